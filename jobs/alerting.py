@@ -7,7 +7,7 @@ from typing import Any, Final
 from jobs.clock import now
 from jobs.records import from_json, to_json
 from jobs.settings import Settings
-from monitor.alerts.alert import REPORTED, Alert, AlertEvent
+from monitor.alerts.alert import LOT, REPORTED, Alert, AlertEvent
 from monitor.alerts.lifecycle import next_alerts
 from monitor.alerts.recipients import AddressBook, Recipient
 from monitor.ledger.transaction import Transaction
@@ -70,11 +70,12 @@ def record_event(
     }  # fmt: skip
     number = t.add_event(alert.id, event.value, entry, time=now(), link=link)
     if event in REPORTED or event is AlertEvent.ESCALATED:
-        kind = "alert" if event in REPORTED else "escalation"
+        is_lot = alert.rule == LOT
+        kind = LOT if is_lot else "alert" if event in REPORTED else "escalation"
         payload = {"alert": to_json(alert), "event": event.value, "number": number}
         t.add_notice(
-            f"{alert.id}/{number}", kind, payload, day=day.isoformat(), recipients=recipients, site=alert.site,
-            alert=alert.id,
+            f"{alert.id}/{number}", kind, payload, day=day.isoformat(), recipients=recipients,
+            site=None if is_lot else alert.site, alert=alert.id,
         )  # fmt: skip
     return number
 

@@ -6,10 +6,10 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
 from jobs.clock import now
-from jobs.news import news_of, page_link
+from jobs.news import lot_payload, news_of, page_link
 from jobs.settings import Settings
 from monitor.alerts import words
-from monitor.alerts.alert import AlertState
+from monitor.alerts.alert import LOT, AlertState
 from monitor.alerts.links import answer_link
 from monitor.alerts.message import Message
 from monitor.alerts.messages import compose_alert, compose_digest, compose_operators, compose_quiet
@@ -58,6 +58,9 @@ def compose(
         moment = datetime.combine(datetime.fromisoformat(first["day"]).date(), time(), UTC)
     if kind == "quiet":
         return _quiet(settings, first, moment), {}
+    if kind == LOT:
+        payloads = [lot_payload(t, settings, row["payload"]) for row in notices]
+        return compose_operators(kind, payloads, id=name, time=moment), {}
     if kind != "alert" and all(row["kind"] == kind for row in notices):
         return compose_operators(kind, [row["payload"] for row in notices], id=name, time=moment), {}
     pictures = len(notices) == 1  # a digest shows none

@@ -29,6 +29,8 @@ FIRST_NIGHT = date(2020, 6, 25)
 """Earlier scenes are fetched by a backfill; the nights from this day on are run one after the other."""
 LAST_NIGHT = date(2020, 10, 31)
 DEMO_BIOME = "loess"
+DEMO_PARTNER = "Loess Hills Cooperative 黄土丘陵合作社"
+"""Partner of all sites: those that began in 2017 with assisted regeneration are a lot that is judged."""
 
 PLACE_NAMES = (
     ("Upper slope", "上坡"), ("Mill terrace", "磨坊台地"), ("East gully", "东沟"), ("Long field", "长条地"),
@@ -55,7 +57,7 @@ url = "sqlite:///regrowth.db"
 root = "."
 """
 OUTPUT_NAMES = (
-    "store", "sites", "messages", "metrics.prom", "index.html", "index.zh.html", "status.json", "sites.parquet",
+    "store", "sites", "lots", "messages", "metrics.prom", "index.html", "index.zh.html", "status.json", "sites.parquet",
     "truth.json", "sites.geojson", "regrowth.toml", "regrowth.db", "regrowth.db-wal", "regrowth.db-shm",
 )  # fmt: skip
 """Files and folders that a demonstration creates."""
@@ -154,6 +156,7 @@ def _registry(source: Sample, dealt: list[tuple[int, Fate]]) -> str:
         properties = {
             "id": _id(place), "name": f"{english} {chinese}", "start": fate.start.isoformat(),
             "intervention": fate.intervention, "biome": DEMO_BIOME, "programme_year": fate.start.year,
+            "partner": DEMO_PARTNER,
             "manager_language": "zh" if place % 2 else "en",
             "manager_email": f"manager-{place + 1:02d}@example.org",
             "plan_A": PLAN.A, "plan_k": PLAN.k, "plan_L": PLAN.L, "too_early_years": PLAN.too_early_years,

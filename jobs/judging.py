@@ -24,12 +24,14 @@ from monitor.series.columns import Columns, observed_until
 from monitor.series.field_rows import local_factor
 from monitor.sites.biomes import BIOMES
 from monitor.sites.cover_scale import FieldFactor
+from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.assess import LateSeasonState, assess_with_late_season, with_field_cover
 from monitor.verdict.assessment import Assessment, Series, Status, assessment_to_json
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.dry_matter import dry_matter_reason
 from monitor.verdict.failing_area import reports_failing_area, with_failing_area
+from monitor.verdict.lots import lot_of, member_of
 from monitor.verdict.reasons import Reason
 from monitor.verdict.site_conditions import SiteConditions
 
@@ -111,6 +113,8 @@ def judge(
     fresh = t.add_assessment(
         site.id, as_of.isoformat(), digest, values, version=site.version, snapshot=fetched.snapshot, run=run
     )
+    if newest:
+        _save_seasons(t, ground_key(outcome.site), site, series, constants, as_of)
     if fresh and newest:
         previous = None if latest is None else from_json(latest[2], Assessment)
         update_alerts(t, assessment, previous, book.of_site(outcome.site))
@@ -140,6 +144,21 @@ def _save_detectability(t: Transaction, ground: str, conditions: SiteConditions,
     """Store the detectability of failure, if the conditions are others than before."""
     if (t.ground_data(ground, "detectability") or {}).get("made_from") != conditions.key:
         t.save_ground_data(ground, "detectability", detectability_json(conditions, site.start))
+
+
+def _save_seasons(
+    t: Transaction, ground: str, site: Site, series: Columns, constants: Calibration, as_of: date
+) -> None:
+    """Store the yearly amplitudes of a site, for the verdict on its lot, where a season has ended or has changed."""
+    if lot_of(site) is None:
+        return
+    _, ended = GrowingSeason.of(site).last_ended(as_of)
+    seen = Series.of(observed_until(series, ended))
+    content = [site.version, site.start.isoformat(), constants.hash, seen.digest, ended.isoformat(), __version__]
+    key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    if (t.ground_data(ground, "seasons") or {}).get("made_from") != key:
+        member = member_of(seen, site, calibration=constants, cohorts=site.cohorts, as_of=ended)
+        t.save_ground_data(ground, "seasons", {"made_from": key, "member": to_json(member)})
 
 
 def _save_worst_patch(t: Transaction, ground: str, patch: WorstPatch | None) -> None:

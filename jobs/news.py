@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import date
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 import structlog
@@ -24,6 +24,11 @@ from monitor.sites.site import Site, ground_key
 from monitor.verdict.assessment import Assessment
 
 log = structlog.get_logger()
+
+PULLS_DOWN: Final = 0.5
+"""Share of the plan below which a site pulls its lot down. [1]"""
+MAX_MEMBERS: Final = 8
+"""Sites of a lot that a message names, at most."""
 
 
 def news_of(t: Transaction, settings: Settings, row: Mapping[str, Any], *, pictures: bool = True) -> AlertNews:
@@ -80,6 +85,32 @@ def page_link(settings: Settings, site: str | None, language: Language) -> str |
         return None
     folder = "" if site is None else f"sites/{quote(folder_name(site))}/"
     return f"{base}/{folder}{PAGE_FILES[language]}"
+
+
+def lot_payload(t: Transaction, settings: Settings, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """What the message about the alert of a lot says: that of its notice, and the newest verdict on the lot.
+
+    Raises
+    ------
+    BadData
+        The lot was never judged.
+    """
+    lot = payload["alert"]["site"]
+    record = t.latest_lot_verdict(lot)
+    if record is None:
+        msg = f"lot {lot!r} was never judged: there is nothing to report about it"
+        raise BadData(msg)
+    latest = t.latest_assessments()
+    members = [latest[site][2] for site in record["verdict"]["members"] if site in latest]
+    low = [one for one in members if one["theta"] is not None and one["theta"] < PULLS_DOWN]
+    low.sort(key=lambda one: (one["theta"], one["site"]))
+    base = settings.outputs.base_url.rstrip("/")
+    return {
+        **payload, "lot": record["lot"], "hectares": record["hectares"],
+        "verdict": {name: value for name, value in record["verdict"].items() if name != "members"},
+        "members": [{name: one[name] for name in ("site", "status", "theta")} for one in low[:MAX_MEMBERS]],
+        "pages": {language: f"{base}/lots/{lot}/{file}" for language, file in PAGE_FILES.items()} if base else {},
+    }  # fmt: skip
 
 
 def _pictures(settings: Settings, site: Site, snapshot: str | None, patch: WorstPatch | None) -> dict[str, SitePicture]:

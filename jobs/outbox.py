@@ -25,7 +25,7 @@ from jobs.logs import redacted
 from jobs.operator_notices import MassFall, mass_fall, report_mass_fall
 from jobs.secrets import secret
 from jobs.settings import Settings
-from monitor.alerts.alert import AlertEvent, AlertState
+from monitor.alerts.alert import LOT, AlertEvent, AlertState
 from monitor.alerts.channels.channel import NotDelivered, Undeliverable, Unreachable
 from monitor.alerts.recipients import FILES
 from monitor.errors import BadConfiguration, MonitorError
@@ -187,9 +187,9 @@ def _outdated(t: Transaction, row: Row) -> str | None:
     if row["kind"] == "quiet":
         open_alerts = [alert for site in row["payload"]["sites"] for alert in t.alerts_of(site) if _is_open(alert)]
         return "an alert was raised since" if open_alerts else None
-    if row["site"] is None:
+    if row["site"] is None and row["kind"] != LOT:
         return None
-    if not t.is_current(row["site"]):
+    if row["site"] is not None and not t.is_current(row["site"]):
         return "its site is retired"
     if row["kind"] == "silence":
         latest = t.latest_assessment(row["site"])
@@ -243,7 +243,8 @@ def _store_groups(t: Transaction, notices: Sequence[Row], digest_above: int) -> 
     """Store which notices are sent together, of those for which this is not known yet.
 
     These are: more than `digest_above` notices about alerts to one recipient on one day, counting those that have a
-    message already; and the silent sites of one day. Files are for programs: there each notice is a file.
+    message already, alerts of lots apart; and the silent sites of one day. Files are for programs: there each notice is
+    a file.
     """
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in notices:
@@ -253,8 +254,9 @@ def _store_groups(t: Transaction, notices: Sequence[Row], digest_above: int) -> 
             groups.setdefault(key, []).append(row)
     for (_, day, channel, recipient, kind), rows in groups.items():
         together = kind == "silence"
-        if kind == "alert" and channel != FILES:
-            known = t.count_grouped(_ABOUT_ALERTS, day=day, channel=channel, recipient=recipient)
+        if kind in ("alert", LOT) and channel != FILES:
+            kinds = _ABOUT_ALERTS if kind == "alert" else (LOT,)
+            known = t.count_grouped(kinds, day=day, channel=channel, recipient=recipient)
             together = known + len(rows) > digest_above
         for message in [rows] if together else [[row] for row in rows]:
             t.change_notices([row["id"] for row in message], message=message_id(message))

@@ -23,9 +23,10 @@ from jobs.field_csv import stored_rows
 from jobs.installation import open_ledger
 from jobs.lock import hold_lock
 from jobs.logs import redacted
+from jobs.lots import latest_records
 from jobs.records import from_json, to_json
 from jobs.settings import Settings
-from monitor.alerts.alert import Alert, AlertState, FalseAlarmReason, Verdict, alert_id
+from monitor.alerts.alert import LOT, Alert, AlertState, FalseAlarmReason, Verdict, alert_id
 from monitor.alerts.lifecycle import is_answered
 from monitor.cube.store import LandscapeStore
 from monitor.errors import MonitorError, as_disk_full
@@ -33,6 +34,7 @@ from monitor.imagery.auxiliary.terrain import Terrain, with_slope
 from monitor.ledger.ledger import Ledger
 from monitor.ledger.transaction import Transaction
 from monitor.publish.drafts import PageInputs, draft_page, sums_of_drafts, write_draft
+from monitor.publish.lots import LotView, write_lots
 from monitor.publish.products import is_current, missing_photos, pages_code_hash, write_index, write_photos, write_plan
 from monitor.publish.view import FieldAnswer, FieldPhoto
 from monitor.series.field_rows import FieldRow, biome_factor
@@ -40,6 +42,7 @@ from monitor.sites.cover_scale import FieldFactor
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.assessment import AlertLevel, Assessment
 from monitor.verdict.calibration import Calibration
+from monitor.verdict.lots import Use, lots_of
 
 log = structlog.get_logger()
 
@@ -80,16 +83,18 @@ def publish(
     with ledger.reading() as t:
         assessed = _assessed_sites(settings, t, demonstrated)
         measured = precision(t)
-    rows = [(plan.site, plan.assessment) for plan in assessed.plans]
+        rows = [(plan.site, plan.assessment) for plan in assessed.plans]
+        lots = _lot_views(settings, t, rows, demonstrated)
     outcomes = _write_pages(settings, ledger, compute, assessed.outdated)
     outcomes |= _write_plans(settings, [plan for plan in assessed.plans if outcomes.get(plan.site.id) is None])
     if rows:
         newest = max(assessment.as_of for _, assessment in rows)
         day = newest if as_of is None else max(as_of, newest)
         notice = _notice(settings, demonstrated=all(site.id in demonstrated for site, _ in rows))
+        write_lots(lots, settings.outputs.root)
         write_index(
             rows, assessed.alerts, settings.outputs.root, as_of=day, alpha=settings.alerts.alpha, precision=measured,
-            notice=notice,
+            lots=[(view.lot, len(view.members), view.hectares, view.verdict) for view in lots], notice=notice,
         )  # fmt: skip
     return outcomes
 
@@ -167,6 +172,29 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
         )
         outdated.append(inputs)
     return _Assessed(plans, alerts, outdated)
+
+
+def _lot_views(
+    settings: Settings, t: Transaction, rows: Sequence[tuple[Site, Assessment]], demonstrated: frozenset[str]
+) -> list[LotView]:
+    """Contents of the pages of all lots that were judged and still have sites."""
+    sites = [from_json(values, Site) for values in t.sites()]
+    members, assessed = lots_of(sites), {site.id: assessment for site, assessment in rows}
+    alerts = {alert.site: alert for alert in (from_json(a, Alert) for a in t.alerts()) if alert.rule == LOT}
+    views = []
+    for record in latest_records(t, sites):
+        theirs, alert = members[record.lot], alerts.get(record.lot.id)
+        view = LotView(
+            lot=record.lot,
+            hectares=sum(site.hectares for site in theirs),
+            verdict=record.verdict,
+            looks=record.looks,
+            members=[(site, assessed.get(site.id), record.uses.get(site.id, Use.UNSEEN)) for site in theirs],
+            alert=None if alert is None or alert.state is AlertState.RESOLVED else alert,
+            notice=_notice(settings, demonstrated=all(site.id in demonstrated for site in theirs)),
+        )
+        views.append(view)
+    return views
 
 
 def _by_site(alerts: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:

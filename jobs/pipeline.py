@@ -23,6 +23,7 @@ from jobs.ingest import observation_series, record_observations, site_result, up
 from jobs.installation import open_ledger, selected_sites
 from jobs.judging import judge
 from jobs.lock import Lock, hold_lock
+from jobs.lots import judge_lots
 from jobs.operator_notices import notify_operators
 from jobs.outbox import answer_key, send
 from jobs.pages import publish
@@ -125,6 +126,7 @@ def night(
         notify_operators(settings, ledger, sites, as_of=as_of)
         if not only:
             with ledger.transaction() as t:
+                judge_lots(t, every_site, book=address_book(settings), as_of=as_of, run=run)
                 add_quiet_notices(t, settings, every_site, day=as_of)
         last = send(settings, ledger)
         lock.check()

@@ -13,6 +13,7 @@ def programme(config: Config = None, as_json: AsJson = False) -> None:
     """
     from jobs.answering import precision
     from jobs.installation import selected_sites
+    from jobs.lots import lot_rows
     from monitor.publish.programme import programme_summary
 
     with installation(config) as (settings, ledger):
@@ -20,7 +21,9 @@ def programme(config: Config = None, as_json: AsJson = False) -> None:
         with ledger.reading() as t:
             latest = {site: row[2] for site, row in t.latest_assessments().items()}
             measured = precision(t)
+            lots = lot_rows(t, sites)
     summary = programme_summary(sites, latest, pledge=settings.programme.pledge_hectares, alpha=settings.alerts.alpha)
+    summary["lots"] = lots
     summary["precision"] = measured
     (print_json if as_json else _print_tables)(summary)
 
@@ -59,8 +62,25 @@ def _print_tables(summary: Mapping[str, Any]) -> None:
             for row in summary[f"by_{name}"]
         ]
         _print_table(console, _words(name), headings, groups)
+    if summary["lots"]:
+        _print_lots(console, summary["lots"])
     if summary.get("precision"):
         _print_precision(console, summary["precision"])
+
+
+def _print_lots(console: Any, lots: Sequence[Mapping[str, Any]]) -> None:
+    """Print the lots: one line each, with the average share of the plan or why there is none."""
+    rows = [
+        (
+            f"{lot['partner']}, {lot['programme_year']}, {_words(lot['intervention'])}",
+            str(lot["sites"]),
+            f"{lot['hectares']:,.1f}",
+            "-" if lot["theta"] is None else f"{lot['theta']:.2f} ({lot['theta_low']:.2f} to {lot['theta_high']:.2f})",
+            lot["alert"] if lot["theta"] is not None else ", ".join(lot["reasons"]),
+        )
+        for lot in lots
+    ]
+    _print_table(console, "lot", ("sites", "ha", "average share of plan (95 %)", "alert"), rows)
 
 
 def _print_precision(console: Any, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -38,6 +38,9 @@ class AlertEvent(StrEnum):
     """Nobody answered in time, and the operators were notified."""
 
 
+LOT: Final = "lot"
+"""Rule of the alerts about lots, which go to the operators."""
+
 REPORTED: Final = frozenset(
     {AlertEvent.OPENED, AlertEvent.WORSENED, AlertEvent.REOPENED, AlertEvent.WOKEN, AlertEvent.RESOLVED}
 )
@@ -64,15 +67,16 @@ class FalseAlarmReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
-    """One alert: a site and the rule that it is about. It opens again rather than being raised a second time."""
+    """One alert: a site or lot and the rule that it is about. It opens again rather than being raised a second time."""
 
     id: str
     """See :func:`alert_id`."""
     site: str
+    """Id of the site; of the lot, where the rule is :data:`LOT`."""
     level: AlertLevel
     """``watch`` or ``red``; may rise but never falls until the alert is resolved."""
     rule: str
-    """``failure``, ``disturbance`` or ``erosion``."""
+    """``failure``, ``disturbance`` or ``erosion``; :data:`LOT` for a lot."""
     state: AlertState
     opened: date
     """Day on which it opened, or opened again."""

@@ -6,11 +6,11 @@ field holds until what was answered was gone for :data:`QUIET_DAYS`, or until it
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Final
 
-from monitor.alerts.alert import Alert, AlertEvent, AlertState, FalseAlarmReason, Verdict, alert_id
+from monitor.alerts.alert import LOT, Alert, AlertEvent, AlertState, FalseAlarmReason, Verdict, alert_id
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 
 QUIET_DAYS: Final = 30
@@ -23,6 +23,48 @@ MASS_FALL_MIN_SITES: Final = 5
 """Number of sites below which no such fault is suspected: in a small programme they may fail together."""
 
 _ORDER: Final = {AlertLevel.NONE: 0, AlertLevel.WATCH: 1, AlertLevel.RED: 2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """What a night says of one site or lot."""
+
+    site: str
+    """Its id."""
+    alert: AlertLevel
+    as_of: date
+    last_observed: date | None
+
+
+def next_lot_alert(
+    last: Alert | None, lot: str, level: AlertLevel, *, looked: date, day: date
+) -> tuple[Alert, AlertEvent | None] | None:
+    """Apply a new verdict on a lot to its alert; None: nothing changed.
+
+    A lot is looked at once a year, so that one verdict without an alert resolves it.
+
+    Parameters
+    ----------
+    last : Alert or None
+        The alert of the lot, resolved or not; None: there was none.
+    lot, level
+        Id of the lot and what the verdict raises.
+    looked : date
+        Last day of the season that the verdict rests on.
+    day : date
+        Day of the night.
+    """
+    seen = Sighting(site=lot, alert=level, as_of=day, last_observed=looked)
+    if level is not AlertLevel.NONE:
+        alert, event = _with_cause(last, seen, LOT)
+    elif last is None:
+        return None
+    else:
+        gone = replace(last, clear_since=last.clear_since or day, covered=AlertLevel.NONE)
+        is_over = last.state is AlertState.RESOLVED
+        alert = gone if is_over else replace(gone, state=AlertState.RESOLVED, updated=day, snoozed_until=None)
+        event = None if is_over else AlertEvent.RESOLVED
+    return None if alert == last else (alert, event)
 
 
 def next_alerts(
@@ -73,7 +115,7 @@ def is_mass_fall(fell: int, sites: int) -> bool:
     return fell >= MASS_FALL_MIN_SITES and fell >= MASS_FALL_SHARE * sites
 
 
-def _with_cause(last: Alert | None, assessment: Assessment, rule: str) -> tuple[Alert, AlertEvent | None]:
+def _with_cause(last: Alert | None, assessment: Assessment | Sighting, rule: str) -> tuple[Alert, AlertEvent | None]:
     """The alert of a rule after a night on which the rule raises it."""
     level, day = assessment.alert, assessment.as_of
     if last is None:
@@ -115,7 +157,7 @@ def _unknown(alert: Alert) -> Alert:
     return alert if is_over else replace(alert, clear_since=None, lower_since=None)
 
 
-def _below_red(alert: Alert, assessment: Assessment) -> Alert:
+def _below_red(alert: Alert, assessment: Assessment | Sighting) -> Alert:
     """An alert with the time for which its red was not seen; an answer to it holds no longer than a quiet month."""
     if alert.level is not AlertLevel.RED or assessment.alert is AlertLevel.RED:
         return replace(alert, lower_since=None)
@@ -124,7 +166,7 @@ def _below_red(alert: Alert, assessment: Assessment) -> Alert:
     return replace(alert, lower_since=since, covered=AlertLevel.WATCH if is_worn else alert.covered)
 
 
-def _lasted(since: date, assessment: Assessment) -> bool:
+def _lasted(since: date, assessment: Assessment | Sighting) -> bool:
     """Whether an accepted scene confirms that what began on a day has lasted for :data:`QUIET_DAYS`."""
     return assessment.last_observed is not None and (assessment.last_observed - since).days >= QUIET_DAYS
 
@@ -144,9 +186,9 @@ def snooze(alert: Alert, *, until: date, day: date) -> Alert:
     return replace(alert, state=AlertState.SNOOZED, snoozed_until=until, updated=day)
 
 
-def close(alert: Alert, *, day: date) -> Alert:
+def close(alert: Alert, *, day: date, why: str = "the site was retired") -> Alert:
     """Alert after its site was retired on a day; a cause that is still seen when the site returns opens it again."""
-    note = alert.note or "the site was retired"
+    note = alert.note or why
     return replace(alert, state=AlertState.RESOLVED, updated=day, snoozed_until=None, note=note)
 
 

@@ -71,7 +71,7 @@ class GroundDataRow(Base):
 
     Kinds: ``terrain``, ``rain``, ``detectability``, ``left_out`` (control units that no longer count),
     ``tried`` (last season in which control units were sought in vain), ``worst_patch`` (where to
-    look first; may be empty).
+    look first; may be empty), ``seasons`` (yearly amplitudes, for the verdict on its lot).
     """
 
     __tablename__ = "background"
@@ -139,13 +139,28 @@ class AssessmentRow(Base):
     payload: Mapped[dict[str, Any]]
 
 
+class LotRow(Base):
+    """One verdict on a lot with its evidence. Appended where anything that it rests on is new; never edited."""
+
+    __tablename__ = "lots"
+    __table_args__ = (UniqueConstraint("lot", "as_of", "digest"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    lot: Mapped[str] = mapped_column(String(120), index=True)
+    as_of: Mapped[str] = mapped_column(String(10))
+    """Night that appended it."""
+    digest: Mapped[str] = mapped_column(String(64))
+    run: Mapped[str] = mapped_column(String(64))
+    payload: Mapped[dict[str, Any]]
+
+
 class AlertRow(Base):
     """One alert in its present state: the sum of its events."""
 
     __tablename__ = "alerts"
 
     id: Mapped[str] = mapped_column(String(500), primary_key=True)
-    """Site and rule."""
+    """Site, or lot, and rule."""
     site: Mapped[str] = mapped_column(String(400), index=True)
     state: Mapped[str] = mapped_column(String(20), index=True)
     opened: Mapped[str] = mapped_column(String(10))

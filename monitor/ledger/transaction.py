@@ -23,6 +23,7 @@ from monitor.ledger.models import (
     EpisodeRow,
     FieldRow,
     GroundDataRow,
+    LotRow,
     NoticeRow,
     PhotoRow,
     RunRow,
@@ -231,8 +232,9 @@ class Transaction:
         return set(self._connection.execute(query).scalars())
 
     def sites_that_fell(self, day: str) -> set[str]:
-        """Sites of which an alert opened, opened again or got worse on a day."""
+        """Sites of which an alert opened, opened again or got worse on a day; alerts of lots do not count."""
         query = select(AlertRow.site).join(AlertEventRow, AlertEventRow.alert == AlertRow.id)
+        query = query.where(AlertRow.payload["rule"].as_string() != "lot")
         query = query.where(AlertEventRow.kind.in_(("opened", "worsened", "reopened")))
         query = query.where(AlertEventRow.payload["day"].as_string() == day)
         return set(self._connection.execute(query).scalars())
@@ -241,6 +243,26 @@ class Transaction:
         """Day of the first assessment of each site that has one."""
         query = select(AssessmentRow.site, func.min(AssessmentRow.as_of)).group_by(AssessmentRow.site)
         return {site: day for site, day in self._connection.execute(query)}
+
+    # lots
+
+    def add_lot_verdict(self, lot: str, as_of: str, digest: str, payload: Payload, *, run: str) -> None:
+        """Append a verdict on a lot, unless that of the same day and digest is stored already."""
+        row = {"lot": lot, "as_of": as_of, "digest": digest, "run": run, "payload": payload}
+        self._upsert(LotRow, row, ("lot", "as_of", "digest"), keep=True)
+
+    def latest_lot_verdict(self, lot: str) -> Payload | None:
+        """Newest verdict on a lot; None: it was not judged yet."""
+        query = select(LotRow.payload).where(LotRow.lot == lot).order_by(LotRow.as_of.desc(), LotRow.id.desc())
+        return self._connection.execute(query.limit(1)).scalar()
+
+    def latest_lot_verdicts(self) -> dict[str, tuple[str, str, Payload]]:
+        """Day, digest and content of the newest verdict on every lot that was ever judged."""
+        other = aliased(LotRow)
+        newest = select(other.id).where(other.lot == LotRow.lot).order_by(other.as_of.desc(), other.id.desc()).limit(1)
+        query = select(LotRow.lot, LotRow.as_of, LotRow.digest, LotRow.payload)
+        query = query.where(LotRow.id == newest.correlate(LotRow).scalar_subquery()).order_by(LotRow.lot)
+        return {row.lot: (row.as_of, row.digest, row.payload) for row in self._connection.execute(query)}
 
     # alerts
 

@@ -34,6 +34,7 @@ from monitor.sites.site import Site
 from monitor.verdict.assess import DEFAULT, LateSeasonState, assess_with_late_season
 from monitor.verdict.assessment import Assessment, Series
 from monitor.verdict.calibration import Calibration
+from monitor.verdict.lots import lot_of
 
 SumsBySeason = dict[Season, np.ndarray]
 
@@ -115,6 +116,7 @@ def draft_page(
         calibration = calibration_table(constants, biome=site.biome, placebos=placebos)
     view = SiteView(
         site=site,
+        lot=lot_of(inputs.site),
         assessment=inputs.assessment,
         observations={**columns, "reason": decode_texts(observed["reason"])},
         lines=observed["line"].tolist(),

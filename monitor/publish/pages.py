@@ -33,7 +33,11 @@ from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.erosion import UNVERIFIED
 from monitor.verdict.explain import explain, false_alarm_rate, probabilities, promised_in_field
+from monitor.verdict.lots import Lot, LotVerdict, lot_of
 from monitor.verdict.reasons import sentence
+
+type LotRow = tuple[Lot, int, float, LotVerdict]
+"""A lot, the number of its sites and their hectares, and the newest verdict on it."""
 
 PAGE_TEMPLATES: Final = Path(__file__).parent / "templates"
 
@@ -109,6 +113,7 @@ def index_page(
     as_of: date,
     alpha: float,
     precision: Sequence[Mapping[str, Any]] = (),
+    lots: Sequence[LotRow] = (),
     notice: Mapping[str, str] | None,
     language: words.Language,
 ) -> str:
@@ -120,7 +125,7 @@ def index_page(
         In any order; shown worst first.
     folders, alerts : dict
         By site id: folder of its page under ``sites/``; its alert, as in :func:`monitor.publish.products.write_index`.
-    as_of, alpha, precision, notice
+    as_of, alpha, precision, lots, notice
         See :func:`monitor.publish.products.write_index`.
     language : str
         ``en`` or ``zh``.
@@ -139,7 +144,7 @@ def index_page(
     levels = [  # an alert that is still open counts even if the latest data show nothing
         str(a.alert if a.alert != "none" or site.id not in alerts else alerts[site.id].level) for site, a in ordered
     ]
-    return _render(
+    return render(
         "index.html",
         language,
         groups=[(status, group) for status, group in groups if group],
@@ -159,8 +164,16 @@ def index_page(
         locator=locator([(site, words.shown_status(site, a.status)) for site, a in ordered]),
         as_of=as_of,
         precision=_groups_of(precision),
+        lots=sorted(lots, key=_worst_lot_first),
+        lotless=sum(lot_of(site) is None for site, _ in ordered),
         notice=notice,
     )
+
+
+def _worst_lot_first(row: LotRow) -> tuple[int, float, str]:
+    lot, _, _, verdict = row
+    alert = list(words.ALERT_LEVEL_NAMES).index(verdict.alert)
+    return alert, 9.0 if verdict.theta is None else verdict.theta, lot.id
 
 
 def _groups_of(precision: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
@@ -195,7 +208,7 @@ def site_pages(view: SiteView) -> dict[words.Language, str]:
         "frame": None if map_size is None else pictures.frame(view.outline, map_size),
     }
     return {
-        language: _render(
+        language: render(
             "site.html",
             language,
             sentences=explain(a, site, language=language),
@@ -253,7 +266,8 @@ def _worst_first(row: tuple[Site, Assessment]) -> tuple[int, int, float, str]:
     return status, alert, 9.0 if a.theta is None else a.theta, site.id
 
 
-def _render(template: str, language: words.Language, **context: Any) -> str:
+def render(template: str, language: words.Language, **context: Any) -> str:
+    """Fill in a template of pages; text is escaped."""
     pick = words.LANGUAGES.index(language)
     page = _environment().get_template(template)
     return page.render(lang=language, other=words.LANGUAGES[1 - pick], t=lambda *both: both[pick], **context)

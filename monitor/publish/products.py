@@ -29,7 +29,7 @@ from monitor.derived import code_hash
 from monitor.files import write_atomically
 from monitor.publish.chart import season_table
 from monitor.publish.page_files import PAGE_FILES
-from monitor.publish.pages import PAGE_TEMPLATES, hectares, index_page, site_pages
+from monitor.publish.pages import PAGE_TEMPLATES, LotRow, hectares, index_page, site_pages
 from monitor.publish.pictures import MAP_LAYERS, chip_png, cog, map_png
 from monitor.publish.view import SiteView
 from monitor.series.field_rows import field_csv
@@ -201,6 +201,7 @@ def write_index(
     *,
     alpha: float,
     precision: Sequence[Mapping[str, Any]] = (),
+    lots: Sequence[LotRow] = (),
     notice: Mapping[str, str] | None = None,
 ) -> None:
     """Write tables and index of the whole programme; unchanged files are not written.
@@ -219,6 +220,8 @@ def write_index(
         Lifetime false-alarm budget of one site. [1]
     precision : sequence of mapping
         How often alerts were right, see :func:`monitor.alerts.precision.measured_precision`; empty: none was answered.
+    lots : sequence of LotRow
+        Lots with the newest verdict on each, in any order.
     notice : mapping, optional
         By language, a notice shown first.
 
@@ -231,14 +234,14 @@ def write_index(
     open_alerts = {alert.site: alert for alert in alerts}
     folders = {site.id: folder_name(site.id) for site, _ in ordered}
     root.mkdir(parents=True, exist_ok=True)
-    _replace_if_changed(root / "status.json", status_json([a for _, a in ordered]))
-    _replace_if_changed(root / "sites.parquet", sites_parquet(ordered))
+    replace_if_changed(root / "status.json", status_json([a for _, a in ordered]))
+    replace_if_changed(root / "sites.parquet", sites_parquet(ordered))
     for language in reversed(LANGUAGES):
         page = index_page(
-            ordered, folders, open_alerts, as_of=as_of, alpha=alpha, precision=precision, notice=notice,
+            ordered, folders, open_alerts, as_of=as_of, alpha=alpha, precision=precision, lots=lots, notice=notice,
             language=language,
         )  # fmt: skip
-        _replace_if_changed(root / PAGE_FILES[language], page.encode())
+        replace_if_changed(root / PAGE_FILES[language], page.encode())
 
 
 def status_json(assessments: Iterable[Assessment]) -> bytes:
@@ -379,6 +382,7 @@ def _same(path: Path, content: bytes) -> bool:
     return False
 
 
-def _replace_if_changed(path: Path, content: bytes) -> None:
+def replace_if_changed(path: Path, content: bytes) -> None:
+    """Write a file, unless it has this content already."""
     if not _same(path, content):
         write_atomically(path, content)

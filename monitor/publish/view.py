@@ -15,6 +15,7 @@ from monitor.series.field_rows import FieldRow
 from monitor.sites.cover_scale import FieldFactor
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
+from monitor.verdict.lots import Lot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +145,8 @@ class SiteView:
     calibration: CalibrationTable | None = None
     controls: ControlGround | None = None
     """Control ground of the site; None: it has none yet."""
+    lot: Lot | None = None
+    """None: the site belongs to no lot."""
     elevation: float | None = None
     """Mean elevation of the site above sea level. [m]"""
     slope: float | None = None

@@ -13,8 +13,8 @@ Policies, in the order in which they apply:
 - Seasons of a member from a confirmed sudden loss on are left out: the loss has its own alert, and does not say whether
   the work took hold.
 - A season in which a member has fewer than three scenes is missing, which is neither failure nor success.
-- The lot is judged at the end of each season in which enough members were observed, and at no other time. What a season
-  showed never changes later, so that the verdict of an earlier date is that date's.
+- The lot is judged at the end of each season in which at least half of its members were observed, at no other time.
+  What a season showed never changes later, so that the verdict of an earlier date is that date's.
 
 Members keep their own verdicts.
 """
@@ -56,9 +56,16 @@ from monitor.verdict.usable_scenes import UsableScenes, usable_scenes
 
 MIN_MEMBERS: Final = 5
 """Fewest members with which a lot is judged."""
+LEAST_OBSERVED: Final = 0.5
+"""Share of the members that must have been observed in a season for a verdict at its end. [1]"""
 BAR: Final = 20.0
 """Evidence at which a lot is red: one in twenty by Ville's inequality if the model holds. Of simulated lots with half
 their plan fewer than .05 were ever red, whatever the shared shock up to .03 (2026-11). [1]"""
+RED_AT_HALF: Final = 0.05
+WATCH_AT_HALF: Final = 0.05
+WATCH_LATE_AT_HALF: Final = 0.25
+"""Shares of simulated lots of 20 sites with half their plan that are ever red, ever watched where the plan is right,
+and ever watched where growth came a year late, shared shock up to .03 (2026-11). [1]"""
 HALF: Final = 0.5
 """Theta of a lot beyond which it is not failing: once shown to be above, earlier evidence of failure is dropped. [1]"""
 NOISE: Final = LotNoise()
@@ -67,8 +74,6 @@ NOISE: Final = LotNoise()
 class LotReason(StrEnum):
     """Why nothing can be said of a lot."""
 
-    NO_LOT = "NO_LOT"
-    """No partner or no programme year is registered."""
     FEW_SITES = "FEW_SITES"
     """Fewer than :data:`MIN_MEMBERS` usable members."""
     NO_PLAN = "NO_PLAN"
@@ -282,6 +287,22 @@ def _promised(site: Site, cohorts: Cohorts, day: np.ndarray) -> np.ndarray:
     return np.stack([cohorts.promised(site, day - days) for days in late], axis=1)
 
 
+class Use(StrEnum):
+    """Whether a site of a lot is used in its verdict, and why not."""
+
+    USED = "used"
+    UNSEEN = "unseen"
+    """No season of it has ended with enough scenes yet."""
+    REPLANTED = "replanted"
+    """New work has begun there: it says nothing more about the lot's."""
+    NO_PLAN = "no_plan"
+    """Its plan promises no uplift."""
+    NO_PAST = "no_past"
+    """It was not observed in any season before its start."""
+    NO_SEASON = "no_season"
+    """It was not observed in any season in which its plan promised an uplift, or lost its plants before."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LotVerdict:
     """The verdict on a lot at the end of one season; see :func:`lot_verdicts`."""
@@ -381,18 +402,26 @@ def _looks(members: Sequence[Member], as_of: date) -> list[tuple[int, date]]:
     return [(year, end) for year, end in sorted(ends.items()) if start <= end <= as_of]
 
 
+def use_of(member: Member, look: date) -> Use:
+    """Whether a member is used at a look on the last day of a season, and why not."""
+    seasons = member.usable(look)
+    if not member.promised:
+        return Use.NO_PLAN
+    if not member.seasons:
+        return Use.UNSEEN
+    if not any(season.before for season in seasons):
+        return Use.NO_PAST
+    return Use.USED if any(season.expected[0] > 0 for season in seasons) else Use.NO_SEASON
+
+
 def _used(members: Sequence[Member], look: date) -> _Used:
-    """Members that were observed before their start, and in a season of which their plan promised an uplift."""
-    usable = [(member, member.usable(look)) for member in members if member.promised]
-    return [
-        (member, seasons) for member, seasons in usable
-        if any(season.before for season in seasons) and any(season.expected[0] > 0 for season in seasons)
-    ]  # fmt: skip
+    return [(member, member.usable(look)) for member in members if use_of(member, look) is Use.USED]
 
 
 def _missing(used: _Used, year: int) -> LotReason | None:
     """What is missing for a verdict after a season; None: nothing."""
-    if sum(any(season.season == year for season in seasons) for _, seasons in used) < MIN_MEMBERS:
+    observed = sum(any(season.season == year for season in seasons) for _, seasons in used)
+    if len(used) < MIN_MEMBERS or observed < LEAST_OBSERVED * len(used):
         return LotReason.FEW_SITES
     before = Counter(season.season for _, seasons in used for season in seasons if season.before)
     return None if max(before.values()) >= MIN_MEMBERS else LotReason.NO_COMMON_SEASON

@@ -8,6 +8,7 @@ from typing import Any, Final
 from monitor.alerts import words
 from monitor.alerts.message import Message
 from monitor.alerts.messages.digest import BRIEF_BYTES
+from monitor.alerts.messages.lots import lot_lines
 from monitor.alerts.messages.rendering import render, short
 from monitor.alerts.words import LANGUAGES, Language, text
 from monitor.sites.names import without_invisible
@@ -28,7 +29,7 @@ def compose_operators(kind: str, payloads: Sequence[Payload], *, id: str, time: 
     Parameters
     ----------
     kind : str
-        ``failed_night``, ``silence``, ``mass_fall`` or ``escalation``.
+        ``failed_night``, ``silence``, ``mass_fall``, ``escalation`` or ``lot``.
     payloads : sequence of mapping
         Of the notices of this kind that the message is about.
     id : str
@@ -36,9 +37,10 @@ def compose_operators(kind: str, payloads: Sequence[Payload], *, id: str, time: 
     time : datetime
         When it is first sent, UTC.
     """
-    write = {"failed_night": _failed_night, "silence": _silence, "mass_fall": _mass_fall, "escalation": _escalation}[
-        kind
-    ]
+    write = {
+        "failed_night": _failed_night, "silence": _silence, "mass_fall": _mass_fall, "escalation": _escalation,
+        "lot": _lots,
+    }[kind]  # fmt: skip
     parts = [write(payloads, language) for language in LANGUAGES]
     return _bilingual(
         parts, id=id, time=time, record={"message_id": id, "event": kind, "notices": [*map(dict, payloads)]}
@@ -212,6 +214,13 @@ def _escalation(payloads: Sequence[Payload], language: Language) -> dict[str, An
     lines += _more(payloads, language)
     commands = ["regrowth alerts list", "regrowth alerts resolve ALERT --verdict confirmed --note TEXT"]
     return _part(language, "escalation", lines, commands, n=len(payloads))
+
+
+def _lots(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:
+    lines, values = lot_lines(payloads, language)
+    alert = _inert(payloads[0]["alert"]["id"]) if len(payloads) == 1 else "ALERT"
+    commands = ["regrowth programme", f"regrowth alerts resolve {alert} --verdict confirmed --note TEXT"]
+    return _part(language, "lot", lines, commands, **values)
 
 
 def _more(payloads: Sequence[Payload], language: Language) -> list[str]:
