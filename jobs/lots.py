@@ -126,7 +126,14 @@ def _record(
 def _model() -> dict[str, Any]:
     """Constants of the model of a lot."""
     prior = {"mean": DEFAULT.theta_mean, "sd": DEFAULT.theta_sd, "confident": DEFAULT.confident}
-    return {"noise": to_json(NOISE), "shocks": SHOCKS, "factors": FACTORS, "failed": FAILED, "bar": BAR, "prior": prior}
+    return {
+        "noise": NOISE._asdict(),
+        "shocks": SHOCKS,
+        "factors": FACTORS,
+        "failed": FAILED,
+        "bar": BAR,
+        "prior": prior,
+    }
 
 
 def _update_alert(t: Transaction, lot: Lot, verdict: LotVerdict, recipients: Sequence[Recipient], day: date) -> None:

@@ -62,7 +62,7 @@ def _print_tables(summary: Mapping[str, Any]) -> None:
             for row in summary[f"by_{name}"]
         ]
         _print_table(console, _words(name), headings, groups)
-    if summary["lots"]:
+    if summary.get("lots"):
         _print_lots(console, summary["lots"])
     if summary.get("precision"):
         _print_precision(console, summary["precision"])
@@ -76,7 +76,9 @@ def _print_lots(console: Any, lots: Sequence[Mapping[str, Any]]) -> None:
             str(lot["sites"]),
             f"{lot['hectares']:,.1f}",
             "-" if lot["theta"] is None else f"{lot['theta']:.2f} ({lot['theta_low']:.2f} to {lot['theta_high']:.2f})",
-            lot["alert"] if lot["theta"] is not None else ", ".join(lot["reasons"]),
+            lot["alert"]
+            if lot["theta"] is not None
+            else ", ".join(_words(reason.lower()) for reason in lot["reasons"]),
         )
         for lot in lots
     ]

@@ -19,8 +19,8 @@ from monitor.verdict.lots import MIN_MEMBERS, Lot, LotVerdict, Use
 
 REASONS: Final = {
     "FEW_SITES": {
-        "en": f"No verdict: it takes at least {MIN_MEMBERS} sites whose growth can be judged, half of them seen in the last "
-        "season. Each site keeps its own verdict.",
+        "en": f"No verdict: it takes at least {MIN_MEMBERS} sites whose growth can be judged, half of them seen in the "
+        "last season. Each site keeps its own verdict.",
         "zh": f"暂无结论：至少需要 {MIN_MEMBERS} 个可评价的地块，且其中一半在最近一个生长季有观测。"
         "各地块仍有各自的结论。",
     },

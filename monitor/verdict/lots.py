@@ -62,10 +62,11 @@ BAR: Final = 20.0
 """Evidence at which a lot is red: one in twenty by Ville's inequality if the model holds. Of simulated lots with half
 their plan fewer than .05 were ever red, whatever the shared shock up to .03 (2026-11). [1]"""
 RED_AT_HALF: Final = 0.05
-WATCH_AT_HALF: Final = 0.05
-WATCH_LATE_AT_HALF: Final = 0.25
-"""Shares of simulated lots of 20 sites with half their plan that are ever red, ever watched where the plan is right,
-and ever watched where growth came a year late, shared shock up to .03 (2026-11). [1]"""
+WATCH_AT_HALF: Final = 0.07
+WATCH_LATE_AT_HALF: Final = 0.35
+"""Largest shares of simulated lots of 20 sites with half their plan, over shared shocks of 0 to .03, that are ever red
+(.03 measured), ever watched where the plan is right, and ever watched where growth came a year late (.25 to .35): 150
+lots a case (2026-11). [1]"""
 HALF: Final = 0.5
 """Theta of a lot beyond which it is not failing: once shown to be above, earlier evidence of failure is dropped. [1]"""
 NOISE: Final = LotNoise()

@@ -20,6 +20,7 @@ TABLES = ("status", "level", "answer", "rule", "watch", "intervention")
 """Sections that are used as a whole, by their names in :mod:`monitor.alerts.words`."""
 COMPOSED = (
     "label", "change", "finding", "unit", "where", "step", "message", "digest", "quiet", "operators", "exit", "test",
+    "lot",
 )  # fmt: skip
 """Sections of the messages that the functions of :mod:`monitor.alerts.messages` compose."""
 ENTRIES = [(section, name) for section, names in words.TEXTS.items() for name in names]
@@ -51,7 +52,7 @@ def used(monkeypatch) -> set[str]:
         keys.add(key)
         return text(key, language, **values)
 
-    for module in ("alert_message", "digest", "findings", "operators", "tracks"):
+    for module in ("alert_message", "digest", "findings", "lots", "operators", "tracks"):
         monkeypatch.setattr(f"monitor.alerts.messages.{module}.text", noted)
     monkeypatch.setattr(words, "text", noted)
     return keys
@@ -87,6 +88,10 @@ def compose_everything() -> None:
         compose_operators(kind, payloads, id=ID, time=TIME)
         compose_operators(kind, [payloads[0]] * 2, id=ID, time=TIME)
         compose_operators(kind, [payloads[0]], id=ID, time=TIME)
+    lot = OPERATORS["lot"][0]
+    for level, event, members in product(("red", "watch"), ("opened", "resolved"), ([], lot["members"])):
+        changed = {"alert": lot["alert"] | {"level": level}, "event": event, "members": members}
+        compose_operators("lot", [lot | changed], id=ID, time=TIME)
     for status in (*words.TEXTS["exit"], "137"):
         night = OPERATORS["failed_night"][0] | {"status": status}
         compose_operators("failed_night", [night], id=ID, time=TIME)

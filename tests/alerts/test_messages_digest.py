@@ -31,6 +31,17 @@ OPERATORS = {
     ],
     "mass_fall": [{"day": "2021-08-20", "fell": 30, "sites": 40, "messages": 28}],
     "escalation": [{"alert": msgspec.to_builtins(news().alert), "event": "escalated", "number": 2}],
+    "lot": [{
+        "alert": {"id": "lot-2021-planting-12345678/lot", "rule": "lot", "level": "red", "opened": "2024-10-20"},
+        "event": "opened", "number": 1, "hectares": 1100.0,
+        "lot": {"partner": "Green Fund 绿源", "programme_year": 2021, "intervention": "planting"},
+        "verdict": {
+            "as_of": "2024-10-15", "sites": 20, "hectares": 1000.0, "theta": 0.05, "theta_low": -0.08,
+            "theta_high": 0.18, "p_failing": 0.997, "alert": "red",
+        },
+        "members": [{"site": "ulan-03", "status": "failing", "theta": -0.1}],
+        "pages": {"en": "https://pages.example.org/lots/x/index.html"},
+    }],
 }  # fmt: skip
 
 
@@ -200,7 +211,7 @@ def test_operators_read_what_happened_in_both_languages_and_the_command_that_hel
         assert "regrowth " in text
     command = {
         "failed_night": "regrowth doctor", "silence": "regrowth explain SITE", "mass_fall": "regrowth alerts release",
-        "escalation": "regrowth alerts resolve",
+        "escalation": "regrowth alerts resolve", "lot": "regrowth alerts resolve lot-2021-planting-12345678/lot",
     }[kind]  # fmt: skip
     assert command in message.text
     assert " / " in message.subject
@@ -214,7 +225,7 @@ def test_the_commands_that_operators_are_given_exist(kind):
     assert commands
     for command in commands:
         known = get_command(app)
-        for word in re.findall("^[a-z ]+", command)[0].split():
+        for word in re.findall("^(?:[a-z]+(?= |$) ?)+", command)[0].split():
             known = known.commands[word]
         options = {option for parameter in known.params for option in parameter.opts}
         assert set(re.findall("--[a-z-]+", command)) <= options

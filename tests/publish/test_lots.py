@@ -1,0 +1,91 @@
+"""Pages of lots: what they say, that names stay text, and that unchanged ones are not written."""
+
+from dataclasses import replace
+from datetime import date
+
+import pytest
+
+from monitor.publish.lots import LotView, lot_page, write_lots
+from monitor.publish.products import write_index
+from monitor.verdict.assessment import AlertLevel, Status
+from monitor.verdict.lots import Lot, LotReason, LotVerdict, Use
+from tests.publish.test_pages import Page
+
+LOT = Lot(partner="Green Fund 绿源", programme_year=2021, intervention="planting")
+LOOKS = [
+    LotVerdict(
+        as_of=date(year, 10, 15), sites=2, hectares=96.5, alert=alert, alert_since=date(2023, 10, 15), theta=theta,
+        theta_low=theta - 0.2, theta_high=theta + 0.2, p_failing=0.95, evidence=3.0, shock=0.012, members=("a", "b"),
+    )
+    for year, theta, alert in (
+        (2022, 0.3, AlertLevel.NONE), (2023, 0.1, AlertLevel.WATCH), (2024, 0.02, AlertLevel.RED),
+    )
+]  # fmt: skip
+
+
+@pytest.fixture
+def view(make_site, make_assessment) -> LotView:
+    members = [
+        (make_site(name, name=f"Plot {name}"), make_assessment(name, theta=theta, status=status), use)
+        for name, theta, status, use in (
+            ("a", 0.5, Status.UNDECIDED, Use.USED), ("b", 0.01, Status.FAILING, Use.USED),
+            ("民勤", 0.9, Status.ON_TRACK, Use.REPLANTED),
+        )
+    ]  # fmt: skip
+    return LotView(lot=LOT, hectares=144.8, verdict=LOOKS[-1], looks=LOOKS, members=members)
+
+
+def test_a_page_says_what_the_lot_is_what_was_found_and_how_often_that_is_wrong(view):
+    english, chinese = (Page(lot_page(view, language)).text for language in ("en", "zh"))
+    for part in (
+        "Green Fund 绿源, 2021", "The work of this lot as a whole is not taking hold", "2%", "−18% to 22%", "95%",
+        "How often a watch is wrong", "How often red is wrong", "left out: new work has begun there", "1.2 points",
+        LOT.id, "15 October 2023", "each site keeps its own verdict and alert",
+    ):  # fmt: skip
+        assert part in english, part
+    for part in ("这一批工程总体上未见成效", "2021 年", "关注的误报率", "未计入：已重新施工", "1.2 个百分点"):
+        assert part in chinese, part
+
+
+def test_members_are_listed_worst_first_with_links_that_lead_to_their_pages(view):
+    html = lot_page(view, "en")
+    links = [attributes["href"] for name, attributes in Page(html).elements if name == "a"]
+    sites = [link for link in links if "/sites/" in link]
+    assert sites == [
+        "../../sites/b/index.html", "../../sites/a/index.html", "../../sites/%E6%B0%91%E5%8B%A4/index.html",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("reason", list(LotReason))
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_lot_that_cannot_be_judged_says_why(view, reason, language):
+    nothing = LotVerdict(as_of=date(2024, 10, 15), sites=0, hectares=0.0, reasons=(reason,))
+    text = Page(lot_page(replace(view, verdict=nothing, looks=[]), language)).text
+    assert ("No verdict" if language == "en" else "暂无结论") in text
+
+
+def test_a_hostile_partner_stays_text(view):
+    hostile = replace(LOT, partner="<script>alert(1)</script>\u202e{{7*7}}")
+    html = lot_page(replace(view, lot=hostile), "en")
+    assert "<script" not in html
+    assert "\u202e" not in html
+    assert "{{7*7}}" in html
+
+
+def test_pages_are_written_once_and_the_index_links_to_them(view, tmp_path):
+    write_lots([view], tmp_path)
+    page = tmp_path / "lots" / LOT.id / "index.zh.html"
+    before = page.stat().st_mtime_ns
+    write_lots([view], tmp_path)
+    assert page.stat().st_mtime_ns == before
+    rows = [(site, a) for site, a, _ in view.members]
+    write_index(rows, [], tmp_path, date(2024, 11, 1), alpha=0.05, lots=[(LOT, 3, 144.8, LOOKS[-1])])
+    index = Page((tmp_path / "index.html").read_text(encoding="utf-8"))
+    links = {attributes.get("href") for name, attributes in index.elements if name == "a"}
+    assert f"lots/{LOT.id}/index.html" in links
+    assert "Sites without a registered partner or programme year, which belong to no lot: 3" in index.text
+
+
+def test_a_lot_without_seasons_has_no_drawing(view):
+    nothing = LotVerdict(as_of=date(2024, 10, 15), sites=0, hectares=0.0, reasons=(LotReason.TOO_EARLY,))
+    assert "<svg" not in lot_page(replace(view, verdict=nothing, looks=[]), "en")
