@@ -190,7 +190,7 @@ def write_plan(site: Site, assessment: Assessment, calibration: Calibration | No
         The disk is full or the folder cannot be written.
     """
     plan = json.dumps(plan_json(site, assessment, calibration), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
-    _replace_if_changed(root / "sites" / folder_name(site.id) / "plan.json", plan.encode("utf-8", "surrogatepass"))
+    replace_if_changed(root / "sites" / folder_name(site.id) / "plan.json", plan.encode("utf-8", "surrogatepass"))
 
 
 def write_index(
