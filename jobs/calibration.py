@@ -2,11 +2,10 @@
 
 A night does it where it is due, between fetching and judging. Only scenes acquired before the end of the last growing
 season are used, so that the same stores give the same constants on any night. They are then frozen: later scenes and
-sites count in the next season.
+sites count in the next season, unless the stored sites of the biome have doubled since.
 """
 
-import hashlib
-import json
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, timedelta
 from functools import cache
@@ -28,12 +27,11 @@ from monitor.sites.landscapes import tile_name
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.assessment import Assessment
-from monitor.verdict.calibrate import MIN_PLACEBOS, calibrate, constants_table
+from monitor.verdict.calibrate import calibrate, constants_table, weight
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.placebos import (
     MAX_PLACEBOS,
     Placebo,
-    has_enough_scenes,
     independent_units,
     pool_placebos,
     unit_placebos,
@@ -72,9 +70,10 @@ class Calibrations:
             self._records.setdefault(Pool(row["tile"], row["biome"]), []).append(row)
         self.ran = any(row["as_of"] == as_of.isoformat() for rows in self._records.values() for row in rows)
         """Whether calibration already ran on this night."""
-        grounds = {biome: self._grounds(biome) for biome in {pool.biome for pool in self.members}}
-        self.grounds = {pool: grounds[pool.biome] for pool in self.members}
-        """Hash of all ground of the pool's biome."""
+        snapshots = t.snapshots()
+        stored = Counter(pool.biome for pool, some in self.members.items() for s in some if ground_key(s) in snapshots)
+        self.stored = {pool: stored[pool.biome] for pool in self.members}
+        """Stored sites of the pool's biome."""
         self.due = sorted(filter(self._is_due, self.members), key=lambda pool: (self._newest(pool), pool))
         """Pools to calibrate, those calibrated longest ago first."""
 
@@ -92,20 +91,17 @@ class Calibrations:
         """The last ended growing season of a pool, and its last day."""
         return GrowingSeason.of(self.members[pool][0]).last_ended(self.as_of)
 
-    def _grounds(self, biome: str) -> str:
-        keys = sorted(ground_key(site) for pool, sites in self.members.items() if pool.biome == biome for site in sites)
-        return hashlib.sha256(json.dumps(keys).encode()).hexdigest()
-
     def _newest(self, pool: Pool) -> int:
         return max((row["season"] for row in self._records.get(pool, ())), default=0)
 
     def _is_due(self, pool: Pool) -> bool:
-        """Whether this season has not been tried, or failed with different ground."""
+        """Whether this season has not been tried, or with half as many sites as are stored now, or fewer."""
         season, newest = self.season(pool)[0], self._newest(pool)
         if season != newest:
             return season > newest
         rows = [row for row in self._records[pool] if row["season"] == season]
-        return not any(row["placebos"] or row["grounds"] == self.grounds[pool] for row in rows)
+        known, placebos = (max(int(row[name]) for row in rows) for name in ("stored", "placebos"))
+        return self.stored[pool] >= 2 * known and placebos < MAX_PLACEBOS
 
 
 class BiomePlacebos:
@@ -199,7 +195,7 @@ def calibrate_due(
     placebos_of = cache(
         lambda biome: BiomePlacebos(settings.store.root, constants, biome, controls, snapshots, left_out)
     )
-    results: dict[tuple[str, ...], tuple[Calibration, int]] = {}
+    results: dict[tuple[str, ...], Calibration] = {}
     rows: list[dict[str, Any]] = []
     calibrated = 0
     for pool in constants.due:
@@ -209,24 +205,23 @@ def calibrate_due(
         # Where a biome has fewer placebos than needed, all its tiles use all of them.
         key: tuple[str, ...] = pool if len(placebos.units) >= MAX_PLACEBOS else (pool.biome,)
         if key not in results:
-            if len(placebos.units) >= MIN_PLACEBOS:
-                if calibrated == most:
-                    continue
-                calibrated += 1
+            if calibrated == most:
+                continue
+            calibrated += 1
             try:
                 chosen, source = pool_placebos(placebos.tiles, placebos.of_tile, *pool)
                 result = calibrate(chosen, source=source, dated=constants.season(pool)[1])
             except Exception:
                 log.exception("a bug in calibration; the constants in force stay", tile=pool.tile, biome=pool.biome)
                 continue
-            results[key] = result, sum(map(has_enough_scenes, chosen))
+            results[key] = result
             log.info("constants set", biome=pool.biome, placebos=result.placebos, source=result.source)
-        result, count = results[key]
+        result = results[key]
         rows.append(
             {
                 "tile": pool.tile, "biome": pool.biome, "season": constants.season(pool)[0],
-                "as_of": as_of.isoformat(), "grounds": constants.grounds[pool], "hash": result.hash,
-                "placebos": result.placebos, "payload": {"constants": result.to_json(), "found": count},
+                "as_of": as_of.isoformat(), "stored": constants.stored[pool], "hash": result.hash,
+                "placebos": result.placebos, "payload": {"constants": result.to_json()},
             }
         )  # fmt: skip
         if most is None:  # a night stores all or nothing, so that a killed one is repeated exactly
@@ -243,30 +238,24 @@ def _store(ledger: Ledger, rows: list[dict[str, Any]]) -> None:
     rows.clear()
 
 
-def constants_used(
-    assessment: Assessment, site: Site, records: Sequence[Mapping[str, Any]]
-) -> tuple[Calibration, int] | None:
-    """Constants behind an assessment, and the number of placebos; None: not stored in this ledger.
+def constants_used(assessment: Assessment, records: Sequence[Mapping[str, Any]]) -> Calibration | None:
+    """Constants behind an assessment; None: not stored in this ledger.
 
     Parameters
     ----------
-    assessment, site : Assessment, Site
+    assessment : Assessment
     records : sequence of mapping
         All rows of ``Transaction.calibrations``.
     """
     for row in reversed(records):
         if row["hash"] == assessment.calibration:
-            return Calibration.from_json(row["payload"]["constants"]), row["placebos"]
-    if assessment.calibration != DEFAULT.hash:
-        return None
-    pool = Pool.of(site)
-    counts = [row["payload"]["found"] for row in records if (row["tile"], row["biome"]) == pool and not row["placebos"]]
-    return DEFAULT, counts[-1] if counts else 0
+            return Calibration.from_json(row["payload"]["constants"])
+    return DEFAULT if assessment.calibration == DEFAULT.hash else None
 
 
 def calibration_json(pool: Pool, constants: Calibrations) -> dict[str, Any]:
     """Output of ``regrowth calibrate --json`` for the sites of one tile and biome."""
-    used, record = constants.of(pool), constants.record(pool)
+    used = constants.of(pool)
     return {
         "tile": pool.tile,
         "biome": pool.biome,
@@ -275,7 +264,6 @@ def calibration_json(pool: Pool, constants: Calibrations) -> dict[str, Any]:
         "dated": used.dated.isoformat(),
         "hash": used.hash,
         "placebos": used.placebos,
-        "found": 0 if record is None else record["payload"]["found"],
-        "needed": MIN_PLACEBOS,
+        "weight": weight(used.placebos),
         "table": constants_table(used),
     }

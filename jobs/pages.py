@@ -138,8 +138,8 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
         alerts += [alert] if alert else []
         snapshot, terrain = snapshots.get(ground), terrains.get(ground)
         slope = None if terrain is None else Terrain.from_json(terrain)
-        constants = constants_used(assessment, site, calibrations)
-        plans.append(_Plan(site, slope, assessment, None if constants is None else constants[0]))
+        constants = constants_used(assessment, calibrations)
+        plans.append(_Plan(site, slope, assessment, constants))
         detectability = detectabilities.get(ground)
         notice = _notice(settings, demonstrated=site.id in demonstrated)
         content = [

@@ -29,8 +29,8 @@ def calibrate(config: Config = None, as_json: AsJson = False) -> None:
         print_json(pools)
         return
     for pool in pools:
-        few = "" if pool["placebos"] else f"; {pool['found']} of the {pool['needed']} placebos needed"
+        behind = f"{pool['placebos']} placebos, weight {pool['weight']:.2f}" if pool["placebos"] else "no placebos yet"
         name = f"{pool['tile']} {pool['biome']}, {pool['sites']} sites"
-        typer.echo(f"{name}: {pool['source']}{few} ({pool['hash'][:12]})")
+        typer.echo(f"{name}: {pool['source']}; {behind} ({pool['hash'][:12]})")
         for row in pool["table"] if pool["placebos"] else ():
             typer.echo(f"  {row['constant']:<20} {row['calibrated']:>9g}  default {row['default']:g}")

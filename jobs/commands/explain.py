@@ -66,11 +66,11 @@ def explain(
     if not as_json:
         typer.echo("\n".join(sentences))
         return
-    used = constants_used(assessment, chosen, calibrations)
+    used = constants_used(assessment, calibrations)
     calibration = {
         "hash": assessment.calibration, "source": assessment.calibration_source,
         "dated": assessment.calibration_dated,
-        "placebos": None if used is None else used[1], "table": None if used is None else constants_table(used[0]),
+        "placebos": assessment.calibration_placebos, "table": None if used is None else constants_table(used),
     }  # fmt: skip
     print_json(
         {"site": site, "as_of": latest[0], "episode": assessment.episode, "start": chosen.start, "sentences": sentences,

@@ -82,10 +82,10 @@ class GroundDataRow(Base):
 
 
 class CalibrationRow(Base):
-    """Constants of the verdict for a tile and biome. Never edited: another season or other grounds make a new row."""
+    """Constants of the verdict for a tile and biome. Never edited: another season or more ground makes a new row."""
 
     __tablename__ = "calibrations"
-    __table_args__ = (UniqueConstraint("tile", "biome", "season", "grounds"),)
+    __table_args__ = (UniqueConstraint("tile", "biome", "season", "stored"),)
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     tile: Mapped[str] = mapped_column(String(20))
@@ -94,11 +94,11 @@ class CalibrationRow(Base):
     """Last growing season whose data was used."""
     as_of: Mapped[str] = mapped_column(String(10))
     """First night on which they are used."""
-    grounds: Mapped[str] = mapped_column(String(64))
-    """Hash of the grounds whose data was used."""
+    stored: Mapped[int] = mapped_column(Integer)
+    """Number of sites of the biome whose control ground was stored then."""
     hash: Mapped[str] = mapped_column(String(64))
     placebos: Mapped[int] = mapped_column(Integer)
-    """Number of placebo sites; 0: too few, the defaults are used."""
+    """Number of placebo sites; 0: none, the defaults are used."""
     payload: Mapped[dict[str, Any]]
 
 

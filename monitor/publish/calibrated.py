@@ -4,14 +4,16 @@ from typing import Final
 
 from monitor.publish.view import CalibrationTable
 from monitor.sites.biomes import BIOMES
-from monitor.verdict.calibrate import MIN_PLACEBOS, constants_table
+from monitor.verdict.calibrate import constants_table, weight
 from monitor.verdict.calibration import Calibration
 
 CONSTANT_NAMES: Final = {
     "slow_sd": ("Drift within a year, cover", "一年内的漂移（覆盖度）"),
     "scene_sd": ("Noise of one scene, cover", "单景噪声（覆盖度）"),
     "year_sd": ("Difference between seasons, cover", "生长季自身差异（覆盖度）"),
+    "year_memory": ("Of that, carried into the next season", "其中延续到下一生长季的比例"),
     "elasticity_sd": ("Difference in response to rain", "对降雨响应的差异"),
+    "trend_sd": ("Lasting trend, cover a year", "持续趋势（覆盖度/年）"),
     "rain_sd": ("Variation of rain between years", "降雨的年际波动"),
     "stiff_slow_sd": ("Drift allowed when testing for a sudden loss, cover", "判断突然受损时容许的漂移（覆盖度）"),
     "disturbance_score": ("Threshold for a sudden loss", "突然受损的判定门槛"),
@@ -21,29 +23,23 @@ CONSTANT_NAMES: Final = {
 BOUNDARY_NAME: Final = ("Evidence needed for red, false-alarm budget {}", "红色警报所需证据，误报预算 {}")
 
 
-def calibration_table(used: Calibration, *, biome: str, placebos: int) -> CalibrationTable:
-    """Constants of a verdict with their defaults and their source.
-
-    Parameters
-    ----------
-    used, biome
-        Constants of the verdict, and the biome of the site.
-    placebos : int
-        Number of placebo series available; too few of them leave the defaults in place.
-    """
+def calibration_table(used: Calibration, *, biome: str) -> CalibrationTable:
+    """Constants of a verdict with their defaults and their source; `biome` is that of the site."""
     if used.placebos:
         _, _, tiles = used.source.partition(", tile ")
         source = (used.source, f"{BIOMES[biome].names['zh']}对照地块，{tiles}")
     else:
-        few = (
-            f"; {placebos} placebo series available, {MIN_PLACEBOS} needed",
-            f"；现有安慰剂序列 {placebos} 条，至少需要 {MIN_PLACEBOS} 条",
+        source = (
+            f"{used.source}; no placebo series yet",
+            "默认值：由模拟地块得出，并经真实哨兵二号噪声检验；尚无安慰剂序列",
         )
-        source = (used.source + few[0], f"默认值：由模拟地块得出，并经真实哨兵二号噪声检验{few[1]}")
     rows = []
     for row in constants_table(used):
         budget = row["constant"].removeprefix("boundary at ")
         english, chinese = CONSTANT_NAMES.get(row["constant"]) or (words.format(budget) for words in BOUNDARY_NAME)
         beside = "" if row["calibrated"] == row["default"] else f" ({row['default']:g})"
         rows.append((english, chinese, f"{row['calibrated']:g}{beside}"))
-    return CalibrationTable(source=source, dated=used.dated, hash=used.hash, placebos=used.placebos, rows=tuple(rows))
+    return CalibrationTable(
+        source=source, dated=used.dated, hash=used.hash, placebos=used.placebos, weight=weight(used.placebos),
+        rows=tuple(rows),
+    )  # fmt: skip

@@ -57,8 +57,8 @@ class PageInputs:
     terrain: Terrain | None
     detectability: tuple[DetectionChance, ...]
     detection_assumptions: DetectionAssumptions | None
-    calibration: tuple[Calibration, int] | None
-    """Constants of the verdict, and the number of placebo series available; None: unknown."""
+    calibration: Calibration | None
+    """Constants of the verdict; None: unknown."""
     alert: Alert | None
     answers: tuple[FieldAnswer, ...]
     measured: tuple[FieldRow, ...]
@@ -110,10 +110,7 @@ def draft_page(
     scenes = {} if inputs.snapshot is None else scenes_by_season(site, observed)
     stored = StoredSite(landscape, inputs.ground) if scenes else None
     columns = {name: observed[name] for name in ("date", "cover", "control_cover", "accepted")}
-    calibration = None
-    if inputs.calibration is not None:
-        constants, placebos = inputs.calibration
-        calibration = calibration_table(constants, biome=site.biome, placebos=placebos)
+    calibration = None if inputs.calibration is None else calibration_table(inputs.calibration, biome=site.biome)
     view = SiteView(
         site=site,
         lot=lot_of(inputs.site),
@@ -229,7 +226,7 @@ def _failing_probability(stored: StoredSite, inputs: PageInputs, observed: Colum
     if day is None:
         return None
     site = with_slope(inputs.site, inputs.terrain)
-    constants = DEFAULT if inputs.calibration is None else inputs.calibration[0]
+    constants = inputs.calibration or DEFAULT
 
     def late_season() -> LateSeasonState | None:
         return assess_with_late_season(

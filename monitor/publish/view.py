@@ -65,6 +65,8 @@ class CalibrationTable:
     hash: str
     placebos: int
     """Number of placebo series used for the calibration; 0: none."""
+    weight: float
+    """Their weight against the defaults, 0 to 1. [1]"""
     rows: tuple[tuple[str, str, str], ...] = ()
     """Name in English and in Chinese, and value."""
 

@@ -248,8 +248,8 @@ def assessments(table: Verdicts, site: Site, calibration: Calibration) -> list[A
     shared: dict[str, Any] = {
         "site": site.id, "hectares": site.hectares if site.hectares > 0 else None, "hectares_failing": None,
         "calibration": calibration.hash, "calibration_source": calibration.source,
-        "calibration_dated": calibration.dated, "cover_basis": BIOMES[site.biome].cover_basis(),
-        "plan_cover": site.plan.cover,
+        "calibration_placebos": calibration.placebos, "calibration_dated": calibration.dated,
+        "cover_basis": BIOMES[site.biome].cover_basis(), "plan_cover": site.plan.cover,
     }  # fmt: skip
     records = []
     for values in zip(*map(_plain, table), strict=True):

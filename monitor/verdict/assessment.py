@@ -192,6 +192,8 @@ class Assessment:
     """Hash of the constants of the verdict."""
     calibration_source: str = ""
     """Origin of the constants."""
+    calibration_placebos: int = 0
+    """Number of placebo series behind the constants; 0: none, they are the defaults."""
     calibration_dated: date | None = None
     """Last day of the data behind the constants."""
     episode: int = 1

@@ -10,7 +10,6 @@ import pytest
 from shapely.geometry import box
 
 import jobs.calibration as calibrating
-import monitor.verdict.calibrate as library
 from jobs import pipeline
 from jobs.calibration import Pool, calibrate_due
 from jobs.cli import main
@@ -127,10 +126,6 @@ def quick(monkeypatch):
 
     def told(placebos, *, source, dated):
         asked.append(sum(p.series.dates.size for p in placebos))
-        if len(placebos) < library.MIN_PLACEBOS:
-            return replace(
-                DEFAULT, source=f"{source}: {len(placebos)} of the {library.MIN_PLACEBOS} needed", dated=dated
-            )
         spread = float(np.mean([np.nanstd(p.series.cover - p.series.control) for p in placebos]))
         return replace(DEFAULT, source=source, dated=dated, placebos=len(placebos), scene_sd=round(spread, 9))
 
@@ -198,7 +193,7 @@ def test_ground_on_which_another_site_was_begun_is_no_placebo_nor_compared_with(
             t.save_ground_data(ground_key(one), "left_out", {f"u{k}": "2024-01-01" for k in range(10)})
     pool = Pool("48SXF", "loess")
     assert land.set().of(pool) == never_there.set().of(pool)
-    assert land.rows()[0]["payload"]["found"] == never_there.rows()[0]["payload"]["found"] > 100
+    assert land.rows()[0]["placebos"] == never_there.rows()[0]["placebos"] > 100
 
 
 def test_a_night_before_the_record_was_made_is_judged_by_what_it_had(land, quick):
@@ -227,20 +222,29 @@ def test_nothing_acquired_after_the_season_goes_in(land, quick, tmp_path):
     assert other.set(date(2025, 3, 1)).of(Pool("48SXF", "loess")) == during
 
 
-def test_too_little_ground_leaves_the_defaults_says_so_and_is_asked_again_only_with_other_ground(land, quick):
+def test_constants_set_on_few_sites_are_set_again_in_the_same_season_once_the_stored_sites_have_doubled(land, quick):
     land.add(site(0))
-    land.add(site(1))
     pool = Pool("48SXF", "loess")
     for night_of in (AUTUMN, AUTUMN, AUTUMN + timedelta(days=1)):
-        constants = land.set(night_of)
-        assert constants.of(pool) == DEFAULT
-        told = calibrating.calibration_json(pool, constants)
-        assert (told["found"], told["needed"], told["source"]) == (80, 99, DEFAULT.source)
+        assert land.set(night_of).of(pool).placebos == 40
     assert len(quick) == 1
+    land.add(site(1))
+    assert land.set().of(pool).placebos == 40, "a night that is run again is judged as it was"
+    assert land.set(AUTUMN + timedelta(days=2)).of(pool).placebos == 80
     land.add(site(2))
-    assert land.set().of(pool) == DEFAULT, "a night that is run again is judged as it was"
-    assert land.set(AUTUMN + timedelta(days=2)).of(pool).placebos == 120
-    assert [row["placebos"] for row in land.rows()] == [0, 120]
+    assert land.set(AUTUMN + timedelta(days=3)).of(pool).placebos == 80, "three are not twice two"
+    land.add(site(3))
+    assert land.set(AUTUMN + timedelta(days=4)).of(pool).placebos == 160
+    assert [row["placebos"] for row in land.rows()] == [40, 80, 160]
+
+
+def test_ground_that_gives_no_placebo_leaves_the_defaults_and_says_so(land, quick):
+    land.add(site(0), units=units_of(site(0))[:8])
+    pool = Pool("48SXF", "loess")
+    constants = land.set()
+    assert constants.of(pool) == DEFAULT
+    told = calibrating.calibration_json(pool, constants)
+    assert (told["placebos"], told["weight"], told["source"]) == (0, 0, DEFAULT.source)
 
 
 def test_one_piece_of_ground_counts_once_however_many_sites_share_it_and_never_where_somebody_works(land, quick):
@@ -248,7 +252,7 @@ def test_one_piece_of_ground_counts_once_however_many_sites_share_it_and_never_w
     land.add(replace(site(1), geometry=box(107.7, 36.4, 107.701, 36.401)), units=units_of(site(0)))
     land.add(replace(site(2), geometry=units_of(site(0))[5].geometry), units=units_of(site(2)))
     land.set()
-    assert land.rows()[0]["payload"]["found"] == 79
+    assert land.rows()[0]["placebos"] == 79
     squares = [box(0, 0, 1, 1), box(0.5, 0, 1.5, 1), box(1.2, 0, 2, 1), box(3, 0, 4, 1)]
     assert independent_units(squares, [box(3.5, 0.5, 6, 6)]).tolist() == [True, False, True, False]
 
@@ -319,14 +323,7 @@ def said(capsys, *words):
     return json.loads(capsys.readouterr().out)
 
 
-@pytest.fixture
-def few(monkeypatch):
-    """As if twenty placebos were enough: the sample has no more ground than that."""
-    for module in (library, calibrating):
-        monkeypatch.setattr(module, "MIN_PLACEBOS", 20)
-
-
-def test_a_night_sets_what_is_due_and_every_assessment_names_it(installation, settings, few, capsys):
+def test_a_night_sets_what_is_due_and_every_assessment_names_it(installation, settings, capsys):
     night(settings, as_of=NIGHT)
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         (row,) = t.calibrations()
@@ -348,7 +345,7 @@ def test_a_night_sets_what_is_due_and_every_assessment_names_it(installation, se
 
 @pytest.mark.slow
 def test_killed_between_the_constants_and_the_assessments_the_rerun_ends_where_an_unkilled_night_ends(
-    install, installation, settings, few, tmp_path, monkeypatch
+    install, installation, settings, tmp_path, monkeypatch
 ):
     (tmp_path / "unkilled").mkdir()
     whole = install(tmp_path / "unkilled")
@@ -366,22 +363,20 @@ def test_killed_between_the_constants_and_the_assessments_the_rerun_ends_where_a
     assert installation.told() == whole.told()
 
 
-def test_the_command_sets_what_is_due_once_and_shows_what_holds(installation, settings, few, capsys):
+def test_the_command_sets_what_is_due_once_and_shows_what_holds(installation, settings, capsys):
     night(settings, as_of=NIGHT, pages=False)
     first = said(capsys, "calibrate", "--config", str(installation.config))
     assert said(capsys, "calibrate", "--config", str(installation.config)) == first
     ((one, *none),) = [first]
     assert none == []
     assert (one["tile"], one["biome"], one["sites"]) == ("34TER", "loess", 3)
-    assert one["placebos"] == one["found"] >= 20
+    assert one["placebos"] >= 20
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         first_row, last_row = t.calibrations()
     assert (first_row["season"], last_row["hash"]) == (2018, one["hash"])
 
 
-def test_a_bug_while_setting_constants_leaves_what_is_in_force_and_stops_nobody(
-    installation, settings, few, monkeypatch
-):
+def test_a_bug_while_setting_constants_leaves_what_is_in_force_and_stops_nobody(installation, settings, monkeypatch):
     def broken(*_, **__):
         raise ZeroDivisionError
 
@@ -391,15 +386,3 @@ def test_a_bug_while_setting_constants_leaves_what_is_in_force_and_stops_nobody(
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         assert t.calibrations() == [], "the next night asks again"
         assert {t.latest_assessment(site["id"])[2]["calibration"] for site in t.sites()} == {DEFAULT.hash}
-
-
-def test_without_enough_ground_a_night_names_the_defaults(installation, settings):
-    night(settings, as_of=NIGHT)
-    found = json.loads(installation.status)
-    assert {one["calibration"] for one in found} == {DEFAULT.hash}
-    with open_ledger(settings) as ledger, ledger.transaction() as t:
-        (row,) = t.calibrations()
-    assert row["placebos"] == 0
-    assert 0 < row["payload"]["found"] < 99
-    page = (settings.outputs.root / "sites" / "demo-02" / "index.html").read_text(encoding="utf-8")
-    assert f"{row['payload']['found']} placebo series available, 99 needed" in page

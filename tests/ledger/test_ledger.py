@@ -67,7 +67,7 @@ def test_an_episode_that_begins_closes_the_one_before_and_no_other(ledger):
 
 @pytest.mark.parametrize("table", ["episodes", "assessments", "sites", "calibrations"])
 def test_the_tables_themselves_refuse_to_keep_the_same_thing_twice(in_sqlite, table):
-    about = {"tile": "48SUF", "biome": "loess", "season": 2025, "as_of": "2025-11-20", "grounds": "g", "placebos": 120}
+    about = {"tile": "48SUF", "biome": "loess", "season": 2025, "as_of": "2025-11-20", "stored": 3, "placebos": 120}
     with in_sqlite.transaction() as t:
         t.add_site("a", "v1", {"id": "a"}, start="2021-04-01", now="n")
         t.add_assessment("a", "2021-05-01", "d1", {}, version="v", snapshot="s", run="r")
@@ -289,7 +289,7 @@ def test_a_ledger_whose_making_was_killed_midway_is_made_again(tmp_path, url, mo
 
 
 def test_constants_that_are_frozen_stay_frozen(ledger):
-    about = {"tile": "48SUF", "biome": "loess", "season": 2025, "as_of": "2025-11-20", "grounds": "g", "placebos": 120}
+    about = {"tile": "48SUF", "biome": "loess", "season": 2025, "as_of": "2025-11-20", "stored": 3, "placebos": 120}
     with ledger.transaction() as t:
         t.add_calibration({"found": 120}, hash="h1", **about)
         t.add_calibration({"found": 130}, hash="h2", **about)

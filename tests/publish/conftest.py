@@ -106,7 +106,7 @@ def beside() -> dict[str, object]:
         ),
         "calibration": CalibrationTable(
             source=("placebos of the loess", "黄土丘陵安慰剂"), dated=date(2026, 11, 1), hash="c0ffee" * 10,
-            placebos=1234, rows=(("Noise of a scene", "单景噪声", "0.025"),),
+            placebos=1234, weight=0.98, rows=(("Noise of a scene", "单景噪声", "0.025"),),
         ),
         "elevation": 1432.4,
         "slope": 17.6,

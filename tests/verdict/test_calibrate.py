@@ -12,7 +12,7 @@ import monitor.verdict.calibrate as library
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.assessment import Series
-from monitor.verdict.calibrate import MIN_PLACEBOS, calibrate, constants_table
+from monitor.verdict.calibrate import HALF_WEIGHT, calibrate, constants_table, weight
 from monitor.verdict.calibration import BOUNDARY, Calibration
 from monitor.verdict.placebos import Placebo, pool_placebos, unit_placebos
 
@@ -21,6 +21,8 @@ SITE = Site(
     plan=Plan(A=0.20, k=0.45, L=1.0, too_early_years=2.0), hectares=100.0,
 )  # fmt: skip
 DAY = date(2026, 11, 25)
+SOME = 99
+"""Placebos that know the false-red rate to .05 +- .02."""
 
 
 def measured_rates(calibration, placebos):
@@ -78,7 +80,7 @@ HARD = {"slow drift": {"slow": 0.03}, "rain": {"rain": 0.3, "mismatch": 0.3}, "h
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(HARD))
 def test_on_hard_ground_false_reds_and_intervals_come_right_on_ground_that_set_nothing(name):
-    found = calibrate(ground(MIN_PLACEBOS, 1, **HARD[name]), source=name, dated=DAY)
+    found = calibrate(ground(SOME, 1, **HARD[name]), source=name, dated=DAY)
     rows = {row["figure"]: row["value"] for row in measured_rates(found, ground(200, 2, **HARD[name]))}
     # .06 is the goal of 1,000 placebos; 200 that had no part in it leave three standard errors of .017.
     assert max(value for figure, value in rows.items() if figure.startswith("ever red")) <= 0.11
@@ -88,8 +90,8 @@ def test_on_hard_ground_false_reds_and_intervals_come_right_on_ground_that_set_n
 
 
 def test_the_noise_that_was_put_in_is_found():
-    calm = calibrate(ground(MIN_PLACEBOS, 3, slow=0.008), source="calm", dated=DAY)
-    wild = calibrate(ground(MIN_PLACEBOS, 3, slow=0.035), source="wild", dated=DAY)
+    calm = calibrate(ground(SOME, 3, slow=0.008), source="calm", dated=DAY)
+    wild = calibrate(ground(SOME, 3, slow=0.035), source="wild", dated=DAY)
     assert calm.slow_sd < 0.016 < 0.022 < wild.slow_sd
     assert 0.018 < calm.scene_sd < 0.026
     assert abs(calm.rain_sd - 0.15) < 0.03
@@ -99,11 +101,11 @@ def test_the_noise_that_was_put_in_is_found():
     )  # never quicker than the default
     assert len({calm.hash, wild.hash, DEFAULT.hash}) == 3
     assert Calibration.from_json(wild.to_json()).hash == wild.hash
-    assert (wild.source, wild.dated, wild.placebos) == ("wild", DAY, MIN_PLACEBOS)
+    assert (wild.source, wild.dated, wild.placebos) == ("wild", DAY, SOME)
 
 
 def test_the_same_placebos_give_the_same_constants():
-    some = ground(MIN_PLACEBOS, 4)
+    some = ground(SOME, 4)
     assert calibrate(some, source="x", dated=DAY) == calibrate(list(some), source="x", dated=DAY)
 
 
@@ -112,24 +114,57 @@ def test_constants_that_were_set_before_are_known_as_long_as_no_constant_changes
     assert Calibration().hash.startswith("ee9490b8b371")
 
 
-def test_too_few_placebos_change_nothing_and_the_source_says_so():
-    found = calibrate(ground(20, 5, slow=0.05), source="placebos of loess", dated=DAY)
-    assert "20 of the 99 needed" in found.source
-    assert found.placebos == 0
-    assert (found.slow_sd, found.boundary, found.disturbance_score) == (
-        DEFAULT.slow_sd, DEFAULT.boundary, DEFAULT.disturbance_score,
-    )  # fmt: skip
+def test_without_placebos_the_constants_are_the_defaults_and_the_source_says_so():
+    found = calibrate([], source="placebos of loess", dated=DAY)
+    assert replace(found, source=DEFAULT.source, dated=DEFAULT.dated) == DEFAULT
+    assert found.source == f"{DEFAULT.source}; placebos of loess: none has enough scenes"
 
 
 def test_ground_with_hardly_a_scene_is_no_placebo():
-    whole = ground(MIN_PLACEBOS, 6)
+    whole = ground(8, 6)
     scant = [
         replace(one, series=Series(dates=s.dates[:2], cover=s.cover[:2], control=s.control[:2]))
         for one in whole[:5]
         for s in [one.series]
     ]
-    found = calibrate([*scant, *whole[5:]], source="x", dated=DAY)
-    assert "94 of the 99 needed" in found.source
+    assert calibrate([*scant, *whole[5:]], source="x", dated=DAY).placebos == 3
+
+
+def test_the_more_placebos_the_further_the_constants_go_towards_what_they_show():
+    wild = ground(SOME, 3, slow=0.05)
+    few, more, all_ = (calibrate(wild[:count], source="wild", dated=DAY) for count in (3, 20, SOME))
+    for name in ("slow_sd", "widening", "disturbance_score"):
+        values = [getattr(one, name) for one in (DEFAULT, few, more, all_)]
+        assert values == sorted(values), name
+    bounds = [dict(one.boundary)[0.05] for one in (DEFAULT, few, more, all_)]
+    assert bounds[0] <= min(bounds)
+    assert bounds[1] < 2 * bounds[0], "three placebos hardly move it"
+    assert (few.placebos, more.placebos, all_.placebos) == (3, 20, SOME)
+
+
+def test_no_constant_of_red_is_below_its_default_however_calm_the_ground():
+    for count in (2, 12):
+        calm = calibrate(ground(count, 8, slow=0.004), source="calm", dated=DAY)
+        assert all(bound >= dict(DEFAULT.boundary)[alpha] for alpha, bound in calm.boundary)
+        assert calm.widening >= DEFAULT.widening
+        assert calm.disturbance_score >= DEFAULT.disturbance_score
+
+
+def test_placebos_weigh_as_much_as_the_default_at_thirty_and_more_beyond():
+    assert weight(0) == 0
+    assert weight(HALF_WEIGHT) == 0.5
+    assert weight(1000) > 0.97
+
+
+def test_a_control_that_never_changes_gives_finite_constants():
+    flat = [
+        replace(one, series=replace(one.series, control=np.full(one.series.control.size, 0.2)))
+        for one in ground(4, 9)
+    ]  # fmt: skip
+    found = calibrate(flat, source="flat", dated=DAY)
+    assert found.placebos == 4
+    assert all(np.isfinite(value) for value in found.noise)
+    assert np.isfinite([found.widening, found.disturbance_score, found.rain_sd]).all()
 
 
 def test_the_table_names_each_constant_beside_its_default():

@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 
 from jobs.cli import app
 from monitor.controls.control_means import control_mean
-from monitor.verdict.calibrate import MIN_PLACEBOS
 from monitor.verdict.tables.plans import read_plans
 from monitor.verdict.tables.series import read_series
 from monitor.verdict.tables.units import compare_with_units
@@ -163,9 +162,9 @@ def test_few_placebos_leave_a_stated_origin(files):
 
 @pytest.mark.slow
 def test_placebos_set_the_constants_and_are_counted(files):
-    said, found = files(series=JUDGED, placebos=placebos(MIN_PLACEBOS + 1))
+    said, found = files(series=JUDGED, placebos=placebos(100))
     (constants,) = said["constants"]
-    assert constants["placebos"] == MIN_PLACEBOS + 1
+    assert constants["placebos"] == 100
     assert constants["source"] == "placebos of loess, placebos.csv"
     _, by_default = files(series=JUDGED)
     assert (found.theta_high - found.theta_low).iloc[-1] != (by_default.theta_high - by_default.theta_low).iloc[-1]
