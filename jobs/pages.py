@@ -190,7 +190,7 @@ def _lot_views(
             verdict=record.verdict,
             looks=record.looks,
             members=[(site, assessed.get(site.id), record.uses.get(site.id, Use.UNSEEN)) for site in theirs],
-            alert=None if alert is None or alert.state is AlertState.RESOLVED else alert,
+            alert=alert if alert and (alert.state is not AlertState.RESOLVED or is_answered(alert)) else None,
             notice=_notice(settings, demonstrated=all(site.id in demonstrated for site in theirs)),
         )
         views.append(view)

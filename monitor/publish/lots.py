@@ -49,7 +49,7 @@ USES: Final = {
 }
 """Why a site is not used."""
 
-WIDTH, HEIGHT = 560, 240
+WIDTH, HEIGHT = 560, 260
 """Size of the drawing of theta by year. [pixel]"""
 _LOW, _HIGH = -0.5, 1.5
 
@@ -67,7 +67,7 @@ class LotView:
     members: Sequence[tuple[Site, Assessment | None, Use]]
     """Sites with their newest assessment, and whether they are used; in any order."""
     alert: Alert | None = None
-    """The alert that is not resolved; None: no alert."""
+    """The alert that is not resolved, or that a person has resolved while its cause is still seen; None: no alert."""
     notice: Mapping[str, str] | None = None
 
 
@@ -129,7 +129,7 @@ def _drawing(looks: Sequence[LotVerdict]) -> dict[str, Any]:
 
     def height(share: float | None) -> float:
         inside = min(max(0.0 if share is None else share, _LOW), _HIGH)
-        return round(20 + (_HIGH - inside) / (_HIGH - _LOW) * (HEIGHT - 60), 1)
+        return round(20 + (_HIGH - inside) / (_HIGH - _LOW) * (HEIGHT - 80), 1)
 
     years = [
         {

@@ -165,6 +165,8 @@ def index_page(
         as_of=as_of,
         precision=_groups_of(precision),
         lots=sorted(lots, key=_worst_lot_first),
+        n_red_lots=sum(row[3].alert == "red" for row in lots),
+        n_watched_lots=sum(row[3].alert == "watch" for row in lots),
         lotless=sum(lot_of(site) is None for site, _ in ordered),
         notice=notice,
     )

@@ -37,7 +37,7 @@ OPERATORS = {
         "lot": {"partner": "Green Fund 绿源", "programme_year": 2021, "intervention": "planting"},
         "verdict": {
             "as_of": "2024-10-15", "sites": 20, "hectares": 1000.0, "theta": 0.05, "theta_low": -0.08,
-            "theta_high": 0.18, "p_failing": 0.997, "alert": "red",
+            "theta_high": 0.18, "p_failing": 0.997, "alert": "red", "alert_since": "2023-10-15",
         },
         "members": [{"site": "ulan-03", "status": "failing", "theta": -0.1}],
         "pages": {"en": "https://pages.example.org/lots/x/index.html"},

@@ -5,6 +5,7 @@ from datetime import date
 
 import pytest
 
+from monitor.alerts.alert import Alert, AlertState, Verdict
 from monitor.publish.lots import LotView, lot_page, write_lots
 from monitor.publish.products import write_index
 from monitor.verdict.assessment import AlertLevel, Status
@@ -62,6 +63,17 @@ def test_a_lot_that_cannot_be_judged_says_why(view, reason, language):
     nothing = LotVerdict(as_of=date(2024, 10, 15), sites=0, hectares=0.0, reasons=(reason,))
     text = Page(lot_page(replace(view, verdict=nothing, looks=[]), language)).text
     assert ("No verdict" if language == "en" else "暂无结论") in text
+
+
+def test_an_answer_stands_on_the_page_beside_what_is_still_seen(view):
+    alert = Alert(
+        id=f"{LOT.id}/lot", site=LOT.id, level=AlertLevel.RED, rule="lot", state=AlertState.RESOLVED,
+        opened=date(2023, 10, 20), updated=date(2023, 11, 2), answer=Verdict.TREATED, note="reseeded",
+    )  # fmt: skip
+    answered = Page(lot_page(replace(view, alert=alert), "en")).text
+    assert "The alert was answered on 2 November 2023: treated. Note: reseeded" in answered
+    waiting = Page(lot_page(replace(view, alert=replace(alert, state=AlertState.OPEN)), "zh")).text
+    assert "警报开启于 2023年10月20日；状态：未处理" in waiting
 
 
 def test_a_hostile_partner_stays_text(view):

@@ -64,13 +64,14 @@ def _about(payload: Payload, language: Language, *, full: bool) -> list[str]:
     shares = {name: words.percent(verdict[key]) for name, key in _SHARES}
     measured = text("lot.share", language, n=verdict["sites"], hectares=area, **shares)
     looked, opened = _day(verdict["as_of"], language), _day(alert["opened"], language)
+    since = _day(verdict["alert_since"], language) if verdict["alert_since"] else opened
     link = [text("lot.page", language, page=page)] if page else []
     if payload["event"] == AlertEvent.RESOLVED:
         return [text("lot.resolved", language, opened=opened, day=looked), measured, *link]
     gap = "" if language == "zh" else " "
     claim = f"{text(f'lot.{alert["level"]}', language)}{gap}{measured}"
     sure = words.probability(verdict["p_failing"], language)
-    lines = [claim, text("lot.sure", language, probability=sure, day=looked, since=opened)]
+    lines = [claim, text("lot.sure", language, probability=sure, day=looked, since=since)]
     if not full:
         return [*lines, *link]
     return [*lines, _members(payload, language), *link, rate(alert["level"], language)]
