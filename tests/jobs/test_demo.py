@@ -5,7 +5,6 @@ from dataclasses import replace
 from datetime import date
 
 import pandas as pd
-import pyarrow.parquet
 import pytest
 from typer.testing import CliRunner
 
@@ -20,6 +19,7 @@ from monitor.errors import BadConfiguration
 from monitor.sites.site import Site
 from monitor.verdict.assess import assess
 from monitor.verdict.assessment import Series
+from tests.jobs.reproduction import assert_reproduced, assert_same, reassessed
 from tests.landscape import series_of
 from tests.loopback.mail import MAIL_CHANNEL, MailServer
 
@@ -58,35 +58,20 @@ def test_run_again_no_byte_changes_and_nothing_is_sent(shown):
     assert {path: path.read_bytes() for path in before} == before
 
 
-NOT_OF_A_SERIES = {"series_digest", "code_version"}
-"""Fields of an assessment that say what it was made from."""
+def test_published_series_and_plans_give_back_every_published_number(shown, tmp_path):
+    assert_reproduced(shown, tmp_path)
 
 
-@pytest.mark.parametrize("how", ["each site by itself", "all sites at once"])
-def test_published_series_and_plans_give_back_every_published_number(shown, tmp_path, how):
+def test_published_files_of_all_sites_may_be_joined(shown, tmp_path):
     published = {one["site"]: one for one in read(shown / "status.json")}
-    folders = {site: shown / "sites" / site for site in published}
-    out = tmp_path / "out.parquet"
-    if how == "all sites at once":
-        tables = [pd.read_csv(folder / "observations.csv", dtype=str) for folder in folders.values()]
-        pd.concat(tables).sample(frac=1, random_state=2).to_csv(tmp_path / "series.csv", index=False)
-        (tmp_path / "plans.json").write_text(json.dumps([read(folder / "plan.json") for folder in folders.values()]))
-        inputs = [(tmp_path / "series.csv", tmp_path / "plans.json")]
-    else:
-        inputs = [(folder / "observations.csv", folder / "plan.json") for folder in folders.values()]
-    found = {}
-    for series, plans in inputs:
-        ran = CliRunner().invoke(app, ["assess", str(series), "--plans", str(plans), "--out", str(out)])
-        assert (ran.exit_code, ran.stderr) == (0, "")
-        rows = pyarrow.parquet.read_table(out).to_pylist()
-        found |= {row["site"]: row for row in rows}  # the last row of a site is of the published day
+    folders = [shown / "sites" / site for site in published]
+    tables = [pd.read_csv(folder / "observations.csv", dtype=str) for folder in folders]
+    pd.concat(tables).sample(frac=1, random_state=2).to_csv(tmp_path / "series.csv", index=False)
+    (tmp_path / "plans.json").write_text(json.dumps([read(folder / "plan.json") for folder in folders]))
+    found = reassessed(tmp_path / "series.csv", tmp_path / "plans.json", tmp_path / "out.parquet")
     assert found.keys() == published.keys()
     for site, theirs in published.items():
-        assert theirs.keys() - found[site].keys() == NOT_OF_A_SERIES
-        for name in theirs.keys() - NOT_OF_A_SERIES:
-            ours = found[site][name]
-            ours = ours.split(";") if name == "reasons" else ours.isoformat() if isinstance(ours, date) else ours
-            assert ours == theirs[name] or ours == pytest.approx(theirs[name], abs=1e-6), (site, name)
+        assert_same(found[site], theirs)
 
 
 def test_the_guide_shows_an_auditor_how(shown, root, tmp_path, monkeypatch, capsys):

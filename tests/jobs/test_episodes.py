@@ -18,6 +18,7 @@ from monitor.publish.chart import promised
 from monitor.sites.site import Plan, Site, ground_key
 from monitor.verdict.assessment import AlertLevel
 from monitor.verdict.calibration import LEAST_ALPHA
+from tests.jobs.reproduction import assert_reproduced
 from tests.landscape import stored_of
 
 AUTUMN, LATER = date(2018, 9, 10), date(2018, 9, 30)
@@ -41,7 +42,7 @@ def begin(settings, start=ANEW, today=TODAY, site="demo-02"):
         return replant(ledger, site, start=start, why=WHY, alpha=settings.alerts.alpha, today=today)
 
 
-def test_a_replanted_site_is_judged_from_its_new_start_on_the_ground_that_it_has(installation, settings):
+def test_a_replanted_site_is_judged_from_its_new_start_on_the_ground_that_it_has(installation, settings, tmp_path):
     night(settings, as_of=AUTUMN)
     before = status(installation)["demo-02"]
     held = kept(settings)
@@ -75,6 +76,9 @@ def test_a_replanted_site_is_judged_from_its_new_start_on_the_ground_that_it_has
     assert "Episode 2: work restarted on 2018-05-02" in page
     chinese = (installation.root / "sites" / "demo-02" / "index.zh.html").read_text(encoding="utf-8")
     assert "本期为第 2 期" in chinese
+    assert_reproduced(installation.root, tmp_path)
+    plan = json.loads((installation.root / "sites" / "demo-02" / "plan.json").read_text())
+    assert (plan["start"], plan["episode"], plan["alpha"]) == ("2018-05-02", 2, told["alpha"])
 
     files = installation.files()
     night(settings, as_of=LATER)
@@ -146,7 +150,7 @@ def test_the_command_says_what_it_did(installation, capsys):
 
 
 @pytest.mark.slow
-def test_a_site_begun_in_two_years_is_expected_to_grow_in_two_years(installation, settings):
+def test_a_site_begun_in_two_years_is_expected_to_grow_in_two_years(installation, settings, tmp_path):
     registry = json.loads((installation.root / "sites.geojson").read_text())
     (feature,) = [one for one in registry["features"] if one["properties"]["id"] == "demo-02"]
     feature["properties"] |= {"start": "2017-04-01", "cohorts": "2017-04-01:0.6;2018-04-10:0.4"}
@@ -161,4 +165,5 @@ def test_a_site_begun_in_two_years_is_expected_to_grow_in_two_years(installation
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         (site,) = [from_json(values, Site) for values in t.sites() if values["id"] == "demo-02"]
     assert site.cohorts == ((date(2017, 4, 1), 0.6), (date(2018, 4, 10), 0.4))
+    assert_reproduced(installation.root, tmp_path)
     assert promised(np.array([LATER], "datetime64[D]").astype(int), site) == pytest.approx(due)

@@ -96,7 +96,7 @@ def test_the_observations_hold_one_row_an_acquisition_rejected_ones_too(unkilled
     table = pd.read_csv(made.root / "sites/demo-10/observations.csv")
     assert list(table.columns) == [
         "site", "date", "scene", "source", "baseline", "clear_fraction", "n_pixels", "ndvi", "cover", "control_ndvi",
-        "control_cover", "accepted", "reason",
+        "control_cover", "accepted", "reason", "control_2", "second_index", "control_second_index", "reference_cover",
     ]  # fmt: skip
     assert len(table) == 68
     assert table.date.is_monotonic_increasing

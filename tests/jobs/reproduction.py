@@ -1,0 +1,41 @@
+"""Check that published files give back the published verdicts."""
+
+import json
+from datetime import date
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+from typer.testing import CliRunner
+
+from jobs.cli import app
+
+NOT_OF_A_SERIES = {"series_digest", "code_version"}
+"""Fields of an assessment that say what it was made from."""
+
+
+def reassessed(series: Path, plans: Path, out: Path) -> dict[str, dict]:
+    """The last row of each site that ``regrowth assess`` gives, with the values of ``status.json``."""
+    ran = CliRunner().invoke(app, ["assess", str(series), "--plans", str(plans), "--out", str(out)])
+    assert (ran.exit_code, ran.stderr) == (0, ""), ran.exception
+    found = {}
+    for row in pyarrow.parquet.read_table(out).to_pylist():
+        row |= {name: value.isoformat() for name, value in row.items() if isinstance(value, date)}
+        found[row["site"]] = row | {"reasons": row["reasons"].split(";") if row["reasons"] else []}
+    return found
+
+
+def assert_same(found: dict, published: dict) -> None:
+    """Every field of a published assessment that a series can give is in a row of ``assess``, to 1e-6."""
+    assert published.keys() - found.keys() == NOT_OF_A_SERIES
+    for name in published.keys() - NOT_OF_A_SERIES:
+        ours, theirs = found[name], published[name]
+        assert ours == theirs or ours == pytest.approx(theirs, abs=1e-6), (published["site"], name)
+
+
+def assert_reproduced(root: Path, tmp_path: Path) -> None:
+    """Each site under an output root by itself."""
+    for published in json.loads((root / "status.json").read_text(encoding="utf-8")):
+        folder = root / "sites" / published["site"]
+        found = reassessed(folder / "observations.csv", folder / "plan.json", tmp_path / "again.parquet")
+        assert_same(found[published["site"]], published)
