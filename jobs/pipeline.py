@@ -110,7 +110,7 @@ def night(
         open_executor(settings.engine.scheduler) as compute,
     ):
         run = _begin_run(ledger, "night", as_of)
-        registry = apply_registry(ledger, settings.registry.path)
+        registry = apply_registry(ledger, settings.registry)
         sites, every_site = selected_sites(ledger, only), selected_sites(ledger)
         try:
             sources = open_sources(settings.source)
@@ -258,7 +258,7 @@ def fetch_history(
     until = until or today()
     with open_ledger(settings) as ledger, open_executor(settings.engine.scheduler) as compute:
         run = _begin_run(ledger, "backfill", until)
-        registry = apply_registry(ledger, settings.registry.path)
+        registry = apply_registry(ledger, settings.registry)
         sites = selected_sites(ledger, only)
         sources = open_sources(settings.source)
         results: dict[str, dict[str, Any]] = {}
@@ -312,7 +312,7 @@ def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[s
     root = settings.store.root
     with open_ledger(settings, create=False) as ledger:
         check_clock(ledger)
-        registry = read_and_compare(ledger, settings.registry.path)
+        registry = read_and_compare(ledger, settings.registry)
         sites = selected_sites(ledger, only, ahead=registry.fresh)
         sources = open_sources(settings.source)
         tasks: list[SiteTask] = []

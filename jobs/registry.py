@@ -6,8 +6,8 @@ and false-alarm budget belong to that start.
 """
 
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,21 @@ import structlog
 from jobs.alerting import record_event
 from jobs.clock import now
 from jobs.records import from_json, to_json
+from jobs.settings import RegistrySettings
 from monitor.alerts.alert import Alert, AlertEvent, AlertState
 from monitor.alerts.lifecycle import close
 from monitor.errors import BadData
 from monitor.ledger.ledger import Ledger
 from monitor.ledger.transaction import Transaction
+from monitor.sites.named_controls import leave_out_strips, read_named_controls
 from monitor.sites.registry import Report, read_sites
 from monitor.sites.site import Site
 
 log = structlog.get_logger()
+
+
+class BadControls(BadData):
+    """The file of named control ground cannot be used."""
 
 
 def needs_correction(registry: Mapping[str, Any]) -> bool:
@@ -55,6 +61,8 @@ class Drift:
     """Unknown columns of the file, each with the nearest known column or None."""
     error: str | None = None
     """Why the file cannot be read; the run continues with the sites in the ledger."""
+    controls_error: str | None = None
+    """Why the file of named control ground cannot be used: sites of the ledger then stay as they are."""
 
     @property
     def fresh(self) -> list[Site]:
@@ -95,6 +103,9 @@ class Drift:
             sentences.append(f"refused: {', '.join(self.refused)}; 'regrowth sites check {file}' says why")
         if self.columns:
             sentences.append(f"columns of {self.path.name} that are not read: {columns_in_words(self.columns)}")
+        if self.controls_error:
+            why = "named control ground cannot be read, nor what sites lose to it; sites of the ledger stay as they are"
+            sentences.append(f"{why}: {self.controls_error}")
         if self.error:
             why = "the registry cannot be read; the run continues with the sites in the ledger"
             sentences.append(f"{why}: {self.error}")
@@ -148,7 +159,35 @@ def compare(path: Path, report: Report, t: Transaction, *, restore_retired: bool
     )  # fmt: skip
 
 
-def read_and_compare(ledger: Ledger, path: Path) -> Drift:
+def read_registry(path: Path, controls: Path | None, known: Collection[str] = ()) -> Report:
+    """Read and check a registry file; strips of control ground are cut out of its sites.
+
+    Parameters
+    ----------
+    path, controls : Path, Path or None
+        The registry, and the file of named control ground.
+    known : collection of str
+        Ids of sites that the control ground may name besides those in the file.
+
+    Raises
+    ------
+    FileRefused
+        The registry cannot be read.
+    BadControls
+        The file of control ground cannot be used.
+    """
+    report = read_sites(path)
+    if controls is not None:
+        try:
+            named = read_named_controls(controls, sites={*known, *(entry.label for entry in report.entries)})
+        except BadData as error:
+            msg = f"[registry] controls: {error}"
+            raise BadControls(msg) from error
+        leave_out_strips(report.entries, named)
+    return report
+
+
+def read_and_compare(ledger: Ledger, registry: RegistrySettings) -> Drift:
     """Read a registry file and compare it with the ledger; a file that cannot be read is reported in the result.
 
     Raises
@@ -156,35 +195,49 @@ def read_and_compare(ledger: Ledger, path: Path) -> Drift:
     BadData
         The file cannot be read, and the ledger has no site.
     """
+    path = registry.path
+    with ledger.transaction() as t:
+        known = t.versions()
     try:
-        report = read_sites(path)
+        report, failed = read_registry(path, registry.controls, known), None
+    except BadControls as error:  # new sites are added, and wait until their control ground can be read
+        report, failed = read_sites(path), str(error)
     except BadData as error:
-        with ledger.transaction() as t:
-            if not t.versions():
-                raise
+        if not known:
+            raise
         return Drift(path=path, error=str(error))
     with ledger.transaction() as t:
-        return compare(path, report, t)
+        drift = compare(path, report, t)
+    if failed is None:
+        return drift
+    unchanged = (*drift.unchanged, *(site.id for site in drift.changed))
+    return replace(drift, changed=(), unchanged=unchanged, controls_error=failed)
 
 
-def add_sites(ledger: Ledger, path: Path) -> dict[str, Any]:
+def add_sites(ledger: Ledger, path: Path, *, controls: Path | None = None) -> dict[str, Any]:
     """Store new and changed sites of a registry file in the ledger; retired sites in the file become current again.
 
     Returns what changed, as :meth:`Drift.to_json`, and the ids of ``unchanged`` sites.
 
+    Parameters
+    ----------
+    ledger, path : Ledger, Path
+    controls : Path, optional
+        File of named control ground.
+
     Raises
     ------
     BadData
-        The file cannot be read.
+        A file cannot be read.
     """
-    report = read_sites(path)
     with ledger.transaction() as t:
+        report = read_registry(path, controls, t.versions())
         drift = compare(path, report, t, restore_retired=True)
     _save(ledger, drift.fresh)
     return {**drift.to_json(), "unchanged": list(drift.unchanged)}
 
 
-def apply_registry(ledger: Ledger, path: Path) -> Drift:
+def apply_registry(ledger: Ledger, registry: RegistrySettings) -> Drift:
     """Store new and changed sites of a registry file in the ledger, as each run does, and log every difference.
 
     Returns the differences before the change.
@@ -194,7 +247,7 @@ def apply_registry(ledger: Ledger, path: Path) -> Drift:
     BadData
         The file cannot be read, and the ledger has no site.
     """
-    drift = read_and_compare(ledger, path)
+    drift = read_and_compare(ledger, registry)
     _save(ledger, drift.fresh)
     for sentence in drift.sentences():
         (log.warning if drift.to_correct else log.info)("registry", said=sentence)

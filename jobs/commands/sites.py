@@ -27,10 +27,12 @@ def check(
         Path | None,
         typer.Option(help="Write valid and repaired sites to this GeoJSON file; sites beyond repair are left out."),
     ] = None,
+    config: Config = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Report every problem of a registry file, with its fix.
 
+    If there is a configuration with [registry] controls, strips of control ground are cut out of their sites.
     Exit status: 0 all sites are accepted, 65 a site or the whole file is refused, 64 --repair names the file itself.
     """
     from monitor.sites import registry
@@ -52,6 +54,7 @@ def check(
         report = registry.repair(report)
         if report.sites:
             registry.write_geojson(report.entries, repair)
+    _cut_strips(report, config)
     if as_json:
         typer.echo(json.dumps(_report_json(report)))
     else:
@@ -59,6 +62,34 @@ def check(
         _print_future_starts(report.sites)
     if report.refused:
         raise typer.Exit(Exit.BAD_DATA)
+
+
+def _cut_strips(report: "Report", config: Path | None) -> None:
+    """Cut strips out of the sites, where a configuration names a file of control ground; other sites in it are ignored.
+
+    Raises
+    ------
+    BadConfiguration, BadData
+        The configuration that was asked for, or the file of control ground, cannot be used.
+    """
+    from jobs.settings import config_path, load
+    from monitor.errors import BadConfiguration, BadData
+    from monitor.sites.named_controls import leave_out_strips, read_named_controls
+
+    try:
+        controls = load(config).registry.controls if config_path(config).exists() or config else None
+    except BadConfiguration as error:
+        if config is not None:
+            raise
+        typer.echo(f"strips of control ground are not checked: {error}", err=True)
+        return
+    if controls is not None:
+        try:
+            named = read_named_controls(controls, sites=None)
+        except BadData as error:
+            msg = f"[registry] controls: {error}"
+            raise BadData(msg) from error
+        leave_out_strips(report.entries, named)
 
 
 def _print_future_starts(sites: "Sequence[Site]") -> None:
@@ -88,7 +119,7 @@ def add(
     from monitor.verdict.site_conditions import SiteConditions
 
     with installation(config) as (settings, ledger):
-        changes = add_sites(ledger, file)
+        changes = add_sites(ledger, file, controls=settings.registry.controls)
         with ledger.transaction() as t:
             sites = [from_json(values, Site) for values in t.sites()]
             constants = Calibrations(t, sites, as_of=today())

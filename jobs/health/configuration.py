@@ -56,13 +56,12 @@ def registry(settings: "Settings") -> Iterator[Finding]:
 def registry_drift(settings: "Settings", ledger: "LedgerContents | Finding") -> Iterator[Finding]:
     """How the registry differs from the ledger, with the command that settles each difference."""
     from jobs.health.ledger import LedgerContents, connected
-    from jobs.registry import columns_in_words, compare
+    from jobs.registry import columns_in_words, compare, read_registry
     from monitor.ledger.transaction import Transaction
-    from monitor.sites.registry import read_sites
 
     path = settings.registry.path
     try:
-        report = read_sites(path)
+        report = read_registry(path, settings.registry.controls)
     except MonitorError:
         return  # reported by `registry`
     if report.columns:

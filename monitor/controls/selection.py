@@ -57,7 +57,7 @@ STEEP_SLOPE: Final = 8.0
 MIN_UNITS: Final = 10
 """With fewer units than this, in all or in a scene, no failure is reported."""
 MIN_UNIT_SIDE: Final = 5
-"""Shortest side of a unit. [pixel]"""
+"""Shortest side of a unit, but for those of named ground that does not hold ten of this side. [pixel]"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,8 +145,9 @@ def candidate_units(
     covered : shapely geometry, optional
         Ground that scenes cover, longitude and latitude; None or empty: everywhere. [degree]
     within : sequence of shapely geometry, optional
-        Named control ground, longitude and latitude: units are cut from it alone, at any distance, and made smaller
-        where it does not hold ten of the site's size. Parts inside a registered site are excluded. [degree]
+        Named control ground, longitude and latitude: units are cut from it alone, at any distance, and made smaller,
+        down to one pixel, where it does not hold ten of the site's size. Parts inside a registered site are excluded,
+        where they are not strips cut out of it. [degree]
 
     Returns
     -------
@@ -170,11 +171,9 @@ def candidate_units(
             across = max(abs(left - centre.x), abs(right - centre.x))
             reach = math.hypot(across, max(abs(bottom - centre.y), abs(top - centre.y)))
         squares = []
-        while not ground.is_empty and len(squares) < MIN_UNITS:
+        while not ground.is_empty and len(squares) < MIN_UNITS and side >= 1:
             squares = _squares(shape_, sites, ground, lattice, side, reach=reach, inner=-1.0)
-            if side == MIN_UNIT_SIDE:
-                break
-            side = max(MIN_UNIT_SIDE, side // 2)
+            side = max(MIN_UNIT_SIDE, side // 2) if side > MIN_UNIT_SIDE else side - 1
     squares.sort(key=lambda unit: (unit.distance, unit.id))
     if len(squares) > MAX_CANDIDATES:
         chosen = np.unique(np.linspace(0, len(squares) - 1, MAX_CANDIDATES).round().astype(int))
@@ -188,16 +187,21 @@ def _squares(
 ) -> list[Unit]:  # fmt: skip
     """Squares of `side` pixels on the site's lattice, farther than `inner` and up to `reach` [m], projected."""
     crs, pixel = crs_of(lattice), abs(lattice.resolution.x)
-    step = (side + 1) * pixel
+    step = (side + (side >= MIN_UNIT_SIDE)) * pixel  # small ones, of narrow strips, side by side
     inset = pixel / 3
     shut, seen = prep(closed), None if ground is None else prep(ground)
     anchor = lattice.affine.c, lattice.affine.f
     grid = site_grid(lonlat(site, crs), crs=crs, resolution=pixel, anchor=anchor, margin=0.0)
     left, top = grid.affine.c, grid.affine.f
     steps = math.ceil(reach / step)
+    rows = columns = range(-steps, steps + 1)
+    if ground is not None:
+        west, south, east, north = ground.bounds
+        rows = range(max(-steps, math.floor((top - north) / step)), min(steps, math.ceil((top - south) / step)) + 1)
+        columns = range(max(-steps, math.floor((west - left) / step)), min(steps, math.ceil((east - left) / step)) + 1)
     squares = []
-    for row in range(-steps, steps + 1):
-        for column in range(-steps, steps + 1):
+    for row in rows:
+        for column in columns:
             x, y = left + column * step, top - row * step
             square = box(x + inset, y - side * pixel + inset, x + side * pixel - inset, y - inset)
             distance = square.distance(site)

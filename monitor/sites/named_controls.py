@@ -1,16 +1,34 @@
-"""Named controls: control ground that people outline in a file, instead of a ring around the site."""
+"""Named controls: control ground that people outline in a file, instead of a ring around the site.
+
+What lies within the outline of a site are its strips: ground left untreated to compare with. It is control ground like
+any other and no part of the site: not judged, not in its hectares.
+"""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Final
 
+import shapely
 from shapely.geometry.base import BaseGeometry
+from shapely.ops import unary_union
 
 from monitor.errors import BadData
+from monitor.sites.checked_feature import CheckedFeature
 from monitor.sites.formats.reader import read_features
-from monitor.sites.geometry import check_outline
+from monitor.sites.geometry import PIXEL_HECTARES, check_outline, geodesic_hectares
 from monitor.sites.names import without_invisible
+from monitor.sites.projection import projected, utm_zone
+from monitor.sites.site import site_version
+
+MIN_PIXELS: Final = 10
+"""Fewest pixels of 10 m that must be left of a site, and that strips must hold: fewer give no verdict. [pixel]"""
+PIXEL_SIDE: Final = 10.0
+"""[m]"""
+SURROUNDINGS: Final = 20.0
+"""Ground larger than a site by this factor is what surrounds the site, not a strip: units are cut from it outside the
+site, which is judged whole. [1]"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,10 +41,10 @@ class NamedControl:
     """Id of the site that it is for; None: every site nearby."""
 
 
-def read_named_controls(path: Path, *, sites: Collection[str]) -> list[NamedControl]:
+def read_named_controls(path: Path, *, sites: Collection[str] | None) -> list[NamedControl]:
     """Read a file of named controls, in any format of a registry and with its checks.
 
-    The property ``site`` is optional, others are ignored; `sites` are the known site ids.
+    The property ``site`` is optional, others are ignored; `sites` are the known site ids, None: any may be named.
 
     Raises
     ------
@@ -40,7 +58,7 @@ def read_named_controls(path: Path, *, sites: Collection[str]) -> list[NamedCont
         value = feature.properties.get("site")
         site = None if value is None or value == "" else str(value)
         where = f"{path.name}, control ground {number}"
-        if site is not None and site not in sites:
+        if site is not None and sites is not None and site not in sites:
             near = get_close_matches(site, sites, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             msg = f"{where}: there is no site {without_invisible(site)[:60]!r}{hint}"
@@ -53,6 +71,63 @@ def read_named_controls(path: Path, *, sites: Collection[str]) -> list[NamedCont
             raise BadData(msg)
         controls.append(NamedControl(geometry=outline.geometry, site=site))
     return controls
+
+
+def leave_out_strips(entries: Sequence[CheckedFeature], controls: Sequence[NamedControl]) -> None:
+    """Cut the named control ground out of the sites in which it lies, each with a problem that says so.
+
+    Parameters
+    ----------
+    entries : sequence of CheckedFeature
+        Changed in place: outline and hectares of the site; ``STRIPS_COVER_SITE`` refuses a site of which fewer than ten
+        pixels are left, ``STRIPS_TOO_SMALL`` one whose own strips hold fewer.
+    controls : sequence of NamedControl
+        Those for another site do not count.
+    """
+    tree = shapely.STRtree([control.geometry for control in controls])
+    for entry in entries:
+        site = entry.site
+        if site is None or entry.outline is None:
+            continue
+        near = [controls[i] for i in sorted(tree.query(entry.outline, predicate="intersects"))]
+        for_it = [
+            control.geometry for control in near
+            if control.site in (None, site.id) and control.geometry.area <= SURROUNDINGS * entry.outline.area
+        ]  # fmt: skip
+        strips = unary_union(for_it).intersection(entry.outline) if for_it else None
+        if strips is None or not strips.area > 0:
+            continue
+        left = shapely.orient_polygons(_polygons(entry.outline.difference(strips)))
+        within, hectares = geodesic_hectares(_polygons(strips)), geodesic_hectares(left)
+        own = [control.geometry for control in controls if control.site == site.id]
+        if hectares < MIN_PIXELS * PIXEL_HECTARES:
+            message = (
+                f"Control strips cover the site: of {within + hectares:,.2f} ha only {hectares:,.2f} are left to judge."
+            )
+            entry.add("STRIPS_COVER_SITE", message, "Draw the strips narrower, or correct the site that they are for.")
+        elif own and _whole_pixels(unary_union(own)) < MIN_PIXELS:
+            message = f"Its control strips hold fewer than {MIN_PIXELS} whole pixels of 10 m."
+            fix = "Draw them at least 20 m wide, and some 100 m long in all; 30 m wide or more is better."
+            entry.add("STRIPS_TOO_SMALL", message, fix)
+        else:
+            message = (
+                f"{within:,.2f} ha of control strips are compared with, not judged; {hectares:,.2f} ha are judged."
+            )
+            entry.add("STRIPS", message, "Nothing need be done.", refuses=False)
+            cut = replace(site, geometry=left, hectares=hectares)
+            entry.site, entry.hectares = replace(cut, version=site_version(cut)), hectares
+
+
+def _polygons(geometry: BaseGeometry) -> BaseGeometry:
+    """The polygons of a geometry, without the lines and points at which two outlines touch."""
+    parts = [part for part in shapely.get_parts(geometry) if part.geom_type == "Polygon"]
+    return parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)
+
+
+def _whole_pixels(ground: BaseGeometry) -> float:
+    """Number of pixels that are wholly inside, on average over the lattices."""
+    inner = projected(ground, utm_zone(ground)).buffer(-PIXEL_SIDE / 2, join_style="mitre")
+    return float(inner.area) / PIXEL_SIDE**2
 
 
 def named_controls_near(

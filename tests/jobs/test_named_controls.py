@@ -7,13 +7,16 @@ import pytest
 from shapely.geometry import box, mapping, shape
 from shapely.ops import unary_union
 
+from jobs.cli import main
 from jobs.exits import Exit
 from jobs.installation import open_ledger
 from jobs.pipeline import exit_status, night
 from jobs.records import from_json
+from jobs.registry import add_sites, apply_registry
 from jobs.settings import load
 from monitor.errors import BadData
 from monitor.imagery.sample import LAEA, Sample
+from monitor.sites.geometry import geodesic_hectares
 from monitor.sites.named_controls import NamedControl, named_controls_near, read_named_controls
 from monitor.sites.projection import lonlat
 from monitor.sites.site import Site, ground_key
@@ -106,3 +109,83 @@ def test_ground_that_names_a_site_goes_before_ground_for_all_and_ground_out_of_r
     assert named_controls_near(given, "a", area) == (mine,)
     assert named_controls_near(given, "b", area) == (near,)
     assert named_controls_near(given, "b", box(20, 20, 21, 21)) is None
+
+
+def said(capsys, *words):
+    """Exit status of a command, and what it prints."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as left:
+        main([*map(str, words)])
+    return left.value.code, capsys.readouterr()
+
+
+def outline(installation, site):
+    registry = json.loads((installation.root / "sites.geojson").read_text(encoding="utf-8"))
+    return next(shape(one["geometry"]) for one in registry["features"] if one["properties"]["id"] == site)
+
+
+def strip_of(installation, site):
+    """The western third of a site, and a little beyond."""
+    west, south, east, north = outline(installation, site).bounds
+    return box(west - 1e-5, south - 1e-5, west + (east - west) / 3, north + 1e-5)
+
+
+def test_the_check_and_the_ledger_know_the_strips_of_a_site(installation, capsys):
+    settings = name_ground(installation, (strip_of(installation, "demo-07"), {"site": "demo-07"}))
+    registry, config = installation.root / "sites.geojson", ("--config", installation.config)
+    status, out = said(capsys, "sites", "check", registry, "--json")
+    without = {site["site"]: site["hectares"] for site in json.loads(out.out)["sites"]}
+    assert status == 0
+    status, out = said(capsys, "sites", "check", registry, "--json", *config)
+    found = {site["site"]: site for site in json.loads(out.out)["sites"]}
+    assert status == 0
+    assert [problem["code"] for problem in found["demo-07"]["problems"]] == ["STRIPS"]
+    assert found["demo-07"]["hectares"] < 0.75 * without["demo-07"]
+    assert found["demo-02"]["hectares"] == without["demo-02"]
+    status, _ = said(capsys, "sites", "add", registry, *config)
+    assert status == 0
+    with open_ledger(settings) as ledger, ledger.transaction() as t:
+        stored = {values["id"]: values["hectares"] for values in t.sites()}
+    assert stored["demo-07"] == found["demo-07"]["hectares"]
+
+
+def test_strips_that_cover_a_whole_site_are_refused_with_what_to_do_and_the_other_sites_are_taken(installation, capsys):
+    whole = outline(installation, "demo-07")
+    settings = name_ground(installation, (whole.buffer(1e-4), {"site": "demo-07"}))
+    registry, config = installation.root / "sites.geojson", ("--config", installation.config)
+    status, out = said(capsys, "sites", "check", registry, *config)
+    assert status == 65
+    assert "[STRIPS_COVER_SITE]" in out.out
+    status, _ = said(capsys, "sites", "add", registry, *config)
+    assert status == 65
+    with open_ledger(settings) as ledger, ledger.transaction() as t:
+        assert {values["id"] for values in t.sites()} == {"demo-02", "demo-10"}
+
+
+def test_a_file_of_strips_that_cannot_be_read_leaves_the_sites_of_the_ledger_as_they_are(installation):
+    settings = name_ground(installation, (strip_of(installation, "demo-07"), {"site": "demo-07"}))
+    with open_ledger(settings) as ledger:
+        assert [site.id for site in apply_registry(ledger, settings.registry).added] == [
+            "demo-02",
+            "demo-07",
+            "demo-10",
+        ]
+        (installation.root / "controls.geojson").write_text("no JSON", encoding="utf-8")
+        drift = apply_registry(ledger, settings.registry)
+        assert (drift.changed, sorted(drift.unchanged)) == ((), ["demo-02", "demo-07", "demo-10"])
+        assert any("named control ground cannot be read" in sentence for sentence in drift.sentences())
+        with pytest.raises(BadData, match=r"\[registry\] controls"):
+            add_sites(ledger, settings.registry.path, controls=settings.registry.controls)
+
+
+@pytest.mark.slow
+def test_a_site_is_compared_with_its_strip_and_the_strip_is_not_judged(installation):
+    strip = strip_of(installation, "demo-07")
+    settings = name_ground(installation, (strip, {"site": "demo-07"}))
+    manifest = night(settings, as_of=NIGHT, only=["demo-07"])
+    assert exit_status(manifest) is Exit.DONE
+    units = frozen(settings)["demo-07"]
+    assert strip.buffer(1e-9).contains(units)
+    assert json.loads(installation.status)[0]["hectares"] < 0.75 * geodesic_hectares(outline(installation, "demo-07"))
+    shown = json.loads((settings.outputs.root / "sites" / "demo-07" / "controls.geojson").read_text(encoding="utf-8"))
+    assert unary_union([shape(one["geometry"]) for one in shown["features"]]).equals(units)
