@@ -73,6 +73,7 @@ def assessment_table(sites: Sequence[SiteVerdicts]) -> pa.Table:
     columns["calibration"] = _repeated([one.hash for one in constants], counts, pa.string())
     columns["calibration_source"] = _repeated([one.source for one in constants], counts, pa.string())
     columns["calibration_dated"] = _repeated([one.dated for one in constants], counts, pa.date32())
+    columns["calibration_placebos"] = _repeated([one.placebos for one in constants], counts, pa.int64())
     columns["episode"] = _repeated([part.plan.episode for part in sites], counts, pa.int64())
     columns["alpha"] = _repeated([part.plan.alpha for part in sites], counts, pa.float64())
     return pa.table(_with_published(columns, sites, counts))
