@@ -103,7 +103,7 @@ def test_an_edited_series_or_constant_is_named(shown, tmp_path):
     assert ran.exit_code == 0, ran.output
     series, constants = json.loads(ran.stdout)["notes"]
     assert "site 'demo-02': the series is not the one of the verdict published as of 2020-10-31" in series
-    assert "constants that this plan and this version of the program do not give" in constants
+    assert "the constants are not those of the published verdict" in constants
 
 
 def test_assess_on_its_own_series_says_the_same(shown, tmp_path):
