@@ -1,4 +1,4 @@
-"""Lots of twenty sites that share the weather, a shock each year, and perhaps a dry year and one ring of controls."""
+"""Lots of twenty sites that share a shock each year, and perhaps rain, a dry year and one ring of controls."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +20,9 @@ WORLDS = {
     "shock .01": replace(LOT, shock_sd=0.01),
     "shock .02": replace(LOT, shock_sd=0.02),
     "shock .03": replace(LOT, shock_sd=0.03),
-    "shock .01, dry year 3, one ring": replace(LOT, shock_sd=0.01, drought_year=3, ring_sd=0.008),
+    "shock .01, shared rain, dry year 3, one ring": replace(
+        LOT, shock_sd=0.01, shared_rain=True, drought_year=3, ring_sd=0.008
+    ),
 }
 LAST_DAY = start_of(LOT) + timedelta(days=6 * 365)
 LOT_TRUTHS = ("failed", "half", "half late")

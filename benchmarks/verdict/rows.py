@@ -25,6 +25,7 @@ REQUIRED = (("present", BASE), ("present", TWICE), *(("third", s) for s in (BASE
 """Conditions whose every figure stands in the first table."""
 HEADLINE = (*REQUIRED, ("third", NOISY), ("other", BASE))
 """Conditions that are scored on more sites."""
+SLOW = tuple(stress for stress in CONDITIONS["present"] if "plan" in stress)
 CALIBRATED = (("third", BASE), ("third", TRENDS), ("other", BASE))
 TRIPLE = ("failed", "half", "full")
 YEARS = (4, 5, 6)
@@ -45,12 +46,14 @@ def _half(found: Mapping[str, Judged]) -> list[Figure]:
     return [_by(found[truth], "failure", 6)[0] for truth in HALF]
 
 
+def _first_called(failed: Judged) -> Figure:
+    """Share called `on_track` in the first judged year."""
+    year = failed.first_judged_year
+    return Figure.share(failed.called(Status.ON_TRACK, year)) if year else Figure(np.nan)
+
+
 def _coverage(found: Mapping[str, Judged]) -> list[Figure]:
     return [Figure.share((found[t].low <= found[t].theta) & (found[t].theta <= found[t].high)) for t in TRIPLE]
-
-
-def _error(found: Mapping[str, Judged]) -> list[Figure]:
-    return [Figure.mean(found[t].estimate - found[t].theta) for t in TRIPLE]
 
 
 def _losses(found: Mapping[str, Judged]) -> str:
@@ -64,38 +67,46 @@ def _detection(found: Mapping[str, Judged]) -> str:
 
 def required(scores: Scores, lots: Mapping[tuple[str, str], Lots]) -> list[Row]:
     """The rows that have a figure to reach, and a few beside them."""
-    present, twice = scores["present", BASE, False], scores["present", TWICE, False]
-    third, trends = scores["third", BASE, False], scores["third", TRENDS, False]
-    noisy, full = scores["third", NOISY, False], present["full"]
-    half_rows = [
-        Row(
-            name=f"red by failure at half, third world{where}", figures=_half(scores["third", stress, False]),
-            required=bounds, beside=f"{_detection(scores['third', stress, False])}; theta 1 ever red by any rule "
-            f"{several(_by(scores['third', stress, False]['full'], 'red', 6))}",
-        )
-        for stress, where, bounds in (
-            (BASE, "", (0.06, 0.08, 0.10)),
-            (RESTORED_10, f", {RESTORED_10}", (0.08, 0.10, 0.12)),
-            (RESTORED_30, f", {RESTORED_30}", (0.10, 0.15, 0.27)),
-            (TRENDS, f", {TRENDS}", (0.08, 0.14, 0.15)),
-        )
-    ]  # fmt: skip
-    covered = {BASE: third, "noisy control, dry year": noisy, "trends": trends}
-    first_year = present["failed"].first_judged_year
+    return [*_alarms(scores), *_third(scores), *_present(scores), *_of_lots(lots), _labels(scores)]
+
+
+def _alarms(scores: Scores) -> list[Row]:
+    found = scores["present", BASE, False]
+    full, half = found["full"], found["half"]
+    lost = [Figure.share(found["disturbed"].named_after <= 1), Figure.share(found["disturbed"].red_after <= 1)]
     return [
         Row(
             name="sites on plan ever red, all rules, six years", figures=_by(full, "red", 6), required=(0.04,),
-            beside=f"by losses {several(_by(full, 'red_by_loss', 6))}; {_detection(present)}",
+            beside=f"by losses {several(_by(full, 'red_by_loss', 6))}; {_detection(found)}",
         ),
         Row(
-            name="sudden losses within a year: named / red",
-            figures=[Figure.share(present["disturbed"].named_after <= 1),
-                     Figure.share(present["disturbed"].red_after <= 1)],
-            required=(0.65, 0.43), sense="≥",
+            name="sudden losses within a year: named / red", figures=lost, required=(0.65, 0.43), sense="≥",
             beside=f"falsely named a site and year {several([Figure.mean(full.losses)])}, ever red "
-            f"{several(_by(full, 'red_by_loss', 6))}, on plan; at half {several([Figure.mean(present['half'].losses)])}"
-            f", {several(_by(present['half'], 'red_by_loss', 6))}",
+            f"{several(_by(full, 'red_by_loss', 6))}, on plan; at half {several([Figure.mean(half.losses)])}, "
+            f"{several(_by(half, 'red_by_loss', 6))}",
         ),
+    ]  # fmt: skip
+
+
+def _third(scores: Scores) -> list[Row]:
+    third, trends = scores["third", BASE, False], scores["third", TRENDS, False]
+    covered = {BASE: third, "noisy control, dry year": scores["third", NOISY, False], "trends": trends}
+    half_rows = []
+    for stress, bounds in (
+        (BASE, (0.06, 0.08, 0.10)),
+        (RESTORED_10, (0.08, 0.10, 0.12)),
+        (RESTORED_30, (0.10, 0.15, 0.27)),
+        (TRENDS, (0.08, 0.14, 0.15)),
+    ):
+        found = scores["third", stress, False]
+        ever = several(_by(found["full"], "red", 6))
+        half_rows.append(
+            Row(
+                name=f"red by failure at half, third world, {stress}", figures=_half(found), required=bounds,
+                beside=f"{_detection(found)}; on plan ever red, all rules, {ever}; loss named {_losses(found)}",
+            )
+        )  # fmt: skip
+    return [
         *half_rows,
         Row(
             name="failed red by year 6, third world: base / trends",
@@ -109,25 +120,35 @@ def required(scores: Scores, lots: Mapping[tuple[str, str], Lots]) -> list[Row]:
             required=(0.88, 0.88, 0.60), sense="≥",
             beside="; ".join(f"{name} {several(_coverage(found), 2)}" for name, found in covered.items()),
         ),
-        Row(
-            name="failed red by year 4 / 5 / 6, present world; with twice the clear scenes",
-            figures=[f for found in (present, twice) for f in _by(found["failed"], "failure", *YEARS)],
-            required=(0.43, 0.69, 0.83, 0.55, 0.80, 0.92), sense="≥",
-            beside=f"red at half: {several(_half(present))}; {several(_half(twice))}; watched by year 2/3 "
-            f"{several(_by(present['failed'], 'watch', 2, 3), 2)}, on plan ever {several(_by(full, 'watch', 6))}",
-        ),
-        *of_lots(lots),
-        Row(
-            name=f"failed called on_track in the first judged year, {first_year}; sites on plan called so in year 6",
-            figures=[Figure.share(present["failed"].called(Status.ON_TRACK, first_year)),
-                     Figure.share(full.called(Status.ON_TRACK, 6))],
-            beside="theta about 1 (sd .2) in year 6 "
-            f"{several([Figure.share(present['success'].called(Status.ON_TRACK, 6))])}",
-        ),
     ]  # fmt: skip
 
 
-def of_lots(lots: Mapping[tuple[str, str], Lots]) -> list[Row]:
+def _present(scores: Scores) -> list[Row]:
+    plain, twice = scores["present", BASE, False], scores["present", TWICE, False]
+    watched, wrongly = _by(plain["failed"], "watch", 2, 3), _by(plain["full"], "watch", 6)
+    return [
+        Row(
+            name="failed red by year 4 / 5 / 6, present world; with twice the clear scenes",
+            figures=[f for found in (plain, twice) for f in _by(found["failed"], "failure", *YEARS)],
+            required=(0.43, 0.69, 0.83, 0.55, 0.80, 0.92), sense="≥",
+            beside=f"red at half: {several(_half(plain))}; {several(_half(twice))}; watched by year 2/3 "
+            f"{several(watched, 2)}, on plan ever {several(wrongly)}",
+        )
+    ]  # fmt: skip
+
+
+def _labels(scores: Scores) -> Row:
+    found = scores["present", BASE, False]
+    slow = [_first_called(scores["present", stress, False]["failed"]) for stress in SLOW]
+    return Row(
+        name="failed called on_track in the first judged year; sites on plan called so in year 6",
+        figures=[_first_called(found["failed"]), Figure.share(found["full"].called(Status.ON_TRACK, 6))],
+        beside=f"failed on sandy / shrub / small plans {several(slow)}; theta about 1 (sd .2) in year 6 "
+        f"{several([Figure.share(found['success'].called(Status.ON_TRACK, 6))])}",
+    )  # fmt: skip
+
+
+def _of_lots(lots: Mapping[tuple[str, str], Lots]) -> list[Row]:
     """What is required of lots of twenty sites, by shared shock."""
     names = list(LOT_WORLDS)
 
@@ -162,7 +183,8 @@ def of_lots(lots: Mapping[tuple[str, str], Lots]) -> list[Row]:
 
 UNDER_STRESS = (
     "world: stress", "ever red at half", "failed red by year 4 / 5 / 6", "on plan ever red, all rules",
-    "loss named within a year, and falsely", "coverage at theta 0 / .5 / 1", "error of theta at 0 / .5 / 1",
+    "loss named within a year, and falsely", "failed watched by year 3 / 4 / 6, on plan ever",
+    "coverage at theta 0 / .5 / 1",
 )  # fmt: skip
 
 
@@ -170,7 +192,9 @@ def under_stress(key: Key, found: Mapping[str, Judged]) -> tuple[str, ...]:
     """One line of the second table."""
     return (
         name_of(key), several(_half(found)), several(_by(found["failed"], "failure", *YEARS), 2),
-        several(_by(found["full"], "red", 6)), _losses(found), several(_coverage(found), 2), several(_error(found), 2),
+        several(_by(found["full"], "red", 6)), _losses(found),
+        f"{several(_by(found['failed'], 'watch', 3, 4, 6), 2)}, {several(_by(found['full'], 'watch', 6))}",
+        several(_coverage(found), 2),
     )  # fmt: skip
 
 

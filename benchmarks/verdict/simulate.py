@@ -55,7 +55,9 @@ class World:
     drought_year: int = 0
     """Year since the start with .6 less rain than normal everywhere; 0: none."""
     lot: int = 0
-    """Sites of one lot, which share the weather and what follows; 0: each site is alone."""
+    """Sites of one lot, which share what follows; 0: each site is alone."""
+    shared_rain: bool = False
+    """All sites of a lot have the same rain."""
     shock_sd: float = 0.0
     """What all sites of a lot gain or lose against their controls in a year. [cover fraction]"""
     ring_sd: float = 0.0
@@ -151,7 +153,7 @@ def _rain(world: World, n: int, years: int, rng: np.random.Generator) -> np.ndar
         rain[:, y] = 0.2 * rain[:, y - 1] + np.sqrt(1 - 0.2**2) * rain[:, y]
     if world.drought_year:
         rain[:, world.pre + world.drought_year - 1] = -0.6
-    return np.maximum(_of_lot(rain, world.lot), -0.8)
+    return np.maximum(_of_lot(rain, world.lot) if world.shared_rain else rain, -0.8)
 
 
 def _of_lot(values: np.ndarray, lot: int) -> np.ndarray:

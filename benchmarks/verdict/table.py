@@ -16,9 +16,9 @@ class Figure:
 
     @classmethod
     def share(cls, hits: np.ndarray) -> "Figure":
-        """Share of sites, with its binomial standard error."""
-        value = float(np.mean(hits))
-        return cls(value, float(np.sqrt(value * (1 - value) / hits.size)))
+        """Share of sites, with the spread of its posterior (Jeffreys' prior): none of many has an error too."""
+        value, chance = float(np.mean(hits)), (float(np.sum(hits)) + 0.5) / (hits.size + 1)
+        return cls(value, float(np.sqrt(chance * (1 - chance) / (hits.size + 2))))
 
     @classmethod
     def mean(cls, values: np.ndarray) -> "Figure":
