@@ -192,7 +192,7 @@ def test_a_later_episode_has_what_is_left_of_the_budget():
     assert remaining(0.05, 1.0) == 0.05
     left = [remaining(0.05, years) for years in (2.5, 3.5, 5.0, 30.0)]
     assert (np.diff(left) < 0).all()
-    assert left[-1] == pytest.approx(0.0125)
+    assert left[-1] == pytest.approx(0.005)
     assert boundary(left[-1]) > boundary(0.05)
     again = replace(SITE, start=date(2020, 4, 1))
     first, next_one = (assess(story(0.0), again, as_of=date(2022, 10, 30), alpha=a) for a in (0.05, 0.0002))

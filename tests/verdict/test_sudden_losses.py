@@ -95,7 +95,7 @@ def test_a_loss_is_watched_until_it_is_sure_and_red_from_then_on():
     turned, only_watched = 0, 0
     for level, probability, years in levels_of_each_loss(PLAN, 150, 71):
         early = years < PLAN.too_early_years
-        np.testing.assert_array_equal(level == red, (probability >= 0.82) & ~early)
+        np.testing.assert_array_equal(level == red, (probability >= 0.83) & ~early)
         assert set(level) <= {watch, red}
         assert (np.diff(level) >= 0).all(), "a red loss does not go back to watch"
         turned += set(level) == {watch, red}
