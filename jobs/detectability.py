@@ -2,23 +2,33 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Any
+from typing import Any, Final
 
 from dask import compute, delayed
 
-from monitor.publish.view import DetectionAssumptions, DetectionChance
+from monitor.publish.view import IMPROVEMENT_YEARS, DetectionAssumptions, DetectionChance, DetectionImprovement
 from monitor.verdict.detectability import in_words
 from monitor.verdict.site_conditions import NO_VERDICT, SiteConditions, simulate
 
+IMPROVEMENT_WORDS: Final = {
+    "now": "as it is", "more_scenes": "with twice the clear scenes", "strips": "with control strips",
+    "both": "with both",
+}  # fmt: skip
+
 
 def simulate_all(conditions: Sequence[SiteConditions]) -> None:
-    """Simulate each distinct set of conditions once, on all cores; the results stay in memory."""
-    distinct = dict.fromkeys(known for known in conditions if not known.blind)
+    """Simulate each distinct set of conditions and its improvements once, on all cores; the results stay in memory."""
+    possible = [known for known in conditions if not known.blind]
+    distinct = dict.fromkeys(each for known in possible for each in (known, *known.improved.values()))
     compute(*(delayed(simulate, pure=False)(known) for known in distinct), scheduler="threads")
 
 
 def detectability_json(conditions: SiteConditions, start: date) -> dict[str, Any]:
-    """Detectability of failure at a site as plain values, for the ledger and for ``sites add --json``."""
+    """Detectability of failure at a site as plain values, for the ledger and for ``sites add --json``.
+
+    ``improved`` has the chance of red by year with twice the clear scenes, with strips within the site as control
+    ground, and with both.
+    """
     years = conditions.by_year(start)
     said = NO_VERDICT.get(conditions.blind) or [in_words(years, language=language) for language in ("en", "zh")]
     return {
@@ -30,6 +40,9 @@ def detectability_json(conditions: SiteConditions, start: date) -> dict[str, Any
         "until": [year.until for year in years],
         "red": [year.red for year in years],
         "watch": [year.watch for year in years],
+        "improved": {
+            name: [year.red for year in better.by_year(start)] for name, better in conditions.improved.items()
+        },
         "said": dict(zip(("en", "zh"), said, strict=True)),
     }
 
@@ -42,6 +55,25 @@ def chances(stored: Mapping[str, Any] | None) -> tuple[DetectionChance, ...]:
         DetectionChance(years=years, red=red, watch=watch)
         for years, red, watch in zip(stored["years"], stored["red"], stored["watch"], strict=True)
     )
+
+
+def improvements(stored: Mapping[str, Any] | None) -> tuple[DetectionImprovement, ...]:
+    """Chance of red in years 3 to 6 as things are, and if more were done; empty where there is no chance."""
+    if stored is None or not stored["red"]:
+        return ()
+    rows = {"now": stored["red"], **stored["improved"]}
+    at = [stored["years"].index(year) for year in IMPROVEMENT_YEARS]
+    return tuple(DetectionImprovement(name=name, red=tuple(red[i] for i in at)) for name, red in rows.items())
+
+
+def improvements_in_words(stored: Mapping[str, Any]) -> str:
+    """What more scenes and strips would buy, in one sentence; empty where there is no chance."""
+    rows = {row.name: row.red for row in improvements(stored)}
+    if not rows:
+        return ""
+    first, last = IMPROVEMENT_YEARS[1], IMPROVEMENT_YEARS[-1]
+    said = [f"{words} {rows[name][1]:.0%} and {rows[name][-1]:.0%}" for name, words in IMPROVEMENT_WORDS.items()]
+    return f"Chance that a failure is red by the end of year {first} and {last}: {', '.join(said)}."
 
 
 def assumptions(stored: Mapping[str, Any] | None) -> DetectionAssumptions | None:

@@ -16,7 +16,7 @@ from dask.delayed import Delayed
 
 from jobs.answering import precision
 from jobs.calibration import constants_used
-from jobs.detectability import assumptions, chances
+from jobs.detectability import assumptions, chances, improvements
 from jobs.episodes import in_episode
 from jobs.executor import Compute, open_executor
 from jobs.field_csv import stored_rows
@@ -161,6 +161,7 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
             left_out=left_out.get(ground, {}),
             terrain=slope,
             detectability=chances(detectability),
+            detection_improvements=improvements(detectability),
             detection_assumptions=assumptions(detectability),
             calibration=constants,
             alert=alert,

@@ -112,7 +112,7 @@ def add(
     assumed number of scenes. Exit status: 0 all sites are stored, 65 some were refused (the others are stored).
     """
     from jobs.calibration import Calibrations, Pool
-    from jobs.detectability import detectability_json, simulate_all
+    from jobs.detectability import detectability_json, improvements_in_words, simulate_all
     from jobs.records import from_json
     from jobs.registry import add_sites
     from monitor.sites.site import Site
@@ -142,7 +142,9 @@ def add(
         for site_id, values in detectability.items():
             seasons = f"{values['seasons_before']} {'season' if values['seasons_before'] == 1 else 'seasons'}"
             assumed = f" (assuming {values['scenes_a_year']:g} clear scenes a season, {seasons} before the start)"
-            typer.echo(f"{printable(site_id)}: {values['said']['en']}{assumed if values['red'] else ''}")
+            sentences = [values["said"]["en"], improvements_in_words(values)]
+            said = " ".join(filter(None, sentences))
+            typer.echo(f"{printable(site_id)}: {said}{assumed if values['red'] else ''}")
         _print_future_starts(fresh)
     if changes["refused"] or changes["start_edited"]:
         raise typer.Exit(Exit.BAD_DATA)

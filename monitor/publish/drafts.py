@@ -25,7 +25,14 @@ from monitor.maps.site_maps import MAPS, site_maps
 from monitor.publish.calibrated import calibration_table
 from monitor.publish.control_ground import ControlGround, control_ground
 from monitor.publish.products import outdated_pictures, write_site
-from monitor.publish.view import Chip, DetectionAssumptions, DetectionChance, FieldAnswer, SiteView
+from monitor.publish.view import (
+    Chip,
+    DetectionAssumptions,
+    DetectionChance,
+    DetectionImprovement,
+    FieldAnswer,
+    SiteView,
+)
 from monitor.series.build import series_and_units
 from monitor.series.columns import Columns, decode_texts, no_observations, observed_until
 from monitor.series.field_rows import FieldRow
@@ -56,6 +63,7 @@ class PageInputs:
     """By id of a control unit, the first day (ISO 8601) on which it no longer counts."""
     terrain: Terrain | None
     detectability: tuple[DetectionChance, ...]
+    detection_improvements: tuple[DetectionImprovement, ...]
     detection_assumptions: DetectionAssumptions | None
     calibration: Calibration | None
     """Constants of the verdict; None: unknown."""
@@ -125,6 +133,7 @@ def draft_page(
         elevation=None if inputs.terrain is None else inputs.terrain.elevation,
         slope=site.slope_degrees if inputs.terrain is None else inputs.terrain.slope,
         detectability=inputs.detectability,
+        detection_improvements=inputs.detection_improvements,
         detection_assumptions=inputs.detection_assumptions,
         calibration=calibration,
         controls=ground,

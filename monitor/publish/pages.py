@@ -25,7 +25,7 @@ from monitor.publish.chart import WIDTH, season_table, series_chart
 from monitor.publish.control_ground import REASONS
 from monitor.publish.locator import MAP_WIDTH, locator
 from monitor.publish.page_files import PAGE_FILES
-from monitor.publish.view import SiteView
+from monitor.publish.view import IMPROVEMENT_YEARS, SiteView
 from monitor.series.field_rows import FieldRow, index_cover_beside
 from monitor.sites.biomes import BIOMES
 from monitor.sites.names import without_invisible, without_invisible_lines
@@ -65,6 +65,13 @@ FIELD_KINDS: Final = {
     "density": {"en": "plants a hectare", "zh": "每公顷株数"},
 }
 """What was measured on the ground, see :data:`monitor.series.field_rows.FIELD_KINDS`."""
+IMPROVEMENT_WORDS: Final = {
+    "now": ("As it is", "现状"),
+    "more_scenes": ("Twice the clear scenes (Landsat beside Sentinel-2)", "无云影像加倍（哨兵二号与陆地卫星并用）"),
+    "strips": ("Control strips left untreated in the site", "地块内留出不处理的对照条带"),
+    "both": ("Both", "两者并用"),
+}
+"""English and Chinese, by what is done to see a failure earlier."""
 MAX_FIELD_ROWS: Final = 60
 """Measurements that a page shows; all are in ``field.csv``."""
 
@@ -201,6 +208,8 @@ def site_pages(view: SiteView) -> dict[words.Language, str]:
         **drawing,
         "drawn": _environment().get_template(NUMBERS_TEMPLATE).make_module(drawing),
         "control_reasons": REASONS,
+        "improvement_years": IMPROVEMENT_YEARS,
+        "improvement_words": IMPROVEMENT_WORDS,
         "measured": _measured(view),
         "rejected": sorted(rejected.items(), key=lambda item: (-item[1], item[0])),
         "chips": [(name, chip, pictures.outline_path(chip.outline)) for name, chip in view.chips.items()],

@@ -350,6 +350,7 @@ def _page_key(view: SiteView) -> str:
     beside = (
         units,
         view.detectability,
+        view.detection_improvements,
         view.detection_assumptions,
         view.calibration,
         view.elevation,

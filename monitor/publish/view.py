@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import xarray as xr
@@ -43,6 +43,20 @@ class DetectionChance:
     """Probability of a red alert. [1]"""
     watch: float
     """Probability of a watch or a red alert. [1]"""
+
+
+IMPROVEMENT_YEARS: Final = (3, 4, 5, 6)
+"""Years after the start for which improvements are shown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectionImprovement:
+    """Probability of a red alert on a site on which nothing grows, if it were seen better."""
+
+    name: str
+    """``now``, ``more_scenes`` (twice the clear scenes), ``strips`` (control strips) or ``both``."""
+    red: tuple[float, ...]
+    """By the end of each of :data:`IMPROVEMENT_YEARS`. [1]"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +156,8 @@ class SiteView:
     """By language, a notice shown first, for instance that the fates of a demonstration are injected."""
     detectability: tuple[DetectionChance, ...] = ()
     """By years since the start; empty: unknown, and not shown."""
+    detection_improvements: tuple[DetectionImprovement, ...] = ()
+    """What more scenes and control strips would buy; empty: unknown, and not shown."""
     detection_assumptions: DetectionAssumptions | None = None
     """Assumptions of `detectability`; None: it is based on the scenes of the site."""
     calibration: CalibrationTable | None = None

@@ -19,7 +19,7 @@ from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.calibration import Calibration
-from monitor.verdict.detectability import Detectability, detectability
+from monitor.verdict.detectability import MORE_SCENES, STRIP_DRIFT, STRIP_SCENE, Detectability, detectability
 
 REVISIT_DAYS: Final = 5
 """Revisit time of Sentinel-2. [day]"""
@@ -72,6 +72,8 @@ class SiteConditions:
     alpha: float
     """Lifetime false-alarm budget. [1]"""
     constants: Calibration
+    strips: bool = False
+    """The control ground is within the site, not around it."""
     unseen: bool = field(default=False, compare=False)
     """Scenes, seasons and cover are assumed: no season of the site has been observed yet."""
     blind: str = field(default="", compare=False)
@@ -161,9 +163,15 @@ class SiteConditions:
         return "/".join(
             map(str, (plan.index_A, plan.k, plan.L, plan.too_early_years, self.biome, self.south, self.month,
                       self.hectares, self.parts, self.before, self.scenes, self.control, self.alpha,
-                      self.constants.hash[:16], *(["assumed"] if self.unseen else []),
-                      *([self.blind] if self.blind else [])))
+                      self.constants.hash[:16], *(["strips"] if self.strips else []),
+                      *(["assumed"] if self.unseen else []), *([self.blind] if self.blind else [])))
         )  # fmt: skip
+
+    @property
+    def improved(self) -> "dict[str, SiteConditions]":
+        """The conditions if more were done to see a failure: ``more_scenes``, ``strips`` and ``both``."""
+        more, strips = replace(self, scenes=MORE_SCENES * self.scenes), replace(self, strips=True)
+        return {"more_scenes": more, "strips": strips, "both": replace(more, strips=True)}
 
     def by_year(self, start: date) -> tuple[Detectability, ...]:
         """Detectability of failure by year after a start; empty where there can be no verdict or no failure."""
@@ -187,7 +195,8 @@ def simulate(conditions: SiteConditions) -> tuple[Detectability, ...]:
     )  # fmt: skip
     return detectability(
         site, seasons_before=conditions.before, scenes_a_year=conditions.scenes, control=conditions.control,
-        alpha=conditions.alpha, calibration=conditions.constants,
+        alpha=conditions.alpha, calibration=conditions.constants, drift=STRIP_DRIFT if conditions.strips else 1.0,
+        scene=STRIP_SCENE if conditions.strips else 1.0,
     )  # fmt: skip
 
 

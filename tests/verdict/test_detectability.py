@@ -95,3 +95,12 @@ def test_the_same_site_gets_the_same_chances():
 def test_a_site_without_any_year_before_or_scene_is_answered_too():
     assert by_year(before=0)[-1].red > 0
     assert by_year(scenes=0)[-1].red == 0
+
+
+def test_ground_that_drifts_less_and_scenes_with_less_noise_show_a_failure_earlier():
+    usual, calm, clear, both = (
+        by_year(drift=drift, scene=scene)[3].red
+        for drift, scene in ((1.0, 1.0), (0.78, 1.0), (1.0, 0.62), (0.78, 0.62))
+    )
+    assert usual < min(calm, clear)
+    assert max(calm, clear) < both
