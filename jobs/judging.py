@@ -19,6 +19,7 @@ from monitor.imagery.auxiliary.terrain import with_slope
 from monitor.ingest.task import FetchResult, Outcome
 from monitor.ledger.transaction import Transaction
 from monitor.maps.failing import failing_map
+from monitor.maps.loss import loss_map
 from monitor.maps.worst_patch import WorstPatch, worst_patch
 from monitor.series.columns import Columns, observed_until
 from monitor.series.field_rows import local_factor
@@ -31,6 +32,7 @@ from monitor.verdict.assessment import Assessment, Series, Status, assessment_to
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.dry_matter import dry_matter_reason
 from monitor.verdict.failing_area import reports_failing_area, with_failing_area
+from monitor.verdict.loss_ground import LossGround, lost_together, with_loss_ground
 from monitor.verdict.lots import lot_of, member_of
 from monitor.verdict.reasons import Reason
 from monitor.verdict.site_conditions import SiteConditions
@@ -98,7 +100,9 @@ def judge(
         reasons=(*assessment.reasons, *reasons), episode=episode["number"], alpha=alpha, series_digest=judged.digest,
         code_version=__version__,
     )  # fmt: skip
-    digest = _digest(site, series, constants, alpha, reasons, episode["number"], factor)
+    loss = _neighbours(t, fetched, assessment)
+    digest = _digest(site, series, constants, alpha, [*reasons, *([repr(loss)] if loss else [])],
+                     episode["number"], factor)  # fmt: skip
     latest = t.latest_assessment(site.id)
     newest = latest is None or latest[0] <= as_of.isoformat()
     if newest:  # an assessment of an earlier day is stored, but no page shows it
@@ -106,7 +110,9 @@ def judge(
             site, series, as_of=as_of, since=imagery_since, alpha=alpha, constants=constants
         )
         _save_detectability(t, ground_key(outcome.site), conditions, site)
-    assessment, patch = _look_at_pixels(assessment, late_season, fetched, site, series, constants)
+    assessment, patch = _look_at_loss(assessment, loss, fetched, site, series, constants)
+    if assessment.status is not Status.DISTURBED:
+        assessment, patch = _look_at_pixels(assessment, late_season, fetched, site, series, constants)
     if newest and assessment.status is not Status.INSUFFICIENT_DATA:  # that says nothing about the ground
         _save_worst_patch(t, ground_key(outcome.site), patch)
     values = assessment_to_json(assessment)
@@ -159,6 +165,38 @@ def _save_seasons(
     if (t.ground_data(ground, "seasons") or {}).get("made_from") != key:
         member = member_of(seen, site, calibration=constants, cohorts=site.cohorts, as_of=ended)
         t.save_ground_data(ground, "seasons", {"made_from": key, "member": to_json(member)})
+
+
+def _neighbours(t: Transaction, fetched: FetchResult, assessment: Assessment) -> LossGround | None:
+    """How many sites of the same landscape lost cover with a site, as known the day before; None without a loss.
+
+    The day before, so that the verdicts of a night do not depend on the order in which its sites are judged.
+    """
+    if assessment.loss_on is None:
+        return None
+    others = set(fetched.stored.landscape.fixed["site"].tolist()) - {assessment.site}
+    losses = t.losses_before(others, assessment.as_of.isoformat())
+    dates = [None if loss is None else date.fromisoformat(loss) for loss in losses.values()]
+    return LossGround(neighbours=len(dates), together=lost_together(assessment.loss_on, dates))
+
+
+def _look_at_loss(
+    assessment: Assessment,
+    loss: LossGround | None,
+    fetched: FetchResult,
+    site: Site,
+    series: Columns,
+    constants: Calibration,
+) -> tuple[Assessment, WorstPatch | None]:
+    """The assessment with the area of a sudden loss, and its largest patch; unchanged without a loss."""
+    if loss is None:
+        return assessment, None
+    stored = fetched.stored
+    area, patch = loss_map(stored, fetched.snapshot, site, series, assessment, constants), None
+    if area is not None:
+        patch = worst_patch(area.chance, area.times, site.geometry, stored.grid)
+        loss = replace(loss, hectares=area.hectares, low=area.low, high=area.high)
+    return with_loss_ground(assessment, loss), patch
 
 
 def _save_worst_patch(t: Transaction, ground: str, patch: WorstPatch | None) -> None:

@@ -21,7 +21,7 @@ from monitor.maps.worst_patch import WorstPatch
 from monitor.publish.page_files import PAGE_FILES
 from monitor.sites.names import folder_name
 from monitor.sites.site import Site, ground_key
-from monitor.verdict.assessment import Assessment
+from monitor.verdict.assessment import Assessment, Status
 
 log = structlog.get_logger()
 
@@ -60,8 +60,10 @@ def news_of(t: Transaction, settings: Settings, row: Mapping[str, Any], *, pictu
     assessment = from_json(latest[2], Assessment)
     registered = from_json(values, Site)
     ground = ground_key(registered)
-    fails = alert.rule == "failure" and event is not AlertEvent.RESOLVED  # no map shows where a loss is
-    stored = t.ground_data(ground, "worst_patch") if fails else None
+    # the stored patch is that of the loss while a loss determines the status, else that of the failing area
+    rule = "disturbance" if assessment.status is Status.DISTURBED else "failure"
+    shown = alert.rule == rule and event is not AlertEvent.RESOLVED
+    stored = t.ground_data(ground, "worst_patch") if shown else None
     patch = from_json(stored, WorstPatch) if stored else None
     drawn = _pictures(settings, registered, t.snapshot(ground), patch) if pictures else {}
     return AlertNews(

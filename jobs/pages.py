@@ -145,7 +145,12 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
         content = [
             *(pages_code_hash(), site.version, notice, assessment.status, assessment.alert, list(assessment.reasons)),
             *(digest, alert and to_json(alert), snapshot, terrain, detectability),
-            *(assessment.hectares_failing, msgspec.to_builtins(answers.get(site.id, ()))),
+            *(
+                assessment.hectares_failing,
+                assessment.hectares_lost,
+                assessment.neighbours_lost,
+                msgspec.to_builtins(answers.get(site.id, ())),
+            ),
             msgspec.to_builtins((measured.get(site.id, ()), factors.get(site.biome))),
         ]
         key = hashlib.sha256(json.dumps(content).encode()).hexdigest()

@@ -5,7 +5,7 @@ the record. `ground` is the key of :func:`monitor.sites.site.ground_key`.
 """
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -211,6 +211,15 @@ class Transaction:
         query = select(SiteVersion.site, AssessmentRow.as_of, AssessmentRow.digest, AssessmentRow.payload)
         query = query.join(AssessmentRow, AssessmentRow.id == newest.scalar_subquery()).where(SiteVersion.current)
         return {row.site: (row.as_of, row.digest, row.payload) for row in self._connection.execute(query)}
+
+    def losses_before(self, sites: Collection[str], day: str) -> dict[str, str | None]:
+        """First scene of a sudden loss (None: no loss) in the newest assessment before a day, by site that has one."""
+        of_site = select(AssessmentRow.id).where(AssessmentRow.site == SiteVersion.site, AssessmentRow.as_of < day)
+        newest = of_site.order_by(AssessmentRow.as_of.desc(), AssessmentRow.id.desc()).limit(1).correlate(SiteVersion)
+        query = select(SiteVersion.site, AssessmentRow.payload["loss_on"].as_string())
+        query = query.join(AssessmentRow, AssessmentRow.id == newest.scalar_subquery())
+        query = query.where(SiteVersion.current, SiteVersion.site.in_(sites))
+        return {site: loss for site, loss in self._connection.execute(query)}
 
     def sites_that_could_fall(self, day: str) -> set[str]:
         """Current sites whose alerts the night of a day could open or make worse.

@@ -26,12 +26,11 @@ from monitor.verdict.kernels.constants import NORMAL_95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FailingMap:
-    """Where a site fails, as it stood at the last look."""
+class BlockMap:
+    """A probability for each block of pixels of a site."""
 
-    ground: FailingHectares
     chance: np.ndarray
-    """(block, block) float32: smoothed probability of failing of blocks of pixels; NaN where unknown. [1]"""
+    """(block, block) float32: smoothed probability; NaN where unknown. [1]"""
     times: int
     """Pixels along each side of a block."""
 
@@ -40,6 +39,13 @@ class FailingMap:
         height, width = ground.shape
         fine = self.chance.repeat(self.times, axis=0).repeat(self.times, axis=1)[:height, :width]
         return np.where(ground, fine, np.float32(np.nan))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailingMap(BlockMap):
+    """Where a site fails, as it stood at the last look: probability of failing."""
+
+    ground: FailingHectares
 
 
 def failing_map(

@@ -8,7 +8,6 @@ season summed again. The current season is summed from the stored pixels wheneve
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -150,18 +149,22 @@ def sums_by_season(sites: Sequence[SiteSeasons]) -> list[dict[Season, np.ndarray
 def _stored(site: SiteSeasons, season: Season) -> np.ndarray:
     """Sums of one season, from the file where they are stored."""
     scenes, endmembers = site.seasons[season], ENDMEMBERS[site.site.biome]
-    make = partial(_sums, site, scenes, endmembers)
     if not scenes.over:
-        return make()["sums"]
+        return sums_of_scenes(site, scenes, endmembers)
     year, before = season
     path = site.store.derived.with_suffix(".seasons") / f"{year}{'-before' if before else ''}"
     inputs = [*scenes, grid_to_json(site.store.grid), endmembers]
-    sums: np.ndarray = derived.get(path, inputs, make, module=__name__)["sums"]
+    sums: np.ndarray = derived.get(
+        path, inputs, lambda: {"sums": sums_of_scenes(site, scenes, endmembers)}, module=__name__
+    )["sums"]
     return sums
 
 
-def _sums(site: SiteSeasons, scenes: SeasonScenes, endmembers: Endmembers) -> dict[str, np.ndarray]:
-    """Sums of one season from the stored pixels, some scenes at a time: a large site does not fit in memory."""
+def sums_of_scenes(site: SiteSeasons, scenes: SeasonScenes, endmembers: Endmembers) -> np.ndarray:
+    """Sums over some scenes, at least one, from the stored pixels: (row, y, x) float32 of :data:`SUMS`.
+
+    Some scenes are read at a time: a large site does not fit in memory.
+    """
     layers = {"red", "nir", "clear", *INDICES[endmembers.index][1]}
     height, width = site.store.grid.shape
     at_once = max(1, CUBE_CHUNK_BYTES // (height * width * 4 * len(layers)))
@@ -172,4 +175,4 @@ def _sums(site: SiteSeasons, scenes: SeasonScenes, endmembers: Endmembers) -> di
         cube = site.store.cube(site.snapshot, layers=layers, acquisitions=names, lazy=False)
         sums = season_sums(cube, xr.DataArray(scenes.controls[part], dims="time"), endmembers, sums)
     assert sums is not None  # a season has a scene
-    return {"sums": np.ascontiguousarray(sums.transpose("row", ...).values)}
+    return np.ascontiguousarray(sums.transpose("row", ...).values)

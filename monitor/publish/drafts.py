@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from shapely.geometry import Polygon
 
 from monitor.alerts.alert import Alert
 from monitor.controls.selection import ControlSet
@@ -20,8 +21,10 @@ from monitor.cube.stored_site import StoredSite
 from monitor.errors import MonitorError
 from monitor.imagery.auxiliary.terrain import Terrain, with_slope
 from monitor.maps.failing import failing_map
+from monitor.maps.loss import LossMap, loss_map
 from monitor.maps.seasons import Season, SiteSeasons, scenes_by_season, sums_by_season
 from monitor.maps.site_maps import MAPS, site_maps
+from monitor.maps.worst_patch import worst_patch
 from monitor.publish.calibrated import calibration_table
 from monitor.publish.control_ground import ControlGround, control_ground
 from monitor.publish.products import outdated_pictures, write_site
@@ -182,8 +185,8 @@ def write_draft(draft: PageDraft, outputs: Path, sums: SumsBySeason | None) -> N
         sums = sums or sums_by_season([draft.seasons])[0]
         grid = draft.seasons.store.grid
         maps = site_maps(sums, inside(view.site.geometry, grid), grid)
-        if "failing" in view.maps:
-            maps["failing"] = view.maps["failing"]
+        for name in {"failing", "loss"}.intersection(view.maps):
+            maps[name] = view.maps[name]
         view = replace(view, maps={str(name): layer for name, layer in maps.items()})
     write_site(view, outputs, draft.inputs.key)
 
@@ -206,7 +209,8 @@ def _observations(
 def _undrawn(stored: StoredSite | None, inputs: PageInputs, observed: Columns) -> dict[str, Any]:
     """Fields of the view for pictures and maps: not drawn yet, except the failing area, which the verdict has used."""
     if stored is None:
-        return {"before": None, "now": None, "maps": {}, "judged_hectares": None, "grid": None, "outline": None}
+        empty: dict[str, Any] = {"maps": {}, "judged_hectares": None, "grid": None, "outline": None, "patch": None}
+        return empty | {"before": None, "now": None}
     geometry, grid, context = inputs.site.geometry, stored.grid, stored.context
     context_outline = outline(geometry, context)
     chips = {
@@ -220,13 +224,33 @@ def _undrawn(stored: StoredSite | None, inputs: PageInputs, observed: Columns) -
         for name, picture in stored.pictures(pixels=False, names=("before", "now")).items()
     }
     maps: dict[str, xr.DataArray | None] = dict.fromkeys(MAPS)
-    judged_hectares = None
-    probability = _failing_probability(stored, inputs, observed)
-    if probability is not None:
-        maps["failing"] = xr.DataArray(probability, dims=("y", "x"))
+    judged_hectares, patch = None, None
+    loss = _loss(stored, inputs, observed)
+    probabilities = {"failing": _failing_probability(stored, inputs, observed)}
+    if loss is not None:
+        probabilities["loss"] = loss.on_grid(inside(geometry, grid))
+        patch = worst_patch(loss.chance, loss.times, geometry, grid)
+    for name, probability in probabilities.items():
+        if probability is None:
+            continue
+        maps[name] = xr.DataArray(probability, dims=("y", "x"))
         judged_hectares = float(np.isfinite(probability).sum() * abs(grid.resolution.x * grid.resolution.y) / 10_000)
-    drawing = {"maps": maps, "judged_hectares": judged_hectares, "grid": grid, "outline": outline(geometry, grid)}
+    drawing: dict[str, Any] = {
+        "maps": maps,
+        "judged_hectares": judged_hectares,
+        "grid": grid,
+        "outline": outline(geometry, grid),
+    }
+    drawing["patch"] = None if patch is None else (patch, outline(Polygon(patch.ring), grid))
     return drawing | {name: chips.get(name) for name in ("before", "now")}
+
+
+def _loss(stored: StoredSite, inputs: PageInputs, observed: Columns) -> LossMap | None:
+    """Map of a sudden loss, as the verdict used it; None: the verdict has no lost area."""
+    if inputs.assessment.hectares_lost is None:
+        return None
+    site = with_slope(inputs.site, inputs.terrain)
+    return loss_map(stored, str(inputs.snapshot), site, observed, inputs.assessment, inputs.calibration or DEFAULT)
 
 
 def _failing_probability(stored: StoredSite, inputs: PageInputs, observed: Columns) -> np.ndarray | None:

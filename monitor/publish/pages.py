@@ -214,6 +214,7 @@ def site_pages(view: SiteView) -> dict[words.Language, str]:
         "rejected": sorted(rejected.items(), key=lambda item: (-item[1], item[0])),
         "chips": [(name, chip, pictures.outline_path(chip.outline)) for name, chip in view.chips.items()],
         "outline": pictures.outline_path(view.outline) if view.outline is not None else "",
+        "patch_outline": "" if view.patch is None else pictures.outline_path(view.patch[1]),
         "layers": [(layer, pictures.ramp(layer)) for layer in pictures.MAP_LAYERS if layer.name in view.maps],
         "map_size": map_size,
         "frame": None if map_size is None else pictures.frame(view.outline, map_size),

@@ -324,10 +324,12 @@ def _drawn(view: SiteView) -> dict[str, str]:
     if view.grid is not None:
         a, seasons = view.assessment, season_table(view)
         failing = None if a.hectares_failing is None or not a.hectares else a.hectares_failing / a.hectares
+        lost = None if a.hectares_lost is None or not a.hectares else a.hectares_lost / a.hectares
         shown = (a.status, a.alert, percent(a.cover), percent(a.control_cover), points(a.uplift), percent(failing))
         grid = (tuple(view.grid.affine), tuple(view.grid.shape), str(view.grid.crs))
         last = [season.year for season in seasons[-1:]]
-        key = _hash(pages_code_hash(), view.site.start, view.site.geometry.wkb, grid, shown, last)
+        loss = (percent(lost), a.loss_after, a.loss_on)
+        key = _hash(pages_code_hash(), view.site.start, view.site.geometry.wkb, grid, shown, loss, last)
         drawn |= {layer.name: key for layer in MAP_LAYERS if layer.name in view.maps}
     return drawn
 
@@ -356,6 +358,7 @@ def _page_key(view: SiteView) -> str:
         view.elevation,
         view.slope,
         judged,
+        None if view.patch is None else view.patch[0],
     )
     outline = b"" if view.outline is None else np.ascontiguousarray(view.outline).tobytes()
     drawing = (seasons, pictures, sorted(view.maps), outline)

@@ -10,6 +10,7 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from monitor.alerts.alert import Alert, FalseAlarmReason, Verdict
+from monitor.maps.worst_patch import WorstPatch
 from monitor.publish.control_ground import ControlGround
 from monitor.series.field_rows import FieldRow
 from monitor.sites.cover_scale import FieldFactor
@@ -132,15 +133,17 @@ class SiteView:
     """Newest clear scene."""
     maps: Mapping[str, xr.DataArray | None] = field(repr=False)
     """``ndvi``, ``cover``, ``slope``, ``uplift``, (y, x) float32 with CRS and transform in ``spatial_ref``, and, where
-    it is known, ``failing``: probability that regrowth is absent; NaN outside the site or not seen. Empty where nothing
-    was seen. None: not computed, because the existing file is up to date
+    it is known, ``failing``: probability that regrowth is absent, and ``loss``: that of a sudden loss; NaN outside the
+    site or not seen. Empty where nothing was seen. None: not computed, because the existing file is up to date
     (:func:`monitor.publish.products.outdated_pictures`)."""
     judged_hectares: float | None
-    """Area in which the map ``failing`` has a value; None without that map. [ha]"""
+    """Area in which the map ``failing`` or ``loss`` has a value; None without such a map. [ha]"""
     grid: GeoBox | None
     """Grid of the maps; None where there are none."""
     outline: np.ndarray | None = field(repr=False)
     """(n, 2) outline of the site in pixels of the maps, x right, y down; rings separated by a row of NaN. [pixel]"""
+    patch: tuple[WorstPatch, np.ndarray] | None = field(default=None, repr=False)
+    """Largest patch of a sudden loss, and its outline as `outline`; None without the map ``loss``."""
     alert: Alert | None
     """The alert that is not resolved, or that a person has resolved while its cause is still seen; None: no alert."""
     answers: tuple[FieldAnswer, ...] = ()

@@ -158,10 +158,22 @@ class Assessment:
     The growth may have been lost since."""
     uplift_confirmed_on: date | None = None
     """Date of the scene that confirmed it."""
+    loss_after: date | None = None
+    """Date of the last scene before a sudden loss, as far as can be seen; None where it is the first scene, and without
+    a confirmed loss in the last year."""
     loss_on: date | None = None
-    """Date from which a sudden loss shows, known to a month or two; None without a confirmed loss in the last year."""
+    """Date of the scene that first shows it; a small loss may have come weeks earlier."""
     loss_confirmed_on: date | None = None
     """Date of the scene that confirmed it."""
+    hectares_lost: float | None = None
+    """Area that lost a quarter of its cover or more; None without a loss, and where unknown. [ha]"""
+    hectares_lost_low: float | None = None
+    hectares_lost_high: float | None = None
+    """Upper limit of its 95 % interval. [ha]"""
+    neighbours: int | None = None
+    """Other judged sites of the same landscape; None without a loss."""
+    neighbours_lost: int | None = None
+    """How many of them lost cover in the same weeks, as known the day before."""
     soil_loss_ratio: float | None = None
     """Soil loss relative to what it would be without the work, 0..1 where the work helps; erosion control only."""
     soil_loss_ratio_low: float | None = None

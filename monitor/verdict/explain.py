@@ -70,18 +70,32 @@ LOCAL_FACTOR = (
 )
 """Factor of local field rows, where a plan promises field cover."""
 LOSS_DATED = (
-    "Vegetation was lost suddenly: it has shown since about {shows}, confirmed on {confirmed}.",
-    "植被突然受损：约自 {shows} 起可见，{confirmed} 确认。",
+    "Vegetation was lost suddenly, {when}, confirmed on {confirmed}.",
+    "植被突然受损：{when}，{confirmed} 确认。",
 )
-"""Headline of a loss, with its dates. Of simulated losses five in six came before the first date, most of them in the
-previous winter or within ten weeks; the others less than two months after it."""
+"""Headline of a loss, with its dates."""
 MAYBE_LOST = ("Vegetation may have been lost suddenly.", "植被可能突然受损。")
 """Headline of a loss whose probability is below :data:`LOSS_SURE`."""
 MAYBE_LOST_DATED = (
-    "Vegetation may have been lost suddenly: since about {shows}, first noticed on {confirmed}.",
-    "植被可能突然受损：约自 {shows} 起，{confirmed} 首次发现。",
+    "Vegetation may have been lost suddenly, {when}, first noticed on {confirmed}.",
+    "植被可能突然受损：{when}，{confirmed} 首次发现。",
 )
 """The headline of such a loss with its dates."""
+LOST_BETWEEN = ("most likely between the scenes of {after} and {shows}", "很可能在 {after} 与 {shows} 两景之间")
+"""When a loss came. Of simulated losses of 6 to 14 points of cover half came between these scenes; nearly all others
+came earlier, most of them by less than ten weeks or in the previous winter."""
+LOST_SINCE = ("before {shows}", "在 {shows} 之前")
+"""When a loss came of which no scene before is known."""
+LOST_AREA = (
+    "About {lost} of {whole} hectares ({low} to {high}) lost a quarter of their cover or more: the map shows where.",
+    "{whole} 公顷中约有 {lost} 公顷（{low} 至 {high}）植被覆盖减少四分之一以上，位置见地图。",
+)
+LOST_TOGETHER = (
+    "{together} of {neighbours} neighbouring sites lost cover in the same weeks: a common cause such as fire, flood, "
+    "frost, hail, snow or haze is likely.",
+    "附近 {neighbours} 个地块中有 {together} 个在同一时期也有植被损失，"
+    "可能有共同原因，如火灾、洪水、霜冻、冰雹、积雪或雾霾。",
+)
 NOT_COVERED = (
     "No usable scene of this place exists yet: check that the source covers it, that its outline is right, and why its "
     "scenes were rejected (observations.csv). A site started before all imagery waits for the end of its first season "
@@ -209,7 +223,8 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
         plain, dated = (HEADLINE[a.status], LOSS_DATED) if sure else (MAYBE_LOST, MAYBE_LOST_DATED)
         sentences = [plain[pick]]
         if a.loss_on is not None:
-            sentences = [dated[pick].format(shows=a.loss_on, confirmed=a.loss_confirmed_on)]
+            sentences = [dated[pick].format(when=lost_when(a, language=language), confirmed=a.loss_confirmed_on)]
+        sentences += loss_ground(a, language=language)
     if a.alert is AlertLevel.WATCH and a.alert_rule == "failure" and a.status is not Status.FAILING:
         sentences[0] += "（早期预警：可能未见效。）" if pick else " Early warning: it may not be taking hold."
     if measured := _measured(a, promised=promised, chinese=bool(pick)):
@@ -304,6 +319,23 @@ def never_offered(site: Site, *, sources: str, until: date, language: str = "en"
     """
     place = site.geometry.centroid
     return NEVER_OFFERED[int(language == "zh")].format(x=place.x, y=place.y, sources=sources, until=until)
+
+
+def lost_when(a: Assessment, *, language: str = "en") -> str:
+    """When a confirmed loss came, as part of a sentence."""
+    when = LOST_SINCE if a.loss_after is None else LOST_BETWEEN
+    return when[language == "zh"].format(after=a.loss_after, shows=a.loss_on)
+
+
+def loss_ground(a: Assessment, *, language: str = "en") -> list[str]:
+    """How many hectares were lost, and whether neighbours lost cover too, as far as known: no, one or two sentences."""
+    pick, sentences = int(language == "zh"), []
+    if None not in (areas := (a.hectares_lost, a.hectares_lost_low, a.hectares_lost_high, a.hectares)):
+        lost, low, high, whole = (f"{value:.1f}" for value in areas if value is not None)
+        sentences.append(LOST_AREA[pick].format(lost=lost, low=low, high=high, whole=whole))
+    if Reason.NEIGHBOURS_LOST.value in a.reasons and a.neighbours_lost is not None:
+        sentences.append(LOST_TOGETHER[pick].format(together=a.neighbours_lost, neighbours=a.neighbours))
+    return sentences
 
 
 def false_alarm_rate(assessment: Assessment, *, language: str = "en") -> list[str]:

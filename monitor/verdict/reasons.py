@@ -31,6 +31,7 @@ class Reason(StrEnum):
     TOO_EARLY = "TOO_EARLY"
     NO_PLAN = "NO_PLAN"
     UNCERTAIN = "UNCERTAIN"
+    NEIGHBOURS_LOST = "NEIGHBOURS_LOST"
     RAIN_LOW = "RAIN_LOW"
     RAIN_UNKNOWN = "RAIN_UNKNOWN"
     TERRAIN_UNKNOWN = "TERRAIN_UNKNOWN"
@@ -39,7 +40,7 @@ class Reason(StrEnum):
 
 BACKGROUND = (
     Reason.FEW_PIXELS, Reason.CONTROL_FEW, Reason.RAIN_LOW, Reason.RAIN_UNKNOWN, Reason.TERRAIN_UNKNOWN,
-    Reason.SPATIAL_PATCH, Reason.DRY_MATTER,
+    Reason.SPATIAL_PATCH, Reason.DRY_MATTER, Reason.NEIGHBOURS_LOST,
 )  # fmt: skip
 """Reasons that come from the ground, its pixels or other data, not from the series."""
 
@@ -127,6 +128,11 @@ SENTENCES = {
     Reason.UNCERTAIN: (
         "The observations so far fit growth on plan as well as growth below it.",
         "目前的观测既可能是按规划生长，也可能低于规划。",
+    ),
+    Reason.NEIGHBOURS_LOST: (
+        "Other sites nearby lost cover in the same weeks: a common cause such as fire, flood, frost, hail, snow or "
+        "haze is likely.",
+        "附近其他地块在同一时期也有植被损失，可能有共同原因，如火灾、洪水、霜冻、冰雹、积雪或雾霾。",
     ),
     Reason.RAIN_LOW: (
         "The season's rain is more than one standard deviation below what is usual here.",

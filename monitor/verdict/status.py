@@ -85,6 +85,7 @@ class Verdicts(NamedTuple):
     e_uplift: np.ndarray
     uplift_confirmed: np.ndarray
     uplift_confirmed_on: np.ndarray
+    loss_after: np.ndarray
     loss_on: np.ndarray
     loss_confirmed_on: np.ndarray
     soil_loss_ratio: np.ndarray
@@ -251,7 +252,8 @@ def judge(
         e_uplift=_capped(days.latest(history.uplift_evidence, 0.0), judged),
         uplift_confirmed=confirmed,
         uplift_confirmed_on=_dates(confirmed, certified[0] if certified.size else 0),
-        loss_on=_dates(findings.lost, days.latest(history.loss_onset, 0)),
+        loss_after=_dates(findings.lost & (days.latest(history.loss_last, -1) >= 0), days.latest(history.loss_last, 0)),
+        loss_on=_dates(findings.lost, days.latest(history.loss_first, 0)),
         loss_confirmed_on=_dates(findings.lost, days.latest(history.loss_day, 0)),
         **_soil(days, history, site, (uplift, lower, upper), promised=promised),
     )

@@ -77,8 +77,9 @@ def news(
     verdict = assessment(alert=level, alert_rule=rule, site=place.id)
     if rule == "disturbance":
         verdict = replace(
-            verdict, status=Status.DISTURBED, loss_on=date(2021, 6, 5), loss_confirmed_on=date(2021, 7, 3)
-        )
+            verdict, status=Status.DISTURBED, loss_after=date(2021, 5, 26), loss_on=date(2021, 6, 5),
+            loss_confirmed_on=date(2021, 7, 3),
+        )  # fmt: skip
     alert = Alert(
         id=alert_id(place.id, rule), site=place.id, level=level, rule=rule, state=AlertState.OPEN,
         opened=date(2021, 8, 20), updated=date(2021, 8, 20),

@@ -18,7 +18,7 @@ from monitor.alerts.mail import as_mail
 from monitor.alerts.messages import compose_alert
 from monitor.sites.names import has_invisible
 from monitor.verdict.assessment import AlertLevel, Status
-from tests.alerts.sample_news import ANSWER, HOSTILE, ID, PAGE, TIME, assessment, news, picture, site
+from tests.alerts.sample_news import ANSWER, HOSTILE, ID, PAGE, PATCH, TIME, assessment, news, picture, site
 
 EVENTS = [
     AlertEvent.OPENED, AlertEvent.WORSENED, AlertEvent.REOPENED, AlertEvent.WOKEN, AlertEvent.ESCALATED,
@@ -154,11 +154,13 @@ def test_a_site_that_fails_in_part_is_not_said_to_fail_as_a_whole():
     [
         (
             "en", "[Watch] Ulan Buh, plot 3: possible sudden loss", "[Red alert, worse] Ulan Buh, plot 3: sudden loss",
-            "was lost suddenly, about 5 June 2021", "may have been lost suddenly, about 5 June 2021",
+            "was lost suddenly, most likely between 26 May 2021 and 5 June 2021",
+            "may have been lost suddenly, most likely between 26 May 2021 and 5 June 2021",
         ),
         (
             "zh", "[关注] Ulan Buh, plot 3：植被可能突然减少", "[红色警报（升级）] Ulan Buh, plot 3：植被突然减少",
-            "突然受损，时间约为2021年6月5日", "可能突然受损，时间约为2021年6月5日",
+            "突然受损，很可能在2021年5月26日至2021年6月5日之间",
+            "可能突然受损，很可能在2021年5月26日至2021年6月5日之间",
         ),
     ],
 )  # fmt: skip
@@ -176,7 +178,20 @@ def test_a_loss_is_possible_while_it_is_watched_and_said_outright_once_it_is_red
     assert may not in message.text
 
 
-def test_a_loss_has_no_map_so_its_message_means_the_whole_site_and_gives_a_point_inside_it():
+def test_the_message_of_a_loss_says_hectares_place_and_dates():
+    item = news(rule="disturbance")
+    area = {"hectares_lost": 12.34, "hectares_lost_low": 9.1, "hectares_lost_high": 16.6}
+    item = replace(item, assessment=replace(item.assessment, **area), patch=PATCH)
+    text = compose(item).text
+    assert "between 26 May 2021 and 5 June 2021, on about 12.3 of 94.6 ha." in text
+    assert f"Worst patch, {PATCH.hectares:.1f} of 94.6 ha: {PATCH.latitude:.5f}" in text
+    assert "Lost a quarter of its cover or more: 12.3 ha (9.1 to 16.6 ha)" in text
+    assert "Loss confirmed: 3 July 2021" in text
+    whole = replace(item, assessment=replace(item.assessment, hectares_lost=94.0))
+    assert "Nearly the whole site, 94.0 of 94.6 ha; start here" in compose(whole).text
+
+
+def test_a_loss_of_unknown_area_means_the_whole_site_and_gives_a_point_inside_it():
     message = compose(rule="disturbance")
     assert "The whole site, 94.6 ha; a point inside" in message.text
     assert "40.10500°N, 106.90500°E" in message.text

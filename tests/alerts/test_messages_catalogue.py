@@ -70,7 +70,9 @@ def compose_everything() -> None:
         part = replace(known, reasons=("SPATIAL_PATCH",), theta=0.6)
         level_with = replace(known, uplift=0.001, probability=0.6)
         below, above = replace(known, uplift=-0.01, loss_on=None), replace(known, uplift=0.01)
-        for verdict, answer in product((known, part, level_with, below, above, empty), (ANSWER, None)):
+        lost = replace(known, loss_after=None, hectares_lost=3.0, hectares_lost_low=1.0, hectares_lost_high=5.0)
+        maybe = replace(lost, probability=0.6)
+        for verdict, answer in product((known, part, level_with, below, above, lost, maybe, empty), (ANSWER, None)):
             compose_alert(replace(item, assessment=verdict, answer=answer), id=ID, time=TIME)
         compose_alert(replace(item, assessment=replace(below, probability=0.6), patch=None), id=ID, time=TIME)
         if item.patch is not None:

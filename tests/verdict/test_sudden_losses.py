@@ -14,7 +14,7 @@ from monitor.sites.site import Plan, Site
 from monitor.verdict.assess import DEFAULT, cohorts_of, site_history
 from monitor.verdict.assessment import AlertLevel, Series, Status
 from monitor.verdict.explain import RED_BY_LOSS_WRONGLY
-from monitor.verdict.kernels.losses import lower_than_a_year_before
+from monitor.verdict.kernels.losses import first_scene_of_loss, lower_than_a_year_before
 from monitor.verdict.status import LEVELS, RULES, judge
 from monitor.verdict.usable_scenes import usable_scenes
 from tests.verdict.test_known_fates import assess_all
@@ -78,6 +78,45 @@ def test_lower_than_a_year_before_is_a_mean_fall_of_one_point_at_the_same_time_o
 def test_where_nothing_was_seen_a_year_before_a_loss_may_still_be_confirmed():
     assert seen_lower([0.05, 0.05, 0.05], [0.06, 0.06, 0.06], after=200)
     assert seen_lower([], [0.06, 0.06, 0.06])
+
+
+def brute_force_first(day, difference, mu, onset, now, start):
+    """The same by fitting two multiples of `mu` at every possible scene."""
+    window = [i for i in range(now + 1) if day[i] >= day[onset] - 365]
+
+    def multiple(part):
+        return float(np.linalg.lstsq(mu[part, None], difference[part], rcond=None)[0][0])
+
+    best, first = np.inf, onset
+    for i in window[1:]:
+        before, since = [j for j in window if j < i], [j for j in window if j >= i]
+        if day[i] <= start or day[onset] - day[i] > 60 or multiple(before) <= multiple(since):
+            continue
+        left = sum(np.sum((difference[part] - multiple(part) * mu[part]) ** 2) for part in (before, since))
+        if left < best:
+            best, first = left, i
+    return first
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_first_scene_of_a_loss_is_the_change_point_of_two_multiples_of_the_season(seed):
+    rng = np.random.default_rng(seed)
+    day = np.cumsum(rng.integers(3, 25, 60)) + 17_000
+    mu = np.clip(np.exp(-((((day % 365) - 215) / 45) ** 2) / 2) * rng.uniform(0.7, 1.3, 60), 0.02, None)
+    difference = 0.2 * mu + rng.normal(0, 0.02, 60)
+    difference[40:] -= rng.uniform(0.05, 0.15) * mu[40:]
+    onset, now, start = int(rng.integers(36, 46)), int(rng.integers(48, 60)), int(day[10])
+    found = first_scene_of_loss(day, difference, mu, onset, now, start)
+    assert found == brute_force_first(day, difference, mu, onset, now, start)
+
+
+def test_a_clear_loss_is_dated_to_its_scene_whatever_onset_the_search_found():
+    day = 17_000 + 10 * np.arange(30)
+    mu = np.ones(30)
+    difference = np.where(np.arange(30) >= 20, 0.05, 0.2)
+    for onset in (18, 20, 25):
+        assert first_scene_of_loss(day, difference, mu, onset, 29, int(day[2])) == 20
+    assert first_scene_of_loss(day, np.arange(30) / 100, mu, 20, 29, int(day[2])) == 20  # nothing fell
 
 
 def levels_of_each_loss(plan: Plan, sites: int, seed: int):

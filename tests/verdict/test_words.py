@@ -51,12 +51,15 @@ def test_a_failing_site_is_explained_with_numbers_reason_and_remedy():
 
 
 def test_a_sudden_loss_is_told_with_its_dates():
-    dates = {"loss_on": date(2024, 6, 12), "loss_confirmed_on": date(2024, 7, 3)}
+    dates = {"loss_after": date(2024, 6, 5), "loss_on": date(2024, 6, 12), "loss_confirmed_on": date(2024, 7, 3)}
     lost = replace(FAILING, status=Status.DISTURBED, alert_rule="disturbance", **dates)
     assert explain(lost, SITE)[0] == (
-        "Vegetation was lost suddenly: it has shown since about 2024-06-12, confirmed on 2024-07-03."
+        "Vegetation was lost suddenly, most likely between the scenes of 2024-06-05 and 2024-06-12, confirmed on "
+        "2024-07-03."
     )
-    assert explain(lost, SITE, language="zh")[0] == "植被突然受损：约自 2024-06-12 起可见，2024-07-03 确认。"
+    assert explain(lost, SITE, language="zh")[0] == (
+        "植被突然受损：很可能在 2024-06-05 与 2024-06-12 两景之间，2024-07-03 确认。"
+    )
 
 
 def test_what_rounds_to_nothing_is_told_as_nothing_in_either_language():
@@ -84,9 +87,9 @@ def test_a_loss_that_is_only_watched_is_said_to_be_possible():
         FAILING, status=Status.DISTURBED, alert=AlertLevel.WATCH, alert_rule="disturbance", probability=0.7, **dates
     )
     assert explain(watched, SITE)[0] == (
-        "Vegetation may have been lost suddenly: since about 2024-06-12, first noticed on 2024-07-03."
+        "Vegetation may have been lost suddenly, before 2024-06-12, first noticed on 2024-07-03."
     )
-    assert explain(watched, SITE, language="zh")[0] == "植被可能突然受损：约自 2024-06-12 起，2024-07-03 首次发现。"
+    assert explain(watched, SITE, language="zh")[0] == "植被可能突然受损：在 2024-06-12 之前，2024-07-03 首次发现。"
     # Red by another rule does not make the loss sure; and without dates it is as uncertain.
     for other in (replace(watched, alert=AlertLevel.RED, alert_rule="erosion"), replace(watched, loss_on=None)):
         assert explain(other, SITE)[0].startswith("Vegetation may have been lost suddenly")

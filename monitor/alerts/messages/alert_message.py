@@ -1,5 +1,6 @@
 """The message about one alert."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -17,8 +18,8 @@ from monitor.alerts.news import AlertNews, SitePicture
 from monitor.alerts.words import Language, text
 from monitor.sites.names import without_invisible
 from monitor.verdict.assessment import AlertLevel, assessment_to_json
-from monitor.verdict.explain import LEADING, false_alarm_rate, probabilities
-from monitor.verdict.reasons import sentence
+from monitor.verdict.explain import LEADING, false_alarm_rate, loss_ground, probabilities
+from monitor.verdict.reasons import Reason, sentence
 
 
 def compose_alert(news: AlertNews, *, id: str, time: datetime, follows: str | None = None) -> Message:
@@ -150,6 +151,12 @@ def _rows(news: AlertNews, language: Language) -> list[tuple[str, str]]:
         rows.append(
             ("failing_area", text("message.failing_area_value", language, hectares=failing, low=low, high=high))
         )
+    areas = (a.hectares_lost, a.hectares_lost_low, a.hectares_lost_high)
+    if news.alert.rule == "disturbance" and all(area is not None for area in areas):
+        lost, low, high = (hectares(area) for area in areas if area is not None)
+        rows.append(("lost_area", text("message.failing_area_value", language, hectares=lost, low=low, high=high)))
+    if news.alert.rule == "disturbance" and a.loss_confirmed_on is not None:
+        rows.append(("loss_confirmed", words.day(a.loss_confirmed_on, language)))
     last = words.day(a.last_observed, language) if a.last_observed else text("message.none", language)
     rows.append(("last_scene", last))
     if news.site.manager_name:
@@ -162,6 +169,8 @@ def _notes(news: AlertNews, language: Language) -> list[str]:
     a = news.assessment
     reason = next((reason for reason in LEADING if reason.value in a.reasons), None)
     notes = [sentence(reason.value, language)] if reason is not None and not fails_in_part(a) else []
+    if news.alert.rule == "disturbance" and Reason.NEIGHBOURS_LOST.value in a.reasons:
+        notes += loss_ground(replace(a, hectares_lost=None), language=language)
     if news.event is not AlertEvent.RESOLVED:
         notes += [] if a.probability is not None else probabilities(a, language=language)
         notes += false_alarm_rate(a, language=language)

@@ -52,7 +52,14 @@ def finding(news: AlertNews, language: Language) -> str:
         key = "finding.lost" if sure else "finding.maybe_lost"
         if a.loss_on is None:
             return text(key, language) + end
-        return text(f"{key}_since", language, day=words.day(a.loss_on, language)) + end
+        day = words.day(a.loss_on, language)
+        area = ""
+        if a.hectares_lost is not None:
+            lost, whole = hectares(a.hectares_lost), hectares(news.site.hectares)
+            area = text("finding.lost_area", language, hectares=lost, whole=whole)
+        if a.loss_after is None:
+            return text(f"{key}_since", language, day=day) + area + end
+        return text(f"{key}_between", language, after=words.day(a.loss_after, language), day=day) + area + end
     if alert.rule == "erosion":
         return text("finding.erosion", language) + end
     if alert.level is AlertLevel.RED:
@@ -78,8 +85,11 @@ def where(news: AlertNews, language: Language) -> str:
         return text("where.site", language, whole=whole)
     if news.patch is None:
         return text("where.whole", language, whole=whole)
-    key = "where.most" if news.patch.hectares >= WHOLE_SITE * news.site.hectares else "where.patch"
-    return text(key, language, hectares=hectares(news.patch.hectares), whole=whole)
+    lost = news.assessment.hectares_lost if news.alert.rule == "disturbance" else None
+    area = max(news.patch.hectares, lost or 0.0)  # a patch does not reach the edge of the site
+    if area >= WHOLE_SITE * news.site.hectares:
+        return text("where.most", language, hectares=hectares(area), whole=whole)
+    return text("where.patch", language, hectares=hectares(news.patch.hectares), whole=whole)
 
 
 def points(value: float, language: Language) -> str:

@@ -174,6 +174,7 @@ def failing_area(
     site_theta: float,
     site_variance: float,
     pixel: float,
+    below: float = FAILING_THETA,
     reach: float = ERROR_RANGE,
 ) -> FailingArea:
     """Failing pixels and failing share of one site.
@@ -188,6 +189,8 @@ def failing_area(
         Mean and variance of the site's posterior of theta. [1]
     pixel : float
         Side of a pixel. [m]
+    below : float
+        Theta below which a pixel fails. [1]
     reach : float
         Range of the exponential variogram of the errors. [m]
 
@@ -215,7 +218,7 @@ def failing_area(
     level, chances = blank.copy(), np.full((shifts.size, *within.shape), np.nan)
     level[known] = values
     chances[:, known] = patches.failing_probability(
-        values, errors, site=site_theta, variance=PIXEL_PRIOR_VARIANCE, below=FAILING_THETA - shifts
+        values, errors, site=site_theta, variance=PIXEL_PRIOR_VARIANCE, below=below - shifts
     )
     smooth = patches.smooth(chances[0])
     least = int(np.ceil(MIN_PATCH_HECTARES / hectares_of_one - 1e-9))

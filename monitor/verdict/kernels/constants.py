@@ -23,6 +23,8 @@ of the season: ground that greens later than its control is low every spring wit
 losses of fast-growing stands. [cover fraction]"""
 SAME_TIME = 15
 """Largest distance from the same day of the previous year at which a scene counts as the same time. [day]"""
+EARLIER_DAYS = 60
+"""How much earlier than its onset by the search a loss may be dated. [day]"""
 PHASE_DAYS = 4.0
 """Lasting difference in season between site and control that the loss search allows for, as standard deviation: 8 does
 no better (simulated units whose seasons differ by 10 days; none: more than twice the false losses). [day]"""

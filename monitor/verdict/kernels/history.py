@@ -6,7 +6,13 @@ from typing import NamedTuple
 import numpy as np
 
 from monitor.verdict.kernels.constants import LAGS, SEASONS_TO_CALL_DRY
-from monitor.verdict.kernels.losses import Losses, change_of_second_index, detect_losses, search_noise
+from monitor.verdict.kernels.losses import (
+    Losses,
+    change_of_second_index,
+    detect_losses,
+    first_scene_of_loss,
+    search_noise,
+)
 from monitor.verdict.kernels.season import reference_fits, season_state
 from monitor.verdict.kernels.state_space import agreement_before, own_noise, scaled_noise
 from monitor.verdict.kernels.theta import failure_evidence, gain_variance, theta_filter, uplift_evidence
@@ -73,7 +79,9 @@ class SiteHistory(NamedTuple):
     """P(theta below the second threshold) has been high at all scenes for ten days or more; below, the first."""
     surely_negative: np.ndarray
     loss_day: np.ndarray  # day on which the last sudden loss was confirmed; -1: none
-    loss_onset: np.ndarray  # day from which it shows; -1: none
+    loss_onset: np.ndarray  # day of its onset by the search; -1: none
+    loss_first: np.ndarray  # day of the scene that first shows it; -1: none
+    loss_last: np.ndarray  # day of the last scene before; -1: none
     loss_score: np.ndarray  # highest log evidence for it since it was confirmed; 0: none
     loss_second: np.ndarray  # change of the second index at it; NaN where not seen
     loss_rain: np.ndarray  # `season_rain` at it; NaN where the normal season is not known well
@@ -204,24 +212,43 @@ def _surely(chance: Array, day: Array, start: int, confident: float) -> Array:
 
 
 @kernel
-def _last_loss(
-    day: Array, losses: Losses, second: Array, season_rain: Array, start: int
-) -> tuple[Array, Array, Array, Array, Array]:
-    """Of the last confirmed loss, at each scene: day, onset, highest score, change of the second index, rain."""
+def _last_loss(day: Array, losses: Losses, second: Array, season_rain: Array, start: int) -> tuple[Array, Array]:
+    """Of the last confirmed loss, at each scene: index of the scene that confirmed it (-1: none), (n,); highest score,
+    change of the second index and rain, (n, 3).
+    """
     n = day.size
-    confirmed, onset, score = np.full(n, -1), np.full(n, -1), np.zeros(n)
-    change, rain = np.full(n, np.nan), np.full(n, np.nan)
-    last_day, last_onset, last_score, last_change, last_rain = -1, -1, 0.0, math.nan, math.nan
+    confirmed, values = np.full(n, -1), np.full((n, 3), np.nan)
+    last, score, change, rain = -1, 0.0, math.nan, math.nan
     for i in range(n):
         if day[i] >= start:
             if losses.confirmed[i]:
-                last_day, last_onset, last_score = day[i], day[losses.onset[i]], losses.score[i]
-                last_rain = season_rain[i]
-                last_change, _ = change_of_second_index(second, day, losses.onset[i], i)
+                last, score, rain = i, losses.score[i], season_rain[i]
+                change, _ = change_of_second_index(second, day, losses.onset[i], i)
             elif losses.onset[i] >= 0:  # a loss does not become less certain again
-                last_score = max(last_score, losses.score[i])
-        confirmed[i], onset[i], score[i], change[i], rain[i] = last_day, last_onset, last_score, last_change, last_rain
-    return confirmed, onset, score, change, rain
+                score = max(score, losses.score[i])
+        confirmed[i] = last
+        values[i, 0], values[i, 1], values[i, 2] = score, change, rain
+    return confirmed, values
+
+
+@kernel
+def _loss_days(day: Array, difference: Array, mu: Array, losses: Losses, confirmed: Array, start: int) -> Array:
+    """Days of the loss confirmed last, at each scene, (n, 4); -1 without a loss.
+
+    Confirmed, onset by the search, first scene that shows it, last scene before.
+    """
+    days = np.full((day.size, 4), -1)
+    for i in range(day.size):
+        at = confirmed[i]
+        if at < 0:
+            continue
+        if i > 0 and confirmed[i - 1] == at:
+            days[i] = days[i - 1]
+            continue
+        first = first_scene_of_loss(day, difference, mu, losses.onset[at], at, start)
+        days[i, 0], days[i, 1], days[i, 2] = day[at], day[losses.onset[at]], day[first]
+        days[i, 3] = day[first - 1] if first > 0 else -1
+    return days
 
 
 @kernel
@@ -290,7 +317,8 @@ def filter_site(
     for i in range(n):
         if state.seasons[i] < SEASONS_TO_CALL_DRY:
             state.season_rain[i] = math.nan
-    loss = _last_loss(day, losses, scenes.second, state.season_rain, start)
+    confirmed, loss = _last_loss(day, losses, scenes.second, state.season_rain, start)
+    loss_days = _loss_days(day, difference, state.shape * (1.0 + state.rain), losses, confirmed, start)
     means = _season_means(times.season, scenes, state)
     poor = ratio > 1.0 or (before > 0 and baseline > 2 * noise.baseline)
     return SiteHistory(
@@ -298,7 +326,8 @@ def filter_site(
         late, now, highest, held, grown,
         _surely(theta.below[:, 1], day, start, rules.confident),
         _surely(theta.below[:, 0], day, start, rules.confident),
-        loss[0], loss[1], loss[2], loss[3], loss[4], losses.denied,
+        loss_days[:, 0].copy(), loss_days[:, 1].copy(), loss_days[:, 2].copy(), loss_days[:, 3].copy(),
+        loss[:, 0].copy(), loss[:, 1].copy(), loss[:, 2].copy(), losses.denied,
         means[0], means[1], means[2], state.season_rain, np.full(n, before), np.full(n, poor),
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ from monitor.verdict.kernels.constants import (
     CONFIRM_DAYS,
     DOUBT_MOST,
     DROP,
+    EARLIER_DAYS,
     ELASTICITY_THETA,
     FLANK_DAYS,
     LOWER,
@@ -224,6 +225,48 @@ def lower_than_a_year_before(day: Array, difference: Array, onset: int, now: int
             change += difference[i] - total / seen
             compared += 1
     return compared == 0 or change / compared <= -LOWER
+
+
+@kernel
+def first_scene_of_loss(day: Array, difference: Array, mu: Array, onset: int, now: int, start: int) -> int:
+    """Index of the scene that first shows a confirmed loss: a change point by least squares.
+
+    In the year before `onset` and since, the difference is a multiple of `mu` that changes once: the scene is the one
+    at which two multiples fit best, the second of them smaller. The onsets of the search are :data:`ONSET_DAYS` or
+    more apart and their size of step is fixed, so that a large loss is dated better here.
+
+    Parameters
+    ----------
+    day, difference : (n,) arrays, days from 1970-01-01 and site minus control [cover fraction]
+    mu : (n,) array, season and rain at each scene [1]
+    onset, now : int, onset by the search, and scene at which the loss was confirmed
+    start : int, start of the work, days from 1970-01-01
+
+    Returns
+    -------
+    int
+        After the start, from :data:`EARLIER_DAYS` before `onset` to `now`; `onset` where no change is a fall.
+    """
+    begin = onset
+    while begin > 0 and day[onset] - day[begin - 1] <= 365:
+        begin -= 1
+    along, square = 0.0, 0.0
+    for i in range(begin, now + 1):
+        along += mu[i] * difference[i]
+        square += mu[i] * mu[i]
+    best, first = 0.0, onset
+    early, early_square = 0.0, 0.0
+    for i in range(begin, now + 1):
+        late, late_square = along - early, square - early_square
+        near = day[i] > start and day[onset] - day[i] <= EARLIER_DAYS
+        if near and early_square > 1e-9 and late_square > 1e-9:
+            fall = early / early_square - late / late_square
+            gain = fall * fall * early_square * late_square / square
+            if fall > 0.0 and gain > best:
+                best, first = gain, i
+        early += mu[i] * difference[i]
+        early_square += mu[i] * mu[i]
+    return first
 
 
 @kernel

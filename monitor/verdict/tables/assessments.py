@@ -20,6 +20,7 @@ from monitor.verdict.assessment import Assessment
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.erosion import GRADE_NAMES
 from monitor.verdict.failing_area import reports_failing_area, with_failing_area
+from monitor.verdict.loss_ground import with_loss_ground
 from monitor.verdict.status import LEVELS, NOTES, RULES, STATUSES, Verdicts, reason_codes
 from monitor.verdict.tables.plans import SitePlan
 from monitor.verdict.tables.reading import FORMULA_SIGNS, table_format
@@ -33,7 +34,8 @@ CODES: Final = {
 
 PUBLISHED_COLUMNS: Final = (
     "status", "probability", "alert", "alert_rule", "reasons", "hectares_failing", "hectares_failing_low",
-    "hectares_failing_high", "hectares_failing_on",
+    "hectares_failing_high", "hectares_failing_on", "hectares_lost", "hectares_lost_low", "hectares_lost_high",
+    "neighbours", "neighbours_lost",
 )  # fmt: skip
 """Columns that pixels, rain and terrain may change."""
 
@@ -65,8 +67,9 @@ def assessment_table(sites: Sequence[SiteVerdicts]) -> pa.Table:
     size = sum(counts)
     hectares = [part.plan.site.hectares for part in sites]
     columns["hectares"] = _repeated([value if value > 0 else None for value in hectares], counts, pa.float64())
-    for name in ("hectares_failing", "hectares_failing_low", "hectares_failing_high"):
-        columns[name] = pa.nulls(size, pa.float64())
+    for name in PUBLISHED_COLUMNS:
+        if name.startswith(("hectares_", "neighbours")):
+            columns[name] = pa.nulls(size, pa.int64() if name.startswith("neighbours") else pa.float64())
     columns["hectares_failing_on"] = pa.nulls(size, pa.date32())
     columns |= _field_cover(columns["cover"], sites, counts)
     constants = [part.calibration for part in sites]
@@ -128,6 +131,8 @@ def _published(part: SiteVerdicts, at: int) -> Assessment:
     day = Verdicts(*(column[at : at + 1] for column in part.verdicts))
     assessment = assessments(day, part.plan.site, part.calibration)[0]
     assessment = replace(assessment, reasons=(*assessment.reasons, *part.plan.background))
+    if part.plan.loss_ground is not None and assessment.loss_on is not None:
+        assessment = with_loss_ground(assessment, part.plan.loss_ground)
     area = part.plan.failing_area
     if area is None or not reports_failing_area(assessment, part.plan.site):
         return assessment

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import date
 from pathlib import Path
@@ -15,12 +15,13 @@ from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.failing_area import FailingHectares
+from monitor.verdict.loss_ground import LossGround
 from monitor.verdict.reasons import BACKGROUND, Reason
 from monitor.verdict.tables.reading import check_known, described
 
 PUBLISHED: Final = (
-    "calibration", "calibration_hash", "background", "failing_area", "field_factor", "plan_factor", "series_digest",
-    "code_version",
+    "calibration", "calibration_hash", "background", "failing_area", "loss_ground", "field_factor", "plan_factor",
+    "series_digest", "code_version",
 )  # fmt: skip
 """Members of a published plan that a table of plans does not have."""
 MAX_BYTES: Final = 100_000_000
@@ -28,6 +29,11 @@ LEAST_CONSTANT, MAX_CONSTANT = 1e-6, 1e6
 """Smallest value of a constant that is above 0, and largest magnitude of any."""
 MAX_BUDGETS: Final = 50
 """Most pairs of budget and boundary."""
+
+
+_AREAS: Final = ("low", "hectares", "high")
+_COUNTS: Final = ("together", "neighbours")
+"""Members of ``loss_ground`` that ascend, and are null together."""
 
 
 def plan_json(site: Site, assessment: Assessment, calibration: Calibration | None) -> dict[str, Any]:
@@ -56,6 +62,15 @@ def plan_json(site: Site, assessment: Assessment, calibration: Calibration | Non
             "high": assessment.hectares_failing_high,
             "patches": spatial in assessment.reasons,
             "day": assessment.hectares_failing_on.isoformat(),
+        }
+    loss = None
+    if assessment.loss_on is not None:
+        loss = {
+            "hectares": assessment.hectares_lost,
+            "low": assessment.hectares_lost_low,
+            "high": assessment.hectares_lost_high,
+            "neighbours": assessment.neighbours,
+            "together": assessment.neighbours_lost,
         }
     factor = None
     if assessment.field_factor is not None:
@@ -87,6 +102,7 @@ def plan_json(site: Site, assessment: Assessment, calibration: Calibration | Non
         "as_of": assessment.as_of.isoformat(),
         "background": background,
         "failing_area": area,
+        "loss_ground": loss,
         "field_factor": factor,
         "series_digest": assessment.series_digest,
         "code_version": assessment.code_version,
@@ -225,6 +241,35 @@ def failing_area_of(given: Any, where: str) -> FailingHectares | None:
         raise BadData(msg)
     day = _date(members["day"], f"{where}: day")
     return FailingHectares(hectares=hectares, low=low, high=high, patches=members["patches"], day=day)
+
+
+def loss_ground_of(given: Any, where: str) -> LossGround | None:
+    """Area and neighbours of a sudden loss of a published plan; None where it has none.
+
+    Raises
+    ------
+    BadData
+        A member is missing, unknown or of another type.
+    """
+    if given is None:
+        return None
+    where = f"{where}: loss_ground"
+    members = _members_of(given, where, LossGround)
+    areas, counts = (_ascending(members, names, where) for names in (_AREAS, _COUNTS))
+    low, hectares, high = areas or (None, None, None)
+    together, neighbours = (int(value) for value in counts) if counts else (None, None)
+    return LossGround(hectares=hectares, low=low, high=high, neighbours=neighbours, together=together)
+
+
+def _ascending(members: Mapping[str, Any], names: Sequence[str], where: str) -> list[float] | None:
+    """Members that ascend from 0; None where all of them are null."""
+    if all(members[name] is None for name in names):
+        return None
+    values = [_finite(members[name], f"{where}: {name}") for name in names]
+    if values != sorted(values) or not 0 <= values[0] <= values[-1] <= 1e8:
+        msg = f"{where} has {described({name: members[name] for name in names})}; 0 <= {' <= '.join(names)}"
+        raise BadData(msg)
+    return values
 
 
 def field_factor_of(given: Any, where: str) -> FieldFactor | None:

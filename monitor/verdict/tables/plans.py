@@ -19,11 +19,13 @@ from monitor.sites.cover_scale import PLAN_COVERS, FieldFactor
 from monitor.sites.site import INTERVENTIONS, SUBTYPES, Plan, Site
 from monitor.verdict.calibration import Calibration, boundary
 from monitor.verdict.failing_area import FailingHectares
+from monitor.verdict.loss_ground import LossGround
 from monitor.verdict.tables.plan_json import (
     PUBLISHED,
     calibration_of,
     failing_area_of,
     field_factor_of,
+    loss_ground_of,
     read_objects,
     reasons_of,
 )
@@ -78,6 +80,8 @@ class SitePlan:
     """Index cover per field cover; None: unknown."""
     failing_area: FailingHectares | None = None
     """Failing area of the published verdict, from pixels."""
+    loss_ground: LossGround | None = None
+    """Area and neighbours of a sudden loss of the published verdict."""
 
 
 def read_plans(path: Path) -> dict[str, SitePlan]:
@@ -147,6 +151,7 @@ def _site_plan(name: str, row: Mapping[str, Any], where: str) -> SitePlan:
         series_digest=_text(row.get("series_digest"), "series_digest", where),
         background=reasons_of(row.get("background"), where),
         failing_area=failing_area_of(row.get("failing_area"), where),
+        loss_ground=loss_ground_of(row.get("loss_ground"), where),
         field_factor=field_factor_of(row.get("field_factor"), where) or BIOMES[site.biome].field_factor,
     )
 

@@ -1,0 +1,72 @@
+"""What pixels and neighbours add to a sudden loss."""
+
+from dataclasses import replace
+from datetime import date
+
+import pytest
+
+from monitor.errors import BadData
+from monitor.verdict.assessment import AlertLevel, Status
+from monitor.verdict.explain import explain
+from monitor.verdict.loss_ground import LossGround, lost_together, with_loss_ground
+from monitor.verdict.tables.plan_json import loss_ground_of
+from tests.verdict.test_words import FAILING, SITE
+
+DAY = date(2024, 7, 1)
+
+
+@pytest.fixture
+def lost():
+    return replace(
+        FAILING, status=Status.DISTURBED, alert=AlertLevel.RED, alert_rule="disturbance", reasons=("SUDDEN_DROP",),
+        probability=0.95,        loss_after=date(2024, 6, 20), loss_on=DAY, loss_confirmed_on=date(2024, 8, 1),
+    )  # fmt: skip
+
+
+def test_losses_within_thirty_days_come_together():
+    others = [DAY, date(2024, 6, 1), date(2024, 7, 31), date(2024, 5, 31), date(2023, 7, 1), None]
+    assert lost_together(DAY, others) == 3
+    assert lost_together(DAY, []) == 0
+
+
+@pytest.mark.parametrize(("together", "said"), [(None, False), (0, False), (1, False), (2, True), (9, True)])
+def test_two_neighbours_or_more_are_a_reason_and_one_may_be_chance(lost, together, said):
+    found = with_loss_ground(lost, LossGround(neighbours=None if together is None else 12, together=together))
+    assert ("NEIGHBOURS_LOST" in found.reasons) == said
+    assert (found.alert, found.status, found.probability) == (lost.alert, lost.status, lost.probability)
+
+
+def test_area_dates_and_neighbours_are_said_in_both_languages(lost):
+    ground = LossGround(hectares=4.81, low=3.9, high=6.0, neighbours=12, together=3)
+    found = with_loss_ground(lost, ground)
+    english, chinese = (" ".join(explain(found, SITE, language=one)) for one in ("en", "zh"))
+    for part in ("between the scenes of 2024-06-20 and 2024-07-01", "About 4.8 of 12.0 hectares (3.9 to 6.0)",
+                 "3 of 12 neighbouring sites"):  # fmt: skip
+        assert part in english
+    for part in (
+        "2024-06-20 与 2024-07-01 两景之间",
+        "12.0 公顷中约有 4.8 公顷（3.9 至 6.0）",
+        "附近 12 个地块中有 3 个",
+    ):
+        assert part in chinese
+    bare = " ".join(explain(replace(lost, loss_after=None), SITE))
+    assert "before 2024-07-01" in bare
+    assert "hectares" not in bare
+
+
+GIVEN = {"hectares": 4.8, "low": 3.9, "high": 6.0, "neighbours": 12, "together": 3}
+
+
+def test_a_published_plan_gives_area_and_neighbours_back():
+    assert loss_ground_of(GIVEN, "plan") == LossGround(**GIVEN)
+    unknown = GIVEN | dict.fromkeys(("hectares", "low", "high"))
+    assert loss_ground_of(unknown, "plan") == LossGround(**unknown)
+    assert loss_ground_of(None, "plan") is None
+
+
+@pytest.mark.parametrize(
+    "changes", [{"low": 5.0}, {"high": 4.0}, {"hectares": None}, {"together": 13}, {"neighbours": "many"}, {"low": -1}]
+)
+def test_an_impossible_area_or_count_of_a_published_plan_is_refused(changes):
+    with pytest.raises(BadData, match="plan: loss_ground"):
+        loss_ground_of(GIVEN | changes, "plan")
