@@ -40,7 +40,7 @@ def _print_tables(summary: Mapping[str, Any]) -> None:
         f"{summary['sites']} sites, {summary['hectares']:,.1f} ha{against}; as of {summary['as_of'] or 'no night yet'}"
     )
     console.print(
-        "Expected number of false red alerts for absent regrowth in the life of these sites: at most "
+        "Expected number of these sites that ever turn red falsely, by whatever rule: at most "
         f"{summary['false_reds_expected_at_most']:g}, however often they are checked."
     )
     rows = [

@@ -164,7 +164,7 @@ def index_page(
             level == "red" and site.id in alerts and alerts[site.id].state == AlertState.RESOLVED
             for (site, _), level in zip(ordered, levels, strict=True)
         ),
-        false_reds=alpha * sum(site.plan.A > 0 for site, _ in ordered),
+        false_reds=alpha * len(ordered),
         confirmed=[site.hectares for site, a in ordered if a.uplift_confirmed],
         hrefs={key: f"sites/{quote(folder)}/{PAGE_FILES[language]}" for key, folder in folders.items()},
         alerts=alerts,

@@ -33,8 +33,8 @@ def programme_summary(
     pledge : float or None
         Hectares pledged; None: unknown, and all shares of it are None. [ha]
     alpha : float
-        Lifetime false-alarm budget of one site: at most this share of the sites that promise an uplift is expected ever
-        to turn red falsely by the failure rule. [1]
+        Lifetime false-alarm budget of one site: at most this share of the sites is expected ever to turn red falsely,
+        by whatever rule. [1]
 
     Returns
     -------
@@ -65,7 +65,7 @@ def programme_summary(
         "as_of": max((latest[site.id]["as_of"] for site in sites if site.id in latest), default=None),
         "pledge_hectares": pledge,
         **row(sites),
-        "false_reds_expected_at_most": round(alpha * sum(site.plan.A > 0 for site in sites), 2),
+        "false_reds_expected_at_most": round(alpha * len(sites), 2),
         "by_status": rows("status", (*SHOWN_STATUSES, None), lambda site: status[site.id]),
         "by_alert": rows("alert", (*ALERT_LEVELS, None), lambda site: alert[site.id]),
         "uplift_confirmed": row([site for site in sites if latest.get(site.id, {}).get("uplift_confirmed")]),
