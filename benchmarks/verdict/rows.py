@@ -81,9 +81,9 @@ def _alarms(scores: Scores) -> list[Row]:
         ),
         Row(
             name="sudden losses within a year: named / red", figures=lost, required=(0.65, 0.43), sense="≥",
-            beside=f"falsely named a site and year {several([Figure.mean(full.losses)])}, ever red "
-            f"{several(_by(full, 'red_by_loss', 6))}, on plan; at half {several([Figure.mean(half.losses)])}, "
-            f"{several(_by(half, 'red_by_loss', 6))}",
+            beside="without a loss, on plan / at half: named a site and year "
+            f"{several([Figure.mean(full.losses), Figure.mean(half.losses)])}, ever red "
+            f"{several([*_by(full, 'red_by_loss', 6), *_by(half, 'red_by_loss', 6)])}",
         ),
     ]  # fmt: skip
 
@@ -125,14 +125,15 @@ def _third(scores: Scores) -> list[Row]:
 
 def _present(scores: Scores) -> list[Row]:
     plain, twice = scores["present", BASE, False], scores["present", TWICE, False]
-    watched, wrongly = _by(plain["failed"], "watch", 2, 3), _by(plain["full"], "watch", 6)
+    watched = _by(plain["failed"], "watch", 2, 3)
+    wrongly = [_by(plain[truth], "watch", 6)[0] for truth in ("full", "half")]
     return [
         Row(
             name="failed red by year 4 / 5 / 6, present world; with twice the clear scenes",
             figures=[f for found in (plain, twice) for f in _by(found["failed"], "failure", *YEARS)],
             required=(0.43, 0.69, 0.83, 0.55, 0.80, 0.92), sense="≥",
             beside=f"red at half: {several(_half(plain))}; {several(_half(twice))}; watched by year 2/3 "
-            f"{several(watched, 2)}, on plan ever {several(wrongly)}",
+            f"{several(watched, 2)}; ever watched, on plan / at half: {several(wrongly)}",
         )
     ]  # fmt: skip
 

@@ -150,7 +150,7 @@ IN_PART = (
 WATCHED_WRONGLY = 0.02
 """Largest share of sites with just half of their plan (which is not failing) that are ever watched or red in six years
 of nightly runs; of sites on plan fewer than one in a hundred are. Measured on simulated sites:
-benchmarks/results/verdict.md, "Watch". [1]"""
+benchmarks/results/verdict.md. [1]"""
 EARLY_NEWS = (
     "A watch is early news without a guarantee: of simulated sites that reach half of their plan up to {rate:.0%} are "
     "watched wrongly within six years, of those on plan hardly any.",
@@ -159,7 +159,7 @@ EARLY_NEWS = (
 )
 LOST_WRONGLY = 0.02
 """Rate at which sites that lost nothing become disturbed, watched or red. Measured on simulated sites at half of their
-plan and all of it, .01 to .02 by plan: benchmarks/results/verdict.md, "sudden losses"; more where ground drifts.
+plan and all of it, .01 to .02 by plan: benchmarks/results/verdict.md; more where ground drifts.
 [1/year]"""
 RED_BY_LOSS_WRONGLY = 0.04
 """Largest share of sites that lost nothing and are ever red by a sudden loss in ten years at the usual budget, see
