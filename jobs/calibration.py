@@ -2,7 +2,8 @@
 
 A night does it where it is due, between fetching and judging. Only scenes acquired before the end of the last growing
 season are used, so that the same stores give the same constants on any night. They are then frozen: later scenes and
-sites count in the next season, unless the stored sites of the biome have doubled since.
+sites count in the next season, unless the stored sites of the biome have doubled since. With fewer than five stored
+sites the defaults hold.
 """
 
 from collections import Counter
@@ -31,6 +32,7 @@ from monitor.verdict.calibrate import calibrate, constants_table, weight
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.placebos import (
     MAX_PLACEBOS,
+    MIN_SITES,
     Placebo,
     independent_units,
     pool_placebos,
@@ -199,6 +201,8 @@ def calibrate_due(
     rows: list[dict[str, Any]] = []
     calibrated = 0
     for pool in constants.due:
+        if constants.stored[pool] < MIN_SITES:
+            continue
         placebos = placebos_of(pool.biome)
         if not placebos.units:
             continue  # nothing is stored yet

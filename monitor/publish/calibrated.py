@@ -6,6 +6,7 @@ from monitor.publish.view import CalibrationTable
 from monitor.sites.biomes import BIOMES
 from monitor.verdict.calibrate import constants_table, weight
 from monitor.verdict.calibration import Calibration
+from monitor.verdict.placebos import MIN_SITES
 
 CONSTANT_NAMES: Final = {
     "slow_sd": ("Drift within a year, cover", "一年内的漂移（覆盖度）"),
@@ -30,8 +31,8 @@ def calibration_table(used: Calibration, *, biome: str) -> CalibrationTable:
         source = (used.source, f"{BIOMES[biome].names['zh']}对照地块，{tiles}")
     else:
         source = (
-            f"{used.source}; no placebo series yet",
-            "默认值：由模拟地块得出，并经真实哨兵二号噪声检验；尚无安慰剂序列",
+            f"{used.source}; placebos count once {MIN_SITES} sites of the biome are stored",
+            f"默认值：由模拟地块得出，并经真实哨兵二号噪声检验；同一区域至少 {MIN_SITES} 个地块入库后才采用安慰剂序列",
         )
     rows = []
     for row in constants_table(used):

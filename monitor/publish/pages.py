@@ -67,7 +67,7 @@ FIELD_KINDS: Final = {
 """What was measured on the ground, see :data:`monitor.series.field_rows.FIELD_KINDS`."""
 IMPROVEMENT_WORDS: Final = {
     "now": ("As it is", "现状"),
-    "more_scenes": ("Twice the clear scenes (Landsat beside Sentinel-2)", "无云影像加倍（哨兵二号与陆地卫星并用）"),
+    "more_scenes": ("Twice the clear scenes (Landsat beside Sentinel-2)", "无云影像加倍（哨兵二号与 Landsat 并用）"),
     "strips": ("Control strips left untreated in the site", "地块内留出不处理的对照条带"),
     "both": ("Both", "两者并用"),
 }

@@ -19,6 +19,9 @@ from monitor.verdict.assessment import Series
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.usable_scenes import usable_scenes
 
+MIN_SITES: Final = 5
+"""Fewest stored sites of a biome whose units set its constants: the units of one site share its scenes and its rain, so
+those of a few sites say little about how ground differs, however many they are."""
 MAX_PLACEBOS: Final = 1000
 """Placebos that suffice; more would change nothing."""
 MAX_NAMED_TILES: Final = 4

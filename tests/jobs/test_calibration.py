@@ -27,7 +27,7 @@ from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.landscapes import tile_name
 from monitor.sites.site import Plan, Site, ground_key
 from monitor.verdict.assess import DEFAULT
-from monitor.verdict.placebos import independent_units
+from monitor.verdict.placebos import MIN_SITES, independent_units
 from tests.landscape import lone_site, put
 
 AUTUMN = date(2025, 11, 20)
@@ -117,6 +117,12 @@ class Land:
 def land(tmp_path):
     (tmp_path / "regrowth.toml").write_text('[source]\nkind = "sample"\n', encoding="utf-8")
     return Land(load(tmp_path / "regrowth.toml"))
+
+
+@pytest.fixture(autouse=True)
+def one_site_suffices(monkeypatch):
+    """As if the units of one site were enough: the sample has no more ground than three."""
+    monkeypatch.setattr(calibrating, "MIN_SITES", 1)
 
 
 @pytest.fixture
@@ -386,3 +392,21 @@ def test_a_bug_while_setting_constants_leaves_what_is_in_force_and_stops_nobody(
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         assert t.calibrations() == [], "the next night asks again"
         assert {t.latest_assessment(site["id"])[2]["calibration"] for site in t.sites()} == {DEFAULT.hash}
+
+
+@pytest.mark.parametrize(("sites", "placebos"), [(4, 0), (5, 40)])
+def test_the_units_of_fewer_than_five_sites_set_nothing(land, quick, monkeypatch, sites, placebos):
+    monkeypatch.setattr(calibrating, "MIN_SITES", MIN_SITES)
+    for number in range(sites):
+        land.add(site(number), units=units_of(site(number), count=UNITS if number == 0 else 8))
+    assert land.set().of(Pool("48SXF", "loess")).placebos == placebos
+    assert len(land.rows()) == (placebos > 0)
+
+
+def test_with_three_sites_a_night_names_the_defaults(installation, settings, monkeypatch):
+    monkeypatch.setattr(calibrating, "MIN_SITES", MIN_SITES)
+    night(settings, as_of=NIGHT)
+    assert {one["calibration"] for one in json.loads(installation.status)} == {DEFAULT.hash}
+    assert {one["calibration_placebos"] for one in json.loads(installation.status)} == {0}
+    page = (settings.outputs.root / "sites" / "demo-02" / "index.html").read_text(encoding="utf-8")
+    assert f"placebos count once {MIN_SITES} sites of the biome are stored" in page
