@@ -331,7 +331,8 @@ def loss_ground(a: Assessment, *, language: str = "en") -> list[str]:
     """How many hectares were lost, and whether neighbours lost cover too, as far as known: no, one or two sentences."""
     pick, sentences = int(language == "zh"), []
     if None not in (areas := (a.hectares_lost, a.hectares_lost_low, a.hectares_lost_high, a.hectares)):
-        lost, low, high, whole = (f"{value:.1f}" for value in areas if value is not None)
+        decimals = 1 if a.hectares is None or a.hectares >= 10 else 2
+        lost, low, high, whole = (f"{value:.{decimals}f}" for value in areas if value is not None)
         sentences.append(LOST_AREA[pick].format(lost=lost, low=low, high=high, whole=whole))
     if Reason.NEIGHBOURS_LOST.value in a.reasons and a.neighbours_lost is not None:
         sentences.append(LOST_TOGETHER[pick].format(together=a.neighbours_lost, neighbours=a.neighbours))
