@@ -14,9 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from monitor.publish.lots import LotView, write_lots
 from monitor.publish.products import write_index, write_photos, write_site
 from monitor.verdict.assessment import AlertLevel, Status
 from monitor.verdict.erosion import UNVERIFIED
+from monitor.verdict.lots import Use
+from tests.publish.test_lots import LOOKS, LOT
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install '.[test]'")
 
@@ -30,7 +33,7 @@ QUIET = (
 
 PAGES = (
     "index.html", "index.zh.html", "sites/ulan-03/index.html", "sites/民勤-03/index.zh.html", "sites/new/index.html",
-    "sites/hostile/index.html", "sites/unsure/index.html",
+    "sites/hostile/index.html", "sites/unsure/index.html", f"lots/{LOT.id}/index.html", f"lots/{LOT.id}/index.zh.html",
 )  # fmt: skip
 
 WITH_ALL = {
@@ -112,7 +115,10 @@ def root(
         write_site(view, root)
     write_photos(failing.site.id, root, field_photos)
     rows = [*make_programme(15), *((view.site, view.assessment) for view in views)]
-    write_index(rows, [failing.alert], root, failing.assessment.as_of, alpha=0.05, notice=failing.notice)
+    members = [(view.site, view.assessment, use) for view, use in zip(views, Use, strict=False)]
+    write_lots([LotView(lot=LOT, hectares=240.0, verdict=LOOKS[-1], looks=LOOKS, members=members)], root)
+    lots = [(LOT, len(views), 240.0, LOOKS[-1])]
+    write_index(rows, [failing.alert], root, failing.assessment.as_of, alpha=0.05, lots=lots, notice=failing.notice)
     return root
 
 
@@ -175,7 +181,7 @@ def test_the_pictures_of_a_site_load(opened):
     photos = opened.tab.eval_on_selector_all("img", "all => all.map(e => e.getAttribute('src').split('/').pop())")
     asked = {Path(urlsplit(url).path).name for url in opened.asked}
     assert set(pictures) == asked - {Path(opened.page).name, *photos}
-    assert len(pictures) == (0 if opened.page.startswith("index") or "/new/" in opened.page else 7)
+    assert len(pictures) == (0 if opened.page.startswith(("index", "lots/")) or "/new/" in opened.page else 7)
 
 
 def test_a_hostile_name_is_shown_as_it_is_written(open_page):
