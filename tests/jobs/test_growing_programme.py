@@ -7,6 +7,7 @@ from datetime import date, timedelta
 
 import numpy as np
 import pytest
+import xarray as xr
 from shapely.geometry import mapping
 
 from jobs.installation import open_ledger
@@ -15,6 +16,7 @@ from jobs.records import from_json
 from jobs.registry import add_sites
 from jobs.settings import load
 from jobs.sources import Sources
+from monitor.controls.control_means import mean_of_units, unit_choice
 from monitor.controls.selection import ControlSet
 from monitor.cube.store import landscape_at_snapshot
 from monitor.cube.stored_site import StoredSite
@@ -105,7 +107,12 @@ def test_units_on_which_a_later_site_lies_count_until_its_start_and_no_verdict_t
     frozen, means = controls(settings)
     staying = [unit.id for unit in frozen.units if unit.ring == 1 and not unit.geometry.intersects(EAST)]
     assert 10 <= len(staying) < sum(unit.ring == 1 for unit in frozen.units)
-    expected = means.sel(unit=staying, measure="cover").astype(np.float64).mean("unit")
+    gone = {unit.id: date.fromisoformat(BEGUN) for unit in frozen.units if unit.geometry.intersects(EAST)}
+    choice = unit_choice(means, frozen, since=date(2019, 6, 1), left_out=gone)
+    ring = np.isin(means.unit.values, staying)
+    fit, risen = (mask[:, ring] for mask in choice.at(means.time.values))
+    values = means.sel(measure="cover").transpose("time", "unit").values[:, ring].astype(np.float64)
+    expected = xr.DataArray(mean_of_units(values, fit, risen), dims="time")
     for day, value in zip(means.time.values.astype("datetime64[D]").astype(str), expected.values, strict=True):
         if day >= BEGUN:
             assert after[day]["control_cover"] == pytest.approx(value, abs=1e-6)
