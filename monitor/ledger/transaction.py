@@ -213,11 +213,11 @@ class Transaction:
         return {row.site: (row.as_of, row.digest, row.payload) for row in self._connection.execute(query)}
 
     def losses_before(self, sites: Collection[str], day: str) -> dict[str, str | None]:
-        """First scene of a sudden loss (None: no loss) in the newest assessment before a day, by site that has one."""
+        """First scene of a sudden loss in the newest assessment before a day, by current site; None: none is known."""
         of_site = select(AssessmentRow.id).where(AssessmentRow.site == SiteVersion.site, AssessmentRow.as_of < day)
         newest = of_site.order_by(AssessmentRow.as_of.desc(), AssessmentRow.id.desc()).limit(1).correlate(SiteVersion)
         query = select(SiteVersion.site, AssessmentRow.payload["loss_on"].as_string())
-        query = query.join(AssessmentRow, AssessmentRow.id == newest.scalar_subquery())
+        query = query.outerjoin(AssessmentRow, AssessmentRow.id == newest.scalar_subquery())
         query = query.where(SiteVersion.current, SiteVersion.site.in_(sites))
         return {site: loss for site, loss in self._connection.execute(query)}
 

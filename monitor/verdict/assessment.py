@@ -171,7 +171,7 @@ class Assessment:
     hectares_lost_high: float | None = None
     """Upper limit of its 95 % interval. [ha]"""
     neighbours: int | None = None
-    """Other judged sites of the same landscape; None without a loss."""
+    """Other sites of the same landscape; None without a loss."""
     neighbours_lost: int | None = None
     """How many of them lost cover in the same weeks, as known the day before."""
     soil_loss_ratio: float | None = None

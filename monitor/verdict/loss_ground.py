@@ -26,7 +26,7 @@ class LossGround:
     high: float | None = None
     """Upper limit of its 95 % interval. [ha]"""
     neighbours: int | None = None
-    """Other sites of the same landscape that have been judged."""
+    """Other sites of the same landscape."""
     together: int | None = None
     """How many of them lost cover in the same weeks."""
 

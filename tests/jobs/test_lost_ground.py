@@ -104,7 +104,7 @@ def test_the_hectares_and_the_dates_of_a_loss_are_reported(judged):
 
 def test_neighbours_that_lost_cover_in_the_same_weeks_are_a_reason_from_the_next_night_on(judged):
     _, (first, second), again = judged
-    assert (first["burnt-1"]["neighbours"], first["burnt-1"]["neighbours_lost"]) == (0, 0)
+    assert (first["burnt-1"]["neighbours"], first["burnt-1"]["neighbours_lost"]) == (3, 0)
     for name in ("burnt-1", "burnt-2", "burnt-3"):
         assert (second[name]["neighbours"], second[name]["neighbours_lost"]) == (3, 2)
         assert "NEIGHBOURS_LOST" in second[name]["reasons"]
