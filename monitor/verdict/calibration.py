@@ -34,7 +34,9 @@ FAILURE_SHARE, LOSS_SHARE, EROSION_SHARE = 0.5, 0.65, 0.1
 bring it most false reds: failure where growth is a year late, losses where half or all of the plan grows as written.
 These are different sites, so the parts add up to more than 1: ever red by any rule in ten years of nightly looks are
 .032 of sites with half their plan, .048 with the plan a fifth too large, .038 with growth a year late and .031 of sites
-on plan (5,000 simulated sites each, training seed; three smaller or slower plans: .015 to .041)."""
+on plan (5,000 simulated sites each, training seed; .031 to .044 on 6,000 each of another). Three smaller or slower
+plans: .015 to .041; but losses alone reach .06 on plan where .35 of cover is promised, since they do not allow for how
+differently so much new growth answers rain."""
 FULL_BUDGET = 0.05
 """Budget for which the bars of losses are stated. [1]"""
 
