@@ -7,7 +7,7 @@ from jobs.console import AsJson, Config, installation, print_json, printable
 
 
 def programme(config: Config = None, as_json: AsJson = False) -> None:
-    """Hectares by status, province, intervention and year, against the pledge. Reads the ledger only.
+    """Hectares by status, province, intervention, partner, lot and year, against the pledge. Reads the ledger only.
 
     Where alerts were answered, also how often they were right. That changes no threshold.
     """
@@ -31,37 +31,37 @@ def programme(config: Config = None, as_json: AsJson = False) -> None:
 def _print_tables(summary: Mapping[str, Any]) -> None:
     from rich.console import Console
 
-    from monitor.publish.programme import GROUPS, SHOWN_STATUSES
-
     console = Console(width=max(150, Console().width), markup=False, highlight=False)
     pledge = summary["pledge_hectares"]
     against = f", {summary['share_of_pledge']:.1%} of the {pledge:,.0f} ha pledged" if pledge else ""
     console.print(
-        f"{summary['sites']} sites, {summary['hectares']:,.1f} ha{against}; as of {summary['as_of'] or 'no night yet'}"
+        f"{summary['sites']} sites, {summary['total_hectares']:,.1f} ha{against}; "
+        f"as of {summary['as_of'] or 'no night yet'}"
     )
     console.print(
         "Expected number of these sites that ever turn red falsely, by whatever rule: at most "
         f"{summary['false_reds_expected_at_most']:g}, however often they are checked."
     )
     rows = [
-        (_words(row["status"] or "not_assessed"), *_sums(row), f"{row['share_of_pledge']:.1%}" if pledge else "")
-        for row in summary["by_status"]
+        (_words(name), *_sums(row), f"{row['share_of_pledge']:.1%}" if pledge else "")
+        for name, row in summary["by_status"].items()
     ]
     _print_table(console, "status", ("sites", "ha", "of the pledge"), rows)
     confirmed = summary["uplift_confirmed"]
     console.print()
-    console.print(f"uplift confirmed: {confirmed['sites']} sites, {confirmed['hectares']:,.1f} ha")
-    headings = ("sites", "ha", *(_words(status) for status in (*SHOWN_STATUSES, "not_assessed")))
-    for name in GROUPS:
+    console.print(f"uplift confirmed: {confirmed['sites']} sites, {confirmed['total_hectares']:,.1f} ha")
+    headings = ("sites", "ha", *map(_words, summary["hectares"]))
+    for by in dict.fromkeys(group["by"] for group in summary["groups"] if group["by"] != "lot"):  # lots follow
         groups = [
             (
-                "-" if row[name] is None else str(row[name]),
-                *_sums(row),
-                *(f"{hectares:,.1f}" if hectares else "-" for hectares in row["hectares_by_status"].values()),
+                "-" if group["value"] is None else str(group["value"]),
+                *_sums(group),
+                *(f"{hectares:,.1f}" if hectares else "-" for hectares in group["hectares"].values()),
             )
-            for row in summary[f"by_{name}"]
+            for group in summary["groups"]
+            if group["by"] == by
         ]
-        _print_table(console, _words(name), headings, groups)
+        _print_table(console, _words(by), headings, groups)
     if summary.get("lots"):
         _print_lots(console, summary["lots"])
     if summary.get("precision"):
@@ -120,7 +120,7 @@ def _print_table(console: Any, name: str, headings: Sequence[str], rows: Sequenc
 
 
 def _sums(row: Mapping[str, Any]) -> tuple[str, str]:
-    return str(row["sites"]), f"{row['hectares']:,.1f}"
+    return str(row["sites"]), f"{row['total_hectares']:,.1f}"
 
 
 def _words(name: str) -> str:

@@ -1,22 +1,31 @@
-"""Hectares of a programme by status, alert, province, intervention and year, against the pledge.
+"""Hectares of a programme by status, province, intervention, partner, lot and year, against the pledge.
 
-Each site counts with its hectares as registered now, once, under its latest assessment. A site that is not assessed yet
-has no status and one without a province no province: both are None, so that all sums agree.
+Each site counts with its hectares as registered now, once, under its latest assessment. Sites without an assessment, or
+without a province, are counted too, so that all sums agree.
 """
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from monitor.sites.site import Site
+from monitor.verdict.lots import lot_of
 
 SHOWN_STATUSES: Final = (
     "on_track", "recovered", "no_loss_seen", "undecided", "lagging", "failing", "disturbed", "too_early",
     "insufficient_data",
 )  # fmt: skip
 """In the order shown; sites without an assessment follow."""
-GROUPS: Final = ("province", "intervention", "programme_year")
-"""Fields of a site by which hectares are summed."""
+GROUPS: Final[Mapping[str, Callable[[Site], str | int | None]]] = {
+    "province": lambda site: site.province,
+    "intervention": lambda site: site.intervention,
+    "partner": lambda site: site.partner,
+    "lot": lambda site: lot.id if (lot := lot_of(site)) else None,
+    "programme_year": lambda site: site.programme_year,
+}
+"""What hectares are summed by, and its value for a site; None: the site has none."""
 ALERT_LEVELS: Final = ("red", "watch", "none")
+UNJUDGED: Final = "not_assessed"
+"""Status and alert of a site without an assessment."""
 
 
 def programme_summary(
@@ -39,48 +48,45 @@ def programme_summary(
     Returns
     -------
     dict
-        What ``regrowth programme --json`` prints. Each row has ``sites``, ``hectares`` and ``share_of_pledge``; rows of
-        a group also hectares by status, with ``not_assessed`` for sites without an assessment.
+        What ``regrowth programme --json`` prints, apart from ``lots`` and ``precision``. ``hectares`` are by status,
+        :data:`UNJUDGED` among them, for the programme and for each row of ``groups``, which has ``by`` and ``value``.
     """
     status = {site.id: _status(site, latest) for site in sites}
-    alert = {site.id: latest.get(site.id, {}).get("alert") for site in sites}
+    alert = {site.id: latest.get(site.id, {}).get("alert") or "not_assessed" for site in sites}
 
     def row(members: Sequence[Site]) -> dict[str, Any]:
         hectares = sum(site.hectares for site in members)
         share = round(hectares / pledge, 6) if pledge else None
-        return {"sites": len(members), "hectares": round(hectares, 2), "share_of_pledge": share}
+        return {"sites": len(members), "total_hectares": round(hectares, 2), "share_of_pledge": share}
 
-    def rows(name: str, values: Sequence[Any], of: Callable[[Site], Hashable]) -> list[dict[str, Any]]:
-        return [{name: value, **row([site for site in sites if of(site) == value])} for value in values]
-
-    groups = {}
-    for name in GROUPS:
-        values = sorted({getattr(site, name) for site in sites}, key=lambda value: (value is None, value))
-        groups[f"by_{name}"] = [
-            {name: value, **row(members), "hectares_by_status": _hectares_by_status(members, status)}
-            for value in values
-            if (members := [site for site in sites if getattr(site, name) == value])
-        ]
+    groups = []
+    for by, value_of in GROUPS.items():
+        of = {site.id: value_of(site) for site in sites}
+        for value in sorted(set(of.values()), key=lambda value: (value is None, value)):
+            members = [site for site in sites if of[site.id] == value]
+            groups.append({"by": by, "value": value, **row(members), "hectares": _hectares(members, status)})
     return {
         "as_of": max((latest[site.id]["as_of"] for site in sites if site.id in latest), default=None),
         "pledge_hectares": pledge,
         **row(sites),
         "false_reds_expected_at_most": round(alpha * len(sites), 2),
-        "by_status": rows("status", (*SHOWN_STATUSES, None), lambda site: status[site.id]),
-        "by_alert": rows("alert", (*ALERT_LEVELS, None), lambda site: alert[site.id]),
+        "hectares": _hectares(sites, status),
+        "by_status": {name: row([s for s in sites if status[s.id] == name]) for name in (*SHOWN_STATUSES, UNJUDGED)},
+        "by_alert": {name: row([s for s in sites if alert[s.id] == name]) for name in (*ALERT_LEVELS, UNJUDGED)},
         "uplift_confirmed": row([site for site in sites if latest.get(site.id, {}).get("uplift_confirmed")]),
-        **groups,
+        "groups": groups,
     }
 
 
-def _hectares_by_status(members: Sequence[Site], status: Mapping[str, str | None]) -> dict[str, float]:
-    sums = dict.fromkeys((*SHOWN_STATUSES, "not_assessed"), 0.0)
+def _hectares(members: Sequence[Site], status: Mapping[str, str]) -> dict[str, float]:
+    """Hectares of some sites by status."""
+    sums = dict.fromkeys((*SHOWN_STATUSES, UNJUDGED), 0.0)
     for site in members:
-        sums[status[site.id] or "not_assessed"] += site.hectares
+        sums[status[site.id]] += site.hectares
     return {name: round(hectares, 2) for name, hectares in sums.items()}
 
 
-def _status(site: Site, latest: Mapping[str, Mapping[str, Any]]) -> str | None:
+def _status(site: Site, latest: Mapping[str, Mapping[str, Any]]) -> str:
     """Status under which a site counts: without a promised uplift, on track only means that no loss is seen."""
-    status: str | None = latest.get(site.id, {}).get("status")
+    status: str = latest.get(site.id, {}).get("status") or UNJUDGED
     return "no_loss_seen" if status == "on_track" and site.plan.A <= 0 else status

@@ -38,41 +38,54 @@ def test_every_status_that_a_verdict_may_have_is_shown():
     assert set(SHOWN_STATUSES) == {status.value for status in Status} | {"no_loss_seen"}
 
 
+def groups_of(summary, by):
+    return {row["value"]: row for row in summary["groups"] if row["by"] == by}
+
+
 def test_sums_are_those_worked_out_by_hand():
-    told = programme_summary(SITES, LATEST, pledge=1000.0, alpha=0.05)
-    assert (told["sites"], told["hectares"], told["share_of_pledge"]) == (4, 200.0, 0.2)
-    assert told["as_of"] == "2026-06-02"
-    assert told["false_reds_expected_at_most"] == 0.2  # four sites: those that are tended may turn red by a loss
-    assert told["uplift_confirmed"] == {"sites": 1, "hectares": 100.0, "share_of_pledge": 0.1}
-    by_status = {one["status"]: (one["sites"], one["hectares"], one["share_of_pledge"]) for one in told["by_status"]}
-    assert by_status["on_track"] == (1, 100.0, 0.1)
-    assert by_status["failing"] == (1, 50.25, 0.05025)
-    assert by_status["insufficient_data"] == (1, 30.0, 0.03)
-    assert by_status[None] == (1, 19.75, 0.01975)
-    assert by_status["lagging"] == (0, 0.0, 0.0)
-    assert {one["alert"]: one["hectares"] for one in told["by_alert"]} == {
-        "red": 50.25, "watch": 0, "none": 130.0, None: 19.75,
+    summary = programme_summary(SITES, LATEST, pledge=1000.0, alpha=0.05)
+    assert (summary["sites"], summary["total_hectares"], summary["share_of_pledge"]) == (4, 200.0, 0.2)
+    assert summary["as_of"] == "2026-06-02"
+    assert summary["false_reds_expected_at_most"] == 0.2  # four sites: those that are tended may turn red by a loss
+    assert summary["uplift_confirmed"] == {"sites": 1, "total_hectares": 100.0, "share_of_pledge": 0.1}
+    known = {"on_track": 100.0, "failing": 50.25, "insufficient_data": 30.0, "not_assessed": 19.75}
+    assert summary["hectares"] == dict.fromkeys((*SHOWN_STATUSES, "not_assessed"), 0) | known
+    assert summary["by_status"]["failing"] == {"sites": 1, "total_hectares": 50.25, "share_of_pledge": 0.05025}
+    assert {level: row["total_hectares"] for level, row in summary["by_alert"].items()} == {
+        "red": 50.25, "watch": 0, "none": 130.0, "not_assessed": 19.75,
     }  # fmt: skip
-    assert [(one["province"], one["sites"], one["hectares"]) for one in told["by_province"]] == [
+    provinces = groups_of(summary, "province")
+    assert [(name, row["sites"], row["total_hectares"]) for name, row in provinces.items()] == [
         ("甘肃", 2, 150.25), ("青海", 1, 19.75), (None, 1, 30.0),
     ]  # fmt: skip
-    gansu = told["by_province"][0]["hectares_by_status"]
+    gansu = provinces["甘肃"]["hectares"]
     assert (gansu["on_track"], gansu["failing"], gansu["not_assessed"]) == (100.0, 50.25, 0)
-    assert [one["programme_year"] for one in told["by_programme_year"]] == [2021, 2022, None]
-    assert told["by_programme_year"][0]["hectares"] == 119.75
+    assert [(year, row["total_hectares"]) for year, row in groups_of(summary, "programme_year").items()] == [
+        (2021, 119.75), (2022, 50.25), (None, 30.0),
+    ]  # fmt: skip
+
+
+def test_a_lot_and_a_partner_are_groups_of_their_own():
+    sites = [replace(site, partner="绿洲") for site in SITES[:2]] + SITES[2:]
+    summary = programme_summary(sites, LATEST, pledge=None, alpha=0.05)
+    partners, lots = groups_of(summary, "partner"), groups_of(summary, "lot")
+    assert {name: row["sites"] for name, row in partners.items()} == {"绿洲": 2, None: 2}
+    assert sorted(row["total_hectares"] for lot, row in lots.items() if lot) == [50.25, 100.0]  # one a year
+    assert lots[None]["sites"] == 2
 
 
 @pytest.mark.parametrize("sites", [SITES, SITES[:1], []])
 def test_every_way_of_counting_comes_to_the_same_total(sites):
-    told = programme_summary(sites, LATEST, pledge=None, alpha=0.05)
+    summary = programme_summary(sites, LATEST, pledge=None, alpha=0.05)
     total = sum(site.hectares for site in sites)
-    assert told["hectares"] == pytest.approx(total)
-    for group in ("by_status", "by_alert", "by_province", "by_intervention", "by_programme_year"):
-        assert sum(one["hectares"] for one in told[group]) == pytest.approx(total), group
-        assert sum(one["sites"] for one in told[group]) == len(sites), group
-    for one in told["by_province"]:
-        assert sum(one["hectares_by_status"].values()) == pytest.approx(one["hectares"])
-    assert told["share_of_pledge"] is None
+    assert summary["total_hectares"] == sum(summary["hectares"].values()) == pytest.approx(total)
+    for name in ("by_status", "by_alert"):
+        assert sum(row["total_hectares"] for row in summary[name].values()) == pytest.approx(total), name
+    for by in ("province", "intervention", "partner", "lot", "programme_year"):
+        rows = groups_of(summary, by).values()
+        assert sum(row["sites"] for row in rows) == len(sites), by
+        assert sum(sum(row["hectares"].values()) for row in rows) == pytest.approx(total), by
+    assert summary["share_of_pledge"] is None
 
 
 def test_names_are_shown_as_they_are_and_do_nothing(capsys):
@@ -99,20 +112,23 @@ def test_the_ledger_of_an_installation_is_summed(installation, capsys, monkeypat
                 t.add_assessment("demo-02", day, day, payload, version="v", snapshot="s", run="r")
             listed = t.sites()
     programme(config=installation.config, as_json=True)
-    told = json.loads(capsys.readouterr().out)
-    assert told["sites"] == 3
-    assert told["hectares"] == pytest.approx(sum(site["hectares"] for site in listed), abs=0.01)
-    by_status = {one["status"]: one["sites"] for one in told["by_status"]}
-    assert (by_status["on_track"], by_status["failing"], by_status[None]) == (1, 0, 2)
-    assert told["as_of"] == "2020-07-01"
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["sites"] == 3
+    assert summary["total_hectares"] == pytest.approx(sum(site["hectares"] for site in listed), abs=0.01)
+    counted = {status: row["sites"] for status, row in summary["by_status"].items()}
+    assert (counted["on_track"], counted["failing"], counted["not_assessed"]) == (1, 0, 2)
+    assert summary["as_of"] == "2020-07-01"
     programme(config=installation.config)
     assert "not yet judged" in capsys.readouterr().out
 
     pledged = settings.model_copy(update={"programme": ProgrammeSettings(pledge_hectares=10.0)})
     monkeypatch.setattr(module, "load", lambda _: pledged)
     programme(config=installation.config, as_json=True)
-    told = json.loads(capsys.readouterr().out)
-    assert (told["pledge_hectares"], told["share_of_pledge"]) == (10.0, pytest.approx(told["hectares"] / 10, abs=1e-3))
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["pledge_hectares"], summary["share_of_pledge"]) == (
+        10.0,
+        pytest.approx(summary["total_hectares"] / 10, abs=1e-3),
+    )
 
 
 def test_how_often_alerts_were_right_is_counted_from_all_answers_also_of_retired_sites(installation, capsys):
@@ -140,12 +156,12 @@ def test_how_often_alerts_were_right_is_counted_from_all_answers_also_of_retired
                 answer_alert(t, alert.id, verdict, None, "=cmd", day, "import")
         retire(ledger, ["demo-02"], today=day)
     programme(config=installation.config, as_json=True)
-    told = json.loads(capsys.readouterr().out)["precision"]
-    assert told[0] == {
+    summary = json.loads(capsys.readouterr().out)["precision"]
+    assert summary[0] == {
         "by": "all", "value": None, "level": "red", "n": 2, "right": 1, "false_alarms": 1, "share": 0.5, "low": 0.0945,
         "high": 0.9055,
     }  # fmt: skip
-    assert {one["by"] for one in told} == {"all", "rule", "province", "intervention"}
+    assert {one["by"] for one in summary} == {"all", "rule", "province", "intervention"}
     programme(config=installation.config)
     out = capsys.readouterr().out
     assert "No threshold is derived from this." in out
