@@ -56,8 +56,6 @@ class Thirdworld:
     """Chance of a grazing pulse a year on the site; half as many on units."""
     restored: float = 0.0
     """Share of control units that somebody restores too, as the plan says."""
-    trend: float = 0.0
-    """Trend of the site alone. [1/year]"""
     trend_sd: float = 0.0
     """Spread of the site's own trend; units have half of it. [1/year]"""
     walk: float = 0.006
@@ -99,7 +97,7 @@ def simulate(
 
     site = ground(
         1, rng.uniform(*world.sensitivity, (sites, 1)), achieved[:, None],
-        world.trend + rng.normal(0, world.trend_sd, (sites, 1)), world.grazing,
+        rng.normal(0, world.trend_sd, (sites, 1)), world.grazing,
     )[:, 0]  # fmt: skip
     lost, moment = sudden_losses(sites, world.post, tau, rng)
     event = np.full(sites, NEVER)
