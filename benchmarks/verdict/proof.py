@@ -35,7 +35,7 @@ PACKAGES = ("numpy", "numba", "nrt", "pymannkendall")
 def main(*, quick: bool = False) -> None:
     """Run, print and write."""
     begun = time.perf_counter()
-    headline, stress, seeds = (40, 20, SEEDS[:2]) if quick else (120, 60, SEEDS)
+    headline, stress, seeds = (40, 20, SEEDS[:2]) if quick else (200, 60, SEEDS)
     with ProcessPoolExecutor(CORES, mp_context=multiprocessing.get_context("spawn")) as pool:
         gathered = gather(pool, headline, stress, seeds, quick=quick)
     name = "verdict-quick" if quick else "verdict"
@@ -100,7 +100,7 @@ def gather(
         for some in (TRAINING, seeds)
     )
     asked_lots = {
-        (name, truth): [pool.submit(lots.judged_lots, seed, 4 if quick else 30, name, truth) for seed in seeds]
+        (name, truth): [pool.submit(lots.judged_lots, seed, 4 if quick else 40, name, truth) for seed in seeds]
         for name in lots.WORLDS
         for truth in lots.LOT_TRUTHS
     }
