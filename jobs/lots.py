@@ -70,12 +70,17 @@ def judge_lots(t: Transaction, sites: Sequence[Site], *, book: AddressBook, as_o
             code_hash("monitor.verdict.lots"),
         ]  # fmt: skip
         digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-        day, known, _ = latest.get(lot.id, ("", "", {}))
-        if digest != known and day <= as_of.isoformat():
+        day, known, known_record = latest.get(lot.id, ("", "", {}))
+        if day > as_of.isoformat():
+            continue
+        if digest == known:  # its alert may have been closed since, while it had no sites, or put off until today
+            verdict = from_json(known_record, LotRecord).verdict
+        else:
             members = [from_json(values, Member) for site, values in seasons.items() if site not in replanted]
             record = _record(lot, theirs, members, replanted, as_of)
             t.add_lot_verdict(lot.id, as_of.isoformat(), digest, to_json(record), run=run)
-            _update_alert(t, lot, record.verdict, recipients, as_of)
+            verdict = record.verdict
+        _update_alert(t, lot, verdict, recipients, as_of)
     _close_alerts(t, {lot.id for lot in lots}, as_of)
 
 
@@ -84,17 +89,18 @@ def recomputed(record: LotRecord) -> LotVerdict:
     return lot_verdict(record.members, as_of=record.verdict.as_of)
 
 
-def latest_records(t: Transaction, sites: Sequence[Site]) -> list[LotRecord]:
-    """Newest verdict on each lot that still has sites, by id."""
-    current = {lot.id for lot in lots_of(sites)}
-    return [from_json(payload, LotRecord) for lot, (_, _, payload) in t.latest_lot_verdicts().items() if lot in current]
+def latest_records(t: Transaction) -> list[LotRecord]:
+    """Newest verdict on each lot that was ever judged, by id; some have no sites any more."""
+    return [from_json(payload, LotRecord) for _, _, payload in t.latest_lot_verdicts().values()]
 
 
 def lot_rows(t: Transaction, sites: Sequence[Site]) -> list[dict[str, Any]]:
     """Rows of ``lots`` in ``regrowth programme --json``: one a lot that was judged and still has sites."""
     members = lots_of(sites)
     rows = []
-    for record in latest_records(t, sites):
+    for record in latest_records(t):
+        if record.lot not in members:
+            continue
         lot, v, theirs = record.lot, record.verdict, members[record.lot]
         row = {
             "lot": lot.id, "sites": len(theirs), "hectares": round(sum(site.hectares for site in theirs), 2),

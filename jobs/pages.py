@@ -92,9 +92,12 @@ def publish(
         day = newest if as_of is None else max(as_of, newest)
         notice = _notice(settings, demonstrated=all(site.id in demonstrated for site, _ in rows))
         write_lots(lots, settings.outputs.root)
+        with_sites = [view for view in lots if view.members]
+        alerts = [*assessed.alerts, *(view.alert for view in with_sites if view.alert)]
         write_index(
-            rows, assessed.alerts, settings.outputs.root, as_of=day, alpha=settings.alerts.alpha, precision=measured,
-            lots=[(view.lot, len(view.members), view.hectares, view.verdict) for view in lots], notice=notice,
+            rows, alerts, settings.outputs.root, as_of=day, alpha=settings.alerts.alpha, precision=measured,
+            lots=[(view.lot, len(view.members), view.hectares, view.verdict) for view in with_sites],
+            notice=notice,
         )  # fmt: skip
     return outcomes
 
@@ -183,13 +186,13 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
 def _lot_views(
     settings: Settings, t: Transaction, rows: Sequence[tuple[Site, Assessment]], demonstrated: frozenset[str]
 ) -> list[LotView]:
-    """Contents of the pages of all lots that were judged and still have sites."""
+    """Contents of the pages of all lots that were ever judged: messages link to those that have no sites any more."""
     sites = [from_json(values, Site) for values in t.sites()]
     members, assessed = lots_of(sites), {site.id: assessment for site, assessment in rows}
     alerts = {alert.site: alert for alert in (from_json(a, Alert) for a in t.alerts()) if alert.rule == LOT}
     views = []
-    for record in latest_records(t, sites):
-        theirs, alert = members[record.lot], alerts.get(record.lot.id)
+    for record in latest_records(t):
+        theirs, alert = members.get(record.lot, []), alerts.get(record.lot.id)
         view = LotView(
             lot=record.lot,
             hectares=sum(site.hectares for site in theirs),
@@ -197,7 +200,7 @@ def _lot_views(
             looks=record.looks,
             members=[(site, assessed.get(site.id), record.uses.get(site.id, Use.UNSEEN)) for site in theirs],
             alert=alert if alert and (alert.state is not AlertState.RESOLVED or is_answered(alert)) else None,
-            notice=_notice(settings, demonstrated=all(site.id in demonstrated for site in theirs)),
+            notice=_notice(settings, demonstrated=all(site.id in demonstrated for site in theirs or sites)),
         )
         views.append(view)
     return views

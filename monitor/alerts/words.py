@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Final, Literal
 
+from monitor.day_in_words import day_in_words
 from monitor.sites.site import Site
 
 Language = Literal["en", "zh"]
@@ -27,11 +28,6 @@ RULE_NAMES: Final = TEXTS["rule"]
 WATCH_NAMES: Final = TEXTS["watch"]
 """Causes of a watch, which are less certain than those of a red alert."""
 INTERVENTION_NAMES: Final = TEXTS["intervention"]
-
-_MONTHS: Final = (
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
-    "December",
-)  # fmt: skip
 
 
 def text(key: str, language: str, **values: object) -> str:
@@ -72,9 +68,7 @@ def language_of(site: Site) -> Language:
 
 def day(value: date, language: Language) -> str:
     """Date with the month in words: `5 June 2021`, `2021年6月5日`."""
-    if language == "zh":
-        return f"{value.year}年{value.month}月{value.day}日"
-    return f"{value.day} {_MONTHS[value.month - 1]} {value.year}"
+    return day_in_words(value, language)
 
 
 def percent(value: float | None, *, signed: bool = False) -> str:

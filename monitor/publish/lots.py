@@ -65,7 +65,7 @@ class LotView:
     looks: Sequence[LotVerdict]
     """Verdicts of each season's end, ascending."""
     members: Sequence[tuple[Site, Assessment | None, Use]]
-    """Sites with their newest assessment, and whether they are used; in any order."""
+    """Sites with their newest assessment, and whether they are used, in any order; empty: it has no sites any more."""
     alert: Alert | None = None
     """The alert that is not resolved, or that a person has resolved while its cause is still seen; None: no alert."""
     notice: Mapping[str, str] | None = None

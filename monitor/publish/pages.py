@@ -131,7 +131,8 @@ def index_page(
     rows : sequence of (Site, Assessment)
         In any order; shown worst first.
     folders, alerts : dict
-        By site id: folder of its page under ``sites/``; its alert, as in :func:`monitor.publish.products.write_index`.
+        By site id: folder of its page under ``sites/``; by id of a site or lot: its alert, as in
+        :func:`monitor.publish.products.write_index`.
     as_of, alpha, precision, lots, notice
         See :func:`monitor.publish.products.write_index`.
     language : str
@@ -148,9 +149,8 @@ def index_page(
         area = sum(site.hectares for site, _ in group)
         share = 100 * area / total if total else 0.0
         totals.append({"status": status, "sites": len(group), "hectares": area, "share": share})
-    levels = [  # an alert that is still open counts even if the latest data show nothing
-        str(a.alert if a.alert != "none" or site.id not in alerts else alerts[site.id].level) for site, a in ordered
-    ]
+    levels = [_level(a.alert, alerts.get(site.id)) for site, a in ordered]
+    lot_levels = [_level(verdict.alert, alerts.get(lot.id)) for lot, _, _, verdict in lots]
     return render(
         "index.html",
         language,
@@ -172,11 +172,17 @@ def index_page(
         as_of=as_of,
         precision=_groups_of(precision),
         lots=sorted(lots, key=_worst_lot_first),
-        n_red_lots=sum(row[3].alert == "red" for row in lots),
-        n_watched_lots=sum(row[3].alert == "watch" for row in lots),
+        n_red_lots=lot_levels.count("red"),
+        n_watched_lots=lot_levels.count("watch"),
         lotless=sum(lot_of(site) is None for site, _ in ordered),
         notice=notice,
     )
+
+
+def _level(shown: str, known: Alert | None) -> str:
+    """Level of an alert to count: one that is still open counts even if the latest data show nothing."""
+    is_open = known is not None and known.state is not AlertState.RESOLVED
+    return str(known.level if known is not None and is_open and shown == "none" else shown)
 
 
 def _worst_lot_first(row: LotRow) -> tuple[int, float, str]:

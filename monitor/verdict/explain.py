@@ -2,6 +2,7 @@
 
 from datetime import date
 
+from monitor.day_in_words import day_in_words
 from monitor.sites.biomes import BIOMES
 from monitor.sites.site import Site
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
@@ -71,20 +72,20 @@ LOCAL_FACTOR = (
 """Factor of local field rows, where a plan promises field cover."""
 LOSS_DATED = (
     "Vegetation was lost suddenly, {when}, confirmed on {confirmed}.",
-    "植被突然受损：{when}，{confirmed} 确认。",
+    "植被突然受损：{when}，{confirmed}确认。",
 )
 """Headline of a loss, with its dates."""
 MAYBE_LOST = ("Vegetation may have been lost suddenly.", "植被可能突然受损。")
 """Headline of a loss whose probability is below :data:`LOSS_SURE`."""
 MAYBE_LOST_DATED = (
     "Vegetation may have been lost suddenly, {when}, first noticed on {confirmed}.",
-    "植被可能突然受损：{when}，{confirmed} 首次发现。",
+    "植被可能突然受损：{when}，{confirmed}首次发现。",
 )
 """The headline of such a loss with its dates."""
-LOST_BETWEEN = ("most likely between the scenes of {after} and {shows}", "很可能在 {after} 与 {shows} 两景之间")
+LOST_BETWEEN = ("most likely between the scenes of {after} and {shows}", "很可能在{after}与{shows}两景之间")
 """When a loss came. Of simulated losses of 6 to 14 points of cover half came between these scenes; nearly all others
 came earlier, most of them by less than ten weeks or in the previous winter."""
-LOST_SINCE = ("before {shows}", "在 {shows} 之前")
+LOST_SINCE = ("before {shows}", "在{shows}之前")
 """When a loss came of which no scene before is known."""
 LOST_AREA = (
     "About {lost} of {whole} hectares ({low} to {high}) lost a quarter of their cover or more: the map shows where.",
@@ -108,7 +109,7 @@ NEVER_OFFERED = (
     "No scene of this place (longitude {x:.4f}, latitude {y:.4f}) has ever been offered up to {until}, by: {sources}. "
     "Check that the site is located there (outlines have the longitude first), that the source covers that place in "
     "these collections, and that [source] since is not later than its imagery.",
-    "截至 {until}，从未有数据源提供过此处（经度 {x:.4f}，纬度 {y:.4f}）的影像；已查询：{sources}。"
+    "截至{until}，从未有数据源提供过此处（经度 {x:.4f}，纬度 {y:.4f}）的影像；已查询：{sources}。"
     "请检查边界位置是否正确（坐标应先经度后纬度）、数据源的这些影像集是否覆盖此处，"
     "以及 [source] since 是否晚于其影像。",
 )
@@ -132,7 +133,7 @@ OTHER_SEASON = (
     "缺的不是无云影像：请改填生长季相符的生物群系（karst 与 southwest_mountain 全年评价）。",
 )
 """What clears a verdict where the growing season of the biome is not that of the ground."""
-SEEN = ("Seen in {scenes} clear scenes, the last of {day}.", "依据 {scenes} 景无云影像，最近一景为 {day}。")
+SEEN = ("Seen in {scenes} clear scenes, the last of {day}.", "依据 {scenes} 景无云影像，最近一景为{day}。")
 """Basis of a verdict, where no reason is worth a sentence."""
 NO_PLAN = {
     Status.ON_TRACK: ("No loss is seen.", "未见损失。"),
@@ -183,7 +184,7 @@ FAILING_SHARE = 0.25
 """Share of the plan from which a mean is not failing. [1]"""
 NEW_EPISODE = (
     "Episode {number}: work restarted on {start}, and only growth since then is judged.",
-    "本期为第 {number} 期：{start} 重新开工，只评价此后的生长。",
+    "本期为第 {number} 期：{start}重新开工，只评价此后的生长。",
 )
 """Sentence for a later episode."""
 ON_TRACK_SHARE = 0.7
@@ -223,7 +224,8 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
         plain, dated = (HEADLINE[a.status], LOSS_DATED) if sure else (MAYBE_LOST, MAYBE_LOST_DATED)
         sentences = [plain[pick]]
         if a.loss_on is not None:
-            sentences = [dated[pick].format(when=lost_when(a, language=language), confirmed=a.loss_confirmed_on)]
+            confirmed = "" if a.loss_confirmed_on is None else day_in_words(a.loss_confirmed_on, language)
+            sentences = [dated[pick].format(when=lost_when(a, language=language), confirmed=confirmed)]
         sentences += loss_ground(a, language=language)
     if a.alert is AlertLevel.WATCH and a.alert_rule == "failure" and a.status is not Status.FAILING:
         sentences[0] += "（早期预警：可能未见效。）" if pick else " Early warning: it may not be taking hold."
@@ -235,7 +237,7 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
     elif main_reason is not None:
         sentences.append(sentence(main_reason.value, language))
     elif a.last_observed is not None:
-        sentences.append(SEEN[pick].format(scenes=a.n_scenes, day=a.last_observed))
+        sentences.append(SEEN[pick].format(scenes=a.n_scenes, day=day_in_words(a.last_observed, language)))
     if Reason.DRY_MATTER.value in a.reasons and a.alert_rule == "erosion":
         sentences.append(sentence(Reason.DRY_MATTER.value, language))
     if a.n_scenes == 0 and a.status is Status.INSUFFICIENT_DATA:
@@ -253,7 +255,7 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
         clears = IN_PART[1] if in_part else CLEARS[a.status]
         sentences.append(clears[pick].format(years=years, due=due, share=ON_TRACK_SHARE))
     if a.episode > 1:
-        sentences.append(NEW_EPISODE[pick].format(number=a.episode, start=site.start))
+        sentences.append(NEW_EPISODE[pick].format(number=a.episode, start=day_in_words(site.start, language)))
     return sentences
 
 
@@ -318,13 +320,16 @@ def never_offered(site: Site, *, sources: str, until: date, language: str = "en"
     language : str, ``zh`` for Chinese; anything else is English
     """
     place = site.geometry.centroid
-    return NEVER_OFFERED[int(language == "zh")].format(x=place.x, y=place.y, sources=sources, until=until)
+    return NEVER_OFFERED[int(language == "zh")].format(
+        x=place.x, y=place.y, sources=sources, until=day_in_words(until, language)
+    )
 
 
 def lost_when(a: Assessment, *, language: str = "en") -> str:
     """When a confirmed loss came, as part of a sentence."""
     when = LOST_SINCE if a.loss_after is None else LOST_BETWEEN
-    return when[language == "zh"].format(after=a.loss_after, shows=a.loss_on)
+    after, shows = ("" if day is None else day_in_words(day, language) for day in (a.loss_after, a.loss_on))
+    return when[language == "zh"].format(after=after, shows=shows)
 
 
 def loss_ground(a: Assessment, *, language: str = "en") -> list[str]:

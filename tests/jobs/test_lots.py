@@ -16,7 +16,8 @@ from jobs.news import lot_payload
 from jobs.operator_notices import mass_fall
 from jobs.records import from_json, to_json
 from jobs.settings import OutputsSettings
-from monitor.alerts.alert import Verdict
+from monitor.alerts.alert import Alert, Verdict
+from monitor.alerts.lifecycle import snooze
 from monitor.alerts.recipients import AddressBook
 from monitor.ledger.ledger import Ledger
 from monitor.sites.site import Plan, Site, ground_key
@@ -89,7 +90,7 @@ def test_a_record_gives_its_verdict_again_after_a_way_through_the_ledger(ledger)
     sites = failed(ledger)
     night(ledger, sites)
     with ledger.reading() as t:
-        (record,) = latest_records(t, sites)
+        (record,) = latest_records(t)
         again = from_json(json.loads(json.dumps(to_json(record))), LotRecord)
     assert again == record
     assert recomputed(again) == again.verdict
@@ -156,13 +157,34 @@ def test_the_alert_of_a_lot_that_has_no_sites_any_more_is_closed_without_a_messa
         assert (alert["state"], alert["note"]) == ("resolved", "the lot has no sites any more")
 
 
+def test_a_failed_lot_whose_sites_come_back_unchanged_is_alerted_again(ledger):
+    sites = failed(ledger)
+    (notice,) = night(ledger, sites)
+    assert night(ledger, [], date(2026, 11, 1)) == []  # a slip in the partner's name, corrected the day after
+    (again,) = night(ledger, sites, date(2026, 11, 2))
+    assert (again["payload"]["event"], again["alert"]) == ("reopened", notice["alert"])
+    assert night(ledger, sites, date(2026, 11, 3)) == []
+
+
+def test_an_alert_of_a_lot_that_was_put_off_wakes_on_its_day(ledger):
+    sites = failed(ledger)
+    (notice,) = night(ledger, sites)
+    with ledger.transaction() as t:
+        alert = from_json(t.alert(notice["alert"]), Alert)
+        t.save_alert(to_json(snooze(alert, until=date(2026, 12, 1), day=NIGHT)))
+    assert night(ledger, sites, date(2026, 11, 30)) == []
+    night(ledger, sites, date(2026, 12, 1))
+    with ledger.reading() as t:
+        assert t.alert(notice["alert"])["state"] == "open"
+
+
 def test_a_replanted_site_is_left_out_and_named_as_such(ledger):
     sites = failed(ledger)
     with ledger.transaction() as t:
         t.begin_episode("m00", 2, start="2026-04-01", budget=0.5, why="frost", now="n")
     night(ledger, sites)
     with ledger.reading() as t:
-        (record,) = latest_records(t, sites)
+        (record,) = latest_records(t)
     assert record.uses["m00"] is Use.REPLANTED
     assert record.verdict.sites == 19
 

@@ -1,5 +1,6 @@
 """Pages of lots: what they say, that names stay text, and that unchanged ones are not written."""
 
+import re
 from dataclasses import replace
 from datetime import date
 
@@ -101,3 +102,27 @@ def test_pages_are_written_once_and_the_index_links_to_them(view, tmp_path):
 def test_a_lot_without_seasons_has_no_drawing(view):
     nothing = LotVerdict(as_of=date(2024, 10, 15), sites=0, hectares=0.0, reasons=(LotReason.TOO_EARLY,))
     assert "<svg" not in lot_page(replace(view, verdict=nothing, looks=[]), "en")
+
+
+def test_the_page_of_a_lot_without_sites_says_so_and_shows_no_alert(view):
+    english, chinese = (Page(lot_page(replace(view, members=[]), language)).text for language in ("en", "zh"))
+    assert "This lot has no sites any more" in english
+    assert "The last verdict: At the end of the season, 15 October 2024" in english
+    assert "Red alert" not in english
+    assert "本批次已无地块" in chinese
+
+
+def test_an_open_alert_of_a_lot_without_a_verdict_now_counts_on_the_overview(view, tmp_path):
+    alert = Alert(
+        id=f"{LOT.id}/lot", site=LOT.id, level=AlertLevel.RED, rule="lot", state=AlertState.OPEN,
+        opened=date(2023, 10, 20), updated=date(2023, 10, 20),
+    )  # fmt: skip
+    nothing = LotVerdict(as_of=date(2024, 10, 15), sites=0, hectares=0.0, reasons=(LotReason.FEW_SITES,))
+    rows = [(site, a) for site, a, _ in view.members]
+    write_index(rows, [alert], tmp_path, date(2024, 11, 1), alpha=0.05, lots=[(LOT, 3, 144.8, nothing)])
+    text = Page((tmp_path / "index.html").read_text(encoding="utf-8")).text
+    assert re.search(r"Lots, red / watched\s*1 / 0", text)
+    assert "still open, nothing new seen" in text
+    write_index(rows, [], tmp_path, date(2024, 11, 1), alpha=0.05, lots=[(LOT, 3, 144.8, nothing)])
+    text = Page((tmp_path / "index.html").read_text(encoding="utf-8")).text
+    assert re.search(r"Lots, red / watched\s*0 / 0", text)

@@ -240,7 +240,7 @@ def test_headings_descend_by_one_and_drawings_have_names(site_on_disk):
 def test_a_page_says_the_verdict_with_its_probability_and_the_doubt_of_absolute_cover(site_on_disk):
     text = Page((site_on_disk / "sites/ulan-03/index.html").read_text()).text
     assert "Not taking hold. Probability 97%." in text
-    assert "±0.10 to ±0.15" in text
+    assert "uncertain by 0.10 to 0.15 either way" in text
     assert "LOW_UPLIFT" in text
 
 

@@ -40,17 +40,17 @@ def test_area_dates_and_neighbours_are_said_in_both_languages(lost):
     ground = LossGround(hectares=4.81, low=3.9, high=6.0, neighbours=12, together=3)
     found = with_loss_ground(lost, ground)
     english, chinese = (" ".join(explain(found, SITE, language=one)) for one in ("en", "zh"))
-    for part in ("between the scenes of 2024-06-20 and 2024-07-01", "About 4.8 of 12.0 hectares (3.9 to 6.0)",
+    for part in ("between the scenes of 20 June 2024 and 1 July 2024", "About 4.8 of 12.0 hectares (3.9 to 6.0)",
                  "3 of 12 neighbouring sites"):  # fmt: skip
         assert part in english
     for part in (
-        "2024-06-20 与 2024-07-01 两景之间",
+        "在2024年6月20日与2024年7月1日两景之间",
         "12.0 公顷中约有 4.8 公顷（3.9 至 6.0）",
         "附近 12 个地块中有 3 个",
     ):
         assert part in chinese
     bare = " ".join(explain(replace(lost, loss_after=None), SITE))
-    assert "before 2024-07-01" in bare
+    assert "before 1 July 2024" in bare
     assert "hectares" not in bare
 
 

@@ -54,11 +54,11 @@ def test_a_sudden_loss_is_told_with_its_dates():
     dates = {"loss_after": date(2024, 6, 5), "loss_on": date(2024, 6, 12), "loss_confirmed_on": date(2024, 7, 3)}
     lost = replace(FAILING, status=Status.DISTURBED, alert_rule="disturbance", **dates)
     assert explain(lost, SITE)[0] == (
-        "Vegetation was lost suddenly, most likely between the scenes of 2024-06-05 and 2024-06-12, confirmed on "
-        "2024-07-03."
+        "Vegetation was lost suddenly, most likely between the scenes of 5 June 2024 and 12 June 2024, confirmed on "
+        "3 July 2024."
     )
     assert explain(lost, SITE, language="zh")[0] == (
-        "植被突然受损：很可能在 2024-06-05 与 2024-06-12 两景之间，2024-07-03 确认。"
+        "植被突然受损：很可能在2024年6月5日与2024年6月12日两景之间，2024年7月3日确认。"
     )
 
 
@@ -87,9 +87,9 @@ def test_a_loss_that_is_only_watched_is_said_to_be_possible():
         FAILING, status=Status.DISTURBED, alert=AlertLevel.WATCH, alert_rule="disturbance", probability=0.7, **dates
     )
     assert explain(watched, SITE)[0] == (
-        "Vegetation may have been lost suddenly, before 2024-06-12, first noticed on 2024-07-03."
+        "Vegetation may have been lost suddenly, before 12 June 2024, first noticed on 3 July 2024."
     )
-    assert explain(watched, SITE, language="zh")[0] == "植被可能突然受损：在 2024-06-12 之前，2024-07-03 首次发现。"
+    assert explain(watched, SITE, language="zh")[0] == "植被可能突然受损：在2024年6月12日之前，2024年7月3日首次发现。"
     # Red by another rule does not make the loss sure; and without dates it is as uncertain.
     for other in (replace(watched, alert=AlertLevel.RED, alert_rule="erosion"), replace(watched, loss_on=None)):
         assert explain(other, SITE)[0].startswith("Vegetation may have been lost suddenly")
@@ -137,10 +137,10 @@ def test_the_rates_of_wrong_alerts_that_are_told_are_those_that_were_measured():
 
 def test_where_no_reason_is_worth_a_sentence_what_was_seen_is_told():
     told = explain(replace(FAILING, reasons=("LOW_UPLIFT", "RAIN_UNKNOWN")), SITE)
-    assert told[2] == "Seen in 90 clear scenes, the last of 2024-08-30."
+    assert told[2] == "Seen in 90 clear scenes, the last of 30 August 2024."
     assert len(told) == 4
     assert explain(replace(FAILING, status=Status.ON_TRACK, reasons=()), SITE, language="zh")[2] == (
-        "依据 90 景无云影像，最近一景为 2024-08-30。"
+        "依据 90 景无云影像，最近一景为2024年8月30日。"
     )
 
 

@@ -1,0 +1,20 @@
+"""Dates with the month in words, in English and Chinese."""
+
+from datetime import date
+from typing import Final
+
+_MONTHS: Final = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "December",
+)  # fmt: skip
+
+
+def day_in_words(value: date, language: str) -> str:
+    """Format a date; any language but ``zh`` is English.
+
+    >>> day_in_words(date(2021, 6, 5), "en"), day_in_words(date(2021, 6, 5), "zh")
+    ('5 June 2021', '2021年6月5日')
+    """
+    if language == "zh":
+        return f"{value.year}年{value.month}月{value.day}日"
+    return f"{value.day} {_MONTHS[value.month - 1]} {value.year}"
