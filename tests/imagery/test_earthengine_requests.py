@@ -17,7 +17,7 @@ from monitor.errors import BadConfiguration, TryLater
 from monitor.imagery.earthengine import connection, transport
 from monitor.imagery.earthengine.connection import connect
 from monitor.imagery.earthengine.source import EarthEngine
-from tests.loopback.earthengine import EarthEngineServer, add_sentinel2
+from tests.loopback.earthengine import SENTINEL2, EarthEngineServer, add_sentinel2
 
 TOKEN = "ya29.a-token-that-nobody-may-see"
 AREA = box(102.78, 37.90, 102.80, 37.92)
@@ -47,7 +47,7 @@ def _short_waits(monkeypatch):
 
 def source(server, **how):
     settings = {"token": TOKEN, "allow_hosts": ["127.0.0.1"], "patience": 20.0, **how}
-    return EarthEngine(connect(project="a-project", url=server.url, **settings))
+    return EarthEngine(connect(project="a-project", url=server.url, **settings), collections=(SENTINEL2,))
 
 
 def test_a_search_starts_the_client_once_and_asks_nobody_else(server, monkeypatch):

@@ -167,12 +167,16 @@ def test_the_sites_that_could_fall_are_those_that_a_new_scene_showed_and_on_the_
 
 
 def test_a_site_falls_when_an_alert_opens_opens_again_or_gets_worse(ledger):
+    def happened(site, rule, kind, day):
+        t.save_alert({"id": f"{site}/{rule}", "site": site, "rule": rule, "state": "open", "opened": "2021-05-01"})
+        t.add_event(f"{site}/{rule}", kind, {"day": day}, time="n")
+
     with ledger.transaction() as t:
         for site, kind in (("a", "opened"), ("b", "worsened"), ("c", "reopened"), ("d", "woken"), ("e", "resolved")):
-            t.save_alert({"id": f"{site}/failure", "site": site, "state": "open", "opened": "2021-05-01"})
-            t.add_event(f"{site}/failure", kind, {"day": "2021-05-02"}, time="n")
-        t.add_event("a/failure", "worsened", {"day": "2021-05-03"}, time="n")
-        assert t.sites_that_fell("2021-05-02") == {"a", "b", "c"}
+            happened(site, "failure", kind, "2021-05-02")
+        happened("a", "failure", "worsened", "2021-05-03")
+        happened("lot-2021-planting", "lot", "opened", "2021-05-02")
+        assert t.sites_that_fell("2021-05-02") == {"a", "b", "c"}, "a lot is no site"
         assert t.sites_that_fell("2021-05-03") == {"a"}
 
 
