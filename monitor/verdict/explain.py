@@ -46,6 +46,22 @@ CLEARS = {
         "请实地核查火灾、砍伐、放牧或滑坡。一年后重新按生长情况判断。",
     ),
 }
+CLEARS_NO_PLAN = {
+    Status.TOO_EARLY: (
+        "Losses are judged from {years:g} years after the start ({due}).",
+        "开工满 {years:g} 年（{due}）后开始判断损失。",
+    ),
+    Status.FAILING: (
+        "Check the ground for fire, clearing, grazing or landslip. It clears once the lost cover is back.",
+        "请实地核查火灾、砍伐、放牧或滑坡。损失的植被覆盖恢复后，警报解除。",
+    ),
+    Status.DISTURBED: (
+        "Check the ground for fire, clearing, grazing or landslip. A year later the question is whether the lost cover "
+        "is back.",
+        "请实地核查火灾、砍伐、放牧或滑坡。一年后再判断损失的植被覆盖是否恢复。",
+    ),
+}
+"""What clears a verdict on a site whose plan promises no uplift, where that differs."""
 CHANCES = (
     "Probabilities: not taking hold {failing}, lagging {lagging}, on track {on_track}. They allow for a plan up to a "
     "fifth too large or growth up to a year late; the interval takes the plan as written.",
@@ -253,6 +269,7 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
         later, month = divmod(site.start.month - 1 + round(years * 12), 12)
         due = f"{site.start.year + later}-{month + 1:02d}"
         clears = IN_PART[1] if in_part else CLEARS[a.status]
+        clears = clears if promised else CLEARS_NO_PLAN.get(a.status, clears)
         sentences.append(clears[pick].format(years=years, due=due, share=ON_TRACK_SHARE))
     if a.episode > 1:
         sentences.append(NEW_EPISODE[pick].format(number=a.episode, start=day_in_words(site.start, language)))

@@ -273,3 +273,16 @@ def test_a_slope_that_should_have_left_its_grade_and_did_not_is_called_so():
     assert chance(0.35, 0.0, 0.30) > 0.99  # 35 % of cover, moderate; 65 % was expected, light
     assert chance(0.61, 0.26, 0.25) < 0.01
     assert np.isnan(chance(0.35, 0.0, 0.05))  # 40 % promised: the same grade, nothing is due yet
+
+
+@pytest.mark.parametrize("status", [Status.DISTURBED, Status.FAILING, Status.TOO_EARLY])
+def test_what_clears_a_site_that_promises_nothing_speaks_of_loss_not_of_a_promise(status):
+    tended = replace(SITE, plan=replace(SITE.plan, A=0.0))
+    found = replace(FAILING, status=status, theta=None, theta_low=None, theta_high=None)
+    english, chinese = (explain(found, tended, language=language)[-1] for language in ("en", "zh"))
+    for word in ("promised", "growth", "replanting", "plants"):
+        assert word not in english
+    assert "cover is back" in english or "Losses are judged from" in english
+    assert "规划" not in chinese
+    assert "生长" not in chinese
+    assert "损失" in chinese
