@@ -52,8 +52,9 @@ CLEARS_NO_PLAN = {
         "开工满 {years:g} 年（{due}）后开始判断损失。",
     ),
     Status.FAILING: (
-        "Check the ground for fire, clearing, grazing or landslip. It clears once the lost cover is back.",
-        "请实地核查火灾、砍伐、放牧或滑坡。损失的植被覆盖恢复后，警报解除。",
+        "Check the ground for fire, clearing, grazing or landslip. That lost cover is back is seen only after years: "
+        "an answer from the field settles it sooner.",
+        "请实地核查火灾、砍伐、放牧或滑坡。损失的植被覆盖即使恢复，也要数年才能确认；现场答复可更早结案。",
     ),
     Status.DISTURBED: (
         "Check the ground for fire, clearing, grazing or landslip. A year later the question is whether the lost cover "
