@@ -243,10 +243,14 @@ def test_languages_and_pages_are_a_link_apart(open_page, root):
 @pytest.mark.parametrize(("scheme", "least", "most"), [("light", 230, 255), ("dark", 0, 40)])
 def test_axe_finds_nothing_by_day_or_by_night(open_page, scheme, least, most):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
-    for page in ("index.html", "sites/ulan-03/index.html", "sites/民勤-03/index.zh.html", "sites/new/index.html"):
+    for page in (
+        "index.html", "sites/ulan-03/index.html", "sites/民勤-03/index.zh.html", "sites/new/index.html",
+        f"lots/{LOT.id}/index.html",
+    ):  # fmt: skip
         tab = open_page(page, width=360, scheme=scheme, scripts=True).tab
         paper = tab.evaluate("getComputedStyle(document.body).backgroundColor").removeprefix("rgb(").removesuffix(")")
         assert all(least <= int(part) <= most for part in paper.split(","))
+        tab.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
         found = axe.Axe().run(tab).response["violations"]
         assert [(f["id"], [node["html"][:120] for node in f["nodes"][:3]]) for f in found] == []
 
