@@ -156,6 +156,22 @@ def test_placebos_weigh_as_much_as_the_default_at_thirty_and_more_beyond():
     assert weight(1000) > 0.97
 
 
+def test_a_plan_in_field_cover_sets_the_same_constants_as_that_plan_in_index_cover():
+    index = ground(12, 3)
+    field = [replace(p, site=replace(SITE, plan=replace(SITE.plan, A=0.4, cover="field", factor=0.5))) for p in index]
+    assert calibrate(field, source="x", dated=DAY) == calibrate(index, source="x", dated=DAY)
+
+
+def test_one_piece_of_ground_that_lost_cover_unnoticed_does_not_silence_a_biome():
+    some = ground(60, 3)
+    calm = calibrate(some, source="x", dated=DAY)
+    lost = some[0].series
+    cover = np.where(lost.dates >= np.datetime64("2022-07-01"), 0.2 * lost.cover, lost.cover)
+    found = calibrate([replace(some[0], series=replace(lost, cover=cover)), *some[1:]], source="x", dated=DAY)
+    for alpha, bound in found.boundary:
+        assert bound < 3 * dict(calm.boundary)[alpha]
+
+
 def test_a_control_that_never_changes_gives_finite_constants():
     flat = [
         replace(one, series=replace(one.series, control=np.full(one.series.control.size, 0.2)))
