@@ -119,7 +119,7 @@ def _record(
 ) -> LotRecord:  # fmt: skip
     """Verdict on a lot at the last season's end."""
     looks = lot_verdicts(members, as_of=as_of)
-    last = max((season.ended for member in members for season in member.seasons), default=as_of)
+    last = max((member.ended(season.season) for member in members for season in member.seasons), default=as_of)
     verdict = looks[-1] if looks else lot_verdict(members, as_of=min(last, as_of))
     uses = {site.id: Use.REPLANTED if site.id in replanted else Use.UNSEEN for site in sites}
     uses |= {member.site: use_of(member, verdict.as_of) for member in members}

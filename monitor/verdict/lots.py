@@ -10,8 +10,8 @@ Policies, in the order in which they apply:
   and a single large one would otherwise decide alone. Hectares are reported, not weighed.
 - Each member has its own plan and start. A lot is not split by biome: it is the unit of the contract.
 - A member without a promised uplift, without a season before its start, or replanted since, is left out, and counted.
-- Seasons of a member from a confirmed sudden loss on are left out: the loss has its own alert, and does not say whether
-  the work took hold.
+- Seasons of a member from a sudden loss on that is likely enough to be red are left out: the loss has its own alert,
+  and does not say whether the work took hold.
 - A season in which a member has fewer than three scenes is missing, which is neither failure nor success.
 - The lot is judged at the end of each season in which at least half of its members were observed, at no other time.
   What a season showed never changes later, so that the verdict of an earlier date is that date's.
@@ -25,7 +25,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -130,8 +130,6 @@ class MemberSeason:
 
     season: int
     """Year in which the season opened."""
-    ended: date
-    """Last day of the season."""
     before: bool
     """Whether the season had ended before the start."""
     amplitude: float
@@ -160,15 +158,21 @@ class Member:
     """Day before which it is too early to report a failure."""
     promised: bool
     """Whether its plan promises an uplift."""
+    season_ends: int
+    """From 1 January of the year in which a season opens to its last day. [day]"""
     seasons: tuple[MemberSeason, ...]
     """Ended seasons with enough scenes, ascending."""
     losses: tuple[tuple[date, date], ...] = ()
-    """Confirmed sudden losses since the start: day of confirmation, and day from which it shows."""
+    """Sudden losses since the start that are likely enough to be red: day of confirmation, and of onset."""
+
+    def ended(self, season: int) -> date:
+        """Last day of the season that opened in a year."""
+        return date(season, 1, 1) + timedelta(days=self.season_ends)
 
     def usable(self, until: date) -> list[MemberSeason]:
         """Seasons that had ended by a day, without those since a loss that was known by then."""
         onset = min((shows for known, shows in self.losses if known <= until), default=date.max)
-        return [season for season in self.seasons if season.ended <= until and season.ended < onset]
+        return [one for one in self.seasons if (ended := self.ended(one.season)) <= until and ended < onset]
 
 
 def member_of(
@@ -194,7 +198,7 @@ def member_of(
     BadData
         See :func:`monitor.verdict.assess.assess`.
     """
-    parts = cohorts_of(site, cohorts)
+    parts, growing = cohorts_of(site, cohorts), GrowingSeason.of(site)
     scenes = usable_scenes(series, site, calibration)
     until = np.datetime64(as_of, "D").astype(np.int64)
     return Member(
@@ -203,6 +207,7 @@ def member_of(
         start=site.start,
         judged_from=_day(parts.most_begun + int(np.ceil(365.25 * site.plan.too_early_years))),
         promised=site.plan.A > 0,
+        season_ends=growing.opens + growing.length - 1,
         seasons=tuple(_seasons(scenes, site, parts, calibration, int(until))),
         losses=_losses(scenes, site, parts, calibration, int(until)),
     )
@@ -216,15 +221,14 @@ def _day(day: int) -> date:
 def _losses(
     scenes: UsableScenes, site: Site, cohorts: Cohorts, c: Calibration, until: int
 ) -> tuple[tuple[date, date], ...]:
-    """Confirmed losses up to a day, without what shows from the first scene since the start on: ground made ready."""
+    """Losses up to a day that are as probable as a red one at the full budget, see ``UsableScenes.first_since``."""
     day, start = scenes.day[scenes.used], int(cohorts.begun[0])
     seen = int(np.searchsorted(day, until, side="right"))
     if not seen or not site.plan.A > 0:
         return ()
     history = site_history(scenes, site, cohorts, c)
-    since = day[min(int(np.searchsorted(day, start)), day.size - 1)]
     likely = expit(history.loss_score + logit(c.disturbance_prior)) >= c.disturbance_red
-    found = (history.loss_onset > since) & likely & (day <= until)
+    found = (history.loss_onset > scenes.first_since(start)) & likely & (day <= until)
     onsets, first = np.unique(history.loss_onset[found], return_index=True)
     return tuple((_day(known), _day(onset)) for known, onset in zip(day[found][first], onsets, strict=True))
 
@@ -254,7 +258,6 @@ def _seasons(scenes: UsableScenes, site: Site, cohorts: Cohorts, c: Calibration,
         promised = (weight * shape**2) @ expected[at] / square * (1.0 + rain)
         yield MemberSeason(
             season=int(year),
-            ended=_day(ended),
             before=ended < start,
             amplitude=float((weight * shape * difference[at]).sum() / square),
             expected=tuple(promised.tolist()),
@@ -394,13 +397,14 @@ type _Used = list[tuple[Member, list[MemberSeason]]]
 
 
 def _looks(members: Sequence[Member], as_of: date) -> list[tuple[int, date]]:
-    """Seasons that ended since the start of the lot, with the day on which the last of its members had ended them."""
-    ends: dict[int, date] = {}
-    for member in members:
-        for season in member.seasons:
-            ends[season.season] = max(ends.get(season.season, season.ended), season.ended)
+    """Seasons that ended since the start of the lot, with their last day at the member where it comes last.
+
+    By the calendar, whether it was observed there or not: members of several biomes are not looked at by halves.
+    """
+    years = sorted({season.season for member in members for season in member.seasons})
     start = min((member.start for member in members), default=as_of)
-    return [(year, end) for year, end in sorted(ends.items()) if start <= end <= as_of]
+    ends = {year: max(member.ended(year) for member in members) for year in years}
+    return [(year, end) for year, end in ends.items() if start <= end <= as_of]
 
 
 def use_of(member: Member, look: date) -> Use:

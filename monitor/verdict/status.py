@@ -310,9 +310,8 @@ def _findings(
     """What the evidence shows on each day."""
     used_day, start, promised = scenes.day[scenes.used], int(cohorts.begun[0]), site.plan.A > 0
     age = days.day - days.latest(history.loss_day, -(10**6))
-    # What shows from the first scene since the start on came before the work, or with it: ground made ready.
-    since = used_day[min(int(np.searchsorted(used_day, start)), used_day.size - 1)] if used_day.size else start
-    lost = days.seen & ~days.future & (days.latest(history.loss_onset, -1) > since) & (age <= c.disturbance_days)
+    onset = days.latest(history.loss_onset, -1)
+    lost = days.seen & ~days.future & (onset > scenes.first_since(start)) & (age <= c.disturbance_days)
     budgets = np.atleast_1d(alpha)
     bar = np.log([boundary(budget, c.boundary) for budget in budgets])
     guarded = days.known & (days.latest(history.evidence_held, 0.0) >= bar) & ~days.early & promised
@@ -421,7 +420,7 @@ def _reasons(
     status, alert, rule = said
     red, can_tell = alert == LEVELS.index(AlertLevel.RED), ~data.insufficient & ~_is(status, Status.RECOVERED)
     dry = days.seen & (days.latest(history.season_rain, np.nan) <= c.dry)
-    dry &= days.season == days.latest(scenes.season, -1)
+    dry &= (days.season == days.latest(scenes.season, -1)) & ~days.future  # its normal is not known before the start
     died_dry = found.lost & (days.latest(history.loss_rain, np.nan) <= c.dry)
     before = days.latest(history.seasons_before, 0)
     low = _is(status, Status.FAILING) | _is(status, Status.LAGGING) | ((alert > 0) & (rule == 0))
@@ -442,7 +441,7 @@ def _reasons(
         Reason.EVIDENCE_LOWER: red & found.guarded & (days.latest(history.evidence, 0.0) < found.bar),
         Reason.EROSION_COVER_LOW: can_tell & found.erosion,
         Reason.DROUGHT: dry & ~found.lost,
-        Reason.CONTROL_POOR: days.seen & days.latest(history.control_poor, 0).astype(bool),
+        Reason.CONTROL_POOR: days.seen & ~days.future & days.latest(history.control_poor, 0).astype(bool),
         Reason.NO_PRE_SEASONS: ~days.future & (before == 0),
         Reason.FEW_PRE_SEASONS: ~days.future & (before == 1),
         Reason.TOO_EARLY: _is(status, Status.TOO_EARLY),
@@ -514,7 +513,7 @@ def _recovered(day: np.ndarray, start: int, scenes: UsableScenes, history: SiteH
     both = np.isfinite(scenes.cover - scenes.reference)
     early, share_before = both & (day < start), 0.0
     if early.sum() >= c.scenes:
-        share_before = float(scenes.cover[early].sum() / scenes.reference[early].sum())
+        share_before = float(scenes.cover[early].sum() / max(scenes.reference[early].sum(), 1e-9))
     threshold = c.recovered_share + (1 - c.recovered_share) * min(share_before, 1.0)
     margin = scenes.cover - threshold * scenes.reference
     shown = both & (day >= start)

@@ -31,6 +31,14 @@ class UsableScenes(NamedTuple):
     clear: np.ndarray  # (m,) clear share of the site [1]
     reference: np.ndarray  # (m,) cover of the reference ground; NaN where not seen [1]
 
+    def first_since(self, start: int) -> int:
+        """Day of the first used scene since a start; without one, of the last used scene, or the start itself.
+
+        A loss that it shows came before the work or with it: ground made ready.
+        """
+        day = self.day[self.used]
+        return int(day[min(int(np.searchsorted(day, start)), day.size - 1)]) if day.size else start
+
 
 def usable_scenes(series: Series, site: Site, calibration: Calibration) -> UsableScenes:
     """Select the accepted acquisitions of a series.

@@ -47,14 +47,15 @@ def member(
         shared = 0.0 if shock is None else shock[year - 2011]
         seasons.append(
             MemberSeason(
-                season=year, ended=date(year, 10, 15), before=year < 2021,
+                season=year, before=year < 2021,
                 amplitude=baseline + own * expected[0] + shared + rng.normal(0, 0.012), expected=tuple(expected),
                 rain=0.0, constant=1.2, scene_variance=0.01**2, gain_variance=0.01, scenes=12,
             )
         )  # fmt: skip
     return Member(
-        site=name, hectares=50.0, start=START, judged_from=date(2023, 1, 1), promised=True, seasons=tuple(seasons)
-    )
+        site=name, hectares=50.0, start=START, judged_from=date(2023, 1, 1), promised=True, season_ends=287,
+        seasons=tuple(seasons),
+    )  # fmt: skip
 
 
 def lot(theta: float, n: int = 20, seed: int = 0, **options) -> list[Member]:
@@ -99,8 +100,18 @@ def test_an_earlier_verdict_is_that_dates_verdict():
     looks = lot_verdicts(members, as_of=END)
     for look in looks:
         assert lot_verdict(members, as_of=look.as_of) == look
-    assert lot_verdict(members, as_of=date(2024, 10, 14)) == looks[1]  # the season of 2024 has not ended
+    assert lot_verdict(members, as_of=date(2024, 10, 13)) == looks[1]  # the season of 2024 has not ended
     assert lot_verdict(members[::-1], as_of=END) == looks[-1]
+
+
+def test_a_lot_of_two_biomes_waits_for_the_later_season_and_does_not_judge_it_by_halves():
+    early = [replace(m, season_ends=257) for m in lot(0.1, n=10, seed=3)]
+    late = [replace(m, site=f"late-{m.site}") for m in lot(0.1, n=6, seed=5)]
+    looks = lot_verdicts([*early, *late], as_of=END)
+    assert all(look.as_of == late[0].ended(look.as_of.year) for look in looks)
+    between = date(2025, 9, 20)  # the early members have ended 2025, the late ones have not
+    known = [replace(m, seasons=tuple(s for s in m.seasons if m.ended(s.season) <= between)) for m in (*early, *late)]
+    assert lot_verdict(known, as_of=between) == next(look for look in looks if look.as_of.year == 2024)
 
 
 def test_members_may_start_late_in_the_year_and_have_plans_of_their_own():
