@@ -240,7 +240,7 @@ def prior_of(c: Calibration, *, promised: bool) -> Prior:
     """Prior of theta, or of the change of cover where nothing was promised."""
     mean, sd, loss = (c.theta_mean, c.theta_sd, 0.0) if promised else (0.0, c.loss_sd, -c.no_plan_loss)
     thresholds = (0.0, 0.25, 0.5, 0.7) if promised else (loss, loss, 0.0, loss)
-    return Prior(mean, sd, c.loss_sd, c.plan_weight, thresholds, c.rain_sd, c.widening, c.gain_sd)
+    return Prior(mean, sd, c.loss_sd, c.plan_weight, thresholds, c.widening, c.gain_sd)
 
 
 def assessments(table: Verdicts, site: Site, calibration: Calibration) -> list[Assessment]:

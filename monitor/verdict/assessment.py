@@ -178,6 +178,7 @@ class Assessment:
     """Soil loss relative to what it would be without the work, 0..1 where the work helps; erosion control only."""
     soil_loss_ratio_low: float | None = None
     soil_loss_ratio_high: float | None = None
+    """Limits of its 95 % interval; None: without limit, since the ground may lose no soil without the work."""
     erosion_grade: str | None = None
     """Grade of SL 190 by the season's cover and the slope; erosion control with a known slope only."""
     erosion_grade_without: str | None = None

@@ -29,9 +29,10 @@ little grows, one good or bad year makes a wave by chance."""
 WAVE_SCENES = (12, 650)
 """Fewest scenes, and days from the first to the last of them, with which the control's season is judged."""
 
-FAILURE_SHARE, LOSS_SHARE, EROSION_SHARE = 0.5, 0.65, 0.1
-"""Parts of a site's lifetime budget that failure, sudden losses and unprotected ground may use, each at the sites that
-bring it most false reds: failure where growth is a year late, losses where half or all of the plan grows as written.
+FAILURE_SHARE, EROSION_SHARE = 0.5, 0.1
+"""Parts of a site's lifetime budget that failure and unprotected ground may use; sudden losses use .65, by
+`Calibration.disturbance_red`. Each is meant at the sites that bring it most false reds: failure where growth is a year
+late, losses where half or all of the plan grows as written.
 These are different sites, so the parts add up to more than 1: ever red by any rule in ten years of nightly looks are
 .032 of sites with half their plan, .048 with the plan a fifth too large, .038 with growth a year late and .031 of sites
 on plan (5,000 simulated sites each, training seed; .031 to .044 on 6,000 each of another). Three smaller or slower

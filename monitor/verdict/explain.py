@@ -181,7 +181,7 @@ plan and all of it, .01 to .02 by plan: benchmarks/results/verdict.md; more wher
 [1/year]"""
 RED_BY_LOSS_WRONGLY = 0.04
 """Largest share of sites that lost nothing and are ever red by a sudden loss in ten years at the usual budget, see
-:data:`monitor.verdict.calibration.LOSS_SHARE`. [1]"""
+`Calibration.disturbance_red`. [1]"""
 LOSS_SURE = 0.8
 """Probability from which a loss is stated outright; red needs no less, see ``Calibration.disturbance_red``. [1]"""
 LOSS_WATCHED = (

@@ -12,7 +12,7 @@ from monitor.verdict.kernels.theta import failure_evidence, theta_filter
 from monitor.verdict.kernels.types import Noise, Prior, SeasonState, Times
 
 NOISE = Noise(0.03, 0.01, 0.018, 365.0, 0.010, 15.0, 0.010, 0.5, 0.2, 0.004, 2.0, 0.6, 0.3)
-PRIOR = Prior(0.6, 1.0, 0.1, 0.5, (0.0, 0.25, 0.5, 0.7), 0.18, 1.0, 0.08)
+PRIOR = Prior(0.6, 1.0, 0.1, 0.5, (0.0, 0.25, 0.5, 0.7), 1.0, 0.08)
 START = 17_897  # 2019-01-01
 R2 = 0.0245**2
 GAIN = 0.18**2 * 1.5 / 2 + 0.08**2  # variance of the gain: two seasons known, and what the calibration adds
@@ -160,6 +160,18 @@ def test_probabilities_average_over_nine_plans():
             )
     expected = np.average(chances, axis=0, weights=weights)
     np.testing.assert_allclose(below[i], expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("theta", [-0.3, -0.15, -0.05])
+def test_what_is_surely_below_a_quarter_of_the_plan_is_below_seven_tenths_of_it_too(theta):
+    """However little the normal season is known: the doubt on the gain widens a higher threshold more."""
+    x = Scenes(6)
+    exact = theta * x.curves[:, 0] * x.mu
+    quiet = NOISE._replace(harmonic=1e-3, slow=1e-3, fast=1e-3, year=1e-3, elasticity=1e-3, trend=1e-4)
+    below = theta_filter(
+        x.times, exact, x.state(rain_sd=0.4), x.curves, np.full(x.size, 1e-6), no_losses(x), True, quiet, PRIOR, False
+    ).below
+    assert (np.diff(below, axis=1) >= 0).all()
 
 
 def test_after_a_known_loss_theta_is_what_still_stands():

@@ -90,6 +90,16 @@ def test_before_the_start_nothing_is_judged():
     assert found.n_pre == found.n_scenes
 
 
+def test_what_is_said_before_the_start_is_what_was_said_then():
+    whole = series(first=2011)
+    dry = (whole.dates >= np.datetime64("2014-01-01")) & (whole.dates < np.datetime64("2015-01-01"))
+    whole = replace(whole, cover=np.where(dry, 0.4, 1) * whole.cover, control=np.where(dry, 0.4, 1) * whole.control)
+    then = np.datetime64("2014-09-15")
+    seen = whole.dates <= then
+    short = Series(dates=whole.dates[seen], cover=whole.cover[seen], control=whole.control[seen])
+    assert assess(whole, SITE, as_of=then.item()) == assess(short, SITE, as_of=then.item())
+
+
 def test_where_nothing_was_promised_only_loss_is_judged():
     tended = replace(SITE, intervention="tending", plan=Plan(A=0.0, k=0.35, L=0.0, too_early_years=0.0))
     kept = assess(series(theta=0.0), tended, as_of=END)

@@ -190,6 +190,9 @@ def _conclude(
             threshold = prior.thresholds[q]
             sd = prior.widening * math.sqrt(variances[k] + threshold * threshold * off)
             out.below[i, q] += weights[k] / total * _below(threshold, means[k], sd)
+    if promised:  # the uncertain gain doubts a higher threshold more, yet what is below the lower is below it too
+        for q in range(1, 4):
+            out.below[i, q] = max(out.below[i, q], out.below[i, q - 1])
 
 
 @kernel

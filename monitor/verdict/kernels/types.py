@@ -72,7 +72,6 @@ class Prior(NamedTuple):
     plan_weight: float  # prior probability of the plan as written [1]
     thresholds: tuple[float, float, float, float]
     """Values of theta (or of the change); the probability of being below each is computed."""
-    rain_sd: float  # standard deviation of the rain factor from year to year [1]
     widening: float = 1.0  # factor on the standard deviation of theta [1]
     gain_sd: float = 0.0
     """Standard deviation of the factor by which an uplift is seen too large or too small, rain apart. [1]"""
