@@ -131,7 +131,8 @@ def calibrate(placebos: Sequence[Placebo], *, source: str, dated: date, base: Ca
         placebos=len(usable),
         rain_sd=_rain(math.sqrt(squares / years), base, len(usable)) if years else base.rain_sd,
     )
-    fitted = replace(fitted, stiff_slow_sd=base.stiff_slow_sd * fitted.slow_sd / base.slow_sd)
+    # Calm ground does not sharpen the search for losses: its bar of red is set on the default drift.
+    fitted = replace(fitted, stiff_slow_sd=base.stiff_slow_sd * max(1.0, fitted.slow_sd / base.slow_sd))
     fitted = replace(fitted, disturbance_score=_loss_score(usable, prepared, fitted))
     fitted = replace(fitted, boundary=_boundary(usable, prepared, fitted, base))
     return replace(fitted, widening=_widening(usable, prepared, fitted))

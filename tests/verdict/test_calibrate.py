@@ -148,6 +148,7 @@ def test_no_constant_of_red_is_below_its_default_however_calm_the_ground():
         assert all(bound >= dict(DEFAULT.boundary)[alpha] for alpha, bound in calm.boundary)
         assert calm.widening >= DEFAULT.widening
         assert calm.disturbance_score >= DEFAULT.disturbance_score
+        assert calm.stiff_slow_sd >= DEFAULT.stiff_slow_sd
 
 
 def test_placebos_weigh_as_much_as_the_default_at_thirty_and_more_beyond():
