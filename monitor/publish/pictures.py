@@ -1,7 +1,7 @@
 """Maps and pictures of a site as files: cloud-optimised GeoTIFFs for a GIS, small PNGs for its page."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from struct import pack
 from typing import Final, NamedTuple
 
@@ -71,7 +71,7 @@ PNG_LEVEL: Final = 1
 """Compression level of PNGs, 1 to 9: pictures of noisy ground hardly get smaller with a higher one, maps are small."""
 
 
-def cog(values: xr.DataArray, layer: Layer) -> bytes:
+def cog(values: xr.DataArray, layer: Layer, tags: Mapping[str, str]) -> bytes:
     """Encode a map as a cloud-optimised GeoTIFF: float32, nodata NaN, the same bytes for the same map.
 
     Parameters
@@ -80,10 +80,12 @@ def cog(values: xr.DataArray, layer: Layer) -> bytes:
         (y, x), NaN where there is no value; CRS and transform in ``spatial_ref``.
     layer : Layer
         Its name and unit become the name of the band and the tag ``units``.
+    tags : mapping
+        Further tags of the file, by name.
     """
     # With coordinates rioxarray would compute the transform again, which takes longer than writing the file.
     bare = values.drop_vars(["y", "x"], errors="ignore").astype(np.float32, copy=False)
-    bare.attrs = {"_FillValue": np.nan, "long_name": (layer.name,), "units": layer.unit}
+    bare.attrs = {"_FillValue": np.nan, "long_name": (layer.name,), "units": layer.unit, **tags}
     # GDAL would parse the long list of options of this driver for each file, only to validate these few.
     with Env(GDAL_VALIDATE_CREATION_OPTIONS=False), MemoryFile() as memory:
         bare.rio.to_raster(

@@ -28,6 +28,7 @@ from monitor.alerts.words import CATALOGUE, LANGUAGES, percent, points
 from monitor.derived import code_hash
 from monitor.files import write_atomically
 from monitor.publish.chart import season_table
+from monitor.publish.map_tags import map_tags
 from monitor.publish.page_files import PAGE_FILES
 from monitor.publish.pages import PAGE_TEMPLATES, LotRow, hectares, index_page, site_pages
 from monitor.publish.pictures import MAP_LAYERS, chip_png, cog, map_png
@@ -155,7 +156,7 @@ def write_site(view: SiteView, root: Path, inputs: str = "") -> bool:
         if layer.name in draw:
             values = view.maps[layer.name]
             assert values is not None, f"{layer.name} has to be drawn; see outdated_pictures()"
-            files[f"{layer.name}.tif"] = cog(values, layer)
+            files[f"{layer.name}.tif"] = cog(values, layer, map_tags(view, layer.name))
             files[f"{layer.name}.png"] = map_png(values.values, layer)
     if made is None or made.page != wanted.page or not {*PAGE_FILES.values()} <= here:
         pages = site_pages(view)

@@ -72,4 +72,9 @@ class GrowingSeason(NamedTuple):
         """The last season that had ended before a date, and the last day of that season."""
         season, position = self.locate_date(day)
         last = season - (position <= self.length)
-        return last, date(last, 1, 1) + timedelta(days=self.opens + self.length - 1)
+        return last, self.days_of(last)[1]
+
+    def days_of(self, season: int) -> tuple[date, date]:
+        """First and last day of a season."""
+        first = date(season, 1, 1) + timedelta(days=self.opens)
+        return first, first + timedelta(days=self.length - 1)

@@ -332,6 +332,31 @@ def test_maps_are_cloud_optimised_and_lie_where_the_site_lies(view, published):
             np.testing.assert_array_equal(file.read(1), view.maps[name])
 
 
+@pytest.mark.parametrize(
+    ("name", "period"),
+    [
+        ("ndvi", "2021-05-01/2021-08-20"),
+        ("cover", "2021-05-01/2021-08-20"),
+        ("uplift", "2021-05-01/2021-08-20"),
+        ("slope", "2015-05-01/2021-08-20"),
+        ("failing", "2017-04-01/2021-08-02"),
+        ("loss", "2021-07-08/2021-07-18"),
+    ],
+)
+def test_a_map_says_of_which_site_and_time_it_is_and_by_which_verdict_and_program_it_was_drawn(
+    view, tmp_path, name, period
+):
+    lost = {"loss_after": date(2021, 7, 8), "loss_on": date(2021, 7, 18)}
+    judged = replace(view.assessment, hectares_failing_on=date(2021, 8, 2), code_version="0.1.0", **lost)
+    maps = {**view.maps, "loss": view.maps["failing"]}
+    site = replace(view.site, id="盐池-07 <b>&")
+    write_site(replace(view, site=site, assessment=replace(judged, site=site.id), maps=maps), tmp_path)
+    (path,) = tmp_path.rglob(f"{name}.tif")
+    with rasterio.open(path) as file:
+        tags = {tag: value for tag, value in file.tags().items() if tag.isupper() and tag != "AREA_OR_POINT"}
+    assert tags == {"SITE": "盐池-07 <b>&", "PERIOD": period, "AS_OF": "2021-08-20", "VERSION": "0.1.0"}
+
+
 def test_the_series_keeps_every_scene_and_the_true_reason_of_the_rejected(view, published):
     table = pd.read_csv(published / "sites/ulan-03/observations.csv", keep_default_na=True)
     assert list(table) == [
