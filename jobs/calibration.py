@@ -2,8 +2,9 @@
 
 A night does it where it is due, between fetching and judging. Only scenes acquired before the end of the last growing
 season are used, so that the same stores give the same constants on any night. They are then frozen: later scenes and
-sites count in the next season, unless the stored sites of the biome have doubled since. With fewer than five stored
-sites the defaults hold.
+sites count in the next season, unless the stored sites of the biome have doubled since; those that come with a night
+count from the next night on, so that running it again changes nothing. With fewer than five stored sites the defaults
+hold.
 """
 
 from collections import Counter
@@ -72,12 +73,19 @@ class Calibrations:
             self._records.setdefault(Pool(row["tile"], row["biome"]), []).append(row)
         self.ran = any(row["as_of"] == as_of.isoformat() for rows in self._records.values() for row in rows)
         """Whether calibration already ran on this night."""
-        snapshots = t.snapshots()
-        stored = Counter(pool.biome for pool, some in self.members.items() for s in some if ground_key(s) in snapshots)
-        self.stored = {pool: stored[pool.biome] for pool in self.members}
+        snapshots, known = t.snapshots(), t.assessed_before(as_of.isoformat())
+        stored = [site for site in sites if ground_key(site) in snapshots]
+        self.stored = self._by_pool(stored)
         """Stored sites of the pool's biome."""
+        self._known = self._by_pool([site for site in stored if site.id in known])
+        """Those of them that an earlier night assessed."""
         self.due = sorted(filter(self._is_due, self.members), key=lambda pool: (self._newest(pool), pool))
         """Pools to calibrate, those calibrated longest ago first."""
+
+    def _by_pool(self, sites: Sequence[Site]) -> dict[Pool, int]:
+        """Number of sites of each pool's biome."""
+        count = Counter(site.biome for site in sites)
+        return {pool: count[pool.biome] for pool in self.members}
 
     def record(self, pool: Pool) -> dict[str, Any] | None:
         """Ledger record that applies to a pool on this night; without placebos it left the defaults in place."""
@@ -97,13 +105,13 @@ class Calibrations:
         return max((row["season"] for row in self._records.get(pool, ())), default=0)
 
     def _is_due(self, pool: Pool) -> bool:
-        """Whether this season has not been tried, or with half as many sites as are stored now, or fewer."""
+        """Whether this season has not been tried, or with at most half of the sites that earlier nights assessed."""
         season, newest = self.season(pool)[0], self._newest(pool)
         if season != newest:
             return season > newest
         rows = [row for row in self._records[pool] if row["season"] == season]
-        known, placebos = (max(int(row[name]) for row in rows) for name in ("stored", "placebos"))
-        return self.stored[pool] >= 2 * known and placebos < MAX_PLACEBOS
+        stored, placebos = (max(int(row[name]) for row in rows) for name in ("stored", "placebos"))
+        return self._known[pool] >= 2 * stored and placebos < MAX_PLACEBOS
 
 
 class BiomePlacebos:

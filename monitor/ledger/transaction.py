@@ -212,6 +212,12 @@ class Transaction:
         query = query.join(AssessmentRow, AssessmentRow.id == newest.scalar_subquery()).where(SiteVersion.current)
         return {row.site: (row.as_of, row.digest, row.payload) for row in self._connection.execute(query)}
 
+    def assessed_before(self, day: str) -> set[str]:
+        """Current sites with an assessment of an earlier day."""
+        earlier = select(AssessmentRow.id).where(AssessmentRow.site == SiteVersion.site, AssessmentRow.as_of < day)
+        query = select(SiteVersion.site).where(SiteVersion.current, earlier.exists())
+        return {row.site for row in self._connection.execute(query)}
+
     def losses_before(self, sites: Collection[str], day: str) -> dict[str, str | None]:
         """First scene of a sudden loss in the newest assessment before a day, by current site; None: none is known."""
         of_site = select(AssessmentRow.id).where(AssessmentRow.site == SiteVersion.site, AssessmentRow.as_of < day)

@@ -108,6 +108,14 @@ class Land:
         with open_ledger(self.settings) as ledger:
             return calibrate_due(self.settings, ledger, self.sites, as_of=as_of, most=most)
 
+    def assess(self, as_of):
+        """As if a night had assessed all sites."""
+        with open_ledger(self.settings) as ledger, ledger.transaction() as t:
+            for one in self.sites:
+                t.add_assessment(
+                    one.id, as_of.isoformat(), "d", {"site": one.id}, version=one.version, snapshot="s", run="r"
+                )
+
     def rows(self):
         with open_ledger(self.settings) as ledger, ledger.transaction() as t:
             return t.calibrations()
@@ -235,11 +243,15 @@ def test_constants_set_on_few_sites_are_set_again_in_the_same_season_once_the_st
         assert land.set(night_of).of(pool).placebos == 40
     assert len(quick) == 1
     land.add(site(1))
+    land.assess(AUTUMN + timedelta(days=1))
     assert land.set().of(pool).placebos == 40, "a night that is run again is judged as it was"
+    assert land.set(AUTUMN + timedelta(days=1)).of(pool).placebos == 40, "it came with this night"
     assert land.set(AUTUMN + timedelta(days=2)).of(pool).placebos == 80
     land.add(site(2))
+    land.assess(AUTUMN + timedelta(days=2))
     assert land.set(AUTUMN + timedelta(days=3)).of(pool).placebos == 80, "three are not twice two"
     land.add(site(3))
+    land.assess(AUTUMN + timedelta(days=3))
     assert land.set(AUTUMN + timedelta(days=4)).of(pool).placebos == 160
     assert [row["placebos"] for row in land.rows()] == [40, 80, 160]
 
@@ -347,6 +359,24 @@ def test_a_night_sets_what_is_due_and_every_assessment_names_it(installation, se
     told = said(capsys, "explain", "demo-02", "--config", str(installation.config))["calibration"]
     assert (told["hash"], told["placebos"], told["dated"]) == (row["hash"], row["placebos"], "2018-10-15")
     assert {line["constant"] for line in told["table"]} >= {"slow_sd", "boundary at 0.05", "widening"}
+
+
+@pytest.mark.slow
+def test_a_night_in_which_the_sites_of_a_biome_double_is_the_same_when_it_is_run_again(installation, settings):
+    registry = installation.root / "sites.geojson"
+    every = json.loads(registry.read_text(encoding="utf-8"))
+    registry.write_text(json.dumps({**every, "features": every["features"][:1]}), encoding="utf-8")
+    night(settings, as_of=NIGHT)
+    registry.write_text(json.dumps(every), encoding="utf-8")
+    night(settings, as_of=NIGHT + timedelta(days=1))
+    once, told = installation.files(), json.loads(installation.status)
+    night(settings, as_of=NIGHT + timedelta(days=1))
+    assert installation.files() == once
+    night(settings, as_of=NIGHT + timedelta(days=2), pages=False)
+    with open_ledger(settings) as ledger, ledger.transaction() as t:
+        first, second = t.calibrations()
+    assert (first["stored"], second["stored"], second["as_of"]) == (1, 3, "2018-10-22")
+    assert {one["calibration"] for one in told} == {first["hash"]}
 
 
 @pytest.mark.slow
