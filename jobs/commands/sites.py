@@ -65,7 +65,9 @@ def check(
 
 
 def _cut_strips(report: "Report", config: Path | None) -> None:
-    """Cut strips out of the sites, where a configuration names a file of control ground; other sites in it are ignored.
+    """Cut strips out of the sites, where a configuration names a file of control ground.
+
+    Sites in that file that the report does not have are named: they may be in another file, or mistyped.
 
     Raises
     ------
@@ -74,7 +76,7 @@ def _cut_strips(report: "Report", config: Path | None) -> None:
     """
     from jobs.settings import config_path, load
     from monitor.errors import BadConfiguration, BadData
-    from monitor.sites.named_controls import leave_out_strips, read_named_controls
+    from monitor.sites.named_controls import leave_out_strips, read_named_controls, unknown_site
 
     try:
         controls = load(config).registry.controls if config_path(config).exists() or config else None
@@ -90,6 +92,11 @@ def _cut_strips(report: "Report", config: Path | None) -> None:
             msg = f"[registry] controls: {error}"
             raise BadData(msg) from error
         leave_out_strips(report.entries, named)
+        labels = {entry.label for entry in report.entries}
+        for site in sorted({control.site for control in named if control.site} - labels):
+            typer.echo(
+                f"{controls.name} has ground for a site that is not in the file: {unknown_site(site, labels)}", err=True
+            )
 
 
 def _print_future_starts(sites: "Sequence[Site]") -> None:

@@ -15,25 +15,27 @@ from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 
 from monitor.errors import BadData
-from monitor.sites.checked_feature import CheckedFeature
+from monitor.sites.checked_feature import CheckedFeature, shown
 from monitor.sites.formats.reader import read_features
 from monitor.sites.geometry import PIXEL_HECTARES, check_outline, geodesic_hectares
-from monitor.sites.names import without_invisible
 from monitor.sites.projection import projected, utm_zone
 from monitor.sites.site import site_version
 
 MIN_PIXELS: Final = 10
-"""Fewest pixels of 10 m that must be left of a site, and that strips must hold: fewer give no verdict. [pixel]"""
+"""Fewest pixels of 10 m that must be left of a site, and that its control ground must hold where it has strips: fewer
+give no verdict. [pixel]"""
 PIXEL_SIDE: Final = 10.0
 """[m]"""
 SURROUNDINGS: Final = 20.0
 """Ground larger than a site by this factor is what surrounds the site, not a strip: units are cut from it outside the
 site, which is judged whole. [1]"""
+NEARBY: Final = 0.1
+"""Distance within which ground that is for all sites counts for one: about the ring around it. [degree]"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedControl:
-    """One outline in which control units are chosen."""
+    """One polygon in which control units are chosen."""
 
     geometry: BaseGeometry = field(repr=False)
     """Longitude and latitude. [degree]"""
@@ -42,7 +44,7 @@ class NamedControl:
 
 
 def read_named_controls(path: Path, *, sites: Collection[str] | None) -> list[NamedControl]:
-    """Read a file of named controls, in any format of a registry and with its checks.
+    """Read a file of named controls, in any format of a registry and with its checks; each polygon is one.
 
     The property ``site`` is optional, others are ignored; `sites` are the known site ids, None: any may be named.
 
@@ -55,22 +57,27 @@ def read_named_controls(path: Path, *, sites: Collection[str] | None) -> list[Na
     """
     controls = []
     for number, feature in enumerate(read_features(path), start=1):
-        value = feature.properties.get("site")
-        site = None if value is None or value == "" else str(value)
+        site = CheckedFeature(feature=feature, place=number, properties=dict(feature.properties)).text("site")
         where = f"{path.name}, control ground {number}"
         if site is not None and sites is not None and site not in sites:
-            near = get_close_matches(site, sites, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            msg = f"{where}: there is no site {without_invisible(site)[:60]!r}{hint}"
-            raise BadData(msg + " Leave 'site' empty for ground that is for all.")
+            msg = (
+                f"{where}: there is no site {unknown_site(site, sites)} Leave 'site' empty for ground that is for all."
+            )
+            raise BadData(msg)
         outline = check_outline(feature)
         refused = next((p for p in outline.problems if p.refuses), None)
         if refused is not None or outline.geometry is None:
             problem = f"{refused.message} {refused.fix}" if refused else "it has no outline."
             msg = f"{where}: {problem}"
             raise BadData(msg)
-        controls.append(NamedControl(geometry=outline.geometry, site=site))
+        controls += [NamedControl(geometry=part, site=site) for part in shapely.get_parts(outline.geometry)]
     return controls
+
+
+def unknown_site(site: str, sites: Collection[str]) -> str:
+    """The id of an unknown site as messages quote it, with the nearest of the known ones."""
+    near = get_close_matches(site, sites, n=1)
+    return f"{shown(site)}{f'; did you mean {near[0]!r}?' if near else '.'}"
 
 
 def leave_out_strips(entries: Sequence[CheckedFeature], controls: Sequence[NamedControl]) -> None:
@@ -80,7 +87,8 @@ def leave_out_strips(entries: Sequence[CheckedFeature], controls: Sequence[Named
     ----------
     entries : sequence of CheckedFeature
         Changed in place: outline and hectares of the site; ``STRIPS_COVER_SITE`` refuses a site of which fewer than ten
-        pixels are left, ``STRIPS_TOO_SMALL`` one whose own strips hold fewer.
+        pixels are left, or of whose whole pixels fewer than ten and than half are; ``STRIPS_TOO_SMALL`` one whose
+        control ground, strips and all, holds fewer than ten whole pixels.
     controls : sequence of NamedControl
         Those for another site do not count.
     """
@@ -100,12 +108,15 @@ def leave_out_strips(entries: Sequence[CheckedFeature], controls: Sequence[Named
         left = shapely.orient_polygons(_polygons(entry.outline.difference(strips)))
         within, hectares = geodesic_hectares(_polygons(strips)), geodesic_hectares(left)
         own = [control.geometry for control in controls if control.site == site.id]
-        if hectares < MIN_PIXELS * PIXEL_HECTARES:
+        common = [controls[i] for i in tree.query(entry.outline, predicate="dwithin", distance=NEARBY)]
+        ground = own or [control.geometry for control in common if control.site is None]
+        enough = min(MIN_PIXELS, _whole_pixels(entry.outline) / 2)  # a narrow site has few whole ones anyway
+        if hectares < MIN_PIXELS * PIXEL_HECTARES or _whole_pixels(left) < enough:
             message = (
                 f"Control strips cover the site: of {within + hectares:,.2f} ha only {hectares:,.2f} are left to judge."
             )
             entry.add("STRIPS_COVER_SITE", message, "Draw the strips narrower, or correct the site that they are for.")
-        elif own and _whole_pixels(unary_union(own)) < MIN_PIXELS:
+        elif _whole_pixels(unary_union(ground)) < MIN_PIXELS:
             message = f"Its control strips hold fewer than {MIN_PIXELS} whole pixels of 10 m."
             fix = "Draw them at least 20 m wide, and some 100 m long in all; 30 m wide or more is better."
             entry.add("STRIPS_TOO_SMALL", message, fix)

@@ -149,6 +149,15 @@ def test_the_check_and_the_ledger_know_the_strips_of_a_site(installation, capsys
     assert stored["demo-07"] == found["demo-07"]["hectares"]
 
 
+def test_the_check_names_a_site_that_the_control_ground_knows_and_the_registry_does_not(installation, capsys):
+    name_ground(installation, (strip_of(installation, "demo-07"), {"site": "demo-7"}))
+    registry = installation.root / "sites.geojson"
+    status, out = said(capsys, "sites", "check", registry, "--json", "--config", installation.config)
+    assert status == 0
+    assert "site that is not in the file: 'demo-7'; did you mean 'demo-07'?" in out.err
+    assert json.loads(out.out)["sites"]
+
+
 def test_strips_that_cover_a_whole_site_are_refused_with_what_to_do_and_the_other_sites_are_taken(installation, capsys):
     whole = outline(installation, "demo-07")
     settings = name_ground(installation, (whole.buffer(1e-4), {"site": "demo-07"}))

@@ -2,8 +2,10 @@
 
 import json
 import math
+import sys
 
 import pytest
+import shapely
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from shapely.geometry import box, mapping
@@ -11,7 +13,13 @@ from shapely.ops import unary_union
 
 from monitor.controls.selection import MIN_UNITS, candidate_units
 from monitor.sites.geometry import geodesic_hectares
-from monitor.sites.named_controls import NamedControl, leave_out_strips
+from monitor.sites.named_controls import (
+    SURROUNDINGS,
+    NamedControl,
+    leave_out_strips,
+    named_controls_near,
+    read_named_controls,
+)
 from monitor.sites.registry import read_sites
 
 WEST, SOUTH = 107.4, 37.8
@@ -88,8 +96,9 @@ def test_ground_beside_a_site_or_for_another_one_changes_nothing(entry, strips):
         [(SITE, "a")],
         [(SITE.buffer(0.001), None)],
         [(square(0, 0, 200, 400), "a"), (square(199, 0, 399, 400), None)],
+        [(square(4, 4, 396, 396), "a")],
     ],
-    ids=["the outline itself", "more than the site", "two that leave a metre"],
+    ids=["the outline itself", "more than the site", "two that leave a metre", "drawn again a little inside"],
 )
 def test_strips_that_cover_the_whole_site_refuse_it(entry, strips):
     _, after = entry(*strips)
@@ -98,13 +107,41 @@ def test_strips_that_cover_the_whole_site_refuse_it(entry, strips):
     assert after.problems[0].fix
 
 
-def test_strips_without_ten_whole_pixels_refuse_the_site(entry):
+@pytest.mark.parametrize("site", ["a", None], ids=["for the site", "for all"])
+def test_strips_without_ten_whole_pixels_refuse_the_site(entry, site):
     for strip in (square(100, 0, 110, 400), square(100, 100, 130, 140)):
-        _, after = entry((strip, "a"))
+        _, after = entry((strip, site))
         assert after.site is None
         assert codes(after) == ["STRIPS_TOO_SMALL"]
-    _, after = entry((square(100, 0, 110, 400), "a"), (square(500, 0, 600, 100), "a"))
+    _, after = entry((square(100, 0, 110, 400), site), (square(500, 0, 600, 100), site))
     assert codes(after) == ["STRIPS"], "with ground beside the site there is enough"
+
+
+def test_a_strip_in_a_narrow_site_leaves_it_judged_though_few_of_its_pixels_are_whole(entry, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "SITE", square(0, 0, 20, 100))
+    _, after = entry((square(0, 0, 20, 20), None), (square(300, 0, 400, 100), None))
+    assert codes(after)[-1] == "STRIPS"
+    assert after.site.hectares == pytest.approx(0.16, abs=0.01)
+
+
+def test_strips_of_many_small_sites_in_one_feature_count_for_each_site(tmp_path):
+    strips = shapely.MultiPolygon([square(900 * k, 0, 900 * k + 60, 400) for k in range(150)])
+    path = tmp_path / "controls.geojson"
+    feature = {"type": "Feature", "properties": {"site": None}, "geometry": mapping(strips)}
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    controls = read_named_controls(path, sites=["a"])
+    assert len(controls) == 150
+    assert strips.area > SURROUNDINGS * SITE.area
+    near = named_controls_near(controls, "a", SITE.buffer(0.01))
+    assert sum(part.area for part in near) < 3 * square(0, 0, 60, 400).area, "and far ones are not compared with"
+
+
+@pytest.mark.parametrize("written", [7, 7.0, "7", " 7 "])
+def test_ground_names_a_site_by_a_number_as_the_registry_does(tmp_path, written):
+    path = tmp_path / "controls.geojson"
+    feature = {"type": "Feature", "properties": {"site": written}, "geometry": mapping(SITE)}
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    assert read_named_controls(path, sites=["7"])[0].site == "7"
 
 
 @pytest.mark.parametrize("width", [20, 30, 60, 120])
