@@ -185,5 +185,5 @@ def _report(
     statuses = ", ".join(f"{count} {status}" for status, count in sorted(latest.items())) or "none"
     typer.echo(f"{rows} assessments of {len(parts)} sites in {out}; at the last date of each: {statuses}")
     for one in used.values():
-        number = f", {one.placebos} placebos" if one.placebos else ""
+        number = f", {one.placebos} placebo{'' if one.placebos == 1 else 's'}" if one.placebos else ""
         typer.echo(f"constants: {one.source}{number}")

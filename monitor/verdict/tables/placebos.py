@@ -1,9 +1,10 @@
 """Constants from placebos that a user supplies: series of ground where nothing was done."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,14 +15,9 @@ from monitor.sites.site import Site
 from monitor.verdict.assessment import Series
 from monitor.verdict.calibrate import calibrate
 from monitor.verdict.calibration import Calibration
-from monitor.verdict.placebos import Placebo, placebo_start
+from monitor.verdict.placebos import Placebo, has_enough_scenes, placebo_start
 from monitor.verdict.status import CONSTANT_COVER
-from monitor.verdict.tables.series import read_placebos
-
-MIN_SHARED: Final = 6
-"""Fewest dates on which two series must agree to be taken for the same ground."""
-SHARED_SHARE: Final = 0.5
-"""Share of the dates of both on which they must agree. [1]"""
+from monitor.verdict.tables.series import SAME_COVER, is_distinctive, is_same_ground, read_placebos, shared_dates
 
 
 class PlaceboConstants(NamedTuple):
@@ -68,6 +64,11 @@ def constants_from(path: Path, sites: Sequence[Site], observed: Mapping[str, Ser
         theirs = [site for site in sites if site.biome == biome]
         theirs = [site for site in theirs if site.plan.A > 0] or theirs
         placebos = [_placebo(name, used[name], theirs[at % len(theirs)]) for at, name in enumerate(sorted(used))]
+        notes += [
+            f"placebo {one.unit!r} is left out in {biome}: it has too few scenes in the growing season"
+            for one in placebos
+            if not has_enough_scenes(one)
+        ]
         constants[biome] = calibrate(placebos, source=f"placebos of {biome}, {path.name}", dated=dated)
     return PlaceboConstants(constants, notes)
 
@@ -83,6 +84,8 @@ def _usable(series: Mapping[str, Series], notes: list[str]) -> dict[str, Series]
             notes.append(f"placebo {name!r} is left out: it has fewer than three years")
         elif not control.size or np.ptp(control) < CONSTANT_COVER:
             notes.append(f"placebo {name!r} is left out: its control is constant, or was never seen")
+        elif shared_dates(one.cover, one.control):
+            notes.append(f"placebo {name!r} is left out: its control has the cover of the placebo itself")
         elif twin != name:
             notes.append(f"placebo {name!r} is left out: it has the same series as placebo {twin!r}")
         else:
@@ -99,21 +102,22 @@ def _placebo(name: str, series: Series, site: Site) -> Placebo:
 def _refuse_sites(path: Path, placebos: Mapping[str, Series], observed: Mapping[str, Series]) -> None:
     """Raise an error about a placebo that is one of the sites: by its name, or by the same cover on the same dates."""
     names = {comparable_id(site): site for site in observed}
-    by_value: dict[tuple[int, float], list[str]] = {}
+    covers: dict[tuple[int, int], list[tuple[str, float]]] = {}
     for name, series in placebos.items():
         if comparable_id(name) in names:
             msg = f"{path}: placebo {shown(name)} is also a site to be judged; leave it out of the placebos"
             raise BadData(msg)
-        for key in _values(series):
-            by_value.setdefault(key, []).append(name)
+        for day, cover in _covers(series):
+            covers.setdefault((day, int(cover / SAME_COVER)), []).append((name, cover))
     for site, series in observed.items():
-        shared: dict[str, int] = {}
-        for key in _values(series):
-            for name in by_value.get(key, ()):
-                shared[name] = shared.get(name, 0) + 1
+        shared: Counter[str] = Counter()
+        for day, cover in _covers(series):
+            step = int(cover / SAME_COVER)
+            near = (one for each in (step - 1, step, step + 1) for one in covers.get((day, each), ()))
+            shared.update(name for name, other in near if abs(other - cover) <= SAME_COVER)
         for name, count in sorted(shared.items()):
             both = np.intersect1d(series.dates, placebos[name].dates).size
-            if count >= max(MIN_SHARED, SHARED_SHARE * both):
+            if is_same_ground(count, both):
                 msg = (
                     f"{path}: placebo {shown(name)} has the cover of site {shown(site)} on {count} of {both} dates; a "
                     "placebo is ground where nothing was done: leave it out"
@@ -121,7 +125,7 @@ def _refuse_sites(path: Path, placebos: Mapping[str, Series], observed: Mapping[
                 raise BadData(msg)
 
 
-def _values(series: Series) -> list[tuple[int, float]]:
-    """Day and cover of each scene; 0 and 1 are left out, which much ground has."""
-    some = (series.cover > 0) & (series.cover < 1)
-    return list(zip(series.dates[some].astype(np.int64).tolist(), series.cover[some].round(6).tolist(), strict=True))
+def _covers(series: Series) -> list[tuple[int, float]]:
+    """Day and cover of each scene with a cover that can tell two grounds apart."""
+    some = is_distinctive(series.cover)
+    return list(zip(series.dates[some].astype(np.int64).tolist(), series.cover[some].tolist(), strict=True))

@@ -27,6 +27,12 @@ COVERS: Final = ("cover", "control", "control_2", "reference_cover")
 COVER_LIMITS: Final = (-0.1, 1.1)
 """Cover that is accepted. Unmixing gives values slightly outside 0..1, which are set to the nearer limit; what is
 further out is no cover. [1]"""
+SAME_COVER: Final = 0.0005
+"""Largest difference of two covers that may be one cover, rounded to three decimals. [1]"""
+MIN_SHARED: Final = 6
+"""Fewest dates with the same cover on which two series are taken for the same ground."""
+SHARED_SHARE: Final = 0.5
+"""Share of the dates of both on which they must have the same cover. [1]"""
 
 
 class SeriesTable(NamedTuple):
@@ -56,14 +62,22 @@ def read_series(path: Path, *, control: bool = True, empty: bool = False) -> Ser
     ------
     BadData
         The file cannot be read, a column is missing or unknown, a value is no date, number or fraction, or one date has
-        two different rows of which none is clearer; names the row.
+        two different rows of which none is clearer; names the row. Or a control is the site itself.
     """
     needed = (*NEEDED, "control") if control else NEEDED
     table = read_table(path, needed=needed, known=KNOWN, same=SAME, empty=empty)
     if ("second_index" in table.columns) != ("control_second_index" in table.columns):
         msg = f"{path}: second_index and control_second_index are used together; one of them is absent"
         raise BadData(msg)
-    return _series_of(table, "site", OPTIONAL)
+    read = _series_of(table, "site", OPTIONAL)
+    for name, series in read.series.items():
+        if count := shared_dates(series.cover, series.control):
+            msg = (
+                f"{path}: site {shown(name)}: the control has the cover of the site itself on {count} of "
+                f"{series.dates.size} dates; give the cover of ground where nothing is done"
+            )
+            raise BadData(msg)
+    return read
 
 
 def read_placebos(path: Path) -> SeriesTable:
@@ -126,6 +140,24 @@ def clip_covers(
             clipped.update(names[number] for number in of_name[outside])
             values[column] = np.clip(numbers, 0.0, 1.0)
     return dict(sorted(clipped.items()))
+
+
+def is_distinctive(cover: np.ndarray) -> np.ndarray:
+    """Whether each cover, any shape, can tell two grounds apart; 0 and 1, which much ground has, cannot."""
+    partial: np.ndarray = (cover > SAME_COVER) & (cover < 1 - SAME_COVER)
+    return partial
+
+
+def shared_dates(cover: np.ndarray, other: np.ndarray) -> int:
+    """Number of dates with the same cover in two series, (n,) on the same dates; 0 where they are two grounds."""
+    same = is_distinctive(cover) & (np.abs(cover - other) <= SAME_COVER)
+    both = np.isfinite(cover) & np.isfinite(other)
+    return int(same.sum()) if is_same_ground(int(same.sum()), int(both.sum())) else 0
+
+
+def is_same_ground(shared: int, both: int) -> bool:
+    """Whether two series with the same cover on `shared` of `both` dates are taken for the same ground."""
+    return shared >= max(MIN_SHARED, SHARED_SHARE * both)
 
 
 def _one_each_day(

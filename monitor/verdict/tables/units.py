@@ -14,7 +14,7 @@ from monitor.sites.checked_feature import shown
 from monitor.verdict.assessment import Series
 from monitor.verdict.tables.plans import SitePlan
 from monitor.verdict.tables.reading import Table, dates_of, names_of, numbers_of, read_table
-from monitor.verdict.tables.series import clip_covers
+from monitor.verdict.tables.series import clip_covers, shared_dates
 
 
 class Units(NamedTuple):
@@ -24,6 +24,8 @@ class Units(NamedTuple):
     """(scene, unit) mean cover, NaN where not seen. [1]"""
     dates: np.ndarray
     """(scene,) datetime64[D], ascending."""
+    names: tuple[str, ...]
+    """Id of each unit."""
 
 
 def read_units(path: Path) -> tuple[dict[str, Units], dict[str, int]]:
@@ -41,7 +43,7 @@ def read_units(path: Path) -> tuple[dict[str, Units], dict[str, int]]:
     """
     columns = ("site", "date", "unit", "cover")
     table = read_table(path, needed=columns, known=columns, same={})
-    (sites, of_site), (_, of_unit), dates = names_of(table), names_of(table, "unit"), dates_of(table)
+    (sites, of_site), (names, of_unit), dates = names_of(table), names_of(table, "unit"), dates_of(table)
     values = {"cover": numbers_of(table, "cover")}
     clipped = clip_covers(table, values, sites, of_site)
     order = np.lexsort((of_unit, dates, of_site))
@@ -54,7 +56,7 @@ def read_units(path: Path) -> tuple[dict[str, Units], dict[str, int]]:
         numbers, unit = np.unique(of_unit[rows], return_inverse=True)
         matrix = np.full((days.size, numbers.size), np.nan)
         matrix[scene, unit] = values["cover"][rows]
-        units[name] = Units(matrix, days)
+        units[name] = Units(matrix, days, tuple(names[number] for number in numbers))
     return units, clipped
 
 
@@ -98,7 +100,8 @@ def compare_with_units(
     Raises
     ------
     BadData
-        See :func:`read_units`; units of an unknown site; a site with neither units nor a control.
+        See :func:`read_units`; units of an unknown site; a site with neither units nor a control; a unit that is the
+        site itself.
     """
     units, clipped = read_units(path)
     if unknown := sorted(units.keys() - observed.keys()):
@@ -113,11 +116,27 @@ def compare_with_units(
             notes.append(f"site {name!r} has no units; its column control is used")
             continue
         theirs = units[name]
+        _refuse_site_itself(path, name, series, theirs)
         mean = control_mean(theirs.cover, theirs.dates, plans[name].site.start)
         at = np.minimum(np.searchsorted(theirs.dates, series.dates), theirs.dates.size - 1)
         control = np.where(theirs.dates[at] == series.dates, mean[at], np.nan)
         compared[name] = replace(series, control=control)
-        most = int(np.isfinite(theirs.cover).sum(axis=1).max(initial=0))
-        if most < MIN_UNITS:
-            notes.append(f"site {name!r}: at most {most} units are seen at once, and {MIN_UNITS} are needed")
+        seen = np.isfinite(series.cover)
+        if without := int((seen & ~np.isfinite(control)).sum()):
+            notes.append(
+                f"site {name!r}: {without} of {seen.sum()} scenes are left out, since fewer than {MIN_UNITS} units "
+                "count and are seen in them"
+            )
     return compared, clipped, notes
+
+
+def _refuse_site_itself(path: Path, site: str, series: Series, units: Units) -> None:
+    """Raise an error about a unit with the cover of the site."""
+    _, own, theirs = np.intersect1d(series.dates, units.dates, return_indices=True)
+    for number, name in enumerate(units.names):
+        if count := shared_dates(series.cover[own], units.cover[theirs, number]):
+            msg = (
+                f"{path}: unit {shown(name)} has the cover of site {shown(site)} itself on {count} of {own.size} "
+                "dates; leave it out"
+            )
+            raise BadData(msg)

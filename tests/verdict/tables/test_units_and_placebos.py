@@ -108,7 +108,30 @@ def test_too_few_units_give_no_verdict_and_it_says_so(files):
     said, found = files(series=series(0.0), units=units(number=9))
     assert set(found.status) == {"insufficient_data"}
     assert found.reasons.str.contains("NO_CONTROL").all()
-    assert said["notes"] == ["site 'a': at most 9 units are seen at once, and 10 are needed"]
+    seen = f"{DAYS.size} of {DAYS.size} scenes are left out, since fewer than 10 units count and are seen in them"
+    assert said["notes"] == [f"site 'a': {seen}"]
+
+
+def test_units_seen_on_other_days_than_the_site_are_reported(files):
+    table = units()
+    said, _ = files(series=series(0.0), units=table[table["date"] < "2021"])
+    assert "36 of 365 scenes are left out" in said["notes"][0]
+    later = table.assign(date=np.tile((DAYS + np.timedelta64(1, "D")).astype(str), 30))
+    said, found = files(series=series(0.0), units=later)
+    assert "365 of 365 scenes are left out" in said["notes"][0]
+    assert set(found.status) == {"insufficient_data"}
+
+
+def test_ground_compared_with_itself_is_refused_and_no_failure(files):
+    site = series(1.0)
+    error = files(65, series=site.assign(control=site["cover"].round(3)))
+    assert f"site 'a': the control has the cover of the site itself on {DAYS.size} of {DAYS.size} dates" in str(error)
+    copied = units()
+    copied.loc[copied["unit"] == "u4", "cover"] = site["cover"].to_numpy()
+    error = files(65, series=site, units=copied)
+    assert f"unit 'u4' has the cover of site 'a' itself on {DAYS.size} of {DAYS.size} dates" in str(error)
+    bare = site.assign(cover=0.0, control=np.where(np.arange(DAYS.size) % 30, 0.0, 0.1))
+    files(series=bare)  # two grounds may both be bare
 
 
 def test_a_scene_without_units_is_not_seen(files, tmp_path):
@@ -182,6 +205,8 @@ def test_a_placebo_that_is_a_site_is_refused(files):
     partly = copied.copy()
     partly.loc[(partly["placebo"] == "p2") & (partly["date"] < "2015"), "cover"] += 0.01
     assert "placebo 'p2' has the cover of site 'a'" in str(files(65, series=JUDGED, placebos=partly))
+    rounded = copied.assign(cover=copied["cover"].round(3))
+    assert "placebo 'p2' has the cover of site 'a'" in str(files(65, series=JUDGED, placebos=rounded))
 
 
 def test_placebos_that_show_nothing_are_left_out_and_named(files):
@@ -189,11 +214,16 @@ def test_placebos_that_show_nothing_are_left_out_and_named(files):
     some.loc[some["placebo"] == "p1", "control"] = 0.2
     some = some[(some["placebo"] != "p2") | (some["date"] < "2013")]
     twin = some[some["placebo"] == "p0"].assign(placebo="p9")
-    said, _ = files(series=JUDGED, placebos=pd.concat([some, twin]))
+    alone = some[some["placebo"] == "p3"].assign(placebo="p4", cover=ground(77))
+    alone["control"] = alone["cover"]
+    winter = some[(some["placebo"] == "p3") & (some["date"].str[5:7] < "03")].assign(placebo="p5")
+    said, _ = files(series=JUDGED, placebos=pd.concat([some, twin, alone, winter]))
     assert said["notes"] == [
         "placebo 'p1' is left out: its control is constant, or was never seen",
         "placebo 'p2' is left out: it has fewer than three years",
+        "placebo 'p4' is left out: its control has the cover of the placebo itself",
         "placebo 'p9' is left out: it has the same series as placebo 'p0'",
+        "placebo 'p5' is left out in loess: it has too few scenes in the growing season",
     ]
     assert "no placebo has three years" in str(files(65, series=JUDGED, placebos=some[some["placebo"] == "p1"]))
 
