@@ -32,7 +32,7 @@ from monitor.verdict.assessment import Assessment, Series, Status, assessment_to
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.dry_matter import dry_matter_reason
 from monitor.verdict.failing_area import reports_failing_area, with_failing_area
-from monitor.verdict.loss_ground import LossGround, lost_together, with_loss_ground
+from monitor.verdict.loss_ground import LossGround, lost_together, neighbours, with_loss_ground
 from monitor.verdict.lots import lot_of, member_of
 from monitor.verdict.reasons import Reason
 from monitor.verdict.site_conditions import SiteConditions
@@ -45,6 +45,7 @@ def judge(
     constants: Calibration,
     rain: Reason | None,
     *,
+    around: Sequence[Site],
     alpha: float,
     imagery_since: date,
     book: AddressBook,
@@ -63,6 +64,8 @@ def judge(
         Of the pool of the site.
     rain : Reason or None
         What the rain of the season adds to the reasons.
+    around : sequence of Site
+        Sites of the same 100 km square and biome.
     alpha : float
         Probability of a false alarm during the lifetime of the site. [1]
     imagery_since : date
@@ -100,7 +103,7 @@ def judge(
         reasons=(*assessment.reasons, *reasons), episode=episode["number"], alpha=alpha, series_digest=judged.digest,
         code_version=__version__,
     )  # fmt: skip
-    loss = _neighbours(t, fetched, assessment)
+    loss = _neighbours(t, site, around, assessment)
     digest = _digest(site, series, constants, alpha, [*reasons, *([repr(loss)] if loss else [])],
                      episode["number"], factor)  # fmt: skip
     latest = t.latest_assessment(site.id)
@@ -167,15 +170,14 @@ def _save_seasons(
         t.save_ground_data(ground, "seasons", {"made_from": key, "member": to_json(member)})
 
 
-def _neighbours(t: Transaction, fetched: FetchResult, assessment: Assessment) -> LossGround | None:
-    """How many sites of the same landscape lost cover with a site, as known the day before; None without a loss.
+def _neighbours(t: Transaction, site: Site, around: Sequence[Site], assessment: Assessment) -> LossGround | None:
+    """How many sites nearby lost cover with a site, as known the day before; None without a loss.
 
     The day before, so that the verdicts of a night do not depend on the order in which its sites are judged.
     """
     if assessment.loss_on is None:
         return None
-    others = set(fetched.stored.landscape.fixed["site"].tolist()) - {assessment.site}
-    losses = t.losses_before(others, assessment.as_of.isoformat())
+    losses = t.losses_before(neighbours(site, around), assessment.as_of.isoformat())
     dates = [None if loss is None else date.fromisoformat(loss) for loss in losses.values()]
     return LossGround(neighbours=len(dates), together=lost_together(assessment.loss_on, dates))
 

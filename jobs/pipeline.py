@@ -215,7 +215,8 @@ def _assess(
                 record_observations(t, outcome, fetched)
             if constants is not None and t.is_current(site.id):  # it may have been retired meanwhile
                 result |= judge(
-                    t, outcome, series, constants, state.rain.get(site.id), alpha=alpha, imagery_since=since,
+                    t, outcome, series, constants, state.rain.get(site.id),
+                    around=state.constants.members[Pool.of(site)], alpha=alpha, imagery_since=since,
                     book=address_book(state.settings), as_of=state.as_of, run=state.run,
                 )  # fmt: skip
     except MonitorError as error:

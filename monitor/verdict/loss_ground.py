@@ -1,10 +1,12 @@
 """What only pixels and neighbouring sites show of a sudden loss: its area, and whether others lost cover with it."""
 
-from collections.abc import Collection
+import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Final
 
+from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.reasons import Reason
 
@@ -13,6 +15,10 @@ SAME_WEEKS: Final = 30
 MIN_TOGETHER: Final = 2
 """Fewest neighbours whose simultaneous loss suggests a common cause: among 63 sites that lost nothing one is disturbed
 by chance within these weeks in one of five cases, two in one of fifty (.02 false losses a site and year)."""
+
+
+MAX_NEIGHBOURS: Final = 63
+"""Nearest sites whose losses are compared: with all of a large programme, two would be simultaneous by chance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +32,31 @@ class LossGround:
     high: float | None = None
     """Upper limit of its 95 % interval. [ha]"""
     neighbours: int | None = None
-    """Other sites of the same landscape."""
+    """Sites nearby, see :func:`neighbours`."""
     together: int | None = None
     """How many of them lost cover in the same weeks."""
+
+
+def neighbours(site: Site, sites: Sequence[Site]) -> list[str]:
+    """Ids of the nearest other sites, at most :data:`MAX_NEIGHBOURS`, nearest first.
+
+    They follow from the registry alone, so that a night that was killed counts them as any other.
+
+    Parameters
+    ----------
+    site : Site
+    sites : sequence of Site
+        Sites of the same 100 km square and biome; `site` among them does not count.
+    """
+    here = site.geometry.centroid
+    east = math.cos(math.radians(here.y))
+
+    def distance(other: Site) -> float:
+        there = other.geometry.centroid
+        return math.hypot((there.x - here.x) * east, there.y - here.y)
+
+    others = [other for other in sites if other.id != site.id]
+    return [other.id for other in sorted(others, key=lambda other: (distance(other), other.id))[:MAX_NEIGHBOURS]]
 
 
 def lost_together(loss_on: date, others: Collection[date | None]) -> int:

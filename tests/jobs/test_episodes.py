@@ -73,7 +73,7 @@ def test_a_replanted_site_is_judged_from_its_new_start_on_the_ground_that_it_has
     assert after["demo-02"]["expected"] == pytest.approx(due, abs=1e-9)
     assert due < before["expected"]
     page = (installation.root / "sites" / "demo-02" / "index.html").read_text(encoding="utf-8")
-    assert "Episode 2: work restarted on 2018-05-02" in page
+    assert "Episode 2: work restarted on 2 May 2018" in page
     chinese = (installation.root / "sites" / "demo-02" / "index.zh.html").read_text(encoding="utf-8")
     assert "本期为第 2 期" in chinese
     assert_reproduced(installation.root, tmp_path)

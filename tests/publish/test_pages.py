@@ -308,7 +308,7 @@ OF_THE_VERDICT = {
     ),
     "certificate": (
         {"uplift_confirmed": True, "uplift_confirmed_on": date(2020, 9, 7)},
-        ("was confirmed on 7 September 2020 . It shows", "得到证实，日期 2020年9月7日 。它说明"),
+        ("was confirmed on 7 September 2020 . It shows", "核证： 2020年9月7日 证实植被覆盖度"),
     ),
     "failing ground": (
         {"hectares_failing": 12.34, "hectares_failing_low": 9.1, "hectares_failing_high": 16.6},

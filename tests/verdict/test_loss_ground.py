@@ -2,13 +2,15 @@
 
 from dataclasses import replace
 from datetime import date
+from types import SimpleNamespace
 
 import pytest
+from shapely.geometry import Point
 
 from monitor.errors import BadData
 from monitor.verdict.assessment import AlertLevel, Status
 from monitor.verdict.explain import explain
-from monitor.verdict.loss_ground import LossGround, lost_together, with_loss_ground
+from monitor.verdict.loss_ground import MAX_NEIGHBOURS, LossGround, lost_together, neighbours, with_loss_ground
 from monitor.verdict.tables.plan_json import loss_ground_of
 from tests.verdict.test_words import FAILING, SITE
 
@@ -70,3 +72,18 @@ def test_a_published_plan_gives_area_and_neighbours_back():
 def test_an_impossible_area_or_count_of_a_published_plan_is_refused(changes):
     with pytest.raises(BadData, match="plan: loss_ground"):
         loss_ground_of(GIVEN | changes, "plan")
+
+
+def test_the_nearest_sites_are_neighbours_and_no_more_than_an_upper_number():
+    def at(name, lon, lat=40.0):
+        return SimpleNamespace(id=name, geometry=Point(lon, lat).buffer(0.001))
+
+    here, far = at("here", 100.0), [at(f"far-{k:03d}", 100.5 + k / 100) for k in range(100)]
+    # At 60 degrees north a degree of longitude is half of one of latitude.
+    north, east, home = at("north", 100.0, 60.1), at("east", 100.15, 60.0), at("home", 100.0, 60.0)
+    assert neighbours(home, [north, east, home]) == ["east", "north"]
+    assert neighbours(here, [*far, here, at("near", 100.01)]) == [
+        "near",
+        *(one.id for one in far[: MAX_NEIGHBOURS - 1]),
+    ]
+    assert neighbours(here, [here]) == []
