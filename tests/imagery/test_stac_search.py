@@ -513,6 +513,30 @@ def test_without_named_collections_sentinel_2_and_landsat_are_searched_and_nothi
     assert [needs_bandpass(scene, grid) for scene in scenes] == [False, True]
 
 
+def test_collections_on_later_pages_of_the_list_are_searched_too(server):
+    server.page = 10
+    server.collections = [*(f"other-{k:02d}" for k in range(15)), "sentinel-2-l2a"]
+    server.collections += [*(f"more-{k:02d}" for k in range(15)), "landsat-c2-l2"]
+    server.items = [an_item(), a_landsat_item()]
+    Stac(server.url, allow_hosts=[server.host]).search(AREA, *YEAR)
+    assert json.loads(server.requests[-1][3])["collections"] == ["sentinel-2-l2a", "landsat-c2-l2"]
+    assert server.counts["collections"] == 4
+
+
+def test_a_list_of_collections_without_end_is_read_to_where_it_repeats(server):
+    server.page, server.collections = 1, ["sentinel-2-l2a", "a", "b"]
+
+    def act(handler):
+        handler.json({
+            "collections": [{"id": "sentinel-2-l2a"}], "links": [{"rel": "next", "href": f"{server.url}/collections"}],
+        })  # fmt: skip
+
+    server.fail("collections", act=act)
+    server.items = [an_item()]
+    assert len(Stac(server.url, allow_hosts=[server.host]).search(AREA, *YEAR)) == 1
+    assert server.counts["collections"] == 1
+
+
 def test_landsat_whose_files_need_an_account_is_searched_only_if_it_is_named(server, monkeypatch):
     monkeypatch.setitem(NEEDS_ACCOUNT, "127.0.0.1", ("landsat-c2-l2",))
     server.collections = ["sentinel-2-l2a", "landsat-c2-l2"]

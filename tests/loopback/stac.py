@@ -351,9 +351,16 @@ class Handler(BaseHTTPRequestHandler):
             self.server_of.sent += len(body)
 
     def _collections(self, asked: str) -> None:
-        there = [{"type": "Collection", "id": name} for name in self.server_of.collections or ()]
+        owner = self.server_of
         if not asked:
-            self.json({"collections": there, "links": []})
+            size = owner.page
+            page = int(parse_qs(urlsplit(self.path).query).get("page", ["0"])[0])
+            names = (owner.collections or [])[page * size : (page + 1) * size]
+            more = (page + 1) * size < len(owner.collections or ())
+            links = (
+                [{"rel": "next", "href": f"{owner.url}/collections?page={page + 1}", "method": "GET"}] if more else []
+            )
+            self.json({"collections": [{"type": "Collection", "id": name} for name in names], "links": links})
         elif asked in (self.server_of.collections or ()):
             self.json({"type": "Collection", "id": asked})
         else:

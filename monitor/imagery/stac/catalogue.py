@@ -33,6 +33,8 @@ ITEMS_PER_PAGE: Final = 100
 """Items requested at a time. A Sentinel-2 item takes about 15 kB, and some services fail beyond 6 MB a page."""
 MAX_FILES: Final = 50_000
 """Most files of a static catalogue."""
+MAX_COLLECTION_PAGES: Final = 100
+"""Most pages of an API's list of collections; common servers list ten a page."""
 
 KNOWN_COLLECTIONS: Final = (("sentinel-2-l2a", "sentinel-2-c1-l2a"), ("landsat-c2-l2",))
 """Collections searched where none is configured: of each group the first that the API has."""
@@ -206,13 +208,20 @@ class Catalogue:
         return chosen
 
     def _listed_collections(self) -> list[str]:
-        """Ids of the collections on the first page of an API's list; empty if it has no list."""
-        try:
-            document = parse_document(read_text(self._fetcher, f"{self.url.rstrip('/')}/collections"), self.url)
-        except (FetchError, BadConfiguration):
-            return []
-        ids = [entry.get("id") for entry in as_list(document.get("collections")) if isinstance(entry, dict)]
-        return [safe_text(id_) for id_ in ids if isinstance(id_, str)]
+        """Ids of the collections that an API lists, of all its pages; those of the pages before one that is broken."""
+        ids: list[str] = []
+        address, seen = f"{self.url.rstrip('/')}/collections", set[str]()
+        while address and address not in seen and len(seen) < MAX_COLLECTION_PAGES:
+            seen.add(address)
+            try:
+                document = parse_document(read_text(self._fetcher, address), address)
+            except (FetchError, BadConfiguration):
+                break
+            entries = [entry for entry in as_list(document.get("collections")) if isinstance(entry, dict)]
+            ids += [safe_text(entry["id"]) for entry in entries if isinstance(entry.get("id"), str)]
+            following = links_by_relation(document).get("next", [])
+            address = join_address(address, following[0]["href"]) if following else ""
+        return ids
 
     def _unknown_collection(self, collection: str, existing: Sequence[str]) -> UnknownCollection:
         similar = difflib.get_close_matches(collection, existing, n=3, cutoff=0.5)
