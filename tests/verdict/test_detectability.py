@@ -1,15 +1,18 @@
 """Whether a failure of this site could be seen at all, said before a single night has run."""
 
+import re
 from dataclasses import replace
 from datetime import date
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from shapely.geometry import Polygon
 
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.detectability import Detectability, detectability, in_words
+from monitor.verdict.site_conditions import SiteConditions, simulate
 
 SITE = Site(
     id="a", name="", geometry=Polygon(), start=date(2024, 3, 1), intervention="planting", biome="loess",
@@ -104,3 +107,21 @@ def test_ground_that_drifts_less_and_scenes_with_less_noise_show_a_failure_earli
     )
     assert usual < min(calm, clear)
     assert max(calm, clear) < both
+
+
+def test_the_guide_to_a_programme_shows_what_is_simulated(root):
+    usual = SiteConditions(
+        plan=SITE.plan, biome="loess", south=False, month=4, hectares=16.0, parts=(), before=4, scenes=15.0,
+        control=0.4, alpha=0.05, constants=DEFAULT,
+    )  # fmt: skip
+    better = usual.improved
+    rows = [
+        usual, better["more_scenes"], better["strips"], better["both"], replace(usual, before=1),
+        replace(usual, before=0), replace(usual, hectares=1.0), replace(usual, hectares=0.25),
+        *(replace(usual, plan=Plan(A=A, k=k, L=L, too_early_years=2.0))
+          for A, k, L in ((0.30, 0.45, 1.0), (0.12, 0.35, 0.5), (0.12, 0.25, 1.5))),
+    ]  # fmt: skip
+    text = (root / "docs" / "design-a-programme.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^\| [^|]+ \| (\.\d\d) \| (\.\d\d) \| (\.\d\d) \| (\.\d\d) \|$", text, re.MULTILINE)
+    simulated = [[year.red for year in simulate(row)[2:6]] for row in rows]
+    np.testing.assert_allclose(np.array(shown, float), simulated, atol=0.0151)  # three of 200 sites
