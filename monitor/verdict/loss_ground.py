@@ -15,8 +15,6 @@ SAME_WEEKS: Final = 30
 MIN_TOGETHER: Final = 2
 """Fewest neighbours whose simultaneous loss suggests a common cause: among 63 sites that lost nothing one is disturbed
 by chance within these weeks in one of five cases, two in one of fifty (.02 false losses a site and year)."""
-
-
 MAX_NEIGHBOURS: Final = 63
 """Nearest sites whose losses are compared: with all of a large programme, two would be simultaneous by chance."""
 

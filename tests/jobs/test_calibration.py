@@ -63,7 +63,7 @@ def scenes(last=2025, *, drift, seed, count=UNITS):
 
 
 class Land:
-    """Sites with stores of control ground that behaves as told."""
+    """Sites with stores of control ground that behaves as specified."""
 
     def __init__(self, settings):
         self.settings = settings
@@ -135,15 +135,15 @@ def one_site_suffices(monkeypatch):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Calibrations told by the placebos at once: what is asked here is which placebos, when, and for whom."""
+    """Calibrations that follow from the placebos at once: what is tested here is which placebos, when, and for whom."""
     asked = []
 
-    def told(placebos, *, source, dated):
+    def by_spread(placebos, *, source, dated):
         asked.append(sum(p.series.dates.size for p in placebos))
         spread = float(np.mean([np.nanstd(p.series.cover - p.series.control) for p in placebos]))
         return replace(DEFAULT, source=source, dated=dated, placebos=len(placebos), scene_sd=round(spread, 9))
 
-    monkeypatch.setattr(calibrating, "calibrate", told)
+    monkeypatch.setattr(calibrating, "calibrate", by_spread)
     return asked
 
 
@@ -261,8 +261,8 @@ def test_ground_that_gives_no_placebo_leaves_the_defaults_and_says_so(land, quic
     pool = Pool("48SXF", "loess")
     constants = land.set()
     assert constants.of(pool) == DEFAULT
-    told = calibrating.calibration_json(pool, constants)
-    assert (told["placebos"], told["weight"], told["source"]) == (0, 0, DEFAULT.source)
+    reported = calibrating.calibration_json(pool, constants)
+    assert (reported["placebos"], reported["weight"], reported["source"]) == (0, 0, DEFAULT.source)
 
 
 def test_one_piece_of_ground_counts_once_however_many_sites_share_it_and_never_where_somebody_works(land, quick):
@@ -356,9 +356,9 @@ def test_a_night_sets_what_is_due_and_every_assessment_names_it(installation, se
     before = installation.files()
     night(settings, as_of=NIGHT)
     assert installation.files() == before
-    told = said(capsys, "explain", "demo-02", "--config", str(installation.config))["calibration"]
-    assert (told["hash"], told["placebos"], told["dated"]) == (row["hash"], row["placebos"], "2018-10-15")
-    assert {line["constant"] for line in told["table"]} >= {"slow_sd", "boundary at 0.05", "widening"}
+    reported = said(capsys, "explain", "demo-02", "--config", str(installation.config))["calibration"]
+    assert (reported["hash"], reported["placebos"], reported["dated"]) == (row["hash"], row["placebos"], "2018-10-15")
+    assert {line["constant"] for line in reported["table"]} >= {"slow_sd", "boundary at 0.05", "widening"}
 
 
 @pytest.mark.slow
@@ -369,14 +369,14 @@ def test_a_night_in_which_the_sites_of_a_biome_double_is_the_same_when_it_is_run
     night(settings, as_of=NIGHT)
     registry.write_text(json.dumps(every), encoding="utf-8")
     night(settings, as_of=NIGHT + timedelta(days=1))
-    once, told = installation.files(), json.loads(installation.status)
+    once, reported = installation.files(), json.loads(installation.status)
     night(settings, as_of=NIGHT + timedelta(days=1))
     assert installation.files() == once
     night(settings, as_of=NIGHT + timedelta(days=2), pages=False)
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         first, second = t.calibrations()
     assert (first["stored"], second["stored"], second["as_of"]) == (1, 3, "2018-10-22")
-    assert {one["calibration"] for one in told} == {first["hash"]}
+    assert {one["calibration"] for one in reported} == {first["hash"]}
 
 
 @pytest.mark.slow

@@ -52,8 +52,8 @@ def test_a_replanted_site_is_judged_from_its_new_start_on_the_ground_that_it_has
     )  # fmt: skip
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         t.save_alert(to_json(alert))
-    told = begin(settings)
-    assert (told["episode"], told["alerts"], told["new"]) == (2, [alert.id], True)
+    reported = begin(settings)
+    assert (reported["episode"], reported["alerts"], reported["new"]) == (2, [alert.id], True)
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         closed = from_json(t.alert(alert.id), Alert)
         (event,) = t.events(alert.id)
@@ -78,7 +78,7 @@ def test_a_replanted_site_is_judged_from_its_new_start_on_the_ground_that_it_has
     assert "本期为第 2 期" in chinese
     assert_reproduced(installation.root, tmp_path)
     plan = json.loads((installation.root / "sites" / "demo-02" / "plan.json").read_text())
-    assert (plan["start"], plan["episode"], plan["alpha"]) == ("2018-05-02", 2, told["alpha"])
+    assert (plan["start"], plan["episode"], plan["alpha"]) == ("2018-05-02", 2, reported["alpha"])
 
     files = installation.files()
     night(settings, as_of=LATER)

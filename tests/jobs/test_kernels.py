@@ -90,7 +90,7 @@ def installed(root):
         (place / "mine").mkdir()
         os.chown(place / "mine", NOBODY, NOBODY)
         if closed := closed_to_others(Path(sys.executable), Path(sys.executable).resolve(), Path(pytest.__file__)):
-            pytest.skip(f"the test runs Python as another user, who is not allowed into the folder {closed}")
+            pytest.skip(f"needs a Python that every user may run; this one is in {closed}, which is closed to others")
         found = as_nobody(place, "import jobs.kernels; print(jobs.kernels.__file__)")
         assert found.stdout.startswith(folder), found.stderr
         yield place

@@ -46,9 +46,9 @@ def test_each_unit_counts_or_has_the_first_reason_why_not_in_the_year_of_the_ver
     assert (shown.units, shown.counting, shown.reasons) == (4, 4 - sum(reasons.values()), reasons)
     features = json.loads(shown.geojson)["features"]
     assert [one["properties"]["unit"] for one in features] == [unit.id for unit in UNITS.units]
-    told = [one["properties"]["reason"] for one in features]
-    assert {reason: told.count(reason) for reason in set(told) - {None}} == reasons
-    assert [one["properties"]["counts"] for one in features] == [reason is None for reason in told]
+    given = [one["properties"]["reason"] for one in features]
+    assert {reason: given.count(reason) for reason in set(given) - {None}} == reasons
+    assert [one["properties"]["counts"] for one in features] == [reason is None for reason in given]
 
 
 def test_references_are_shown_but_are_no_control_ground():

@@ -373,24 +373,24 @@ def test_the_series_keeps_every_scene_and_the_true_reason_of_the_rejected(view, 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1+1", "＠SUM(A1)"])
 def test_a_spreadsheet_runs_nothing_from_the_series(view, text):
     table = view.observations.head(2).assign(scene=text, site=text, reason=text, baseline=text)
-    rows = list(csv.DictReader(told(table).decode("utf-8-sig").splitlines(keepends=True)))
+    rows = list(csv.DictReader(table_csv(table).decode("utf-8-sig").splitlines(keepends=True)))
     assert all(row[name].startswith("'") for row in rows for name in ("scene", "site", "reason", "baseline"))
 
 
-def told(table):
+def table_csv(table):
     return observations_csv(table["site"].iloc[0], [line.encode() for line in observation_lines(table)])
 
 
 @pytest.mark.parametrize("text", ["a,b", 'say "so"', "two\nlines", "a\rb", " a ", "", "é中"])
 def test_text_is_read_back_from_the_series_as_it_was(view, text):
     table = view.observations.head(2).assign(scene=text, reason=text)
-    rows = list(csv.DictReader(io.StringIO(told(table).decode("utf-8-sig"), newline="")))
+    rows = list(csv.DictReader(io.StringIO(table_csv(table).decode("utf-8-sig"), newline="")))
     assert [(row["scene"], row["reason"]) for row in rows] == [(text, text)] * 2
 
 
 def test_what_rounds_to_nothing_is_no_less_than_nothing_and_what_was_not_seen_is_empty(view):
     table = view.observations.head(4).assign(ndvi=[-4e-7, -6e-7, np.nan, 0.1234567])
-    rows = list(csv.DictReader(told(table).decode("utf-8-sig").splitlines()))
+    rows = list(csv.DictReader(table_csv(table).decode("utf-8-sig").splitlines()))
     assert [row["ndvi"] for row in rows] == ["0.000000", "-0.000001", "", "0.123457"]
 
 

@@ -136,9 +136,9 @@ def test_the_rates_of_wrong_alerts_that_are_told_are_those_that_were_measured():
 
 
 def test_where_no_reason_is_worth_a_sentence_what_was_seen_is_told():
-    told = explain(replace(FAILING, reasons=("LOW_UPLIFT", "RAIN_UNKNOWN")), SITE)
-    assert told[2] == "Seen in 90 clear scenes, the last of 30 August 2024."
-    assert len(told) == 4
+    sentences = explain(replace(FAILING, reasons=("LOW_UPLIFT", "RAIN_UNKNOWN")), SITE)
+    assert sentences[2] == "Seen in 90 clear scenes, the last of 30 August 2024."
+    assert len(sentences) == 4
     assert explain(replace(FAILING, status=Status.ON_TRACK, reasons=()), SITE, language="zh")[2] == (
         "依据 90 景无云影像，最近一景为2024年8月30日。"
     )
@@ -161,10 +161,10 @@ def test_a_site_without_imagery_or_without_ground_to_compare_with_is_told_what_t
         FAILING, status=Status.INSUFFICIENT_DATA, alert=AlertLevel.NONE, alert_rule=None, n_scenes=0, n_pre=0,
         reasons=("NO_CONTROL", "NO_PRE_SEASONS"), **blank,
     )  # fmt: skip
-    told = explain(nothing, SITE, language=language)
-    assert len(told) == 3
-    assert told[1] == sentence("NO_CONTROL", language)
-    assert "observations.csv" in told[2]
+    sentences = explain(nothing, SITE, language=language)
+    assert len(sentences) == 3
+    assert sentences[1] == sentence("NO_CONTROL", language)
+    assert "observations.csv" in sentences[2]
     ground = explain(replace(nothing, reasons=("CONTROL_FEW", *nothing.reasons)), SITE, language=language)
     assert ground[1] == sentence("CONTROL_FEW", language)
     assert "[registry] controls" in ground[2]
@@ -181,15 +181,15 @@ def test_any_verdict_is_told_in_at_most_four_short_sentences_without_holes(statu
     patches = {"hectares_failing": 4.21, "hectares_failing_low": 3.9, "hectares_failing_high": 5.0}
     verdict = replace(FAILING, status=status, reasons=reasons, alert=AlertLevel.WATCH, **patches, **blank)
     verdict = replace(verdict, theta=0.5 if reasons and seen else verdict.theta)
-    told = explain(verdict, replace(SITE, plan=replace(SITE.plan, A=share)), language=language)
-    assert 1 <= len(told) <= 4
-    assert not any(word in " ".join(told) for word in ("None", "nan", "{", "}"))
-    assert sum(map(len, told)) <= 420
+    sentences = explain(verdict, replace(SITE, plan=replace(SITE.plan, A=share)), language=language)
+    assert 1 <= len(sentences) <= 4
+    assert not any(word in " ".join(sentences) for word in ("None", "nan", "{", "}"))
+    assert sum(map(len, sentences)) <= 420
 
 
 def test_a_verdict_on_a_young_site_says_when_it_comes():
-    told = explain(replace(FAILING, status=Status.TOO_EARLY, alert=AlertLevel.NONE, reasons=("TOO_EARLY",)), SITE)
-    assert told[-1].startswith("A verdict on growth follows 1.5 years after the start (2021-05).")
+    sentences = explain(replace(FAILING, status=Status.TOO_EARLY, alert=AlertLevel.NONE, reasons=("TOO_EARLY",)), SITE)
+    assert sentences[-1].startswith("A verdict on growth follows 1.5 years after the start (2021-05).")
 
 
 def test_the_boundary_is_the_calibrated_one_and_grows_as_the_budget_shrinks():

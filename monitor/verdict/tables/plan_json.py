@@ -29,8 +29,6 @@ LEAST_CONSTANT, MAX_CONSTANT = 1e-6, 1e6
 """Smallest value of a constant that is above 0, and largest magnitude of any."""
 MAX_BUDGETS: Final = 50
 """Most pairs of budget and boundary."""
-
-
 _AREAS: Final = ("low", "hectares", "high")
 _COUNTS: Final = ("together", "neighbours")
 """Members of ``loss_ground`` that ascend, and are null together."""
