@@ -14,7 +14,7 @@ RUNTIME, DEVELOPMENT, BENCHMARKS = LOCKS = (
     "requirements-dev.lock",
     "benchmarks/requirements.lock",
 )
-LOCK_OF_EXTRA = {"test": DEVELOPMENT, "lint": DEVELOPMENT, "bench": BENCHMARKS}
+LOCK_OF_EXTRA = {"docs": DEVELOPMENT, "test": DEVELOPMENT, "lint": DEVELOPMENT, "bench": BENCHMARKS}
 
 
 def locked(root, lock="requirements.lock"):
