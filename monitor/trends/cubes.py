@@ -4,9 +4,7 @@ Reading is lazy, in blocks of all dates of at most :data:`MAX_BLOCK_BYTES`: a cu
 """
 
 import re
-from calendar import isleap
 from collections.abc import Sequence
-from datetime import date
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -22,6 +20,7 @@ from rioxarray.exceptions import RioXarrayError
 from monitor.cover.indices import ndvi
 from monitor.errors import BadData
 from monitor.imagery.bands import NODATA, OBSERVED
+from monitor.imagery.day_in_name import day_in_name
 from monitor.trends.cf import is_zarr, mask_outside_limits, open_dataset, parse_transform, refuse_missing_chunks
 from monitor.trends.kernels.monotonic import DAYS_PER_YEAR
 from monitor.trends.maps import mid_season
@@ -428,46 +427,21 @@ def _read(*, paths: Sequence[Path], band: int, block_info: Any) -> np.ndarray:
     return out
 
 
-_DAY_OF_YEAR: Final = re.compile(
-    r"(?:doy|(?<![a-z0-9])a)((?:19|20)\d\d)(\d{3})(?:\d{6})?(?!\d)|(?<!\d)((?:19|20)\d\d)(\d{3})(?=t\d{6})",
-    re.IGNORECASE,
-)
-"""Day of the year, as AppEEARS (``doy2018018000000``), MODIS (``A2018018``) and HLS (``2018018T100559``)
-name it."""
-
-_DATES: Final = (
-    re.compile(r"(?<!\d)((?:19|20)\d\d)([-_.]?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])(?:\d{4}|\d{6})?(?!\d)"),
-    re.compile(r"(?<!\d)((?:19|20)\d\d)([-_.])(0[1-9]|1[0-2])(?!\d)"),
-    re.compile(r"(?<!\d)((?:19|20)\d\d)(?!\d)"),
-    re.compile(r"(?<!\d)((?:19|20)\d\d)(0[1-9]|1[0-2])(?!\d)"),
-)
-"""In file names: a day (with or without hours), a month, a year, and a year and month without a separator."""
-
-_UNSUPPORTED_DATE: Final = re.compile(
-    r"(?<!\d)(?:\d{1,2}([-_.])\d{1,2}\1(?:19|20)\d\d|(?:19|20)\d\d([-_.])\d{1,2}\2\d{1,2})(?!\d)"
-)
-"""A day before its year, or with one digit for month or day: refused, instead of reading only its year."""
+_MONTH: Final = re.compile(r"(?<!\d)((?:19|20)\d\d)([-_.])(0[1-9]|1[0-2])(?!\d)")
+_YEAR: Final = re.compile(r"(?<!\d)((?:19|20)\d\d)(?!\d)")
+_YEAR_AND_MONTH: Final = re.compile(r"(?<!\d)((?:19|20)\d\d)(0[1-9]|1[0-2])(?!\d)")
 
 
 def _date_in(path: Path) -> np.datetime64:
     """Date in the name of a file; the middle of the month or year if there is no day."""
-    whole, month, year, together = (pattern.search(path.stem) for pattern in _DATES)
-    counted = _DAY_OF_YEAR.search(path.stem)
-    if counted and not (whole and whole.start() < counted.start()):
-        new_year, day = int(counted[1] or counted[3]), int(counted[2] or counted[4])
-        if not 1 <= day <= 365 + isleap(new_year):
-            msg = f"{path}: {counted[0]} in its name is no date"
-            raise BadData(msg)
-        return np.datetime64(f"{new_year}-01-01", "ns") + np.timedelta64(day - 1, "D")
-    if whole:
-        try:
-            return np.datetime64(date(int(whole[1]), int(whole[3]), int(whole[4])), "ns")
-        except ValueError as error:
-            msg = f"{path}: {whole[0]} in its name is no date"
-            raise BadData(msg) from error
-    if other := _UNSUPPORTED_DATE.search(path.stem):
-        msg = f"{path}: {other[0]} in its name is a date in a form that is not read; write it as 2021-07-15"
-        raise BadData(msg)
+    try:
+        day = day_in_name(path.stem)
+    except BadData as error:
+        msg = f"{path}: {error}"
+        raise BadData(msg) from error
+    if day is not None:
+        return np.datetime64(day, "ns")
+    month, year, together = (pattern.search(path.stem) for pattern in (_MONTH, _YEAR, _YEAR_AND_MONTH))
     if month:
         return np.datetime64(f"{month[1]}-{month[3]}-15", "ns")
     if year:
