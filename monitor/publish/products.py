@@ -28,9 +28,10 @@ from monitor.alerts.words import CATALOGUE, LANGUAGES, percent, points
 from monitor.derived import code_hash
 from monitor.files import write_atomically
 from monitor.publish.chart import season_table
+from monitor.publish.index.page import LotRow, index_page
 from monitor.publish.map_tags import map_tags
 from monitor.publish.page_files import PAGE_FILES
-from monitor.publish.pages import PAGE_TEMPLATES, LotRow, hectares, index_page, site_pages
+from monitor.publish.pages import PAGE_TEMPLATES, hectares, site_pages
 from monitor.publish.pictures import MAP_LAYERS, chip_png, cog, map_png
 from monitor.publish.view import SiteView
 from monitor.series.field_rows import field_csv

@@ -14,8 +14,9 @@ import pytest
 from shapely.geometry import box
 
 from monitor.publish.chart import COVER_HEIGHT, DIFFERENCE_HEIGHT, season_table, series_chart
-from monitor.publish.locator import locator
-from monitor.publish.pages import index_page, site_pages
+from monitor.publish.index.locator import locator
+from monitor.publish.index.page import index_page
+from monitor.publish.pages import site_pages
 from monitor.publish.pictures import outline_path
 from monitor.publish.products import write_index, write_site
 from monitor.publish.view import DetectionAssumptions
