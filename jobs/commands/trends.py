@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jobs import __version__
 from jobs.console import AsJson, print_json, progress
 from jobs.logs import set_up_logs
 from monitor.errors import BadData
@@ -42,6 +44,7 @@ def trends(
     import netCDF4
     import structlog
 
+    from monitor.conventions import history_line
     from monitor.trends.cubes import open_series
     from monitor.trends.maps import growing_season_means, trend
 
@@ -56,6 +59,10 @@ def trends(
     if series.sizes["time"] == 1:
         msg = f"{source}: {series.name!r} has one {'season' if yearly else 'date'}; a trend needs two"
         raise BadData(msg)
+    options = f" --variable {series.name}" + (f" --yearly --season {season[0]} {season[1]}" if yearly else "")
+    maps.attrs["history"] = history_line(
+        datetime.now(UTC), f"regrowth-monitor {__version__}", f"regrowth trends {source.name} {out.name}{options}"
+    )
     if "spatial_ref" not in maps.coords:
         structlog.get_logger().warning("no CRS in IN, so none in OUT", source=str(source))
     most_values = _compute(source, out, maps, opened)

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 import xarray as xr
 
+from monitor.conventions import CONVENTIONS
 from monitor.errors import BadData
 from monitor.trends.kernels.harmonic import harmonic
 from monitor.trends.kernels.monotonic import DAYS_PER_YEAR, monotonic, slope_and_score
@@ -97,7 +98,7 @@ def trend(da: xr.DataArray) -> xr.Dataset:
         }
     )
     out.attrs = {
-        "Conventions": "CF-1.11",
+        "Conventions": CONVENTIONS,
         "title": f"{TITLE}{da.name or 'a series'}, {_day(da, 0)} to {_day(da, -1)}",
         "year": f"{DAYS_PER_YEAR} days",
         "middle": str((EPOCH + np.timedelta64(round((t[0] + t[-1]) / 2 * DAYS_PER_YEAR), "D")).astype("datetime64[D]")),

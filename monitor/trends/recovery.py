@@ -5,6 +5,7 @@ from typing import Final
 import numpy as np
 import xarray as xr
 
+from monitor.conventions import CONVENTIONS
 from monitor.errors import BadData
 from monitor.trends.kernels.monotonic import DAYS_PER_YEAR
 from monitor.trends.maps import decimal_years, with_attributes
@@ -72,4 +73,4 @@ def recovery(yearly: xr.DataArray, target: xr.DataArray | float, since: np.datet
         "r80p": with_attributes(r80p, yearly, "r80p", "last season as a multiple of 80 % of the target"),
         "y2r": with_attributes(y2r, yearly, "y2r", "time until 80 % of the target was first reached"),
     }
-    return xr.Dataset(out, attrs={"Conventions": "CF-1.11"})
+    return xr.Dataset(out, attrs={"Conventions": CONVENTIONS})

@@ -16,6 +16,7 @@ import rioxarray  # noqa: F401 - gives Datasets their .rio
 import xarray as xr
 from affine import Affine
 
+from monitor.conventions import follow_cf
 from monitor.errors import BadData
 from monitor.trends.maps import HARMONIC, MONOTONIC, TITLE
 
@@ -75,7 +76,7 @@ def delayed_write(trends: xr.Dataset, partial: Path) -> Any:
         The trends are not on an even grid, which GeoTIFFs need.
     """
     mapping = {"grid_mapping": "spatial_ref"} if "spatial_ref" in trends.coords else {}
-    trends = trends.drop_encoding()
+    trends = follow_cf(trends.drop_encoding())
     if partial.suffix.lower() == ".nc":
         for variable in trends.data_vars.values():
             # a block is written as one chunk, so that none has to be read again and completed
