@@ -1,9 +1,9 @@
-# make setup | demo | test | soak | lint | bench : each does all the set-up it needs.
+# make setup | demo | test | soak | lint | docs | bench : each does all the set-up it needs.
 PYTHON := $(shell for p in python3.13 python3.12 python3 python; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 12))' >/dev/null 2>&1 && command -v $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: setup demo test soak lint bench lock clean
+.PHONY: setup demo test soak lint docs bench lock clean
 
 setup: .venv/kernels
 
@@ -42,6 +42,10 @@ lint: .venv/dev-installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Any broken link or reference is an error. Open docs/_build/html/index.html.
+docs: .venv/dev-installed
+	$(BIN)/python -m sphinx -q -W --keep-going -E -b html docs docs/_build/html
+
 bench: setup .venv/bench-installed
 	$(BIN)/python -m benchmarks
 
@@ -60,4 +64,4 @@ lock:
 		--constraints requirements.lock --extra bench pyproject.toml --output-file benchmarks/requirements.lock
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

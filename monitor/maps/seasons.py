@@ -22,7 +22,7 @@ from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
 from monitor.trends.kernels.season_sums import SUMS, add_scenes
 
-Season = tuple[int, bool]
+type Season = tuple[int, bool]
 """Year of a growing season, and whether its scenes were taken before the work began."""
 
 SEASON_COLUMNS: Final = ("acquisition", "date", "digest", "control_cover", "accepted")
