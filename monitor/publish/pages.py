@@ -6,6 +6,7 @@ the field as it does from a server.
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from functools import cache
 from itertools import compress
 from pathlib import Path
@@ -103,8 +104,8 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def site_pages(view: SiteView) -> dict[words.Language, str]:
-    """Page of one site in each language."""
+def site_pages(view: SiteView, files: Mapping[str, str]) -> dict[words.Language, str]:
+    """Page of one site in each language; `files` are those of its pictures and maps, by name."""
     site, a, grid = view.site, view.assessment, view.grid
     map_size = None if grid is None else (grid.shape.x, grid.shape.y)
     reasons = compress(view.observations["reason"], ~np.asarray(view.observations["accepted"], bool))
@@ -113,6 +114,7 @@ def site_pages(view: SiteView) -> dict[words.Language, str]:
     drawing = {"chart": series_chart(view), "seasons": season_table(view), "shares": shares}
     context: dict[str, Any] = {
         "view": view,
+        "files": files,
         "site": site,
         "a": a,
         "status": words.shown_status(site, a.status),

@@ -8,6 +8,7 @@ bytes, and unchanged files are not written.
 import io
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
@@ -43,10 +44,12 @@ from monitor.verdict.calibration import Calibration
 from monitor.verdict.explain import explain, false_alarm_rate, probabilities, promised_in_field
 from monitor.verdict.tables.plan_json import plan_json
 
-PICTURE_FILES: Final = frozenset(
-    {"before.png", "now.png", *(f"{layer.name}.{kind}" for layer in MAP_LAYERS for kind in ("png", "tif"))}
-)
-"""Files of maps and pictures that a site may have."""
+MAP_FILES: Final = frozenset(f"{layer.name}.tif" for layer in MAP_LAYERS)
+"""Maps that a site may have."""
+
+PICTURE_FILE: Final = re.compile(r"[a-z-]+-[0-9a-f]{8}\.png")
+"""Name of a picture: what it shows and a hash of its content. So a page goes on showing the pictures with which it was
+written while a run writes new ones, or dies between them and the new page."""
 
 PHOTOS: Final = "photos"
 """Folder of the photos of a site."""
@@ -74,7 +77,14 @@ class _MadeFrom(msgspec.Struct, kw_only=True):
     page: str
     """Hash of what a reader sees on the page, except maps and pictures."""
     drawn: dict[str, str]
-    """Hash of each map and picture, by name."""
+    """Hash of what decides whether a map or picture is drawn again, by name."""
+    pictures: dict[str, str]
+    """File of each picture, by name; a map is a picture too."""
+
+    def files(self) -> set[str]:
+        """Names of the files that a site with these maps and pictures needs."""
+        maps = {f"{name}.tif" for name in self.drawn} & MAP_FILES
+        return {"observations.csv", *PAGE_FILES.values(), *self.pictures.values(), *maps}
 
 
 def is_current(site: str, root: Path, inputs: str, photos: Iterable[str] = (), *, measured: bool = False) -> bool:
@@ -83,7 +93,7 @@ def is_current(site: str, root: Path, inputs: str, photos: Iterable[str] = (), *
     `photos` are the ids of the photos on its page; `measured`: it has measurements on the ground.
     """
     made, here = _in_place(root / "sites" / folder_name(site))
-    current = made is not None and made.inputs == inputs and _needed(made.drawn) <= here
+    current = made is not None and made.inputs == inputs and made.files() <= here
     current = current and (not measured or FIELD_TABLE in here)
     return current and not missing_photos(site, root, photos)
 
@@ -142,28 +152,23 @@ def write_site(view: SiteView, root: Path, inputs: str = "") -> bool:
     folder = root / "sites" / folder_name(view.site.id)
     lines = [line.encode() for line in observation_lines(view.observations)] if view.lines is None else view.lines
     made, here = _in_place(folder)
-    wanted = _MadeFrom(inputs=inputs, page=_page_key(view), drawn=_drawn(view))
-    draw = _outdated(wanted.drawn, made, here)
-    files = {"observations.csv": observations_csv(view.site.id, lines)}
+    drawn = _drawn(view)
+    draw = _outdated(drawn, made, here)
+    images, files = _draw(view, draw)
+    before = {} if made is None else made.pictures
+    pictures = {name: _hashed_name(name, images[name]) if name in images else before[name] for name in drawn}
+    wanted = _MadeFrom(inputs=inputs, page=_page_key(view, pictures), drawn=drawn, pictures=pictures)
+    files["observations.csv"] = observations_csv(view.site.id, lines)
     if view.controls is not None:
         files["controls.geojson"] = view.controls.geojson
     if view.measured:
         files[FIELD_TABLE] = field_csv(view.measured)
-    for name, chip in view.chips.items():
-        if name in draw:
-            assert chip.rgb is not None, f"{name} has to be drawn; see outdated_pictures()"
-            files[f"{name}.png"] = chip_png(chip.rgb)
-    for layer in MAP_LAYERS:
-        if layer.name in draw:
-            values = view.maps[layer.name]
-            assert values is not None, f"{layer.name} has to be drawn; see outdated_pictures()"
-            files[f"{layer.name}.tif"] = cog(values, layer, map_tags(view, layer.name))
-            files[f"{layer.name}.png"] = map_png(values.values, layer)
+    files |= {pictures[name]: image for name, image in images.items()}
     if made is None or made.page != wanted.page or not {*PAGE_FILES.values()} <= here:
-        pages = site_pages(view)
+        pages = site_pages(view, pictures)
         files |= {PAGE_FILES[language]: pages[language].encode() for language in LANGUAGES}
     changed = {name: content for name, content in files.items() if not _same(folder / name, content)}
-    stale = (PICTURE_FILES & here) - _needed(wanted.drawn)
+    stale = {name for name in here if name in MAP_FILES or PICTURE_FILE.fullmatch(name)} - wanted.files()
     if changed or stale or wanted != made:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MADE_FROM).unlink(missing_ok=True)
@@ -173,6 +178,27 @@ def write_site(view: SiteView, root: Path, inputs: str = "") -> bool:
             (folder / name).unlink()
         (folder / MADE_FROM).write_bytes(msgspec.json.encode(wanted))
     return bool(changed or stale)
+
+
+def _draw(view: SiteView, names: frozenset[str]) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """Pictures by name, and map files by file name, of the maps and pictures with these names."""
+    images, files = {}, {}
+    for name, chip in view.chips.items():
+        if name in names:
+            assert chip.rgb is not None, f"{name} has to be drawn; see outdated_pictures()"
+            images[name] = chip_png(chip.rgb)
+    for layer in MAP_LAYERS:
+        if layer.name in names:
+            values = view.maps[layer.name]
+            assert values is not None, f"{layer.name} has to be drawn; see outdated_pictures()"
+            files[f"{layer.name}.tif"] = cog(values, layer, map_tags(view, layer.name))
+            images[layer.name] = map_png(values.values, layer)
+    return images, files
+
+
+def _hashed_name(name: str, content: bytes) -> str:
+    """File of a picture, see :data:`PICTURE_FILE`."""
+    return f"{name}-{sha256(content).hexdigest()[:8]}.png"
 
 
 def write_plan(site: Site, assessment: Assessment, calibration: Calibration | None, root: Path) -> None:
@@ -302,22 +328,12 @@ def _in_place(folder: Path) -> tuple[_MadeFrom | None, frozenset[str]]:
         return None, frozenset()
 
 
-def _needed(drawn: Iterable[str]) -> set[str]:
-    """Names of the files of a site with these maps and pictures."""
-    layers = {layer.name for layer in MAP_LAYERS}
-    return {
-        "observations.csv",
-        *PAGE_FILES.values(),
-        *(f"{name}.png" for name in drawn),
-        *(f"{name}.tif" for name in layers.intersection(drawn)),
-    }
-
-
 def _outdated(drawn: Mapping[str, str], made: _MadeFrom | None, here: frozenset[str]) -> frozenset[str]:
-    before = {} if made is None else made.drawn
-    return frozenset(
-        name for name, key in drawn.items() if before.get(name) != key or not _needed([name]) & PICTURE_FILES <= here
-    )
+    if made is None:
+        return frozenset(drawn)
+    present = {name for name, file in made.pictures.items() if file in here}
+    present -= {name for name in drawn if f"{name}.tif" in MAP_FILES - here}
+    return frozenset(name for name, key in drawn.items() if made.drawn.get(name) != key or name not in present)
 
 
 def _drawn(view: SiteView) -> dict[str, str]:
@@ -336,7 +352,7 @@ def _drawn(view: SiteView) -> dict[str, str]:
     return drawn
 
 
-def _page_key(view: SiteView) -> str:
+def _page_key(view: SiteView, files: Mapping[str, str]) -> str:
     """Hash of what a reader sees on a page, with numbers rounded as shown."""
     a = view.assessment
     shown = {name: _shown(name, value) for name, value in assessment_to_json(a).items() if name not in NOT_SHOWN}
@@ -363,7 +379,7 @@ def _page_key(view: SiteView) -> str:
         None if view.patch is None else view.patch[0],
     )
     outline = b"" if view.outline is None else np.ascontiguousarray(view.outline).tobytes()
-    drawing = (seasons, pictures, sorted(view.maps), outline)
+    drawing = (seasons, pictures, sorted(files.items()), outline)
     site = (view.site, view.site.geometry.wkb, view.alert, view.notice, view.answers, view.measured, view.biome_factor)
     return _hash(pages_code_hash(), shown, said, drawing, site, beside)
 

@@ -17,12 +17,20 @@ from shapely.geometry import Polygon, box
 
 from monitor.alerts.alert import Alert, AlertState, FalseAlarmReason, Verdict
 from monitor.cube.grid import inside, outline, site_grid
+from monitor.publish.pages import site_pages
 from monitor.publish.view import CalibrationTable, Chip, DetectionChance, FieldAnswer, FieldPhoto, SiteView
 from monitor.series.field_rows import FieldRow
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 
 AS_OF = date(2021, 8, 20)
+
+
+def pages_of(view: SiteView) -> dict[str, str]:
+    """Pages of a site by language, as if its pictures were drawn."""
+    return site_pages(view, {name: f"{name}-01234567.png" for name in (*view.chips, *view.maps)})
+
+
 PLAN = Plan(A=0.3, k=0.9, L=0.3, too_early_years=1.5)
 
 

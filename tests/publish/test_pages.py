@@ -16,13 +16,13 @@ from shapely.geometry import box
 from monitor.publish.chart import COVER_HEIGHT, DIFFERENCE_HEIGHT, season_table, series_chart
 from monitor.publish.index.locator import locator
 from monitor.publish.index.page import index_page
-from monitor.publish.pages import site_pages
 from monitor.publish.pictures import outline_path
 from monitor.publish.products import write_index, write_site
 from monitor.publish.view import DetectionAssumptions
 from monitor.sites.cover_scale import FieldFactor
 from monitor.verdict.assessment import Status
 from monitor.verdict.erosion import UNVERIFIED
+from tests.publish.conftest import pages_of
 
 LANGUAGES = ("en", "zh")
 
@@ -85,13 +85,13 @@ def test_a_site_that_cannot_be_judged_shows_no_estimate(make_view, make_assessme
     unsure = make_assessment(status=Status.INSUFFICIENT_DATA, theta=1.26, uplift=0.36)
     assert series_chart(told)["estimate"] is not None
     assert series_chart(make_view(assessment=unsure))["estimate"] is None
-    page = Page(site_pages(make_view(assessment=unsure))["en"]).text
+    page = Page(pages_of(make_view(assessment=unsure))["en"]).text
     assert "126%" not in page
     assert "+36" not in page
 
 
 def test_an_undecided_site_says_so_and_why_its_probabilities_differ_from_its_interval(make_view, make_undecided):
-    pages = site_pages(make_view(assessment=make_undecided("ulan-03"), alert=None))
+    pages = pages_of(make_view(assessment=make_undecided("ulan-03"), alert=None))
     english, chinese = (Page(pages[language]).text for language in ("en", "zh"))
     assert "Undecided: not yet clear whether the work is taking hold." in english
     assert "not taking hold 27%, lagging 37%, on track 36%" in english
@@ -167,7 +167,7 @@ def hostile_pages(make_view, make_assessment, hostile_site):
         )
         for language in LANGUAGES
     ]
-    return [*site_pages(view).values(), *index]
+    return [*pages_of(view).values(), *index]
 
 
 def test_hostile_names_are_shown_and_do_nothing(hostile_pages):
@@ -246,7 +246,7 @@ def test_a_page_says_the_verdict_with_its_probability_and_the_doubt_of_absolute_
 
 
 def test_a_page_shows_what_was_measured_in_the_field_newest_first(make_view, measured):
-    pages = {language: Page(text) for language, text in site_pages(make_view(measured=measured)).items()}
+    pages = {language: Page(text) for language, text in pages_of(make_view(measured=measured)).items()}
     text = pages["en"].text
     shown = text[text.index("Measured in the field") : text.index("All rows")]
     order = [shown.index(text) for text in ("plants a hectare", "40.10310°N", "1,650", "82%", "24%", "30%", "33%")]
@@ -254,7 +254,7 @@ def test_a_page_shows_what_was_measured_in_the_field_newest_first(make_view, mea
     assert "<script>alert(1)</script> {{ 7 * 7 }}" in shown  # as text
     assert "实地测量" in pages["zh"].text
     assert "field.csv" in pages["en"].values("href")
-    assert "Measured in the field" not in Page(site_pages(make_view())["en"]).text
+    assert "Measured in the field" not in Page(pages_of(make_view())["en"]).text
 
 
 def test_measured_cover_stands_in_the_drawing_where_its_axes_say(make_view, measured):
@@ -273,15 +273,15 @@ def test_measured_cover_stands_in_the_drawing_where_its_axes_say(make_view, meas
 def test_the_factor_of_a_biome_is_stated_with_its_rows(make_view):
     factor = FieldFactor(value=0.61, low=0.52, high=0.72, rows=40)
     for language, words in (("en", "By 40 field rows of all sites"), ("zh", "共 40 条实地记录")):
-        text = Page(site_pages(make_view(biome_factor=factor))[language]).text
+        text = Page(pages_of(make_view(biome_factor=factor))[language]).text
         assert words in text
         assert "0.61" in text
-        assert words not in Page(site_pages(make_view())[language]).text
+        assert words not in Page(pages_of(make_view())[language]).text
 
 
 def test_only_the_newest_rows_are_on_the_page_and_it_says_so(make_view, measured):
     many = tuple(replace(measured[0], note=f"row {k}") for k in range(100))
-    text = Page(site_pages(make_view(measured=many))["en"]).text
+    text = Page(pages_of(make_view(measured=many))["en"]).text
     assert "The newest 60 of 100 rows" in text
     assert "row 99" in text
     assert "row 39" not in text
@@ -325,7 +325,7 @@ def test_what_is_known_beside_the_verdict_is_shown_and_what_is_not_leaves_no_tra
     make_view, make_assessment, beside, name, language, place
 ):
     def shown(**known):
-        return " ".join(Page(site_pages(make_view(**known))[language]).text.split())
+        return " ".join(Page(pages_of(make_view(**known))[language]).text.split())
 
     fields, told = OF_THE_VERDICT.get(name, ({}, None))
     words = (told or BESIDE[name])[place].split()
@@ -344,7 +344,7 @@ def test_the_map_of_failing_ground_says_that_the_edge_is_not_judged_and_how_the_
     make_view, make_assessment
 ):
     view = make_view(assessment=make_assessment(hectares_failing=40.2), judged_hectares=4.0)
-    pages = site_pages(view)
+    pages = pages_of(view)
     for language, words in {
         "en": (
             "edge or not seen, not judged on its own",
@@ -363,7 +363,7 @@ def test_the_map_of_failing_ground_says_that_the_edge_is_not_judged_and_how_the_
         assert len(hatched) == 1
         assert hatched[0] == outline_path(view.outline)
     less = {name: values for name, values in view.maps.items() if name != "failing"}
-    without = site_pages(replace(view, maps=less, judged_hectares=None))
+    without = pages_of(replace(view, maps=less, judged_hectares=None))
     assert "unjudged" not in Page(without["en"]).values("class")
     assert "The failing area of" not in without["en"]
 
@@ -371,7 +371,7 @@ def test_the_map_of_failing_ground_says_that_the_edge_is_not_judged_and_how_the_
 def test_while_no_season_was_seen_the_page_says_what_the_chances_assume(make_view, beside):
     def shown(language, assumed):
         view = make_view(detectability=beside["detectability"], detection_assumptions=assumed)
-        return Page(site_pages(view)[language]).text
+        return Page(pages_of(view)[language]).text
 
     for language, seen, one, none in (
         ("en", "given the scenes and the control ground of this site",
@@ -393,7 +393,7 @@ def test_the_source_of_a_calibration_and_a_note_are_text(make_view, make_assessm
         "calibration": replace(beside["calibration"], source=("<script>",) * 2, rows=(("<u>", "<u>", "<u>"),)),
         "assessment": make_assessment(soil_loss_ratio=0.5, notes="<script>"),
     }
-    for html in site_pages(make_view(**known)).values():
+    for html in pages_of(make_view(**known)).values():
         page = Page(html)
         assert not {"script", "u"} & {tag for tag, _ in page.elements}
         assert page.text.count("<script>") == 2
