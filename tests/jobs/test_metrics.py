@@ -89,13 +89,15 @@ def test_without_a_ledger_the_night_is_told_and_the_last_success_kept(settings, 
     assert not any(key[0] == "regrowth_sites" for key in after)
 
 
-def test_names_and_help_follow_the_conventions_and_the_guide_lists_every_one(settings, ledger, installation, root):
+def test_names_and_help_follow_the_conventions_and_the_data_dictionary_lists_every_one(
+    settings, ledger, installation, root
+):
     with ledger.transaction() as t:
         t.add_site("a", "1", {"id": "a"}, start="2020-01-01", now=EARLIER)
         content = {"status": "failing", "alert": "red", "last_observed": "2026-05-30"}
         t.add_assessment("a", "2026-05-31", "x", content, version="1", snapshot="s", run="r")
     write_metrics(settings, ledger, outcome())
-    guide = (root / "docs" / "operations.md").read_text(encoding="utf-8")
+    guide = (root / "docs" / "data-dictionary.md").read_text(encoding="utf-8")
     families = list(text_string_to_metric_families((installation.root / FILE).read_text(encoding="utf-8")))
     for family in families:
         assert re.fullmatch(r"regrowth_[a-z_]+", family.name)
