@@ -220,7 +220,17 @@ def unit_choice(
     means: xr.DataArray, controls: ControlSet, *, since: date | None = None, left_out: LeftOut | None = None,
     orbits: Sequence[str] | None = None,
 ) -> UnitChoice:  # fmt: skip
-    """:func:`choose_units` for the units of a site; parameters are those of :func:`compare`."""
+    """:func:`choose_units` for the units of a site.
+
+    Parameters
+    ----------
+    means, controls, since, left_out, orbits : see :func:`compare`
+
+    Returns
+    -------
+    UnitChoice
+        Units that changed alone or rose most, for each year.
+    """
     units, times = means.unit.values, means.time.values
     cover = means.sel(measure="cover").transpose("time", "unit").values.astype(np.float64)
     present = ~left_out_mask(units, times, left_out or {})
@@ -246,6 +256,11 @@ def compare(
         scenes do not depend on it.
     orbits : (time,) sequence of str, optional
         Orbit of each scene, see :func:`choose_units`.
+
+    Returns
+    -------
+    Comparison
+        NaN where fewer than ten units were seen.
     """
     choice = unit_choice(means, controls, since=since, left_out=left_out, orbits=orbits)
     every, names = means.transpose("time", "unit", "measure").values, [str(name) for name in means.measure.values]
@@ -272,6 +287,11 @@ def compare_counting(
         See :func:`unit_choice`.
     left_out : mapping, optional
         See :func:`compare`.
+
+    Returns
+    -------
+    Comparison
+        NaN where fewer than ten units were seen.
     """
     fit, risen = choice.at(times)
     fit &= ~left_out_mask(units, times, left_out or {})

@@ -53,7 +53,7 @@ def left_out(units: Sequence[Unit], sites: Sequence[tuple[BaseGeometry, date]]) 
 
 
 def left_out_mask(units: Sequence[str], days: np.ndarray, left: LeftOut) -> np.ndarray:
-    """Units that are left out, scene by scene: (time, unit) bool.
+    """Units that are left out, scene by scene.
 
     Parameters
     ----------
@@ -63,6 +63,11 @@ def left_out_mask(units: Sequence[str], days: np.ndarray, left: LeftOut) -> np.n
         Times of the scenes, UTC.
     left : mapping
         See :data:`LeftOut`.
+
+    Returns
+    -------
+    (time, unit) bool array
+        True from the first day on which a unit no longer counts.
     """
     since = np.array([left.get(str(unit), date.max) for unit in units], dtype="datetime64[D]")
     absent: np.ndarray = days.astype("datetime64[D]")[:, None] >= since
@@ -70,6 +75,19 @@ def left_out_mask(units: Sequence[str], days: np.ndarray, left: LeftOut) -> np.n
 
 
 def too_few_units(controls: ControlSet, left: LeftOut, day: date) -> bool:
-    """Whether fewer than :data:`monitor.controls.selection.MIN_UNITS` units can be compared with on a day."""
+    """Whether fewer than :data:`monitor.controls.selection.MIN_UNITS` units can be compared with on a day.
+
+    Parameters
+    ----------
+    controls : ControlSet
+        Units of the site; references do not count.
+    left : mapping
+        See :data:`LeftOut`.
+    day : date
+
+    Returns
+    -------
+    bool
+    """
     compared = [unit for unit in controls.units if unit.ring != REFERENCE_RING and left.get(unit.id, date.max) > day]
     return len(compared) < MIN_UNITS

@@ -19,7 +19,18 @@ from monitor.cover.kernels import evaluate
 
 
 def normalized_difference(a: xr.DataArray, b: xr.DataArray) -> xr.DataArray:
-    """Normalised difference (a - b) / (a + b); NaN where an input is NaN or a + b is not positive. [1]"""
+    """Normalised difference, (a - b) / (a + b).
+
+    Parameters
+    ----------
+    a, b : xr.DataArray
+        Surface reflectance of two bands on one grid, any dimensions, numpy or dask. [1]
+
+    Returns
+    -------
+    xr.DataArray
+        Same dimensions, lazy where the bands are; NaN where an input is NaN or a + b is not positive. [1]
+    """
     return _evaluated("normalized_difference", a, b)
 
 
@@ -46,6 +57,16 @@ def ndvi(red: xr.DataArray, nir: xr.DataArray) -> xr.DataArray:
 def evi2(red: xr.DataArray, nir: xr.DataArray) -> xr.DataArray:
     """Two-band enhanced vegetation index, 2.5 (nir - red) / (nir + 2.4 red + 1) [1]_: saturates later than NDVI.
 
+    Parameters
+    ----------
+    red, nir : xr.DataArray
+        Surface reflectance on one grid, any dimensions, numpy or dask. [1]
+
+    Returns
+    -------
+    xr.DataArray
+        Same dimensions, lazy where the bands are; NaN where an input is NaN or the denominator is not positive. [1]
+
     References
     ----------
     .. [1] Z. Jiang et al., Remote Sens. Environ., 2008, doi:10.1016/j.rse.2008.06.006.
@@ -58,6 +79,17 @@ def msavi2(red: xr.DataArray, nir: xr.DataArray) -> xr.DataArray:
 
     (2 nir + 1 - sqrt((2 nir + 1)^2 - 8 (nir - red))) / 2.
 
+    Parameters
+    ----------
+    red, nir : xr.DataArray
+        Surface reflectance on one grid, any dimensions, numpy or dask. [1]
+
+    Returns
+    -------
+    xr.DataArray
+        Same dimensions, lazy where the bands are; NaN where an input is NaN or the root is of a negative
+        number. [1]
+
     References
     ----------
     .. [1] J. Qi et al., Remote Sens. Environ., 1994, doi:10.1016/0034-4257(94)90134-1.
@@ -67,6 +99,16 @@ def msavi2(red: xr.DataArray, nir: xr.DataArray) -> xr.DataArray:
 
 def kndvi(red: xr.DataArray, nir: xr.DataArray) -> xr.DataArray:
     """Kernel NDVI with sigma = (nir + red) / 2, that is tanh(NDVI squared) [1]_: for dense cover.
+
+    Parameters
+    ----------
+    red, nir : xr.DataArray
+        Surface reflectance on one grid, any dimensions, numpy or dask. [1]
+
+    Returns
+    -------
+    xr.DataArray
+        Same dimensions, lazy where the bands are; NaN where an input is NaN or nir + red is not positive. [1]
 
     References
     ----------
@@ -78,6 +120,16 @@ def kndvi(red: xr.DataArray, nir: xr.DataArray) -> xr.DataArray:
 def ndmi(nir: xr.DataArray, swir16: xr.DataArray) -> xr.DataArray:
     """Normalised difference moisture index, near against short-wave infrared at 1.6 um [1]_.
 
+    Parameters
+    ----------
+    nir, swir16 : xr.DataArray
+        Surface reflectance on one grid, any dimensions, numpy or dask. [1]
+
+    Returns
+    -------
+    xr.DataArray
+        Same dimensions, lazy where the bands are; NaN where an input is NaN or their sum is not positive. [1]
+
     References
     ----------
     .. [1] B. C. Gao, Remote Sens. Environ., 1996, doi:10.1016/S0034-4257(96)00067-3.
@@ -87,6 +139,16 @@ def ndmi(nir: xr.DataArray, swir16: xr.DataArray) -> xr.DataArray:
 
 def nbr(nir: xr.DataArray, swir22: xr.DataArray) -> xr.DataArray:
     """Normalised burn ratio, near against short-wave infrared at 2.2 um [1]_.
+
+    Parameters
+    ----------
+    nir, swir22 : xr.DataArray
+        Surface reflectance on one grid, any dimensions, numpy or dask. [1]
+
+    Returns
+    -------
+    xr.DataArray
+        Same dimensions, lazy where the bands are; NaN where an input is NaN or their sum is not positive. [1]
 
     References
     ----------

@@ -250,9 +250,19 @@ def _blocks(clouds: np.ndarray, axis: int, times: int) -> np.ndarray | None:
 
 
 def unseen_reason(quality: np.ndarray, kind: str) -> str:
-    """The most frequent reason why the ground of a site was not seen: ``CLOUD``, ``SNOW`` or ``NODATA``.
+    """The most frequent reason why the ground of a site was not seen.
 
-    `quality` and `kind` are those of :func:`clear`, for the pixels of the site.
+    Parameters
+    ----------
+    quality : array of int
+        Quality layer of the pixels of the site, any shape.
+    kind : str
+        Its kind, as for :func:`clear`.
+
+    Returns
+    -------
+    str
+        ``CLOUD``, ``SNOW`` or ``NODATA``.
     """
     flags = _flags(kind)[quality]
     empty = (flags & EMPTY) != 0

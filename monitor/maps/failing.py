@@ -66,6 +66,11 @@ def failing_map(
         Computes the last look from these scenes; called only where the result is not stored.
     constants : Calibration, constants of the verdict
 
+    Returns
+    -------
+    FailingMap or None
+        Area and probability by block of pixels; NaN where the ground was not seen.
+
     Raises
     ------
     StoreBroken

@@ -101,6 +101,11 @@ def compared_scenes(site: Site, observed: Mapping[str, np.ndarray], last: np.dat
     site : Site, gives the growing season
     observed : mapping, columns ``date``, ``accepted`` and ``control_cover``
     last, first : datetime64[D], last scene before the loss, and first that shows it
+
+    Returns
+    -------
+    tuple of two (n,) int arrays
+        Indices of those before and of those since, ascending; empty where there is none.
     """
     date = observed["date"].astype("datetime64[D]")
     day, growing = date.astype(np.int64), GrowingSeason.of(site)

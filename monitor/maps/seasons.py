@@ -161,9 +161,23 @@ def _stored(site: SiteSeasons, season: Season) -> np.ndarray:
 
 
 def sums_of_scenes(site: SiteSeasons, scenes: SeasonScenes, endmembers: Endmembers) -> np.ndarray:
-    """Sums over some scenes, at least one, from the stored pixels: (row, y, x) float32 of :data:`SUMS`.
+    """Sums over some scenes from the stored pixels.
 
     Some scenes are read at a time: a large site does not fit in memory.
+
+    Parameters
+    ----------
+    site : SiteSeasons
+        Site and its store.
+    scenes : SeasonScenes
+        At least one scene.
+    endmembers : Endmembers
+        Those of the biome, for the cover of each pixel.
+
+    Returns
+    -------
+    (row, y, x) float32 array
+        Rows are :data:`SUMS`.
     """
     layers = {"red", "nir", "clear", *INDICES[endmembers.index][1]}
     height, width = site.store.grid.shape

@@ -157,6 +157,10 @@ def cover_basis(index: str, bare_soil: float, full_cover: float, language: str =
         Endmembers of the index. [1]
     language : str
         ``zh`` for Chinese; anything else is English, in ASCII, since it stands in every row of a table.
+
+    Returns
+    -------
+    str
     """
     low, high = (f"{error:.2f}" for error in COVER_ERROR)
     name, known = INDEX_NAMES.get(index, index), any(line.index == index for line in MEASUREMENTS)

@@ -63,7 +63,17 @@ class GrowingSeason(NamedTuple):
         return int(season[0]), int(position[0])
 
     def count_days(self, after: date, until: date) -> int:
-        """Number of days in a season after one date and up to another."""
+        """Number of days in a season after one date and up to another.
+
+        Parameters
+        ----------
+        after, until : date
+            The first is not counted, the last is.
+
+        Returns
+        -------
+        int
+        """
         first, last = (np.datetime64(day, "D").astype(np.int64) for day in (after, until))
         _, position = self.locate(np.arange(first + 1, last + 1))
         return int((position <= self.length).sum())

@@ -97,6 +97,13 @@ def _repaired(entry: CheckedFeature) -> Feature:
 def write_geojson(entries: Iterable[CheckedFeature], path: Path) -> None:
     """Write accepted sites as GeoJSON (RFC 7946), in one atomic step; an existing file is replaced.
 
+    Parameters
+    ----------
+    entries : iterable of CheckedFeature
+        Refused ones are left out.
+    path : Path
+        File to write.
+
     Raises
     ------
     BadData

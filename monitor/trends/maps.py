@@ -47,9 +47,17 @@ DENSE_LAYERS: Final = 12
 
 
 def slope(da: xr.DataArray) -> xr.DataArray:
-    """Theil-Sen slope of every pixel of a map. [units of `da` per year]
+    """Theil-Sen slope of every pixel of a map, as in :func:`monitor.trends.kernels.monotonic.slope_and_score`.
 
-    It is NaN with fewer than two values; :func:`monitor.trends.kernels.monotonic.slope_and_score` names the method.
+    Parameters
+    ----------
+    da : xr.DataArray
+        Values (time, y, x), numpy or dask, time ascending; not finite where not seen.
+
+    Returns
+    -------
+    xr.DataArray
+        (y, x), lazy where `da` is; NaN with fewer than two values. [units of `da` per year]
 
     Raises
     ------
@@ -155,13 +163,35 @@ def growing_season_means(da: xr.DataArray, window: tuple[int, int]) -> xr.DataAr
 
 
 def mid_season(year: np.ndarray, day: float) -> np.ndarray:
-    """Times exactly 365.25 days apart, `day` days after the start of each year. [datetime64]"""
+    """Times exactly 365.25 days apart, one a year.
+
+    Parameters
+    ----------
+    year : (n,) array of int
+    day : float
+        Days after the start of the year.
+
+    Returns
+    -------
+    (n,) array of datetime64
+        Rounded to hours.
+    """
     hours = np.round(((np.asarray(year) - 2000) * DAYS_PER_YEAR + day) * 24).astype("timedelta64[h]")
     return EPOCH + hours
 
 
 def decimal_years(da: xr.DataArray) -> np.ndarray:
     """Time of each layer since :data:`EPOCH`; also check that the layers are fit for a trend. [year]
+
+    Parameters
+    ----------
+    da : xr.DataArray
+        With a dimension ``time``.
+
+    Returns
+    -------
+    (time,) float array
+        Years of 365.25 days since :data:`EPOCH`. [year]
 
     Raises
     ------
@@ -245,6 +275,11 @@ def with_attributes(result: xr.DataArray, da: xr.DataArray, name: str, long_name
         Result, on any dimensions, and the map. Units: those of `da` per year for a rate, else those of :data:`UNITS`, 1
         for :data:`MONOTONIC`, or those of `da`.
     name, long_name : str
+
+    Returns
+    -------
+    xr.DataArray
+        `result` itself, named.
     """
     units = str(da.attrs.get("units") or "1")
     if name in RATES:

@@ -43,16 +43,26 @@ def assess(
 
     Parameters
     ----------
-    series : Series, acquisitions after `as_of` are not read
-    site : Site, its plan, start, biome, area, slope and latitude are used
-    calibration : Calibration, constants of the verdict
+    series : Series
+        Acquisitions after `as_of` are not read.
+    site : Site
+        Its plan, start, biome, area, slope and latitude are used.
+    calibration : Calibration
+        Constants of the verdict.
     alpha : float
         Lifetime false-alarm budget of the site, all rules together, at most 0.05; in a later episode what remains, see
         :func:`monitor.verdict.calibration.remaining`. [1]
     cohorts : sequence of (date, float)
         Where a site was started in several years: day of each cohort and its share of the area. Empty: all of it at
         its start.
-    as_of : date, may be later than the last scene
+    as_of : date
+        May be later than the last scene.
+
+    Returns
+    -------
+    Assessment
+        Its fields are in the data dictionary; None where a value cannot be given, never NaN. Without area of failure or
+        loss, which come from pixels.
 
     Raises
     ------
@@ -77,8 +87,15 @@ def verdicts(
 
     Parameters
     ----------
-    series, site, calibration, alpha, cohorts : see :func:`assess`
-    dates : (n,) array of datetime64[D], ascending
+    series, site : see :func:`assess`
+    dates : (n,) array of datetime64[D]
+        Ascending.
+    calibration, alpha, cohorts : see :func:`assess`
+
+    Returns
+    -------
+    Verdicts
+        Columns of n values; NaN, NaT or -1 where there is no value.
 
     Raises
     ------

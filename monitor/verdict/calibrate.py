@@ -314,7 +314,19 @@ def _widening(placebos: Sequence[Placebo], prepared: Sequence[_Prepared], c: Cal
 
 
 def constants_table(calibration: Calibration, *, base: Calibration = DEFAULT) -> list[dict[str, Any]]:
-    """Constants set by a calibration and their defaults: ``constant, default, calibrated`` a row."""
+    """Constants set by a calibration beside those it began from.
+
+    Parameters
+    ----------
+    calibration : Calibration
+    base : Calibration
+        The constants before.
+
+    Returns
+    -------
+    list of dict
+        ``constant``, ``default`` and ``calibrated`` of each constant.
+    """
     names = (*FITTED, "rain_sd", "stiff_slow_sd", "disturbance_score", "widening")
     rows = [
         {"constant": name, "default": getattr(base, name), "calibrated": round(getattr(calibration, name), 4)}

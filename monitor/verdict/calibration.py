@@ -103,6 +103,11 @@ def loss_bar(alpha: np.ndarray, at_full: float) -> np.ndarray:
     ----------
     alpha : array, lifetime false-alarm budget of a site [1]
     at_full : float, probability at :data:`FULL_BUDGET`, ``Calibration.disturbance_red`` [1]
+
+    Returns
+    -------
+    array
+        Same shape as `alpha`. [1]
     """
     odds = at_full / (1.0 - at_full) * FULL_BUDGET / alpha
     bar: np.ndarray = odds / (1.0 + odds)

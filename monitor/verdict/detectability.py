@@ -197,7 +197,20 @@ WATCHED_FROM: Final = (
 
 
 def in_words(years: tuple[Detectability, ...], *, language: str = "en") -> str:
-    """When a failure of a site is likely to be reported, in one sentence; Chinese where `language` is ``zh``."""
+    """When a failure of a site is likely to be reported.
+
+    Parameters
+    ----------
+    years : tuple of Detectability
+        Of :func:`detectability`.
+    language : str
+        ``zh`` for Chinese; anything else is English.
+
+    Returns
+    -------
+    str
+        One sentence.
+    """
     pick = language == "zh"
     if not years:
         return NO_UPLIFT[pick]

@@ -278,7 +278,19 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
 
 
 def probabilities(assessment: Assessment, *, language: str = "en") -> list[str]:
-    """Probability of each answer, in one sentence; empty where growth is not judged. Shown after :func:`explain`."""
+    """Probability of each answer. Shown after :func:`explain`.
+
+    Parameters
+    ----------
+    assessment : Assessment
+    language : str
+        ``zh`` for Chinese; anything else is English.
+
+    Returns
+    -------
+    list of str
+        One sentence; empty where growth is not judged.
+    """
     a = assessment
     judged = a.status not in (Status.INSUFFICIENT_DATA, Status.TOO_EARLY)
     if not judged or a.p_failing is None or a.p_lagging is None or a.p_on_track is None:
@@ -301,7 +313,21 @@ def _whole_percents(failing: float, lagging: float, on_track: float) -> dict[str
 
 
 def promised_in_field(assessment: Assessment, site: Site, *, language: str = "en") -> list[str]:
-    """How a promise of field cover was converted, and what other factors would give; empty for index cover."""
+    """How a promise of field cover was converted, and what other factors would give.
+
+    Parameters
+    ----------
+    assessment : Assessment
+    site : Site
+        Site of the assessment.
+    language : str
+        ``zh`` for Chinese; anything else is English.
+
+    Returns
+    -------
+    list of str
+        Sentences; empty for a promise of index cover.
+    """
     a, factor, pick = assessment, BIOMES[site.biome].field_factor, int(language == "zh")
     if site.plan.cover == "index" or factor is None:
         return []
@@ -336,6 +362,11 @@ def never_offered(site: Site, *, sources: str, until: date, language: str = "en"
     sources : str, sources that were searched: kind, collections and first day
     until : date, last day of the search
     language : str, ``zh`` for Chinese; anything else is English
+
+    Returns
+    -------
+    str
+        Some sentences.
     """
     place = site.geometry.centroid
     return NEVER_OFFERED[int(language == "zh")].format(
@@ -344,14 +375,38 @@ def never_offered(site: Site, *, sources: str, until: date, language: str = "en"
 
 
 def lost_when(a: Assessment, *, language: str = "en") -> str:
-    """When a confirmed loss came, as part of a sentence."""
+    """When a confirmed loss came.
+
+    Parameters
+    ----------
+    a : Assessment
+    language : str
+        ``zh`` for Chinese; anything else is English.
+
+    Returns
+    -------
+    str
+        Part of a sentence.
+    """
     when = LOST_SINCE if a.loss_after is None else LOST_BETWEEN
     after, shows = ("" if day is None else day_in_words(day, language) for day in (a.loss_after, a.loss_on))
     return when[language == "zh"].format(after=after, shows=shows)
 
 
 def loss_ground(a: Assessment, *, language: str = "en") -> list[str]:
-    """How many hectares were lost, and whether neighbours lost cover too, as far as known: no, one or two sentences."""
+    """How many hectares were lost, and whether neighbours lost cover too, as far as known.
+
+    Parameters
+    ----------
+    a : Assessment
+    language : str
+        ``zh`` for Chinese; anything else is English.
+
+    Returns
+    -------
+    list of str
+        No, one or two sentences.
+    """
     pick, sentences = int(language == "zh"), []
     if None not in (areas := (a.hectares_lost, a.hectares_lost_low, a.hectares_lost_high, a.hectares)):
         decimals = 1 if a.hectares is None or a.hectares >= 10 else 2
@@ -363,7 +418,19 @@ def loss_ground(a: Assessment, *, language: str = "en") -> list[str]:
 
 
 def false_alarm_rate(assessment: Assessment, *, language: str = "en") -> list[str]:
-    """How often such an alert is false, in one sentence; empty where it is guarded. Shown after :func:`explain`."""
+    """How often such an alert is false. Shown after :func:`explain`.
+
+    Parameters
+    ----------
+    assessment : Assessment
+    language : str
+        ``zh`` for Chinese; anything else is English.
+
+    Returns
+    -------
+    list of str
+        One sentence; empty where the alert is guarded.
+    """
     news = {
         (AlertLevel.WATCH, "failure"): EARLY_NEWS[language == "zh"].format(rate=WATCHED_WRONGLY),
         (AlertLevel.WATCH, "disturbance"): LOSS_WATCHED[language == "zh"].format(rate=LOST_WRONGLY),

@@ -193,6 +193,11 @@ def member_of(
     cohorts : see :func:`monitor.verdict.assess.assess`
     as_of : date, seasons that had ended by then are returned
 
+    Returns
+    -------
+    Member
+        Its seasons ascend; a season without usable scenes is not among them.
+
     Raises
     ------
     BadData
@@ -361,6 +366,11 @@ def lot_verdicts(members: Sequence[Member], *, calibration: Calibration = DEFAUL
     Parameters
     ----------
     members, calibration, as_of : see :func:`lot_verdict`
+
+    Returns
+    -------
+    list of LotVerdict
+        Empty where nothing can be said yet.
     """
     ordered = sorted(members, key=lambda member: member.site)
     verdicts: list[LotVerdict] = []
@@ -408,7 +418,18 @@ def _looks(members: Sequence[Member], as_of: date) -> list[tuple[int, date]]:
 
 
 def use_of(member: Member, look: date) -> Use:
-    """Whether a member is used at a look on the last day of a season, and why not."""
+    """Whether a member is used at a look on the last day of a season, and why not.
+
+    Parameters
+    ----------
+    member : Member
+    look : date
+        Last day of the season.
+
+    Returns
+    -------
+    Use
+    """
     seasons = member.usable(look)
     if not member.promised:
         return Use.NO_PLAN

@@ -164,6 +164,10 @@ def sentence(code: str, language: str) -> str:
     code : str, value of :class:`Reason`
     language : str, ``zh`` for Chinese; anything else is English
 
+    Returns
+    -------
+    str
+
     Raises
     ------
     ValueError

@@ -107,7 +107,20 @@ class Cohorts(NamedTuple):
     """Share of the area of each; 1 in all. [1]"""
 
     def promised(self, site: Site, day: np.ndarray) -> np.ndarray:
-        """Uplift promised by the plan on each day, averaged over the area. [cover fraction]"""
+        """Uplift promised by the plan on each day, averaged over the area.
+
+        Parameters
+        ----------
+        site : Site
+            Gives the plan.
+        day : (n,) array of int
+            Days from 1970-01-01.
+
+        Returns
+        -------
+        (n,) float array
+            0 before the lag of the first cohort is over. [cover fraction]
+        """
         years = (day[:, None] - self.begun) / 365.25
         plan = site.plan
         total: np.ndarray = plan.index_A * -np.expm1(-plan.k * np.maximum(years - plan.L, 0.0)) @ self.share
