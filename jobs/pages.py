@@ -35,7 +35,15 @@ from monitor.ledger.ledger import Ledger
 from monitor.ledger.transaction import Transaction
 from monitor.publish.drafts import PageInputs, draft_page, sums_of_drafts, write_draft
 from monitor.publish.lots import LotView, write_lots
-from monitor.publish.products import is_current, missing_photos, pages_code_hash, write_index, write_photos, write_plan
+from monitor.publish.products import (
+    is_current,
+    missing_photos,
+    pages_code_hash,
+    write_catalogue,
+    write_index,
+    write_photos,
+    write_plan,
+)
 from monitor.publish.view import FieldAnswer, FieldPhoto
 from monitor.series.field_rows import FieldRow, biome_factor
 from monitor.sites.cover_scale import FieldFactor
@@ -86,11 +94,13 @@ def publish(
         rows = [(plan.site, plan.assessment) for plan in assessed.plans]
         lots = _lot_views(settings, t, rows, demonstrated)
     outcomes = _write_pages(settings, ledger, compute, assessed.outdated)
-    outcomes |= _write_plans(settings, [plan for plan in assessed.plans if outcomes.get(plan.site.id) is None])
+    since, errors = _write_plans(settings, [plan for plan in assessed.plans if outcomes.get(plan.site.id) is None])
+    outcomes |= errors
     if rows:
         newest = max(assessment.as_of for _, assessment in rows)
         day = newest if as_of is None else max(as_of, newest)
         notice = _notice(settings, demonstrated=all(site.id in demonstrated for site, _ in rows))
+        write_catalogue(rows, settings.outputs.root, since=since, notice=notice)
         write_lots(lots, settings.outputs.root)
         with_sites = [view for view in lots if view.members]
         alerts = [*assessed.alerts, *(view.alert for view in with_sites if view.alert)]
@@ -103,12 +113,13 @@ def publish(
 
 
 class _Plan(NamedTuple):
-    """What ``plan.json`` of a site is made from."""
+    """What ``plan.json`` and ``item.json`` of a site are made from, beside its other files."""
 
     site: Site  # in the episode of its assessment
     terrain: Terrain | None
     assessment: Assessment
     calibration: Calibration | None
+    notice: Mapping[str, str] | None
 
 
 class _Assessed(NamedTuple):
@@ -142,9 +153,9 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
         snapshot, terrain = snapshots.get(ground), terrains.get(ground)
         slope = None if terrain is None else Terrain.from_json(terrain)
         constants = constants_used(assessment, calibrations)
-        plans.append(_Plan(site, slope, assessment, constants))
-        detectability = detectabilities.get(ground)
         notice = _notice(settings, demonstrated=site.id in demonstrated)
+        plans.append(_Plan(site, slope, assessment, constants, notice))
+        detectability = detectabilities.get(ground)
         content = [
             *(pages_code_hash(), site.version, notice, assessment.status, assessment.alert, list(assessment.reasons)),
             *(digest, alert and to_json(alert), snapshot, terrain, detectability),
@@ -158,7 +169,7 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
         ]
         key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
         photos = [photo.id for answer in answers.get(site.id, ()) for photo in answer.photos]
-        if is_current(site.id, settings.outputs.root, key, photos, measured=site.id in measured):
+        if is_current(site.id, settings.outputs.root, key, photos):
             continue
         inputs = PageInputs(
             site=site,
@@ -286,7 +297,7 @@ def _write_pages(
     for number, result in compute(_call(settings, ledger, batch) for batch in batches):
         for place, page in enumerate(batches[number]):
             error = redacted(f"its worker died: {result}") if isinstance(result, BaseException) else result[place]
-            if error is None and not is_current(page.site.id, root, page.key, measured=bool(page.measured)):
+            if error is None and not is_current(page.site.id, root, page.key):
                 # checked here, where the index is written: a worker may have another folder of this name
                 error = f"its page is not where it should be, under {root / 'sites'}"
             if error is not None:
@@ -295,16 +306,21 @@ def _write_pages(
     return outcomes
 
 
-def _write_plans(settings: Settings, plans: Sequence[_Plan]) -> dict[str, str]:
-    """Write ``plan.json`` of every site with a page, unless it is unchanged; returns the errors."""
+def _write_plans(settings: Settings, plans: Sequence[_Plan]) -> tuple[date | None, dict[str, str]]:
+    """Write ``plan.json`` and ``item.json`` of every site with a page, unless they are unchanged.
+
+    Returns the first day that any map shows, and the errors by site.
+    """
     root, errors = settings.outputs.root, {}
+    days: list[date | None] = []
     for plan in plans:
+        site = with_slope(plan.site, plan.terrain)
         try:
-            write_plan(with_slope(plan.site, plan.terrain), plan.assessment, plan.calibration, root)
+            days.append(write_plan(site, plan.assessment, plan.calibration, root, notice=plan.notice))
         except OSError as error:
-            errors[plan.site.id] = str(as_disk_full(error, root) or error)
-            log.error("plan not written", site=plan.site.id, error=errors[plan.site.id])
-    return errors
+            errors[site.id] = str(as_disk_full(error, root) or error)
+            log.error("plan not written", site=site.id, error=errors[site.id])
+    return min((day for day in days if day is not None), default=None), errors
 
 
 def _call(settings: Settings, ledger: Ledger, pages: Sequence[PageInputs]) -> Delayed:

@@ -120,7 +120,7 @@ def draft_page(
     observed, ground = _observations(landscape, inputs, controls)
     scenes = {} if inputs.snapshot is None else scenes_by_season(site, observed)
     stored = StoredSite(landscape, inputs.ground) if scenes else None
-    columns = {name: observed[name] for name in ("date", "cover", "control_cover", "accepted")}
+    columns = {name: observed[name] for name in ("date", "cover", "control_cover", "accepted", "scene", "source")}
     calibration = None if inputs.calibration is None else calibration_table(inputs.calibration, biome=site.biome)
     view = SiteView(
         site=site,

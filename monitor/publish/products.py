@@ -34,6 +34,8 @@ from monitor.publish.map_tags import map_tags
 from monitor.publish.page_files import PAGE_FILES
 from monitor.publish.pages import PAGE_TEMPLATES, hectares, site_pages
 from monitor.publish.pictures import MAP_LAYERS, chip_png, cog, map_png
+from monitor.publish.qgis import qml
+from monitor.publish.stac import CATALOG_FILE, ITEM, DrawnMaps, StoredFile, catalogue, drawn_maps, site_item
 from monitor.publish.view import SiteView
 from monitor.series.field_rows import field_csv
 from monitor.series.observations import observation_lines, observations_csv
@@ -44,8 +46,8 @@ from monitor.verdict.calibration import Calibration
 from monitor.verdict.explain import explain, false_alarm_rate, probabilities, promised_in_field
 from monitor.verdict.tables.plan_json import plan_json
 
-MAP_FILES: Final = frozenset(f"{layer.name}.tif" for layer in MAP_LAYERS)
-"""Maps that a site may have."""
+MAP_FILES: Final = frozenset(f"{layer.name}.{kind}" for layer in MAP_LAYERS for kind in ("tif", "qml"))
+"""Maps that a site may have, and their styles."""
 
 PICTURE_FILE: Final = re.compile(r"[a-z-]+-[0-9a-f]{8}\.png")
 """Name of a picture: what it shows and a hash of its content. So a page goes on showing the pictures with which it was
@@ -54,6 +56,7 @@ written while a run writes new ones, or dies between them and the new page."""
 PHOTOS: Final = "photos"
 """Folder of the photos of a site."""
 
+PLAN: Final = "plan.json"
 FIELD_TABLE: Final = "field.csv"
 """Table of the measurements on the ground; only where there are any."""
 
@@ -80,21 +83,18 @@ class _MadeFrom(msgspec.Struct, kw_only=True):
     """Hash of what decides whether a map or picture is drawn again, by name."""
     pictures: dict[str, str]
     """File of each picture, by name; a map is a picture too."""
-
-    def files(self) -> set[str]:
-        """Names of the files that a site with these maps and pictures needs."""
-        maps = {f"{name}.tif" for name in self.drawn} & MAP_FILES
-        return {"observations.csv", *PAGE_FILES.values(), *self.pictures.values(), *maps}
+    maps: DrawnMaps | None
+    files: dict[str, StoredFile]
+    """Size and checksum of each file, by name."""
 
 
-def is_current(site: str, root: Path, inputs: str, photos: Iterable[str] = (), *, measured: bool = False) -> bool:
+def is_current(site: str, root: Path, inputs: str, photos: Iterable[str] = ()) -> bool:
     """Whether all files of a site exist and were made from these inputs (hash as for :func:`write_site`).
 
-    `photos` are the ids of the photos on its page; `measured`: it has measurements on the ground.
+    `photos` are the ids of the photos on its page.
     """
     made, here = _in_place(root / "sites" / folder_name(site))
-    current = made is not None and made.inputs == inputs and made.files() <= here
-    current = current and (not measured or FIELD_TABLE in here)
+    current = made is not None and made.inputs == inputs and made.files.keys() <= here
     return current and not missing_photos(site, root, photos)
 
 
@@ -150,25 +150,26 @@ def write_site(view: SiteView, root: Path, inputs: str = "") -> bool:
         The disk is full or the folder cannot be written.
     """
     folder = root / "sites" / folder_name(view.site.id)
-    lines = [line.encode() for line in observation_lines(view.observations)] if view.lines is None else view.lines
     made, here = _in_place(folder)
     drawn = _drawn(view)
     draw = _outdated(drawn, made, here)
     images, files = _draw(view, draw)
     before = {} if made is None else made.pictures
     pictures = {name: _hashed_name(name, images[name]) if name in images else before[name] for name in drawn}
-    wanted = _MadeFrom(inputs=inputs, page=_page_key(view, pictures), drawn=drawn, pictures=pictures)
-    files["observations.csv"] = observations_csv(view.site.id, lines)
-    if view.controls is not None:
-        files["controls.geojson"] = view.controls.geojson
-    if view.measured:
-        files[FIELD_TABLE] = field_csv(view.measured)
-    files |= {pictures[name]: image for name, image in images.items()}
-    if made is None or made.page != wanted.page or not {*PAGE_FILES.values()} <= here:
+    page = _page_key(view, pictures)
+    files |= {pictures[name]: image for name, image in images.items()} | _tables(view)
+    if made is None or made.page != page or not {*PAGE_FILES.values()} <= here:
         pages = site_pages(view, pictures)
         files |= {PAGE_FILES[language]: pages[language].encode() for language in LANGUAGES}
+    unchanged = {*pictures.values(), *PAGE_FILES.values(), *(MAP_FILES & {f"{name}.tif" for name in drawn})}
+    facts = {} if made is None else made.files
+    wanted = _MadeFrom(
+        inputs=inputs, page=page, drawn=drawn, pictures=pictures,
+        maps=drawn_maps(view, draw, None if made is None else made.maps),
+        files={name: StoredFile.of(files[name]) if name in files else facts[name] for name in sorted({*files, *unchanged})},
+    )  # fmt: skip
     changed = {name: content for name, content in files.items() if not _same(folder / name, content)}
-    stale = {name for name in here if name in MAP_FILES or PICTURE_FILE.fullmatch(name)} - wanted.files()
+    stale = {name for name in here if name in MAP_FILES or PICTURE_FILE.fullmatch(name)} - wanted.files.keys()
     if changed or stale or wanted != made:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MADE_FROM).unlink(missing_ok=True)
@@ -178,6 +179,18 @@ def write_site(view: SiteView, root: Path, inputs: str = "") -> bool:
             (folder / name).unlink()
         (folder / MADE_FROM).write_bytes(msgspec.json.encode(wanted))
     return bool(changed or stale)
+
+
+def _tables(view: SiteView) -> dict[str, bytes]:
+    """Tables of a site and styles of its maps, by file name."""
+    lines = [line.encode() for line in observation_lines(view.observations)] if view.lines is None else view.lines
+    files = {"observations.csv": observations_csv(view.site.id, lines)}
+    files |= {f"{layer.name}.qml": qml(layer) for layer in MAP_LAYERS if layer.name in view.maps}
+    if view.controls is not None:
+        files["controls.geojson"] = view.controls.geojson
+    if view.measured:
+        files[FIELD_TABLE] = field_csv(view.measured)
+    return files
 
 
 def _draw(view: SiteView, names: frozenset[str]) -> tuple[dict[str, bytes], dict[str, bytes]]:
@@ -201,24 +214,78 @@ def _hashed_name(name: str, content: bytes) -> str:
     return f"{name}-{sha256(content).hexdigest()[:8]}.png"
 
 
-def write_plan(site: Site, assessment: Assessment, calibration: Calibration | None, root: Path) -> None:
-    """Write ``plan.json`` of a site, beside its series, unless it is unchanged.
+def write_plan(
+    site: Site,
+    assessment: Assessment,
+    calibration: Calibration | None,
+    root: Path,
+    *,
+    notice: Mapping[str, str] | None = None,
+) -> date | None:
+    """Write ``plan.json`` of a site, beside its series, and then ``item.json``, unless they are unchanged.
 
-    Written whenever the assessment is another, also of another day only, so that it belongs to ``status.json``.
+    They are written whenever the assessment is another, also of another day only, so that they belong to
+    ``status.json``. The item is made again each time: after a run that died between two files the next one corrects it.
 
     Parameters
     ----------
     site, assessment, calibration : see :func:`monitor.verdict.tables.plan_json.plan_json`
     root : Path
         Output root.
+    notice : mapping, optional
+        See :func:`monitor.publish.stac.site_item`.
+
+    Returns
+    -------
+    date or None
+        First day of the season that the maps show; None without maps.
 
     Raises
     ------
     OSError
         The disk is full or the folder cannot be written.
     """
-    plan = json.dumps(plan_json(site, assessment, calibration), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
-    replace_if_changed(root / "sites" / folder_name(site.id) / "plan.json", plan.encode("utf-8", "surrogatepass"))
+    folder = root / "sites" / folder_name(site.id)
+    text = json.dumps(plan_json(site, assessment, calibration), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    plan = text.encode("utf-8", "surrogatepass")
+    replace_if_changed(folder / PLAN, plan)
+    made, _ = _in_place(folder)
+    if made is None:  # its other files are not complete: the next run makes them, and the item then
+        return None
+    item = site_item(site, assessment, {**made.files, PLAN: StoredFile.of(plan)}, made.maps, notice)
+    replace_if_changed(folder / ITEM, _json_lines(item))
+    return None if made.maps is None else date.fromisoformat(made.maps.period[0])
+
+
+def write_catalogue(
+    rows: Iterable[tuple[Site, Assessment]],
+    root: Path,
+    *,
+    since: date | None,
+    notice: Mapping[str, str] | None = None,
+) -> None:
+    """Write ``catalog.json``, with the sites that have an item, unless it is unchanged.
+
+    Parameters
+    ----------
+    rows, root, notice
+        See :func:`write_index`.
+    since : date or None
+        First day that any map shows; None: there is no map.
+
+    Raises
+    ------
+    OSError
+        The disk is full or the folder cannot be written.
+    """
+    ordered = sorted(rows, key=lambda row: row[0].id)
+    listed = [row for row in ordered if (root / "sites" / folder_name(row[0].id) / ITEM).is_file()]
+    root.mkdir(parents=True, exist_ok=True)
+    replace_if_changed(root / CATALOG_FILE, _json_lines(catalogue(listed, since=since, notice=notice)))
+
+
+def _json_lines(document: Mapping[str, Any]) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
 
 
 def write_index(

@@ -125,8 +125,8 @@ class SiteView:
     assessment: Assessment
     observations: Mapping[str, Any] = field(repr=False)
     """Columns of ``observations.csv``, n values each, ascending by date: `date` is datetime64, a mean is NaN where
-    nothing was seen. A DataFrame works too. With `lines`, only `date`, `cover`, `control_cover`, `accepted` and
-    `reason` are needed."""
+    nothing was seen. A DataFrame works too. With `lines`, only `date`, `cover`, `control_cover`, `accepted`,
+    `reason`, `scene` and `source` are needed; the last two may be bytes in UTF-8."""
     before: Chip | None
     """Clearest scene before the start."""
     now: Chip | None

@@ -1,0 +1,332 @@
+"""The STAC catalogue of a programme: ``catalog.json``, and ``item.json`` beside the files of each site.
+
+STAC 1.1 with the extensions projection, raster, processing and file [1]_. All addresses are relative, so that a copied
+folder is a whole catalogue. Documents are plain dicts: a thousand are made every night.
+
+References
+----------
+.. [1] SpatioTemporal Asset Catalog 1.1.0, https://stacspec.org; extensions, https://stac-extensions.github.io
+"""
+
+import hashlib
+import re
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date
+from pathlib import PurePosixPath
+from typing import Any, Final
+from urllib.parse import quote
+
+import msgspec
+import numpy as np
+import xarray as xr
+from odc.geo.geobox import GeoBox
+from shapely.geometry import mapping
+
+from monitor.cube.records import encode_texts
+from monitor.publish.map_tags import map_tags
+from monitor.publish.pictures import MAP_LAYERS, Layer
+from monitor.publish.view import SiteView
+from monitor.series.columns import decode_texts
+from monitor.sites.names import folder_name, without_invisible
+from monitor.sites.site import Site
+from monitor.verdict.assessment import Assessment
+
+ITEM: Final = "item.json"
+CATALOG_FILE: Final = "catalog.json"
+STAC_VERSION: Final = "1.1.0"
+EXTENSIONS: Final = {
+    "file": "https://stac-extensions.github.io/file/v2.1.0/schema.json",
+    "processing": "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
+    "projection": "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
+    "raster": "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
+}
+SHA_256: Final = "1220"
+"""Begins a multihash: SHA-256, of 32 bytes."""
+CATALOGUE_ID: Final = "regrowth"
+SOFTWARE: Final = "regrowth-monitor"
+
+GEOTIFF: Final = "image/tiff; application=geotiff; profile=cloud-optimized"
+KINDS: Final = {
+    ".tif": (GEOTIFF, "data"),
+    ".qml": ("application/xml", "style"),
+    ".png": ("image/png", "overview"),
+    ".jpg": ("image/jpeg", "overview"),
+    ".html": ("text/html", "overview"),
+    ".csv": ("text/csv", "data"),
+    ".json": ("application/json", "metadata"),
+    ".geojson": ("application/geo+json", "data"),
+    ".gpx": ("application/gpx+xml", "data"),
+    ".kml": ("application/vnd.google-earth.kml+xml", "data"),
+}
+"""Media type and role of a file, by the end of its name."""
+PICTURE: Final = re.compile(r"(?P<name>[a-z-]+)-[0-9a-f]{8}")
+"""File of a picture without its ending, see :data:`monitor.publish.products.PICTURE_FILE`."""
+THUMBNAIL: Final = "now"
+"""The picture that is shown first."""
+TITLES: Final = {
+    "observations.csv": "Every acquisition, with the reason where it does not count",
+    "field.csv": "Measurements on the ground",
+    "plan.json": "The plan, and all else that the verdict used beside the series",
+    "controls.geojson": "Control ground",
+    "index.html": "Page in English",
+    "index.zh.html": "Page in Chinese",
+    "before": "The site before the work",
+    "now": "The site now",
+}
+LINEAGE: Final = (
+    "The maps show the growing season from start_datetime to end_datetime; those of another period state theirs. Links "
+    "derived_from name the accepted scenes of that season, as they were when the maps were drawn. Scenes of earlier "
+    "seasons, from which slope and uplift are computed too, and rejected ones are in observations.csv."
+)
+
+
+class StoredFile(msgspec.Struct, frozen=True, array_like=True):
+    """Size and checksum of a file."""
+
+    size: int
+    """[byte]"""
+    sha256: str
+    """In hexadecimal."""
+
+    @classmethod
+    def of(cls, content: bytes) -> "StoredFile":
+        """Size and checksum of some content."""
+        return cls(len(content), hashlib.sha256(content).hexdigest())
+
+
+class DrawnMaps(msgspec.Struct, frozen=True, kw_only=True):
+    """What the maps of a site show, as it was when they were drawn."""
+
+    period: tuple[str, str]
+    """First and last day of the growing season, ISO 8601."""
+    grid: dict[str, Any]
+    """Fields ``proj:*``."""
+    scenes: list[tuple[str, str]]
+    """Source and id of the accepted scenes of that season, in order of time."""
+    layers: dict[str, dict[str, Any]]
+    """Fields of the asset of each map."""
+
+
+def drawn_maps(view: SiteView, drawn: Collection[str], before: DrawnMaps | None) -> DrawnMaps | None:
+    """What the maps of a site show; None where it has none.
+
+    Parameters
+    ----------
+    view : SiteView
+        With the values of the maps that are drawn.
+    drawn : collection of str
+        Names of the maps that are drawn now.
+    before : DrawnMaps or None
+        What the maps in place show; None: all maps are drawn.
+    """
+    if view.grid is None or not view.maps:
+        return None
+    layers = {} if before is None else before.layers
+    shown = {
+        layer.name: _layer_fields(view, layer, view.maps[layer.name]) if layer.name in drawn else layers[layer.name]
+        for layer in MAP_LAYERS
+        if layer.name in view.maps
+    }
+    if before is not None and "ndvi" not in drawn:
+        return DrawnMaps(period=before.period, grid=before.grid, scenes=before.scenes, layers=shown)
+    first, last = map_tags(view, "ndvi")["PERIOD"].split("/")
+    return DrawnMaps(period=(first, last), grid=_projection(view.grid), scenes=_scenes(view, first, last), layers=shown)
+
+
+def _layer_fields(view: SiteView, layer: Layer, values: xr.DataArray | None) -> dict[str, Any]:
+    """Fields of the asset of one map."""
+    assert values is not None
+    assert view.grid is not None
+    tags = map_tags(view, layer.name)
+    first, last = tags["PERIOD"].split("/")
+    seen = np.asarray(values, np.float64)[np.isfinite(values)]
+    band: dict[str, Any] = {"name": layer.name, "data_type": "float32", "nodata": "nan", "unit": layer.unit}
+    if seen.size:
+        figures = {"minimum": seen.min(), "maximum": seen.max(), "mean": seen.mean(), "stddev": seen.std()}
+        band["statistics"] = {name: round(float(figure), 6) for name, figure in figures.items()}
+        band["statistics"]["valid_percent"] = round(100 * seen.size / values.size, 2)
+    return {
+        "title": layer.title[0],
+        "bands": [band],
+        "raster:sampling": "area",
+        "raster:spatial_resolution": abs(float(view.grid.resolution.x)),
+        **_interval(first, last),
+        "regrowth:as_of": tags["AS_OF"],
+        "processing:version": tags["VERSION"],
+    }
+
+
+def _projection(grid: GeoBox) -> dict[str, Any]:
+    """Fields of the extension projection."""
+    code = grid.crs.to_epsg() if grid.crs is not None else None
+    wkt = {"proj:wkt2": grid.crs.to_wkt()} if code is None and grid.crs is not None else {}
+    return {
+        "proj:code": None if code is None else f"EPSG:{code}",
+        **wkt,
+        "proj:shape": [int(side) for side in grid.shape],
+        "proj:transform": [float(number) for number in grid.affine[:6]],
+        "proj:bbox": [float(number) for number in grid.boundingbox],
+    }
+
+
+def _scenes(view: SiteView, first: str, last: str) -> list[tuple[str, str]]:
+    """Source and id of the accepted scenes of a period whose control ground was seen."""
+    table = view.observations
+    day = np.asarray(table["date"], "datetime64[D]")
+    counts = np.asarray(table["accepted"], bool) & np.isfinite(np.asarray(table["control_cover"], np.float64))
+    counts &= (day >= np.datetime64(first)) & (day <= np.datetime64(last))
+    columns = (np.asarray(table[name])[counts] for name in ("source", "scene"))
+    texts = [decode_texts(column if column.dtype.kind == "S" else encode_texts(column)) for column in columns]
+    return list(dict.fromkeys(zip(*texts, strict=True)))
+
+
+def site_item(
+    site: Site,
+    assessment: Assessment,
+    files: Mapping[str, StoredFile],
+    maps: DrawnMaps | None,
+    notice: Mapping[str, str] | None,
+) -> dict[str, Any]:
+    """The item of a site: its current files and what they show.
+
+    Parameters
+    ----------
+    site, assessment
+        The site and its newest assessment.
+    files : mapping
+        Files in its folder, by name.
+    maps : DrawnMaps or None
+        What its maps show; None: it has none, so the item has no raster, and its time is the day of the verdict.
+    notice : mapping or None
+        By language, a notice such as that of the demonstration; it begins the description.
+    """
+    as_of = assessment.as_of.isoformat()
+    used = ("file", "processing") if maps is None else tuple(EXTENSIONS)
+    about = f"Maps, series, plan and verdict ({assessment.status.value}, {as_of}) of one site under restoration."
+    properties: dict[str, Any] = {
+        "title": _title(site),
+        "description": f"{notice['en']} {about}" if notice else about,
+        "datetime": f"{as_of}T00:00:00Z" if maps is None else None,
+        **({} if maps is None else _interval(*maps.period) | maps.grid),
+        "processing:level": "L4",
+        "processing:lineage": LINEAGE if maps is not None else "No scene was accepted in a growing season.",
+        "processing:software": {SOFTWARE: assessment.code_version},
+        "regrowth:site": _text(site.id),
+        "regrowth:status": assessment.status.value,
+        "regrowth:as_of": as_of,
+    }
+    up = {"href": f"../../{CATALOG_FILE}", "type": "application/json"}
+    links: list[dict[str, Any]] = [{"rel": "root", **up}, {"rel": "parent", **up}]
+    links += [_derived_from(source, scene) for source, scene in (() if maps is None else maps.scenes)]
+    return {
+        "type": "Feature",
+        "stac_version": STAC_VERSION,
+        "stac_extensions": [EXTENSIONS[name] for name in used],
+        "id": folder_name(site.id),
+        **_place(site),
+        "properties": properties,
+        "links": links,
+        "assets": {_key(name): _asset(name, files[name], maps) for name in sorted(files)},
+    }
+
+
+def catalogue(
+    rows: Sequence[tuple[Site, Assessment]], *, since: date | None, notice: Mapping[str, str] | None
+) -> dict[str, Any]:
+    """The catalogue of a programme, with a link to the item of each site.
+
+    Parameters
+    ----------
+    rows : sequence of (Site, Assessment)
+        Sites that have an item, in the order of the links.
+    since : date or None
+        First day that any map shows; None: there is no map.
+    notice : mapping or None
+        See :func:`site_item`.
+
+    Returns
+    -------
+    dict
+        A STAC catalogue. ``extent`` is that of a STAC collection: the box around all sites, and the days from the first
+        one shown to the newest verdict.
+    """
+    bounds = np.array([site.geometry.bounds for site, _ in rows if not site.geometry.is_empty]).reshape(-1, 4)
+    about = "Sites under restoration: for each the current maps, series, plan and verdict."
+    last = max((assessment.as_of for _, assessment in rows), default=None)
+    extent: dict[str, Any] = {}
+    if len(bounds) and last is not None:
+        box = [*bounds[:, :2].min(axis=0).tolist(), *bounds[:, 2:].max(axis=0).tolist()]
+        first, until = f"{min(since or last, last)}T00:00:00Z", f"{last}T23:59:59Z"
+        extent = {"extent": {"spatial": {"bbox": [box]}, "temporal": {"interval": [[first, until]]}}}
+    itself = {"href": f"./{CATALOG_FILE}", "type": "application/json"}
+    items = [
+        {
+            "rel": "item",
+            "href": f"./sites/{folder_name(site.id)}/{ITEM}",
+            "type": "application/geo+json",
+            "title": _title(site),
+        }
+        for site, _ in rows
+    ]
+    return {
+        "type": "Catalog",
+        "stac_version": STAC_VERSION,
+        "id": CATALOGUE_ID,
+        "title": "Regrowth monitor",
+        "description": f"{notice['en']} {about}" if notice else about,
+        **extent,
+        "links": [{"rel": "root", **itself}, *items],
+    }
+
+
+def _title(site: Site) -> str:
+    return without_invisible(site.name) or folder_name(site.id)
+
+
+def _place(site: Site) -> dict[str, Any]:
+    if site.geometry.is_empty:
+        return {"geometry": None}
+    return {"geometry": mapping(site.geometry), "bbox": list(site.geometry.bounds)}
+
+
+def _interval(first: str, last: str) -> dict[str, str]:
+    return {"start_datetime": f"{first}T00:00:00Z", "end_datetime": f"{last}T23:59:59Z"}
+
+
+def _derived_from(source: str, scene: str) -> dict[str, Any]:
+    """Link to a source scene, under a name: the store records source and id of a scene, not where it lay."""
+    address = ":".join(quote(part.encode("utf-8", "surrogatepass"), safe="") for part in (source, scene))
+    return {"rel": "derived_from", "href": f"urn:scene:{address}", "title": without_invisible(scene)}
+
+
+def _key(name: str) -> str:
+    """Key of the asset of a file: its name, without the hash; that of a map is the name of the layer."""
+    path = PurePosixPath(name)
+    picture = PICTURE.fullmatch(path.stem)
+    if path.suffix == ".png" and picture:
+        return f"{picture['name']}.png"
+    return path.stem if path.suffix == ".tif" else name
+
+
+def _asset(name: str, file: StoredFile, maps: DrawnMaps | None) -> dict[str, Any]:
+    key, kind = _key(name), PurePosixPath(name).suffix
+    media_type, role = KINDS.get(kind, ("application/octet-stream", "data"))
+    layer = maps.layers.get(key, {}) if maps is not None and kind == ".tif" else {}
+    stem = key.removesuffix(kind)
+    title = TITLES.get(key) or {".png": TITLES.get(stem, f"Picture of {stem}"), ".qml": f"QGIS style of {stem}"}.get(
+        kind
+    )
+    return {
+        "href": f"./{name}",
+        "type": media_type,
+        "roles": ["thumbnail" if key == f"{THUMBNAIL}.png" else role],
+        **({"title": title} if title else {}),
+        **layer,
+        "file:size": file.size,
+        "file:checksum": f"{SHA_256}{file.sha256}",
+    }
+
+
+def _text(text: str) -> str:
+    """Text that can be encoded: lone surrogates are replaced."""
+    return text.encode("utf-8", "replace").decode()

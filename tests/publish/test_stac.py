@@ -1,0 +1,240 @@
+"""The catalogue: valid STAC that opens offline, with the right checksums, and inert whatever the names are."""
+
+import json
+from dataclasses import replace
+from datetime import date, timedelta
+from hashlib import sha256
+
+import numpy as np
+import odc.stac
+import pystac
+import pytest
+import rasterio
+import shapely
+from pystac.extensions.file import FileExtension
+from pystac.extensions.projection import ProjectionExtension
+from pystac.validation.local_validator import LocalValidator
+
+from monitor.publish import products
+from monitor.publish.products import PLAN, write_catalogue, write_plan, write_site
+from monitor.publish.stac import ITEM
+from monitor.verdict.assessment import Status
+
+NOTICE = {"en": "Demonstration: the fates are injected.", "zh": "演示：结局是人为设定的。"}
+
+
+def publish(view, root, *, notice=None):
+    """What a publish does for one site, and the catalogue."""
+    write_site(view, root)
+    since = write_plan(view.site, view.assessment, None, root, notice=notice)
+    write_catalogue([(view.site, view.assessment)], root, since=since, notice=notice)
+    return root
+
+
+def items_in(root):
+    return [json.loads(path.read_bytes()) for path in sorted(root.glob(f"sites/*/{ITEM}"))]
+
+
+def check_files(root):
+    """Every asset is a file with the stated size and checksum, and all files that are published are assets."""
+    for path in root.glob(f"sites/*/{ITEM}"):
+        item = pystac.Item.from_file(str(path))
+        for asset in item.assets.values():
+            content = (path.parent / asset.href).read_bytes()
+            stated = FileExtension.ext(asset)
+            assert (stated.size, stated.checksum) == (len(content), f"1220{sha256(content).hexdigest()}"), asset.href
+        published = {file.name for file in path.parent.iterdir() if file.is_file() and not file.name.startswith(".")}
+        assert {asset.href.removeprefix("./") for asset in item.assets.values()} == published - {ITEM}
+
+
+def check_valid(root):
+    """The documents are valid by the schemas of STAC 1.1, which pystac has; those of the extensions it has not."""
+    with pytest.warns(DeprecationWarning, match="LocalValidator|deprecated"):
+        validator = LocalValidator()
+    catalogue = json.loads((root / "catalog.json").read_bytes())
+    assert not list(validator.catalog_validator().iter_errors(catalogue))
+    for item in items_in(root):
+        assert not list(validator.item_validator().iter_errors(item))
+
+
+@pytest.fixture(scope="module")
+def view(make_view):
+    return make_view()
+
+
+@pytest.fixture(scope="module")
+def published(view, tmp_path_factory):
+    return publish(view, tmp_path_factory.mktemp("published"))
+
+
+def test_the_catalogue_is_valid_and_leads_to_every_site_by_relative_addresses(published, view):
+    check_valid(published)
+    catalogue = pystac.Catalog.from_file(str(published / "catalog.json"))
+    (item,) = catalogue.get_items()
+    assert (item.id, item.get_root(), item.get_parent()) == ("ulan-03", catalogue, catalogue)
+    assert shapely.geometry.shape(item.geometry).equals(view.site.geometry)
+    assert item.bbox == list(view.site.geometry.bounds)
+    hrefs = [link["href"] for document in [*items_in(published), json.loads((published / "catalog.json").read_bytes())]
+             for link in document["links"]]  # fmt: skip
+    assert not [href for href in hrefs if href.startswith(("/", "http", "file"))]
+    assert catalogue.extra_fields["extent"]["spatial"]["bbox"] == [list(view.site.geometry.bounds)]
+    assert catalogue.extra_fields["extent"]["temporal"]["interval"] == [
+        ["2021-05-01T00:00:00Z", "2021-08-20T23:59:59Z"]
+    ]
+
+
+def test_an_item_states_the_season_that_its_maps_show_and_the_grid(published, view):
+    (path,) = published.glob(f"sites/*/{ITEM}")
+    item = pystac.Item.from_file(str(path))
+    assert item.datetime is None
+    assert (item.properties["start_datetime"], item.properties["end_datetime"]) == (
+        "2021-05-01T00:00:00Z", "2021-08-20T23:59:59Z",
+    )  # fmt: skip
+    assert item.assets["slope"].extra_fields["start_datetime"] == "2015-05-01T00:00:00Z"
+    stated = ProjectionExtension.ext(item)
+    with rasterio.open(path.parent / "uplift.tif") as file:
+        assert (stated.code, tuple(stated.shape), stated.transform) == (
+            str(file.crs), file.shape, list(file.transform)[:6],
+        )  # fmt: skip
+        assert tuple(stated.bbox) == tuple(file.bounds)
+        (band,) = item.assets["uplift"].extra_fields["bands"]
+        values = file.read(1)
+    assert (band["data_type"], band["nodata"], band["unit"]) == ("float32", "nan", "1")
+    assert band["statistics"]["mean"] == pytest.approx(np.nanmean(values), abs=1e-6)
+    assert band["statistics"]["valid_percent"] == pytest.approx(100 * np.isfinite(values).mean(), abs=0.01)
+
+
+@pytest.mark.filterwarnings("ignore:The 'shapely.ops.transform:DeprecationWarning")  # odc-geo 0.5.3
+@pytest.mark.parametrize("name", ["ndvi", "cover", "slope", "uplift", "failing"])
+def test_odc_stac_loads_the_numbers_of_each_map(published, view, name):
+    (item,) = pystac.Catalog.from_file(str(published / "catalog.json")).get_items()
+    loaded = odc.stac.load([item], bands=[name])
+    assert loaded.odc.geobox == view.grid
+    np.testing.assert_array_equal(loaded[name].isel(time=0), view.maps[name])
+
+
+def test_an_item_names_the_accepted_scenes_of_the_season_that_its_maps_show(published, view):
+    table = view.observations
+    season = table[table["accepted"] & (table["date"] >= "2021-05-01") & (table["date"] <= "2021-08-20")]
+    (item,) = items_in(published)
+    derived = [link for link in item["links"] if link["rel"] == "derived_from"]
+    assert len(derived) > 3
+    assert [link["title"] for link in derived] == season["scene"].tolist()
+    assert [link["href"] for link in derived] == [f"urn:scene:sample:{scene}" for scene in season["scene"]]
+
+
+def test_scenes_are_those_that_the_maps_in_place_show(view, tmp_path):
+    publish(view, tmp_path)
+    (before,) = items_in(tmp_path)
+    fewer = replace(view, observations=view.observations[:-3], maps=dict.fromkeys(view.maps))  # nothing is drawn
+    publish(fewer, tmp_path)
+    (item,) = items_in(tmp_path)
+    assert [link for link in item["links"]] == before["links"]
+    check_files(tmp_path)
+
+
+def test_a_demonstration_says_so_in_every_document(view, tmp_path):
+    publish(view, tmp_path, notice=NOTICE)
+    (item,) = items_in(tmp_path)
+    catalogue = json.loads((tmp_path / "catalog.json").read_bytes())
+    assert item["properties"]["description"].startswith(NOTICE["en"])
+    assert catalogue["description"].startswith(NOTICE["en"])
+
+
+def test_checksums_are_right_after_a_night_on_which_only_the_day_of_the_verdict_changes(view, tmp_path):
+    publish(view, tmp_path)
+    check_files(tmp_path)
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")}
+    tomorrow = replace(view, assessment=replace(view.assessment, as_of=view.assessment.as_of + timedelta(days=1)))
+    publish(tomorrow, tmp_path)
+    written = {path.name for path in tmp_path.rglob("*.*") if path.stat().st_mtime_ns != stamps.get(path)}
+    assert written == {PLAN, ITEM, "catalog.json"}
+    check_files(tmp_path)
+
+
+def test_checksums_are_right_after_a_night_with_another_series_and_verdict(view, tmp_path):
+    publish(view, tmp_path)
+    assessment = replace(view.assessment, theta=0.31, status=Status.LAGGING)
+    publish(replace(view, observations=view.observations[:-1], assessment=assessment, alert=None), tmp_path)
+    check_files(tmp_path)
+    check_valid(tmp_path)
+    (item,) = items_in(tmp_path)
+    assert item["properties"]["regrowth:status"] == "lagging"
+
+
+def test_a_night_that_changes_nothing_writes_no_document(view, tmp_path):
+    publish(view, tmp_path)
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    publish(view, tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == stamps
+
+
+def test_a_publish_that_is_killed_between_any_two_files_is_put_right_by_the_next(view, tmp_path, monkeypatch):
+    changed = replace(
+        view, observations=view.observations[:-1], alert=None,
+        assessment=replace(view.assessment, theta=0.31, status=Status.LAGGING, as_of=date(2021, 8, 21)),
+    )  # fmt: skip
+    write, calls = products.write_atomically, 0
+    publish(changed, reference := tmp_path / "reference")
+    for step in range(60):
+        root, left = tmp_path / str(step), iter(range(step))
+        publish(view, root)
+
+        def dies(path, content, left=left):
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            write(path, content)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(products, "write_atomically", dies)
+            try:
+                publish(changed, root)
+                break
+            except KeyboardInterrupt:
+                calls += 1
+        publish(changed, root)
+        check_files(root)
+        same = {path.relative_to(root): path.read_bytes() for path in root.rglob("*.*") if path.is_file()}
+        assert same == {
+            path.relative_to(reference): path.read_bytes() for path in reference.rglob("*.*") if path.is_file()
+        }
+    assert calls > 15
+
+
+def test_a_site_without_scenes_has_an_item_without_rasters(view, tmp_path):
+    nothing = replace(
+        view, observations=view.observations[:0], before=None, now=None, maps={}, grid=None, outline=None,
+        judged_hectares=None,
+        assessment=replace(view.assessment, status=Status.INSUFFICIENT_DATA, last_observed=None, theta=None),
+    )  # fmt: skip
+    publish(nothing, tmp_path)
+    check_valid(tmp_path)
+    check_files(tmp_path)
+    (item,) = pystac.Catalog.from_file(str(tmp_path / "catalog.json")).get_items()
+    assert item.datetime.date() == nothing.assessment.as_of
+    assert set(item.assets) == {"index.html", "index.zh.html", "observations.csv", "plan.json"}
+    assert not [link for link in item.links if link.rel == "derived_from"]
+
+
+HOSTILE = [
+    "<script>alert(1)</script>", "{{7*7}}", "a\r\nBcc: all@example.org", "\u202egnp.exe", "=cmd|'/C calc'!A0",
+    "../../etc/passwd", "CON", "a" * 300, "🌱", "民勤-03", "a\x00b", "\ud800",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_hostile_id_name_or_scene_is_inert_in_the_catalogue(view, tmp_path, text):
+    site = replace(view.site, id=text, name=text, partner=text, manager_name=text, manager_email="a@example.org")
+    scenes = view.observations.assign(scene=[f"{text}{n}" for n in range(len(view.observations))])
+    publish(replace(view, site=site, observations=scenes, alert=None,
+                    assessment=replace(view.assessment, site=text)), tmp_path)  # fmt: skip
+    check_valid(tmp_path)
+    check_files(tmp_path)
+    (item,) = pystac.Catalog.from_file(str(tmp_path / "catalog.json")).get_items()
+    (folder,) = (tmp_path / "sites").iterdir()
+    assert item.id == folder.name
+    assert folder.parent.parent == tmp_path
+    written = (folder / ITEM).read_bytes().decode()
+    assert "example.org" not in written or "Bcc" in text
+    assert not set(item.properties["title"]) & set("\r\n\x00\u202e")
+    assert all(link.href.isascii() for link in item.links if link.rel == "derived_from")
