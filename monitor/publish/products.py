@@ -161,12 +161,12 @@ def write_site(view: SiteView, root: Path, inputs: str = "") -> bool:
     if made is None or made.page != page or not {*PAGE_FILES.values()} <= here:
         pages = site_pages(view, pictures)
         files |= {PAGE_FILES[language]: pages[language].encode() for language in LANGUAGES}
-    unchanged = {*pictures.values(), *PAGE_FILES.values(), *(MAP_FILES & {f"{name}.tif" for name in drawn})}
+    names = {*files, *pictures.values(), *PAGE_FILES.values(), *(MAP_FILES & {f"{name}.tif" for name in drawn})}
     facts = {} if made is None else made.files
     wanted = _MadeFrom(
         inputs=inputs, page=page, drawn=drawn, pictures=pictures,
         maps=drawn_maps(view, draw, None if made is None else made.maps),
-        files={name: StoredFile.of(files[name]) if name in files else facts[name] for name in sorted({*files, *unchanged})},
+        files={name: StoredFile.of(files[name]) if name in files else facts[name] for name in sorted(names)},
     )  # fmt: skip
     changed = {name: content for name, content in files.items() if not _same(folder / name, content)}
     stale = {name for name in here if name in MAP_FILES or PICTURE_FILE.fullmatch(name)} - wanted.files.keys()
@@ -348,6 +348,7 @@ def status_json(assessments: Iterable[Assessment]) -> bytes:
 def sites_parquet(rows: Sequence[tuple[Site, Assessment]]) -> bytes:
     """Encode sites and their assessments as GeoParquet (EPSG:4326), one row a site; reasons joined by ``;``.
 
+    The column ``bbox`` lets readers skip rows by place (``covering`` of GeoParquet 1.1). Managers are left out.
     Every column has the declared type of its field even if no site has a value, so that the tables of several
     programmes or nights can be concatenated.
     """
@@ -363,7 +364,7 @@ def sites_parquet(rows: Sequence[tuple[Site, Assessment]]) -> bytes:
     columns = {name: pd.array(column, dtype=_dtype(declared[name])) for name, column in values.items()}
     frame = gpd.GeoDataFrame(columns, geometry=[site.geometry for site, _ in rows], crs="EPSG:4326")
     buffer = io.BytesIO()
-    frame.to_parquet(buffer, index=False)
+    frame.to_parquet(buffer, index=False, write_covering_bbox=True, schema_version="1.1.0")
     return buffer.getvalue()
 
 

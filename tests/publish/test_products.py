@@ -98,7 +98,7 @@ def test_a_site_leaves_the_files_that_were_promised(published):
         for name in (
             "index.html", "index.zh.html", "observations.csv", "before.png", "now.png", "ndvi.tif", "cover.tif",
             "slope.tif", "uplift.tif", "failing.tif", "ndvi.png", "cover.png", "slope.png", "uplift.png",
-            "failing.png",
+            "failing.png", "ndvi.qml", "cover.qml", "slope.qml", "uplift.qml", "failing.qml",
         )
     }  # fmt: skip
 
