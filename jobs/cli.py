@@ -9,7 +9,7 @@ import typer
 
 from jobs import __version__, console
 from jobs.backfill import backfill
-from jobs.commands import alerts, field, notify, outbox, sites
+from jobs.commands import alerts, field, notify, outbox, sites, source
 from jobs.commands.assess import assess
 from jobs.commands.backup import backup
 from jobs.commands.calibrate import calibrate
@@ -41,6 +41,7 @@ app.add_typer(alerts.app, name="alerts")
 app.add_typer(field.app, name="field")
 app.add_typer(notify.app, name="notify")
 app.add_typer(sites.app, name="sites")
+app.add_typer(source.app, name="source")
 
 
 def main(arguments: list[str] | None = None) -> None:

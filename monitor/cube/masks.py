@@ -117,6 +117,12 @@ def _fmask(value: np.ndarray) -> Classes:
     return Classes(ground, cloud, ((value & FMASK_CLOUD) != 0) & ~empty, snow, empty)
 
 
+def _values(value: np.ndarray) -> Classes:
+    """Without a quality layer: every value but 0 is ground; what is cloud is unknown."""
+    nowhere = np.zeros_like(value, dtype=bool)
+    return Classes(value != 0, nowhere, nowhere, nowhere, value == 0)
+
+
 class QualityLayer(NamedTuple):
     """How a kind of quality layer is used."""
 
@@ -133,6 +139,7 @@ QUALITY_LAYERS: Final = {
     "scl_cs": QualityLayer(_scored_scene_classes, 20.0),
     "qa_pixel": QualityLayer(_qa_pixel, 30.0, limited=True),
     "fmask": QualityLayer(_fmask, 30.0, limited=True),
+    "none": QualityLayer(_values, 10.0, limited=True),
 }
 """Known kinds of quality layers, the values of ``Scene.quality``."""
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from monitor.errors import BROKEN_SCENE
 from monitor.imagery import bands
 from monitor.imagery.stac.documents import as_list, as_mapping, as_number, item_rejected, listed_keys
-from monitor.imagery.stac.products import QUALITY_KEYS, QUALITY_TITLES, StacProduct
+from monitor.imagery.stac.products import NO_QUALITY, QUALITY_KEYS, QUALITY_TITLES, StacProduct
 
 PICTURE_ROLES: Final = frozenset({"visual", "overview", "thumbnail", "preview", "metadata", "tiles"})
 """Roles and keys of assets that hold no measurements."""
@@ -101,6 +101,9 @@ def select_bands(item: Mapping[str, Any], product: StacProduct) -> list[BandCand
 def select_quality(item: Mapping[str, Any], product: StacProduct) -> tuple[str, ItemAsset]:
     """Kind of the quality layer, a key of :data:`monitor.imagery.stac.products.QUALITY_KEYS`, and its asset.
 
+    An item that states under :data:`monitor.imagery.stac.products.NO_QUALITY` that it has none is of the kind ``none``,
+    for which the red band stands in.
+
     Raises
     ------
     SceneRejected
@@ -115,6 +118,14 @@ def select_quality(item: Mapping[str, Any], product: StacProduct) -> tuple[str, 
         for key, asset in layers:
             if QUALITY_TITLES[kind].search(str(asset.get("title") or "")):
                 return kind, _item_asset(key, asset, properties)
+    candidates = list(_candidates(item))
+    for kind in product.quality:
+        for band in candidates:
+            if band.names.intersection(QUALITY_KEYS[kind]):  # one of several bands of a file
+                return kind, _item_asset(band.key, band.asset, properties, band.number)
+    red = _select_band("red", candidates, ("red",), product)
+    if properties.get(NO_QUALITY) is True and red is not None:
+        return "none", _item_asset(red.key, red.asset, properties, red.number)
     present = listed_keys(as_mapping(item.get("assets")))
     why = f"has no quality layer that is known ({', '.join(product.quality)}); it has {present}"
     raise item_rejected(BROKEN_SCENE, why)

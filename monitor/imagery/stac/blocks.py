@@ -123,6 +123,21 @@ def read_layout(reader: Reader) -> TileLayout:
         raise file_rejected(reader.name, f"has a header that makes no sense ({type(error).__name__})") from error
 
 
+def read_tag(reader: Reader, number: int) -> bytes:
+    """Content of one entry of the header; empty if the file does not have it.
+
+    Raises
+    ------
+    SceneRejected
+        ``BROKEN``: it is no TIFF, or is cut short.
+    """
+    try:
+        tags = _tags(_HeaderPages(reader), reader.name, frozenset((number,)))[1]
+    except (struct.error, ValueError, OverflowError) as error:
+        raise file_rejected(reader.name, f"has a header that makes no sense ({type(error).__name__})") from error
+    return tags[number].data if number in tags else b""
+
+
 def fetch_blocks(reader: Reader, layout: TileLayout, blocks: Sequence[int]) -> dict[int, bytes]:
     """Fetch blocks as stored, by number; neighbouring ones in one request, without those that were never written.
 
@@ -267,7 +282,7 @@ class _HeaderPages:
 
 
 def _parse_layout(file: _HeaderPages, name: str) -> TileLayout:
-    order, tags = _tags(file, name)
+    order, tags = _tags(file, name, _USED_TAGS)
 
     def numbers(tag: int, default: int | None = None) -> list[int]:
         if tag not in tags:
@@ -321,7 +336,7 @@ def _read_by_gdal(small: bytes) -> dict[str, Any]:
         }
 
 
-def _tags(file: _HeaderPages, name: str) -> tuple[str, dict[int, Tag]]:
+def _tags(file: _HeaderPages, name: str, wanted: frozenset[int]) -> tuple[str, dict[int, Tag]]:
     start = file.at(0, 16)
     order = {b"II": "<", b"MM": ">"}.get(start[:2])
     version = struct.unpack(f"{order}H", start[2:4])[0] if order else 0
@@ -338,7 +353,7 @@ def _tags(file: _HeaderPages, name: str) -> tuple[str, dict[int, Tag]]:
     for index in range(count):
         row = table[index * entry : (index + 1) * entry]
         tag, kind, number = struct.unpack(f"{order}HH{offset_code}", row[: 12 if big else 8])
-        if kind not in _SIZES or tag not in _USED_TAGS:
+        if kind not in _SIZES or tag not in wanted:
             continue
         length = _SIZES[kind] * number
         inline = row[12 if big else 8 :]

@@ -1,0 +1,120 @@
+"""``regrowth source``: make files of one's own a source."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jobs.console import AsJson, new_app, print_json, printable
+from jobs.exits import Exit
+
+if TYPE_CHECKING:
+    from monitor.imagery.stac.folder_index import FolderIndex
+
+app = new_app(no_args_is_help=True, help="Files of your own as a source.")
+
+MAX_PROBLEMS: int = 50
+"""Files that are not used, of which each is printed; with more, the rest is counted."""
+
+
+@app.callback()
+def _source() -> None:
+    """Files of your own as a source."""
+
+
+@app.command()
+def index(
+    folder: Annotated[Path, typer.Argument(help="Folder of GeoTIFFs: a file a date, or a file a date and band.")],
+    bands: Annotated[
+        str, typer.Option(help="Band numbers or names, where files name none: blue=1,green=2,red=3,nir=4,scl=5.")
+    ] = "",
+    scale: Annotated[
+        float | None, typer.Option(help="Reflectance = scale * number + offset; default: the files'.")
+    ] = None,
+    offset: Annotated[float | None, typer.Option(help="Default: that of the files or their product.")] = None,
+    no_quality: Annotated[
+        bool, typer.Option("--no-quality", help="Take scenes without a quality layer: clouds have no value already.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write STAC items for a folder of GeoTIFFs, so that it can be a source. Safe to run again, after new files.
+
+    Writes FOLDER/catalog.json and FOLDER/stac/. Only headers are read. Exit status: 0 all files are used, 10 some are
+    not, 65 none can be used.
+    """
+    from monitor.imagery.stac.folder_catalogue import write_catalogue
+    from monitor.imagery.stac.folder_index import IndexOptions, index_folder
+
+    options = IndexOptions(bands=_band_places(bands), scale=scale, offset=offset, no_quality=no_quality)
+    found = index_folder(folder, options)
+    catalogue = write_catalogue(folder, found.scenes) if found.scenes else None
+    if as_json:
+        print_json(_json(found, catalogue))
+    else:
+        _print(found, folder)
+    if found.problems:
+        raise typer.Exit(Exit.SOME_FAILED if found.scenes else Exit.BAD_DATA)
+
+
+def _band_places(text: str) -> dict[str, str]:
+    """Bands by name, as ``--bands`` states them.
+
+    Raises BadParameter for anything that is no band or quality layer.
+    """
+    from monitor.imagery.bands import OBSERVED
+    from monitor.imagery.stac.products import QUALITY_KEYS
+
+    known = (*OBSERVED, *QUALITY_KEYS)
+    places: dict[str, str] = {}
+    for part in filter(None, text.split(",")):
+        name, _, place = (piece.strip() for piece in part.partition("="))
+        if name.lower() not in known or not place:
+            msg = f"{part!r} is none of NAME=NUMBER or NAME=BAND; names are {', '.join(known)}"
+            raise typer.BadParameter(msg, param_hint="--bands")
+        places[name.lower()] = place
+    return places
+
+
+def _json(found: "FolderIndex", catalogue: Path | None) -> dict[str, object]:
+    scenes = [
+        {
+            "scene": one.scene.id, "date": one.scene.time.date(), "sensor": one.scene.sensor, "bands": list(one.bands),
+            "quality": one.scene.quality, "scale": one.scene.scale, "offset": one.scene.offset,
+        }
+        for one in found.scenes
+    ]  # fmt: skip
+    problems = [{"file": _text(path), "why": why} for path, why in found.problems]
+    return {
+        "catalogue": None if catalogue is None else str(catalogue), "scenes": scenes, "problems": problems,
+        "unread": dict(sorted(found.unread.items())),
+    }  # fmt: skip
+
+
+def _print(found: "FolderIndex", folder: Path) -> None:
+    for one in found.scenes:
+        scene = one.scene
+        quality = "no quality layer: clouds are not masked" if scene.quality == "none" else f"quality {scene.quality}"
+        typer.echo(
+            f"{scene.time:%Y-%m-%d}  {printable(scene.id)}  {' '.join(one.bands)}; {quality}; "
+            f"reflectance = {scene.scale:g} * number {'-' if scene.offset < 0 else '+'} {abs(scene.offset):g}"
+        )
+    for path, why in found.problems[:MAX_PROBLEMS]:
+        typer.echo(f"not used: {printable(_text(path))} {printable(why)}")
+    if len(found.problems) > MAX_PROBLEMS:
+        typer.echo(f"not used: {len(found.problems) - MAX_PROBLEMS} more; --json lists all")
+    if found.unread:
+        layers = ", ".join(f"{name.upper()} ({count})" for name, count in sorted(found.unread.items()))
+        typer.echo(f"Layers that are not needed: {printable(layers)}.")
+    if not found.scenes:
+        typer.echo("No scene can be used, so nothing was written.")
+        return
+    name = json.dumps(str(folder), ensure_ascii=False)
+    days = [one.scene.time.date() for one in found.scenes]
+    typer.echo(f"{len(days)} scenes. Put this into regrowth.toml, with folders as seen from it:\n")
+    typer.echo(f'[source]\nkind = "stac"\nurl = {name}\nallow_hosts = [{name}]\nsince = "{min(days)}"')
+
+
+def _text(path: str) -> str:
+    """A path that can be printed: bytes that are not UTF-8 are replaced."""
+    return path.encode(errors="replace").decode()

@@ -1,0 +1,86 @@
+"""Write the scenes of a folder of GeoTIFFs as a static STAC catalogue beside them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from monitor.errors import BadData
+from monitor.files import write_atomically
+from monitor.imagery.stac.folder_index import ITEMS_FOLDER, IndexedScene
+from monitor.sites.names import folder_name
+
+CATALOGUE_ID: Final = "regrowth-folder"
+"""Id of the catalogues that are written here; any other in the folder is left as it is."""
+
+
+def write_catalogue(folder: Path, scenes: Sequence[IndexedScene]) -> Path:
+    """Write ``catalog.json`` and an item a scene under ``stac/``; files whose content stays are not touched.
+
+    Each file is replaced in one step, the catalogue last. Items of scenes that are gone are removed after it.
+
+    Returns
+    -------
+    Path
+        The catalogue.
+
+    Raises
+    ------
+    BadData
+        The folder has a catalogue that something else wrote.
+    OSError
+        The folder cannot be written to.
+    """
+    folder = folder.resolve()
+    path, items = folder / "catalog.json", folder / ITEMS_FOLDER
+    before = _own_items(path)
+    if items.is_symlink() or (items.exists() and not items.is_dir()):
+        msg = f"{items} is a link or a file; items are written to a folder of this name"
+        raise BadData(msg)
+    items.mkdir(exist_ok=True)
+    names: list[str] = []
+    for one in scenes:
+        name = f"{folder_name(one.scene.id)}.json"
+        links = [
+            {"rel": "root", "href": "../catalog.json", "type": "application/json"},
+            {"rel": "parent", "href": "../catalog.json", "type": "application/json"},
+        ]
+        _write(items / name, {**one.item, "id": one.scene.id, "links": links})
+        names.append(name)
+    links = [{"rel": "root", "href": "./catalog.json", "type": "application/json"}]
+    links += [{"rel": "item", "href": f"./{ITEMS_FOLDER}/{name}", "type": "application/geo+json"} for name in names]
+    described = "Scenes of the GeoTIFFs in this folder, written by regrowth source index."
+    _write(path, {
+        "type": "Catalog", "stac_version": "1.0.0", "id": CATALOGUE_ID, "description": described, "links": links,
+    })  # fmt: skip
+    for name in before.difference(names):
+        (items / name).unlink(missing_ok=True)
+    return path
+
+
+def _own_items(path: Path) -> set[str]:
+    """File names of the items of an earlier catalogue of this folder.
+
+    Raises
+    ------
+    BadData
+        Something else wrote it.
+    """
+    if not path.exists():
+        return set()
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        hrefs = [link["href"] for link in document["links"] if link["rel"] == "item"]
+        is_own = document["id"] == CATALOGUE_ID
+    except (ValueError, KeyError, TypeError):
+        hrefs, is_own = [], False
+    if not is_own:
+        msg = f"{path} was written by something else and stays: the folder has a catalogue, so name it as [source] url"
+        raise BadData(msg)
+    return {name for href in hrefs if "/" not in (name := str(href).removeprefix(f"./{ITEMS_FOLDER}/"))}
+
+
+def _write(path: Path, document: Mapping[str, Any]) -> None:
+    content = json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n"
+    if not path.is_file() or path.read_bytes() != content:
+        write_atomically(path, content)
