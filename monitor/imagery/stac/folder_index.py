@@ -146,9 +146,11 @@ def index_folder(folder: Path, options: IndexOptions) -> FolderIndex:
             unread[name.band] += 1
             continue
         try:
-            groups.setdefault(name.scene, []).append(_open(folder, name))
+            image = _open(folder, name)
         except (SceneRejected, OSError) as error:
             problems.append((path, getattr(error, "strerror", None) or str(error).removeprefix("it ")))
+        else:
+            groups.setdefault(name.scene, []).append(image)
     if not number:
         msg = f"{folder} holds no GeoTIFF (.tif, .tiff)"
         raise BadData(msg)

@@ -1,0 +1,227 @@
+"""A folder of GeoTIFFs becomes a catalogue for the STAC source; what it cannot use is named, and never opened."""
+
+import os
+from datetime import date
+
+import numpy as np
+import pystac
+import pytest
+import rasterio
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from shapely.geometry import Point
+
+from monitor.errors import BadData
+from monitor.imagery.stac.folder_catalogue import write_catalogue
+from monitor.imagery.stac.folder_index import IndexOptions, index_folder
+from monitor.imagery.stac.source import Stac
+
+LEFT, TOP = 600_000.0, 4_200_000.0
+BANDS = {"blue": 300, "green": 500, "red": 700, "nir": 2900, "swir16": 2500}
+SCL = 4
+
+
+def image(path, layers, *, names=True, pixel=10.0, dtype="uint16", scale=None, crs="EPSG:32648", tags=None, side=20):
+    """A GeoTIFF with one number a band."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    size = round(side * 10 / pixel)
+    with rasterio.open(
+        path, "w", driver="GTiff", width=size, height=size, count=len(layers), dtype=dtype, crs=crs,
+        transform=Affine(pixel, 0, LEFT, 0, -pixel, TOP),
+    ) as file:  # fmt: skip
+        for number, (name, value) in enumerate(layers.items(), start=1):
+            file.write(np.full((size, size), value, dtype), number)
+            if names:
+                file.set_band_description(number, name)
+        if scale is not None:
+            file.scales = [scale] * len(layers)
+        file.update_tags(**(tags or {}))
+    return path
+
+
+def index(folder, **options):
+    return index_folder(folder, IndexOptions(**options))
+
+
+def why(folder, **options):
+    found = index(folder, **options)
+    assert found.scenes == []
+    return " ".join(text for _, text in found.problems)
+
+
+def read(folder):
+    """Every scene of the folder as a night reads it: scene, pixels of the middle, quality of the middle."""
+    source = Stac(str(folder), allow_hosts=[str(folder)])
+    scenes = source.search(Point(106.14, 37.94).buffer(0.1), date(2000, 1, 1), date(2030, 1, 1))
+    grid = GeoBox((2, 2), Affine(10, 0, LEFT + 80, 0, -10, TOP - 80), "EPSG:32648")
+    frames = [next(iter(frames)) for frames in source.read(scenes, [grid])]
+    return [
+        (scene, frame.pixels[:, 0, 0].tolist(), int(frame.quality[0, 0]))
+        for scene, frame in zip(scenes, frames, strict=True)
+    ]
+
+
+def test_one_file_a_date_with_named_bands_is_read_as_written(tmp_path):
+    image(tmp_path / "S2_2021-07-06.tif", {**BANDS, "SCL": SCL}, scale=1e-4)
+    found = index(tmp_path)
+    assert found.problems == []
+    write_catalogue(tmp_path, found.scenes)
+    ((scene, pixels, quality),) = read(tmp_path)
+    assert pixels == [300, 500, 700, 2900, 2500, 0]
+    assert (scene.quality, quality, scene.sensor) == ("scl", SCL, "sentinel-2")
+    assert (scene.scale, scene.offset, scene.time.date()) == (1e-4, 0.0, date(2021, 7, 6))
+
+
+def test_bands_without_names_are_named_by_their_numbers(tmp_path):
+    image(tmp_path / "2021-07-06.tif", {**BANDS, "scl": SCL}, names=False)
+    assert "--bands blue=1,green=2,red=3,nir=4" in why(tmp_path)
+    places = {"blue": "1", "green": "2", "red": "3", "nir": "4", "scl": "6"}
+    found = index(tmp_path, bands=places, scale=1e-4, offset=0.0)
+    assert [one.bands for one in found.scenes] == [("blue", "green", "red", "nir")]
+
+
+@pytest.mark.parametrize(
+    ("names", "sensor", "acquisition", "scale", "offset"),
+    [
+        (["S2A_MSIL2A_20210706T033541_N0301_R061_T48SUD_20210706T064512.SAFE/GRANULE/R10m/T48SUD_20210706T033541_{}_10m.tif"],
+         "sentinel-2a", "S2A/20210706T033541", 1e-4, 0.0),
+        (["48/S/UD/2023/7/S2B_48SUD_20230706_0_L2A/{}.tif"], "sentinel-2b", "S2B/20230706T000000", 1e-4, -0.1),
+        (["HLS.S30.T48SUD.2021187T033541.v2.0.{}.tif"], "hls-s30", "HLS-S30/20210706T033541", 1e-4, 0.0),
+        (["LC08_L2SP_129034_20210706_20210714_02_T1_{}.TIF"], "landsat-8", "LC08/129/20210706", 2.75e-5, -0.2),
+    ],
+    ids=["SAFE", "Earth Search", "HLS", "Landsat"],
+)  # fmt: skip
+def test_one_file_a_band_is_known_by_the_names_of_its_product(tmp_path, names, sensor, acquisition, scale, offset):
+    keys = ["B02", "B03", "B04", "B8A" if "hls" in sensor else "B08"]
+    keys = ["SR_B2", "SR_B3", "SR_B4", "SR_B5"] if "landsat" in sensor else keys
+    quality = {"landsat-8": ("QA_PIXEL", 21824), "hls-s30": ("Fmask", 64)}.get(sensor, ("SCL", 4))
+    for key, value in zip(keys, BANDS.values(), strict=False):
+        image(tmp_path / names[0].format(key), {key: value}, names=False)
+    image(tmp_path / names[0].format(quality[0]), {"": quality[1]}, names=False, pixel=20.0)
+    image(tmp_path / names[0].format("AOT"), {"": 1}, names=False)
+    found = index(tmp_path, offset=-0.1 if sensor == "sentinel-2b" else None)
+    assert found.problems == []
+    assert found.unread == {"aot": 1}
+    write_catalogue(tmp_path, found.scenes)
+    ((scene, pixels, classes),) = read(tmp_path)
+    assert (scene.sensor, scene.acquisition, scene.scale, scene.offset) == (sensor, acquisition, scale, offset)
+    assert (pixels[:4], classes) == ([300, 500, 700, 2900], quality[1])
+
+
+def test_sentinel_2_that_does_not_state_its_offset_is_not_guessed(tmp_path):
+    image(tmp_path / "T48SUD_20230706T033541.tif", {"B4": 700, "B8": 2900, "SCL": 4})
+    assert "--offset -0.1" in why(tmp_path)
+    assert index(tmp_path, offset=-0.1).scenes[0].scene.offset == -0.1
+
+
+def test_without_a_quality_layer_a_scene_is_refused_unless_people_accept_it(tmp_path):
+    image(tmp_path / "2021-07-06.tif", BANDS, scale=1e-4)
+    assert "2021-07-06_SCL.tif" in why(tmp_path)
+    found = index(tmp_path, no_quality=True)
+    write_catalogue(tmp_path, found.scenes)
+    ((scene, pixels, quality),) = read(tmp_path)
+    assert (scene.quality, quality, pixels[2]) == ("none", 700, 700)
+    image(tmp_path / "2021-07-06_SCL.tif", {"": 9}, names=False)  # as the advice says
+    assert [one.scene.quality for one in index(tmp_path, no_quality=True).scenes] == ["scl"]
+
+
+def test_a_quality_layer_with_another_beginning_joins_the_scene_of_its_folder_and_day(tmp_path):
+    image(tmp_path / "mosaic_2021-07-06_all.tif", BANDS, scale=1e-4)
+    image(tmp_path / "clouds_2021-07-06_SCL.tif", {"": 4}, names=False)
+    assert [one.scene.quality for one in index(tmp_path).scenes] == ["scl"]
+
+
+def test_the_day_may_stand_in_the_folder_or_in_a_tag_and_is_missed_otherwise(tmp_path):
+    bands = {**BANDS, "SCL": 4}
+    image(tmp_path / "2021-07-06" / "image.tif", bands, scale=1e-4)
+    image(tmp_path / "tagged.tif", bands, scale=1e-4, tags={"ACQUISITION_DATE": "2021-08-01"})
+    image(tmp_path / "undated.tif", bands, scale=1e-4, tags={"TIFFTAG_DATETIME": "2024:01:01 00:00:00"})
+    image(tmp_path / "06.07.2021.tif", bands, scale=1e-4)
+    found = index(tmp_path)
+    assert [one.scene.time.date() for one in found.scenes] == [date(2021, 7, 6), date(2021, 8, 1)]
+    problems = dict(found.problems)
+    assert "scene_2021-07-15.tif" in problems["undated.tif"]
+    assert "write it as 2021-07-15" in problems["06.07.2021.tif"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "word"),
+    [("float32", None, "gdal_translate"), ("uint8", None, "gdal_translate"), ("uint16", None, "--scale 0.0001"),
+     ("uint16", 0.5, "stretched or already scaled")],
+)  # fmt: skip
+def test_numbers_that_are_no_reflectance_as_delivered_are_refused_with_the_way_out(tmp_path, dtype, scale, word):
+    image(tmp_path / "2021-07-06.tif", {"red": 1, "nir": 2}, dtype=dtype, scale=scale)
+    image(tmp_path / "2021-07-06_Fmask.tif", {"": 64}, names=False)
+    assert word in why(tmp_path)
+
+
+def test_no_file_but_a_plain_tiff_of_the_folder_is_opened(tmp_path):
+    folder, outside = tmp_path / "scenes", tmp_path / "outside"
+    good = image(folder / "2021-07-06.tif", {**BANDS, "SCL": 4}, scale=1e-4)
+    secret = image(outside / "2021-07-07.tif", {**BANDS, "SCL": 4}, scale=1e-4)
+    (folder / "2021-07-08.tif").write_text(f"<VRTDataset><SimpleSource><SourceFilename>{secret}</SourceFilename>")
+    (folder / "2021-07-09.tif").write_text(f"<MRF_META><CachedSource><Source>{secret}</Source></CachedSource>")
+    (folder / "2021-07-10.tif").symlink_to(secret)
+    (folder / "linked").symlink_to(outside)
+    os.mkfifo(folder / "2021-07-11.tif")
+    (folder / "2021-07-12.tif").write_bytes(good.read_bytes()[:60])
+    (folder / "2021-07-13.tif").write_bytes(b"")
+    found = index(folder)
+    assert [one.scene.id for one in found.scenes] == ["2021-07-06"]
+    problems = dict(found.problems)
+    assert "is no GeoTIFF" in problems["2021-07-08.tif"]
+    assert "is no GeoTIFF" in problems["2021-07-09.tif"]
+    assert "out of the folder" in problems["2021-07-10.tif"]
+    assert "links are not followed" in problems["linked"]
+    assert problems["2021-07-11.tif"] == "is no regular file"
+    assert {"2021-07-12.tif", "2021-07-13.tif"} <= problems.keys()
+
+
+def test_hostile_names_stay_text(tmp_path):
+    names = ["2021-07-06\nBcc: x", "2021-07-07 <script>", "2021-07-08 http:x", "2021-07-09 # ?a=1", "2021-07-10 %2e%2e"]
+    for name in names:
+        image(tmp_path / f"{name}.tif", {**BANDS, "SCL": 4}, scale=1e-4)
+    found = index(tmp_path)
+    write_catalogue(tmp_path, found.scenes)
+    assert len(found.scenes) == len(names)
+    assert len(read(tmp_path)) == len(names)
+    assert all("\n" not in one.scene.id for one in found.scenes)
+    assert sorted(path.parent for path in tmp_path.rglob("*.json")) == [tmp_path, *[tmp_path / "stac"] * len(names)]
+
+
+def test_an_index_made_again_changes_nothing_and_follows_the_files(tmp_path):
+    for day in ("2021-07-06", "2021-07-16"):
+        image(tmp_path / f"{day}.tif", {**BANDS, "SCL": 4}, scale=1e-4)
+
+    def made():
+        write_catalogue(tmp_path, index(tmp_path).scenes)
+        return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.rglob("*.json")}
+
+    before = made()
+    assert made() == before
+    (tmp_path / "2021-07-06.tif").rename(tmp_path / "2021-07-26.tif")
+    assert {path.name for path in made()} == {"catalog.json", "2021-07-16.json", "2021-07-26.json"}
+
+
+def test_other_tools_open_the_catalogue(tmp_path):
+    path = image(tmp_path / "2021-07-06.tif", {**BANDS, "SCL": 4}, scale=1e-4)
+    write_catalogue(tmp_path, index(tmp_path).scenes)
+    (item,) = pystac.Catalog.from_file(str(tmp_path / "catalog.json")).get_items()
+    (asset,) = item.assets.values()
+    assert asset.get_absolute_href() == str(path)
+    assert item.geometry["type"] == "Polygon"
+
+
+def test_a_catalogue_of_something_else_stays(tmp_path):
+    image(tmp_path / "2021-07-06.tif", {**BANDS, "SCL": 4}, scale=1e-4)
+    (tmp_path / "catalog.json").write_text('{"type": "Catalog", "id": "mine", "links": []}')
+    with pytest.raises(BadData, match="as \\[source\\] url"):
+        write_catalogue(tmp_path, index(tmp_path).scenes)
+    assert "mine" in (tmp_path / "catalog.json").read_text()
+
+
+def test_an_empty_folder_and_a_missing_one_are_named(tmp_path):
+    with pytest.raises(BadData, match="holds no GeoTIFF"):
+        index(tmp_path)
+    with pytest.raises(BadData, match="is no folder"):
+        index(tmp_path / "nowhere")
