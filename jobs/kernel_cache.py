@@ -6,8 +6,10 @@ import os
 import shutil
 import stat
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 LIBRARY: Final = Path(__file__).parents[1] / "monitor"
 """Folder of the code that contains the kernels."""
@@ -59,6 +61,26 @@ def cache_folders(store: Path | None) -> list[Path]:
     if store is not None and _only_ours(store):
         parents.append(store / ".kernels")
     return [parent / cache_name() for parent in parents if parent.is_absolute()]
+
+
+@contextmanager
+def announcing_compilation(announce: Callable[[], None]) -> Iterator[None]:
+    """Call `announce` when a kernel is compiled in the ``with`` block, once, and not if all come from the cache."""
+    from numba.core import event
+
+    class FirstCompilation(event.Listener):
+        announced = False
+
+        def on_start(self, event: Any) -> None:
+            if not self.announced:
+                self.announced = True
+                announce()
+
+        def on_end(self, event: Any) -> None:
+            pass
+
+    with event.install_listener("numba:compile", FirstCompilation()):
+        yield
 
 
 def _usable(folder: Path) -> bool:

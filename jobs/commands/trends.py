@@ -1,5 +1,6 @@
 """``regrowth trends``: trends of any cube. Safe to rerun: the result is replaced as a whole, or not at all."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
@@ -10,20 +11,32 @@ import typer
 
 from jobs import __version__
 from jobs.console import AsJson, print_json, progress
+from jobs.kernel_cache import announcing_compilation
 from jobs.logs import set_up_logs
 from monitor.errors import BadData
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from monitor.trends.cubes import OpenedSeries
+    from monitor.trends.cubes import Mask, OpenedSeries
 
 Source = Annotated[
     Path, typer.Argument(metavar="IN", help="NetCDF, Zarr, or a folder of GeoTIFFs with a date or year in each name.")
 ]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="NAME.nc, NAME.zarr, NAME.tif, or a new folder of GeoTIFFs.")]
 Variable = Annotated[
-    str | None, typer.Option(help="Default: the only one, or ndvi (computed if only red and nir are there).")
+    str | None, typer.Option(help="Default: the only one, or ndvi. An index is computed if only its bands are there.")
+]
+Bands = Annotated[
+    str | None,
+    typer.Option(
+        metavar="red=B4,nir=B8", help="The bands of IN from which the index is computed: red, nir, swir16, swir22."
+    ),
+]
+Scale = Annotated[float | None, typer.Option(help="Factor of the numbers, where IN states none.")]
+Offset = Annotated[float | None, typer.Option(help="Added to number times scale, where IN states none.")]
+MaskOption = Annotated[
+    str | None, typer.Option("--mask", metavar="SCL=4,5,7", help="A layer of IN, and its values where pixels count.")
 ]
 Yearly = Annotated[bool, typer.Option("--yearly", help="Use growing-season means instead of all observations.")]
 Season = Annotated[tuple[int, int], typer.Option(help="With --yearly: first and last day of the year.")]
@@ -33,6 +46,10 @@ def trends(
     source: Source,
     out: Out,
     variable: Variable = None,
+    bands: Bands = None,
+    scale: Scale = None,
+    offset: Offset = None,
+    mask: MaskOption = None,
     yearly: Yearly = False,
     season: Season = (121, 288),
     as_json: AsJson = False,
@@ -44,25 +61,25 @@ def trends(
     import netCDF4
     import structlog
 
-    from monitor.conventions import history_line
-    from monitor.trends.cubes import open_series
+    from monitor.trends.cubes import Packing, open_series
     from monitor.trends.maps import growing_season_means, trend
 
     set_up_logs()
     netCDF4.set_chunk_cache(2**20)  # the default is 64 MB for each of 13 maps, none of which is read again
     source, out = source.resolve(), out.resolve()
-    _check_arguments(source, out, season)
-    opened = open_series(source, variable)
+    _check_arguments(source, out, season, scale, offset)
+    opened = open_series(source, variable, bands=_bands(bands), packing=Packing(scale, offset), mask=_mask(mask))
     with _naming(source):
         series = growing_season_means(opened.series, season) if yearly else opened.series
         maps = trend(series)
     if series.sizes["time"] == 1:
         msg = f"{source}: {series.name!r} has one {'season' if yearly else 'date'}; a trend needs two"
         raise BadData(msg)
-    options = f" --variable {series.name}" + (f" --yearly --season {season[0]} {season[1]}" if yearly else "")
-    maps.attrs["history"] = history_line(
-        datetime.now(UTC), f"regrowth-monitor {__version__}", f"regrowth trends {source.name} {out.name}{options}"
-    )
+    options: dict[str, object] = {
+        "variable": series.name, "bands": bands, "scale": scale, "offset": offset, "mask": mask,
+        "yearly --season": f"{season[0]} {season[1]}" if yearly else None,
+    }  # fmt: skip
+    maps.attrs["history"] = _history(source, out, options)
     if "spatial_ref" not in maps.coords:
         structlog.get_logger().warning("no CRS in IN, so none in OUT", source=str(source))
     most_values = _compute(source, out, maps, opened)
@@ -81,7 +98,45 @@ def trends(
         )
 
 
-def _check_arguments(source: Path, out: Path, season: tuple[int, int]) -> None:
+def _bands(text: str | None) -> dict[str, str]:
+    bands: dict[str, str] = {}
+    for pair in text.split(",") if text is not None else ():
+        role, name = (word.strip() for word in (*pair.partition("=")[::2],))
+        if not (role and name) or role.lower() in bands:
+            msg = f"--bands {text}: name each band once, as in red=B4,nir=B8"
+            raise typer.BadParameter(msg)
+        bands[role.lower()] = name
+    return bands
+
+
+def _mask(text: str | None) -> "Mask | None":
+    from monitor.trends.cubes import Mask
+
+    if text is None:
+        return None
+    layer, _, values = text.partition("=")
+    try:
+        mask = Mask(layer.strip(), [int(value) for value in values.split(",")])
+    except ValueError:
+        mask = Mask("", [])
+    if not mask.layer:
+        msg = f"--mask {text}: name a layer and its whole numbers where pixels count, as in SCL=4,5,7"
+        raise typer.BadParameter(msg)
+    return mask
+
+
+def _history(source: Path, out: Path, options: dict[str, object]) -> str:
+    """Line of the attribute ``history``, with the names of the files but not the folders of this machine."""
+    from monitor.conventions import history_line
+
+    given = "".join(f" --{name} {value}" for name, value in options.items() if value is not None)
+    command = f"regrowth trends {source.name} {out.name}{given}"
+    return history_line(datetime.now(UTC), f"regrowth-monitor {__version__}", command)
+
+
+def _check_arguments(
+    source: Path, out: Path, season: tuple[int, int], scale: float | None, offset: float | None
+) -> None:
     from monitor.trends.results import OUTPUT_SUFFIXES
 
     if out.suffix.lower() not in OUTPUT_SUFFIXES:
@@ -92,6 +147,9 @@ def _check_arguments(source: Path, out: Path, season: tuple[int, int]) -> None:
         raise typer.BadParameter(msg)
     if not all(1 <= day <= 366 for day in season):
         msg = f"--season {season[0]} {season[1]}: days of the year are between 1 and 366"
+        raise typer.BadParameter(msg)
+    if scale == 0 or not all(math.isfinite(number) for number in (scale, offset) if number is not None):
+        msg = f"--scale {scale} --offset {offset}: both must be finite, and the scale not 0"
         raise typer.BadParameter(msg)
 
 
@@ -105,19 +163,27 @@ def _compute(source: Path, out: Path, maps: "xr.Dataset", opened: "OpenedSeries"
     with replacing(out) as partial, progress("blocks") as report:
         # optimised together: dask does not optimise writes to NetCDF or Zarr, only the checks, and would then read and
         # fit each block twice
-        whole = maps.assign(most_values=maps["n"].max(), stretched=opened.stretched, numbers=opened.numbers)
-        (whole,) = dask.optimize(whole)
-        maps, checks = whole[[*maps.data_vars]], whole[["most_values", "stretched", "numbers"]]
+        lazy_checks = {"most_values": maps["n"].max(), "stretched": opened.stretched, "numbers": opened.numbers}
+        if opened.kept is not None:
+            lazy_checks["kept"] = opened.kept
+        (whole,) = dask.optimize(maps.assign(lazy_checks))
+        maps, checks = whole[[*maps.data_vars]], whole[[*lazy_checks]]
         with _naming(source):
             write = delayed_write(maps, partial)
         try:
-            with _counting(report):
+            with _counting(report), announcing_compilation(_announce_compilation):
                 _, checks = dask.compute(write, checks, optimize_graph=False)
         except (OSError, RuntimeError) as error:
             msg = f"{source} could not be read, or {out} not written: {error}"
             raise BadData(msg) from error
-        check_values(source, str(opened.series.name), checks)
+        check_values(source, opened, checks)
     return int(checks["most_values"])
+
+
+def _announce_compilation() -> None:
+    import structlog
+
+    structlog.get_logger().info("compiling the kernels for this kind of numbers, once; this takes up to half a minute")
 
 
 @contextmanager

@@ -134,3 +134,19 @@ def test_an_install_that_cannot_be_written_works_for_another_user_without_a_home
 def test_kernels_are_kept_in_the_home_of_a_user_who_cannot_write_to_the_package(fresh, tmp_path):
     (tmp_path / "library" / "__pycache__").write_text("no folder can be made here")
     assert fresh() == tmp_path / "home" / ".cache" / "regrowth" / kernel_cache.cache_name()
+
+
+def test_a_compilation_is_announced_once_and_what_is_compiled_already_is_not():
+    from numba import njit
+
+    @njit
+    def double(number):
+        return 2 * number
+
+    announced = []
+    with kernel_cache.announcing_compilation(lambda: announced.append("compiling")):
+        assert (double(1), double(1.5)) == (2, 3.0)  # two compilations
+    assert announced == ["compiling"]
+    with kernel_cache.announcing_compilation(lambda: announced.append("again")):
+        assert double(2) == 4
+    assert announced == ["compiling"]

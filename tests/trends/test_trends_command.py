@@ -21,7 +21,7 @@ from rasterio.transform import from_origin
 
 from jobs.commands.trends import trends
 from monitor.errors import BadData
-from monitor.trends import cubes, maps
+from monitor.trends import blocks, cubes, maps
 from monitor.trends.maps import HARMONIC, MONOTONIC
 
 # rioxarray 0.23 multiplies affine 3 transforms the old way.
@@ -111,7 +111,7 @@ def test_short_names_of_bands_are_those_of_sentinel_2_only_where_one_of_its_own_
     with xr.open_dataset(tmp_path / "out.nc") as out, xr.open_dataset(tmp_path / "sentinel-out.nc") as same:
         xr.testing.assert_equal(out, same)
     short.assign(B5=short["B8"], B10=short["B8"], B11=short["B8"]).to_netcdf(tmp_path / "landsat.nc")
-    with pytest.raises(BadData, match="call its two bands red and nir: B4 and B8 are those of Sentinel-2"):
+    with pytest.raises(BadData, match=r"by --bands red=NAME,nir=NAME \(B4 and B8 are red and near infrared of Sent"):
         trends(tmp_path / "landsat.nc", tmp_path / "landsat-out.nc")
 
 
@@ -184,9 +184,9 @@ def test_nothing_is_read_to_open_a_cube(cube, tmp_path):
 def test_a_block_of_a_large_cube_stays_small(stored):
     like = xr.DataArray(np.broadcast_to(np.float32(0), (300, 20_000, 30_000)), dims=("time", "y", "x"))
     like.encoding = {"chunks": stored} if stored else {}
-    block = cubes._blocks(like)
+    block = blocks.block_shape(like)
     assert block["time"] == -1
-    assert cubes.MAX_BLOCK_BYTES / 8 < 300 * 4 * block["y"] * block["x"] <= cubes.MAX_BLOCK_BYTES
+    assert blocks.MAX_BLOCK_BYTES / 8 < 300 * 4 * block["y"] * block["x"] <= blocks.MAX_BLOCK_BYTES
     if stored and stored[1] == 256:
         assert block["x"] % 256 == 0 or block["x"] < 256
 
@@ -577,7 +577,7 @@ def test_each_block_is_fitted_once_and_a_geotiff_is_about_as_small_as_written_at
         values, dims=("time", "y", "x"), coords={"time": time, "y": -np.arange(200.0), "x": np.arange(300.0)}
     )
     da.rename("ndvi").to_netcdf(tmp_path / "in.nc")
-    monkeypatch.setattr(cubes, "MAX_BLOCK_BYTES", 40 * 300 * 4 * 9)  # nine rows
+    monkeypatch.setattr(blocks, "MAX_BLOCK_BYTES", 40 * 300 * 4 * 9)  # nine rows
     fitted = []
     fit = maps._trend
     monkeypatch.setattr(maps, "_trend", lambda block, **known: fitted.append(block.shape) or fit(block, **known))
@@ -825,7 +825,10 @@ BAD_CUBES = {
     "unsorted, by its file": (lambda cube: cube.isel(time=[0, 2, 1]), "in.nc: series 'ndvi'"),
     "integers": (integers, "integers .uint16. without a scale"),
     "integers beside a fill": (marked_integers, "integers .int16. without a scale"),
-    "scaled floats": (floats_of_integers, "scaled integers need the attributes"),
+    "scaled floats": (
+        floats_of_integers,
+        "scaled integers need scale_factor and add_offset in the file, or --scale",
+    ),
     "words": (lambda cube: cube.map(lambda band: band.astype(str).drop_encoding()), "holds no real numbers"),
     "another calendar": (lambda cube: cube.convert_calendar("360_day", align_on="date"), "none of the common calendar"),
     "no dates": (lambda cube: cube.drop_vars("time"), "without a date"),
