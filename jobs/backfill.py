@@ -9,6 +9,7 @@ import typer
 
 from jobs import console
 from jobs.kernel_cache import choose_cache
+from jobs.progress import progress
 
 
 def backfill(config: console.Config = None, site: console.Sites = None, as_json: console.AsJson = False) -> None:
@@ -21,7 +22,7 @@ def backfill(config: console.Config = None, site: console.Sites = None, as_json:
     from jobs.pipeline import exit_status, fetch_history
 
     console.stop_on_sigterm()
-    with console.progress("sites") as report:
+    with progress("scenes") as report:
         manifest = fetch_history(settings, only=site or [], progress=report)
     if as_json:
         console.print_json(manifest)

@@ -1,4 +1,4 @@
-"""Shared by all commands: options, output, progress, and the mapping of errors to exit statuses."""
+"""Shared by all commands: options, output, and the mapping of errors to exit statuses."""
 
 import errno
 import json
@@ -139,20 +139,6 @@ def installation(config: Path | None) -> Iterator[tuple["Settings", "Ledger"]]:
     settings = load(config)
     with open_ledger(settings) as ledger:
         yield settings, ledger
-
-
-@contextmanager
-def progress(description: str) -> Iterator[Any]:
-    """Show a progress bar on a terminal; yields a callback (done, total)."""
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(description, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def fail_if_locked(store_root: Path) -> None:

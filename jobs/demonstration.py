@@ -16,10 +16,11 @@ from rich.console import Console
 from rich.table import Table
 from shapely.geometry import mapping
 
-from jobs.console import print_json, progress
+from jobs.console import print_json
 from jobs.exits import Exit
 from jobs.installation import open_ledger
 from jobs.pipeline import exit_status, fetch_history, night
+from jobs.progress import progress
 from jobs.registry import add_sites
 from jobs.settings import Settings, SourceSettings, load
 from monitor.errors import BadConfiguration
@@ -82,7 +83,7 @@ def demonstrate(out: Path, *, seed: int, as_json: bool) -> Exit:
     settings = load(out / "regrowth.toml")
     with open_ledger(settings) as ledger:
         add_sites(ledger, settings.registry.path)
-    with progress("history") as report:
+    with progress("scenes") as report:
         worst = exit_status(fetch_history(settings, until=FIRST_NIGHT - timedelta(days=1), progress=report))
     nights = _nights(Sample(seed))
     sent = 0

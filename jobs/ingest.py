@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from itertools import batched
 from pathlib import Path
@@ -16,6 +16,7 @@ from jobs.clock import check_snapshot_time, now
 from jobs.executor import Compute, exclude_from_garbage_collection
 from jobs.lock import LANDSCAPE_LOCKS, NEW_LANDSCAPES, hold_lock
 from jobs.logs import redacted
+from jobs.progress import SceneProgress
 from jobs.settings import Settings
 from jobs.site_tasks import site_tasks
 from jobs.sources import Sources
@@ -51,6 +52,7 @@ def update_sites(
     *,
     until: date,
     what: str = "a night",
+    progress: SceneProgress | None = None,
 ) -> Iterator[Outcome]:
     """Fetch and store the missing scenes of sites; an error in one site stops no other.
 
@@ -64,6 +66,8 @@ def update_sites(
         Scenes acquired up to the end of this day are fetched.
     what : str
         What holds the locks of the landscapes.
+    progress : SceneProgress, optional
+        Counts the scenes.
 
     Yields
     ------
@@ -82,9 +86,12 @@ def update_sites(
         ledger, sources, sites, root=root, named_controls=settings.registry.controls, until=until
     )
     exclude_from_garbage_collection()
+    progress = progress or SceneProgress()
+    sources.progress = progress
     elevation = elevation_model(settings.terrain, settings.source)
     postponed = [_postponed(site, left_out[site.id]) for site in sites if site.id in left_out]
-    for outcome in _outcomes(tasks, postponed, sources, elevation, compute, root / LANDSCAPE_LOCKS, ledger.guard, what):
+    how = _Run(compute, ledger.guard, progress)
+    for outcome in _outcomes(tasks, postponed, sources, elevation, how, root / LANDSCAPE_LOCKS, what):
         ledger.guard()
         if outcome.error is not None:
             log.error("site not updated", site=outcome.site.id, state=outcome.state, error=outcome.error)
@@ -101,9 +108,8 @@ def _outcomes(
     postponed: Sequence[Outcome],
     sources: Sources,
     elevation: ElevationModel | None,
-    compute: Compute,
+    run: "_Run",
     locks: Path,
-    guard: Callable[[], None],
     what: str,
 ) -> Iterator[Outcome]:
     stored = [task for task in tasks if task.folder.is_dir()]
@@ -114,7 +120,7 @@ def _outcomes(
         with hold_lock(locks, what, folder.name) as lock:
 
             def check() -> None:
-                guard()
+                run.guard()
                 lock.check()
 
             yield check
@@ -127,12 +133,16 @@ def _outcomes(
             postponed = [*postponed, *(_postponed(task.site, error) for task in new)]
             new = []
         yield from postponed
-        for landscapes in batched([*_by_landscape(stored), *_by_landscape(new)], LANDSCAPES_AT_ONCE):
+        begun = _by_landscape(new)
+        offered = [len({(scene.source, scene.id) for task in tasks for scene in task.offered}) for tasks in begun]
+        run.progress.expect(sum(offered))
+        every = [*((members, 0) for members in _by_landscape(stored)), *zip(begun, offered, strict=True)]
+        for landscapes in batched(every, LANDSCAPES_AT_ONCE):
             updates = [
                 update_landscape(members, sources, elevation, hold=hold, check_time=check_snapshot_time)
-                for members in landscapes
+                for members, _ in landscapes
             ]
-            yield from _run(updates, compute, guard)
+            yield from run.outcomes(updates, [scenes for _, scenes in landscapes])
 
 
 def _by_landscape(tasks: Iterable[SiteTask]) -> list[list[SiteTask]]:
@@ -142,42 +152,59 @@ def _by_landscape(tasks: Iterable[SiteTask]) -> list[list[SiteTask]]:
     return list(groups.values())
 
 
-def _run(landscapes: Sequence[LandscapeUpdate], compute: Compute, guard: Callable[[], None]) -> Iterator[Outcome]:
-    """Run the updates of several landscapes round by round, the steps of all of them computed in one stream.
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """How the steps of landscapes are computed."""
 
-    The outcomes of a landscape's sites are given as soon as its last step is done.
-    """
-    waiting: list[tuple[int, Step]] = []
-    open_steps: Counter[int] = Counter()
+    compute: Compute
+    guard: Callable[[], None]
+    """Raises if the lock of the night was lost."""
+    progress: SceneProgress
 
-    def add(landscape: int, steps: Sequence[Step]) -> None:
-        waiting.extend((landscape, step) for step in steps)
-        open_steps[landscape] += len(steps)
+    def outcomes(self, landscapes: Sequence[LandscapeUpdate], expected: Sequence[int]) -> Iterator[Outcome]:
+        """Run the updates of several landscapes round by round, the steps of all of them computed in one stream.
 
-    def advance(landscape: int) -> Iterator[Outcome]:
-        """Get the next steps of a landscape if none is open, or the outcomes at its end."""
-        try:
-            while not open_steps[landscape]:
-                add(landscape, next(landscapes[landscape]))
-        except StopIteration as end:
-            yield from _finish(end.value)
+        The outcomes of a landscape's sites are given as soon as its last step is done. `expected`: scenes of each that
+        the progress expects already; what they need beyond is added.
+        """
+        waiting: list[tuple[int, Step]] = []
+        open_steps: Counter[int] = Counter()
+        unread = list(expected)
 
-    for landscape in range(len(landscapes)):
-        yield from advance(landscape)
-    while waiting:
-        steps = waiting.copy()
-        waiting.clear()
-        for number, result in compute(step.graph() for _, step in steps):
-            landscape, step = steps[number]
-            failed = isinstance(result, BaseException) and not isinstance(result, TimeoutError)
-            by_site = step.split_by_site() if failed else []
-            if len(by_site) > 1:  # one of its sites may be the cause
-                add(landscape, by_site)
-            else:
-                guard()
-                step.take(result)
-            open_steps[landscape] -= 1
+        def add(landscape: int, steps: Sequence[Step]) -> None:
+            waiting.extend((landscape, step) for step in steps)
+            open_steps[landscape] += len(steps)
+            unread[landscape] -= sum(step.scenes for step in steps)
+            if unread[landscape] < 0:
+                self.progress.expect(-unread[landscape])
+                unread[landscape] = 0
+
+        def advance(landscape: int) -> Iterator[Outcome]:
+            """Get the next steps of a landscape if none is open, or the outcomes at its end."""
+            try:
+                while not open_steps[landscape]:
+                    add(landscape, next(landscapes[landscape]))
+            except StopIteration as end:
+                self.progress.expect(-unread[landscape])
+                yield from _finish(end.value)
+
+        for landscape in range(len(landscapes)):
             yield from advance(landscape)
+        while waiting:
+            steps = waiting.copy()
+            waiting.clear()
+            for number, result in self.compute(step.graph() for _, step in steps):
+                landscape, step = steps[number]
+                failed = isinstance(result, BaseException) and not isinstance(result, TimeoutError)
+                by_site = step.split_by_site() if failed else []
+                if len(by_site) > 1:  # one of its sites may be the cause
+                    add(landscape, by_site)
+                else:
+                    self.guard()
+                    step.take(result)
+                self.progress.count_finished(step.scenes)
+                open_steps[landscape] -= 1
+                yield from advance(landscape)
 
 
 def _finish(updates: Sequence[SiteUpdate]) -> Iterator[Outcome]:

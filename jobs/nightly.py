@@ -15,6 +15,7 @@ from jobs import console
 from jobs.clock import today
 from jobs.exits import Exit
 from jobs.kernel_cache import choose_cache
+from jobs.progress import progress
 from monitor.errors import BadConfiguration
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ def run(
         choose_cache(settings.store.root)
         from jobs.pipeline import exit_status, night
 
-        with console.progress("sites") as progress:
-            manifest = report.manifest = night(settings, as_of=day, only=site or [], progress=progress)
+        with progress("scenes") as show:
+            manifest = report.manifest = night(settings, as_of=day, only=site or [], progress=show)
         if as_json:
             names = ("run", "as_of", "sites", "registry", "messages_waiting", "pages_failed")
             console.print_json({name: manifest[name] for name in names})

@@ -5,7 +5,7 @@ one, and the history of a new site is fetched like any other scene.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -27,6 +27,7 @@ from jobs.lots import judge_lots
 from jobs.operator_notices import notify_operators
 from jobs.outbox import answer_key, send
 from jobs.pages import publish
+from jobs.progress import Report, SceneProgress, report_nothing
 from jobs.quiet import add_quiet_notices
 from jobs.registry import apply_registry, needs_correction, read_and_compare
 from jobs.settings import Settings
@@ -43,13 +44,6 @@ from monitor.verdict.calibration import Calibration
 from monitor.verdict.reasons import Reason
 
 log = structlog.get_logger()
-
-type Progress = Callable[[int, int], None]
-"""Called with the number of sites that are done, and the number of all."""
-
-
-def no_progress(done: int, total: int) -> None:
-    """Report nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +66,7 @@ class _Night:
 
 
 def night(
-    settings: Settings, *, as_of: date, only: Sequence[str] = (), pages: bool = True, progress: Progress = no_progress
+    settings: Settings, *, as_of: date, only: Sequence[str] = (), pages: bool = True, progress: Report = report_nothing
 ) -> dict[str, Any]:
     """Run one night.
 
@@ -87,7 +81,7 @@ def night(
     pages : bool
         Whether pages, maps and tables are written.
     progress : callable
-        Called with the number of sites done and the number of all sites.
+        Called with the number of scenes read, and of those that are to be read.
 
     Returns
     -------
@@ -121,7 +115,7 @@ def night(
         with ledger.transaction() as t:
             constants = Calibrations(t, every_site, as_of=as_of)
         state = _Night(settings=settings, ledger=ledger, run=run, as_of=as_of, rain=rain, constants=constants)
-        sent = _update_and_assess(state, sources, sites, compute, progress)
+        sent = _update_and_assess(state, sources, sites, compute, SceneProgress(progress))
         _calibrate_and_assess(state, every_site, lock)
         notify_operators(settings, ledger, sites, as_of=as_of)
         if not only:
@@ -158,18 +152,18 @@ def _end_run(ledger: Ledger, run: str, manifest: dict[str, Any]) -> None:
 
 
 def _update_and_assess(
-    state: _Night, sources: Sources, sites: Sequence[Site], compute: Compute, progress: Progress
+    state: _Night, sources: Sources, sites: Sequence[Site], compute: Compute, progress: SceneProgress
 ) -> int:
     """Fetch and store the scenes of all sites, and assess each site at once if its constants are known.
 
     Messages about known sites are sent before the history of new ones is fetched. Returns the number of messages sent.
     """
     done = sent = 0
+    shared = (state.settings, state.ledger, sources)
     for group in _known_first(state.ledger, sites):
-        for outcome in update_sites(state.settings, state.ledger, sources, group, compute, until=state.as_of):
+        for outcome in update_sites(*shared, group, compute, until=state.as_of, progress=progress):
             _assess_fetched(state, outcome)
             done += 1
-            progress(done, len(sites))
         if done < len(sites):
             sent += send(state.settings, state.ledger, night=False).sent
     return sent
@@ -235,7 +229,7 @@ def _known_first(ledger: Ledger, sites: Sequence[Site]) -> list[list[Site]]:
 
 
 def fetch_history(
-    settings: Settings, *, until: date | None = None, only: Sequence[str] = (), progress: Progress = no_progress
+    settings: Settings, *, until: date | None = None, only: Sequence[str] = (), progress: Report = report_nothing
 ) -> dict[str, Any]:
     """Fetch scenes ahead of the night, without assessments, alerts or pages.
 
@@ -264,10 +258,12 @@ def fetch_history(
         sources = open_sources(settings.source)
         results: dict[str, dict[str, Any]] = {}
         never_offered: list[str] = []
-        for outcome in update_sites(settings, ledger, sources, sites, compute, until=until, what="a backfill"):
+        scenes = SceneProgress(progress)
+        for outcome in update_sites(
+            settings, ledger, sources, sites, compute, until=until, what="a backfill", progress=scenes
+        ):
             results[outcome.site.id] = _record_fetched(ledger, outcome)
             never_offered += [outcome.site.id] if outcome.never_offered else []
-            progress(len(results), len(sites))
         manifest = {
             "as_of": until.isoformat(), "sites": [results[site.id] for site in sites], "registry": registry.to_json(),
             "never_offered": never_offered,

@@ -12,6 +12,7 @@ import structlog
 from shapely.geometry.base import BaseGeometry
 
 from jobs.executor import worker_processes
+from jobs.progress import SceneProgress
 from jobs.settings import SourceSettings
 from monitor.errors import BadConfiguration, TryLater
 from monitor.imagery.source import IsStored, Scene, Source
@@ -35,6 +36,8 @@ class Sources:
     """Error of each source that is down, by its name."""
     read_failures: dict[str, str] = field(default_factory=dict)
     """Error of a source that went down while scenes were read, by the name of the layout that they were read for."""
+    progress: SceneProgress = field(default_factory=SceneProgress)
+    """Counts the scenes that are read in this process."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _in_worker, (tuple(settings for _, settings in self.opened),)
@@ -52,6 +55,10 @@ class Sources:
     def by_name(self, name: str) -> Source:
         """The source with this name; StopIteration if there is none."""
         return next(source for source, _ in self.opened if source.name == name)
+
+    def scene_read(self) -> None:
+        """Count a scene that was read."""
+        self.progress.count_read()
 
     def search(self, area: BaseGeometry, until: date, stored: IsStored | None = None) -> tuple[list[Scene], str]:
         """Search all sources over an area.

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jobs import __version__
-from jobs.console import AsJson, print_json, progress
+from jobs.console import AsJson, print_json
 from jobs.kernel_cache import announcing_compilation
 from jobs.logs import set_up_logs
+from jobs.progress import progress
 from monitor.errors import BadData
 
 if TYPE_CHECKING:

@@ -55,6 +55,10 @@ class SourceLookup(Protocol):
         """The source with this name."""
         ...
 
+    def scene_read(self) -> None:
+        """Called after each scene that is read, in the process where a task runs."""
+        ...
+
 
 def needs_bandpass(scene: Scene, grid: GeoBox) -> bool:
     """Whether a scene is adjusted to the bands of Sentinel-2: a Landsat scene on Sentinel-2's pixels."""
@@ -212,6 +216,7 @@ def _read(
                     refusals = _piecewise(source, scene, layout, pixels[k], blocks[k])
                 for site, one in enumerate(refusals):
                     refused[k, site] = one
+            sources.scene_read()
     except TryLater as error:
         sources.read_failures[layout.name] = str(error)
         for place in np.ndindex(len(scenes) - k, many):

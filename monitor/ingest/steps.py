@@ -68,6 +68,11 @@ class Step:
         """The sites of the step."""
         return list(dict.fromkeys(update for row in self.rows for update in row))
 
+    @property
+    def scenes(self) -> int:
+        """Number of scenes that are read; a scene counts again for each group of sites that it is read for."""
+        return sum(len(reading.scenes) for reading in self.readings)
+
     def graph(self) -> Delayed:
         """Lazy Datasets of all readings, or the error of building them."""
         try:

@@ -30,7 +30,7 @@ class Sources:
     """One source, as a run has it."""
 
     def __init__(self, source):
-        self.source, self.read_failures = source, {}
+        self.source, self.read_failures, self.scene_read = source, {}, lambda: None
 
     def by_name(self, name):
         assert name == self.source.name
