@@ -1,11 +1,12 @@
 """`make bench`: every benchmark, one after the other."""
 
-from benchmarks import fetch, messages, night, sources, trends
+from benchmarks import fetch, messages, night, publish, sources, trends
 from benchmarks.verdict import proof
 
 if __name__ == "__main__":
     trends.main()
     night.main()
+    publish.main()
     sources.main()
     fetch.main()
     messages.main()

@@ -76,11 +76,14 @@ def timed_parts(module: Any, night: Night) -> Iterator[None]:
 
 def measure(state: Path, config: Path, *, changed: int, nights: int = 3) -> list[Night]:
     """Publish some nights on a state with all pages in place, each of them after `changed` sites have changed."""
+    import icechunk
+
     from jobs import pages
     from jobs.executor import open_executor
     from jobs.installation import open_ledger
     from jobs.settings import load
 
+    icechunk.set_logs_filter("error")
     places = {"STORE__ROOT": state / "store", "OUTPUTS__ROOT": state / "outputs"}
     places["LEDGER__URL"] = f"sqlite:///{state}/ledger/regrowth.db"
     os.environ |= {f"REGROWTH_{name}": str(value) for name, value in places.items()}

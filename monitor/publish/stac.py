@@ -12,7 +12,6 @@ import hashlib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date
-from pathlib import PurePosixPath
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -61,7 +60,7 @@ KINDS: Final = {
 """Media type and role of a file, by the end of its name."""
 PICTURE: Final = re.compile(r"(?P<name>[a-z-]+)-[0-9a-f]{8}")
 """File of a picture without its ending, see :data:`monitor.publish.products.PICTURE_FILE`."""
-THUMBNAIL: Final = "now"
+THUMBNAIL: Final = "now.png"
 """The picture that is shown first."""
 TITLES: Final = {
     "observations.csv": "Every acquisition, with the reason where it does not count",
@@ -70,9 +69,11 @@ TITLES: Final = {
     "controls.geojson": "Control ground",
     "index.html": "Page in English",
     "index.zh.html": "Page in Chinese",
-    "before": "The site before the work",
-    "now": "The site now",
+    "before.png": "The site before the work",
+    "now.png": "The site now",
 }
+GENERAL_TITLES: Final = {".png": "Picture of", ".qml": "QGIS style of"}
+"""Begin the title of other files, by the end of the name."""
 LINEAGE: Final = (
     "The maps show the growing season from start_datetime to end_datetime; those of another period state theirs. Links "
     "derived_from name the accepted scenes of that season, as they were when the maps were drawn. Scenes of earlier "
@@ -226,7 +227,7 @@ def site_item(
         **_place(site),
         "properties": properties,
         "links": links,
-        "assets": {_key(name): _asset(name, files[name], maps) for name in sorted(files)},
+        "assets": dict(_asset(name, files[name], maps) for name in sorted(files)),
     }
 
 
@@ -299,32 +300,35 @@ def _derived_from(source: str, scene: str) -> dict[str, Any]:
     return {"rel": "derived_from", "href": f"urn:scene:{address}", "title": without_invisible(scene)}
 
 
-def _key(name: str) -> str:
-    """Key of the asset of a file: its name, without the hash; that of a map is the name of the layer."""
-    path = PurePosixPath(name)
-    picture = PICTURE.fullmatch(path.stem)
-    if path.suffix == ".png" and picture:
-        return f"{picture['name']}.png"
-    return path.stem if path.suffix == ".tif" else name
-
-
-def _asset(name: str, file: StoredFile, maps: DrawnMaps | None) -> dict[str, Any]:
-    key, kind = _key(name), PurePosixPath(name).suffix
-    media_type, role = KINDS.get(kind, ("application/octet-stream", "data"))
-    layer = maps.layers.get(key, {}) if maps is not None and kind == ".tif" else {}
-    stem = key.removesuffix(kind)
-    title = TITLES.get(key) or {".png": TITLES.get(stem, f"Picture of {stem}"), ".qml": f"QGIS style of {stem}"}.get(
-        kind
-    )
-    return {
+def _asset(name: str, file: StoredFile, maps: DrawnMaps | None) -> tuple[str, dict[str, Any]]:
+    """Key and asset of a file. The key is its name without the hash; that of a map is the name of the layer."""
+    stem, ending = _split(name)
+    media_type, role = KINDS.get(ending, ("application/octet-stream", "data"))
+    layer: Mapping[str, Any] = {}
+    if ending == ".tif":
+        key, layer = stem, {} if maps is None else maps.layers.get(stem, {})
+        title = layer.get("title")
+    else:
+        key = f"{stem}{ending}"
+        title = TITLES.get(key) or (f"{GENERAL_TITLES[ending]} {stem}" if ending in GENERAL_TITLES else None)
+    asset = {
         "href": f"./{name}",
         "type": media_type,
-        "roles": ["thumbnail" if key == f"{THUMBNAIL}.png" else role],
+        "roles": ["thumbnail" if key == THUMBNAIL else role],
         **({"title": title} if title else {}),
         **layer,
         "file:size": file.size,
         "file:checksum": f"{SHA_256}{file.sha256}",
     }
+    return key, asset
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Name of a file without its ending and the hash of a picture, and its ending."""
+    stem, dot, ending = name.rpartition(".")
+    if ending == "png" and (picture := PICTURE.fullmatch(stem)):
+        stem = picture["name"]
+    return stem, dot + ending
 
 
 def _text(text: str) -> str:

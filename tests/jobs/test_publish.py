@@ -10,6 +10,7 @@ from jobs.pages import publish, publish_once
 from jobs.pipeline import night
 from jobs.settings import load
 from monitor.imagery.sample import DEMONSTRATION_NOTICE, SAMPLE_NOTICE
+from tests.publish.test_stac import check_files, check_valid
 
 NIGHT = date(2018, 9, 30)
 
@@ -43,6 +44,8 @@ def test_pages_are_the_same_with_and_without_what_was_derived_before(install, tm
     night(settings, as_of=NIGHT)
     before = {path: path.read_bytes() for path in (tmp_path / "sites").rglob("*.*")}
     assert before
+    check_files(tmp_path)
+    check_valid(tmp_path)
     shutil.rmtree(tmp_path / "sites")
     publish_once(settings)
     assert {path: path.read_bytes() for path in (tmp_path / "sites").rglob("*.*")} == before
