@@ -22,7 +22,7 @@ from jobs.installation import open_ledger
 from jobs.lock import LANDSCAPE_LOCKS, NEW_LANDSCAPES, hold_lock
 from jobs.logs import redacted
 from jobs.settings import Settings, config_path
-from jobs.site_tasks import landscape_folders
+from monitor.cube.store import landscape_folders
 from monitor.errors import BadConfiguration, BadData
 from monitor.files import write_atomically
 from monitor.ledger.copying import copy_rows

@@ -16,6 +16,7 @@ from jobs.commands.calibrate import calibrate
 from jobs.commands.demo import demo
 from jobs.commands.doctor import doctor
 from jobs.commands.explain import explain
+from jobs.commands.export import export
 from jobs.commands.failed_night import notify_failed_night
 from jobs.commands.programme import programme
 from jobs.commands.restore import restore
@@ -29,8 +30,8 @@ from jobs.publish import publish
 
 app = console.new_app(no_args_is_help=True)
 COMMANDS = (
-    run, backfill, status, explain, publish, demo, assess, calibrate, trends, doctor, programme, backup, restore,
-    serve,
+    run, backfill, status, explain, export, publish, demo, assess, calibrate, trends, doctor, programme, backup,
+    restore, serve,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)

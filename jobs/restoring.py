@@ -30,7 +30,7 @@ from jobs.backup import (
     summary,
 )
 from jobs.settings import Settings
-from jobs.site_tasks import landscape_folders
+from monitor.cube.store import landscape_folders
 from monitor.errors import BadConfiguration, BadData
 from monitor.ledger.copying import copy_rows, is_empty
 from monitor.ledger.ledger import NEWEST_MIGRATION, Ledger

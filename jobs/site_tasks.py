@@ -18,7 +18,7 @@ from jobs.records import from_json
 from jobs.sources import Sources, describe_sources
 from monitor.controls.selection import ControlSet
 from monitor.cube.overpass import PendingDays
-from monitor.cube.store import DERIVED_FOLDER, LandscapeStore
+from monitor.cube.store import LandscapeStore, landscape_folders
 from monitor.errors import BadConfiguration, BadData, MonitorError, NeverOffered, TryLater, UnknownCollection
 from monitor.imagery.auxiliary.terrain import Terrain
 from monitor.imagery.source import Scene
@@ -143,15 +143,6 @@ def _homes(root: Path, snapshots: Mapping[str, str], grounds: Collection[str]) -
         except MonitorError as error:
             log.warning("a landscape that the ledger does not know was left out", error=str(error))
     return homes
-
-
-def landscape_folders(root: Path) -> list[Path]:
-    """Folders of the landscapes under a root, in order of their names."""
-    return [
-        path
-        for path in sorted(root.iterdir())
-        if path.is_dir() and path.name != DERIVED_FOLDER and not path.name.startswith(".")
-    ]
 
 
 def _restarts(t: Transaction, sites: Sequence[Site], homes: Mapping[str, str], until: date) -> dict[str, int]:

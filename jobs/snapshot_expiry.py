@@ -8,8 +8,7 @@ from zlib import crc32
 import structlog
 
 from jobs.lock import LANDSCAPE_LOCKS, hold_lock
-from jobs.site_tasks import landscape_folders
-from monitor.cube.store import LandscapeStore
+from monitor.cube.store import LandscapeStore, landscape_folders
 from monitor.errors import MonitorError
 from monitor.ledger.ledger import Ledger
 

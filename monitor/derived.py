@@ -92,7 +92,7 @@ def _imported(module: str, source: bytes, *, package: bool) -> list[str]:
                 above = module.split(".")[: len(module.split(".")) - node.level + package]
                 base = ".".join([*above, *([base] if base else [])])
             names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    return [name for name in names if name.partition(".")[0] == _PACKAGE]
+    return [name for name in names if name.startswith(f"{_PACKAGE}.")]  # the package itself only names what is in it
 
 
 def _source(module: str) -> Path | None:

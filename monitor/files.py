@@ -1,6 +1,9 @@
 """Write files so that a reader finds the old content or the new one, never a part."""
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -25,3 +28,21 @@ def write_atomically(path: Path, content: bytes, *, lasting: bool = False) -> No
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path of the same suffix for a file or folder, which gets its name once it is complete.
+
+    What is written is deleted if the ``with`` block fails.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name[:100]}.") as folder:
+        partial = Path(folder) / f"new{path.suffix}"
+        yield partial
+        partial.rename(path)

@@ -56,7 +56,7 @@ def put(site: StoredSite, entries: Sequence[SiteScene]) -> str:
         replace(
             entry,
             pixels=entry.pixels.reshape(len(entry.pixels), -1),
-            granules=entry.granules or _granules(entry.record),
+            granules=entry.granules or granules_of_record(entry.record),
         )
         for entry in entries
     ]
@@ -109,7 +109,7 @@ def columns_of(rows: Sequence[Mapping[str, Any]], names: Iterable[str]) -> Colum
     return {**found, "date": np.array([row["time"][:10] for row in rows], "datetime64[D]")}
 
 
-def _granules(record: Record) -> tuple[Scene, ...]:
+def granules_of_record(record: Record) -> tuple[Scene, ...]:
     return tuple(
         Scene(
             id=record.scene, acquisition=record.acquisition, tile=tile, time=datetime.fromisoformat(record.time),

@@ -25,9 +25,9 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import icechunk
 import numpy as np
@@ -66,10 +66,13 @@ class LandscapeStore:
     Parameters
     ----------
     path : Path, folder of the repository; its name is that of the landscape
+    read_only : bool
+        Whether nothing can be appended. What was opened stays readable while a run appends to the store.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
+        self.read_only = read_only
         self.name = path.name
         self._repository: Any = None
         self._group: zarr.Group | None = None
@@ -78,6 +81,10 @@ class LandscapeStore:
         """What was read or derived from the newest rows, by name; emptied with every commit."""
         self._chunks: dict[tuple[int, int], np.ndarray] = {}
         """Stored chunks of pixels, by row and number; the oldest first."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process opens the store again."""
+        return partial(LandscapeStore, read_only=self.read_only), (self.path,)
 
     @property
     def exists(self) -> bool:
@@ -123,6 +130,12 @@ class LandscapeStore:
             return rows
 
     @property
+    def biome(self) -> str:
+        """Biome of all sites."""
+        with self.guarded():
+            return str(self._opened().attrs["biome"])
+
+    @property
     def is_newest(self) -> bool:
         """Whether nothing was stored since this object first read the store."""
         if self._session is None:
@@ -136,6 +149,13 @@ class LandscapeStore:
         with self.guarded():
             written: datetime = self._open().lookup_snapshot(self._open().lookup_branch("main")).written_at
             return written
+
+    @property
+    def created(self) -> datetime:
+        """When the landscape was created, UTC."""
+        with self.guarded():
+            created: datetime = list(self._open().ancestry(branch="main"))[-1].written_at
+            return created
 
     def release(self) -> None:
         """Free what was read; it is read again when needed."""
@@ -262,6 +282,12 @@ class LandscapeStore:
         means: np.ndarray = self.memory["unit_means"][:, units][rows - self.memory["first row of unit means"]]
         return means
 
+    def scenes(self, rows: Sequence[int], place: slice) -> np.ndarray:
+        """(row, layer, pixel) uint16 of some rows, as :meth:`pixels`; several threads may call it at once."""
+        with self.guarded():
+            array = self._array("pixels").with_config({"read_missing_chunks": False})
+            return np.asarray(array.oindex[np.asarray(rows), :, place])
+
     def pixels(self, rows: Sequence[int], place: slice) -> np.ndarray:
         """(row, layer, pixel) uint16 of some rows.
 
@@ -356,10 +382,13 @@ class LandscapeStore:
         return self._open().writable_session("main")
 
     def _opened(self) -> zarr.Group:
-        if self._group is None:
-            self._session = self._writable()
-            self._group = zarr.open_group(self._session.store, mode="r+", zarr_format=3, use_consolidated=False)
-        return self._group
+        group = self._group
+        if group is None:
+            session = self._open().readonly_session("main") if self.read_only else self._writable()
+            mode: Literal["r", "r+"] = "r" if self.read_only else "r+"
+            group = zarr.open_group(session.store, mode=mode, zarr_format=3, use_consolidated=False)
+            self._session, self._group = session, group
+        return group
 
     def _array(self, name: str) -> Any:
         return self._opened()[name]
@@ -380,6 +409,15 @@ class _Fixed(dict[str, np.ndarray]):
         with self._landscape.guarded():
             self[name] = self._landscape.read(name, slice(None))
         return self[name]
+
+
+def landscape_folders(root: Path) -> list[Path]:
+    """Folders of the landscapes under a root, in order of their names."""
+    return [
+        path
+        for path in sorted(root.iterdir())
+        if path.is_dir() and path.name != DERIVED_FOLDER and not path.name.startswith(".")
+    ]
 
 
 def landscape_at_snapshot(root: Path, snapshot: str, opened: LandscapeStore | None = None) -> LandscapeStore:

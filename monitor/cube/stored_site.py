@@ -209,12 +209,30 @@ class StoredSite:
 
     def pixels(self, rows: Sequence[int]) -> np.ndarray:
         """(row, layer, y, x) uint16 of some rows; 0 outside the site."""
-        landscape, place = self.landscape, self._span("first_pixel")
-        with landscape.guarded():
-            stored = landscape.pixels(rows, place)
-            pixels = np.zeros((len(rows), len(PACKED_LAYERS), *self.grid.shape), np.uint16)
-            pixels[:, :, landscape.fixed["row"][place], landscape.fixed["column"][place]] = stored
-            return pixels
+        return self._on_grid(self.landscape.pixels(rows, self._span("first_pixel")))
+
+    def _scenes(self, rows: Sequence[int]) -> np.ndarray:
+        """As :meth:`pixels`, for the tasks of dask: several threads may read at once, and nothing is remembered."""
+        return self._on_grid(self.landscape.scenes(rows, self._span("first_pixel")))
+
+    def _on_grid(self, stored: np.ndarray) -> np.ndarray:
+        """(..., y, x) of stored (..., pixel); 0 outside the site."""
+        row, column = self._places
+        pixels = np.zeros((*stored.shape[:-1], *self.grid.shape), stored.dtype)
+        pixels[..., row, column] = stored
+        return pixels
+
+    @cached_property
+    def _places(self) -> tuple[np.ndarray, np.ndarray]:
+        """Row and column of each pixel of the site."""
+        place = self._span("first_pixel")
+        row, column = (self.landscape.fixed[name][place] for name in ("row", "column"))
+        return row, column
+
+    @property
+    def inside(self) -> np.ndarray:
+        """(y, x) bool: pixels of the grid that belong to the site."""
+        return self._on_grid(np.ones(len(self._places[0]), bool))
 
     def pictures(self, *, pixels: bool = True, names: Collection[str] | None = None) -> dict[str, Picture]:
         """Pictures by name, some or all; with `pixels` false, without their colours."""
@@ -272,7 +290,7 @@ class StoredSite:
         if lazy:
             scenes = max(1, CUBE_CHUNK_BYTES // int(2 * np.prod(shape)))
             blocks = [
-                da.from_delayed(delayed(self.pixels, pure=False)(part), (len(part), *shape), np.uint16)
+                da.from_delayed(delayed(self._scenes, pure=False)(part), (len(part), *shape), np.uint16)
                 for part in (rows[start : start + scenes] for start in range(0, len(rows), scenes))
             ]
             packed = da.concatenate(blocks) if blocks else da.zeros((0, *shape), np.uint16)

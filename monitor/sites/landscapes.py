@@ -45,11 +45,16 @@ def landscape_name(keys: Sequence[str], geometry: BaseGeometry, biome: str) -> s
         Outline of any of the sites, longitude and latitude. [degree]
     biome : str
     """
+    digest = hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()[:8]
+    return f"{landscape_place(geometry, biome)}-{digest}"
+
+
+def landscape_place(geometry: BaseGeometry, biome: str) -> str:
+    """Name of a landscape without the hash of its sites: UTM zone, square and biome; parameters as there."""
     zone = utm_zone(geometry)
     point = projected(geometry, zone).centroid
-    digest = hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()[:8]
     square = f"{math.floor(point.x / SQUARE)}-{math.floor(point.y / SQUARE)}"
-    return f"{str(zone).removeprefix('EPSG:')}-{square}-{biome}-{digest}"
+    return f"{str(zone).removeprefix('EPSG:')}-{square}-{biome}"
 
 
 def tile_name(site: Site) -> str:

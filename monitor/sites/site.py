@@ -90,7 +90,12 @@ def ground_key(site: Site) -> str:
 
     A change of any of the three is a new ground, with observations of its own; a change of plan or manager is not.
     """
-    content = site.geometry.normalize().wkb + f"|{site.start}|{site.biome}".encode()
+    return ground_key_of(site.geometry, site.start, site.biome)
+
+
+def ground_key_of(geometry: BaseGeometry, start: date, biome: str) -> str:
+    """Ground key of a site with this outline, start and biome, see :func:`ground_key`."""
+    content = geometry.normalize().wkb + f"|{start}|{biome}".encode()
     return hashlib.sha256(content).hexdigest()[:16]
 
 

@@ -1,0 +1,52 @@
+"""``regrowth export``: cube and series of a site in one file."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.console import AsJson, Config, print_json, progress
+
+
+def export(
+    site: Annotated[str, typer.Argument(metavar="SITE", help="Id of the site.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="New NAME.nc (NetCDF) or NAME.zarr.")],
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write cube and series of a site as NetCDF or Zarr by the CF conventions, whole or not at all.
+
+    May run beside a night. Exit status: 0 done, 64 usage, 65 unknown or unpublished site, or OUT exists, 20 disk full.
+    """
+    from jobs import __version__
+    from jobs.settings import config_path, load
+    from monitor.access.export import SUFFIXES, site_dataset, write_dataset
+    from monitor.access.installation import Installation
+    from monitor.conventions import history_line
+
+    settings, out = load(config), out.absolute()
+    if out.suffix.lower() not in SUFFIXES:
+        msg = f"OUT ends in {out.suffix!r}; it must end in .nc (NetCDF) or .zarr"
+        raise typer.BadParameter(msg)
+    if settings.store.root in out.resolve().parents:
+        msg = f"OUT {out} is inside the store; write elsewhere"
+        raise typer.BadParameter(msg)
+    places = Installation(
+        config=config_path(config), store=settings.store.root, outputs=settings.outputs.root,
+        registry=settings.registry.path,
+    )  # fmt: skip
+    data = site_dataset(places, site)
+    history = history_line(datetime.now(UTC), f"regrowth-monitor {__version__}", f"regrowth export {site} {out.name}")
+    with progress("export") as report:
+        write_dataset(data, out, history=history, report=report)
+    scenes, accepted = data.sizes["time"], int(data["accepted"].sum())
+    if as_json:
+        print_json({
+            "site": site, "out": str(out), "scenes": scenes, "accepted": accepted, "height": data.sizes["y"],
+            "width": data.sizes["x"],
+        })  # fmt: skip
+    else:
+        typer.echo(
+            f"{out}: {scenes} scenes of {site}, {accepted} accepted, {data.sizes['y']} x {data.sizes['x']} pixels"
+        )

@@ -1,0 +1,168 @@
+"""Cube and series of a site in one NetCDF file or Zarr store, by the CF conventions."""
+
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Final
+
+import dask
+import netCDF4
+import numpy as np
+import pandas as pd
+import xarray as xr
+import zarr
+from dask.callbacks import Callback
+
+from monitor.access.cube import attributes, site_cube
+from monitor.access.installation import Installation
+from monitor.access.series import published_series, series_file
+from monitor.access.stored import published_site, stored_site
+from monitor.errors import BadData, as_disk_full
+from monitor.files import appearing
+
+SUFFIXES: Final = (".nc", ".zarr")
+"""Suffixes of files that can be written."""
+_TIME_UNITS: Final = (("seconds", 10**9), ("milliseconds", 10**6), ("microseconds", 10**3), ("nanoseconds", 1))
+"""Units of time, coarsest first, and their length. [ns]"""
+_NDVI: Final = {"standard_name": "normalized_difference_vegetation_index", "units": "1", "cell_methods": "area: mean"}
+_COVER: Final = {"standard_name": "vegetation_area_fraction", "units": "1", "cell_methods": "area: mean"}
+SERIES_VARIABLES: Final = {
+    "ndvi": ("site_ndvi", {**_NDVI, "long_name": "mean NDVI over the clear pixels of the site"}),
+    "cover": ("site_cover", {**_COVER, "long_name": "mean vegetation cover over the clear pixels of the site"}),
+    "control_ndvi": ("control_ndvi", {**_NDVI, "long_name": "mean NDVI of the control ground"}),
+    "control_cover": ("control_cover", {**_COVER, "long_name": "mean vegetation cover of the control ground"}),
+    "control_2": ("control_cover_2", {**_COVER, "long_name": "mean vegetation cover of the second ring of controls"}),
+    "reference_cover": (
+        "reference_cover", {**_COVER, "long_name": "mean cover of ground that had the planned cover before the start"},
+    ),
+    "clear_fraction": ("clear_fraction", {"units": "1", "long_name": "share of the site that was seen"}),
+}  # fmt: skip
+"""Columns of the series that are exported, with the names and attributes of their variables along time."""
+
+
+def site_dataset(places: Installation, site: str) -> xr.Dataset:
+    """The cube of a site (:func:`monitor.open_site`) with its published series as variables along time; lazy.
+
+    Raises
+    ------
+    BadData
+        The site is unknown, not stored yet, or not judged yet.
+    StoreBroken
+        The store of the site cannot be read.
+    """
+    published = published_site(places, site)
+    stored = stored_site(places, site, published)
+    series = published_series(places, site)
+    if series is None:
+        msg = (
+            f"site {site!r} is stored, but its series is not published yet: there is no {series_file(places, site)}; "
+            "publish it first: regrowth run, or regrowth publish"
+        )
+        raise BadData(msg)
+    cube = site_cube(stored, series).assign_attrs(attributes(places, stored, site, published))
+    return cube.assign(_series_variables(cube["scene"].values, series))
+
+
+def _series_variables(scenes: np.ndarray, series: pd.DataFrame) -> dict[str, Any]:
+    """Variables along time of a series, NaN for scenes that are not in it."""
+    rows = series.drop_duplicates("scene").set_index("scene").reindex(scenes)
+    return {
+        name: ("time", rows[column].to_numpy(np.float64), attributes)
+        for column, (name, attributes) in SERIES_VARIABLES.items()
+    }
+
+
+def write_dataset(
+    data: xr.Dataset, out: Path, *, history: str, report: Callable[[int, int], Any] = lambda done, total: None
+) -> None:
+    """Write a Dataset as NetCDF or Zarr, by suffix: completely or not at all, block by block.
+
+    Parameters
+    ----------
+    data : xr.Dataset
+        From :func:`site_dataset`.
+    out : Path
+        New file or folder that ends in one of :data:`SUFFIXES`.
+    history : str
+        What was run and when, for the attribute of that name.
+    report : callable
+        Called with the number of finished tasks and of all tasks.
+
+    Raises
+    ------
+    BadData
+        `out` exists, or cannot be written.
+    DiskFull
+        The disk is full.
+    """
+    if out.exists():
+        msg = f"{out} exists; give another name, or remove it first"
+        raise BadData(msg)
+    data = data.assign_attrs(history=history)
+    before = netCDF4.get_chunk_cache()
+    netCDF4.set_chunk_cache(2**20)  # nothing is read again; the default is 64 MB for each variable
+    try:
+        with appearing(out) as partial, _counting(report):
+            dask.compute(_delayed_write(data, partial))
+    except (OSError, RuntimeError) as error:
+        if full := as_disk_full(error, out.parent):
+            raise full from error
+        msg = f"{out} cannot be written: {error}"
+        raise BadData(msg) from error
+    finally:
+        netCDF4.set_chunk_cache(*before)
+
+
+def _delayed_write(data: xr.Dataset, partial: Path) -> Any:
+    if partial.suffix.lower() == ".nc":
+        return _encoded(data).to_netcdf(partial, engine="netcdf4", compute=False)
+    with (
+        warnings.catch_warnings()
+    ):  # zarr 3.4 warns that this metadata is not standard; xarray warns where it is absent
+        warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
+        return _encoded(data, compress=False).to_zarr(partial, consolidated=True, compute=False)
+
+
+def _counting(report: Callable[[int, int], Any]) -> AbstractContextManager[Any]:
+    """Report finished tasks of dask."""
+    total = done = 0
+
+    def start(_graph: Any, state: dict[str, Any]) -> None:
+        nonlocal total
+        total = sum(len(state[kind]) for kind in ("ready", "waiting"))
+
+    def finished(*_: Any) -> None:
+        nonlocal done
+        done += 1
+        report(done, total)
+
+    callback: AbstractContextManager[Any] = Callback(start_state=start, posttask=finished)
+    return callback
+
+
+def _encoded(data: xr.Dataset, *, compress: bool = True) -> xr.Dataset:
+    """The Dataset, with how each variable is encoded in a file.
+
+    Coordinates have no fill value; times are whole numbers; maps name their CRS; floats are NaN where there is no
+    value. With `compress` (Zarr does so by itself) maps are deflated, each dask block as one chunk.
+    """
+    data = data.drop_encoding()
+    for name, variable in data.variables.items():
+        encoding = variable.encoding
+        encoding["_FillValue"] = np.nan if variable.dtype.kind == "f" and name in data.data_vars else None
+        if variable.dtype.kind == "M":
+            encoding |= {"dtype": "int64", "units": _time_units(variable.values), "calendar": "standard"}
+        if {"y", "x"} <= set(variable.dims):
+            encoding["grid_mapping"] = "spatial_ref"
+            if compress:
+                blocks = tuple(max(sizes) for sizes in variable.chunks or ()) or None
+                encoding |= {"zlib": True, "complevel": 1, "chunksizes": blocks}
+    return data
+
+
+def _time_units(times: np.ndarray) -> str:
+    """Coarsest units in which all times are whole numbers."""
+    nanoseconds = times.astype("datetime64[ns]").astype(np.int64)
+    unit = next(unit for unit, length in _TIME_UNITS if not (nanoseconds % length).any())
+    return f"{unit} since 1970-01-01"

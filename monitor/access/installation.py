@@ -1,0 +1,82 @@
+"""Where an installation keeps what is stored and published of its sites.
+
+Only the configuration file says so. The environment, which can override it for the commands, is not read here.
+"""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from monitor.errors import BadConfiguration
+
+CONFIG_NAME: Final = "regrowth.toml"
+"""Name of a configuration, where a folder is given."""
+DEFAULTS: Final = {
+    ("store", "root"): "store",
+    ("outputs", "root"): "outputs",
+    ("registry", "path"): "aoi/sites.geojson",
+}
+"""Settings that are used here, and their values where the configuration has none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installation:
+    """The places of an installation, as absolute paths."""
+
+    config: Path
+    """The configuration file."""
+    store: Path
+    """Folder of the landscapes."""
+    outputs: Path
+    """Folder of pages, maps and tables."""
+    registry: Path
+    """The file of sites."""
+
+
+def find_installation(path: Path) -> Installation:
+    """Read the places of an installation.
+
+    Parameters
+    ----------
+    path : Path
+        Its configuration file; or a folder that has ``regrowth.toml`` in it or beside it, as the output root does.
+
+    Raises
+    ------
+    BadConfiguration
+        There is no such file, or it cannot be read.
+    """
+    path = path.expanduser().absolute()
+    config = path if path.is_file() else _config_of(path)
+    try:
+        values = tomllib.loads(config.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        msg = f"{config} cannot be read as a configuration: {error}; give the folder of outputs, or regrowth.toml"
+        raise BadConfiguration(msg) from error
+    store, outputs, registry = (config.parent / _setting(config, values, *key) for key in DEFAULTS)
+    return Installation(config=config, store=store, outputs=outputs, registry=registry)
+
+
+def _config_of(folder: Path) -> Path:
+    """The configuration in a folder or in its parent."""
+    if not folder.is_dir():
+        msg = f"{folder}: no such file or folder; give the configuration file, or the output root"
+        raise BadConfiguration(msg)
+    for place in (folder, folder.parent):
+        if (place / CONFIG_NAME).is_file():
+            return place / CONFIG_NAME
+    msg = f"{folder}: there is no {CONFIG_NAME} in it or in its parent; give the path of the configuration file"
+    above = next((place / CONFIG_NAME for place in folder.parents if (place / CONFIG_NAME).is_file()), None)
+    if above is not None:
+        msg = f"{folder} is a folder inside an installation; give its configuration instead: {above}"
+    raise BadConfiguration(msg)
+
+
+def _setting(config: Path, values: dict[str, Any], section: str, key: str) -> str:
+    table = values.get(section, {})
+    value = table.get(key, DEFAULTS[section, key]) if isinstance(table, dict) else None
+    if not isinstance(value, str):
+        msg = f"{config}: [{section}] {key} is no path"
+        raise BadConfiguration(msg)
+    return value

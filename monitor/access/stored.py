@@ -1,0 +1,125 @@
+"""Find what is stored and published of a site.
+
+The ledger is not read: the store names the sites and the grounds in it, and the published table of sites has the
+current outline of each.
+"""
+
+import difflib
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import icechunk
+import pyarrow.parquet as pq
+import shapely
+from pyarrow import ArrowException
+
+from monitor.access.installation import Installation
+from monitor.cube.store import LandscapeStore, landscape_folders
+from monitor.cube.stored_site import StoredSite
+from monitor.errors import BadData, MonitorError
+from monitor.sites.landscapes import landscape_place
+from monitor.sites.registry import read_sites
+from monitor.sites.site import ground_key_of
+
+SITES_TABLE = "sites.parquet"
+_COLUMNS = ("site", "name", "start", "intervention", "biome", "partner", "geometry")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedSite:
+    """A row of the published table of sites."""
+
+    values: dict[str, Any]
+    """``site``, ``name``, ``start``, ``intervention``, ``biome``, ``partner``."""
+    ground: str
+    """Key of its ground, see :func:`monitor.sites.site.ground_key`."""
+    place: str
+    """Begin of the names of the landscapes that may have it."""
+
+
+def published_site(places: Installation, site: str) -> PublishedSite | None:
+    """Row of a site in the published table; None: there is no table, or it has no such site."""
+    with suppress(OSError, ArrowException, KeyError, ValueError, shapely.errors.ShapelyError):
+        table = pq.read_table(places.outputs / SITES_TABLE, columns=list(_COLUMNS), filters=[("site", "==", site)])
+        for values in table.to_pylist():
+            outline = shapely.from_wkb(values.pop("geometry"))
+            ground = ground_key_of(outline, values["start"], values["biome"])
+            return PublishedSite(values=values, ground=ground, place=landscape_place(outline, values["biome"]))
+    return None
+
+
+def stored_site(places: Installation, site: str, published: PublishedSite | None) -> StoredSite:
+    """Open what is stored of a site, without the right to change it.
+
+    Where several outlines or starts of a site are stored, the published one counts, else the one that was begun last.
+
+    Raises
+    ------
+    BadData
+        Nothing is stored, or nothing of this site.
+    StoreBroken
+        The store of the site cannot be read.
+    """
+    folders = landscape_folders(places.store) if places.store.is_dir() else []
+    if not folders:
+        msg = (
+            f"nothing is stored yet under {places.store}, which is [store] root of {places.config}; fetch first: "
+            "regrowth run"
+        )
+        raise BadData(msg)
+    near = [folder for folder in folders if published is not None and folder.name.startswith(published.place)]
+    icechunk.set_logs_filter("error")  # it warns of concurrent commits, and nothing is committed here
+    broken: list[MonitorError] = []
+    names: set[str] = set()
+    for some in (near, [folder for folder in folders if folder not in near]):
+        landscapes = _readable(some, broken)
+        grounds = {
+            landscape: dict(zip(landscape.grounds, map(str, landscape.fixed["site"]), strict=True))
+            for landscape in landscapes
+        }
+        if published is not None and (homes := [one for one in landscapes if published.ground in grounds[one]]):
+            return StoredSite(_newest(homes), published.ground)
+        if published is not None and broken:
+            raise broken[0]
+        if homes := [one for one in landscapes if site in grounds[one].values()]:
+            home = _newest(homes)
+            return StoredSite(home, next(ground for ground, name in grounds[home].items() if name == site))
+        names.update(*(known.values() for known in grounds.values()))
+    if broken:
+        raise broken[0]
+    raise BadData(_not_stored(places, site, names, known=published is not None))
+
+
+def _readable(folders: Iterable[Path], broken: list[MonitorError]) -> list[LandscapeStore]:
+    """Landscapes that can be read; errors of the others are added to `broken`."""
+    landscapes = []
+    for folder in folders:
+        landscape = LandscapeStore(folder, read_only=True)
+        try:
+            if landscape.exists and len(landscape.grounds) == len(landscape.fixed["site"]):
+                landscapes.append(landscape)
+        except MonitorError as error:
+            broken.append(error)
+    return landscapes
+
+
+def _newest(landscapes: list[LandscapeStore]) -> LandscapeStore:
+    return landscapes[0] if len(landscapes) == 1 else max(landscapes, key=lambda landscape: landscape.created)
+
+
+def _not_stored(places: Installation, site: str, names: set[str], *, known: bool) -> str:
+    """Why a site cannot be opened: it was not fetched yet, or nobody knows it."""
+    registered: set[str] = set()
+    with suppress(MonitorError, OSError):
+        registered = {one.id for one in read_sites(places.registry).sites}
+    if known or site in registered:
+        return (
+            f"site {site!r} is registered, but no scene of it is stored yet under {places.store}; fetch first: "
+            "regrowth run"
+        )
+    near = difflib.get_close_matches(site, sorted(names | registered), n=3, cutoff=0.0)
+    nearest = f"; the nearest names are {', '.join(map(repr, near))}" if near else ""
+    return f"there is no site {site!r} under {places.store} or in {places.registry}{nearest}"
