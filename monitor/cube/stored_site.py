@@ -209,7 +209,8 @@ class StoredSite:
 
     def pixels(self, rows: Sequence[int]) -> np.ndarray:
         """(row, layer, y, x) uint16 of some rows; 0 outside the site."""
-        return self._on_grid(self.landscape.pixels(rows, self._span("first_pixel")))
+        with self.landscape.guarded():
+            return self._on_grid(self.landscape.pixels(rows, self._span("first_pixel")))
 
     def _scenes(self, rows: Sequence[int]) -> np.ndarray:
         """As :meth:`pixels`, for the tasks of dask: several threads may read at once, and nothing is remembered."""
