@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from jobs.console import AsJson, Config, print_json, progress
+from jobs.console import AsJson, Config, print_json
+from jobs.progress import progress
 
 
 def export(
