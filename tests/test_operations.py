@@ -16,7 +16,7 @@ from tests.test_docs import blocks
 
 pytest.importorskip("nrt.data", reason="the sample imagery is in the extra 'demo'")
 
-OUTSIDE = ("systemctl", "journalctl", "kubectl", "crontab", "git", "make")
+OUTSIDE = ("systemctl", "journalctl", "kubectl", "crontab", "git", "make", "rsync")
 """Programs that would change the machine: a stand-in notes that it was called, and checks that its files exist."""
 STAND_IN = """#!/bin/sh
 echo "$(basename "$0") $*" >> "{calls}"

@@ -109,8 +109,16 @@ def _sees_more(assessment: Assessment, previous: Assessment | None) -> bool:
 def is_mass_fall(fell: int, sites: int) -> bool:
     """Whether so many sites got worse in one night that a fault of a sensor or provider is the likelier cause.
 
-    `fell` sites have an alert that opened or got worse; `sites` could have one, since a new scene showed them, or since
-    it was the first night.
+    Parameters
+    ----------
+    fell : int
+        Sites with an alert that opened or got worse.
+    sites : int
+        Sites that could have one, since a new scene showed them, or since it was the first night.
+
+    Returns
+    -------
+    bool
     """
     return fell >= MASS_FALL_MIN_SITES and fell >= MASS_FALL_SHARE * sites
 
@@ -177,17 +185,56 @@ def is_answered(alert: Alert) -> bool:
 
 
 def acknowledge(alert: Alert, *, note: str | None = None, day: date) -> Alert:
-    """Alert after a person has taken charge of it on a day."""
+    """Alert after a person has taken charge of it.
+
+    Parameters
+    ----------
+    alert : Alert
+    note : str, optional
+        None: the earlier note remains.
+    day : date
+        Day of the answer.
+
+    Returns
+    -------
+    Alert
+    """
     return replace(alert, state=AlertState.ACKNOWLEDGED, note=note or alert.note, updated=day, snoozed_until=None)
 
 
 def snooze(alert: Alert, *, until: date, day: date) -> Alert:
-    """Alert that, on a day, a person does not want to hear of before another day, unless it gets worse or is over."""
+    """Alert that a person does not want to be reminded of for a time, unless it gets worse or is over.
+
+    Parameters
+    ----------
+    alert : Alert
+    until : date
+        First day on which it is reported again.
+    day : date
+        Day of the answer.
+
+    Returns
+    -------
+    Alert
+    """
     return replace(alert, state=AlertState.SNOOZED, snoozed_until=until, updated=day)
 
 
 def close(alert: Alert, *, day: date, why: str = "the site was retired") -> Alert:
-    """Alert after its site was retired on a day; a cause that is still seen when the site returns opens it again."""
+    """Alert after its site was retired; a cause that is still seen when the site returns opens it again.
+
+    Parameters
+    ----------
+    alert : Alert
+    day : date
+        Day of the closing.
+    why : str
+        Note, where the alert has none.
+
+    Returns
+    -------
+    Alert
+    """
     note = alert.note or why
     return replace(alert, state=AlertState.RESOLVED, updated=day, snoozed_until=None, note=note)
 

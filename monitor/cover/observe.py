@@ -61,7 +61,18 @@ class SourceLookup(Protocol):
 
 
 def needs_bandpass(scene: Scene, grid: GeoBox) -> bool:
-    """Whether a scene is adjusted to the bands of Sentinel-2: a Landsat scene on Sentinel-2's pixels."""
+    """Whether a scene is adjusted to the bands of Sentinel-2: a Landsat scene on Sentinel-2's pixels.
+
+    Parameters
+    ----------
+    scene : Scene
+    grid : GeoBox
+        Grid of the site, in a projected system.
+
+    Returns
+    -------
+    bool
+    """
     return bands.is_adjusted_to_msi(scene.sensor, scene.quality, abs(grid.resolution.x))
 
 
@@ -132,9 +143,19 @@ def unusable_reason(scene: Scene) -> str | None:
 
 
 def scale_and_offset(scenes: Sequence[Scene], grid: GeoBox) -> tuple[np.ndarray, np.ndarray]:
-    """Scale and offset of the bands of scenes, (scene, band) each; Landsat's are adjusted to Sentinel-2's bands. [1]
+    """Scale and offset of the bands of scenes; Landsat's are adjusted to Sentinel-2's bands.
 
-    1 and 0 for a scene that cannot be used (:func:`unusable_reason`).
+    Parameters
+    ----------
+    scenes : sequence of Scene
+    grid : GeoBox
+        Grid of the site, in a projected system.
+
+    Returns
+    -------
+    tuple of two (scene, band) float64 arrays
+        Bands as in :data:`monitor.imagery.bands.OBSERVED`; 1 and 0 for a scene that cannot be used
+        (:func:`unusable_reason`). [1]
     """
     both = []
     for scene in scenes:

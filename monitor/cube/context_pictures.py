@@ -82,9 +82,21 @@ def picture_candidates(
 
 
 def replaces_picture(name: str, clear: float, old: Picture | None) -> bool:
-    """Whether a picture with this clear share replaces the old one of its name.
+    """Whether a picture replaces the old one of its name.
 
-    ``now`` always does: the site was seen, though its surroundings may be cloudy or outside the swath.
+    Parameters
+    ----------
+    name : str
+        ``now`` always replaces the old one: the site was seen, though its surroundings may be cloudy or outside the
+        swath.
+    clear : float
+        Clear share of the new picture. [1]
+    old : Picture or None
+        None: there is none yet.
+
+    Returns
+    -------
+    bool
     """
     return name == "now" or old is None or clear >= old.clear + MIN_IMPROVEMENT
 

@@ -80,7 +80,19 @@ def covering_grid(
 
 
 def inside(geometry: BaseGeometry, grid: GeoBox) -> np.ndarray:
-    """Pixels of a grid whose centre lies inside a geometry in longitude and latitude, (y, x) bool."""
+    """Pixels of a grid whose centre lies inside a geometry.
+
+    Parameters
+    ----------
+    geometry : shapely geometry
+        Longitude and latitude. [degree]
+    grid : GeoBox
+        In any projected system.
+
+    Returns
+    -------
+    (y, x) bool array
+    """
     return inside_projected(projected(geometry, crs_of(grid)), grid)
 
 
@@ -134,6 +146,13 @@ def rectangle_spans(shapes: np.ndarray, grid: GeoBox) -> list[tuple[tuple[int, i
 
 def outline(geometry: BaseGeometry, grid: GeoBox) -> np.ndarray:
     """Outline of a geometry in pixels of a grid.
+
+    Parameters
+    ----------
+    geometry : shapely geometry
+        Polygon or MultiPolygon, longitude and latitude. [degree]
+    grid : GeoBox
+        In any projected system.
 
     Returns
     -------

@@ -78,8 +78,17 @@ def pending_days(offered: Sequence[Scene], stored: Mapping[str, Mapping[str, str
 
     Nothing is missing on the other days. Of ten years of scenes about one in a thousand remains.
 
-    `offered` are all scenes over one site, `stored` is that of :func:`not_yet_stored`, which returns the same for these
-    scenes as for all.
+    Parameters
+    ----------
+    offered : sequence of Scene
+        All scenes over one site.
+    stored : mapping
+        Baseline of each stored granule, by acquisition and tile.
+
+    Returns
+    -------
+    PendingDays
+        For which :func:`not_yet_stored` gives the same as for all scenes.
     """
     new = {
         day for scene in offered if not is_stored(stored, scene) for day in acquisition_id.day_keys(scene.acquisition)
@@ -112,9 +121,18 @@ def _names(offered: Sequence[str], stored: Iterable[str]) -> dict[str, str]:
 
 
 def not_yet_stored(offered: Iterable[Overpass], stored: Mapping[str, Mapping[str, str]]) -> list[Overpass]:
-    """Overpasses offered that are not stored, or stored without one of their granules or with an older baseline.
+    """Overpasses that are not stored, or stored without one of their granules or with an older baseline.
 
-    `stored` has the baseline of each stored granule, by acquisition and tile.
+    Parameters
+    ----------
+    offered : iterable of Overpass
+    stored : mapping
+        Baseline of each stored granule, by acquisition and tile.
+
+    Returns
+    -------
+    list of Overpass
+        In the order offered.
     """
     return [
         overpass
@@ -124,7 +142,18 @@ def not_yet_stored(offered: Iterable[Overpass], stored: Mapping[str, Mapping[str
 
 
 def is_stored(stored: Mapping[str, Mapping[str, str]], scene: Scene) -> bool:
-    """Whether a scene is stored under its own name with its baseline or a newer one; see :func:`not_yet_stored`."""
+    """Whether a scene is stored under its own name with its baseline or a newer one.
+
+    Parameters
+    ----------
+    stored : mapping
+        Baseline of each stored granule, by acquisition and tile.
+    scene : Scene
+
+    Returns
+    -------
+    bool
+    """
     return _has(stored.get(scene.acquisition), scene.tile, scene.baseline)
 
 

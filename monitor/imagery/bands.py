@@ -63,17 +63,40 @@ difference."""
 
 
 def sensor_family(sensor: str, quality: str) -> str:
-    """Sensor whose spectral bands a scene has: ``msi`` (Sentinel-2) or ``oli`` (Landsat 8 and 9).
+    """Sensor whose spectral bands a scene has.
 
-    HLS scenes (quality ``fmask``) of either satellite are ``oli``, to which NASA adjusts Sentinel-2.
+    Parameters
+    ----------
+    sensor : str
+        Platform, such as ``sentinel-2a`` or ``landsat-8``.
+    quality : str
+        Kind of the quality layer. HLS scenes (``fmask``) of either satellite are ``oli``, to which NASA adjusts
+        Sentinel-2.
+
+    Returns
+    -------
+    str
+        ``msi`` (Sentinel-2) or ``oli`` (Landsat 8 and 9).
     """
     return "msi" if sensor.startswith("sentinel-2") and quality != "fmask" else "oli"
 
 
 def scaled_to_msi(band: str, scale: float, offset: float) -> tuple[float, float]:
-    """Scale and offset from integers of a Landsat band to Sentinel-2 reflectance, given those of the scene. [1]
+    """Scale and offset from integers of a Landsat band to Sentinel-2 reflectance.
 
     Inverts :data:`BANDPASS`, since Sentinel-2 as delivered is the reference where both sensors are used.
+
+    Parameters
+    ----------
+    band : str
+        One of :data:`OBSERVED`.
+    scale, offset : float
+        Those of the scene. [1]
+
+    Returns
+    -------
+    tuple of float
+        Scale and offset. [1]
     """
     slope, intercept = BANDPASS[band]
     return scale / slope, (offset - intercept) / slope
@@ -84,5 +107,16 @@ LANDSAT_PIXEL: Final = 30.0
 
 
 def is_adjusted_to_msi(sensor: str, quality: str, pixel: float) -> bool:
-    """Whether a scene is adjusted to the bands of Sentinel-2: a Landsat scene on pixels smaller than its own. [m]"""
+    """Whether a scene is adjusted to the bands of Sentinel-2: a Landsat scene on pixels smaller than its own.
+
+    Parameters
+    ----------
+    sensor, quality : see :func:`sensor_family`
+    pixel : float
+        Side of the pixels that it is read on. [m]
+
+    Returns
+    -------
+    bool
+    """
     return sensor_family(sensor, quality) == "oli" and pixel < LANDSAT_PIXEL

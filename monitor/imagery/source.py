@@ -197,8 +197,20 @@ class Source(Protocol):
         raise BadConfiguration(msg)
 
     def cost(self, scenes: int, grid: GeoBox, units: int) -> Cost | None:
-        """Estimate the cost of reading a number of scenes of one site, and of reducing a number of units of its size.
+        """Estimate the cost of reading scenes of one site and of reducing control units.
 
-        None if the cost depends on the layout of the provider's files, which is known only once they are opened.
+        Parameters
+        ----------
+        scenes : int
+            Number of scenes.
+        grid : GeoBox
+            Grid of the site.
+        units : int
+            Number of control units of the site's size.
+
+        Returns
+        -------
+        Cost or None
+            None where the cost depends on the layout of the provider's files, which is known only once they are opened.
         """
         return None

@@ -29,6 +29,17 @@ from monitor.sites.site import Site, ground_key
 def new_site_grid(site: Site, source: Source) -> GeoBox:
     """Fixed grid of a new site, on the lattice of a source.
 
+    Parameters
+    ----------
+    site : Site
+    source : Source
+        Source that offers the pixels; the first where there are several.
+
+    Returns
+    -------
+    GeoBox
+        In a projected system, just large enough for the site.
+
     Raises
     ------
     BadData
@@ -44,9 +55,18 @@ def new_site_grid(site: Site, source: Source) -> GeoBox:
 
 
 def stored_granules(landscape: LandscapeStore, sites: Iterable[Site]) -> dict[str, StoredGranules]:
-    """Granules that a landscape has stored for some of its sites, by site id.
+    """Granules that a landscape has stored for some of its sites.
 
-    Sites that it does not have, or that cannot be read (their update reports that), are missing.
+    Parameters
+    ----------
+    landscape : LandscapeStore
+    sites : iterable of Site
+
+    Returns
+    -------
+    dict
+        By site id. Sites that the landscape does not have, or that cannot be read (their update reports that), are
+        missing.
     """
     groups: list[StoredGranules] = []
     by_site: dict[str, StoredGranules] = {}
@@ -112,9 +132,19 @@ def offers(
 
 
 def missing_overpasses(task: SiteTask, grid: GeoBox, baselines: Baselines | None = None) -> list[Overpass]:
-    """Missing overpasses of a site, ascending by time; granules in the projected system of its grid are preferred.
+    """Missing overpasses of a site, ascending by time.
 
-    `baselines` are the stored granules, if the store has changed since the task was made; default: those of the task.
+    Parameters
+    ----------
+    task : SiteTask
+    grid : GeoBox
+        Grid of the site: granules in its projected system are preferred.
+    baselines : mapping, optional
+        Stored granules, if the store has changed since the task was made; default: those of the task.
+
+    Returns
+    -------
+    list of Overpass
     """
     pending = task.pending if baselines is None else None
     baselines = task.stored.baselines if baselines is None else baselines

@@ -51,7 +51,13 @@ class Registered:
 
 
 class Transaction:
-    """One open transaction. Queries see the state at its beginning and its own changes."""
+    """One open transaction. Queries see the state at its beginning and its own changes.
+
+    Of all methods: `site` and `lot` are ids, `ground` is a key of :func:`monitor.sites.site.ground_key`, `alert` an id
+    of :func:`monitor.alerts.alert.alert_id`, `run` the id of a run; `day`, `as_of` and `start` are days
+    (``2026-06-28``), `now`, `time` and the like times in UTC, both ISO 8601; `payload` is a record as plain JSON
+    values. What arguments mean is said at the columns of :mod:`monitor.ledger.models`.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

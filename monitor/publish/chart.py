@@ -64,13 +64,37 @@ class Season(NamedTuple):
 
 
 def in_season(day: np.ndarray, site: Site) -> np.ndarray:
-    """(n,) bool: whether days (since 1970) are in the growing season of a site."""
+    """Whether days are in the growing season of a site.
+
+    Parameters
+    ----------
+    day : (n,) array of int
+        Days from 1970-01-01.
+    site : Site
+
+    Returns
+    -------
+    (n,) bool array
+    """
     window = GrowingSeason.of(site)
     return window.locate(day)[1] <= window.length
 
 
 def promised(day: np.ndarray, site: Site) -> np.ndarray:
-    """(n,) uplift that the plan promises on days (since 1970), 0 before the start. [cover fraction]"""
+    """Uplift that the plan promises on some days.
+
+    Parameters
+    ----------
+    day : (n,) array of int
+        Days from 1970-01-01.
+    site : Site
+        Gives plan and cohorts.
+
+    Returns
+    -------
+    (n,) float array
+        0 before the start. [cover fraction]
+    """
     return cohorts_of(site, site.cohorts).promised(site, day)
 
 

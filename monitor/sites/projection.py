@@ -19,12 +19,37 @@ def utm_zone(geometry: BaseGeometry) -> CRS:
 
 
 def projected(geometry: BaseGeometry, crs: CRS) -> BaseGeometry:
-    """Geometry in longitude and latitude, transformed to a projected system."""
+    """Transform a geometry to a projected system.
+
+    Parameters
+    ----------
+    geometry : shapely geometry
+        Longitude and latitude. [degree]
+    crs : CRS
+
+    Returns
+    -------
+    shapely geometry
+        [m]
+    """
     return _transform(geometry, LONLAT, str(crs))
 
 
 def lonlat(geometry: BaseGeometry, crs: CRS) -> BaseGeometry:
-    """Geometry in a projected system, transformed to longitude and latitude."""
+    """Transform a geometry from a projected system.
+
+    Parameters
+    ----------
+    geometry : shapely geometry
+        [m]
+    crs : CRS
+        Its system.
+
+    Returns
+    -------
+    shapely geometry
+        Longitude and latitude (EPSG:4326). [degree]
+    """
     return _transform(geometry, str(crs), LONLAT)
 
 

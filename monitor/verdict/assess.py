@@ -196,6 +196,17 @@ def assess_with_late_season(
 def cohorts_of(site: Site, cohorts: CohortShares) -> Cohorts:
     """Cohorts of a site as arrays; one for the whole site at its start without any.
 
+    Parameters
+    ----------
+    site : Site
+    cohorts : sequence of (date, float)
+        See :func:`assess`.
+
+    Returns
+    -------
+    Cohorts
+        Days from 1970-01-01, and shares of the area.
+
     Raises
     ------
     BadData
@@ -254,14 +265,39 @@ def site_history(scenes: UsableScenes, site: Site, cohorts: Cohorts, c: Calibrat
 
 
 def prior_of(c: Calibration, *, promised: bool) -> Prior:
-    """Prior of theta, or of the change of cover where nothing was promised."""
+    """Prior of theta, or of the change of cover where nothing was promised.
+
+    Parameters
+    ----------
+    c : Calibration
+    promised : bool
+        Whether the plan promises an uplift.
+
+    Returns
+    -------
+    Prior
+    """
     mean, sd, loss = (c.theta_mean, c.theta_sd, 0.0) if promised else (0.0, c.loss_sd, -c.no_plan_loss)
     thresholds = (0.0, 0.25, 0.5, 0.7) if promised else (loss, loss, 0.0, loss)
     return Prior(mean, sd, c.loss_sd, c.plan_weight, thresholds, c.widening, c.gain_sd)
 
 
 def assessments(table: Verdicts, site: Site, calibration: Calibration) -> list[Assessment]:
-    """Records of the verdicts on a site, one a date."""
+    """Records of the verdicts on a site.
+
+    Parameters
+    ----------
+    table : Verdicts
+        Columns of n values.
+    site : Site
+    calibration : Calibration
+        Constants by which they were given.
+
+    Returns
+    -------
+    list of Assessment
+        One a date; None where the column has NaN, NaT or -1.
+    """
     shared: dict[str, Any] = {
         "site": site.id, "hectares": site.hectares if site.hectares > 0 else None, "hectares_failing": None,
         "calibration": calibration.hash, "calibration_source": calibration.source,
@@ -282,7 +318,18 @@ def assessments(table: Verdicts, site: Site, calibration: Calibration) -> list[A
 
 
 def with_field_cover(assessment: Assessment, factor: FieldFactor | None) -> Assessment:
-    """Assessment with its cover in the field, by a factor of the biome or of local rows; the verdict stays."""
+    """Assessment with its cover in the field; the verdict is unchanged.
+
+    Parameters
+    ----------
+    assessment : Assessment
+    factor : FieldFactor or None
+        Of the biome or of local rows; None: unknown, nothing is added.
+
+    Returns
+    -------
+    Assessment
+    """
     if factor is None:
         return assessment
     value, low, high = field_cover(assessment.cover, factor)

@@ -37,7 +37,21 @@ class FailingHectares:
 
     @classmethod
     def of(cls, area: FailingArea, hectares: float, day: date) -> "FailingHectares | None":
-        """Failing area from the pixels of a site with an area of `hectares`; None where pixels do not suffice."""
+        """Failing area in hectares, from the pixels of a site.
+
+        Parameters
+        ----------
+        area : FailingArea
+        hectares : float
+            Area of the whole site. [ha]
+        day : date
+            Day of the last scene used.
+
+        Returns
+        -------
+        FailingHectares or None
+            None where pixels do not suffice.
+        """
         if area.reason:
             return None
         share = (area.share, area.share_low, area.share_high)

@@ -58,7 +58,19 @@ def neighbours(site: Site, sites: Sequence[Site]) -> list[str]:
 
 
 def lost_together(loss_on: date, others: Collection[date | None]) -> int:
-    """How many of the losses of other sites (None: no loss) came in the same weeks."""
+    """How many of the losses of other sites came in the same weeks.
+
+    Parameters
+    ----------
+    loss_on : date
+        First scene that shows the loss of the site.
+    others : collection of date or None
+        The same of other sites; None: no loss.
+
+    Returns
+    -------
+    int
+    """
     return sum(other is not None and abs((other - loss_on).days) <= SAME_WEEKS for other in others)
 
 
@@ -70,7 +82,16 @@ def suggests_common_cause(together: int | None) -> bool:
 def with_loss_ground(assessment: Assessment, ground: LossGround) -> Assessment:
     """Add area and neighbours to an assessment with a sudden loss.
 
-    A common cause is a reason, never a reason for silence: a fire that takes ten sites is ten losses.
+    Parameters
+    ----------
+    assessment : Assessment
+    ground : LossGround
+
+    Returns
+    -------
+    Assessment
+        With the reason ``NEIGHBOURS_LOST`` where many sites lost cover together: a reason, never a cause for silence,
+        since a fire that takes ten sites is ten losses.
     """
     codes = assessment.reasons
     if suggests_common_cause(ground.together) and Reason.NEIGHBOURS_LOST.value not in codes:

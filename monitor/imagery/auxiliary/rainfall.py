@@ -62,7 +62,20 @@ class DailyRain:
         return self.first + timedelta(days=self.mm.size - 1)
 
     def total(self, first: date, days: int) -> float | None:
-        """Rain of a number of days from `first` on, scaled up for unknown ones; None: too many are unknown. [mm]"""
+        """Rain of a number of days, scaled up for unknown ones.
+
+        Parameters
+        ----------
+        first : date
+            First day.
+        days : int
+            Number of days.
+
+        Returns
+        -------
+        float or None
+            None where fewer than the share :data:`MIN_DAYS_KNOWN` of the days is known. [mm]
+        """
         start = (first - self.first).days
         part = self.mm[max(start, 0) : max(start + days, 0)]
         known = part[np.isfinite(part)]
@@ -71,7 +84,18 @@ class DailyRain:
         return float(known.sum()) * days / known.size
 
     def between(self, since: date | None, until: date | None) -> "DailyRain | None":
-        """Rain of the days from `since` to `until`, both included; None: there are none."""
+        """Rain of the days from one to another, both included.
+
+        Parameters
+        ----------
+        since, until : date or None
+            None: from the first known day on, up to the last.
+
+        Returns
+        -------
+        DailyRain or None
+            None where there are none.
+        """
         first, last = max(self.first, since or self.first), min(self.last, until or self.last)
         if first > last:
             return None
@@ -116,7 +140,18 @@ class RainfallProduct(Protocol):
 
 
 def merge_rain(stored: DailyRain, newer: DailyRain) -> DailyRain:
-    """Merge two records of the same place; where both know a day, `newer` counts. Days between them become NaN."""
+    """Merge two records of the same place.
+
+    Parameters
+    ----------
+    stored, newer : DailyRain
+        Where both know a day, `newer` counts.
+
+    Returns
+    -------
+    DailyRain
+        Days between the two records are NaN.
+    """
     first = min(stored.first, newer.first)
     last = max(stored.last, newer.last)
     mm = np.full((last - first).days + 1, np.nan)

@@ -60,7 +60,16 @@ class Terrain:
 def terrain_of(model: ElevationModel, geometries: Sequence[BaseGeometry]) -> list[Terrain | None]:
     """Terrain of pieces of ground near each other, such as a site and its control units, from one read of the model.
 
-    Geometries are in longitude and latitude [degree]. None where less than :data:`MIN_TERRAIN_KNOWN` is known.
+    Parameters
+    ----------
+    model : ElevationModel
+    geometries : sequence of shapely geometry
+        Longitude and latitude. [degree]
+
+    Returns
+    -------
+    list of Terrain or None
+        One for each geometry; None where less than :data:`MIN_TERRAIN_KNOWN` of it is known.
 
     Raises
     ------
@@ -78,7 +87,19 @@ def terrain_of(model: ElevationModel, geometries: Sequence[BaseGeometry]) -> lis
 
 
 def with_slope(site: Site, terrain: Terrain | None) -> Site:
-    """Add the slope of the terrain to a site, to .01 degrees, where it is known and the registry has none."""
+    """Add the slope of the terrain to a site where the registry has none.
+
+    Parameters
+    ----------
+    site : Site
+    terrain : Terrain or None
+        None: not known.
+
+    Returns
+    -------
+    Site
+        The same one where nothing is added; else with a slope to .01 degrees.
+    """
     if terrain is None or site.slope_degrees is not None:
         return site
     return replace(site, slope_degrees=round(terrain.slope, 2))
@@ -105,7 +126,18 @@ def gradient(elevation: np.ndarray, pixel: float) -> tuple[np.ndarray, np.ndarra
 
 
 def slope(east: np.ndarray, north: np.ndarray) -> np.ndarray:
-    """Angle of the steepest rise, from :func:`gradient`; NaN where unknown. [degree]"""
+    """Angle of the steepest rise.
+
+    Parameters
+    ----------
+    east, north : arrays
+        Of :func:`gradient`; NaN where unknown. [1]
+
+    Returns
+    -------
+    array
+        Same shape; NaN where unknown. [degree]
+    """
     angle: np.ndarray = np.degrees(np.arctan(np.hypot(east, north)))
     return angle
 
