@@ -18,10 +18,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import rasterio
+import rioxarray
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from odc.geo.xr import wrap_xr
 
 from monitor import derived, files
 from monitor.cube.grid import site_grid
 from monitor.publish import products
+from monitor.publish.pictures import MAP_LAYERS, cog
 from monitor.publish.products import is_current, outdated_pictures, sites_parquet, status_json, write_index, write_site
 from monitor.series.observations import observation_lines, observations_csv
 from monitor.verdict.assessment import AlertLevel, Status
@@ -359,6 +364,21 @@ def test_maps_are_cloud_optimised_and_lie_where_the_site_lies(view, published):
             np.testing.assert_array_equal(file.read(1), view.maps[name])
 
 
+def test_a_large_map_has_blocks_and_overviews_and_opens_with_its_mask(tmp_path):
+    grid = GeoBox((900, 1300), Affine(10, 0, 300_000, 0, -10, 4_400_000), "EPSG:32648")
+    values = wrap_xr(np.linspace(-0.3, 0.3, 900 * 1300, dtype=np.float32).reshape(900, 1300), grid)
+    values[:400] = np.nan
+    (layer,) = [layer for layer in MAP_LAYERS if layer.name == "uplift"]
+    (tmp_path / "uplift.tif").write_bytes(cog(values, layer, {"SITE": "a"}))
+    with rasterio.open(tmp_path / "uplift.tif") as file:
+        assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert (file.block_shapes, file.overviews(1)) == ([(512, 512)], [2, 4])
+    opened = rioxarray.open_rasterio(tmp_path / "uplift.tif", masked=True).squeeze("band")
+    assert (opened.rio.crs.to_epsg(), opened.rio.transform()) == (32648, grid.affine)
+    assert (opened.attrs["long_name"], str(opened.attrs["units"]), opened.attrs["SITE"]) == ("uplift", "1", "a")
+    np.testing.assert_array_equal(opened, values)
+
+
 @pytest.mark.parametrize(
     ("name", "period"),
     [
@@ -454,6 +474,19 @@ def test_the_table_of_sites_opens_as_geoparquet_with_the_verdicts(make_programme
     np.testing.assert_array_equal(table.theta.isna(), [a.theta is None for _, a in rows])
     assert table.status.tolist() == [a.status.value for _, a in rows]
     assert {"plan_A", "reasons", "hectares_failing", "as_of", "last_observed"} <= set(table)
+
+
+def test_readers_of_the_table_of_sites_skip_those_elsewhere(make_programme, tmp_path):
+    (tmp_path / "sites.parquet").write_bytes(sites_parquet(make_programme(20)))
+    about = json.loads(pq.read_schema(tmp_path / "sites.parquet").metadata[b"geo"])
+    assert about["version"] == "1.1.0"
+    assert about["columns"]["geometry"]["covering"]["bbox"]["xmin"] == ["bbox", "xmin"]
+    table = gpd.read_parquet(tmp_path / "sites.parquet")
+    west, south, east, north = table.geometry.iloc[3].bounds
+    near = gpd.read_parquet(tmp_path / "sites.parquet", bbox=(west, south, east, north))
+    assert near["site"].tolist() == [table["site"].iloc[3]]
+    stored = pq.read_table(tmp_path / "sites.parquet")["bbox"].to_pylist()
+    assert stored[3] == {"xmin": west, "ymin": south, "xmax": east, "ymax": north}
 
 
 def test_tables_of_programmes_with_and_without_a_value_in_a_column_can_be_put_together(make_programme):
