@@ -16,7 +16,7 @@ from monitor.ledger.models import Base
 from monitor.publish.control_ground import REASONS, control_ground
 from monitor.publish.map_tags import map_tags
 from monitor.publish.pictures import MAP_LAYERS
-from monitor.publish.products import sites_parquet, status_json
+from monitor.publish.tables import sites_parquet, status_json
 from monitor.series.field_rows import FIELD_COLUMNS
 from monitor.series.observations import OBSERVATION_COLUMNS
 from monitor.verdict.assessment import Assessment, Status, assessment_to_json

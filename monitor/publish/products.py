@@ -5,24 +5,19 @@ Files are replaced atomically: if a run dies, every page is either the old or th
 bytes, and unchanged files are not written.
 """
 
-import io
 import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import fields
 from datetime import date
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from types import UnionType
-from typing import Any, Final, get_args
+from typing import Any, Final
 
-import geopandas as gpd
 import msgspec
 import numpy as np
-import pandas as pd
 
 from monitor.alerts.alert import Alert
 from monitor.alerts.words import CATALOGUE, LANGUAGES, percent, points
@@ -36,11 +31,12 @@ from monitor.publish.pages import PAGE_TEMPLATES, hectares, site_pages
 from monitor.publish.pictures import MAP_LAYERS, chip_png, cog, map_png
 from monitor.publish.qgis import qml
 from monitor.publish.stac import CATALOG_FILE, ITEM, DrawnMaps, StoredFile, catalogue, drawn_maps, site_item
+from monitor.publish.tables import sites_parquet, status_json
 from monitor.publish.view import SiteView
 from monitor.series.field_rows import field_csv
 from monitor.series.observations import observation_lines, observations_csv
 from monitor.sites.names import folder_name
-from monitor.sites.site import Plan, Site
+from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment, assessment_to_json
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.explain import explain, false_alarm_rate, probabilities, promised_in_field
@@ -337,41 +333,6 @@ def write_index(
             language=language,
         )  # fmt: skip
         replace_if_changed(root / PAGE_FILES[language], page.encode())
-
-
-def status_json(assessments: Iterable[Assessment]) -> bytes:
-    """Encode assessments as ``status.json``: sorted by site id, null where there is no value."""
-    rows = [assessment_to_json(a) for a in sorted(assessments, key=lambda a: a.site)]
-    return (json.dumps(rows, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
-
-
-def sites_parquet(rows: Sequence[tuple[Site, Assessment]]) -> bytes:
-    """Encode sites and their assessments as GeoParquet (EPSG:4326), one row a site; reasons joined by ``;``.
-
-    The column ``bbox`` lets readers skip rows by place (``covering`` of GeoParquet 1.1). Managers are left out.
-    Every column has the declared type of its field even if no site has a value, so that the tables of several
-    programmes or nights can be concatenated.
-    """
-    declared = {field.name: field.type for kind in (Site, Assessment) for field in fields(kind)}
-    declared |= {f"plan_{field.name}": field.type for field in fields(Plan)} | {"too_early_years": float}
-    plain = ("name", "start", "intervention", "biome", "subtype", "province", "programme_year", "partner", "version")
-    values: dict[str, list[Any]] = {"site": [site.id for site, _ in rows]}
-    values |= {name: [getattr(site, name) for site, _ in rows] for name in plain}
-    values |= {f"plan_{name}": [getattr(site.plan, name) for site, _ in rows] for name in ("A", "k", "L")}
-    values["too_early_years"] = [site.plan.too_early_years for site, _ in rows]
-    values |= {field.name: [getattr(a, field.name) for _, a in rows] for field in fields(Assessment)}
-    values["reasons"] = [";".join(codes) for codes in values["reasons"]]
-    columns = {name: pd.array(column, dtype=_dtype(declared[name])) for name, column in values.items()}
-    frame = gpd.GeoDataFrame(columns, geometry=[site.geometry for site, _ in rows], crs="EPSG:4326")
-    buffer = io.BytesIO()
-    frame.to_parquet(buffer, index=False, write_covering_bbox=True, schema_version="1.1.0")
-    return buffer.getvalue()
-
-
-def _dtype(declared: Any) -> Any:
-    """Column type of a field; text, codes and lists of codes are strings."""
-    plain = get_args(declared)[0] if isinstance(declared, UnionType) else declared
-    return {float: "float64", int: "Int64", bool: "bool", date: "date32[pyarrow]"}.get(plain, "string")
 
 
 @cache

@@ -27,7 +27,8 @@ from monitor import derived, files
 from monitor.cube.grid import site_grid
 from monitor.publish import products
 from monitor.publish.pictures import MAP_LAYERS, cog
-from monitor.publish.products import is_current, outdated_pictures, sites_parquet, status_json, write_index, write_site
+from monitor.publish.products import is_current, outdated_pictures, write_index, write_site
+from monitor.publish.tables import sites_parquet, status_json
 from monitor.series.observations import observation_lines, observations_csv
 from monitor.verdict.assessment import AlertLevel, Status
 
