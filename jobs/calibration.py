@@ -52,11 +52,12 @@ class Pool(NamedTuple):
 
     tile: str
     biome: str
+    """Key of the biome, see :attr:`monitor.sites.site.Site.biome_key`."""
 
     @classmethod
     def of(cls, site: Site) -> "Pool":
         """Pool of a site."""
-        return cls(tile_name(site), site.biome)
+        return cls(tile_name(site), site.biome_key)
 
 
 class Calibrations:
@@ -84,7 +85,7 @@ class Calibrations:
 
     def _by_pool(self, sites: Sequence[Site]) -> dict[Pool, int]:
         """Number of sites of each pool's biome."""
-        count = Counter(site.biome for site in sites)
+        count = Counter(site.biome_key for site in sites)
         return {pool: count[pool.biome] for pool in self.members}
 
     def record(self, pool: Pool) -> dict[str, Any] | None:
@@ -199,7 +200,7 @@ def calibrate_due(
         snapshots, left_out = t.snapshots(), t.all_ground_data("left_out")
         controls: dict[str, ControlSet] = {}
         for biome in {pool.biome for pool in constants.due}:
-            for ground in (ground_key(site) for site in sites if site.biome == biome):
+            for ground in (ground_key(site) for site in sites if site.biome_key == biome):
                 frozen = t.controls(ground) if ground in snapshots else None
                 controls |= {} if frozen is None else {ground: ControlSet.from_json(frozen)}
     placebos_of = cache(

@@ -23,7 +23,7 @@ from monitor.maps.loss import loss_map
 from monitor.maps.worst_patch import WorstPatch, worst_patch
 from monitor.series.columns import Columns, observed_until
 from monitor.series.field_rows import local_factor
-from monitor.sites.biomes import BIOMES
+from monitor.sites.biomes import biome_of
 from monitor.sites.cover_scale import FieldFactor
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site, ground_key
@@ -99,7 +99,7 @@ def judge(
     reasons = _further_reasons(site, fetched, series, rain, as_of)
     factor = local_factor(stored_rows(t.field_rows(site.id)), series, until=as_of)
     assessment = replace(
-        with_field_cover(assessment, factor or BIOMES[site.biome].field_factor),
+        with_field_cover(assessment, factor or biome_of(site).field_factor),
         reasons=(*assessment.reasons, *reasons), episode=episode["number"], alpha=alpha, series_digest=judged.digest,
         code_version=__version__,
     )  # fmt: skip

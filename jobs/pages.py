@@ -165,7 +165,7 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
                 assessment.neighbours_lost,
                 msgspec.to_builtins(answers.get(site.id, ())),
             ),
-            msgspec.to_builtins((measured.get(site.id, ()), factors.get(site.biome))),
+            msgspec.to_builtins((measured.get(site.id, ()), factors.get(site.biome_key))),
         ]
         key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
         photos = [photo.id for answer in answers.get(site.id, ()) for photo in answer.photos]
@@ -186,7 +186,7 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
             alert=alert,
             answers=answers.get(site.id, ()),
             measured=measured.get(site.id, ()),
-            biome_factor=factors.get(site.biome),
+            biome_factor=factors.get(site.biome_key),
             notice=notice,
             key=key,
         )
@@ -271,7 +271,7 @@ def _factors_by_biome(
         if values.get("field_factor_rows"):
             value, low, high = (values[f"field_factor{end}"] for end in ("", "_low", "_high"))
             factor = FieldFactor(value=value, low=low, high=high, rows=values["field_factor_rows"])
-            local.setdefault(site.biome, []).append(factor)
+            local.setdefault(site.biome_key, []).append(factor)
     return {biome: biome_factor(factors) for biome, factors in local.items()}
 
 

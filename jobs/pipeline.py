@@ -104,7 +104,7 @@ def night(
         open_executor(settings.engine.scheduler) as compute,
     ):
         run = _begin_run(ledger, "night", as_of)
-        registry = apply_registry(ledger, settings.registry)
+        registry = apply_registry(ledger, settings)
         sites, every_site = selected_sites(ledger, only), selected_sites(ledger)
         try:
             sources = open_sources(settings.source)
@@ -253,7 +253,7 @@ def fetch_history(
     until = until or today()
     with open_ledger(settings) as ledger, open_executor(settings.engine.scheduler) as compute:
         run = _begin_run(ledger, "backfill", until)
-        registry = apply_registry(ledger, settings.registry)
+        registry = apply_registry(ledger, settings)
         sites = selected_sites(ledger, only)
         sources = open_sources(settings.source)
         results: dict[str, dict[str, Any]] = {}
@@ -309,7 +309,7 @@ def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[s
     root = settings.store.root
     with open_ledger(settings, create=False) as ledger:
         check_clock(ledger)
-        registry = read_and_compare(ledger, settings.registry)
+        registry = read_and_compare(ledger, settings)
         sites = selected_sites(ledger, only, ahead=registry.fresh)
         sources = open_sources(settings.source)
         tasks: list[SiteTask] = []

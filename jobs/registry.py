@@ -7,17 +7,19 @@ and false-alarm budget belong to that start.
 
 import shlex
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import shapely
 import structlog
 
 from jobs.alerting import record_event
+from jobs.biome_settings import own_biomes
 from jobs.clock import now
 from jobs.records import from_json, to_json
-from jobs.settings import RegistrySettings
+from jobs.settings import Settings
 from monitor.alerts.alert import Alert, AlertEvent, AlertState
 from monitor.alerts.lifecycle import close
 from monitor.errors import BadData
@@ -25,7 +27,7 @@ from monitor.ledger.ledger import Ledger
 from monitor.ledger.transaction import Transaction
 from monitor.sites.named_controls import leave_out_strips, read_named_controls
 from monitor.sites.registry import Report, read_sites
-from monitor.sites.site import Site
+from monitor.sites.site import Biome, Site, ground_key
 
 log = structlog.get_logger()
 
@@ -48,6 +50,8 @@ class Drift:
     """Sites in the file only; with `restore_retired` also retired sites in the file."""
     changed: Sequence[Site] = ()
     """Sites as the file has them, where the ledger has another version."""
+    changes: Mapping[str, str] = field(default_factory=dict)
+    """What differs for each changed site, in words."""
     unchanged: Sequence[str] = ()
     missing: Sequence[str] = ()
     """Current sites in the ledger only; they stay."""
@@ -90,7 +94,8 @@ class Drift:
         if self.added:
             sentences.append(f"added: {', '.join(site.id for site in self.added)}")
         if self.changed:
-            sentences.append(f"changed: {', '.join(site.id for site in self.changed)}")
+            changed = [f"{site.id} ({self.changes[site.id]})" for site in self.changed]
+            sentences.append(f"changed: {', '.join(changed)}")
         if self.missing:
             retire = shlex.join(["regrowth", "sites", "retire", *self.missing])
             missing = f"missing from {self.path.name}, kept: {', '.join(self.missing)}"
@@ -124,6 +129,21 @@ def start_edited(site: str, before: str, after: str) -> str:
     )
 
 
+def changes_in_words(before: Site, after: Site) -> str:
+    """What differs between two versions of a site: columns, and whether its scenes are fetched again."""
+    outlines = [shapely.normalize(site.geometry).wkb for site in (before, after)]
+    words = {"geometry": "outline", "own_biome": f"definition of biome {after.biome}"}
+    differ = [
+        words.get(item.name, item.name)
+        for item in fields(Site)
+        if item.name not in ("version", "hectares", "id")
+        and (outlines[0] != outlines[1] if item.name == "geometry"
+             else getattr(before, item.name) != getattr(after, item.name))
+    ]  # fmt: skip
+    again = "; its scenes are fetched again" if ground_key(before) != ground_key(after) else ""
+    return f"{', '.join(differ) or 'reading of the file'}{again}"
+
+
 def columns_in_words(columns: Mapping[str, str | None]) -> str:
     """Unknown columns, each with the nearest known column, as text."""
     return ", ".join(repr(name) + (f" (did you mean {near!r}?)" if near else "") for name, near in columns.items())
@@ -136,6 +156,7 @@ def compare(path: Path, report: Report, t: Transaction, *, restore_retired: bool
     """
     known = t.registered()
     added, changed, unchanged, retired = [], [], [], []
+    changes: dict[str, str] = {}
     edited: dict[str, tuple[str, str]] = {}
     for site in report.sites:
         before = known.get(site.id)
@@ -149,17 +170,21 @@ def compare(path: Path, report: Report, t: Transaction, *, restore_retired: bool
             added.append(site)
         elif before.version != site.version:
             changed.append(site)
+            if (payload := t.site(site.id)) is not None:
+                changes[site.id] = changes_in_words(from_json(payload, Site), site)
         else:
             unchanged.append(site.id)
     in_file = {entry.label for entry in report.entries}
     missing = [site for site, before in sorted(known.items()) if before.current and site not in in_file]
     return Drift(
-        path=path, added=added, changed=changed, unchanged=unchanged, missing=missing, retired=retired,
+        path=path, added=added, changed=changed, changes=changes, unchanged=unchanged, missing=missing, retired=retired,
         start_edited=edited, refused=[entry.label for entry in report.refused], columns=report.columns,
     )  # fmt: skip
 
 
-def read_registry(path: Path, controls: Path | None, known: Collection[str] = ()) -> Report:
+def read_registry(
+    path: Path, controls: Path | None, known: Collection[str] = (), *, biomes: Mapping[str, Biome]
+) -> Report:
     """Read and check a registry file; strips of control ground are cut out of its sites.
 
     Parameters
@@ -168,6 +193,8 @@ def read_registry(path: Path, controls: Path | None, known: Collection[str] = ()
         The registry, and the file of named control ground.
     known : collection of str
         Ids of sites that the control ground may name besides those in the file.
+    biomes : mapping
+        Biomes of the configuration.
 
     Raises
     ------
@@ -176,7 +203,7 @@ def read_registry(path: Path, controls: Path | None, known: Collection[str] = ()
     BadControls
         The file of control ground cannot be used.
     """
-    report = read_sites(path)
+    report = read_sites(path, biomes)
     if controls is not None:
         try:
             named = read_named_controls(controls, sites={*known, *(entry.label for entry in report.entries)})
@@ -187,21 +214,21 @@ def read_registry(path: Path, controls: Path | None, known: Collection[str] = ()
     return report
 
 
-def read_and_compare(ledger: Ledger, registry: RegistrySettings) -> Drift:
-    """Read a registry file and compare it with the ledger; a file that cannot be read is reported in the result.
+def read_and_compare(ledger: Ledger, settings: Settings) -> Drift:
+    """Read the registry file and compare it with the ledger; a file that cannot be read is reported in the result.
 
     Raises
     ------
     BadData
         The file cannot be read, and the ledger has no site.
     """
-    path = registry.path
+    path, controls, biomes = settings.registry.path, settings.registry.controls, own_biomes(settings.biomes)
     with ledger.transaction() as t:
         known = t.versions()
     try:
-        report, failed = read_registry(path, registry.controls, known), None
+        report, failed = read_registry(path, controls, known, biomes=biomes), None
     except BadControls as error:  # new sites are added, and wait until their control ground can be read
-        report, failed = read_sites(path), str(error)
+        report, failed = read_sites(path, biomes), str(error)
     except BadData as error:
         if not known:
             raise
@@ -214,7 +241,9 @@ def read_and_compare(ledger: Ledger, registry: RegistrySettings) -> Drift:
     return replace(drift, changed=(), unchanged=unchanged, controls_error=failed)
 
 
-def add_sites(ledger: Ledger, path: Path, *, controls: Path | None = None) -> dict[str, Any]:
+def add_sites(
+    ledger: Ledger, path: Path, *, controls: Path | None = None, biomes: Mapping[str, Biome] | None = None
+) -> dict[str, Any]:
     """Store new and changed sites of a registry file in the ledger; retired sites in the file become current again.
 
     Returns what changed, as :meth:`Drift.to_json`, and the ids of ``unchanged`` sites.
@@ -224,6 +253,8 @@ def add_sites(ledger: Ledger, path: Path, *, controls: Path | None = None) -> di
     ledger, path : Ledger, Path
     controls : Path, optional
         File of named control ground.
+    biomes : mapping, optional
+        Biomes of the configuration.
 
     Raises
     ------
@@ -231,14 +262,14 @@ def add_sites(ledger: Ledger, path: Path, *, controls: Path | None = None) -> di
         A file cannot be read.
     """
     with ledger.transaction() as t:
-        report = read_registry(path, controls, t.versions())
+        report = read_registry(path, controls, t.versions(), biomes=biomes or {})
         drift = compare(path, report, t, restore_retired=True)
     _save(ledger, drift.fresh)
     return {**drift.to_json(), "unchanged": list(drift.unchanged)}
 
 
-def apply_registry(ledger: Ledger, registry: RegistrySettings) -> Drift:
-    """Store new and changed sites of a registry file in the ledger, as each run does, and log every difference.
+def apply_registry(ledger: Ledger, settings: Settings) -> Drift:
+    """Store new and changed sites of the registry file in the ledger, as each run does, and log every difference.
 
     Returns the differences before the change.
 
@@ -247,7 +278,7 @@ def apply_registry(ledger: Ledger, registry: RegistrySettings) -> Drift:
     BadData
         The file cannot be read, and the ledger has no site.
     """
-    drift = read_and_compare(ledger, registry)
+    drift = read_and_compare(ledger, settings)
     _save(ledger, drift.fresh)
     for sentence in drift.sentences():
         (log.warning if drift.to_correct else log.info)("registry", said=sentence)

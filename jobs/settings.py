@@ -25,9 +25,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from jobs.biome_settings import BiomePlanSettings, BiomeSettings, own_biomes
 from jobs.logs import hide_passwords, hide_paths
 from jobs.secrets import channel_variable
-from monitor.errors import BadConfiguration
+from monitor.errors import BadConfiguration, BadData
 
 _ADDRESS = r"^(|https?://[^\s?#@]+)$"
 """An address without user, query and fragment, or nothing."""
@@ -229,6 +230,16 @@ class Settings(BaseSettings):
     operators: OperatorsSettings = OperatorsSettings()
     heartbeat: HeartbeatSettings = HeartbeatSettings()
     answers: AnswersSettings = AnswersSettings()
+    biomes: dict[str, BiomeSettings] = {}
+
+    @field_validator("biomes")
+    @classmethod
+    def _possible_biomes(cls, biomes: dict[str, BiomeSettings]) -> dict[str, BiomeSettings]:
+        try:
+            own_biomes(biomes)
+        except BadData as error:
+            raise ValueError(str(error)) from None
+        return biomes
 
     @model_validator(mode="after")
     def _known_channels(self) -> Self:
@@ -353,7 +364,10 @@ def _known_keys(place: list[str]) -> list[str]:
     """Keys of a section; of the whole file where `place` is empty."""
     if not place:
         return list(Settings.model_fields)
-    several: dict[str, Any] = {"source": SourceSettings, "channels": ChannelSettings}
+    several: dict[str, Any] = {
+        "source": SourceSettings, "channels": ChannelSettings,
+        "biomes": BiomePlanSettings if len(place) > 2 else BiomeSettings,
+    }  # fmt: skip
     section: Any = several.get(place[0], Settings.model_fields[place[0]].annotation)
     return list(section.model_fields)
 

@@ -250,6 +250,6 @@ def _with_new_landscapes(tasks: Sequence[SiteTask], root: Path, restarts: Mappin
     folders: dict[str, Path] = {}
     for group in group_into_landscapes([task.site for task in new.values()]):
         keys = [f"{new[site.id].ground}{restarts.get(site.id, '')}" for site in group]
-        name = landscape_name(keys, group[0].geometry, group[0].biome)
+        name = landscape_name(keys, group[0].geometry, group[0].biome_key)
         folders |= {site.id: root / name for site in group}
     return [replace(task, folder=folders.get(task.site.id, task.folder)) for task in tasks]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.console import AsJson, print_json
+from jobs.console import AsJson, Config, print_json
 from monitor.errors import BadData
 
 if TYPE_CHECKING:
@@ -51,15 +51,19 @@ def assess(
     at: At = None,
     units: UnitsFile = None,
     placebos: PlacebosFile = None,
+    config: Config = None,
     as_json: AsJson = False,
 ) -> None:
     """Judge sites from their series: one row a site and acquisition date from the start on.
 
     Cover is a fraction 0..1, empty where not seen. docs/assess.md lists all columns. With --at, every planned site is
-    judged on the given dates. Published files give the published verdict as their last row.
+    judged on the given dates. Published files give the published verdict as their last row. With --config, plans may
+    name the biomes of that configuration; a published plan.json has the definition of its own.
 
     Safe to run twice. Exit status: 0 done, 64 invalid usage, 65 a table that a person must correct.
     """
+    from jobs.biome_settings import own_biomes
+    from jobs.settings import load
     from monitor.verdict.tables.assessments import assessment_table, write_table
     from monitor.verdict.tables.placebos import constants_from
     from monitor.verdict.tables.plans import read_plans
@@ -67,7 +71,7 @@ def assess(
     from monitor.verdict.tables.units import compare_with_units
 
     _check_out(out, [path for path in (series, plans, units, placebos) if path is not None])
-    sites = read_plans(plans)
+    sites = read_plans(plans, own_biomes(load(config).biomes) if config else {})
     published = {name for name, plan in sites.items() if plan.as_of is not None}
     table = read_series(series, control=units is None, empty=bool(published))
     observed, clipped, notes = table.series, Counter(table.clipped), list[str]()
@@ -125,7 +129,7 @@ def _judge(
     from monitor.verdict.tables.series import empty_series
 
     series = empty_series() if series is None else series
-    used = constants.get(plan.site.biome) or plan.calibration or DEFAULT
+    used = constants.get(plan.site.biome_key) or plan.calibration or DEFAULT
     notes += _differences(plan, series, used)
     dates = _dates(plan, series, at)
     try:

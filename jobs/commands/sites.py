@@ -14,6 +14,7 @@ from jobs.exits import Exit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from jobs.settings import Settings
     from monitor.sites.registry import Report
     from monitor.sites.site import Site
 
@@ -32,17 +33,19 @@ def check(
 ) -> None:
     """Report every problem of a registry file, with its fix.
 
-    If there is a configuration with [registry] controls, strips of control ground are cut out of their sites.
+    If there is a configuration, its own biomes are known, and strips of [registry] controls are cut out of their sites.
     Exit status: 0 all sites are accepted, 65 a site or the whole file is refused, 64 --repair names the file itself.
     """
+    from jobs.biome_settings import own_biomes
     from monitor.sites import registry
     from monitor.sites.formats.feature import FileRefused
 
     if repair is not None and (repair.suffix.lower() not in (".geojson", ".json") or _same_file(file, repair)):
         typer.echo(f"--repair {repair}: name another file, ending in .geojson; the original is kept.", err=True)
         raise typer.Exit(Exit.USAGE)
+    settings = _settings_if_any(config)
     try:
-        report = registry.read_sites(file)
+        report = registry.read_sites(file, own_biomes(settings.biomes) if settings else {})
     except FileRefused as error:
         if as_json:
             refusal = {"code": error.code, "message": error.message, "fix": error.fix}
@@ -54,7 +57,8 @@ def check(
         report = registry.repair(report)
         if report.sites:
             registry.write_geojson(report.entries, repair)
-    _cut_strips(report, config)
+    if settings and settings.registry.controls:
+        _cut_strips(report, settings.registry.controls)
     if as_json:
         typer.echo(json.dumps(_report_json(report)))
     else:
@@ -64,39 +68,50 @@ def check(
         raise typer.Exit(Exit.BAD_DATA)
 
 
-def _cut_strips(report: "Report", config: Path | None) -> None:
-    """Cut strips out of the sites, where a configuration names a file of control ground.
+def _settings_if_any(config: Path | None) -> "Settings | None":
+    """Settings of the configuration, which a check does not need; None: there is none, or it cannot be used.
+
+    Raises
+    ------
+    BadConfiguration
+        The configuration that was asked for cannot be used.
+    """
+    from jobs.settings import config_path, load
+    from monitor.errors import BadConfiguration
+
+    try:
+        return load(config) if config_path(config).exists() or config else None
+    except BadConfiguration as error:
+        if config is not None:
+            raise
+        typer.echo(f"checked without strips of control ground and own biomes: {error}", err=True)
+        return None
+
+
+def _cut_strips(report: "Report", controls: Path) -> None:
+    """Cut strips of control ground out of the sites.
 
     Sites in that file that the report does not have are named: they may be in another file, or mistyped.
 
     Raises
     ------
-    BadConfiguration, BadData
-        The configuration that was asked for, or the file of control ground, cannot be used.
+    BadData
+        The file of control ground cannot be used.
     """
-    from jobs.settings import config_path, load
-    from monitor.errors import BadConfiguration, BadData
+    from monitor.errors import BadData
     from monitor.sites.named_controls import leave_out_strips, read_named_controls, unknown_site
 
     try:
-        controls = load(config).registry.controls if config_path(config).exists() or config else None
-    except BadConfiguration as error:
-        if config is not None:
-            raise
-        typer.echo(f"strips of control ground are not checked: {error}", err=True)
-        return
-    if controls is not None:
-        try:
-            named = read_named_controls(controls, sites=None)
-        except BadData as error:
-            msg = f"[registry] controls: {error}"
-            raise BadData(msg) from error
-        leave_out_strips(report.entries, named)
-        labels = {entry.label for entry in report.entries}
-        for site in sorted({control.site for control in named if control.site} - labels):
-            typer.echo(
-                f"{controls.name} has ground for a site that is not in the file: {unknown_site(site, labels)}", err=True
-            )
+        named = read_named_controls(controls, sites=None)
+    except BadData as error:
+        msg = f"[registry] controls: {error}"
+        raise BadData(msg) from error
+    leave_out_strips(report.entries, named)
+    labels = {entry.label for entry in report.entries}
+    for site in sorted({control.site for control in named if control.site} - labels):
+        typer.echo(
+            f"{controls.name} has ground for a site that is not in the file: {unknown_site(site, labels)}", err=True
+        )
 
 
 def _print_future_starts(sites: "Sequence[Site]") -> None:
@@ -118,6 +133,7 @@ def add(
     restored. For each new or changed site the output says whether and when a failure could be detected, with an
     assumed number of scenes. Exit status: 0 all sites are stored, 65 some were refused (the others are stored).
     """
+    from jobs.biome_settings import own_biomes
     from jobs.calibration import Calibrations, Pool
     from jobs.detectability import detectability_json, improvements_in_words, simulate_all
     from jobs.records import from_json
@@ -126,7 +142,7 @@ def add(
     from monitor.verdict.site_conditions import SiteConditions
 
     with installation(config) as (settings, ledger):
-        changes = add_sites(ledger, file, controls=settings.registry.controls)
+        changes = add_sites(ledger, file, controls=settings.registry.controls, biomes=own_biomes(settings.biomes))
         with ledger.transaction() as t:
             sites = [from_json(values, Site) for values in t.sites()]
             constants = Calibrations(t, sites, as_of=today())

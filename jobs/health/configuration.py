@@ -28,12 +28,13 @@ def read_settings(path: Path | None) -> "Settings | Finding":
 
 def registry(settings: "Settings") -> Iterator[Finding]:
     """The site registry and the file of named control ground can be read."""
+    from jobs.biome_settings import own_biomes
     from monitor.sites.named_controls import read_named_controls
     from monitor.sites.registry import read_sites
 
     path = settings.registry.path
     try:
-        report = read_sites(path)
+        report = read_sites(path, own_biomes(settings.biomes))
     except MonitorError as error:
         yield broken("registry", one_line(error), f"regrowth sites check {path}")
         return
@@ -55,13 +56,14 @@ def registry(settings: "Settings") -> Iterator[Finding]:
 
 def registry_drift(settings: "Settings", ledger: "LedgerContents | Finding") -> Iterator[Finding]:
     """How the registry differs from the ledger, with the command that settles each difference."""
+    from jobs.biome_settings import own_biomes
     from jobs.health.ledger import LedgerContents, connected
     from jobs.registry import columns_in_words, compare, read_registry
     from monitor.ledger.transaction import Transaction
 
     path = settings.registry.path
     try:
-        report = read_registry(path, settings.registry.controls)
+        report = read_registry(path, settings.registry.controls, biomes=own_biomes(settings.biomes))
     except MonitorError:
         return  # reported by `registry`
     if report.columns:

@@ -96,10 +96,11 @@ def _not_a_key(path: Path) -> str | None:
 
 def answers(check: str, source: "SourceSettings", settings: "Settings") -> Iterator[Finding]:
     """A source answers a search for recent scenes over the first site."""
+    from jobs.biome_settings import own_biomes
     from jobs.sources import open_sources
     from monitor.sites.registry import read_sites
 
-    sites = read_sites(settings.registry.path).sites
+    sites = read_sites(settings.registry.path, own_biomes(settings.biomes)).sites
     if not sites:
         yield note(check, "there is no site yet to search for", "regrowth sites add FILE")
         return
@@ -114,12 +115,13 @@ def answers(check: str, source: "SourceSettings", settings: "Settings") -> Itera
 
 def imagery(settings: "Settings") -> Iterator[Finding]:
     """Every site has been offered a scene: in the last 20 days, else in the whole period that a night searches."""
+    from jobs.biome_settings import own_biomes
     from jobs.sources import describe_sources, open_sources
     from monitor.sites.clusters import group_nearby, split_by_tile
     from monitor.sites.registry import read_sites
     from monitor.verdict.explain import never_offered
 
-    sites = read_sites(settings.registry.path).sites
+    sites = read_sites(settings.registry.path, own_biomes(settings.biomes)).sites
     today = datetime.now(UTC).date()
     sources = open_sources(settings.source)
     searches = (members for group in group_nearby(sites, apart=0.0) for members in split_by_tile(group))

@@ -15,8 +15,9 @@ import numpy as np
 import xarray as xr
 
 from monitor.cover.kernels import evaluate
-from monitor.sites.biomes import BIOMES
+from monitor.sites.biomes import BIOMES, biome_of
 from monitor.sites.cover_scale import MEASUREMENTS, Measurement, cover_basis
+from monitor.sites.site import Biome, Site
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,17 +38,20 @@ class Endmembers:
         """What absolute cover rests on, in two sentences, see :func:`monitor.sites.cover_scale.cover_basis`."""
         return cover_basis(self.index, self.soil, self.vegetation, language)
 
+    @classmethod
+    def of_biome(cls, biome: Biome) -> "Endmembers":
+        """Endmembers of a biome."""
+        measured = tuple(line for line in MEASUREMENTS if line.index == biome.index)
+        return cls(index=biome.index, soil=biome.bare_soil, vegetation=biome.full_cover, measured=measured)
 
-ENDMEMBERS: Final = {
-    name: Endmembers(
-        index=biome.index,
-        soil=biome.bare_soil,
-        vegetation=biome.full_cover,
-        measured=tuple(line for line in MEASUREMENTS if line.index == biome.index),
-    )
-    for name, biome in BIOMES.items()
-}
-"""Endmembers by biome, see :class:`monitor.sites.biomes.Biome`."""
+    @classmethod
+    def of(cls, site: Site) -> "Endmembers":
+        """Endmembers of the biome of a site."""
+        return cls.of_biome(biome_of(site))
+
+
+ENDMEMBERS: Final = {name: Endmembers.of_biome(biome) for name, biome in BIOMES.items()}
+"""Endmembers by built-in biome. Those of a site are :meth:`Endmembers.of`, since a configuration may define others."""
 
 
 def cover(index: xr.DataArray, endmembers: Endmembers) -> xr.DataArray:

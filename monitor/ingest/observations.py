@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from monitor.controls.selection import MIN_UNITS, REFERENCE_RING
-from monitor.cover.fraction import ENDMEMBERS
+from monitor.cover.fraction import Endmembers
 from monitor.cover.observe import Refusal, needs_bandpass, scale_and_offset
 from monitor.cover.zonal_means import zonal_means
 from monitor.cube.layout import Zones
@@ -106,7 +106,7 @@ def _site_means(update: SiteUpdate, scene: Scene, pixels: np.ndarray) -> np.ndar
     scale, offset = (xr.DataArray(one, dims=("time", "observed")) for one in scale_and_offset([scene], update.grid))
     means: np.ndarray = zonal_means(
         xr.DataArray(pixels[None], dims=("time", "band", "pixel")), Zones.consecutive([pixels.shape[1]]), scale=scale,
-        offset=offset, endmembers=ENDMEMBERS[update.task.site.biome],
+        offset=offset, endmembers=Endmembers.of(update.task.site),
     ).values[0, 0]  # fmt: skip
     return means
 

@@ -15,7 +15,7 @@ from dask import delayed
 from dask.delayed import Delayed
 
 from monitor.controls.selection import Unit
-from monitor.cover.fraction import ENDMEMBERS
+from monitor.cover.fraction import Endmembers
 from monitor.cover.observe import TRY_LATER, Refusal, observe
 from monitor.cube.layout import PixelLayout
 from monitor.cube.overpass import Overpass
@@ -76,7 +76,7 @@ class Step:
     def graph(self) -> Delayed:
         """Lazy Datasets of all readings, or the error of building them."""
         try:
-            endmembers = ENDMEMBERS[self.updates[0].task.site.biome]  # a landscape has one biome
+            endmembers = Endmembers.of(self.updates[0].task.site)  # a landscape has one biome
             lazy = [observe(self.sources, r.source, r.scenes, self._layout(r), endmembers) for r in self.readings]
         except Exception as error:
             log.exception("a bug while a graph is built", sites=len(self.updates))

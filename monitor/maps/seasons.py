@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from monitor import derived
-from monitor.cover.fraction import ENDMEMBERS, Endmembers, cover
+from monitor.cover.fraction import Endmembers, cover
 from monitor.cover.indices import INDICES
 from monitor.cube.grid import grid_to_json
 from monitor.cube.stored_site import CUBE_CHUNK_BYTES, StoredSite
@@ -148,7 +148,7 @@ def sums_by_season(sites: Sequence[SiteSeasons]) -> list[dict[Season, np.ndarray
 
 def _stored(site: SiteSeasons, season: Season) -> np.ndarray:
     """Sums of one season, from the file where they are stored."""
-    scenes, endmembers = site.seasons[season], ENDMEMBERS[site.site.biome]
+    scenes, endmembers = site.seasons[season], Endmembers.of(site.site)
     if not scenes.over:
         return sums_of_scenes(site, scenes, endmembers)
     year, before = season

@@ -3,7 +3,7 @@
 from typing import Final
 
 from monitor.publish.view import CalibrationTable
-from monitor.sites.biomes import BIOMES
+from monitor.sites.site import Biome
 from monitor.verdict.calibrate import constants_table, weight
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.placebos import MIN_SITES
@@ -24,11 +24,11 @@ CONSTANT_NAMES: Final = {
 BOUNDARY_NAME: Final = ("Evidence needed for red, false-alarm budget {}", "红色警报所需证据，误报预算 {}")
 
 
-def calibration_table(used: Calibration, *, biome: str) -> CalibrationTable:
+def calibration_table(used: Calibration, *, biome: Biome) -> CalibrationTable:
     """Constants of a verdict with their defaults and their source; `biome` is that of the site."""
     if used.placebos:
         _, _, tiles = used.source.partition(", tile ")
-        source = (used.source, f"{BIOMES[biome].names['zh']}对照地块，{tiles}")
+        source = (used.source, f"{biome.names['zh']}对照地块，{tiles}")
     else:
         source = (
             f"{used.source}; placebos count once {MIN_SITES} sites of the biome are stored",

@@ -39,6 +39,7 @@ from monitor.publish.view import (
 from monitor.series.build import series_and_units
 from monitor.series.columns import Columns, decode_texts, no_observations, observed_until
 from monitor.series.field_rows import FieldRow
+from monitor.sites.biomes import biome_of
 from monitor.sites.cover_scale import FieldFactor
 from monitor.sites.site import Site
 from monitor.verdict.assess import DEFAULT, LateSeasonState, assess_with_late_season
@@ -121,7 +122,7 @@ def draft_page(
     scenes = {} if inputs.snapshot is None else scenes_by_season(site, observed)
     stored = StoredSite(landscape, inputs.ground) if scenes else None
     columns = {name: observed[name] for name in ("date", "cover", "control_cover", "accepted", "scene", "source")}
-    calibration = None if inputs.calibration is None else calibration_table(inputs.calibration, biome=site.biome)
+    calibration = None if inputs.calibration is None else calibration_table(inputs.calibration, biome=biome_of(site))
     view = SiteView(
         site=site,
         lot=lot_of(inputs.site),

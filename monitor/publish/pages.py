@@ -23,7 +23,7 @@ from monitor.publish.control_ground import REASONS
 from monitor.publish.page_files import PAGE_FILES
 from monitor.publish.view import IMPROVEMENT_YEARS, SiteView
 from monitor.series.field_rows import FieldRow, index_cover_beside
-from monitor.sites.biomes import BIOMES
+from monitor.sites.biomes import biome_of
 from monitor.sites.names import without_invisible, without_invisible_lines
 from monitor.verdict.erosion import UNVERIFIED
 from monitor.verdict.explain import explain, false_alarm_rate, probabilities, promised_in_field
@@ -141,10 +141,10 @@ def site_pages(view: SiteView, files: Mapping[str, str]) -> dict[words.Language,
             false_alarm_rate=false_alarm_rate(a, language=language),
             chances=probabilities(a, language=language),
             field_plan=promised_in_field(a, site, language=language),
-            cover_basis=BIOMES[site.biome].cover_basis(language),
+            cover_basis=biome_of(site).cover_basis(language),
             reasons=[sentence(code, language) for code in a.reasons],
             intervention=words.INTERVENTION_NAMES[site.intervention][language],
-            biome=BIOMES[site.biome].names[language],
+            biome=biome_of(site).names[language],
             pick=words.LANGUAGES.index(language),
             **context,
         )

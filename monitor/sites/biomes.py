@@ -1,16 +1,17 @@
 """Biomes: everything that depends on the biome of a site, in one table.
 
-To add a biome, add an entry to :data:`BIOMES` and its name to the list in ``aoi/schema.json``; no other code names
-biomes. All values are defaults of the design (2026-11) and expert priors, to be replaced by a project's own plans,
-placebos and chronosequences.
+To add a biome, add an entry to :data:`BIOMES`, its name to the list in ``aoi/schema.json`` and a row to
+``docs/biomes.md``; no other code names biomes. A biome of one installation is defined in its configuration instead
+(:mod:`monitor.sites.own_biome`). All values are defaults of the design (2026-11) and expert priors, to be replaced by a
+project's own plans, placebos and chronosequences.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from monitor.errors import BadData
-from monitor.sites.cover_scale import FieldFactor, cover_basis, measured_factor
-from monitor.sites.site import Plan
+from monitor.sites.cover_scale import INDEX_NAMES
+from monitor.sites.site import Biome, Plan, Site
 
 # Expected trajectories, as rows of the method's table. A combination without a row borrows from the nearest row and is
 # marked "by analogy".
@@ -42,50 +43,6 @@ _STEPPE_TREE: Final = Plan(A=0.18, k=0.22, L=2, too_early_years=4)
 
 _TENDING: Final = Plan(A=0.0, k=1.0, L=0.0, too_early_years=0)
 """Tending promises no uplift: only loss is judged, from the first day."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Biome:
-    """Defaults for the sites of one biome."""
-
-    names: dict[str, str]
-    """Name by language."""
-    season: tuple[int, int] = (121, 288)
-    """First and last day of the year of the growing season, northern hemisphere. Snow and senescence carry no
-    information on cover; the evergreen south-west has no such days."""
-    season_shape: tuple[int, int] = (215, 45)
-    """Usual peak (day of the year, northern hemisphere) and width (standard deviation, days) of the season, until the
-    control units have shown their own."""
-    index: str
-    """Vegetation index that cover is derived from. Arid biomes use MSAVI2 (bright soil), dense ones kNDVI, since NDVI
-    saturates."""
-    bare_soil: float
-    """Index of bare soil: NDVI .06 sand, .09 loess, .08 karst rock, which is .01 as kNDVI, tanh(NDVI^2). [1]"""
-    full_cover: float
-    """Index of full vegetation cover: NDVI .75 steppe, .80 shrub, .86 to .90 forest; MSAVI2 .60 to .75; kNDVI .65 is
-    NDVI .88. [1]"""
-    peak_cover: float
-    """Cover at the peak of the season, assumed while a site has no scenes. [1]"""
-    clear_share: float = 0.45
-    """Share of satellite passes with a clear view, assumed while a site has no scenes. [1]"""
-    closure: Plan
-    """Plan of enclosure and assisted regeneration; also of sown grass unless `reseeding` is given."""
-    shrub: Plan
-    tree: Plan
-    reseeding: Plan | None = None
-    planting: str = "tree"
-    """Subtype of planting where the registry names none: shrubs on dry ground, grass on alpine meadows."""
-    erosion_control: str = "slope"
-    """Subtype of erosion control where the registry names none: checkerboards where wind moves sand."""
-
-    @property
-    def field_factor(self) -> FieldFactor | None:
-        """Index cover per field cover, as measured elsewhere; None: unknown."""
-        return measured_factor(self.index, self.bare_soil, self.full_cover)
-
-    def cover_basis(self, language: str = "en") -> str:
-        """What absolute cover in the biome rests on, in two sentences; ``zh`` for Chinese."""
-        return cover_basis(self.index, self.bare_soil, self.full_cover, language)
 
 
 BIOMES: Final = {
@@ -139,27 +96,37 @@ BIOMES: Final = {
 """Every biome that a registry may name."""
 
 
-def default_plan(intervention: str, biome: str, subtype: str | None = None) -> Plan:
+def biome_of(site: Site) -> Biome:
+    """Definition of the biome of a site: its own, else the built-in one of that name.
+
+    Raises
+    ------
+    KeyError
+        The site names a biome that is not built in, and has no definition of its own.
+    """
+    return site.own_biome or BIOMES[site.biome]
+
+
+def default_plan(intervention: str, biome: Biome, subtype: str | None = None) -> Plan:
     """Plan of a site whose registry entry has none; without `subtype`, that of the usual subtype in the biome.
 
     Raises
     ------
     KeyError
-        The biome or the subtype is unknown.
+        The subtype is unknown.
     """
     if intervention == "tending":
         return _TENDING
-    defaults = BIOMES[biome]
-    usual = {"assisted_regeneration": "enclosure", "planting": defaults.planting}
+    usual = {"assisted_regeneration": "enclosure", "planting": biome.planting}
     plans = {
-        "enclosure": defaults.closure, "reseeding": defaults.reseeding or defaults.closure,
-        "shrub": defaults.shrub, "tree": defaults.tree,
+        "enclosure": biome.closure, "reseeding": biome.reseeding or biome.closure,
+        "shrub": biome.shrub, "tree": biome.tree,
         "slope": _SLOPE, "gully": _SLOPE, "checkerboard": _CHECKERBOARD,
     }  # fmt: skip
-    return plans[subtype or usual.get(intervention, defaults.erosion_control)]
+    return plans[subtype or usual.get(intervention, biome.erosion_control)]
 
 
-def in_field_cover(plan: Plan, biome: str) -> Plan:
+def in_field_cover(plan: Plan, biome: Biome) -> Plan:
     """Plan whose uplift is a promise of field cover; it is judged as index cover, by the factor of the biome.
 
     Raises
@@ -167,11 +134,11 @@ def in_field_cover(plan: Plan, biome: str) -> Plan:
     BadData
         No factor is known for the biome.
     """
-    factor = BIOMES[biome].field_factor
+    factor = biome.field_factor
     if factor is None:
         msg = (
-            f"field cover cannot be converted in {biome}: its index, {BIOMES[biome].index}, was never measured against "
-            "cover in the field"
+            f"field cover cannot be converted in {biome.names['en']}: its index, {INDEX_NAMES[biome.index]}, was never "
+            "measured against cover in the field"
         )
         raise BadData(msg)
     return replace(plan, cover="field", factor=factor.value)

@@ -19,7 +19,7 @@ from monitor.sites.cover_scale import PLAN_COVERS
 from monitor.sites.formats.feature import Feature
 from monitor.sites.geometry import Problem, check_outline
 from monitor.sites.names import folder_name, has_invisible, without_invisible
-from monitor.sites.site import INTERVENTIONS, SUBTYPES, Plan, Site, site_version
+from monitor.sites.site import INTERVENTIONS, SUBTYPES, Biome, Plan, Site, site_version
 
 MAX_TEXT = 300
 """Length to which texts are cut. [characters]"""
@@ -126,7 +126,9 @@ class CheckedFeature:
         return number
 
 
-def check_feature(feature: Feature, place: int, columns: Mapping[str, str | None]) -> CheckedFeature:
+def check_feature(
+    feature: Feature, place: int, columns: Mapping[str, str | None], biomes: Mapping[str, Biome]
+) -> CheckedFeature:
     """Check the values and the outline of one feature.
 
     Parameters
@@ -137,6 +139,8 @@ def check_feature(feature: Feature, place: int, columns: Mapping[str, str | None
         Number of the feature in the file, from 1.
     columns : mapping
         Unknown columns of the file, each with the nearest known column or None.
+    biomes : mapping
+        Biomes that the file may name beside the built-in ones.
     """
     checked = CheckedFeature(feature=feature, place=place, properties=canonical_properties(feature.properties))
     checked.site_id = _site_id(checked)
@@ -149,12 +153,13 @@ def check_feature(feature: Feature, place: int, columns: Mapping[str, str | None
     email = _email(checked)
     start = _start(checked)
     intervention = checked.choice("intervention", INTERVENTIONS, required=True)
-    biome = checked.choice("biome", tuple(BIOMES), required=True)
+    biome = checked.choice("biome", (*BIOMES, *biomes), required=True)
     subtype = checked.choice("subtype", SUBTYPES, required=False)
     language = checked.choice("manager_language", ("zh", "en"), required=False)
     year = checked.number("programme_year")
     slope = checked.number("slope_degrees")
-    plan = _plan(checked, intervention, biome, subtype)
+    known = BIOMES | dict(biomes)
+    plan = _plan(checked, intervention, None if biome is None else known[biome], subtype)
     cohorts = _cohorts(checked, start)
 
     outline = check_outline(feature)
@@ -176,6 +181,7 @@ def check_feature(feature: Feature, place: int, columns: Mapping[str, str | None
         province=values["province"], programme_year=None if year is None else int(year), partner=values["partner"],
         slope_degrees=slope, manager_name=values["manager_name"], manager_language=language or "en",
         manager_email=email, manager_channel=values["manager_channel"], cohorts=cohorts,
+        own_biome=biomes.get(biome),
     )  # fmt: skip
     checked.site = replace(site, version=site_version(site))
     return checked
@@ -237,7 +243,7 @@ def _start(checked: CheckedFeature) -> date | None:
     return start
 
 
-def _plan(checked: CheckedFeature, intervention: str | None, biome: str | None, subtype: str | None) -> Plan | None:
+def _plan(checked: CheckedFeature, intervention: str | None, biome: Biome | None, subtype: str | None) -> Plan | None:
     columns = {"A": "plan_A", "k": "plan_k", "L": "plan_L", "too_early_years": "too_early_years"}
     given: dict[str, Any] = {
         key: value for key, column in columns.items() if (value := checked.number(column)) is not None
@@ -263,7 +269,7 @@ def _plan(checked: CheckedFeature, intervention: str | None, biome: str | None, 
     return plan
 
 
-def _field_plan(checked: CheckedFeature, plan: Plan, biome: str) -> Plan:
+def _field_plan(checked: CheckedFeature, plan: Plan, biome: Biome) -> Plan:
     """Plan that promises field cover, with the factor by which it is judged."""
     if checked.number("plan_A") is None:
         message = "plan_cover is 'field', but plan_A is empty: the default uplift is of index cover."
@@ -274,12 +280,12 @@ def _field_plan(checked: CheckedFeature, plan: Plan, biome: str) -> Plan:
     except BadData as error:
         checked.add("PLAN_COVER", f"plan_cover is 'field', but {error}.", "Give plan_A in index cover.")
         return plan
-    factor = BIOMES[biome].field_factor
+    factor = biome.field_factor
     assert factor is not None
     checked.add(
         "PLAN_COVER",
         f"plan_A {plan.A:g} of field cover is judged as {converted.index_A:.3f} of index cover: factor "
-        f"{factor.value:g} in {biome}, measured from {factor.low:g} to {factor.high:g}.",
+        f"{factor.value:g} in {biome.names['en']}, measured from {factor.low:g} to {factor.high:g}.",
         "Nothing need be done; leave plan_cover empty if plan_A is index cover already.",
         refuses=False,
     )

@@ -146,7 +146,7 @@ def field_cover(cover: float | None, factor: FieldFactor | None) -> tuple[float 
     return value, low, high
 
 
-def cover_basis(index: str, bare_soil: float, full_cover: float, language: str = "en") -> str:
+def cover_basis(index: str, bare_soil: float, full_cover: float, language: str = "en", *, stated: bool = False) -> str:
     """What absolute cover from a pair of endmembers rests on, in two sentences.
 
     Parameters
@@ -157,6 +157,8 @@ def cover_basis(index: str, bare_soil: float, full_cover: float, language: str =
         Endmembers of the index. [1]
     language : str
         ``zh`` for Chinese; anything else is English, in ASCII, since it stands in every row of a table.
+    stated : bool
+        Whether the endmembers are those of a configuration; else they are expert values.
 
     Returns
     -------
@@ -166,12 +168,14 @@ def cover_basis(index: str, bare_soil: float, full_cover: float, language: str =
     name, known = INDEX_NAMES.get(index, index), any(line.index == index for line in MEASUREMENTS)
     if language == "zh":
         checked = "该指数只在其他地区与实测覆盖度对比过" if known else "该指数从未与实测覆盖度对比"
+        origin = "端元由本系统配置给定" if stated else "端元为专家取值，未在当地实测"
         return (
-            f"端元为专家取值，未在当地实测（{name}：裸土 {bare_soil:g}，全覆盖 {full_cover:g}）；{checked}。"
+            f"{origin}（{name}：裸土 {bare_soil:g}，全覆盖 {full_cover:g}）；{checked}。"
             f"覆盖度绝对值有 ±{low} 至 ±{high} 的不确定性。"
         )
     checked = "compared with measured cover in other regions only" if known else "never compared with measured cover"
+    origin = "those of the configuration" if stated else "expert values, not measured here"
     return (
-        f"Endmembers are expert values, not measured here ({name}: {bare_soil:g} bare soil, {full_cover:g} full "
+        f"Endmembers are {origin} ({name}: {bare_soil:g} bare soil, {full_cover:g} full "
         f"cover); the index was {checked}. Absolute cover is uncertain by {low} to {high} either way."
     )

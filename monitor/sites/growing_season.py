@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from monitor.sites.biomes import BIOMES
+from monitor.sites.biomes import BIOMES, biome_of
 from monitor.sites.site import Site
 
 SEASON_DAYS: Final = {name: biome.season for name, biome in BIOMES.items()}
@@ -33,10 +33,11 @@ class GrowingSeason(NamedTuple):
 
     @classmethod
     def of(cls, site: Site) -> "GrowingSeason":
-        """Growing season of a site's biome, half a year later south of the equator."""
-        first, last = SEASON_DAYS[site.biome]
-        peak, width = SEASON_SHAPES[site.biome]
-        shift = HALF_YEAR if not site.geometry.is_empty and site.geometry.centroid.y < 0 else 0
+        """Growing season of a site's biome; half a year later south of the equator, unless its days are local."""
+        biome = biome_of(site)
+        (first, last), (peak, width) = biome.season, biome.season_shape
+        south = not site.geometry.is_empty and site.geometry.centroid.y < 0
+        shift = HALF_YEAR if south and not biome.local_season else 0
         return cls(first - 1 + shift, last - first + 1, float(peak - first + 1), float(width))
 
     def locate(self, day: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

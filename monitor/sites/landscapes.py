@@ -29,7 +29,7 @@ def group_into_landscapes(sites: Sequence[Site]) -> list[list[Site]]:
     for site in sites:
         zone = utm_zone(site.geometry)
         point = projected(site.geometry, zone).centroid
-        key = (str(zone), math.floor(point.y / SQUARE), math.floor(point.x / SQUARE), site.biome)
+        key = (str(zone), math.floor(point.y / SQUARE), math.floor(point.x / SQUARE), site.biome_key)
         squares.setdefault(key, []).append((point.x, point.y, site))
     return [part for _, members in sorted(squares.items(), key=lambda item: item[0]) for part in _halved(members)]
 
@@ -44,6 +44,7 @@ def landscape_name(keys: Sequence[str], geometry: BaseGeometry, biome: str) -> s
     geometry : shapely geometry
         Outline of any of the sites, longitude and latitude. [degree]
     biome : str
+        Key of the biome of all sites, see :attr:`monitor.sites.site.Site.biome_key`.
     """
     digest = hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()[:8]
     return f"{landscape_place(geometry, biome)}-{digest}"

@@ -7,8 +7,8 @@ contradict each other are all refused, since the file does not show which one is
 import json
 import os
 import tempfile
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import shapely
@@ -21,7 +21,7 @@ from monitor.sites.formats.feature import Feature
 from monitor.sites.formats.reader import read_features
 from monitor.sites.geometry import Problem, repair_outline
 from monitor.sites.names import without_invisible
-from monitor.sites.site import Site
+from monitor.sites.site import Biome, Site
 
 REPAIRABLE = ("UNCLOSED", "WINDING", "SELF_CROSSING", "RINGS", "GCJ02")
 """Codes of problems that :func:`repair` can fix."""
@@ -34,6 +34,8 @@ class Report:
     entries: list[CheckedFeature]
     columns: dict[str, str | None]
     """Unknown columns of the file, each with the nearest known column or None."""
+    biomes: Mapping[str, Biome] = field(default_factory=dict)
+    """Biomes that were known beside the built-in ones."""
 
     @property
     def sites(self) -> list[Site]:
@@ -51,20 +53,26 @@ class Report:
         return [(entry.label, problem) for entry in self.entries for problem in entry.problems]
 
 
-def read_sites(path: Path) -> Report:
+def read_sites(path: Path, biomes: Mapping[str, Biome] | None = None) -> Report:
     """Read a registry file, in any format of :func:`read_features`, and check every site in it.
+
+    Parameters
+    ----------
+    path : Path
+    biomes : mapping of str to Biome, optional
+        Biomes that the registry may name beside the built-in ones.
 
     Raises
     ------
     FileRefused
         No site can be read.
     """
-    return _check(read_features(path))
+    return _check(read_features(path), biomes or {})
 
 
 def repair(report: Report) -> Report:
     """Repair outlines where possible; checks of the repaired features, in the same order."""
-    after = _check([_repaired(entry) for entry in report.entries])
+    after = _check([_repaired(entry) for entry in report.entries], report.biomes)
     for before, entry in zip(report.entries, after.entries, strict=True):
         if entry.feature is not before.feature:
             entry.repaired = tuple(problem.code for problem in before.problems if problem.code in REPAIRABLE)
@@ -72,12 +80,12 @@ def repair(report: Report) -> Report:
     return after
 
 
-def _check(features: list[Feature]) -> Report:
+def _check(features: list[Feature], biomes: Mapping[str, Biome]) -> Report:
     columns = unknown_columns(features)
-    entries = [check_feature(feature, place, columns) for place, feature in enumerate(features, start=1)]
+    entries = [check_feature(feature, place, columns, biomes) for place, feature in enumerate(features, start=1)]
     add_id_conflicts(entries)
     add_outline_conflicts([entry for entry in entries if entry.outline is not None])
-    return Report(entries=entries, columns=columns)
+    return Report(entries=entries, columns=columns, biomes=biomes)
 
 
 def _repaired(entry: CheckedFeature) -> Feature:

@@ -1,4 +1,4 @@
-"""A site: its outline, start, intervention and plan."""
+"""A site: its outline, start, intervention, biome and plan."""
 
 import hashlib
 import json
@@ -8,6 +8,8 @@ from datetime import date
 
 import shapely
 from shapely.geometry.base import BaseGeometry
+
+from monitor.sites.cover_scale import FieldFactor, cover_basis, measured_factor
 
 INTERVENTIONS = ("assisted_regeneration", "planting", "erosion_control", "tending")
 SUBTYPES = ("enclosure", "shrub", "tree", "reseeding", "slope", "gully", "checkerboard")
@@ -46,6 +48,62 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Biome:
+    """Defaults for the sites of one biome."""
+
+    names: dict[str, str] = field(hash=False)
+    """Name by language."""
+    season: tuple[int, int] = (121, 288)
+    """First and last day of the year of the growing season, northern hemisphere; above 365: of the next year. Snow and
+    senescence carry no information on cover; the evergreen south-west has no such days."""
+    season_shape: tuple[int, int] = (215, 45)
+    """Usual peak (day of the year, northern hemisphere) and width (standard deviation, days) of the season, until the
+    control units have shown their own."""
+    local_season: bool = False
+    """Whether the days are those of the place itself; else they are half a year later south of the equator."""
+    index: str
+    """Vegetation index that cover is derived from. Arid biomes use MSAVI2 (bright soil), dense ones kNDVI, since NDVI
+    saturates."""
+    bare_soil: float
+    """Index of bare soil: NDVI .06 sand, .09 loess, .08 karst rock, which is .01 as kNDVI, tanh(NDVI^2). [1]"""
+    full_cover: float
+    """Index of full vegetation cover: NDVI .75 steppe, .80 shrub, .86 to .90 forest; MSAVI2 .60 to .75; kNDVI .65 is
+    NDVI .88. [1]"""
+    endmembers_stated: bool = False
+    """Whether the endmembers are those of a configuration; else they are expert values."""
+    peak_cover: float
+    """Cover at the peak of the season, assumed while a site has no scenes. [1]"""
+    clear_share: float = 0.45
+    """Share of satellite passes with a clear view, assumed while a site has no scenes. [1]"""
+    closure: Plan
+    """Plan of enclosure and assisted regeneration; also of sown grass unless `reseeding` is given."""
+    shrub: Plan
+    tree: Plan
+    reseeding: Plan | None = None
+    planting: str = "tree"
+    """Subtype of planting where the registry names none: shrubs on dry ground, grass on alpine meadows."""
+    erosion_control: str = "slope"
+    """Subtype of erosion control where the registry names none: checkerboards where wind moves sand."""
+
+    @property
+    def digest(self) -> str:
+        """Short hash of what observations and verdicts depend on: the season, the index and its endmembers."""
+        content = (
+            self.season, self.season_shape, self.local_season, self.index, self.bare_soil, self.full_cover,
+        )  # fmt: skip
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8]
+
+    @property
+    def field_factor(self) -> FieldFactor | None:
+        """Index cover per field cover, as measured elsewhere; None: unknown."""
+        return measured_factor(self.index, self.bare_soil, self.full_cover)
+
+    def cover_basis(self, language: str = "en") -> str:
+        """What absolute cover in the biome rests on, in two sentences; ``zh`` for Chinese."""
+        return cover_basis(self.index, self.bare_soil, self.full_cover, language, stated=self.endmembers_stated)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
     """One area under restoration, as described in the registry."""
 
@@ -59,7 +117,7 @@ class Site:
     intervention: str
     """One of :data:`INTERVENTIONS`."""
     biome: str
-    """One of :data:`monitor.sites.biomes.BIOMES`."""
+    """Name of one of :data:`monitor.sites.biomes.BIOMES`, or of `own_biome`."""
     plan: Plan
     """Plan of the registry, else the default, see :func:`monitor.sites.biomes.default_plan`."""
     hectares: float
@@ -81,20 +139,29 @@ class Site:
     cohorts: tuple[tuple[date, float], ...] = ()
     """Parts that were begun on different days: day, ascending from the start, and share of the area, summing to 1;
     empty: all of it was begun at the start."""
+    own_biome: Biome | None = None
+    """Definition of a biome that the configuration defines; None: a built-in one. It travels with the site, so that
+    every process judges by the same definition, and a verdict can be reproduced after the configuration has changed."""
     version: str = ""
     """See :func:`site_version`."""
+
+    @property
+    def biome_key(self) -> str:
+        """Key by which sites share a landscape and constants: the name of the biome; of an own one also its digest."""
+        return self.biome if self.own_biome is None else f"{self.biome}-{self.own_biome.digest}"
 
 
 def ground_key(site: Site) -> str:
     """Key under which observations of a site are stored: hash of its outline, start and biome.
 
-    A change of any of the three is a new ground, with observations of its own; a change of plan or manager is not.
+    A change of any of the three, or of the season, index or endmembers of an own biome, is a new ground, with
+    observations of its own; a change of plan or manager is not.
     """
-    return ground_key_of(site.geometry, site.start, site.biome)
+    return ground_key_of(site.geometry, site.start, site.biome_key)
 
 
 def ground_key_of(geometry: BaseGeometry, start: date, biome: str) -> str:
-    """Ground key of a site with this outline, start and biome, see :func:`ground_key`."""
+    """Ground key of a site with this outline, start and :attr:`Site.biome_key`, see :func:`ground_key`."""
     content = geometry.normalize().wkb + f"|{start}|{biome}".encode()
     return hashlib.sha256(content).hexdigest()[:16]
 
@@ -112,7 +179,8 @@ def site_version(site: Site) -> str:
     if site.plan.cover == "index":  # the version from before plans could promise field cover
         del content["plan"]["cover"], content["plan"]["factor"]
     content["cohorts"] = [(begun.isoformat(), share) for begun, share in site.cohorts]
-    for later in ("cohorts", "manager_email"):  # sites without one keep the version from before it existed
+    content["own_biome"] = None if site.own_biome is None else asdict(site.own_biome)
+    for later in ("cohorts", "manager_email", "own_biome"):  # sites without one keep the version from before it existed
         if not content[later]:
             del content[later]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from monitor.errors import BadData
-from monitor.sites.biomes import BIOMES
+from monitor.sites.biomes import biome_of
 from monitor.sites.cover_scale import FieldFactor, field_cover
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
@@ -302,7 +302,7 @@ def assessments(table: Verdicts, site: Site, calibration: Calibration) -> list[A
         "site": site.id, "hectares": site.hectares if site.hectares > 0 else None, "hectares_failing": None,
         "calibration": calibration.hash, "calibration_source": calibration.source,
         "calibration_placebos": calibration.placebos, "calibration_dated": calibration.dated,
-        "cover_basis": BIOMES[site.biome].cover_basis(), "plan_cover": site.plan.cover,
+        "cover_basis": biome_of(site).cover_basis(), "plan_cover": site.plan.cover,
     }  # fmt: skip
     records = []
     for values in zip(*map(_plain, table), strict=True):
@@ -313,7 +313,7 @@ def assessments(table: Verdicts, site: Site, calibration: Calibration) -> list[A
             ("alert_rule", RULES), ("erosion_grade", GRADE_NAMES), ("erosion_grade_without", GRADE_NAMES),
         ):  # fmt: skip
             row[name] = None if row[name] < 0 else meanings[row[name]]
-        records.append(with_field_cover(Assessment(**shared, **row), BIOMES[site.biome].field_factor))
+        records.append(with_field_cover(Assessment(**shared, **row), biome_of(site).field_factor))
     return records
 
 

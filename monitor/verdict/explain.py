@@ -3,7 +3,7 @@
 from datetime import date
 
 from monitor.day_in_words import day_in_words
-from monitor.sites.biomes import BIOMES
+from monitor.sites.biomes import biome_of
 from monitor.sites.site import Site
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 from monitor.verdict.reasons import Reason, sentence
@@ -328,7 +328,7 @@ def promised_in_field(assessment: Assessment, site: Site, *, language: str = "en
     list of str
         Sentences; empty for a promise of index cover.
     """
-    a, factor, pick = assessment, BIOMES[site.biome].field_factor, int(language == "zh")
+    a, factor, pick = assessment, biome_of(site).field_factor, int(language == "zh")
     if site.plan.cover == "index" or factor is None:
         return []
 

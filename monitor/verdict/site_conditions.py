@@ -13,10 +13,10 @@ import numpy as np
 from shapely.geometry import Point
 
 from monitor.series.columns import Columns, decode_texts
-from monitor.sites.biomes import BIOMES
+from monitor.sites.biomes import biome_of
 from monitor.sites.geometry import TEN_PIXELS_HECTARES
 from monitor.sites.growing_season import GrowingSeason
-from monitor.sites.site import Plan, Site
+from monitor.sites.site import Biome, Plan, Site
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.detectability import MORE_SCENES, STRIP_DRIFT, STRIP_SCENE, Detectability, detectability
@@ -55,6 +55,8 @@ class SiteConditions:
 
     plan: Plan
     biome: str
+    own_biome: Biome | None = None
+    """Definition of an own biome; None: the built-in one."""
     south: bool
     """South of the equator."""
     month: int
@@ -96,8 +98,8 @@ class SiteConditions:
         passes = growing.length / REVISIT_DAYS
         blind = "small" if site.hectares < TEN_PIXELS_HECTARES else ""
         return cls._rounded(
-            site, before=_first_open_season(site) - first_whole, scenes=passes * BIOMES[site.biome].clear_share,
-            control=BIOMES[site.biome].peak_cover, alpha=alpha, constants=constants, unseen=True, blind=blind,
+            site, before=_first_open_season(site) - first_whole, scenes=passes * biome_of(site).clear_share,
+            control=biome_of(site).peak_cover, alpha=alpha, constants=constants, unseen=True, blind=blind,
         )  # fmt: skip
 
     @classmethod
@@ -143,6 +145,7 @@ class SiteConditions:
         return cls(
             plan=site.plan,
             biome=site.biome,
+            own_biome=site.own_biome,
             south=site.geometry.centroid.y < 0,
             month=(site.start.month - 1) // 3 * 3 + 1,
             hectares=min(2.0 ** round(math.log2(max(site.hectares, 0.0625))), MAX_HECTARES),
@@ -159,9 +162,10 @@ class SiteConditions:
     @property
     def key(self) -> str:
         """Short text that identifies the conditions in the ledger."""
-        plan = self.plan
+        plan, own = self.plan, self.own_biome
+        biome = self.biome if own is None else f"{self.biome}-{own.digest}"
         return "/".join(
-            map(str, (plan.index_A, plan.k, plan.L, plan.too_early_years, self.biome, self.south, self.month,
+            map(str, (plan.index_A, plan.k, plan.L, plan.too_early_years, biome, self.south, self.month,
                       self.hectares, self.parts, self.before, self.scenes, self.control, self.alpha,
                       self.constants.hash[:16], *(["strips"] if self.strips else []),
                       *(["assumed"] if self.unseen else []), *([self.blind] if self.blind else [])))
@@ -188,7 +192,7 @@ def simulate(conditions: SiteConditions) -> tuple[Detectability, ...]:
     start = date(2021, conditions.month + 1, 15)
     site = Site(
         id="", name="", geometry=Point(0, -1 if conditions.south else 1), start=start, intervention="",
-        biome=conditions.biome, plan=conditions.plan, hectares=conditions.hectares,
+        biome=conditions.biome, own_biome=conditions.own_biome, plan=conditions.plan, hectares=conditions.hectares,
         cohorts=tuple(
             (start + timedelta(days=round(MONTH_DAYS * months)), share) for months, share in conditions.parts
         ),

@@ -95,7 +95,7 @@ def test_two_thousand_sites_are_some_dozens_of_simulations(monkeypatch):
     sites = [
         replace(
             SITE, id=str(k), biome=[*BIOMES][k % 9], start=date(2021 + k % 5, 3 + k % 2, 1 + k % 28),
-            hectares=20.0 + k, plan=default_plan("planting", [*BIOMES][k % 9], ("shrub", "tree", None)[k % 3]),
+            hectares=20.0 + k, plan=default_plan("planting", [*BIOMES.values()][k % 9], ("shrub", "tree", None)[k % 3]),
         )
         for k in range(2000)
     ]  # fmt: skip

@@ -46,6 +46,14 @@ def test_the_file_may_be_named_by_the_environment_and_is_else_in_the_working_fol
     [
         (GOOD + "[allerts]\nalpha = 0.05\n", "'allerts'; the nearest known one is 'alerts'"),
         (GOOD + "[alerts]\nalhpa = 0.05\n", "'alerts.alhpa'; the nearest known one is 'alpha'"),
+        (GOOD + '[biomes.x]\nlike = "loess"\nsaeson = ["04-15", "10-31"]\n', "nearest known one is 'season'"),
+        (
+            GOOD + '[biomes.x]\nlike = "loess"\ntree = { A = 0.2, k = 1, l = 1 }\n',
+            "'biomes.x.tree.l'; the nearest known one is",
+        ),
+        (GOOD + '[biomes.x]\nseason = ["04-15", "10-31"]\n', "biomes.x.like: Field required"),
+        (GOOD + '[biomes.x]\nlike = "loess"\nfull_cover = 8.0\n', "[biomes.x]: full_cover is 8; give the index"),
+        (GOOD + '[biomes.steppe]\nlike = "loess"\n', "[biomes.steppe]: 'steppe' is built in"),
         ('[source]\nkind = "sample"\ncolections = ["a"]\n', "nearest known one is 'collections'"),
         ('[[source]]\nkind = "sample"\n[[source]]\nkind = "sample"\nurll = "x"\n', "nearest known one is 'url'"),
         ('[source]\nkind = "landsat"\n', "'earthengine', 'stac' or 'sample'"),

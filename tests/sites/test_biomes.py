@@ -27,14 +27,14 @@ from monitor.sites.site import INTERVENTIONS, SUBTYPES, Plan
 )
 def test_the_rows_of_the_method_are_given_as_they_stand(intervention, biome, subtype, expected):
     a, k, lag, early = expected
-    assert default_plan(intervention, biome, subtype) == Plan(A=a, k=k, L=lag, too_early_years=early)
+    assert default_plan(intervention, BIOMES[biome], subtype) == Plan(A=a, k=k, L=lag, too_early_years=early)
 
 
 @pytest.mark.parametrize(
     ("intervention", "biome", "subtype"), list(itertools.product(INTERVENTIONS, BIOMES, (None, *SUBTYPES)))
 )
 def test_every_combination_promises_what_some_ground_in_the_table_reaches(intervention, biome, subtype):
-    plan = default_plan(intervention, biome, subtype)
+    plan = default_plan(intervention, BIOMES[biome], subtype)
     if intervention == "tending":
         assert plan.uplift(10) == 0
     else:
@@ -45,4 +45,4 @@ def test_every_combination_promises_what_some_ground_in_the_table_reaches(interv
 
 def test_dry_ground_is_never_promised_more_than_its_closure_by_planting():
     for biome, subtype in itertools.product(("desert_steppe", "sandy", "hexi"), ("shrub", "tree", None)):
-        assert default_plan("planting", biome, subtype).A == 0.12
+        assert default_plan("planting", BIOMES[biome], subtype).A == 0.12

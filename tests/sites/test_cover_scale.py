@@ -77,7 +77,7 @@ def test_the_line_of_the_namib_is_that_of_its_data(shared_data):
 
 
 def test_a_promise_of_field_cover_is_judged_as_so_much_index_cover():
-    stated = in_field_cover(PLAN, "sandy")
+    stated = in_field_cover(PLAN, BIOMES["sandy"])
     converted = replace(PLAN, A=0.2 * 0.66)
     assert stated.A == 0.2
     assert stated.index_A == pytest.approx(converted.A)
@@ -120,7 +120,7 @@ def test_field_cover_is_at_most_all_of_the_ground():
 
 @pytest.mark.parametrize(("language", "words"), [("en", "multiplied by 0.66"), ("zh", "乘以 0.66")])
 def test_the_conversion_and_the_shares_of_other_factors_are_stated(language, words):
-    site = site_of(plan=in_field_cover(PLAN, "sandy"))
+    site = site_of(plan=in_field_cover(PLAN, BIOMES["sandy"]))
     verdict = assess(series_of(1.0, site.plan), site, as_of=AS_OF)
     (sentence,) = promised_in_field(verdict, site, language=language)
     assert words in sentence
@@ -134,7 +134,7 @@ def test_the_conversion_and_the_shares_of_other_factors_are_stated(language, wor
 
 def test_a_site_that_promises_index_cover_keeps_its_version():
     assert site_version(site_of()) == site_version(site_of(plan=replace(PLAN, factor=1.0)))
-    assert site_version(site_of()) != site_version(site_of(plan=in_field_cover(PLAN, "sandy")))
+    assert site_version(site_of()) != site_version(site_of(plan=in_field_cover(PLAN, BIOMES["sandy"])))
 
 
 def test_the_registry_says_how_a_promise_of_field_cover_is_judged(registry, entry):

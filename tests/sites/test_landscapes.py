@@ -22,7 +22,7 @@ from monitor.sites.site import Site
 def plot(name, east=104.6, north=35.5, *, hectares=10.0, biome="loess", start=date(2021, 4, 20)):
     return Site(
         id=name, name=name, geometry=box(east, north, east + 0.003, north + 0.003), start=start,
-        intervention="planting", biome=biome, plan=default_plan("planting", biome, None), hectares=hectares,
+        intervention="planting", biome=biome, plan=default_plan("planting", BIOMES[biome], None), hectares=hectares,
     )  # fmt: skip
 
 

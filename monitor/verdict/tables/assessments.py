@@ -14,7 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from monitor.series.observations import marked
-from monitor.sites.biomes import BIOMES
+from monitor.sites.biomes import biome_of
 from monitor.verdict.assess import assessments
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.calibration import Calibration
@@ -85,7 +85,7 @@ def assessment_table(sites: Sequence[SiteVerdicts]) -> pa.Table:
 def _field_cover(cover: pa.Array, sites: Sequence[SiteVerdicts], counts: Sequence[int]) -> dict[str, pa.Array]:
     """Cover in the field that index cover stands for, as :func:`monitor.sites.cover_scale.field_cover` converts it."""
     texts = {
-        "cover_basis": [BIOMES[part.plan.site.biome].cover_basis() for part in sites],
+        "cover_basis": [biome_of(part.plan.site).cover_basis() for part in sites],
         "plan_cover": [part.plan.site.plan.cover for part in sites],
     }
     columns = {name: _repeated(values, counts, pa.string()) for name, values in texts.items()}

@@ -24,7 +24,7 @@ class PlaceboConstants(NamedTuple):
     """Constants set on the placebos of a file."""
 
     of_biome: dict[str, Calibration]
-    """By biome."""
+    """By :attr:`monitor.sites.site.Site.biome_key`."""
     notes: list[str]
     """What was set right or left out, in words."""
 
@@ -60,8 +60,8 @@ def constants_from(path: Path, sites: Sequence[Site], observed: Mapping[str, Ser
         raise BadData(msg)
     dated = max(series.dates[-1] for series in used.values()).item()
     constants = {}
-    for biome in sorted({site.biome for site in sites}):
-        theirs = [site for site in sites if site.biome == biome]
+    for biome in sorted({site.biome_key for site in sites}):
+        theirs = [site for site in sites if site.biome_key == biome]
         theirs = [site for site in theirs if site.plan.A > 0] or theirs
         placebos = [_placebo(name, used[name], theirs[at % len(theirs)]) for at, name in enumerate(sorted(used))]
         notes += [

@@ -11,6 +11,7 @@ from typing import Any, Final
 from monitor.errors import BadData
 from monitor.sites.checked_feature import shown
 from monitor.sites.cover_scale import FieldFactor
+from monitor.sites.own_biome import biome_json
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.calibration import Calibration
@@ -21,7 +22,7 @@ from monitor.verdict.tables.reading import check_known, described
 
 PUBLISHED: Final = (
     "calibration", "calibration_hash", "background", "failing_area", "loss_ground", "field_factor", "plan_factor",
-    "series_digest", "code_version",
+    "series_digest", "code_version", "biome_definition",
 )  # fmt: skip
 """Members of a published plan that a table of plans does not have."""
 MAX_BYTES: Final = 100_000_000
@@ -79,11 +80,13 @@ def plan_json(site: Site, assessment: Assessment, calibration: Calibration | Non
             "rows": assessment.field_factor_rows,
         }
     outline = site.geometry
+    own = {} if site.own_biome is None else {"biome_definition": biome_json(site.own_biome)}
     return {
         "site": site.id,
         "start": site.start.isoformat(),
         "intervention": site.intervention,
         "biome": site.biome,
+        **own,
         "subtype": site.subtype,
         "A": site.plan.A,
         "k": site.plan.k,

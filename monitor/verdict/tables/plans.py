@@ -13,10 +13,11 @@ from typing import Any, Final
 from shapely.geometry import Point, Polygon
 
 from monitor.errors import BadConfiguration, BadData
-from monitor.sites.biomes import BIOMES, default_plan, in_field_cover
+from monitor.sites.biomes import BIOMES, biome_of, default_plan, in_field_cover
 from monitor.sites.checked_feature import COHORT_ROUNDING, shown
 from monitor.sites.cover_scale import PLAN_COVERS, FieldFactor
-from monitor.sites.site import INTERVENTIONS, SUBTYPES, Plan, Site
+from monitor.sites.own_biome import biome_from_json
+from monitor.sites.site import INTERVENTIONS, SUBTYPES, Biome, Plan, Site
 from monitor.verdict.calibration import Calibration, boundary
 from monitor.verdict.failing_area import FailingHectares
 from monitor.verdict.loss_ground import LossGround
@@ -84,12 +85,14 @@ class SitePlan:
     """Area and neighbours of a sudden loss of the published verdict."""
 
 
-def read_plans(path: Path) -> dict[str, SitePlan]:
+def read_plans(path: Path, biomes: Mapping[str, Biome] | None = None) -> dict[str, SitePlan]:
     """Read sites with their plans; a missing number is the default of the intervention, biome and subtype.
 
     Parameters
     ----------
     path : Path, CSV, Parquet or JSON (an object or a list of objects)
+    biomes : mapping of str to Biome, optional
+        Biomes that may be named beside the built-in ones; a published plan has the definition of its own.
 
     Returns
     -------
@@ -117,11 +120,11 @@ def read_plans(path: Path) -> dict[str, SitePlan]:
         if name in plans:
             msg = f"{path}: site {shown(name)} has more than one plan; keep one"
             raise BadData(msg)
-        plans[name] = _site_plan(name, row, f"{path}: site {shown(name)}")
+        plans[name] = _site_plan(name, row, biomes or {}, f"{path}: site {shown(name)}")
     return plans
 
 
-def _site_plan(name: str, row: Mapping[str, Any], where: str) -> SitePlan:
+def _site_plan(name: str, row: Mapping[str, Any], biomes: Mapping[str, Biome], where: str) -> SitePlan:
     """Plan of one row; `where` begins each message."""
     for column in (name for name in NEEDED if name not in row):
         msg = f"{where}: {column} is absent"
@@ -140,7 +143,7 @@ def _site_plan(name: str, row: Mapping[str, Any], where: str) -> SitePlan:
             raise BadData(msg)
     constants = calibration_of(row.get("calibration"), where)
     episode, as_of = numbers["episode"], _day(row.get("as_of"), "as_of", where)
-    site = _site(name, row, numbers, where)
+    site = _site(name, row, numbers, biomes, where)
     return SitePlan(
         site=site,
         alpha=_alpha(numbers["alpha"], constants or Calibration(), where),
@@ -152,28 +155,45 @@ def _site_plan(name: str, row: Mapping[str, Any], where: str) -> SitePlan:
         background=reasons_of(row.get("background"), where),
         failing_area=failing_area_of(row.get("failing_area"), where),
         loss_ground=loss_ground_of(row.get("loss_ground"), where),
-        field_factor=field_factor_of(row.get("field_factor"), where) or BIOMES[site.biome].field_factor,
+        field_factor=field_factor_of(row.get("field_factor"), where) or biome_of(site).field_factor,
     )
 
 
-def _site(name: str, row: Mapping[str, Any], numbers: Mapping[str, float | None], where: str) -> Site:
+def _site(
+    name: str, row: Mapping[str, Any], numbers: Mapping[str, float | None], biomes: Mapping[str, Biome], where: str
+) -> Site:
     start = _day(row["start"], "start", where)
     if start is None:
         msg = f"{where}: start is absent; give the first day of the work"
         raise BadData(msg)
     intervention = one_of(row["intervention"], "intervention", INTERVENTIONS, where)
-    biome = one_of(row["biome"], "biome", tuple(BIOMES), where)
+    biomes = _own_biomes(row, biomes, where)
+    word = one_of(row["biome"], "biome", (*BIOMES, *biomes), where)
+    biome = biomes.get(word) or BIOMES[word]
     subtype = None
     if _text(row.get("subtype"), "subtype", where):
         subtype = one_of(row["subtype"], "subtype", SUBTYPES, where)
     latitude, hectares, default = numbers["latitude"], numbers["hectares"], default_plan(intervention, biome, subtype)
     return Site(
-        id=name, name=name, start=start, intervention=intervention, biome=biome, subtype=subtype,
+        id=name, name=name, start=start, intervention=intervention, biome=word, subtype=subtype,
         geometry=Polygon() if latitude is None else Point(0.0, latitude).buffer(1e-9),
         plan=_promised(_plan(numbers, intervention, default, where), row, numbers, biome, where),
         hectares=math.nan if hectares is None else hectares, slope_degrees=numbers["slope_degrees"],
-        cohorts=_cohorts(_text(row.get("cohorts"), "cohorts", where), start, where),
+        cohorts=_cohorts(_text(row.get("cohorts"), "cohorts", where), start, where), own_biome=biomes.get(word),
     )  # fmt: skip
+
+
+def _own_biomes(row: Mapping[str, Any], biomes: Mapping[str, Biome], where: str) -> Mapping[str, Biome]:
+    """Biomes that are not built in; the definition in a published plan counts before that of the configuration."""
+    published = row.get("biome_definition")
+    if published is None:
+        return biomes
+    name = _text(row["biome"], "biome", where)
+    try:
+        return {**biomes, name: biome_from_json(published, name=name)}
+    except BadData as error:
+        msg = f"{where}: biome_definition: {error}"
+        raise BadData(msg) from error
 
 
 def _plan(numbers: Mapping[str, float | None], intervention: str, default: Plan, where: str) -> Plan:
@@ -188,7 +208,9 @@ def _plan(numbers: Mapping[str, float | None], intervention: str, default: Plan,
     return plan
 
 
-def _promised(plan: Plan, row: Mapping[str, Any], numbers: Mapping[str, float | None], biome: str, where: str) -> Plan:
+def _promised(
+    plan: Plan, row: Mapping[str, Any], numbers: Mapping[str, float | None], biome: Biome, where: str
+) -> Plan:
     """The plan in the cover that it promises."""
     word = _text(row.get("plan_cover"), "plan_cover", where)
     if not word or one_of(word, "plan_cover", PLAN_COVERS, where) == "index" or plan.A == 0:

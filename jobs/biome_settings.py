@@ -1,0 +1,74 @@
+"""``[biomes.NAME]``: biomes that an installation defines itself, see ``docs/biomes.md``."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from monitor.sites.site import Biome
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class BiomePlanSettings(_Section):
+    """Plan of one kind of work, see :class:`monitor.sites.site.Plan`."""
+
+    A: float
+    k: float
+    L: float
+    too_early_years: float
+
+
+class BiomeSettings(_Section):
+    """One biome; whatever it does not state is as in the built-in biome that it is like."""
+
+    like: str
+    """Name of a built-in biome."""
+    name: str | None = None
+    """Name on pages; None: that of the section."""
+    name_zh: str | None = None
+    """Name on Chinese pages; None: as `name`."""
+    season: tuple[str, str] | None = None
+    """First and last day of the growing season, ``MM-DD`` of the place itself, also in the south; the last may be in
+    the next year."""
+    peak: str | None = None
+    """Usual day of the peak, ``MM-DD``; None: the middle of `season`."""
+    width: int | None = None
+    """Standard deviation of the seasonal curve; None: 27 % of the length of `season`. [day]"""
+    index: str | None = None
+    bare_soil: float | None = None
+    full_cover: float | None = None
+    peak_cover: float | None = None
+    clear_share: float | None = None
+    closure: BiomePlanSettings | None = None
+    shrub: BiomePlanSettings | None = None
+    tree: BiomePlanSettings | None = None
+    reseeding: BiomePlanSettings | None = None
+    planting: str | None = None
+    erosion_control: str | None = None
+
+
+def own_biomes(sections: Mapping[str, BiomeSettings]) -> "dict[str, Biome]":
+    """Biomes by name.
+
+    Raises
+    ------
+    BadData
+        A value is impossible; the message names the section.
+    """
+    if not sections:  # most installations: the imports below take longer than reading the settings
+        return {}
+    from monitor.errors import BadData
+    from monitor.sites.own_biome import own_biome
+
+    biomes = {}
+    for name, section in sections.items():
+        try:
+            biomes[name] = own_biome(section.model_dump(), name=name)
+        except BadData as error:
+            msg = f"[biomes.{name}]: {error}"
+            raise BadData(msg) from error
+    return biomes

@@ -1,0 +1,203 @@
+"""A biome that an installation defines itself: it is like a built-in one, except for what is stated.
+
+The definition is checked here, whether it comes from a configuration or from a published ``plan.json``.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
+from datetime import date
+from typing import Any, Final
+
+import msgspec
+
+from monitor.errors import BadData
+from monitor.sites.biomes import BIOMES
+from monitor.sites.cover_scale import INDEX_NAMES
+from monitor.sites.names import has_invisible
+from monitor.sites.site import Biome, Plan
+
+NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,29}", re.ASCII)
+"""Names that stand in a registry and name folders."""
+MAX_NAME: Final = 60
+"""Length of a name on pages. [characters]"""
+SEASON_LENGTH: Final = (30, 365)
+"""Shortest and longest growing season. [day]"""
+WIDTH_SHARE: Final = 0.27
+"""Width of a season, over its length, where only its days are stated: that of most built-in seasons. [1]"""
+MIN_CONTRAST: Final = 0.1
+"""Smallest difference of the index between bare soil and full cover: with less, noise passes for cover. [1]"""
+LIMITS: Final = {
+    "width": (10, 120, "days, the standard deviation of the seasonal curve"),
+    "bare_soil": (-0.2, 0.5, "the index of bare soil"),
+    "full_cover": (0.1, 1.0, "the index of full vegetation cover"),
+    "peak_cover": (0.01, 1.0, "a cover fraction"),
+    "clear_share": (0.01, 1.0, "the share of satellite passes with a clear view"),
+}
+"""Smallest and largest value, and its meaning."""
+PLAN_LIMITS: Final = {
+    "A": (0.005, 1.0, "the uplift at maturity, a cover fraction"),
+    "k": (0.01, 10.0, "the rate of approach per year"),
+    "L": (0.0, 20.0, "the lag in years"),
+    "too_early_years": (0.0, 30.0, "years after the start"),
+}
+"""The same for the numbers of a plan; those of the registry are alike."""
+PLANS: Final = ("closure", "shrub", "tree", "reseeding")
+PLANTING, EROSION_CONTROL = ("shrub", "tree", "reseeding"), ("slope", "gully", "checkerboard")
+"""Subtypes that may be the usual ones of planting, and of erosion control."""
+
+
+def own_biome(stated: Mapping[str, Any], *, name: str) -> Biome:
+    """Biome of a definition, with whatever it does not state as in the biome that it is like.
+
+    Parameters
+    ----------
+    stated : mapping
+        ``like`` and any of: ``name``, ``name_zh``; ``season`` (first and last day, each ``MM-DD``; the last may be in
+        the next year), ``peak`` (``MM-DD``), ``width`` [day]; ``index``, ``bare_soil``, ``full_cover``, ``peak_cover``,
+        ``clear_share`` [1]; ``closure``, ``shrub``, ``tree``, ``reseeding`` (mappings ``A``, ``k``, ``L``,
+        ``too_early_years``); ``planting``, ``erosion_control`` (subtypes). None: not stated.
+    name : str
+        In the registry.
+
+    Raises
+    ------
+    BadData
+        A value is impossible; the message says which.
+    """
+    given = {key: value for key, value in stated.items() if value is not None}
+    like = _one_of(given["like"], tuple(BIOMES), "like")
+    base = BIOMES[like]
+    if given.get("index", base.index) != base.index and not {"bare_soil", "full_cover"} <= given.keys():
+        msg = f"index is {given['index']!r}, that of {like} is {base.index!r}: give bare_soil and full_cover too"
+        raise BadData(msg)
+    english = given.get("name") or name.replace("_", " ")
+    changes: dict[str, Any] = {"names": {"en": english, "zh": given.get("name_zh") or english}}
+    changes |= _season(base, given)
+    same = ("index", "bare_soil", "full_cover", "peak_cover", "clear_share", "planting", "erosion_control")
+    changes |= {key: given[key] for key in same if key in given}
+    changes["endmembers_stated"] = "bare_soil" in given or "full_cover" in given
+    changes |= {key: Plan(**given[key]) for key in PLANS if key in given}
+    biome = replace(base, **changes)
+    check_biome(biome, name=name)
+    return biome
+
+
+def check_biome(biome: Biome, *, name: str) -> None:
+    """Check the values of a biome that is not built in.
+
+    Raises
+    ------
+    BadData
+        A value is impossible, or the name is that of a built-in biome or cannot name a folder.
+    """
+    if name in BIOMES:
+        msg = f"{name!r} is built in and cannot be defined otherwise; choose another name"
+        raise BadData(msg)
+    if not NAME.fullmatch(name):
+        msg = f"a name has up to 30 of a-z, 0-9 and _, and begins with a letter; not {name[:40]!r}"
+        raise BadData(msg)
+    for language in ("en", "zh"):
+        text = biome.names.get(language, "")
+        if not text.strip() or len(text) > MAX_NAME or has_invisible(text):
+            msg = f"its name is {text[:MAX_NAME]!r}; write up to {MAX_NAME} characters that can be seen"
+            raise BadData(msg)
+    (first, last), (peak, width) = biome.season, biome.season_shape
+    length = last - first + 1
+    if not (1 <= first <= 365 and SEASON_LENGTH[0] <= length <= SEASON_LENGTH[1]):
+        msg = f"its season has {length} days; it must have {SEASON_LENGTH[0]} to {SEASON_LENGTH[1]}"
+        raise BadData(msg)
+    if not first < peak < last:
+        msg = "its peak is not within its season"
+        raise BadData(msg)
+    _one_of(biome.index, tuple(INDEX_NAMES), "index")
+    _one_of(biome.planting, PLANTING, "planting")
+    _one_of(biome.erosion_control, EROSION_CONTROL, "erosion_control")
+    numbers = {key: getattr(biome, key) for key in LIMITS if key != "width"} | {"width": width}
+    for key, (low, high, meaning) in LIMITS.items():
+        _within(numbers[key], low, high, f"{key} is {numbers[key]:g}; give {meaning}")
+    if biome.full_cover - biome.bare_soil < MIN_CONTRAST:
+        msg = (
+            f"bare_soil is {biome.bare_soil:g} and full_cover {biome.full_cover:g}; full_cover must be at least "
+            f"{MIN_CONTRAST:g} above bare_soil"
+        )
+        raise BadData(msg)
+    for kind in PLANS:
+        _check_plan(getattr(biome, kind), kind)
+
+
+def biome_from_json(given: Any, *, name: str) -> Biome:
+    """The biome of a published definition, see :func:`biome_json`.
+
+    Raises
+    ------
+    BadData
+        A member is missing, unknown, of another type, or impossible.
+    """
+    try:
+        biome: Biome = msgspec.convert(given, Biome)
+    except msgspec.ValidationError as error:
+        raise BadData(str(error)) from None
+    if unknown := [key for key in given if key not in {field.name for field in fields(Biome)}]:
+        msg = f"{unknown[0]!r} is unknown"
+        raise BadData(msg)
+    check_biome(biome, name=name)
+    return biome
+
+
+def biome_json(biome: Biome) -> dict[str, Any]:
+    """All values of a biome, for ``plan.json``."""
+    return asdict(biome)
+
+
+def _season(base: Biome, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Season and its shape; the middle of the season is its peak unless that is stated."""
+    (first, last), (peak, width) = base.season, base.season_shape
+    if "season" in given:
+        first, last = (_day_of_year(text, "season") for text in given["season"])
+        last += 365 if last < first else 0
+        peak, width = (first + last) // 2, round(WIDTH_SHARE * (last - first + 1))
+    elif "peak" in given:
+        msg = "peak is stated without season; give season too, so that both are days of the same place"
+        raise BadData(msg)
+    if "peak" in given:
+        peak = _day_of_year(given["peak"], "peak")
+        peak += 365 if peak < first else 0
+    shape = (peak, given.get("width", width))
+    return {"season": (first, last), "season_shape": shape, "local_season": "season" in given}
+
+
+def _day_of_year(text: str, key: str) -> int:
+    """Day of the year of a text ``MM-DD``, 1 to 365."""
+    try:
+        return date.fromisoformat(f"2001-{text}").timetuple().tm_yday
+    except ValueError:
+        msg = f"{key} has {text[:20]!r}; write month and day, such as '04-15' for 15 April"
+        raise BadData(msg) from None
+
+
+def _check_plan(plan: Plan | None, kind: str) -> None:
+    if plan is None:
+        return
+    for key, (low, high, meaning) in PLAN_LIMITS.items():
+        value = getattr(plan, key)
+        _within(value, low, high, f"{kind}: {key} is {value:g}; give {meaning}")
+    if plan.too_early_years < plan.L:
+        msg = f"{kind}: too_early_years {plan.too_early_years:g} is less than L {plan.L:g}, when growth can be seen"
+        raise BadData(msg)
+    if plan.cover != "index" or plan.factor != 1.0:
+        msg = f"{kind}: a plan of a biome is in index cover"
+        raise BadData(msg)
+
+
+def _within(value: float, low: float, high: float, what: str) -> None:
+    if not low <= value <= high:
+        msg = f"{what}, {low:g} to {high:g}"
+        raise BadData(msg)
+
+
+def _one_of(value: str, known: tuple[str, ...], key: str) -> str:
+    if value not in known:
+        msg = f"{key} is {value[:40]!r}; give one of: {', '.join(known)}"
+        raise BadData(msg)
+    return value
