@@ -11,13 +11,16 @@ from monitor.access.installation import Installation, find_installation
 from monitor.access.series import published_series
 from monitor.access.stored import PublishedSite, published_site, stored_site
 from monitor.conventions import follow_cf
-from monitor.cover.fraction import ENDMEMBERS, cover
+from monitor.cover.fraction import ENDMEMBERS, Endmembers, cover
 from monitor.cover.indices import INDICES
 from monitor.cube.offset_check import check_offsets
+from monitor.cube.store import LandscapeStore
 from monitor.cube.stored_site import StoredSite
+from monitor.errors import BadData, StoreBroken
 from monitor.imagery import bands
 from monitor.imagery.sample import DEMONSTRATION_NOTICE, SAMPLE_NOTICE
 from monitor.series.columns import decode_texts
+from monitor.sites.own_biome import biome_from_json
 
 SCENE_COORDINATES: Final = {
     "scene": "id of the scene as its source gives it",
@@ -109,7 +112,7 @@ def site_cube(stored: StoredSite, series: pd.DataFrame | None) -> xr.Dataset:
     cube = cube.assign_coords(
         accepted=("time", np.array(accepted, bool), _flags("whether the scene counts", "rejected accepted"))
     )
-    endmembers = ENDMEMBERS[stored.landscape.biome]
+    endmembers = _endmembers(stored.landscape)
     index, needed = INDICES[endmembers.index]
     cube["ndvi"] = INDICES["ndvi"][0](cube["red"], cube["nir"]).where(cube["clear"])
     cube["cover"] = cover(index(*(cube[band] for band in needed)).where(cube["clear"]), endmembers)
@@ -137,6 +140,18 @@ def site_cube(stored: StoredSite, series: pd.DataFrame | None) -> xr.Dataset:
         "units_metadata": "leap_seconds: none",
     }  # fmt: skip
     return follow_cf(cube)
+
+
+def _endmembers(landscape: LandscapeStore) -> Endmembers:
+    """Endmembers of the biome of a landscape: a built-in one, or as the landscape was created with."""
+    definition = landscape.biome_definition
+    if definition is None:
+        return ENDMEMBERS[landscape.biome]
+    try:
+        return Endmembers.of_biome(biome_from_json(definition, name=landscape.biome))
+    except BadData as error:
+        msg = f"store {landscape.path}: the definition of its biome is broken: {error}; restore the store from a backup"
+        raise StoreBroken(msg) from error
 
 
 def attributes(places: Installation, stored: StoredSite, site: str, published: PublishedSite | None) -> dict[str, Any]:

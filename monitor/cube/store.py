@@ -97,7 +97,7 @@ class LandscapeStore:
             except (icechunk.RepositoryNotFoundError, zarr.errors.GroupNotFoundError):
                 return False
 
-    def create(self, members: Sequence[Member], *, biome: str) -> None:
+    def create(self, members: Sequence[Member], *, biome: str, definition: Mapping[str, Any] | None = None) -> None:
         """Create the arrays of a new landscape; an interrupted creation is completed.
 
         Parameters
@@ -105,6 +105,8 @@ class LandscapeStore:
         members : sequence of Member
             Its sites, for good; their grids share one projected system.
         biome : str, biome of all sites
+        definition : mapping, optional
+            Definition of a biome that is not built in, see :func:`monitor.sites.own_biome.biome_json`.
 
         Raises
         ------
@@ -115,7 +117,13 @@ class LandscapeStore:
         crs = crs_of(members[0].grid)
         with self.guarded():
             self._session = self._writable()
-            attributes = {"landscape": self.name, "biome": biome, "proj:code": str(crs), "Conventions": "CF-1.11"}
+            attributes: dict[str, Any] = {
+                "landscape": self.name,
+                "biome": biome,
+                "proj:code": str(crs),
+                "Conventions": "CF-1.11",
+            }
+            attributes |= {} if definition is None else {"biome_definition": dict(definition)}
             self._group = zarr.create_group(self._session.store, attributes=attributes)
             create_arrays(self._group, members)
             self._commit(f"lay out {self.name}: {', '.join(member.site for member in members)[:400]}")
@@ -134,6 +142,12 @@ class LandscapeStore:
         """Biome of all sites."""
         with self.guarded():
             return str(self._opened().attrs["biome"])
+
+    @property
+    def biome_definition(self) -> Any:
+        """Definition of the biome as it was created with, unchecked; None: it is built in."""
+        with self.guarded():
+            return self._opened().attrs.get("biome_definition")
 
     @property
     def is_newest(self) -> bool:

@@ -27,6 +27,7 @@ from monitor.ingest.pictures import new_pictures
 from monitor.ingest.site_update import SiteUpdate, errors_fail, for_each
 from monitor.ingest.steps import Step, make_steps
 from monitor.ingest.task import RankedSources, SiteTask
+from monitor.sites.own_biome import biome_json
 
 log = structlog.get_logger()
 
@@ -131,7 +132,9 @@ def _create(store: LandscapeStore, updates: Sequence[SiteUpdate], check_lock: Ch
     ]  # fmt: skip
     with errors_fail(updates):
         check_lock()
-        store.create(members, biome=updates[0].task.site.biome)
+        site = updates[0].task.site
+        definition = None if site.own_biome is None else biome_json(site.own_biome)
+        store.create(members, biome=site.biome, definition=definition)
 
     def open_created(update: SiteUpdate) -> None:
         update.store = StoredSite(store, update.task.ground)

@@ -5,6 +5,7 @@ from datetime import date
 
 import pytest
 
+import monitor
 from jobs.pipeline import night
 from jobs.settings import load
 from tests.jobs.reproduction import assert_same, reassessed
@@ -68,6 +69,12 @@ def test_the_published_files_give_the_verdict_without_the_configuration(judged, 
     found = reassessed(folder / "observations.csv", folder / "plan.json", tmp_path / "again.parquet")
     (status,) = json.loads(made.status)
     assert_same(found[site], status)
+
+
+def test_the_cube_opens_with_its_endmembers(judged):
+    made, site = judged
+    cube = monitor.open_site(made.config, site)
+    assert "NDVI: 0.09 bare soil, 0.85 full cover" in cube["cover"].attrs["comment"]
 
 
 @pytest.mark.slow
