@@ -6,7 +6,8 @@
 A made programme (:mod:`benchmarks.countryside`) with all pages in place. Then the ledger gets the assessments of a next
 day: those of a few sites have another cover, so that their pages and maps are made again; all others have only another
 day, as on most nights. :func:`jobs.pages.publish` runs in this process, in threads. Three nights; the median counts.
-CPU seconds are those of this process: on a machine with other work they say more than seconds.
+CPU seconds are those of this process: on a machine with other work they say more than seconds. Beside them stands how
+long the same number of files takes to be replaced, and nothing else, which depends on the disk alone.
 """
 
 import argparse
@@ -47,6 +48,10 @@ class Night(NamedTuple):
     """User and system time of the process, likewise. [s]"""
     rewritten: int
     """Sites whose page was made again."""
+    files: int = 0
+    """Files that were written."""
+    disk: float = 0.0
+    """Time to replace as many files of 8 kB, and nothing else. [s]"""
 
 
 @contextmanager
@@ -93,7 +98,7 @@ def measure(state: Path, config: Path, *, changed: int, nights: int = 3) -> list
         for _ in range(nights):
             with ledger.transaction() as t:
                 _next_day(t, changed)
-            night = Night({}, {}, 0)
+            night, begun = Night({}, {}, 0), time.time_ns()
             with timed_parts(pages, night):
                 wall, cpu = time.perf_counter(), time.process_time()
                 outcomes = pages.publish(settings, ledger, compute)
@@ -101,8 +106,25 @@ def measure(state: Path, config: Path, *, changed: int, nights: int = 3) -> list
             if any(outcomes.values()):
                 msg = f"pages were not written: {outcomes}"
                 raise RuntimeError(msg)
-            taken.append(night._replace(rewritten=len(outcomes)))
+            files = sum(path.stat().st_mtime_ns >= begun for path in (state / "outputs").rglob("*.*"))
+            disk = _replaced(state / "disk", files)
+            taken.append(night._replace(rewritten=len(outcomes), files=files, disk=disk))
     return taken
+
+
+def _replaced(folder: Path, count: int) -> float:
+    """Time to replace so many files, which are on the disk already."""
+    from monitor.files import write_atomically
+
+    folder.mkdir(exist_ok=True)
+    content, seconds = os.urandom(8_000), 0.0
+    for _ in range(2):
+        os.sync()
+        begun = time.perf_counter()
+        for number in range(count):
+            write_atomically(folder / f"{number}.json", content)
+        seconds = time.perf_counter() - begun
+    return seconds
 
 
 def _next_day(t: Any, changed: int) -> None:
@@ -130,6 +152,11 @@ def table(nights: list[Night], sites: int) -> str:
     ]  # fmt: skip
     lines += [f"| {what} | {median(part, 'seconds'):.2f} | {median(part, 'cpu'):.2f} |" for part, what in PARTS.items()]
     lines.append(f"| **all** | **{seconds:.2f}** | **{median('all', 'cpu'):.2f}** |")
+    files, disk = nights[-1].files, statistics.median(night.disk for night in nights)
+    lines += [
+        "",
+        f"{files:,} files were written; to replace as many one after the other, and do nothing else, takes {disk:.2f} s here.",
+    ]
     if sites >= 1000:
         lines += ["", f"Goal for 5 of 1,000: {GOAL:g} s; {'met' if seconds <= GOAL else '**missed**'}."]
     return "\n".join(lines) + "\n"

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from functools import partial
 from itertools import batched, groupby
@@ -54,6 +55,8 @@ from monitor.verdict.lots import Use, lots_of
 
 log = structlog.get_logger()
 
+PLAN_WRITERS: Final = 4
+"""Threads that write plans: most of the time is spent waiting for the disk to free the files that they replace."""
 MAX_SITES_PER_CALL: Final = 32
 """Sites of one landscape whose pages are written by one call, at most."""
 
@@ -311,16 +314,21 @@ def _write_plans(settings: Settings, plans: Sequence[_Plan]) -> tuple[date | Non
 
     Returns the first day that any map shows, and the errors by site.
     """
-    root, errors = settings.outputs.root, {}
-    days: list[date | None] = []
-    for plan in plans:
-        site = with_slope(plan.site, plan.terrain)
+    root = settings.outputs.root
+
+    def write(plan: _Plan) -> tuple[date | None, str | None]:
         try:
-            days.append(write_plan(site, plan.assessment, plan.calibration, root, notice=plan.notice))
+            site = with_slope(plan.site, plan.terrain)
+            return write_plan(site, plan.assessment, plan.calibration, root, notice=plan.notice), None
         except OSError as error:
-            errors[site.id] = str(as_disk_full(error, root) or error)
-            log.error("plan not written", site=site.id, error=errors[site.id])
-    return min((day for day in days if day is not None), default=None), errors
+            return None, str(as_disk_full(error, root) or error)
+
+    with ThreadPoolExecutor(PLAN_WRITERS) as writers:
+        written = list(writers.map(write, plans))
+    errors = {plan.site.id: error for plan, (_, error) in zip(plans, written, strict=True) if error is not None}
+    for site, error in errors.items():
+        log.error("plan not written", site=site, error=error)
+    return min((day for day, _ in written if day is not None), default=None), errors
 
 
 def _call(settings: Settings, ledger: Ledger, pages: Sequence[PageInputs]) -> Delayed:
