@@ -19,7 +19,8 @@ def backfill(config: console.Config = None, site: console.Sites = None, as_json:
     settings = load(config)
     console.fail_if_locked(settings.store.root)
     choose_cache(settings.store.root)
-    from jobs.pipeline import exit_status, fetch_history
+    from jobs.manifest import exit_status
+    from jobs.pipeline import fetch_history
 
     console.stop_on_sigterm()
     with progress("scenes") as report:

@@ -19,7 +19,8 @@ from shapely.geometry import mapping
 from jobs.console import print_json
 from jobs.exits import Exit
 from jobs.installation import open_ledger
-from jobs.pipeline import exit_status, fetch_history, night
+from jobs.manifest import exit_status
+from jobs.pipeline import fetch_history, night
 from jobs.progress import progress
 from jobs.registry import add_sites
 from jobs.settings import Settings, SourceSettings, load
@@ -58,7 +59,8 @@ url = "sqlite:///regrowth.db"
 root = "."
 """
 OUTPUT_NAMES = (
-    "store", "sites", "lots", "messages", "metrics.prom", "index.html", "index.zh.html", "status.json", "sites.parquet",
+    "store", "sites", "lots", "messages", "metrics.prom", "index.html", "index.zh.html",
+    "nights.html", "nights.zh.html", "assets", "province", "status.json", "sites.parquet",
     "truth.json", "sites.geojson", "regrowth.toml", "regrowth.db", "regrowth.db-wal", "regrowth.db-shm",
 )  # fmt: skip
 """Files and folders that a demonstration creates."""

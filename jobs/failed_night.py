@@ -20,9 +20,9 @@ from jobs.exits import Exit
 from jobs.installation import open_ledger
 from jobs.lock import hold_lock
 from jobs.logs import redacted
+from jobs.manifest import error_of, to_correct
 from jobs.metrics import NightOutcome, write_metrics
 from jobs.outbox import message_id
-from jobs.registry import needs_correction
 from jobs.settings import Settings
 from monitor.alerts.channels.channel import Undeliverable
 from monitor.alerts.messages import compose_operators
@@ -81,34 +81,22 @@ def failed_night(
     """
     manifest = manifest or {}
     failed = [site for site in manifest.get("sites", ()) if site["state"] == "failed"]
-    to_correct = _to_correct(manifest)
-    if status in (Exit.DONE, Exit.USAGE) or (status == Exit.SOME_FAILED and not failed and not to_correct):
+    corrections = to_correct(manifest)
+    if status in (Exit.DONE, Exit.USAGE) or (status == Exit.SOME_FAILED and not failed and not corrections):
         return None
     deferred = [site for site in manifest.get("sites", ()) if site["state"] == "deferred"]
-    text = error or "; ".join(to_correct) or None
+    text = error or "; ".join(corrections) or None
     if text is None and status == Exit.TRY_LATER and deferred:  # all were: by the same source, as a rule
-        text = Counter(map(_error_of, deferred)).most_common(1)[0][0]
+        text = Counter(map(error_of, deferred)).most_common(1)[0][0]
     return {
         "as_of": as_of,
         "status": status,
         "error": None if text is None else redacted(text)[:MAX_ERROR_LETTERS],
-        "failed": [{"site": site["site"], "error": _error_of(site)} for site in failed[:MAX_FAILED_SITES]],
+        "failed": [{"site": site["site"], "error": error_of(site)} for site in failed[:MAX_FAILED_SITES]],
         "n_failed": len(failed),
         "n_deferred": len(deferred),
         "messages_waiting": manifest.get("messages_waiting", 0),
     }
-
-
-def _error_of(site: Mapping[str, Any]) -> str:
-    """Error of a site, without its id, which stands beside it."""
-    return redacted(site["error"] or "").removeprefix(f"site {site['site']!r}: ")
-
-
-def _to_correct(manifest: Mapping[str, Any]) -> list[str]:
-    """What a person must correct, apart from failed sites."""
-    registry, pages = manifest.get("registry", {}), manifest.get("pages_failed") or {}
-    sentences = registry.get("said", [])[:5] if needs_correction(registry) else []
-    return [*sentences, *(f"page of {site} not written: {why}" for site, why in list(pages.items())[:3])]
 
 
 def event_of(payload: Payload) -> str:

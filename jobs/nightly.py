@@ -55,7 +55,8 @@ def run(
         _check_day(day)
         console.fail_if_locked(settings.store.root)
         choose_cache(settings.store.root)
-        from jobs.pipeline import exit_status, night
+        from jobs.manifest import exit_status
+        from jobs.pipeline import night
 
         with progress("scenes") as show:
             manifest = report.manifest = night(settings, as_of=day, only=site or [], progress=show)

@@ -3,7 +3,7 @@
 Managers receive none of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Final, NamedTuple
 
@@ -16,7 +16,7 @@ from monitor.alerts.alert import Alert, AlertEvent
 from monitor.alerts.lifecycle import is_mass_fall
 from monitor.alerts.recipients import AddressBook, Recipient
 from monitor.ledger.ledger import Ledger
-from monitor.ledger.transaction import Transaction
+from monitor.ledger.transaction import Payload, Transaction
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
 from monitor.verdict.assessment import AlertLevel
@@ -65,7 +65,9 @@ def notify_operators(settings: Settings, ledger: Ledger, sites: Sequence[Site], 
     operators = address_book(settings).of_operators()
     with ledger.transaction() as t:
         unanswered = _unanswered(t, {site.id for site in sites}, settings.alerts.escalate_days, as_of)
-        silent = _silent(t, sites, settings.alerts.silence_days, as_of)
+        written = {site: values["last_observed"] for site, (_, _, values) in t.latest_assessments().items()}
+        newest = {site: date.fromisoformat(day) for site, day in written.items() if day is not None}
+        silent = silent_sites(sites, newest, t.all_episodes(), settings.alerts.silence_days, as_of)
         if operators:
             for alert in unanswered:
                 record_event(t, alert, AlertEvent.ESCALATED, day=as_of, by=NIGHT, recipients=operators)
@@ -93,20 +95,27 @@ def _unanswered(t: Transaction, sites: set[str], escalate_days: int, as_of: date
     return due
 
 
-def _silent(t: Transaction, sites: Sequence[Site], silence_days: int, as_of: date) -> dict[str, date | None]:
+def silent_sites(
+    sites: Sequence[Site],
+    newest: Mapping[str, date | None],
+    episodes: Mapping[str, Sequence[Payload]],
+    silence_days: int,
+    as_of: date,
+) -> dict[str, date | None]:
     """Sites without an accepted scene for so long [day], each with the day of its newest one; None: it has none at all.
 
     Only days in the growing season of a site count, and none before its start, when nobody expects a verdict. A site
     that is still too early counts: its verdict will rest on the scenes of now. One without any scene counts from the
-    day on which it was registered.
+    day on which it was registered. `newest` is the day of its newest accepted scene by site, `episodes` as of
+    :meth:`Transaction.all_episodes`.
     """
-    latest, episodes = t.latest_assessments(), t.all_episodes()
     silent: dict[str, date | None] = {}
     for site in sites:
-        written = latest[site.id][2]["last_observed"] if site.id in latest else None
-        last_observed = None if written is None else date.fromisoformat(written)
-        since = last_observed or date.fromisoformat(episodes[site.id][0]["opened"][:10])
-        if GrowingSeason.of(site).count_days(max(since, site.start), as_of) >= silence_days:
+        last_observed = newest.get(site.id)
+        since = max(last_observed or date.fromisoformat(episodes[site.id][0]["opened"][:10]), site.start)
+        if (as_of - since).days < silence_days:
+            continue
+        if GrowingSeason.of(site).count_days(since, as_of) >= silence_days:
             silent[site.id] = last_observed
     return silent
 

@@ -25,6 +25,7 @@ from jobs.installation import open_ledger
 from jobs.lock import hold_lock
 from jobs.logs import redacted
 from jobs.lots import latest_records
+from jobs.night_history import NightSoFar, read_history
 from jobs.records import from_json, to_json
 from jobs.settings import Settings
 from monitor.alerts.alert import LOT, Alert, AlertState, FalseAlarmReason, Verdict, alert_id
@@ -74,7 +75,12 @@ def publish_once(settings: Settings) -> tuple[dict[str, str | None], int]:
 
 
 def publish(
-    settings: Settings, ledger: Ledger, compute: Compute, *, as_of: date | None = None
+    settings: Settings,
+    ledger: Ledger,
+    compute: Compute,
+    *,
+    as_of: date | None = None,
+    night: NightSoFar | None = None,
 ) -> dict[str, str | None]:
     """Write the pages of the sites that changed, then tables and the index.
 
@@ -84,6 +90,8 @@ def publish(
         Settings, open ledger, and an executor (:func:`jobs.executor.open_executor`).
     as_of : date, optional
         Day of the run; None: day of the newest assessment.
+    night : NightSoFar, optional
+        The night that writes the pages; None: they are written by themselves.
 
     Returns
     -------
@@ -96,21 +104,29 @@ def publish(
         measured = precision(t)
         rows = [(plan.site, plan.assessment) for plan in assessed.plans]
         lots = _lot_views(settings, t, rows, demonstrated)
+        last_night = t.newest_night()
     outcomes = _write_pages(settings, ledger, compute, assessed.outdated)
     since, errors = _write_plans(settings, [plan for plan in assessed.plans if outcomes.get(plan.site.id) is None])
     outcomes |= errors
-    if rows:
-        newest = max(assessment.as_of for _, assessment in rows)
-        day = newest if as_of is None else max(as_of, newest)
+    days = [*(assessment.as_of for _, assessment in rows), *([] if as_of is None else [as_of])]
+    if not days and last_night is not None:
+        days = [date.fromisoformat(last_night["as_of"])]
+    if days:
+        day = max(days)
         notice = _notice(settings, demonstrated=all(site.id in demonstrated for site, _ in rows))
         write_catalogue(rows, settings.outputs.root, since=since, notice=notice)
         write_lots(lots, settings.outputs.root)
         with_sites = [view for view in lots if view.members]
         alerts = [*assessed.alerts, *(view.alert for view in with_sites if view.alert)]
+        if night is not None:
+            failed = {site: error for site, error in outcomes.items() if error}
+            night = night._replace(manifest={**night.manifest, "pages_failed": failed})
+        with ledger.reading() as t:
+            history = read_history(t, rows, day=day, night=night, silence_days=settings.alerts.silence_days)
         write_index(
             rows, alerts, settings.outputs.root, as_of=day, alpha=settings.alerts.alpha, precision=measured,
             lots=[(view.lot, len(view.members), view.hectares, view.verdict) for view in with_sites],
-            notice=notice,
+            notice=notice, history=history, basemap=settings.outputs.map_tiles,
         )  # fmt: skip
     return outcomes
 

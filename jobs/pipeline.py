@@ -5,6 +5,7 @@ one, and the history of a new site is fetched like any other scene.
 """
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -18,18 +19,19 @@ from jobs.calibration import Calibrations, Pool, calibrate_due
 from jobs.clock import check_clock, now, today
 from jobs.cost_estimate import estimate_cost
 from jobs.executor import Compute, open_executor
-from jobs.exits import Exit
 from jobs.ingest import observation_series, record_observations, site_result, update_sites
 from jobs.installation import open_ledger, selected_sites
 from jobs.judging import judge
 from jobs.lock import Lock, hold_lock
 from jobs.lots import judge_lots
+from jobs.manifest import exit_status, summary
+from jobs.night_history import NightSoFar
 from jobs.operator_notices import notify_operators
 from jobs.outbox import answer_key, send
 from jobs.pages import publish
 from jobs.progress import Report, SceneProgress, report_nothing
 from jobs.quiet import add_quiet_notices
-from jobs.registry import apply_registry, needs_correction, read_and_compare
+from jobs.registry import apply_registry, read_and_compare
 from jobs.settings import Settings
 from jobs.site_tasks import site_tasks
 from jobs.snapshot_expiry import expire_snapshots
@@ -97,6 +99,7 @@ def night(
     BadData
         There is no site, or none with an id of `only`.
     """
+    began = time.monotonic()
     answer_key(settings)  # before anything is fetched
     with (
         hold_lock(settings.store.root, "a night") as lock,
@@ -124,15 +127,19 @@ def night(
                 add_quiet_notices(t, settings, every_site, day=as_of)
         last = send(settings, ledger)
         lock.check()
-        outcomes = publish(settings, ledger, compute, as_of=as_of) if pages else {}
-        expire_snapshots(settings.store.root, ledger)
-        manifest = {
+        manifest: dict[str, Any] = {
             "run": run, "as_of": as_of.isoformat(), "version": __version__,
             "sites": [state.results[site.id] for site in sites], "registry": registry.to_json(),
             "never_offered": state.never_offered, "messages_sent": sent + last.sent, "messages_waiting": last.waiting,
-            "pages_failed": {site: error for site, error in outcomes.items() if error},
+            "pages_failed": {},
         }  # fmt: skip
-        _end_run(ledger, run, manifest)
+        seconds = time.monotonic() - began
+        if pages:
+            so_far = NightSoFar(manifest, seconds)
+            outcomes = publish(settings, ledger, compute, as_of=as_of, night=so_far)
+            manifest["pages_failed"] = {site: error for site, error in outcomes.items() if error}
+        expire_snapshots(settings.store.root, ledger)
+        _end_run(ledger, run, manifest, seconds)
         log.info("night done", as_of=as_of.isoformat(), sites=len(sites), messages=sent + last.sent)
         return manifest
 
@@ -146,9 +153,10 @@ def _begin_run(ledger: Ledger, kind: str, day: date) -> str:
     return run
 
 
-def _end_run(ledger: Ledger, run: str, manifest: dict[str, Any]) -> None:
+def _end_run(ledger: Ledger, run: str, manifest: dict[str, Any], seconds: float) -> None:
+    status, counts = exit_status(manifest), summary(manifest, seconds)
     with ledger.transaction() as t:
-        t.end_run(run, status=exit_status(manifest), manifest=manifest, now=now())
+        t.end_run(run, status=status, manifest=manifest, summary=counts, now=now())
 
 
 def _update_and_assess(
@@ -250,7 +258,7 @@ def fetch_history(
     TryLater, BadConfiguration, BadData
         As for :func:`night`; the landscapes that another run updates are deferred instead.
     """
-    until = until or today()
+    began, until = time.monotonic(), until or today()
     with open_ledger(settings) as ledger, open_executor(settings.engine.scheduler) as compute:
         run = _begin_run(ledger, "backfill", until)
         registry = apply_registry(ledger, settings)
@@ -268,7 +276,7 @@ def fetch_history(
             "as_of": until.isoformat(), "sites": [results[site.id] for site in sites], "registry": registry.to_json(),
             "never_offered": never_offered,
         }  # fmt: skip
-        _end_run(ledger, run, manifest)
+        _end_run(ledger, run, manifest, time.monotonic() - began)
         return manifest
 
 
@@ -345,17 +353,3 @@ def _planned_fetches(tasks: Sequence[SiteTask], sources: Sources) -> list[dict[s
         scenes = [overpass.main.id for overpass in overpasses]  # an overpass counts once, as in a manifest
         fetches.append({"site": task.site.id, "scenes": scenes, **estimate_cost(task, overpasses, grid, sources)})
     return fetches
-
-
-def exit_status(manifest: dict[str, Any]) -> Exit:
-    """Exit status of a night or a backfill, from its manifest."""
-    states = [site["state"] for site in manifest["sites"]]
-    if states and len(manifest.get("never_offered", ())) == len(states):
-        return Exit.CONFIGURATION
-    to_correct = needs_correction(manifest.get("registry", {}))
-    unfinished = to_correct or manifest.get("pages_failed") or manifest.get("messages_waiting")
-    if all(state == "done" for state in states):
-        return Exit.SOME_FAILED if unfinished else Exit.DONE
-    if all(state == "deferred" for state in states):
-        return Exit.TRY_LATER
-    return Exit.ALL_FAILED if all(state == "failed" for state in states) else Exit.SOME_FAILED

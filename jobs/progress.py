@@ -55,8 +55,7 @@ class SceneProgress:
         self._report()
 
     def _report(self) -> None:
-        if self.total:
-            self.report(min(max(self.finished, self.read), self.total), self.total)
+        self.report(min(max(self.finished, self.read), self.total), self.total)
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from jobs.biome_settings import BiomePlanSettings, BiomeSettings, own_biomes
 from jobs.logs import hide_passwords, hide_paths
 from jobs.secrets import channel_variable
 from monitor.errors import BadConfiguration, BadData
+from monitor.publish.index.basemap import Basemap
 
 _ADDRESS = r"^(|https?://[^\s?#@]+)$"
 """An address without user, query and fragment, or nothing."""
@@ -129,6 +130,24 @@ class OutputsSettings(_Section):
     root: Path = Path("outputs")
     base_url: str = Field(default="", pattern=_ADDRESS)
     """Address where the pages are served; empty: messages link to no page."""
+    basemap: str = ""
+    """Template of the tiles under the map of the index: ``https://host/{z}/{x}/{y}.png``, or a path relative to the
+    root, for tiles beside the pages. It is published with the page, a key in it too; a browser that shows the page asks
+    its host for the tiles. Empty: no tiles, no request."""
+    basemap_attribution: str = ""
+    """Text that the provider of the tiles wants shown; empty: the host of the template."""
+
+    @field_validator("basemap")
+    @classmethod
+    def _valid_template(cls, value: str) -> str:
+        if value:
+            Basemap(url=value)
+        return value
+
+    @property
+    def map_tiles(self) -> Basemap | None:
+        """Tiles under the map of the index."""
+        return Basemap(url=self.basemap, attribution=self.basemap_attribution) if self.basemap else None
 
 
 class AlertsSettings(_Section):

@@ -118,6 +118,8 @@ class RunRow(Base):
     error: Mapped[str | None] = mapped_column(Text)
     """What ended it; None: it ran to its end."""
     manifest: Mapped[dict[str, Any] | None]
+    summary: Mapped[dict[str, Any] | None]
+    """Counts of its manifest, and what failed in it; None where there is no manifest."""
 
 
 class AssessmentRow(Base):

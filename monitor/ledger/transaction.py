@@ -218,6 +218,14 @@ class Transaction:
         query = query.join(AssessmentRow, AssessmentRow.id == newest.scalar_subquery()).where(SiteVersion.current)
         return {row.site: (row.as_of, row.digest, row.payload) for row in self._connection.execute(query)}
 
+    def statuses_on(self, day: str) -> dict[str, str]:
+        """Status that each current site had at the end of a day; sites not assessed until then are left out."""
+        of_site = select(AssessmentRow.id).where(AssessmentRow.site == SiteVersion.site, AssessmentRow.as_of <= day)
+        newest = of_site.order_by(AssessmentRow.as_of.desc(), AssessmentRow.id.desc()).limit(1).correlate(SiteVersion)
+        query = select(SiteVersion.site, AssessmentRow.payload["status"].as_string())
+        query = query.join(AssessmentRow, AssessmentRow.id == newest.scalar_subquery()).where(SiteVersion.current)
+        return {site: status for site, status in self._connection.execute(query)}
+
     def assessed_before(self, day: str) -> set[str]:
         """Current sites with an assessment of an earlier day."""
         earlier = select(AssessmentRow.id).where(AssessmentRow.site == SiteVersion.site, AssessmentRow.as_of < day)
@@ -324,6 +332,11 @@ class Transaction:
     def all_events(self) -> list[Payload]:
         """Events of all alerts, oldest first, see :meth:`events`; each also with ``alert``."""
         return [_event(row) for row in self._connection.execute(select(*_EVENT_COLUMNS).order_by(AlertEventRow.id))]
+
+    def events_after(self, day: str) -> list[Payload]:
+        """Events of all alerts after a day, oldest first, see :meth:`all_events`."""
+        query = select(*_EVENT_COLUMNS).where(AlertEventRow.payload["day"].as_string() > day)
+        return [_event(row) for row in self._connection.execute(query.order_by(AlertEventRow.id))]
 
     def answers(self) -> list[Payload]:
         """Answers to all alerts, oldest first; each as in :meth:`events`, with ``alert``."""
@@ -475,11 +488,18 @@ class Transaction:
         self._upsert(RunRow, {"id": run, "kind": kind, "as_of": as_of, "started": now}, ("id",))
 
     def end_run(
-        self, run: str, *, status: int, now: str, manifest: Payload | None = None, error: str | None = None
+        self,
+        run: str,
+        *,
+        status: int,
+        now: str,
+        manifest: Payload | None = None,
+        summary: Payload | None = None,
+        error: str | None = None,
     ) -> None:
-        """Store how a run ended: its exit status, and its manifest or the error that ended it."""
-        ended = update(RunRow).where(RunRow.id == run)
-        self._connection.execute(ended.values(finished=now, status=status, manifest=manifest, error=error))
+        """Store how a run ended: its exit status, and its manifest with a summary or the error that ended it."""
+        ended = {"finished": now, "status": status, "manifest": manifest, "summary": summary, "error": error}
+        self._connection.execute(update(RunRow).where(RunRow.id == run).values(**ended))
 
     def newest_night(self) -> Payload | None:
         """The night that began last; columns of :class:`RunRow`. None: there was none."""
@@ -487,6 +507,30 @@ class Transaction:
         query = select(table).where(table.c.kind == "night").order_by(table.c.started.desc()).limit(1)
         row = self._connection.execute(query).first()
         return None if row is None else dict(row._mapping)
+
+    def nights(self, limit: int) -> list[Payload]:
+        """The nights that began last, newest first: columns of :class:`RunRow` without the manifest."""
+        table = RunRow.__table__
+        columns = [column for column in table.c if column.name != "manifest"]
+        query = select(*columns).where(table.c.kind == "night").order_by(table.c.started.desc()).limit(limit)
+        return [dict(row._mapping) for row in self._connection.execute(query)]
+
+    def finished_night_before(self, day: str) -> tuple[str, list[str]] | None:
+        """Day of the last night before that of a day that ran to its end, and the ids of its sites; None: none did.
+
+        A night of an earlier day that was run later does not count.
+        """
+        first = select(func.min(RunRow.started)).where(RunRow.kind == "night", RunRow.as_of == day).scalar_subquery()
+        query = select(RunRow.as_of, RunRow.manifest).where(RunRow.kind == "night", RunRow.manifest.is_not(None))
+        query = query.where(RunRow.as_of < day, RunRow.started < func.coalesce(first, "9"))
+        query = query.order_by(RunRow.as_of.desc(), RunRow.started.desc()).limit(1)
+        row = self._connection.execute(query).first()
+        return None if row is None else (row.as_of, [entry["site"] for entry in row.manifest["sites"]])
+
+    def last_success_day(self) -> str | None:
+        """Latest day of a night that ended with exit status 0; None: none has."""
+        query = select(func.max(RunRow.as_of)).where(RunRow.kind == "night", RunRow.status == 0)
+        return self._connection.execute(query).scalar()
 
     def last_success(self) -> str | None:
         """Time at which a night last ended with exit status 0; None: none has."""

@@ -3,13 +3,12 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
 import numpy as np
-import shapely
-from shapely.geometry import MultiPolygon, Polygon, mapping
+from shapely.geometry import mapping
 
 from monitor.controls.control_means import UnitChoice
 from monitor.controls.screening import LeftOut
@@ -38,8 +37,6 @@ class ControlGround:
     """Of these, those that count."""
     reasons: Mapping[str, int]
     """Number of units that do not count, by reason."""
-    ground: MultiPolygon = field(repr=False)
-    """Outlines of the units that count, longitude and latitude."""
 
 
 def control_ground(
@@ -57,7 +54,7 @@ def control_ground(
     day : date
     """
     row = int(np.searchsorted(choice.years, day.year))
-    features, reasons, counting = [], Counter[str](), []
+    features, reasons = [], Counter[str]()
     places = {name: place for place, name in enumerate(names)}
     for unit in controls.units:
         reason, place = None, places[unit.id]
@@ -70,8 +67,6 @@ def control_ground(
         compared = unit.ring != REFERENCE_RING
         if reason and compared:
             reasons[reason] += 1
-        elif compared:
-            counting += [part for part in shapely.get_parts(unit.geometry).tolist() if isinstance(part, Polygon)]
         properties = {
             "unit": unit.id,
             "role": "control" if compared else "reference",
@@ -88,5 +83,4 @@ def control_ground(
         units=units,
         counting=units - reasons.total(),
         reasons=dict(reasons),
-        ground=MultiPolygon(counting),
     )

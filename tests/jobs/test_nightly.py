@@ -23,8 +23,9 @@ from jobs.detectability import NO_VERDICT
 from jobs.exits import Exit
 from jobs.installation import open_ledger
 from jobs.lock import LANDSCAPE_LOCKS
-from jobs.pipeline import exit_status, night, plan
+from jobs.manifest import exit_status
 from jobs.pipeline import fetch_history as backfill
+from jobs.pipeline import night, plan
 from jobs.records import from_json
 from jobs.registry import add_sites
 from jobs.settings import load

@@ -32,7 +32,7 @@ QUIET = (
 )  # fmt: skip
 
 PAGES = (
-    "index.html", "index.zh.html", "sites/ulan-03/index.html", "sites/民勤-03/index.zh.html", "sites/new/index.html",
+    "sites/ulan-03/index.html", "sites/民勤-03/index.zh.html", "sites/new/index.html",
     "sites/hostile/index.html", "sites/unsure/index.html", f"lots/{LOT.id}/index.html", f"lots/{LOT.id}/index.zh.html",
 )  # fmt: skip
 
@@ -181,7 +181,7 @@ def test_the_pictures_of_a_site_load(opened):
     photos = opened.tab.eval_on_selector_all("img", "all => all.map(e => e.getAttribute('src').split('/').pop())")
     asked = {Path(urlsplit(url).path).name for url in opened.asked}
     assert set(pictures) == asked - {Path(opened.page).name, *photos}
-    assert len(pictures) == (0 if opened.page.startswith(("index", "lots/")) or "/new/" in opened.page else 7)
+    assert len(pictures) == (0 if opened.page.startswith("lots/") or "/new/" in opened.page else 7)
 
 
 def test_a_hostile_name_is_shown_as_it_is_written(open_page):
@@ -190,20 +190,6 @@ def test_a_hostile_name_is_shown_as_it_is_written(open_page):
     assert "\u202e" not in opened.tab.content()
     assert opened.tab.evaluate("document.scripts.length") == 0
     assert opened.complaints == []
-
-
-@pytest.mark.parametrize(
-    ("page", "words"),
-    [
-        ("index.html", ['"Share of plan: "', '"Uplift / plan: "', '"Last seen: "']),
-        ("index.zh.html", ['"完成比例："', '"增量/规划："', '"最近观测："']),
-    ],
-)
-def test_on_a_phone_where_columns_have_no_heads_each_figure_says_what_it_is(open_page, page, words):
-    said = "kinds => kinds.map(k => getComputedStyle(document.querySelector(`td.${k}`), '::before').content)"
-    kinds = ["c-theta", "c-up", "c-seen"]
-    assert open_page(page, width=390).tab.evaluate(said, kinds) == words
-    assert open_page(page, width=1280).tab.evaluate(said, kinds) == ["none"] * 3
 
 
 def test_ground_at_the_edge_is_hatched_and_ground_outside_is_not(open_page):
@@ -244,7 +230,7 @@ def test_languages_and_pages_are_a_link_apart(open_page, root):
 def test_axe_finds_nothing_by_day_or_by_night(open_page, scheme, least, most):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     for page in (
-        "index.html", "sites/ulan-03/index.html", "sites/民勤-03/index.zh.html", "sites/new/index.html",
+        "sites/ulan-03/index.html", "sites/民勤-03/index.zh.html", "sites/new/index.html",
         f"lots/{LOT.id}/index.html",
     ):  # fmt: skip
         tab = open_page(page, width=360, scheme=scheme, scripts=True).tab

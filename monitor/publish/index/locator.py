@@ -33,7 +33,7 @@ STATUS_MARKS: Final = {
 
 
 def locator(sites: Sequence[tuple[Site, str]]) -> dict[str, Any] | None:
-    """Map of sites: outlines where most are large enough to see, else one mark a site.
+    """Map of sites: one mark a site, on its outline where most are large enough to see.
 
     Parameters
     ----------
@@ -65,18 +65,16 @@ def locator(sites: Sequence[tuple[Site, str]]) -> dict[str, Any] | None:
     sizes = np.maximum((bounds[:, 2] - bounds[:, 0]) * shrink, bounds[:, 3] - bounds[:, 1]) * scale
     drawn = len(sites) <= 200 and float(np.median(sizes)) > 14
     places, marks, mark_size = [], [], 1.0 if len(sites) <= 500 else 0.5
+    coarse = 1 if len(sites) <= 500 else 10  # of marks that lie on each other the worst is drawn
     if drawn:
         places = [(site, status, _outline(site.geometry, place)) for site, status in reversed(sites)]
-    else:
-        x, y = place(*shapely.get_coordinates(shapely.centroid(geometries)).T)
-        for status in reversed(STATUS_MARKS):
-            at = {
-                (round(float(a) / mark_size), round(float(b) / mark_size))
-                for a, b, (_, s) in zip(x, y, sites, strict=True)
-                if s == status
-            }
-            if at:
-                marks.append((status, "".join(f"M{a} {b}{STATUS_MARKS[status]}" for a, b in sorted(at))))
+    x, y = place(*shapely.get_coordinates(shapely.centroid(geometries)).T)
+    cells = np.round(np.column_stack([x, y]) / mark_size / coarse).astype(int) * coarse
+    worst = dict(zip(map(tuple, cells[::-1].tolist()), (status for _, status in reversed(sites)), strict=True))
+    for status in reversed(STATUS_MARKS):
+        at = sorted(cell for cell, shown in worst.items() if shown == status)
+        if at:
+            marks.append((status, "".join(f"M{a} {b}{STATUS_MARKS[status]}" for a, b in at)))
     kilometre = scale / 111.2
     length = _round_below(MAP_WIDTH / 4 / kilometre)
     across, up = (MAP_WIDTH - 2 * MAP_MARGIN) / scale / shrink, height / scale

@@ -1,0 +1,99 @@
+"""What a run did, by its manifest: the exit status, what failed, and a summary for the page of the last nights."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from jobs.exits import Exit
+from jobs.logs import redacted
+from jobs.registry import needs_correction
+
+MAX_REASON_LETTERS: Final = 300
+"""Longest reason that a page shows. [characters]"""
+MAX_PROBLEMS: Final = 20
+"""Most reasons of one night that a page shows."""
+MAX_SITES: Final = 10
+"""Most sites with one reason that a page names."""
+
+_ADDRESS: Final = re.compile(r"\b(?!file:)([a-z][a-z0-9+.-]*://[^\s/'\"<>;,)]+)(/[^\s'\"<>;,)]*)?", re.IGNORECASE)
+_PATH: Final = re.compile(r"(?<![\w/.…])(?:file://|~)?(?:\.{0,2}/[^\s/'\"<>:;,)]+)+/?|\b[A-Za-z]:\\[^\s'\"<>;,)]+")
+
+
+def exit_status(manifest: Mapping[str, Any]) -> Exit:
+    """Exit status of a night or a backfill, from its manifest."""
+    states = [site["state"] for site in manifest["sites"]]
+    if states and len(manifest.get("never_offered", ())) == len(states):
+        return Exit.CONFIGURATION
+    unfinished = (
+        needs_correction(manifest.get("registry", {}))
+        or manifest.get("pages_failed")
+        or manifest.get("messages_waiting")
+    )
+    if all(state == "done" for state in states):
+        return Exit.SOME_FAILED if unfinished else Exit.DONE
+    if all(state == "deferred" for state in states):
+        return Exit.TRY_LATER
+    return Exit.ALL_FAILED if all(state == "failed" for state in states) else Exit.SOME_FAILED
+
+
+def error_of(site: Mapping[str, Any]) -> str:
+    """Error of a site in a manifest, without its id, which stands beside it."""
+    return redacted(site["error"] or "").removeprefix(f"site {site['site']!r}: ")
+
+
+def to_correct(manifest: Mapping[str, Any]) -> list[str]:
+    """What a person must correct, apart from failed sites."""
+    registry, pages = manifest.get("registry", {}), manifest.get("pages_failed") or {}
+    sentences = registry.get("said", [])[:5] if needs_correction(registry) else []
+    return [*sentences, *(f"page of {site} not written: {why}" for site, why in list(pages.items())[:3])]
+
+
+def public(text: str) -> str:
+    """Text of an error for a page that anyone may read: without secrets, paths, and the paths of addresses.
+
+    >>> public("/srv/regrowth/store/x: is broken; https://host.example/a/b?sig=1 did not answer")
+    '(path): is broken; https://host.example did not answer'
+    """
+    text = _ADDRESS.sub(r"\1", redacted(text))
+    parts = re.split(r"([a-z][a-z0-9+.-]*://[^\s/'\"<>;,)]+)", text, flags=re.IGNORECASE)
+    text = "".join(part if place % 2 else _PATH.sub("(path)", part) for place, part in enumerate(parts))
+    return text if len(text) <= MAX_REASON_LETTERS else text[: MAX_REASON_LETTERS - 1] + "…"
+
+
+def summary(manifest: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    """Counts of a night and the reasons of its failures.
+
+    Parameters
+    ----------
+    manifest : mapping
+        Of a night that ran to its end.
+    seconds : float
+        Time from its start until its pages were written. [s]
+
+    Returns
+    -------
+    dict
+        ``done, failed, deferred``: numbers of sites; ``scenes``: number of new scenes, each counted once; ``sent,
+        waiting``: messages; ``seconds``; ``problems``: for each reason ``state`` (``failed``, ``deferred``, or
+        ``correct`` where a person must correct something), ``reason``, ``sites`` and ``n_sites``.
+    """
+    sites = manifest["sites"]
+    states = [site["state"] for site in sites]
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for state in ("failed", "deferred"):
+        for site in sites:
+            if site["state"] == state:
+                reasons.setdefault((state, public(error_of(site))), []).append(site["site"])
+    for sentence in to_correct(manifest):
+        reasons.setdefault(("correct", public(sentence)), [])
+    return {
+        **{state: states.count(state) for state in ("done", "failed", "deferred")},
+        "scenes": len({scene for site in sites for scene in site["scenes_new"]}),
+        "sent": manifest.get("messages_sent", 0),
+        "waiting": manifest.get("messages_waiting", 0),
+        "seconds": round(seconds, 1),
+        "problems": [
+            {"state": state, "reason": reason, "sites": found[:MAX_SITES], "n_sites": len(found)}
+            for (state, reason), found in list(reasons.items())[:MAX_PROBLEMS]
+        ],
+    }

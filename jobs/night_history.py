@@ -1,0 +1,127 @@
+"""What changed since the night before and how the last nights ended, from the ledger, for the index and its pages."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Any, Final, NamedTuple
+
+from jobs.exits import Exit
+from jobs.manifest import exit_status, public, summary
+from jobs.operator_notices import silent_sites
+from monitor.alerts.alert import AlertEvent
+from monitor.ledger.transaction import Payload, Transaction
+from monitor.publish.index.history import AlertChange, Changes, History, Night, Problem
+from monitor.sites.site import Site
+from monitor.verdict.assessment import Assessment
+
+MAX_NIGHTS: Final = 30
+"""Nights that the page of the last nights shows, at most."""
+SHOWN_EVENTS: Final = frozenset(
+    {AlertEvent.OPENED, AlertEvent.WORSENED, AlertEvent.REOPENED, AlertEvent.RESOLVED, AlertEvent.ANSWERED}
+)
+
+
+class NightSoFar(NamedTuple):
+    """The night that writes the pages, which the ledger does not show as ended yet."""
+
+    manifest: Mapping[str, Any]
+    seconds: float
+    """Time since its start. [s]"""
+
+
+def read_history(
+    t: Transaction,
+    rows: Sequence[tuple[Site, Assessment]],
+    *,
+    day: date,
+    night: NightSoFar | None,
+    silence_days: int,
+) -> History:
+    """What the pages say about the nights.
+
+    Parameters
+    ----------
+    t : Transaction
+        Reads runs, assessments and events.
+    rows : sequence of (Site, Assessment)
+        Every assessed site with its newest assessment.
+    day : date
+        Day of the pages.
+    night : NightSoFar, optional
+        The night that writes them; None: they are written by themselves.
+    silence_days : int
+        Time without a usable scene, in the growing season, after which a site counts as unseen. [day]
+    """
+    newest = {assessment.site: assessment.last_observed for _, assessment in rows}
+    success = t.last_success_day()
+    nights = _nights(t, night)
+    done = [one.day for one in nights if one.status == Exit.DONE]
+    return History(
+        nights=nights,
+        last_success=max([*done, *([date.fromisoformat(success)] if success else [])], default=None),
+        changes=_changes(t, rows, day),
+        unseen=tuple(silent_sites([site for site, _ in rows], newest, t.all_episodes(), silence_days, day)),
+        silence_days=silence_days,
+    )
+
+
+def _nights(t: Transaction, night: NightSoFar | None) -> tuple[Night, ...]:
+    """The last nights, newest first, without repetitions that brought nothing new."""
+    shown: list[Night] = []
+    for row in reversed(t.nights(3 * MAX_NIGHTS)):
+        one = _night_of(row, night)
+        newest = max((other.day for other in shown), default=date.min)
+        if one.day > newest or one.outcome != "done" or one.scenes or one.sent or _mends(one, shown):
+            shown.append(one)
+    return tuple(reversed(shown[-MAX_NIGHTS:]))
+
+
+def _mends(night: Night, earlier: Sequence[Night]) -> bool:
+    """Whether the night of the same day that is listed before it was not done."""
+    same = [other for other in earlier if other.day == night.day]
+    return bool(same) and same[-1].outcome != "done"
+
+
+def _night_of(row: Payload, running: NightSoFar | None) -> Night:
+    status, counts, error = row["status"], row["summary"], row["error"]
+    if running is not None and running.manifest["run"] == row["id"]:
+        status, counts = int(exit_status(running.manifest)), summary(running.manifest, running.seconds)
+    started = datetime.fromisoformat(row["started"])
+    seconds = None
+    if row["finished"]:
+        seconds = (datetime.fromisoformat(row["finished"]) - started).total_seconds()
+    counts = dict(counts or {"seconds": seconds})
+    problems = tuple(Problem(**{**one, "sites": tuple(one["sites"])}) for one in counts.pop("problems", ()))
+    return Night(
+        day=date.fromisoformat(row["as_of"]), started=started, status=status,
+        error=None if error is None else public(error), problems=problems, **counts,
+    )  # fmt: skip
+
+
+def _changes(t: Transaction, rows: Sequence[tuple[Site, Assessment]], day: date) -> Changes | None:
+    before = t.finished_night_before(day.isoformat())
+    if before is None:
+        return None
+    since, members = before
+    statuses = t.statuses_on(since)
+    assessed = {assessment.site: assessment.status for _, assessment in rows}
+    alerts = [
+        AlertChange(
+            site=site, event=event["kind"], level=event["level"], rule=rule,
+            answer=event.get("answer") if event["kind"] == AlertEvent.ANSWERED else None,
+        )
+        for event in t.events_after(since)
+        if event["kind"] in SHOWN_EVENTS
+        for site, _, rule in [event["alert"].rpartition("/")]
+    ]  # fmt: skip
+    gone = [site for site in members if site not in assessed]
+    current = t.versions() if gone else {}
+    names = {site["id"]: site["name"] for site in t.all_sites()} if any(site not in current for site in gone) else {}
+    return Changes(
+        since=date.fromisoformat(since),
+        before={
+            site: statuses[site] for site, status in assessed.items() if site in statuses and status != statuses[site]
+        },
+        alerts=tuple(alerts),
+        new=tuple(site for site in assessed if site not in statuses),
+        retired=tuple((site, names.get(site, site)) for site in gone if site not in current),
+    )

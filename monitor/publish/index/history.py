@@ -1,0 +1,101 @@
+"""What the nights did: what changed since the one before, and how the last ones ended."""
+
+from dataclasses import dataclass, field
+from datetime import date, datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One reason for which sites were not done in a night, or something that a person must correct."""
+
+    state: str
+    """``failed``, ``deferred`` or ``correct``."""
+    reason: str
+    """As in the log, without secrets and paths."""
+    sites: tuple[str, ...] = ()
+    """Ids of some of the sites."""
+    n_sites: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Night:
+    """One run of the night."""
+
+    day: date
+    """The night: scenes up to this day were used."""
+    started: datetime
+    """With time zone."""
+    status: int | None
+    """Exit status; None: it ended without leaving one."""
+    error: str | None = None
+    """What ended it early, without secrets and paths; None: it ran to its end, or nobody knows."""
+    done: int | None = None
+    """Number of sites; None, as for the next five, of a night that did not run to its end."""
+    failed: int | None = None
+    deferred: int | None = None
+    scenes: int | None = None
+    """New scenes, each counted once."""
+    sent: int | None = None
+    """Messages."""
+    waiting: int | None = None
+    seconds: float | None = None
+    """Duration until the pages were written; None: unknown. [s]"""
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def outcome(self) -> str:
+        """Key of :data:`monitor.publish.index.words.OUTCOMES`."""
+        if self.status == 10:  # several things end a night with 10
+            return "failed" if self.failed else "deferred" if self.deferred else "waits" if self.waiting else "correct"
+        names = {0: "done", 20: "all_failed", 65: "data", 70: "bug", 75: "later", 78: "configuration", 137: "killed"}
+        return "trace" if self.status is None else names.get(self.status, "stopped")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertChange:
+    """One event of an alert."""
+
+    site: str
+    """Id of the site, or of the lot."""
+    event: str
+    """Key of :data:`monitor.publish.index.wording.EVENTS`."""
+    level: str
+    rule: str
+    answer: str | None = None
+    """Of :class:`monitor.alerts.alert.Verdict`; None: it is no answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What changed since the night before."""
+
+    since: date
+    """Day of that night."""
+    before: dict[str, str] = field(default_factory=dict)
+    """Status on that day of each site whose status is another now, by id."""
+    alerts: tuple[AlertChange, ...] = ()
+    """Oldest first."""
+    new: tuple[str, ...] = ()
+    """Ids of the sites that are assessed for the first time."""
+    retired: tuple[tuple[str, str], ...] = ()
+    """Ids and names of the sites that are judged no more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """What the pages of the whole programme say about its nights."""
+
+    nights: tuple[Night, ...] = ()
+    """Newest first."""
+    last_success: date | None = None
+    """Latest night without any failure; None: there was none."""
+    changes: Changes | None = None
+    """None: there was no night before."""
+    unseen: tuple[str, ...] = ()
+    """Ids of the sites without a usable scene for longer than `silence_days` of their growing season."""
+    silence_days: int = 45
+    """[day]"""
+
+
+NO_HISTORY = History()
+"""That of a programme whose nights are unknown."""

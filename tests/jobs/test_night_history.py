@@ -1,0 +1,184 @@
+"""What the pages say about nights comes from the ledger: which ran, which did not, what failed, what changed."""
+
+from dataclasses import replace
+from datetime import date
+
+import pytest
+from shapely.geometry import box
+
+from jobs.manifest import public, summary
+from jobs.night_history import NightSoFar, read_history
+from monitor.ledger.ledger import Ledger
+from monitor.sites.site import Plan, Site
+from monitor.verdict.assessment import AlertLevel, Assessment, Status
+
+PLAN = Plan(A=0.3, k=0.9, L=0.3, too_early_years=1.5)
+NOTHING = dict.fromkeys(
+    ("theta", "theta_low", "theta_high", "uplift", "uplift_low", "uplift_high", "expected", "cover", "control_cover",
+     "e_failure", "hectares", "hectares_failing", "probability", "alert_rule")
+)  # fmt: skip
+
+
+def site(name):
+    return Site(
+        id=name, name=f"Plot {name}", geometry=box(100, 40, 100.01, 40.01), start=date(2017, 4, 1),
+        intervention="planting", biome="loess", plan=PLAN, hectares=90.0, version="v",
+    )  # fmt: skip
+
+
+def assessment(name, day, status, *, seen=date(2021, 8, 1)):
+    return Assessment(
+        site=name, as_of=day, last_observed=seen, status=status, alert=AlertLevel.NONE, n_scenes=9, n_pre=3, reasons=(),
+        **NOTHING,
+    )  # fmt: skip
+
+
+def manifest(run="run", *, sent=0, waiting=0, scenes=(), **errors):
+    """Manifest of a night: sites a, b and c, done unless an error is given."""
+    sites = [
+        {"site": name, "state": "failed" if name in errors else "done", "error": errors.get(name),
+         "scenes_new": list(scenes), "status": None, "alert": None}
+        for name in "abc"
+    ]  # fmt: skip
+    return {"run": run, "sites": sites, "messages_sent": sent, "messages_waiting": waiting}
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    with_sites = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    with with_sites.transaction() as t:
+        for name in "abc":
+            payload = {"id": name, "name": f"Plot {name}", "start": "2017-04-01"}
+            t.add_site(name, "v", payload, start="2017-04-01", now="2021-07-01T00:00:00+00:00")
+    yield with_sites
+    with_sites.close()
+
+
+def ran(t, day, hour=2, *, done=None, **ended):
+    """A night of August 2021: its manifest, or how else it ended."""
+    run, began = f"night-{day}-{hour}", f"2021-08-{day:02d}T{hour:02d}:00:00+00:00"
+    t.begin_run(run, "night", f"2021-08-{day:02d}", now=began)
+    if done is not None:
+        ended = {
+            "status": 10 if done["messages_waiting"] else 0,
+            "manifest": done,
+            "summary": summary(done, 90),
+        } | ended
+    if ended:
+        t.end_run(run, now=began.replace(":00:00", ":01:30"), **ended)
+
+
+def history(ledger, *, day=20, night=None, rows=None):
+    if rows is None:
+        rows = [(site(name), assessment(name, date(2021, 8, day), Status.ON_TRACK)) for name in "abc"]
+    with ledger.reading() as t:
+        return read_history(t, rows, day=date(2021, 8, day), night=night, silence_days=45)
+
+
+def test_nights_are_newest_first_with_their_counts_and_a_killed_one_among_them(ledger):
+    with ledger.transaction() as t:
+        ran(t, 17, done=manifest(scenes=["x", "y"], sent=2))
+        ran(
+            t,
+            18,
+            status=78,
+            error="[source] /srv/regrowth/key.json: no such file; https://user:word@host.example/a?sig=b",
+        )
+        ran(t, 19)
+        ran(t, 20, done=manifest(a="site 'a': its store is broken", b="site 'b': its store is broken"), status=10)
+    found = history(ledger)
+    assert [night.day.day for night in found.nights] == [20, 19, 18, 17]
+    assert [night.outcome for night in found.nights] == ["failed", "trace", "configuration", "done"]
+    failed, killed, refused, good = found.nights
+    assert (good.done, good.scenes, good.sent, good.waiting, good.seconds) == (3, 2, 2, 0, 90)
+    assert [(one.state, one.reason, one.sites, one.n_sites) for one in failed.problems] == [
+        ("failed", "its store is broken", ("a", "b"), 2)
+    ]
+    assert (killed.status, killed.done, killed.error) == (None, None, None)
+    assert refused.error == "[source] (path): no such file; https://***@host.example"
+    assert found.last_success == date(2021, 8, 17)
+
+
+def test_a_night_run_again_that_brings_nothing_new_is_not_listed_and_one_that_mends_is(ledger):
+    with ledger.transaction() as t:
+        ran(t, 17, 2, done=manifest(scenes=["x"]))
+        ran(t, 17, 3, done=manifest())
+        ran(t, 18, 2, done=manifest(waiting=1))
+        ran(t, 18, 3, done=manifest(sent=1))
+        ran(t, 18, 4, done=manifest())
+        t.begin_run("catching-up", "night", "2021-08-16", now="2021-08-19T02:00:00+00:00")
+        again = manifest()
+        t.end_run("catching-up", status=0, manifest=again, summary=summary(again, 9), now="2021-08-19T02:01:00+00:00")
+    hours = [(night.day.day, night.started.hour) for night in history(ledger).nights]
+    assert hours == [(18, 3), (18, 2), (17, 2)]
+
+
+def test_the_night_that_writes_the_pages_is_shown_as_it_will_be_recorded(ledger):
+    with ledger.transaction() as t:
+        ran(t, 19, done=manifest(scenes=["x"]))
+        t.begin_run("now", "night", "2021-08-20", now="2021-08-20T02:00:00+00:00")
+    done = {**manifest("now", scenes=["z"]), "pages_failed": {"a": "the disk is full"}}
+    shown = history(ledger, night=NightSoFar(done, 61.0)).nights[0]
+    assert (shown.status, shown.outcome, shown.scenes, shown.seconds) == (10, "correct", 1, 61.0)
+    assert [one.reason for one in shown.problems] == ["page of a not written: the disk is full"]
+    with ledger.transaction() as t:
+        t.end_run("now", status=10, manifest=done, summary=summary(done, 61.0), now="2021-08-20T02:09:00+00:00")
+    assert history(ledger).nights[0] == shown
+
+
+def test_changes_are_those_since_the_last_night_that_ran_to_its_end(ledger):
+    with ledger.transaction() as t:
+        for name in "ab":
+            t.add_assessment(name, "2021-08-17", "d", {"status": "on_track"}, version="v", snapshot="s", run="r")
+        ran(t, 17, done=manifest())
+        t.add_assessment("b", "2021-08-18", "d", {"status": "lagging"}, version="v", snapshot="s", run="r")
+        ran(t, 18, status=75, error="the source is down")
+        t.retire_site("c")
+        for number, (kind, day) in enumerate(
+            [("opened", 17), ("acknowledged", 18), ("worsened", 19), ("answered", 20)]
+        ):
+            event = {"day": f"2021-08-{day}", "level": "red", "answer": "treated" if kind == "answered" else None}
+            t.add_event("a/failure", kind, event, time=f"2021-08-{day}T0{number}")
+    rows = [
+        (site("a"), assessment("a", date(2021, 8, 20), Status.FAILING)),
+        (site("b"), assessment("b", date(2021, 8, 20), Status.ON_TRACK)),
+        (site("d"), assessment("d", date(2021, 8, 20), Status.TOO_EARLY)),
+    ]
+    changes = history(ledger, rows=rows).changes
+    assert changes.since == date(2021, 8, 17)
+    assert changes.before == {"a": "on_track"}
+    assert changes.new == ("d",)
+    assert changes.retired == (("c", "Plot c"),)
+    assert [(one.event, one.rule, one.answer) for one in changes.alerts] == [
+        ("worsened", "failure", None), ("answered", "failure", "treated")
+    ]  # fmt: skip
+    assert history(ledger, day=17).changes is None
+
+
+def test_a_site_counts_as_unseen_by_the_days_of_its_growing_season(ledger):
+    seen = {"a": date(2021, 8, 12), "b": date(2021, 6, 1), "c": None}
+    rows = [(site(name), assessment(name, date(2021, 8, 20), Status.ON_TRACK, seen=day)) for name, day in seen.items()]
+    assert history(ledger, rows=rows).unseen == ("b", "c")
+    early = replace(rows[1][0], start=date(2021, 8, 1))
+    assert history(ledger, rows=[rows[0], (early, rows[1][1])]).unseen == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("cannot read '/srv/data/a b.tif'", "cannot read '(path) b.tif'"),
+        ("file:///srv/regrowth/x.json is missing", "(path) is missing"),
+        ("store/loess-1 has 3/4 of its rows", "store/loess-1 has 3/4 of its rows"),
+        ("~/secret/key and ../shared/key", "(path) and (path)"),
+        ("https://host.example/v1/search?token=abc: 500", "https://host.example 500"),
+        ("uplift: 1.5 m/s, 2021/08/20", "uplift: 1.5 m/s, 2021/08/20"),
+    ],
+)
+def test_reasons_name_no_paths(text, shown):
+    assert public(text) == shown
+
+
+def test_reasons_name_no_secrets(monkeypatch):
+    monkeypatch.setenv("REGROWTH_CHANNEL_OPS_SECRET", "hunter2hunter2")
+    done = manifest(a="site 'a': the receiver refused hunter2hunter2")
+    assert summary(done, 1.0)["problems"][0]["reason"] == "the receiver refused ***"

@@ -1,0 +1,357 @@
+"""The pages of the whole programme in a browser: opened from a file, offline, with scripts and without."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from monitor.publish.index.basemap import Basemap
+from monitor.publish.index.history import AlertChange, Changes, History
+from monitor.publish.products import write_index
+from monitor.sites.names import folder_name
+from tests.publish.index.test_programme_pages import NIGHTS
+from tests.publish.test_in_a_browser import OUTSIDE, QUIET
+from tests.publish.test_lots import LOOKS, LOT
+
+playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install '.[test]'")
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium")
+
+SMALL, LARGE = 40, 10_000
+PAGES = (
+    "small/index.html", "small/index.zh.html", "small/nights.html", "small/nights.zh.html", "large/index.html",
+    "large/province/gansu/index.html", "large/province/gansu/page-2.zh.html",
+)  # fmt: skip
+DRAWN = """() => {
+    const canvas = document.querySelector('#map canvas'), paper = getComputedStyle(document.querySelector('#map'));
+    const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+    const colours = {};
+    for (let i = 0; i < pixels.length; i += 4) {
+        if (pixels[i + 3] === 255) {
+            const colour = `${pixels[i]},${pixels[i + 1]},${pixels[i + 2]}`;
+            colours[colour] = (colours[colour] || 0) + 1;
+        }
+    }
+    return colours;
+}"""
+"""Number of pixels of each colour that the map has drawn."""
+
+
+def programme(make_programme, n):
+    """Sites with provinces, partners, lots and managers."""
+    provinces = ("Gansu", "青海", None)
+    return [
+        (
+            replace(
+                site, province=provinces[k % 3], partner=f"Partner {k % 5}", programme_year=2021 + k % 2,
+                manager_name=f"Manager {k % 7}", hectares=float(k % 250 + 1),
+            ),
+            a,
+        )
+        for k, (site, a) in enumerate(make_programme(n))
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def root(make_programme, hostile_site, make_assessment, tmp_path_factory) -> Path:
+    """A small programme with a hostile site, and one of ten thousand sites."""
+    root = tmp_path_factory.mktemp("outputs")
+    rows = programme(make_programme, SMALL)
+    rows.append((replace(hostile_site, partner="Partner 1", programme_year=2021), make_assessment(hostile_site.id)))
+    changes = Changes(
+        since=date(2021, 8, 19), before={"site-00000": "on_track"}, new=("site-00003",), retired=(("z", "Old"),),
+        alerts=(AlertChange(site="site-00001", event="opened", level="red", rule="disturbance"),),
+    )  # fmt: skip
+    history = History(nights=NIGHTS, changes=changes, last_success=date(2021, 8, 17), unseen=("site-00002",))
+    lots = [(LOT, 5, 240.0, LOOKS[-1])]
+    day = rows[0][1].as_of
+    write_index(rows, [], root / "small", day, alpha=0.05, lots=lots, history=history)
+    for site, _ in rows:
+        page = root / "small/sites" / folder_name(site.id) / "index.html"
+        page.parent.mkdir(parents=True)
+        page.write_text(f"<title>{len(page.parts)}</title>")
+    tiles = Basemap(url="tiles/{z}/{x}/{y}.png", attribution="© <i>Example</i>")
+    write_index(rows, [], root / "tiled", day, alpha=0.05, basemap=tiles)
+    write_index(programme(make_programme, LARGE), [], root / "large", day, alpha=0.05, history=history)
+    return root
+
+
+@pytest.fixture(scope="module")
+def open_page(root) -> Iterator[Callable[..., Any]]:
+    """Open a page in a tab of its own; what it asks for and complains of is in ``asked`` and ``complaints``."""
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        contexts = []
+
+        def opens(page: str, *, width: int = 1280, scheme: str = "light", scripts: bool = True) -> Any:
+            context = browser.new_context(
+                viewport={"width": width, "height": 800}, color_scheme=scheme, java_script_enabled=scripts, offline=True
+            )
+            contexts.append(context)
+            tab = context.new_page()
+            tab.asked, tab.complaints = [], []
+            tab.on("request", lambda request: tab.asked.append(request.url))
+            tab.on("console", lambda message: tab.complaints.append(message.text))
+            tab.on("pageerror", lambda error: tab.complaints.append(str(error)))
+            file, _, mark = page.partition("#")
+            tab.goto((root / file).as_uri() + (f"#{mark}" if mark else ""))
+            if scripts and "/index" in f"/{file.split('/', 1)[-1]}" and "province" not in file:
+                tab.wait_for_selector("html[data-ready=map]", state="attached")
+            return tab
+
+        yield opens
+        for context in contexts:
+            context.close()
+        browser.close()
+
+
+def until(tab, expression):
+    """Wait until something is true; Playwright's own way is eval(), which the page forbids."""
+    for _ in range(200):
+        if tab.evaluate(expression):
+            return
+        tab.wait_for_timeout(50)
+    raise AssertionError(expression)
+
+
+def names(tab):
+    return tab.locator("#finder tbody th bdi").all_inner_texts()
+
+
+@pytest.fixture(scope="module")
+def small(open_page):
+    return open_page("small/index.html")
+
+
+def anew(tab):
+    tab.goto(tab.url.partition("#")[0] + "#again")
+    tab.reload()
+    tab.wait_for_selector("html[data-ready=map]", state="attached")
+    return tab
+
+
+def test_a_page_asks_for_nothing_but_files_under_the_output_root(open_page, root):
+    for page in PAGES:
+        tab = open_page(page)
+        assert all(url.startswith(root.as_uri()) for url in tab.asked)
+        assert tab.complaints == []
+
+
+def test_a_search_finds_names_and_ids(small):
+    tab = anew(small)
+    assert len(names(tab)) == 41
+    tab.fill("#q", "SITE-0003")
+    until(tab, "document.querySelectorAll('#finder tbody tr').length === 10")
+    assert tab.locator("#count").inner_text() == "10 of 41 sites"
+    tab.fill("#q", "township 0, PLOT 7")
+    until(tab, "document.querySelectorAll('#finder tbody tr').length === 1")
+    assert names(tab) == ["Township 0, plot 7"]
+    tab.fill("#q", "nowhere")
+    until(tab, "document.querySelectorAll('#finder tbody tr').length === 0")
+    assert tab.complaints == []
+
+
+@pytest.mark.parametrize(
+    ("name", "choice", "found"),
+    [
+        ("status", "Disturbed", 3), ("alert", "Watch", 3), ("province", "Not stated", 13), ("partner", "Partner 3", 8),
+        ("lot", "Partner 4, 2021, planting", 4), ("manager", "Manager 6", 5),
+    ],
+)  # fmt: skip
+def test_each_filter_leaves_its_sites(small, name, choice, found):
+    tab = anew(small)
+    tab.select_option(f"#by-{name}", label=choice)
+    assert len(names(tab)) == found
+    assert tab.locator("#count").inner_text() == f"{found} of 41 sites"
+
+
+def test_filters_work_together_and_come_back_with_the_address_and_the_other_language(small, open_page):
+    tab = anew(small)
+    tab.select_option("#by-province", label="青海")
+    tab.select_option("#by-partner", label="Partner 1")
+    tab.click("#finder th[data-sort=hectares] button")
+    shown = names(tab)
+    assert len(shown) == 3
+    again = open_page(f"small/index.html#{tab.url.partition('#')[2]}")
+    assert names(again) == shown
+    again.click("a.tongue")
+    again.wait_for_selector("html[data-ready=map]", state="attached")
+    assert again.url.split("/")[-1].startswith("index.zh.html#")
+    assert names(again) == shown
+    assert again.locator("#count").inner_text() == "共 41 个地块，符合条件 3 个"
+
+
+def test_columns_sort_both_ways_and_unknown_values_stay_last(small):
+    tab = anew(small)
+    head = tab.locator("#finder th[data-sort=hectares]")
+    head.locator("button").click()
+    assert head.get_attribute("aria-sort") == "descending"
+    areas = [float(text) for text in tab.locator("#finder .c-ha").all_inner_texts()]
+    assert areas == sorted(areas, reverse=True)
+    head.locator("button").click()
+    assert head.get_attribute("aria-sort") == "ascending"
+    areas = [float(text) for text in tab.locator("#finder .c-ha").all_inner_texts()]
+    assert areas == sorted(areas)
+    for _ in range(2):
+        tab.click("#finder th[data-sort=theta] button")
+        shares = tab.locator("#finder .c-theta").all_inner_texts()
+        assert [share.strip() for share in shares[-3:]] == ["–"] * 3
+        assert "–" not in {share.strip() for share in shares[:-3]}
+    tab.select_option("#by-sort", "name")
+    assert names(tab)[1:4] == ["Township 0, plot 0", "Township 0, plot 1", "Township 0, plot 2"]
+
+
+def test_the_list_of_the_script_says_what_that_without_scripts_says(open_page):
+    with_scripts, without = open_page("small/index.html"), open_page("small/index.html", scripts=False)
+
+    def rows(tab, table):
+        texts = {}
+        for row in tab.locator(f"{table} tbody tr").all():
+            texts[row.locator("a").get_attribute("href")] = " ".join(row.inner_text().split())
+        return texts
+
+    assert rows(with_scripts, "#finder") == rows(without, "#plain")
+    assert len(rows(without, "#plain")) == 41
+    assert without.locator("#finder, #live").evaluate_all("all => all.every(one => one.hidden)")
+    assert without.locator(".still svg").is_visible()
+
+
+def test_the_status_table_filters_the_list(small):
+    tab = anew(small)
+    tab.locator(".tally button", has_text="Too early").click()
+    assert set(tab.locator("#finder .status").all_inner_texts()) == {"Too early to say"}
+
+
+def test_the_map_draws_marks_of_every_status_and_outlines_when_near(open_page):
+    tab = open_page("small/index.html")
+    assert not [url for url in tab.asked if url.endswith("outlines.js")]
+    far = tab.evaluate(DRAWN)
+    assert sum(far.values()) > 1000
+    tab.select_option("#by-status", label="Not taking hold")
+    tab.fill("#q", "site-00000")
+    until(tab, "typeof OUTLINES === 'object'")
+    tab.wait_for_timeout(100)
+    near = tab.evaluate(DRAWN)
+    failing = "179,38,30"
+    assert near.get(failing, 0) > 500
+
+
+def test_a_click_on_a_site_opens_its_page(open_page):
+    tab = open_page("small/index.html#q=site-00007")
+    until(tab, "typeof OUTLINES === 'object'")
+    tab.locator("#map").scroll_into_view_if_needed()
+    box = tab.locator("#map").bounding_box()
+    tab.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    tab.wait_for_url("**/sites/site-00007/index.html")
+
+
+def test_the_map_is_used_by_keyboard_and_names_what_is_in_its_middle(open_page):
+    tab = open_page("small/index.html")
+    tab.locator("#map").focus()
+    before = tab.locator("#near a").all_inner_texts()
+    assert len(before) == 5
+    for _ in range(3):
+        tab.keyboard.press("+")
+        tab.wait_for_timeout(400)
+    tab.keyboard.press("ArrowRight")
+    tab.wait_for_timeout(400)
+    after = tab.locator("#near a").all_inner_texts()
+    assert after != before
+    assert tab.evaluate("document.activeElement.id") == "map"
+    for _ in range(8):
+        tab.keyboard.press("Tab")
+        if tab.evaluate("document.activeElement.closest('#near') !== null"):
+            break
+    tab.keyboard.press("Enter")
+    tab.wait_for_url("**/sites/*/index.html")
+
+
+def test_a_hostile_name_is_text_in_list_map_and_filters(small):
+    tab = anew(small)
+    tab.fill("#q", "{{7*7}}")
+    until(tab, "document.querySelectorAll('#finder tbody tr').length === 1")
+    assert names(tab)[0].startswith("<script>alert(1)</script>{{7*7}} Bcc:")
+    assert tab.locator("#near a").inner_text().startswith("<script>alert(1)</script>{{7*7}} Bcc:")
+    assert tab.locator("#by-manager option", has_text="<script>").count() == 1
+    assert tab.locator("script").count() == 5  # Leaflet, sites, index, words, and outlines once they are near
+    assert "\u202e" not in tab.content()
+    assert tab.complaints == []
+
+
+def test_tiles_are_asked_for_only_where_the_settings_name_them(open_page, root):
+    tab = open_page("tiled/index.html")
+    tiles = {Path(unquote(urlsplit(url).path)).parents[2] for url in tab.asked if url.endswith(".png")}
+    assert tiles == {root / "tiled/tiles"}
+    assert tab.locator(".leaflet-control-attribution").inner_text() == "© <i>Example</i>"
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_page_fits_its_width(open_page, width, scripts):
+    for page in PAGES:
+        tab = open_page(page, width=width, scripts=scripts)
+        inside_map = tab.evaluate(OUTSIDE.replace("'body *'", "'body *:not(#map *)'"))
+        assert inside_map == []
+        assert tab.evaluate("document.documentElement.scrollWidth") == width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(open_page, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    for page in ("small/index.html", "small/index.zh.html", "small/nights.html", "large/province/gansu/index.html"):
+        tab = open_page(page, width=360, scheme=scheme)
+        if "province" in page:  # a thousand rows are alike
+            tab.evaluate("[...document.querySelectorAll('tbody tr')].slice(40).forEach(row => row.remove())")
+        found = axe.Axe().run(tab).response["violations"]
+        assert [(f["id"], [node["html"][:120] for node in f["nodes"][:3]]) for f in found] == []
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        ("small/index.html", ['"Share of plan: "', '"Uplift / plan: "', '"Last seen: "']),
+        ("small/index.zh.html", ['"完成比例："', '"增量/规划："', '"最近观测："']),
+    ],
+)
+def test_on_a_phone_where_columns_have_no_heads_each_figure_says_what_it_is(open_page, page, words):
+    said = "kinds => kinds.map(k => getComputedStyle(document.querySelector(`td.${k}`), '::before').content)"
+    kinds = ["c-theta", "c-up", "c-seen"]
+    tab = open_page(page, width=390, scripts=False)
+    assert tab.evaluate(said, kinds) == words
+    tab.set_viewport_size({"width": 1280, "height": 800})
+    assert tab.evaluate(said, kinds) == ["none"] * 3
+
+
+def test_ten_thousand_sites_are_searched_and_shown_in_seconds(open_page, root):
+    sizes = {name: (root / "large" / name).stat().st_size for name in ("index.html", "assets/sites.js")}
+    assert sizes["index.html"] < 300_000
+    assert sizes["assets/sites.js"] < 2_500_000
+    began = time.monotonic()
+    tab = open_page("large/index.html", width=360)
+    assert time.monotonic() - began < 20  # under 2 s on a quiet machine
+    assert tab.locator("#count").inner_text() == "10,000 of 10,000 sites"
+    assert tab.evaluate("document.querySelectorAll('*').length") < 5000
+    assert not [url for url in tab.asked if url.endswith("outlines.js")]
+    tab.fill("#q", "site-09999")
+    until(tab, "document.querySelectorAll('#finder tbody tr').length === 1")
+    until(tab, "typeof OUTLINES === 'object'")
+    tab.fill("#q", "")
+    until(tab, "document.querySelectorAll('#finder tbody tr').length === 50")
+    tab.click("#more")
+    assert len(names(tab)) == 100
+
+
+def test_on_paper_there_are_lists_and_no_controls(open_page):
+    tab = open_page("small/index.html")
+    tab.emulate_media(media="print")
+    assert tab.locator(".controls, #more, #live").evaluate_all(
+        "all => all.every(one => getComputedStyle(one).display === 'none')"
+    )
+    assert tab.locator("#finder tbody tr").first.is_visible()
