@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -33,6 +34,10 @@ maximum_signature_line_length = 90
 python_use_unqualified_type_names = True
 numpydoc_show_class_members = False
 
+MAX_FIELDS = 6
+"""Fields of a record up to which its signature is shown."""
+
+default_role = "code"  # of `parameter` in a docstring
 nitpicky = True
 suppress_warnings = ["ref.citation"]  # not referenced: see prepare_references
 nitpick_ignore_regex = [("py:.*", r"(?!monitor\.).*")]  # other packages: their inventories are on the network
@@ -58,8 +63,14 @@ def prepare_references(app: Sphinx, what: str, name: str, thing: Any, options: A
         lines[:] = [re.sub(r"\[(\d+)\]_", r"[\1]", line) for line in lines]
 
 
+def shorten_records(app: Sphinx, what: str, name: str, thing: Any, *_: Any) -> tuple[str, None] | None:
+    """Leave out the signature of a record with many fields: they are listed below it."""
+    return ("", None) if is_dataclass(thing) and len(fields(thing)) > MAX_FIELDS else None
+
+
 def setup(app: Sphinx) -> None:
     """Register the above, and tables as text: Pygments has no lexer for CSV."""
+    app.connect("autodoc-process-signature", shorten_records)
     app.connect("autodoc-process-docstring", prepare_references, priority=400)  # before numpydoc
     app.connect("missing-reference", show_undocumented)
     app.add_lexer("csv", TextLexer)
