@@ -60,7 +60,7 @@ KINDS: Final = {
 """Media type and role of a file, by the end of its name."""
 PICTURE: Final = re.compile(r"(?P<name>[a-z-]+)-[0-9a-f]{8}")
 """File of a picture without its ending, see :data:`monitor.publish.products.PICTURE_FILE`."""
-THUMBNAIL: Final = "now.png"
+THUMBNAIL: Final = "now.jpg"
 """The picture that is shown first."""
 TITLES: Final = {
     "observations.csv": "Every acquisition, with the reason where it does not count",
@@ -69,10 +69,14 @@ TITLES: Final = {
     "controls.geojson": "Control ground",
     "index.html": "Page in English",
     "index.zh.html": "Page in Chinese",
-    "before.png": "The site before the work",
-    "now.png": "The site now",
+    "before.jpg": "The site before the work",
+    "now.jpg": "The site now",
+    "before-loss.jpg": "The site before the loss",
+    "after-loss.jpg": "The site after the loss",
+    "site.gpx": "Outline and worst patch, for GPS devices",
+    "site.kml": "Outline and worst patch, for map programs",
 }
-GENERAL_TITLES: Final = {".png": "Picture of", ".qml": "QGIS style of"}
+GENERAL_TITLES: Final = {".jpg": "Picture:", ".png": "Picture of", ".qml": "QGIS style of"}
 """Begin the title of other files, by the end of the name."""
 LINEAGE: Final = (
     "The maps show the growing season from start_datetime to end_datetime; those of another period state theirs. Links "
@@ -326,7 +330,7 @@ def _asset(name: str, file: StoredFile, maps: DrawnMaps | None) -> tuple[str, di
 def _split(name: str) -> tuple[str, str]:
     """Name of a file without its ending and the hash of a picture, and its ending."""
     stem, dot, ending = name.rpartition(".")
-    if ending == "png" and (picture := PICTURE.fullmatch(stem)):
+    if ending in ("png", "jpg") and (picture := PICTURE.fullmatch(stem)):
         stem = picture["name"]
     return stem, dot + ending
 

@@ -105,6 +105,18 @@ def test_an_item_states_the_season_that_its_maps_show_and_the_grid(published, vi
     assert band["statistics"]["valid_percent"] == pytest.approx(100 * np.isfinite(values).mean(), abs=0.01)
 
 
+def test_assets_are_called_by_what_they_are_and_one_is_the_thumbnail(published):
+    (item,) = items_in(published)
+    layers = ("ndvi", "cover", "slope", "uplift", "failing")
+    assert set(layers) < item["assets"].keys()
+    assert {"before.jpg", "now.jpg", "uplift.qml", "observations.csv", "plan.json", "index.html"} < item[
+        "assets"
+    ].keys()
+    assert [key for key, asset in item["assets"].items() if "thumbnail" in asset["roles"]] == ["now.jpg"]
+    assert {asset["href"]: asset["type"] for asset in item["assets"].values() if "octet-stream" in asset["type"]} == {}
+    assert not [key for key, asset in item["assets"].items() if not asset.get("title")]
+
+
 @pytest.mark.filterwarnings("ignore:The 'shapely.ops.transform:DeprecationWarning")  # odc-geo 0.5.3
 @pytest.mark.parametrize("name", ["ndvi", "cover", "slope", "uplift", "failing"])
 def test_odc_stac_loads_the_numbers_of_each_map(published, view, name):
@@ -215,5 +227,7 @@ def test_a_site_without_scenes_has_an_item_without_rasters(view, tmp_path):
     check_files(tmp_path)
     (item,) = pystac.Catalog.from_file(str(tmp_path / "catalog.json")).get_items()
     assert item.datetime.date() == nothing.assessment.as_of
-    assert set(item.assets) == {"index.html", "index.zh.html", "observations.csv", "plan.json"}
+    assert set(item.assets) == {
+        "index.html", "index.zh.html", "observations.csv", "plan.json", "site.gpx", "site.kml",
+    }  # fmt: skip
     assert not [link for link in item.links if link.rel == "derived_from"]
