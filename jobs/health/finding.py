@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from jobs.logs import redacted
 from monitor.errors import MonitorError
+
+MAX_MESSAGE: Final = 500
+"""Longest message of an error that is shown. [character]"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +41,9 @@ def broken(check: str, message: str, fix: str | None = None) -> Finding:
 
 
 def one_line(error: BaseException | str) -> str:
-    """Message of an error in one line, without secrets, 300 characters at most."""
-    return " ".join(redacted(str(error)).split())[:300] or type(error).__name__
+    """Message of an error in one line, without secrets, :data:`MAX_MESSAGE` characters at most."""
+    text = " ".join(redacted(str(error)).split())
+    return (text if len(text) <= MAX_MESSAGE else f"{text[: MAX_MESSAGE - 3]}...") or type(error).__name__
 
 
 def list_ids(sites: list[str]) -> str:

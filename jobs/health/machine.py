@@ -114,7 +114,8 @@ def folder(check: str, root: Path) -> Iterator[Finding]:
         return
     place = _nearest_existing(root)
     free, disk = shutil.disk_usage(place).free, os.statvfs(place)
-    files = f", room for {disk.f_favail:,} files" if disk.f_files else ""  # some file systems have no such limit
+    limited = disk.f_files and disk.f_favail < 10 * MIN_FREE_FILES  # else space is what runs out; some have no limit
+    files = f", room for {disk.f_favail:,} files" if limited else ""
     message = f"{root}, {free / 1e9:.1f} GB free{files}{'' if root.exists() else ', created by the first run'}"
     if free < MIN_FREE_BYTES:
         fix = f"free some space, or set a larger disk by [{check}] root"

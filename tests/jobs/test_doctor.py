@@ -196,6 +196,13 @@ def test_so_is_a_disk_that_can_hardly_make_another_file_though_it_has_room(asked
     assert not broken(checks), "a file system that sets no number has room"
 
 
+def test_a_number_of_files_that_never_matters_is_not_shown(asked, monkeypatch):
+    disk = namedtuple("disk", "f_files f_favail f_frsize f_blocks f_bfree f_bavail")
+    monkeypatch.setattr(os, "statvfs", lambda _: disk(16_000_000, 3_085_416, 4096, 10**8, 10**7, 10**7))
+    checks, _ = asked()
+    assert "files" not in checks["store"]["message"]
+
+
 def _ledger(installation, version):
     path = installation.root / "regrowth.db"
     with sqlite3.connect(path) as connection:
