@@ -42,8 +42,9 @@ lint: .venv/dev-installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Any broken link or reference is an error. Open docs/_build/html/index.html.
-docs: .venv/dev-installed
+# Any broken link or reference is an error. Open docs/_build/html/index.html. The notebook reads the demonstration.
+docs: setup .venv/dev-installed
+	@test -f outputs/demo/status.json || $(BIN)/regrowth demo
 	$(BIN)/python -m sphinx -q -W --keep-going -E -b html docs docs/_build/html
 
 bench: setup .venv/bench-installed

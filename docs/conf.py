@@ -18,7 +18,11 @@ version = release = tomllib.loads((root / "pyproject.toml").read_text(encoding="
 
 extensions = ["myst_nb", "numpydoc", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build"]
-nb_execution_mode = "off"  # a notebook is shown with the results stored in it
+# The notebook is stored without results. It reads the demonstration, which `make docs` runs where it is missing.
+nb_execution_mode = "force" if (root / "outputs" / "demo" / "status.json").is_file() else "off"
+nb_execution_timeout = 600
+nb_execution_raise_on_error = True
+nb_merge_streams = True
 myst_heading_anchors = 3
 
 html_theme = "furo"
