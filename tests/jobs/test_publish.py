@@ -24,7 +24,7 @@ def dying(calls):
     yield from ((number, RuntimeError("killed")) for number, _ in enumerate(calls))
 
 
-def test_a_page_that_a_worker_wrote_elsewhere_is_told_and_written_again(install, tmp_path):
+def test_a_page_that_a_worker_wrote_elsewhere_is_reported_and_written_again_and_so_is_a_plan(install, tmp_path):
     made = install(tmp_path)
     settings = load(made.config)
     night(settings, as_of=NIGHT, pages=False)
@@ -36,6 +36,15 @@ def test_a_page_that_a_worker_wrote_elsewhere_is_told_and_written_again(install,
         with open_executor("") as work:
             assert [*publish(settings, ledger, work).values()] == [None] * 3
             assert publish(settings, ledger, work) == {}
+            plan = tmp_path / "sites" / "demo-07" / "plan.json"
+            written = plan.read_bytes()
+            plan.unlink()
+            plan.mkdir()
+            assert "Is a directory" in publish(settings, ledger, work).pop("demo-07")
+            plan.rmdir()
+            assert publish(settings, ledger, work) == {}
+            assert plan.read_bytes() == written
+    check_files(tmp_path)
 
 
 def test_pages_are_the_same_with_and_without_what_was_derived_before(install, tmp_path):
