@@ -210,7 +210,7 @@ def _save_worst_patch(t: Transaction, ground: str, patch: WorstPatch | None) -> 
 
 
 def _further_reasons(site: Site, fetched: FetchResult, series: Columns, rain: Reason | None, as_of: date) -> list[str]:
-    """Reasons beside those of the verdict: few pixels or control units, rain, unknown terrain, dry matter."""
+    """Reasons beside those of the verdict: few pixels or control units, rain, terrain, clouds, dry matter."""
     reasons = [Reason.FEW_PIXELS.value] if (series["reason"] == Reason.FEW_PIXELS.value.encode()).any() else []
     few_units = not fetched.waits and too_few_units(fetched.controls, fetched.left_out, as_of)
     if few_units or (series["reason"] == Reason.CONTROL_FEW.value.encode()).any():  # units never come back
@@ -218,6 +218,8 @@ def _further_reasons(site: Site, fetched: FetchResult, series: Columns, rain: Re
     reasons += [rain.value] if rain is not None else []
     if site.slope_degrees is None:
         reasons.append(Reason.TERRAIN_UNKNOWN.value)
+    if fetched.stored.has_unmasked(fetched.snapshot):
+        reasons.append(Reason.CLOUDS_UNMASKED.value)
     if (dry := dry_matter_reason(site, series, as_of=as_of)) is not None:
         reasons.append(dry.value)
     return reasons

@@ -55,7 +55,8 @@ class SceneProgress:
         self._report()
 
     def _report(self) -> None:
-        self.report(min(max(self.finished, self.read), self.total), self.total)
+        if self.total:
+            self.report(min(max(self.finished, self.read), self.total), self.total)
 
 
 @contextmanager

@@ -9,6 +9,15 @@ _MONTHS: Final = (
 )  # fmt: skip
 
 
+def month_in_words(year: int, month: int, language: str) -> str:
+    """Format a month; any language but ``zh`` is English.
+
+    >>> month_in_words(2021, 6, "en"), month_in_words(2021, 6, "zh")
+    ('June 2021', '2021年6月')
+    """
+    return f"{year}年{month}月" if language == "zh" else f"{_MONTHS[month - 1]} {year}"
+
+
 def day_in_words(value: date, language: str) -> str:
     """Format a date; any language but ``zh`` is English.
 

@@ -9,9 +9,12 @@ from inspect import getdoc
 import pytest
 import zarr
 
+from monitor.access.cube import SCENE_COORDINATES
+from monitor.access.export import SERIES_VARIABLES
 from monitor.alerts.alert import AlertLevel
 from monitor.cube.arrays import create_arrays
 from monitor.cube.records import STATES
+from monitor.imagery import bands
 from monitor.ledger.models import Base
 from monitor.publish.control_ground import REASONS, control_ground
 from monitor.publish.map_tags import map_tags
@@ -97,6 +100,13 @@ def test_tables_of_a_site_have_these_columns(dictionary):
     reasons = names(dictionary["observations.csv", "`reason`"])
     assert sorted([*reasons, "NOT_COVERED", "ACCEPTED"]) == sorted([*STATES, "CONTROL_FEW"])
     assert names(dictionary["field.csv", "column"]) == list(FIELD_COLUMNS)
+
+
+def test_the_cube_of_a_site_has_these_variables(dictionary):
+    of_cube = [*bands.OBSERVED, "clear", "ndvi", "cover", "inside", "accepted", *SCENE_COORDINATES]
+    exported = [name for name, _ in SERIES_VARIABLES.values()]
+    rows = dictionary["The cube of a site", "variable"]
+    assert sorted(names(rows)) == sorted([*of_cube, *exported])
 
 
 def test_plan_json_has_these_fields_in_any_order(dictionary, make_site, make_assessment):

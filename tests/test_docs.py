@@ -78,7 +78,8 @@ def blocks(text, language):
 
 
 @pytest.mark.parametrize(
-    "guide", ["README.md", "docs/operations.md", "docs/channels.md", "docs/sources.md", "docs/assess.md"]
+    "guide",
+    ["README.md", "docs/operations.md", "docs/channels.md", "docs/sources.md", "docs/assess.md", "docs/first-hour.md"],
 )
 def test_every_command_and_option_of_a_guide_exists(root, guide):
     text = (root / guide).read_text(encoding="utf-8")
@@ -100,7 +101,9 @@ def test_every_command_and_option_of_a_guide_exists(root, guide):
     assert found or guide == "docs/sources.md"
 
 
-@pytest.mark.parametrize("guide", ["README.md", "docs/operations.md", "docs/channels.md", "docs/sources.md"])
+@pytest.mark.parametrize(
+    "guide", ["README.md", "docs/operations.md", "docs/channels.md", "docs/sources.md", "docs/first-hour.md"]
+)
 def test_every_key_of_a_guide_is_known(root, guide):
     for block in blocks((root / guide).read_text(encoding="utf-8"), "toml"):
         Settings(**tomllib.loads(block))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 app = new_app(no_args_is_help=True, help="Files of your own as a source.")
 
 MAX_PROBLEMS: int = 50
-"""Files that are not used, of which each is printed; with more, the rest is counted."""
+"""Files that are printed for each reason; more are counted."""
 
 
 @app.callback()
@@ -99,10 +99,15 @@ def _print(found: "FolderIndex", folder: Path) -> None:
             f"{scene.time:%Y-%m-%d}  {printable(scene.id)}  {' '.join(one.bands)}; {quality}; "
             f"reflectance = {scene.scale:g} * number {'-' if scene.offset < 0 else '+'} {abs(scene.offset):g}"
         )
-    for path, why in found.problems[:MAX_PROBLEMS]:
-        typer.echo(f"not used: {printable(_text(path))} {printable(why)}")
-    if len(found.problems) > MAX_PROBLEMS:
-        typer.echo(f"not used: {len(found.problems) - MAX_PROBLEMS} more; --json lists all")
+    by_reason: dict[str, list[str]] = {}
+    for path, why in found.problems:
+        by_reason.setdefault(why, []).append(path)
+    for why, paths in by_reason.items():
+        typer.echo(f"not used: {printable(why)}")
+        for path in paths[:MAX_PROBLEMS]:
+            typer.echo(f"    {printable(_text(path))}")
+        if len(paths) > MAX_PROBLEMS:
+            typer.echo(f"    and {len(paths) - MAX_PROBLEMS} more; --json lists all")
     if found.unread:
         layers = ", ".join(f"{name.upper()} ({count})" for name, count in sorted(found.unread.items()))
         typer.echo(f"Layers that are not needed: {printable(layers)}.")

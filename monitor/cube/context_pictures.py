@@ -1,7 +1,8 @@
 """Context pictures: a site and its surroundings in natural colour, in a few clear scenes. For people only.
 
 Stored are the newest clear scene (``now``), the clearest before the start (``before``) and the clearest of each growing
-season (its year). All are under one fixed stretch, so that pictures of different years and sites compare.
+season (its year). All are under one fixed stretch (:func:`for_the_eye`), so that pictures of different years and sites
+compare.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,15 @@ from monitor.sites.site import Site
 CONTEXT_MARGIN: Final = 600.0
 """Surroundings shown on each side of a site. [m]"""
 WHITE_REFLECTANCE: Final = 0.4
-"""Reflectance shown as white, brighter than dry sand; square roots are shown, so that forest is not black. [1]"""
+"""Reflectance stored as 255, brighter than dry sand; square roots are stored, so that dark ground has enough levels.
+[1]"""
+BLACK_SHOWN: Final = (0.04, 0.045, 0.035)
+WHITE_SHOWN: Final = (0.32, 0.27, 0.21)
+"""Reflectances of red, green and blue that are shown as black and white: those of deep shadow and of bright dry sand
+[1]. The range of forest, grass and bare soil lies between; blue has the narrower one, as dry ground is yellow."""
+GAMMA_SHOWN: Final = 1.5
+SATURATION_SHOWN: Final = 1.4
+"""Of what is shown: dry ground has little contrast and little colour, so both are raised, always by as much. [1]"""
 CLEAR_ENOUGH: Final = 0.98
 """Clear share from which a picture is not replaced by a clearer one. [1]"""
 MIN_SITE_CLEAR: Final = 0.9
@@ -29,7 +38,10 @@ MIN_SITE_CLEAR: Final = 0.9
 MIN_IMPROVEMENT: Final = 0.02
 """Clear share by which a new picture must exceed the old one. [1]"""
 NEWEST_INTERVAL: Final = timedelta(days=10)
-"""The picture ``now`` is replaced by a scene this much newer."""
+"""The picture ``now`` is replaced by a clear scene this much newer."""
+NOW_CLEAR: Final = 0.9
+"""Clear share of the ground in a picture, or relative to the clearest picture of the site, from which a scene replaces
+``now``. [1]"""
 
 
 def context_grid(site: Site, grid: GeoBox) -> GeoBox:
@@ -58,9 +70,11 @@ def picture_candidates(
     Returns
     -------
     dict
-        Scene to read, by name of the picture: the clearest over the site, of equal ones the newest.
+        Scene to read, by name of the picture: the clearest over the site, of equal ones the newest. For ``now`` the
+        newest in which site and control ground are clear, if there is one.
     """
     chosen: dict[str, Record] = {}
+    most_units = max((_units_seen(record) for record in records if record.accepted), default=0.0)
     for record, season in zip(records, seasons, strict=True):
         if not record.accepted or record.clear_fraction < MIN_SITE_CLEAR:
             continue
@@ -72,7 +86,7 @@ def picture_candidates(
             old, rival = have.get(name), chosen.get(name)
             if name == "now":
                 due = old is None or moment >= datetime.fromisoformat(old.time) + NEWEST_INTERVAL
-                better = rival is None or record.time > rival.time
+                better = rival is None or _newest_clear(record, most_units) > _newest_clear(rival, most_units)
             else:
                 due = old is None or old.clear < CLEAR_ENOUGH
                 better = rival is None or (record.clear_fraction, record.time) > (rival.clear_fraction, rival.time)
@@ -81,24 +95,62 @@ def picture_candidates(
     return chosen
 
 
-def replaces_picture(name: str, clear: float, old: Picture | None) -> bool:
-    """Whether a picture replaces the old one of its name.
+def _units_seen(record: Record) -> float:
+    """Number of control units seen in a scene; they lie around the site, so few were seen where it is cloudy there."""
+    return record.measures.get("n_units") or 0.0
+
+
+def _newest_clear(record: Record, most_units: float) -> tuple[bool, str]:
+    """Rank of a scene for the picture ``now``."""
+    calm = record.clear_fraction >= CLEAR_ENOUGH and _units_seen(record) >= NOW_CLEAR * most_units
+    return calm, record.time
+
+
+def replaces_picture(name: str, clear: float, seen: float, have: Mapping[str, Picture]) -> bool:
+    """Whether a new picture replaces the stored one of its name.
 
     Parameters
     ----------
     name : str
-        ``now`` always replaces the old one: the site was seen, though its surroundings may be cloudy or outside the
-        swath.
-    clear : float
-        Clear share of the new picture. [1]
-    old : Picture or None
-        None: there is none yet.
+    clear, seen : float
+        Share of the picture that is clear, and that has any value: the rest lies outside the imagery. [1]
+    have : mapping
+        Stored pictures of the site, by name.
 
     Returns
     -------
     bool
+        For ``now``: whether the ground in it is clear; water and other ground that is never called clear is allowed
+        for by the other pictures of the site. For others: whether it is clearer.
     """
-    return name == "now" or old is None or clear >= old.clear + MIN_IMPROVEMENT
+    if name not in have:
+        return True
+    if name == "now":
+        return clear >= NOW_CLEAR * min(seen, max(picture.clear for picture in have.values()))
+    return clear >= have[name].clear + MIN_IMPROVEMENT
+
+
+def for_the_eye(rgb: np.ndarray) -> np.ndarray:
+    """A stored picture as people see it, under a stretch that is the same for all sites and years.
+
+    Parameters
+    ----------
+    rgb : (..., 3) uint8 array
+        As stored, see :func:`natural_colour`; 0 where there is no value.
+
+    Returns
+    -------
+    (..., 3) uint8 array
+        0 only where there is no value.
+    """
+    levels = np.arange(256, dtype=np.float32)[:, None]
+    reflectance = WHITE_REFLECTANCE * (np.maximum(levels - 1, 0) / 254) ** 2
+    black, white = np.array(BLACK_SHOWN, np.float32), np.array(WHITE_SHOWN, np.float32)
+    table = np.clip((reflectance - black) / (white - black), 0, 1) ** (1 / GAMMA_SHOWN)
+    shown = np.stack([table[rgb[..., band], band] for band in range(3)], axis=-1)
+    grey = shown.mean(axis=-1, keepdims=True)
+    shown = 1 + np.rint(254 * np.clip(grey + SATURATION_SHOWN * (shown - grey), 0, 1))
+    return np.where(rgb.any(axis=-1, keepdims=True), shown, 0).astype(np.uint8)
 
 
 def natural_colour(packed: np.ndarray, scene: Scene) -> tuple[np.ndarray, float]:
@@ -119,7 +171,12 @@ def natural_colour(packed: np.ndarray, scene: Scene) -> tuple[np.ndarray, float]
     """
     visible = packed[[PACKED_LAYERS.index(name) for name in ("red", "green", "blue")]]
     known = bands.has_value(visible).all(axis=0)
-    reflectance = scene.scale * visible.astype(np.float32) + scene.offset
-    level = 1 + np.rint(254 * np.sqrt(np.clip(reflectance / WHITE_REFLECTANCE, 0.0, 1.0)))
-    rgb = np.where(known, level, 0).astype(np.uint8)
-    return np.moveaxis(rgb, 0, -1), float(packed[PACKED_LAYERS.index("clear")].mean())
+    reflectance = np.where(known, scene.scale * visible.astype(np.float32) + scene.offset, np.float32(np.nan))
+    return stored_colours(reflectance), float(packed[PACKED_LAYERS.index("clear")].mean())
+
+
+def stored_colours(reflectance: np.ndarray) -> np.ndarray:
+    """(y, x, 3) uint8 of (3, y, x) reflectances of red, green and blue, NaN where there is none [1]."""
+    known = np.isfinite(reflectance).all(axis=0)
+    share = np.clip(np.nan_to_num(reflectance) / np.float32(WHITE_REFLECTANCE), 0.0, 1.0)
+    return np.moveaxis(np.where(known, 1 + np.rint(254 * np.sqrt(share)), 0).astype(np.uint8), 0, -1)

@@ -164,6 +164,14 @@ class StoredSite:
                 columns |= {prefix + measure: means[:, at] for at, measure in enumerate(MEANS)}
         return columns
 
+    def has_unmasked(self, snapshot: str | None = None) -> bool:
+        """Whether any scene that counts has no quality layer; parameters and errors as for :meth:`columns`."""
+        with self.landscape.guarded():
+            quality = self.landscape.granules().columns["quality"]
+            if not (quality == b"none").any():
+                return False
+            return bool((quality[self._preferred(self._rows(snapshot))] == b"none").any())
+
     def records(self, snapshot: str | None = None) -> list[Record]:
         """One record an acquisition, by order of arrival; parameters and errors as for :meth:`columns`."""
         columns = self.columns(snapshot)

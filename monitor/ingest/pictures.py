@@ -43,7 +43,7 @@ def new_pictures(
             rgb, clear = drawn[ground]
             if rgb.shape[:2] != update.store.context.shape:
                 log.warning("no context picture of a scene", scene=scene.id, why="its shape is not the requested one")
-            elif replaces_picture(name, clear, stored[ground].get(name)):
+            elif replaces_picture(name, clear, float(rgb.any(axis=2).mean()), stored[ground]):
                 pictures.setdefault(ground, []).append(Picture(name=name, time=time, clear=clear, rgb=rgb))
     return pictures
 

@@ -3,12 +3,13 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Final
 
 import numpy as np
-from shapely.geometry import mapping
+import shapely
+from shapely.geometry import MultiPolygon, Polygon, mapping
 
 from monitor.controls.control_means import UnitChoice
 from monitor.controls.screening import LeftOut
@@ -37,6 +38,8 @@ class ControlGround:
     """Of these, those that count."""
     reasons: Mapping[str, int]
     """Number of units that do not count, by reason."""
+    ground: MultiPolygon = field(repr=False)
+    """Outlines of the units that count, longitude and latitude."""
 
 
 def control_ground(
@@ -54,7 +57,7 @@ def control_ground(
     day : date
     """
     row = int(np.searchsorted(choice.years, day.year))
-    features, reasons = [], Counter[str]()
+    features, reasons, counting = [], Counter[str](), []
     places = {name: place for place, name in enumerate(names)}
     for unit in controls.units:
         reason, place = None, places[unit.id]
@@ -67,6 +70,8 @@ def control_ground(
         compared = unit.ring != REFERENCE_RING
         if reason and compared:
             reasons[reason] += 1
+        elif compared:
+            counting += [part for part in shapely.get_parts(unit.geometry).tolist() if isinstance(part, Polygon)]
         properties = {
             "unit": unit.id,
             "role": "control" if compared else "reference",
@@ -83,4 +88,5 @@ def control_ground(
         units=units,
         counting=units - reasons.total(),
         reasons=dict(reasons),
+        ground=MultiPolygon(counting),
     )

@@ -15,12 +15,13 @@ from shapely.geometry import Polygon
 
 from monitor.alerts.alert import Alert
 from monitor.controls.selection import ControlSet
+from monitor.cube.context_pictures import MIN_SITE_CLEAR, stored_colours
 from monitor.cube.grid import inside, outline
 from monitor.cube.store import LandscapeStore
 from monitor.cube.stored_site import StoredSite
 from monitor.errors import MonitorError
 from monitor.imagery.auxiliary.terrain import Terrain, with_slope
-from monitor.maps.failing import failing_map
+from monitor.maps.failing import FailingMap, failing_map
 from monitor.maps.loss import LossMap, loss_map
 from monitor.maps.seasons import Season, SiteSeasons, scenes_by_season, sums_by_season
 from monitor.maps.site_maps import MAPS, site_maps
@@ -29,6 +30,7 @@ from monitor.publish.calibrated import calibration_table
 from monitor.publish.control_ground import ControlGround, control_ground
 from monitor.publish.products import outdated_pictures, write_site
 from monitor.publish.view import (
+    NO_ANSWER,
     Chip,
     DetectionAssumptions,
     DetectionChance,
@@ -43,9 +45,11 @@ from monitor.sites.biomes import biome_of
 from monitor.sites.cover_scale import FieldFactor
 from monitor.sites.site import Site
 from monitor.verdict.assess import DEFAULT, LateSeasonState, assess_with_late_season
-from monitor.verdict.assessment import Assessment, Series
+from monitor.verdict.assessment import AlertLevel, Assessment, Series, Status
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.lots import lot_of
+
+VISIBLE = ("red", "green", "blue")
 
 SumsBySeason = dict[Season, np.ndarray]
 
@@ -141,7 +145,7 @@ def draft_page(
         detection_assumptions=inputs.detection_assumptions,
         calibration=calibration,
         controls=ground,
-        **_undrawn(stored, inputs, observed),
+        **_undrawn(stored, inputs, observed, ground),
     )
     outdated, seasons = outdated_pictures(view, outputs), None
     if stored is not None and outdated.intersection(view.maps):
@@ -177,11 +181,14 @@ def write_draft(draft: PageDraft, outputs: Path, sums: SumsBySeason | None) -> N
     """
     view = draft.view
     if draft.stored is not None:
-        drawn = draft.stored.pictures(names=draft.outdated)
-        chips: dict[str, Any] = view.chips
-        view = replace(
-            view, **{name: replace(chips[name], rgb=drawn[name].rgb) for name in chips.keys() & drawn.keys()}
-        )
+        drawn = {name: picture.rgb for name, picture in draft.stored.pictures(names=draft.outdated).items()}
+        for name in draft.outdated & {"before-loss", "after-loss"}:
+            drawn[name] = _own_pixels(draft.stored, str(draft.inputs.snapshot), view.chips[name].scene)
+        chips: dict[str, Any] = {
+            name.replace("-", "_"): replace(view.chips[name], rgb=drawn[name])
+            for name in view.chips.keys() & drawn.keys()
+        }
+        view = replace(view, **chips)
     if draft.seasons is not None:
         sums = sums or sums_by_season([draft.seasons])[0]
         grid = draft.seasons.store.grid
@@ -207,35 +214,32 @@ def _observations(
     return observed_until(series, day), ground
 
 
-def _undrawn(stored: StoredSite | None, inputs: PageInputs, observed: Columns) -> dict[str, Any]:
+def _own_pixels(stored: StoredSite, snapshot: str, acquisition: str) -> np.ndarray:
+    """Natural-colour picture (y, x, 3) of the pixels of a site in one scene."""
+    cube = stored.cube(snapshot, layers=VISIBLE, acquisitions=[acquisition], lazy=False).isel(time=0)
+    return stored_colours(np.stack([cube[band].values for band in VISIBLE]))
+
+
+def _undrawn(
+    stored: StoredSite | None, inputs: PageInputs, observed: Columns, controls: ControlGround | None
+) -> dict[str, Any]:
     """Fields of the view for pictures and maps: not drawn yet, except the failing area, which the verdict has used."""
     if stored is None:
         empty: dict[str, Any] = {"maps": {}, "judged_hectares": None, "grid": None, "outline": None, "patch": None}
         return empty | {"before": None, "now": None}
-    geometry, grid, context = inputs.site.geometry, stored.grid, stored.context
-    context_outline = outline(geometry, context)
-    chips = {
-        name: Chip(
-            date=date.fromisoformat(picture.time[:10]),
-            scene=f"{picture.time} {picture.clear:.4f}",
-            outline=context_outline,
-            rgb=None,
-            size=(context.shape.x, context.shape.y),
-        )
-        for name, picture in stored.pictures(pixels=False, names=("before", "now")).items()
-    }
+    geometry, grid, a = inputs.site.geometry, stored.grid, inputs.assessment
     maps: dict[str, xr.DataArray | None] = dict.fromkeys(MAPS)
     judged_hectares, patch = None, None
-    loss = _loss(stored, inputs, observed)
-    probabilities = {"failing": _failing_probability(stored, inputs, observed)}
-    if loss is not None:
-        probabilities["loss"] = loss.on_grid(inside(geometry, grid))
-        patch = worst_patch(loss.chance, loss.times, geometry, grid)
-    for name, probability in probabilities.items():
-        if probability is None:
+    loss, failing = _loss(stored, inputs, observed), _failing(stored, inputs, observed)
+    for name, area in (("failing", failing), ("loss", loss)):
+        if area is None:
             continue
+        probability = area.on_grid(inside(geometry, grid))
         maps[name] = xr.DataArray(probability, dims=("y", "x"))
         judged_hectares = float(np.isfinite(probability).sum() * abs(grid.resolution.x * grid.resolution.y) / 10_000)
+    worst = failing if loss is None else loss
+    if worst is not None and (a.status not in NO_ANSWER or a.alert is not AlertLevel.NONE):
+        patch = worst_patch(worst.chance, worst.times, geometry, grid)
     drawing: dict[str, Any] = {
         "maps": maps,
         "judged_hectares": judged_hectares,
@@ -243,7 +247,51 @@ def _undrawn(stored: StoredSite | None, inputs: PageInputs, observed: Columns) -
         "outline": outline(geometry, grid),
     }
     drawing["patch"] = None if patch is None else (patch, outline(Polygon(patch.ring), grid))
-    return drawing | {name: chips.get(name) for name in ("before", "now")}
+    return drawing | _context_chips(stored, inputs, controls) | _loss_chips(stored, inputs, observed)
+
+
+def _context_chips(stored: StoredSite, inputs: PageInputs, controls: ControlGround | None) -> dict[str, Chip | None]:
+    """Pictures before the start and now."""
+    context = stored.context
+    units = None if controls is None or controls.ground.is_empty else outline(controls.ground, context)
+    pictures = stored.pictures(pixels=False, names=("before", "now"))
+    chips = {
+        name: Chip(
+            date=date.fromisoformat(picture.time[:10]),
+            scene=f"{picture.time} {picture.clear:.4f}",
+            outline=outline(inputs.site.geometry, context),
+            controls=units,
+            rgb=None,
+            size=(context.shape.x, context.shape.y),
+            pixel=abs(context.resolution.x),
+        )
+        for name, picture in pictures.items()
+    }
+    return {name: chips.get(name) for name in ("before", "now")}
+
+
+def _loss_chips(stored: StoredSite, inputs: PageInputs, observed: Columns) -> dict[str, Chip]:
+    """The scenes next to a sudden loss in which the site is clear: the last before it, and the first that shows it."""
+    a, grid = inputs.assessment, stored.grid
+    if a.loss_on is None or a.status in (Status.UNDECIDED, Status.INSUFFICIENT_DATA):
+        return {}
+    day = observed["date"].astype("datetime64[D]")
+    clear = np.asarray(observed["accepted"], bool) & (np.asarray(observed["clear_fraction"]) >= MIN_SITE_CLEAR)
+    since = np.flatnonzero(clear & (day >= np.datetime64(a.loss_on)))
+    before = np.flatnonzero(clear & (day <= np.datetime64(a.loss_after))) if a.loss_after else np.array([], int)
+    scenes = {"before_loss": before[-1:].tolist(), "after_loss": since[:1].tolist()}
+    return {
+        name: Chip(
+            date=day[at].item(),
+            scene=observed["acquisition"][at].decode(),
+            outline=outline(inputs.site.geometry, grid),
+            rgb=None,
+            size=(grid.shape.x, grid.shape.y),
+            pixel=abs(grid.resolution.x),
+        )
+        for name, rows in scenes.items()
+        for at in rows
+    }
 
 
 def _loss(stored: StoredSite, inputs: PageInputs, observed: Columns) -> LossMap | None:
@@ -254,8 +302,8 @@ def _loss(stored: StoredSite, inputs: PageInputs, observed: Columns) -> LossMap 
     return loss_map(stored, str(inputs.snapshot), site, observed, inputs.assessment, inputs.calibration or DEFAULT)
 
 
-def _failing_probability(stored: StoredSite, inputs: PageInputs, observed: Columns) -> np.ndarray | None:
-    """(y, x) probability that regrowth is absent, as the verdict used it; None: the verdict has no failing area."""
+def _failing(stored: StoredSite, inputs: PageInputs, observed: Columns) -> FailingMap | None:
+    """Map of the ground where regrowth is absent, as the verdict used it; None: the verdict has no failing area."""
     day = inputs.assessment.hectares_failing_on
     if day is None:
         return None
@@ -267,5 +315,4 @@ def _failing_probability(stored: StoredSite, inputs: PageInputs, observed: Colum
             Series.of(observed), site, calibration=constants, cohorts=site.cohorts, as_of=inputs.assessment.as_of
         )[1]
 
-    area = failing_map(stored, str(inputs.snapshot), site, observed, day, late_season, constants=constants)
-    return None if area is None else area.on_grid(inside(site.geometry, stored.grid))
+    return failing_map(stored, str(inputs.snapshot), site, observed, day, late_season, constants=constants)

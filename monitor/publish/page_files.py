@@ -1,6 +1,21 @@
-"""Names of the files of pages."""
+"""Names of the files of pages, and what is stored of the pictures on them."""
 
 from typing import Final
 
+import msgspec
+
 PAGE_FILES: Final = {"en": "index.html", "zh": "index.zh.html"}
 """File name of the page in each language."""
+
+
+TRACKS: Final = ("site.gpx", "site.kml")
+"""Outline of a site and the first place to look at, for GPS devices and map apps."""
+
+
+class PagePicture(msgspec.Struct, frozen=True, kw_only=True):
+    """A picture or map on the page of a site."""
+
+    file: str
+    """Its name has a hash of its content."""
+    window: tuple[float, float, float, float]
+    """Part of the picture that is shown: left, top, width and height. [pixel]"""

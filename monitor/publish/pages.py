@@ -7,7 +7,7 @@ the field as it does from a server.
 import math
 from collections import Counter
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from itertools import compress
 from pathlib import Path
 from typing import Any, Final
@@ -16,12 +16,14 @@ import jinja2
 import numpy as np
 
 from monitor.alerts import words
-from monitor.alerts.messages.places import map_link, position
+from monitor.alerts.messages.findings import where_to_look
+from monitor.alerts.messages.places import look_at, map_link, on_chinese_map, position
+from monitor.alerts.messages.steps import site_steps
 from monitor.publish import pictures
 from monitor.publish.chart import WIDTH, season_table, series_chart
 from monitor.publish.control_ground import REASONS
-from monitor.publish.page_files import PAGE_FILES
-from monitor.publish.view import IMPROVEMENT_YEARS, SiteView
+from monitor.publish.page_files import PAGE_FILES, TRACKS, PagePicture
+from monitor.publish.view import IMPROVEMENT_YEARS, Chip, SiteView
 from monitor.series.field_rows import FieldRow, index_cover_beside
 from monitor.sites.biomes import biome_of
 from monitor.sites.names import without_invisible, without_invisible_lines
@@ -67,6 +69,21 @@ IMPROVEMENT_WORDS: Final = {
 MAX_FIELD_ROWS: Final = 60
 """Measurements that a page shows; all are in ``field.csv``."""
 
+REJECTED: Final = {
+    "CLOUD": ("cloud or shadow on the site", "地块有云或云影"),
+    "SNOW": ("snow on the site", "地块有积雪"),
+    "NODATA": ("the site lies outside the scene, or has no values in it", "影像未覆盖地块或无有效值"),
+    "RADIOMETRY": ("the values are not reflectances as delivered", "数值不是原始交付的反射率"),
+    "MISSING": ("a file of the scene is missing", "影像文件缺失"),
+    "BROKEN": ("a file of the scene is damaged", "影像文件损坏"),
+    "CONTROL_HIDDEN": ("the control ground was not seen", "对照地块未观测到"),
+    "CONTROL_POOR": ("too little control ground", "对照地块不足"),
+    "CONTROL_FEW": ("too little control ground that counts", "可计入的对照地块不足"),
+    "FEW_PIXELS": ("the site has too few pixels", "地块像元过少"),
+    "NO_ANSWER": ("the server did not answer; it is tried again", "服务器未响应，将重试"),
+}
+"""Why scenes were rejected, English and Chinese, by code of ``observations.csv``."""
+
 CAME_BY: Final = {
     "link": {"en": "by the link in a message", "zh": "通过消息中的链接答复"},
     "command": {"en": "entered by the operators", "zh": "由管理人员登记"},
@@ -104,40 +121,43 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def site_pages(view: SiteView, files: Mapping[str, str]) -> dict[words.Language, str]:
-    """Page of one site in each language; `files` are those of its pictures and maps, by name."""
-    site, a, grid = view.site, view.assessment, view.grid
-    map_size = None if grid is None else (grid.shape.x, grid.shape.y)
-    reasons = compress(view.observations["reason"], ~np.asarray(view.observations["accepted"], bool))
-    rejected = Counter(reason or "–" for reason in reasons)
+def site_pages(view: SiteView, drawn: Mapping[str, PagePicture]) -> dict[words.Language, str]:
+    """Page of one site in each language; `drawn`: its pictures and maps, by name."""
+    site, a = view.site, view.assessment
+    patch = None if view.patch is None else view.patch[0]
     shares = None if a.theta is None else (a.theta, a.theta_low, a.theta_high)
     drawing = {"chart": series_chart(view), "seasons": season_table(view), "shares": shares}
+    place = look_at(site, patch)
     context: dict[str, Any] = {
         "view": view,
-        "files": files,
         "site": site,
         "a": a,
         "status": words.shown_status(site, a.status),
-        "position": words.coordinates(site),
+        "place": place,
+        "name": without_invisible(site.name) or without_invisible(site.id),
+        "on_chinese_map": on_chinese_map(*place),
+        "patch": patch,
+        "tracks": TRACKS,
         **drawing,
         "drawn": _environment().get_template(NUMBERS_TEMPLATE).make_module(drawing),
         "control_reasons": REASONS,
         "improvement_years": IMPROVEMENT_YEARS,
         "improvement_words": IMPROVEMENT_WORDS,
         "measured": _measured(view),
-        "rejected": sorted(rejected.items(), key=lambda item: (-item[1], item[0])),
-        "chips": [(name, chip, pictures.outline_path(chip.outline)) for name, chip in view.chips.items()],
+        "rejected": _rejected(view),
+        "photos": {name: _photo(chip, drawn[name]) for name, chip in view.chips.items() if name in drawn},
+        "maps": _maps(view, drawn),
         "outline": pictures.outline_path(view.outline) if view.outline is not None else "",
         "patch_outline": "" if view.patch is None else pictures.outline_path(view.patch[1]),
-        "layers": [(layer, pictures.ramp(layer)) for layer in pictures.MAP_LAYERS if layer.name in view.maps],
-        "map_size": map_size,
-        "frame": None if map_size is None else pictures.frame(view.outline, map_size),
     }
     return {
         language: render(
             "site.html",
             language,
-            sentences=explain(a, site, language=language),
+            sentences=explain(a, site, language=language, brief=True),
+            in_full=explain(a, site, language=language),
+            where=where_to_look(site, patch, lost=a.hectares_lost, language=language),
+            steps=site_steps(a, patch=patch is not None, language=language),
             false_alarm_rate=false_alarm_rate(a, language=language),
             chances=probabilities(a, language=language),
             field_plan=promised_in_field(a, site, language=language),
@@ -146,9 +166,54 @@ def site_pages(view: SiteView, files: Mapping[str, str]) -> dict[words.Language,
             intervention=words.INTERVENTION_NAMES[site.intervention][language],
             biome=biome_of(site).names[language],
             pick=words.LANGUAGES.index(language),
+            text=partial(_text, language),
             **context,
         )
         for language in words.LANGUAGES
+    }
+
+
+def _text(language: words.Language, key: str) -> str:
+    return words.text(key, language)
+
+
+def _rejected(view: SiteView) -> list[tuple[str, tuple[str, str] | None, int]]:
+    """Reasons for which scenes were rejected, the most frequent first: code, words, number of scenes."""
+    reasons = compress(view.observations["reason"], ~np.asarray(view.observations["accepted"], bool))
+    counts = Counter(reason or "–" for reason in reasons)
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [(code, REJECTED.get(code), count) for code, count in ordered]
+
+
+def _photo(chip: Chip, picture: PagePicture) -> dict[str, Any]:
+    """A natural-colour picture for the template: file, window, outlines and scale bar, in pixels of the picture."""
+    left, top, width, height = picture.window
+    metres = pictures.scale_bar(width * chip.pixel)
+    return {
+        "file": picture.file,
+        "date": chip.date,
+        "window": picture.window,
+        "outline": pictures.outline_path(chip.outline),
+        "controls": "" if chip.controls is None else pictures.outline_path(chip.controls, picture.window),
+        "metres": metres,
+        "bar": (left + 0.04 * width, top + height - 0.04 * width, metres / chip.pixel),
+        "letter": 0.05 * width,
+    }
+
+
+def _maps(view: SiteView, drawn: Mapping[str, PagePicture]) -> dict[str, dict[str, Any]]:
+    """The maps for the template, by name."""
+    size = None if view.grid is None else (view.grid.shape.x, view.grid.shape.y)
+    return {
+        layer.name: {
+            "layer": layer,
+            "file": drawn[layer.name].file,
+            "window": drawn[layer.name].window,
+            "ramp": pictures.ramp(layer),
+            "size": size,
+        }
+        for layer in pictures.MAP_LAYERS
+        if layer.name in view.shown_maps and layer.name in drawn
     }
 
 

@@ -1,5 +1,7 @@
-"""Maps and pictures of a site as files: cloud-optimised GeoTIFFs for a GIS, small PNGs for its page."""
+"""Maps and pictures of a site as files: cloud-optimised GeoTIFFs for a GIS, small PNGs and JPEGs for its page."""
 
+import io
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from struct import pack
@@ -8,8 +10,11 @@ from typing import Final, NamedTuple
 import numpy as np
 import rioxarray  # noqa: F401  gives DataArrays their ``rio``
 import xarray as xr
+from PIL import Image
 from rasterio import Env
 from rasterio.io import MemoryFile
+
+from monitor.cube.context_pictures import for_the_eye
 
 
 class Layer(NamedTuple):
@@ -64,11 +69,23 @@ MAX_BLOCK: Final = 512
 SHADES: Final = 255
 """Colours of a map, without the transparent one."""
 
-PALETTE, COLOUR, COLOUR_AND_OPACITY = 3, 2, 6
-"""Colour types of PNG: indices of a palette; red, green, blue; red, green, blue and opacity."""
+PALETTE: Final = 3
+"""Colour type of PNG: indices of a palette."""
 
-PNG_LEVEL: Final = 1
-"""Compression level of PNGs, 1 to 9: pictures of noisy ground hardly get smaller with a higher one, maps are small."""
+PHOTOGRAPH_SIDE: Final = 480
+"""Longer side of a natural-colour picture on a page. [pixel]"""
+MAX_PHOTOGRAPH_BYTES: Final = 40_000
+"""Largest file of such a picture: a page with five of them stays below 250 kB. [byte]"""
+MAX_MAP_SIDE: Final = 160
+"""Longer side of a map on a page; a larger one is reduced by whole pixels, the GeoTIFF has them all. [pixel]"""
+NOT_SEEN: Final = (205, 202, 198)
+"""Colour of ground that was not seen."""
+
+type Window = tuple[float, float, float, float]
+"""Left, top, width and height of a part of a picture. [pixel]"""
+
+PNG_LEVEL: Final = 6
+"""Compression level of PNGs, 1 to 9."""
 
 
 def cog(values: xr.DataArray, layer: Layer, tags: Mapping[str, str]) -> bytes:
@@ -103,19 +120,79 @@ def cog(values: xr.DataArray, layer: Layer, tags: Mapping[str, str]) -> bytes:
 
 def map_png(values: np.ndarray, layer: Layer) -> bytes:
     """Encode a (y, x) map as a PNG in the colours of its layer, transparent where it is NaN."""
+    times = -(-max(values.shape) // MAX_MAP_SIDE)
+    if times > 1:
+        blocks = np.pad(values, [(0, -side % times) for side in values.shape], constant_values=np.nan)
+        blocks = blocks.reshape(blocks.shape[0] // times, times, -1, times)
+        number = np.isfinite(blocks).sum(axis=(1, 3))
+        values = np.where(number > 0, np.nansum(blocks, axis=(1, 3)) / np.maximum(number, 1), np.nan)
     share = np.clip((values - layer.low) / (layer.high - layer.low), 0.0, 1.0)
     seen = np.isfinite(values)
     step = np.where(seen, 1 + np.rint(np.where(seen, share, 0.0) * (SHADES - 1)), 0).astype(np.uint8)
     shades = _colours(layer, np.linspace(0, 1, SHADES)).tobytes()
-    return _png(step, PALETTE, [(b"PLTE", b"\0\0\0" + shades), (b"tRNS", b"\0")])
+    return _png(step, [(b"PLTE", b"\0\0\0" + shades), (b"tRNS", b"\0")])
 
 
-def chip_png(rgb: np.ndarray) -> bytes:
-    """Encode a natural-colour picture (y, x, 3) as a PNG, transparent where it is 0 (not seen)."""
-    seen = rgb.any(axis=2)
-    if seen.all():
-        return _png(rgb, COLOUR)
-    return _png(np.dstack([rgb, np.where(seen, np.uint8(255), np.uint8(0))]), COLOUR_AND_OPACITY)
+def photograph(rgb: np.ndarray, window: Window) -> bytes:
+    """Encode the part of a natural-colour picture in a window as a JPEG for people.
+
+    Parameters
+    ----------
+    rgb : (y, x, 3) uint8 array
+        As stored (:mod:`monitor.cube.context_pictures`), 0 where nothing was seen.
+    window : Window
+        Part to show, within the picture.
+    """
+    left, top, width, height = (round(value) for value in window)
+    part = rgb[top : top + height, left : left + width]
+    seen = part.any(axis=2, keepdims=True)
+    part = np.where(seen, for_the_eye(part), np.array(NOT_SEEN, np.uint8))
+    # what was not seen is not blended into what was
+    enlarge = Image.Resampling.BICUBIC if seen.all() else Image.Resampling.NEAREST
+    scale = PHOTOGRAPH_SIDE / max(width, height)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    image = Image.fromarray(part).resize(size, enlarge if scale > 1 else Image.Resampling.BOX)
+    for quality in (85, 75, 65, 55, 45):
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=quality, optimize=True)
+        if file.tell() <= MAX_PHOTOGRAPH_BYTES:
+            break
+    return file.getvalue()
+
+
+def seen_window(pictures: Sequence[np.ndarray], outline: np.ndarray) -> Window:
+    """The part of some pictures in which all of them show something, and the site in any case.
+
+    Parameters
+    ----------
+    pictures : sequence of (y, x, 3) uint8 arrays
+        Of one size; 0 where nothing was seen.
+    outline : (n, 2) array
+        Outline of the site. [pixel]
+    """
+    height, width = pictures[0].shape[:2]
+    (left, top), (right, bottom) = (0.0, 0.0), (float(width), float(height))
+    for rgb in pictures:
+        seen = rgb.any(axis=2)
+        rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+        if rows.size:
+            left, top = max(left, float(columns[0])), max(top, float(rows[0]))
+            right, bottom = min(right, float(columns[-1] + 1)), min(bottom, float(rows[-1] + 1))
+    site = frame(outline, (width, height))
+    left, top = min(left, site[0]), min(top, site[1])
+    right, bottom = max(right, site[0] + site[2]), max(bottom, site[1] + site[3])
+    return left, top, right - left, bottom - top
+
+
+def scale_bar(width: float) -> int:
+    """Length of the scale bar of a picture of this width: 1, 2 or 5 times a power of ten. [m]
+
+    >>> scale_bar(1280.0), scale_bar(90.0), scale_bar(12000.0)
+    (200, 20, 2000)
+    """
+    most = width / 4
+    power = 10.0 ** math.floor(math.log10(most))
+    return max(1, round(max(step * power for step in (1, 2, 5) if step * power <= most)))
 
 
 def ramp(layer: Layer) -> str:
@@ -125,19 +202,19 @@ def ramp(layer: Layer) -> str:
     return ",".join("#{:02x}{:02x}{:02x} {}%".format(*colour, round(100 * share)) for colour, share in stops)
 
 
-def outline_path(outline: np.ndarray) -> str:
-    """SVG path of an outline (n, 2), rings separated by a row of NaN."""
-    rings: list[list[str]] = [[]]
-    for x, y in outline:
-        if np.isfinite(x):
-            rings[-1].append(f"{x:.1f},{y:.1f}")
-        else:
-            rings.append([])
-    return "".join("M" + "L".join(ring) + "Z" for ring in rings if ring)
+def outline_path(outline: np.ndarray, window: Window | None = None) -> str:
+    """SVG path of an outline (n, 2), rings separated by a row of NaN; only of the rings that reach into a window."""
+    breaks = np.flatnonzero(np.isnan(outline[:, 0]))
+    rings = [ring[np.isfinite(ring[:, 0])] for ring in np.split(outline, breaks)]
+    if window is not None:
+        first, last = np.array(window[:2]), np.array(window[:2]) + window[2:]
+        rings = [ring for ring in rings if ring.size]
+        rings = [ring for ring in rings if (ring.max(axis=0) > first).all() and (ring.min(axis=0) < last).all()]
+    return "".join("M" + "L".join(f"{x:.1f},{y:.1f}" for x, y in ring.tolist()) + "Z" for ring in rings if ring.size)
 
 
-def frame(outline: np.ndarray | None, size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Left, top, width and height of the part of a map to show: the site and a margin of a tenth. [pixel]
+def frame(outline: np.ndarray | None, size: tuple[int, int]) -> Window:
+    """The part of a map to show: the site and a margin of a tenth. [pixel]
 
     `size` is the width and height of the map [pixel], all of which is shown without an outline (n, 2).
     """
@@ -150,18 +227,14 @@ def frame(outline: np.ndarray | None, size: tuple[int, int]) -> tuple[float, flo
     return float(left), float(top), float(right - left), float(bottom - top)
 
 
-def _png(pixels: np.ndarray, kind: int, more: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
-    """Encode pixels (y, x) or (y, x, sample), 0 to 255, as a PNG; `more`: names and contents of chunks before them.
+def _png(pixels: np.ndarray, more: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """Encode pixels (y, x), indices of a palette, as a PNG; `more`: names and contents of chunks before them.
 
-    See Portable Network Graphics (PNG) Specification, W3C Recommendation, 2003, sections 5, 9 and 11.
+    See Portable Network Graphics (PNG) Specification, W3C Recommendation, 2003, sections 5 and 11.
     """
-    height, width = pixels.shape[:2]
-    rows = pixels.astype(np.uint8, copy=False).reshape(height, -1)
-    step = rows.shape[1] // width
-    if kind != PALETTE:  # each sample less that of its neighbour on the left: filter 1, "Sub"
-        rows = np.concatenate([rows[:, :step], rows[:, step:] - rows[:, :-step]], axis=1)
-    lines = np.concatenate([np.full((height, 1), kind != PALETTE, np.uint8), rows], axis=1)
-    header = pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0)
+    height, width = pixels.shape
+    lines = np.concatenate([np.zeros((height, 1), np.uint8), pixels], axis=1)
+    header = pack(">IIBBBBB", width, height, 8, PALETTE, 0, 0, 0)
     pixel_data = zlib.compress(lines.tobytes(), PNG_LEVEL)
     chunks = [(b"IHDR", header), *more, (b"IDAT", pixel_data), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(

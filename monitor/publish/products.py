@@ -20,7 +20,8 @@ import msgspec
 import numpy as np
 
 from monitor.alerts.alert import Alert
-from monitor.alerts.words import CATALOGUE, LANGUAGES, percent, points
+from monitor.alerts.messages.tracks import attachments
+from monitor.alerts.words import CATALOGUE, LANGUAGES, language_of, percent, points
 from monitor.derived import code_hash
 from monitor.files import write_atomically
 from monitor.publish.chart import season_table
@@ -29,9 +30,9 @@ from monitor.publish.index.history import NO_HISTORY, History
 from monitor.publish.index.page import programme_files, remove_old_provinces
 from monitor.publish.index.programme_view import LotRow, ProgrammeView
 from monitor.publish.map_tags import map_tags
-from monitor.publish.page_files import PAGE_FILES
+from monitor.publish.page_files import PAGE_FILES, TRACKS, PagePicture
 from monitor.publish.pages import PAGE_TEMPLATES, hectares, site_pages
-from monitor.publish.pictures import MAP_LAYERS, chip_png, cog, map_png
+from monitor.publish.pictures import MAP_LAYERS, Window, cog, frame, map_png, photograph, seen_window
 from monitor.publish.qgis import qml
 from monitor.publish.stac import CATALOG_FILE, ITEM, DrawnMaps, StoredFile, catalogue, drawn_maps, site_item
 from monitor.publish.tables import sites_parquet, status_json
@@ -48,9 +49,12 @@ from monitor.verdict.tables.plan_json import plan_json
 MAP_FILES: Final = frozenset(f"{layer.name}.{kind}" for layer in MAP_LAYERS for kind in ("tif", "qml"))
 """Maps that a site may have, and their styles."""
 
-PICTURE_FILE: Final = re.compile(r"[a-z-]+-[0-9a-f]{8}\.png")
+PICTURE_FILE: Final = re.compile(r"[a-z-]+-[0-9a-f]{8}\.(png|jpg)")
 """Name of a picture: what it shows and a hash of its content. So a page goes on showing the pictures with which it was
 written while a run writes new ones, or dies between them and the new page."""
+
+PAIRS: Final = (frozenset({"before", "now"}), frozenset({"before-loss", "after-loss"}))
+"""Pictures that are compared with each other."""
 
 PHOTOS: Final = "photos"
 """Folder of the photos of a site."""
@@ -80,8 +84,8 @@ class _MadeFrom(msgspec.Struct, kw_only=True):
     """Hash of what a reader sees on the page, except maps and pictures."""
     drawn: dict[str, str]
     """Hash of what decides whether a map or picture is drawn again, by name."""
-    pictures: dict[str, str]
-    """File of each picture, by name; a map is a picture too."""
+    pictures: dict[str, PagePicture]
+    """Each picture, by name; a map is a picture too."""
     maps: DrawnMaps | None
     files: dict[str, StoredFile]
     """Size and checksum of each file, by name."""
@@ -152,15 +156,21 @@ def write_site(view: SiteView, root: Path, inputs: str = "") -> bool:
     made, here = _in_place(folder)
     drawn = _drawn(view)
     draw = _outdated(drawn, made, here)
-    images, files = _draw(view, draw)
     before = {} if made is None else made.pictures
-    pictures = {name: _hashed_name(name, images[name]) if name in images else before[name] for name in drawn}
+    images, files = _draw(view, draw)
+    pictures = {name: picture for name, picture in before.items() if name in drawn and name not in draw}
+    pictures |= {name: picture for name, (picture, _) in images.items()}
     page = _page_key(view, pictures)
-    files |= {pictures[name]: image for name, image in images.items()} | _tables(view)
+    files |= {picture.file: content for picture, content in images.values()} | _tables(view)
     if made is None or made.page != page or not {*PAGE_FILES.values()} <= here:
         pages = site_pages(view, pictures)
         files |= {PAGE_FILES[language]: pages[language].encode() for language in LANGUAGES}
-    names = {*files, *pictures.values(), *PAGE_FILES.values(), *(MAP_FILES & {f"{name}.tif" for name in drawn})}
+    names = {
+        *files,
+        *(picture.file for picture in pictures.values()),
+        *PAGE_FILES.values(),
+        *(MAP_FILES & {f"{name}.tif" for name in drawn}),
+    }
     facts = {} if made is None else made.files
     wanted = _MadeFrom(
         inputs=inputs, page=page, drawn=drawn, pictures=pictures,
@@ -181,7 +191,7 @@ def write_site(view: SiteView, root: Path, inputs: str = "") -> bool:
 
 
 def _tables(view: SiteView) -> dict[str, bytes]:
-    """Tables of a site and styles of its maps, by file name."""
+    """Tables of a site, styles of its maps and its place, by file name."""
     lines = [line.encode() for line in observation_lines(view.observations)] if view.lines is None else view.lines
     files = {"observations.csv": observations_csv(view.site.id, lines)}
     files |= {f"{layer.name}.qml": qml(layer) for layer in MAP_LAYERS if layer.name in view.maps}
@@ -189,28 +199,46 @@ def _tables(view: SiteView) -> dict[str, bytes]:
         files["controls.geojson"] = view.controls.geojson
     if view.measured:
         files[FIELD_TABLE] = field_csv(view.measured)
-    return files
+    tracks = attachments(view.site, view.patch[0] if view.patch else None, language_of(view.site))
+    return files | {name: track.content for name, track in zip(TRACKS, tracks, strict=True)}
 
 
-def _draw(view: SiteView, names: frozenset[str]) -> tuple[dict[str, bytes], dict[str, bytes]]:
+def _draw(view: SiteView, names: frozenset[str]) -> tuple[dict[str, tuple[PagePicture, bytes]], dict[str, bytes]]:
     """Pictures by name, and map files by file name, of the maps and pictures with these names."""
     images, files = {}, {}
-    for name, chip in view.chips.items():
-        if name in names:
-            assert chip.rgb is not None, f"{name} has to be drawn; see outdated_pictures()"
-            images[name] = chip_png(chip.rgb)
+    windows = _windows(view, names)
+    for name, window in windows.items():
+        rgb = view.chips[name].rgb
+        assert rgb is not None, f"{name} has to be drawn; see outdated_pictures()"
+        images[name] = _picture(name, photograph(rgb, window), "jpg", window)
     for layer in MAP_LAYERS:
         if layer.name in names:
             values = view.maps[layer.name]
             assert values is not None, f"{layer.name} has to be drawn; see outdated_pictures()"
             files[f"{layer.name}.tif"] = cog(values, layer, map_tags(view, layer.name))
-            images[layer.name] = map_png(values.values, layer)
+            if layer.name in view.shown_maps:
+                size = (values.shape[1], values.shape[0])
+                images[layer.name] = _picture(
+                    layer.name, map_png(values.values, layer), "png", frame(view.outline, size)
+                )
     return images, files
 
 
-def _hashed_name(name: str, content: bytes) -> str:
-    """File of a picture, see :data:`PICTURE_FILE`."""
-    return f"{name}-{sha256(content).hexdigest()[:8]}.png"
+def _windows(view: SiteView, names: frozenset[str]) -> dict[str, Window]:
+    """The part of each natural-colour picture with one of these names to show: of two to be compared the same."""
+    windows: dict[str, Window] = {}
+    for pair in PAIRS:
+        chips = {name: chip for name, chip in view.chips.items() if name in pair and name in names}
+        pictures = [chip.rgb for chip in chips.values() if chip.rgb is not None]
+        for chip in chips.values():
+            windows |= dict.fromkeys(chips, seen_window(pictures, chip.outline))
+    return windows
+
+
+def _picture(name: str, content: bytes, kind: str, window: Window) -> tuple[PagePicture, bytes]:
+    """A picture with the name of its file, see :data:`PICTURE_FILE`."""
+    file = f"{name}-{sha256(content).hexdigest()[:8]}.{kind}"
+    return PagePicture(file=file, window=window), content
 
 
 def write_plan(
@@ -372,14 +400,22 @@ def _in_place(folder: Path) -> tuple[_MadeFrom | None, frozenset[str]]:
 def _outdated(drawn: Mapping[str, str], made: _MadeFrom | None, here: frozenset[str]) -> frozenset[str]:
     if made is None:
         return frozenset(drawn)
-    present = {name for name, file in made.pictures.items() if file in here}
-    present -= {name for name in drawn if f"{name}.tif" in MAP_FILES - here}
-    return frozenset(name for name, key in drawn.items() if made.drawn.get(name) != key or name not in present)
+    absent = {name for name, picture in made.pictures.items() if picture.file not in here}
+    absent |= {name for name in drawn if f"{name}.tif" in MAP_FILES - here}
+    outdated = {name for name, key in drawn.items() if made.drawn.get(name) != key or name in absent}
+    for pair in PAIRS:  # they are cut alike
+        if outdated & pair:
+            outdated |= pair & drawn.keys()
+    return frozenset(outdated)
 
 
 def _drawn(view: SiteView) -> dict[str, str]:
     """Hash of what decides whether a picture or map is drawn again, by its name."""
-    drawn = {name: _hash(pages_code_hash(), chip.date, chip.scene, chip.size) for name, chip in view.chips.items()}
+    chips = view.chips
+    scenes = {pair: [(name, chips[name].scene) for name in sorted(pair & chips.keys())] for pair in PAIRS}
+    drawn = {
+        name: _hash(pages_code_hash(), scenes[pair], chips[name].size) for pair in PAIRS for name in pair & chips.keys()
+    }
     if view.grid is not None:
         a, seasons = view.assessment, season_table(view)
         failing = None if a.hectares_failing is None or not a.hectares else a.hectares_failing / a.hectares
@@ -393,7 +429,7 @@ def _drawn(view: SiteView) -> dict[str, str]:
     return drawn
 
 
-def _page_key(view: SiteView, files: Mapping[str, str]) -> str:
+def _page_key(view: SiteView, files: Mapping[str, PagePicture]) -> str:
     """Hash of what a reader sees on a page, with numbers rounded as shown."""
     a = view.assessment
     shown = {name: _shown(name, value) for name, value in assessment_to_json(a).items() if name not in NOT_SHOWN}
@@ -407,7 +443,8 @@ def _page_key(view: SiteView, files: Mapping[str, str]) -> str:
     seasons = [(s.year, percent(s.cover), percent(s.control), percent(s.expected)) for s in season_table(view)]
     pictures = [(name, chip.date, chip.size) for name, chip in view.chips.items()]
     judged = None if view.judged_hectares is None else hectares(view.judged_hectares)
-    units = None if view.controls is None else (view.controls.units, view.controls.reasons)
+    controls = view.controls
+    units = None if controls is None else (controls.units, controls.reasons, controls.ground.wkb)
     beside = (
         units,
         view.detectability,

@@ -15,13 +15,13 @@ from monitor.publish.control_ground import ControlGround
 from monitor.series.field_rows import FieldRow
 from monitor.sites.cover_scale import FieldFactor
 from monitor.sites.site import Site
-from monitor.verdict.assessment import Assessment
+from monitor.verdict.assessment import Assessment, Status
 from monitor.verdict.lots import Lot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chip:
-    """A natural-colour picture of the site and its surroundings from one clear scene."""
+    """A natural-colour picture of the site from one scene: with its surroundings, or of its own pixels alone."""
 
     date: date
     scene: str
@@ -32,6 +32,10 @@ class Chip:
     """(y, x, 3) uint8, all pictures under one stretch; 0 where not seen. None: see `SiteView.maps`."""
     outline: np.ndarray = field(repr=False)
     """(n, 2) outline of the site in pixels of the picture, x right, y down; rings separated by a row of NaN. [pixel]"""
+    controls: np.ndarray | None = field(default=None, repr=False)
+    """As `outline`, of the control units that count; None: none is known."""
+    pixel: float
+    """Side of a pixel. [m]"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +49,9 @@ class DetectionChance:
     watch: float
     """Probability of a watch or a red alert. [1]"""
 
+
+NO_ANSWER: Final = (Status.UNDECIDED, Status.INSUFFICIENT_DATA, Status.TOO_EARLY)
+"""Statuses of sites whose growth is not judged."""
 
 IMPROVEMENT_YEARS: Final = (3, 4, 5, 6)
 """Years after the start for which improvements are shown."""
@@ -131,6 +138,10 @@ class SiteView:
     """Clearest scene before the start."""
     now: Chip | None
     """Newest clear scene."""
+    before_loss: Chip | None = None
+    """Last scene before a sudden loss, on the grid of the maps; only pixels of the site have a value."""
+    after_loss: Chip | None = None
+    """First scene that shows the loss, likewise."""
     maps: Mapping[str, xr.DataArray | None] = field(repr=False)
     """``ndvi``, ``cover``, ``slope``, ``uplift``, (y, x) float32 with CRS and transform in ``spatial_ref``, and, where
     it is known, ``failing``: probability that regrowth is absent, and ``loss``: that of a sudden loss; NaN outside the
@@ -143,7 +154,7 @@ class SiteView:
     outline: np.ndarray | None = field(repr=False)
     """(n, 2) outline of the site in pixels of the maps, x right, y down; rings separated by a row of NaN. [pixel]"""
     patch: tuple[WorstPatch, np.ndarray] | None = field(default=None, repr=False)
-    """Largest patch of a sudden loss, and its outline as `outline`; None without the map ``loss``."""
+    """Worst patch, of a sudden loss or else of failing ground, and its outline as `outline`; None: none is known."""
     alert: Alert | None
     """The alert that is not resolved, or that a person has resolved while its cause is still seen; None: no alert."""
     answers: tuple[FieldAnswer, ...] = ()
@@ -176,4 +187,20 @@ class SiteView:
     @property
     def chips(self) -> dict[str, Chip]:
         """The pictures that exist, by name."""
-        return {name: chip for name, chip in (("before", self.before), ("now", self.now)) if chip is not None}
+        chips = {
+            "before": self.before, "now": self.now, "before-loss": self.before_loss, "after-loss": self.after_loss,
+        }  # fmt: skip
+        return {name: chip for name, chip in chips.items() if chip is not None}
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether the verdict answers how growth is; if not, no map or drawing may suggest an answer."""
+        return self.assessment.status not in NO_ANSWER
+
+    @property
+    def shown_maps(self) -> tuple[str, ...]:
+        """Names of the maps that the page shows."""
+        hidden = set() if self.is_judged else {"failing", "uplift", "slope"}
+        if self.assessment.status in (Status.UNDECIDED, Status.INSUFFICIENT_DATA):
+            hidden.add("loss")
+        return tuple(name for name in self.maps if name not in hidden)

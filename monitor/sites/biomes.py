@@ -108,7 +108,20 @@ def biome_of(site: Site) -> Biome:
 
 
 def default_plan(intervention: str, biome: Biome, subtype: str | None = None) -> Plan:
-    """Plan of a site whose registry entry has none; without `subtype`, that of the usual subtype in the biome.
+    """Plan of a site whose registry entry has none.
+
+    Parameters
+    ----------
+    intervention : str
+        One of :data:`monitor.sites.site.INTERVENTIONS`.
+    biome : Biome
+    subtype : str, optional
+        One of :data:`monitor.sites.site.SUBTYPES`; None: the usual one of the intervention in the biome.
+
+    Returns
+    -------
+    Plan
+        In index cover.
 
     Raises
     ------
@@ -127,7 +140,19 @@ def default_plan(intervention: str, biome: Biome, subtype: str | None = None) ->
 
 
 def in_field_cover(plan: Plan, biome: Biome) -> Plan:
-    """Plan whose uplift is a promise of field cover; it is judged as index cover, by the factor of the biome.
+    """Plan whose uplift is a promise of field cover.
+
+    Parameters
+    ----------
+    plan : Plan
+        Its `A` is meant in field cover.
+    biome : Biome
+        Gives the factor by which it is judged as index cover.
+
+    Returns
+    -------
+    Plan
+        The same numbers, with the factor.
 
     Raises
     ------

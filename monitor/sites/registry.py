@@ -62,6 +62,11 @@ def read_sites(path: Path, biomes: Mapping[str, Biome] | None = None) -> Report:
     biomes : mapping of str to Biome, optional
         Biomes that the registry may name beside the built-in ones.
 
+    Returns
+    -------
+    Report
+        Every feature of the file with its problems, also the refused ones.
+
     Raises
     ------
     FileRefused

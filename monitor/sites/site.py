@@ -161,7 +161,22 @@ def ground_key(site: Site) -> str:
 
 
 def ground_key_of(geometry: BaseGeometry, start: date, biome: str) -> str:
-    """Ground key of a site with this outline, start and :attr:`Site.biome_key`, see :func:`ground_key`."""
+    """Ground key of a site with this outline, start and biome, see :func:`ground_key`.
+
+    Parameters
+    ----------
+    geometry : shapely geometry
+        Outline, longitude and latitude. [degree]
+    start : date
+        First day of the intervention.
+    biome : str
+        See :attr:`Site.biome_key`.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+    """
     content = geometry.normalize().wkb + f"|{start}|{biome}".encode()
     return hashlib.sha256(content).hexdigest()[:16]
 

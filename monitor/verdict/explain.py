@@ -2,7 +2,7 @@
 
 from datetime import date
 
-from monitor.day_in_words import day_in_words
+from monitor.day_in_words import day_in_words, month_in_words
 from monitor.sites.biomes import biome_of
 from monitor.sites.site import Site
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
@@ -105,8 +105,8 @@ came earlier, most of them by less than ten weeks or in the previous winter."""
 LOST_SINCE = ("before {shows}", "在{shows}之前")
 """When a loss came of which no scene before is known."""
 LOST_AREA = (
-    "About {lost} of {whole} hectares ({low} to {high}) lost a quarter of their cover or more: the map shows where.",
-    "{whole} 公顷中约有 {lost} 公顷（{low} 至 {high}）植被覆盖减少四分之一以上，位置见地图。",
+    "About {lost} of {whole} hectares{interval} lost a quarter of their cover or more: the map shows where.",
+    "{whole} 公顷中约有 {lost} 公顷{interval}植被覆盖减少四分之一以上，位置见地图。",
 )
 LOST_TOGETHER = (
     "{together} of {neighbours} neighbouring sites lost cover in the same weeks: a common cause such as fire, flood, "
@@ -123,10 +123,10 @@ NOT_COVERED = (
 )
 """What clears a verdict where there is no usable scene at all."""
 NEVER_OFFERED = (
-    "No scene of this place (longitude {x:.4f}, latitude {y:.4f}) has ever been offered up to {until}, by: {sources}. "
+    "No scene of this place (longitude {x}, latitude {y}) has ever been offered up to {until}, by: {sources}. "
     "Check that the site is located there (outlines have the longitude first), that the source covers that place in "
     "these collections, and that [source] since is not later than its imagery.",
-    "截至{until}，从未有数据源提供过此处（经度 {x:.4f}，纬度 {y:.4f}）的影像；已查询：{sources}。"
+    "截至{until}，从未有数据源提供过此处（经度 {x}，纬度 {y}）的影像；已查询：{sources}。"
     "请检查边界位置是否正确（坐标应先经度后纬度）、数据源的这些影像集是否覆盖此处，"
     "以及 [source] since 是否晚于其影像。",
 )
@@ -188,13 +188,13 @@ LOSS_WATCHED = (
     "A sudden loss is watched, not red, until it is as probable as the false-alarm budget of the site demands, and "
     "while it is too early to judge the site, as ground is often cleared for planting. Of simulated sites that lost "
     "nothing about {rate:.0%} a year are watched wrongly, and more where the ground is restless.",
-    "植被突然减少的概率未达到地块误报预算所要求的程度，或地块尚早、常为整地造林时，只列为“关注”而不发红色警报："
+    "植被突然受损的概率未达到地块误报预算所要求的程度，或地块尚早、常为整地造林时，只列为“关注”而不发红色警报："
     "在模拟检验中，未受损的地块每年约有 {rate:.0%} 被误报关注，本身波动大的地块更多。",
 )
 LOSS_NEWS = (
     "At the usual false-alarm budget up to {rate:.0%} of simulated sites that lost nothing are red by a sudden loss "
     "within ten years, and more where the ground is restless.",
-    "按通常的误报预算，在模拟检验中未受损的地块十年内至多 {rate:.0%} 因植被突然减少被误报为红色，"
+    "按通常的误报预算，在模拟检验中未受损的地块十年内至多 {rate:.0%} 因植被突然受损被误报为红色，"
     "本身波动大的地块更多。",
 )
 FAILING_SHARE = 0.25
@@ -216,7 +216,7 @@ LEADING = (
 """Reasons worth a sentence, the most important first; the others are in the headline."""
 
 
-def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list[str]:
+def explain(assessment: Assessment, site: Site, *, language: str = "en", brief: bool = False) -> list[str]:
     """Explain a verdict and what would change it.
 
     Parameters
@@ -224,6 +224,8 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
     assessment : Assessment
     site : Site, site of the assessment
     language : str, ``zh`` for Chinese; anything else is English
+    brief : bool
+        Without intervals, and without the measurement of an undecided site, which could be read as an answer.
 
     Returns
     -------
@@ -243,14 +245,15 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
         if a.loss_on is not None:
             confirmed = "" if a.loss_confirmed_on is None else day_in_words(a.loss_confirmed_on, language)
             sentences = [dated[pick].format(when=lost_when(a, language=language), confirmed=confirmed)]
-        sentences += loss_ground(a, language=language)
+        sentences += loss_ground(a, language=language, brief=brief)
     if a.alert is AlertLevel.WATCH and a.alert_rule == "failure" and a.status is not Status.FAILING:
         sentences[0] += "（早期预警：可能未见效。）" if pick else " Early warning: it may not be taking hold."
-    if measured := _measured(a, promised=promised, chinese=bool(pick)):
+    hidden = brief and a.status is Status.UNDECIDED
+    if not hidden and (measured := _measured(a, promised=promised, chinese=bool(pick), brief=brief)):
         sentences.append(measured)
     main_reason = next((reason for reason in LEADING if reason.value in a.reasons), None)
     if main_reason is Reason.SPATIAL_PATCH:
-        sentences.append(_patches(a, chinese=bool(pick)))
+        sentences.append(_patches(a, chinese=bool(pick), brief=brief))
     elif main_reason is not None:
         sentences.append(sentence(main_reason.value, language))
     elif a.last_observed is not None:
@@ -268,7 +271,7 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en") -> list
     elif a.status in CLEARS and Reason.START_IN_FUTURE.value not in a.reasons:
         years = site.plan.too_early_years
         later, month = divmod(site.start.month - 1 + round(years * 12), 12)
-        due = f"{site.start.year + later}-{month + 1:02d}"
+        due = month_in_words(site.start.year + later, month + 1, language)
         clears = IN_PART[1] if in_part else CLEARS[a.status]
         clears = clears if promised else CLEARS_NO_PLAN.get(a.status, clears)
         sentences.append(clears[pick].format(years=years, due=due, share=ON_TRACK_SHARE))
@@ -295,21 +298,26 @@ def probabilities(assessment: Assessment, *, language: str = "en") -> list[str]:
     judged = a.status not in (Status.INSUFFICIENT_DATA, Status.TOO_EARLY)
     if not judged or a.p_failing is None or a.p_lagging is None or a.p_on_track is None:
         return []
-    return [CHANCES[language == "zh"].format(**_whole_percents(a.p_failing, a.p_lagging, a.p_on_track))]
+    return [
+        CHANCES[language == "zh"].format(
+            **_whole_percents(a.p_failing, a.p_lagging, a.p_on_track, chinese=language == "zh")
+        )
+    ]
 
 
-def _whole_percents(failing: float, lagging: float, on_track: float) -> dict[str, str]:
-    """Three probabilities in whole percent that sum to 100, by largest remainder.
+def _whole_percents(failing: float, lagging: float, on_track: float, *, chinese: bool = False) -> dict[str, str]:
+    """Three probabilities in whole percent that sum to 100, by largest remainder; none is certain.
 
-    >>> _whole_percents(0.335, 0.335, 0.33)
-    {'failing': '34%', 'lagging': '33%', 'on_track': '33%'}
+    >>> _whole_percents(0.335, 0.335, 0.33), _whole_percents(0.999, 0.001, 0.0)["failing"]
+    ({'failing': '34%', 'lagging': '33%', 'on_track': '33%'}, 'over 99%')
     """
     exact = {"failing": 100 * failing, "lagging": 100 * lagging, "on_track": 100 * on_track}
     whole = {name: int(value) for name, value in exact.items()}
     short = 100 - sum(whole.values())
     for name in sorted(exact, key=lambda name: whole[name] - exact[name])[:short]:
         whole[name] += 1
-    return {name: f"{value}%" for name, value in whole.items()}
+    ends = {0: "低于 1%" if chinese else "under 1%", 100: "超过 99%" if chinese else "over 99%"}
+    return {name: ends.get(value, f"{value}%") for name, value in whole.items()}
 
 
 def promised_in_field(assessment: Assessment, site: Site, *, language: str = "en") -> list[str]:
@@ -336,7 +344,7 @@ def promised_in_field(assessment: Assessment, site: Site, *, language: str = "en
         if a.theta is None or a.status is Status.INSUFFICIENT_DATA:
             return ""
         ends = sorted(a.theta * site.plan.factor / end for end in (low, high))
-        return SHARES_THEN[pick].format(low=f"{ends[0]:z.0%}", high=f"{ends[1]:z.0%}")
+        return SHARES_THEN[pick].format(low=_percent(ends[0]), high=_percent(ends[1]))
 
     sentences = [
         FIELD_PLAN[pick].format(
@@ -369,9 +377,8 @@ def never_offered(site: Site, *, sources: str, until: date, language: str = "en"
         Some sentences.
     """
     place = site.geometry.centroid
-    return NEVER_OFFERED[int(language == "zh")].format(
-        x=place.x, y=place.y, sources=sources, until=day_in_words(until, language)
-    )
+    x, y = (f"{value:.4f}".replace("-", "−") for value in (place.x, place.y))
+    return NEVER_OFFERED[int(language == "zh")].format(x=x, y=y, sources=sources, until=day_in_words(until, language))
 
 
 def lost_when(a: Assessment, *, language: str = "en") -> str:
@@ -393,7 +400,7 @@ def lost_when(a: Assessment, *, language: str = "en") -> str:
     return when[language == "zh"].format(after=after, shows=shows)
 
 
-def loss_ground(a: Assessment, *, language: str = "en") -> list[str]:
+def loss_ground(a: Assessment, *, language: str = "en", brief: bool = False) -> list[str]:
     """How many hectares were lost, and whether neighbours lost cover too, as far as known.
 
     Parameters
@@ -401,6 +408,8 @@ def loss_ground(a: Assessment, *, language: str = "en") -> list[str]:
     a : Assessment
     language : str
         ``zh`` for Chinese; anything else is English.
+    brief : bool
+        Without intervals.
 
     Returns
     -------
@@ -411,7 +420,8 @@ def loss_ground(a: Assessment, *, language: str = "en") -> list[str]:
     if None not in (areas := (a.hectares_lost, a.hectares_lost_low, a.hectares_lost_high, a.hectares)):
         decimals = 1 if a.hectares is None or a.hectares >= 10 else 2
         lost, low, high, whole = (f"{value:.{decimals}f}" for value in areas if value is not None)
-        sentences.append(LOST_AREA[pick].format(lost=lost, low=low, high=high, whole=whole))
+        interval = "" if brief else f"（{low} 至 {high}）" if pick else f" ({low} to {high})"
+        sentences.append(LOST_AREA[pick].format(lost=lost, whole=whole, interval=interval))
     if Reason.NEIGHBOURS_LOST.value in a.reasons and a.neighbours_lost is not None:
         sentences.append(LOST_TOGETHER[pick].format(together=a.neighbours_lost, neighbours=a.neighbours))
     return sentences
@@ -439,7 +449,7 @@ def false_alarm_rate(assessment: Assessment, *, language: str = "en") -> list[st
     return [text for key, text in news.items() if key == (assessment.alert, assessment.alert_rule)]
 
 
-def _measured(a: Assessment, *, promised: bool, chinese: bool) -> str | None:
+def _measured(a: Assessment, *, promised: bool, chinese: bool, brief: bool) -> str | None:
     """The measurement in points of cover and as a share of the plan; None where there is none."""
     if a.status in (Status.INSUFFICIENT_DATA, Status.TOO_EARLY):
         return None
@@ -448,20 +458,22 @@ def _measured(a: Assessment, *, promised: bool, chinese: bool) -> str | None:
     rise, low, high = (round(100 * v) for v in (a.uplift, a.uplift_low, a.uplift_high))
     if not promised:
         span = f"{_signed(low)} {'至' if chinese else 'to'} {_signed(high)}"
+        span = "" if brief else f"（{span}）" if chinese else f" ({span})"
         if chinese:
             changed = f"变化 {_signed(rise)} 个百分点" if rise else "没有变化"
-            return f"植被覆盖度相对对照地块{changed}（{span}）。"
+            return f"植被覆盖度相对对照地块{changed}{span}。"
         changed = f"Cover changed by {_signed(rise)} points" if rise else "Cover did not change"
-        return f"{changed} against the control ground ({span})."
+        return f"{changed} against the control ground{span}."
     if a.theta is None or a.theta_low is None or a.theta_high is None or not a.expected:
         return None
-    due = round(100 * a.expected)
+    due, (left, right) = round(100 * a.expected), (_percent(a.theta_low), _percent(a.theta_high))
+    interval = "" if brief else f"（95% 区间 {left} 至 {right}）" if chinese else f" (95% interval {left} to {right})"
     if chinese:
         level = f"比对照地块{'高' if rise > 0 else '低'} {abs(rise)} 个百分点" if rise else "与对照地块持平"
         more = "" if rise else " 个百分点"
         return (
             f"按生长季高峰估计，植被覆盖度{level}，规划为高{f' {due}' if due else '不足 1'}{more}："
-            f"完成 {a.theta:z.0%}（95% 区间 {a.theta_low:z.0%} 至 {a.theta_high:z.0%}）。"
+            f"完成 {_percent(a.theta)}{interval}。"
         )
     points = "1 point" if abs(rise) == 1 else f"{abs(rise)} points"
     level = f"{points} {'above' if rise > 0 else 'below'}" if rise else "level with"
@@ -469,20 +481,25 @@ def _measured(a: Assessment, *, promised: bool, chinese: bool) -> str | None:
     return (
         f"At the height of the season cover is estimated {level} its control ground; "
         f"the plan expected {due or 'under 1'}{more}: "
-        f"{a.theta:z.0%} of it (95% interval {a.theta_low:z.0%} to {a.theta_high:z.0%})."
+        f"{_percent(a.theta)} of it{interval}."
     )
 
 
 def _signed(points: int) -> str:
-    return f"{points:+d}" if points else "0"
+    return f"{points:+d}".replace("-", "−") if points else "0"
 
 
-def _patches(a: Assessment, *, chinese: bool) -> str:
+def _percent(share: float) -> str:
+    return f"{share:z.0%}".replace("-", "−")
+
+
+def _patches(a: Assessment, *, chinese: bool, brief: bool) -> str:
     """Area of the site that lacks regrowth."""
     areas = (a.hectares_failing, a.hectares_failing_low, a.hectares_failing_high, a.hectares)
     if any(value is None for value in areas):
         return sentence(Reason.SPATIAL_PATCH.value, "zh" if chinese else "en")
     failing, low, high, whole = (f"{value:.1f}" for value in areas)
+    interval = "" if brief else f"（{low} 至 {high}）" if chinese else f" ({low} to {high})"
     if chinese:
-        return f"{whole} 公顷中约有 {failing} 公顷（{low} 至 {high}）未见恢复，位置见地图。"
-    return f"Regrowth is absent on about {failing} of {whole} hectares ({low} to {high}): the map shows where."
+        return f"{whole} 公顷中约有 {failing} 公顷{interval}未见恢复，位置见地图。"
+    return f"Regrowth is absent on about {failing} of {whole} hectares{interval}: the map shows where."

@@ -35,12 +35,13 @@ class Reason(StrEnum):
     RAIN_LOW = "RAIN_LOW"
     RAIN_UNKNOWN = "RAIN_UNKNOWN"
     TERRAIN_UNKNOWN = "TERRAIN_UNKNOWN"
+    CLOUDS_UNMASKED = "CLOUDS_UNMASKED"
     DRY_MATTER = "DRY_MATTER"
 
 
 BACKGROUND = (
     Reason.FEW_PIXELS, Reason.CONTROL_FEW, Reason.RAIN_LOW, Reason.RAIN_UNKNOWN, Reason.TERRAIN_UNKNOWN,
-    Reason.SPATIAL_PATCH, Reason.DRY_MATTER, Reason.NEIGHBOURS_LOST,
+    Reason.CLOUDS_UNMASKED, Reason.SPATIAL_PATCH, Reason.DRY_MATTER, Reason.NEIGHBOURS_LOST,
 )  # fmt: skip
 """Reasons that come from the ground, its pixels or other data, not from the series."""
 
@@ -145,6 +146,10 @@ SENTENCES = {
     Reason.TERRAIN_UNKNOWN: (
         "Terrain is unknown here; it was not used to select control ground or for the erosion grade.",
         "此处地形未知，未用于对照地块的选择和侵蚀分级。",
+    ),
+    Reason.CLOUDS_UNMASKED: (
+        "Scenes without a quality layer were used: no cloud was masked in them, unless the files hold no value there.",
+        "使用了没有质量图层的影像：除非文件中云的位置本来就没有值，否则云未被剔除。",
     ),
     Reason.DRY_MATTER: (
         "Dry plants and litter probably cover a good part of the ground (estimated, give or take 16 points) and "

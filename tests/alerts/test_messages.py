@@ -158,7 +158,7 @@ def test_a_site_that_fails_in_part_is_not_said_to_fail_as_a_whole():
             "may have been lost suddenly, most likely between 26 May 2021 and 5 June 2021",
         ),
         (
-            "zh", "[关注] Ulan Buh, plot 3：植被可能突然减少", "[红色警报（升级）] Ulan Buh, plot 3：植被突然减少",
+            "zh", "[关注] Ulan Buh, plot 3：植被可能突然受损", "[红色警报（升级）] Ulan Buh, plot 3：植被突然受损",
             "突然受损，很可能在2021年5月26日至2021年6月5日之间",
             "可能突然受损，很可能在2021年5月26日至2021年6月5日之间",
         ),

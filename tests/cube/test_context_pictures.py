@@ -5,7 +5,13 @@ from datetime import UTC, date, datetime
 import numpy as np
 import pytest
 
-from monitor.cube.context_pictures import WHITE_REFLECTANCE, natural_colour, picture_candidates, replaces_picture
+from monitor.cube.context_pictures import (
+    WHITE_REFLECTANCE,
+    for_the_eye,
+    natural_colour,
+    picture_candidates,
+    replaces_picture,
+)
 from monitor.cube.packed import PACKED_LAYERS
 from monitor.cube.records import Picture, record_of
 from monitor.imagery.source import Scene
@@ -21,10 +27,10 @@ def scene(day: str) -> Scene:
     )  # fmt: skip
 
 
-def record(day: str, clear: float = 1.0, *, accepted: bool = True):
+def record(day: str, clear: float = 1.0, *, accepted: bool = True, units: float = 40.0):
     return record_of(
         scene(day), accepted=accepted, reason="" if accepted else "CLOUD", clear_fraction=clear, n_pixels=100,
-        measures={}, digest=day,
+        measures={"n_units": units}, digest=day,
     )  # fmt: skip
 
 
@@ -38,7 +44,7 @@ def wanted(*records, have=(), seasons) -> dict[str, str]:
 
 
 def test_the_newest_the_clearest_before_the_start_and_the_clearest_of_each_season_are_looked_at():
-    records = [record("2018-07-01", 0.92), record("2018-08-01"), record("2019-07-01"), record("2019-12-01", 0.95)]
+    records = [record("2018-07-01", 0.92), record("2018-08-01"), record("2019-07-01"), record("2019-12-01", 0.98)]
     expected = {"2018": "2018-08-01", "before": "2018-08-01", "2019": "2019-07-01", "now": "2019-12-01"}
     assert wanted(*records, seasons=[2018, 2018, 2019, None]) == expected
 
@@ -54,14 +60,44 @@ def test_the_newest_picture_is_replaced_by_one_ten_days_newer_and_never_by_an_ol
     assert wanted(record("2020-06-01"), have=have, seasons=[2020]) == {}
 
 
-def test_the_newest_picture_is_shown_though_half_of_it_lies_beyond_the_swath():
-    assert replaces_picture("now", 0.5, picture("now", "2017-08-05", 0.98))
+def test_of_new_scenes_the_newest_that_is_clear_around_the_site_too_becomes_the_picture_now():
+    clear, cloudy_around, cloud_on_site = (
+        record("2020-07-01", units=40.0), record("2020-07-20", units=20.0), record("2020-08-01", 0.93, units=40.0),
+    )  # fmt: skip
+    assert wanted(clear, cloudy_around, cloud_on_site, seasons=[None] * 3) == {"now": "2020-07-01"}
+    assert wanted(cloudy_around, cloud_on_site, seasons=[None] * 2) == {"now": "2020-08-01"}
+
+
+def test_the_newest_picture_is_shown_though_half_of_it_lies_beyond_the_swath_but_not_if_it_is_cloudy():
+    have = {"now": picture("now", "2017-08-05", 0.98)}
+    assert replaces_picture("now", 0.5, 0.5, have)
+    assert not replaces_picture("now", 0.5, 1.0, have)
+
+
+def test_beside_a_lake_which_is_never_called_clear_the_newest_picture_is_replaced_all_the_same():
+    lake = {"now": picture("now", "2017-08-05", 0.6), "2017": picture("2017", "2017-08-05", 0.6)}
+    assert replaces_picture("now", 0.58, 1.0, lake)
+    assert not replaces_picture("now", 0.5, 1.0, lake)
 
 
 def test_a_picture_of_a_season_gives_way_to_a_clearer_one_alone():
-    old = picture("2020", "2020-07-11", 0.9)
-    assert replaces_picture("2020", 0.95, old)
-    assert not replaces_picture("2020", 0.9, old)
+    have = {"2020": picture("2020", "2020-07-11", 0.9)}
+    assert replaces_picture("2020", 0.95, 1.0, have)
+    assert not replaces_picture("2020", 0.9, 1.0, have)
+    assert replaces_picture("2021", 0.1, 1.0, have)
+
+
+def test_what_is_shown_of_a_reflectance_does_not_depend_on_the_rest_of_the_picture():
+    stored = np.zeros((1, 5, 3), np.uint8)
+    for at, reflectance in enumerate([(0.04, 0.06, 0.03), (0.15, 0.12, 0.08), (0.25, 0.2, 0.14), (0.6, 0.6, 0.6)]):
+        stored[0, at] = 1 + np.rint(254 * np.sqrt(np.clip(np.array(reflectance) / WHITE_REFLECTANCE, 0, 1)))
+    forest, soil, sand, snow, unseen = for_the_eye(stored)[0].astype(int)
+    assert forest[1] > max(forest[0], forest[2]), "green"
+    assert soil[0] > soil[1] > soil[2], "brown"
+    assert sand.mean() - soil.mean() > 60, "dry ground has contrast"
+    assert snow.tolist() == [255] * 3
+    assert unseen.tolist() == [0] * 3
+    np.testing.assert_array_equal(for_the_eye(stored[:, 1:2])[0, 0], soil)
 
 
 @pytest.mark.parametrize(

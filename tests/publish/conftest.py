@@ -17,6 +17,7 @@ from shapely.geometry import Polygon, box
 
 from monitor.alerts.alert import Alert, AlertState, FalseAlarmReason, Verdict
 from monitor.cube.grid import inside, outline, site_grid
+from monitor.publish.page_files import PagePicture
 from monitor.publish.pages import site_pages
 from monitor.publish.view import CalibrationTable, Chip, DetectionChance, FieldAnswer, FieldPhoto, SiteView
 from monitor.series.field_rows import FieldRow
@@ -28,7 +29,9 @@ AS_OF = date(2021, 8, 20)
 
 def pages_of(view: SiteView) -> dict[str, str]:
     """Pages of a site by language, as if its pictures were drawn."""
-    return site_pages(view, {name: f"{name}-01234567.png" for name in (*view.chips, *view.maps)})
+    drawn = (*view.chips, *view.shown_maps)
+    whole = (0.0, 0.0, 100.0, 80.0)
+    return site_pages(view, {name: PagePicture(file=f"{name}-01234567.png", window=whole) for name in drawn})
 
 
 PLAN = Plan(A=0.3, k=0.9, L=0.3, too_early_years=1.5)
@@ -211,7 +214,7 @@ def chip(day: date, grid: GeoBox, share: float, seed: int, drawn: np.ndarray) ->
     )
     picture = (1 + 254 * np.sqrt(np.clip(rgb, 0, 0.35) / 0.35)).astype(np.uint8)
     picture[:6, :20] = 0
-    return Chip(date=day, scene=f"{day}", size=(grid.shape.x, grid.shape.y), rgb=picture, outline=drawn)
+    return Chip(date=day, scene=f"{day}", size=(grid.shape.x, grid.shape.y), rgb=picture, outline=drawn, pixel=20.0)
 
 
 def maps(site: Site, grid: GeoBox, share: float, seed: int) -> dict[str, xr.DataArray]:

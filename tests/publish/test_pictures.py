@@ -7,7 +7,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monitor.publish.pictures import MAP_LAYERS, PALETTES, chip_png, frame, map_png, ramp
+from monitor.publish.pictures import (
+    MAP_LAYERS,
+    MAX_MAP_SIDE,
+    MAX_PHOTOGRAPH_BYTES,
+    PALETTES,
+    PHOTOGRAPH_SIDE,
+    frame,
+    map_png,
+    outline_path,
+    photograph,
+    ramp,
+    seen_window,
+)
 
 
 def pixels(png: bytes) -> np.ndarray:
@@ -32,14 +44,52 @@ def test_a_map_has_the_colours_of_its_legend_and_those_of_the_ends_beyond_them(l
     assert shown[0, :, 3].tolist() == [255] * 5 + [0]
 
 
-def test_brighter_ground_is_brighter_on_both_chips_and_unseen_ground_is_left_open():
-    noise = np.random.default_rng(1).integers(0, 20, (20, 20, 3), dtype=np.uint8)
-    dark, bright = 50 + noise, 150 + noise
-    bright[0, 0] = 0
-    before, now = chip_png(dark), chip_png(bright)
-    assert pixels(before)[..., :3].max() < pixels(now)[1:, 1:, :3].min()
-    assert pixels(now)[0, 0, 3] == 0
-    assert (pixels(now)[1:, 1:, 3] == 255).all()
+SQUARE = np.array([[40.0, 40], [60, 40], [60, 60], [40, 60], [40, 40]])
+
+
+def picture(level: int, shape: tuple[int, int] = (100, 100)) -> np.ndarray:
+    noise = np.random.default_rng(1).integers(0, 20, (*shape, 3), dtype=np.uint8)
+    return (level + noise).astype(np.uint8)
+
+
+def test_brighter_ground_is_brighter_on_both_photographs():
+    before, now = (pixels(photograph(picture(level), (0, 0, 100, 100))).mean(axis=2) for level in (110, 180))
+    assert before.max() < now.min()
+    assert before.shape == (PHOTOGRAPH_SIDE, PHOTOGRAPH_SIDE)
+
+
+def test_a_photograph_of_a_large_site_stays_small():
+    assert len(photograph(picture(100, (900, 700)), (0, 0, 700, 900))) < MAX_PHOTOGRAPH_BYTES
+
+
+def test_blank_ground_outside_the_imagery_is_cut_off_alike_on_pictures_that_are_compared():
+    left, top = picture(100), picture(100)
+    left[:, :20] = top[:30] = 0
+    assert seen_window([left, top], SQUARE) == (20, 30, 80, 70)
+    left[:, :50] = 0
+    x, y, width, height = seen_window([left], SQUARE)
+    assert (x, y) < (40, 40), "never the site"
+    assert (x + width, y + height) == (100, 100)
+    assert seen_window([np.zeros((100, 100, 3), np.uint8)], SQUARE) == (0, 0, 100, 100)
+
+
+def test_a_large_map_is_reduced_by_the_mean_of_what_was_seen():
+    layer = next(layer for layer in MAP_LAYERS if layer.name == "cover")
+    values = np.full((2 * MAX_MAP_SIDE, 50), 0.2, np.float32)
+    values[::2], values[1::2] = 0.0, np.nan
+    values[-2:, -2:] = np.nan
+    small = pixels(map_png(values, layer))
+    assert small.shape[:2] == (MAX_MAP_SIDE, 25)
+    np.testing.assert_array_equal(small[0, 0], pixels(map_png(np.zeros((1, 1)), layer))[0, 0])
+    assert small[-1, -1, 3] == 0
+
+
+def test_of_many_outlines_only_those_in_the_window_are_drawn():
+    apart = np.full((1, 2), np.nan)
+    both = np.concatenate([SQUARE, apart, SQUARE + 200])
+    assert outline_path(both).count("M") == 2
+    assert outline_path(both, (0, 0, 100, 100)) == outline_path(SQUARE)
+    assert outline_path(both, (0, 0, 10, 10)) == ""
 
 
 def test_a_map_is_cut_to_the_site_and_a_tenth_around_it():

@@ -59,7 +59,7 @@ def newer(view, *, scene="another"):
 
 def plain(name):
     """Name of a file without the hash that pictures have in theirs."""
-    return re.sub(r"-[0-9a-f]{8}(?=\.png$)", "", name)
+    return re.sub(r"-[0-9a-f]{8}(?=\.(png|jpg)$)", "", name)
 
 
 def contents(root):
@@ -102,7 +102,8 @@ def test_a_site_leaves_the_files_that_were_promised(published):
     assert set(contents(published)) == {
         f"sites/ulan-03/{name}"
         for name in (
-            "index.html", "index.zh.html", "observations.csv", "before.png", "now.png", "ndvi.tif", "cover.tif",
+            "index.html", "index.zh.html", "observations.csv", "before.jpg", "now.jpg", "site.gpx", "site.kml",
+            "ndvi.tif", "cover.tif",
             "slope.tif", "uplift.tif", "failing.tif", "ndvi.png", "cover.png", "slope.png", "uplift.png",
             "failing.png", "ndvi.qml", "cover.qml", "slope.qml", "uplift.qml", "failing.qml",
         )
@@ -135,13 +136,13 @@ MAPS = {f"{name}.{kind}" for name in ("ndvi", "cover", "slope", "uplift", "faili
         (lambda v: replace(v, assessment=replace(v.assessment, last_observed=AS_OF)), PAGES),
         (lambda v: replace(v, assessment=replace(v.assessment, e_failure=415.0)), PAGES),
         (lambda v: replace(v, assessment=replace(v.assessment, reasons=("LOW_UPLIFT", "DROUGHT"))), PAGES),
-        (lambda v: replace(v, site=replace(v.site, name="another name")), PAGES),
+        (lambda v: replace(v, site=replace(v.site, name="another name")), PAGES | {"site.gpx", "site.kml"}),
         (lambda v: replace(v, site=replace(v.site, plan=replace(v.site.plan, A=0.31))), PAGES),
         (lambda v: replace(v, observations=v.observations.assign(cover=v.observations["cover"] + 0.02)),
          PAGES | {"observations.csv"}),
         (brighter, PAGES | MAPS),
         (lambda v: replace(v, assessment=replace(v.assessment, hectares_failing=5.0)), PAGES | MAPS),
-        (newer, PAGES | {"now.png"}),
+        (newer, PAGES | {"now.jpg"}),
         (lambda v: replace(v, alert=None), PAGES),
         (lambda v: replace(v, notice={"en": "read this first", "zh": "请先阅读"}), PAGES),
         (lambda v: replace(v, judged_hectares=39.0), PAGES),
@@ -154,9 +155,9 @@ def test_what_a_reader_would_see_change_is_written_again_and_no_more(view, publi
     assert write_site(new, published)
     assert changed(published, stamps) <= files
     write_site(new, reference := published.parent / "reference")
-    assert {name: content for name, content in contents(published).items() if not name.endswith((".tif", ".png"))} == {
-        name: content for name, content in contents(reference).items() if not name.endswith((".tif", ".png"))
-    }
+    assert {
+        name: content for name, content in contents(published).items() if not name.endswith((".tif", ".png", ".jpg"))
+    } == {name: content for name, content in contents(reference).items() if not name.endswith((".tif", ".png", ".jpg"))}
     assert not write_site(new, published)
 
 
@@ -219,18 +220,19 @@ def test_a_site_is_written_again_when_something_more_is_known(view, beside, publ
 
 
 def test_of_maps_and_pictures_only_those_that_are_outdated_are_drawn_and_needed(view, published, monkeypatch):
-    drawn = [Mock(side_effect=getattr(products, name)) for name in ("chip_png", "cog", "map_png")]
-    for name, draw in zip(("chip_png", "cog", "map_png"), drawn, strict=True):
+    drawn = [Mock(side_effect=getattr(products, name)) for name in ("photograph", "cog", "map_png")]
+    for name, draw in zip(("photograph", "cog", "map_png"), drawn, strict=True):
         monkeypatch.setattr(products, name, draw)
     now = newer(view)
     assert outdated_pictures(view, published) == set()
-    assert outdated_pictures(now, published) == {"now"}
-    missing = replace(now, maps=dict.fromkeys(view.maps), before=replace(view.before, rgb=None))
+    assert outdated_pictures(now, published) == {"before", "now"}, "they are cut alike"
+    missing = replace(now, maps=dict.fromkeys(view.maps))
     assert write_site(missing, published)
-    assert [draw.call_count for draw in drawn] == [1, 0, 0]
+    assert [draw.call_count for draw in drawn] == [2, 0, 0]
     assert outdated_pictures(brighter(now), published) == {*view.maps}
-    assert write_site(replace(brighter(now), now=replace(now.now, rgb=None)), published)
-    assert [draw.call_count for draw in drawn] == [1, 5, 5]
+    undrawn = {"before": replace(now.before, rgb=None), "now": replace(now.now, rgb=None)}
+    assert write_site(replace(brighter(now), **undrawn), published)
+    assert [draw.call_count for draw in drawn] == [2, 5, 5]
     write_site(brighter(now), reference := published.parent / "reference")
     assert contents(published) == contents(reference)
 
@@ -560,7 +562,7 @@ def test_a_site_that_was_never_seen_still_has_its_page(make_view, make_site, mak
     assert write_site(empty, tmp_path)
     write_index([(site, a)], [], tmp_path, a.as_of, alpha=0.05)
     assert set(contents(tmp_path / "sites")) == {
-        "unseen/index.html", "unseen/index.zh.html", "unseen/observations.csv"
+        "unseen/index.html", "unseen/index.zh.html", "unseen/observations.csv", "unseen/site.gpx", "unseen/site.kml"
     }  # fmt: skip
 
 

@@ -42,7 +42,7 @@ def test_a_failing_site_is_explained_with_numbers_reason_and_remedy():
     assert explain(FAILING, SITE) == [
         "Not taking hold.",
         "At the height of the season cover is estimated 1 point below its control ground; the plan expected 20: "
-        "-4% of it (95% interval -30% to 22%).",
+        "−4% of it (95% interval −30% to 22%).",
         "The control ground is well below its normal growth this season too, as in a drought.",
         "Check the ground: did plants survive, is there grazing or water damage? It clears once cover rises to over "
         "half of what was promised, or a replanting starts a new episode.",
@@ -78,7 +78,7 @@ def test_what_rounds_to_nothing_is_told_as_nothing_in_either_language():
     tended = replace(SITE, intervention="tending", plan=replace(SITE.plan, A=0.0))
     assert explain(replace(FAILING, **level), tended)[1] == "Cover did not change against the control ground (0 to 0)."
     assert explain(replace(FAILING, **level), tended, language="zh")[1] == "植被覆盖度相对对照地块没有变化（0 至 0）。"
-    assert explain(FAILING, tended)[1] == "Cover changed by -1 points against the control ground (-6 to +4)."
+    assert explain(FAILING, tended)[1] == "Cover changed by −1 points against the control ground (−6 to +4)."
 
 
 def test_a_loss_that_is_only_watched_is_said_to_be_possible():
@@ -96,7 +96,7 @@ def test_a_loss_that_is_only_watched_is_said_to_be_possible():
         assert explain(other, SITE, language="zh")[0].startswith("植被可能突然受损")
     (english,), (chinese,) = (false_alarm_rate(watched, language=language) for language in ("en", "zh"))
     assert english.startswith("A sudden loss is watched, not red, until it is as probable as the false-alarm budget")
-    assert chinese.startswith("植被突然减少的概率未达到地块误报预算所要求的程度")
+    assert chinese.startswith("植被突然受损的概率未达到地块误报预算所要求的程度")
 
 
 def test_a_loss_that_is_sure_is_said_outright_though_it_is_too_early_for_red():
@@ -189,7 +189,7 @@ def test_any_verdict_is_told_in_at_most_four_short_sentences_without_holes(statu
 
 def test_a_verdict_on_a_young_site_says_when_it_comes():
     sentences = explain(replace(FAILING, status=Status.TOO_EARLY, alert=AlertLevel.NONE, reasons=("TOO_EARLY",)), SITE)
-    assert sentences[-1].startswith("A verdict on growth follows 1.5 years after the start (2021-05).")
+    assert sentences[-1].startswith("A verdict on growth follows 1.5 years after the start (May 2021).")
 
 
 def test_the_boundary_is_the_calibrated_one_and_grows_as_the_budget_shrinks():

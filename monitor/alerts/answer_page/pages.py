@@ -59,7 +59,7 @@ def form_page(
     entered : Entered
         What the form shows as filled in.
     """
-    latitude, longitude = look_at(news)
+    latitude, longitude = look_at(news.site, news.patch)
     return _render(
         "form.html",
         language,

@@ -13,6 +13,7 @@ from monitor.alerts.messages.findings import change, fails_in_part, finding, int
 from monitor.alerts.messages.picture import ground_width, side_by_side
 from monitor.alerts.messages.places import look_at, map_link, on_chinese_map, position
 from monitor.alerts.messages.rendering import AMBER, GREEN, RED, hectares, render, short
+from monitor.alerts.messages.steps import alert_steps
 from monitor.alerts.messages.tracks import attachments
 from monitor.alerts.news import AlertNews, SitePicture
 from monitor.alerts.words import Language, text
@@ -53,7 +54,7 @@ def compose_alert(news: AlertNews, *, id: str, time: datetime, follows: str | No
         links=render("alert_links.txt", language, **context).strip(),
         html=render("alert.html", language, **context),
         picture=side_by_side(pictures) if pictures else None,
-        attachments=() if resolved else attachments(news, language),
+        attachments=() if resolved else attachments(news.site, news.patch, language),
         follows=follows,
         record=_record(news, context, id=id, language=language, subject=subject, plain=plain),
     )
@@ -63,18 +64,12 @@ def steps(news: AlertNews, language: Language) -> tuple[str, ...]:
     """What to do in the field, in three steps; none once the alert is resolved."""
     if news.event is AlertEvent.RESOLVED:
         return ()
-    keys = {
-        "failure": ("failure_patch" if news.patch else "failure_site", "failure_look"),
-        "disturbance": ("disturbance_go", "disturbance_look"),
-        "erosion": ("erosion_go", "erosion_look"),
-    }[news.alert.rule]
-    last = "answer" if news.answer else "report"
-    return tuple(text(f"step.{key}", language) for key in (*keys, last))
+    return alert_steps(news.alert.rule, patch=news.patch is not None, link=news.answer is not None, language=language)
 
 
 def _context(news: AlertNews, language: Language) -> dict[str, Any]:
     site = news.site
-    latitude, longitude = look_at(news)
+    latitude, longitude = look_at(news.site, news.patch)
     name = without_invisible(site.name) or without_invisible(site.id)
     resolved = news.event is AlertEvent.RESOLVED
     return {
@@ -174,7 +169,7 @@ def _notes(news: AlertNews, language: Language) -> list[str]:
     if news.event is not AlertEvent.RESOLVED:
         notes += [] if a.probability is not None else probabilities(a, language=language)
         notes += false_alarm_rate(a, language=language)
-    return [*notes, text("where.datum", language)] if on_chinese_map(*look_at(news)) else notes
+    return [*notes, text("where.datum", language)] if on_chinese_map(*look_at(news.site, news.patch)) else notes
 
 
 def _record(

@@ -101,7 +101,7 @@ def _entry(number: int, news: AlertNews, language: Language, *, names: bool = Tr
     shown_as = news.alert.level.value if _is_open(news) else "resolved"
     line = text("digest.line", language, number=number, label=level, site=site, what=cause)
     answer = news.answer if _is_open(news) else None
-    latitude, longitude = look_at(news)
+    latitude, longitude = look_at(news.site, news.patch)
     return {
         "id": key, "line": line, "label": level, "site": site, "what": cause, "class": shown_as, "answer": answer,
         "page": news.page, "position": position(latitude, longitude),

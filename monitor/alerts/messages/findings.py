@@ -8,6 +8,8 @@ from monitor.alerts.lifecycle import QUIET_DAYS
 from monitor.alerts.messages.rendering import hectares
 from monitor.alerts.news import AlertNews
 from monitor.alerts.words import Language, text
+from monitor.maps.worst_patch import WorstPatch
+from monitor.sites.site import Site
 from monitor.verdict.assessment import AlertLevel, Assessment
 from monitor.verdict.explain import FAILING_SHARE, LOSS_SURE
 from monitor.verdict.reasons import Reason
@@ -80,16 +82,21 @@ def fails_in_part(a: Assessment) -> bool:
 
 def where(news: AlertNews, language: Language) -> str:
     """Where to look, without the position."""
-    whole = hectares(news.site.hectares)
     if news.event is AlertEvent.RESOLVED:
-        return text("where.site", language, whole=whole)
-    if news.patch is None:
-        return text("where.whole", language, whole=whole)
+        return text("where.site", language, whole=hectares(news.site.hectares))
     lost = news.assessment.hectares_lost if news.alert.rule == "disturbance" else None
-    area = max(news.patch.hectares, lost or 0.0)  # a patch does not reach the edge of the site
-    if area >= WHOLE_SITE * news.site.hectares:
+    return where_to_look(news.site, news.patch, lost=lost, language=language)
+
+
+def where_to_look(site: Site, patch: WorstPatch | None, *, lost: float | None, language: Language) -> str:
+    """The worst patch or the whole site, with its hectares; `lost`: those of a sudden loss."""
+    whole = hectares(site.hectares)
+    if patch is None:
+        return text("where.whole", language, whole=whole)
+    area = max(patch.hectares, lost or 0.0)  # a patch does not reach the edge of the site
+    if area >= WHOLE_SITE * site.hectares:
         return text("where.most", language, hectares=hectares(area), whole=whole)
-    return text("where.patch", language, hectares=hectares(news.patch.hectares), whole=whole)
+    return text("where.patch", language, hectares=hectares(patch.hectares), whole=whole)
 
 
 def points(value: float, language: Language) -> str:

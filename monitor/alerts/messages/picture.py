@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from monitor.alerts.news import SitePicture
+from monitor.cube.context_pictures import for_the_eye
 
 PANEL: Final = 320
 """Width and largest height of each picture: sharp on a phone, where both fill its width. [pixel]"""
@@ -72,7 +73,7 @@ def _window(picture: SitePicture) -> tuple[int, int, int, int]:
 def _panel(picture: SitePicture) -> Image.Image:
     left, top, right, bottom = _window(picture)
     rgb = picture.rgb[top:bottom, left:right]
-    rgb = np.where(rgb.any(axis=2, keepdims=True), rgb, np.array(NOT_SEEN, np.uint8))
+    rgb = np.where(rgb.any(axis=2, keepdims=True), for_the_eye(rgb), np.array(NOT_SEEN, np.uint8))
     scale = PANEL / max(rgb.shape[:2])
     size = (max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale)))
     panel = Image.fromarray(rgb).resize(size, Image.Resampling.BICUBIC)

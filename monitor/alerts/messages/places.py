@@ -6,9 +6,10 @@ from urllib.parse import urlencode
 import shapely
 
 from monitor.alerts.messages.rendering import short
-from monitor.alerts.news import AlertNews
 from monitor.alerts.words import coordinates
+from monitor.maps.worst_patch import WorstPatch
 from monitor.sites.names import without_invisible
+from monitor.sites.site import Site
 
 AMAP_GROUND: Final = shapely.Polygon([
     (73.5, 39.3), (76.0, 40.4), (80.0, 42.0), (80.3, 45.0), (82.6, 45.3), (85.6, 47.2), (87.8, 49.1), (91.0, 46.8),
@@ -26,11 +27,11 @@ AMAP_GROUND: Final = shapely.Polygon([
 opens at the right place."""
 
 
-def look_at(news: AlertNews) -> tuple[float, float]:
+def look_at(site: Site, patch: WorstPatch | None) -> tuple[float, float]:
     """Latitude and longitude of the first place to look at: in the worst patch, else a point inside the site."""
-    if news.patch is not None:
-        return round(news.patch.latitude, 5), round(news.patch.longitude, 5)
-    return coordinates(news.site)
+    if patch is not None:
+        return round(patch.latitude, 5), round(patch.longitude, 5)
+    return coordinates(site)
 
 
 def position(latitude: float, longitude: float) -> str:

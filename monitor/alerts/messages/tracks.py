@@ -8,7 +8,7 @@ GPX 1.1 schema, https://www.topografix.com/GPX/1/1/ ; OGC KML 2.2, document 07-1
 import hashlib
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 from xml.etree import ElementTree as ET
 
 import shapely
@@ -17,9 +17,10 @@ from shapely.geometry.base import BaseGeometry
 from monitor.alerts.message import Attachment
 from monitor.alerts.messages.places import look_at
 from monitor.alerts.messages.rendering import MAX_NAME, short
-from monitor.alerts.news import AlertNews
 from monitor.alerts.words import Language, text
+from monitor.maps.worst_patch import WorstPatch
 from monitor.sites.names import folder_name, without_invisible
+from monitor.sites.site import Site
 
 MAX_BYTES: Final = 12_000
 """Largest file: outlines are simplified until they fit. [byte]"""
@@ -29,26 +30,32 @@ COARSE: Final = 1e-3
 """Distance from which small parts and holes are left out instead, about a hundred metres. [degree]"""
 
 
-def attachments(news: AlertNews, language: Language) -> tuple[Attachment, Attachment]:
+class _Place(NamedTuple):
+    site: Site
+    patch: WorstPatch | None
+    language: Language
+
+
+def attachments(site: Site, patch: WorstPatch | None, language: Language) -> tuple[Attachment, Attachment]:
     """GPX and KML files with the outline of the site, its worst patch, and the first place to look at."""
-    stem = _stem(news.site.id)
+    stem = _stem(site.id)
     return (
-        Attachment(name=f"{stem}.gpx", media_type="application/gpx+xml", content=_fitting(gpx, news, language)),
+        Attachment(name=f"{stem}.gpx", media_type="application/gpx+xml", content=_fitting(gpx, site, patch, language)),
         Attachment(
             name=f"{stem}.kml", media_type="application/vnd.google-earth.kml+xml",
-            content=_fitting(kml, news, language),
+            content=_fitting(kml, site, patch, language),
         ),
     )  # fmt: skip
 
 
-def gpx(news: AlertNews, language: Language, site: BaseGeometry, patch: BaseGeometry | None) -> bytes:
+def gpx(place: _Place, outline: BaseGeometry, patch: BaseGeometry | None) -> bytes:
     """Outline and patch as tracks, the first place to look at as a waypoint."""
     root = ET.Element("gpx", version="1.1", creator="regrowth-monitor", xmlns="http://www.topografix.com/GPX/1/1")
-    ET.SubElement(ET.SubElement(root, "metadata"), "name").text = _site_name(news)
-    latitude, longitude = look_at(news)
+    ET.SubElement(ET.SubElement(root, "metadata"), "name").text = _site_name(place.site)
+    latitude, longitude = look_at(place.site, place.patch)
     waypoint = ET.SubElement(root, "wpt", lat=f"{latitude:.5f}", lon=f"{longitude:.5f}")
-    ET.SubElement(waypoint, "name").text = _place_name(news, language)
-    for name, shape in _named_shapes(news, language, site, patch):
+    ET.SubElement(waypoint, "name").text = _place_name(place)
+    for name, shape in _named_shapes(place, outline, patch):
         track = ET.SubElement(root, "trk")
         ET.SubElement(track, "name").text = name
         for polygon in _polygons(shape):
@@ -59,22 +66,22 @@ def gpx(news: AlertNews, language: Language, site: BaseGeometry, patch: BaseGeom
     return _xml(root)
 
 
-def kml(news: AlertNews, language: Language, site: BaseGeometry, patch: BaseGeometry | None) -> bytes:
+def kml(place: _Place, outline: BaseGeometry, patch: BaseGeometry | None) -> bytes:
     """Outline and patch as polygons, the first place to look at as a point."""
     root = ET.Element("kml", xmlns="http://www.opengis.net/kml/2.2")
     document = ET.SubElement(root, "Document")
-    ET.SubElement(document, "name").text = _site_name(news)
+    ET.SubElement(document, "name").text = _site_name(place.site)
     for style, line in (("site", "ff1c1b1a"), ("patch", "ff00a5ff")):  # opacity, blue, green, red
         element = ET.SubElement(document, "Style", id=style)
         drawn = ET.SubElement(element, "LineStyle")
         ET.SubElement(drawn, "color").text = line
         ET.SubElement(drawn, "width").text = "3"
         ET.SubElement(ET.SubElement(element, "PolyStyle"), "fill").text = "0"
-    latitude, longitude = look_at(news)
+    latitude, longitude = look_at(place.site, place.patch)
     placemark = ET.SubElement(document, "Placemark")
-    ET.SubElement(placemark, "name").text = _place_name(news, language)
+    ET.SubElement(placemark, "name").text = _place_name(place)
     ET.SubElement(ET.SubElement(placemark, "Point"), "coordinates").text = f"{longitude:.5f},{latitude:.5f}"
-    for style, (name, shape) in zip(("site", "patch"), _named_shapes(news, language, site, patch), strict=False):
+    for style, (name, shape) in zip(("site", "patch"), _named_shapes(place, outline, patch), strict=False):
         placemark = ET.SubElement(document, "Placemark")
         ET.SubElement(placemark, "name").text = name
         ET.SubElement(placemark, "styleUrl").text = f"#{style}"
@@ -88,15 +95,16 @@ def kml(news: AlertNews, language: Language, site: BaseGeometry, patch: BaseGeom
     return _xml(root)
 
 
-type _Encode = Callable[[AlertNews, Language, BaseGeometry, BaseGeometry | None], bytes]
+type _Encode = Callable[[_Place, BaseGeometry, BaseGeometry | None], bytes]
 
 
-def _fitting(encode: _Encode, news: AlertNews, language: Language) -> bytes:
+def _fitting(encode: _Encode, registered: Site, worst: WorstPatch | None, language: Language) -> bytes:
     """A file of at most :data:`MAX_BYTES`, with the outlines as exact as that allows."""
-    site = shapely.force_2d(news.site.geometry)
-    patch = None if news.patch is None else shapely.Polygon(news.patch.ring).simplify(FIRST_TOLERANCE)
+    place = _Place(registered, worst, language)
+    site = shapely.force_2d(registered.geometry)
+    patch = None if worst is None else shapely.Polygon(worst.ring).simplify(FIRST_TOLERANCE)
     tolerance = FIRST_TOLERANCE
-    while len(content := encode(news, language, site, patch)) > MAX_BYTES:
+    while len(content := encode(place, site, patch)) > MAX_BYTES:
         site = _coarser(site, tolerance)
         patch = None if patch is None else _coarser(patch, tolerance)
         tolerance *= 2
@@ -118,19 +126,17 @@ def _polygons(shape: BaseGeometry) -> list[shapely.Polygon]:
     return [part for part in shapely.get_parts(shape).tolist() if isinstance(part, shapely.Polygon)]
 
 
-def _named_shapes(
-    news: AlertNews, language: Language, site: BaseGeometry, patch: BaseGeometry | None
-) -> list[tuple[str, BaseGeometry]]:
-    outlines = [(_site_name(news), site)]
-    return outlines if patch is None else [*outlines, (_place_name(news, language), patch)]
+def _named_shapes(place: _Place, outline: BaseGeometry, patch: BaseGeometry | None) -> list[tuple[str, BaseGeometry]]:
+    outlines = [(_site_name(place.site), outline)]
+    return outlines if patch is None else [*outlines, (_place_name(place), patch)]
 
 
-def _site_name(news: AlertNews) -> str:
-    return _for_xml(news.site.name) or _for_xml(news.site.id)
+def _site_name(site: Site) -> str:
+    return _for_xml(site.name) or _for_xml(site.id)
 
 
-def _place_name(news: AlertNews, language: Language) -> str:
-    return text("where.waypoint_patch" if news.patch else "where.waypoint_site", language)
+def _place_name(place: _Place) -> str:
+    return text("where.waypoint_patch" if place.patch else "where.waypoint_site", place.language)
 
 
 def _for_xml(name: str) -> str:

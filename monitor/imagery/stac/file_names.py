@@ -20,7 +20,7 @@ _OTHERS: Final = r"aot|wvp|tci|visual|vaa|vza|saa|sza|sr_qa_aerosol|qa_radsat|st
 _RESOLUTION_FOLDER: Final = re.compile(r"R\d0m", re.IGNORECASE)
 """Folder of a resolution in a Sentinel-2 product: it does not name a scene."""
 _SENTINEL_2: Final = re.compile(r"(?<![A-Z0-9])S2([A-D])_")
-_SENTINEL_2_BAND_FILE: Final = re.compile(r"(?<![A-Z0-9])T\d\d[A-Z]{3}_\d{8}T\d{6}_")
+_SOME_SENTINEL_2: Final = re.compile(r"(?<![A-Z0-9])(T\d\d[A-Z]{3}_\d{8}T\d{6}_|(S|SENTINEL[-_]?)2(?![A-Z0-9]))")
 _LANDSAT: Final = re.compile(r"(?<![A-Z0-9])L[COTE]0([45789])_L\d")
 _TILE: Final = re.compile(r"(?<![A-Z0-9])T(\d\d[A-Z]{3})(?![A-Z0-9])")
 _CLOCK: Final = re.compile(r"(?<!\d)\d{7,8}T([01]\d|2[0-3])([0-5]\d)([0-5]\d)(?!\d)")
@@ -88,7 +88,7 @@ def satellite(path: PurePosixPath) -> str:
         return f"sentinel-2{matched[1].lower()}"
     if matched := _LANDSAT.search(text):
         return f"landsat-{matched[1]}"
-    return "sentinel-2" if _SENTINEL_2_BAND_FILE.search(text) else ""
+    return "sentinel-2" if _SOME_SENTINEL_2.search(text) else ""
 
 
 def tile(path: PurePosixPath) -> str:

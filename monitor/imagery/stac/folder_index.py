@@ -274,7 +274,7 @@ def _index_scene(images: Sequence[_Image], options: IndexOptions, ids: set[str])
     chosen = _choose(images, product, options)
     used = {id(image): image for image, _ in chosen.values()}
     if not any(name in _QUALITY_KIND for name in chosen):
-        _check_no_quality(images, options)
+        _check_no_quality(options)
         properties[NO_QUALITY] = True
     scale, offset = _radiometry([chosen[name] for name in bands.OBSERVED if name in chosen], options)
     if product is OTHER and scale is None:
@@ -348,15 +348,14 @@ def _known_band(name: str, product: StacProduct) -> str | None:
     return keys.get(name) or keys.get(landsat) or _ALIASES.get(name) or _QUALITY_KIND.get(name)
 
 
-def _check_no_quality(images: Sequence[_Image], options: IndexOptions) -> None:
+def _check_no_quality(options: IndexOptions) -> None:
     """Refuse a scene without a quality layer, unless people accept that."""
     if options.no_quality:
         return
-    stem = images[0].name.path.stem if not images[0].name.band else PurePosixPath(images[0].name.scene).name
     why = (
-        "has no quality layer, so clouds cannot be told from ground. Put one beside it, of scene classes "
-        f"({safe_text(stem)}_SCL.tif: 4 ground, 9 cloud, 0 nothing), QA_PIXEL or Fmask; or, if clouds have no value "
-        "already, take it as it is: --no-quality"
+        "has no quality layer, so clouds cannot be told from ground. Put one beside it, NAME_SCL.tif (4 ground, 9 "
+        "cloud, 0 nothing), NAME_QA_PIXEL.tif or NAME_Fmask.tif, where NAME is what the name of the image begins with; "
+        "or, if clouds have no value already, take it as it is: --no-quality"
     )
     raise SceneRejected(BROKEN_SCENE, why)
 

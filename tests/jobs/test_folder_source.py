@@ -1,0 +1,118 @@
+"""A night over a folder of GeoTIFFs sees what a night over the same imagery from another source sees."""
+
+import json
+import shutil
+from datetime import date
+
+import numpy as np
+import pandas as pd
+import pytest
+from odc.geo.geobox import GeoBox
+from shapely.geometry import box, mapping
+from typer.testing import CliRunner
+
+from jobs.cli import app
+from monitor.imagery.sample import LAEA, Sample
+from monitor.imagery.stac.source import Stac
+from monitor.sites.projection import lonlat
+from tests.sample_folder import export_sample
+
+pytest.importorskip("nrt.data", reason="the sample imagery is in the extra 'demo'")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder of fourteen images."""
+    return export_sample(tmp_path_factory.mktemp("images") / "scenes", every=10)
+
+
+def called(*arguments, status=0):
+    ran = CliRunner().invoke(app, [*map(str, arguments)])
+    assert ran.exit_code == status, ran.output
+    return ran.stdout
+
+
+@pytest.fixture(scope="module")
+def printed(folder):
+    """What indexing it prints."""
+    return called("source", "index", folder)
+
+
+def test_a_line_a_scene_and_what_to_write_into_the_configuration(printed, folder):
+    lines = printed.splitlines()
+    count = len(list(folder.glob("*.tif")))
+    assert len([line for line in lines if line.startswith("20")]) == count
+    assert (
+        "2015-08-01  S2_2015-08-01  blue green red nir swir16; quality scl; reflectance = 0.0001 * number + 0" in lines
+    )
+    assert lines[-5:] == [
+        "[source]", 'kind = "stac"', f'url = "{folder}"', f'allow_hosts = ["{folder}"]', 'since = "2015-08-01"',
+    ]  # fmt: skip
+
+
+def test_every_pixel_and_class_is_that_of_the_sample(printed, folder):
+    sample, indexed = Sample(1), Stac(str(folder), allow_hosts=[str(folder)])
+    place = sample.place(3)
+    whole = sample.grid(place)
+    assert indexed.grid(place).affine.almost_equals(whole.affine)
+    grid = GeoBox((30, 30), whole.affine @ whole.affine.translation(20, 30), whole.crs)
+    period = (date(2015, 8, 1), date(2020, 10, 31))
+    one, other = sample.search(place, *period), indexed.search(place, *period)
+    one = [scene for scene in one if scene.time.date() in {scene.time.date() for scene in other}]
+    assert len(one) == len(other) == len(list(folder.glob("*.tif")))
+    for expected, read in zip(sample.read(one, [grid]), indexed.read(other, [grid]), strict=True):
+        (wanted,), (seen,) = list(expected), list(read)
+        np.testing.assert_array_equal(seen.pixels, wanted.pixels)
+        np.testing.assert_array_equal(seen.quality, wanted.quality)
+
+
+def test_files_that_cannot_be_used_are_named_with_their_reason(tmp_path, folder):
+    shutil.copy(folder / "S2_2015-08-01.tif", tmp_path / "S2_2015-08-01.tif")
+    (tmp_path / "S2_2015-09-01.tif").write_text("<VRTDataset rasterXSize='100' rasterYSize='100'/>")
+    printed = called("source", "index", tmp_path, status=10)
+    assert "not used: is no GeoTIFF" in printed
+    assert "    S2_2015-09-01.tif" in printed
+    (tmp_path / "S2_2015-08-01.tif").unlink()
+    assert "nothing was written" in called("source", "index", tmp_path, status=65)
+    problem = json.loads(called("source", "index", tmp_path, "--json", status=65))["problems"][0]
+    assert problem["file"] == "S2_2015-09-01.tif"
+
+
+@pytest.mark.parametrize("bands", ["red", "pink=3", "red=", "=3"])
+def test_bands_that_are_none_are_a_matter_of_usage(tmp_path, bands):
+    assert CliRunner().invoke(app, ["source", "index", str(tmp_path), "--bands", bands]).exit_code != 0
+
+
+@pytest.mark.slow
+def test_a_night_over_the_folder_gives_the_observations_of_the_sample(tmp_path):
+    sample, folder = Sample(1), export_sample(tmp_path / "scenes")
+    called("source", "index", folder)
+    features = [
+        {
+            "type": "Feature", "geometry": mapping(sample.place(place)),
+            "properties": {
+                "id": f"p{place}", "start": "2017-04-01", "intervention": "assisted_regeneration", "biome": "loess",
+            },
+        }
+        for place in (1, 3)
+    ]  # fmt: skip
+    # The same named control ground for both: each source has a ring of its own.
+    whole = sample.grid(sample.place(0))
+    left, top = whole.affine.c, whole.affine.f
+    ground = lonlat(box(left + 500, top - 500, left + 900, top - 150), LAEA)
+    outlines = {"sites": features, "controls": [{"type": "Feature", "properties": {}, "geometry": mapping(ground)}]}
+    sources = {"sample": 'kind = "sample"', "folder": f'kind = "stac"\nurl = "{folder}"\nallow_hosts = ["{folder}"]'}
+    seen = {}
+    for name, source in sources.items():
+        place = tmp_path / name
+        place.mkdir()
+        for file, some in outlines.items():
+            (place / f"{file}.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": some}))
+        registry = '[registry]\npath = "sites.geojson"\ncontrols = "controls.geojson"\n'
+        (place / "regrowth.toml").write_text(f'{registry}[source]\n{source}\nsince = "2015-08-01"\n')
+        called("run", "--config", place / "regrowth.toml", "--as-of", "2020-10-31")
+        tables = [pd.read_csv(place / f"outputs/sites/p{at}/observations.csv") for at in (1, 3)]
+        seen[name] = pd.concat(tables).drop(columns=["scene", "source"])
+    assert len(seen["sample"]) > 200
+    assert seen["sample"]["control_cover"].notna().sum() > 100
+    pd.testing.assert_frame_equal(seen["folder"], seen["sample"], atol=1e-6)
