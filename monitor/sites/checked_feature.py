@@ -14,8 +14,9 @@ from shapely.geometry.base import BaseGeometry
 
 from monitor.errors import BadData
 from monitor.sites.biomes import BIOMES, default_plan, in_field_cover
-from monitor.sites.columns import canonical_properties, stated_datum
+from monitor.sites.columns import MAX_COMPARED, canonical_properties, stated_datum
 from monitor.sites.cover_scale import PLAN_COVERS
+from monitor.sites.dates import FIRST_YEAR, LAST_YEAR, read_day
 from monitor.sites.formats.feature import Feature
 from monitor.sites.geometry import Problem, check_outline
 from monitor.sites.names import folder_name, has_invisible, without_invisible
@@ -23,8 +24,6 @@ from monitor.sites.site import INTERVENTIONS, SUBTYPES, Biome, Plan, Site, site_
 
 MAX_TEXT = 300
 """Length to which texts are cut. [characters]"""
-FIRST_YEAR, LAST_YEAR = 1980, 2100
-"""Years of accepted starts: Landsat has seen 30 m since 1982, so other years are typing errors."""
 LIMITS = {
     "plan_A": (0.0, 1.0, "a share of the ground: 0.12 for 12 %"),
     "plan_k": (0.01, 10.0, "the rate of approach per year, 0.2 to 0.6 as a rule"),
@@ -36,8 +35,18 @@ LIMITS = {
 """Smallest and largest accepted value by column, and its meaning."""
 COHORT_ROUNDING = 0.011
 """Accepted deviation of the sum of cohort shares from 1, due to rounding to hundredths; shares are then scaled. [1]"""
-_DATE = re.compile(r"(\d{4})([-/])(\d{1,2})\2(\d{1,2})([T ][\d:.]+(Z|[+-]\d{2}(:?\d{2})?)?)?", re.ASCII)
-"""Year first: 04/05/2021 is ambiguous. A time of day, which GIS programs add, is ignored."""
+CHINESE_NAMES = {
+    "checkerboard": ("草方格", "沙障"), "gully": ("沟",), "slope": ("护坡", "坡面", "梯田"),
+    "reseeding": ("补播", "播种", "种草"), "shrub": ("灌",), "tree": ("乔",),
+    "enclosure": ("围栏", "禁牧", "封禁", "封育"),
+    "tending": ("抚育", "管护"), "erosion_control": ("水土保持", "水土流失", "固沙", "治沙"),
+    "assisted_regeneration": ("封山", "封育", "封沙", "自然恢复", "辅助再生"),
+    "planting": ("造林", "种植", "栽植", "植树", "种草"),
+    "desert_steppe": ("荒漠草原",), "sandy": ("沙地", "沙漠"), "hexi": ("河西",), "loess": ("黄土",),
+    "alpine": ("高寒", "草甸"), "karst": ("喀斯特", "岩溶", "石漠"), "southwest_mountain": ("西南",),
+    "north_mountain": ("北方山地", "太行", "燕山", "秦岭"), "steppe": ("草原",),
+}  # fmt: skip
+"""Chinese words that name an option; the first option with one of them is suggested."""
 _EMAIL = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", re.ASCII)
 
 
@@ -104,8 +113,10 @@ class CheckedFeature:
             self.add("MISSING", f"{name} is missing.", listed)
         if value is None or value in options:
             return value
-        near = difflib.get_close_matches(value.lower().replace(" ", "_").replace("-", "_"), options, n=1, cutoff=0.6)
-        fix = f"Did you mean {near[0]!r}? " if near else ""
+        near = nearest_option(value, options)
+        fix = f"Did you mean {near!r}? " if near else ""
+        if name == "biome":
+            listed += " Or define a biome of your own as [biomes.NAME] in regrowth.toml: docs/biomes.md."
         self.add("UNKNOWN_VALUE", f"{name} is {shown(value)}, which is unknown.", fix + listed)
         return None
 
@@ -169,7 +180,7 @@ def check_feature(
         checked.add(
             "GCJ02",
             f"The coordinates are stated to be those of a Chinese web map ({shown(datum)}), 100 to 700 m off WGS 84.",
-            "Convert them to WGS 84; --repair does so for GCJ-02.",
+            "Convert them to WGS 84" + (", or use --repair." if "gcj" in datum.lower() else "."),
         )
     if checked.site_id is None or start is None or intervention is None or biome is None or plan is None:
         return checked  # each None has its problem
@@ -222,15 +233,6 @@ def _site_id(checked: CheckedFeature) -> str | None:
     return site_id
 
 
-def _date(text: str) -> date | None:
-    written = _DATE.fullmatch(text)
-    try:
-        day = date(*map(int, written.group(1, 3, 4))) if written else None
-    except ValueError:
-        return None
-    return day if day is not None and FIRST_YEAR <= day.year <= LAST_YEAR else None
-
-
 def _start(checked: CheckedFeature) -> date | None:
     text = checked.text("start")
     fix = "Write the first day of the work as YYYY-MM-DD, such as 2021-04-15."
@@ -238,9 +240,11 @@ def _start(checked: CheckedFeature) -> date | None:
         if not any(problem.message.startswith("start ") for problem in checked.problems):
             checked.add("MISSING", "start is missing.", fix)
         return None
-    if (start := _date(text)) is None:
-        checked.add("BAD_DATE", f"start is {shown(text)}, not a date from {FIRST_YEAR} to {LAST_YEAR}.", fix)
-    return start
+    try:
+        return read_day(text)
+    except BadData as error:
+        checked.add("BAD_DATE", f"start is {shown(text)}, {error}.", fix)
+        return None
 
 
 def _plan(checked: CheckedFeature, intervention: str | None, biome: Biome | None, subtype: str | None) -> Plan | None:
@@ -301,12 +305,11 @@ def _cohorts(checked: CheckedFeature, start: date | None) -> tuple[tuple[date, f
     cohorts = []
     for part in text.replace("；", ";").replace("：", ":").strip("; ").split(";"):
         day, _, share = (word.strip() for word in part.partition(":"))
-        begun = _date(day)
         try:
-            size = float(share)
-        except ValueError:
+            begun, size = read_day(day), float(share)
+        except (BadData, ValueError):
             size = math.nan
-        if begun is None or not 0 < size <= 1:
+        if not 0 < size <= 1:
             checked.add("COHORTS", f"cohorts has {shown(part.strip())}.", example)
             return ()
         cohorts.append((begun, size))
@@ -320,6 +323,16 @@ def _cohorts(checked: CheckedFeature, start: date | None) -> tuple[tuple[date, f
         fix = f"Write start {cohorts[0][0]}, or begin the cohorts on {start}."
         checked.add("COHORTS", f"The first cohort was begun on {cohorts[0][0]}, but start is {start}.", fix)
     return tuple((begun, size / total) for begun, size in cohorts)
+
+
+def nearest_option(value: str, options: tuple[str, ...]) -> str | None:
+    """Option that a person probably means: by its Chinese name, else the most similar one."""
+    for option, words in CHINESE_NAMES.items():
+        if option in options and any(word in value for word in words):
+            return option
+    plain = re.sub(r"[\W_]+", "_", value[:MAX_COMPARED].casefold()).strip("_")
+    near = difflib.get_close_matches(plain, options, n=1, cutoff=0.6)
+    return near[0] if near else None
 
 
 def _plain(value: object) -> str:

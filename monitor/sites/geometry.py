@@ -73,16 +73,17 @@ def check_outline(feature: Feature) -> Outline:
         problems.append(Problem("UNCLOSED", message, "Repeat the first point at the end, or use --repair."))
     drawn = _drawn(feature.polygons)
     if drawn is None or shapely.convex_hull(drawn).area == 0:
+        problems = []  # what encloses nothing is not mended by closing it
         message = "The outline encloses nothing: its points lie on one line, or are too few."
         return Outline(problems=[*problems, Problem("ZERO_AREA", message, "Draw it again.")], hectares=0.0)
     hectares = geodesic_hectares(drawn)
+    fix = "Draw it without crossings, or use --repair and look at the result."
     if _tangled(feature.polygons):
-        reason = "its edges cross each other hundreds of thousands of times"
+        reason, fix = "its edges cross each other hundreds of thousands of times", "Draw it again, with fewer points."
     else:
         reason = "" if shapely.is_valid(drawn) else shapely.is_valid_reason(drawn)
     if reason:
         code = "SELF_CROSSING" if "ntersection" in reason or "cross" in reason else "RINGS"
-        fix = "Draw it without crossings, or use --repair and look at the result."
         problems.append(Problem(code, f"The outline is not a proper area: {reason}.", fix))
     elif unsuitable := _unsuitable_size(drawn, hectares):
         problems.append(unsuitable)

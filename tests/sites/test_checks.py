@@ -99,7 +99,7 @@ def test_what_the_registry_leaves_out_has_its_default(judged):
         ({"start": "2021-02-30"}, "BAD_DATE"),
         ({"start": "0021-04-20"}, "BAD_DATE"),
         ({"start": "2021"}, "BAD_DATE"),
-        ({"start": 20210420}, "BAD_DATE"),
+        ({"start": 44306}, "BAD_DATE"),
         ({"start": ["2021-04-20"]}, "BAD_VALUE"),
         ({"intervention": None}, "MISSING"),
         ({"intervention": "Planting"}, "UNKNOWN_VALUE"),

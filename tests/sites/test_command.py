@@ -74,6 +74,15 @@ def test_repair_is_advised_only_where_it_would_help(run, registry, entry):
     assert "--repair OUT.geojson repairs" in out
 
 
+def test_a_biome_of_the_configuration_is_known_to_the_check(run, registry, entry, tmp_path, monkeypatch):
+    path = registry(entry(biome="pontic"))
+    monkeypatch.chdir(tmp_path)
+    assert run(path)[0] == 65
+    text = '[source]\nkind = "sample"\n[biomes.pontic]\nlike = "steppe"\n'
+    (tmp_path / "regrowth.toml").write_text(text, encoding="utf-8")
+    assert run(path)[0] == 0
+
+
 def test_in_words_a_column_that_is_not_read_is_named_once_however_many_sites_have_it(run, registry, entry):
     path = registry(*(entry(id=f"s{n}", ring=[[x + n, y] for x, y in SQUARE], **{"Start Date": 1}) for n in range(3)))
     status, out = run(path)

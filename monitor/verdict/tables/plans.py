@@ -1,7 +1,6 @@
 """Plans of sites: a table (CSV, Parquet), or published ``plan.json``, an object or a list of them."""
 
 import math
-import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from monitor.errors import BadConfiguration, BadData
 from monitor.sites.biomes import BIOMES, biome_of, default_plan, in_field_cover
 from monitor.sites.checked_feature import COHORT_ROUNDING, shown
 from monitor.sites.cover_scale import PLAN_COVERS, FieldFactor
+from monitor.sites.dates import read_day
 from monitor.sites.own_biome import biome_from_json
 from monitor.sites.site import INTERVENTIONS, SUBTYPES, Biome, Plan, Site
 from monitor.verdict.calibration import Calibration, boundary
@@ -56,7 +56,6 @@ LIMITS: Final = {
 """Least and largest value of each number, and what it must be."""
 DEFAULT_ALPHA: Final = 0.05
 """False-alarm budget of a site that states none. [1]"""
-_DAY: Final = re.compile(r"(\d{4})[-/]?(\d{2})[-/]?(\d{2})(?:[T ].*)?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,11 +303,11 @@ def _day(value: Any, column: str, where: str) -> date | None:
         return value
     if value is None or value != value or value == "":
         return None
-    found = _DAY.fullmatch(str(value).strip()) if isinstance(value, str | int) else None
-    try:
-        if found is None:
-            raise ValueError
-        return date(*map(int, found.groups()))
-    except ValueError:
-        msg = f"{where}: {column} is {described(value)}; a date such as 2021-07-15 is expected"
-        raise BadData(msg) from None
+    why = "no text"
+    if isinstance(value, str | int):
+        try:
+            return read_day(str(value))
+        except BadData as error:
+            why = str(error)
+    msg = f"{where}: {column} is {described(value)}; a date such as 2021-07-15 is expected ({why})"
+    raise BadData(msg)
