@@ -25,6 +25,7 @@ from monitor.alerts.lifecycle import close
 from monitor.errors import BadData
 from monitor.ledger.ledger import Ledger
 from monitor.ledger.transaction import Transaction
+from monitor.sites.checked_feature import CheckedFeature
 from monitor.sites.named_controls import leave_out_strips, read_named_controls
 from monitor.sites.registry import Report, read_sites
 from monitor.sites.site import Biome, Site, ground_key
@@ -59,8 +60,9 @@ class Drift:
     """Retired sites that are still in the file; they are not assessed."""
     start_edited: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """Assessed sites with another start in the file: start in the ledger, which stays, and start in the file."""
-    refused: Sequence[str] = ()
-    """Labels of entries that the checks refuse; sites of the ledger among them stay as they are."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Labels of entries that the checks refuse, with the first reason; sites of the ledger among them stay as they
+    are."""
     columns: Mapping[str, str | None] = field(default_factory=dict)
     """Unknown columns of the file, each with the nearest known column or None."""
     error: str | None = None
@@ -105,7 +107,10 @@ class Drift:
             sentences.append(f"{retired}; remove them from the file, or add them again: regrowth sites add {file}")
         sentences += [start_edited(site, *days) for site, days in self.start_edited.items()]
         if self.refused:
-            sentences.append(f"refused: {', '.join(self.refused)}; 'regrowth sites check {file}' says why")
+            (label, why), *_ = self.refused.items()
+            because = f"{label}: {why}" + (" ..." if len(self.refused) > 1 else "")
+            refused = f"refused, and as it was where it was known: {', '.join(self.refused)}"
+            sentences.append(f"{refused}; 'regrowth sites check {file}' says why ({because})")
         if self.columns:
             sentences.append(f"columns of {self.path.name} that are not read: {columns_in_words(self.columns)}")
         if self.controls_error:
@@ -178,7 +183,8 @@ def compare(path: Path, report: Report, t: Transaction, *, restore_retired: bool
     missing = [site for site, before in sorted(known.items()) if before.current and site not in in_file]
     return Drift(
         path=path, added=added, changed=changed, changes=changes, unchanged=unchanged, missing=missing, retired=retired,
-        start_edited=edited, refused=[entry.label for entry in report.refused], columns=report.columns,
+        start_edited=edited, columns=report.columns,
+        refused={entry.label: _first_reason(entry) for entry in report.refused},
     )  # fmt: skip
 
 
@@ -322,6 +328,10 @@ def retire(ledger: Ledger, sites: Sequence[str], *, today: date) -> dict[str, An
                     record_event(t, close(alert, day=today), AlertEvent.CLOSED, day=today, by="command")
                     done["alerts"].append(alert.id)
     return done
+
+
+def _first_reason(entry: CheckedFeature) -> str:
+    return next(problem.message for problem in entry.problems if problem.refuses)
 
 
 def _is_assessed(t: Transaction, site: str) -> bool:

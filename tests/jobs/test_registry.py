@@ -417,3 +417,53 @@ def test_a_site_that_is_retired_while_a_night_is_under_way_is_not_judged_and_ope
     with open_ledger(settings) as ledger, ledger.reading() as t:
         assert t.latest_assessment("s2") is None
         assert t.latest_assessment("s1") is not None
+
+
+OWN = """
+[biomes.pontic]
+like = "steppe"
+full_cover = {full_cover}
+closure = {{ A = {A}, k = 0.4, L = 0.5, too_early_years = 2 }}
+"""
+
+
+@pytest.fixture
+def define(settings):
+    """Define a biome of one's own in the configuration, or remove it."""
+    config = settings.registry.path.with_name("regrowth.toml")
+    plain = config.read_text(encoding="utf-8")
+
+    def _define(**values):
+        config.write_text(plain + (OWN.format(**values) if values else ""), encoding="utf-8")
+
+    return _define
+
+
+def test_a_changed_definition_of_a_biome_is_named_and_one_that_vanished_keeps_the_site(run, settings, define):
+    def pontic(features):
+        for one in features.values():
+            one["properties"] |= {"biome": "pontic", "intervention": "assisted_regeneration"}
+            for column in ("plan_A", "plan_k", "plan_L", "too_early_years"):
+                one["properties"].pop(column, None)
+
+    edit(settings, pontic)
+    define(full_cover=0.8, A=0.2)
+    assert run("sites", "add", settings.registry.path)[0] == 0
+    first = {site["id"]: site for site in run("sites", "list", "--json")[1]}
+    assert all(site["plan"]["A"] == 0.2 for site in first.values())
+
+    define(full_cover=0.8, A=0.3)
+    status, said = run("sites", "add", settings.registry.path)
+    (name, *_) = sorted(first)
+    assert status == 0
+    assert f"{name} (plan, definition of biome pontic)" in said
+
+    define(full_cover=0.7, A=0.3)
+    _, said = run("sites", "add", settings.registry.path)
+    assert f"{name} (definition of biome pontic; its scenes are fetched again)" in said
+
+    define()
+    status, said = run("sites", "add", settings.registry.path)
+    assert status == Exit.BAD_DATA
+    assert "biome is 'pontic', which is unknown" in said
+    assert len(run("sites", "list", "--json")[1]) == len(first)

@@ -408,4 +408,5 @@ def test_every_name_of_the_schema_and_of_the_readme_is_that_of_the_code():
 def test_the_example_registry_has_nothing_to_mend():
     report = read_sites(Path(__file__).resolve().parents[2] / "aoi" / "sites.geojson")
     assert report.problems == []
+    assert set().union(*(entry.properties for entry in report.entries)) == set(PROPERTIES)
     assert {site.province for site in report.sites} == {"Gansu", "Ningxia", "Inner Mongolia"}
