@@ -15,11 +15,12 @@ def write_atomically(path: Path, content: bytes, *, lasting: bool = False) -> No
     Raises
     ------
     OSError
-        The disk is full or the folder does not exist or cannot be written; the old file is untouched.
+        The disk is full or the folder does not exist or cannot be written, or a link stands where the temporary file
+        would be, which may lead anywhere; the old file is untouched.
     """
     temporary = path.with_name(f".{path.name}.part")  # that of a killed run is overwritten
     try:
-        with temporary.open("wb") as file:
+        with open(temporary, "wb", opener=_without_links) as file:
             file.write(content)
             if lasting:
                 file.flush()
@@ -46,3 +47,7 @@ def appearing(path: Path) -> Iterator[Path]:
         partial = Path(folder) / f"new{path.suffix}"
         yield partial
         partial.rename(path)
+
+
+def _without_links(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)

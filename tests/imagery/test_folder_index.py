@@ -220,6 +220,17 @@ def test_a_catalogue_of_something_else_stays(tmp_path):
     assert "mine" in (tmp_path / "catalog.json").read_text()
 
 
+@pytest.mark.parametrize("link", ["stac", ".catalog.json.part"])
+def test_nothing_is_written_through_a_link(tmp_path, link):
+    folder, outside = tmp_path / "scenes", tmp_path / "outside"
+    image(folder / "2021-07-06.tif", {**BANDS, "SCL": 4}, scale=1e-4)
+    outside.mkdir() if link == "stac" else outside.write_text("mine")
+    (folder / link).symlink_to(outside)
+    with pytest.raises((BadData, OSError)):
+        write_catalogue(folder, index(folder).scenes)
+    assert list(outside.iterdir()) == [] if link == "stac" else outside.read_text() == "mine"
+
+
 def test_an_empty_folder_and_a_missing_one_are_named(tmp_path):
     with pytest.raises(BadData, match="holds no GeoTIFF"):
         index(tmp_path)

@@ -77,7 +77,11 @@ def _own_items(path: Path) -> set[str]:
     if not is_own:
         msg = f"{path} was written by something else and stays: the folder has a catalogue, so name it as [source] url"
         raise BadData(msg)
-    return {name for href in hrefs if "/" not in (name := str(href).removeprefix(f"./{ITEMS_FOLDER}/"))}
+    return {
+        name
+        for href in hrefs
+        if "/" not in (name := str(href).removeprefix(f"./{ITEMS_FOLDER}/")) and name.endswith(".json")
+    }
 
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:
