@@ -136,15 +136,15 @@ def start_edited(site: str, before: str, after: str) -> str:
 
 def changes_in_words(before: Site, after: Site) -> str:
     """What differs between two versions of a site: columns, and whether its scenes are fetched again."""
-    outlines = [shapely.normalize(site.geometry).wkb for site in (before, after)]
+    same = {"version", "hectares", "id"} | ({"own_biome"} if before.biome != after.biome else set())
+    if shapely.normalize(before.geometry).wkb == shapely.normalize(after.geometry).wkb:
+        same.add("geometry")
     words = {"geometry": "outline", "own_biome": f"definition of biome {after.biome}"}
     differ = [
         words.get(item.name, item.name)
         for item in fields(Site)
-        if item.name not in ("version", "hectares", "id")
-        and (outlines[0] != outlines[1] if item.name == "geometry"
-             else getattr(before, item.name) != getattr(after, item.name))
-    ]  # fmt: skip
+        if item.name not in same and getattr(before, item.name) != getattr(after, item.name)
+    ]
     again = "; its scenes are fetched again" if ground_key(before) != ground_key(after) else ""
     return f"{', '.join(differ) or 'reading of the file'}{again}"
 
