@@ -1,0 +1,153 @@
+"""Cube and series of a site in one file that other programs read."""
+
+import json
+import shutil
+
+import netCDF4
+import numpy as np
+import pytest
+import rasterio
+import rioxarray
+import xarray as xr
+from odc.geo.geobox import GeoBox
+from typer.testing import CliRunner
+
+import monitor
+from jobs.cli import app
+from jobs.commands import export as command
+from monitor.access import export as module
+from monitor.access.export import site_dataset, write_dataset
+from monitor.access.installation import find_installation
+from monitor.cube.stored_site import CUBE_CHUNK_BYTES
+from monitor.errors import BadData, DiskFull, StoreBroken
+from tests.landscape import lone_site
+from tests.test_conventions import faults
+
+SITE = "demo-02"
+
+
+def exported(demo, out, *more):
+    return CliRunner().invoke(app, ["export", SITE, str(out), "--config", str(demo / "regrowth.toml"), *more])
+
+
+@pytest.fixture(scope="module")
+def files(demo, tmp_path_factory):
+    """The site as NetCDF and as Zarr."""
+    folder = tmp_path_factory.mktemp("exported")
+    for name in ("site.nc", "site.zarr"):
+        ran = exported(demo, folder / name)
+        assert (ran.exit_code, ran.exception) == (0, None)
+    return folder
+
+
+def test_a_checker_of_the_conventions_finds_nothing_in_the_netcdf(files):
+    assert faults(files / "site.nc") == []
+
+
+@pytest.mark.parametrize("name", ["site.nc", "site.zarr"])
+def test_what_is_read_back_is_what_was_stored(demo, files, name):
+    cube, series = monitor.open_site(demo, SITE).compute(), monitor.open_series(demo, SITE)
+    with xr.open_dataset(files / name, decode_coords="all") as back:
+        for variable in cube.data_vars:
+            np.testing.assert_array_equal(back[variable].values, cube[variable].values)
+            assert back[variable].dtype == cube[variable].dtype
+        for coordinate in ("time", "y", "x", "scene", "accepted", "reason"):
+            np.testing.assert_array_equal(back[coordinate].values.astype(cube[coordinate].dtype), cube[coordinate])
+        for column, (variable, _) in module.SERIES_VARIABLES.items():
+            np.testing.assert_array_equal(back[variable].values, series[column].values)
+        assert back.rio.crs == cube.rio.crs
+        assert back.rio.transform() == cube.rio.transform()
+        assert back.attrs["history"].endswith(f"regrowth export {SITE} {name}")
+        assert {"institution", "source", "references", "comment", "title", "license"} <= back.attrs.keys()
+
+
+def test_coordinates_axes_and_times_are_encoded_as_other_programs_expect(files):
+    with netCDF4.Dataset(files / "site.nc") as file:
+        assert file["time"].units == "seconds since 1970-01-01"
+        assert [file[name].axis for name in ("time", "y", "x")] == ["T", "Y", "X"]
+        assert not any("_FillValue" in file[name].ncattrs() for name in ("time", "y", "x", "spatial_ref", "accepted"))
+        assert file["spatial_ref"].dtype == np.int32
+        assert file["ndvi"].grid_mapping == "spatial_ref"
+        assert "spatial_ref" not in file["ndvi"].coordinates
+        assert file["ndvi"].filters()["zlib"]
+        assert file["clear"].flag_meanings == "not_seen seen"
+
+
+def test_gdal_reads_a_variable_as_a_raster_of_one_band_a_scene(files):
+    with pytest.warns(rasterio.errors.NotGeoreferencedWarning):  # the file itself, which is only a list of variables
+        raster = rioxarray.open_rasterio(files / "site.nc", variable="ndvi")
+    assert raster.rio.crs.to_epsg() == 3035
+    with xr.open_dataset(files / "site.nc") as back:
+        assert raster["ndvi"].sizes["time"] == back.sizes["time"]
+        np.testing.assert_array_equal(raster["ndvi"].values, back["ndvi"].values)
+
+
+@pytest.mark.parametrize("name", ["site.nc", "site.zarr"])
+def test_what_is_there_is_never_replaced(demo, tmp_path, name):
+    (tmp_path / name).write_bytes(b"of somebody")
+    ran = exported(demo, tmp_path / name)
+    assert ran.exit_code != 0
+    assert "exists; give another name" in str(ran.exception)
+    assert (tmp_path / name).read_bytes() == b"of somebody"
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [(OSError(28, "No space left on device"), DiskFull), (RuntimeError("NetCDF: HDF error"), BadData),
+     (StoreBroken("a chunk is damaged"), StoreBroken), (KeyboardInterrupt(), KeyboardInterrupt)],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["site.nc", "site.zarr"])
+def test_nothing_half_written_is_left(demo, tmp_path, monkeypatch, name, error, raised):
+    data = site_dataset(find_installation(demo), SITE)
+
+    def fail(*_, **__):
+        raise error
+
+    write = module._delayed_write
+    monkeypatch.setattr(module, "_delayed_write", lambda data, partial: (write(data, partial), fail()))
+    with pytest.raises(raised):
+        write_dataset(data, tmp_path / name, history="test")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_suffixes_and_places_inside_the_store_are_refused(demo, tmp_path):
+    assert "must end in .nc (NetCDF) or .zarr" in str(exported(demo, tmp_path / "site.tif").exception)
+    assert "inside the store" in str(exported(demo, demo / "store" / "site.nc").exception)
+    assert not (demo / "store" / "site.nc").exists()
+
+
+def test_a_site_that_is_unknown_or_was_not_judged_is_named(demo, tmp_path):
+    config = ["--config", str(demo / "regrowth.toml")]
+    ran = CliRunner().invoke(app, ["export", "nowhere", str(tmp_path / "site.nc"), *config])
+    assert "there is no site 'nowhere'" in str(ran.exception)
+    for name in ("regrowth.toml", "sites.geojson"):
+        shutil.copy(demo / name, tmp_path)
+    shutil.copytree(demo / "store", tmp_path / "store")
+    ran = CliRunner().invoke(
+        app, ["export", SITE, str(tmp_path / "site.nc"), "--config", str(tmp_path / "regrowth.toml")]
+    )
+    assert "its series is not published yet" in str(ran.exception)
+    assert not (tmp_path / "site.nc").exists()
+
+
+def test_json_says_what_was_written(demo, tmp_path):
+    told = json.loads(exported(demo, tmp_path / "site.nc", "--json").stdout)
+    assert told["out"] == str(tmp_path / "site.nc")
+    assert (told["scenes"], told["height"], told["width"]) == (135, 24, 24)
+    assert 10 < told["accepted"] < 135
+
+
+def test_a_large_site_is_read_a_few_scenes_at_a_time(tmp_path):
+    grid = GeoBox.from_bbox((500_000, 4_000_000, 510_000, 4_010_000), "EPSG:32648", resolution=10)  # 10,000 ha
+    stored = lone_site(tmp_path / "landscape", grid=grid, units=("u1",))
+    scenes = max(1, CUBE_CHUNK_BYTES // (2 * 8 * 1000 * 1000))
+    assert scenes <= 2
+    assert stored.cube().sizes == {"time": 0, "y": 1000, "x": 1000}
+
+
+def test_the_time_of_an_acquisition_comes_back_to_the_microsecond():
+    times = np.array(["2021-07-01T03:45:12.024", "2021-07-06T03:45:12.000001"], "datetime64[ns]")
+    assert module._time_units(times[:1]) == "milliseconds since 1970-01-01"
+    assert module._time_units(times) == "microseconds since 1970-01-01"
+    assert module._time_units(times.astype("datetime64[D]")) == "seconds since 1970-01-01"
+    assert command.__doc__
