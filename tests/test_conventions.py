@@ -21,7 +21,12 @@ def faults(path):
     with netCDF4.Dataset(path) as file:
         scored, errors = suite.run_all(file, ["cf:1.11"])["cf:1.11"]
     assert not errors
-    return [message for result in scored for message in result.msgs or []]
+    return [message for result in scored if not passed(result.value) for message in result.msgs or []]
+
+
+def passed(points):
+    """Whether a check gives all its points; messages of such a one only say what was looked at."""
+    return points[0] == points[1] if isinstance(points, tuple) else points is not False
 
 
 def layer(crs, step):

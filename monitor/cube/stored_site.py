@@ -302,7 +302,7 @@ class StoredSite:
                 da.from_delayed(delayed(self._scenes, pure=False)(part), (len(part), *shape), np.uint16)
                 for part in (rows[start : start + scenes] for start in range(0, len(rows), scenes))
             ]
-            packed = da.concatenate(blocks) if blocks else da.zeros((0, *shape), np.uint16)
+            packed = da.concatenate(blocks) if blocks else da.zeros((0, *shape), np.uint16, chunks=-1)
         else:
             packed = self.pixels(rows) if rows else np.zeros((0, *shape), np.uint16)
         cube = unpack(

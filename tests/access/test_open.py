@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 from dask.callbacks import Callback
+from odc.geo.geobox import GeoBox
 
 import monitor
 from jobs.settings import load
@@ -22,7 +23,7 @@ from monitor.cube.stored_site import StoredSite
 from monitor.errors import BadConfiguration, BadData, StoreBroken
 from monitor.imagery import bands
 from monitor.series.observations import OBSERVATION_COLUMNS
-from tests.landscape import granules_of_record
+from tests.landscape import granules_of_record, lone_site
 
 SITES = [f"demo-{number:02d}" for number in range(1, 11)]
 
@@ -190,6 +191,31 @@ def test_a_site_that_is_published_no_more_still_opens(demo, tmp_path):
     shutil.copy(demo / "regrowth.toml", tmp_path)
     shutil.copytree(demo / "store", tmp_path / "store")
     assert monitor.open_site(tmp_path, "demo-04").sizes["time"] > 100
+
+
+def test_of_several_outlines_of_a_site_the_published_one_is_opened_and_else_the_newest(demo, tmp_path):
+    for name in ("regrowth.toml", "sites.parquet"):
+        shutil.copy(demo / name, tmp_path)
+    shutil.copytree(demo / "store", tmp_path / "store")
+    grid = GeoBox.from_bbox((500_000, 4_000_000, 500_100, 4_000_100), "EPSG:32648", resolution=10)
+    lone_site(tmp_path / "store" / "32648-4-40-loess-00000000", grid=grid, units=("u1",), site="demo-02")
+    assert monitor.open_site(tmp_path, "demo-02").sizes["time"] > 100
+    (tmp_path / "sites.parquet").unlink()
+    assert monitor.open_site(tmp_path, "demo-02").sizes == {"time": 0, "y": 10, "x": 10}
+
+
+def test_a_broken_landscape_elsewhere_stops_no_other_site_and_that_of_the_site_is_named(demo, tmp_path):
+    for name in ("regrowth.toml", "sites.parquet", "sites.geojson"):
+        shutil.copy(demo / name, tmp_path)
+    shutil.copytree(demo / "store", tmp_path / "store")
+    elsewhere = tmp_path / "store" / "32648-4-40-loess-00000000"
+    elsewhere.mkdir()
+    (elsewhere / "repo").write_bytes(b"damaged")
+    assert monitor.open_site(tmp_path, "demo-02").sizes["time"] > 100
+    (home,) = [folder for folder in landscape_folders(tmp_path / "store") if folder != elsewhere]
+    (home / "repo").write_bytes(b"damaged")
+    with pytest.raises(StoreBroken, match=r"32634.*cannot be read.*Nothing in it was changed"):
+        monitor.open_site(tmp_path, "demo-02")
 
 
 def test_a_damaged_chunk_is_named_and_the_store_is_not_called_lost(demo, tmp_path):
