@@ -44,6 +44,18 @@ SERIES_VARIABLES: Final = {
 def site_dataset(places: Installation, site: str) -> xr.Dataset:
     """The cube of a site (:func:`monitor.open_site`) with its published series as variables along time; lazy.
 
+    Parameters
+    ----------
+    places : Installation
+        See :func:`monitor.access.installation.find_installation`.
+    site : str
+        Id of the site.
+
+    Returns
+    -------
+    xr.Dataset
+        Variables on (time, y, x), and those of :data:`SERIES_VARIABLES` on (time), NaN where a scene was rejected. [1]
+
     Raises
     ------
     BadData
