@@ -320,21 +320,23 @@
     function drawGraticule() {
       graticule.clearLayers();
       const bounds = view.getBounds();
-      const span = Math.max(Math.min(bounds.getEast() - bounds.getWest(), bounds.getNorth() - bounds.getSouth()), 1e-4);
-      const power = 10 ** Math.floor(Math.log10(span / 2));
-      const step = [5, 2, 1].map((m) => m * power).find((value) => value <= span / 2);
-      const digits = Math.max(0, -Math.floor(Math.log10(step)));
+      const steps = [bounds.getEast() - bounds.getWest(), bounds.getNorth() - bounds.getSouth()].map((span) => {
+        const half = Math.max(span, 1e-4) / 2, power = 10 ** Math.floor(Math.log10(half));
+        return [5, 2, 1].map((m) => m * power).find((value) => value <= half);
+      });
+      const degrees = (value, step) => Math.abs(value).toFixed(Math.max(0, -Math.floor(Math.log10(step))));
+      const [across, up] = steps;
       const line = (points, text, at) => {
         L.polyline(points, { color: paint.rule, weight: 1, interactive: false }).addTo(graticule);
         const icon = L.divIcon({ className: "degree", html: make("span", text), iconSize: null });
         L.marker(at, { icon, interactive: false, keyboard: false }).addTo(graticule);
       };
       const { lat: low, lng: left } = view.containerPointToLatLng([2, view.getSize().y - 22]);
-      for (let lon = Math.ceil(bounds.getWest() / step) * step; lon < bounds.getEast(); lon += step) {
-        line([[bounds.getSouth(), lon], [bounds.getNorth(), lon]], `${Math.abs(lon).toFixed(digits)}° ${lon < 0 ? "W" : "E"}`, [low, lon]);
+      for (let lon = Math.ceil(bounds.getWest() / across) * across; lon < bounds.getEast(); lon += across) {
+        line([[bounds.getSouth(), lon], [bounds.getNorth(), lon]], `${degrees(lon, across)}° ${lon < 0 ? "W" : "E"}`, [low, lon]);
       }
-      for (let lat = Math.ceil(bounds.getSouth() / step) * step; lat < bounds.getNorth(); lat += step) {
-        line([[lat, bounds.getWest()], [lat, bounds.getEast()]], `${Math.abs(lat).toFixed(digits)}° ${lat < 0 ? "S" : "N"}`, [lat, left]);
+      for (let lat = Math.ceil(bounds.getSouth() / up) * up; lat < bounds.getNorth(); lat += up) {
+        line([[lat, bounds.getWest()], [lat, bounds.getEast()]], `${degrees(lat, up)}° ${lat < 0 ? "S" : "N"}`, [lat, left]);
       }
     }
 
