@@ -16,7 +16,6 @@ from monitor.publish.view import SiteView
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
 from monitor.verdict.assess import cohorts_of
-from monitor.verdict.assessment import Status
 
 WIDTH: Final = 1000.0
 """Width of the stretched canvas."""
@@ -142,8 +141,7 @@ def series_chart(view: SiteView) -> dict[str, Any] | None:
     difference = cover - control - (np.nanmedian(baseline) if np.isfinite(baseline).any() else 0.0)
     curve_day = np.arange(max(start_day, first), last + 1, 15)
     curve = promised(curve_day, site) if site.plan.A > 0 else np.zeros(curve_day.size)
-    judged = a.status is not Status.INSUFFICIENT_DATA
-    uplifts = [v for v in (a.uplift_low, a.uplift, a.uplift_high) if v is not None and judged]
+    uplifts = [v for v in (a.uplift_low, a.uplift, a.uplift_high) if v is not None and view.is_judged]
     extent = np.concatenate([difference[growing], curve, uplifts])
     low = -_ceiling(max(-np.nanmin(extent, initial=0.0), 0.02), 0.1)
     high = _ceiling(max(np.nanmax(extent, initial=0.0), 0.02), 0.1)

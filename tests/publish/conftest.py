@@ -1,6 +1,7 @@
 """Made-up sites whose looks are known, from a well-behaved one to a hostile one."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, datetime
 from hashlib import sha256
 from io import BytesIO
@@ -17,6 +18,7 @@ from shapely.geometry import Polygon, box
 
 from monitor.alerts.alert import Alert, AlertState, FalseAlarmReason, Verdict
 from monitor.cube.grid import inside, outline, site_grid
+from monitor.maps.worst_patch import WorstPatch
 from monitor.publish.page_files import PagePicture
 from monitor.publish.pages import site_pages
 from monitor.publish.view import CalibrationTable, Chip, DetectionChance, FieldAnswer, FieldPhoto, SiteView
@@ -104,6 +106,34 @@ def make_view(make_site, make_assessment) -> Callable[..., SiteView]:
             "notice": {"en": "Demonstration: the fates are injected.", "zh": "演示：结局是人为设定的。"},
         }  # fmt: skip
         return SiteView(**(given | more))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_loss_view(make_view, make_site, make_assessment) -> Callable[[str], SiteView]:
+    """A site that lost a quarter of its ground suddenly, with its worst patch and its control ground."""
+
+    def make(id: str) -> SiteView:
+        site = make_site(id, name="Burnt slope", at=(107.5, 40.4))
+        a = make_assessment(
+            id, status=Status.DISTURBED, alert_rule="disturbance", probability=0.98, loss_after=date(2021, 6, 25),
+            loss_on=date(2021, 6, 30), loss_confirmed_on=date(2021, 8, 10), hectares_lost=12.34, hectares_lost_low=9.1,
+            hectares_lost_high=16.6, reasons=("SUDDEN_DROP",),
+        )  # fmt: skip
+        view = make_view(site=site, assessment=a, share=0.6)
+        grid, x, y = view.grid, *site.geometry.representative_point().coords[0]
+        ring = ((x, y), (x + 0.002, y), (x + 0.002, y + 0.002), (x, y))
+        patch = WorstPatch(latitude=y + 0.0005, longitude=x + 0.0015, hectares=8.1, ring=ring)
+        units = outline(box(x - 0.004, y - 0.001, x - 0.003, y + 0.001), grid)
+        pair = {
+            name: replace(chip(day, grid, share, 3, view.outline), scene=name)
+            for name, day, share in (("before_loss", date(2021, 6, 25), 0.6), ("after_loss", date(2021, 6, 30), 0.1))
+        }
+        return replace(
+            view, patch=(patch, outline(Polygon(ring), grid)), maps=view.maps | {"loss": view.maps["failing"]}, **pair,
+            **{name: replace(view.chips[name], controls=units) for name in ("before", "now")},
+        )  # fmt: skip
 
     return make
 

@@ -1,5 +1,6 @@
 """The pages as people open them: from a file, offline, without scripts, on a phone or a desk, by day and by night."""
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 
 from monitor.publish.lots import LotView, write_lots
+from monitor.publish.pictures import NOT_SEEN
 from monitor.publish.products import write_index, write_photos, write_site
 from monitor.verdict.assessment import AlertLevel, Status
 from monitor.verdict.erosion import UNVERIFIED
@@ -33,7 +35,8 @@ QUIET = (
 
 PAGES = (
     "sites/ulan-03/index.html", "sites/民勤-03/index.zh.html", "sites/new/index.html",
-    "sites/hostile/index.html", "sites/unsure/index.html", f"lots/{LOT.id}/index.html", f"lots/{LOT.id}/index.zh.html",
+    "sites/hostile/index.html", "sites/unsure/index.html", "sites/lost/index.html", "sites/early/index.zh.html",
+    f"lots/{LOT.id}/index.html", f"lots/{LOT.id}/index.zh.html",
 )  # fmt: skip
 
 WITH_ALL = {
@@ -69,6 +72,7 @@ def root(
     make_site,
     make_assessment,
     make_undecided,
+    make_loss_view,
     make_programme,
     hostile_site,
     beside,
@@ -109,7 +113,15 @@ def root(
         notice=None,
         assessment=make_undecided("unsure"),
     )
-    views = (failing, good, new, hostile, undecided)
+    lost = make_loss_view("lost")
+    early = make_view(
+        site=make_site("early", name="Newly planted", at=(105.5, 38.0)), alert=None, notice=None,
+        assessment=make_assessment(
+            "early", status=Status.TOO_EARLY, alert=AlertLevel.NONE, alert_rule=None, reasons=("TOO_EARLY",),
+            **dict.fromkeys(("probability", "p_failing", "p_lagging", "p_on_track")),
+        ),
+    )  # fmt: skip
+    views = (failing, good, new, hostile, undecided, lost, early)
     root = tmp_path_factory.mktemp("outputs")
     for view in views:
         write_site(view, root)
@@ -181,7 +193,9 @@ def test_the_pictures_of_a_site_load(opened):
     photos = opened.tab.eval_on_selector_all("img", "all => all.map(e => e.getAttribute('src').split('/').pop())")
     asked = {Path(urlsplit(url).path).name for url in opened.asked}
     assert set(pictures) == asked - {Path(opened.page).name, *photos}
-    assert len(pictures) == (0 if opened.page.startswith("lots/") or "/new/" in opened.page else 7)
+    folder = opened.page.rpartition("/")[0]
+    number = {"": 0, f"lots/{LOT.id}": 0, "sites/new": 0, "sites/unsure": 4, "sites/early": 4, "sites/lost": 10}
+    assert len(pictures) == number.get(folder, 7)
 
 
 def test_a_hostile_name_is_shown_as_it_is_written(open_page):
@@ -190,6 +204,88 @@ def test_a_hostile_name_is_shown_as_it_is_written(open_page):
     assert "\u202e" not in opened.tab.content()
     assert opened.tab.evaluate("document.scripts.length") == 0
     assert opened.complaints == []
+
+
+ORDER = """() => [
+    '#verdict', '.place', '.steps li, .steps p', '.pictures image', 'svg.plot', '#specialists', '.code'
+    ].map(
+    one => document.querySelector(one)).filter(one => one).map(
+    (one, at, all) => at === 0 || !!(all[at - 1].compareDocumentPosition(one) & Node.DOCUMENT_POSITION_FOLLOWING))"""
+"""Whether each part of a page comes after the one before it."""
+
+
+def test_a_page_says_first_what_where_and_what_to_do_and_folds_statistics_and_codes_for_specialists(opened):
+    if not opened.page.startswith("sites/"):
+        pytest.skip("no page of a site")
+    assert all(opened.tab.evaluate(ORDER))
+    assert opened.tab.locator("main .code").count() == opened.tab.locator("#specialists .code").count() > 0
+    seen = opened.tab.evaluate("document.querySelector('main').innerText.split(/For specialists|专业数据/)[0]")
+    assert not re.search(r"interval|区间|[A-Z]+_[A-Z]+", seen)
+    steps = opened.tab.locator(".steps li").count()
+    assert steps == (0 if "民勤" in opened.page else 3)
+
+
+def test_dates_are_in_words_and_negative_numbers_have_a_minus(opened):
+    if opened.page.startswith("index"):
+        pytest.skip("has its own tests")
+    opened.tab.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    text = opened.tab.evaluate("document.body.textContent.replace(document.querySelector('style').textContent, '')")
+    assert re.findall(r"\d{4}-\d{2}(?:-\d{2})?\b", text) == []
+    assert re.findall(r"(?<![\w-])-\d", text) == []
+
+
+def test_a_site_that_is_not_judged_shows_nothing_that_suggests_an_answer(open_page):
+    for page in ("unsure/index.html", "early/index.zh.html", "new/index.html"):
+        tab = open_page(f"sites/{page}").tab
+        maps = tab.eval_on_selector_all("[data-map]", "all => all.map(e => e.dataset.map)")
+        assert set(maps) <= {"cover", "ndvi"}
+        assert tab.locator(".theta, .estimate").count() == 0
+    judged = open_page("sites/ulan-03/index.html").tab
+    maps = judged.eval_on_selector_all("[data-map]", "all => all.map(e => e.dataset.map)")
+    assert maps == ["failing", "uplift", "slope", "cover", "ndvi"]
+    assert judged.locator(".theta, .estimate").count() == 3
+
+
+def test_a_sudden_loss_has_its_own_pair_of_pictures_its_map_and_its_hectares(open_page):
+    tab = open_page("sites/lost/index.html").tab
+    captions = [one.split("\n")[0] for one in tab.locator(".views figcaption").all_inner_texts()]
+    assert captions == [
+        "Last scene before the loss 25 June 2021", "First scene that shows it 30 June 2021",
+        "Lost a quarter of its cover or more", "Before 3 September 2016", "Now 12 August 2021",
+    ]  # fmt: skip
+    assert tab.locator(".views [data-map=loss]").count() == 1
+    assert "Lost a quarter of its cover or more: 12.3 of 48.3 ha." in tab.locator(".views").inner_text()
+    assert "Worst patch" in tab.locator(".where").inner_text()
+
+
+def test_pictures_have_outlines_of_site_and_control_ground_a_scale_bar_and_no_blank_ground(open_page):
+    tab = open_page("sites/lost/index.html").tab
+    now = tab.locator(".views svg").nth(4)
+    lines = now.locator("path").evaluate_all("all => all.map(e => getComputedStyle(e).strokeDasharray)")
+    assert sorted(line != "none" for line in lines) == [False] * 5 + [True], "the control ground alone is dashed"
+    assert now.locator("text").text_content() == "200 m"
+    assert "Solid line: the site. Dashed lines: its control ground." in tab.locator(".views").inner_text()
+    image = np.asarray(Image.open(BytesIO(now.screenshot())).convert("RGB")).reshape(-1, 3)
+    assert (np.abs(image.astype(int) - NOT_SEEN).max(axis=1) < 6).mean() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("language", "sites"),
+    [
+        (".zh", ["lost"]),
+        pytest.param(".zh", ["ulan-03", "民勤-03", "new", "unsure", "early"], marks=pytest.mark.slow),
+        pytest.param("", ["ulan-03", "民勤-03", "new", "unsure", "early", "lost"], marks=pytest.mark.slow),
+    ],
+)
+def test_a_site_is_printed_on_one_page(open_page, language, sites):
+    for site in sites:
+        tab = open_page(f"sites/{site}/index{language}.html", scheme="dark").tab
+        printed = tab.pdf(prefer_css_page_size=True, print_background=True)
+        assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 1, site
+        tab.emulate_media(media="print")
+        assert tab.locator(".steps").is_visible()
+        assert not tab.locator("#specialists").is_visible()
+        tab.context.close()
 
 
 def test_ground_at_the_edge_is_hatched_and_ground_outside_is_not(open_page):
@@ -230,8 +326,8 @@ def test_languages_and_pages_are_a_link_apart(open_page, root):
 def test_axe_finds_nothing_by_day_or_by_night(open_page, scheme, least, most):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     for page in (
-        "sites/ulan-03/index.html", "sites/民勤-03/index.zh.html", "sites/new/index.html",
-        f"lots/{LOT.id}/index.html",
+        "index.html", "sites/ulan-03/index.html", "sites/民勤-03/index.zh.html", "sites/new/index.zh.html",
+        "sites/lost/index.html", f"lots/{LOT.id}/index.html", f"lots/{LOT.id}/index.zh.html",
     ):  # fmt: skip
         tab = open_page(page, width=360, scheme=scheme, scripts=True).tab
         paper = tab.evaluate("getComputedStyle(document.body).backgroundColor").removeprefix("rgb(").removesuffix(")")

@@ -7,6 +7,7 @@ from datetime import date
 from html.parser import HTMLParser
 from itertools import pairwise
 from urllib.parse import unquote
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from monitor.publish.pictures import outline_path
 from monitor.publish.products import write_index, write_site
 from monitor.publish.view import DetectionAssumptions
 from monitor.sites.cover_scale import FieldFactor
-from monitor.verdict.assessment import Status
+from monitor.verdict.assessment import AlertLevel, Status
 from monitor.verdict.erosion import UNVERIFIED
 from tests.publish.conftest import pages_of
 
@@ -152,6 +153,81 @@ def test_hostile_names_are_shown_and_do_nothing(hostile_pages):
         assert "\u202e" not in html
         outside = [v for v in (*page.values("href"), *page.values("src")) if re.match(r"\w+:|//", v)]
         assert all(re.fullmatch(MAP_LINK, link) for link in outside)
+
+
+def bare(view, **more):
+    """A site of which nothing is stored."""
+    nothing = dict.fromkeys(
+        ("theta", "theta_low", "theta_high", "uplift", "uplift_low", "uplift_high", "cover", "control_cover",
+         "probability", "p_failing", "p_lagging", "p_on_track", "e_failure", "alert_rule", "last_observed")
+    )  # fmt: skip
+    a = replace(view.assessment, status=Status.INSUFFICIENT_DATA, alert=AlertLevel.NONE, n_scenes=0, **nothing, **more)
+    return replace(
+        view, assessment=a, observations=view.observations[:0], before=None, now=None, maps={}, grid=None, outline=None,
+        alert=None,
+    )  # fmt: skip
+
+
+SCARCE = {
+    "no scenes": (
+        lambda view: bare(view, reasons=("FEW_SCENES",)),
+        ("No usable scene", "No picture:", "so there is no series", "No control ground is known", "Visit the site"),
+    ),
+    "no controls": (
+        lambda view: bare(view, reasons=("CONTROL_FEW",)),
+        ("Fewer than ten control units", "No control ground is known"),
+    ),
+    "one pixel": (
+        lambda view: bare(view, reasons=("FEW_PIXELS",)), ("fewer than ten pixels", "join it with neighbours"),
+    ),
+    "one year": (
+        lambda view: replace(
+            view,
+            observations=view.observations[-36:], before=None,
+            assessment=replace(
+                view.assessment, status=Status.TOO_EARLY, alert=AlertLevel.NONE, alert_rule=None, probability=None,
+                reasons=("TOO_EARLY", "NO_PRE_SEASONS"),
+            ),
+        ),
+        ("Too early to judge", "No clear scene before the start is stored", "No estimate is drawn"),
+    ),
+}  # fmt: skip
+"""Sites of which little is known, and words of their pages."""
+
+
+@pytest.mark.parametrize("name", SCARCE)
+def test_a_site_of_which_little_is_known_has_a_page_that_says_so(make_view, name):
+    change, words = SCARCE[name]
+    pages = pages_of(change(make_view()))
+    text = " ".join(Page(pages["en"]).text.split())
+    assert [word for word in words if word not in text] == []
+    assert "无法判断" in pages["zh"] or "为时过早" in pages["zh"]
+
+
+@pytest.mark.slow
+def test_the_page_of_ten_thousand_hectares_needs_less_than_250_kb(make_view, make_site, tmp_path):
+    site = make_site(geometry=box(106.9, 40.1, 107.02, 40.19), hectares=10_000.0)
+    view = make_view(site=site)
+    assert max(view.grid.shape) > 450
+    write_site(view, tmp_path)
+    folder = tmp_path / "sites/ulan-03"
+    pictures = {file for file in folder.iterdir() if file.suffix in (".png", ".jpg")}
+    assert len(pictures) == 7
+    assert sum(file.stat().st_size for file in (*pictures, folder / "index.html")) < 250_000
+
+
+def test_outlines_of_the_site_for_a_gps_device_lie_beside_its_page_and_a_hostile_name_is_inert(
+    make_view, make_assessment, hostile_site, tmp_path
+):
+    view = make_view(site=replace(hostile_site, id="hostile"), assessment=make_assessment("hostile"))
+    write_site(view, tmp_path)
+    for name, place in (("site.gpx", "lon"), ("site.kml", "coordinates")):
+        text = (tmp_path / "sites/hostile" / name).read_text(encoding="utf-8")
+        ET.fromstring(text)
+        assert place in text
+        assert "<script" not in text
+        assert "\u202e" not in text
+    assert 'href="site.gpx"' in (tmp_path / "sites/hostile/index.html").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
