@@ -263,7 +263,8 @@ def test_pictures_have_outlines_of_site_and_control_ground_a_scale_bar_and_no_bl
     now = tab.locator(".views svg").nth(4)
     lines = now.locator("path").evaluate_all("all => all.map(e => getComputedStyle(e).strokeDasharray)")
     assert sorted(line != "none" for line in lines) == [False] * 5 + [True], "the control ground alone is dashed"
-    assert now.locator("text").text_content() == "200 m"
+    length = float(now.locator("path.bar").last.get_attribute("d").rpartition("h")[2])
+    assert now.locator("text").text_content() == f"{length * 20:.0f} m", "pixels of 20 m"
     assert "Solid line: the site. Dashed lines: its control ground." in tab.locator(".views").inner_text()
     image = np.asarray(Image.open(BytesIO(now.screenshot())).convert("RGB")).reshape(-1, 3)
     assert (np.abs(image.astype(int) - NOT_SEEN).max(axis=1) < 6).mean() < 0.05

@@ -12,6 +12,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pandas as pd
 import pytest
+from shapely.geometry import box
 
 from monitor.publish.chart import COVER_HEIGHT, DIFFERENCE_HEIGHT, season_table, series_chart
 from monitor.publish.pictures import outline_path
