@@ -1,8 +1,10 @@
 """The demonstration: what was laid into real imagery is what the monitor says."""
 
 import json
+import re
 from dataclasses import replace
 from datetime import date
+from fnmatch import fnmatch
 
 import pandas as pd
 import pytest
@@ -72,6 +74,21 @@ def test_published_files_of_all_sites_may_be_joined(shown, tmp_path):
     assert found.keys() == published.keys()
     for site, theirs in published.items():
         assert_same(found[site], theirs)
+
+
+def test_every_published_file_is_in_the_data_dictionary(shown, root):
+    text = (root / "docs" / "data-dictionary.md").read_text(encoding="utf-8")
+    cells = re.findall(r"^\| (.*?) \| ", text[: text.index("## When a file changes")], re.M)
+    patterns = [re.sub("<[a-z]+>", "*", name) for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
+    own = (
+        "regrowth.toml",
+        "regrowth.db*",
+        "sites.geojson",
+        "store/*",
+    )  # the installation, which lies beside its outputs
+    files = [path.relative_to(shown).as_posix() for path in shown.rglob("*") if path.is_file()]
+    assert len(files) > 100
+    assert [file for file in files if not any(fnmatch(file, pattern) for pattern in (*patterns, *own))] == []
 
 
 def test_the_guide_shows_an_auditor_how(shown, root, tmp_path, monkeypatch, capsys):
