@@ -58,7 +58,8 @@ def test_the_notebook_runs_in_a_kernel_and_shows_its_pictures(notebook, demo, mo
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 3
     assert not [output for output in outputs if output.get("name") == "stderr"]
-    assert "fields are as published: failing, alert red" in "".join(output.get("text", "") for output in outputs)
+    results = "".join(output.get("data", {}).get("text/plain", "") for output in outputs)
+    assert "fields are as published: failing, alert red" in results
 
 
 def test_every_snippet_of_the_page_runs(root, demo, monkeypatch, tmp_path):
