@@ -149,7 +149,7 @@ def burnt_trends(work: Path) -> pd.Series:
     target = nbr.isel(time=np.flatnonzero((year == RESTORED - 3) | (year == RESTORED - 2))).mean("time")
     site = geopandas.read_file(work / "sites.geojson").to_crs(nbr.rio.crs)
     both = maps.trend(since).merge(recovery.recovery(nbr, target, since["time"].values[0]))
-    inside = both.rio.clip(site.geometry, drop=False)
+    inside = both[["slope", "p", "y2r", "r80p"]].rio.clip(site.geometry, drop=False)
     seen = np.isfinite(inside["slope"])
     rising = (inside["slope"] > 0) & (inside["p"] < 0.05)
     waited = inside["y2r"].fillna(np.inf).where(seen)
