@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import date
 from inspect import getdoc
 
@@ -22,6 +22,7 @@ from monitor.publish.pictures import MAP_LAYERS
 from monitor.publish.tables import sites_parquet, status_json
 from monitor.series.field_rows import FIELD_COLUMNS
 from monitor.series.observations import OBSERVATION_COLUMNS
+from monitor.sites.biomes import BIOMES
 from monitor.verdict.assessment import Assessment, Status, assessment_to_json
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.erosion import GRADE_NAMES
@@ -111,7 +112,8 @@ def test_the_cube_of_a_site_has_these_variables(dictionary):
 
 def test_plan_json_has_these_fields_in_any_order(dictionary, make_site, make_assessment):
     said = {"hectares_failing_on": date(2025, 1, 1), "loss_on": date(2025, 1, 1), "field_factor": 0.8}
-    plan = plan_json(make_site("a"), make_assessment("a", **said), Calibration())
+    own = replace(make_site("a"), own_biome=BIOMES["loess"])
+    plan = plan_json(own, make_assessment("a", **said), Calibration())
     rows = dictionary["plan.json", "field"]
     assert sorted(names([[row[0]] for row in rows])) == sorted(plan)
     for name in ("failing_area", "loss_ground", "field_factor"):
