@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 from tests.cover.uses_of_ndvi import results
 
@@ -23,6 +24,7 @@ print(json.dumps(results()))
 """
 
 
+@pytest.mark.slow
 def test_changing_the_one_ndvi_function_changes_the_series_of_a_night_the_map_and_the_trends(root, tmp_path):
     shutil.copytree(root / "monitor", tmp_path / "monitor", ignore=shutil.ignore_patterns("__pycache__"))
     kernels = tmp_path / "monitor" / "cover" / "kernels.py"

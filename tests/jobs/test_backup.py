@@ -143,6 +143,7 @@ def test_beside_a_run_a_backup_leaves_with_75_and_says_so_and_leaves_nothing(ori
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_during_a_night_a_backup_leaves_with_75_and_names_the_night(installation, tmp_path, capsys):
     process = start(installation, where="jobs.pipeline.apply_registry")
     try:

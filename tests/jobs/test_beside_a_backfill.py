@@ -48,6 +48,7 @@ def test_a_landscape_that_another_run_stores_in_is_deferred_and_no_other(tmp_pat
     assert len(stored_of(settings, "s1").records()) == len(DAYS)
 
 
+@pytest.mark.slow
 def test_while_another_run_begins_new_sites_those_wait_and_known_ones_are_judged(tmp_path, offered):
     settings = installed(tmp_path, ROW)
     offered(DAYS)

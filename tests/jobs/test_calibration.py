@@ -179,6 +179,7 @@ def test_ground_that_drifts_more_than_the_defaults_expect_moves_the_constants_to
     assert (row["hash"], row["season"], row["placebos"]) == (used.hash, 2025, used.placebos)
 
 
+@pytest.mark.slow
 def test_what_is_set_stays_until_the_next_season_is_over_whatever_arrives(land, quick):
     for number in range(3):
         land.add(site(number))
@@ -192,6 +193,7 @@ def test_what_is_set_stays_until_the_next_season_is_over_whatever_arrives(land, 
     assert [row["hash"] for row in land.rows()] == [first.hash, later.hash], "the older record stays"
 
 
+@pytest.mark.slow
 def test_ground_on_which_another_site_was_begun_is_no_placebo_nor_compared_with(land, quick, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "regrowth.toml").write_text('[source]\nkind = "sample"\n', encoding="utf-8")
@@ -236,6 +238,7 @@ def test_nothing_acquired_after_the_season_goes_in(land, quick, tmp_path):
     assert other.set(date(2025, 3, 1)).of(Pool("48SXF", "loess")) == during
 
 
+@pytest.mark.slow
 def test_constants_set_on_few_sites_are_set_again_in_the_same_season_once_the_stored_sites_have_doubled(land, quick):
     land.add(site(0))
     pool = Pool("48SXF", "loess")
@@ -308,6 +311,7 @@ def test_tiles_of_one_biome_share_what_there_is_and_no_other_biome_is_asked(land
     assert constants.of(Pool.of(land.sites[4])).source.startswith("placebos of sandy")
 
 
+@pytest.mark.slow
 def test_a_night_looks_into_one_set_of_placebos_and_the_next_night_into_the_next(land, quick):
     for number in range(3):
         land.add(site(number))

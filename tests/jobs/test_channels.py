@@ -162,8 +162,8 @@ def test_a_mail_goes_to_its_own_sender_if_the_operators_have_no_address(configur
         assert server.mails[0].recipients == ["regrowth@example.org"]
 
 
-@pytest.mark.parametrize("files", [False, True], ids=["variables", "files"])
-@pytest.mark.parametrize("fault", ["none", "answers", "down"])
+@pytest.mark.parametrize("files", [pytest.param(False, marks=pytest.mark.slow), True], ids=["variables", "files"])
+@pytest.mark.parametrize("fault", [pytest.param("none", marks=pytest.mark.slow), "answers", "down"])
 def test_secrets_planted_in_the_environment_are_in_no_log_at_debug(fault, files, everything, tmp_path):
     """Secrets planted in the environment => found in no log (DEBUG too)."""
     config, environment, servers = everything

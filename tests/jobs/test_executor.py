@@ -382,7 +382,9 @@ def _odd():
     raise _Odd(3, "what it says")
 
 
-@pytest.mark.parametrize("error", [_odd, _refuse], ids=["cannot be sent", "expected"])
+@pytest.mark.parametrize(
+    "error", [_odd, pytest.param(_refuse, marks=pytest.mark.slow)], ids=["cannot be sent", "expected"]
+)
 def test_an_error_in_a_process_is_told_here_whatever_its_kind(error):
     with open_executor("processes") as work:
         if error is _refuse:
@@ -429,6 +431,7 @@ def _opened(folder):
     return icechunk.Repository.open(icechunk.local_filesystem_storage(str(folder))).lookup_branch("main")
 
 
+@pytest.mark.slow
 def test_workers_that_open_stores_do_not_warn_of_what_the_lock_rules_out(tmp_path, capfd):
     icechunk.Repository.create(icechunk.local_filesystem_storage(str(tmp_path)))
     with open_executor("processes") as work:

@@ -129,6 +129,7 @@ def test_units_on_which_a_later_site_lies_count_until_its_start_and_no_verdict_t
     assert (series(settings), assessments(settings)) == (after, now)
 
 
+@pytest.mark.slow
 def test_where_later_sites_leave_fewer_than_ten_units_no_new_scene_counts_and_it_is_said_so(settings, source):
     register(settings, s1=(SITE, "2019-06-01"))
     night(settings, as_of=NIGHT)
@@ -146,6 +147,7 @@ def test_where_later_sites_leave_fewer_than_ten_units_no_new_scene_counts_and_it
     assert "[registry] controls" in page
 
 
+@pytest.mark.slow
 def test_a_unit_that_is_left_out_for_a_later_site_counts_again_once_the_outline_of_that_site_is_corrected(
     settings, source
 ):

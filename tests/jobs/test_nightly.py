@@ -253,6 +253,7 @@ def test_maps_are_those_of_a_run_from_scratch_and_read_no_season_that_is_over(
     assert {path: path.read_bytes() for path in made} == made
 
 
+@pytest.mark.slow
 def test_a_late_scene_from_before_the_start_counts_but_leaves_the_frozen_controls(settings, monkeypatch):
     whole = Sample.search
     monkeypatch.setattr(Sample, "search", lambda *a: [s for s in whole(*a) if s.id != "romania-2016-06-06"])
@@ -313,6 +314,7 @@ def test_a_broken_store_fails_its_sites_and_no_other(installation, settings):
     assert {one["site"] for one in json.loads(installation.status)} == {"demo-02", "demo-07", "demo-10"}
 
 
+@pytest.mark.slow
 def test_a_store_that_was_lost_is_fetched_again_and_says_the_same(installation, settings):
     folder = of_its_own(settings, NIGHT)
     before = installation.status
@@ -333,6 +335,7 @@ def test_a_store_with_all_that_is_derived_of_it_that_was_lost_is_fetched_again_a
     assert installation.status == before
 
 
+@pytest.mark.slow
 def test_a_ledger_emptied_beside_filled_stores_is_refused_and_nothing_is_sent_or_changed(
     installation, settings, monkeypatch
 ):
@@ -379,6 +382,7 @@ def test_an_older_ledger_takes_the_observations_over_from_the_stores(installatio
     assert installation.status == before
 
 
+@pytest.mark.slow
 def test_a_clock_behind_the_newest_run_is_named_before_anything_is_written(installation, settings, monkeypatch):
     night(settings, as_of=date(2018, 6, 1))
     before = contents(installation.root)
@@ -395,6 +399,7 @@ def test_a_clock_behind_the_newest_run_is_named_before_anything_is_written(insta
     assert exit_status(night(settings, as_of=NIGHT)) is Exit.DONE
 
 
+@pytest.mark.slow
 def test_a_store_newer_than_the_clock_defers_its_landscape_alone_and_only_if_it_has_new_scenes(settings, monkeypatch):
     night(settings, as_of=date(2018, 6, 1))
     ahead = datetime.now(UTC) + timedelta(days=1)
@@ -408,14 +413,14 @@ def test_a_store_newer_than_the_clock_defers_its_landscape_alone_and_only_if_it_
 
 
 QUICK_KILLS = [
-    ("icechunk:Repository:create", 1),
     ("icechunk:Session:commit", 1),
     ("sqlalchemy.engine:Connection:_commit_impl", 3),
-    ("os:replace", 1),
-    ("monitor.derived:_overwrite", 2),
     ("pathlib:Path:write_bytes", 2),
 ]
 MORE_KILLS = [
+    ("icechunk:Repository:create", 1),
+    ("monitor.derived:_overwrite", 2),
+    ("os:replace", 1),
     ("icechunk:Session:commit", 2),
     ("icechunk:Session:commit", 4),
     ("sqlalchemy.engine:Connection:_commit_impl", 9),
@@ -470,6 +475,7 @@ def test_a_stopped_night_that_wakes_after_its_lock_was_deleted_and_another_ran_c
         assert t.notices("waiting"), "what the woken night took up was not sent by it"
 
 
+@pytest.mark.slow
 def test_a_polite_stop_leaves_with_143_and_the_next_run_goes_on(installation, settings, unkilled):
     command = [sys.executable, "-m", "jobs.nightly", "--config", str(installation.config), "--as-of", NIGHT.isoformat()]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ})

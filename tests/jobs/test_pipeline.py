@@ -166,6 +166,7 @@ def test_neighbours_that_are_new_begin_one_landscape_and_are_fetched_together(re
     assert {task.folder.parent for task in tasks} == {settings.store.root}
 
 
+@pytest.mark.slow
 def test_sites_added_later_form_a_landscape_of_their_own_and_each_is_fetched_by_itself(tmp_path, from_source):
     settings = installed(tmp_path, ROW)
     from_source(Painted(DAYS))
@@ -193,6 +194,7 @@ def test_what_need_not_be_looked_at_is_what_every_site_that_it_touches_has(regis
     assert is_stored_everywhere([s1, s2], {"s1": has, "s2": has})(nowhere)
 
 
+@pytest.mark.slow
 def test_what_sites_have_and_lack_is_kept_once_where_it_is_the_same(tmp_path, from_source):
     settings = installed(tmp_path, ROW)
     from_source(Painted(DAYS[:-1]))
@@ -295,7 +297,7 @@ def test_a_landscape_that_cannot_be_read_fails_its_own_sites_and_no_other_landsc
     assert len(stored_of(settings, "s3").records()) == len(DAYS)
 
 
-@pytest.mark.parametrize("sound", [True, False], ids=["sound", "damaged"])
+@pytest.mark.parametrize("sound", [pytest.param(True, marks=pytest.mark.slow), False], ids=["sound", "damaged"])
 def test_a_ledger_older_than_its_landscapes_finds_its_sites_in_them_and_a_damaged_one_stops_no_other(
     tmp_path, from_source, sound
 ):
@@ -340,6 +342,7 @@ def test_on_a_disk_without_room_for_a_new_landscape_its_sites_fail_and_the_other
     assert [site["state"] for site in night(settings, as_of=NIGHT)["sites"]] == ["done"] * 3
 
 
+@pytest.mark.slow
 def test_a_bug_while_rows_are_made_fails_the_sites_of_that_landscape_and_no_other(tmp_path, from_source, monkeypatch):
     settings = installed(tmp_path, ROW)
     from_source(Painted(DAYS[:-1]))

@@ -4,6 +4,8 @@ import re
 import shutil
 from datetime import date
 
+import pytest
+
 from jobs.executor import open_executor
 from jobs.installation import open_ledger
 from jobs.pages import publish, publish_once
@@ -47,6 +49,7 @@ def test_a_page_that_a_worker_wrote_elsewhere_is_reported_and_written_again_and_
     check_files(tmp_path)
 
 
+@pytest.mark.slow
 def test_pages_are_the_same_with_and_without_what_was_derived_before(install, tmp_path):
     made = install(tmp_path)
     settings = load(made.config)
@@ -64,6 +67,7 @@ def test_pages_are_the_same_with_and_without_what_was_derived_before(install, tm
     assert {path: path.read_bytes() for path in (tmp_path / "sites").rglob("*.*")} == before
 
 
+@pytest.mark.slow
 def test_only_sites_that_a_fate_was_dealt_to_are_said_to_have_one(install, tmp_path):
     made = install(tmp_path)
     settings = load(made.config)

@@ -302,6 +302,7 @@ def test_refused_credentials_leave_with_78_and_the_fix_and_never_the_key(engine,
     assert "made-up" not in out.err + out.out
 
 
+@pytest.mark.slow
 def test_harmonised_scenes_alone_keep_a_site_on_their_own_thirty_metres(tmp_path, capsys):
     made = tmp_path / "scenes"
     place = Affine(30, 0, CORNER[0], 0, -30, CORNER[1])

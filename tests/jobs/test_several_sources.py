@@ -117,6 +117,7 @@ def test_a_unit_of_which_a_granule_shows_too_little_has_no_means(tmp_path, sourc
     assert (told == (seen >= 0.6 * full)).all()
 
 
+@pytest.mark.slow
 def test_a_scene_that_does_not_reach_a_site_is_no_row_of_it(tmp_path, sources):
     settings = installed(tmp_path, [SITE, (20_000, 12_000, 20_120, 12_120)])
     sources(
@@ -326,6 +327,7 @@ def test_what_another_catalogue_names_by_another_second_replaces_it_under_the_na
     assert night(settings, as_of=NIGHT)["sites"][0]["scenes_new"] == []
 
 
+@pytest.mark.slow
 def test_a_granule_that_arrives_late_ends_where_a_run_from_scratch_ends(tmp_path, sources):
     tiles = {"48SUF": (0, 0, 12_060, 30e3), "48SVF": (12_060, 0, 30e3, 30e3)}
     late, scratch = installed(tmp_path / "late"), installed(tmp_path / "scratch")

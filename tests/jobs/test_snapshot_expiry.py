@@ -109,6 +109,7 @@ def test_every_night_that_evidence_names_is_read_as_it_was_known_then(histories)
     assert compared >= 9  # three seasons of three sites
 
 
+@pytest.mark.slow
 def test_the_old_snapshots_are_gone_and_so_are_their_files(histories):
     whole, few = (load(histories[name].config) for name in ("all", "few"))
     assert all(found > len(NIGHTS) for found in snapshots(whole))

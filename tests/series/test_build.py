@@ -144,6 +144,7 @@ def verdict(series):
     return assess(Series.of(series), SITE, as_of=date(2025, 11, 1))
 
 
+@pytest.mark.slow
 def test_a_step_between_the_orbits_of_a_slope_does_not_change_the_verdict(tmp_path, monkeypatch):
     plain = verdict(from_scratch(tmp_path / "plain", scenes(0.0)))
     stepped = scenes(0.10)
@@ -156,6 +157,7 @@ def test_a_step_between_the_orbits_of_a_slope_does_not_change_the_verdict(tmp_pa
     assert wrong.status is not Status.FAILING
 
 
+@pytest.mark.slow
 def test_the_site_is_kept_as_measured_and_only_its_control_is_brought_to_its_orbit(tmp_path, monkeypatch):
     entries = scenes(0.10)
     found = from_scratch(tmp_path / "a", entries)
@@ -351,7 +353,11 @@ def plainly(stored, controls, *, left_out=None):
 
 
 @pytest.mark.parametrize(("seed", "units"), [(1, UNITS), (2, STANDING)], ids=["two rings", "and reference units"])
-@pytest.mark.parametrize("left", [{}, {k: date(2021, 7, 1 + k) for k in range(26)}], ids=["all units", "some left out"])
+@pytest.mark.parametrize(
+    "left",
+    [pytest.param({}, marks=pytest.mark.slow), {k: date(2021, 7, 1 + k) for k in range(26)}],
+    ids=["all units", "some left out"],
+)
 def test_the_series_is_what_plain_arithmetic_scene_by_scene_gives(tmp_path, seed, units, left):
     controls = ControlSet(units=units, balance={}, candidates=40)
     left_out = {units[k].id: day for k, day in left.items()}
