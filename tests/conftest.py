@@ -1,6 +1,8 @@
 """What all tests share."""
 
+import fcntl
 import os
+from datetime import date
 from pathlib import Path
 
 import icechunk
@@ -27,3 +29,21 @@ def shared_data() -> Path:
 def root() -> Path:
     """Folder of the checkout."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Folder of the demonstration of seed 1 with two nights, made once for all test processes. Only read it."""
+    pytest.importorskip("nrt.data", reason="the sample imagery is in the extra 'demo'")
+    from jobs import demonstration
+    from jobs.exits import Exit
+
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "shared-demo"
+    with (folder.parent / "shared-demo.lock").open("w") as lock, pytest.MonkeyPatch.context() as patch:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (complete := folder.with_name("shared-demo-complete")).exists():
+            patch.setattr(demonstration, "FIRST_NIGHT", date(2020, 10, 3))
+            assert demonstration.demonstrate(folder, seed=1, as_json=False) is Exit.DONE
+            complete.touch()
+    return folder
