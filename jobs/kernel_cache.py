@@ -1,37 +1,18 @@
-"""The folder in which numba stores compiled kernels between processes."""
+"""Where a command stores compiled kernels: what the environment and the configuration add to the library's choice."""
 
-import atexit
-import hashlib
 import os
-import shutil
-import stat
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-LIBRARY: Final = Path(__file__).parents[1] / "monitor"
-"""Folder of the code that contains the kernels."""
+from monitor import kernel_cache
+
 CACHE_VARIABLE: Final = "NUMBA_CACHE_DIR"
 """Environment variable from which numba takes the folder when it is imported."""
 
 temporary_folder: Path | None = None
 """Folder of this process alone, used where no permanent one can be written."""
-
-
-def cache_name(library: Path = LIBRARY) -> str:
-    """Name of the folder of compiled kernels: it contains a hash of all modules that mention numba.
-
-    numba itself checks only the file of a function, not the files of functions that it calls: after an update in place
-    it would use outdated code (numba's manual, "Caching limitations").
-    """
-    code = hashlib.sha256()
-    for path in sorted(library.rglob("*.py")):
-        text = path.read_bytes()
-        if b"numba" in text:
-            code.update(text)
-    return f"kernels-{code.hexdigest()[:16]}"
 
 
 def choose_cache(store: Path | None = None) -> None:
@@ -43,24 +24,22 @@ def choose_cache(store: Path | None = None) -> None:
     global temporary_folder
     if CACHE_VARIABLE in os.environ and (temporary_folder is None or store is None):
         return
-    chosen = next((folder for folder in cache_folders(store) if _usable(folder)), None)
-    if chosen is None and temporary_folder is None:
-        chosen = temporary_folder = Path(tempfile.mkdtemp(prefix="regrowth-kernels-"))
-        atexit.register(shutil.rmtree, temporary_folder, ignore_errors=True)
-    if chosen is not None:
-        os.environ[CACHE_VARIABLE] = str(chosen)
+    chosen = kernel_cache.first_usable(cache_folders(store))
+    if chosen is None:
+        chosen = temporary_folder = kernel_cache.temporary_folder()
+    os.environ[CACHE_VARIABLE] = str(chosen)
 
 
 def cache_folders(store: Path | None) -> list[Path]:
     """Folders in which compiled kernels may be stored permanently, the preferred one first."""
-    parents = [LIBRARY / "__pycache__"]
+    parents = [kernel_cache.LIBRARY / "__pycache__"]
     if cache := os.environ.get("XDG_CACHE_HOME"):
         parents.append(Path(cache) / "regrowth")
     elif home := os.environ.get("HOME"):
         parents.append(Path(home) / ".cache" / "regrowth")
     if store is not None and _only_ours(store):
         parents.append(store / ".kernels")
-    return [parent / cache_name() for parent in parents if parent.is_absolute()]
+    return kernel_cache.kernel_folders(parents)
 
 
 @contextmanager
@@ -81,20 +60,6 @@ def announcing_compilation(announce: Callable[[], None]) -> Iterator[None]:
 
     with event.install_listener("numba:compile", FirstCompilation()):
         yield
-
-
-def _usable(folder: Path) -> bool:
-    """Create a folder for this user alone; False if that fails or if another user can write to it.
-
-    numba stores pickles: whoever can write them controls this process.
-    """
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            status = folder.lstat()
-    except OSError:
-        return False
-    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
 
 
 def _only_ours(root: Path) -> bool:

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from typing import Final
 
 import numpy as np
-from numba import njit
 
 from monitor.imagery import bands
+from monitor.kernel_cache import njit
 
 _N_BANDS: Final = len(bands.OBSERVED)
 _RED, _NIR, _SWIR16, _SWIR22 = (1 + bands.OBSERVED.index(name) for name in ("red", "nir", "swir16", "swir22"))

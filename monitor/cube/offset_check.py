@@ -24,10 +24,10 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
-from numba import njit
 
 from monitor.cube.overpass import parse_baseline
 from monitor.imagery import bands
+from monitor.kernel_cache import njit
 
 OFFSET_REASON: Final = "RADIOMETRY"
 """Reason stored for a scene whose offset is contradicted."""

@@ -13,10 +13,10 @@ import pytest
 
 from jobs.cli import main
 from jobs.exits import Exit
-from jobs.kernel_cache import cache_name
 from monitor.cube.store import LandscapeStore
 from monitor.cube.stored_site import StoredSite
 from monitor.errors import StoreBroken
+from monitor.kernel_cache import cache_name
 
 
 def run(*arguments, capsys=None):

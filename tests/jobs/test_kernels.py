@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+import monitor.kernel_cache
 from jobs import kernel_cache
+from monitor.kernel_cache import cache_name
 
 NOBODY = 65534
 
@@ -20,7 +22,7 @@ def fresh(monkeypatch, tmp_path):
     """A process that has not chosen yet, with a package and a home of its own."""
     for folder in ("library", "home", "store"):
         (tmp_path / folder).mkdir(mode=0o755)
-    monkeypatch.setattr(kernel_cache, "LIBRARY", tmp_path / "library")
+    monkeypatch.setattr("monitor.kernel_cache.LIBRARY", tmp_path / "library")
     monkeypatch.setattr(kernel_cache, "temporary_folder", None)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
@@ -36,7 +38,7 @@ def fresh(monkeypatch, tmp_path):
 
 
 def beside(root):
-    return root / "library" / "__pycache__" / kernel_cache.cache_name()
+    return root / "library" / "__pycache__" / cache_name()
 
 
 def test_kernels_are_kept_beside_the_code_for_this_user_alone(fresh, tmp_path):
@@ -64,7 +66,7 @@ def test_a_folder_that_another_user_could_write_to_is_not_used(fresh, tmp_path, 
             os.chown(there, NOBODY, NOBODY)
         else:
             pytest.skip("a folder of another user is needed, and only root can change the owner")
-    assert fresh() == tmp_path / "home" / ".cache" / "regrowth" / kernel_cache.cache_name()
+    assert fresh() == tmp_path / "home" / ".cache" / "regrowth" / cache_name()
 
 
 @pytest.mark.parametrize(("mode", "used"), [(0o755, True), (0o775, False), (0o1777, False)])
@@ -73,7 +75,7 @@ def test_the_root_of_the_stores_is_used_only_where_nobody_else_can_put_a_folder(
     (tmp_path / "home" / ".cache").write_text("nor here")
     (tmp_path / "store").chmod(mode)
     chosen = fresh()
-    assert (chosen == tmp_path / "store" / ".kernels" / kernel_cache.cache_name()) is used
+    assert (chosen == tmp_path / "store" / ".kernels" / cache_name()) is used
     assert used or (chosen == kernel_cache.temporary_folder and chosen.stat().st_mode & 0o777 == 0o700)
 
 
@@ -131,9 +133,58 @@ def test_an_install_that_cannot_be_written_works_for_another_user_without_a_home
     assert Path(folder).stat().st_uid == NOBODY
 
 
+WHERE = (
+    "import numba, sys\n"
+    "assert not numba.config.CACHE_DIR\n"
+    "from monitor.cover.kernels import ndvi\n"
+    "@numba.njit(cache=True)\n"
+    "def of_the_user(number): return number\n"
+    "print(ndvi.stats.cache_path, ndvi(0.25, 0.75), 'jobs' in sys.modules, sep='\\n')\n"
+    "print(of_the_user.stats.cache_path, bool(numba.config.CACHE_DIR), sep='\\n')"
+)
+"""Where a process that loads only the library stores a kernel, and where a function of the user."""
+
+
+def test_the_library_alone_uses_the_kernels_that_are_installed(root, tmp_path):
+    (tmp_path / "of_the_user.py").write_text(WHERE, encoding="utf-8")
+    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    environment["PYTHONPATH"] = str(root)
+    run = [sys.executable, "of_the_user.py"]
+    found = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
+    where, value, jobs, other, named = found.splitlines()
+    assert Path(where).parent == root / "monitor" / "__pycache__" / cache_name()
+    assert (value, jobs, named) == ("0.5", "False", "False")
+    assert Path(other).is_relative_to(tmp_path)
+    named = {**environment, "NUMBA_CACHE_DIR": str(tmp_path / "named")}
+    code = "from monitor.cover.kernels import ndvi; print(ndvi.stats.cache_path)"
+    found = subprocess.run([sys.executable, "-c", code], env=named, capture_output=True, text=True, check=True).stdout
+    assert Path(found).parent == tmp_path / "named"
+
+
+def test_the_library_alone_stores_kernels_in_the_home_and_else_for_this_process(fresh, tmp_path, monkeypatch):
+    library = monitor.kernel_cache
+    assert library.kernel_folder.__wrapped__() == beside(tmp_path)
+    shutil.rmtree(tmp_path / "library" / "__pycache__")
+    (tmp_path / "library" / "__pycache__").write_text("no folder can be made here")
+    assert library.kernel_folder.__wrapped__() == tmp_path / "home" / ".cache" / "regrowth" / cache_name()
+    for home in (str(tmp_path / "library" / "__pycache__"), "relative"):
+        monkeypatch.setenv("HOME", home)
+        assert library.kernel_folder.__wrapped__() == library.temporary_folder()
+    assert library.temporary_folder().stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("home", [None, "/nonexistent", ""])
+def test_the_library_alone_works_for_another_user_without_a_home(installed, home):
+    code = "from monitor.cover.kernels import ndvi; print(ndvi.stats.cache_path, ndvi(0.25, 0.75), sep='\\n')"
+    done = as_nobody(installed, code, **({} if home is None else {"HOME": home}))
+    assert done.stdout.endswith("0.5\n"), done.stderr
+    assert Path(done.stdout.splitlines()[0]).parent.parent == installed / "mine"  # TMPDIR
+
+
 def test_kernels_are_kept_in_the_home_of_a_user_who_cannot_write_to_the_package(fresh, tmp_path):
     (tmp_path / "library" / "__pycache__").write_text("no folder can be made here")
-    assert fresh() == tmp_path / "home" / ".cache" / "regrowth" / kernel_cache.cache_name()
+    assert fresh() == tmp_path / "home" / ".cache" / "regrowth" / cache_name()
 
 
 def test_a_compilation_is_announced_once_and_what_is_compiled_already_is_not():

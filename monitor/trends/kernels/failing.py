@@ -11,9 +11,9 @@ The input is sums over whole growing seasons, the same as for the maps, so that 
 from typing import Final, NamedTuple
 
 import numpy as np
-from numba import njit
 from scipy import ndimage
 
+from monitor.kernel_cache import njit
 from monitor.trends.kernels import patches
 
 FAILING_THETA: Final = 0.25

@@ -18,8 +18,8 @@ import math
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from monitor.kernel_cache import njit
 from monitor.trends.kernels.harmonic_solve import LANES, VALUES_PER_COEFFICIENT, Solution, solve_block
 from monitor.trends.kernels.vectors import ROW, add_rows, aligned, fma, full_width, prefetch
 

@@ -7,8 +7,8 @@ import math
 from typing import Final, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from monitor.kernel_cache import njit
 from monitor.trends.kernels.vectors import fma, full_width
 
 VALUES_PER_COEFFICIENT: Final = 2

@@ -14,7 +14,8 @@ from functools import cache
 from typing import Final
 
 import numpy as np
-from numba import njit
+
+from monitor.kernel_cache import njit
 
 STATISTICS: Final = ("slope", "slope_low", "slope_high", "tau", "s", "p", "p_hamed_rao", "n")
 """Rows of the result of :func:`monotonic`, in order."""

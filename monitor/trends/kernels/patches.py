@@ -10,9 +10,10 @@ from functools import lru_cache
 from typing import Final
 
 import numpy as np
-from numba import njit
 from scipy import fft, ndimage
 from scipy.special import expit, logit, ndtri
+
+from monitor.kernel_cache import njit
 
 THETA_STEP: Final = 0.05
 THETA_GRID: Final = THETA_STEP * np.arange(-32, 33)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-from numba import njit
+
+from monitor.kernel_cache import njit
 
 SUMS: Final = ("seen", "cover", "ndvi", "over")
 """Sums of a pixel over the scenes in which it was seen: count, cover, NDVI, and cover minus that of the control."""

@@ -1,17 +1,18 @@
 """What the kernels of the verdict share: the numba decorator and records of arrays and constants."""
 
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from monitor.kernel_cache import njit
 
 type Array = np.ndarray
 
 
 def kernel[F: Callable[..., object]](function: F) -> F:
     """Compile for plain arrays, cached on disk; releases the interpreter lock while it runs."""
-    return cast(F, njit(nogil=True, cache=True)(function))
+    return njit(nogil=True, cache=True)(function)
 
 
 class Times(NamedTuple):

@@ -1,0 +1,98 @@
+"""Compiled kernels, and the folder in which numba stores them between processes."""
+
+import atexit
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, cast
+
+LIBRARY: Final = Path(__file__).parent
+"""Folder of the code that contains the kernels."""
+
+
+_DECLARING: Final = threading.Lock()
+
+
+def njit[F: Callable[..., Any]](**options: Any) -> Callable[[F], F]:
+    """``numba.njit`` with some options, for kernels that are stored (``cache=True``) in :func:`kernel_folder`.
+
+    The folder is named to numba only while a kernel is declared, so that other functions of the user are stored where
+    they always were. A folder that the user has named to numba is used as it is.
+    """
+    from numba import config, njit
+
+    def declare(function: F) -> F:
+        with _DECLARING:
+            named = config.CACHE_DIR  # type: ignore[attr-defined]
+            try:
+                config.CACHE_DIR = named or str(kernel_folder())  # type: ignore[attr-defined]
+                return cast(F, njit(**options)(function))
+            finally:
+                config.CACHE_DIR = named  # type: ignore[attr-defined]
+
+    return declare
+
+
+@cache
+def kernel_folder() -> Path:
+    """Folder of the kernels where none is named: next to the code, else in the home of the user, else a temporary one.
+
+    Only a folder that no other user can write to is used.
+    """
+    parents = [LIBRARY / "__pycache__"]
+    with suppress(RuntimeError):  # this user has no home
+        parents.append(Path.home() / ".cache" / "regrowth")
+    return first_usable(kernel_folders(parents)) or temporary_folder()
+
+
+@cache
+def temporary_folder() -> Path:
+    """Folder of this process alone, used where no permanent one can be written; every process then compiles."""
+    folder = Path(tempfile.mkdtemp(prefix="regrowth-kernels-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def first_usable(folders: Iterable[Path]) -> Path | None:
+    """Create the first of some folders that is there then and that only this user can write to."""
+    return next((folder for folder in folders if _usable(folder)), None)
+
+
+def kernel_folders(parents: Iterable[Path]) -> list[Path]:
+    """Folder of the kernels in each of some folders; a relative one is left out."""
+    return [parent / cache_name() for parent in parents if parent.is_absolute()]
+
+
+def cache_name(library: Path = LIBRARY) -> str:
+    """Name of the folder of compiled kernels: it contains a hash of all modules that mention numba or its decorator.
+
+    numba itself checks only the file of a function, not the files of functions that it calls: after an update in place
+    it would use outdated code (numba's manual, "Caching limitations").
+    """
+    code = hashlib.sha256()
+    for path in sorted(library.rglob("*.py")):
+        text = path.read_bytes()
+        if b"numba" in text or b"njit" in text:
+            code.update(text)
+    return f"kernels-{code.hexdigest()[:16]}"
+
+
+def _usable(folder: Path) -> bool:
+    """Create a folder for this user alone; False if that fails or if another user can write to it.
+
+    numba stores pickles: whoever can write them controls this process.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            status = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
