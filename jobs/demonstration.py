@@ -25,6 +25,7 @@ from jobs.progress import progress
 from jobs.registry import add_sites
 from jobs.settings import Settings, SourceSettings, load
 from monitor.errors import BadConfiguration
+from monitor.files import write_atomically
 from monitor.imagery.sample import PLAN, START, Fate, Sample, deal_fates
 
 FIRST_NIGHT = date(2020, 6, 25)
@@ -80,7 +81,7 @@ def demonstrate(out: Path, *, seed: int, as_json: bool) -> Exit:
     dealt = deal_fates(seed)
     _remove_other_seed(out, seed)
     truth = {_id(place): {"fate": fate.name, "theta": fate.truth} for place, fate in dealt}
-    _write(out / "truth.json", json.dumps(truth, indent=2) + "\n")
+    write_atomically(out / "truth.json", f"{json.dumps(truth, indent=2)}\n".encode())
     write_inputs(out, seed=seed)
     settings = load(out / "regrowth.toml")
     with open_ledger(settings) as ledger:
@@ -116,7 +117,7 @@ def write_inputs(out: Path, *, seed: int) -> None:
         ("regrowth.toml", CONFIGURATION.format(seed=seed)),
     ):
         if not (out / name).is_file():
-            _write(out / name, text)
+            write_atomically(out / name, text.encode())
 
 
 def _remove_other_seed(out: Path, seed: int) -> None:
@@ -180,12 +181,6 @@ def _nights(source: Sample) -> list[date]:
 
 def _id(place: int) -> str:
     return f"demo-{place + 1:02d}"
-
-
-def _write(path: Path, text: str) -> None:
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.write_text(text, encoding="utf-8")
-    fresh.replace(path)
 
 
 def _print_comparison(

@@ -84,11 +84,6 @@ def judge_lots(t: Transaction, sites: Sequence[Site], *, book: AddressBook, as_o
     _close_alerts(t, {lot.id for lot in lots}, as_of)
 
 
-def recomputed(record: LotRecord) -> LotVerdict:
-    """Verdict that the amplitudes in a record give; equal to the one in it unless the model has changed."""
-    return lot_verdict(record.members, as_of=record.verdict.as_of)
-
-
 def latest_records(t: Transaction) -> list[LotRecord]:
     """Newest verdict on each lot that was ever judged, by id; some have no sites any more."""
     return [from_json(payload, LotRecord) for _, _, payload in t.latest_lot_verdicts().values()]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 FIRST_LINE_SECONDS: Final = 4.0
 """Time after which the first line is logged; shorter work logs none. [s]"""
@@ -64,6 +64,26 @@ def progress(description: str) -> Iterator[Report]:
     """Show what is done of something, and the time left, on stderr."""
     with _bar(description) if sys.stderr.isatty() else _lines(description) as report:
         yield report
+
+
+@contextmanager
+def dask_progress(description: str) -> Iterator[None]:
+    """Show how many tasks dask has finished of those that this block computes."""
+    from dask.callbacks import Callback
+
+    total = done = 0
+
+    def start(_graph: Any, state: dict[str, Any]) -> None:
+        nonlocal total
+        total = sum(len(state[kind]) for kind in ("ready", "waiting"))
+
+    def finished(*_: Any) -> None:
+        nonlocal done
+        done += 1
+        report(done, total)
+
+    with progress(description) as report, Callback(start_state=start, posttask=finished):
+        yield
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def write_atomically(path: Path, content: bytes, *, lasting: bool = False) -> No
 def appearing(path: Path) -> Iterator[Path]:
     """Yield a temporary path of the same suffix for a file or folder, which gets its name once it is complete.
 
-    What is written is deleted if the ``with`` block fails.
+    What had this name is replaced. What is written is deleted if the ``with`` block fails.
 
     Raises
     ------
@@ -46,7 +46,9 @@ def appearing(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name[:100]}.") as folder:
         partial = Path(folder) / f"new{path.suffix}"
         yield partial
-        partial.rename(path)
+        if path.is_dir():
+            path.rename(Path(folder) / "old")
+        partial.replace(path)
 
 
 def _without_links(path: str, flags: int) -> int:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from jobs.console import AsJson, Config, print_json
-from jobs.progress import progress
+from jobs.progress import dask_progress
 
 
 def export(
@@ -39,8 +39,8 @@ def export(
     )  # fmt: skip
     data = site_dataset(places, site)
     history = history_line(datetime.now(UTC), f"regrowth-monitor {__version__}", f"regrowth export {site} {out.name}")
-    with progress("export") as report:
-        write_dataset(data, out, history=history, report=report)
+    with dask_progress("export"):
+        write_dataset(data, out, history=history)
     scenes, accepted = data.sizes["time"], int(data["accepted"].sum())
     if as_json:
         print_json({

@@ -1,11 +1,11 @@
 """``regrowth trends``: trends of any cube. Safe to rerun: the result is replaced as a whole, or not at all."""
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +13,7 @@ from jobs import __version__
 from jobs.console import AsJson, print_json
 from jobs.kernel_cache import announcing_compilation
 from jobs.logs import set_up_logs
-from jobs.progress import progress
+from jobs.progress import dask_progress
 from monitor.errors import BadData
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def _compute(source: Path, out: Path, maps: "xr.Dataset", opened: "OpenedSeries"
     from monitor.trends.cubes import check_values
     from monitor.trends.results import delayed_write, replacing
 
-    with replacing(out) as partial, progress("blocks") as report:
+    with replacing(out) as partial:
         # optimised together: dask does not optimise writes to NetCDF or Zarr, only the checks, and would then read and
         # fit each block twice
         lazy_checks = {"most_values": maps["n"].max(), "stretched": opened.stretched, "numbers": opened.numbers}
@@ -172,7 +172,7 @@ def _compute(source: Path, out: Path, maps: "xr.Dataset", opened: "OpenedSeries"
         with _naming(source):
             write = delayed_write(maps, partial)
         try:
-            with _counting(report), announcing_compilation(_announce_compilation):
+            with dask_progress("blocks"), announcing_compilation(_announce_compilation):
                 _, checks = dask.compute(write, checks, optimize_graph=False)
         except (OSError, RuntimeError) as error:
             msg = f"{source} could not be read, or {out} not written: {error}"
@@ -195,22 +195,3 @@ def _naming(source: Path) -> Iterator[None]:
     except BadData as error:
         msg = f"{source}: {error}"
         raise BadData(msg) from error
-
-
-def _counting(report: Callable[[int, int], Any]) -> AbstractContextManager[Any]:
-    """Report finished tasks of dask to a progress bar."""
-    from dask.callbacks import Callback
-
-    total = done = 0
-
-    def start(_graph: Any, state: dict[str, Any]) -> None:
-        nonlocal total
-        total = sum(len(state[k]) for k in ("ready", "waiting"))
-
-    def finished(*_: Any) -> None:
-        nonlocal done
-        done += 1
-        report(done, total)
-
-    callback: AbstractContextManager[Any] = Callback(start_state=start, posttask=finished)
-    return callback

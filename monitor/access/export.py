@@ -1,8 +1,6 @@
 """Cube and series of a site in one NetCDF file or Zarr store, by the CF conventions."""
 
 import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,11 +10,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 import zarr
-from dask.callbacks import Callback
 
 from monitor.access.cube import attributes, site_cube
 from monitor.access.installation import Installation
-from monitor.access.series import published_series, series_file
+from monitor.access.series import not_published, published_series
 from monitor.access.stored import published_site, stored_site
 from monitor.errors import BadData, as_disk_full
 from monitor.files import appearing
@@ -67,11 +64,7 @@ def site_dataset(places: Installation, site: str) -> xr.Dataset:
     stored = stored_site(places, site, published)
     series = published_series(places, site)
     if series is None:
-        msg = (
-            f"site {site!r} is stored, but its series is not published yet: there is no {series_file(places, site)}; "
-            "publish it first: regrowth run, or regrowth publish"
-        )
-        raise BadData(msg)
+        raise not_published(places, site)
     cube = site_cube(stored, series).assign_attrs(attributes(places, stored, site, published))
     return cube.assign(_series_variables(cube["scene"].values, series))
 
@@ -85,9 +78,7 @@ def _series_variables(scenes: np.ndarray, series: pd.DataFrame) -> dict[str, Any
     }
 
 
-def write_dataset(
-    data: xr.Dataset, out: Path, *, history: str, report: Callable[[int, int], Any] = lambda done, total: None
-) -> None:
+def write_dataset(data: xr.Dataset, out: Path, *, history: str) -> None:
     """Write a Dataset as NetCDF or Zarr, by suffix: completely or not at all, block by block.
 
     Parameters
@@ -98,8 +89,6 @@ def write_dataset(
         New file or folder that ends in one of :data:`SUFFIXES`.
     history : str
         What was run and when, for the attribute of that name.
-    report : callable
-        Called with the number of finished tasks and of all tasks.
 
     Raises
     ------
@@ -115,7 +104,7 @@ def write_dataset(
     before = netCDF4.get_chunk_cache()
     netCDF4.set_chunk_cache(2**20)  # nothing is read again; the default is 64 MB for each variable
     try:
-        with appearing(out) as partial, _counting(report):
+        with appearing(out) as partial:
             dask.compute(_delayed_write(data, partial))
     except (OSError, RuntimeError) as error:
         if full := as_disk_full(error, out.parent):
@@ -134,23 +123,6 @@ def _delayed_write(data: xr.Dataset, partial: Path) -> Any:
     ):  # zarr 3.4 warns that this metadata is not standard; xarray warns where it is absent
         warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
         return _encoded(data, compress=False).to_zarr(partial, consolidated=True, compute=False)
-
-
-def _counting(report: Callable[[int, int], Any]) -> AbstractContextManager[Any]:
-    """Report finished tasks of dask."""
-    total = done = 0
-
-    def start(_graph: Any, state: dict[str, Any]) -> None:
-        nonlocal total
-        total = sum(len(state[kind]) for kind in ("ready", "waiting"))
-
-    def finished(*_: Any) -> None:
-        nonlocal done
-        done += 1
-        report(done, total)
-
-    callback: AbstractContextManager[Any] = Callback(start_state=start, posttask=finished)
-    return callback
 
 
 def _encoded(data: xr.Dataset, *, compress: bool = True) -> xr.Dataset:

@@ -50,16 +50,19 @@ def open_series(path: str | Path, site: str) -> pd.DataFrame:
     series = published_series(places, site)
     if series is None:
         stored_site(places, site, published_site(places, site))  # a site that is unknown, or not fetched, is reported
-        msg = (
-            f"site {site!r} is stored, but its series is not published yet: there is no {series_file(places, site)}; "
-            "publish it first: regrowth run, or regrowth publish"
-        )
-        raise BadData(msg)
+        raise not_published(places, site)
     return series
 
 
-def series_file(places: Installation, site: str) -> Path:
-    """Path of the published series of a site."""
+def not_published(places: Installation, site: str) -> BadData:
+    """The error about a site that is stored and has no published series."""
+    return BadData(
+        f"site {site!r} is stored, but its series is not published yet: there is no {_series_file(places, site)}; "
+        "publish it first: regrowth run, or regrowth publish"
+    )
+
+
+def _series_file(places: Installation, site: str) -> Path:
     return places.outputs / "sites" / folder_name(site) / "observations.csv"
 
 
@@ -71,7 +74,7 @@ def published_series(places: Installation, site: str) -> pd.DataFrame | None:
     BadData
         The file is not one that was published.
     """
-    file = series_file(places, site)
+    file = _series_file(places, site)
     if not file.is_file():
         return None
     try:

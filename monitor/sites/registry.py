@@ -5,8 +5,6 @@ contradict each other are all refused, since the file does not show which one is
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +12,7 @@ from pathlib import Path
 import shapely
 
 from monitor.errors import BadData
+from monitor.files import write_atomically
 from monitor.sites.checked_feature import CheckedFeature, check_feature
 from monitor.sites.columns import drop_datum_columns, stated_datum, unknown_columns
 from monitor.sites.conflicts import add_id_conflicts, add_outline_conflicts
@@ -137,19 +136,7 @@ def write_geojson(entries: Iterable[CheckedFeature], path: Path) -> None:
     ]
     text = json.dumps({"type": "FeatureCollection", "features": features}, ensure_ascii=False, indent=1)
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=".registry-", delete=False
-        ) as file:
-            whole = Path(file.name)
-            try:
-                file.write(text + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-                whole.chmod(0o644)
-                whole.replace(path)
-            except BaseException:
-                whole.unlink(missing_ok=True)
-                raise
+        write_atomically(path, f"{text}\n".encode(), lasting=True)
     except OSError as error:
         msg = f"{str(path)!r} cannot be written ({error.strerror}). Name a file in a folder that exists and has space."
         raise BadData(msg) from None

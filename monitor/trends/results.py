@@ -4,7 +4,6 @@ An output appears under its name only when it is complete.
 """
 
 import json
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from affine import Affine
 
 from monitor.conventions import follow_cf
 from monitor.errors import BadData
+from monitor.files import appearing
 from monitor.trends.maps import HARMONIC, MONOTONIC, TITLE
 
 OUTPUT_SUFFIXES: Final = (".nc", ".zarr", ".tif", ".tiff", "")
@@ -56,13 +56,8 @@ def replacing(out: Path) -> Iterator[Path]:
     if out.is_file() and out.suffix.lower() in (".zarr", ""):
         msg = f"{out} is a file; use another name, or remove it"
         raise BadData(msg)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
-        partial = Path(folder) / f"new{out.suffix}"
+    with appearing(out) as partial:
         yield partial
-        if out.is_dir():
-            out.rename(Path(folder) / "old")
-        partial.replace(out)
 
 
 def delayed_write(trends: xr.Dataset, partial: Path) -> Any:

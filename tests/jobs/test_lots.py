@@ -11,7 +11,7 @@ from shapely.geometry import box
 
 from jobs.answering import answer_alert
 from jobs.compose import compose
-from jobs.lots import LotRecord, judge_lots, latest_records, lot_rows, recomputed
+from jobs.lots import LotRecord, judge_lots, latest_records, lot_rows
 from jobs.news import lot_payload
 from jobs.operator_notices import mass_fall
 from jobs.records import from_json, to_json
@@ -21,7 +21,7 @@ from monitor.alerts.lifecycle import snooze
 from monitor.alerts.recipients import AddressBook
 from monitor.ledger.ledger import Ledger
 from monitor.sites.site import Plan, Site, ground_key
-from monitor.verdict.lots import Use, lots_of
+from monitor.verdict.lots import Use, lot_verdict, lots_of
 from tests.verdict.test_lots import END, PLAN, START, lot
 
 NIGHT = date(2026, 10, 20)
@@ -93,7 +93,7 @@ def test_a_record_gives_its_verdict_again_after_a_way_through_the_ledger(ledger)
         (record,) = latest_records(t)
         again = from_json(json.loads(json.dumps(to_json(record))), LotRecord)
     assert again == record
-    assert recomputed(again) == again.verdict
+    assert lot_verdict(again.members, as_of=again.verdict.as_of) == again.verdict
     assert again.model["noise"]["spread"] == 0.2
     assert set(again.uses.values()) == {Use.USED}
     assert [look.as_of for look in again.looks][-1] == again.verdict.as_of

@@ -1,7 +1,6 @@
 """Assessments as a table, CSV or Parquet."""
 
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
+from monitor.files import appearing
 from monitor.series.observations import marked
 from monitor.sites.biomes import biome_of
 from monitor.verdict.assess import assessments
@@ -149,8 +149,7 @@ def _repeated(values: Sequence[Any], counts: Sequence[int], kind: pa.DataType) -
 
 def write_table(table: pa.Table, out: Path) -> None:
     """Write a table as CSV or Parquet, by the ending of `out`, which it replaces in one step."""
-    partial = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
+    with appearing(out) as partial:
         if table_format(out) == ".csv":
             names = ["'" + name if name[:1] in FORMULA_SIGNS else name for name in table["site"].to_pylist()]
             table = table.set_column(table.schema.get_field_index("site"), "site", pa.array(names, pa.string()))
@@ -159,6 +158,3 @@ def write_table(table: pa.Table, out: Path) -> None:
             partial.write_bytes(marked(content.getvalue()))
         else:
             pyarrow.parquet.write_table(table, partial)
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
