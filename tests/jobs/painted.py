@@ -1,5 +1,6 @@
 """A source that paints its scenes: what several sources, granules, baselines and outages need to be told apart."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time
@@ -9,14 +10,19 @@ import numpy as np
 import shapely
 from affine import Affine
 from odc.geo.geobox import GeoBox
-from shapely.geometry import box
+from shapely.geometry import box, mapping
 
+from jobs.settings import load
 from monitor.errors import SceneRejected, TryLater
 from monitor.imagery import bands
 from monitor.imagery.source import Frame, Scene
 from monitor.sites.projection import lonlat, projected
+from monitor.sites.site import Plan
 
 CRS = "EPSG:32648"
+START = date(2018, 4, 1)
+PLAN = Plan(A=0.25, k=0.9, L=0.3, too_early_years=1.5)
+"""Start and plan of sites whose cover is painted by it, see :func:`growing` and :func:`planted_sites`."""
 LEFT, BOTTOM = 400_000.0, 4_000_000.0
 SOIL = np.array([900, 1300, 1700, 2300, 3000, 2800])
 LEAF = np.array([300, 600, 400, 4200, 1900, 900])
@@ -25,6 +31,41 @@ LEAF = np.array([300, 600, 400, 4200, 1900, 900])
 def ground(x0, y0, x1, y1):
     """Outline in longitude and latitude of a rectangle, metres from the corner of the painted land."""
     return lonlat(box(LEFT + x0, BOTTOM + y0, LEFT + x1, BOTTOM + y1), CRS)
+
+
+def within(grid, *rectangles):
+    """Which pixels of a grid lie in one of the rectangles, metres from the corner of the painted land."""
+    x, y = _places(grid)
+    x, y = x - LEFT, y - BOTTOM
+    return np.any([(x > x0) & (x < x1) & (y > y0) & (y < y1) for x0, y0, x1, y1 in rectangles], axis=0)
+
+
+def growing(day, grid, theta, left=1.0):
+    """Frame without clouds of ground whose cover grew by `theta` times :data:`PLAN`, and of which `left` was left."""
+    x, y = _places(grid)
+    x, y = x - LEFT, y - BOTTOM
+    season = np.exp(-(((day.timetuple().tm_yday - 215) / 45.0) ** 2) / 2)
+    noise = np.random.default_rng(day.toordinal()).normal(0, 0.02, x.shape)
+    rough = 0.04 * np.sin(x / 170) * np.cos(y / 230)
+    uplift = 1.3 * PLAN.uplift((day - START).days / 365.25) * theta
+    share = np.clip(((0.25 + rough + uplift) * season + 0.05 + noise) * left, 0, 1)[None]
+    pixels = np.rint(SOIL[:, None, None] * (1 - share) + LEAF[:, None, None] * share).astype(np.uint16)
+    return Frame(grid=grid, pixels=pixels, quality=np.full(x.shape, 4, np.uint16))
+
+
+def planted_sites(folder, rectangles):
+    """Settings of an installation in a folder, with a planted site in each of the rectangles by id."""
+    features = [
+        {"type": "Feature", "geometry": mapping(ground(*rectangle)), "properties": {
+            "id": name, "name": name, "start": START.isoformat(), "intervention": "planting", "biome": "loess",
+            "plan_A": PLAN.A, "plan_k": PLAN.k, "plan_L": PLAN.L, "too_early_years": PLAN.too_early_years,
+        }}
+        for name, rectangle in rectangles.items()
+    ]  # fmt: skip
+    (folder / "sites.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    text = '[registry]\npath = "sites.geojson"\n[source]\nkind = "sample"\nsince = "2015-01-01"\n'
+    (folder / "regrowth.toml").write_text(text)
+    return load(folder / "regrowth.toml")
 
 
 @dataclass

@@ -7,25 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from shapely.geometry import Point, Polygon, mapping
+from shapely.geometry import Point, Polygon
 
 from jobs.installation import open_ledger
 from jobs.news import news_of
 from jobs.pages import publish_once
 from jobs.pipeline import night
 from jobs.records import from_json
-from jobs.settings import load
 from jobs.sources import Sources
 from monitor.alerts.messages import compose_alert
 from monitor.errors import BadData
-from monitor.imagery.source import Frame
 from monitor.maps import failing
 from monitor.maps.worst_patch import WorstPatch
-from monitor.sites.site import Plan, Site, ground_key
-from tests.jobs.painted import BOTTOM, LEAF, LEFT, SOIL, Painted, _places, ground
+from monitor.sites.site import Site, ground_key
+from tests.jobs.painted import LEFT, START, Painted, ground, growing, planted_sites, within
 
-START = date(2018, 4, 1)
-PLAN = Plan(A=0.25, k=0.9, L=0.3, too_early_years=1.5)
 NIGHT = date(2021, 9, 30)
 DAYS = [date(year, 5, 10) + timedelta(days=d) for year in range(2015, 2022) for d in range(0, 141, 14)]
 SITES = {"part": (12_000, 12_000, 12_300, 12_300), "whole": (13_500, 12_000, 13_800, 12_300)}
@@ -37,39 +33,14 @@ class Planted(Painted):
     """Two sites that grow as promised, but for a part of one that is the worse for the work."""
 
     def _frame(self, scene, grid):
-        x, y = _places(grid)
-        x, y = x - LEFT, y - BOTTOM
-
-        def within(left, bottom, right, top):
-            return (x > left) & (x < right) & (y > bottom) & (y < top)
-
-        day = scene.handle
-        years = (day - START).days / 365.25
-        season = np.exp(-(((day.timetuple().tm_yday - 215) / 45.0) ** 2) / 2)
-        theta = np.where(within(*SITES["part"]) | within(*SITES["whole"]), 1.0, 0.0)
-        theta[within(*FAILED)] = -0.3
-        noise = np.random.default_rng(day.toordinal()).normal(0, 0.02, x.shape)
-        rough = 0.04 * np.sin(x / 170) * np.cos(y / 230)
-        share = (0.25 + rough + 1.3 * PLAN.uplift(years) * theta) * season + 0.05 + noise
-        share = np.clip(share, 0, 1)[None]
-        pixels = np.rint(SOIL[:, None, None] * (1 - share) + LEAF[:, None, None] * share).astype(np.uint16)
-        return Frame(grid=grid, pixels=pixels, quality=np.full(x.shape, 4, np.uint16))
+        theta = np.where(within(grid, *SITES.values()), 1.0, 0.0)
+        theta[within(grid, FAILED)] = -0.3
+        return growing(scene.handle, grid, theta)
 
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory):
-    root = tmp_path_factory.mktemp("failing")
-    features = [
-        {"type": "Feature", "geometry": mapping(ground(*outline)), "properties": {
-            "id": name, "name": name, "start": START.isoformat(), "intervention": "planting", "biome": "loess",
-            "plan_A": PLAN.A, "plan_k": PLAN.k, "plan_L": PLAN.L, "too_early_years": PLAN.too_early_years,
-        }}
-        for name, outline in SITES.items()
-    ]  # fmt: skip
-    (root / "sites.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
-    text = '[registry]\npath = "sites.geojson"\n[source]\nkind = "sample"\nsince = "2015-01-01"\n'
-    (root / "regrowth.toml").write_text(text)
-    settings = load(root / "regrowth.toml")
+    settings = planted_sites(tmp_path_factory.mktemp("failing"), SITES)
     source = Planted(DAYS, ring=(50.0, 1500.0))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("jobs.pipeline.open_sources", lambda chosen: Sources([(source, chosen[0])]))

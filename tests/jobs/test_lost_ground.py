@@ -6,20 +6,17 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 import pytest
 import rasterio
-from shapely.geometry import Point, Polygon, mapping
+from shapely.geometry import Point, Polygon
 
 from jobs.installation import open_ledger
 from jobs.news import news_of
 from jobs.pipeline import night
 from jobs.records import from_json
-from jobs.settings import load
 from jobs.sources import Sources
 from monitor.alerts.messages import compose_alert
-from monitor.imagery.source import Frame
 from monitor.maps.worst_patch import WorstPatch
 from monitor.sites.site import Site, ground_key
-from tests.jobs.painted import BOTTOM, LEAF, LEFT, SOIL, Painted, _places, ground
-from tests.jobs.test_failing_ground import PLAN, START
+from tests.jobs.painted import Painted, ground, growing, planted_sites, within
 
 FIRE = date(2020, 7, 10)
 NIGHT = date(2020, 9, 30)
@@ -36,41 +33,13 @@ class Burnt(Painted):
     """Sites that grow as promised until a fire."""
 
     def _frame(self, scene, grid):
-        x, y = _places(grid)
-        x, y = x - LEFT, y - BOTTOM
-
-        def within(left, bottom, right, top):
-            return (x > left) & (x < right) & (y > bottom) & (y < top)
-
-        day = scene.handle
-        season = np.exp(-(((day.timetuple().tm_yday - 215) / 45.0) ** 2) / 2)
-        planted = np.any([within(*outline) for outline in SITES.values()], axis=0)
-        noise = np.random.default_rng(day.toordinal()).normal(0, 0.02, x.shape)
-        rough = 0.04 * np.sin(x / 170) * np.cos(y / 230)
-        uplift = 1.3 * PLAN.uplift((day - START).days / 365.25)
-        share = (0.25 + rough + uplift * planted) * season + 0.05 + noise
-        if day >= FIRE:
-            share[np.any([within(*outline) for outline in BURNT], axis=0)] *= 0.3
-        share = np.clip(share, 0, 1)[None]
-        pixels = np.rint(SOIL[:, None, None] * (1 - share) + LEAF[:, None, None] * share).astype(np.uint16)
-        return Frame(grid=grid, pixels=pixels, quality=np.full(x.shape, 4, np.uint16))
+        burnt = within(grid, *BURNT) & (scene.handle >= FIRE)
+        return growing(scene.handle, grid, within(grid, *SITES.values()), np.where(burnt, 0.3, 1.0))
 
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory):
-    root = tmp_path_factory.mktemp("burnt")
-    features = [
-        {"type": "Feature", "geometry": mapping(ground(*outline)), "properties": {
-            "id": name, "name": name, "start": START.isoformat(), "intervention": "planting", "biome": "loess",
-            "plan_A": PLAN.A, "plan_k": PLAN.k, "plan_L": PLAN.L, "too_early_years": PLAN.too_early_years,
-        }}
-        for name, outline in SITES.items()
-    ]  # fmt: skip
-    (root / "sites.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
-    (root / "regrowth.toml").write_text(
-        '[registry]\npath = "sites.geojson"\n[source]\nkind = "sample"\nsince = "2015-01-01"\n'
-    )
-    settings = load(root / "regrowth.toml")
+    settings = planted_sites(tmp_path_factory.mktemp("burnt"), SITES)
     source = Burnt(DAYS, ring=(50.0, 1500.0))
     found = []
     with pytest.MonkeyPatch.context() as patch:
