@@ -165,8 +165,8 @@ def _compute(source: Path, out: Path, maps: "xr.Dataset", opened: "OpenedSeries"
         # optimised together: dask does not optimise writes to NetCDF or Zarr, only the checks, and would then read and
         # fit each block twice
         lazy_checks = {"most_values": maps["n"].max(), "stretched": opened.stretched, "numbers": opened.numbers}
-        if opened.kept is not None:
-            lazy_checks["kept"] = opened.kept
+        if opened.n_clear is not None:
+            lazy_checks["n_clear"] = opened.n_clear
         (whole,) = dask.optimize(maps.assign(lazy_checks))
         maps, checks = whole[[*maps.data_vars]], whole[[*lazy_checks]]
         with _naming(source):

@@ -71,8 +71,8 @@ class OpenedSeries(NamedTuple):
     """(2,), lazy: count of the numbers of the bands except 0, and of those that are possible values."""
     masked_by: xr.DataArray | None = None
     """(time, y, x), lazy: the layer of the mask."""
-    kept: xr.DataArray | None = None
-    """Lazy: count of the pixels, of all dates, that the mask keeps."""
+    n_clear: xr.DataArray | None = None
+    """Lazy: number of pixels, of all dates, where the mask lets them count."""
 
 
 def open_series(
@@ -143,8 +143,8 @@ def open_series(
     series = series.rename(name)
     series.attrs = {"units": str(units) if np.ndim(units) == 0 and units else "1"}
     numbers = xr.concat([sum(map(_count, bands), xr.DataArray(0)) for bands in (seen, possible)], "of")
-    kept = None if clear is None else clear.sum()
-    return OpenedSeries(series, _stretched([cube[band] for band in displayed]), numbers, masked_by, kept)
+    n_clear = None if clear is None else clear.sum()
+    return OpenedSeries(series, _stretched([cube[band] for band in displayed]), numbers, masked_by, n_clear)
 
 
 def check_values(path: Path, opened: OpenedSeries, checks: xr.Dataset) -> None:
@@ -155,8 +155,8 @@ def check_values(path: Path, opened: OpenedSeries, checks: xr.Dataset) -> None:
     path, opened
         The cube, as it was opened.
     checks : xr.Dataset
-        Computed: ``stretched``, ``numbers`` and, with a mask, ``kept`` of :class:`OpenedSeries`, and ``most_values``,
-        the largest number of values of a pixel.
+        Computed: ``stretched``, ``numbers`` and, with a mask, ``n_clear`` of :class:`OpenedSeries`, and
+        ``most_values``, the largest number of values of a pixel.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def check_values(path: Path, opened: OpenedSeries, checks: xr.Dataset) -> None:
             "stretched for display and are no reflectance; use the unstretched ones"
         )
         raise BadData(msg)
-    if opened.masked_by is not None and not checks["kept"]:
+    if opened.masked_by is not None and not checks["n_clear"]:
         day, values = _first_values(opened.masked_by)
         msg = (
             f"{path}: --mask keeps no pixel: {opened.masked_by.name!r} has none of these values. On {day} it has "
@@ -185,8 +185,9 @@ def check_values(path: Path, opened: OpenedSeries, checks: xr.Dataset) -> None:
         )
         raise BadData(msg)
     if checks["most_values"] < 2:
+        where = " where --mask keeps it" if opened.n_clear is not None else ""
         msg = (
-            f"{path}: no pixel of {name!r} has two values{' where --mask keeps it' if opened.kept is not None else ''}."
+            f"{path}: no pixel of {name!r} has two values{where}."
             f" If there are any, they are impossible: {limits}, and reflectance is not 0; scaled integers need "
             "scale_factor and add_offset in the file, or --scale and --offset; and values outside valid_min, valid_max "
             "or valid_range do not count: check that those of the file are right"

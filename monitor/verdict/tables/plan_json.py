@@ -1,12 +1,13 @@
 """``plan.json``: the plan of a site with everything else that its published verdict used, beside the series."""
 
 import json
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args, get_type_hints
+
+import msgspec
 
 from monitor.errors import BadData
 from monitor.sites.checked_feature import shown
@@ -30,9 +31,11 @@ LEAST_CONSTANT, MAX_CONSTANT = 1e-6, 1e6
 """Smallest value of a constant that is above 0, and largest magnitude of any."""
 MAX_BUDGETS: Final = 50
 """Most pairs of budget and boundary."""
-_AREAS: Final = ("low", "hectares", "high")
-_COUNTS: Final = ("together", "neighbours")
-"""Members of ``loss_ground`` that ascend, and are null together."""
+MAX_SOURCE: Final = 1000
+"""Longest text of where constants come from. [characters]"""
+_KINDS: Final = {
+    float: "a number", int: "a whole number", bool: "true or false", str: "a text", date: "a date such as 2021-07-15",
+}  # fmt: skip
 
 
 def plan_json(site: Site, assessment: Assessment, calibration: Calibration | None) -> dict[str, Any]:
@@ -175,53 +178,35 @@ def calibration_of(given: Any, where: str) -> Calibration | None:
     BadData
         A constant is missing, unknown, of another type, or no number that it can be.
     """
-    if given is None:
-        return None
     where = f"{where}: calibration"
-    usual, values = Calibration(), _members_of(given, where, Calibration)
-    values["dated"] = _date(values["dated"], f"{where}: dated").isoformat()
-    values["boundary"] = _boundary(values["boundary"], f"{where}: boundary")
-    for name in values.keys() - {"dated", "boundary"}:
-        default = getattr(usual, name)
-        values[name] = _constant(values[name], default, f"{where}: {name}")
-    return Calibration.from_json(values)
+    constants = _record(given, Calibration, where)
+    if constants is None:
+        return None
+    for name, default in asdict(Calibration()).items():
+        value = getattr(constants, name)
+        if isinstance(value, int | float):
+            _check_constant(value, default, f"{where}: {name}")
+    if len(constants.source) > MAX_SOURCE:
+        msg = f"{where}: source is {described(constants.source)}, not a short text"
+        raise BadData(msg)
+    if not 1 <= len(constants.boundary) <= MAX_BUDGETS:
+        msg = f"{where}: boundary has {len(constants.boundary)} budgets with their evidence; give 1 to {MAX_BUDGETS}"
+        raise BadData(msg)
+    for alpha, bound in constants.boundary:
+        if not (0 < alpha < 1 <= bound <= 1e12):
+            msg = f"{where}: boundary has {alpha:g} and {bound:g}; a budget is between 0 and 1, its evidence 1 or more"
+            raise BadData(msg)
+    return constants
 
 
-def _constant(given: Any, default: Any, where: str) -> Any:
-    """A constant of the type and sign of its default."""
-    if isinstance(default, str):
-        if isinstance(given, str) and len(given) <= 1000:
-            return given
-        msg = f"{where} is {described(given)}, not a short text"
-        raise BadData(msg)
-    number = _finite(given, where)
-    if isinstance(default, int) and number != int(number):
-        msg = f"{where} is {number:g}, not a whole number"
-        raise BadData(msg)
+def _check_constant(number: float, default: float, where: str) -> None:
+    """Raise an error about a constant of another sign than its default."""
     least, most = (
         (LEAST_CONSTANT, MAX_CONSTANT) if default > 0 else (-MAX_CONSTANT, 0.0) if default else (0.0, MAX_CONSTANT)
     )
     if not least <= number <= most:
         msg = f"{where} is {number:g}; it must be from {least:g} to {most:g}"
         raise BadData(msg)
-    return int(number) if isinstance(default, int) else number
-
-
-def _boundary(given: Any, where: str) -> list[list[float]]:
-    if not isinstance(given, list) or not 1 <= len(given) <= MAX_BUDGETS:
-        msg = f"{where} is {described(given)}, not a list of budgets with their evidence"
-        raise BadData(msg)
-    pairs = []
-    for pair in given:
-        if not isinstance(pair, list) or len(pair) != 2:
-            msg = f"{where} has {described(pair)}, not a budget with its evidence"
-            raise BadData(msg)
-        alpha, bound = (_finite(value, where) for value in pair)
-        if not (0 < alpha < 1 <= bound <= 1e12):
-            msg = f"{where} has {alpha:g} and {bound:g}; a budget is between 0 and 1, its evidence 1 or more"
-            raise BadData(msg)
-        pairs.append([alpha, bound])
-    return pairs
 
 
 def failing_area_of(given: Any, where: str) -> FailingHectares | None:
@@ -230,18 +215,12 @@ def failing_area_of(given: Any, where: str) -> FailingHectares | None:
     Raises
     ------
     BadData
-        A member is missing, unknown or of another type.
+        A member is missing, unknown, of another type, or no number that it can be.
     """
-    if given is None:
-        return None
-    where = f"{where}: failing_area"
-    members = _members_of(given, where, FailingHectares)
-    hectares, low, high = (_finite(members[name], f"{where}: {name}") for name in ("hectares", "low", "high"))
-    if not 0 <= low <= hectares <= high <= 1e8 or not isinstance(members["patches"], bool):
-        msg = f"{where} is {described(given)}; 0 <= low <= hectares <= high, and patches is true or false"
-        raise BadData(msg)
-    day = _date(members["day"], f"{where}: day")
-    return FailingHectares(hectares=hectares, low=low, high=high, patches=members["patches"], day=day)
+    area = _record(given, FailingHectares, f"{where}: failing_area")
+    if area is not None:
+        _check_ascending(area, ("low", "hectares", "high"), f"{where}: failing_area")
+    return area
 
 
 def loss_ground_of(given: Any, where: str) -> LossGround | None:
@@ -250,27 +229,14 @@ def loss_ground_of(given: Any, where: str) -> LossGround | None:
     Raises
     ------
     BadData
-        A member is missing, unknown or of another type.
+        As for :func:`failing_area_of`.
     """
-    if given is None:
-        return None
-    where = f"{where}: loss_ground"
-    members = _members_of(given, where, LossGround)
-    areas, counts = (_ascending(members, names, where) for names in (_AREAS, _COUNTS))
-    low, hectares, high = areas or (None, None, None)
-    together, neighbours = (int(value) for value in counts) if counts else (None, None)
-    return LossGround(hectares=hectares, low=low, high=high, neighbours=neighbours, together=together)
-
-
-def _ascending(members: Mapping[str, Any], names: Sequence[str], where: str) -> list[float] | None:
-    """Members that ascend from 0; None where all of them are null."""
-    if all(members[name] is None for name in names):
-        return None
-    values = [_finite(members[name], f"{where}: {name}") for name in names]
-    if values != sorted(values) or not 0 <= values[0] <= values[-1] <= 1e8:
-        msg = f"{where} has {described({name: members[name] for name in names})}; 0 <= {' <= '.join(names)}"
-        raise BadData(msg)
-    return values
+    ground = _record(given, LossGround, f"{where}: loss_ground")
+    if ground is not None:
+        for names in (("low", "hectares", "high"), ("together", "neighbours")):
+            if any(getattr(ground, name) is not None for name in names):
+                _check_ascending(ground, names, f"{where}: loss_ground")
+    return ground
 
 
 def field_factor_of(given: Any, where: str) -> FieldFactor | None:
@@ -279,17 +245,13 @@ def field_factor_of(given: Any, where: str) -> FieldFactor | None:
     Raises
     ------
     BadData
-        A member is missing, unknown or of another type.
+        As for :func:`failing_area_of`.
     """
-    if given is None:
-        return None
-    where = f"{where}: field_factor"
-    members = _members_of(given, where, FieldFactor)
-    value, low, high, rows = (_finite(members[name], f"{where}: {name}") for name in ("value", "low", "high", "rows"))
-    if not 1e-3 <= low <= value <= high <= 1e3 or not 0 <= rows <= MAX_CONSTANT:
-        msg = f"{where} is {value:g} ({low:g} to {high:g}, {rows:g} rows); low <= value <= high are above 0"
-        raise BadData(msg)
-    return FieldFactor(value=value, low=low, high=high, rows=int(rows))
+    factor = _record(given, FieldFactor, f"{where}: field_factor")
+    if factor is not None:
+        _check_ascending(factor, ("low", "value", "high"), f"{where}: field_factor", least=1e-3, most=1e3)
+        _check_ascending(factor, ("rows",), f"{where}: field_factor")
+    return factor
 
 
 def reasons_of(given: Any, where: str) -> tuple[str, ...]:
@@ -309,35 +271,37 @@ def reasons_of(given: Any, where: str) -> tuple[str, ...]:
     return tuple(given)
 
 
-def _members_of(given: Any, where: str, record: type) -> dict[str, Any]:
-    """Members of an object that has all fields of a record and no other."""
-    names = sorted(field.name for field in fields(record))
+def _record[T](given: Any, record: type[T], where: str) -> T | None:
+    """A dataclass of an object that has all of its fields, of their types, and no other; None where it is null."""
+    if given is None:
+        return None
+    kinds = get_type_hints(record)
     if not isinstance(given, dict):
         msg = f"{where} is {described(given)}, not an object"
         raise BadData(msg)
     for name in given:
-        check_known(name, names, where)
-    for name in names:
+        check_known(name, sorted(kinds), where)
+    for name in sorted(kinds):
         if name not in given:
             msg = f"{where} lacks {name!r}; it was published by another version of this program, or changed"
             raise BadData(msg)
-    return dict(given)
+    return record(**{name: _value(given[name], kind, f"{where}: {name}") for name, kind in kinds.items()})
 
 
-def _finite(given: Any, where: str) -> float:
+def _value(given: Any, kind: Any, where: str) -> Any:
+    """A value of the type of a field; a whole number may be written with a decimal point."""
     try:
-        number = float(given) if isinstance(given, int | float) and not isinstance(given, bool) else math.nan
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        msg = f"{where} is {described(given)}, not a number"
+        return msgspec.convert(int(given) if isinstance(given, float) and given.is_integer() else given, kind)
+    except msgspec.ValidationError as error:
+        wanted = next((what for known, what in _KINDS.items() if known in (kind, *get_args(kind))), "pairs of numbers")
+        msg = f"{where} is {described(given)}, not {wanted}"
+        raise BadData(msg) from error
+
+
+def _check_ascending(record: Any, names: Sequence[str], where: str, *, least: float = 0.0, most: float = 1e8) -> None:
+    """Raise an error unless these members of a record are numbers that ascend within limits."""
+    values = [getattr(record, name) for name in names]
+    if None in values or values != sorted(values) or not least <= values[0] <= values[-1] <= most:
+        given = ", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True))
+        msg = f"{where} has {given}; {least:g} <= {' <= '.join(names)} <= {most:g}"
         raise BadData(msg)
-    return number
-
-
-def _date(given: Any, where: str) -> date:
-    try:
-        return date.fromisoformat(given)
-    except (TypeError, ValueError):
-        msg = f"{where} is {described(given)}, not a date such as 2021-07-15"
-        raise BadData(msg) from None
