@@ -26,7 +26,8 @@ def publish(config: Config = None, as_json: AsJson = False) -> None:
     else:
         for site_id, error in broken.items():
             typer.echo(f"{site_id}: not written; {error}")
-        typer.echo(f"{len(written)} sites rewritten; open {settings.outputs.root / 'index.html'}")
+        count = "1 site" if len(written) == 1 else f"{len(written)} sites"
+        typer.echo(f"{count} rewritten; open {settings.outputs.root / 'index.html'}")
     if broken:
         raise typer.Exit(Exit.SOME_FAILED if len(broken) < sites else Exit.ALL_FAILED)
 

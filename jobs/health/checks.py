@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.health import configuration, ledger, machine, messages, sources
-from jobs.health.finding import Finding, attempt, guarded, ok
+from jobs.health.finding import Finding, attempt, count_of, guarded, ok
 from jobs.logs import redacted
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def _findings(config: Path | None, settings: "Settings | Finding", *, online: bo
     contents = attempt("ledger", lambda: ledger.read_ledger(settings))
     newest_run = contents.newest_run if isinstance(contents, ledger.LedgerContents) else None
     yield from guarded("kernels", lambda: machine.kernels(store_root))
-    yield ok("config", f"{config_path(config)}, {len(settings.source)} sources")
+    yield ok("config", f"{config_path(config)}, {count_of(len(settings.source), 'source')}")
     yield from guarded("registry", lambda: configuration.registry(settings))
     yield from guarded("store", lambda: machine.folder("store", store_root))
     yield from guarded("ledger", lambda: ledger.ledger(contents, store_root))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.health.finding import Finding, broken, list_ids, note, ok, one_line
+from jobs.health.finding import Finding, broken, count_of, list_ids, note, ok, one_line
 from monitor.errors import MonitorError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def registry(settings: "Settings") -> Iterator[Finding]:
     except MonitorError as error:
         yield broken("registry", one_line(error), f"regrowth sites check {path}")
         return
-    message = f"{len(report.sites)} sites in {path}"
+    message = f"{count_of(len(report.sites), 'site')} in {path}"
     if report.refused:
         yield broken("registry", f"{message}, {len(report.refused)} more refused", f"regrowth sites check {path}")
     else:
@@ -51,7 +51,7 @@ def registry(settings: "Settings") -> Iterator[Finding]:
         fix = "correct the file of [registry] controls; until then new sites are deferred"
         yield broken("registry", one_line(error), fix)
     else:
-        yield ok("registry", f"{len(outlines)} outlines of control ground")
+        yield ok("registry", f"{count_of(len(outlines), 'outline')} of control ground")
 
 
 def registry_drift(settings: "Settings", ledger: "LedgerContents | Finding") -> Iterator[Finding]:
@@ -81,7 +81,8 @@ def _drift_findings(path: Path, drift: "Drift") -> Iterator[Finding]:
     file = shlex.quote(str(path))
     if not (drift.unchanged or drift.changed or drift.missing or drift.start_edited):
         if drift.added:
-            yield note("registry", f"{len(drift.added)} sites are not in the ledger yet; the first night adds them")
+            added = count_of(len(drift.added), "site")
+            yield note("registry", f"in {path.name} and not in the ledger yet: {added}; the first night adds them")
         return
     fix = f"regrowth sites add {file}    (or the next night does it)"
     if drift.added:

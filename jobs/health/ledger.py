@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from jobs.health.finding import Finding, broken, note, ok, one_line
+from jobs.health.finding import Finding, broken, count_of, note, ok, one_line
 from jobs.health.machine import lock_holder, not_writable
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def ledger(contents: LedgerContents | Finding, store_root: Path) -> Iterator[Fin
         if not contents.has_history and (problem := missing_history(name, store_root)):
             yield broken("ledger", problem, WRONG_LEDGER)
             return
-        yield ok("ledger", f"{name}, version {version}, {contents.sites} sites")
+        yield ok("ledger", f"{name}, version {version}, {count_of(contents.sites, 'site')}")
         if contents.nights:
             at_work = lock_holder(store_root / "lock") is not None
             yield last_night(contents.nights, contents.current_sites, at_work=at_work)
@@ -195,14 +195,14 @@ def last_night(nights: Sequence[Any], current_sites: frozenset[str], *, at_work:
         return broken("night", message, f"correct that, then run: regrowth run --site {failed[0]['site']}")
     if pages := last.manifest["pages_failed"]:
         site, error = next(iter(pages.items()))
-        message = f"{message}; {len(pages)} pages could not be written, that of {site}: {one_line(error)}"
+        message = f"{message}; {count_of(len(pages), 'page')} could not be written, that of {site}: {one_line(error)}"
         return broken("night", message, "correct that, then run: regrowth publish")
     if datetime.now(UTC) - started > MAX_NIGHT_AGE:
         message = f"{message}; no night since {started:%Y-%m-%d %H:%M} UTC"
         return broken("night", message, "check the timer or the crontab line, see the README; then: regrowth run")
     if waiting := last.manifest["messages_waiting"]:
         fix = "regrowth alerts outbox    (those that are held: regrowth alerts release)"
-        return note("night", f"{message}; {waiting} messages are waiting", fix)
+        return note("night", f"{message}; {'1 message is' if waiting == 1 else f'{waiting} messages are'} waiting", fix)
     if deferred:
         reason = one_line(deferred[0]["error"])
         return note("night", f"{message}, {len(deferred)} deferred to the next night; {reason}")

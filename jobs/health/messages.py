@@ -61,7 +61,8 @@ def recipients(settings: "Settings", ledger: "LedgerContents | Finding") -> Iter
         fix = "add manager_email or manager_channel to the registry, or set [operators]"
         yield broken("recipients", f"nobody receives the alerts of {list_ids(nobody)}: they are only files", fix)
     elif not unknown and sites:
-        yield ok("recipients", f"the alerts of all {len(sites)} sites reach a manager or the operators")
+        whose = "the site" if len(sites) == 1 else f"all {len(sites)} sites"
+        yield ok("recipients", f"the alerts of {whose} reach a manager or the operators")
 
 
 def answers(settings: "Settings") -> Iterator[Finding]:

@@ -127,7 +127,9 @@ def imagery(settings: "Settings") -> Iterator[Finding]:
     searches = (members for group in group_nearby(sites, apart=0.0) for members in split_by_tile(group))
     without_scenes = [site for members in searches for site in _without_scenes(members, sources, today)]
     if not without_scenes:
-        yield ok("imagery", f"all {len(sites)} sites are offered scenes")
+        yield ok(
+            "imagery", "the site is offered scenes" if len(sites) == 1 else f"all {len(sites)} sites are offered scenes"
+        )
         return
     first = without_scenes[0]
     ids = list_ids([site.id for site in without_scenes])

@@ -83,6 +83,15 @@ def test_a_sound_installation_is_well_before_its_first_night_and_after_and_nothi
     assert files(installation.root) == before
 
 
+def test_one_is_not_said_to_be_several(installation, asked):
+    path = installation.root / "sites.geojson"
+    registry = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(registry | {"features": registry["features"][:1]}), encoding="utf-8")
+    checks, _ = asked()
+    assert checks["registry"]["message"] == f"1 site in {path}"
+    assert checks["config"]["message"].endswith(", 1 source")
+
+
 def test_in_words_each_part_has_a_line_and_each_fix_stands_below_its_own(installation, capsys):
     (installation.root / "sites.geojson").unlink()
     with pytest.raises(SystemExit) as left:
