@@ -55,11 +55,12 @@ def read_history(
     success = t.last_success_day()
     nights = _nights(t, night)
     done = [one.day for one in nights if one.status == Exit.DONE]
+    episodes = t.all_episodes()
     return History(
         nights=nights,
         last_success=max([*done, *([date.fromisoformat(success)] if success else [])], default=None),
-        changes=_changes(t, rows, day),
-        unseen=tuple(silent_sites([site for site, _ in rows], newest, t.all_episodes(), silence_days, day)),
+        changes=_changes(t, rows, day, episodes),
+        unseen=tuple(silent_sites([site for site, _ in rows], newest, episodes, silence_days, day)),
         silence_days=silence_days,
     )
 
@@ -97,11 +98,16 @@ def _night_of(row: Payload, running: NightSoFar | None) -> Night:
     )  # fmt: skip
 
 
-def _changes(t: Transaction, rows: Sequence[tuple[Site, Assessment]], day: date) -> Changes | None:
+def _changes(
+    t: Transaction,
+    rows: Sequence[tuple[Site, Assessment]],
+    day: date,
+    episodes: Mapping[str, Sequence[Payload]],
+) -> Changes | None:
     before = t.finished_night_before(day.isoformat())
     if before is None:
         return None
-    since, members = before
+    since, ended = before["as_of"], before["finished"]
     statuses = t.statuses_on(since)
     assessed = {assessment.site: assessment.status for _, assessment in rows}
     alerts = [
@@ -109,11 +115,11 @@ def _changes(t: Transaction, rows: Sequence[tuple[Site, Assessment]], day: date)
             site=site, event=event["kind"], level=event["level"], rule=rule,
             answer=event.get("answer") if event["kind"] == AlertEvent.ANSWERED else None,
         )
-        for event in t.events_after(since)
+        for event in t.events_after(ended)  # by time: an answer of that day came after its night
         if event["kind"] in SHOWN_EVENTS
         for site, _, rule in [event["alert"].rpartition("/")]
     ]  # fmt: skip
-    gone = [site for site in members if site not in assessed]
+    gone = [entry["site"] for entry in before["manifest"]["sites"] if entry["site"] not in assessed]
     current = t.versions() if gone else {}
     names = {site["id"]: site["name"] for site in t.all_sites()} if any(site not in current for site in gone) else {}
     return Changes(
@@ -123,5 +129,11 @@ def _changes(t: Transaction, rows: Sequence[tuple[Site, Assessment]], day: date)
         },
         alerts=tuple(alerts),
         new=tuple(site for site in assessed if site not in statuses),
+        replanted=tuple(
+            (site, date.fromisoformat(last["start"]))
+            for site in assessed
+            for last in episodes.get(site, ())[-1:]
+            if last["number"] > 1 and last["opened"] > ended
+        ),
         retired=tuple((site, names.get(site, site)) for site in gone if site not in current),
     )

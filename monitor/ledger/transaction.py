@@ -333,9 +333,9 @@ class Transaction:
         """Events of all alerts, oldest first, see :meth:`events`; each also with ``alert``."""
         return [_event(row) for row in self._connection.execute(select(*_EVENT_COLUMNS).order_by(AlertEventRow.id))]
 
-    def events_after(self, day: str) -> list[Payload]:
-        """Events of all alerts after a day, oldest first, see :meth:`all_events`."""
-        query = select(*_EVENT_COLUMNS).where(AlertEventRow.payload["day"].as_string() > day)
+    def events_after(self, time: str) -> list[Payload]:
+        """Events of all alerts that were recorded after a time, oldest first, see :meth:`all_events`."""
+        query = select(*_EVENT_COLUMNS).where(AlertEventRow.time > time)
         return [_event(row) for row in self._connection.execute(query.order_by(AlertEventRow.id))]
 
     def answers(self) -> list[Payload]:
@@ -515,17 +515,17 @@ class Transaction:
         query = select(*columns).where(table.c.kind == "night").order_by(table.c.started.desc()).limit(limit)
         return [dict(row._mapping) for row in self._connection.execute(query)]
 
-    def finished_night_before(self, day: str) -> tuple[str, list[str]] | None:
-        """Day of the last night before that of a day that ran to its end, and the ids of its sites; None: none did.
+    def finished_night_before(self, day: str) -> Payload | None:
+        """Columns of :class:`RunRow` of the last night before that of a day that ran to its end; None: none did.
 
         A night of an earlier day that was run later does not count.
         """
         first = select(func.min(RunRow.started)).where(RunRow.kind == "night", RunRow.as_of == day).scalar_subquery()
-        query = select(RunRow.as_of, RunRow.manifest).where(RunRow.kind == "night", RunRow.manifest.is_not(None))
+        query = select(RunRow.__table__).where(RunRow.kind == "night", RunRow.manifest.is_not(None))
         query = query.where(RunRow.as_of < day, RunRow.started < func.coalesce(first, "9"))
         query = query.order_by(RunRow.as_of.desc(), RunRow.started.desc()).limit(1)
         row = self._connection.execute(query).first()
-        return None if row is None else (row.as_of, [entry["site"] for entry in row.manifest["sites"]])
+        return None if row is None else dict(row._mapping)
 
     def last_success_day(self) -> str | None:
         """Latest day of a night that ended with exit status 0; None: none has."""

@@ -155,6 +155,30 @@ def test_changes_are_those_since_the_last_night_that_ran_to_its_end(ledger):
     assert history(ledger, day=17).changes is None
 
 
+def test_what_people_did_after_a_night_stands_on_the_pages_of_the_next_one_and_of_no_later_one(ledger):
+    with ledger.transaction() as t:
+        for name in "abc":
+            t.add_assessment(name, "2021-08-17", "d", {"status": "on_track"}, version="v", snapshot="s", run="r")
+        for day in (16, 17):
+            ran(t, day, done=manifest())
+        answer = {"day": "2021-08-17", "level": "red", "answer": "treated"}
+        t.add_event("a/failure", "answered", answer, time="2021-08-17T09:00:00+00:00")
+        found_earlier = {"day": "2021-08-01", "level": "red", "answer": "false-alarm"}  # imported with its own day
+        t.add_event("c/failure", "answered", found_earlier, time="2021-08-17T09:30:00+00:00")
+        t.begin_episode("b", 2, start="2021-08-10", budget=0.5, why="drought", now="2021-08-17T10:00:00+00:00")
+    before = history(ledger, day=17).changes
+    with ledger.transaction() as t:
+        ran(t, 18, done=manifest())
+    next_night = history(ledger, day=18).changes
+    with ledger.transaction() as t:
+        ran(t, 19, done=manifest())
+    later = history(ledger, day=19).changes
+    for changes in (before, next_night):
+        assert [(one.site, one.answer) for one in changes.alerts] == [("a", "treated"), ("c", "false-alarm")]
+        assert changes.replanted == (("b", date(2021, 8, 10)),)
+    assert (later.alerts, later.replanted) == ((), ())
+
+
 def test_a_site_counts_as_unseen_by_the_days_of_its_growing_season(ledger):
     seen = {"a": date(2021, 8, 12), "b": date(2021, 6, 1), "c": None}
     rows = [(site(name), assessment(name, date(2021, 8, 20), Status.ON_TRACK, seen=day)) for name, day in seen.items()]

@@ -77,6 +77,8 @@ class Changes:
     """Oldest first."""
     new: tuple[str, ...] = ()
     """Ids of the sites that are assessed for the first time."""
+    replanted: tuple[tuple[str, date], ...] = ()
+    """Ids of the sites whose next episode was opened, each with the first day of the new work."""
     retired: tuple[tuple[str, str], ...] = ()
     """Ids and names of the sites that are judged no more."""
 

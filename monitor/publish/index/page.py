@@ -175,6 +175,7 @@ def _changes(view: ProgrammeView, language: words.Language) -> dict[str, Any]:
         "statuses": statuses,
         "alerts": [(where, _alert_change(change, language)) for where, change in alerts],
         "new": [rows[site][0] for site in changes.new if site in rows],
+        "replanted": [(rows[site][0], start) for site, start in changes.replanted if site in rows],
         "retired": [without_invisible(name) for _, name in changes.retired],
     }
     return {
