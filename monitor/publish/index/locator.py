@@ -15,6 +15,9 @@ MAP_WIDTH: Final = 480
 
 _Place = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
+FINENESS: Final = 0.2
+"""Largest distance of a drawn outline from the true one. [pixel]"""
+
 MAP_MARGIN: Final = 32.0
 """Space for degree labels along the edge. [pixel]"""
 
@@ -99,8 +102,8 @@ def _outline(geometry: BaseGeometry, place: _Place) -> str:
     polygons = getattr(geometry, "geoms", [geometry])
     path = []
     for ring in (ring for p in polygons for ring in (p.exterior, *p.interiors)):
-        x, y = place(*shapely.get_coordinates(ring.simplify(0)).T)
-        points = list(dict.fromkeys(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True)))
+        drawn = shapely.LinearRing(np.column_stack(place(*shapely.get_coordinates(ring).T)))
+        points = [f"{x:.1f},{y:.1f}" for x, y in shapely.get_coordinates(drawn.simplify(FINENESS))[:-1].tolist()]
         path.append("M" + "L".join(points) + "Z")
     return "".join(path)
 

@@ -14,7 +14,7 @@ from monitor.alerts.alert import Alert, AlertState
 from monitor.publish.index.basemap import Basemap
 from monitor.publish.index.history import NO_HISTORY, History
 from monitor.publish.index.wording import ALERT_STATES
-from monitor.sites.names import folder_name, without_invisible
+from monitor.sites.names import comparable_id, folder_name, without_invisible
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.lots import Lot, LotVerdict, lot_of
@@ -106,8 +106,13 @@ class ProgrammeView:
 
     @cached_property
     def sites(self) -> list[SiteRow]:
-        """The sites as lists show them, in the order of :attr:`ordered`."""
-        return [_site_row(site, assessment, self.alerts.get(site.id)) for site, assessment in self.ordered]
+        """The sites as lists show them, in the order of :attr:`ordered`; a province is spelt as by its first site."""
+        spelt: dict[str, str] = {}
+        rows = [_site_row(site, assessment, self.alerts.get(site.id)) for site, assessment in self.ordered]
+        return [
+            row._replace(province=spelt.setdefault(comparable_id(row.province), row.province)) if row.province else row
+            for row in rows
+        ]
 
 
 def standing(verdict: Assessment | LotVerdict, rule: str | None, known: Alert | None) -> Standing | None:

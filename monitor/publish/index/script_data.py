@@ -65,12 +65,14 @@ def sites_script(view: ProgrammeView) -> bytes:
 
 
 def outlines_script(view: ProgrammeView) -> bytes:
-    """``const OUTLINES``: for each row of ``SITES`` its rings, each a list of numbers [:data:`STEP`].
+    """``const OUTLINES``: the rings of each site by its id, each a list of numbers [:data:`STEP`].
 
-    A ring begins with its first point, longitude and latitude; the others follow as steps from the one before.
+    A ring begins with its first point, longitude and latitude; the others follow as steps from the one before. They go
+    by id, not by the row of ``SITES``: a page that is open while a night publishes reads ``SITES`` of the night before.
     """
-    lines = ",\n".join(script_json(_rings(site.geometry)) for site, _ in view.ordered)
-    return f"const OUTLINES=[\n{lines}\n];\n".encode()
+    outlines = sorted((row.id, site.geometry) for (site, _), row in zip(view.ordered, view.sites, strict=True))
+    lines = ",\n".join(script_json([site, _rings(geometry)]) for site, geometry in outlines)
+    return f"const OUTLINES=new Map([\n{lines}\n]);\n".encode("utf-8", "replace")
 
 
 def script_json(value: Any) -> str:

@@ -1,5 +1,6 @@
 """The pages of the whole programme in a browser: opened from a file, offline, with scripts and without."""
 
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from shapely.geometry import Point
 
 from monitor.publish.index.basemap import Basemap
 from monitor.publish.index.history import AlertChange, Changes, History
@@ -188,6 +190,21 @@ def test_filters_work_together_and_come_back_with_the_address_and_the_other_lang
     assert again.locator("#count").inner_text() == "共 41 个地块，符合条件 3 个"
 
 
+def test_an_address_that_is_put_into_the_open_page_is_followed_and_a_link_to_a_part_of_it_changes_nothing(small):
+    tab = anew(small)
+    tab.evaluate("location.hash = 'status=disturbed&sort=name&province=nowhere'")
+    until(tab, "document.querySelectorAll('#finder tbody tr').length === 3")
+    assert tab.input_value("#by-status") == "disturbed"
+    assert tab.url.partition("#")[2] == "sort=name&status=disturbed"
+    tab.evaluate("location.hash = 'lots'")
+    tab.wait_for_timeout(100)
+    assert len(names(tab)) == 3
+    tab.evaluate("location.hash = 'sort=toString'")
+    until(tab, "document.querySelectorAll('#finder tbody tr').length === 41")
+    assert tab.input_value("#by-sort") == "status"
+    assert tab.complaints == []
+
+
 def test_columns_sort_both_ways_and_unknown_values_stay_last(small):
     tab = anew(small)
     head = tab.locator("#finder th[data-sort=hectares]")
@@ -241,6 +258,25 @@ def test_the_map_draws_marks_of_every_status_and_outlines_when_near(open_page):
     near = tab.evaluate(DRAWN)
     failing = "179,38,30"
     assert near.get(failing, 0) > 500
+
+
+def test_a_page_that_is_open_while_a_night_publishes_draws_each_site_in_its_own_place(make_programme, root, open_page):
+    rows = programme(make_programme, SMALL)
+    day = rows[0][1].as_of
+    write_index(rows, [], root / "open", day, alpha=0.05)
+    tab = open_page("open/index.html")
+    last_first = [(site, replace(a, status=rows[-1 - k][1].status)) for k, (site, a) in enumerate(rows)]
+    write_index(last_first[1:], [], root / "open", day, alpha=0.05)
+    tab.fill("#q", "site-00007")
+    until(tab, "typeof OUTLINES === 'object'")
+    site = rows[7][0]
+    lon, lat = tab.evaluate("OUTLINES.get('site-00007')[0].slice(0, 2)")
+    assert site.geometry.buffer(1e-4).covers(Point(lon * 1e-5, lat * 1e-5))
+    tab.wait_for_timeout(100)
+    assert sum(tab.evaluate(DRAWN).values()) > 400
+    tab.fill("#q", "site-00000")  # it is retired meanwhile
+    tab.wait_for_timeout(300)
+    assert tab.complaints == []
 
 
 def test_a_click_on_a_site_opens_its_page(open_page):
@@ -303,9 +339,13 @@ def test_a_page_fits_its_width(open_page, width, scripts):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(open_page, scheme):
+def test_axe_finds_nothing(open_page, root, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
-    for page in ("small/index.html", "small/index.zh.html", "small/nights.html", "large/province/gansu/index.html"):
+    for page in ("small/index", "large/index"):  # axe is a script itself: what a browser without scripts shows
+        plain = re.sub("<script.*?</script>", "", (root / f"{page}.html").read_text(encoding="utf-8"), flags=re.DOTALL)
+        (root / f"{page.replace('index', 'plain')}.html").write_text(plain, encoding="utf-8")
+    pages = ["small/index.html", "small/index.zh.html", "small/nights.html", "small/plain.html", "large/plain.html"]
+    for page in [*pages, "large/province/gansu/index.html"]:
         tab = open_page(page, width=360, scheme=scheme)
         if "province" in page:  # a thousand rows are alike
             tab.evaluate("[...document.querySelectorAll('tbody tr')].slice(40).forEach(row => row.remove())")
@@ -367,3 +407,8 @@ def test_on_paper_there_are_lists_and_no_controls(open_page):
         "all => all.every(one => getComputedStyle(one).display === 'none')"
     )
     assert tab.locator("#finder tbody tr").first.is_visible()
+    assert tab.locator(".map svg").is_visible()  # the one that moves is of no use on paper
+    large = open_page("large/index.html#province=Gansu")
+    assert len(names(large)) == 50
+    large.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert len(names(large)) == 300

@@ -6,8 +6,9 @@ from collections import Counter
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
+import numpy as np
 import pytest
-from shapely.geometry import box
+from shapely.geometry import Polygon, box
 
 from monitor.publish.index.basemap import Basemap
 from monitor.publish.index.history import AlertChange, Changes, History, Night, Problem
@@ -29,7 +30,8 @@ def files_of(rows, **more):
 
 def constant(script):
     """Value that a data script sets."""
-    return json.loads(re.fullmatch(r"const \w+=(.*);\n", script, re.DOTALL)[1])
+    value = re.fullmatch(r"const \w+=(?:new Map\((.*)\)|(.*));\n", script, re.DOTALL)
+    return dict(json.loads(value[1])) if value[1] else json.loads(value[2])
 
 
 def column(script, name):
@@ -163,9 +165,11 @@ def test_hostile_texts_are_shown_and_end_no_element_and_no_line_of_a_script(host
 def test_outlines_are_those_of_the_sites_to_a_fiftieth_of_their_size(make_site, make_assessment):
     square = box(106.0, 40.0, 106.02, 40.01)
     holed = box(100.0, 39.0, 100.02, 39.02).difference(box(100.005, 39.005, 100.01, 39.01))
-    rows = [(make_site(name, geometry=shape), make_assessment(name)) for name, shape in (("a", square), ("b", holed))]
+    shapes = {"__proto__": square, "b": holed}
+    rows = [(make_site(name, geometry=shape), make_assessment(name)) for name, shape in shapes.items()]
     files = files_of(rows)
-    first, second = constant(files["assets/outlines.js"])
+    outlines = constant(files["assets/outlines.js"])
+    first, second = outlines["__proto__"], outlines["b"]
     assert len(first) == 1
     assert len(second) == 2
     corners, at = set(), [0, 0]
@@ -181,10 +185,43 @@ def test_outlines_are_those_of_the_sites_to_a_fiftieth_of_their_size(make_site, 
     assert column(files["assets/sites.js"], "size") == [pytest.approx(1704, abs=2), pytest.approx(2224, abs=2)]
 
 
+def test_outlines_are_the_same_file_whatever_the_sites_are_judged(make_site, make_assessment):
+    def outlines(*statuses):
+        rows = [
+            (make_site(name), make_assessment(name, status=status)) for name, status in zip("ab", statuses, strict=True)
+        ]
+        return files_of(rows)["assets/outlines.js"]
+
+    assert outlines(Status.FAILING, Status.ON_TRACK) == outlines(Status.ON_TRACK, Status.FAILING)
+
+
+def test_an_outline_of_very_many_points_is_drawn_with_few(make_site, make_assessment):
+    angles = np.linspace(0, 2 * np.pi, 50_000, endpoint=False)
+    radii = 0.05 * (1 + 0.1 * np.sin(400 * angles) + 0.01 * np.sin(9000 * angles))
+    ragged = Polygon(np.column_stack([103 + radii * np.cos(angles), 38 + radii * np.sin(angles)]))
+    files = files_of([(make_site("a", geometry=ragged), make_assessment("a"))])
+    assert len(files["index.html"]) < 80_000
+    assert len(files["assets/outlines.js"]) < 20_000
+
+
+def test_a_province_that_is_spelt_in_two_ways_is_one_choice_and_one_list(make_programme):
+    rows = [(replace(site, province=("Gansu", "GANSU ")[k % 2]), a) for k, (site, a) in enumerate(make_programme(600))]
+    files = files_of(rows)
+    (spelt,) = constant(files["assets/sites.js"])["lists"]["province"]
+    assert {name.split("/")[1] for name in files if name.startswith("province/")} == {"gansu"}
+    assert spelt in Page(files["index.html"]).text
+
+
+def test_the_index_leads_to_every_table(make_site, make_assessment):
+    links = Page(files_of([(make_site("a"), make_assessment("a"))])["index.html"]).values("href")
+    assert {"status.json", "sites.parquet", "catalog.json"} <= set(links)
+
+
 def test_what_changed_since_the_night_before_is_named(make_site, make_assessment):
     rows = [(make_site(name, name=f"Plot {name}"), make_assessment(name)) for name in "abc"]
     changes = Changes(
         since=date(2021, 8, 19), before={"a": "undecided"}, new=("c",), retired=(("z", "Old plot"),),
+        replanted=(("b", date(2021, 8, 18)),),
         alerts=(
             AlertChange(site="a", event="opened", level="red", rule="failure"),
             AlertChange(site="b", event="answered", level="watch", rule="disturbance", answer="treated"),
@@ -196,10 +233,17 @@ def test_what_changed_since_the_night_before_is_named(make_site, make_assessment
     for words in (
         "Since the night before, 19 August 2021", "Plot a: Undecided → Not taking hold",
         "Plot a: Red alert regrowth absent, new", "Plot b: Watch possible sudden loss, answered: treated",
-        "New: Plot c", "Retired: Old plot", "growing season1",
+        "New: Plot c", "Replanted: Plot b, from 18 August 2021", "Retired: Old plot", "growing season1",
     ):  # fmt: skip
         assert words in english
-    for words in ("2021年8月19日", "尚无定论 → 未见成效", "植被未恢复，新出现", "已答复：已处理", "停止监测：Old plot"):
+    for words in (
+        "2021年8月19日",
+        "尚无定论 → 未见成效",
+        "植被未恢复，新出现",
+        "已答复：已处理",
+        "补植：Plot b，起始日 2021年8月18日",
+        "停止监测：Old plot",
+    ):
         assert words in chinese
     quiet = Page(files_of(rows, history=History(changes=Changes(since=DAY)))["index.html"]).text
     assert "No status and no alert has changed." in quiet
@@ -235,7 +279,7 @@ def test_the_last_nights_say_how_they_ended_and_why(make_site, make_assessment):
         "Some sites failedexit status 10 8 / 1 / 1 3 2 / 0 1 h 2 min",
         "Failed, 12 sites (a, gone, …): store is broken", "Stopped: the settings are wrongexit status 78 – / – / –",
         "no such collection", "Ended without saying why", "All done 10 / 0 / 0", "under 1 min",
-        "The last night without any failure: 17 August 2021. A night",
+        "The last night without any failure: 17 August 2021. Not listed",
     ):  # fmt: skip
         assert words in text
     assert "失败，12 个地块（a、gone等）：store is broken" in " ".join(chinese.text.split())

@@ -55,14 +55,18 @@
 
   /* ---- what is asked for, held in the address so that it can be sent and comes back with "back" ---- */
 
-  const asked = { q: "", sort: "status", down: "" };
-  for (const [name, value] of new URLSearchParams(location.hash.slice(1))) asked[name] = value;
-  if (!(asked.sort in words.sort)) asked.sort = "status";
+  const asked = {};
+  function readAddress() {
+    const given = new URLSearchParams(location.hash.slice(1));
+    for (const name of ["q", "sort", "down", ...Object.keys(words.filters)]) asked[name] = given.get(name) || "";
+    if (!Object.hasOwn(words.sort, asked.sort)) asked.sort = "status";
+  }
+  const isPart = () => find(location.hash.slice(1)) !== null;  // of this page, as #lots
   const twin = document.querySelector("a.tongue");
   const twinPage = twin.getAttribute("href");
   function remember() {
     const given = new URLSearchParams(Object.entries(asked).filter(([name, value]) => value && !(name === "sort" && value === "status")));
-    const hash = given.size ? `#${given}` : "";
+    const hash = given.size ? `#${given}` : isPart() ? location.hash : "";
     history.replaceState(null, "", hash || location.pathname + location.search);
     twin.setAttribute("href", twinPage + hash);
   }
@@ -90,15 +94,13 @@
     const choices = list.filter(([value]) => used.has(value));
     if (BY_PLACE.includes(name)) choices.sort((a, b) => a[1].localeCompare(b[1], words.language));
     if (choices.length && used.has(NOT_STATED)) choices.push([NOT_STATED, words.unknown]);
-    if (choices.length < 2) { delete asked[name]; continue; }
+    if (choices.length < 2) continue;
     const select = make("select", undefined, { id: `by-${name}` });
     select.append(new Option(words.any, ""), ...choices.map(([value, text]) => new Option(text, value)));
     const label = make("label", words.filters[name]);
     label.append(select);
     controls.append(label);
     selects[name] = select;
-    select.value = asked[name] || "";
-    if (select.selectedIndex < 0) { select.value = ""; delete asked[name]; }
     select.addEventListener("change", () => { asked[name] = select.value; refresh(); });
   }
   const order = make("select", undefined, { id: "by-sort" });
@@ -109,7 +111,6 @@
   order.addEventListener("change", () => { asked.sort = order.value; asked.down = ""; refresh(); });
 
   const search = find("q");
-  search.value = asked.q;
   let waiting = 0;
   search.addEventListener("input", () => {
     clearTimeout(waiting);
@@ -126,6 +127,18 @@
       find("sites").scrollIntoView();
     });
   }
+
+  function followAddress() {
+    readAddress();
+    for (const name of Object.keys(LISTS)) {
+      const select = selects[name];
+      if (select) select.value = asked[name];
+      asked[name] = select && select.selectedIndex > 0 ? select.value : "";
+      if (select && !asked[name]) select.value = "";
+    }
+    search.value = asked.q;
+  }
+  addEventListener("hashchange", () => { if (!isPart()) { followAddress(); refresh(); } });
 
   /* ---- sorting ---- */
 
@@ -199,6 +212,7 @@
     more.hidden = count >= shown.length;
     more.textContent = fill(words.more, { n: Math.min(STEP, shown.length - count) });
   }
+  addEventListener("beforeprint", () => { while (!more.hidden) showMore(); });
   more.addEventListener("click", () => {
     const first = count;
     showMore();
@@ -293,7 +307,7 @@
     function drawOutlines() {
       const metres = 40075016 * Math.cos((view.getCenter().lat * Math.PI) / 180) / 256 / 2 ** view.getZoom();
       const bounds = view.getBounds().pad(0.3);
-      const large = visible.filter((site) => site.size / metres > 10 && bounds.contains([site.lat, site.lon]));
+      let large = visible.filter((site) => site.size / metres > 10 && bounds.contains([site.lat, site.lon]));
       if (large.length && typeof OUTLINES === "undefined") {
         if (!requested) {
           requested = true;
@@ -303,13 +317,14 @@
         }
         return;
       }
+      if (large.length) large = large.filter((site) => OUTLINES.has(site.id));
       const wanted = new Set(large);
       for (const [site, outline] of outlineOf) {
         if (!wanted.has(site)) { outlines.removeLayer(outline); outlineOf.delete(site); }
       }
       for (const site of large) {
         if (outlineOf.has(site)) continue;
-        const outline = L.polygon(decode(OUTLINES[site.place]), style(site));
+        const outline = L.polygon(decode(OUTLINES.get(site.id)), style(site));
         outline.site = site;
         outlineOf.set(site, outline);
         outlines.addLayer(outline);
@@ -331,12 +346,14 @@
         const icon = L.divIcon({ className: "degree", html: make("span", text), iconSize: null });
         L.marker(at, { icon, interactive: false, keyboard: false }).addTo(graticule);
       };
+      const { lat: top } = view.containerPointToLatLng([2, 84]);  // below the buttons
       const { lat: low, lng: left } = view.containerPointToLatLng([2, view.getSize().y - 22]);
       for (let lon = Math.ceil(bounds.getWest() / across) * across; lon < bounds.getEast(); lon += across) {
         line([[bounds.getSouth(), lon], [bounds.getNorth(), lon]], `${degrees(lon, across)}° ${lon < 0 ? "W" : "E"}`, [low, lon]);
       }
       for (let lat = Math.ceil(bounds.getSouth() / up) * up; lat < bounds.getNorth(); lat += up) {
-        line([[lat, bounds.getWest()], [lat, bounds.getEast()]], `${degrees(lat, up)}° ${lat < 0 ? "S" : "N"}`, [lat, left]);
+        const text = lat < top ? `${degrees(lat, up)}° ${lat < 0 ? "S" : "N"}` : "";
+        line([[lat, bounds.getWest()], [lat, bounds.getEast()]], text, [lat, left]);
       }
     }
 
@@ -398,9 +415,10 @@
 
   find("plain").remove();
   find("finder").hidden = false;
-  document.querySelector(".still").remove();
+  document.querySelector(".still").classList.add("on-paper");  // there the map that moves cannot be used
   find("live").hidden = false;
   let map = null;
+  followAddress();
   refresh();
   document.documentElement.dataset.ready = "list";
   setTimeout(() => {  // once the list can be used
