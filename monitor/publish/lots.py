@@ -12,6 +12,7 @@ from monitor.alerts.messages.lots import rate
 from monitor.publish.page_files import PAGE_FILES
 from monitor.publish.pages import render
 from monitor.publish.products import replace_if_changed
+from monitor.publish.view import NO_ANSWER
 from monitor.sites.names import folder_name
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
@@ -95,6 +96,7 @@ def lot_page(view: LotView, language: words.Language) -> str:
         language,
         view=view,
         v=v,
+        NO_ANSWER=NO_ANSWER,
         name=lot_title(view.lot, language),
         intervention=words.INTERVENTION_NAMES[view.lot.intervention][language],
         members=[

@@ -150,12 +150,17 @@ def site_pages(view: SiteView, drawn: Mapping[str, PagePicture]) -> dict[words.L
         "outline": pictures.outline_path(view.outline) if view.outline is not None else "",
         "patch_outline": "" if view.patch is None else pictures.outline_path(view.patch[1]),
     }
+    brief = {language: explain(a, site, language=language, brief=True) for language in words.LANGUAGES}
     return {
         language: render(
             "site.html",
             language,
-            sentences=explain(a, site, language=language, brief=True),
-            in_full=explain(a, site, language=language),
+            sentences=brief[language],
+            in_full=[
+                full
+                for full in explain(a, site, language=language)
+                if not any(sentence in full for sentence in brief[language])
+            ],
             where=where_to_look(site, patch, lost=a.hectares_lost, language=language),
             steps=site_steps(a, patch=patch is not None, language=language),
             false_alarm_rate=false_alarm_rate(a, language=language),

@@ -200,7 +200,7 @@ class SiteView:
     @property
     def shown_maps(self) -> tuple[str, ...]:
         """Names of the maps that the page shows."""
-        hidden = set() if self.is_judged else {"failing", "uplift", "slope"}
         if self.assessment.status in (Status.UNDECIDED, Status.INSUFFICIENT_DATA):
-            hidden.add("loss")
+            return ()
+        hidden = set() if self.is_judged else {"failing", "uplift", "slope"}
         return tuple(name for name in self.maps if name not in hidden)

@@ -1,5 +1,6 @@
 """The verdict in about three plain sentences, and what would change it: short enough for a phone."""
 
+from collections.abc import Sequence
 from datetime import date
 
 from monitor.day_in_words import day_in_words, month_in_words
@@ -21,6 +22,17 @@ HEADLINE = {
     Status.DISTURBED: ("Vegetation was lost suddenly.", "植被突然受损。"),
     Status.RECOVERED: ("Recovered.", "已恢复。"),
 }
+CHECKS = {
+    Status.FAILING: (
+        "Check the ground: did plants survive, is there grazing or water damage?",
+        "请实地核查：苗木是否成活，有无放牧或水毁。",
+    ),
+    Status.DISTURBED: (
+        "Check the ground for fire, clearing, grazing or landslip.",
+        "请实地核查火灾、砍伐、放牧或滑坡。",
+    ),
+}
+"""What to look for on the ground."""
 CLEARS = {
     Status.INSUFFICIENT_DATA: ("More clear scenes in the growing season are needed.", "需要生长季内更多的无云影像。"),
     Status.TOO_EARLY: (
@@ -36,15 +48,10 @@ CLEARS = {
         "相对对照地块的增量接近规划的 {share:.0%} 后，即恢复为正常。",
     ),
     Status.FAILING: (
-        "Check the ground: did plants survive, is there grazing or water damage? It clears once cover rises to over "
-        "half of what was promised, or a replanting starts a new episode.",
-        "请实地核查：苗木是否成活，有无放牧或水毁。增量超过规划的一半后，或补植并登记为新一期后，警报解除。",
+        "It clears once cover rises to over half of what was promised, or a replanting starts a new episode.",
+        "增量超过规划的一半后，或补植并登记为新一期后，警报解除。",
     ),
-    Status.DISTURBED: (
-        "Check the ground for fire, clearing, grazing or landslip. A year later the site is judged by its growth "
-        "again.",
-        "请实地核查火灾、砍伐、放牧或滑坡。一年后重新按生长情况判断。",
-    ),
+    Status.DISTURBED: ("A year later the site is judged by its growth again.", "一年后重新按生长情况判断。"),
 }
 CLEARS_NO_PLAN = {
     Status.TOO_EARLY: (
@@ -52,14 +59,12 @@ CLEARS_NO_PLAN = {
         "开工满 {years:g} 年（{due}）后开始判断损失。",
     ),
     Status.FAILING: (
-        "Check the ground for fire, clearing, grazing or landslip. That lost cover is back is seen only after years: "
-        "an answer from the field settles it sooner.",
-        "请实地核查火灾、砍伐、放牧或滑坡。损失的植被覆盖即使恢复，也要数年才能确认；现场答复可更早结案。",
+        "That lost cover is back is seen only after years: an answer from the field settles it sooner.",
+        "损失的植被覆盖即使恢复，也要数年才能确认；现场答复可更早结案。",
     ),
     Status.DISTURBED: (
-        "Check the ground for fire, clearing, grazing or landslip. A year later the question is whether the lost cover "
-        "is back.",
-        "请实地核查火灾、砍伐、放牧或滑坡。一年后再判断损失的植被覆盖是否恢复。",
+        "A year later the question is whether the lost cover is back.",
+        "一年后再判断损失的植被覆盖是否恢复。",
     ),
 }
 """What clears a verdict on a site whose plan promises no uplift, where that differs."""
@@ -158,13 +163,13 @@ NO_PLAN = {
 }
 IN_PART = (
     ("A large part is not taking hold.", "地块有较大面积未见成效。"),
+    ("It clears once about 70% of the site shows regrowth.", "约 70% 以上面积见到恢复后，警报解除。"),
     (
-        "Check the patches on the map: did plants survive, is there grazing or water damage? It clears once about 70% "
-        "of the site shows regrowth.",
-        "请实地核查地图所示斑块：苗木是否成活，有无放牧或水毁。约 70% 以上面积见到恢复后，警报解除。",
+        "Check the patches on the map: did plants survive, is there grazing or water damage?",
+        "请实地核查地图所示斑块：苗木是否成活，有无放牧或水毁。",
     ),
 )
-"""Headline, and what clears it, of a site that fails in part although its mean may be fine."""
+"""Headline, what clears it, and what to look for, of a site that fails in part although its mean may be fine."""
 WATCHED_WRONGLY = 0.02
 """Largest share of sites with just half of their plan (which is not failing) that are ever watched or red in six years
 of nightly runs; of sites on plan fewer than one in a hundred are. Measured on simulated sites:
@@ -225,7 +230,8 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en", brief: 
     site : Site, site of the assessment
     language : str, ``zh`` for Chinese; anything else is English
     brief : bool
-        Without intervals, and without the measurement of an undecided site, which could be read as an answer.
+        Without intervals, without the measurement of an undecided site, which could be read as an answer, and without
+        what to look for on the ground: steps stand beside it.
 
     Returns
     -------
@@ -274,7 +280,11 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en", brief: 
         due = month_in_words(site.start.year + later, month + 1, language)
         clears = IN_PART[1] if in_part else CLEARS[a.status]
         clears = clears if promised else CLEARS_NO_PLAN.get(a.status, clears)
-        sentences.append(clears[pick].format(years=years, due=due, share=ON_TRACK_SHARE))
+        check = ""
+        if a.status in CHECKS and not brief:
+            check = (IN_PART[2] if in_part else CHECKS[a.status if promised else Status.DISTURBED])[pick]
+            check += "" if pick else " "
+        sentences.append(check + clears[pick].format(years=years, due=due, share=ON_TRACK_SHARE))
     if a.episode > 1:
         sentences.append(NEW_EPISODE[pick].format(number=a.episode, start=day_in_words(site.start, language)))
     return sentences
@@ -418,8 +428,7 @@ def loss_ground(a: Assessment, *, language: str = "en", brief: bool = False) -> 
     """
     pick, sentences = int(language == "zh"), []
     if None not in (areas := (a.hectares_lost, a.hectares_lost_low, a.hectares_lost_high, a.hectares)):
-        decimals = 1 if a.hectares is None or a.hectares >= 10 else 2
-        lost, low, high, whole = (f"{value:.{decimals}f}" for value in areas if value is not None)
+        lost, low, high, whole = _areas(areas)
         interval = "" if brief else f"（{low} 至 {high}）" if pick else f" ({low} to {high})"
         sentences.append(LOST_AREA[pick].format(lost=lost, whole=whole, interval=interval))
     if Reason.NEIGHBOURS_LOST.value in a.reasons and a.neighbours_lost is not None:
@@ -485,6 +494,17 @@ def _measured(a: Assessment, *, promised: bool, chinese: bool, brief: bool) -> s
     )
 
 
+def _areas(areas: Sequence[float | None]) -> list[str]:
+    """Areas of a part of a site and, last, of the whole, by which they are rounded. [ha]
+
+    >>> _areas([2512.3, 2000.0, 3000.0, 10_000.0]), _areas([4.81, 12.0]), _areas([0.16, 0.54])
+    (['2,512', '2,000', '3,000', '10,000'], ['4.8', '12.0'], ['0.16', '0.54'])
+    """
+    whole = areas[-1] or 0.0
+    decimals = 0 if whole >= 1000 else 1 if whole >= 10 else 2
+    return [f"{value:,.{decimals}f}" for value in areas if value is not None]
+
+
 def _signed(points: int) -> str:
     return f"{points:+d}".replace("-", "−") if points else "0"
 
@@ -498,7 +518,7 @@ def _patches(a: Assessment, *, chinese: bool, brief: bool) -> str:
     areas = (a.hectares_failing, a.hectares_failing_low, a.hectares_failing_high, a.hectares)
     if any(value is None for value in areas):
         return sentence(Reason.SPATIAL_PATCH.value, "zh" if chinese else "en")
-    failing, low, high, whole = (f"{value:.1f}" for value in areas)
+    failing, low, high, whole = _areas(areas)
     interval = "" if brief else f"（{low} 至 {high}）" if chinese else f" ({low} to {high})"
     if chinese:
         return f"{whole} 公顷中约有 {failing} 公顷{interval}未见恢复，位置见地图。"

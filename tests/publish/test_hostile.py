@@ -115,6 +115,18 @@ def test_styles_hold_no_text_of_users(hostile):
         assert text not in path.read_text(encoding="utf-8") or text == "-1+1"
 
 
+def test_a_gps_device_and_a_map_app_open_the_outlines(hostile):
+    _, root = hostile
+    (kml,), (gpx,) = files(root, ".kml"), files(root, ".gpx")
+    point, outline = gpd.read_file(kml)["Name"]
+    assert point == "Point inside the site"
+    assert outline
+    assert outline.isprintable()
+    tracks = gpd.read_file(gpx, layer="tracks")
+    assert tracks["name"].tolist() == [outline]
+    assert len(gpd.read_file(gpx, layer="waypoints")) == 1
+
+
 def test_addresses_of_managers_are_in_no_file(hostile):
     _, root = hostile
     assert not [path for path in root.rglob("*") if path.is_file() and ADDRESS.encode() in path.read_bytes()]

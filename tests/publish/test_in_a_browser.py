@@ -121,7 +121,13 @@ def root(
             **dict.fromkeys(("probability", "p_failing", "p_lagging", "p_on_track")),
         ),
     )  # fmt: skip
-    views = (failing, good, new, hostile, undecided, lost, early)
+    name = "Ulan-Buh-民勤 " * 25
+    long = replace(make_loss_view("long"), notice=dict.fromkeys(("en", "zh"), 5 * name))
+    long = replace(
+        long, site=replace(long.site, name=name, province=name), alert=replace(long.alert, note=name),
+        assessment=replace(long.assessment, uplift_confirmed=True, uplift_confirmed_on=date(2020, 9, 7)),
+    )  # fmt: skip
+    views = (failing, good, new, hostile, undecided, lost, early, long)
     root = tmp_path_factory.mktemp("outputs")
     for view in views:
         write_site(view, root)
@@ -194,7 +200,7 @@ def test_the_pictures_of_a_site_load(opened):
     asked = {Path(urlsplit(url).path).name for url in opened.asked}
     assert set(pictures) == asked - {Path(opened.page).name, *photos}
     folder = opened.page.rpartition("/")[0]
-    number = {"": 0, f"lots/{LOT.id}": 0, "sites/new": 0, "sites/unsure": 4, "sites/early": 4, "sites/lost": 10}
+    number = {"": 0, f"lots/{LOT.id}": 0, "sites/new": 0, "sites/unsure": 2, "sites/early": 4, "sites/lost": 10}
     assert len(pictures) == number.get(folder, 7)
 
 
@@ -235,10 +241,9 @@ def test_dates_are_in_words_and_negative_numbers_have_a_minus(opened):
 
 
 def test_a_site_that_is_not_judged_shows_nothing_that_suggests_an_answer(open_page):
-    for page in ("unsure/index.html", "early/index.zh.html", "new/index.html"):
+    for page, drawn in (("unsure/index.html", []), ("early/index.zh.html", ["cover", "ndvi"]), ("new/index.html", [])):
         tab = open_page(f"sites/{page}").tab
-        maps = tab.eval_on_selector_all("[data-map]", "all => all.map(e => e.dataset.map)")
-        assert set(maps) <= {"cover", "ndvi"}
+        assert tab.eval_on_selector_all("[data-map]", "all => all.map(e => e.dataset.map)") == drawn
         assert tab.locator(".theta, .estimate").count() == 0
     judged = open_page("sites/ulan-03/index.html").tab
     maps = judged.eval_on_selector_all("[data-map]", "all => all.map(e => e.dataset.map)")
@@ -274,6 +279,7 @@ def test_pictures_have_outlines_of_site_and_control_ground_a_scale_bar_and_no_bl
     ("language", "sites"),
     [
         (".zh", ["lost"]),
+        ("", ["long"]),
         pytest.param(".zh", ["ulan-03", "民勤-03", "new", "unsure", "early"], marks=pytest.mark.slow),
         pytest.param("", ["ulan-03", "民勤-03", "new", "unsure", "early", "lost"], marks=pytest.mark.slow),
     ],
@@ -286,6 +292,7 @@ def test_a_site_is_printed_on_one_page(open_page, language, sites):
         tab.emulate_media(media="print")
         assert tab.locator(".steps").is_visible()
         assert not tab.locator("#specialists").is_visible()
+        assert all(tab.locator(part).is_visible() for part in ("h1", ".place", "svg.plot", ".lead time"))
         tab.context.close()
 
 

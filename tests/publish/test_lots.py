@@ -77,6 +77,11 @@ def test_an_answer_stands_on_the_page_beside_what_is_still_seen(view):
     assert "警报开启于 2023年10月20日；状态：未处理" in waiting
 
 
+def test_a_member_whose_growth_is_not_judged_shows_no_share(view):
+    html = lot_page(view, "en")
+    assert re.findall(r'<td class="n">(–|\d+%)</td>', html) == ["1%", "–", "90%"]
+
+
 def test_a_hostile_partner_stays_text(view):
     hostile = replace(LOT, partner="<script>alert(1)</script>\u202e{{7*7}}")
     html = lot_page(replace(view, lot=hostile), "en")

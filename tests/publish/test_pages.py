@@ -206,14 +206,16 @@ def test_a_site_of_which_little_is_known_has_a_page_that_says_so(make_view, name
 
 
 @pytest.mark.slow
-def test_the_page_of_ten_thousand_hectares_needs_less_than_250_kb(make_view, make_site, tmp_path):
+def test_the_page_of_ten_thousand_hectares_needs_less_than_250_kb(make_view, make_site, make_loss_view, tmp_path):
     site = make_site(geometry=box(106.9, 40.1, 107.02, 40.19), hectares=10_000.0)
-    view = make_view(site=site)
+    view = make_view(site=site, assessment=replace(make_loss_view("lost").assessment, site=site.id))
     assert max(view.grid.shape) > 450
-    write_site(view, tmp_path)
+    rough = np.random.default_rng(5).integers(60, 200, (*view.grid.shape, 3), dtype=np.uint8)
+    pair = {name: replace(view.now, scene=name, rgb=rough) for name in ("before", "now", "before_loss", "after_loss")}
+    write_site(replace(view, **pair, maps=view.maps | {"loss": view.maps["failing"]}), tmp_path)
     folder = tmp_path / "sites/ulan-03"
     pictures = {file for file in folder.iterdir() if file.suffix in (".png", ".jpg")}
-    assert len(pictures) == 7
+    assert len(pictures) == 10
     assert sum(file.stat().st_size for file in (*pictures, folder / "index.html")) < 250_000
 
 
@@ -229,6 +231,24 @@ def test_outlines_of_the_site_for_a_gps_device_lie_beside_its_page_and_a_hostile
         assert "<script" not in text
         assert "\u202e" not in text
     assert 'href="site.gpx"' in (tmp_path / "sites/hostile/index.html").read_text(encoding="utf-8")
+
+
+def test_the_sentences_of_a_page_do_not_repeat_its_steps_and_write_areas_as_its_figures_do(make_view, make_loss_view):
+    view = make_loss_view("lost")
+    areas = {"hectares_lost": 2512.3, "hectares_lost_low": 2000.0, "hectares_lost_high": 3000.0, "hectares": 10_000.0}
+    large = replace(view, site=replace(view.site, hectares=10_000.0), assessment=replace(view.assessment, **areas))
+    for one in (make_view(), large):
+        for language, check in (("en", "Check the ground"), ("zh", "请实地核查")):
+            text = Page(pages_of(one)[language]).text
+            before, _, specialists = text.partition("For specialists" if language == "en" else "专业数据")
+            assert check not in before
+            assert specialists
+    assert "About 2,512 of 10,000 hectares lost" in text_of(large)
+    assert "About 2,512 of 10,000 hectares (2,000 to 3,000) lost" in text_of(large)
+
+
+def text_of(view):
+    return " ".join(Page(pages_of(view)["en"]).text.split())
 
 
 @pytest.fixture(scope="module")

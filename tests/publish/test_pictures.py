@@ -59,7 +59,9 @@ def test_brighter_ground_is_brighter_on_both_photographs():
 
 
 def test_a_photograph_of_a_large_site_stays_small():
-    assert len(photograph(picture(100, (900, 700)), (0, 0, 700, 900))) < MAX_PHOTOGRAPH_BYTES
+    rough = np.random.default_rng(3).integers(1, 255, (900, 700, 3), dtype=np.uint8)
+    for ground in (picture(100, (900, 700)), rough):
+        assert len(photograph(ground, (0, 0, 700, 900))) < MAX_PHOTOGRAPH_BYTES
 
 
 def test_blank_ground_outside_the_imagery_is_cut_off_alike_on_pictures_that_are_compared():
