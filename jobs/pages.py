@@ -37,15 +37,8 @@ from monitor.ledger.ledger import Ledger
 from monitor.ledger.transaction import Transaction
 from monitor.publish.drafts import PageInputs, draft_page, sums_of_drafts, write_draft
 from monitor.publish.lots import LotView, write_lots
-from monitor.publish.products import (
-    is_current,
-    missing_photos,
-    pages_code_hash,
-    write_catalogue,
-    write_index,
-    write_photos,
-    write_plan,
-)
+from monitor.publish.outdated import is_current, missing_photos, pages_code_hash
+from monitor.publish.products import write_catalogue, write_index, write_photos, write_plan
 from monitor.publish.view import FieldAnswer, FieldPhoto
 from monitor.series.field_rows import FieldRow, biome_factor
 from monitor.sites.cover_scale import FieldFactor

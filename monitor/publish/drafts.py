@@ -28,7 +28,8 @@ from monitor.maps.site_maps import MAPS, site_maps
 from monitor.maps.worst_patch import worst_patch
 from monitor.publish.calibrated import calibration_table
 from monitor.publish.control_ground import ControlGround, control_ground
-from monitor.publish.products import outdated_pictures, write_site
+from monitor.publish.outdated import outdated_pictures
+from monitor.publish.products import write_site
 from monitor.publish.view import (
     NO_ANSWER,
     Chip,

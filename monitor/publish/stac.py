@@ -59,7 +59,7 @@ KINDS: Final = {
 }
 """Media type and role of a file, by the end of its name."""
 PICTURE: Final = re.compile(r"(?P<name>[a-z-]+)-[0-9a-f]{8}")
-"""File of a picture without its ending, see :data:`monitor.publish.products.PICTURE_FILE`."""
+"""File of a picture without its ending, see :data:`monitor.publish.outdated.PICTURE_FILE`."""
 THUMBNAIL: Final = "now.jpg"
 """The picture that is shown first."""
 TITLES: Final = {

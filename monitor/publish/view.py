@@ -146,7 +146,7 @@ class SiteView:
     """``ndvi``, ``cover``, ``slope``, ``uplift``, (y, x) float32 with CRS and transform in ``spatial_ref``, and, where
     it is known, ``failing``: probability that regrowth is absent, and ``loss``: that of a sudden loss; NaN outside the
     site or not seen. Empty where nothing was seen. None: not computed, because the existing file is up to date
-    (:func:`monitor.publish.products.outdated_pictures`)."""
+    (:func:`monitor.publish.outdated.outdated_pictures`)."""
     judged_hectares: float | None
     """Area in which the map ``failing`` or ``loss`` has a value; None without such a map. [ha]"""
     grid: GeoBox | None

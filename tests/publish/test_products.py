@@ -26,8 +26,9 @@ from odc.geo.xr import wrap_xr
 from monitor import derived, files
 from monitor.cube.grid import site_grid
 from monitor.publish import products
+from monitor.publish.outdated import is_current, outdated_pictures, pages_code_hash
 from monitor.publish.pictures import MAP_LAYERS, cog
-from monitor.publish.products import is_current, outdated_pictures, write_index, write_site
+from monitor.publish.products import write_index, write_site
 from monitor.publish.tables import sites_parquet, status_json
 from monitor.series.observations import observation_lines, observations_csv
 from monitor.verdict.assessment import AlertLevel, Status
@@ -90,12 +91,12 @@ def another_edition(monkeypatch):
         read = Path.read_bytes
         monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + (b"#" if path == source else b""))
         derived.code_hash.cache_clear()
-        products.pages_code_hash.cache_clear()
+        pages_code_hash.cache_clear()
 
     yield edit
     monkeypatch.undo()
     derived.code_hash.cache_clear()
-    products.pages_code_hash.cache_clear()
+    pages_code_hash.cache_clear()
 
 
 def test_a_site_leaves_the_files_that_were_promised(published):
