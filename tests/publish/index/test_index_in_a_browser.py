@@ -338,6 +338,14 @@ def test_a_page_fits_its_width(open_page, width, scripts):
         assert tab.evaluate("document.documentElement.scrollWidth") == width
 
 
+def test_the_name_of_a_province_however_long_does_not_widen_the_page(make_programme, root, open_page):
+    rows = [(replace(site, province="x" * 300), a) for site, a in make_programme(501)]
+    write_index(rows, [], root / "long", rows[0][1].as_of, alpha=0.05)
+    for page in ("long/index.html", f"long/province/{folder_name('x' * 300)}/index.html"):
+        tab = open_page(page, width=360, scripts=False)
+        assert tab.evaluate("document.documentElement.scrollWidth") == 360
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(open_page, root, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
