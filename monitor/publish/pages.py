@@ -150,6 +150,7 @@ def site_pages(view: SiteView, drawn: Mapping[str, PagePicture]) -> dict[words.L
         "outline": pictures.outline_path(view.outline) if view.outline is not None else "",
         "patch_outline": "" if view.patch is None else pictures.outline_path(view.patch[1]),
     }
+    area = a.hectares_failing if a.hectares_lost is None else a.hectares_lost
     brief = {language: explain(a, site, language=language, brief=True) for language in words.LANGUAGES}
     return {
         language: render(
@@ -161,7 +162,7 @@ def site_pages(view: SiteView, drawn: Mapping[str, PagePicture]) -> dict[words.L
                 for full in explain(a, site, language=language)
                 if not any(sentence in full for sentence in brief[language])
             ],
-            where=where_to_look(site, patch, lost=a.hectares_lost, language=language),
+            where=where_to_look(site, patch, area=area, language=language),
             steps=site_steps(a, patch=patch is not None, language=language),
             false_alarm_rate=false_alarm_rate(a, language=language),
             chances=probabilities(a, language=language),

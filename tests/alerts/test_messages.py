@@ -203,6 +203,13 @@ def test_a_patch_that_covers_nearly_all_of_a_site_is_called_so():
     assert "Nearly the whole site, 90.1 of 94.6 ha; start here" in compose(patch=almost).text
 
 
+def test_a_site_that_fails_nearly_everywhere_is_called_so_though_its_patch_is_small():
+    item = replace(news(), patch=PATCH)
+    areas = {"hectares_failing": 93.0, "hectares_failing_low": 60.0, "hectares_failing_high": 94.6}
+    text = compose(replace(item, assessment=replace(item.assessment, **areas))).text
+    assert "Nearly the whole site, 93.0 of 94.6 ha; start here" in text
+
+
 @pytest.mark.parametrize("rule", ["failure", "disturbance", "erosion"])
 @pytest.mark.parametrize("language", ["en", "zh"])
 @pytest.mark.parametrize("answer", [ANSWER, None])

@@ -84,16 +84,17 @@ def where(news: AlertNews, language: Language) -> str:
     """Where to look, without the position."""
     if news.event is AlertEvent.RESOLVED:
         return text("where.site", language, whole=hectares(news.site.hectares))
-    lost = news.assessment.hectares_lost if news.alert.rule == "disturbance" else None
-    return where_to_look(news.site, news.patch, lost=lost, language=language)
+    a = news.assessment
+    area = a.hectares_lost if news.alert.rule == "disturbance" else a.hectares_failing
+    return where_to_look(news.site, news.patch, area=area, language=language)
 
 
-def where_to_look(site: Site, patch: WorstPatch | None, *, lost: float | None, language: Language) -> str:
-    """The worst patch or the whole site, with its hectares; `lost`: those of a sudden loss."""
+def where_to_look(site: Site, patch: WorstPatch | None, *, area: float | None, language: Language) -> str:
+    """The worst patch or the whole site, with its hectares; `area`: all that was lost or fails, None: unknown. [ha]"""
     whole = hectares(site.hectares)
     if patch is None:
         return text("where.whole", language, whole=whole)
-    area = max(patch.hectares, lost or 0.0)  # a patch does not reach the edge of the site
+    area = max(patch.hectares, area or 0.0)  # a patch does not reach the edge of the site
     if area >= WHOLE_SITE * site.hectares:
         return text("where.most", language, hectares=hectares(area), whole=whole)
     return text("where.patch", language, hectares=hectares(patch.hectares), whole=whole)
