@@ -97,7 +97,7 @@ def write_dataset(data: xr.Dataset, out: Path, *, history: str) -> None:
     DiskFull
         The disk is full.
     """
-    if out.exists():
+    if out.exists() or out.is_symlink():  # a link that leads nowhere too
         msg = f"{out} exists; give another name, or remove it first"
         raise BadData(msg)
     data = data.assign_attrs(history=history)

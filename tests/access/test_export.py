@@ -91,6 +91,11 @@ def test_what_is_there_is_never_replaced(demo, tmp_path, name):
     assert ran.exit_code != 0
     assert "exists; give another name" in str(ran.exception)
     assert (tmp_path / name).read_bytes() == b"of somebody"
+    (tmp_path / name).unlink()
+    (tmp_path / name).symlink_to(tmp_path / "elsewhere")  # a link that leads nowhere
+    assert "exists; give another name" in str(exported(demo, tmp_path / name).exception)
+    assert (tmp_path / name).is_symlink()
+    assert not (tmp_path / "elsewhere").exists()
 
 
 @pytest.mark.parametrize(
