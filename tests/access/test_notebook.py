@@ -58,6 +58,8 @@ def test_the_notebook_runs_in_a_kernel_and_shows_its_pictures(notebook, demo, mo
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 3
     assert not [output for output in outputs if output.get("name") == "stderr"]
+    shown = json.dumps([{**output.get("data", {}), "image/png": ""} for output in outputs])
+    assert not FORBIDDEN.search(shown.replace("http://www.w3.org", ""))
     results = "".join(output.get("data", {}).get("text/plain", "") for output in outputs)
     assert "fields are as published: failing, alert red" in results
 
