@@ -169,39 +169,22 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
         plans.append(_Plan(site, slope, assessment, constants, notice))
         detectability = detectabilities.get(ground)
         content = [
-            *(pages_code_hash(), site.version, notice, assessment.status, assessment.alert, list(assessment.reasons)),
-            *(digest, alert and to_json(alert), snapshot, terrain, detectability),
-            *(
-                assessment.hectares_failing,
-                assessment.hectares_lost,
-                assessment.neighbours_lost,
-                msgspec.to_builtins(answers.get(site.id, ())),
-            ),
+            pages_code_hash(), site.version, notice, assessment.status, assessment.alert, list(assessment.reasons),
+            digest, alert and to_json(alert), snapshot, terrain, detectability, assessment.hectares_failing,
+            assessment.hectares_lost, assessment.neighbours_lost, msgspec.to_builtins(answers.get(site.id, ())),
             msgspec.to_builtins((measured.get(site.id, ()), factors.get(site.biome_key))),
-        ]
+        ]  # fmt: skip
         key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
         photos = [photo.id for answer in answers.get(site.id, ()) for photo in answer.photos]
         if is_current(site.id, settings.outputs.root, key, photos):
             continue
         inputs = PageInputs(
-            site=site,
-            begun=begun,
-            ground=ground,
-            assessment=assessment,
-            snapshot=snapshot,
-            left_out=left_out.get(ground, {}),
-            terrain=slope,
-            detectability=chances(detectability),
-            detection_improvements=improvements(detectability),
-            detection_assumptions=assumptions(detectability),
-            calibration=constants,
-            alert=alert,
-            answers=answers.get(site.id, ()),
-            measured=measured.get(site.id, ()),
-            biome_factor=factors.get(site.biome_key),
-            notice=notice,
-            key=key,
-        )
+            site=site, begun=begun, ground=ground, assessment=assessment, snapshot=snapshot,
+            left_out=left_out.get(ground, {}), terrain=slope, detectability=chances(detectability),
+            detection_improvements=improvements(detectability), detection_assumptions=assumptions(detectability),
+            calibration=constants, alert=alert, answers=answers.get(site.id, ()), measured=measured.get(site.id, ()),
+            biome_factor=factors.get(site.biome_key), notice=notice, key=key,
+        )  # fmt: skip
         outdated.append(inputs)
     return _Assessed(plans, alerts, outdated)
 
