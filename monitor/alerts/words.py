@@ -83,13 +83,13 @@ def percent(value: float | None, *, signed: bool = False) -> str:
     return f"{sign(whole, signed=signed)}{abs(whole)}%"
 
 
-def points(value: float | None, *, signed: bool = True) -> str:
+def points(value: float | None) -> str:
     """Difference of cover in percentage points, without unit; a dash for None and NaN.
 
     >>> points(0.123), points(-0.04), points(None)
     ('+12', '−4', '–')
     """
-    return percent(value, signed=signed).removesuffix("%")
+    return percent(value, signed=True).removesuffix("%")
 
 
 def sign(value: float, *, signed: bool = True) -> str:

@@ -313,26 +313,14 @@ def _widening(placebos: Sequence[Placebo], prepared: Sequence[_Prepared], c: Cal
     return round(c.widening * _shrunk(max([1.0, *needed]), len(placebos)), 3)
 
 
-def constants_table(calibration: Calibration, *, base: Calibration = DEFAULT) -> list[dict[str, Any]]:
-    """Constants set by a calibration beside those it began from.
-
-    Parameters
-    ----------
-    calibration : Calibration
-    base : Calibration
-        The constants before.
-
-    Returns
-    -------
-    list of dict
-        ``constant``, ``default`` and ``calibrated`` of each constant.
-    """
+def constants_table(calibration: Calibration) -> list[dict[str, Any]]:
+    """Constants set by a calibration beside the defaults: ``constant``, ``default`` and ``calibrated`` of each."""
     names = (*FITTED, "rain_sd", "stiff_slow_sd", "disturbance_score", "widening")
     rows = [
-        {"constant": name, "default": getattr(base, name), "calibrated": round(getattr(calibration, name), 4)}
+        {"constant": name, "default": getattr(DEFAULT, name), "calibrated": round(getattr(calibration, name), 4)}
         for name in names
     ]
-    before, after = dict(base.boundary), dict(calibration.boundary)
+    before, after = dict(DEFAULT.boundary), dict(calibration.boundary)
     return rows + [
         {"constant": f"boundary at {alpha:g}", "default": before.get(alpha), "calibrated": round(after[alpha], 2)}
         for alpha in sorted(after, reverse=True)

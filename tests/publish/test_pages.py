@@ -16,7 +16,7 @@ from shapely.geometry import box
 
 from monitor.publish.chart import COVER_HEIGHT, DIFFERENCE_HEIGHT, season_table, series_chart
 from monitor.publish.pictures import outline_path
-from monitor.publish.products import write_index, write_site
+from monitor.publish.products import write_catalogue, write_index, write_site
 from monitor.publish.view import DetectionAssumptions
 from monitor.sites.cover_scale import FieldFactor
 from monitor.verdict.assessment import AlertLevel, Status
@@ -260,14 +260,9 @@ def site_on_disk(make_view, make_site, make_assessment, tmp_path_factory):
     ]
     for view in views:
         write_site(view, root)
-    write_index(
-        [(v.site, v.assessment) for v in views],
-        [],
-        root,
-        views[0].assessment.as_of,
-        alpha=0.05,
-        notice={"en": "read me", "zh": "请读"},
-    )
+    rows, notice = [(v.site, v.assessment) for v in views], {"en": "read me", "zh": "请读"}
+    write_catalogue(rows, root, since=None)
+    write_index(rows, [], root, views[0].assessment.as_of, alpha=0.05, notice=notice)
     return root
 
 
