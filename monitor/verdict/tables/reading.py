@@ -1,8 +1,11 @@
 """Read a table of a user, CSV or Parquet, column by column; errors name the file and the row.
 
+A CSV may have semicolons or tabs between its cells, as spreadsheets write it in some languages.
+
 A column that is not known is refused: a misspelt one would otherwise be read as if it were not there.
 """
 
+import codecs
 import unicodedata
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -18,6 +21,7 @@ import pyarrow.parquet
 
 from monitor.errors import BadData
 from monitor.sites.checked_feature import shown
+from monitor.sites.dates import read_day
 
 FORMULA_SIGNS: Final = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r")
 """First characters of a text that a spreadsheet would run as a formula; an apostrophe prevents that."""
@@ -25,6 +29,8 @@ MISSING_TEXTS: Final = ("", "nan", "NaN", "NA", "null", "None")
 """Texts of a CSV that mean "not seen"."""
 _DATE: Final = r"\s*\d{4}[-/]?\d{2}[-/]?\d{2}"
 """Beginning of a date; a year or a month alone is none."""
+_HEADER_BYTES: Final = 100_000
+"""Most bytes of the first line that are looked at."""
 
 
 class Table(NamedTuple):
@@ -91,7 +97,7 @@ def read_table(
     except (ValueError, pa.ArrowException, OSError) as error:
         first = str(error).partition("\n")[0]
         if "UTF8" in first:
-            msg = f"{path}: not UTF-8 text; save it as UTF-8"
+            msg = f"{path}: not UTF-8 text; save it as UTF-8 (in Excel: CSV UTF-8)"
         else:
             msg = f"{path}: cannot be read as {kind[1:]}: {first[:300]}"
         raise BadData(msg) from error
@@ -118,10 +124,20 @@ def read_table(
 
 def _read_csv(path: Path) -> pa.Table:
     """All cells as text."""
-    parse = pyarrow.csv.ParseOptions(newlines_in_values=True)
+    parse = pyarrow.csv.ParseOptions(newlines_in_values=True, delimiter=_delimiter(path))
     with pyarrow.csv.open_csv(path, parse_options=parse, convert_options=_text_of(())) as file:
         names = file.schema.names
     return pyarrow.csv.read_csv(path, parse_options=parse, convert_options=_text_of(names))
+
+
+def _delimiter(path: Path) -> str:
+    """What stands between the names of columns: a comma, else a semicolon or tab."""
+    with path.open("rb") as file:
+        first = file.readline(_HEADER_BYTES)
+    if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        msg = "UTF8 expected, UTF-16 given"
+        raise ValueError(msg)
+    return next((mark for mark in ",;\t" if mark.encode() in first), ",")
 
 
 def _text_of(names: Sequence[str]) -> pyarrow.csv.ConvertOptions:
@@ -134,8 +150,9 @@ def check_known(name: str, known: Sequence[str], where: str) -> None:
     """Raise an error that names the nearest known name unless a column is known."""
     if name not in known:
         plain = {one.lower(): one for one in reversed(known)}
-        near = plain[get_close_matches(name.lower()[:100], plain, n=1, cutoff=0.0)[0]]
-        msg = f"{where}: column {shown(name)} is unknown; did you mean {near!r}? Known are {', '.join(known)}"
+        near = get_close_matches(name.lower()[:100], plain, n=1, cutoff=0.01)  # not one without a letter in common
+        hint = f"did you mean {plain[near[0]]!r}? " if near else "rename or remove it. "
+        msg = f"{where}: column {shown(name)} is unknown; {hint}Known are {', '.join(known)}"
         raise BadData(msg)
 
 
@@ -200,11 +217,14 @@ def dates_of(table: Table, column: str = "date") -> np.ndarray:
     """
     texts, place = _distinct(table, column)
     given = pd.Series(texts, dtype="object").fillna("")
-    days = pd.to_datetime(given, errors="coerce", format="ISO8601", utc=True)
-    wrong = (days.isna() | ~given.str.match(_DATE)).to_numpy()[place]
-    if wrong.any():
-        refuse(table, int(wrong.argmax()), column, "; a date such as 2021-07-15 is expected")
-    found: np.ndarray = days.dt.tz_localize(None).to_numpy().astype("datetime64[D]")[place]
+    read = pd.to_datetime(given, errors="coerce", format="ISO8601", utc=True).where(given.str.match(_DATE))
+    days: np.ndarray = read.dt.tz_localize(None).to_numpy().astype("datetime64[D]")
+    for at in np.flatnonzero(np.isnat(days)):
+        try:
+            days[at] = np.datetime64(read_day(given[at]), "D")
+        except BadData as error:
+            refuse(table, int((place == at).argmax()), column, f"; a date such as 2021-07-15 is expected ({error})")
+    found: np.ndarray = days[place]
     return found
 
 
@@ -231,7 +251,7 @@ def numbers_of(table: Table, column: str) -> np.ndarray:
             try:
                 pc.cast(pa.array([value]), pa.float64(), safe=False)
             except pa.ArrowException:
-                refuse(table, at, column, ", not a number")
+                refuse(table, at, column, ", not a number" + ("; write a decimal point" if "," in str(value) else ""))
         raise
     found: np.ndarray = numbers.to_numpy(zero_copy_only=False).astype(np.float64)
     if np.isinf(found).any():

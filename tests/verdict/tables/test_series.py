@@ -129,6 +129,42 @@ def test_what_cannot_be_meant_is_refused(change, says, tmp_path):
         read_series(written(change(ROWS), tmp_path))
 
 
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+@pytest.mark.parametrize(
+    "form", ["{0.year}/{0.month}/{0.day}", "{0.year}年{0.month}月{0.day}日", "{0:%Y.%m.%d}", "{0:%Y%m%d}"]
+)
+def test_a_table_as_a_spreadsheet_writes_it_is_the_same_table(mark, form, tmp_path):
+    """With a byte order mark, other marks between cells, and days as spreadsheets show them."""
+    plain = read_series(written(ROWS.assign(site="乌兰"), tmp_path)).series["乌兰"]
+    days = [form.format(day) for day in pd.to_datetime(ROWS["date"])]
+    ROWS.assign(site="乌兰", date=days).to_csv(tmp_path / "x.csv", index=False, sep=mark, encoding="utf-8-sig")
+    read = read_series(tmp_path / "x.csv").series["乌兰"]
+    assert read.dates.tolist() == plain.dates.tolist()
+    assert read.cover.tolist() == plain.cover.tolist()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda f: f.rename(columns={"cover": "盖度"}), "column '盖度' is unknown; rename or remove it"),
+        (lambda f: f.assign(cover="0,31"), "cover is '0,31', not a number; write a decimal point"),
+        (lambda f: f.assign(date="1/4/2021"), "where day and month could be either way round"),
+        (lambda f: f.assign(date="44287"), "as a spreadsheet counts it"),
+    ],
+)
+def test_advice_on_what_a_spreadsheet_wrote_fits_the_fault(change, says, tmp_path):
+    change(ROWS).to_csv(tmp_path / "s.csv", index=False, sep=";")
+    with pytest.raises(BadData, match=says):
+        read_series(tmp_path / "s.csv")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "gbk"])
+def test_another_encoding_is_named_as_the_fault(encoding, tmp_path):
+    ROWS.assign(site="乌兰").to_csv(tmp_path / "s.csv", index=False, encoding=encoding)
+    with pytest.raises(BadData, match="not UTF-8 text; save it as UTF-8"):
+        read_series(tmp_path / "s.csv")
+
+
 def test_a_line_with_another_number_of_cells_is_refused(tmp_path):
     for line in ("a,2020-06-01,0.2,0.2,0.3", "a,2020-06-01,0.2"):
         (tmp_path / "s.csv").write_text(f"site,date,cover,control\na,2020-05-01,0.1,0.1\n{line}\n")
