@@ -44,7 +44,8 @@ def index(
     not, 65 none can be used.
     """
     from monitor.imagery.stac.folder_catalogue import write_catalogue
-    from monitor.imagery.stac.folder_index import IndexOptions, index_folder
+    from monitor.imagery.stac.folder_index import index_folder
+    from monitor.imagery.stac.folder_scene import IndexOptions
 
     options = IndexOptions(bands=_band_places(bands), scale=scale, offset=offset, no_quality=no_quality)
     found = index_folder(folder, options)

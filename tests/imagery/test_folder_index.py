@@ -13,7 +13,8 @@ from shapely.geometry import Point
 
 from monitor.errors import BadData
 from monitor.imagery.stac.folder_catalogue import write_catalogue
-from monitor.imagery.stac.folder_index import IndexOptions, index_folder
+from monitor.imagery.stac.folder_index import index_folder
+from monitor.imagery.stac.folder_scene import IndexOptions
 from monitor.imagery.stac.source import Stac
 
 LEFT, TOP = 600_000.0, 4_200_000.0
@@ -146,7 +147,7 @@ def test_the_day_may_stand_in_the_folder_or_in_a_tag_and_is_missed_otherwise(tmp
 
 @pytest.mark.parametrize(
     ("dtype", "scale", "word"),
-    [("float32", None, "gdal_translate"), ("uint8", None, "gdal_translate"), ("uint16", None, "--scale 0.0001"),
+    [("float32", None, "gdal_translate"), ("uint8", None, "take the product"), ("uint16", None, "--scale 0.0001"),
      ("uint16", 0.5, "stretched or already scaled")],
 )  # fmt: skip
 def test_numbers_that_are_no_reflectance_as_delivered_are_refused_with_the_way_out(tmp_path, dtype, scale, word):

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from monitor.errors import BadData
 from monitor.files import write_atomically
-from monitor.imagery.stac.folder_index import ITEMS_FOLDER, IndexedScene
+from monitor.imagery.stac.folder_index import ITEMS_FOLDER
+from monitor.imagery.stac.folder_scene import IndexedScene
 from monitor.sites.names import folder_name
 
 CATALOGUE_ID: Final = "regrowth-folder"

@@ -46,7 +46,7 @@ QUALITY_TITLES: Final = {
 """Asset titles of each kind of quality layer, used if no key matches."""
 NO_QUALITY: Final = "regrowth:no_quality_layer"
 """Property of an item that is true if its scene has no quality layer, and people accept that: see
-:mod:`monitor.imagery.stac.folder_index`."""
+:mod:`monitor.imagery.stac.folder_scene`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
