@@ -109,14 +109,14 @@ class CheckedFeature:
         """Value of a column that has a fixed list of options; None if empty or unknown."""
         value = self.text(name)
         listed = f"Give one of: {', '.join(options)}."
+        if name == "biome":
+            listed += " Or define a biome of your own as [biomes.NAME] in regrowth.toml: docs/biomes.md."
         if value is None and required:
             self.add("MISSING", f"{name} is missing.", listed)
         if value is None or value in options:
             return value
         near = nearest_option(value, options)
         fix = f"Did you mean {near!r}? " if near else ""
-        if name == "biome":
-            listed += " Or define a biome of your own as [biomes.NAME] in regrowth.toml: docs/biomes.md."
         self.add("UNKNOWN_VALUE", f"{name} is {shown(value)}, which is unknown.", fix + listed)
         return None
 

@@ -101,6 +101,11 @@ def cpu_seconds() -> Callable[..., AbstractContextManager[None]]:
 # What people deliver.
 
 
+def test_a_folder_is_named_as_a_folder(tmp_path):
+    refused = refusal(tmp_path)
+    assert (refused.code, str(tmp_path) + " is a folder" in str(refused)) == ("NOT_A_FILE", True)
+
+
 def test_geojson_keeps_rings_as_they_were_drawn(tmp_path):
     open_ring = RING[:-1]
     (feature,) = read_features(write(tmp_path, "s.geojson", collection(ring=open_ring)))

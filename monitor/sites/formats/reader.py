@@ -93,6 +93,8 @@ def _content(path: Path) -> bytes:
             return file.read(MAX_BYTES)
     except FileNotFoundError:
         raise FileRefused("FILE_MISSING", f"there is no file {path}", "Check the path.") from None
+    except IsADirectoryError:
+        raise FileRefused("NOT_A_FILE", f"{path} is a folder", fix) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         msg = f"{text[:120]!r} cannot be read: {error}"
         raise FileRefused("FILE_UNREADABLE", msg, "Check the path and who may read it.") from None
