@@ -359,7 +359,8 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        msg = f"no configuration at {path}; give one by --config or REGROWTH_CONFIG, or see the README for a first one"
+        place = path.absolute()
+        msg = f"no configuration at {place}; give one by --config or REGROWTH_CONFIG, or see the README for a first one"
         raise BadConfiguration(msg) from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         msg = f"{path} cannot be read: {error}"
@@ -375,7 +376,7 @@ def _problems(error: ValidationError) -> str:
             nearest = difflib.get_close_matches(place[-1], _known_keys(place[:-1]), n=1, cutoff=0.0)
             problems.append(f"unknown key {'.'.join(place)!r}; the nearest known one is {nearest[0]!r}")
         else:
-            problems.append(f"{'.'.join(place)}: {problem['msg']}")
+            problems.append(f"{'.'.join(place)}: {problem['msg'].removeprefix('Value error, ')}")
     return "; ".join(problems)
 
 

@@ -68,6 +68,7 @@ def own_biome(stated: Mapping[str, Any], *, name: str) -> Biome:
     given = {key: value for key, value in stated.items() if value is not None}
     like = _one_of(given["like"], tuple(BIOMES), "like")
     base = BIOMES[like]
+    _one_of(given.get("index", base.index), tuple(INDEX_NAMES), "index")
     if given.get("index", base.index) != base.index and not {"bare_soil", "full_cover"} <= given.keys():
         msg = f"index is {given['index']!r}, that of {like} is {base.index!r}: give bare_soil and full_cover too"
         raise BadData(msg)

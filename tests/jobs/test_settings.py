@@ -1,6 +1,7 @@
 """Settings from file and environment."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -52,7 +53,10 @@ def test_the_file_may_be_named_by_the_environment_and_is_else_in_the_working_fol
             "'biomes.x.tree.l'; the nearest known one is",
         ),
         (GOOD + '[biomes.x]\nseason = ["04-15", "10-31"]\n', "biomes.x.like: Field required"),
-        (GOOD + '[biomes.x]\nlike = "loess"\nfull_cover = 8.0\n', "[biomes.x]: full_cover is 8; give the index"),
+        (
+            GOOD + '[biomes.x]\nlike = "loess"\nfull_cover = 8.0\n',
+            "biomes: [biomes.x]: full_cover is 8; give",
+        ),
         (GOOD + '[biomes.steppe]\nlike = "loess"\n', "[biomes.steppe]: 'steppe' is built in"),
         ('[source]\nkind = "sample"\ncolections = ["a"]\n', "nearest known one is 'collections'"),
         ('[[source]]\nkind = "sample"\n[[source]]\nkind = "sample"\nurll = "x"\n', "nearest known one is 'url'"),
@@ -89,6 +93,12 @@ def test_a_channel_has_any_name_of_letters_digits_and_the_marks_of_names(tmp_pat
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(BadConfiguration, match=r"no configuration at .*nowhere\.toml"):
         load(tmp_path / "nowhere.toml")
+
+
+def test_where_no_configuration_is_given_the_message_says_where_it_was_looked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadConfiguration, match=f"no configuration at {tmp_path}/regrowth.toml"):
+        load(Path("regrowth.toml"))
 
 
 def test_a_secret_in_the_ledger_url_is_not_in_the_message(tmp_path):

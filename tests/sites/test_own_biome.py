@@ -82,6 +82,7 @@ def test_only_a_change_of_what_is_observed_is_a_new_ground():
         ({"bare_soil": 0.4, "full_cover": 0.45}, "at least 0.1 above"),
         ({"full_cover": float("nan")}, "full_cover is nan"),
         ({"index": "ndvi"}, "give bare_soil and full_cover too"),
+        ({"index": "evi"}, "index is 'evi'; give one of"),
         ({"index": "nbr", "full_cover": 0.8}, "index is 'nbr'"),
         ({"season": ("06-15", "06-20")}, "6 days"),
         ({"season": ("02-30", "06-20")}, "season has '02-30'"),
