@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -171,6 +172,12 @@ def test_the_library_alone_stores_kernels_in_the_home_and_else_for_this_process(
         monkeypatch.setenv("HOME", home)
         assert library.kernel_folder.__wrapped__() == library.temporary_folder()
     assert library.temporary_folder().stat().st_mode & 0o777 == 0o700
+
+
+def test_every_kernel_is_declared_with_the_decorator_that_knows_the_folder(root):
+    direct = re.compile(r"from numba import .*\b(n?jit|g?u?vectorize)\b|numba\.(n?jit|g?u?vectorize)\(")
+    files = {path for path in (root / "monitor").rglob("*.py") if direct.search(path.read_text(encoding="utf-8"))}
+    assert files <= {root / "monitor" / "kernel_cache.py"}
 
 
 @pytest.mark.slow
