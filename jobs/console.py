@@ -31,6 +31,9 @@ REPORT_SECONDS: Final = 10
 UsageError: Any = typer.BadParameter.__base__
 """Raised for invalid usage. typer exports only a subclass of it."""
 
+DAY_FORMS: Final = ["%Y-%m-%d", "%Y/%m/%d"]
+"""Forms of a day in options."""
+
 Config = Annotated[Path | None, typer.Option("--config", help="Default: REGROWTH_CONFIG, else ./regrowth.toml.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 Sites = Annotated[list[str] | None, typer.Option("--site", help="Only this site; repeat for several. Default: all.")]
@@ -103,7 +106,9 @@ def error_line(error: BaseException) -> str | None:
             return f"{error.filename or 'a file'} cannot be used: {error.strerror or error}"
         case MonitorError():
             return str(error)
-    return str(error.format_message()) if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, UsageError):
+        return str(error.format_message()).replace("Value error, ", "")
+    return f"{type(error).__name__}: {error}"
 
 
 def _disk_full(error: OSError) -> MonitorError | None:

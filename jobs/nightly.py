@@ -29,7 +29,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Report what would be fe
 def run(
     config: console.Config = None,
     as_of: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Scenes up to the end of this day, UTC.")
+        datetime | None, typer.Option(formats=console.DAY_FORMS, help="Scenes up to the end of this day, UTC.")
     ] = None,
     site: console.Sites = None,
     dry_run: DryRun = False,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jobs.clock import today
-from jobs.console import AsJson, Config, installation, new_app, print_json, printable
+from jobs.console import DAY_FORMS, AsJson, Config, installation, new_app, print_json, printable
 from monitor.errors import BadData
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def alerts_ack(alert_id: AlertId, config: Config = None, note: Note = None, as_j
 @app.command("snooze")
 def alerts_snooze(
     alert_id: AlertId,
-    until: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="Day on which the alert is open again.")],
+    until: Annotated[datetime, typer.Option(formats=DAY_FORMS, help="Day on which the alert is open again.")],
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:

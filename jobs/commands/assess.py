@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.console import AsJson, Config, print_json
+from jobs.console import DAY_FORMS, AsJson, Config, print_json
 from monitor.errors import BadData
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ PlansFile = Annotated[
 Out = Annotated[Path, typer.Option(help="File for the assessments, .csv or .parquet; replaced if it exists.")]
 At = Annotated[
     list[datetime] | None,
-    typer.Option(formats=["%Y-%m-%d"], help="Judge as of this date; repeat for several. Default: every acquisition."),
+    typer.Option(formats=DAY_FORMS, help="Judge as of this date; repeat for several. Default: every acquisition."),
 ]
 UnitsFile = Annotated[
     Path | None,

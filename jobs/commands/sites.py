@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.clock import today
-from jobs.console import AsJson, Config, installation, new_app, print_json, printable
+from jobs.console import DAY_FORMS, AsJson, Config, installation, new_app, print_json, printable
 from jobs.exits import Exit
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ def list_(config: Config = None, as_json: AsJson = False) -> None:
 @app.command()
 def replant(
     site: Annotated[str, typer.Argument(help="Id of the site.")],
-    start: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="First day of the new work.")],
+    start: Annotated[datetime, typer.Option(formats=DAY_FORMS, help="First day of the new work.")],
     why: Annotated[str, typer.Option(help="What was done, in words.")],
     config: Config = None,
     as_json: AsJson = False,
