@@ -308,7 +308,7 @@ def test_a_site_that_failed_last_night_is_named_with_its_error_and_the_command(s
 def test_pages_that_could_not_be_written_and_messages_that_wait_are_told(slept):
     pages = slept(a="done", pages={"a": "no room"})
     assert (pages["state"], pages["fix"]) == ("broken", "correct that, then run: regrowth publish")
-    assert "1 pages could not be written, that of a: no room" in pages["message"]
+    assert "1 page could not be written, that of a: no room" in pages["message"]
     waiting = slept(a="done", waiting=7)
     assert (waiting["state"], waiting["message"]) == (
         "note",
@@ -562,7 +562,7 @@ def test_asked_online_a_catalogue_and_earth_engine_answer_or_say_why_not(install
 
 
 def test_a_part_that_breaks_in_a_way_nobody_thought_of_does_not_hide_the_others(asked, monkeypatch):
-    def burst(_):
+    def burst(*_, **__):
         msg = "never seen before"
         raise RuntimeError(msg)
 

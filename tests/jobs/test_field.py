@@ -78,7 +78,7 @@ def test_rows_are_on_the_page_at_once_and_give_the_factor_of_the_site_from_the_n
     assert "k-field" in page
     changed = {name for name, made in installation.files().items() if files.get(name) != made}
     assert changed == {
-        f"sites/demo-02/{name}" for name in ("field.csv", "index.html", "index.zh.html", ".made-from")
+        f"sites/demo-02/{name}" for name in ("field.csv", "index.html", "index.zh.html", "item.json", ".made-from")
     }  # fmt: skip
 
     night(settings, as_of=AUTUMN)
