@@ -139,7 +139,7 @@ def load(items: list[dict[str, Any]]) -> None:
 
 
 def table(turns: list[Turn], delay: float) -> str:
-    """As it is printed and kept."""
+    """As it is printed and stored."""
     lines = [
         "# Fetching over a network", "",
         f"3 sites of 13 ha, {len(BEFORE + SINCE)} scenes, COGs of {SIDE} pixels in blocks of 512, "

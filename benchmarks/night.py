@@ -354,7 +354,7 @@ def world(
 
 
 def table(rows: Sequence[Row], checkouts: Sequence[Checkout]) -> str:
-    """As it is printed and kept."""
+    """As it is printed and stored."""
     reference, *_ = checkouts
     slower = [row.here(reference) / row.now for row in rows if row.now and row.scaled]
     usual = statistics.median(slower) if slower else 1.0

@@ -138,7 +138,7 @@ def _next_day(t: Any, changed: int) -> None:
 
 
 def table(nights: list[Night], sites: int) -> str:
-    """As it is printed and kept."""
+    """As it is printed and stored."""
 
     def median(part: str, kind: str) -> float:
         return statistics.median(getattr(night, kind).get(part, 0.0) for night in nights)
@@ -178,6 +178,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.publish")
     parser.add_argument("--sites", type=int, default=64)
     parser.add_argument("--changed", type=int, default=5)
-    parser.add_argument("--folder", type=Path, help="where the programme is kept; default: it is removed")
+    parser.add_argument("--folder", type=Path, help="where to store the programme; default: a temporary folder")
     parser.add_argument("--name", default="publish-small")
     main(**vars(parser.parse_args()))

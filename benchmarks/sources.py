@@ -271,7 +271,7 @@ def earth_engine(n: int) -> list[Row]:
 
 
 def table(rows: Sequence[Row], pixels: int) -> str:
-    """As it is printed and kept."""
+    """As it is printed and stored."""
     lines = [
         "# Fetching", "",
         f"Sites of {HECTARES:g} ha in a tile of {pixels} x {pixels} pixels, blocks of {BLOCK} pixels; of the stand-in",

@@ -200,8 +200,8 @@ def _series(axis: Any, work: Path, site: str, index: str, verdicts: pd.DataFrame
     mine = verdicts[verdicts["site"] == site]
     for day, status in zip(pd.to_datetime(mine["as_of"]), mine["status"], strict=True):
         axis.plot(day, low - 0.1 * (high - low), "s", ms=9, color=COLOURS[status], mec="black", mew=0.6, clip_on=False)
-    told = {WORDS.get(status, status.replace("_", " ")): COLOURS[status] for status in mine["status"]}
-    for word, colour in told.items():
+    shown = {WORDS.get(status, status.replace("_", " ")): COLOURS[status] for status in mine["status"]}
+    for word, colour in shown.items():
         axis.plot([], [], "s", ms=7, color=colour, mec="black", mew=0.6, label=f"verdict: {word}")
     axis.set_title(title, fontsize=10, loc="left")
     axis.set_ylabel(f"{index} (no unit)", fontsize=9)

@@ -1,6 +1,6 @@
 """The picture of trends.md: trends and recovery of a burnt valley, by the product's own command and functions.
 
-    python docs/trends.py ../shared/data/bc06_wildfire docs/trends.png
+    python docs/trends.py FOLDER docs/trends.png
 
 The folder holds ``annual_composites/YEAR.tif`` (bands named blue to swir2) and ``wildfire_516.gpkg``.
 """

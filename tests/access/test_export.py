@@ -138,10 +138,10 @@ def test_a_site_that_is_unknown_or_was_not_judged_is_named(demo, tmp_path):
 
 
 def test_json_says_what_was_written(demo, tmp_path):
-    told = json.loads(exported(demo, tmp_path / "site.nc", "--json").stdout)
-    assert told["out"] == str(tmp_path / "site.nc")
-    assert (told["scenes"], told["height"], told["width"]) == (135, 24, 24)
-    assert 10 < told["accepted"] < 135
+    report = json.loads(exported(demo, tmp_path / "site.nc", "--json").stdout)
+    assert report["out"] == str(tmp_path / "site.nc")
+    assert (report["scenes"], report["height"], report["width"]) == (135, 24, 24)
+    assert 10 < report["accepted"] < 135
 
 
 def test_a_large_site_is_read_a_few_scenes_at_a_time(tmp_path):

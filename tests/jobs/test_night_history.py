@@ -193,7 +193,7 @@ def test_a_site_counts_as_unseen_by_the_days_of_its_growing_season(ledger):
         ("cannot read '/srv/data/a b.tif'", "cannot read '(path) b.tif'"),
         ("file:///srv/regrowth/x.json is missing", "(path) is missing"),
         ("store/loess-1 has 3/4 of its rows", "store/loess-1 has 3/4 of its rows"),
-        ("~/secret/key and ../shared/key", "(path) and (path)"),
+        ("~/secret/key and ../private/key", "(path) and (path)"),
         ("https://host.example/v1/search?token=abc: 500", "https://host.example 500"),
         ("uplift: 1.5 m/s, 2021/08/20", "uplift: 1.5 m/s, 2021/08/20"),
     ],

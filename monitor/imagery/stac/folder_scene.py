@@ -228,7 +228,7 @@ def _check_no_quality(options: IndexOptions) -> None:
     if options.no_quality:
         return
     why = (
-        "has no quality layer, so clouds cannot be told from ground. Put one beside it, NAME_SCL.tif (4 ground, 9 "
+        "has no quality layer, so clouds look like ground. Put one beside it, NAME_SCL.tif (4 ground, 9 "
         "cloud, 0 nothing), NAME_QA_PIXEL.tif or NAME_Fmask.tif, where NAME is what the name of the image begins with; "
         "or, if clouds have no value already, take it as it is: --no-quality"
     )

@@ -154,22 +154,22 @@ _LEVEL_RANK: Final = {level: rank for rank, level in enumerate(words.ALERT_LEVEL
 
 
 def _site_row(site: Site, a: Assessment, known: Alert | None) -> SiteRow:
-    told = a.status != "insufficient_data"
+    judged = a.status != "insufficient_data"
     return SiteRow(
         id=without_invisible(site.id),
         name=without_invisible(site.name),
         folder=quote(folder_name(site.id)),
         status=words.shown_status(site, a.status),
         alert=standing(a, a.alert_rule, known),
-        theta=_whole(a.theta if told else None),
-        low=_whole(a.theta_low if told else None),
-        high=_whole(a.theta_high if told else None),
-        uplift=_whole(a.uplift if told else None),
+        theta=_whole(a.theta if judged else None),
+        low=_whole(a.theta_low if judged else None),
+        high=_whole(a.theta_high if judged else None),
+        uplift=_whole(a.uplift if judged else None),
         expected=_whole(a.expected),
         probability=a.probability,
         hectares=site.hectares,
         seen=a.last_observed,
-        confirmed=a.uplift_confirmed_on if told else None,
+        confirmed=a.uplift_confirmed_on if judged else None,
         province=_clean(site.province),
         partner=_clean(site.partner),
         lot=lot_of(site),

@@ -132,7 +132,7 @@ def small(open_page):
     return open_page("small/index.html")
 
 
-def anew(tab):
+def fresh_tab(tab):
     tab.goto(tab.url.partition("#")[0] + "#again")
     tab.reload()
     tab.wait_for_selector("html[data-ready=map]", state="attached")
@@ -147,7 +147,7 @@ def test_a_page_asks_for_nothing_but_files_under_the_output_root(open_page, root
 
 
 def test_a_search_finds_names_and_ids(small):
-    tab = anew(small)
+    tab = fresh_tab(small)
     assert len(names(tab)) == 41
     tab.fill("#q", "SITE-0003")
     until(tab, "document.querySelectorAll('#finder tbody tr').length === 10")
@@ -168,14 +168,14 @@ def test_a_search_finds_names_and_ids(small):
     ],
 )  # fmt: skip
 def test_each_filter_leaves_its_sites(small, name, choice, found):
-    tab = anew(small)
+    tab = fresh_tab(small)
     tab.select_option(f"#by-{name}", label=choice)
     assert len(names(tab)) == found
     assert tab.locator("#count").inner_text() == f"{found} of 41 sites"
 
 
 def test_filters_work_together_and_come_back_with_the_address_and_the_other_language(small, open_page):
-    tab = anew(small)
+    tab = fresh_tab(small)
     tab.select_option("#by-province", label="青海")
     tab.select_option("#by-partner", label="Partner 1")
     tab.click("#finder th[data-sort=hectares] button")
@@ -191,7 +191,7 @@ def test_filters_work_together_and_come_back_with_the_address_and_the_other_lang
 
 
 def test_an_address_that_is_put_into_the_open_page_is_followed_and_a_link_to_a_part_of_it_changes_nothing(small):
-    tab = anew(small)
+    tab = fresh_tab(small)
     tab.evaluate("location.hash = 'status=disturbed&sort=name&province=nowhere'")
     until(tab, "document.querySelectorAll('#finder tbody tr').length === 3")
     assert tab.input_value("#by-status") == "disturbed"
@@ -206,7 +206,7 @@ def test_an_address_that_is_put_into_the_open_page_is_followed_and_a_link_to_a_p
 
 
 def test_columns_sort_both_ways_and_unknown_values_stay_last(small):
-    tab = anew(small)
+    tab = fresh_tab(small)
     head = tab.locator("#finder th[data-sort=hectares]")
     head.locator("button").click()
     assert head.get_attribute("aria-sort") == "descending"
@@ -241,7 +241,7 @@ def test_the_list_of_the_script_says_what_that_without_scripts_says(open_page):
 
 
 def test_the_status_table_filters_the_list(small):
-    tab = anew(small)
+    tab = fresh_tab(small)
     tab.locator(".tally button", has_text="Too early").click()
     assert set(tab.locator("#finder .status").all_inner_texts()) == {"Too early to say"}
 
@@ -310,7 +310,7 @@ def test_the_map_is_used_by_keyboard_and_names_what_is_in_its_middle(open_page):
 
 
 def test_a_hostile_name_is_text_in_list_map_and_filters(small):
-    tab = anew(small)
+    tab = fresh_tab(small)
     tab.fill("#q", "{{7*7}}")
     until(tab, "document.querySelectorAll('#finder tbody tr').length === 1")
     assert names(tab)[0].startswith("<script>alert(1)</script>{{7*7}} Bcc:")
