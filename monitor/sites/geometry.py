@@ -73,7 +73,7 @@ def check_outline(feature: Feature) -> Outline:
         problems.append(Problem("UNCLOSED", message, "Repeat the first point at the end, or use --repair."))
     drawn = _drawn(feature.polygons)
     if drawn is None or shapely.convex_hull(drawn).area == 0:
-        problems = []  # what encloses nothing is not mended by closing it
+        problems = []  # closing a ring without area does not repair it
         message = "The outline encloses nothing: its points lie on one line, or are too few."
         return Outline(problems=[*problems, Problem("ZERO_AREA", message, "Draw it again.")], hectares=0.0)
     hectares = geodesic_hectares(drawn)

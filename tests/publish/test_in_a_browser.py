@@ -220,9 +220,8 @@ ORDER = """() => [
 """Whether each part of a page comes after the one before it."""
 
 
+@pytest.mark.parametrize("opened", [page for page in PAGES if page.startswith("sites/")], indirect=True)
 def test_a_page_says_first_what_where_and_what_to_do_and_folds_statistics_and_codes_for_specialists(opened):
-    if not opened.page.startswith("sites/"):
-        pytest.skip("no page of a site")
     assert all(opened.tab.evaluate(ORDER))
     assert opened.tab.locator("main .code").count() == opened.tab.locator("#specialists .code").count() > 0
     seen = opened.tab.evaluate("document.querySelector('main').innerText.split(/For specialists|专业数据/)[0]")
@@ -232,8 +231,6 @@ def test_a_page_says_first_what_where_and_what_to_do_and_folds_statistics_and_co
 
 
 def test_dates_are_in_words_and_negative_numbers_have_a_minus(opened):
-    if opened.page.startswith("index"):
-        pytest.skip("has its own tests")
     opened.tab.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
     text = opened.tab.evaluate("document.body.textContent.replace(document.querySelector('style').textContent, '')")
     assert re.findall(r"\d{4}-\d{2}(?:-\d{2})?\b", text) == []

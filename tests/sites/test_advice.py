@@ -33,12 +33,12 @@ def test_repair_is_advised_for_what_it_repairs_and_for_nothing_else(code, regist
     problems = [problem for _, problem in read_sites(path).problems]
     assert code.split()[0] in {problem.code for problem in problems}
     assert all(problem.fix for problem in problems)
-    mended = repair(read_sites(path))
+    repaired = repair(read_sites(path))
     if any("--repair" in problem.fix for problem in problems):
-        write_geojson(mended.entries, tmp_path / "mended.geojson")
-        assert read_sites(tmp_path / "mended.geojson").problems == []
+        write_geojson(repaired.entries, tmp_path / "repaired.geojson")
+        assert read_sites(tmp_path / "repaired.geojson").problems == []
     else:
-        assert not any(found.repaired for found in mended.entries)
+        assert not any(entry.repaired for entry in repaired.entries)
 
 
 @pytest.mark.parametrize(

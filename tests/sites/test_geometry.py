@@ -111,39 +111,39 @@ def test_a_hole_is_no_part_of_the_area(judged):
     assert found.hectares == pytest.approx(0.75 * judged(SQUARE).hectares, rel=1e-5)
 
 
-def mended(found_path):
+def repaired(found_path):
     report = repair(read_sites(found_path))
     return report, [found for found in report.entries if found.repaired]
 
 
 def test_an_open_ring_is_closed_and_the_area_is_that_of_the_closed_one(entry, registry, judged):
-    report, (mending,) = mended(registry(entry(ring=SQUARE[:-1])))
+    report, (repair_made,) = repaired(registry(entry(ring=SQUARE[:-1])))
     assert report.sites[0].hectares == pytest.approx(judged(SQUARE).hectares, rel=1e-12)
-    assert mending.repaired == ("UNCLOSED",)
+    assert repair_made.repaired == ("UNCLOSED",)
 
 
 def test_both_wings_of_a_bow_tie_are_kept(entry, registry, judged):
-    report, (mending,) = mended(registry(entry(ring=BOW_TIE)))
+    report, (repair_made,) = repaired(registry(entry(ring=BOW_TIE)))
     assert report.sites[0].hectares == pytest.approx(judged(SQUARE).hectares / 2, rel=1e-3)  # buffer(0): a quarter
     assert len(report.sites[0].geometry.geoms) == 2
-    assert mending.hectares_before < 1  # the two wings count against each other
+    assert repair_made.hectares_before < 1  # the two wings count against each other
 
 
 def test_turning_a_ring_round_changes_neither_area_nor_version(entry, registry, judged):
-    report, (mending,) = mended(registry(entry(ring=SQUARE[::-1])))
+    report, (repair_made,) = repaired(registry(entry(ring=SQUARE[::-1])))
     assert report.problems == []
-    assert mending.hectares_before == report.sites[0].hectares
+    assert repair_made.hectares_before == report.sites[0].hectares
     assert report.sites[0].version == judged(SQUARE).site.version
 
 
 @pytest.mark.parametrize("code", ["SWAPPED", "NOT_A_NUMBER", "ZERO_AREA"])
-def test_what_would_need_guessing_is_not_mended(entry, registry, code):
+def test_what_would_need_guessing_is_not_repaired(entry, registry, code):
     ring = {
         "SWAPPED": [[y, x] for x, y in SQUARE],
         "NOT_A_NUMBER": [[X, float("nan")], *SQUARE[1:]],
         "ZERO_AREA": [[X, Y], [X + D, Y], [X, Y]],
     }[code]
-    report, _ = mended(registry(entry(ring=ring)))
+    report, _ = repaired(registry(entry(ring=ring)))
     assert [problem.code for _, problem in report.problems][-1] == code
     assert report.sites == []
 
@@ -151,7 +151,7 @@ def test_what_would_need_guessing_is_not_mended(entry, registry, code):
 @example([(0, 1), (1, 0), (0, 0), (1, 0), (0, 1), (0, 0)])
 @example([(0, 1), (1, 1), (0, 1), (0, 0), (1, 1)])
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=3, max_size=12))
-def test_a_mended_outline_has_nothing_left_to_mend(points):
+def test_a_repaired_outline_has_nothing_left_to_repair(points):
     ring = np.array(points, dtype=float) * 1e-3 + [X, Y]
     polygons = repair_outline(Feature(properties={}, polygons=[[ring]], winding_checked=True), from_gcj02=False)
     if polygons is None:  # lines there and back, or round twice: no face lies within an odd number of turns
@@ -174,9 +174,9 @@ def test_a_star_of_millions_of_crossings_is_refused_and_not_sorted_out(entry, re
     star = np.column_stack([X + D * np.cos(turns), Y + D * np.sin(turns)])
     path = registry(entry(ring=star.tolist()))
     before = time.process_time()
-    report, mendings = mended(path)
+    report, repairs = repaired(path)
     assert time.process_time() - before < 2  # sorted out, it takes minutes
-    assert mendings == []
+    assert repairs == []
     assert [problem.code for _, problem in report.problems] == ["SELF_CROSSING"]
 
 
@@ -204,8 +204,8 @@ def test_an_outline_stated_to_be_gcj02_is_refused_and_moved_back_on_repair(entry
     shown = gcj02.from_wgs84(np.array(SQUARE)).tolist()
     path = registry(entry(ring=shown, datum="GCJ-02"))
     assert "GCJ02" in [problem.code for _, problem in read_sites(path).problems]
-    report, (mending,) = mended(path)
-    assert mending.repaired == ("GCJ02",)
+    report, (repair_made,) = repaired(path)
+    assert repair_made.repaired == ("GCJ02",)
     np.testing.assert_allclose(
         shapely.normalize(report.sites[0].geometry).exterior.coords,
         shapely.normalize(judged(SQUARE).site.geometry).exterior.coords,
@@ -214,13 +214,13 @@ def test_an_outline_stated_to_be_gcj02_is_refused_and_moved_back_on_repair(entry
 
 
 def test_baidu_coordinates_are_refused_but_not_guessed_back(entry, registry):
-    report, _ = mended(registry(entry(datum="BD-09")))
+    report, _ = repaired(registry(entry(datum="BD-09")))
     assert report.sites == []
 
 
 def test_what_was_written_is_read_back_without_a_problem(entry, registry, tmp_path):
     there = [[x + 1, y] for x, y in SQUARE]
-    report, _ = mended(
+    report, _ = repaired(
         registry(entry(ring=BOW_TIE, id="盐池\u202e"), entry(ring=there, id="盐池 7", name="x\r\ny", remark="kept"))
     )
     out = tmp_path / "out.geojson"

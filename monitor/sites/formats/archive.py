@@ -41,8 +41,8 @@ def members(data: bytes, *, name: str) -> dict[PurePosixPath, bytes]:
                 remaining -= len(contents[path])
                 if remaining < 0:
                     raise too_big(name, "it unpacks to more")
-    # For a version, patch or encryption that zipfile cannot read it raises a NotImplementedError.
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, OverflowError, ValueError) as error:
+    # RuntimeError: zipfile does not support the version, compression or encryption of the archive
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError, OverflowError, ValueError) as error:
         raise FileRefused("NOT_READABLE", f"{name} is a damaged archive: {error}", "Pack the files again.") from None
     return contents
 
