@@ -195,6 +195,7 @@ def _photo(chip: Chip, picture: PagePicture) -> dict[str, Any]:
     """A natural-colour picture for the template: file, window, outlines and scale bar, in pixels of the picture."""
     left, top, width, height = picture.window
     metres = pictures.scale_bar(width * chip.pixel)
+    low = float(np.nanmean(chip.outline[:, 1])) > top + 0.6 * height  # the bar does not cover a site in the lower part
     return {
         "file": picture.file,
         "date": chip.date,
@@ -202,7 +203,7 @@ def _photo(chip: Chip, picture: PagePicture) -> dict[str, Any]:
         "outline": pictures.outline_path(chip.outline),
         "controls": "" if chip.controls is None else pictures.outline_path(chip.controls, picture.window),
         "metres": metres,
-        "bar": (left + 0.04 * width, top + height - 0.04 * width, metres / chip.pixel),
+        "bar": (left + 0.04 * width, top + (0.1 * width if low else height - 0.04 * width), metres / chip.pixel),
         "letter": 0.05 * width,
     }
 
