@@ -1,0 +1,1 @@
+"""Evidence that others check without us: packs, signatures, the chain of nights, recomputation."""
