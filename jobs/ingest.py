@@ -21,6 +21,7 @@ from jobs.settings import Settings
 from jobs.site_tasks import site_tasks
 from jobs.sources import Sources
 from jobs.terrain_and_rain import elevation_model
+from monitor.controls.screening import left_out_json
 from monitor.cube.records import encode_texts
 from monitor.errors import MonitorError, NeverOffered, TryLater
 from monitor.imagery.auxiliary.elevation import ElevationModel
@@ -226,7 +227,7 @@ def record_observations(t: Transaction, outcome: Outcome, fetched: FetchResult) 
     if fetched.terrain is not None and fetched.new_terrain:
         t.save_ground_data(ground, "terrain", fetched.terrain.to_json())
     if fetched.new_left_out:
-        t.save_ground_data(ground, "left_out", {unit: str(day) for unit, day in fetched.left_out.items()})
+        t.save_ground_data(ground, "left_out", left_out_json(fetched.left_out))
     t.save_snapshot(ground, site, fetched.snapshot)
 
 

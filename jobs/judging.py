@@ -14,7 +14,7 @@ from jobs.episodes import current_episode, episode_alpha, in_episode
 from jobs.field_csv import stored_rows
 from jobs.records import from_json, to_json
 from monitor.alerts.recipients import AddressBook
-from monitor.controls.screening import too_few_units
+from monitor.controls.screening import left_out_json, too_few_units
 from monitor.imagery.auxiliary.terrain import with_slope
 from monitor.ingest.task import FetchResult, Outcome
 from monitor.ledger.transaction import Transaction
@@ -120,8 +120,9 @@ def judge(
         _save_worst_patch(t, ground_key(outcome.site), patch)
     values = assessment_to_json(assessment)
     fresh = t.add_assessment(
-        site.id, as_of.isoformat(), digest, values, version=site.version, snapshot=fetched.snapshot, run=run
-    )
+        site.id, as_of.isoformat(), digest, values, version=site.version, snapshot=fetched.snapshot, run=run,
+        left_out=left_out_json(fetched.left_out),
+    )  # fmt: skip
     if newest:
         _save_seasons(t, ground_key(outcome.site), site, series, constants, as_of)
     if fresh and newest:

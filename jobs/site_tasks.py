@@ -16,6 +16,7 @@ from shapely.geometry.base import BaseGeometry
 from jobs.logs import redacted
 from jobs.records import from_json
 from jobs.sources import Sources, describe_sources
+from monitor.controls.screening import left_out_from_json
 from monitor.controls.selection import ControlSet
 from monitor.cube.overpass import PendingDays
 from monitor.cube.store import LandscapeStore, landscape_folders
@@ -115,7 +116,7 @@ def site_tasks(
             stored=stored.get(site.id, NOTHING_STORED), controls=controls,
             terrain=Terrain.from_json(terrain[ground]) if ground in terrain else None,
             others=tuple((other.geometry, other.start) for other in others), until=until,
-            left_out={unit: date.fromisoformat(day) for unit, day in unit_days.get(ground, {}).items()},
+            left_out=left_out_from_json(unit_days.get(ground, {})),
             missing_source=offer.missing_source, within=within,
             waiting_in=root / homes[ground] if site.id in restarts else None,
         )  # fmt: skip

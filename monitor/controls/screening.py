@@ -52,6 +52,16 @@ def left_out(units: Sequence[Unit], sites: Sequence[tuple[BaseGeometry, date]]) 
     }
 
 
+def left_out_json(left: LeftOut) -> dict[str, str]:
+    """JSON values of :data:`LeftOut`: days as ISO 8601."""
+    return {unit: day.isoformat() for unit, day in left.items()}
+
+
+def left_out_from_json(values: Mapping[str, str]) -> dict[str, date]:
+    """:data:`LeftOut` from its JSON values."""
+    return {unit: date.fromisoformat(day) for unit, day in values.items()}
+
+
 def left_out_mask(units: Sequence[str], days: np.ndarray, left: LeftOut) -> np.ndarray:
     """Units that are left out, scene by scene.
 

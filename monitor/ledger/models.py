@@ -137,6 +137,9 @@ class AssessmentRow(Base):
     digest: Mapped[str] = mapped_column(String(64))
     version: Mapped[str] = mapped_column(String(64))
     snapshot: Mapped[str] = mapped_column(String(64))
+    """Landscape and number of its rows that were read."""
+    left_out: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """By id, first day (ISO 8601) on which a control unit no longer counted, as known then."""
     run: Mapped[str] = mapped_column(String(64))
     payload: Mapped[dict[str, Any]]
 

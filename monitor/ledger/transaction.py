@@ -192,8 +192,11 @@ class Transaction:
 
     # assessments
 
-    def add_assessment(self, site: str, as_of: str, digest: str, payload: Payload, **origin: str) -> bool:
-        """Store an assessment; False if one of the same site, day and digest is stored already."""
+    def add_assessment(self, site: str, as_of: str, digest: str, payload: Payload, **origin: Any) -> bool:
+        """Store an assessment; False if one of the same site, day and digest is stored already.
+
+        `origin`: the other columns of :class:`AssessmentRow`.
+        """
         row = {"site": site, "as_of": as_of, "digest": digest}
         if self._connection.execute(select(AssessmentRow.id).filter_by(**row)).first() is not None:
             return False
@@ -209,6 +212,12 @@ class Transaction:
         )
         row = self._connection.execute(query.limit(1)).first()
         return None if row is None else (row.as_of, row.digest, row.payload)
+
+    def assessments_of(self, site: str) -> list[Payload]:
+        """All assessments of a site, the newest one last; columns of :class:`AssessmentRow`."""
+        table = AssessmentRow.__table__
+        query = select(table).where(table.c.site == site).order_by(table.c.as_of, table.c.id)
+        return [dict(row._mapping) for row in self._connection.execute(query)]
 
     def latest_assessments(self) -> dict[str, tuple[str, str, Payload]]:
         """Day, digest and content of the newest assessment of every current site that has one."""

@@ -14,6 +14,7 @@ import xarray as xr
 from shapely.geometry import Polygon
 
 from monitor.alerts.alert import Alert
+from monitor.controls.screening import left_out_from_json
 from monitor.controls.selection import ControlSet
 from monitor.cube.context_pictures import MIN_SITE_CLEAR, stored_colours
 from monitor.cube.grid import inside, outline
@@ -207,7 +208,7 @@ def _observations(
     if inputs.snapshot is None:
         return no_observations(), None
     units = ControlSet(units=(), balance={}, candidates=0) if controls is None else ControlSet.from_json(controls)
-    left_out, day = {unit: date.fromisoformat(day) for unit, day in inputs.left_out.items()}, inputs.assessment.as_of
+    left_out, day = left_out_from_json(inputs.left_out), inputs.assessment.as_of
     stored = StoredSite(landscape, inputs.ground)
     first = replace(inputs.site, start=inputs.begun)
     series, choice = series_and_units(stored, units, first, left_out=left_out, snapshot=inputs.snapshot)

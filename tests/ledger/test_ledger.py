@@ -146,6 +146,19 @@ def test_an_assessment_is_never_edited_and_the_very_same_is_not_added_again(ledg
         assert t.latest_assessment("b")[2] == {"status": "lagging"}
 
 
+def test_an_assessment_names_the_control_units_that_were_left_out_when_it_was_made(ledger):
+    origin = {"version": "v", "snapshot": "s", "run": "r"}
+    with ledger.transaction() as t:
+        t.add_assessment("a", "2021-05-02", "d2", {}, **origin, left_out={"u7": "2021-05-02"})
+        t.add_assessment("a", "2021-05-01", "d1", {}, **origin)
+        t.add_assessment("b", "2021-05-01", "d1", {}, **origin, left_out={"u1": "2020-01-01"})
+        kept = t.assessments_of("a")
+    assert [(row["as_of"], row["left_out"]) for row in kept] == [
+        ("2021-05-01", {}),
+        ("2021-05-02", {"u7": "2021-05-02"}),
+    ]
+
+
 def test_the_sites_that_could_fall_are_those_that_a_new_scene_showed_and_on_the_first_night_all(ledger):
     def night(day, **scenes):
         for site, (n, last) in scenes.items():
