@@ -1,10 +1,15 @@
-"""Write files so that a reader finds the old content or the new one, never a part."""
+"""Write files so that a reader finds the old content or the new one, never a part; open files that may be anything."""
 
+import errno
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+from monitor.errors import BadData
 
 
 def write_atomically(path: Path, content: bytes, *, lasting: bool = False) -> None:
@@ -49,6 +54,34 @@ def appearing(path: Path) -> Iterator[Path]:
         if path.is_dir():
             path.rename(Path(folder) / "old")
         partial.replace(path)
+
+
+def open_plain_file(path: Path, *, follow_links: bool) -> BinaryIO:
+    """Open a file for reading that is no folder, pipe or device; without `follow_links` no link either.
+
+    Raises
+    ------
+    BadData
+        It is one of these, does not exist or cannot be read.
+    """
+    shown = repr(str(path)[:200])
+    # O_NONBLOCK: otherwise opening a pipe without a writer would wait for ever.
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow_links else os.O_NOFOLLOW)
+    try:
+        descriptor = os.open(path, flags)
+    except FileNotFoundError:
+        msg = f"there is no file {shown}"
+        raise BadData(msg) from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        is_link = getattr(error, "errno", None) == errno.ELOOP
+        why = "it is a link; give the file itself" if is_link else getattr(error, "strerror", None) or error
+        msg = f"{shown} cannot be read: {why}"
+        raise BadData(msg) from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        msg = f"{shown} is not a plain file"
+        raise BadData(msg)
+    return open(descriptor, "rb")
 
 
 def _without_links(path: str, flags: int) -> int:

@@ -1,0 +1,100 @@
+"""A pack is written in one way only, and opened only if every byte of it is as it was signed."""
+
+import hashlib
+import shutil
+import subprocess
+import zipfile
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from monitor.evidence.container import MANIFEST, SIGNATURE, Container, write_container
+from monitor.evidence.faults import LAYOUT, PackRefused
+from monitor.evidence.keys import fingerprint
+
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
+MEMBERS = [
+    ("ro-crate-metadata.json", b'{"@graph": []}'),
+    ("empty.txt", b""),
+    ("pixels-2019.nc", bytes(range(256))),
+    ("scenes.csv", "site,scène\n".encode()),
+]
+NAMES = {name for name, _ in MEMBERS} | {MANIFEST, SIGNATURE, LAYOUT}
+
+
+@pytest.fixture
+def pack(tmp_path):
+    path = tmp_path / "pack.zip"
+    write_container(path, MEMBERS, KEY)
+    return path
+
+
+def refused(path, key=KEY):
+    with pytest.raises(PackRefused) as error:
+        Container(path, key.public_key())
+    return error.value.faults
+
+
+def test_what_was_written_is_read(pack, tmp_path):
+    with Container(pack, KEY.public_key()) as opened:
+        assert opened.names == tuple(name for name, _ in MEMBERS)
+        assert {name: opened.read(name) for name in opened.names} == dict(MEMBERS)
+        assert opened.size("pixels-2019.nc") == 256
+        assert opened.sha256("empty.txt") == hashlib.sha256(b"").hexdigest()
+        opened.copy("pixels-2019.nc", tmp_path / "copy.nc")
+    assert (tmp_path / "copy.nc").read_bytes() == bytes(range(256))
+
+
+def test_the_same_members_give_the_same_bytes_from_memory_and_from_files(pack, tmp_path):
+    def members():
+        for name, content in MEMBERS:
+            (tmp_path / name).write_bytes(content)
+            yield name, tmp_path / name
+            (tmp_path / name).unlink()
+
+    write_container(tmp_path / "again.zip", members(), KEY)
+    assert (tmp_path / "again.zip").read_bytes() == pack.read_bytes()
+
+
+def test_common_programs_read_it(pack):
+    with zipfile.ZipFile(pack) as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == [*dict(MEMBERS), MANIFEST, SIGNATURE]
+    if shutil.which("unzip"):
+        assert subprocess.run(["unzip", "-tq", pack], check=False, capture_output=True).returncode == 0
+
+
+def every_changed_byte(content, positions, random):
+    for position in positions:
+        changed = bytearray(content)
+        changed[position] ^= int(random.integers(1, 256))
+        yield bytes(changed)
+
+
+def assert_each_is_refused_and_named(variants, path):
+    for content in variants:
+        path.write_bytes(content)
+        assert {fault.member for fault in refused(path)} <= NAMES
+
+
+def test_each_byte_changed_is_named(pack, tmp_path):
+    content, random = pack.read_bytes(), np.random.default_rng(1)
+    variants = every_changed_byte(content, range(len(content)), random)
+    assert_each_is_refused_and_named(variants, tmp_path / "changed.zip")
+
+
+def test_a_pack_cut_short_or_with_bytes_added_is_named(pack, tmp_path):
+    content = pack.read_bytes()
+    cut = (content[:length] for length in range(len(content)))
+    added = [content + b"\0", b"\0" + content, b"MZ" * 40 + content, content + content, content + b"PK\5\6" + bytes(18)]
+    for variants in (cut, added):
+        assert_each_is_refused_and_named(variants, tmp_path / "changed.zip")
+
+
+def test_a_pack_signed_with_another_key_names_the_key_given(pack):
+    other = Ed25519PrivateKey.generate()
+    (fault,) = refused(pack, other)
+    assert fault.member == MANIFEST
+    assert fingerprint(other.public_key()) in fault.difference
+    assert "another key" in fault.difference
