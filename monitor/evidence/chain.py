@@ -1,0 +1,337 @@
+"""The chain of nights: one line a night that fixes all assessments and answers until then.
+
+A line holds the root of a hash tree over the records that are new since the line before, and the hash of that line. So
+whoever notes the hash of the newest line, the head, can later tell whether anything before it was changed: a record, a
+line, or their order. Lines hold no clock time and no random value: the same records in the same nights give the same
+chain.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping, Sequence
+from datetime import date
+from hashlib import sha256
+from typing import Any, Final, TypedDict
+
+from monitor.errors import BadData
+from monitor.evidence.canonical import LARGEST_INTEGER, canonical, representable
+from monitor.evidence.merkle import HASH_SIZE, inclusion_path, leaf_hash, merkle_root, root_of_path
+
+BEFORE_THE_FIRST: Final = "0" * 64
+"""`previous` of the first line."""
+
+
+class Line(TypedDict):
+    """One line of the chain."""
+
+    number: int
+    """From 1, without a gap."""
+    night: str
+    """Day of the night that appended it, ISO 8601. A night of an earlier day that ran later comes later."""
+    assessments: int
+    """Number of assessments that it covers, the first leaves of its tree."""
+    answers: int
+    """Number of answers that it covers, the other leaves."""
+    root: str
+    """Root of its tree, see :mod:`monitor.evidence.merkle`; hexadecimal, like the other hashes."""
+    previous: str
+    """`hash` of the line before; :data:`BEFORE_THE_FIRST` for the first."""
+    hash: str
+    """SHA-256 of the canonical JSON of the line without this entry."""
+
+
+class Proof(TypedDict):
+    """Where in the chain a record is, and the hashes that prove it."""
+
+    line: int
+    """Number of the line that covers it."""
+    index: int
+    """Its position among the leaves of the line, from 0."""
+    path: str
+    """Base64 of the hashes of :func:`monitor.evidence.merkle.inclusion_path`, one after the other."""
+
+
+def assessment_record(assessment: Mapping[str, Any]) -> dict[str, Any]:
+    """Record of an assessment: what its leaf is made from.
+
+    Parameters
+    ----------
+    assessment : mapping
+        ``site, as_of, digest, version, snapshot, payload`` and whatever else is to be fixed, as JSON values.
+
+    Returns
+    -------
+    dict
+        The same with ``kind`` ``assessment``, by :func:`monitor.evidence.canonical.representable`.
+    """
+    return {"kind": "assessment", **representable(dict(assessment))}
+
+
+def answer_record(answer: Mapping[str, Any], photos: Sequence[str]) -> dict[str, Any]:
+    """Record of an answer: what its leaf is made from.
+
+    Parameters
+    ----------
+    answer : mapping
+        ``alert, number, time, payload`` of the event, as JSON values.
+    photos : sequence of str
+        SHA-256 of its photos, hexadecimal.
+
+    Returns
+    -------
+    dict
+        The same with ``kind`` ``answer`` and ``photos`` in ascending order.
+    """
+    return {"kind": "answer", **representable(dict(answer)), "photos": sorted(photos)}
+
+
+def leaf_of(record: Mapping[str, Any]) -> bytes:
+    """Leaf of a record in the tree of its line, from :func:`assessment_record` or :func:`answer_record`."""
+    return leaf_hash(canonical(dict(record)))
+
+
+def next_line(last: Line | None, night: str, assessments: Sequence[bytes], answers: Sequence[bytes]) -> Line:
+    """The line that follows another one.
+
+    Parameters
+    ----------
+    last : Line or None
+        The newest line; None: there is none.
+    night : str
+        Day of the night, ISO 8601.
+    assessments, answers : sequence of bytes
+        Leaves (:func:`leaf_of`) that no line covers yet, in the order of `site`, `as_of` and `digest`, and of `alert`
+        and `number`, compared by code point.
+
+    Returns
+    -------
+    Line
+        With the hash of its content.
+    """
+    line = Line(
+        number=last["number"] + 1 if last else 1,
+        night=night,
+        assessments=len(assessments),
+        answers=len(answers),
+        root=merkle_root([*assessments, *answers]).hex(),
+        previous=last["hash"] if last else BEFORE_THE_FIRST,
+        hash="",
+    )
+    return {**line, "hash": _hash_of(line)}
+
+
+def check_chain(lines: Sequence[Mapping[str, Any]]) -> None:
+    """Check that lines are a chain from its beginning.
+
+    Parameters
+    ----------
+    lines : sequence of Line
+        In their order; their form is checked too.
+
+    Raises
+    ------
+    BadData
+        Which line is the first wrong one, and what is wrong: edited, dropped, inserted, or in another order.
+    """
+    before: Mapping[str, Any] | None = None
+    for position, line in enumerate(lines, start=1):
+        _check_form(line, position)
+        name = f"line {line['number']} of the chain (night {line['night']})"
+        place = f"{name}, at position {position}," if line["number"] != position else name
+        if line["hash"] != _hash_of(line):
+            msg = f"{place} was edited: its content does not give its hash"
+            raise BadData(msg)
+        if line["number"] > position:
+            missing = position if line["number"] == position + 1 else f"{position} to {line['number'] - 1}"
+            msg = f"line {missing} of the chain is missing before {name}: a night was dropped, or the order changed"
+            raise BadData(msg)
+        if line["number"] < position:
+            msg = f"{name} stands at position {position}: a night was inserted, or the order changed"
+            raise BadData(msg)
+        expected = before["hash"] if before else BEFORE_THE_FIRST
+        if line["previous"] != expected:
+            after = f"line {before['number']} (night {before['night']})" if before else "the beginning"
+            msg = f"{name} does not follow {after}: one of them was replaced, or a night was dropped or inserted"
+            raise BadData(msg)
+        before = line
+
+
+def check_head(lines: Sequence[Line], head: str) -> Line:
+    """Line whose hash someone noted as the head of the chain, in lines that :func:`check_chain` accepts.
+
+    Parameters
+    ----------
+    lines : sequence of Line
+        The chain.
+    head : str
+        Hash as it was printed; capitals and white space do not matter.
+
+    Returns
+    -------
+    Line
+        Nothing up to this line was changed since the head was noted.
+
+    Raises
+    ------
+    BadData
+        No line has this hash, or it is no hash.
+    """
+    noted = "".join(head.split()).lower()
+    if not _is_hash(noted):
+        msg = f"{head[:100]!r} is not the head of a chain, which has 64 hexadecimal digits"
+        raise BadData(msg)
+    for line in lines:
+        if line["hash"] == noted:
+            return line
+    msg = (
+        f"no line of the chain has the head {noted}: the chain was rewritten since the head was noted, or it is older "
+        f"than the head (it ends with {_end_of(lines)})"
+    )
+    raise BadData(msg)
+
+
+def proof(line: Line, leaves: Sequence[bytes], leaf: bytes) -> Proof:
+    """Proof that a line covers a leaf.
+
+    Parameters
+    ----------
+    line : Line
+        The line.
+    leaves : sequence of bytes
+        All leaves of the line, in their order.
+    leaf : bytes
+        One of them.
+
+    Returns
+    -------
+    Proof
+        About 600 characters for 10,000 leaves.
+
+    Raises
+    ------
+    BadData
+        The leaf is not among them, or they do not give the root of the line.
+    """
+    if leaf not in leaves or merkle_root(leaves).hex() != line["root"]:
+        msg = f"line {line['number']} of the chain (night {line['night']}) does not cover the record as it is now"
+        raise BadData(msg)
+    index = leaves.index(leaf)
+    path = base64.b64encode(b"".join(inclusion_path(leaves, index))).decode()
+    return {"line": line["number"], "index": index, "path": path}
+
+
+def check_proof(lines: Sequence[Line], record: Mapping[str, Any], proof: Mapping[str, Any]) -> Line:
+    """Check that a chain covers a record.
+
+    Parameters
+    ----------
+    lines : sequence of Line
+        A chain that :func:`check_chain` accepts.
+    record : mapping
+        From :func:`assessment_record` or :func:`answer_record`.
+    proof : Proof
+        Its form is checked too.
+
+    Returns
+    -------
+    Line
+        The line that covers it.
+
+    Raises
+    ------
+    BadData
+        The proof is malformed, or does not lead from the record to the root of its line.
+    """
+    number, index, text = (proof.get(name) for name in ("line", "index", "path"))
+    if type(number) is not int or type(index) is not int or not isinstance(text, str) or len(proof) != 3:
+        msg = "a proof is malformed: it has a line, an index and a path"
+        raise BadData(msg)
+    if not 1 <= number <= len(lines):
+        msg = f"a proof names line {number} of the chain, which has {len(lines)}"
+        raise BadData(msg)
+    line = lines[number - 1]
+    kind, first = record.get("kind"), line["assessments"]
+    of_its_kind = range(first) if kind == "assessment" else range(first, first + line["answers"])
+    try:
+        path = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        path = b"?"
+    hashes = [path[at : at + HASH_SIZE] for at in range(0, len(path), HASH_SIZE)]
+    fits = len(path) % HASH_SIZE == 0 and kind in ("assessment", "answer") and index in of_its_kind
+    if not fits or root_of_path(leaf_of(record), index, first + line["answers"], hashes).hex() != line["root"]:
+        msg = f"line {number} of the chain (night {line['night']}) does not cover this record as it is"
+        raise BadData(msg)
+    return line
+
+
+def chain_bytes(lines: Sequence[Line]) -> bytes:
+    """The chain as a file: the canonical JSON of each line, and a line feed after each."""
+    return b"".join(canonical(dict(line)) + b"\n" for line in lines)
+
+
+def read_chain(content: bytes) -> list[Line]:
+    """Lines of a file that :func:`chain_bytes` made.
+
+    Parameters
+    ----------
+    content : bytes
+        Of the file; may be anything.
+
+    Returns
+    -------
+    list of Line
+        Well formed; whether they are a chain is for :func:`check_chain`.
+
+    Raises
+    ------
+    BadData
+        Which line of the file is malformed, or not canonical.
+    """
+    lines: list[Line] = []
+    for position, text in enumerate(content.splitlines(keepends=True), start=1):
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            msg = f"line {position} of the chain is no JSON"
+            raise BadData(msg) from error
+        _check_form(line, position)
+        if canonical(line) + b"\n" != text:
+            msg = f"line {position} of the chain is not written in canonical JSON (RFC 8785) with a line feed"
+            raise BadData(msg)
+        lines.append(line)
+    return lines
+
+
+def _hash_of(line: Mapping[str, Any]) -> str:
+    return sha256(canonical({name: value for name, value in line.items() if name != "hash"})).hexdigest()
+
+
+def _check_form(line: Any, position: int) -> None:
+    """Raise unless a line has the entries of :class:`Line` with values of their kind."""
+    numbers, hashes = ("number", "assessments", "answers"), ("root", "previous", "hash")
+    well_formed = (
+        isinstance(line, Mapping)
+        and set(line) == {"night", *numbers, *hashes}
+        and all(type(line[name]) is int and 0 <= line[name] <= LARGEST_INTEGER for name in numbers)
+        and all(_is_hash(line[name]) for name in hashes)
+        and _is_day(line["night"])
+    )
+    if not well_formed:
+        msg = f"line {position} of the chain is malformed: it has {', '.join(Line.__annotations__)}"
+        raise BadData(msg)
+
+
+def _is_hash(text: Any) -> bool:
+    return isinstance(text, str) and len(text) == 2 * HASH_SIZE and set(text) <= set("0123456789abcdef")
+
+
+def _is_day(text: Any) -> bool:
+    try:
+        return isinstance(text, str) and date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
+def _end_of(lines: Sequence[Line]) -> str:
+    return f"line {lines[-1]['number']}, night {lines[-1]['night']}" if lines else "no line"
