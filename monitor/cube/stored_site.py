@@ -39,6 +39,9 @@ class StoredSite:
     ----------
     landscape : LandscapeStore, store of the site's landscape
     ground : str, key of the site's ground, see :func:`monitor.sites.site.ground_key`
+    derived : Path, optional
+        Folder for results derived from the site's scenes; default: the one beside the landscape. With another one
+        everything is computed again, and what a night has stored stays as it is.
 
     Raises
     ------
@@ -46,7 +49,7 @@ class StoredSite:
         The landscape has no such site. Every property and method raises it where the store cannot be read.
     """
 
-    def __init__(self, landscape: LandscapeStore, ground: str) -> None:
+    def __init__(self, landscape: LandscapeStore, ground: str, *, derived: Path | None = None) -> None:
         if ground not in landscape.grounds:
             msg = (
                 f"the store {landscape.name} has no site of the ground {ground}; the next run fetches its history again"
@@ -54,12 +57,13 @@ class StoredSite:
             raise StoreBroken(msg)
         self.landscape = landscape
         self._ground = ground
+        self._derived = landscape.path.parent / DERIVED_FOLDER if derived is None else derived
         self._number = landscape.grounds.index(ground)
 
     @property
     def derived(self) -> Path:
         """Path, without suffix, of results derived from the site's scenes."""
-        return self.landscape.path.parent / DERIVED_FOLDER / self._ground
+        return self._derived / self._ground
 
     @property
     def snapshot(self) -> str:

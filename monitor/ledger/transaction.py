@@ -74,6 +74,11 @@ class Transaction:
         query = select(SiteVersion.payload).where(SiteVersion.current, SiteVersion.site == site)
         return self._connection.execute(query).scalar()
 
+    def site_version(self, site: str, version: str) -> Payload | None:
+        """A version of a site, also one that is no longer current; None: it is unknown."""
+        query = select(SiteVersion.payload).where(SiteVersion.site == site, SiteVersion.version == version)
+        return self._connection.execute(query).scalar()
+
     def snapshot(self, ground: str) -> str | None:
         """Landscape and number of rows that a ground was last read from; None: it was never read."""
         return self._connection.execute(select(SnapshotRow.snapshot).where(SnapshotRow.ground == ground)).scalar()

@@ -211,8 +211,7 @@ def write_plan(
         The disk is full or the folder cannot be written.
     """
     folder = root / "sites" / folder_name(site.id)
-    text = json.dumps(plan_json(site, assessment, calibration), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
-    plan = text.encode("utf-8", "surrogatepass")
+    plan = plan_content(site, assessment, calibration)
     replace_if_changed(folder / PLAN, plan)
     made, _ = in_place(folder)
     if made is None:  # its other files are not complete: the next run makes them, and the item then
@@ -220,6 +219,12 @@ def write_plan(
     item = site_item(site, assessment, {**made.files, PLAN: StoredFile.of(plan)}, made.maps, notice)
     replace_if_changed(folder / ITEM, _json_lines(item))
     return None if made.maps is None else date.fromisoformat(made.maps.period[0])
+
+
+def plan_content(site: Site, assessment: Assessment, calibration: Calibration | None) -> bytes:
+    """Content of ``plan.json``; parameters: see :func:`monitor.verdict.tables.plan_json.plan_json`."""
+    text = json.dumps(plan_json(site, assessment, calibration), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    return text.encode("utf-8", "surrogatepass")
 
 
 def write_catalogue(

@@ -1,0 +1,184 @@
+"""The JSON members of a pack: how the site, its assessments, control units and alerts are written, and read again.
+
+Each is the record of the ledger as plain values, without the name, address and channel of the manager of the site.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from shapely.errors import ShapelyError
+from shapely.geometry import mapping, shape
+
+from monitor.controls.selection import REFERENCE_RING, ControlSet
+from monitor.errors import BadData
+from monitor.sites.site import Site, ground_key
+
+MANAGER: Final = ("manager_name", "manager_language", "manager_email", "manager_channel")
+"""Fields of a site that are in no pack."""
+ORIGIN: Final = ("digest", "version", "snapshot", "left_out")
+"""Columns of the ledger that ``assessments.json`` has beside the fields of an assessment."""
+ABOUT_VERSION: Final = (
+    "SHA-256 by which the assessments name this version of the site in the registry. It covers all entries here but "
+    "hectares, ground and the episodes, and also name, language, mail address and channel of the manager, which are "
+    "left out of the pack. So it cannot be computed from this file; it shows that two assessments rest on the same "
+    "version of the site. Whoever has the registry can compute it."
+)
+ABOUT_SITE: Final = (
+    "The site as registered, in the version that the last assessment rests on. start is that of its first episode; "
+    "episodes later than that of the assessment are left out. slope_degrees is that of the registry; the slope that "
+    "the assessment used is in plan.json."
+)
+ABOUT_CONTROLS: Final = (
+    "Ground that is compared with the site, chosen once and frozen. balance: before the start, the standardised mean "
+    "difference between units and site by feature [standard deviation], and rmspe, the root mean square of the "
+    "difference in yearly means [cover fraction]. ring: 1 near, 2 far, 0 a reference that is never compared with. "
+    "distance is from edge to edge [m]. left_out: first day on which a unit no longer counted, because another site "
+    "covers it. Of each unit only its means in each scene are stored, in unit-means.nc, never its pixels."
+)
+
+
+def json_member(value: Any) -> bytes:
+    """Content of a member of a pack: JSON in UTF-8, indented by one space.
+
+    Half characters (lone surrogates), which UTF-8 cannot hold, are escaped, and all else that is not ASCII with them.
+    """
+    return _encoded(value, indent=1) + b"\n"
+
+
+def json_lines(values: Sequence[Any]) -> bytes:
+    """A JSON list with each value on a line of its own."""
+    return b"[\n" + b",\n".join(map(_encoded, values)) + b"\n]\n"
+
+
+def _encoded(value: Any, indent: int | None = None) -> bytes:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent).encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, allow_nan=False, indent=indent).encode()
+
+
+def assessment_entry(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Entry of ``assessments.json``: the fields of ``status.json``, and those of :data:`ORIGIN`.
+
+    Parameters
+    ----------
+    row : mapping
+        Columns of the ledger's table of assessments: ``site``, ``as_of``, those of :data:`ORIGIN`, ``payload``.
+    """
+    return {**row["payload"], **{name: row[name] for name in ORIGIN}}
+
+
+def assessment_row(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns of the ledger from an entry of ``assessments.json``, the inverse of :func:`assessment_entry`.
+
+    Raises
+    ------
+    BadData
+        The entry is no object, or lacks one of the columns.
+    """
+    names = ("site", "as_of", *ORIGIN)
+    if not isinstance(entry, dict) or (absent := [name for name in names if name not in entry]):
+        msg = f"assessments.json: an entry {f'lacks {absent[0]!r}' if isinstance(entry, dict) else 'is no object'}"
+        raise BadData(msg)
+    payload = {name: value for name, value in entry.items() if name not in ORIGIN}
+    return {**{name: entry[name] for name in names}, "payload": payload}
+
+
+def site_json(site: Site, episodes: Sequence[Mapping[str, Any]], *, episode: int) -> dict[str, Any]:
+    """``site.json``: the site as a GeoJSON feature, without its manager.
+
+    Parameters
+    ----------
+    site : Site
+        As registered: with the start of its first episode.
+    episodes : sequence of mapping
+        Columns of the ledger's table of episodes, first one first.
+    episode : int
+        Number of the episode that was assessed. Later ones, and the end of this one, are left out.
+    """
+    values: dict[str, Any] = msgspec.to_builtins(site, enc_hook=mapping)
+    geometry = values.pop("geometry")
+    names = ("number", "start", "opened", "closed", "why", "budget")
+    begun = [{name: row[name] for name in names} for row in episodes if row["number"] <= episode]
+    if begun and begun[0]["number"] == 1:
+        begun[0]["start"] = values["start"]
+    if begun and begun[-1]["number"] == episode:
+        begun[-1] |= {"closed": None, "why": None}
+    properties = {name: value for name, value in values.items() if name not in MANAGER}
+    properties |= {"ground": ground_key(site), "episode": episode, "episodes": begun}
+    return {
+        "type": "Feature", "id": site.id, "geometry": geometry, "properties": properties,
+        "about": ABOUT_SITE, "about_version": ABOUT_VERSION,
+    }  # fmt: skip
+
+
+def site_from_json(document: Any) -> Site:
+    """The registered site from ``site.json``; that of the assessment has the start of its episode and a slope.
+
+    Raises
+    ------
+    BadData
+        The document is none of :func:`site_json`.
+    """
+    try:
+        values = {**document["properties"], "geometry": document["geometry"]}
+        return msgspec.convert(values, Site, dec_hook=lambda _, geojson: shape(geojson))
+    except (TypeError, KeyError, ValueError, AttributeError, IndexError, ShapelyError) as error:
+        msg = f"site.json describes no site: {type(error).__name__}: {error}"
+        raise BadData(msg) from error
+
+
+def controls_json(controls: ControlSet, left_out: Mapping[str, str]) -> dict[str, Any]:
+    """``controls.json``: the frozen control units, how alike they were, and which of them no longer count.
+
+    Parameters
+    ----------
+    controls : ControlSet
+        Units of the site; none while it waits for them.
+    left_out : mapping
+        By id of a unit, the first day (ISO 8601) on which it no longer counted, as known at the assessment.
+    """
+    return {
+        "about": ABOUT_CONTROLS,
+        "hash": controls.hash,
+        "compared": int(controls.compared.sum()),
+        "references": sum(unit.ring == REFERENCE_RING for unit in controls.units),
+        "left_out": dict(left_out),
+        "controls": controls.to_json(),
+    }
+
+
+def alerts_json(alerts: Sequence[Mapping[str, Any]], photos: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """``alerts.json``: each alert of the site with its events, answers from the field among them.
+
+    Parameters
+    ----------
+    alerts : sequence of mapping
+        ``id``, ``rule`` and ``events`` of each; events as in :meth:`Transaction.events` of the ledger, first one first.
+    photos : sequence of mapping
+        Columns of the ledger's table of photos, without their content. ``id`` is the SHA-256 of a photo.
+
+    Returns
+    -------
+    list of dict
+        The state of an alert is that of its last event; an event names its photos by SHA-256, with the time and
+        position that their camera stated.
+    """
+    of_event: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for photo in photos:
+        shown = {"sha256": photo["id"], **{name: photo[name] for name in ("taken", "latitude", "longitude")}}
+        of_event.setdefault((photo["alert"], photo["number"]), []).append(shown)
+    return [
+        {
+            "id": alert["id"],
+            "rule": alert["rule"],
+            "state": alert["events"][-1]["state"],
+            "events": [
+                {**event, "photos": of_event.get((alert["id"], event["number"]), [])} for event in alert["events"]
+            ],
+        }
+        for alert in alerts
+        if alert["events"]
+    ]

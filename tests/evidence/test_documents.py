@@ -1,0 +1,140 @@
+"""What the JSON members of a pack say of a site, and that it can be read back."""
+
+import json
+from dataclasses import replace
+from datetime import date
+
+import pytest
+from shapely.geometry import MultiPolygon, box
+
+from monitor.controls.selection import ControlSet, Unit
+from monitor.errors import BadData
+from monitor.evidence.documents import (
+    alerts_json,
+    assessment_entry,
+    assessment_row,
+    controls_json,
+    json_lines,
+    json_member,
+    site_from_json,
+    site_json,
+)
+from monitor.sites.biomes import BIOMES, default_plan
+from monitor.sites.own_biome import own_biome
+from monitor.sites.site import Site, ground_key, site_version
+
+SITE = Site(
+    id="民勤 <b>03</b>",
+    name="Min'qin\u202e three",
+    geometry=MultiPolygon([box(103.1, 38.6, 103.11, 38.61), box(103.2, 38.6, 103.2000001, 38.61)]),
+    start=date(2019, 3, 1),
+    intervention="planting",
+    biome="own_sand",
+    plan=default_plan("planting", BIOMES["sandy"]),
+    hectares=123.456789,
+    province="Gansu",
+    programme_year=2019,
+    partner="partner & co",
+    manager_name="Wang Wu",
+    manager_language="zh",
+    manager_email="wang@example.org",
+    manager_channel="ops",
+    cohorts=((date(2019, 3, 1), 0.25), (date(2020, 3, 1), 0.75)),
+    own_biome=own_biome({"like": "sandy", "name_zh": "沙地"}, name="own_sand"),
+)
+SITE = replace(SITE, version=site_version(SITE))
+
+
+def episode(number, start, closed=None, why=None):
+    return {
+        "id": 7 + number, "site": SITE.id, "number": number, "start": start, "opened": "2019-03-02T00:00:00.000+00:00",
+        "closed": closed, "why": why, "budget": 1.0,
+    }  # fmt: skip
+
+
+def test_the_site_is_read_back_as_it_is_registered_without_its_manager():
+    document = json.loads(json_member(site_json(SITE, [episode(1, "2019-03-01")], episode=1)))
+    assert site_from_json(document) == replace(
+        SITE, manager_name=None, manager_language="en", manager_email=None, manager_channel=None
+    )
+    assert document["properties"]["ground"] == ground_key(SITE)
+    assert document["properties"]["version"] == SITE.version
+    assert not any(word in json.dumps(document) for word in ("wang", "Wang", "manager_"))
+
+
+def test_episodes_after_that_of_the_assessment_and_its_own_end_are_not_known_yet():
+    rows = [episode(1, "2018-01-01", "2021-05-01", "burnt"), episode(2, "2021-04-20", "2023-05-01", "flood")]
+    rows.append(episode(3, "2023-05-01"))
+    first, second = site_json(SITE, rows, episode=2)["properties"]["episodes"]
+    assert (first["start"], first["closed"], first["why"]) == ("2019-03-01", "2021-05-01", "burnt")  # of this version
+    assert (second["number"], second["closed"], second["why"]) == (2, None, None)
+    assert site_json(SITE, rows, episode=3)["properties"]["episodes"][1]["why"] == "flood"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [None, [], {}, {"properties": {}, "geometry": None}, {"properties": 3, "geometry": 4}, {"geometry": {}}],
+)
+def test_what_describes_no_site_is_refused(document):
+    with pytest.raises(BadData, match=r"site\.json describes no site"):
+        site_from_json(document)
+
+
+def test_an_outline_that_is_none_is_refused():
+    document = site_json(SITE, [], episode=1)
+    for geometry in ({"type": "Polygon", "coordinates": [[[0, 0]]]}, {"type": "Circle", "coordinates": []}):
+        with pytest.raises(BadData):
+            site_from_json({**document, "geometry": geometry})
+
+
+def test_an_entry_has_the_fields_of_the_published_status_and_gives_the_row_of_the_ledger_back():
+    row = {
+        "id": 3, "site": "a", "as_of": "2020-10-31", "digest": "d1", "version": "v1", "snapshot": "land:3", "run": "r",
+        "left_out": {"u1": "2020-05-01"}, "payload": {"site": "a", "as_of": "2020-10-31", "status": "failing"},
+    }  # fmt: skip
+    entry = assessment_entry(row)
+    assert entry["status"] == "failing"
+    assert assessment_row(entry) == {name: value for name, value in row.items() if name not in ("id", "run")}
+    with pytest.raises(BadData, match="lacks 'snapshot'"):
+        assessment_row({name: value for name, value in entry.items() if name != "snapshot"})
+    with pytest.raises(BadData, match="no object"):
+        assessment_row([])
+
+
+def test_units_are_written_with_their_balance_and_the_days_on_which_they_left():
+    units = (
+        Unit(id="u1", geometry=box(0, 0, 1, 1), distance=300.04, ring=1),
+        Unit(id="u2", geometry=box(2, 0, 3, 1), distance=900, ring=0),
+    )
+    controls = ControlSet(units=units, balance={"rmspe": 0.012}, candidates=99)
+    document = json.loads(json_member(controls_json(controls, {"u1": "2021-01-01"})))
+    assert (document["compared"], document["references"], document["hash"]) == (1, 1, controls.hash)
+    assert document["controls"]["balance"] == {"rmspe": 0.012}
+    assert document["left_out"] == {"u1": "2021-01-01"}
+    assert ControlSet.from_json(document["controls"]).hash == controls.hash
+    assert controls_json(ControlSet(units=(), balance={}, candidates=0), {})["compared"] == 0
+
+
+def test_an_alert_has_the_state_of_its_last_event_and_names_photos_by_their_hash():
+    events = [
+        {"number": 1, "kind": "opened", "state": "open", "note": None},
+        {"number": 2, "kind": "answered", "state": "resolved", "note": "reseeded"},
+    ]
+    photos = [
+        {"id": "ab" * 32, "alert": "a/failure", "number": 2, "taken": None, "latitude": 1.5, "longitude": 2.5},
+        {"id": "cd" * 32, "alert": "b/failure", "number": 2, "taken": None, "latitude": None, "longitude": None},
+    ]
+    alerts = [
+        {"id": "a/failure", "rule": "failure", "events": events}, {"id": "a/erosion", "rule": "erosion", "events": []},
+    ]  # fmt: skip
+    (alert,) = alerts_json(alerts, photos)
+    assert alert["state"] == "resolved"
+    assert [event["photos"] for event in alert["events"]] == [
+        [], [{"sha256": "ab" * 32, "taken": None, "latitude": 1.5, "longitude": 2.5}]
+    ]  # fmt: skip
+
+
+def test_text_that_utf_8_cannot_hold_is_escaped_and_other_text_is_not():
+    assert json_member("泾\n") == '"泾\\n"\n'.encode()
+    assert json.loads(json_member("\ud800泾")) == "\ud800泾"
+    assert json_lines([{"a": 1}, {"b": 2}]) == b'[\n{"a": 1},\n{"b": 2}\n]\n'
