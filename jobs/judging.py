@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -14,25 +13,19 @@ from jobs.episodes import current_episode, episode_alpha, in_episode
 from jobs.field_csv import stored_rows
 from jobs.records import from_json, to_json
 from monitor.alerts.recipients import AddressBook
-from monitor.controls.screening import left_out_json, too_few_units
+from monitor.controls.screening import left_out_json
 from monitor.imagery.auxiliary.terrain import with_slope
-from monitor.ingest.task import FetchResult, Outcome
+from monitor.ingest.task import Outcome
 from monitor.ledger.transaction import Transaction
-from monitor.maps.failing import failing_map
-from monitor.maps.loss import loss_map
-from monitor.maps.worst_patch import WorstPatch, worst_patch
+from monitor.maps.site_verdict import VerdictInputs, series_verdict, verdict_with_areas
+from monitor.maps.worst_patch import WorstPatch
 from monitor.series.columns import Columns, observed_until
 from monitor.series.field_rows import local_factor
-from monitor.sites.biomes import biome_of
-from monitor.sites.cover_scale import FieldFactor
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site, ground_key
-from monitor.verdict.assess import LateSeasonState, assess_with_late_season, with_field_cover
 from monitor.verdict.assessment import Assessment, Series, Status, assessment_to_json
 from monitor.verdict.calibration import Calibration
-from monitor.verdict.dry_matter import dry_matter_reason
-from monitor.verdict.failing_area import reports_failing_area, with_failing_area
-from monitor.verdict.loss_ground import LossGround, lost_together, neighbours, with_loss_ground
+from monitor.verdict.loss_ground import LossGround, lost_together, neighbours
 from monitor.verdict.lots import lot_of, member_of
 from monitor.verdict.reasons import Reason
 from monitor.verdict.site_conditions import SiteConditions
@@ -89,33 +82,25 @@ def judge(
     assert fetched is not None
     episodes = t.episodes(outcome.site.id)
     episode = current_episode(as_of, episodes)
-    site = with_slope(in_episode(outcome.site, episodes, episode["number"]), fetched.terrain)
-    alpha = episode_alpha(alpha, episode)
     series = observed_until(observed, as_of)
-    judged = Series.of(series)
-    assessment, late_season = assess_with_late_season(
-        judged, site, calibration=constants, alpha=alpha, cohorts=site.cohorts, as_of=as_of
-    )
-    reasons = _further_reasons(site, fetched, series, rain, as_of)
-    factor = local_factor(stored_rows(t.field_rows(site.id)), series, until=as_of)
-    assessment = replace(
-        with_field_cover(assessment, factor or biome_of(site).field_factor),
-        reasons=(*assessment.reasons, *reasons), episode=episode["number"], alpha=alpha, series_digest=judged.digest,
-        code_version=__version__,
+    site = with_slope(in_episode(outcome.site, episodes, episode["number"]), fetched.terrain)
+    inputs = VerdictInputs(
+        site=site, episode=episode["number"], alpha=episode_alpha(alpha, episode), constants=constants,
+        controls=fetched.controls, left_out=fetched.left_out, waits=fetched.waits, rain=rain,
+        field_factor=local_factor(stored_rows(t.field_rows(site.id)), series, until=as_of), code_version=__version__,
     )  # fmt: skip
-    loss = _neighbours(t, site, around, assessment)
-    digest = _digest(site, series, constants, alpha, [*reasons, *([repr(loss)] if loss else [])],
-                     episode["number"], factor)  # fmt: skip
+    of_site = fetched.stored, fetched.snapshot, series, inputs
+    verdict = series_verdict(*of_site, as_of)
+    loss = _neighbours(t, site, around, verdict.assessment)
+    digest = _digest(series, inputs, [*verdict.background, *([repr(loss)] if loss else [])])
     latest = t.latest_assessment(site.id)
     newest = latest is None or latest[0] <= as_of.isoformat()
     if newest:  # an assessment of an earlier day is stored, but no page shows it
         conditions = SiteConditions.seen(
-            site, series, as_of=as_of, since=imagery_since, alpha=alpha, constants=constants
+            site, series, as_of=as_of, since=imagery_since, alpha=inputs.alpha, constants=constants
         )
         _save_detectability(t, ground_key(outcome.site), conditions, site)
-    assessment, patch = _look_at_loss(assessment, loss, fetched, site, series, constants)
-    if assessment.status is not Status.DISTURBED:
-        assessment, patch = _look_at_pixels(assessment, late_season, fetched, site, series, constants)
+    assessment, patch = verdict_with_areas(verdict, loss, *of_site)
     if newest and assessment.status is not Status.INSUFFICIENT_DATA:  # that says nothing about the ground
         _save_worst_patch(t, ground_key(outcome.site), patch)
     values = assessment_to_json(assessment)
@@ -129,25 +114,6 @@ def judge(
         previous = None if latest is None else from_json(latest[2], Assessment)
         update_alerts(t, assessment, previous, book.of_site(outcome.site))
     return {"status": assessment.status.value, "alert": assessment.alert.value}
-
-
-def _look_at_pixels(
-    assessment: Assessment,
-    late_season: LateSeasonState | None,
-    fetched: FetchResult,
-    site: Site,
-    series: Columns,
-    constants: Calibration,
-) -> tuple[Assessment, WorstPatch | None]:
-    """The assessment with the failing area, and the first place to look at, where a map of them is due."""
-    if late_season is None or not reports_failing_area(assessment, site):
-        return assessment, None
-    stored, day = fetched.stored, late_season.day
-    failing = failing_map(stored, fetched.snapshot, site, series, day, lambda: late_season, constants=constants)
-    if failing is None:
-        return assessment, None
-    patch = worst_patch(failing.chance, failing.times, site.geometry, stored.grid)
-    return with_failing_area(assessment, failing.ground, site, constants), patch
 
 
 def _save_detectability(t: Transaction, ground: str, conditions: SiteConditions, site: Site) -> None:
@@ -183,25 +149,6 @@ def _neighbours(t: Transaction, site: Site, around: Sequence[Site], assessment: 
     return LossGround(neighbours=len(dates), together=lost_together(assessment.loss_on, dates))
 
 
-def _look_at_loss(
-    assessment: Assessment,
-    loss: LossGround | None,
-    fetched: FetchResult,
-    site: Site,
-    series: Columns,
-    constants: Calibration,
-) -> tuple[Assessment, WorstPatch | None]:
-    """The assessment with the area of a sudden loss, and its largest patch; unchanged without a loss."""
-    if loss is None:
-        return assessment, None
-    stored = fetched.stored
-    area, patch = loss_map(stored, fetched.snapshot, site, series, assessment, constants), None
-    if area is not None:
-        patch = worst_patch(area.chance, area.times, site.geometry, stored.grid)
-        loss = replace(loss, hectares=area.hectares, low=area.low, high=area.high)
-    return with_loss_ground(assessment, loss), patch
-
-
 def _save_worst_patch(t: Transaction, ground: str, patch: WorstPatch | None) -> None:
     """Store the first place to look at, if it is another one than before; an empty entry where there is none."""
     stored = t.ground_data(ground, "worst_patch")
@@ -210,33 +157,11 @@ def _save_worst_patch(t: Transaction, ground: str, patch: WorstPatch | None) -> 
         t.save_ground_data(ground, "worst_patch", to_json(patch) if patch else {})
 
 
-def _further_reasons(site: Site, fetched: FetchResult, series: Columns, rain: Reason | None, as_of: date) -> list[str]:
-    """Reasons beside those of the verdict: few pixels or control units, rain, terrain, clouds, dry matter."""
-    reasons = [Reason.FEW_PIXELS.value] if (series["reason"] == Reason.FEW_PIXELS.value.encode()).any() else []
-    few_units = not fetched.waits and too_few_units(fetched.controls, fetched.left_out, as_of)
-    if few_units or (series["reason"] == Reason.CONTROL_FEW.value.encode()).any():  # units never come back
-        reasons.append(Reason.CONTROL_FEW.value)
-    reasons += [rain.value] if rain is not None else []
-    if site.slope_degrees is None:
-        reasons.append(Reason.TERRAIN_UNKNOWN.value)
-    if fetched.stored.has_unmasked(fetched.snapshot):
-        reasons.append(Reason.CLOUDS_UNMASKED.value)
-    if (dry := dry_matter_reason(site, series, as_of=as_of)) is not None:
-        reasons.append(dry.value)
-    return reasons
-
-
-def _digest(
-    site: Site,
-    series: Columns,
-    constants: Calibration,
-    alpha: float,
-    reasons: Sequence[str],
-    episode: int,
-    factor: FieldFactor | None,
-) -> str:
+def _digest(series: Columns, inputs: VerdictInputs, reasons: Sequence[str]) -> str:
     """Hash of everything that an assessment depends on."""
-    content: list[Any] = [site.version, constants.hash, __version__, alpha, site.slope_degrees, reasons]
-    content += [episode, site.start.isoformat()] if episode > 1 else []
+    site, factor = inputs.site, inputs.field_factor
+    content: list[Any] = [site.version, inputs.constants.hash, inputs.code_version, inputs.alpha, site.slope_degrees]
+    content += [reasons]
+    content += [inputs.episode, site.start.isoformat()] if inputs.episode > 1 else []
     content += [to_json(factor)] if factor is not None else []
     return hashlib.sha256(json.dumps(content).encode() + series["chain"][-1:].tobytes()).hexdigest()

@@ -157,13 +157,35 @@ def scale_and_offset(scenes: Sequence[Scene], grid: GeoBox) -> tuple[np.ndarray,
         Bands as in :data:`monitor.imagery.bands.OBSERVED`; 1 and 0 for a scene that cannot be used
         (:func:`unusable_reason`). [1]
     """
-    both = []
-    for scene in scenes:
-        own = (1.0, 0.0) if unusable_reason(scene) else (scene.scale, scene.offset)
-        adjusted = not unusable_reason(scene) and needs_bandpass(scene, grid)
-        both.append([bands.scaled_to_msi(band, *own) if adjusted else own for band in bands.OBSERVED])
-    scale, offset = np.moveaxis(np.array(both, np.float64).reshape(-1, len(bands.OBSERVED), 2), -1, 0)
-    return scale, offset
+    used = [not unusable_reason(scene) for scene in scenes]
+    own = [(scene.scale, scene.offset) if good else (1.0, 0.0) for scene, good in zip(scenes, used, strict=True)]
+    bandpass = [good and needs_bandpass(scene, grid) for scene, good in zip(scenes, used, strict=True)]
+    return band_scales([scale for scale, _ in own], [offset for _, offset in own], bandpass)
+
+
+def band_scales(
+    scale: Sequence[float], offset: Sequence[float], bandpass: Sequence[bool]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scale and offset of each band of scenes, from those of the scenes.
+
+    Parameters
+    ----------
+    scale, offset : sequence of float
+        Reflectance = scale * integer + offset. [1]
+    bandpass : sequence of bool
+        Whether a scene is adjusted from the bands of Landsat to those of Sentinel-2.
+
+    Returns
+    -------
+    tuple of two (scene, band) float64 arrays
+        Bands as in :data:`monitor.imagery.bands.OBSERVED`. [1]
+    """
+    both = [
+        [bands.scaled_to_msi(band, *own) if adjusted else own for band in bands.OBSERVED]
+        for *own, adjusted in zip(scale, offset, bandpass, strict=True)
+    ]
+    scales, offsets = np.moveaxis(np.array(both, np.float64).reshape(-1, len(bands.OBSERVED), 2), -1, 0)
+    return scales, offsets
 
 
 def _cube(

@@ -219,6 +219,10 @@ class StoredSite:
             baselines: Mapping[str, Mapping[str, str]] = shared[key]
             return baselines
 
+    def inner_pixels(self, rows: Sequence[int]) -> np.ndarray:
+        """(row, layer, pixel) uint16 of some rows, only pixels inside the site, row by row; nothing is remembered."""
+        return self.landscape.scenes(rows, self._span("first_pixel"))
+
     def pixels(self, rows: Sequence[int]) -> np.ndarray:
         """(row, layer, y, x) uint16 of some rows; 0 outside the site."""
         with self.landscape.guarded():
@@ -226,7 +230,7 @@ class StoredSite:
 
     def _scenes(self, rows: Sequence[int]) -> np.ndarray:
         """As :meth:`pixels`, for the tasks of dask: several threads may read at once, and nothing is remembered."""
-        return self._on_grid(self.landscape.scenes(rows, self._span("first_pixel")))
+        return self._on_grid(self.inner_pixels(rows))
 
     def _on_grid(self, stored: np.ndarray) -> np.ndarray:
         """(..., y, x) of stored (..., pixel); 0 outside the site."""

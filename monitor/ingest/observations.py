@@ -54,17 +54,18 @@ def merge_views(
     unanswered = frozenset(scene.tile for scene, why in refused if why.reason == UNANSWERED)
     refusal = None
     if good:
-        scene, (pixels, site_means, _) = good[0]
+        scene, (pixels, means, _) = good[0]
         unit_means = first_clear_means([view.unit_means for _, view in good])
     else:
         scene, refusal = overpass.main, refused[0][1]
         pixels = np.zeros((len(PACKED_LAYERS), int(update.inside.sum())), dtype=np.uint16)
-        site_means, unit_means = np.full(len(MEASURES), np.nan, np.float32), _no_means(n_units)
+        means, unit_means = np.full(len(MEASURES), np.nan, np.float32), no_means(n_units)
     if len(good) > 1:
         pixels = merge_granules([(scene, view.pixels) for scene, view in good])
-        site_means = _site_means(update, scene, pixels)
+        scales = scale_and_offset([scene], update.grid)
+        means = site_means(pixels[None], scales, Endmembers.of(update.task.site))[0]
     return Observation(
-        overpass=overpass, scene=scene, pixels=pixels, site_means=site_means, unit_means=unit_means, unread=unread,
+        overpass=overpass, scene=scene, pixels=pixels, site_means=means, unit_means=unit_means, unread=unread,
         unanswered=unanswered, refusal=refusal,
     )  # fmt: skip
 
@@ -101,13 +102,27 @@ def new_site_scenes(update: SiteUpdate) -> list[SiteScene]:
     return [scene for scene in site_scenes if stored.get(scene.record.acquisition) != _known_measures(scene.record)]
 
 
-def _site_means(update: SiteUpdate, scene: Scene, pixels: np.ndarray) -> np.ndarray:
-    """(measure,) means of a site over its clear pixels."""
-    scale, offset = (xr.DataArray(one, dims=("time", "observed")) for one in scale_and_offset([scene], update.grid))
+def site_means(pixels: np.ndarray, scales: tuple[np.ndarray, np.ndarray], endmembers: Endmembers) -> np.ndarray:
+    """Means of one site over its clear pixels.
+
+    Parameters
+    ----------
+    pixels : (scene, layer, pixel) uint16 array
+        Layers of :data:`monitor.cube.packed.PACKED_LAYERS` of the pixels inside the site.
+    scales : tuple of two (scene, band) arrays
+        See :func:`monitor.cover.observe.band_scales`.
+    endmembers : Endmembers, end members of the biome, for the cover
+
+    Returns
+    -------
+    (scene, measure) float32 array
+        :data:`monitor.cube.records.MEASURES`, see :func:`monitor.cover.zonal_means.zonal_means`.
+    """
+    scale, offset = (xr.DataArray(one, dims=("time", "observed")) for one in scales)
     means: np.ndarray = zonal_means(
-        xr.DataArray(pixels[None], dims=("time", "band", "pixel")), Zones.consecutive([pixels.shape[1]]), scale=scale,
-        offset=offset, endmembers=Endmembers.of(update.task.site),
-    ).values[0, 0]  # fmt: skip
+        xr.DataArray(pixels, dims=("time", "band", "pixel")), Zones.consecutive([pixels.shape[2]]), scale=scale,
+        offset=offset, endmembers=endmembers,
+    ).values[:, 0]  # fmt: skip
     return means
 
 
@@ -130,36 +145,65 @@ def _site_scene(update: SiteUpdate, observation: Observation, granules: dict[str
         clear_fraction=round(n / pixels.shape[1], 4),
         n_pixels=n,
         measures=measures,
-        digest=digest(pixels, unit_means if update.units else _no_means(0)),
+        digest=digest(pixels, unit_means if update.units else no_means(0)),
     )
     return SiteScene(record=record, pixels=pixels, units=unit_means, granules=observation.overpass.granules)
 
 
 def _judge(update: SiteUpdate, observation: Observation) -> tuple[int, str, dict[str, float | None]]:
-    """Number of clear pixels, reason of a rejection or an empty text, and measures."""
+    """As :func:`judge_scene`, of an observation that may have been refused."""
     if observation.refusal is not None:
         return 0, observation.refusal.reason, {}
-    n, size = int(observation.site_means[0]), observation.pixels.shape[1]
     units = observation.unit_means[[unit.ring != REFERENCE_RING for unit in update.units]]
+    return judge_scene(observation.pixels, observation.scene.quality, observation.site_means, units)
+
+
+def judge_scene(
+    pixels: np.ndarray, quality: str, means: np.ndarray, units: np.ndarray
+) -> tuple[int, str, dict[str, float | None]]:
+    """Decide whether a scene counts for a site, and round its means.
+
+    Parameters
+    ----------
+    pixels : (layer, pixel) uint16 array
+        Layers of :data:`monitor.cube.packed.PACKED_LAYERS`.
+    quality : str
+        Kind of the quality layer.
+    means : (measure,) array
+        :data:`monitor.cube.records.MEASURES` of the site.
+    units : (unit, measure) array
+        The same of the control units that are compared; NaN where not seen.
+
+    Returns
+    -------
+    n : int
+        Clear pixels of the site.
+    reason : str
+        Why the scene does not count; empty where it does.
+    measures : dict
+        ``n_units``; where the scene counts also the means of the site and, as ``control_*``, of the units, six
+        decimals; None where not seen. [1]
+    """
+    n, size = int(means[0]), pixels.shape[1]
     seen = int(np.isfinite(units[:, MEASURES.index("cover")]).sum())
     reason = ""
     if size < MIN_SITE_PIXELS:
         reason = "FEW_PIXELS"
     elif n < MIN_CLEAR_FRACTION * size:
-        quality = observation.pixels[PACKED_LAYERS.index("quality")]
-        reason = unseen_reason(quality, observation.scene.quality)
+        reason = unseen_reason(pixels[PACKED_LAYERS.index("quality")], quality)
     elif seen < MIN_UNITS:
         reason = "CONTROL_HIDDEN" if len(units) >= MIN_UNITS else "CONTROL_POOR"
     measures: dict[str, float | None] = {"n_units": float(seen)}
     if not reason:
         for index, name in enumerate(MEASURES[1:], start=1):
-            measures[name] = _rounded(observation.site_means[index])
+            measures[name] = _rounded(means[index])
             finite = units[:, index][np.isfinite(units[:, index])].astype(np.float64)
             measures[f"control_{name}"] = _rounded(finite.mean()) if finite.size else None
     return n, reason, measures
 
 
-def _no_means(n_units: int) -> np.ndarray:
+def no_means(n_units: int) -> np.ndarray:
+    """(unit, measure) means of units that were not seen: NaN, in one row where there are no units."""
     return np.full((max(n_units, 1), len(MEASURES)), np.nan, dtype=np.float32)
 
 

@@ -101,7 +101,7 @@ def test_where_to_look_first_is_stored_and_lies_where_the_work_has_failed(told):
 
 def test_where_to_look_first_is_forgotten_once_the_ground_recovers(told, judged, monkeypatch):
     settings, _ = told
-    monkeypatch.setattr("jobs.judging.worst_patch", lambda *_: None)
+    monkeypatch.setattr("monitor.maps.site_verdict.worst_patch", lambda *_: None)
     judged[1](NIGHT + timedelta(days=1))
     with open_ledger(settings) as ledger, ledger.reading() as t:
         assert not any(t.all_ground_data("worst_patch").values())

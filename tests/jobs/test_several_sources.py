@@ -566,7 +566,7 @@ def judging(monkeypatch):
             found, look = assess_with_late_season(*given, **more)
             return replace(found, **change(found)), look
 
-        monkeypatch.setattr("jobs.judging.assess_with_late_season", judged)
+        monkeypatch.setattr("monitor.maps.site_verdict.assess_with_late_season", judged)
 
     return use
 
@@ -665,7 +665,7 @@ def test_the_slope_is_that_of_the_registry_else_that_of_the_model_else_told_as_u
     settings = installed(tmp_path)
     sources(Painted(DAYS[::2]))
     judged = Mock(side_effect=assess_with_late_season)
-    monkeypatch.setattr("jobs.judging.assess_with_late_season", judged)
+    monkeypatch.setattr("monitor.maps.site_verdict.assess_with_late_season", judged)
     told = []
     for change in (
         lambda: None,

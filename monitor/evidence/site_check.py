@@ -1,0 +1,358 @@
+"""Recompute one site from its stored pixels and compare every step with what was recorded.
+
+Pixels -> means and digest of each scene -> series -> verdict with its areas, each by the function of the night. Every
+step starts from what the step before recorded, not from what was recomputed, so a difference is reported where it
+arises. Taken as recorded, since nothing stored shows where they come from: the means of the control units, the states
+of scenes that could not be read, rain, slope, measurements on the ground, and how many neighbours lost cover.
+"""
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from io import StringIO
+from typing import Any, Final
+
+import numpy as np
+
+from monitor.controls.screening import LeftOut
+from monitor.controls.selection import REFERENCE_RING, ControlSet
+from monitor.cover.fraction import Endmembers
+from monitor.cover.observe import band_scales
+from monitor.cube.packed import PACKED_LAYERS
+from monitor.cube.records import MEANS, MEASURES, UNIT_MEASURES, digest
+from monitor.cube.stored_site import CUBE_CHUNK_BYTES, StoredSite
+from monitor.errors import BadConfiguration, BadData
+from monitor.ingest.observations import judge_scene, no_means, site_means
+from monitor.maps.site_verdict import VerdictInputs, series_verdict, verdict_with_areas
+from monitor.series.build import series_and_units
+from monitor.series.columns import Columns, observed_until
+from monitor.series.observations import observations_csv
+from monitor.sites.cover_scale import FieldFactor
+from monitor.sites.geometry import geodesic_hectares
+from monitor.sites.site import Site
+from monitor.verdict.assess import DEFAULT
+from monitor.verdict.assessment import Assessment, assessment_to_json
+from monitor.verdict.calibration import Calibration
+from monitor.verdict.loss_ground import LossGround
+from monitor.verdict.reasons import Reason
+from monitor.verdict.tables.plan_json import plan_json
+
+TOLERANCE: Final = 1e-6
+"""Largest difference of a number that another machine or other library versions may give: one unit in the last of the
+six published decimals. Sums, exponentials and logarithms of another processor or library differ near the sixteenth
+digit; rounding to six decimals makes at most one unit of that. Every step starts from recorded values, so such a unit
+does not grow from step to step."""
+_AREA_TOLERANCE: Final = 1e-6
+"""Largest relative difference of the geodesic area: its last digits depend on the version of PROJ. [1]"""
+_CONTROL_MEASURES: Final = tuple(name for name in UNIT_MEASURES if name != "n_pixels")
+"""Means of the control ground that can be computed again: those of each unit are stored of these alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One recorded value that the recomputation does not give."""
+
+    step: str
+    """``scene``, ``site``, ``series``, ``constants``, ``verdict`` or ``plan``."""
+    scene: str = ""
+    """Id of the scene; empty: it is about the whole site."""
+    variable: str
+    recorded: Any
+    recomputed: Any
+
+    def __str__(self) -> str:
+        """One line for people."""
+        where = f"{self.step} {self.scene}".rstrip()
+        return f"{where}: {self.variable} is {_shown(self.recorded)} as recorded, {_shown(self.recomputed)} recomputed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What was published about a site with an assessment; None: it is not compared."""
+
+    observations: bytes | None = None
+    """Content of ``observations.csv``."""
+    plan: Mapping[str, Any] | None = None
+    """Content of ``plan.json``."""
+
+
+def recorded_inputs(
+    site: Site, assessment: Assessment, *, controls: ControlSet, left_out: LeftOut, constants: Calibration
+) -> VerdictInputs:
+    """What an assessment rested on besides scenes and series, from what it records.
+
+    Parameters
+    ----------
+    site : Site
+        In the episode of the assessment, with the slope of its terrain as known now.
+    assessment : Assessment
+        As recorded.
+    controls, left_out : ControlSet, mapping
+        Frozen control units, and those that no longer counted then.
+    constants : Calibration
+        Constants of the assessment.
+    """
+    a, codes = assessment, assessment.reasons
+    factor = None
+    if a.field_factor_rows and None not in (a.field_factor, a.field_factor_low, a.field_factor_high):
+        factor = FieldFactor(
+            value=a.field_factor, low=a.field_factor_low, high=a.field_factor_high,  # type: ignore[arg-type]
+            rows=a.field_factor_rows,
+        )  # fmt: skip
+    if Reason.TERRAIN_UNKNOWN.value in codes:
+        site = replace(site, slope_degrees=None)
+    return VerdictInputs(
+        site=site, episode=a.episode, alpha=0.05 if a.alpha is None else a.alpha, constants=constants,
+        controls=controls, left_out=left_out, waits=not controls.units,
+        rain=next((rain for rain in (Reason.RAIN_LOW, Reason.RAIN_UNKNOWN) if rain.value in codes), None),
+        field_factor=factor, code_version=a.code_version,
+    )  # fmt: skip
+
+
+def check_site(
+    stored: StoredSite,
+    snapshot: str,
+    inputs: VerdictInputs,
+    assessment: Assessment,
+    *,
+    begun: date,
+    published: Published,
+    tolerance: float = 0.0,
+    rows: Sequence[int] | None = None,
+) -> list[Difference]:
+    """Recompute a site from its pixels and compare each step with what was recorded.
+
+    Parameters
+    ----------
+    stored : StoredSite
+        Give it an empty folder of derived results, so that none is taken for granted.
+    snapshot : str
+        Snapshot of the store that the assessment was made from.
+    inputs : VerdictInputs
+        See :func:`recorded_inputs`.
+    assessment : Assessment
+        As recorded.
+    begun : date
+        Start of the site in its first episode, on which its series rests.
+    published : Published
+        What was published with the assessment.
+    tolerance : float
+        Largest difference of numbers that counts as equal: 0 on the machine and libraries that made the record, else
+        :data:`TOLERANCE`.
+    rows : sequence of int, optional
+        Rows of the store whose pixels are compared. Default: all that count.
+
+    Returns
+    -------
+    list of Difference
+        In order of the steps; empty: all is equal.
+
+    Raises
+    ------
+    StoreBroken
+        The store cannot be read, or has no such snapshot.
+    """
+    site = inputs.site
+    differences = _of_scenes(stored, snapshot, inputs, tolerance, rows)
+    hectares = geodesic_hectares(site.geometry)
+    if abs(hectares - site.hectares) > _AREA_TOLERANCE * hectares:
+        differences.append(Difference(step="site", variable="hectares", recorded=site.hectares, recomputed=hectares))
+    first = replace(site, start=begun)
+    whole, _ = series_and_units(stored, inputs.controls, first, left_out=inputs.left_out, snapshot=snapshot)
+    series = observed_until(whole, assessment.as_of)
+    if published.observations is not None:
+        differences += series_differences(published.observations, series, site.id, tolerance)
+    if assessment.calibration == DEFAULT.hash:  # else only their hash says whether the constants are the recorded ones
+        differences += _of_values("constants", DEFAULT.to_json(), inputs.constants.to_json(), 0.0)
+    differences += _of_verdict(stored, snapshot, series, inputs, assessment, tolerance)
+    if published.plan is not None:
+        wanted = plan_json(site, assessment, inputs.constants)
+        differences += _of_values("plan", published.plan, wanted, 0.0)
+    return differences
+
+
+def _of_scenes(
+    stored: StoredSite, snapshot: str, inputs: VerdictInputs, tolerance: float, only: Sequence[int] | None
+) -> list[Difference]:
+    """Differences of the stored scenes: digest, whether it counts, and the means."""
+    columns, endmembers = stored.columns(snapshot), Endmembers.of(inputs.site)
+    if only is not None:
+        chosen = np.isin(columns["row"], only)
+        columns = {name: values[chosen] for name, values in columns.items()}
+    rings = {unit.id: unit.ring for unit in inputs.controls.units}
+    compared = np.array([rings.get(unit, 1) != REFERENCE_RING for unit in stored.units], bool)
+    size = len(PACKED_LAYERS) * max(int(stored.inside.sum()), 1) * np.dtype(np.uint16).itemsize
+    at_once, n = max(1, CUBE_CHUNK_BYTES // size), columns["row"].size
+    differences: list[Difference] = []
+    for first in range(0, n, at_once):
+        part = {name: values[first : first + at_once] for name, values in columns.items()}
+        pixels, units = stored.inner_pixels(part["row"].tolist()), _every_measure(stored, part["row"])
+        read = part["n_units"] >= 0  # the others could not be read: no pixel of them is stored
+        means = np.full((read.size, len(MEASURES)), np.nan, np.float32)
+        means[:, 0] = 0
+        scales = band_scales(*(part[name][read].tolist() for name in ("scale", "offset", "bandpass")))
+        means[read] = site_means(pixels[read], scales, endmembers)
+        for at, is_read in enumerate(read.tolist()):
+            scene = {name: values[at] for name, values in part.items()}
+            differences += _of_scene(scene, pixels[at], units[at], means[at], compared, tolerance, is_read=is_read)
+    return differences
+
+
+def _every_measure(stored: StoredSite, rows: np.ndarray) -> np.ndarray:
+    """(row, unit, measure) means of the control units of all measures, NaN for those that are not stored of units."""
+    means = stored.unit_means_of(rows)
+    if not means.shape[1]:
+        return np.repeat(no_means(0)[None], rows.size, axis=0)
+    every = np.full((*means.shape[:2], len(MEASURES)), np.nan, np.float32)
+    every[:, :, [MEASURES.index(name) for name in UNIT_MEASURES]] = means
+    return every
+
+
+def _of_scene(
+    scene: Mapping[str, Any], pixels: np.ndarray, units: np.ndarray, means: np.ndarray, compared: np.ndarray,
+    tolerance: float, *, is_read: bool,
+) -> Iterator[Difference]:  # fmt: skip
+    """Differences of one scene: `scene` has its stored columns, `units` (unit, measure) its unit means."""
+    recorded: dict[str, Any] = {"digest of pixels and unit means": scene["digest"].decode()}
+    recomputed: dict[str, Any] = {"digest of pixels and unit means": digest(pixels, units)}
+    recorded["n_pixels"] = int(scene["n_pixels"])
+    if is_read:
+        n, reason, measures = judge_scene(pixels, scene["quality"].decode(), means, units[: compared.size][compared])
+        recorded |= {"reason": scene["reason"].decode(), "n_units": int(scene["n_units"])}
+        recomputed |= {"n_pixels": n, "reason": reason, "n_units": int(measures["n_units"] or 0)}
+        for name in (*MEANS, *(f"control_{name}" for name in _CONTROL_MEASURES)):
+            recorded[name] = _or_none(float(scene[name]))
+            recomputed[name] = measures.get(name)
+    else:
+        recomputed["n_pixels"] = int(pixels[PACKED_LAYERS.index("clear")].sum())
+    named = scene["scene"].decode("utf-8", "replace")
+    return _differences("scene", named, recorded, recomputed, tolerance)
+
+
+def series_differences(recorded: bytes, series: Columns, site: str, tolerance: float) -> list[Difference]:
+    """Differences between a published ``observations.csv`` and a recomputed series.
+
+    Parameters
+    ----------
+    recorded : bytes
+        Content of the file.
+    series : mapping
+        Columns of :mod:`monitor.series.columns`.
+    site : str
+        Id of the site.
+    tolerance : float
+        See :func:`check_site`.
+    """
+    wanted = observations_csv(site, series["line"].tolist())
+    if recorded == wanted:
+        return []
+    before, after = _rows(recorded), _rows(wanted)
+    differences: list[Difference] = []
+    for key in dict.fromkeys([*before, *after]):
+        scene = " ".join(part for part in key[:2] if part)
+        if key not in before or key not in after:
+            there = ["a row" if key in rows else None for rows in (before, after)]
+            differences.append(
+                Difference(step="series", scene=scene, variable="row", recorded=there[0], recomputed=there[1])
+            )
+            continue
+        differences += _differences("series", scene, before[key], after[key], tolerance)
+    if not differences and list(before) != list(after):
+        differences.append(
+            Difference(step="series", variable="order of rows", recorded="another", recomputed="by time")
+        )
+    return differences
+
+
+def _rows(table: bytes) -> dict[tuple[str, str, int], dict[str, Any]]:
+    """Cells of each line of ``observations.csv``, numbers as such, by scene, date and how often both came before."""
+    rows: dict[tuple[str, str, int], dict[str, Any]] = {}
+    for cells in csv.DictReader(StringIO(table.decode("utf-8-sig", "replace"), newline="")):
+        scene, day = str(cells.get("scene") or ""), str(cells.get("date") or "")
+        times = 0
+        while (scene, day, times) in rows:
+            times += 1
+        rows[scene, day, times] = {str(name): _number(cell) for name, cell in cells.items()}
+    return rows
+
+
+def _number(cell: Any) -> Any:
+    try:
+        return float(cell)
+    except (TypeError, ValueError):
+        return cell
+
+
+def _of_verdict(
+    stored: StoredSite, snapshot: str, series: Columns, inputs: VerdictInputs, recorded: Assessment, tolerance: float
+) -> list[Difference]:
+    """Differences of the verdict, area of failure and loss included."""
+    try:
+        verdict = series_verdict(stored, snapshot, series, inputs, recorded.as_of)
+        loss = None
+        if verdict.assessment.loss_on is not None:
+            loss = LossGround(neighbours=recorded.neighbours, together=recorded.neighbours_lost)
+        recomputed, _ = verdict_with_areas(verdict, loss, stored, snapshot, series, inputs)
+    except (BadData, BadConfiguration, ArithmeticError) as error:  # what was recorded gives no verdict
+        return [Difference(step="verdict", variable="verdict", recorded="one", recomputed=f"none: {error}")]
+    values = (assessment_to_json(one) for one in (recorded, recomputed))
+    before, after = ({name: value for name, value in one.items() if name != "series_digest"} for one in values)
+    differences = _of_values("verdict", before, after, tolerance)
+    if recorded.series_digest != recomputed.series_digest and not tolerance:
+        differences.append(
+            Difference(
+                step="verdict", variable="series_digest", recorded=recorded.series_digest,
+                recomputed=recomputed.series_digest,
+            )
+        )  # fmt: skip
+    return differences
+
+
+def _of_values(
+    step: str, recorded: Mapping[str, Any], recomputed: Mapping[str, Any], tolerance: float
+) -> list[Difference]:
+    """Differences between two JSON objects, member by member."""
+    return list(_differences(step, "", _flat(recorded), _flat(recomputed), tolerance))
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Members of a JSON object, those of objects in it by names such as ``calibration.scene_sd``."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{before}{name}.") if isinstance(value, Mapping) else {f"{before}{name}": value}
+    return flat
+
+
+def _differences(
+    step: str, scene: str, recorded: Mapping[str, Any], recomputed: Mapping[str, Any], tolerance: float
+) -> Iterator[Difference]:
+    for name in dict.fromkeys([*recorded, *recomputed]):
+        before, after = recorded.get(name), recomputed.get(name)
+        if not _equal(before, after, tolerance):
+            yield Difference(step=step, scene=scene, variable=name, recorded=before, recomputed=after)
+
+
+def _equal(recorded: Any, recomputed: Any, tolerance: float) -> bool:
+    if _is_number(recorded) and _is_number(
+        recomputed
+    ):  # half of a last digit: the difference of two decimals is inexact
+        return bool(recorded == recomputed or abs(recorded - recomputed) <= 1.5 * tolerance)
+    if isinstance(recorded, list | tuple) and isinstance(recomputed, list | tuple):
+        pairs = zip(recorded, recomputed, strict=False)
+        return len(recorded) == len(recomputed) and all(_equal(*pair, tolerance) for pair in pairs)
+    return bool(recorded == recomputed)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else value
+
+
+def _shown(value: Any) -> str:
+    if value is None or value == "":
+        return "empty"
+    return repr(value) if isinstance(value, float) else str(value)

@@ -1,0 +1,160 @@
+"""The verdict on a site from its stored scenes, as a night gives it and as a check computes it again.
+
+In two steps, since the neighbours are known only once a loss is: what the series says, then what only pixels show.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+
+import numpy as np
+
+from monitor.controls.screening import LeftOut, too_few_units
+from monitor.controls.selection import ControlSet
+from monitor.cube.stored_site import StoredSite
+from monitor.maps.failing import failing_map
+from monitor.maps.loss import loss_map
+from monitor.maps.worst_patch import WorstPatch, worst_patch
+from monitor.sites.biomes import biome_of
+from monitor.sites.cover_scale import FieldFactor
+from monitor.sites.site import Site
+from monitor.verdict.assess import LateSeasonState, assess_with_late_season, with_field_cover
+from monitor.verdict.assessment import Assessment, Series, Status
+from monitor.verdict.calibration import Calibration
+from monitor.verdict.dry_matter import dry_matter_reason
+from monitor.verdict.failing_area import reports_failing_area, with_failing_area
+from monitor.verdict.loss_ground import LossGround, with_loss_ground
+from monitor.verdict.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictInputs:
+    """What a verdict rests on besides the stored scenes and the series."""
+
+    site: Site
+    """In its episode, with the slope of its terrain."""
+    episode: int
+    alpha: float
+    """Lifetime false-alarm budget of the episode. [1]"""
+    constants: Calibration
+    controls: ControlSet
+    left_out: LeftOut
+    waits: bool
+    """Whether the control units cannot be chosen before another growing season has been observed."""
+    rain: Reason | None
+    """What the rain of the season adds to the reasons."""
+    field_factor: FieldFactor | None
+    """Index cover per field cover by local field rows; None: that of the biome is used."""
+    code_version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesVerdict:
+    """What the series of a site says on a day."""
+
+    assessment: Assessment
+    """Without the areas of failure and loss, and without neighbours."""
+    late_season: LateSeasonState | None
+    """State at the last late-season scene; None: there was none yet."""
+    background: tuple[str, ...]
+    """The reasons that do not come from the series, which `assessment` has too."""
+
+
+def series_verdict(
+    stored: StoredSite, snapshot: str, series: Mapping[str, np.ndarray], inputs: VerdictInputs, as_of: date
+) -> SeriesVerdict:
+    """Judge a site by its series.
+
+    Parameters
+    ----------
+    stored, snapshot
+        Stored scenes of the site, and the snapshot that the series was built from.
+    series : mapping
+        Columns of :mod:`monitor.series.columns`, (n,) arrays ascending by time, up to `as_of`.
+    inputs : VerdictInputs
+    as_of : date
+        Day of the verdict.
+
+    Raises
+    ------
+    StoreBroken
+        The store cannot be read.
+    BadData, BadConfiguration
+        See :func:`monitor.verdict.assess.assess`.
+    """
+    site, judged = inputs.site, Series.of(series)
+    assessment, late_season = assess_with_late_season(
+        judged, site, calibration=inputs.constants, alpha=inputs.alpha, cohorts=site.cohorts, as_of=as_of
+    )
+    background = _background(stored, snapshot, series, inputs, as_of)
+    assessment = replace(
+        with_field_cover(assessment, inputs.field_factor or biome_of(site).field_factor),
+        reasons=(*assessment.reasons, *background), episode=inputs.episode, alpha=inputs.alpha,
+        series_digest=judged.digest, code_version=inputs.code_version,
+    )  # fmt: skip
+    return SeriesVerdict(assessment=assessment, late_season=late_season, background=background)
+
+
+def _background(
+    stored: StoredSite, snapshot: str, series: Mapping[str, np.ndarray], inputs: VerdictInputs, as_of: date
+) -> tuple[str, ...]:
+    """Reasons beside those of the series: few pixels or control units, rain, terrain, clouds, dry matter."""
+    reasons = [Reason.FEW_PIXELS.value] if (series["reason"] == Reason.FEW_PIXELS.value.encode()).any() else []
+    few_units = not inputs.waits and too_few_units(inputs.controls, inputs.left_out, as_of)
+    if few_units or (series["reason"] == Reason.CONTROL_FEW.value.encode()).any():  # units never come back
+        reasons.append(Reason.CONTROL_FEW.value)
+    reasons += [inputs.rain.value] if inputs.rain is not None else []
+    if inputs.site.slope_degrees is None:
+        reasons.append(Reason.TERRAIN_UNKNOWN.value)
+    if stored.has_unmasked(snapshot):
+        reasons.append(Reason.CLOUDS_UNMASKED.value)
+    if (dry := dry_matter_reason(inputs.site, series, as_of=as_of)) is not None:
+        reasons.append(dry.value)
+    return tuple(reasons)
+
+
+def verdict_with_areas(
+    verdict: SeriesVerdict,
+    loss: LossGround | None,
+    stored: StoredSite,
+    snapshot: str,
+    series: Mapping[str, np.ndarray],
+    inputs: VerdictInputs,
+) -> tuple[Assessment, WorstPatch | None]:
+    """Add to a verdict what only pixels show: the area of a sudden loss, or the failing area.
+
+    Parameters
+    ----------
+    verdict : SeriesVerdict
+    loss : LossGround or None
+        Neighbours of a site with a sudden loss; None: it has none.
+    stored, snapshot, series, inputs
+        As for :func:`series_verdict`.
+
+    Returns
+    -------
+    (Assessment, WorstPatch or None)
+        The whole verdict, and the first place to look at; None: there is no such place.
+
+    Raises
+    ------
+    StoreBroken
+        The store cannot be read.
+    """
+    assessment, patch = verdict.assessment, None
+    site, constants = inputs.site, inputs.constants
+    if loss is not None:
+        if lost := loss_map(stored, snapshot, site, series, assessment, constants):
+            patch = worst_patch(lost.chance, lost.times, site.geometry, stored.grid)
+            loss = replace(loss, hectares=lost.hectares, low=lost.low, high=lost.high)
+        assessment = with_loss_ground(assessment, loss)
+    if assessment.status is Status.DISTURBED:
+        return assessment, patch
+    late = verdict.late_season
+    if late is None or not reports_failing_area(assessment, site):
+        return assessment, None
+    failing = failing_map(stored, snapshot, site, series, late.day, lambda: late, constants=constants)
+    if failing is None:
+        return assessment, None
+    patch = worst_patch(failing.chance, failing.times, site.geometry, stored.grid)
+    return with_failing_area(assessment, failing.ground, site, constants), patch
