@@ -4,7 +4,7 @@ Each is the record of the ledger as plain values, without the name, address and 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -13,6 +13,7 @@ from shapely.geometry import mapping, shape
 
 from monitor.controls.selection import REFERENCE_RING, ControlSet
 from monitor.errors import BadData
+from monitor.evidence.chain import Proof, answer_record, assessment_record
 from monitor.sites.site import Site, ground_key
 
 MANAGER: Final = ("manager_name", "manager_language", "manager_email", "manager_channel")
@@ -164,7 +165,7 @@ def alerts_json(alerts: Sequence[Mapping[str, Any]], photos: Sequence[Mapping[st
     -------
     list of dict
         The state of an alert is that of its last event; an event names its photos by SHA-256, with the time and
-        position that their camera stated.
+        position that their camera stated. The id of an answer link is left out.
     """
     of_event: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for photo in photos:
@@ -176,9 +177,79 @@ def alerts_json(alerts: Sequence[Mapping[str, Any]], photos: Sequence[Mapping[st
             "rule": alert["rule"],
             "state": alert["events"][-1]["state"],
             "events": [
-                {**event, "photos": of_event.get((alert["id"], event["number"]), [])} for event in alert["events"]
+                {name: value for name, value in event.items() if name not in ("alert", "link")}
+                | {"photos": of_event.get((alert["id"], event["number"]), [])}
+                for event in alert["events"]
             ],
         }
         for alert in alerts
         if alert["events"]
     ]
+
+
+def proofs_json(
+    assessments: Sequence[Proof | None], answers: Mapping[tuple[str, int], Proof | None]
+) -> dict[str, list[Any]]:
+    """``chain-proofs.json``: where the chain covers the assessments and answers of the pack.
+
+    Parameters
+    ----------
+    assessments : sequence of Proof or None
+        In the order of ``assessments.json``; None: no line covers it yet, the next night does.
+    answers : mapping
+        The same of each answer, by alert and number of the event.
+    """
+    proofs = [{"alert": alert, "number": number, "proof": proof} for (alert, number), proof in answers.items()]
+    return {"assessments": list(assessments), "answers": proofs}
+
+
+def records_and_proofs(assessments: Any, alerts: Any, proofs: Any) -> Iterator[tuple[str, dict[str, Any], Any]]:
+    """Records of a pack as the chain covers them, from the content of its members.
+
+    Parameters
+    ----------
+    assessments, alerts, proofs
+        Content of ``assessments.json``, ``alerts.json`` and ``chain-proofs.json``; may be anything.
+
+    Yields
+    ------
+    tuple
+        What it is, for messages; the record, for :func:`monitor.evidence.chain.check_proof`; and its proof, unchecked,
+        or None where the pack says that no line covers it yet.
+
+    Raises
+    ------
+    BadData
+        A member is not as :func:`assessment_entry`, :func:`alerts_json` and :func:`proofs_json` make it, or proofs and
+        records do not belong together.
+    """
+    try:
+        rows = [assessment_row(entry) for entry in assessments]
+        answers = {
+            (str(alert["id"]), int(event["number"])): _answer_of(alert["id"], event)
+            for alert in alerts for event in alert["events"] if event["kind"] == "answered"
+        }  # fmt: skip
+        of_answers = {(str(one["alert"]), int(one["number"])): one["proof"] for one in proofs["answers"]}
+        of_assessments = list(proofs["assessments"])
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        msg = f"assessments.json, alerts.json or chain-proofs.json is malformed: {type(error).__name__}: {error}"
+        raise BadData(msg) from error
+    if (
+        len(of_assessments) != len(rows)
+        or len(of_answers) != len(proofs["answers"])
+        or of_answers.keys() != answers.keys()
+    ):
+        msg = "chain-proofs.json does not have one proof for each assessment and each answer of the pack"
+        raise BadData(msg)
+    for row, proof in zip(rows, of_assessments, strict=True):
+        yield f"the assessment of {row['as_of']}", assessment_record(row), proof
+    for (alert, number), record in answers.items():
+        yield f"event {number} of alert {alert}", record, of_answers[alert, number]
+
+
+def _answer_of(alert: str, event: Mapping[str, Any]) -> dict[str, Any]:
+    """Record of an answer from its event in ``alerts.json``."""
+    columns = ("number", "time", "kind", "photos")
+    payload = {name: value for name, value in event.items() if name not in columns}
+    answer = {"alert": alert, "number": event["number"], "time": event["time"], "payload": payload}
+    return answer_record(answer, [photo["sha256"] for photo in event["photos"]])

@@ -9,6 +9,7 @@ from shapely.geometry import MultiPolygon, box
 
 from monitor.controls.selection import ControlSet, Unit
 from monitor.errors import BadData
+from monitor.evidence.chain import answer_record, assessment_record, check_proof, leaf_of, next_line, proof
 from monitor.evidence.documents import (
     alerts_json,
     assessment_entry,
@@ -16,6 +17,8 @@ from monitor.evidence.documents import (
     controls_json,
     json_lines,
     json_member,
+    proofs_json,
+    records_and_proofs,
     site_from_json,
     site_json,
 )
@@ -138,3 +141,68 @@ def test_text_that_utf_8_cannot_hold_is_escaped_and_other_text_is_not():
     assert json_member("泾\n") == '"泾\\n"\n'.encode()
     assert json.loads(json_member("\ud800泾")) == "\ud800泾"
     assert json_lines([{"a": 1}, {"b": 2}]) == b'[\n{"a": 1},\n{"b": 2}\n]\n'
+
+
+def row(day, digest):
+    return {
+        "site": "a", "as_of": day, "digest": digest, "version": "v1", "snapshot": "land:3", "left_out": {},
+        "payload": {"site": "a", "as_of": day, "status": "failing", "theta": 0.5, "p_failing": 1.0},
+    }  # fmt: skip
+
+
+def pack_of_two_nights():
+    """Two assessments in two lines of a chain, with an answer in the second; rows and events as the ledger has them."""
+    rows = [row("2020-10-01", "d1"), row("2020-10-11", "d2")]
+    event = {
+        "alert": "a/failure", "number": 2, "kind": "answered", "time": "2020-10-12T00:00:00.000+00:00", "link": "77aa",
+        "day": "2020-10-12", "by": "link", "state": "resolved", "level": "red", "answer": "treated", "note": "reseeded",
+    }  # fmt: skip
+    payload = {name: event[name] for name in ("day", "by", "state", "level", "answer", "note")}
+    answer = {"alert": "a/failure", "number": 2, "time": event["time"], "payload": payload}
+    leaves = [leaf_of(assessment_record(one)) for one in rows]
+    answers = [leaf_of(answer_record(answer, ["ab" * 32]))]
+    other = leaf_of({"kind": "assessment", "site": "b"})
+    first = next_line(None, "2020-10-01", [leaves[0], other], [])
+    second = next_line(first, "2020-10-11", [leaves[1], other], answers)
+    proofs = [
+        proof(first, [leaves[0], other], leaves[0]), proof(second, [leaves[1], other, *answers], leaves[1]),
+        proof(second, [leaves[1], other, *answers], answers[0]),
+    ]  # fmt: skip
+    photo = {"id": "ab" * 32, "alert": "a/failure", "number": 2, "taken": None, "latitude": None, "longitude": None}
+    alerts = [{"id": "a/failure", "rule": "failure", "events": [event]}]
+    members = (
+        [assessment_entry(one) for one in rows],
+        alerts_json(alerts, [photo]),
+        proofs_json(proofs[:2], {("a/failure", 2): proofs[2]}),
+    )
+    return [first, second], [json.loads(json_member(member)) for member in members]
+
+
+def test_records_read_from_a_pack_are_those_that_the_chain_covers():
+    lines, members = pack_of_two_nights()
+    records = list(records_and_proofs(*members))
+    assert [name for name, _, _ in records] == [
+        "the assessment of 2020-10-01", "the assessment of 2020-10-11", "event 2 of alert a/failure"
+    ]  # fmt: skip
+    assert [check_proof(lines, record, found)["number"] for _, record, found in records] == [1, 2, 2]
+    assert "77aa" not in json.dumps(members)
+
+
+@pytest.mark.parametrize("edited", [("status", "on_track"), ("left_out", {"u": "2020-01-01"}), ("snapshot", "land:2")])
+def test_a_record_that_was_edited_in_the_pack_has_no_proof(edited):
+    lines, members = pack_of_two_nights()
+    members[0][1][edited[0]] = edited[1]
+    _, record, found = list(records_and_proofs(*members))[1]
+    with pytest.raises(BadData, match="does not cover this record"):
+        check_proof(lines, record, found)
+
+
+def test_members_that_do_not_belong_together_are_refused():
+    _, (assessments, alerts, proofs) = pack_of_two_nights()
+    for wrong in (
+        (assessments[:1], alerts, proofs), (assessments, [], proofs), (assessments, alerts, {"assessments": []}),
+        (None, alerts, proofs), (assessments, [{"events": 3}], proofs), ([3], alerts, proofs), (assessments, 5, "x"),
+        (assessments, alerts, {**proofs, "answers": proofs["answers"] * 2}),
+    ):  # fmt: skip
+        with pytest.raises(BadData):
+            list(records_and_proofs(*wrong))

@@ -1,0 +1,110 @@
+"""The program and the machine that write a pack: ``environment.json``."""
+
+import hashlib
+import platform
+import re
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+from monitor.evidence.container import FORMAT
+
+DISTRIBUTION: Final = "regrowth-monitor"
+CODE: Final = Path(__file__).resolve().parent.parent.parent
+"""Folder of the packages of this program."""
+PACKAGES: Final = ("jobs", "monitor")
+LOCK: Final = "requirements.lock"
+ABOUT: Final = (
+    "The program and the machine that wrote this pack. code_version in assessments.json is the version that made each "
+    "assessment. code_sha256: what `find jobs monitor -name '*.py' | LC_ALL=C sort | xargs sha256sum | sha256sum` "
+    "prints in the folder of the code. lock_sha256: SHA-256 of requirements.lock, which pins every library; null where "
+    "the program was installed without it. Numbers are equal to the last digit with the same libraries on the same "
+    "kind of processor."
+)
+
+
+def environment() -> dict[str, Any]:
+    """Versions of this program, Python and every installed library that it needs, and the kind of machine.
+
+    Nothing that names the machine, its user or a folder is in it.
+    """
+    from llvmlite import binding  # type: ignore[import-untyped]
+
+    lock = CODE / LOCK
+    return {
+        "format": FORMAT,
+        "about": ABOUT,
+        "program": DISTRIBUTION,
+        "version": _version(DISTRIBUTION),
+        "code_sha256": code_sha256(CODE),
+        "lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else None,
+        "python": platform.python_version(),
+        "implementation": platform.python_implementation(),
+        "machine": {
+            "system": platform.system(),
+            "architecture": platform.machine(),
+            "processor": binding.get_host_cpu_name(),
+            "byte_order": sys.byteorder,
+        },
+        "libraries": libraries(),
+    }
+
+
+def libraries(distribution: str = DISTRIBUTION) -> dict[str, str]:
+    """Installed version of every library that a distribution requires, directly or not, without its extras.
+
+    Parameters
+    ----------
+    distribution : str
+        Its name.
+
+    Returns
+    -------
+    dict
+        Versions by name, sorted. Requirements that do not apply to this machine are not installed, and left out.
+    """
+    versions: dict[str, str] = {}
+    pending, known = [distribution], {_normal(distribution)}
+    while pending:
+        for requirement in _requirements(pending.pop()):
+            name = _normal(re.split(r"[^\w.-]", requirement, maxsplit=1)[0])
+            if name in known:
+                continue
+            known.add(name)
+            if (version := _version(name)) is not None:
+                versions[name] = version
+                pending.append(name)
+    return dict(sorted(versions.items()))
+
+
+def code_sha256(folder: Path) -> str:
+    """SHA-256 of the list, in the form of ``sha256sum``, of all Python files of the packages under a folder."""
+    files = [path for package in PACKAGES for path in (folder / package).rglob("*.py")]
+    names = sorted(path.relative_to(folder).as_posix().encode("utf-8", "surrogateescape") for path in files)
+    lines = b"".join(
+        hashlib.sha256((folder / name.decode("utf-8", "surrogateescape")).read_bytes()).hexdigest().encode()
+        + b"  " + name + b"\n"
+        for name in names
+    )  # fmt: skip
+    return hashlib.sha256(lines).hexdigest()
+
+
+def _requirements(distribution: str) -> list[str]:
+    try:
+        lines = metadata.requires(distribution) or []
+    except metadata.PackageNotFoundError:
+        return []
+    return [line for line in lines if "extra ==" not in line]
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _normal(name: str) -> str:
+    """Name of a distribution as indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
