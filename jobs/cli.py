@@ -9,7 +9,7 @@ import typer
 
 from jobs import __version__, console
 from jobs.backfill import backfill
-from jobs.commands import alerts, field, notify, outbox, sites, source
+from jobs.commands import alerts, field, keys, notify, outbox, sites, source
 from jobs.commands.assess import assess
 from jobs.commands.backup import backup
 from jobs.commands.calibrate import calibrate
@@ -33,6 +33,8 @@ COMMANDS = (
     run, backfill, status, explain, export, publish, demo, assess, calibrate, trends, doctor, programme, backup,
     restore, serve,
 )  # fmt: skip
+QUICK_COMMANDS = ("status", "verify", "keys")
+"""They neither log nor compute, and leave nothing behind."""
 for command in COMMANDS:
     app.command()(command)
 alerts.app.command("outbox")(outbox.alerts_outbox)
@@ -40,6 +42,7 @@ alerts.app.command("release")(outbox.alerts_release)
 notify.app.command("failed-night")(notify_failed_night)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(field.app, name="field")
+app.add_typer(keys.app, name="keys")
 app.add_typer(notify.app, name="notify")
 app.add_typer(sites.app, name="sites")
 app.add_typer(source.app, name="source")
@@ -64,7 +67,7 @@ def _regrowth(
     ] = False,
 ) -> None:
     """Is the restoration work taking hold? Every night, for every site."""
-    if context.invoked_subcommand != "status":  # which neither logs nor computes, and must be quick
+    if context.invoked_subcommand not in QUICK_COMMANDS:
         set_up_logs()
         choose_cache()
 

@@ -29,7 +29,7 @@ def test_every_command_is_in_the_readme_and_every_one_in_the_readme_exists(root)
     there = set(commands())
     named = set()
     for line in re.findall(r"^\| `regrowth ([^|]+)\|", text, re.M):
-        first = re.match(r"(alerts|field|notify|sites|source) ", line)
+        first = re.match(r"(alerts|field|keys|notify|sites|source) ", line)
         words = re.findall(r"(?:regrowth |`)?([a-z]+(?:-[a-z]+)*)", line)
         if first:
             group = first.group(1)
@@ -59,7 +59,7 @@ def test_every_command_explains_itself():
 
 
 def test_commands_that_read_a_configuration_take_it_by_option_and_all_speak_json():
-    without_configuration = {"demo", "trends", "source index"}
+    without_configuration = {"demo", "keys new", "source index", "trends"}
     for name, command in commands().items():
         options = {option for parameter in command.params for option in parameter.opts}
         assert "--json" in options or name == "serve", name  # which prints nothing

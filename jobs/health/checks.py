@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.health import configuration, ledger, machine, messages, sources
+from jobs.health import configuration, evidence, ledger, machine, messages, sources
 from jobs.health.finding import Finding, attempt, count_of, guarded, ok
 from jobs.logs import redacted
 
@@ -53,6 +53,7 @@ def _findings(config: Path | None, settings: "Settings | Finding", *, online: bo
     yield from guarded("answers", lambda: messages.answers(settings))
     yield from guarded("heartbeat", lambda: messages.heartbeat(settings))
     yield from guarded("outbox", lambda: messages.outbox(settings, contents))
+    yield from guarded("evidence", evidence.key)
     yield from _source_findings(settings, online=online)
 
 

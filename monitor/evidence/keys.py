@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from monitor.errors import BadConfiguration, BadData
+from monitor.files import open_plain_file
 
 PRIVATE_NAME: Final = "signing.key"
 PUBLIC_NAME: Final = "signing.pub"
@@ -52,8 +53,8 @@ def new_keys(folder: Path) -> Ed25519PublicKey:
     for path in (private, public):
         if os.path.lexists(path):
             msg = (
-                f"{path} exists, and a key is never overwritten: packs signed with it could not be signed again. "
-                "Name a new folder, or use the key that is there"
+                f"{path} exists, and a key is never overwritten: auditors may hold the public key that belongs to it. "
+                "Name another folder, or use the key that is there"
             )
             raise BadConfiguration(msg)
     key = Ed25519PrivateKey.generate()
@@ -80,6 +81,23 @@ def _write_new(path: Path, content: bytes, *, mode: int) -> None:
         raise
 
 
+def read_public_key(path: Path) -> Ed25519PublicKey:
+    """The public key in a PEM file. Messages name the file, and never show any of its content.
+
+    Raises
+    ------
+    BadData
+        The file cannot be read, or it is not an Ed25519 public key.
+    """
+    with open_plain_file(path, follow_links=True) as file:
+        pem = file.read(MAX_KEY_BYTES + 1)
+    try:
+        return _public_key(pem)
+    except BadData as error:
+        msg = f"{str(path)[:200]!r} is not the key to check a pack with: {error}"
+        raise BadData(msg) from None
+
+
 def private_key(pem: bytes) -> Ed25519PrivateKey:
     """The private key in a PEM file. Messages never show any of its content.
 
@@ -98,14 +116,10 @@ def private_key(pem: bytes) -> Ed25519PrivateKey:
     return key
 
 
-def public_key(pem: bytes) -> Ed25519PublicKey:
-    """The public key in a PEM file. Messages never show any of its content.
-
-    Raises
-    ------
-    BadData
-        It is not an Ed25519 public key.
-    """
+def _public_key(pem: bytes) -> Ed25519PublicKey:
+    if len(pem) > MAX_KEY_BYTES:
+        msg = f"it has more than {MAX_KEY_BYTES:,} bytes, and a key about a hundred"
+        raise BadData(msg)
     if b"PRIVATE KEY" in pem:
         msg = f"it is a private key, which nobody but its owner should have; give the public one, {PUBLIC_NAME}"
         raise BadData(msg)

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from monitor.evidence.container import MANIFEST, SIGNATURE, Container, write_container
 from monitor.evidence.faults import LAYOUT, PackRefused
-from monitor.evidence.keys import fingerprint
+from monitor.evidence.keys import fingerprint, new_keys, private_key
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 MEMBERS = [
@@ -65,31 +65,70 @@ def test_common_programs_read_it(pack):
         assert subprocess.run(["unzip", "-tq", pack], check=False, capture_output=True).returncode == 0
 
 
-def every_changed_byte(content, positions, random):
-    for position in positions:
-        changed = bytearray(content)
-        changed[position] ^= int(random.integers(1, 256))
-        yield bytes(changed)
-
-
 def assert_each_is_refused_and_named(variants, path):
     for content in variants:
         path.write_bytes(content)
         assert {fault.member for fault in refused(path)} <= NAMES
 
 
-def test_each_byte_changed_is_named(pack, tmp_path):
+def with_byte_changed(content, position, bits):
+    changed = bytearray(content)
+    changed[position] ^= bits
+    return bytes(changed)
+
+
+def test_a_changed_byte_anywhere_is_named(pack, tmp_path):
     content, random = pack.read_bytes(), np.random.default_rng(1)
-    variants = every_changed_byte(content, range(len(content)), random)
+    positions = random.choice(len(content), 300, replace=False)
+    variants = (with_byte_changed(content, position, int(random.integers(1, 256))) for position in positions)
+    assert_each_is_refused_and_named(variants, tmp_path / "changed.zip")
+
+
+@pytest.mark.slow
+def test_every_changed_bit_is_named(pack, tmp_path):
+    content = pack.read_bytes()
+    variants = (with_byte_changed(content, at, 1 << bit) for at in range(len(content)) for bit in range(8))
     assert_each_is_refused_and_named(variants, tmp_path / "changed.zip")
 
 
 def test_a_pack_cut_short_or_with_bytes_added_is_named(pack, tmp_path):
     content = pack.read_bytes()
-    cut = (content[:length] for length in range(len(content)))
+    cut = (content[:length] for length in range(0, len(content), 5))
     added = [content + b"\0", b"\0" + content, b"MZ" * 40 + content, content + content, content + b"PK\5\6" + bytes(18)]
-    for variants in (cut, added):
+    inserted = (content[:at] + b"\0" + content[at:] for at in range(0, len(content), 7))
+    removed = (content[:at] + content[at + 1 :] for at in range(0, len(content), 7))
+    for variants in (cut, added, inserted, removed):
         assert_each_is_refused_and_named(variants, tmp_path / "changed.zip")
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None or shutil.which("unzip") is None, reason="needs openssl and unzip")
+def test_sha256sum_and_openssl_alone_verify_it(pack, tmp_path):
+    new_keys(tmp_path)
+    write_container(pack, MEMBERS, private_key((tmp_path / "signing.key").read_bytes()))
+
+    def succeeds(*command):
+        return subprocess.run(command, cwd=tmp_path, check=False, capture_output=True).returncode == 0
+
+    openssl = (
+        "openssl",
+        "pkeyutl",
+        "-verify",
+        "-pubin",
+        "-inkey",
+        "signing.pub",
+        "-rawin",
+        "-in",
+        MANIFEST,
+        "-sigfile",
+        SIGNATURE,
+    )
+    assert succeeds("unzip", "-q", pack)
+    assert succeeds("sha256sum", "-c", "--strict", MANIFEST)
+    assert succeeds(*openssl)
+    (tmp_path / "scenes.csv").write_bytes(b"site\n")
+    assert not succeeds("sha256sum", "-c", MANIFEST)
+    (tmp_path / MANIFEST).write_bytes((tmp_path / MANIFEST).read_bytes().replace(b"a", b"b"))
+    assert not succeeds(*openssl)
 
 
 def test_a_pack_signed_with_another_key_names_the_key_given(pack):

@@ -25,6 +25,7 @@ from jobs.cli import main
 from jobs.exits import Exit
 from jobs.health.machine import RELEASED
 from jobs.lock import LANDSCAPE_LOCKS, hold_lock
+from monitor.evidence.keys import fingerprint, new_keys
 from monitor.ledger.ledger import Ledger
 from tests.loopback.earthengine import EarthEngineServer
 from tests.loopback.stac import StacServer, sentinel_item
@@ -65,9 +66,9 @@ def test_a_sound_installation_is_well_before_its_first_night_and_after_and_nothi
     before = files(installation.root)
     checks, status = asked()
     assert (status, broken(checks)) == (Exit.DONE, set())
-    assert {one["state"] for one in checks.values()} == {"ok"}
+    assert {check for check, one in checks.items() if one["state"] != "ok"} == {"evidence"}  # no key is set
     assert list(checks) == ["python", "packages", "kernels", "config", "registry", "store", "ledger", "outputs", "lock",
-                          "clock", "source"]  # fmt: skip
+                          "clock", "evidence", "source"]  # fmt: skip
     assert files(installation.root) == before
     from jobs.installation import open_ledger
     from jobs.registry import add_sites
@@ -101,7 +102,7 @@ def test_in_words_each_part_has_a_line_and_each_fix_stands_below_its_own(install
     (at,) = [number for number, line in enumerate(lines) if line.startswith("BROKEN")]
     assert "registry" in lines[at]
     assert lines[at + 1].strip().startswith("-> regrowth sites check")
-    assert lines[-1] == "1 of 11 need correction."
+    assert lines[-1] == "1 of 12 need correction."
 
 
 def test_without_a_configuration_the_machine_is_still_looked_at(tmp_path, asked):
@@ -651,6 +652,27 @@ def test_answers_need_a_key_and_https(installation, asked, monkeypatch, url, key
     finding, _ = asked()
     assert finding["answers"]["state"] == state
     assert "k" * 32 not in json.dumps(finding)
+
+
+def test_the_key_of_evidence_is_shown_by_its_fingerprint_only(installation, asked, monkeypatch, tmp_path):
+    monkeypatch.delenv("REGROWTH_EVIDENCE_KEY_FILE", raising=False)
+    checks, status = asked()
+    assert (status, checks["evidence"]["state"]) == (Exit.DONE, "note")
+    assert checks["evidence"]["fix"].startswith("regrowth keys new DIR")
+    public, file = new_keys(tmp_path / "keys"), tmp_path / "keys" / "signing.key"
+    monkeypatch.setenv("REGROWTH_EVIDENCE_KEY_FILE", str(file))
+    checks, status = asked()
+    assert (status, checks["evidence"]["state"]) == (Exit.DONE, "ok")
+    assert fingerprint(public) in checks["evidence"]["message"]
+    assert file.read_text().splitlines()[1] not in json.dumps(checks)
+    file.chmod(0o640)
+    checks, status = asked()
+    assert (status, checks["evidence"]["state"]) == (Exit.DONE, "note")
+    assert "other users" in checks["evidence"]["message"]
+    file.write_text("hunter2")
+    checks, status = asked()
+    assert (status, checks["evidence"]["state"]) == (Exit.CONFIGURATION, "broken")
+    assert "hunter2" not in json.dumps(checks)
 
 
 def test_the_heartbeat_is_shown_by_its_host_only_and_not_requested(installation, asked):

@@ -1,0 +1,41 @@
+"""``regrowth keys``: the keys that sign evidence."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.console import AsJson, new_app, print_json
+
+app = new_app(help="Keys that sign evidence.", no_args_is_help=True)
+
+
+@app.callback()
+def _keys() -> None:  # so that `new` stays a command of its own, although it is the only one
+    """Keys that sign evidence."""
+
+
+@app.command("new")
+def keys_new(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Created if missing; never inside a published folder.")],
+    as_json: AsJson = False,
+) -> None:
+    """Make a key pair: signing.key, for this programme alone, and signing.pub, for auditors.
+
+    Nothing is ever overwritten, and the private key is never printed. Exit status: 0 done, 78 one of the files exists
+    already, or the folder cannot be written.
+    """
+    from monitor.evidence.keys import PRIVATE_NAME, PUBLIC_NAME, fingerprint, new_keys
+
+    shown = fingerprint(new_keys(folder))
+    private, public = folder / PRIVATE_NAME, folder / PUBLIC_NAME
+    if as_json:
+        print_json({"private": str(private), "public": str(public), "fingerprint": shown})
+        return
+    typer.echo(
+        f"{private}: signs evidence. Only its owner may read it. Store a copy where only the programme can get it."
+    )
+    typer.echo(f"{public}: checks signatures. Give it to auditors, with its fingerprint by another way:")
+    typer.echo(f"  {shown}")
+    typer.echo(f"Set for 'regrowth evidence': REGROWTH_EVIDENCE_KEY_FILE={shlex.quote(str(private.resolve()))}")

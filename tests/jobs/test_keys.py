@@ -1,0 +1,68 @@
+"""``regrowth keys new``, and the key that signs evidence."""
+
+import json
+
+import pytest
+
+from jobs.cli import main
+from jobs.evidence_key import evidence_key, readable_by_others, required_evidence_key
+from jobs.exits import Exit
+from monitor.errors import BadConfiguration
+from monitor.evidence.keys import fingerprint, new_keys, private_key
+
+
+def status_of(*arguments):
+    with pytest.raises(SystemExit) as left:
+        main(["keys", "new", *map(str, arguments)])
+    return left.value.code
+
+
+def test_a_pair_is_made_without_configuration_and_the_private_key_is_not_printed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REGROWTH_CONFIG", "/nowhere/regrowth.toml")
+    assert status_of("keys") == Exit.DONE
+    printed = capsys.readouterr().out
+    secret = (tmp_path / "keys" / "signing.key").read_bytes()
+    assert fingerprint(private_key(secret).public_key()) in printed
+    assert f"REGROWTH_EVIDENCE_KEY_FILE={tmp_path}/keys/signing.key" in printed
+    assert secret.splitlines()[1].decode() not in printed
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["keys", "signing.key", "signing.pub"]
+
+
+def test_a_second_pair_in_the_same_folder_is_refused_and_changes_nothing(tmp_path, capsys):
+    assert status_of(tmp_path, "--json") == Exit.DONE
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert json.loads(capsys.readouterr().out).keys() == {"private", "public", "fingerprint"}
+    assert status_of(tmp_path) == Exit.CONFIGURATION
+    assert "signing.key exists, and a key is never overwritten" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path, capsys):
+    (tmp_path / "file").write_bytes(b"")
+    assert status_of(tmp_path / "file") == Exit.CONFIGURATION
+    assert status_of(tmp_path / "file" / "keys") == Exit.CONFIGURATION
+    assert f"{tmp_path}/file" in capsys.readouterr().err
+
+
+def test_the_key_of_evidence_comes_from_the_named_file_and_its_lack_is_named_with_the_fix(tmp_path, monkeypatch):
+    monkeypatch.delenv("REGROWTH_EVIDENCE_KEY_FILE", raising=False)
+    assert evidence_key() is None
+    assert not readable_by_others()
+    with pytest.raises(BadConfiguration, match=r"regrowth keys new DIR, then set REGROWTH_EVIDENCE_KEY_FILE"):
+        required_evidence_key()
+    public = new_keys(tmp_path)
+    monkeypatch.setenv("REGROWTH_EVIDENCE_KEY_FILE", str(tmp_path / "signing.key"))
+    assert required_evidence_key().public_key() == public
+    assert not readable_by_others()
+    (tmp_path / "signing.key").chmod(0o644)
+    assert readable_by_others()
+
+
+@pytest.mark.parametrize("content", [b"hunter2-Canary", b"\xff\xfe", b"hunter2-Canary" * 10_000])
+def test_a_file_that_is_no_key_is_refused_and_not_shown(tmp_path, monkeypatch, content):
+    (tmp_path / "key").write_bytes(content)
+    monkeypatch.setenv("REGROWTH_EVIDENCE_KEY_FILE", str(tmp_path / "key"))
+    with pytest.raises(BadConfiguration) as error:
+        required_evidence_key()
+    assert "hunter2" not in str(error.value)
