@@ -9,7 +9,7 @@ import typer
 
 from jobs import __version__, console
 from jobs.backfill import backfill
-from jobs.commands import alerts, field, keys, notify, outbox, sites, source
+from jobs.commands import alerts, audit, field, keys, notify, outbox, sites, source
 from jobs.commands.assess import assess
 from jobs.commands.backup import backup
 from jobs.commands.calibrate import calibrate
@@ -41,6 +41,7 @@ alerts.app.command("outbox")(outbox.alerts_outbox)
 alerts.app.command("release")(outbox.alerts_release)
 notify.app.command("failed-night")(notify_failed_night)
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(audit.app, name="audit")
 app.add_typer(field.app, name="field")
 app.add_typer(keys.app, name="keys")
 app.add_typer(notify.app, name="notify")

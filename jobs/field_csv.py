@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import shapely
@@ -47,15 +47,21 @@ class _Known:
     """Number of the line of each row of the file so far, by digest."""
 
 
-def add_field_rows(t: Transaction, path: Path) -> tuple[list[FieldRow], int]:
+class Added(NamedTuple):
+    """What became of the lines of a file."""
+
+    fresh: list[FieldRow]
+    """Rows that were stored."""
+    known: int
+    """Number of rows that had been stored before."""
+    not_measured: int
+    """Number of lines without day and value, as an inspection sheet has them before they are filled in."""
+
+
+def add_field_rows(t: Transaction, path: Path) -> Added:
     """Store the measurements of a file. Safe to run twice: the same row again stores nothing.
 
-    Returns
-    -------
-    fresh : list of FieldRow
-        Rows that were stored.
-    known : int
-        Number of rows that had been stored before.
+    Lines without day and value are counted, and not looked at.
 
     Raises
     ------
@@ -67,7 +73,11 @@ def add_field_rows(t: Transaction, path: Path) -> tuple[list[FieldRow], int]:
     known = _Known(sites, {site_id: min(site.start, first.get(site_id, site.start)) for site_id, site in sites.items()})
     rows: dict[str, FieldRow] = {}
     problems: list[str] = []
+    not_measured = 0
     for number, cells in read_lines(path, required=FIELD_COLUMNS[:4], columns=FIELD_COLUMNS):
+        if not cells["date"] and not cells["value"]:
+            not_measured += 1
+            continue
         read = _row(cells, known, number)
         if isinstance(read, FieldRow):
             rows[_digest(read)] = read
@@ -79,7 +89,7 @@ def add_field_rows(t: Transaction, path: Path) -> tuple[list[FieldRow], int]:
         raise BadData("\n".join([heading, *problems[:MAX_PROBLEMS], *more]))
     added = now()
     fresh = t.add_field_rows({**to_json(row), "digest": digest, "added": added} for digest, row in rows.items())
-    return [rows[row["digest"]] for row in fresh], len(rows) - len(fresh)
+    return Added([rows[row["digest"]] for row in fresh], len(rows) - len(fresh), not_measured)
 
 
 def _digest(row: FieldRow) -> str:
@@ -90,6 +100,8 @@ def _row(cells: Mapping[str, str], known: _Known, number: int) -> FieldRow | lis
     """The measurement of a line, or what is wrong with it."""
     problems: list[str] = []
     site_id = unicodedata.normalize("NFC", cells["site"])
+    if site_id[:1] == "'" and site_id[1:2] in FORMULA_STARTS and site_id not in known.sites:
+        site_id = site_id[1:]  # as files of this program quote an id that a spreadsheet would run
     site = known.sites.get(site_id)
     if site is None:
         problems.append(f"no site {site_id!r}; 'regrowth sites list' shows all sites")

@@ -23,19 +23,22 @@ def field_add(
 
     The first line names the columns. Kinds: cover and survival as fractions (0.35 for 35 %), density in plants a
     hectare; n is the number of plots or plants behind the value, 1 if empty. Rows are never edited, and the same row is
-    stored once; they are shown beside the series and never change a verdict. Exit status: 0 all rows are stored, 65
-    some lines are wrong: each is named, and nothing was stored.
+    stored once; they are shown beside the series and never change a verdict. Lines without date and value are left out
+    and counted, so that a sheet of `audit sample` may be added while it is being filled in. Exit status: 0 all rows are
+    stored, 65 some lines are wrong: each is named, and nothing was stored.
     """
     from jobs.field_csv import add_field_rows
 
     with installation(config) as (_, ledger), ledger.transaction() as t:
-        fresh, known = add_field_rows(t, file)
+        fresh, known, not_measured = add_field_rows(t, file)
     sites = sorted({row.site for row in fresh})
     if as_json:
-        print_json({"added": len(fresh), "already": known, "sites": sites})
+        print_json({"added": len(fresh), "already": known, "not_measured": not_measured, "sites": sites})
         return
     of = f" of {len(sites)} site{'' if len(sites) == 1 else 's'}" if fresh else ""
     typer.echo(f"Field rows stored: {len(fresh)}{of}; stored before: {known}.")
+    if not_measured:
+        typer.echo(f"Lines without date and value, not measured yet: {not_measured}.")
     if fresh:
         typer.echo("They are on the pages after the next 'regrowth publish' or night.")
 

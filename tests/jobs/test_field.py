@@ -62,7 +62,7 @@ def test_rows_are_on_the_page_at_once_and_give_the_factor_of_the_site_from_the_n
     assert before["demo-02"]["field_factor_rows"] == 0
     assert not (installation.root / "sites/demo-02/field.csv").exists()
     status, out, _ = regrowth("field", "add", file(QUADRATS + OTHERS), "--json")
-    assert (status, json.loads(out)) == (Exit.DONE, {"added": 8, "already": 0, "sites": ["demo-02"]})
+    assert (status, json.loads(out)) == (Exit.DONE, {"added": 8, "already": 0, "not_measured": 0, "sites": ["demo-02"]})
     assert regrowth("publish")[0] == Exit.DONE
     table = (installation.root / "sites/demo-02/field.csv").read_text(encoding="utf-8-sig")
     assert table.startswith(HEADER)

@@ -38,7 +38,7 @@ def add(known, tmp_path):
         path = tmp_path / "field.csv"
         path.write_bytes((header + lines).encode(encoding))
         with known.transaction() as t:
-            fresh, already = add_field_rows(t, path)
+            fresh, already, _ = add_field_rows(t, path)
         return len(fresh), already
 
     return store
@@ -151,3 +151,29 @@ def test_rows_stay_when_a_site_is_retired_or_replanted(add, stored, known):
     assert stored() == before
     assert add(GOOD + MORE) == (0, 3)
     assert add(GOOD.replace("2024", "2023")) == (1, 0)  # of the first episode, written down later
+
+
+def test_lines_that_are_not_measured_yet_are_counted_and_left_out(known, tmp_path, stored):
+    path = tmp_path / "sheet.csv"
+    path.write_text(
+        HEADER + "lowood,,cover,,,100.005,36.005,point 1\n" + GOOD + "nowhere,,cover,,,,,\n", encoding="utf-8"
+    )
+    with known.transaction() as t:
+        added = add_field_rows(t, path)
+    assert (len(added.fresh), added.known, added.not_measured) == (1, 0, 2)
+    path.write_text(HEADER + "lowood,2024-08-01,cover,,,,,\n", encoding="utf-8")
+    with known.transaction() as t, pytest.raises(BadData, match="line 2: value '' is no number"):
+        add_field_rows(t, path)
+    assert len(stored()) == 1
+
+
+def test_an_id_that_files_of_the_program_quote_is_understood(in_sqlite, tmp_path):
+    site = Site(
+        id="=1+1", name="sum", geometry=box(100, 36, 100.01, 36.01), start="2021-04-01", biome="loess",
+        intervention="planting", hectares=90.0, plan=Plan(A=0.2, k=0.5, L=1.0, too_early_years=2.0),
+    )  # fmt: skip
+    path = tmp_path / "field.csv"
+    path.write_text(HEADER + "'=1+1,2024-08-01,cover,0.3,,,,\n", encoding="utf-8")
+    with in_sqlite.transaction() as t:
+        t.add_site(site.id, "v1", to_json(site), start="2021-04-01", now="2021-04-01")
+        assert [row.site for row in add_field_rows(t, path).fresh] == ["=1+1"]
