@@ -1,0 +1,104 @@
+"""Inspectors get a random sample and a sheet; the sheet, filled in, is stored as it is."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from jobs.cli import main
+from jobs.exits import Exit
+
+
+@pytest.fixture
+def regrowth(capsys):
+    """Run a command; returns its exit status, output and error."""
+
+    def run(*arguments, config):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main([*map(str, arguments), "--config", str(config)])
+        out = capsys.readouterr()
+        return left.value.code, out.out, out.err
+
+    return run
+
+
+@pytest.fixture
+def sites(installation, regrowth):
+    """An installation with three sites in its ledger, before its first night."""
+    status, _, _ = regrowth("sites", "add", installation.root / "sites.geojson", config=installation.config)
+    assert status == Exit.DONE
+    return installation
+
+
+def test_the_same_seed_draws_the_same_sites_of_the_demonstration_and_their_weights_add_up_to_all(demo, regrowth):
+    config = demo / "regrowth.toml"
+    status, out, _ = regrowth("audit", "sample", "-n", 6, "--seed", "2026", "--json", config=config)
+    sample = json.loads(out)
+    assert status == Exit.DONE
+    assert regrowth("audit", "sample", "-n", 6, "--seed", "2026", "--json", config=config)[1] == out
+    published = {row["site"]: row["status"] for row in json.loads((demo / "status.json").read_text(encoding="utf-8"))}
+    assert {row["site"]: row["status"] for row in sample["sites"]}.items() <= published.items()
+    assert len(sample["sites"]) == sample["n"] == 6
+    assert sample["sites_in_all"] == len(published) == 10
+    assert sum(row["weight"] for row in sample["sites"]) == pytest.approx(10)
+    assert sum(stratum["sites"] for stratum in sample["strata"]) == 10
+    assert sample["n_for_five_points"] == 10
+    other = json.loads(regrowth("audit", "sample", "-n", 6, "--seed", "2027", "--json", config=config)[1])
+    assert other["sites"] != sample["sites"]
+    assert other["strata"] == sample["strata"]
+
+
+def test_people_read_what_was_drawn_and_what_it_can_say(demo, regrowth):
+    status, out, _ = regrowth("audit", "sample", "-n", 10, "--seed", "2026", config=demo / "regrowth.toml")
+    assert status == Exit.DONE
+    assert "10 of 10 sites drawn" in out
+    assert "Seed: 2026" in out
+    assert "off by at most 0.0 points, however many are wrong: every site is visited" in out
+    assert "If none of the 10 is wrong, at most 0 of 10 (0.0%) sites are." in out
+    assert "Mill terrace 磨坊台地" in out
+
+
+def test_a_sheet_that_was_filled_in_is_stored_as_it_is(sites, regrowth, tmp_path):
+    sheet = tmp_path / "sheet.csv"
+    status, out, _ = regrowth("audit", "sample", "-n", 3, "--seed", "s", "--out", sheet, config=sites.config)
+    assert status == Exit.DONE
+    assert f"regrowth field add {sheet}" in out
+    assert "Not yet judged" in out
+    rows = list(csv.DictReader(io.StringIO(sheet.read_text(encoding="utf-8-sig"))))
+    assert {row["site"] for row in rows} == {"demo-02", "demo-07", "demo-10"}
+    empty = json.loads(regrowth("field", "add", sheet, "--json", config=sites.config)[1])
+    assert empty == {"added": 0, "already": 0, "not_measured": len(rows), "sites": []}
+    values = {"cover": "0.35", "survival": "0.8", "density": "1650"}
+    for row in rows[:-2]:
+        row |= {"date": "2018-08-10", "value": values[row["kind"]], "n": "4"}
+    with sheet.open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, rows[0])
+        table.writeheader()
+        table.writerows(rows)
+    status, out, _ = regrowth("field", "add", sheet, "--json", config=sites.config)
+    assert (status, json.loads(out)["added"], json.loads(out)["not_measured"]) == (Exit.DONE, len(rows) - 2, 2)
+    listed = json.loads(regrowth("field", "list", "--json", config=sites.config)[1])
+    assert {row["note"] for row in listed} == {f"audit s, point {k}" for k in range(1, 6)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["-n", "4", "--seed", "s"], Exit.USAGE, "there are 3 sites, so no more can be drawn"),
+        (["-n", "0", "--seed", "s"], Exit.USAGE, "greater than or equal to 1"),
+        (["-n", "1", "--seed", " "], Exit.USAGE, "a seed is a text of 1 to 200 characters"),
+        (["-n", "1", "--seed", "two\nlines"], Exit.USAGE, "without line ends"),
+        (["-n", "1", "--seed", "s", "--out", "sheet.csv"], Exit.BAD_DATA, "sheet.csv exists, and may be filled in"),
+    ],
+)
+def test_what_cannot_be_drawn_or_would_be_lost_is_refused(
+    sites, regrowth, tmp_path, monkeypatch, arguments, status, words
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sheet.csv").write_text("filled in", encoding="utf-8")
+    done = regrowth("audit", "sample", *arguments, config=sites.config)
+    assert (done[0], done[1]) == (status, "")
+    assert words in done[2]
+    assert (tmp_path / "sheet.csv").read_text(encoding="utf-8") == "filled in"
