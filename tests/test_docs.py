@@ -29,7 +29,7 @@ def test_every_command_is_in_the_readme_and_every_one_in_the_readme_exists(root)
     there = set(commands())
     named = set()
     for line in re.findall(r"^\| `regrowth ([^|]+)\|", text, re.M):
-        first = re.match(r"(alerts|field|keys|notify|sites|source) ", line)
+        first = re.match(r"(alerts|audit|field|keys|notify|sites|source) ", line)
         words = re.findall(r"(?:regrowth |`)?([a-z]+(?:-[a-z]+)*)", line)
         if first:
             group = first.group(1)
