@@ -69,6 +69,11 @@ class Transaction:
         query = select(SiteVersion.payload).where(SiteVersion.current).order_by(SiteVersion.site)
         return [row.payload for row in self._connection.execute(query)]
 
+    def sites_as_registered(self) -> list[str]:
+        """Ids of all sites, retired ones included, in the order in which they were first added."""
+        query = select(SiteVersion.site).group_by(SiteVersion.site).order_by(func.min(SiteVersion.id))
+        return list(self._connection.execute(query).scalars())
+
     def site(self, site: str) -> Payload | None:
         """Current version of a site; None: it is retired or unknown."""
         query = select(SiteVersion.payload).where(SiteVersion.current, SiteVersion.site == site)

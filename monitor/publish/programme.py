@@ -1,42 +1,128 @@
-"""Hectares of a programme by status, province, intervention, partner, lot and year, against the pledge.
+"""The account of a programme: hectares by status, province, intervention, partner, lot and year, against the pledge.
 
-Each site counts with its hectares as registered now, once, under its latest assessment. Sites without an assessment, or
-without a province, are counted too, so that all sums agree.
+Ground counts once, under the latest assessment of its site; where several sites have registered it, it counts for the
+one registered first. Sites without an assessment, or without a province, are counted too, so that all sums agree.
+
+What is unknown stays unknown: undecided sites, and those of which nothing can be said, have statuses of their own, and
+hectares that are expected by probability stand beside them, never among the others.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
+from monitor.publish.programme_intervals import Interval, probable_hectares, summed_intervals
+from monitor.sites.names import comparable_id
+from monitor.sites.shared_ground import DoubleRegistration, counted_hectares, double_registrations, overlaps
 from monitor.sites.site import Site
 from monitor.verdict.lots import lot_of
+from monitor.verdict.reasons import Reason
 
 SHOWN_STATUSES: Final = (
     "on_track", "recovered", "no_loss_seen", "undecided", "lagging", "failing", "disturbed", "too_early",
     "insufficient_data",
 )  # fmt: skip
 """In the order shown; sites without an assessment follow."""
-GROUPS: Final[Mapping[str, Callable[[Site], str | int | None]]] = {
-    "province": lambda site: site.province,
-    "intervention": lambda site: site.intervention,
-    "partner": lambda site: site.partner,
-    "lot": lambda site: lot.id if (lot := lot_of(site)) else None,
-    "programme_year": lambda site: site.programme_year,
-}
-"""What hectares are summed by, and its value for a site; None: the site has none."""
 ALERT_LEVELS: Final = ("red", "watch", "none")
 UNJUDGED: Final = "not_assessed"
 """Status and alert of a site without an assessment."""
+KNOWN: Final[Mapping[str, tuple[str, ...]]] = {
+    "works": ("on_track", "recovered"),
+    "no_loss_seen": ("no_loss_seen",),
+    "below_plan": ("lagging",),
+    "fails": ("failing", "disturbed"),
+    "unknown": ("undecided", "too_early", "insufficient_data", UNJUDGED),
+}
+"""What is known of the ground, by status."""
+NO_POSTERIOR: Final = ("too_early", "insufficient_data", UNJUDGED)
+"""Statuses whose probabilities are no finding, also where an assessment has some: they rest on the prior, or on old or
+doubtful scenes."""
+STATES: Final = ("failing", "lagging", "on_track")
+"""States of which an assessment has the probability, as ``p_<state>``."""
+WHY_UNKNOWN: Final = (
+    Reason.UNCERTAIN, Reason.TOO_EARLY, Reason.START_IN_FUTURE, Reason.FEW_PIXELS, Reason.CONTROL_FEW,
+    Reason.NO_CONTROL, Reason.CONTROL_CONSTANT, Reason.SEASON_ELSEWHERE, Reason.FEW_SCENES, Reason.DATA_OLD,
+    Reason.INTERVAL_WIDE,
+)  # fmt: skip
+"""Reasons that say why nothing is known of a site; others may stand beside them."""
+DIGITS: Final = 6
+"""Decimals of hectares, so that sums of ten thousand rounded numbers agree to 0.01 ha."""
 
 
-def programme_summary(
-    sites: Sequence[Site], latest: Mapping[str, Mapping[str, Any]], *, pledge: float | None, alpha: float
-) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class CountedSite:
+    """One site as it counts."""
+
+    site: Site
+    lot: str | None
+    """Id of its lot; None: it has none."""
+    hectares: float
+    """Area that counts for it: without ground that counts for a site registered before. [ha]"""
+    status: str
+    """One of :data:`SHOWN_STATUSES`, or :data:`UNJUDGED`."""
+    assessment: Mapping[str, Any]
+    """Its latest assessment as JSON; empty: none."""
+
+    @cached_property
+    def posterior(self) -> tuple[float, ...] | None:
+        """Probability of each of :data:`STATES`; None: it has none that is a finding. [1]"""
+        values = [self.assessment.get(f"p_{state}") for state in STATES]
+        if self.status in NO_POSTERIOR or None in values:
+            return None
+        return tuple(value for value in values if value is not None)
+
+    @cached_property
+    def failing_area(self) -> Interval | None:
+        """Estimated failing area of the counted ground, by its share of the site; None where unknown. [ha]"""
+        values = [self.assessment.get(f"hectares_failing{end}") for end in ("", "_low", "_high")]
+        whole = self.assessment.get("hectares")
+        if self.status in NO_POSTERIOR or None in values or not whole:
+            return None
+        return Interval(*(value * self.hectares / whole for value in values if value is not None))
+
+    @property
+    def dependent_with(self) -> tuple[str, str | None]:
+        """Sites with the same value are taken as fully dependent: those of a lot; without one, of a province."""
+        return ("province", self.site.province) if self.lot is None else ("lot", self.lot)
+
+
+GROUPS: Final[Mapping[str, Callable[[CountedSite], str | int | None]]] = {
+    "province": lambda member: member.site.province,
+    "intervention": lambda member: member.site.intervention,
+    "partner": lambda member: member.site.partner,
+    "lot": lambda member: member.lot,
+    "programme_year": lambda member: member.site.programme_year,
+}
+"""What hectares are summed by, and its value for a site; None: the site has none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """The account of a programme, and the sites that it was made from."""
+
+    sites: Sequence[CountedSite]
+    """In the order of registration."""
+    double: Sequence[DoubleRegistration]
+    """Pairs of sites that claim the same ground, by their places in `sites`: those of different partners first."""
+    summary: Mapping[str, Any]
+    """What ``regrowth programme --json`` prints."""
+
+
+def programme_account(
+    sites: Sequence[Site],
+    latest: Mapping[str, Mapping[str, Any]],
+    *,
+    pledge: float | None,
+    alpha: float,
+    more: Mapping[str, Any] | None = None,
+) -> Account:
     """Sum the hectares of a programme.
 
     Parameters
     ----------
     sites : sequence of Site
-        The sites that are judged now.
+        The sites that are judged now, in the order of their registration.
     latest : mapping
         Latest assessment of each site by its id, as JSON; sites may be missing.
     pledge : float or None
@@ -44,46 +130,149 @@ def programme_summary(
     alpha : float
         Lifetime false-alarm budget of one site: at most this share of the sites is expected ever to turn red falsely,
         by whatever rule. [1]
+    more : mapping, optional
+        Further members of the summary.
 
     Returns
     -------
-    dict
-        What ``regrowth programme --json`` prints, apart from ``lots`` and ``precision``. ``hectares`` are by status,
-        :data:`UNJUDGED` among them, for the programme and for each row of ``groups``, which has ``by`` and ``value``.
+    Account
+        ``hectares`` of its summary are by status, :data:`UNJUDGED` among them, for the programme and for each row of
+        ``groups``, which has ``by`` and ``value``.
     """
-    status = {site.id: _status(site, latest) for site in sites}
-    alert = {site.id: latest.get(site.id, {}).get("alert") or "not_assessed" for site in sites}
+    outlines = [site.geometry for site in sites]
+    shared = overlaps(outlines)
+    counted = counted_hectares(outlines, [site.hectares for site in sites], shared)
+    members = [
+        CountedSite(
+            site=site,
+            lot=lot.id if (lot := lot_of(site)) else None,
+            hectares=hectares,
+            status=_status(site, latest),
+            assessment=latest.get(site.id, {}),
+        )
+        for site, hectares in zip(sites, counted, strict=True)
+    ]
+    double = sorted(double_registrations(outlines, shared), key=lambda one: not _across(sites, one))
+    return Account(
+        sites=members,
+        double=double,
+        summary={**_summary(members, pledge, alpha), "double_registrations": _claims(sites, double), **(more or {})},
+    )
 
-    def row(members: Sequence[Site]) -> dict[str, Any]:
-        hectares = sum(site.hectares for site in members)
+
+def _summary(members: Sequence[CountedSite], pledge: float | None, alpha: float) -> dict[str, Any]:
+    def row(part: Sequence[CountedSite]) -> dict[str, Any]:
+        hectares = sum(member.hectares for member in part)
         share = round(hectares / pledge, 6) if pledge else None
-        return {"sites": len(members), "total_hectares": round(hectares, 2), "share_of_pledge": share}
+        return {"sites": len(part), "total_hectares": round(hectares, DIGITS), "share_of_pledge": share}
+
+    def full_row(part: Sequence[CountedSite]) -> dict[str, Any]:
+        registered = round(sum(member.site.hectares for member in part), DIGITS)
+        return {**row(part), "registered_hectares": registered, **_by_probability(part)}
 
     groups = []
     for by, value_of in GROUPS.items():
-        of = {site.id: value_of(site) for site in sites}
-        for value in sorted(set(of.values()), key=lambda value: (value is None, value)):
-            members = [site for site in sites if of[site.id] == value]
-            groups.append({"by": by, "value": value, **row(members), "hectares": _hectares(members, status)})
+        parts: dict[str | int | None, list[CountedSite]] = {}
+        for member in members:
+            parts.setdefault(value_of(member), []).append(member)
+        for value, part in sorted(parts.items(), key=lambda item: (item[0] is None, item[0])):
+            groups.append({"by": by, "value": value, **full_row(part), "hectares": _hectares(part)})
+    hectares = _hectares(members)
     return {
-        "as_of": max((latest[site.id]["as_of"] for site in sites if site.id in latest), default=None),
+        "as_of": max((member.assessment["as_of"] for member in members if member.assessment), default=None),
         "pledge_hectares": pledge,
-        **row(sites),
-        "false_reds_expected_at_most": round(alpha * len(sites), 2),
-        "hectares": _hectares(sites, status),
-        "by_status": {name: row([s for s in sites if status[s.id] == name]) for name in (*SHOWN_STATUSES, UNJUDGED)},
-        "by_alert": {name: row([s for s in sites if alert[s.id] == name]) for name in (*ALERT_LEVELS, UNJUDGED)},
-        "uplift_confirmed": row([site for site in sites if latest.get(site.id, {}).get("uplift_confirmed")]),
+        **full_row(members),
+        "false_reds_expected_at_most": round(alpha * len(members), 2),
+        "hectares": hectares,
+        "known": {
+            known: round(sum(hectares[status] for status in statuses), DIGITS) for known, statuses in KNOWN.items()
+        },
+        "why_unknown": _why_unknown(members),
+        "by_status": {name: row([m for m in members if m.status == name]) for name in (*SHOWN_STATUSES, UNJUDGED)},
+        "by_alert": {name: row([m for m in members if _alert(m) == name]) for name in (*ALERT_LEVELS, UNJUDGED)},
+        "uplift_confirmed": row([member for member in members if member.assessment.get("uplift_confirmed")]),
         "groups": groups,
     }
 
 
-def _hectares(members: Sequence[Site], status: Mapping[str, str]) -> dict[str, float]:
+def _hectares(members: Sequence[CountedSite]) -> dict[str, float]:
     """Hectares of some sites by status."""
     sums = dict.fromkeys((*SHOWN_STATUSES, UNJUDGED), 0.0)
-    for site in members:
-        sums[status[site.id]] += site.hectares
-    return {name: round(hectares, 2) for name, hectares in sums.items()}
+    for member in members:
+        sums[member.status] += member.hectares
+    return {name: round(hectares, DIGITS) for name, hectares in sums.items()}
+
+
+def _by_probability(members: Sequence[CountedSite]) -> dict[str, float]:
+    """Hectares by the probabilities of the sites and by their failing area, each with its interval."""
+    likely = [member for member in members if member.posterior is not None]
+    undecided = [member for member in likely if member.status == "undecided"]
+    sums: dict[str, float] = {"posterior_hectares": sum(member.hectares for member in likely)}
+    sums["no_posterior_hectares"] = sum(member.hectares for member in members if member.posterior is None)
+    for name, part in (("expected", likely), ("undecided", undecided)):
+        hectares, lots = [member.hectares for member in part], [member.dependent_with for member in part]
+        posteriors = [posterior for member in part if (posterior := member.posterior)]
+        for state, chances in zip(STATES, zip(*posteriors, strict=True) if part else [()] * len(STATES), strict=True):
+            sums |= _with_limits(f"{name}_{state}", probable_hectares(hectares, chances, lots))
+    estimated = [(member, area) for member in members if (area := member.failing_area) is not None]
+    for name, chosen in (("failing_area", False), ("undecided_failing_area", True)):
+        found = [(member, area) for member, area in estimated if (member.status == "undecided") is chosen]
+        total = summed_intervals([area for _, area in found], [member.dependent_with for member, _ in found])
+        sums |= _with_limits(name, total)
+        sums[f"{name}_of"] = sum(member.hectares for member, _ in found)
+    return {name: round(value, DIGITS) for name, value in sums.items()}
+
+
+def _with_limits(name: str, area: Interval) -> dict[str, float]:
+    return {name: area.hectares, f"{name}_low": area.low, f"{name}_high": area.high}
+
+
+def _why_unknown(members: Sequence[CountedSite]) -> list[dict[str, Any]]:
+    """Hectares of unknown sites by status and reason; a site may have several reasons, and None stands for none."""
+    found: dict[tuple[str, str | None], list[CountedSite]] = {}
+    for member in members:
+        if member.status in KNOWN["unknown"]:
+            codes = member.assessment.get("reasons") or ()
+            reasons: list[str | None] = [reason.value for reason in WHY_UNKNOWN if reason.value in codes]
+            for reason in reasons or [None]:
+                found.setdefault((member.status, reason), []).append(member)
+    rows = [
+        {
+            "status": status,
+            "reason": reason,
+            "sites": len(part),
+            "hectares": round(sum(member.hectares for member in part), DIGITS),
+        }
+        for (status, reason), part in found.items()
+    ]
+    return sorted(rows, key=lambda row: (KNOWN["unknown"].index(row["status"]), -row["hectares"], str(row["reason"])))
+
+
+def _claims(sites: Sequence[Site], double: Sequence[DoubleRegistration]) -> list[dict[str, Any]]:
+    """Pairs of sites that claim the same ground, the one for which it counts first."""
+    return [
+        {
+            "site": sites[one.first].id,
+            "other_site": sites[one.second].id,
+            "partner": sites[one.first].partner,
+            "other_partner": sites[one.second].partner,
+            "across_partners": _across(sites, one),
+            "kind": one.kind,
+            "hectares": None if one.hectares is None else round(one.hectares, DIGITS),
+            "share_of_smaller": None if one.share is None else round(one.share, 6),
+        }
+        for one in double
+    ]
+
+
+def _across(sites: Sequence[Site], one: DoubleRegistration) -> bool:
+    """Whether two sites that claim the same ground are of different partners; one without a partner is of none."""
+    first, second = (comparable_id(" ".join((sites[i].partner or "").split())) for i in (one.first, one.second))
+    return first != second
+
+
+def _alert(member: CountedSite) -> str:
+    return member.assessment.get("alert") or UNJUDGED
 
 
 def _status(site: Site, latest: Mapping[str, Mapping[str, Any]]) -> str:

@@ -4,17 +4,12 @@ from collections import defaultdict
 
 import numpy as np
 import shapely
-from shapely.geometry import Point
 
-from monitor.sites import gcj02
 from monitor.sites.checked_feature import CheckedFeature, shown
 from monitor.sites.geometry import PIXEL_HECTARES, borders_tangled
 from monitor.sites.names import comparable_id
+from monitor.sites.shared_ground import MAX_SLIVER_SHARE, SAME_OUTLINE_SHARE, shifted_copies
 
-MAX_SLIVER_SHARE = 0.05
-"""Share of the smaller site up to which an overlap is taken for inaccurate drawing; more counts ground twice. [1]"""
-SAME_OUTLINE_SHARE = 0.99
-"""Intersection over union from which two outlines are the same. [1]"""
 MAX_PAIRS = 100_000
 """Number of pairs of neighbouring sites that are compared; beyond it, one more pair for each site."""
 MAX_REPORTED_OVERLAPS = 5
@@ -89,29 +84,13 @@ def _add_overlap(first: CheckedFeature, second: CheckedFeature, of_first: float,
 
 
 def _add_shifts(entries: list[CheckedFeature]) -> None:
-    """Report pairs of sites whose outlines differ by the GCJ-02 offset.
-
-    One outline does not reveal its datum, but two do: it is no coincidence if they agree after a shift by exactly the
-    offset, hundreds of metres, at that place.
-    """
-    entries = [entry for entry in entries if all(gcj02.in_china(rings[0]) for rings in entry.feature.polygons)]
-    if not entries:
-        return
-    low = shapely.bounds([entry.outline for entry in entries])[:, :2]
-    tree = shapely.STRtree([Point(corner) for corner in low])
-    # The offset varies by metres over a site, so corners of boxes agree to some 20 m (2e-4 degrees).
-    near = tree.query([Point(corner) for corner in gcj02.from_wgs84(low)], predicate="dwithin", distance=2e-4)
-    for i, j in near.T:
-        if i == j or borders_tangled(entries[i].outline, entries[j].outline):
-            continue
-        moved = shapely.transform(entries[i].outline, gcj02.from_wgs84)
-        common = shapely.area(shapely.intersection(moved, entries[j].outline))
-        if common > SAME_OUTLINE_SHARE * shapely.area(shapely.union(moved, entries[j].outline)):
-            for entry, other in ((entries[i], entries[j]), (entries[j], entries[i])):
-                entry.add(
-                    "GCJ02_SUSPECTED",
-                    f"This outline and that of site {other.label!r} differ by just the offset of Chinese web maps "
-                    f"(GCJ-02): {entries[j].label!r} seems to be the shifted one.",
-                    "Check both on satellite imagery; convert the shifted one to WGS 84.",
-                    refuses=False,
-                )
+    """Report pairs of sites whose outlines differ by the GCJ-02 offset."""
+    for i, j in shifted_copies([entry.outline for entry in entries]):
+        for entry, other in ((entries[i], entries[j]), (entries[j], entries[i])):
+            entry.add(
+                "GCJ02_SUSPECTED",
+                f"This outline and that of site {other.label!r} differ by just the offset of Chinese web maps "
+                f"(GCJ-02): {entries[j].label!r} seems to be the shifted one.",
+                "Check both on satellite imagery; convert the shifted one to WGS 84.",
+                refuses=False,
+            )

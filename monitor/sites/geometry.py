@@ -59,8 +59,17 @@ class Outline:
 
 def geodesic_hectares(geometry: BaseGeometry) -> float:
     """Area on the WGS 84 ellipsoid, whatever the winding. [ha]"""
-    oriented = shapely.orient_polygons(geometry)
-    return abs(_GEOD.geometry_area_perimeter(oriented)[0]) / 10_000.0
+    return geodesic_size(geometry)[0]
+
+
+def geodesic_size(geometry: BaseGeometry) -> tuple[float, float]:
+    """Area [ha] and mean width (twice area over perimeter) [m] on the WGS 84 ellipsoid; 0 without an area."""
+    area = perimeter = 0.0
+    for polygon in shapely.get_parts(shapely.orient_polygons(geometry)):
+        rings = [_GEOD.polygon_area_perimeter(*shapely.get_coordinates(r).T) for r in shapely.get_rings(polygon)]
+        area += sum(signed for signed, _ in rings)  # of holes negative
+        perimeter += rings[0][1] if rings else 0.0
+    return abs(area) / 10_000.0, 2.0 * abs(area) / perimeter if perimeter else 0.0
 
 
 def check_outline(feature: Feature) -> Outline:
@@ -190,8 +199,8 @@ def _unsuitable_size(drawn: BaseGeometry, hectares: float) -> Problem | None:
         message = f"The site is smaller than one 10 m pixel: {hectares * 10_000:.3g} m2."
         fix = "Check the outline; a site needs some 25 pixels (0.25 ha) to be judged."
         return Problem("TOO_SMALL", message, fix)
-    perimeter = _GEOD.geometry_area_perimeter(drawn)[1]
-    width = 2 * hectares * 10_000 / perimeter
+    width = geodesic_size(drawn)[1]
+    perimeter = 2 * hectares * 10_000 / width
     if width < SLIVER_METRES:
         message = f"The outline encloses next to nothing: it is {width:.2g} m wide on average."
         return Problem("ZERO_AREA", message, "Draw it again.")

@@ -8,16 +8,18 @@ from datetime import date
 import pytest
 from shapely.geometry import box
 
-from jobs.commands.programme import _print_tables, programme
-from monitor.publish.programme import SHOWN_STATUSES, programme_summary
+from jobs.commands.programme import programme
+from jobs.programme_tables import print_account
+from monitor.publish.programme import KNOWN, SHOWN_STATUSES, UNJUDGED, programme_account
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assessment import Status
 
 
 def planned(site_id, hectares, *, uplift=0.2, **values):
     plan = Plan(A=uplift, k=0.5, L=1.0, too_early_years=2.0)
-    values = {"province": None, "programme_year": None, **values}
-    return Site(id=site_id, name=site_id, geometry=box(100, 40, 101, 41), start=date(2021, 4, 1), biome="loess",
+    x = 100 + 0.1 * (ord(site_id[0]) - ord("a"))  # apart from each other
+    values = {"province": None, "programme_year": None, "geometry": box(x, 40, x + 0.01, 40.01), **values}
+    return Site(id=site_id, name=site_id, start=date(2021, 4, 1), biome="loess",
                 hectares=hectares, plan=plan, **values)  # fmt: skip
 
 
@@ -36,6 +38,14 @@ LATEST = {
 
 def test_every_status_that_a_verdict_may_have_is_shown():
     assert set(SHOWN_STATUSES) == {status.value for status in Status} | {"no_loss_seen"}
+
+
+def test_every_status_is_on_one_side_or_unknown_and_none_on_two():
+    assert sorted(status for part in KNOWN.values() for status in part) == sorted([*SHOWN_STATUSES, UNJUDGED])
+
+
+def programme_summary(sites, latest, *, pledge, alpha):
+    return programme_account(sites, latest, pledge=pledge, alpha=alpha).summary
 
 
 def groups_of(summary, by):
@@ -90,7 +100,7 @@ def test_every_way_of_counting_comes_to_the_same_total(sites):
 
 def test_names_are_shown_as_they_are_and_do_nothing(capsys):
     odd = [replace(SITES[0], province="[red]Gansu \x1b[/]")]
-    _print_tables(programme_summary(odd, LATEST, pledge=260_000.0, alpha=0.05))
+    print_account(programme_summary(odd, LATEST, pledge=260_000.0, alpha=0.05))
     out = capsys.readouterr().out
     assert "[red]Gansu ?[/]" in out
     assert "\x1b" not in out
@@ -129,6 +139,108 @@ def test_the_ledger_of_an_installation_is_summed(installation, capsys, monkeypat
         10.0,
         pytest.approx(summary["total_hectares"] / 10, abs=1e-3),
     )
+
+
+JUDGED = {"alert": "none", "as_of": "2026-06-01", "reasons": []}
+
+
+def posterior(status, failing, lagging, on_track, **more):
+    return {"status": status, "p_failing": failing, "p_lagging": lagging, "p_on_track": on_track, **JUDGED, **more}
+
+
+def test_what_is_unknown_is_on_no_side():
+    """Also where an assessment has probabilities: of a site that is too early, or without data, they are no finding."""
+    sites = [planned(name, 10.0, intervention="planting") for name in "abcdef"]
+    latest = {
+        "a": posterior("undecided", 0.2, 0.3, 0.5, reasons=["UNCERTAIN", "RAIN_UNKNOWN"]),
+        "b": posterior("too_early", 0.0, 0.1, 0.9, reasons=["TOO_EARLY"]),
+        "c": posterior("insufficient_data", 0.0, 0.0, 1.0, reasons=["FEW_SCENES", "DATA_OLD"]),
+        "d": posterior("failing", 0.9, 0.1, 0.0),
+        "e": posterior("on_track", 0.0, 0.1, 0.9),
+    }
+    summary = programme_summary(sites, latest, pledge=None, alpha=0.05)
+    assert summary["known"] == {"works": 10, "no_loss_seen": 0, "below_plan": 0, "fails": 10, "unknown": 40}
+    assert [summary["hectares"][status] for status in KNOWN["unknown"]] == [10, 10, 10, 10]
+    assert [summary[f"undecided_{state}"] for state in ("failing", "lagging", "on_track")] == [2, 3, 5]
+    assert [summary[f"expected_{state}"] for state in ("failing", "lagging", "on_track")] == [11, 5, 14]
+    assert (summary["posterior_hectares"], summary["no_posterior_hectares"]) == (30, 30)
+    why = {(row["status"], row["reason"]): row["hectares"] for row in summary["why_unknown"]}
+    assert why == {
+        ("undecided", "UNCERTAIN"): 10, ("too_early", "TOO_EARLY"): 10, ("insufficient_data", "FEW_SCENES"): 10,
+        ("insufficient_data", "DATA_OLD"): 10, ("not_assessed", None): 10,
+    }  # fmt: skip
+
+
+def test_expected_hectares_of_every_grouping_add_up_to_those_of_the_programme():
+    sites = [planned(name, 10.0 + n, intervention="planting", province="甘肃" if n % 2 else None, partner="绿洲",
+                     programme_year=2020 + n % 3) for n, name in enumerate("abcdefgh")]  # fmt: skip
+    latest = {
+        name: posterior("undecided" if n < 3 else "lagging", 0.1 * n, 0.2, 0.8 - 0.1 * n)
+        for n, name in enumerate("abcdef")
+    }
+    summary = programme_summary(sites, latest, pledge=None, alpha=0.05)
+    for name in ("undecided_failing", "expected_failing", "expected_lagging", "expected_on_track"):
+        for by in ("province", "intervention", "partner", "lot", "programme_year"):
+            total = sum(row[name] for row in groups_of(summary, by).values())
+            assert total == pytest.approx(summary[name], abs=1e-4), (name, by)
+            assert all(
+                row[f"{name}_low"] <= row[name] <= row[f"{name}_high"] for row in groups_of(summary, by).values()
+            )
+
+
+def test_the_failing_area_of_undecided_sites_is_a_column_of_its_own_and_only_of_counted_ground():
+    first, second = (planned(name, 100.0, intervention="planting") for name in "ab")
+    area = {"hectares": 100.0, "hectares_failing": 30.0, "hectares_failing_low": 20.0, "hectares_failing_high": 50.0}
+    latest = {"a": posterior("lagging", 0.1, 0.8, 0.1, **area), "b": posterior("undecided", 0.3, 0.4, 0.3, **area)}
+    summary = programme_summary([first, second], latest, pledge=None, alpha=0.05)
+    names = ("failing_area", "failing_area_low", "failing_area_high", "failing_area_of")
+    assert [summary[name] for name in names] == [30, 20, 50, 100]
+    assert [summary[f"undecided_{name}"] for name in names] == [30, 20, 50, 100]
+    copied = replace(second, geometry=first.geometry)
+    summary = programme_summary([first, copied], latest, pledge=None, alpha=0.05)
+    assert [summary[f"undecided_{name}"] for name in names] == [0, 0, 0, 0]
+    assert summary["undecided_failing"] == 0
+
+
+def test_ground_that_two_partners_have_registered_counts_once_for_the_first_and_is_named(capsys):
+    first = planned("a", 96.4, intervention="planting", partner="绿洲")
+    copy = replace(first, id="<b>", partner="[red]Oasis\x1b")
+    again = replace(first, id="c")
+    latest = {"a": {"status": "on_track", **JUDGED}, "<b>": {"status": "failing", **JUDGED}}
+    summary = programme_summary([first, copy, again], latest, pledge=None, alpha=0.05)
+    assert (summary["total_hectares"], summary["registered_hectares"]) == (96.4, pytest.approx(3 * 96.4))
+    assert (summary["hectares"]["on_track"], summary["hectares"]["failing"]) == (96.4, 0)
+    claims = summary["double_registrations"]
+    pairs = [(claim["site"], claim["other_site"], claim["across_partners"], claim["kind"]) for claim in claims]
+    assert pairs == [
+        ("a", "<b>", True, "OUTLINE_DUPLICATE"), ("<b>", "c", True, "OUTLINE_DUPLICATE"),
+        ("a", "c", False, "OUTLINE_DUPLICATE"),
+    ]  # fmt: skip
+    assert programme_summary([copy, first], latest, pledge=None, alpha=0.05)["hectares"]["failing"] == 96.4
+    print_account(summary)
+    out = capsys.readouterr().out
+    assert "the same outline" in out
+    assert "count once" in out
+    assert "[red]Oasis?" in out
+
+
+def test_a_site_that_was_registered_first_stays_first_when_it_is_taken_back(installation):
+    from jobs.account import read_account
+    from jobs.installation import open_ledger
+    from jobs.registry import add_sites, retire
+    from jobs.settings import load
+
+    settings = load(installation.config)
+    with open_ledger(settings) as ledger:
+        add_sites(ledger, settings.registry.path)
+        with ledger.reading() as t:
+            order = t.sites_as_registered()
+        in_file = [one["properties"]["id"] for one in json.loads(settings.registry.path.read_text())["features"]]
+        assert order == in_file
+        retire(ledger, order[:1], today=date(2026, 1, 1))
+        add_sites(ledger, settings.registry.path)
+        with ledger.reading() as t:
+            assert [member.site.id for member in read_account(settings, t).sites] == order
 
 
 def test_how_often_alerts_were_right_is_counted_from_all_answers_also_of_retired_sites(installation, capsys):

@@ -1,0 +1,112 @@
+"""95 % intervals of hectares that are summed over many sites.
+
+Sites of one lot share partner, year, weather and much of their control ground, so that the errors of their verdicts go
+together. How far is not known: the model of a lot (:mod:`monitor.verdict.kernels.lot_model`) estimates it for the
+average of a lot, not for its hectares. Here the sites of a lot are taken as fully dependent, the dependence under which
+a sum varies most; different lots as independent, which they are not where one drought or one sensor step touches
+several: that is not covered. Sites without a lot are taken as one lot in each province.
+"""
+
+from collections.abc import Hashable, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+
+CELLS: Final = 4_000
+"""Cells of the grid of hectares: limits are known to some 1/4,000 of the hectares summed."""
+LEVELS: Final = (0.025, 0.975)
+"""Probability below each limit of an interval. [1]"""
+
+
+class Interval(NamedTuple):
+    """A sum of hectares with its 95 % interval. [ha]"""
+
+    hectares: float
+    low: float
+    high: float
+
+
+def probable_hectares(hectares: Sequence[float], probability: Sequence[float], lots: Sequence[Hashable]) -> Interval:
+    """Hectares of the sites that are in one state, such as failing, from the probability of that state at each site.
+
+    In a lot the state comes and goes together: a number that is uniform between 0 and 1 is drawn for the lot, and each
+    site whose probability exceeds it is in the state. That is the dependence under which the sum varies most.
+
+    Parameters
+    ----------
+    hectares, probability : sequence of float
+        Area of each site [ha], and the probability that it is in the state [1]; (n,).
+    lots : sequence
+        Lot of each site.
+
+    Returns
+    -------
+    Interval
+        Expected hectares, and the quantiles .025 and .975 of their distribution, which is computed, not simulated.
+    """
+    members: dict[Hashable, list[int]] = {}
+    for place, lot in enumerate(lots):
+        members.setdefault(lot, []).append(place)
+    area, chance = np.asarray(hectares, float), np.clip(np.asarray(probability, float), 0.0, 1.0)
+    total = float(area.sum())
+    if total <= 0:
+        return Interval(0.0, 0.0, 0.0)
+    cell = total / CELLS
+    parts = [_lot_distribution(area[places], chance[places], cell) for places in members.values()]
+    while len(parts) > 1:
+        parts = [_sum_of_two(*parts[i : i + 2]) for i in range(0, len(parts), 2)]
+    below = np.cumsum(parts[0])
+    low, high = (float(np.searchsorted(below, level * below[-1])) * cell for level in LEVELS)
+    return Interval(float(area @ chance), low, min(high, total))
+
+
+def _lot_distribution(area: np.ndarray, chance: np.ndarray, cell: float) -> np.ndarray:
+    """Probability of each number of cells in the state, in one lot."""
+    likely_first = np.argsort(-chance, kind="stable")
+    value = np.concatenate([[0.0], np.cumsum(area[likely_first])]) / cell  # of the k most likely sites
+    probability = -np.diff(chance[likely_first], prepend=1.0, append=0.0)  # that just these are
+    # A value between two cells is shared out so that its mean stays.
+    lower = np.floor(value + 1e-9).astype(np.intp)
+    upper = np.clip(value - lower, 0.0, 1.0)
+    return np.bincount(
+        np.concatenate([lower, lower + 1]), weights=np.concatenate([probability * (1 - upper), probability * upper])
+    )
+
+
+def _sum_of_two(first: np.ndarray, second: np.ndarray | None = None) -> np.ndarray:
+    """Distribution of the sum of two independent numbers of cells; of the first one where there is no second."""
+    if second is None:
+        return first
+    size = first.size + second.size - 1
+    fast = 1 << (size - 1).bit_length()
+    both: np.ndarray = np.fft.irfft(np.fft.rfft(first, fast) * np.fft.rfft(second, fast), fast)
+    return both[:size].clip(0.0)
+
+
+def summed_intervals(parts: Sequence[Interval], lots: Sequence[Hashable]) -> Interval:
+    """Sum of estimates that have 95 % intervals of their own, such as the failing area of each site.
+
+    Limits of the sites of a lot add up, since these are fully dependent; between lots the distances of limits from
+    estimates are added in squares, each side by itself [1]_.
+
+    Parameters
+    ----------
+    parts : sequence of Interval
+        Estimates, (n,). [ha]
+    lots : sequence
+        Lot of each.
+
+    References
+    ----------
+    .. [1] G. Y. Zou and A. Donner, "Construction of confidence limits about effect measures: A general approach,"
+       Stat. Med., 2008, doi:10.1002/sim.3095.
+    """
+    sums: dict[Hashable, np.ndarray] = {}
+    for part, lot in zip(parts, lots, strict=True):
+        sums[lot] = sums.get(lot, np.zeros(3)) + np.asarray(part)
+    if not sums:
+        return Interval(0.0, 0.0, 0.0)
+    estimate, low, high = np.array(list(sums.values())).T
+    total = float(estimate.sum())
+    below, above = np.sqrt(np.sum((estimate - low) ** 2)), np.sqrt(np.sum((high - estimate) ** 2))
+    return Interval(total, total - float(below), total + float(above))
