@@ -23,6 +23,7 @@ from jobs.commands.restore import restore
 from jobs.commands.serve import serve
 from jobs.commands.status import status
 from jobs.commands.trends import trends
+from jobs.commands.verify import verify
 from jobs.kernel_cache import choose_cache
 from jobs.logs import set_up_logs
 from jobs.nightly import run
@@ -31,7 +32,7 @@ from jobs.publish import publish
 app = console.new_app(no_args_is_help=True)
 COMMANDS = (
     run, backfill, status, explain, export, publish, demo, assess, calibrate, trends, doctor, programme, backup,
-    restore, serve,
+    restore, serve, verify,
 )  # fmt: skip
 QUICK_COMMANDS = ("status", "verify", "keys")
 """They neither log nor compute, and leave nothing behind."""

@@ -151,6 +151,11 @@ class Container:
         """Names of the members that the manifest lists, in their order in the pack."""
         return tuple(self._digests)
 
+    @property
+    def total_size(self) -> int:
+        """Size of the content of all members, manifest and signature included. [byte]"""
+        return sum(entry.size for entry in self._entries.values())
+
     def size(self, name: str) -> int:
         """Size of a member. [byte]"""
         return self._entry(name).size

@@ -5,16 +5,18 @@ Each is the record of the ledger as plain values, without the name, address and 
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from shapely.errors import ShapelyError
 from shapely.geometry import mapping, shape
 
-from monitor.controls.selection import REFERENCE_RING, ControlSet
 from monitor.errors import BadData
 from monitor.evidence.chain import Proof, answer_record, assessment_record
 from monitor.sites.site import Site, ground_key
+
+if TYPE_CHECKING:
+    from monitor.controls.selection import ControlSet
 
 MANAGER: Final = ("manager_name", "manager_language", "manager_email", "manager_channel")
 """Fields of a site that are in no pack."""
@@ -131,7 +133,7 @@ def site_from_json(document: Any) -> Site:
         raise BadData(msg) from error
 
 
-def controls_json(controls: ControlSet, left_out: Mapping[str, str]) -> dict[str, Any]:
+def controls_json(controls: "ControlSet", left_out: Mapping[str, str]) -> dict[str, Any]:
     """``controls.json``: the frozen control units, how alike they were, and which of them no longer count.
 
     Parameters
@@ -141,6 +143,8 @@ def controls_json(controls: ControlSet, left_out: Mapping[str, str]) -> dict[str
     left_out : mapping
         By id of a unit, the first day (ISO 8601) on which it no longer counted, as known at the assessment.
     """
+    from monitor.controls.selection import REFERENCE_RING  # loads xarray, which `verify` does without
+
     return {
         "about": ABOUT_CONTROLS,
         "hash": controls.hash,

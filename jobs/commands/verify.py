@@ -1,0 +1,76 @@
+"""``regrowth verify``: check an evidence pack, offline, with nothing but the pack and a public key."""
+
+import string
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jobs.console import AsJson, print_json, printable
+from jobs.exits import Exit
+
+if TYPE_CHECKING:
+    from monitor.evidence.verify import Verified
+
+
+def verify(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The pack: a zip of 'regrowth evidence'.")],
+    key: Annotated[Path, typer.Option("--key", metavar="PUB", help="signing.pub of the programme.")],
+    head: Annotated[
+        str | None, typer.Option(metavar="HEX", help="Head of the chain that you noted, from a page or a digest.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check that a pack is what the programme signed, and that its chain of nights holds.
+
+    Needs no configuration, opens no connection and writes nothing. Prints PASS and what was checked, or FAIL with each
+    member that differs, and how. Exit status: 0 all holds, 65 something does not, or FILE or the key cannot be used.
+    """
+    from monitor.errors import BadData
+    from monitor.evidence.faults import Fault, PackRefused
+    from monitor.evidence.keys import fingerprint, read_public_key
+    from monitor.evidence.verify import verify_pack
+
+    if head is not None and (len(head.strip()) != 64 or set(head.strip()) - set(string.hexdigits)):
+        msg = "the head of a chain has 64 hexadecimal digits"
+        raise typer.BadParameter(msg, param_hint="--head")
+    public = read_public_key(key)
+    try:
+        verified = verify_pack(file, public, head=head)
+    except PackRefused as error:
+        faults = error.faults
+    except BadData as error:
+        faults = (Fault(file.name, str(error)),)
+    else:
+        signed_by = fingerprint(public)
+        if as_json:
+            print_json({"result": "PASS", "signed_by": signed_by, **asdict(verified)})
+        else:
+            typer.echo(printable_lines(verified, signed_by))
+        return
+    if as_json:
+        print_json({"result": "FAIL", "faults": [asdict(fault) for fault in faults]})
+    else:
+        for fault in faults:
+            typer.echo(printable(f"FAIL {fault}"))
+    raise typer.Exit(Exit.BAD_DATA)
+
+
+def printable_lines(verified: "Verified", signed_by: str) -> str:
+    """What was checked, in a few lines."""
+    lines = [
+        f"PASS {verified.site}, assessment of {verified.as_of}: {verified.status}",
+        f"{verified.members} members, {verified.size:,} bytes, as signed with the key {signed_by}",
+    ]
+    records = f"{verified.records} assessments and answers are in it"
+    if verified.head is None:
+        lines.append("no chain of nights yet")
+    else:
+        lines.append(f"chain of {verified.nights} nights, head {verified.head}; {records}")
+    if verified.uncovered:
+        lines.append(f"{verified.uncovered} more are newer than the chain: ask for a pack from after the next night")
+    if verified.noted is not None:
+        noted = verified.noted
+        lines.append(f"the head given is that of line {noted['number']}, night {noted['night']}: unchanged until then")
+    return "\n".join(map(printable, lines))

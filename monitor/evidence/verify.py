@@ -1,0 +1,213 @@
+"""Check a pack with nothing but the public key: it is what was signed, and its chain of nights holds.
+
+This proves who signed and that nothing changed since; that the verdict follows from the pixels is for ``recompute``.
+Only the standard library, `cryptography` and the small parts of this package are loaded, so that it starts quickly.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from monitor.errors import BadData
+from monitor.evidence.chain import Line, check_chain, check_head, check_proof, read_chain
+from monitor.evidence.container import FORMAT, MANIFEST, SIGNATURE, Container
+from monitor.evidence.documents import records_and_proofs
+from monitor.evidence.faults import Fault, PackRefused
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+CRATE: Final = "ro-crate-metadata.json"
+ENVIRONMENT: Final = "environment.json"
+CHAIN: Final = "chain.jsonl"
+PROOFS: Final = "chain-proofs.json"
+ASSESSMENTS: Final = "assessments.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """What was checked of a pack in which everything holds."""
+
+    site: str
+    as_of: str
+    """Day of the published assessment, the last one."""
+    status: str
+    members: int
+    """Number of members, manifest and signature included."""
+    size: int
+    """Of their content together. [byte]"""
+    records: int
+    """Number of assessments and answers that the chain covers."""
+    uncovered: int
+    """Number of those that are newer than the chain: the next night appends them."""
+    nights: int
+    """Number of lines of the chain."""
+    head: str | None
+    """Hash of the newest line; None: there is no line yet."""
+    noted: Line | None
+    """Line of the head that was noted earlier; None: none was given."""
+
+
+def verify_pack(path: Path, key: "Ed25519PublicKey", *, head: str | None = None) -> Verified:
+    """Check a pack: layout, manifest, signature, description, chain, proofs, and that its members agree.
+
+    Parameters
+    ----------
+    path : Path
+        The pack. Nothing is written.
+    key : Ed25519PublicKey
+        The key that it must be signed with.
+    head : str, optional
+        Head of the chain as someone noted it: a line of the chain must have this hash.
+
+    Raises
+    ------
+    PackRefused
+        Every difference that was found. Where bytes are not those that were signed, nothing else is compared.
+    BadData
+        `path` is no plain file, or cannot be read.
+    """
+    with Container(path, key) as pack:
+        _check_format(_json(pack, ENVIRONMENT))
+        lines, noted = _chain(pack, head)
+        assessments, alerts = _json(pack, ASSESSMENTS), _json(pack, "alerts.json")
+        records, uncovered = _prove(pack, lines, assessments, alerts)
+        if not assessments:
+            raise PackRefused(Fault(ASSESSMENTS, "it has no assessment"))
+        last = assessments[-1]
+        faults = _of(CRATE, lambda: list(_crate_faults(pack, last["as_of"])))
+        faults += _of(ASSESSMENTS, lambda: list(_disagreements(pack, assessments, alerts)))
+        if faults:
+            raise PackRefused(*faults)
+        return Verified(
+            site=last["site"], as_of=last["as_of"], status=str(last.get("status")), members=len(pack.names) + 2,
+            size=pack.total_size, records=records, uncovered=uncovered, nights=len(lines),
+            head=lines[-1]["hash"] if lines else None, noted=noted,
+        )  # fmt: skip
+
+
+def _check_format(environment: Any) -> None:
+    """Raise if this program does not read the format of the pack."""
+    stated = environment.get("format") if isinstance(environment, dict) else None
+    if type(stated) is not int:
+        raise PackRefused(Fault(ENVIRONMENT, "it does not state the format of the pack"))
+    if stated != FORMAT:
+        version = str(environment.get("version"))[:40]
+        difference = (
+            f"the pack has format {stated}, and this program reads format {FORMAT}; it was written by version "
+            f"{version} of regrowth-monitor, which reads it"
+        )
+        raise PackRefused(Fault(ENVIRONMENT, difference))
+
+
+def _crate_faults(pack: Container, day: str) -> Iterator[Fault]:
+    """How the description differs from what is in the pack, and from the day of the published assessment."""
+    entities = {entity["@id"]: entity for entity in _json(pack, CRATE)["@graph"]}
+    root = entities["./"]
+    listed = {str(part["@id"]) for part in root["hasPart"]}
+    present = {*pack.names, MANIFEST, SIGNATURE} - {CRATE}
+    for name in sorted(present - listed):
+        yield Fault(CRATE, f"it does not list {name}")
+    for name in sorted(listed - present):
+        yield Fault(CRATE, f"it lists {name[:80]!r}, which is not in the pack")
+    for name in sorted(present & listed - {MANIFEST, SIGNATURE}):
+        if (entities[name]["contentSize"], entities[name]["sha256"]) != (str(pack.size(name)), pack.sha256(name)):
+            yield Fault(CRATE, f"the size or SHA-256 that it states of {name} is not that of the pack")
+    if root["datePublished"] != day:
+        yield Fault(CRATE, f"it is about the assessment of {root['datePublished']}, and the last one is of {day}")
+
+
+def _chain(pack: Container, head: str | None) -> tuple[list[Line], Line | None]:
+    """Lines of the chain, which hold together, and the line of the noted head."""
+    lines = _of(CHAIN, lambda: read_chain(pack.read(CHAIN)))
+    _of(CHAIN, lambda: check_chain(lines))
+    return lines, None if head is None else _of(CHAIN, lambda: check_head(lines, head))
+
+
+def _prove(pack: Container, lines: Sequence[Line], assessments: Any, alerts: Any) -> tuple[int, int]:
+    """Number of records that the chain covers, and of those that are newer than it."""
+    faults, covered, uncovered = [], 0, 0
+    newest = lines[-1]["night"] if lines else ""
+    proofs = _json(pack, PROOFS)
+    for what, record, proof in _of(PROOFS, lambda: list(records_and_proofs(assessments, alerts, proofs))):
+        if proof is not None:
+            try:
+                check_proof(lines, record, proof if isinstance(proof, dict) else {})
+                covered += 1
+            except BadData as error:
+                member = ASSESSMENTS if record["kind"] == "assessment" else "alerts.json"
+                faults.append(Fault(member, f"{what}: {error}"))
+        elif str(record.get("as_of", record.get("time"))) >= newest:
+            uncovered += 1
+        else:
+            difference = f"{what} is in no line of the chain, although a line of {newest} came later"
+            faults.append(Fault(PROOFS, difference))
+    if faults:
+        raise PackRefused(*faults)
+    return covered, uncovered
+
+
+def _disagreements(pack: Container, assessments: Any, alerts: Any) -> Iterator[Fault]:
+    """Members that are about another site or another assessment than the last one."""
+    site, day = assessments[-1]["site"], assessments[-1]["as_of"]
+    about: dict[str, Callable[[], set[Any]]] = {
+        ASSESSMENTS: lambda: {entry["site"] for entry in assessments},
+        "alerts.json": lambda: {alert["id"].rpartition("/")[0] for alert in alerts} or {site},
+        "site.json": lambda: {_json(pack, "site.json")["properties"]["id"]},
+        "plan.json": lambda: {_json(pack, "plan.json")["site"]},
+        "observations.csv": lambda: _column(pack, "observations.csv", "site") or {site},
+    }
+    for member, sites in about.items():
+        if others := _of(member, sites) - {site}:
+            yield Fault(
+                member, f"it is about {str(min(others, key=str))[:80]!r}, and the last assessment about {site!r}"
+            )
+    if any(before["as_of"] > after["as_of"] for before, after in pairwise(assessments)):
+        yield Fault(ASSESSMENTS, "its assessments are not in the order of their days")
+    if (other := _of("plan.json", lambda: _json(pack, "plan.json")["as_of"])) != day:
+        yield Fault("plan.json", f"it is about the assessment of {str(other)[:20]}, and the last one is of {day}")
+
+
+def _of[T](member: str, read: Callable[[], T]) -> T:
+    """Result of a function; what it refuses becomes a fault of a member."""
+    try:
+        return read()
+    except PackRefused:
+        raise
+    except BadData as error:
+        raise PackRefused(Fault(member, str(error))) from None
+    except (TypeError, KeyError, ValueError, AttributeError, csv.Error) as error:
+        difference = f"it does not have the form of this member: {type(error).__name__}: {error}"
+        raise PackRefused(Fault(member, difference)) from None
+
+
+def _json(pack: Container, member: str) -> Any:
+    """Content of a JSON member, which has to mean the same to every reader: no key twice, no NaN."""
+    try:
+        return json.loads(pack.read(member), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise PackRefused(Fault(member, f"it is not JSON that every program reads alike: {error}")) from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        msg = "a name is there twice in one object"
+        raise ValueError(msg)
+    return entries
+
+
+def _no_constant(name: str) -> None:
+    msg = f"{name} is no number"
+    raise ValueError(msg)
+
+
+def _column(pack: Container, member: str, name: str) -> set[str]:
+    """Distinct values of a column of a CSV member."""
+    rows = csv.DictReader(io.StringIO(pack.read(member).decode("utf-8-sig"), newline=""))
+    return {row[name] for row in rows}

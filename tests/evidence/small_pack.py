@@ -1,0 +1,98 @@
+"""A small pack of one site, of which every record is written here, and variants of it that are signed again."""
+
+import hashlib
+import json
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from monitor.evidence.chain import Line, answer_record, assessment_record, chain_bytes, leaf_of, next_line, proof
+from monitor.evidence.container import MANIFEST, SIGNATURE, write_container
+
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
+NIGHTS = ("2020-09-26", "2020-10-03", "2020-10-10")
+OTHER = assessment_record({"site": "other", "as_of": "2020-10-03", "payload": {}})
+
+
+def assessment(day, *, site="lowood"):
+    """Row of the ledger of an assessment."""
+    payload = {"site": site, "as_of": day, "status": "on_track", "theta": 0.81}
+    return {"site": site, "as_of": day, "digest": hashlib.sha256(day.encode()).hexdigest(), "version": "v1",
+            "snapshot": "50-loess:12", "left_out": {}, "payload": payload}  # fmt: skip
+
+
+ANSWER = {"alert": "lowood/failure", "number": 2, "time": "2020-10-03T04:00:00Z",
+          "payload": {"day": "2020-10-03", "state": "acknowledged", "note": "fence broken 围栏破损"}}  # fmt: skip
+PHOTO = hashlib.sha256(b"a photo").hexdigest()
+
+
+def chain(nights=NIGHTS):
+    """Lines of the chain, and the leaves of each: an assessment a night, an answer and another site in the second."""
+    lines: list[Line] = []
+    leaves = []
+    for night in nights:
+        assessments = [leaf_of(assessment_record(assessment(night)))]
+        answers = []
+        if night == NIGHTS[1]:
+            assessments.append(leaf_of(OTHER))
+            answers.append(leaf_of(answer_record(ANSWER, [PHOTO])))
+        lines.append(next_line(lines[-1] if lines else None, night, assessments, answers))
+        leaves.append([*assessments, *answers])
+    return lines, leaves
+
+
+def contents():
+    """Content of each JSON member but the description, by name, and the lines of the chain."""
+    lines, leaves = chain()
+    rows = [assessment(night) for night in NIGHTS]
+    proofs = [
+        proof(line, of_line, leaf_of(assessment_record(row)))
+        for line, of_line, row in zip(lines, leaves, rows, strict=True)
+    ]
+    answered = proof(lines[1], leaves[1], leaf_of(answer_record(ANSWER, [PHOTO])))
+    entry = ANSWER["payload"] | {"number": 2, "time": ANSWER["time"], "kind": "answered", "photos": [{"sha256": PHOTO}]}
+    opened = {"number": 1, "time": "2020-09-26T20:00:00Z", "kind": "raised", "state": "open", "photos": []}
+    return {
+        "assessments.json": [
+            row["payload"] | {name: row[name] for name in ("digest", "version", "snapshot", "left_out")} for row in rows
+        ],
+        "alerts.json": [{"id": "lowood/failure", "rule": "failure", "events": [opened, entry]}],
+        "plan.json": {"site": "lowood", "as_of": NIGHTS[-1]},
+        "site.json": {"type": "Feature", "properties": {"id": "lowood"}},
+        "chain-proofs.json": {
+            "assessments": proofs,
+            "answers": [{"alert": "lowood/failure", "number": 2, "proof": answered}],
+        },
+        "environment.json": {"format": 1, "version": "0.1.0"},
+        "observations.csv": "site,date\nlowood,2020-09-20\nlowood,2020-10-01\n",
+        "pixels-2020.nc": "pixels",
+        "chain.jsonl": lines,
+    }
+
+
+def encoded(name, content):
+    """Content of a member as bytes."""
+    if isinstance(content, bytes):
+        return content
+    if name == "chain.jsonl":
+        return chain_bytes(content)
+    return (content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)).encode()
+
+
+def described(members):
+    """Content of the description of members."""
+    facts = [
+        {"@id": name, "@type": "File", "contentSize": str(len(body)), "sha256": hashlib.sha256(body).hexdigest()}
+        for name, body in members.items()
+    ]
+    facts += [{"@id": name, "@type": "File"} for name in (MANIFEST, SIGNATURE)]
+    parts = [{"@id": fact["@id"]} for fact in facts]
+    root = {"@id": "./", "@type": "Dataset", "datePublished": NIGHTS[-1], "hasPart": parts}
+    return {"@graph": [{"@id": "ro-crate-metadata.json"}, root, *facts]}
+
+
+def write_pack(path, contents, *, key=KEY, description=None):
+    """Write a pack with these contents, by name, signed with a key."""
+    members = {name: encoded(name, content) for name, content in contents.items()}
+    crate = encoded("", description or described(members))
+    write_container(path, [*members.items(), ("ro-crate-metadata.json", crate)], key)
+    return path

@@ -1,0 +1,146 @@
+"""``regrowth verify``: from any folder, without configuration, network or a trace."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from jobs.cli import main
+from jobs.exits import Exit
+from tests.evidence.small_pack import KEY, chain, contents, write_pack
+
+
+@pytest.fixture
+def pack(tmp_path):
+    return write_pack(tmp_path / "pack.zip", contents())
+
+
+@pytest.fixture
+def public(tmp_path):
+    path = tmp_path / "signing.pub"
+    path.write_bytes(KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    return path
+
+
+@pytest.fixture
+def ran(capsys):
+    """Exit status and output of the command, on both streams."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as left:
+            main(["verify", *map(str, arguments)])
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.err
+        return left.value.code, printed.out, printed.err
+
+    return run
+
+
+def test_a_whole_pack_passes_with_what_was_checked(ran, pack, public):
+    head = chain()[0][-1]["hash"]
+    status, out, err = ran(pack, "--key", public)
+    assert (status, err) == (Exit.DONE, "")
+    first, second, third = out.splitlines()
+    assert first == "PASS lowood, assessment of 2020-10-10: on_track"
+    assert second.startswith("12 members, ")
+    assert third == f"chain of 3 nights, head {head}; 4 assessments and answers are in it"
+    status, out, _ = ran(pack, "--key", public, "--head", chain()[0][0]["hash"])
+    assert out.splitlines()[-1] == "the head given is that of line 1, night 2020-09-26: unchanged until then"
+    status, out, _ = ran(pack, "--key", public, "--json")
+    assert (status, json.loads(out)["result"], json.loads(out)["head"]) == (Exit.DONE, "PASS", head)
+
+
+def test_one_byte_changed_fails_and_names_the_member(ran, pack, public):
+    content = pack.read_bytes()
+    position = content.index(b"pixels", content.index(b"pixels-2020.nc") + 6)
+    pack.write_bytes(content[:position] + b"P" + content[position + 1 :])
+    status, out, err = ran(pack, "--key", public)
+    assert (status, err) == (Exit.BAD_DATA, "")
+    (line,) = out.splitlines()
+    assert line.startswith("FAIL pixels-2020.nc: its SHA-256 is ")
+    status, out, _ = ran(pack, "--key", public, "--json")
+    (fault,) = json.loads(out)["faults"]
+    assert (status, fault["member"], json.loads(out)["result"]) == (Exit.BAD_DATA, "pixels-2020.nc", "FAIL")
+
+
+def test_every_member_that_differs_has_a_line(ran, pack, public):
+    content = contents()
+    content["plan.json"]["site"] = content["site.json"]["properties"]["id"] = "other\x1b[31m"
+    write_pack(pack, content)
+    _, out, _ = ran(pack, "--key", public)
+    assert [line.split(":")[0] for line in out.splitlines()] == ["FAIL site.json", "FAIL plan.json"]
+    assert "\x1b" not in out
+
+
+def test_a_foreign_key_and_a_foreign_head_fail(ran, pack, public, tmp_path):
+    status, out, _ = ran(pack, "--key", public, "--head", "ab" * 32)
+    assert (status, out.startswith("FAIL chain.jsonl: no line of the chain has the head abab")) == (Exit.BAD_DATA, True)
+    with pytest.raises(SystemExit):
+        main(["keys", "new", str(tmp_path / "other")])
+    status, out, _ = ran(pack, "--key", tmp_path / "other" / "signing.pub")
+    assert status == Exit.BAD_DATA
+    assert out.splitlines()[-1].startswith("FAIL manifest-sha256.txt: its signature was not made with the key given")
+
+
+@pytest.mark.parametrize("kind", ["nothing", "folder", "pipe", "link", "text"])
+def test_what_is_no_pack_fails(ran, pack, public, tmp_path, kind):
+    path = tmp_path / "given.zip"
+    match kind:
+        case "folder":
+            path.mkdir()
+        case "pipe":
+            os.mkfifo(path)
+        case "link":
+            path.symlink_to(pack)
+        case "text":
+            path.write_text("hello")
+    status, out, _ = ran(path, "--key", public)
+    assert status == Exit.BAD_DATA
+    assert out.startswith("FAIL the layout of the zip: " if kind == "text" else "FAIL given.zip: ")
+
+
+def test_a_private_key_or_none_is_refused_and_not_shown(ran, pack, public, tmp_path):
+    private = tmp_path / "signing.key"
+    private.write_bytes(KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    status, out, err = ran(pack, "--key", private)
+    assert (status, out) == (Exit.BAD_DATA, "")
+    assert "signing.key' is not the key to check a pack with: it is a private key" in err
+    assert private.read_text().splitlines()[1] not in err
+    assert ran(pack)[0] == Exit.USAGE
+    assert ran(pack, "--key", public, "--head", "abc")[0] == Exit.USAGE
+
+
+WATCHED = """
+import os, sys
+def watch(event, arguments):
+    if event == "open" and (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+        os.write(2, f"opened for writing: {arguments[0]}\\n".encode())
+    elif event.startswith(("socket.", "os.mkdir", "os.remove", "os.rename", "tempfile.", "subprocess.", "os.system")):
+        os.write(2, f"{event} {arguments}\\n".encode())
+sys.addaudithook(watch)
+from jobs.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    heavy = {"numba", "dask", "xarray", "distributed", "pandas", "scipy", "icechunk", "sqlalchemy"} & sys.modules.keys()
+    os.write(2, f"heavy: {sorted(heavy)}\\n".encode())
+"""
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_it_needs_no_environment_and_writes_nothing_and_opens_no_connection(pack, public, tmp_path, root, whole):
+    if not whole:
+        pack.write_bytes(pack.read_bytes()[:-1])
+    empty = tmp_path / "empty"
+    empty.mkdir(mode=0o500)
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", WATCHED, "verify", str(pack), "--key", str(public)],
+        cwd=empty, env={"PYTHONPATH": str(root)}, capture_output=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.stderr.decode() == "heavy: []\n"
+    assert done.stdout.startswith(b"PASS lowood" if whole else b"FAIL the layout of the zip")
+    assert done.returncode == (Exit.DONE if whole else Exit.BAD_DATA)
+    assert os.listdir(empty) == []
