@@ -132,7 +132,7 @@ def encode_rows(
 
     Parameters
     ----------
-    rows : sequence of mapping, for each overpass the new scene of each site, by ground key
+    rows : sequence of mapping, for each overpass the new scene of each site, by ground key; an empty one holds a place
     fixed : mapping, arrays of the landscape that never change; ``first_pixel`` and ``first_unit`` are used
     grounds : sequence of str, ground keys of the sites, in order
 
@@ -163,8 +163,8 @@ def encode_rows(
         if len(scenes) > MAX_GRANULES:
             msg = f"overpass {records[0].acquisition!r} has {len(scenes)} granules; {MAX_GRANULES} can be stored"
             raise BadData(msg)
-        encoded["time"][at] = min(_microseconds(record.time) for record in records)
-        encoded["acquisition"][at] = records[0].acquisition
+        encoded["time"][at] = min((_microseconds(record.time) for record in records), default=0)
+        encoded["acquisition"][at] = records[0].acquisition if records else ""
         encoded["granules"][at] = encode_granules(list(scenes.values()))
         for ground, entry in row.items():
             site = grounds.index(ground)

@@ -145,7 +145,17 @@ class StoredSite:
         StoreBroken
             The store cannot be read, or has no such snapshot.
         """
-        rows, k, landscape = self._rows(snapshot), self._number, self.landscape
+        return self.columns_of(self._rows(snapshot))
+
+    def every_row(self, snapshot: str | None = None) -> np.ndarray:
+        """Numbers of all rows of the landscape that have the site, superseded ones too, in order of arrival."""
+        limit = self._row_limit(snapshot)
+        with self.landscape.guarded():
+            return np.flatnonzero(self.landscape.whole("state")[:limit, self._number])
+
+    def columns_of(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """The values of :meth:`columns` of some rows that have the site, in their order."""
+        k, landscape = self._number, self.landscape
         with landscape.guarded():
             preferred, granules = self._preferred(rows), landscape.granules()
             state, counts = landscape.whole("state")[rows, k], landscape.whole("counts")[rows, k]
@@ -218,6 +228,22 @@ class StoredSite:
                 }
             baselines: Mapping[str, Mapping[str, str]] = shared[key]
             return baselines
+
+    def granules_of(self, rows: np.ndarray) -> list[list[tuple[dict[str, Any], bool]]]:
+        """Granules over the site of some rows, as stored, and whether each was used; an unused preferred one too."""
+        landscape = self.landscape
+        with landscape.guarded():
+            texts = landscape.whole("granules")[rows]
+            bits = landscape.whole("granule_bits")[rows, self._number].tolist()
+        granules = []
+        for text, of_row in zip(texts, bits, strict=True):
+            stored = enumerate(json.loads(text))
+            granules.append([
+                (granule, bool(of_row >> k & 1))
+                for k, granule in stored
+                if of_row >> k & 1 or of_row >> MAX_GRANULES == k
+            ])
+        return granules
 
     def inner_pixels(self, rows: Sequence[int]) -> np.ndarray:
         """(row, layer, pixel) uint16 of some rows, only pixels inside the site, row by row; nothing is remembered."""

@@ -1,0 +1,100 @@
+"""Read arrays of NetCDF files that nobody vouches for, in a process that can open nothing but one of them at a time.
+
+HDF5 follows what a file says: links to other files, datasets whose values lie in other files, filters loaded as
+libraries; and a file made for it can crash the library, fill the memory or never end. This program, started by
+:func:`monitor.evidence.site_netcdf.read_arrays`, therefore first gives up the right to have more files open than it has
+now and one more, to write files, and to use more memory and time than the arrays need. The one more is the NetCDF file
+itself: while it is open, the system refuses every other.
+
+It reads from standard input one line of JSON with ``files``, ``steps``, ``memory`` [byte] and ``seconds``, and writes
+the values of the arrays one after the other, each after a byte 0; or, after a byte 1, what is wrong, and ends. It
+imports nothing of this package, so that little is in memory and starting takes a moment only.
+"""
+
+import json
+import os
+import resource
+import sys
+from typing import Any
+
+import netCDF4
+import numpy as np
+
+MAX_VARIABLES = 64
+
+
+class _Refused(Exception):
+    """A file is not as it should be."""
+
+
+def main() -> None:
+    """Read the arrays that standard input names."""
+    request = json.loads(sys.stdin.buffer.readline())
+    netCDF4.Dataset("warm.nc", "w", diskless=True, persist=False).close()  # loads what is loaded at first use
+    _give_up_rights(request["memory"], request["seconds"])
+    opened: tuple[int, Any] | None = None
+    out = sys.stdout.buffer
+    try:
+        for number, names, at in request["steps"]:
+            file = request["files"][number]
+            if opened is None or opened[0] != number:
+                if opened is not None:
+                    opened[1].close()
+                opened = number, _open(file)
+            for name in names:
+                values = opened[1].variables[name][... if at is None else at]
+                out.write(b"\0" + np.ascontiguousarray(values, file["arrays"][name]["dtype"]).tobytes())
+    except (_Refused, OSError, RuntimeError, MemoryError, ValueError, TypeError, LookupError, AttributeError) as error:
+        what = str(error) if isinstance(error, _Refused) else f"{type(error).__name__}: {error}"
+        out.write(b"\1" + what.encode("utf-8", "replace")[:1000])
+    out.flush()
+
+
+def _give_up_rights(memory: int, seconds: int) -> None:
+    free = os.open(os.devnull, os.O_RDONLY)  # the lowest number that is free
+    os.close(free)
+    _limit(resource.RLIMIT_NOFILE, free + 1)
+    _limit(resource.RLIMIT_CPU, seconds)
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_FSIZE, 0)
+    if os.access("/proc/self/statm", os.R_OK):
+        with open("/proc/self/statm", encoding="ascii") as file:
+            mapped = int(file.read().split()[0]) * resource.getpagesize()
+        _limit(resource.RLIMIT_AS, mapped + memory)
+
+
+def _limit(which: int, most: int) -> None:
+    _, hard = resource.getrlimit(which)
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(which, (most, most))
+
+
+def _open(file: dict[str, Any]) -> Any:
+    """Open a file whose arrays are as they are expected to be; nothing of them is read yet."""
+    data = netCDF4.Dataset(file["path"], "r")
+    if data.groups or data.cmptypes or data.vltypes or data.enumtypes or len(data.variables) > MAX_VARIABLES:
+        raise _Refused("it has groups, types of its own or too many variables")
+    data.set_auto_maskandscale(False)
+    data.set_auto_chartostring(False)
+    data.set_always_mask(False)
+    for name, expected in file["arrays"].items():
+        variable = data.variables.get(name)
+        if variable is None:
+            raise _Refused(f"it has no variable {name}")
+        chunks = variable.chunking() if variable.ndim else "contiguous"
+        filters = variable.filters() or {}
+        used = sorted(kind for kind, on in filters.items() if on and kind != "complevel")
+        have = {
+            "dtype": variable.dtype.str if isinstance(variable.dtype, np.dtype) else str(variable.dtype),
+            "shape": list(variable.shape),
+            "chunks": None if chunks == "contiguous" else list(chunks),
+            "filters": [] if chunks == "contiguous" else used,
+        }
+        for key, value in expected.items():
+            if have[key] != value:
+                raise _Refused(f"{name} has {key} {have[key]}, not {value}")
+    return data
+
+
+if __name__ == "__main__":
+    main()

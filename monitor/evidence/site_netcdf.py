@@ -1,0 +1,326 @@
+"""The pixels and unit means of a site as NetCDF files, described by the CF conventions [1]_.
+
+Pixels are the integers as delivered, on the site's own grid, one file a calendar year, so that QGIS, R and
+``xarray.open_dataset`` show a scene at once. Rows that a later row of the same acquisition replaced are in files of
+their own, on ``row`` instead of ``time``: there a time may occur twice.
+
+The same values give the same bytes on the same versions of the libraries: netCDF4 stores no time of writing.
+
+References
+----------
+.. [1] B. Eaton et al., NetCDF Climate and Forecast (CF) Metadata Conventions 1.11, 2023, https://cfconventions.org.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from math import prod
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import netCDF4
+import numpy as np
+import xarray as xr
+from odc.geo.geobox import GeoBox
+from odc.geo.xr import xr_coords
+
+from monitor.conventions import CONVENTIONS, follow_cf
+from monitor.cube.packed import PACKED_LAYERS
+from monitor.cube.records import UNIT_MEASURES
+from monitor.cube.stored_site import StoredSite
+from monitor.errors import BadData
+from monitor.imagery import bands
+
+COMPRESSION: Final[Mapping[str, Any]] = {"zlib": True, "complevel": 6, "shuffle": True}
+CHUNK_BYTES: Final = 2**16
+"""Size of a chunk, before compression: as many scenes as fit, at least one. [byte]"""
+BATCH_BYTES: Final = 2**25
+"""Pixels of the site in memory at a time, at most, but one scene at least. [byte]"""
+READER_MEMORY: Final = 2**28
+"""Memory of the process that reads files, beyond what it has when it starts and four times its largest array. [byte]"""
+READER_SECONDS: Final = 60
+"""Computing time of the process that reads files, beyond what its arrays take. [s]"""
+READER_SPEED: Final = 10**7
+"""Values are read at least so fast. [byte/s]"""
+CLEAR_FILL: Final = 255
+"""Value of the layer ``clear`` outside the site."""
+_NOTE: Final = (
+    "integers as delivered by the source of the imagery; surface reflectance = scale * integer + offset, of each "
+    "scene; 65535: the sensor was saturated; no value outside the site"
+)
+_SCENE_TEXTS: Final = {
+    "scene": "id of the scene as its source gives it",
+    "quality": "kind of the quality layer",
+}
+"""Coordinates of a scene that are texts, and what they are."""
+_SCENE_NUMBERS: Final = {
+    "scale": "factor from integers to surface reflectance",
+    "offset": "surface reflectance of the integer 0",
+}
+
+
+def scenes_per_chunk(grid: GeoBox, n: int) -> int:
+    """Scenes in a chunk of the pixels of n scenes."""
+    return max(min(CHUNK_BYTES // (2 * int(np.prod(grid.shape))), n), 1)
+
+
+def units_per_chunk(units: int, n: int) -> int:
+    """Scenes in a chunk of the unit means of n scenes."""
+    return max(min(CHUNK_BYTES // (4 * units * len(UNIT_MEASURES)), n), 1)
+
+
+def batches(stored: StoredSite, rows: np.ndarray, multiple: int = 1) -> Iterator[slice]:
+    """Parts of some rows whose pixels fit into memory together, in multiples of scenes."""
+    size = 2 * len(PACKED_LAYERS) * int(stored.inside.sum())
+    step = max(BATCH_BYTES // (size * multiple), 1) * multiple
+    return (slice(start, start + step) for start in range(0, len(rows), step))
+
+
+def write_pixels(path: Path, stored: StoredSite, rows: np.ndarray, *, along: str, title: str) -> None:
+    """Write the pixels of some rows.
+
+    Parameters
+    ----------
+    path : Path, new file
+    stored : StoredSite
+    rows : (n,) int array
+        Numbers of rows that have the site, ascending by what `along` says.
+    along : str
+        First dimension: ``time``, or ``row`` for rows that may share a time.
+    title : str
+
+    Raises
+    ------
+    StoreBroken
+        The store cannot be read.
+    OSError, RuntimeError
+        The file cannot be written.
+    """
+    grid, inside = stored.grid, stored.inside
+    with netCDF4.Dataset(path, "w", format="NETCDF4") as file:
+        file.setncatts({"Conventions": CONVENTIONS, "title": title})
+        _write_scenes(file, stored, rows, along)
+        _write_grid(file, stored)
+        chunk = scenes_per_chunk(grid, len(rows))
+        layers = [_layer(file, name, along, (chunk, *map(int, grid.shape))) for name in PACKED_LAYERS]
+        for part in batches(stored, rows, chunk):
+            pixels = stored.inner_pixels(rows[part].tolist())
+            for at, layer in enumerate(layers):
+                values = np.full((len(pixels), *grid.shape), layer.getncattr("_FillValue"), layer.dtype)
+                values[:, inside] = pixels[:, at]
+                layer[part] = values
+
+
+def layer_variable(name: str) -> str:
+    """Name of the variable of a layer; ``quality`` is the kind of the quality layer, of each scene."""
+    return "quality_layer" if name == "quality" else name
+
+
+def _layer(file: Any, name: str, along: str, chunk: tuple[int, ...]) -> Any:
+    """Create the variable of a layer of the pixels."""
+    clear = name == "clear"
+    layer = file.createVariable(
+        layer_variable(name), "u1" if clear else "u2", (along, "y", "x"),
+        chunksizes=chunk, fill_value=CLEAR_FILL if clear else 0, **COMPRESSION,
+    )  # fmt: skip
+    layer.set_auto_maskandscale(False)
+    layer.set_var_chunk_cache(size=2**20)  # chunks are written whole
+    if clear:
+        layer.setncatts({
+            "long_name": "whether the ground was seen", "flag_values": np.array([0, 1], np.uint8),
+            "flag_meanings": "not_seen seen",
+        })  # fmt: skip
+    elif name in bands.OBSERVED:
+        layer.setncatts({"long_name": f"surface reflectance as delivered, {name}", "units": "1", "comment": _NOTE})
+    else:
+        layer.setncatts({"long_name": "quality layer as delivered", "comment": "its kind is in quality"})
+    layer.setncatts({"grid_mapping": "spatial_ref", "coordinates": _coordinates(along)})
+    return layer
+
+
+def write_units(path: Path, stored: StoredSite, rows: np.ndarray, *, along: str, title: str) -> None:
+    """Write the means of the control units in some rows; parameters and errors as for :func:`write_pixels`."""
+    units = stored.units
+    with netCDF4.Dataset(path, "w", format="NETCDF4") as file:
+        file.setncatts({"Conventions": CONVENTIONS, "title": title})
+        _write_scenes(file, stored, rows, along)
+        for name, what, texts in (
+            ("unit", "id of the control unit", units),
+            ("measure", "what is averaged over the clear pixels of a unit", UNIT_MEASURES),
+        ):
+            file.createDimension(name, len(texts))
+            _write_texts(file, name, name, what, np.array([text.encode() for text in texts], np.bytes_))
+        chunk = (units_per_chunk(len(units), len(rows)), len(units), len(UNIT_MEASURES))
+        means = file.createVariable(
+            "unit_means", "f4", (along, "unit", "measure"), chunksizes=chunk, fill_value=np.nan, **COMPRESSION
+        )
+        means.set_auto_maskandscale(False)
+        means.setncatts({
+            "long_name": "means of control units as recorded; n_pixels: number of clear pixels", "units": "1",
+            "coordinates": _coordinates(along),
+        })  # fmt: skip
+        means[:] = stored.unit_means_of(rows)
+
+
+def _coordinates(along: str) -> str:
+    other = "row" if along == "time" else "time"
+    return " ".join((other, *_SCENE_TEXTS, *_SCENE_NUMBERS, "bandpass"))
+
+
+def _write_scenes(file: Any, stored: StoredSite, rows: np.ndarray, along: str) -> None:
+    """Write what is known of each scene, along the first dimension."""
+    columns = stored.columns_of(rows)
+    file.createDimension(along, len(rows))
+    time = file.createVariable("time", "i8", (along,))
+    time.setncatts({
+        "standard_name": "time", "long_name": "time of acquisition", "units": "microseconds since 1970-01-01",
+        "calendar": "standard", "units_metadata": "leap_seconds: none",
+    })  # fmt: skip
+    if along == "time":
+        time.setncattr("axis", "T")
+    time[:] = columns["moment"].astype("datetime64[us]").astype(np.int64)
+    row = file.createVariable("row", "i4", (along,))
+    row.setncatts({"long_name": "number of the row in the store and in scenes.csv", "units": "1"})
+    row[:] = rows
+    for name, what in _SCENE_TEXTS.items():
+        _write_texts(file, name, along, what, columns[name])
+    for name, what in _SCENE_NUMBERS.items():
+        number = file.createVariable(name, "f8", (along,))
+        number.setncatts({"long_name": what, "units": "1"})
+        number[:] = columns[name]
+    adjusted = file.createVariable("bandpass", "i1", (along,))
+    adjusted.setncatts({
+        "long_name": "whether reflectances are adjusted from the bands of Landsat to those of Sentinel-2",
+        "flag_values": np.array([0, 1], np.int8), "flag_meanings": "not_adjusted adjusted",
+    })  # fmt: skip
+    adjusted[:] = columns["bandpass"]
+
+
+def _write_texts(file: Any, name: str, along: str, what: str, texts: np.ndarray) -> None:
+    """Write texts (UTF-8 bytes) as characters, which every reader knows."""
+    width = max(texts.dtype.itemsize, 1)
+    file.createDimension(f"{name}_length", width)
+    variable = file.createVariable(name, "S1", (along, f"{name}_length"))
+    variable.setncatts({"long_name": what, "_Encoding": "utf-8"})
+    variable.set_auto_chartostring(False)
+    variable[:] = texts.astype(f"S{width}").view("S1").reshape(len(texts), width)
+
+
+def _write_grid(file: Any, stored: StoredSite) -> None:
+    """Write the axes, the CRS and which pixels lie inside the site."""
+    described = follow_cf(xr.Dataset(coords=xr_coords(stored.grid)))
+    for name in ("y", "x"):
+        axis = described[name]
+        file.createDimension(name, axis.size)
+        variable = file.createVariable(name, "f8", (name,))
+        variable.setncatts(axis.attrs)
+        variable[:] = axis.values
+    reference = file.createVariable("spatial_ref", "i4", ())
+    reference.setncatts(described["spatial_ref"].attrs)
+    reference.assignValue(0)
+    inside = file.createVariable("inside", "i1", ("y", "x"), **COMPRESSION)
+    inside.setncatts({
+        "long_name": "whether the centre of the pixel lies inside the site", "flag_values": np.array([0, 1], np.int8),
+        "flag_meanings": "outside inside", "grid_mapping": "spatial_ref",
+    })  # fmt: skip
+    inside[:] = stored.inside
+
+
+class Arrays(NamedTuple):
+    """A NetCDF file whose arrays are read, and how each array must be."""
+
+    path: Path
+    arrays: Mapping[str, Mapping[str, Any]]
+    """By name ``dtype`` (as numpy writes it), ``shape``, ``chunks`` (None: not in chunks) and ``filters``."""
+
+
+def expected_arrays(grid: GeoBox | None, n: int, units: int, along: str) -> dict[str, dict[str, Any]]:
+    """Arrays of a file of n scenes: of pixels, or with `grid` None of unit means."""
+    plain = {"chunks": None, "filters": []}
+    arrays = {
+        name: {"dtype": dtype, "shape": [n], **plain}
+        for name, dtype in (("time", "<i8"), ("row", "<i4"), ("scale", "<f8"), ("offset", "<f8"), ("bandpass", "|i1"))
+    }
+    packed = {"filters": ["shuffle", "zlib"]}
+    if grid is None:
+        shape = [n, units, len(UNIT_MEASURES)]
+        chunks = [units_per_chunk(units, n), *shape[1:]]
+        return arrays | {"unit_means": {"dtype": "<f4", "shape": shape, "chunks": chunks, **packed}}
+    shape = [n, *map(int, grid.shape)]
+    chunks = [scenes_per_chunk(grid, n), *shape[1:]]
+    return arrays | {
+        layer_variable(name): {"dtype": "|u1" if name == "clear" else "<u2", "shape": shape, "chunks": chunks, **packed}
+        for name in PACKED_LAYERS
+    }
+
+
+def read_arrays(
+    files: Sequence[Arrays], steps: Iterable[tuple[int, Sequence[str], int | None]]
+) -> Iterator[list[np.ndarray]]:
+    """Read arrays of files that nobody vouches for, in a process of its own (:mod:`monitor.evidence.sealed_reader`).
+
+    Parameters
+    ----------
+    files : sequence of Arrays
+    steps : iterable of (int, sequence of str, int or None)
+        What is read, one after the other: number of the file, names of arrays, and which place along the first
+        dimension, or None for all of it.
+
+    Yields
+    ------
+    list of ndarray
+        For each step the arrays.
+
+    Raises
+    ------
+    BadData
+        A file is not as expected, or cannot be read; the message names it.
+    """
+    steps = [(number, list(names), at) for number, names, at in steps]
+    sizes = [[_array_size(files[number].arrays[name], at) for name in names] for number, names, at in steps]
+    total, largest = sum(map(sum, sizes)), max(map(max, sizes), default=0)
+    request = {
+        "files": [{"path": str(file.path), "arrays": file.arrays} for file in files],
+        "steps": steps,
+        "memory": READER_MEMORY + 4 * largest,
+        "seconds": READER_SECONDS + total // READER_SPEED,
+    }
+    environment = {"OPENBLAS_NUM_THREADS": "1", "HDF5_USE_FILE_LOCKING": "FALSE"}
+    command = [sys.executable, "-I", str(Path(__file__).with_name("sealed_reader.py"))]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            with suppress(BrokenPipeError):  # what it says then follows
+                process.stdin.write(json.dumps(request).encode() + b"\n")
+                process.stdin.close()
+            for number, names, at in steps:
+                yield [_next_array(process, files[number], name, at) for name in names]
+        finally:
+            process.kill()
+
+
+def _array_size(expected: Mapping[str, Any], at: int | None) -> int:
+    return int(np.dtype(expected["dtype"]).itemsize * prod(expected["shape"][0 if at is None else 1 :]))
+
+
+def _next_array(process: "subprocess.Popen[bytes]", file: Arrays, name: str, at: int | None) -> np.ndarray:
+    """The next array that the process writes."""
+    assert process.stdout is not None
+    expected = file.arrays[name]
+    size = _array_size(expected, at)
+    state = process.stdout.read(1)
+    content = process.stdout.read(size) if state == b"\0" else b""
+    if state != b"\0" or len(content) < size:
+        why = process.stdout.read(1000).decode("utf-8", "replace") if state == b"\1" else ""
+        if not why:
+            process.wait()
+            why = f"the process that reads it was ended by signal {-process.returncode}" if process.returncode else ""
+        place = "" if at is None else f", place {at} of {name}"
+        msg = f"{file.path.name}{place} cannot be read as it should be: {why or 'it ends too early'}"
+        raise BadData(msg)
+    return np.frombuffer(content, expected["dtype"]).reshape(expected["shape"][0 if at is None else 1 :])
