@@ -56,19 +56,24 @@ class StoredSite:
             )
             raise StoreBroken(msg)
         self.landscape = landscape
-        self._ground = ground
+        self.ground = ground
         self._derived = landscape.path.parent / DERIVED_FOLDER if derived is None else derived
         self._number = landscape.grounds.index(ground)
 
     @property
     def derived(self) -> Path:
         """Path, without suffix, of results derived from the site's scenes."""
-        return self._derived / self._ground
+        return self._derived / self.ground
 
     @property
     def snapshot(self) -> str:
         """The newest snapshot."""
         return f"{self.landscape.name}:{self.landscape.rows}"
+
+    @property
+    def site(self) -> str:
+        """Id of the site when the landscape was created."""
+        return str(self.landscape.fixed["site"][self._number])
 
     @cached_property
     def grid(self) -> GeoBox:
@@ -238,11 +243,13 @@ class StoredSite:
         granules = []
         for text, of_row in zip(texts, bits, strict=True):
             stored = enumerate(json.loads(text))
-            granules.append([
-                (granule, bool(of_row >> k & 1))
-                for k, granule in stored
-                if of_row >> k & 1 or of_row >> MAX_GRANULES == k
-            ])
+            granules.append(
+                [
+                    (granule, bool(of_row >> k & 1))
+                    for k, granule in stored
+                    if of_row >> k & 1 or of_row >> MAX_GRANULES == k
+                ]
+            )
         return granules
 
     def inner_pixels(self, rows: Sequence[int]) -> np.ndarray:

@@ -113,7 +113,7 @@ def _number(value: float) -> str:
 
 def _granules_json(granules: Sequence[tuple[Mapping[str, Any], bool]], row: Mapping[str, Any]) -> str:
     """Granules of a row as JSON: ``id``, ``tile``, ``used`` (whether pixels or means come from it), and what differs
-    from the row's own time, source, baseline, sensor, orbit, quality, scale and offset."""  # noqa: D205, D209
+    from the row's own time, source, baseline, sensor, orbit, quality, scale and offset."""  # noqa: D209
     plain = [
         {"id": granule["id"], "tile": granule["tile"], "used": used}
         | {name: granule[name] for name in _GRANULE_FIELDS if granule[name] != row[name]}
@@ -153,10 +153,12 @@ def read_scenes_csv(content: bytes, *, limit: int) -> list[SceneRow]:
                     raise ValueError("its columns are not " + ", ".join(COLUMNS))
                 continue
             if len(cells) != len(COLUMNS):
-                raise ValueError(f"it has {len(cells)} cells, not {len(COLUMNS)}")
+                msg_0 = f"it has {len(cells)} cells, not {len(COLUMNS)}"
+                raise ValueError(msg_0)
             scene = _scene_row(dict(zip(COLUMNS, cells, strict=True)))
             if not (scenes[-1].row if scenes else -1) < scene.row < limit:
-                raise ValueError(f"row {scene.row} is not after the one before, or not below {limit}")
+                msg_0 = f"row {scene.row} is not after the one before, or not below {limit}"
+                raise ValueError(msg_0)
             scenes.append(scene)
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError, csv.Error) as error:
         msg = f"{SCENES}, line {number}: {error or type(error).__name__}"
@@ -171,16 +173,20 @@ def _scene_row(cells: Mapping[str, str]) -> SceneRow:
     """The line of these cells; ValueError, KeyError or TypeError where one cannot be meant."""
     texts = {name: _plain_text(cells[name]) for name in TEXTS}
     row = _whole(cells["row"])
-    own = texts | {name: _finite(cells[name]) for name in ("scale", "offset")}
+    own: dict[str, Any] = texts | {name: _finite(cells[name]) for name in ("scale", "offset")}
     if not texts["acquisition"]:
-        raise ValueError("acquisition is empty")
+        msg = "acquisition is empty"
+        raise ValueError(msg)
     if cells["state"] not in STATES[1:]:
-        raise ValueError(f"state {cells['state']!r} is not one of {', '.join(STATES[1:])}")
+        msg = f"state {cells['state']!r} is not one of {', '.join(STATES[1:])}"
+        raise ValueError(msg)
     if cells["bandpass"] not in ("true", "false"):
-        raise ValueError(f"bandpass {cells['bandpass']!r} is neither true nor false")
+        msg = f"bandpass {cells['bandpass']!r} is neither true nor false"
+        raise ValueError(msg)
     for name, digits in (("digest", 16), ("pixels_sha256", 64)):
         if len(cells[name]) != digits or not set(cells[name]) <= set("0123456789abcdef"):
-            raise ValueError(f"{name} {cells[name]!r} is not {digits} hexadecimal digits")
+            msg = f"{name} {cells[name]!r} is not {digits} hexadecimal digits"
+            raise ValueError(msg)
     _time(texts["time"])
     granules, used = _granules(cells["granules"], own)
     measures: dict[str, float | None] = {name: _finite(cells[name]) for name in VALUES if cells[name]}
@@ -198,23 +204,27 @@ def _granules(text: str, own: Mapping[str, Any]) -> tuple[tuple[Scene, ...], dic
     """Granules of the column of that name, and the baseline of each used one by tile."""
     plain = json.loads(_plain_text(text))
     if not isinstance(plain, list) or not 0 < len(plain) <= MAX_GRANULES:
-        raise ValueError(f"granules is not a list of 1 to {MAX_GRANULES}")
+        msg = f"granules is not a list of 1 to {MAX_GRANULES}"
+        raise ValueError(msg)
     granules, used = [], {}
     for one in plain:
         known = {"id", "tile", "used", *_GRANULE_FIELDS}
         if not isinstance(one, dict) or not {"id", "tile", "used"} <= one.keys() <= known:
-            raise ValueError(f"a granule has other keys than {', '.join(sorted(known))}")
+            msg = f"a granule has other keys than {', '.join(sorted(known))}"
+            raise ValueError(msg)
         values = {**{name: own[name] for name in _GRANULE_FIELDS}, **one}
         for name in ("id", "tile", *_GRANULE_FIELDS):
             kind = float if name in ("scale", "offset") else str
             if type(values[name]) is not kind or (kind is float and not math.isfinite(values[name])):
-                raise ValueError(f"{name} of a granule is no {'number' if kind is float else 'text'}")
+                msg = f"{name} of a granule is no {'number' if kind is float else 'text'}"
+                raise ValueError(msg)
         time = _time(values["time"])
         if values.pop("used") is True:
             used[values["tile"]] = values["baseline"]
         granules.append(Scene(**{**values, "time": time}, acquisition=own["acquisition"]))
     if (own["source"], own["scene"]) not in {(granule.source, granule.id) for granule in granules}:
-        raise ValueError(f"scene {own['scene']!r} is not one of its granules")
+        msg = f"scene {own['scene']!r} is not one of its granules"
+        raise ValueError(msg)
     return tuple(granules), used
 
 
@@ -222,25 +232,29 @@ def _plain_text(cell: str) -> str:
     """The text of a cell, without the quote that makes a formula inert."""
     text = cell[1:] if cell[:1] == "'" and (cell[1:2] in FORMULA_STARTS or cell[1:2] == "'") else cell
     if len(text) > 100_000 or "\0" in text:
-        raise ValueError("a text is too long or has a NUL")
+        msg = "a text is too long or has a NUL"
+        raise ValueError(msg)
     return text
 
 
 def _whole(text: str) -> int:
     if not text.isdecimal() or not text.isascii() or int(text) >= 2**31:
-        raise ValueError(f"{text[:40]!r} is not a whole number")
+        msg = f"{text[:40]!r} is not a whole number"
+        raise ValueError(msg)
     return int(text)
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number) or repr(number) != text:
-        raise ValueError(f"{text[:40]!r} is not a number in its shortest form")
+        msg = f"{text[:40]!r} is not a number in its shortest form"
+        raise ValueError(msg)
     return number
 
 
 def _time(text: str) -> datetime:
     time = datetime.fromisoformat(text)
     if time.utcoffset() != timedelta(0) or time.astimezone(UTC).isoformat() != text or time.year not in _YEARS:
-        raise ValueError(f"{text[:40]!r} is not a time in UTC")
+        msg = f"{text[:40]!r} is not a time in UTC"
+        raise ValueError(msg)
     return time

@@ -30,7 +30,7 @@ class _Refused(Exception):
 def main() -> None:
     """Read the arrays that standard input names."""
     request = json.loads(sys.stdin.buffer.readline())
-    netCDF4.Dataset("warm.nc", "w", diskless=True, persist=False).close()  # loads what is loaded at first use
+    _load_everything()
     _give_up_rights(request["memory"], request["seconds"])
     opened: tuple[int, Any] | None = None
     out = sys.stdout.buffer
@@ -50,16 +50,30 @@ def main() -> None:
     out.flush()
 
 
+def _load_everything() -> None:
+    """Write and read a small file in memory, since libraries load parts of themselves at first use."""
+    file = netCDF4.Dataset("first.nc", "w", memory=1)
+    file.createDimension("n", 2)
+    file.createVariable("a", "u2", ("n",), zlib=True, shuffle=True, chunksizes=(1,))[:] = 1
+    content = file.close()
+    with netCDF4.Dataset("first.nc", "r", memory=content) as file:
+        variable = file.variables["a"]
+        np.ascontiguousarray(variable[0], "<u2").tobytes(), variable.chunking(), variable.filters()
+    "".encode("ascii", "replace"), os.strerror(24).encode("utf-8", "replace")
+
+
 def _give_up_rights(memory: int, seconds: int) -> None:
+    mapped = 0
+    if os.access("/proc/self/statm", os.R_OK):
+        with open("/proc/self/statm", "rb") as file:
+            mapped = int(file.read().split()[0]) * resource.getpagesize()
     free = os.open(os.devnull, os.O_RDONLY)  # the lowest number that is free
     os.close(free)
     _limit(resource.RLIMIT_NOFILE, free + 1)
     _limit(resource.RLIMIT_CPU, seconds)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, 0)
-    if os.access("/proc/self/statm", os.R_OK):
-        with open("/proc/self/statm", encoding="ascii") as file:
-            mapped = int(file.read().split()[0]) * resource.getpagesize()
+    if mapped:
         _limit(resource.RLIMIT_AS, mapped + memory)
 
 
@@ -73,14 +87,16 @@ def _open(file: dict[str, Any]) -> Any:
     """Open a file whose arrays are as they are expected to be; nothing of them is read yet."""
     data = netCDF4.Dataset(file["path"], "r")
     if data.groups or data.cmptypes or data.vltypes or data.enumtypes or len(data.variables) > MAX_VARIABLES:
-        raise _Refused("it has groups, types of its own or too many variables")
+        msg = "it has groups, types of its own or too many variables"
+        raise _Refused(msg)
     data.set_auto_maskandscale(False)
     data.set_auto_chartostring(False)
     data.set_always_mask(False)
     for name, expected in file["arrays"].items():
         variable = data.variables.get(name)
         if variable is None:
-            raise _Refused(f"it has no variable {name}")
+            msg = f"it has no variable {name}"
+            raise _Refused(msg)
         chunks = variable.chunking() if variable.ndim else "contiguous"
         filters = variable.filters() or {}
         used = sorted(kind for kind, on in filters.items() if on and kind != "complevel")
@@ -92,7 +108,8 @@ def _open(file: dict[str, Any]) -> Any:
         }
         for key, value in expected.items():
             if have[key] != value:
-                raise _Refused(f"{name} has {key} {have[key]}, not {value}")
+                msg = f"{name} has {key} {have[key]}, not {value}"
+                raise _Refused(msg)
     return data
 
 

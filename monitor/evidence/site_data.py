@@ -8,9 +8,13 @@ every function of the night runs on it unchanged, and every snapshot that an ass
 Context pictures are left out: no verdict reads them.
 """
 
+import csv
+import io
 import json
 import re
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -21,23 +25,34 @@ from odc.geo.geobox import GeoBox
 
 from monitor.cube.grid import grid_from_json, grid_to_json
 from monitor.cube.packed import PACKED_LAYERS
-from monitor.cube.records import MEASURES, UNIT_MEASURES, Member, SiteScene
+from monitor.cube.records import MEASURES, UNIT_MEASURES, Member, SiteScene, encode_texts
 from monitor.cube.store import LandscapeStore
 from monitor.cube.stored_site import StoredSite
 from monitor.errors import BadData
 from monitor.evidence import site_netcdf
-from monitor.evidence.scene_table import MAX_ROWS, SCENES, SceneRow, pixels_sha256, read_scenes_csv, scenes_csv
-from monitor.evidence.site_netcdf import Arrays, layer_variable
+from monitor.evidence.scene_table import (
+    COLUMNS,
+    MAX_ROWS,
+    SCENES,
+    SceneRow,
+    pixels_sha256,
+    read_scenes_csv,
+    scenes_csv,
+)
+from monitor.evidence.site_netcdf import SCENE_ARRAYS, UNIT_ARRAY, Arrays, layer_variable
 
 LANDSCAPE: Final = "landscape.json"
 UNIT_MEANS: Final = "unit-means"
 PIXELS: Final = "pixels"
 SUPERSEDED: Final = "-superseded"
-"""Ends the name of a file of rows that a later row of the same acquisition replaced."""
+"""Ends the name of a file of rows that a later row of the same acquisition replaced, or that share their time with
+another scene: on an axis of time each time occurs once."""
 
 MAX_GRID_PIXELS: Final = 40_000_000
 """Largest grid that is read: 400,000 ha in pixels of 10 m. [pixel]"""
 MAX_UNITS: Final = 1000
+MAX_BATCH: Final = 512
+"""Rows that are appended to a store at a time, at most."""
 MAX_LANDSCAPE_BYTES: Final = 2**26
 """Largest ``landscape.json`` that is read. [byte]"""
 _EPSG: Final = re.compile(r"EPSG:[0-9]{4,6}")
@@ -88,14 +103,15 @@ def site_data_members(stored: StoredSite, snapshot: str, folder: Path) -> Iterat
     rows = stored.every_row(snapshot)
     yield LANDSCAPE, _landscape_json(stored, snapshot)
     checksums: dict[int, str] = {}
-    site = str(stored.landscape.fixed["site"][stored.landscape.grounds.index(stored.derived.name)])
+    history = f"written from the store {stored.landscape.name} as it was with {snapshot.rpartition(':')[2]} rows"
     for name, some, along in _files(stored.columns_of(rows)):
         path = folder / name
         if name.startswith(PIXELS):
-            checksums |= site_netcdf.write_pixels(path, stored, some, along=along, title=f"Pixels of site {site}")
+            about = {"title": f"Pixels of site {stored.site}", "history": history}
+            checksums |= site_netcdf.write_pixels(path, stored, some, along=along, attributes=about)
         elif stored.units:
-            title = f"Means of the control units of site {site}"
-            site_netcdf.write_units(path, stored, some, along=along, title=title)
+            about = {"title": f"Means of the control units of site {stored.site}", "history": history}
+            site_netcdf.write_units(path, stored, some, along=along, attributes=about)
         else:
             continue
         yield name, path
@@ -109,8 +125,8 @@ def _files(columns: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray,
     """
     row, moment = columns["row"], columns["moment"]
     newest = {name: at for at, name in enumerate(columns["acquisition"].tolist())}  # the last one stays
-    counts = np.zeros(row.size, bool)
-    counts[[*newest.values()]] = True
+    times = {moment[at]: at for at in newest.values()}
+    counts = np.isin(np.arange(row.size), [*times.values()])
     order = np.lexsort((columns["acquisition"], moment))
     years = moment.astype("datetime64[Y]")
     parts = (("", "time", order[counts[order]]), (SUPERSEDED, "row", np.flatnonzero(~counts)))
@@ -156,8 +172,8 @@ def _landscape_json(stored: StoredSite, snapshot: str) -> bytes:
     content = {
         "landscape": landscape.name,
         "rows": int(snapshot.rpartition(":")[2]),
-        "site": str(landscape.fixed["site"][landscape.grounds.index(stored.derived.name)]),
-        "ground": stored.derived.name,
+        "site": stored.site,
+        "ground": stored.ground,
         "biome": landscape.biome,
         "biome_definition": landscape.biome_definition,
         "grid": grid_to_json(stored.grid),
@@ -169,13 +185,13 @@ def _landscape_json(stored: StoredSite, snapshot: str) -> bytes:
     return (json.dumps(content, ensure_ascii=False, sort_keys=True) + "\n").encode()
 
 
-def rebuild_store(members: Members, folder: Path) -> StoredSite:
+def rebuild_store(source: Members | Mapping[str, bytes | Path], folder: Path) -> StoredSite:
     """Make a store of the scenes of a site, from the members that :func:`site_data_members` yields.
 
     Parameters
     ----------
-    members : Members
-        Nothing in them is trusted, and nothing but them and `folder` is read or written.
+    source : Members or mapping of names to contents or files
+        Nothing in it is trusted, and nothing but it and `folder` is read or written.
     folder : Path
         Existing empty folder, for the store and for copies of members while they are read.
 
@@ -189,6 +205,7 @@ def rebuild_store(members: Members, folder: Path) -> StoredSite:
     BadData
         A member is missing or not as it should be, or they contradict each other; the message names the member.
     """
+    members = _Mapped(source) if isinstance(source, Mapping) else source
     fixed = _read_landscape(_content(members, LANDSCAPE))
     grid, inside = _checked_grid(fixed)
     table = _content(members, SCENES)
@@ -200,7 +217,9 @@ def rebuild_store(members: Members, folder: Path) -> StoredSite:
         units=tuple(fixed.units), controls=fixed.controls,
     )  # fmt: skip
     store.create([member], biome=fixed.biome, definition=fixed.biome_definition)
-    checksums = _append_scenes(store, members, fixed, grid, inside, scenes, folder)
+    with tempfile.TemporaryDirectory(dir=folder) as copies:
+        files = _copied(members, fixed, grid, scenes, Path(copies))
+        checksums = _append_scenes(store, fixed, inside, scenes, files)
     stored = StoredSite(store, fixed.ground)
     _compare_tables(table, scenes_csv(stored, np.array([scene.row for scene in scenes], np.int64), checksums))
     return stored
@@ -208,26 +227,34 @@ def rebuild_store(members: Members, folder: Path) -> StoredSite:
 
 def _content(members: Members, name: str) -> bytes:
     if name not in members.names:
-        msg = f"the pack has no member {name}"
-        raise BadData(msg)
+        raise _missing(name)
     return members.read(name)
+
+
+def _missing(name: str) -> BadData:
+    return BadData(f"the pack has no member {name}")
 
 
 def _read_landscape(content: bytes) -> _Landscape:
     """``landscape.json``, checked but for its grids."""
     try:
         if len(content) > MAX_LANDSCAPE_BYTES:
-            raise ValueError(f"it has {len(content)} bytes; {MAX_LANDSCAPE_BYTES} can be read")
+            msg = f"it has {len(content)} bytes; {MAX_LANDSCAPE_BYTES} can be read"
+            raise ValueError(msg)
         fixed = msgspec.json.decode(content, type=_Landscape)
         for name, pattern in (("landscape", _NAME), ("ground", _GROUND)):
             if not pattern.fullmatch(getattr(fixed, name)):
-                raise ValueError(f"{name} is {getattr(fixed, name)[:100]!r}")
+                msg = f"{name} is {getattr(fixed, name)[:100]!r}"
+                raise ValueError(msg)
         if not 0 <= fixed.rows <= MAX_ROWS:
-            raise ValueError(f"rows is {fixed.rows}; {MAX_ROWS} can be read")
+            msg = f"rows is {fixed.rows}; {MAX_ROWS} can be read"
+            raise ValueError(msg)
         if len(fixed.units) > MAX_UNITS or len({*fixed.units}) < len(fixed.units):
-            raise ValueError(f"it has {len(fixed.units)} units, or some twice; {MAX_UNITS} can be read")
+            msg = f"it has {len(fixed.units)} units, or some twice; {MAX_UNITS} can be read"
+            raise ValueError(msg)
         if any(not 0 < len(unit) <= 100 or not unit.isprintable() for unit in fixed.units):
-            raise ValueError("a unit has no name, or one that cannot be printed")
+            msg = "a unit has no name, or one that cannot be printed"
+            raise ValueError(msg)
     except (ValueError, RecursionError) as error:  # those of msgspec too
         msg = f"{LANDSCAPE}: {error}"
         raise BadData(msg) from error
@@ -239,12 +266,15 @@ def _grid(stored: _Grid, name: str) -> GeoBox:
     a, b, x, d, e, y = stored.transform
     try:
         if not (_EPSG.fullmatch(stored.crs) or (_WKT.fullmatch(stored.crs) and "grid" not in stored.crs.lower())):
-            raise ValueError(f"crs {stored.crs[:100]!r} is neither EPSG nor plain WKT")
+            msg = f"crs {stored.crs[:100]!r} is neither EPSG nor plain WKT"
+            raise ValueError(msg)
         if not (0 < a < 1e6 and b == d == 0 and e == -a and abs(x) < 1e9 and abs(y) < 1e9):
-            raise ValueError(f"transform {stored.transform} is not that of square pixels, north up")
+            msg = f"transform {stored.transform} is not that of square pixels, north up"
+            raise ValueError(msg)
         height, width = stored.shape
-        if not (0 < height and 0 < width and height * width <= MAX_GRID_PIXELS):
-            raise ValueError(f"shape {stored.shape} is beyond {MAX_GRID_PIXELS} pixels")
+        if not (height > 0 and width > 0 and height * width <= MAX_GRID_PIXELS):
+            msg = f"shape {stored.shape} is beyond {MAX_GRID_PIXELS} pixels"
+            raise ValueError(msg)
         return grid_from_json(msgspec.to_builtins(stored))
     except (ValueError, TypeError, RuntimeError) as error:  # pyproj's are RuntimeError
         msg = f"{LANDSCAPE}, {name}: {error}"
@@ -269,26 +299,20 @@ def _checked_grid(fixed: _Landscape) -> tuple[GeoBox, np.ndarray]:
 
 
 def _append_scenes(
-    store: LandscapeStore, members: Members, fixed: _Landscape, grid: GeoBox, inside: np.ndarray,
-    scenes: Sequence[SceneRow], folder: Path,
+    store: LandscapeStore, fixed: _Landscape, inside: np.ndarray, scenes: Sequence[SceneRow],
+    files: Sequence[tuple[Arrays, np.ndarray]],
 ) -> list[str]:  # fmt: skip
-    """Append all rows, those without the site as empty ones, and return the checksum of the pixels of each scene."""
-    names, files, places = _opened_files(members, fixed, grid, scenes, folder)
-    layers = [layer_variable(name) for name in PACKED_LAYERS]
-    steps: list[tuple[int, Sequence[str], int | None]] = [
-        (number, ("row", "scale", "offset", "bandpass"), None) for number in range(len(files))
-    ]
-    for scene in scenes:
-        pixels, units = places[scene.row]
-        steps.append((*pixels[:1], layers, pixels[1]))
-        steps += [] if units is None else [(units[0], ("unit_means",), units[1])]
-    arrays = site_netcdf.read_arrays(files, steps)
+    """Append all rows, those without the site as empty ones, and return the checksum of the pixels of each scene.
+
+    `files` are the NetCDF files with the numbers of the rows in each.
+    """
     by_row = {scene.row: scene for scene in scenes}
-    for number, name in enumerate(names):
-        _check_coordinates(name, next(arrays), [by_row[row] for row in _rows_in(places, number)])
+    arrays = site_netcdf.read_arrays([file for file, _ in files], _steps(files, [*by_row]))
+    for file, rows in files:
+        _compare_coordinates(file.path.name, next(arrays), [by_row[row] for row in rows.tolist()])
     checksums: list[str] = []
     size = 2 * len(PACKED_LAYERS) * int(inside.sum())
-    step = max(min(site_netcdf.BATCH_BYTES // size, 512), 1)
+    step = max(min(site_netcdf.BATCH_BYTES // size, MAX_BATCH), 1)
     columns = [MEASURES.index(name) for name in UNIT_MEASURES]
     for start in range(0, fixed.rows, step):
         batch: list[dict[str, SiteScene]] = []
@@ -305,4 +329,106 @@ def _append_scenes(
             entry = SiteScene(record=scene.record, pixels=pixels, units=units, granules=scene.granules)
             batch[-1][fixed.ground] = entry
         store.append(batch, f"rows from {start}")
+    next(arrays, None)  # ends the process that reads
     return checksums
+
+
+def _steps(
+    files: Sequence[tuple[Arrays, np.ndarray]], rows: Sequence[int]
+) -> Iterator[tuple[int, Sequence[str], int | None]]:
+    """What is read of the files: first the coordinates of each, then pixels and unit means row by row."""
+    places: dict[tuple[bool, int], tuple[int, int]] = {}
+    for number, (file, of_file) in enumerate(files):
+        yield number, [*SCENE_ARRAYS], None
+        is_pixels = UNIT_ARRAY not in file.arrays
+        places |= {(is_pixels, row): (number, at) for at, row in enumerate(of_file.tolist())}
+    layers = [layer_variable(name) for name in PACKED_LAYERS]
+    for row in rows:
+        number, at = places[True, row]
+        yield number, layers, at
+        if (False, row) in places:
+            number, at = places[False, row]
+            yield number, [UNIT_ARRAY], at
+
+
+def _copied(
+    members: Members, fixed: _Landscape, grid: GeoBox, scenes: Sequence[SceneRow], folder: Path
+) -> list[tuple[Arrays, np.ndarray]]:
+    """Copies of the NetCDF members in a folder, how their arrays must be, and the numbers of the rows in each."""
+    columns = {
+        "row": np.array([scene.row for scene in scenes], np.int64),
+        "acquisition": encode_texts(scene.record.acquisition for scene in scenes),
+        "moment": np.array([scene.record.time.removesuffix("+00:00") for scene in scenes], "datetime64[ns]"),
+    }
+    files = []
+    for name, rows, _along in _files(columns):
+        is_pixels = name.startswith(PIXELS)
+        if not is_pixels and not fixed.units:
+            continue
+        if name not in members.names:
+            raise _missing(name)
+        members.copy(name, folder / name)
+        arrays = site_netcdf.expected_arrays(grid if is_pixels else None, rows.size, len(fixed.units))
+        files.append((Arrays(folder / name, arrays), rows))
+    known = {file.path.name for file, _ in files}
+    others = [name for name in members.names if name.endswith(".nc") and name not in known]
+    if others:
+        msg = f"{SCENES} has no rows for the member {others[0]}"
+        raise BadData(msg)
+    return files
+
+
+def _compare_coordinates(name: str, arrays: Sequence[np.ndarray], scenes: Sequence[SceneRow]) -> None:
+    """Compare the numbers along the first dimension of a NetCDF member with the table of scenes."""
+    times = [scene.record.time.removesuffix("+00:00") for scene in scenes]
+    expected = {
+        "time": np.array(times, "datetime64[us]").astype(np.int64),
+        "row": np.array([scene.row for scene in scenes]),
+        "scale": np.array([scene.record.scale for scene in scenes]),
+        "offset": np.array([scene.record.offset for scene in scenes]),
+        "bandpass": np.array([scene.record.bandpass for scene in scenes]),
+    }
+    for which, values in zip(SCENE_ARRAYS, arrays, strict=True):
+        differs = np.flatnonzero(values != expected[which])
+        if differs.size:
+            at = int(differs[0])
+            msg = (
+                f"{name} has {which} {values[at]} in place {at}, and {SCENES} has {expected[which][at]} for row "
+                f"{scenes[at].row}"
+            )
+            raise BadData(msg)
+
+
+def _compare_tables(given: bytes, made: bytes) -> None:
+    """Compare the table of scenes with the one that follows from the store made of it."""
+    if given == made:
+        return
+    for number, (old, new) in enumerate(zip_longest(_cells(given), _cells(made)), start=1):
+        if old != new:
+            names = [name for name, a, b in zip_longest(COLUMNS, old or [], new or []) if a != b]
+            which = f"{names[0]} of row {old[0]}" if old and names[0] else "its length"
+            values = zip_longest(COLUMNS, old or [], new or [])
+            a, b = next(((a, b) for _, a, b in values if a != b), ("", ""))
+            msg = f"{SCENES}, line {number}: {which} is {str(a)[:80]!r}, and {str(b)[:80]!r} by the other members"
+            raise BadData(msg)
+    msg = f"{SCENES} has the values of the other members, but is written in another form"
+    raise BadData(msg)
+
+
+def _cells(table: bytes) -> Iterator[list[str]]:
+    return csv.reader(io.StringIO(table.decode("utf-8", "surrogatepass"), newline=""))
+
+
+class _Mapped:
+    """Members by name, as content or files."""
+
+    def __init__(self, members: Mapping[str, bytes | Path]) -> None:
+        self._members = members
+        self.names = tuple(members)
+
+    def read(self, name: str) -> bytes:
+        content = self._members[name]
+        return content.read_bytes() if isinstance(content, Path) else content
+
+    def copy(self, name: str, path: Path) -> None:
+        path.write_bytes(self.read(name))

@@ -31,6 +31,7 @@ from monitor.cube.packed import PACKED_LAYERS
 from monitor.cube.records import UNIT_MEASURES
 from monitor.cube.stored_site import StoredSite
 from monitor.errors import BadData
+from monitor.evidence.scene_table import pixels_sha256
 from monitor.imagery import bands
 
 COMPRESSION: Final[Mapping[str, Any]] = {"zlib": True, "complevel": 6, "shuffle": True}
@@ -44,6 +45,9 @@ READER_SECONDS: Final = 60
 """Computing time of the process that reads files, beyond what its arrays take. [s]"""
 READER_SPEED: Final = 10**7
 """Values are read at least so fast. [byte/s]"""
+SCENE_ARRAYS: Final = {"time": "<i8", "row": "<i4", "scale": "<f8", "offset": "<f8", "bandpass": "|i1"}
+"""Numbers along the first dimension of every file, and their types."""
+UNIT_ARRAY: Final = "unit_means"
 CLEAR_FILL: Final = 255
 """Value of the layer ``clear`` outside the site."""
 _NOTE: Final = (
@@ -78,7 +82,9 @@ def batches(stored: StoredSite, rows: np.ndarray, multiple: int = 1) -> Iterator
     return (slice(start, start + step) for start in range(0, len(rows), step))
 
 
-def write_pixels(path: Path, stored: StoredSite, rows: np.ndarray, *, along: str, title: str) -> None:
+def write_pixels(
+    path: Path, stored: StoredSite, rows: np.ndarray, *, along: str, attributes: Mapping[str, str]
+) -> dict[int, str]:
     """Write the pixels of some rows.
 
     Parameters
@@ -89,7 +95,13 @@ def write_pixels(path: Path, stored: StoredSite, rows: np.ndarray, *, along: str
         Numbers of rows that have the site, ascending by what `along` says.
     along : str
         First dimension: ``time``, or ``row`` for rows that may share a time.
-    title : str
+    attributes : mapping
+        Global attributes: ``title`` and ``history``.
+
+    Returns
+    -------
+    dict
+        :func:`monitor.evidence.scene_table.pixels_sha256` of each row.
 
     Raises
     ------
@@ -99,8 +111,9 @@ def write_pixels(path: Path, stored: StoredSite, rows: np.ndarray, *, along: str
         The file cannot be written.
     """
     grid, inside = stored.grid, stored.inside
+    checksums: dict[int, str] = {}
     with netCDF4.Dataset(path, "w", format="NETCDF4") as file:
-        file.setncatts({"Conventions": CONVENTIONS, "title": title})
+        file.setncatts({"Conventions": CONVENTIONS, **attributes})
         _write_scenes(file, stored, rows, along)
         _write_grid(file, stored)
         chunk = scenes_per_chunk(grid, len(rows))
@@ -111,6 +124,8 @@ def write_pixels(path: Path, stored: StoredSite, rows: np.ndarray, *, along: str
                 values = np.full((len(pixels), *grid.shape), layer.getncattr("_FillValue"), layer.dtype)
                 values[:, inside] = pixels[:, at]
                 layer[part] = values
+            checksums |= zip(rows[part].tolist(), map(pixels_sha256, pixels), strict=True)
+    return checksums
 
 
 def layer_variable(name: str) -> str:
@@ -140,11 +155,11 @@ def _layer(file: Any, name: str, along: str, chunk: tuple[int, ...]) -> Any:
     return layer
 
 
-def write_units(path: Path, stored: StoredSite, rows: np.ndarray, *, along: str, title: str) -> None:
+def write_units(path: Path, stored: StoredSite, rows: np.ndarray, *, along: str, attributes: Mapping[str, str]) -> None:
     """Write the means of the control units in some rows; parameters and errors as for :func:`write_pixels`."""
     units = stored.units
     with netCDF4.Dataset(path, "w", format="NETCDF4") as file:
-        file.setncatts({"Conventions": CONVENTIONS, "title": title})
+        file.setncatts({"Conventions": CONVENTIONS, **attributes})
         _write_scenes(file, stored, rows, along)
         for name, what, texts in (
             ("unit", "id of the control unit", units),
@@ -154,7 +169,7 @@ def write_units(path: Path, stored: StoredSite, rows: np.ndarray, *, along: str,
             _write_texts(file, name, name, what, np.array([text.encode() for text in texts], np.bytes_))
         chunk = (units_per_chunk(len(units), len(rows)), len(units), len(UNIT_MEASURES))
         means = file.createVariable(
-            "unit_means", "f4", (along, "unit", "measure"), chunksizes=chunk, fill_value=np.nan, **COMPRESSION
+            UNIT_ARRAY, "f4", (along, "unit", "measure"), chunksizes=chunk, fill_value=np.nan, **COMPRESSION
         )
         means.set_auto_maskandscale(False)
         means.setncatts({
@@ -236,18 +251,15 @@ class Arrays(NamedTuple):
     """By name ``dtype`` (as numpy writes it), ``shape``, ``chunks`` (None: not in chunks) and ``filters``."""
 
 
-def expected_arrays(grid: GeoBox | None, n: int, units: int, along: str) -> dict[str, dict[str, Any]]:
+def expected_arrays(grid: GeoBox | None, n: int, units: int) -> dict[str, dict[str, Any]]:
     """Arrays of a file of n scenes: of pixels, or with `grid` None of unit means."""
-    plain = {"chunks": None, "filters": []}
-    arrays = {
-        name: {"dtype": dtype, "shape": [n], **plain}
-        for name, dtype in (("time", "<i8"), ("row", "<i4"), ("scale", "<f8"), ("offset", "<f8"), ("bandpass", "|i1"))
-    }
+    plain: dict[str, Any] = {"chunks": None, "filters": []}
+    arrays = {name: {"dtype": dtype, "shape": [n], **plain} for name, dtype in SCENE_ARRAYS.items()}
     packed = {"filters": ["shuffle", "zlib"]}
     if grid is None:
         shape = [n, units, len(UNIT_MEASURES)]
         chunks = [units_per_chunk(units, n), *shape[1:]]
-        return arrays | {"unit_means": {"dtype": "<f4", "shape": shape, "chunks": chunks, **packed}}
+        return arrays | {UNIT_ARRAY: {"dtype": "<f4", "shape": shape, "chunks": chunks, **packed}}
     shape = [n, *map(int, grid.shape)]
     chunks = [scenes_per_chunk(grid, n), *shape[1:]]
     return arrays | {
