@@ -16,6 +16,7 @@ import structlog
 from jobs import __version__
 from jobs.alerting import address_book
 from jobs.calibration import Calibrations, Pool, calibrate_due
+from jobs.chain import append_line
 from jobs.clock import check_clock, now, today
 from jobs.cost_estimate import estimate_cost
 from jobs.executor import Compute, open_executor
@@ -125,6 +126,8 @@ def night(
             with ledger.transaction() as t:
                 judge_lots(t, every_site, book=address_book(settings), as_of=as_of, run=run)
                 add_quiet_notices(t, settings, every_site, day=as_of)
+        with ledger.transaction() as t:
+            append_line(t, night=as_of)
         last = send(settings, ledger)
         lock.check()
         manifest: dict[str, Any] = {

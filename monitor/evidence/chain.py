@@ -213,12 +213,12 @@ def proof(line: Line, leaves: Sequence[bytes], leaf: bytes) -> Proof:
     BadData
         The leaf is not among them, or they do not give the root of the line.
     """
-    if leaf not in leaves or merkle_root(leaves).hex() != line["root"]:
+    index = leaves.index(leaf) if leaf in leaves else -1
+    path = inclusion_path(leaves, index) if index >= 0 else []
+    if index < 0 or root_of_path(leaf, index, len(leaves), path).hex() != line["root"]:
         msg = f"line {line['number']} of the chain (night {line['night']}) does not cover the record as it is now"
         raise BadData(msg)
-    index = leaves.index(leaf)
-    path = base64.b64encode(b"".join(inclusion_path(leaves, index))).decode()
-    return {"line": line["number"], "index": index, "path": path}
+    return {"line": line["number"], "index": index, "path": base64.b64encode(b"".join(path)).decode()}
 
 
 def check_proof(lines: Sequence[Line], record: Mapping[str, Any], proof: Mapping[str, Any]) -> Line:

@@ -208,6 +208,29 @@ class PhotoRow(Base):
     """JPEG."""
 
 
+class ChainRow(Base):
+    """One line of the chain of nights, see :class:`monitor.evidence.chain.Line`. Never edited and never deleted.
+
+    The columns up to `hash` are the line; what follows says which rows of the ledger it covers.
+    """
+
+    __tablename__ = "chain"
+
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    night: Mapped[str] = mapped_column(String(10))
+    assessments: Mapped[int] = mapped_column(Integer)
+    answers: Mapped[int] = mapped_column(Integer)
+    root: Mapped[str] = mapped_column(String(64))
+    previous: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64))
+    last_assessment: Mapped[int] = mapped_column(Integer)
+    """Highest id of the assessments that this line and those before cover; 0: none."""
+    last_event: Mapped[int] = mapped_column(Integer)
+    """Highest id of the events of alerts that this line and those before cover; 0: none."""
+    leaves: Mapped[bytes]
+    """Leaves of its tree, 32 bytes each, so that a proof needs no records but its own."""
+
+
 class FieldRow(Base):
     """One measurement on the ground, as it was written in a file. Never edited and never deleted."""
 

@@ -19,6 +19,7 @@ from monitor.ledger.models import (
     AssessmentRow,
     Base,
     CalibrationRow,
+    ChainRow,
     ControlsRow,
     EpisodeRow,
     FieldRow,
@@ -37,6 +38,7 @@ _EVENT_COLUMNS = (
     AlertEventRow.alert, AlertEventRow.number, AlertEventRow.kind, AlertEventRow.time, AlertEventRow.link,
     AlertEventRow.payload,
 )  # fmt: skip
+_CHAIN_COLUMNS = [column for column in ChainRow.__table__.c if column.name != "leaves"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,6 +384,60 @@ class Transaction:
         columns = [column for column in PhotoRow.__table__.c if column.name != "content"]
         query = select(*columns).order_by(PhotoRow.alert, PhotoRow.number, PhotoRow.id)
         return [dict(row._mapping) for row in self._connection.execute(query)]
+
+    # the chain of nights
+
+    def chain(self) -> list[Payload]:
+        """Lines of the chain, first one first: columns of :class:`ChainRow` without the leaves."""
+        query = select(*_CHAIN_COLUMNS).order_by(ChainRow.number)
+        return [dict(row._mapping) for row in self._connection.execute(query)]
+
+    def newest_chain_line(self) -> Payload | None:
+        """The newest line of the chain, see :meth:`chain`; None: there is none."""
+        row = self._connection.execute(select(*_CHAIN_COLUMNS).order_by(ChainRow.number.desc()).limit(1)).first()
+        return None if row is None else dict(row._mapping)
+
+    def has_chain_line(self, night: str) -> bool:
+        """Whether a line of the chain was appended by the night of a day."""
+        return self._connection.execute(select(ChainRow.number).where(ChainRow.night == night)).first() is not None
+
+    def chain_leaves(self, number: int) -> bytes:
+        """Leaves of a line of the chain."""
+        return self._connection.execute(select(ChainRow.leaves).where(ChainRow.number == number)).scalar_one()
+
+    def add_chain_line(self, line: Payload, *, last_assessment: int, last_event: int, leaves: bytes) -> None:
+        """Append a line to the chain."""
+        covered = {"last_assessment": last_assessment, "last_event": last_event, "leaves": leaves}
+        self._connection.execute(insert(ChainRow), [{**line, **covered}])
+
+    def chained_assessments(self, after: int, until: int | None = None, site: str | None = None) -> list[Payload]:
+        """Assessments with an id above `after` and up to `until`, of all sites or of one, by id.
+
+        Columns of :class:`AssessmentRow` without `run`, which the chain does not fix.
+        """
+        columns = [column for column in AssessmentRow.__table__.c if column.name != "run"]
+        query = select(*columns).where(AssessmentRow.id > after).order_by(AssessmentRow.id)
+        query = query if until is None else query.where(AssessmentRow.id <= until)
+        query = query if site is None else query.where(AssessmentRow.site == site)
+        return [dict(row._mapping) for row in self._connection.execute(query)]
+
+    def chained_answers(self, after: int, until: int | None = None, site: str | None = None) -> list[Payload]:
+        """Answers to alerts with an id above `after` and up to `until`, of all sites and lots or of one, by id.
+
+        Each has ``id, alert, number, time, payload``, and ``photos``: the SHA-256 of each of its photos, ascending.
+        """
+        event = AlertEventRow
+        query = select(event.id, event.alert, event.number, event.time, event.payload)
+        query = query.where(event.kind == "answered", event.id > after).order_by(event.id)
+        query = query if until is None else query.where(event.id <= until)
+        query = query if site is None else query.join(AlertRow, AlertRow.id == event.alert).where(AlertRow.site == site)
+        rows = [dict(row._mapping) for row in self._connection.execute(query)]
+        photos: dict[tuple[str, int], list[str]] = {}
+        of_answers = (PhotoRow.alert == event.alert) & (PhotoRow.number == event.number)
+        pictures = select(PhotoRow.alert, PhotoRow.number, PhotoRow.id).join(event, of_answers)
+        for photo in self._connection.execute(pictures.where(event.id > after).order_by(PhotoRow.id)):
+            photos.setdefault((photo.alert, photo.number), []).append(photo.id)
+        return [{**row, "photos": photos.get((row["alert"], row["number"]), [])} for row in rows]
 
     # the outbox
 

@@ -19,6 +19,7 @@ import pytest
 
 import jobs.pipeline
 from jobs import clock
+from jobs.chain import chain_lines, problems
 from jobs.detectability import NO_VERDICT
 from jobs.exits import Exit
 from jobs.installation import open_ledger
@@ -58,6 +59,13 @@ def contents(root):
         for path in sorted(root.rglob("*"))
         if path.is_file() and not path.name.startswith(("regrowth.db", "lock")) and LANDSCAPE_LOCKS not in path.parts
     }
+
+
+def chain_of(made):
+    """Lines of the chain of nights of an installation."""
+    with open_ledger(load(made.config)) as ledger, ledger.reading() as t:
+        assert list(problems(t)) == []
+        return chain_lines(t)
 
 
 @pytest.fixture(scope="module")
@@ -109,10 +117,12 @@ def test_the_observations_hold_one_row_an_acquisition_rejected_ones_too(unkilled
 def test_run_again_the_night_changes_nothing_and_sends_nothing(unkilled):
     made, _ = unkilled
     settings = load(made.config)
-    before = made.files()
+    before, chain = made.files(), chain_of(made)
     snapshots = sorted((made.root / "store").rglob("*"))
     again = night(settings, as_of=NIGHT)
     assert made.files() == before
+    assert chain_of(made) == chain
+    assert [(line["night"], line["assessments"]) for line in chain] == [(NIGHT.isoformat(), 3)]
     assert sorted((made.root / "store").rglob("*")) == snapshots
     assert again["messages_sent"] == 0
     assert all(site["scenes_new"] == [] for site in again["sites"])
@@ -415,6 +425,7 @@ def test_a_store_newer_than_the_clock_defers_its_landscape_alone_and_only_if_it_
 QUICK_KILLS = [
     ("icechunk:Session:commit", 1),
     ("sqlalchemy.engine:Connection:_commit_impl", 3),
+    ("jobs.pipeline:append_line", 1),
     ("pathlib:Path:write_bytes", 2),
 ]
 MORE_KILLS = [
@@ -444,6 +455,8 @@ def test_killed_at_any_instant_the_rerun_ends_where_an_unkilled_night_ends(
     made, _ = unkilled
     assert installation.status == made.status
     assert installation.told() == made.told()
+    assert chain_of(installation)[0] == chain_of(made)[0]
+    assert len(chain_of(installation)) == 1
     assert latest(settings).keys() == {"demo-02", "demo-07", "demo-10"}
     assert not [path for path in installation.root.rglob("*") if path.name.endswith((".new", ".tmp"))]
 

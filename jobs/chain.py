@@ -1,0 +1,207 @@
+"""The chain of nights in the ledger: append a line, prove what it covers, and check that ledger and chain fit."""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import date
+from typing import Any, NamedTuple, cast
+
+from monitor.errors import BadData
+from monitor.evidence.chain import (
+    Line,
+    Proof,
+    answer_record,
+    assessment_record,
+    check_chain,
+    leaf_of,
+    next_line,
+    proof,
+)
+from monitor.evidence.merkle import HASH_SIZE, merkle_root
+from monitor.ledger.transaction import Payload, Transaction
+
+
+class Proven(NamedTuple):
+    """A record of the ledger and where the chain covers it."""
+
+    record: dict[str, Any]
+    """From :func:`monitor.evidence.chain.assessment_record` or :func:`monitor.evidence.chain.answer_record`."""
+    proof: Proof | None
+    """None: no line covers it yet; the next night does."""
+
+
+def append_line(t: Transaction, *, night: date) -> None:
+    """Append the line of a night to the chain: all assessments and answers that no line covers yet.
+
+    A night that runs again adds a line only if some came since.
+
+    Parameters
+    ----------
+    t : Transaction
+        Of the ledger.
+    night : date
+        Its day.
+    """
+    last = t.newest_chain_line()
+    assessments, last_assessment = _new_leaves(t.chained_assessments(_end(last)[0]), _assessment)
+    answers, last_event = _new_leaves(t.chained_answers(_end(last)[1]), _answer)
+    if not assessments and not answers and t.has_chain_line(night.isoformat()):
+        return
+    line = next_line(_line(last) if last else None, night.isoformat(), assessments, answers)
+    t.add_chain_line(
+        {**line}, last_assessment=last_assessment or _end(last)[0], last_event=last_event or _end(last)[1],
+        leaves=b"".join([*assessments, *answers]),
+    )  # fmt: skip
+
+
+def chain_lines(t: Transaction) -> list[Line]:
+    """All lines of the chain, first one first."""
+    return [_line(row) for row in t.chain()]
+
+
+def newest_line(t: Transaction) -> Line | None:
+    """The newest line of the chain, whose hash is the head; None: there is no line yet."""
+    row = t.newest_chain_line()
+    return None if row is None else _line(row)
+
+
+def proven_assessments(t: Transaction, site: str) -> list[Proven]:
+    """All assessments of a site with their proofs, in the order in which they were made.
+
+    Parameters
+    ----------
+    t : Transaction
+        Of the ledger.
+    site : str
+        Id of the site.
+
+    Returns
+    -------
+    list of Proven
+        The leaves of one line are in memory at a time.
+
+    Raises
+    ------
+    BadData
+        An assessment is not what its line covers: the ledger was changed.
+    """
+    return _proven(t, t.chained_assessments(0, site=site), "last_assessment", _assessment)
+
+
+def proven_answers(t: Transaction, site: str) -> list[Proven]:
+    """All answers to the alerts of a site, or of a lot, with their proofs; as :func:`proven_assessments`."""
+    return _proven(t, t.chained_answers(0, site=site), "last_event", _answer)
+
+
+def problems(t: Transaction, *, newest: int | None = None) -> Iterator[str]:
+    """What does not fit between the ledger and its chain.
+
+    Parameters
+    ----------
+    t : Transaction
+        Of the ledger.
+    newest : int, optional
+        Number of lines, from the newest, whose records are compared; the links of all lines are checked always.
+        None: all.
+
+    Yields
+    ------
+    str
+        One problem: which line or record, and what is wrong.
+    """
+    rows = t.chain()
+    try:
+        check_chain([_line(row) for row in rows])
+    except BadData as error:
+        yield str(error)
+        return
+    first = 0 if newest is None else max(0, len(rows) - newest)
+    for before, row in zip([None, *rows][first:], rows[first:], strict=False):
+        yield from _problems_of_line(t, before, row)
+
+
+class _Row(NamedTuple):
+    """A row of the ledger that the chain covers."""
+
+    key: tuple[str, ...] | tuple[str, int]
+    """Its place among the leaves of its line."""
+    record: dict[str, Any]
+    name: str
+    """For messages."""
+
+
+def _assessment(row: Payload) -> _Row:
+    record = assessment_record({name: value for name, value in row.items() if name != "id"})
+    name = f"the assessment of site {row['site']!r} of {row['as_of']} (row {row['id']})"
+    return _Row((row["site"], row["as_of"], row["digest"]), record, name)
+
+
+def _answer(row: Payload) -> _Row:
+    content = {name: value for name, value in row.items() if name not in ("id", "photos")}
+    name = f"the answer to alert {row['alert']!r}, event {row['number']} (row {row['id']})"
+    return _Row((row["alert"], row["number"]), answer_record(content, row["photos"]), name)
+
+
+def _new_leaves(rows: Iterable[Payload], read: Callable[[Payload], _Row]) -> tuple[list[bytes], int]:
+    """Leaves of rows in the order of their keys, and the highest id; 0 without rows."""
+    keyed, last = [], 0
+    for values in rows:
+        row, last = read(values), values["id"]
+        keyed.append((row.key, leaf_of(row.record)))
+    return [leaf for _, leaf in sorted(keyed)], last
+
+
+def _line(row: Mapping[str, Any]) -> Line:
+    return cast("Line", {name: row[name] for name in Line.__annotations__})
+
+
+def _end(row: Mapping[str, Any] | None) -> tuple[int, int]:
+    """Highest ids of assessments and of events that a line and those before it cover."""
+    return (0, 0) if row is None else (row["last_assessment"], row["last_event"])
+
+
+def _leaves(t: Transaction, number: int) -> list[bytes]:
+    content = t.chain_leaves(number)
+    return [content[at : at + HASH_SIZE] for at in range(0, len(content), HASH_SIZE)]
+
+
+def _proven(t: Transaction, rows: Iterable[Payload], last: str, read: Callable[[Payload], _Row]) -> list[Proven]:
+    lines = t.chain()
+    ends = [line[last] for line in lines]
+    proven, at, leaves = [], -1, []
+    for values in rows:
+        row, covering = read(values), bisect_left(ends, values["id"])
+        if covering == len(lines):
+            proven.append(Proven(row.record, None))
+            continue
+        if covering != at:
+            at, leaves = covering, _leaves(t, lines[covering]["number"])
+        try:
+            proven.append(Proven(row.record, proof(_line(lines[at]), leaves, leaf_of(row.record))))
+        except BadData as error:
+            msg = f"{row.name} is not as it was when the chain was written: {error}. Compare it with a backup"
+            raise BadData(msg) from error
+    return proven
+
+
+def _problems_of_line(t: Transaction, before: Payload | None, row: Payload) -> Iterator[str]:
+    """What does not fit between one line, its stored leaves, and the rows of the ledger that it covers."""
+    name = f"line {row['number']} of the chain (night {row['night']})"
+    leaves = _leaves(t, row["number"])
+    if len(leaves) != row["assessments"] + row["answers"] or merkle_root(leaves).hex() != row["root"]:
+        yield f"{name}: its stored leaves were changed, they do not give its root"
+        return
+    (after, after_event), (until, until_event) = _end(before), _end(row)
+    count = row["assessments"]
+    parts: Sequence[tuple[str, set[bytes], Iterable[Payload], Callable[[Payload], _Row]]] = (
+        ("assessments", set(leaves[:count]), t.chained_assessments(after, until), _assessment),
+        ("answers", set(leaves[count:]), t.chained_answers(after_event, until_event), _answer),
+    )
+    for kind, covered, rows, read in parts:
+        present = 0
+        for values in rows:
+            record = read(values)
+            present += 1
+            if leaf_of(record.record) not in covered:
+                yield f"{record.name} is not as it was when {name} was written: it was changed or added later"
+        if present < len(covered):
+            yield f"{name} covers {len(covered)} {kind}, and {len(covered) - present} of them are gone from the ledger"
