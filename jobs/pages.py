@@ -15,6 +15,7 @@ import structlog
 from dask import delayed
 from dask.delayed import Delayed
 
+from jobs.account import read_account
 from jobs.answering import precision
 from jobs.calibration import constants_used
 from jobs.detectability import assumptions, chances, improvements
@@ -39,6 +40,7 @@ from monitor.publish.drafts import PageInputs, draft_page, sums_of_drafts, write
 from monitor.publish.lots import LotView, write_lots
 from monitor.publish.outdated import is_current, missing_photos, pages_code_hash
 from monitor.publish.products import write_catalogue, write_index, write_photos, write_plan
+from monitor.publish.programme_files import write_account
 from monitor.publish.view import FieldAnswer, FieldPhoto
 from monitor.series.field_rows import FieldRow, biome_factor
 from monitor.sites.cover_scale import FieldFactor
@@ -97,6 +99,7 @@ def publish(
         measured = precision(t)
         rows = [(plan.site, plan.assessment) for plan in assessed.plans]
         lots = _lot_views(settings, t, rows, demonstrated)
+        account = read_account(settings, t)
         last_night = t.newest_night()
     outcomes = _write_pages(settings, ledger, compute, assessed.outdated)
     since, errors = _write_plans(settings, [plan for plan in assessed.plans if outcomes.get(plan.site.id) is None])
@@ -109,6 +112,7 @@ def publish(
         notice = _notice(settings, demonstrated=all(site.id in demonstrated for site, _ in rows))
         write_catalogue(rows, settings.outputs.root, since=since, notice=notice)
         write_lots(lots, settings.outputs.root)
+        write_account(account, settings.outputs.root, as_of=day, notice=notice)
         with_sites = [view for view in lots if view.members]
         alerts = [*assessed.alerts, *(view.alert for view in with_sites if view.alert)]
         if night is not None:

@@ -1,5 +1,7 @@
 """The data dictionary lists exactly the fields that the program publishes and stores."""
 
+import csv
+import io
 import json
 import re
 from dataclasses import fields, replace
@@ -19,6 +21,8 @@ from monitor.ledger.models import Base
 from monitor.publish.control_ground import REASONS, control_ground
 from monitor.publish.map_tags import map_tags
 from monitor.publish.pictures import MAP_LAYERS
+from monitor.publish.programme import programme_account
+from monitor.publish.programme_files import account_csv, account_geojson
 from monitor.publish.tables import sites_parquet, status_json
 from monitor.series.field_rows import FIELD_COLUMNS
 from monitor.series.observations import OBSERVATION_COLUMNS
@@ -94,6 +98,34 @@ def test_sites_parquet_has_these_columns_before_those_of_status_json(dictionary,
 
 def test_status_json_is_a_list_without_nan(make_assessment):
     assert [row["site"] for row in json.loads(status_json([make_assessment("b"), make_assessment("a")]))] == ["a", "b"]
+
+
+def test_the_account_has_these_fields(dictionary, make_site, make_assessment):
+    """Two sites on the same ground, so that there is a pair, as the command prints it."""
+    sites = [make_site("a"), make_site("b")]
+    latest = {"a": assessment_to_json(make_assessment("a"))}
+    account = programme_account(sites, latest, pledge=1.0, alpha=0.05, more={"lots": [], "precision": []})
+    rows = dictionary["programme.json", "field"]
+    assert names([[row[0]] for row in rows]) == list(account.summary)
+    for name in ("hectares", "known"):
+        assert all(f"`{key}`" in meaning(rows, name) or key in list(Status) for key in account.summary[name]), name
+    for name, keys in (("groups", ("by", "value")), ("why_unknown", account.summary["why_unknown"][0])):
+        assert all(f"`{key}`" in meaning(rows, name) for key in keys), name
+    first, last = (list(account.summary).index(name) for name in ("sites", "undecided_failing_area_of"))
+    of_groups = ["by", "value", *list(account.summary)[first : last + 1], "hectares"]
+    assert sorted(account.summary["groups"][0]) == sorted(of_groups)
+    (claim,) = account.summary["double_registrations"]
+    assert names(dictionary["programme.json", "member"]) == list(claim)
+
+    columns = next(csv.reader(io.StringIO(account_csv(account).decode("utf-8-sig"))))
+    sums = list(account.summary)[list(account.summary).index("posterior_hectares") : last + 1]
+    listed = names([[row[0]] for row in dictionary["programme.csv", "column"]])
+    at = listed.index("posterior_hectares")
+    assert [*listed[:at], *sums, *listed[at + 2 :]] == columns
+
+    site, _, ground = (feature["properties"] for feature in json.loads(account_geojson(account))["features"])
+    assert names([[row[0]] for row in dictionary["programme.geojson", "property"]]) == list(site)
+    assert list(ground) == ["feature", *claim]
 
 
 def test_tables_of_a_site_have_these_columns(dictionary):

@@ -162,13 +162,13 @@ def programme_account(
 
 def _summary(members: Sequence[CountedSite], pledge: float | None, alpha: float) -> dict[str, Any]:
     def row(part: Sequence[CountedSite]) -> dict[str, Any]:
-        hectares = sum(member.hectares for member in part)
+        hectares = sum((member.hectares for member in part), 0.0)
         share = round(hectares / pledge, 6) if pledge else None
         return {"sites": len(part), "total_hectares": round(hectares, DIGITS), "share_of_pledge": share}
 
     def full_row(part: Sequence[CountedSite]) -> dict[str, Any]:
-        registered = round(sum(member.site.hectares for member in part), DIGITS)
-        return {**row(part), "registered_hectares": registered, **_by_probability(part)}
+        registered = round(sum((member.site.hectares for member in part), 0.0), DIGITS)
+        return {**row(part), "registered_hectares": registered, **sums_by_probability(part)}
 
     groups = []
     for by, value_of in GROUPS.items():
@@ -203,12 +203,12 @@ def _hectares(members: Sequence[CountedSite]) -> dict[str, float]:
     return {name: round(hectares, DIGITS) for name, hectares in sums.items()}
 
 
-def _by_probability(members: Sequence[CountedSite]) -> dict[str, float]:
+def sums_by_probability(members: Sequence[CountedSite]) -> dict[str, float]:
     """Hectares by the probabilities of the sites and by their failing area, each with its interval."""
     likely = [member for member in members if member.posterior is not None]
     undecided = [member for member in likely if member.status == "undecided"]
-    sums: dict[str, float] = {"posterior_hectares": sum(member.hectares for member in likely)}
-    sums["no_posterior_hectares"] = sum(member.hectares for member in members if member.posterior is None)
+    sums: dict[str, float] = {"posterior_hectares": sum((member.hectares for member in likely), 0.0)}
+    sums["no_posterior_hectares"] = sum((m.hectares for m in members if m.posterior is None), 0.0)
     for name, part in (("expected", likely), ("undecided", undecided)):
         hectares, lots = [member.hectares for member in part], [member.dependent_with for member in part]
         posteriors = [posterior for member in part if (posterior := member.posterior)]
@@ -219,7 +219,7 @@ def _by_probability(members: Sequence[CountedSite]) -> dict[str, float]:
         found = [(member, area) for member, area in estimated if (member.status == "undecided") is chosen]
         total = summed_intervals([area for _, area in found], [member.dependent_with for member, _ in found])
         sums |= _with_limits(name, total)
-        sums[f"{name}_of"] = sum(member.hectares for member, _ in found)
+        sums[f"{name}_of"] = sum((member.hectares for member, _ in found), 0.0)
     return {name: round(value, DIGITS) for name, value in sums.items()}
 
 

@@ -42,7 +42,8 @@ def probable_hectares(hectares: Sequence[float], probability: Sequence[float], l
     Returns
     -------
     Interval
-        Expected hectares, and the quantiles .025 and .975 of their distribution, which is computed, not simulated.
+        Expected hectares, and the quantiles .025 and .975 of their distribution, which is computed, not simulated;
+        wider where the expectation lies outside, as with one unlikely site.
     """
     members: dict[Hashable, list[int]] = {}
     for place, lot in enumerate(lots):
@@ -57,7 +58,8 @@ def probable_hectares(hectares: Sequence[float], probability: Sequence[float], l
         parts = [_sum_of_two(*parts[i : i + 2]) for i in range(0, len(parts), 2)]
     below = np.cumsum(parts[0])
     low, high = (float(np.searchsorted(below, level * below[-1])) * cell for level in LEVELS)
-    return Interval(float(area @ chance), low, min(high, total))
+    expected = float(area @ chance)
+    return Interval(expected, min(low, expected), max(min(high, total), expected))
 
 
 def _lot_distribution(area: np.ndarray, chance: np.ndarray, cell: float) -> np.ndarray:

@@ -17,6 +17,7 @@ from monitor.publish.index.provinces import MAX_ON_INDEX, Province, by_province,
 from monitor.publish.index.script_data import outlines_script, script_json, sites_script
 from monitor.publish.page_files import PAGE_FILES
 from monitor.publish.pages import render
+from monitor.publish.programme_page import ACCOUNT_PAGES
 from monitor.sites.names import folder_name, without_invisible
 
 ASSETS: Final = Path(__file__).parent / "assets"
@@ -120,6 +121,7 @@ def _assets() -> dict[str, bytes]:
 def _shared(language: words.Language) -> dict[str, Any]:
     return {
         "NIGHTS": NIGHTS_FILES[language],
+        "ACCOUNT": ACCOUNT_PAGES[language],
         "OUTCOMES": wording.OUTCOMES,
         "PROBLEM_STATES": wording.PROBLEM_STATES,
         "duration": lambda seconds: duration(seconds, language),

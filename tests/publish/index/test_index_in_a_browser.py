@@ -16,7 +16,10 @@ from shapely.geometry import Point
 from monitor.publish.index.basemap import Basemap
 from monitor.publish.index.history import AlertChange, Changes, History
 from monitor.publish.products import write_index
+from monitor.publish.programme import programme_account
+from monitor.publish.programme_files import write_account
 from monitor.sites.names import folder_name
+from monitor.verdict.assessment import assessment_to_json
 from tests.publish.index.test_programme_pages import NIGHTS
 from tests.publish.test_in_a_browser import OUTSIDE, QUIET
 from tests.publish.test_lots import LOOKS, LOT
@@ -28,8 +31,9 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not instal
 
 SMALL, LARGE, HUGE = 40, 900, 10_000
 PAGES = (
-    "small/index.html", "small/index.zh.html", "small/nights.html", "small/nights.zh.html", "large/index.html",
-    "large/province/gansu/index.html", "large/province/青海/index.zh.html",
+    "small/index.html", "small/index.zh.html", "small/nights.html", "small/nights.zh.html", "small/programme.html",
+    "small/programme.zh.html", "large/index.html", "large/province/gansu/index.html",
+    "large/province/青海/index.zh.html",
 )  # fmt: skip
 DRAWN = """() => {
     const canvas = document.querySelector('#map canvas'), paper = getComputedStyle(document.querySelector('#map'));
@@ -75,6 +79,11 @@ def root(make_programme, hostile_site, make_assessment, tmp_path_factory) -> Pat
     lots = [(LOT, 5, 240.0, LOOKS[-1])]
     day = rows[0][1].as_of
     write_index(rows, [], root / "small", day, alpha=0.05, lots=lots, history=history)
+    # two more sites on ground that others have registered before, one across partners
+    copies = [replace(rows[k][0], id=f"copy-{k}", partner="Another") for k in (1, 2)]
+    latest = {site.id: assessment_to_json(a) for site, a in rows}
+    account = programme_account([site for site, _ in rows] + copies, latest, pledge=9_999.0, alpha=0.05)
+    write_account(account, root / "small", as_of=day)
     for site, _ in rows:
         page = root / "small/sites" / folder_name(site.id) / "index.html"
         page.parent.mkdir(parents=True)
@@ -353,7 +362,7 @@ def test_axe_finds_nothing(open_page, root, scheme):
         plain = re.sub("<script.*?</script>", "", (root / f"{page}.html").read_text(encoding="utf-8"), flags=re.DOTALL)
         (root / f"{page.replace('index', 'plain')}.html").write_text(plain, encoding="utf-8")
     pages = ["small/index.html", "small/index.zh.html", "small/nights.html", "small/plain.html", "large/plain.html"]
-    for page in [*pages, "large/province/gansu/index.html"]:
+    for page in [*pages, "small/programme.html", "small/programme.zh.html", "large/province/gansu/index.html"]:
         tab = open_page(page, width=360, scheme=scheme)
         if "province" in page:  # a thousand rows are alike
             tab.evaluate("[...document.querySelectorAll('tbody tr')].slice(40).forEach(row => row.remove())")

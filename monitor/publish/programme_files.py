@@ -1,0 +1,137 @@
+"""The account of a programme as files: pages, ``programme.csv``, ``programme.json`` and ``programme.geojson``."""
+
+import json
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import shapely
+
+from monitor.alerts import words
+from monitor.publish.products import replace_if_changed
+from monitor.publish.programme import STATES, Account, CountedSite, sums_by_probability
+from monitor.publish.programme_page import ACCOUNT_PAGES, account_page
+from monitor.series.observations import csv_cell, marked
+
+CLAIM_COLUMNS: Final = (
+    "site", "other_site", "partner", "other_partner", "across_partners", "kind", "shared_hectares", "share_of_smaller",
+)  # fmt: skip
+"""Columns of ``programme.csv`` that only rows of double registrations fill."""
+ROW_COLUMNS: Final = ("sites", "total_hectares", "registered_hectares", "share_of_pledge")
+
+
+def write_account(account: Account, root: Path, *, as_of: date, notice: Mapping[str, str] | None = None) -> None:
+    """Write the account of a programme under the output root; unchanged files are not written.
+
+    Parameters
+    ----------
+    account : Account
+    root : Path
+        Output root.
+    as_of : date
+        Day of the assessments.
+    notice : mapping, optional
+        By language, a notice shown first.
+
+    Raises
+    ------
+    OSError
+        The disk is full or the folder cannot be written.
+    """
+    files = {
+        "programme.json": account_json(account),
+        "programme.csv": account_csv(account),
+        "programme.geojson": account_geojson(account),
+    }
+    for language in words.LANGUAGES:
+        files[ACCOUNT_PAGES[language]] = account_page(account, language, as_of=as_of, notice=notice).encode()
+    root.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        replace_if_changed(root / name, content)
+
+
+def account_json(account: Account) -> bytes:
+    """``programme.json``: what ``regrowth programme --json`` prints."""
+    return (json.dumps(account.summary, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
+
+
+def account_csv(account: Account) -> bytes:
+    """``programme.csv``: one row for the programme, one a group, and one a pair of sites that claim the same ground."""
+    summary = account.summary
+    probable = list(sums_by_probability([]))
+    columns = ("by", "value", *ROW_COLUMNS, *summary["hectares"], *probable, *CLAIM_COLUMNS)
+    rows = [
+        {"by": "programme", **{name: row[name] for name in (*ROW_COLUMNS, *probable)}, **row["hectares"], **keys}
+        for row, keys in [
+            (summary, {}),
+            *((row, {"by": row["by"], "value": row["value"]}) for row in summary["groups"]),
+        ]
+    ]
+    rows += [
+        {**claim, "by": "double_registration", "sites": 2, "shared_hectares": claim["hectares"]}
+        for claim in summary["double_registrations"]
+    ]
+    lines = [",".join(columns), *(",".join(_cell(row.get(name)) for name in columns) for row in rows)]
+    return marked(("\n".join(lines) + "\n").encode("utf-8", "replace"))
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.6f}" if isinstance(value, float) else csv_cell(str(value))
+
+
+def account_geojson(account: Account) -> bytes:
+    """``programme.geojson`` (RFC 7946): one feature a site, and one for ground that two sites have registered.
+
+    The member ``feature`` of the properties tells them apart. A line holds one feature. Outer rings are
+    counter-clockwise.
+    """
+    members, claims = account.sites, account.summary["double_registrations"]
+    features = [(member.site.geometry, _site_properties(member)) for member in members]
+    features += [
+        (one.ground, {"feature": "shared_ground", **claim})
+        for one, claim in zip(account.double, claims, strict=True)
+        if one.ground is not None
+    ]
+    outlines = shapely.to_geojson(shapely.orient_polygons(np.array([geometry for geometry, _ in features], object)))
+    lines = [
+        msgspec.json.encode(
+            {
+                "type": "Feature",
+                "properties": properties,
+                "geometry": None if geometry.is_empty else msgspec.Raw(outline.encode()),
+            }
+        )
+        for (geometry, properties), outline in zip(features, outlines, strict=True)
+    ]
+    return b'{"type":"FeatureCollection","features":[\n' + b",\n".join(lines) + b"\n]}\n"
+
+
+def _site_properties(member: CountedSite) -> dict[str, Any]:
+    site, assessment = member.site, member.assessment
+    chances = member.posterior or (None,) * len(STATES)
+    failing = member.failing_area or (None, None, None)
+    return {
+        "feature": "site",
+        "site": site.id,
+        "name": site.name,
+        "status": member.status,
+        "alert": assessment.get("alert"),
+        "as_of": assessment.get("as_of"),
+        "hectares": site.hectares,
+        "counted_hectares": member.hectares,
+        "probability": assessment.get("probability"),
+        **{f"p_{state}": chance for state, chance in zip(STATES, chances, strict=True)},
+        **dict(zip(("failing_area", "failing_area_low", "failing_area_high"), failing, strict=True)),
+        "province": site.province,
+        "intervention": site.intervention,
+        "partner": site.partner,
+        "lot": member.lot,
+        "programme_year": site.programme_year,
+    }

@@ -1,0 +1,182 @@
+"""The page of the account: what was pledged, registered, is known to work, known to fail, and unknown and why."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote
+
+from monitor.alerts import words
+from monitor.publish.page_files import PAGE_FILES
+from monitor.publish.pages import render
+from monitor.publish.programme import KNOWN, SHOWN_STATUSES, STATES, UNJUDGED, Account
+from monitor.sites.names import folder_name, without_invisible
+from monitor.verdict.reasons import sentence
+
+ACCOUNT_PAGES: Final = {"en": "programme.html", "zh": "programme.zh.html"}
+"""File name of the page in each language."""
+MAX_ROWS: Final = 200
+"""Rows of one table that the page shows, at most: the tables have all."""
+STATUS_WORDS: Final[Mapping[str, Mapping[str, str]]] = {
+    **{status: words.STATUS_NAMES["no_loss" if status == "no_loss_seen" else status] for status in SHOWN_STATUSES},
+    UNJUDGED: {"en": "Not yet judged", "zh": "尚未评价"},
+}
+KNOWN_WORDS: Final = {
+    "works": {"en": "Known to work", "zh": "已知见效"},
+    "no_loss_seen": {"en": "No uplift promised, no loss seen", "zh": "未承诺增量，未见损失"},
+    "below_plan": {"en": "Known to be below plan", "zh": "已知低于规划"},
+    "fails": {"en": "Known to fail", "zh": "已知失败"},
+    "unknown": {"en": "Unknown, and why", "zh": "未知及其原因"},
+}
+GROUP_WORDS: Final = {
+    "province": {"en": "Province", "zh": "省份"},
+    "intervention": {"en": "Intervention", "zh": "措施"},
+    "partner": {"en": "Partner", "zh": "实施单位"},
+    "lot": {"en": "Lot", "zh": "批次"},
+    "programme_year": {"en": "Programme year", "zh": "年度"},
+}
+STATE_WORDS: Final = {
+    "failing": {"en": "Not taking hold", "zh": "未见成效"},
+    "lagging": {"en": "Below plan", "zh": "低于规划"},
+    "on_track": {"en": "On plan", "zh": "达到规划"},
+}
+CLAIM_WORDS: Final = {
+    "OUTLINE_DUPLICATE": {"en": "The same outline", "zh": "边界相同"},
+    "OVERLAP": {"en": "Overlap", "zh": "重叠"},
+    "GCJ02_SUSPECTED": {
+        "en": "A copy shifted like a Chinese web map (GCJ-02); both count until it is corrected",
+        "zh": "疑为按网络地图坐标（GCJ-02）偏移的副本；更正前两者均计入",
+    },
+}
+WHY: Final = {
+    "undecided": {
+        "en": "No status is likely enough yet. By their probabilities, these hectares are shared out further below.",
+        "zh": "尚无足够可能的状态。按概率的分配见下文。",
+    },
+    "too_early": {"en": "The work is too recent to be seen from above.", "zh": "开工不久，遥感尚不能看出。"},
+    "insufficient_data": {"en": "The scenes or the control ground do not suffice.", "zh": "影像或对照地块不足。"},
+    UNJUDGED: {"en": "No night has judged these sites yet.", "zh": "这些地块尚未经过夜间评价。"},
+}
+
+
+class Part(NamedTuple):
+    """A part of the bar, and a row of a table."""
+
+    status: str
+    mark: str
+    """Ending of the classes that mark it."""
+    name: str
+    sites: int
+    hectares: float
+    share: float
+    """Of the registered ground. [1]"""
+
+
+def account_page(
+    account: Account, language: words.Language, *, as_of: date, notice: Mapping[str, str] | None = None
+) -> str:
+    """The page in one language; parameters as for :func:`monitor.publish.programme_files.write_account`."""
+    summary = account.summary
+    parts = _parts(summary, language)
+    total, pledge = summary["total_hectares"], summary["pledge_hectares"]
+    return render(
+        "programme.html",
+        language,
+        s=summary,
+        as_of=as_of,
+        notice=notice,
+        twin=ACCOUNT_PAGES["zh" if language == "en" else "en"],
+        twice=summary["registered_hectares"] - total,
+        known=[(known, KNOWN_WORDS[known][language], parts[known]) for known in KNOWN],
+        bar=[part for rows in parts.values() for part in rows if part.hectares > 0],
+        missing=max(pledge - total, 0.0) if pledge else 0.0,
+        length=max(pledge or 0.0, total) or 1.0,
+        why={status: texts[language] for status, texts in WHY.items()},
+        why_rows=_why_rows(summary, language),
+        states=[(state, STATE_WORDS[state][language]) for state in STATES],
+        columns=[(status, STATUS_WORDS[status][language]) for known in KNOWN.values() for status in known],
+        groups=[(GROUP_WORDS[by][language], *_group_rows(summary, by, language)) for by in GROUP_WORDS],
+        claims=_claim_rows(account, language)[:MAX_ROWS],
+        more_claims=max(len(account.double) - MAX_ROWS, 0),
+        across=sum(claim["across_partners"] for claim in summary["double_registrations"]),
+        ha=lambda value: f"{value:,.2f}",
+    )
+
+
+def _parts(summary: Mapping[str, Any], language: words.Language) -> dict[str, list[Part]]:
+    """Statuses by what is known, in the order of the page."""
+    total = summary["total_hectares"]
+
+    def part(status: str) -> Part:
+        row = summary["by_status"][status]
+        area = row["total_hectares"]
+        mark = "no_loss" if status == "no_loss_seen" else status
+        return Part(status, mark, STATUS_WORDS[status][language], row["sites"], area, area / total if total else 0.0)
+
+    return {known: [part(status) for status in statuses] for known, statuses in KNOWN.items()}
+
+
+def _why_rows(summary: Mapping[str, Any], language: words.Language) -> dict[str, list[tuple[str, int, float]]]:
+    """Reasons by status, with sites and hectares."""
+    rows: dict[str, list[tuple[str, int, float]]] = {}
+    for row in summary["why_unknown"]:
+        if row["reason"] is not None:
+            rows.setdefault(row["status"], []).append(
+                (sentence(row["reason"], language), row["sites"], row["hectares"])
+            )
+    return rows
+
+
+def _group_rows(
+    summary: Mapping[str, Any], by: str, language: words.Language
+) -> tuple[list[tuple[str, str | None, Mapping[str, Any]]], int]:
+    """Rows of a grouping: name, address of its page, sums; the largest if there are too many, and how many are not."""
+    rows = [row for row in summary["groups"] if row["by"] == by]
+    if len(rows) > MAX_ROWS:
+        largest = sorted(rows, key=lambda row: -row["total_hectares"])[:MAX_ROWS]
+        rows, left = [row for row in rows if row in largest], len(rows) - MAX_ROWS
+    else:
+        left = 0
+    lots = {lot["lot"]: lot for lot in summary.get("lots", ())}
+
+    def name(value: Any) -> str:
+        if value is None:
+            return "未登记" if language == "zh" else "Not stated"
+        if by == "intervention":
+            return words.INTERVENTION_NAMES[value][language]
+        if by == "lot" and value in lots:
+            lot = lots[value]
+            intervention = words.INTERVENTION_NAMES[lot["intervention"]][language]
+            return ("，" if language == "zh" else ", ").join(
+                (without_invisible(lot["partner"]), str(lot["programme_year"]), intervention)
+            )
+        return without_invisible(str(value))
+
+    def address(value: Any) -> str | None:
+        return f"lots/{value}/{PAGE_FILES[language]}" if by == "lot" and value in lots else None
+
+    return [(name(row["value"]), address(row["value"]), row) for row in rows], left
+
+
+def _claim_rows(account: Account, language: words.Language) -> Sequence[Mapping[str, Any]]:
+    """Pairs of sites that claim the same ground, with names and addresses of their pages."""
+
+    def shown(place: int) -> dict[str, Any]:
+        member = account.sites[place]
+        page = f"sites/{quote(folder_name(member.site.id))}/{PAGE_FILES[language]}" if member.assessment else None
+        return {
+            "id": without_invisible(member.site.id),
+            "name": without_invisible(member.site.name),
+            "partner": without_invisible(member.site.partner or ""),
+            "page": page,
+        }
+
+    return [
+        {
+            "sites": (shown(one.first), shown(one.second)),
+            "across": claim["across_partners"],
+            "kind": CLAIM_WORDS[one.kind][language],
+            "hectares": one.hectares,
+            "share": one.share,
+        }
+        for one, claim in zip(account.double, account.summary["double_registrations"], strict=True)
+    ]

@@ -1,0 +1,192 @@
+"""The account as files: what a reader, a spreadsheet and a GIS find in them, whatever people wrote as names."""
+
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+from urllib.parse import quote
+
+import geopandas as gpd
+import pytest
+import shapely
+from shapely.geometry import box
+
+from monitor.publish.programme import KNOWN, programme_account
+from monitor.publish.programme_files import account_csv, account_geojson, write_account
+from monitor.publish.programme_page import STATUS_WORDS, account_page
+from monitor.sites.geometry import geodesic_hectares
+from monitor.sites.names import folder_name
+from monitor.verdict.assessment import AlertLevel, Status, assessment_to_json
+from tests.publish.conftest import AS_OF
+from tests.publish.test_hostile import HOSTILE
+
+FILES = ("programme.html", "programme.zh.html", "programme.csv", "programme.json", "programme.geojson")
+
+
+@pytest.fixture(scope="module")
+def make_account(make_site, make_assessment, make_undecided):
+    """Nine sites of a kilometre, one of each fate, and a tenth on half of the first; a name may be given to all."""
+
+    def make(text=None, *, pledge=2_000.0):
+        fates = [*Status, "no_loss", "not_assessed", "twice"]
+        sites, latest = [], {}
+        for n, fate in enumerate(fates):
+            x = 106.0 + (0.0045 if fate == "twice" else 0.02 * n)
+            outline = box(x, 40.0, x + 0.009, 40.009)
+            name = f"{text}{n}" if text else f"地块 {n}"
+            site = make_site(
+                name, name=name, geometry=outline, hectares=geodesic_hectares(outline), province=text or "甘肃",
+                partner=text or ("绿洲" if n % 2 else "Loess Cooperative"), programme_year=2021, manager_name="Li",
+                manager_email="li@example.org",
+            )  # fmt: skip
+            if fate == "no_loss":
+                site = replace(site, plan=replace(site.plan, A=0.0), intervention="tending")
+            sites.append(site)
+            status = Status.ON_TRACK if fate in ("no_loss", "twice") else fate
+            if fate == Status.UNDECIDED:
+                latest[name] = assessment_to_json(make_undecided(name))
+            elif fate != "not_assessed":
+                reasons = ("FEW_SCENES",) if fate == Status.INSUFFICIENT_DATA else ()
+                none = dict.fromkeys(("p_failing", "p_lagging", "p_on_track")) if fate == "no_loss" else {}
+                a = make_assessment(
+                    name, status=status, reasons=reasons, alert=AlertLevel.NONE, alert_rule=None, **none
+                )
+                latest[name] = assessment_to_json(a)
+        return programme_account(sites, latest, pledge=pledge, alpha=0.05, more={"lots": [], "precision": []})
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def account(make_account):
+    return make_account()
+
+
+def rows_of(account):
+    return list(csv.DictReader(io.StringIO(account_csv(account).decode("utf-8-sig"), newline="")))
+
+
+def features_of(account):
+    return json.loads(account_geojson(account))["features"]
+
+
+def headings(page):
+    return re.findall(r"<h2 id=[^>]*>(.*?)</h2>", page)
+
+
+def test_the_page_says_in_this_order_what_was_pledged_registered_works_fails_and_is_unknown(account):
+    page = account_page(account, "en", as_of=AS_OF)
+    assert headings(page)[:7] == [
+        "Pledged", "Registered", "Known to work", "No uplift promised, no loss seen", "Known to be below plan",
+        "Known to fail", "Unknown, and why",
+    ]  # fmt: skip
+    assert "20 August 2021" in page
+    assert "2,000.00" in page
+    unknown = page[page.index("Unknown, and why") : page.index("What the probabilities expect")]
+    for status in KNOWN["unknown"]:
+        assert STATUS_WORDS[status]["en"] in unknown
+    assert "Fewer than three usable scenes" in unknown
+    zh = account_page(account, "zh", as_of=AS_OF)
+    assert len(headings(zh)) == len(headings(page))
+    assert "2021年8月20日" in zh
+    assert not [text for text in headings(zh) if text.isascii()]
+
+
+def test_every_status_with_hectares_is_a_part_of_the_bar_with_its_name_and_hectares(account):
+    page = account_page(account, "en", as_of=AS_OF)
+    parts = re.findall(r"<li style=\"--share:([\d.]+)\">.*?<b>(.*?)</b><span>([\d,.]+) ha", page)
+    assert len(parts) == len(account.summary["hectares"]) + 1
+    shown = {name: float(hectares.replace(",", "")) for _, name, hectares in parts}
+    for status, hectares in account.summary["hectares"].items():
+        assert shown[STATUS_WORDS[status]["en"]] == pytest.approx(hectares, abs=0.01)
+    assert shown["Pledged, not registered"] == pytest.approx(2000 - account.summary["total_hectares"], abs=0.01)
+    assert sum(float(share) for share, _, _ in parts) == pytest.approx(1, abs=1e-3)
+
+
+def test_all_tables_of_the_page_come_to_the_ground_of_the_union(account):
+    union = geodesic_hectares(shapely.union_all([member.site.geometry for member in account.sites]))
+    assert account.summary["total_hectares"] == pytest.approx(union, abs=0.01)
+    assert sum(account.summary["known"].values()) == pytest.approx(union, abs=0.01)
+    rows = rows_of(account)
+    for by in ("programme", "province", "intervention", "partner", "lot", "programme_year"):
+        chosen = [row for row in rows if row["by"] == by]
+        assert sum(float(row["total_hectares"]) for row in chosen) == pytest.approx(union, abs=0.01), by
+        statuses = sum(float(row[status]) for row in chosen for status in account.summary["hectares"])
+        assert statuses == pytest.approx(union, abs=0.01), by
+    counted = [one["properties"]["counted_hectares"] for one in features_of(account)[:-1]]
+    assert sum(counted) == pytest.approx(union, abs=0.01)
+
+
+def test_a_pair_on_the_same_ground_is_in_page_table_json_and_map(account):
+    (claim,) = account.summary["double_registrations"]
+    assert claim["kind"] == "OVERLAP"
+    assert claim["across_partners"] is False
+    assert claim["share_of_smaller"] == pytest.approx(0.5, abs=1e-6)
+    row = rows_of(account)[-1]
+    assert (row["by"], row["site"], row["other_site"]) == ("double_registration", "地块 0", "地块 10")
+    assert float(row["shared_hectares"]) == pytest.approx(claim["hectares"], abs=1e-6)
+    assert row["total_hectares"] == ""
+    ground = features_of(account)[-1]
+    assert ground["properties"]["feature"] == "shared_ground"
+    assert geodesic_hectares(shapely.geometry.shape(ground["geometry"])) == pytest.approx(claim["hectares"], abs=1e-4)
+    page = account_page(account, "en", as_of=AS_OF)
+    assert "1 pair of sites claims the same ground" in page
+    assert f'href="sites/{quote(folder_name(claim["site"]))}/index.html"' in page
+
+
+def test_probabilities_that_are_no_finding_are_not_on_the_map(account):
+    chances = {one["properties"]["status"]: one["properties"]["p_failing"] for one in features_of(account)[:-1]}
+    assert {status for status, chance in chances.items() if chance is None} == {
+        "no_loss_seen", "too_early", "insufficient_data", "not_assessed",
+    }  # fmt: skip
+
+
+def test_the_map_is_rfc_7946(account, tmp_path):
+    document = json.loads(account_geojson(account))
+    assert set(document) == {"type", "features"}  # no crs
+    for feature in document["features"]:
+        assert set(feature) == {"type", "properties", "geometry"}
+        for ring in feature["geometry"]["coordinates"]:
+            assert ring[0] == ring[-1]
+        assert shapely.is_ccw(shapely.geometry.shape(feature["geometry"]).exterior)
+    path = tmp_path / "programme.geojson"
+    path.write_bytes(account_geojson(account))
+    table = gpd.read_file(path)
+    assert table.crs.to_epsg() == 4326
+    assert table["site"].tolist()[:2] == ["地块 0", "地块 1"]
+    assert table["province"].tolist()[0] == "甘肃"
+
+
+def test_what_has_not_changed_is_not_written_again(account, tmp_path):
+    write_account(account, tmp_path, as_of=AS_OF)
+    assert {path.name for path in tmp_path.iterdir()} == set(FILES)
+    before = {path: path.stat().st_ino for path in tmp_path.iterdir()}  # a file that is replaced is another one
+    write_account(account, tmp_path, as_of=AS_OF)
+    assert {path: path.stat().st_ino for path in tmp_path.iterdir()} == before
+
+
+def test_a_programme_without_sites_or_pledge_has_an_account_too(tmp_path):
+    empty = programme_account([], {}, pledge=None, alpha=0.05, more={"lots": [], "precision": []})
+    write_account(empty, tmp_path, as_of=AS_OF)
+    assert "No pledge is stated" in (tmp_path / "programme.html").read_text(encoding="utf-8")
+    assert gpd.read_file(tmp_path / "programme.geojson").empty
+    assert [row["by"] for row in rows_of(empty)] == ["programme"]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text)[1:24])
+def test_names_are_inert_in_every_file_and_addresses_of_managers_in_none(make_account, text, tmp_path):
+    account = make_account(text)
+    write_account(account, tmp_path, as_of=AS_OF)
+    assert json.loads((tmp_path / "programme.json").read_bytes())["groups"][0]["value"] == text
+    assert features_of(account)[0]["properties"]["partner"] == text
+    rows = rows_of(account)
+    assert {row["value"].removeprefix("'") for row in rows if row["by"] == "partner"} == {text}
+    for row in rows:
+        assert not [cell for cell in row.values() if cell[:1] in set("=+-@＝＋－＠\t\r\n") and cell[:1]]
+    for name in ("programme.html", "programme.zh.html"):
+        page = (tmp_path / name).read_text(encoding="utf-8")
+        assert "<script" not in page
+        assert "\u202e" not in page
+        assert not re.search(r"[\x00-\x08\x0b-\x1f]", page)
+    assert not [path for path in tmp_path.iterdir() if b"li@example.org" in path.read_bytes()]
