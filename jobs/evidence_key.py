@@ -29,7 +29,7 @@ def evidence_key() -> "Ed25519PrivateKey | None":
 
 
 def required_evidence_key() -> "Ed25519PrivateKey":
-    """The key that signs evidence.
+    """The key that signs evidence; a warning is logged if other users of this machine may read its file.
 
     Raises
     ------
@@ -40,6 +40,12 @@ def required_evidence_key() -> "Ed25519PrivateKey":
     if key is None:
         msg = f"no key to sign evidence with: {HOW}"
         raise BadConfiguration(msg)
+    if readable_by_others():
+        import structlog
+
+        structlog.get_logger().warning(
+            'other users may read the key of evidence: chmod 600 "$REGROWTH_EVIDENCE_KEY_FILE"'
+        )
     return key
 
 

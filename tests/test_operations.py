@@ -91,7 +91,7 @@ def test_every_command_of_the_guide_works_in_its_order(place, root, postgresql):
     backups = sorted(path.name for path in (place / "mnt" / "backup").iterdir())
     assert (len(backups), backups[0], backups[-1]) == (3, "before-upgrade", "to-postgresql")
     assert "The last night did not fail." in done.stdout
-    assert done.stdout.count("All is well.") == 4
+    assert done.stdout.count("All is well.") == 5
     link = place / "var" / "lib" / "prometheus" / "node-exporter" / "regrowth.prom"
     assert "regrowth_night_exit_status 0.0" in link.read_text(encoding="utf-8")
     assert sorted(path.name for path in (place / "etc" / "systemd" / "system").iterdir()) == [

@@ -32,7 +32,8 @@ def verify(
     from monitor.evidence.keys import fingerprint, read_public_key
     from monitor.evidence.verify import verify_pack
 
-    if head is not None and (len(head.strip()) != 64 or set(head.strip()) - set(string.hexdigits)):
+    digits = "".join((head or "").split())
+    if head is not None and (len(digits) != 64 or set(digits) - set(string.hexdigits)):
         msg = "the head of a chain has 64 hexadecimal digits"
         raise typer.BadParameter(msg, param_hint="--head")
     public = read_public_key(key)

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from monitor.evidence.container import MANIFEST, SIGNATURE, Container, write_container
 from monitor.evidence.faults import LAYOUT, PackRefused
 from monitor.evidence.keys import fingerprint, new_keys, private_key
+from monitor.evidence.zip_layout import Entry, closing_records, local_header, read_layout
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 MEMBERS = [
@@ -28,6 +29,24 @@ def pack(tmp_path):
     path = tmp_path / "pack.zip"
     write_container(path, MEMBERS, KEY)
     return path
+
+
+def test_sizes_and_places_beyond_four_gigabytes_are_as_other_programs_read_them(tmp_path):
+    sizes = [2**32 - 2, 2**32 - 1, 5, 2**32, 3 * 2**32, 0]
+    entries, path = [], tmp_path / "pack.zip"
+    with open(path, "wb") as file:  # sparse: the content is never written
+        for number, size in enumerate(sizes):
+            entries.append(Entry(f"{number}.nc", size, 0, entries[-1].end if entries else 0))
+            file.seek(entries[-1].offset)
+            file.write(local_header(entries[-1]))
+        file.seek(entries[-1].end)
+        file.write(closing_records(entries))
+    with open(path, "rb") as file:
+        assert read_layout(file) == entries
+    with zipfile.ZipFile(path) as archive:
+        assert [entry.file_size for entry in archive.infolist()] == sizes
+        assert [entry.header_offset for entry in archive.infolist()] == [entry.offset for entry in entries]
+        assert archive.read("5.nc") == b""
 
 
 def refused(path, key=KEY):

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import structlog
 
 from jobs.cli import main
 from jobs.evidence_key import evidence_key, readable_by_others, required_evidence_key
@@ -53,10 +54,15 @@ def test_the_key_of_evidence_comes_from_the_named_file_and_its_lack_is_named_wit
         required_evidence_key()
     public = new_keys(tmp_path)
     monkeypatch.setenv("REGROWTH_EVIDENCE_KEY_FILE", str(tmp_path / "signing.key"))
-    assert required_evidence_key().public_key() == public
-    assert not readable_by_others()
-    (tmp_path / "signing.key").chmod(0o644)
+    with structlog.testing.capture_logs() as logs:
+        assert required_evidence_key().public_key() == public
+    assert logs == []
+    (tmp_path / "signing.key").chmod(0o640)
     assert readable_by_others()
+    with structlog.testing.capture_logs() as logs:
+        assert required_evidence_key().public_key() == public
+    (log,) = logs
+    assert (log["log_level"], "chmod 600" in log["event"]) == ("warning", True)
 
 
 @pytest.mark.parametrize("content", [b"hunter2-Canary", b"\xff\xfe", b"hunter2-Canary" * 10_000])
