@@ -19,6 +19,7 @@ from jobs.commands.explain import explain
 from jobs.commands.export import export
 from jobs.commands.failed_night import notify_failed_night
 from jobs.commands.programme import programme
+from jobs.commands.recompute import recompute
 from jobs.commands.restore import restore
 from jobs.commands.serve import serve
 from jobs.commands.status import status
@@ -32,7 +33,7 @@ from jobs.publish import publish
 app = console.new_app(no_args_is_help=True)
 COMMANDS = (
     run, backfill, status, explain, export, publish, demo, assess, calibrate, trends, doctor, programme, backup,
-    restore, serve, verify,
+    restore, serve, verify, recompute,
 )  # fmt: skip
 QUICK_COMMANDS = ("status", "verify", "keys")
 """They neither log nor compute, and leave nothing behind."""

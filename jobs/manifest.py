@@ -45,7 +45,19 @@ def to_correct(manifest: Mapping[str, Any]) -> list[str]:
     """What a person must correct, apart from failed sites."""
     registry, pages = manifest.get("registry", {}), manifest.get("pages_failed") or {}
     sentences = registry.get("said", [])[:5] if needs_correction(registry) else []
-    return [*sentences, *(f"page of {site} not written: {why}" for site, why in list(pages.items())[:3])]
+    sentences += [f"page of {site} not written: {why}" for site, why in list(pages.items())[:3]]
+    return [*sentences, *self_check_problems(manifest.get("self_check"))]
+
+
+def self_check_problems(check: Mapping[str, Any] | None) -> list[str]:
+    """What a self-check found, in sentences; empty: all was equal, or no check was due."""
+    if not check or not (check["error"] or check["n_differences"]):
+        return []
+    name = f"self-check of {check['site']}"
+    if check["error"]:
+        return [f"{name}: it could not be recomputed: {check['error']}"]
+    n, first = check["n_differences"], check["differences"][0]
+    return [f"{name} as of {check['as_of']}: {n} {'value differs' if n == 1 else 'values differ'}; the first: {first}"]
 
 
 def public(text: str) -> str:

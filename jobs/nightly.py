@@ -61,7 +61,7 @@ def run(
         with progress("scenes") as show:
             manifest = report.manifest = night(settings, as_of=day, only=site or [], progress=show)
         if as_json:
-            names = ("run", "as_of", "sites", "registry", "messages_waiting", "pages_failed")
+            names = ("run", "as_of", "sites", "registry", "messages_waiting", "pages_failed", "self_check")
             console.print_json({name: manifest[name] for name in names})
         else:
             _print_manifest(manifest)

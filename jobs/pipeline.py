@@ -33,6 +33,7 @@ from jobs.pages import publish
 from jobs.progress import Report, SceneProgress, report_nothing
 from jobs.quiet import add_quiet_notices
 from jobs.registry import apply_registry, read_and_compare
+from jobs.self_check import self_check
 from jobs.settings import Settings
 from jobs.site_tasks import site_tasks
 from jobs.snapshot_expiry import expire_snapshots
@@ -118,6 +119,7 @@ def night(
         rain = rain_reasons(settings.rain, settings.source, ledger, sites, as_of=as_of)
         with ledger.transaction() as t:
             constants = Calibrations(t, every_site, as_of=as_of)
+        checked = None if only else self_check(settings, ledger, run=run, as_of=as_of)
         state = _Night(settings=settings, ledger=ledger, run=run, as_of=as_of, rain=rain, constants=constants)
         sent = _update_and_assess(state, sources, sites, compute, SceneProgress(progress))
         _calibrate_and_assess(state, every_site, lock)
@@ -134,7 +136,7 @@ def night(
             "run": run, "as_of": as_of.isoformat(), "version": __version__,
             "sites": [state.results[site.id] for site in sites], "registry": registry.to_json(),
             "never_offered": state.never_offered, "messages_sent": sent + last.sent, "messages_waiting": last.waiting,
-            "pages_failed": {},
+            "pages_failed": {}, "self_check": checked,
         }  # fmt: skip
         seconds = time.monotonic() - began
         if pages:

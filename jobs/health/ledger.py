@@ -1,7 +1,7 @@
 """Checks of the ledger and of the last nights. The ledger is neither created nor migrated."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -42,6 +42,8 @@ class LedgerContents:
     current_sites: frozenset[str] = frozenset()
     nights: Sequence[Any] = ()
     """Rows of the last nights, newest first."""
+    self_check: Mapping[str, Any] | None = None
+    """The last self-check; columns of its table. None: there was none."""
     newest_run: datetime | None = None
     """When a run last began or ended."""
     has_history: bool = False
@@ -136,6 +138,7 @@ def _contents(connection: "Connection", name: str, *, check_pages: bool) -> Ledg
         sites=len(t.registered()),
         current_sites=frozenset(t.versions()),
         nights=connection.execute(nights.order_by(RunRow.started.desc()).limit(MAX_NIGHTS_READ)).all(),
+        self_check=t.last_self_check(),
         newest_run=None if newest_run is None else datetime.fromisoformat(newest_run),
         has_history=t.has_history(),
     )
@@ -159,6 +162,8 @@ def ledger(contents: LedgerContents | Finding, store_root: Path) -> Iterator[Fin
         if contents.nights:
             at_work = lock_holder(store_root / "lock") is not None
             yield last_night(contents.nights, contents.current_sites, at_work=at_work)
+        if contents.self_check:
+            yield last_self_check(contents.self_check)
     elif version is None and contents.tables:
         message = f"{name} contains tables of something else: {', '.join(sorted(contents.tables)[:3])}"
         yield broken("ledger", message, "set a database of its own by [ledger] url")
@@ -207,6 +212,20 @@ def last_night(nights: Sequence[Any], current_sites: frozenset[str], *, at_work:
         reason = one_line(deferred[0]["error"])
         return note("night", f"{message}, {len(deferred)} deferred to the next night; {reason}")
     return ok("night", message)
+
+
+def last_self_check(row: Mapping[str, Any]) -> Finding:
+    """What the last self-check found: whether a random site, recomputed from its pixels, is what was published."""
+    from jobs.manifest import self_check_problems
+
+    check = {"site": row["site"], **row["payload"]}
+    if problems := self_check_problems(check):
+        fix = "compare ledger, stores and outputs with a backup    (docs/operations.md)"
+        return broken("self-check", f"night of {row['day']}: {one_line(problems[0])}", fix)
+    message = (
+        f"night of {row['day']}: {row['site']} as of {check['as_of']}, recomputed from its pixels, is as published"
+    )
+    return ok("self-check", message)
 
 
 def _sites_by_state(nights: Sequence[Any], current_sites: frozenset[str]) -> dict[str, list[dict[str, Any]]]:

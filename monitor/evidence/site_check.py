@@ -43,6 +43,8 @@ TOLERANCE: Final = 1e-6
 six published decimals. Sums, exponentials and logarithms of another processor or library differ near the sixteenth
 digit; rounding to six decimals makes at most one unit of that. Every step starts from recorded values, so such a unit
 does not grow from step to step."""
+MAX_SHOWN: Final = 200
+"""Longest value that is shown. [character]"""
 _AREA_TOLERANCE: Final = 1e-6
 """Largest relative difference of the geodesic area: its last digits depend on the version of PROJ. [1]"""
 _CONTROL_MEASURES: Final = tuple(name for name in UNIT_MEASURES if name != "n_pixels")
@@ -163,8 +165,7 @@ def check_site(
     series = observed_until(whole, assessment.as_of)
     if published.observations is not None:
         differences += series_differences(published.observations, series, site.id, tolerance)
-    if assessment.calibration == DEFAULT.hash:  # else only their hash says whether the constants are the recorded ones
-        differences += _of_values("constants", DEFAULT.to_json(), inputs.constants.to_json(), 0.0)
+    differences += _of_constants(inputs.constants, assessment)
     differences += _of_verdict(stored, snapshot, series, inputs, assessment, tolerance)
     if published.plan is not None:
         wanted = plan_json(site, assessment, inputs.constants)
@@ -284,6 +285,18 @@ def _number(cell: Any) -> Any:
         return cell
 
 
+def _of_constants(constants: Calibration, assessment: Assessment) -> list[Difference]:
+    """Difference of the constants: an assessment records their hash, and which ones differ is known of the defaults."""
+    if constants.hash == assessment.calibration:
+        return []
+    differences = [
+        Difference(step="constants", variable="hash of all", recorded=assessment.calibration, recomputed=constants.hash)
+    ]
+    if assessment.calibration == DEFAULT.hash:
+        differences += _of_values("constants", DEFAULT.to_json(), constants.to_json(), 0.0)
+    return differences
+
+
 def _of_verdict(
     stored: StoredSite, snapshot: str, series: Columns, inputs: VerdictInputs, recorded: Assessment, tolerance: float
 ) -> list[Difference]:
@@ -297,7 +310,8 @@ def _of_verdict(
     except (BadData, BadConfiguration, ArithmeticError) as error:  # what was recorded gives no verdict
         return [Difference(step="verdict", variable="verdict", recorded="one", recomputed=f"none: {error}")]
     values = (assessment_to_json(one) for one in (recorded, recomputed))
-    before, after = ({name: value for name, value in one.items() if name != "series_digest"} for one in values)
+    elsewhere = ("series_digest", "calibration")
+    before, after = ({name: value for name, value in one.items() if name not in elsewhere} for one in values)
     differences = _of_values("verdict", before, after, tolerance)
     if recorded.series_digest != recomputed.series_digest and not tolerance:
         differences.append(
@@ -355,4 +369,5 @@ def _or_none(value: float) -> float | None:
 def _shown(value: Any) -> str:
     if value is None or value == "":
         return "empty"
-    return repr(value) if isinstance(value, float) else str(value)
+    text = repr(value) if isinstance(value, float) else str(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"

@@ -144,6 +144,18 @@ class AssessmentRow(Base):
     payload: Mapped[dict[str, Any]]
 
 
+class SelfCheckRow(Base):
+    """One weekly recomputation of a random site from its stored pixels. Never edited."""
+
+    __tablename__ = "self_checks"
+
+    day: Mapped[str] = mapped_column(String(10), primary_key=True)
+    """Night that did it."""
+    site: Mapped[str] = mapped_column(String(400))
+    payload: Mapped[dict[str, Any]]
+    """See :func:`jobs.self_check.self_check`."""
+
+
 class LotRow(Base):
     """One verdict on a lot with its evidence. Appended where anything that it rests on is new; never edited."""
 

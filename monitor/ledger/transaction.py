@@ -28,6 +28,7 @@ from monitor.ledger.models import (
     NoticeRow,
     PhotoRow,
     RunRow,
+    SelfCheckRow,
     SiteVersion,
     SnapshotRow,
 )
@@ -231,6 +232,12 @@ class Transaction:
         query = select(table).where(table.c.site == site).order_by(table.c.as_of, table.c.id)
         return [dict(row._mapping) for row in self._connection.execute(query)]
 
+    def assessments_on(self, site: str, day: str) -> list[Payload]:
+        """The assessments of a site on a day, the newest one last; columns of :class:`AssessmentRow`."""
+        table = AssessmentRow.__table__
+        query = select(table).where(table.c.site == site, table.c.as_of == day).order_by(table.c.id)
+        return [dict(row._mapping) for row in self._connection.execute(query)]
+
     def latest_assessments(self) -> dict[str, tuple[str, str, Payload]]:
         """Day, digest and content of the newest assessment of every current site that has one."""
         of_site = select(AssessmentRow.id).where(AssessmentRow.site == SiteVersion.site)
@@ -313,6 +320,18 @@ class Transaction:
         query = select(LotRow.lot, LotRow.as_of, LotRow.digest, LotRow.payload)
         query = query.where(LotRow.id == newest.correlate(LotRow).scalar_subquery()).order_by(LotRow.lot)
         return {row.lot: (row.as_of, row.digest, row.payload) for row in self._connection.execute(query)}
+
+    # self-checks
+
+    def last_self_check(self) -> Payload | None:
+        """The self-check of the latest night that did one; columns of :class:`SelfCheckRow`. None: there was none."""
+        table = SelfCheckRow.__table__
+        row = self._connection.execute(select(table).order_by(table.c.day.desc()).limit(1)).first()
+        return None if row is None else dict(row._mapping)
+
+    def add_self_check(self, day: str, site: str, payload: Payload) -> None:
+        """Store the self-check of a night, unless it has one."""
+        self._upsert(SelfCheckRow, {"day": day, "site": site, "payload": payload}, ("day",), keep=True)
 
     # alerts
 

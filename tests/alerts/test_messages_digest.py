@@ -42,6 +42,16 @@ OPERATORS = {
         "members": [{"site": "ulan-03", "status": "failing", "theta": -0.1}],
         "pages": {"en": "https://pages.example.org/lots/x/index.html"},
     }],
+    "self_check": [
+        {
+            "site": "ulan-03", "day": "2021-08-20", "as_of": "2021-08-19", "n_differences": 3, "error": None,
+            "differences": ["verdict: theta is 0.5 as recorded, 0.1 recomputed"],
+        },
+        {
+            "site": "ulan-04", "day": "2021-08-27", "as_of": None, "n_differences": 0, "differences": [],
+            "error": "StoreBroken: the store cannot be read",
+        },
+    ],
 }  # fmt: skip
 
 
@@ -211,7 +221,8 @@ def test_operators_read_what_happened_in_both_languages_and_the_command_that_hel
         assert "regrowth " in text
     command = {
         "failed_night": "regrowth doctor", "silence": "regrowth explain SITE", "mass_fall": "regrowth alerts release",
-        "escalation": "regrowth alerts resolve", "lot": "regrowth alerts resolve lot-2021-planting-12345678/lot",
+        "self_check": "regrowth doctor", "escalation": "regrowth alerts resolve",
+        "lot": "regrowth alerts resolve lot-2021-planting-12345678/lot",
     }[kind]  # fmt: skip
     assert command in message.text
     assert " / " in message.subject
@@ -243,6 +254,10 @@ def test_each_message_to_operators_has_its_facts():
     assert "28 messages to managers are held" in said["mass_fall"]
     assert "ulan-03: regrowth absent, since 20 August 2021" in said["escalation"]
     assert "1 red alert without an answer" in said["escalation"]
+    for fact in ("3 values of ulan-03 as of 19 August 2021", "theta is 0.5 as recorded, 0.1 recomputed",
+                 "and 2 more values", "27 August 2021", "of ulan-04 could not be done", "Error: StoreBroken",
+                 "no manager was notified", "2021年8月19日"):  # fmt: skip
+        assert fact in said["self_check"]
 
 
 def test_a_status_without_a_meaning_and_a_night_without_sites_are_reported_as_well():
@@ -253,7 +268,7 @@ def test_a_status_without_a_meaning_and_a_night_without_sites_are_reported_as_we
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-@pytest.mark.parametrize("kind", ["failed_night", "silence", "escalation"])
+@pytest.mark.parametrize("kind", ["failed_night", "silence", "escalation", "self_check"])
 def test_hostile_names_in_messages_to_operators_are_only_names(kind, name):
     payload = msgspec.json.decode(msgspec.json.encode(OPERATORS[kind][0]).replace(b"ulan-03", b"NAME"))
     as_text = msgspec.json.encode(name.encode("utf-8", "replace").decode()).strip(b'"')

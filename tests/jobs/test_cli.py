@@ -246,7 +246,9 @@ def test_a_run_prints_the_manifest_of_the_contract_and_status_and_explain_follow
     status, out = run("run", "--config", installation.config, "--as-of", "2018-08-01", "--json", capsys=capsys)
     assert status == Exit.DONE
     manifest = json.loads(out.out)
-    assert manifest.keys() == {"run", "as_of", "sites", "registry", "messages_waiting", "pages_failed"}
+    assert manifest.keys() == {
+        "run", "as_of", "sites", "registry", "messages_waiting", "pages_failed", "self_check",
+    }  # fmt: skip
     assert (manifest["messages_waiting"], manifest["pages_failed"]) == (0, {})
     assert set(manifest["sites"][0]) == {"site", "state", "error", "scenes_new", "scenes_rejected", "status", "alert"}
     status, out = run("status", "--config", installation.config, "--site", "demo-10", "--json", capsys=capsys)

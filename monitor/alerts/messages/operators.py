@@ -29,7 +29,7 @@ def compose_operators(kind: str, payloads: Sequence[Payload], *, id: str, time: 
     Parameters
     ----------
     kind : str
-        ``failed_night``, ``silence``, ``mass_fall``, ``escalation`` or ``lot``.
+        ``failed_night``, ``silence``, ``mass_fall``, ``escalation``, ``lot`` or ``self_check``.
     payloads : sequence of mapping
         Of the notices of this kind that the message is about.
     id : str
@@ -39,7 +39,7 @@ def compose_operators(kind: str, payloads: Sequence[Payload], *, id: str, time: 
     """
     write = {
         "failed_night": _failed_night, "silence": _silence, "mass_fall": _mass_fall, "escalation": _escalation,
-        "lot": _lots,
+        "lot": _lots, "self_check": _self_check,
     }[kind]  # fmt: skip
     parts = [write(payloads, language) for language in LANGUAGES]
     return _bilingual(
@@ -214,6 +214,25 @@ def _escalation(payloads: Sequence[Payload], language: Language) -> dict[str, An
     lines += _more(payloads, language)
     commands = ["regrowth alerts list", "regrowth alerts resolve ALERT --verdict confirmed --note TEXT"]
     return _part(language, "escalation", lines, commands, n=len(payloads))
+
+
+def _self_check(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:
+    lines = []
+    for check in payloads:
+        site, day = _inert(check["site"]), _day(check["day"], language)
+        if check["error"]:
+            lines.append(text("operators.self_check_error", language, site=site, day=day))
+            lines.append(text("operators.failed_night_error", language, error=short(_inert(check["error"]), 500)))
+            continue
+        n, as_of = check["n_differences"], _day(check["as_of"], language)
+        lines.append(text("operators.self_check", language, site=site, day=day, as_of=as_of, n=n))
+        if language == "zh":
+            lines.append(text("operators.self_check_listed", language))
+            continue
+        lines += [short(_inert(one), 200) for one in check["differences"]]
+        more = n - len(check["differences"])
+        lines += [text("operators.self_check_more", language, n=more)] if more > 0 else []
+    return _part(language, "self_check", lines, ["regrowth doctor"], site=_inert(payloads[-1]["site"]))
 
 
 def _lots(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:

@@ -1,0 +1,188 @@
+"""Recompute the last assessment of an evidence pack from the pixels in it, by the functions of the night."""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from monitor.controls.screening import left_out_from_json
+from monitor.controls.selection import ControlSet
+from monitor.cube.stored_site import StoredSite
+from monitor.errors import BadData, StoreBroken
+from monitor.evidence.container import Container
+from monitor.evidence.documents import assessment_row, site_from_json
+from monitor.evidence.environment import environment
+from monitor.evidence.scene_table import SCENES, pixels_sha256, read_scenes_csv
+from monitor.evidence.site_check import TOLERANCE, Difference, Published, check_site, recorded_inputs
+from monitor.evidence.site_data import rebuild_store
+from monitor.sites.site import Site
+from monitor.verdict.assessment import Assessment
+from monitor.verdict.tables.plan_json import calibration_of
+
+_COMPARED: Final = ("code_sha256", "python", "implementation", "machine", "libraries")
+"""Members of ``environment.json`` by which the numbers may differ in their last digit. Those of the lock are among
+`libraries`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recomputation:
+    """The result of recomputing a pack."""
+
+    site: str
+    as_of: date
+    differences: tuple[Difference, ...]
+    """Empty: all is equal."""
+    environment: tuple[str, ...]
+    """How program, libraries and machine differ from those that wrote the pack; empty: they are the same."""
+    tolerance: float
+    """Largest difference of numbers that counted as equal; 0: they had to be equal to the last digit."""
+
+
+def recompute(pack: Container) -> Recomputation:
+    """Recompute the last assessment of a pack; everything is done in a temporary folder, which is removed.
+
+    Parameters
+    ----------
+    pack : Container
+        Verified.
+
+    Returns
+    -------
+    Recomputation
+
+    Raises
+    ------
+    BadData
+        A member is missing, or is not what a pack has, or the members do not fit together; the message says which.
+    """
+    row, assessment = _last_assessment(pack)
+    plan = _object(pack, "plan.json")
+    begun, site = _site(pack, assessment, plan)
+    constants = calibration_of(plan.get("calibration"), "plan.json")
+    if constants is None:
+        msg = "plan.json has no constants (calibration is null), so the verdict cannot be recomputed"
+        raise BadData(msg)
+    try:
+        controls = ControlSet.from_json(_object(pack, "controls.json")["controls"])
+        left_out = left_out_from_json(row["left_out"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        msg = f"controls.json or left_out of assessments.json: no control units ({type(error).__name__}: {error})"
+        raise BadData(msg) from error
+    here = environment()
+    differs = environment_differences(_object(pack, "environment.json"), here)
+    if assessment.code_version != here["version"]:
+        differs.insert(0, f"version that made the assessment: {assessment.code_version}; here {here['version']}")
+    tolerance = TOLERANCE if differs else 0.0
+    with tempfile.TemporaryDirectory(prefix="regrowth-recompute-", ignore_cleanup_errors=True) as folder:
+        stored = rebuild_store(pack, Path(folder), compare_pixels=False)
+        inputs = recorded_inputs(site, assessment, controls=controls, left_out=left_out, constants=constants)
+        differences = _changed_pixels(pack, stored)
+        published = Published(observations=pack.read("observations.csv"), plan=plan)
+        try:
+            differences += check_site(
+                stored, str(row["snapshot"]), inputs, assessment, begun=begun, published=published, tolerance=tolerance
+            )
+        except StoreBroken as error:
+            msg = f"the scenes of the pack are not those of its assessment: {error}"
+            raise BadData(msg) from error
+    return Recomputation(
+        site=assessment.site, as_of=assessment.as_of, differences=tuple(differences), environment=tuple(differs),
+        tolerance=tolerance,
+    )  # fmt: skip
+
+
+def _changed_pixels(pack: Container, stored: StoredSite) -> list[Difference]:
+    """Scenes whose pixels are not those of the checksum in ``scenes.csv``, superseded rows too."""
+    differences = []
+    for scene in read_scenes_csv(pack.read(SCENES), limit=stored.landscape.rows):
+        here = pixels_sha256(stored.inner_pixels([scene.row])[0])
+        if here != scene.pixels_sha256:
+            differences.append(
+                Difference(
+                    step="scene", scene=scene.record.scene, variable="pixels_sha256", recorded=scene.pixels_sha256,
+                    recomputed=here,
+                )
+            )  # fmt: skip
+    return differences
+
+
+def environment_differences(recorded: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """How the program, its libraries and the machine differ from those of a pack, one line each.
+
+    Parameters
+    ----------
+    recorded, here : mapping
+        Contents of ``environment.json``, see :func:`monitor.evidence.environment.environment`.
+    """
+    lines = []
+    for name in ("version", "lock_sha256", *_COMPARED):
+        before, now = recorded.get(name), here.get(name)
+        if before == now:
+            continue
+        if isinstance(before, Mapping) and isinstance(now, Mapping):
+            parts = sorted({*before, *now})
+            lines += [
+                f"{part}: {before.get(part)} in the pack, {now.get(part)} here"
+                for part in parts
+                if before.get(part) != now.get(part)
+            ]
+        else:
+            lines.append(f"{name}: {before} in the pack, {now} here")
+    return lines
+
+
+def _object(pack: Container, name: str) -> dict[str, Any]:
+    read = _json(pack, name)
+    if not isinstance(read, dict):
+        msg = f"{name} is no JSON object"
+        raise BadData(msg)
+    return read
+
+
+def _json(pack: Container, name: str) -> Any:
+    try:
+        return json.loads(pack.read(name))
+    except (ValueError, RecursionError) as error:
+        msg = f"{name} is no JSON: {error}"
+        raise BadData(msg) from error
+
+
+def _last_assessment(pack: Container) -> tuple[dict[str, Any], Assessment]:
+    """Columns of the ledger of the assessment that was published, and the assessment."""
+    entries = _json(pack, "assessments.json")
+    if not isinstance(entries, list) or not entries:
+        msg = "assessments.json is no list of assessments"
+        raise BadData(msg)
+    row = assessment_row(entries[-1])
+    try:
+        return row, msgspec.convert(row["payload"], Assessment)
+    except msgspec.ValidationError as error:
+        msg = f"assessments.json: the last one is no assessment: {error}"
+        raise BadData(msg) from error
+
+
+def _site(pack: Container, assessment: Assessment, plan: Mapping[str, Any]) -> tuple[date, Site]:
+    """Start of the site in its first episode, and the site in the episode of the assessment with the slope it used."""
+    document = _object(pack, "site.json")
+    site = site_from_json(document)
+    if site.id != assessment.site:
+        msg = f"site.json is of the site {site.id!r}, and assessments.json of {assessment.site!r}"
+        raise BadData(msg)
+    slope = plan.get("slope_degrees")
+    if slope is not None and not isinstance(slope, int | float):
+        msg = "plan.json: slope_degrees is no number"
+        raise BadData(msg)
+    judged = replace(site, slope_degrees=slope)
+    if assessment.episode == 1:
+        return site.start, judged
+    try:
+        episodes = {row["number"]: row["start"] for row in document["properties"]["episodes"]}
+        return site.start, replace(judged, start=date.fromisoformat(episodes[assessment.episode]), cohorts=())
+    except (KeyError, TypeError, ValueError) as error:
+        msg = f"site.json: episode {assessment.episode} of the assessment is not in it: {error}"
+        raise BadData(msg) from error

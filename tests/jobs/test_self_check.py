@@ -1,0 +1,225 @@
+"""Once a week a night recomputes a random site: equal, or the operators hear of it, once, and the night goes on."""
+
+import json
+import shutil
+from datetime import date, timedelta
+
+import pytest
+
+from jobs import self_check as module
+from jobs.health.ledger import last_self_check
+from jobs.installation import open_ledger
+from jobs.manifest import exit_status, summary, to_correct
+from jobs.self_check import self_check
+from jobs.settings import load
+
+NEXT = date(2020, 11, 1)
+"""The day after the last night of the demonstration."""
+NEWEST = "as_of = '2020-10-31'"
+
+
+@pytest.fixture(scope="module")
+def copied(demo, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("self-check") / "demo"
+    shutil.copytree(demo, folder, ignore=shutil.ignore_patterns("*.tif", "*.png", "*.jpg", "*.html", "*.eml"))
+    config = folder / "regrowth.toml"
+    config.write_text(config.read_text() + '[channels.ops]\nkind = "webhook"\nurl = "https://ops.example.org/hook"\n'
+                      '[operators]\nchannels = ["ops"]\n')  # fmt: skip
+    return folder
+
+
+@pytest.fixture
+def installed(copied):
+    """Settings and ledger of a demonstration whose last self-check was long ago; what a test changes is put back."""
+    settings = load(copied / "regrowth.toml")
+    with open_ledger(settings, create=False) as ledger:
+        _forget(ledger)
+        yield settings, ledger
+        _forget(ledger)
+
+
+def _forget(ledger):
+    with ledger.transaction() as t:
+        for statement in ("delete from self_checks", "delete from outbox where kind = 'self_check'"):
+            t._connection.exec_driver_sql(statement)
+
+
+def notices(ledger):
+    with ledger.reading() as t:
+        return [row for row in t.notices("waiting", "held", "sent") if row["kind"] == "self_check"]
+
+
+def checked(installed, day=NEXT):
+    settings, ledger = installed
+    return self_check(settings, ledger, run="next", as_of=day)
+
+
+def edit(path, change):
+    """Change a published JSON file; returns a function that puts it back."""
+    before = path.read_bytes()
+    values = json.loads(before)
+    change(values)
+    path.write_text(json.dumps(values), encoding="utf-8")
+    return lambda: path.write_bytes(before)
+
+
+def test_a_sound_site_is_equal_and_nobody_is_notified(installed):
+    result = checked(installed)
+    assert (result["n_differences"], result["error"]) == (0, None)
+    assert result["scenes"] == result["of"] > 100
+    assert result["as_of"] == "2020-10-31"
+    assert notices(installed[1]) == []
+    assert to_correct({"self_check": result}) == []
+    with installed[1].reading() as t:
+        assert last_self_check(t.last_self_check()).state == "ok"
+
+
+def test_the_same_night_checks_nothing_again_and_the_next_check_is_a_week_later(installed, monkeypatch):
+    first = checked(installed)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "check_site", lambda *_, **__: pytest.fail("it was checked again"))
+        assert checked(installed) == first
+        assert checked(installed, NEXT + timedelta(days=6)) is None
+        assert checked(installed, NEXT - timedelta(days=30)) is None, "a night of an earlier day that runs later"
+    assert checked(installed, NEXT + timedelta(days=7))["error"] is None
+
+
+def test_the_site_follows_from_the_chain_and_the_day(installed, monkeypatch):
+    equal = {"n_differences": 0, "error": None, "as_of": "", "scenes": 0, "differences": [], "of": 0}
+    monkeypatch.setattr(module, "_checked", lambda *_: equal)
+    head = {"hash": "a" * 64}
+    monkeypatch.setattr(module, "newest_line", lambda t: head)
+
+    def sites():
+        chosen = []
+        for week in range(30):
+            chosen.append(checked(installed, NEXT + timedelta(days=7 * week))["site"])
+        _forget(installed[1])
+        return chosen
+
+    with_a = sites()
+    assert sites() == with_a
+    assert len({*with_a}) > 5
+    head["hash"] = "b" * 64
+    assert sites() != with_a
+
+
+def test_a_changed_number_in_a_published_file_is_reported_once_to_the_operators_alone(installed):
+    settings, ledger = installed
+    site = checked(installed)["site"]
+    _forget(ledger)
+    put_back = edit(settings.outputs.root / "sites" / site / "plan.json", lambda plan: plan.update(k=99.0))
+    try:
+        result = checked(installed)
+        checked(installed)
+    finally:
+        put_back()
+    assert result["differences"] == [f"plan: k is 99.0 as recorded, {0.9} recomputed"]
+    (notice,) = notices(ledger)
+    assert (notice["channel"], notice["recipient"], notice["site"]) == ("ops", "", None)
+    assert notice["payload"]["differences"] == result["differences"]
+    (sentence,) = to_correct({"self_check": result})
+    assert sentence.startswith(f"self-check of {site} as of 2020-10-31: 1 value differs; the first: plan: k")
+    with ledger.reading() as t:
+        finding = last_self_check(t.last_self_check())
+    assert (finding.state, "k is 99.0" in finding.message) == ("broken", True)
+
+
+def test_a_changed_status_is_found(installed):
+    settings, ledger = installed
+    site = checked(installed)["site"]
+    _forget(ledger)
+
+    def change(entries):
+        next(one for one in entries if one["site"] == site)["hectares"] = 7.5
+
+    put_back = edit(settings.outputs.root / "status.json", change)
+    try:
+        result = checked(installed)
+    finally:
+        put_back()
+    assert [one.split(",")[0] for one in result["differences"]] == ["status.json: hectares is 7.5 as recorded"]
+
+
+def test_a_changed_assessment_in_the_ledger_is_found(installed):
+    _, ledger = installed
+    site = checked(installed)["site"]
+    _forget(ledger)
+    query = "update assessments set payload = json_set(payload, '$.n_scenes', {}) where site = '{}' and {}"
+    with ledger.transaction() as t:
+        before = t.latest_assessment(site)[2]["n_scenes"]
+        t._connection.exec_driver_sql(query.format(7, site, NEWEST))
+    try:
+        result = checked(installed)
+    finally:
+        with ledger.transaction() as t:
+            t._connection.exec_driver_sql(query.format(before, site, NEWEST))
+    assert f"verdict: n_scenes is 7 as recorded, {before} recomputed" in result["differences"]
+    assert f"status.json: n_scenes is {before} as recorded, 7 recomputed" in result["differences"]
+
+
+def test_a_store_that_cannot_be_read_is_reported_and_stops_nothing(installed, tmp_path):
+    settings, ledger = installed
+    settings = replace_root(settings, tmp_path / "elsewhere")
+    result = self_check(settings, ledger, run="next", as_of=NEXT)
+    assert (result["n_differences"], result["scenes"]) == (0, 0)
+    assert "StoreBroken" in result["error"] or "Error" in result["error"]
+    (notice,) = notices(ledger)
+    assert notice["payload"]["error"] == result["error"]
+    assert "could not be recomputed" in to_correct({"self_check": result})[0]
+
+
+def replace_root(settings, root):
+    return settings.model_copy(update={"store": settings.store.model_copy(update={"root": root})})
+
+
+def test_after_a_night_that_was_killed_the_published_files_are_not_compared(installed):
+    settings, ledger = installed
+    site = checked(installed)["site"]
+    _forget(ledger)
+    put_back = edit(settings.outputs.root / "sites" / site / "plan.json", lambda plan: plan.update(k=99.0))
+    with ledger.transaction() as t:
+        t.begin_run("killed", "night", "2020-10-31", now="2099-01-01T00:00:00+00:00")
+    try:
+        result = checked(installed)
+    finally:
+        put_back()
+        with ledger.transaction() as t:
+            t._connection.exec_driver_sql("delete from runs where id = 'killed'")
+    assert (result["n_differences"], result["error"]) == (0, None)
+
+
+def test_of_a_large_site_as_many_random_scenes_are_compared(installed, monkeypatch):
+    monkeypatch.setattr(module, "MAX_PIXELS", 640)
+    result = checked(installed)
+    assert (result["scenes"], result["n_differences"], result["error"]) == (10, 0, None)
+    assert result["of"] > 100
+
+
+def test_a_series_published_after_the_night_from_more_scenes_is_no_difference(installed, monkeypatch):
+    """`regrowth publish` after a backfill shows late scenes that no assessment has seen yet."""
+    real = module.site_record
+
+    def before_the_last_scenes(t, site, plan, run):
+        record = real(t, site, plan, run)
+        landscape, _, rows = record.row["snapshot"].rpartition(":")
+        return record._replace(row={**record.row, "snapshot": f"{landscape}:{int(rows) - 20}"})
+
+    monkeypatch.setattr(module, "site_record", before_the_last_scenes)
+    steps = {one.partition(":")[0] for one in checked(installed)["differences"]}
+    assert steps == {"verdict"}, "the assessment has seen these scenes, and its series has not"
+
+
+def test_a_difference_is_on_the_page_of_the_nights_and_changes_no_exit_status():
+    check = {"site": "a", "as_of": "2020-10-31", "scenes": 1, "of": 1, "differences": ["verdict: theta is 1.0"],
+             "n_differences": 1, "error": None}  # fmt: skip
+    sites = [{"site": "a", "state": "done", "error": None, "scenes_new": []}]
+    manifest = {"run": "r", "sites": sites, "messages_waiting": 0, "pages_failed": {}, "self_check": check}
+    (problem,) = summary(manifest, 1.0)["problems"]
+    assert (problem["state"], "theta is 1.0" in problem["reason"]) == ("correct", True)
+    assert exit_status(manifest) == exit_status({**manifest, "self_check": None}) == 0
+
+
+def test_sites_without_an_earlier_assessment_are_not_checked(installed):
+    settings, ledger = installed
+    assert self_check(settings, ledger, run="next", as_of=date(2000, 1, 1)) is None
