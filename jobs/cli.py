@@ -15,6 +15,7 @@ from jobs.commands.backup import backup
 from jobs.commands.calibrate import calibrate
 from jobs.commands.demo import demo
 from jobs.commands.doctor import doctor
+from jobs.commands.evidence import evidence
 from jobs.commands.explain import explain
 from jobs.commands.export import export
 from jobs.commands.failed_night import notify_failed_night
@@ -32,8 +33,8 @@ from jobs.publish import publish
 
 app = console.new_app(no_args_is_help=True)
 COMMANDS = (
-    run, backfill, status, explain, export, publish, demo, assess, calibrate, trends, doctor, programme, backup,
-    restore, serve, verify, recompute,
+    run, backfill, status, explain, export, evidence, publish, demo, assess, calibrate, trends, doctor, programme,
+    backup, restore, serve, verify, recompute,
 )  # fmt: skip
 QUICK_COMMANDS = ("status", "verify", "keys")
 """They neither log nor compute, and leave nothing behind."""

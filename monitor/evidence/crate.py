@@ -211,21 +211,36 @@ def crate_metadata(
     return f'{{"@context": {json.dumps(context)},\n"@graph": [\n{lines}\n]}}\n'.encode()
 
 
-def _file(name: str, facts: MemberFacts | None) -> dict[str, Any]:
-    """Entity of a member."""
-    if pixels := _PIXELS.fullmatch(name):
-        media_type = NETCDF
-        title = f"Pixels of {pixels[1]}{', superseded' if pixels[2] else ''}"
-        which = "that a later row of the same acquisition has replaced" if pixels[2] else "that counts"
-        about = (
-            f"The pixels of the site in every row of scenes.csv of {pixels[1]} {which}: integers as delivered, the "
-            "quality layer, and which pixels are clear."
-        )
-    elif name in MEMBERS:
-        title, media_type, about = MEMBERS[name]
-    else:
+def title_of(name: str) -> str:
+    """Title of a member.
+
+    Raises
+    ------
+    BadData
+        There is no such member.
+    """
+    return _described(name)[0]
+
+
+def _described(name: str) -> tuple[str, str, str]:
+    """Title, media type and description of a member."""
+    if name in MEMBERS:
+        return MEMBERS[name]
+    pixels = _PIXELS.fullmatch(name)
+    if pixels is None:
         msg = f"{name}: a member without a description; add one to monitor/evidence/crate.py"
         raise BadData(msg)
+    which = "that a later row of the same acquisition has replaced" if pixels[2] else "that counts"
+    about = (
+        f"The pixels of the site in every row of scenes.csv of {pixels[1]} {which}: integers as delivered, the quality "
+        "layer, and which pixels are clear."
+    )
+    return f"Pixels of {pixels[1]}{', superseded' if pixels[2] else ''}", NETCDF, about
+
+
+def _file(name: str, facts: MemberFacts | None) -> dict[str, Any]:
+    """Entity of a member."""
+    title, media_type, about = _described(name)
     entity: dict[str, Any] = {
         "@id": name, "@type": "File", "name": title, "description": about, "encodingFormat": media_type,
     }  # fmt: skip

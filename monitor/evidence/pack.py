@@ -1,0 +1,254 @@
+"""The members of an evidence pack: everything that one assessment of a site rests on, as it was published.
+
+Whatever a page shows is made here by the same functions from the same inputs, so that the pack has the same bytes. What
+an assessment was made from is the first rows of the store, the version of the site, the constants and the control units
+that it names; where these no longer give the series that it was made from, no pack is written.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from monitor.alerts.words import ALERT_LEVEL_NAMES, STATUS_NAMES, shown_status
+from monitor.controls.control_means import UnitChoice
+from monitor.controls.screening import LeftOut, left_out_from_json
+from monitor.controls.selection import ControlSet
+from monitor.cube.store import LandscapeStore
+from monitor.cube.stored_site import StoredSite
+from monitor.day_in_words import day_in_words
+from monitor.errors import BadData, StoreBroken
+from monitor.evidence.chain import Line, Proof, chain_bytes
+from monitor.evidence.crate import METADATA, README, MemberFacts, SceneFacts, crate_metadata, title_of
+from monitor.evidence.documents import (
+    alerts_json,
+    assessment_entry,
+    controls_json,
+    json_lines,
+    json_member,
+    proofs_json,
+    site_json,
+)
+from monitor.evidence.environment import DISTRIBUTION
+from monitor.evidence.site_data import site_data_members
+from monitor.imagery.auxiliary.terrain import Terrain, with_slope
+from monitor.publish.control_ground import control_ground
+from monitor.publish.products import PLAN, plan_content
+from monitor.series.build import series_and_units
+from monitor.series.columns import Columns, decode_texts, observed_until
+from monitor.series.observations import observations_csv
+from monitor.sites.names import without_invisible
+from monitor.sites.site import Site, ground_key
+from monitor.verdict.assessment import Assessment, Series
+from monitor.verdict.calibration import Calibration
+from monitor.verdict.reasons import Reason
+
+_README_TEXT: Final = Path(__file__).with_name("readme.txt")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackInputs:
+    """What the ledger has about a site and one of its assessments, as plain values."""
+
+    site: Site
+    """The version of the site that the assessment names, with the start of its first episode."""
+    judged: Site
+    """The same in the episode of the assessment."""
+    episodes: Sequence[Mapping[str, Any]]
+    """Columns of the ledger's table of episodes, first one first."""
+    rows: Sequence[Mapping[str, Any]]
+    """Columns of the ledger's table of assessments, in order; the last one is the published assessment."""
+    assessment: Assessment
+    """The published assessment: the record of the last row."""
+    terrain: Terrain | None
+    """Terrain as known now."""
+    constants: Calibration
+    """Constants of the assessment."""
+    alerts: Sequence[Mapping[str, Any]]
+    """See :func:`monitor.evidence.documents.alerts_json`."""
+    photos: Sequence[Mapping[str, Any]]
+    """Photos of the answers to these alerts, see there."""
+    chain: Sequence[Line]
+    assessment_proofs: Sequence[Proof | None]
+    """Of each of `rows`."""
+    answer_proofs: Mapping[tuple[str, int], Proof | None]
+    """Of each answer, by alert and number of the event."""
+    environment: Mapping[str, Any]
+    """From :func:`monitor.evidence.environment.environment`."""
+    fingerprint: str
+    """Of the key that signs the pack."""
+
+    @property
+    def snapshot(self) -> str:
+        """Snapshot of the store that the assessment was made from."""
+        return str(self.rows[-1]["snapshot"])
+
+    @property
+    def left_out(self) -> LeftOut:
+        """Control units that no longer counted, as known at the assessment."""
+        return left_out_from_json(self.rows[-1]["left_out"])
+
+
+def open_stored(root: Path, inputs: PackInputs, folder: Path) -> StoredSite:
+    """Open the store that an assessment was made from, without the right to change it.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the landscapes.
+    inputs : PackInputs
+        Name the snapshot.
+    folder : Path
+        For derived results, so that those of the nights stay as they are.
+
+    Raises
+    ------
+    StoreBroken
+        The store is gone or cannot be read.
+    """
+    name = inputs.snapshot.rpartition(":")[0]
+    landscape = LandscapeStore(root / name, read_only=True)
+    if not landscape.exists:
+        msg = (
+            f"site {inputs.site.id!r}: the store {name}, from which its assessment of {inputs.assessment.as_of} was "
+            f"made, is not under {root}; if it is in a backup, run this where the backup was restored"
+        )
+        raise StoreBroken(msg)
+    return StoredSite(landscape, ground_key(inputs.site), derived=folder)
+
+
+def pack_members(stored: StoredSite, inputs: PackInputs, folder: Path) -> Iterator[tuple[str, bytes | Path]]:
+    """All members of a pack but the manifest and its signature, in order. The same inputs give the same bytes.
+
+    Parameters
+    ----------
+    stored : StoredSite
+        From :func:`open_stored`.
+    inputs : PackInputs
+        About the site and its assessment.
+    folder : Path
+        Existing folder for large members; each is deleted when the next member is asked for.
+
+    Yields
+    ------
+    tuple
+        Name, and content or file.
+
+    Raises
+    ------
+    BadData
+        The stored scenes no longer give the series that the assessment was made from.
+    StoreBroken
+        The store cannot be read, or has no such snapshot.
+    OSError
+        A file cannot be written.
+    """
+    controls = ControlSet.from_json(stored.controls)
+    observed, choice = _observations(stored, inputs, controls)
+    members: list[MemberFacts] = []
+    for name, content in _documents(stored, inputs, controls, observed, choice).items():
+        members.append(_facts(name, content))
+        yield name, content
+    for name, part in site_data_members(stored, inputs.snapshot, folder):
+        members.append(_facts(name, part))
+        yield name, part
+        if isinstance(part, Path):
+            part.unlink()
+    readme = _readme(inputs, [member.name for member in members])
+    members.append(_facts(README, readme))
+    yield README, readme
+    yield METADATA, crate_metadata(
+        inputs.judged, inputs.rows[-1]["payload"], members, _scenes(observed), program=DISTRIBUTION,
+        written_by=inputs.environment["version"],
+    )  # fmt: skip
+
+
+def _observations(
+    stored: StoredSite, inputs: PackInputs, controls: ControlSet
+) -> tuple[Columns, UnitChoice | None]:  # fmt: skip
+    """Series up to the day of the assessment, and the choice of control units, as the assessment used them."""
+    site, assessment = inputs.judged, inputs.assessment
+    first = replace(site, start=inputs.site.start)
+    series, choice = series_and_units(stored, controls, first, left_out=inputs.left_out, snapshot=inputs.snapshot)
+    observed = observed_until(series, assessment.as_of)
+    if Series.of(observed).digest != assessment.series_digest:
+        msg = (
+            f"site {site.id!r}: what is stored no longer gives the series that its assessment of {assessment.as_of} "
+            f"was made from (snapshot {inputs.snapshot}), so no evidence is written about it. It was made by version "
+            f"{assessment.code_version} of this program: use that version, or the store from a backup of that time"
+        )
+        raise BadData(msg)
+    return observed, choice
+
+
+def _documents(
+    stored: StoredSite, inputs: PackInputs, controls: ControlSet, observed: Columns, choice: UnitChoice | None
+) -> dict[str, bytes]:
+    """Members other than the scenes, by name."""
+    assessment, left_out = inputs.assessment, inputs.left_out
+    known = Reason.TERRAIN_UNKNOWN.value not in assessment.reasons
+    with_terrain = with_slope(inputs.judged, inputs.terrain if known else None)
+    documents = {
+        "assessments.json": json_lines([assessment_entry(row) for row in inputs.rows]),
+        "observations.csv": observations_csv(inputs.site.id, observed["line"].tolist()),
+        PLAN: plan_content(with_terrain, assessment, inputs.constants),
+        "site.json": json_member(site_json(inputs.site, inputs.episodes, episode=assessment.episode)),
+        "controls.json": json_member(controls_json(controls, inputs.rows[-1]["left_out"])),
+    }
+    if choice is not None:
+        ground = control_ground(controls, stored.units, choice, left_out, assessment.as_of)
+        documents["controls.geojson"] = ground.geojson
+    return documents | {
+        "alerts.json": json_member(alerts_json(inputs.alerts, inputs.photos)),
+        "chain.jsonl": chain_bytes(inputs.chain),
+        "chain-proofs.json": json_member(proofs_json(inputs.assessment_proofs, inputs.answer_proofs)),
+        "environment.json": json_member(inputs.environment),
+    }
+
+
+def _scenes(observed: Columns) -> list[SceneFacts]:
+    """Scenes of a series, in order of time."""
+    columns = (decode_texts(observed[name]) for name in ("source", "scene", "baseline"))
+    days: list[date] = np.asarray(observed["date"], "datetime64[D]").tolist()
+    return [
+        SceneFacts(source=source, scene=scene, baseline=baseline, day=day)
+        for source, scene, baseline, day in zip(*columns, days, strict=True)
+    ]
+
+
+def _facts(name: str, content: bytes | Path) -> MemberFacts:
+    if isinstance(content, bytes):
+        return MemberFacts(name=name, size=len(content), sha256=hashlib.sha256(content).hexdigest())
+    with open(content, "rb") as file:
+        return MemberFacts(
+            name=name, size=content.stat().st_size, sha256=hashlib.file_digest(file, "sha256").hexdigest()
+        )
+
+
+def _readme(inputs: PackInputs, names: Sequence[str]) -> bytes:
+    """``readme.txt``, in English and Chinese; `names` are those of the members that it lists."""
+    a, last = inputs.assessment, inputs.chain[-1] if inputs.chain else None
+    status = shown_status(inputs.judged, a.status)
+    heads = {"en": "no line yet", "zh": "尚无记录"}
+    if last is not None:
+        night = date.fromisoformat(last["night"])
+        heads["en"] = f"{last['number']} lines, the last of {day_in_words(night, 'en')}; head {last['hash']}"
+        heads["zh"] = f"共 {last['number']} 行，最后一行为{day_in_words(night, 'zh')}；链首值 {last['hash']}"
+    words = {
+        f"{name}_{language}": value
+        for language in ("en", "zh")
+        for name, value in (
+            ("day", day_in_words(a.as_of, language)),
+            ("status", STATUS_NAMES[status][language]),
+            ("alert", ALERT_LEVEL_NAMES[a.alert][language]),
+            ("head", heads[language]),
+        )
+    }
+    members = "\n".join(f"{name:<26}{title_of(name)}" for name in names)
+    text = _README_TEXT.read_text(encoding="utf-8")
+    site = without_invisible(inputs.site.id)
+    return text.format(site=site, fingerprint=inputs.fingerprint, members=members, **words).encode()
