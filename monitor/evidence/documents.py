@@ -42,12 +42,10 @@ ABOUT_CONTROLS: Final = (
 )
 
 
-def json_member(value: Any) -> bytes:
-    """Content of a member of a pack: JSON in UTF-8, indented by one space.
-
-    Half characters (lone surrogates), which UTF-8 cannot hold, are escaped, and all else that is not ASCII with them.
-    """
-    return _encoded(value, indent=1) + b"\n"
+def json_member(value: Mapping[str, Any]) -> bytes:
+    """Content of a member of a pack: a JSON object in UTF-8, each entry on a line of its own."""
+    entries = [_encoded(name) + b": " + _encoded(entry) for name, entry in value.items()]
+    return b"{\n" + b",\n".join(entries) + b"\n}\n"
 
 
 def json_lines(values: Sequence[Any]) -> bytes:
@@ -55,11 +53,12 @@ def json_lines(values: Sequence[Any]) -> bytes:
     return b"[\n" + b",\n".join(map(_encoded, values)) + b"\n]\n"
 
 
-def _encoded(value: Any, indent: int | None = None) -> bytes:
+def _encoded(value: Any) -> bytes:
+    """JSON of a value. Text with half characters (lone surrogates), which UTF-8 cannot hold, is escaped."""
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent).encode()
+        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError:
-        return json.dumps(value, allow_nan=False, indent=indent).encode()
+        return json.dumps(value, allow_nan=False).encode()
 
 
 def assessment_entry(row: Mapping[str, Any]) -> dict[str, Any]:

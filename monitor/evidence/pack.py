@@ -203,7 +203,7 @@ def _documents(
         ground = control_ground(controls, stored.units, choice, left_out, assessment.as_of)
         documents["controls.geojson"] = ground.geojson
     return documents | {
-        "alerts.json": json_member(alerts_json(inputs.alerts, inputs.photos)),
+        "alerts.json": json_lines(alerts_json(inputs.alerts, inputs.photos)),
         "chain.jsonl": chain_bytes(inputs.chain),
         "chain-proofs.json": json_member(proofs_json(inputs.assessment_proofs, inputs.answer_proofs)),
         "environment.json": json_member(inputs.environment),

@@ -138,8 +138,8 @@ def test_an_alert_has_the_state_of_its_last_event_and_names_photos_by_their_hash
 
 
 def test_text_that_utf_8_cannot_hold_is_escaped_and_other_text_is_not():
-    assert json_member("泾\n") == '"泾\\n"\n'.encode()
-    assert json.loads(json_member("\ud800泾")) == "\ud800泾"
+    assert json_member({"泾\n": 1, "b": [2]}) == '{\n"泾\\n": 1,\n"b": [2]\n}\n'.encode()
+    assert json.loads(json_member({"a": "\ud800泾", "泾": 1})) == {"a": "\ud800泾", "泾": 1}
     assert json_lines([{"a": 1}, {"b": 2}]) == b'[\n{"a": 1},\n{"b": 2}\n]\n'
 
 
@@ -175,7 +175,7 @@ def pack_of_two_nights():
         alerts_json(alerts, [photo]),
         proofs_json(proofs[:2], {("a/failure", 2): proofs[2]}),
     )
-    return [first, second], [json.loads(json_member(member)) for member in members]
+    return [first, second], [json.loads(json.dumps(member)) for member in members]
 
 
 def test_records_read_from_a_pack_are_those_that_the_chain_covers():
