@@ -1,0 +1,368 @@
+"""An evidence pack says what was published, of any site and any night, or nothing is written."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from datetime import date
+
+import pytest
+from rocrate.rocrate import ROCrate
+from sqlalchemy import create_engine, text
+
+from jobs import evidence
+from jobs.answering import answer_alert
+from jobs.cli import main
+from jobs.clock import now
+from jobs.episodes import replant
+from jobs.evidence import write_evidence
+from jobs.exits import Exit
+from jobs.installation import open_ledger
+from jobs.pipeline import fetch_history, night
+from jobs.records import to_json
+from jobs.settings import load
+from monitor.alerts.alert import Alert, AlertState, Verdict
+from monitor.errors import BadData, DiskFull, StoreBroken
+from monitor.evidence.documents import site_from_json
+from monitor.evidence.keys import new_keys, private_key
+from monitor.evidence.verify import verify_pack
+from monitor.sites.names import folder_name
+from monitor.verdict.assessment import AlertLevel
+from tests.evidence.test_crate import check_specification
+
+AUTUMN, LATER = date(2018, 9, 10), date(2018, 9, 30)
+FORMULA, PATH, OWN = "=cmd|'/C calc'!A0", "../../泾川 {0} <b>", "demo-10"
+BIOME = """
+[biomes.wallachia]
+like = "steppe"
+season = ["04-15", "10-31"]
+"""
+PUBLISHED = ("plan.json", "observations.csv", "controls.geojson")
+SECRETS = ("Wang Xiaoming", "wang@example.org", "77aa88bb")
+
+
+@pytest.fixture(scope="module")
+def programme(install, tmp_path_factory):
+    """Three sites with hostile ids and a biome of its own, two nights, an answer, a replanted and a retired site."""
+    made = install(tmp_path_factory.mktemp("programme"))
+    made.config.write_text(made.config.read_text(encoding="utf-8") + BIOME, encoding="utf-8")
+    registry = json.loads((made.root / "sites.geojson").read_text(encoding="utf-8"))
+    for site, name in zip(registry["features"], (FORMULA, PATH, OWN), strict=True):
+        site["properties"] |= {"id": name, "manager_name": SECRETS[0], "manager_email": SECRETS[1]}
+    registry["features"][2]["properties"]["biome"] = "wallachia"
+    (made.root / "sites.geojson").write_text(json.dumps(registry), encoding="utf-8")
+    settings = load(made.config)
+    night(settings, as_of=AUTUMN)
+    shutil.copytree(made.root / "sites", made.root / "autumn")
+    with open_ledger(settings) as ledger:
+        answer(ledger)
+        replant(ledger, PATH, start=date(2018, 5, 2), why="reseeded", alpha=0.05, today=date(2018, 9, 15))
+    night(settings, as_of=LATER)
+    return made
+
+
+def answer(ledger):
+    """A red alert about a site, and what was found there, with a photo."""
+    alert = Alert(
+        id=f"{FORMULA}/failure", site=FORMULA, level=AlertLevel.RED, rule="failure", state=AlertState.OPEN,
+        opened=AUTUMN, updated=AUTUMN,
+    )  # fmt: skip
+    photo = {"id": "ab" * 32, "taken": "2018-09-12T10:00:00", "latitude": 45.2, "longitude": 22.1, "content": b"JPEG"}
+    with ledger.transaction() as t:
+        t.save_alert(to_json(alert))
+        t.add_event(alert.id, "opened", {"day": AUTUMN.isoformat(), "by": "night", "state": "open"}, time=now())
+        answer_alert(
+            t, alert.id, Verdict.CONFIRMED, None, "很干 {0}", date(2018, 9, 12), "link", link=SECRETS[2], photos=[photo]
+        )
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("keys")
+    new_keys(folder)
+    return private_key((folder / "signing.key").read_bytes())
+
+
+@pytest.fixture(scope="module")
+def packs(programme, key, tmp_path_factory):
+    """A pack of each site, by its id."""
+    folder, settings = tmp_path_factory.mktemp("packs"), load(programme.config)
+    before = sorted(path for path in programme.root.rglob("*") if not path.name.startswith("regrowth.db"))
+    with open_ledger(settings) as ledger:
+        for number, site in enumerate((FORMULA, PATH, OWN)):
+            write_evidence(settings, ledger, site, folder / f"{number}.zip", key=key)
+    assert sorted(path for path in programme.root.rglob("*") if not path.name.startswith("regrowth.db")) == before
+    assert sorted(os.listdir(folder)) == ["0.zip", "1.zip", "2.zip"]
+    return {site: folder / f"{number}.zip" for number, site in enumerate((FORMULA, PATH, OWN))}
+
+
+def read(pack, member):
+    with zipfile.ZipFile(pack) as archive:
+        content = archive.read(member)
+    return json.loads(content) if member.endswith("json") else content
+
+
+def write(programme, key, site, out, **options):
+    settings = load(programme.config)
+    with open_ledger(settings) as ledger:
+        return write_evidence(settings, ledger, site, out, key=key, **options)
+
+
+@pytest.mark.parametrize("site", [FORMULA, PATH, OWN])
+def test_a_pack_has_the_bytes_that_were_published(programme, packs, site):
+    folder = programme.root / "sites" / folder_name(site)
+    with zipfile.ZipFile(packs[site]) as archive:
+        assert {name: archive.read(name) for name in PUBLISHED} == {
+            name: (folder / name).read_bytes() for name in PUBLISHED
+        }
+    (status,) = [one for one in json.loads(programme.status) if one["site"] == site]
+    *_, last = read(packs[site], "assessments.json")
+    assert {name: last[name] for name in status} == status
+
+
+@pytest.mark.parametrize("site", [FORMULA, PATH, OWN])
+def test_a_pack_is_verified_and_every_record_is_in_the_chain(packs, key, site):
+    verified = verify_pack(packs[site], key.public_key())
+    assert (verified.site, verified.as_of, verified.nights) == (site, LATER.isoformat(), 2)
+    assert (verified.records, verified.uncovered) == (3 if site == FORMULA else 2, 0)
+
+
+def test_the_description_meets_the_specification_and_loads_in_the_reference_library(packs, tmp_path):
+    for number, pack in enumerate(packs.values()):
+        with zipfile.ZipFile(pack) as archive:
+            names = archive.namelist()
+            archive.extractall(tmp_path / str(number))
+        entities = check_specification(json.loads((tmp_path / str(number) / "ro-crate-metadata.json").read_bytes()))
+        files = {name for name, entity in entities.items() if entity["@type"] == "File"}
+        assert files == {*names} - {"ro-crate-metadata.json"}
+        crate = ROCrate(tmp_path / str(number))
+        assert {entity.id for entity in crate.data_entities} == files
+
+
+def test_the_same_ledger_and_key_give_the_same_bytes_in_another_year(programme, packs, key, tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: 4e9)
+    write(programme, key, PATH, tmp_path / "again.zip")
+    assert (tmp_path / "again.zip").read_bytes() == packs[PATH].read_bytes()
+
+
+def test_no_pack_has_the_manager_or_another_site_in_it(packs):
+    for site, pack in packs.items():
+        content = pack.read_bytes()
+        with zipfile.ZipFile(pack) as archive:
+            content += b"".join(archive.read(name) for name in archive.namelist())
+        for secret in SECRETS:
+            assert secret.encode() not in content
+        for other in {FORMULA, PATH, OWN} - {site}:
+            assert other.encode() not in content
+            assert json.dumps(other)[1:-1].encode() not in content
+
+
+def test_alerts_have_their_answers_and_photos_by_hash(packs):
+    (alert,) = read(packs[FORMULA], "alerts.json")
+    assert [event["kind"] for event in alert["events"]][:2] == ["opened", "answered"]
+    answered = alert["events"][1]
+    assert (answered["note"], answered["answer"], answered["photos"][0]["sha256"]) == (
+        "很干 {0}",
+        "confirmed",
+        "ab" * 32,
+    )
+    assert read(packs[OWN], "alerts.json") == []
+    assert b"JPEG" not in packs[FORMULA].read_bytes()
+
+
+def test_a_replanted_site_has_its_episodes_and_an_own_biome_its_definition(packs):
+    document = read(packs[PATH], "site.json")
+    first, second = document["properties"]["episodes"]
+    assert (first["why"], second["start"], document["properties"]["episode"]) == ("reseeded", "2018-05-02", 2)
+    assert read(packs[PATH], "plan.json")["start"] == "2018-05-02"
+    assert site_from_json(document).start.isoformat() == first["start"]
+    assert site_from_json(read(packs[OWN], "site.json")).own_biome is not None
+
+
+def test_the_readme_is_in_both_languages_and_names_every_member(packs):
+    for site, pack in packs.items():
+        text = read(pack, "readme.txt").decode()
+        assert site in text
+        with zipfile.ZipFile(pack) as archive:
+            names = {*archive.namelist()} - {"readme.txt"}
+        assert all(name in text for name in names)
+        assert "sha256sum --check" in text
+        assert "如何核验" in text
+
+
+@pytest.mark.parametrize("site", [FORMULA, PATH, OWN])
+def test_a_pack_of_an_earlier_night_is_what_was_published_then(programme, key, tmp_path, site):
+    written = write(programme, key, site, tmp_path / "then.zip", until=date(2018, 9, 29))
+    assert (written.as_of, written.assessments) == (AUTUMN, 1)
+    folder = programme.root / "autumn" / folder_name(site)
+    with zipfile.ZipFile(tmp_path / "then.zip") as archive:
+        assert {name: archive.read(name) for name in PUBLISHED} == {
+            name: (folder / name).read_bytes() for name in PUBLISHED
+        }
+    assert len(read(tmp_path / "then.zip", "site.json")["properties"]["episodes"]) == 1
+    verified = verify_pack(tmp_path / "then.zip", key.public_key())
+    assert (verified.as_of, verified.nights) == (AUTUMN.isoformat(), 2)
+
+
+def test_answers_after_the_day_are_left_out(programme, key, tmp_path):
+    write(programme, key, FORMULA, tmp_path / "then.zip", until=date(2018, 9, 11))
+    (alert,) = read(tmp_path / "then.zip", "alerts.json")
+    assert (alert["state"], [event["kind"] for event in alert["events"]]) == ("open", ["opened"])
+    assert read(tmp_path / "then.zip", "chain-proofs.json")["answers"] == []
+
+
+@pytest.fixture
+def copied(programme, tmp_path):
+    """The installation, to be changed."""
+    shutil.copytree(programme.root, tmp_path / "copy")
+    return type(programme)(tmp_path / "copy")
+
+
+def test_a_retired_site_and_one_whose_outline_changed_have_the_pack_of_their_assessment(copied, packs, key, tmp_path):
+    registry = json.loads((copied.root / "sites.geojson").read_text(encoding="utf-8"))
+    ring = registry["features"][1]["geometry"]["coordinates"][0]
+    ring[:] = [[x + 1e-5, y] for x, y in ring]
+    (copied.root / "sites.geojson").write_text(json.dumps(registry), encoding="utf-8")
+    config = f"--config={copied.config}"
+    for arguments in (["sites", "retire", OWN, config], ["sites", "add", str(copied.root / "sites.geojson"), config]):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code in (0, None)
+        if arguments[1] == "retire":
+            write(copied, key, OWN, tmp_path / "retired.zip")
+    assert (tmp_path / "retired.zip").read_bytes() == packs[OWN].read_bytes()
+    write(copied, key, PATH, tmp_path / "edited.zip")
+    assert (tmp_path / "edited.zip").read_bytes() == packs[PATH].read_bytes()
+
+
+def test_a_scene_that_was_fetched_since_changes_nothing(copied, packs, key, tmp_path):
+    fetch_history(load(copied.config), until=date(2018, 11, 30))
+    write(copied, key, PATH, tmp_path / "again.zip")
+    assert (tmp_path / "again.zip").read_bytes() == packs[PATH].read_bytes()
+
+
+def test_what_the_ledger_no_longer_has_is_named_and_nothing_is_written(copied, key, tmp_path):
+    engine = create_engine(f"sqlite:///{copied.root / 'regrowth.db'}")
+    for change, problem in (
+        ("update assessments set left_out = '{\"u\": \"2018-01-01\"}'",
+         "is not as it was when the chain was written"),
+        ("delete from calibrations; update assessments set payload = json_set(payload, '$.calibration', 'x')",
+         "no longer has its constants"),
+        ("delete from sites", "no longer has version"),
+    ):  # fmt: skip
+        with engine.begin() as connection:
+            for statement in change.split("; "):
+                connection.execute(text(statement))
+        with pytest.raises(BadData, match=problem):
+            write(copied, key, PATH, tmp_path / "new.zip")
+    assert sorted(os.listdir(tmp_path)) == ["copy"]
+
+
+def test_a_store_that_is_gone_or_gives_another_series_is_named_and_nothing_is_written(
+    copied, key, tmp_path, monkeypatch
+):
+    original = evidence.pack_members
+
+    def other_units(stored, inputs, folder):
+        inputs.rows[-1]["left_out"] |= {stored.units[0]: "2015-01-01", stored.units[1]: "2015-01-01"}
+        return original(stored, inputs, folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evidence, "pack_members", other_units)
+        with pytest.raises(BadData, match="no longer gives the series that its assessment of 2018-09-30 was made from"):
+            write(copied, key, PATH, tmp_path / "new.zip")
+    shutil.rmtree(copied.root / "store")
+    with pytest.raises(StoreBroken, match=r"is not under .*store; if it is in a backup"):
+        write(copied, key, PATH, tmp_path / "new.zip")
+    assert sorted(os.listdir(tmp_path)) == ["copy"]
+
+
+def test_a_full_disk_leaves_nothing_behind(programme, key, tmp_path, monkeypatch):
+    original = evidence.pack_members
+
+    def full(stored, inputs, folder):
+        for name, content in original(stored, inputs, folder):
+            yield name, content
+            if name.startswith("pixels"):
+                raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(evidence, "pack_members", full)
+    with pytest.raises(DiskFull):
+        write(programme, key, PATH, tmp_path / "new.zip")
+    assert os.listdir(tmp_path) == []
+
+
+def run(capsys, *arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(["evidence", *map(str, arguments)])
+    printed = capsys.readouterr()
+    assert "Traceback" not in printed.err
+    return ended.value.code or 0, printed.out, printed.err
+
+
+def test_the_command_says_what_it_wrote_and_refuses_what_cannot_be(programme, packs, tmp_path, capsys, monkeypatch):
+    config, out = f"--config={programme.config}", tmp_path / "new.zip"
+    new_keys(tmp_path / "keys")
+    monkeypatch.setenv("REGROWTH_EVIDENCE_KEY_FILE", str(tmp_path / "keys" / "signing.key"))
+    code, printed, _ = run(capsys, OWN, "--out", out, "--as-of", "2018/9/30", config, "--json")
+    assert code == Exit.DONE
+    assert json.loads(printed) | {"bytes": 0, "fingerprint": ""} == {
+        "out": str(out), "site": OWN, "as_of": "2018-09-30", "status": json.loads(printed)["status"], "assessments": 2,
+        "bytes": 0, "fingerprint": "", "uncovered": 0,
+    }  # fmt: skip
+    written = out.read_bytes()
+    (tmp_path / "link.zip").symlink_to(tmp_path / "nowhere")
+    for arguments, status, problem in (
+        ((OWN, "--out", out), Exit.BAD_DATA, "exists, and is not replaced"),
+        ((OWN, "--out", tmp_path / "link.zip"), Exit.BAD_DATA, "exists, and is not replaced"),
+        ((OWN, "--out", tmp_path / "new.tar"), Exit.USAGE, "it must end in .zip"),
+        ((OWN, "--out", programme.root / "store" / "new.zip"), Exit.USAGE, "is inside the store"),
+        ((OWN, "--out", tmp_path / "a.zip", "--as-of", "soon"), Exit.USAGE, "soon"),
+        (("demo-11", "--out", tmp_path / "a.zip"), Exit.BAD_DATA, "the nearest names are 'demo-10'"),
+        ((OWN, "--out", tmp_path / "a.zip", "--as-of", "2017-01-01"), Exit.BAD_DATA, "first assessment is of 2018-09-10"),
+        ((OWN,), Exit.USAGE, "--out"),
+    ):  # fmt: skip
+        code, _, error = run(capsys, *arguments, config)
+        assert code == status
+        assert problem in error
+    assert out.read_bytes() == written
+    monkeypatch.delenv("REGROWTH_EVIDENCE_KEY_FILE")
+    code, _, error = run(capsys, OWN, "--out", tmp_path / "a.zip", config)
+    assert (code, "regrowth keys new" in error) == (Exit.CONFIGURATION, True)
+    assert sorted(os.listdir(tmp_path)) == ["keys", "link.zip", "new.zip"]
+
+
+def test_a_site_that_was_not_assessed_yet_has_no_pack(installation, key, tmp_path):
+    settings = load(installation.config)
+    fetch_history(settings, until=date(2016, 1, 1))
+    with open_ledger(settings) as ledger, pytest.raises(BadData, match="has not been assessed yet: regrowth run"):
+        write_evidence(settings, ledger, "demo-02", tmp_path / "new.zip", key=key)
+
+
+def test_a_killed_command_leaves_no_pack(programme, tmp_path):
+    new_keys(tmp_path / "keys")
+    script = (
+        "import os, signal, sys\n"
+        "from jobs import evidence\n"
+        "original = evidence.pack_members\n"
+        "def dying(*arguments):\n"
+        "    for name, content in original(*arguments):\n"
+        "        yield name, content\n"
+        "        if name.startswith('pixels'):\n"
+        "            os.kill(os.getpid(), getattr(signal, sys.argv.pop()))\n"
+        "evidence.pack_members = dying\n"
+        "from jobs.cli import main\n"
+        "main(sys.argv[1:-1])\n"
+    )
+    environment = {**os.environ, "REGROWTH_EVIDENCE_KEY_FILE": str(tmp_path / "keys" / "signing.key")}
+    for name, status in (("SIGKILL", -signal.SIGKILL), ("SIGTERM", Exit.STOPPED)):
+        folder = tmp_path / name
+        arguments = ["evidence", OWN, "--out", str(folder / "new.zip"), "--config", str(programme.config), name]
+        ended = subprocess.run([sys.executable, "-c", script, *arguments], env=environment, check=False)
+        assert ended.returncode == status
+        assert not (folder / "new.zip").exists()
+        assert all(left.startswith(".new.zip.") for left in os.listdir(folder))  # hidden, and no zip of that name
