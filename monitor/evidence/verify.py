@@ -160,7 +160,8 @@ def _disagreements(pack: Container, assessments: Any, alerts: Any) -> Iterator[F
         "alerts.json": lambda: {alert["id"].rpartition("/")[0] for alert in alerts} or {site},
         "site.json": lambda: {_json(pack, "site.json")["properties"]["id"]},
         "plan.json": lambda: {_json(pack, "plan.json")["site"]},
-        "observations.csv": lambda: _column(pack, "observations.csv", "site") or {site},
+        # an apostrophe keeps spreadsheets from running a cell as a formula
+        "observations.csv": lambda: _column(pack, "observations.csv", "site") - {f"'{site}"} or {site},
     }
     for member, sites in about.items():
         if others := _of(member, sites) - {site}:
