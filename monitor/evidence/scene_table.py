@@ -47,8 +47,10 @@ they are unknown."""
 
 DELIVERED_LAYERS: Final = tuple(name for name in PACKED_LAYERS if name != "clear")
 """Layers that a provider delivers, in the order of :func:`pixels_sha256`."""
-_GRANULE_FIELDS: Final = ("time", "source", "baseline", "sensor", "orbit", "quality", "scale", "offset")
-"""Values of a granule that are those of the row unless its JSON states them."""
+_GRANULE_FIELDS: Final = {"scene": "id"} | {
+    name: name for name in ("time", "source", "baseline", "sensor", "orbit", "quality", "scale", "offset")
+}
+"""Values of a granule that are those of the row unless its JSON states them, and what the store calls them."""
 _YEARS: Final = range(1972, 2200)
 """Years in which a scene can have been acquired; the first Landsat flew in 1972."""
 
@@ -112,11 +114,14 @@ def _number(value: float) -> str:
 
 
 def _granules_json(granules: Sequence[tuple[Mapping[str, Any], bool]], row: Mapping[str, Any]) -> str:
-    """Granules of a row as JSON: ``id``, ``tile``, ``used`` (whether pixels or means come from it), and what differs
-    from the row's own time, source, baseline, sensor, orbit, quality, scale and offset."""  # noqa: D209
+    """Granules of a row as JSON.
+
+    Each has ``tile``, ``used`` (whether pixels or means come from it), and those of :data:`_GRANULE_FIELDS` that differ
+    from the values of the row.
+    """
     plain = [
-        {"id": granule["id"], "tile": granule["tile"], "used": used}
-        | {name: granule[name] for name in _GRANULE_FIELDS if granule[name] != row[name]}
+        {"tile": granule["tile"], "used": used}
+        | {name: granule[key] for name, key in _GRANULE_FIELDS.items() if granule[key] != row[name]}
         for granule, used in granules
     ]
     return json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
@@ -207,21 +212,21 @@ def _granules(text: str, own: Mapping[str, Any]) -> tuple[tuple[Scene, ...], dic
         msg = f"granules is not a list of 1 to {MAX_GRANULES}"
         raise ValueError(msg)
     granules, used = [], {}
+    known = {"tile", "used", *_GRANULE_FIELDS}
     for one in plain:
-        known = {"id", "tile", "used", *_GRANULE_FIELDS}
-        if not isinstance(one, dict) or not {"id", "tile", "used"} <= one.keys() <= known:
+        if not isinstance(one, dict) or not {"tile", "used"} <= one.keys() <= known:
             msg = f"a granule has other keys than {', '.join(sorted(known))}"
             raise ValueError(msg)
         values = {**{name: own[name] for name in _GRANULE_FIELDS}, **one}
-        for name in ("id", "tile", *_GRANULE_FIELDS):
+        for name in ("tile", *_GRANULE_FIELDS):
             kind = float if name in ("scale", "offset") else str
             if type(values[name]) is not kind or (kind is float and not math.isfinite(values[name])):
                 msg = f"{name} of a granule is no {'number' if kind is float else 'text'}"
                 raise ValueError(msg)
-        time = _time(values["time"])
         if values.pop("used") is True:
             used[values["tile"]] = values["baseline"]
-        granules.append(Scene(**{**values, "time": time}, acquisition=own["acquisition"]))
+        fields = {"id": values.pop("scene"), "time": _time(values.pop("time"))}
+        granules.append(Scene(**values, **fields, acquisition=own["acquisition"]))
     if (own["source"], own["scene"]) not in {(granule.source, granule.id) for granule in granules}:
         msg = f"scene {own['scene']!r} is not one of its granules"
         raise ValueError(msg)

@@ -21,6 +21,9 @@ import netCDF4
 import numpy as np
 
 MAX_VARIABLES = 64
+MAX_MESSAGE = 1000
+CHUNK_CACHE = 2**20
+"""Chunks of an array that stay in memory. [byte]"""
 
 
 class _Refused(Exception):
@@ -30,23 +33,27 @@ class _Refused(Exception):
 def main() -> None:
     """Read the arrays that standard input names."""
     request = json.loads(sys.stdin.buffer.readline())
+    netCDF4.set_chunk_cache(CHUNK_CACHE)
     _load_everything()
     _give_up_rights(request["memory"], request["seconds"])
     opened: tuple[int, Any] | None = None
     out = sys.stdout.buffer
     try:
-        for number, names, at in request["steps"]:
+        for number, names, first, stop in request["steps"]:
             file = request["files"][number]
             if opened is None or opened[0] != number:
                 if opened is not None:
                     opened[1].close()
                 opened = number, _open(file)
             for name in names:
-                values = opened[1].variables[name][... if at is None else at]
+                values = opened[1].variables[name][first:stop]
                 out.write(b"\0" + np.ascontiguousarray(values, file["arrays"][name]["dtype"]).tobytes())
-    except (_Refused, OSError, RuntimeError, MemoryError, ValueError, TypeError, LookupError, AttributeError) as error:
-        what = str(error) if isinstance(error, _Refused) else f"{type(error).__name__}: {error}"
-        out.write(b"\1" + what.encode("utf-8", "replace")[:1000])
+    except _Refused as error:
+        out.write(b"\1" + str(error).encode("utf-8", "replace")[:MAX_MESSAGE])
+    except (OSError, RuntimeError, MemoryError, ValueError, TypeError, LookupError, AttributeError) as error:
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        what = f"it is damaged, refers to other files, or needs more memory than its arrays ({why})"
+        out.write(b"\1" + what.encode("utf-8", "replace")[:MAX_MESSAGE])
     out.flush()
 
 

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import icechunk
 import msgspec
@@ -39,7 +39,7 @@ from monitor.evidence.scene_table import (
     read_scenes_csv,
     scenes_csv,
 )
-from monitor.evidence.site_netcdf import SCENE_ARRAYS, UNIT_ARRAY, Arrays, layer_variable
+from monitor.evidence.site_netcdf import SCENE_ARRAYS, UNIT_ARRAY, Arrays, Step, layer_variable
 
 LANDSCAPE: Final = "landscape.json"
 UNIT_MEANS: Final = "unit-means"
@@ -51,6 +51,8 @@ another scene: on an axis of time each time occurs once."""
 MAX_GRID_PIXELS: Final = 40_000_000
 """Largest grid that is read: 400,000 ha in pixels of 10 m. [pixel]"""
 MAX_UNITS: Final = 1000
+MAX_FILE_OVERHEAD: Final = 10**6
+"""Size of a NetCDF member beyond its arrays, at most. [byte]"""
 MAX_BATCH: Final = 512
 """Rows that are appended to a store at a time, at most."""
 MAX_LANDSCAPE_BYTES: Final = 2**26
@@ -312,49 +314,84 @@ def _append_scenes(
 
     `files` are the NetCDF files with the numbers of the rows in each.
     """
+    observed = _observed(files, scenes, inside, len(fixed.units))
     by_row = {scene.row: scene for scene in scenes}
-    arrays = site_netcdf.read_arrays([file for file, _ in files], _steps(files, [*by_row]))
-    for file, rows in files:
-        _compare_coordinates(file.path.name, next(arrays), [by_row[row] for row in rows.tolist()])
     checksums: list[str] = []
-    size = 2 * len(PACKED_LAYERS) * int(inside.sum())
-    step = max(min(site_netcdf.BATCH_BYTES // size, MAX_BATCH), 1)
-    columns = [MEASURES.index(name) for name in UNIT_MEASURES]
+    step = max(min(site_netcdf.BATCH_BYTES // (2 * len(PACKED_LAYERS) * int(inside.sum())), MAX_BATCH), 1)
     for start in range(0, fixed.rows, step):
         batch: list[dict[str, SiteScene]] = []
         for row in range(start, min(start + step, fixed.rows)):
             batch.append({})
-            if row not in by_row:
-                continue
-            scene = by_row[row]
-            pixels = np.stack([layer[inside].astype(np.uint16) for layer in next(arrays)])
-            units = np.full((max(len(fixed.units), 1), len(MEASURES)), np.nan, np.float32)
-            if fixed.units:
-                (units[:, columns],) = next(arrays)
-            checksums.append(pixels_sha256(pixels))
-            entry = SiteScene(record=scene.record, pixels=pixels, units=units, granules=scene.granules)
-            batch[-1][fixed.ground] = entry
+            if row in by_row:
+                pixels, units = next(observed)
+                checksums.append(pixels_sha256(pixels))
+                scene = by_row[row]
+                entry = SiteScene(record=scene.record, pixels=pixels, units=units, granules=scene.granules)
+                batch[-1][fixed.ground] = entry
         store.append(batch, f"rows from {start}")
-    next(arrays, None)  # ends the process that reads
+    next(observed, None)  # ends the process that reads
     return checksums
 
 
-def _steps(
-    files: Sequence[tuple[Arrays, np.ndarray]], rows: Sequence[int]
-) -> Iterator[tuple[int, Sequence[str], int | None]]:
-    """What is read of the files: first the coordinates of each, then pixels and unit means row by row."""
+def _observed(
+    files: Sequence[tuple[Arrays, np.ndarray]], scenes: Sequence[SceneRow], inside: np.ndarray, units: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(layer, pixel) uint16 pixels and (unit, measure) float32 means of the units of each scene, in order."""
+    layers = [layer_variable(name) for name in PACKED_LAYERS]
+    runs = _runs(files, [scene.row for scene in scenes], max(site_netcdf.BATCH_BYTES // (16 * inside.size), 1))
+    steps = [Step(number, [*SCENE_ARRAYS], 0, rows.size) for number, (_, rows) in enumerate(files)]
+    for run in runs:
+        steps.append(Step(run.pixels, layers, run.first, run.first + run.size))
+        if units:
+            steps.append(Step(run.units, [UNIT_ARRAY], run.first_units, run.first_units + run.size))
+    arrays = site_netcdf.read_arrays([file for file, _ in files], steps)
+    by_row = {scene.row: scene for scene in scenes}
+    for file, rows in files:
+        _compare_coordinates(file.path.name, next(arrays), [by_row[row] for row in rows.tolist()])
+    columns = [MEASURES.index(name) for name in UNIT_MEASURES]
+    for run in runs:
+        pixels = np.stack([layer[:, inside].astype(np.uint16) for layer in next(arrays)], axis=1)
+        means = np.full((run.size, max(units, 1), len(MEASURES)), np.nan, np.float32)
+        if units:
+            (means[:, :, columns],) = next(arrays)
+        yield from zip(pixels, means, strict=True)
+    next(arrays, None)
+
+
+class _Run(NamedTuple):
+    """Rows that follow each other in the store and in the files."""
+
+    pixels: int
+    """Number of the file with their pixels."""
+    first: int
+    """Place of the first in it."""
+    units: int
+    """Number of the file with the means of their units; -1: there is none."""
+    first_units: int
+    size: int
+
+    @property
+    def next(self) -> "_Run":
+        """The row that would continue it, as a run of its own."""
+        units = self.first_units + self.size if self.units >= 0 else -1
+        return _Run(self.pixels, self.first + self.size, self.units, units, 1)
+
+
+def _runs(files: Sequence[tuple[Arrays, np.ndarray]], rows: Sequence[int], most: int) -> list[_Run]:
+    """Runs of at most so many rows, together all rows in order."""
     places: dict[tuple[bool, int], tuple[int, int]] = {}
     for number, (file, of_file) in enumerate(files):
-        yield number, [*SCENE_ARRAYS], None
-        is_pixels = UNIT_ARRAY not in file.arrays
-        places |= {(is_pixels, row): (number, at) for at, row in enumerate(of_file.tolist())}
-    layers = [layer_variable(name) for name in PACKED_LAYERS]
+        is_units = UNIT_ARRAY in file.arrays
+        places |= {(is_units, row): (number, at) for at, row in enumerate(of_file.tolist())}
+    runs: list[_Run] = []
     for row in rows:
-        number, at = places[True, row]
-        yield number, layers, at
-        if (False, row) in places:
-            number, at = places[False, row]
-            yield number, [UNIT_ARRAY], at
+        new = _Run(*places[False, row], *places.get((True, row), (-1, -1)), 1)
+        last = runs[-1] if runs else None
+        if last is not None and last.size < most and new == last.next:
+            runs[-1] = last._replace(size=last.size + 1)
+        else:
+            runs.append(new)
+    return runs
 
 
 def _copied(
@@ -376,6 +413,9 @@ def _copied(
         members.copy(name, folder / name)
         arrays = site_netcdf.expected_arrays(grid if is_pixels else None, rows.size, len(fixed.units))
         files.append((Arrays(folder / name, arrays), rows))
+        if (folder / name).stat().st_size > MAX_FILE_OVERHEAD + 2 * files[-1][0].size:
+            msg = f"{name} is much larger than its arrays: more is in it than {SCENES} speaks of"
+            raise BadData(msg)
     known = {file.path.name for file, _ in files}
     others = [name for name in members.names if name.endswith(".nc") and name not in known]
     if others:

@@ -14,7 +14,7 @@ References
 import json
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from math import prod
 from pathlib import Path
@@ -35,9 +35,9 @@ from monitor.evidence.scene_table import pixels_sha256
 from monitor.imagery import bands
 
 COMPRESSION: Final[Mapping[str, Any]] = {"zlib": True, "complevel": 6, "shuffle": True}
-CHUNK_BYTES: Final = 2**16
+CHUNK_BYTES: Final = 2**18
 """Size of a chunk, before compression: as many scenes as fit, at least one. [byte]"""
-BATCH_BYTES: Final = 2**25
+BATCH_BYTES: Final = 2**24
 """Pixels of the site in memory at a time, at most, but one scene at least. [byte]"""
 READER_MEMORY: Final = 2**28
 """Memory of the process that reads files, beyond what it has when it starts and four times its largest array. [byte]"""
@@ -250,6 +250,11 @@ class Arrays(NamedTuple):
     arrays: Mapping[str, Mapping[str, Any]]
     """By name ``dtype`` (as numpy writes it), ``shape``, ``chunks`` (None: not in chunks) and ``filters``."""
 
+    @property
+    def size(self) -> int:
+        """Size of the arrays, not compressed. [byte]"""
+        return sum(np.dtype(array["dtype"]).itemsize * prod(array["shape"]) for array in self.arrays.values())
+
 
 def expected_arrays(grid: GeoBox | None, n: int, units: int) -> dict[str, dict[str, Any]]:
     """Arrays of a file of n scenes: of pixels, or with `grid` None of unit means."""
@@ -268,36 +273,41 @@ def expected_arrays(grid: GeoBox | None, n: int, units: int) -> dict[str, dict[s
     }
 
 
-def read_arrays(
-    files: Sequence[Arrays], steps: Iterable[tuple[int, Sequence[str], int | None]]
-) -> Iterator[list[np.ndarray]]:
-    """Read arrays of files that nobody vouches for, in a process of its own (:mod:`monitor.evidence.sealed_reader`).
+class Step(NamedTuple):
+    """What is read at a time: some places along the first dimension of some arrays of a file."""
 
-    Parameters
-    ----------
-    files : sequence of Arrays
-    steps : iterable of (int, sequence of str, int or None)
-        What is read, one after the other: number of the file, names of arrays, and which place along the first
-        dimension, or None for all of it.
+    file: int
+    names: Sequence[str]
+    first: int
+    stop: int
+
+
+def read_arrays(files: Sequence[Arrays], steps: Sequence[Step]) -> Iterator[list[np.ndarray]]:
+    """Read arrays of files that nobody vouches for, in a process of its own (:mod:`monitor.evidence.sealed_reader`).
 
     Yields
     ------
     list of ndarray
-        For each step the arrays.
+        For each step its arrays.
 
     Raises
     ------
     BadData
         A file is not as expected, or cannot be read; the message names it.
     """
-    steps = [(number, list(names), at) for number, names, at in steps]
-    sizes = [[_array_size(files[number].arrays[name], at) for name in names] for number, names, at in steps]
-    total, largest = sum(map(sum, sizes)), max(map(max, sizes), default=0)
+    shapes = [
+        [(step.stop - step.first, *files[step.file].arrays[name]["shape"][1:]) for name in step.names] for step in steps
+    ]
+    sizes = [
+        np.dtype(files[step.file].arrays[name]["dtype"]).itemsize * prod(shape)
+        for step, some in zip(steps, shapes, strict=True)
+        for name, shape in zip(step.names, some, strict=True)
+    ]
     request = {
         "files": [{"path": str(file.path), "arrays": file.arrays} for file in files],
         "steps": steps,
-        "memory": READER_MEMORY + 4 * largest,
-        "seconds": READER_SECONDS + total // READER_SPEED,
+        "memory": READER_MEMORY + 4 * max(sizes, default=0),
+        "seconds": READER_SECONDS + sum(sizes) // READER_SPEED,
     }
     environment = {"OPENBLAS_NUM_THREADS": "1", "HDF5_USE_FILE_LOCKING": "FALSE"}
     command = [sys.executable, "-I", str(Path(__file__).with_name("sealed_reader.py"))]
@@ -305,26 +315,22 @@ def read_arrays(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
     ) as process:
         assert process.stdin is not None
-        assert process.stdout is not None
         try:
             with suppress(BrokenPipeError):  # what it says then follows
                 process.stdin.write(json.dumps(request).encode() + b"\n")
                 process.stdin.close()
-            for number, names, at in steps:
-                yield [_next_array(process, files[number], name, at) for name in names]
+            for step, some in zip(steps, shapes, strict=True):
+                file = files[step.file]
+                yield [_next_array(process, file, *named) for named in zip(step.names, some, strict=True)]
         finally:
             process.kill()
 
 
-def _array_size(expected: Mapping[str, Any], at: int | None) -> int:
-    return int(np.dtype(expected["dtype"]).itemsize * prod(expected["shape"][0 if at is None else 1 :]))
-
-
-def _next_array(process: "subprocess.Popen[bytes]", file: Arrays, name: str, at: int | None) -> np.ndarray:
+def _next_array(process: "subprocess.Popen[bytes]", file: Arrays, name: str, shape: tuple[int, ...]) -> np.ndarray:
     """The next array that the process writes."""
     assert process.stdout is not None
-    expected = file.arrays[name]
-    size = _array_size(expected, at)
+    dtype = np.dtype(file.arrays[name]["dtype"])
+    size = dtype.itemsize * prod(shape)
     state = process.stdout.read(1)
     content = process.stdout.read(size) if state == b"\0" else b""
     if state != b"\0" or len(content) < size:
@@ -332,7 +338,6 @@ def _next_array(process: "subprocess.Popen[bytes]", file: Arrays, name: str, at:
         if not why:
             process.wait()
             why = f"the process that reads it was ended by signal {-process.returncode}" if process.returncode else ""
-        place = "" if at is None else f", place {at} of {name}"
-        msg = f"{file.path.name}{place} cannot be read as it should be: {why or 'it ends too early'}"
+        msg = f"{file.path.name} cannot be read as it should be: {why or 'it ends too early'}"
         raise BadData(msg)
-    return np.frombuffer(content, expected["dtype"]).reshape(expected["shape"][0 if at is None else 1 :])
+    return np.frombuffer(content, dtype).reshape(shape)
