@@ -1,11 +1,7 @@
 """A newcomer's first hour: what docs/first-hour.md shows, run as it stands, each task in an empty folder."""
 
-import os
 import re
 import shlex
-import subprocess
-import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +11,8 @@ import xarray as xr
 from typer.testing import CliRunner
 
 from jobs.cli import app
+from tests import guide
+from tests.guide import run_script
 from tests.sample_folder import export_sample
 
 pytest.importorskip("nrt.data", reason="the sample imagery is in the extra 'demo'")
@@ -24,41 +22,8 @@ NIGHT = re.compile(r"regrowth (run --as-of|status|explain)|regrowth sites replan
 """Commands that need a night, which takes longer."""
 
 
-@dataclass
-class Task:
-    """One task of the guide."""
-
-    name: str
-    needs: list[str]
-    """Files that are the newcomer's own."""
-    continues: str
-    steps: list[tuple[str, str]] = field(default_factory=list)
-    """Name and content of a file (empty name: commands), in order."""
-    prints: list[str] = field(default_factory=list)
-    """Lines that the commands print."""
-
-    def script(self, root):
-        commands = "\n".join(text for name, text in self.steps if not name)
-        return commands.replace("PROJECT", shlex.quote(str(root)))
-
-
 def tasks():
-    text = GUIDE.read_text(encoding="utf-8")
-    found = {}
-    for part in re.split(r"(?=<!-- task: )", text)[1:]:
-        name, needs, continues = re.match(
-            r"<!-- task: ([\w ]+)(?:; needs: ([\w., -]+))?(?:; continues: (\w+))? -->", part
-        ).groups()
-        task = Task(name, needs.split(", ") if needs else [], continues or "")
-        for kind, file, block in re.findall(
-            r"(?:<!-- (file|prints)(?:: (\S+))? -->\n)?^```\w*\n(.*?)^```$", part, re.M | re.S
-        ):
-            if kind == "prints":
-                task.prints += block.splitlines()
-            else:
-                task.steps.append((file, block))
-        found[name] = task
-    return found
+    return guide.tasks(GUIDE)
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +56,7 @@ def begin(task, own, place):
     for name in task.needs:
         if name != "scenes":
             (place / name).symlink_to(own / name)
-    for name, text in task.steps:
-        if name:
-            (place / name).write_text(text, encoding="utf-8")
+    task.write_files(place)
 
 
 def test_there_are_five_tasks_and_a_first_look():
@@ -122,21 +85,6 @@ def test_what_a_newcomer_does_before_the_first_night_works_as_written(name, own,
     if name == "own cube":
         with xr.open_dataset("trends.nc") as maps:
             assert float(maps.slope.min()) > 0
-
-
-def run_script(script, place, root):
-    """Run commands in a shell that knows ``regrowth``; returns what they print."""
-    (place / ".bin").mkdir(exist_ok=True)
-    program = place / ".bin" / "regrowth"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m jobs.cli "$@"\n', encoding="utf-8")
-    program.chmod(0o755)
-    environment = {**os.environ, "PATH": f"{place}/.bin:{os.environ['PATH']}", "PYTHONPATH": str(root)}
-    done = subprocess.run(
-        ["bash", "-eu", "-c", script], cwd=place, env=environment, capture_output=True, text=True, check=False,
-        timeout=900,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
 
 
 @pytest.mark.slow
