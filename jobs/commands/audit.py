@@ -30,7 +30,9 @@ def _audit() -> None:
 @app.command("sample")
 def audit_sample(
     n: Annotated[int, typer.Option("-n", min=1, help="Number of sites to visit.")],
-    seed: Annotated[str, typer.Option(help="Text that decides the draw: the same one draws the same sites.")],
+    seed: Annotated[
+        str | None, typer.Option(help="Text that decides the draw. Default: the head of the chain of nights.")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Write a sheet to fill in, for `field add`: CSV with random points of each site."),
@@ -43,22 +45,33 @@ def audit_sample(
     Every site that is judged now can be drawn. Of each stratum (a status in a province) at least one site is drawn,
     where N allows, and the others in proportion. The table shows the probability with which each site was drawn, and
     its weight: the number of sites that it stands for. The sheet has five random points of each site and what to
-    measure there; filled in, `regrowth field add` takes it. Exit status: 0 drawn, 64 N is more than there are sites.
+    measure there; filled in, `regrowth field add` takes it. The same sites, N and seed give the same sample. Exit
+    status: 0 drawn, 64 N is more than there are sites, 65 there is no site, or the sheet exists.
     """
     from monitor.evidence.audit_sample import draw_sample
     from monitor.evidence.field_sheet import field_sheet
 
-    _check_seed(seed)
+    if seed is not None:
+        _check_seed(seed)
     if out is not None and out.exists():
         msg = f"{out} exists, and may be filled in: name another file"
         raise BadData(msg)
     with installation(config) as (_, ledger):
         sites, frame, as_of = _frame(ledger)
+        origin = "given" if seed is not None else "head of the chain"
+        seed = seed or _head(ledger)
     if n > len(frame):
         msg = f"there are {len(frame)} sites, so no more can be drawn"
         raise typer.BadParameter(msg, param_hint="-n")
     sample = draw_sample(frame, n, seed=seed)
-    values = {"seed": seed, "n": n, "as_of": as_of, **_bounds(sample, frame), **_drawn(sample, sites, frame, seed)}
+    values = {
+        "seed": seed,
+        "seed_from": origin,
+        "n": n,
+        "as_of": as_of,
+        **_bounds(sample, frame),
+        **_drawn(sample, sites, frame, seed),
+    }
     if out is not None:
         from monitor.files import write_atomically
 
@@ -77,6 +90,18 @@ def _check_seed(seed: str) -> None:
     if not seed.strip() or len(seed) > MAX_SEED or has_invisible(seed):
         msg = f"a seed is a text of 1 to {MAX_SEED} characters without line ends"
         raise typer.BadParameter(msg, param_hint="--seed")
+
+
+def _head(ledger: Any) -> str:
+    """Hash of the newest line of the chain: a seed that nobody chose."""
+    from jobs.chain import newest_line
+
+    with ledger.reading() as t:
+        line = newest_line(t)
+    if line is None:
+        msg = "there is no chain of nights yet, whose head would be the seed: choose a text yourself"
+        raise typer.BadParameter(msg, param_hint="--seed")
+    return line["hash"]
 
 
 def _frame(ledger: Any) -> tuple[dict[str, "Site"], dict[str, "Cell"], str | None]:
@@ -140,7 +165,7 @@ def _print_sample(values: Mapping[str, Any]) -> None:
     """Print the sample for people: what was drawn from what, the sites, and what the findings can say."""
     typer.echo(
         f"{values['n']} of {values['sites_in_all']} sites drawn, by status and province; verdicts as of "
-        f"{values['as_of'] or 'no night yet'}. Seed: {values['seed']}"
+        f"{values['as_of'] or 'no night yet'}. Seed ({values['seed_from']}): {values['seed']}"
     )
     strata = [
         (

@@ -54,10 +54,19 @@ def test_people_read_what_was_drawn_and_what_it_can_say(demo, regrowth):
     status, out, _ = regrowth("audit", "sample", "-n", 10, "--seed", "2026", config=demo / "regrowth.toml")
     assert status == Exit.DONE
     assert "10 of 10 sites drawn" in out
-    assert "Seed: 2026" in out
+    assert "Seed (given): 2026" in out
     assert "off by at most 0.0 points, however many are wrong: every site is visited" in out
     assert "If none of the 10 is wrong, at most 0 of 10 (0.0%) sites are." in out
     assert "Mill terrace 磨坊台地" in out
+
+
+def test_without_a_seed_it_is_the_head_of_the_chain_that_everybody_can_read(demo, regrowth):
+    config = demo / "regrowth.toml"
+    sample = json.loads(regrowth("audit", "sample", "-n", 6, "--json", config=config)[1])
+    assert sample["seed_from"] == "head of the chain"
+    assert sample["seed"] in (demo / "index.html").read_text(encoding="utf-8")
+    again = json.loads(regrowth("audit", "sample", "-n", 6, "--seed", sample["seed"], "--json", config=config)[1])
+    assert again["sites"] == sample["sites"]
 
 
 def test_a_sheet_that_was_filled_in_is_stored_as_it_is(sites, regrowth, tmp_path):
@@ -88,6 +97,7 @@ def test_a_sheet_that_was_filled_in_is_stored_as_it_is(sites, regrowth, tmp_path
     [
         (["-n", "4", "--seed", "s"], Exit.USAGE, "there are 3 sites, so no more can be drawn"),
         (["-n", "0", "--seed", "s"], Exit.USAGE, "greater than or equal to 1"),
+        (["-n", "1"], Exit.USAGE, "there is no chain of nights yet"),
         (["-n", "1", "--seed", " "], Exit.USAGE, "a seed is a text of 1 to 200 characters"),
         (["-n", "1", "--seed", "two\nlines"], Exit.USAGE, "without line ends"),
         (["-n", "1", "--seed", "s", "--out", "sheet.csv"], Exit.BAD_DATA, "sheet.csv exists, and may be filled in"),
