@@ -4,11 +4,15 @@ import csv
 import json
 import re
 import shutil
+import sqlite3
+import zipfile
+from contextlib import closing
 
 import pytest
 from typer.testing import CliRunner
 
 from jobs.cli import app
+from monitor.evidence.crate import MEMBERS
 from tests.conftest import ROOT
 from tests.guide import run_script, tasks
 
@@ -56,7 +60,9 @@ def test_a_pack_is_checked_without_our_software(evidence, demo, tmp_path):
     assert "Signature Verified Successfully" in printed
     nights = re.search(r"^(\d+) nights; the head of the chain is ([0-9a-f]{64})$", printed, re.M)
     assert nights
-    assert nights[2] in (demo / "index.html").read_text(encoding="utf-8").replace(" ", "")
+    with closing(sqlite3.connect(f"file:{demo}/regrowth.db?mode=ro", uri=True)) as ledger:
+        newest = ledger.execute("select number, hash from chain order by number desc").fetchone()
+    assert (int(nights[1]), nights[2]) == newest
     assert f"the assessment of {published['as_of']} is in line {nights[1]} of the chain" in printed
     assert re.search(r"^\S+ \d+ clear pixels, NDVI 0\.\d+ published 0\.\d+$", printed, re.M)
     assert not [line for line in printed.splitlines() if line.startswith(("<", ">"))]
@@ -95,12 +101,13 @@ def test_a_pack_passes_and_its_verdict_is_computed_again_from_pixels_and_from_th
     run_script(TASKS["series"].script(ROOT), tmp_path, ROOT)
     last = json.loads((tmp_path / "pack/assessments.json").read_text(encoding="utf-8"))[-1]
     with (tmp_path / "verdicts.csv").open(encoding="utf-8-sig") as file:
-        row = [row for row in csv.DictReader(file) if row["date" if "date" in row else "as_of"] <= last["as_of"]][-1]
+        row = [row for row in csv.DictReader(file) if row["as_of"] <= last["as_of"]][-1]
     assert (row["status"], row["alert"]) == (last["status"], last["alert"])
     assert float(row["theta"]) == pytest.approx(last["theta"], abs=1e-9)
 
 
 @needs_programs
+@pytest.mark.slow
 def test_sites_are_drawn_and_a_sheet_that_was_filled_in_comes_back(demo, tmp_path):
     for name in ("regrowth.toml", "regrowth.db", "sites.geojson"):
         shutil.copy(demo / name, tmp_path)
@@ -116,19 +123,13 @@ def test_sites_are_drawn_and_a_sheet_that_was_filled_in_comes_back(demo, tmp_pat
     (tmp_path / "sheet.csv").write_text("\n".join([lines[0], *(",".join(row) for row in rows)]), encoding="utf-8")
     printed = run_script(TASKS["findings"].script(ROOT), tmp_path, ROOT)
     assert f"Field rows stored: {len(rows)} of 6 sites; stored before: 0." in printed
-    for row in csv.reader(example.splitlines()):
-        assert list(dict.fromkeys(row)), row
 
 
 def test_the_table_names_every_member_of_a_pack(evidence):
-    import zipfile
-
     text = GUIDE.read_text(encoding="utf-8")
     table = text.split("## What a pack holds")[1].split("\n## ")[0]
     named = set(re.findall(r"`([\w.-]+)`", table))
     with zipfile.ZipFile(evidence / "pack.zip") as pack:
         names = {re.sub(r"pixels-\d{4}", "pixels-YYYY", name) for name in pack.namelist()}
     assert names <= named
-    from monitor.evidence.crate import MEMBERS
-
     assert set(MEMBERS) <= named
