@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any, NamedTuple, cast
 
+from monitor.alerts.chain_head import ChainHead
 from monitor.errors import BadData
 from monitor.evidence.chain import (
     Line,
@@ -62,6 +63,12 @@ def newest_line(t: Transaction) -> Line | None:
     """The newest line of the chain, whose hash is the head; None: there is no line yet."""
     row = t.newest_chain_line()
     return None if row is None else _line(row)
+
+
+def chain_head(t: Transaction) -> ChainHead | None:
+    """Head of the chain as pages and messages state it; None: there is no line yet."""
+    line = newest_line(t)
+    return None if line is None else ChainHead(date.fromisoformat(line["night"]), line["hash"])
 
 
 def proven_assessments(t: Transaction, site: str) -> list[Proven]:

@@ -5,11 +5,13 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
+from jobs.chain import chain_head
 from jobs.clock import now
 from jobs.news import lot_payload, news_of, page_link
 from jobs.settings import Settings
 from monitor.alerts import words
 from monitor.alerts.alert import LOT, AlertState
+from monitor.alerts.chain_head import ChainHead
 from monitor.alerts.links import answer_link
 from monitor.alerts.message import Message
 from monitor.alerts.messages import compose_alert, compose_digest, compose_operators, compose_quiet
@@ -57,10 +59,11 @@ def compose(
     if first["channel"] == FILES:
         moment = datetime.combine(datetime.fromisoformat(first["day"]).date(), time(), UTC)
     if kind == "quiet":
-        return _quiet(settings, first, moment), {}
+        return _quiet(settings, first, moment, chain_head(t)), {}
     if kind == LOT:
         payloads = [lot_payload(t, settings, row["payload"]) for row in notices]
-        return compose_operators(kind, payloads, id=name, time=moment), {}
+        head = chain_head(t) if len(payloads) > 1 else None
+        return compose_operators(kind, payloads, id=name, time=moment, head=head), {}
     if kind != "alert" and all(row["kind"] == kind for row in notices):
         return compose_operators(kind, [row["payload"] for row in notices], id=name, time=moment), {}
     pictures = len(notices) == 1  # a digest shows none
@@ -69,17 +72,18 @@ def compose(
     if len(news) > 1:
         kind = settings.channels[first["channel"]].kind if first["channel"] in settings.channels else FILES
         language, room = words.language_of(news[0].site), LONG_BRIEFS.get(kind, BRIEF_BYTES)
-        return compose_digest(news, id=name, time=moment, language=language, brief_bytes=room), days
+        head = chain_head(t)
+        return compose_digest(news, id=name, time=moment, language=language, brief_bytes=room, head=head), days
     earlier = t.first_message(first["alert"], channel=first["channel"], recipient=first["recipient"])
     return compose_alert(news[0], id=name, time=moment, follows=earlier), days
 
 
-def _quiet(settings: Settings, row: Mapping[str, Any], moment: datetime) -> Message:
+def _quiet(settings: Settings, row: Mapping[str, Any], moment: datetime, head: ChainHead | None) -> Message:
     payload = row["payload"]
     newest = date.fromisoformat(payload["newest"]) if payload["newest"] else None
     return compose_quiet(
         payload["sites"], newest, day=date.fromisoformat(row["day"]), id=row["message"], time=moment,
-        language=payload["language"], page=page_link(settings, None, payload["language"]),
+        language=payload["language"], page=page_link(settings, None, payload["language"]), head=head,
     )  # fmt: skip
 
 

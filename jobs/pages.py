@@ -18,6 +18,7 @@ from dask.delayed import Delayed
 from jobs.account import read_account
 from jobs.answering import precision
 from jobs.calibration import constants_used
+from jobs.chain import chain_head
 from jobs.detectability import assumptions, chances, improvements
 from jobs.episodes import in_episode
 from jobs.executor import Compute, open_executor
@@ -119,11 +120,12 @@ def publish(
             failed = {site: error for site, error in outcomes.items() if error}
             night = night._replace(manifest={**night.manifest, "pages_failed": failed})
         with ledger.reading() as t:
+            head = chain_head(t)
             history = read_history(t, rows, day=day, night=night, silence_days=settings.alerts.silence_days)
         write_index(
             rows, alerts, settings.outputs.root, as_of=day, alpha=settings.alerts.alpha, precision=measured,
             lots=[(view.lot, len(view.members), view.hectares, view.verdict) for view in with_sites],
-            notice=notice, history=history, basemap=settings.outputs.map_tiles,
+            notice=notice, history=history, basemap=settings.outputs.map_tiles, head=head,
         )  # fmt: skip
     return outcomes
 

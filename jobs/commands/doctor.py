@@ -16,13 +16,16 @@ from jobs.health.checks import run_checks
 def doctor(
     config: Config = None,
     online: Annotated[bool, typer.Option("--online", help="Also search the sources; else no network is used.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Compare all assessments with the chain, not the newest: minutes for years.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Report what is missing, and the command that fixes it. Changes nothing.
 
     Exit status: 0 all is well, 78 something needs correction.
     """
-    findings = list(run_checks(config, online=online))
+    findings = list(run_checks(config, online=online, deep=deep))
     broken = sum(finding.state == "broken" for finding in findings)
     if as_json:
         print_json({"ok": not broken, "checks": [asdict(finding) for finding in findings]})

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.health import configuration, evidence, ledger, machine, messages, sources
+from jobs.health import chain, configuration, evidence, ledger, machine, messages, sources
 from jobs.health.finding import Finding, attempt, count_of, guarded, ok
 from jobs.logs import redacted
 
@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from jobs.settings import Settings
 
 
-def run_checks(config: Path | None, *, online: bool = False) -> Iterator[Finding]:
-    """Check each part in turn; with `online`, the sources are searched for scenes.
+def run_checks(config: Path | None, *, online: bool = False, deep: bool = False) -> Iterator[Finding]:
+    """Check each part in turn.
+
+    With `online`, the sources are searched for scenes; with `deep`, the records of all nights are compared with the
+    chain, not those of the newest few.
 
     Yields
     ------
@@ -23,11 +26,11 @@ def run_checks(config: Path | None, *, online: bool = False) -> Iterator[Finding
         One or more for each part, without secrets. Parts that need the configuration are left out if it cannot be read.
     """
     settings = attempt("config", lambda: configuration.read_settings(config))
-    for finding in _findings(config, settings, online=online):
+    for finding in _findings(config, settings, online=online, deep=deep):
         yield replace(finding, message=redacted(finding.message))
 
 
-def _findings(config: Path | None, settings: "Settings | Finding", *, online: bool) -> Iterator[Finding]:
+def _findings(config: Path | None, settings: "Settings | Finding", *, online: bool, deep: bool) -> Iterator[Finding]:
     yield from guarded("python", machine.python)
     yield from guarded("packages", machine.packages)
     if isinstance(settings, Finding):
@@ -44,6 +47,7 @@ def _findings(config: Path | None, settings: "Settings | Finding", *, online: bo
     yield from guarded("registry", lambda: configuration.registry(settings))
     yield from guarded("store", lambda: machine.folder("store", store_root))
     yield from guarded("ledger", lambda: ledger.ledger(contents, store_root))
+    yield from guarded("chain", lambda: chain.chain(settings, contents, deep=deep))
     yield from guarded("registry", lambda: configuration.registry_drift(settings, contents))
     yield from guarded("outputs", lambda: machine.folder("outputs", settings.outputs.root))
     yield from guarded("lock", lambda: machine.locks(store_root))

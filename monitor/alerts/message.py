@@ -35,7 +35,8 @@ class Message:
     brief: str
     """Text for messengers, which is cut where it exceeds their limit."""
     links: str
-    """Last lines of the text for messengers, which are never cut: the address to answer at. May be empty."""
+    """Last lines of the text for messengers, which are never cut: the address to answer at, the head of the chain of
+    nights. May be empty."""
     html: str | None = None
     """HTML alternative of a mail. It shows `picture` as ``cid:picture``."""
     picture: bytes | None = field(default=None, repr=False)

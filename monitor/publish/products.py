@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from monitor.alerts.alert import Alert
+from monitor.alerts.chain_head import ChainHead
 from monitor.alerts.messages.tracks import attachments
 from monitor.alerts.words import LANGUAGES, language_of
 from monitor.files import write_atomically
@@ -270,6 +271,7 @@ def write_index(
     notice: Mapping[str, str] | None = None,
     history: History = NO_HISTORY,
     basemap: Basemap | None = None,
+    head: ChainHead | None = None,
 ) -> None:
     """Write tables and index of the whole programme; unchanged files are not written.
 
@@ -295,6 +297,8 @@ def write_index(
         What changed since the night before, and how the last nights ended.
     basemap : Basemap, optional
         Tiles under the map; None: none, and no request.
+    head : ChainHead, optional
+        Head of the chain of nights; None: there is none yet.
 
     Raises
     ------
@@ -308,7 +312,7 @@ def write_index(
     replace_if_changed(root / "sites.parquet", sites_parquet(ordered))
     view = ProgrammeView(
         rows=ordered, alerts=open_alerts, as_of=as_of, alpha=alpha, precision=precision, lots=lots, notice=notice,
-        history=history, basemap=basemap,
+        history=history, basemap=basemap, head=head,
     )  # fmt: skip
     files = programme_files(view)
     for name, content in files.items():

@@ -10,6 +10,7 @@ import pytest
 
 from monitor.alerts import words
 from monitor.alerts.alert import AlertEvent, FalseAlarmReason, Verdict
+from monitor.alerts.chain_head import ChainHead
 from monitor.alerts.messages import compose_alert, compose_digest, compose_operators, compose_quiet, compose_test
 from monitor.alerts.messages.steps import site_steps
 from monitor.sites.site import INTERVENTIONS
@@ -21,7 +22,7 @@ TABLES = ("status", "level", "answer", "rule", "watch", "intervention")
 """Sections that are used as a whole, by their names in :mod:`monitor.alerts.words`."""
 COMPOSED = (
     "label", "change", "finding", "unit", "where", "step", "message", "digest", "quiet", "operators", "exit", "test",
-    "lot",
+    "lot", "chain",
 )  # fmt: skip
 """Sections of the messages that the functions of :mod:`monitor.alerts.messages` compose."""
 ENTRIES = [(section, name) for section, names in words.TEXTS.items() for name in names]
@@ -86,7 +87,8 @@ def compose_everything() -> None:
         narrow = [replace(one, pixel=1.0, patch=None) for one in (drawn.before, drawn.now)]
         for item in (drawn, replace(drawn, before=narrow[0], now=narrow[1])):
             compose_alert(item, id=ID, time=TIME)
-        compose_digest(alerts(60, language=language), id=ID, time=TIME, language=language)
+        head = ChainHead(date(2021, 8, 20), "ab" * 32)
+        compose_digest(alerts(60, language=language), id=ID, time=TIME, language=language, head=head)
         for sites, newest in product((["a"], ["a", "b"]), (None, date(2021, 8, 1), date(2020, 1, 1))):
             compose_quiet(sites, newest, id=ID, time=TIME, language=language, page="https://pages.example.org/")
     for kind, payloads in OPERATORS.items():

@@ -13,11 +13,15 @@ from typer.main import get_command
 
 from jobs.cli import app
 from monitor.alerts.alert import AlertEvent
+from monitor.alerts.chain_head import ChainHead
+from monitor.alerts.channels.messenger import fitted
 from monitor.alerts.mail import as_mail
 from monitor.alerts.messages import compose_digest, compose_operators, compose_quiet, compose_test
 from monitor.sites.names import has_invisible
 from monitor.verdict.assessment import AlertLevel
 from tests.alerts.sample_news import ANSWER, HOSTILE, ID, TIME, news, site
+
+HEAD = ChainHead(date(2021, 8, 20), "0123456789abcdef" * 4)
 
 OPERATORS = {
     "failed_night": [{
@@ -178,6 +182,37 @@ def test_the_record_of_a_digest_has_every_alert():
     assert values["alerts"][1]["answer"] == f"{ANSWER}001"
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("n", [4, 300])
+def test_every_part_of_a_digest_states_the_head_of_the_chain_within_the_limits_of_the_channels(language, n):
+    message = digest(alerts(n, language=language, name="乌兰布和第{}号地块"), language, head=HEAD)
+    day = {"en": "20 August 2021", "zh": "2021年8月20日"}[language]
+    for text in (message.text, message.html, message.links):
+        assert HEAD.hash in text
+        assert day in text
+    assert message.record["chain_head"] == HEAD.hash
+    whole = f"{message.brief}\n{message.links}"
+    assert len(whole.encode()) <= 1_900
+    assert fitted(message, 2_048, size=lambda text: len(text.encode())) == whole
+    assert HEAD.hash in fitted(message, 600, size=lambda text: len(text.encode())), "even where the text is cut"
+    raw = as_mail(message, sender="monitor@example.org", recipient="li@example.org").as_bytes()
+    assert len(raw) <= 100_000
+    assert HEAD.hash in email.message_from_bytes(raw, policy=default).get_body(["plain"]).get_content()
+
+
+def test_before_the_first_night_of_the_chain_a_digest_says_nothing_of_it():
+    assert "evidence chain" not in digest(alerts(4)).text
+    assert digest(alerts(4)).record["chain_head"] is None
+
+
+def test_a_digest_of_lots_states_the_head_of_the_chain_in_both_languages():
+    message = compose_operators("lot", OPERATORS["lot"] * 2, id=ID, time=TIME, head=HEAD)
+    for text in (message.text, message.html, message.links):
+        assert text.count(HEAD.hash) == 2
+    assert message.record["chain_head"] == HEAD.hash
+    assert HEAD.hash in fitted(message, 2_048, size=lambda text: len(text.encode()))
+
+
 # quiet
 
 
@@ -200,6 +235,18 @@ def test_all_quiet_on_old_data_does_not_claim_that_all_is_well():
     assert "little was seen" in quiet(["a"], date(2021, 6, 1)).text
     assert "No usable scene yet" in quiet(["a"], None).text
     assert "近期观测很少" in quiet(["a"], date(2021, 6, 1), "zh").text
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_all_quiet_states_the_head_of_the_chain_beside_a_thousand_sites(language):
+    sites = [f"ulan-{k}" for k in range(1000)]
+    message = quiet(sites, date(2021, 8, 12), language, page="https://pages.example.org/index.html", head=HEAD)
+    whole = f"{message.brief}\n{message.links}"
+    assert len(whole.encode()) <= 2_048
+    assert fitted(message, 2_048, size=lambda text: len(text.encode())) == whole
+    for text in (message.text, message.html, message.links):
+        assert HEAD.hash in text
+    assert message.record["chain_head"] == HEAD.hash
 
 
 def test_all_quiet_for_a_thousand_sites_fits_a_messenger_and_names_how_many_there_are():

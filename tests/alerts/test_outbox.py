@@ -18,6 +18,7 @@ from benchmarks.programme import assess, configure, register, report, site
 from jobs import outbox
 from jobs.alerting import address_book
 from jobs.answering import answer_alert
+from jobs.chain import append_line, chain_head
 from jobs.cli import main
 from jobs.outbox import SendResult, send
 from jobs.quiet import add_quiet_notices
@@ -153,6 +154,17 @@ def test_more_alerts_than_digest_above_to_one_manager_in_a_night_are_one_message
     assert send(settings, ledger) == SendResult(sent=mails, waiting=0, dead=0)
     texts = "".join(mail.text for mail in server.mails)
     assert all(name in texts for name in names)
+
+
+def test_a_digest_states_the_head_of_the_chain_that_is_newest_when_it_is_sent(only_sqlite, server):
+    settings, ledger = only_sqlite
+    report(ledger, settings, programme(ledger, ["li@example.org"] * 4), DAY)
+    with ledger.transaction() as t:
+        append_line(t, night=DAY)
+        head = chain_head(t)
+    send(settings, ledger)
+    (mail,) = server.mails
+    assert head.hash in mail.text
 
 
 def test_300_alerts_in_a_night_are_one_digest_that_names_every_site(settings, ledger, server):

@@ -14,13 +14,15 @@ import tempfile
 import time
 from collections import namedtuple
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from importlib import metadata
 
 import pytest
 from shapely.geometry import box, mapping
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
+from jobs.chain import append_line, newest_line
 from jobs.cli import main
 from jobs.exits import Exit
 from jobs.health.machine import RELEASED
@@ -288,6 +290,33 @@ def slept(installation, asked):
         return night | {"message": re.sub(r", ended .* UTC with exit status 0", "", night["message"])}
 
     return finding_of_a_night
+
+
+def test_a_chain_that_fits_is_shown_by_its_head_and_a_changed_assessment_is_named(installation, asked):
+    with closing(Ledger(f"sqlite:///{installation.root / 'regrowth.db'}")) as ledger:
+        heads = []
+        for day in range(1, 6):
+            with ledger.transaction() as t:
+                payload = {"status": "on_track"}
+                t.add_assessment("a", f"2026-06-0{day}", "d", payload, version="1", snapshot="s:1", run="r")
+                append_line(t, night=date(2026, 6, day))
+                heads.append(newest_line(t)["hash"])
+        chain = asked()[0]["chain"]
+        assert (chain["state"], chain["message"]) == ("ok", f"5 lines, head {heads[-1]} (night of 2026-06-05)")
+
+        def set_payload(day, payload):
+            with ledger.transaction() as t:
+                change = text("update assessments set payload = :payload where as_of = :day")
+                t._connection.execute(change, {"day": day, "payload": payload})
+
+        set_payload("2026-06-05", "{}")
+        chain = asked()[0]["chain"]
+        assert chain["state"] == "broken"
+        assert "the assessment of site 'a' of 2026-06-05" in chain["message"]
+        set_payload("2026-06-05", '{"status": "on_track"}')
+        set_payload("2026-06-01", "{}")
+        assert asked()[0]["chain"]["state"] == "ok", "the newest few are compared"
+        assert "the assessment of site 'a' of 2026-06-01" in asked("--deep")[0]["chain"]["message"]
 
 
 def test_a_good_night_is_well_and_one_that_waits_for_a_service_needs_nothing_either(slept):

@@ -68,6 +68,11 @@ def chain_of(made):
         return chain_lines(t)
 
 
+def without_head(page):
+    """Text of an index without the line that states the head of the chain."""
+    return re.sub(r"<p>[^<]*<time[^>]*>[^<]*</time>[^<]*<code.*?</p>", "", page)
+
+
 @pytest.fixture(scope="module")
 def unkilled(install, tmp_path_factory):
     """A night that nothing disturbed, to compare with."""
@@ -198,7 +203,13 @@ def test_an_earlier_night_run_later_changes_nothing_that_is_published(unkilled):
     for day in (date(2018, 6, 1), date(2015, 1, 1)):
         manifest = night(load(made.config), as_of=day)
         assert exit_status(manifest) is Exit.DONE
-        assert made.files() == before
+        after = made.files()
+        head = chain_of(made)[-1]
+        assert head["night"] == day.isoformat()
+        for page in ("index.html", "index.zh.html"):  # they state the new head of the chain, and change in nothing else
+            assert (text := after.pop(page)[1].decode()).count(head["hash"]) == 1
+            assert without_head(text) == without_head(before[page][1].decode())
+        assert after == {name: content for name, content in before.items() if name in after}
 
 
 def test_a_dry_run_says_what_is_left_and_writes_nothing(settings, installation):

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from monitor.alerts import words
 from monitor.alerts.alert import AlertEvent
+from monitor.alerts.chain_head import ChainHead
 from monitor.alerts.message import Message
 from monitor.alerts.messages.findings import label, what
 from monitor.alerts.messages.places import look_at, map_link, position
@@ -26,7 +27,13 @@ MAX_SITE: Final = 24
 
 
 def compose_digest(
-    news: Sequence[AlertNews], *, id: str, time: datetime, language: Language, brief_bytes: int = BRIEF_BYTES
+    news: Sequence[AlertNews],
+    *,
+    id: str,
+    time: datetime,
+    language: Language,
+    brief_bytes: int = BRIEF_BYTES,
+    head: ChainHead | None = None,
 ) -> Message:
     """Compose one message about several alerts, the worst first, each with its own link to answer.
 
@@ -42,6 +49,8 @@ def compose_digest(
         Of the recipient.
     brief_bytes : int
         Longest text for messengers: as many alerts as fit, and the number of the others. [byte]
+    head : ChainHead, optional
+        Stated at the end; None: there is none yet.
     """
     ordered = sorted(news, key=_worst_first)
     red = sum(_is_open(item) and item.alert.level is AlertLevel.RED for item in ordered)
@@ -50,23 +59,25 @@ def compose_digest(
     subject = text("digest.subject", language, n=len(ordered), red=red)
     intro = text("digest.intro", language, **counts)
     alerts = [_entry(number, item, language) for number, item in enumerate(ordered, 1)]
-    plain = render("digest.txt", language, intro=intro, alerts=alerts, full=True)
+    last = head.sentence(language) if head else ""
+    plain = render("digest.txt", language, intro=intro, alerts=alerts, full=True, head=last)
     if len(plain.encode()) > PLAIN_BYTES:
-        plain = render("digest.txt", language, intro=intro, alerts=alerts, full=False)
+        plain = render("digest.txt", language, intro=intro, alerts=alerts, full=False, head=last)
     if len(plain.encode()) > PLAIN_BYTES:
         alerts = [_entry(number, item, language, names=False) for number, item in enumerate(ordered, 1)]
-        plain = render("digest.txt", language, intro=intro, alerts=alerts, full=False)
+        plain = render("digest.txt", language, intro=intro, alerts=alerts, full=False, head=last)
     return Message(
         id=id,
         time=time,
         language=language,
         subject=subject,
         text=plain,
-        brief=_brief(intro, alerts, language, brief_bytes),
-        links="",
-        html=render("digest.html", language, subject=subject, intro=intro, alerts=alerts),
+        brief=_brief(intro, alerts, language, brief_bytes - len(f"\n{last}".encode()) if last else brief_bytes),
+        links=last,
+        html=render("digest.html", language, subject=subject, intro=intro, alerts=alerts, head=last),
         record={
             "message_id": id, "event": "digest", "language": language, "subject": subject, "text": plain, **counts,
+            "chain_head": head and head.hash,
             "alerts": [
                 {
                     "id": item.alert.id, "site": item.site.id, "level": item.alert.level.value, "rule": item.alert.rule,

@@ -6,6 +6,7 @@ from datetime import date, datetime
 from typing import Any, Final
 
 from monitor.alerts import words
+from monitor.alerts.chain_head import ChainHead
 from monitor.alerts.message import Message
 from monitor.alerts.messages.digest import BRIEF_BYTES
 from monitor.alerts.messages.lots import lot_lines
@@ -23,7 +24,9 @@ MAX_BRIEF_LINES: Final = 6
 """Lines of the text for messengers in each language, besides subject and commands."""
 
 
-def compose_operators(kind: str, payloads: Sequence[Payload], *, id: str, time: datetime) -> Message:
+def compose_operators(
+    kind: str, payloads: Sequence[Payload], *, id: str, time: datetime, head: ChainHead | None = None
+) -> Message:
     """Compose one message to the operators, in English and in Chinese.
 
     Parameters
@@ -36,15 +39,16 @@ def compose_operators(kind: str, payloads: Sequence[Payload], *, id: str, time: 
         Id of the message.
     time : datetime
         When it is first sent, UTC.
+    head : ChainHead, optional
+        Stated at the end; None: the message is no digest, or there is none yet.
     """
     write = {
         "failed_night": _failed_night, "silence": _silence, "mass_fall": _mass_fall, "escalation": _escalation,
         "lot": _lots, "self_check": _self_check,
     }[kind]  # fmt: skip
     parts = [write(payloads, language) for language in LANGUAGES]
-    return _bilingual(
-        parts, id=id, time=time, record={"message_id": id, "event": kind, "notices": [*map(dict, payloads)]}
-    )
+    record = {"message_id": id, "event": kind, "notices": [*map(dict, payloads)]}
+    return _bilingual(parts, id=id, time=time, record=record, head=head)
 
 
 def compose_quiet(
@@ -56,6 +60,7 @@ def compose_quiet(
     time: datetime,
     language: Language,
     page: str | None = None,
+    head: ChainHead | None = None,
 ) -> Message:
     """Compose the weekly message that no alert is open.
 
@@ -75,6 +80,8 @@ def compose_quiet(
         Of the recipient.
     page : str, optional
         Address of the overview page.
+    head : ChainHead, optional
+        Stated at the end; None: there is none yet.
     """
     key = "quiet.subject_one" if len(sites) == 1 else "quiet.subject"
     subject = text(key, language, n=len(sites))
@@ -88,20 +95,26 @@ def compose_quiet(
     names = [_inert(site) for site in sites]
     facts, all_sites = "\n".join([subject, *lines]), _site_line(names, language)
     lines.append(all_sites)
-    links = f"{text('quiet.overview', language)}{text('unit.colon', language)}{page}" if page else ""
-    part = {"language": language, "subject": subject, "lines": lines, "commands": [], "helps": "", "page": page}
+    last = head.sentence(language) if head else ""
+    overview = f"{text('quiet.overview', language)}{text('unit.colon', language)}{page}" if page else ""
+    links = "\n".join(filter(None, [overview, last]))
+    room = BRIEF_BYTES - len(facts.encode()) - len(last.encode())
+    part = {
+        "language": language, "subject": subject, "lines": lines, "commands": [], "helps": "", "page": page,
+        "head": last,
+    }  # fmt: skip
     return Message(
         id=id,
         time=time,
         language=language,
         subject=subject,
         text="\n".join([*lines, *([links] if links else [])]) + "\n",
-        brief=f"{facts}\n{_site_line(names, language, BRIEF_BYTES - len(facts.encode()))}",
+        brief=f"{facts}\n{_site_line(names, language, room)}",
         links=links,
         html=render("operators.html", language, subject=subject, parts=[part]),
         record={
             "message_id": id, "event": "quiet", "sites": list(sites),
-            "newest": newest and newest.isoformat(), "page": page,
+            "newest": newest and newest.isoformat(), "page": page, "chain_head": head and head.hash,
         },
     )  # fmt: skip
 
@@ -122,12 +135,22 @@ def _part(
     return {
         "language": language, "subject": text(key, language, **values), "lines": list(lines),
         "commands": list(commands), "helps": text("operators.command", language),
-        "page": None,
+        "page": None, "head": "",
     }  # fmt: skip
 
 
-def _bilingual(parts: Sequence[dict[str, Any]], *, id: str, time: datetime, record: dict[str, Any]) -> Message:
-    plain = "\n\n".join(_block(part, part["lines"]) for part in parts)
+def _bilingual(
+    parts: Sequence[dict[str, Any]],
+    *,
+    id: str,
+    time: datetime,
+    record: dict[str, Any],
+    head: ChainHead | None = None,
+) -> Message:
+    heads = [head.sentence(part["language"]) for part in parts] if head else []
+    parts = [{**part, "head": last} for part, last in zip(parts, heads, strict=True)] if head else parts
+    record = record | ({"chain_head": head.hash} if head else {})
+    plain = "\n\n".join([*(_block(part, part["lines"]) for part in parts), *(["\n".join(heads)] if head else [])])
     brief = []
     for part in parts:
         left_out = ["…"] if len(part["lines"]) > MAX_BRIEF_LINES else []
@@ -140,7 +163,7 @@ def _bilingual(parts: Sequence[dict[str, Any]], *, id: str, time: datetime, reco
         subject=subject,
         text=f"{plain}\n",
         brief="\n\n".join(brief),
-        links="",
+        links="\n".join(heads),
         html=render("operators.html", "zh", subject=subject, parts=parts),
         record=record | {"subject": subject, "text": plain},
     )

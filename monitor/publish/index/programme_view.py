@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from monitor.alerts import words
 from monitor.alerts.alert import Alert, AlertState
+from monitor.alerts.chain_head import ChainHead
 from monitor.publish.index.basemap import Basemap
 from monitor.publish.index.history import NO_HISTORY, History
 from monitor.publish.index.wording import ALERT_STATES
@@ -98,6 +99,8 @@ class ProgrammeView:
     """By language, a notice shown first."""
     history: History = NO_HISTORY
     basemap: Basemap | None = None
+    head: ChainHead | None = None
+    """Head of the chain of nights; None: there is none yet."""
 
     @cached_property
     def ordered(self) -> list[tuple[Site, Assessment]]:

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from shapely.geometry import Point
 
+from monitor.alerts.chain_head import ChainHead
 from monitor.publish.index.basemap import Basemap
 from monitor.publish.index.history import AlertChange, Changes, History
 from monitor.publish.products import write_index
@@ -65,6 +66,9 @@ def programme(make_programme, n):
     ]  # fmt: skip
 
 
+HEAD = ChainHead(date(2021, 8, 19), "0123456789abcdef" * 4)
+
+
 @pytest.fixture(scope="module")
 def root(make_programme, hostile_site, make_assessment, tmp_path_factory) -> Path:
     """A small programme with a hostile site, and one so large that each province has a page."""
@@ -78,7 +82,7 @@ def root(make_programme, hostile_site, make_assessment, tmp_path_factory) -> Pat
     history = History(nights=NIGHTS, changes=changes, last_success=date(2021, 8, 17), unseen=("site-00002",))
     lots = [(LOT, 5, 240.0, LOOKS[-1])]
     day = rows[0][1].as_of
-    write_index(rows, [], root / "small", day, alpha=0.05, lots=lots, history=history)
+    write_index(rows, [], root / "small", day, alpha=0.05, lots=lots, history=history, head=HEAD)
     # two more sites on ground that others have registered before, one across partners
     copies = [replace(rows[k][0], id=f"copy-{k}", partner="Another") for k in (1, 2)]
     latest = {site.id: assessment_to_json(a) for site, a in rows}

@@ -1,0 +1,36 @@
+"""Check that the chain of nights and the ledger fit together."""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from jobs.health.finding import Finding, broken, count_of, ok
+from jobs.health.ledger import LedgerContents, connected
+
+if TYPE_CHECKING:
+    from jobs.settings import Settings
+
+NEWEST_LINES: Final = 3
+"""Lines whose assessments and answers are compared, from the newest; the links of all lines are checked always."""
+MAX_PROBLEMS: Final = 5
+"""Problems that are reported one by one."""
+
+
+def chain(settings: "Settings", ledger: LedgerContents | Finding, *, deep: bool) -> Iterator[Finding]:
+    """The chain is whole, and what it covers is in the ledger as it was; `deep`: for all nights, not the newest few."""
+    if not isinstance(ledger, LedgerContents) or not ledger.is_current:
+        return
+    from jobs.chain import newest_line, problems
+    from monitor.ledger.transaction import Transaction
+
+    with connected(settings.ledger.url) as connection:
+        t = Transaction(connection)
+        line = newest_line(t)
+        found = list(islice(problems(t, newest=None if deep else NEWEST_LINES), MAX_PROBLEMS + 1))
+    fix = "a backup of an earlier night, restored beside it by another [ledger] url, shows what was changed"
+    for problem in found[:MAX_PROBLEMS]:
+        yield broken("chain", problem, fix)
+    if len(found) > MAX_PROBLEMS:
+        yield broken("chain", "and more", "regrowth doctor --deep" if not deep else fix)
+    if line is not None and not found:
+        yield ok("chain", f"{count_of(line['number'], 'line')}, head {line['hash']} (night of {line['night']})")
