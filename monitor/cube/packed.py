@@ -96,7 +96,8 @@ def unpack(
                 for a, b, move in zip(scale, offset, moved, strict=True)
             ]
             # Shifted as integers, then scaled: the same ground under another offset gives the same bits.
-            shifted = np.array([(a, b / a) for a, b in both], dtype=np.float32)
+            # A rejected scene whose scale is unknown has scale 0 and no values.
+            shifted = np.array([(a, b / a if a else 0.0) for a, b in both], dtype=np.float32)
             factor, shift = shifted.reshape(-1, 2).T.reshape(2, -1, *(1 for _ in dims))
             reflectance = (values.astype(np.float32) + shift) * factor
             known = choose(bands.has_value(values), reflectance, np.float32(np.nan))

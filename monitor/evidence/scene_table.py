@@ -28,6 +28,8 @@ from monitor.series.observations import BYTE_ORDER_MARK, FORMULA_STARTS, csv_cel
 SCENES: Final = "scenes.csv"
 MAX_SCENES_BYTES: Final = 2**27
 """Largest ``scenes.csv`` that is read. [byte]"""
+MAX_TEXT: Final = 100_000
+"""Longest text of a cell. [character]"""
 MAX_ROWS: Final = 50_000
 """Most rows of a landscape that are read: of 64 sites, ten years and two sensors there are some thousands."""
 
@@ -102,7 +104,7 @@ def scenes_csv(stored: StoredSite, rows: np.ndarray, checksums: Sequence[str]) -
         for at, granules in enumerate(stored.granules_of(rows))
     ]
     lines = [",".join(COLUMNS), *map(",".join, zip(*(cells[name] for name in COLUMNS), strict=True))]
-    return marked(("\n".join(lines) + "\n").encode("utf-8", "surrogatepass"))
+    return marked(("\n".join(lines) + "\n").encode())
 
 
 def _text(text: str) -> str:
@@ -144,7 +146,7 @@ def read_scenes_csv(content: bytes, *, limit: int) -> list[SceneRow]:
         msg = f"{SCENES} has {len(content)} bytes; {MAX_SCENES_BYTES} can be read"
         raise BadData(msg)
     try:
-        text = content.removeprefix(BYTE_ORDER_MARK).decode("utf-8", "surrogatepass")
+        text = content.removeprefix(BYTE_ORDER_MARK).decode()
     except UnicodeDecodeError as error:
         msg = f"{SCENES} is not text in UTF-8: {error}"
         raise BadData(msg) from error
@@ -185,6 +187,9 @@ def _scene_row(cells: Mapping[str, str]) -> SceneRow:
     if cells["state"] not in STATES[1:]:
         msg = f"state {cells['state']!r} is not one of {', '.join(STATES[1:])}"
         raise ValueError(msg)
+    if cells["state"] == "ACCEPTED" and own["scale"] <= 0:
+        msg = f"scale {own['scale']} of a scene that counts is not positive"
+        raise ValueError(msg)
     if cells["bandpass"] not in ("true", "false"):
         msg = f"bandpass {cells['bandpass']!r} is neither true nor false"
         raise ValueError(msg)
@@ -219,9 +224,8 @@ def _granules(text: str, own: Mapping[str, Any]) -> tuple[tuple[Scene, ...], dic
             raise ValueError(msg)
         values = {**{name: own[name] for name in _GRANULE_FIELDS}, **one}
         for name in ("tile", *_GRANULE_FIELDS):
-            kind = float if name in ("scale", "offset") else str
-            if type(values[name]) is not kind or (kind is float and not math.isfinite(values[name])):
-                msg = f"{name} of a granule is no {'number' if kind is float else 'text'}"
+            if not (_is_number(values[name]) if name in ("scale", "offset") else _is_text(values[name])):
+                msg = f"{name} of a granule has an impossible value"
                 raise ValueError(msg)
         if values.pop("used") is True:
             used[values["tile"]] = values["baseline"]
@@ -236,10 +240,27 @@ def _granules(text: str, own: Mapping[str, Any]) -> tuple[tuple[Scene, ...], dic
 def _plain_text(cell: str) -> str:
     """The text of a cell, without the quote that makes a formula inert."""
     text = cell[1:] if cell[:1] == "'" and (cell[1:2] in FORMULA_STARTS or cell[1:2] == "'") else cell
-    if len(text) > 100_000 or "\0" in text:
+    if not _is_text(text):
         msg = "a text is too long or has a NUL"
         raise ValueError(msg)
     return text
+
+
+def _is_text(value: object) -> bool:
+    """Whether a value is a text that a store can hold."""
+    return isinstance(value, str) and len(value) < MAX_TEXT and "\0" not in value and _is_unicode(value)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a pair of UTF-16, which JSON can state
+        return False
+    return True
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is float and math.isfinite(value)
 
 
 def _whole(text: str) -> int:

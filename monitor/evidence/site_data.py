@@ -51,6 +51,10 @@ another scene: on an axis of time each time occurs once."""
 MAX_GRID_PIXELS: Final = 40_000_000
 """Largest grid that is read: 400,000 ha in pixels of 10 m. [pixel]"""
 MAX_UNITS: Final = 1000
+MAX_BYTES: Final = 2**37
+"""Values of all NetCDF members that are read, at most: ten years of 10,000 ha have about 30 GB. [byte]"""
+MAX_EMPTY_PIXELS: Final = 10**10
+"""Pixels of the site in rows that do not have it, at most: a large site has few neighbours in its landscape."""
 MAX_FILE_OVERHEAD: Final = 10**6
 """Size of a NetCDF member beyond its arrays, at most. [byte]"""
 MAX_BATCH: Final = 512
@@ -216,6 +220,9 @@ def rebuild_store(
     grid, inside = _checked_grid(fixed)
     table = _content(members, SCENES)
     scenes = read_scenes_csv(table, limit=fixed.rows)
+    if (fixed.rows - len(scenes)) * int(inside.sum()) > MAX_EMPTY_PIXELS:
+        msg = f"{LANDSCAPE} states {fixed.rows} rows, and {SCENES} has {len(scenes)}: too few for so large a site"
+        raise BadData(msg)
     icechunk.set_logs_filter("error")  # it warns of concurrent commits; nothing else writes to this folder
     store = LandscapeStore(folder / fixed.landscape)
     member = Member(
@@ -254,6 +261,10 @@ def _read_landscape(content: bytes) -> _Landscape:
             if not pattern.fullmatch(getattr(fixed, name)):
                 msg = f"{name} is {getattr(fixed, name)[:100]!r}"
                 raise ValueError(msg)
+        for name in ("site", "biome"):
+            if len(getattr(fixed, name)) > 200 or not getattr(fixed, name).isprintable():
+                msg = f"{name} is too long, or cannot be printed"
+                raise ValueError(msg)
         if not 0 <= fixed.rows <= MAX_ROWS:
             msg = f"rows is {fixed.rows}; {MAX_ROWS} can be read"
             raise ValueError(msg)
@@ -280,7 +291,7 @@ def _grid(stored: _Grid, name: str) -> GeoBox:
             msg = f"transform {stored.transform} is not that of square pixels, north up"
             raise ValueError(msg)
         height, width = stored.shape
-        if not (height > 0 and width > 0 and height * width <= MAX_GRID_PIXELS):
+        if height <= 0 or width <= 0 or height * width > MAX_GRID_PIXELS:
             msg = f"shape {stored.shape} is beyond {MAX_GRID_PIXELS} pixels"
             raise ValueError(msg)
         return grid_from_json(msgspec.to_builtins(stored))
@@ -416,6 +427,9 @@ def _copied(
         if (folder / name).stat().st_size > MAX_FILE_OVERHEAD + 2 * files[-1][0].size:
             msg = f"{name} is much larger than its arrays: more is in it than {SCENES} speaks of"
             raise BadData(msg)
+    if sum(file.size for file, _ in files) > MAX_BYTES:
+        msg = f"the NetCDF members have more than {MAX_BYTES:,} bytes of values, too many to be read"
+        raise BadData(msg)
     known = {file.path.name for file, _ in files}
     others = [name for name in members.names if name.endswith(".nc") and name not in known]
     if others:
@@ -462,7 +476,7 @@ def _compare_tables(given: bytes, made: bytes) -> None:
 
 
 def _cells(table: bytes) -> Iterator[list[str]]:
-    return csv.reader(io.StringIO(table.decode("utf-8", "surrogatepass"), newline=""))
+    return csv.reader(io.StringIO(table.decode(), newline=""))
 
 
 class _Mapped:

@@ -85,6 +85,13 @@ def test_reflectance_is_scaled_and_no_value_and_saturation_are_nan_in_every_band
         assert np.isnan(cube[band].values[0]).all() == (band != "green")
 
 
+def test_a_rejected_scene_of_unknown_scale_has_no_reflectance():
+    one = packed(2000)
+    one[:, : len(bands.OBSERVED)] = 0
+    cube = unpack(one, ("pixel",), times=DAYS[:1], scale=[0.0], offset=[0.0])
+    assert np.isnan(cube["red"].values).all()
+
+
 def test_only_the_layers_asked_for_are_made():
     cube = unpack(packed(100), ("pixel",), times=DAYS[:1], scale=[1.0], offset=[0.0], layers=("red", "clear"))
     assert set(cube.data_vars) == {"red", "clear"}

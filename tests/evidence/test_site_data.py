@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
+from monitor.controls.selection import ControlSet
 from monitor.cube.packed import PACKED_LAYERS
 from monitor.cube.records import MEANS, MEASURES, Member, Record, SiteScene, digest
 from monitor.cube.store import LandscapeStore, landscape_folders
@@ -19,6 +20,8 @@ from monitor.evidence.scene_table import pixels_sha256
 from monitor.evidence.site_data import rebuild_store, site_data_members
 from monitor.evidence.site_netcdf import Arrays, Step, expected_arrays, read_arrays
 from monitor.imagery.source import Scene
+from monitor.series.build import site_series
+from monitor.sites.registry import read_sites
 from tests.test_conventions import faults
 
 GRID = GeoBox.from_bbox((500_000, 4_000_000, 500_100, 4_000_080), "EPSG:32648", resolution=10)
@@ -121,6 +124,7 @@ def landscape(tmp_path_factory):
         row(scene("S2A/1b", 10)),
         row(shifted),
         row(scene("S2A/3", 70), reason="CLOUD"),
+        row((replace(*scene("S2A/8", 130), scale=0.0, offset=0.0),), reason="RADIOMETRY"),
         row(scene("L8/4", 100, tiles=("034",), sensor="landsat-8", quality="qa_pixel", baseline="T1")),
         row(scene("S2A/5", 400, tiles=("48SUF", "48SVF")), used=("48SVF",)),
     ], "history")  # fmt: skip
@@ -148,7 +152,7 @@ def test_a_store_made_of_the_files_holds_the_same_bits(landscape, second, member
 
 
 def test_the_files_hold_the_rows_up_to_the_snapshot_only(second, landscape, tmp_path):
-    snapshot = f"{landscape.name}:6"
+    snapshot = f"{landscape.name}:7"
     back = rebuilt(members_of(second, tmp_path / "m", snapshot), tmp_path / "back")
     assert back.snapshot == snapshot
     assert_same(second, back, snapshot)
@@ -180,7 +184,13 @@ def test_the_sites_of_the_demonstration_come_back(demo, tmp_path, sites):
     landscape = LandscapeStore(folder, read_only=True)
     for ground in landscape.grounds[sites]:
         stored = StoredSite(landscape, ground)
-        assert_same(stored, rebuilt(members_of(stored, tmp_path / f"m{ground}"), tmp_path / ground))
+        back = rebuilt(members_of(stored, tmp_path / f"m{ground}"), tmp_path / ground)
+        assert_same(stored, back)
+        site = next(one for one in read_sites(demo / "sites.geojson").sites if one.id == stored.site)
+        controls = ControlSet.from_json(stored.controls)
+        series, others = (site_series(one, controls, site) for one in (stored, back))
+        for name, values in series.items():
+            np.testing.assert_array_equal(values, others[name], err_msg=name)
 
 
 def test_the_same_store_gives_the_same_bytes(second, members, tmp_path):
@@ -209,7 +219,7 @@ def test_the_files_follow_the_conventions_and_show_a_picture_at_once(second, mem
 
 def test_rows_that_were_replaced_or_share_a_time_are_in_files_of_their_own(members):
     with xr.open_dataset(members["pixels-2019-superseded.nc"]) as pixels:
-        assert pixels["row"].values.tolist() == [1, 2, 6, 7]
+        assert pixels["row"].values.tolist() == [1, 2, 7, 8]
         assert pixels["red"].dims == ("row", "y", "x")
 
 
@@ -234,12 +244,14 @@ def alter(members, name, old, new, count=-1):
     ("scenes.csv", "2019-01-01T", "2019-01-02T", r"pixels-2019.nc has time"),
     ("scenes.csv", "0.0001", "0.0002", r"has scale 0.0001 .* 0.0002 for row \d"),
     ("scenes.csv", "0.0001", "nan", r"scenes.csv, line 2: 'nan' is not a number"),
+    ("scenes.csv", "0.0001", "0.0", r"scenes.csv, line 2: scale 0.0 of a scene that counts"),
+    ("scenes.csv", '""48SUF""', '""\\ud800""', r"scenes.csv, line 2: tile of a granule"),
     ("scenes.csv", "0.0001", "1e-4", r"scenes.csv, line 2: '1e-4' is not a number in its shortest form"),
-    ("scenes.csv", "\n1,", "\n9,", r"scenes.csv, line 3: row 2 is not after"),
+    ("scenes.csv", "\n1,", "\n11,", r"scenes.csv, line 3: row 2 is not after"),
     ("scenes.csv", "row,", "rows,", r"scenes.csv, line 1: its columns"),
     ("scenes.csv", '""used"":true', '""used"":1', r"scenes.csv, line 2: granules"),
-    ("landscape.json", '"rows": 11', '"rows": 9', r"scenes.csv, line 1\d: row 9"),
-    ("landscape.json", '"rows": 11', '"rows": 99999999', r"landscape.json: rows is 99999999"),
+    ("landscape.json", '"rows": 12', '"rows": 10', r"scenes.csv, line 1\d: row 10"),
+    ("landscape.json", '"rows": 12', '"rows": 99999999', r"landscape.json: rows is 99999999"),
     ("landscape.json", "EPSG:32648", "/etc/passwd", r"landscape.json, grid: crs"),
     ("landscape.json", "32648-5-40-loess-0123abcd", "../../loess", r"landscape.json: landscape is '../../loess'"),
     ("landscape.json", '"shape": [8, 10]', '"shape": [80000, 100000]', r"landscape.json, grid: shape .* is beyond"),
@@ -324,14 +336,14 @@ def test_a_member_that_is_much_larger_than_its_arrays_is_refused(members, tmp_pa
 def test_damage_anywhere_in_the_structure_of_a_file_stops_its_reader_only(members, tmp_path):
     random = np.random.default_rng(3)
     content = members["pixels-2019.nc"].read_bytes()
-    arrays, path = expected_arrays(GRID, 5, 3), tmp_path / "damaged.nc"
+    arrays, path = expected_arrays(GRID, 6, 3), tmp_path / "damaged.nc"
     refused = 0
     for _ in range(40):
         damaged = np.frombuffer(content, np.uint8).copy()
         damaged[random.integers(0, damaged.size, 5)] = random.integers(0, 256, 5)
         path.write_bytes(damaged.tobytes())
         try:
-            for _ in read_arrays([Arrays(path, arrays)], [Step(0, [*arrays], 0, 5)]):
+            for _ in read_arrays([Arrays(path, arrays)], [Step(0, [*arrays], 0, 6)]):
                 pass
         except BadData:
             refused += 1
