@@ -27,8 +27,10 @@ from jobs.records import to_json
 from jobs.settings import load
 from monitor.alerts.alert import Alert, AlertState, Verdict
 from monitor.errors import BadData, DiskFull, StoreBroken
+from monitor.evidence.container import Container
 from monitor.evidence.documents import site_from_json
 from monitor.evidence.keys import new_keys, private_key
+from monitor.evidence.recompute import recompute
 from monitor.evidence.verify import verify_pack
 from monitor.sites.names import folder_name
 from monitor.verdict.assessment import AlertLevel
@@ -132,6 +134,13 @@ def test_a_pack_is_verified_and_every_record_is_in_the_chain(packs, key, site):
     assert (verified.records, verified.uncovered) == (3 if site == FORMULA else 2, 0)
 
 
+@pytest.mark.parametrize("site", [FORMULA, PATH, OWN])
+def test_a_pack_gives_the_same_verdict_again(packs, key, site):
+    with Container(packs[site], key.public_key()) as pack:
+        again = recompute(pack)
+    assert (again.site, again.differences, again.tolerance) == (site, (), 0.0)
+
+
 def test_the_description_meets_the_specification_and_loads_in_the_reference_library(packs, tmp_path):
     for number, pack in enumerate(packs.values()):
         with zipfile.ZipFile(pack) as archive:
@@ -207,6 +216,8 @@ def test_a_pack_of_an_earlier_night_is_what_was_published_then(programme, key, t
     assert len(read(tmp_path / "then.zip", "site.json")["properties"]["episodes"]) == 1
     verified = verify_pack(tmp_path / "then.zip", key.public_key())
     assert (verified.as_of, verified.nights) == (AUTUMN.isoformat(), 2)
+    with Container(tmp_path / "then.zip", key.public_key()) as pack:
+        assert recompute(pack).differences == ()
 
 
 def test_answers_after_the_day_are_left_out(programme, key, tmp_path):
