@@ -1,5 +1,10 @@
 """``regrowth recompute``: recompute the verdict of an evidence pack from its pixels, offline."""
 
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -15,6 +20,8 @@ if TYPE_CHECKING:
 
 MAX_LINES: Final = 200
 """Differences that are printed, at most; with ``--json`` all are."""
+REMOVALS: Final = 50
+"""Attempts to remove the temporary folder, a tenth of a second apart."""
 
 
 def recompute(
@@ -49,8 +56,8 @@ def recompute(
     except BadData as error:
         faults = (Fault(file.name, str(error)),)
     try:
-        with Container(file, public) as pack:
-            result = recompute_pack(pack)
+        with Container(file, public) as pack, _temporary_folder() as folder:
+            result = recompute_pack(pack, folder)
     except PackRefused as error:
         faults = tuple(dict.fromkeys([*faults, *error.faults]))
     except BadData as error:
@@ -58,6 +65,20 @@ def recompute(
     _report(result, faults, as_json=as_json)
     if result is None or faults or result.differences:
         raise typer.Exit(Exit.BAD_DATA)
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """A folder that is removed, also when threads of the store are still writing to it as the command is stopped."""
+    folder = Path(tempfile.mkdtemp(prefix="regrowth-recompute-"))
+    try:
+        yield folder
+    finally:
+        for _ in range(REMOVALS):
+            shutil.rmtree(folder, ignore_errors=True)
+            if not folder.exists():
+                break
+            time.sleep(0.1)
 
 
 def _report(result: "Recomputation | None", faults: "tuple[Fault, ...]", *, as_json: bool) -> None:

@@ -1,7 +1,6 @@
 """Recompute the last assessment of an evidence pack from the pixels in it, by the functions of the night."""
 
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+from shapely.errors import ShapelyError
 
 from monitor.controls.screening import left_out_from_json
 from monitor.controls.selection import ControlSet
@@ -28,6 +28,9 @@ _COMPARED: Final = ("code_sha256", "python", "implementation", "machine", "libra
 """Members of ``environment.json`` by which the numbers may differ in their last digit. Those of the lock are among
 `libraries`."""
 
+_MALFORMED: Final = (ArithmeticError, IndexError, KeyError, TypeError, ValueError, ShapelyError)
+"""What members raise that were edited into something else than a pack has, and signed again."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recomputation:
@@ -43,13 +46,15 @@ class Recomputation:
     """Largest difference of numbers that counted as equal; 0: they had to be equal to the last digit."""
 
 
-def recompute(pack: Container) -> Recomputation:
-    """Recompute the last assessment of a pack; everything is done in a temporary folder, which is removed.
+def recompute(pack: Container, folder: Path) -> Recomputation:
+    """Recompute the last assessment of a pack.
 
     Parameters
     ----------
     pack : Container
-        Verified.
+        Signed by the key of the programme; whether its members fit together is found here.
+    folder : Path
+        Existing empty folder, in which everything is done; the caller removes it.
 
     Returns
     -------
@@ -70,7 +75,7 @@ def recompute(pack: Container) -> Recomputation:
     try:
         controls = ControlSet.from_json(_object(pack, "controls.json")["controls"])
         left_out = left_out_from_json(row["left_out"])
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, *_MALFORMED) as error:
         msg = f"controls.json or left_out of assessments.json: no control units ({type(error).__name__}: {error})"
         raise BadData(msg) from error
     here = environment()
@@ -78,18 +83,20 @@ def recompute(pack: Container) -> Recomputation:
     if assessment.code_version != here["version"]:
         differs.insert(0, f"version that made the assessment: {assessment.code_version}; here {here['version']}")
     tolerance = TOLERANCE if differs else 0.0
-    with tempfile.TemporaryDirectory(prefix="regrowth-recompute-", ignore_cleanup_errors=True) as folder:
-        stored = rebuild_store(pack, Path(folder), compare_pixels=False)
-        inputs = recorded_inputs(site, assessment, controls=controls, left_out=left_out, constants=constants)
-        differences = _changed_pixels(pack, stored)
-        published = Published(observations=pack.read("observations.csv"), plan=plan)
-        try:
-            differences += check_site(
-                stored, str(row["snapshot"]), inputs, assessment, begun=begun, published=published, tolerance=tolerance
-            )
-        except StoreBroken as error:
-            msg = f"the scenes of the pack are not those of its assessment: {error}"
-            raise BadData(msg) from error
+    stored = rebuild_store(pack, folder, compare_pixels=False)
+    inputs = recorded_inputs(site, assessment, controls=controls, left_out=left_out, constants=constants)
+    differences = _changed_pixels(pack, stored)
+    published = Published(observations=pack.read("observations.csv"), plan=plan)
+    try:
+        differences += check_site(
+            stored, str(row["snapshot"]), inputs, assessment, begun=begun, published=published, tolerance=tolerance
+        )
+    except StoreBroken as error:
+        msg = f"the scenes of the pack are not those of its assessment: {error}"
+        raise BadData(msg) from error
+    except _MALFORMED as error:
+        msg = f"nothing can be recomputed from these members ({type(error).__name__}: {error})"
+        raise BadData(msg) from error
     return Recomputation(
         site=assessment.site, as_of=assessment.as_of, differences=tuple(differences), environment=tuple(differs),
         tolerance=tolerance,

@@ -1,0 +1,267 @@
+"""A pack is recomputed from its pixels: equal, or what was edited is named, though it was signed again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import netCDF4
+import numpy as np
+import pytest
+
+from jobs.cli import main
+from jobs.evidence import write_evidence
+from jobs.exits import Exit
+from jobs.installation import open_ledger
+from jobs.settings import load
+from monitor.evidence.container import Container, write_container
+from monitor.evidence.keys import PRIVATE_NAME, PUBLIC_NAME, new_keys, private_key
+from monitor.evidence.recompute import environment_differences
+
+
+@pytest.fixture(scope="module")
+def signed(demo, tmp_path_factory):
+    """Folder with a pack of a failing site of the demonstration, and the keys."""
+    folder = tmp_path_factory.mktemp("packs")
+    new_keys(folder)
+    key = private_key((folder / PRIVATE_NAME).read_bytes())
+    settings = load(demo / "regrowth.toml")
+    with open_ledger(settings, create=False) as ledger:
+        write_evidence(settings, ledger, "demo-02", folder / "pack.zip", key=key)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def members(signed):
+    key = private_key((signed / PRIVATE_NAME).read_bytes())
+    with Container(signed / "pack.zip", key.public_key()) as pack:
+        return {name: pack.read(name) for name in pack.names}
+
+
+@pytest.fixture
+def recomputed(signed, capsys):
+    """Run the command on a pack; returns exit status, stdout and stderr."""
+
+    def run(pack=signed / "pack.zip", *options):
+        with pytest.raises(SystemExit) as left:
+            main(["recompute", str(pack), "--key", str(signed / PUBLIC_NAME), *options])
+        out = capsys.readouterr()
+        return left.value.code, out.out, out.err
+
+    return run
+
+
+@pytest.fixture
+def again(signed, members, tmp_path):
+    """Write the pack with some members changed, signed again with the right key."""
+
+    def write(**changed):
+        contents = {name: changed.get(name.translate({45: 95, 46: 95}), content) for name, content in members.items()}
+        assert contents != members
+        path = tmp_path / "again.zip"
+        write_container(path, contents.items(), private_key((signed / PRIVATE_NAME).read_bytes()))
+        return path
+
+    return write
+
+
+def edited_json(content, edit):
+    values = json.loads(content)
+    edit(values)
+    return json.dumps(values).encode()
+
+
+def edited_netcdf(content, folder, edit):
+    path = folder / "edited.nc"
+    path.write_bytes(content)
+    with netCDF4.Dataset(path, "a") as file:
+        file.set_auto_maskandscale(False)
+        edit(file)
+    return path.read_bytes()
+
+
+def test_a_pack_is_equal_to_the_last_digit(recomputed):
+    status, out, err = recomputed()
+    assert (status, out) == (Exit.DONE, "equal\n")
+    assert "another environment" not in err
+    assert "means of control units are taken as recorded" in err
+
+
+def test_as_json(recomputed, signed):
+    status, out, _ = recomputed(signed / "pack.zip", "--json")
+    read = json.loads(out)
+    assert status == Exit.DONE
+    assert read["equal"] is True
+    assert (read["site"], read["as_of"], read["tolerance"], read["differences"], read["faults"]) == (
+        "demo-02", "2020-10-31", 0.0, [], [],
+    )  # fmt: skip
+
+
+def test_an_edited_theta_is_named_though_the_pack_was_signed_again(recomputed, again, members):
+    before = json.loads(members["assessments.json"])[-1]["theta"]
+    pack = again(assessments_json=edited_json(members["assessments.json"], lambda all_: all_[-1].update(theta=0.75)))
+    status, out, _ = recomputed(pack)
+    assert status == Exit.BAD_DATA
+    assert f"verdict: theta is 0.75 as recorded, {before!r} recomputed" in out.splitlines()
+    assert "FAIL assessments.json" in out, "and the chain of nights does not cover it"
+    assert "equal" not in out
+
+
+def test_an_edited_area_is_named(recomputed, again, members):
+    pack = again(
+        assessments_json=edited_json(members["assessments.json"], lambda all_: all_[-1].update(hectares_failing=0.0))
+    )
+    status, out, _ = recomputed(pack)
+    assert status == Exit.BAD_DATA
+    assert "verdict: hectares_failing is 0.0 as recorded" in out
+
+
+def test_an_edited_pixel_is_named_by_its_scene(recomputed, again, members, tmp_path):
+    scene = []
+
+    def brighten(file):
+        place = int(np.argmax([file["clear"][at].sum() for at in range(file["clear"].shape[0])]))
+        y, x = np.argwhere((np.asarray(file["inside"][:]) > 0) & (np.asarray(file["clear"][place]) > 0))[0]
+        file["nir"][place, y, x] = file["nir"][place, y, x] + 500
+        scene.append(str(file["scene"][place]))
+
+    pack = again(pixels_2019_nc=edited_netcdf(members["pixels-2019.nc"], tmp_path, brighten))
+    status, out, _ = recomputed(pack)
+    assert status == Exit.BAD_DATA
+    named = [line for line in out.splitlines() if line.startswith(f"scene {scene[0]}: ")]
+    for variable in ("pixels_sha256", "digest of pixels and unit means", "nir", "ndvi", "cover"):
+        assert any(line.startswith(f"scene {scene[0]}: {variable} is ") for line in named), variable
+    assert len([line for line in out.splitlines() if line.startswith("scene ")]) == len(named)
+
+
+def test_an_edited_mean_of_a_control_unit_is_named_by_its_scene(recomputed, again, members, tmp_path):
+    def greener(file):
+        accepted = int(np.argmax(np.isfinite(file["unit_means"][:, :, -1]).sum(axis=1)))
+        file["unit_means"][accepted, 2, -1] = file["unit_means"][accepted, 2, -1] + 0.2
+
+    status, out, _ = recomputed(again(unit_means_nc=edited_netcdf(members["unit-means.nc"], tmp_path, greener)))
+    assert status == Exit.BAD_DATA
+    assert "digest of pixels and unit means is " in out
+    assert ": control_cover is " in out
+
+
+def test_an_edited_mean_of_the_site_is_named(recomputed, again, members):
+    lines = members["scenes.csv"].decode("utf-8-sig").split("\n")
+    column = lines[0].split(",").index("cover")
+    at = next(k for k in range(70, len(lines)) if "ACCEPTED" in lines[k])
+    offset = column - len(lines[0].split(","))  # from the end: the JSON before it has commas
+    cells = lines[at].split(",")
+    cells[offset] = "0.987654"
+    lines[at] = ",".join(cells)
+    status, out, _ = recomputed(again(scenes_csv="\n".join(lines).encode()))
+    assert status == Exit.BAD_DATA
+    assert "cover is 0.987654 as recorded" in out
+
+
+def test_edited_constants_are_named_and_what_they_move(recomputed, again, members):
+    def loosen(plan):
+        plan["calibration"]["scene_sd"] *= 2
+
+    status, out, _ = recomputed(again(plan_json=edited_json(members["plan.json"], loosen)))
+    assert status == Exit.BAD_DATA
+    assert "constants: hash of all is " in out
+    assert "verdict: theta is " in out
+
+
+def test_an_edited_series_is_named(recomputed, again, members):
+    lines = members["observations.csv"].split(b"\n")
+    at = next(k for k in range(60, len(lines)) if b",true," in lines[k])
+    cells = lines[at].split(b",")
+    cells[8] = b"0.111111"
+    lines[at] = b",".join(cells)
+    status, out, _ = recomputed(again(observations_csv=b"\n".join(lines)))
+    assert status == Exit.BAD_DATA
+    assert f"series {cells[2].decode()} {cells[1].decode()}: cover is 0.111111 as recorded" in out
+
+
+@pytest.mark.parametrize(
+    ("member", "edit", "words"),
+    [
+        ("plan.json", lambda plan: plan.update(calibration=None), "has no constants"),
+        ("plan.json", lambda plan: plan.update(slope_degrees="steep"), "slope_degrees is no number"),
+        ("controls.json", lambda controls: controls["controls"].update(units=[{"id": 1}]), "controls.json"),
+        ("site.json", lambda site: site["properties"].update(id="demo-03"), "demo-03"),
+        ("assessments.json", lambda all_: all_[-1].update(theta="high"), "theta"),
+        ("assessments.json", lambda all_: all_[-1].update(snapshot="elsewhere:3"), "elsewhere"),
+        ("assessments.json", lambda all_: all_[-1].update(left_out={"u": "never"}), "left_out"),
+        ("environment.json", lambda environment: environment.update(format=99), "format 99"),
+    ],
+)  # fmt: skip
+def test_members_that_make_no_sense_are_named_without_a_traceback(recomputed, again, members, member, edit, words):
+    status, out, err = recomputed(again(**{member.replace(".", "_"): edited_json(members[member], edit)}))
+    assert status == Exit.BAD_DATA
+    assert words in out
+    assert "Traceback" not in err
+    assert all(line.startswith("FAIL ") for line in out.splitlines()[:1])
+
+
+def test_a_pack_of_another_program_or_machine_is_compared_within_the_tolerance_and_says_so(recomputed, again, members):
+    def older(environment):
+        environment["version"] = "0.0.1"
+        environment["libraries"]["numpy"] = "1.0"
+        environment["machine"]["processor"] = "abacus"
+
+    pack = again(environment_json=edited_json(members["environment.json"], older))
+    status, out, err = recomputed(pack)
+    assert "another environment: numpy: 1.0 in the pack" in err
+    assert "another environment: processor: abacus in the pack" in err
+    assert "another environment: version: 0.0.1 in the pack" in err
+    assert "differ by up to 0.000001" in err
+    assert status == Exit.BAD_DATA, "the description of the crate no longer fits"
+    assert "no value differs" in out
+
+
+def test_environments_are_compared_part_by_part():
+    one = {"version": "1", "lock_sha256": "a", "machine": {"architecture": "x86_64"}, "libraries": {"numpy": "2"}}
+    assert environment_differences(one, one) == []
+    other = {**one, "machine": {"architecture": "arm64"}, "libraries": {"numpy": "2", "scipy": "1"}}
+    assert environment_differences(one, other) == [
+        "architecture: x86_64 in the pack, arm64 here", "scipy: None in the pack, 1 here",
+    ]  # fmt: skip
+
+
+def test_a_byte_changed_without_signing_fails_as_verify_does(recomputed, signed, tmp_path):
+    content = bytearray((signed / "pack.zip").read_bytes())
+    content[content.find(b'"theta"') + 12] ^= 1
+    broken = tmp_path / "broken.zip"
+    broken.write_bytes(content)
+    status, out, _ = recomputed(broken)
+    assert status == Exit.BAD_DATA
+    assert out.startswith("FAIL assessments.json: its SHA-256 is ")
+    status, out, _ = recomputed(tmp_path / "absent.zip")
+    assert status == Exit.BAD_DATA
+    assert out.startswith("FAIL absent.zip: ")
+
+
+@pytest.mark.slow
+def test_alone_in_a_folder_that_cannot_be_written_and_stopped_midway_it_leaves_nothing(signed, tmp_path):
+    (tmp_path / "bare").mkdir(mode=0o555)
+    (tmp_path / "temporary").mkdir()
+    command = [sys.executable, "-m", "jobs.cli", "recompute", str(signed / "pack.zip"), "--key",
+               str(signed / PUBLIC_NAME)]  # fmt: skip
+    how = {
+        "cwd": tmp_path / "bare", "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True,
+        "env": {"TMPDIR": str(tmp_path / "temporary"), "NUMBA_CACHE_DIR": os.environ["NUMBA_CACHE_DIR"]},
+        "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    }  # fmt: skip
+    done = subprocess.Popen(command, **how)
+    out, _ = done.communicate(timeout=120)
+    assert (done.returncode, out) == (Exit.DONE, b"equal\n")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        running = subprocess.Popen(command, **how)
+        while not any((tmp_path / "temporary").iterdir()):
+            time.sleep(0.02)
+            assert running.poll() is None
+        time.sleep(0.3)
+        os.killpg(running.pid, number)
+        running.communicate(timeout=60)
+        assert running.returncode == Exit.STOPPED
+        assert [*(tmp_path / "temporary").iterdir()] == []
+    assert [*(tmp_path / "bare").iterdir()] == []
