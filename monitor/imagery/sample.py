@@ -11,7 +11,7 @@ season stay real. Control ground begins 20 m outside a site, since the square is
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -202,19 +202,9 @@ class Sample(Source):
         shares, covers = self._mixture
         return float(np.interp(BASELINE + uplift, covers, shares))
 
-    @cached_property
+    @property
     def _series(self) -> tuple[xr.Dataset, GeoBox]:
-        fine, coarse = (_open(resolution) for resolution in ("10m", "20m"))
-        x, y = fine.x.values, fine.y.values
-        if coarse.x.values[0] - x[0] != 5.0 or y[0] - coarse.y.values[0] != 5.0:
-            msg = "the 10 m and 20 m files of the sample do not share a corner; reinstall nrt==0.2.1 (extra 'demo')"
-            raise BadConfiguration(msg)
-        layers = {"blue": fine.B2, "green": fine.B3, "red": fine.B4, "nir": fine.B8, "quality": fine.SCL}
-        data = {name: (("time", "y", "x"), _integers(layer.values)) for name, layer in layers.items()}
-        swir = _integers(coarse.B11.values).repeat(2, axis=1).repeat(2, axis=2)
-        data["swir16"] = (("time", "y", "x"), swir)
-        native = GeoBox((y.size, x.size), Affine(10.0, 0.0, x[0] - 5.0, 0.0, -10.0, y[0] + 5.0), LAEA)
-        return xr.Dataset(data, coords={"time": fine.time, "y": y, "x": x}), native
+        return _embedded_series()
 
     @cached_property
     def _footprint(self) -> BaseGeometry:
@@ -258,6 +248,22 @@ class Sample(Source):
             mixed = np.rint(share * real + (1.0 - share) * soil * brightness)
             pixels[bands.OBSERVED.index(band)] = np.where(real == bands.NODATA, bands.NODATA, mixed)
         return pixels, quality
+
+
+@cache
+def _embedded_series() -> tuple[xr.Dataset, GeoBox]:
+    """The embedded series, which is read once a process, and its grid."""
+    fine, coarse = (_open(resolution) for resolution in ("10m", "20m"))
+    x, y = fine.x.values, fine.y.values
+    if coarse.x.values[0] - x[0] != 5.0 or y[0] - coarse.y.values[0] != 5.0:
+        msg = "the 10 m and 20 m files of the sample do not share a corner; reinstall nrt==0.2.1 (extra 'demo')"
+        raise BadConfiguration(msg)
+    layers = {"blue": fine.B2, "green": fine.B3, "red": fine.B4, "nir": fine.B8, "quality": fine.SCL}
+    data = {name: (("time", "y", "x"), _integers(layer.values)) for name, layer in layers.items()}
+    swir = _integers(coarse.B11.values).repeat(2, axis=1).repeat(2, axis=2)
+    data["swir16"] = (("time", "y", "x"), swir)
+    native = GeoBox((y.size, x.size), Affine(10.0, 0.0, x[0] - 5.0, 0.0, -10.0, y[0] + 5.0), LAEA)
+    return xr.Dataset(data, coords={"time": fine.time, "y": y, "x": x}), native
 
 
 def _open(resolution: str) -> xr.Dataset:
