@@ -33,7 +33,7 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """Folder of the demonstration of seed 1 with its last four nights, made once for all test processes. Only read it."""
+    """Folder of the demonstration of seed 1, its last four nights, made once for all test processes. Only read it."""
     pytest.importorskip("nrt.data", reason="the sample imagery is in the extra 'demo'")
     from jobs import demonstration
     from jobs.exits import Exit
