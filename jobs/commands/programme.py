@@ -14,7 +14,8 @@ def programme(config: Config = None, as_json: AsJson = False) -> None:
     from jobs.programme_tables import print_account
 
     with installation(config) as (settings, ledger):
-        selected_sites(ledger)
         with ledger.reading() as t:
-            summary = read_account(settings, t).summary
-    (print_json if as_json else print_account)(summary)
+            account = read_account(settings, t)
+        if not account.sites:
+            selected_sites(ledger)  # says what to do
+    (print_json if as_json else print_account)(account.summary)

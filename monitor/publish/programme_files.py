@@ -20,6 +20,8 @@ CLAIM_COLUMNS: Final = (
     "site", "other_site", "partner", "other_partner", "across_partners", "kind", "shared_hectares", "share_of_smaller",
 )  # fmt: skip
 """Columns of ``programme.csv`` that only rows of double registrations fill."""
+COORDINATE_DIGITS: Final = 7
+"""Decimals of longitude and latitude in ``programme.geojson``: a centimetre. ``sites.parquet`` has all of them."""
 ROW_COLUMNS: Final = ("sites", "total_hectares", "registered_hectares", "share_of_pledge")
 
 
@@ -90,7 +92,7 @@ def account_geojson(account: Account) -> bytes:
     """``programme.geojson`` (RFC 7946): one feature a site, and one for ground that two sites have registered.
 
     The member ``feature`` of the properties tells them apart. A line holds one feature. Outer rings are
-    counter-clockwise.
+    counter-clockwise; coordinates have :data:`COORDINATE_DIGITS` decimals.
     """
     members, claims = account.sites, account.summary["double_registrations"]
     features = [(member.site.geometry, _site_properties(member)) for member in members]
@@ -99,7 +101,8 @@ def account_geojson(account: Account) -> bytes:
         for one, claim in zip(account.double, claims, strict=True)
         if one.ground is not None
     ]
-    outlines = shapely.to_geojson(shapely.orient_polygons(np.array([geometry for geometry, _ in features], object)))
+    shapes = shapely.orient_polygons(np.array([geometry for geometry, _ in features], object))
+    outlines = shapely.to_geojson(shapely.transform(shapes, lambda points: points.round(COORDINATE_DIGITS)))
     lines = [
         msgspec.json.encode(
             {

@@ -45,34 +45,52 @@ def probable_hectares(hectares: Sequence[float], probability: Sequence[float], l
         Expected hectares, and the quantiles .025 and .975 of their distribution, which is computed, not simulated;
         wider where the expectation lies outside, as with one unlikely site.
     """
-    members: dict[Hashable, list[int]] = {}
-    for place, lot in enumerate(lots):
-        members.setdefault(lot, []).append(place)
+    numbers: dict[Hashable, int] = {}
+    lot = np.array([numbers.setdefault(one, len(numbers)) for one in lots], np.intp)
     area, chance = np.asarray(hectares, float), np.clip(np.asarray(probability, float), 0.0, 1.0)
-    total = float(area.sum())
+    total, expected = float(area.sum()), float(area @ chance)
     if total <= 0:
         return Interval(0.0, 0.0, 0.0)
     cell = total / CELLS
-    parts = [_lot_distribution(area[places], chance[places], cell) for places in members.values()]
+    parts = _lot_distributions(area / cell, chance, lot)
     while len(parts) > 1:
         parts = [_sum_of_two(*parts[i : i + 2]) for i in range(0, len(parts), 2)]
     below = np.cumsum(parts[0])
     low, high = (float(np.searchsorted(below, level * below[-1])) * cell for level in LEVELS)
-    expected = float(area @ chance)
     return Interval(expected, min(low, expected), max(min(high, total), expected))
 
 
-def _lot_distribution(area: np.ndarray, chance: np.ndarray, cell: float) -> np.ndarray:
-    """Probability of each number of cells in the state, in one lot."""
-    likely_first = np.argsort(-chance, kind="stable")
-    value = np.concatenate([[0.0], np.cumsum(area[likely_first])]) / cell  # of the k most likely sites
-    probability = -np.diff(chance[likely_first], prepend=1.0, append=0.0)  # that just these are
+def _lot_distributions(cells: np.ndarray, chance: np.ndarray, lot: np.ndarray) -> list[np.ndarray]:
+    """Probability of each number of cells in the state, by lot.
+
+    Parameters
+    ----------
+    cells, chance : (n,) array
+        Area of each site, in cells, and the probability of the state. [1]
+    lot : (n,) array
+        Number of its lot, from 0 without gaps.
+
+    Returns
+    -------
+    list of array
+        One a lot; index 0 is the probability that none of its ground is in the state.
+    """
+    order = np.lexsort((-chance, lot))  # the likely ones of a lot come first
+    cells, chance, lot = cells[order], chance[order], lot[order]
+    last = np.append(lot[1:] != lot[:-1], True)
+    first = np.roll(last, 1)
+    sums = np.cumsum(cells)
+    value = sums - (sums - cells)[first][lot]  # of a site and the likelier ones of its lot
+    just_these = chance - np.where(last, 0.0, np.roll(chance, -1))
     # A value between two cells is shared out so that its mean stays.
     lower = np.floor(value + 1e-9).astype(np.intp)
     upper = np.clip(value - lower, 0.0, 1.0)
-    return np.bincount(
-        np.concatenate([lower, lower + 1]), weights=np.concatenate([probability * (1 - upper), probability * upper])
-    )
+    size = lower[last] + 2
+    begin = np.cumsum(size) - size
+    place = begin[lot] + lower
+    weights = np.concatenate([1.0 - chance[first], just_these * (1.0 - upper), just_these * upper])
+    flat = np.bincount(np.concatenate([begin, place, place + 1]), weights=weights, minlength=int(size.sum()))
+    return np.split(flat, begin[1:])
 
 
 def _sum_of_two(first: np.ndarray, second: np.ndarray | None = None) -> np.ndarray:

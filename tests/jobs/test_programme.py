@@ -224,6 +224,47 @@ def test_ground_that_two_partners_have_registered_counts_once_for_the_first_and_
     assert "[red]Oasis?" in out
 
 
+def test_a_second_partner_that_registers_the_same_ground_in_a_file_of_its_own_is_found(installation, capsys):
+    """The check of a file sees that file only; the account sees all sites."""
+    from jobs.installation import open_ledger
+    from jobs.registry import add_sites
+    from jobs.settings import load
+
+    settings = load(installation.config)
+    registry = json.loads(settings.registry.path.read_text(encoding="utf-8"))
+    copy = registry["features"][0]
+    copy["properties"] |= {"id": "oasis-1", "partner": "绿洲"}
+    other = installation.root / "other.geojson"
+    other.write_text(json.dumps({**registry, "features": [copy]}), encoding="utf-8")
+    with open_ledger(settings) as ledger:
+        add_sites(ledger, settings.registry.path)
+        programme(config=installation.config, as_json=True)
+        before = json.loads(capsys.readouterr().out)
+        assert add_sites(ledger, other)["added"] == ["oasis-1"]
+    programme(config=installation.config, as_json=True)
+    after = json.loads(capsys.readouterr().out)
+    assert before["double_registrations"] == []
+    (claim,) = after["double_registrations"]
+    assert (claim["other_site"], claim["other_partner"], claim["across_partners"]) == ("oasis-1", "绿洲", True)
+    assert (claim["kind"], claim["share_of_smaller"]) == ("OUTLINE_DUPLICATE", pytest.approx(1))
+    assert after["sites"] == before["sites"] + 1
+    assert after["total_hectares"] == pytest.approx(before["total_hectares"], abs=0.01)
+
+
+def test_the_night_publishes_what_the_command_prints_and_links_to_it(demo, capsys):
+    programme(config=demo / "regrowth.toml", as_json=True)
+    printed = json.loads(capsys.readouterr().out)
+    assert json.loads((demo / "programme.json").read_bytes()) == printed
+    assert printed["sites"] == 10
+    assert printed["double_registrations"] == []
+    status = {one["site"]: one for one in json.loads((demo / "status.json").read_bytes())}
+    unknown = [one["hectares"] for one in status.values() if one["status"] in KNOWN["unknown"]]
+    assert printed["known"]["unknown"] == pytest.approx(sum(unknown), abs=1e-4)
+    for page, account in (("index.html", "programme.html"), ("index.zh.html", "programme.zh.html")):
+        assert f'href="{account}"' in (demo / page).read_text(encoding="utf-8")
+        assert f'href="{page}"' in (demo / account).read_text(encoding="utf-8")
+
+
 def test_a_site_that_was_registered_first_stays_first_when_it_is_taken_back(installation):
     from jobs.account import read_account
     from jobs.installation import open_ledger
