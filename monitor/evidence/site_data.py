@@ -10,29 +10,25 @@ Context pictures are left out: no verdict reads them.
 
 import csv
 import io
-import json
-import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import icechunk
-import msgspec
 import numpy as np
-from odc.geo.geobox import GeoBox
+from odc.geo.xr import xr_coords
 
-from monitor.cube.grid import grid_from_json, grid_to_json
 from monitor.cube.packed import PACKED_LAYERS
 from monitor.cube.records import MEASURES, UNIT_MEASURES, Member, SiteScene, encode_texts
 from monitor.cube.store import LandscapeStore
 from monitor.cube.stored_site import StoredSite
 from monitor.errors import BadData
 from monitor.evidence import site_netcdf
+from monitor.evidence.landscape_file import LANDSCAPE, landscape_json, read_landscape
 from monitor.evidence.scene_table import (
     COLUMNS,
-    MAX_ROWS,
     SCENES,
     SceneRow,
     pixels_sha256,
@@ -41,16 +37,12 @@ from monitor.evidence.scene_table import (
 )
 from monitor.evidence.site_netcdf import SCENE_ARRAYS, UNIT_ARRAY, Arrays, Step, layer_variable
 
-LANDSCAPE: Final = "landscape.json"
 UNIT_MEANS: Final = "unit-means"
 PIXELS: Final = "pixels"
 SUPERSEDED: Final = "-superseded"
 """Ends the name of a file of rows that a later row of the same acquisition replaced, or that share their time with
 another scene: on an axis of time each time occurs once."""
 
-MAX_GRID_PIXELS: Final = 40_000_000
-"""Largest grid that is read: 400,000 ha in pixels of 10 m. [pixel]"""
-MAX_UNITS: Final = 1000
 MAX_BYTES: Final = 2**37
 """Values of all NetCDF members that are read, at most: ten years of 10,000 ha have about 30 GB. [byte]"""
 MAX_EMPTY_PIXELS: Final = 10**10
@@ -59,12 +51,6 @@ MAX_FILE_OVERHEAD: Final = 10**6
 """Size of a NetCDF member beyond its arrays, at most. [byte]"""
 MAX_BATCH: Final = 512
 """Rows that are appended to a store at a time, at most."""
-MAX_LANDSCAPE_BYTES: Final = 2**26
-"""Largest ``landscape.json`` that is read. [byte]"""
-_EPSG: Final = re.compile(r"EPSG:[0-9]{4,6}")
-_WKT: Final = re.compile(r"(PROJCRS|PROJCS|BOUNDCRS|COMPD_CS|COMPOUNDCRS)\[.{1,20000}", re.DOTALL)
-_NAME: Final = re.compile(r"[\w][\w.-]{0,150}")
-_GROUND: Final = re.compile(r"[0-9a-z]{1,64}")
 
 
 class Members(Protocol):
@@ -103,11 +89,11 @@ def site_data_members(stored: StoredSite, snapshot: str, folder: Path) -> Iterat
     ------
     StoreBroken
         The store cannot be read, or has no such snapshot.
-    OSError, RuntimeError
+    OSError
         A file cannot be written.
     """
     rows = stored.every_row(snapshot)
-    yield LANDSCAPE, _landscape_json(stored, snapshot)
+    yield LANDSCAPE, landscape_json(stored, snapshot)
     checksums: dict[int, str] = {}
     history = f"written from the store {stored.landscape.name} as it was with {snapshot.rpartition(':')[2]} rows"
     for name, some, along in _files(stored.columns_of(rows)):
@@ -145,52 +131,6 @@ def _files(columns: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray,
             yield f"{UNIT_MEANS}{end}.nc", row[chosen], along
 
 
-class _Grid(msgspec.Struct, forbid_unknown_fields=True):
-    crs: str
-    transform: tuple[float, float, float, float, float, float]
-    shape: tuple[int, int]
-
-
-class _Landscape(msgspec.Struct, forbid_unknown_fields=True):
-    """Content of ``landscape.json``."""
-
-    landscape: str
-    """Name of the landscape."""
-    rows: int
-    """Number of its rows up to the snapshot, those without the site too."""
-    site: str
-    ground: str
-    biome: str
-    biome_definition: dict[str, Any] | None
-    grid: _Grid
-    context: _Grid
-    inside: list[tuple[int, int, int]]
-    """Pixels inside the site as runs: row of the grid, first column, column after the last."""
-    units: list[str]
-    controls: dict[str, Any]
-
-
-def _landscape_json(stored: StoredSite, snapshot: str) -> bytes:
-    landscape = stored.landscape
-    inside = stored.inside
-    steps = np.diff(inside.astype(np.int8), axis=1, prepend=0, append=0)
-    (row, first), (_, stop) = np.nonzero(steps == 1), np.nonzero(steps == -1)
-    content = {
-        "landscape": landscape.name,
-        "rows": int(snapshot.rpartition(":")[2]),
-        "site": stored.site,
-        "ground": stored.ground,
-        "biome": landscape.biome,
-        "biome_definition": landscape.biome_definition,
-        "grid": grid_to_json(stored.grid),
-        "context": grid_to_json(stored.context),
-        "inside": np.column_stack([row, first, stop]).tolist(),
-        "units": stored.units,
-        "controls": stored.controls,
-    }
-    return (json.dumps(content, ensure_ascii=False, sort_keys=True) + "\n").encode()
-
-
 def rebuild_store(
     source: Members | Mapping[str, bytes | Path], folder: Path, *, compare_pixels: bool = True
 ) -> StoredSite:
@@ -216,23 +156,18 @@ def rebuild_store(
         A member is missing or not as it should be, or they contradict each other; the message names the member.
     """
     members = _Mapped(source) if isinstance(source, Mapping) else source
-    fixed = _read_landscape(_content(members, LANDSCAPE))
-    grid, inside = _checked_grid(fixed)
+    fixed, member = read_landscape(_content(members, LANDSCAPE))
     table = _content(members, SCENES)
     scenes = read_scenes_csv(table, limit=fixed.rows)
-    if (fixed.rows - len(scenes)) * int(inside.sum()) > MAX_EMPTY_PIXELS:
+    if (fixed.rows - len(scenes)) * int(member.inside.sum()) > MAX_EMPTY_PIXELS:
         msg = f"{LANDSCAPE} states {fixed.rows} rows, and {SCENES} has {len(scenes)}: too few for so large a site"
         raise BadData(msg)
     icechunk.set_logs_filter("error")  # it warns of concurrent commits; nothing else writes to this folder
     store = LandscapeStore(folder / fixed.landscape)
-    member = Member(
-        ground=fixed.ground, site=fixed.site, grid=grid, inside=inside, context=_grid(fixed.context, "context"),
-        units=tuple(fixed.units), controls=fixed.controls,
-    )  # fmt: skip
     store.create([member], biome=fixed.biome, definition=fixed.biome_definition)
     with tempfile.TemporaryDirectory(dir=folder) as copies:
-        files = _copied(members, fixed, grid, scenes, Path(copies))
-        checksums = _append_scenes(store, fixed, inside, scenes, files)
+        files = _copied(members, member, scenes, Path(copies))
+        checksums = _append_scenes(store, fixed.rows, member, scenes, files)
     stored = StoredSite(store, fixed.ground)
     if not compare_pixels:
         checksums = [scene.pixels_sha256 for scene in scenes]
@@ -250,107 +185,41 @@ def _missing(name: str) -> BadData:
     return BadData(f"the pack has no member {name}")
 
 
-def _read_landscape(content: bytes) -> _Landscape:
-    """``landscape.json``, checked but for its grids."""
-    try:
-        if len(content) > MAX_LANDSCAPE_BYTES:
-            msg = f"it has {len(content)} bytes; {MAX_LANDSCAPE_BYTES} can be read"
-            raise ValueError(msg)
-        fixed = msgspec.json.decode(content, type=_Landscape)
-        for name, pattern in (("landscape", _NAME), ("ground", _GROUND)):
-            if not pattern.fullmatch(getattr(fixed, name)):
-                msg = f"{name} is {getattr(fixed, name)[:100]!r}"
-                raise ValueError(msg)
-        for name in ("site", "biome"):
-            if len(getattr(fixed, name)) > 200 or not getattr(fixed, name).isprintable():
-                msg = f"{name} is too long, or cannot be printed"
-                raise ValueError(msg)
-        if not 0 <= fixed.rows <= MAX_ROWS:
-            msg = f"rows is {fixed.rows}; {MAX_ROWS} can be read"
-            raise ValueError(msg)
-        if len(fixed.units) > MAX_UNITS or len({*fixed.units}) < len(fixed.units):
-            msg = f"it has {len(fixed.units)} units, or some twice; {MAX_UNITS} can be read"
-            raise ValueError(msg)
-        if any(not 0 < len(unit) <= 100 or not unit.isprintable() for unit in fixed.units):
-            msg = "a unit has no name, or one that cannot be printed"
-            raise ValueError(msg)
-    except (ValueError, RecursionError) as error:  # those of msgspec too
-        msg = f"{LANDSCAPE}: {error}"
-        raise BadData(msg) from error
-    return fixed
-
-
-def _grid(stored: _Grid, name: str) -> GeoBox:
-    """A grid of ``landscape.json``: north up, of square pixels, in a projected system that reads no file."""
-    a, b, x, d, e, y = stored.transform
-    try:
-        if not (_EPSG.fullmatch(stored.crs) or (_WKT.fullmatch(stored.crs) and "grid" not in stored.crs.lower())):
-            msg = f"crs {stored.crs[:100]!r} is neither EPSG nor plain WKT"
-            raise ValueError(msg)
-        if not (0 < a < 1e6 and b == d == 0 and e == -a and abs(x) < 1e9 and abs(y) < 1e9):
-            msg = f"transform {stored.transform} is not that of square pixels, north up"
-            raise ValueError(msg)
-        height, width = stored.shape
-        if height <= 0 or width <= 0 or height * width > MAX_GRID_PIXELS:
-            msg = f"shape {stored.shape} is beyond {MAX_GRID_PIXELS} pixels"
-            raise ValueError(msg)
-        return grid_from_json(msgspec.to_builtins(stored))
-    except (ValueError, TypeError, RuntimeError) as error:  # pyproj's are RuntimeError
-        msg = f"{LANDSCAPE}, {name}: {error}"
-        raise BadData(msg) from error
-
-
-def _checked_grid(fixed: _Landscape) -> tuple[GeoBox, np.ndarray]:
-    """The site's grid, and (y, x) bool of the pixels inside the site."""
-    grid = _grid(fixed.grid, "grid")
-    inside = np.zeros(grid.shape, bool)
-    before = (-1, 0)
-    for row, first, stop in fixed.inside:
-        if not ((row, first) > before and 0 <= row < grid.shape[0] and 0 <= first < stop <= grid.shape[1]):
-            msg = f"{LANDSCAPE}, inside: the run {(row, first, stop)} is outside the grid, empty or out of order"
-            raise BadData(msg)
-        inside[row, first:stop] = True
-        before = (row, stop)
-    if not inside.any():
-        msg = f"{LANDSCAPE}, inside: no pixel lies inside the site"
-        raise BadData(msg)
-    return grid, inside
-
-
 def _append_scenes(
-    store: LandscapeStore, fixed: _Landscape, inside: np.ndarray, scenes: Sequence[SceneRow],
+    store: LandscapeStore, rows: int, member: Member, scenes: Sequence[SceneRow],
     files: Sequence[tuple[Arrays, np.ndarray]],
 ) -> list[str]:  # fmt: skip
     """Append all rows, those without the site as empty ones, and return the checksum of the pixels of each scene.
 
     `files` are the NetCDF files with the numbers of the rows in each.
     """
-    observed = _observed(files, scenes, inside, len(fixed.units))
+    observed = _observed(files, scenes, member)
     by_row = {scene.row: scene for scene in scenes}
     checksums: list[str] = []
-    step = max(min(site_netcdf.BATCH_BYTES // (2 * len(PACKED_LAYERS) * int(inside.sum())), MAX_BATCH), 1)
-    for start in range(0, fixed.rows, step):
+    step = max(min(site_netcdf.BATCH_BYTES // (2 * len(PACKED_LAYERS) * int(member.inside.sum())), MAX_BATCH), 1)
+    for start in range(0, rows, step):
         batch: list[dict[str, SiteScene]] = []
-        for row in range(start, min(start + step, fixed.rows)):
+        for row in range(start, min(start + step, rows)):
             batch.append({})
             if row in by_row:
                 pixels, units = next(observed)
                 checksums.append(pixels_sha256(pixels))
                 scene = by_row[row]
                 entry = SiteScene(record=scene.record, pixels=pixels, units=units, granules=scene.granules)
-                batch[-1][fixed.ground] = entry
+                batch[-1][member.ground] = entry
         store.append(batch, f"rows from {start}")
     next(observed, None)  # ends the process that reads
     return checksums
 
 
 def _observed(
-    files: Sequence[tuple[Arrays, np.ndarray]], scenes: Sequence[SceneRow], inside: np.ndarray, units: int
+    files: Sequence[tuple[Arrays, np.ndarray]], scenes: Sequence[SceneRow], member: Member
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(layer, pixel) uint16 pixels and (unit, measure) float32 means of the units of each scene, in order."""
+    inside, units = member.inside, len(member.units)
     layers = [layer_variable(name) for name in PACKED_LAYERS]
     runs = _runs(files, [scene.row for scene in scenes], max(site_netcdf.BATCH_BYTES // (16 * inside.size), 1))
-    steps = [Step(number, [*SCENE_ARRAYS], 0, rows.size) for number, (_, rows) in enumerate(files)]
+    steps = [step for number, (file, rows) in enumerate(files) for step in _first_steps(number, file, rows.size)]
     for run in runs:
         steps.append(Step(run.pixels, layers, run.first, run.first + run.size))
         if units:
@@ -358,7 +227,11 @@ def _observed(
     arrays = site_netcdf.read_arrays([file for file, _ in files], steps)
     by_row = {scene.row: scene for scene in scenes}
     for file, rows in files:
-        _compare_coordinates(file.path.name, next(arrays), [by_row[row] for row in rows.tolist()])
+        name = file.path.name
+        _compare_coordinates(name, next(arrays), [by_row[row] for row in rows.tolist()])
+        if "inside" in file.arrays:
+            (x,), (y, in_file) = next(arrays), next(arrays)
+            _compare_grid(name, member, x, y, in_file)
     columns = [MEASURES.index(name) for name in UNIT_MEASURES]
     for run in runs:
         pixels = np.stack([layer[:, inside].astype(np.uint16) for layer in next(arrays)], axis=1)
@@ -367,6 +240,15 @@ def _observed(
             (means[:, :, columns],) = next(arrays)
         yield from zip(pixels, means, strict=True)
     next(arrays, None)
+
+
+def _first_steps(number: int, file: Arrays, n: int) -> list[Step]:
+    """What is read of a file before its scenes, to be compared with the other members."""
+    steps = [Step(number, [*SCENE_ARRAYS], 0, n)]
+    if "inside" in file.arrays:
+        height, width = file.arrays["inside"]["shape"]
+        steps += [Step(number, ["x"], 0, width), Step(number, ["y", "inside"], 0, height)]
+    return steps
 
 
 class _Run(NamedTuple):
@@ -406,7 +288,7 @@ def _runs(files: Sequence[tuple[Arrays, np.ndarray]], rows: Sequence[int], most:
 
 
 def _copied(
-    members: Members, fixed: _Landscape, grid: GeoBox, scenes: Sequence[SceneRow], folder: Path
+    members: Members, member: Member, scenes: Sequence[SceneRow], folder: Path
 ) -> list[tuple[Arrays, np.ndarray]]:
     """Copies of the NetCDF members in a folder, how their arrays must be, and the numbers of the rows in each."""
     columns = {
@@ -417,12 +299,12 @@ def _copied(
     files = []
     for name, rows, _along in _files(columns):
         is_pixels = name.startswith(PIXELS)
-        if not is_pixels and not fixed.units:
+        if not is_pixels and not member.units:
             continue
         if name not in members.names:
             raise _missing(name)
         members.copy(name, folder / name)
-        arrays = site_netcdf.expected_arrays(grid if is_pixels else None, rows.size, len(fixed.units))
+        arrays = site_netcdf.expected_arrays(member.grid if is_pixels else None, rows.size, len(member.units))
         files.append((Arrays(folder / name, arrays), rows))
         if (folder / name).stat().st_size > MAX_FILE_OVERHEAD + 2 * files[-1][0].size:
             msg = f"{name} is much larger than its arrays: more is in it than {SCENES} speaks of"
@@ -459,18 +341,25 @@ def _compare_coordinates(name: str, arrays: Sequence[np.ndarray], scenes: Sequen
             raise BadData(msg)
 
 
+def _compare_grid(name: str, member: Member, x: np.ndarray, y: np.ndarray, inside: np.ndarray) -> None:
+    """Compare the grid of a file of pixels with that of the landscape."""
+    coordinates = xr_coords(member.grid)
+    same = np.array_equal(x, coordinates["x"].values) and np.array_equal(y, coordinates["y"].values)
+    if not same or not np.array_equal(inside, member.inside):
+        msg = f"{name} has another grid, or other pixels inside the site, than {LANDSCAPE}"
+        raise BadData(msg)
+
+
 def _compare_tables(given: bytes, made: bytes) -> None:
     """Compare the table of scenes with the one that follows from the store made of it."""
     if given == made:
         return
-    for number, (old, new) in enumerate(zip_longest(_cells(given), _cells(made)), start=1):
-        if old != new:
-            names = [name for name, a, b in zip_longest(COLUMNS, old or [], new or []) if a != b]
-            which = f"{names[0]} of row {old[0]}" if old and names[0] else "its length"
-            values = zip_longest(COLUMNS, old or [], new or [])
-            a, b = next(((a, b) for _, a, b in values if a != b), ("", ""))
-            msg = f"{SCENES}, line {number}: {which} is {str(a)[:80]!r}, and {str(b)[:80]!r} by the other members"
-            raise BadData(msg)
+    nothing: list[str] = []
+    for number, (old, new) in enumerate(zip_longest(_cells(given), _cells(made), fillvalue=nothing), start=1):
+        for name, stated, here in zip_longest(COLUMNS, old, new, fillvalue=""):
+            if stated != here:
+                msg = f"{SCENES}, line {number}: {name} is {stated[:80]!r}, and {here[:80]!r} by the other members"
+                raise BadData(msg)
     msg = f"{SCENES} has the values of the other members, but is written in another form"
     raise BadData(msg)
 

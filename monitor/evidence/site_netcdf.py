@@ -15,7 +15,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from math import prod
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -107,12 +107,12 @@ def write_pixels(
     ------
     StoreBroken
         The store cannot be read.
-    OSError, RuntimeError
+    OSError
         The file cannot be written.
     """
     grid, inside = stored.grid, stored.inside
     checksums: dict[int, str] = {}
-    with netCDF4.Dataset(path, "w", format="NETCDF4") as file:
+    with _new_file(path) as file:
         file.setncatts({"Conventions": CONVENTIONS, **attributes})
         _write_scenes(file, stored, rows, along)
         _write_grid(file, stored)
@@ -126,6 +126,17 @@ def write_pixels(
                 layer[part] = values
             checksums |= zip(rows[part].tolist(), map(pixels_sha256, pixels), strict=True)
     return checksums
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[Any]:
+    """A new NetCDF file; errors of the library as OSError."""
+    try:
+        with netCDF4.Dataset(path, "w", format="NETCDF4") as file:
+            yield file
+    except RuntimeError as error:  # a full disk too
+        msg = f"{path.name} cannot be written: {error}; check the free space of {path.parent}"
+        raise OSError(msg) from error
 
 
 def layer_variable(name: str) -> str:
@@ -158,7 +169,7 @@ def _layer(file: Any, name: str, along: str, chunk: tuple[int, ...]) -> Any:
 def write_units(path: Path, stored: StoredSite, rows: np.ndarray, *, along: str, attributes: Mapping[str, str]) -> None:
     """Write the means of the control units in some rows; parameters and errors as for :func:`write_pixels`."""
     units = stored.units
-    with netCDF4.Dataset(path, "w", format="NETCDF4") as file:
+    with _new_file(path) as file:
         file.setncatts({"Conventions": CONVENTIONS, **attributes})
         _write_scenes(file, stored, rows, along)
         for name, what, texts in (
@@ -215,12 +226,13 @@ def _write_scenes(file: Any, stored: StoredSite, rows: np.ndarray, along: str) -
 
 def _write_texts(file: Any, name: str, along: str, what: str, texts: np.ndarray) -> None:
     """Write texts (UTF-8 bytes) as characters, which every reader knows."""
-    width = max(texts.dtype.itemsize, 1)
+    texts = np.array(texts.tolist(), np.bytes_)  # as wide as these need, whatever else the store holds
+    width = texts.dtype.itemsize
     file.createDimension(f"{name}_length", width)
     variable = file.createVariable(name, "S1", (along, f"{name}_length"))
     variable.setncatts({"long_name": what, "_Encoding": "utf-8"})
     variable.set_auto_chartostring(False)
-    variable[:] = texts.astype(f"S{width}").view("S1").reshape(len(texts), width)
+    variable[:] = texts.view("S1").reshape(len(texts), width)
 
 
 def _write_grid(file: Any, stored: StoredSite) -> None:
@@ -235,7 +247,8 @@ def _write_grid(file: Any, stored: StoredSite) -> None:
     reference = file.createVariable("spatial_ref", "i4", ())
     reference.setncatts(described["spatial_ref"].attrs)
     reference.assignValue(0)
-    inside = file.createVariable("inside", "i1", ("y", "x"), **COMPRESSION)
+    shape = tuple(map(int, stored.grid.shape))
+    inside = file.createVariable("inside", "i1", ("y", "x"), chunksizes=shape, **COMPRESSION)
     inside.setncatts({
         "long_name": "whether the centre of the pixel lies inside the site", "flag_values": np.array([0, 1], np.int8),
         "flag_meanings": "outside inside", "grid_mapping": "spatial_ref",
@@ -267,6 +280,12 @@ def expected_arrays(grid: GeoBox | None, n: int, units: int) -> dict[str, dict[s
         return arrays | {UNIT_ARRAY: {"dtype": "<f4", "shape": shape, "chunks": chunks, **packed}}
     shape = [n, *map(int, grid.shape)]
     chunks = [scenes_per_chunk(grid, n), *shape[1:]]
+    height, width = shape[1:]
+    arrays |= {
+        "x": {"dtype": "<f8", "shape": [width], **plain},
+        "y": {"dtype": "<f8", "shape": [height], **plain},
+        "inside": {"dtype": "|i1", "shape": [height, width], "chunks": [height, width], **packed},
+    }
     return arrays | {
         layer_variable(name): {"dtype": "|u1" if name == "clear" else "<u2", "shape": shape, "chunks": chunks, **packed}
         for name in PACKED_LAYERS
