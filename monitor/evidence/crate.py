@@ -2,7 +2,7 @@
 
 References
 ----------
-.. [1] P. Sefton et al., RO-Crate Metadata Specification 1.1, 2020, doi:10.5281/zenodo.4541002.
+.. [1] P. Sefton et al., RO-Crate Metadata Specification 1.1, 2020, doi:10.5281/zenodo.4031327.
 """
 
 import json

@@ -258,6 +258,26 @@ def test_a_scene_that_was_fetched_since_changes_nothing(copied, packs, key, tmp_
     assert (tmp_path / "again.zip").read_bytes() == packs[PATH].read_bytes()
 
 
+def test_a_unit_that_a_new_site_covers_has_left_in_what_is_published_too(copied, key, tmp_path):
+    """Also before the first scene that does without it."""
+    units = json.loads((copied.root / "sites" / OWN / "controls.geojson").read_bytes())["features"]
+    (covered, *_) = [unit for unit in units if unit["properties"]["counts"]]
+    registry = json.loads((copied.root / "sites.geojson").read_text(encoding="utf-8"))
+    fresh = json.loads(json.dumps(registry["features"][0])) | {"geometry": covered["geometry"]}
+    fresh["properties"] |= {"id": "fresh", "start": LATER.isoformat()}
+    registry["features"].append(fresh)
+    (copied.root / "sites.geojson").write_text(json.dumps(registry), encoding="utf-8")
+    night(load(copied.config), as_of=date(2018, 10, 1))
+    write(copied, key, OWN, tmp_path / "new.zip")
+    (unit,) = [
+        one for one in read(tmp_path / "new.zip", "controls.geojson")["features"]
+        if one["geometry"] == covered["geometry"]
+    ]  # fmt: skip
+    assert (unit["properties"]["counts"], unit["properties"]["reason"]) == (False, "COVERED")
+    with zipfile.ZipFile(tmp_path / "new.zip") as archive:
+        assert archive.read("controls.geojson") == (copied.root / "sites" / OWN / "controls.geojson").read_bytes()
+
+
 def test_what_the_ledger_no_longer_has_is_named_and_nothing_is_written(copied, key, tmp_path):
     engine = create_engine(f"sqlite:///{copied.root / 'regrowth.db'}")
     for change, problem in (
