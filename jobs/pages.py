@@ -172,11 +172,12 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
         slope = None if terrain is None else Terrain.from_json(terrain)
         constants = constants_used(assessment, calibrations)
         notice = _notice(settings, demonstrated=site.id in demonstrated)
+        gone = sorted(unit for unit, day in left_out.get(ground, {}).items() if day <= assessment.as_of.isoformat())
         plans.append(_Plan(site, slope, assessment, constants, notice))
         detectability = detectabilities.get(ground)
         content = [
             pages_code_hash(), site.version, notice, assessment.status, assessment.alert, list(assessment.reasons),
-            digest, alert and to_json(alert), snapshot, terrain, detectability, assessment.hectares_failing,
+            digest, alert and to_json(alert), snapshot, gone, terrain, detectability, assessment.hectares_failing,
             assessment.hectares_lost, assessment.neighbours_lost, msgspec.to_builtins(answers.get(site.id, ())),
             msgspec.to_builtins((measured.get(site.id, ()), factors.get(site.biome_key))),
         ]  # fmt: skip
