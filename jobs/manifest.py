@@ -45,8 +45,7 @@ def to_correct(manifest: Mapping[str, Any]) -> list[str]:
     """What a person must correct, apart from failed sites."""
     registry, pages = manifest.get("registry", {}), manifest.get("pages_failed") or {}
     sentences = registry.get("said", [])[:5] if needs_correction(registry) else []
-    sentences += [f"page of {site} not written: {why}" for site, why in list(pages.items())[:3]]
-    return [*sentences, *self_check_problems(manifest.get("self_check"))]
+    return [*sentences, *(f"page of {site} not written: {why}" for site, why in list(pages.items())[:3])]
 
 
 def self_check_problems(check: Mapping[str, Any] | None) -> list[str]:
@@ -96,7 +95,7 @@ def summary(manifest: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         for site in sites:
             if site["state"] == state:
                 reasons.setdefault((state, public(error_of(site))), []).append(site["site"])
-    for sentence in to_correct(manifest):
+    for sentence in (*to_correct(manifest), *self_check_problems(manifest.get("self_check"))):
         reasons.setdefault(("correct", public(sentence)), [])
     return {
         **{state: states.count(state) for state in ("done", "failed", "deferred")},

@@ -85,9 +85,10 @@ def self_check(settings: Settings, ledger: Ledger, *, run: str, as_of: date) -> 
     Returns
     -------
     dict or None
-        ``site``; ``as_of`` of the assessment; ``scenes`` that were compared, ``of`` so many; ``differences``: one
-        sentence each, at most :data:`MAX_LISTED`; ``n_differences``; ``error``: why it could not be checked. None:
-        no check is due.
+        ``site``; ``as_of`` of the assessment; ``scenes`` that were compared, ``of`` so many; ``published``: whether the
+        files of the last night were compared too, not after one that was cut short; ``differences``: one sentence
+        each, at most :data:`MAX_LISTED`; ``n_differences``; ``error``: why it could not be checked. None: no check is
+        due.
 
     Raises
     ------
@@ -126,7 +127,9 @@ def self_check(settings: Settings, ledger: Ledger, *, run: str, as_of: date) -> 
 
 def _checked(settings: Settings, ledger: Ledger, site: str, seed: bytes, run: str) -> dict[str, Any]:
     """Result of a check; whatever goes wrong is part of it, since a check never stops a night."""
-    result: dict[str, Any] = {"as_of": None, "scenes": 0, "of": 0, "differences": [], "n_differences": 0, "error": None}
+    result: dict[str, Any] = {
+        "as_of": None, "scenes": 0, "of": 0, "published": False, "differences": [], "n_differences": 0, "error": None,
+    }  # fmt: skip
     try:
         differences: list[Difference] = []
         folder = settings.outputs.root / "sites" / folder_name(site)
@@ -141,6 +144,7 @@ def _checked(settings: Settings, ledger: Ledger, site: str, seed: bytes, run: st
             )
         if not record.is_published:  # its files may be of two nights
             published = Published()
+        result["published"] = published.plan is not None
         differences += _status_differences(settings.outputs.root, record) if published.plan is not None else []
         differences += _site_differences(settings.store.root, record, published, seed, result)
         result["n_differences"] = len(differences)

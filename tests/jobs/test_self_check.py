@@ -9,7 +9,7 @@ import pytest
 from jobs import self_check as module
 from jobs.health.ledger import last_self_check
 from jobs.installation import open_ledger
-from jobs.manifest import exit_status, summary, to_correct
+from jobs.manifest import exit_status, self_check_problems, summary, to_correct
 from jobs.self_check import self_check
 from jobs.settings import load
 
@@ -65,11 +65,11 @@ def edit(path, change):
 
 def test_a_sound_site_is_equal_and_nobody_is_notified(installed):
     result = checked(installed)
-    assert (result["n_differences"], result["error"]) == (0, None)
+    assert (result["n_differences"], result["error"], result["published"]) == (0, None, True)
     assert result["scenes"] == result["of"] > 100
     assert result["as_of"] == "2020-10-31"
     assert notices(installed[1]) == []
-    assert to_correct({"self_check": result}) == []
+    assert self_check_problems(result) == []
     with installed[1].reading() as t:
         assert last_self_check(t.last_self_check()).state == "ok"
 
@@ -85,7 +85,7 @@ def test_the_same_night_checks_nothing_again_and_the_next_check_is_a_week_later(
 
 
 def test_the_site_follows_from_the_chain_and_the_day(installed, monkeypatch):
-    equal = {"n_differences": 0, "error": None, "as_of": "", "scenes": 0, "differences": [], "of": 0}
+    equal = {"n_differences": 0, "error": None, "as_of": "", "scenes": 0, "differences": [], "of": 0, "published": True}
     monkeypatch.setattr(module, "_checked", lambda *_: equal)
     head = {"hash": "a" * 64}
     monkeypatch.setattr(module, "newest_line", lambda t: head)
@@ -118,7 +118,7 @@ def test_a_changed_number_in_a_published_file_is_reported_once_to_the_operators_
     (notice,) = notices(ledger)
     assert (notice["channel"], notice["recipient"], notice["site"]) == ("ops", "", None)
     assert notice["payload"]["differences"] == result["differences"]
-    (sentence,) = to_correct({"self_check": result})
+    (sentence,) = self_check_problems(result)
     assert sentence.startswith(f"self-check of {site} as of 2020-10-31: 1 value differs; the first: plan: k")
     with ledger.reading() as t:
         finding = last_self_check(t.last_self_check())
@@ -166,7 +166,7 @@ def test_a_store_that_cannot_be_read_is_reported_and_stops_nothing(installed, tm
     assert "StoreBroken" in result["error"] or "Error" in result["error"]
     (notice,) = notices(ledger)
     assert notice["payload"]["error"] == result["error"]
-    assert "could not be recomputed" in to_correct({"self_check": result})[0]
+    assert "could not be recomputed" in self_check_problems(result)[0]
 
 
 def replace_root(settings, root):
@@ -186,7 +186,7 @@ def test_after_a_night_that_was_killed_the_published_files_are_not_compared(inst
         put_back()
         with ledger.transaction() as t:
             t._connection.exec_driver_sql("delete from runs where id = 'killed'")
-    assert (result["n_differences"], result["error"]) == (0, None)
+    assert (result["n_differences"], result["error"], result["published"]) == (0, None, False)
 
 
 def test_of_a_large_site_as_many_random_scenes_are_compared(installed, monkeypatch):
@@ -215,6 +215,7 @@ def test_a_difference_is_on_the_page_of_the_nights_and_changes_no_exit_status():
              "n_differences": 1, "error": None}  # fmt: skip
     sites = [{"site": "a", "state": "done", "error": None, "scenes_new": []}]
     manifest = {"run": "r", "sites": sites, "messages_waiting": 0, "pages_failed": {}, "self_check": check}
+    assert to_correct(manifest) == [], "the notice of a failed night does not repeat it"
     (problem,) = summary(manifest, 1.0)["problems"]
     assert (problem["state"], "theta is 1.0" in problem["reason"]) == ("correct", True)
     assert exit_status(manifest) == exit_status({**manifest, "self_check": None}) == 0
