@@ -153,25 +153,29 @@ def _prove(pack: Container, lines: Sequence[Line], assessments: Any, alerts: Any
 
 
 def _disagreements(pack: Container, assessments: Any, alerts: Any) -> Iterator[Fault]:
-    """Members that are about another site or another assessment than the last one."""
-    site, day = assessments[-1]["site"], assessments[-1]["as_of"]
+    """Members that are about another site, or rest on something else, than the last assessment."""
+    last = assessments[-1]
     about: dict[str, Callable[[], set[Any]]] = {
         ASSESSMENTS: lambda: {entry["site"] for entry in assessments},
-        "alerts.json": lambda: {alert["id"].rpartition("/")[0] for alert in alerts} or {site},
+        "alerts.json": lambda: {alert["id"].rpartition("/")[0] for alert in alerts},
         "site.json": lambda: {_json(pack, "site.json")["properties"]["id"]},
+        "landscape.json": lambda: {_json(pack, "landscape.json")["site"]},
         "plan.json": lambda: {_json(pack, "plan.json")["site"]},
         # an apostrophe keeps spreadsheets from running a cell as a formula
-        "observations.csv": lambda: _column(pack, "observations.csv", "site") - {f"'{site}"} or {site},
+        "observations.csv": lambda: _column(pack, "observations.csv", "site") - {f"'{last['site']}"},
     }
     for member, sites in about.items():
-        if others := _of(member, sites) - {site}:
-            yield Fault(
-                member, f"it is about {str(min(others, key=str))[:80]!r}, and the last assessment about {site!r}"
-            )
+        for other in _of(member, sites) - {last["site"]}:
+            yield Fault(member, f"it is about site {str(other)[:80]!r}, and the last assessment about {last['site']!r}")
     if any(before["as_of"] > after["as_of"] for before, after in pairwise(assessments)):
         yield Fault(ASSESSMENTS, "its assessments are not in the order of their days")
-    if (other := _of("plan.json", lambda: _json(pack, "plan.json")["as_of"])) != day:
-        yield Fault("plan.json", f"it is about the assessment of {str(other)[:20]}, and the last one is of {day}")
+    plan, site = _json(pack, "plan.json"), _json(pack, "site.json")["properties"]
+    shared = {("plan.json", name): plan.get(name) for name in ("as_of", "episode", "series_digest", "code_version")}
+    shared |= {("site.json", name): site.get(name) for name in ("version", "episode")}
+    for (member, name), value in shared.items():
+        if value != last.get(name):
+            shown = f"{str(value)[:80]!r}, and the last assessment has {str(last.get(name))[:80]!r}"
+            yield Fault(member, f"its {name} is {shown}")
 
 
 def _of[T](member: str, read: Callable[[], T]) -> T:

@@ -15,7 +15,8 @@ OTHER = assessment_record({"site": "other", "as_of": "2020-10-03", "payload": {}
 
 def assessment(day, *, site="lowood"):
     """Row of the ledger of an assessment."""
-    payload = {"site": site, "as_of": day, "status": "on_track", "theta": 0.81}
+    payload = {"site": site, "as_of": day, "status": "on_track", "theta": 0.81, "episode": 1, "series_digest": "5d",
+               "code_version": "0.1.0"}  # fmt: skip
     return {"site": site, "as_of": day, "digest": hashlib.sha256(day.encode()).hexdigest(), "version": "v1",
             "snapshot": "50-loess:12", "left_out": {}, "payload": payload}  # fmt: skip
 
@@ -56,8 +57,15 @@ def contents():
             row["payload"] | {name: row[name] for name in ("digest", "version", "snapshot", "left_out")} for row in rows
         ],
         "alerts.json": [{"id": "lowood/failure", "rule": "failure", "events": [opened, entry]}],
-        "plan.json": {"site": "lowood", "as_of": NIGHTS[-1]},
-        "site.json": {"type": "Feature", "properties": {"id": "lowood"}},
+        "plan.json": {
+            "site": "lowood",
+            "as_of": NIGHTS[-1],
+            "episode": 1,
+            "series_digest": "5d",
+            "code_version": "0.1.0",
+        },
+        "site.json": {"type": "Feature", "properties": {"id": "lowood", "version": "v1", "episode": 1}},
+        "landscape.json": {"site": "lowood"},
         "chain-proofs.json": {
             "assessments": proofs,
             "answers": [{"alert": "lowood/failure", "number": 2, "proof": answered}],

@@ -31,10 +31,10 @@ def fault_of(path, **options):
 def test_a_whole_pack_passes_and_says_what_was_checked(path):
     verified = verify_pack(write_pack(path, contents()), KEY.public_key())
     assert (verified.site, verified.as_of, verified.status) == ("lowood", "2020-10-10", "on_track")
-    assert (verified.members, verified.nights, verified.records, verified.uncovered) == (12, 3, 4, 0)
+    assert (verified.members, verified.nights, verified.records, verified.uncovered) == (13, 3, 4, 0)
     assert verified.head == chain()[0][-1]["hash"]
     assert verified.noted is None
-    assert verified.size == sum(map(len, [path.read_bytes()])) - 12 * (30 + 46) - 22 - 2 * sum(
+    assert verified.size == sum(map(len, [path.read_bytes()])) - 13 * (30 + 46) - 22 - 2 * sum(
         map(len, [*contents(), "ro-crate-metadata.json", "manifest-sha256.txt", "manifest-sha256.txt.sig"])
     )
 
@@ -193,7 +193,7 @@ def test_a_pack_that_states_no_format_is_named(path, environment):
 @pytest.mark.parametrize(
     "member",
     ["assessments.json", "alerts.json", "plan.json", "site.json", "chain-proofs.json", "chain.jsonl",
-     "environment.json", "observations.csv"],
+     "environment.json", "observations.csv", "landscape.json"],
 )  # fmt: skip
 def test_a_member_that_is_missing_is_named(path, member):
     content = contents()
@@ -217,11 +217,23 @@ def test_a_member_that_has_another_form_is_named(path, member, body):
 @pytest.mark.parametrize(
     ("member", "change", "said"),
     [
-        ("plan.json", lambda plan: plan.update(site="other"), "it is about 'other', and the last assessment about"),
-        ("plan.json", lambda plan: plan.update(as_of="2020-10-03"), "it is about the assessment of 2020-10-03"),
-        ("site.json", lambda site: site["properties"].update(id="other"), "it is about 'other'"),
-        ("alerts.json", lambda alerts: alerts.append({"id": "other/failure", "events": []}), "it is about 'other'"),
-        ("observations.csv", lambda text: text.replace("lowood,2020-10", "other,2020-10"), "it is about 'other'"),
+        (
+            "plan.json",
+            lambda plan: plan.update(site="other"),
+            "it is about site 'other', and the last",
+        ),
+        ("plan.json", lambda plan: plan.update(as_of="2020-10-03"), "its as_of is '2020-10-03', and the last"),
+        ("plan.json", lambda plan: plan.update(series_digest="6e"), "its series_digest is '6e', and the last"),
+        ("plan.json", lambda plan: plan.pop("code_version") and None, "its code_version is 'None', and the last"),
+        ("site.json", lambda site: site["properties"].update(version="v2"), "its version is 'v2', and the last"),
+        ("landscape.json", lambda landscape: landscape.update(site="other"), "it is about site 'other'"),
+        ("site.json", lambda site: site["properties"].update(id="other"), "it is about site 'other'"),
+        (
+            "alerts.json",
+            lambda alerts: alerts.append({"id": "other/failure", "events": []}),
+            "it is about site 'other'",
+        ),
+        ("observations.csv", lambda text: text.replace("lowood,2020-10", "other,2020-10"), "it is about site 'other'"),
         ("observations.csv", lambda text: "date\n2020-09-20\n", "it does not have the form of this member"),
         ("observations.csv", lambda text: text + '"' + "x" * 200_000, "it does not have the form of this member"),
     ],

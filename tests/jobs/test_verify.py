@@ -45,8 +45,8 @@ def test_a_whole_pack_passes_with_what_was_checked(ran, pack, public):
     assert (status, err) == (Exit.DONE, "")
     first, second, third = out.splitlines()
     assert first == "PASS lowood, assessment of 2020-10-10: on_track"
-    assert second.startswith("12 members, ")
-    assert third == f"chain of 3 nights, head {head}; 4 assessments and answers are in it"
+    assert second.startswith("13 members, ")
+    assert third == f"chain of 3 nights, head {head}; 4 assessments and answers of the site are in it"
     noted = chain()[0][0]["hash"]
     status, out, _ = ran(pack, "--key", public, "--head", f"{noted[:32].upper()} {noted[32:]}")
     assert out.splitlines()[-1] == "the head given is that of line 1, night 2020-09-26: unchanged until then"
