@@ -70,7 +70,7 @@ def printable_lines(verified: "Verified", signed_by: str) -> str:
     else:
         lines.append(f"chain of {verified.nights} nights, head {verified.head}; {records}")
     if verified.uncovered:
-        lines.append(f"{verified.uncovered} more are newer than the chain: ask for a pack from after the next night")
+        lines.append(f"newer than the chain: {verified.uncovered}; a pack from after the next night has them covered")
     if verified.noted is not None:
         noted = verified.noted
         lines.append(f"the head given is that of line {noted['number']}, night {noted['night']}: unchanged until then")
