@@ -10,6 +10,7 @@ import time
 import zipfile
 from datetime import date
 
+import numpy as np
 import pytest
 from rocrate.rocrate import ROCrate
 from sqlalchemy import create_engine, text
@@ -29,6 +30,7 @@ from monitor.alerts.alert import Alert, AlertState, Verdict
 from monitor.errors import BadData, DiskFull, StoreBroken
 from monitor.evidence.container import Container
 from monitor.evidence.documents import site_from_json
+from monitor.evidence.faults import PackRefused
 from monitor.evidence.keys import new_keys, private_key
 from monitor.evidence.recompute import recompute
 from monitor.evidence.verify import verify_pack
@@ -132,6 +134,22 @@ def test_a_pack_is_verified_and_every_record_is_in_the_chain(packs, key, site):
     verified = verify_pack(packs[site], key.public_key())
     assert (verified.site, verified.as_of, verified.nights) == (site, LATER.isoformat(), 2)
     assert (verified.records, verified.uncovered) == (3 if site == FORMULA else 2, 0)
+
+
+def test_one_changed_byte_anywhere_in_a_pack_names_its_member(packs, key, tmp_path):
+    content, random, path = packs[OWN].read_bytes(), np.random.default_rng(7), tmp_path / "changed.zip"
+    with zipfile.ZipFile(packs[OWN]) as archive:
+        ends = [(entry.header_offset + 30 + len(entry.filename), entry) for entry in archive.infolist()]
+    for start, entry in ends:
+        if not entry.file_size:
+            continue
+        position = start + int(random.integers(entry.file_size))
+        changed = bytearray(content)
+        changed[position] ^= int(random.integers(1, 256))
+        path.write_bytes(changed)
+        with pytest.raises(PackRefused) as error:
+            verify_pack(path, key.public_key())
+        assert [fault.member for fault in error.value.faults] == [entry.filename]
 
 
 @pytest.mark.parametrize("site", [FORMULA, PATH, OWN])
