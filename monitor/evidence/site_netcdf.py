@@ -328,11 +328,8 @@ def read_arrays(files: Sequence[Arrays], steps: Sequence[Step]) -> Iterator[list
         "memory": READER_MEMORY + 4 * max(sizes, default=0),
         "seconds": READER_SECONDS + sum(sizes) // READER_SPEED,
     }
-    environment = {"OPENBLAS_NUM_THREADS": "1", "HDF5_USE_FILE_LOCKING": "FALSE"}
     command = [sys.executable, "-I", str(Path(__file__).with_name("sealed_reader.py"))]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
-    ) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdin is not None
         try:
             with suppress(BrokenPipeError):  # what it says then follows
