@@ -276,6 +276,16 @@ def test_a_scene_that_was_fetched_since_changes_nothing(copied, packs, key, tmp_
     assert (tmp_path / "again.zip").read_bytes() == packs[PATH].read_bytes()
 
 
+def test_an_answer_since_the_last_night_is_in_the_pack_and_not_in_the_chain_yet(copied, key, tmp_path):
+    with open_ledger(load(copied.config)) as ledger, ledger.transaction() as t:
+        answer_alert(t, f"{FORMULA}/failure", Verdict.TREATED, None, None, date(2018, 10, 2), "command")
+    assert write(copied, key, FORMULA, tmp_path / "new.zip").uncovered == 1
+    *_, last = read(tmp_path / "new.zip", "chain-proofs.json")["answers"]
+    assert last["proof"] is None
+    verified = verify_pack(tmp_path / "new.zip", key.public_key())
+    assert (verified.records, verified.uncovered) == (3, 1)
+
+
 def test_a_unit_that_a_new_site_covers_has_left_in_what_is_published_too(copied, key, tmp_path):
     """Also before the first scene that does without it."""
     units = json.loads((copied.root / "sites" / OWN / "controls.geojson").read_bytes())["features"]
