@@ -448,6 +448,8 @@ MORE_KILLS = [
     ("sqlalchemy.engine:Connection:_commit_impl", 9),
     ("os:replace", 12),
     ("os:fdopen", 2),
+    ("jobs.pipeline:send", 1),
+    ("jobs.pipeline:publish", 1),
 ]
 KILL_NAMES = [f"{where.rsplit(':', 1)[-1]}-{count}" for where, count in QUICK_KILLS + MORE_KILLS]
 KILLS = [*QUICK_KILLS, *(pytest.param(*kill, marks=pytest.mark.slow) for kill in MORE_KILLS)]
