@@ -10,6 +10,7 @@ References
    doi:10.17487/RFC8032.
 """
 
+import errno
 import hashlib
 import io
 import os
@@ -64,7 +65,7 @@ def write_container(path: Path, members: Iterable[tuple[str, bytes | Path]], key
         The disk is full, a file cannot be read, or `path` is a folder or cannot be written; an old pack is untouched.
     """
     if path.is_dir():
-        raise IsADirectoryError(21, os.strerror(21), str(path))
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     with appearing(path) as partial, open(partial, "wb") as file:
         entries: list[Entry] = []
         manifest = ""
