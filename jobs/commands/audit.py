@@ -1,5 +1,6 @@
 """``regrowth audit``: which sites inspectors visit, drawn at random, and what their findings can say."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,16 +47,15 @@ def audit_sample(
     where N allows, and the others in proportion. The table shows the probability with which each site was drawn, and
     its weight: the number of sites that it stands for. The sheet has five random points of each site and what to
     measure there; filled in, `regrowth field add` takes it. The same sites, N and seed give the same sample. Exit
-    status: 0 drawn, 64 N is more than there are sites, 65 there is no site, or the sheet exists.
+    status: 0 drawn, 64 N is more than there are sites, 65 there is no site, or the sheet exists or has no folder.
     """
     from monitor.evidence.audit_sample import draw_sample
     from monitor.evidence.field_sheet import field_sheet
 
     if seed is not None:
         _check_seed(seed)
-    if out is not None and out.exists():
-        msg = f"{out} exists, and may be filled in: name another file"
-        raise BadData(msg)
+    if out is not None:
+        _check_sheet(out)
     with installation(config) as (_, ledger):
         sites, frame, as_of = _frame(ledger)
         origin = "given" if seed is not None else "head of the chain"
@@ -90,6 +90,15 @@ def _check_seed(seed: str) -> None:
     if not seed.strip() or len(seed) > MAX_SEED or has_invisible(seed):
         msg = f"a seed is a text of 1 to {MAX_SEED} characters without line ends"
         raise typer.BadParameter(msg, param_hint="--seed")
+
+
+def _check_sheet(out: Path) -> None:
+    if os.path.lexists(out):  # a link that leads nowhere too
+        msg = f"{out} exists, and may be filled in: name another file"
+        raise BadData(msg)
+    if not out.parent.is_dir():
+        msg = f"{out} cannot be written: there is no folder {out.parent}"
+        raise BadData(msg)
 
 
 def _head(ledger: Any) -> str:

@@ -105,6 +105,7 @@ def test_a_sheet_that_was_filled_in_is_stored_as_it_is(sites, regrowth, tmp_path
         (["-n", "1", "--seed", " "], Exit.USAGE, "a seed is a text of 1 to 200 characters"),
         (["-n", "1", "--seed", "two\nlines"], Exit.USAGE, "without line ends"),
         (["-n", "1", "--seed", "s", "--out", "sheet.csv"], Exit.BAD_DATA, "sheet.csv exists, and may be filled in"),
+        (["-n", "1", "--seed", "s", "--out", "no/sheet.csv"], Exit.BAD_DATA, "there is no folder no"),
     ],
 )
 def test_what_cannot_be_drawn_or_would_be_lost_is_refused(
