@@ -11,7 +11,9 @@ References
 .. [1] B. Eaton et al., NetCDF Climate and Forecast (CF) Metadata Conventions 1.11, 2023, https://cfconventions.org.
 """
 
+import errno
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,6 +41,8 @@ CHUNK_BYTES: Final = 2**18
 """Size of a chunk, before compression: as many scenes as fit, at least one. [byte]"""
 BATCH_BYTES: Final = 2**24
 """Pixels of the site in memory at a time, at most, but one scene at least. [byte]"""
+FULL_BYTES: Final = 2**20
+"""Free space below which a failed write is taken for that of a full disk. [byte]"""
 READER_MEMORY: Final = 2**28
 """Memory of the process that reads files, beyond what it has when it starts and four times its largest array. [byte]"""
 READER_SECONDS: Final = 60
@@ -130,13 +134,14 @@ def write_pixels(
 
 @contextmanager
 def _new_file(path: Path) -> Iterator[Any]:
-    """A new NetCDF file; errors of the library as OSError."""
+    """A new NetCDF file; errors of the library, which do not say that the disk is full, as OSError."""
     try:
         with netCDF4.Dataset(path, "w", format="NETCDF4") as file:
             yield file
-    except RuntimeError as error:  # a full disk too
-        msg = f"{path.name} cannot be written: {error}; check the free space of {path.parent}"
-        raise OSError(msg) from error
+    except RuntimeError as error:
+        is_full = shutil.disk_usage(path.parent).free < FULL_BYTES
+        msg = f"cannot be written: {error}"
+        raise OSError(errno.ENOSPC if is_full else errno.EIO, msg, str(path)) from error
 
 
 def layer_variable(name: str) -> str:

@@ -9,6 +9,7 @@ import sys
 import time
 import zipfile
 from datetime import date
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,7 +28,8 @@ from jobs.pipeline import fetch_history, night
 from jobs.records import to_json
 from jobs.settings import load
 from monitor.alerts.alert import Alert, AlertState, Verdict
-from monitor.errors import BadData, DiskFull, StoreBroken
+from monitor.errors import BadData, DiskFull, StoreBroken, as_disk_full
+from monitor.evidence import site_netcdf
 from monitor.evidence.container import Container
 from monitor.evidence.documents import site_from_json
 from monitor.evidence.faults import PackRefused
@@ -429,3 +431,10 @@ def test_a_killed_command_leaves_no_pack(programme, tmp_path):
         assert ended.returncode == status
         assert not (folder / "new.zip").exists()
         assert all(left.startswith(".new.zip.") for left in os.listdir(folder))  # hidden, and no zip of that name
+
+
+def test_a_full_disk_that_only_the_library_of_netcdf_notices_is_a_full_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(site_netcdf.shutil, "disk_usage", lambda _: SimpleNamespace(free=1))
+    with pytest.raises(OSError, match="cannot be written") as failed, site_netcdf._new_file(tmp_path / "a.nc"):
+        raise RuntimeError("NetCDF: HDF error")
+    assert as_disk_full(failed.value, tmp_path) is not None
