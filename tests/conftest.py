@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
@@ -14,6 +15,7 @@ choose_cache()  # before any test loads numba: the kernels that `make setup` has
 icechunk.set_logs_filter("error")  # it warns of concurrent commits at every opening; one process writes at a time here
 
 ROOT = Path(__file__).resolve().parent.parent
+type MadeOnce = Callable[[str, Callable[[Path], None]], Path]
 
 
 @pytest.fixture(scope="session")
@@ -32,18 +34,33 @@ def root() -> Path:
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> MadeOnce:
+    """Make a folder once for all test processes: the first that asks for it fills it, and others wait. Only read it."""
+    base = tmp_path_factory.getbasetemp()
+    parent = base if worker_id == "master" else base.parent
+
+    def folder_of(name: str, fill: Callable[[Path], None]) -> Path:
+        folder, complete = parent / name, parent / f"{name}-complete"
+        with (parent / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not complete.exists():
+                fill(folder)
+                complete.touch()
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def demo(made_once: MadeOnce) -> Path:
     """Folder of the demonstration of seed 1, its last four nights, made once for all test processes. Only read it."""
     pytest.importorskip("nrt.data", reason="the sample imagery is in the extra 'demo'")
     from jobs import demonstration
     from jobs.exits import Exit
 
-    base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / "shared-demo"
-    with (folder.parent / "shared-demo.lock").open("w") as lock, pytest.MonkeyPatch.context() as patch:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (complete := folder.with_name("shared-demo-complete")).exists():
+    def fill(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
             patch.setattr(demonstration, "FIRST_NIGHT", date(2020, 10, 3))
             assert demonstration.demonstrate(folder, seed=1, as_json=False) is Exit.DONE
-            complete.touch()
-    return folder
+
+    return made_once("shared-demo", fill)

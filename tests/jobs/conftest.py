@@ -1,6 +1,8 @@
 """A small installation on the embedded series: three sites of known fate, a few seasons."""
 
+import shutil
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -8,11 +10,20 @@ import pytest
 pytest.importorskip("nrt.data", reason="the sample imagery is in the extra 'demo'")
 
 
+NIGHT = date(2018, 9, 30)
+"""Of the fixture `first_night`."""
+
+
 @dataclass(frozen=True)
 class Installation:
     """Where everything of one installation lies."""
 
     root: Path
+
+    def copied_to(self, root: Path) -> "Installation":
+        """The same in another folder, which may be changed."""
+        shutil.copytree(self.root, root, dirs_exist_ok=True)
+        return Installation(root)
 
     @property
     def config(self) -> Path:
@@ -60,6 +71,19 @@ def install():
 @pytest.fixture
 def installation(install, tmp_path) -> Installation:
     return install(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def first_night(made_once, install) -> Installation:
+    """An installation after its first night, of :data:`NIGHT`, made once for all test processes. Only read it."""
+    from jobs.pipeline import night
+    from jobs.settings import load
+
+    def fill(folder: Path) -> None:
+        folder.mkdir()
+        night(load(install(folder).config), as_of=NIGHT)
+
+    return Installation(made_once("first-night", fill))
 
 
 @pytest.fixture

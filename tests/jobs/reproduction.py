@@ -1,7 +1,9 @@
-"""Check that published files give back the published verdicts."""
+"""Check that published files give back the published verdicts, and that two sets of files are the same."""
 
 import json
 from datetime import date
+from difflib import unified_diff
+from itertools import islice
 from pathlib import Path
 
 import pyarrow.parquet
@@ -39,3 +41,18 @@ def assert_reproduced(root: Path, tmp_path: Path) -> None:
         folder = root / "sites" / published["site"]
         found = reassessed(folder / "observations.csv", folder / "plan.json", tmp_path / "again.parquet")
         assert_same(found[published["site"]], published)
+
+
+def differences(before: dict[str, bytes], after: dict[str, bytes]) -> dict[str, list[str]]:
+    """Each file that is not the same, with the first lines that differ: a failure elsewhere can be read."""
+
+    def lines(content: bytes) -> list[str]:
+        return content.decode("utf-8", "replace").splitlines()
+
+    found = {}
+    for name in sorted(before.keys() | after.keys()):
+        old, new = before.get(name, b""), after.get(name, b"")
+        if old != new or (name in before) != (name in after):
+            changes = unified_diff(lines(old), lines(new), "before", "after", n=0, lineterm="")
+            found[name] = [line[:200] for line in islice(changes, 10)]
+    return found

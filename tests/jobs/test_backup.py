@@ -31,11 +31,9 @@ PASSWORD = "hunter2-Canary"
 
 
 @pytest.fixture(scope="module")
-def original(install, tmp_path_factory):
+def original(first_night, tmp_path_factory):
     """An installation after a night."""
-    made = install(tmp_path_factory.mktemp("original"))
-    night(load(made.config), as_of=NIGHT, pages=False)
-    return made
+    return first_night.copied_to(tmp_path_factory.mktemp("original"))
 
 
 @pytest.fixture(scope="module")

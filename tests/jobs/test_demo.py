@@ -5,9 +5,7 @@ import re
 import shutil
 from dataclasses import replace
 from datetime import date
-from difflib import unified_diff
 from fnmatch import fnmatch
-from itertools import islice
 
 import pandas as pd
 import pytest
@@ -24,7 +22,7 @@ from monitor.errors import BadConfiguration
 from monitor.sites.site import Site
 from monitor.verdict.assess import assess
 from monitor.verdict.assessment import Series
-from tests.jobs.reproduction import assert_reproduced, assert_same, reassessed
+from tests.jobs.reproduction import assert_reproduced, assert_same, differences, reassessed
 from tests.landscape import series_of
 from tests.loopback.mail import MAIL_CHANNEL, MailServer
 
@@ -61,21 +59,6 @@ def products(folder):
     names = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     names = [name for name in names if name.parts[0] != "store" and not name.name.startswith("regrowth.db")]
     return {name.as_posix(): (folder / name).read_bytes() for name in names}
-
-
-def differences(before, after):
-    """Each file that is not the same, with the first lines that differ: a failure elsewhere can be read."""
-
-    def lines(content):
-        return content.decode("utf-8", "replace").splitlines()
-
-    found = {}
-    for name in sorted(before.keys() | after.keys()):
-        old, new = before.get(name, b""), after.get(name, b"")
-        if old != new or (name in before) != (name in after):
-            changes = unified_diff(lines(old), lines(new), "before", "after", n=0, lineterm="")
-            found[name] = [line[:200] for line in islice(changes, 10)]
-    return found
 
 
 def test_run_again_no_byte_changes_and_nothing_is_sent(shown, capsys):

@@ -133,11 +133,10 @@ def test_a_site_that_is_new_or_changed_is_told_at_once_whether_it_can_be_seen(in
     assert "No uplift was promised" in told["detectability"]["demo-02"]["said"]["en"]
 
 
-def test_the_page_tells_it_from_the_scenes_that_there_are(installation, settings, capsys):
-    night(settings, as_of=date(2018, 9, 30))
-    page = (installation.root / "sites" / "demo-02" / "index.html").read_text(encoding="utf-8")
+def test_the_page_tells_it_from_the_scenes_that_there_are(first_night, capsys):
+    page = (first_night.root / "sites" / "demo-02" / "index.html").read_text(encoding="utf-8")
     assert "Detectability of failure" in page
-    told = json.loads(said(capsys, "explain", "demo-02", "--config", installation.config, "--json"))["detectability"]
+    told = json.loads(said(capsys, "explain", "demo-02", "--config", first_night.config, "--json"))["detectability"]
     assert told["seasons_before"] == 1
     assert not told["assumed"]
     assert "given the scenes and the control ground of this site" in page

@@ -24,6 +24,8 @@ from jobs.executor import WorkerDied, _cluster_results, exclude_from_garbage_col
 from jobs.pipeline import night
 from jobs.settings import load
 from monitor.errors import BadConfiguration, TryLater
+from tests.jobs.failing_jobs import odd, refuse
+from tests.jobs.reproduction import differences
 from tests.landscape import stored_of
 
 NIGHT = date(2018, 9, 30)
@@ -67,13 +69,6 @@ def _patience(monkeypatch):
     monkeypatch.setattr("jobs.executor.JOB_TIMEOUT", 240.0)
 
 
-@pytest.fixture(scope="module")
-def in_threads(install, tmp_path_factory):
-    made = install(tmp_path_factory.mktemp("threads"))
-    night(load(made.config), as_of=NIGHT)
-    return made
-
-
 def configured(install, folder, scheduler):
     made = install(folder)
     text = made.config.read_text(encoding="utf-8")
@@ -81,23 +76,28 @@ def configured(install, folder, scheduler):
     return made
 
 
+WHEN = re.compile('(?:started|开始于) [^<]* UTC|<td class="n c-time">[^<]*'.encode())
+"""Start and duration of a night, in minutes, on the pages of the last nights."""
+
+
 def products(made):
+    """Content of every file that a night publishes, by name, without when it started and how long it took."""
     files = {name: content for name, (_, content) in made.files().items() if name != "regrowth.toml"}
-    return {name: content for name, content in files.items() if "/." not in f"/{name}"}
+    return {name: WHEN.sub(b"", content) for name, content in files.items() if "/." not in f"/{name}"}
 
 
 @pytest.mark.parametrize("kind", ["processes", pytest.param("cluster", marks=pytest.mark.slow)])
-def test_elsewhere_a_night_makes_the_same_products_byte_for_byte(kind, install, in_threads, cluster, tmp_path):
+def test_elsewhere_a_night_makes_the_same_products_byte_for_byte(kind, install, first_night, cluster, tmp_path):
     made = configured(install, tmp_path, "processes" if kind == "processes" else cluster.scheduler_address)
     manifest = night(load(made.config), as_of=NIGHT)
     assert [site["state"] for site in manifest["sites"]] == ["done"] * 3
     assert [len(site["scenes_new"]) for site in manifest["sites"]] == [68] * 3
-    assert products(made) == products(in_threads)
+    assert differences(products(first_night), products(made)) == {}
     assert all(not site["scenes_new"] for site in night(load(made.config), as_of=NIGHT)["sites"])
 
 
 @pytest.mark.slow
-def test_a_worker_killed_midway_loses_nothing(install, in_threads, cluster, tmp_path):
+def test_a_worker_killed_midway_loses_nothing(install, first_night, cluster, tmp_path):
     made = configured(install, tmp_path, cluster.scheduler_address)
     killed = []
 
@@ -120,7 +120,7 @@ def test_a_worker_killed_midway_loses_nothing(install, in_threads, cluster, tmp_
         thread.join()
     assert len(killed) == 1
     assert [site["state"] for site in manifest["sites"]] == ["done"] * 3
-    assert products(made) == products(in_threads)
+    assert differences(products(first_night), products(made)) == {}
 
 
 @pytest.mark.slow
@@ -157,18 +157,10 @@ def _die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _add(a, b):
-    return a + b
-
-
-def _refuse():
-    raise BadConfiguration("no key")
-
-
 @pytest.mark.slow
 def test_a_job_whose_workers_keep_dying_fails_alone(cluster):
     with open_executor(cluster.scheduler_address) as work:
-        found = dict(work([job(_add, 1, 1), job(_die), job(_add, 2, 2)]))
+        found = dict(work([job(add, 1, 1), job(_die), job(add, 2, 2)]))
     assert (found[0], found[2]) == (2, 4)
     assert isinstance(found[1], Exception)
     assert "KilledWorker" in type(found[1]).__name__
@@ -189,7 +181,7 @@ def test_a_cluster_that_shrinks_midway_does_what_it_has_taken(cluster, monkeypat
     threads = iter([{"many": 10}])
     with Client(cluster.scheduler_address) as client:
         monkeypatch.setattr(client, "nthreads", lambda: next(threads, {"one": 1}))
-        results = _cluster_results(client, enumerate(job(_add, number, 1) for number in range(24)))
+        results = _cluster_results(client, enumerate(job(add, number, 1) for number in range(24)))
         assert {number: result for (number, _), result in results} == {number: number + 1 for number in range(24)}
 
 
@@ -199,7 +191,7 @@ def test_jobs_are_taken_as_their_turn_comes(cluster):
     def jobs():
         for number in range(40):
             taken.append(number)
-            yield job(_add, number, 1)
+            yield job(add, number, 1)
 
     with open_executor(cluster.scheduler_address) as work:
         answers = work(jobs())
@@ -211,7 +203,7 @@ def test_jobs_are_taken_as_their_turn_comes(cluster):
 
 def test_an_expected_error_of_a_worker_is_raised_here(cluster):
     with open_executor(cluster.scheduler_address) as work, pytest.raises(BadConfiguration, match="no key"):
-        list(work([job(_refuse)]))
+        list(work([job(refuse)]))
 
 
 def test_a_scheduler_that_does_not_answer_means_try_later(monkeypatch):
@@ -319,7 +311,7 @@ def test_certificates_are_those_of_dasks_own_configuration_and_their_absence_is_
         address = made.scheduler_address
         assert address.startswith("tls://127.0.0.1:")
         with dask.config.set(kept), open_executor(address) as work:
-            assert dict(work([job(_add, 1, 1)])) == {0: 2}
+            assert dict(work([job(add, 1, 1)])) == {0: 2}
         with pytest.raises(BadConfiguration, match="lacks certificates"), open_executor(address):
             pass
     assert get_scheduler() is None
@@ -373,21 +365,12 @@ def test_a_job_that_hangs_is_stopped_and_the_others_are_done(monkeypatch):
     assert found == {n + 1: n + 1 for n in range(4)}
 
 
-class _Odd(Exception):
-    def __init__(self, status, message):
-        super().__init__(message)
-
-
-def _odd():
-    raise _Odd(3, "what it says")
-
-
 @pytest.mark.parametrize(
-    "error", [_odd, pytest.param(_refuse, marks=pytest.mark.slow)], ids=["cannot be sent", "expected"]
+    "error", [odd, pytest.param(refuse, marks=pytest.mark.slow)], ids=["cannot be sent", "expected"]
 )
 def test_an_error_in_a_process_is_told_here_whatever_its_kind(error):
     with open_executor("processes") as work:
-        if error is _refuse:
+        if error is refuse:
             with pytest.raises(BadConfiguration, match="no key"):
                 list(work([job(error)]))
         else:

@@ -74,10 +74,11 @@ def without_head(page):
 
 
 @pytest.fixture(scope="module")
-def unkilled(install, tmp_path_factory):
-    """A night that nothing disturbed, to compare with."""
-    made = install(tmp_path_factory.mktemp("unkilled"))
-    return made, night(load(made.config), as_of=NIGHT)
+def unkilled(first_night, tmp_path_factory):
+    """A night that nothing disturbed, to compare with, and its manifest."""
+    made = first_night.copied_to(tmp_path_factory.mktemp("unkilled"))
+    with open_ledger(load(made.config)) as ledger, ledger.reading() as t:
+        return made, t.newest_night()["manifest"]
 
 
 def test_a_night_judges_every_site_and_writes_what_the_contract_names(unkilled):
