@@ -3,6 +3,7 @@
 import itertools
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -82,6 +83,10 @@ class World:
         return made
 
 
+simulated = cache(World.scenes)
+"""Scenes of a world and a seed, simulated once; only to be read."""
+
+
 def records(scenes, *, wrong=None, offset=None, baseline="05.00", **changes):
     """What the store holds of scenes, some with an offset that is not the one they were made with."""
     n = len(scenes)
@@ -137,7 +142,7 @@ def tally(world, sites, *, wrong=None, offset=mixed, baseline="05.00"):
     """Of the scenes of many sites without haze: right ones told wrong, all right ones, wrong ones caught, all wrong."""
     false = right = caught = faulty = 0
     for seed in range(sites):
-        scenes = world.scenes(seed)
+        scenes = simulated(world, seed)
         chosen = np.random.default_rng(seed + 999)
         times = [time for time, _, _ in scenes]
         bad = np.array([wrong(time, chosen) for time in times]) if wrong else np.zeros(len(scenes), dtype=bool)
@@ -215,7 +220,7 @@ def test_of_a_block_of_wrong_flags_most_scenes_under_haze_or_snow_are_found_too(
     # Haze over a scene too dark hides the step; its long bands still show it.
     caught = faulty = 0
     for ground, seed in itertools.product(SOIL, range(8)):
-        scenes = World(ground, thick=0.2).scenes(seed)
+        scenes = simulated(World(ground, thick=0.2), seed)
         bad = np.array([time.year == 2021 for time, _, _ in scenes])
         dirty = np.array([scene[2] for scene in scenes])
         found = told_wrong(settle(records(scenes, wrong=bad, offset=np.full(len(scenes), offset))))

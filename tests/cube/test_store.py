@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -125,9 +126,16 @@ def reds(site, snapshot=None):
     return site.cube(snapshot).red.values[:, 1, 1].astype(float).round(4).tolist()
 
 
+@pytest.fixture(scope="module")
+def blank(tmp_path_factory):
+    """Folder with a landscape without scenes, to be copied, which is four times as fast as laying one out."""
+    return laid_out(tmp_path_factory.mktemp("blank") / "valley").path.parent
+
+
 @pytest.fixture
-def store(tmp_path):
-    return laid_out(tmp_path / "valley")
+def store(blank, tmp_path):
+    shutil.copytree(blank, tmp_path, dirs_exist_ok=True)
+    return LandscapeStore(tmp_path / "valley")
 
 
 @pytest.fixture
