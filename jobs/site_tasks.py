@@ -127,8 +127,9 @@ def site_tasks(
 def _homes(root: Path, snapshots: Mapping[str, str], grounds: Collection[str]) -> dict[str, str]:
     """Name of the landscape in which each ground is stored.
 
-    The ledger's snapshots name it, unless it was lost. For grounds that the ledger does not know, landscapes that it
-    does not name are read: a night was killed between its two commits, or the ledger was lost.
+    The ledger's snapshots name it, unless it was lost. For grounds that the ledger does not know, all landscapes are
+    read: a night was killed between its two commits, perhaps after it recorded other sites of the landscape, or the
+    ledger was lost.
     """
     homes = {ground: snapshot.rpartition(":")[0] for ground, snapshot in snapshots.items()}
     existing = {name for name in {*homes.values()} if (root / name).is_dir()}
@@ -136,8 +137,6 @@ def _homes(root: Path, snapshots: Mapping[str, str], grounds: Collection[str]) -
     if all(ground in homes for ground in grounds) or not root.is_dir():
         return homes
     for folder in landscape_folders(root):
-        if folder.name in homes.values():
-            continue
         try:
             if (store := LandscapeStore(folder)).exists:
                 homes = dict.fromkeys(store.grounds, folder.name) | homes
