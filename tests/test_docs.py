@@ -24,8 +24,8 @@ def commands():
     return found
 
 
-def test_every_command_is_in_the_readme_and_every_one_in_the_readme_exists(root):
-    text = (root / "README.md").read_text(encoding="utf-8")
+def test_every_command_is_on_the_page_of_commands_and_every_one_there_exists(root):
+    text = (root / "docs" / "commands.md").read_text(encoding="utf-8")
     there = set(commands())
     named = set()
     for line in re.findall(r"^\| `regrowth ([^|]+)\|", text, re.M):
@@ -39,8 +39,8 @@ def test_every_command_is_in_the_readme_and_every_one_in_the_readme_exists(root)
     assert named == there
 
 
-def test_every_option_in_the_readme_exists(root):
-    text = (root / "README.md").read_text(encoding="utf-8")
+def test_every_option_in_the_readme_and_on_the_page_of_commands_exists(root):
+    text = "".join((root / name).read_text(encoding="utf-8") for name in ("README.md", "docs/commands.md"))
     known = {option for command in commands().values() for parameter in command.params for option in parameter.opts}
     asked = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) - {"--no-deps"}
     assert asked <= known, asked - known
