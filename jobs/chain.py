@@ -1,9 +1,11 @@
 """The chain of nights in the ledger: append a line, prove what it covers, and check that ledger and chain fit."""
 
+import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
-from typing import Any, NamedTuple, cast
+from pathlib import Path
+from typing import Any, Final, NamedTuple, cast
 
 from monitor.alerts.chain_head import ChainHead
 from monitor.errors import BadData
@@ -19,6 +21,8 @@ from monitor.evidence.chain import (
 )
 from monitor.evidence.merkle import HASH_SIZE, merkle_root
 from monitor.ledger.transaction import Payload, Transaction
+
+_HEAD_ON_PAGE: Final = re.compile(r'<code class="code">([0-9a-f]{64})</code>')
 
 
 class Proven(NamedTuple):
@@ -69,6 +73,16 @@ def chain_head(t: Transaction) -> ChainHead | None:
     """Head of the chain as pages and messages state it; None: there is no line yet."""
     line = newest_line(t)
     return None if line is None else ChainHead(date.fromisoformat(line["night"]), line["hash"])
+
+
+def unknown_published_head(t: Transaction, outputs: Path) -> str | None:
+    """Head that the published index states although no line of the chain has it; None: there is no such head.
+
+    The ledger is then older than the page, perhaps from a backup, or its newest lines were changed.
+    """
+    page = outputs / "index.html"
+    stated = _HEAD_ON_PAGE.search(page.read_text(encoding="utf-8", errors="replace")) if page.is_file() else None
+    return stated[1] if stated and all(row["hash"] != stated[1] for row in t.chain()) else None
 
 
 def proven_assessments(t: Transaction, site: str) -> list[Proven]:
@@ -197,18 +211,19 @@ def _problems_of_line(t: Transaction, before: Payload | None, row: Payload) -> I
     if len(leaves) != row["assessments"] + row["answers"] or merkle_root(leaves).hex() != row["root"]:
         yield f"{name}: its stored leaves were changed, they do not give its root"
         return
-    (after, after_event), (until, until_event) = _end(before), _end(row)
-    count = row["assessments"]
+    count, starts, ends = row["assessments"], _end(before), _end(row)
     parts: Sequence[tuple[str, set[bytes], Iterable[Payload], Callable[[Payload], _Row]]] = (
-        ("assessments", set(leaves[:count]), t.chained_assessments(after, until), _assessment),
-        ("answers", set(leaves[count:]), t.chained_answers(after_event, until_event), _answer),
+        ("assessments", set(leaves[:count]), t.chained_assessments(starts[0], ends[0]), _assessment),
+        ("answers", set(leaves[count:]), t.chained_answers(starts[1], ends[1]), _answer),
     )
-    for kind, covered, rows, read in parts:
+    for (kind, covered, rows, read), last, end in zip(parts, starts, ends, strict=True):
         present = 0
         for values in rows:
-            record = read(values)
+            record, last = read(values), values["id"]
             present += 1
             if leaf_of(record.record) not in covered:
                 yield f"{record.name} is not as it was when {name} was written: it was changed or added later"
         if present < len(covered):
-            yield f"{name} covers {len(covered)} {kind}, and {len(covered) - present} of them are gone from the ledger"
+            yield f"{name} covers {len(covered)} {kind}; missing in the ledger: {len(covered) - present}"
+        elif last != end:
+            yield f"{name}: the number of the last row of {kind} that it covers was changed from {last} to {end}"

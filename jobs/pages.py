@@ -18,7 +18,7 @@ from dask.delayed import Delayed
 from jobs.account import read_account
 from jobs.answering import precision
 from jobs.calibration import constants_used
-from jobs.chain import chain_head
+from jobs.chain import chain_head, unknown_published_head
 from jobs.detectability import assumptions, chances, improvements
 from jobs.episodes import in_episode
 from jobs.executor import Compute, open_executor
@@ -121,6 +121,8 @@ def publish(
             night = night._replace(manifest={**night.manifest, "pages_failed": failed})
         with ledger.reading() as t:
             head = chain_head(t)
+            if unknown := unknown_published_head(t, settings.outputs.root):
+                log.warning("no line of the chain has the head that the index stated until now", head=unknown)
             history = read_history(t, rows, day=day, night=night, silence_days=settings.alerts.silence_days)
         write_index(
             rows, alerts, settings.outputs.root, as_of=day, alpha=settings.alerts.alpha, precision=measured,

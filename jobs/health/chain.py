@@ -20,17 +20,24 @@ def chain(settings: "Settings", ledger: LedgerContents | Finding, *, deep: bool)
     """The chain is whole, and what it covers is in the ledger as it was; `deep`: for all nights, not the newest few."""
     if not isinstance(ledger, LedgerContents) or not ledger.is_current:
         return
-    from jobs.chain import newest_line, problems
+    from jobs.chain import newest_line, problems, unknown_published_head
     from monitor.ledger.transaction import Transaction
 
     with connected(settings.ledger.url) as connection:
         t = Transaction(connection)
         line = newest_line(t)
         found = list(islice(problems(t, newest=None if deep else NEWEST_LINES), MAX_PROBLEMS + 1))
+        unknown = unknown_published_head(t, settings.outputs.root)
     fix = "a backup of an earlier night, restored beside it by another [ledger] url, shows what was changed"
     for problem in found[:MAX_PROBLEMS]:
         yield broken("chain", problem, fix)
     if len(found) > MAX_PROBLEMS:
         yield broken("chain", "and more", "regrowth doctor --deep" if not deep else fix)
-    if line is not None and not found:
+    if unknown:
+        message = (
+            f"no line has the head that the published index states, {unknown}: the ledger is older than the page, "
+            "perhaps from a backup, or its newest lines were changed"
+        )
+        yield broken("chain", message, "docs/operations.md, Restore")
+    elif line is not None and not found:
         yield ok("chain", f"{count_of(line['number'], 'line')}, head {line['hash']} (night of {line['night']})")

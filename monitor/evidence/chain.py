@@ -185,8 +185,8 @@ def check_head(lines: Sequence[Line], head: str) -> Line:
         if line["hash"] == noted:
             return line
     msg = (
-        f"no line of the chain has the head {noted}: the chain was rewritten since the head was noted, or it is older "
-        f"than the head (it ends with {_end_of(lines)})"
+        f"no line of the chain has the head {noted}: the chain was rewritten since the head was noted, perhaps from an "
+        f"older backup, or it is older than the head (it ends with {_end_of(lines)})"
     )
     raise BadData(msg)
 

@@ -445,18 +445,19 @@ class Transaction:
 
         Each has ``id, alert, number, time, payload``, and ``photos``: the SHA-256 of each of its photos, ascending.
         """
-        event = AlertEventRow
-        query = select(event.id, event.alert, event.number, event.time, event.payload)
-        query = query.where(event.kind == "answered", event.id > after).order_by(event.id)
+        event, photo = AlertEventRow, PhotoRow
+        with_photos = (photo.alert == event.alert) & (photo.number == event.number)
+        query = select(event.id, event.alert, event.number, event.time, event.payload, photo.id.label("photo"))
+        query = query.outerjoin(photo, with_photos).order_by(event.id, photo.id)
+        query = query.where(event.kind == "answered", event.id > after)
         query = query if until is None else query.where(event.id <= until)
         query = query if site is None else query.join(AlertRow, AlertRow.id == event.alert).where(AlertRow.site == site)
-        rows = [dict(row._mapping) for row in self._connection.execute(query)]
-        photos: dict[tuple[str, int], list[str]] = {}
-        of_answers = (PhotoRow.alert == event.alert) & (PhotoRow.number == event.number)
-        pictures = select(PhotoRow.alert, PhotoRow.number, PhotoRow.id).join(event, of_answers)
-        for photo in self._connection.execute(pictures.where(event.id > after).order_by(PhotoRow.id)):
-            photos.setdefault((photo.alert, photo.number), []).append(photo.id)
-        return [{**row, "photos": photos.get((row["alert"], row["number"]), [])} for row in rows]
+        answers: dict[int, Payload] = {}
+        for row in self._connection.execute(query):
+            answer = dict(row._mapping)
+            photos = [picture] if (picture := answer.pop("photo")) else []
+            answers.setdefault(row.id, {**answer, "photos": []})["photos"] += photos
+        return list(answers.values())
 
     # the outbox
 

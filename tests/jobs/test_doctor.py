@@ -319,6 +319,26 @@ def test_a_chain_that_fits_is_shown_by_its_head_and_a_changed_assessment_is_name
         assert "the assessment of site 'a' of 2026-06-01" in asked("--deep")[0]["chain"]["message"]
 
 
+def test_a_head_on_the_published_index_that_the_chain_does_not_have_is_named(installation, asked):
+    """The ledger of a backup, or one whose newest lines were deleted, is in order by itself; the page shows it."""
+    with closing(Ledger(f"sqlite:///{installation.root / 'regrowth.db'}")) as ledger:
+        heads = []
+        for day in (1, 2):
+            with ledger.transaction() as t:
+                append_line(t, night=date(2026, 6, day))
+                heads.append(newest_line(t)["hash"])
+        page = installation.root / "index.html"
+        for head in heads:  # an older one too: the last night wrote no pages
+            page.write_text(f'<p>Head: <code class="code">{head}</code></p>', encoding="utf-8")
+            assert asked()[0]["chain"]["state"] == "ok"
+        for number in (2, 1):
+            with ledger.transaction() as t:
+                t._connection.execute(text(f"delete from chain where number = {number}"))
+            chain = asked()[0]["chain"]
+            assert (chain["state"], chain["fix"]) == ("broken", "docs/operations.md, Restore")
+            assert f"no line has the head that the published index states, {heads[1]}" in chain["message"]
+
+
 def test_a_good_night_is_well_and_one_that_waits_for_a_service_needs_nothing_either(slept):
     good = slept(a="done", b="done")
     assert (good["state"], good["message"]) == ("ok", "night of 2026-06-30: 2 of 2 sites assessed")

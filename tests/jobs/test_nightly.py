@@ -19,7 +19,7 @@ import pytest
 
 import jobs.pipeline
 from jobs import clock
-from jobs.chain import chain_lines, problems
+from jobs.chain import chain_lines, problems, unknown_published_head
 from jobs.detectability import NO_VERDICT
 from jobs.exits import Exit
 from jobs.installation import open_ledger
@@ -120,7 +120,7 @@ def test_the_observations_hold_one_row_an_acquisition_rejected_ones_too(unkilled
     assert table.reason[table.accepted].isna().all()
 
 
-def test_run_again_the_night_changes_nothing_and_sends_nothing(unkilled):
+def test_run_again_the_night_changes_nothing_and_sends_nothing(unkilled, tmp_path):
     made, _ = unkilled
     settings = load(made.config)
     before, chain = made.files(), chain_of(made)
@@ -129,6 +129,8 @@ def test_run_again_the_night_changes_nothing_and_sends_nothing(unkilled):
     assert made.files() == before
     assert chain_of(made) == chain
     assert [(line["night"], line["assessments"]) for line in chain] == [(NIGHT.isoformat(), 3)]
+    with closing(Ledger(f"sqlite:///{tmp_path / 'older.db'}")) as older, older.reading() as t:
+        assert unknown_published_head(t, made.root) == chain[-1]["hash"]
     assert sorted((made.root / "store").rglob("*")) == snapshots
     assert again["messages_sent"] == 0
     assert all(site["scenes_new"] == [] for site in again["sites"])

@@ -188,11 +188,11 @@ def test_a_record_that_was_changed_is_named(three_nights, statement, named):
     [
         (
             "delete from assessments where site = 'b' and as_of = '2026-06-02'",
-            "line 2 of the chain (night 2026-06-02) covers 3 assessments, and 1 of them are gone from the ledger",
+            "line 2 of the chain (night 2026-06-02) covers 3 assessments; missing in the ledger: 1",
         ),
         (
             "delete from alert_events where alert = 'b/failure'",
-            "line 3 of the chain (night 2026-06-03) covers 1 answers, and 1 of them are gone from the ledger",
+            "line 3 of the chain (night 2026-06-03) covers 1 answers; missing in the ledger: 1",
         ),
         ("delete from chain where number = 2", "line 2 of the chain is missing before line 3"),
         ("update chain set assessments = 2 where number = 1", "line 1 of the chain (night 2026-06-01) was edited"),
@@ -200,8 +200,13 @@ def test_a_record_that_was_changed_is_named(three_nights, statement, named):
             "update chain set leaves = (select leaves from chain where number = 1) where number = 3",
             "line 3 of the chain (night 2026-06-03): its stored leaves were changed",
         ),
+        (
+            "update chain set last_assessment = 1000 where number = 3",
+            "line 3 of the chain (night 2026-06-03): the number of the last row of assessments that it covers was "
+            "changed from 9 to 1000",
+        ),
     ],
-    ids=["assessment deleted", "answer deleted", "line deleted", "line edited", "leaves edited"],
+    ids=["assessment deleted", "answer deleted", "line deleted", "line edited", "leaves edited", "end edited"],
 )
 def test_what_was_deleted_and_a_line_that_was_changed_are_named(three_nights, statement, named):
     change(three_nights, statement)
