@@ -1,6 +1,5 @@
 """Write files so that a reader finds the old content or the new one, never a part; open files that may be anything."""
 
-import errno
 import os
 import stat
 import tempfile
@@ -56,8 +55,8 @@ def appearing(path: Path) -> Iterator[Path]:
         partial.replace(path)
 
 
-def open_plain_file(path: Path, *, follow_links: bool) -> BinaryIO:
-    """Open a file for reading that is no folder, pipe or device; without `follow_links` no link either.
+def open_plain_file(path: Path) -> BinaryIO:
+    """Open a file for reading that is no folder, pipe or device, or a link to such a file.
 
     Raises
     ------
@@ -66,16 +65,14 @@ def open_plain_file(path: Path, *, follow_links: bool) -> BinaryIO:
     """
     shown = repr(str(path)[:200])
     # O_NONBLOCK: otherwise opening a pipe without a writer would wait for ever.
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow_links else os.O_NOFOLLOW)
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
     try:
         descriptor = os.open(path, flags)
     except FileNotFoundError:
         msg = f"there is no file {shown}"
         raise BadData(msg) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        is_link = getattr(error, "errno", None) == errno.ELOOP
-        why = "it is a link; give the file itself" if is_link else getattr(error, "strerror", None) or error
-        msg = f"{shown} cannot be read: {why}"
+        msg = f"{shown} cannot be read: {getattr(error, 'strerror', None) or error}"
         raise BadData(msg) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

@@ -70,7 +70,8 @@ def printable_lines(verified: "Verified", signed_by: str) -> str:
     else:
         lines.append(f"chain of {verified.nights} nights, head {verified.head}; {records}")
     if verified.uncovered:
-        lines.append(f"newer than the chain: {verified.uncovered}; a pack from after the next night has them covered")
+        what = f"{', '.join(verified.uncovered[:3])}{', ...' if len(verified.uncovered) > 3 else ''}"
+        lines.append(f"not in the chain yet: {what}; a pack from after the next night proves that too")
     if verified.noted is not None:
         noted = verified.noted
         lines.append(f"the head given is that of line {noted['number']}, night {noted['night']}: unchanged until then")

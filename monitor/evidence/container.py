@@ -36,7 +36,7 @@ FORMAT: Final = 1
 """Version of the layout and of the members of a pack; ``environment.json`` has it as ``format``."""
 MANIFEST: Final = "manifest-sha256.txt"
 SIGNATURE: Final = f"{MANIFEST}.sig"
-MAX_READ_BYTES: Final = 2**28
+MAX_READ_BYTES: Final = 2**25
 """Largest member that is read to memory as a whole; others are copied to a file. [byte]"""
 
 _MANIFEST_LINE: Final = re.compile(rb"([0-9a-f]{64})  ([a-z0-9.-]+)\n")
@@ -113,7 +113,7 @@ class Container:
     Parameters
     ----------
     path : Path
-        The pack, a plain file. Nothing is written.
+        The pack: a plain file, or a link to one. Nothing is written.
     key : Ed25519PublicKey
         The key that it must be signed with.
 
@@ -122,11 +122,11 @@ class Container:
     PackRefused
         The file is no pack, or differs in anything from what was signed; every member that differs is named.
     BadData
-        The file does not exist, cannot be read, or is a link, folder, pipe or device.
+        The file does not exist, cannot be read, or is a folder, pipe or device.
     """
 
     def __init__(self, path: Path, key: "Ed25519PublicKey") -> None:
-        self._file = open_plain_file(path, follow_links=False)
+        self._file = open_plain_file(path)
         try:
             self._entries = {entry.name: entry for entry in read_layout(self._file)}
             self._digests = self._signed_digests(key)
@@ -175,7 +175,7 @@ class Container:
             The pack has no such member, it is too large, or it changed since the pack was opened.
         """
         if self._entry(name).size > MAX_READ_BYTES:
-            raise PackRefused(Fault(name, f"it has more than {MAX_READ_BYTES:,} bytes, too many for its kind"))
+            raise PackRefused(Fault(name, f"it has more than {MAX_READ_BYTES:,} bytes, too many to be read"))
         buffer = io.BytesIO()
         self._copy(name, buffer)
         return buffer.getvalue()

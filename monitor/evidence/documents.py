@@ -228,10 +228,11 @@ def records_and_proofs(assessments: Any, alerts: Any, proofs: Any) -> Iterator[t
     """
     try:
         rows = [assessment_row(entry) for entry in assessments]
-        answers = {
-            (str(alert["id"]), int(event["number"])): _answer_of(alert["id"], event)
+        answered = [
+            ((str(alert["id"]), int(event["number"])), _answer_of(alert["id"], event))
             for alert in alerts for event in alert["events"] if event["kind"] == "answered"
-        }  # fmt: skip
+        ]  # fmt: skip
+        answers = dict(answered)
         of_answers = {(str(one["alert"]), int(one["number"])): one["proof"] for one in proofs["answers"]}
         of_assessments = list(proofs["assessments"])
     except (TypeError, KeyError, ValueError, AttributeError) as error:
@@ -239,6 +240,7 @@ def records_and_proofs(assessments: Any, alerts: Any, proofs: Any) -> Iterator[t
         raise BadData(msg) from error
     if (
         len(of_assessments) != len(rows)
+        or len(answers) != len(answered)
         or len(of_answers) != len(proofs["answers"])
         or of_answers.keys() != answers.keys()
     ):

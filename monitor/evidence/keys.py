@@ -89,7 +89,7 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
     BadData
         The file cannot be read, or it is not an Ed25519 public key.
     """
-    with open_plain_file(path, follow_links=True) as file:
+    with open_plain_file(path) as file:
         pem = file.read(MAX_KEY_BYTES + 1)
     try:
         return _public_key(pem)

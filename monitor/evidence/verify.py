@@ -43,8 +43,8 @@ class Verified:
     """Of their content together. [byte]"""
     records: int
     """Number of assessments and answers that the chain covers."""
-    uncovered: int
-    """Number of those that are newer than the chain: the next night appends them."""
+    uncovered: tuple[str, ...]
+    """What is newer than the chain, in words: the next night adds it, and until then nothing proves it."""
     nights: int
     """Number of lines of the chain."""
     head: str | None
@@ -86,7 +86,7 @@ def verify_pack(path: Path, key: "Ed25519PublicKey", *, head: str | None = None)
             raise PackRefused(*faults)
         return Verified(
             site=last["site"], as_of=last["as_of"], status=str(last.get("status")), members=len(pack.names) + 2,
-            size=pack.total_size, records=records, uncovered=uncovered, nights=len(lines),
+            size=pack.total_size, records=records, uncovered=tuple(uncovered), nights=len(lines),
             head=lines[-1]["hash"] if lines else None, noted=noted,
         )  # fmt: skip
 
@@ -107,7 +107,10 @@ def _check_format(environment: Any) -> None:
 
 def _crate_faults(pack: Container, day: str) -> Iterator[Fault]:
     """How the description differs from what is in the pack, and from the day of the published assessment."""
-    entities = {entity["@id"]: entity for entity in _json(pack, CRATE)["@graph"]}
+    graph = _json(pack, CRATE)["@graph"]
+    entities = {entity["@id"]: entity for entity in graph}
+    if len(entities) < len(graph):
+        yield Fault(CRATE, "it describes something twice: an @id is not its own")
     root = entities["./"]
     listed = {str(part["@id"]) for part in root["hasPart"]}
     present = {*pack.names, MANIFEST, SIGNATURE} - {CRATE}
@@ -129,27 +132,32 @@ def _chain(pack: Container, head: str | None) -> tuple[list[Line], Line | None]:
     return lines, None if head is None else _of(CHAIN, lambda: check_head(lines, head))
 
 
-def _prove(pack: Container, lines: Sequence[Line], assessments: Any, alerts: Any) -> tuple[int, int]:
-    """Number of records that the chain covers, and of those that are newer than it."""
-    faults, covered, uncovered = [], 0, 0
+def _prove(pack: Container, lines: Sequence[Line], assessments: Any, alerts: Any) -> tuple[int, list[str]]:
+    """Number of records that the chain covers, and what is newer than it."""
+    faults: list[Fault] = []
+    places: set[tuple[int, int]] = set()
+    uncovered: list[str] = []
     newest = lines[-1]["night"] if lines else ""
     proofs = _json(pack, PROOFS)
     for what, record, proof in _of(PROOFS, lambda: list(records_and_proofs(assessments, alerts, proofs))):
         if proof is not None:
+            member = ASSESSMENTS if record["kind"] == "assessment" else "alerts.json"
             try:
                 check_proof(lines, record, proof if isinstance(proof, dict) else {})
-                covered += 1
             except BadData as error:
-                member = ASSESSMENTS if record["kind"] == "assessment" else "alerts.json"
                 faults.append(Fault(member, f"{what}: {error}"))
+                continue
+            if (place := (proof["line"], proof["index"])) in places:
+                faults.append(Fault(member, f"{what} is there twice"))
+            places.add(place)
         elif str(record.get("as_of", record.get("time"))) >= newest:
-            uncovered += 1
+            uncovered.append(what)
         else:
             difference = f"{what} is in no line of the chain, although a line of {newest} came later"
             faults.append(Fault(PROOFS, difference))
     if faults:
         raise PackRefused(*faults)
-    return covered, uncovered
+    return len(places), uncovered
 
 
 def _disagreements(pack: Container, assessments: Any, alerts: Any) -> Iterator[Fault]:
@@ -192,9 +200,9 @@ def _of[T](member: str, read: Callable[[], T]) -> T:
 
 
 def _json(pack: Container, member: str) -> Any:
-    """Content of a JSON member, which has to mean the same to every reader: no key twice, no NaN."""
+    """Content of a JSON member, which has to mean the same to every reader: UTF-8, no key twice, no NaN."""
     try:
-        return json.loads(pack.read(member), object_pairs_hook=_unique, parse_constant=_no_constant)
+        return json.loads(pack.read(member).decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise PackRefused(Fault(member, f"it is not JSON that every program reads alike: {error}")) from None
 

@@ -39,7 +39,7 @@ _DIRECTORY: Final = struct.Struct("<4s6H3L5H2L")
 _END64: Final = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR: Final = struct.Struct("<4sLQL")
 _END: Final = struct.Struct("<4s4H2LH")
-_MAX_TAIL: Final = MAX_MEMBERS * (_DIRECTORY.size + MAX_NAME + 28) + _END64.size + _LOCATOR.size + _END.size
+_EXTRA64: Final = struct.Struct("<2H2Q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def local_header(entry: Entry) -> bytes:
     """What stands before the content of a member."""
     is_large = entry.size >= _FULL
     size, version = (_FULL, _VERSION_ZIP64) if is_large else (entry.size, _VERSION)
-    extra = struct.pack("<2H2Q", 1, 16, entry.size, entry.size) if is_large else b""
+    extra = _EXTRA64.pack(1, 16, entry.size, entry.size) if is_large else b""
     name = entry.name.encode()
     fields = (b"PK\3\4", version, 0, 0, 0, _DATE, entry.crc, size, size, len(name), len(extra))
     return _LOCAL.pack(*fields) + name + extra
@@ -105,85 +105,66 @@ def read_layout(file: BinaryIO) -> list[Entry]:
         A header differs.
     """
     size = file.seek(0, os.SEEK_END)
-    start, length, count = _find_directory(file, size)
-    if count > MAX_MEMBERS or size - start > _MAX_TAIL:
-        raise PackRefused(_fault(f"it has more than {MAX_MEMBERS:,} members, or too long a directory"))
-    file.seek(start)
-    tail = file.read(size - start)
-    entries = _parse_directory(tail[:length])
-    for entry in entries:
-        if entry.end > start:
-            raise PackRefused(_fault(f"member {entry.name} is said to reach beyond the room that the file has"))
-        header = local_header(entry)
-        file.seek(entry.offset)
-        if file.read(len(header)) != header:
-            raise PackRefused(
-                _fault(f"the header of member {entry.name} (byte {entry.offset:,}) is not that of a pack")
-            )
-    expected = closing_records(entries)
-    if tail != expected:
-        same = next((i for i, (a, b) in enumerate(zip(tail, expected, strict=False)) if a != b), len(expected))
-        raise PackRefused(_fault(f"the directory at its end is not that of a pack (byte {start + same:,})"))
-    return entries
-
-
-def _find_directory(file: BinaryIO, size: int) -> tuple[int, int, int]:
-    """Start and length of the directory, and the number of members that it states. [byte], [byte], [1]"""
-    length = min(size, _END64.size + _LOCATOR.size + _END.size)
-    file.seek(size - length)
-    closing = file.read(length)
-    end = closing[-_END.size :]
-    if len(end) < _END.size or not end.startswith(b"PK\5\6"):
-        difference = "it does not end as a zip does: it is no zip, was cut short, or bytes were added at its end"
+    entries: dict[str, Entry] = {}
+    offset = 0
+    while (entry := _entry_at(file, offset)) is not None:
+        if entry.name in entries:
+            raise PackRefused(_fault(f"member {entry.name!r} is there twice"))
+        if len(entries) == MAX_MEMBERS:
+            raise PackRefused(_fault(f"it has more than {MAX_MEMBERS:,} members"))
+        entries[entry.name] = entry
+        offset = entry.end
+        if offset > size:
+            raise PackRefused(_fault(f"it ends inside of member {entry.name}: it was cut short, or changed on its way"))
+    if not entries:
+        difference = "it does not begin as a zip does: it is no zip, or was changed on its way, as mail gateways do"
         raise PackRefused(_fault(difference))
-    _, _, _, _, count, directory_size, start, _ = _END.unpack(end)
-    if start == _FULL and closing.startswith(b"PK\6\6"):
-        *_, count, directory_size, start = _END64.unpack(closing[: _END64.size])
-    if start + directory_size > size:
-        raise PackRefused(_fault("its directory lies outside the file: it was cut short, or its end is damaged"))
-    return start, directory_size, count
+    _check_closing(file, size, [*entries.values()])
+    return [*entries.values()]
 
 
-def _parse_directory(directory: bytes) -> list[Entry]:
-    """The entries of the directory; each member begins where the one before it ends."""
-    entries: list[Entry] = []
-    position = offset = 0
-    while position < len(directory):
-        if directory[position : position + 4] != b"PK\1\2" or position + _DIRECTORY.size > len(directory):
+def _entry_at(file: BinaryIO, offset: int) -> Entry | None:
+    """The entry of the member whose header begins there; None where there is none, so where the directory begins."""
+    file.seek(offset)
+    found = file.read(_LOCAL.size + MAX_NAME + _EXTRA64.size)
+    if len(found) < _LOCAL.size or not found.startswith(b"PK\3\4"):
+        return None
+    _, _, flags, method, _, _, crc, stored_size, size, name_length, _ = _LOCAL.unpack_from(found)
+    name = found[_LOCAL.size : _LOCAL.size + name_length].decode("ascii", "backslashreplace")
+    if size == _FULL and len(found) >= (start := _LOCAL.size + name_length) + _EXTRA64.size:
+        _, _, size, stored_size = _EXTRA64.unpack_from(found, start)
+    problem = None
+    if not NAME.fullmatch(name) or name_length > MAX_NAME:
+        problem = "has a name that no member of a pack can have"
+    elif flags & 1:
+        problem = "is encrypted"
+    elif method != 0 or stored_size != size:
+        problem = "is compressed"
+    elif not found.startswith(local_header(entry := Entry(name, size, crc, offset))):
+        problem = f"has a header (byte {offset:,}) that is not that of a pack"
+    if problem is not None:
+        raise PackRefused(_fault(f"member {name[:MAX_NAME]!r} {problem}"))
+    return entry
+
+
+def _check_closing(file: BinaryIO, size: int, entries: list[Entry]) -> None:
+    """Compare all that follows the last member with what the entries determine."""
+    start, closing = entries[-1].end, closing_records(entries)
+    file.seek(start)
+    tail = file.read(len(closing))
+    at = 0
+    for entry in entries:
+        expected = _directory_entry(entry)
+        if tail[at : at + len(expected)] != expected:
             difference = (
-                "its directory is not where its end says: it is damaged, or bytes were added or removed before it"
+                f"the entry of member {entry.name} in its directory (byte {start + at:,}) is not that of a pack: it "
+                "was cut short or changed, or says that the member is a link, a folder, or of another size"
             )
             raise PackRefused(_fault(difference))
-        fields = _DIRECTORY.unpack_from(directory, position)
-        flags, method, crc, stored_size, size, name_length, extra_length = fields[3:5] + fields[7:12]
-        position += _DIRECTORY.size
-        name = directory[position : position + name_length].decode("ascii", "backslashreplace")
-        extra = directory[position + name_length : position + name_length + extra_length]
-        position += name_length + extra_length
-        if size == stored_size == _FULL and len(extra) >= 20:
-            (size,) = struct.unpack_from("<Q", extra, 4)
-            stored_size = size
-        problem = _problem(name, flags, method, attributes=fields[15], is_stored=stored_size == size)
-        if problem is None and any(name == entry.name for entry in entries):
-            problem = "is there twice"
-        if problem is not None:
-            raise PackRefused(_fault(f"member {name[:MAX_NAME]!r} {problem}"))
-        entries.append(Entry(name, size, crc, offset))
-        offset = entries[-1].end
-    return entries
-
-
-def _problem(name: str, flags: int, method: int, *, attributes: int, is_stored: bool) -> str | None:
-    """What a member has that no member of a pack has, in words."""
-    if not NAME.fullmatch(name) or len(name) > MAX_NAME:
-        return "has a name that no member of a pack can have"
-    if flags & 1:
-        return "is encrypted"
-    if method != 0 or not is_stored:
-        return "is compressed"
-    if attributes != _ATTRIBUTES:
-        return "is a link, a folder, or has other attributes than a plain file"
-    return None
+        at += len(expected)
+    if tail[at:] != closing[at:] or start + len(closing) != size:
+        difference = f"what follows its directory (byte {start + at:,}) is not that of a pack: bytes were cut or added"
+        raise PackRefused(_fault(difference))
 
 
 def _fault(difference: str) -> Fault:

@@ -31,7 +31,7 @@ def fault_of(path, **options):
 def test_a_whole_pack_passes_and_says_what_was_checked(path):
     verified = verify_pack(write_pack(path, contents()), KEY.public_key())
     assert (verified.site, verified.as_of, verified.status) == ("lowood", "2020-10-10", "on_track")
-    assert (verified.members, verified.nights, verified.records, verified.uncovered) == (13, 3, 4, 0)
+    assert (verified.members, verified.nights, verified.records, verified.uncovered) == (13, 3, 4, ())
     assert verified.head == chain()[0][-1]["hash"]
     assert verified.noted is None
     assert verified.size == sum(map(len, [path.read_bytes()])) - 13 * (30 + 46) - 22 - 2 * sum(
@@ -168,7 +168,7 @@ def test_what_is_newer_than_the_chain_is_counted_and_what_the_chain_left_out_is_
 
     write_pack(path, changed("chain-proofs.json", lambda proofs: without(proofs, 2)))
     verified = verify_pack(path, KEY.public_key())
-    assert (verified.records, verified.uncovered) == (3, 1)
+    assert (verified.records, verified.uncovered) == (3, ("the assessment of 2020-10-10",))
     write_pack(path, changed("chain-proofs.json", lambda proofs: without(proofs, 1)))
     assert fault_of(path) == (
         "chain-proofs.json: the assessment of 2020-10-03 is in no line of the chain, "
@@ -206,6 +206,7 @@ def test_a_member_that_is_missing_is_named(path, member):
 @pytest.mark.parametrize(
     "body",
     [b"", b"{", b"null", b"1", b'"x"', b"[1]", b'[{"a": 1, "a": 2}]', b'{"a": NaN}', b"[" * 100_000, b"\xff\xfe",
+     b"\xef\xbb\xbf{}", "{}".encode("utf-16"),
      b"1" * 10_000, b'{"assessments": 1, "answers": 1}', b'[{"id": 1, "site": []}]', b'[{"events": [{"kind": []}]}]'],
 )  # fmt: skip
 def test_a_member_that_has_another_form_is_named(path, member, body):
@@ -247,6 +248,22 @@ def test_members_that_are_about_something_else_are_named(path, member, change, s
     assert fault_of(path).startswith(f"{member}: {said}")
 
 
+def test_an_assessment_that_is_there_twice_is_named(path):
+    content = contents()
+    for entries in (content["assessments.json"], content["chain-proofs.json"]["assessments"]):
+        entries.insert(1, entries[0])
+    write_pack(path, content)
+    assert fault_of(path) == "assessments.json: the assessment of 2020-09-26 is there twice"
+
+
+def test_another_answer_in_the_place_of_one_that_the_chain_covers_is_named(path):
+    content = contents()
+    events = content["alerts.json"][0]["events"]
+    events.insert(1, {**events[1], "note": "all well"})
+    write_pack(path, content)
+    assert fault_of(path).startswith("chain-proofs.json: ")
+
+
 def test_a_description_that_does_not_fit_is_named(path):
     content = contents()
     members = {name: encoded(name, body) for name, body in content.items()}
@@ -257,6 +274,7 @@ def test_a_description_that_does_not_fit_is_named(path):
         ),
         (described({**members, "pixels-2019.nc": b""}), "it lists 'pixels-2019.nc', which is not in the pack"),
         (described({**members, "plan.json": b"{}"}), "the size or SHA-256 that it states of plan.json is not that"),
+        ({"@graph": [{"@id": "./", "name": "another"}, *described(members)["@graph"]]}, "it describes something twice"),
         ({"@graph": []}, "it does not have the form of this member"),
         ({"@graph": [{"@id": "./", "hasPart": [{"@id": {}}]}]}, "it does not have the form of this member"),
     ):
@@ -280,7 +298,7 @@ def test_a_pack_before_the_first_night_has_no_chain_yet(path):
         "answers": [{"alert": "lowood/failure", "number": 2, "proof": None}],
     }
     verified = verify_pack(write_pack(path, content), KEY.public_key())
-    assert (verified.nights, verified.head, verified.uncovered) == (0, None, 4)
+    assert (verified.nights, verified.head, len(verified.uncovered)) == (0, None, 4)
     assert json.dumps(verified.noted) == "null"
 
 
