@@ -4,11 +4,12 @@ It has the columns of ``regrowth field add``. Day and value are empty; filled in
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 from random import Random
 from typing import Final
 
-import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
@@ -20,11 +21,8 @@ from monitor.sites.site import Site
 
 POINTS: Final = MIN_FACTOR_ROWS
 """Points in each site: as many rows of cover as give a site its own factor between index cover and field cover."""
-_BATCH: Final = 200
-"""Points that are tried at once."""
-_MOST_BATCHES: Final = 10_000
-"""Batches after which an outline is given up: two million tries, in a site that fills a hundred thousandth of its box
-twenty hits."""
+_MOST_TRIES: Final = 1_000_000
+"""Points after which an outline is given up: ten of them are in a site that fills a hundred thousandth of its box."""
 
 
 def field_sheet(sites: Sequence[Site], *, seed: str) -> bytes:
@@ -40,7 +38,7 @@ def field_sheet(sites: Sequence[Site], *, seed: str) -> bytes:
     Raises
     ------
     BadData
-        No point was met in an outline, see :func:`random_points`.
+        An outline is too narrow, see :func:`random_points`.
     """
     lines = [",".join(FIELD_COLUMNS)]
     for site in sites:
@@ -87,22 +85,21 @@ def random_points(site: Site, count: int, *, seed: str) -> list[tuple[float, flo
     Raises
     ------
     BadData
-        The outline is so narrow that no point was met in millions of tries.
+        The outline is so narrow that too few of a million points were inside it.
     """
     generator = Random(f"{seed}\n{site.id}")
     parts = [part for part in shapely.get_parts(site.geometry) if part.area > 0]
     shapely.prepare(parts)
     boxes = [_Box(part) for part in parts]
-    ends = np.cumsum([box.area for box in boxes])
+    ends = list(accumulate(box.area for box in boxes))
     points: list[tuple[float, float]] = []
-    for _ in range(_MOST_BATCHES):
-        numbers = np.array([generator.random() for _ in range(3 * _BATCH)]).reshape(_BATCH, 3)
-        chosen = np.minimum(np.searchsorted(ends, numbers[:, 0] * ends[-1], side="right"), len(boxes) - 1)
-        tried = np.array([boxes[k].point(x, y) for k, (_, x, y) in zip(chosen, numbers, strict=True)])
-        inside = shapely.contains_xy(np.array(parts)[chosen], tried)
-        points += [(float(lon), float(lat)) for lon, lat in tried[inside]]
-        if len(points) >= count:
-            return points[:count]
+    for _ in range(_MOST_TRIES):
+        place = min(bisect_right(ends, generator.random() * ends[-1]), len(boxes) - 1)
+        point = boxes[place].point(generator.random(), generator.random())
+        if shapely.contains_xy(parts[place], *point):
+            points.append(point)
+            if len(points) == count:
+                return points
     msg = f"site {site.id!r} is so narrow that hardly any random point lies inside it; choose its points by hand"
     raise BadData(msg)
 

@@ -54,7 +54,7 @@ def test_a_long_narrow_strip_has_points_along_its_whole_length():
 
 
 def test_an_outline_without_room_for_a_point_is_refused_by_name(monkeypatch):
-    monkeypatch.setattr("monitor.evidence.field_sheet._MOST_BATCHES", 3)
+    monkeypatch.setattr("monitor.evidence.field_sheet._MOST_TRIES", 600)
     with pytest.raises(BadData, match="site 'yanchi-07' is so narrow"):
         random_points(planned(Polygon([(100, 36), (101, 37), (101, 37.00000001)])), 5, seed="s")
 
