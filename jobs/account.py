@@ -4,9 +4,9 @@ from jobs.answering import precision
 from jobs.lots import lot_rows
 from jobs.records import from_json
 from jobs.settings import Settings
-from monitor.ledger.transaction import Transaction
+from monitor.ledger.transaction import Payload, Transaction
 from monitor.publish.programme import Account, programme_account
-from monitor.sites.site import Site
+from monitor.sites.site import Site, ground_key
 
 
 def read_account(settings: Settings, t: Transaction) -> Account:
@@ -15,8 +15,32 @@ def read_account(settings: Settings, t: Transaction) -> Account:
     sites = sorted((from_json(values, Site) for values in t.sites()), key=lambda site: place[site.id])
     return programme_account(
         sites,
-        {site: payload for site, (_, _, payload) in t.latest_assessments().items()},
+        _valid_assessments(t, sites),
         pledge=settings.programme.pledge_hectares,
         alpha=settings.alerts.alpha,
         more={"lots": lot_rows(t, sites), "precision": precision(t)},
     )
+
+
+def _valid_assessments(t: Transaction, sites: list[Site]) -> dict[str, Payload]:
+    """Latest assessment of each site by its id, unless the site has been edited in what is judged, or replanted since.
+
+    Such an assessment says nothing of what is registered now, until the next night judges it.
+    """
+    latest, episodes, judged = t.latest_assessments(), t.all_episodes(), t.edited_since_assessed()
+    valid = {}
+    for site in sites:
+        if site.id in latest and (site.id not in judged or _judged_alike(judged[site.id], site)):
+            payload = latest[site.id][2]
+            if payload.get("episode", 1) == episodes[site.id][-1]["number"]:
+                valid[site.id] = payload
+    return valid
+
+
+def _judged_alike(before: Payload | None, site: Site) -> bool:
+    """Whether a verdict on an earlier version of a site, None: unknown, is also one on this version."""
+    if before is None:
+        return False
+    old = from_json(before, Site)
+    names = ("plan", "intervention", "cohorts")
+    return ground_key(old) == ground_key(site) and all(getattr(old, name) == getattr(site, name) for name in names)

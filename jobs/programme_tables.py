@@ -45,13 +45,14 @@ def print_account(summary: Mapping[str, Any]) -> None:
     console.print()
     console.print(f"uplift confirmed: {confirmed['sites']} sites, {confirmed['total_hectares']:,.2f} ha")
     _print_probable(console, summary)
-    headings = ("sites", "ha", *map(_words, summary["hectares"]))
+    present = [status for status, hectares in summary["hectares"].items() if hectares]
+    headings = ("sites", "ha", *map(_words, present))
     for by in dict.fromkeys(group["by"] for group in summary["groups"] if group["by"] != "lot"):  # lots follow
         groups = [
             (
                 "-" if group["value"] is None else str(group["value"]),
                 *_sums(group),
-                *(f"{hectares:,.2f}" if hectares else "-" for hectares in group["hectares"].values()),
+                *(f"{group['hectares'][status]:,.2f}" if group["hectares"][status] else "-" for status in present),
             )
             for group in summary["groups"]
             if group["by"] == by
@@ -95,7 +96,7 @@ def _print_probable(console: Any, summary: Mapping[str, Any]) -> None:
         )
     ]
     _print_table(console, "failing area by the pixels of sites", ("of ha", "failing ha (95 %)"), rows)
-    console.print("Sites of a lot are taken as fully dependent, lots as independent.")
+    console.print("Intervals hold at least 95 % however far the sites of a lot go together; lots are independent.")
 
 
 def _print_claims(console: Any, claims: Sequence[Mapping[str, Any]]) -> None:

@@ -246,6 +246,17 @@ class Transaction:
         query = query.join(AssessmentRow, AssessmentRow.id == newest.scalar_subquery()).where(SiteVersion.current)
         return {row.site: (row.as_of, row.digest, row.payload) for row in self._connection.execute(query)}
 
+    def edited_since_assessed(self) -> dict[str, Payload | None]:
+        """Current sites that were edited since their newest assessment: the version that was judged; None: unknown."""
+        of_site = select(AssessmentRow.id).where(AssessmentRow.site == SiteVersion.site)
+        newest = of_site.order_by(AssessmentRow.as_of.desc(), AssessmentRow.id.desc()).limit(1).correlate(SiteVersion)
+        judged = aliased(SiteVersion)
+        query = select(SiteVersion.site, judged.payload)
+        query = query.join(AssessmentRow, AssessmentRow.id == newest.scalar_subquery())
+        same = (judged.site == AssessmentRow.site) & (judged.version == AssessmentRow.version)
+        query = query.outerjoin(judged, same).where(SiteVersion.current, AssessmentRow.version != SiteVersion.version)
+        return {row.site: row.payload for row in self._connection.execute(query)}
+
     def statuses_on(self, day: str) -> dict[str, str]:
         """Status that each current site had at the end of a day; sites not assessed until then are left out."""
         of_site = select(AssessmentRow.id).where(AssessmentRow.site == SiteVersion.site, AssessmentRow.as_of <= day)

@@ -16,28 +16,28 @@ from monitor.publish.programme_intervals import Interval, probable_hectares, sum
 from monitor.sites.names import comparable_id
 from monitor.sites.shared_ground import DoubleRegistration, counted_hectares, double_registrations, overlaps
 from monitor.sites.site import Site
+from monitor.verdict.explain import LOSS_SURE
 from monitor.verdict.lots import lot_of
 from monitor.verdict.reasons import Reason
 
 SHOWN_STATUSES: Final = (
-    "on_track", "recovered", "no_loss_seen", "undecided", "lagging", "failing", "disturbed", "too_early",
-    "insufficient_data",
+    "on_track", "recovered", "no_loss_seen", "undecided", "lagging", "failing", "disturbed", "loss_suspected",
+    "too_early", "insufficient_data",
 )  # fmt: skip
 """In the order shown; sites without an assessment follow."""
-ALERT_LEVELS: Final = ("red", "watch", "none")
 UNJUDGED: Final = "not_assessed"
-"""Status and alert of a site without an assessment."""
-KNOWN: Final[Mapping[str, tuple[str, ...]]] = {
+"""Status of a site without an assessment."""
+SIDES: Final[Mapping[str, tuple[str, ...]]] = {
     "works": ("on_track", "recovered"),
     "no_loss_seen": ("no_loss_seen",),
     "below_plan": ("lagging",),
     "fails": ("failing", "disturbed"),
-    "unknown": ("undecided", "too_early", "insufficient_data", UNJUDGED),
+    "unknown": ("undecided", "loss_suspected", "too_early", "insufficient_data", UNJUDGED),
 }
-"""What is known of the ground, by status."""
-NO_POSTERIOR: Final = ("too_early", "insufficient_data", UNJUDGED)
-"""Statuses whose probabilities are no finding, also where an assessment has some: they rest on the prior, or on old or
-doubtful scenes."""
+"""On which side ground stands, by status."""
+BY_GROWTH: Final = ("on_track", "recovered", "undecided", "lagging", "failing")
+"""Statuses whose probabilities are a finding. An assessment may have some in others: they rest on the prior, on old or
+doubtful scenes, or on growth that may have been lost since."""
 STATES: Final = ("failing", "lagging", "on_track")
 """States of which an assessment has the probability, as ``p_<state>``."""
 WHY_UNKNOWN: Final = (
@@ -68,7 +68,7 @@ class CountedSite:
     def posterior(self) -> tuple[float, ...] | None:
         """Probability of each of :data:`STATES`; None: it has none that is a finding. [1]"""
         values = [self.assessment.get(f"p_{state}") for state in STATES]
-        if self.status in NO_POSTERIOR or None in values:
+        if self.status not in BY_GROWTH or None in values:
             return None
         return tuple(value for value in values if value is not None)
 
@@ -77,14 +77,14 @@ class CountedSite:
         """Estimated failing area of the counted ground, by its share of the site; None where unknown. [ha]"""
         values = [self.assessment.get(f"hectares_failing{end}") for end in ("", "_low", "_high")]
         whole = self.assessment.get("hectares")
-        if self.status in NO_POSTERIOR or None in values or not whole:
+        if self.status not in BY_GROWTH or None in values or not whole:
             return None
         return Interval(*(value * self.hectares / whole for value in values if value is not None))
 
     @property
     def dependent_with(self) -> tuple[str, str | None]:
         """Sites with the same value are taken as fully dependent: those of a lot; without one, of a province."""
-        return ("province", self.site.province) if self.lot is None else ("lot", self.lot)
+        return ("province", _same(self.site.province)) if self.lot is None else ("lot", self.lot)
 
 
 GROUPS: Final[Mapping[str, Callable[[CountedSite], str | int | None]]] = {
@@ -147,7 +147,7 @@ def programme_account(
             site=site,
             lot=lot.id if (lot := lot_of(site)) else None,
             hectares=hectares,
-            status=_status(site, latest),
+            status=_status(site, latest.get(site.id, {})),
             assessment=latest.get(site.id, {}),
         )
         for site, hectares in zip(sites, counted, strict=True)
@@ -174,8 +174,9 @@ def _summary(members: Sequence[CountedSite], pledge: float | None, alpha: float)
     for by, value_of in GROUPS.items():
         parts: dict[str | int | None, list[CountedSite]] = {}
         for member in members:
-            parts.setdefault(value_of(member), []).append(member)
-        for value, part in sorted(parts.items(), key=lambda item: (item[0] is None, item[0])):
+            parts.setdefault(_same(value_of(member)), []).append(member)
+        for key, part in sorted(parts.items(), key=lambda item: (item[0] is None, item[0])):
+            value = None if key is None else value_of(part[0])
             groups.append({"by": by, "value": value, **full_row(part), "hectares": _hectares(part)})
     hectares = _hectares(members)
     return {
@@ -184,12 +185,8 @@ def _summary(members: Sequence[CountedSite], pledge: float | None, alpha: float)
         **full_row(members),
         "false_reds_expected_at_most": round(alpha * len(members), 2),
         "hectares": hectares,
-        "known": {
-            known: round(sum(hectares[status] for status in statuses), DIGITS) for known, statuses in KNOWN.items()
-        },
         "why_unknown": _why_unknown(members),
         "by_status": {name: row([m for m in members if m.status == name]) for name in (*SHOWN_STATUSES, UNJUDGED)},
-        "by_alert": {name: row([m for m in members if _alert(m) == name]) for name in (*ALERT_LEVELS, UNJUDGED)},
         "uplift_confirmed": row([member for member in members if member.assessment.get("uplift_confirmed")]),
         "groups": groups,
     }
@@ -231,7 +228,7 @@ def _why_unknown(members: Sequence[CountedSite]) -> list[dict[str, Any]]:
     """Hectares of unknown sites by status and reason; a site may have several reasons, and None stands for none."""
     found: dict[tuple[str, str | None], list[CountedSite]] = {}
     for member in members:
-        if member.status in KNOWN["unknown"]:
+        if member.status in SIDES["unknown"]:
             codes = member.assessment.get("reasons") or ()
             reasons: list[str | None] = [reason.value for reason in WHY_UNKNOWN if reason.value in codes]
             for reason in reasons or [None]:
@@ -245,7 +242,7 @@ def _why_unknown(members: Sequence[CountedSite]) -> list[dict[str, Any]]:
         }
         for (status, reason), part in found.items()
     ]
-    return sorted(rows, key=lambda row: (KNOWN["unknown"].index(row["status"]), -row["hectares"], str(row["reason"])))
+    return sorted(rows, key=lambda row: (SIDES["unknown"].index(row["status"]), -row["hectares"], str(row["reason"])))
 
 
 def _claims(sites: Sequence[Site], double: Sequence[DoubleRegistration]) -> list[dict[str, Any]]:
@@ -267,15 +264,21 @@ def _claims(sites: Sequence[Site], double: Sequence[DoubleRegistration]) -> list
 
 def _across(sites: Sequence[Site], one: DoubleRegistration) -> bool:
     """Whether two sites that claim the same ground are of different partners; one without a partner is of none."""
-    first, second = (comparable_id(" ".join((sites[i].partner or "").split())) for i in (one.first, one.second))
-    return first != second
+    return _same(sites[one.first].partner) != _same(sites[one.second].partner)
 
 
-def _alert(member: CountedSite) -> str:
-    return member.assessment.get("alert") or UNJUDGED
+def _same[T: (str | None, str | int | None)](value: T) -> T:
+    """Name without differences of case, spaces and Unicode form; None where nothing is left of it."""
+    return comparable_id(" ".join(value.split())) or None if isinstance(value, str) else value
 
 
-def _status(site: Site, latest: Mapping[str, Mapping[str, Any]]) -> str:
-    """Status under which a site counts: without a promised uplift, on track only means that no loss is seen."""
-    status: str = latest.get(site.id, {}).get("status") or UNJUDGED
+def _status(site: Site, assessment: Mapping[str, Any]) -> str:
+    """Status under which a site counts.
+
+    Without a promised uplift, on track only means that no loss is seen; and a sudden loss whose probability is below
+    :data:`monitor.verdict.explain.LOSS_SURE` is suspected, as the page of the site says.
+    """
+    status: str = assessment.get("status") or UNJUDGED
+    if status == "disturbed" and (assessment.get("probability") or 0.0) < LOSS_SURE:
+        return "loss_suspected"
     return "no_loss_seen" if status == "on_track" and site.plan.A <= 0 else status

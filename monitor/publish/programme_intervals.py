@@ -2,9 +2,9 @@
 
 Sites of one lot share partner, year, weather and much of their control ground, so that the errors of their verdicts go
 together. How far is not known: the model of a lot (:mod:`monitor.verdict.kernels.lot_model`) estimates it for the
-average of a lot, not for its hectares. Here the sites of a lot are taken as fully dependent, the dependence under which
-a sum varies most; different lots as independent, which they are not where one drought or one sensor step touches
-several: that is not covered. Sites without a lot are taken as one lot in each province.
+average of a lot, not for its hectares. Intervals therefore hold however far they do. Different lots are taken as
+independent, which they are not where one drought or one sensor step touches several: that is not covered. Sites without
+a lot are taken as one lot in each province.
 """
 
 from collections.abc import Hashable, Sequence
@@ -14,8 +14,8 @@ import numpy as np
 
 CELLS: Final = 4_000
 """Cells of the grid of hectares: limits are known to some 1/4,000 of the hectares summed."""
-LEVELS: Final = (0.025, 0.975)
-"""Probability below each limit of an interval. [1]"""
+TAIL: Final = 0.025
+"""Probability of each end of a distribution. [1]"""
 
 
 class Interval(NamedTuple):
@@ -29,8 +29,12 @@ class Interval(NamedTuple):
 def probable_hectares(hectares: Sequence[float], probability: Sequence[float], lots: Sequence[Hashable]) -> Interval:
     """Hectares of the sites that are in one state, such as failing, from the probability of that state at each site.
 
-    In a lot the state comes and goes together: a number that is uniform between 0 and 1 is drawn for the lot, and each
-    site whose probability exceeds it is in the state. That is the dependence under which the sum varies most.
+    Let the state come and go together in a lot: a number that is uniform between 0 and 1 is drawn for the lot, and each
+    site whose probability exceeds it is in the state. Of all dependences within lots, this one has the most extreme
+    ends, in the mean over an end, not in its quantile: of a hundred sites with a probability of .02 none is in the
+    state with .98, and yet two or more are likelier than not if they are independent. So the mean of the lowest .025
+    is the lower limit, and that of the highest .025 the upper one: the quantiles lie between them whatever the
+    dependence [1]_.
 
     Parameters
     ----------
@@ -42,8 +46,13 @@ def probable_hectares(hectares: Sequence[float], probability: Sequence[float], l
     Returns
     -------
     Interval
-        Expected hectares, and the quantiles .025 and .975 of their distribution, which is computed, not simulated;
-        wider where the expectation lies outside, as with one unlikely site.
+        Expected hectares, and an interval that holds at least .95 of their distribution, which is computed, not
+        simulated.
+
+    References
+    ----------
+    .. [1] J. Dhaene et al., "Risk measures and comonotonicity: a review," Stochastic Models, 2006,
+       doi:10.1080/15326340600878016.
     """
     numbers: dict[Hashable, int] = {}
     lot = np.array([numbers.setdefault(one, len(numbers)) for one in lots], np.intp)
@@ -55,9 +64,15 @@ def probable_hectares(hectares: Sequence[float], probability: Sequence[float], l
     parts = _lot_distributions(area / cell, chance, lot)
     while len(parts) > 1:
         parts = [_sum_of_two(*parts[i : i + 2]) for i in range(0, len(parts), 2)]
-    below = np.cumsum(parts[0])
-    low, high = (float(np.searchsorted(below, level * below[-1])) * cell for level in LEVELS)
+    weights, values = parts[0] / parts[0].sum(), np.arange(parts[0].size) * cell
+    low, high = _mean_of_first(weights, values), _mean_of_first(weights[::-1], values[::-1])
     return Interval(expected, min(low, expected), max(min(high, total), expected))
+
+
+def _mean_of_first(weights: np.ndarray, values: np.ndarray) -> float:
+    """Mean of the values that come first, until their weights sum to :data:`TAIL`; weights sum to 1."""
+    share = np.diff(np.minimum(np.cumsum(weights), TAIL), prepend=0.0)
+    return float(share @ values) / TAIL
 
 
 def _lot_distributions(cells: np.ndarray, chance: np.ndarray, lot: np.ndarray) -> list[np.ndarray]:

@@ -1,4 +1,4 @@
-"""The page of the account: what was pledged, registered, is known to work, known to fail, and unknown and why."""
+"""The page of the account: what was pledged, registered, takes hold, does not, and is unknown and why."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -8,7 +8,7 @@ from urllib.parse import quote
 from monitor.alerts import words
 from monitor.publish.page_files import PAGE_FILES
 from monitor.publish.pages import render
-from monitor.publish.programme import KNOWN, SHOWN_STATUSES, STATES, UNJUDGED, Account
+from monitor.publish.programme import SHOWN_STATUSES, SIDES, STATES, UNJUDGED, Account
 from monitor.sites.names import folder_name, without_invisible
 from monitor.verdict.reasons import sentence
 
@@ -17,15 +17,44 @@ ACCOUNT_PAGES: Final = {"en": "programme.html", "zh": "programme.zh.html"}
 MAX_ROWS: Final = 200
 """Rows of one table that the page shows, at most: the tables have all."""
 STATUS_WORDS: Final[Mapping[str, Mapping[str, str]]] = {
-    **{status: words.STATUS_NAMES["no_loss" if status == "no_loss_seen" else status] for status in SHOWN_STATUSES},
+    **{status: words.STATUS_NAMES[status] for status in SHOWN_STATUSES if status in words.STATUS_NAMES},
+    "no_loss_seen": words.STATUS_NAMES["no_loss"],
+    "loss_suspected": {"en": "Sudden loss suspected", "zh": "疑似突然受损"},
     UNJUDGED: {"en": "Not yet judged", "zh": "尚未评价"},
 }
-KNOWN_WORDS: Final = {
-    "works": {"en": "Known to work", "zh": "已知见效"},
+SIDE_WORDS: Final = {
+    "works": {"en": "Taking hold", "zh": "见效"},
     "no_loss_seen": {"en": "No uplift promised, no loss seen", "zh": "未承诺增量，未见损失"},
-    "below_plan": {"en": "Known to be below plan", "zh": "已知低于规划"},
-    "fails": {"en": "Known to fail", "zh": "已知失败"},
+    "below_plan": {"en": "Below plan", "zh": "低于规划"},
+    "fails": {"en": "Not taking hold, or disturbed", "zh": "未见成效或受到扰动"},
     "unknown": {"en": "Unknown, and why", "zh": "未知及其原因"},
+}
+SIDE_NOTES: Final = {
+    "works": {
+        "en": "On track: more likely than not at 70% of the plan or more. How much of it may not be is under “What the "
+        "probabilities expect”. Recovered: close to undisturbed ground two seasons running.",
+        "zh": "符合预期：达到规划 70% 以上的概率不低于一半，其余可能见“按概率的期望面积”。已经恢复：连续两个生长季接近"
+        "未受干扰的参照地。",
+    },
+    "no_loss_seen": {
+        "en": "The plans of these sites promise no uplift (tending): only loss is judged, and none is seen. That is "
+        "not growth.",
+        "zh": "这些地块的规划（抚育）不承诺增量，只判断损失，目前未见损失。这不等于见效。",
+    },
+    "below_plan": {
+        "en": "Below 70% of the plan with a probability of at least 80%.",
+        "zh": "低于规划 70% 的概率不低于 80%。",
+    },
+    "fails": {
+        "en": "Not taking hold: below a quarter of the plan with a probability of at least 90%, or a red alert. "
+        "Disturbed: a sudden loss within the last year with a probability of at least 80%.",
+        "zh": "未见成效：低于规划四分之一的概率不低于 90%，或已发红色警报。受到扰动：近一年内突然受损的概率不低于"
+        " 80%。",
+    },
+    "unknown": {
+        "en": "Unknown is neither taking hold nor failing. A site may have several reasons.",
+        "zh": "未知既不算见效，也不算失败。一个地块可能有多个原因。",
+    },
 }
 GROUP_WORDS: Final = {
     "province": {"en": "Province", "zh": "省份"},
@@ -52,9 +81,16 @@ WHY: Final = {
         "en": "No status is likely enough yet. By their probabilities, these hectares are shared out further below.",
         "zh": "尚无足够可能的状态。按概率的分配见下文。",
     },
+    "loss_suspected": {
+        "en": "Vegetation may have been lost suddenly, with a probability below 80%.",
+        "zh": "植被可能突然受损，概率低于 80%。",
+    },
     "too_early": {"en": "The work is too recent to be seen from above.", "zh": "开工不久，遥感尚不能看出。"},
     "insufficient_data": {"en": "The scenes or the control ground do not suffice.", "zh": "影像或对照地块不足。"},
-    UNJUDGED: {"en": "No night has judged these sites yet.", "zh": "这些地块尚未经过夜间评价。"},
+    UNJUDGED: {
+        "en": "No night has judged these sites as they are registered now: new, edited or replanted since.",
+        "zh": "按目前登记的内容尚未经过夜间评价：新登记，或在上次评价后修改、补植。",
+    },
 }
 
 
@@ -77,6 +113,7 @@ def account_page(
     """The page in one language; parameters as for :func:`monitor.publish.programme_files.write_account`."""
     summary = account.summary
     parts = _parts(summary, language)
+    bar = [part for rows in parts.values() for part in rows if part.hectares > 0]
     total, pledge = summary["total_hectares"], summary["pledge_hectares"]
     return render(
         "programme.html",
@@ -86,14 +123,17 @@ def account_page(
         notice=notice,
         twin=ACCOUNT_PAGES["zh" if language == "en" else "en"],
         twice=summary["registered_hectares"] - total,
-        known=[(known, KNOWN_WORDS[known][language], parts[known]) for known in KNOWN],
-        bar=[part for rows in parts.values() for part in rows if part.hectares > 0],
+        sides=[
+            (side, SIDE_WORDS[side][language], SIDE_NOTES[side][language], sum(part.hectares for part in rows), rows)
+            for side, rows in parts.items()
+        ],
+        bar=bar,
         missing=max(pledge - total, 0.0) if pledge else 0.0,
         length=max(pledge or 0.0, total) or 1.0,
         why={status: texts[language] for status, texts in WHY.items()},
         why_rows=_why_rows(summary, language),
         states=[(state, STATE_WORDS[state][language]) for state in STATES],
-        columns=[(status, STATUS_WORDS[status][language]) for known in KNOWN.values() for status in known],
+        columns=[(part.status, part.name) for part in bar],
         groups=[(GROUP_WORDS[by][language], *_group_rows(summary, by, language)) for by in GROUP_WORDS],
         claims=_claim_rows(account, language)[:MAX_ROWS],
         more_claims=max(len(account.double) - MAX_ROWS, 0),
@@ -103,7 +143,7 @@ def account_page(
 
 
 def _parts(summary: Mapping[str, Any], language: words.Language) -> dict[str, list[Part]]:
-    """Statuses by what is known, in the order of the page."""
+    """Statuses by side, in the order of the page."""
     total = summary["total_hectares"]
 
     def part(status: str) -> Part:
@@ -112,7 +152,7 @@ def _parts(summary: Mapping[str, Any], language: words.Language) -> dict[str, li
         mark = "no_loss" if status == "no_loss_seen" else status
         return Part(status, mark, STATUS_WORDS[status][language], row["sites"], area, area / total if total else 0.0)
 
-    return {known: [part(status) for status in statuses] for known, statuses in KNOWN.items()}
+    return {side: [part(status) for status in statuses] for side, statuses in SIDES.items()}
 
 
 def _why_rows(summary: Mapping[str, Any], language: words.Language) -> dict[str, list[tuple[str, int, float]]]:
@@ -131,11 +171,10 @@ def _group_rows(
 ) -> tuple[list[tuple[str, str | None, Mapping[str, Any]]], int]:
     """Rows of a grouping: name, address of its page, sums; the largest if there are too many, and how many are not."""
     rows = [row for row in summary["groups"] if row["by"] == by]
-    if len(rows) > MAX_ROWS:
-        largest = sorted(rows, key=lambda row: -row["total_hectares"])[:MAX_ROWS]
-        rows, left = [row for row in rows if row in largest], len(rows) - MAX_ROWS
-    else:
-        left = 0
+    left = max(len(rows) - MAX_ROWS, 0)
+    if left:
+        least = sorted(row["total_hectares"] for row in rows)[left]
+        rows = [row for row in rows if row["total_hectares"] >= least][:MAX_ROWS]
     lots = {lot["lot"]: lot for lot in summary.get("lots", ())}
 
     def name(value: Any) -> str:

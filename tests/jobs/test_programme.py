@@ -10,7 +10,7 @@ from shapely.geometry import box
 
 from jobs.commands.programme import programme
 from jobs.programme_tables import print_account
-from monitor.publish.programme import KNOWN, SHOWN_STATUSES, UNJUDGED, programme_account
+from monitor.publish.programme import SHOWN_STATUSES, SIDES, UNJUDGED, programme_account
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assessment import Status
 
@@ -37,11 +37,11 @@ LATEST = {
 
 
 def test_every_status_that_a_verdict_may_have_is_shown():
-    assert set(SHOWN_STATUSES) == {status.value for status in Status} | {"no_loss_seen"}
+    assert set(SHOWN_STATUSES) == {status.value for status in Status} | {"no_loss_seen", "loss_suspected"}
 
 
 def test_every_status_is_on_one_side_or_unknown_and_none_on_two():
-    assert sorted(status for part in KNOWN.values() for status in part) == sorted([*SHOWN_STATUSES, UNJUDGED])
+    assert sorted(status for part in SIDES.values() for status in part) == sorted([*SHOWN_STATUSES, UNJUDGED])
 
 
 def programme_summary(sites, latest, *, pledge, alpha):
@@ -61,9 +61,6 @@ def test_sums_are_those_worked_out_by_hand():
     known = {"on_track": 100.0, "failing": 50.25, "insufficient_data": 30.0, "not_assessed": 19.75}
     assert summary["hectares"] == dict.fromkeys((*SHOWN_STATUSES, "not_assessed"), 0) | known
     assert summary["by_status"]["failing"] == {"sites": 1, "total_hectares": 50.25, "share_of_pledge": 0.05025}
-    assert {level: row["total_hectares"] for level, row in summary["by_alert"].items()} == {
-        "red": 50.25, "watch": 0, "none": 130.0, "not_assessed": 19.75,
-    }  # fmt: skip
     provinces = groups_of(summary, "province")
     assert [(name, row["sites"], row["total_hectares"]) for name, row in provinces.items()] == [
         ("甘肃", 2, 150.25), ("青海", 1, 19.75), (None, 1, 30.0),
@@ -89,8 +86,7 @@ def test_every_way_of_counting_comes_to_the_same_total(sites):
     summary = programme_summary(sites, LATEST, pledge=None, alpha=0.05)
     total = sum(site.hectares for site in sites)
     assert summary["total_hectares"] == sum(summary["hectares"].values()) == pytest.approx(total)
-    for name in ("by_status", "by_alert"):
-        assert sum(row["total_hectares"] for row in summary[name].values()) == pytest.approx(total), name
+    assert sum(row["total_hectares"] for row in summary["by_status"].values()) == pytest.approx(total)
     for by in ("province", "intervention", "partner", "lot", "programme_year"):
         rows = groups_of(summary, by).values()
         assert sum(row["sites"] for row in rows) == len(sites), by
@@ -119,7 +115,8 @@ def test_the_ledger_of_an_installation_is_summed(installation, capsys, monkeypat
         with ledger.transaction() as t:
             for day, status in (("2020-06-01", "failing"), ("2020-07-01", "on_track")):
                 payload = {"site": "demo-02", "as_of": day, "status": status, "alert": "none"}
-                t.add_assessment("demo-02", day, day, payload, version="v", snapshot="s", run="r")
+                version = t.versions()["demo-02"]
+                t.add_assessment("demo-02", day, day, payload, version=version, snapshot="s", run="r")
             listed = t.sites()
     programme(config=installation.config, as_json=True)
     summary = json.loads(capsys.readouterr().out)
@@ -149,26 +146,46 @@ def posterior(status, failing, lagging, on_track, **more):
 
 
 def test_what_is_unknown_is_on_no_side():
-    """Also where an assessment has probabilities: of a site that is too early, or without data, they are no finding."""
-    sites = [planned(name, 10.0, intervention="planting") for name in "abcdef"]
+    """Also where an assessment has probabilities: early, without data, or after a loss, they are no finding."""
+    sites = [planned(name, 10.0, intervention="planting") for name in "abcdefgh"]
+    area = {"hectares": 10.0, "hectares_failing": 9.0, "hectares_failing_low": 8.0, "hectares_failing_high": 10.0}
     latest = {
         "a": posterior("undecided", 0.2, 0.3, 0.5, reasons=["UNCERTAIN", "RAIN_UNKNOWN"]),
-        "b": posterior("too_early", 0.0, 0.1, 0.9, reasons=["TOO_EARLY"]),
-        "c": posterior("insufficient_data", 0.0, 0.0, 1.0, reasons=["FEW_SCENES", "DATA_OLD"]),
+        "b": posterior("too_early", 0.0, 0.1, 0.9, reasons=["TOO_EARLY"], **area),
+        "c": posterior("insufficient_data", 0.0, 0.0, 1.0, reasons=["FEW_SCENES", "DATA_OLD"], **area),
         "d": posterior("failing", 0.9, 0.1, 0.0),
         "e": posterior("on_track", 0.0, 0.1, 0.9),
+        "g": posterior("disturbed", 0.0, 0.0, 1.0, probability=0.8, **area),
+        "h": posterior("disturbed", 0.0, 0.0, 1.0, probability=0.79, reasons=["SUDDEN_DROP"], **area),
     }
     summary = programme_summary(sites, latest, pledge=None, alpha=0.05)
-    assert summary["known"] == {"works": 10, "no_loss_seen": 0, "below_plan": 0, "fails": 10, "unknown": 40}
-    assert [summary["hectares"][status] for status in KNOWN["unknown"]] == [10, 10, 10, 10]
+    assert {status: hectares for status, hectares in summary["hectares"].items() if hectares} == dict.fromkeys(
+        ("on_track", "failing", "disturbed", "loss_suspected", "undecided", "too_early", "insufficient_data", UNJUDGED),
+        10,
+    )
+    assert sum(summary["hectares"][status] for status in SIDES["unknown"]) == 50
     assert [summary[f"undecided_{state}"] for state in ("failing", "lagging", "on_track")] == [2, 3, 5]
     assert [summary[f"expected_{state}"] for state in ("failing", "lagging", "on_track")] == [11, 5, 14]
-    assert (summary["posterior_hectares"], summary["no_posterior_hectares"]) == (30, 30)
+    assert (summary["posterior_hectares"], summary["no_posterior_hectares"]) == (30, 50)
+    assert (summary["failing_area"], summary["undecided_failing_area"]) == (0, 0)
     why = {(row["status"], row["reason"]): row["hectares"] for row in summary["why_unknown"]}
     assert why == {
         ("undecided", "UNCERTAIN"): 10, ("too_early", "TOO_EARLY"): 10, ("insufficient_data", "FEW_SCENES"): 10,
-        ("insufficient_data", "DATA_OLD"): 10, ("not_assessed", None): 10,
+        ("insufficient_data", "DATA_OLD"): 10, ("loss_suspected", None): 10, ("not_assessed", None): 10,
     }  # fmt: skip
+
+
+def test_a_name_that_is_spelt_in_two_ways_is_one_group_and_one_province_of_dependence():
+    sites = [
+        planned("a", 10.0, intervention="planting", province="Gansu", partner="Oasis"),
+        planned("b", 10.0, intervention="planting", province=" GANSU", partner="ＯＡＳＩＳ"),
+        planned("c", 10.0, intervention="planting", province=" ", partner=""),
+    ]
+    latest = {name: posterior("undecided", 0.5, 0.5, 0.0) for name in "ab"}
+    summary = programme_summary(sites, latest, pledge=None, alpha=0.05)
+    for by, name in (("province", "Gansu"), ("partner", "Oasis")):
+        assert {value: row["sites"] for value, row in groups_of(summary, by).items()} == {name: 2, None: 1}
+    assert (summary["undecided_failing_low"], summary["undecided_failing_high"]) == (0, pytest.approx(20))
 
 
 def test_expected_hectares_of_every_grouping_add_up_to_those_of_the_programme():
@@ -258,8 +275,8 @@ def test_the_night_publishes_what_the_command_prints_and_links_to_it(demo, capsy
     assert printed["sites"] == 10
     assert printed["double_registrations"] == []
     status = {one["site"]: one for one in json.loads((demo / "status.json").read_bytes())}
-    unknown = [one["hectares"] for one in status.values() if one["status"] in KNOWN["unknown"]]
-    assert printed["known"]["unknown"] == pytest.approx(sum(unknown), abs=1e-4)
+    unknown = [one["hectares"] for one in status.values() if one["status"] in SIDES["unknown"]]
+    assert sum(printed["hectares"][one] for one in SIDES["unknown"]) == pytest.approx(sum(unknown), abs=1e-4)
     for page, account in (("index.html", "programme.html"), ("index.zh.html", "programme.zh.html")):
         assert f'href="{account}"' in (demo / page).read_text(encoding="utf-8")
         assert f'href="{page}"' in (demo / account).read_text(encoding="utf-8")
@@ -282,6 +299,47 @@ def test_a_site_that_was_registered_first_stays_first_when_it_is_taken_back(inst
         add_sites(ledger, settings.registry.path)
         with ledger.reading() as t:
             assert [member.site.id for member in read_account(settings, t).sites] == order
+
+
+def test_a_verdict_on_what_was_registered_before_counts_until_an_edit_changes_what_is_judged(installation):
+    """A new manager leaves it; another outline or plan, or a new planting, leaves the site not yet judged."""
+    from jobs.account import read_account
+    from jobs.episodes import replant
+    from jobs.installation import open_ledger
+    from jobs.registry import add_sites
+    from jobs.settings import load
+
+    settings = load(installation.config)
+    text = settings.registry.path.read_text(encoding="utf-8")
+    registry, (moved, greener, managed) = (
+        json.loads(text),
+        (one["properties"]["id"] for one in json.loads(text)["features"]),
+    )
+    with open_ledger(settings) as ledger:
+        add_sites(ledger, settings.registry.path)
+        with ledger.transaction() as t:
+            for site, version in t.versions().items():
+                payload = {"site": site, "as_of": "2020-06-01", "status": "failing", "alert": "none"}
+                t.add_assessment(site, "2020-06-01", site, payload, version=version, snapshot="s", run="r")
+
+        def statuses():
+            with ledger.reading() as t:
+                return {member.site.id: member.status for member in read_account(settings, t).sites}
+
+        assert set(statuses().values()) == {"failing"}
+        for feature in registry["features"]:
+            name, values = feature["properties"]["id"], feature["properties"]
+            if name == moved:
+                feature["geometry"]["coordinates"][0][1][0] += 1e-4
+            elif name == greener:
+                values["plan_A"] = 0.5 * values.get("plan_A", 0.3)
+            else:
+                values["manager_name"] = "Bao"
+        settings.registry.path.write_text(json.dumps(registry), encoding="utf-8")
+        add_sites(ledger, settings.registry.path)
+        assert statuses() == {moved: "not_assessed", greener: "not_assessed", managed: "failing"}
+        replant(ledger, managed, start=date(2022, 4, 1), why="died", alpha=0.05, today=date(2022, 5, 1))
+        assert statuses()[managed] == "not_assessed"
 
 
 def test_how_often_alerts_were_right_is_counted_from_all_answers_also_of_retired_sites(installation, capsys):

@@ -12,7 +12,7 @@ import pytest
 import shapely
 from shapely.geometry import box
 
-from monitor.publish.programme import KNOWN, programme_account
+from monitor.publish.programme import SIDES, programme_account
 from monitor.publish.programme_files import account_csv, account_geojson, write_account
 from monitor.publish.programme_page import STATUS_WORDS, account_page
 from monitor.sites.geometry import geodesic_hectares
@@ -26,10 +26,10 @@ FILES = ("programme.html", "programme.zh.html", "programme.csv", "programme.json
 
 @pytest.fixture(scope="module")
 def make_account(make_site, make_assessment, make_undecided):
-    """Nine sites of a kilometre, one of each fate, and a tenth on half of the first; a name may be given to all."""
+    """Eleven sites of a kilometre, one of each fate, and one on half of the first; a name may be given to all."""
 
     def make(text=None, *, pledge=2_000.0):
-        fates = [*Status, "no_loss", "not_assessed", "twice"]
+        fates = [*Status, "no_loss", "not_assessed", "twice", "suspected"]
         sites, latest = [], {}
         for n, fate in enumerate(fates):
             x = 106.0 + (0.0045 if fate == "twice" else 0.02 * n)
@@ -43,14 +43,23 @@ def make_account(make_site, make_assessment, make_undecided):
             if fate == "no_loss":
                 site = replace(site, plan=replace(site.plan, A=0.0), intervention="tending")
             sites.append(site)
-            status = Status.ON_TRACK if fate in ("no_loss", "twice") else fate
+            status = {"no_loss": Status.ON_TRACK, "twice": Status.ON_TRACK, "suspected": Status.DISTURBED}.get(
+                fate, fate
+            )
+            sure = 0.5 if fate == "suspected" else 0.95
             if fate == Status.UNDECIDED:
                 latest[name] = assessment_to_json(make_undecided(name))
             elif fate != "not_assessed":
                 reasons = ("FEW_SCENES",) if fate == Status.INSUFFICIENT_DATA else ()
                 none = dict.fromkeys(("p_failing", "p_lagging", "p_on_track")) if fate == "no_loss" else {}
                 a = make_assessment(
-                    name, status=status, reasons=reasons, alert=AlertLevel.NONE, alert_rule=None, **none
+                    name,
+                    status=status,
+                    reasons=reasons,
+                    alert=AlertLevel.NONE,
+                    alert_rule=None,
+                    probability=sure,
+                    **none,
                 )
                 latest[name] = assessment_to_json(a)
         return programme_account(sites, latest, pledge=pledge, alpha=0.05, more={"lots": [], "precision": []})
@@ -78,13 +87,13 @@ def headings(page):
 def test_the_page_says_in_this_order_what_was_pledged_registered_works_fails_and_is_unknown(account):
     page = account_page(account, "en", as_of=AS_OF)
     assert headings(page)[:7] == [
-        "Pledged", "Registered", "Known to work", "No uplift promised, no loss seen", "Known to be below plan",
-        "Known to fail", "Unknown, and why",
+        "Pledged", "Registered", "Taking hold", "No uplift promised, no loss seen", "Below plan",
+        "Not taking hold, or disturbed", "Unknown, and why",
     ]  # fmt: skip
     assert "20 August 2021" in page
     assert "2,000.00" in page
-    unknown = page[page.index("Unknown, and why") : page.index("What the probabilities expect")]
-    for status in KNOWN["unknown"]:
+    unknown = page[page.index("Unknown, and why") : page.index('id="chances"')]
+    for status in SIDES["unknown"]:
         assert STATUS_WORDS[status]["en"] in unknown
     assert "Fewer than three usable scenes" in unknown
     zh = account_page(account, "zh", as_of=AS_OF)
@@ -107,7 +116,8 @@ def test_every_status_with_hectares_is_a_part_of_the_bar_with_its_name_and_hecta
 def test_all_tables_of_the_page_come_to_the_ground_of_the_union(account):
     union = geodesic_hectares(shapely.union_all([member.site.geometry for member in account.sites]))
     assert account.summary["total_hectares"] == pytest.approx(union, abs=0.01)
-    assert sum(account.summary["known"].values()) == pytest.approx(union, abs=0.01)
+    sums = re.findall(r'<h2 id="k-.*?<p class="sum">([\d,.]+) ', account_page(account, "en", as_of=AS_OF), re.DOTALL)
+    assert sum(float(one.replace(",", "")) for one in sums) == pytest.approx(union, abs=0.03)
     rows = rows_of(account)
     for by in ("programme", "province", "intervention", "partner", "lot", "programme_year"):
         chosen = [row for row in rows if row["by"] == by]
@@ -138,7 +148,7 @@ def test_a_pair_on_the_same_ground_is_in_page_table_json_and_map(account):
 def test_probabilities_that_are_no_finding_are_not_on_the_map(account):
     chances = {one["properties"]["status"]: one["properties"]["p_failing"] for one in features_of(account)[:-1]}
     assert {status for status, chance in chances.items() if chance is None} == {
-        "no_loss_seen", "too_early", "insufficient_data", "not_assessed",
+        "no_loss_seen", "disturbed", "loss_suspected", "too_early", "insufficient_data", "not_assessed",
     }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from monitor.publish.programme_intervals import CELLS, Interval, probable_hectar
 
 
 def enumerated(hectares, chances, lots):
-    """Mean and quantiles .025 and .975 of the hectares, by going through every outcome of every lot."""
+    """Means of the hectares, of their lowest and of their highest .025, by going through every outcome of every lot."""
     names = list(dict.fromkeys(lots))
     outcomes = []
     for name in names:
@@ -21,13 +21,14 @@ def enumerated(hectares, chances, lots):
     rows = sorted(
         (sum(area for _, area in chosen), float(np.prod([p for p, _ in chosen]))) for chosen in product(*outcomes)
     )
-    below, limits = 0.0, []
-    for area, p in rows:
-        below += p
-        while len(limits) < 2 and below >= (0.025, 0.975)[len(limits)]:
-            limits.append(area)
-    mean = sum(area * p for area, p in rows)
-    return mean, min(limits[0], mean), max(limits[1], mean)
+    ends = []
+    for ordered in (rows, rows[::-1]):
+        left, end = 0.025, 0.0
+        for area, p in ordered:
+            end += area * min(p, left)
+            left -= min(p, left)
+        ends.append(end / 0.025)
+    return sum(area * p for area, p in rows), *ends
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -43,8 +44,8 @@ def test_the_interval_is_that_of_enumerating_every_outcome(seed, n_lots):
 
 def test_one_site_is_in_the_state_or_not():
     assert probable_hectares([10.0], [0.5], ["a"]) == (5, 0, pytest.approx(10))
-    assert probable_hectares([10.0], [0.01], ["a"]) == pytest.approx((0.1, 0, 0.1))
-    assert probable_hectares([10.0], [0.99], ["a"]) == pytest.approx((9.9, 9.9, 10))
+    assert probable_hectares([10.0], [0.01], ["a"]) == pytest.approx((0.1, 0, 4))
+    assert probable_hectares([10.0], [0.99], ["a"]) == pytest.approx((9.9, 6, 10))
 
 
 def test_sites_that_are_certain_leave_no_interval():
@@ -58,8 +59,19 @@ def test_a_lot_that_fails_together_is_less_certain_than_sites_that_fail_apart():
     together = probable_hectares(hectares, chances, ["a"] * 400)
     apart = probable_hectares(hectares, chances, list(range(400)))
     assert together[1:] == pytest.approx((0, 4000), abs=3)
-    half = 1.96 * 10 * np.sqrt(400 * 0.3 * 0.7)  # the normal limit of the binomial
+    half = 2.338 * 10 * np.sqrt(400 * 0.3 * 0.7)  # mean of the last .025 of a normal distribution
     assert apart == pytest.approx((1200, 1200 - half, 1200 + half), abs=10)
+
+
+@pytest.mark.parametrize("chance", [0.004, 0.02, 0.1, 0.5, 0.97])
+@pytest.mark.parametrize("block", [1, 3, 10, 50, 100])
+def test_an_interval_holds_however_far_the_sites_of_a_lot_go_together(chance, block):
+    """Two lots of a hundred sites of a hectare, of which blocks of so many fail together."""
+    found = probable_hectares([1.0] * 200, [chance] * 200, ["a"] * 100 + ["b"] * 100)
+    noise = np.random.default_rng(block)
+    size = np.diff([*range(0, 100, block), 100])
+    hectares = sum((noise.random((20_000, size.size)) < chance) @ size for _ in "ab")
+    assert np.mean((found.low - 0.1 <= hectares) & (hectares <= found.high + 0.1)) >= 0.95
 
 
 def test_limits_add_up_within_a_lot_and_in_squares_between_lots():
