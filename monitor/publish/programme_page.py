@@ -10,6 +10,7 @@ from monitor.publish.page_files import PAGE_FILES
 from monitor.publish.pages import render
 from monitor.publish.programme import SHOWN_STATUSES, SIDES, STATES, UNJUDGED, Account
 from monitor.sites.names import folder_name, without_invisible
+from monitor.verdict.lots import lot_of
 from monitor.verdict.reasons import sentence
 
 ACCOUNT_PAGES: Final = {"en": "programme.html", "zh": "programme.zh.html"}
@@ -115,6 +116,8 @@ def account_page(
     parts = _parts(summary, language)
     bar = [part for rows in parts.values() for part in rows if part.hectares > 0]
     total, pledge = summary["total_hectares"], summary["pledge_hectares"]
+    today = as_of.isoformat()
+    older = [member for member in account.sites if member.assessment.get("as_of", today) < today]
     return render(
         "programme.html",
         language,
@@ -134,10 +137,12 @@ def account_page(
         why_rows=_why_rows(summary, language),
         states=[(state, STATE_WORDS[state][language]) for state in STATES],
         columns=[(part.status, part.name) for part in bar],
-        groups=[(GROUP_WORDS[by][language], *_group_rows(summary, by, language)) for by in GROUP_WORDS],
+        groups=[(GROUP_WORDS[by][language], *_group_rows(account, by, language)) for by in GROUP_WORDS],
         claims=_claim_rows(account, language)[:MAX_ROWS],
         more_claims=max(len(account.double) - MAX_ROWS, 0),
         across=sum(claim["across_partners"] for claim in summary["double_registrations"]),
+        older=older,
+        oldest=min((date.fromisoformat(member.assessment["as_of"]) for member in older), default=None),
         ha=lambda value: f"{value:,.2f}",
     )
 
@@ -167,31 +172,31 @@ def _why_rows(summary: Mapping[str, Any], language: words.Language) -> dict[str,
 
 
 def _group_rows(
-    summary: Mapping[str, Any], by: str, language: words.Language
+    account: Account, by: str, language: words.Language
 ) -> tuple[list[tuple[str, str | None, Mapping[str, Any]]], int]:
     """Rows of a grouping: name, address of its page, sums; the largest if there are too many, and how many are not."""
-    rows = [row for row in summary["groups"] if row["by"] == by]
+    rows = [row for row in account.summary["groups"] if row["by"] == by]
     left = max(len(rows) - MAX_ROWS, 0)
     if left:
         least = sorted(row["total_hectares"] for row in rows)[left]
         rows = [row for row in rows if row["total_hectares"] >= least][:MAX_ROWS]
-    lots = {lot["lot"]: lot for lot in summary.get("lots", ())}
+    lots = {member.lot: lot_of(member.site) for member in account.sites}
+    judged = {lot["lot"] for lot in account.summary.get("lots", ())}
 
     def name(value: Any) -> str:
         if value is None:
             return "未登记" if language == "zh" else "Not stated"
         if by == "intervention":
             return words.INTERVENTION_NAMES[value][language]
-        if by == "lot" and value in lots:
-            lot = lots[value]
-            intervention = words.INTERVENTION_NAMES[lot["intervention"]][language]
+        if by == "lot" and (lot := lots[value]) is not None:
+            intervention = words.INTERVENTION_NAMES[lot.intervention][language]
             return ("，" if language == "zh" else ", ").join(
-                (without_invisible(lot["partner"]), str(lot["programme_year"]), intervention)
+                (without_invisible(lot.partner), str(lot.programme_year), intervention)
             )
         return without_invisible(str(value))
 
     def address(value: Any) -> str | None:
-        return f"lots/{value}/{PAGE_FILES[language]}" if by == "lot" and value in lots else None
+        return f"lots/{value}/{PAGE_FILES[language]}" if by == "lot" and value in judged else None
 
     return [(name(row["value"]), address(row["value"]), row) for row in rows], left
 

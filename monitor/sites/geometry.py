@@ -236,7 +236,7 @@ def _tangled(polygons: Polygons) -> bool:
 
 def borders_tangled(first: BaseGeometry, second: BaseGeometry) -> bool:
     """Whether two borders cross so often that their intersection could take all memory: an attack."""
-    pairs = shapely.get_num_coordinates(first) * shapely.get_num_coordinates(second)
+    pairs = int(shapely.get_num_coordinates(first)) * int(shapely.get_num_coordinates(second))
     if pairs <= _BORDER_CROSSING_LIMIT:
         return False
     sample, larger_sample = _border(first, 50), _border(second, 2000)

@@ -168,6 +168,16 @@ def test_the_map_is_rfc_7946(account, tmp_path):
     assert table["province"].tolist()[0] == "甘肃"
 
 
+def test_the_page_names_lots_also_before_they_are_judged_and_says_how_old_verdicts_are(account):
+    page = account_page(account, "zh", as_of=AS_OF)
+    assert "<bdi>绿洲，2021，" in page
+    assert "早于该日" not in page
+    later = account_page(account, "en", as_of=AS_OF.replace(day=30))
+    judged = [member for member in account.sites if member.assessment]
+    assert f"That of {len(judged)} sites, " in later
+    assert "the oldest of 20 August 2021." in later
+
+
 def test_what_has_not_changed_is_not_written_again(account, tmp_path):
     write_account(account, tmp_path, as_of=AS_OF)
     assert {path.name for path in tmp_path.iterdir()} == set(FILES)

@@ -139,8 +139,8 @@ def test_a_wide_overlap_of_two_large_sites_is_named_though_it_is_a_small_share()
     )  # 100 m by 4 km; a degree of longitude is .79 of one of latitude
 
 
-def test_borders_that_cross_millions_of_times_are_named_without_computing_them():
-    n = 6000
+@pytest.mark.parametrize("n", [6000, 60_000])
+def test_borders_that_cross_millions_of_times_are_named_without_computing_them(n):
     teeth = np.linspace(0, 0.1, n)
     comb = Polygon([*zip(107 + teeth, 37 + 0.1 * (np.arange(n) % 2), strict=True), (107.1, 36.9), (107, 36.9)])
     other = shapely.affinity.rotate(comb, 90, origin=(107.05, 37.05))
