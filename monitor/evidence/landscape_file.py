@@ -15,8 +15,6 @@ from monitor.errors import BadData
 from monitor.evidence.scene_table import MAX_ROWS
 
 LANDSCAPE: Final = "landscape.json"
-MAX_LANDSCAPE_BYTES: Final = 2**26
-"""Largest ``landscape.json`` that is read. [byte]"""
 MAX_GRID_PIXELS: Final = 40_000_000
 """Largest grid that is read: 400,000 ha in pixels of 10 m. [pixel]"""
 MAX_UNITS: Final = 1000
@@ -85,9 +83,6 @@ def read_landscape(content: bytes) -> tuple[Landscape, Member]:
         It is not such a file, or states what is impossible.
     """
     try:
-        if len(content) > MAX_LANDSCAPE_BYTES:
-            msg = f"it has {len(content)} bytes; {MAX_LANDSCAPE_BYTES} can be read"
-            raise ValueError(msg)
         fixed = msgspec.json.decode(content, type=Landscape)
         _check_names(fixed)
         if not 0 <= fixed.rows <= MAX_ROWS:

@@ -83,7 +83,7 @@ def recompute(pack: Container, folder: Path) -> Recomputation:
     if assessment.code_version != here["version"]:
         differs.insert(0, f"version that made the assessment: {assessment.code_version}; here {here['version']}")
     tolerance = TOLERANCE if differs else 0.0
-    stored = rebuild_store(pack, folder, compare_pixels=False)
+    stored = rebuild_store(pack, folder)
     inputs = recorded_inputs(site, assessment, controls=controls, left_out=left_out, constants=constants)
     differences = _changed_pixels(pack, stored)
     published = Published(observations=pack.read("observations.csv"), plan=plan)

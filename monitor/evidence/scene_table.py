@@ -26,8 +26,6 @@ from monitor.series.columns import decode_texts
 from monitor.series.observations import BYTE_ORDER_MARK, FORMULA_STARTS, csv_cell, marked
 
 SCENES: Final = "scenes.csv"
-MAX_SCENES_BYTES: Final = 2**27
-"""Largest ``scenes.csv`` that is read. [byte]"""
 MAX_TEXT: Final = 100_000
 """Longest text of a cell. [character]"""
 MAX_ROWS: Final = 50_000
@@ -142,9 +140,6 @@ def read_scenes_csv(content: bytes, *, limit: int) -> list[SceneRow]:
     BadData
         The content is not such a table; the message names the line.
     """
-    if len(content) > MAX_SCENES_BYTES:
-        msg = f"{SCENES} has {len(content)} bytes; {MAX_SCENES_BYTES} can be read"
-        raise BadData(msg)
     try:
         text = content.removeprefix(BYTE_ORDER_MARK).decode()
     except UnicodeDecodeError as error:
@@ -272,8 +267,8 @@ def _whole(text: str) -> int:
 
 def _finite(text: str) -> float:
     number = float(text)
-    if not math.isfinite(number) or repr(number) != text:
-        msg = f"{text[:40]!r} is not a number in its shortest form"
+    if not math.isfinite(number):
+        msg = f"{text[:40]!r} is not a number"
         raise ValueError(msg)
     return number
 

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import Final
 
 import icechunk
 import numpy as np
@@ -26,16 +26,11 @@ from monitor.cube.store import LandscapeStore
 from monitor.cube.stored_site import StoredSite
 from monitor.errors import BadData
 from monitor.evidence import site_netcdf
+from monitor.evidence.container import Container
 from monitor.evidence.landscape_file import LANDSCAPE, landscape_json, read_landscape
-from monitor.evidence.scene_table import (
-    COLUMNS,
-    SCENES,
-    SceneRow,
-    pixels_sha256,
-    read_scenes_csv,
-    scenes_csv,
-)
-from monitor.evidence.site_netcdf import SCENE_ARRAYS, UNIT_ARRAY, Arrays, Step, layer_variable
+from monitor.evidence.scene_table import COLUMNS, SCENES, SceneRow, read_scenes_csv, scenes_csv
+from monitor.evidence.site_netcdf import SCENE_ARRAYS, UNIT_ARRAY, layer_variable
+from monitor.sealed_netcdf import Arrays, SealedFiles
 
 UNIT_MEANS: Final = "unit-means"
 PIXELS: Final = "pixels"
@@ -43,31 +38,13 @@ SUPERSEDED: Final = "-superseded"
 """Ends the name of a file of rows that a later row of the same acquisition replaced, or that share their time with
 another scene: on an axis of time each time occurs once."""
 
-MAX_BYTES: Final = 2**37
-"""Values of all NetCDF members that are read, at most: ten years of 10,000 ha have about 30 GB. [byte]"""
-MAX_EMPTY_PIXELS: Final = 10**10
-"""Pixels of the site in rows that do not have it, at most: a large site has few neighbours in its landscape."""
-MAX_FILE_OVERHEAD: Final = 10**6
-"""Size of a NetCDF member beyond its arrays, at most. [byte]"""
+MAX_PIXELS: Final = 2 * 10**10
+"""Rows of the landscape times pixels of the grid, at most: ten years of 10,000 ha have about a tenth. Files of a few
+bytes can state any number."""
+MAX_MEANS: Final = 10**6
+"""Rows of the landscape times control units, at most: ten years of 60 units have about a sixth."""
 MAX_BATCH: Final = 512
 """Rows that are appended to a store at a time, at most."""
-
-
-class Members(Protocol):
-    """The members of a pack, as :class:`monitor.evidence.container.Container` gives them."""
-
-    @property
-    def names(self) -> Sequence[str]:
-        """Names of the members."""
-        ...
-
-    def read(self, name: str) -> bytes:
-        """Content of a small member."""
-        ...
-
-    def copy(self, name: str, path: Path) -> None:
-        """Copy a member of any size to a new file."""
-        ...
 
 
 def site_data_members(stored: StoredSite, snapshot: str, folder: Path) -> Iterator[tuple[str, bytes | Path]]:
@@ -131,19 +108,17 @@ def _files(columns: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray,
             yield f"{UNIT_MEANS}{end}.nc", row[chosen], along
 
 
-def rebuild_store(
-    source: Members | Mapping[str, bytes | Path], folder: Path, *, compare_pixels: bool = True
-) -> StoredSite:
+def rebuild_store(pack: Container, folder: Path) -> StoredSite:
     """Make a store of the scenes of a site, from the members that :func:`site_data_members` yields.
+
+    Whether its pixels are those of the checksums in ``scenes.csv`` is for the caller to compare.
 
     Parameters
     ----------
-    source : Members or mapping of names to contents or files
+    pack : Container
         Nothing in it is trusted, and nothing but it and `folder` is read or written.
     folder : Path
         Existing empty folder, for the store and for copies of members while they are read.
-    compare_pixels : bool
-        Whether pixels that are not those that ``scenes.csv`` states are refused; else the caller compares them.
 
     Returns
     -------
@@ -155,176 +130,98 @@ def rebuild_store(
     BadData
         A member is missing or not as it should be, or they contradict each other; the message names the member.
     """
-    members = _Mapped(source) if isinstance(source, Mapping) else source
-    fixed, member = read_landscape(_content(members, LANDSCAPE))
-    table = _content(members, SCENES)
+    fixed, member = read_landscape(pack.read(LANDSCAPE))
+    table = pack.read(SCENES)
     scenes = read_scenes_csv(table, limit=fixed.rows)
-    if (fixed.rows - len(scenes)) * int(member.inside.sum()) > MAX_EMPTY_PIXELS:
-        msg = f"{LANDSCAPE} states {fixed.rows} rows, and {SCENES} has {len(scenes)}: too few for so large a site"
+    if fixed.rows * member.inside.size > MAX_PIXELS or fixed.rows * len(member.units) > MAX_MEANS:
+        msg = f"{LANDSCAPE}: {fixed.rows} rows are too many for so large a grid, or so many control units"
         raise BadData(msg)
     icechunk.set_logs_filter("error")  # it warns of concurrent commits; nothing else writes to this folder
     store = LandscapeStore(folder / fixed.landscape)
     store.create([member], biome=fixed.biome, definition=fixed.biome_definition)
     with tempfile.TemporaryDirectory(dir=folder) as copies:
-        files = _copied(members, member, scenes, Path(copies))
-        checksums = _append_scenes(store, fixed.rows, member, scenes, files)
+        files = _copied(pack, member, scenes, Path(copies))
+        with SealedFiles([arrays for arrays, _ in files]) as opened:
+            for number, (arrays, of_file) in enumerate(files):
+                _compare_scenes(arrays.path.name, opened.read(number, [*SCENE_ARRAYS], 0, len(of_file)), of_file)
+                if "inside" in arrays.arrays:
+                    _compare_grid(arrays.path.name, opened, number, member)
+            _append_scenes(store, fixed.rows, member, scenes, _observed(opened, files, scenes, member))
     stored = StoredSite(store, fixed.ground)
-    if not compare_pixels:
-        checksums = [scene.pixels_sha256 for scene in scenes]
-    _compare_tables(table, scenes_csv(stored, np.array([scene.row for scene in scenes], np.int64), checksums))
+    rows = np.array([scene.row for scene in scenes], np.int64)
+    _compare_tables(table, scenes_csv(stored, rows, [scene.pixels_sha256 for scene in scenes]))
     return stored
 
 
-def _content(members: Members, name: str) -> bytes:
-    if name not in members.names:
-        raise _missing(name)
-    return members.read(name)
-
-
-def _missing(name: str) -> BadData:
-    return BadData(f"the pack has no member {name}")
-
-
-def _append_scenes(
-    store: LandscapeStore, rows: int, member: Member, scenes: Sequence[SceneRow],
-    files: Sequence[tuple[Arrays, np.ndarray]],
-) -> list[str]:  # fmt: skip
-    """Append all rows, those without the site as empty ones, and return the checksum of the pixels of each scene.
-
-    `files` are the NetCDF files with the numbers of the rows in each.
-    """
-    observed = _observed(files, scenes, member)
-    by_row = {scene.row: scene for scene in scenes}
-    checksums: list[str] = []
-    step = max(min(site_netcdf.BATCH_BYTES // (2 * len(PACKED_LAYERS) * int(member.inside.sum())), MAX_BATCH), 1)
-    for start in range(0, rows, step):
-        batch: list[dict[str, SiteScene]] = []
-        for row in range(start, min(start + step, rows)):
-            batch.append({})
-            if row in by_row:
-                pixels, units = next(observed)
-                checksums.append(pixels_sha256(pixels))
-                scene = by_row[row]
-                entry = SiteScene(record=scene.record, pixels=pixels, units=units, granules=scene.granules)
-                batch[-1][member.ground] = entry
-        store.append(batch, f"rows from {start}")
-    next(observed, None)  # ends the process that reads
-    return checksums
-
-
-def _observed(
-    files: Sequence[tuple[Arrays, np.ndarray]], scenes: Sequence[SceneRow], member: Member
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(layer, pixel) uint16 pixels and (unit, measure) float32 means of the units of each scene, in order."""
-    inside, units = member.inside, len(member.units)
-    layers = [layer_variable(name) for name in PACKED_LAYERS]
-    runs = _runs(files, [scene.row for scene in scenes], max(site_netcdf.BATCH_BYTES // (16 * inside.size), 1))
-    steps = [step for number, (file, rows) in enumerate(files) for step in _first_steps(number, file, rows.size)]
-    for run in runs:
-        steps.append(Step(run.pixels, layers, run.first, run.first + run.size))
-        if units:
-            steps.append(Step(run.units, [UNIT_ARRAY], run.first_units, run.first_units + run.size))
-    arrays = site_netcdf.read_arrays([file for file, _ in files], steps)
-    by_row = {scene.row: scene for scene in scenes}
-    for file, rows in files:
-        name = file.path.name
-        _compare_coordinates(name, next(arrays), [by_row[row] for row in rows.tolist()])
-        if "inside" in file.arrays:
-            (x,), (y, in_file) = next(arrays), next(arrays)
-            _compare_grid(name, member, x, y, in_file)
-    columns = [MEASURES.index(name) for name in UNIT_MEASURES]
-    for run in runs:
-        pixels = np.stack([layer[:, inside].astype(np.uint16) for layer in next(arrays)], axis=1)
-        means = np.full((run.size, max(units, 1), len(MEASURES)), np.nan, np.float32)
-        if units:
-            (means[:, :, columns],) = next(arrays)
-        yield from zip(pixels, means, strict=True)
-    next(arrays, None)
-
-
-def _first_steps(number: int, file: Arrays, n: int) -> list[Step]:
-    """What is read of a file before its scenes, to be compared with the other members."""
-    steps = [Step(number, [*SCENE_ARRAYS], 0, n)]
-    if "inside" in file.arrays:
-        height, width = file.arrays["inside"]["shape"]
-        steps += [Step(number, ["x"], 0, width), Step(number, ["y", "inside"], 0, height)]
-    return steps
-
-
-class _Run(NamedTuple):
-    """Rows that follow each other in the store and in the files."""
-
-    pixels: int
-    """Number of the file with their pixels."""
-    first: int
-    """Place of the first in it."""
-    units: int
-    """Number of the file with the means of their units; -1: there is none."""
-    first_units: int
-    size: int
-
-    @property
-    def next(self) -> "_Run":
-        """The row that would continue it, as a run of its own."""
-        units = self.first_units + self.size if self.units >= 0 else -1
-        return _Run(self.pixels, self.first + self.size, self.units, units, 1)
-
-
-def _runs(files: Sequence[tuple[Arrays, np.ndarray]], rows: Sequence[int], most: int) -> list[_Run]:
-    """Runs of at most so many rows, together all rows in order."""
-    places: dict[tuple[bool, int], tuple[int, int]] = {}
-    for number, (file, of_file) in enumerate(files):
-        is_units = UNIT_ARRAY in file.arrays
-        places |= {(is_units, row): (number, at) for at, row in enumerate(of_file.tolist())}
-    runs: list[_Run] = []
-    for row in rows:
-        new = _Run(*places[False, row], *places.get((True, row), (-1, -1)), 1)
-        last = runs[-1] if runs else None
-        if last is not None and last.size < most and new == last.next:
-            runs[-1] = last._replace(size=last.size + 1)
-        else:
-            runs.append(new)
-    return runs
-
-
 def _copied(
-    members: Members, member: Member, scenes: Sequence[SceneRow], folder: Path
-) -> list[tuple[Arrays, np.ndarray]]:
-    """Copies of the NetCDF members in a folder, how their arrays must be, and the numbers of the rows in each."""
+    pack: Container, member: Member, scenes: Sequence[SceneRow], folder: Path
+) -> list[tuple[Arrays, list[SceneRow]]]:
+    """Copies of the NetCDF members in a folder, how their arrays must be, and the scenes in each."""
     columns = {
         "row": np.array([scene.row for scene in scenes], np.int64),
         "acquisition": encode_texts(scene.record.acquisition for scene in scenes),
-        "moment": np.array([scene.record.time.removesuffix("+00:00") for scene in scenes], "datetime64[ns]"),
+        "moment": np.array([_naive(scene) for scene in scenes], "datetime64[ns]"),
     }
+    by_row = {scene.row: scene for scene in scenes}
     files = []
     for name, rows, _along in _files(columns):
         is_pixels = name.startswith(PIXELS)
-        if not is_pixels and not member.units:
-            continue
-        if name not in members.names:
-            raise _missing(name)
-        members.copy(name, folder / name)
-        arrays = site_netcdf.expected_arrays(member.grid if is_pixels else None, rows.size, len(member.units))
-        files.append((Arrays(folder / name, arrays), rows))
-        if (folder / name).stat().st_size > MAX_FILE_OVERHEAD + 2 * files[-1][0].size:
-            msg = f"{name} is much larger than its arrays: more is in it than {SCENES} speaks of"
-            raise BadData(msg)
-    if sum(file.size for file, _ in files) > MAX_BYTES:
-        msg = f"the NetCDF members have more than {MAX_BYTES:,} bytes of values, too many to be read"
-        raise BadData(msg)
-    known = {file.path.name for file, _ in files}
-    others = [name for name in members.names if name.endswith(".nc") and name not in known]
+        if is_pixels or member.units:
+            pack.copy(name, folder / name)
+            arrays = site_netcdf.expected_arrays(member.grid if is_pixels else None, rows.size, len(member.units))
+            files.append((Arrays(folder / name, arrays), [by_row[row] for row in rows.tolist()]))
+    known = {arrays.path.name for arrays, _ in files}
+    others = [name for name in pack.names if name.endswith(".nc") and name not in known]
     if others:
         msg = f"{SCENES} has no rows for the member {others[0]}"
         raise BadData(msg)
     return files
 
 
-def _compare_coordinates(name: str, arrays: Sequence[np.ndarray], scenes: Sequence[SceneRow]) -> None:
+def _observed(
+    opened: SealedFiles, files: Sequence[tuple[Arrays, list[SceneRow]]], scenes: Sequence[SceneRow], member: Member
+) -> Iterator[SiteScene]:
+    """The scenes in order, with (layer, pixel) uint16 pixels and (unit, measure) float32 means of the units."""
+    places: dict[int, tuple[int, int]] = {}
+    means = {scene.row: np.full((max(len(member.units), 1), len(MEASURES)), np.nan, np.float32) for scene in scenes}
+    columns = [MEASURES.index(name) for name in UNIT_MEASURES]
+    for number, (arrays, of_file) in enumerate(files):
+        if UNIT_ARRAY in arrays.arrays:
+            (of_units,) = opened.read(number, [UNIT_ARRAY], 0, len(of_file))
+            for scene, values in zip(of_file, of_units, strict=True):
+                means[scene.row][:, columns] = values
+        else:
+            places |= {scene.row: (number, at) for at, scene in enumerate(of_file)}
+    layers = [layer_variable(name) for name in PACKED_LAYERS]
+    for scene in scenes:
+        number, at = places[scene.row]
+        pixels = [layer[0, member.inside].astype(np.uint16) for layer in opened.read(number, layers, at, at + 1)]
+        yield SiteScene(record=scene.record, pixels=np.stack(pixels), units=means[scene.row], granules=scene.granules)
+
+
+def _append_scenes(
+    store: LandscapeStore, rows: int, member: Member, scenes: Sequence[SceneRow], observed: Iterator[SiteScene]
+) -> None:
+    """Append all rows, those without the site as empty ones."""
+    has_site = {scene.row for scene in scenes}
+    size = 2 * len(PACKED_LAYERS) * int(member.inside.sum())
+    step = max(min(site_netcdf.BATCH_BYTES // size, MAX_BATCH), 1)
+    for start in range(0, rows, step):
+        batch = [
+            {member.ground: next(observed)} if row in has_site else {} for row in range(start, min(start + step, rows))
+        ]
+        store.append(batch, f"rows from {start}")
+
+
+def _naive(scene: SceneRow) -> str:
+    """Time of a scene as numpy reads it: in UTC, without saying so."""
+    return scene.record.time.removesuffix("+00:00")
+
+
+def _compare_scenes(name: str, arrays: Sequence[np.ndarray], scenes: Sequence[SceneRow]) -> None:
     """Compare the numbers along the first dimension of a NetCDF member with the table of scenes."""
-    times = [scene.record.time.removesuffix("+00:00") for scene in scenes]
     expected = {
-        "time": np.array(times, "datetime64[us]").astype(np.int64),
+        "time": np.array([_naive(scene) for scene in scenes], "datetime64[us]").astype(np.int64),
         "row": np.array([scene.row for scene in scenes]),
         "scale": np.array([scene.record.scale for scene in scenes]),
         "offset": np.array([scene.record.offset for scene in scenes]),
@@ -341,8 +238,11 @@ def _compare_coordinates(name: str, arrays: Sequence[np.ndarray], scenes: Sequen
             raise BadData(msg)
 
 
-def _compare_grid(name: str, member: Member, x: np.ndarray, y: np.ndarray, inside: np.ndarray) -> None:
+def _compare_grid(name: str, opened: SealedFiles, number: int, member: Member) -> None:
     """Compare the grid of a file of pixels with that of the landscape."""
+    height, width = member.inside.shape
+    (x,) = opened.read(number, ["x"], 0, width)
+    y, inside = opened.read(number, ["y", "inside"], 0, height)
     coordinates = xr_coords(member.grid)
     same = np.array_equal(x, coordinates["x"].values) and np.array_equal(y, coordinates["y"].values)
     if not same or not np.array_equal(inside, member.inside):
@@ -366,18 +266,3 @@ def _compare_tables(given: bytes, made: bytes) -> None:
 
 def _cells(table: bytes) -> Iterator[list[str]]:
     return csv.reader(io.StringIO(table.decode(), newline=""))
-
-
-class _Mapped:
-    """Members by name, as content or files."""
-
-    def __init__(self, members: Mapping[str, bytes | Path]) -> None:
-        self._members = members
-        self.names = tuple(members)
-
-    def read(self, name: str) -> bytes:
-        content = self._members[name]
-        return content.read_bytes() if isinstance(content, Path) else content
-
-    def copy(self, name: str, path: Path) -> None:
-        path.write_bytes(self.read(name))

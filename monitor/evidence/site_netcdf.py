@@ -12,15 +12,11 @@ References
 """
 
 import errno
-import json
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from math import prod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import netCDF4
 import numpy as np
@@ -32,7 +28,6 @@ from monitor.conventions import CONVENTIONS, follow_cf
 from monitor.cube.packed import PACKED_LAYERS
 from monitor.cube.records import UNIT_MEASURES
 from monitor.cube.stored_site import StoredSite
-from monitor.errors import BadData
 from monitor.evidence.scene_table import pixels_sha256
 from monitor.imagery import bands
 
@@ -43,12 +38,6 @@ BATCH_BYTES: Final = 2**24
 """Pixels of the site in memory at a time, at most, but one scene at least. [byte]"""
 FULL_BYTES: Final = 2**20
 """Free space below which a failed write is taken for that of a full disk. [byte]"""
-READER_MEMORY: Final = 2**28
-"""Memory of the process that reads files, beyond what it has when it starts and four times its largest array. [byte]"""
-READER_SECONDS: Final = 60
-"""Computing time of the process that reads files, beyond what its arrays take. [s]"""
-READER_SPEED: Final = 10**7
-"""Values are read at least so fast. [byte/s]"""
 SCENE_ARRAYS: Final = {"time": "<i8", "row": "<i4", "scale": "<f8", "offset": "<f8", "bandpass": "|i1"}
 """Numbers along the first dimension of every file, and their types."""
 UNIT_ARRAY: Final = "unit_means"
@@ -261,19 +250,6 @@ def _write_grid(file: Any, stored: StoredSite) -> None:
     inside[:] = stored.inside
 
 
-class Arrays(NamedTuple):
-    """A NetCDF file whose arrays are read, and how each array must be."""
-
-    path: Path
-    arrays: Mapping[str, Mapping[str, Any]]
-    """By name ``dtype`` (as numpy writes it), ``shape``, ``chunks`` (None: not in chunks) and ``filters``."""
-
-    @property
-    def size(self) -> int:
-        """Size of the arrays, not compressed. [byte]"""
-        return sum(np.dtype(array["dtype"]).itemsize * prod(array["shape"]) for array in self.arrays.values())
-
-
 def expected_arrays(grid: GeoBox | None, n: int, units: int) -> dict[str, dict[str, Any]]:
     """Arrays of a file of n scenes: of pixels, or with `grid` None of unit means."""
     plain: dict[str, Any] = {"chunks": None, "filters": []}
@@ -295,70 +271,3 @@ def expected_arrays(grid: GeoBox | None, n: int, units: int) -> dict[str, dict[s
         layer_variable(name): {"dtype": "|u1" if name == "clear" else "<u2", "shape": shape, "chunks": chunks, **packed}
         for name in PACKED_LAYERS
     }
-
-
-class Step(NamedTuple):
-    """What is read at a time: some places along the first dimension of some arrays of a file."""
-
-    file: int
-    names: Sequence[str]
-    first: int
-    stop: int
-
-
-def read_arrays(files: Sequence[Arrays], steps: Sequence[Step]) -> Iterator[list[np.ndarray]]:
-    """Read arrays of files that nobody vouches for, in a process of its own (:mod:`monitor.evidence.sealed_reader`).
-
-    Yields
-    ------
-    list of ndarray
-        For each step its arrays.
-
-    Raises
-    ------
-    BadData
-        A file is not as expected, or cannot be read; the message names it.
-    """
-    shapes = [
-        [(step.stop - step.first, *files[step.file].arrays[name]["shape"][1:]) for name in step.names] for step in steps
-    ]
-    sizes = [
-        np.dtype(files[step.file].arrays[name]["dtype"]).itemsize * prod(shape)
-        for step, some in zip(steps, shapes, strict=True)
-        for name, shape in zip(step.names, some, strict=True)
-    ]
-    request = {
-        "files": [{"path": str(file.path), "arrays": file.arrays} for file in files],
-        "steps": steps,
-        "memory": READER_MEMORY + 4 * max(sizes, default=0),
-        "seconds": READER_SECONDS + sum(sizes) // READER_SPEED,
-    }
-    command = [sys.executable, "-I", str(Path(__file__).with_name("sealed_reader.py"))]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        assert process.stdin is not None
-        try:
-            with suppress(BrokenPipeError):  # what it says then follows
-                process.stdin.write(json.dumps(request).encode() + b"\n")
-                process.stdin.close()
-            for step, some in zip(steps, shapes, strict=True):
-                file = files[step.file]
-                yield [_next_array(process, file, *named) for named in zip(step.names, some, strict=True)]
-        finally:
-            process.kill()
-
-
-def _next_array(process: "subprocess.Popen[bytes]", file: Arrays, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The next array that the process writes."""
-    assert process.stdout is not None
-    dtype = np.dtype(file.arrays[name]["dtype"])
-    size = dtype.itemsize * prod(shape)
-    state = process.stdout.read(1)
-    content = process.stdout.read(size) if state == b"\0" else b""
-    if state != b"\0" or len(content) < size:
-        why = process.stdout.read(1000).decode("utf-8", "replace") if state == b"\1" else ""
-        if not why:
-            process.wait()
-            why = f"the process that reads it was ended by signal {-process.returncode}" if process.returncode else ""
-        msg = f"{file.path.name} cannot be read as it should be: {why or 'it ends too early'}"
-        raise BadData(msg)
-    return np.frombuffer(content, dtype).reshape(shape)

@@ -2,13 +2,14 @@
 
 HDF5 follows what a file says: links to other files, datasets whose values lie in other files, filters loaded as
 libraries; and a file made for it can crash the library, fill the memory or never end. This program, started by
-:func:`monitor.evidence.site_netcdf.read_arrays`, therefore first gives up the right to have more files open than it has
-now and one more, to write files, and to use more memory and time than the arrays need. The one more is the NetCDF file
+:class:`monitor.sealed_netcdf.SealedFiles`, therefore first gives up the right to have more files open than it has now
+and one more, to write files, and to use more memory and time than the arrays need. The one more is the NetCDF file
 itself: while it is open, the system refuses every other.
 
-It reads from standard input one line of JSON with ``files``, ``steps``, ``memory`` [byte] and ``seconds``, and writes
-the values of the arrays one after the other, each after a byte 0; or, after a byte 1, what is wrong, and ends. It
-imports nothing of this package, so that little is in memory and starting takes a moment only.
+The first line of standard input is JSON with ``files``, ``memory`` [byte] and ``seconds``; each further line is a
+request for arrays: number of the file, names, first place, and place after the last one. It writes the values of the
+arrays one after the other, each after a byte 0; or, after a byte 1, what is wrong, and ends. It imports nothing of this
+package, so that little is in memory and starting takes a moment only.
 """
 
 import json
@@ -31,16 +32,17 @@ class _Refused(Exception):
 
 
 def main() -> None:
-    """Read the arrays that standard input names."""
-    request = json.loads(sys.stdin.buffer.readline())
+    """Read the arrays that standard input asks for."""
+    task = json.loads(sys.stdin.buffer.readline())
     netCDF4.set_chunk_cache(CHUNK_CACHE)
     _load_everything()
-    _give_up_rights(request["memory"], request["seconds"])
+    _give_up_rights(task["memory"], task["seconds"])
     opened: tuple[int, Any] | None = None
     out = sys.stdout.buffer
     try:
-        for number, names, first, stop in request["steps"]:
-            file = request["files"][number]
+        for request in sys.stdin.buffer:
+            number, names, first, stop = json.loads(request)
+            file = task["files"][number]
             if opened is None or opened[0] != number:
                 if opened is not None:
                     opened[1].close()
@@ -48,6 +50,7 @@ def main() -> None:
             for name in names:
                 values = opened[1].variables[name][first:stop]
                 out.write(b"\0" + np.ascontiguousarray(values, file["arrays"][name]["dtype"]).tobytes())
+            out.flush()
     except _Refused as error:
         out.write(b"\1" + str(error).encode("utf-8", "replace")[:MAX_MESSAGE])
     except (OSError, RuntimeError, MemoryError, ValueError, TypeError, LookupError, AttributeError) as error:
