@@ -92,15 +92,13 @@ def most_wrong(strata: Sequence[Stratum]) -> int:
         heappush(left, (-(sites - 1 - drawn) / (sites - 1), sites - 1, drawn))
 
 
-def sites_needed(sizes: Mapping[Cell, int], points: float = FIVE_POINTS) -> int:
-    """Number of sites to draw for a margin of at most `points`: enough, while one fewer is not.
+def sites_needed(sizes: Mapping[Cell, int]) -> int:
+    """Number of sites to draw for a margin of at most :data:`FIVE_POINTS`: enough, while one fewer is not.
 
     Parameters
     ----------
     sizes : mapping
         Number of sites of each status and province.
-    points : float
-        Margin. [1]
     """
     numbers = range(1, sum(sizes.values()) + 1)
-    return 1 + bisect_left(numbers, -points, key=lambda n: -margin(design(sizes, n)))
+    return 1 + bisect_left(numbers, -FIVE_POINTS, key=lambda n: -margin(design(sizes, n)))

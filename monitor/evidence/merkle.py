@@ -49,21 +49,13 @@ def inclusion_path(leaves: Sequence[bytes], index: int) -> list[bytes]:
     leaves : sequence of bytes
         As for :func:`merkle_root`.
     index : int
-        Position of the leaf, from 0.
+        Position of the leaf, from 0 to the number of leaves - 1.
 
     Returns
     -------
     list of bytes
         At most as many as log2 of the number of leaves, rounded up; none for a lone leaf.
-
-    Raises
-    ------
-    BadData
-        There is no such leaf.
     """
-    if not 0 <= index < len(leaves):
-        msg = f"there is no leaf {index} among {len(leaves)}"
-        raise BadData(msg)
     path = []
     for level in _levels(leaves)[:-1]:
         if (index ^ 1) < len(level):

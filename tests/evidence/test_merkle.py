@@ -93,5 +93,3 @@ def test_a_path_of_another_length_is_refused(change):
 def test_a_leaf_outside_the_tree_is_refused(index, size):
     with pytest.raises(BadData, match=f"no leaf {index} among {size}"):
         root_of_path(LEAVES[0], index, size, [])
-    with pytest.raises(BadData, match=f"no leaf {index} among {size}"):
-        inclusion_path(LEAVES[:size], index)
