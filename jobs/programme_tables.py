@@ -10,7 +10,7 @@ MAX_CLAIMS: Final = 50
 CLAIMS: Final = {
     "OUTLINE_DUPLICATE": "the same outline",
     "OVERLAP": "overlap",
-    "GCJ02_SUSPECTED": "shifted copy (GCJ-02), counts twice",
+    "GCJ02_SUSPECTED": "shifted copy (GCJ-02), the rest counts twice",
 }
 """What two sites that claim the same ground have in common."""
 

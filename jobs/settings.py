@@ -101,7 +101,7 @@ class RainSettings(_Section):
 class ProgrammeSettings(_Section):
     """``[programme]``: the pledge."""
 
-    pledge_hectares: float | None = Field(default=None, gt=0)
+    pledge_hectares: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Pledged area; None: unknown. [ha]"""
 
 

@@ -50,9 +50,9 @@ class DoubleRegistration(NamedTuple):
     kind: str
     """Code of the problem in the check of a registry: ``OUTLINE_DUPLICATE``, ``OVERLAP`` or ``GCJ02_SUSPECTED``."""
     ground: BaseGeometry | None
-    """Shared ground; None where it is unknown, and for a shifted copy."""
+    """Shared ground; None where it is unknown, or there is none."""
     hectares: float | None
-    """Geodesic area of the shared ground. [ha]"""
+    """Geodesic area of the shared ground; None: unknown. [ha]"""
     share: float | None
     """Of the smaller site. [1]"""
 
@@ -130,20 +130,21 @@ def double_registrations(outlines: Sequence[BaseGeometry], shared: Sequence[Over
     Returns
     -------
     list of DoubleRegistration
-        Those that share most come first; the shifted copies, which share no ground as drawn, last.
+        Those that share most come first; borders that cross too often before all.
     """
+    shifted = {(min(pair), max(pair)) for pair in shifted_copies(outlines)}
     found = []
     for one in shared:
+        copy = (one.first, one.second) in shifted
         if one.ground is None or one.share is None:
             found.append(DoubleRegistration(one.first, one.second, "OVERLAP", None, None, None))
-        elif one.share > MAX_SLIVER_SHARE or _wide_hectares(one.ground) >= TEN_PIXELS_HECTARES:
-            kind = "OUTLINE_DUPLICATE" if one.same else "OVERLAP"
+        elif copy or one.share > MAX_SLIVER_SHARE or _wide_hectares(one.ground) >= TEN_PIXELS_HECTARES:
+            kind = "GCJ02_SUSPECTED" if copy else "OUTLINE_DUPLICATE" if one.same else "OVERLAP"
             ground = geodesic_hectares(one.ground)
             found.append(DoubleRegistration(one.first, one.second, kind, one.ground, ground, one.share))
-    found.sort(key=lambda one: (-np.inf if one.hectares is None else -one.hectares, one.first, one.second))
-    known = {(one.first, one.second) for one in found}
-    shifted = [pair for i, j in shifted_copies(outlines) if (pair := (min(i, j), max(i, j))) not in known]
-    return [*found, *(DoubleRegistration(i, j, "GCJ02_SUSPECTED", None, None, None) for i, j in shifted)]
+    apart = shifted - {(one.first, one.second) for one in shared}
+    found += [DoubleRegistration(i, j, "GCJ02_SUSPECTED", None, 0.0, 0.0) for i, j in apart]
+    return sorted(found, key=lambda one: (-np.inf if one.hectares is None else -one.hectares, one.first, one.second))
 
 
 def _wide_hectares(ground: BaseGeometry) -> float:

@@ -62,6 +62,8 @@ def test_the_file_may_be_named_by_the_environment_and_is_else_in_the_working_fol
         ('[[source]]\nkind = "sample"\n[[source]]\nkind = "sample"\nurll = "x"\n', "nearest known one is 'url'"),
         ('[source]\nkind = "landsat"\n', "'earthengine', 'stac' or 'sample'"),
         (GOOD + "[alerts]\nalpha = 1.5\n", "alerts.alpha"),
+        (GOOD + "[programme]\npledge_hectares = inf\n", "programme.pledge_hectares"),
+        (GOOD + "[programme]\npledge_hectares = 0\n", "programme.pledge_hectares"),
         (GOOD + '[ledger]\nurl = "no url"\n', "database URL"),
         (GOOD + '[channels.a]\nkind = "smtp"\nhost = "h"\n', "needs sender"),
         (GOOD + '[channels.a]\nkind = "wecom"\nport = 25\n', "has no 'port'"),

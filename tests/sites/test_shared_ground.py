@@ -110,10 +110,13 @@ def test_exact_and_near_copies_are_told_apart_from_overlaps(copy, kind):
     assert [one.kind for one in claims(A, copy)] == [kind]
 
 
-def test_a_copy_shifted_by_a_web_map_is_named_although_it_lies_elsewhere():
-    moved = shapely.transform(A, gcj02.from_wgs84)
-    for outlines in ((A, moved), (moved, A)):
-        assert [one.kind for one in claims(*outlines)] == ["GCJ02_SUSPECTED"]
+@pytest.mark.parametrize(("outline", "apart"), [(A, True), (square(0, 0, 3_000), False)], ids=["apart", "overlapping"])
+def test_a_copy_shifted_by_a_web_map_is_named_also_where_it_lies_elsewhere(outline, apart):
+    moved = shapely.transform(outline, gcj02.from_wgs84)
+    for outlines in ((outline, moved), (moved, outline)):
+        (one,) = claims(*outlines)
+        assert one.kind == "GCJ02_SUSPECTED"
+        assert (one.hectares == 0, one.ground is None) == (apart, apart)
 
 
 @pytest.mark.parametrize(
