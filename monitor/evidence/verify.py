@@ -137,7 +137,7 @@ def _prove(pack: Container, lines: Sequence[Line], assessments: Any, alerts: Any
     faults: list[Fault] = []
     places: set[tuple[int, int]] = set()
     uncovered: list[str] = []
-    newest = lines[-1]["night"] if lines else ""
+    newest = max((line["night"] for line in lines), default="")
     proofs = _json(pack, PROOFS)
     for what, record, proof in _of(PROOFS, lambda: list(records_and_proofs(assessments, alerts, proofs))):
         if proof is not None:
@@ -153,7 +153,7 @@ def _prove(pack: Container, lines: Sequence[Line], assessments: Any, alerts: Any
         elif str(record.get("as_of", record.get("time"))) >= newest:
             uncovered.append(what)
         else:
-            difference = f"{what} is in no line of the chain, although a line of {newest} came later"
+            difference = f"{what} is in no line of the chain, although there is one of {newest}"
             faults.append(Fault(PROOFS, difference))
     if faults:
         raise PackRefused(*faults)

@@ -169,11 +169,14 @@ def test_what_is_newer_than_the_chain_is_counted_and_what_the_chain_left_out_is_
     write_pack(path, changed("chain-proofs.json", lambda proofs: without(proofs, 2)))
     verified = verify_pack(path, KEY.public_key())
     assert (verified.records, verified.uncovered) == (3, ("the assessment of 2020-10-10",))
-    write_pack(path, changed("chain-proofs.json", lambda proofs: without(proofs, 1)))
-    assert fault_of(path) == (
-        "chain-proofs.json: the assessment of 2020-10-03 is in no line of the chain, "
-        "although a line of 2020-10-10 came later"
-    )
+    left_out = changed("chain-proofs.json", lambda proofs: without(proofs, 1))
+    earlier_day = next_line(chain()[0][-1], "2020-09-01", [], [])  # a night that ran last
+    for lines in (chain()[0], [*chain()[0], earlier_day]):
+        write_pack(path, left_out | {"chain.jsonl": lines})
+        assert fault_of(path) == (
+            "chain-proofs.json: the assessment of 2020-10-03 is in no line of the chain, "
+            "although there is one of 2020-10-10"
+        )
 
 
 def test_another_format_is_named_with_the_version_that_reads_it(path):
