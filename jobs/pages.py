@@ -159,7 +159,7 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
     calibrations, latest, episodes = t.calibrations(), t.latest_assessments(), t.all_episodes()
     stored_alerts, snapshots, terrains = _by_site(t.alerts()), t.snapshots(), t.all_ground_data("terrain")
     detectabilities, left_out = t.all_ground_data("detectability"), t.all_ground_data("left_out")
-    answers, measured = _answers_by_site(t), _measured_by_site(t)
+    answers, measured, origins = _answers_by_site(t), _measured_by_site(t), t.latest_origins()
     sites = [from_json(values, Site) for values in t.sites()]
     factors = _factors_by_biome(sites, latest)
     for site in sites:
@@ -170,11 +170,13 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
         site = in_episode(site, episodes[site.id], assessment.episode)
         alert = _shown_alert(stored_alerts.get(site.id, ()), assessment)
         alerts += [alert] if alert else []
-        snapshot, terrain = snapshots.get(ground), terrains.get(ground)
+        snapshot, units, terrain = snapshots.get(ground), left_out.get(ground, {}), terrains.get(ground)
+        if snapshot is not None and _landscape(snapshot) == _landscape(origins[site.id][0]):
+            snapshot, units = origins[site.id]  # scenes that were fetched since are for the next assessment
         slope = None if terrain is None else Terrain.from_json(terrain)
         constants = constants_used(assessment, calibrations)
         notice = _notice(settings, demonstrated=site.id in demonstrated)
-        gone = sorted(unit for unit, day in left_out.get(ground, {}).items() if day <= assessment.as_of.isoformat())
+        gone = sorted(unit for unit, day in units.items() if day <= assessment.as_of.isoformat())
         plans.append(_Plan(site, slope, assessment, constants, notice))
         detectability = detectabilities.get(ground)
         content = [
@@ -189,13 +191,18 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
             continue
         inputs = PageInputs(
             site=site, begun=begun, ground=ground, assessment=assessment, snapshot=snapshot,
-            left_out=left_out.get(ground, {}), terrain=slope, detectability=chances(detectability),
+            left_out=units, terrain=slope, detectability=chances(detectability),
             detection_improvements=improvements(detectability), detection_assumptions=assumptions(detectability),
             calibration=constants, alert=alert, answers=answers.get(site.id, ()), measured=measured.get(site.id, ()),
             biome_factor=factors.get(site.biome_key), notice=notice, key=key,
         )  # fmt: skip
         outdated.append(inputs)
     return _Assessed(plans, alerts, outdated)
+
+
+def _landscape(snapshot: str) -> str:
+    """Name of the landscape of a snapshot; another one: the outline of the site has changed since its assessment."""
+    return snapshot.rpartition(":")[0]
 
 
 def _lot_views(

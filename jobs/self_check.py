@@ -9,7 +9,6 @@ import json
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -29,12 +28,10 @@ from monitor.controls.selection import ControlSet
 from monitor.cube.store import LandscapeStore, landscape_at_snapshot
 from monitor.cube.stored_site import StoredSite
 from monitor.errors import BadData
-from monitor.evidence.site_check import Difference, Published, check_site, recorded_inputs, series_differences
+from monitor.evidence.site_check import Difference, Published, check_site, recorded_inputs
 from monitor.imagery.auxiliary.terrain import Terrain, with_slope
 from monitor.ledger.ledger import Ledger
 from monitor.ledger.transaction import Payload, Transaction
-from monitor.series.build import site_series
-from monitor.series.columns import observed_until
 from monitor.sites.names import folder_name
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.assessment import Assessment, assessment_to_json
@@ -60,10 +57,6 @@ class SiteRecord(NamedTuple):
     """In the episode of the assessment, with the slope of its terrain."""
     controls: ControlSet
     calibrations: list[Payload]
-    snapshot: str | None
-    """Snapshot that the ledger names now, and units that are left out now: a later one than that of the assessment was
-    perhaps published."""
-    left_out: Mapping[str, str]
     is_published: bool
     """Whether the last night wrote all files of the site."""
 
@@ -164,7 +157,11 @@ def _published(folder: Path) -> Published:
     if not isinstance(read, dict):
         msg = f"{plan}: it is no object"
         raise BadData(msg)
-    return Published(observations=(folder / "observations.csv").read_bytes(), plan=read)
+    units = folder / "controls.geojson"
+    return Published(
+        observations=(folder / "observations.csv").read_bytes(), plan=read,
+        units=units.read_bytes() if units.is_file() else None,
+    )  # fmt: skip
 
 
 def site_record(t: Transaction, site: str, plan: Mapping[str, Any] | None, run: str) -> SiteRecord:
@@ -193,7 +190,6 @@ def site_record(t: Transaction, site: str, plan: Mapping[str, Any] | None, run: 
     return SiteRecord(
         site=registered, row=row, controls=ControlSet.from_json(controls or _NO_CONTROLS),
         judged=with_slope(judged, Terrain.from_json(terrain) if terrain else None), calibrations=t.calibrations(),
-        snapshot=t.snapshot(ground), left_out=t.ground_data(ground, "left_out") or {},
         is_published=_is_published(t, site, run),
     )  # fmt: skip
 
@@ -247,15 +243,10 @@ def _site_differences(
     with tempfile.TemporaryDirectory(prefix="regrowth-self-check-") as folder:
         # of a large site the areas and sums that the night stored are taken as they are
         stored = StoredSite(landscape, ground, derived=Path(folder) if len(chosen) == rows.size else None)
-        differences = check_site(
+        return check_site(
             stored, snapshot, inputs, assessment, begun=record.site.start, published=published,
             rows=None if len(chosen) == rows.size else chosen,
         )  # fmt: skip
-    others = [one for one in differences if one.step != "series"]
-    if published.observations is None or len(others) == len(differences):
-        return differences
-    is_newer = _is_of_newest_snapshot(landscape, ground, record, published.observations, assessment.as_of)
-    return others if is_newer else differences
 
 
 def _chosen_rows(landscape: LandscapeStore, ground: str, rows: np.ndarray, seed: bytes) -> list[int]:
@@ -266,16 +257,3 @@ def _chosen_rows(landscape: LandscapeStore, ground: str, rows: np.ndarray, seed:
         return [int(row) for row in rows]
     chosen = np.random.default_rng(int.from_bytes(seed[:8])).choice(rows, most, replace=False)
     return sorted(int(row) for row in chosen)
-
-
-def _is_of_newest_snapshot(
-    landscape: LandscapeStore, ground: str, record: SiteRecord, observations: bytes, day: date
-) -> bool:
-    """Whether a published series is that of the newest snapshot: ``regrowth publish`` may have run since the night."""
-    if record.snapshot is None or record.snapshot.rpartition(":")[0] != landscape.name:
-        return False
-    series = site_series(
-        StoredSite(landscape, ground), record.controls, replace(record.judged, start=record.site.start),
-        left_out=left_out_from_json(record.left_out), snapshot=record.snapshot,
-    )  # fmt: skip
-    return not series_differences(observations, observed_until(series, day), record.site.id, 0.0)

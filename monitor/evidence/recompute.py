@@ -15,12 +15,19 @@ from monitor.controls.selection import ControlSet
 from monitor.cube.stored_site import StoredSite
 from monitor.errors import BadData, StoreBroken
 from monitor.evidence.container import Container
-from monitor.evidence.documents import assessment_row, site_from_json
+from monitor.evidence.documents import assessment_row, controls_json, json_member, site_from_json
 from monitor.evidence.environment import environment
 from monitor.evidence.scene_table import SCENES, pixels_sha256, read_scenes_csv
-from monitor.evidence.site_check import TOLERANCE, Difference, Published, check_site, recorded_inputs
+from monitor.evidence.site_check import (
+    TOLERANCE,
+    Difference,
+    Published,
+    check_site,
+    recorded_inputs,
+    values_differences,
+)
 from monitor.evidence.site_data import rebuild_store
-from monitor.sites.site import Site
+from monitor.sites.site import Site, ground_key
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.tables.plan_json import calibration_of
 
@@ -86,8 +93,10 @@ def recompute(pack: Container, folder: Path) -> Recomputation:
     stored = rebuild_store(pack, folder)
     inputs = recorded_inputs(site, assessment, controls=controls, left_out=left_out, constants=constants)
     differences = _changed_pixels(pack, stored)
-    published = Published(observations=pack.read("observations.csv"), plan=plan)
+    units = pack.read("controls.geojson") if "controls.geojson" in pack.names else None
+    published = Published(observations=pack.read("observations.csv"), plan=plan, units=units)
     try:
+        differences += _repeated(pack, stored, replace(site, start=begun), row)
         differences += check_site(
             stored, str(row["snapshot"]), inputs, assessment, begun=begun, published=published, tolerance=tolerance
         )
@@ -116,6 +125,23 @@ def _changed_pixels(pack: Container, stored: StoredSite) -> list[Difference]:
                 )
             )  # fmt: skip
     return differences
+
+
+def _repeated(pack: Container, stored: StoredSite, site: Site, row: Mapping[str, Any]) -> list[Difference]:
+    """Values of ``site.json`` and ``controls.json`` that are not those of ``landscape.json`` and the assessment."""
+    fixed = controls_json(ControlSet.from_json(stored.controls), row["left_out"])
+    both = (_by_unit(document) for document in (_object(pack, "controls.json"), json.loads(json_member(fixed))))
+    differences = values_differences("controls.json", *both, 0.0)
+    stated, wanted = _object(pack, "site.json")["properties"].get("ground"), ground_key(site)
+    differences += values_differences("site.json", {"ground": stated}, {"ground": wanted}, 0.0)
+    differences += values_differences("landscape.json", {"ground": stored.ground}, {"ground": wanted}, 0.0)
+    return differences
+
+
+def _by_unit(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Content of ``controls.json`` with its units by their id, so that a difference names one."""
+    controls = document["controls"]
+    return {**document, "controls": {**controls, "units": {unit["id"]: unit for unit in controls["units"]}}}
 
 
 def environment_differences(recorded: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ of scenes that could not be read, rain, slope, measurements on the ground, and h
 """
 
 import csv
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -19,12 +20,14 @@ from monitor.controls.screening import LeftOut
 from monitor.controls.selection import REFERENCE_RING, ControlSet
 from monitor.cover.fraction import Endmembers
 from monitor.cover.observe import band_scales
+from monitor.cube.grid import inside
 from monitor.cube.packed import PACKED_LAYERS
 from monitor.cube.records import MEANS, MEASURES, UNIT_MEASURES, digest
 from monitor.cube.stored_site import CUBE_CHUNK_BYTES, StoredSite
-from monitor.errors import BadConfiguration, BadData
-from monitor.ingest.observations import judge_scene, no_means, site_means
+from monitor.errors import WRONG_RADIOMETRY, BadConfiguration, BadData
+from monitor.ingest.observations import RETRIED, judge_scene, no_means, site_means
 from monitor.maps.site_verdict import VerdictInputs, series_verdict, verdict_with_areas
+from monitor.publish.control_ground import control_ground
 from monitor.series.build import series_and_units
 from monitor.series.columns import Columns, observed_until
 from monitor.series.observations import observations_csv
@@ -39,14 +42,16 @@ from monitor.verdict.reasons import Reason
 from monitor.verdict.tables.plan_json import plan_json
 
 TOLERANCE: Final = 1e-6
-"""Largest difference of a number that another machine or other library versions may give: one unit in the last of the
-six published decimals. Sums, exponentials and logarithms of another processor or library differ near the sixteenth
-digit; rounding to six decimals makes at most one unit of that. Every step starts from recorded values, so such a unit
-does not grow from step to step."""
+"""Largest difference of a number that another machine or other library versions may give, of numbers above 1 relative
+to them. Sums, exponentials and logarithms differ near the sixteenth digit there; of means, which are rounded to six
+decimals, that makes one unit of the last. An e-value may be 1e10, and then differs in its fifth decimal. Every step
+starts from recorded values, so that differences do not grow from step to step."""
 MAX_SHOWN: Final = 200
 """Longest value that is shown. [character]"""
 _AREA_TOLERANCE: Final = 1e-6
 """Largest relative difference of the geodesic area: its last digits depend on the version of PROJ. [1]"""
+_UNREAD: Final = [reason.encode() for reason in (WRONG_RADIOMETRY, *RETRIED)]
+"""Reasons of a scene that could not be read, and of which nothing is stored."""
 _CONTROL_MEASURES: Final = tuple(name for name in UNIT_MEASURES if name != "n_pixels")
 """Means of the control ground that can be computed again: those of each unit are stored of these alone."""
 
@@ -56,7 +61,7 @@ class Difference:
     """One recorded value that the recomputation does not give."""
 
     step: str
-    """``scene``, ``site``, ``series``, ``constants``, ``verdict`` or ``plan``."""
+    """``scene``, ``site``, ``series``, ``constants``, ``verdict``, ``plan``, or the name of a file."""
     scene: str = ""
     """Id of the scene; empty: it is about the whole site."""
     variable: str
@@ -77,6 +82,8 @@ class Published:
     """Content of ``observations.csv``."""
     plan: Mapping[str, Any] | None = None
     """Content of ``plan.json``."""
+    units: bytes | None = None
+    """Content of ``controls.geojson``."""
 
 
 def recorded_inputs(
@@ -160,8 +167,13 @@ def check_site(
     hectares = geodesic_hectares(site.geometry)
     if abs(hectares - site.hectares) > _AREA_TOLERANCE * hectares:
         differences.append(Difference(step="site", variable="hectares", recorded=site.hectares, recomputed=hectares))
+    outside = int((inside(site.geometry, stored.grid) != stored.inside).sum())
+    if outside:
+        differences.append(
+            Difference(step="site", variable="pixels unlike the outline", recorded=outside, recomputed=0)
+        )
     first = replace(site, start=begun)
-    whole, _ = series_and_units(stored, inputs.controls, first, left_out=inputs.left_out, snapshot=snapshot)
+    whole, choice = series_and_units(stored, inputs.controls, first, left_out=inputs.left_out, snapshot=snapshot)
     series = observed_until(whole, assessment.as_of)
     if published.observations is not None:
         differences += series_differences(published.observations, series, site.id, tolerance)
@@ -169,8 +181,17 @@ def check_site(
     differences += _of_verdict(stored, snapshot, series, inputs, assessment, tolerance)
     if published.plan is not None:
         wanted = plan_json(site, assessment, inputs.constants)
-        differences += _of_values("plan", published.plan, wanted, 0.0)
+        differences += values_differences("plan", published.plan, wanted, 0.0)
+    if published.units is not None and choice is not None:
+        ground = control_ground(inputs.controls, stored.units, choice, inputs.left_out, assessment.as_of)
+        both = (_features(content) for content in (published.units, ground.geojson))
+        differences += values_differences("controls.geojson", *both, 0.0)
     return differences
+
+
+def _features(geojson: bytes) -> dict[str, Any]:
+    """Features of ``controls.geojson`` by their unit."""
+    return {str(one["properties"]["unit"]): one for one in json.loads(geojson)["features"]}
 
 
 def _of_scenes(
@@ -189,7 +210,7 @@ def _of_scenes(
     for first in range(0, n, at_once):
         part = {name: values[first : first + at_once] for name, values in columns.items()}
         pixels, units = stored.inner_pixels(part["row"].tolist()), _every_measure(stored, part["row"])
-        read = part["n_units"] >= 0  # the others could not be read: no pixel of them is stored
+        read = ~np.isin(part["reason"], _UNREAD)
         means = np.full((read.size, len(MEASURES)), np.nan, np.float32)
         means[:, 0] = 0
         scales = band_scales(*(part[name][read].tolist() for name in ("scale", "offset", "bandpass")))
@@ -214,19 +235,25 @@ def _of_scene(
     scene: Mapping[str, Any], pixels: np.ndarray, units: np.ndarray, means: np.ndarray, compared: np.ndarray,
     tolerance: float, *, is_read: bool,
 ) -> Iterator[Difference]:  # fmt: skip
-    """Differences of one scene: `scene` has its stored columns, `units` (unit, measure) its unit means."""
-    recorded: dict[str, Any] = {"digest of pixels and unit means": scene["digest"].decode()}
-    recomputed: dict[str, Any] = {"digest of pixels and unit means": digest(pixels, units)}
-    recorded["n_pixels"] = int(scene["n_pixels"])
+    """Differences of one scene: `scene` has its stored columns, `units` (unit, measure) its unit means.
+
+    Of a scene that could not be read there is nothing: no pixel, no mean.
+    """
     if is_read:
         n, reason, measures = judge_scene(pixels, scene["quality"].decode(), means, units[: compared.size][compared])
-        recorded |= {"reason": scene["reason"].decode(), "n_units": int(scene["n_units"])}
-        recomputed |= {"n_pixels": n, "reason": reason, "n_units": int(measures["n_units"] or 0)}
-        for name in (*MEANS, *(f"control_{name}" for name in _CONTROL_MEASURES)):
-            recorded[name] = _or_none(float(scene[name]))
-            recomputed[name] = measures.get(name)
     else:
-        recomputed["n_pixels"] = int(pixels[PACKED_LAYERS.index("clear")].sum())
+        n, reason, measures = 0, scene["reason"].decode(), {}
+        pixels, units = np.zeros_like(pixels), np.full_like(units, np.nan)
+    names = (*MEANS, *(f"control_{name}" for name in _CONTROL_MEASURES))
+    recorded = {
+        "digest of pixels and unit means": scene["digest"].decode(), "n_pixels": int(scene["n_pixels"]),
+        "reason": scene["reason"].decode(), "n_units": None if scene["n_units"] < 0 else int(scene["n_units"]),
+        **{name: _or_none(float(scene[name])) for name in names},
+    }  # fmt: skip
+    recomputed = {
+        "digest of pixels and unit means": digest(pixels, units), "n_pixels": n, "reason": reason,
+        **{name: measures.get(name) for name in ("n_units", *names)},
+    }  # fmt: skip
     named = scene["scene"].decode("utf-8", "replace")
     return _differences("scene", named, recorded, recomputed, tolerance)
 
@@ -293,7 +320,7 @@ def _of_constants(constants: Calibration, assessment: Assessment) -> list[Differ
         Difference(step="constants", variable="hash of all", recorded=assessment.calibration, recomputed=constants.hash)
     ]
     if assessment.calibration == DEFAULT.hash:
-        differences += _of_values("constants", DEFAULT.to_json(), constants.to_json(), 0.0)
+        differences += values_differences("constants", DEFAULT.to_json(), constants.to_json(), 0.0)
     return differences
 
 
@@ -312,7 +339,7 @@ def _of_verdict(
     values = (assessment_to_json(one) for one in (recorded, recomputed))
     elsewhere = ("series_digest", "calibration")
     before, after = ({name: value for name, value in one.items() if name not in elsewhere} for one in values)
-    differences = _of_values("verdict", before, after, tolerance)
+    differences = values_differences("verdict", before, after, tolerance)
     if recorded.series_digest != recomputed.series_digest and not tolerance:
         differences.append(
             Difference(
@@ -323,7 +350,7 @@ def _of_verdict(
     return differences
 
 
-def _of_values(
+def values_differences(
     step: str, recorded: Mapping[str, Any], recomputed: Mapping[str, Any], tolerance: float
 ) -> list[Difference]:
     """Differences between two JSON objects, member by member."""
@@ -348,10 +375,9 @@ def _differences(
 
 
 def _equal(recorded: Any, recomputed: Any, tolerance: float) -> bool:
-    if _is_number(recorded) and _is_number(
-        recomputed
-    ):  # half of a last digit: the difference of two decimals is inexact
-        return bool(recorded == recomputed or abs(recorded - recomputed) <= 1.5 * tolerance)
+    if _is_number(recorded) and _is_number(recomputed):
+        most = 1.5 * tolerance * max(1.0, abs(recorded))  # half more: the difference of two decimals is inexact
+        return bool(recorded == recomputed or abs(recorded - recomputed) <= most)
     if isinstance(recorded, list | tuple) and isinstance(recomputed, list | tuple):
         pairs = zip(recorded, recomputed, strict=False)
         return len(recorded) == len(recomputed) and all(_equal(*pair, tolerance) for pair in pairs)

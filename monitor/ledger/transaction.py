@@ -257,6 +257,14 @@ class Transaction:
         query = query.outerjoin(judged, same).where(SiteVersion.current, AssessmentRow.version != SiteVersion.version)
         return {row.site: row.payload for row in self._connection.execute(query)}
 
+    def latest_origins(self) -> dict[str, tuple[str, dict[str, str]]]:
+        """Snapshot, and units left out, of the newest assessment of every current site that has one."""
+        of_site = select(AssessmentRow.id).where(AssessmentRow.site == SiteVersion.site)
+        newest = of_site.order_by(AssessmentRow.as_of.desc(), AssessmentRow.id.desc()).limit(1).correlate(SiteVersion)
+        query = select(SiteVersion.site, AssessmentRow.snapshot, AssessmentRow.left_out)
+        query = query.join(AssessmentRow, AssessmentRow.id == newest.scalar_subquery()).where(SiteVersion.current)
+        return {row.site: (row.snapshot, row.left_out) for row in self._connection.execute(query)}
+
     def statuses_on(self, day: str) -> dict[str, str]:
         """Status that each current site had at the end of a day; sites not assessed until then are left out."""
         of_site = select(AssessmentRow.id).where(AssessmentRow.site == SiteVersion.site, AssessmentRow.as_of <= day)

@@ -225,9 +225,13 @@ def test_a_changed_area_of_the_site_is_named(failing, tmp_path):
 
 
 def test_elsewhere_one_unit_in_the_last_decimal_is_equal_and_two_are_not(failing, tmp_path):
-    theta = failing.assessment.theta
-    for shift, count in ((1e-6, 0), (2.5e-6, 1)):
-        failing.assessment = replace(failing.assessment, theta=theta + shift)
+    theta, evidence = failing.assessment.theta, failing.assessment.e_failure
+    assert evidence > 1e7
+    for edited, count in (
+        ({"theta": theta + 1e-6}, 0), ({"theta": theta + 2.5e-6}, 1),
+        ({"e_failure": evidence * (1 + 1e-12)}, 0), ({"e_failure": evidence * (1 + 3e-6)}, 1),
+    ):  # fmt: skip
+        failing.assessment = replace(failing.assessment, **{"theta": theta, "e_failure": evidence} | edited)
         assert len(failing.differences(tmp_path, published=False, tolerance=TOLERANCE)) == count
         assert len(failing.differences(tmp_path, published=False)) == 1
 

@@ -24,6 +24,7 @@ from jobs.episodes import replant
 from jobs.evidence import write_evidence
 from jobs.exits import Exit
 from jobs.installation import open_ledger
+from jobs.pages import publish_once
 from jobs.pipeline import fetch_history, night
 from jobs.records import to_json
 from jobs.settings import load
@@ -278,6 +279,20 @@ def test_a_scene_that_was_fetched_since_changes_nothing(copied, packs, key, tmp_
     assert (tmp_path / "again.zip").read_bytes() == packs[PATH].read_bytes()
 
 
+def test_a_scene_that_came_after_the_verdict_is_on_the_page_with_the_next_one(copied):
+    """The page and the pack show the series that the verdict was made from, also after ``backfill`` and ``publish``."""
+    published = copied.root / "sites" / OWN / "observations.csv"
+    before = published.read_bytes().splitlines()
+    with open_ledger(load(copied.config)) as ledger, ledger.transaction() as t:
+        landscape, _, rows = t.latest_origins()[OWN][0].rpartition(":")
+        t._connection.execute(  # as if the last three had not been there yet
+            text("update assessments set snapshot = :snapshot where site = :site and as_of = :day"),
+            {"snapshot": f"{landscape}:{int(rows) - 3}", "site": OWN, "day": LATER.isoformat()},
+        )
+    assert publish_once(load(copied.config))[0] == {OWN: None}
+    assert published.read_bytes().splitlines() == before[:-3]
+
+
 def test_an_answer_since_the_last_night_is_in_the_pack_and_not_in_the_chain_yet(copied, key, tmp_path):
     with open_ledger(load(copied.config)) as ledger, ledger.transaction() as t:
         answer_alert(t, f"{FORMULA}/failure", Verdict.TREATED, None, None, date(2018, 10, 2), "command")
@@ -430,7 +445,8 @@ def test_a_killed_command_leaves_no_pack(programme, tmp_path):
         ended = subprocess.run([sys.executable, "-c", script, *arguments], env=environment, check=False)
         assert ended.returncode == status
         assert not (folder / "new.zip").exists()
-        assert all(left.startswith(".new.zip.") for left in os.listdir(folder))  # hidden, and no zip of that name
+        left = os.listdir(folder)  # by SIGKILL hidden, and no zip of that name
+        assert all(name.startswith(".new.zip.") for name in left) if status < 0 else left == []
 
 
 def test_a_full_disk_that_only_the_library_of_netcdf_notices_is_a_full_disk(tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """A pack is recomputed from its pixels: equal, or what was edited is named, though it was signed again."""
 
+import csv
+import io
 import json
 import os
 import signal
@@ -19,6 +21,7 @@ from jobs.settings import load
 from monitor.evidence.container import Container, write_container
 from monitor.evidence.keys import PRIVATE_NAME, PUBLIC_NAME, new_keys, private_key
 from monitor.evidence.recompute import environment_differences
+from monitor.evidence.scene_table import VALUES
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +161,53 @@ def test_an_edited_mean_of_the_site_is_named(recomputed, again, members):
     status, out, _ = recomputed(again(scenes_csv="\n".join(lines).encode()))
     assert status == Exit.BAD_DATA
     assert "cover is 0.987654 as recorded" in out
+
+
+def edited_scene(content, **values):
+    """``scenes.csv`` with other values in an accepted scene; also returns the id of the scene."""
+    rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))
+    scene = [row for row in rows if row["state"] == "ACCEPTED"][70]
+    scene.update(values)
+    out = io.StringIO()
+    writer = csv.DictWriter(out, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue().encode(), scene["scene"]
+
+
+def test_a_scene_that_is_said_to_be_unread_hides_no_mean_and_no_pixel(recomputed, again, members):
+    """Neither by the number of its units, which a scene that could not be read lacks, nor by its state."""
+    edited, scene = edited_scene(members["scenes.csv"], n_units="", cover="0.7")
+    status, out, _ = recomputed(again(scenes_csv=edited))
+    assert status == Exit.BAD_DATA
+    assert f"scene {scene}: n_units is empty as recorded, " in out
+    assert f"scene {scene}: cover is 0.7 as recorded, " in out
+    edited, scene = edited_scene(members["scenes.csv"], n_units="", state="BROKEN", **dict.fromkeys(VALUES, ""))
+    status, out, _ = recomputed(again(scenes_csv=edited))
+    assert status == Exit.BAD_DATA
+    assert f"scene {scene}: digest of pixels and unit means is " in out
+
+
+def test_control_units_and_the_ground_are_the_same_in_every_member(recomputed, again, members):
+    def nearer(document):
+        document["controls"]["units"][0]["distance"] = 1.0
+        document["controls"]["balance"]["rmspe"] = 0.0
+        units.append(document["controls"]["units"][0]["id"])
+
+    units = []
+    pack = again(
+        controls_json=edited_json(members["controls.json"], nearer),
+        controls_geojson=edited_json(members["controls.geojson"], lambda all_: all_["features"][1].update(id=7)),
+        site_json=edited_json(members["site.json"], lambda site: site["properties"].update(ground="elsewhere")),
+    )
+    status, out, _ = recomputed(pack)
+    assert status == Exit.BAD_DATA
+    for named in (
+        f"controls.json: controls.units.{units[0]}.distance is 1.0 as recorded", "controls.balance.rmspe is 0.0",
+        f"controls.geojson: {units[0]}.properties.distance_m is ", ".id is 7 as recorded, empty recomputed",
+        "site.json: ground is elsewhere as recorded",
+    ):  # fmt: skip
+        assert named in out
 
 
 def test_edited_constants_are_named_and_what_they_move(recomputed, again, members):

@@ -196,20 +196,6 @@ def test_of_a_large_site_as_many_random_scenes_are_compared(installed, monkeypat
     assert result["of"] > 100
 
 
-def test_a_series_published_after_the_night_from_more_scenes_is_no_difference(installed, monkeypatch):
-    """`regrowth publish` after a backfill shows late scenes that no assessment has seen yet."""
-    real = module.site_record
-
-    def before_the_last_scenes(t, site, plan, run):
-        record = real(t, site, plan, run)
-        landscape, _, rows = record.row["snapshot"].rpartition(":")
-        return record._replace(row={**record.row, "snapshot": f"{landscape}:{int(rows) - 20}"})
-
-    monkeypatch.setattr(module, "site_record", before_the_last_scenes)
-    steps = {one.partition(":")[0] for one in checked(installed)["differences"]}
-    assert steps == {"verdict"}, "the assessment has seen these scenes, and its series has not"
-
-
 def test_a_difference_is_on_the_page_of_the_nights_and_changes_no_exit_status():
     check = {"site": "a", "as_of": "2020-10-31", "scenes": 1, "of": 1, "differences": ["verdict: theta is 1.0"],
              "n_differences": 1, "error": None}  # fmt: skip
