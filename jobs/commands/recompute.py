@@ -34,7 +34,7 @@ def recompute(
     Pixels give the means of the site and the digest of each scene, these the series, the series the verdict, and the
     pixels the failing and lost area. Means of control units are taken as recorded. Prints 'equal', or each value that
     differs. On the libraries and the kind of machine that wrote the pack, numbers must be equal to the last digit;
-    elsewhere to 0.000001, and it says what is different here.
+    elsewhere to 0.000001 (above 1: to a millionth part), and it says what is different here.
 
     Needs no configuration, opens no connection, and leaves nothing behind. Exit status: 0 equal, 65 not, or the pack or
     the key cannot be used.
@@ -97,7 +97,10 @@ def _report(result: "Recomputation | None", faults: "tuple[Fault, ...]", *, as_j
     for line in result.environment if result is not None else ():
         typer.echo(printable(f"another environment: {line}"), err=True)
     if result is not None and result.environment:
-        typer.echo(f"numbers that differ by up to {result.tolerance:f} are therefore taken as the same", err=True)
+        typer.echo(
+            f"numbers that differ by up to {result.tolerance:f}, above 1 by that part, therefore count as equal",
+            err=True,
+        )
     lines = [f"FAIL {fault}" for fault in faults] + [str(one) for one in differences[:MAX_LINES]]
     if (left := len(differences) - MAX_LINES) > 0:
         lines.append(f"... and {left} more")

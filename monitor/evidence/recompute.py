@@ -130,8 +130,8 @@ def _changed_pixels(pack: Container, stored: StoredSite) -> list[Difference]:
 def _repeated(pack: Container, stored: StoredSite, site: Site, row: Mapping[str, Any]) -> list[Difference]:
     """Values of ``site.json`` and ``controls.json`` that are not those of ``landscape.json`` and the assessment."""
     fixed = controls_json(ControlSet.from_json(stored.controls), row["left_out"])
-    both = (_by_unit(document) for document in (_object(pack, "controls.json"), json.loads(json_member(fixed))))
-    differences = values_differences("controls.json", *both, 0.0)
+    recorded, same = _by_unit(_object(pack, "controls.json")), _by_unit(json.loads(json_member(fixed)))
+    differences = values_differences("controls.json", recorded, same, 0.0)
     stated, wanted = _object(pack, "site.json")["properties"].get("ground"), ground_key(site)
     differences += values_differences("site.json", {"ground": stated}, {"ground": wanted}, 0.0)
     differences += values_differences("landscape.json", {"ground": stored.ground}, {"ground": wanted}, 0.0)

@@ -1,9 +1,10 @@
 """Recompute one site from its stored pixels and compare every step with what was recorded.
 
-Pixels -> means and digest of each scene -> series -> verdict with its areas, each by the function of the night. Every
-step starts from what the step before recorded, not from what was recomputed, so a difference is reported where it
-arises. Taken as recorded, since nothing stored shows where they come from: the means of the control units, the states
-of scenes that could not be read, rain, slope, measurements on the ground, and how many neighbours lost cover.
+Outline -> pixels inside; pixels -> means and digest of each scene -> series -> verdict with its areas, each by the
+function of the night. Every step starts from what the step before recorded, not from what was recomputed, so a
+difference is reported where it arises. Taken as recorded, since nothing stored shows where they come from: the means of
+the control units, which pixels are clear, that a scene could not be read, rain, slope, the factor of measurements on
+the ground, how many neighbours lost cover, and the false-alarm budget.
 """
 
 import csv
@@ -184,8 +185,8 @@ def check_site(
         differences += values_differences("plan", published.plan, wanted, 0.0)
     if published.units is not None and choice is not None:
         ground = control_ground(inputs.controls, stored.units, choice, inputs.left_out, assessment.as_of)
-        both = (_features(content) for content in (published.units, ground.geojson))
-        differences += values_differences("controls.geojson", *both, 0.0)
+        wanted = _features(ground.geojson)
+        differences += values_differences("controls.geojson", _features(published.units), wanted, 0.0)
     return differences
 
 

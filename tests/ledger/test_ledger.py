@@ -107,6 +107,8 @@ def test_what_is_told_of_all_sites_at_once_is_what_is_told_of_each(ledger):
         t.retire_site("gone")
         assert t.latest_assessments() == {site: t.latest_assessment(site) for site in ("a", "b")}
         assert {site: told[2]["told"] for site, told in t.latest_assessments().items()} == {"a": "1", "b": "4"}
+        newest = {site: t.assessments_of(site)[-1] for site in ("a", "b")}
+        assert t.latest_origins() == {site: (row["snapshot"], row["left_out"]) for site, row in newest.items()}
         assert t.all_episodes() == {site: t.episodes(site) for site in ("a", "b", "c", "gone")}
         assert t.all_ground_data("terrain") == {ground: t.ground_data(ground, "terrain") for ground in ("g", "h")}
 
