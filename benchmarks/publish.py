@@ -34,6 +34,8 @@ PARTS = {
     "_write_plans": "plan.json and item.json of all sites",
     "write_catalogue": "catalog.json",
     "write_lots": "pages of lots",
+    "read_account": "the account: ground that counts once, its sums and intervals",
+    "write_account": "page, table and map of the account",
     "write_index": "status.json, sites.parquet and the index",
 }
 """Functions of :mod:`jobs.pages` that are timed, and what they do."""

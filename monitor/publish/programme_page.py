@@ -47,10 +47,11 @@ SIDE_NOTES: Final = {
         "zh": "低于规划 70% 的概率不低于 80%。",
     },
     "fails": {
-        "en": "Not taking hold: below a quarter of the plan with a probability of at least 90%, or a red alert. "
-        "Disturbed: a sudden loss within the last year with a probability of at least 80%.",
-        "zh": "未见成效：低于规划四分之一的概率不低于 90%，或已发红色警报。受到扰动：近一年内突然受损的概率不低于"
-        " 80%。",
+        "en": "Not taking hold: below a quarter of the plan with a probability of at least 90%, a red alert, or more "
+        "than 30% of the site not taking hold by its pixels. Disturbed: a sudden loss within the last year with a "
+        "probability of at least 80%.",
+        "zh": "未见成效：低于规划四分之一的概率不低于 90%，或已发红色警报，或按像元超过 30% 的面积未见成效。受到扰动："
+        "近一年内突然受损的概率不低于 80%。",
     },
     "unknown": {
         "en": "Unknown is neither taking hold nor failing. A site may have several reasons.",
