@@ -4,15 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from jobs.console import printable
+from monitor.publish.programme_page import CLAIM_WORDS
 
 MAX_CLAIMS: Final = 50
 """Pairs of sites with shared ground that are printed, at most."""
-CLAIMS: Final = {
-    "OUTLINE_DUPLICATE": "the same outline",
-    "OVERLAP": "overlap",
-    "GCJ02_SUSPECTED": "shifted copy (GCJ-02), the rest counts twice",
-}
-"""What two sites that claim the same ground have in common."""
 
 
 def print_account(summary: Mapping[str, Any]) -> None:
@@ -106,7 +101,7 @@ def _print_claims(console: Any, claims: Sequence[Mapping[str, Any]]) -> None:
             claim["site"],
             printable(claim["other_site"]),
             printable(f"{claim['partner'] or '-'} / {claim['other_partner'] or '-'}"),
-            CLAIMS[claim["kind"]],
+            CLAIM_WORDS[claim["kind"]]["en"],
             "unknown" if claim["hectares"] is None else f"{claim['hectares']:,.2f}",
             "" if claim["share_of_smaller"] is None else f"{claim['share_of_smaller']:.0%}",
         )

@@ -74,7 +74,7 @@ CLAIM_WORDS: Final = {
     "OUTLINE_DUPLICATE": {"en": "The same outline", "zh": "边界相同"},
     "OVERLAP": {"en": "Overlap", "zh": "重叠"},
     "GCJ02_SUSPECTED": {
-        "en": "A copy shifted like a Chinese web map (GCJ-02); what the two do not share counts twice until corrected",
+        "en": "Shifted copy (GCJ-02, Chinese web maps): what the two do not share counts twice",
         "zh": "疑为按网络地图坐标（GCJ-02）偏移的副本；更正前两者不重合的部分重复计入",
     },
 }

@@ -236,7 +236,7 @@ def test_ground_that_two_partners_have_registered_counts_once_for_the_first_and_
     assert programme_summary([copy, first], latest, pledge=None, alpha=0.05)["hectares"]["failing"] == 96.4
     print_account(summary)
     out = capsys.readouterr().out
-    assert "the same outline" in out
+    assert "The same outline" in out
     assert "count once" in out
     assert "[red]Oasis?" in out
 
