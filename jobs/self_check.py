@@ -27,7 +27,7 @@ from monitor.controls.screening import left_out_from_json
 from monitor.controls.selection import ControlSet
 from monitor.cube.store import LandscapeStore, landscape_at_snapshot
 from monitor.cube.stored_site import StoredSite
-from monitor.errors import BadData
+from monitor.errors import BadData, MonitorError
 from monitor.evidence.site_check import Difference, Published, check_site, recorded_inputs
 from monitor.imagery.auxiliary.terrain import Terrain, with_slope
 from monitor.ledger.ledger import Ledger
@@ -109,7 +109,9 @@ def self_check(settings: Settings, ledger: Ledger, *, run: str, as_of: date) -> 
         if failed:
             payload = {"site": site, "day": day, **result}
             t.add_notice(f"self-check/{day}", "self_check", payload, day=day, recipients=operators)
-    if failed:
+    if result["error"]:
+        log.error("self-check: the site could not be checked", site=site, seconds=seconds, error=result["error"])
+    elif failed:
         log.error("self-check: the record does not give what was published", site=site, seconds=seconds, **result)
     else:
         log.info("self-check: equal", site=site, as_of=result["as_of"], scenes=result["scenes"], seconds=seconds)
@@ -143,7 +145,8 @@ def _checked(settings: Settings, ledger: Ledger, site: str, seed: bytes, run: st
         result["n_differences"] = len(differences)
         result["differences"] = [redacted(str(one)) for one in differences[:MAX_LISTED]]
     except Exception as error:
-        log.exception("self-check: the site could not be checked", site=site)
+        if not isinstance(error, MonitorError):
+            log.exception("self-check failed", site=site)
         result["error"] = redacted(f"{type(error).__name__}: {error}")
     return result
 
@@ -153,15 +156,25 @@ def _published(folder: Path) -> Published:
     plan = folder / "plan.json"
     if not plan.is_file():
         return Published()
-    read = json.loads(plan.read_bytes())
-    if not isinstance(read, dict):
-        msg = f"{plan}: it is no object"
-        raise BadData(msg)
+    read = _json(plan, dict)
     units = folder / "controls.geojson"
     return Published(
         observations=(folder / "observations.csv").read_bytes(), plan=read,
         units=units.read_bytes() if units.is_file() else None,
     )  # fmt: skip
+
+
+def _json[T](file: Path, kind: type[T]) -> T:
+    """Content of a published file."""
+    try:
+        read = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        msg = f"{file} is no JSON: {error}"
+        raise BadData(msg) from error
+    if not isinstance(read, kind):
+        msg = f"{file} is not as it was published: it holds no {kind.__name__}"
+        raise BadData(msg)
+    return read
 
 
 def site_record(t: Transaction, site: str, plan: Mapping[str, Any] | None, run: str) -> SiteRecord:
@@ -208,7 +221,7 @@ def _is_published(t: Transaction, site: str, run: str) -> bool:
 
 def _status_differences(outputs: Path, record: SiteRecord) -> list[Difference]:
     """Differences between the entry of a site in ``status.json`` and the ledger, if it is of the same day."""
-    entries = json.loads((outputs / "status.json").read_bytes())
+    entries = _json(outputs / "status.json", list)
     entry = next((one for one in entries if one["site"] == record.site.id), None)
     if entry is None:
         return [Difference(step="status.json", variable="site", recorded=None, recomputed=record.site.id)]

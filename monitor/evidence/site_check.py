@@ -162,6 +162,8 @@ def check_site(
     ------
     StoreBroken
         The store cannot be read, or has no such snapshot.
+    BadData
+        ``controls.geojson`` is not such a file.
     """
     site = inputs.site
     differences = _of_scenes(stored, snapshot, inputs, tolerance, rows)
@@ -192,7 +194,11 @@ def check_site(
 
 def _features(geojson: bytes) -> dict[str, Any]:
     """Features of ``controls.geojson`` by their unit."""
-    return {str(one["properties"]["unit"]): one for one in json.loads(geojson)["features"]}
+    try:
+        return {str(one["properties"]["unit"]): one for one in json.loads(geojson)["features"]}
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        msg = f"controls.geojson has no features of control units: {type(error).__name__}: {error}"
+        raise BadData(msg) from error
 
 
 def _of_scenes(

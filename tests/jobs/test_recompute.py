@@ -242,6 +242,7 @@ def test_an_edited_series_is_named(recomputed, again, members):
         ("assessments.json", lambda all_: all_[-1].update(snapshot="elsewhere:3"), "elsewhere"),
         ("assessments.json", lambda all_: all_[-1].update(left_out={"u": "never"}), "left_out"),
         ("environment.json", lambda environment: environment.update(format=99), "format 99"),
+        ("controls.geojson", lambda map_: map_.update(features=5), "controls.geojson has no features of control units"),
     ],
 )  # fmt: skip
 def test_members_that_make_no_sense_are_named_without_a_traceback(recomputed, again, members, member, edit, words):

@@ -158,6 +158,24 @@ def test_a_changed_assessment_in_the_ledger_is_found(installed):
     assert f"status.json: n_scenes is {before} as recorded, 7 recomputed" in result["differences"]
 
 
+@pytest.mark.parametrize("name", ["plan.json", "controls.geojson", "status.json"])
+def test_a_published_file_that_is_damaged_is_named_in_a_sentence(installed, name):
+    settings, ledger = installed
+    site = checked(installed)["site"]
+    _forget(ledger)
+    root = settings.outputs.root
+    file = root / name if name == "status.json" else root / "sites" / site / name
+    before = file.read_bytes()
+    file.write_bytes(before[:50])
+    try:
+        result = checked(installed)
+    finally:
+        file.write_bytes(before)
+    assert result["error"].startswith("BadData: ")
+    assert name in result["error"]
+    assert len(notices(ledger)) == 1
+
+
 def test_a_store_that_cannot_be_read_is_reported_and_stops_nothing(installed, tmp_path):
     settings, ledger = installed
     settings = replace_root(settings, tmp_path / "elsewhere")
