@@ -166,7 +166,7 @@ def crate_metadata(
     sources = {scene["@id"]: scene for scene in map(_scene, scenes)}
     place, outlines = _place(site)
     day, status = str(assessment["as_of"]), str(assessment["status"])
-    name = _shown(site.id)
+    name = without_invisible(site.id)
     root: dict[str, Any] = {
         "@id": "./",
         "@type": "Dataset",
@@ -253,11 +253,11 @@ def _scene(scene: SceneFacts) -> dict[str, Any]:
     entity = {
         "@id": f"urn:scene:{address}",
         "@type": "CreativeWork",
-        "name": _shown(scene.scene),
-        "description": f"Satellite scene of the source {_shown(scene.source)}",
+        "name": without_invisible(scene.scene),
+        "description": f"Satellite scene of the source {without_invisible(scene.source)}",
         "dateCreated": scene.day.isoformat(),
     }
-    return entity | ({"version": _shown(scene.baseline)} if scene.baseline else {})
+    return entity | ({"version": without_invisible(scene.baseline)} if scene.baseline else {})
 
 
 def _place(site: Site) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -278,8 +278,8 @@ def _place(site: Site) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     place: dict[str, Any] = {
         "@id": "#site",
         "@type": "Place",
-        "name": _shown(site.name) or _shown(site.id),
-        "identifier": _shown(site.id),
+        "name": without_invisible(site.name) or without_invisible(site.id),
+        "identifier": without_invisible(site.id),
         "description": "The site. Its exact outline, holes included, is in site.json.",
     }
     return place | ({"geo": _one_or_many([{"@id": shape["@id"]} for shape in shapes])} if shapes else {}), shapes
@@ -303,8 +303,3 @@ def _software(program: str, judged: str | None, written: str | None) -> tuple[di
 def _one_or_many(references: list[dict[str, Any]]) -> Any:
     """References of a property; in compacted JSON-LD a single one is no list."""
     return references[0] if len(references) == 1 else references
-
-
-def _shown(text: str) -> str:
-    """Text without invisible characters, which may come from a registry or catalogue."""
-    return without_invisible(text)
