@@ -68,7 +68,13 @@ class SealedFiles:
         ------
         BadData
             The file is not as expected, or cannot be read; the message names it.
+        IndexError
+            There are fewer places.
         """
+        for name in names:
+            if not 0 <= first <= stop <= self._files[file].arrays[name]["shape"][0]:
+                msg = f"{name} has no places {first} to {stop}"
+                raise IndexError(msg)
         self._ask([file, names, first, stop])
         return [self._next_array(self._files[file], name, stop - first) for name in names]
 

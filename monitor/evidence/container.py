@@ -13,13 +13,14 @@ References
 import errno
 import hashlib
 import io
+import json
 import os
 import re
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, Final, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self
 
 from cryptography.exceptions import InvalidSignature
 
@@ -180,6 +181,19 @@ class Container:
         self._copy(name, buffer)
         return buffer.getvalue()
 
+    def read_json(self, name: str) -> Any:
+        """Content of a JSON member, which has to mean the same to every reader: UTF-8, no name twice, no NaN.
+
+        Raises
+        ------
+        PackRefused
+            As for :meth:`read`, or it is not such JSON.
+        """
+        try:
+            return json.loads(self.read(name).decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+        except (ValueError, RecursionError) as error:
+            raise PackRefused(Fault(name, f"it is not JSON that every program reads alike: {error}")) from None
+
     def copy(self, name: str, path: Path) -> None:
         """Copy a member of any size to a new file.
 
@@ -267,3 +281,16 @@ def _pieces(source: BinaryIO, size: int) -> Iterator[bytes]:
     while size > 0 and (piece := source.read(min(size, _PIECE))):
         size -= len(piece)
         yield piece
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        msg = "a name is there twice in one object"
+        raise ValueError(msg)
+    return entries
+
+
+def _no_constant(name: str) -> None:
+    msg = f"{name} is no number"
+    raise ValueError(msg)

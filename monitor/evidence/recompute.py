@@ -170,24 +170,16 @@ def environment_differences(recorded: Mapping[str, Any], here: Mapping[str, Any]
 
 
 def _object(pack: Container, name: str) -> dict[str, Any]:
-    read = _json(pack, name)
+    read = pack.read_json(name)
     if not isinstance(read, dict):
         msg = f"{name} is no JSON object"
         raise BadData(msg)
     return read
 
 
-def _json(pack: Container, name: str) -> Any:
-    try:
-        return json.loads(pack.read(name))
-    except (ValueError, RecursionError) as error:
-        msg = f"{name} is no JSON: {error}"
-        raise BadData(msg) from error
-
-
 def _last_assessment(pack: Container) -> tuple[dict[str, Any], Assessment]:
     """Columns of the ledger of the assessment that was published, and the assessment."""
-    entries = _json(pack, "assessments.json")
+    entries = pack.read_json("assessments.json")
     if not isinstance(entries, list) or not entries:
         msg = "assessments.json is no list of assessments"
         raise BadData(msg)

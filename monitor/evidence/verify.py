@@ -6,7 +6,6 @@ Only the standard library, `cryptography` and the small parts of this package ar
 
 import csv
 import io
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -73,9 +72,9 @@ def verify_pack(path: Path, key: "Ed25519PublicKey", *, head: str | None = None)
         `path` is no plain file, or cannot be read.
     """
     with Container(path, key) as pack:
-        _check_format(_json(pack, ENVIRONMENT))
+        _check_format(pack.read_json(ENVIRONMENT))
         lines, noted = _chain(pack, head)
-        assessments, alerts = _json(pack, ASSESSMENTS), _json(pack, "alerts.json")
+        assessments, alerts = pack.read_json(ASSESSMENTS), pack.read_json("alerts.json")
         records, uncovered = _prove(pack, lines, assessments, alerts)
         if not assessments:
             raise PackRefused(Fault(ASSESSMENTS, "it has no assessment"))
@@ -107,7 +106,7 @@ def _check_format(environment: Any) -> None:
 
 def _crate_faults(pack: Container, day: str) -> Iterator[Fault]:
     """How the description differs from what is in the pack, and from the day of the published assessment."""
-    graph = _json(pack, CRATE)["@graph"]
+    graph = pack.read_json(CRATE)["@graph"]
     entities = {entity["@id"]: entity for entity in graph}
     if len(entities) < len(graph):
         yield Fault(CRATE, "it describes something twice: an @id is not its own")
@@ -138,7 +137,7 @@ def _prove(pack: Container, lines: Sequence[Line], assessments: Any, alerts: Any
     places: set[tuple[int, int]] = set()
     uncovered: list[str] = []
     newest = max((line["night"] for line in lines), default="")
-    proofs = _json(pack, PROOFS)
+    proofs = pack.read_json(PROOFS)
     for what, record, proof in _of(PROOFS, lambda: list(records_and_proofs(assessments, alerts, proofs))):
         if proof is not None:
             member = ASSESSMENTS if record["kind"] == "assessment" else "alerts.json"
@@ -166,9 +165,9 @@ def _disagreements(pack: Container, assessments: Any, alerts: Any) -> Iterator[F
     about: dict[str, Callable[[], set[Any]]] = {
         ASSESSMENTS: lambda: {entry["site"] for entry in assessments},
         "alerts.json": lambda: {alert["id"].rpartition("/")[0] for alert in alerts},
-        "site.json": lambda: {_json(pack, "site.json")["properties"]["id"]},
-        "landscape.json": lambda: {_json(pack, "landscape.json")["site"]},
-        "plan.json": lambda: {_json(pack, "plan.json")["site"]},
+        "site.json": lambda: {pack.read_json("site.json")["properties"]["id"]},
+        "landscape.json": lambda: {pack.read_json("landscape.json")["site"]},
+        "plan.json": lambda: {pack.read_json("plan.json")["site"]},
         # an apostrophe keeps spreadsheets from running a cell as a formula
         "observations.csv": lambda: _column(pack, "observations.csv", "site") - {f"'{last['site']}"},
     }
@@ -177,7 +176,7 @@ def _disagreements(pack: Container, assessments: Any, alerts: Any) -> Iterator[F
             yield Fault(member, f"it is about site {str(other)[:80]!r}, and the last assessment about {last['site']!r}")
     if any(before["as_of"] > after["as_of"] for before, after in pairwise(assessments)):
         yield Fault(ASSESSMENTS, "its assessments are not in the order of their days")
-    plan, site = _json(pack, "plan.json"), _json(pack, "site.json")["properties"]
+    plan, site = pack.read_json("plan.json"), pack.read_json("site.json")["properties"]
     shared = {("plan.json", name): plan.get(name) for name in ("as_of", "episode", "series_digest", "code_version")}
     shared |= {("site.json", name): site.get(name) for name in ("version", "episode")}
     for (member, name), value in shared.items():
@@ -197,27 +196,6 @@ def _of[T](member: str, read: Callable[[], T]) -> T:
     except (TypeError, KeyError, ValueError, AttributeError, csv.Error) as error:
         difference = f"it does not have the form of this member: {type(error).__name__}: {error}"
         raise PackRefused(Fault(member, difference)) from None
-
-
-def _json(pack: Container, member: str) -> Any:
-    """Content of a JSON member, which has to mean the same to every reader: UTF-8, no key twice, no NaN."""
-    try:
-        return json.loads(pack.read(member).decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise PackRefused(Fault(member, f"it is not JSON that every program reads alike: {error}")) from None
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    entries = dict(pairs)
-    if len(entries) < len(pairs):
-        msg = "a name is there twice in one object"
-        raise ValueError(msg)
-    return entries
-
-
-def _no_constant(name: str) -> None:
-    msg = f"{name} is no number"
-    raise ValueError(msg)
 
 
 def _column(pack: Container, member: str, name: str) -> set[str]:

@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import zipfile
 
-import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -97,16 +96,8 @@ def with_byte_changed(content, position, bits):
 
 
 def test_a_changed_byte_anywhere_is_named(pack, tmp_path):
-    content, random = pack.read_bytes(), np.random.default_rng(1)
-    positions = random.choice(len(content), 300, replace=False)
-    variants = (with_byte_changed(content, position, int(random.integers(1, 256))) for position in positions)
-    assert_each_is_refused_and_named(variants, tmp_path / "changed.zip")
-
-
-@pytest.mark.slow
-def test_every_changed_bit_is_named(pack, tmp_path):
     content = pack.read_bytes()
-    variants = (with_byte_changed(content, at, 1 << bit) for at in range(len(content)) for bit in range(8))
+    variants = (with_byte_changed(content, at, 1 << at % 8) for at in range(len(content)))
     assert_each_is_refused_and_named(variants, tmp_path / "changed.zip")
 
 

@@ -4,7 +4,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
@@ -299,51 +298,6 @@ def test_a_file_of_another_site_or_no_netcdf_is_named(members, tmp_path):
         rebuilt(members | {"pixels-2019.nc": members["unit-means.nc"]}, tmp_path / "back")
     with pytest.raises(BadData, match=r"pixels-2019.nc cannot be read"):
         rebuilt(members | {"pixels-2019.nc": b"\x89HDF\r\n\x1a\n" + bytes(4000)}, tmp_path / "again")
-
-
-HOSTILE = Path(__file__).parent / "hostile"
-PLAIN = {"a": {"dtype": "<i4", "shape": [3], "chunks": None, "filters": []}}
-
-
-def read_alone(path, arrays=PLAIN):
-    with SealedFiles([Arrays(path, arrays)]) as opened:
-        return opened.read(0, [*arrays], 0, 3)
-
-
-@pytest.fixture
-def beside(monkeypatch):
-    """The folder in which relative names of other files lead to them."""
-    monkeypatch.chdir(HOSTILE)
-
-
-@pytest.mark.usefixtures("beside")
-def test_the_library_follows_references_to_other_files():
-    """If it no longer does, the process that reads need not be sealed."""
-    for name, values in (("link", [7, 8, 9]), ("virtual", [7, 8, 9]), ("storage", [1178880137, 169478669, 0])):
-        with netCDF4.Dataset(HOSTILE / f"{name}.nc") as file:
-            assert file["a"][:].tolist() == values
-    with netCDF4.Dataset(HOSTILE / "group.nc") as file:
-        assert file.groups["more"]["a"][:].tolist() == [7, 8, 9]
-
-
-@pytest.mark.usefixtures("beside")
-@pytest.mark.parametrize("name", ["link", "group", "storage"])
-def test_a_file_that_refers_to_another_one_is_refused_and_the_other_is_not_opened(name):
-    with pytest.raises(BadData, match=rf"{name}.nc cannot be read as it should be: .*refers to other files"):
-        read_alone(HOSTILE / f"{name}.nc")
-
-
-@pytest.mark.usefixtures("beside")
-def test_values_in_another_file_never_arrive():
-    (values,) = read_alone(HOSTILE / "virtual.nc")
-    assert values.tolist() == [-1, -1, -1]  # what the library gives where the other file cannot be opened
-
-
-def test_what_a_file_states_is_compared_before_anything_is_read():
-    for key, value in (("dtype", "<f8"), ("shape", [2**40]), ("chunks", [1]), ("filters", ["zlib"])):
-        with pytest.raises(BadData, match=rf"other.nc cannot be read as it should be: a has {key}"):
-            read_alone(HOSTILE / "other.nc", {"a": PLAIN["a"] | {key: value}})
-    assert read_alone(HOSTILE / "other.nc")[0].tolist() == [7, 8, 9]
 
 
 @pytest.mark.slow
