@@ -9,7 +9,7 @@ def test_each_part_is_timed_and_then_as_it_was():
     module = SimpleNamespace(**{name: str for name in PARTS})
     night = Night({}, {}, 0)
     with timed_parts(module, night):
-        assert [getattr(module, name)(number) for number, name in enumerate(PARTS)] == list("0123456")
+        assert [getattr(module, name)(0) for name in PARTS] == ["0"] * len(PARTS)
     assert set(night.seconds) == set(night.cpu) == set(PARTS)
     assert all(getattr(module, name) is str for name in PARTS)
 

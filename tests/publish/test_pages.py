@@ -17,9 +17,11 @@ from shapely.geometry import box
 from monitor.publish.chart import COVER_HEIGHT, DIFFERENCE_HEIGHT, season_table, series_chart
 from monitor.publish.pictures import outline_path
 from monitor.publish.products import write_catalogue, write_index, write_site
+from monitor.publish.programme import programme_account
+from monitor.publish.programme_files import write_account
 from monitor.publish.view import DetectionAssumptions
 from monitor.sites.cover_scale import FieldFactor
-from monitor.verdict.assessment import AlertLevel, Status
+from monitor.verdict.assessment import AlertLevel, Status, assessment_to_json
 from monitor.verdict.erosion import UNVERIFIED
 from tests.publish.conftest import pages_of
 
@@ -262,20 +264,24 @@ def site_on_disk(make_view, make_site, make_assessment, tmp_path_factory):
         write_site(view, root)
     rows, notice = [(v.site, v.assessment) for v in views], {"en": "read me", "zh": "请读"}
     write_catalogue(rows, root, since=None)
-    write_index(rows, [], root, views[0].assessment.as_of, alpha=0.05, notice=notice)
+    day, latest = views[0].assessment.as_of, {site.id: assessment_to_json(assessment) for site, assessment in rows}
+    write_index(rows, [], root, day, alpha=0.05, notice=notice)
+    write_account(programme_account([site for site, _ in rows], latest, pledge=None, alpha=0.05), root, as_of=day)
     return root
 
 
-def test_every_link_leads_to_a_file_or_a_place_on_the_page(site_on_disk):
-    pages = sorted(site_on_disk.rglob("*.html"))
-    assert len(pages) == 8
-    for path in pages:
-        page = Page(path.read_text(encoding="utf-8"))
+def test_every_link_leads_to_a_file_or_a_place_on_a_page(site_on_disk):
+    pages = {path: Page(path.read_text(encoding="utf-8")) for path in site_on_disk.rglob("*.html")}
+    assert len(pages) == 10
+    for path, page in pages.items():
         ids = page.values("id")
         assert len(ids) == len(set(ids))
         for link in page.values("href"):
             if not re.fullmatch(MAP_LINK, link):
-                assert link[1:] in ids if link.startswith("#") else (path.parent / unquote(link)).is_file()
+                name, _, place = link.partition("#")
+                target = path if not name else path.parent / unquote(name)
+                assert target.is_file(), (path.name, link)
+                assert not place or place in pages[target.resolve()].values("id"), (path.name, link)
 
 
 @pytest.mark.parametrize(
