@@ -66,10 +66,11 @@ def _variance(strata: Sequence[Stratum]) -> float:
 def most_wrong(strata: Sequence[Stratum]) -> int:
     """Most sites that can have a wrong verdict, with 95 % confidence, if the sample contains none of them.
 
-    Exact (hypergeometric [1]_): the largest number of which the sample misses all with a probability of 5 % or more,
-    if they lie in the strata where this is likeliest. One more site without being drawn costs the factor
-    (N - D - n) / (N - D), with N sites, n drawn and D wrong in its stratum. It falls with D, so that
-    adding sites one by one where it is largest finds the likeliest places of any number.
+    An exact upper confidence limit, from the hypergeometric distribution [1]_: the largest number of wrong sites that
+    a sample can miss entirely with a probability of 5 % or more, when they lie in the strata where missing them is
+    most likely. If a stratum has N sites, n of them drawn, and D wrong sites that were missed, one more wrong site is
+    missed too with the probability (N - D - n) / (N - D). This falls as D grows. So the worst case for any number is
+    reached by adding wrong sites one by one, each to the stratum with the largest such probability.
 
     References
     ----------

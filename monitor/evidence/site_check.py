@@ -52,7 +52,7 @@ MAX_SHOWN: Final = 200
 _AREA_TOLERANCE: Final = 1e-6
 """Largest relative difference of the geodesic area: its last digits depend on the version of PROJ. [1]"""
 _UNREAD: Final = [reason.encode() for reason in (WRONG_RADIOMETRY, *RETRIED)]
-"""Reasons of a scene that could not be read, and of which nothing is stored."""
+"""Reasons of a scene that could not be read: no pixels of it are stored."""
 _CONTROL_MEASURES: Final = tuple(name for name in UNIT_MEASURES if name != "n_pixels")
 """Means of the control ground that can be computed again: those of each unit are stored of these alone."""
 

@@ -3,7 +3,7 @@
 Ground counts once, under the latest assessment of its site; where several sites have registered it, it counts for the
 one registered first. Sites without an assessment, or without a province, are counted too, so that all sums agree.
 
-What is unknown stays unknown: undecided sites, and those of which nothing can be said, have statuses of their own, and
+What is unknown stays unknown: undecided sites, and sites that cannot be judged, have statuses of their own, and
 hectares that are expected by probability stand beside them, never among the others.
 """
 
@@ -39,7 +39,7 @@ BY_GROWTH: Final = ("on_track", "recovered", "undecided", "lagging", "failing")
 """Statuses whose probabilities are a finding. An assessment may have some in others: they rest on the prior, on old or
 doubtful scenes, or on growth that may have been lost since."""
 STATES: Final = ("failing", "lagging", "on_track")
-"""States of which an assessment has the probability, as ``p_<state>``."""
+"""States whose probability an assessment has, as ``p_<state>``."""
 WHY_UNKNOWN: Final = (
     Reason.UNCERTAIN, Reason.TOO_EARLY, Reason.START_IN_FUTURE, Reason.FEW_PIXELS, Reason.CONTROL_FEW,
     Reason.NO_CONTROL, Reason.CONTROL_CONSTANT, Reason.SEASON_ELSEWHERE, Reason.FEW_SCENES, Reason.DATA_OLD,

@@ -166,15 +166,20 @@ def polygons(geometry: BaseGeometry) -> BaseGeometry:
 
 
 def shifted_copies(outlines: Sequence[BaseGeometry | None]) -> list[tuple[int, int]]:
-    """Pairs of outlines of which the second is the first, shifted by the GCJ-02 offset of Chinese web maps.
+    """Find pairs of outlines that are the same, except that one is shifted by the GCJ-02 offset of Chinese web maps.
 
-    One outline does not reveal its datum, but two do: it is no coincidence if they agree after a shift by exactly the
-    offset, hundreds of metres, at that place.
+    A single outline does not show which datum it was drawn in. Two outlines do, if one matches the other after a shift
+    by the offset at that place, which is hundreds of metres.
 
     Parameters
     ----------
     outlines : sequence of shapely geometry or None
-        Those that are None, empty or outside China are left out.
+        Longitude and latitude, WGS 84 [degree]. Those that are None, empty or outside China are left out.
+
+    Returns
+    -------
+    list of (int, int)
+        Places in `outlines` of the outline in WGS 84 and of its shifted copy.
     """
     drawn = [(place, outline) for place, outline in enumerate(outlines) if outline is not None and not outline.is_empty]
     inside = [(place, outline) for place, outline in drawn if gcj02.in_china(shapely.get_coordinates(outline))]

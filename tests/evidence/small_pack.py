@@ -1,4 +1,4 @@
-"""A small pack of one site, of which every record is written here, and variants of it that are signed again."""
+"""A small pack of one site, whose records are all written here, and variants of it that are signed again."""
 
 import hashlib
 import json

@@ -80,7 +80,7 @@ def test_five_points_of_a_large_programme_need_the_sites_that_the_textbook_says(
 
 
 def wrong_sites(share, seed):
-    """Sites by id with their cells, of which a share of each stratum has a wrong verdict."""
+    """Sites by id with their cells; in each stratum a share of them has a wrong verdict."""
     frame = {f"{cell.status}-{cell.province}-{k}": cell for cell, size in SIZES.items() for k in range(size)}
     generator = np.random.default_rng(seed)
     wrong = set()

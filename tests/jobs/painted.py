@@ -41,7 +41,7 @@ def within(grid, *rectangles):
 
 
 def growing(day, grid, theta, left=1.0):
-    """Frame without clouds of ground whose cover grew by `theta` times :data:`PLAN`, and of which `left` was left."""
+    """Frame without clouds of ground whose cover grew by `theta` times :data:`PLAN`; the share `left` of it remains."""
     x, y = _places(grid)
     x, y = x - LEFT, y - BOTTOM
     season = np.exp(-(((day.timetuple().tm_yday - 215) / 45.0) ** 2) / 2)

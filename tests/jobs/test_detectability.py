@@ -133,14 +133,16 @@ def test_a_site_that_is_new_or_changed_is_told_at_once_whether_it_can_be_seen(in
     assert "No uplift was promised" in told["detectability"]["demo-02"]["said"]["en"]
 
 
-def test_the_page_tells_it_from_the_scenes_that_there_are(first_night, capsys):
+def test_the_page_reports_detectability_from_the_scenes_that_are_stored(first_night, capsys):
     page = (first_night.root / "sites" / "demo-02" / "index.html").read_text(encoding="utf-8")
     assert "Detectability of failure" in page
-    told = json.loads(said(capsys, "explain", "demo-02", "--config", first_night.config, "--json"))["detectability"]
-    assert told["seasons_before"] == 1
-    assert not told["assumed"]
+    explained = json.loads(said(capsys, "explain", "demo-02", "--config", first_night.config, "--json"))[
+        "detectability"
+    ]
+    assert explained["seasons_before"] == 1
+    assert not explained["assumed"]
     assert "given the scenes and the control ground of this site" in page
-    assert f"{told['red'][3]:.0%}" in page.partition("Detectability of failure")[2]
+    assert f"{explained['red'][3]:.0%}" in page.partition("Detectability of failure")[2]
 
 
 def test_the_page_of_a_site_whose_growing_season_nobody_saw_says_that_all_is_assumed(

@@ -66,7 +66,7 @@ def test_a_lot_that_fails_together_is_less_certain_than_sites_that_fail_apart():
 @pytest.mark.parametrize("chance", [0.004, 0.02, 0.1, 0.5, 0.97])
 @pytest.mark.parametrize("block", [1, 3, 10, 50, 100])
 def test_an_interval_holds_however_far_the_sites_of_a_lot_go_together(chance, block):
-    """Two lots of a hundred sites of a hectare, of which blocks of so many fail together."""
+    """Two lots of a hundred sites of one hectare each; blocks of so many sites fail together."""
     found = probable_hectares([1.0] * 200, [chance] * 200, ["a"] * 100 + ["b"] * 100)
     noise = np.random.default_rng(block)
     size = np.diff([*range(0, 100, block), 100])
