@@ -1,4 +1,4 @@
-"""Decode the photo of a stranger in a process of its own, which has no secrets, and limits of time and memory.
+"""Decode the photo of a stranger in a process of its own, without secrets, which can open nothing, within limits.
 
     python -m jobs.photo_process <PHOTO
 
@@ -6,22 +6,23 @@ A malicious file that crashes a decoder, or keeps it busy, takes nothing else wi
 """
 
 import asyncio
-import resource
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
-from pathlib import Path
+from contextlib import suppress
+from io import BytesIO
 from typing import Final
 
 import msgspec
+from PIL import ExifTags, Image
 
-from monitor.alerts.photos import Photo, PhotoProblem, PhotoRefused, read_photo
+from monitor.alerts.photos import MAX_STORED_BYTES, Photo, PhotoProblem, PhotoRefused, read_photo
+from monitor.limited_process import ENVIRONMENT, command, give_up_rights
 
 MAX_SECONDS: Final = 15
 """Time for one photo; the largest ones take under 2 s. [s]"""
 MAX_MEMORY: Final = 1 << 30
-"""Memory of the process; the largest photos take half of it. [byte]"""
-
-_PACKAGES: Final = str(Path(__file__).resolve().parents[1])
+"""Memory of the process, beyond that of its start; the largest photos take half of it. [byte]"""
+_MAX_ANSWER: Final = 2 * MAX_STORED_BYTES
 
 
 class _Result(msgspec.Struct, kw_only=True):
@@ -41,12 +42,19 @@ async def read_photo_apart(content: bytes) -> Photo:
         It has another format or too many pixels, is damaged or incomplete, or takes too much time or memory.
     """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "jobs.photo_process"), stdin=PIPE, stdout=PIPE, stderr=DEVNULL,
-        env={"PYTHONPATH": _PACKAGES},
-    )  # fmt: skip
+        *command("jobs.photo_process"), stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=ENVIRONMENT
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
     try:
         async with asyncio.timeout(MAX_SECONDS):
-            answer, _ = await process.communicate(content)
+            with suppress(BrokenPipeError, ConnectionResetError):  # the answer, or its absence, says why
+                process.stdin.write(content)
+                await process.stdin.drain()
+            process.stdin.close()
+            answer = b""
+            while len(answer) <= _MAX_ANSWER and (part := await process.stdout.read(_MAX_ANSWER)):
+                answer += part
         result = msgspec.msgpack.decode(answer, type=_Result)
     except (TimeoutError, msgspec.MsgspecError) as error:
         msg = "the photo takes too much time or memory to decode"
@@ -60,9 +68,22 @@ async def read_photo_apart(content: bytes) -> Photo:
     return result.photo
 
 
+def _load_everything() -> None:
+    """Read a small photo of each format, since libraries load parts of themselves at first use."""
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif).update(
+        {ExifTags.Base.DateTimeOriginal: "2026:06:01 09:30:00", ExifTags.Base.OffsetTimeOriginal: "+08:00"}
+    )
+    exif.get_ifd(ExifTags.IFD.GPSInfo).update({1: "N", 2: (39.0, 0.0, 0.0), 3: "E", 4: (103.0, 0.0, 0.0)})
+    for kind in ("JPEG", "PNG", "WEBP"):
+        buffer = BytesIO()
+        Image.new("RGBA" if kind == "PNG" else "RGB", (8, 8)).save(buffer, kind, exif=exif)
+        read_photo(buffer.getvalue())
+
+
 def _main() -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
-    resource.setrlimit(resource.RLIMIT_CPU, (MAX_SECONDS, MAX_SECONDS))
+    _load_everything()
+    give_up_rights(memory=MAX_MEMORY, seconds=MAX_SECONDS)
     try:
         result = _Result(photo=read_photo(sys.stdin.buffer.read()))
     except PhotoRefused as error:

@@ -9,7 +9,14 @@ from typing import Any, Final
 from pyproj import CRS
 
 from monitor.sites.formats import crs as systems
-from monitor.sites.formats.feature import MAX_SITES, Feature, FileRefused, too_many_sites
+from monitor.sites.formats.feature import (
+    MAX_SITES,
+    MAX_VERTICES,
+    Feature,
+    FileRefused,
+    too_many_sites,
+    too_many_vertices,
+)
 from monitor.sites.formats.wkb import feature_of_wkb
 
 _STEPS: Final = 20_000_000
@@ -77,6 +84,8 @@ def _features(connection: sqlite3.Connection, name: str) -> list[Feature]:
     if geometry_column not in titles:
         raise FileRefused("NOT_READABLE", f"{name} has no column {str(geometry_column)[:40]!r}", _EXPORT_FIX)
     place = titles.index(geometry_column)
+    if sum(len(row[place]) for row in rows if isinstance(row[place], bytes)) > 64 * MAX_VERTICES:
+        raise too_many_vertices(name)
     key = _primary_key(connection, str(layers[0]))
     features = [
         _feature({t: v for t, v in zip(titles, row, strict=True) if t not in (geometry_column, key)}, row[place])

@@ -1,7 +1,8 @@
 """Read a registry file in any accepted format, trusting neither its name nor its content.
 
 The file must be a plain local file within the size limit. It is read once; its first bytes show the format, which must
-agree with its name. The readers of the formats get these bytes only.
+agree with its name. The readers of the formats get these bytes only; formats that are not plain text are read in a
+process of their own (:mod:`monitor.sites.formats.apart`).
 """
 
 import os
@@ -10,12 +11,11 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from monitor.sites.formats import archive
+from monitor.sites.formats import apart, archive
 from monitor.sites.formats.feature import MAX_BYTES, MAX_VERTICES, Feature, FileRefused, too_big, too_many_vertices
 from monitor.sites.formats.geojson import read_geojson
-from monitor.sites.formats.geopackage import read_geopackage
 from monitor.sites.formats.kml import read_kml
-from monitor.sites.formats.shapefile import SHAPEFILE_PARTS, read_shapefile
+from monitor.sites.formats.shapefile import SHAPEFILE_PARTS
 
 SUFFIXES: Final = {
     "GeoJSON": (".geojson", ".json"),
@@ -70,9 +70,9 @@ def _read(data: bytes, kind: str, path: Path) -> list[Feature]:
             return read_kml(data, name=path.name)
         case "GeoPackage":
             _refuse_open(path)
-            return read_geopackage(data, name=path.name)
+            return apart.read(kind, {".gpkg": data}, name=path.name)
         case "shapefile":
-            return read_shapefile(_parts_beside(path) | {".shp": data}, name=path.name)
+            return apart.read(kind, _parts_beside(path) | {".shp": data}, name=path.name)
         case _:
             return _read_archive(data, path)
 
@@ -156,4 +156,4 @@ def _read_archive(data: bytes, path: Path) -> list[Feature]:
         return read_kml(files[drawing], name=f"{path.name}/{drawing.name}")
     stem = drawing.with_suffix("")
     parts = {member.suffix.lower(): content for member, content in files.items() if member.with_suffix("") == stem}
-    return read_shapefile(parts, name=f"{path.name}/{drawing.name}")
+    return apart.read("shapefile", parts, name=f"{path.name}/{drawing.name}")

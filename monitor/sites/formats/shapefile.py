@@ -1,11 +1,12 @@
-"""Shapefiles: the only format read by GDAL, from copies under fixed names, after checks of their headers."""
+"""Shapefiles: the only format read by GDAL, from memory, under fixed names, after checks of their headers."""
 
+import io
+import re
 import struct
-import tempfile
 import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -26,13 +27,13 @@ _POLYGON_TYPES: Final = (5, 15, 25)
 """Shape types: polygon, with height, with measure (ESRI shapefile technical description, 1998)."""
 
 
-def read_shapefile(parts: Mapping[str, bytes], *, name: str) -> list[Feature]:
-    """Read the features of a shapefile from its parts: content by suffix; `name` is for messages.
+def check_parts(parts: Mapping[str, bytes], *, name: str) -> None:
+    """Check that a shapefile is complete, and its headers, before anything reads it; arguments as below.
 
     Raises
     ------
     FileRefused
-        A part is damaged, too large or missing; the ``.prj`` is required, since it has the coordinate system.
+        A part is missing, cut short or too large; the ``.prj`` is required, since it has the coordinate system.
     """
     for suffix in (".shp", ".shx", ".dbf"):
         if suffix not in parts:
@@ -45,6 +46,17 @@ def read_shapefile(parts: Mapping[str, bytes], *, name: str) -> list[Feature]:
             "Add the .prj (QGIS: Layer > Set CRS, then export again), or give GeoJSON in EPSG:4326.",
         )
     _check_headers(parts, name)
+
+
+def read_shapefile(parts: Mapping[str, bytes], *, name: str) -> list[Feature]:
+    """Read the features of a shapefile from its parts: content by suffix; `name` is for messages.
+
+    Raises
+    ------
+    FileRefused
+        A part is damaged, too large or missing.
+    """
+    check_parts(parts, name=name)
     system = systems.crs_from_wkt(parts[".prj"].decode("utf-8-sig", "replace"), file=name)
     meta, geometries, columns, wrong_winding = _read(parts, name)
     encoding = text_encoding(parts)
@@ -74,25 +86,25 @@ def _check_headers(parts: Mapping[str, bytes], name: str) -> None:
 
 
 def _read(parts: Mapping[str, bytes], name: str) -> tuple[dict[str, Any], Any, list[Any], bool]:
-    # Imported here: it loads pandas, half a second that other formats do not need.
+    # Imported here: it loads pandas, half a second that a GeoPackage does not need.
     import pyogrio.errors
     import pyogrio.raw
 
-    with tempfile.TemporaryDirectory(prefix="regrowth-") as folder:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
         for suffix in (".shp", ".shx", ".dbf"):
-            Path(folder, f"sites{suffix}").write_bytes(parts[suffix])
-        try:
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                # Latin-1 maps every byte to a character, so the text stays intact; it is decoded below.
-                source = str(Path(folder, "sites.shp"))
-                meta, _, geometries, columns = pyogrio.raw.read(source, encoding="ISO-8859-1")
-        except (
-            pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FeatureError,
-            pyogrio.errors.GeometryError, pyogrio.errors.FieldError, UnicodeDecodeError, ValueError,
-        ) as error:  # fmt: skip
-            text = str(error).replace(folder, "").splitlines()[0][:200] if str(error) else type(error).__name__
-            raise FileRefused("NOT_READABLE", f"{name} cannot be read: {text}", "Export it again.") from None
+            archive.writestr(f"sites{suffix}", parts[suffix])
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            # Latin-1 maps every byte to a character, so the text stays intact; it is decoded below.
+            meta, _, geometries, columns = pyogrio.raw.read(packed.getvalue(), encoding="ISO-8859-1")
+    except (
+        pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FeatureError,
+        pyogrio.errors.GeometryError, pyogrio.errors.FieldError, UnicodeDecodeError, ValueError,
+    ) as error:  # fmt: skip
+        text = re.sub(r"/vsi\S*/", "", str(error)).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise FileRefused("NOT_READABLE", f"{name} cannot be read: {text}", "Export it again.") from None
     return meta, geometries, columns, any("winding order" in str(warning.message) for warning in caught)
 
 
@@ -106,7 +118,7 @@ def text_encoding(parts: Mapping[str, bytes]) -> str:
     if stated in ("936", "cp936", "gbk", "gb2312", "ansi 936", "oem 936"):
         return "gb18030"
     try:
-        b" ".decode(stated)
+        b"\xff".decode(stated, "replace")
     except (LookupError, ValueError):  # empty, unknown, or not a text codec
         stated = ""
     header = struct.unpack("<H", parts[".dbf"][8:10])[0]
@@ -123,5 +135,6 @@ def _plain(value: Any, encoding: str) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, str):
-        return value.encode("latin-1").decode(encoding, "replace").rstrip("\N{REPLACEMENT CHARACTER}")
+        text = value.encode("latin-1").decode(encoding, "replace").rstrip("\N{REPLACEMENT CHARACTER}")
+        return text.encode("utf-8", "replace").decode()  # some encodings have half characters
     return None if isinstance(value, float) and value != value else value

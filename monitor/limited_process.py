@@ -1,0 +1,135 @@
+"""Processes that read content of strangers, which may crash a library, keep it busy, or make it open other files.
+
+Such a process is a module of this project that imports what it needs, calls :func:`give_up_rights`, and only then reads
+the content from standard input. From then on it can open no file and no connection, whatever the content makes a
+library do.
+"""
+
+import resource
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from monitor.errors import MonitorError, TryLater
+
+ENVIRONMENT: Final = {"PYTHONPATH": str(Path(__file__).resolve().parents[1]), "OPENBLAS_NUM_THREADS": "1"}
+"""Environment of the processes: no secrets, and one thread, which takes less memory."""
+
+
+class ProcessEnded(MonitorError):
+    """Content ended the process that read it, or took too much time; the message is the rest of a sentence about it."""
+
+
+def command(module: str, *arguments: str) -> list[str]:
+    """Command line that runs a module of this project; with -P nothing is imported from the current folder."""
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def answer_to(content: bytes, module: str, *arguments: str, seconds: float, max_bytes: int) -> bytes:
+    """What a module of this project writes to standard output when it gets `content` at standard input.
+
+    Parameters
+    ----------
+    content : bytes
+    module : str
+        Name of the module.
+    *arguments : str
+        Its arguments.
+    seconds : float
+        Time until it is killed. [s]
+    max_bytes : int
+        Largest answer. [byte]
+
+    Raises
+    ------
+    ProcessEnded
+        It was killed, or its answer is too large.
+    TryLater
+        The system starts no further process.
+    RuntimeError
+        It failed before it read the content: a bug, or an incomplete installation.
+    """
+    line = command(module, *arguments)
+    try:
+        process = subprocess.Popen(
+            line, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+    except OSError as error:
+        msg = f"no process can be started ({error.strerror}); see the limits of this user and the free memory"
+        raise TryLater(msg) from error
+    assert process.stdin is not None
+    assert process.stdout is not None
+    timer, begun = threading.Timer(seconds, process.kill), time.monotonic()
+    timer.start()
+    try:
+        with suppress(BrokenPipeError):  # how it ended says why
+            process.stdin.write(content)
+            process.stdin.flush()
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+        answer = process.stdout.read(max_bytes + 1)
+        late = time.monotonic() - begun >= seconds
+        if len(answer) > max_bytes:
+            process.kill()
+        status = process.wait()
+    finally:
+        timer.cancel()
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    if len(answer) > max_bytes:
+        msg = "makes the program that reads it write without end"
+        raise ProcessEnded(msg)
+    if late or -status == signal.SIGXCPU:
+        msg = "takes too long to read"
+        raise ProcessEnded(msg)
+    if status < 0:
+        msg = f"ends the program that reads it ({signal.Signals(-status).name})"
+        raise ProcessEnded(msg)
+    if status:
+        msg = f"{shlex.join(line)} ended with {status}; start it by hand to see why"
+        raise RuntimeError(msg)
+    return answer
+
+
+def give_up_rights(*, memory: int, seconds: int) -> None:
+    """Give up opening and writing files and connections, and using more than some memory and time, for good.
+
+    Files that are open stay open, and what is loaded already can be used.
+
+    Parameters
+    ----------
+    memory : int
+        Memory beyond that of now. [byte]
+    seconds : int
+        Processor time, that of the start included. [s]
+    """
+    mapped = _mapped()
+    _limit(resource.RLIMIT_NOFILE, 0)
+    _limit(resource.RLIMIT_FSIZE, 0)
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_CPU, seconds)
+    if mapped is not None:
+        _limit(resource.RLIMIT_AS, mapped + memory)
+
+
+def _mapped() -> int | None:
+    """Address space of this process; None: this system does not say. [byte]"""
+    try:
+        return int(Path("/proc/self/statm").read_bytes().split()[0]) * resource.getpagesize()
+    except OSError:
+        return None
+
+
+def _limit(which: int, most: int) -> None:
+    """Lower a limit; above it the system sends a signal or refuses, and a second above that of time it kills."""
+    _, hard = resource.getrlimit(which)
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    beyond = most + 1 if which == resource.RLIMIT_CPU and hard == resource.RLIM_INFINITY else most
+    resource.setrlimit(which, (most, beyond))

@@ -1,0 +1,141 @@
+"""GeoPackages and shapefiles are read in a process of their own, and what happens to it becomes a refusal."""
+
+import json
+import subprocess
+import sys
+
+import geopandas
+import numpy as np
+import pytest
+from shapely.geometry import Polygon
+from typer.testing import CliRunner
+
+from jobs.cli import app
+from monitor.sites.formats import apart
+from monitor.sites.formats.feature import FileRefused
+from monitor.sites.formats.geopackage import read_geopackage
+from monitor.sites.formats.reader import read_features
+from monitor.sites.formats.shapefile import read_shapefile
+
+RING = np.array([[104.60, 35.50], [104.61, 35.50], [104.61, 35.51], [104.60, 35.51], [104.60, 35.50]])
+
+
+@pytest.fixture(scope="module")
+def delivered(tmp_path_factory):
+    """One layer as GeoPackage, in a projected system, and as shapefile with text in GBK."""
+    folder = tmp_path_factory.mktemp("delivered")
+    columns = {"id": ["a", "b"], "name": ["定西一号", None], "share": [0.5, np.nan], "trees": [7, 8]}
+    table = geopandas.GeoDataFrame(columns, geometry=[Polygon(RING), Polygon(RING + 0.1)], crs="EPSG:4326")
+    table.to_crs("EPSG:4547").to_file(folder / "s.gpkg", engine="pyogrio")
+    table.to_file(folder / "s.shp", engine="pyogrio", encoding="GBK")
+    return folder
+
+
+def same(first, second):
+    assert first.properties == second.properties
+    assert (first.broken, first.unclosed, first.winding_wrong) == (second.broken, second.unclosed, second.winding_wrong)
+    for rings, others in zip(first.polygons, second.polygons, strict=True):
+        np.testing.assert_array_equal(rings, others)
+
+
+def test_a_process_of_its_own_reads_what_is_there(delivered):
+    content = (delivered / "s.gpkg").read_bytes()
+    here = read_geopackage(content, name="s.gpkg")
+    there = read_features(delivered / "s.gpkg")
+    assert here[0].properties == {"id": "a", "name": "定西一号", "share": 0.5, "trees": 7}
+    for one, other in zip(here, there, strict=True):
+        same(one, other)
+    parts = {part.suffix: part.read_bytes() for part in delivered.glob("s.*") if part.suffix != ".gpkg"}
+    for one, other in zip(read_shapefile(parts, name="s.shp"), read_features(delivered / "s.shp"), strict=True):
+        same(one, other)
+
+
+def test_what_the_reader_refuses_is_refused_in_its_words(delivered, tmp_path):
+    content = (delivered / "s.gpkg").read_bytes()
+    (tmp_path / "cut.gpkg").write_bytes(content[:5000])
+    with pytest.raises(FileRefused, match=r"cut.gpkg cannot be read as a GeoPackage") as caught:
+        read_features(tmp_path / "cut.gpkg")
+    assert caught.value.code == "NOT_READABLE"
+
+
+@pytest.mark.parametrize(
+    ("script", "how"),
+    [
+        ("kill -SEGV $$", "s.gpkg ends the program that reads it (SIGSEGV)"),
+        ("exec sleep 60", "s.gpkg takes too long to read"),
+        ("exec yes", "s.gpkg makes the program that reads it write without end"),
+        ("echo hello", "s.gpkg ends the program that reads it"),
+    ],
+)
+def test_a_file_that_ends_its_reader_or_keeps_it_busy_is_refused(delivered, tmp_path, monkeypatch, script, how):
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    monkeypatch.setattr(apart, "MAX_SECONDS", 0.5)
+    monkeypatch.setattr(apart, "_MAX_ANSWER", 1000)
+    monkeypatch.chdir(tmp_path)  # no configuration
+    done = CliRunner().invoke(app, ["sites", "check", str(delivered / "s.gpkg"), "--json"])
+    assert done.exit_code == 65
+    fix = "Export the layer again, as GeoJSON."
+    assert json.loads(done.stdout) == {"sites": [], "error": {"code": "READER_ENDED", "message": how, "fix": fix}}
+
+
+def test_a_reader_that_needs_too_much_memory_refuses_the_file(delivered, monkeypatch):
+    def endless(*_arguments, **_options):
+        raise MemoryError
+
+    monkeypatch.setattr(apart, "read_geopackage", endless)
+    refused = apart._answer("GeoPackage", apart._Request("s.gpkg", {".gpkg": b""})).refused
+    assert refused is not None
+    assert "more memory" in refused[1]
+
+
+def test_an_error_that_nobody_thought_of_is_a_refusal_and_ends_no_night(monkeypatch):
+    def surprised(*_arguments, **_options):
+        raise KeyError
+
+    monkeypatch.setattr(apart, "read_geopackage", surprised)
+    refused = apart._answer("GeoPackage", apart._Request("s.gpkg", {".gpkg": b""})).refused
+    assert refused == ("NOT_READABLE", "s.gpkg is damaged (KeyError)", "Export the layer again, as GeoJSON.")
+
+
+MEASURED = """
+import json, os, resource, sys, time
+from pathlib import Path
+from monitor.sites.formats.feature import FileRefused
+from monitor.sites.formats.reader import read_features
+
+before = sum(os.times()[:4])
+try:
+    read_features(Path(sys.argv[1]))
+except FileRefused as error:
+    code = error.code
+seconds = sum(os.times()[:4]) - before
+status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+peaks = [int(status["VmHWM"].split()[0]), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss]
+print(json.dumps([code, seconds, max(peaks) * 1024]))
+"""
+
+
+@pytest.mark.parametrize("suffix", ["gpkg", "shp", "geojson", "kml"])
+def test_two_million_vertices_are_refused_in_a_second_and_500_mb(tmp_path, root, suffix):
+    path = tmp_path / f"s.{suffix}"
+    if suffix == "geojson":
+        ring = "[104.61,35.5]," * 2_000_000 + "[104.61,35.5]"
+        path.write_text('{"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [[' + ring + "]]}}")
+    elif suffix == "kml":
+        ring = "104.61,35.5 " * 2_000_000
+        path.write_text(f"<kml><Placemark><Polygon><coordinates>{ring}</coordinates></Polygon></Placemark></kml>")
+    else:
+        angle = np.linspace(0, 2 * np.pi, 2_000_000)
+        site = Polygon(np.column_stack((104 + 0.1 * np.cos(angle), 35 + 0.1 * np.sin(angle))))
+        geopandas.GeoDataFrame({"id": ["a"]}, geometry=[site], crs="EPSG:4326").to_file(path, engine="pyogrio")
+    command = [sys.executable, "-P", "-c", MEASURED, str(path)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=60, env={"PYTHONPATH": str(root)}
+    )
+    code, seconds, peak = json.loads(done.stdout)
+    assert code == "TOO_MANY_VERTICES"
+    assert seconds < 1
+    assert peak < 500e6
