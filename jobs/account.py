@@ -1,37 +1,49 @@
 """The account of a programme, from the ledger."""
 
+from collections.abc import Mapping
+
 from jobs.answering import precision
 from jobs.lots import lot_rows
 from jobs.records import from_json
 from jobs.settings import Settings
+from jobs.sound_assessments import sound_or_error
 from monitor.ledger.transaction import Payload, Transaction
 from monitor.publish.programme import Account, programme_account
 from monitor.sites.site import Site, ground_key
 
 
-def read_account(settings: Settings, t: Transaction) -> Account:
-    """The account of all current sites: what ``regrowth programme`` prints and the night publishes."""
+def read_account(settings: Settings, t: Transaction, latest: Mapping[str, Payload] | None = None) -> Account:
+    """The account of all current sites: what ``regrowth programme`` prints and the night publishes.
+
+    `latest`: rows of :func:`jobs.sound_assessments.sound_assessments` by site; None: they are read.
+
+    Raises
+    ------
+    BadData
+        `latest` is None, and the newest assessment of a site is damaged.
+    """
+    latest = sound_or_error(t) if latest is None else latest
     place = {site: number for number, site in enumerate(t.sites_as_registered())}
     sites = sorted((from_json(values, Site) for values in t.sites()), key=lambda site: place[site.id])
     return programme_account(
         sites,
-        _valid_assessments(t, sites),
+        _valid_assessments(t, sites, latest),
         pledge=settings.programme.pledge_hectares,
         alpha=settings.alerts.alpha,
         more={"lots": lot_rows(t, sites), "precision": precision(t)},
     )
 
 
-def _valid_assessments(t: Transaction, sites: list[Site]) -> dict[str, Payload]:
+def _valid_assessments(t: Transaction, sites: list[Site], latest: Mapping[str, Payload]) -> dict[str, Payload]:
     """Latest assessment of each site by its id, unless the site has been edited in what is judged, or replanted since.
 
     Such an assessment says nothing of what is registered now, until the next night judges it.
     """
-    latest, episodes, judged = t.latest_assessments(), t.all_episodes(), t.edited_since_assessed()
+    episodes, judged = t.all_episodes(), t.edited_since_assessed()
     valid = {}
     for site in sites:
         if site.id in latest and (site.id not in judged or _judged_alike(judged[site.id], site)):
-            payload = latest[site.id][2]
+            payload = latest[site.id]["payload"]
             if payload.get("episode", 1) == episodes[site.id][-1]["number"]:
                 valid[site.id] = payload
     return valid

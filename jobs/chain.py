@@ -22,6 +22,7 @@ from monitor.evidence.chain import (
 from monitor.evidence.merkle import HASH_SIZE, merkle_root
 from monitor.ledger.transaction import Payload, Transaction
 
+RESTORE: Final = "'regrowth doctor --deep' names all that is damaged; docs/operations.md, Restore, says how to go on"
 _HEAD_ON_PAGE: Final = re.compile(r'<code class="code">([0-9a-f]{64})</code>')
 
 
@@ -113,6 +114,34 @@ def proven_answers(t: Transaction, site: str) -> list[Proven]:
     return _proven(t, t.chained_answers(0, site=site), "last_event", _answer)
 
 
+class CoveredAssessments:
+    """Compares assessments with the leaves of the lines that cover them; each line is read once.
+
+    Parameters
+    ----------
+    t : Transaction
+        Of the ledger.
+    """
+
+    def __init__(self, t: Transaction) -> None:
+        self._t = t
+        self._lines = t.chain()
+        self._ends = [line["last_assessment"] for line in self._lines]
+        self._leaves: dict[int, set[bytes]] = {}
+
+    def has(self, row: Payload) -> bool:
+        """Whether an assessment is what its line covers; true where no line covers it yet.
+
+        `row` has the columns of :class:`monitor.ledger.models.AssessmentRow` without `run`.
+        """
+        at = bisect_left(self._ends, row["id"])
+        if at == len(self._lines):
+            return True
+        if at not in self._leaves:
+            self._leaves[at] = {*_leaves(self._t, self._lines[at]["number"])}
+        return leaf_of(_assessment(row).record) in self._leaves[at]
+
+
 def problems(t: Transaction, *, newest: int | None = None) -> Iterator[str]:
     """What does not fit between the ledger and its chain.
 
@@ -167,6 +196,9 @@ def _new_leaves(rows: Iterable[Payload], read: Callable[[Payload], _Row]) -> tup
     keyed, last = [], 0
     for values in rows:
         row, last = read(values), values["id"]
+        if isinstance(values["payload"], str):
+            msg = f"{row.name} is damaged: its checksum is not that of its content. {RESTORE}"
+            raise BadData(msg)
         keyed.append((row.key, leaf_of(row.record)))
     return [leaf for _, leaf in sorted(keyed)], last
 

@@ -15,6 +15,7 @@ import structlog
 from dask import delayed
 from dask.delayed import Delayed
 
+from jobs import __version__
 from jobs.account import read_account
 from jobs.answering import precision
 from jobs.calibration import constants_used
@@ -30,13 +31,14 @@ from jobs.lots import latest_records
 from jobs.night_history import NightSoFar, read_history
 from jobs.records import from_json, to_json
 from jobs.settings import Settings
+from jobs.sound_assessments import sound_assessments
 from monitor.alerts.alert import LOT, Alert, AlertState, FalseAlarmReason, Verdict, alert_id
 from monitor.alerts.lifecycle import is_answered
 from monitor.cube.store import LandscapeStore
 from monitor.errors import MonitorError, as_disk_full
 from monitor.imagery.auxiliary.terrain import Terrain, with_slope
 from monitor.ledger.ledger import Ledger
-from monitor.ledger.transaction import Transaction
+from monitor.ledger.transaction import Payload, Transaction
 from monitor.publish.drafts import PageInputs, draft_page, sums_of_drafts, write_draft
 from monitor.publish.lots import LotView, write_lots
 from monitor.publish.outdated import is_current, missing_photos, pages_code_hash
@@ -100,9 +102,11 @@ def publish(
         measured = precision(t)
         rows = [(plan.site, plan.assessment) for plan in assessed.plans]
         lots = _lot_views(settings, t, rows, demonstrated)
-        account = read_account(settings, t)
+        account = read_account(settings, t, {plan.site.id: plan.row for plan in assessed.plans})
         last_night = t.newest_night()
-    outcomes = _write_pages(settings, ledger, compute, assessed.outdated)
+    for error in assessed.damaged.values():
+        log.error("assessment not published", error=error)
+    outcomes = assessed.damaged | _write_pages(settings, ledger, compute, assessed.outdated)
     since, errors = _write_plans(settings, [plan for plan in assessed.plans if outcomes.get(plan.site.id) is None])
     outcomes |= errors
     days = [*(assessment.as_of for _, assessment in rows), *([] if as_of is None else [as_of])]
@@ -140,6 +144,7 @@ class _Plan(NamedTuple):
     assessment: Assessment
     calibration: Calibration | None
     notice: Mapping[str, str] | None
+    row: Payload  # of the assessment
 
 
 class _Assessed(NamedTuple):
@@ -148,6 +153,7 @@ class _Assessed(NamedTuple):
     plans: list[_Plan]
     alerts: list[Alert]  # to be shown
     outdated: list[PageInputs]
+    damaged: dict[str, str | None]  # by site, why its newest assessment is not published: `plans` has an older one
 
 
 def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[str]) -> _Assessed:
@@ -156,32 +162,37 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
     alerts: list[Alert] = []
     outdated: list[PageInputs] = []
     # one query each for all sites: one a site would take longer than all else here
-    calibrations, latest, episodes = t.calibrations(), t.latest_assessments(), t.all_episodes()
+    calibrations, episodes = t.calibrations(), t.all_episodes()
+    latest, damaged = sound_assessments(t)
     stored_alerts, snapshots, terrains = _by_site(t.alerts()), t.snapshots(), t.all_ground_data("terrain")
     detectabilities, left_out = t.all_ground_data("detectability"), t.all_ground_data("left_out")
-    answers, measured, origins = _answers_by_site(t), _measured_by_site(t), t.latest_origins()
+    answers, measured = _answers_by_site(t), _measured_by_site(t)
     sites = [from_json(values, Site) for values in t.sites()]
     factors = _factors_by_biome(sites, latest)
     for site in sites:
         if site.id not in latest:
             continue
-        ground, (_, digest, payload), begun = ground_key(site), latest[site.id], site.start
-        assessment = from_json(payload, Assessment)
+        ground, row, begun = ground_key(site), latest[site.id], site.start
+        assessment = from_json(row["payload"], Assessment)
         site = in_episode(site, episodes[site.id], assessment.episode)
         alert = _shown_alert(stored_alerts.get(site.id, ()), assessment)
         alerts += [alert] if alert else []
         snapshot, units, terrain = snapshots.get(ground), left_out.get(ground, {}), terrains.get(ground)
-        if snapshot is not None and _landscape(snapshot) == _landscape(origins[site.id][0]):
-            snapshot, units = origins[site.id]  # scenes that were fetched since are for the next assessment
+        same_store = snapshot is not None and _landscape(snapshot) == _landscape(row["snapshot"])
+        if same_store:
+            snapshot, units = row["snapshot"], row["left_out"]  # scenes fetched since are for the next assessment
         slope = None if terrain is None else Terrain.from_json(terrain)
         constants = constants_used(assessment, calibrations)
         notice = _notice(settings, demonstrated=site.id in demonstrated)
         gone = sorted(unit for unit, day in units.items() if day <= assessment.as_of.isoformat())
-        plans.append(_Plan(site, slope, assessment, constants, notice))
+        plans.append(_Plan(site, slope, assessment, constants, notice, row))
+        if site.id in damaged:
+            continue
         detectability = detectabilities.get(ground)
         content = [
             pages_code_hash(), site.version, notice, assessment.status, assessment.alert, list(assessment.reasons),
-            digest, alert and to_json(alert), snapshot, gone, terrain, detectability, assessment.hectares_failing,
+            row["digest"], alert and to_json(alert), snapshot, gone, terrain, detectability,
+            assessment.hectares_failing,
             assessment.hectares_lost, assessment.neighbours_lost, msgspec.to_builtins(answers.get(site.id, ())),
             msgspec.to_builtins((measured.get(site.id, ()), factors.get(site.biome_key))),
         ]  # fmt: skip
@@ -195,9 +206,10 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
             detection_improvements=improvements(detectability), detection_assumptions=assumptions(detectability),
             calibration=constants, alert=alert, answers=answers.get(site.id, ()), measured=measured.get(site.id, ()),
             biome_factor=factors.get(site.biome_key), notice=notice, key=key,
+            series_recorded=same_store and assessment.code_version == __version__,
         )  # fmt: skip
         outdated.append(inputs)
-    return _Assessed(plans, alerts, outdated)
+    return _Assessed(plans, alerts, outdated, {**damaged})
 
 
 def _landscape(snapshot: str) -> str:
@@ -272,13 +284,11 @@ def _measured_by_site(t: Transaction) -> dict[str, tuple[FieldRow, ...]]:
     return {site: stored_rows(values) for site, values in rows.items()}
 
 
-def _factors_by_biome(
-    sites: Sequence[Site], latest: Mapping[str, tuple[str, str, dict[str, Any]]]
-) -> dict[str, FieldFactor | None]:
+def _factors_by_biome(sites: Sequence[Site], latest: Mapping[str, Payload]) -> dict[str, FieldFactor | None]:
     """Factor of each biome by its sites whose latest assessment has a factor of local field rows."""
     local: dict[str, list[FieldFactor]] = {}
     for site in sites:
-        _, _, values = latest.get(site.id, ("", "", {}))
+        values = latest[site.id]["payload"] if site.id in latest else {}
         if values.get("field_factor_rows"):
             value, low, high = (values[f"field_factor{end}"] for end in ("", "_low", "_high"))
             factor = FieldFactor(value=value, low=low, high=high, rows=values["field_factor_rows"])

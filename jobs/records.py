@@ -3,7 +3,10 @@
 from typing import Any
 
 import msgspec
+from shapely.errors import ShapelyError
 from shapely.geometry import mapping, shape
+
+from monitor.errors import BadData
 
 
 def to_json(record: Any) -> dict[str, Any]:
@@ -17,7 +20,16 @@ def from_json[Record](values: dict[str, Any], kind: type[Record]) -> Record:
 
     Raises
     ------
-    msgspec.ValidationError
-        A member has another type, or a member without a default is missing.
+    BadData
+        A member has another type or an unknown value, or a member without a default is missing.
     """
-    return msgspec.convert(values, kind, dec_hook=lambda _, geojson: shape(geojson))
+    try:
+        return msgspec.convert(values, kind, dec_hook=lambda _, geojson: shape(geojson))
+    except (msgspec.ValidationError, ShapelyError, ValueError, TypeError, KeyError, AttributeError) as error:
+        about = next((f" {values[name]!r}" for name in ("id", "site") if values.get(name)), "")
+        msg = (
+            f"the ledger is damaged or was edited: its {kind.__name__}{about} cannot be used ({error}). Nothing in it "
+            "was changed. 'regrowth doctor --deep' names what is damaged; to continue with a backup, give its path in "
+            "[ledger] url"
+        )
+        raise BadData(msg) from error

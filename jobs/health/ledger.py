@@ -103,8 +103,10 @@ def connected(url: str) -> Iterator["Connection"]:
     """
     from sqlalchemy import create_engine
 
+    from monitor.ledger.sealed_json import JSON_OPTIONS
+
     options = {"timeout": 5} if url.startswith("sqlite") else {"connect_timeout": 5}
-    engine = create_engine(url, connect_args=options)
+    engine = create_engine(url, connect_args=options, **JSON_OPTIONS)
     try:
         with engine.connect() as connection:
             yield connection

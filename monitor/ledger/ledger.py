@@ -5,7 +5,6 @@ transaction: a run that is killed leaves each site as it was before its night or
 """
 
 import errno
-import json
 import os
 import re
 import shutil
@@ -21,6 +20,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
 from monitor.errors import BadConfiguration, BadData, DiskFull, MonitorError, TryLater, as_disk_full
 from monitor.ledger.models import Base
+from monitor.ledger.sealed_json import JSON_OPTIONS, unsealed
 from monitor.ledger.transaction import Transaction
 
 NEWEST_MIGRATION: Final = "0001"
@@ -201,7 +201,7 @@ class Ledger:
                     keys = list(table.primary_key.columns)
                     for *key, content in connection.execute(select(*keys, cast(column, Text))):
                         try:
-                            json.loads(content or "null")
+                            unsealed(content or "null")
                         except ValueError as error:
                             named = ", ".join(f"{k.name} {value!r}" for k, value in zip(keys, key, strict=True))
                             return f"table {table.name}, {named}: {column.name} is damaged, {error}"
@@ -240,7 +240,7 @@ def _is_full(folder: Path) -> bool:
 def _engine(url: str, lock_wait: float) -> Engine:
     local = url.startswith("sqlite")
     options: dict[str, Any] = {"connect_args": {"timeout": lock_wait}} if local else {"pool_pre_ping": True}
-    engine = create_engine(url, **options)
+    engine = create_engine(url, **options, **JSON_OPTIONS)
 
     @event.listens_for(engine, "connect")
     def _set_up(connection: Any, _: Any) -> None:

@@ -5,12 +5,12 @@ the record. `ground` is the key of :func:`monitor.sites.site.ground_key`.
 """
 
 import secrets
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, Text, cast, func, insert, select, update
 from sqlalchemy.orm import aliased
 
 from monitor.ledger.models import (
@@ -32,6 +32,7 @@ from monitor.ledger.models import (
     SiteVersion,
     SnapshotRow,
 )
+from monitor.ledger.sealed_json import unsealed
 
 type Payload = dict[str, Any]
 
@@ -39,6 +40,14 @@ _EVENT_COLUMNS = (
     AlertEventRow.alert, AlertEventRow.number, AlertEventRow.kind, AlertEventRow.time, AlertEventRow.link,
     AlertEventRow.payload,
 )  # fmt: skip
+_AS_STORED = [
+    cast(column, Text).label(column.name) if column.name in ("payload", "left_out") else column
+    for column in AssessmentRow.__table__.c
+    if column.name != "run"
+]
+"""Columns of an assessment, its JSON as stored text: a damaged one does not stop the others."""
+_MAX_DAMAGED = 10
+"""Newest assessments of a site that are read, at most, to get one that is not damaged."""
 _CHAIN_COLUMNS = [column for column in ChainRow.__table__.c if column.name != "leaves"]
 
 
@@ -208,23 +217,30 @@ class Transaction:
     def add_assessment(self, site: str, as_of: str, digest: str, payload: Payload, **origin: Any) -> bool:
         """Store an assessment; False if one of the same site, day and digest is stored already.
 
-        `origin`: the other columns of :class:`AssessmentRow`.
+        Where that one is damaged it is replaced: the same inputs give the same assessment. `origin`: the other columns
+        of :class:`AssessmentRow`.
         """
         row = {"site": site, "as_of": as_of, "digest": digest}
-        if self._connection.execute(select(AssessmentRow.id).filter_by(**row)).first() is not None:
-            return False
-        self._connection.execute(insert(AssessmentRow), [{**row, "payload": payload, **origin}])
-        return True
+        stored = self._connection.execute(select(*_AS_STORED).filter_by(**row)).first()
+        if stored is None:
+            self._connection.execute(insert(AssessmentRow), [{**row, "payload": payload, **origin}])
+        elif _sound(stored) is None:
+            repaired = update(AssessmentRow).where(AssessmentRow.id == stored.id)
+            self._connection.execute(repaired.values(payload=payload, **origin))
+        return stored is None
 
     def latest_assessment(self, site: str) -> tuple[str, str, Payload] | None:
-        """Day, digest and content of the newest assessment of a site; None: not assessed yet."""
-        query = (
-            select(AssessmentRow.as_of, AssessmentRow.digest, AssessmentRow.payload)
-            .where(AssessmentRow.site == site)
-            .order_by(AssessmentRow.as_of.desc(), AssessmentRow.id.desc())
-        )
-        row = self._connection.execute(query.limit(1)).first()
-        return None if row is None else (row.as_of, row.digest, row.payload)
+        """Day, digest and content of the newest assessment of a site that is not damaged; None: there is none."""
+        row = next(self.sound_assessments(site), None)
+        return None if row is None else (row["as_of"], row["digest"], row["payload"])
+
+    def sound_assessments(self, site: str) -> Iterator[Payload]:
+        """Assessments of a site that are not damaged, newest first; columns of :class:`AssessmentRow` without `run`."""
+        query = select(*_AS_STORED).where(AssessmentRow.site == site)
+        query = query.order_by(AssessmentRow.as_of.desc(), AssessmentRow.id.desc()).limit(_MAX_DAMAGED)
+        for row in self._connection.execute(query):
+            if (sound := _sound(row)) is not None:
+                yield sound
 
     def assessments_of(self, site: str) -> list[Payload]:
         """All assessments of a site, the newest one last; columns of :class:`AssessmentRow`."""
@@ -239,12 +255,20 @@ class Transaction:
         return [dict(row._mapping) for row in self._connection.execute(query)]
 
     def latest_assessments(self) -> dict[str, tuple[str, str, Payload]]:
-        """Day, digest and content of the newest assessment of every current site that has one."""
+        """Day, digest and content of the newest assessment that is not damaged, of every current site that has one."""
+        rows = {site: row or next(self.sound_assessments(site), None) for site, (_, row) in self.latest_rows().items()}
+        return {site: (row["as_of"], row["digest"], row["payload"]) for site, row in rows.items() if row is not None}
+
+    def latest_rows(self) -> dict[str, tuple[str, Payload | None]]:
+        """Day of the newest assessment of every current site that has one, and its row.
+
+        Columns of :class:`AssessmentRow` without `run`; None: the row is damaged.
+        """
         of_site = select(AssessmentRow.id).where(AssessmentRow.site == SiteVersion.site)
         newest = of_site.order_by(AssessmentRow.as_of.desc(), AssessmentRow.id.desc()).limit(1).correlate(SiteVersion)
-        query = select(SiteVersion.site, AssessmentRow.as_of, AssessmentRow.digest, AssessmentRow.payload)
+        query = select(SiteVersion.site.label("current"), *_AS_STORED)
         query = query.join(AssessmentRow, AssessmentRow.id == newest.scalar_subquery()).where(SiteVersion.current)
-        return {row.site: (row.as_of, row.digest, row.payload) for row in self._connection.execute(query)}
+        return {row.current: (row.as_of, _sound(row)) for row in self._connection.execute(query)}
 
     def edited_since_assessed(self) -> dict[str, Payload | None]:
         """Current sites that were edited since their newest assessment: the version that was judged; None: unknown."""
@@ -257,21 +281,13 @@ class Transaction:
         query = query.outerjoin(judged, same).where(SiteVersion.current, AssessmentRow.version != SiteVersion.version)
         return {row.site: row.payload for row in self._connection.execute(query)}
 
-    def latest_origins(self) -> dict[str, tuple[str, dict[str, str]]]:
-        """Snapshot, and units left out, of the newest assessment of every current site that has one."""
-        of_site = select(AssessmentRow.id).where(AssessmentRow.site == SiteVersion.site)
-        newest = of_site.order_by(AssessmentRow.as_of.desc(), AssessmentRow.id.desc()).limit(1).correlate(SiteVersion)
-        query = select(SiteVersion.site, AssessmentRow.snapshot, AssessmentRow.left_out)
-        query = query.join(AssessmentRow, AssessmentRow.id == newest.scalar_subquery()).where(SiteVersion.current)
-        return {row.site: (row.snapshot, row.left_out) for row in self._connection.execute(query)}
-
     def statuses_on(self, day: str) -> dict[str, str]:
         """Status that each current site had at the end of a day; sites not assessed until then are left out."""
         of_site = select(AssessmentRow.id).where(AssessmentRow.site == SiteVersion.site, AssessmentRow.as_of <= day)
         newest = of_site.order_by(AssessmentRow.as_of.desc(), AssessmentRow.id.desc()).limit(1).correlate(SiteVersion)
-        query = select(SiteVersion.site, AssessmentRow.payload["status"].as_string())
+        query = select(SiteVersion.site, AssessmentRow.payload)  # read whole, so that its seal is compared
         query = query.join(AssessmentRow, AssessmentRow.id == newest.scalar_subquery()).where(SiteVersion.current)
-        return {site: status for site, status in self._connection.execute(query)}
+        return {site: payload["status"] for site, payload in self._connection.execute(query)}
 
     def assessed_before(self, day: str) -> set[str]:
         """Current sites with an assessment of an earlier day."""
@@ -283,10 +299,10 @@ class Transaction:
         """First scene of a sudden loss in the newest assessment before a day, by current site; None: none is known."""
         of_site = select(AssessmentRow.id).where(AssessmentRow.site == SiteVersion.site, AssessmentRow.as_of < day)
         newest = of_site.order_by(AssessmentRow.as_of.desc(), AssessmentRow.id.desc()).limit(1).correlate(SiteVersion)
-        query = select(SiteVersion.site, AssessmentRow.payload["loss_on"].as_string())
+        query = select(SiteVersion.site, AssessmentRow.payload)
         query = query.outerjoin(AssessmentRow, AssessmentRow.id == newest.scalar_subquery())
         query = query.where(SiteVersion.current, SiteVersion.site.in_(sites))
-        return {site: loss for site, loss in self._connection.execute(query)}
+        return {site: (payload or {}).get("loss_on") for site, payload in self._connection.execute(query)}
 
     def sites_that_could_fall(self, day: str) -> set[str]:
         """Current sites whose alerts the night of a day could open or make worse.
@@ -451,13 +467,13 @@ class Transaction:
     def chained_assessments(self, after: int, until: int | None = None, site: str | None = None) -> list[Payload]:
         """Assessments with an id above `after` and up to `until`, of all sites or of one, by id.
 
-        Columns of :class:`AssessmentRow` without `run`, which the chain does not fix.
+        Columns of :class:`AssessmentRow` without `run`, which the chain does not fix. The JSON of a damaged one is the
+        stored text, which no line covers.
         """
-        columns = [column for column in AssessmentRow.__table__.c if column.name != "run"]
-        query = select(*columns).where(AssessmentRow.id > after).order_by(AssessmentRow.id)
+        query = select(*_AS_STORED).where(AssessmentRow.id > after).order_by(AssessmentRow.id)
         query = query if until is None else query.where(AssessmentRow.id <= until)
         query = query if site is None else query.where(AssessmentRow.site == site)
-        return [dict(row._mapping) for row in self._connection.execute(query)]
+        return [_sound(row) or dict(row._mapping) for row in self._connection.execute(query)]
 
     def chained_answers(self, after: int, until: int | None = None, site: str | None = None) -> list[Payload]:
         """Answers to alerts with an id above `after` and up to `until`, of all sites and lots or of one, by id.
@@ -688,3 +704,12 @@ class Transaction:
 def _event(row: Any) -> Payload:
     columns = dict(row._mapping)
     return {**columns.pop("payload"), **columns}
+
+
+def _sound(row: Any) -> Payload | None:
+    """Values of a row with the columns :data:`_AS_STORED`; None: its JSON is damaged."""
+    columns = {column.name: row._mapping[column.name] for column in _AS_STORED}
+    try:
+        return columns | {name: unsealed(columns[name]) for name in ("payload", "left_out")}
+    except ValueError:
+        return None

@@ -20,7 +20,7 @@ from monitor.cube.context_pictures import MIN_SITE_CLEAR, stored_colours
 from monitor.cube.grid import inside, outline
 from monitor.cube.store import LandscapeStore
 from monitor.cube.stored_site import StoredSite
-from monitor.errors import MonitorError
+from monitor.errors import MonitorError, StoreBroken
 from monitor.imagery.auxiliary.terrain import Terrain, with_slope
 from monitor.maps.failing import FailingMap, failing_map
 from monitor.maps.loss import LossMap, loss_map
@@ -86,6 +86,8 @@ class PageInputs:
     notice: Mapping[str, str] | None
     key: str
     """Hash of all inputs of the page."""
+    series_recorded: bool
+    """Whether the series must be the one that was judged: the same store, and the same version of the program."""
 
     @property
     def landscape(self) -> str:
@@ -121,7 +123,7 @@ def draft_page(
     Raises
     ------
     StoreBroken
-        The store cannot be read.
+        The store cannot be read, or does not give the series that was judged.
     """
     site = inputs.site
     observed, ground = _observations(landscape, inputs, controls)
@@ -213,7 +215,15 @@ def _observations(
     first = replace(inputs.site, start=inputs.begun)
     series, choice = series_and_units(stored, units, first, left_out=left_out, snapshot=inputs.snapshot)
     ground = None if choice is None else control_ground(units, stored.units, choice, left_out, day)
-    return observed_until(series, day), ground
+    observed = observed_until(series, day)
+    if inputs.series_recorded and Series.of(observed).digest != inputs.assessment.series_digest:
+        msg = (
+            f"site {inputs.site.id!r}: the series of {day} is not the one that was judged: the store "
+            f"{landscape.name}, the control units in the ledger or the program changed since. The pages stay as they "
+            "are. 'regrowth doctor --deep' names what is damaged; 'regrowth run' judges the site again"
+        )
+        raise StoreBroken(msg)
+    return observed, ground
 
 
 def _own_pixels(stored: StoredSite, snapshot: str, acquisition: str) -> np.ndarray:

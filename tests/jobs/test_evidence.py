@@ -284,9 +284,13 @@ def test_a_scene_that_came_after_the_verdict_is_on_the_page_with_the_next_one(co
     published = copied.root / "sites" / OWN / "observations.csv"
     before = published.read_bytes().splitlines()
     with open_ledger(load(copied.config)) as ledger, ledger.transaction() as t:
-        landscape, _, rows = t.latest_origins()[OWN][0].rpartition(":")
-        t._connection.execute(  # as if the last three had not been there yet
-            text("update assessments set snapshot = :snapshot where site = :site and as_of = :day"),
+        landscape, _, rows = t.latest_rows()[OWN][1]["snapshot"].rpartition(":")
+        t._connection.execute(text("delete from chain"))
+        t._connection.execute(  # as if the last three had not been there yet, for an earlier version of the program
+            text(
+                "update assessments set snapshot = :snapshot, payload = json_set(payload, '$.code_version', '0') "
+                "where site = :site and as_of = :day"
+            ),
             {"snapshot": f"{landscape}:{int(rows) - 3}", "site": OWN, "day": LATER.isoformat()},
         )
     assert publish_once(load(copied.config))[0] == {OWN: None}

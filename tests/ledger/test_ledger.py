@@ -108,7 +108,10 @@ def test_what_is_told_of_all_sites_at_once_is_what_is_told_of_each(ledger):
         assert t.latest_assessments() == {site: t.latest_assessment(site) for site in ("a", "b")}
         assert {site: told[2]["told"] for site, told in t.latest_assessments().items()} == {"a": "1", "b": "4"}
         newest = {site: t.assessments_of(site)[-1] for site in ("a", "b")}
-        assert t.latest_origins() == {site: (row["snapshot"], row["left_out"]) for site, row in newest.items()}
+        assert t.latest_rows() == {
+            site: (row["as_of"], {name: value for name, value in row.items() if name != "run"})
+            for site, row in newest.items()
+        }
         assert t.all_episodes() == {site: t.episodes(site) for site in ("a", "b", "c", "gone")}
         assert t.all_ground_data("terrain") == {ground: t.ground_data(ground, "terrain") for ground in ("g", "h")}
 
