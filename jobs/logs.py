@@ -12,10 +12,10 @@ import re
 import sys
 from collections.abc import Iterable
 from functools import cache
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, unquote, urlsplit
 
+from jobs.secrets import file_content
 from monitor import errors
 
 SECRET_VARIABLES: Final = re.compile(r"REGROWTH_\w*(PASSWORD|SECRET|TOKEN|KEY)|REGROWTH_CHANNEL_\w+_URL|PGPASSWORD")
@@ -24,7 +24,6 @@ MIN_SECRET_LETTERS: Final = 4
 """Shorter secrets are not replaced: that would garble ordinary words."""
 MIN_PART_LETTERS: Final = 8
 """Shorter parts of a secret address are not replaced by themselves. [characters]"""
-MAX_SECRET_FILE_BYTES: Final = 2**16
 
 _passwords: set[str] = set()
 """Passwords, and secret paths, in the addresses of the settings."""
@@ -94,7 +93,7 @@ def _spellings(variables: tuple[tuple[str, str], ...], passwords: frozenset[str]
     """All forms in which the secrets may be written (quoted, URL-encoded, in JSON), longest first."""
     secrets = set(passwords)
     for name, value in variables:
-        values = _lines(Path(value)) if name.endswith("_FILE") else [value.strip()]
+        values = _lines(value) if name.endswith("_FILE") else [value.strip()]
         secrets |= set(values)
         if name.removesuffix("_FILE").endswith("_URL"):
             secrets |= {part for address in values for part in _parts(address)}
@@ -116,9 +115,8 @@ def _parts(address: str) -> set[str]:
     return {part for part in parts if len(part) >= MIN_PART_LETTERS} | {password}
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: str) -> list[str]:
     try:
-        with path.open("rb") as file:
-            return [line.strip() for line in file.read(MAX_SECRET_FILE_BYTES).decode(errors="replace").splitlines()]
+        return [line.strip() for line in file_content(path).decode(errors="replace").splitlines()]
     except (OSError, ValueError):
         return []

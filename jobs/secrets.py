@@ -1,7 +1,9 @@
 """Secrets, which come from the environment or from files that it names, never from the configuration."""
 
+import errno
 import os
 import re
+import stat
 from typing import Final
 
 from monitor.errors import BadConfiguration
@@ -25,7 +27,7 @@ def secret(name: str) -> str | None:
     Raises
     ------
     BadConfiguration
-        The file cannot be read.
+        The file is not a plain file, or cannot be read.
     """
     variable = f"REGROWTH_{name}"
     if value := os.environ.get(variable, "").strip():
@@ -34,8 +36,7 @@ def secret(name: str) -> str | None:
     if not path:
         return None
     try:
-        with open(path, "rb") as file:
-            content = file.read(MAX_SECRET_BYTES + 1)
+        content = file_content(path)
         text = content.decode().strip()
     except (OSError, ValueError) as error:  # ValueError: a path with NUL, or content that is not UTF-8
         why = getattr(error, "strerror", None) or "it is not UTF-8 text"
@@ -46,6 +47,21 @@ def secret(name: str) -> str | None:
         msg = f"the file that {variable}_FILE names has more than {MAX_SECRET_BYTES:,} bytes, which is no secret"
         raise BadConfiguration(msg)
     return text or None
+
+
+def file_content(path: str) -> bytes:
+    """Content of the file of a secret: at most one byte more than :data:`MAX_SECRET_BYTES`.
+
+    Raises
+    ------
+    OSError, ValueError
+        It cannot be read or is not a plain file; the path is impossible.
+    """
+    # O_NONBLOCK: otherwise opening a pipe without a writer would wait for ever.
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is not a plain file")
+        return file.read(MAX_SECRET_BYTES + 1)
 
 
 def channel_variable(channel: str, what: str) -> str:

@@ -13,6 +13,7 @@ from shapely.geometry.base import BaseGeometry
 
 from jobs.executor import worker_processes
 from jobs.progress import SceneProgress
+from jobs.secrets import secret
 from jobs.settings import SourceSettings
 from monitor.errors import BadConfiguration, TryLater
 from monitor.imagery.source import IsStored, Scene, Source
@@ -174,22 +175,10 @@ def open_earth_engine(chosen: SourceSettings) -> "EarthEngine":
     connection = connect(
         project=chosen.project,
         url=chosen.url,
-        token=_secret("REGROWTH_EE_TOKEN"),
+        token=secret("EE_TOKEN"),
         key_file=Path(key_file) if key_file else None,
         allow_hosts=chosen.allow_hosts,
         in_flight=max(1, EE_IN_FLIGHT // workers),
         per_minute=max(1, EE_PER_MINUTE // workers),
     )
     return EarthEngine(connection, collections=chosen.collections)
-
-
-def _secret(name: str) -> str | None:
-    """Read a secret from the environment, or from the file that ``<name>_FILE`` names; None: there is none."""
-    value, file = os.environ.get(name), os.environ.get(f"{name}_FILE")
-    if value or not file:
-        return value or None
-    try:
-        return Path(file).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"{name}_FILE names a file that cannot be read ({type(error).__name__}); put the secret there"
-        raise BadConfiguration(msg) from error

@@ -15,7 +15,9 @@ _SECRETS: Final = tuple(
     (re.compile(pattern, re.IGNORECASE), rf"\1{HIDDEN}\2")
     for pattern in (
         r"((?<!/)//)[^\s/?#\"<>]*(@)",  # user and password of an address
-        r"([?&;](?:key|token|sig|sign|signature|x-amz-[\w-]+|x-goog-[\w-]+|awsaccesskeyid)=)[^\s&;#\"'<>\x1b]+()",
+        r"([?&;](?:(?:[\w-]+[-_])?(?:key|token|sig|sign|signature|credential)|x-(?:amz|goog|oss|cos|obs)-[\w-]+"
+        r"|\w*accesskeyid)=)[^\s&;#\"'<>\x1b]+()",
+        r"(-----BEGIN [A-Z ]*PRIVATE KEY-----)(?s:.+?)(-----END|\Z)",
         r"(\b[\w-]*(?:password|passwd|secret|access_?token|refresh_?token|id_token|api_?key|private_?key)[\"']?"
         r"\s*[=:]\s*[\"']?)[^\s\"',&;}\x1b]+()",
         r"(authorization[\"']?\s*[=:]\s*[\"']?)(?:\w+ +)?[^\s\"',}\x1b]+()",

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from jobs.health.finding import Finding, broken, list_ids, note, ok
 from jobs.health.machine import installed
+from jobs.secrets import file_content, secret
+from monitor.errors import BadConfiguration
 
 if TYPE_CHECKING:
     from jobs.settings import Settings, SourceSettings
@@ -65,8 +67,12 @@ def _credentials() -> tuple[str, str | None]:
     """Where the credentials of Earth Engine come from, and the problem with them or None. They are never printed."""
     if os.environ.get("REGROWTH_EE_TOKEN"):
         return "REGROWTH_EE_TOKEN", None
-    if token := os.environ.get("REGROWTH_EE_TOKEN_FILE"):
-        return token, _unreadable(Path(token))
+    if os.environ.get("REGROWTH_EE_TOKEN_FILE"):
+        name = "the file that REGROWTH_EE_TOKEN_FILE names"
+        try:
+            return name, None if secret("EE_TOKEN") else f"{name} is empty"
+        except BadConfiguration as error:
+            return name, str(error)
     if key := os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
         return key, _unreadable(Path(key)) or _not_a_key(Path(key))
     home = Path.home() / ".config"
@@ -78,8 +84,7 @@ def _credentials() -> tuple[str, str | None]:
 
 def _unreadable(path: Path) -> str | None:
     try:
-        with path.open("rb") as file:
-            return None if file.read(1) else f"{path} is empty"
+        return None if file_content(str(path)) else f"{path} is empty"
     except OSError as error:
         return f"{path} cannot be read: {error.strerror}"
 

@@ -20,6 +20,18 @@ from monitor.imagery.fetch_errors import FetchRefused
 
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
 """A host, or host and port."""
+_GLOBAL_UNICAST: Final = ipaddress.ip_network("2000::/3")
+"""The only IPv6 addresses that are assigned for use across networks (RFC 4291, section 2.4)."""
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+"""IPv4 addresses as networks without IPv4 write them (RFC 6052)."""
+_NOT_PUBLIC: Final = tuple(
+    map(
+        ipaddress.ip_network,
+        ("192.0.0.0/24", "192.88.99.0/24", "224.0.0.0/4", "2001::/32", "2002::/16", "3fff::/20"),
+    )
+)
+"""Networks that ``ipaddress`` calls global, at least in some versions: protocol assignments, relays of 6to4, multicast,
+Teredo and 6to4 (tunnels to an IPv4 address inside), documentation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +144,13 @@ def is_public(ip: str) -> bool:
     """Whether an IP address is globally reachable, also the IPv4 address inside an IPv6 one."""
     address = ipaddress.ip_address(ip)
     if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
-        if inner is not None:
-            return is_public(str(inner))
-        if address in ipaddress.ip_network("64:ff9b::/96"):  # NAT64
+        if address.ipv4_mapped is not None:
+            return is_public(str(address.ipv4_mapped))
+        if address in _NAT64:
             return is_public(str(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)))
-    return address.is_global and not address.is_multicast
+        if address not in _GLOBAL_UNICAST:
+            return False
+    return address.is_global and not any(address in network for network in _NOT_PUBLIC)
 
 
 def parse_url(url: str) -> SplitResult:

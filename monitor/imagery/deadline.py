@@ -154,12 +154,21 @@ def open_url(
 
 
 class DeadlineAdapter(HTTPAdapter):
-    """Adapter for a session of ``requests`` whose connections obey :func:`request_deadline`."""
+    """Adapter for a session of ``requests`` whose connections obey :func:`request_deadline`.
+
+    A proxy of the environment is used for https only, as a tunnel: by http it would see a token.
+    """
 
     def init_poolmanager(self, *arguments: Any, **more: Any) -> None:
         """Use the connection pools of this module."""
         super().init_poolmanager(*arguments, **more)
         self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def send(self, request: Any, *arguments: Any, **more: Any) -> Any:
+        """Send a request."""
+        if not request.url.startswith("https:"):
+            more["proxies"] = {}
+        return super().send(request, *arguments, **more)
 
     def proxy_manager_for(self, proxy: str, **more: Any) -> Any:
         """Use the connection pools of this module for a proxy."""

@@ -47,7 +47,11 @@ def get(web, server, path="/files/data", **more):
     "http://172.16.0.1/a", "http://169.254.169.254/latest/meta-data", "http://0.0.0.0/a", "http://100.64.0.1/a",
     "http://[fe80::1]/a", "http://[fd00::1]/a", "http://[::ffff:127.0.0.1]/a", "http://[::ffff:169.254.169.254]/a",
     "http://[2002:7f00:1::]/a", "http://[64:ff9b::7f00:1]/a", "http://224.0.0.1/a", "http://2130706433/a",
-    "http://0x7f.1/a",
+    "http://0x7f.1/a", "http://017700000001/a", "http://127.1/a", "http://\u2460\u2461\u2466.0.0.1/a",
+    "http://[::]/a", "http://[fec0::1]/a", "http://[::127.0.0.1]/a", "http://[::ffff:0:7f00:1]/a",
+    "http://192.88.99.1/a", "http://[64:ff9b:1::7f00:1]/a", "http://[2001:0:7f00:1::80ff:fffe]/a",
+    "http://[2002:5db8:d822::1]/a", "http://[fe80::1%lo]/a", "http://[ff02::1]/a", "http://[3fff::1]/a",
+    "http://192.0.0.9/a", "http://198.18.0.1/a", "http://240.0.0.1/a", "http://255.255.255.255/a",
 ])  # fmt: skip
 def test_private_and_local_addresses_are_refused_however_they_are_spelled(url):
     with pytest.raises(FetchRefused, match="allow_hosts"):

@@ -187,6 +187,10 @@ def test_what_the_environment_names_as_a_secret_is_replaced_in_every_event_and_e
         "postgresql//me:{}@host",
         "https://host/a.tif?se=1&sig={}&x=1",
         "https://host/a.tif?X-Amz-Credential=a&X-Amz-Signature={}",
+        "https://bucket.oss-cn-beijing.example/a.tif?OSSAccessKeyId={}&Expires=1&Signature={}&security-token={}",
+        "https://bucket.cos.example/a.tif?q-sign-algorithm=sha1&q-signature={}&x-cos-security-token={}",
+        "-----BEGIN RSA PRIVATE KEY-----\\nMIIB\\n{}\\n-----END RSA PRIVATE KEY-----\\n",
+        "-----BEGIN PRIVATE KEY-----\n{}\n{}",
         "https://qyapi.example/cgi-bin/webhook/send?key={}",
         "https://oapi.example/robot/send?access_token={}",
         "{{'Authorization': 'Bearer {}'}}",
@@ -208,6 +212,7 @@ def test_a_secret_that_shows_by_its_form_is_replaced_though_nobody_named_it(text
     [
         "sqlite:////srv/regrowth@home/regrowth.db cannot be used",
         "https://host/collections/a/items/b@2?limit=10&datetime=2020 gave no answer",
+        "https://host/search?design=bold&assign=2&monkey=1",
         "unknown key 'ledger.urll'; the nearest known one is 'url'",
         "put a fresh one into REGROWTH_EE_TOKEN, for instance: gcloud auth print-access-token",
         "site 'lowood': manager_email nobody@example.org",

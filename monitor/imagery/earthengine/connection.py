@@ -24,7 +24,8 @@ import googleapiclient.errors  # type: ignore[import-untyped]
 import httplib2  # type: ignore[import-untyped]
 import requests
 
-from monitor.errors import BadConfiguration, TryLater
+from monitor.errors import BadConfiguration, BadData, TryLater
+from monitor.files import open_plain_file
 from monitor.imagery.earthengine.transport import HIGH_VOLUME, ClientTransport, RateLimit, checked_endpoint, retry_after
 
 FIRST_RETRY_PAUSE: Final = 1.0
@@ -32,6 +33,8 @@ FIRST_RETRY_PAUSE: Final = 1.0
 up to half so that threads do not retry at the same moment. [s]"""
 MAX_RETRY_PAUSE: Final = 60.0
 """Longest pause between two retries where the server names none. [s]"""
+MAX_KEY_BYTES: Final = 2**16
+"""Largest file of credentials that is read. [byte]"""
 LIMIT_WORDS: Final = ("rate limit", "ratelimit", "quota", "too many", "capacity", "timed out", "exceed")
 """Words in refusals that are about a limit, not about the request itself."""
 
@@ -241,12 +244,13 @@ class Connection:
         if self.key_file is None:
             return ee.data.get_persistent_credentials()
         try:
-            content = json.loads(self.key_file.read_text(encoding="utf-8"))
+            with open_plain_file(self.key_file) as file:
+                content = json.loads(file.read(MAX_KEY_BYTES))
             if content.get("type") == "authorized_user":
                 return user.from_authorized_user_info(content, ee.oauth.SCOPES)
             return service.from_service_account_info(content, scopes=ee.oauth.SCOPES)
-        except (OSError, ValueError, AttributeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is no service account key"
+        except (BadData, OSError, ValueError, AttributeError) as error:
+            why = str(error) if isinstance(error, BadData) else "it is no service account key"
             msg = (
                 f"the credentials file {self.key_file} cannot be used: {why}. Set GOOGLE_APPLICATION_CREDENTIALS to "
                 "the JSON key of a service account, or unset it and run: earthengine authenticate"

@@ -1,7 +1,5 @@
 """HTTP for the Earth Engine client: a rate limit for all threads, complete answers only, no private endpoint."""
 
-import ipaddress
-import socket
 import threading
 import time
 from collections.abc import Sequence
@@ -14,8 +12,9 @@ import requests
 import urllib3
 
 from monitor.errors import BadConfiguration
-from monitor.imagery.addresses import display_address
+from monitor.imagery.addresses import AllowList, display_address, endpoint, parse_url
 from monitor.imagery.deadline import DeadlineAdapter, request_deadline
+from monitor.imagery.fetch_errors import FetchRefused
 
 HIGH_VOLUME: Final = "https://earthengine-highvolume.googleapis.com"
 """Endpoint made for many small requests at once."""
@@ -23,6 +22,10 @@ EE_CONNECT_TIMEOUT: Final = 20.0
 """Longest time to connect to one address of the host. [s]"""
 MAX_ANSWER_BYTES: Final = 64 << 20
 """Largest answer, compressed or not: a third above the 48 MB of pixels that one request may ask for. [byte]"""
+
+
+def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
 
 
 class RateLimit:
@@ -63,6 +66,7 @@ class ClientTransport:
     def __init__(self, *, in_flight: int, deadline: float) -> None:
         self.timeout = deadline
         self._session = requests.Session()
+        self._session.auth = _unchanged  # else a password from ~/.netrc would replace the token
         for scheme in ("https://", "http://"):
             self._session.mount(scheme, DeadlineAdapter(pool_maxsize=in_flight))
 
@@ -124,33 +128,28 @@ def checked_endpoint(url: str, allow_hosts: Sequence[str]) -> str:
     BadConfiguration
         The URL is invalid, not encrypted, or leads to a private or loopback host that `allow_hosts` does not name.
     """
-    parts = urlsplit(url)
-    host = parts.hostname
-    if parts.scheme not in ("http", "https") or not host or parts.username or parts.query:
-        msg = (
-            f"[source] url = {display_address(url)!r} is no endpoint; "
-            f"write for instance {HIGH_VOLUME!r}, or leave it out"
-        )
-        raise BadConfiguration(msg)
-    allowed = host in allow_hosts or parts.netloc in allow_hosts
-    if not allowed and (parts.scheme != "https" or _is_private(host)):
-        msg = (
-            f"[source] url = {display_address(url)!r} leads to a private or loopback host, or is not encrypted; "
-            f'if that is intended, add allow_hosts = ["{host}"] to [source]'
-        )
-        raise BadConfiguration(msg)
-    return url.rstrip("/")
-
-
-def _is_private(host: str) -> bool:
-    """Whether a host is not on the public internet; False where its name has no address (connecting then fails)."""
-    if host == urlsplit(HIGH_VOLUME).hostname:
-        return False
+    shown = f"[source] url = {display_address(url)!r}"
     try:
-        addresses = {entry[4][0] for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
-    except OSError:
-        return False
-    return any(not ipaddress.ip_address(str(address).split("%")[0]).is_global for address in addresses)
+        parts = parse_url(url)
+    except FetchRefused:
+        parts = None
+    if parts is None or parts.query:
+        msg = f"{shown} is no endpoint; write for instance {HIGH_VOLUME!r}, or leave it out"
+        raise BadConfiguration(msg)
+    allowed = AllowList.parse(allow_hosts)
+    scheme, host, port = endpoint(parts)
+    try:
+        if scheme == "http" and not allowed.allows_host(host, port):
+            msg = f'{shown} is not encrypted; if that is intended, add allow_hosts = ["{host}:{port}"] to [source]'
+            raise BadConfiguration(msg)
+        if parts.netloc != urlsplit(HIGH_VOLUME).netloc:  # a company may lead Google's own name to a private address
+            allowed.resolve_host(host, port)
+    except FetchRefused as error:
+        msg = f"{shown}: {error}"
+        raise BadConfiguration(msg) from None
+    except (OSError, UnicodeError):
+        pass  # the name has no address: connecting fails, which is tried again later
+    return url.rstrip("/")
 
 
 def retry_after(response: Any) -> float | None:
