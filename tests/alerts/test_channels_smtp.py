@@ -5,11 +5,12 @@ import socket
 import threading
 import time
 from datetime import UTC, datetime
+from unittest.mock import Mock
 
 import pytest
 
 from monitor.alerts.channels.channel import Message, NotDelivered, Undeliverable, Unreachable
-from monitor.alerts.channels.smtp import Smtp
+from monitor.alerts.channels.smtp import Smtp, _address_literal
 from monitor.errors import BadConfiguration
 from tests.loopback.certificates import make_certificate
 from tests.loopback.mail import MailServer
@@ -154,6 +155,19 @@ def test_port_465_is_encrypted_from_the_first_byte_and_its_certificate_is_checke
             monkeypatch.setenv("SSL_CERT_FILE", str(certificate.authority))
             mail.send(message(), "li@example.org")
         assert [got.encrypted for got in server.mails] == [True]
+
+
+@pytest.mark.parametrize(("name", "helo"), [("short", "[127.0.0.1]"), ("full.example.org", "full.example.org")])
+def test_no_name_server_is_asked_for_the_name_of_this_machine(name, helo, monkeypatch):
+    monkeypatch.setattr(socket, "gethostname", lambda: name)
+    monkeypatch.setattr(socket, "getfqdn", Mock(side_effect=AssertionError("a name server was asked")))
+    with MailServer() as server, channel(server) as smtp:
+        smtp.send(message(), "li@example.org")
+        assert [mail.helo for mail in server.mails] == [helo]
+
+
+def test_the_address_of_a_machine_without_a_full_name_is_written_as_mail_servers_read_it():
+    assert _address_literal("fe80::1%eth0") == "[IPv6:fe80::1]"
 
 
 def test_a_server_without_starttls_gets_nothing():

@@ -1,6 +1,8 @@
 """What Earth Engine's refusals mean, and how long they are waited for: the unpatched client on loopback."""
 
 import json
+import os
+import socket
 import threading
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -173,6 +175,51 @@ def test_no_log_shows_the_token(server, caplog):
             source(server, token="ya29.another-token-that-nobody-may-see").search(AREA, *DAYS)
     assert caplog.records
     assert "nobody-may-see" not in caplog.text
+
+
+def test_a_password_of_netrc_never_replaces_the_token(server, tmp_path, monkeypatch):
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password hunter2-Canary\n", encoding="utf-8")
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert len(source(server).search(AREA, *DAYS)) == 1
+
+
+def test_a_proxy_of_the_environment_never_sees_the_token(server, monkeypatch):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("no_proxy", "")
+    assert len(source(server).search(AREA, *DAYS)) == 1  # by http: not through the proxy
+
+
+def test_by_https_a_proxy_of_the_environment_gets_the_name_of_the_host_only(monkeypatch):
+    sent = []
+
+    def tunnel(proxy):
+        client, _ = proxy.accept()
+        with client:
+            sent.append(client.recv(65536))
+            client.sendall(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        thread = threading.Thread(target=tunnel, args=(proxy,))
+        thread.start()
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        monkeypatch.setenv("NO_PROXY", "")
+        client = transport.ClientTransport(in_flight=1, deadline=10.0)
+        with pytest.raises(ConnectionError):
+            client.request("https://earthengine.example/v1?x=1", headers={"Authorization": f"Bearer {TOKEN}"})
+        client.close()
+        thread.join(10)
+    (request,) = sent
+    assert request.startswith(b"CONNECT earthengine.example:443 ")
+    assert TOKEN.encode() not in request
+
+
+def test_a_file_of_credentials_that_is_a_pipe_is_refused_and_not_waited_for(server, tmp_path):
+    os.mkfifo(tmp_path / "key.json")
+    with pytest.raises(BadConfiguration, match="not a plain file"):
+        source(server, token=None, key_file=tmp_path / "key.json").search(AREA, *DAYS)
 
 
 def test_a_project_that_is_not_registered_is_named(server):

@@ -14,7 +14,8 @@ import structlog
 from jobs.exits import Exit
 from jobs.health.checks import run_checks
 from jobs.logs import redacted, set_up_logs
-from monitor.errors import BadData
+from jobs.secrets import secret
+from monitor.errors import BadConfiguration, BadData
 
 CANARY = "hunter2-Canary"
 GOOD = '[source]\nkind = "sample"\n'
@@ -178,6 +179,15 @@ def test_what_the_environment_names_as_a_secret_is_replaced_in_every_event_and_e
     told = capsys.readouterr()
     assert told.err.count("***") >= 12
     assert "Canary" not in told.out + told.err
+
+
+def test_a_file_of_a_secret_that_is_a_pipe_is_refused_and_not_waited_for(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("ANSWER_KEY", "EE_TOKEN", "CHANNEL_MAIL_PASSWORD"):
+        monkeypatch.setenv(f"REGROWTH_{name}_FILE", str(tmp_path / "pipe"))
+        with pytest.raises(BadConfiguration, match=f"REGROWTH_{name}_FILE names cannot be read: it is not a plain"):
+            secret(name)
+    assert redacted("nothing secret") == "nothing secret"
 
 
 @pytest.mark.parametrize(

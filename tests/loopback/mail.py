@@ -45,6 +45,8 @@ class Mail:
     recipients: list[str]
     raw: bytes
     encrypted: bool
+    helo: str
+    """Name by which the sender introduced itself."""
 
     @property
     def message(self) -> EmailMessage:
@@ -203,7 +205,8 @@ class _Handler:
         return await self._reply("RCPT", [address], accept)
 
     async def handle_DATA(self, smtp: SMTP, session: Any, envelope: Any) -> str:
-        mail = Mail(envelope.mail_from, list(envelope.rcpt_tos), envelope.content, self._server.is_encrypted(session))
+        encrypted = self._server.is_encrypted(session)
+        mail = Mail(envelope.mail_from, list(envelope.rcpt_tos), envelope.content, encrypted, session.host_name)
         self._server.attempts.append(mail)
         if self._server._rule("drop", mail.recipients):
             smtp.transport.abort()

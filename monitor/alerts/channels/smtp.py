@@ -146,10 +146,11 @@ class Smtp:
                 if self._smtp.noop()[0] == 250:
                     return self._smtp
             self._drop()
+        name = socket.gethostname()  # else smtplib asks a name server for it, without a time limit
         smtp = self._smtp = (
-            smtplib.SMTP_SSL(timeout=self._step_timeout, context=system_trust())
+            smtplib.SMTP_SSL(local_hostname=name, timeout=self._step_timeout, context=system_trust())
             if self._port == TLS_PORT
-            else smtplib.SMTP(timeout=self._step_timeout)
+            else smtplib.SMTP(local_hostname=name, timeout=self._step_timeout)
         )
         try:
             with self._time_limit(smtp):
@@ -167,6 +168,8 @@ class Smtp:
         code, answer = smtp.connect(self._host, self._port)
         if code != 220:
             raise smtplib.SMTPConnectError(code, answer)
+        if "." not in smtp.local_hostname and smtp.sock is not None:
+            smtp.local_hostname = _address_literal(smtp.sock.getsockname()[0])
         smtp.ehlo_or_helo_if_needed()
         if self._starttls and self._port != TLS_PORT:
             if not smtp.has_extn("starttls"):
@@ -235,6 +238,12 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host.lower() in ("localhost", "localhost.")
+
+
+def _address_literal(ip: str) -> str:
+    """An own address, as a host without a full name introduces itself (RFC 5321, section 4.1.3)."""
+    ip = ip.partition("%")[0]
+    return f"[IPv6:{ip}]" if ":" in ip else f"[{ip}]"
 
 
 def _said(code: int, answer: bytes) -> str:
