@@ -27,6 +27,9 @@ demo: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
 	@touch $@
 
+# Bytecode is stored whatever the environment says: hundreds of processes that the tests start compile nothing then.
+test soak: export PYTHONDONTWRITEBYTECODE :=
+
 # Three processes also on two cores: many tests wait for a server or another process.
 test: setup .venv/dev-installed
 	$(BIN)/python -m pytest -q -m "not slow" -n 3 --dist loadfile

@@ -4,7 +4,6 @@ import http.client
 import os
 import re
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -24,6 +23,7 @@ from monitor.alerts.recipients import Recipient
 from monitor.ledger.ledger import Ledger
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
+from tests import forked
 
 NUMBERS = count(1)
 NOTHING: Mapping[str, str] = {}
@@ -200,14 +200,14 @@ def form(fields: Mapping[str, str], *photos: tuple[str, bytes]) -> tuple[bytes, 
 
 
 def command(programme: Programme, *options: str) -> list[str]:
-    return [sys.executable, "-m", "jobs.cli", "serve", "--config", str(programme.config), "--port", "0", *options]
+    return ["-m", "jobs.cli", "serve", "--config", str(programme.config), "--port", "0", *options]
 
 
 @contextmanager
 def serving(programme: Programme, *options: str, environment: Mapping[str, str] = NOTHING) -> Iterator[Server]:
     environment = {**os.environ, "REGROWTH_ANSWER_KEY": KEY, **environment}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command(programme, *options), text=True, env=environment, **pipes) as process:
+    with forked.Python(command(programme, *options), text=True, env=environment, **pipes) as process:
         server = Server(process)
         reader = threading.Thread(target=lambda: server.lines.extend(process.stderr or ()))
         reader.start()

@@ -5,8 +5,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from contextlib import closing
 from datetime import date
 
@@ -23,6 +21,7 @@ from jobs.settings import load
 from monitor.errors import BadConfiguration, BadData, TryLater
 from monitor.ledger.ledger import Ledger
 from monitor.ledger.models import Base
+from tests import forked
 from tests.jobs.test_night_report import start
 from tests.ledger.conftest import postgresql as postgresql
 
@@ -191,8 +190,8 @@ backup.back_up(load(config), folder, config=config)
 
 
 def test_a_killed_backup_is_never_taken_for_one_and_the_next_one_succeeds(original, tmp_path):
-    arguments = [sys.executable, "-c", KILLED, str(original.config), str(tmp_path / "backup")]
-    assert subprocess.run(arguments, check=False, timeout=60).returncode == -signal.SIGKILL
+    arguments = ["-c", KILLED, str(original.config), str(tmp_path / "backup")]
+    assert forked.run(arguments).returncode == -signal.SIGKILL
     assert [path.name for path in tmp_path.iterdir()] == ["backup.partial"]
     with pytest.raises(BadData, match="no complete backup"):
         restore(load(original.config), tmp_path / "backup.partial")

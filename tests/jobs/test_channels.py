@@ -4,8 +4,6 @@ import contextlib
 import json
 import os
 import re
-import subprocess
-import sys
 import textwrap
 from datetime import UTC, datetime
 from unittest.mock import ANY
@@ -19,6 +17,7 @@ from jobs.secrets import channel_variable, secret
 from jobs.settings import load
 from monitor.alerts.channels.channel import Message
 from monitor.errors import BadConfiguration
+from tests import forked
 from tests.loopback import receivers
 from tests.loopback.mail import MailServer
 
@@ -189,9 +188,9 @@ def test_secrets_planted_in_the_environment_are_in_no_log_at_debug(fault, files,
         from jobs.cli import main
         main(sys.argv[1:])
     """)
-    command = [sys.executable, "-c", code, "notify", "test", "--config", str(config)]
-    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, check=False, timeout=120)
-    said = (done.stdout + done.stderr).decode()
+    command = ["-c", code, "notify", "test", "--config", str(config)]
+    done = forked.run(command, env={**os.environ, **environment})
+    said = done.stdout + done.stderr
     assert done.returncode == {"none": Exit.DONE, "answers": Exit.SOME_FAILED, "down": Exit.ALL_FAILED}[fault], said
     assert "urllib3" in said
     assert "***" in said or fault == "down"

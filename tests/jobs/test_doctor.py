@@ -29,6 +29,7 @@ from jobs.health.machine import RELEASED
 from jobs.lock import LANDSCAPE_LOCKS, hold_lock
 from monitor.evidence.keys import fingerprint, new_keys
 from monitor.ledger.ledger import Ledger
+from tests import forked
 from tests.loopback.earthengine import EarthEngineServer
 from tests.loopback.stac import StacServer, sentinel_item
 
@@ -430,7 +431,7 @@ def holder(installation):
         "with hold_lock(Path(sys.argv[1]), 'a night'): print('held', flush=True); time.sleep(60)"
     )
     store = str(installation.root / "store")
-    process = subprocess.Popen([sys.executable, "-c", code, store], stdout=subprocess.PIPE, text=True)
+    process = forked.Python(["-c", code, store], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "held\n"
     yield process
     process.kill()

@@ -1,13 +1,13 @@
 """One run at a time."""
 
 import subprocess
-import sys
 import time
 
 import pytest
 
 from jobs.lock import hold_lock
 from monitor.errors import TryLater
+from tests import forked
 
 
 def test_a_second_run_is_told_who_holds_the_lock(tmp_path):
@@ -30,7 +30,7 @@ def test_a_dead_process_holds_nothing(tmp_path):
         "import sys, time; from pathlib import Path; from jobs.lock import hold_lock\n"
         "with hold_lock(Path(sys.argv[1]), 'a night'): print('held', flush=True); time.sleep(60)"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    process = forked.Python(["-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "held\n"
     with pytest.raises(TryLater, match=str(process.pid)), hold_lock(tmp_path, "another"):
         pass

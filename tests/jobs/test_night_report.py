@@ -6,7 +6,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from contextlib import closing, contextmanager
@@ -21,6 +20,7 @@ from jobs.lock import hold_lock
 from jobs.settings import load
 from monitor.errors import BadConfiguration, BadData, TryLater
 from monitor.ledger.ledger import Ledger
+from tests import forked
 from tests.ledger.conftest import postgresql as postgresql
 from tests.loopback.mail import MailServer
 from tests.loopback.receivers import Receiver
@@ -410,8 +410,8 @@ def start(installation, *, where):
         "from jobs.cli import main\n"
         "main(sys.argv[1:])"
     )
-    command = [sys.executable, "-c", code, "run", "--config", str(installation.config), "--as-of", DAY]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = ["-c", code, "run", "--config", str(installation.config), "--as-of", DAY]
+    process = forked.Python(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "there\n"
     return process
 

@@ -40,6 +40,7 @@ from monitor.sites.site import Site, ground_key
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.explain import TOO_SMALL, explain
 from monitor.verdict.reasons import sentence
+from tests import forked
 from tests.landscape import stored_of
 from tests.loopback.mail import MAIL_CHANNEL, MailServer
 
@@ -193,8 +194,7 @@ def test_without_the_key_for_links_a_night_ends_with_78_before_anything_is_fetch
     config = installation.config
     text = '[answers]\nbase_url = "https://answers.example.org"\n'
     config.write_text(config.read_text(encoding="utf-8") + text, encoding="utf-8")
-    command = [sys.executable, "-m", "jobs.nightly", "--config", str(config), "--as-of", NIGHT.isoformat()]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    ended = forked.run(["-m", "jobs.nightly", "--config", config, "--as-of", NIGHT.isoformat()])
     assert ended.returncode == Exit.CONFIGURATION
     assert "REGROWTH_ANSWER_KEY" in ended.stderr
     assert not list((installation.root / "store").glob("*/repo"))

@@ -3,7 +3,6 @@
 import logging
 import os
 import pty
-import subprocess
 import sys
 import textwrap
 from urllib.parse import quote
@@ -16,6 +15,7 @@ from jobs.health.checks import run_checks
 from jobs.logs import redacted, set_up_logs
 from jobs.secrets import secret
 from monitor.errors import BadConfiguration, BadData
+from tests import forked
 
 CANARY = "hunter2-Canary"
 GOOD = '[source]\nkind = "sample"\n'
@@ -24,13 +24,13 @@ GOOD = '[source]\nkind = "sample"\n'
 def spoken(arguments, *, terminal, environment=None, before=""):
     """Exit status and all that a command writes, run in a process of its own, after some lines of Python."""
     code = f"{before}\nimport sys\nfrom jobs.cli import main\nmain(sys.argv[1:])"
-    command = [sys.executable, "-c", code, *map(str, arguments)]
+    command = ["-c", code, *map(str, arguments)]
     env = {**os.environ, **(environment or {})}
     if not terminal:
-        done = subprocess.run(command, env=env, capture_output=True, check=False, timeout=120)
-        return done.returncode, (done.stdout + done.stderr).decode()
+        done = forked.run(command, env=env)
+        return done.returncode, done.stdout + done.stderr
     ours, theirs = pty.openpty()
-    with subprocess.Popen(command, env=env, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+    with forked.Python(command, env=env, stdin=theirs, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
         told = b""
         try:

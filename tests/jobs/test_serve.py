@@ -36,6 +36,7 @@ from jobs.settings import load
 from monitor.alerts.alert import FalseAlarmReason, Verdict, alert_id
 from monitor.alerts.links import answer_link
 from monitor.alerts.photos import read_photo
+from tests import forked
 from tests.alerts.test_photos import encoded, metadata, picture, png
 from tests.jobs.answering import KEY, Programme, Server, command, form, serving, site
 from tests.ledger.conftest import migrated, postgresql  # noqa: F401 - fixtures
@@ -723,7 +724,7 @@ def test_a_wrong_configuration_is_status_78(programme, options, environment, wor
     monkeypatch.setenv("REGROWTH_ANSWER_KEY", KEY)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    done = subprocess.run(command(programme, *options), capture_output=True, text=True, timeout=60, check=False)
+    done = forked.run(command(programme, *options))
     assert done.returncode == 78
     assert words in done.stderr
     assert "Traceback" not in done.stderr
@@ -733,14 +734,14 @@ def test_a_wrong_configuration_is_status_78(programme, options, environment, wor
 def test_a_port_that_is_taken_is_status_78(programme, server, monkeypatch):
     monkeypatch.setenv("REGROWTH_ANSWER_KEY", KEY)
     taken = command(programme, "--port", str(server.port))
-    done = subprocess.run(taken, capture_output=True, text=True, timeout=60, check=False)
+    done = forked.run(taken)
     assert done.returncode == 78
     assert "--port" in done.stderr
 
 
 def test_json_gives_the_address(programme, monkeypatch):
     monkeypatch.setenv("REGROWTH_ANSWER_KEY", KEY)
-    with subprocess.Popen(command(programme, "--json"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+    with forked.Python(command(programme, "--json"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         lines = [process.stdout.readline() for _ in range(3)]
         process.terminate()
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+", json.loads(b"".join(lines))["address"])
