@@ -46,7 +46,7 @@ class Python(subprocess.Popen):
         }
         streams = [mine if pipe == -1 else pipe for mine, pipe in enumerate((pipes[0], pipes[3], pipes[5]))]
         ours, theirs = os.pipe()
-        socket.send_fds(_server(), [json.dumps(order).encode()], [*streams, theirs])
+        socket.send_fds(_server()[0], [json.dumps(order).encode()], [*streams, theirs])
         os.close(theirs)
         self._close_pipe_fds(*pipes)
         self._ended = open(ours)  # noqa: SIM115 - closed once the process has ended
@@ -79,13 +79,20 @@ def run(arguments: list[Any], *, timeout: float = 120, **options: Any) -> subpro
 
 
 @functools.cache
-def _server() -> socket.socket:
-    """Connection to the process from which others are forked; it ends with this one."""
+def _server() -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    """The process from which others are forked, and the connection to it."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         command = [sys.executable, "-W", "ignore", "-m", "tests.forked", str(theirs.fileno())]
-        _server.process = subprocess.Popen(command, cwd=ROOT, pass_fds=[theirs.fileno()])
-    return ours
+        return ours, subprocess.Popen(command, cwd=ROOT, pass_fds=[theirs.fileno()])
+
+
+def end() -> None:
+    """Let the process end from which others were forked, if there is one."""
+    if _server.cache_info().currsize:
+        connection, process = _server()
+        connection.close()
+        process.wait()
 
 
 def _serve(orders: socket.socket) -> dict[str, Any]:
