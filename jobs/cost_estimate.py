@@ -1,4 +1,4 @@
-"""What fetching the missing scenes of a site will request from its sources: for ``regrowth run --dry-run``."""
+"""What fetching scenes requests from their sources: for ``regrowth run --dry-run`` and the budget of Earth Engine."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from monitor.cube.context_pictures import context_grid
 from monitor.cube.overpass import Overpass
 from monitor.imagery import bands
 from monitor.ingest.control_choice import selection_scenes
-from monitor.ingest.steps import COMMIT_SIZE
+from monitor.ingest.steps import COMMIT_SIZE, Step
 from monitor.ingest.task import SiteTask
 
 PICTURES_PER_BATCH = 3
@@ -35,8 +35,8 @@ def estimate_cost(task: SiteTask, missing: Sequence[Overpass], grid: GeoBox, sou
     Returns
     -------
     dict
-        ``megabytes`` of pixels [MB], ``requests`` without searches, ``eecu_seconds`` [EECU s]; the last two None where
-        a source cannot know its cost beforehand.
+        ``megabytes`` of pixels [MB], ``requests`` without searches, ``eecu_seconds`` [EECU s]; `requests` None where
+        a source cannot know its cost beforehand, `eecu_seconds` where none can.
     """
     if task.controls is None:
         covered = unary_union([scene.footprint for scene in task.offered if scene.footprint is not None])
@@ -58,12 +58,25 @@ def estimate_cost(task: SiteTask, missing: Sequence[Overpass], grid: GeoBox, sou
     pictures = min(len(missing), PICTURES_PER_BATCH * math.ceil(len(missing) / COMMIT_SIZE))
     costs += [sources.first.cost(1, context_grid(task.site, grid), 0)] * pictures
     known = [cost for cost in costs if cost is not None]
+    seconds = round(sum(cost.eecu_seconds for cost in known), 1)
     if len(known) < len(costs):
         pixels = sum(len(scenes) for scenes, _ in readings) * grid.shape[0] * grid.shape[1]
         megabytes = pixels * 2 * (len(bands.OBSERVED) + 1) / 1e6
-        return {"megabytes": round(megabytes, 3), "requests": None, "eecu_seconds": None}
+        return {"megabytes": round(megabytes, 3), "requests": None, "eecu_seconds": seconds if known else None}
     return {
         "megabytes": round(sum(cost.megabytes for cost in known), 3),
         "requests": sum(cost.requests for cost in known),
-        "eecu_seconds": round(sum(cost.eecu_seconds for cost in known), 1),
+        "eecu_seconds": seconds,
     }
+
+
+def estimate_eecu_seconds(step: Step) -> float:
+    """Computing time of Earth Engine that a step uses, an upper limit for its context pictures. [EECU s]"""
+    costs = [
+        reading.source.cost(len(reading.scenes), update.grid, len(step.units[update]))
+        for reading in step.readings
+        for update in reading.updates
+    ]
+    pictures = min(len(step.rows), PICTURES_PER_BATCH)
+    costs += [step.sources.first.cost(1, context_grid(u.task.site, u.grid), 0) for u in step.updates] * pictures
+    return sum(cost.eecu_seconds for cost in costs if cost is not None)

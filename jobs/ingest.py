@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 from datetime import date
 from itertools import batched
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import structlog
+from dask import delayed
+from dask.delayed import Delayed
 
 from jobs.clock import check_snapshot_time, now
+from jobs.eecu_budget import EecuBudget, OverBudget
 from jobs.executor import Compute, exclude_from_garbage_collection
 from jobs.lock import LANDSCAPE_LOCKS, NEW_LANDSCAPES, hold_lock
 from jobs.logs import redacted
@@ -91,7 +94,7 @@ def update_sites(
     sources.progress = progress
     elevation = elevation_model(settings.terrain, settings.source)
     postponed = [_postponed(site, left_out[site.id]) for site in sites if site.id in left_out]
-    how = _Run(compute, ledger.guard, progress)
+    how = _Run(compute, ledger.guard, progress, EecuBudget(settings.source, ledger))
     for outcome in _outcomes(tasks, postponed, sources, elevation, how, root / LANDSCAPE_LOCKS, what):
         ledger.guard()
         if outcome.error is not None:
@@ -161,6 +164,7 @@ class _Run:
     guard: Callable[[], None]
     """Raises if the lock of the night was lost."""
     progress: SceneProgress
+    budget: EecuBudget
 
     def outcomes(self, landscapes: Sequence[LandscapeUpdate], expected: Sequence[int]) -> Iterator[Outcome]:
         """Run the updates of several landscapes round by round, the steps of all of them computed in one stream.
@@ -194,18 +198,25 @@ class _Run:
         while waiting:
             steps = waiting.copy()
             waiting.clear()
-            for number, result in self.compute(step.graph() for _, step in steps):
+            for number, result in self.compute(self._graph(step) for _, step in steps):
                 landscape, step = steps[number]
                 failed = isinstance(result, BaseException) and not isinstance(result, TimeoutError)
                 by_site = step.split_by_site() if failed else []
                 if len(by_site) > 1:  # one of its sites may be the cause
                     add(landscape, by_site)
+                elif isinstance(result, OverBudget):
+                    step.defer(result.why)
                 else:
                     self.guard()
                     step.take(result)
                 self.progress.count_finished(step.scenes)
                 open_steps[landscape] -= 1
                 yield from advance(landscape)
+
+    def _graph(self, step: Step) -> Delayed:
+        """Graph of a step that begins now, or of why its month cannot afford it."""
+        why = self.budget.spend(step)
+        return step.graph() if why is None else cast("Delayed", delayed(OverBudget(why)))
 
 
 def _finish(updates: Sequence[SiteUpdate]) -> Iterator[Outcome]:

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
+from jobs.eecu_budget import eecu_use
 from jobs.settings import Settings
 from monitor.alerts.alert import AlertState
 from monitor.alerts.words import ALERT_LEVEL_NAMES, STATUS_NAMES
@@ -66,6 +67,12 @@ def write_metrics(settings: Settings, ledger: Ledger | None, night: NightOutcome
     if ledger is not None:
         with ledger.reading() as t:
             _add_ledger(registry, t, datetime.fromtimestamp(ended, UTC))
+            if (use := eecu_use(t, settings.source)) is not None:
+                what = "Computing time of Earth Engine in this month, estimated."
+                _gauge(registry, "regrowth_earthengine_month_eecu_seconds", what, 3600 * use.used)
+                if use.budget is not None:
+                    what = "Computing time of Earth Engine that a month may use."
+                    _gauge(registry, "regrowth_earthengine_budget_eecu_seconds", what, 3600 * use.budget)
             if (known := t.last_success()) is not None:
                 success = max(success or 0.0, datetime.fromisoformat(known).timestamp())
     if success is not None:

@@ -112,6 +112,11 @@ def _print_plan(planned: dict[str, Any]) -> None:
     requests, seconds = ([site[name] for site in sites] for name in ("requests", "eecu_seconds"))
     if requests and None not in requests:
         typer.echo(f"That is {sum(requests)} requests and, roughly estimated, {sum(seconds):.0f} EECU seconds.")
+    if (use := planned["earthengine"]) is not None:
+        of = "" if use["budget_hours"] is None else f" of {use['budget_hours']:g}"
+        more = sum(value or 0 for value in seconds) / 3600
+        used = f"{use['used_hours']:.2f}{of} EECU hours used in this month"
+        typer.echo(f"Earth Engine, estimated: {used}, {more:.2f} more needed.")
     typer.echo(f"{planned['messages']} messages are waiting to be sent; new scenes may add more.")
 
 

@@ -19,6 +19,7 @@ from jobs.calibration import Calibrations, Pool, calibrate_due
 from jobs.chain import append_line
 from jobs.clock import check_clock, now, today
 from jobs.cost_estimate import estimate_cost
+from jobs.eecu_budget import eecu_use
 from jobs.executor import Compute, open_executor
 from jobs.ingest import observation_series, record_observations, site_result, update_sites
 from jobs.installation import open_ledger, selected_sites
@@ -312,7 +313,8 @@ def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[s
     -------
     dict
         ``as_of``; ``sites``: for each its new ``scenes`` and their cost; ``deferred`` and ``failed``: by site why
-        nothing would be fetched; ``registry``; ``messages``: how many are waiting.
+        nothing would be fetched; ``registry``; ``messages``: how many are waiting; ``earthengine``: its
+        budget, None without that source.
 
     Raises
     ------
@@ -335,6 +337,7 @@ def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[s
             problems |= group_problems
         with ledger.reading() as t:
             waiting = t.count_messages("waiting", "held")
+            use = eecu_use(t, settings.source)
     deferred = {site: str(error) for site, error in problems.items() if isinstance(error, TryLater)}
     return {
         "as_of": as_of.isoformat(),
@@ -343,6 +346,7 @@ def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[s
         "failed": {site: str(error) for site, error in problems.items() if site not in deferred},
         "registry": registry.to_json(),
         "messages": waiting,
+        "earthengine": None if use is None else use.to_json(),
     }
 
 

@@ -58,8 +58,18 @@ class SourceSettings(_Section):
     collections: tuple[str, ...] = ()
     allow_hosts: tuple[str, ...] = ()
     project: str | None = None
+    eecu_hours_per_month: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Estimated computing time of Earth Engine after which a run reads no further scenes in the same calendar month
+    (UTC); None: no limit. [EECU h]"""
     seed: int = Field(default=1, ge=0)
     """Seed that assigns the fates of the sites of the embedded sample."""
+
+    @model_validator(mode="after")
+    def _budget_of_earth_engine(self) -> Self:
+        if self.eecu_hours_per_month is not None and self.kind != "earthengine":
+            msg = f"eecu_hours_per_month belongs to a source of kind 'earthengine', not {self.kind!r}"
+            raise ValueError(msg)
+        return self
 
 
 class TerrainSettings(_Section):

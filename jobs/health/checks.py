@@ -58,6 +58,7 @@ def _findings(config: Path | None, settings: "Settings | Finding", *, online: bo
     yield from guarded("heartbeat", lambda: messages.heartbeat(settings))
     yield from guarded("outbox", lambda: messages.outbox(settings, contents))
     yield from guarded("evidence", evidence.key)
+    yield from guarded("budget", lambda: sources.eecu_budget(settings, contents))
     yield from _source_findings(settings, online=online)
 
 

@@ -15,6 +15,7 @@ from jobs.secrets import file_content, secret
 from monitor.errors import BadConfiguration
 
 if TYPE_CHECKING:
+    from jobs.health.ledger import LedgerContents
     from jobs.settings import Settings, SourceSettings
     from jobs.sources import Sources
     from monitor.sites.site import Site
@@ -31,6 +32,26 @@ def source_settings(check: str, source: "SourceSettings") -> Iterator[Finding]:
         yield _stac(check, source.url or "")
     else:
         yield _earthengine(check, source)
+
+
+def eecu_budget(settings: "Settings", ledger: "LedgerContents | Finding") -> Iterator[Finding]:
+    """What Earth Engine has computed in this month, against the budget."""
+    from jobs.eecu_budget import eecu_use, uses_earth_engine
+    from jobs.health.ledger import LedgerContents, connected
+    from monitor.ledger.transaction import Transaction
+
+    if not uses_earth_engine(settings.source) or not isinstance(ledger, LedgerContents) or not ledger.is_current:
+        return
+    with connected(settings.ledger.url) as connection:
+        use = eecu_use(Transaction(connection), settings.source)
+    assert use is not None
+    if use.used_up:
+        fix = f"wait until {use.last_day} has passed (UTC), or raise [source] eecu_hours_per_month"
+        yield note("budget", f"{use}: no further scenes are read", fix)
+    elif use.budget is None:
+        yield ok("budget", f"{use}; [source] eecu_hours_per_month sets no limit")
+    else:
+        yield ok("budget", str(use))
 
 
 def _sample(check: str) -> Finding:

@@ -98,6 +98,11 @@ class Step:
         for update in updates:
             update.observations.clear()
 
+    def defer(self, why: str) -> None:
+        """Leave the step, and with it its sites, to a later run."""
+        for update in self.updates:
+            update.fail("deferred", why)
+
     def split_by_site(self) -> list["Step"]:
         """One step for each site."""
         own = [[{update: row[update]} for row in self.rows if update in row] for update in self.updates]

@@ -122,6 +122,17 @@ class RunRow(Base):
     """Counts of its manifest, and what failed in it; None where there is no manifest."""
 
 
+class EecuRow(Base):
+    """Computing time of Earth Engine that the runs of a month have used, as this program estimates it."""
+
+    __tablename__ = "eecu"
+
+    month: Mapped[str] = mapped_column(String(7), primary_key=True)
+    """``2026-11``, UTC."""
+    seconds: Mapped[float] = mapped_column(Float)
+    """[EECU s]"""
+
+
 class AssessmentRow(Base):
     """One assessment. Never edited: other pixels, another plan or other code make a new row."""
 

@@ -21,6 +21,7 @@ from monitor.ledger.models import (
     CalibrationRow,
     ChainRow,
     ControlsRow,
+    EecuRow,
     EpisodeRow,
     FieldRow,
     GroundDataRow,
@@ -687,6 +688,17 @@ class Transaction:
     def has_history(self) -> bool:
         """Whether any run has begun or any observation was stored."""
         return any(self._connection.execute(select(key).limit(1)).first() for key in (RunRow.id, SnapshotRow.ground))
+
+    def eecu_seconds(self, month: str) -> float:
+        """Computing time of Earth Engine that the runs of a month (``2026-11``) have used, estimated. [EECU s]"""
+        query = select(EecuRow.seconds).where(EecuRow.month == month)
+        return self._connection.execute(query).scalar() or 0.0
+
+    def add_eecu_seconds(self, month: str, seconds: float) -> None:
+        """Add to the computing time of a month. [EECU s]"""
+        self._upsert(EecuRow, {"month": month, "seconds": 0.0}, ("month",), keep=True)
+        added = EecuRow.seconds + seconds
+        self._connection.execute(update(EecuRow).where(EecuRow.month == month).values(seconds=added))
 
     def _upsert(self, model: type[Base], row: Payload, keys: tuple[str, ...], *, keep: bool = False) -> None:
         """Insert a row; where one with the same `keys` exists, update it, or keep it as it is."""

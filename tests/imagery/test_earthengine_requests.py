@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import threading
 from datetime import UTC, date, datetime
@@ -13,12 +14,15 @@ import pytest
 from affine import Affine
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from odc.geo import CRS
+from odc.geo.geobox import GeoBox
 from shapely.geometry import box
 
 from monitor.errors import BadConfiguration, TryLater
 from monitor.imagery.earthengine import connection, transport
 from monitor.imagery.earthengine.connection import connect
 from monitor.imagery.earthengine.source import EarthEngine
+from monitor.sites.projection import lonlat
 from tests.loopback.earthengine import SENTINEL2, EarthEngineServer, add_sentinel2
 
 TOKEN = "ya29.a-token-that-nobody-may-see"
@@ -358,3 +362,22 @@ def test_sources_of_one_endpoint_share_one_connection_and_its_limits(server):
     other.search(AREA, *DAYS)
     assert server.counts["discovery"] == 2
     assert other.connection.requests["search"] == 2
+
+
+def test_every_computation_has_a_workload_tag_that_names_its_landscapes(server):
+    monitor = source(server)
+    scenes = monitor.search(AREA, *DAYS)
+    grid = GeoBox((6, 6), Affine(10, 0, 305000, 0, -10, 4198000), "EPSG:32648")
+    list(monitor.read(scenes, [grid]))
+    list(monitor.reduce(scenes, [lonlat(box(305000, 4197900, 305060, 4198000), CRS("EPSG:32648"))], grid, ndvi_of))
+    tags = {request.kind: request.body.get("workloadTag") for request in server.requests}
+    place = "regrowth-32648-3-41"
+    assert tags == {
+        "discovery": None, "algorithms": None, "search": "regrowth", "pixels": place, "values": place,
+    }  # fmt: skip
+    assert all(re.fullmatch(r"[a-z0-9][-_a-z0-9]{0,61}[a-z0-9]", tag) for tag in tags.values() if tag)
+
+
+def ndvi_of(image):
+    near, red = image.select("nir"), image.select("red")
+    return {"ndvi": near.subtract(red).divide(near.add(red)).rename("ndvi")}

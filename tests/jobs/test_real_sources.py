@@ -290,6 +290,33 @@ def test_a_dry_run_tells_the_requests_that_the_night_then_makes_at_most_and_read
     assert site["megabytes"] > 0
 
 
+@pytest.mark.slow
+def test_a_night_stops_at_the_budget_of_earth_engine_and_a_larger_one_ends_where_none_does(
+    engine, token, tmp_path, capsys
+):
+    config = installed(tmp_path / "limited", earthengine(engine) + "\neecu_hours_per_month = 0.001")
+    engine.forget()
+    (site,) = run(config, capsys, status=75)["sites"]
+    assert (site["state"], site["scenes_new"]) == ("deferred", [])
+    assert "[source] eecu_hours_per_month = 0.001 holds until" in site["error"]
+    read = engine.counts["pixels"] + engine.counts["values"]
+    assert read > 0
+    (site,) = run(config, capsys, status=75)["sites"]  # only searches: nothing more is read in this month
+    assert engine.counts["pixels"] + engine.counts["values"] == read
+    planned = run(config, capsys, "--dry-run")["earthengine"]
+    assert planned["used_hours"] > planned["budget_hours"] == 0.001
+    with pytest.raises(SystemExit):
+        main(["doctor", "--config", str(config), "--json"])
+    (finding,) = [one for one in json.loads(capsys.readouterr().out)["checks"] if one["check"] == "budget"]
+    assert (finding["state"], "raise [source] eecu_hours_per_month" in finding["fix"]) == ("note", True)
+
+    config.write_text(config.read_text(encoding="utf-8").replace("= 0.001", "= 9"), encoding="utf-8")
+    unlimited = installed(tmp_path / "unlimited", earthengine(engine))
+    assert [run(one, capsys)["sites"][0]["state"] for one in (config, unlimited)] == ["done", "done"]
+    tables = [(one.parent / "outputs/sites/s0/observations.csv").read_bytes() for one in (config, unlimited)]
+    assert tables[0] == tables[1]
+
+
 def test_refused_credentials_leave_with_78_and_the_fix_and_never_the_key(engine, token, tmp_path, capsys):
     config = installed(tmp_path / "served", earthengine(engine))
     engine.fail("any", status=401, times=50)

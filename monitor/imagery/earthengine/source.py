@@ -8,6 +8,7 @@ request: 48 MB of pixels, 1,024 bands, 32,768 pixels a side; of one query: 5,000
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, date, timedelta
 from functools import partial
 from itertools import repeat
@@ -30,7 +31,9 @@ from monitor.imagery.earthengine.answers import ImageHandle, decode_pixels, deco
 from monitor.imagery.earthengine.batches import MAX_BANDS, MAX_PIXEL_BYTES, epsg_crs, in_batches, pixel_grid, windows
 from monitor.imagery.earthengine.connection import Connection, RequestRefused, compute_value
 from monitor.imagery.earthengine.expressions import CLEAR, CLOUD, PRODUCTS, QUALITY
+from monitor.imagery.earthengine.transport import WORKLOAD_TAG
 from monitor.imagery.source import Cost, Frame, IsStored, Scene, Source
+from monitor.sites.landscapes import SQUARE
 from monitor.sites.projection import lonlat, projected
 
 log = structlog.get_logger()
@@ -251,7 +254,8 @@ class EarthEngine(Source):
             pixels = decode_pixels(content, names, tuple(grid.shape))
             return pixels.reshape(len(scenes), len(SCENE_LAYERS), *grid.shape)
 
-        return self.connection.request_decoded("pixels", call, decode, cancelled)
+        with _tagged(grid):
+            return self.connection.request_decoded("pixels", call, decode, cancelled)
 
     def _means(
         self,
@@ -286,7 +290,20 @@ class EarthEngine(Source):
         def decode(answers: Any) -> list[np.ndarray]:
             return _unit_means(answers, len(outlines[0]), len(scenes), layers)
 
-        return self.connection.request_decoded("values", call, decode, cancelled)
+        with _tagged(lattice):
+            return self.connection.request_decoded("values", call, decode, cancelled)
+
+
+@contextmanager
+def _tagged(grid: GeoBox) -> Iterator[None]:
+    """Tag the requests of the ``with`` block with the 100 km square of a grid, as the names of landscapes have it."""
+    left, bottom, right, top = grid.boundingbox.bbox
+    east, north = ((left + right) / 2) // SQUARE, ((bottom + top) / 2) // SQUARE
+    token = WORKLOAD_TAG.set(f"regrowth-{epsg_crs(grid).epsg}-{east:.0f}-{north:.0f}")
+    try:
+        yield
+    finally:
+        WORKLOAD_TAG.reset(token)
 
 
 def _images(scenes: Sequence[Scene]) -> tuple[Any, list[str]]:

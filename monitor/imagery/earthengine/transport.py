@@ -1,8 +1,10 @@
 """HTTP for the Earth Engine client: a rate limit for all threads, complete answers only, no private endpoint."""
 
+import json
 import threading
 import time
 from collections.abc import Sequence
+from contextvars import ContextVar
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -22,6 +24,11 @@ EE_CONNECT_TIMEOUT: Final = 20.0
 """Longest time to connect to one address of the host. [s]"""
 MAX_ANSWER_BYTES: Final = 64 << 20
 """Largest answer, compressed or not: a third above the 48 MB of pixels that one request may ask for. [byte]"""
+
+WORKLOAD_TAG: Final = ContextVar("workload_tag", default="regrowth")
+"""Workload tag of the requests of this thread: the metrics and bills of the Cloud project are divided by it. At most 63
+of the characters a-z, 0-9, ``-`` and ``_``, the first and last a letter or digit (the client's own tag is one for all
+threads)."""
 
 
 def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -89,6 +96,7 @@ class ClientTransport:
             The host cannot be reached, or the answer is cut short or longer than :data:`MAX_ANSWER_BYTES`.
         """
         content = bytearray()
+        body = _tagged(body)
         try:
             with (
                 request_deadline(time.monotonic() + self.timeout),
@@ -118,6 +126,13 @@ class ClientTransport:
     def close(self) -> None:
         """Close idle connections."""
         self._session.close()
+
+
+def _tagged(body: Any) -> Any:
+    """The body of a request with the workload tag of this thread, if it asks for a computation."""
+    if not isinstance(body, str) or '"expression"' not in body:
+        return body
+    return json.dumps({**json.loads(body), "workloadTag": WORKLOAD_TAG.get()})
 
 
 def checked_endpoint(url: str, allow_hosts: Sequence[str]) -> str:

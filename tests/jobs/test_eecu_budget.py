@@ -1,0 +1,136 @@
+"""The monthly budget of Earth Engine: what counts, when reading stops, and what continues it."""
+
+from contextlib import closing
+from datetime import date
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+from dask import delayed
+
+from jobs import eecu_budget
+from jobs.eecu_budget import EecuBudget, eecu_use
+from jobs.ingest import _Run
+from jobs.metrics import NightOutcome, write_metrics
+from jobs.progress import SceneProgress
+from jobs.settings import Settings, SourceSettings, load
+from monitor.errors import BadConfiguration
+from monitor.ledger.ledger import Ledger
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    with closing(Ledger(f"sqlite:///{tmp_path}/regrowth.db")) as opened:
+        yield opened
+
+
+@pytest.fixture(autouse=True)
+def _last_days_of_november(monkeypatch):
+    on(monkeypatch, date(2026, 11, 28))
+
+
+def on(monkeypatch, day):
+    monkeypatch.setattr(eecu_budget, "today", lambda: day)
+
+
+@pytest.fixture
+def batch(monkeypatch):
+    """A batch that uses half an EECU hour."""
+    monkeypatch.setattr("jobs.cost_estimate.estimate_eecu_seconds", lambda step: step.seconds)
+    return SimpleNamespace(seconds=1800.0)
+
+
+def earth_engine(budget=None):
+    return [SourceSettings(kind="earthengine", project="p", eecu_hours_per_month=budget)]
+
+
+def used(ledger):
+    with ledger.reading() as t:
+        return {month: t.eecu_seconds(month) for month in ("2026-11", "2026-12")}
+
+
+def test_batches_are_read_until_the_month_has_used_its_budget(ledger, batch):
+    budget = EecuBudget(earth_engine(1.2), ledger)
+    assert [budget.spend(batch) for _ in range(3)] == [None] * 3
+    why = budget.spend(batch)
+    assert "1.50 of 1.2 EECU hours in 2026-11" in why
+    assert "[source] eecu_hours_per_month = 1.2 holds until 2026-11-30 (UTC)" in why
+    assert used(ledger) == {"2026-11": 3 * 1800.0, "2026-12": 0.0}
+
+
+def test_the_next_month_has_a_budget_of_its_own(ledger, batch, monkeypatch):
+    budget = EecuBudget(earth_engine(0.5), ledger)
+    assert (budget.spend(batch), budget.spend(batch) is None) == (None, False)
+    on(monkeypatch, date(2026, 12, 1))
+    assert budget.spend(batch) is None
+    assert "until 2026-12-31" in budget.spend(batch)
+
+
+def test_a_larger_budget_continues_in_the_same_month(ledger, batch):
+    EecuBudget(earth_engine(0.5), ledger).spend(batch)
+    assert EecuBudget(earth_engine(0.5), ledger).spend(batch) is not None
+    assert EecuBudget(earth_engine(1.0), ledger).spend(batch) is None
+
+
+def test_without_a_budget_everything_is_read_and_counted(ledger, batch):
+    budget = EecuBudget(earth_engine(), ledger)
+    assert [budget.spend(batch) for _ in range(9)] == [None] * 9
+    assert used(ledger)["2026-11"] == 9 * 1800.0
+
+
+def test_another_source_uses_no_budget(ledger, batch):
+    assert EecuBudget([SourceSettings(kind="sample")], ledger).spend(batch) is None
+    batch.seconds = 0.0  # scenes of a catalogue, read beside those of Earth Engine
+    exhausted = EecuBudget([*earth_engine(0.1), SourceSettings(kind="stac", url="https://c.example")], ledger)
+    with ledger.transaction() as t:
+        t.add_eecu_seconds("2026-11", 3600.0)
+    assert exhausted.spend(batch) is None
+    assert used(ledger)["2026-11"] == 3600.0
+
+
+def test_a_batch_counts_before_it_is_requested_so_a_kill_loses_no_count(ledger, batch):
+    EecuBudget(earth_engine(9.0), ledger).spend(batch)  # killed here
+    EecuBudget(earth_engine(9.0), ledger).spend(batch)  # the rerun reads the batch again
+    assert used(ledger)["2026-11"] == 3600.0
+
+
+def test_the_batches_over_the_budget_are_deferred_and_not_computed(ledger, batch):
+    done, deferred = [], []
+    steps = [
+        SimpleNamespace(seconds=1800.0, scenes=1, graph=partial(delayed, n), take=done.append, defer=deferred.append)
+        for n in range(3)
+    ]
+
+    def landscape():
+        yield steps
+        return []
+
+    def compute(graphs):
+        return ((number, graph.compute(scheduler="sync")) for number, graph in enumerate(graphs))
+
+    run = _Run(compute, lambda: None, SceneProgress(), EecuBudget(earth_engine(0.7), ledger))
+    assert list(run.outcomes([landscape()], [3])) == []
+    assert (done, len(deferred)) == ([0, 1], 1)
+    assert "holds until 2026-11-30" in deferred[0]
+
+
+def test_the_smallest_of_several_budgets_holds(ledger):
+    with ledger.reading() as t:
+        assert eecu_use(t, [*earth_engine(5), *earth_engine(2), *earth_engine()]).budget == 2
+
+
+def test_metrics_state_use_and_budget(ledger, tmp_path, batch):
+    settings = Settings(source=earth_engine(2.0), outputs={"root": tmp_path})
+    EecuBudget(settings.source, ledger).spend(batch)
+    write_metrics(settings, ledger, NightOutcome(status=0, began="2026-11-28T02:30:00+00:00", seconds=1.0))
+    text = (settings.outputs.root / "metrics.prom").read_text(encoding="utf-8")
+    assert "regrowth_earthengine_month_eecu_seconds 1800.0\n" in text
+    assert "regrowth_earthengine_budget_eecu_seconds 7200.0\n" in text
+
+
+@pytest.mark.parametrize(("kind", "hours"), [("stac", 5), ("earthengine", 0), ("earthengine", "inf")])
+def test_a_budget_is_positive_and_belongs_to_earth_engine(tmp_path, kind, hours):
+    text = f'[source]\nkind = "{kind}"\neecu_hours_per_month = {hours}\n'
+    (tmp_path / "regrowth.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(BadConfiguration, match="eecu_hours_per_month"):
+        load(tmp_path / "regrowth.toml")
