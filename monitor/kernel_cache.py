@@ -61,8 +61,15 @@ def temporary_folder() -> Path:
 
 
 def first_usable(folders: Iterable[Path]) -> Path | None:
-    """Create the first of some folders that is there then and that only this user can write to."""
-    return next((folder for folder in folders if _usable(folder)), None)
+    """Create the first of some folders that is there then and that only this user can write to.
+
+    If it is empty, it starts with the kernels that are installed next to the code: numba uses no folder that it cannot
+    write to.
+    """
+    chosen = next((folder for folder in folders if _usable(folder)), None)
+    if chosen is not None:
+        _copy_installed(chosen)
+    return chosen
 
 
 def kernel_folders(parents: Iterable[Path]) -> list[Path]:
@@ -82,6 +89,25 @@ def cache_name(library: Path = LIBRARY) -> str:
         if b"numba" in text or b"njit" in text:
             code.update(text)
     return f"kernels-{code.hexdigest()[:16]}"
+
+
+def _copy_installed(folder: Path) -> None:
+    """Fill an empty folder with the installed kernels, at once, if only root or this user can have written them."""
+    installed = LIBRARY / "__pycache__" / folder.name
+    trusted = (0, os.geteuid())
+    with suppress(OSError, shutil.Error):
+        if installed == folder or not installed.is_dir() or any(folder.iterdir()):
+            return
+        status = [path.lstat() for path in (installed, *installed.rglob("*"))]
+        if any(s.st_uid not in trusted or s.st_mode & 0o022 or stat.S_ISLNK(s.st_mode) for s in status):
+            return
+        copy = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
+        try:
+            shutil.copytree(installed, copy, dirs_exist_ok=True)
+            copy.chmod(0o700)
+            copy.rename(folder)  # fails if another process has filled it since
+        finally:
+            shutil.rmtree(copy, ignore_errors=True)
 
 
 def _usable(folder: Path) -> bool:
