@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from jobs.cli import main
 from jobs.exits import Exit
 from jobs.metrics import FILE, NightOutcome, write_metrics
-from jobs.settings import load
+from jobs.settings import SourceSettings, load
 from monitor.errors import BadData
 from monitor.ledger.ledger import Ledger
 
@@ -96,7 +96,8 @@ def test_names_and_help_follow_the_conventions_and_the_data_dictionary_lists_eve
         t.add_site("a", "1", {"id": "a"}, start="2020-01-01", now=EARLIER)
         content = {"status": "failing", "alert": "red", "last_observed": "2026-05-30"}
         t.add_assessment("a", "2026-05-31", "x", content, version="1", snapshot="s", run="r")
-    write_metrics(settings, ledger, outcome())
+    budgeted = SourceSettings(kind="earthengine", eecu_hours_per_month=9)
+    write_metrics(settings.model_copy(update={"source": (budgeted,)}), ledger, outcome())
     guide = (root / "docs" / "data-dictionary.md").read_text(encoding="utf-8")
     families = list(text_string_to_metric_families((installation.root / FILE).read_text(encoding="utf-8")))
     for family in families:
