@@ -63,13 +63,7 @@ def main(app: typer.Typer, arguments: list[str] | None = None) -> None:
         status = app(args=arguments, standalone_mode=False)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last resort: any other error is reported as a bug
         status = exit_status_of(error)
-        if status == Exit.BUG:
-            import structlog
-
-            set_up_logs()
-            structlog.get_logger().exception("this is a bug; please report it with the lines above")
-        elif line := error_line(error):
-            _print_error(line)
+        print_error(error, status)
     if status == INTERRUPTED:
         status = Exit.STOPPED
     sys.exit(status if isinstance(status, int) else Exit.DONE)
@@ -115,8 +109,15 @@ def _disk_full(error: OSError) -> MonitorError | None:
     return as_disk_full(error, error.filename or "the roots of [store], [ledger] and [outputs]")
 
 
-def _print_error(line: str) -> None:
-    sys.stderr.write(f"{redacted(line)}\n")
+def print_error(error: BaseException, status: int) -> None:
+    """Print what went wrong on stderr: one line, and of a bug where it happened. Called where the error is handled."""
+    if status == Exit.BUG:
+        import structlog
+
+        set_up_logs()
+        structlog.get_logger().exception("this is a bug; please report it with the lines above")
+    elif line := error_line(error):
+        sys.stderr.write(f"{redacted(line)}\n")
 
 
 def print_json(value: Any) -> None:

@@ -1,11 +1,11 @@
 """``regrowth trends``: trends of any cube. Safe to rerun: the result is replaced as a whole, or not at all."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -14,12 +14,16 @@ from jobs.console import AsJson, print_json
 from jobs.kernel_cache import announcing_compilation
 from jobs.logs import set_up_logs
 from jobs.progress import dask_progress
+from jobs.sealed import allow, run_sealed
 from monitor.errors import BadData
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from monitor.trends.cubes import Mask, OpenedSeries
+    from monitor.trends.cubes import OpenedSeries
+
+OUTPUT_SUFFIXES: Final = (".nc", ".zarr", ".tif", ".tiff", "")
+"""An empty one means a folder of GeoTIFFs."""
 
 Source = Annotated[
     Path, typer.Argument(metavar="IN", help="NetCDF, Zarr, or a folder of GeoTIFFs with a date or year in each name.")
@@ -59,44 +63,37 @@ def trends(
 
     Exit status: 0 done, 64 usage, 65 bad data.
     """
-    import netCDF4
-    import structlog
-
-    from monitor.trends.cubes import Packing, open_series
-    from monitor.trends.maps import growing_season_means, trend
+    from monitor.files import appearing
 
     set_up_logs()
-    netCDF4.set_chunk_cache(2**20)  # the default is 64 MB for each of 13 maps, none of which is read again
     source, out = source.resolve(), out.resolve()
     _check_arguments(source, out, season, scale, offset)
-    opened = open_series(source, variable, bands=_bands(bands), packing=Packing(scale, offset), mask=_mask(mask))
-    with _naming(source):
-        series = growing_season_means(opened.series, season) if yearly else opened.series
-        maps = trend(series)
-    if series.sizes["time"] == 1:
-        msg = f"{source}: {series.name!r} has one {'season' if yearly else 'date'}; a trend needs two"
-        raise BadData(msg)
+    roles, kept = _bands(bands), _mask(mask)
     options: dict[str, object] = {
-        "variable": series.name, "bands": bands, "scale": scale, "offset": offset, "mask": mask,
+        "bands": bands, "scale": scale, "offset": offset, "mask": mask,
         "yearly --season": f"{season[0]} {season[1]}" if yearly else None,
     }  # fmt: skip
-    maps.attrs["history"] = _history(source, out, options)
-    if "spatial_ref" not in maps.coords:
-        structlog.get_logger().warning("no CRS in IN, so none in OUT", source=str(source))
-    most_values = _compute(source, out, maps, opened)
-    first, last = series["time"].values[[0, -1]].astype("datetime64[D]").astype(str).tolist()
-    layers, height, width = series.sizes["time"], maps.sizes["y"], maps.sizes["x"]
-    if as_json:
-        print_json({
-            "out": str(out), "variable": str(series.name), "layers": layers, "first": first, "last": last,
-            "yearly": yearly, "height": height, "width": width, "harmonics": maps.attrs["harmonics"],
-            "most_values": most_values,
-        })  # fmt: skip
-    else:
-        typer.echo(
-            f"{out}: trends of {series.name}, {layers} {'seasons' if yearly else 'layers'} from {first} to {last}, "
-            f"{height} x {width} pixels"
+
+    def write_maps(partial: Path) -> dict[str, Any]:
+        from monitor.trends.cubes import Mask, Packing, open_series
+
+        packing = Packing(scale, offset)
+        opened = open_series(source, variable, bands=roles, packing=packing, mask=Mask(*kept) if kept else None)
+        return _write_maps(source, out, partial, opened, season if yearly else None, options)
+
+    with appearing(out) as partial:
+        summary = run_sealed(
+            lambda: write_maps(partial),
+            source,
+            modules=("monitor.trends.cubes", "monitor.trends.maps", "monitor.trends.results"),
+            reads=(source, out),
+            writes=(partial.parent,),
         )
+    if as_json:
+        print_json(summary)
+    else:
+        layers = f"{summary['layers']} {'seasons' if yearly else 'layers'} from {summary['first']} to {summary['last']}"
+        typer.echo(f"{out}: trends of {summary['variable']}, {layers}, {summary['height']} x {summary['width']} pixels")
 
 
 def _bands(text: str | None) -> dict[str, str]:
@@ -110,17 +107,16 @@ def _bands(text: str | None) -> dict[str, str]:
     return bands
 
 
-def _mask(text: str | None) -> "Mask | None":
-    from monitor.trends.cubes import Mask
-
+def _mask(text: str | None) -> tuple[str, list[int]] | None:
+    """Layer and values of the pixels that count."""
     if text is None:
         return None
     layer, _, values = text.partition("=")
     try:
-        mask = Mask(layer.strip(), [int(value) for value in values.split(",")])
+        mask = layer.strip(), [int(value) for value in values.split(",")]
     except ValueError:
-        mask = Mask("", [])
-    if not mask.layer:
+        mask = "", []
+    if not mask[0]:
         msg = f"--mask {text}: name a layer and its whole numbers where pixels count, as in SCL=4,5,7"
         raise typer.BadParameter(msg)
     return mask
@@ -138,8 +134,6 @@ def _history(source: Path, out: Path, options: dict[str, object]) -> str:
 def _check_arguments(
     source: Path, out: Path, season: tuple[int, int], scale: float | None, offset: float | None
 ) -> None:
-    from monitor.trends.results import OUTPUT_SUFFIXES
-
     if out.suffix.lower() not in OUTPUT_SUFFIXES:
         msg = f"OUT ends in {out.suffix!r}; it must end in .nc, .zarr or .tif, or be a folder"
         raise typer.BadParameter(msg)
@@ -154,30 +148,83 @@ def _check_arguments(
         raise typer.BadParameter(msg)
 
 
-def _compute(source: Path, out: Path, maps: "xr.Dataset", opened: "OpenedSeries") -> int:
+def _write_maps(
+    source: Path,
+    out: Path,
+    partial: Path,
+    opened: "OpenedSeries",
+    season: tuple[int, int] | None,
+    options: Mapping[str, object],
+) -> dict[str, Any]:
+    """Compute and write the maps of a cube, of the means of a season or of all observations; describe them."""
+    import netCDF4
+    import structlog
+
+    from monitor.trends.maps import growing_season_means, trend
+    from monitor.trends.results import refuse_other_contents
+
+    netCDF4.set_chunk_cache(2**20)  # the default is 64 MB for each of 13 maps, none of which is read again
+    with _naming(source):
+        series = growing_season_means(opened.series, season) if season else opened.series
+        maps = trend(series)
+    if series.sizes["time"] == 1:
+        msg = f"{source}: {series.name!r} has one {'season' if season else 'date'}; a trend needs two"
+        raise BadData(msg)
+    refuse_other_contents(out)
+    allow(**_needs(opened))
+    maps.attrs["history"] = _history(source, out, {"variable": series.name, **options})
+    if "spatial_ref" not in maps.coords:
+        structlog.get_logger().warning("no CRS in IN, so none in OUT", source=str(source))
+    most_values = _compute(source, out, partial, maps, opened)
+    first, last = series["time"].values[[0, -1]].astype("datetime64[D]").astype(str).tolist()
+    return {
+        "out": str(out), "variable": str(series.name), "layers": series.sizes["time"], "first": first, "last": last,
+        "yearly": season is not None, "height": maps.sizes["y"], "width": maps.sizes["x"],
+        "harmonics": maps.attrs["harmonics"], "most_values": most_values,
+    }  # fmt: skip
+
+
+def _needs(opened: "OpenedSeries") -> dict[str, float]:
+    """Memory, time and size of files that the trends of a cube may take, several times what they take."""
+    import os
+
+    from monitor.trends.blocks import MAX_BLOCK_BYTES
+
+    layers, pixels = opened.series.sizes["time"], opened.series.size / opened.series.sizes["time"]
+    size = opened.series.nbytes
+    blocks = 1 + size // MAX_BLOCK_BYTES
+    at_once = min(4 * size, 4 * (os.cpu_count() or 1) * MAX_BLOCK_BYTES)  # index of two bands, and a mask
+    times_read = max(1, opened.chunk * layers / MAX_BLOCK_BYTES)  # of a chunk that is larger than a block
+    return {
+        "memory": 16 * at_once + 4 * (os.cpu_count() or 1) * opened.chunk + 2**17 * blocks,
+        "seconds": 1e-6 * opened.series.size * times_read + 1e-7 * pixels * layers**2,
+        "file_size": 200 * pixels,
+    }
+
+
+def _compute(source: Path, out: Path, partial: Path, maps: "xr.Dataset", opened: "OpenedSeries") -> int:
     """Compute and write the maps; return the largest number of values of a pixel."""
     import dask
 
     from monitor.trends.cubes import check_values
-    from monitor.trends.results import delayed_write, replacing
+    from monitor.trends.results import delayed_write
 
-    with replacing(out) as partial:
-        # optimised together: dask does not optimise writes to NetCDF or Zarr, only the checks, and would then read and
-        # fit each block twice
-        lazy_checks = {"most_values": maps["n"].max(), "stretched": opened.stretched, "numbers": opened.numbers}
-        if opened.n_clear is not None:
-            lazy_checks["n_clear"] = opened.n_clear
-        (whole,) = dask.optimize(maps.assign(lazy_checks))
-        maps, checks = whole[[*maps.data_vars]], whole[[*lazy_checks]]
-        with _naming(source):
-            write = delayed_write(maps, partial)
-        try:
-            with dask_progress("blocks"), announcing_compilation(_announce_compilation):
-                _, checks = dask.compute(write, checks, optimize_graph=False)
-        except (OSError, RuntimeError) as error:
-            msg = f"{source} could not be read, or {out} not written: {error}"
-            raise BadData(msg) from error
-        check_values(source, opened, checks)
+    # optimised together: dask does not optimise writes to NetCDF or Zarr, only the checks, and would then read and fit
+    # each block twice
+    lazy_checks = {"most_values": maps["n"].max(), "stretched": opened.stretched, "numbers": opened.numbers}
+    if opened.n_clear is not None:
+        lazy_checks["n_clear"] = opened.n_clear
+    (whole,) = dask.optimize(maps.assign(lazy_checks))
+    maps, checks = whole[[*maps.data_vars]], whole[[*lazy_checks]]
+    with _naming(source):
+        write = delayed_write(maps, partial)
+    try:
+        with dask_progress("blocks"), announcing_compilation(_announce_compilation):
+            _, checks = dask.compute(write, checks, optimize_graph=False)
+    except (OSError, RuntimeError) as error:
+        msg = f"{source} could not be read, or {out} not written: {error}"
+        raise BadData(msg) from error
+    check_values(source, opened, checks)
     return int(checks["most_values"])
 
 

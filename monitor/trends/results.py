@@ -1,12 +1,7 @@
-"""Write trends as NetCDF, Zarr, one GeoTIFF of many bands, or a folder of GeoTIFFs, by the suffix of the output.
-
-An output appears under its name only when it is complete.
-"""
+"""Write trends as NetCDF, Zarr, one GeoTIFF of many bands, or a folder of GeoTIFFs, by the suffix of the output."""
 
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,11 +12,7 @@ from affine import Affine
 
 from monitor.conventions import follow_cf
 from monitor.errors import BadData
-from monitor.files import appearing
 from monitor.trends.maps import HARMONIC, MONOTONIC, TITLE
-
-OUTPUT_SUFFIXES: Final = (".nc", ".zarr", ".tif", ".tiff", "")
-"""Suffixes that :func:`delayed_write` supports; an empty one means a folder of GeoTIFFs."""
 
 CREATION_OPTIONS: Final = {
     "driver": "GTiff",
@@ -39,11 +30,8 @@ MAX_UNEVENNESS: Final = 0.25
 """Maximum distance of a coordinate from an even grid; degrees in float32 are off by a tenth of a 10 m pixel. [pixel]"""
 
 
-@contextmanager
-def replacing(out: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `out`, which is renamed to `out` on success and deleted on failure.
-
-    An existing output is replaced: a file by a file, a folder only if it holds only trends written here before.
+def refuse_other_contents(out: Path) -> None:
+    """Refuse to replace anything but an output: a file by a file, a folder only if it holds only trends written here.
 
     Raises
     ------
@@ -56,14 +44,12 @@ def replacing(out: Path) -> Iterator[Path]:
     if out.is_file() and out.suffix.lower() in (".zarr", ""):
         msg = f"{out} is a file; use another name, or remove it"
         raise BadData(msg)
-    with appearing(out) as partial:
-        yield partial
 
 
 def delayed_write(trends: xr.Dataset, partial: Path) -> Any:
     """Delayed writing of lazy maps (y, x): an object, or a list of objects, for ``dask.compute``.
 
-    The suffix of the path is one of :data:`OUTPUT_SUFFIXES`.
+    The suffix of the path is .nc, .zarr, .tif or .tiff, or empty for a folder of GeoTIFFs.
 
     Raises
     ------

@@ -36,6 +36,12 @@ def _quiet_logs():
     structlog.reset_defaults()
 
 
+@pytest.fixture(autouse=True)
+def _in_this_process(monkeypatch):
+    """A process of its own for each would take minutes; `test_hostile_cubes.py` has them."""
+    monkeypatch.setattr("jobs.commands.trends.run_sealed", lambda work, _source, **_: work())
+
+
 @pytest.fixture
 def cube():
     """A cube of five years, red falling and near infrared rising, packed as integers when saved."""
@@ -197,7 +203,7 @@ from jobs.cli import main
 try:
     main()
 except SystemExit as ended:
-    print(ended.code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr)
+    print(ended.code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024, file=sys.stderr)
 """
 
 
