@@ -226,10 +226,16 @@ _EXECUTE, _READ_FILE, _READ_FOLDER = 1 << 0, 1 << 2, 1 << 3
 _RIGHTS_ON_A_FILE: Final = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14 | 1 << 15
 
 
+def landlock_version() -> int:
+    """Version of Landlock in this kernel; 0: it has none, or does not offer it here."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    return max(0, libc.syscall(_LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_VERSION)) if sys.platform == "linux" else 0
+
+
 def _close_files(libc: Any, reads: Iterable[Path], writes: Iterable[Path]) -> None:
     """Close all files but these, and what is below them, with Landlock; does nothing where the kernel has none."""
-    version = libc.syscall(_LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_VERSION)
-    if version < 1:
+    version = landlock_version()
+    if not version:
         return
     every = (1 << _FILE_RIGHTS.get(version, max(_FILE_RIGHTS.values()))) - 1
     attributes = struct.pack("=Q", every)

@@ -4,12 +4,13 @@ The library itself is asked, by its functions in C, since the Python packages th
 """
 
 import ctypes
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import netCDF4
+import netCDF4  # noqa: F401 - its HDF5 is used
 
 from monitor.errors import BadData
 
@@ -37,7 +38,7 @@ def refuse_references(path: Path) -> None:
     BadData
         It has one; the message names the variable or group.
     """
-    hdf5 = ctypes.CDLL(netCDF4._netCDF4.__file__)  # it finds the functions of the HDF5 that netCDF4 uses
+    hdf5 = ctypes.CDLL(sys.modules["netCDF4._netCDF4"].__file__)  # it finds the functions of the HDF5 that netCDF4 uses
     for name in ("H5Fopen", "H5Oopen", "H5Dget_create_plist"):
         getattr(hdf5, name).restype = ctypes.c_int64
     quiet = ctypes.c_void_p()
