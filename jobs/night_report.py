@@ -19,6 +19,7 @@ from jobs.clock import now
 from jobs.exits import Exit
 from jobs.heartbeat import Heartbeat
 from jobs.lock import Locked, hold_lock
+from jobs.logs import redacted
 from monitor.errors import MonitorError
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ class NightReport:
             return
         self._ended = True
         status = Exit.STOPPED if stopped else Exit.DONE if error is None else console.exit_status_of(error)
-        text = "stopped by a signal" if status == Exit.STOPPED else console.error_line(error) if error else None
+        line = "stopped by a signal" if status == Exit.STOPPED else console.error_line(error) if error else None
+        text = None if line is None else redacted(line)
         beside_a_night = isinstance(error, Locked) and error.holder.startswith(NIGHT_LOCKS)
         _attempt(lambda: self.heartbeat.end(status))
         if beside_a_night or status == Exit.USAGE:

@@ -248,8 +248,8 @@ def test_other_commands_connect_to_nothing_or_to_the_catalogue_when_they_are_ask
         (set(), ("export", "s0", cube, *settings)),
         (set(), ("trends", cube, tmp_path / "trends.nc", "--variable", "ndvi")),
         (set(), ("evidence", "s0", "--out", pack, *settings)),
-        (set(), ("verify", pack)),
-        (set(), ("recompute", pack)),
+        (set(), ("verify", pack, "--key", tmp_path / "keys" / "signing.pub")),
+        (set(), ("recompute", pack, "--key", tmp_path / "keys" / "signing.pub")),
         (set(), ("backup", tmp_path / "backup", *settings)),
     ):
         done = traced(regrowth(*command), tmp_path)
@@ -267,5 +267,5 @@ def test_the_answer_pages_are_served_on_loopback_only_and_connect_to_nothing(eve
         port = free.getsockname()[1]
     served = traced(regrowth("serve", "--port", port, "--config", config), tmp_path, seconds=15)
     assert served.peers == set(), served.output
-    assert len(served.listeners) == 1
+    assert len({call.partition(",")[0] for call in served.listeners}) == 1  # of one socket
     assert served.bound == {f"127.0.0.1:{port}"}
