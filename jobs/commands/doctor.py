@@ -11,13 +11,14 @@ import typer
 from jobs.console import AsJson, Config, print_json
 from jobs.exits import Exit
 from jobs.health.checks import run_checks
+from jobs.progress import progress
 
 
 def doctor(
     config: Config = None,
     online: Annotated[bool, typer.Option("--online", help="Also search the sources; else no network is used.")] = False,
     deep: Annotated[
-        bool, typer.Option("--deep", help="Compare all assessments with the chain, not the newest: minutes for years.")
+        bool, typer.Option("--deep", help="Read ledger, stores and published files fully: minutes for years.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -25,7 +26,8 @@ def doctor(
 
     Exit status: 0 all is well, 78 something needs correction.
     """
-    findings = list(run_checks(config, online=online, deep=deep))
+    with progress("rows of the stores") as report:
+        findings = list(run_checks(config, online=online, deep=deep, progress=report))
     broken = sum(finding.state == "broken" for finding in findings)
     if as_json:
         print_json({"ok": not broken, "checks": [asdict(finding) for finding in findings]})

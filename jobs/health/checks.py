@@ -6,19 +6,23 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.health import chain, configuration, evidence, ledger, machine, messages, sources
+from jobs.health import chain, configuration, damage, evidence, ledger, machine, messages, sources
 from jobs.health.finding import Finding, attempt, count_of, guarded, ok
 from jobs.logs import redacted
+from jobs.progress import Report, report_nothing
 
 if TYPE_CHECKING:
     from jobs.settings import Settings
 
 
-def run_checks(config: Path | None, *, online: bool = False, deep: bool = False) -> Iterator[Finding]:
+def run_checks(
+    config: Path | None, *, online: bool = False, deep: bool = False, progress: Report = report_nothing
+) -> Iterator[Finding]:
     """Check each part in turn.
 
-    With `online`, the sources are searched for scenes; with `deep`, the records of all nights are compared with the
-    chain, not those of the newest few.
+    With `online`, the sources are searched for scenes; with `deep`, the ledger, the stores and the published files are
+    read fully, and the records of all nights are compared with the chain, not those of the newest few. `progress` is
+    called with the number of rows of the stores that were read, and of those there are.
 
     Yields
     ------
@@ -26,11 +30,13 @@ def run_checks(config: Path | None, *, online: bool = False, deep: bool = False)
         One or more for each part, without secrets. Parts that need the configuration are left out if it cannot be read.
     """
     settings = attempt("config", lambda: configuration.read_settings(config))
-    for finding in _findings(config, settings, online=online, deep=deep):
+    for finding in _findings(config, settings, online=online, deep=deep, progress=progress):
         yield replace(finding, message=redacted(finding.message))
 
 
-def _findings(config: Path | None, settings: "Settings | Finding", *, online: bool, deep: bool) -> Iterator[Finding]:
+def _findings(
+    config: Path | None, settings: "Settings | Finding", *, online: bool, deep: bool, progress: Report
+) -> Iterator[Finding]:
     yield from guarded("python", machine.python)
     yield from guarded("packages", machine.packages)
     if isinstance(settings, Finding):
@@ -60,6 +66,10 @@ def _findings(config: Path | None, settings: "Settings | Finding", *, online: bo
     yield from guarded("evidence", evidence.key)
     yield from guarded("budget", lambda: sources.eecu_budget(settings, contents))
     yield from _source_findings(settings, online=online)
+    if deep:
+        yield from guarded("ledger", lambda: damage.ledger_rows(settings, contents))
+        yield from guarded("store", lambda: damage.stores(settings, contents, progress))
+        yield from guarded("outputs", lambda: damage.published(settings))
 
 
 def _source_findings(settings: "Settings", *, online: bool) -> Iterator[Finding]:

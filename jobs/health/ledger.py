@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobs.health.finding import Finding, broken, count_of, note, ok, one_line
 from jobs.health.machine import lock_holder, not_writable
+from monitor.errors import BadData
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -23,6 +24,7 @@ MAX_FAILED_SITES: Final = 5
 """Number of failed sites whose reasons are reported."""
 MAX_NIGHT_AGE: Final = timedelta(hours=36)
 """Longer ago than this, the last night shows that the schedule does not work."""
+RESTORE: Final = "regrowth doctor --deep; restore a backup of an earlier night (docs/operations.md, Restore)"
 WRONG_LEDGER: Final = "set the right one by [ledger] url"
 
 
@@ -64,6 +66,8 @@ def read_ledger(settings: "Settings") -> LedgerContents | Finding:
     try:
         with connected(settings.ledger.url) as connection:
             return _contents(connection, name, check_pages=file is not None)
+    except BadData as error:
+        return broken("ledger", one_line(error), RESTORE)
     except ModuleNotFoundError as error:
         return broken("ledger", f"{name} needs a driver: {error.name}", "pip install 'regrowth-monitor[postgresql]'")
     except SQLAlchemyError as error:
@@ -98,18 +102,26 @@ def _missing_or_read_only(file: Path, store_root: Path) -> Finding | None:
 def connected(url: str) -> Iterator["Connection"]:
     """A connection to the ledger that changes nothing.
 
-    Raises SQLAlchemyError if the database cannot be reached within 5 s or cannot be read, and ModuleNotFoundError if
-    its driver is not installed.
+    Raises SQLAlchemyError if the database cannot be reached within 5 s or cannot be read, BadData if a row that was
+    read is damaged, and ModuleNotFoundError if its driver is not installed.
     """
     from sqlalchemy import create_engine
 
-    from monitor.ledger.sealed_json import JSON_OPTIONS
+    from monitor.ledger.damage import damaged_rows
+    from monitor.ledger.sealed_json import JSON_OPTIONS, text_of
 
     options = {"timeout": 5} if url.startswith("sqlite") else {"connect_timeout": 5}
     engine = create_engine(url, connect_args=options, **JSON_OPTIONS)
     try:
         with engine.connect() as connection:
-            yield connection
+            if connection.dialect.name == "sqlite":
+                connection.connection.driver_connection.text_factory = text_of
+            try:
+                yield connection
+            except ValueError as error:
+                if (problem := next(damaged_rows(connection), None)) is None:
+                    raise
+                raise BadData(problem) from error
     finally:
         engine.dispose()
 

@@ -171,6 +171,22 @@ class LandscapeStore:
             created: datetime = list(self._open().ancestry(branch="main"))[-1].written_at
             return created
 
+    @property
+    def array_names(self) -> list[str]:
+        """Names of all arrays."""
+        with self.guarded():
+            return sorted(self._opened().array_keys())
+
+    def snapshots(self) -> list[Any]:
+        """Snapshots of icechunk, newest first."""
+        with self.guarded():
+            return list(self._open().ancestry(branch="main"))
+
+    def session_at(self, snapshot: str) -> Any:
+        """A session of icechunk on one of its snapshots, which reads only."""
+        with self.guarded():
+            return self._open().readonly_session(snapshot_id=snapshot)
+
     def release(self) -> None:
         """Free what was read; it is read again when needed."""
         self._group = self._session = None
@@ -360,8 +376,8 @@ class LandscapeStore:
                 raise TryLater(msg) from error
             msg = (
                 f"the store {self.name} cannot be read ({type(error).__name__}: {cause}). Nothing in it was changed. "
-                "Check the disk, then try again: regrowth run; if it stays so, name another folder by [store] root: "
-                "scenes are then fetched again, and this one stays as it is."
+                "Check the disk, then try again: regrowth run; 'regrowth doctor --deep' names what is damaged. If it "
+                f"stays so, fetch its history again: regrowth backfill --replace {self.name}"
             )
             raise StoreBroken(msg) from error
 
@@ -373,8 +389,7 @@ class LandscapeStore:
             if self.path.is_dir() and any(self.path.iterdir()):
                 msg = (
                     f"the store {self.name} has lost its file 'repo'. Nothing in it was changed. Put that file back "
-                    "from a backup, or name another folder by [store] root: scenes are then fetched again, and this "
-                    "one stays as it is"
+                    f"from a backup, or fetch its history again: regrowth backfill --replace {self.name}"
                 )
                 raise StoreBroken(msg)
             # A repository whose creation was interrupted can neither be opened nor created again in its place.

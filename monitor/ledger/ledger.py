@@ -14,13 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import JSON, Connection, Engine, Text, cast, create_engine, event, inspect, select, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
 from monitor.errors import BadConfiguration, BadData, DiskFull, MonitorError, TryLater, as_disk_full
+from monitor.ledger.damage import damaged_rows
 from monitor.ledger.models import Base
-from monitor.ledger.sealed_json import JSON_OPTIONS, unsealed
+from monitor.ledger.sealed_json import JSON_OPTIONS, text_of
 from monitor.ledger.transaction import Transaction
 
 NEWEST_MIGRATION: Final = "0001"
@@ -192,20 +193,9 @@ class Ledger:
         )
 
     def _damaged_row(self) -> str | None:
-        """Description of the first row whose JSON is damaged; None: no such row."""
+        """Description of the first value that is damaged; None: no such value."""
         with self._read_only_connection() as connection:
-            for table in Base.metadata.sorted_tables:
-                for column in table.columns:
-                    if not isinstance(column.type, JSON):
-                        continue
-                    keys = list(table.primary_key.columns)
-                    for *key, content in connection.execute(select(*keys, cast(column, Text))):
-                        try:
-                            unsealed(content or "null")
-                        except ValueError as error:
-                            named = ", ".join(f"{k.name} {value!r}" for k, value in zip(keys, key, strict=True))
-                            return f"table {table.name}, {named}: {column.name} is damaged, {error}"
-        return None
+            return next(damaged_rows(connection), None)
 
 
 def _first_line(message: str) -> str:
@@ -247,6 +237,7 @@ def _engine(url: str, lock_wait: float) -> Engine:
         if not local:
             return
         connection.isolation_level = None  # the driver would commit before every DDL statement: a migration is one step
+        connection.text_factory = text_of
         cursor = connection.cursor()
         cursor.execute("pragma journal_mode=wal")
         cursor.execute("pragma foreign_keys=on")

@@ -49,6 +49,11 @@ def unsealed(text: str | bytes) -> Any:
     return value
 
 
+def text_of(stored: bytes) -> str:
+    """Text of SQLite, also where damage left no UTF-8: its checksum, or what reads it, then names it."""
+    return stored.decode(errors="replace")
+
+
 def _seal(content: str) -> str:
     return f', "{SEAL}": "{int(google_crc32c.value(content.encode("utf-8", "surrogatepass"))):08x}"}}'
 

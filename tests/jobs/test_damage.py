@@ -1,0 +1,257 @@
+"""Flipped bits in ledger, stores and published files: named, and never another number in what is published."""
+
+import io
+import json
+import os
+import random
+import shutil
+import sqlite3
+from collections import Counter
+from contextlib import closing, redirect_stderr, redirect_stdout
+
+import pytest
+from sqlalchemy import select
+
+from jobs.cli import main
+from jobs.exits import Exit
+from jobs.health import damage
+from jobs.health.ledger import read_ledger
+from jobs.installation import open_ledger
+from jobs.pages import publish_once
+from jobs.progress import report_nothing
+from jobs.settings import load
+from monitor.cube.store import landscape_folders
+from monitor.errors import BadData
+from monitor.ledger.models import Base
+from monitor.ledger.sealed_json import sealed, unsealed
+from monitor.publish.outdated import MADE_FROM
+
+NIGHT = "2018-09-30"
+"""Of the fixture `first_night`."""
+LATER = "2018-11-15"
+"""A night with new scenes."""
+EXPECTED = {Exit.DONE, Exit.SOME_FAILED, Exit.ALL_FAILED, Exit.BAD_DATA, Exit.TRY_LATER, Exit.CONFIGURATION}
+
+
+@pytest.fixture
+def copied(first_night, tmp_path):
+    return first_night.copied_to(tmp_path / "copy")
+
+
+def done(config, *command):
+    """Exit status, and what a command prints on stdout and stderr."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as left:
+        main([*command, "--config", str(config)])
+    return left.value.code, out.getvalue(), err.getvalue()
+
+
+def changed(made, statement):
+    with closing(sqlite3.connect(made.root / "regrowth.db")) as connection, connection:
+        assert connection.execute(statement).rowcount > 0
+
+
+def deep(made):
+    """What the deep checks find that is not well."""
+    settings = load(made.config)
+    contents = read_ledger(settings)
+    parts = (
+        damage.ledger_rows(settings, contents), damage.stores(settings, contents, report_nothing),
+        damage.published(settings),
+    )  # fmt: skip
+    return [finding for part in parts for finding in part if finding.state != "ok"]
+
+
+def flip(path, at, bit):
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1 << bit
+    path.unlink()
+    path.write_bytes(content)
+
+
+def test_a_value_of_the_ledger_is_read_as_it_was_written_or_not_at_all():
+    for value in ({"n": 1, "text": "é", "list": [1, None]}, {}, [1], None, {"a": {"crc": "0"}}):
+        assert unsealed(sealed(value)) == value
+    assert unsealed('{"plain": 1}') == {"plain": 1}, "written by an earlier version"
+    text = sealed({"theta": 0.4, "status": "failing", "n": 12})
+    missed = []
+    for at in range(len(text)):
+        for bit in range(7):
+            damaged = text[:at] + chr(ord(text[at]) ^ 1 << bit) + text[at + 1 :]
+            try:
+                missed.append(unsealed(damaged))
+            except ValueError:
+                continue
+    assert missed == []
+
+
+DIGIT = """update assessments set payload = replace(payload, '"n_scenes": ', '"n_scenes": 1')
+    where site = 'demo-07'"""
+
+
+def test_an_assessment_with_a_changed_digit_is_not_published_and_the_others_are(copied):
+    changed(copied, DIGIT)
+    for made in (copied.root / "sites").glob(f"*/{MADE_FROM}"):
+        made.unlink()  # all pages are to be written
+    before = {path: path.read_bytes() for path in (copied.root / "sites" / "demo-07").iterdir() if path.is_file()}
+    status, out, _ = done(copied.config, "publish")
+    assert status == Exit.SOME_FAILED
+    assert "demo-07: not written; site 'demo-07': its assessment of 2018-09-30 in the ledger is not as it was" in out
+    assert "regrowth run --as-of 2018-09-30 --site demo-07" in out
+    assert "2 sites rewritten" in out
+    assert {path: path.read_bytes() for path in before} == before
+    status, _, err = done(copied.config, "status")
+    assert (status, "demo-07" in err) == (Exit.BAD_DATA, True)
+    assert done(copied.config, "status", "--site", "demo-02")[0] == Exit.DONE
+
+
+def test_the_night_of_that_day_makes_the_assessment_again_as_it_was(copied):
+    before = json.loads(copied.status)
+    changed(copied, DIGIT)
+    assert any("table assessments" in finding.message for finding in deep(copied))
+    assert done(copied.config, "run", "--as-of", NIGHT, "--site", "demo-07")[0] == Exit.DONE
+    assert deep(copied) == []
+    assert done(copied.config, "publish")[0] == Exit.DONE
+    assert json.loads(copied.status) == before
+
+
+def test_an_edited_assessment_whose_checksum_was_removed_too_is_stopped_by_the_chain(copied):
+    edited = "update assessments set payload = json_remove(json_set(payload, '$.theta', 2.0), '$.crc32c')"
+    changed(copied, f"{edited} where site = 'demo-02'")
+    outcomes, sites = publish_once(load(copied.config))
+    assert (sites, list(outcomes)) == (3, ["demo-02"])
+    assert "the chain of nights does not cover it as it is now" in outcomes["demo-02"]
+    assert next(finding.message for finding in deep(copied)) == outcomes["demo-02"]
+
+
+def test_a_page_whose_series_is_not_the_one_that_was_judged_stays_as_it_is(copied):
+    changed(copied, "update controls set payload = json_remove(json_set(payload, '$.units', json('[]')), '$.crc32c') "
+                    "where site = 'demo-07'")  # fmt: skip
+    (copied.root / "sites" / "demo-07" / MADE_FROM).unlink()
+    before = (copied.root / "sites" / "demo-07" / "observations.csv").read_bytes()
+    outcomes, _ = publish_once(load(copied.config))
+    assert "the series of 2018-09-30 is not the one that was judged" in outcomes["demo-07"]
+    assert (copied.root / "sites" / "demo-07" / "observations.csv").read_bytes() == before
+    (finding,) = deep(copied)
+    assert (finding.check, finding.fix) == ("series", "regrowth run    (judges them again)")
+    assert finding.message.endswith("judged: demo-07")
+
+
+@pytest.mark.parametrize("table", ["sites", "controls", "background", "runs", "lots"])
+def test_a_damaged_row_of_any_table_is_named_and_read_by_nobody(copied, table):
+    column = "manifest" if table == "runs" else "payload"
+    changed(copied, f"update {table} set {column} = replace({column}, '0', '1')")
+    named = [finding for finding in deep(copied) if finding.message.startswith(f"table {table}, ")]
+    assert all(finding.state == "broken" and "Restore" in finding.fix for finding in named)
+    assert named
+    status, _, err = done(copied.config, "run", "--as-of", NIGHT)
+    if table in ("sites", "controls", "background"):
+        assert (status, f"table {table}" in err) == (Exit.BAD_DATA, True)
+    with pytest.raises(BadData, match=f"table {table}"):
+        _read_all(copied, table)
+
+
+def _read_all(made, table):
+    with open_ledger(load(made.config)) as ledger, ledger.reading() as t:
+        t._connection.execute(select(Base.metadata.tables[table])).all()
+
+
+def test_a_flipped_byte_of_a_scene_is_named_with_its_day_its_sites_and_the_command(copied):
+    from monitor.cube.store import LandscapeStore
+
+    (folder,) = landscape_folders(copied.root / "store")
+    days = LandscapeStore(folder).dataset().time.values.astype("datetime64[us]").astype("datetime64[D]").astype(str)
+    largest = max((folder / "chunks").iterdir(), key=lambda path: path.stat().st_size)
+    chunks = [path for path in (folder / "chunks").iterdir() if 1100 < path.stat().st_size < 1700]
+    found = None
+    for path in [*chunks, largest]:
+        flip(path, path.stat().st_size // 2, 3)
+        found = next((one for one in deep(copied) if "the scene of" in one.message), None)
+        flip(path, path.stat().st_size // 2, 3)
+        if found:
+            break
+    assert found is not None
+    day = found.message.partition("the scene of ")[2][:10]
+    assert day in days
+    assert found.message.startswith(folder.name)
+    assert found.message.endswith("; sites: demo-02, demo-07, demo-10")
+    assert found.fix.startswith(f"regrowth backfill --replace {folder.name}")
+
+
+def test_a_published_file_that_was_changed_is_named_and_written_again_by_the_command(copied):
+    file = copied.root / "sites" / "demo-02" / "observations.csv"
+    before = file.read_bytes()
+    flip(file, 40, 2)
+    (finding,) = deep(copied)
+    assert finding.message == "sites/demo-02/observations.csv is not the file that was written"
+    assert finding.fix.startswith(f"rm {file.parent / MADE_FROM}; regrowth publish")
+    (file.parent / MADE_FROM).unlink()
+    publish_once(load(copied.config))
+    assert file.read_bytes() == before
+    assert deep(copied) == []
+
+
+def test_a_sound_installation_is_read_in_full_without_a_finding(first_night):
+    assert deep(first_night) == []
+
+
+def numbers(root):
+    """What is published of each site: its files, and its entry of the list."""
+    files = {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in (root / "sites").rglob("*")
+        if path.is_file() and path.name != MADE_FROM
+    }
+    return files | {f"status {entry['site']}": entry for entry in json.loads((root / "status.json").read_text())}
+
+
+def flips(first_night, tmp_path, files, count, seed, *, whole):
+    """Flip one bit at a time; count which check noticed it, and assert that nothing wrong is published."""
+    rng, noticed = random.Random(seed), Counter()
+    later = first_night.copied_to(tmp_path / "later")
+    assert done(later.config, "run", "--as-of", LATER)[0] == Exit.DONE
+    right = numbers(first_night.root), numbers(later.root)
+    sizes = [path.stat().st_size for path in files]
+    for number in range(count):
+        shutil.rmtree(tmp_path / "work", ignore_errors=True)
+        made = first_night.copied_to(tmp_path / "work")
+        source = rng.choices(files, sizes)[0]
+        content = source.read_bytes()
+        used = [at for at in range(0, len(content)) if content[at]]
+        path = made.root / source.relative_to(first_night.root)
+        at, bit = rng.choice(used), rng.randrange(8)
+        flip(path, at, bit)
+        where = f"{number}: bit {bit} of byte {at} of {source.name}"
+        found = bool(deep(made)) if whole else None
+        codes = []
+        for command in (["status"], ["publish"], ["run", "--as-of", LATER]):
+            status, _, err = done(made.config, *command)
+            assert status in EXPECTED, (where, command, err[-2000:])
+            assert "Traceback" not in err, (where, command, err[-2000:])
+            codes.append(int(status))
+        wrong = [name for name, value in numbers(made.root).items() if all(value != known.get(name) for known in right)]
+        assert wrong == [], (where, codes, wrong)
+        noticed["deep" if found else "a command" if any(codes) else "nothing, and all is right"] += 1
+    return noticed
+
+
+def ledger_file(made):
+    return [made.root / "regrowth.db"]
+
+
+def store_files(made):
+    (folder,) = landscape_folders(made.root / "store")
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(("files", "count"), [(ledger_file, 10), (store_files, 6)])
+def test_a_flipped_bit_never_becomes_a_bug_or_another_number(first_night, tmp_path, files, count):
+    flips(first_night, tmp_path, files(first_night), count, seed=1, whole=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("files", [ledger_file, store_files])
+def test_five_hundred_flipped_bits_never_become_a_bug_or_another_number(first_night, tmp_path, files):
+    noticed = flips(first_night, tmp_path, files(first_night), int(os.environ.get("FLIPS", "500")), seed=7, whole=True)
+    print(noticed)
+    assert noticed["deep"] > noticed["a command"]
