@@ -115,7 +115,8 @@ def connected(url: str) -> Iterator["Connection"]:
     try:
         with engine.connect() as connection:
             if connection.dialect.name == "sqlite":
-                connection.connection.driver_connection.text_factory = text_of
+                driver: Any = connection.connection.driver_connection
+                driver.text_factory = text_of
             try:
                 yield connection
             except ValueError as error:
