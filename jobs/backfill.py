@@ -2,8 +2,11 @@
 
     python -m jobs.backfill --site lowood
 
-A night may run at the same time: it defers the landscapes that are being fetched here.
+A night may run at the same time: it defers the landscapes that are being fetched here. With ``--replace`` the store of
+a damaged landscape is set aside first (:mod:`jobs.replacing`).
 """
+
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,11 +14,28 @@ from jobs import console
 from jobs.kernel_cache import choose_cache
 from jobs.progress import progress
 
+if TYPE_CHECKING:
+    from jobs.replacing import Replaced
+    from jobs.settings import Settings
 
-def backfill(config: console.Config = None, site: console.Sites = None, as_json: console.AsJson = False) -> None:
+
+Replace = Annotated[
+    str | None, typer.Option("--replace", metavar="LANDSCAPE", help="Set its damaged store aside; fetch all again.")
+]
+
+
+def backfill(
+    config: console.Config = None,
+    site: console.Sites = None,
+    replace: Replace = None,
+    as_json: console.AsJson = False,
+) -> None:
     """Fetch ahead of the night, from [source] since to now; no verdicts, alerts or pages. Safe to run twice."""
     from jobs.settings import load
 
+    if replace is not None and site:
+        msg = "a landscape is replaced with all its sites: leave out --site"
+        raise typer.BadParameter(msg, param_hint="--replace")
     settings = load(config)
     console.fail_if_locked(settings.store.root)
     choose_cache(settings.store.root)
@@ -23,8 +43,9 @@ def backfill(config: console.Config = None, site: console.Sites = None, as_json:
     from jobs.pipeline import fetch_history
 
     console.stop_on_sigterm()
+    replaced = None if replace is None else _set_aside(settings, replace)
     with progress("scenes") as report:
-        manifest = fetch_history(settings, only=site or [], progress=report)
+        manifest = fetch_history(settings, only=replaced.sites if replaced else site or [], progress=report)
     if as_json:
         console.print_json(manifest)
     else:
@@ -32,7 +53,26 @@ def backfill(config: console.Config = None, site: console.Sites = None, as_json:
         for result in manifest["sites"]:
             new = f"{len(result['scenes_new'])} new scenes"
             typer.echo(f"{result['site']}: {result['state']}; {result['error'] or new}")
+    if replaced is not None and all(result["state"] == "done" for result in manifest["sites"]):
+        from jobs.replacing import differences
+
+        for sentence in differences(settings, replaced):
+            typer.echo(f"{replaced.landscape}: {sentence}", err=as_json)
     raise typer.Exit(exit_status(manifest))
+
+
+def _set_aside(settings: "Settings", landscape: str) -> "Replaced":
+    """Set a damaged store aside, and say where it is."""
+    from jobs.replacing import set_aside
+
+    with progress("rows of the store") as report:
+        replaced = set_aside(settings, landscape, progress=report)
+    if replaced.damage is not None:
+        size = f"{replaced.bytes / 1e6:.1f} MB"
+        typer.echo(f"{landscape} is damaged: {replaced.damage}; set aside as {replaced.folder} ({size})", err=True)
+    else:
+        typer.echo(f"{landscape} was set aside before, or lost: its history is fetched again", err=True)
+    return replaced
 
 
 if __name__ == "__main__":
