@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from shapely.geometry import Polygon, mapping, shape
 
+from jobs import pipeline
 from jobs.alerting import record_event
 from jobs.cli import main
 from jobs.exits import Exit
 from jobs.installation import open_ledger
 from jobs.outbox import send
-from jobs.pipeline import exit_status, night, plan
+from jobs.pipeline import exit_status, plan
 from jobs.records import from_json, to_json
 from jobs.registry import add_sites
 from jobs.settings import load
@@ -28,13 +29,14 @@ from monitor.alerts.recipients import FILES, Recipient
 from monitor.imagery.auxiliary.terrain import Terrain
 from monitor.series.build import site_series
 from monitor.series.columns import chain_hashes
+from monitor.series.observations import observations_csv
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.assess import DEFAULT, assess_with_late_season
 from monitor.verdict.assessment import AlertLevel, Status
 from monitor.verdict.reasons import Reason
 from monitor.verdict.site_conditions import NO_VERDICT
 from tests.jobs.painted import Painted, ground
-from tests.landscape import stored_of
+from tests.landscape import series_of, stored_of
 
 FIRST, NIGHT = date(2018, 5, 15), date(2020, 9, 30)
 DAYS = [FIRST + timedelta(days=d) for d in range(0, 880, 22)]
@@ -74,8 +76,14 @@ def sources(monkeypatch):
     return use
 
 
+def night(settings, *, pages=False, **more):
+    """A night; without pages unless a test reads them."""
+    return pipeline.night(settings, pages=pages, **more)
+
+
 def observations(settings, site="s1"):
-    return (settings.outputs.root / "sites" / site / "observations.csv").read_bytes()
+    """What ``observations.csv`` of a site has on its page."""
+    return observations_csv(site, series_of(settings, site)["line"].tolist())
 
 
 def store(settings, site="s1"):
@@ -191,9 +199,9 @@ def test_control_ground_is_chosen_by_what_lies_before_the_start_alone(tmp_path, 
 def test_a_scene_that_shows_too_little_of_the_site_tells_nothing_of_which_ground_is_like_it(tmp_path, sources):
     without, beside = installed(tmp_path / "without"), installed(tmp_path / "beside")
     sources(Painted(DAYS[::2]))
-    night(without, as_of=NIGHT, pages=False)
+    night(without, as_of=NIGHT)
     sources(Painted(DAYS[::2]), Painted(DAYS[1::2], name="part", tiles={"48SVF": (12_070, 0, 30e3, 30e3)}))
-    night(beside, as_of=NIGHT, pages=False)
+    night(beside, as_of=NIGHT)
     assert len(store(beside).records()) == 2 * len(store(without).records())
     assert store(beside).controls["units"] == store(without).controls["units"]
 
@@ -221,7 +229,7 @@ def test_a_scene_that_hides_the_ground_around_is_set_aside_as_such(tmp_path, sou
 def test_no_control_ground_lies_on_another_site(tmp_path, sources, other):
     settings = installed(tmp_path, [SITE, other])
     sources(Painted(DAYS[::4]))
-    night(settings, as_of=NIGHT, pages=False)
+    night(settings, as_of=NIGHT)
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         sites = [from_json(one, Site).geometry for one in t.sites()]
     units = [shape(unit["geometry"]) for unit in store(settings).controls["units"]]
@@ -341,7 +349,7 @@ def test_a_granule_that_arrives_late_ends_where_a_run_from_scratch_ends(tmp_path
     sources(Painted(DAYS, tiles=tiles))
     assert len(night(late, as_of=NIGHT)["sites"][0]["scenes_new"]) == 2
     assert observations(late) == observations(scratch)
-    assert (late.outputs.root / "status.json").read_bytes() == (scratch.outputs.root / "status.json").read_bytes()
+    assert status(late) == status(scratch)
 
 
 def test_a_newer_baseline_with_another_offset_replaces_the_older_and_tells_the_same(tmp_path, sources):
@@ -402,15 +410,17 @@ def test_a_new_site_waits_until_its_whole_history_is_offered(tmp_path, sources):
 def test_a_provider_that_is_down_defers_its_sites_and_the_next_night_catches_up(tmp_path, sources):
     settings = installed(tmp_path, [SITE, (20_000, 12_000, 20_120, 12_120)])
     only = Painted(DAYS)
+    published = (settings.outputs.root / "sites/s1/observations.csv").read_bytes
     sources(only)
-    night(settings, as_of=DAYS[-4])
-    before = observations(settings)
+    night(settings, as_of=DAYS[-4], pages=True)
+    before = published()
+    assert before == observations(settings)
     only.down = True
-    manifest = night(settings, as_of=NIGHT)
+    manifest = night(settings, as_of=NIGHT, pages=True)
     assert [site["state"] for site in manifest["sites"]] == ["deferred", "deferred"]
     assert "does not answer" in manifest["sites"][0]["error"]
     assert exit_status(manifest) is Exit.TRY_LATER
-    assert observations(settings) == before
+    assert published() == before
     only.down = False
     assert [len(site["scenes_new"]) for site in night(settings, as_of=NIGHT)["sites"]] == [3, 3]
 
@@ -434,10 +444,11 @@ def test_sites_read_together_say_the_same_as_sites_read_alone(tmp_path, sources)
     sources(Painted(DAYS))
     night(together, as_of=NIGHT)
     sources(Painted(DAYS))
-    night(alone, as_of=NIGHT)
+    for site in ("s1", "s2", "s3"):
+        night(alone, as_of=NIGHT, only=[site])
     for site in ("s1", "s2", "s3"):
         assert observations(together, site) == observations(alone, site)
-    assert (together.outputs.root / "status.json").read_bytes() == (alone.outputs.root / "status.json").read_bytes()
+        assert status(together, site) == status(alone, site)
 
 
 @pytest.mark.parametrize("baseline", ["02.09", ""], ids=["told", "not told"])
@@ -448,7 +459,7 @@ def test_a_scene_that_cannot_be_read_yet_is_tried_again_for_a_month(tmp_path, so
     for torn in (frozenset({old, new}), frozenset({old, new}), frozenset({old})):
         last = Painted(DAYS, broken=torn, baseline=baseline)
         sources(last)
-        (site,) = night(settings, as_of=NIGHT, pages=False)["sites"]
+        (site,) = night(settings, as_of=NIGHT)["sites"]
         rejected.append({one["scene"] for one in site["scenes_rejected"]})
         kept.append(store(settings).snapshot)
     assert rejected == [{old, new}, set(), set()], "the second time nothing new was found"
@@ -528,9 +539,9 @@ def test_a_dry_run_tells_what_a_night_would_fetch(tmp_path, sources):
     assert len(only.read_scenes) == before
 
 
-def status(settings):
-    (found,) = json.loads((settings.outputs.root / "status.json").read_text(encoding="utf-8"))
-    return found
+def status(settings, site="s1"):
+    with open_ledger(settings) as ledger, ledger.reading() as t:
+        return t.latest_assessment(site)[2]
 
 
 def rows(settings):
@@ -603,7 +614,7 @@ def test_an_alert_that_gets_worse_is_told_again_and_every_change_once(tmp_path, 
 
     judging(lambda found: LAGS | {"alert": days[found.as_of]})
     for day in (*days, *days):
-        night(settings, as_of=day, pages=False)
+        night(settings, as_of=day)
 
     def alert():
         with open_ledger(settings) as ledger, ledger.transaction() as t:
@@ -612,7 +623,7 @@ def test_an_alert_that_gets_worse_is_told_again_and_every_change_once(tmp_path, 
 
     stands = alert()
     days[DAYS[-5]] = AlertLevel.NONE
-    night(settings, as_of=DAYS[-5], pages=False)
+    night(settings, as_of=DAYS[-5])
     assert alert() == stands, "a day before the newest is judged for the record"
     told = [json.loads((settings.outputs.root / "messages" / name).read_text()) for name in messages(settings)[1::2]]
     assert [(one["id"], one["event"], one["alert"]["level"]) for one in told] == [
@@ -625,7 +636,7 @@ def test_the_chance_to_be_seen_is_told_anew_as_seasons_pass_and_a_day_before_the
     sources(Painted(DAYS))
 
     def detectability_as_of(day):
-        night(settings, as_of=day, pages=False)
+        night(settings, as_of=day)
         with open_ledger(settings) as ledger, ledger.transaction() as t:
             (told,) = t.all_ground_data("detectability").values()
         return told
@@ -640,10 +651,10 @@ def test_what_a_scene_shows_that_comes_later_on_the_same_day_is_told_that_day(tm
     days = DAYS[::2]
     judging(lambda found: FELL if found.n_scenes == len(days) else {})
     sources(Painted(days[:-1]))
-    assert night(settings, as_of=NIGHT, pages=False)["messages_sent"] == 0
+    assert night(settings, as_of=NIGHT)["messages_sent"] == 0
     sources(Painted(days))
-    assert night(settings, as_of=NIGHT, pages=False)["messages_sent"] == 1
-    assert night(settings, as_of=NIGHT, pages=False)["messages_sent"] == 0
+    assert night(settings, as_of=NIGHT)["messages_sent"] == 1
+    assert night(settings, as_of=NIGHT)["messages_sent"] == 0
 
 
 def registered_with(settings, more):
@@ -694,7 +705,7 @@ def test_dry_plants_on_a_slope_of_erosion_control_are_said_to_protect_it_too(
     path.write_text(text, encoding="utf-8")
     monkeypatch.setattr("tests.jobs.painted.SOIL", np.array(ground_colour))
     sources(Painted(DAYS[::2]))
-    night(settings, as_of=NIGHT)
+    night(settings, as_of=NIGHT, pages=True)
     assert ("DRY_MATTER" in status(settings)["reasons"]) is said
     page = (tmp_path / "outputs/sites/s1/index.html").read_text(encoding="utf-8")
     assert ("count green cover only" in page) is said
@@ -706,7 +717,7 @@ def test_a_verdict_is_given_anew_when_anything_that_it_rests_on_is_another_and_n
     settings = installed(tmp_path)
     sources(Painted(DAYS[::2]))
     for day in (DAYS[-6], NIGHT, DAYS[-6]):  # scenes that came later are none of an earlier day's
-        night(settings, as_of=day, pages=False)
+        night(settings, as_of=day)
     earlier = assessments(settings)
     assert [one["as_of"] for one in earlier] == [DAYS[-6].isoformat(), NIGHT.isoformat()]
 
@@ -738,10 +749,10 @@ def test_a_verdict_is_given_anew_when_anything_that_it_rests_on_is_another_and_n
     ]
     for number, change in enumerate(changes, start=3):
         change()
-        night(settings, as_of=NIGHT, pages=False)
+        night(settings, as_of=NIGHT)
         assert len(assessments(settings)) == number
     kept = assessments(settings)
-    night(settings, as_of=NIGHT, pages=False)
+    night(settings, as_of=NIGHT)
     assert assessments(settings) == kept
     assert kept[:2] == earlier
 
@@ -762,7 +773,7 @@ def test_what_a_person_answered_stands_beside_the_red_for_as_long_as_its_cause_i
             for language, name in pages.items()
         }
 
-    night(settings, as_of=DAYS[-4])
+    night(settings, as_of=DAYS[-4], pages=True)
     assert "Alert open since" in said()["en"][0]
     words = ("resolve", "s1/disturbance", "--verdict", "false-alarm", "--note", "trees stand")
     for command in (("alerts", *words), ("publish",)):
@@ -777,7 +788,7 @@ def test_what_a_person_answered_stands_beside_the_red_for_as_long_as_its_cause_i
         assert answer in index
     assert "Alert open since" not in said()["en"][0]
     seen.update(NO_ALERT)
-    night(settings, as_of=DAYS[-2])
+    night(settings, as_of=DAYS[-2], pages=True)
     assert "false alarm" not in said()["en"][0]
     assert "answered: 1" not in said()["en"][1]
     capsys.readouterr()
@@ -790,10 +801,10 @@ def test_when_most_sites_fall_in_one_night_what_is_sent_is_held_until_somebody_h
     settings = installed(tmp_path, [(x, 12_000, x + 120, 12_120) for x in range(4_000, 20_000, 2_000)])
     sources(Painted(DAYS[::2]))
     falling({f"s{n}" for n in range(1, fell + 1)}, NIGHT)
-    night(settings, as_of=DAYS[-4], pages=False)
+    night(settings, as_of=DAYS[-4])
     assert messages(settings) == []
     for _ in range(2):  # a night that is run again holds them as well
-        manifest = night(settings, as_of=NIGHT, pages=False)
+        manifest = night(settings, as_of=NIGHT)
         assert (manifest["messages_waiting"], bool(messages(settings))) == ((fell, False) if held else (0, True))
         assert exit_status(manifest) is (Exit.SOME_FAILED if held else Exit.DONE)
     fix = "look at their scenes, then: regrowth alerts release"
@@ -814,8 +825,8 @@ def test_what_was_held_and_is_no_news_by_the_time_of_its_release_is_not_sent(tmp
     settings = installed(tmp_path, outlines)
     sources(Painted(DAYS[::2]))
     falling({f"s{n}" for n in range(1, 6)}, NIGHT)
-    night(settings, as_of=DAYS[-4], pages=False)
-    assert night(settings, as_of=NIGHT, pages=False)["messages_waiting"] == 5
+    night(settings, as_of=DAYS[-4])
+    assert night(settings, as_of=NIGHT)["messages_waiting"] == 5
     capsys.readouterr()  # what the nights logged
 
     def command(*arguments):
@@ -849,18 +860,18 @@ def test_what_could_not_be_written_one_night_waits_and_counts_among_those_that_f
     sources(Painted(DAYS[::2]))
     down = {"s1": DAYS[-4], "s2": DAYS[-4], "s3": DAYS[-4], "s4": NIGHT, "s5": NIGHT}
     judging(lambda found: LAGS if found.as_of >= down.get(found.site, date.max) else LAGS | NO_ALERT)
-    night(settings, as_of=DAYS[-6], pages=False)
+    night(settings, as_of=DAYS[-6])
     with monkeypatch.context() as patch:
         patch.setattr(
             "monitor.alerts.channels.files.write_atomically", Mock(side_effect=PermissionError(13, "read only"))
         )
         patch.setattr("jobs.outbox.QUICK_RETRIES", ())
-        manifest = night(settings, as_of=DAYS[-4], pages=False)
+        manifest = night(settings, as_of=DAYS[-4])
     assert (manifest["messages_sent"], manifest["messages_waiting"]) == (0, 3)
     (why,) = why_waiting(settings)
     assert why.endswith("messages cannot be written: read only")
     assert exit_status(manifest) is Exit.SOME_FAILED
-    manifest = night(settings, as_of=NIGHT, pages=False)  # five wait, of six sites, but three and two fell at a time
+    manifest = night(settings, as_of=NIGHT)  # five wait, of six sites, but three and two fell at a time
     assert (manifest["messages_sent"], manifest["messages_waiting"]) == (5, 0)
 
 
@@ -868,10 +879,10 @@ def test_that_most_sites_recover_in_one_night_is_told_at_once(tmp_path, sources,
     settings = installed(tmp_path, [(x, 12_000, x + 120, 12_120) for x in range(4_000, 16_000, 2_000)])
     sources(Painted(DAYS[::2]))
     judging(lambda found: LAGS if found.as_of <= DAYS[-7] else LAGS | NO_ALERT)
-    assert night(settings, as_of=DAYS[-7], pages=False)["messages_waiting"] == 6
+    assert night(settings, as_of=DAYS[-7])["messages_waiting"] == 6
     with open_ledger(settings) as ledger:
         assert send(settings, ledger, release=True, night=False).sent == 6
-    nights = [night(settings, as_of=day, pages=False) for day in (DAYS[-5], DAYS[-1])]
+    nights = [night(settings, as_of=day) for day in (DAYS[-5], DAYS[-1])]
     assert [(one["messages_sent"], one["messages_waiting"]) for one in nights] == [(0, 0), (6, 0)]
 
 
@@ -882,7 +893,7 @@ def test_the_first_night_of_a_programme_tells_all_that_it_finds_unless_most_site
     settings = installed(tmp_path, [(x, 12_000, x + 120, 12_120) for x in range(4_000, 16_000, 2_000)])
     sources(Painted(DAYS[::2]))
     falling({f"s{n}" for n in range(1, fell + 1)}, FIRST)
-    manifest = night(settings, as_of=NIGHT, pages=False)
+    manifest = night(settings, as_of=NIGHT)
     assert (manifest["messages_sent"], manifest["messages_waiting"]) == (sent, fell - sent)
 
 
