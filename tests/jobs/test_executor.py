@@ -64,6 +64,18 @@ def cluster(two_processes):
     return two_processes
 
 
+@pytest.fixture(scope="module")
+def two_threads():
+    """Two workers of a scheduler that are threads of this process, reached over TCP as others are."""
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=False, protocol="tcp://", host="127.0.0.1",
+        dashboard_address="127.0.0.1:0", silence_logs=50,
+    ) as made:  # fmt: skip
+        yield made
+
+
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch):
     monkeypatch.setattr("jobs.executor.JOB_TIMEOUT", 240.0)
@@ -87,13 +99,15 @@ def products(made):
 
 
 @pytest.mark.parametrize("kind", ["processes", pytest.param("cluster", marks=pytest.mark.slow)])
-def test_elsewhere_a_night_makes_the_same_products_byte_for_byte(kind, install, first_night, cluster, tmp_path):
-    made = configured(install, tmp_path, "processes" if kind == "processes" else cluster.scheduler_address)
+def test_elsewhere_a_night_makes_the_same_products_byte_for_byte(kind, install, first_night, request, tmp_path):
+    where = "processes" if kind == "processes" else request.getfixturevalue("cluster").scheduler_address
+    made = configured(install, tmp_path, where)
     manifest = night(load(made.config), as_of=NIGHT)
     assert [site["state"] for site in manifest["sites"]] == ["done"] * 3
     assert [len(site["scenes_new"]) for site in manifest["sites"]] == [68] * 3
     assert differences(products(first_night), products(made)) == {}
-    assert all(not site["scenes_new"] for site in night(load(made.config), as_of=NIGHT)["sites"])
+    here = configured(install, tmp_path, "")
+    assert all(not site["scenes_new"] for site in night(load(here.config), as_of=NIGHT)["sites"])
 
 
 @pytest.mark.slow
@@ -185,7 +199,7 @@ def test_a_cluster_that_shrinks_midway_does_what_it_has_taken(cluster, monkeypat
         assert {number: result for (number, _), result in results} == {number: number + 1 for number in range(24)}
 
 
-def test_jobs_are_taken_as_their_turn_comes(cluster):
+def test_jobs_are_taken_as_their_turn_comes(two_threads):
     taken = []
 
     def jobs():
@@ -193,7 +207,7 @@ def test_jobs_are_taken_as_their_turn_comes(cluster):
             taken.append(number)
             yield job(add, number, 1)
 
-    with open_executor(cluster.scheduler_address) as work:
+    with open_executor(two_threads.scheduler_address) as work:
         answers = work(jobs())
         assert next(answers)[1] is not None
         assert len(taken) < 40
@@ -201,8 +215,8 @@ def test_jobs_are_taken_as_their_turn_comes(cluster):
     assert taken == list(range(40))
 
 
-def test_an_expected_error_of_a_worker_is_raised_here(cluster):
-    with open_executor(cluster.scheduler_address) as work, pytest.raises(BadConfiguration, match="no key"):
+def test_an_expected_error_of_a_worker_is_raised_here(two_threads):
+    with open_executor(two_threads.scheduler_address) as work, pytest.raises(BadConfiguration, match="no key"):
         list(work([job(refuse)]))
 
 
@@ -252,12 +266,21 @@ def test_a_server_that_is_no_scheduler_is_not_waited_for_without_end(monkeypatch
             pass
 
 
-def test_a_worker_is_no_scheduler_though_it_speaks_as_one_does(two_processes):
-    workers = [worker for one in two_processes.workers.values() for worker in (one.address, one.worker_address)]
+def test_a_worker_is_no_scheduler_though_it_speaks_as_one_does(two_threads):
+    workers = [worker.address for worker in two_threads.workers.values()]
+    assert len(workers) == 2
     for address in workers:
         with pytest.raises(BadConfiguration, match="what answers there is no dask scheduler"), open_executor(address):
             pass
-    assert len(workers) == 4
+
+
+@pytest.mark.slow
+def test_the_guard_of_a_worker_process_is_no_scheduler_either(two_processes):
+    guards = [guard for one in two_processes.workers.values() for guard in (one.address, one.worker_address)]
+    assert len(guards) == 4
+    for address in guards:
+        with pytest.raises(BadConfiguration, match="what answers there is no dask scheduler"), open_executor(address):
+            pass
 
 
 CERTIFICATES = [f"distributed.comm.tls.{name}" for name in ("ca-file", "client.cert", "client.key")]
