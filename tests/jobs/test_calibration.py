@@ -1,6 +1,9 @@
 """Calibrations set on the control ground of the stores, once a season, and the nights that are judged by them."""
 
+import hashlib
 import json
+import pickle
+import shutil
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -28,7 +31,7 @@ from monitor.sites.landscapes import tile_name
 from monitor.sites.site import Plan, Site, ground_key
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.placebos import MIN_SITES, independent_units
-from tests.landscape import lone_site, put
+from tests.landscape import lone_site, opened, put
 
 AUTUMN = date(2025, 11, 20)
 UNITS = 40
@@ -62,43 +65,50 @@ def scenes(last=2025, *, drift, seed, count=UNITS):
     return days, np.clip(cover, 0, 1)
 
 
+def _store(folder, one, controls, days, cover):
+    """Store scenes that show the control units of a site with given cover."""
+    units = controls.units
+    grid = site_grid(one.geometry)
+    store = lone_site(
+        folder, site=one.id, grid=grid, units=[u.id for u in units], controls=controls.to_json(), biome=one.biome,
+        ground=ground_key(one),
+    )  # fmt: skip
+    entries = []
+    for day, values in zip(days, cover, strict=True):
+        when = datetime.combine(day.astype(object), datetime.min.time(), UTC)
+        scene = Scene(
+            id=f"x{day}", acquisition=f"x/{day}", time=when, sensor="sentinel-2a", baseline="05.09",
+            source="test", scale=1e-4, offset=0.0, quality="scl", footprint=None, handle=None,
+        )  # fmt: skip
+        record = record_of(scene, accepted=True, reason="", clear_fraction=1.0, n_pixels=100, measures={}, digest="d")
+        means = np.full((len(units), len(MEASURES)), np.nan, np.float32)
+        means[:, MEASURES.index("cover")] = values
+        entries.append(
+            SiteScene(record=record, pixels=np.zeros((len(PACKED_LAYERS), *grid.shape), np.uint16), units=means)
+        )
+    put(store, entries)
+
+
 class Land:
     """Sites with stores of control ground that behaves as specified."""
 
-    def __init__(self, settings):
+    def __init__(self, settings, made_once):
         self.settings = settings
+        self.made_once = made_once
         self.sites = []
 
     def add(self, one, *, drift=0.012, last=2025, units=None, measured=None):
         units = units_of(one) if units is None else units
         days, cover = measured or scenes(last, drift=drift, seed=len(self.sites), count=len(units))
         controls = ControlSet(units=units, balance={}, candidates=len(units))
-        grid = site_grid(one.geometry)
-        store = lone_site(
-            self.folder(one), site=one.id, grid=grid, units=[u.id for u in units], controls=controls.to_json(),
-            biome=one.biome, ground=ground_key(one),
-        )  # fmt: skip
-        entries = []
-        for day, values in zip(days, cover, strict=True):
-            when = datetime.combine(day.astype(object), datetime.min.time(), UTC)
-            scene = Scene(
-                id=f"x{day}", acquisition=f"x/{day}", time=when, sensor="sentinel-2a", baseline="05.09",
-                source="test", scale=1e-4, offset=0.0, quality="scl", footprint=None, handle=None,
-            )  # fmt: skip
-            record = record_of(
-                scene, accepted=True, reason="", clear_fraction=1.0, n_pixels=100, measures={}, digest="d"
-            )
-            means = np.full((len(units), len(MEASURES)), np.nan, np.float32)
-            means[:, MEASURES.index("cover")] = values
-            entries.append(
-                SiteScene(record=record, pixels=np.zeros((len(PACKED_LAYERS), *grid.shape), np.uint16), units=means)
-            )
-        snapshot = put(store, entries)
+        content = hashlib.sha256(pickle.dumps((one, units, days, cover))).hexdigest()
+        made = self.made_once(f"land-{content}", lambda folder: _store(folder, one, controls, days, cover))
+        shutil.copytree(made, self.folder(one))
         self.sites.append(one)
         with closing(Ledger(self.settings.ledger.url)) as ledger, ledger.transaction() as t:
             t.add_site(one.id, one.version, to_json(one), start=one.start.isoformat(), now="n")
             t.freeze_controls(ground_key(one), one.id, controls.to_json(), digest="h", now="n")
-            t.save_snapshot(ground_key(one), one.id, snapshot)
+            t.save_snapshot(ground_key(one), one.id, opened(self.folder(one), ground_key(one)).snapshot)
 
     def folder(self, one):
         """Of the site's landscape."""
@@ -122,9 +132,9 @@ class Land:
 
 
 @pytest.fixture
-def land(tmp_path):
+def land(tmp_path, made_once):
     (tmp_path / "regrowth.toml").write_text('[source]\nkind = "sample"\n', encoding="utf-8")
-    return Land(load(tmp_path / "regrowth.toml"))
+    return Land(load(tmp_path / "regrowth.toml"), made_once)
 
 
 @pytest.fixture(autouse=True)
@@ -197,7 +207,7 @@ def test_what_is_set_stays_until_the_next_season_is_over_whatever_arrives(land, 
 def test_ground_on_which_another_site_was_begun_is_no_placebo_nor_compared_with(land, quick, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "regrowth.toml").write_text('[source]\nkind = "sample"\n', encoding="utf-8")
-    never_there = Land(load(tmp_path / "other" / "regrowth.toml"))
+    never_there = Land(load(tmp_path / "other" / "regrowth.toml"), land.made_once)
     for number in range(4):
         one = site(number)
         days, cover = scenes(drift=0.012, seed=number)
@@ -230,7 +240,7 @@ def test_nothing_acquired_after_the_season_goes_in(land, quick, tmp_path):
     assert during.dated == date(2024, 10, 14)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "regrowth.toml").write_text('[source]\nkind = "sample"\n', encoding="utf-8")
-    other = Land(load(tmp_path / "other" / "regrowth.toml"))
+    other = Land(load(tmp_path / "other" / "regrowth.toml"), land.made_once)
     for number in range(3):
         days, cover = scenes(2025, drift=0.012, seed=number)
         before = days < np.datetime64("2024-10-15")

@@ -1,6 +1,9 @@
 """The series of a site, built from all its stored scenes."""
 
+import hashlib
 import math
+import pickle
+import shutil
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
@@ -109,11 +112,24 @@ def laid_out(path, controls=CONTROLS):
 
 
 def filled(path, entries, controls=CONTROLS):
-    """The same with scenes."""
-    store = laid_out(path, controls)
-    for first in range(0, len(entries), 100):
-        put(store, entries[first : first + 100])
-    return store
+    """The same with scenes; each content is written once, and copied to where it is needed."""
+
+    def fill(folder):
+        store = laid_out(folder, controls)
+        for first in range(0, len(entries), 100):
+            put(store, entries[first : first + 100])
+
+    content = hashlib.sha256(pickle.dumps((entries, controls))).hexdigest()
+    shutil.copytree(MADE_ONCE[0](f"filled-{content}", fill), path)
+    return opened(path)
+
+
+MADE_ONCE = []
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _made_once(made_once):
+    MADE_ONCE[:] = [made_once]
 
 
 def from_scratch(path, entries):
