@@ -20,7 +20,7 @@ def compile_ahead() -> None:
     from jobs.demonstration import LAST_NIGHT, write_inputs
     from jobs.pipeline import night
     from jobs.settings import load
-    from monitor.trends.maps import trend
+    from monitor.trends.maps import slope, trend
 
     with tempfile.TemporaryDirectory() as folder:
         write_inputs(Path(folder), seed=1)
@@ -28,7 +28,10 @@ def compile_ahead() -> None:
     days = np.datetime64("2020-01-01", "ns") + np.arange(0, 1500, 30) * np.timedelta64(1, "D")
     pixels = xr.DataArray(np.random.default_rng(1).random((days.size, 2, 2)), {"time": days}, ("time", "y", "x"))
     for dtype in ("float32", "float64"):
-        trend(pixels.astype(dtype)).compute()
+        for scenes in (pixels, pixels[:9]):  # few scenes have kernels of their own
+            for block in (scenes, scenes.transpose("y", "x", "time").copy()):  # by scene, and by pixel
+                trend(block.astype(dtype)).compute()
+                slope(block.astype(dtype)).compute()
 
 
 if __name__ == "__main__":

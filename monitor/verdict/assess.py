@@ -242,7 +242,8 @@ def site_history(scenes: UsableScenes, site: Site, cohorts: Cohorts, c: Calibrat
         What is known after each used scene.
     """
     plan, growing = site.plan, GrowingSeason.of(site)
-    promise = Promise(cohorts.begun, cohorts.share, plan.index_A, plan.k, plan.L, plan.A > 0)
+    # as floats, whatever the plan holds: each combination of types would be compiled by itself
+    promise = Promise(cohorts.begun, cohorts.share, float(plan.index_A), float(plan.k), float(plan.L), plan.A > 0)
     variance = np.full(scenes.cover.size, c.scene_sd**2)
     if site.hectares > 0:  # else unknown
         variance += c.pixel_sd**2 * np.minimum(c.patch_hectares / (site.hectares * scenes.clear), 1.0)
