@@ -1,7 +1,9 @@
 """Granules, baselines, several catalogues and outages: every acquisition once, whatever the order of events."""
 
 import csv
+import hashlib
 import json
+import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -79,6 +81,24 @@ def sources(monkeypatch):
 def night(settings, *, pages=False, **more):
     """A night; without pages unless a test reads them."""
     return pipeline.night(settings, pages=pages, **more)
+
+
+@pytest.fixture
+def begun(made_once):
+    """An installation after a night over painted land. One of each kind is made, and copied to where it is needed."""
+
+    def use(root, source, sites=(SITE,), *, as_of=NIGHT):
+        def fill(folder):
+            settings = installed(folder, sites)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("jobs.pipeline.open_sources", lambda chosen: Sources([(source, chosen[0])]))
+                night(settings, as_of=as_of)
+
+        kind = hashlib.sha256(repr((source, tuple(sites), as_of)).encode()).hexdigest()
+        shutil.copytree(made_once(f"painted-{kind}", fill), root, dirs_exist_ok=True)
+        return load(root / "regrowth.toml")
+
+    return use
 
 
 def observations(settings, site="s1"):
@@ -161,10 +181,8 @@ class Boundless(Painted):
         return super()._frame(replace(scene, footprint=ground(*WHOLE)), grid)
 
 
-def test_a_scene_that_does_not_tell_where_it_lies_is_looked_at_for_every_site(tmp_path, sources):
-    told, untold = installed(tmp_path / "told"), installed(tmp_path / "untold")
-    sources(Painted(DAYS[::2]))
-    night(told, as_of=NIGHT)
+def test_a_scene_that_does_not_tell_where_it_lies_is_looked_at_for_every_site(tmp_path, sources, begun):
+    told, untold = begun(tmp_path / "told", Painted(DAYS[::2])), installed(tmp_path / "untold")
     sources(Boundless(DAYS[::2]))
     night(untold, as_of=NIGHT)
     assert observations(untold) == observations(told)
@@ -187,19 +205,15 @@ def test_pixels_on_another_grid_than_was_asked_for_are_never_stored(tmp_path, so
     assert not store(settings).cube()["red"][-10:].notnull().any()
 
 
-def test_control_ground_is_chosen_by_what_lies_before_the_start_alone(tmp_path, sources):
-    before, after = installed(tmp_path / "before"), installed(tmp_path / "after")
-    sources(Painted(DAYS))
-    night(before, as_of=date(2019, 5, 31))
-    night(after, as_of=NIGHT)
+def test_control_ground_is_chosen_by_what_lies_before_the_start_alone(tmp_path, begun):
+    before = begun(tmp_path / "before", Painted(DAYS), as_of=date(2019, 5, 31))
+    after = begun(tmp_path / "after", Painted(DAYS))
     assert store(before).controls == store(after).controls
     assert store(after).controls["units"]
 
 
-def test_a_scene_that_shows_too_little_of_the_site_tells_nothing_of_which_ground_is_like_it(tmp_path, sources):
-    without, beside = installed(tmp_path / "without"), installed(tmp_path / "beside")
-    sources(Painted(DAYS[::2]))
-    night(without, as_of=NIGHT)
+def test_a_scene_that_shows_too_little_of_the_site_tells_nothing_of_which_ground_is_like_it(tmp_path, sources, begun):
+    without, beside = begun(tmp_path / "without", Painted(DAYS[::2])), installed(tmp_path / "beside")
     sources(Painted(DAYS[::2]), Painted(DAYS[1::2], name="part", tiles={"48SVF": (12_070, 0, 30e3, 30e3)}))
     night(beside, as_of=NIGHT)
     assert len(store(beside).records()) == 2 * len(store(without).records())
@@ -267,11 +281,10 @@ def test_a_site_whose_edited_outline_is_refused_stays_as_it_was_and_so_does_one_
             assert t.versions() == before
 
 
-def test_a_ledger_older_than_its_stores_learns_from_them_and_nothing_is_read_again(tmp_path, sources):
-    settings = installed(tmp_path)
+def test_a_ledger_older_than_its_stores_learns_from_them_and_nothing_is_read_again(tmp_path, sources, begun):
+    settings = begun(tmp_path, Painted(DAYS), as_of=DAYS[-4])
     only = Painted(DAYS)
     sources(only)
-    night(settings, as_of=DAYS[-4])
     ledger = tmp_path / "regrowth.db"
     older = ledger.read_bytes()
     night(settings, as_of=NIGHT)
@@ -315,20 +328,18 @@ class Tardy(Painted):
         return replace(found, acquisition=found.acquisition.replace("T035141", "T035155"))
 
 
-def test_what_another_catalogue_names_by_another_second_is_not_fetched_again(tmp_path, sources):
-    settings = installed(tmp_path)
-    sources(Painted(DAYS[::2]))
-    night(settings, as_of=NIGHT)
+def test_what_another_catalogue_names_by_another_second_is_not_fetched_again(tmp_path, sources, begun):
+    settings = begun(tmp_path, Painted(DAYS[::2]))
     other = Tardy(DAYS[::2], name="other")
     sources(other)
     assert night(settings, as_of=NIGHT)["sites"][0]["scenes_new"] == []
     assert other.read_scenes == []
 
 
-def test_what_another_catalogue_names_by_another_second_replaces_it_under_the_name_that_it_has(tmp_path, sources):
-    settings = installed(tmp_path)
-    sources(Painted(DAYS[::2]))
-    night(settings, as_of=NIGHT)
+def test_what_another_catalogue_names_by_another_second_replaces_it_under_the_name_that_it_has(
+    tmp_path, sources, begun
+):
+    settings = begun(tmp_path, Painted(DAYS[::2]))
     sources(Tardy(DAYS[::2], name="other", baseline="05.00", offset=-0.1))
     assert len(night(settings, as_of=NIGHT)["sites"][0]["scenes_new"]) == len(DAYS[::2])
     assert [(row["date"], row["baseline"]) for row in rows(settings)] == [(str(day), "05.00") for day in DAYS[::2]]
@@ -352,11 +363,9 @@ def test_a_granule_that_arrives_late_ends_where_a_run_from_scratch_ends(tmp_path
     assert status(late) == status(scratch)
 
 
-def test_a_newer_baseline_with_another_offset_replaces_the_older_and_tells_the_same(tmp_path, sources):
-    settings, scratch = installed(tmp_path / "replaced"), installed(tmp_path / "scratch")
+def test_a_newer_baseline_with_another_offset_replaces_the_older_and_tells_the_same(tmp_path, sources, begun):
+    settings, scratch = begun(tmp_path / "replaced", Painted(DAYS)), installed(tmp_path / "scratch")
     new = dict(baseline="05.00", offset=-0.1)
-    sources(Painted(DAYS))
-    night(settings, as_of=NIGHT)
     earlier = assessments(settings)
     sources(Painted(DAYS[:20], name="old"), Painted(DAYS[:20], name="new", **new), Painted(DAYS, name="rest"))
     assert len(night(settings, as_of=NIGHT)["sites"][0]["scenes_new"]) == 20
@@ -438,15 +447,13 @@ def test_sites_of_one_tile_are_searched_together_and_an_unchanged_night_reads_no
     assert (only.searches, len(only.read_scenes)) == (2, asked)
 
 
-def test_sites_read_together_say_the_same_as_sites_read_alone(tmp_path, sources):
-    outlines = [(x, 12_000, x + 120, 12_120) for x in (8_000, 8_700, 14_000)]
-    together, alone = installed(tmp_path / "together", outlines), installed(tmp_path / "alone", outlines)
+def test_sites_read_together_say_the_same_as_sites_read_alone(tmp_path, sources, begun):
+    outlines = [(x, 12_000, x + 120, 12_120) for x in (8_000, 8_700)]
+    together, alone = begun(tmp_path / "together", Painted(DAYS), outlines), installed(tmp_path / "alone", outlines)
     sources(Painted(DAYS))
-    night(together, as_of=NIGHT)
-    sources(Painted(DAYS))
-    for site in ("s1", "s2", "s3"):
+    for site in ("s1", "s2"):
         night(alone, as_of=NIGHT, only=[site])
-    for site in ("s1", "s2", "s3"):
+    for site in ("s1", "s2"):
         assert observations(together, site) == observations(alone, site)
         assert status(together, site) == status(alone, site)
 
@@ -495,8 +502,8 @@ def test_a_granule_that_cannot_be_read_yet_fills_its_overpass_as_soon_as_it_can(
     assert observations(settings) == observations(undisturbed)
 
 
-def test_ground_to_compare_with_is_not_chosen_on_a_night_on_which_most_files_cannot_be_had(tmp_path, sources):
-    settings, undisturbed = installed(tmp_path / "a"), installed(tmp_path / "b")
+def test_ground_to_compare_with_is_not_chosen_on_a_night_on_which_most_files_cannot_be_had(tmp_path, sources, begun):
+    settings, undisturbed = installed(tmp_path / "a"), begun(tmp_path / "b", Painted(DAYS))
     before = [day for day in DAYS if day < date(2019, 6, 1)]
     torn = frozenset(f"painted-48SUF-{day}-02.09" for day in before[: len(before) // 2 + 1])
     sources(Painted(DAYS, broken=torn))
@@ -505,8 +512,7 @@ def test_ground_to_compare_with_is_not_chosen_on_a_night_on_which_most_files_can
     assert (site["state"], exit_status(manifest)) == ("deferred", Exit.TRY_LATER)
     assert f"of {len(before)} scenes from before its start {len(torn)} cannot be read; the first: " in site["error"]
     sources(Painted(DAYS))
-    for one in (settings, undisturbed):
-        assert night(one, as_of=NIGHT)["sites"][0]["state"] == "done"
+    assert night(settings, as_of=NIGHT)["sites"][0]["state"] == "done"
     assert observations(settings) == observations(undisturbed)
     assert store(settings).controls == store(undisturbed).controls
 
@@ -528,15 +534,13 @@ def test_a_source_with_an_end_is_not_asked_for_later_scenes(tmp_path, sources):
     assert len(night(settings, as_of=NIGHT)["sites"][0]["scenes_new"]) == 10
 
 
-def test_a_dry_run_tells_what_a_night_would_fetch(tmp_path, sources):
-    settings = installed(tmp_path)
+def test_a_dry_run_tells_what_a_night_would_fetch(tmp_path, sources, begun):
+    settings = begun(tmp_path, Painted(DAYS), as_of=DAYS[-4])
     only = Painted(DAYS)
     sources(only)
-    night(settings, as_of=DAYS[-4])
-    before = len(only.read_scenes)
     told = plan(settings, as_of=NIGHT)
     assert [len(site["scenes"]) for site in told["sites"]] == [3]
-    assert len(only.read_scenes) == before
+    assert only.read_scenes == []
 
 
 def status(settings, site="s1"):
@@ -796,12 +800,12 @@ def test_what_a_person_answered_stands_beside_the_red_for_as_long_as_its_cause_i
 
 @pytest.mark.parametrize(("fell", "held"), [(5, True), (4, False)])
 def test_when_most_sites_fall_in_one_night_what_is_sent_is_held_until_somebody_has_looked(
-    tmp_path, sources, falling, capsys, fell, held
+    tmp_path, sources, begun, falling, capsys, fell, held
 ):
-    settings = installed(tmp_path, [(x, 12_000, x + 120, 12_120) for x in range(4_000, 20_000, 2_000)])
+    outlines = [(x, 12_000, x + 120, 12_120) for x in range(4_000, 20_000, 2_000)]
+    settings = begun(tmp_path, Painted(DAYS[::2]), outlines, as_of=DAYS[-4])
     sources(Painted(DAYS[::2]))
     falling({f"s{n}" for n in range(1, fell + 1)}, NIGHT)
-    night(settings, as_of=DAYS[-4])
     assert messages(settings) == []
     for _ in range(2):  # a night that is run again holds them as well
         manifest = night(settings, as_of=NIGHT)
