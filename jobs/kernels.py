@@ -26,12 +26,15 @@ def compile_ahead() -> None:
         write_inputs(Path(folder), seed=1)
         night(load(Path(folder) / "regrowth.toml"), as_of=LAST_NIGHT)
     days = np.datetime64("2020-01-01", "ns") + np.arange(0, 1500, 30) * np.timedelta64(1, "D")
-    pixels = xr.DataArray(np.random.default_rng(1).random((days.size, 2, 2)), {"time": days}, ("time", "y", "x"))
+    values = np.random.default_rng(1).random((2, 2, days.size))
+    by_pixel = xr.DataArray(values, {"time": days}, ("y", "x", "time"))
+    by_scene = xr.DataArray(np.moveaxis(values, -1, 0).copy(), {"time": days}, ("time", "y", "x"))
     for dtype in ("float32", "float64"):
-        for scenes in (pixels, pixels[:9]):  # few scenes have kernels of their own
-            for block in (scenes, scenes.transpose("y", "x", "time").copy()):  # by scene, and by pixel
-                trend(block.astype(dtype)).compute()
-                slope(block.astype(dtype)).compute()
+        for pixels in (by_pixel, by_scene):
+            for scenes in (days.size, 9):  # few scenes have kernels of their own
+                some = pixels.isel(time=slice(scenes)).astype(dtype)
+                trend(some).compute()
+                slope(some).compute()
 
 
 if __name__ == "__main__":
