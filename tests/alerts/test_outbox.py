@@ -3,14 +3,11 @@
 import json
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
@@ -28,11 +25,11 @@ from monitor.alerts.lifecycle import resolve
 from monitor.errors import BadConfiguration, TryLater
 from monitor.ledger.ledger import Ledger
 from monitor.sites.site import Site
+from tests import forked
 from tests.loopback.mail import MailServer
 from tests.loopback.receivers import Hook
 
 DAY = date(2026, 6, 30)
-CHILD = Path(__file__).with_name("killed_sender.py")
 KEY = "a key of thirty-two characters, or more"
 
 
@@ -219,8 +216,7 @@ def test_a_sender_killed_between_sending_and_marking_sends_that_message_again_wi
 ):
     names = programme(ledger, ["li@example.org", "wang@example.org", "zhao@example.org"])
     report(ledger, settings, names, DAY)
-    command = [sys.executable, str(CHILD), str(tmp_path / "regrowth.toml"), "2"]
-    killed = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    killed = forked.run(["-m", "tests.alerts.killed_sender", tmp_path / "regrowth.toml", "2"])
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert [row["state"] for row in rows(ledger)] == ["sent", "waiting", "waiting"]
     assert [row["lease"] is None for row in rows(ledger)] == [True, False, True]

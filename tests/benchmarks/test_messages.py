@@ -5,7 +5,9 @@ import pytest
 from benchmarks.messages import Sent, measure, table
 
 
-@pytest.mark.parametrize(("alerts", "managers", "messages"), [(60, 8, 8), (6, 3, 6)])
+@pytest.mark.parametrize(
+    ("alerts", "managers", "messages"), [(60, 8, 8), pytest.param(6, 3, 6, marks=pytest.mark.slow)]
+)
 def test_the_alerts_of_a_night_reach_their_managers_through_a_real_mail_server(alerts, managers, messages):
     sent = measure(alerts, managers)
     assert sent == Sent(alerts, managers, messages, sent.seconds, sent.memory, named=alerts, repeated=0)

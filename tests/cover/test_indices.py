@@ -89,7 +89,7 @@ def measured(made):
     return found.assign(cover=cover(found["msavi2"], ENDMEMBERS["sandy"]))
 
 
-@pytest.mark.parametrize("scheduler", ["synchronous", "threads", "processes"])
+@pytest.mark.parametrize("scheduler", ["synchronous", "threads", pytest.param("processes", marks=pytest.mark.slow)])
 def test_dask_and_numpy_give_the_same_bits(scheduler):
     lazy = measured(cube({"time": 1, "x": 4}))
     found = lazy.compute(scheduler=scheduler, num_workers=1)

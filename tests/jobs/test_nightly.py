@@ -13,7 +13,6 @@ from collections import namedtuple
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -45,7 +44,6 @@ from tests.landscape import stored_of
 from tests.loopback.mail import MAIL_CHANNEL, MailServer
 
 NIGHT = date(2018, 9, 30)
-CHILD = Path(__file__).with_name("killed_night.py")
 
 
 def latest(settings):
@@ -463,8 +461,8 @@ KILLS = [*QUICK_KILLS, *(pytest.param(*kill, marks=pytest.mark.slow) for kill in
 def test_killed_at_any_instant_the_rerun_ends_where_an_unkilled_night_ends(
     installation, settings, unkilled, where, count, after
 ):
-    arguments = [sys.executable, str(CHILD), str(installation.config), NIGHT.isoformat(), where, str(count), str(after)]
-    killed = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    arguments = [installation.config, NIGHT.isoformat(), where, str(count), str(after)]
+    killed = forked.run(["-m", "tests.jobs.killed_night", *arguments])
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     manifest = night(settings, as_of=NIGHT)
     assert exit_status(manifest) is Exit.DONE

@@ -89,10 +89,15 @@ def test_on_hard_ground_false_reds_and_intervals_come_right_on_ground_that_set_n
     assert rows["sudden losses a site and year"] <= 0.035
 
 
-def test_the_noise_that_was_put_in_is_found():
+@pytest.fixture(scope="module")
+def wild():
+    """Constants set on ground that drifts by itself more than twice as much as the defaults expect."""
+    return calibrate(ground(SOME, 3, slow=0.05), source="wild", dated=DAY)
+
+
+def test_the_noise_that_was_put_in_is_found(wild):
     calm = calibrate(ground(SOME, 3, slow=0.008), source="calm", dated=DAY)
-    wild = calibrate(ground(SOME, 3, slow=0.035), source="wild", dated=DAY)
-    assert calm.slow_sd < 0.016 < 0.022 < wild.slow_sd
+    assert calm.slow_sd < 0.016 < 0.03 < wild.slow_sd
     assert 0.018 < calm.scene_sd < 0.026
     assert abs(calm.rain_sd - 0.15) < 0.03
     assert wild.disturbance_score > calm.disturbance_score
@@ -105,7 +110,7 @@ def test_the_noise_that_was_put_in_is_found():
 
 
 def test_the_same_placebos_give_the_same_constants():
-    some = ground(SOME, 4)
+    some = ground(20, 4)
     assert calibrate(some, source="x", dated=DAY) == calibrate(list(some), source="x", dated=DAY)
 
 
@@ -130,9 +135,9 @@ def test_ground_with_hardly_a_scene_is_no_placebo():
     assert calibrate([*scant, *whole[5:]], source="x", dated=DAY).placebos == 3
 
 
-def test_the_more_placebos_the_further_the_constants_go_towards_what_they_show():
-    wild = ground(SOME, 3, slow=0.05)
-    few, more, all_ = (calibrate(wild[:count], source="wild", dated=DAY) for count in (3, 20, SOME))
+def test_the_more_placebos_the_further_the_constants_go_towards_what_they_show(wild):
+    some = ground(SOME, 3, slow=0.05)
+    few, more, all_ = *(calibrate(some[:count], source="wild", dated=DAY) for count in (3, 20)), wild
     for name in ("slow_sd", "widening", "disturbance_score"):
         values = [getattr(one, name) for one in (DEFAULT, few, more, all_)]
         assert values == sorted(values), name
