@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
+from jobs.thinning import RETENTION
 from monitor.alerts.chain_head import ChainHead
 from monitor.errors import BadData
 from monitor.evidence.chain import (
@@ -87,7 +88,7 @@ def unknown_published_head(t: Transaction, outputs: Path) -> str | None:
 
 
 def proven_assessments(t: Transaction, site: str) -> list[Proven]:
-    """All assessments of a site with their proofs, in the order in which they were made.
+    """All stored assessments of a site with their proofs, in the order in which they were made.
 
     Parameters
     ----------
@@ -164,6 +165,14 @@ def problems(t: Transaction, *, newest: int | None = None) -> Iterator[str]:
     except BadData as error:
         yield str(error)
         return
+    recent = (date.fromisoformat(max((row["night"] for row in rows), default="0001-04-01")) - RETENTION).isoformat()
+    for row in rows:
+        if row["thinned"] and row["night"] >= recent:
+            yield f"{_name(row)} says that {row['thinned']} of its assessments were thinned, too soon after that night"
+    if newest is None:
+        for event in t.events_without_assessment():
+            what = f"event {event['number']} of alert {event['alert']!r}, by the night of {event['day']}"
+            yield f"{what}: the assessment of site {event['site']!r} of that day is missing in the ledger"
     first = 0 if newest is None else max(0, len(rows) - newest)
     for before, row in zip([None, *rows][first:], rows[first:], strict=False):
         yield from _problems_of_line(t, before, row)
@@ -203,6 +212,10 @@ def _new_leaves(rows: Iterable[Payload], read: Callable[[Payload], _Row]) -> tup
     return [leaf for _, leaf in sorted(keyed)], last
 
 
+def _name(row: Mapping[str, Any]) -> str:
+    return f"line {row['number']} of the chain (night {row['night']})"
+
+
 def _line(row: Mapping[str, Any]) -> Line:
     return cast("Line", {name: row[name] for name in Line.__annotations__})
 
@@ -238,24 +251,29 @@ def _proven(t: Transaction, rows: Iterable[Payload], last: str, read: Callable[[
 
 def _problems_of_line(t: Transaction, before: Payload | None, row: Payload) -> Iterator[str]:
     """What does not fit between one line, its stored leaves, and the rows of the ledger that it covers."""
-    name = f"line {row['number']} of the chain (night {row['night']})"
+    name = _name(row)
     leaves = _leaves(t, row["number"])
     if len(leaves) != row["assessments"] + row["answers"] or merkle_root(leaves).hex() != row["root"]:
         yield f"{name}: its stored leaves were changed, they do not give its root"
         return
     count, starts, ends = row["assessments"], _end(before), _end(row)
-    parts: Sequence[tuple[str, set[bytes], Iterable[Payload], Callable[[Payload], _Row]]] = (
-        ("assessments", set(leaves[:count]), t.chained_assessments(starts[0], ends[0]), _assessment),
-        ("answers", set(leaves[count:]), t.chained_answers(starts[1], ends[1]), _answer),
+    thinned = row["thinned"] or 0
+    parts: Sequence[tuple[str, set[bytes], int, Iterable[Payload], Callable[[Payload], _Row]]] = (
+        ("assessments", set(leaves[:count]), thinned, t.chained_assessments(starts[0], ends[0]), _assessment),
+        ("answers", set(leaves[count:]), 0, t.chained_answers(starts[1], ends[1]), _answer),
     )
-    for (kind, covered, rows, read), last, end in zip(parts, starts, ends, strict=True):
+    for (kind, covered, absent, rows, read), last, end in zip(parts, starts, ends, strict=True):
         present = 0
         for values in rows:
             record, last = read(values), values["id"]
             present += 1
             if leaf_of(record.record) not in covered:
                 yield f"{record.name} is not as it was when {name} was written: it was changed or added later"
-        if present < len(covered):
-            yield f"{name} covers {len(covered)} {kind}; missing in the ledger: {len(covered) - present}"
-        elif last != end:
+        missing = len(covered) - absent - present
+        in_chain = f", {absent} of them stored in the chain only" if absent else ""
+        if missing > 0:
+            yield f"{name} covers {len(covered)} {kind}{in_chain}; missing in the ledger: {missing}"
+        elif missing < 0 and absent:
+            yield f"{name} covers {len(covered)} {kind}{in_chain}, but {present} are in the ledger"
+        elif last != end and not absent:
             yield f"{name}: the number of the last row of {kind} that it covers was changed from {last} to {end}"

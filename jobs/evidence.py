@@ -38,6 +38,9 @@ class Written:
     status: str
     assessments: int
     """Number of assessments in it."""
+    thinned_nights: int
+    """Nights later than its assessment, up to the day asked for, whose other assessments are stored in the chain only,
+    see :mod:`jobs.thinning`: the site had the same status and alert then."""
     bytes: int
     fingerprint: str
     """Of the key that signed it."""
@@ -78,6 +81,7 @@ def write_evidence(
     signed_by = fingerprint(key.public_key())
     with ledger.reading() as t:
         inputs = pack_inputs(t, site, until=until, signed_by=signed_by)
+        thinned = _thinned_nights(t, inputs.assessment.as_of, until)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name[:100]}.") as folder:
@@ -90,7 +94,7 @@ def write_evidence(
     proofs = [*inputs.assessment_proofs, *inputs.answer_proofs.values()]
     return Written(
         site=site, as_of=inputs.assessment.as_of, status=inputs.assessment.status.value, assessments=len(inputs.rows),
-        bytes=out.stat().st_size, fingerprint=signed_by, uncovered=proofs.count(None),
+        thinned_nights=thinned, bytes=out.stat().st_size, fingerprint=signed_by, uncovered=proofs.count(None),
     )  # fmt: skip
 
 
@@ -139,6 +143,13 @@ def pack_inputs(t: Transaction, site: str, *, until: date | None, signed_by: str
         answer_proofs={answer: proven[answer] for answer in proven if answer in answers},
         environment=environment(), fingerprint=signed_by,
     )  # fmt: skip
+
+
+def _thinned_nights(t: Transaction, day: date, until: date | None) -> int:
+    """Number of nights after a day, and up to another, of which some assessments are stored in the chain only."""
+    if until is None:
+        return 0
+    return sum(1 for line in t.chain() if line["thinned"] and day.isoformat() < line["night"] <= until.isoformat())
 
 
 def _alerts(t: Transaction, site: str, until: date | None) -> list[dict[str, Any]]:

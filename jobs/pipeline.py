@@ -40,6 +40,7 @@ from jobs.site_tasks import site_tasks
 from jobs.snapshot_expiry import expire_snapshots
 from jobs.sources import Sources, open_sources
 from jobs.terrain_and_rain import rain_reasons
+from jobs.thinning import thin
 from monitor.errors import MonitorError, StoreBroken, TryLater
 from monitor.ingest.missing import missing_overpasses, new_site_grid, search_again
 from monitor.ingest.task import FetchResult, Outcome, SiteTask
@@ -145,6 +146,8 @@ def night(
             outcomes = publish(settings, ledger, compute, as_of=as_of, night=so_far)
             manifest["pages_failed"] = {site: error for site, error in outcomes.items() if error}
         expire_snapshots(settings.store.root, ledger)
+        with ledger.transaction() as t:
+            thin(t, night=as_of)
         _end_run(ledger, run, manifest, seconds)
         log.info("night done", as_of=as_of.isoformat(), sites=len(sites), messages=sent + last.sent)
         return manifest

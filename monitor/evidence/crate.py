@@ -41,9 +41,10 @@ MEMBERS: Final[Mapping[str, tuple[str, str, str]]] = {
     README: ("Read this first", TEXT, "What this pack is, how to check it, and what it does not prove."),
     "assessments.json": (
         "Assessments", JSON,
-        "Every assessment of the site up to the published one, which is the last, as in status.json; with the digest "
-        "of its inputs, the version of the site, the snapshot of the store (landscape and number of its rows), and the "
-        "control units that no longer counted.",
+        "The stored assessments of the site up to the published one, which is the last, as in status.json: all of "
+        "the newest 90 days, and earlier ones that changed status, alert or episode, that are named elsewhere, or that "
+        "are the first, or the last of a month. Each with the digest of its inputs, the version of the site, the "
+        "snapshot of the store (landscape and number of its rows), and the control units that no longer counted.",
     ),
     "observations.csv": (
         "Series", CSV,

@@ -118,8 +118,9 @@ class RunRow(Base):
     error: Mapped[str | None] = mapped_column(Text)
     """What ended it; None: it ran to its end."""
     manifest: Mapped[dict[str, Any] | None]
+    """None: it did not run to its end, or is old, see :mod:`jobs.thinning`."""
     summary: Mapped[dict[str, Any] | None]
-    """Counts of its manifest, and what failed in it; None where there is no manifest."""
+    """Counts of its manifest, and what failed in it; None where it did not run to its end."""
 
 
 class EecuRow(Base):
@@ -134,7 +135,10 @@ class EecuRow(Base):
 
 
 class AssessmentRow(Base):
-    """One assessment. Never edited: other pixels, another plan or other code make a new row."""
+    """One assessment. Never edited: other pixels, another plan or other code make a new row.
+
+    Of nights more than 90 days old only some are stored, see :mod:`jobs.thinning`.
+    """
 
     __tablename__ = "assessments"
     __table_args__ = (
@@ -232,9 +236,10 @@ class PhotoRow(Base):
 
 
 class ChainRow(Base):
-    """One line of the chain of nights, see :class:`monitor.evidence.chain.Line`. Never edited and never deleted.
+    """One line of the chain of nights, see :class:`monitor.evidence.chain.Line`. Never deleted; only `thinned` is set.
 
-    The columns up to `hash` are the line; what follows says which rows of the ledger it covers.
+    The columns up to `hash` are the line; what follows says which rows of the ledger it covers. `leaves` is the last
+    column, so that a query of the others does not read it.
     """
 
     __tablename__ = "chain"
@@ -250,6 +255,8 @@ class ChainRow(Base):
     """Highest id of the assessments that this line and those before cover; 0: none."""
     last_event: Mapped[int] = mapped_column(Integer)
     """Highest id of the events of alerts that this line and those before cover; 0: none."""
+    thinned: Mapped[int | None] = mapped_column(Integer)
+    """Number of its assessments that are stored in the chain only, by their leaf; None: not thinned yet."""
     leaves: Mapped[bytes]
     """Leaves of its tree, 32 bytes each, so that a proof needs no records but its own."""
 

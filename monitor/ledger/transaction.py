@@ -8,9 +8,9 @@ import secrets
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Text, cast, func, insert, select, update
+from sqlalchemy import Connection, String, Text, cast, delete, func, insert, select, tuple_, update
 from sqlalchemy.orm import aliased
 
 from monitor.ledger.models import (
@@ -50,6 +50,8 @@ _AS_STORED = [
 _MAX_DAMAGED = 10
 """Newest assessments of a site that are read, at most, to get one that is not damaged."""
 _CHAIN_COLUMNS = [column for column in ChainRow.__table__.c if column.name != "leaves"]
+_IDS_AT_ONCE: Final = 500
+"""Rows that one statement deletes, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +246,7 @@ class Transaction:
                 yield sound
 
     def assessments_of(self, site: str) -> list[Payload]:
-        """All assessments of a site, the newest one last; columns of :class:`AssessmentRow`."""
+        """All stored assessments of a site, the newest one last; columns of :class:`AssessmentRow`."""
         table = AssessmentRow.__table__
         query = select(table).where(table.c.site == site).order_by(table.c.as_of, table.c.id)
         return [dict(row._mapping) for row in self._connection.execute(query)]
@@ -476,6 +478,88 @@ class Transaction:
         query = query if site is None else query.where(AssessmentRow.site == site)
         return [_sound(row) or dict(row._mapping) for row in self._connection.execute(query)]
 
+    def lines_to_thin(self, before: str, limit: int) -> list[Payload]:
+        """The first lines of the chain that are not thinned yet, up to the first of a night on or after `before`.
+
+        At most `limit` lines, see :meth:`chain`, and each with ``after``: the `last_assessment` of the line before it.
+        The newest line of all is never among them.
+        """
+        done = select(ChainRow.number, ChainRow.last_assessment).where(ChainRow.thinned.is_not(None))
+        last = self._connection.execute(done.order_by(ChainRow.number.desc()).limit(1)).first()
+        number, after = last or (0, 0)
+        newest = select(func.max(ChainRow.number)).scalar_subquery()
+        query = select(*_CHAIN_COLUMNS).where(ChainRow.number > number, ChainRow.number < newest)
+        lines: list[Payload] = []
+        for row in self._connection.execute(query.order_by(ChainRow.number).limit(limit)):
+            if row.night >= before:
+                break
+            lines.append({**row._mapping, "after": after})
+            after = row.last_assessment
+        return lines
+
+    def assessment_states(self, after: int, until: int) -> list[Payload]:
+        """What decides whether an assessment stays: of those with an id above `after` and up to `until`, by id.
+
+        Each has ``id, site, as_of``; ``changed``: its status, alert, alert rule or episode differs from that of the
+        stored assessment of the site before it, or it is the first, or one of the two is damaged; ``last_of_month``.
+        """
+        this, before, later = aliased(AssessmentRow), aliased(AssessmentRow), aliased(AssessmentRow)
+        place = tuple_(this.as_of, this.id)
+        previous = select(before.id).where(before.site == this.site, tuple_(before.as_of, before.id) < place)
+        previous = previous.order_by(before.as_of.desc(), before.id.desc()).limit(1)
+        same_month = later.as_of <= func.substr(this.as_of, 1, 7, type_=String).concat("-31")
+        follows = select(later.id).where(later.site == this.site, tuple_(later.as_of, later.id) > place, same_month)
+        query = select(
+            this.id, this.site, this.as_of, cast(this.payload, Text).label("now"),
+            cast(before.payload, Text).label("then"), follows.exists().label("followed"),
+        )  # fmt: skip
+        query = query.outerjoin(before, before.id == previous.correlate(this).scalar_subquery())
+        query = query.where(this.id > after, this.id <= until).order_by(this.id)
+        return [
+            {
+                "id": row.id, "site": row.site, "as_of": row.as_of, "last_of_month": not row.followed,
+                "changed": (state := _state(row.now)) is None or state != _state(row.then),
+            }
+            for row in self._connection.execute(query)
+        ]  # fmt: skip
+
+    def named_days(self, days: Collection[str]) -> set[tuple[str, str]]:
+        """Site and day of what is recorded of some days.
+
+        Events of the alerts of the site, messages about it, self-checks of its assessment, measurements in the field.
+        """
+        event_day, checked_day = AlertEventRow.payload["day"].as_string(), SelfCheckRow.payload["as_of"].as_string()
+        events = select(AlertRow.site, event_day).join(AlertEventRow, AlertEventRow.alert == AlertRow.id)
+        queries = [
+            events.where(event_day.in_(days)),
+            select(NoticeRow.site, NoticeRow.day).where(NoticeRow.day.in_(days)),
+            select(NoticeRow.site, NoticeRow.reported_day).where(NoticeRow.reported_day.in_(days)),
+            select(SelfCheckRow.site, checked_day).where(checked_day.in_(days)),
+            select(FieldRow.site, FieldRow.date).where(FieldRow.date.in_(days)),
+        ]
+        return {(site, day) for query in queries for site, day in self._connection.execute(query)}
+
+    def thin_line(self, number: int, assessments: Collection[int]) -> None:
+        """Delete some assessments that a line of the chain covers, by id; the line says how many."""
+        ids = sorted(assessments)
+        for at in range(0, len(ids), _IDS_AT_ONCE):
+            these = AssessmentRow.id.in_(ids[at : at + _IDS_AT_ONCE])
+            self._connection.execute(delete(AssessmentRow).where(these))
+        self._connection.execute(update(ChainRow).where(ChainRow.number == number).values(thinned=len(ids)))
+
+    def events_without_assessment(self) -> list[Payload]:
+        """Events of sites' alerts, by a night, of a day for which no assessment of the site is stored.
+
+        Each has ``alert, number, site, day``.
+        """
+        day = AlertEventRow.payload["day"].as_string()
+        there = select(AssessmentRow.id).where(AssessmentRow.site == AlertRow.site, AssessmentRow.as_of == day)
+        query = select(AlertEventRow.alert, AlertEventRow.number, AlertRow.site, day.label("day"))
+        query = query.join(AlertRow, AlertRow.id == AlertEventRow.alert)
+        query = query.where(AlertEventRow.payload["by"].as_string() == "night", AlertEventRow.kind != "escalated")
+        query = query.where(AlertRow.payload["rule"].as_string() != "lot", ~there.exists())
+        return [dict(row._mapping) for row in self._connection.execute(query.order_by(AlertEventRow.id))]
+
     def chained_answers(self, after: int, until: int | None = None, site: str | None = None) -> list[Payload]:
         """Answers to alerts with an id above `after` and up to `until`, of all sites and lots or of one, by id.
 
@@ -632,6 +716,14 @@ class Transaction:
         ended = {"finished": now, "status": status, "manifest": manifest, "summary": summary, "error": error}
         self._connection.execute(update(RunRow).where(RunRow.id == run).values(**ended))
 
+    def empty_manifests(self, before: str) -> None:
+        """Remove the manifests of runs of days before `before`, except the newest of a night; summaries stay."""
+        old = (RunRow.as_of < before) & RunRow.manifest.is_not(None)
+        newest = select(RunRow.id).where(old, RunRow.kind == "night")
+        newest = newest.order_by(RunRow.as_of.desc(), RunRow.started.desc()).limit(1)
+        emptied = update(RunRow).where(old, RunRow.id != func.coalesce(newest.scalar_subquery(), ""))
+        self._connection.execute(emptied.values(manifest=None))
+
     def newest_night(self) -> Payload | None:
         """The night that began last; columns of :class:`RunRow`. None: there was none."""
         table = RunRow.__table__
@@ -711,6 +803,15 @@ class Transaction:
         else:
             statement = statement.on_conflict_do_update(index_elements=list(keys), set_=changed)
         self._connection.execute(statement, [row])
+
+
+def _state(payload: str | None) -> tuple[Any, ...] | None:
+    """What makes a change of an assessment, from its stored text; None: there is none, or it is damaged."""
+    try:
+        values = unsealed(payload or "")
+    except ValueError:
+        return None
+    return tuple(values.get(name) for name in ("status", "alert", "alert_rule", "episode"))
 
 
 def _event(row: Any) -> Payload:
