@@ -1,0 +1,175 @@
+"""Ten simulated years of nights: what the installation stores is bounded, nights do not get slower, nothing is lost."""
+
+import json
+import os
+from datetime import date, timedelta
+from itertools import count
+from statistics import median
+
+import pytest
+
+from jobs.chain import problems, proven_assessments
+from jobs.evidence import pack_inputs
+from jobs.installation import open_ledger
+from jobs.registry import add_sites
+from jobs.thinning import RETENTION
+from monitor.evidence.chain import check_chain, check_proof
+from tests.jobs.decade import ADD, EDIT, FIRST_NIGHT, REPLANT, RETIRE, Decade
+
+YEARS = float(os.environ.get("REGROWTH_TEST_YEARS", "10"))
+STEP = timedelta(days=7)
+NIGHTS = [FIRST_NIGHT + k * STEP for k in range(int(YEARS * 365.25 / STEP.days))]
+MISSED = range(130, 140)
+"""Nights that never ran."""
+KILLED = {
+    60: "jobs.pipeline.judge",
+    160: "jobs.pipeline.append_line",
+    260: "jobs.pipeline.publish",
+    360: "jobs.pipeline.thin",
+}
+"""Nights that were killed, and where: at the second call, or the first of those that a night calls once."""
+CURRENT = ("edited", "fails", "grows", "late")
+LAST = NIGHTS[-1]
+
+
+class Killed(BaseException):
+    """What no part of a night catches."""
+
+
+def run_killed(decade, day, place):
+    calls = count(1)
+
+    def die(*arguments, **options):
+        if place != "jobs.pipeline.judge" or next(calls) == 2:
+            raise Killed
+        return original(*arguments, **options)
+
+    module, name = place.rsplit(".", 1)
+    with pytest.MonkeyPatch.context() as patch:
+        original = getattr(__import__(module, fromlist=[name]), name)
+        patch.setattr(place, die)
+        with pytest.raises(Killed):
+            decade.run(day)
+
+
+@pytest.fixture(scope="module")
+def decade(tmp_path_factory):
+    """An installation after ten years, the CPU time of each night, and its sizes after each year."""
+    with pytest.MonkeyPatch.context() as patch:
+        decade = Decade(tmp_path_factory.mktemp("decade"), patch)
+        decade.seconds, decade.years, decade.answers = {}, {}, 0
+        for number, day in enumerate(NIGHTS):
+            if number in MISSED:
+                continue
+            before = day - STEP
+            if before < REPLANT <= day:
+                assert decade.replant(day)["new"]
+            if before < RETIRE <= day:
+                assert decade.retire(day)["retired"] == ["retired"]
+            if number % 26 == 25:
+                decade.answers += decade.answer(day)
+            if number in KILLED:
+                run_killed(decade, day, KILLED[number])
+            decade.seconds[day] = decade.run(day)
+            assert {site["state"] for site in decade.manifest["sites"]} == {"done"}
+            if before.year < day.year:
+                decade.years[day.year] = decade.sizes()
+                print(day, round(median(list(decade.seconds.values())[-40:]), 2), decade.years[day.year], flush=True)
+        decade.years[9999] = decade.sizes()
+        yield decade
+
+
+@pytest.fixture(scope="module")
+def from_scratch(decade, tmp_path_factory):
+    """An installation with the registry of the last day, whose only night is the last one."""
+    with pytest.MonkeyPatch.context() as patch:
+        fresh = Decade(tmp_path_factory.mktemp("scratch"), patch)
+        fresh.day = LAST
+        fresh.write_registry(fresh.settings.registry.path.parent)
+        with open_ledger(fresh.settings) as ledger:
+            add_sites(ledger, fresh.settings.registry.path)
+        fresh.replant(LAST)
+        fresh.run(LAST)
+        yield fresh
+
+
+@pytest.mark.slow
+def test_nights_of_the_tenth_year_take_no_longer_than_those_of_the_first(decade):
+    seconds = [decade.seconds[day] for day in NIGHTS if day in decade.seconds]
+    first, last = median(seconds[2:52]), median(seconds[-50:])
+    print(f"\nCPU time of a night: year 1 {first:.2f} s, year {YEARS:g} {last:.2f} s, ratio {last / first:.2f}")
+    assert last < 1.5 * first
+
+
+@pytest.mark.slow
+def test_what_is_stored_does_not_grow_but_by_its_policy(decade):
+    years = [year for year in sorted(decade.years) if year != 9999]
+    third, last = decade.years[years[2]], decade.years[9999]
+    for name, rows in last["rows"].items():
+        print(f"{name}: {third['rows'][name]} rows after three years, {rows} at the end")
+    for kind, (number, size) in last["files"].items():
+        then = third["files"].get(kind, (0, 0))
+        print(f"{kind}: {then[0]} files of {then[1] / 1e3:.0f} kB, {number} of {size / 1e3:.0f} kB at the end")
+    print(f"resident: {third['resident'] / 1e6:.0f} MB, {last['resident'] / 1e6:.0f} MB at the end")
+    recent = RETENTION.days // STEP.days + 2
+    assert last["rows"]["manifests"] <= recent
+    assert last["files"]["landscape/snapshots"][0] <= 3 * 35 + 3 * recent
+    assert last["rows"]["assessments"] < 5 * (recent + 12 * YEARS + 60)
+    assert last["resident"] < 1.3 * third["resident"]
+
+
+@pytest.mark.slow
+def test_series_status_and_assessments_are_those_of_a_run_from_scratch(decade, from_scratch):
+    found = [_published(one) for one in (decade, from_scratch)]
+    assert set(found[0]) == set(CURRENT)
+    different = {
+        (site, name): (found[0][site].get(name), found[1][site].get(name))
+        for site in CURRENT
+        for name in found[0][site].keys() | found[1][site].keys()
+        if found[0][site].get(name) != found[1][site].get(name)
+    }
+    assert different == {}
+
+
+def _published(installation):
+    """Entry of status.json, and the published series, of each site."""
+    root = installation.settings.outputs.root
+    entries = {one["site"]: one for one in json.loads((root / "status.json").read_bytes())}
+    return {
+        site: {**entry, "observations": (root / "sites" / site / "observations.csv").read_bytes()}
+        for site, entry in entries.items()
+    }
+
+
+@pytest.mark.slow
+def test_the_chain_covers_all_that_is_left_and_says_what_is_not(decade):
+    with open_ledger(decade.settings) as ledger, ledger.reading() as t:
+        assert list(problems(t)) == []
+        lines, inputs = [], pack_inputs(t, "fails", until=REPLANT, signed_by="nobody")
+        lines = inputs.chain
+        check_chain(lines)
+        assert [line["night"] for line in lines] == [day.isoformat() for day in decade.seconds]
+        proven = proven_assessments(t, "fails")
+        for one in proven:
+            check_proof(lines, one.record, one.proof)
+        thinned = sum(row["thinned"] or 0 for row in t.chain())
+        opened = [event for event in t.all_events() if event["kind"] == "opened"]
+    assert thinned > 0.7 * sum(line["assessments"] for line in lines)
+    assert inputs.assessment.as_of <= REPLANT
+    assert {event["alert"] for event in opened} >= {"fails/failure"}
+    assert decade.answers > 0
+    stored = {one.record["as_of"] for one in proven}
+    assert {event["day"] for event in opened if event["alert"].startswith("fails/")} <= stored
+
+
+@pytest.mark.slow
+def test_people_changed_the_programme_on_the_way(decade):
+    with open_ledger(decade.settings) as ledger, ledger.reading() as t:
+        versions = {site: len({row["version"] for row in t.assessments_of(site)}) for site in ("edited", "grows")}
+        episodes = {site: len(t.episodes(site)) for site in ("fails", "grows")}
+        assert not t.is_current("retired")
+        first = t.first_assessed()
+    assert versions == {"edited": 2, "grows": 1}
+    assert episodes == {"fails": 2, "grows": 1}
+    assert date.fromisoformat(first["late"]) - ADD < STEP
+    assert EDIT < ADD
