@@ -200,7 +200,7 @@ class Decade:
                 files.setdefault(_kind(path.relative_to(root.parent)), []).append(path.stat().st_size)
         with closing(sqlite3.connect(self.settings.ledger.url.removeprefix("sqlite:///"))) as ledger:
             names = [name for (name,) in ledger.execute("select name from sqlite_master where type = 'table'")]
-            rows = {name: ledger.execute(f"select count(*) from {name}").fetchone()[0] for name in names}  # noqa: S608
+            rows = {name: ledger.execute(f"select count(*) from {name}").fetchone()[0] for name in names}
             rows["manifests"] = ledger.execute("select count(*) from runs where manifest is not null").fetchone()[0]
         resident = int(Path("/proc/self/statm").read_text().split()[1]) * 4096
         return {
