@@ -22,7 +22,7 @@ store without this package. Created and filled by :mod:`monitor.cube.arrays`, re
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import cached_property, partial
@@ -274,8 +274,20 @@ class LandscapeStore:
                 return 0
             repository.expire_snapshots(until)
             repository.garbage_collect(until)
+            self._remove_logs(until, {snapshot.id for snapshot in repository.ancestry(branch="main")})
             self.release()
             return len(expired)
+
+    def _remove_logs(self, until: datetime, snapshots: Collection[str]) -> None:
+        """Remove files older than `until` that no reader of a snapshot needs.
+
+        That is, copies of overwritten repository files, which only the operations log reads, and transaction logs of
+        removed snapshots, which only a writer reads that has to merge its changes. icechunk 2.3 never removes them.
+        """
+        copies, logs = (self.path / name for name in ("overwritten", "transactions"))
+        for path in (*copies.glob("*"), *(log for log in logs.glob("*") if log.name not in snapshots)):
+            if path.stat().st_mtime < until.timestamp():
+                path.unlink()
 
     def read(self, name: str, place: Any) -> np.ndarray:
         """Values of an array; a missing chunk is damage, for every chunk is written."""
