@@ -968,6 +968,21 @@ def test_after_an_expiry_the_same_object_reads_and_writes_on(store, site):
     assert len(again(store).records()) == 3
 
 
+def test_what_a_store_keeps_beside_its_rows_does_not_grow_with_the_number_of_commits(store):
+    """icechunk leaves a copy of the repository file and a transaction log of every commit."""
+    left = []
+    for day in range(8):
+        put(store, entry(day))
+        assert store.expire(timedelta(0)) > 0
+        names = ("overwritten", "transactions", "snapshots")
+        left.append([len(list((store.path / name).iterdir())) for name in names])
+    assert left[-1] == left[2]
+    assert left[-1][1:] == [2, 2]
+    assert len(again(store).records()) == 8
+    put(store, entry(9))
+    assert len(again(store).records()) == 9
+
+
 class Killed:
     """A repository whose process dies as it comes to a step."""
 
