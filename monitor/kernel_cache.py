@@ -16,7 +16,8 @@ from typing import Any, Final, cast
 LIBRARY: Final = Path(__file__).parent
 """Folder of the code that contains the kernels."""
 
-
+OLDER_FOLDERS: Final = 2
+"""Folders of kernels of older code that stay beside a new one; each has about 15 MB."""
 _DECLARING: Final = threading.Lock()
 
 
@@ -110,13 +111,28 @@ def _copy_installed(folder: Path) -> None:
             shutil.rmtree(copy, ignore_errors=True)
 
 
+def _remove_older(folder: Path) -> None:
+    """Remove the kernels of older code beside a new folder, except the newest :data:`OLDER_FOLDERS`.
+
+    A process of older code that still runs most likely uses one of these; else it compiles again.
+    """
+    with suppress(OSError):
+        older = [other for other in folder.parent.glob("kernels-*") if other.is_dir() and other != folder]
+        older.sort(key=lambda other: other.stat().st_mtime, reverse=True)
+        for other in older[OLDER_FOLDERS:]:
+            shutil.rmtree(other, ignore_errors=True)
+
+
 def _usable(folder: Path) -> bool:
     """Create a folder for this user alone; False if that fails or if another user can write to it.
 
     numba stores pickles: whoever can write them controls this process.
     """
     try:
+        is_new = not folder.exists()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if is_new:
+            _remove_older(folder)
         with tempfile.TemporaryFile(dir=folder):
             status = folder.lstat()
     except OSError:

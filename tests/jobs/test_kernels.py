@@ -47,6 +47,21 @@ def test_kernels_are_kept_beside_the_code_for_this_user_alone(fresh, tmp_path):
     assert beside(tmp_path).stat().st_mode & 0o777 == 0o700
 
 
+def test_kernels_of_older_code_do_not_pile_up(fresh, tmp_path):
+    parent = beside(tmp_path).parent
+    for age in range(5):
+        (parent / f"kernels-{age}").mkdir(parents=True)
+        (parent / f"kernels-{age}" / "index.nbi").write_text("old")
+        os.utime(parent / f"kernels-{age}", (1e9 - age, 1e9 - age))
+    (parent / "module.pyc").write_text("of Python")
+    chosen = fresh()
+    left = {"kernels-0", "kernels-1", chosen.name, "module.pyc"}
+    assert {path.name for path in parent.iterdir()} == left
+    (parent / "kernels-9").mkdir()
+    assert fresh() == chosen  # only where a new folder is made is anything removed
+    assert {path.name for path in parent.iterdir()} == left | {"kernels-9"}
+
+
 def test_a_folder_that_the_environment_names_is_used_as_it_is(fresh, tmp_path, monkeypatch):
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "named"))
     assert fresh() == tmp_path / "named"
