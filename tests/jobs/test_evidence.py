@@ -395,7 +395,7 @@ def test_the_command_says_what_it_wrote_and_refuses_what_cannot_be(programme, pa
     assert code == Exit.DONE
     assert json.loads(printed) | {"bytes": 0, "fingerprint": ""} == {
         "out": str(out), "site": OWN, "as_of": "2018-09-30", "status": json.loads(printed)["status"], "assessments": 2,
-        "bytes": 0, "fingerprint": "", "uncovered": 0,
+        "thinned_nights": 0, "bytes": 0, "fingerprint": "", "uncovered": 0,
     }  # fmt: skip
     written = out.read_bytes()
     (tmp_path / "link.zip").symlink_to(tmp_path / "nowhere")
@@ -417,6 +417,20 @@ def test_the_command_says_what_it_wrote_and_refuses_what_cannot_be(programme, pa
     code, _, error = run(capsys, OWN, "--out", tmp_path / "a.zip", config)
     assert (code, "regrowth keys new" in error) == (Exit.CONFIGURATION, True)
     assert sorted(os.listdir(tmp_path)) == ["keys", "link.zip", "new.zip"]
+
+
+def test_for_a_day_whose_assessment_is_in_the_chain_only_the_command_says_so(copied, tmp_path, capsys, monkeypatch):
+    new_keys(tmp_path / "keys")
+    monkeypatch.setenv("REGROWTH_EVIDENCE_KEY_FILE", str(tmp_path / "keys" / "signing.key"))
+    with open_ledger(load(copied.config)) as ledger, ledger.transaction() as t:
+        values = {"site": OWN, "day": LATER.isoformat()}
+        t._connection.execute(text("delete from assessments where site = :site and as_of = :day"), values)
+        t._connection.execute(text("update chain set thinned = 1 where night = :day"), {"day": LATER.isoformat()})
+    code, printed, _ = run(capsys, OWN, "--out", tmp_path / "a.zip", "--as-of", LATER, f"--config={copied.config}")
+    assert code == Exit.DONE
+    assert "assessment of 2018-09-10" in printed
+    assert "the newest that is stored: of the nights between 2018-09-10 and 2018-09-30" in printed
+    assert "are stored in the chain only" in printed
 
 
 def test_a_site_that_was_not_assessed_yet_has_no_pack(installation, key, tmp_path):

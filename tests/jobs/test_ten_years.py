@@ -9,11 +9,15 @@ import pytest
 
 from jobs import pipeline
 from jobs.chain import problems, proven_assessments
-from jobs.evidence import pack_inputs
+from jobs.evidence import pack_inputs, write_evidence
 from jobs.installation import open_ledger
 from jobs.registry import add_sites
 from jobs.thinning import RETENTION
 from monitor.evidence.chain import check_chain, check_proof
+from monitor.evidence.container import Container
+from monitor.evidence.keys import new_keys, private_key
+from monitor.evidence.recompute import recompute
+from monitor.evidence.verify import verify_pack
 from tests.jobs.decade import ADD, EDIT, FIRST_NIGHT, REPLANT, RETIRE, Decade
 
 YEARS = 10
@@ -157,6 +161,20 @@ def test_the_chain_covers_all_that_is_left_and_says_what_is_not(decade):
     assert decade.answers > 0
     stored = {one.record["as_of"] for one in proven}
     assert {event["day"] for event in opened if event["alert"].startswith("fails/")} <= stored
+
+
+@pytest.mark.slow
+def test_the_pack_of_a_day_long_past_is_verified_and_recomputed(decade, tmp_path):
+    new_keys(tmp_path)
+    key, day = private_key((tmp_path / "signing.key").read_bytes()), REPLANT - timedelta(days=45)
+    with open_ledger(decade.settings) as ledger:
+        written = write_evidence(decade.settings, ledger, "fails", tmp_path / "pack.zip", key=key, until=day)
+    assert written.as_of < day
+    assert written.thinned_nights > 0
+    verified = verify_pack(tmp_path / "pack.zip", key.public_key())
+    assert (verified.status, verified.uncovered) == ("failing", ())
+    with Container(tmp_path / "pack.zip", key.public_key()) as pack:
+        assert recompute(pack, tmp_path / "recomputed").differences == ()
 
 
 @pytest.mark.slow
