@@ -18,7 +18,9 @@ from urllib.parse import quote, unquote, urlsplit
 from jobs.secrets import file_content
 from monitor import errors
 
-SECRET_VARIABLES: Final = re.compile(r"REGROWTH_\w*(PASSWORD|SECRET|TOKEN|KEY)|REGROWTH_CHANNEL_\w+_URL|PGPASSWORD")
+SECRET_VARIABLES: Final = re.compile(
+    r"REGROWTH_\w*(PASSWORD|SECRET|TOKEN|KEY)|REGROWTH_CHANNEL_\w+_URL|PGPASSWORD|PC_SDK_SUBSCRIPTION_KEY"
+)
 """Environment variables that hold a secret. With ``_FILE`` appended they name a file that contains it."""
 MIN_SECRET_LETTERS: Final = 4
 """Shorter secrets are not replaced: that would garble ordinary words."""

@@ -48,7 +48,7 @@ class Planted:
     @property
     def text(self):
         """All canaries, as an error of a library may quote them."""
-        known = [secret for place, secret in self.canaries.items() if place.startswith(("REGROWTH_", "PG"))]
+        known = [secret for place, secret in self.canaries.items() if place.startswith(("REGROWTH_", "P"))]
         return (
             f"asked https://me:{self.canaries['ledger url']}@host/a.tif?sig={self.canaries['asset']}&x=1 with "
             f"{known} and {{'private_key': '-----BEGIN PRIVATE KEY-----\\n{self.canaries['key file']}\\n'}}, "
@@ -72,7 +72,8 @@ def planted(scenes, tmp_path, monkeypatch):
         place: canary()
         for place in ("REGROWTH_CHANNEL_MAIL_PASSWORD", "REGROWTH_CHANNEL_WE_COM_TOKEN", "REGROWTH_CHANNEL_DING_TOKEN",
                       "REGROWTH_CHANNEL_DING_SECRET", "REGROWTH_CHANNEL_HOOK_SECRET", "REGROWTH_ANSWER_KEY",
-                      "REGROWTH_EE_TOKEN", "PGPASSWORD", "REGROWTH_CHANNEL_APP_URL", "asset", "heartbeat", "key file",
+                      "REGROWTH_EE_TOKEN", "PGPASSWORD", "PC_SDK_SUBSCRIPTION_KEY",
+                      "REGROWTH_CHANNEL_APP_URL", "asset", "heartbeat", "key file",
                       "ledger url", "scheduler", "netrc", "proxy", "source url")
     }  # fmt: skip
     vault = tmp_path / "vault"
