@@ -32,7 +32,7 @@ from jobs.console import exit_status_of, print_error
 from jobs.exits import Exit
 from monitor.errors import BadData
 
-MEMORY: Final = 2**30
+MEMORY: Final = 2**28
 """Memory of the process beyond what it has once the libraries are loaded, and beyond what the work adds. [byte]"""
 SECONDS: Final = 300
 """Computing time of the process, beyond what the work adds: to compile the kernels takes up to 60 s. [s]"""
@@ -100,7 +100,7 @@ def allow(*, memory: float = 0, seconds: float = 0, file_size: float = 0) -> Non
     """Allow a sealed process more than the least [byte, s, byte]; elsewhere nothing happens."""
     if _baseline is None:
         return
-    _limit(resource.RLIMIT_AS, _baseline + MEMORY + memory)
+    _limit(resource.RLIMIT_DATA, _baseline + MEMORY + memory)
     _limit(resource.RLIMIT_CPU, SECONDS + seconds)
     _limit(resource.RLIMIT_FSIZE, FILE_SIZE + file_size)
     signal.setitimer(signal.ITIMER_REAL, WAITING * (SECONDS + seconds))
@@ -121,7 +121,7 @@ def _work_sealed(
         for module in modules:
             importlib.import_module(module)
         global _baseline
-        _baseline = _mapped()
+        _baseline = _memory()
         allow()
         try:
             result = work()
@@ -171,9 +171,10 @@ def _limit(which: int, most: float) -> None:
         resource.setrlimit(which, (most, hard))
 
 
-def _mapped() -> int:
+def _memory() -> int:
+    """Memory of this process that counts for its limit: what it can write to. [byte]"""
     try:
-        return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        return int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
     except OSError:
         return 2**32
 

@@ -204,6 +204,9 @@ def _needs(opened: "OpenedSeries") -> dict[str, float]:
 
 def _compute(source: Path, out: Path, partial: Path, maps: "xr.Dataset", opened: "OpenedSeries") -> int:
     """Compute and write the maps; return the largest number of values of a pixel."""
+    import lzma
+    import zlib
+
     import dask
 
     from monitor.trends.cubes import check_values
@@ -221,7 +224,7 @@ def _compute(source: Path, out: Path, partial: Path, maps: "xr.Dataset", opened:
     try:
         with dask_progress("blocks"), announcing_compilation(_announce_compilation):
             _, checks = dask.compute(write, checks, optimize_graph=False)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError, TypeError, EOFError, zlib.error, lzma.LZMAError) as error:
         msg = f"{source} could not be read, or {out} not written: {error}"
         raise BadData(msg) from error
     check_values(source, opened, checks)

@@ -22,6 +22,9 @@ from monitor.trends.references import refuse_references
 DIMENSION_NAMES: Final = {"t": "time", "year": "time", "lat": "y", "latitude": "y", "lon": "x", "longitude": "x"}
 """Names of dimensions, and the names used here."""
 
+METADATA: Final = frozenset(("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"))
+"""Names of the files of metadata of a Zarr store."""
+
 CRS_ATTRIBUTES: Final = frozenset(("crs_wkt", "spatial_ref", "grid_mapping_name"))
 """Attributes that identify a variable as a CRS."""
 
@@ -69,7 +72,7 @@ def open_dataset(path: Path) -> xr.Dataset:
     except OverflowError as error:
         msg = f"{path}: a time is beyond any calendar ({error}); mark missing dates by _FillValue, or remove them"
         raise BadData(msg) from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
         why = str(error).split(". Try opening")[0]  # the rest is for programmers
         fix = ". Give it times as 'days since 1970-01-01'" if "decode time" in why else ""
         msg = f"{path} cannot be opened as {'Zarr' if engine == 'zarr' else 'NetCDF'}: {why}{fix}"
@@ -262,7 +265,11 @@ def refuse_unreadable(path: Path, variables: Iterable[xr.DataArray]) -> int:
         if store is None:
             refuse_exhausting(path, str(variable.name), size, path.stat().st_size, chunk=chunk)
             continue
-        own = [length for name, length in files.items() if name.startswith(f"{variable.name}/")]
+        own = [
+            length
+            for name, length in files.items()
+            if name.startswith(f"{variable.name}/") and name.rpartition("/")[2] not in METADATA
+        ]
         there = len(own) * prod(variable.encoding.get("shards") or (chunk // kind.itemsize,)) * kind.itemsize / size
         refuse_exhausting(path, str(variable.name), size, sum(own), there=min(there, 1), chunk=chunk)
         stored = store[str(variable.name)]
@@ -294,7 +301,7 @@ def _refuse_many_dates(path: Path, cube: xr.Dataset) -> None:
 def _refuse_unsafe_metadata(store: Path) -> None:
     """Refuse a store with links or giant arrays, or whose metadata name a codec that runs code."""
     for name, size in plain_files(store).items():
-        if name.rpartition("/")[2] not in ("zarr.json", ".zarray", ".zmetadata"):
+        if name.rpartition("/")[2] not in METADATA:
             continue
         path = store / name
         try:

@@ -229,7 +229,8 @@ def _refuse_unusable(path: Path, band: xr.DataArray, kind: str, packing: Packing
 
 
 def _refuse_text(path: Path, band: xr.DataArray) -> None:
-    if band.dtype.kind not in "biuf":
+    stored = np.dtype(band.encoding.get("dtype", band.dtype))  # with a scale, text too is said to become numbers
+    if band.dtype.kind not in "biuf" or stored.kind not in "biuf":
         msg = f"{path}: {band.name!r} holds no real numbers ({band.dtype}), and only those have a trend"
         raise BadData(msg)
 
