@@ -437,6 +437,8 @@ FIELDS = st.sampled_from(
     ["scale_factor", "add_offset", "_FillValue", "missing_value", "units", "calendar", "valid_range", "valid_min",
      "_Unsigned", "nodata", "grid_mapping", "coordinates", "dtype", "crs", "GeoTransform", "bounds", "flag_values"]
 )  # fmt: skip
+KEYS = ["shape", "data_type", "fill_value", "chunk_grid", "codecs", "dimension_names", "attributes", "node_type"]
+KEYS += ["chunk_key_encoding", "zarr_format", "storage_transformers"]
 FUZZ = settings(
     max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -475,8 +477,7 @@ def test_any_header_of_netcdf_gives_a_result_or_is_refused(command, tmp_path, si
     changes=st.dictionaries(
         st.tuples(
             st.sampled_from(["time", "x", "cover"]),
-            st.sampled_from(["shape", "data_type", "fill_value", "chunk_grid", "codecs", "dimension_names", "attributes"]
-                            + ["chunk_key_encoding", "node_type", "zarr_format", "storage_transformers"]),
+            st.sampled_from(KEYS),
         ),
         st.one_of(
             st.none(), ODD.filter(lambda value: value == value),

@@ -29,6 +29,14 @@ MISSING_TEXTS: Final = ("", "nan", "NaN", "NA", "null", "None")
 """Texts of a CSV that mean "not seen"."""
 _DATE: Final = r"\s*\d{4}[-/]?\d{2}[-/]?\d{2}"
 """Beginning of a date; a year or a month alone is none."""
+MAX_ROWS: Final = 50_000_000
+"""Most rows of a Parquet file; 5000 sites with 60 control units have as many in five years of 33 scenes."""
+SMALL_BYTES: Final = 2**28
+"""Values of this size may be compressed as they like. [byte]"""
+MAX_RATIO: Final = 400
+"""Maximum size of the values by that of their file. [1]"""
+MAX_TEXT_BYTES: Final = 2**32
+"""Maximum size of the texts of a column, if all were as long as the longest. [byte]"""
 _HEADER_BYTES: Final = 100_000
 """Most bytes of the first line that are looked at."""
 
@@ -93,7 +101,7 @@ def read_table(
         msg = f"{path}: no such file"
         raise BadData(msg)
     try:
-        read = pyarrow.parquet.ParquetFile(path).read() if kind == ".parquet" else _read_csv(path)
+        read = _read_parquet(path) if kind == ".parquet" else _read_csv(path)
     except (ValueError, pa.ArrowException, OSError) as error:
         first = str(error).partition("\n")[0]
         if "UTF8" in first:
@@ -120,6 +128,34 @@ def read_table(
         msg = f"{path}: has no rows"
         raise BadData(msg)
     return Table(path, columns, np.arange(read.num_rows))
+
+
+def _read_parquet(path: Path) -> pa.Table:
+    """All columns; a few bytes of a Parquet file can stand for any number of values, so they are counted before."""
+    head = pyarrow.parquet.ParquetFile(path)
+    flat = [head.schema.column(at) for at in range(len(head.schema))]
+    if nested := next((column for column in flat if column.path != column.name or column.max_repetition_level), None):
+        msg = f"{path}: column {shown(nested.path)} is nested; give it one text or number a row"
+        raise BadData(msg)
+    rows, stored = head.metadata.num_rows, path.stat().st_size
+    size = 8 * rows * len(flat)
+    if rows > MAX_ROWS or (size > SMALL_BYTES and size > MAX_RATIO * stored):
+        msg = (
+            f"{path}: has {rows} rows of {len(flat)} columns in {stored} bytes; at most {MAX_ROWS} rows are read, and "
+            f"values at most {MAX_RATIO} times as large as the file"
+        )
+        raise BadData(msg)
+    texts = [column.name for column in flat if column.physical_type == "BYTE_ARRAY"]
+    read = pyarrow.parquet.ParquetFile(path, read_dictionary=texts).read()
+    for at, column in enumerate(read.columns):
+        if pa.types.is_dictionary(column.type):  # each different text once
+            longest = max((pc.max(pc.binary_length(c.dictionary)).as_py() or 0 for c in column.chunks), default=0)
+            if longest * rows > MAX_TEXT_BYTES:
+                name = shown(read.column_names[at])
+                msg = f"{path}: column {name} has {rows} texts of up to {longest} bytes; shorten them"
+                raise BadData(msg)
+            read = read.set_column(at, read.column_names[at], column.cast(column.type.value_type))
+    return read
 
 
 def _read_csv(path: Path) -> pa.Table:

@@ -1,0 +1,58 @@
+"""A Parquet file that stands for more than the machine can hold is refused before its values are read."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from monitor.errors import BadData
+from monitor.verdict.tables import reading
+from monitor.verdict.tables.reading import read_table
+
+
+def read(path):
+    return read_table(path, needed=["site", "cover"], known=["site", "cover"], same={})
+
+
+def written(path, site, cover):
+    pq.write_table(pa.table({"site": site, "cover": cover}), path)
+    return path
+
+
+def test_an_ordinary_table_is_read_as_it_was_written(tmp_path):
+    path = written(tmp_path / "in.parquet", pa.array(["a", "a", None, "é"]), pa.array([0.1, None, 0.3, 0.4]))
+    table = read(path)
+    assert table.columns["site"].to_pylist() == ["a", "a", None, "é"]
+    assert table.columns["cover"].to_pylist() == [0.1, None, 0.3, 0.4]
+    assert table.columns["site"].type == pa.string()
+
+
+def test_equal_values_beyond_number_are_refused(tmp_path):
+    rows = 20_000_000
+    path = written(tmp_path / "in.parquet", np.zeros(rows, np.int8), np.zeros(rows, np.int8))
+    assert path.stat().st_size < 200_000
+    with pytest.raises(
+        BadData, match=r"in.parquet: has 20000000 rows of 2 columns in \d+ bytes; .* 400 times as large"
+    ):
+        read(path)
+
+
+def test_more_rows_than_any_programme_has_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "MAX_ROWS", 3)
+    with pytest.raises(BadData, match="at most 3 rows are read"):
+        read(written(tmp_path / "in.parquet", np.zeros(4), np.zeros(4)))
+
+
+def test_a_long_text_that_is_stored_once_for_many_rows_is_refused(tmp_path):
+    text = pa.array(["x" * 100_000]).dictionary_encode()
+    site = pa.DictionaryArray.from_arrays(np.zeros(100_000, np.int32), text.dictionary)
+    path = written(tmp_path / "in.parquet", site, np.zeros(100_000))
+    assert path.stat().st_size < 200_000
+    with pytest.raises(BadData, match="column 'site' has 100000 texts of up to 100000 bytes"):
+        read(path)
+
+
+@pytest.mark.parametrize("value", [[0.1, 0.2], {"a": {"b": 0.1}}])
+def test_nested_columns_are_refused(tmp_path, value):
+    with pytest.raises(BadData, match=r"'cover.* is nested"):
+        read(written(tmp_path / "in.parquet", ["a"], [value]))
