@@ -75,8 +75,11 @@ def trends(
     }  # fmt: skip
 
     def write_maps(partial: Path) -> dict[str, Any]:
+        import netCDF4
+
         from monitor.trends.cubes import Mask, Packing, open_series
 
+        netCDF4.set_chunk_cache(2**20)  # the default is 64 MB for each of 13 maps, none of which is read again
         packing = Packing(scale, offset)
         opened = open_series(source, variable, bands=roles, packing=packing, mask=Mask(*kept) if kept else None)
         return _write_maps(source, out, partial, opened, season if yearly else None, options)
@@ -157,13 +160,11 @@ def _write_maps(
     options: Mapping[str, object],
 ) -> dict[str, Any]:
     """Compute and write the maps of a cube, of the means of a season or of all observations; describe them."""
-    import netCDF4
     import structlog
 
     from monitor.trends.maps import growing_season_means, trend
     from monitor.trends.results import refuse_other_contents
 
-    netCDF4.set_chunk_cache(2**20)  # the default is 64 MB for each of 13 maps, none of which is read again
     with _naming(source):
         series = growing_season_means(opened.series, season) if season else opened.series
         maps = trend(series)
