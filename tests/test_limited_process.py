@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from monitor.errors import TryLater
-from monitor.limited_process import ProcessEnded, answer_to, command
+from monitor.limited_process import ENVIRONMENT, ProcessEnded, answer_to, command
 
 ATTEMPTS = """
 import os, socket, subprocess, sys, tempfile
@@ -93,3 +95,21 @@ def test_a_system_that_starts_no_process_is_to_be_tried_later(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/no/such/python")
     with pytest.raises(TryLater, match="no process can be started"):
         answer_to(b"content", "any", seconds=30, max_bytes=1000)
+
+
+@pytest.mark.parametrize(
+    "module", [["jobs.photo_process"], ["monitor.sites.formats.apart", "shapefile"]], ids=["photo", "registry"]
+)
+def test_what_reads_files_of_strangers_has_given_up_its_rights_before_it_reads(module):
+    reader = subprocess.Popen(command(*module), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=ENVIRONMENT)
+    try:
+        deadline, limits = time.monotonic() + 60, {}
+        while limits.get("Max address space", "unlimited") == "unlimited" and time.monotonic() < deadline:
+            time.sleep(0.05)
+            lines = Path(f"/proc/{reader.pid}/limits").read_text().splitlines()[1:]
+            limits = {line[:26].strip(): line[26:].split()[0] for line in lines}
+    finally:
+        reader.communicate()
+    assert (limits["Max open files"], limits["Max file size"], limits["Max core file size"]) == ("0", "0", "0")
+    assert int(limits["Max cpu time"]) < 60
+    assert int(limits["Max address space"]) < 1 << 34

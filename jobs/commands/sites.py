@@ -51,7 +51,7 @@ def check(
             refusal = {"code": error.code, "message": error.message, "fix": error.fix}
             typer.echo(json.dumps({"sites": [], "error": refusal}))
         else:
-            typer.echo(f"Refused: {error} [{error.code}]")
+            typer.echo(f"Refused: {printable(str(error))} [{error.code}]")
         raise typer.Exit(Exit.BAD_DATA) from None
     if repair is not None:
         report = registry.repair(report)
@@ -59,11 +59,8 @@ def check(
             registry.write_geojson(report.entries, repair)
     if settings and settings.registry.controls:
         _cut_strips(report, settings.registry.controls)
-    if as_json:
-        typer.echo(json.dumps(_report_json(report)))
-    else:
-        typer.echo(_report_text(report, repair))
-        _print_future_starts(report.sites)
+    _note_future_starts(report)
+    typer.echo(json.dumps(_report_json(report)) if as_json else _report_text(report, repair))
     if report.refused:
         raise typer.Exit(Exit.BAD_DATA)
 
@@ -112,6 +109,14 @@ def _cut_strips(report: "Report", controls: Path) -> None:
         typer.echo(
             f"{controls.name} has ground for a site that is not in the file: {unknown_site(site, labels)}", err=True
         )
+
+
+def _note_future_starts(report: "Report") -> None:
+    """Note sites that start in the future: a mistyped year would otherwise show on the pages only."""
+    for entry in report.entries:
+        if entry.site is not None and entry.site.start > today():
+            message = f"The start, {entry.site.start}, is in the future; nothing is judged before."
+            entry.add("START_AHEAD", message, "Correct the year, if it is mistyped.", refuses=False)
 
 
 def _print_future_starts(sites: "Sequence[Site]") -> None:

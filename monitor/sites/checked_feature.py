@@ -161,6 +161,9 @@ def check_feature(
             message = f"The column {shown(column)} is unknown and not read."
             checked.add("UNKNOWN_COLUMN", message, f"Did you mean {near!r}?", refuses=False)
     values = {name: checked.text(name) for name in ("name", "province", "partner", "manager_name", "manager_channel")}
+    if values["name"] is None and "name" not in (problem.message.split(" ")[0] for problem in checked.problems):
+        message = "name is missing: messages and pages name the site by its id."
+        checked.add("NO_NAME", message, "Give the name by which its manager knows it.", refuses=False)
     email = _email(checked)
     start = _start(checked)
     intervention = checked.choice("intervention", INTERVENTIONS, required=True)

@@ -14,6 +14,7 @@ from shapely.geometry.base import BaseGeometry
 
 from monitor.sites import gcj02
 from monitor.sites.formats.feature import Feature, Polygons
+from monitor.sites.names import without_invisible
 
 PIXEL_HECTARES = 0.01
 """Area of one pixel of 10 m; smaller sites are refused. [ha]"""
@@ -141,7 +142,7 @@ def _misplaced(feature: Feature) -> Problem | None:
     """Problem with the location of the outline; None: its shape can be checked."""
     rings = _rings(feature.polygons)
     if not rings:
-        message = f"The site {feature.broken or 'has an outline without points'}."
+        message = f"The site {without_invisible(feature.broken) or 'has an outline without points'}."
         return Problem("NO_OUTLINE", message, "Draw its area as a Polygon or MultiPolygon.")
     points = np.concatenate(rings)
     if not np.isfinite(points).all():

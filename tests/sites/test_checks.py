@@ -410,3 +410,16 @@ def test_the_example_registry_has_nothing_to_mend():
     assert report.problems == []
     assert set().union(*(entry.properties for entry in report.entries)) == set(PROPERTIES)
     assert {site.province for site in report.sites} == {"Gansu", "Ningxia", "Inner Mongolia"}
+
+
+def test_a_missing_name_is_noted_and_refuses_nothing(judged):
+    found = judged(name=None)
+    assert found.site.name == "a"
+    assert [(problem.code, problem.refuses) for problem in found.problems] == [("NO_NAME", False)]
+
+
+@pytest.mark.parametrize("start", ["2921-04-20", "9999-12-31", "1021-04-20"])
+def test_a_start_that_can_only_be_mistyped_refuses_the_site(judged, start):
+    found = judged(start=start)
+    assert found.site is None
+    assert "not a date from 1980 to 2100" in found.problems[0].message

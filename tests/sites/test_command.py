@@ -180,3 +180,28 @@ def test_the_example_of_the_readme_prints_what_the_readme_says(run, tmp_path):
     (tmp_path / "yanchi.geojson").write_text(re.search(r"```json\n(.*?)```", readme, re.DOTALL)[1], encoding="utf-8")
     said = re.search(r"```\n\$ regrowth sites check yanchi.geojson\n(.*?)```", readme, re.DOTALL)[1]
     assert run(tmp_path / "yanchi.geojson") == (0, said)
+
+
+def test_a_start_in_the_future_is_noted_in_both_forms(run, registry, entry):
+    path = registry(entry(start="2099-04-20"))
+    code, text = run(path)
+    assert code == 0
+    assert "The start, 2099-04-20, is in the future; nothing is judged before." in text
+    (site,) = json.loads(run(path, "--json")[1])["sites"]
+    assert (site["ok"], [problem["code"] for problem in site["problems"]]) == (True, ["START_AHEAD"])
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_bow_tie_is_repaired_with_the_change_of_its_area_closed_or_not(run, registry, entry, tmp_path, closed):
+    path, out = registry(entry(ring=BOW_TIE if closed else BOW_TIE[:-1])), tmp_path / "out.geojson"
+    (site,) = json.loads(run(path, "--repair", out, "--json")[1])["sites"]
+    assert site["repaired"]["codes"] == ([] if closed else ["UNCLOSED"]) + ["SELF_CROSSING"]
+    assert site["repaired"]["hectares_before"] == pytest.approx(0, abs=0.01)
+    assert site["repaired"]["hectares_after"] == pytest.approx(50.3, abs=0.1)
+    assert "(0.00 ha before, 50.33 ha after)" in run(path, "--repair", out)[1]
+
+
+def test_a_hostile_type_of_geometry_cannot_write_to_the_terminal(run, registry, entry):
+    text = run(registry(entry(geometry={"type": "\x1b[2J\0", "coordinates": []})))[1]
+    assert "is a [2J, not a polygon" in text
+    assert "\x1b" not in text

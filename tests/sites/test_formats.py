@@ -422,6 +422,21 @@ def test_a_kml_with_a_document_type_is_refused(tmp_path, doctype, packed):
     assert path.name in refusal(path).message
 
 
+REFUSED_KML = {
+    "no kml": b"<gpx/>", "cut": KML.encode()[:300], "doctype": b"<!DOCTYPE a><kml/>", "deep": b"<kml>" + b"<a>" * 100,
+    "latin": b'<?xml version="1.0" encoding="latin-1"?><kml/>', "no text": b"<kml>\xff</kml>", "no sites": b"<kml/>",
+    "entity": b"<kml>&a;</kml>", "vertices": b"<kml>" + b"1,2 " * 900_000 + b"</kml>",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("content", REFUSED_KML.values(), ids=REFUSED_KML)
+@pytest.mark.parametrize("packed", [False, True], ids=["kml", "kmz"])
+def test_every_refusal_of_a_kml_names_the_file(tmp_path, content, packed):
+    name = "works.kmz" if packed else "works.kml"
+    path = write(tmp_path, name, zipped({"doc.kml": content}) if packed else content)
+    assert refusal(path).message.startswith(name)
+
+
 def test_a_document_type_cannot_hide_in_another_encoding(tmp_path):
     text = KML.replace("<kml ", DOCTYPES["entity"] + "<kml ", 1)
     assert refusal(write(tmp_path, "a.kml", text.replace("UTF-8", "UTF-16").encode("utf-16"))).code == "NOT_A_REGISTRY"

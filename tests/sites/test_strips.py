@@ -44,7 +44,7 @@ def entry(tmp_path):
     def cut(*strips):
         features = [{
             "type": "Feature", "geometry": mapping(SITE),
-            "properties": {"id": "a", "start": "2024-04-20", "intervention": "planting", "biome": "loess"},
+            "properties": {"id": "a", "name": "a", "start": "2024-04-20", "intervention": "planting", "biome": "loess"},
         }]  # fmt: skip
         path = tmp_path / "sites.geojson"
         path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))

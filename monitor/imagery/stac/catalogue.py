@@ -16,7 +16,9 @@ from urllib.parse import quote, urlsplit
 import structlog
 from pystac.errors import STACError
 from pystac_client import Client
+from pystac_client.errors import ClientTypeError
 from pystac_client.exceptions import APIError
+from pystac_client.warnings import PystacClientWarning
 from shapely.geometry.base import BaseGeometry
 
 from monitor.errors import BadConfiguration, MonitorError, TryLater, UnknownCollection
@@ -308,7 +310,10 @@ class Catalogue:
             raise BadConfiguration(msg) from None
         except MonitorError:
             raise
-        except (APIError, STACError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (
+            APIError, ClientTypeError, PystacClientWarning, STACError, ValueError, LookupError, TypeError,
+            AttributeError, ArithmeticError, RecursionError,
+        ) as error:  # fmt: skip
             what = f"something that is no STAC ({type(error).__name__})"
             msg = f"{display_address(self.url)} answers with {what}; try again later"
             raise TryLater(msg) from error

@@ -127,7 +127,10 @@ def as_number(value: object) -> float | None:
     """A finite number; None if the value is not one."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) else None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # an integer of more than 308 digits
+        return None
 
 
 def safe_text(value: object) -> str:

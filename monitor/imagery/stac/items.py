@@ -116,7 +116,9 @@ def _footprint(item: Mapping[str, Any]) -> BaseGeometry | None:
                 outline = box(*outline.bounds)
             if not outline.is_valid:
                 outline = shapely.make_valid(outline)
-        except (ShapelyError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+        except (
+            ShapelyError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError,
+        ) as error:  # fmt: skip
             raise item_rejected(BROKEN_SCENE, "has a geometry that makes no sense") from error
         if not outline.is_empty and _is_on_earth(outline.bounds):
             return outline

@@ -16,6 +16,7 @@ from monitor.sites.formats.feature import MAX_BYTES, MAX_VERTICES, Feature, File
 from monitor.sites.formats.geojson import read_geojson
 from monitor.sites.formats.kml import read_kml
 from monitor.sites.formats.shapefile import SHAPEFILE_PARTS
+from monitor.sites.names import without_invisible
 
 SUFFIXES: Final = {
     "GeoJSON": (".geojson", ".json"),
@@ -51,9 +52,8 @@ def read_features(path: Path) -> list[Feature]:
     try:
         features = _read(data, _format(data, path), path)
     except FileRefused as error:
-        if path.name in error.message:
-            raise
-        raise FileRefused(error.code, f"{path.name}: {error.message}", error.fix) from None
+        message = error.message if path.name in error.message else f"{path.name}: {error.message}"
+        raise FileRefused(error.code, without_invisible(message), error.fix) from None
     if not features:
         raise FileRefused("EMPTY", f"{path.name} holds no sites", "Add at least one; aoi/README.md shows how.")
     vertices = sum(len(ring) for feature in features for rings in feature.polygons for ring in rings)
