@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable
 from functools import cache
 from typing import Any, Final
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from jobs.secrets import file_content
 from monitor import errors
@@ -42,7 +42,8 @@ def hide_passwords(addresses: Iterable[str | None]) -> None:
 def hide_paths(addresses: Iterable[str]) -> None:
     """Replace the paths of these addresses, which identify an account, in everything that is logged from now on."""
     for address in addresses:
-        if len(path := urlsplit(address).path.strip("/")) >= MIN_PART_LETTERS:
+        path = re.sub(r"^[^/]*//[^/?#]*|[?#].*", "", address).strip("/")  # urlsplit refuses some hosts
+        if len(path) >= MIN_PART_LETTERS:
             _passwords.add(path)
 
 

@@ -81,3 +81,10 @@ def test_a_damaged_configuration_is_read_or_refused(tmp_path, examples):
         examine(path)
 
     attack()
+
+
+def test_an_address_of_a_host_that_cannot_be_is_no_bug(tmp_path):
+    path = tmp_path / "regrowth.toml"
+    path.write_text(document({**CONFIGURATION, "heartbeat": {"url": "http://[::1/aaaa-bbbb-cccc"}}))
+    examine(path)
+    assert load_readable(path) is not None
