@@ -1,9 +1,9 @@
 """Report a failed night to the operators: one message a night, however often it is run.
 
-A night reports its own failure (:mod:`jobs.night_report`). ``regrowth notify failed-night`` does it for a night that
-was killed. The message waits in the outbox and is sent at once; what is not delivered is sent by the next night, under
-the same id. If the ledger cannot be written, the message is sent without it, and a file in the root of the stores
-records that.
+A night reports its own failure (:mod:`jobs.night_report`). For one that was killed, ``regrowth notify failed-night``
+does it, or else the next night when it begins. The message waits in the outbox and is sent at once; what is not
+delivered is sent by the next night, under the same id. If the ledger cannot be written, the message is sent without it,
+and a file in the root of the stores records that.
 """
 
 from collections import Counter
@@ -164,6 +164,22 @@ def was_sent_directly(settings: Settings, payload: Payload) -> bool:
         return (settings.store.root / DIRECT_REPORT).read_text(encoding="utf-8") == event_of(payload)
     except (OSError, ValueError):
         return False
+
+
+def report_killed_night(settings: Settings, ledger: Ledger) -> None:
+    """Report the night before if it was killed and nobody has reported it; called while the lock of a night is held."""
+    with ledger.transaction() as t:
+        night = t.newest_night()
+        if night is None or night["finished"] is not None:
+            return
+        payload = _record_last_night(t, night, KILLED, "the run was killed, memory ran out, or the machine went down")
+        if payload is None or was_sent_directly(settings, payload):
+            return
+        queue(t, settings, payload)
+    try:
+        deliver(settings, ledger, payload)
+    except MonitorError as error:  # it waits in the outbox
+        log.warning("the report of the night before waits", error=str(error))
 
 
 def report_last_night(settings: Settings, *, status: int = KILLED, why: str) -> tuple[Payload | None, list[Delivery]]:

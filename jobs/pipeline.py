@@ -21,6 +21,7 @@ from jobs.clock import check_clock, now, today
 from jobs.cost_estimate import estimate_cost
 from jobs.eecu_budget import eecu_use
 from jobs.executor import Compute, open_executor
+from jobs.failed_night import report_killed_night
 from jobs.ingest import observation_series, record_observations, site_result, update_sites
 from jobs.installation import open_ledger, selected_sites
 from jobs.judging import judge
@@ -110,6 +111,8 @@ def night(
         open_ledger(settings, lock.check) as ledger,
         open_executor(settings.engine.scheduler) as compute,
     ):
+        check_clock(ledger)
+        report_killed_night(settings, ledger)
         run = _begin_run(ledger, "night", as_of)
         registry = apply_registry(ledger, settings)
         sites, every_site = selected_sites(ledger, only), selected_sites(ledger)

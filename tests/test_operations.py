@@ -16,7 +16,7 @@ from tests.test_docs import blocks
 
 pytest.importorskip("nrt.data", reason="the sample imagery is in the extra 'demo'")
 
-OUTSIDE = ("systemctl", "journalctl", "kubectl", "crontab", "git", "make", "rsync")
+OUTSIDE = ("systemctl", "journalctl", "kubectl", "podman", "crontab", "git", "make", "rsync")
 """Programs that would change the machine: a stand-in notes that it was called, and checks that its files exist."""
 STAND_IN = """#!/bin/sh
 echo "$(basename "$0") $*" >> "{calls}"
@@ -98,6 +98,18 @@ def test_every_command_of_the_guide_works_in_its_order(place, root, postgresql):
         "regrowth-failed.service", "regrowth-serve.service", "regrowth.service", "regrowth.timer",
     ]  # fmt: skip
     assert re.search(r"^REGROWTH_ANSWER_KEY=[0-9a-f]{64}$", (place / "etc/regrowth/secrets.env").read_text(), re.M)
+
+
+@pytest.mark.parametrize("name", ["regrowth", "regrowth-failed", "regrowth-serve"])
+def test_a_unit_can_write_and_call_no_more_than_it_needs(root, tmp_path, name):
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("needs systemd-analyze, and this machine has none (apt-get install systemd)")
+    unit = root / "jobs" / "deploy" / f"{name}.service"
+    command = [analyze, "security", "--offline=true", "--no-pager", "--threshold=20", str(unit)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout  # an exposure of at most 2.0
+    assert "MemoryDenyWriteExecute" not in unit.read_text(encoding="utf-8")  # numba could not compile
 
 
 def test_systemd_accepts_the_units(place, root):

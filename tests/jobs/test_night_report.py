@@ -457,6 +457,26 @@ def test_a_killed_night_is_reported_once_by_the_command_of_the_unit(post, config
     assert len(post.mails) == 1
 
 
+def test_a_killed_night_that_nothing_reported_is_reported_when_the_next_one_begins(
+    post, configure, run, installation, monkeypatch
+):
+    def no_registry(*_):
+        msg = "the registry is empty"
+        raise BadData(msg)
+
+    configure(operators(post))
+    monkeypatch.setattr("jobs.pipeline.apply_registry", no_registry)
+    with closing(Ledger(load(installation.config).ledger.url)) as ledger, ledger.transaction() as t:
+        t.begin_run("killed", "night", "2018-09-29", now="2018-09-30T02:30:00.000+00:00")
+    for _ in range(2):
+        run()
+    killed, failed = (mail.text for mail in post.mails)
+    assert "night of 29 September 2018 ended with status 137" in killed
+    assert "memory ran out" in killed
+    assert "night of 30 September 2018" in failed
+    assert "the registry is empty" in failed
+
+
 def test_the_command_of_the_unit_is_silent_after_a_night_that_reported_itself_or_did_not_fail(
     post, configure, run, nights, notify, installation
 ):
