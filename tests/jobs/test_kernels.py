@@ -85,6 +85,21 @@ def test_a_folder_that_another_user_could_write_to_is_not_used(fresh, tmp_path, 
     assert fresh() == tmp_path / "home" / ".cache" / "regrowth" / cache_name()
 
 
+@pytest.mark.parametrize(("mode", "copied"), [(0o644, True), (0o666, False)])
+def test_a_folder_starts_with_the_installed_kernels_unless_another_user_can_change_them(fresh, tmp_path, mode, copied):
+    kernel = beside(tmp_path) / "cover_1f" / "ndvi.nbi"
+    kernel.parent.mkdir(parents=True, mode=0o755)
+    kernel.write_bytes(b"compiled")
+    kernel.chmod(mode)
+    home = tmp_path / "home" / cache_name()
+    assert monitor.kernel_cache.first_usable([home]) == home
+    assert [path.name for path in home.rglob("*.nbi")] == (["ndvi.nbi"] if copied else [])
+    assert (home.stat().st_mode & 0o777, [path.name for path in home.parent.iterdir()]) == (0o700, [home.name])
+    (home / "own").touch()
+    monitor.kernel_cache.first_usable([home])
+    assert (home / "own").exists()  # what a folder has already stays
+
+
 @pytest.mark.parametrize(("mode", "used"), [(0o755, True), (0o775, False), (0o1777, False)])
 def test_the_root_of_the_stores_is_used_only_where_nobody_else_can_put_a_folder(fresh, tmp_path, mode, used):
     (tmp_path / "library" / "__pycache__").write_text("no folder can be made here")
