@@ -131,7 +131,7 @@ def differences(settings: Settings, replaced: Replaced) -> list[str]:
     for which, names in (("no longer offered, or not yet fetched", before - after), ("new", after - before)):
         if names:
             some = ", ".join(sorted(names)[:5])
-            said.append(f"{len(names)} scenes are {which}: {some}{' and more' if len(names) > 5 else ''}")
+            said.append(f"scenes {which}: {len(names)} ({some}{' and more' if len(names) > 5 else ''})")
     return said or ["it has the same scenes as before"]
 
 

@@ -58,9 +58,13 @@ def _findings(
     yield from guarded("outputs", lambda: machine.folder("outputs", settings.outputs.root))
     yield from guarded("lock", lambda: machine.locks(store_root))
     yield from guarded("clock", lambda: machine.clock(settings, newest_run))
+    yield from guarded("scheduler", lambda: machine.scheduler(settings, online=online))
+    yield from guarded("data", lambda: ledger.data_age(settings, contents))
     yield from guarded("channels", lambda: messages.channels(settings))
     yield from guarded("recipients", lambda: messages.recipients(settings, contents))
     yield from guarded("answers", lambda: messages.answers(settings))
+    if online:
+        yield from guarded("certificate", lambda: messages.certificates(settings))
     yield from guarded("heartbeat", lambda: messages.heartbeat(settings))
     yield from guarded("outbox", lambda: messages.outbox(settings, contents))
     yield from guarded("evidence", evidence.key)

@@ -4,11 +4,11 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from jobs.health.finding import Finding, broken, count_of, note, ok, one_line
+from jobs.health.finding import Finding, broken, count_of, list_ids, note, ok, one_line
 from jobs.health.machine import lock_holder, not_writable
 from monitor.errors import BadData
 
@@ -73,6 +73,9 @@ def read_ledger(settings: "Settings") -> LedgerContents | Finding:
     except SQLAlchemyError as error:
         if file and isinstance(error, DatabaseError) and (full := no_room(error, file.parent)):
             return broken("ledger", f"{name}: {full}", f"make room at {file.parent}")
+        if file and "locked" in str(getattr(error, "orig", error)):
+            message = f"{name} is locked by another process, for longer than 5 s"
+            return broken("ledger", message, f"end the program that has it open (fuser {file}); nothing is damaged")
         fix = "check its disk; set a sound copy by [ledger] url"
         fix = fix if file else "start the server, or correct [ledger] url"
         return broken("ledger", f"{name} cannot be read: {one_line(getattr(error, 'orig', None) or error)}", fix)
@@ -254,3 +257,30 @@ def _sites_by_state(nights: Sequence[Any], current_sites: frozenset[str]) -> dic
     for _, result in sorted(results.items()):
         by_state[result["state"]].append(result)
     return by_state
+
+
+def data_age(settings: "Settings", contents: LedgerContents | Finding) -> Iterator[Finding]:
+    """Each site had an accepted scene lately, in its growing season."""
+    if not isinstance(contents, LedgerContents) or not contents.is_current or not contents.nights:
+        return
+    from jobs.clock import today
+    from jobs.operator_notices import silent_sites
+    from jobs.records import from_json
+    from monitor.ledger.transaction import Transaction
+    from monitor.sites.site import Site
+
+    days = settings.alerts.silence_days
+    with connected(settings.ledger.url) as connection:
+        t = Transaction(connection)
+        sites = [from_json(values, Site) for values in t.sites()]
+        stated = {site: values["last_observed"] for site, (_, _, values) in t.latest_assessments().items()}
+        newest = {site: day and date.fromisoformat(day) for site, day in stated.items()}
+        silent = silent_sites(sites, newest, t.all_episodes(), days, today())
+    if silent:
+        seen = max((day for day in silent.values() if day is not None), default=None)
+        message = f"no scene was accepted for {days:g} days of the growing season: {list_ids(sorted(silent))}"
+        message += "" if seen is None else f"; the newest is of {seen}"
+        fix = "regrowth doctor --online; if the source offers scenes, observations.csv of a site has why none counts"
+        yield broken("data", message, fix)
+    elif sites and any(newest.values()):
+        yield ok("data", f"newest accepted scene of {max(filter(None, newest.values()))}")

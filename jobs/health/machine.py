@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from jobs import kernel_cache
 from jobs.health.finding import Finding, broken, note, ok, one_line
 from jobs.lock import LANDSCAPE_LOCKS
+from monitor.errors import MonitorError
 
 if TYPE_CHECKING:
     from jobs.settings import Settings
@@ -110,6 +111,12 @@ def folder(check: str, root: Path) -> Iterator[Finding]:
     """A root folder can be written to and has room; the first run creates it."""
     if why := not_writable(root):
         fix = f"chown the folder to the user of the job, or set another one by [{check}] root"
+        if why == os.strerror(errno.EROFS):
+            fix = (
+                f"the disk is mounted read-only, often after an error (dmesg): repair it, or set another [{check}] root"
+            )
+        elif why in map(os.strerror, (errno.ENOSPC, errno.EDQUOT)):
+            fix = f"free some space, or set a larger disk by [{check}] root"
         yield broken(check, f"{root} cannot be written to: {why}", fix)
         return
     place = _nearest_existing(root)
@@ -212,3 +219,21 @@ def clock(settings: "Settings", newest_run: datetime | None) -> Iterator[Finding
         yield broken("clock", f"{problem}; stores and ledger are sound", fix)
     else:
         yield ok("clock", f"{now:%Y-%m-%d %H:%M} UTC")
+
+
+def scheduler(settings: "Settings", *, online: bool) -> Iterator[Finding]:
+    """With `online`, the dask scheduler answers; threads and processes of this machine need no check."""
+    address = settings.engine.scheduler
+    if address in ("", "processes"):
+        return
+    if not online:
+        yield note("scheduler", f"dask at {one_line(address)}; --online asks it")
+        return
+    from jobs.executor import open_executor
+
+    try:
+        with open_executor(address):
+            yield ok("scheduler", f"dask at {one_line(address)} answers")
+    except MonitorError as error:
+        fix = f"start it (dask scheduler), or leave [engine] scheduler empty: {one_line(address)}"
+        yield broken("scheduler", one_line(error), fix)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from jobs.health.ledger import LedgerContents
     from jobs.settings import Settings
 
+MIN_CERTIFICATE: Final = timedelta(days=14)
+"""A certificate that ends sooner should have been renewed."""
 RECENT: Final = timedelta(days=30)
 """Messages that were given up longer ago need no correction any more."""
 
@@ -85,6 +87,25 @@ def answers(settings: "Settings") -> Iterator[Finding]:
         yield broken("answers", f"[answers] base_url is not https: whoever sees a link at {url.netloc} can use it", fix)
     else:
         yield ok("answers", f"links lead to {url.scheme}://{url.netloc}, valid {settings.answers.valid_days:g} days")
+
+
+def certificates(settings: "Settings") -> Iterator[Finding]:
+    """The certificates of the public addresses are valid for some time yet; each is asked for."""
+    from monitor.alerts.channels.certificate import certificate_end
+
+    urls = [urlsplit(url) for url in (settings.outputs.base_url, settings.answers.base_url)]
+    places = dict.fromkeys((url.hostname, url.port or 443) for url in urls if url.scheme == "https" and url.hostname)
+    for host, port in places:
+        try:
+            left = certificate_end(str(host), port) - datetime.now(UTC)
+        except MonitorError as error:
+            yield broken("certificate", one_line(error), f"renew it, or start the server of {host}")
+            continue
+        message = f"that of {host} is valid for {left.days} days"
+        if left < MIN_CERTIFICATE:
+            yield broken("certificate", message, "renew it (certbot renew), and see why it is not done by itself")
+        else:
+            yield ok("certificate", message)
 
 
 def heartbeat(settings: "Settings") -> Iterator[Finding]:

@@ -9,10 +9,10 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from jobs.health.finding import Finding, broken, list_ids, note, ok
+from jobs.health.finding import Finding, broken, list_ids, note, ok, one_line
 from jobs.health.machine import installed
 from jobs.secrets import file_content, secret
-from monitor.errors import BadConfiguration
+from monitor.errors import BadConfiguration, MonitorError, TryLater
 
 if TYPE_CHECKING:
     from jobs.health.ledger import LedgerContents
@@ -132,9 +132,17 @@ def answers(check: str, source: "SourceSettings", settings: "Settings") -> Itera
         return
     today = datetime.now(UTC).date()
     started = time.monotonic()
-    (opened,) = open_sources([source]).all
-    opened.check_collections()
-    scenes = opened.search(sites[0].geometry, today - RECENT, today)
+    try:
+        (opened,) = open_sources([source]).all
+        opened.check_collections()
+        scenes = opened.search(sites[0].geometry, today - RECENT, today)
+    except TryLater as error:
+        fix = "check the network and the status page of the provider; nights catch up by themselves when it answers"
+        yield broken(check, one_line(error), fix)
+        return
+    except MonitorError as error:
+        yield broken(check, one_line(error), "correct [source], or its credentials (docs/sources.md)")
+        return
     seconds = time.monotonic() - started
     yield ok(check, f"answers in {seconds:.1f} s: {len(scenes)} scenes of the last 20 days over {sites[0].id}")
 

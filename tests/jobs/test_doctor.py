@@ -7,13 +7,15 @@ import random
 import re
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import namedtuple
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, date, datetime, timedelta
 from importlib import metadata
 
@@ -25,11 +27,17 @@ from sqlalchemy.exc import OperationalError
 from jobs.chain import append_line, newest_line
 from jobs.cli import main
 from jobs.exits import Exit
+from jobs.health.ledger import data_age, read_ledger
 from jobs.health.machine import RELEASED
+from jobs.health.messages import certificates
 from jobs.lock import LANDSCAPE_LOCKS, hold_lock
+from jobs.settings import load
+from monitor.alerts.channels.certificate import certificate_end
+from monitor.errors import BadConfiguration, TryLater
 from monitor.evidence.keys import fingerprint, new_keys
 from monitor.ledger.ledger import Ledger
 from tests import forked
+from tests.loopback.certificates import make_certificate
 from tests.loopback.earthengine import EarthEngineServer
 from tests.loopback.stac import StacServer, sentinel_item
 
@@ -750,3 +758,89 @@ def test_what_waits_is_held_or_was_given_up_is_named_with_the_reason(installatio
         ("note", "1 message is waiting since 2026-06-30: mail to li@example.org: 451 later"),
         ("note", "1 message is held: mail to li@example.org: 3 of 4 sites fell"),
     ]
+
+
+def test_a_ledger_that_another_program_locks_is_not_called_damaged(installation, asked):
+    _ledger(installation, "0001")
+    with closing(sqlite3.connect(installation.root / "regrowth.db", isolation_level=None)) as other:
+        other.execute("pragma locking_mode = exclusive")
+        other.execute("begin exclusive")
+        other.execute("create table x (y)")
+        checks, _ = asked()
+    assert broken(checks) == {"ledger"}
+    assert "is locked by another process" in checks["ledger"]["message"]
+    assert checks["ledger"]["fix"].endswith("nothing is damaged")
+
+
+@pytest.mark.parametrize(
+    ("code", "fix"), [(errno.EROFS, "mounted read-only"), (errno.ENOSPC, "free some space"), (errno.EACCES, "chown")]
+)
+def test_a_folder_that_cannot_be_written_has_the_fix_of_its_cause(asked, monkeypatch, code, fix):
+    def refuse(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    checks, _ = asked()
+    assert (checks["store"]["state"], fix in checks["store"]["fix"]) == ("broken", True)
+
+
+def test_a_source_that_is_out_of_reach_is_named_with_what_to_do(installation, asked):
+    _source(installation, 'kind = "stac"\nurl = "http://127.0.0.1:9"\nallow_hosts = ["127.0.0.1:9"]')
+    checks, _ = asked("--online")
+    assert checks["source"]["state"] == "broken"
+    assert checks["source"]["fix"].startswith("check the network")
+
+
+def test_a_scheduler_is_asked_online_only_and_one_that_is_down_is_named(installation, asked, monkeypatch):
+    monkeypatch.setattr("jobs.executor.SCHEDULER_TIMEOUT", 2)
+    installation.config.write_text(installation.config.read_text() + '[engine]\nscheduler = "tcp://127.0.0.1:9"\n')
+    checks, _ = asked()
+    assert (checks["scheduler"]["state"], "--online asks it" in checks["scheduler"]["message"]) == ("note", True)
+    checks, _ = asked("--online")
+    assert checks["scheduler"]["state"] == "broken"
+    assert checks["scheduler"]["fix"].startswith("start it (dask scheduler), or leave [engine] scheduler empty")
+
+
+@pytest.mark.parametrize(("days", "state"), [(1, "broken"), (14, "broken"), (15, "ok"), (90, "ok")])
+def test_a_certificate_that_ends_soon_is_named(settings, monkeypatch, days, state):
+    end = datetime.now(UTC) + timedelta(days=days, minutes=-1 if days == 14 else 1)
+    asked = []
+    monkeypatch.setattr("monitor.alerts.channels.certificate.certificate_end", lambda *at: asked.append(at) or end)
+    settings = settings.model_copy(
+        update={"outputs": settings.outputs.model_copy(update={"base_url": "https://regrowth.example.org/pages"})}
+    )
+    (finding,) = certificates(settings)
+    assert (finding.state, asked) == (state, [("regrowth.example.org", 443)])
+    assert finding.message.startswith("that of regrowth.example.org is valid for ")
+
+
+def test_a_certificate_is_read_from_its_server_and_a_foreign_one_is_refused(tmp_path, monkeypatch):
+    made = make_certificate(tmp_path / "own")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+        def serve():
+            for _ in range(2):
+                plain, _ = listener.accept()
+                with plain, suppress(OSError), made.server_context().wrap_socket(plain, server_side=True):
+                    pass
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with pytest.raises(BadConfiguration, match=r"the certificate of 127\.0\.0\.1 is refused"):
+            certificate_end("127.0.0.1", port)
+        monkeypatch.setenv("SSL_CERT_FILE", str(made.authority))
+        assert timedelta(hours=23) < certificate_end("127.0.0.1", port) - datetime.now(UTC) < timedelta(days=1)
+        thread.join()
+    with pytest.raises(TryLater, match="does not answer"):
+        certificate_end("127.0.0.1", port)
+
+
+def test_sites_without_a_scene_for_a_season_are_named_and_fresh_ones_are_well(first_night, monkeypatch):
+    settings = load(first_night.config)
+    for day, state in ((date(2018, 10, 1), "ok"), (date(2019, 8, 30), "broken")):
+        monkeypatch.setattr("jobs.clock.today", lambda day=day: day)
+        (finding,) = data_age(settings, read_ledger(settings))
+        assert finding.state == state
+    assert finding.message.startswith("no scene was accepted for 45 days of the growing season: demo-02, demo-07")
+    assert "regrowth doctor --online" in finding.fix

@@ -1,0 +1,37 @@
+"""The TLS certificate of an address: until when it is valid."""
+
+import socket
+import ssl
+from datetime import UTC, datetime
+from typing import Final
+
+from monitor.alerts.channels.trust import system_trust
+from monitor.errors import BadConfiguration, TryLater
+
+TIMEOUT: Final = 10.0
+"""Longest time to wait for a connection. [s]"""
+
+
+def certificate_end(host: str, port: int) -> datetime:
+    """When the certificate of a server ends, UTC.
+
+    Raises
+    ------
+    BadConfiguration
+        It is refused: expired, for another name, or signed by nobody who is trusted.
+    TryLater
+        The server does not answer.
+    """
+    try:
+        with (
+            socket.create_connection((host, port), timeout=TIMEOUT) as plain,
+            system_trust().wrap_socket(plain, server_hostname=host) as secured,
+        ):
+            certificate = secured.getpeercert() or {}
+    except ssl.SSLCertVerificationError as error:
+        msg = f"the certificate of {host} is refused: {error.verify_message}"
+        raise BadConfiguration(msg) from error
+    except OSError as error:
+        msg = f"{host} does not answer over TLS ({error.strerror or error})"
+        raise TryLater(msg) from error
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(str(certificate["notAfter"])), UTC)
