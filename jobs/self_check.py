@@ -186,7 +186,9 @@ def site_record(t: Transaction, site: str, plan: Mapping[str, Any] | None, run: 
         The ledger lacks what the assessment names.
     """
     latest = t.latest_assessment(site)
-    assert latest is not None
+    if latest is None:
+        msg = f"the assessments of site {site!r} in the ledger are damaged: 'regrowth doctor --deep' names them"
+        raise BadData(msg)
     day = str(plan.get("as_of")) if plan is not None else latest[0]
     rows = t.assessments_on(site, day) or t.assessments_on(site, latest[0])
     series = None if plan is None else plan.get("series_digest")
