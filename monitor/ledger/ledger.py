@@ -158,8 +158,14 @@ class Ledger:
             yield
         except DatabaseError as error:
             raise self._translate(error) from error
+        except UnicodeDecodeError as error:  # a message of SQLite about its schema
+            raise self._broken(str(error)) from error
         except ValueError as error:
-            if (damage := self._damaged_row()) is None:
+            try:
+                damage = self._damaged_row()
+            except DatabaseError as worse:
+                raise self._translate(worse) from error
+            if damage is None:
                 raise
             raise self._broken(damage) from error
 
