@@ -17,6 +17,7 @@ from jobs.episodes import replant
 from jobs.installation import open_ledger
 from jobs.pipeline import night
 from jobs.registry import retire
+from jobs.self_check import self_check
 from jobs.settings import load
 from jobs.sources import Sources
 from monitor.alerts.alert import Verdict
@@ -160,15 +161,29 @@ class Decade:
         (folder / "sites.geojson").write_text(json.dumps(content))
 
     def run(self, day, **options):
-        """The night of a day, with what people did to the registry before; returns its CPU time. [s]"""
+        """The night of a day, with what people did to the registry before; returns its CPU time. [s]
+
+        Without that of the self-check, which reads all scenes of a site: it is weekly, as these nights are.
+        """
         self.day = day
         self.write_registry(self.settings.registry.path.parent)
         self.began[day] = datetime.now(UTC)
         kept = min(time for night, time in self.began.items() if night >= day - STORED_SNAPSHOTS)
         self.patch.setattr("jobs.snapshot_expiry.RETENTION", self.began[day] - kept)
+        checking = 0.0
+
+        def timed_check(*arguments, **named):
+            nonlocal checking
+            began = process_time()
+            try:
+                return self_check(*arguments, **named)
+            finally:
+                checking = process_time() - began
+
+        self.patch.setattr("jobs.pipeline.self_check", timed_check)
         began = process_time()
         self.manifest = night(self.settings, as_of=day, **options)
-        return process_time() - began
+        return process_time() - began - checking
 
     def replant(self, day):
         self.day = day
