@@ -76,7 +76,7 @@ class Land(Painted):
         day = scene.handle
         x, y = _places(grid)
         season = np.exp(-(((day.timetuple().tm_yday - 215) / 45.0) ** 2) / 2)
-        noise = np.random.default_rng(day.toordinal()).normal(0, 0.02, x.shape)
+        noise = 0.035 * np.modf(np.sin(x * 12.9898 + y * 78.233 + day.toordinal() * 37.719) * 43758.5453)[0]
         rough = 0.04 * np.sin((x + 31) / 170) * np.cos(y / 230)
         uplift = np.zeros(x.shape)
         for name, place in {**PLACES, "edited": LARGER}.items():

@@ -10,7 +10,7 @@ import pytest
 from jobs import pipeline
 from jobs.chain import problems, proven_assessments
 from jobs.evidence import pack_inputs, write_evidence
-from jobs.installation import open_ledger, selected_sites
+from jobs.installation import open_ledger
 from jobs.registry import add_sites
 from jobs.thinning import RETENTION
 from monitor.evidence.chain import check_chain, check_proof
@@ -18,7 +18,6 @@ from monitor.evidence.container import Container
 from monitor.evidence.keys import new_keys, private_key
 from monitor.evidence.recompute import recompute
 from monitor.evidence.verify import verify_pack
-from monitor.sites.site import ground_key
 from tests.jobs.decade import ADD, EDIT, FIRST_NIGHT, REPLANT, RETIRE, Decade
 
 YEARS = 10
@@ -84,25 +83,21 @@ def decade(tmp_path_factory):
 def from_scratch(decade, tmp_path_factory):
     """An installation with the registry of the last day, whose only night is the last one.
 
-    What was fixed for good long ago is taken over: the constants of each season, and the control units of the site that
-    was planted again, which were chosen beside another site that is retired.
+    What was fixed for good long ago is taken over: the constants of each season, from all control ground of that time.
     """
     with open_ledger(decade.settings) as ledger, ledger.reading() as t:
-        constants, controls = t.calibrations(), t.all_controls()
+        constants = t.calibrations()
     with pytest.MonkeyPatch.context() as patch:
         fresh = Decade(tmp_path_factory.mktemp("scratch"), patch)
         fresh.day = LAST
         fresh.write_registry(fresh.settings.registry.path.parent)
         with open_ledger(fresh.settings) as ledger:
             add_sites(ledger, fresh.settings.registry.path)
-            (site,) = selected_sites(ledger, ["fails"])
             with ledger.transaction() as t:
                 for row in constants:
                     t.add_calibration(
                         row["payload"], **{name: row[name] for name in row if name not in ("id", "payload")}
                     )
-                ground = ground_key(site)
-                t.freeze_controls(ground, site.id, controls[ground], digest="taken over", now="2030-06-01")
         fresh.replant(LAST)
         fresh.run(LAST)
         yield fresh
