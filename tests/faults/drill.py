@@ -1,0 +1,254 @@
+"""Let a night fail at one point in one way, run it again, and compare it with a night that nothing disturbed.
+
+with Drill(folder) as drill:                        # server=...: with a ledger in PostgreSQL
+    outcome = drill.fail_at(7, "kill")              # None: the night has no seventh point
+    outcome.point, outcome.ending, outcome.problems # problems: empty if every invariant holds
+"""
+
+import hashlib
+import os
+import shutil
+import signal
+import sqlite3
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import sqlalchemy
+
+from monitor.cube.store import LandscapeStore, landscape_folders
+from tests.faults.forks import Ended, Forks
+from tests.faults.points import FULL, KILL, KILL_AFTER, STOP
+from tests.faults.small import BEFORE, NIGHT, SQLITE, Servers, registry, without_times
+
+AS_OF: Final = ("--as-of", NIGHT.isoformat())
+FAILED: Final = (0, 10, 20, 75)
+"""Exit statuses of a night that met a failure: 0 where what failed can be done without."""
+VARYING: Final = {
+    "sites": {"added"}, "episodes": {"opened"}, "controls": {"frozen"}, "stored": {"snapshot"},
+    "assessments": {"snapshot", "run"}, "lots": {"run"}, "alert_events": {"time"},
+    "chain": {"last_assessment", "last_event"},
+    "outbox": {"link", "attempts", "first_tried", "next_try", "lease", "sent", "error"}, "field_rows": {"added"},
+}  # fmt: skip
+"""Columns of the ledger that hold times, random names, or numbers of attempts."""
+OTHER_EVERY_NIGHT: Final = ("nights.html", "nights.zh.html", "metrics.prom")
+"""Products about the run itself: when it began, how long it took, and which runs failed before it."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What a night leaves behind."""
+
+    products: dict[str, str]
+    ledger: dict[str, list[str]]
+    stores: dict[str, str]
+    left_over: list[str]
+
+    def differences(self, other: "State") -> list[str]:
+        """What differs, by name."""
+        parts: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+            ("product", self.products, other.products), ("table", self.ledger, other.ledger),
+            ("store", self.stores, other.stores),
+        ]  # fmt: skip
+        found = [
+            f"{what} {name}"
+            for what, mine, theirs in parts
+            for name in sorted(mine.keys() | theirs.keys())
+            if mine.get(name) != theirs.get(name)
+        ]
+        return found + [f"left over: {name}" for name in self.left_over]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of a night that failed at one point, and of the night after it."""
+
+    number: int
+    kind: str
+    point: str
+    failure: str
+    ending: str
+    """How the night ended."""
+    problems: list[str]
+    """Invariants that do not hold."""
+
+
+class Drill:
+    """See the module.
+
+    Parameters
+    ----------
+    folder : Path
+        Empty, for the installations.
+    server : callable, optional
+        Creates databases, see :mod:`tests.loopback.postgresql`; None: the ledger is in SQLite.
+    """
+
+    def __init__(self, folder: Path, server: Callable[..., str] | None = None) -> None:
+        self.folder, self.server = folder, server
+        self.nights = 0
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        (self.folder / "scenes").mkdir()
+        self.servers = self._stack.enter_context(Servers(self.folder / "scenes"))
+        self.forks = self._stack.enter_context(Forks())
+        self.base = self.folder / "base"
+        self.base.mkdir()
+        self.base_url = self.server() if self.server else SQLITE
+        self._configure(self.base, self.base_url)
+        (self.base / "sites.geojson").write_text(registry([6]), encoding="utf-8")
+        before = self.forks.run(self.base, "--as-of", BEFORE.isoformat())
+        assert before.status == 0, before.errors
+        (self.base / "sites.geojson").write_text(registry([1, 6]), encoding="utf-8")
+        self.old = state(self.base, self.base_url)
+        run, url = self.copy()
+        ended = self.forks.run(run, *AS_OF)
+        assert ended.status == 0, ended.errors
+        self.points = ended.points
+        self.expected, self.messages = state(run, url), self.servers.messages()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _configure(self, folder: Path, url: str) -> None:
+        (folder / "regrowth.toml").write_text(self.servers.configuration(url), encoding="utf-8")
+
+    def copy(self) -> tuple[Path, str]:
+        """The installation as it is before the night, and the URL of its ledger; no message was sent yet."""
+        run = self.folder / "run"
+        shutil.rmtree(run, ignore_errors=True)
+        shutil.copytree(self.base, run)
+        url = self.server(template=database(self.base_url)) if self.server else SQLITE
+        self._configure(run, url)
+        self.servers.forget()
+        return run, url
+
+    def fail_at(self, number: int, failure: str) -> Outcome | None:
+        """Let the night fail at a point, and run it again; None: the night passes without reaching it."""
+        run, url = self.copy()
+        ended = self.forks.run(run, *AS_OF, number=number, failure=failure)
+        if not ended.points:
+            return None
+        kind, point = ended.points[0]
+        problems, ending = self._check_failed(run, ended, failure)
+        return Outcome(
+            number=number, kind=kind, point=point, failure=failure, ending=ending, problems=problems + self.again(run, url)
+        )
+
+    def kill_after(self, seconds: float) -> Outcome:
+        """Kill the night some time after its start, and run it again."""
+        run, url = self.copy()
+        ended = self.forks.run(run, *AS_OF, seconds=seconds, number=10**9)
+        ending = "killed" if ended.status == -signal.SIGKILL else f"exit {ended.status}"
+        return Outcome(
+            number=0, kind="any instant", point=f"after {seconds:.2f} s", failure=KILL, ending=ending,
+            problems=self.again(run, url),
+        )  # fmt: skip
+
+    def _check_failed(self, run: Path, ended: Ended, failure: str) -> tuple[list[str], str]:
+        """What is wrong after the night that failed, and how it ended."""
+        problems = []
+        if failure in (KILL, KILL_AFTER):
+            if ended.status != -signal.SIGKILL:
+                problems.append(f"not killed: exit {ended.status}")
+            return problems, "killed"
+        if failure == STOP:
+            second = self.forks.run(run, *AS_OF)
+            if second.status == 75:
+                if second.seconds > 2 or f"process {ended.process}" not in second.errors:
+                    problems.append(f"second run: {second.seconds:.1f} s, {second.errors[-300:]}")
+            elif second.status != 0:
+                problems.append(f"second run: exit {second.status}, {second.errors[-600:]}")
+            os.kill(ended.process, signal.SIGKILL)
+            return problems, f"second run {second.status}"
+        if ended.status not in FAILED:
+            problems.append(f"exit {ended.status}: {ended.errors[-1500:]}")
+        if "Traceback" in ended.errors:
+            problems.append(f"traceback: {ended.errors[-1500:]}")
+        if failure == FULL:
+            changed = [name for name, content in products(run).items() if content not in self._whole(name)]
+            torn = [name for name in changed if not (run / name).read_bytes().endswith(b"</html>\n")]  # it names the gap
+            problems += [f"neither old nor new after the disk was full: {name}" for name in torn]
+        return problems, f"exit {ended.status}"
+
+    def _whole(self, name: str) -> tuple[str | None, str | None]:
+        return self.old.products.get(name), self.expected.products.get(name)
+
+    def again(self, run: Path, url: str) -> list[str]:
+        """Run the night again; returns the invariants that do not hold afterwards."""
+        ended = self.forks.run(run, *AS_OF)
+        self.nights += 1
+        problems = [] if ended.status == 0 else [f"rerun: exit {ended.status}, {ended.errors[-1500:]}"]
+        problems += state(run, url).differences(self.expected)
+        for channel, messages in self.servers.messages().items():
+            problems += [f"lost: {channel} {name}" for name, _ in self.messages[channel] - messages]
+            problems += [f"unexpected: {channel} {name}" for name, _ in messages - self.messages[channel]]
+        return problems
+
+
+def database(url: str) -> str:
+    """Name of the database of a URL."""
+    return str(sqlalchemy.make_url(url).database)
+
+
+def state(run: Path, url: str) -> State:
+    """What a night has left."""
+    url = f"sqlite:///{run / 'regrowth.db'}" if url == SQLITE else url
+    return State(products(run), rows(url), {f.name: content(f) for f in landscape_folders(run / "store")}, left_over(run))
+
+
+def products(run: Path) -> dict[str, str]:
+    """Hash of each product, without times and ids of runs."""
+    found = {}
+    for path in sorted(run.rglob("*")):
+        name = path.relative_to(run).as_posix()
+        if path.is_dir() or name.startswith(("store/", "regrowth.")) or name in OTHER_EVERY_NIGHT or "/." in f"/{name}":
+            continue
+        data = path.read_bytes()
+        if path.suffix in (".html", ".json", ".js", ".csv"):
+            data = without_times(data.decode()).encode()
+        found[name] = hashlib.sha256(data).hexdigest()
+    return found
+
+
+def rows(url: str) -> dict[str, list[str]]:
+    """Rows of each table of a ledger, without times and random names; of runs nothing."""
+    found = {}
+    engine = sqlalchemy.create_engine(url)
+    try:
+        with engine.connect() as connection:
+            for table in sqlalchemy.inspect(connection).get_table_names():
+                if table in ("runs", "self_checks", "alembic_version"):
+                    continue
+                left_out = VARYING.get(table, set()) | ({"id"} if table not in ("alerts", "photos") else set())
+                values = connection.execute(sqlalchemy.text(f"select * from {table}")).mappings()  # noqa: S608
+                found[table] = sorted(str([(k, row[k]) for k in sorted(row) if k not in left_out]) for row in values)
+    finally:
+        engine.dispose()
+    return found
+
+
+def content(folder: Path) -> str:
+    """Hash of all arrays of a landscape."""
+    digest = hashlib.sha256()
+    store = LandscapeStore(folder, read_only=True)
+    for name, array in sorted(store._opened().arrays()):
+        digest.update(f"{name} {array.shape}".encode())
+        if name not in ("added", "written"):
+            digest.update(array[...].tobytes())
+    return digest.hexdigest()
+
+
+def left_over(run: Path) -> list[str]:
+    """Temporary and empty files that a night has left."""
+    return [
+        path.relative_to(run).as_posix()
+        for path in sorted(run.rglob("*"))
+        if path.is_file()
+        and (path.suffix in (".part", ".new", ".tmp") or (not path.stat().st_size and path.suffix != ".db-wal"))
+        or (path.is_dir() and path.name.startswith(".") and path.name != ".locks")
+    ]
