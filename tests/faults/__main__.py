@@ -1,7 +1,7 @@
 """Every point of a night with every failure: ``python -m tests.faults`` prints what came of each.
 
-    python -m tests.faults                          # all points, SQLite and PostgreSQL: hours
-    python -m tests.faults --every 20 kill full     # every twentieth point, of two failures
+python -m tests.faults                          # all points, SQLite and PostgreSQL: hours
+python -m tests.faults --every 20 kill full     # every twentieth point, of two failures
 """
 
 import argparse
@@ -47,7 +47,9 @@ def table(outcomes: Iterable[Outcome]) -> str:
 def main() -> int:
     """Print the table; 1 if an invariant was broken."""
     arguments = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    arguments.add_argument("failures", nargs="*", default=list(FAILURES), help=f"of {', '.join(FAILURES)}; default: all")
+    arguments.add_argument(
+        "failures", nargs="*", default=list(FAILURES), help=f"of {', '.join(FAILURES)}; default: all"
+    )
     arguments.add_argument("--every", type=int, default=1, help="only every n-th point")
     arguments.add_argument("--first", type=int, default=1, help="the first point")
     arguments.add_argument("--ledger", choices=["sqlite", "postgresql"], help="default: both")

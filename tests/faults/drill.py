@@ -9,9 +9,8 @@ import hashlib
 import os
 import shutil
 import signal
-import sqlite3
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -20,7 +19,7 @@ import sqlalchemy
 
 from monitor.cube.store import LandscapeStore, landscape_folders
 from tests.faults.forks import Ended, Forks
-from tests.faults.points import FULL, KILL, KILL_AFTER, STOP
+from tests.faults.points import FAILURES, FULL, KILL, KILL_AFTER, STOP
 from tests.faults.small import BEFORE, NIGHT, SQLITE, Servers, registry, without_times
 
 AS_OF: Final = ("--as-of", NIGHT.isoformat())
@@ -107,7 +106,7 @@ class Drill:
         run, url = self.copy()
         ended = self.forks.run(run, *AS_OF)
         assert ended.status == 0, ended.errors
-        self.points = ended.points
+        self.points, self.seconds = ended.points, ended.seconds
         self.expected, self.messages = state(run, url), self.servers.messages()
         return self
 
@@ -127,6 +126,11 @@ class Drill:
         self.servers.forget()
         return run, url
 
+    def numbers(self, failure: str, *kinds: str) -> list[int]:
+        """Numbers of the points of some kinds, all if none is named, as :meth:`fail_at` counts them."""
+        counted = [kind for kind, _ in self.points if kind in FAILURES[failure]]
+        return [number for number, kind in enumerate(counted, start=1) if not kinds or kind in kinds]
+
     def fail_at(self, number: int, failure: str) -> Outcome | None:
         """Let the night fail at a point, and run it again; None: the night passes without reaching it."""
         run, url = self.copy()
@@ -136,8 +140,29 @@ class Drill:
         kind, point = ended.points[0]
         problems, ending = self._check_failed(run, ended, failure)
         return Outcome(
-            number=number, kind=kind, point=point, failure=failure, ending=ending, problems=problems + self.again(run, url)
+            number=number,
+            kind=kind,
+            point=point,
+            failure=failure,
+            ending=ending,
+            problems=problems + self.again(run, url),
         )
+
+    def kill_repeatedly(self, numbers: Iterable[int]) -> list[Outcome]:
+        """Kill the night at a point, the next one at another, and so on; then run it. Once in two the call is done."""
+        run, url = self.copy()
+        outcomes = []
+        for turn, number in enumerate(numbers):
+            failure = (KILL, KILL_AFTER)[turn % 2]
+            ended = self.forks.run(run, *AS_OF, number=number, failure=failure)
+            if ended.points:
+                ((kind, point),) = ended.points
+                problems, ending = self._check_failed(run, ended, failure)
+                outcomes.append(
+                    Outcome(number=number, kind=kind, point=point, failure=failure, ending=ending, problems=problems)
+                )
+        outcomes[-1].problems.extend(self.again(run, url))
+        return outcomes
 
     def kill_after(self, seconds: float) -> Outcome:
         """Kill the night some time after its start, and run it again."""
@@ -148,6 +173,41 @@ class Drill:
             number=0, kind="any instant", point=f"after {seconds:.2f} s", failure=KILL, ending=ending,
             problems=self.again(run, url),
         )  # fmt: skip
+
+    def fill_disk(self, room: int) -> Outcome:
+        """Run the night on a disk with so little room left, and again where there is more. [kB]"""
+        run, url = self.copy()
+        ended = self.forks.run(run, *AS_OF, room=room)
+        problems, ending = self._check_failed(run, ended, FULL)
+        return Outcome(
+            number=room, kind="disk", point=f"{room} kB free", failure=FULL, ending=ending,
+            problems=problems + self.again(run, url),
+        )  # fmt: skip
+
+    def wake_after_another(self, number: int) -> Outcome:
+        """Stop the night at a point, delete its lock, run another night, and let the first one go on."""
+        run, url = self.copy()
+        stopped = self.forks.run(run, *AS_OF, number=number, failure=STOP)
+        assert stopped.stopped, stopped
+        (run / "store" / "lock").unlink()
+        other = self.forks.run(run, *AS_OF)
+        problems = [] if other.status in (0, 10) else [f"other night: exit {other.status}, {other.errors[-600:]}"]
+        before, sent = state(run, url), self.servers.messages()
+        status = self.forks.wake(stopped)
+        if status != 75:
+            problems.append(f"the woken night left with {status}")
+        problems += state(run, url).differences(before)
+        if self.servers.messages() != sent:
+            problems.append("the woken night sent a message that had not been sent")
+        kind, point = stopped.points[0]
+        return Outcome(
+            number=number,
+            kind=kind,
+            point=point,
+            failure="stop, wake",
+            ending=f"woken, exit {status}",
+            problems=problems,
+        )
 
     def _check_failed(self, run: Path, ended: Ended, failure: str) -> tuple[list[str], str]:
         """What is wrong after the night that failed, and how it ended."""
@@ -171,7 +231,9 @@ class Drill:
             problems.append(f"traceback: {ended.errors[-1500:]}")
         if failure == FULL:
             changed = [name for name, content in products(run).items() if content not in self._whole(name)]
-            torn = [name for name in changed if not (run / name).read_bytes().endswith(b"</html>\n")]  # it names the gap
+            torn = [
+                name for name in changed if not (run / name).read_bytes().endswith(b"</html>\n")
+            ]  # it names the gap
             problems += [f"neither old nor new after the disk was full: {name}" for name in torn]
         return problems, f"exit {ended.status}"
 
@@ -198,7 +260,9 @@ def database(url: str) -> str:
 def state(run: Path, url: str) -> State:
     """What a night has left."""
     url = f"sqlite:///{run / 'regrowth.db'}" if url == SQLITE else url
-    return State(products(run), rows(url), {f.name: content(f) for f in landscape_folders(run / "store")}, left_over(run))
+    return State(
+        products(run), rows(url), {f.name: content(f) for f in landscape_folders(run / "store")}, left_over(run)
+    )
 
 
 def products(run: Path) -> dict[str, str]:
@@ -225,7 +289,7 @@ def rows(url: str) -> dict[str, list[str]]:
                 if table in ("runs", "self_checks", "alembic_version"):
                     continue
                 left_out = VARYING.get(table, set()) | ({"id"} if table not in ("alerts", "photos") else set())
-                values = connection.execute(sqlalchemy.text(f"select * from {table}")).mappings()  # noqa: S608
+                values = connection.execute(sqlalchemy.text(f"select * from {table}")).mappings()
                 found[table] = sorted(str([(k, row[k]) for k in sorted(row) if k not in left_out]) for row in values)
     finally:
         engine.dispose()
@@ -248,7 +312,9 @@ def left_over(run: Path) -> list[str]:
     return [
         path.relative_to(run).as_posix()
         for path in sorted(run.rglob("*"))
-        if path.is_file()
-        and (path.suffix in (".part", ".new", ".tmp") or (not path.stat().st_size and path.suffix != ".db-wal"))
+        if (
+            path.is_file()
+            and (path.suffix in (".part", ".new", ".tmp") or (not path.stat().st_size and path.suffix != ".db-wal"))
+        )
         or (path.is_dir() and path.name.startswith(".") and path.name != ".locks")
     ]

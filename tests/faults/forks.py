@@ -1,14 +1,15 @@
 """Nights in processes of their own that begin at once: forked from one that has loaded what a night loads.
 
-    with Forks() as forks:
-        ended = forks.run(folder, as_of)                              # the whole command, as a scheduler starts it
-        ended.status, ended.errors                                    # -9: killed
-        stopped = forks.run(folder, as_of, number=3, failure="stop")  # stopped.stopped, stopped.process
+with Forks() as forks:
+    ended = forks.run(folder, as_of)                              # the whole command, as a scheduler starts it
+    ended.status, ended.errors                                    # -9: killed
+    stopped = forks.run(folder, as_of, number=3, failure="stop")  # stopped.stopped, stopped.process
 """
 
 import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,7 +39,6 @@ class Ended:
     stopped: bool
     """Whether it was stopped and has not ended."""
     seconds: float
-    cpu: float
     errors: str
     """What it wrote on stderr."""
     points: tuple[tuple[str, str], ...]
@@ -62,30 +62,44 @@ class Forks:
         self._server.wait()
         self._server.stdout.close()
 
-    def run(self, folder: Path, *arguments: str, limit: float = 60.0, **fault: Any) -> Ended:
-        """Run a night in a folder with a configuration; it is killed after `limit` seconds, and after `seconds`."""
+    def run(self, folder: Path, *arguments: str, limit: float = 300.0, **fault: Any) -> Ended:
+        """Run a night in a folder with a configuration; it is killed after `limit` seconds, and after `seconds`.
+
+        `room`: on a disk of its own with so many kB free.
+        """
+        answer = self._ask({"folder": str(folder), "arguments": arguments, "limit": limit, **fault})
+        return Ended(**answer | {"points": tuple(map(tuple, answer["points"]))})
+
+    def wake(self, stopped: Ended) -> int:
+        """Let a stopped night go on; returns its exit status."""
+        return int(self._ask({"woken": stopped.process})["status"])
+
+    def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
         assert self._server.stdin is not None
         assert self._server.stdout is not None
-        order = {"folder": str(folder), "arguments": arguments, "limit": limit, **fault}
         self._server.stdin.write(json.dumps(order) + "\n")
         self._server.stdin.flush()
-        answer = json.loads(self._server.stdout.readline())
-        return Ended(**answer | {"points": tuple(map(tuple, answer["points"]))})
+        answer: dict[str, Any] = json.loads(self._server.stdout.readline())
+        return answer
 
 
 def _serve() -> None:
     for line in sys.stdin:
         order = json.loads(line)
-        answer = _forked(**order)
-        _load(Path(order["folder"]))
-        print(json.dumps(answer), flush=True)  # noqa: T201 - read by the other side
+        if "woken" in order:
+            os.kill(order["woken"], signal.SIGCONT)
+            answer = {"status": os.waitstatus_to_exitcode(os.waitpid(order["woken"], 0)[1])}
+        else:
+            answer = _forked(**order)
+            _load(Path(order["folder"]))
+        print(json.dumps(answer), flush=True)
     with suppress(ChildProcessError):
         while True:
             os.waitpid(-1, 0)
 
 
 def _load(folder: Path) -> None:
-    """Load the modules that the night has loaded: the next one need not. Those that load icechunk are left out, since it
+    """Load the modules that the night has loaded: the next one need not. Those that load icechunk are left out: it
     starts threads, which a forked process would lack.
     """
     loaded = _beside(folder, "modules")
@@ -120,6 +134,7 @@ def _beside(folder: Path, kind: str) -> Path:
 
 def _forked(
     folder: str, arguments: list[str], limit: float, seconds: float | None = None, number: int = 0, failure: str = "",
+    room: int | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     root = Path(folder)
     output, report = _beside(root, "err"), _beside(root, "points")
@@ -127,19 +142,21 @@ def _forked(
     began = time.monotonic()
     process = os.fork()
     if not process:
+        if room is not None:
+            _on_a_small_disk(root, room)
         _night(root, arguments, output, report, number=number, failure=failure)
     deadline = began + (limit if seconds is None else seconds)
-    ended, status, used = os.wait4(process, os.WUNTRACED | os.WNOHANG)
+    ended, status = os.waitpid(process, os.WUNTRACED | os.WNOHANG)
     while not ended:
         time.sleep(0.002)
         if time.monotonic() > deadline:
             os.kill(process, signal.SIGKILL)
-        ended, status, used = os.wait4(process, os.WUNTRACED | os.WNOHANG)
+        ended, status = os.waitpid(process, os.WUNTRACED | os.WNOHANG)
     stopped = os.WIFSTOPPED(status)
     points = [line.split("\t", 1) for line in report.read_text().splitlines()] if report.exists() else []
     return {
         "process": process, "status": 0 if stopped else os.waitstatus_to_exitcode(status), "stopped": stopped,
-        "seconds": time.monotonic() - began, "cpu": used.ru_utime + used.ru_stime, "errors": output.read_text(errors="replace"), "points": points,
+        "seconds": time.monotonic() - began, "errors": output.read_text(errors="replace"), "points": points,
     }  # fmt: skip
 
 
@@ -169,6 +186,52 @@ def _night(root: Path, arguments: list[str], output: Path, report: Path, *, numb
             if not number:
                 _beside(root, "modules").write_text("\n".join(sys.modules))
         os._exit(status)
+
+
+def small_disks() -> str | None:
+    """Why no small file system can be mounted; None: it can."""
+    mounts = "mount --make-rprivate / && mount -t tmpfs -o size=64k tmpfs /mnt"
+    command = ["unshare", "--mount", *([] if os.getuid() == 0 else ["--user", "--map-root-user"]), "sh", "-c", mounts]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return "needs the program unshare (util-linux)"
+    if done.returncode:
+        return f"this machine lets no process mount a file system of its own: {done.stderr.strip()}"
+    return None
+
+
+def _on_a_small_disk(root: Path, room: int) -> None:
+    """Put a folder on a file system of its own, with some free space in kB; what is on it at the end is copied back.
+
+    It returns in a forked process, in which the night runs.
+    """
+    user, group = os.getuid(), os.getgid()
+    os.unshare(os.CLONE_NEWNS | (os.CLONE_NEWUSER if user else 0))
+    if user:
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"0 {user} 1")
+        Path("/proc/self/gid_map").write_text(f"0 {group} 1")
+    aside = _beside(root, "aside")
+    aside.mkdir(exist_ok=True)
+
+    def mount(*arguments: str) -> None:
+        subprocess.run(["mount", *arguments], check=True)
+
+    mount("--make-rprivate", "/")
+    mount("--bind", str(root), str(aside))
+    mount("-t", "tmpfs", "tmpfs", str(root))
+    shutil.copytree(aside, root, dirs_exist_ok=True)
+    used = os.statvfs(root)
+    blocks = (used.f_blocks - used.f_bfree) * used.f_frsize // 1024
+    mount("-o", f"remount,size={blocks + room}k", str(root))
+    night = os.fork()
+    if not night:
+        return
+    _, status = os.waitpid(night, 0)
+    subprocess.run(["find", str(aside), "-mindepth", "1", "-delete"], check=True)
+    shutil.copytree(root, aside, dirs_exist_ok=True)
+    os._exit(os.waitstatus_to_exitcode(status) % 256)
 
 
 def _shorten_waits() -> None:

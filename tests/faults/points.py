@@ -189,7 +189,9 @@ def _wrap_opening(points: Points) -> None:
         def write(self, data: Any, /) -> int:
             view, write = memoryview(data).cast("B"), super().write
             where = f"write {_short(points, os.readlink(f'/proc/self/fd/{self.fileno()}'))}"
-            return int(points.reach("file write", where, lambda: write(view), half=lambda: write(view[: len(view) // 2])))
+            return int(
+                points.reach("file write", where, lambda: write(view), half=lambda: write(view[: len(view) // 2]))
+            )
 
     def open_descriptor(path: Any, flags: int, *more: Any, **options: Any) -> int:
         def call() -> int:
@@ -259,7 +261,7 @@ def _wrap_socket(points: Points, name: str) -> None:
             if name != "connect":
                 return len(argument)
             time.sleep(3600 if self.gettimeout() is None else 0)
-            raise TimeoutError("timed out")  # noqa: EM101 - as the operating system says it
+            raise TimeoutError("timed out")
 
         if self.family not in (socket.AF_INET, socket.AF_INET6):
             return original(self, argument, *more)

@@ -6,11 +6,7 @@ opens, and the news goes out as a mail and to a webhook. The site ``demo-02`` is
 
 import json
 import re
-import shutil
-import sqlite3
-from collections import Counter
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
 from typing import Any, Final, Self
@@ -76,7 +72,12 @@ class Servers:
     """Catalogue, mail server, webhook and heartbeat of the installation."""
 
     def __init__(self, folder: Path) -> None:
-        self.stac, self.mail, self.hook, self.heartbeat = StacServer(folder), MailServer(), Hook(secret=None), Receiver()
+        self.stac, self.mail, self.hook, self.heartbeat = (
+            StacServer(folder),
+            MailServer(),
+            Hook(secret=None),
+            Receiver(),
+        )
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -104,13 +105,16 @@ class Servers:
         """By channel id and content of each message that arrived."""
         return {
             "mail": {(mail.id, mail.text) for mail in self.mail.mails},
-            "hook": {(name, without_times(json.dumps(record))) for name, record in zip(self.hook.ids, self.hook.messages)},
+            "hook": {
+                (name, without_times(json.dumps(record)))
+                for name, record in zip(self.hook.ids, self.hook.messages, strict=True)
+            },
         }
 
 
 def item(server: StacServer, day: str) -> dict[str, Any]:
     """The scene of a day of the sample as an item of a catalogue."""
-    series, grid = _embedded_series()
+    _, grid = _embedded_series()
     sample = Sample(1)
     (scene,) = [one for one in sample.search(sample.place(6), date(2018, 1, 1), NIGHT) if one.id.endswith(day)]
     pixels, quality = sample._mixed(scene.handle, scene.time.date())

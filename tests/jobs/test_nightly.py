@@ -4,8 +4,6 @@ import json
 import os
 import re
 import shutil
-import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -16,7 +14,6 @@ from functools import partial
 
 import pytest
 
-import jobs.pipeline
 from jobs import clock
 from jobs.chain import chain_lines, problems, unknown_published_head
 from jobs.detectability import NO_VERDICT
@@ -432,74 +429,6 @@ def test_a_store_newer_than_the_clock_defers_its_landscape_alone_and_only_if_it_
     assert {one["state"] for one in sites.values()} == {"deferred"}
     assert f"its store is of {ahead:%Y-%m-%d %H:%M} UTC, and no scene" in sites["demo-07"]["error"]
     assert "timedatectl" in sites["demo-07"]["error"]
-
-
-QUICK_KILLS = [
-    ("icechunk:Session:commit", 1),
-    ("sqlalchemy.engine:Connection:_commit_impl", 3),
-    ("jobs.pipeline:append_line", 1),
-    ("pathlib:Path:write_bytes", 2),
-]
-MORE_KILLS = [
-    ("icechunk:Repository:create", 1),
-    ("monitor.derived:_overwrite", 2),
-    ("os:replace", 1),
-    ("icechunk:Session:commit", 2),
-    ("icechunk:Session:commit", 4),
-    ("sqlalchemy.engine:Connection:_commit_impl", 9),
-    ("os:replace", 12),
-    ("os:fdopen", 2),
-    ("jobs.pipeline:send", 1),
-    ("jobs.pipeline:publish", 1),
-]
-KILL_NAMES = [f"{where.rsplit(':', 1)[-1]}-{count}" for where, count in QUICK_KILLS + MORE_KILLS]
-KILLS = [*QUICK_KILLS, *(pytest.param(*kill, marks=pytest.mark.slow) for kill in MORE_KILLS)]
-
-
-@pytest.mark.parametrize("after", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["before", "after"])
-@pytest.mark.parametrize(("where", "count"), KILLS, ids=KILL_NAMES)
-def test_killed_at_any_instant_the_rerun_ends_where_an_unkilled_night_ends(
-    installation, settings, unkilled, where, count, after
-):
-    arguments = [installation.config, NIGHT.isoformat(), where, str(count), str(after)]
-    killed = forked.run(["-m", "tests.jobs.killed_night", *arguments])
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    manifest = night(settings, as_of=NIGHT)
-    assert exit_status(manifest) is Exit.DONE
-    made, _ = unkilled
-    assert installation.status == made.status
-    assert installation.told() == made.told()
-    assert chain_of(installation)[0] == chain_of(made)[0]
-    assert len(chain_of(installation)) == 1
-    assert latest(settings).keys() == {"demo-02", "demo-07", "demo-10"}
-    assert not [path for path in installation.root.rglob("*") if path.name.endswith((".new", ".tmp"))]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("where", ["before it fetches", "before it sends"])
-def test_a_stopped_night_that_wakes_after_its_lock_was_deleted_and_another_ran_commits_and_sends_nothing(
-    installation, settings, monkeypatch, where
-):
-    module, name = (Sample, "search") if where == "before it fetches" else (jobs.pipeline, "send")
-    whole = getattr(module, name)
-    left = {}
-
-    def stopped(*arguments, **options):
-        monkeypatch.setattr(module, name, whole)
-        (installation.root / "store" / "lock").unlink()
-        night(settings, as_of=NIGHT)
-        left["files"] = contents(installation.root)
-        with sqlite3.connect(installation.root / "regrowth.db") as other:
-            assert other.execute("update outbox set state = 'waiting'").rowcount  # all of them wait again
-        other.close()
-        return whole(*arguments, **options)
-
-    monkeypatch.setattr(module, name, stopped)
-    with pytest.raises(TryLater, match=r"a night stops: its lock .* was replaced"):
-        night(settings, as_of=NIGHT)
-    assert contents(installation.root) == left["files"]
-    with open_ledger(settings) as ledger, ledger.transaction() as t:
-        assert t.notices("waiting"), "what the woken night took up was not sent by it"
 
 
 @pytest.mark.slow

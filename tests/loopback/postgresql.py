@@ -1,8 +1,8 @@
 """A PostgreSQL server of its own, in a temporary folder, reached by a socket in it.
 
-    with server() as fresh:
-        fresh()                       # URL of a new database
-        fresh(template="ledger1")     # of a copy of another one
+with server() as fresh:
+    fresh()                       # URL of a new database
+    fresh(template="ledger1")     # of a copy of another one
 """
 
 import os
@@ -42,7 +42,7 @@ def _programs() -> Path | None:
 
 @contextmanager
 def server() -> Iterator[Callable[..., str]]:
-    """Run a server; gives a function that creates databases. It refuses to run as root: the user ``postgres`` runs it."""
+    """Run a server; gives a function that creates databases. For root, the user ``postgres`` runs it."""
     programs = _programs()
     assert programs is not None, missing()
     user = {}
