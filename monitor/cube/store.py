@@ -266,6 +266,8 @@ class LandscapeStore:
             Number of snapshots removed. What a killed run leaves behind is removed by the next one.
         """
         with self.guarded():
+            for staged in self.path.rglob("*#[0-9]*"):  # written, but not renamed to its object
+                staged.unlink()
             repository = self._open()
             history = list(repository.ancestry(branch="main"))
             until = history[0].written_at - retention

@@ -952,6 +952,18 @@ def test_where_nothing_is_old_no_file_is_touched(store):
     assert files(store) == had
 
 
+def test_files_that_a_killed_commit_has_left_disturb_nobody_and_go_with_old_snapshots(store):
+    before = store.dataset().load()
+    staged = [store.path / name for name in ("repo#1", "snapshots/1CECHNKREP0F1RSTCMT0#12")]
+    for path in staged:
+        path.write_bytes(b"")
+    whole = sorted(set(store.path.rglob("*")) - set(staged))
+    assert LandscapeStore(store.path).dataset().identical(before)
+    store.expire(timedelta(days=90))
+    assert sorted(store.path.rglob("*")) == whole
+    assert LandscapeStore(store.path).dataset().identical(before)
+
+
 def test_the_only_snapshot_of_a_store_stays_however_old(store):
     store.expire(timedelta(0))
     assert again(store).records() == []

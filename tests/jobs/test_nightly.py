@@ -7,14 +7,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections import namedtuple
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 
 import pytest
 
-from jobs import clock
 from jobs.chain import chain_lines, problems, unknown_published_head
 from jobs.detectability import NO_VERDICT
 from jobs.exits import Exit
@@ -399,23 +397,6 @@ def test_an_older_ledger_takes_the_observations_over_from_the_stores(installatio
     manifest = night(settings, as_of=NIGHT)
     assert [site["state"] for site in manifest["sites"]] == ["done"] * 3
     assert installation.status == before
-
-
-@pytest.mark.slow
-def test_a_clock_behind_the_newest_run_is_named_before_anything_is_written(installation, settings, monkeypatch):
-    night(settings, as_of=date(2018, 6, 1))
-    before = contents(installation.root)
-    slow = datetime.now(UTC) - timedelta(days=1)
-    monkeypatch.setattr(
-        clock, "datetime", namedtuple("clock", "now fromisoformat")(lambda _: slow, datetime.fromisoformat)
-    )
-    for job in (partial(night, as_of=NIGHT), partial(backfill, until=NIGHT)):
-        with pytest.raises(TryLater, match=rf"the clock shows {slow:%Y-%m-%d %H:%M}.*newest run.*timedatectl") as told:
-            job(settings)
-        assert not re.search("delete|move|restore", str(told.value))
-    assert contents(installation.root) == before
-    monkeypatch.undo()
-    assert exit_status(night(settings, as_of=NIGHT)) is Exit.DONE
 
 
 @pytest.mark.slow
