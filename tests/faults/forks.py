@@ -72,7 +72,11 @@ class Forks:
 
     def wake(self, stopped: Ended) -> int:
         """Let a stopped night go on; returns its exit status."""
-        return int(self._ask({"woken": stopped.process})["status"])
+        return int(self._ask({"process": stopped.process, "signal": signal.SIGCONT})["status"])
+
+    def kill(self, stopped: Ended) -> None:
+        """Kill a stopped night; returns when it is gone and holds no lock."""
+        self._ask({"process": stopped.process, "signal": signal.SIGKILL})
 
     def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
         assert self._server.stdin is not None
@@ -86,9 +90,9 @@ class Forks:
 def _serve() -> None:
     for line in sys.stdin:
         order = json.loads(line)
-        if "woken" in order:
-            os.kill(order["woken"], signal.SIGCONT)
-            answer = {"status": os.waitstatus_to_exitcode(os.waitpid(order["woken"], 0)[1])}
+        if "process" in order:
+            os.kill(order["process"], order["signal"])
+            answer = {"status": os.waitstatus_to_exitcode(os.waitpid(order["process"], 0)[1])}
         else:
             answer = _forked(**order)
             _load(Path(order["folder"]))
