@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.ledger.conftest import _programs
 from tests.ledger.conftest import postgresql as postgresql
 from tests.loopback.mail import MailServer
+from tests.loopback.postgresql import programs
 from tests.test_docs import blocks
 
 pytest.importorskip("nrt.data", reason="the sample imagery is in the extra 'demo'")
@@ -70,7 +70,7 @@ def test_every_command_of_the_guide_works_in_its_order(place, root, postgresql):
     server = re.search(r"host=(.*)", postgresql())[1]
     srv = place / "srv" / "regrowth"
     environment = {
-        "HOME": str(place), "PATH": f"{place}/bin:{_programs()}:{os.environ['PATH']}", "LANG": "C.UTF-8",
+        "HOME": str(place), "PATH": f"{place}/bin:{programs()}:{os.environ['PATH']}", "LANG": "C.UTF-8",
         "PYTHONPATH": str(root), "PGHOST": server, "PGUSER": "regrowth",
         "NUMBA_CACHE_DIR": os.environ["NUMBA_CACHE_DIR"],
     }  # fmt: skip

@@ -18,7 +18,7 @@ from pathlib import Path
 
 def missing() -> str | None:
     """Why no server can be run; None: it can."""
-    if _programs() is None:
+    if programs() is None:
         return "needs a PostgreSQL server, and none is installed (apt-get install postgresql)"
     try:
         import psycopg  # noqa: F401
@@ -32,7 +32,7 @@ def missing() -> str | None:
     return None
 
 
-def _programs() -> Path | None:
+def programs() -> Path | None:
     """Folder of PostgreSQL's programs; None where it is not installed."""
     if found := shutil.which("initdb"):
         return Path(found).resolve().parent
@@ -43,8 +43,8 @@ def _programs() -> Path | None:
 @contextmanager
 def server() -> Iterator[Callable[..., str]]:
     """Run a server; gives a function that creates databases. For root, the user ``postgres`` runs it."""
-    programs = _programs()
-    assert programs is not None, missing()
+    folder = programs()
+    assert folder is not None, missing()
     user = {}
     if os.getuid() == 0:
         account = pwd.getpwnam("postgres")
@@ -54,7 +54,7 @@ def server() -> Iterator[Callable[..., str]]:
         os.chown(root, user["user"], user["group"])
 
     def do(program: str, *arguments: str) -> None:
-        command = [str(programs / program), *arguments]
+        command = [str(folder / program), *arguments]
         done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, **user)
         assert done.returncode == 0, done.stdout + done.stderr
 
