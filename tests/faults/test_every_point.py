@@ -80,9 +80,9 @@ def test_a_night_that_fails_in_another_way_ends_as_it_should_and_the_next_one_is
     either, failure, capsys
 ):
     numbers = either.numbers(failure, "store", "ledger", "request")
-    check([either.fail_at(number, failure) for number in spread(numbers, 12)], capsys)
+    check([either.fail_at(number, failure) for number in spread(numbers, 8)], capsys)
     numbers = either.numbers(failure, "file", "file write")
-    check([either.fail_at(number, failure) for number in spread(numbers, 12)], capsys)
+    check([either.fail_at(number, failure) for number in spread(numbers, 8)], capsys)
 
 
 @pytest.mark.slow
