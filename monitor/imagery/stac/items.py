@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import numpy as np
 import shapely
 from shapely.errors import ShapelyError
 from shapely.geometry import box, shape
@@ -111,11 +112,12 @@ def _footprint(item: Mapping[str, Any]) -> BaseGeometry | None:
     geometry = item.get("geometry")
     if isinstance(geometry, dict):
         try:
-            outline = shape(geometry)
-            if shapely.get_num_coordinates(outline) > MAX_FOOTPRINT_VERTICES:
-                outline = box(*outline.bounds)
-            if not outline.is_valid:
-                outline = shapely.make_valid(outline)
+            with np.errstate(invalid="ignore"):  # a NaN among the coordinates would be warned of
+                outline = shape(geometry)
+                if shapely.get_num_coordinates(outline) > MAX_FOOTPRINT_VERTICES:
+                    outline = box(*outline.bounds)
+                if not outline.is_valid:
+                    outline = shapely.make_valid(outline)
         except (
             ShapelyError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError,
         ) as error:  # fmt: skip
