@@ -5,10 +5,12 @@ import tomllib
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from monitor.day_in_words import day_in_words
-from monitor.sites.site import Site
+
+if TYPE_CHECKING:
+    from monitor.sites.site import Site
 
 Language = Literal["en", "zh"]
 
@@ -56,12 +58,12 @@ def cause(rule: str, level: str, language: Language) -> str:
     return (WATCH_NAMES if level == "watch" and rule in WATCH_NAMES else RULE_NAMES)[rule][language]
 
 
-def shown_status(site: Site, status: str) -> str:
+def shown_status(site: "Site", status: str) -> str:
     """Key of :data:`STATUS_NAMES` to show: ``no_loss`` for a site on track whose plan promises no uplift."""
     return "no_loss" if status == "on_track" and site.plan.A == 0 else str(status)
 
 
-def language_of(site: Site) -> Language:
+def language_of(site: "Site") -> Language:
     """Language of the manager of a site."""
     return "zh" if site.manager_language.lower().startswith("zh") else "en"
 
@@ -112,7 +114,7 @@ def probability(value: float | None, language: Language) -> str:
     return percent(value)
 
 
-def coordinates(site: Site) -> tuple[float, float]:
+def coordinates(site: "Site") -> tuple[float, float]:
     """Latitude and longitude (WGS 84) of a point inside a site, to five decimals. [degree]"""
     inside = site.geometry.representative_point()
     return round(inside.y, 5), round(inside.x, 5)
