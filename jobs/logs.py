@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable
 from functools import cache
 from typing import Any, Final
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from jobs.secrets import file_content
 from monitor import errors
@@ -50,9 +50,7 @@ def hide_paths(addresses: Iterable[str]) -> None:
 def redacted(text: str) -> str:
     """Replace all known secrets in a text (see the module)."""
     variables = tuple(sorted((name, value) for name, value in os.environ.items() if SECRET_VARIABLES.match(name)))
-    for secret in _spellings(variables, frozenset(_passwords)):
-        text = text.replace(secret, errors.HIDDEN)
-    return errors.redacted(text)
+    return errors.redacted(_pattern(variables, frozenset(_passwords)).sub(errors.HIDDEN, text))
 
 
 def set_up_logs(*, quiet: bool = False) -> None:
@@ -91,20 +89,40 @@ def _redacted_record(*args: Any, **more: Any) -> logging.LogRecord:
     return record
 
 
-@cache  # every line that is logged needs them, and files are read for them
-def _spellings(variables: tuple[tuple[str, str], ...], passwords: frozenset[str]) -> tuple[str, ...]:
-    """All forms in which the secrets may be written (quoted, URL-encoded, in JSON), longest first."""
+@cache  # every line that is logged needs it, and files are read for it
+def _pattern(variables: tuple[tuple[str, str], ...], passwords: frozenset[str]) -> re.Pattern[str]:
+    """Pattern of the secrets, in whatever form they are written (:func:`_letter`), longest first."""
     secrets = set(passwords)
     for name, value in variables:
-        values = _lines(value) if name.endswith("_FILE") else [value.strip()]
+        text = _content(value) if name.endswith("_FILE") else value
+        values = [line.strip() for line in text.splitlines()]
         secrets |= set(values)
         if name.removesuffix("_FILE").endswith("_URL"):
             secrets |= {part for address in values for part in _parts(address)}
-    spellings = set()
-    for secret in secrets:
-        for text in (secret, unquote(secret), quote(secret, safe="")):
-            spellings |= {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1]}
-    return tuple(sorted((text for text in spellings if len(text) >= MIN_SECRET_LETTERS), key=len, reverse=True))
+    spelled = {text for secret in secrets for text in (secret, unquote(secret)) if len(text) >= MIN_SECRET_LETTERS}
+    patterns = ["".join(map(_letter, text)) for text in sorted(spelled, key=len, reverse=True)]
+    return re.compile("|".join(patterns) or "(?!)")  # the last matches nothing
+
+
+@cache
+def _letter(letter: str) -> str:
+    """Pattern of a letter of a secret: as it is, after backslashes, or as URLs, JSON and Python may write it.
+
+    Examples
+    --------
+    >>> re.fullmatch(_letter("/"), "%2F") is not None
+    True
+    """
+    if letter.isascii() and letter.isalnum():
+        return letter
+    encoded = letter.encode(errors="surrogatepass")
+    ways = [r"\\{,8}" + re.escape(letter), "".join(f"%{byte:02x}" for byte in encoded)]
+    for escape in {ascii(letter)[1:-1], json.dumps(letter)[1:-1], repr(encoded)[2:-1]}:
+        if escape.startswith("\\"):  # more of them, where text was escaped twice
+            ways.append(re.escape(escape).replace(r"\\", r"\\{1,8}"))
+    if letter == " ":
+        ways.append("[+]")
+    return f"(?i:{'|'.join(ways)})"
 
 
 def _parts(address: str) -> set[str]:
@@ -118,8 +136,8 @@ def _parts(address: str) -> set[str]:
     return {part for part in parts if len(part) >= MIN_PART_LETTERS} | {password}
 
 
-def _lines(path: str) -> list[str]:
+def _content(path: str) -> str:
     try:
-        return [line.strip() for line in file_content(path).decode(errors="replace").splitlines()]
+        return file_content(path).decode(errors="replace")
     except (OSError, ValueError):
-        return []
+        return ""

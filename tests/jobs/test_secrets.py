@@ -1,14 +1,17 @@
 """Secrets stay out of every line: messages, logs and tracebacks, on a terminal and piped."""
 
+import json
 import logging
 import os
 import pty
+import re
 import sys
 import textwrap
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import pytest
 import structlog
+from requests.utils import requote_uri
 
 from jobs.exits import Exit
 from jobs.health.checks import run_checks
@@ -179,6 +182,27 @@ def test_what_the_environment_names_as_a_secret_is_replaced_in_every_event_and_e
     told = capsys.readouterr()
     assert told.err.count("***") >= 12
     assert "Canary" not in told.out + told.err
+
+
+WRITTEN = {
+    "an address": quote,
+    "a form": quote_plus,
+    "an address of requests": requote_uri,
+    "lower case": lambda text: re.sub("%..", lambda byte: byte[0].lower(), quote(text, safe="")),
+    "quotes around it": lambda text: repr(f"'\"{text}"),
+    "bytes": lambda text: repr(text.encode()),
+    "ASCII": ascii,
+    "JSON in JSON": lambda text: json.dumps(json.dumps(text)),
+    "a message of Python in JSON": lambda text: json.dumps(repr([text])),
+}
+"""How libraries write a text."""
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+def test_a_secret_is_replaced_in_whatever_form_it_is_written(written, monkeypatch):
+    for number, text in enumerate(("to/ken+Canary==", "it's\\\"Canary", "päss wörd Canary", "first\t9\nCanary line")):
+        monkeypatch.setenv(f"REGROWTH_CHANNEL_C{number}_TOKEN", text)
+        assert "Canary" not in redacted(f"at {WRITTEN[written](text)} and on")
 
 
 def test_a_file_of_a_secret_that_is_a_pipe_is_refused_and_not_waited_for(tmp_path, monkeypatch):
