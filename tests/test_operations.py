@@ -112,6 +112,12 @@ def test_a_unit_can_write_and_call_no_more_than_it_needs(root, tmp_path, name):
     assert "MemoryDenyWriteExecute" not in unit.read_text(encoding="utf-8")  # numba could not compile
 
 
+@pytest.mark.parametrize("name", ["regrowth", "regrowth-failed"])
+def test_the_web_server_can_read_the_pages_and_node_exporter_the_metrics_that_a_unit_writes(root, name):
+    unit = (root / "jobs" / "deploy" / f"{name}.service").read_text(encoding="utf-8")
+    assert int(re.findall(r"^UMask=(\d+)$", unit, re.MULTILINE)[0], 8) & 0o055 == 0
+
+
 def test_systemd_accepts_the_units(place, root):
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
