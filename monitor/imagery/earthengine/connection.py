@@ -7,6 +7,7 @@ waits for all threads together. No message contains a token.
 
 import json
 import random
+import re
 import threading
 import time
 from collections import Counter
@@ -292,10 +293,13 @@ def connect(
     Raises
     ------
     BadConfiguration
-        There is neither a project nor a service account, or the endpoint is not allowed.
+        There is neither a project nor a service account, the token cannot be one, or the endpoint is not allowed.
     """
     if not project and key_file is None:
         msg = '[source] kind = "earthengine" needs project = "<your Cloud project>"'
+        raise BadConfiguration(msg)
+    if token and not re.fullmatch(r"[!-~]+", token):
+        msg = "REGROWTH_EE_TOKEN is no token: it is one word of ASCII, as gcloud auth print-access-token prints it"
         raise BadConfiguration(msg)
     endpoint = checked_endpoint(url, allow_hosts) if url else HIGH_VOLUME
     arguments = (project, endpoint, token, key_file, in_flight, per_minute, deadline, patience)
