@@ -19,6 +19,7 @@ from shapely.geometry import box
 from monitor.cover.observe import needs_bandpass
 from monitor.errors import BadConfiguration, SceneRejected, TryLater
 from monitor.imagery.addresses import AllowList
+from monitor.imagery.fetch_errors import FetchRefused
 from monitor.imagery.stac import api_io, asset_reader, items
 from monitor.imagery.stac.assets import SceneAssets
 from monitor.imagery.stac.catalogue import NEEDS_ACCOUNT
@@ -600,6 +601,17 @@ def test_a_signature_that_never_comes_is_not_waited_for_without_end(monkeypatch)
     assert time.monotonic() - begun < 5
 
 
+def test_an_address_without_container_and_an_answer_without_token_are_no_bugs(monkeypatch):
+    planetary_computer = pytest.importorskip("planetary_computer")
+    sign = asset_reader.planetary_computer_signer("https://planetarycomputer.microsoft.com/api/stac/v1")
+    with pytest.raises(FetchRefused, match="names no container"):
+        sign("https://a.blob.core.windows.net/c.tif", False)
+    assert sign("https://files.example/c.tif", False) == "https://files.example/c.tif"
+    monkeypatch.setattr(planetary_computer, "sign_url", lambda _: planetary_computer.sas.SASToken(token=1))
+    with pytest.raises(TryLater, match="gives no signature"):
+        sign("https://a.blob.core.windows.net/b/c.tif", False)
+
+
 def test_files_of_planetary_computer_are_signed_and_signed_anew_without_its_memory(monkeypatch):
     planetary_computer = pytest.importorskip("planetary_computer")
     signed = []
@@ -611,9 +623,9 @@ def test_files_of_planetary_computer_are_signed_and_signed_anew_without_its_memo
     monkeypatch.setattr(planetary_computer, "sign_url", sign_url)
     monkeypatch.setitem(planetary_computer.sas.TOKEN_CACHE, "a", "old")
     sign = Stac("https://planetarycomputer.microsoft.com/api/stac/v1")._sign
-    assert sign("https://a.blob.core.windows.net/x.tif", False) == "https://a.blob.core.windows.net/x.tif?sig=1"
+    assert sign("https://a.blob.core.windows.net/b/x.tif", False) == "https://a.blob.core.windows.net/b/x.tif?sig=1"
     assert signed[-1][1] == {"a": "old"}
-    sign("https://a.blob.core.windows.net/x.tif", True)
+    sign("https://a.blob.core.windows.net/b/x.tif", True)
     assert signed[-1][1] == {}
 
 
@@ -621,7 +633,7 @@ def test_without_the_signing_package_the_command_that_installs_it_is_told(monkey
     monkeypatch.setitem(sys.modules, "planetary_computer", None)
     sign = Stac("https://planetarycomputer.microsoft.com/api/stac/v1")._sign
     with pytest.raises(BadConfiguration, match=r"pip install 'regrowth-monitor\[planetary-computer\]'"):
-        sign("https://a.blob.core.windows.net/x.tif", False)
+        sign("https://a.blob.core.windows.net/b/x.tif", False)
 
 
 def test_no_other_catalogue_is_signed_for():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from monitor.errors import BROKEN_SCENE, MISSING_FILE, UNANSWERED_FILE, BadConfiguration, SceneRejected, TryLater
-from monitor.imagery.addresses import is_remote, join_address
+from monitor.imagery.addresses import display_address, is_remote, join_address
 from monitor.imagery.byte_ranges import LocalFile, RemoteFile
 from monitor.imagery.fetch_errors import AccessDenied, FetchRefused, NoAnswer, NotFound, RequestRejected
 from monitor.imagery.stac.assets import ItemAsset, SceneAssets
@@ -135,11 +135,15 @@ def planetary_computer_signer(url: str) -> Sign | None:
                 "install the signing package: pip install 'regrowth-monitor[planetary-computer]'"
             )
             raise BadConfiguration(msg) from error
+        parts = urlsplit(href)
+        if parts.netloc.endswith(sas.BLOB_STORAGE_DOMAIN) and "/" not in parts.path.strip("/"):
+            msg = f"{display_address(href)} names no container, so it cannot be signed"
+            raise FetchRefused(msg)
         if renew:
             sas.TOKEN_CACHE.clear()
         try:
             return _call_with_timeout(lambda: str(planetary_computer.sign_url(href)))
-        except OSError as error:  # includes all errors of requests, and TimeoutError
+        except (OSError, ValueError) as error:  # all errors of requests, TimeoutError, and an answer that is no token
             msg = f"Planetary Computer gives no signature ({type(error).__name__}); try again later"
             raise TryLater(msg) from None
 
