@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 
@@ -70,3 +70,11 @@ def demo(made_once: MadeOnce) -> Path:
 def pytest_unconfigure() -> None:
     """Wait for the process from which the tests have forked others."""
     forked.end()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cubes_are_read_in_this_process() -> Iterator[None]:
+    """A fork of a process with threads, such as this, may wait without end; tests of sealed processes start Python."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jobs.commands.trends.run_sealed", lambda work, _source, **_: work())
+        yield
