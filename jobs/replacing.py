@@ -97,7 +97,7 @@ def _members(ledger: Ledger, landscape: str) -> tuple[tuple[str, ...], int]:
     with ledger.reading() as t:
         grounds = {values["id"]: ground_key(from_json(values, Site)) for values in t.sites()}
         snapshots = t.snapshots()
-    rows = {site: snapshots.get(ground, "").rpartition(":") for site, ground in grounds.items()}
+    rows = {site: snapshots[ground].rpartition(":") for site, ground in grounds.items() if ground in snapshots}
     members = {site: int(count) for site, (name, _, count) in rows.items() if name == landscape}
     return tuple(sorted(members)), max(members.values(), default=0)
 

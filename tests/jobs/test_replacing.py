@@ -16,6 +16,7 @@ from jobs.settings import load
 from jobs.sources import Sources
 from monitor.cube.store import LandscapeStore, landscape_folders
 from monitor.errors import BadData
+from monitor.ledger.transaction import Transaction
 from tests.jobs.painted import Painted, planted_sites
 from tests.jobs.test_growing_programme import series
 
@@ -104,6 +105,12 @@ def test_a_sound_landscape_and_an_unknown_one_are_refused_and_nothing_is_changed
         set_aside(settings, "elsewhere")
     assert landscape_folders(settings.store.root) == [folder]
     assert not (settings.store.root / DAMAGED).exists()
+
+
+def test_an_empty_name_is_that_of_no_landscape_even_where_a_site_was_never_fetched(first_night, monkeypatch):
+    monkeypatch.setattr(Transaction, "snapshots", lambda self: {})
+    with pytest.raises(BadData, match="no current site in a landscape ''"):
+        set_aside(load(first_night.config), "")
 
 
 def test_a_landscape_is_replaced_whole(first_night):
