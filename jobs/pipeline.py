@@ -150,7 +150,7 @@ def night(
             manifest["pages_failed"] = {site: error for site, error in outcomes.items() if error}
         expire_snapshots(settings.store.root, ledger)
         with ledger.transaction() as t:
-            thin(t, night=as_of)
+            thin(t)
         _end_run(ledger, run, manifest, seconds)
         log.info("night done", as_of=as_of.isoformat(), sites=len(sites), messages=sent + last.sent)
         return manifest

@@ -454,6 +454,11 @@ class Transaction:
         row = self._connection.execute(select(*_CHAIN_COLUMNS).order_by(ChainRow.number.desc()).limit(1)).first()
         return None if row is None else dict(row._mapping)
 
+    def newest_nights(self, limit: int) -> list[str]:
+        """Days of the nights of the newest lines of the chain, at most `limit`, newest line first."""
+        query = select(ChainRow.night).order_by(ChainRow.number.desc()).limit(limit)
+        return list(self._connection.execute(query).scalars())
+
     def has_chain_line(self, night: str) -> bool:
         """Whether a line of the chain was appended by the night of a day."""
         return self._connection.execute(select(ChainRow.number).where(ChainRow.night == night)).first() is not None

@@ -9,16 +9,16 @@ import pytest
 from sqlalchemy import text
 
 from jobs.chain import append_line, chain_lines, problems, proven_assessments
-from jobs.thinning import MAX_LINES, RETENTION, stays, thin
+from jobs.thinning import MAX_LINES, NEWEST_NIGHTS, RETENTION, stays, thin
 from monitor.evidence.chain import check_chain, check_proof
 from monitor.ledger.copying import copy_rows
 from monitor.ledger.ledger import Ledger
 
 FIRST = date(2026, 1, 1)
 STEP = timedelta(days=3)
-NIGHTS = [FIRST + k * STEP for k in range(45)]
+NIGHTS = [FIRST + k * STEP for k in range(50)]
 NEWEST = NIGHTS[-1]
-RECENT = [day for day in NIGHTS if day >= NEWEST - RETENTION]
+RECENT = [day for day in NIGHTS if day >= NIGHTS[-NEWEST_NIGHTS] - RETENTION]
 """Nights of which everything stays."""
 FELL, ROSE, MESSAGE, CHECKED, MEASURED = NIGHTS[2], NIGHTS[4], NIGHTS[5], NIGHTS[6], NIGHTS[7]
 MONTH_END = NIGHTS[10]
@@ -41,7 +41,7 @@ def _run(t, day, sites, status, alert, thins):
         t.add_assessment(site, day.isoformat(), key, payload, version="v", snapshot="land:9", run=f"night-{day}")
     append_line(t, night=day)
     if thins:
-        thin(t, night=day)
+        thin(t)
     manifest = {"sites": [{"site": site, "state": "done"} for site in sites], "pages_failed": {}}
     t.end_run(
         f"night-{day}", status=0, now=f"{day}T23:00:00.000+00:00", manifest=manifest, summary={"done": len(sites)}
@@ -145,7 +145,7 @@ def test_an_assessment_of_the_newest_90_days_that_is_gone_is_named(thinned):
 
 
 def test_hiding_it_by_the_count_of_its_line_is_named_too_even_without_deep(thinned):
-    day = RECENT[3].isoformat()
+    day = RECENT[-3].isoformat()
     change(thinned, "delete from assessments where site = 'a' and as_of = :day", day=day)
     change(thinned, "update chain set thinned = 1 where night = :day", day=day)
     assert any(
@@ -192,8 +192,18 @@ def test_thinning_again_changes_nothing(thinned):
 
     before = whole()
     with thinned.transaction() as t:
-        thin(t, night=NEWEST)
+        thin(t)
     assert whole() == before
+
+
+def test_nights_with_a_clock_a_year_ahead_thin_nothing_of_the_90_days_before_them(thinned):
+    stay = [day for day in NIGHTS if day >= NEWEST - RETENTION]
+    ahead = [NEWEST + timedelta(days=365 + k) for k in range(NEWEST_NIGHTS - 1)]
+    run_night(thinned, *ahead)
+    assert days_of(thinned, "a")[-len(stay + ahead) :] == [*stay, *ahead]
+    with thinned.reading() as t:
+        full = set(t._connection.execute(text("select as_of from runs where manifest is not null")).scalars())
+    assert {day.isoformat() for day in stay + ahead} <= full
 
 
 def test_a_night_killed_before_it_thinned_is_made_up_for_by_the_next(ledger):
