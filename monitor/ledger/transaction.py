@@ -220,16 +220,17 @@ class Transaction:
     def add_assessment(self, site: str, as_of: str, digest: str, payload: Payload, **origin: Any) -> bool:
         """Store an assessment; False if one of the same site, day and digest is stored already.
 
-        Where that one is damaged it is replaced: the same inputs give the same assessment. `origin`: the other columns
-        of :class:`AssessmentRow`.
+        What is damaged of that one is replaced: the same inputs give the same assessment. Its other columns stay
+        as they were: the chain of nights covers them. `origin`: the other columns of :class:`AssessmentRow`.
         """
         row = {"site": site, "as_of": as_of, "digest": digest}
         stored = self._connection.execute(select(*_AS_STORED).filter_by(**row)).first()
         if stored is None:
             self._connection.execute(insert(AssessmentRow), [{**row, "payload": payload, **origin}])
         elif _sound(stored) is None:
-            repaired = update(AssessmentRow).where(AssessmentRow.id == stored.id)
-            self._connection.execute(repaired.values(payload=payload, **origin))
+            again = {"payload": payload, "left_out": origin.get("left_out")}
+            damaged = {name: value for name, value in again.items() if not _is_sound(stored._mapping[name])}
+            self._connection.execute(update(AssessmentRow).where(AssessmentRow.id == stored.id).values(**damaged))
         return stored is None
 
     def latest_assessment(self, site: str) -> tuple[str, str, Payload] | None:
@@ -822,6 +823,15 @@ def _state(payload: str | None) -> tuple[Any, ...] | None:
 def _event(row: Any) -> Payload:
     columns = dict(row._mapping)
     return {**columns.pop("payload"), **columns}
+
+
+def _is_sound(content: str) -> bool:
+    """Whether a stored JSON value is as it was stored."""
+    try:
+        unsealed(content)
+    except ValueError:
+        return False
+    return True
 
 
 def _sound(row: Any) -> Payload | None:

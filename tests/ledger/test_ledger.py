@@ -529,6 +529,17 @@ def test_a_url_that_does_not_hold_is_a_matter_of_configuration(bad):
         Ledger(bad)
 
 
+def test_a_damaged_assessment_made_again_later_has_the_columns_that_the_chain_covers_as_they_were(in_sqlite):
+    made = {"version": "v", "run": "first", "left_out": {"unit": "2018-01-01"}}
+    with in_sqlite.transaction() as t:
+        t.add_assessment("a", "2026-06-01", "digest", {"theta": 0.5}, snapshot="land:9", **made)
+        before = t.chained_assessments(0)
+        t._connection.exec_driver_sql("update assessments set payload = replace(payload, '5', '6')")
+        later = {**made, "run": "later", "left_out": {}}
+        assert not t.add_assessment("a", "2026-06-01", "digest", {"theta": 0.5}, snapshot="land:12", **later)
+        assert t.chained_assessments(0) == before
+
+
 def test_a_ledger_that_cannot_be_written_is_not_called_damaged(tmp_path):
     with pytest.raises(BadConfiguration, match=r"opened for writing in .*copy"):
         Ledger(f"sqlite:///{tmp_path}")  # a folder: what root cannot write either
