@@ -70,7 +70,7 @@ def read_or_refused(read, path):
     assert path.name in refused
 
 
-@pytest.mark.parametrize("examples", [12, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [4, pytest.param(500, marks=pytest.mark.slow)])
 def test_assess_refuses_or_judges_any_series_and_plans(tmp_path, examples):
     series, plans, out = tmp_path / "series.csv", tmp_path / "plans.csv", tmp_path / "out.csv"
     command = ["assess", str(series), "--plans", str(plans), "--out", str(out)]

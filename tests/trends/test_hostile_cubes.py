@@ -451,6 +451,7 @@ def check_ends(command, cube, folder):
     assert ended.seconds < 5 * MOST_SECONDS
 
 
+@pytest.mark.slow
 @FUZZ
 @given(
     sizes=st.tuples(*[st.sampled_from([0, 1, 2, 3, 5, 2**33])] * 3),
@@ -472,6 +473,7 @@ def test_any_header_of_netcdf_gives_a_result_or_is_refused(command, tmp_path, si
     check_ends(command, path, tmp_path)
 
 
+@pytest.mark.slow
 @FUZZ
 @given(
     changes=st.dictionaries(
