@@ -240,7 +240,7 @@ def _start(checked: CheckedFeature) -> date | None:
     text = checked.text("start")
     fix = "Write the first day of the work as YYYY-MM-DD, such as 2021-04-15."
     if text is None:
-        if not any(problem.message.startswith("start ") for problem in checked.problems):
+        if not any(problem.refuses and problem.message.startswith("start ") for problem in checked.problems):
             checked.add("MISSING", "start is missing.", fix)
         return None
     try:

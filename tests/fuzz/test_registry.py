@@ -165,3 +165,14 @@ def test_a_damaged_shapefile_is_read_or_refused(tmp_path, layers, examples):
         examine(path, tmp_path, processes=True)
 
     attack()
+
+
+def test_a_start_of_nothing_but_a_change_of_writing_direction_is_missing(tmp_path):
+    path = tmp_path / "sites.geojson"
+    ring = [[104.6, 35.5], [104.61, 35.5], [104.61, 35.51], [104.6, 35.51], [104.6, 35.5]]
+    properties = {"id": "dx-1", "name": "定西", "start": "\u202e", "intervention": "planting", "biome": "loess"}
+    geometry = {"type": "Polygon", "coordinates": [ring]}
+    feature = {"type": "Feature", "properties": properties, "geometry": geometry}
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    (entry,) = registry.read_sites(path).refused
+    assert [problem.code for problem in entry.problems if problem.refuses] == ["MISSING"]
