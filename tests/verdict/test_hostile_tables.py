@@ -56,3 +56,10 @@ def test_a_long_text_that_is_stored_once_for_many_rows_is_refused(tmp_path):
 def test_nested_columns_are_refused(tmp_path, value):
     with pytest.raises(BadData, match=r"'cover.* is nested"):
         read(written(tmp_path / "in.parquet", ["a"], [value]))
+
+
+def test_a_day_that_no_calendar_has_is_refused_by_its_type(tmp_path):
+    beyond = pa.array([2**31 - 1], pa.int32()).cast(pa.date32())
+    table = read(written(tmp_path / "in.parquet", ["a"], beyond))
+    with pytest.raises(BadData, match=r"cover is 'date32.*not a number"):
+        reading.refuse(table, 0, "cover", ", not a number")

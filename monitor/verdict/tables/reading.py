@@ -313,7 +313,10 @@ def flags_of(table: Table, column: str) -> np.ndarray:
 
 def refuse(table: Table, at: int, column: str, why: str) -> None:
     """Raise an error about the value of a column at a row."""
-    value = str(table.columns[column][at].as_py())
+    try:
+        value = str(table.columns[column][at].as_py())
+    except (OverflowError, ValueError):  # a day or time that Python does not have
+        value = str(table.columns[column].type)
     whose = next((name for name in ("site", "placebo") if name in table.columns), None)
     named = f" ({whose} {shown(_text_at(table, whose, at))})" if whose else ""
     msg = f"{table.path}: {table.row(at)}{named}: {column} is {shown(value)}{why}"
