@@ -135,13 +135,15 @@ def _debug(monkeypatch):
     """All libraries log at DEBUG to stderr, sqlalchemy its statements with their values."""
     handler = logging.StreamHandler()
     monkeypatch.setattr(handler, "emit", lambda record: sys.stderr.write(f"{handler.format(record)}\n"))
-    for name in LIBRARIES:
-        library = logging.getLogger(name)
-        monkeypatch.setattr(library, "level", logging.INFO if name == "sqlalchemy" else logging.DEBUG)
+    levels = {library: library.level for library in map(logging.getLogger, LIBRARIES)}
+    for library in levels:
+        library.setLevel(logging.INFO if library.name == "sqlalchemy" else logging.DEBUG)
         monkeypatch.setattr(library, "handlers", [*library.handlers, handler])
     factory, passwords = logging.getLogRecordFactory(), set(logs._passwords)
     before = signal.getsignal(signal.SIGTERM)
     yield
+    for library, level in levels.items():
+        library.setLevel(level)
     logging.setLogRecordFactory(factory)
     logs._passwords.clear()
     logs._passwords.update(passwords)
