@@ -70,8 +70,8 @@ def test_kernels_are_compiled_for_any_processor_after_the_times_of_the_sources_a
 def test_the_image_runs_as_an_ordinary_user_and_writes_below_its_work_folder(stages):
     last = stages[-1]
     assert arguments(last, "USER") == [f"{UID}:{UID}"]
-    assert (arguments(last, "WORKDIR"), arguments(last, "ENTRYPOINT")) == (["/work"], ['["regrowth"]'])
-    assert "HOME=/work" in arguments(last, "ENV")[0].split()
+    assert (arguments(last, "WORKDIR"), arguments(last, "ENTRYPOINT")) == (["/data"], ['["regrowth"]'])
+    assert "HOME=/data" in arguments(last, "ENV")[0].split()
     assert [name for name, _ in last].index("USER") > max(i for i, (name, _) in enumerate(last) if name == "RUN")
 
 
@@ -128,7 +128,7 @@ def test_every_place_that_a_night_writes_to_is_mounted(pod, objects):
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     assert mounts.keys() == volumes.keys()
     writable = {mount["mountPath"] for mount in mounts.values() if not mount.get("readOnly")}
-    assert writable == {"/work", "/tmp"}
+    assert writable == {"/data", "/tmp"}
     assert "emptyDir" in volumes["tmp"]
     claim = volumes["work"]["persistentVolumeClaim"]["claimName"]
     assert claim == objects["PersistentVolumeClaim"]["metadata"]["name"]
@@ -140,8 +140,8 @@ def test_the_configuration_is_valid_and_writes_to_the_volume_only(objects, pod, 
     (tmp_path / "regrowth.toml").write_text(text, encoding="utf-8")
     settings = load(tmp_path / "regrowth.toml")
     paths = [settings.store.root, settings.outputs.root, settings.registry.path]
-    assert all(path.is_relative_to("/work") for path in paths)
-    assert settings.ledger.url == "sqlite:////work/regrowth.db"
+    assert all(path.is_relative_to("/data") for path in paths)
+    assert settings.ledger.url == "sqlite:////data/regrowth.db"
     assert "secret" not in text.lower()
     (container,) = pod["containers"]
     assert container["args"] == ["run", "--config", "/etc/regrowth/regrowth.toml"]

@@ -107,7 +107,7 @@ def _load(folder: Path) -> None:
     starts threads, which a forked process would lack.
     """
     loaded = _beside(folder, "modules")
-    sys.modules["icechunk"] = None  # type: ignore[assignment] - an ImportError for whoever imports it
+    sys.modules["icechunk"] = None  # whoever imports it gets an ImportError
     for name in loaded.read_text().splitlines() if loaded.exists() else []:
         if name not in sys.modules:
             with suppress(ImportError):
@@ -118,7 +118,7 @@ def _load(folder: Path) -> None:
 
 @cache
 def _warm() -> None:
-    """Do once what every night does anew in its process."""
+    """Do once what every night otherwise does at its start."""
     from monitor import derived
     from monitor.alerts.messages import rendering
     from monitor.imagery.sample import _embedded_series
@@ -244,7 +244,7 @@ def _shorten_waits(*, hangs: bool) -> None:
     from monitor.alerts.channels import http_client, smtp
     from monitor.imagery import transport
 
-    outbox.QUICK_RETRIES = ()  # type: ignore[misc]
+    outbox.QUICK_RETRIES = ()
     if not hangs:
         return
     for module, names in {
@@ -255,7 +255,7 @@ def _shorten_waits(*, hangs: bool) -> None:
         for name, value in names.items():
             assert hasattr(module, name)
             setattr(module, name, value)
-    smtp.Smtp.__init__.__kwdefaults__ |= {"step_timeout": 0.3, "deadline": 0.3}  # type: ignore[operator]
+    smtp.Smtp.__init__.__kwdefaults__ |= {"step_timeout": 0.3, "deadline": 0.3}
     http_client.HttpClient.__init__.__kwdefaults__["deadline"] = 0.3
 
 

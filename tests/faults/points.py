@@ -218,7 +218,7 @@ def _wrap_opening(points: Points) -> None:
         return buffered if "b" in mode else io.TextIOWrapper(buffered, encoding, errors, newline)
 
     os.open = open_descriptor
-    builtins.open = io.open = sys.modules["_io"].open = open_file  # type: ignore[attr-defined]
+    builtins.open = io.open = sys.modules["_io"].open = open_file
 
 
 def _short(points: Points, path: Any) -> str:
@@ -247,7 +247,7 @@ def _wrap_commits(points: Points) -> None:
         """A transaction that only reads has nothing to commit."""
         commit(self) if not self.get_execution_options().get("reads") else points._do(lambda: commit(self))
 
-    Connection._commit_impl = of_writers  # type: ignore[method-assign]
+    Connection._commit_impl = of_writers
 
 
 def _wrap_socket(points: Points, name: str) -> None:

@@ -78,8 +78,8 @@ def test_a_clock_set_back_is_named_before_anything_is_written_and_no_advice_touc
     for job in (partial(night, as_of=date(2020, 3, 1)), partial(fetch_history, until=date(2020, 3, 1))):
         with pytest.raises(
             TryLater, match=r"nothing was done: the clock shows .* the newest run .*timedatectl"
-        ) as told:
+        ) as refused:
             job(settings)
-        assert not {"delete", "move", "restore"} & set(str(told.value).lower().split())
+        assert not {"delete", "move", "restore"} & set(str(refused.value).lower().split())
     after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != "lock"}
     assert after == before

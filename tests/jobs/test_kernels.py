@@ -123,7 +123,7 @@ def installed(root):
         (place / "mine").mkdir()
         os.chown(place / "mine", NOBODY, NOBODY)
         if closed := closed_to_others(Path(sys.executable), Path(sys.executable).resolve(), Path(pytest.__file__)):
-            pytest.skip(f"needs a Python that every user of the machine can run; {closed} is closed to other users")
+            pytest.skip(f"the test runs Python as the user nobody, who cannot enter {closed}")
         found = as_nobody(place, "import jobs.kernels; print(jobs.kernels.__file__)")
         assert found.stdout.startswith(folder), found.stderr
         yield place

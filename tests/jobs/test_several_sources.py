@@ -182,10 +182,10 @@ class Boundless(Painted):
 
 
 def test_a_scene_that_does_not_tell_where_it_lies_is_looked_at_for_every_site(tmp_path, sources, begun):
-    told, untold = begun(tmp_path / "told", Painted(DAYS[::2])), installed(tmp_path / "untold")
+    known, fresh = begun(tmp_path / "known", Painted(DAYS[::2])), installed(tmp_path / "fresh")
     sources(Boundless(DAYS[::2]))
-    night(untold, as_of=NIGHT)
-    assert observations(untold) == observations(told)
+    night(fresh, as_of=NIGHT)
+    assert observations(fresh) == observations(known)
 
 
 class Misshapen(Painted):
