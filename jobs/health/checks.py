@@ -59,7 +59,8 @@ def _findings(
     yield from guarded("lock", lambda: machine.locks(store_root))
     yield from guarded("clock", lambda: machine.clock(settings, newest_run))
     yield from guarded("scheduler", lambda: machine.scheduler(settings, online=online))
-    yield from guarded("data", lambda: ledger.data_age(settings, contents))
+    if any(source.kind != "sample" for source in settings.source):  # no new scene ever comes to the sample
+        yield from guarded("data", lambda: ledger.data_age(settings, contents))
     yield from guarded("channels", lambda: messages.channels(settings))
     yield from guarded("recipients", lambda: messages.recipients(settings, contents))
     yield from guarded("answers", lambda: messages.answers(settings))

@@ -844,3 +844,8 @@ def test_sites_without_a_scene_for_a_season_are_named_and_fresh_ones_are_well(fi
         assert finding.state == state
     assert finding.message.startswith("no scene was accepted for 45 days of the growing season: demo-02, demo-07")
     assert "regrowth doctor --online" in finding.fix
+
+
+def test_the_demonstration_whose_imagery_ends_in_2020_is_well(demo, asked):
+    checks, left = asked(config=demo / "regrowth.toml")
+    assert (broken(checks), left) == (set(), Exit.DONE)
