@@ -65,7 +65,7 @@ def failing(demo):
 def copied(demo, tmp_path):
     """The demonstration with stores of its own, and a function that changes a stored value of one site and scene."""
     folder = tmp_path / "demo"
-    shutil.copytree(demo, folder, ignore=shutil.ignore_patterns("*.tif", "*.png", "*.jpg", "*.html", "*.eml"))
+    shutil.copytree(demo, folder, ignore=shutil.ignore_patterns("*.tif", "*.png", "*.jpg", "*.html", "*.eml", "*.db-*"))
     one = Recorded(folder, "demo-02")
 
     def change(name, edit):

@@ -31,7 +31,7 @@ from tests.loopback.mail import MAIL_CHANNEL, MailServer
 def shown(demo, tmp_path_factory):
     """A copy of the demonstration, whose nights are the same if it is run again."""
     out = tmp_path_factory.mktemp("demo") / "out"
-    shutil.copytree(demo, out)
+    shutil.copytree(demo, out, ignore=shutil.ignore_patterns("regrowth.db-*"))  # others may be reading it
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "FIRST_NIGHT", date(2020, 10, 3))
         yield out

@@ -21,7 +21,7 @@ NEWEST = "as_of = '2020-10-31'"
 @pytest.fixture(scope="module")
 def copied(demo, tmp_path_factory):
     folder = tmp_path_factory.mktemp("self-check") / "demo"
-    shutil.copytree(demo, folder, ignore=shutil.ignore_patterns("*.tif", "*.png", "*.jpg", "*.html", "*.eml"))
+    shutil.copytree(demo, folder, ignore=shutil.ignore_patterns("*.tif", "*.png", "*.jpg", "*.html", "*.eml", "*.db-*"))
     config = folder / "regrowth.toml"
     config.write_text(config.read_text() + '[channels.ops]\nkind = "webhook"\nurl = "https://ops.example.org/hook"\n'
                       '[operators]\nchannels = ["ops"]\n')  # fmt: skip
