@@ -92,7 +92,7 @@ class Servers:
     def forget(self) -> None:
         """Forget all messages."""
         self.stac.forget()
-        for received in (self.mail.mails, self.mail.attempts, self.hook.messages, self.hook.ids):
+        for received in (self.mail.mails, self.mail.attempts, self.hook.messages, self.hook.accepted):
             received.clear()
 
     def configuration(self, ledger: str) -> str:
@@ -105,10 +105,7 @@ class Servers:
         """By channel id and content of each message that arrived."""
         return {
             "mail": {(mail.id, mail.text) for mail in self.mail.mails},
-            "hook": {
-                (name, without_times(json.dumps(record)))
-                for name, record in zip(self.hook.ids, self.hook.messages, strict=True)
-            },
+            "hook": {(name, without_times(json.dumps(record))) for name, record in self.hook.accepted},
         }
 
 

@@ -167,7 +167,7 @@ def ran(planted, capfd, monkeypatch):
 
 
 def leaks(planted, *folders):
-    """Places whose canary is in the outputs so far, with where it is. Messages hold only their own credentials."""
+    """Places whose canary is in the outputs so far, where, and the text before it. A message holds its own ones."""
     content = {"output": planted.out.encode()}
     for name, server in planted.receivers.items():
         for number, one in enumerate(server.mails if name == "mail" else server.requests):
@@ -181,7 +181,7 @@ def leaks(planted, *folders):
                         content |= {f"{path}/{name}": pack.read(name) for name in pack.namelist()}
     assert len(content) > 1
     return [
-        (place, where)
+        (place, where, data.split(secret.encode())[0][-300:])
         for place, secret in planted.canaries.items()
         for where, data in content.items()
         if secret.encode() in data

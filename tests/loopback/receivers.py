@@ -244,8 +244,8 @@ class Hook(Receiver):
 
     secret: str | None = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
     path = "/hook"
-    ids: list[str] = field(default_factory=list)
-    """Of the accepted records, in order; repeated ones too."""
+    accepted: list[tuple[str, Any]] = field(default_factory=list)
+    """Id and record, in order; repeated ones too."""
 
     def check(self, request: Request) -> tuple[int, Any]:
         if request.method != "POST" or request.path != self.path:
@@ -255,8 +255,9 @@ class Hook(Receiver):
                 standardwebhooks.Webhook(self.secret).verify(request.body, request.headers)
             except standardwebhooks.WebhookVerificationError:
                 return 401, {}
-        self.ids.append(request.headers["webhook-id"])
-        self.messages.append(json.loads(request.body))
+        record = json.loads(request.body)
+        self.accepted.append((request.headers["webhook-id"], record))
+        self.messages.append(record)
         return 204, b""
 
 
