@@ -784,7 +784,9 @@ def test_a_folder_that_cannot_be_written_has_the_fix_of_its_cause(asked, monkeyp
     assert (checks["store"]["state"], fix in checks["store"]["fix"]) == ("broken", True)
 
 
-def test_a_source_that_is_out_of_reach_is_named_with_what_to_do(installation, asked):
+def test_a_source_that_is_out_of_reach_is_named_with_what_to_do(installation, asked, monkeypatch):
+    for wait in ("FIRST_RETRY_WAIT", "MAX_RETRY_WAIT"):  # too long for the time of a request: it is not repeated
+        monkeypatch.setattr(f"monitor.imagery.transport.{wait}", 1000.0)
     _source(installation, 'kind = "stac"\nurl = "http://127.0.0.1:9"\nallow_hosts = ["127.0.0.1:9"]')
     checks, _ = asked("--online")
     assert checks["source"]["state"] == "broken"
