@@ -146,7 +146,7 @@ def pack_inputs(t: Transaction, site: str, *, until: date | None, signed_by: str
 
 
 def _thinned_nights(t: Transaction, day: date, until: date | None) -> int:
-    """Number of nights after a day, and up to another, of which some assessments are stored in the chain only."""
+    """Number of nights after a day, and up to another, with assessments that are in the chain only."""
     if until is None:
         return 0
     return sum(1 for line in t.chain() if line["thinned"] and day.isoformat() < line["night"] <= until.isoformat())

@@ -68,7 +68,7 @@ def trends(
     set_up_logs()
     source, out = source.resolve(), out.resolve()
     _check_arguments(source, out, season, scale, offset)
-    roles, kept = _bands(bands), _mask(mask)
+    roles, values = _bands(bands), _mask(mask)
     options: dict[str, object] = {
         "bands": bands, "scale": scale, "offset": offset, "mask": mask,
         "yearly --season": f"{season[0]} {season[1]}" if yearly else None,
@@ -81,7 +81,7 @@ def trends(
 
         netCDF4.set_chunk_cache(2**20)  # the default is 64 MB for each of 13 maps, none of which is read again
         packing = Packing(scale, offset)
-        opened = open_series(source, variable, bands=roles, packing=packing, mask=Mask(*kept) if kept else None)
+        opened = open_series(source, variable, bands=roles, packing=packing, mask=Mask(*values) if values else None)
         return _write_maps(source, out, partial, opened, season if yearly else None, options)
 
     with appearing(out) as partial:

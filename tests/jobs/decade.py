@@ -168,8 +168,8 @@ class Decade:
         self.day = day
         self.write_registry(self.settings.registry.path.parent)
         self.began[day] = datetime.now(UTC)
-        kept = min(time for night, time in self.began.items() if night >= day - STORED_SNAPSHOTS)
-        self.patch.setattr("jobs.snapshot_expiry.RETENTION", self.began[day] - kept)
+        oldest = min(time for night, time in self.began.items() if night >= day - STORED_SNAPSHOTS)
+        self.patch.setattr("jobs.snapshot_expiry.RETENTION", self.began[day] - oldest)
         checking = 0.0
 
         def timed_check(*arguments, **named):

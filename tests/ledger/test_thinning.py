@@ -19,7 +19,7 @@ STEP = timedelta(days=3)
 NIGHTS = [FIRST + k * STEP for k in range(50)]
 NEWEST = NIGHTS[-1]
 RECENT = [day for day in NIGHTS if day >= NIGHTS[-NEWEST_NIGHTS] - RETENTION]
-"""Nights of which everything stays."""
+"""Nights whose assessments all stay."""
 FELL, ROSE, MESSAGE, CHECKED, MEASURED = NIGHTS[2], NIGHTS[4], NIGHTS[5], NIGHTS[6], NIGHTS[7]
 MONTH_END = NIGHTS[10]
 assert MONTH_END == date(2026, 1, 31) < RECENT[0] < date(2026, 2, 27)
@@ -179,9 +179,9 @@ def test_a_damaged_one_stops_no_night_and_stays(thinned):
     for number in range(1, 4):
         run_night(thinned, NEWEST + number * STEP)
     with thinned.reading() as t:
-        kept = t._connection.execute(text("select as_of from assessments where site = 'a' order by as_of")).scalars()
-        assert {RECENT[1].isoformat(), RECENT[2].isoformat()} <= set(kept)  # nobody knows whether the next one changed
-        assert RECENT[0].isoformat() not in set(kept)
+        stored = t._connection.execute(text("select as_of from assessments where site = 'a' order by as_of")).scalars()
+        assert {RECENT[1].isoformat(), RECENT[2].isoformat()} <= set(stored)  # nobody knows whether the next one changed
+        assert RECENT[0].isoformat() not in set(stored)
 
 
 def test_thinning_again_changes_nothing(thinned):

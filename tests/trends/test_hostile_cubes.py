@@ -137,7 +137,7 @@ def images(folder, **profile):
 
 
 def bomb(megabytes, wbits=zlib.MAX_WBITS):
-    """A stream of deflate that becomes this many megabytes of zeros, a thousandth of which it has."""
+    """A stream of deflate, a thousandth as long as the megabytes of zeros that it becomes."""
     packer = zlib.compressobj(9, zlib.DEFLATED, wbits)
     head = packer.flush(zlib.Z_FULL_FLUSH)
     ten = packer.compress(bytes(10 * 2**20)) + packer.flush(zlib.Z_FULL_FLUSH)
