@@ -180,7 +180,7 @@ def test_a_damaged_one_stops_no_night_and_stays(thinned):
         run_night(thinned, NEWEST + number * STEP)
     with thinned.reading() as t:
         stored = t._connection.execute(text("select as_of from assessments where site = 'a' order by as_of")).scalars()
-        assert {RECENT[1].isoformat(), RECENT[2].isoformat()} <= set(stored)  # nobody knows whether the next one changed
+        assert {RECENT[1].isoformat(), RECENT[2].isoformat()} <= set(stored)  # the next one may have changed
         assert RECENT[0].isoformat() not in set(stored)
 
 
