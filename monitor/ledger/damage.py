@@ -28,11 +28,10 @@ def damaged_rows(connection: Connection) -> Iterator[str]:
             if not (is_json or is_day):
                 continue
             for *key, content in connection.execute(select(*keys, cast(column, Text))):
+                if content is None:
+                    continue
                 try:
-                    if is_json:
-                        unsealed(content or "null")
-                    elif content is not None:
-                        date.fromisoformat(content)
+                    (unsealed if is_json else date.fromisoformat)(content)
                 except ValueError as error:
                     named = ", ".join(f"{k.name} {value!r}" for k, value in zip(keys, key, strict=True))
                     yield f"table {table.name}, {named}: {column.name} is damaged, {error}"

@@ -24,7 +24,7 @@ from monitor.ledger.models import Base
 from monitor.ledger.sealed_json import JSON_OPTIONS, text_of
 from monitor.ledger.transaction import Transaction
 
-NEWEST_MIGRATION: Final = "0001"
+NEWEST_MIGRATION: Final = "0002"
 """Revision of the newest migration in the folder ``migrations``."""
 LOCK_WAIT: Final = 60
 """Longest time to wait for another writer. [s]"""

@@ -1,8 +1,8 @@
-"""JSON values of the ledger, each with a checksum of its own text.
+"""JSON objects of the ledger, each with a checksum of its own text.
 
 A database notices a damaged page only where its structure suffers. A changed digit in a value passes for another
 value, so the last member of every stored object is the CRC-32C of the text before it, compared whenever it is read.
-A text without that member, from an edit or an older version, is read as it is: the chain of nights covers edits.
+All JSON columns hold objects. Any other text than an object with its seal, or an empty object, is damaged.
 """
 
 import json
@@ -13,39 +13,34 @@ import google_crc32c
 SEAL: Final = "crc32c"
 """Name of the last member of a stored object. Values that are read do not have it."""
 _LENGTH: Final = len(f', "{SEAL}": "01234567"}}')
-_MOST_DAMAGED: Final = 8
-"""Characters in which a seal that does not fit may differ from the right one; an unsealed text differs in more."""
 
 
-def sealed(value: Any) -> str:
-    """Text of a JSON value; an object that is not empty ends with its seal.
+def sealed(value: dict[str, Any]) -> str:
+    """Text of a JSON object; unless it is empty, it ends with its seal.
 
     >>> sealed({"n": 1})
     '{"n": 1, "crc32c": "82b96b25"}'
     """
-    text = json.dumps(value)
-    return text[:-1] + _seal(text[:-1]) if isinstance(value, dict) and value else text
+    content = json.dumps(value)[:-1]
+    return content + _seal(content) if value else "{}"
 
 
-def unsealed(text: str | bytes) -> Any:
-    """Value of a text from :func:`sealed`, or of plain JSON.
+def unsealed(text: str | bytes) -> dict[str, Any]:
+    """Object of a text from :func:`sealed`.
 
     Raises
     ------
     ValueError
-        The text was damaged since it was stored.
+        The text was damaged since it was stored, or was never sealed.
     """
     text = text if isinstance(text, str) else bytes(text).decode()
+    if text == "{}":
+        return {}
     content, seal = text[:-_LENGTH], text[-_LENGTH:]
-    right = _seal(content)
-    if seal == right:
-        return json.loads(content + "}")
-    if len(seal) == _LENGTH and sum(a != b for a, b in zip(seal, right, strict=True)) <= _MOST_DAMAGED:
+    if seal != _seal(content):
         msg = "its checksum is not that of its content"
         raise ValueError(msg)
-    value = json.loads(text)
-    if isinstance(value, dict):
-        value.pop(SEAL, None)
+    value: dict[str, Any] = json.loads(content + "}")
     return value
 
 

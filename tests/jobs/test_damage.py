@@ -25,6 +25,7 @@ from monitor.errors import BadData
 from monitor.ledger.models import Base
 from monitor.ledger.sealed_json import sealed, unsealed
 from monitor.publish.outdated import MADE_FROM
+from tests.ledger.editing import edit
 
 NIGHT = "2018-09-30"
 """Of the fixture `first_night`."""
@@ -51,6 +52,12 @@ def changed(made, statement):
         assert connection.execute(statement).rowcount > 0
 
 
+def edited(made, statement):
+    """Change rows and their checksums too."""
+    with open_ledger(load(made.config)) as ledger, ledger.transaction() as t:
+        assert edit(t._connection, statement) > 0
+
+
 def deep(made):
     """What the deep checks find that is not well."""
     settings = load(made.config)
@@ -70,19 +77,35 @@ def flip(path, at, bit):
 
 
 def test_a_value_of_the_ledger_is_read_as_it_was_written_or_not_at_all():
-    for value in ({"n": 1, "text": "é", "list": [1, None]}, {}, [1], None, {"a": {"crc": "0"}}):
+    for value in ({"n": 1, "text": "é", "list": [1, None]}, {}, {"a": {"crc": "0"}}):
         assert unsealed(sealed(value)) == value
-    assert unsealed('{"plain": 1}') == {"plain": 1}, "written by an earlier version"
     text = sealed({"theta": 0.4, "status": "failing", "n": 12})
-    missed = []
     for at in range(len(text)):
         for bit in range(7):
-            damaged = text[:at] + chr(ord(text[at]) ^ 1 << bit) + text[at + 1 :]
-            try:
-                missed.append(unsealed(damaged))
-            except ValueError:
-                continue
-    assert missed == []
+            with pytest.raises(ValueError, match="checksum"):
+                unsealed(text[:at] + chr(ord(text[at]) ^ 1 << bit) + text[at + 1 :])
+
+
+SEALED = sealed({"theta": 0.4, "n": 12})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"theta": 0.4, "n": 12}',
+        SEALED.replace("0.4", "0.9"),
+        SEALED.replace("0.4", "0.9")[:-1] + ', "n": 13}',
+        SEALED[:-1] + " }",
+        SEALED.replace("crc32c", "crb32c"),
+        SEALED.replace('"crc32c', '"n": 13, "crc32c'),
+        SEALED[: SEALED.index(', "crc')] + "}",
+        SEALED + " ",
+        "[12]", "12", "null", "", "{ }",
+    ],
+)  # fmt: skip
+def test_a_text_without_a_seal_that_fits_is_read_by_nobody(text):
+    with pytest.raises(ValueError, match="checksum"):
+        unsealed(text)
 
 
 DIGIT = """update assessments set payload = replace(payload, '"n_scenes": ', '"n_scenes": 1')
@@ -115,9 +138,8 @@ def test_the_night_of_that_day_makes_the_assessment_again_as_it_was(copied):
     assert json.loads(copied.status) == before
 
 
-def test_an_edited_assessment_whose_checksum_was_removed_too_is_stopped_by_the_chain(copied):
-    edited = "update assessments set payload = json_remove(json_set(payload, '$.theta', 2.0), '$.crc32c')"
-    changed(copied, f"{edited} where site = 'demo-02'")
+def test_an_edited_assessment_with_a_checksum_that_fits_is_stopped_by_the_chain(copied):
+    edited(copied, "update assessments set payload = json_set(payload, '$.theta', 2.0) where site = 'demo-02'")
     outcomes, sites = publish_once(load(copied.config))
     assert (sites, list(outcomes)) == (3, ["demo-02"])
     assert "the chain of nights does not cover it as it is now" in outcomes["demo-02"]
@@ -125,8 +147,7 @@ def test_an_edited_assessment_whose_checksum_was_removed_too_is_stopped_by_the_c
 
 
 def test_a_page_whose_series_is_not_the_one_that_was_judged_stays_as_it_is(copied):
-    changed(copied, "update controls set payload = json_remove(json_set(payload, '$.units', json('[]')), '$.crc32c') "
-                    "where site = 'demo-07'")  # fmt: skip
+    edited(copied, "update controls set payload = json_set(payload, '$.units', json('[]')) where site = 'demo-07'")
     (copied.root / "sites" / "demo-07" / MADE_FROM).unlink()
     before = (copied.root / "sites" / "demo-07" / "observations.csv").read_bytes()
     outcomes, _ = publish_once(load(copied.config))

@@ -35,8 +35,9 @@ from jobs.settings import load
 from monitor.alerts.channels.certificate import certificate_end
 from monitor.errors import BadConfiguration, TryLater
 from monitor.evidence.keys import fingerprint, new_keys
-from monitor.ledger.ledger import Ledger
+from monitor.ledger.ledger import NEWEST_MIGRATION, Ledger
 from tests import forked
+from tests.ledger.editing import edit
 from tests.loopback.certificates import make_certificate
 from tests.loopback.earthengine import EarthEngineServer
 from tests.loopback.stac import StacServer, sentinel_item
@@ -261,7 +262,7 @@ def test_a_ledger_damaged_where_nothing_was_asked_for_is_found_broken(installati
 
 
 def test_a_ledger_without_room_to_be_opened_is_not_to_be_moved_away(installation, asked, monkeypatch):
-    _ledger(installation, "0001")
+    _ledger(installation, NEWEST_MIGRATION)
 
     def full(*_):
         raise OperationalError("select", None, sqlite3.OperationalError("database or disk is full"))
@@ -315,8 +316,8 @@ def test_a_chain_that_fits_is_shown_by_its_head_and_a_changed_assessment_is_name
 
         def set_payload(day, payload):
             with ledger.transaction() as t:
-                change = text("update assessments set payload = :payload where as_of = :day")
-                t._connection.execute(change, {"day": day, "payload": payload})
+                change = "update assessments set payload = :payload where as_of = :day"
+                edit(t._connection, change, day=day, payload=payload)
 
         set_payload("2026-06-05", "{}")
         chain = asked()[0]["chain"]
@@ -761,7 +762,7 @@ def test_what_waits_is_held_or_was_given_up_is_named_with_the_reason(installatio
 
 
 def test_a_ledger_that_another_program_locks_is_not_called_damaged(installation, asked):
-    _ledger(installation, "0001")
+    _ledger(installation, NEWEST_MIGRATION)
     with closing(sqlite3.connect(installation.root / "regrowth.db", isolation_level=None)) as other:
         other.execute("pragma locking_mode = exclusive")
         other.execute("begin exclusive")

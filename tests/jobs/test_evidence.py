@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from rocrate.rocrate import ROCrate
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 
 from jobs import evidence
 from jobs.answering import answer_alert
@@ -40,6 +40,7 @@ from monitor.evidence.verify import verify_pack
 from monitor.sites.names import folder_name
 from monitor.verdict.assessment import AlertLevel
 from tests.evidence.test_crate import check_specification
+from tests.ledger.editing import edit
 
 AUTUMN, LATER = date(2018, 9, 10), date(2018, 9, 30)
 FORMULA, PATH, OWN = "=cmd|'/C calc'!A0", "../../泾川 {0} <b>", "demo-10"
@@ -286,13 +287,12 @@ def test_a_scene_that_came_after_the_verdict_is_on_the_page_with_the_next_one(co
     with open_ledger(load(copied.config)) as ledger, ledger.transaction() as t:
         landscape, _, rows = t.latest_rows()[OWN][1]["snapshot"].rpartition(":")
         t._connection.execute(text("delete from chain"))
-        t._connection.execute(  # as if the last three had not been there yet, for an earlier version of the program
-            text(
-                "update assessments set snapshot = :snapshot, payload = json_set(payload, '$.code_version', '0') "
-                "where site = :site and as_of = :day"
-            ),
-            {"snapshot": f"{landscape}:{int(rows) - 3}", "site": OWN, "day": LATER.isoformat()},
-        )
+        edit(  # as if the last three had not been there yet, for an earlier version of the program
+            t._connection,
+            "update assessments set snapshot = :snapshot, payload = json_set(payload, '$.code_version', '0') "
+            "where site = :site and as_of = :day",
+            snapshot=f"{landscape}:{int(rows) - 3}", site=OWN, day=LATER.isoformat(),
+        )  # fmt: skip
     assert publish_once(load(copied.config))[0] == {OWN: None}
     assert published.read_bytes().splitlines() == before[:-3]
 
@@ -328,7 +328,6 @@ def test_a_unit_that_a_new_site_covers_has_left_in_what_is_published_too(copied,
 
 
 def test_what_the_ledger_no_longer_has_is_named_and_nothing_is_written(copied, key, tmp_path):
-    engine = create_engine(f"sqlite:///{copied.root / 'regrowth.db'}")
     for change, problem in (
         ("update assessments set left_out = '{\"u\": \"2018-01-01\"}'",
          "is not as it was when the chain was written"),
@@ -336,12 +335,11 @@ def test_what_the_ledger_no_longer_has_is_named_and_nothing_is_written(copied, k
          "no longer has its constants"),
         ("delete from sites", "no longer has version"),
     ):  # fmt: skip
-        with engine.begin() as connection:
+        with open_ledger(load(copied.config)) as ledger, ledger.transaction() as t:
             for statement in change.split("; "):
-                connection.execute(text(statement))
+                edit(t._connection, statement)
         with pytest.raises(BadData, match=problem):
             write(copied, key, PATH, tmp_path / "new.zip")
-    engine.dispose()
     assert sorted(os.listdir(tmp_path)) == ["copy"]
 
 

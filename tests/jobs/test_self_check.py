@@ -12,6 +12,7 @@ from jobs.installation import open_ledger
 from jobs.manifest import exit_status, self_check_problems, summary, to_correct
 from jobs.self_check import self_check
 from jobs.settings import load
+from tests.ledger import editing
 
 NEXT = date(2020, 11, 1)
 """The day after the last night of the demonstration."""
@@ -145,15 +146,15 @@ def test_a_changed_assessment_in_the_ledger_is_found(installed):
     _, ledger = installed
     site = checked(installed)["site"]
     _forget(ledger)
-    query = "update assessments set payload = json_set(payload, '$.n_scenes', {}) where site = '{}' and {}"
+    query = f"update assessments set payload = json_set(payload, '$.n_scenes', :n) where site = :site and {NEWEST}"
     with ledger.transaction() as t:
         before = t.latest_assessment(site)[2]["n_scenes"]
-        t._connection.exec_driver_sql(query.format(7, site, NEWEST))
+        editing.edit(t._connection, query, n=7, site=site)
     try:
         result = checked(installed)
     finally:
         with ledger.transaction() as t:
-            t._connection.exec_driver_sql(query.format(before, site, NEWEST))
+            editing.edit(t._connection, query, n=before, site=site)
     assert f"verdict: n_scenes is 7 as recorded, {before} recomputed" in result["differences"]
     assert f"status.json: n_scenes is {before} as recorded, 7 recomputed" in result["differences"]
 

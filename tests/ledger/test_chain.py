@@ -4,13 +4,13 @@ import json
 from datetime import date
 
 import pytest
-from sqlalchemy import text
 
 from jobs.chain import append_line, chain_lines, newest_line, problems, proven_answers, proven_assessments
 from monitor.errors import BadData
 from monitor.evidence.chain import check_chain, check_proof
 from monitor.ledger.copying import copy_rows
 from monitor.ledger.ledger import Ledger
+from tests.ledger.editing import edit
 
 
 def assess(ledger, night, *sites, status="on_track"):
@@ -56,7 +56,7 @@ def nights_of(ledger):
 def change(ledger, statement, **values):
     """Change rows behind the back of the program."""
     with ledger.transaction() as t:
-        assert t._connection.execute(text(statement), values).rowcount == 1
+        assert edit(t._connection, statement, **values) == 1
 
 
 @pytest.fixture

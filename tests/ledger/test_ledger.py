@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import threading
 from collections import namedtuple
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import pytest
 from sqlalchemy import event
@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from monitor.errors import BadConfiguration, BadData, DiskFull, TryLater
 from monitor.ledger import ledger as module
+from monitor.ledger.damage import damaged_rows
 from monitor.ledger.ledger import NEWEST_MIGRATION, Ledger, no_room
 from monitor.ledger.models import Base
 
@@ -543,3 +544,27 @@ def test_a_damaged_assessment_made_again_later_has_the_columns_that_the_chain_co
 def test_a_ledger_that_cannot_be_written_is_not_called_damaged(tmp_path):
     with pytest.raises(BadConfiguration, match=r"opened for writing in .*copy"):
         Ledger(f"sqlite:///{tmp_path}")  # a folder: what root cannot write either
+
+
+def test_a_ledger_from_before_the_seals_is_sealed_by_its_migration_and_reads_as_before(ledger):
+    with ledger.transaction() as t:
+        t.add_site("a", "v1", {"id": "a", "name": "整地"}, start="2021-04-01", now="n")
+        t.add_assessment("a", "2026-06-01", "d", {"theta": 0.5}, version="v", snapshot="land:9", run="r")
+        t.begin_run("r", "night", "2026-06-01", now="2026-06-01T22:00:00.000+00:00")
+        before = t.chained_assessments(0)
+    with ledger._engine.begin() as connection:  # as version 0001 first was
+        values = {"sites": '{"id": "a", "name": "整地"}', "assessments": '{"theta": 0.5}'}
+        for table, plain in values.items():
+            connection.exec_driver_sql(f"update {table} set payload = '{plain}'")
+        connection.exec_driver_sql("drop table eecu")
+        connection.exec_driver_sql("alter table chain drop column thinned")
+        connection.exec_driver_sql("update alembic_version set version_num = '0001'")
+    with pytest.raises(BadData, match=r"id 1: payload is damaged"), ledger.reading() as t:
+        t.sites()
+    with closing(Ledger(ledger._engine.url.render_as_string(hide_password=False))) as again, again.reading() as t:
+        assert t.latest_assessment("a") == ("2026-06-01", "d", {"theta": 0.5})
+        assert t.sites() == [{"id": "a", "name": "整地"}]
+        assert t.chained_assessments(0) == before
+        assert list(damaged_rows(t._connection)) == []
+        assert t.eecu_seconds("2026-06") == 0
+        assert list(t.chain()) == []
