@@ -10,7 +10,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from jobs.photo_process import read_photo_apart
+from jobs.photo_process import read_photo_sealed
 from jobs.request_limits import Refusal, Why, limited_body, one_of
 from monitor.alerts import words
 from monitor.alerts.alert import FalseAlarmReason, Verdict
@@ -116,4 +116,4 @@ async def _read_photo(file: UploadFile | str, decoders: asyncio.Semaphore) -> Ph
         msg = f"the photo has {file.size:,} bytes"
         raise PhotoRefused(PhotoProblem.TOO_LARGE, msg)
     async with one_of(decoders):
-        return await read_photo_apart(await file.read())
+        return await read_photo_sealed(await file.read())

@@ -16,7 +16,8 @@ import msgspec
 from PIL import ExifTags, Image
 
 from monitor.alerts.photos import MAX_STORED_BYTES, Photo, PhotoProblem, PhotoRefused, read_photo
-from monitor.limited_process import ENVIRONMENT, command, give_up_rights
+from monitor.rights import give_up_rights
+from monitor.sealed_process import ENVIRONMENT, command
 
 MAX_SECONDS: Final = 15
 """Time for one photo; the largest ones take under 2 s. [s]"""
@@ -33,7 +34,7 @@ class _Result(msgspec.Struct, kw_only=True):
     message: str = ""
 
 
-async def read_photo_apart(content: bytes) -> Photo:
+async def read_photo_sealed(content: bytes) -> Photo:
     """Decode a photo and encode it again, see :func:`monitor.alerts.photos.read_photo`.
 
     Raises

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Final, NamedTuple, Self
 import numpy as np
 
 from monitor.errors import BadData
+from monitor.sealed_process import ENVIRONMENT, command
 
 MEMORY: Final = 2**28
 """Memory of the process, beyond what it has when it starts and eight times the largest place of an array. [byte]"""
@@ -48,10 +48,10 @@ class SealedFiles:
             "memory": MEMORY + 8 * largest,
             "seconds": SECONDS + size // SPEED,
         }
-        command = [sys.executable, "-I", str(Path(__file__).with_name("sealed_reader.py"))]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
+            command("monitor.sealed_reader"), env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )  # fmt: skip
         self._ask(request)
 
     def __enter__(self) -> Self:

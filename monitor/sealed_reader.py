@@ -2,24 +2,24 @@
 
 HDF5 follows what a file says: links to other files, datasets whose values lie in other files, filters loaded as
 libraries; and a file made for it can crash the library, fill the memory or never end. This program, started by
-:class:`monitor.sealed_netcdf.SealedFiles`, therefore first gives up the right to have more files open than it has now
-and one more, to write files, and to use more memory and time than the arrays need. The one more is the NetCDF file
-itself: while it is open, the system refuses every other.
+:class:`monitor.sealed_netcdf.SealedFiles`, therefore first gives up its rights. Where the system has no Landlock, it
+still can open one file only, which is the NetCDF file itself: while it is open, the system refuses every other.
 
 The first line of standard input is JSON with ``files``, ``memory`` [byte] and ``seconds``; each further line is a
 request for arrays: number of the file, names, first place, and place after the last one. It writes the values of the
-arrays one after the other, each after a byte 0; or, after a byte 1, what is wrong, and ends. It imports nothing of this
-package, so that little is in memory and starting takes a moment only.
+arrays one after the other, each after a byte 0; or, after a byte 1, what is wrong, and ends. It imports little, so that
+little is in memory and starting takes a moment only.
 """
 
 import json
 import os
-import resource
 import sys
 from typing import Any
 
 import netCDF4
 import numpy as np
+
+from monitor.rights import give_up_rights
 
 MAX_VARIABLES = 64
 MAX_MESSAGE = 1000
@@ -36,7 +36,8 @@ def main() -> None:
     task = json.loads(sys.stdin.buffer.readline())
     netCDF4.set_chunk_cache(CHUNK_CACHE)
     _load_everything()
-    _give_up_rights(task["memory"], task["seconds"])
+    paths = [file["path"] for file in task["files"]]
+    give_up_rights(memory=task["memory"], seconds=task["seconds"], files=1, reads=paths)
     opened: tuple[int, Any] | None = None
     out = sys.stdout.buffer
     try:
@@ -70,27 +71,6 @@ def _load_everything() -> None:
         variable = file.variables["a"]
         np.ascontiguousarray(variable[0], "<u2").tobytes(), variable.chunking(), variable.filters()
     "".encode("ascii", "replace"), os.strerror(24).encode("utf-8", "replace")
-
-
-def _give_up_rights(memory: int, seconds: int) -> None:
-    mapped = 0
-    if os.access("/proc/self/statm", os.R_OK):
-        with open("/proc/self/statm", "rb") as file:
-            mapped = int(file.read().split()[0]) * resource.getpagesize()
-    free = os.open(os.devnull, os.O_RDONLY)  # the lowest number that is free
-    os.close(free)
-    _limit(resource.RLIMIT_NOFILE, free + 1)
-    _limit(resource.RLIMIT_CPU, seconds)
-    _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_FSIZE, 0)
-    if mapped:
-        _limit(resource.RLIMIT_AS, mapped + memory)
-
-
-def _limit(which: int, most: int) -> None:
-    _, hard = resource.getrlimit(which)
-    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-    resource.setrlimit(which, (most, most))
 
 
 def _open(file: dict[str, Any]) -> Any:

@@ -16,7 +16,7 @@ from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import IFDRational
 
 from jobs import photo_process
-from jobs.photo_process import read_photo_apart
+from jobs.photo_process import read_photo_sealed
 from monitor.alerts.photos import (
     MAX_PHOTO_BYTES,
     MAX_SIDE,
@@ -342,12 +342,12 @@ def test_a_damaged_file_is_a_photo_or_is_refused(head, cuts):
 
 def test_a_process_of_its_own_gives_the_same_photo():
     content = encoded(picture(), exif=metadata())
-    assert asyncio.run(read_photo_apart(content)) == read_photo(content)
+    assert asyncio.run(read_photo_sealed(content)) == read_photo(content)
 
 
 def test_a_process_of_its_own_says_why_it_refuses():
     with pytest.raises(PhotoRefused, match="neither JPEG") as refused:
-        asyncio.run(read_photo_apart(b"GIF89a"))
+        asyncio.run(read_photo_sealed(b"GIF89a"))
     assert refused.value.problem is PhotoProblem.UNKNOWN_FORMAT
 
 
@@ -357,7 +357,7 @@ def test_a_file_that_keeps_the_decoder_busy_is_given_up(monkeypatch):
     monkeypatch.setattr(photo_process, "MAX_SECONDS", 1)
     start = time.perf_counter()
     with pytest.raises(PhotoRefused, match="too much time or memory"):
-        asyncio.run(read_photo_apart(busy))
+        asyncio.run(read_photo_sealed(busy))
     assert time.perf_counter() - start < 3
 
 
@@ -367,7 +367,7 @@ def test_a_decoder_that_dies_takes_nothing_with_it(monkeypatch, tmp_path):
     program.chmod(0o755)
     monkeypatch.setattr(photo_process.sys, "executable", str(program))
     with pytest.raises(PhotoRefused):
-        asyncio.run(read_photo_apart(encoded(picture())))
+        asyncio.run(read_photo_sealed(encoded(picture())))
 
 
 def test_the_decoder_has_no_secrets(monkeypatch, tmp_path):
@@ -377,5 +377,5 @@ def test_the_decoder_has_no_secrets(monkeypatch, tmp_path):
     monkeypatch.setattr(photo_process.sys, "executable", str(program))
     monkeypatch.setenv("REGROWTH_ANSWER_KEY", "planted-secret")
     with pytest.raises(PhotoRefused):
-        asyncio.run(read_photo_apart(encoded(picture())))
+        asyncio.run(read_photo_sealed(encoded(picture())))
     assert "planted-secret" not in (tmp_path / "environment").read_text()

@@ -22,7 +22,7 @@ import pytest
 import shapely
 from shapely.geometry import MultiPolygon, Point, Polygon
 
-from monitor.sites.formats import apart, shapefile
+from monitor.sites.formats import sealed, shapefile
 from monitor.sites.formats.feature import Feature, FileRefused
 from monitor.sites.formats.geopackage import read_geopackage
 from monitor.sites.formats.reader import read_features
@@ -84,14 +84,14 @@ def zipped(entries: dict[str, bytes | str]) -> bytes:
 
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Starting a process for each of the small files here would take a minute; test_formats_apart.py does."""
+    """Starting a process for each of the small files here would take a minute; test_formats_sealed.py does."""
 
     def read_here(kind: str, parts: dict[str, bytes], *, name: str) -> list[Feature]:
         if kind == "GeoPackage":
             return read_geopackage(parts[".gpkg"], name=name)
         return shapefile.read_shapefile(parts, name=name)
 
-    monkeypatch.setattr(apart, "read", read_here)
+    monkeypatch.setattr(sealed, "read", read_here)
 
 
 @pytest.fixture
@@ -337,7 +337,7 @@ def test_what_gdal_would_open_by_content_never_reaches_it(tmp_path, monkeypatch,
     def opened(*_args: object, **_kwargs: object) -> None:
         pytest.fail("a reader of that format was given it")
 
-    monkeypatch.setattr(apart, "read", opened)
+    monkeypatch.setattr(sealed, "read", opened)
     error = refusal(write(tmp_path, f"s{suffix}", content))
     assert error.code in ("NOT_A_REGISTRY", "NOT_WHAT_IT_SAYS")
     assert [p.name for p in tmp_path.iterdir()] == [f"s{suffix}"]

@@ -2,7 +2,7 @@
 
 The file must be a plain local file within the size limit. It is read once; its first bytes show the format, which must
 agree with its name. The readers of the formats get these bytes only; formats that are not plain text are read in a
-process of their own (:mod:`monitor.sites.formats.apart`).
+process of their own (:mod:`monitor.sites.formats.sealed`).
 """
 
 import os
@@ -11,7 +11,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from monitor.sites.formats import apart, archive
+from monitor.sites.formats import archive, sealed
 from monitor.sites.formats.feature import MAX_BYTES, MAX_VERTICES, Feature, FileRefused, too_big, too_many_vertices
 from monitor.sites.formats.geojson import read_geojson
 from monitor.sites.formats.kml import read_kml
@@ -70,9 +70,9 @@ def _read(data: bytes, kind: str, path: Path) -> list[Feature]:
             return read_kml(data, name=path.name)
         case "GeoPackage":
             _refuse_open(path)
-            return apart.read(kind, {".gpkg": data}, name=path.name)
+            return sealed.read(kind, {".gpkg": data}, name=path.name)
         case "shapefile":
-            return apart.read(kind, _parts_beside(path) | {".shp": data}, name=path.name)
+            return sealed.read(kind, _parts_beside(path) | {".shp": data}, name=path.name)
         case _:
             return _read_archive(data, path)
 
@@ -156,4 +156,4 @@ def _read_archive(data: bytes, path: Path) -> list[Feature]:
         return read_kml(files[drawing], name=f"{path.name}/{drawing.name}")
     stem = drawing.with_suffix("")
     parts = {member.suffix.lower(): content for member, content in files.items() if member.with_suffix("") == stem}
-    return apart.read("shapefile", parts, name=f"{path.name}/{drawing.name}")
+    return sealed.read("shapefile", parts, name=f"{path.name}/{drawing.name}")

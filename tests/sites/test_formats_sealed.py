@@ -11,7 +11,7 @@ from shapely.geometry import Polygon
 from typer.testing import CliRunner
 
 from jobs.cli import app
-from monitor.sites.formats import apart
+from monitor.sites.formats import sealed
 from monitor.sites.formats.feature import FileRefused
 from monitor.sites.formats.geopackage import read_geopackage
 from monitor.sites.formats.reader import read_features
@@ -72,8 +72,8 @@ def test_a_file_that_ends_its_reader_or_keeps_it_busy_is_refused(delivered, tmp_
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
-    monkeypatch.setattr(apart, "MAX_SECONDS", 0.5)
-    monkeypatch.setattr(apart, "_MAX_ANSWER", 1000)
+    monkeypatch.setattr(sealed, "MAX_SECONDS", 0.5)
+    monkeypatch.setattr(sealed, "_MAX_ANSWER", 1000)
     monkeypatch.chdir(tmp_path)  # no configuration
     done = CliRunner().invoke(app, ["sites", "check", str(delivered / "s.gpkg"), "--json"])
     assert done.exit_code == 65
@@ -85,8 +85,8 @@ def test_a_reader_that_needs_too_much_memory_refuses_the_file(delivered, monkeyp
     def endless(*_arguments, **_options):
         raise MemoryError
 
-    monkeypatch.setattr(apart, "read_geopackage", endless)
-    refused = apart._answer("GeoPackage", apart._Request("s.gpkg", {".gpkg": b""})).refused
+    monkeypatch.setattr(sealed, "read_geopackage", endless)
+    refused = sealed._answer("GeoPackage", sealed._Request("s.gpkg", {".gpkg": b""})).refused
     assert refused is not None
     assert "more memory" in refused[1]
 
@@ -95,8 +95,8 @@ def test_an_error_that_nobody_thought_of_is_a_refusal_and_ends_no_night(monkeypa
     def surprised(*_arguments, **_options):
         raise KeyError
 
-    monkeypatch.setattr(apart, "read_geopackage", surprised)
-    refused = apart._answer("GeoPackage", apart._Request("s.gpkg", {".gpkg": b""})).refused
+    monkeypatch.setattr(sealed, "read_geopackage", surprised)
+    refused = sealed._answer("GeoPackage", sealed._Request("s.gpkg", {".gpkg": b""})).refused
     assert refused == ("NOT_READABLE", "s.gpkg is damaged (KeyError)", "Export the layer again, as GeoJSON.")
 
 

@@ -1,11 +1,9 @@
 """Processes that read content of strangers, which may crash a library, keep it busy, or make it open other files.
 
-Such a process is a module of this project that imports what it needs, calls :func:`give_up_rights`, and only then reads
-the content from standard input. From then on it can open no file and no connection, whatever the content makes a
-library do.
+Such a process is a module of this project that imports what it needs, gives up its rights (:mod:`monitor.rights`), and
+only then reads the content from standard input.
 """
 
-import resource
 import shlex
 import signal
 import subprocess
@@ -96,40 +94,3 @@ def answer_to(content: bytes, module: str, *arguments: str, seconds: float, max_
         msg = f"{shlex.join(line)} ended with {status}; start it by hand to see why"
         raise RuntimeError(msg)
     return answer
-
-
-def give_up_rights(*, memory: int, seconds: int) -> None:
-    """Give up opening and writing files and connections, and using more than some memory and time, for good.
-
-    Files that are open stay open, and what is loaded already can be used.
-
-    Parameters
-    ----------
-    memory : int
-        Memory beyond that of now. [byte]
-    seconds : int
-        Processor time, that of the start included. [s]
-    """
-    mapped = _mapped()
-    _limit(resource.RLIMIT_NOFILE, 0)
-    _limit(resource.RLIMIT_FSIZE, 0)
-    _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_CPU, seconds)
-    if mapped is not None:
-        _limit(resource.RLIMIT_AS, mapped + memory)
-
-
-def _mapped() -> int | None:
-    """Address space of this process; None: this system does not say. [byte]"""
-    try:
-        return int(Path("/proc/self/statm").read_bytes().split()[0]) * resource.getpagesize()
-    except OSError:
-        return None
-
-
-def _limit(which: int, most: int) -> None:
-    """Lower a limit; above it the system sends a signal or refuses, and a second above that of time it kills."""
-    _, hard = resource.getrlimit(which)
-    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-    beyond = most + 1 if which == resource.RLIMIT_CPU and hard == resource.RLIM_INFINITY else most
-    resource.setrlimit(which, (most, beyond))

@@ -1,6 +1,6 @@
 """Read GeoPackages and shapefiles in a process that can open nothing, and has limits of time and memory.
 
-    python -m monitor.sites.formats.apart shapefile <REQUEST >ANSWER
+    python -m monitor.sites.formats.sealed shapefile <REQUEST >ANSWER
 
 SQLite, GDAL, PROJ and GEOS read these formats, and a file made for it can crash them or keep them busy. GeoJSON and KML
 are plain text, read by parsers of the standard library within limits of size and depth; for them a process would bring
@@ -16,7 +16,8 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from monitor.limited_process import ProcessEnded, answer_to, give_up_rights
+from monitor.rights import give_up_rights
+from monitor.sealed_process import ProcessEnded, answer_to
 from monitor.sites.formats.feature import MAX_BYTES, Feature, FileRefused
 from monitor.sites.formats.geopackage import read_geopackage
 from monitor.sites.formats.shapefile import check_parts, read_shapefile

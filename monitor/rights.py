@@ -1,0 +1,188 @@
+"""Give up the rights of a process that reads what nobody vouches for, before it reads it.
+
+A file made for it can crash a library, fill the memory or never end, or make a library open other files and
+connections. :func:`give_up_rights` takes from this process, for good,
+
+- all files but those that it names (Landlock, on Linux from 5.13 on);
+- the network and other programs (seccomp, on Linux);
+- memory, time, open files and sizes of files beyond what it states (resource limits, everywhere).
+
+Files that are open stay open, and what is loaded can be used. Only the thread that calls it and those that it starts
+give up files and network: call it before libraries start threads.
+"""
+
+import ctypes
+import os
+import resource
+import signal
+import struct
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+
+def give_up_rights(
+    *,
+    memory: float | None,
+    seconds: float,
+    file_size: float = 0,
+    files: int | None = 0,
+    reads: Iterable[str | Path] = (),
+    writes: Iterable[str | Path] = (),
+    final: bool = True,
+) -> None:
+    """Give up files, network, programs, and more than some memory and time, as far as the system can do that.
+
+    Parameters
+    ----------
+    memory, seconds, file_size, final
+        See :func:`limit`.
+    files : int or None
+        Number of files that may be open beside those of now. None: any number.
+    reads, writes : iterable of str or Path
+        Files that stay readable, and folders that stay writable, with all that is below them.
+    """
+    limit(memory=memory, seconds=seconds, file_size=file_size, final=final)
+    _limit(resource.RLIMIT_CORE, 0)
+    os.close(lowest := os.open(os.devnull, os.O_RDONLY))  # the lowest number that is free
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # ends with its parent, however that ends
+        if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0:
+            _close_files(libc, reads, writes)
+            _close_network(libc)
+    if files is not None:
+        _limit(resource.RLIMIT_NOFILE, lowest + files if files else 0)
+
+
+def limit(*, memory: float | None, seconds: float, file_size: float, final: bool = False) -> None:
+    """Limit what this process may take.
+
+    Parameters
+    ----------
+    memory : float or None
+        Memory beyond that of now. None: not limited. [byte]
+    seconds : float
+        Processor time, that of the past included. [s]
+    file_size : float
+        Size of each file that is written. [byte]
+    final : bool
+        The limits cannot be raised again.
+    """
+    if memory is not None:
+        _limit(resource.RLIMIT_DATA, _memory() + memory, final=final)
+    _limit(resource.RLIMIT_CPU, seconds, final=final)
+    _limit(resource.RLIMIT_FSIZE, file_size, final=final)
+
+
+def _memory() -> int:
+    """Memory of this process that counts for its limit: what it can write to. [byte]"""
+    try:
+        return int(Path("/proc/self/statm").read_bytes().split()[5]) * resource.getpagesize()
+    except OSError:
+        return 2**32
+
+
+def _limit(which: int, most: float, *, final: bool = True) -> None:
+    """Change a limit; above it the system refuses or sends a signal, and kills a second above a final one of time."""
+    _, hard = resource.getrlimit(which)
+    allowed = int(most) if hard == resource.RLIM_INFINITY else min(int(most), hard)
+    if final:
+        beyond = allowed + (which == resource.RLIMIT_CPU)
+        hard = beyond if hard == resource.RLIM_INFINITY else min(beyond, hard)
+    with suppress(ValueError, OSError):  # some systems do not limit the memory
+        resource.setrlimit(which, (allowed, hard))
+
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_SECCOMP: Final = 22
+_PR_SET_NO_NEW_PRIVS: Final = 38
+_SECCOMP_MODE_FILTER: Final = 2
+
+_SYSTEM_FOLDERS: Final = (
+    "/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime", "/etc/ssl", "/etc/dask", "/proc/self",
+    "/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system", "/sys/fs/cgroup", "/dev/urandom", os.devnull,
+)  # fmt: skip
+"""What libraries read when they are loaded, none of it of a user."""
+_DATA_VARIABLES: Final = ("PROJ_DATA", "PROJ_LIB", "GDAL_DATA", "DASK_CONFIG", "HDF5_PLUGIN_PATH")
+"""Environment variables that name folders of libraries."""
+
+
+def installed_programs() -> Iterator[Path]:
+    """Folders of the installed programs and their data."""
+    yield from map(Path, (*_SYSTEM_FOLDERS, sys.prefix, sys.base_prefix, sys.exec_prefix))
+    ours = Path(__file__).resolve().parents[1]
+    yield from (ours / "jobs", ours / "monitor")
+    for entry in map(Path, filter(None, sys.path)):
+        if entry.name.endswith("-packages") or entry.resolve() not in (ours, Path.cwd()):  # of a checkout only the code
+            yield entry
+    yield from (Path(os.environ[name]) for name in _DATA_VARIABLES if name in os.environ)
+    yield Path(os.path.expanduser("~/.config/dask"))
+
+
+# https://docs.kernel.org/userspace-api/landlock.html
+_LANDLOCK_CREATE_RULESET, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT_SELF = 444, 445, 446
+_LANDLOCK_VERSION: Final = 1
+_RULE_PATH_BENEATH: Final = 1
+_FILE_RIGHTS: Final = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
+"""By version of Landlock the number of rights on files; later ones have those of the last."""
+_EXECUTE, _READ_FILE, _READ_FOLDER = 1 << 0, 1 << 2, 1 << 3
+_RIGHTS_ON_A_FILE: Final = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14 | 1 << 15
+
+
+def landlock_version() -> int:
+    """Version of Landlock in this kernel; 0: it has none, or does not offer it here."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    return max(0, libc.syscall(_LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_VERSION)) if sys.platform == "linux" else 0
+
+
+def _close_files(libc: Any, reads: Iterable[str | Path], writes: Iterable[str | Path]) -> None:
+    """Close all files but these, and what is below them, with Landlock; does nothing where the kernel has none."""
+    version = landlock_version()
+    if not version:
+        return
+    every = (1 << _FILE_RIGHTS.get(version, max(_FILE_RIGHTS.values()))) - 1
+    attributes = struct.pack("=Q", every)
+    rules = libc.syscall(_LANDLOCK_CREATE_RULESET, attributes, len(attributes), 0)
+    if rules < 0:
+        return
+    for paths, rights in ((reads, _EXECUTE | _READ_FILE | _READ_FOLDER), (writes, every)):
+        for path in paths:
+            with suppress(OSError):
+                descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+                possible = every if os.path.isdir(path) else every & _RIGHTS_ON_A_FILE
+                rule = struct.pack("=Qi", rights & possible, descriptor)
+                libc.syscall(_LANDLOCK_ADD_RULE, rules, _RULE_PATH_BENEATH, rule, 0)
+                os.close(descriptor)
+    libc.syscall(_LANDLOCK_RESTRICT_SELF, rules, 0)
+    os.close(rules)
+
+
+# linux/audit.h, linux/filter.h, linux/seccomp.h
+_PROCESSORS: Final = {
+    "x86_64": (0xC000003E, {"socket": 41, "execve": 59, "ptrace": 101, "execveat": 322, "io_uring_setup": 425}),
+    "aarch64": (0xC00000B7, {"socket": 198, "execve": 221, "ptrace": 117, "execveat": 281, "io_uring_setup": 425}),
+}
+"""By kind of processor its number, and those of the system calls that are refused."""
+_LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
+_ALLOW: Final = 0x7FFF0000
+_REFUSE: Final = 0x00050001
+"""The system call fails: not permitted."""
+_OTHER_NUMBERS: Final = 0x40000000
+"""From here on the numbers of a second set of system calls of the same processor."""
+
+
+def _close_network(libc: Any) -> None:
+    """Refuse sockets and other programs with seccomp; does nothing on other kinds of processors."""
+    if os.uname().machine not in _PROCESSORS:
+        return
+    processor, calls = _PROCESSORS[os.uname().machine]
+    last = len(calls) + 1  # steps to the last instruction, which refuses
+    steps = [(_LOAD, 0, 0, 4), (_EQUAL, 0, last + 2, processor), (_LOAD, 0, 0, 0), (_AT_LEAST, last, 0, _OTHER_NUMBERS)]
+    steps += [(_EQUAL, last - at, 0, number) for at, number in enumerate(calls.values(), start=1)]
+    steps += [(_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _REFUSE)]
+    program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
+    header = struct.pack("@HP", len(steps), ctypes.addressof(program))
+    libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.c_char_p(header), 0, 0)

@@ -1,0 +1,110 @@
+"""What reads the files of strangers has given up its rights before it reads, and what it cannot do from then on."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from monitor.rights import landlock_version
+from monitor.sealed_process import ENVIRONMENT
+
+PROGRAM = """
+import json, os, resource, runpy, socket, subprocess, sys
+from pathlib import Path
+
+module, folder = sys.argv[1], Path(sys.argv[2])
+own, new, other = folder / "own", folder / "new", folder / "other.txt"
+
+def error_of(action):
+    try:
+        action()
+    except (OSError, MemoryError) as error:
+        return type(error).__name__
+
+def outcomes():
+    limits = {which: resource.getrlimit(getattr(resource, f"RLIMIT_{which}"))[0] for which in ("CORE", "CPU", "FSIZE")}
+    return limits | {
+        "read its own": error_of((own / "file").read_bytes),
+        "write in its folder": error_of(lambda: (new / "map").write_text("x")),
+        "write its own": error_of(lambda: (own / "file").write_text("x")),
+        "read": error_of(other.read_bytes),
+        "read by a link": error_of((own / "link").read_bytes),
+        "list": error_of(lambda: os.listdir(folder)),
+        "write": error_of(lambda: other.write_text("x")),
+        "rename": error_of(lambda: other.rename(folder / "another.txt")),
+        "connect": error_of(lambda: socket.create_connection(("127.0.0.1", 9))),
+        "listen": error_of(lambda: socket.socket(socket.AF_UNIX)),
+        "become": error_of(lambda: os.execv("/bin/true", ["true"])),
+        "start": error_of(lambda: subprocess.run(["/bin/true"])),
+        "grow": error_of(lambda: bytearray(2**31)),
+        "compute": error_of(lambda: bytearray(10**7)),
+    }
+
+class Stranger:
+    # standard input, of which a program reads no more than a line before it gives up its rights
+    buffer = property(lambda self: self)
+
+    def readline(self):
+        files = [{"path": str(path)} for path in own.iterdir() if not path.is_symlink()]
+        return json.dumps({"files": files, "memory": 2**28, "seconds": 60})
+
+    def read(self):
+        os.close(0)  # its number is free
+        print(json.dumps(outcomes()), flush=True)
+        os._exit(0)
+
+    __iter__ = read
+
+if module == "jobs.sealed":
+    from jobs.sealed import run_sealed
+    print(json.dumps(run_sealed(outcomes, other, modules=(), reads=[own], writes=[new])))
+else:
+    sys.stdin, sys.argv[1:] = Stranger(), ["shapefile"]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
+
+MAY: dict[str, set[str]] = {
+    "jobs.sealed": {"read its own", "write in its folder"},
+    "monitor.sealed_reader": {"read its own"},
+    "jobs.photo_process": set(),
+    "monitor.sites.formats.sealed": set(),
+}
+WITHOUT_LANDLOCK = {
+    "jobs.sealed": {"write its own", "read", "read by a link", "list", "write", "rename"},
+    "monitor.sealed_reader": {"read", "read by a link", "list", "rename"},
+    "jobs.photo_process": {"rename"},
+    "monitor.sites.formats.sealed": {"rename"},
+}
+"""What only Landlock keeps a program from."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have neither Landlock nor seccomp")
+@pytest.mark.parametrize("module", MAY)
+def test_what_reads_files_of_strangers_opens_no_other_file_no_socket_and_no_program_and_does_not_grow(tmp_path, module):
+    for folder in ("own", "new"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "own" / "file").write_text("own")
+    (tmp_path / "own" / "link").symlink_to(tmp_path / "other.txt")
+    (tmp_path / "other.txt").write_text("secret")
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", PROGRAM, module, str(tmp_path)],
+        env=ENVIRONMENT, cwd="/", capture_output=True, text=True, check=True, timeout=60, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    outcomes = json.loads(done.stdout)
+    assert outcomes.pop("CORE") == 0
+    assert 0 < outcomes.pop("CPU") <= 300
+    assert outcomes.pop("FSIZE") == (2**30 if module == "jobs.sealed" else 0)
+    assert outcomes.pop("grow") == "MemoryError"
+    unsure = set() if landlock_version() else WITHOUT_LANDLOCK[module]
+    assert {action for action, error in outcomes.items() if error is None} - unsure == MAY[module] | {"compute"}
+    if landlock_version():
+        assert (tmp_path / "other.txt").read_text() == "secret"
+        assert [path.name for path in (tmp_path / "new").iterdir()] == (["map"] if module == "jobs.sealed" else [])
+
+
+def test_a_process_that_computes_without_end_is_ended():
+    loop = "from monitor.rights import give_up_rights\ngive_up_rights(memory=1 << 28, seconds=1)\nwhile True: 0"
+    done = subprocess.run([sys.executable, "-P", "-c", loop], check=False, timeout=30, env=ENVIRONMENT)
+    assert done.returncode == -signal.SIGXCPU
