@@ -96,9 +96,7 @@ def _limit(which: int, most: float, *, final: bool = True) -> None:
         resource.setrlimit(which, (allowed, hard))
 
 
-_PR_SET_PDEATHSIG: Final = 1
-_PR_SET_SECCOMP: Final = 22
-_PR_SET_NO_NEW_PRIVS: Final = 38
+_PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 22, 38
 _SECCOMP_MODE_FILTER: Final = 2
 
 _SYSTEM_FOLDERS: Final = (
@@ -110,16 +108,15 @@ _DATA_VARIABLES: Final = ("PROJ_DATA", "PROJ_LIB", "GDAL_DATA", "DASK_CONFIG", "
 """Environment variables that name folders of libraries."""
 
 
-def installed_programs() -> Iterator[Path]:
+def installed_programs() -> Iterator[str | Path]:
     """Folders of the installed programs and their data."""
-    yield from map(Path, (*_SYSTEM_FOLDERS, sys.prefix, sys.base_prefix, sys.exec_prefix))
+    yield from (*_SYSTEM_FOLDERS, sys.prefix, sys.base_prefix, sys.exec_prefix, os.path.expanduser("~/.config/dask"))
     ours = Path(__file__).resolve().parents[1]
     yield from (ours / "jobs", ours / "monitor")
     for entry in map(Path, filter(None, sys.path)):
         if entry.name.endswith("-packages") or entry.resolve() not in (ours, Path.cwd()):  # of a checkout only the code
             yield entry
-    yield from (Path(os.environ[name]) for name in _DATA_VARIABLES if name in os.environ)
-    yield Path(os.path.expanduser("~/.config/dask"))
+    yield from (os.environ[name] for name in _DATA_VARIABLES if name in os.environ)
 
 
 # https://docs.kernel.org/userspace-api/landlock.html

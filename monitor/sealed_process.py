@@ -16,8 +16,11 @@ from typing import Final
 
 from monitor.errors import MonitorError, TryLater
 
-ENVIRONMENT: Final = {"PYTHONPATH": str(Path(__file__).resolve().parents[1]), "OPENBLAS_NUM_THREADS": "1"}
-"""Environment of the processes: no secrets, and one thread, which takes less memory."""
+ENVIRONMENT: Final = {
+    "PYTHONPATH": str(Path(__file__).resolve().parents[1]), "OPENBLAS_NUM_THREADS": "1",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+}  # fmt: skip
+"""Environment of the processes: no secrets, and one thread, since others would not give up their rights."""
 
 
 class ProcessEnded(MonitorError):

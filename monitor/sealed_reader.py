@@ -36,7 +36,7 @@ def main() -> None:
     task = json.loads(sys.stdin.buffer.readline())
     netCDF4.set_chunk_cache(CHUNK_CACHE)
     _load_everything()
-    paths = [file["path"] for file in task["files"]]
+    paths = (file["path"] for file in task["files"])
     give_up_rights(memory=task["memory"], seconds=task["seconds"], files=1, reads=paths)
     opened: tuple[int, Any] | None = None
     out = sys.stdout.buffer

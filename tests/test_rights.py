@@ -16,6 +16,7 @@ from pathlib import Path
 
 module, folder = sys.argv[1], Path(sys.argv[2])
 own, new, other = folder / "own", folder / "new", folder / "other.txt"
+threads = os.open("/proc/self/task", os.O_RDONLY)
 
 def error_of(action):
     try:
@@ -26,6 +27,7 @@ def error_of(action):
 def outcomes():
     limits = {which: resource.getrlimit(getattr(resource, f"RLIMIT_{which}"))[0] for which in ("CORE", "CPU", "FSIZE")}
     return limits | {
+        "threads": os.fstat(threads).st_nlink - 2,
         "read its own": error_of((own / "file").read_bytes),
         "write in its folder": error_of(lambda: (new / "map").write_text("x")),
         "write its own": error_of(lambda: (own / "file").write_text("x")),
@@ -93,6 +95,7 @@ def test_what_reads_files_of_strangers_opens_no_other_file_no_socket_and_no_prog
         env=ENVIRONMENT, cwd="/", capture_output=True, text=True, check=True, timeout=60, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     outcomes = json.loads(done.stdout)
+    assert outcomes.pop("threads") == 1, "others would not have given up files and network"
     assert outcomes.pop("CORE") == 0
     assert 0 < outcomes.pop("CPU") <= 300
     assert outcomes.pop("FSIZE") == (2**30 if module == "jobs.sealed" else 0)
