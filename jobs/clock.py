@@ -14,9 +14,17 @@ if TYPE_CHECKING:
 
 MAX_CLOCK_SKEW: Final = timedelta(minutes=5)
 """A recorded time may be this much later than the current time."""
+MAX_WAIT: Final = timedelta(days=1)
+"""A recorded time may be this much later for waiting to be the advice."""
 CLOCK_ADVICE: Final = (
     "Check the clock (timedatectl, chronyc tracking). If it is slow, correct it and run again; if it was fast then, "
     "runs continue by themselves from that time on. Stores and ledger are sound"
+)
+
+
+WAY_OUT: Final = (
+    "to go on before then, set [ledger] url and [store] root to new, empty places and run 'regrowth restore' with the "
+    "newest backup from before that run (docs/operations.md, A run with a wrong clock)"
 )
 
 
@@ -33,17 +41,23 @@ def now() -> str:
 def check_clock(ledger: "Ledger") -> None:
     """Raise TryLater if the clock is behind the newest run; the message gives both times."""
     with ledger.reading() as t:
-        newest = t.last_activity()
-    if newest is not None and (problem := clock_behind(datetime.fromisoformat(newest), "the newest run in the ledger")):
-        msg = f"nothing was done: {problem}. {CLOCK_ADVICE}."
+        newest, run = t.last_activity(), t.newest_run()
+    moment = None if newest is None else datetime.fromisoformat(newest)
+    if moment and (problem := clock_behind(moment, f"the newest run in the ledger, {run},")):
+        msg = f"nothing was done: {problem}. {CLOCK_ADVICE}{way_out(moment)}."
         raise TryLater(msg)
 
 
 def check_snapshot_time(written: datetime) -> None:
     """Raise TryLater if the clock is behind the newest snapshot of a store, which would refuse a new one."""
     if problem := clock_behind(written, "the newest snapshot of its store"):
-        msg = f"{problem}, and no scene can be stored until then. {CLOCK_ADVICE}"
+        msg = f"{problem}, and no scene can be stored until then. {CLOCK_ADVICE}{way_out(written)}"
         raise TryLater(msg)
+
+
+def way_out(moment: datetime) -> str:
+    """What to do about a recorded time that is too far ahead to wait for it, as the end of a sentence; else empty."""
+    return f"; {WAY_OUT}" if moment > datetime.now(UTC) + MAX_WAIT else ""
 
 
 def clock_behind(moment: datetime, what: str) -> str | None:

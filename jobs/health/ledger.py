@@ -46,8 +46,8 @@ class LedgerContents:
     """Rows of the last nights, newest first."""
     self_check: Mapping[str, Any] | None = None
     """The last self-check; columns of its table. None: there was none."""
-    newest_run: datetime | None = None
-    """When a run last began or ended."""
+    newest_run: tuple[str, datetime] | None = None
+    """Id of the run that last began or ended, and when."""
     has_history: bool = False
     """Whether it contains a run or a snapshot."""
 
@@ -68,6 +68,8 @@ def read_ledger(settings: "Settings") -> LedgerContents | Finding:
             return _contents(connection, name, check_pages=file is not None)
     except BadData as error:
         return broken("ledger", one_line(error), RESTORE)
+    except UnicodeDecodeError as error:  # a message of SQLite about its schema
+        return broken("ledger", f"{name} cannot be read: {one_line(error)}", RESTORE)
     except ModuleNotFoundError as error:
         return broken("ledger", f"{name} needs a driver: {error.name}", "pip install 'regrowth-monitor[postgresql]'")
     except SQLAlchemyError as error:
@@ -150,14 +152,14 @@ def _contents(connection: "Connection", name: str, *, check_pages: bool) -> Ledg
     if not contents.is_current:
         return contents
     t = Transaction(connection)
-    newest_run, nights = t.last_activity(), select(RunRow.__table__).where(RunRow.kind == "night")
+    time, nights = t.last_activity(), select(RunRow.__table__).where(RunRow.kind == "night")
     return replace(
         contents,
         sites=len(t.registered()),
         current_sites=frozenset(t.versions()),
         nights=connection.execute(nights.order_by(RunRow.started.desc()).limit(MAX_NIGHTS_READ)).all(),
         self_check=t.last_self_check(),
-        newest_run=None if newest_run is None else datetime.fromisoformat(newest_run),
+        newest_run=None if time is None else (str(t.newest_run()), datetime.fromisoformat(time)),
         has_history=t.has_history(),
     )
 

@@ -198,16 +198,16 @@ def _paused(process: int) -> bool:
     return after_name[:1] in (["T"], ["t"])
 
 
-def clock(settings: "Settings", newest_run: datetime | None) -> Iterator[Finding]:
+def clock(settings: "Settings", newest_run: tuple[str, datetime] | None) -> Iterator[Finding]:
     """The clock is not behind the newest run in the ledger or the files of earlier runs."""
     from sqlalchemy.engine import make_url
 
-    from jobs.clock import clock_behind
+    from jobs.clock import clock_behind, way_out
 
     now = datetime.now(UTC)
     ledger = Path(make_url(settings.ledger.url).database or "")
     files = [ledger, settings.store.root / "lock", settings.outputs.root / "status.json", settings.registry.path]
-    times = [] if newest_run is None else [(newest_run, "the newest run in the ledger")]
+    times = [] if newest_run is None else [(newest_run[1], f"the newest run in the ledger, {newest_run[0]},")]
     for path in (*files, *settings.store.root.glob("*/repo")):
         if path.is_file():
             times.append((datetime.fromtimestamp(path.stat().st_mtime, UTC), str(path)))
@@ -215,7 +215,8 @@ def clock(settings: "Settings", newest_run: datetime | None) -> Iterator[Finding
         message = f"shows {now:%Y-%m-%d %H:%M} UTC, before this program was released"
         yield broken("clock", message, "timedatectl set-ntp true")
     elif times and (problem := clock_behind(*max(times))):
-        fix = "timedatectl set-ntp true    (if it was fast then and is right now: runs continue after that time)"
+        fix = "timedatectl set-ntp true    (if it was fast then and is right now: runs continue after that time{})"
+        fix = fix.format(way_out(max(times)[0]))
         yield broken("clock", f"{problem}; stores and ledger are sound", fix)
     else:
         yield ok("clock", f"{now:%Y-%m-%d %H:%M} UTC")

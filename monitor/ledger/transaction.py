@@ -783,6 +783,13 @@ class Transaction:
         times = self._connection.execute(select(func.max(RunRow.started), func.max(RunRow.finished))).one()
         return max(filter(None, times), default=None)
 
+    def newest_run(self) -> str | None:
+        """Id of the run that began or ended at that time, which has its kind and day; None: there was no run."""
+        time = self.last_activity()
+        return self._connection.execute(
+            select(RunRow.id).where((RunRow.started == time) | (RunRow.finished == time)).limit(1)
+        ).scalar()
+
     def has_history(self) -> bool:
         """Whether any run has begun or any observation was stored."""
         return any(self._connection.execute(select(key).limit(1)).first() for key in (RunRow.id, SnapshotRow.ground))

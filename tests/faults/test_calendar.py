@@ -1,15 +1,21 @@
 """Missed nights, a clock that was set, leap days and daylight saving: every scene once, at most one notice an alert."""
 
 import json
+import shutil
 import time
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 
 import pytest
 
+from jobs.answering import answer_alert
+from jobs.backup import back_up
+from jobs.cli import main
 from jobs.installation import open_ledger
 from jobs.pipeline import fetch_history, night
+from jobs.restoring import restore
 from jobs.settings import load
+from monitor.alerts.alert import Verdict
 from monitor.errors import TryLater
 from tests.loopback.mail import MAIL_CHANNEL, MailServer
 
@@ -83,3 +89,51 @@ def test_a_clock_set_back_is_named_before_anything_is_written_and_no_advice_touc
         assert not {"delete", "move", "restore"} & set(str(refused.value).lower().split())
     after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != "lock"}
     assert after == before
+
+
+def test_after_a_night_with_a_clock_a_year_ahead_a_backup_is_the_way_on(tmp_path, monkeypatch, capsys):
+    root, today, ahead = tmp_path / "programme", date(2018, 10, 5), timedelta(days=365)
+    offered = '2017-03-01"\nuntil = "2018-10-05'  # there are no scenes of the future
+    with MailServer() as server:
+        settings = installed(root, since=offered, more=MAIL_CHANNEL.format(port=server.port))
+        night(settings, as_of=date(2018, 9, 30))
+        assert len(server.mails) == 1
+        with open_ledger(settings) as ledger, ledger.transaction() as t:
+            (alert,) = t.alerts()
+            answer_alert(t, alert["id"], Verdict.CONFIRMED, None, None, date(2018, 10, 1), "command")
+        back_up(settings, tmp_path / "backup", config=root / "regrowth.toml")
+        undisturbed = load(shutil.copytree(root, tmp_path / "undisturbed") / "regrowth.toml")
+        night(undisturbed, as_of=today)
+
+        class Ahead(datetime):
+            @classmethod
+            def now(cls, tz=None):
+                return datetime.now(tz) + ahead
+
+        with monkeypatch.context() as patch:
+            patch.setattr("jobs.clock.datetime", Ahead)
+            run = night(settings, as_of=today + ahead)["run"]
+        sent = len(server.mails)
+        with pytest.raises(
+            TryLater, match=rf"the newest run in the ledger, {run}, is of .*'regrowth restore' with the"
+        ):
+            night(settings, as_of=today)
+        capsys.readouterr()
+        with pytest.raises(SystemExit):
+            main(["doctor", "--json", "--config", str(root / "regrowth.toml")])
+        (clock,) = [one for one in json.loads(capsys.readouterr().out)["checks"] if one["check"] == "clock"]
+        assert run in clock["message"]
+        assert "'regrowth restore' with the newest backup from before that run" in clock["fix"]
+
+        with (root / "regrowth.toml").open("a") as config:
+            config.write('[ledger]\nurl = "sqlite:///new.db"\n[store]\nroot = "new"\n')
+        settings = load(root / "regrowth.toml")
+        restore(settings, tmp_path / "backup")
+        manifest = night(settings, as_of=today)
+        assert (manifest["messages_sent"], len(server.mails)) == (0, sent)
+        assert scenes(manifest) != []
+        for name in ("status.json", "sites/demo-07/observations.csv", "index.html"):
+            assert (root / name).read_bytes() == (undisturbed.outputs.root / name).read_bytes()
+        with open_ledger(settings) as ledger, ledger.reading() as t:
+            (alert,) = t.alerts()
+            assert [event["kind"] for event in t.events(alert["id"])] == ["opened", "answered"]
