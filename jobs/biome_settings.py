@@ -1,19 +1,29 @@
 """``[biomes.NAME]``: biomes that an installation defines itself, see ``docs/biomes.md``."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 if TYPE_CHECKING:
     from monitor.sites.site import Biome
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """A table of the configuration."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            msg = "true or false is neither a number nor a text"
+            raise ValueError(msg)
+        return value
 
-class BiomePlanSettings(_Section):
+
+class BiomePlanSettings(Section):
     """Plan of one kind of work, see :class:`monitor.sites.site.Plan`."""
 
     A: float
@@ -22,7 +32,7 @@ class BiomePlanSettings(_Section):
     too_early_years: float
 
 
-class BiomeSettings(_Section):
+class BiomeSettings(Section):
     """One biome; whatever it does not state is as in the built-in biome that it is like."""
 
     like: str

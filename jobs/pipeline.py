@@ -132,7 +132,8 @@ def night(
         if not only:
             with ledger.transaction() as t:
                 judge_lots(t, every_site, book=address_book(settings), as_of=as_of, run=run)
-                add_quiet_notices(t, settings, every_site, day=as_of)
+                not_done = {site for site, result in state.results.items() if result["state"] != "done"}
+                add_quiet_notices(t, settings, every_site, day=as_of, not_done=not_done)
         with ledger.transaction() as t:
             append_line(t, night=as_of)
         last = send(settings, ledger)

@@ -1,6 +1,6 @@
 """The weekly message "all quiet": a manager who hears nothing cannot know whether all is well or nobody looks."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date
 from typing import Final
 
@@ -18,7 +18,9 @@ QUIET_DAYS: Final = 7
 """Time without a message, and since the first assessment of any site of the manager, before "all quiet". [day]"""
 
 
-def add_quiet_notices(t: Transaction, settings: Settings, sites: Sequence[Site], *, day: date) -> None:
+def add_quiet_notices(
+    t: Transaction, settings: Settings, sites: Sequence[Site], *, day: date, not_done: Collection[str] = ()
+) -> None:
     """Put a message "all quiet" into the outbox for each manager who got no message for a week and has no open alert.
 
     Sites with a failure or loss that the manager knows of, and that is still seen, are not among the quiet ones.
@@ -33,6 +35,8 @@ def add_quiet_notices(t: Transaction, settings: Settings, sites: Sequence[Site],
         All current sites.
     day : date
         The night. One before the newest assessment of a manager's sites adds nothing.
+    not_done : collection of str
+        Ids of sites that this night failed or deferred: of these nobody knows, and their managers get no message.
     """
     book = address_book(settings)
     sites_of: dict[Recipient, list[Site]] = {}
@@ -56,7 +60,8 @@ def add_quiet_notices(t: Transaction, settings: Settings, sites: Sequence[Site],
         ids = [site.id for site in theirs if site.id not in known]
         first = min((first_assessed[site] for site in ids if site in first_assessed), default=None)
         newest = max((latest[site][0] for site in ids if site in latest), default="")
-        if first is None or not _is_week_before(first, day) or newest > day.isoformat() or alerted & set(ids):
+        unknown = alerted.union(not_done).intersection(ids)
+        if first is None or not _is_week_before(first, day) or newest > day.isoformat() or unknown:
             continue
         seen = [latest[site][2]["last_observed"] for site in ids if site in latest]
         newest_scene = max(filter(None, seen), default=None)

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
@@ -25,7 +23,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from jobs.biome_settings import BiomePlanSettings, BiomeSettings, own_biomes
+from jobs.biome_settings import BiomePlanSettings, BiomeSettings, Section, own_biomes
 from jobs.logs import hide_passwords, hide_paths
 from jobs.secrets import channel_variable
 from monitor.errors import BadConfiguration, BadData
@@ -35,11 +33,7 @@ _ADDRESS = r"^(|https?://[^\s?#@]+)$"
 """An address without user, query and fragment, or nothing."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-class RegistrySettings(_Section):
+class RegistrySettings(Section):
     """``[registry]``: the file of sites."""
 
     path: Path = Path("aoi/sites.geojson")
@@ -47,7 +41,7 @@ class RegistrySettings(_Section):
     """File of named control ground; None: control units are chosen in a ring round each site."""
 
 
-class SourceSettings(_Section):
+class SourceSettings(Section):
     """``[source]``, or one of several ``[[source]]`` in order of preference."""
 
     kind: Literal["earthengine", "stac", "sample"]
@@ -72,7 +66,7 @@ class SourceSettings(_Section):
         return self
 
 
-class TerrainSettings(_Section):
+class TerrainSettings(Section):
     """``[terrain]``: an elevation model. Without one only slopes that the registry gives are known."""
 
     path: Path | None = None
@@ -90,7 +84,7 @@ class TerrainSettings(_Section):
         return self
 
 
-class RainSettings(_Section):
+class RainSettings(Section):
     """``[rain]``: a rainfall product. Without one only the control ground shows a drought."""
 
     path: Path | None = None
@@ -108,33 +102,33 @@ class RainSettings(_Section):
         return self
 
 
-class ProgrammeSettings(_Section):
+class ProgrammeSettings(Section):
     """``[programme]``: the pledge."""
 
     pledge_hectares: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Pledged area; None: unknown. [ha]"""
 
 
-class StoreSettings(_Section):
+class StoreSettings(Section):
     """``[store]``: what is stored of all sites."""
 
     root: Path = Path("store")
 
 
-class LedgerSettings(_Section):
+class LedgerSettings(Section):
     """``[ledger]``: the database."""
 
     url: str = "sqlite:///regrowth.db"
 
 
-class EngineSettings(_Section):
+class EngineSettings(Section):
     """``[engine]``: where work on sites is computed."""
 
     scheduler: str = Field(default="", pattern=r"^(|processes|[a-z]+://.+)$")
     """Empty: threads. ``processes``, or the address of a dask scheduler."""
 
 
-class OutputsSettings(_Section):
+class OutputsSettings(Section):
     """``[outputs]``: pages, maps and tables."""
 
     root: Path = Path("outputs")
@@ -160,7 +154,7 @@ class OutputsSettings(_Section):
         return Basemap(url=self.basemap, attribution=self.basemap_attribution) if self.basemap else None
 
 
-class AlertsSettings(_Section):
+class AlertsSettings(Section):
     """``[alerts]``: the false-alarm budget, and to whom alerts go."""
 
     alpha: float = Field(default=0.05, gt=0, lt=1)
@@ -175,7 +169,7 @@ class AlertsSettings(_Section):
     """Time without an accepted scene in the growing season after which the operators are notified. [day]"""
 
 
-class ChannelSettings(_Section):
+class ChannelSettings(Section):
     """``[channels.NAME]``: one way to deliver messages. Its secrets are in the environment (:mod:`jobs.channels`)."""
 
     kind: Literal["smtp", "wecom", "dingtalk", "feishu", "webhook", "apprise"]
@@ -209,7 +203,7 @@ class ChannelSettings(_Section):
         return self
 
 
-class OperatorsSettings(_Section):
+class OperatorsSettings(Section):
     """``[operators]``: who is notified of failed nights, silence and unanswered alerts."""
 
     channels: tuple[str, ...] = ()
@@ -217,7 +211,7 @@ class OperatorsSettings(_Section):
     """Mail addresses for channels of kind ``smtp``, separated by commas."""
 
 
-class HeartbeatSettings(_Section):
+class HeartbeatSettings(Section):
     """``[heartbeat]``: an address that is requested when a night starts and ends (dialect of healthchecks)."""
 
     url: str = Field(default="", pattern=_ADDRESS)
@@ -225,7 +219,7 @@ class HeartbeatSettings(_Section):
     allow_hosts: tuple[str, ...] = ()
 
 
-class AnswersSettings(_Section):
+class AnswersSettings(Section):
     """``[answers]``: the page where managers answer alerts."""
 
     base_url: str = Field(default="", pattern=_ADDRESS)

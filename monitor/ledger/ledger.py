@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,6 +40,15 @@ _POSTGRESQL_REFUSALS: Final = re.compile(
 """PostgreSQL's messages for a database, user or password that a person must correct: waiting does not help."""
 _WRITER_LOCK: Final = 0x7265677277746800
 """Number of the PostgreSQL advisory lock that a writing transaction holds."""
+_UNCHANGED: Final = "Nothing in it was changed"
+_UNCONFIRMED: Final = "Its last transaction was not confirmed: it is stored as a whole or not at all"
+
+
+@dataclass(slots=True)
+class _State:
+    """How far a transaction has come."""
+
+    is_committing: bool = False
 
 
 class Ledger:
@@ -105,9 +115,10 @@ class Ledger:
         BadConfiguration, BadData, DiskFull
             As for :class:`Ledger`.
         """
-        with self._translated_errors(), self._engine.begin() as connection:
+        with self._translated_errors() as state, self._engine.begin() as connection:
             yield Transaction(connection)
             self.guard()
+            state.is_committing = True
 
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
@@ -153,23 +164,24 @@ class Ledger:
                 raise self._broken(problem) from error
 
     @contextmanager
-    def _translated_errors(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[_State]:
+        state = _State()
         try:
-            yield
+            yield state
         except DatabaseError as error:
-            raise self._translate(error) from error
+            raise self._translate(error, state) from error
         except UnicodeDecodeError as error:  # a message of SQLite about its schema
             raise self._broken(str(error)) from error
         except ValueError as error:
             try:
                 damage = self._damaged_row()
             except DatabaseError as worse:
-                raise self._translate(worse) from error
+                raise self._translate(worse, state) from error
             if damage is None:
                 raise
             raise self._broken(damage) from error
 
-    def _translate(self, error: DatabaseError) -> MonitorError:
+    def _translate(self, error: DatabaseError, state: _State) -> MonitorError:
         """Error of this program for an error of the database."""
         if full := no_room(error, self._folder if self._local else self.name):
             return full
@@ -188,13 +200,13 @@ class Ledger:
             if "locked" in message or not self._local:
                 return TryLater(
                     f"the ledger {self.name} is held by another process or out of reach ({_first_line(message)}); "
-                    "try again later"
+                    f"try again later{f'. {_UNCONFIRMED}' if state.is_committing else ''}"
                 )
-        return self._broken(_first_line(message))
+        return self._broken(_first_line(message), _UNCONFIRMED if state.is_committing else _UNCHANGED)
 
-    def _broken(self, problem: str) -> BadData:
+    def _broken(self, problem: str, outcome: str = _UNCHANGED) -> BadData:
         return BadData(
-            f"the ledger {self.name} cannot be used ({problem}). Nothing in it was changed. Check its disk and run "
+            f"the ledger {self.name} cannot be used ({problem}). {outcome}. Check its disk and run "
             "'regrowth doctor'; to continue with a backup, give its path in [ledger] url."
         )
 

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+import zipfile
 from collections.abc import Iterable, Mapping
 from math import prod
 from pathlib import Path
@@ -52,6 +53,9 @@ def open_dataset(path: Path) -> xr.Dataset:
         _refuse_unsafe_metadata(path)
     elif not path.is_file():
         msg = f"{path} is neither a file nor a folder"
+        raise BadData(msg)
+    elif zipfile.is_zipfile(path):
+        msg = f"{path} is a zip file: unzip it into a new folder, and name that folder"
         raise BadData(msg)
     else:
         refuse_references(path)

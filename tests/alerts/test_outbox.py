@@ -593,11 +593,11 @@ def test_silent_sites_of_one_night_are_one_message_to_the_operators(only_sqlite,
     assert all(name in mail.text for name in names)
 
 
-def quiet(ledger, settings, day):
+def quiet(ledger, settings, day, **more):
     """Whether messages "all quiet" are added on a day, and to whom."""
     before = {row["id"] for row in rows(ledger)}
     with ledger.transaction() as t:
-        add_quiet_notices(t, settings, [from_json(values, Site) for values in t.sites()], day=day)
+        add_quiet_notices(t, settings, [from_json(values, Site) for values in t.sites()], day=day, **more)
     return sorted(row["recipient"] for row in rows(ledger) if row["id"] not in before)
 
 
@@ -623,6 +623,14 @@ def test_a_manager_without_alerts_hears_once_a_week_that_all_is_quiet_and_not_in
     assert "s1" in to_li[0].text
     assert "s2" in to_li[0].text
     assert "30 June 2026" in to_li[0].text
+
+
+def test_all_is_not_quiet_for_the_manager_of_a_site_that_failed_or_was_deferred_that_night(settings, ledger):
+    names = programme(ledger, ["li@example.org", "li@example.org", "wang@example.org"])
+    assessed(ledger, names, DAY)
+    week_later = DAY + timedelta(days=7)
+    assert quiet(ledger, settings, week_later, not_done={names[1]}) == ["wang@example.org"]
+    assert quiet(ledger, settings, week_later + timedelta(days=1)) == ["li@example.org"]
 
 
 def test_who_has_an_open_alert_or_got_a_message_this_week_does_not_hear_that_all_is_quiet(only_sqlite):

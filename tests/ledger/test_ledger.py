@@ -11,7 +11,7 @@ from contextlib import closing, suppress
 import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 
 from monitor.errors import BadConfiguration, BadData, DiskFull, TryLater
 from monitor.ledger import ledger as module
@@ -475,6 +475,34 @@ def test_what_a_guard_forbids_is_not_committed(either):
             assert t.alerts() == []
     finally:
         opened.close()
+
+
+def test_a_commit_whose_confirmation_was_lost_is_not_called_no_change(postgresql):
+    url = postgresql()
+
+    def end_all_connections():
+        with closing(Ledger(url)) as other, other.reading() as t:
+            t._connection.exec_driver_sql(
+                "select pg_terminate_backend(pid) from pg_stat_activity "
+                "where datname = current_database() and pid <> pg_backend_pid()"
+            )
+
+    with (
+        closing(Ledger(url, end_all_connections)) as opened,
+        pytest.raises(TryLater, match=r"try again later\. Its last transaction was not confirmed"),
+        opened.transaction() as t,
+    ):
+        t.save_alert({**ANSWERED, "state": "open"})
+
+
+@pytest.mark.parametrize(("at", "said"), [("commit", "was not confirmed"), ("begin", "Nothing in it was changed")])
+def test_an_error_of_the_database_says_no_change_only_before_the_commit(in_sqlite, at, said):
+    @event.listens_for(in_sqlite._engine, at)
+    def fail(_):
+        raise DatabaseError(at, None, sqlite3.DatabaseError("database disk image is malformed"))
+
+    with pytest.raises(BadData, match=said), in_sqlite.transaction() as t:
+        t.save_alert({**ANSWERED, "state": "open"})
 
 
 def test_a_database_that_is_not_there_is_a_matter_of_configuration_and_not_of_waiting(postgresql):

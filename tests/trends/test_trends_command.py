@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time as clock
+import zipfile
 
 import netCDF4
 import numpy as np
@@ -922,6 +923,7 @@ def test_a_cube_without_a_system_keeps_its_numbers_and_gets_none(cube, tmp_path,
 
 BAD_FILES = {
     "missing": (lambda folder: None, "no such file"),
+    "zip": (lambda folder: zipfile.ZipFile(folder / "in.nc", "w").close(), "is a zip file: unzip it into a new folder"),
     "not netcdf": (lambda folder: (folder / "in.nc").write_bytes(b"CDF?"), "cannot be opened as NetCDF"),
     "empty file": (lambda folder: (folder / "in.nc").touch(), "cannot be opened as NetCDF"),
     "empty folder": (lambda folder: (folder / "in.nc").mkdir(), "holds no GeoTIFF"),
