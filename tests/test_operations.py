@@ -59,9 +59,14 @@ def _script(path: Path, text: str) -> None:
 
 
 def _commands(root: Path, place: Path) -> str:
-    """All shell blocks of the guide as one script, on the folder that stands for the machine."""
+    """All shell blocks of the guide as one script, on the folder that stands for the machine.
+
+    The landscape that the guide replaces has another name there, and is damaged before.
+    """
     text = (root / "docs" / "operations.md").read_text(encoding="utf-8")
     script = "\n".join(blocks(text, "sh"))
+    landscape, damage = '"$(ls store | grep loess)"', "find store/*loess*/chunks -type f | xargs truncate -s 0"
+    script = re.sub(r"^(.* --replace )\S+$", rf"{damage}\n\1{landscape}", script, count=1, flags=re.MULTILINE)
     return re.sub(r"(?<![\w/.])/(srv|etc|mnt|var)/", rf"{place}/\1/", script)
 
 

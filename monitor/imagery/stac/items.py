@@ -112,7 +112,7 @@ def _footprint(item: Mapping[str, Any]) -> BaseGeometry | None:
     geometry = item.get("geometry")
     if isinstance(geometry, dict):
         try:
-            with np.errstate(invalid="ignore"):  # a NaN among the coordinates would be warned of
+            with np.errstate(all="ignore"):  # NaN or huge coordinates would be warned of
                 outline = shape(geometry)
                 if shapely.get_num_coordinates(outline) > MAX_FOOTPRINT_VERTICES:
                     outline = box(*outline.bounds)
