@@ -12,7 +12,7 @@ from jobs.chain import problems, proven_assessments
 from jobs.evidence import pack_inputs, write_evidence
 from jobs.installation import open_ledger
 from jobs.registry import add_sites
-from jobs.thinning import RETENTION
+from jobs.thinning import NEWEST_NIGHTS, RETENTION
 from monitor.evidence.chain import check_chain, check_proof
 from monitor.evidence.container import Container
 from monitor.evidence.keys import new_keys, private_key
@@ -124,7 +124,7 @@ def test_what_is_stored_does_not_grow_but_by_its_policy(decade):
         then = third["files"].get(kind, (0, 0))
         print(f"{kind}: {then[0]} files of {then[1] / 1e3:.0f} kB, {number} of {size / 1e3:.0f} kB at the end")
     print(f"resident: {third['resident'] / 1e6:.0f} MB, {last['resident'] / 1e6:.0f} MB at the end")
-    recent = RETENTION.days // STEP.days + 2
+    recent = RETENTION.days // STEP.days + NEWEST_NIGHTS + 1
     assert last["rows"]["manifests"] <= recent
     assert last["files"]["landscape/snapshots"][0] <= 3 * 35 + 3 * recent
     checks = last["rows"]["self_checks"]  # each names an assessment, which stays
@@ -179,8 +179,11 @@ def test_the_chain_covers_all_that_is_left_and_says_what_is_not(decade):
 @pytest.mark.slow
 def test_the_pack_of_a_day_long_past_is_verified_and_recomputed(decade, tmp_path):
     new_keys(tmp_path)
-    key, day = private_key((tmp_path / "signing.key").read_bytes()), REPLANT - timedelta(days=45)
+    key = private_key((tmp_path / "signing.key").read_bytes())
     with open_ledger(decade.settings) as ledger:
+        with ledger.reading() as t:
+            stored = {one.record["as_of"] for one in proven_assessments(t, "fails")}
+        *_, day = (night for night in decade.seconds if night < REPLANT and night.isoformat() not in stored)
         written = write_evidence(decade.settings, ledger, "fails", tmp_path / "pack.zip", key=key, until=day)
     assert written.as_of < day
     assert written.thinned_nights > 0
