@@ -10,7 +10,6 @@ import icechunk
 import pytest
 
 from jobs.kernel_cache import choose_cache
-from tests import forked
 
 choose_cache()  # before any test loads numba: the kernels that `make setup` has compiled
 icechunk.set_logs_filter("error")  # it warns of concurrent commits at every opening; one process writes at a time here
@@ -65,11 +64,6 @@ def demo(made_once: MadeOnce) -> Path:
             assert demonstration.demonstrate(folder, seed=1, as_json=False) is Exit.DONE
 
     return made_once("shared-demo", fill)
-
-
-def pytest_unconfigure() -> None:
-    """Wait for the process from which the tests have forked others."""
-    forked.end()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,6 +6,7 @@ with Drill(folder) as drill:                        # server=...: with a ledger 
 """
 
 import hashlib
+import os
 import shutil
 import signal
 from collections.abc import Callable, Iterable
@@ -17,7 +18,7 @@ from typing import Any, Final, Self
 import sqlalchemy
 
 from monitor.cube.store import LandscapeStore, landscape_folders
-from tests.faults.forks import Ended, Forks
+from tests.faults.night import Ended, run_night
 from tests.faults.points import FAILURES, FULL, KILL, KILL_AFTER, STOP
 from tests.faults.small import BEFORE, NIGHT, SQLITE, Servers, registry, without_times
 
@@ -96,18 +97,17 @@ class Drill:
     def __enter__(self) -> Self:
         (self.folder / "scenes").mkdir()
         self.servers = self._stack.enter_context(Servers(self.folder / "scenes"))
-        self.forks = self._stack.enter_context(Forks())
         self.base = self.folder / "base"
         self.base.mkdir()
         self.base_url = self.server() if self.server else SQLITE
         self._configure(self.base, self.base_url)
         (self.base / "sites.geojson").write_text(registry([6]), encoding="utf-8")
-        before = self.forks.run(self.base, "--as-of", BEFORE.isoformat())
+        before = run_night(self.base, "--as-of", BEFORE.isoformat())
         assert before.status == 0, before.errors
         (self.base / "sites.geojson").write_text(registry([1, 6]), encoding="utf-8")
         self.old = state(self.base, self.base_url)
         run, url = self.copy()
-        ended = self.forks.run(run, *AS_OF)
+        ended = run_night(run, *AS_OF)
         assert ended.status == 0, ended.errors
         self.points, self.seconds = ended.points, ended.seconds
         self.expected, self.messages = state(run, url), self.servers.messages()
@@ -137,7 +137,7 @@ class Drill:
     def fail_at(self, number: int, failure: str) -> Outcome | None:
         """Let the night fail at a point, and run it again; None: the night passes without reaching it."""
         run, url = self.copy()
-        ended = self.forks.run(run, *AS_OF, number=number, failure=failure)
+        ended = run_night(run, *AS_OF, number=number, failure=failure)
         if not ended.points:
             return None
         kind, point = ended.points[0]
@@ -159,7 +159,7 @@ class Drill:
         outcomes = []
         for turn, number in enumerate(numbers):
             failure = (KILL, KILL_AFTER)[turn % 2]
-            ended = self.forks.run(run, *AS_OF, number=number, failure=failure)
+            ended = run_night(run, *AS_OF, number=number, failure=failure)
             if ended.points:
                 ((kind, point),) = ended.points
                 problems, ending = self._check_failed(run, ended, failure)
@@ -172,7 +172,7 @@ class Drill:
     def kill_after(self, seconds: float) -> Outcome:
         """Kill the night some time after its start, and run it again."""
         run, url = self.copy()
-        ended = self.forks.run(run, *AS_OF, seconds=seconds, number=10**9)
+        ended = run_night(run, *AS_OF, seconds=seconds, number=10**9)
         ending = "killed" if ended.status == -signal.SIGKILL else f"exit {ended.status}"
         return Outcome(
             number=0, kind="any instant", point=f"after {seconds:.2f} s", failure=KILL, ending=ending,
@@ -182,7 +182,7 @@ class Drill:
     def fill_disk(self, room: int) -> Outcome:
         """Run the night on a disk with so little room left, and again where there is more. [kB]"""
         run, url = self.copy()
-        ended = self.forks.run(run, *AS_OF, room=room)
+        ended = run_night(run, *AS_OF, room=room)
         problems, ending = self._check_failed(run, ended, FULL)
         return Outcome(
             number=room, kind="disk", point=f"{room} kB free", failure=FULL, ending=ending,
@@ -192,13 +192,16 @@ class Drill:
     def wake_after_another(self, number: int) -> Outcome:
         """Stop the night at a point, delete its lock, run another night, and let the first one go on."""
         run, url = self.copy()
-        stopped = self.forks.run(run, *AS_OF, number=number, failure=STOP)
-        assert stopped.stopped, stopped
+        stopped = run_night(run, *AS_OF, number=number, failure=STOP)
+        assert stopped.status is None, stopped
         (run / "store" / "lock").unlink()
-        other = self.forks.run(run, *AS_OF)  # 75: the stopped night holds a transaction of the ledger
+        other = run_night(run, *AS_OF)  # 75: the stopped night holds a transaction of the ledger
         problems = [] if other.status in (0, 10, 75) else [f"other night: exit {other.status}, {other.errors[-600:]}"]
         before, sent = state(run, url), self.servers.messages()
-        status = self.forks.wake(stopped)
+        os.kill(stopped.process.pid, signal.SIGCONT)
+        with stopped.process as woken:
+            woken.communicate()
+        status = woken.exitcode
         if status != 75:
             problems.append(f"the woken night left with {status}")
         problems += state(run, url).differences(before)
@@ -222,13 +225,13 @@ class Drill:
                 problems.append(f"not killed: exit {ended.status}")
             return problems, "killed"
         if failure == STOP:
-            second = self.forks.run(run, *AS_OF)
+            second = run_night(run, *AS_OF)
             if second.status == 75:
-                if second.seconds > 2 or f"process {ended.process}" not in second.errors:
+                if second.seconds > 2 or f"process {ended.process.pid}" not in second.errors:
                     problems.append(f"second run: {second.seconds:.1f} s, {second.errors[-300:]}")
             elif second.status != 0:
                 problems.append(f"second run: exit {second.status}, {second.errors[-600:]}")
-            self.forks.kill(ended)
+            ended.process.end()
             return problems, f"second run {second.status}"
         damaged = kind == "ledger" and ended.status == 65  # an I/O error of SQLite is named as damage
         if ended.status not in FAILED and not damaged:
@@ -251,7 +254,7 @@ class Drill:
 
         `reported`: the night before ended by itself, so the chain has two lines, and other messages may have gone out.
         """
-        ended = self.forks.run(run, *AS_OF)
+        ended = run_night(run, *AS_OF)
         self.nights += 1
         problems = [] if ended.status == 0 else [f"rerun: exit {ended.status}, {ended.errors[-1500:]}"]
         differences = state(run, url).differences(self.expected)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults.__main__ import table
 from tests.faults.drill import Drill
-from tests.faults.forks import small_disks
+from tests.faults.night import small_disks
 from tests.faults.points import FULL, HANG, KILL, KILL_AFTER, RAISE, STOP, UNCONFIRMED
 from tests.loopback import postgresql
 

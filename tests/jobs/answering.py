@@ -3,7 +3,6 @@
 import http.client
 import os
 import re
-import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -156,7 +155,7 @@ class Reply:
 class Server:
     """``regrowth serve`` in a process of its own, at a free port of this machine."""
 
-    process: subprocess.Popen[str]
+    process: forked.Python
     port: int = 0
     lines: list[str] = field(default_factory=list)
     """What it has logged."""
@@ -206,19 +205,16 @@ def command(programme: Programme, *options: str) -> list[str]:
 @contextmanager
 def serving(programme: Programme, *options: str, environment: Mapping[str, str] = NOTHING) -> Iterator[Server]:
     environment = {**os.environ, "REGROWTH_ANSWER_KEY": KEY, **environment}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with forked.Python(command(programme, *options), text=True, env=environment, **pipes) as process:
+    with forked.Python(command(programme, *options), env=environment) as process:
         server = Server(process)
-        reader = threading.Thread(target=lambda: server.lines.extend(process.stderr or ()))
+        reader = threading.Thread(target=lambda: server.lines.extend(process.stderr))
         reader.start()
         try:
-            said = (process.stdout.readline() if process.stdout else "") or "nothing"
+            said = process.stdout.readline() or "nothing"
             found = re.fullmatch(r"Answers are served at http://127\.0\.0\.1:(\d+)\.\n", said)
             assert found, (said, server.lines)
             server.port = int(found[1])
             yield server
         finally:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
+            process.kill()
             reader.join()

@@ -9,7 +9,6 @@ import shutil
 import signal
 import socket
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import threading
@@ -440,12 +439,9 @@ def holder(installation):
         "with hold_lock(Path(sys.argv[1]), 'a night'): print('held', flush=True); time.sleep(60)"
     )
     store = str(installation.root / "store")
-    process = forked.Python(["-c", code, store], stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "held\n"
-    yield process
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    with forked.Python(["-c", code, store]) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
 
 
 def test_a_run_at_work_is_no_fault_a_paused_or_hanging_one_is_and_a_dead_one_holds_nothing(installation, asked, holder):
@@ -453,14 +449,14 @@ def test_a_run_at_work_is_no_fault_a_paused_or_hanging_one_is_and_a_dead_one_hol
     assert (status, finding["lock"]["state"]) == (Exit.DONE, "note")
     assert f"a night, process {holder.pid}" in finding["lock"]["message"]
 
-    holder.send_signal(signal.SIGSTOP)
+    os.kill(holder.pid, signal.SIGSTOP)
     for _ in range(100):
         finding, _ = asked()
         if finding["lock"]["state"] == "broken":
             break
         time.sleep(0.02)
     assert finding["lock"]["fix"].startswith(f"kill -CONT {holder.pid}")
-    holder.send_signal(signal.SIGCONT)
+    os.kill(holder.pid, signal.SIGCONT)
 
     lock = installation.root / "store" / "lock"
     long_ago = time.time() - 30 * 3600
@@ -474,7 +470,7 @@ def test_a_run_at_work_is_no_fault_a_paused_or_hanging_one_is_and_a_dead_one_hol
     assert finding["lock"]["fix"] == f"kill {holder.pid}"
 
     holder.kill()
-    holder.wait()
+    holder.join()
     finding, status = asked()
     assert (status, finding["lock"]["message"]) == (Exit.DONE, "free")
 

@@ -1,6 +1,5 @@
 """One run at a time."""
 
-import subprocess
 import time
 
 import pytest
@@ -30,13 +29,10 @@ def test_a_dead_process_holds_nothing(tmp_path):
         "import sys, time; from pathlib import Path; from jobs.lock import hold_lock\n"
         "with hold_lock(Path(sys.argv[1]), 'a night'): print('held', flush=True); time.sleep(60)"
     )
-    process = forked.Python(["-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "held\n"
-    with pytest.raises(TryLater, match=str(process.pid)), hold_lock(tmp_path, "another"):
-        pass
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    with forked.Python(["-c", code, tmp_path]) as process:
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(TryLater, match=str(process.pid)), hold_lock(tmp_path, "another"):
+            pass
     for _ in range(50):
         try:
             with hold_lock(tmp_path, "another"):

@@ -5,7 +5,6 @@ import logging
 import re
 import signal
 import socket
-import subprocess
 import threading
 import time
 from contextlib import closing, contextmanager
@@ -399,7 +398,8 @@ def test_no_operators_no_message(run, nights, installation):
     assert not (installation.root / "messages").exists()
 
 
-def start(installation, *, where):
+@contextmanager
+def started(installation, *, where):
     """A night in a process of its own that says where it is, and waits there."""
     code = (
         "import sys, time, jobs.pipeline\n"
@@ -411,9 +411,9 @@ def start(installation, *, where):
         "main(sys.argv[1:])"
     )
     command = ["-c", code, "run", "--config", str(installation.config), "--as-of", DAY]
-    process = forked.Python(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "there\n"
-    return process
+    with forked.Python(command) as process:
+        assert process.stdout.readline() == "there\n"
+        yield process
 
 
 @pytest.mark.parametrize(
@@ -423,11 +423,11 @@ def start(installation, *, where):
 )
 def test_a_night_that_is_stopped_says_so_within_seconds(beats, post, configure, installation, where, notify):
     configure(heartbeat(beats), operators(post))
-    process = start(installation, where=where)
-    begun = time.monotonic()
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=30)
-    assert process.returncode == Exit.STOPPED
+    with started(installation, where=where) as process:
+        begun = time.monotonic()
+        process.terminate()
+        _, said = process.communicate(timeout=30)
+    assert process.exitcode == Exit.STOPPED
     assert time.monotonic() - begun < 12
     assert paths(beats) == [f"/{SECRET}/start", f"/{SECRET}/fail?exit_status=143"]
     (mail,) = post.mails
@@ -439,10 +439,9 @@ def test_a_night_that_is_stopped_says_so_within_seconds(beats, post, configure, 
 
 def test_a_killed_night_is_reported_once_by_the_command_of_the_unit(post, configure, installation, notify, monkeypatch):
     configure(operators(post))
-    process = start(installation, where="jobs.pipeline.apply_registry")
-    process.kill()
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    with started(installation, where="jobs.pipeline.apply_registry") as process:
+        process.kill()
+    assert process.exitcode == -signal.SIGKILL
     assert post.mails == []
     monkeypatch.setenv("MONITOR_SERVICE_RESULT", "oom-kill")
     monkeypatch.setenv("MONITOR_EXIT_CODE", "killed")

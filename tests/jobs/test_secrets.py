@@ -33,7 +33,8 @@ def spoken(arguments, *, terminal, environment=None, before=""):
         done = forked.run(command, env=env)
         return done.returncode, done.stdout + done.stderr
     ours, theirs = pty.openpty()
-    with forked.Python(command, env=env, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+    with forked.Python(command, env=env, terminal=os.ttyname(theirs)) as process:
+        process.stdout.read()  # which ends once the command is at the terminal
         os.close(theirs)
         told = b""
         try:
@@ -42,7 +43,7 @@ def spoken(arguments, *, terminal, environment=None, before=""):
         except OSError:  # how Linux says that the other end is closed
             pass
         os.close(ours)
-    return process.returncode, told.decode()
+    return process.exitcode, told.decode()
 
 
 @pytest.fixture(params=[False, True], ids=["piped", "terminal"])

@@ -7,10 +7,8 @@ import json
 import re
 import resource
 import shutil
-import signal
 import socket
 import sqlite3
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -702,13 +700,14 @@ def test_an_answer_that_is_being_received_is_finished_when_the_server_is_stopped
         connection.putheader("Content-Length", str(len(body)))
         connection.endheaders(body[:100])
         time.sleep(0.5)
-        server.process.send_signal(signal.SIGTERM)
+        server.process.terminate()
         time.sleep(0.5)
         with pytest.raises(ConnectionError):
             server.get("/")
         connection.send(body[100:])
         assert connection.getresponse().status == 200
-        assert server.process.wait(30) == 143
+        server.process.join(30)
+        assert server.process.exitcode == 143
     assert [event["note"] for event in either.answers("minqin-03/failure")] == ["arrived"]
 
 
@@ -742,10 +741,9 @@ def test_a_port_that_is_taken_is_status_78(programme, server, monkeypatch):
 
 def test_json_gives_the_address(programme, monkeypatch):
     monkeypatch.setenv("REGROWTH_ANSWER_KEY", KEY)
-    with forked.Python(command(programme, "--json"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+    with forked.Python(command(programme, "--json")) as process:
         lines = [process.stdout.readline() for _ in range(3)]
-        process.terminate()
-    assert re.fullmatch(r"http://127\.0\.0\.1:\d+", json.loads(b"".join(lines))["address"])
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+", json.loads("".join(lines))["address"])
 
 
 def test_no_token_and_no_secret_is_in_any_log(programme, server, make_case):
