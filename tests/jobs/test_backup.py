@@ -22,7 +22,7 @@ from monitor.errors import BadConfiguration, BadData, TryLater
 from monitor.ledger.ledger import Ledger
 from monitor.ledger.models import Base
 from tests import forked
-from tests.jobs.test_night_report import start
+from tests.jobs.test_night_report import started
 from tests.ledger.conftest import postgresql as postgresql
 
 NIGHT = date(2018, 9, 30)
@@ -142,12 +142,8 @@ def test_beside_a_run_a_backup_leaves_with_75_and_says_so_and_leaves_nothing(ori
 
 @pytest.mark.slow
 def test_during_a_night_a_backup_leaves_with_75_and_names_the_night(installation, tmp_path, capsys):
-    process = start(installation, where="jobs.pipeline.apply_registry")
-    try:
+    with started(installation, where="jobs.pipeline.apply_registry") as process:
         assert command("backup", tmp_path / "backup", "--config", installation.config) == Exit.TRY_LATER
-    finally:
-        process.kill()
-        process.communicate()
     said = capsys.readouterr().err
     assert f"is held by a night, process {process.pid} on {os.uname().nodename}; try again when it is done" in said
     assert not (tmp_path / "backup").exists()
