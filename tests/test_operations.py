@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.ledger.conftest import postgresql as postgresql
-from tests.loopback.mail import MailServer
+from tests.loopback.mail import MAIL_CHANNEL, MailServer
 from tests.loopback.postgresql import programs
 from tests.test_docs import blocks
 
@@ -82,8 +82,7 @@ def test_every_command_of_the_guide_works_in_its_order(place, root, postgresql):
     with MailServer() as post:
         with (srv / "regrowth.toml").open("a", encoding="utf-8") as file:
             file.write(
-                f'[channels.mail]\nkind = "smtp"\nhost = "{post.host}"\nport = {post.port}\nstarttls = false\n'
-                'sender = "regrowth@example.org"\n[operators]\nchannels = ["mail"]\nemail = "ops@example.org"\n'
+                MAIL_CHANNEL.format(port=post.port) + '[operators]\nchannels = ["mail"]\nemail = "ops@example.org"\n'
             )
         done = subprocess.run(
             ["bash", "-euxo", "pipefail", "-c", _commands(root, place)],

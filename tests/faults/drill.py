@@ -34,8 +34,6 @@ VARYING: Final = {
 """Columns of the ledger that hold times, random names, or numbers of attempts."""
 OTHER_EVERY_NIGHT: Final = ("nights.html", "nights.zh.html", "metrics.prom")
 """Products about the run itself: when it began, how long it took, and which runs failed before it."""
-
-
 OF_A_REPORTED_NIGHT: Final = ("product index.html", "product index.zh.html", "table chain", "table outbox")
 """What shows that a night ended with a failure: pages state the head of the chain."""
 
@@ -64,7 +62,7 @@ class State:
         return found + [f"left over: {name}" for name in self.left_over]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Outcome:
     """What became of a night that failed at one point, and of the night after it."""
 
@@ -91,7 +89,6 @@ class Drill:
 
     def __init__(self, folder: Path, server: Callable[..., str] | None = None) -> None:
         self.folder, self.server = folder, server
-        self.nights = 0
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -144,14 +141,8 @@ class Drill:
         problems, ending = self._check_failed(run, ended, failure, kind)
         # A night that ended without one of its sites has a line of its own in the chain, and may have reported it.
         reported = failure not in (KILL, KILL_AFTER, STOP) and ended.status in (10, 20)
-        return Outcome(
-            number=number,
-            kind=kind,
-            point=point,
-            failure=failure,
-            ending=ending,
-            problems=problems + self.again(run, url, reported=reported),
-        )
+        problems += self.again(run, url, reported=reported)
+        return Outcome(number, kind, point, failure, ending, problems)
 
     def kill_repeatedly(self, numbers: Iterable[int]) -> list[Outcome]:
         """Kill the night at a point, the next one at another, and so on; then run it. Once in two the call is done."""
@@ -163,9 +154,7 @@ class Drill:
             if ended.points:
                 ((kind, point),) = ended.points
                 problems, ending = self._check_failed(run, ended, failure)
-                outcomes.append(
-                    Outcome(number=number, kind=kind, point=point, failure=failure, ending=ending, problems=problems)
-                )
+                outcomes.append(Outcome(number, kind, point, failure, ending, problems))
         outcomes[-1].problems.extend(self.again(run, url))
         return outcomes
 
@@ -174,20 +163,14 @@ class Drill:
         run, url = self.copy()
         ended = run_night(run, *AS_OF, seconds=seconds, number=10**9)
         ending = "killed" if ended.status == -signal.SIGKILL else f"exit {ended.status}"
-        return Outcome(
-            number=0, kind="any instant", point=f"after {seconds:.2f} s", failure=KILL, ending=ending,
-            problems=self.again(run, url),
-        )  # fmt: skip
+        return Outcome(0, "any instant", f"after {seconds:.2f} s", KILL, ending, self.again(run, url))
 
     def fill_disk(self, room: int) -> Outcome:
         """Run the night on a disk with so little room left, and again where there is more. [kB]"""
         run, url = self.copy()
         ended = run_night(run, *AS_OF, room=room)
         problems, ending = self._check_failed(run, ended, FULL)
-        return Outcome(
-            number=room, kind="disk", point=f"{room} kB free", failure=FULL, ending=ending,
-            problems=problems + self.again(run, url),
-        )  # fmt: skip
+        return Outcome(room, "disk", f"{room} kB free", FULL, ending, problems + self.again(run, url))
 
     def wake_after_another(self, number: int) -> Outcome:
         """Stop the night at a point, delete its lock, run another night, and let the first one go on."""
@@ -198,8 +181,8 @@ class Drill:
         other = run_night(run, *AS_OF)  # 75: the stopped night holds a transaction of the ledger
         problems = [] if other.status in (0, 10, 75) else [f"other night: exit {other.status}, {other.errors[-600:]}"]
         before, sent = state(run, url), self.servers.messages()
-        os.kill(stopped.process.pid, signal.SIGCONT)
         with stopped.process as woken:
+            os.kill(woken.pid, signal.SIGCONT)
             woken.communicate()
         status = woken.exitcode
         if status != 75:
@@ -207,15 +190,7 @@ class Drill:
         problems += state(run, url).differences(before)
         if self.servers.messages() != sent:
             problems.append("the woken night sent a message that had not been sent")
-        kind, point = stopped.points[0]
-        return Outcome(
-            number=number,
-            kind=kind,
-            point=point,
-            failure="stop, wake",
-            ending=f"woken, exit {status}",
-            problems=problems,
-        )
+        return Outcome(number, *stopped.points[0], "stop, wake", f"woken, exit {status}", problems)
 
     def _check_failed(self, run: Path, ended: Ended, failure: str, kind: str = "") -> tuple[list[str], str]:
         """What is wrong after the night that failed, and how it ended."""
@@ -239,15 +214,13 @@ class Drill:
         if "Traceback" in ended.errors:
             problems.append(f"traceback: {ended.errors[-1500:]}")
         if failure == FULL:
-            changed = [name for name, content in products(run).items() if content not in self._whole(name)]
-            torn = [
-                name for name in changed if not (run / name).read_bytes().rstrip().endswith(b"</html>")
-            ]  # it names the gap
-            problems += [f"neither old nor new after the disk was full: {name}" for name in torn]
+            problems += [
+                f"neither old nor new after the disk was full: {name}"
+                for name, content in products(run).items()
+                if content not in (self.old.products.get(name), self.expected.products.get(name))
+                and not (run / name).read_bytes().rstrip().endswith(b"</html>")  # a page that names the gap is whole
+            ]
         return problems, f"exit {ended.status}"
-
-    def _whole(self, name: str) -> tuple[str | None, str | None]:
-        return self.old.products.get(name), self.expected.products.get(name)
 
     def again(self, run: Path, url: str, *, reported: bool = False) -> list[str]:
         """Run the night again; returns the invariants that do not hold afterwards.
@@ -255,7 +228,6 @@ class Drill:
         `reported`: the night before ended by itself, so the chain has two lines, and other messages may have gone out.
         """
         ended = run_night(run, *AS_OF)
-        self.nights += 1
         problems = [] if ended.status == 0 else [f"rerun: exit {ended.status}, {ended.errors[-1500:]}"]
         differences = state(run, url).differences(self.expected)
         problems += [one for one in differences if not (reported and one in OF_A_REPORTED_NIGHT)]

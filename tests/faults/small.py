@@ -15,7 +15,7 @@ from affine import Affine
 from shapely.geometry import mapping
 
 from monitor.imagery.sample import Sample, _embedded_series, deal_fates
-from tests.loopback.mail import MailServer
+from tests.loopback.mail import MAIL_CHANNEL, MailServer
 from tests.loopback.receivers import Hook, Receiver
 from tests.loopback.stac import BANDS, StacServer, write_cog
 
@@ -41,12 +41,6 @@ url = "{ledger}"
 root = "."
 [alerts]
 channels = ["mail", "hook"]
-[channels.mail]
-kind = "smtp"
-host = "127.0.0.1"
-port = {port}
-starttls = false
-sender = "regrowth@example.org"
 [channels.hook]
 kind = "webhook"
 url = "{hook}"
@@ -72,12 +66,8 @@ class Servers:
     """Catalogue, mail server, webhook and heartbeat of the installation."""
 
     def __init__(self, folder: Path) -> None:
-        self.stac, self.mail, self.hook, self.heartbeat = (
-            StacServer(folder),
-            MailServer(),
-            Hook(secret=None),
-            Receiver(),
-        )
+        self.stac, self.mail = StacServer(folder), MailServer()
+        self.hook, self.heartbeat = Hook(secret=None), Receiver()
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -97,7 +87,7 @@ class Servers:
 
     def configuration(self, ledger: str) -> str:
         """The settings that lead to these servers."""
-        return CONFIGURATION.format(
+        return (CONFIGURATION + MAIL_CHANNEL).format(
             stac=self.stac.url, port=self.mail.port, hook=self.hook.url, heartbeat=self.heartbeat.url, ledger=ledger
         )
 

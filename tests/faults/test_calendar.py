@@ -17,7 +17,7 @@ from jobs.restoring import restore
 from jobs.settings import load
 from monitor.alerts.alert import Verdict
 from monitor.errors import TryLater
-from tests.loopback.mail import MAIL_CHANNEL, MailServer
+from tests.loopback.mail import MAIL_TO_MANAGERS, MailServer
 
 pytest.importorskip("nrt.data", reason="the sample imagery is in the extra 'demo'")
 
@@ -43,7 +43,7 @@ def scenes(manifest):
 
 def test_after_ten_missed_nights_one_night_catches_up_and_sends_one_message_about_an_alert(tmp_path):
     with MailServer() as server:
-        settings = installed(tmp_path, since="2017-03-01", more=MAIL_CHANNEL.format(port=server.port))
+        settings = installed(tmp_path, since="2017-03-01", more=MAIL_TO_MANAGERS.format(port=server.port))
         night(settings, as_of=date(2018, 9, 18), pages=False)
         missed = [date(2018, 9, 19) + timedelta(days=n) for n in range(10)]
         manifest = night(settings, as_of=missed[-1] + timedelta(days=1), pages=False)

@@ -20,7 +20,7 @@ from jobs.executor import open_executor
 from jobs.exits import Exit
 from tests.jobs.test_real_sources import TIMES, installed, item, offering
 from tests.loopback import receivers
-from tests.loopback.mail import MailServer
+from tests.loopback.mail import MAIL_CHANNEL, MailServer
 from tests.loopback.stac import StacServer
 
 LIBRARIES = ("urllib3", "requests", "ee", "google", "googleapiclient", "google_auth_httplib2", "httplib2",
@@ -118,8 +118,7 @@ def planted(scenes, tmp_path, monkeypatch):
             for name, kind in {"we-com": "wecom", "ding": "dingtalk", "hook": "webhook"}.items()
         ]
         lines += [
-            f'[channels.mail]\nkind = "smtp"\nhost = "127.0.0.1"\nport = {servers["mail"].port}\nstarttls = false\n'
-            'sender = "regrowth@example.org"\nuser = "me"',
+            MAIL_CHANNEL.format(port=servers["mail"].port) + 'user = "me"',
             '[channels.app]\nkind = "apprise"',
             '[operators]\nchannels = ["mail", "we-com", "ding", "hook", "app"]\nemail = "operators@example.org"',
             f'[answers]\nbase_url = "https://answers.example"\n[heartbeat]\nurl = "{servers["beat"].url}'

@@ -19,7 +19,7 @@ from monitor.alerts.channels.channel import Message
 from monitor.errors import BadConfiguration
 from tests import forked
 from tests.loopback import receivers
-from tests.loopback.mail import MailServer
+from tests.loopback.mail import MAIL_CHANNEL, MailServer
 
 CANARY = "hunter2-Canary"
 SECRETS = {
@@ -78,8 +78,7 @@ def everything(configured):
             for name, kind in kinds.items()
         ]
         sections += [
-            f'[channels.mail]\nkind = "smtp"\nhost = "127.0.0.1"\nport = {servers["mail"].port}\nstarttls = false\n'
-            'sender = "regrowth@example.org"\nuser = "me"',
+            MAIL_CHANNEL.format(port=servers["mail"].port) + 'user = "me"',
             '[channels.other]\nkind = "apprise"',
             '[operators]\nchannels = ["ops", "mail"]\nemail = "op1@example.org, op2@example.org"',
         ]
@@ -155,8 +154,7 @@ def test_without_a_channel_there_is_nothing_to_test(arguments, configured, capsy
 
 def test_a_mail_goes_to_its_own_sender_if_the_operators_have_no_address(configured, capsys):
     with MailServer() as server:
-        section = f'[channels.mail]\nkind = "smtp"\nhost = "127.0.0.1"\nport = {server.port}\nstarttls = false'
-        config = configured(f'{section}\nsender = "regrowth@example.org"')
+        config = configured(MAIL_CHANNEL.format(port=server.port))
         assert run(["notify", "test", "--config", config]) == Exit.DONE
         assert server.mails[0].recipients == ["regrowth@example.org"]
 

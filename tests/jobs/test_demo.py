@@ -24,7 +24,7 @@ from monitor.verdict.assess import assess
 from monitor.verdict.assessment import Series
 from tests.jobs.reproduction import assert_reproduced, assert_same, differences, reassessed
 from tests.landscape import series_of
-from tests.loopback.mail import MAIL_CHANNEL, MailServer
+from tests.loopback.mail import MAIL_TO_MANAGERS, MailServer
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +187,7 @@ def edited(out, port):
     """The files of a demonstration as a person edits them: a mail server, and addresses of the managers."""
     module.write_inputs(out, seed=1)
     config, registry = out / "regrowth.toml", read(out / "sites.geojson")
-    config.write_text(config.read_text(encoding="utf-8") + MAIL_CHANNEL.format(port=port), encoding="utf-8")
+    config.write_text(config.read_text(encoding="utf-8") + MAIL_TO_MANAGERS.format(port=port), encoding="utf-8")
     for feature in registry["features"]:
         feature["properties"]["manager_email"] = f"{feature['properties']['id']}@example.org"
     (out / "sites.geojson").write_text(json.dumps(registry, ensure_ascii=False), encoding="utf-8")

@@ -27,7 +27,7 @@ from monitor.imagery.addresses import AllowList
 from monitor.imagery.fetch_errors import FetchRefused
 from monitor.imagery.transport import Fetcher
 from tests.jobs.test_real_sources import TIMES, installed, item, offering
-from tests.loopback.mail import MailServer
+from tests.loopback.mail import MAIL_CHANNEL, MailServer
 from tests.loopback.receivers import Hook
 from tests.loopback.stac import StacServer
 
@@ -195,13 +195,7 @@ def everything(tmp_path):
     with StacServer(scenes) as catalogue, MailServer() as mail, Hook(secret=None) as hook:
         config = installed(tmp_path / "installed", offering(catalogue, scenes))
         with config.open("a", encoding="utf-8") as file:
-            file.write(f"""
-[channels.mail]
-kind = "smtp"
-host = "127.0.0.1"
-port = {mail.port}
-starttls = false
-sender = "regrowth@example.org"
+            file.write(f"""{MAIL_CHANNEL.format(port=mail.port)}
 [channels.hook]
 kind = "webhook"
 url = "{hook.url}"

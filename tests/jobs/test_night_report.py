@@ -21,7 +21,7 @@ from monitor.errors import BadConfiguration, BadData, TryLater
 from monitor.ledger.ledger import Ledger
 from tests import forked
 from tests.ledger.conftest import postgresql as postgresql
-from tests.loopback.mail import MailServer
+from tests.loopback.mail import MAIL_CHANNEL, MailServer
 from tests.loopback.receivers import Receiver
 
 DAY = "2018-09-30"
@@ -56,10 +56,7 @@ def heartbeat(server):
 
 
 def operators(post):
-    return (
-        f'[channels.mail]\nkind = "smtp"\nhost = "{post.host}"\nport = {post.port}\nstarttls = false\n'
-        'sender = "regrowth@example.org"\n[operators]\nchannels = ["mail"]\nemail = "ops@example.org"\n'
-    )
+    return MAIL_CHANNEL.format(port=post.port) + '[operators]\nchannels = ["mail"]\nemail = "ops@example.org"\n'
 
 
 @pytest.fixture

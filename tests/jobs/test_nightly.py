@@ -36,7 +36,7 @@ from monitor.verdict.explain import TOO_SMALL, explain
 from monitor.verdict.reasons import sentence
 from tests import forked
 from tests.landscape import stored_of
-from tests.loopback.mail import MAIL_CHANNEL, MailServer
+from tests.loopback.mail import MAIL_TO_MANAGERS, MailServer
 
 NIGHT = date(2018, 9, 30)
 
@@ -133,7 +133,7 @@ def test_run_again_the_night_changes_nothing_and_sends_nothing(unkilled, tmp_pat
 def with_mail(installation, port):
     """An installation whose managers are reached by mail."""
     config, registry = installation.config, json.loads((installation.root / "sites.geojson").read_text())
-    config.write_text(config.read_text(encoding="utf-8") + MAIL_CHANNEL.format(port=port), encoding="utf-8")
+    config.write_text(config.read_text(encoding="utf-8") + MAIL_TO_MANAGERS.format(port=port), encoding="utf-8")
     for feature in registry["features"]:
         feature["properties"]["manager_email"] = f"{feature['properties']['id']}@example.org"
     (installation.root / "sites.geojson").write_text(json.dumps(registry))

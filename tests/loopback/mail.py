@@ -25,8 +25,6 @@ from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 from tests.loopback.certificates import Certificate
 
 MAIL_CHANNEL = """
-[alerts]
-channels = ["mail"]
 [channels.mail]
 kind = "smtp"
 host = "127.0.0.1"
@@ -34,7 +32,11 @@ port = {port}
 starttls = false
 sender = "regrowth@example.org"
 """
-"""Settings that send the messages of managers to such a server."""
+"""Settings of a channel that leads to such a server."""
+MAIL_TO_MANAGERS = f"""
+[alerts]
+channels = ["mail"]
+{MAIL_CHANNEL}"""
 
 
 @dataclass
