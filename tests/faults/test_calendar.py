@@ -95,7 +95,7 @@ def test_after_a_night_with_a_clock_a_year_ahead_a_backup_is_the_way_on(tmp_path
     root, today, ahead = tmp_path / "programme", date(2018, 10, 5), timedelta(days=365)
     offered = '2017-03-01"\nuntil = "2018-10-05'  # there are no scenes of the future
     with MailServer() as server:
-        settings = installed(root, since=offered, more=MAIL_CHANNEL.format(port=server.port))
+        settings = installed(root, since=offered, more=MAIL_TO_MANAGERS.format(port=server.port))
         night(settings, as_of=date(2018, 9, 30))
         assert len(server.mails) == 1
         with open_ledger(settings) as ledger, ledger.transaction() as t:
