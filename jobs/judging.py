@@ -14,6 +14,7 @@ from jobs.field_csv import stored_rows
 from jobs.records import from_json, to_json
 from monitor.alerts.recipients import AddressBook
 from monitor.controls.screening import left_out_json
+from monitor.errors import BadData
 from monitor.imagery.auxiliary.terrain import with_slope
 from monitor.ingest.task import Outcome
 from monitor.ledger.transaction import Transaction
@@ -95,6 +96,8 @@ def judge(
     digest = _digest(series, inputs, [*verdict.background, *([repr(loss)] if loss else [])])
     latest = t.latest_assessment(site.id)
     newest = latest is None or latest[0] <= as_of.isoformat()
+    if not newest:
+        _check_not_thinned(t, site.id, as_of.isoformat(), digest)
     if newest:  # an assessment of an earlier day is stored, but no page shows it
         conditions = SiteConditions.seen(
             site, series, as_of=as_of, since=imagery_since, alpha=inputs.alpha, constants=constants
@@ -114,6 +117,16 @@ def judge(
         previous = None if latest is None else from_json(latest[2], Assessment)
         update_alerts(t, assessment, previous, book.of_site(outcome.site))
     return {"status": assessment.status.value, "alert": assessment.alert.value}
+
+
+def _check_not_thinned(t: Transaction, site: str, day: str, digest: str) -> None:
+    """Raise BadData if an assessment is new, and would count for later days whose own were thinned."""
+    if t.is_thinned_since(day) and all(row["digest"] != digest for row in t.assessments_on(site, day)):
+        msg = (
+            f"the assessments of {day} or of days after it were thinned and are stored in the chain of nights only. "
+            f"None of {day} is added, since it would count for those days too. Choose a later day by --as-of"
+        )
+        raise BadData(msg)
 
 
 def _save_detectability(t: Transaction, ground: str, conditions: SiteConditions, site: Site) -> None:

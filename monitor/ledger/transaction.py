@@ -545,6 +545,11 @@ class Transaction:
         ]
         return {(site, day) for query in queries for site, day in self._connection.execute(query)}
 
+    def is_thinned_since(self, day: str) -> bool:
+        """Whether assessments of nights of a day or later are stored in the chain only."""
+        query = select(ChainRow.number).where(ChainRow.night >= day, ChainRow.thinned > 0)
+        return self._connection.execute(query.limit(1)).first() is not None
+
     def thin_line(self, number: int, assessments: Collection[int]) -> None:
         """Delete some assessments that a line of the chain covers, by id; the line says how many."""
         ids = sorted(assessments)

@@ -138,6 +138,18 @@ def test_the_night_of_that_day_makes_the_assessment_again_as_it_was(copied):
     assert json.loads(copied.status) == before
 
 
+def test_a_night_whose_assessments_were_thinned_is_not_judged_again_otherwise_and_what_stays_is_as_it_was(copied):
+    assert done(copied.config, "run", "--as-of", LATER)[0] == Exit.DONE
+    changed(copied, f"delete from assessments where site = 'demo-07' and as_of = '{NIGHT}'")
+    changed(copied, f"update chain set thinned = 1 where night = '{NIGHT}'")
+    before = _read_all(copied, "assessments"), _read_all(copied, "chain"), _read_all(copied, "alerts")
+    assert done(copied.config, "run", "--as-of", NIGHT, "--site", "demo-02")[0] == Exit.DONE
+    status, out, err = done(copied.config, "run", "--as-of", NIGHT, "--site", "demo-07")
+    assert status == Exit.ALL_FAILED
+    assert f"None of {NIGHT} is added, since it would count for those days too. Choose a later day" in out + err
+    assert (_read_all(copied, "assessments"), _read_all(copied, "chain"), _read_all(copied, "alerts")) == before
+
+
 def test_an_edited_assessment_with_a_checksum_that_fits_is_stopped_by_the_chain(copied):
     edited(copied, "update assessments set payload = json_set(payload, '$.theta', 2.0) where site = 'demo-02'")
     outcomes, sites = publish_once(load(copied.config))
@@ -174,7 +186,7 @@ def test_a_damaged_row_of_any_table_is_named_and_read_by_nobody(copied, table):
 
 def _read_all(made, table):
     with open_ledger(load(made.config)) as ledger, ledger.reading() as t:
-        t._connection.execute(select(Base.metadata.tables[table])).all()
+        return t._connection.execute(select(Base.metadata.tables[table])).all()
 
 
 def test_a_flipped_byte_of_a_scene_is_named_with_its_day_its_sites_and_the_command(copied):
