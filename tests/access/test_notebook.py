@@ -54,7 +54,7 @@ def test_the_notebook_runs_in_a_kernel_and_shows_its_pictures(notebook, demo, mo
     monkeypatch.setenv("REGROWTH_DEMO", str(demo))
     kernel = manager(kernel_name="python3", transport="ipc", ip=str(tmp_path / "kernel"))
     resources = {"metadata": {"path": str(tmp_path)}}
-    nbclient.NotebookClient(notebook, km=kernel, timeout=600, resources=resources).execute()
+    nbclient.NotebookClient(notebook, km=kernel, timeout=600, resources=resources).execute(cleanup_kc=True)
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 3
     assert not [output for output in outputs if output.get("name") == "stderr"]
