@@ -27,6 +27,9 @@ MIN_SECRET_LETTERS: Final = 4
 MIN_PART_LETTERS: Final = 8
 """Shorter parts of a secret address are not replaced by themselves. [characters]"""
 
+LONG_SECRET_LETTERS: Final = 16
+"""Shorter secrets are replaced last: one may be part of a name that marks another secret (`word` of `password`)."""
+
 _passwords: set[str] = set()
 """Passwords, and secret paths, in the addresses of the settings."""
 _plain_record = logging.getLogRecordFactory()
@@ -50,7 +53,8 @@ def hide_paths(addresses: Iterable[str]) -> None:
 def redacted(text: str) -> str:
     """Replace all known secrets in a text (see the module)."""
     variables = tuple(sorted((name, value) for name, value in os.environ.items() if SECRET_VARIABLES.match(name)))
-    return errors.redacted(_pattern(variables, frozenset(_passwords)).sub(errors.HIDDEN, text))
+    long, short = _patterns(variables, frozenset(_passwords))
+    return short.sub(errors.HIDDEN, errors.redacted(long.sub(errors.HIDDEN, text)))
 
 
 def set_up_logs(*, quiet: bool = False) -> None:
@@ -90,8 +94,8 @@ def _redacted_record(*args: Any, **more: Any) -> logging.LogRecord:
 
 
 @cache  # every line that is logged needs it, and files are read for it
-def _pattern(variables: tuple[tuple[str, str], ...], passwords: frozenset[str]) -> re.Pattern[str]:
-    """Pattern of the secrets, in whatever form they are written (:func:`_letter`), longest first."""
+def _patterns(variables: tuple[tuple[str, str], ...], passwords: frozenset[str]) -> tuple[re.Pattern[str], ...]:
+    """Patterns of long and of short secrets, in whatever form they are written (:func:`_letter`), longest first."""
     secrets = set(passwords)
     for name, value in variables:
         text = _content(value) if name.endswith("_FILE") else value
@@ -100,8 +104,10 @@ def _pattern(variables: tuple[tuple[str, str], ...], passwords: frozenset[str]) 
         if name.removesuffix("_FILE").endswith("_URL"):
             secrets |= {part for address in values for part in _parts(address)}
     spelled = {text for secret in secrets for text in (secret, unquote(secret)) if len(text) >= MIN_SECRET_LETTERS}
-    patterns = ["".join(map(_letter, text)) for text in sorted(spelled, key=len, reverse=True)]
-    return re.compile("|".join(patterns) or "(?!)")  # the last matches nothing
+    both: tuple[list[str], list[str]] = ([], [])
+    for text in sorted(spelled, key=len, reverse=True):
+        both[len(text) < LONG_SECRET_LETTERS].append("".join(map(_letter, text)))
+    return tuple(re.compile("|".join(patterns) or "(?!)") for patterns in both)  # the last matches nothing
 
 
 @cache

@@ -206,6 +206,11 @@ def test_a_secret_is_replaced_in_whatever_form_it_is_written(written, monkeypatc
         assert "Canary" not in redacted(f"at {WRITTEN[written](text)} and on")
 
 
+def test_a_password_that_is_part_of_a_word_hides_no_mark_of_another_secret(monkeypatch):
+    monkeypatch.setenv("PGPASSWORD", "word")
+    assert redacted("postgresql:///x?password=hunter2 for word") == "postgresql:///x?pass***=*** for ***"
+
+
 def test_a_file_of_a_secret_that_is_a_pipe_is_refused_and_not_waited_for(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "pipe")
     for name in ("ANSWER_KEY", "EE_TOKEN", "CHANNEL_MAIL_PASSWORD"):

@@ -37,13 +37,6 @@ def _quiet_logs():
     structlog.reset_defaults()
 
 
-@pytest.fixture(autouse=True)
-def _in_this_process(monkeypatch):
-    """A process of its own for each would take minutes; `test_hostile_cubes.py` has them."""
-    monkeypatch.setattr("jobs.commands.trends.run_sealed", lambda work, _source, **_: work())
-    monkeypatch.setattr("jobs.commands.trends.allow", lambda **_: None)
-
-
 @pytest.fixture
 def cube():
     """A cube of five years, red falling and near infrared rising, packed as integers when saved."""
