@@ -587,6 +587,8 @@ def test_a_ledger_from_before_the_seals_is_sealed_by_its_migration_and_reads_as_
         connection.exec_driver_sql("drop table eecu")
         connection.exec_driver_sql("alter table chain drop column thinned")
         connection.exec_driver_sql("update alembic_version set version_num = '0001'")
+        connection.exec_driver_sql("create table of_another_program (payload json)")
+        connection.exec_driver_sql("""insert into of_another_program values ('{"n": 1}'), ('{"n": 2}')""")
     with pytest.raises(BadData, match=r"id 1: payload is damaged"), ledger.reading() as t:
         t.sites()
     with closing(Ledger(ledger._engine.url.render_as_string(hide_password=False))) as again, again.reading() as t:
@@ -596,3 +598,5 @@ def test_a_ledger_from_before_the_seals_is_sealed_by_its_migration_and_reads_as_
         assert list(damaged_rows(t._connection)) == []
         assert t.eecu_seconds("2026-06") == 0
         assert list(t.chain()) == []
+        others = t._connection.exec_driver_sql("select cast(payload as text) from of_another_program").scalars()
+        assert sorted(others) == ['{"n": 1}', '{"n": 2}']

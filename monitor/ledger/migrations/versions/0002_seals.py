@@ -16,10 +16,18 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+TABLES = (
+    "sites", "episodes", "controls", "stored", "background", "calibrations", "runs", "assessments", "self_checks", "lots",
+    "alerts", "alert_events", "photos", "chain", "field_rows", "outbox", "eecu",
+)  # fmt: skip
+"""Tables of the ledger: a database may also have those of other programs."""
+ROWS_AT_ONCE = 1000
+"""Rows in memory at a time."""
+
 
 def upgrade() -> None:
     tables = MetaData()
-    tables.reflect(op.get_bind())
+    tables.reflect(op.get_bind(), only=lambda name, _: name in TABLES)
     if "eecu" not in tables.tables:
         op.create_table("eecu", Column("month", String(7), primary_key=True), Column("seconds", Float, nullable=False))
     if "thinned" not in tables.tables["chain"].columns:
@@ -32,12 +40,12 @@ def upgrade() -> None:
 def _seal(table: Table, column: Column[Any]) -> None:
     """Seal the values of a column that have no seal. One whose seal does not fit, or without JSON, stays as it is."""
     connection, keys = op.get_bind(), list(table.primary_key.columns)
-    rows = connection.execute(select(*keys, cast(column, Text)).where(column.is_not(None))).all()
-    for *values, text in rows:
+    query = select(*keys, cast(column, Text)).where(column.is_not(None))
+    for *values, text in connection.execute(query, execution_options={"yield_per": ROWS_AT_ONCE}):
         try:
             value = json.loads(text)
         except ValueError:
             continue
-        if isinstance(value, dict) and SEAL not in value:  # the engine seals what it writes
+        if isinstance(value, dict) and text != "{}" and SEAL not in value:  # the engine seals what it writes
             row = [key == own for key, own in zip(keys, values, strict=True)]
             connection.execute(update(table).where(*row).values({column: value}))
