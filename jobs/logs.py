@@ -27,9 +27,6 @@ MIN_SECRET_LETTERS: Final = 4
 MIN_PART_LETTERS: Final = 8
 """Shorter parts of a secret address are not replaced by themselves. [characters]"""
 
-LONG_SECRET_LETTERS: Final = 16
-"""Shorter secrets are replaced last: one may be part of a name that marks another secret (`word` of `password`)."""
-
 _passwords: set[str] = set()
 """Passwords, and secret paths, in the addresses of the settings."""
 _plain_record = logging.getLogRecordFactory()
@@ -53,8 +50,8 @@ def hide_paths(addresses: Iterable[str]) -> None:
 def redacted(text: str) -> str:
     """Replace all known secrets in a text (see the module)."""
     variables = tuple(sorted((name, value) for name, value in os.environ.items() if SECRET_VARIABLES.match(name)))
-    long, short = _patterns(variables, frozenset(_passwords))
-    return short.sub(errors.HIDDEN, errors.redacted(long.sub(errors.HIDDEN, text)))
+    others, words = _patterns(variables, frozenset(_passwords))
+    return words.sub(errors.HIDDEN, errors.redacted(others.sub(errors.HIDDEN, text)))
 
 
 def set_up_logs(*, quiet: bool = False) -> None:
@@ -95,7 +92,11 @@ def _redacted_record(*args: Any, **more: Any) -> logging.LogRecord:
 
 @cache  # every line that is logged needs it, and files are read for it
 def _patterns(variables: tuple[tuple[str, str], ...], passwords: frozenset[str]) -> tuple[re.Pattern[str], ...]:
-    """Patterns of long and of short secrets, in whatever form they are written (:func:`_letter`), longest first."""
+    """Patterns of secrets in whatever form they are written (:func:`_letter`), longest first; words apart.
+
+    A secret of letters and digits only is replaced last: it may be part of a name that marks another secret (`word` of
+    `password`). The others are replaced first: what is marked may end within them.
+    """
     secrets = set(passwords)
     for name, value in variables:
         text = _content(value) if name.endswith("_FILE") else value
@@ -106,7 +107,7 @@ def _patterns(variables: tuple[tuple[str, str], ...], passwords: frozenset[str])
     spelled = {text for secret in secrets for text in (secret, unquote(secret)) if len(text) >= MIN_SECRET_LETTERS}
     both: tuple[list[str], list[str]] = ([], [])
     for text in sorted(spelled, key=len, reverse=True):
-        both[len(text) < LONG_SECRET_LETTERS].append("".join(map(_letter, text)))
+        both[text.isascii() and text.isalnum()].append("".join(map(_letter, text)))
     return tuple(re.compile("|".join(patterns) or "(?!)") for patterns in both)  # the last matches nothing
 
 

@@ -211,6 +211,12 @@ def test_a_password_that_is_part_of_a_word_hides_no_mark_of_another_secret(monke
     assert redacted("postgresql:///x?password=hunter2 for word") == "postgresql:///x?pass***=*** for ***"
 
 
+@pytest.mark.parametrize("password", ["Tr0ub&4,dor", "p@ss/w@rd", "it's;so"])
+def test_a_short_password_with_a_sign_that_ends_a_value_is_replaced_as_a_whole(password, monkeypatch):
+    monkeypatch.setenv("PGPASSWORD", password)
+    assert redacted(f"password={password} at //me:{password}@host/x") == "password=*** at //***@host/x"
+
+
 def test_a_file_of_a_secret_that_is_a_pipe_is_refused_and_not_waited_for(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "pipe")
     for name in ("ANSWER_KEY", "EE_TOKEN", "CHANNEL_MAIL_PASSWORD"):
