@@ -475,12 +475,14 @@ def test_a_run_at_work_is_no_fault_a_paused_or_hanging_one_is_and_a_dead_one_hol
     assert (status, finding["lock"]["message"]) == (Exit.DONE, "free")
 
 
-def test_a_clock_that_was_set_back_shows_by_files_of_the_future(installation, asked):
-    ahead = time.time() + 3600
+@pytest.mark.parametrize("seconds", [3600, 300_000])
+def test_a_clock_that_was_set_back_shows_by_files_of_the_future_and_they_need_no_backup(installation, asked, seconds):
+    ahead = time.time() + seconds
     os.utime(installation.root / "sites.geojson", (ahead, ahead))
     finding, _ = asked()
     assert broken(finding) == {"clock"}
     assert "ntp" in finding["clock"]["fix"]
+    assert "restore" not in finding["clock"]["fix"]
 
 
 @pytest.mark.parametrize("what", ["a run", "a store"])
