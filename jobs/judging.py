@@ -121,7 +121,7 @@ def judge(
 
 def _check_not_thinned(t: Transaction, site: str, day: str, digest: str) -> None:
     """Raise BadData if an assessment is new, and would count for later days whose own were thinned."""
-    if t.is_thinned_since(day) and all(row["digest"] != digest for row in t.assessments_on(site, day)):
+    if t.is_thinned_since(day) and not t.has_assessment(site, day, digest):
         msg = (
             f"the assessments of {day} or of days after it were thinned and are stored in the chain of nights only. "
             f"None of {day} is added, since it would count for those days too. Choose a later day by --as-of"

@@ -233,6 +233,11 @@ class Transaction:
             self._connection.execute(update(AssessmentRow).where(AssessmentRow.id == stored.id).values(**damaged))
         return stored is None
 
+    def has_assessment(self, site: str, as_of: str, digest: str) -> bool:
+        """Whether an assessment of a site, day and digest is stored, damaged or not."""
+        query = select(AssessmentRow.id).filter_by(site=site, as_of=as_of, digest=digest)
+        return self._connection.execute(query).first() is not None
+
     def latest_assessment(self, site: str) -> tuple[str, str, Payload] | None:
         """Day, digest and content of the newest assessment of a site that is not damaged; None: there is none."""
         row = next(self.sound_assessments(site), None)

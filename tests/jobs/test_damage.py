@@ -143,6 +143,7 @@ def test_a_night_whose_assessments_were_thinned_is_not_judged_again_otherwise_an
     changed(copied, f"delete from assessments where site = 'demo-07' and as_of = '{NIGHT}'")
     changed(copied, f"update chain set thinned = 1 where night = '{NIGHT}'")
     before = _read_all(copied, "assessments"), _read_all(copied, "chain"), _read_all(copied, "alerts")
+    changed(copied, DIGIT.replace("demo-07", "demo-02") + f" and as_of = '{NIGHT}'")
     assert done(copied.config, "run", "--as-of", NIGHT, "--site", "demo-02")[0] == Exit.DONE
     status, out, err = done(copied.config, "run", "--as-of", NIGHT, "--site", "demo-07")
     assert status == Exit.ALL_FAILED
