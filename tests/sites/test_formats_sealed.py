@@ -1,8 +1,10 @@
 """GeoPackages and shapefiles are read in a process of their own, and what happens to it becomes a refusal."""
 
 import json
+import struct
 import subprocess
 import sys
+from itertools import islice
 
 import geopandas
 import numpy as np
@@ -12,7 +14,7 @@ from typer.testing import CliRunner
 
 from jobs.cli import app
 from monitor.sites.formats import sealed
-from monitor.sites.formats.feature import FileRefused
+from monitor.sites.formats.feature import MAX_SITES, FileRefused
 from monitor.sites.formats.geopackage import read_geopackage
 from monitor.sites.formats.reader import read_features
 from monitor.sites.formats.shapefile import read_shapefile
@@ -48,6 +50,24 @@ def test_a_process_of_its_own_reads_what_is_there(delivered):
     parts = {part.suffix: part.read_bytes() for part in delivered.glob("s.*") if part.suffix != ".gpkg"}
     for one, other in zip(read_shapefile(parts, name="s.shp"), read_features(delivered / "s.shp"), strict=True):
         same(one, other)
+
+
+@pytest.mark.slow
+def test_a_shapefile_of_nearly_50_mb_with_240_columns_of_10_000_sites_is_read(tmp_path):
+    sites = {"id": [f"s-{n:05d}" for n in range(MAX_SITES)]}
+    geopandas.GeoDataFrame(sites, geometry=[Polygon(RING)] * MAX_SITES, crs="EPSG:4326").to_file(
+        tmp_path / "s.shp", engine="pyogrio"
+    )
+    names = ["id", *(f"f{n}" for n in range(240))]
+    header = struct.pack("<4BIHH20x", 3, 126, 1, 1, MAX_SITES, 32 + 32 * len(names) + 1, 1 + 20 * len(names))
+    header += b"".join(struct.pack("<11sc4xB15x", name.encode(), b"C", 20) for name in names) + b"\r"
+    texts = (f"{n % 999_983:06d}退耕还林地块".encode("gb18030").ljust(20) for n in range(MAX_SITES * len(names)))
+    rows = (b" " + b"".join(islice(texts, len(names))) for _ in range(MAX_SITES))
+    (tmp_path / "s.dbf").write_bytes(header + b"".join(rows))
+    (tmp_path / "s.cpg").write_text("GBK")
+    features = read_features(tmp_path / "s.shp")
+    assert len(features) == MAX_SITES
+    assert features[-1].properties["f239"] == f"{(MAX_SITES * len(names) - 1) % 999_983:06d}退耕还林地块"
 
 
 def test_what_the_reader_refuses_is_refused_in_its_words(delivered, tmp_path):

@@ -22,10 +22,10 @@ from monitor.sites.formats.feature import MAX_BYTES, Feature, FileRefused
 from monitor.sites.formats.geopackage import read_geopackage
 from monitor.sites.formats.shapefile import check_parts, read_shapefile
 
-MAX_MEMORY: Final = 400_000_000
-"""Memory of the process, beyond that of its start; a file at the limits takes half of it. [byte]"""
-MAX_CPU_SECONDS: Final = 10
-"""Processor time of the process; a file at the limits takes 1 s. [s]"""
+MAX_MEMORY: Final = 1_000_000_000
+"""Memory of the process, beyond that of its start; a shapefile of 50 MB with many columns takes 0.6 GB. [byte]"""
+MAX_CPU_SECONDS: Final = 30
+"""Processor time of the process; the same shapefile takes 5 s. [s]"""
 MAX_SECONDS: Final = 60
 """Time of the process, on a busy machine too. [s]"""
 _MAX_ANSWER: Final = 4 * MAX_BYTES

@@ -123,7 +123,7 @@ def text_encoding(parts: Mapping[str, bytes]) -> str:
         stated = ""
     header = struct.unpack("<H", parts[".dbf"][8:10])[0]
     records = parts[".dbf"][header:]
-    beyond_ascii = sum(np.frombuffer(records, np.uint8) > 127)
+    beyond_ascii = np.count_nonzero(np.frombuffer(records, np.uint8) > 127)
     broken = records.decode("utf-8", "replace").count("\N{REPLACEMENT CHARACTER}")
     return stated or ("utf-8" if 20 * broken <= beyond_ascii else "gb18030")
 
