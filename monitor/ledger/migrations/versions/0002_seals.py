@@ -17,8 +17,8 @@ branch_labels = None
 depends_on = None
 
 TABLES = (
-    "sites", "episodes", "controls", "stored", "background", "calibrations", "runs", "assessments", "self_checks", "lots",
-    "alerts", "alert_events", "photos", "chain", "field_rows", "outbox", "eecu",
+    "sites", "episodes", "controls", "stored", "background", "calibrations", "runs", "assessments", "self_checks",
+    "lots", "alerts", "alert_events", "photos", "chain", "field_rows", "outbox", "eecu",
 )  # fmt: skip
 """Tables of the ledger: a database may also have those of other programs."""
 ROWS_AT_ONCE = 1000
