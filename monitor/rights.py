@@ -4,7 +4,7 @@ A file made for it can crash a library, fill the memory or never end, or make a 
 connections. :func:`give_up_rights` takes from this process, for good,
 
 - all files but those that it names (Landlock, on Linux from 5.13 on);
-- the network and other programs (seccomp, on Linux);
+- the network, other programs, and the memory and files of other processes (seccomp, on Linux);
 - memory, time, open files and sizes of files beyond what it states (resource limits, everywhere).
 
 Files that are open stay open, and what is loaded can be used. Only the thread that calls it and those that it starts
@@ -159,9 +159,15 @@ def _close_files(libc: Any, reads: Iterable[str | Path], writes: Iterable[str | 
 
 # linux/audit.h, linux/filter.h, linux/seccomp.h
 _PROCESSORS: Final = {
-    "x86_64": (0xC000003E, {"socket": 41, "execve": 59, "ptrace": 101, "execveat": 322, "io_uring_setup": 425}),
-    "aarch64": (0xC00000B7, {"socket": 198, "execve": 221, "ptrace": 117, "execveat": 281, "io_uring_setup": 425}),
-}
+    "x86_64": (0xC000003E, {
+        "socket": 41, "execve": 59, "ptrace": 101, "process_vm_readv": 310, "process_vm_writev": 311, "execveat": 322,
+        "io_uring_setup": 425, "pidfd_getfd": 438,
+    }),
+    "aarch64": (0xC00000B7, {
+        "socket": 198, "execve": 221, "ptrace": 117, "process_vm_readv": 270, "process_vm_writev": 271, "execveat": 281,
+        "io_uring_setup": 425, "pidfd_getfd": 438,
+    }),
+}  # fmt: skip
 """By kind of processor its number, and those of the system calls that are refused."""
 _LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
 _ALLOW: Final = 0x7FFF0000
@@ -172,7 +178,7 @@ _OTHER_NUMBERS: Final = 0x40000000
 
 
 def _close_network(libc: Any) -> None:
-    """Refuse sockets and other programs with seccomp; does nothing on other kinds of processors."""
+    """Refuse sockets, other programs and other processes with seccomp; does nothing on other kinds of processors."""
     if os.uname().machine not in _PROCESSORS:
         return
     processor, calls = _PROCESSORS[os.uname().machine]

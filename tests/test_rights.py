@@ -11,7 +11,7 @@ from monitor.rights import landlock_version
 from monitor.sealed_process import ENVIRONMENT
 
 PROGRAM = """
-import json, os, resource, runpy, socket, subprocess, sys
+import ctypes, json, os, resource, runpy, socket, subprocess, sys
 from pathlib import Path
 
 module, folder = sys.argv[1], Path(sys.argv[2])
@@ -23,6 +23,13 @@ def error_of(action):
         action()
     except (OSError, MemoryError) as error:
         return type(error).__name__
+
+def read_memory():
+    # its own, which Landlock allows; that of others is read in the same way
+    libc, content = ctypes.CDLL(None, use_errno=True), ctypes.create_string_buffer(8)
+    place = (ctypes.c_size_t * 2)(ctypes.addressof(content), 8)
+    if libc.process_vm_readv(os.getpid(), place, 1, place, 1, 0) < 0:
+        raise OSError(ctypes.get_errno(), "not read")
 
 def outcomes():
     limits = {which: resource.getrlimit(getattr(resource, f"RLIMIT_{which}"))[0] for which in ("CORE", "CPU", "FSIZE")}
@@ -40,6 +47,7 @@ def outcomes():
         "listen": error_of(lambda: socket.socket(socket.AF_UNIX)),
         "become": error_of(lambda: os.execv("/bin/true", ["true"])),
         "start": error_of(lambda: subprocess.run(["/bin/true"])),
+        "read memory": error_of(read_memory),
         "grow": error_of(lambda: bytearray(2**31)),
         "compute": error_of(lambda: bytearray(10**7)),
     }
