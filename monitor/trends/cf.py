@@ -2,7 +2,6 @@
 
 import json
 import warnings
-import zipfile
 from collections.abc import Iterable, Mapping
 from math import prod
 from pathlib import Path
@@ -54,7 +53,7 @@ def open_dataset(path: Path) -> xr.Dataset:
     elif not path.is_file():
         msg = f"{path} is neither a file nor a folder"
         raise BadData(msg)
-    elif zipfile.is_zipfile(path):
+    elif _is_zip(path):
         msg = f"{path} is a zip file: unzip it into a new folder, and name that folder"
         raise BadData(msg)
     else:
@@ -300,6 +299,12 @@ def _refuse_many_dates(path: Path, cube: xr.Dataset) -> None:
         if size > MAX_DATES and DIMENSION_NAMES.get(str(name).lower(), str(name).lower()) == "time":
             msg = f"{path}: {name} has the length {size}, and at most {MAX_DATES} dates are read; choose some"
             raise BadData(msg)
+
+
+def _is_zip(path: Path) -> bool:
+    """Whether a file starts like a zip file; signs of one at its end may be values of a NetCDF."""
+    with path.open("rb") as file:
+        return file.read(2) == b"PK"
 
 
 def _refuse_unsafe_metadata(store: Path) -> None:

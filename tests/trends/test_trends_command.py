@@ -22,7 +22,7 @@ from rasterio.transform import from_origin
 
 from jobs.commands.trends import trends
 from monitor.errors import BadData
-from monitor.trends import blocks, cubes, maps
+from monitor.trends import blocks, cf, cubes, maps
 from monitor.trends.maps import HARMONIC, MONOTONIC
 
 # rioxarray 0.23 multiplies affine 3 transforms the old way.
@@ -167,6 +167,13 @@ def test_names_used_elsewhere_for_time_and_space_are_understood(cube, tmp_path):
         trends(tmp_path / f"{name}.nc", tmp_path / f"{name}-out.nc", variable="NDVI")
     with xr.open_dataset(tmp_path / "in-out.nc") as here, xr.open_dataset(tmp_path / "same-out.nc") as there:
         np.testing.assert_array_equal(here["slope"], there["slope"])
+
+
+def test_a_netcdf_whose_values_end_like_a_zip_file_is_none(cube, tmp_path):
+    cube.to_netcdf(tmp_path / "in.nc")
+    with (tmp_path / "in.nc").open("ab") as file:
+        file.write(b"PK\5\6" + bytes(18))
+    assert set(cf.open_dataset(tmp_path / "in.nc")) == {"red", "nir"}
 
 
 def test_nothing_is_read_to_open_a_cube(cube, tmp_path):
