@@ -8,8 +8,10 @@ files are refused before they are read (:mod:`monitor.trends.references`).
 import importlib
 import json
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -20,6 +22,7 @@ import typer
 
 from jobs.console import exit_status_of, print_error
 from jobs.exits import Exit
+from jobs.kernel_cache import CACHE_VARIABLE
 from monitor.errors import BadData
 from monitor.rights import give_up_rights, installed_programs, limit
 
@@ -51,8 +54,8 @@ def run_sealed[T](
     modules : sequence of str
         Loaded before memory is limited.
     reads, writes : iterable of Path
-        Files that the work reads, and folders in which it writes; all others are closed to it where the system can
-        do that.
+        Files that the work reads, and folders in which it writes, at least one, which is temporary; all others are
+        closed to it where the system can do that.
 
     Raises
     ------
@@ -102,10 +105,11 @@ def _work_sealed(
     status: int = Exit.BUG
     try:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        _use_own_kernels(writes[0])
         give_up_rights(
             memory=None, seconds=SECONDS, file_size=FILE_SIZE, final=False, files=None,
             reads=(*reads, *installed_programs()),
-            writes=(*writes, os.environ.get("NUMBA_CACHE_DIR", os.devnull)),
+            writes=(*writes, os.environ.get(CACHE_VARIABLE, os.devnull)),
         )  # fmt: skip
         for module in modules:
             importlib.import_module(module)
@@ -125,6 +129,19 @@ def _work_sealed(
         with suppress(OSError, ValueError):
             sys.stderr.flush()
         os._exit(status)
+
+
+def _use_own_kernels(folder: Path) -> None:
+    """Store compiled kernels in a copy, in a folder: whatever is stored in the common one runs in later commands.
+
+    Where numba is loaded already, as no command has it, its kernels stay in the common folder.
+    """
+    if "numba" in sys.modules:
+        return
+    own = tempfile.mkdtemp(prefix="kernels-", dir=folder)
+    with suppress(OSError):  # another command changes them, or there are none
+        shutil.copytree(os.environ.get(CACHE_VARIABLE, ""), own, dirs_exist_ok=True)
+    os.environ[CACHE_VARIABLE] = own
 
 
 def _ended_by(number: int, source: Path) -> str:

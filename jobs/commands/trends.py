@@ -235,7 +235,9 @@ def _compute(source: Path, out: Path, partial: Path, maps: "xr.Dataset", opened:
 def _announce_compilation() -> None:
     import structlog
 
-    structlog.get_logger().info("compiling the kernels for this kind of numbers, once; this takes up to half a minute")
+    structlog.get_logger().info(
+        "compiling the kernels for this kind of numbers, up to half a minute; 'python -m jobs.kernels' stores them"
+    )
 
 
 @contextmanager

@@ -18,7 +18,7 @@ folder = Path(sys.argv[1])
 
 def run(work):
     try:
-        return run_sealed(work, folder / "cube.nc", modules=(), reads=[folder], writes=[])
+        return run_sealed(work, folder / "cube.nc", modules=(), reads=[folder], writes=[folder])
     except BadData as error:
         return str(error)
     except typer.Exit as error:
