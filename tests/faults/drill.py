@@ -6,6 +6,7 @@ with Drill(folder) as drill:                        # server=...: with a ledger 
 """
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
+import pyarrow.parquet as pq
 import sqlalchemy
 
 from monitor.cube.store import LandscapeStore, landscape_folders
@@ -34,8 +36,10 @@ VARYING: Final = {
 """Columns of the ledger that hold times, random names, or numbers of attempts."""
 OTHER_EVERY_NIGHT: Final = ("nights.html", "nights.zh.html", "metrics.prom")
 """Products about the run itself: when it began, how long it took, and which runs failed before it."""
-OF_A_REPORTED_NIGHT: Final = ("product index.html", "product index.zh.html", "table chain", "table outbox")
-"""What shows that a night ended with a failure: pages state the head of the chain."""
+OF_A_REPORTED_NIGHT: Final = (
+    "product index.html", "product index.zh.html", "table chain", "table lots", "table outbox",
+)  # fmt: skip
+"""What shows that a night ended with a failure: pages state the head of the chain, a lot was judged without a site."""
 
 
 @dataclass(frozen=True)
@@ -215,10 +219,10 @@ class Drill:
             problems.append(f"traceback: {ended.errors[-1500:]}")
         if failure == FULL:
             problems += [
-                f"neither old nor new after the disk was full: {name}"
+                f"neither old nor new nor whole after the disk was full: {name}"
                 for name, content in products(run).items()
                 if content not in (self.old.products.get(name), self.expected.products.get(name))
-                and not (run / name).read_bytes().rstrip().endswith(b"</html>")  # a page that names the gap is whole
+                and not _is_whole(run / name)  # it names the gap
             ]
         return problems, f"exit {ended.status}"
 
@@ -229,13 +233,28 @@ class Drill:
         """
         ended = run_night(run, *AS_OF)
         problems = [] if ended.status == 0 else [f"rerun: exit {ended.status}, {ended.errors[-1500:]}"]
-        differences = state(run, url).differences(self.expected)
+        found = state(run, url)
+        differences = found.differences(self.expected)
         problems += [one for one in differences if not (reported and one in OF_A_REPORTED_NIGHT)]
+        problems += [f"lost: {row}" for row in set(self.expected.ledger["lots"]) - set(found.ledger["lots"])]
         for channel, messages in self.servers.messages().items():
             problems += [f"lost: {channel} {name}" for name, _ in self.messages[channel] - messages]
             if not reported:
                 problems += [f"unexpected: {channel} {name}" for name, _ in messages - self.messages[channel]]
         return problems
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a product is complete, as far as its form shows."""
+    data = path.read_bytes()
+    try:
+        if path.suffix in (".json", ".geojson"):
+            return json.loads(data) is not None
+        if path.suffix == ".parquet":
+            return pq.read_table(path).num_rows > 0
+    except (ValueError, OSError):
+        return False
+    return data.rstrip(b" \n").endswith(b"</html>") if path.suffix == ".html" else data.endswith((b";\n", b",\n"))
 
 
 def database(url: str) -> str:
