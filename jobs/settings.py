@@ -424,7 +424,7 @@ def _source_with_absolute_paths(source: SourceSettings, folder: Path) -> SourceS
 
     def absolute(name: str) -> str:
         path = folder / name
-        local = "://" not in name and (name.startswith((".", "/")) or path.exists())
+        local = "://" not in name and (name.startswith((".", "/")) or os.path.exists(path))  # False for long names too
         return str(path.resolve()) if local else name
 
     url = absolute(source.url) if source.kind == "stac" and source.url else source.url

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 import zarr
+from zarr.errors import ZarrUserWarning
 
 from monitor.cube.store import LandscapeStore
 from monitor.errors import StoreBroken
@@ -131,7 +133,9 @@ def _old_snapshots(store: LandscapeStore) -> Iterator[Damage]:
             with store.guarded():
                 session = store.session_at(snapshot.id)
                 if snapshot.parent_id is not None:  # the first one is empty
-                    [*zarr.open_group(session.store, mode="r", use_consolidated=False).array_keys()]
-        except StoreBroken as error:
+                    with catch_warnings():
+                        simplefilter("error", ZarrUserWarning)  # a name that no array has
+                        [*zarr.open_group(session.store, mode="r", use_consolidated=False).array_keys()]
+        except (StoreBroken, ZarrUserWarning) as error:
             what = f"the snapshot of {snapshot.written_at:%Y-%m-%d %H:%M} UTC cannot be opened ({reason(error)})"
             yield Damage(what=what, sites=(), is_needed=False)

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 
 from jobs.settings import Settings, load, load_readable
 from monitor.errors import BadConfiguration
@@ -63,6 +63,7 @@ def test_any_key_may_have_any_value(tmp_path, examples):
 
     @quickly(examples)
     @given(altered(CONFIGURATION).map(document))
+    @example(f'source = [{{kind = "stac", url = "{"x" * 300}"}}]')  # longer than the name of a file may be
     def attack(text):
         path.write_text(text)
         examine(path)

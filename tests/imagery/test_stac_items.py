@@ -301,6 +301,7 @@ def test_an_item_that_cannot_be_read_keeps_its_name_but_never_takes_the_place_of
     {"type": "Point", "coordinates": [float("nan"), 0]}, {"type": "Point", "coordinates": [500, 0]},
     {"type": "GeometryCollection", "geometries": None},
     {"type": "Polygon", "coordinates": [[[102, 36], [103, 1e308], [103, 37], [102, 37], [102, 36]]]},
+    {"type": "Polygon", "coordinates": [[[102, 36], [103, 36], [103, float("nan")], [102, 37], [102, 36]]]},
 ])  # fmt: skip
 def test_a_geometry_that_makes_no_sense_breaks_its_own_scene_only(msi, geometry):
     msi["geometry"] = geometry

@@ -15,6 +15,7 @@ from sqlalchemy import select
 from jobs.cli import main
 from jobs.exits import Exit
 from jobs.health import damage
+from jobs.health.finding import guarded
 from jobs.health.ledger import read_ledger
 from jobs.installation import open_ledger
 from jobs.pages import publish_once
@@ -63,10 +64,10 @@ def deep(made):
     settings = load(made.config)
     contents = read_ledger(settings)
     parts = (
-        damage.ledger_rows(settings, contents), damage.stores(settings, contents, report_nothing),
-        damage.published(settings),
+        lambda: damage.ledger_rows(settings, contents), lambda: damage.stores(settings, contents, report_nothing),
+        lambda: damage.published(settings),
     )  # fmt: skip
-    return [finding for part in parts for finding in part if finding.state != "ok"]
+    return [finding for part in parts for finding in guarded("deep", part) if finding.state != "ok"]
 
 
 def flip(path, at, bit):

@@ -255,8 +255,8 @@ def test_ten_years_of_a_site_need_few_requests_and_a_night_one_of_pixels_and_one
         TIMES.pop()
     manifest = run(config, capsys)
     assert len(manifest["sites"][0]["scenes_new"]) == 1
-    # One of the searches asks whether there are cloud scores.
-    assert (engine.counts["search"], engine.counts["pixels"], engine.counts["values"]) == (2, 2, 1)
+    # The server has neither cloud scores nor Landsat: three of the searches find that out.
+    assert (engine.counts["search"], engine.counts["pixels"], engine.counts["values"]) == (4, 2, 1)
 
 
 @pytest.mark.slow

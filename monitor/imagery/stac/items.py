@@ -122,9 +122,9 @@ def _footprint(item: Mapping[str, Any]) -> BaseGeometry | None:
             ShapelyError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError,
         ) as error:  # fmt: skip
             raise item_rejected(BROKEN_SCENE, "has a geometry that makes no sense") from error
-        if not outline.is_empty and _is_on_earth(outline.bounds):
+        if outline.is_valid and not outline.is_empty and _is_on_earth(outline.bounds):
             return outline
-        raise item_rejected(BROKEN_SCENE, "has a geometry that is empty or not on Earth")
+        raise item_rejected(BROKEN_SCENE, "has a geometry that is empty, broken or not on Earth")
     bbox = as_list(item.get("bbox"))
     if len(bbox) not in (4, 6):
         return None
