@@ -18,9 +18,10 @@ from monitor.errors import MonitorError, TryLater
 
 ENVIRONMENT: Final = {
     "PYTHONPATH": str(Path(__file__).resolve().parents[1]), "OPENBLAS_NUM_THREADS": "1",
-    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false", "HOME": "/nonexistent",
 }  # fmt: skip
-"""Environment of the processes: no secrets, and one thread, since others would not give up their rights."""
+"""Environment of the processes: no secrets, no home (Python would ask a service of the system for it), and one thread,
+since others would not give up their rights."""
 
 
 class ProcessEnded(MonitorError):
