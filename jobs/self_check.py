@@ -186,11 +186,11 @@ def site_record(t: Transaction, site: str, plan: Mapping[str, Any] | None, run: 
         The ledger lacks what the assessment names.
     """
     latest = t.latest_assessment(site)
-    if latest is None:
+    days = [] if latest is None else [latest[0] if plan is None else str(plan.get("as_of")), latest[0]]
+    rows = next(filter(None, (t.assessments_on(site, day) for day in days)), [])
+    if not rows:  # none of a day that has some: an index of the ledger is damaged
         msg = f"the assessments of site {site!r} in the ledger are damaged: 'regrowth doctor --deep' names them"
         raise BadData(msg)
-    day = str(plan.get("as_of")) if plan is not None else latest[0]
-    rows = t.assessments_on(site, day) or t.assessments_on(site, latest[0])
     series = None if plan is None else plan.get("series_digest")
     row = ([one for one in rows if one["payload"].get("series_digest") == series] or rows)[-1]
     values = t.site_version(site, row["version"])

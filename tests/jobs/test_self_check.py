@@ -192,6 +192,13 @@ def replace_root(settings, root):
     return settings.model_copy(update={"store": settings.store.model_copy(update={"root": root})})
 
 
+def test_an_index_of_the_ledger_that_hides_an_assessment_is_named_as_damage(installed, monkeypatch):
+    settings, ledger = installed
+    monkeypatch.setattr("monitor.ledger.transaction.Transaction.assessments_on", lambda *_: [])
+    checked = self_check(settings, ledger, as_of=NEXT, run="x")
+    assert "are damaged: 'regrowth doctor --deep' names them" in checked["error"]
+
+
 def test_after_a_night_that_was_killed_the_published_files_are_not_compared(installed):
     settings, ledger = installed
     site = checked(installed)["site"]
