@@ -42,7 +42,7 @@ def check_clock(ledger: "Ledger") -> None:
     """Raise TryLater if the clock is behind the newest run; the message gives both times."""
     with ledger.reading() as t:
         newest, run = t.last_activity(), t.newest_run()
-    moment = None if newest is None else datetime.fromisoformat(newest)
+        moment = None if newest is None else datetime.fromisoformat(newest)  # a damaged one is named by the ledger
     if moment and (problem := clock_behind(moment, f"the newest run in the ledger, {run},")):
         msg = f"nothing was done: {problem}. {CLOCK_ADVICE}{way_out(moment)}."
         raise TryLater(msg)

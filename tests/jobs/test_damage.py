@@ -185,6 +185,14 @@ def test_a_damaged_row_of_any_table_is_named_and_read_by_nobody(copied, table):
         _read_all(copied, table)
 
 
+def test_a_damaged_time_of_a_run_is_named(copied):
+    changed(copied, "update runs set started = replace(started, '-', '-9')")
+    (finding,) = guarded("ledger", lambda: [read_ledger(load(copied.config))])
+    assert "table runs, id " in finding.message
+    status, _, err = done(copied.config, "run", "--as-of", NIGHT)
+    assert (status, "started is damaged" in err) == (Exit.BAD_DATA, True)
+
+
 def _read_all(made, table):
     with open_ledger(load(made.config)) as ledger, ledger.reading() as t:
         return t._connection.execute(select(Base.metadata.tables[table])).all()
