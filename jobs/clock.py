@@ -20,8 +20,6 @@ CLOCK_ADVICE: Final = (
     "Check the clock (timedatectl, chronyc tracking). If it is slow, correct it and run again; if it was fast then, "
     "runs continue by themselves from that time on. Stores and ledger are sound"
 )
-
-
 WAY_OUT: Final = (
     "to go on before then, set [ledger] url and [store] root to new, empty places and run 'regrowth restore' with the "
     "newest backup from before that run (docs/operations.md, A run with a wrong clock)"
@@ -41,9 +39,11 @@ def now() -> str:
 def check_clock(ledger: "Ledger") -> None:
     """Raise TryLater if the clock is behind the newest run; the message gives both times."""
     with ledger.reading() as t:
-        newest, run = t.last_activity(), t.newest_run()
-        moment = None if newest is None else datetime.fromisoformat(newest)  # a damaged one is named by the ledger
-    if moment and (problem := clock_behind(moment, f"the newest run in the ledger, {run},")):
+        newest = t.last_activity()
+        if newest is None:
+            return
+        run, moment = t.run_at(newest), datetime.fromisoformat(newest)  # a damaged time is named by the ledger
+    if problem := clock_behind(moment, f"the newest run in the ledger, {run},"):
         msg = f"nothing was done: {problem}. {CLOCK_ADVICE}{way_out(moment)}."
         raise TryLater(msg)
 

@@ -6,13 +6,15 @@ Not icechunk, nor what imports it: it starts threads, which a fork does not take
 import gc
 import importlib
 import sys
+from typing import cast
 
 from monitor import derived
 from monitor.alerts.messages import rendering
 from monitor.imagery.sample import _embedded_series
 from monitor.publish import pages
 
-sys.modules["icechunk"] = None  # type: ignore[assignment]  # who imports it all the same gets an ImportError
+_loaded = cast("dict[str, object]", sys.modules)
+_loaded["icechunk"] = None  # Python then answers every import of it with an ImportError
 for _name in (
     "jobs.cli", "jobs.detectability", "jobs.executor", "jobs.failed_night", "jobs.health.checks", "jobs.nightly",
     "jobs.outbox", "jobs.serve", "monitor.controls.selection", "monitor.cube.overpass", "monitor.imagery.stac.source",

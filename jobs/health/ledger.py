@@ -159,7 +159,7 @@ def _contents(connection: "Connection", name: str, *, check_pages: bool) -> Ledg
         current_sites=frozenset(t.versions()),
         nights=connection.execute(nights.order_by(RunRow.started.desc()).limit(MAX_NIGHTS_READ)).all(),
         self_check=t.last_self_check(),
-        newest_run=None if time is None else (str(t.newest_run()), datetime.fromisoformat(time)),
+        newest_run=None if time is None else (str(t.run_at(time)), datetime.fromisoformat(time)),
         has_history=t.has_history(),
     )
 

@@ -215,8 +215,8 @@ def clock(settings: "Settings", newest_run: tuple[str, datetime] | None) -> Iter
         message = f"shows {now:%Y-%m-%d %H:%M} UTC, before this program was released"
         yield broken("clock", message, "timedatectl set-ntp true")
     elif times and (problem := clock_behind(*max(times))):
-        fix = "timedatectl set-ntp true    (if it was fast then and is right now: runs continue after that time{})"
-        fix = fix.format("" if newest_run is None else way_out(newest_run[1]))
+        after = "runs continue after that time" + ("" if newest_run is None else way_out(newest_run[1]))
+        fix = f"timedatectl set-ntp true    (if it was fast then and is right now: {after})"
         yield broken("clock", f"{problem}; stores and ledger are sound", fix)
     else:
         yield ok("clock", f"{now:%Y-%m-%d %H:%M} UTC")

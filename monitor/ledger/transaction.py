@@ -793,9 +793,8 @@ class Transaction:
         times = self._connection.execute(select(func.max(RunRow.started), func.max(RunRow.finished))).one()
         return max(filter(None, times), default=None)
 
-    def newest_run(self) -> str | None:
-        """Id of the run that began or ended at that time, which has its kind and day; None: there was no run."""
-        time = self.last_activity()
+    def run_at(self, time: str) -> str | None:
+        """Id of a run that began or ended at a time, which has its kind and day; None: there is none."""
         return self._connection.execute(
             select(RunRow.id).where((RunRow.started == time) | (RunRow.finished == time)).limit(1)
         ).scalar()

@@ -29,7 +29,7 @@ def either(request, tmp_path_factory):
         yield request.getfixturevalue("drill")
         return
     if why := postgresql.missing():
-        pytest.skip(f"the drill on PostgreSQL starts a server of its own: {why}")
+        pytest.skip(f"nights with a ledger in PostgreSQL cannot be tried here: {why}")
     with postgresql.server() as server, Drill(tmp_path_factory.mktemp("drill"), server) as made:
         yield made
 
@@ -89,7 +89,7 @@ def test_a_night_that_fails_in_another_way_ends_as_it_should_and_the_next_one_is
 @pytest.mark.slow
 def test_on_a_disk_that_fills_up_at_any_byte_products_stay_whole_and_nothing_is_lost(drill, capsys):
     if why := small_disks():
-        pytest.skip(f"a disk is filled that the test mounts in memory: {why}")
+        pytest.skip(f"a full disk cannot be tried here: {why}")
     rooms = (0, 4, 12, 28, 60, 100, 150, 220, 300, 400, 550, 700)
     outcomes = check([drill.fill_disk(room) for room in rooms], capsys)
     assert {"exit 20", "exit 10"} >= {one.ending for one in outcomes[:6]}

@@ -123,7 +123,9 @@ def installed(root):
         (place / "mine").mkdir()
         os.chown(place / "mine", NOBODY, NOBODY)
         if closed := closed_to_others(Path(sys.executable), Path(sys.executable).resolve(), Path(pytest.__file__)):
-            pytest.skip(f"the test runs Python as the user nobody, who cannot enter {closed}")
+            pytest.skip(
+                f"Python cannot be tried as another user here: it is in {closed}, which only its owner may read"
+            )
         found = as_nobody(place, "import jobs.kernels; print(jobs.kernels.__file__)")
         assert found.stdout.startswith(folder), found.stderr
         yield place

@@ -36,14 +36,14 @@ def spoken(arguments, *, terminal, environment=None, before=""):
     with forked.Python(command, env=env, terminal=os.ttyname(theirs)) as process:
         process.stdout.read()  # which ends once the command is at the terminal
         os.close(theirs)
-        told = b""
+        written = b""
         try:
             while part := os.read(ours, 4096):
-                told += part
+                written += part
         except OSError:  # how Linux says that the other end is closed
             pass
         os.close(ours)
-    return process.exitcode, told.decode()
+    return process.exitcode, written.decode()
 
 
 @pytest.fixture(params=[False, True], ids=["piped", "terminal"])
