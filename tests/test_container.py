@@ -130,7 +130,7 @@ def test_every_place_that_a_night_writes_to_is_mounted(pod, objects):
     writable = {mount["mountPath"] for mount in mounts.values() if not mount.get("readOnly")}
     assert writable == {"/data", "/tmp"}
     assert "emptyDir" in volumes["tmp"]
-    claim = volumes["work"]["persistentVolumeClaim"]["claimName"]
+    claim = volumes["data"]["persistentVolumeClaim"]["claimName"]
     assert claim == objects["PersistentVolumeClaim"]["metadata"]["name"]
     assert volumes["config"]["configMap"]["name"] == objects["ConfigMap"]["metadata"]["name"]
 
