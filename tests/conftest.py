@@ -11,6 +11,8 @@ import pytest
 
 from jobs.kernel_cache import choose_cache
 
+collect_ignore = ["preloaded.py"]  # for the process from which tests fork others, and no other
+
 choose_cache()  # before any test loads numba: the kernels that `make setup` has compiled
 icechunk.set_logs_filter("error")  # it warns of concurrent commits at every opening; one process writes at a time here
 

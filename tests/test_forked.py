@@ -48,6 +48,7 @@ def test_a_module_is_run_under_its_name(capfd):
 def test_what_a_night_loads_is_loaded_but_for_icechunk_which_starts_threads():
     code = "import sys; print([name in sys.modules for name in ('tests.preloaded', 'jobs.nightly', 'icechunk')])"
     assert forked.run(["-c", code]).stdout == "[True, True, False]\n"
+    assert "tests.preloaded" not in sys.modules, "a process that runs tests would collect no garbage"
 
 
 def test_a_program_that_takes_too_long_is_killed():

@@ -103,9 +103,11 @@ def cpu_seconds() -> Callable[..., AbstractContextManager[None]]:
         gc.collect()
         gc.freeze()
         start = time.thread_time()
-        yield
-        spent = time.thread_time() - start
-        gc.unfreeze()
+        try:
+            yield
+        finally:
+            spent = time.thread_time() - start
+            gc.unfreeze()
         assert spent < at_most
 
     return limit
