@@ -13,7 +13,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -36,6 +36,7 @@ FILE_SIZE: Final = 2**30
 """Size of each file that is written, beyond what the work adds. [byte]"""
 STOP_SECONDS: Final = 5
 """A process that is stopped has so much time to tidy the terminal. [s]"""
+STOPS: Final = (signal.SIGTERM, signal.SIGINT)
 MAX_ANSWER: Final = 2**20
 """Size of what the process hands over. [byte]"""
 
@@ -67,12 +68,14 @@ def run_sealed[T](
     answer, other = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # what they raise during a fork is lost
     process = os.fork()
     if not process:
         os.close(answer)
-        _work_sealed(work, source, modules, (*reads, *writes), tuple(writes), other)
-    os.close(other)
+        _work_sealed(work, source, modules, (*reads, *writes), tuple(writes), other, mask)
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        os.close(other)
         with open(answer, "rb") as file:
             content = file.read(MAX_ANSWER)
         _, status = os.waitpid(process, 0)
@@ -100,10 +103,12 @@ def _work_sealed(
     reads: Sequence[Path],
     writes: Sequence[Path],
     out: int,
+    mask: Set[int],
 ) -> None:
     """Do the work and end this process; the exit status is that of the command."""
     status: int = Exit.BUG
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         _use_own_kernels(writes[0])
         give_up_rights(

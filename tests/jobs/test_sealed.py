@@ -83,3 +83,32 @@ def test_errors_and_results_leave_the_process_as_they_leave_a_command(ends):
     assert ends[0][6:] == [65, 70, [1, None, "two"]]
     assert "not a cube\n" in ends[1]
     assert "ZeroDivisionError" in ends[1]
+
+
+STOPPED = """
+import os, signal, sys, time
+from jobs.console import exit_status_of
+from jobs.sealed import run_sealed
+
+def stop():
+    os.kill(os.getpid(), signal.{name})
+    time.sleep(0)  # Python calls its handler
+
+os.register_at_fork({when}=stop)
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+try:
+    run_sealed(lambda: print("finished"), sys.argv[1], modules=(), reads=(), writes=[sys.argv[1]])
+except BaseException as error:
+    sys.exit(exit_status_of(error))
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "after_in_parent", "after_in_child"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_during_the_fork_stops_the_command(name, when, root, tmp_path):
+    code = STOPPED.format(when=when, name=name)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], env=os.environ | {"PYTHONPATH": str(root)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", "")
