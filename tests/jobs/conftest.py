@@ -21,8 +21,8 @@ class Installation:
     root: Path
 
     def copied_to(self, root: Path) -> "Installation":
-        """The same in another folder, which may be changed."""
-        shutil.copytree(self.root, root, dirs_exist_ok=True)
+        """The same in another folder, which may be changed; without the files of SQLite that go when a reader ends."""
+        shutil.copytree(self.root, root, ignore=shutil.ignore_patterns("regrowth.db-*"), dirs_exist_ok=True)
         return Installation(root)
 
     @property
