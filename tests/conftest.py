@@ -36,10 +36,10 @@ def root() -> Path:
 
 
 @pytest.fixture(scope="session")
-def made_once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> MadeOnce:
+def made_once(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
     """Make a folder once for all test processes: the first that asks for it fills it, and others wait. Only read it."""
     base = tmp_path_factory.getbasetemp()
-    parent = base if worker_id == "master" else base.parent
+    parent = base.parent if hasattr(pytestconfig, "workerinput") else base  # of one of several processes
 
     def folder_of(name: str, fill: Callable[[Path], None]) -> Path:
         folder, complete = parent / name, parent / f"{name}-complete"
