@@ -19,22 +19,22 @@ def test_nothing_is_imported_from_the_current_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("script", "how"),
+    ("script", "seconds", "how"),
     [
-        ("kill -SEGV $$", "SIGSEGV"),
-        ("kill -KILL $$", "SIGKILL"),
-        ("kill -XCPU $$", "too long"),
-        ("exec sleep 60", "too long"),
-        ("exec yes", "without end"),
+        ("kill -SEGV $$", 60, "SIGSEGV"),
+        ("kill -KILL $$", 60, "SIGKILL"),
+        ("kill -XCPU $$", 60, "too long"),
+        ("exec sleep 600", 0.5, "too long"),
+        ("exec yes", 60, "without end"),
     ],
 )
-def test_how_content_ended_the_process_is_said(tmp_path, monkeypatch, script, how):
+def test_how_content_ended_the_process_is_said(tmp_path, monkeypatch, script, seconds, how):
     program = tmp_path / "python"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
     with pytest.raises(ProcessEnded, match=how):
-        answer_to(bytes(1_000_000), "any", seconds=0.5, max_bytes=1000)
+        answer_to(bytes(1_000_000), "any", seconds=seconds, max_bytes=1000)
 
 
 def test_a_process_that_fails_before_it_reads_is_no_fault_of_the_content():
