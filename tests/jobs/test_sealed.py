@@ -96,6 +96,7 @@ def stop():
 
 os.register_at_fork({when}=stop)
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what it starts with & ignore it
 try:
     run_sealed(lambda: print("finished"), sys.argv[1], modules=(), reads=(), writes=[sys.argv[1]])
 except BaseException as error:
