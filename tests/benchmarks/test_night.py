@@ -50,7 +50,9 @@ def test_after_the_start_two_sites_of_three_are_greener_than_they_were_on_that_d
     assert change == pytest.approx([0, -0.0144, -0.0144, 0, -0.0144], abs=0.005)
 
 
-def test_an_overcast_scene_shows_no_ground_anywhere(made):
+def test_an_overcast_scene_shows_no_ground_anywhere(tmp_path):
+    made = Countryside(root=tmp_path / "land", sites=1, hectares=1.0, start=date(2021, 5, 1))
+    made.lay_out()
     day = date(2024, 7, 25)
     made.pass_over([day], clouds=OVERCAST)
     (path,) = (made.root / "scenes").glob(f"*_{day:%Y%m%d}T*/SCL.tif")
