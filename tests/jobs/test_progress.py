@@ -1,39 +1,54 @@
 """A long run shows what it has read and the time left, also without a terminal; a short one logs nothing."""
 
-import json
 import time
 
 import pytest
+from structlog.testing import capture_logs
 
 from jobs import progress
-from jobs.logs import set_up_logs
 from jobs.progress import SceneProgress
 
 
 @pytest.fixture
-def lines(monkeypatch, capsys):
-    """Seconds pass twenty times as fast; the lines that are logged meanwhile."""
+def lines():
+    """Waits for so many lines that are logged, at least; returns those that there are then."""
+    with capture_logs() as logged:
+
+        def wait(number):
+            ends = time.monotonic() + 30
+            while len(logged) < number and time.monotonic() < ends:
+                time.sleep(0.02)
+            return logged
+
+        yield wait
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Seconds pass twenty times as fast."""
     monkeypatch.setattr(progress, "FIRST_LINE_SECONDS", 0.2)
     monkeypatch.setattr(progress, "LINE_SECONDS", 0.4)
-    set_up_logs()
-    return lambda: [json.loads(line) for line in capsys.readouterr().err.splitlines()]
 
 
-def test_short_work_and_work_of_unknown_size_log_nothing(lines):
+def test_short_work_logs_nothing(lines):
     with progress.progress("scenes") as report:
         report(3, 3)
+    assert lines(0) == []
+
+
+def test_work_of_unknown_size_logs_nothing(lines, quick):
     with progress.progress("scenes"):
         time.sleep(0.5)
-    assert lines() == []
+    assert lines(0) == []
 
 
-def test_long_work_logs_at_once_what_there_is_and_then_the_time_left(lines):
+def test_long_work_logs_at_once_what_there_is_and_then_the_time_left(lines, quick):
     with progress.progress("scenes") as report:
         report(0, 140)
-        time.sleep(0.35)
+        lines(1)
         report(70, 140)
-        time.sleep(0.4)
-    first, second = lines()
+        lines(2)
+    first, second = lines(2)
     assert (first["of"], first["done"], first["total"], first.get("minutes_left")) == ("scenes", 0, 140, None)
     assert (second["done"], second["total"]) == (70, 140)
     assert second["minutes_left"] == pytest.approx(0.0, abs=0.1)
