@@ -356,9 +356,9 @@ class TestRead:
         grids = [window(30, 30, top=10, left=10), window(20, 25, top=60, left=90), window(9, 9, top=150, left=3)]
         scenes = source(server).search(AREA, SINCE, UNTIL)
         found, most = {}, {}
-        for in_flight in (1, 20):
-            server.spoil("pixels", "slow", times=9, seconds=0.4)
+        for in_flight, seconds in ((1, 0.05), (20, 30.0)):
             server.most_in_flight = 0
+            server.spoil("pixels", "slow", times=9, seconds=seconds, together=9)
             found[in_flight] = list(source(server, in_flight=in_flight).read(scenes, grids))
             most[in_flight] = server.most_in_flight
         assert most[1] == 1
@@ -390,7 +390,7 @@ class TestRead:
         server.fail("pixels", status=503, times=9)
         frames = monitor.read(scenes, [window(3, 3)])
         begun = time.monotonic()
-        while server.counts["pixels"] < 1 and time.monotonic() - begun < 5:
+        while server.counts["pixels"] < 1 and time.monotonic() - begun < 30:
             time.sleep(0.01)
         begun = time.monotonic()
         del frames

@@ -74,6 +74,7 @@ class _Fault:
     message: str = ""
     spoil: str = ""
     seconds: float = 0.0
+    together: int = 1000
 
 
 @dataclass(eq=False)
@@ -333,15 +334,15 @@ class EarthEngineServer:
         with self._lock:
             self._faults.append(_Fault(kind, times, status=status, headers=headers, message=message))
 
-    def spoil(self, kind: str, how: str, *, times: int = 1, seconds: float = 0.0) -> None:
+    def spoil(self, kind: str, how: str, *, times: int = 1, seconds: float = 0.0, together: int = 1000) -> None:
         """Spoil the next answers of a kind.
 
         `how` is ``shape`` (one column less), ``type`` (floats), ``bands`` (one less), ``truncated`` (half of it, as if
-        whole), ``cut`` (the connection ends midway), ``slow`` (comes after `seconds`), ``drip`` (a byte every
-        `seconds`), ``huge``, ``nonsense`` or ``redirect``.
+        whole), ``cut`` (the connection ends midway), ``slow`` (comes after `seconds`, or once so many requests were
+        under way `together`), ``drip`` (a byte every `seconds`), ``huge``, ``nonsense`` or ``redirect``.
         """
         with self._lock:
-            self._faults.append(_Fault(kind, times, spoil=how, seconds=seconds))
+            self._faults.append(_Fault(kind, times, spoil=how, seconds=seconds, together=together))
 
     def _fault(self, kind: str) -> _Fault | None:
         with self._lock:
@@ -493,7 +494,9 @@ class _Handler(BaseHTTPRequestHandler):
         length = len(content)
         if fault is not None:
             if fault.spoil == "slow":
-                clock.sleep(fault.seconds)
+                ends = clock.monotonic() + fault.seconds
+                while clock.monotonic() < ends and server.most_in_flight < fault.together:
+                    clock.sleep(min(fault.seconds, 0.01))
             elif fault.spoil in ("truncated", "cut"):
                 content, headers = (gzip.decompress(content) if "Content-Encoding" in headers else content), {}
                 length, content = len(content), content[: len(content) // 2]
