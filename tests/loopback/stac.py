@@ -16,8 +16,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -184,6 +183,9 @@ class StacServer:
         """If set, files are given only to addresses that carry it."""
         self.delay = 0.0
         """Before each answer. [s]"""
+        self.together = ("", 0)
+        """Part of an address: requests for such files are answered once so many were under way at one time, or after
+        10 s."""
         self.peak = 0
         """Most requests for files that were under way at one time."""
         self._under_way = 0
@@ -248,19 +250,18 @@ class StacServer:
             self.counts[kind] += 1
             self.requests.append(entry)
 
-    @contextmanager
-    def under_way(self, kind: str) -> Iterator[None]:
-        """While a request is answered."""
+    def wait(self, kind: str, address: str) -> None:
+        """Count a request as under way, until it is answered: from then on its client may have sent the next one."""
         here = int(kind == "file")
         with self._lock:
             self._under_way += here
             self.peak = max(self.peak, self._under_way)
-        try:
-            time.sleep(self.delay)
-            yield
-        finally:
-            with self._lock:
-                self._under_way -= here
+        time.sleep(self.delay)
+        (part, number), ends = self.together, time.monotonic() + 10
+        while here and part in address and self.peak < number and time.monotonic() < ends:
+            time.sleep(0.01)
+        with self._lock:
+            self._under_way -= here
 
     def found(self, asked: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Items that a search asks for."""
@@ -308,8 +309,8 @@ class Handler(BaseHTTPRequestHandler):
             else "collections" if path.startswith("/collections") and owner.collections is not None else "other"
         )  # fmt: skip
         owner.count(kind, (self.command, self.path, dict(self.headers), body))
-        with owner.under_way(kind):
-            self._give(kind, path, body)
+        owner.wait(kind, path)
+        self._give(kind, path, body)
 
     def _give(self, kind: str, path: str, body: bytes) -> None:
         owner = self.server_of
