@@ -7,14 +7,13 @@ import pytest
 
 from jobs.alerting import record_event
 from jobs.cli import main
-from jobs.clock import today
 from jobs.exits import Exit
 from jobs.installation import open_ledger
 from jobs.settings import load
 from monitor.alerts.alert import Alert, AlertEvent, AlertState
 from monitor.verdict.assessment import AlertLevel
 
-OPENED = date(2026, 6, 1)
+OPENED, TODAY = date(2026, 6, 1), date(2026, 7, 1)
 CONFIGURATION = '[registry]\npath = "sites.geojson"\n[[source]]\nkind = "sample"\n'
 FIRST, SECOND = "柳林/failure", "lowood/erosion"
 
@@ -23,6 +22,13 @@ def alert(site, rule, level=AlertLevel.RED):
     return Alert(
         id=f"{site}/{rule}", site=site, level=level, rule=rule, state=AlertState.OPEN, opened=OPENED, updated=OPENED
     )
+
+
+@pytest.fixture(autouse=True)
+def _one_day(monkeypatch):
+    """Midnight passes in no test."""
+    for module in ("jobs.answering", "jobs.answers_csv", "jobs.commands.alerts"):
+        monkeypatch.setattr(f"{module}.today", lambda: TODAY)
 
 
 @pytest.fixture
@@ -137,7 +143,7 @@ def test_a_file_of_answers_is_recorded(regrowth, listed, events, answers, encodi
     assert first["note"] == "羊群, 已赶走"
     assert (second["answer"], second["answer_reason"], second["note"]) == ("treated", None, None)
     assert events(FIRST)[1]["day"] == "2026-06-20"
-    assert events(SECOND)[1]["day"] == today().isoformat()
+    assert events(SECOND)[1]["day"] == TODAY.isoformat()
 
 
 def test_the_same_file_again_records_nothing_also_after_a_newer_answer(regrowth, listed, events, answers):
@@ -166,7 +172,7 @@ def test_a_finding_of_an_earlier_day_than_the_one_that_stands_is_recorded_but_do
 
 
 def test_every_bad_line_of_a_file_is_named_and_nothing_is_recorded(regrowth, events, answers):
-    future = today() + timedelta(days=9)
+    future = TODAY + timedelta(days=9)
     file = answers(
         f"{FIRST},confirmed,,good line,", "nobody/failure,confirmed,,,", f"{FIRST},perhaps,,,",
         f"{FIRST},confirmed,snow,,", f"{FIRST},false-alarm,locusts,,", f"{FIRST},treated,,,31.12.2026",

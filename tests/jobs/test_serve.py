@@ -198,10 +198,12 @@ def test_the_pages_also_work_under_the_path_of_the_public_address(case):
     ],
 )  # fmt: skip
 def test_an_answer_is_recorded(case, fields, answer, reason, note):
+    before = datetime.now(UTC).date()
     assert case.server.post(case.path, fields).status == 200
     (event,) = case.answers
     assert (event["answer"], event["reason"], event["note"]) == (answer, reason, note)
-    assert (event["by"], event["state"], event["day"]) == ("link", "resolved", datetime.now(UTC).date().isoformat())
+    assert (event["by"], event["state"]) == ("link", "resolved")
+    assert event["day"] in {day.isoformat() for day in (before, datetime.now(UTC).date())}
     with case.programme.ledger() as ledger, ledger.reading() as t:
         assert t.alert(case.alert)["answer"] == answer
 
