@@ -23,7 +23,7 @@ import pytest
 from PIL import Image
 from starlette.requests import Request
 
-from jobs import request_limits
+from jobs import photo_process, request_limits
 from jobs import serve as serve_module
 from jobs.answer_form import Answer
 from jobs.answering import answer_alert
@@ -427,7 +427,7 @@ def test_a_photo_that_cannot_be_used_is_refused_with_the_form_and_the_link_stays
     fields = {"verdict": "false-alarm", "reason": "snow", "note": "it is kept"}
     page = case.server.post(case.path, fields, ("good.jpg", encoded(picture())), (name, content))
     assert page.status == status
-    assert time.perf_counter() - start < 5
+    assert time.perf_counter() - start < photo_process.MAX_SECONDS, "it was decoded until that was given up"
     assert "Photo 2" in page.text
     assert "it is kept" in page.text
     assert 'value="snow" selected' in page.text
@@ -507,7 +507,7 @@ def test_a_body_that_drips_is_given_up(monkeypatch, size, pause):
     start = time.perf_counter()
     with pytest.raises(Refusal, match=Why.TOO_SLOW):
         asyncio.run(read(drip(size=size, pause=pause)))
-    assert time.perf_counter() - start < 1
+    assert time.perf_counter() - start < 20  # on a busy machine; nothing arrives for 60 s, or 1,000 bytes in 20 s
 
 
 def test_a_body_without_end_is_given_up_at_its_limit(monkeypatch):
@@ -517,8 +517,6 @@ def test_a_body_without_end_is_given_up_at_its_limit(monkeypatch):
 
 
 def test_more_than_a_few_uploads_at_once_wait_and_are_then_sent_away(monkeypatch):
-    monkeypatch.setattr(request_limits, "PLACE_WAIT", 0.2)
-
     async def upload(places: asyncio.Semaphore, seconds: float) -> str:
         try:
             async with one_of(places):
@@ -532,6 +530,7 @@ def test_more_than_a_few_uploads_at_once_wait_and_are_then_sent_away(monkeypatch
         return await asyncio.gather(*(upload(places, seconds) for _ in range(4)))
 
     assert asyncio.run(uploads(0.01)) == ["received"] * 4
+    monkeypatch.setattr(request_limits, "PLACE_WAIT", 0.2)
     assert asyncio.run(uploads(1)) == ["received"] * 2 + [Why.UNAVAILABLE] * 2
 
 
@@ -689,6 +688,17 @@ def test_a_disk_without_room_for_photos_is_answered_by_try_later_and_the_link_st
 # The process
 
 
+def until_closed(server: Server) -> bool:
+    """Whether a server soon takes no connection any more."""
+    for _ in range(400):
+        try:
+            server.get("/")
+        except ConnectionError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
 def test_an_answer_that_is_being_received_is_finished_when_the_server_is_stopped(either):
     either.add()
     body, kind = form({"verdict": "confirmed", "note": "arrived"}, ("a.jpg", encoded(picture(1000, 1000))))
@@ -700,12 +710,11 @@ def test_an_answer_that_is_being_received_is_finished_when_the_server_is_stopped
         connection.putrequest("POST", path)
         connection.putheader("Content-Type", kind)
         connection.putheader("Content-Length", str(len(body)))
+        connection.putheader("Expect", "100-continue")
         connection.endheaders(body[:100])
-        time.sleep(0.5)
+        assert connection.sock.recv(12, socket.MSG_PEEK) == b"HTTP/1.1 100"  # it is being received
         server.process.terminate()
-        time.sleep(0.5)
-        with pytest.raises(ConnectionError):
-            server.get("/")
+        assert until_closed(server)
         connection.send(body[100:])
         assert connection.getresponse().status == 200
         server.process.join(30)
