@@ -325,7 +325,7 @@ def test_languages_and_pages_are_a_link_apart(open_page, root):
         ("English", "index.html"),
     ):
         tab.get_by_role("link", name=link, exact=True).click()
-        assert tab.url == (root / page).as_uri()
+        tab.wait_for_url((root / page).as_uri())
 
 
 def test_axe_finds_nothing_by_day_or_by_night(open_page):

@@ -1,5 +1,6 @@
 """The pages of the whole programme in a browser: opened from a file, offline, with scripts and without."""
 
+import json
 import re
 import shutil
 import time
@@ -191,6 +192,7 @@ def test_filters_work_together_and_come_back_with_the_address_and_the_other_lang
     again = open_page(f"small/index.html#{tab.url.partition('#')[2]}")
     assert names(again) == shown
     again.click("a.tongue")
+    again.wait_for_url("**/index.zh.html#*")
     again.wait_for_selector("html[data-ready=map]", state="attached")
     assert again.url.split("/")[-1].startswith("index.zh.html#")
     assert names(again) == shown
@@ -261,10 +263,8 @@ def test_the_map_draws_marks_of_every_status_and_outlines_when_near(open_page):
     tab.select_option("#by-status", label="Not taking hold")
     tab.fill("#q", "site-00000")
     until(tab, "typeof OUTLINES === 'object'")
-    tab.wait_for_timeout(100)
-    near = tab.evaluate(DRAWN)
     failing = "179,38,30"
-    assert near.get(failing, 0) > 500
+    until(tab, f"({DRAWN})()['{failing}'] > 500")
 
 
 def test_a_page_that_is_open_while_a_night_publishes_draws_each_site_in_its_own_place(make_programme, root, open_page):
@@ -279,8 +279,7 @@ def test_a_page_that_is_open_while_a_night_publishes_draws_each_site_in_its_own_
     site = rows[7][0]
     lon, lat = tab.evaluate("OUTLINES.get('site-00007')[0].slice(0, 2)")
     assert site.geometry.buffer(1e-4).covers(Point(lon * 1e-5, lat * 1e-5))
-    tab.wait_for_timeout(100)
-    assert sum(tab.evaluate(DRAWN).values()) > 400
+    until(tab, f"Object.values(({DRAWN})()).reduce((a, b) => a + b, 0) > 400")
     tab.fill("#q", "site-00000")  # it is retired meanwhile
     tab.wait_for_timeout(300)
     assert tab.complaints == []
@@ -300,13 +299,12 @@ def test_the_map_is_used_by_keyboard_and_names_what_is_in_its_middle(open_page):
     tab.locator("#map").focus()
     before = tab.locator("#near a").all_inner_texts()
     assert len(before) == 5
+    near = "[...document.querySelectorAll('#near a')].map(one => one.innerText)"
     for _ in range(3):
         tab.keyboard.press("+")
         tab.wait_for_timeout(400)
     tab.keyboard.press("ArrowRight")
-    tab.wait_for_timeout(400)
-    after = tab.locator("#near a").all_inner_texts()
-    assert after != before
+    until(tab, f"JSON.stringify({near}) !== JSON.stringify({json.dumps(before)})")
     assert tab.evaluate("document.activeElement.id") == "map"
     for _ in range(8):
         tab.keyboard.press("Tab")
@@ -330,6 +328,10 @@ def test_a_hostile_name_is_text_in_list_map_and_filters(small):
 
 def test_tiles_are_asked_for_only_where_the_settings_name_them(open_page, root):
     tab = open_page("tiled/index.html")
+    for _ in range(200):
+        if any(url.endswith(".png") for url in tab.asked):
+            break
+        tab.wait_for_timeout(50)
     tiles = {Path(unquote(urlsplit(url).path)).parents[2] for url in tab.asked if url.endswith(".png")}
     assert tiles == {root / "tiled/tiles"}
     assert tab.locator(".leaflet-control-attribution").inner_text() == "© <i>Example</i>"
