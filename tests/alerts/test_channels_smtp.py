@@ -124,8 +124,8 @@ def test_connection_dropped_after_data():
 
 
 def test_a_server_that_takes_its_time_to_confirm_a_mail_gets_it_once():
-    with MailServer() as server, channel(server, step_timeout=0.3, deadline=10) as mail:
-        server.delay("DATA", 1.0)
+    with MailServer() as server, channel(server, step_timeout=1.0, deadline=30) as mail:
+        server.delay("DATA", 1.5)
         assert mail.send(message(), "li@example.org").startswith("250")
         assert len(server.attempts) == 1
 
@@ -241,11 +241,11 @@ def test_no_server_and_no_host_are_said_and_nothing_else_is_lost():
 @pytest.mark.parametrize(("stage", "limit"), [("RCPT", {"step_timeout": 0.3}), ("DATA", {"deadline": 0.5})])
 def test_a_slow_server_is_given_up(stage, limit):
     with MailServer() as server, channel(server, **limit) as mail:
-        server.delay(stage, 2.0)
+        server.delay(stage, 60.0)
         started = time.monotonic()
         with pytest.raises(NotDelivered, match="too slow"):
             mail.send(message(), "li@example.org")
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < 20
 
 
 @pytest.mark.parametrize("line", [b"220-hello\r\n", b"2"])
