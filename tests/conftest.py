@@ -1,8 +1,11 @@
 """What all tests share."""
 
 import fcntl
+import gc
 import os
+import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import date
 from pathlib import Path
 
@@ -18,6 +21,7 @@ icechunk.set_logs_filter("error")  # it warns of concurrent commits at every ope
 
 ROOT = Path(__file__).resolve().parent.parent
 type MadeOnce = Callable[[str, Callable[[Path], None]], Path]
+type CpuSeconds = Callable[..., AbstractContextManager[None]]
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +70,37 @@ def demo(made_once: MadeOnce) -> Path:
             assert demonstration.demonstrate(folder, seed=1, as_json=False) is Exit.DONE
 
     return made_once("shared-demo", fill)
+
+
+@pytest.fixture(scope="session")
+def slowness() -> Callable[[], float]:
+    """How many times as long as that for which limits of time are stated the machine computes now; at least 1."""
+
+    def measure() -> float:
+        start = time.thread_time()
+        sum(number * number for number in range(1_000_000))
+        return max(1.0, (time.thread_time() - start) / 0.05)
+
+    return measure
+
+
+@pytest.fixture(scope="session")
+def cpu_seconds(slowness: Callable[[], float]) -> CpuSeconds:
+    """Limit the processor time of this thread, which neither other programs nor what earlier tests left lengthen."""
+
+    @contextmanager
+    def limit(*, at_most: float) -> Iterator[None]:
+        gc.collect()
+        gc.freeze()
+        start = time.thread_time()
+        try:
+            yield
+        finally:
+            spent = time.thread_time() - start
+            gc.unfreeze()
+        assert spent < at_most * slowness()
+
+    return limit
 
 
 @pytest.fixture(scope="session", autouse=True)

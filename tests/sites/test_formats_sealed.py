@@ -139,7 +139,7 @@ print(json.dumps([code, seconds, max(peaks) * 1024]))
 
 
 @pytest.mark.parametrize("suffix", ["gpkg", "shp", "geojson", "kml"])
-def test_two_million_vertices_are_refused_in_a_second_and_500_mb(tmp_path, root, suffix):
+def test_two_million_vertices_are_refused_in_a_second_and_500_mb(tmp_path, root, suffix, slowness):
     path = tmp_path / f"s.{suffix}"
     if suffix == "geojson":
         ring = "[104.61,35.5]," * 2_000_000 + "[104.61,35.5]"
@@ -157,5 +157,5 @@ def test_two_million_vertices_are_refused_in_a_second_and_500_mb(tmp_path, root,
     )
     code, seconds, peak = json.loads(done.stdout)
     assert code == "TOO_MANY_VERTICES"
-    assert seconds < 1
+    assert seconds < slowness()
     assert peak < 500e6
