@@ -15,6 +15,7 @@ import pytest
 from jobs.cli import main
 from jobs.exits import Exit
 from jobs.failed_night import DIRECT_REPORT, failed_night
+from jobs.heartbeat import DEADLINE, END_GRACE, START_GRACE
 from jobs.lock import hold_lock
 from jobs.settings import load
 from monitor.errors import BadConfiguration, BadData, TryLater
@@ -207,9 +208,10 @@ def test_a_heartbeat_address_that_never_answers_delays_a_night_by_less_than_5_s(
     run()  # imports
     with silent() as host:
         configure(f'[heartbeat]\nurl = "http://{host}/{SECRET}"\nallow_hosts = ["{host}"]')
+        assert START_GRACE + END_GRACE < 5
         begun = time.monotonic()
         left, said = run()
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < DEADLINE, "a request was waited for until it was given up"
     assert left == status
     assert said.count("heartbeat not delivered") == 1
     assert SECRET not in said
@@ -236,7 +238,7 @@ def test_a_heartbeat_address_that_fails_changes_nothing_and_is_logged_once_by_it
     begun = time.monotonic()
     left, said = run()
     assert (left, said.count("heartbeat not delivered")) == (Exit.DONE, 1)
-    assert time.monotonic() - begun < 6
+    assert time.monotonic() - begun < DEADLINE
     assert SECRET not in said
     assert "127.0.0.1" in said
     if fault == "refused":
