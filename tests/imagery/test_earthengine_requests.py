@@ -7,6 +7,7 @@ import socket
 import threading
 from datetime import UTC, date, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import ee
 import numpy as np
@@ -334,8 +335,8 @@ def test_all_threads_together_keep_to_the_requests_in_flight(server):
 
 def test_no_more_requests_a_minute_than_allowed(monkeypatch):
     clock = [1000.0]
-    monkeypatch.setattr(transport.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(transport.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    pauses = {"monotonic": lambda: clock[0], "sleep": lambda seconds: clock.__setitem__(0, clock[0] + seconds)}
+    monkeypatch.setattr(transport, "time", SimpleNamespace(**pauses))  # that of this module, not of every thread
     pace = transport.RateLimit(in_flight=5, per_minute=60)
     sent = []
     for _ in range(200):
