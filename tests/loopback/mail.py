@@ -13,7 +13,6 @@ with MailServer() as server:                                # certificate=...: o
 import asyncio
 import email
 import threading
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.message import EmailMessage
@@ -156,8 +155,7 @@ class MailServer:
 
     def _protocol(self) -> SMTP:
         self.connections += 1
-        with warnings.catch_warnings(action="ignore"):  # that a login without encryption is not safe
-            session = self._session()
+        session = self._session()
         self._sessions.append(session)
         return session
 
