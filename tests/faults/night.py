@@ -57,7 +57,10 @@ def run_night(
 
 
 def _is_stopped(process: forked.Python) -> bool:
-    return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    try:
+        return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    except (FileNotFoundError, ProcessLookupError):  # it has ended since
+        return False
 
 
 def small_disks() -> str | None:
