@@ -1,6 +1,7 @@
 """Input of strangers: valid documents and files with a few things wrong, and a watch over what they do."""
 
 import copy
+import gc
 import random
 import sys
 import threading
@@ -159,12 +160,14 @@ def nothing_else_touched(*folders: Path, processes: bool = False) -> Iterator[No
         "__editable__",
     )
     _WATCH.touched = []
+    gc.disable()  # what earlier tests left would close and remove files of theirs meanwhile, and take time
     start = time.thread_time()
     _WATCH.thread = threading.get_ident()
     try:
         yield
     finally:
         _WATCH.thread = None
+        gc.enable()
     assert time.thread_time() - start < MAX_SECONDS
     touched = [
         what
