@@ -11,11 +11,14 @@ from pathlib import Path
 
 import icechunk
 import pytest
+from hypothesis import HealthCheck, settings
 
 from jobs.kernel_cache import choose_cache
 
 collect_ignore = ["preloaded.py"]  # for the process from which tests fork others, and no other
 
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")  # else an example that takes 0.2 s where other tests run too fails its test
 choose_cache()  # before any test loads numba: the kernels that `make setup` has compiled
 icechunk.set_logs_filter("error")  # it warns of concurrent commits at every opening; one process writes at a time here
 
