@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, date, datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -40,11 +41,13 @@ class Planted(Painted):
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory):
+    """Settings, and what runs a night, each time that of the next day, in whatever order the tests are."""
     settings = planted_sites(tmp_path_factory.mktemp("failing"), SITES)
     source = Planted(DAYS, ring=(50.0, 1500.0))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("jobs.pipeline.open_sources", lambda chosen: Sources([(source, chosen[0])]))
-        yield settings, lambda day=NIGHT: night(settings, as_of=day)
+        days = count()
+        yield settings, lambda: night(settings, as_of=NIGHT + timedelta(days=next(days)))
 
 
 @pytest.fixture(scope="module")
@@ -102,11 +105,11 @@ def test_where_to_look_first_is_stored_and_lies_where_the_work_has_failed(told):
 def test_where_to_look_first_is_forgotten_once_the_ground_recovers(told, judged, monkeypatch):
     settings, _ = told
     monkeypatch.setattr("monitor.maps.site_verdict.worst_patch", lambda *_: None)
-    judged[1](NIGHT + timedelta(days=1))
+    judged[1]()
     with open_ledger(settings) as ledger, ledger.reading() as t:
         assert not any(t.all_ground_data("worst_patch").values())
     monkeypatch.undo()
-    judged[1](NIGHT + timedelta(days=1))
+    judged[1]()
     with open_ledger(settings) as ledger, ledger.reading() as t:
         assert any(t.all_ground_data("worst_patch").values())
 
@@ -183,9 +186,11 @@ def verdicts(settings):
 
 def test_from_one_look_to_the_next_the_same_is_told_and_no_pixel_is_looked_at(told, judged, monkeypatch):
     settings, _ = told
+    judged[1]()  # an earlier test may have spoiled what was derived
     before = verdicts(settings)
+    monkeypatch.setattr("jobs.pipeline.self_check", lambda *_, **__: None)  # it looks at a site by itself
     monkeypatch.setattr("monitor.maps.failing.sums_by_season", lambda _: pytest.fail("pixels were looked at"))
-    judged[1](NIGHT + timedelta(days=1))
+    judged[1]()
     assert verdicts(settings) == before
     assert {one[-1] for one in before} == {DAYS[-1].isoformat()}
 
@@ -196,7 +201,7 @@ def test_what_was_kept_of_the_pixels_may_be_lost_or_torn(told, judged, spoil):
     before = verdicts(settings)
     for path in settings.store.root.rglob("*.failing"):
         spoil(path)
-    judged[1](NIGHT + timedelta(days=2))
+    judged[1]()
     assert verdicts(settings) == before
 
 
@@ -207,7 +212,7 @@ def test_torn_sums_of_the_years_that_count_are_made_again(told, judged):
     assert len(torn) > len(SITES)
     for path in torn:
         path.write_bytes(b"torn")
-    judged[1](NIGHT + timedelta(days=2))
+    judged[1]()
     assert verdicts(settings) == before
 
 
@@ -235,7 +240,7 @@ def test_an_edit_of_the_verdict_has_the_failing_ground_looked_at_again(told, jud
     monkeypatch.setattr("monitor.maps.failing.sums_by_season", lambda sites: looked.append(sites) or sums(sites))
     monkeypatch.setattr("monitor.derived.code_hash", lambda module: f"another {module}")
     monkeypatch.setattr("jobs.pipeline.self_check", lambda *_, **__: None)  # it looks at a site by itself
-    judged[1](NIGHT + timedelta(days=3))
+    judged[1]()
     assert verdicts(settings) == before
     assert len(looked) == len(SITES)
 
