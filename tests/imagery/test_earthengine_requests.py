@@ -138,8 +138,9 @@ def test_nothing_listens_at_the_endpoint(server):
     ],
 )
 def test_an_answer_that_takes_too_long_or_ends_early_or_never_is_not_waited_for(server, how, deadline, told):
-    monitor = source(server, deadline=deadline, patience=0.001)
-    monitor.search(AREA, *DAYS)
+    monitor = source(server, patience=0.001)
+    monitor.search(AREA, *DAYS)  # the client starts, which may take longer
+    monitor.connection._transport.timeout = deadline
     server.spoil("search", how, times=1, seconds=2.0 if how == "slow" else 0.05)
     with pytest.raises(TryLater, match=told):
         monitor.search(AREA, *DAYS)
