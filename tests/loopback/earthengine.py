@@ -1,9 +1,9 @@
 """A stand-in for Earth Engine on loopback, for the unpatched client.
 
 It speaks the REST protocol as the client of the wheel ``earthengine-api`` expects it (discovery document and list of
-algorithms come from that wheel) and evaluates the expression graphs with numpy, on scenes kept in memory. Pixels are
+algorithms come from that wheel) and evaluates the expression graphs with numpy, on scenes in memory. Pixels are
 pulled: an image is a function from points of the ground to values and masks, so that every output grid and every
-region is answered by the nearest pixel of the scene. Traps of the real service are kept: arithmetic drops all
+region is answered by the nearest pixel of the scene. Traps of the real service are reproduced: arithmetic drops all
 properties, ``unmask`` fills the footprint only, weighted reducers count parts of pixels, a reduced image of one band
 is named by its reducer, and what is not implemented here is refused with status 400.
 
@@ -58,7 +58,7 @@ class Request:
     kind: str
     """``discovery``, ``algorithms``, ``search``, ``pixels``, ``values``, ``token``, ``assets``, ``other``."""
     functions: frozenset[str]
-    """That stand in its expression."""
+    """Names of the functions in its expression."""
     status: int
     received: int
     sent: int
@@ -79,13 +79,13 @@ class _Fault:
 
 @dataclass(eq=False)
 class Points:
-    """Points of the ground at which images are asked for, and what was found there."""
+    """Points of the ground at which images are evaluated, and what was found there."""
 
     crs: str
     x: np.ndarray
     y: np.ndarray
     memo: dict[int, Any] = field(default_factory=dict)
-    kept: list[Any] = field(default_factory=list)
+    images: list[Any] = field(default_factory=list)
     moved: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
     found: dict[Any, Any] = field(default_factory=dict)
 
@@ -115,9 +115,9 @@ class Points:
 
     def forget(self, known: int = 0) -> None:
         """Lose the values of all images but the first, not where their pixels lie."""
-        for image in self.kept[known:]:
+        for image in self.images[known:]:
             del self.memo[id(image)]
-        del self.kept[known:]
+        del self.images[known:]
 
 
 Layers = list[tuple[np.ndarray, np.ndarray]]
@@ -125,7 +125,7 @@ Layers = list[tuple[np.ndarray, np.ndarray]]
 
 @dataclass(eq=False)
 class Image:
-    """Bands that can be asked for at points."""
+    """Bands that can be evaluated at points."""
 
     names: list[str]
     types: list[str]
@@ -140,7 +140,7 @@ class Image:
     def values(self, points: Points) -> Layers:
         if id(self) not in points.memo:
             points.memo[id(self)] = self.at(points)
-            points.kept.append(self)  # so that its id is not given to another
+            points.images.append(self)  # so that its id is not given to another
         return points.memo[id(self)]
 
     def like(self, names: list[str], types: list[str], at: Callable[[Points], Layers]) -> "Image":
@@ -203,7 +203,7 @@ class EarthEngineServer:
         self.collections: dict[str, dict[str, Image]] = {}
         self.requests: list[Request] = []
         self.bugs: list[Exception] = []
-        """Of the stand-in itself; raised when it stops."""
+        """Errors of the stand-in itself; raised when it stops."""
         self.most_in_flight = 0
         self._in_flight = 0
         self._faults: list[_Fault] = []
@@ -223,7 +223,7 @@ class EarthEngineServer:
 
     @property
     def functions(self) -> set[str]:
-        """Names of all functions that stood in requests so far."""
+        """Names of all functions in requests so far."""
         with self._lock:
             return {name for request in self.requests for name in request.functions}
 
@@ -254,12 +254,12 @@ class EarthEngineServer:
             self.most_in_flight = 0
 
     def mend(self) -> None:
-        """Answer rightly from now on."""
+        """Answer correctly from now on."""
         with self._lock:
             self._faults.clear()
 
     def reset(self) -> None:
-        """As if started anew, at the same address."""
+        """As if restarted, at the same address."""
         with self._lock:
             self.requests.clear()
             self.collections.clear()
@@ -267,7 +267,7 @@ class EarthEngineServer:
             self.most_in_flight, self.most_elements = 0, 5000
 
     def create(self, collection: str) -> None:
-        """Have a collection, though no image is in it."""
+        """Add a collection, though it has no image."""
         self.collections.setdefault(collection, {})
 
     def add(
@@ -478,8 +478,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif kind == "token":
             content = json.dumps({"access_token": server.token or "any", "expires_in": 3600, "token_type": "Bearer"})
         elif server.token and self.headers.get("Authorization") != f"Bearer {server.token}":
-            told = f"Request had invalid authentication credentials: {self.headers.get('Authorization')}"
-            status, content = 401, _error(401, told)
+            message = f"Request had invalid authentication credentials: {self.headers.get('Authorization')}"
+            status, content = 401, _error(401, message)
         else:
             try:
                 content, sort = _content(server, kind, body, fault.spoil if fault else "")
@@ -872,7 +872,7 @@ def _binary(function: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callabl
                     for (a, seen), (b, there) in zip(left, right, strict=True)
                 ]
 
-        # The footprint of arithmetic is what both share.
+        # The footprint of arithmetic is the intersection of both.
         prints = [image.footprint for image in (one, two) if image.footprint is not None]
         footprint = prints[0] if prints else None
         if len(prints) == 2 and prints[1] is not footprint:
@@ -895,7 +895,7 @@ def _to_bands(_: Server, collection: Collection) -> Image:
     def at(points: Points) -> Layers:
         layers = []
         for image in collection.images:
-            known = len(points.kept)
+            known = len(points.images)
             layers += image.values(points)
             points.forget(known)  # what one image was made from takes a gigabyte in a hundred of them
         return layers
@@ -978,11 +978,11 @@ def _pixels_of(
         else:
             shapely.prepare(there)
             weight = shapely.contains_xy(there, x, y).astype(float)
-        kept = weight > 0.005
-        xs.append(x[kept])
-        ys.append(y[kept])
-        weights.append(weight[kept])
-        labels.append(np.full(int(kept.sum()), i))
+        covered = weight > 0.005
+        xs.append(x[covered])
+        ys.append(y[covered])
+        weights.append(weight[covered])
+        labels.append(np.full(int(covered.sum()), i))
     points = Points(crs, np.concatenate(xs), np.concatenate(ys))
     return points, np.concatenate(weights), np.concatenate(labels)
 

@@ -34,9 +34,9 @@ class Request:
 
     method: str
     path: str
-    """With its query."""
+    """Path of the address with its query."""
     headers: dict[str, str]
-    """By names in lower case."""
+    """Headers by their names in lower case."""
     body: bytes
 
 

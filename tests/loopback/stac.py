@@ -147,18 +147,18 @@ class Clock:
 
 @dataclass
 class Fault:
-    """What is answered instead."""
+    """An answer that replaces the true one."""
 
     kind: str
     status: int = 500
     headers: Mapping[str, str] = field(default_factory=dict)
     times: int = 1_000_000
     after: int = 0
-    """Requests of the kind that are let through first."""
+    """Number of requests of the kind that are answered truly first."""
     match: str = ""
-    """Only addresses that hold it."""
+    """Only requests whose address contains it."""
     act: Callable[["Handler"], None] | None = None
-    """Answers by itself."""
+    """Function that sends the answer itself."""
 
 
 class StacServer:
@@ -170,19 +170,19 @@ class StacServer:
         self.items: list[dict[str, Any]] = []
         self.counts: Counter[str] = Counter()
         self.sent = 0
-        """Bodies. [byte]"""
+        """Bytes of all bodies that were sent."""
         self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
-        """Method, address, headers and body of each."""
+        """Method, address, headers and body of each request."""
         self.faults: list[Fault] = []
         self.next_by = "POST"
-        """How the next page is asked for."""
+        """Method of the request for the next page."""
         self.landing: dict[str, Any] | None = None
         self.collections: list[str] | None = None
         """Ids that it lists; None: it lists none and has no such addresses."""
         self.token = ""
         """If set, files are given only to addresses that carry it."""
         self.delay = 0.0
-        """Before each answer. [s]"""
+        """Pause before each answer. [s]"""
         self.together = ("", 0)
         """Part of an address: requests for such files are answered once so many were under way at one time, or after
         10 s."""
@@ -263,17 +263,17 @@ class StacServer:
         with self._lock:
             self._under_way -= here
 
-    def found(self, asked: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Items that a search asks for."""
-        wanted = asked.get("collections")
-        area = box(*asked["bbox"]) if asked.get("bbox") else None
-        first, _, last = str(asked.get("datetime") or "..").partition("/")
-        kept = []
+    def matching(self, query: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Items that match a search."""
+        wanted = query.get("collections")
+        area = box(*query["bbox"]) if query.get("bbox") else None
+        first, _, last = str(query.get("datetime") or "..").partition("/")
+        items = []
         for item in self.items:
             when = str(item.get("properties", {}).get("datetime"))
             if wanted and item.get("collection") not in wanted:
                 continue
-            if asked.get("datetime") and not first <= when <= last:
+            if query.get("datetime") and not first <= when <= last:
                 continue
             if area is not None and isinstance(item.get("geometry"), dict):
                 try:
@@ -281,8 +281,8 @@ class StacServer:
                         continue
                 except Exception:  # noqa: BLE001 - a broken item is sent as it is
                     pass
-            kept.append(item)
-        return kept
+            items.append(item)
+        return items
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -351,9 +351,9 @@ class Handler(BaseHTTPRequestHandler):
         with self.server_of._lock:
             self.server_of.sent += len(body)
 
-    def _collections(self, asked: str) -> None:
+    def _collections(self, collection: str) -> None:
         owner = self.server_of
-        if not asked:
+        if not collection:
             size = owner.page
             page = int(parse_qs(urlsplit(self.path).query).get("page", ["0"])[0])
             names = (owner.collections or [])[page * size : (page + 1) * size]
@@ -362,8 +362,8 @@ class Handler(BaseHTTPRequestHandler):
                 [{"rel": "next", "href": f"{owner.url}/collections?page={page + 1}", "method": "GET"}] if more else []
             )
             self.json({"collections": [{"type": "Collection", "id": name} for name in names], "links": links})
-        elif asked in (self.server_of.collections or ()):
-            self.json({"type": "Collection", "id": asked})
+        elif collection in (self.server_of.collections or ()):
+            self.json({"type": "Collection", "id": collection})
         else:
             self.send(404, b"no such collection")
 
@@ -382,25 +382,25 @@ class Handler(BaseHTTPRequestHandler):
     def _search(self, body: bytes) -> None:
         owner = self.server_of
         if self.command == "POST":
-            asked = json.loads(body)
+            query = json.loads(body)
         else:
-            asked = {key: text[0] for key, text in parse_qs(urlsplit(self.path).query).items()}
-            asked["bbox"] = [float(side) for side in asked["bbox"].split(",")] if "bbox" in asked else None
-            asked["collections"] = asked["collections"].split(",") if "collections" in asked else None
-        start = int(asked.get("token") or 0)
-        found = owner.found(asked)
-        page = found[start : start + min(owner.page, int(asked.get("limit") or 10))]
+            query = {key: text[0] for key, text in parse_qs(urlsplit(self.path).query).items()}
+            query["bbox"] = [float(side) for side in query["bbox"].split(",")] if "bbox" in query else None
+            query["collections"] = query["collections"].split(",") if "collections" in query else None
+        start = int(query.get("token") or 0)
+        found = owner.matching(query)
+        page = found[start : start + min(owner.page, int(query.get("limit") or 10))]
         links = []
         if start + len(page) < len(found):
             token = str(start + len(page))
             if owner.next_by == "POST":
                 links = [
-                    {"rel": "next", "href": f"{owner.url}/search", "method": "POST", "body": {**asked, "token": token}}
+                    {"rel": "next", "href": f"{owner.url}/search", "method": "POST", "body": {**query, "token": token}}
                 ]
             else:
                 plain = "&".join(
                     f"{key}={','.join(map(str, text)) if isinstance(text, list) else text}"
-                    for key, text in {**asked, "token": token}.items() if text is not None
+                    for key, text in {**query, "token": token}.items() if text is not None
                 )  # fmt: skip
                 links = [{"rel": "next", "href": f"{owner.url}/search?{plain}", "method": "GET"}]
         self.json({"type": "FeatureCollection", "features": page, "links": links})
@@ -415,12 +415,12 @@ class Handler(BaseHTTPRequestHandler):
         if not path.is_file():
             self.send(404, b"no such file")
             return
-        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range") or "")
-        if not asked:
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range") or "")
+        if not wanted:
             self.send(200, path.read_bytes())
             return
         size = path.stat().st_size
-        first, last = int(asked[1]), min(int(asked[2]), size - 1)
+        first, last = int(wanted[1]), min(int(wanted[2]), size - 1)
         if first >= size:
             self.send(416, b"", headers={"Content-Range": f"bytes */{size}"})
             return
