@@ -142,7 +142,7 @@ def test_every_assessment_and_answer_of_a_site_is_proven_and_no_others_are_shown
     assert "link" not in json.dumps(answers)
 
 
-def test_what_no_line_covers_yet_has_no_proof(three_nights):
+def test_records_that_no_line_covers_yet_have_no_proof(three_nights):
     assess(three_nights, "2026-06-04", "a")
     answer(three_nights, "a", "new")
     with three_nights.reading() as t:
@@ -208,7 +208,7 @@ def test_a_record_that_was_changed_is_named(three_nights, statement, named):
     ],
     ids=["assessment deleted", "answer deleted", "line deleted", "line edited", "leaves edited", "end edited"],
 )
-def test_what_was_deleted_and_a_line_that_was_changed_are_named(three_nights, statement, named):
+def test_deleted_records_and_changed_lines_are_named(three_nights, statement, named):
     change(three_nights, statement)
     (problem,) = problems_of(three_nights)
     assert named in problem

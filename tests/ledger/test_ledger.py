@@ -1,4 +1,4 @@
-"""What the monitor remembers."""
+"""The ledger in SQLite and PostgreSQL: what it stores, refuses and reports."""
 
 import os
 import shutil
@@ -58,8 +58,8 @@ def test_an_episode_that_begins_closes_the_one_before_and_no_other(ledger):
             t.add_site(site, "v1", {"id": site}, start="2021-04-01", now="n")
         for number, year in ((2, 2023), (3, 2025)):
             t.begin_episode("a", number, start=f"{year}-04-01", budget=0.5, why=f"frost of {year}", now=f"{year}")
-        told = [(one["number"], one["start"], one["closed"], one["why"]) for one in t.episodes("a")]
-        assert told == [
+        episodes = [(one["number"], one["start"], one["closed"], one["why"]) for one in t.episodes("a")]
+        assert episodes == [
             (1, "2021-04-01", "2023", "frost of 2023"), (2, "2023-04-01", "2025", "frost of 2025"),
             (3, "2025-04-01", None, None),
         ]  # fmt: skip
@@ -67,7 +67,7 @@ def test_an_episode_that_begins_closes_the_one_before_and_no_other(ledger):
 
 
 @pytest.mark.parametrize("table", ["episodes", "assessments", "sites", "calibrations"])
-def test_the_tables_themselves_refuse_to_keep_the_same_thing_twice(in_sqlite, table):
+def test_the_tables_themselves_refuse_to_store_the_same_row_twice(in_sqlite, table):
     about = {"tile": "48SUF", "biome": "loess", "season": 2025, "as_of": "2025-11-20", "stored": 3, "placebos": 120}
     with in_sqlite.transaction() as t:
         t.add_site("a", "v1", {"id": "a"}, start="2021-04-01", now="n")
@@ -94,20 +94,20 @@ def test_frozen_controls_stay_frozen(ledger):
         assert t.controls("g") == {"units": [1]}
 
 
-def test_what_is_told_of_all_sites_at_once_is_what_is_told_of_each(ledger):
+def test_queries_for_all_sites_at_once_give_what_queries_for_each_give(ledger):
     with ledger.transaction() as t:
         for site in ("a", "b", "c", "gone"):
             t.add_site(site, "v", {"id": site}, start="2021-04-01", now="2021-04-01")
         t.begin_episode("b", 2, start="2023-04-01", budget=0.5, why="replanted", now="2023-01-01")
         for site, day, digest in (("a", "2021-06-02", "1"), ("a", "2021-06-01", "2"), ("b", "2021-06-01", "3"),
                                   ("b", "2021-06-01", "4"), ("gone", "2021-06-01", "5")):  # fmt: skip
-            t.add_assessment(site, day, digest, {"told": digest}, version="v", snapshot="s", run="r")
+            t.add_assessment(site, day, digest, {"status": digest}, version="v", snapshot="s", run="r")
         t.save_ground_data("g", "terrain", {"slope": 3.0})
         t.save_ground_data("g", "rain", {})
         t.save_ground_data("h", "terrain", {"slope": 4.0})
         t.retire_site("gone")
         assert t.latest_assessments() == {site: t.latest_assessment(site) for site in ("a", "b")}
-        assert {site: told[2]["told"] for site, told in t.latest_assessments().items()} == {"a": "1", "b": "4"}
+        assert {site: newest[2]["status"] for site, newest in t.latest_assessments().items()} == {"a": "1", "b": "4"}
         newest = {site: t.assessments_of(site)[-1] for site in ("a", "b")}
         assert t.latest_rows() == {
             site: (row["as_of"], {name: value for name, value in row.items() if name != "run"})
@@ -126,7 +126,7 @@ def test_each_piece_of_ground_has_the_snapshot_that_it_was_last_taken_from(ledge
         assert t.has_history()
 
 
-def test_what_is_known_of_ground_beside_its_imagery_is_kept_by_kind(ledger):
+def test_data_about_ground_beside_its_imagery_are_stored_by_kind(ledger):
     with ledger.transaction() as t:
         for kind in ("terrain", "rain"):
             t.save_ground_data("g", kind, {"of": kind})
@@ -136,7 +136,7 @@ def test_what_is_known_of_ground_beside_its_imagery_is_kept_by_kind(ledger):
         assert t.ground_data("h", "rain") is None
 
 
-def test_an_assessment_is_never_edited_and_the_very_same_is_not_added_again(ledger):
+def test_an_assessment_is_never_edited_and_not_added_twice(ledger):
     origin = {"version": "v", "snapshot": "s", "run": "r"}
     with ledger.transaction() as t:
         assert t.add_assessment("a", "2021-05-01", "d1", {"status": "on_track"}, **origin)
@@ -158,14 +158,14 @@ def test_an_assessment_names_the_control_units_that_were_left_out_when_it_was_ma
         t.add_assessment("a", "2021-05-02", "d2", {}, **origin, left_out={"u7": "2021-05-02"})
         t.add_assessment("a", "2021-05-01", "d1", {}, **origin)
         t.add_assessment("b", "2021-05-01", "d1", {}, **origin, left_out={"u1": "2020-01-01"})
-        kept = t.assessments_of("a")
-    assert [(row["as_of"], row["left_out"]) for row in kept] == [
+        rows = t.assessments_of("a")
+    assert [(row["as_of"], row["left_out"]) for row in rows] == [
         ("2021-05-01", {}),
         ("2021-05-02", {"u7": "2021-05-02"}),
     ]
 
 
-def test_the_sites_that_could_fall_are_those_that_a_new_scene_showed_and_on_the_first_night_all(ledger):
+def test_sites_with_a_new_scene_could_fall_and_on_the_first_night_all(ledger):
     def night(day, **scenes):
         for site, (n, last) in scenes.items():
             payload = {"n_scenes": n, "last_observed": last}
@@ -245,7 +245,7 @@ def test_a_notice_of_an_event_waits_once_for_each_recipient(ledger):
         assert not t.any_notice_sent("b/failure")
 
 
-def test_the_alerts_of_a_site_stand_as_they_were_saved_last(ledger):
+def test_the_alerts_of_a_site_are_as_last_saved(ledger):
     def alert(site, rule, state, opened="2021-05-01"):
         return {"id": f"{site}/{rule}", "site": site, "state": state, "opened": opened}
 
@@ -283,7 +283,7 @@ def test_a_run_ends_alone_and_the_last_night_is_the_newest_that_ended(ledger):
         assert t.last_night("c") is None
 
 
-def test_what_fails_within_a_transaction_leaves_nothing(ledger):
+def test_a_failed_transaction_stores_nothing(ledger):
     def broken():
         with ledger.transaction() as t:
             t.add_site("a", "v1", {"id": "a"}, start="2021-04-01", now="n")
@@ -311,7 +311,7 @@ def test_a_ledger_whose_making_was_killed_midway_is_made_again(tmp_path, url, mo
     opened.close()
 
 
-def test_constants_that_are_frozen_stay_frozen(ledger):
+def test_frozen_constants_stay_frozen(ledger):
     about = {"tile": "48SUF", "biome": "loess", "season": 2025, "as_of": "2025-11-20", "stored": 3, "placebos": 120}
     with ledger.transaction() as t:
         t.add_calibration({"found": 120}, hash="h1", **about)
@@ -328,22 +328,22 @@ def test_a_damaged_ledger_is_named_with_what_to_do(tmp_path, url):
         Ledger(url)
 
 
-def test_a_ledger_that_cannot_grow_asks_for_room_and_keeps_what_it_has(tmp_path, in_sqlite):
+def test_a_ledger_that_cannot_grow_asks_for_room_and_loses_nothing(tmp_path, in_sqlite):
     with in_sqlite.transaction() as t:
         t.add_site("a", "v1", {"id": "a"}, start="2021-04-01", now="n")
     in_sqlite.close()
     event.listen(in_sqlite._engine, "connect", lambda made, _: made.execute("pragma max_page_count=1").close())
     with (
-        pytest.raises(DiskFull, match=rf"^the disk is full: make room at {tmp_path}, then run again") as told,
+        pytest.raises(DiskFull, match=rf"^the disk is full: make room at {tmp_path}, then run again") as refused,
         in_sqlite.transaction() as t,
     ):
         t.save_ground_data("g", "rain", {"values": "x" * 500_000})
-    assert "move" not in str(told.value)
+    assert "move" not in str(refused.value)
     with in_sqlite.transaction() as t:
         assert t.versions() == {"a": "v1"}
 
 
-def test_an_error_of_reading_is_want_of_room_only_where_there_is_none(tmp_path, monkeypatch):
+def test_a_read_error_is_a_full_disk_only_where_there_is_no_room(tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     error = OperationalError("select 'database or disk is full'", None, sqlite3.OperationalError("disk I/O error"))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, 0))
@@ -394,7 +394,7 @@ def test_a_ledger_held_by_another_process_is_waited_for_and_then_named(url, tmp_
 ANSWERED = {"id": "a/failure", "site": "a", "opened": "2021-05-01"}
 
 
-def test_an_answer_given_between_the_reading_and_the_writing_of_an_alert_by_a_night_is_kept(ledgers):
+def test_an_answer_given_between_a_nights_reading_and_writing_of_an_alert_stays(ledgers):
     night, person = ledgers
     with night.transaction() as t:
         t.save_alert({**ANSWERED, "state": "open", "level": "watch", "note": None})
@@ -438,7 +438,7 @@ def _answer(person):
         t.save_alert({**ANSWERED, "state": "resolved"})
 
 
-def test_who_only_reads_waits_for_nobody_and_sees_one_state(ledgers):
+def test_a_reader_waits_for_nobody_and_sees_one_state(ledgers):
     night, person = ledgers
     with night.transaction() as t:
         t.save_alert({**ANSWERED, "state": "open"})
@@ -462,7 +462,7 @@ def test_a_writer_waits_its_time_for_another_and_then_gives_up_for_now(either, m
         person.close()
 
 
-def test_what_a_guard_forbids_is_not_committed(either):
+def test_a_transaction_that_a_guard_forbids_is_not_committed(either):
     def lost():
         msg = "the lock is lost"
         raise TryLater(msg)
@@ -495,17 +495,17 @@ def test_a_commit_whose_confirmation_was_lost_is_not_called_no_change(postgresql
         t.save_alert({**ANSWERED, "state": "open"})
 
 
-@pytest.mark.parametrize(("at", "said"), [("commit", "was not confirmed"), ("begin", "Nothing in it was changed")])
-def test_an_error_of_the_database_says_no_change_only_before_the_commit(in_sqlite, at, said):
+@pytest.mark.parametrize(("at", "message"), [("commit", "was not confirmed"), ("begin", "Nothing in it was changed")])
+def test_an_error_of_the_database_says_no_change_only_before_the_commit(in_sqlite, at, message):
     @event.listens_for(in_sqlite._engine, at)
     def fail(_):
         raise DatabaseError(at, None, sqlite3.DatabaseError("database disk image is malformed"))
 
-    with pytest.raises(BadData, match=said), in_sqlite.transaction() as t:
+    with pytest.raises(BadData, match=message), in_sqlite.transaction() as t:
         t.save_alert({**ANSWERED, "state": "open"})
 
 
-def test_a_database_that_is_not_there_is_a_matter_of_configuration_and_not_of_waiting(postgresql):
+def test_a_missing_database_is_a_configuration_error_and_not_waited_for(postgresql):
     url = make_url(postgresql()).set(database="elsewhere").render_as_string(hide_password=False)
     with pytest.raises(BadConfiguration, match='database "elsewhere" does not exist, says its server; correct'):
         Ledger(url)
@@ -526,7 +526,7 @@ def test_a_ledger_of_an_unknown_version_is_named_and_left_as_it_is(url, in_sqlit
 
 
 @pytest.mark.parametrize("table", ["alerts", "sites"])
-def test_content_that_is_damaged_is_named_by_table_and_row(in_sqlite, table):
+def test_damaged_content_is_named_by_table_and_row(in_sqlite, table):
     with in_sqlite.transaction() as t:
         t.save_alert({**ANSWERED, "state": "open"})
         t.add_site("a", "v1", {"id": "a"}, start="2021-04-01", now="n")
@@ -553,7 +553,7 @@ def test_a_ledger_held_for_a_moment_is_simply_waited_for(url, tmp_path):
 
 
 @pytest.mark.parametrize("bad", ["", "nonsense", "mysql+nodriver://host/x"])
-def test_a_url_that_does_not_hold_is_a_matter_of_configuration(bad):
+def test_an_invalid_url_is_a_configuration_error(bad):
     with pytest.raises(BadConfiguration, match="url"):
         Ledger(bad)
 

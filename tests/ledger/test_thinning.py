@@ -1,4 +1,4 @@
-"""What the ledger stores of old nights, SQLite and PostgreSQL: what matters stays, the chain still covers the rest."""
+"""Old assessments in SQLite and PostgreSQL: those that matter stay, and the chain still covers the rest."""
 
 import shutil
 import sqlite3
@@ -49,7 +49,7 @@ def _run(t, day, sites, status, alert, thins):
 
 
 def named_days(t):
-    """What names an assessment: an alert event of a, and of b a message, a self-check and a measurement."""
+    """Store what names assessments: an alert event of a; a message, a self-check and a measurement of b."""
     t.save_alert({"id": "a/failure", "site": "a", "state": "open", "opened": FELL.isoformat(), "rule": "failure"})
     t.add_event("a/failure", "opened", {"day": FELL.isoformat(), "by": "night"}, time=f"{FELL}T23:00:00.000+00:00")
     t.add_notice("quiet/b", "quiet", {}, day=MESSAGE.isoformat(), recipients=[("mail", "x")], site="b")
@@ -99,7 +99,7 @@ def change(ledger, statement, **values):
         assert t._connection.execute(text(statement), values).rowcount == 1
 
 
-def test_of_old_nights_what_changed_or_is_named_stays_and_of_the_newest_90_days_everything(ledger):
+def test_old_assessments_stay_if_they_changed_or_are_named_and_those_of_the_newest_90_days_all_stay(ledger):
     run_all(ledger)
     assert days_of(ledger, "a") == [FIRST, FELL, ROSE, MONTH_END, *RECENT]
     assert days_of(ledger, "b") == [FIRST, MESSAGE, CHECKED, MEASURED, MONTH_END, *RECENT]
@@ -144,7 +144,7 @@ def test_an_assessment_of_the_newest_90_days_that_is_gone_is_named(thinned):
     assert f"(night {day}) covers 2 assessments; missing in the ledger: 1" in found
 
 
-def test_hiding_it_by_the_count_of_its_line_is_named_too_even_without_deep(thinned):
+def test_a_missing_recent_assessment_is_named_without_deep_though_its_line_was_edited(thinned):
     day = RECENT[-3].isoformat()
     change(thinned, "delete from assessments where site = 'a' and as_of = :day", day=day)
     change(thinned, "update chain set thinned = 1 where night = :day", day=day)
@@ -153,13 +153,13 @@ def test_hiding_it_by_the_count_of_its_line_is_named_too_even_without_deep(thinn
     )
 
 
-def test_an_old_assessment_that_should_have_stayed_is_missed(thinned):
+def test_a_missing_old_assessment_that_should_have_stayed_is_reported(thinned):
     change(thinned, "delete from assessments where site = 'a' and as_of = :day", day=ROSE.isoformat())
     (found,) = problems_of(thinned)
     assert f"(night {ROSE}) covers 2 assessments, 1 of them stored in the chain only; missing in the ledger: 1" in found
 
 
-def test_one_that_an_alert_names_is_missed_even_where_the_count_of_its_line_was_changed(thinned):
+def test_a_missing_assessment_that_an_alert_names_is_reported_though_its_line_was_edited(thinned):
     change(thinned, "delete from assessments where site = 'a' and as_of = :day", day=FELL.isoformat())
     change(thinned, "update chain set thinned = 2 where night = :day", day=FELL.isoformat())
     (found,) = problems_of(thinned)
@@ -172,7 +172,7 @@ def test_an_old_assessment_that_was_edited_is_named(thinned):
     assert "is not as it was when" in found
 
 
-def test_a_damaged_one_stops_no_night_and_stays(thinned):
+def test_a_damaged_assessment_stops_no_night_and_stays(thinned):
     with thinned.transaction() as t:
         run = "update assessments set payload = substr(payload, 2) where as_of = :day"
         t._connection.execute(text(run), {"day": RECENT[1].isoformat()})
