@@ -1,4 +1,4 @@
-"""A source that paints its scenes: what several sources, granules, baselines and outages need to be told apart."""
+"""A source that paints its scenes, so that sources, granules, baselines and outages can be distinguished."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -82,7 +82,7 @@ class Painted:
     cloudy: frozenset[date] = frozenset()
     """Days on which nothing but cloud is seen."""
     flawed: frozenset[date] = frozenset()
-    """Days on which pixels carry an offset of which the metadata say nothing."""
+    """Days on which pixels carry an offset that the metadata do not state."""
     landsat: bool = False
     """Seen by Landsat 8: its integers, its bits, and its bands, of which the near infrared is brighter by a fiftieth
     than the known bandpass tells."""

@@ -1,4 +1,4 @@
-"""Sites read together: bounded in memory, and none of them harmed by another."""
+"""Sites read together: memory is bounded, and no site fails because of another."""
 
 import json
 import shutil
@@ -72,7 +72,7 @@ def same(one, other):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [5, 30], ids=["while units are chosen", "while scenes are kept"])
+@pytest.mark.parametrize("after", [5, 30], ids=["while units are chosen", "while scenes are stored"])
 def test_a_source_that_goes_down_midway_defers_new_sites_and_the_next_night_ends_the_same(
     tmp_path, from_source, scratch, after
 ):
@@ -85,7 +85,7 @@ def test_a_source_that_goes_down_midway_defers_new_sites_and_the_next_night_ends
     assert same(settings, scratch)
 
 
-def test_what_a_known_site_was_shown_before_its_source_went_down_is_kept(tmp_path, from_source):
+def test_scenes_of_a_known_site_read_before_its_source_went_down_are_not_fetched_twice(tmp_path, from_source):
     settings = installed(tmp_path, ROW[:1])
     only = from_source(Failing(DAYS))
     night(settings, as_of=DAYS[-7])
@@ -117,7 +117,7 @@ def test_pixels_that_wait_are_bounded_however_many_sites_are_read_together(tmp_p
 
 
 @pytest.mark.slow
-def test_scenes_from_before_the_start_are_read_once_and_what_is_stored_is_as_if_they_were_read_twice(
+def test_scenes_from_before_the_start_are_read_once_with_the_same_results_as_read_twice(
     tmp_path, from_source, monkeypatch
 ):
     monkeypatch.setattr(
@@ -137,7 +137,7 @@ def test_scenes_from_before_the_start_are_read_once_and_what_is_stored_is_as_if_
         read[held] = Counter(only.read_scenes)
     once, twice = read.values()
     assert len(once) == len(twice) == len(DAYS)
-    # Of the scenes between the two starts the neighbours see more than was looked at to choose.
+    # Scenes between the two starts are read again: the choice of control ground needed less of them.
     assert sum(n == 1 for n in once.values()) > sum(n == 1 for n in twice.values())
     assert max(once[name] for name in sorted(once)[:15]) == 1
     assert min(twice[name] for name in sorted(once)[:15]) == 2
@@ -180,7 +180,7 @@ def test_sites_added_later_form_a_landscape_of_their_own_and_each_is_fetched_by_
     assert [task.folder.is_dir() for task in tasks] == [True, False, True]
 
 
-def test_what_need_not_be_looked_at_is_what_every_site_that_it_touches_has(registered):
+def test_a_scene_is_skipped_when_every_site_that_it_touches_has_it(registered):
     settings, ledger, _ = registered
     s1, s2, s3 = selected_sites(ledger)
     (scene,) = Painted(DAYS[:1]).search(s1.geometry, DAYS[0], DAYS[0])
@@ -197,7 +197,7 @@ def test_what_need_not_be_looked_at_is_what_every_site_that_it_touches_has(regis
 
 
 @pytest.mark.slow
-def test_what_sites_have_and_lack_is_kept_once_where_it_is_the_same(tmp_path, from_source):
+def test_sites_with_equal_stored_offered_and_pending_scenes_share_one_object_of_each(tmp_path, from_source):
     settings = installed(tmp_path, ROW)
     from_source(Painted(DAYS[:-1]))
     night(settings, as_of=NIGHT)
@@ -221,7 +221,7 @@ class Deadly(Painted):
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["known sites", "new sites"])
-def test_what_breaks_while_one_site_is_read_fails_that_site_alone(tmp_path, from_source, known):
+def test_an_error_while_one_site_is_read_fails_that_site_alone(tmp_path, from_source, known):
     settings = installed(tmp_path, ROW)
     if known:
         from_source(Painted(DAYS[:-2]))
@@ -266,7 +266,7 @@ def test_a_site_that_cannot_start_is_left_out_and_joins_a_later_landscape(tmp_pa
 
 
 @pytest.mark.slow
-def test_of_a_lost_landscape_a_site_that_cannot_start_is_left_out_and_begins_another_later(
+def test_a_site_of_a_lost_landscape_that_cannot_start_is_left_out_and_begins_another_later(
     tmp_path, from_source, scratch, monkeypatch
 ):
     settings = installed(tmp_path / "lost", ROW)
@@ -373,7 +373,7 @@ def test_a_unit_hidden_in_one_granule_is_taken_from_the_next_and_where_both_hide
 
 
 class Watched(Painted):
-    """Remembers the grids that were asked for."""
+    """Remembers the grids that were requested."""
 
     grids: list = []  # noqa: RUF012
 
@@ -400,7 +400,7 @@ def starting(settings, day):
     settings.registry.path.write_text(json.dumps(registry))
 
 
-def test_a_lost_landscape_of_which_a_site_waited_for_control_ground_is_begun_again(tmp_path, from_source):
+def test_a_lost_landscape_whose_site_waited_for_control_ground_is_begun_again(tmp_path, from_source):
     settings = installed(tmp_path, ROW[:1])
     starting(settings, "2014-01-01")
     from_source(Painted(DAYS))
@@ -413,7 +413,7 @@ def test_a_lost_landscape_of_which_a_site_waited_for_control_ground_is_begun_aga
 
 
 @pytest.mark.parametrize("error", [KeyError("id"), BadData("an item is no item")], ids=["a bug", "bad data"])
-def test_what_goes_wrong_in_one_search_fails_its_sites_and_the_night_goes_on(tmp_path, from_source, error):
+def test_an_error_in_one_search_fails_its_sites_and_the_night_goes_on(tmp_path, from_source, error):
     class Astray(Painted):
         def search(self, area, *given):
             if area.centroid.x > SPLIT:

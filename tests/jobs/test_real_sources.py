@@ -271,7 +271,7 @@ def test_ten_years_of_a_site_need_few_requests_and_a_night_one_of_pixels_and_one
 
 
 @pytest.mark.slow
-def test_a_dry_run_tells_the_requests_that_the_night_then_makes_at_most_and_reads_no_pixels(
+def test_a_dry_run_states_the_most_requests_that_the_night_makes_and_reads_no_pixels(
     folder, engine, token, tmp_path, capsys
 ):
     config = installed(tmp_path / "served", earthengine(engine), sites=2)
@@ -279,9 +279,9 @@ def test_a_dry_run_tells_the_requests_that_the_night_then_makes_at_most_and_read
     (first, second) = run(config, capsys, "--dry-run")["sites"]
     assert engine.counts["pixels"] == engine.counts["values"] == 0
     run(config, capsys)
-    told = first["requests"] + second["requests"]
+    planned = first["requests"] + second["requests"]
     made = engine.counts["pixels"] + engine.counts["values"]
-    assert told - 4 * PICTURES_PER_BATCH <= made <= told  # of two sites in two batches
+    assert planned - 4 * PICTURES_PER_BATCH <= made <= planned  # of two sites in two batches
     assert made > 0
     days = [name.split("/")[-1][:8] for name in first["scenes"]]
     assert len(days) == len(TIMES)
@@ -364,27 +364,27 @@ def test_harmonised_scenes_alone_keep_a_site_on_their_own_thirty_metres(tmp_path
     (site,) = run(config, capsys)["sites"]
     assert (site["state"], len(site["scenes_new"])) == ("done", len(TIMES))
     assert {one["reason"] for one in site["scenes_rejected"]} == {"CLOUD"}
-    kept = stored(config)
-    assert kept.grid.resolution.x == 30
-    records = kept.records()
+    stored_site = stored(config)
+    assert stored_site.grid.resolution.x == 30
+    records = stored_site.records()
     assert {(r.quality, r.scale, r.offset, r.bandpass) for r in records} == {("fmask", 1e-4, 0.0, False)}
     assert len({r.acquisition for r in records}) == len(TIMES)
     assert sum(r.accepted for r in records) > 0.6 * len(TIMES)
 
 
-def test_a_catalogue_that_refuses_access_leaves_with_78_and_one_that_is_down_with_75(folder, tmp_path, capsys):
+def test_a_catalogue_that_refuses_access_exits_with_78_and_one_that_is_down_with_75(folder, tmp_path, capsys):
     with StacServer(folder) as server:
         config = installed(tmp_path / "api", offering(server, folder))
-        for status, code, told in ((403, 78, "refuses"), (401, 78, "refuses"), (429, 75, "deferred")):
+        for status, code, message in ((403, 78, "refuses"), (401, 78, "refuses"), (429, 75, "deferred")):
             server.fail("search", status=status, times=99, headers={"Retry-After": "1000"})
             with pytest.raises(SystemExit) as left:
                 main(["run", "--config", str(config), "--as-of", "2020-10-31"])
             server.faults.clear()
             out = capsys.readouterr()
             assert left.value.code == code, out.err
-            assert told in out.err + out.out
+            assert message in out.err + out.out
             assert "Traceback" not in out.err
-        assert server.counts["search"] == 3  # none was asked twice
+        assert server.counts["search"] == 3  # no request was repeated
         assert run(config, capsys)["sites"][0]["state"] == "done"
 
 

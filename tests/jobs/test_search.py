@@ -1,4 +1,4 @@
-"""A night's search looks at what is new alone, and finds all that a search of everything would find."""
+"""A night examines only new scenes, and finds every scene that a search of everything would find."""
 
 import json
 import shutil
@@ -33,12 +33,12 @@ TOP = 4_200_000.0
 
 def granule(
     folder, day, *, tile="48SUF", left=WEST, top=TOP, epsg=32648, baseline="0213", shift=0, at="035141", made="064512",
-    **said,
+    **properties,
 ):  # fmt: skip
     name = f"S2A_MSIL2A_2020{day}T{at}_N{baseline}_R104_T{tile}_2020{day}T{made}"
     return sentinel_item(
         folder, name, href=lambda path: f"file://{path}", corner=(left, top), size=120, epsg=epsg, shift=shift,
-        properties={"s2:processing_baseline": f"{baseline[:2]}.{baseline[2:]}", **said},
+        properties={"s2:processing_baseline": f"{baseline[:2]}.{baseline[2:]}", **properties},
     )  # fmt: skip
 
 
@@ -48,13 +48,13 @@ class Installation:
 
     root: Path
     server: StacServer | None
-    """Of an API; None: the catalogue is a file."""
+    """The server of an API; None: the catalogue is a file."""
     allowed: list[str]
     offered: list[dict] = field(default_factory=list)
     sites: dict[str, float] = field(default_factory=lambda: {"a": WEST + 300, "both": EAST + 50})
-    """Left edge of each."""
+    """Left edge of each site, by its name."""
     looked_at: list[str] = field(default_factory=list)
-    """Days of the items that were looked at for more than their name."""
+    """Days of the items that were examined beyond their name."""
 
     def night(self, job: Callable = night) -> dict:
         """A night's manifest."""
@@ -62,8 +62,8 @@ class Installation:
         features = []
         for name, left in self.sites.items():
             outline = lonlat(box(left, TOP - 420, left + 100, TOP - 300), CRS("EPSG:32648"))
-            told = {"id": name, "name": name, "start": "2019-01-01", "intervention": "planting", "biome": "loess"}
-            features.append({"type": "Feature", "geometry": mapping(outline), "properties": told})
+            properties = {"id": name, "name": name, "start": "2019-01-01", "intervention": "planting", "biome": "loess"}
+            features.append({"type": "Feature", "geometry": mapping(outline), "properties": properties})
         collection = {"type": "FeatureCollection", "features": features}
         (self.root / "sites.geojson").write_text(json.dumps(collection), encoding="utf-8")
         catalogue = self.root / "catalogue.json"
@@ -83,7 +83,7 @@ class Installation:
         return job(self.settings, as_of=NIGHT, **({"pages": False} if job is night else {}))
 
     def new(self) -> dict[str, list[str]]:
-        """By site, what a night read; a dry run says it beforehand."""
+        """New scenes of a night, by site, after a dry run that lists the same."""
         planned = {site["site"]: site["scenes"] for site in self.night(plan)["sites"]}
         self.looked_at.clear()
         if self.server is not None:
@@ -96,7 +96,7 @@ class Installation:
 
     @property
     def searches(self) -> int:
-        """How often the last night asked an API; a file is read once whatever is asked of it."""
+        """Number of search requests of the last night to an API; a file is read once, whatever the search."""
         return 1 if self.server is None else self.server.counts["search"]
 
     @property
@@ -107,7 +107,7 @@ class Installation:
         return stored_of(self.settings, name)
 
     def records(self) -> dict[str, list[tuple]]:
-        """By site, what is stored of each overpass, its pixels by their digest."""
+        """Stored overpasses by site, with a digest of their pixels."""
         return {
             name: sorted((one.acquisition, sorted(one.granules.items()), one.reason, one.digest)
                          for one in self.store(name).records())
@@ -124,19 +124,19 @@ def scenes(tmp_path_factory):
     made["0108 piece"] = granule(folder, "0108", left=EAST, shift=50, made="070000")
     made["0108 copy"] = granule(folder, "0108", shift=70, made="080000")
     for tile, left in (("48SUF", WEST), ("48SVF", EAST)):
-        said = {"datetime": "2020-01-23T00:03:10Z"}
-        made[f"0122 {tile}"] = granule(folder, "0122", at="235958", tile=tile, left=left, **said)
+        properties = {"datetime": "2020-01-23T00:03:10Z"}
+        made[f"0122 {tile}"] = granule(folder, "0122", at="235958", tile=tile, left=left, **properties)
     zone_47 = projected(lonlat(box(WEST, TOP - 1200, WEST + 1200, TOP), CRS("EPSG:32648")), CRS("EPSG:32647"))
     left, top = round(zone_47.bounds[0], -1), round(zone_47.bounds[3], -1)
     made["0113 west"] = granule(folder, "0113", tile="47SVV", left=left, top=top, epsg=32647)
-    made["0108 anew"] = granule(folder, "0108", baseline="0500", shift=1000)
+    made["0108 reprocessed"] = granule(folder, "0108", baseline="0500", shift=1000)
     made["0113 elsewhere"] = granule(tmp_path_factory.mktemp("elsewhere"), "0113")
     return folder, made
 
 
 @pytest.fixture(params=["an API", "a static catalogue"])
 def stored(request, tmp_path, scenes, monkeypatch):
-    """An installation that has stored all that its catalogue offers."""
+    """An installation that has stored every scene that its catalogue offers."""
     folder, made = scenes
     with_assets = items._with_assets
 
@@ -158,7 +158,7 @@ def ends_as_from_scratch(one):
     return one.records() == scratch.records()
 
 
-def test_of_a_catalogue_of_which_all_is_stored_no_item_is_looked_at_and_no_file_is_checked(stored, monkeypatch):
+def test_when_everything_is_stored_no_item_is_examined_and_no_file_is_checked(stored, monkeypatch):
     assert stored.new() == {"a": [], "both": []}
     assert stored.looked_at == []
     monkeypatch.setattr(Fetcher, "check", Mock(side_effect=AssertionError("checked")))
@@ -166,7 +166,7 @@ def test_of_a_catalogue_of_which_all_is_stored_no_item_is_looked_at_and_no_file_
 
 
 @pytest.mark.parametrize("day", ["0118", "0113"], ids=["new", "late"])
-def test_a_scene_that_is_new_is_read_and_nothing_else_is_looked_at(stored, scenes, day):
+def test_a_new_scene_is_read_and_nothing_else_is_examined(stored, scenes, day):
     if day == "0113":
         stored.offered = [*stored.offered, scenes[1]["0118"]]
         stored.night()
@@ -180,7 +180,7 @@ def test_a_scene_that_is_new_is_read_and_nothing_else_is_looked_at(stored, scene
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("second", "tile"), [("0108 east", "48SVF"), ("0108 piece", "48SUF.1")])
-def test_an_overpass_of_which_a_granule_or_a_piece_of_one_is_new_is_read_whole(stored, scenes, second, tile):
+def test_an_overpass_with_a_new_granule_or_a_new_piece_of_one_is_read_whole(stored, scenes, second, tile):
     made = scenes[1]
     late = Installation(stored.root.parent / "late", stored.server, stored.allowed, [made["0103"], made["0108"]])
     late.night()
@@ -194,7 +194,7 @@ def test_an_overpass_of_which_a_granule_or_a_piece_of_one_is_new_is_read_whole(s
 
 
 @pytest.mark.slow
-def test_an_overpass_that_a_catalogue_has_of_the_next_day_is_read_whole(stored, scenes):
+def test_an_overpass_that_a_catalogue_dates_to_the_next_day_is_read_whole(stored, scenes):
     made = scenes[1]
     stored.offered = [*stored.offered, made["0122 48SUF"]]
     stored.night()
@@ -204,9 +204,7 @@ def test_an_overpass_that_a_catalogue_has_of_the_next_day_is_read_whole(stored, 
 
 
 @pytest.mark.slow
-def test_a_granule_of_which_another_piece_is_found_is_read_again_under_the_name_that_the_search_gives_it(
-    stored, scenes
-):
+def test_a_granule_with_another_piece_is_read_again_under_its_name_in_the_search(stored, scenes):
     made = scenes[1]
     one = Installation(stored.root.parent / "pieces", stored.server, stored.allowed, [made["0108 piece"]])
     one.sites = {"east": EAST + 600}
@@ -219,7 +217,7 @@ def test_a_granule_of_which_another_piece_is_found_is_read_again_under_the_name_
 
 
 @pytest.mark.slow
-def test_the_granule_of_the_own_projection_comes_first_though_the_other_is_stored_already(stored, scenes):
+def test_the_granule_in_the_projection_of_the_site_comes_first_though_the_other_is_stored(stored, scenes):
     made = scenes[1]
     stored.offered = [*stored.offered, made["0113 west"]]
     stored.night()
@@ -229,9 +227,9 @@ def test_the_granule_of_the_own_projection_comes_first_though_the_other_is_store
 
 
 @pytest.mark.slow
-def test_an_overpass_of_which_a_granule_has_a_newer_baseline_is_read_whole(stored, scenes):
-    stored.offered = [*stored.offered, scenes[1]["0108 anew"]]
-    assert stored.new() == {"a": [scenes[1]["0108 anew"]["id"]], "both": [scenes[1]["0108 anew"]["id"]]}
+def test_an_overpass_with_a_newer_baseline_of_one_granule_is_read_whole(stored, scenes):
+    stored.offered = [*stored.offered, scenes[1]["0108 reprocessed"]]
+    assert stored.new() == {"a": [scenes[1]["0108 reprocessed"]["id"]], "both": [scenes[1]["0108 reprocessed"]["id"]]}
     assert set(stored.looked_at) == {"01-08"}
     assert ends_as_from_scratch(stored)
     assert stored.new() == {"a": [], "both": []}
@@ -246,7 +244,7 @@ def test_a_scene_that_was_refused_is_read_once_its_folder_is_allowed(stored, sce
     assert stored.records()["a"][-1][1:3] == ([], "BROKEN")
     before = stored.records()
     assert stored.night(plan)["sites"][0]["scenes"] == [fresh["id"]]  # tried again, for a month
-    assert [site["scenes_new"] for site in stored.night()["sites"]] == [[], []]  # in vain, so nothing is new
+    assert [site["scenes_new"] for site in stored.night()["sites"]] == [[], []]  # without success, so nothing is new
     assert stored.records() == before
     stored.allowed = [*stored.allowed, str(scenes[0].parent)]
     assert stored.new() == {"a": [fresh["id"]], "both": [fresh["id"]]}
@@ -254,7 +252,7 @@ def test_a_scene_that_was_refused_is_read_once_its_folder_is_allowed(stored, sce
 
 
 @pytest.mark.slow
-def test_a_site_that_is_added_among_others_gets_its_history_and_they_are_let_alone(stored, scenes):
+def test_a_site_added_among_others_gets_its_history_and_the_others_are_not_read(stored, scenes):
     stored.sites = {**stored.sites, "east": EAST + 600}
     assert stored.new() == {"a": [], "both": [], "east": [scenes[1]["0108 east"]["id"]]}
     assert set(stored.looked_at) == {"01-08"}
@@ -270,7 +268,7 @@ def test_a_landscape_that_was_lost_gets_the_history_of_its_sites_again(stored, t
     assert stored.records() == before
 
 
-def test_a_landscape_of_which_an_older_copy_was_put_back_gets_what_that_lacks(stored, scenes, tmp_path):
+def test_a_landscape_restored_from_an_older_copy_gets_the_scenes_that_the_copy_lacks(stored, scenes, tmp_path):
     folder = stored.store("both").landscape.path
     shutil.copytree(folder, tmp_path / "copy")
     stored.offered.append(scenes[1]["0118"])
@@ -283,9 +281,7 @@ def test_a_landscape_of_which_an_older_copy_was_put_back_gets_what_that_lacks(st
 
 
 @pytest.mark.slow
-def test_of_two_catalogues_that_have_a_granule_each_both_are_read_when_one_is_late(
-    stored, scenes, tmp_path, monkeypatch
-):
+def test_granules_of_two_catalogues_are_both_read_when_one_is_late(stored, scenes, tmp_path, monkeypatch):
     made = scenes[1]
     one = Installation(tmp_path / "two", None, stored.allowed, [made["0103"], made["0108"]])
     one.night()

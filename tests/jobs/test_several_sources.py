@@ -102,7 +102,7 @@ def begun(made_once):
 
 
 def observations(settings, site="s1"):
-    """What ``observations.csv`` of a site has on its page."""
+    """Content of ``observations.csv`` of a site."""
     return observations_csv(site, series_of(settings, site)["line"].tolist())
 
 
@@ -127,22 +127,22 @@ def test_two_granules_of_one_overpass_are_one_row_and_fill_each_other(tmp_path, 
     assert len(manifest["sites"][0]["scenes_new"]) == len(DAYS)
     ours, theirs = (observations(one).decode().splitlines() for one in (halves, whole))
     assert [row.split(",")[6:9] for row in ours] == [row.split(",")[6:9] for row in theirs]  # pixels, ndvi, cover
-    # Units on both sides are seen, each by the granule that it lies in; those on the line between them may be lost.
+    # Each unit is in the granule that it lies in; those on the line between the granules may be lost.
     ours, theirs = (np.array([one.measures["n_units"] for one in store(made).records()]) for made in (halves, whole))
     assert (ours >= 0.8 * theirs).all()
     assert night(halves, as_of=NIGHT)["sites"][0]["scenes_new"] == []
 
 
 @pytest.mark.slow
-def test_a_unit_of_which_a_granule_shows_too_little_has_no_means(tmp_path, sources):
+def test_a_unit_shown_in_too_small_a_part_has_no_means(tmp_path, sources):
     settings = installed(tmp_path)
     sources(Painted(DAYS[:-1:2]), Painted(DAYS[-1:], name="part", tiles={"48SVF": (0, 0, 12_165, 30e3)}))
     night(settings, as_of=NIGHT)
     means = store(settings).unit_means()
     seen, full = means.sel(measure="n_pixels").values, means.sel(measure="n_pixels").values.max()
-    told = np.isfinite(means.sel(measure="cover").values)
+    has_cover = np.isfinite(means.sel(measure="cover").values)
     assert ((seen[-1] > 0) & (seen[-1] < 0.6 * full)).any()
-    assert (told == (seen >= 0.6 * full)).all()
+    assert (has_cover == (seen >= 0.6 * full)).all()
 
 
 @pytest.mark.slow
@@ -172,7 +172,7 @@ def test_where_the_preferred_granule_is_torn_the_other_is_read_by_its_own_offset
 
 
 class Boundless(Painted):
-    """Does not tell where its scenes lie."""
+    """Gives no footprints of its scenes."""
 
     def scene(self, day, tile, footprint):
         return replace(super().scene(day, tile, footprint), footprint=None)
@@ -181,7 +181,7 @@ class Boundless(Painted):
         return super()._frame(replace(scene, footprint=ground(*WHOLE)), grid)
 
 
-def test_a_scene_that_does_not_tell_where_it_lies_is_looked_at_for_every_site(tmp_path, sources, begun):
+def test_a_scene_without_a_footprint_is_read_for_every_site(tmp_path, sources, begun):
     known, fresh = begun(tmp_path / "known", Painted(DAYS[::2])), installed(tmp_path / "fresh")
     sources(Boundless(DAYS[::2]))
     night(fresh, as_of=NIGHT)
@@ -189,14 +189,14 @@ def test_a_scene_that_does_not_tell_where_it_lies_is_looked_at_for_every_site(tm
 
 
 class Misshapen(Painted):
-    """Gives other pixels than were asked for."""
+    """Gives pixels on another grid than requested."""
 
     def read(self, scenes, grids):
         for frames in super().read(scenes, grids):
             yield [replace(one, pixels=one.pixels[:, :, :-1], quality=one.quality[:, :-1]) for one in frames]
 
 
-def test_pixels_on_another_grid_than_was_asked_for_are_never_stored(tmp_path, sources):
+def test_pixels_on_another_grid_than_requested_are_never_stored(tmp_path, sources):
     settings = installed(tmp_path)
     sources(Painted(DAYS[:-10]), Misshapen(DAYS[-10:], name="other"))
     (site,) = night(settings, as_of=NIGHT)["sites"]
@@ -205,14 +205,14 @@ def test_pixels_on_another_grid_than_was_asked_for_are_never_stored(tmp_path, so
     assert not store(settings).cube()["red"][-10:].notnull().any()
 
 
-def test_control_ground_is_chosen_by_what_lies_before_the_start_alone(tmp_path, begun):
+def test_control_ground_is_chosen_from_scenes_before_the_start_alone(tmp_path, begun):
     before = begun(tmp_path / "before", Painted(DAYS), as_of=date(2019, 5, 31))
     after = begun(tmp_path / "after", Painted(DAYS))
     assert store(before).controls == store(after).controls
     assert store(after).controls["units"]
 
 
-def test_a_scene_that_shows_too_little_of_the_site_tells_nothing_of_which_ground_is_like_it(tmp_path, sources, begun):
+def test_a_scene_that_shows_too_little_of_the_site_does_not_affect_the_control_ground(tmp_path, sources, begun):
     without, beside = begun(tmp_path / "without", Painted(DAYS[::2])), installed(tmp_path / "beside")
     sources(Painted(DAYS[::2]), Painted(DAYS[1::2], name="part", tiles={"48SVF": (12_070, 0, 30e3, 30e3)}))
     night(beside, as_of=NIGHT)
@@ -220,16 +220,16 @@ def test_a_scene_that_shows_too_little_of_the_site_tells_nothing_of_which_ground
     assert store(beside).controls["units"] == store(without).controls["units"]
 
 
-def test_a_scene_that_shows_three_quarters_of_a_site_counts_and_is_told_as_such(tmp_path, sources):
+def test_a_scene_that_shows_three_quarters_of_a_site_counts_with_that_share(tmp_path, sources):
     settings = installed(tmp_path)
     gap = {"48SUF": (0, 0, 12_030, 30e3), "48SVF": (12_060, 0, 30e3, 30e3)}  # a strip that neither granule shows
     sources(Painted(DAYS[::2]), Painted(DAYS[1:2], name="part", tiles=gap))
     night(settings, as_of=NIGHT)
-    told = {(row["source"], row["n_pixels"], float(row["clear_fraction"]), row["reason"]) for row in rows(settings)}
-    assert told == {("painted", "144", 1.0, ""), ("part", "108", 0.75, "")}
+    counted = {(row["source"], row["n_pixels"], float(row["clear_fraction"]), row["reason"]) for row in rows(settings)}
+    assert counted == {("painted", "144", 1.0, ""), ("part", "108", 0.75, "")}
 
 
-def test_a_scene_that_hides_the_ground_around_is_set_aside_as_such(tmp_path, sources):
+def test_a_scene_that_hides_the_control_ground_is_set_aside_for_that_reason(tmp_path, sources):
     settings = installed(tmp_path)
     near = Painted(DAYS[1:2], name="near", tiles={"48SVF": (11_900, 11_900, 12_220, 12_220)})
     sources(Painted(DAYS[::2]), near)
@@ -275,8 +275,8 @@ def test_a_site_whose_edited_outline_is_refused_stays_as_it_was_and_so_does_one_
         registry["features"][0]["geometry"] = {"type": "Point", "coordinates": [103.9, 36.1]}
         del registry["features"][2]
         path.write_text(json.dumps(registry), encoding="utf-8")
-        told = add_sites(ledger, path)
-        assert (told["refused"], told["unchanged"], told["missing"]) == (["s1"], ["s2"], ["s3"])
+        report = add_sites(ledger, path)
+        assert (report["refused"], report["unchanged"], report["missing"]) == (["s1"], ["s2"], ["s3"])
         with ledger.transaction() as t:
             assert t.versions() == before
 
@@ -288,24 +288,24 @@ def test_a_ledger_older_than_its_stores_learns_from_them_and_nothing_is_read_aga
     ledger = tmp_path / "regrowth.db"
     older = ledger.read_bytes()
     night(settings, as_of=NIGHT)
-    kept, read, snapshot = status(settings), len(only.read_scenes), store(settings).snapshot
+    assessment, read, snapshot = status(settings), len(only.read_scenes), store(settings).snapshot
     ledger.write_bytes(older)
     assert night(settings, as_of=NIGHT)["sites"][0]["scenes_new"] == []
     assert (len(only.read_scenes), store(settings).snapshot) == (read, snapshot)
-    assert status(settings) == kept
+    assert status(settings) == assessment
     assert len(rows(settings)) == len(DAYS)
 
 
 @pytest.mark.parametrize(
-    ("site", "ring", "reason", "told", "blind"),
+    ("site", "ring", "reason", "status_reason", "blind"),
     [
         (SITE, (50.0, 140.0), "CONTROL_POOR", "CONTROL_FEW", "ground"),
         ((12_000, 12_000, 12_030, 12_030), (50.0, 1000.0), "FEW_PIXELS", "FEW_PIXELS", "small"),
     ],
     ids=["fewer than ten units", "nine pixels"],
 )
-def test_what_can_never_be_judged_is_told_so_though_some_scenes_are_torn_or_cloudy(
-    tmp_path, sources, site, ring, reason, told, blind
+def test_a_site_that_can_never_be_judged_has_that_reason_though_some_scenes_are_torn_or_cloudy(
+    tmp_path, sources, site, ring, reason, status_reason, blind
 ):
     settings = installed(tmp_path, [site])
     torn = frozenset({f"painted-48SUF-{DAYS[7]}-02.09"})
@@ -314,7 +314,7 @@ def test_what_can_never_be_judged_is_told_so_though_some_scenes_are_torn_or_clou
     assert (len(store(settings).units) < 10) == (blind == "ground")
     assert {"BROKEN", reason} <= {row["reason"] for row in rows(settings)} <= {"BROKEN", "CLOUD", reason}
     assert (status(settings)["status"], status(settings)["alert"]) == ("insufficient_data", "none")
-    assert told in status(settings)["reasons"]
+    assert status_reason in status(settings)["reasons"]
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         (stored,) = t.all_ground_data("detectability").values()
     assert (stored["red"], stored["said"]["en"]) == ([], NO_VERDICT[blind][0])
@@ -328,7 +328,7 @@ class Tardy(Painted):
         return replace(found, acquisition=found.acquisition.replace("T035141", "T035155"))
 
 
-def test_what_another_catalogue_names_by_another_second_is_not_fetched_again(tmp_path, sources, begun):
+def test_an_acquisition_that_another_catalogue_dates_some_seconds_later_is_not_fetched_again(tmp_path, sources, begun):
     settings = begun(tmp_path, Painted(DAYS[::2]))
     other = Tardy(DAYS[::2], name="other")
     sources(other)
@@ -336,7 +336,7 @@ def test_what_another_catalogue_names_by_another_second_is_not_fetched_again(tmp
     assert other.read_scenes == []
 
 
-def test_what_another_catalogue_names_by_another_second_replaces_it_under_the_name_that_it_has(
+def test_a_newer_baseline_from_a_catalogue_that_dates_it_some_seconds_later_replaces_the_older(
     tmp_path, sources, begun
 ):
     settings = begun(tmp_path, Painted(DAYS[::2]))
@@ -363,7 +363,7 @@ def test_a_granule_that_arrives_late_ends_where_a_run_from_scratch_ends(tmp_path
     assert status(late) == status(scratch)
 
 
-def test_a_newer_baseline_with_another_offset_replaces_the_older_and_tells_the_same(tmp_path, sources, begun):
+def test_a_newer_baseline_with_another_offset_replaces_the_older_with_the_same_values(tmp_path, sources, begun):
     settings, scratch = begun(tmp_path / "replaced", Painted(DAYS)), installed(tmp_path / "scratch")
     new = dict(baseline="05.00", offset=-0.1)
     earlier = assessments(settings)
@@ -375,7 +375,7 @@ def test_a_newer_baseline_with_another_offset_replaces_the_older_and_tells_the_s
     assert len(rows[0]) == len(DAYS)
     assert [row[4] for row in rows[0]] == ["05.00"] * 20 + ["02.09"] * (len(DAYS) - 20)
     assert [[*row[4:10]] for row in rows[0]] == [[*row[4:10]] for row in rows[1]]
-    # The verdict that was given on the older ones stays as it was, and so do the pixels that it was given on.
+    # The verdict on the older scenes stays as it was, and so do their pixels.
     assert assessments(settings)[0] == earlier[0]
     assert len(assessments(settings)) == 2
     assert {r.baseline for r in store(settings).records(earlier[0]["snapshot"])} == {"02.09"}
@@ -441,13 +441,13 @@ def test_sites_of_one_tile_are_searched_together_and_an_unchanged_night_reads_no
     sources(only)
     night(settings, as_of=NIGHT)
     assert only.searches == 1
-    asked = len(only.read_scenes)
+    reads = len(only.read_scenes)
     assert len(set(only.read_scenes)) == len(DAYS)
     night(settings, as_of=NIGHT)
-    assert (only.searches, len(only.read_scenes)) == (2, asked)
+    assert (only.searches, len(only.read_scenes)) == (2, reads)
 
 
-def test_sites_read_together_say_the_same_as_sites_read_alone(tmp_path, sources, begun):
+def test_sites_read_together_have_the_same_results_as_sites_read_alone(tmp_path, sources, begun):
     outlines = [(x, 12_000, x + 120, 12_120) for x in (8_000, 8_700)]
     together, alone = begun(tmp_path / "together", Painted(DAYS), outlines), installed(tmp_path / "alone", outlines)
     sources(Painted(DAYS))
@@ -458,19 +458,19 @@ def test_sites_read_together_say_the_same_as_sites_read_alone(tmp_path, sources,
         assert status(together, site) == status(alone, site)
 
 
-@pytest.mark.parametrize("baseline", ["02.09", ""], ids=["told", "not told"])
+@pytest.mark.parametrize("baseline", ["02.09", ""], ids=["baseline stated", "no baseline"])
 def test_a_scene_that_cannot_be_read_yet_is_tried_again_for_a_month(tmp_path, sources, baseline):
     settings, undisturbed = installed(tmp_path / "a"), installed(tmp_path / "b")
     old, new = (f"painted-48SUF-{day}-{baseline}" for day in (DAYS[7], DAYS[-2]))
-    rejected, kept = [], []
+    rejected, snapshots = [], []
     for torn in (frozenset({old, new}), frozenset({old, new}), frozenset({old})):
         last = Painted(DAYS, broken=torn, baseline=baseline)
         sources(last)
         (site,) = night(settings, as_of=NIGHT)["sites"]
         rejected.append({one["scene"] for one in site["scenes_rejected"]})
-        kept.append(store(settings).snapshot)
+        snapshots.append(store(settings).snapshot)
     assert rejected == [{old, new}, set(), set()], "the second time nothing new was found"
-    assert kept[0] == kept[1] != kept[2]
+    assert snapshots[0] == snapshots[1] != snapshots[2]
     assert last.read_scenes == [new], "the old one is given up"
     assert site["scenes_new"] == [new]
     sources(last)
@@ -483,9 +483,13 @@ def test_a_scene_that_still_cannot_be_read_changes_nothing(tmp_path, sources):
     settings = installed(tmp_path)
     sources(Painted(DAYS, broken=frozenset({f"painted-48SUF-{DAYS[-1]}-02.09"})))
     night(settings, as_of=NIGHT)
-    kept, said, judged = store(settings).snapshot, observations(settings), len(assessments(settings))
+    snapshot, content, verdicts = store(settings).snapshot, observations(settings), len(assessments(settings))
     night(settings, as_of=NIGHT)
-    assert (store(settings).snapshot, observations(settings), len(assessments(settings))) == (kept, said, judged)
+    assert (store(settings).snapshot, observations(settings), len(assessments(settings))) == (
+        snapshot,
+        content,
+        verdicts,
+    )
 
 
 @pytest.mark.slow
@@ -502,7 +506,7 @@ def test_a_granule_that_cannot_be_read_yet_fills_its_overpass_as_soon_as_it_can(
     assert observations(settings) == observations(undisturbed)
 
 
-def test_ground_to_compare_with_is_not_chosen_on_a_night_on_which_most_files_cannot_be_had(tmp_path, sources, begun):
+def test_control_ground_is_not_chosen_on_a_night_on_which_most_files_cannot_be_read(tmp_path, sources, begun):
     settings, undisturbed = installed(tmp_path / "a"), begun(tmp_path / "b", Painted(DAYS))
     before = [day for day in DAYS if day < date(2019, 6, 1)]
     torn = frozenset(f"painted-48SUF-{day}-02.09" for day in before[: len(before) // 2 + 1])
@@ -528,18 +532,18 @@ def test_a_torn_scene_is_recorded_with_its_reason_and_the_others_are_taken(tmp_p
     assert [*rows[7][7:11], rows[7][11].lower(), rows[7][12]] == ["", "", "", "", "false", "BROKEN"]
 
 
-def test_a_source_with_an_end_is_not_asked_for_later_scenes(tmp_path, sources):
+def test_no_scenes_after_the_end_of_a_source_are_requested(tmp_path, sources):
     settings = installed(tmp_path)
     sources(Painted(DAYS), until=DAYS[9])
     assert len(night(settings, as_of=NIGHT)["sites"][0]["scenes_new"]) == 10
 
 
-def test_a_dry_run_tells_what_a_night_would_fetch(tmp_path, sources, begun):
+def test_a_dry_run_lists_the_scenes_that_a_night_would_fetch(tmp_path, sources, begun):
     settings = begun(tmp_path, Painted(DAYS), as_of=DAYS[-4])
     only = Painted(DAYS)
     sources(only)
-    told = plan(settings, as_of=NIGHT)
-    assert [len(site["scenes"]) for site in told["sites"]] == [3]
+    planned = plan(settings, as_of=NIGHT)
+    assert [len(site["scenes"]) for site in planned["sites"]] == [3]
     assert only.read_scenes == []
 
 
@@ -574,7 +578,7 @@ def test_forty_cloudy_days_change_no_verdict_and_the_last_look_grows_older(tmp_p
 
 @pytest.fixture
 def judging(monkeypatch):
-    """Let verdicts be other than what the scenes tell: of the one that was found, the fields that are other."""
+    """Replace fields of the verdicts that follow from the scenes; the function gives the changed fields of one."""
 
     def use(change):
         def judged(*given, **more):
@@ -593,7 +597,7 @@ NO_ALERT = {"alert": AlertLevel.NONE, "alert_rule": None}
 
 @pytest.fixture
 def falling(judging):
-    """Let the verdict on given sites be that they are disturbed, from a day on."""
+    """Make the verdict on given sites a disturbance, from a day on."""
 
     def use(names, since):
         judging(lambda found: FELL if found.site in names and found.as_of >= since else {})
@@ -602,7 +606,7 @@ def falling(judging):
 
 
 def why_waiting(settings):
-    """What the outbox says of the notices that wait."""
+    """Reasons in the outbox why notices wait."""
     with closing(sqlite3.connect(settings.ledger.url.removeprefix("sqlite:///"))) as ledger:
         return {why for (why,) in ledger.execute("select error from outbox where state in ('waiting', 'held')")}
 
@@ -611,7 +615,7 @@ def messages(settings):
     return sorted(path.name for path in (settings.outputs.root / "messages").glob("*"))
 
 
-def test_an_alert_that_gets_worse_is_told_again_and_every_change_once(tmp_path, sources, judging):
+def test_an_alert_that_gets_worse_is_reported_again_and_every_change_once(tmp_path, sources, judging):
     settings = installed(tmp_path)
     sources(Painted(DAYS[::2]))
     days = {DAYS[-6]: AlertLevel.WATCH, DAYS[-4]: AlertLevel.RED}
@@ -629,28 +633,28 @@ def test_an_alert_that_gets_worse_is_told_again_and_every_change_once(tmp_path, 
     days[DAYS[-5]] = AlertLevel.NONE
     night(settings, as_of=DAYS[-5])
     assert alert() == stands, "a day before the newest is judged for the record"
-    told = [json.loads((settings.outputs.root / "messages" / name).read_text()) for name in messages(settings)[1::2]]
-    assert [(one["id"], one["event"], one["alert"]["level"]) for one in told] == [
+    sent = [json.loads((settings.outputs.root / "messages" / name).read_text()) for name in messages(settings)[1::2]]
+    assert [(one["id"], one["event"], one["alert"]["level"]) for one in sent] == [
         ("s1/disturbance/1", "opened", "watch"), ("s1/disturbance/2", "worsened", "red"),
     ]  # fmt: skip
 
 
-def test_the_chance_to_be_seen_is_told_anew_as_seasons_pass_and_a_day_before_the_newest_leaves_it(tmp_path, sources):
+def test_detectability_is_estimated_again_as_seasons_pass_and_not_for_a_day_before_the_newest(tmp_path, sources):
     settings = installed(tmp_path)
     sources(Painted(DAYS))
 
     def detectability_as_of(day):
         night(settings, as_of=day)
         with open_ledger(settings) as ledger, ledger.transaction() as t:
-            (told,) = t.all_ground_data("detectability").values()
-        return told
+            (stored,) = t.all_ground_data("detectability").values()
+        return stored
 
     first, later = detectability_as_of(date(2018, 6, 30)), detectability_as_of(date(2020, 12, 31))
     assert first["made_from"] != later["made_from"]
     assert detectability_as_of(date(2018, 7, 31)) == later
 
 
-def test_what_a_scene_shows_that_comes_later_on_the_same_day_is_told_that_day(tmp_path, sources, judging):
+def test_a_scene_that_arrives_later_on_the_same_day_is_reported_that_day(tmp_path, sources, judging):
     settings = installed(tmp_path)
     days = DAYS[::2]
     judging(lambda found: FELL if found.n_scenes == len(days) else {})
@@ -662,7 +666,7 @@ def test_what_a_scene_shows_that_comes_later_on_the_same_day_is_told_that_day(tm
 
 
 def registered_with(settings, more):
-    """Tell more of the sites in the registry."""
+    """Add properties to the sites in the registry."""
     path = settings.registry.path
     path.write_text(path.read_text(encoding="utf-8").replace('"biome"', f'{more}, "biome"'), encoding="utf-8")
     with open_ledger(settings) as ledger:
@@ -670,18 +674,18 @@ def registered_with(settings, more):
 
 
 def on_a_slope(settings, degrees):
-    """Let a model of elevation say how the first site lies."""
+    """Store the slope of the first site as if from a model of elevation."""
     lie = Terrain(elevation=1500.0, slope=degrees, northness=0.0, eastness=1.0, known=1.0, source="a model")
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         t.save_ground_data(ground_key(from_json(t.sites()[0], Site)), "terrain", lie.to_json())
 
 
-def test_the_slope_is_that_of_the_registry_else_that_of_the_model_else_told_as_unknown(tmp_path, sources, monkeypatch):
+def test_the_slope_is_from_the_registry_else_from_the_model_else_reported_as_unknown(tmp_path, sources, monkeypatch):
     settings = installed(tmp_path)
     sources(Painted(DAYS[::2]))
     judged = Mock(side_effect=assess_with_late_season)
     monkeypatch.setattr("monitor.maps.site_verdict.assess_with_late_season", judged)
-    told = []
+    slopes = []
     for change in (
         lambda: None,
         partial(on_a_slope, settings, 12.346),
@@ -690,18 +694,18 @@ def test_the_slope_is_that_of_the_registry_else_that_of_the_model_else_told_as_u
         change()
         night(settings, as_of=NIGHT)
         slope = judged.call_args.args[1].slope_degrees
-        told.append((slope, {"TERRAIN_UNKNOWN", "RAIN_UNKNOWN"} & set(status(settings)["reasons"])))
+        slopes.append((slope, {"TERRAIN_UNKNOWN", "RAIN_UNKNOWN"} & set(status(settings)["reasons"])))
     unknown = {"TERRAIN_UNKNOWN", "RAIN_UNKNOWN"}
-    assert told == [(None, unknown), (12.35, {"RAIN_UNKNOWN"}), (31.0, {"RAIN_UNKNOWN"})]
+    assert slopes == [(None, unknown), (12.35, {"RAIN_UNKNOWN"}), (31.0, {"RAIN_UNKNOWN"})]
 
 
 @pytest.mark.parametrize(
-    ("ground_colour", "said"),
+    ("ground_colour", "expected"),
     [((1400, 1900, 2400, 3600, 4200, 2500), True), ((900, 1300, 1700, 2300, 3000, 2800), False)],
     ids=["straw", "bare soil"],
 )
-def test_dry_plants_on_a_slope_of_erosion_control_are_said_to_protect_it_too(
-    tmp_path, sources, monkeypatch, ground_colour, said
+def test_dry_plants_on_a_slope_of_erosion_control_are_named_as_a_reason(
+    tmp_path, sources, monkeypatch, ground_colour, expected
 ):
     settings = installed(tmp_path)
     path = settings.registry.path
@@ -710,24 +714,22 @@ def test_dry_plants_on_a_slope_of_erosion_control_are_said_to_protect_it_too(
     monkeypatch.setattr("tests.jobs.painted.SOIL", np.array(ground_colour))
     sources(Painted(DAYS[::2]))
     night(settings, as_of=NIGHT, pages=True)
-    assert ("DRY_MATTER" in status(settings)["reasons"]) is said
+    assert ("DRY_MATTER" in status(settings)["reasons"]) is expected
     page = (tmp_path / "outputs/sites/s1/index.html").read_text(encoding="utf-8")
-    assert ("count green cover only" in page) is said
+    assert ("count green cover only" in page) is expected
 
 
-def test_a_verdict_is_given_anew_when_anything_that_it_rests_on_is_another_and_never_twice(
-    tmp_path, sources, monkeypatch
-):
+def test_a_site_is_judged_again_when_any_input_of_its_verdict_changed_and_never_twice(tmp_path, sources, monkeypatch):
     settings = installed(tmp_path)
     sources(Painted(DAYS[::2]))
-    for day in (DAYS[-6], NIGHT, DAYS[-6]):  # scenes that came later are none of an earlier day's
+    for day in (DAYS[-6], NIGHT, DAYS[-6]):  # later scenes do not count on an earlier day
         night(settings, as_of=day)
     earlier = assessments(settings)
     assert [one["as_of"] for one in earlier] == [DAYS[-6].isoformat(), NIGHT.isoformat()]
 
     def observed_otherwise(column):
-        def changed(*asked, **more):
-            series = {name: values.copy() for name, values in site_series(*asked, **more).items()}
+        def changed(*given, **more):
+            series = {name: values.copy() for name, values in site_series(*given, **more).items()}
             series[column][19] = b"another" if column == "digest" else 0.123
             return series | {"chain": chain_hashes(series)}
 
@@ -755,13 +757,13 @@ def test_a_verdict_is_given_anew_when_anything_that_it_rests_on_is_another_and_n
         change()
         night(settings, as_of=NIGHT)
         assert len(assessments(settings)) == number
-    kept = assessments(settings)
+    given = assessments(settings)
     night(settings, as_of=NIGHT)
-    assert assessments(settings) == kept
-    assert kept[:2] == earlier
+    assert assessments(settings) == given
+    assert given[:2] == earlier
 
 
-def test_what_a_person_answered_stands_beside_the_red_for_as_long_as_its_cause_is_seen(
+def test_an_answer_of_a_person_is_shown_beside_the_red_alert_as_long_as_its_cause_is_seen(
     tmp_path, sources, judging, capsys
 ):
     settings = installed(tmp_path)
@@ -769,7 +771,7 @@ def test_what_a_person_answered_stands_beside_the_red_for_as_long_as_its_cause_i
     seen = LAGS | {"alert": AlertLevel.RED}
     judging(lambda _: seen)
 
-    def said():
+    def published():
         pages = {"en": "index.html", "zh": "index.zh.html"}
         root = settings.outputs.root
         return {
@@ -778,28 +780,28 @@ def test_what_a_person_answered_stands_beside_the_red_for_as_long_as_its_cause_i
         }
 
     night(settings, as_of=DAYS[-4], pages=True)
-    assert "Alert open since" in said()["en"][0]
+    assert "Alert open since" in published()["en"][0]
     words = ("resolve", "s1/disturbance", "--verdict", "false-alarm", "--note", "trees stand")
     for command in (("alerts", *words), ("publish",)):
         with pytest.raises(SystemExit) as left:
             main([*command, "--config", str(tmp_path / "regrowth.toml")])
         assert left.value.code == 0
     for language, answer, counted in (("en", "false alarm", "answered: 1"), ("zh", "误报", "其中已答复：1")):
-        page, index = said()[language]
+        page, index = published()[language]
         assert answer in page
         assert "trees stand" in page
         assert counted in index
         assert answer in index
-    assert "Alert open since" not in said()["en"][0]
+    assert "Alert open since" not in published()["en"][0]
     seen.update(NO_ALERT)
     night(settings, as_of=DAYS[-2], pages=True)
-    assert "false alarm" not in said()["en"][0]
-    assert "answered: 1" not in said()["en"][1]
+    assert "false alarm" not in published()["en"][0]
+    assert "answered: 1" not in published()["en"][1]
     capsys.readouterr()
 
 
 @pytest.mark.parametrize(("fell", "held"), [(5, True), (4, False)])
-def test_when_most_sites_fall_in_one_night_what_is_sent_is_held_until_somebody_has_looked(
+def test_when_most_sites_fall_in_one_night_messages_are_held_until_they_are_released(
     tmp_path, sources, begun, falling, capsys, fell, held
 ):
     outlines = [(x, 12_000, x + 120, 12_120) for x in range(4_000, 20_000, 2_000)]
@@ -818,13 +820,13 @@ def test_when_most_sites_fall_in_one_night_what_is_sent_is_held_until_somebody_h
     with pytest.raises(SystemExit) as left:
         main(["alerts", "release", "--config", str(tmp_path / "regrowth.toml"), "--json"])
     assert left.value.code == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told == {"messages_sent": fell if held else 0, "messages_waiting": 0}
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == {"messages_sent": fell if held else 0, "messages_waiting": 0}
     assert len([name for name in messages(settings) if name.endswith(".json")]) == fell
 
 
 @pytest.mark.slow
-def test_what_was_held_and_is_no_news_by_the_time_of_its_release_is_not_sent(tmp_path, sources, falling, capsys):
+def test_a_held_message_that_is_no_news_when_it_is_released_is_not_sent(tmp_path, sources, falling, capsys):
     outlines = [(x, 12_000, x + 120, 12_120) for x in range(4_000, 18_000, 2_000)]
     settings = installed(tmp_path, outlines)
     sources(Painted(DAYS[::2]))
@@ -843,11 +845,11 @@ def test_what_was_held_and_is_no_news_by_the_time_of_its_release_is_not_sent(tmp
     command("alerts", "resolve", "s1/disturbance", "--verdict", "false-alarm")
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         t.retire_site("s2")
-        # That of the third went by itself, a month later: nobody is told that what he never heard of is over.
+        # The third alert resolved by itself a month later: no message says that an unreported alert is over.
         alert = replace(from_json(t.alert("s3/disturbance"), Alert), state=AlertState.RESOLVED)
         day = NIGHT + timedelta(days=31)
         record_event(t, alert, AlertEvent.RESOLVED, day=day, by="night", recipients=[Recipient(FILES, "")])
-        # That of the fourth is over as well, and another rule has raised one, of which somebody was told.
+        # The fourth alert is over as well, and another rule has raised one, which was reported.
         first = from_json(t.alert("s4/disturbance"), Alert)
         t.save_alert(to_json(replace(first, state=AlertState.RESOLVED)))
         t.save_alert(to_json(replace(first, id="s4/failure", rule="failure", opened=NIGHT + timedelta(days=40))))
@@ -857,7 +859,7 @@ def test_what_was_held_and_is_no_news_by_the_time_of_its_release_is_not_sent(tmp
     assert command("alerts", "release") == {"messages_sent": 0, "messages_waiting": 0}
 
 
-def test_what_could_not_be_written_one_night_waits_and_counts_among_those_that_fell_that_night(
+def test_messages_that_could_not_be_written_wait_and_count_for_the_night_of_their_fall(
     tmp_path, sources, judging, monkeypatch
 ):
     settings = installed(tmp_path, [(x, 12_000, x + 120, 12_120) for x in range(4_000, 16_000, 2_000)])
@@ -879,7 +881,7 @@ def test_what_could_not_be_written_one_night_waits_and_counts_among_those_that_f
     assert (manifest["messages_sent"], manifest["messages_waiting"]) == (5, 0)
 
 
-def test_that_most_sites_recover_in_one_night_is_told_at_once(tmp_path, sources, judging):
+def test_a_recovery_of_most_sites_in_one_night_is_reported_at_once(tmp_path, sources, judging):
     settings = installed(tmp_path, [(x, 12_000, x + 120, 12_120) for x in range(4_000, 16_000, 2_000)])
     sources(Painted(DAYS[::2]))
     judging(lambda found: LAGS if found.as_of <= DAYS[-7] else LAGS | NO_ALERT)
@@ -891,7 +893,7 @@ def test_that_most_sites_recover_in_one_night_is_told_at_once(tmp_path, sources,
 
 
 @pytest.mark.parametrize(("fell", "sent"), [(3, 3), (5, 0)])
-def test_the_first_night_of_a_programme_tells_all_that_it_finds_unless_most_sites_fell(
+def test_the_first_night_of_a_programme_sends_all_messages_unless_most_sites_fell(
     tmp_path, sources, falling, fell, sent
 ):
     settings = installed(tmp_path, [(x, 12_000, x + 120, 12_120) for x in range(4_000, 16_000, 2_000)])
@@ -917,7 +919,7 @@ def test_a_night_without_any_scene_is_done_and_the_last_look_grows_older(tmp_pat
 
 
 @pytest.mark.slow
-def test_a_scene_with_a_wrong_flag_is_set_aside_and_what_is_told_is_as_if_it_had_not_come(tmp_path, sources):
+def test_a_scene_with_a_wrong_flag_is_set_aside_and_results_are_as_without_it(tmp_path, sources):
     flawed, without = installed(tmp_path / "flawed"), installed(tmp_path / "without")
     often = [FIRST + timedelta(days=d) for d in range(0, 880, 8)]
     day = next(one for one in often if (one.year, one.month) == (2020, 7))
