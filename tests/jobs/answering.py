@@ -158,7 +158,7 @@ class Server:
     process: forked.Python
     port: int = 0
     lines: list[str] = field(default_factory=list)
-    """What it has logged."""
+    """Lines of its log."""
 
     @property
     def url(self) -> str:
@@ -210,9 +210,9 @@ def serving(programme: Programme, *options: str, environment: Mapping[str, str] 
         reader = threading.Thread(target=lambda: server.lines.extend(process.stderr))
         reader.start()
         try:
-            said = process.stdout.readline() or "nothing"
-            found = re.fullmatch(r"Answers are served at http://127\.0\.0\.1:(\d+)\.\n", said)
-            assert found, (said, server.lines)
+            line = process.stdout.readline() or "nothing"
+            found = re.fullmatch(r"Answers are served at http://127\.0\.0\.1:(\d+)\.\n", line)
+            assert found, (line, server.lines)
             server.port = int(found[1])
             yield server
         finally:

@@ -1,4 +1,4 @@
-"""Secrets planted in every place that may hold one come out nowhere, whatever a command does and however it ends."""
+"""Secrets planted in every possible place appear in no output, whatever a command does and however it ends."""
 
 import json
 import logging
@@ -41,7 +41,7 @@ class Planted:
     catalogue: StacServer
     receivers: dict[str, Any]
     canaries: dict[str, str]
-    """By the place that holds it."""
+    """Canaries by the place that holds them."""
     out: str = ""
     """All that was written to stdout and stderr so far."""
 
@@ -158,8 +158,8 @@ def ran(planted, capfd, monkeypatch):
             patch.setattr(type(sys.stderr), "isatty", lambda _: terminal, raising=False)
             with pytest.raises(SystemExit) as left:
                 main([*map(str, arguments)])
-        said = capfd.readouterr()
-        planted.out += said.out + said.err
+        captured = capfd.readouterr()
+        planted.out += captured.out + captured.err
         return left.value.code
 
     return run
@@ -308,6 +308,6 @@ def test_a_bug_in_a_worker_process_shows_no_secret(planted, capfd):
         results = dict(compute([dask.delayed(broken)(), dask.delayed(arguments)()]))
     assert isinstance(results[0], RuntimeError)
     assert b"spawn" in results[1]
-    said = capfd.readouterr()
-    planted.out += said.out + said.err + results[1].decode()
+    captured = capfd.readouterr()
+    planted.out += captured.out + captured.err + results[1].decode()
     assert leaks(planted) == []

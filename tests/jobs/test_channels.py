@@ -116,7 +116,7 @@ def test_a_test_message_reaches_every_configured_channel(everything, monkeypatch
     assert len(servers["other"].requests) == 1
 
 
-def test_what_a_receiver_answers_is_reported_and_the_others_are_tried(everything, monkeypatch, capsys):
+def test_errors_of_receivers_are_reported_and_the_others_are_tried(everything, monkeypatch, capsys):
     config, environment, servers = everything
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -166,8 +166,10 @@ def test_secrets_planted_in_the_environment_are_in_no_log_at_debug(fault, files,
     config, environment, servers = everything
     if fault == "answers":
         for name in ("we-com", "ding", "fei", "ops", "other"):
-            said = f"unknown {CANARY}/1 {CANARY}&2 {CANARY} 4"
-            servers[name].answer(200 if name != "ops" else 302, {"errcode": 1, "code": 1, "errmsg": said, "msg": said})
+            reply = f"unknown {CANARY}/1 {CANARY}&2 {CANARY} 4"
+            servers[name].answer(
+                200 if name != "ops" else 302, {"errcode": 1, "code": 1, "errmsg": reply, "msg": reply}
+            )
         servers["mail"].answer("MAIL", f"550 who is {SECRETS['REGROWTH_CHANNEL_MAIL_PASSWORD']}")
     if fault == "down":
         for server in servers.values():
@@ -188,12 +190,12 @@ def test_secrets_planted_in_the_environment_are_in_no_log_at_debug(fault, files,
     """)
     command = ["-c", code, "notify", "test", "--config", str(config)]
     done = forked.run(command, env={**os.environ, **environment})
-    said = done.stdout + done.stderr
-    assert done.returncode == {"none": Exit.DONE, "answers": Exit.SOME_FAILED, "down": Exit.ALL_FAILED}[fault], said
-    assert "urllib3" in said
-    assert "***" in said or fault == "down"
+    printed = done.stdout + done.stderr
+    assert done.returncode == {"none": Exit.DONE, "answers": Exit.SOME_FAILED, "down": Exit.ALL_FAILED}[fault], printed
+    assert "urllib3" in printed
+    assert "***" in printed or fault == "down"
     for canary in CANARIES:
-        assert canary not in said
+        assert canary not in printed
 
 
 def test_a_channel_is_built_when_it_is_used_and_one_connection_serves_all_mails(everything, monkeypatch):

@@ -65,7 +65,7 @@ def test_status_reads_the_ledger_without_loading_an_array_library(installation):
     assert found.stdout.splitlines() == [line, "[]"]
 
 
-def test_status_of_a_site_that_nobody_knows_leaves_with_65(installation, capsys):
+def test_status_of_an_unknown_site_exits_with_65(installation, capsys):
     config = ("--config", installation.config)
     status, out = run("status", *config, capsys=capsys)
     assert (status, "there is no site to judge" in out.err) == (Exit.BAD_DATA, True)
@@ -76,7 +76,7 @@ def test_status_of_a_site_that_nobody_knows_leaves_with_65(installation, capsys)
     assert (status, out.out) == (Exit.DONE, "No site has been assessed yet: regrowth run\n")
 
 
-def test_compiled_kernels_are_not_used_again_once_the_code_that_they_call_is_another(tmp_path):
+def test_compiled_kernels_are_not_used_again_once_the_code_that_they_call_has_changed(tmp_path):
     for name, text in (("a.py", "from numba import njit"), ("b.py", "from numba import njit"), ("c.py", "plain")):
         (tmp_path / name).write_text(text, encoding="utf-8")
     before = cache_name(tmp_path)
@@ -90,7 +90,7 @@ def test_compiled_kernels_are_not_used_again_once_the_code_that_they_call_is_ano
     "arguments",
     [["runn"], ["run", "--as-of", "yesterday"], ["run", "--sites", "a"], ["explain"], ["demo", "--seed", "-1"], []],
 )
-def test_a_command_line_that_does_not_hold_leaves_with_64(arguments, capsys):
+def test_an_invalid_command_line_exits_with_64(arguments, capsys):
     status, out = run(*arguments, capsys=capsys)
     assert status == Exit.USAGE
     assert out.err
@@ -105,7 +105,7 @@ def test_a_night_in_the_future_is_refused_so_that_no_later_one_is_shadowed(insta
     assert "Landsat 1" in out.err
 
 
-def test_an_output_root_that_is_a_file_is_told_in_one_line(installation, capsys):
+def test_an_output_root_that_is_a_file_is_reported_in_one_line(installation, capsys):
     text = installation.config.read_text().replace('root = "."', 'root = "sites.geojson"')
     installation.config.write_text(text)
     status, out = run("run", "--config", installation.config, "--as-of", "2016-06-30", "--json", capsys=capsys)
@@ -115,7 +115,7 @@ def test_an_output_root_that_is_a_file_is_told_in_one_line(installation, capsys)
 
 
 @pytest.mark.parametrize("what", ["jobs.pipeline.hold_lock", "jobs.pages.write_index"])
-def test_a_full_disk_leaves_with_20_and_asks_for_room(installation, capsys, monkeypatch, what):
+def test_a_full_disk_exits_with_20_and_asks_for_room(installation, capsys, monkeypatch, what):
     def full(*_args, **_kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -126,7 +126,7 @@ def test_a_full_disk_leaves_with_20_and_asks_for_room(installation, capsys, monk
 
 
 @pytest.mark.parametrize("what", ["the page", "the mark of what it was made from"])
-def test_a_page_for_which_there_is_no_room_is_told_with_its_site(installation, capsys, monkeypatch, what):
+def test_a_page_without_room_on_the_disk_is_reported_with_its_site(installation, capsys, monkeypatch, what):
     write = Path.write_bytes
 
     def full(*_args, **_kwargs):
@@ -147,9 +147,9 @@ def test_a_page_for_which_there_is_no_room_is_told_with_its_site(installation, c
     assert all("; page not written: the disk is full: make room at " in line for line in lines)
     status, out = run(*night, "--json", capsys=capsys)
     assert status == Exit.SOME_FAILED
-    told = json.loads(out.out)["pages_failed"]
-    assert list(told) == ["demo-02", "demo-07", "demo-10"]
-    assert all(why.startswith("the disk is full: make room at ") for why in told.values())
+    failed = json.loads(out.out)["pages_failed"]
+    assert list(failed) == ["demo-02", "demo-07", "demo-10"]
+    assert all(why.startswith("the disk is full: make room at ") for why in failed.values())
 
 
 @pytest.mark.slow
@@ -178,7 +178,7 @@ def test_a_site_whose_pixels_are_damaged_says_that_its_page_was_not_written_and_
     assert "Traceback" not in out.err + again.err
 
 
-def test_a_ledger_server_that_is_down_is_a_matter_of_trying_later(installation, capsys, monkeypatch):
+def test_a_ledger_server_that_is_down_means_try_later(installation, capsys, monkeypatch):
     pytest.importorskip("psycopg", reason="the PostgreSQL driver is in the extra 'postgresql'")
     monkeypatch.setenv("REGROWTH_LEDGER__URL", "postgresql+psycopg://user:hunter2@127.0.0.1:1/x")
     status, out = run("status", "--config", installation.config, capsys=capsys)
@@ -186,7 +186,7 @@ def test_a_ledger_server_that_is_down_is_a_matter_of_trying_later(installation, 
     assert "hunter2" not in out.err
 
 
-def test_a_run_that_finds_another_one_leaves_with_75_before_it_loads_anything(installation, capsys):
+def test_a_run_that_finds_another_one_exits_with_75_before_it_loads_anything(installation, capsys):
     from jobs.lock import hold_lock
 
     (installation.root / "store").mkdir()
@@ -197,27 +197,27 @@ def test_a_run_that_finds_another_one_leaves_with_75_before_it_loads_anything(in
             assert "a night, process" in out.err
 
 
-def test_a_missing_configuration_leaves_with_78_in_one_line(tmp_path, capsys):
+def test_a_missing_configuration_exits_with_78_in_one_line(tmp_path, capsys):
     status, out = run("run", "--config", tmp_path / "no.toml", capsys=capsys)
     assert status == Exit.CONFIGURATION
     assert len(out.err.splitlines()) == 1
 
 
-def test_an_unknown_key_leaves_with_78_and_names_the_nearest(tmp_path, capsys):
+def test_an_unknown_key_exits_with_78_and_names_the_nearest(tmp_path, capsys):
     (tmp_path / "r.toml").write_text('[source]\nkind = "sample"\nsinse = "2020-01-01"\n')
     status, out = run("status", "--config", tmp_path / "r.toml", capsys=capsys)
     assert status == Exit.CONFIGURATION
     assert "'since'" in out.err
 
 
-def test_an_empty_registry_leaves_with_65(installation, capsys):
+def test_an_empty_registry_exits_with_65(installation, capsys):
     (installation.root / "sites.geojson").write_text('{"type": "FeatureCollection", "features": []}')
     status, out = run("run", "--config", installation.config, capsys=capsys)
     assert status == Exit.BAD_DATA
     assert len(out.err.splitlines()) == 1
 
 
-def test_a_missing_registry_leaves_with_65(installation, capsys):
+def test_a_missing_registry_exits_with_65(installation, capsys):
     (installation.root / "sites.geojson").unlink()
     status, out = run("run", "--config", installation.config, capsys=capsys)
     assert status == Exit.BAD_DATA
@@ -225,7 +225,7 @@ def test_a_missing_registry_leaves_with_65(installation, capsys):
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "message"),
     [
         ('kind = "stac"', "needs url"),
         ('kind = "stac"\nurl = "http://127.0.0.1:9/"', "allow_hosts"),
@@ -235,11 +235,11 @@ def test_a_missing_registry_leaves_with_65(installation, capsys):
         ('kind = "earthengine"\nproject = "p"\ncollections = ["S2"]', "S2_SR_HARMONIZED"),
     ],
 )
-def test_a_source_that_lacks_what_it_needs_leaves_with_78_and_says_what(source, told, installation, capsys):
+def test_a_source_that_lacks_what_it_needs_exits_with_78_and_says_what(source, message, installation, capsys):
     installation.config.write_text(f'[registry]\npath = "sites.geojson"\n[source]\n{source}\n')
     status, out = run("run", "--config", installation.config, capsys=capsys)
     assert status == Exit.CONFIGURATION
-    assert told in out.err
+    assert message in out.err
 
 
 def test_a_run_prints_the_manifest_of_the_contract_and_status_and_explain_follow(installation, capsys):
@@ -290,7 +290,7 @@ def test_an_alert_can_be_listed_taken_on_snoozed_and_answered(installation, caps
     assert run("alerts", "resolve", row["id"], "--verdict", "maybe", *config, capsys=capsys)[0] == Exit.USAGE
 
 
-def test_adding_a_registry_twice_changes_nothing_and_a_site_taken_out_is_named_and_kept(installation, capsys):
+def test_adding_a_registry_twice_changes_nothing_and_a_site_taken_out_is_named_and_stays(installation, capsys):
     config = ("--config", installation.config, "--json")
     file = installation.root / "sites.geojson"
     _, out = run("sites", "add", file, *config, capsys=capsys)
@@ -302,8 +302,8 @@ def test_adding_a_registry_twice_changes_nothing_and_a_site_taken_out_is_named_a
     del registry["features"][2]
     file.write_text(json.dumps(registry))
     _, out = run("sites", "add", file, *config, capsys=capsys)
-    told = json.loads(out.out)
-    assert (told["changed"], told["missing"], told["unchanged"]) == (["demo-02"], ["demo-10"], ["demo-07"])
+    report = json.loads(out.out)
+    assert (report["changed"], report["missing"], report["unchanged"]) == (["demo-02"], ["demo-10"], ["demo-07"])
     _, out = run("sites", "list", *config, capsys=capsys)
     assert [site["id"] for site in json.loads(out.out)] == ["demo-02", "demo-07", "demo-10"]
     _, out = run("sites", "add", file, "--config", installation.config, capsys=capsys)

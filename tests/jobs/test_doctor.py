@@ -51,10 +51,10 @@ def nobody(monkeypatch, tmp_path_factory):
 
 
 @pytest.fixture
-def asked(installation, capsys):
-    """What the doctor says of the installation, by part, with the exit status; a part checks twice is checks last."""
+def doctor(installation, capsys):
+    """Runs the doctor on the installation; returns its findings by part, and its exit status."""
 
-    def ask(*options, config=installation.config):
+    def examine(*options, config=installation.config):
         with pytest.raises(SystemExit) as left:
             main(["doctor", "--config", str(config), "--json", *options])
         report = json.loads(capsys.readouterr().out)
@@ -62,7 +62,7 @@ def asked(installation, capsys):
         assert left.value.code == (Exit.DONE if report["ok"] else Exit.CONFIGURATION)
         return {one["check"]: one for one in report["checks"]}, left.value.code
 
-    return ask
+    return examine
 
 
 def broken(checks):
@@ -73,9 +73,9 @@ def files(root):
     return {str(path): (path.stat().st_mtime_ns, path.is_file() and path.read_bytes()) for path in root.rglob("*")}
 
 
-def test_a_sound_installation_is_well_before_its_first_night_and_after_and_nothing_is_touched(installation, asked):
+def test_a_sound_installation_is_well_before_its_first_night_and_after_and_nothing_is_touched(installation, doctor):
     before = files(installation.root)
-    checks, status = asked()
+    checks, status = doctor()
     assert (status, broken(checks)) == (Exit.DONE, set())
     assert {check for check, one in checks.items() if one["state"] != "ok"} == {"evidence"}  # no key is set
     assert list(checks) == ["python", "packages", "kernels", "config", "registry", "store", "ledger", "outputs", "lock",
@@ -89,22 +89,22 @@ def test_a_sound_installation_is_well_before_its_first_night_and_after_and_nothi
     with open_ledger(settings) as ledger:
         add_sites(ledger, settings.registry.path)
     before = files(installation.root)
-    checks, status = asked()
+    checks, status = doctor()
     assert (status, checks["ledger"]["state"]) == (Exit.DONE, "ok")
     assert "3 sites" in checks["ledger"]["message"]
     assert files(installation.root) == before
 
 
-def test_one_is_not_said_to_be_several(installation, asked):
+def test_one_site_and_one_source_are_named_in_the_singular(installation, doctor):
     path = installation.root / "sites.geojson"
     registry = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps(registry | {"features": registry["features"][:1]}), encoding="utf-8")
-    checks, _ = asked()
+    checks, _ = doctor()
     assert checks["registry"]["message"] == f"1 site in {path}"
     assert checks["config"]["message"].endswith(", 1 source")
 
 
-def test_in_words_each_part_has_a_line_and_each_fix_stands_below_its_own(installation, capsys):
+def test_the_printed_report_has_a_line_for_each_part_and_each_fix_below_its_line(installation, capsys):
     (installation.root / "sites.geojson").unlink()
     with pytest.raises(SystemExit) as left:
         main(["doctor", "--config", str(installation.config)])
@@ -116,54 +116,54 @@ def test_in_words_each_part_has_a_line_and_each_fix_stands_below_its_own(install
     assert lines[-1] == "1 of 12 need correction."
 
 
-def test_without_a_configuration_the_machine_is_still_looked_at(tmp_path, asked):
-    checks, _ = asked(config=tmp_path / "no.toml")
+def test_without_a_configuration_the_machine_is_still_checked(tmp_path, doctor):
+    checks, _ = doctor(config=tmp_path / "no.toml")
     assert list(checks) == ["python", "packages", "kernels", "config"]
     assert broken(checks) == {"config"}
     assert "README" in checks["config"]["fix"]
 
 
-def test_an_unknown_key_is_told_with_the_nearest(installation, asked):
+def test_an_unknown_key_is_named(installation, doctor):
     installation.config.write_text(installation.config.read_text() + "[stroe]\n")
-    checks, _ = asked()
+    checks, _ = doctor()
     assert "'store'" in checks["config"]["message"]
     assert checks["config"]["fix"] == f"correct {installation.config}"
 
 
 @pytest.mark.parametrize("content", ["{", '{"type": "FeatureCollection", "features": []}', None])
-def test_a_registry_that_cannot_be_read_is_named_with_the_command_that_says_more(installation, asked, content):
+def test_a_registry_that_cannot_be_read_is_named_with_the_command_that_says_more(installation, doctor, content):
     path = installation.root / "sites.geojson"
     path.unlink()
     if content:
         path.write_text(content)
-    checks, _ = asked()
+    checks, _ = doctor()
     assert broken(checks) == {"registry"}
     assert checks["registry"]["fix"] == f"regrowth sites check {path}"
 
 
-def test_a_registry_of_which_some_sites_are_refused_needs_mending(installation, asked):
+def test_a_registry_with_refused_sites_needs_correction(installation, doctor):
     path = installation.root / "sites.geojson"
     registry = json.loads(path.read_text())
     registry["features"][0]["properties"]["biome"] = "taiga"
     path.write_text(json.dumps(registry))
-    checks, _ = asked()
+    checks, _ = doctor()
     assert broken(checks) == {"registry"}
     assert "1 more refused" in checks["registry"]["message"]
 
 
-def test_a_library_that_is_missing_old_or_does_not_load_is_named(asked, monkeypatch):
+def test_a_library_that_is_missing_old_or_does_not_load_is_named(doctor, monkeypatch):
     monkeypatch.setattr(metadata, "requires", lambda _: ["nosuch>=1", "numpy>=999", "scipy>=1", 'gone; extra == "x"'])
-    checks, _ = asked()
+    checks, _ = doctor()
     assert "nosuch is not installed; numpy is" in checks["packages"]["message"]
     assert "gone" not in checks["packages"]["message"]
     assert "make" in checks["packages"]["fix"]
     monkeypatch.setattr(metadata, "requires", lambda _: ["numpy>=2"])
     monkeypatch.setitem(sys.modules, "pyogrio", None)
-    checks, _ = asked()
+    checks, _ = doctor()
     assert "pyogrio is installed but does not load" in checks["packages"]["message"]
 
 
-def test_the_sample_that_is_not_installed_is_named_with_its_extra(asked, monkeypatch):
+def test_the_sample_that_is_not_installed_is_named_with_its_extra(doctor, monkeypatch):
     real = metadata.version
 
     def without(name):
@@ -172,55 +172,55 @@ def test_the_sample_that_is_not_installed_is_named_with_its_extra(asked, monkeyp
         return real(name)
 
     monkeypatch.setattr(metadata, "version", without)
-    checks, _ = asked()
+    checks, _ = doctor()
     assert broken(checks) == {"source"}
     assert "[demo]" in checks["source"]["fix"]
 
 
-def test_a_store_root_that_is_a_file_is_broken(installation, asked):
+def test_a_store_root_that_is_a_file_is_broken(installation, doctor):
     (installation.root / "store").write_text("x")
-    checks, _ = asked()
+    checks, _ = doctor()
     assert broken(checks) == {"store"}
     assert "[store] root" in checks["store"]["fix"]
 
 
-def test_a_disk_that_may_not_be_written_to_is_broken_everywhere(asked, monkeypatch):
+def test_a_disk_that_may_not_be_written_to_is_broken_everywhere(doctor, monkeypatch):
     def refuse(**_):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
-    checks, _ = asked()
+    checks, _ = doctor()
     assert broken(checks) == {"kernels", "store", "ledger", "outputs"}
     assert "NUMBA_CACHE_DIR" in checks["kernels"]["fix"]
     assert "Read-only" in checks["store"]["message"]
 
 
-def test_a_disk_that_is_nearly_full_is_told_before_the_night_meets_it(asked, monkeypatch):
+def test_a_disk_that_is_nearly_full_is_reported(doctor, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 10**12 - 10**8, 10**8))
-    checks, _ = asked()
+    checks, _ = doctor()
     assert broken(checks) == {"store", "outputs"}
     assert "0.1 GB free" in checks["store"]["message"]
 
 
-def test_so_is_a_disk_that_can_hardly_make_another_file_though_it_has_room(asked, monkeypatch):
+def test_a_disk_with_room_but_few_free_inodes_is_reported(doctor, monkeypatch):
     disk = namedtuple("disk", "f_files f_favail f_frsize f_blocks f_bfree f_bavail")
     monkeypatch.setattr(os, "statvfs", lambda _: disk(16_000_000, 9_000, 4096, 10**8, 10**7, 10**7))
-    checks, _ = asked()
+    checks, _ = doctor()
     assert broken(checks) == {"store", "outputs"}
     assert (
         "room for 9,000 files, created by the first run; room for at least 100,000 is needed"
         in checks["store"]["message"]
     )
     monkeypatch.setattr(os, "statvfs", lambda _: disk(0, 0, 4096, 10**8, 10**7, 10**7))
-    checks, _ = asked()
+    checks, _ = doctor()
     assert not broken(checks), "a file system that sets no number has room"
 
 
-def test_a_number_of_files_that_never_matters_is_not_shown(asked, monkeypatch):
+def test_a_number_of_files_that_never_matters_is_not_shown(doctor, monkeypatch):
     disk = namedtuple("disk", "f_files f_favail f_frsize f_blocks f_bfree f_bavail")
     monkeypatch.setattr(os, "statvfs", lambda _: disk(16_000_000, 3_085_416, 4096, 10**8, 10**7, 10**7))
-    checks, _ = asked()
+    checks, _ = doctor()
     assert "room for" not in checks["store"]["message"]
 
 
@@ -233,48 +233,48 @@ def _ledger(installation, version):
     return path
 
 
-def test_an_older_ledger_is_left_as_it_is_and_a_newer_one_asks_for_a_newer_program(installation, asked):
+def test_an_older_ledger_is_left_as_it_is_and_a_newer_one_asks_for_a_newer_program(installation, doctor):
     path = _ledger(installation, "0000")
     content = path.read_bytes()
-    checks, status = asked()
+    checks, status = doctor()
     assert (status, checks["ledger"]["state"]) == (Exit.DONE, "note")
     assert path.read_bytes() == content
     path.unlink()
     _ledger(installation, "9999")
-    checks, _ = asked()
+    checks, _ = doctor()
     assert broken(checks) == {"ledger"}
     assert "newer than this program" in checks["ledger"]["message"]
 
 
-def test_a_ledger_damaged_where_nothing_was_asked_for_is_found_broken(installation, asked):
+def test_damage_in_a_part_of_the_ledger_that_no_query_reads_is_found(installation, doctor):
     path = installation.root / "regrowth.db"
     with closing(Ledger(f"sqlite:///{path}")) as ledger, ledger.transaction() as t:
         for number in range(200):
             t.save_ground_data(f"ground {number}", "rain", {"values": "x" * 2000})
-    assert asked()[0]["ledger"]["state"] == "ok"
+    assert doctor()[0]["ledger"]["state"] == "ok"
     with path.open("r+b") as content:
         content.seek(-20 * 4096, os.SEEK_END)
         content.write(random.Random(1).randbytes(20 * 4096))
-    checks, _ = asked()
+    checks, _ = doctor()
     assert broken(checks) == {"ledger"}
     assert checks["ledger"]["fix"] == "check its disk; set a sound copy by [ledger] url"
 
 
-def test_a_ledger_without_room_to_be_opened_is_not_to_be_moved_away(installation, asked, monkeypatch):
+def test_a_ledger_without_room_to_be_opened_needs_room_and_no_restore(installation, doctor, monkeypatch):
     _ledger(installation, NEWEST_MIGRATION)
 
     def full(*_):
         raise OperationalError("select", None, sqlite3.OperationalError("database or disk is full"))
 
     monkeypatch.setattr("sqlalchemy.inspect", full)
-    checks, _ = asked()
+    checks, _ = doctor()
     assert broken(checks) == {"ledger"}
     assert checks["ledger"]["fix"] == f"make room at {installation.root}"
 
 
 @pytest.fixture
-def slept(installation, asked):
-    """What the doctor says of a last night of which so much is known."""
+def last_night(installation, doctor):
+    """The finding of the doctor about a last night with the given outcome."""
 
     def manifest(pages=None, waiting=0, **states):
         sites = [{"site": name, "state": state, "error": f"{name}: it is so"} for name, state in states.items()]
@@ -295,13 +295,13 @@ def slept(installation, asked):
             if finished:
                 ended = {"status": 78, "error": error} if error else {"status": 0, "manifest": manifest(**last)}
                 t.end_run(f"night-{begun}", now=begun.isoformat(timespec="seconds"), **ended)
-        night = asked()[0]["night"]
+        night = doctor()[0]["night"]
         return night | {"message": re.sub(r", ended .* UTC with exit status 0", "", night["message"])}
 
     return finding_of_a_night
 
 
-def test_a_chain_that_fits_is_shown_by_its_head_and_a_changed_assessment_is_named(installation, asked):
+def test_a_sound_chain_is_shown_by_its_head_and_a_changed_assessment_is_named(installation, doctor):
     with closing(Ledger(f"sqlite:///{installation.root / 'regrowth.db'}")) as ledger:
         heads = []
         for day in range(1, 6):
@@ -310,7 +310,7 @@ def test_a_chain_that_fits_is_shown_by_its_head_and_a_changed_assessment_is_name
                 t.add_assessment("a", f"2026-06-0{day}", "d", payload, version="1", snapshot="s:1", run="r")
                 append_line(t, night=date(2026, 6, day))
                 heads.append(newest_line(t)["hash"])
-        chain = asked()[0]["chain"]
+        chain = doctor()[0]["chain"]
         assert (chain["state"], chain["message"]) == ("ok", f"5 lines, head {heads[-1]} (night of 2026-06-05)")
 
         def set_payload(day, payload):
@@ -319,17 +319,17 @@ def test_a_chain_that_fits_is_shown_by_its_head_and_a_changed_assessment_is_name
                 edit(t._connection, change, day=day, payload=payload)
 
         set_payload("2026-06-05", "{}")
-        chain = asked()[0]["chain"]
+        chain = doctor()[0]["chain"]
         assert chain["state"] == "broken"
         assert "the assessment of site 'a' of 2026-06-05" in chain["message"]
         set_payload("2026-06-05", '{"status": "on_track"}')
         set_payload("2026-06-01", "{}")
-        assert asked()[0]["chain"]["state"] == "ok", "the newest few are compared"
-        assert "the assessment of site 'a' of 2026-06-01" in asked("--deep")[0]["chain"]["message"]
+        assert doctor()[0]["chain"]["state"] == "ok", "the newest few are compared"
+        assert "the assessment of site 'a' of 2026-06-01" in doctor("--deep")[0]["chain"]["message"]
 
 
-def test_a_head_on_the_published_index_that_the_chain_does_not_have_is_named(installation, asked):
-    """The ledger of a backup, or one whose newest lines were deleted, is in order by itself; the page shows it."""
+def test_a_head_on_the_published_index_that_the_chain_does_not_have_is_named(installation, doctor):
+    """An older or shortened ledger is consistent in itself; only the published head shows what is missing."""
     with closing(Ledger(f"sqlite:///{installation.root / 'regrowth.db'}")) as ledger:
         heads = []
         for day in (1, 2):
@@ -339,60 +339,60 @@ def test_a_head_on_the_published_index_that_the_chain_does_not_have_is_named(ins
         page = installation.root / "index.html"
         for head in heads:  # an older one too: the last night wrote no pages
             page.write_text(f'<p>Head: <code class="code">{head}</code></p>', encoding="utf-8")
-            assert asked()[0]["chain"]["state"] == "ok"
+            assert doctor()[0]["chain"]["state"] == "ok"
         for number in (2, 1):
             with ledger.transaction() as t:
                 t._connection.execute(text(f"delete from chain where number = {number}"))
-            chain = asked()[0]["chain"]
+            chain = doctor()[0]["chain"]
             assert (chain["state"], chain["fix"]) == ("broken", "docs/operations.md, Restore")
             assert f"no line has the head that the published index states, {heads[1]}" in chain["message"]
 
 
-def test_a_good_night_is_well_and_one_that_waits_for_a_service_needs_nothing_either(slept):
-    good = slept(a="done", b="done")
+def test_a_good_night_is_ok_and_one_that_waits_for_a_service_needs_no_fix(last_night):
+    good = last_night(a="done", b="done")
     assert (good["state"], good["message"]) == ("ok", "night of 2026-06-30: 2 of 2 sites assessed")
-    late = slept(a="done", b="deferred")
+    late = last_night(a="done", b="deferred")
     assert (late["state"], late["message"]) == (
         "note", "night of 2026-06-30: 1 of 2 sites assessed, 1 deferred to the next night; b: it is so",
     )  # fmt: skip
 
 
-def test_a_site_that_failed_last_night_is_named_with_its_error_and_the_command(slept):
-    finding = slept(a="done", b="failed", c="failed", d="deferred")
+def test_a_site_that_failed_last_night_is_named_with_its_error_and_the_command(last_night):
+    finding = last_night(a="done", b="failed", c="failed", d="deferred")
     assert finding["state"] == "broken"
     assert finding["message"] == "night of 2026-06-30: 1 of 4 sites assessed, 2 failed; b: it is so; c: it is so"
     assert finding["fix"] == "correct that, then run: regrowth run --site b"
 
 
-def test_pages_that_could_not_be_written_and_messages_that_wait_are_told(slept):
-    pages = slept(a="done", pages={"a": "no room"})
+def test_pages_that_could_not_be_written_and_messages_that_wait_are_reported(last_night):
+    pages = last_night(a="done", pages={"a": "no room"})
     assert (pages["state"], pages["fix"]) == ("broken", "correct that, then run: regrowth publish")
     assert "1 page could not be written, that of a: no room" in pages["message"]
-    waiting = slept(a="done", waiting=7)
+    waiting = last_night(a="done", waiting=7)
     assert (waiting["state"], waiting["message"]) == (
         "note",
         "night of 2026-06-30: 1 of 1 sites assessed; 7 messages are waiting",
     )
 
 
-def test_what_a_night_of_some_sites_does_not_tell_of_the_others_earlier_nights_do(slept):
-    finding = slept(before={"a": "failed", "b": "failed", "c": "done"}, a="done")
+def test_sites_missing_from_the_last_night_are_reported_from_earlier_nights(last_night):
+    finding = last_night(before={"a": "failed", "b": "failed", "c": "done"}, a="done")
     assert finding["state"] == "broken"
     assert finding["message"] == "night of 2026-06-30: 2 of 3 sites assessed, 1 failed; b: it is so"
 
 
-def test_a_night_that_did_not_end_is_a_fault_unless_it_is_at_work(slept, installation):
-    finding = slept(finished=False)
+def test_a_night_that_did_not_end_is_a_fault_unless_it_is_at_work(last_night, installation):
+    finding = last_night(finished=False)
     assert finding["state"] == "broken"
     assert "it was stopped, or an error ended it" in finding["message"]
     assert finding["fix"].startswith("regrowth run")
     with hold_lock(installation.root / "store", "a night"):
-        finding = slept(finished=False)
+        finding = last_night(finished=False)
     assert (finding["state"], finding["message"][-10:]) == ("note", "is running")
 
 
-def test_a_night_that_an_error_ended_is_named_with_its_time_its_status_and_the_error(slept):
-    finding = slept(error="the source refuses the credentials")
+def test_a_night_that_an_error_ended_is_named_with_its_time_its_status_and_the_error(last_night):
+    finding = last_night(error="the source refuses the credentials")
     assert finding["state"] == "broken"
     assert re.fullmatch(
         r"night of 2026-06-30, ended \d{4}-\d\d-\d\d \d\d:\d\d UTC with exit status 78: "
@@ -402,31 +402,31 @@ def test_a_night_that_an_error_ended_is_named_with_its_time_its_status_and_the_e
     assert finding["fix"].startswith("correct that, then: regrowth run")
 
 
-def test_no_night_for_two_days_is_a_fault(slept):
-    finding = slept(a="done", ago=timedelta(hours=40))
+def test_no_night_for_two_days_is_a_fault(last_night):
+    finding = last_night(a="done", ago=timedelta(hours=40))
     assert finding["state"] == "broken"
     assert "no night since" in finding["message"]
     assert "crontab" in finding["fix"]
-    assert slept(a="done", ago=timedelta(hours=30))["state"] == "ok"
+    assert last_night(a="done", ago=timedelta(hours=30))["state"] == "ok"
 
 
-def test_what_is_no_ledger_is_told(installation, asked):
+def test_a_file_that_is_no_ledger_is_reported(installation, doctor):
     path = installation.root / "regrowth.db"
     path.write_bytes(b"not a database at all, but long enough to be looked at as one" * 20)
-    finding, _ = asked()
+    finding, _ = doctor()
     assert broken(finding) == {"ledger"}
     path.unlink()
     with sqlite3.connect(path) as connection:
         connection.execute("create table recipes (id integer)")
     connection.close()
-    finding, _ = asked()
+    finding, _ = doctor()
     assert "something else: recipes" in finding["ledger"]["message"]
 
 
-def test_a_ledger_server_that_is_down_is_told_without_its_password(asked, monkeypatch):
+def test_a_ledger_server_that_is_down_is_reported_without_its_password(doctor, monkeypatch):
     pytest.importorskip("psycopg", reason="the PostgreSQL driver is in the extra 'postgresql'")
     monkeypatch.setenv("REGROWTH_LEDGER__URL", "postgresql+psycopg://user:hunter2@127.0.0.1:1/x")
-    finding, _ = asked()
+    finding, _ = doctor()
     assert broken(finding) == {"ledger"}
     assert "hunter2" not in json.dumps(finding)
 
@@ -444,14 +444,14 @@ def holder(installation):
         yield process
 
 
-def test_a_run_at_work_is_no_fault_a_paused_or_hanging_one_is_and_a_dead_one_holds_nothing(installation, asked, holder):
-    finding, status = asked()
+def test_a_paused_or_hanging_run_is_a_fault_and_one_at_work_or_dead_is_not(installation, doctor, holder):
+    finding, status = doctor()
     assert (status, finding["lock"]["state"]) == (Exit.DONE, "note")
     assert f"a night, process {holder.pid}" in finding["lock"]["message"]
 
     os.kill(holder.pid, signal.SIGSTOP)
     for _ in range(100):
-        finding, _ = asked()
+        finding, _ = doctor()
         if finding["lock"]["state"] == "broken":
             break
         time.sleep(0.02)
@@ -462,7 +462,7 @@ def test_a_run_at_work_is_no_fault_a_paused_or_hanging_one_is_and_a_dead_one_hol
     long_ago = time.time() - 30 * 3600
     os.utime(lock, (long_ago, long_ago))
     for _ in range(100):
-        finding, _ = asked()
+        finding, _ = doctor()
         if "hangs" in finding["lock"]["message"]:
             break
         time.sleep(0.02)
@@ -471,15 +471,15 @@ def test_a_run_at_work_is_no_fault_a_paused_or_hanging_one_is_and_a_dead_one_hol
 
     holder.kill()
     holder.join()
-    finding, status = asked()
+    finding, status = doctor()
     assert (status, finding["lock"]["message"]) == (Exit.DONE, "free")
 
 
 @pytest.mark.parametrize("seconds", [3600, 300_000])
-def test_a_clock_that_was_set_back_shows_by_files_of_the_future_and_they_need_no_backup(installation, asked, seconds):
+def test_a_clock_that_was_set_back_shows_by_files_of_the_future_and_they_need_no_backup(installation, doctor, seconds):
     ahead = time.time() + seconds
     os.utime(installation.root / "sites.geojson", (ahead, ahead))
-    finding, _ = asked()
+    finding, _ = doctor()
     assert broken(finding) == {"clock"}
     assert "ntp" in finding["clock"]["fix"]
     assert "restore" not in finding["clock"]["fix"]
@@ -487,7 +487,7 @@ def test_a_clock_that_was_set_back_shows_by_files_of_the_future_and_they_need_no
 
 @pytest.mark.parametrize("what", ["a run", "a store"])
 def test_a_clock_behind_a_run_or_a_store_of_a_night_that_was_fast_is_named_and_stores_are_called_sound(
-    installation, asked, what
+    installation, doctor, what
 ):
     ahead = datetime.now(UTC) + timedelta(days=1)
     with closing(Ledger(f"sqlite:///{installation.root / 'regrowth.db'}")) as ledger, ledger.transaction() as t:
@@ -495,7 +495,7 @@ def test_a_clock_behind_a_run_or_a_store_of_a_night_that_was_fast_is_named_and_s
     if what == "a store":
         repository = _repository(installation)
         os.utime(repository, (ahead.timestamp(), ahead.timestamp()))
-    finding, _ = asked()
+    finding, _ = doctor()
     assert broken(finding) == {"clock"}
     assert f"{ahead:%Y-%m-%d %H:%M} UTC; stores and ledger are sound" in finding["clock"]["message"]
     assert "ntp" in finding["clock"]["fix"]
@@ -509,131 +509,131 @@ def _repository(installation):
 
 
 @pytest.mark.parametrize("left", ["no file", "tables"])
-def test_an_emptied_ledger_beside_filled_stores_is_found_broken(installation, asked, left):
+def test_an_emptied_ledger_beside_filled_stores_is_found_broken(installation, doctor, left):
     _repository(installation)
     if left == "tables":
         Ledger(f"sqlite:///{installation.root / 'regrowth.db'}").close()
-    finding, _ = asked()
+    finding, _ = doctor()
     assert broken(finding) == {"ledger"}
     assert "has no history, but" in finding["ledger"]["message"]
     assert "stores of 1 landscapes" in finding["ledger"]["message"]
     assert finding["ledger"]["fix"] == "set the right one by [ledger] url"
     with closing(Ledger(f"sqlite:///{installation.root / 'regrowth.db'}")) as ledger, ledger.transaction() as t:
         t.begin_run("night", "night", "2026-06-30", now="2026-06-30T02:00:00+00:00")
-    assert "ledger" not in broken(asked()[0])
+    assert "ledger" not in broken(doctor()[0])
 
 
 def _earth_engine(installation):
     _source(installation, 'kind = "earthengine"\nproject = "some-project"')
 
 
-def test_missing_credentials_are_told_with_the_command_and_present_ones_never_printed(
-    installation, asked, monkeypatch, tmp_path
+def test_missing_credentials_are_reported_with_the_command_and_present_ones_never_printed(
+    installation, doctor, monkeypatch, tmp_path
 ):
     _earth_engine(installation)
-    finding, _ = asked()
+    finding, _ = doctor()
     assert broken(finding) == {"source"}
     assert finding["source"]["fix"].startswith("earthengine authenticate")
 
     key = tmp_path / "key.json"
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key))
-    assert "cannot be read" in asked()[0]["source"]["message"]
+    assert "cannot be read" in doctor()[0]["source"]["message"]
     key.write_text('{"type": "something", "private_key": "tops3cret"}')
-    assert "no key of a service account" in asked()[0]["source"]["message"]
+    assert "no key of a service account" in doctor()[0]["source"]["message"]
     key.write_text('{"type": "service_account", "private_key": "tops3cret"}')
-    finding, status = asked()
+    finding, status = doctor()
     assert (status, "tops3cret" in json.dumps(finding)) == (Exit.DONE, False)
 
     monkeypatch.setenv("REGROWTH_EE_TOKEN", "ya29.tops3cret")
-    finding, status = asked()
+    finding, status = doctor()
     assert status == Exit.DONE
     assert "REGROWTH_EE_TOKEN" in finding["source"]["message"]
     assert "tops3cret" not in json.dumps(finding)
 
 
-def test_the_credentials_of_the_earth_engine_client_are_found_where_it_keeps_them(installation, asked):
+def test_the_credentials_of_the_earth_engine_client_are_found_where_it_keeps_them(installation, doctor):
     from pathlib import Path
 
     _earth_engine(installation)
     place = Path.home() / ".config" / "earthengine" / "credentials"
     place.parent.mkdir(parents=True)
     place.write_text('{"refresh_token": "x"}')
-    finding, status = asked()
+    finding, status = doctor()
     assert status == Exit.DONE
     assert str(place) in finding["source"]["message"]
 
 
-def test_addresses_of_catalogues_are_shown_without_what_may_be_secret(installation, asked):
+def test_addresses_of_catalogues_are_shown_without_what_may_be_secret(installation, doctor):
     text = installation.config.read_text()
     for url, state, shown in (
         ("https://user:tops3cret@stac.example/v1?sig=tops3cret", "ok", "https://stac.example/v1"),
         ("items.json", "broken", "does not exist"),
     ):
         installation.config.write_text(text.replace('kind = "sample"', f'kind = "stac"\nurl = "{url}"', 1))
-        finding, _ = asked()
+        finding, _ = doctor()
         assert (finding["source"]["state"], shown in finding["source"]["message"]) == (state, True)
         assert "tops3cret" not in json.dumps(finding)
 
 
-def test_asked_online_a_source_says_what_it_offers(asked):
-    finding, status = asked("--online")
+def test_online_a_source_says_what_it_offers(doctor):
+    finding, status = doctor("--online")
     assert status == Exit.DONE
     assert "scenes of the last 20 days over demo-02" in finding["source"]["message"]
 
 
 def _source(installation, text):
-    """Put another source into the configuration."""
+    """Replace the source in the configuration."""
     lines = installation.config.read_text().splitlines()
     start = lines.index("[source]")
     end = next((n for n in range(start + 1, len(lines)) if lines[n].startswith("[")), len(lines))
     installation.config.write_text("\n".join([*lines[:start], "[source]", text, *lines[end:]]) + "\n")
 
 
-def test_asked_online_a_catalogue_and_earth_engine_answer_or_say_why_not(installation, asked, monkeypatch, tmp_path):
+def test_online_a_catalogue_and_earth_engine_answer_or_say_why_not(installation, doctor, monkeypatch, tmp_path):
     with StacServer(tmp_path) as server:
         _source(installation, f'kind = "stac"\nurl = "{server.url}"\nallow_hosts = ["{server.host}"]')
-        finding, _ = asked("--online")
+        finding, _ = doctor("--online")
         assert (broken(finding), "0 scenes of the last 20 days" in finding["source"]["message"]) == ({"imagery"}, True)
         item = sentinel_item(tmp_path, "S2A_MSIL2A_20200103T035141_N0213_R104_T48SUF_20200103T064512", size=20)
         server.items = [{**item, "geometry": mapping(box(22, 45, 22.3, 45.4)), "bbox": [22, 45, 22.3, 45.4]}]
-        finding, status = asked("--online")
+        finding, status = doctor("--online")
         assert (status, finding["imagery"]["message"]) == (Exit.DONE, "all 3 sites are offered scenes")
         server.fail("search", status=401)
-        finding, _ = asked("--online")
+        finding, _ = doctor("--online")
         assert broken(finding) == {"source"}
-        asked()
+        doctor()
         before = len(server.requests)
-        asked()
+        doctor()
         assert len(server.requests) == before
     monkeypatch.setenv("REGROWTH_EE_TOKEN", "tops3cret")
     with EarthEngineServer(token="tops3cret") as server:
         server.create("COPERNICUS/S2_SR_HARMONIZED")
         there = f'kind = "earthengine"\nproject = "p"\nurl = "{server.url}"\nallow_hosts = ["127.0.0.1"]'
         _source(installation, there)
-        finding, _ = asked("--online")
+        finding, _ = doctor("--online")
         assert (broken(finding), "0 scenes" in finding["source"]["message"]) == ({"imagery"}, True)
         monkeypatch.setenv("REGROWTH_EE_TOKEN", "0therwise")
-        finding, _ = asked("--online")
+        finding, _ = doctor("--online")
         assert broken(finding) == {"source"}
         assert "REGROWTH_EE_TOKEN" in finding["source"]["message"]
         assert "0therwise" not in json.dumps(finding)
 
 
-def test_a_part_that_breaks_in_a_way_nobody_thought_of_does_not_hide_the_others(asked, monkeypatch):
+def test_an_unexpected_error_in_one_check_does_not_hide_the_others(doctor, monkeypatch):
     def burst(*_, **__):
         msg = "never seen before"
         raise RuntimeError(msg)
 
     monkeypatch.setattr("monitor.sites.registry.read_sites", burst)
-    finding, _ = asked()
+    finding, _ = doctor()
     assert "never seen before" in finding["registry"]["message"]
     assert broken(finding) == {"registry"}
     assert finding["clock"]["state"] == "ok"
 
 
-def test_a_backfill_that_is_at_work_is_named_though_no_night_is(installation, asked):
+def test_a_backfill_that_is_at_work_is_named_though_no_night_is(installation, doctor):
     with hold_lock(installation.root / "store" / LANDSCAPE_LOCKS, "a backfill", "valley"):
-        finding, status = asked()
+        finding, status = doctor()
     assert (status, finding["lock"]["state"]) == (Exit.DONE, "note")
     assert (
         finding["lock"]["message"]
@@ -648,22 +648,22 @@ def _configure(installation, *lines):
 MAIL = ('[channels.mail]', 'kind = "smtp"', 'host = "mail.example.org"', 'sender = "r@example.org"')  # fmt: skip
 
 
-def test_a_channel_without_its_secret_is_named_and_one_that_has_it_is_well(installation, asked, monkeypatch, tmp_path):
+def test_a_channel_without_its_secret_is_named_and_one_that_has_it_is_well(installation, doctor, monkeypatch, tmp_path):
     monkeypatch.delenv("REGROWTH_CHANNEL_GROUP_TOKEN", raising=False)
     _configure(installation, "[channels.group]", 'kind = "wecom"')
-    assert asked()[1] == Exit.CONFIGURATION
+    assert doctor()[1] == Exit.CONFIGURATION
     monkeypatch.setenv("REGROWTH_CHANNEL_GROUP_TOKEN", "hunter2-Canary")
-    finding, status = asked()
+    finding, status = doctor()
     assert (status, finding["channels"]["state"]) == (Exit.DONE, "note")
     assert "nobody is notified of failed nights" in finding["channels"]["message"]
     assert "Canary" not in json.dumps(finding)
     monkeypatch.delenv("REGROWTH_CHANNEL_GROUP_TOKEN")
     monkeypatch.setenv("REGROWTH_CHANNEL_GROUP_TOKEN_FILE", str(tmp_path / "missing"))
-    assert asked()[1] == Exit.CONFIGURATION
+    assert doctor()[1] == Exit.CONFIGURATION
 
 
 def _sites(installation, **columns):
-    """Take the sites into the ledger, with these columns of the registry."""
+    """Add the sites to the ledger, with these columns of the registry."""
     from jobs.installation import open_ledger
     from jobs.registry import add_sites
     from jobs.settings import load
@@ -677,17 +677,17 @@ def _sites(installation, **columns):
         add_sites(ledger, settings.registry.path)
 
 
-def test_sites_that_nobody_hears_of_and_channels_that_do_not_exist_are_named(installation, asked):
+def test_sites_without_recipients_and_unknown_channels_are_named(installation, doctor):
     _configure(installation, *MAIL, "[alerts]", 'channels = ["mail"]')
     _sites(installation, manager_email=None)
-    finding, _ = asked()
+    finding, _ = doctor()
     assert broken(finding) == {"recipients"}
     assert "nobody receives the alerts of demo-02, demo-07, demo-10" in finding["recipients"]["message"]
     _sites(installation, manager_email="li@example.org")
-    assert asked()[0]["recipients"]["state"] == "ok"
+    assert doctor()[0]["recipients"]["state"] == "ok"
     _sites(installation, manager_channel="wechat")
     _configure(installation, "[operators]", 'channels = ["mail"]', 'email = "ops@example.org"')
-    finding, _ = asked()
+    finding, _ = doctor()
     assert broken(finding) == {"recipients"}
     assert "(wechat): demo-02, demo-07, demo-10" in finding["recipients"]["message"]
 
@@ -701,45 +701,45 @@ def test_sites_that_nobody_hears_of_and_channels_that_do_not_exist_are_named(ins
         ("https://answers.example.org", None, "broken"),
     ],
 )
-def test_answers_need_a_key_and_https(installation, asked, monkeypatch, url, key, state):
+def test_answers_need_a_key_and_https(installation, doctor, monkeypatch, url, key, state):
     monkeypatch.delenv("REGROWTH_ANSWER_KEY", raising=False)
     if key:
         monkeypatch.setenv("REGROWTH_ANSWER_KEY", key)
     _configure(installation, "[answers]", f'base_url = "{url}"')
-    finding, _ = asked()
+    finding, _ = doctor()
     assert finding["answers"]["state"] == state
     assert "k" * 32 not in json.dumps(finding)
 
 
-def test_the_key_of_evidence_is_shown_by_its_fingerprint_only(installation, asked, monkeypatch, tmp_path):
+def test_the_key_of_evidence_is_shown_by_its_fingerprint_only(installation, doctor, monkeypatch, tmp_path):
     monkeypatch.delenv("REGROWTH_EVIDENCE_KEY_FILE", raising=False)
-    checks, status = asked()
+    checks, status = doctor()
     assert (status, checks["evidence"]["state"]) == (Exit.DONE, "note")
     assert checks["evidence"]["fix"].startswith("regrowth keys new DIR")
     public, file = new_keys(tmp_path / "keys"), tmp_path / "keys" / "signing.key"
     monkeypatch.setenv("REGROWTH_EVIDENCE_KEY_FILE", str(file))
-    checks, status = asked()
+    checks, status = doctor()
     assert (status, checks["evidence"]["state"]) == (Exit.DONE, "ok")
     assert fingerprint(public) in checks["evidence"]["message"]
     assert file.read_text().splitlines()[1] not in json.dumps(checks)
     file.chmod(0o640)
-    checks, status = asked()
+    checks, status = doctor()
     assert (status, checks["evidence"]["state"]) == (Exit.DONE, "note")
     assert "other users" in checks["evidence"]["message"]
     file.write_text("hunter2")
-    checks, status = asked()
+    checks, status = doctor()
     assert (status, checks["evidence"]["state"]) == (Exit.CONFIGURATION, "broken")
     assert "hunter2" not in json.dumps(checks)
 
 
-def test_the_heartbeat_is_shown_by_its_host_only_and_not_requested(installation, asked):
+def test_the_heartbeat_is_shown_by_its_host_only_and_not_requested(installation, doctor):
     _configure(installation, "[heartbeat]", 'url = "https://hc.example.org/0f9b3c5e-canary"')
-    finding, status = asked()
+    finding, status = doctor()
     assert (status, finding["heartbeat"]["message"]) == (Exit.DONE, "each night reports to hc.example.org")
     assert "canary" not in json.dumps(finding)
 
 
-def test_what_waits_is_held_or_was_given_up_is_named_with_the_reason(installation, capsys):
+def test_messages_that_wait_are_held_or_were_given_up_are_named_with_the_reason(installation, capsys):
     from jobs.settings import load
 
     now = datetime.now(UTC).isoformat()
@@ -759,13 +759,13 @@ def test_what_waits_is_held_or_was_given_up_is_named_with_the_reason(installatio
     ]
 
 
-def test_a_ledger_that_another_program_locks_is_not_called_damaged(installation, asked):
+def test_a_ledger_that_another_program_locks_is_not_called_damaged(installation, doctor):
     _ledger(installation, NEWEST_MIGRATION)
     with closing(sqlite3.connect(installation.root / "regrowth.db", isolation_level=None)) as other:
         other.execute("pragma locking_mode = exclusive")
         other.execute("begin exclusive")
         other.execute("create table x (y)")
-        checks, _ = asked()
+        checks, _ = doctor()
     assert broken(checks) == {"ledger"}
     assert "is locked by another process" in checks["ledger"]["message"]
     assert checks["ledger"]["fix"].endswith("nothing is damaged")
@@ -774,30 +774,30 @@ def test_a_ledger_that_another_program_locks_is_not_called_damaged(installation,
 @pytest.mark.parametrize(
     ("code", "fix"), [(errno.EROFS, "mounted read-only"), (errno.ENOSPC, "free some space"), (errno.EACCES, "chown")]
 )
-def test_a_folder_that_cannot_be_written_has_the_fix_of_its_cause(asked, monkeypatch, code, fix):
+def test_a_folder_that_cannot_be_written_has_the_fix_of_its_cause(doctor, monkeypatch, code, fix):
     def refuse(*_, **__):
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
-    checks, _ = asked()
+    checks, _ = doctor()
     assert (checks["store"]["state"], fix in checks["store"]["fix"]) == ("broken", True)
 
 
-def test_a_source_that_is_out_of_reach_is_named_with_what_to_do(installation, asked, monkeypatch):
+def test_a_source_that_is_out_of_reach_is_named_with_what_to_do(installation, doctor, monkeypatch):
     for wait in ("FIRST_RETRY_WAIT", "MAX_RETRY_WAIT"):  # too long for the time of a request: it is not repeated
         monkeypatch.setattr(f"monitor.imagery.transport.{wait}", 1000.0)
     _source(installation, 'kind = "stac"\nurl = "http://127.0.0.1:9"\nallow_hosts = ["127.0.0.1:9"]')
-    checks, _ = asked("--online")
+    checks, _ = doctor("--online")
     assert checks["source"]["state"] == "broken"
     assert checks["source"]["fix"].startswith("check the network")
 
 
-def test_a_scheduler_is_asked_online_only_and_one_that_is_down_is_named(installation, asked, monkeypatch):
+def test_a_scheduler_is_contacted_online_only_and_one_that_is_down_is_named(installation, doctor, monkeypatch):
     monkeypatch.setattr("jobs.executor.SCHEDULER_TIMEOUT", 2)
     installation.config.write_text(installation.config.read_text() + '[engine]\nscheduler = "tcp://127.0.0.1:9"\n')
-    checks, _ = asked()
+    checks, _ = doctor()
     assert (checks["scheduler"]["state"], "--online asks it" in checks["scheduler"]["message"]) == ("note", True)
-    checks, _ = asked("--online")
+    checks, _ = doctor("--online")
     assert checks["scheduler"]["state"] == "broken"
     assert checks["scheduler"]["fix"].startswith("start it (dask scheduler), or leave [engine] scheduler empty")
 
@@ -805,13 +805,13 @@ def test_a_scheduler_is_asked_online_only_and_one_that_is_down_is_named(installa
 @pytest.mark.parametrize(("days", "state"), [(1, "broken"), (14, "broken"), (15, "ok"), (90, "ok")])
 def test_a_certificate_that_ends_soon_is_named(settings, monkeypatch, days, state):
     end = datetime.now(UTC) + timedelta(days=days, minutes=-1 if days == 14 else 1)
-    asked = []
-    monkeypatch.setattr("monitor.alerts.channels.certificate.certificate_end", lambda *at: asked.append(at) or end)
+    requests = []
+    monkeypatch.setattr("monitor.alerts.channels.certificate.certificate_end", lambda *at: requests.append(at) or end)
     settings = settings.model_copy(
         update={"outputs": settings.outputs.model_copy(update={"base_url": "https://regrowth.example.org/pages"})}
     )
     (finding,) = certificates(settings)
-    assert (finding.state, asked) == (state, [("regrowth.example.org", 443)])
+    assert (finding.state, requests) == (state, [("regrowth.example.org", 443)])
     assert finding.message.startswith("that of regrowth.example.org is valid for ")
 
 
@@ -847,6 +847,6 @@ def test_sites_without_a_scene_for_a_season_are_named_and_fresh_ones_are_well(fi
     assert "regrowth doctor --online" in finding.fix
 
 
-def test_the_demonstration_whose_imagery_ends_in_2020_is_well(demo, asked):
-    checks, left = asked(config=demo / "regrowth.toml")
+def test_the_demonstration_whose_imagery_ends_in_2020_is_well(demo, doctor):
+    checks, left = doctor(config=demo / "regrowth.toml")
     assert (broken(checks), left) == (set(), Exit.DONE)

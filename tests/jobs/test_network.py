@@ -64,7 +64,7 @@ class Trace:
     status: int
     output: str
     peers: set[str]
-    """Addresses that something was sent to, or a connection asked for: ``host:port``, or the path of a local socket."""
+    """Addresses that something was sent or connected to: ``host:port``, or the path of a local socket."""
     bound: set[str]
     """Addresses that sockets were given, apart from those that the kernel chose."""
     listeners: list[str]
@@ -72,7 +72,7 @@ class Trace:
 
 
 def traced(arguments, folder, *, seconds=None):
-    """Run a command under strace; after `seconds`, if given, it is asked to end."""
+    """Run a command under strace; after `seconds`, if given, it is stopped by SIGTERM."""
     log = folder / f"trace-{len(list(folder.glob('trace-*')))}"
     command = [strace(), "-f", "--seccomp-bpf", "-qq", "-s", "0", "-e", f"trace={CALLS}", "-o", str(log)]
     with subprocess.Popen(
@@ -236,9 +236,7 @@ def test_the_demonstration_connects_to_nothing(tmp_path):
 
 
 @pytest.mark.slow
-def test_other_commands_connect_to_nothing_or_to_the_catalogue_when_they_are_asked_to(
-    everything, tmp_path, monkeypatch
-):
+def test_other_commands_connect_to_nothing_or_to_the_catalogue_on_request(everything, tmp_path, monkeypatch):
     config, hosts = everything
     assert traced(regrowth("run", "--config", config, "--as-of", "2020-10-31"), tmp_path).status == 0
     assert traced(regrowth("keys", "new", tmp_path / "keys"), tmp_path).peers == set()

@@ -152,8 +152,8 @@ def test_a_night_ahead_of_time_is_a_failure_to_the_heartbeat_and_no_message(beat
 
 def test_a_configuration_that_is_wrong_elsewhere_still_pings_and_reaches_the_operators(beats, post, configure, run):
     configure(heartbeat(beats), operators(post), "[stroe]\nroot = 'x'")
-    status, said = run()
-    assert (status, len(said.splitlines())) == (Exit.CONFIGURATION, 1)
+    status, printed = run()
+    assert (status, len(printed.splitlines())) == (Exit.CONFIGURATION, 1)
     assert paths(beats) == [f"/{SECRET}/start", f"/{SECRET}/fail?exit_status=78"]
     (mail,) = post.mails
     assert "'stroe'" in mail.text
@@ -210,11 +210,11 @@ def test_a_heartbeat_address_that_never_answers_delays_a_night_by_less_than_5_s(
         configure(f'[heartbeat]\nurl = "http://{host}/{SECRET}"\nallow_hosts = ["{host}"]')
         assert START_GRACE + END_GRACE < 5
         begun = time.monotonic()
-        left, said = run()
+        left, printed = run()
         assert time.monotonic() - begun < DEADLINE, "a request was waited for until it was given up"
     assert left == status
-    assert said.count("heartbeat not delivered") == 1
-    assert SECRET not in said
+    assert printed.count("heartbeat not delivered") == 1
+    assert SECRET not in printed
 
 
 @pytest.mark.parametrize("fault", ["dead", "refused", "redirect", "error", "drip", "closes"])
@@ -236,24 +236,24 @@ def test_a_heartbeat_address_that_fails_changes_nothing_and_is_logged_once_by_it
     allowed = "" if fault == "refused" else f'allow_hosts = ["{host}"]'
     configure(f'[heartbeat]\nurl = "http://{host}/{SECRET}"\n{allowed}')
     begun = time.monotonic()
-    left, said = run()
-    assert (left, said.count("heartbeat not delivered")) == (Exit.DONE, 1)
+    left, printed = run()
+    assert (left, printed.count("heartbeat not delivered")) == (Exit.DONE, 1)
     assert time.monotonic() - begun < DEADLINE
-    assert SECRET not in said
-    assert "127.0.0.1" in said
+    assert SECRET not in printed
+    assert "127.0.0.1" in printed
     if fault == "refused":
         assert beats.requests == []
-        assert "[heartbeat]" in said
+        assert "[heartbeat]" in printed
 
 
 def test_the_address_of_the_heartbeat_is_in_no_log_not_at_debug_either(beats, configure, run, nights, caplog):
     configure(heartbeat(beats))
     nights([], RuntimeError(f"GET http://{beats.host}/{SECRET}/start"))
     with caplog.at_level(logging.DEBUG):
-        status, said = run()
+        status, printed = run()
     assert status == Exit.BUG
     assert any("/start HTTP" in record.getMessage() for record in caplog.records)
-    assert SECRET not in said + caplog.text
+    assert SECRET not in printed + caplog.text
 
 
 def test_a_night_whose_sites_failed_is_one_message_however_often_it_runs(post, configure, run, nights):
@@ -291,7 +291,7 @@ def test_a_night_that_could_do_nothing_says_why():
     ],
     ids=["messages wait", "some deferred", "a page", "the registry"],
 )
-def test_what_only_waits_is_no_failed_night(post, configure, run, nights, manifest, failed):
+def test_waiting_messages_and_deferred_sites_make_no_failed_night(post, configure, run, nights, manifest, failed):
     configure(operators(post))
     nights(**manifest)
     assert run()[0] == Exit.SOME_FAILED
@@ -304,9 +304,9 @@ def test_a_second_run_beside_a_night_is_no_failed_night_beside_a_backup_it_is(po
         assert run()[0] == Exit.TRY_LATER
     assert post.mails == []
     with hold_lock(installation.root / "store", "a backup"):
-        status, said = run()
+        status, printed = run()
     assert status == Exit.TRY_LATER
-    assert "held by a backup" in said.splitlines()[-1]
+    assert "held by a backup" in printed.splitlines()[-1]
     with closing(Ledger(load(installation.config).ledger.url)) as ledger, ledger.reading() as t:
         (notice,) = t.notices("waiting")  # the holder of the lock, or the next night, sends it
     assert "held by a backup" in notice["payload"]["error"]
@@ -345,10 +345,10 @@ def test_without_a_ledger_the_message_is_sent_directly_once(post, configure, run
     elif ledger == "wrong stores":
         (installation.root / "store" / "x" / "repo").mkdir(parents=True)
     (installation.root / "store").mkdir(exist_ok=True)
-    status, said = run()
+    status, printed = run()
     assert status in (Exit.BAD_DATA, Exit.CONFIGURATION, Exit.TRY_LATER)
-    assert said.splitlines()[-1].startswith("the ledger")
-    assert SECRET not in said + post.mails[0].text
+    assert printed.splitlines()[-1].startswith("the ledger")
+    assert SECRET not in printed + post.mails[0].text
     run()
     assert [mail.recipients for mail in post.mails] == [["ops@example.org"]]
     assert (installation.root / "store" / DIRECT_REPORT).read_text() == f"night/{DAY}"
@@ -386,9 +386,9 @@ def test_a_report_that_breaks_hides_neither_the_error_nor_the_status(post, confi
     ):
         with monkeypatch.context() as patch:
             patch.setattr(f"jobs.{name}", burst)
-            status, said = run(day=DAY)
+            status, printed = run(day=DAY)
         assert status == Exit.BAD_DATA
-        assert said.splitlines()[-1] == "there is no site to judge"
+        assert printed.splitlines()[-1] == "there is no site to judge"
 
 
 def test_no_operators_no_message(run, nights, installation):
@@ -420,18 +420,18 @@ def started(installation, *, where):
     ["jobs.pipeline.apply_registry", pytest.param("jobs.pipeline.Calibrations", marks=pytest.mark.slow)],
     ids=["at work", "holding the ledger"],
 )
-def test_a_night_that_is_stopped_says_so_within_seconds(beats, post, configure, installation, where, notify):
+def test_a_night_that_is_stopped_is_reported_within_seconds(beats, post, configure, installation, where, notify):
     configure(heartbeat(beats), operators(post))
     with started(installation, where=where) as process:
         begun = time.monotonic()
         process.terminate()
-        _, said = process.communicate(timeout=30)
+        _, printed = process.communicate(timeout=30)
     assert process.exitcode == Exit.STOPPED
     assert time.monotonic() - begun < 12
     assert paths(beats) == [f"/{SECRET}/start", f"/{SECRET}/fail?exit_status=143"]
     (mail,) = post.mails
     assert "status 143" in mail.text
-    assert SECRET not in said
+    assert SECRET not in printed
     assert notify() == (Exit.DONE, f"The night of {DAY} failed and was reported before.\n")
     assert len(post.mails) == 1
 
@@ -445,8 +445,8 @@ def test_a_killed_night_is_reported_once_by_the_command_of_the_unit(post, config
     monkeypatch.setenv("MONITOR_SERVICE_RESULT", "oom-kill")
     monkeypatch.setenv("MONITOR_EXIT_CODE", "killed")
     monkeypatch.setenv("MONITOR_EXIT_STATUS", "KILL")
-    status, said = notify()
-    assert (status, said) == (Exit.DONE, f"night of {DAY}, mail to ops@example.org: reported\n")
+    status, printed = notify()
+    assert (status, printed) == (Exit.DONE, f"night of {DAY}, mail to ops@example.org: reported\n")
     (mail,) = post.mails
     assert "memory ran out" in mail.text
     assert "status 137" in mail.text
@@ -502,14 +502,14 @@ def test_a_night_that_could_not_even_start_is_reported_by_the_command_of_the_uni
     assert "it left no trace in the ledger" in post.mails[0].text
 
 
-def test_a_command_of_the_unit_that_reaches_nobody_leaves_with_10_and_the_message_waits(
+def test_a_command_of_the_unit_that_reaches_nobody_exits_with_10_and_the_message_waits(
     post, configure, notify, installation
 ):
     configure(operators(post))
     post.answer("DATA", "451 later", times=1)
-    status, said = notify()
+    status, printed = notify()
     assert status == Exit.SOME_FAILED
-    assert "NOT reported" in said
+    assert "NOT reported" in printed
     assert notify()[0] == Exit.DONE
     assert len(post.mails) == 1
 
@@ -517,11 +517,11 @@ def test_a_command_of_the_unit_that_reaches_nobody_leaves_with_10_and_the_messag
 def test_the_report_of_a_site_name_or_error_with_a_secret_has_none(monkeypatch):
     monkeypatch.setenv("REGROWTH_EE_TOKEN", "tops3cret")
     site = {"site": "a", "state": "failed", "error": "GET https://me:pw12345@host/?key=abc said tops3cret"}
-    told = json.dumps(failed_night(DAY, 20, error="tops3cret", manifest={"sites": [site]}))
-    assert not re.search("tops3cret|pw12345|key=abc", told)
+    payload = json.dumps(failed_night(DAY, 20, error="tops3cret", manifest={"sites": [site]}))
+    assert not re.search("tops3cret|pw12345|key=abc", payload)
 
 
 def test_at_most_twenty_failed_sites_are_named():
     sites = [{"site": f"s{n}", "state": "failed", "error": "x"} for n in range(30)]
-    told = failed_night(DAY, 20, manifest={"sites": sites})
-    assert (len(told["failed"]), told["n_failed"]) == (20, 30)
+    payload = failed_night(DAY, 20, manifest={"sites": sites})
+    assert (len(payload["failed"]), payload["n_failed"]) == (20, 30)

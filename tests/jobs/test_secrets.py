@@ -52,7 +52,7 @@ def terminal(request):
 
 
 @pytest.mark.parametrize(
-    ("command", "setting", "environment", "said"),
+    ("command", "setting", "environment", "message"),
     [
         (
             "status", f'[ledger]\nurl = "postgresql+psycopg://me:{CANARY}@127.0.0.1:port/x"', {},
@@ -68,25 +68,27 @@ def terminal(request):
     ],
     ids=["ledger port", "ledger", "malformed REGROWTH_SOURCE", "scheduler", "scheduler address"],
 )  # fmt: skip
-def test_a_setting_that_is_wrong_leaves_with_78_and_a_line_without_what_is_secret_in_it(
-    command, setting, environment, said, terminal, tmp_path
+def test_a_setting_that_is_wrong_exits_with_78_and_a_line_without_what_is_secret_in_it(
+    command, setting, environment, message, terminal, tmp_path
 ):
     (tmp_path / "regrowth.toml").write_text(GOOD + setting, encoding="utf-8")
-    left, told = spoken([command, "--config", tmp_path / "regrowth.toml"], terminal=terminal, environment=environment)
-    assert CANARY not in told
+    left, printed = spoken(
+        [command, "--config", tmp_path / "regrowth.toml"], terminal=terminal, environment=environment
+    )
+    assert CANARY not in printed
     assert left == Exit.CONFIGURATION
-    assert said in told
-    assert "Traceback" not in told
-    assert terminal or len(told.splitlines()) == 1  # on a terminal there is a progress bar too
+    assert message in printed
+    assert "Traceback" not in printed
+    assert terminal or len(printed.splitlines()) == 1  # on a terminal there is a progress bar too
 
 
 def test_an_earth_engine_address_with_a_password_is_refused_without_it(terminal, installation):
     source = f'kind = "earthengine"\nproject = "p"\nurl = "https://me:{CANARY}@earthengine.example/?key={CANARY}"'
     installation.config.write_text(f'[registry]\npath = "sites.geojson"\n[source]\n{source}\n', encoding="utf-8")
-    left, told = spoken(["run", "--config", installation.config], terminal=terminal)
-    assert CANARY not in told
+    left, printed = spoken(["run", "--config", installation.config], terminal=terminal)
+    assert CANARY not in printed
     assert left == Exit.CONFIGURATION
-    assert "'https://earthengine.example/' is no endpoint" in told
+    assert "'https://earthengine.example/' is no endpoint" in printed
 
 
 BUG = textwrap.dedent("""
@@ -108,18 +110,18 @@ def test_a_bug_is_reported_with_a_traceback_that_shows_no_values_and_no_secrets(
     (tmp_path / "regrowth.toml").write_text(GOOD, encoding="utf-8")
     before = BUG.format(module=module, name=name, canary=CANARY)
     environment = {"REGROWTH_LEDGER__URL": f"sqlite:///x.db?{quote(CANARY)}", "REGROWTH_EE_TOKEN": CANARY}
-    left, told = spoken(
+    left, printed = spoken(
         [*arguments, "--config", tmp_path / "regrowth.toml"],
         terminal=terminal,
         environment=environment,
         before=before,
     )
     assert left == Exit.BUG
-    assert "Traceback (most recent call last)" in told
-    assert "RuntimeError" in told
-    assert CANARY not in told
-    assert "password = " not in told
-    assert "╭" not in told
+    assert "Traceback (most recent call last)" in printed
+    assert "RuntimeError" in printed
+    assert CANARY not in printed
+    assert "password = " not in printed
+    assert "╭" not in printed
 
 
 def test_a_bug_in_a_worker_process_is_logged_without_values_and_secrets(terminal):
@@ -136,24 +138,24 @@ def test_a_bug_in_a_worker_process_is_logged_without_values_and_secrets(terminal
         job()
         raise SystemExit
     """)
-    left, told = spoken([], terminal=terminal, before=code)
+    left, printed = spoken([], terminal=terminal, before=code)
     assert left == 0
-    assert "ValueError: https://***@host" in told
-    assert CANARY not in told
+    assert "ValueError: https://***@host" in printed
+    assert CANARY not in printed
 
 
 @pytest.mark.parametrize("url", ["https://me:{}@stac.example/v1?key={}", "ftp://me:{}@stac.example"])
 def test_doctor_shows_no_password_of_a_source(url, tmp_path):
     config = tmp_path / "regrowth.toml"
     config.write_text(f'[source]\nkind = "stac"\nurl = "{url.format(CANARY, CANARY)}"\n', encoding="utf-8")
-    told = "\n".join(f"{one.check} {one.message} {one.fix}" for one in run_checks(config))
-    assert "source STAC, " in told
-    assert CANARY not in told
+    report = "\n".join(f"{one.check} {one.message} {one.fix}" for one in run_checks(config))
+    assert "source STAC, " in report
+    assert CANARY not in report
 
 
 @pytest.mark.parametrize("name", ["REGROWTH_EE_TOKEN", "REGROWTH_CHANNEL_MAIL_PASSWORD", "REGROWTH_ANSWER_KEY"])
 @pytest.mark.parametrize("secret", ["plain-Canary", 'quo"ted\\Canary', "päss wörd-Canary"])
-def test_what_the_environment_names_as_a_secret_is_replaced_in_every_event_and_every_record_of_a_library(
+def test_a_secret_in_the_environment_is_replaced_in_every_event_and_every_record_of_a_library(
     name, secret, tmp_path, monkeypatch, capsys
 ):
     (tmp_path / "secret").write_text(f"{secret}\n", encoding="utf-8")
@@ -162,7 +164,7 @@ def test_what_the_environment_names_as_a_secret_is_replaced_in_every_event_and_e
             patch.setenv(variable, value)
             set_up_logs()
             log = structlog.get_logger()
-            log.warning(secret, told=secret, inside=[{"it": secret}])
+            log.warning(secret, reported=secret, inside=[{"it": secret}])
             try:
                 raise ValueError(secret)
             except ValueError:
@@ -180,9 +182,9 @@ def test_what_the_environment_names_as_a_secret_is_replaced_in_every_event_and_e
             finally:
                 library.removeHandler(handler)
                 library.setLevel(logging.NOTSET)
-    told = capsys.readouterr()
-    assert told.err.count("***") >= 12
-    assert "Canary" not in told.out + told.err
+    printed = capsys.readouterr()
+    assert printed.err.count("***") >= 12
+    assert "Canary" not in printed.out + printed.err
 
 
 WRITTEN = {
@@ -247,10 +249,10 @@ def test_a_file_of_a_secret_that_is_a_pipe_is_refused_and_not_waited_for(tmp_pat
     ],
 )
 def test_a_secret_that_shows_by_its_form_is_replaced_though_nobody_named_it(text):
-    told = text.format(*[CANARY] * text.count("{}"))
-    assert CANARY in told
-    assert CANARY not in redacted(told)
-    assert CANARY not in str(BadData(told))
+    message = text.format(*[CANARY] * text.count("{}"))
+    assert CANARY in message
+    assert CANARY not in redacted(message)
+    assert CANARY not in str(BadData(message))
 
 
 @pytest.mark.parametrize(

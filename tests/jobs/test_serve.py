@@ -248,7 +248,7 @@ def test_a_form_with_a_mistake_comes_back_with_its_text_and_the_link_stays_valid
     assert case.still_works()
 
 
-def test_two_verdicts_are_none(case):
+def test_a_form_with_two_verdicts_is_refused(case):
     body = b"verdict=confirmed&verdict=treated"
     page = case.server.request("POST", case.path, body, {"Content-Type": "application/x-www-form-urlencoded"})
     assert page.status == 422
@@ -270,7 +270,7 @@ def test_two_verdicts_are_none(case):
         ("application/x-www-form-urlencoded; charset=nonsense", b"verdict=%ff%fe", 422),
     ],
 )
-def test_what_is_no_form_is_refused_and_the_link_stays_valid(case, kind, body, status):
+def test_a_body_that_is_not_a_form_is_refused_and_the_link_stays_valid(case, kind, body, status):
     assert case.server.request("POST", case.path, body, {"Content-Type": kind} if kind else {}).status == status
     assert case.answers == []
     assert case.still_works()
@@ -368,7 +368,7 @@ def either(request, tmp_path) -> Programme:
     return Programme(tmp_path, url)
 
 
-def test_of_two_answers_at_once_one_is_recorded(either):
+def test_one_of_several_simultaneous_answers_is_recorded(either):
     names = [f"site-{number}" for number in range(2)]
     for name in names:
         either.add(site(name))
@@ -403,7 +403,7 @@ def test_photos_are_stored_with_time_and_place(case):
         assert (image.format, image.size) == ("JPEG", (1600, 800))
 
 
-def test_a_field_without_a_photo_is_none(case):
+def test_an_empty_photo_field_stores_no_photo(case):
     assert case.server.post(case.path, {"verdict": "confirmed"}, ("", b""), ("", b""), ("", b"")).status == 200
     assert case.programme.photos(case.alert) == []
 
@@ -425,12 +425,12 @@ def test_a_photo_that_cannot_be_used_is_refused_with_the_form_and_the_link_stays
 ):
     case = make_case(manager_language="en")
     start = time.perf_counter()
-    fields = {"verdict": "false-alarm", "reason": "snow", "note": "it is kept"}
+    fields = {"verdict": "false-alarm", "reason": "snow", "note": "snow on the slope"}
     page = case.server.post(case.path, fields, ("good.jpg", encoded(picture())), (name, content))
     assert page.status == status
     assert time.perf_counter() - start < photo_process.MAX_SECONDS, "it was decoded until that was given up"
     assert "Photo 2" in page.text
-    assert "it is kept" in page.text
+    assert "snow on the slope" in page.text
     assert 'value="snow" selected' in page.text
     assert "Photos have to be chosen again" in page.text
     assert case.answers == []
@@ -450,7 +450,7 @@ def test_four_photos_are_too_many_and_the_link_stays_valid(make_case):
     "name",
     ["../../../etc/cron.d/x.jpg", "a\0.jpg", "\u202egpj.exe", "<script>.jpg", "a" * 5000, "con", '"; x="', "%00"],
 )
-def test_the_name_of_a_photo_is_nothing(case, name):
+def test_the_file_name_of_a_photo_is_not_stored(case, name):
     assert case.server.post(case.path, {"verdict": "confirmed"}, (name, encoded(picture()))).status in (200, 400)
     text = str(case.programme.content()["alert_events"])
     assert "cron" not in text
@@ -523,7 +523,7 @@ def test_a_body_without_end_is_given_up_at_its_limit(monkeypatch):
         completed(read(drip(size=100, pause=0)))
 
 
-def test_more_than_a_few_uploads_at_once_wait_and_are_then_sent_away(monkeypatch):
+def test_too_many_uploads_at_once_wait_and_are_then_refused(monkeypatch):
     async def upload(places: asyncio.Semaphore, seconds: float) -> str:
         try:
             async with one_of(places):
@@ -555,7 +555,7 @@ def test_a_slow_upload_is_answered_and_the_link_stays_valid(case):
     assert case.still_works()
 
 
-def test_a_client_that_leaves_breaks_nothing(case):
+def test_a_client_that_disconnects_breaks_nothing(case):
     body, kind = form({"verdict": "confirmed"}, ("a.jpg", encoded(picture())))
     for _ in range(12):  # more than uploads that are received at once
         with closing(http.client.HTTPConnection("127.0.0.1", case.server.port, timeout=60)) as connection:
@@ -594,7 +594,7 @@ def test_the_rate_is_what_it_says_and_its_memory_is_bounded():
     assert len(limit._due) == MAX_ADDRESSES
 
 
-def test_connections_that_say_nothing_do_not_stop_the_others(server):
+def test_silent_connections_do_not_stop_the_others(server):
     with socket.create_connection(("127.0.0.1", server.port)) as silent:
         others = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(100)]
         for other in others:
@@ -607,7 +607,7 @@ def test_connections_that_say_nothing_do_not_stop_the_others(server):
 
 
 @pytest.mark.slow
-def test_connections_that_say_nothing_are_closed(server):
+def test_silent_connections_are_closed(server):
     connections = [socket.create_connection(("127.0.0.1", server.port), timeout=30) for _ in range(3)]
     connections[1].sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
     connections[2].sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\n")
@@ -634,7 +634,7 @@ def served(tmp_path) -> SimpleNamespace:
 ANSWER = Answer(Verdict.FALSE_ALARM, FalseAlarmReason.SNOW, "a note", ())
 
 
-def test_a_ledger_that_is_locked_is_answered_by_try_later_and_the_link_stays_valid(served, monkeypatch):
+def test_a_locked_ledger_is_answered_by_try_later_and_the_link_stays_valid(served, monkeypatch):
     monkeypatch.setattr(serve_module, "LEDGER_WAIT", 0.3)
     token = served.programme.token()
     with closing(sqlite3.connect(served.database, isolation_level=None)) as other:
@@ -649,7 +649,7 @@ def test_a_ledger_that_is_locked_is_answered_by_try_later_and_the_link_stays_val
     assert len(served.programme.answers()) == 1
 
 
-def test_a_ledger_that_is_damaged_is_answered_by_try_later(served):
+def test_a_damaged_ledger_is_answered_by_try_later(served):
     token = served.programme.token()
     content = served.database.read_bytes()
     served.database.write_bytes(b"no database at all" * 1000)
@@ -910,10 +910,10 @@ def test_without_scripts_and_mouse_the_form_is_filled_and_sent(browser, case):
 def test_a_hostile_name_runs_nothing_in_a_browser(browser, make_case):
     case = make_case(name="<img src=x onerror=document.title='run'><script>document.title='run'</script>")
     context = browser.new_context(viewport={"width": 360, "height": 740})
-    tab, asked = context.new_page(), []
-    tab.on("request", lambda request: asked.append(request.url))
+    tab, requests = context.new_page(), []
+    tab.on("request", lambda request: requests.append(request.url))
     tab.goto(f"{case.server.url}{case.path}?language=en")
     assert tab.locator("h1").inner_text().startswith("<img src=x onerror=")
     assert tab.title().startswith("Answer: <img")
-    assert asked == [f"{case.server.url}{case.path}?language=en"]
+    assert requests == [f"{case.server.url}{case.path}?language=en"]
     context.close()

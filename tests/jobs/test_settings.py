@@ -43,7 +43,7 @@ def test_the_file_may_be_named_by_the_environment_and_is_else_in_the_working_fol
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (GOOD + "[allerts]\nalpha = 0.05\n", "'allerts'; the nearest known one is 'alerts'"),
         (GOOD + "[alerts]\nalhpa = 0.05\n", "'alerts.alhpa'; the nearest known one is 'alpha'"),
@@ -83,10 +83,10 @@ def test_the_file_may_be_named_by_the_environment_and_is_else_in_the_working_fol
         ("[source", "cannot be read"),
     ],
 )
-def test_what_does_not_hold_is_told_with_its_place_and_a_way_out(tmp_path, text, told):
+def test_an_invalid_setting_is_refused_in_one_line_with_its_place(tmp_path, text, message):
     with pytest.raises(BadConfiguration) as caught:
         load(write(tmp_path, text))
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
