@@ -11,17 +11,17 @@ pytest.importorskip("nrt.data", reason="the sample imagery is in the extra 'demo
 
 
 NIGHT = date(2018, 9, 30)
-"""Of the fixture `first_night`."""
+"""The night of the fixture `first_night`."""
 
 
 @dataclass(frozen=True)
 class Installation:
-    """Where everything of one installation lies."""
+    """The folder of one installation, and the files in it."""
 
     root: Path
 
     def copied_to(self, root: Path) -> "Installation":
-        """The same in another folder, which may be changed; without the files of SQLite that go when a reader ends."""
+        """A copy in another folder, which may be changed; without the files of SQLite that go when a reader ends."""
         shutil.copytree(self.root, root, ignore=shutil.ignore_patterns("regrowth.db-*"), dirs_exist_ok=True)
         return Installation(root)
 
@@ -33,7 +33,8 @@ class Installation:
     def status(self) -> bytes:
         return (self.root / "status.json").read_bytes()
 
-    def told(self) -> dict[str, bytes]:
+    def messages(self) -> dict[str, bytes]:
+        """Content of every message that was sent, by file name."""
         return {path.name: path.read_bytes() for path in sorted((self.root / "messages").glob("*"))}
 
     def files(self) -> dict[str, tuple[int, bytes]]:

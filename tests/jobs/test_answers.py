@@ -108,7 +108,7 @@ def test_an_alert_that_was_resolved_can_be_answered_again_and_both_answers_stay_
     assert regrowth("ack", FIRST)[0] == regrowth("snooze", FIRST, "--until", "2999-01-01")[0] == Exit.BAD_DATA
 
 
-def test_whoever_takes_charge_or_snoozes_is_on_record(regrowth, listed, events):
+def test_acknowledging_and_snoozing_are_recorded(regrowth, listed, events):
     assert regrowth("ack", FIRST, "--note", "going there")[0] == Exit.DONE
     assert (listed()[FIRST]["state"], listed()[FIRST]["note"]) == ("acknowledged", "going there")
     assert regrowth("snooze", FIRST, "--until", "2999-01-01")[0] == Exit.DONE
@@ -121,7 +121,7 @@ def test_whoever_takes_charge_or_snoozes_is_on_record(regrowth, listed, events):
     ["--verdict", "maybe"], ["--verdict", "confirmed", "--reason", "snow"],
     ["--verdict", "false-alarm", "--reason", "x"],
 ])  # fmt: skip
-def test_an_answer_that_means_nothing_is_refused(regrowth, events, wrong):
+def test_an_invalid_answer_is_refused(regrowth, events, wrong):
     assert regrowth("resolve", FIRST, *wrong)[0] == Exit.USAGE
     assert len(events(FIRST)) == 1
 
@@ -210,7 +210,7 @@ def test_a_file_that_is_no_table_of_answers_is_refused_with_the_reason(regrowth,
     assert "Traceback" not in error
 
 
-def test_a_missing_or_empty_file_is_refused_or_nothing(regrowth, tmp_path):
+def test_a_missing_file_is_refused_and_an_empty_one_records_nothing(regrowth, tmp_path):
     assert regrowth("import", tmp_path / "none.csv")[0] == Exit.BAD_DATA
     assert regrowth("import", tmp_path)[0] == Exit.BAD_DATA
     (tmp_path / "empty.csv").write_bytes(b"")

@@ -52,7 +52,7 @@ def test_the_same_seed_draws_the_same_sites_of_the_demonstration_and_their_weigh
     assert other["strata"] == sample["strata"]
 
 
-def test_people_read_what_was_drawn_and_what_it_can_say(demo, regrowth):
+def test_the_printed_sample_states_its_seed_and_its_accuracy(demo, regrowth):
     status, out, _ = regrowth("audit", "sample", "-n", 10, "--seed", "2026", config=demo / "regrowth.toml")
     assert status == Exit.DONE
     assert "10 of 10 sites drawn" in out
@@ -62,7 +62,7 @@ def test_people_read_what_was_drawn_and_what_it_can_say(demo, regrowth):
     assert "Mill terrace 磨坊台地" in out
 
 
-def test_without_a_seed_it_is_the_head_of_the_chain_which_nobody_chose(demo, regrowth):
+def test_without_a_seed_the_head_of_the_chain_is_the_seed(demo, regrowth):
     config = demo / "regrowth.toml"
     sample = json.loads(regrowth("audit", "sample", "-n", 6, "--json", config=config)[1])
     assert sample["seed_from"] == "head of the chain"
@@ -108,7 +108,7 @@ def test_a_sheet_that_was_filled_in_is_stored_as_it_is(sites, regrowth, tmp_path
         (["-n", "1", "--seed", "s", "--out", "no/sheet.csv"], Exit.BAD_DATA, "there is no folder no"),
     ],
 )
-def test_what_cannot_be_drawn_or_would_be_lost_is_refused(
+def test_an_impossible_sample_or_one_over_another_sheet_is_refused(
     sites, regrowth, tmp_path, monkeypatch, arguments, status, words
 ):
     monkeypatch.chdir(tmp_path)

@@ -37,7 +37,7 @@ def original(first_night, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def saved(original, tmp_path_factory):
-    """Its backup."""
+    """A backup of that installation."""
     folder = tmp_path_factory.mktemp("disk") / "backup"
     back_up(load(original.config), folder, config=original.config)
     return folder
@@ -130,7 +130,7 @@ def test_no_password_of_the_configuration_is_in_a_backup(original, tmp_path, mon
 
 
 @pytest.mark.parametrize("holder", ["a night", "a backfill"])
-def test_beside_a_run_a_backup_leaves_with_75_and_says_so_and_leaves_nothing(original, tmp_path, holder, capsys):
+def test_beside_a_run_a_backup_exits_with_75_and_says_so_and_leaves_nothing(original, tmp_path, holder, capsys):
     store = original.root / "store"
     landscape = next(path.name for path in store.iterdir() if (path / "repo").exists())
     where = (store, "lock") if holder == "a night" else (store / LANDSCAPE_LOCKS, landscape)
@@ -141,11 +141,11 @@ def test_beside_a_run_a_backup_leaves_with_75_and_says_so_and_leaves_nothing(ori
 
 
 @pytest.mark.slow
-def test_during_a_night_a_backup_leaves_with_75_and_names_the_night(installation, tmp_path, capsys):
+def test_during_a_night_a_backup_exits_with_75_and_names_the_night(installation, tmp_path, capsys):
     with started(installation, where="jobs.pipeline.apply_registry") as process:
         assert command("backup", tmp_path / "backup", "--config", installation.config) == Exit.TRY_LATER
-    said = capsys.readouterr().err
-    assert f"is held by a night, process {process.pid} on {os.uname().nodename}; try again when it is done" in said
+    printed = capsys.readouterr().err
+    assert f"is held by a night, process {process.pid} on {os.uname().nodename}; try again when it is done" in printed
     assert not (tmp_path / "backup").exists()
 
 
@@ -301,6 +301,6 @@ def test_a_restore_that_was_stopped_can_be_repeated(saved, empty, monkeypatch, w
     assert not (empty / "store" / ".restoring").exists()
 
 
-def test_a_restore_beside_a_run_leaves_with_75(saved, empty):
+def test_a_restore_beside_a_run_exits_with_75(saved, empty):
     with hold_lock(empty / "store", "a night"), pytest.raises(TryLater, match="held by a night"):
         restore(load(empty / "regrowth.toml"), saved)

@@ -1,4 +1,4 @@
-"""A night beside a backfill: known sites are judged and told of first, and only what is locked is left for later."""
+"""A night beside a backfill: known sites are judged and reported first, and only locked landscapes are deferred."""
 
 import pytest
 
@@ -68,7 +68,7 @@ def test_a_backfill_runs_while_a_night_holds_its_own_lock(tmp_path, offered):
     assert len(stored_of(settings, "s1").records()) == len(DAYS)
 
 
-def test_what_known_sites_are_told_is_sent_before_the_history_of_new_ones_is_read(tmp_path, offered, monkeypatch):
+def test_messages_about_known_sites_are_sent_before_the_history_of_new_ones_is_read(tmp_path, offered, monkeypatch):
     settings = installed(tmp_path, ROW)
     offered(DAYS[:-1])
     night(settings, as_of=NIGHT, only=["s1"])

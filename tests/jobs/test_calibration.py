@@ -111,7 +111,7 @@ class Land:
             t.save_snapshot(ground_key(one), one.id, opened(self.folder(one), ground_key(one)).snapshot)
 
     def folder(self, one):
-        """Of the site's landscape."""
+        """Folder of the landscape of a site."""
         return self.settings.store.root / f"landscape-{one.id}"
 
     def set(self, as_of=AUTUMN, most=1):
@@ -145,16 +145,16 @@ def one_site_suffices(monkeypatch):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Calibrations that follow from the placebos at once: what is tested here is which placebos, when, and for whom."""
-    asked = []
+    """Quick calibrations: tested here is which placebos are used, when, and for which sites; returns their sizes."""
+    sizes = []
 
     def by_spread(placebos, *, source, dated):
-        asked.append(sum(p.series.dates.size for p in placebos))
+        sizes.append(sum(p.series.dates.size for p in placebos))
         spread = float(np.mean([np.nanstd(p.series.cover - p.series.control) for p in placebos]))
         return replace(DEFAULT, source=source, dated=dated, placebos=len(placebos), scene_sd=round(spread, 9))
 
     monkeypatch.setattr(calibrating, "calibrate", by_spread)
-    return asked
+    return sizes
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_ground_that_drifts_more_than_the_defaults_expect_moves_the_constants_to
 
 
 @pytest.mark.slow
-def test_what_is_set_stays_until_the_next_season_is_over_whatever_arrives(land, quick):
+def test_constants_stay_until_the_next_season_is_over_whatever_arrives(land, quick):
     for number in range(3):
         land.add(site(number))
     first = land.set().of(Pool("48SXF", "loess"))
@@ -233,7 +233,7 @@ def test_a_night_before_the_record_was_made_is_judged_by_what_it_had(land, quick
 
 
 @pytest.mark.slow
-def test_nothing_acquired_after_the_season_goes_in(land, quick, tmp_path):
+def test_scenes_after_the_season_do_not_change_the_constants(land, quick, tmp_path):
     for number in range(3):
         land.add(site(number))
     during = land.set(date(2025, 8, 1)).of(Pool("48SXF", "loess"))
@@ -301,13 +301,13 @@ def test_reference_ground_is_no_placebo_and_nothing_is_compared_with_it(land, qu
 
 
 def spread_of_others(cover):
-    """What each of 120 pieces of ground strays from the mean of the others, on average."""
+    """Mean deviation of each of 120 pieces of ground from the mean of the others."""
     others = (cover.sum(axis=1, keepdims=True) - cover) / 119
     return float(np.mean(np.std(cover - others, axis=0)))
 
 
 @pytest.mark.slow
-def test_tiles_of_one_biome_share_what_there_is_and_no_other_biome_is_asked(land, quick):
+def test_tiles_of_one_biome_share_its_placebos_and_use_none_of_another(land, quick):
     for number in range(3):
         land.add(site(number))
     land.add(site(3, west=109.3))
@@ -346,7 +346,7 @@ def test_a_store_that_cannot_be_read_is_left_out(land, quick):
 NIGHT = date(2018, 10, 20)
 
 
-def said(capsys, *words):
+def printed_json(capsys, *words):
     """What a command prints as JSON."""
     capsys.readouterr()
     with pytest.raises(SystemExit) as left:
@@ -370,7 +370,7 @@ def test_a_night_sets_what_is_due_and_every_assessment_names_it(installation, se
     before = installation.files()
     night(settings, as_of=NIGHT)
     assert installation.files() == before
-    reported = said(capsys, "explain", "demo-02", "--config", str(installation.config))["calibration"]
+    reported = printed_json(capsys, "explain", "demo-02", "--config", str(installation.config))["calibration"]
     assert (reported["hash"], reported["placebos"], reported["dated"]) == (row["hash"], row["placebos"], "2018-10-15")
     assert {line["constant"] for line in reported["table"]} >= {"slow_sd", "boundary at 0.05", "widening"}
 
@@ -410,13 +410,13 @@ def test_killed_between_the_constants_and_the_assessments_the_rerun_ends_where_a
             night(settings, as_of=NIGHT)
     night(settings, as_of=NIGHT)
     assert installation.status == whole.status
-    assert installation.told() == whole.told()
+    assert installation.messages() == whole.messages()
 
 
-def test_the_command_sets_what_is_due_once_and_shows_what_holds(installation, settings, capsys):
+def test_the_command_sets_due_constants_once_and_shows_those_in_force(installation, settings, capsys):
     night(settings, as_of=NIGHT, pages=False)
-    first = said(capsys, "calibrate", "--config", str(installation.config))
-    assert said(capsys, "calibrate", "--config", str(installation.config)) == first
+    first = printed_json(capsys, "calibrate", "--config", str(installation.config))
+    assert printed_json(capsys, "calibrate", "--config", str(installation.config)) == first
     ((one, *none),) = [first]
     assert none == []
     assert (one["tile"], one["biome"], one["sites"]) == ("34TER", "loess", 3)
@@ -434,7 +434,7 @@ def test_a_bug_while_setting_constants_leaves_what_is_in_force_and_stops_nobody(
     manifest = night(settings, as_of=NIGHT, pages=False)
     assert {site["state"] for site in manifest["sites"]} == {"done"}
     with open_ledger(settings) as ledger, ledger.transaction() as t:
-        assert t.calibrations() == [], "the next night asks again"
+        assert t.calibrations() == [], "the next night tries again"
         assert {t.latest_assessment(site["id"])[2]["calibration"] for site in t.sites()} == {DEFAULT.hash}
 
 

@@ -28,7 +28,7 @@ from monitor.publish.outdated import MADE_FROM
 from tests.ledger.editing import edit
 
 NIGHT = "2018-09-30"
-"""Of the fixture `first_night`."""
+"""The night of the fixture `first_night`."""
 LATER = "2018-11-15"
 """A night with new scenes."""
 EXPECTED = {Exit.DONE, Exit.SOME_FAILED, Exit.ALL_FAILED, Exit.BAD_DATA, Exit.TRY_LATER, Exit.CONFIGURATION}
@@ -103,7 +103,7 @@ SEALED = sealed({"theta": 0.4, "n": 12})
         "[12]", "12", "null", "", "{ }",
     ],
 )  # fmt: skip
-def test_a_text_without_a_seal_that_fits_is_read_by_nobody(text):
+def test_a_text_without_a_valid_seal_is_refused(text):
     with pytest.raises(ValueError, match="checksum"):
         unsealed(text)
 
@@ -138,7 +138,7 @@ def test_the_night_of_that_day_makes_the_assessment_again_as_it_was(copied):
     assert json.loads(copied.status) == before
 
 
-def test_a_night_whose_assessments_were_thinned_is_not_judged_again_otherwise_and_what_stays_is_as_it_was(copied):
+def test_a_thinned_night_gets_no_new_assessment_and_the_old_ones_stay(copied):
     assert done(copied.config, "run", "--as-of", LATER)[0] == Exit.DONE
     changed(copied, f"delete from assessments where site = 'demo-07' and as_of = '{NIGHT}'")
     changed(copied, f"update chain set thinned = 1 where night = '{NIGHT}'")
@@ -172,7 +172,7 @@ def test_a_page_whose_series_is_not_the_one_that_was_judged_stays_as_it_is(copie
 
 
 @pytest.mark.parametrize("table", ["sites", "controls", "background", "runs", "lots"])
-def test_a_damaged_row_of_any_table_is_named_and_read_by_nobody(copied, table):
+def test_a_damaged_row_of_any_table_is_named_and_never_read(copied, table):
     column = "manifest" if table == "runs" else "payload"
     changed(copied, f"update {table} set {column} = replace({column}, '0', '1')")
     named = [finding for finding in deep(copied) if finding.message.startswith(f"table {table}, ")]

@@ -1,4 +1,4 @@
-"""The demonstration: what was laid into real imagery is what the monitor says."""
+"""The demonstration: the monitor finds the changes that were put into real imagery."""
 
 import json
 import re
@@ -41,9 +41,9 @@ def read(path):
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def test_every_site_is_named_as_its_fate_says(shown):
+def test_every_site_has_the_status_of_its_fate(shown):
     truth, found = read(shown / "truth.json"), read(shown / "status.json")
-    assert {one["site"]: one["status"] for one in found} == {site: told["fate"] for site, told in truth.items()}
+    assert {one["site"]: one["status"] for one in found} == {site: dealt["fate"] for site, dealt in truth.items()}
 
 
 def test_the_interval_of_the_share_holds_the_true_share(shown):
@@ -61,7 +61,7 @@ def products(folder):
     return {name.as_posix(): (folder / name).read_bytes() for name in names}
 
 
-def test_run_again_no_byte_changes_and_nothing_is_sent(shown, capsys):
+def test_a_second_run_changes_no_byte_and_sends_nothing(shown, capsys):
     before = products(shown)
     assert len(before) > 100
     assert any(name.startswith("messages/") for name in before)
@@ -133,7 +133,7 @@ def test_an_edited_series_or_constant_is_named(shown, tmp_path):
     assert "the constants are not those of the published verdict" in constants
 
 
-def test_assess_on_its_own_series_says_the_same(shown, tmp_path):
+def test_assess_gives_the_same_verdicts_for_the_published_series(shown, tmp_path):
     tables = [pd.read_csv(path) for path in sorted(shown.glob("sites/*/observations.csv"))]
     exported = pd.concat(tables).rename(columns={"control_cover": "control", "clear_fraction": "clear"})
     exported[["site", "date", "cover", "control", "clear"]].to_csv(tmp_path / "series.csv", index=False)
@@ -160,7 +160,7 @@ def test_assess_on_its_own_series_says_the_same(shown, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [2, 3, 4, 5])
-def test_the_fates_of_other_seeds_are_named_rightly_too(seed, tmp_path):
+def test_the_fates_of_other_seeds_are_named_correctly_too(seed, tmp_path):
     from monitor.imagery.sample import Sample, deal_fates
 
     dealt = deal_fates(seed)
@@ -172,7 +172,7 @@ def test_the_fates_of_other_seeds_are_named_rightly_too(seed, tmp_path):
 
 
 @pytest.mark.slow
-def test_another_seed_makes_the_folder_anew_but_leaves_what_is_not_its_own(tmp_path, monkeypatch):
+def test_another_seed_makes_the_folder_again_but_leaves_other_files(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "FIRST_NIGHT", date(2015, 9, 1))
     monkeypatch.setattr(module, "LAST_NIGHT", date(2015, 9, 1))
     module.demonstrate(tmp_path, seed=1, as_json=True)

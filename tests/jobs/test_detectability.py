@@ -1,4 +1,4 @@
-"""Whether a site can be seen: told at registration from assumptions, on its page from the scenes that there are."""
+"""Detectability of a site: at registration from assumptions, on its page from the stored scenes."""
 
 import json
 from dataclasses import replace
@@ -34,15 +34,15 @@ def rows(per_season, first=2017, last=2026):
 
 
 def seen(observed, as_of=date(2025, 11, 20)):
-    told = columns_of(observed, ("time", "accepted", "control_cover", "reason"))
-    return SiteConditions.seen(SITE, told, as_of=as_of, since=SINCE, alpha=0.05, constants=DEFAULT)
+    columns = columns_of(observed, ("time", "accepted", "control_cover", "reason"))
+    return SiteConditions.seen(SITE, columns, as_of=as_of, since=SINCE, alpha=0.05, constants=DEFAULT)
 
 
 def conditions(**more):
     return SiteConditions.assumed(SITE, **{"since": SINCE, "alpha": 0.05, **more})
 
 
-def test_what_is_assumed_follows_from_the_first_day_of_imagery_and_the_biome():
+def test_assumptions_follow_from_the_first_day_of_imagery_and_the_biome():
     assert (conditions().before, conditions().scenes) == (4, 15.0)
     assert conditions(since=date(2020, 6, 1)).before == 1, "the season that had begun is not whole"
     assert conditions(since=date(2022, 1, 1)).before == 0
@@ -50,7 +50,7 @@ def test_what_is_assumed_follows_from_the_first_day_of_imagery_and_the_biome():
     assert (karst.scenes, karst.control) == (15.0, 0.6)
 
 
-def test_once_there_are_scenes_they_are_counted_and_fewer_of_them_make_red_later():
+def test_stored_scenes_are_counted_and_fewer_of_them_make_red_later():
     dense, sparse = (seen(rows(n)) for n in (18, 4))
     assert (dense.before, dense.scenes, dense.control) == (4, 15.0, 0.2)
     assert (sparse.before, sparse.scenes) == (4, 2.0)
@@ -60,7 +60,7 @@ def test_once_there_are_scenes_they_are_counted_and_fewer_of_them_make_red_later
     assert seen([]) == seen(rows(5, first=2025), as_of=date(2025, 8, 1)) == conditions(), "no season is over"
 
 
-def test_a_site_planted_in_several_years_is_told_as_such_and_parts_of_one_month_count_as_one():
+def test_a_site_planted_in_several_years_has_a_part_for_each_and_parts_of_one_month_count_as_one():
     later = replace(SITE, cohorts=((SITE.start, 0.5), (date(2024, 4, 1), 0.3), (date(2024, 4, 9), 0.2)))
     half = SiteConditions.assumed(later, since=SINCE, alpha=0.05)
     assert half.parts == ((0, 0.5), (24, 0.5))
@@ -70,24 +70,24 @@ def test_a_site_planted_in_several_years_is_told_as_such_and_parts_of_one_month_
     assert SiteConditions.assumed(soon, since=SINCE, alpha=0.05) == conditions()
 
 
-def test_a_site_that_clouds_have_hidden_since_its_start_is_not_said_to_be_seen():
+def test_seasons_that_clouds_have_hidden_since_the_start_lower_the_count_of_scenes():
     hidden = seen(rows(18, last=2022))
     assert (hidden.before, hidden.scenes) == (4, 2.0)
-    assert seen(rows(18, last=2022), as_of=date(2022, 8, 1)).scenes == 15.0, "before a season is over since"
+    assert seen(rows(18, last=2022), as_of=date(2022, 8, 1)).scenes == 15.0, "until a season since the start is over"
 
 
 def test_the_years_are_those_of_the_site_itself():
-    told = detectability_json(conditions(), SITE.start)
-    assert told["until"][:2] == [2023, 2024]
-    assert told["years"] == list(range(1, 11))
-    assert all(low <= high for low, high in zip(told["red"], told["watch"], strict=True))
+    record = detectability_json(conditions(), SITE.start)
+    assert record["until"][:2] == [2023, 2024]
+    assert record["years"] == list(range(1, 11))
+    assert all(low <= high for low, high in zip(record["red"], record["watch"], strict=True))
 
 
 def test_two_thousand_sites_are_some_dozens_of_simulations(monkeypatch):
-    asked = []
+    simulated = []
 
     def counted(site, **_):
-        asked.append(site)
+        simulated.append(site)
         return ()
 
     monkeypatch.setattr(site_conditions, "detectability", counted)
@@ -100,12 +100,12 @@ def test_two_thousand_sites_are_some_dozens_of_simulations(monkeypatch):
         for k in range(2000)
     ]  # fmt: skip
     simulate_all([SiteConditions.assumed(one, since=SINCE, alpha=0.05) for one in sites])
-    assert len(asked) % 4 == 0, "each as it is, with more scenes, with strips, and with both"
-    assert 9 <= len(asked) / 4 <= 20
+    assert len(simulated) % 4 == 0, "each as it is, with more scenes, with strips, and with both"
+    assert 9 <= len(simulated) / 4 <= 20
     site_conditions.simulate.cache_clear()
 
 
-def said(capsys, *words):
+def printed(capsys, *words):
     capsys.readouterr()
     with pytest.raises(SystemExit) as left:
         main(list(map(str, words)))
@@ -113,30 +113,30 @@ def said(capsys, *words):
     return capsys.readouterr().out
 
 
-def test_a_site_that_is_new_or_changed_is_told_at_once_whether_it_can_be_seen(installation, capsys):
+def test_detectability_of_a_new_or_changed_site_is_reported_at_once(installation, capsys):
     config = ("--config", installation.config)
     registry = installation.root / "sites.geojson"
-    first, _, *lines = said(capsys, "sites", "add", registry, *config).splitlines()
+    first, _, *lines = printed(capsys, "sites", "add", registry, *config).splitlines()
     assert first == "added: demo-02, demo-07, demo-10"
     assert [line.split(":")[0] for line in lines] == ["demo-02", "demo-07", "demo-10"]
     assert all("If nothing grows here, red is not likely before" in line for line in lines)
     assert all("with twice the clear scenes" in line and "with control strips" in line for line in lines)
-    told = "(assuming 15 clear scenes a season, 1 season before the start)"
-    assert all(line.endswith(told) for line in lines)
-    assert len(said(capsys, "sites", "add", registry, *config).splitlines()) == 1
+    assumptions_shown = "(assuming 15 clear scenes a season, 1 season before the start)"
+    assert all(line.endswith(assumptions_shown) for line in lines)
+    assert len(printed(capsys, "sites", "add", registry, *config).splitlines()) == 1
     changed = json.loads(registry.read_text())
     changed["features"][0]["properties"] |= {"intervention": "tending", "plan_A": None, "plan_L": None}
     registry.write_text(json.dumps(changed))
-    told = json.loads(said(capsys, "sites", "add", registry, *config, "--json"))
-    assert list(told["detectability"]) == told["changed"] == ["demo-02"]
-    assert told["detectability"]["demo-02"]["red"] == []
-    assert "No uplift was promised" in told["detectability"]["demo-02"]["said"]["en"]
+    report = json.loads(printed(capsys, "sites", "add", registry, *config, "--json"))
+    assert list(report["detectability"]) == report["changed"] == ["demo-02"]
+    assert report["detectability"]["demo-02"]["red"] == []
+    assert "No uplift was promised" in report["detectability"]["demo-02"]["said"]["en"]
 
 
 def test_the_page_reports_detectability_from_the_scenes_that_are_stored(first_night, capsys):
     page = (first_night.root / "sites" / "demo-02" / "index.html").read_text(encoding="utf-8")
     assert "Detectability of failure" in page
-    explained = json.loads(said(capsys, "explain", "demo-02", "--config", first_night.config, "--json"))[
+    explained = json.loads(printed(capsys, "explain", "demo-02", "--config", first_night.config, "--json"))[
         "detectability"
     ]
     assert explained["seasons_before"] == 1
@@ -160,7 +160,7 @@ def test_the_page_of_a_site_whose_growing_season_nobody_saw_says_that_all_is_ass
     assert "this assumes" not in page.read_text(encoding="utf-8")
 
 
-def test_what_is_assumed_and_what_is_seen_share_a_simulation_but_not_a_record():
+def test_assumed_and_observed_conditions_share_a_simulation_but_not_a_record():
     assumed = conditions()
     counted = replace(assumed, unseen=False)
     assert assumed == counted
@@ -169,20 +169,20 @@ def test_what_is_assumed_and_what_is_seen_share_a_simulation_but_not_a_record():
     assert assumptions(detectability_json(counted, SITE.start)) is None
 
 
-def test_where_there_can_be_no_verdict_no_chance_is_told():
+def test_without_a_possible_verdict_no_chance_is_reported():
     small = SiteConditions.assumed(replace(SITE, hectares=0.09), since=SINCE, alpha=0.05)
     alone = [{**row, "accepted": False, "reason": "CONTROL_FEW"} for row in rows(18, first=2025)]
     blind = seen(rows(18, last=2025) + alone)
     for found, why in ((small, "small"), (blind, "ground")):
-        told = detectability_json(found, SITE.start)
-        assert (told["years"], told["red"], told["watch"]) == ([], [], [])
-        assert (told["said"]["en"], told["said"]["zh"]) == NO_VERDICT[why]
-        assert chances(told) == ()
+        record = detectability_json(found, SITE.start)
+        assert (record["years"], record["red"], record["watch"]) == ([], [], [])
+        assert (record["said"]["en"], record["said"]["zh"]) == NO_VERDICT[why]
+        assert chances(record) == ()
         assert found.key != conditions().key
     assert detectability_json(conditions(), SITE.start)["red"]
 
 
-def test_a_site_begun_before_all_imagery_is_told_its_chances_without_seasons_before():
+def test_a_site_begun_before_all_imagery_has_chances_without_seasons_before():
     late = detectability_json(conditions(since=date(2023, 1, 1)), SITE.start)
     assert late["seasons_before"] == 0
     assert late["red"][-1] > 0

@@ -1,4 +1,4 @@
-"""A site that is begun anew, and sites that were begun in several years."""
+"""A site that is replanted, and sites that were begun in several years."""
 
 import json
 from datetime import date
@@ -22,7 +22,7 @@ from tests.jobs.reproduction import assert_reproduced
 from tests.landscape import stored_of
 
 AUTUMN, LATER = date(2018, 9, 10), date(2018, 9, 30)
-ANEW, TODAY = date(2018, 5, 2), date(2018, 9, 15)
+RESTART, TODAY = date(2018, 5, 2), date(2018, 9, 15)
 WHY = "补植：replanted after the frost"
 
 
@@ -30,14 +30,14 @@ def status(installation):
     return {one["site"]: one for one in json.loads(installation.status)}
 
 
-def kept(settings):
+def controls_and_counts(settings):
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         sites = [from_json(values, Site) for values in t.sites()]
         controls = [t.controls(ground_key(site)) for site in sites]
     return [(units, len(stored_of(settings, site.id).records())) for units, site in zip(controls, sites, strict=True)]
 
 
-def begin(settings, start=ANEW, today=TODAY, site="demo-02"):
+def begin(settings, start=RESTART, today=TODAY, site="demo-02"):
     with open_ledger(settings) as ledger:
         return replant(ledger, site, start=start, why=WHY, alpha=settings.alerts.alpha, today=today)
 
@@ -45,7 +45,7 @@ def begin(settings, start=ANEW, today=TODAY, site="demo-02"):
 def test_a_replanted_site_is_judged_from_its_new_start_on_the_ground_that_it_has(installation, settings, tmp_path):
     night(settings, as_of=AUTUMN)
     before = status(installation)["demo-02"]
-    held = kept(settings)
+    held = controls_and_counts(settings)
     alert = Alert(
         id="demo-02/failure", site="demo-02", level=AlertLevel.RED, rule="failure", state=AlertState.OPEN,
         opened=date(2018, 9, 1), updated=date(2018, 9, 1),
@@ -62,14 +62,14 @@ def test_a_replanted_site_is_judged_from_its_new_start_on_the_ground_that_it_has
 
     manifest = night(settings, as_of=LATER)
     assert all(len(site["scenes_new"]) <= 3 for site in manifest["sites"]), "nothing is fetched again"
-    assert [controls for controls, _ in kept(settings)] == [controls for controls, _ in held]
+    assert [controls for controls, _ in controls_and_counts(settings)] == [controls for controls, _ in held]
     after = status(installation)
     assert (after["demo-02"]["episode"], after["demo-07"]["episode"]) == (2, 1)
     assert after["demo-02"]["status"] == "too_early"
     assert after["demo-02"]["n_pre"] > before["n_pre"], "what lies before the new start"
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         (site,) = [from_json(values, Site) for values in t.sites() if values["id"] == "demo-02"]
-    due = site.plan.uplift((LATER - ANEW).days / 365.25)
+    due = site.plan.uplift((LATER - RESTART).days / 365.25)
     assert after["demo-02"]["expected"] == pytest.approx(due, abs=1e-9)
     assert due < before["expected"]
     page = (installation.root / "sites" / "demo-02" / "index.html").read_text(encoding="utf-8")
@@ -103,7 +103,7 @@ def test_a_night_before_the_new_start_is_in_the_old_episode(installation, settin
         assert current_episode(date(2018, 5, 2), t.episodes("demo-02"))["number"] == 2
 
 
-def test_the_next_episode_has_what_is_left_of_the_budget_and_never_less_than_has_a_boundary(settings):
+def test_the_next_episode_has_the_rest_of_the_budget_and_never_less_than_the_smallest(settings):
     with open_ledger(settings) as ledger:
         from jobs.registry import add_sites
 
@@ -117,7 +117,7 @@ def test_the_next_episode_has_what_is_left_of_the_budget_and_never_less_than_has
     assert episode_alpha(0.05, {"number": 1, "budget": 1.0}) == 0.05
 
 
-def test_said_twice_it_is_done_once_and_a_start_that_cannot_be_is_refused(settings):
+def test_replanting_twice_begins_one_episode_and_an_impossible_start_is_refused(settings):
     with open_ledger(settings) as ledger:
         from jobs.registry import add_sites
 

@@ -308,7 +308,7 @@ def test_an_answer_since_the_last_night_is_in_the_pack_and_not_in_the_chain_yet(
 
 
 def test_a_unit_that_a_new_site_covers_has_left_in_what_is_published_too(copied, key, tmp_path):
-    """Also before the first scene that does without it."""
+    """Also before a first scene is measured without that unit."""
     units = json.loads((copied.root / "sites" / OWN / "controls.geojson").read_bytes())["features"]
     (covered, *_) = [unit for unit in units if unit["properties"]["counts"]]
     registry = json.loads((copied.root / "sites.geojson").read_text(encoding="utf-8"))
@@ -327,7 +327,7 @@ def test_a_unit_that_a_new_site_covers_has_left_in_what_is_published_too(copied,
         assert archive.read("controls.geojson") == (copied.root / "sites" / OWN / "controls.geojson").read_bytes()
 
 
-def test_what_the_ledger_no_longer_has_is_named_and_nothing_is_written(copied, key, tmp_path):
+def test_missing_rows_of_the_ledger_are_named_and_nothing_is_written(copied, key, tmp_path):
     for change, problem in (
         ("update assessments set left_out = '{\"u\": \"2018-01-01\"}'",
          "is not as it was when the chain was written"),

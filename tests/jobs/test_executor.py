@@ -54,7 +54,7 @@ def two_processes():
 
 @pytest.fixture
 def cluster(two_processes):
-    """The same; on a busy machine a restart takes so long that it may have been given up by the test before."""
+    """The two worker processes, alive: a restart after the test before may have been given up on a busy machine."""
     try:
         two_processes.wait_for_workers(2, timeout=20)
     except TimeoutError:
@@ -301,43 +301,45 @@ CERTIFICATES = [f"distributed.comm.tls.{name}" for name in ("ca-file", "client.c
         "tcp://:8786",
     ],
 )
-def test_an_address_that_is_none_is_refused(address):
+def test_an_invalid_address_is_refused(address):
     with pytest.raises(BadConfiguration, match=re.escape(f"'{address}' is no address")), open_executor(address):
         pass
     assert get_scheduler() is None, "what is computed next would be sent to it"
 
 
 @pytest.mark.parametrize(
-    ("address", "kept", "message"),
+    ("address", "dask_settings", "message"),
     [
         ("tls://127.0.0.1:1", {}, "lacks certificates"),
         ("tls://127.0.0.1:1", dict.fromkeys(CERTIFICATES, "/none.pem"), "is invalid"),
         ("tcp://127.0.0.1:1", {"distributed.comm.require-encryption": True}, "asks for tls://"),
     ],
 )
-def test_what_dasks_own_configuration_has_no_way_to_is_refused_and_leaves_no_client_behind(address, kept, message):
+def test_an_address_that_dasks_own_configuration_rules_out_is_refused_and_leaves_no_client(
+    address, dask_settings, message
+):
     from distributed import Client
 
     before = {id(one) for one in gc.get_objects() if isinstance(one, Client)}
-    with dask.config.set(kept), pytest.raises(BadConfiguration, match=message), open_executor(address):
+    with dask.config.set(dask_settings), pytest.raises(BadConfiguration, match=message), open_executor(address):
         pass
     left = [one for one in gc.get_objects() if isinstance(one, Client) and id(one) not in before]
-    assert not left, "half made, it hangs for 40 s when it is closed"
+    assert not left, "an unfinished client hangs for 40 s when it is closed"
 
 
-def test_certificates_are_those_of_dasks_own_configuration_and_their_absence_is_told():
+def test_certificates_come_from_dasks_own_configuration_and_their_absence_is_reported():
     pytest.importorskip("cryptography")  # distributed makes certificates with it
     from distributed import LocalCluster, Security
 
     known = Security.temporary()
-    kept = dict(zip(CERTIFICATES, (known.tls_ca_file, known.tls_client_cert, known.tls_client_key), strict=True))
+    files = dict(zip(CERTIFICATES, (known.tls_ca_file, known.tls_client_cert, known.tls_client_key), strict=True))
     with LocalCluster(
         n_workers=1, processes=False, security=known, protocol="tls://", host="tls://127.0.0.1",
         dashboard_address="127.0.0.1:0", silence_logs=50,
     ) as made:  # fmt: skip
         address = made.scheduler_address
         assert address.startswith("tls://127.0.0.1:")
-        with dask.config.set(kept), open_executor(address) as work:
+        with dask.config.set(files), open_executor(address) as work:
             assert dict(work([job(add, 1, 1)])) == {0: 2}
         with pytest.raises(BadConfiguration, match="lacks certificates"), open_executor(address):
             pass
@@ -397,7 +399,7 @@ def test_a_job_that_hangs_is_stopped_and_the_others_are_done(monkeypatch):
 @pytest.mark.parametrize(
     "error", [odd, pytest.param(refuse, marks=pytest.mark.slow)], ids=["cannot be sent", "expected"]
 )
-def test_an_error_in_a_process_is_told_here_whatever_its_kind(error):
+def test_an_error_in_a_process_is_reported_whatever_its_kind(error):
     with open_executor("processes") as work:
         if error is refuse:
             with pytest.raises(BadConfiguration, match="no key"):
@@ -461,7 +463,7 @@ def test_a_real_night_is_made_of_dask_tasks(installation):
     assert any("_write_batch" in key for key in seen), "and so are its pages"
 
 
-def test_garbage_is_not_looked_for_among_what_is_to_stay_as_long_as_a_run_lasts_and_only_that_long():
+def test_objects_that_stay_are_excluded_from_garbage_collection_only_as_long_as_a_run_lasts():
     exclude_from_garbage_collection()
     assert not gc.get_freeze_count()
     with open_executor(""):

@@ -1,4 +1,4 @@
-"""A site of which a part has failed: told in hectares with an interval, mapped, and failing if it is a large part."""
+"""A site whose part has failed: reported in hectares with an interval, mapped, and failing if the part is large."""
 
 import json
 from datetime import UTC, date, datetime, timedelta
@@ -31,7 +31,7 @@ FAILED = (12_000, 12_000, 12_120, 12_300)
 
 
 class Planted(Painted):
-    """Two sites that grow as promised, but for a part of one that is the worse for the work."""
+    """Two sites that grow as promised, except for a part of one whose cover falls."""
 
     def _frame(self, scene, grid):
         theta = np.where(within(grid, *SITES.values()), 1.0, 0.0)
@@ -51,15 +51,15 @@ def judged(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def told(judged):
+def published(judged):
     settings, run = judged
     run()
     status = json.loads((settings.outputs.root / "status.json").read_text())
     return settings, {one["site"]: one for one in status}
 
 
-def test_the_hectares_that_failed_are_told_with_an_interval(told):
-    _, sites = told
+def test_the_failed_hectares_are_reported_with_an_interval(published):
+    _, sites = published
     part, whole = sites["part"], sites["whole"]
     assert part["hectares"] == pytest.approx(9.0, rel=0.01)
     assert part["hectares_failing"] == pytest.approx(3.6, rel=0.1)
@@ -68,8 +68,8 @@ def test_the_hectares_that_failed_are_told_with_an_interval(told):
     assert whole["hectares_failing_high"] < 0.5
 
 
-def test_a_site_of_which_a_large_part_failed_is_failing_though_its_mean_is_not(told):
-    _, sites = told
+def test_a_site_with_a_large_failed_part_is_failing_though_its_mean_is_not(published):
+    _, sites = published
     assert sites["part"]["theta"] > 0.4
     assert (sites["part"]["status"], sites["whole"]["status"]) == ("failing", "on_track")
     assert (sites["part"]["alert"], sites["part"]["alert_rule"]) == ("watch", "failure")
@@ -77,8 +77,8 @@ def test_a_site_of_which_a_large_part_failed_is_failing_though_its_mean_is_not(t
     assert "SPATIAL_PATCH" not in sites["whole"]["reasons"]
 
 
-def test_the_map_shows_where(told):
-    settings, _ = told
+def test_the_map_shows_where_the_site_failed(published):
+    settings, _ = published
     with rasterio.open(settings.outputs.root / "sites" / "part" / "failing.tif") as file:
         chance = file.read(1)
         x = file.transform.c - LEFT + (np.arange(file.width) + 0.5) * 10 + np.zeros((file.height, 1))
@@ -89,8 +89,8 @@ def test_the_map_shows_where(told):
     assert (chance < 0.5)[known & (x > FAILED[2] + 20)].mean() > 0.95
 
 
-def test_where_to_look_first_is_stored_and_lies_where_the_work_has_failed(told):
-    settings, _ = told
+def test_the_worst_patch_is_stored_and_lies_where_the_work_has_failed(published):
+    settings, _ = published
     with open_ledger(settings) as ledger, ledger.reading() as t:
         stored = t.all_ground_data("worst_patch")
         sites = {values["id"]: ground_key(from_json(values, Site)) for values in t.sites()}
@@ -102,8 +102,8 @@ def test_where_to_look_first_is_stored_and_lies_where_the_work_has_failed(told):
     assert not stored.get(sites["whole"])
 
 
-def test_where_to_look_first_is_forgotten_once_the_ground_recovers(told, judged, monkeypatch):
-    settings, _ = told
+def test_the_worst_patch_is_removed_once_the_ground_recovers(published, judged, monkeypatch):
+    settings, _ = published
     monkeypatch.setattr("monitor.maps.site_verdict.worst_patch", lambda *_: None)
     judged[1]()
     with open_ledger(settings) as ledger, ledger.reading() as t:
@@ -120,14 +120,14 @@ def served(settings, address="https://pages.example.org/regrowth/"):
 
 
 @pytest.fixture
-def rows(told):
+def rows(published):
     """Rows of the outbox about the site that fails in part."""
-    with open_ledger(told[0]) as ledger, ledger.reading() as t:
+    with open_ledger(published[0]) as ledger, ledger.reading() as t:
         return [row for row in t.notices("waiting", "sent") if row["site"] == "part"]
 
 
-def test_the_news_of_an_alert_has_the_patch_pictures_from_before_and_now_and_the_page(told, rows):
-    settings, _ = told
+def test_the_news_of_an_alert_has_the_patch_pictures_from_before_and_now_and_the_page(published, rows):
+    settings, _ = published
     with open_ledger(settings) as ledger, ledger.reading() as t:
         news = news_of(t, served(settings), rows[0])
     assert (news.alert.id, news.event, news.number) == ("part/failure", "opened", 1)
@@ -148,16 +148,16 @@ def test_the_news_of_an_alert_has_the_patch_pictures_from_before_and_now_and_the
     assert "Worst patch, 2." in message.text
 
 
-def test_a_digest_reads_no_pictures_and_pages_that_are_not_served_are_not_linked(told, rows, monkeypatch):
-    settings, _ = told
+def test_a_digest_reads_no_pictures_and_pages_that_are_not_served_are_not_linked(published, rows, monkeypatch):
+    settings, _ = published
     monkeypatch.setattr("monitor.cube.store.LandscapeStore", lambda *_: pytest.fail("the store was read"))
     with open_ledger(settings) as ledger, ledger.reading() as t:
         news = news_of(t, settings, rows[0], pictures=False)
     assert (news.page, news.before, news.now) == (None, None, None)
 
 
-def test_a_message_whose_pictures_cannot_be_read_goes_without_them(told, rows):
-    settings, _ = told
+def test_a_message_whose_pictures_cannot_be_read_goes_without_them(published, rows):
+    settings, _ = published
     elsewhere = settings.model_copy(update={"store": settings.store.model_copy(update={"root": Path("/nowhere")})})
     with open_ledger(settings) as ledger, ledger.reading() as t:
         news = news_of(t, elsewhere, rows[0])
@@ -165,8 +165,8 @@ def test_a_message_whose_pictures_cannot_be_read_goes_without_them(told, rows):
     assert news.patch is not None
 
 
-def test_an_alert_about_a_site_that_was_retired_has_no_news(told, rows):
-    settings, _ = told
+def test_an_alert_about_a_site_that_was_retired_has_no_news(published, rows):
+    settings, _ = published
     row = rows[0] | {"payload": rows[0]["payload"] | {"alert": rows[0]["payload"]["alert"] | {"site": "gone"}}}
     with (
         open_ledger(settings) as ledger,
@@ -176,16 +176,16 @@ def test_an_alert_about_a_site_that_was_retired_has_no_news(told, rows):
         news_of(t, settings, row)
 
 
-TOLD = ("status", "alert", "reasons", "hectares_failing", "hectares_failing_low", "hectares_failing_high")
+VERDICT_FIELDS = ("status", "alert", "reasons", "hectares_failing", "hectares_failing_low", "hectares_failing_high")
 
 
 def verdicts(settings):
     found = json.loads((settings.outputs.root / "status.json").read_text())
-    return [[one[name] for name in (*TOLD, "hectares_failing_on")] for one in found]
+    return [[one[name] for name in (*VERDICT_FIELDS, "hectares_failing_on")] for one in found]
 
 
-def test_from_one_look_to_the_next_the_same_is_told_and_no_pixel_is_looked_at(told, judged, monkeypatch):
-    settings, _ = told
+def test_until_the_next_look_results_stay_and_no_pixel_is_read(published, judged, monkeypatch):
+    settings, _ = published
     judged[1]()  # an earlier test may have spoiled what was derived
     before = verdicts(settings)
     monkeypatch.setattr("jobs.pipeline.self_check", lambda *_, **__: None)  # it looks at a site by itself
@@ -196,8 +196,8 @@ def test_from_one_look_to_the_next_the_same_is_told_and_no_pixel_is_looked_at(to
 
 
 @pytest.mark.parametrize("spoil", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:-9])])
-def test_what_was_kept_of_the_pixels_may_be_lost_or_torn(told, judged, spoil):
-    settings, _ = told
+def test_lost_or_torn_results_from_pixels_are_made_again(published, judged, spoil):
+    settings, _ = published
     before = verdicts(settings)
     for path in settings.store.root.rglob("*.failing"):
         spoil(path)
@@ -205,8 +205,8 @@ def test_what_was_kept_of_the_pixels_may_be_lost_or_torn(told, judged, spoil):
     assert verdicts(settings) == before
 
 
-def test_torn_sums_of_the_years_that_count_are_made_again(told, judged):
-    settings, _ = told
+def test_torn_sums_of_the_years_that_count_are_made_again(published, judged):
+    settings, _ = published
     before = verdicts(settings)
     torn = [*settings.store.root.rglob("*.seasons/*"), *settings.store.root.rglob("*.failing")]
     assert len(torn) > len(SITES)
@@ -216,8 +216,8 @@ def test_torn_sums_of_the_years_that_count_are_made_again(told, judged):
     assert verdicts(settings) == before
 
 
-def test_the_map_of_a_page_made_again_is_that_of_its_verdict_though_what_was_derived_is_lost(told):
-    settings, _ = told
+def test_a_page_made_again_has_the_map_of_its_verdict_though_derived_files_are_lost(published):
+    settings, _ = published
     folder = settings.outputs.root / "sites" / "part"
 
     def drawn():
@@ -233,8 +233,8 @@ def test_the_map_of_a_page_made_again_is_that_of_its_verdict_though_what_was_der
     assert drawn() == before
 
 
-def test_an_edit_of_the_verdict_has_the_failing_ground_looked_at_again(told, judged, monkeypatch):
-    settings, _ = told
+def test_an_edit_of_the_verdict_code_has_the_failing_ground_estimated_again(published, judged, monkeypatch):
+    settings, _ = published
     before, looked = verdicts(settings), []
     sums = failing.sums_by_season
     monkeypatch.setattr("monitor.maps.failing.sums_by_season", lambda sites: looked.append(sites) or sums(sites))
@@ -245,8 +245,8 @@ def test_an_edit_of_the_verdict_has_the_failing_ground_looked_at_again(told, jud
     assert len(looked) == len(SITES)
 
 
-def test_pages_say_it_in_both_languages(told):
-    settings, _ = told
+def test_pages_name_the_failed_part_in_both_languages(published):
+    settings, _ = published
     folder = settings.outputs.root / "sites" / "part"
     english, chinese = ((folder / name).read_text(encoding="utf-8") for name in ("index.html", "index.zh.html"))
     assert "A large part is not taking hold." in english

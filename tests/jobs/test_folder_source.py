@@ -79,7 +79,7 @@ def test_files_that_cannot_be_used_are_named_with_their_reason(tmp_path, folder)
 
 
 @pytest.mark.parametrize("bands", ["red", "pink=3", "red=", "=3"])
-def test_bands_that_are_none_are_a_matter_of_usage(tmp_path, bands):
+def test_invalid_bands_are_refused(tmp_path, bands):
     assert CliRunner().invoke(app, ["source", "index", str(tmp_path), "--bands", bands]).exit_code != 0
 
 

@@ -69,12 +69,12 @@ def series(settings, site="s1"):
 
 
 def own(row):
-    """What a row says of the site itself."""
+    """The values of a row that concern the site itself."""
     return {name: value for name, value in row.items() if not name.startswith("control_")}
 
 
 def controls(settings, site="s1"):
-    """Frozen units, and the means that are stored of them."""
+    """Frozen units, and their stored means."""
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         (chosen,) = [one for one in (from_json(values, Site) for values in t.sites()) if one.id == site]
         frozen = t.controls(ground_key(chosen))
@@ -93,7 +93,7 @@ def status(settings, site="s1"):
     return next(one for one in found if one["site"] == site)
 
 
-def test_units_on_which_a_later_site_lies_count_until_its_start_and_no_verdict_that_was_given_changes(settings, source):
+def test_units_under_a_later_site_count_until_its_start_and_no_earlier_verdict_changes(settings, source):
     register(settings, s1=(SITE, "2019-06-01"))
     night(settings, as_of=NIGHT)
     before, given = series(settings), assessments(settings)
@@ -130,7 +130,7 @@ def test_units_on_which_a_later_site_lies_count_until_its_start_and_no_verdict_t
 
 
 @pytest.mark.slow
-def test_where_later_sites_leave_fewer_than_ten_units_no_new_scene_counts_and_it_is_said_so(settings, source):
+def test_when_later_sites_leave_fewer_than_ten_units_no_new_scene_counts_and_the_reason_is_reported(settings, source):
     register(settings, s1=(SITE, "2019-06-01"))
     night(settings, as_of=NIGHT)
     before, given = series(settings), assessments(settings)
@@ -176,7 +176,7 @@ def test_a_site_begun_before_all_imagery_is_compared_with_ground_chosen_on_the_f
     night(settings, as_of=NIGHT)
     frozen, _ = controls(settings)
     assert frozen.compared.sum() >= 10
-    assert frozen.compared.all(), "what the site should come to is not known"
+    assert frozen.compared.all(), "the cover that the site should reach is not known"
     assert {row["reason"] for row in series(settings).values()} == {""}
     found = status(settings)
     assert found["status"] != "insufficient_data"
@@ -198,7 +198,7 @@ def test_without_a_season_seen_the_choice_waits_and_is_tried_once_a_season(setti
         assert {row["reason"] for row in series(settings).values()} <= {"CLOUD", "CONTROL_POOR"}
         assert not {"CONTROL_FEW", "CONTROL_POOR"} & {*status(settings)["reasons"]}
     first = f"painted-48SUF-{DAYS[0]}-02.09"
-    assert source.read_scenes.count(first) == 2, "stored, and looked at once its season was over; then not again"
+    assert source.read_scenes.count(first) == 2, "read when it was stored, and once more when its season was over"
     given = assessments(settings)
     night(settings, as_of=NIGHT)
     frozen, means = controls(settings)
@@ -211,7 +211,7 @@ def test_without_a_season_seen_the_choice_waits_and_is_tried_once_a_season(setti
     assert site["scenes_new"] == []
 
 
-def test_of_a_site_that_no_scene_shows_it_is_on_record_why(settings, source):
+def test_the_reason_why_no_scene_shows_a_site_is_recorded(settings, source):
     source.cloudy = frozenset(DAYS)
     register(settings, s1=(SITE, "2019-06-01"))
     night(settings, as_of=NIGHT)

@@ -1,4 +1,4 @@
-"""Compiled kernels are kept where this user alone can write, whatever the installation allows."""
+"""Compiled kernels are stored where this user alone can write, whatever the installation allows."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def beside(root):
     return root / "library" / "__pycache__" / cache_name()
 
 
-def test_kernels_are_kept_beside_the_code_for_this_user_alone(fresh, tmp_path):
+def test_kernels_are_stored_beside_the_code_for_this_user_alone(fresh, tmp_path):
     assert fresh() == beside(tmp_path)
     assert beside(tmp_path).stat().st_mode & 0o777 == 0o700
 
@@ -221,7 +221,7 @@ def test_the_library_alone_works_for_another_user_without_a_home(installed, home
     assert Path(done.stdout.splitlines()[0]).parent.parent == installed / "mine"  # TMPDIR
 
 
-def test_kernels_are_kept_in_the_home_of_a_user_who_cannot_write_to_the_package(fresh, tmp_path):
+def test_kernels_are_stored_in_the_home_of_a_user_who_cannot_write_to_the_package(fresh, tmp_path):
     (tmp_path / "library" / "__pycache__").write_text("no folder can be made here")
     assert fresh() == tmp_path / "home" / ".cache" / "regrowth" / cache_name()
 

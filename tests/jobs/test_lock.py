@@ -9,7 +9,7 @@ from monitor.errors import TryLater
 from tests import forked
 
 
-def test_a_second_run_is_told_who_holds_the_lock(tmp_path):
+def test_a_second_run_names_the_holder_of_the_lock(tmp_path):
     with (
         hold_lock(tmp_path, "a night"),
         pytest.raises(TryLater, match=r"a night, process \d+"),
@@ -18,7 +18,7 @@ def test_a_second_run_is_told_who_holds_the_lock(tmp_path):
         pass
 
 
-def test_it_is_free_again_afterwards(tmp_path):
+def test_the_lock_is_free_again_afterwards(tmp_path):
     for _ in range(2):
         with hold_lock(tmp_path, "a night"):
             pass

@@ -48,7 +48,7 @@ def ledger():
 
 
 def register(t, sites, members):
-    """Sites as the ledger has them after a night that judged them."""
+    """Store sites as a night that judged them does."""
     for one, member in zip(sites, members, strict=True):
         t.add_site(one.id, "v1", to_json(one), start=one.start.isoformat(), now="2021-01-01T01:00:00")
         stored = to_json(replace(member, site=one.id))
@@ -56,7 +56,7 @@ def register(t, sites, members):
 
 
 def night(ledger, sites, day=NIGHT):
-    """Notices that the judging of the lots adds."""
+    """Judge the lots; returns the notices that this adds."""
     with ledger.transaction() as t:
         before = {row["id"] for row in t.notices("waiting")}
         judge_lots(t, sites, book=BOOK, as_of=day, run="r")
@@ -197,7 +197,7 @@ def test_a_night_of_an_earlier_day_does_not_replace_a_later_verdict(ledger):
     assert night(ledger, sites, date(2025, 1, 1)) == []
 
 
-def test_a_plan_without_a_promise_or_a_site_without_seasons_is_said_in_plain_words(ledger):
+def test_a_plan_without_a_promise_and_sites_without_seasons_have_their_reason(ledger):
     nothing = Plan(A=0.0, k=0.4, L=1.0, too_early_years=2.0)
     sites = [site(f"t{i}", i, plan=nothing, intervention="tending") for i in range(6)]
     with ledger.transaction() as t:

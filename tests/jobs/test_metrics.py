@@ -60,25 +60,25 @@ def test_every_number_is_that_of_the_ledger(settings, ledger, installation):
         t.begin_run("good", "night", "2026-05-30", now="2026-05-30T02:30:00+00:00")
         t.end_run("good", status=0, manifest={"sites": []}, now="2026-05-30T03:00:00+00:00")
     write_metrics(settings, ledger, outcome(status=10))
-    told = values(installation.root)
-    assert {key[1]: value for key, value in told.items() if key[0] == "regrowth_sites" and value} == {
+    metrics = values(installation.root)
+    assert {key[1]: value for key, value in metrics.items() if key[0] == "regrowth_sites" and value} == {
         "failing": 1, "on_track": 1, "not_assessed": 1,
     }  # fmt: skip
-    assert [told["regrowth_sites_by_alert", level] for level in ("red", "watch", "none")] == [1, 0, 2]
-    assert [told["regrowth_night_sites", state] for state in ("done", "failed", "deferred")] == [2, 1, 0]
-    assert [told["regrowth_messages", state] for state in ("waiting", "held", "dead")] == [2, 1, 3]
-    assert [told["regrowth_open_alerts", level] for level in ("red", "watch")] == [1, 0]
+    assert [metrics["regrowth_sites_by_alert", level] for level in ("red", "watch", "none")] == [1, 0, 2]
+    assert [metrics["regrowth_night_sites", state] for state in ("done", "failed", "deferred")] == [2, 1, 0]
+    assert [metrics["regrowth_messages", state] for state in ("waiting", "held", "dead")] == [2, 1, 3]
+    assert [metrics["regrowth_open_alerts", level] for level in ("red", "watch")] == [1, 0]
     ended = datetime.fromisoformat(EARLIER) + timedelta(seconds=90)
     newest = datetime(2026, 5, 31, tzinfo=UTC)
-    assert told["regrowth_newest_scene_timestamp_seconds",] == newest.timestamp()
-    assert told["regrowth_newest_scene_age_seconds",] == (ended - newest).total_seconds()
-    assert told["regrowth_last_night_timestamp_seconds",] == ended.timestamp()
-    assert told["regrowth_night_duration_seconds",] == 90
-    assert told["regrowth_night_exit_status",] == 10
-    assert told["regrowth_last_success_timestamp_seconds",] == datetime(2026, 5, 30, 3, tzinfo=UTC).timestamp()
+    assert metrics["regrowth_newest_scene_timestamp_seconds",] == newest.timestamp()
+    assert metrics["regrowth_newest_scene_age_seconds",] == (ended - newest).total_seconds()
+    assert metrics["regrowth_last_night_timestamp_seconds",] == ended.timestamp()
+    assert metrics["regrowth_night_duration_seconds",] == 90
+    assert metrics["regrowth_night_exit_status",] == 10
+    assert metrics["regrowth_last_success_timestamp_seconds",] == datetime(2026, 5, 30, 3, tzinfo=UTC).timestamp()
 
 
-def test_without_a_ledger_the_night_is_told_and_the_last_success_kept(settings, ledger, installation):
+def test_without_a_ledger_the_night_is_reported_and_the_last_success_stays(settings, ledger, installation):
     write_metrics(settings, ledger, outcome())
     before = values(installation.root)
     write_metrics(settings, None, outcome(status=65)._replace(began="2026-06-02T02:30:00+00:00"))
@@ -108,7 +108,7 @@ def test_names_and_help_follow_the_conventions_and_the_data_dictionary_lists_eve
     assert set(re.findall(r"`(regrowth_\w+)", guide)) == {family.name for family in families}
 
 
-def test_a_night_writes_them_also_when_it_fails_and_a_place_that_cannot_be_written_fails_no_night(
+def test_a_failed_night_writes_metrics_too_and_a_place_that_cannot_be_written_fails_no_night(
     installation, monkeypatch, capsys
 ):
     def run():
@@ -127,9 +127,9 @@ def test_a_night_writes_them_also_when_it_fails_and_a_place_that_cannot_be_writt
     (installation.root / FILE).unlink()
     (installation.root / FILE).mkdir()
     assert run() == Exit.BAD_DATA
-    said = capsys.readouterr().err
-    assert said.splitlines()[-1] == "there is no site to judge"
-    assert "Traceback" not in said
+    printed = capsys.readouterr().err
+    assert printed.splitlines()[-1] == "there is no site to judge"
+    assert "Traceback" not in printed
     assert not list(installation.root.glob(".metrics*"))
 
 

@@ -1,4 +1,4 @@
-"""Control ground that people have named: units are cut from it, frozen as ever; a bad file makes new sites wait."""
+"""Control ground that people have named: units are cut from it and frozen; a bad file defers new sites."""
 
 import json
 from datetime import date
@@ -69,7 +69,7 @@ def test_units_are_cut_from_named_ground_alone_and_stay_when_the_file_changes(in
 
 
 @pytest.mark.slow
-def test_a_file_that_cannot_be_used_keeps_new_sites_waiting_and_no_other(installation):
+def test_a_file_that_cannot_be_used_defers_new_sites_and_no_other(installation):
     settings = name_ground(installation, (strip(0.6, 1.0), {}))
     night(settings, as_of=NIGHT, only=["demo-02"], pages=False)
     name_ground(installation, (strip(0.6, 1.0), {"site": "demo-7"}))
@@ -77,16 +77,16 @@ def test_a_file_that_cannot_be_used_keeps_new_sites_waiting_and_no_other(install
     assert {site["site"]: site["state"] for site in manifest["sites"]} == {
         "demo-02": "done", "demo-07": "deferred", "demo-10": "deferred",
     }  # fmt: skip
-    told = next(site["error"] for site in manifest["sites"] if site["site"] == "demo-07")
-    assert "[registry] controls" in told
-    assert "'demo-7'" in told
-    assert "did you mean 'demo-07'?" in told
+    error = next(site["error"] for site in manifest["sites"] if site["site"] == "demo-07")
+    assert "[registry] controls" in error
+    assert "'demo-7'" in error
+    assert "did you mean 'demo-07'?" in error
     name_ground(installation, (strip(0.6, 1.0), {}))
     assert exit_status(night(settings, as_of=date(2018, 9, 30), pages=False)) is Exit.DONE
 
 
 @pytest.mark.parametrize(
-    ("geometry", "told"),
+    ("geometry", "problem"),
     [
         ({"type": "Polygon", "coordinates": [[[25, 46], [25.1, 46.1], [25.1, 46], [25, 46.1], [25, 46]]]}, "1: "),
         ({"type": "Point", "coordinates": [25, 46]}, "1: "),
@@ -94,15 +94,15 @@ def test_a_file_that_cannot_be_used_keeps_new_sites_waiting_and_no_other(install
     ],
     ids=["crosses itself", "a point", "metres"],
 )
-def test_an_outline_that_cannot_be_used_is_named_with_its_fix(tmp_path, geometry, told):
+def test_an_outline_that_cannot_be_used_is_named_with_its_fix(tmp_path, geometry, problem):
     path = tmp_path / "controls.geojson"
     feature = {"type": "Feature", "properties": {}, "geometry": geometry}
     path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
-    with pytest.raises(BadData, match=rf"controls\.geojson, control ground {told}"):
+    with pytest.raises(BadData, match=rf"controls\.geojson, control ground {problem}"):
         read_named_controls(path, sites=["a"])
 
 
-def test_ground_that_names_a_site_goes_before_ground_for_all_and_ground_out_of_reach_is_left():
+def test_ground_for_one_site_precedes_ground_for_all_and_ground_out_of_reach_is_left_out():
     mine, near, far = box(50, 0, 51, 1), box(0, 0, 1, 1), box(9, 9, 10, 10)
     given = [NamedControl(geometry=one, site=site) for one, site in ((mine, "a"), (near, None), (far, None))]
     area = box(0.5, 0.5, 2, 2)
@@ -111,7 +111,7 @@ def test_ground_that_names_a_site_goes_before_ground_for_all_and_ground_out_of_r
     assert named_controls_near(given, "b", box(20, 20, 21, 21)) is None
 
 
-def said(capsys, *words):
+def command(capsys, *words):
     """Exit status of a command, and what it prints."""
     capsys.readouterr()
     with pytest.raises(SystemExit) as left:
@@ -133,16 +133,16 @@ def strip_of(installation, site):
 def test_the_check_and_the_ledger_know_the_strips_of_a_site(installation, capsys):
     settings = name_ground(installation, (strip_of(installation, "demo-07"), {"site": "demo-07"}))
     registry, config = installation.root / "sites.geojson", ("--config", installation.config)
-    status, out = said(capsys, "sites", "check", registry, "--json")
+    status, out = command(capsys, "sites", "check", registry, "--json")
     without = {site["site"]: site["hectares"] for site in json.loads(out.out)["sites"]}
     assert status == 0
-    status, out = said(capsys, "sites", "check", registry, "--json", *config)
+    status, out = command(capsys, "sites", "check", registry, "--json", *config)
     found = {site["site"]: site for site in json.loads(out.out)["sites"]}
     assert status == 0
     assert [problem["code"] for problem in found["demo-07"]["problems"]] == ["STRIPS"]
     assert found["demo-07"]["hectares"] < 0.75 * without["demo-07"]
     assert found["demo-02"]["hectares"] == without["demo-02"]
-    status, _ = said(capsys, "sites", "add", registry, *config)
+    status, _ = command(capsys, "sites", "add", registry, *config)
     assert status == 0
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         stored = {values["id"]: values["hectares"] for values in t.sites()}
@@ -152,7 +152,7 @@ def test_the_check_and_the_ledger_know_the_strips_of_a_site(installation, capsys
 def test_the_check_names_a_site_that_the_control_ground_knows_and_the_registry_does_not(installation, capsys):
     name_ground(installation, (strip_of(installation, "demo-07"), {"site": "demo-7"}))
     registry = installation.root / "sites.geojson"
-    status, out = said(capsys, "sites", "check", registry, "--json", "--config", installation.config)
+    status, out = command(capsys, "sites", "check", registry, "--json", "--config", installation.config)
     assert status == 0
     assert "site that is not in the file: 'demo-7'; did you mean 'demo-07'?" in out.err
     assert json.loads(out.out)["sites"]
@@ -162,10 +162,10 @@ def test_strips_that_cover_a_whole_site_are_refused_with_what_to_do_and_the_othe
     whole = outline(installation, "demo-07")
     settings = name_ground(installation, (whole.buffer(1e-4), {"site": "demo-07"}))
     registry, config = installation.root / "sites.geojson", ("--config", installation.config)
-    status, out = said(capsys, "sites", "check", registry, *config)
+    status, out = command(capsys, "sites", "check", registry, *config)
     assert status == 65
     assert "[STRIPS_COVER_SITE]" in out.out
-    status, _ = said(capsys, "sites", "add", registry, *config)
+    status, _ = command(capsys, "sites", "add", registry, *config)
     assert status == 65
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         assert {values["id"] for values in t.sites()} == {"demo-02", "demo-10"}

@@ -99,7 +99,7 @@ def test_nights_are_newest_first_with_their_counts_and_a_killed_one_among_them(l
     assert found.last_success == date(2021, 8, 17)
 
 
-def test_a_night_run_again_that_brings_nothing_new_is_not_listed_and_one_that_mends_is(ledger):
+def test_a_repeated_night_is_listed_only_if_it_did_something_new(ledger):
     with ledger.transaction() as t:
         ran(t, 17, 2, done=manifest(scenes=["x"]))
         ran(t, 17, 3, done=manifest())
@@ -155,7 +155,7 @@ def test_changes_are_those_since_the_last_night_that_ran_to_its_end(ledger):
     assert history(ledger, day=17).changes is None
 
 
-def test_what_people_did_after_a_night_stands_on_the_pages_of_the_next_one_and_of_no_later_one(ledger):
+def test_what_people_did_after_a_night_is_on_the_pages_of_the_next_one_and_of_no_later_one(ledger):
     with ledger.transaction() as t:
         for name in "abc":
             t.add_assessment(name, "2021-08-17", "d", {"status": "on_track"}, version="v", snapshot="s", run="r")

@@ -47,7 +47,7 @@ def latest(settings):
 
 
 def contents(root):
-    """Every file of an installation, but for the ledger and the lock."""
+    """Every file of an installation except the ledger and the locks."""
     return {
         path: path.read_bytes()
         for path in sorted(root.rglob("*"))
@@ -69,7 +69,7 @@ def without_head(page):
 
 @pytest.fixture(scope="module")
 def unkilled(first_night, tmp_path_factory):
-    """A night that nothing disturbed, to compare with, and its manifest."""
+    """An undisturbed night, to compare with, and its manifest."""
     made = first_night.copied_to(tmp_path_factory.mktemp("unkilled"))
     with open_ledger(load(made.config)) as ledger, ledger.reading() as t:
         return made, t.newest_night()["manifest"]
@@ -114,7 +114,7 @@ def test_the_observations_hold_one_row_an_acquisition_rejected_ones_too(unkilled
     assert table.reason[table.accepted].isna().all()
 
 
-def test_run_again_the_night_changes_nothing_and_sends_nothing(unkilled, tmp_path):
+def test_a_second_run_of_a_night_changes_nothing_and_sends_nothing(unkilled, tmp_path):
     made, _ = unkilled
     settings = load(made.config)
     before, chain = made.files(), chain_of(made)
@@ -210,13 +210,13 @@ def test_an_earlier_night_run_later_changes_nothing_that_is_published(unkilled):
 
 def test_a_dry_run_says_what_is_left_and_writes_nothing(settings, installation):
     before = sorted(installation.root.rglob("*"))
-    told = plan(settings, as_of=NIGHT)
-    assert [len(site["scenes"]) for site in told["sites"]] == [68, 68, 68]
+    planned = plan(settings, as_of=NIGHT)
+    assert [len(site["scenes"]) for site in planned["sites"]] == [68, 68, 68]
     assert sorted(installation.root.rglob("*")) == before
     night(settings, as_of=date(2018, 9, 1), pages=False)
-    told = plan(settings, as_of=NIGHT)
-    assert [len(site["scenes"]) for site in told["sites"]] == [2, 2, 2]
-    assert all(site["megabytes"] > 0 for site in told["sites"])
+    planned = plan(settings, as_of=NIGHT)
+    assert [len(site["scenes"]) for site in planned["sites"]] == [2, 2, 2]
+    assert all(site["megabytes"] > 0 for site in planned["sites"])
 
 
 def test_scenes_that_arrive_late_in_any_order_end_where_a_run_from_scratch_ends(settings, unkilled, monkeypatch):
@@ -297,11 +297,11 @@ def test_a_site_of_nine_pixels_is_never_judged(installation, settings):
     assert {rejected["reason"] for rejected in site["scenes_rejected"]} == {"FEW_PIXELS"}
     assert len(site["scenes_rejected"]) == len(site["scenes_new"]) == 68
     assert (site["status"], site["alert"]) == ("insufficient_data", "none")
-    _, _, told = latest(settings)["demo-02"]
-    assert told["reasons"][0] == "NO_CONTROL"
-    assert "FEW_PIXELS" in told["reasons"]
-    said = explain(from_json(told, Assessment), read_sites(settings.registry.path).sites[0])
-    assert said[1:] == [sentence("FEW_PIXELS", "en"), TOO_SMALL[0]]
+    _, _, assessment = latest(settings)["demo-02"]
+    assert assessment["reasons"][0] == "NO_CONTROL"
+    assert "FEW_PIXELS" in assessment["reasons"]
+    sentences = explain(from_json(assessment, Assessment), read_sites(settings.registry.path).sites[0])
+    assert sentences[1:] == [sentence("FEW_PIXELS", "en"), TOO_SMALL[0]]
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         (stored,) = t.all_ground_data("detectability").values()
     assert (stored["red"], stored["said"]["en"]) == ([], NO_VERDICT["small"][0])
@@ -332,7 +332,7 @@ def test_a_broken_store_fails_its_sites_and_no_other(installation, settings):
 
 
 @pytest.mark.slow
-def test_a_store_that_was_lost_is_fetched_again_and_says_the_same(installation, settings):
+def test_a_lost_store_is_fetched_again_and_gives_the_same_status(installation, settings):
     folder = of_its_own(settings, NIGHT)
     before = installation.status
     shutil.rmtree(folder)
@@ -342,9 +342,7 @@ def test_a_store_that_was_lost_is_fetched_again_and_says_the_same(installation, 
 
 
 @pytest.mark.slow
-def test_a_store_with_all_that_is_derived_of_it_that_was_lost_is_fetched_again_and_says_the_same(
-    installation, settings
-):
+def test_a_lost_store_and_all_that_was_derived_from_it_are_made_again_with_the_same_status(installation, settings):
     night(settings, as_of=NIGHT)
     before = installation.status
     shutil.rmtree(installation.root / "store")
@@ -413,7 +411,7 @@ def test_a_store_newer_than_the_clock_defers_its_landscape_alone_and_only_if_it_
 
 
 @pytest.mark.slow
-def test_a_polite_stop_leaves_with_143_and_the_next_run_goes_on(installation, settings, unkilled):
+def test_a_polite_stop_exits_with_143_and_the_next_run_goes_on(installation, settings, unkilled):
     command = [sys.executable, "-m", "jobs.nightly", "--config", str(installation.config), "--as-of", NIGHT.isoformat()]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ})
     deadline = time.monotonic() + 60

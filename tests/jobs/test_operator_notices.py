@@ -1,4 +1,4 @@
-"""What the operators hear of: red alerts that nobody answers, sites without scenes, and nights that nobody believes."""
+"""Notices to the operators: unanswered red alerts, sites without scenes, and nights on which most sites fall."""
 
 from datetime import date, timedelta
 from types import SimpleNamespace

@@ -145,7 +145,7 @@ def posterior(status, failing, lagging, on_track, **more):
     return {"status": status, "p_failing": failing, "p_lagging": lagging, "p_on_track": on_track, **JUDGED, **more}
 
 
-def test_what_is_unknown_is_on_no_side():
+def test_sites_without_a_finding_are_on_no_side():
     """Also where an assessment has probabilities: early, without data, or after a loss, they are no finding."""
     sites = [planned(name, 10.0, intervention="planting") for name in "abcdefgh"]
     area = {"hectares": 10.0, "hectares_failing": 9.0, "hectares_failing_low": 8.0, "hectares_failing_high": 10.0}

@@ -31,10 +31,10 @@ def test_a_page_that_a_worker_wrote_elsewhere_is_reported_and_written_again_and_
     settings = load(made.config)
     night(settings, as_of=NIGHT, pages=False)
     with open_ledger(settings) as ledger:
-        for work, told in ((elsewhere, "not where it should be"), (dying, "its worker died: killed")):
+        for work, message in ((elsewhere, "not where it should be"), (dying, "its worker died: killed")):
             outcomes = publish(settings, ledger, work)
             assert len(outcomes) == 3
-            assert all(told in error for error in outcomes.values())
+            assert all(message in error for error in outcomes.values())
         with open_executor("") as work:
             assert [*publish(settings, ledger, work).values()] == [None] * 3
             assert publish(settings, ledger, work) == {}
@@ -68,7 +68,7 @@ def test_pages_are_the_same_with_and_without_what_was_derived_before(install, tm
 
 
 @pytest.mark.slow
-def test_only_sites_that_a_fate_was_dealt_to_are_said_to_have_one(install, tmp_path):
+def test_only_sites_with_an_assigned_fate_have_the_notice_of_the_demonstration(install, tmp_path):
     made = install(tmp_path)
     settings = load(made.config)
     night(settings, as_of=NIGHT)

@@ -92,7 +92,7 @@ def test_a_pack_is_equal_to_the_last_digit(recomputed):
     assert "means of control units are taken as recorded" in err
 
 
-def test_as_json(recomputed, signed):
+def test_the_result_as_json(recomputed, signed):
     status, out, _ = recomputed(signed / "pack.zip", "--json")
     read = json.loads(out)
     assert status == Exit.DONE
@@ -164,7 +164,7 @@ def edited_scene(content, **values):
     return out.getvalue().encode(), scene["scene"]
 
 
-def test_a_scene_that_is_said_to_be_unread_hides_no_mean_and_no_pixel(recomputed, again, members):
+def test_a_scene_marked_as_unread_hides_no_mean_and_no_pixel(recomputed, again, members):
     """Neither by the number of its units, which a scene that could not be read lacks, nor by its state."""
     edited, scene = edited_scene(members["scenes.csv"], n_units="", cover="0.7")
     status, out, _ = recomputed(again(scenes_csv=edited))

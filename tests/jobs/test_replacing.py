@@ -70,7 +70,7 @@ def test_a_damaged_landscape_is_replaced_by_one_command_and_its_verdicts_go_on(d
     again = set_aside(settings, name)
     assert (again.sites, again.folder, again.damage) == (("s1",), replaced.folder, None), "interrupted: run again"
 
-    source.days = source.days[1:]  # a scene is offered no longer
+    source.days = source.days[1:]  # a scene is no longer offered
     assert states(fetch_history(settings, only=replaced.sites, until=later)) == {"s1": "done"}
     assert differences(settings, replaced) == [
         "scenes no longer offered, or not yet fetched: 1 (S2A/20180515T035141)", "scenes new: 1 (S2A/20190911T035141)",

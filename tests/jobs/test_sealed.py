@@ -50,7 +50,7 @@ print(json.dumps({getattr(work, "__name__", "") + str(at): run(work) for at, wor
 
 @pytest.fixture(scope="module")
 def ends(tmp_path_factory, root):
-    """How each of some works ended, and what was on stderr."""
+    """How each of some jobs ended, and what was on stderr."""
     folder = tmp_path_factory.mktemp("sealed")
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(folder)], cwd="/", env=os.environ | {"PYTHONPATH": str(root)},

@@ -1,4 +1,4 @@
-"""Once a week a night recomputes a random site: equal, or the operators hear of it, once, and the night goes on."""
+"""Once a week a night recomputes a random site: equal, or the operators are notified once, and the night goes on."""
 
 import json
 import shutil
@@ -215,7 +215,7 @@ def test_after_a_night_that_was_killed_the_published_files_are_not_compared(inst
     assert (result["n_differences"], result["error"], result["published"]) == (0, None, False)
 
 
-def test_of_a_large_site_as_many_random_scenes_are_compared(installed, monkeypatch):
+def test_as_many_random_scenes_of_a_large_site_are_compared_as_fit_the_limit(installed, monkeypatch):
     monkeypatch.setattr(module, "MAX_PIXELS", 640)
     result = checked(installed)
     assert (result["scenes"], result["n_differences"], result["error"]) == (10, 0, None)

@@ -1,4 +1,4 @@
-"""Old snapshots of landscapes go; every row stays, and with it what every past night knew."""
+"""Old snapshots of landscapes expire; every row stays, and with it the data of every past night."""
 
 from datetime import date, timedelta
 
@@ -28,7 +28,7 @@ def folders(settings):
 
 
 def snapshots(settings):
-    """How many each landscape has."""
+    """Number of snapshots of each landscape."""
     return [len(list(LandscapeStore(folder)._open().ancestry(branch="main"))) for folder in folders(settings)]
 
 
@@ -36,12 +36,12 @@ def evidence_of(t, site):
     """Day and snapshot of each assessment of a site, oldest first, and whether a message described it."""
     query = """select as_of, snapshot, exists (select 1 from outbox where site = :site and as_of in (day, reported_day))
         from assessments where site = :site order by as_of, id"""
-    return [(day, snapshot, bool(told)) for day, snapshot, told in t._connection.execute(text(query), {"site": site})]
+    return [(day, snapshot, bool(sent)) for day, snapshot, sent in t._connection.execute(text(query), {"site": site})]
 
 
 def test_in_a_round_of_nights_each_landscape_has_its_turn_once(settings, monkeypatch):
     turns = []
-    monkeypatch.setattr(LandscapeStore, "expire", lambda store, kept: turns.append((store.name, kept)) or 0)
+    monkeypatch.setattr(LandscapeStore, "expire", lambda store, age: turns.append((store.name, age)) or 0)
     for n in range(50):
         (settings.store.root / f"landscape-{n}").mkdir(parents=True)
     with open_ledger(settings) as ledger:
@@ -51,10 +51,10 @@ def test_in_a_round_of_nights_each_landscape_has_its_turn_once(settings, monkeyp
                 t.begin_run(f"night-{n}", "night", "2026-12-20", now="n")
             expire_snapshots(settings.store.root, ledger)
     assert len(turns) == len(set(turns)) == 50
-    assert {kept for _, kept in turns} == {timedelta(days=90)}  # as README says
+    assert {age for _, age in turns} == {timedelta(days=90)}  # as README says
 
 
-def test_what_lies_beside_the_landscapes_is_none(settings, monkeypatch):
+def test_folders_beside_the_landscapes_are_not_expired(settings, monkeypatch):
     turns = []
     monkeypatch.setattr(LandscapeStore, "expire", lambda store, _: turns.append(store.name) or 0)
     monkeypatch.setattr(expiring, "EXPIRY_CYCLE", 1)
@@ -68,7 +68,7 @@ def test_what_lies_beside_the_landscapes_is_none(settings, monkeypatch):
 
 @pytest.fixture(scope="module")
 def histories(install, tmp_path_factory):
-    """The same nights of two installations; one lets go of all it may, as each of them ends."""
+    """The same nights of two installations; one expires every snapshot that it may after each of them."""
     made = {}
     for name in ("all", "few"):
         made[name] = install(tmp_path_factory.mktemp(name))
@@ -84,14 +84,14 @@ def histories(install, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_what_is_published_and_sent_is_the_same_with_and_without_the_old_snapshots(histories):
+def test_products_and_messages_are_the_same_with_and_without_the_old_snapshots(histories):
     found = [
         {name: content for name, (_, content) in histories[one].files().items() if "sites/" in name or "status" in name}
         for one in ("all", "few")
     ]
     assert len(found[0]) > 20
     assert found[0] == found[1]
-    assert histories["all"].told() == histories["few"].told()
+    assert histories["all"].messages() == histories["few"].messages()
 
 
 @pytest.mark.slow
@@ -120,10 +120,10 @@ def test_the_old_snapshots_are_gone_and_so_are_their_files(histories):
 
 
 def test_a_store_that_cannot_be_read_stops_no_other(settings, monkeypatch):
-    asked = []
+    tried = []
 
     def damaged(store, _):
-        asked.append(store.name)
+        tried.append(store.name)
         if store.name == "b":
             raise StoreBroken("the store b cannot be read")
         return 2
@@ -134,7 +134,7 @@ def test_a_store_that_cannot_be_read_stops_no_other(settings, monkeypatch):
         (settings.store.root / name).mkdir(parents=True)
     with open_ledger(settings) as ledger, capture_logs() as logged:
         expire_snapshots(settings.store.root, ledger)
-    assert asked == ["a", "b", "c"]
+    assert tried == ["a", "b", "c"]
     assert [line["log_level"] for line in logged] == ["warning", "info"]
     assert logged[0]["landscape"] == "b"
     assert logged[1]["snapshots"] == 4
@@ -150,13 +150,13 @@ def test_a_landscape_that_is_really_damaged_leaves_the_night_as_it_is(installati
     assert (folder / "repo").read_bytes() == b""
 
 
-def test_a_message_that_had_to_wait_keeps_what_it_tells(installation, settings, monkeypatch):
-    begun, told = date(2018, 9, 30), date(2018, 10, 20)
+def test_a_message_that_had_to_wait_describes_the_assessments_of_both_days(installation, settings, monkeypatch):
+    begun, sent = date(2018, 9, 30), date(2018, 10, 20)
     with monkeypatch.context() as patch:
         patch.setattr("jobs.outbox.compose", lambda *_, **__: 1 / 0)
         assert night(settings, as_of=begun)["messages_waiting"] == 1
-    assert night(settings, as_of=told)["messages_sent"] == 1
+    assert night(settings, as_of=sent)["messages_sent"] == 1
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         (alert,) = t.alerts()
         evidence = {day: news for day, _, news in evidence_of(t, alert["site"])}
-    assert evidence == {begun.isoformat(): True, told.isoformat(): True}
+    assert evidence == {begun.isoformat(): True, sent.isoformat(): True}

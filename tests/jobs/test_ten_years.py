@@ -34,7 +34,7 @@ LAST = NIGHTS[-1]
 
 
 class Killed(BaseException):
-    """What no part of a night catches."""
+    """An error that no part of a night catches."""
 
 
 def run_killed(decade, day, name):
@@ -115,7 +115,7 @@ def test_nights_of_the_tenth_year_take_no_longer_than_those_of_the_fifth(decade)
 
 
 @pytest.mark.slow
-def test_what_is_stored_does_not_grow_but_by_its_policy(decade):
+def test_stored_files_and_rows_grow_only_as_their_policy_allows(decade):
     years = [year for year in sorted(decade.years) if year != 9999]
     third, last = decade.years[years[2]], decade.years[9999]
     for name, rows in last["rows"].items():

@@ -54,7 +54,7 @@ def test_a_whole_pack_passes_with_what_was_checked(ran, pack, public):
     assert (status, json.loads(out)["result"], json.loads(out)["head"]) == (Exit.DONE, "PASS", head)
 
 
-def test_a_verdict_that_the_chain_does_not_cover_yet_is_said_to_be_unproved(ran, pack, public):
+def test_a_verdict_that_the_chain_does_not_cover_yet_is_reported_as_unproved(ran, pack, public):
     content = contents()
     content["assessments.json"][-1]["status"] = "failing"
     content["chain-proofs.json"]["assessments"][-1] = None
@@ -98,7 +98,7 @@ def test_a_foreign_key_and_a_foreign_head_fail(ran, pack, public, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["nothing", "folder", "pipe", "text"])
-def test_what_is_no_pack_fails(ran, public, tmp_path, kind):
+def test_a_file_that_is_no_pack_fails(ran, public, tmp_path, kind):
     path = tmp_path / "given.zip"
     match kind:
         case "folder":
@@ -141,7 +141,7 @@ finally:
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_it_needs_no_environment_and_writes_nothing_and_opens_no_connection(pack, public, tmp_path, root, whole):
+def test_verify_needs_no_environment_writes_nothing_and_opens_no_connection(pack, public, tmp_path, root, whole):
     if not whole:
         pack.write_bytes(pack.read_bytes()[:-1])
     empty = tmp_path / "empty"
