@@ -333,7 +333,7 @@ def test_refused_credentials_leave_with_78_and_the_fix_and_never_the_key(engine,
     engine.fail("any", status=401, times=50)
     with pytest.raises(SystemExit) as left:
         main(["run", "--config", str(config), "--as-of", "2020-10-31"])
-    engine.mend()
+    engine.clear_faults()
     out = capsys.readouterr()
     assert left.value.code == 78
     assert "REGROWTH_EE_TOKEN" in out.err
@@ -472,7 +472,7 @@ def test_a_catalogue_stands_in_for_earth_engine_and_no_socket_leads_elsewhere(
         server.items.append(late)
         engine.fail("any", status=503, times=99, retry_after=1000)
         (site,) = run(config, capsys, "--as-of", day)["sites"]
-        engine.mend()
+        engine.clear_faults()
         assert (site["state"], site["scenes_new"]) == ("done", [late["id"]])
         assert server.counts["file"] > 0
         (site,) = run(config, capsys, "--as-of", day)["sites"]

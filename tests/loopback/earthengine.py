@@ -253,7 +253,7 @@ class EarthEngineServer:
             self.requests.clear()
             self.most_in_flight = 0
 
-    def mend(self) -> None:
+    def clear_faults(self) -> None:
         """Answer correctly from now on."""
         with self._lock:
             self._faults.clear()
