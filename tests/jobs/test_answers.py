@@ -156,9 +156,7 @@ def test_the_same_file_again_records_nothing_also_after_a_newer_answer(regrowth,
     assert listed()[FIRST]["answer"] == "treated"
 
 
-def test_a_finding_of_an_earlier_day_than_the_one_that_stands_is_recorded_but_does_not_replace_it(
-    regrowth, listed, events, answers
-):
+def test_a_finding_of_an_earlier_day_is_recorded_but_does_not_replace_a_later_one(regrowth, listed, events, answers):
     regrowth("import", answers(f"{FIRST},confirmed,,dead,2026-06-20"))
     status, out, _ = regrowth("import", answers(f"{FIRST},false-alarm,,green,2026/6/3"))
     assert status == Exit.DONE

@@ -204,7 +204,7 @@ def test_constants_stay_until_the_next_season_is_over_whatever_arrives(land, qui
 
 
 @pytest.mark.slow
-def test_ground_on_which_another_site_was_begun_is_no_placebo_nor_compared_with(land, quick, tmp_path):
+def test_ground_of_a_later_site_is_neither_placebo_nor_control(land, quick, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "regrowth.toml").write_text('[source]\nkind = "sample"\n', encoding="utf-8")
     never_there = Land(load(tmp_path / "other" / "regrowth.toml"), land.made_once)
@@ -222,7 +222,7 @@ def test_ground_on_which_another_site_was_begun_is_no_placebo_nor_compared_with(
     assert land.rows()[0]["placebos"] == never_there.rows()[0]["placebos"] > 100
 
 
-def test_a_night_before_the_record_was_made_is_judged_by_what_it_had(land, quick):
+def test_a_night_before_the_record_was_made_is_judged_by_the_defaults(land, quick):
     for number in range(3):
         land.add(site(number))
     pool = Pool("48SXF", "loess")

@@ -217,7 +217,7 @@ def test_a_disk_with_room_but_few_free_inodes_is_reported(doctor, monkeypatch):
     assert not broken(checks), "a file system that sets no number has room"
 
 
-def test_a_number_of_files_that_never_matters_is_not_shown(doctor, monkeypatch):
+def test_a_sufficient_number_of_free_inodes_is_not_shown(doctor, monkeypatch):
     disk = namedtuple("disk", "f_files f_favail f_frsize f_blocks f_bfree f_bavail")
     monkeypatch.setattr(os, "statvfs", lambda _: disk(16_000_000, 3_085_416, 4096, 10**8, 10**7, 10**7))
     checks, _ = doctor()
@@ -476,7 +476,7 @@ def test_a_paused_or_hanging_run_is_a_fault_and_one_at_work_or_dead_is_not(insta
 
 
 @pytest.mark.parametrize("seconds", [3600, 300_000])
-def test_a_clock_that_was_set_back_shows_by_files_of_the_future_and_they_need_no_backup(installation, doctor, seconds):
+def test_files_of_the_future_reveal_a_clock_that_was_set_back_and_need_no_restore(installation, doctor, seconds):
     ahead = time.time() + seconds
     os.utime(installation.root / "sites.geojson", (ahead, ahead))
     finding, _ = doctor()
@@ -551,7 +551,7 @@ def test_missing_credentials_are_reported_with_the_command_and_present_ones_neve
     assert "tops3cret" not in json.dumps(finding)
 
 
-def test_the_credentials_of_the_earth_engine_client_are_found_where_it_keeps_them(installation, doctor):
+def test_the_credentials_of_the_earth_engine_client_are_found_where_it_stores_them(installation, doctor):
     from pathlib import Path
 
     _earth_engine(installation)

@@ -307,7 +307,7 @@ def test_an_answer_since_the_last_night_is_in_the_pack_and_not_in_the_chain_yet(
     assert (verified.records, len(verified.uncovered)) == (3, 1)
 
 
-def test_a_unit_that_a_new_site_covers_has_left_in_what_is_published_too(copied, key, tmp_path):
+def test_a_unit_that_a_new_site_covers_is_marked_so_in_published_files_too(copied, key, tmp_path):
     """Also before a first scene is measured without that unit."""
     units = json.loads((copied.root / "sites" / OWN / "controls.geojson").read_bytes())["features"]
     (covered, *_) = [unit for unit in units if unit["properties"]["counts"]]
@@ -385,7 +385,9 @@ def run(capsys, *arguments):
     return ended.value.code or 0, printed.out, printed.err
 
 
-def test_the_command_says_what_it_wrote_and_refuses_what_cannot_be(programme, packs, tmp_path, capsys, monkeypatch):
+def test_the_command_reports_what_it_wrote_and_refuses_impossible_arguments(
+    programme, packs, tmp_path, capsys, monkeypatch
+):
     config, out = f"--config={programme.config}", tmp_path / "new.zip"
     new_keys(tmp_path / "keys")
     monkeypatch.setenv("REGROWTH_EVIDENCE_KEY_FILE", str(tmp_path / "keys" / "signing.key"))
@@ -417,7 +419,7 @@ def test_the_command_says_what_it_wrote_and_refuses_what_cannot_be(programme, pa
     assert sorted(os.listdir(tmp_path)) == ["keys", "link.zip", "new.zip"]
 
 
-def test_for_a_day_whose_assessment_is_in_the_chain_only_the_command_says_so(copied, tmp_path, capsys, monkeypatch):
+def test_the_command_names_nights_whose_assessments_are_stored_in_the_chain_only(copied, tmp_path, capsys, monkeypatch):
     new_keys(tmp_path / "keys")
     monkeypatch.setenv("REGROWTH_EVIDENCE_KEY_FILE", str(tmp_path / "keys" / "signing.key"))
     with open_ledger(load(copied.config)) as ledger, ledger.transaction() as t:

@@ -99,7 +99,9 @@ def products(made):
 
 
 @pytest.mark.parametrize("kind", ["processes", pytest.param("cluster", marks=pytest.mark.slow)])
-def test_elsewhere_a_night_makes_the_same_products_byte_for_byte(kind, install, first_night, request, tmp_path):
+def test_a_night_in_processes_or_on_a_cluster_makes_the_same_products_byte_for_byte(
+    kind, install, first_night, request, tmp_path
+):
     where = "processes" if kind == "processes" else request.getfixturevalue("cluster").scheduler_address
     made = configured(install, tmp_path, where)
     manifest = night(load(made.config), as_of=NIGHT)

@@ -150,7 +150,7 @@ def beat(host):
 
 
 @pytest.mark.parametrize("send", [fetch, post, mail, beat])
-def test_a_name_that_leads_elsewhere_at_the_second_look_up_leads_no_connection_there(send, monkeypatch):
+def test_no_connection_follows_a_name_that_resolves_elsewhere_at_the_second_look_up(send, monkeypatch):
     answers, connected = [PUBLIC], []
 
     def look_up(host, port, *_, **__):

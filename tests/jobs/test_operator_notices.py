@@ -110,7 +110,7 @@ def test_a_red_alert_that_nobody_answers_goes_to_the_operators_once(ledger):
 
 
 @pytest.mark.parametrize("act", ["acknowledged", "snoozed", "answered"])
-def test_a_red_alert_to_which_anybody_reacted_is_not_escalated(ledger, act):
+def test_a_red_alert_with_a_reaction_is_not_escalated(ledger, act):
     register(ledger, LOWOOD)
     alert = opened(ledger)
     if act == "answered":
@@ -149,7 +149,7 @@ def test_an_alert_whose_message_is_held_or_whose_site_is_not_judged_is_not_escal
     assert [row["alert"] for row in escalations(ledger, [LOWOOD, elsewhere], day(20))] == [alert.id]
 
 
-def test_without_operators_nothing_is_recorded_and_they_hear_of_it_once_there_are_some(ledger):
+def test_without_operators_nothing_is_recorded_and_operators_added_later_are_notified(ledger):
     register(ledger, LOWOOD)
     opened(ledger)
     nobody = SimpleNamespace(alerts=SETTINGS.alerts, channels={}, operators=OperatorsSettings())
@@ -253,7 +253,7 @@ def test_on_a_first_night_sites_that_could_not_be_judged_count_too(ledger):
         assert mass_fall(t, SPRING.isoformat()) is None
 
 
-def test_on_a_later_night_only_sites_count_that_a_new_scene_showed(ledger):
+def test_on_a_later_night_only_sites_with_a_new_scene_count(ledger):
     register(ledger, *TEN)
     judged(ledger, SPRING, [], names(0, 10))
     judged(ledger, day(1), names(0, 5), names(5, 7), cloudy=names(7, 10))

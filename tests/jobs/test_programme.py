@@ -94,7 +94,7 @@ def test_every_way_of_counting_comes_to_the_same_total(sites):
     assert summary["share_of_pledge"] is None
 
 
-def test_names_are_shown_as_they_are_and_do_nothing(capsys):
+def test_markup_and_control_characters_in_names_have_no_effect(capsys):
     odd = [replace(SITES[0], province="[red]Gansu \x1b[/]")]
     print_account(programme_summary(odd, LATEST, pledge=260_000.0, alpha=0.05))
     out = capsys.readouterr().out
@@ -301,7 +301,7 @@ def test_a_site_that_was_registered_first_stays_first_when_it_is_taken_back(inst
             assert [member.site.id for member in read_account(settings, t).sites] == order
 
 
-def test_a_verdict_on_what_was_registered_before_counts_until_an_edit_changes_what_is_judged(installation):
+def test_a_verdict_counts_until_an_edit_of_its_site_changes_what_is_judged(installation):
     """A new manager leaves it; another outline or plan, or a new planting, leaves the site not yet judged."""
     from jobs.account import read_account
     from jobs.episodes import replant

@@ -199,7 +199,7 @@ def test_control_units_and_the_ground_are_the_same_in_every_member(recomputed, a
         assert named in out
 
 
-def test_edited_constants_are_named_and_what_they_move(recomputed, again, members):
+def test_edited_constants_and_what_they_change_are_named(recomputed, again, members):
     def loosen(plan):
         plan["calibration"]["scene_sd"] *= 2
 

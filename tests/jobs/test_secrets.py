@@ -68,7 +68,7 @@ def terminal(request):
     ],
     ids=["ledger port", "ledger", "malformed REGROWTH_SOURCE", "scheduler", "scheduler address"],
 )  # fmt: skip
-def test_a_setting_that_is_wrong_exits_with_78_and_a_line_without_what_is_secret_in_it(
+def test_a_wrong_setting_exits_with_78_and_a_line_without_its_secret(
     command, setting, environment, message, terminal, tmp_path
 ):
     (tmp_path / "regrowth.toml").write_text(GOOD + setting, encoding="utf-8")
@@ -248,7 +248,7 @@ def test_a_file_of_a_secret_that_is_a_pipe_is_refused_and_not_waited_for(tmp_pat
         "input_value={{'password': '{}'}}",
     ],
 )
-def test_a_secret_that_shows_by_its_form_is_replaced_though_nobody_named_it(text):
+def test_a_secret_is_recognised_by_its_form_though_no_variable_has_it(text):
     message = text.format(*[CANARY] * text.count("{}"))
     assert CANARY in message
     assert CANARY not in redacted(message)

@@ -132,7 +132,7 @@ def test_the_page_speaks_the_language_of_the_manager_and_can_be_switched(case):
 
 
 @pytest.mark.parametrize("language", ["xx", "", "zh%00", "<script>", "../en"])
-def test_an_unknown_language_is_that_of_the_manager(case, language):
+def test_an_unknown_language_becomes_that_of_the_manager(case, language):
     page = case.server.get(f"{case.path}?language={language}")
     assert page.status == 200
     assert "现场核查结果" in page.text
@@ -509,7 +509,7 @@ async def read(request: Request, most: int = 1000) -> None:
 
 
 @pytest.mark.parametrize(("size", "pause"), [(0, 60), (1, 0.02), (0, 0.001)])
-def test_a_body_that_drips_is_given_up(monkeypatch, size, pause):
+def test_a_body_that_arrives_too_slowly_is_given_up(monkeypatch, size, pause):
     monkeypatch.setattr(request_limits, "SLOW_SECONDS", 0.2)
     start = time.perf_counter()
     with pytest.raises(Refusal, match=Why.TOO_SLOW):
@@ -582,7 +582,7 @@ def test_many_requests_from_one_address_are_refused_for_a_while_and_others_are_s
     assert invented.status == 429
 
 
-def test_the_rate_is_what_it_says_and_its_memory_is_bounded():
+def test_the_rate_limit_holds_and_its_memory_is_bounded():
     limit = RateLimit(rate=2, burst=5)
     assert [limit.wait("a", 100.0) for _ in range(5)] == [0] * 5
     assert limit.wait("a", 100.0) == pytest.approx(0.5)

@@ -95,7 +95,7 @@ def test_products_and_messages_are_the_same_with_and_without_the_old_snapshots(h
 
 
 @pytest.mark.slow
-def test_every_night_that_evidence_names_is_read_as_it_was_known_then(histories):
+def test_every_night_that_evidence_names_is_read_as_it_was_stored_then(histories):
     whole, few = (load(histories[name].config) for name in ("all", "few"))
     compared = 0
     for site in SITES:
