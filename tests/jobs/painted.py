@@ -84,8 +84,8 @@ class Painted:
     flawed: frozenset[date] = frozenset()
     """Days on which pixels carry an offset that the metadata do not state."""
     landsat: bool = False
-    """Seen by Landsat 8: its integers, its bits, and its bands, of which the near infrared is brighter by a fiftieth
-    than the known bandpass tells."""
+    """Seen by Landsat 8: its integers, its quality bits and its bands; the near infrared is a fiftieth brighter than
+    the known bandpass gives."""
     sensor: str = "sentinel-2a"
     ring: tuple[float, float] = (50.0, 1000.0)
     reduces_on_server: bool = False

@@ -210,7 +210,7 @@ def test_sites_with_equal_stored_offered_and_pending_scenes_share_one_object_of_
 
 
 class Deadly(Painted):
-    """Raises what no source should where the ground of the second site is read."""
+    """Raises an error that no source should, where the ground of the second site is read."""
 
     def read(self, scenes, grids):
         for grid in grids:

@@ -165,7 +165,7 @@ def edited_scene(content, **values):
 
 
 def test_a_scene_marked_as_unread_hides_no_mean_and_no_pixel(recomputed, again, members):
-    """Neither by the number of its units, which a scene that could not be read lacks, nor by its state."""
+    """Neither an empty number of units, as a scene that could not be read has, nor its state hides anything."""
     edited, scene = edited_scene(members["scenes.csv"], n_units="", cover="0.7")
     status, out, _ = recomputed(again(scenes_csv=edited))
     assert status == Exit.BAD_DATA

@@ -571,7 +571,7 @@ def test_a_damaged_assessment_made_again_later_has_the_columns_that_the_chain_co
 
 def test_a_ledger_that_cannot_be_written_is_not_called_damaged(tmp_path):
     with pytest.raises(BadConfiguration, match=r"opened for writing in .*copy"):
-        Ledger(f"sqlite:///{tmp_path}")  # a folder: what root cannot write either
+        Ledger(f"sqlite:///{tmp_path}")  # a folder, which root cannot write to either
 
 
 def test_a_ledger_from_before_the_seals_is_sealed_by_its_migration_and_reads_as_before(ledger):

@@ -161,7 +161,7 @@ class NightsAndPeople(RuleBasedStateMachine):
                 assert self.lasted(name, WATCH)
 
     def is_news(self, name, level):
-        """Whether a level is above what was answered, or was not seen for a month since."""
+        """Whether a level is above the answered one, or was not seen for a month since."""
         if level in (None, NONE):
             return False
         return ORDER[level] > ORDER[self.limit[name]] or self.lasted(name, level)

@@ -132,7 +132,7 @@ def test_manifests_of_old_nights_go_and_their_summaries_stay(thinned):
     with thinned.reading() as t:
         nights = [dict(row._mapping) for row in t._connection.execute(text("select * from runs order by started"))]
     full = [row["as_of"] for row in nights if row["manifest"] is not None]
-    newest_before = NIGHTS[NIGHTS.index(RECENT[0]) - 1]  # which the pages after a long pause are compared with
+    newest_before = NIGHTS[NIGHTS.index(RECENT[0]) - 1]  # with which the pages after a long pause are compared
     assert [date.fromisoformat(day) for day in full] == [newest_before, *RECENT]
     assert all(row["summary"] is not None for row in nights)
 

@@ -897,7 +897,7 @@ def _to_bands(_: Server, collection: Collection) -> Image:
         for image in collection.images:
             known = len(points.images)
             layers += image.values(points)
-            points.forget(known)  # what one image was made from takes a gigabyte in a hundred of them
+            points.forget(known)  # the inputs of one image; those of a hundred images take a gigabyte
         return layers
 
     return Image(names, types, at)
@@ -943,7 +943,7 @@ def _reduce_regions(
     found = [dict(properties) for properties in collection.properties]
     single = len(image.names) == 1
     layers = image.values(points)
-    points.forget()  # of a collection this is one image, and the values of all of them take gigabytes
+    points.forget()  # one image of a collection; the values of all of them take gigabytes
     for name, (values, mask) in zip(image.names, layers, strict=True):
         weight = np.where(mask, weights, 0.0)
         total = np.bincount(labels, weight * np.where(mask, values, 0.0), minlength=n)
