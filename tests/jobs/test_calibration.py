@@ -355,7 +355,7 @@ def printed_json(capsys, *words):
     return json.loads(capsys.readouterr().out)
 
 
-def test_a_night_sets_what_is_due_and_every_assessment_names_it(installation, settings, capsys):
+def test_a_night_sets_due_constants_and_every_assessment_names_them(installation, settings, capsys):
     night(settings, as_of=NIGHT)
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         (row,) = t.calibrations()
@@ -426,7 +426,7 @@ def test_the_command_sets_due_constants_once_and_shows_those_in_force(installati
     assert (first_row["season"], last_row["hash"]) == (2018, one["hash"])
 
 
-def test_a_bug_while_setting_constants_leaves_what_is_in_force_and_stops_nobody(installation, settings, monkeypatch):
+def test_a_bug_while_setting_constants_leaves_those_in_force_and_stops_no_night(installation, settings, monkeypatch):
     def broken(*_, **__):
         raise ZeroDivisionError
 

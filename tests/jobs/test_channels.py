@@ -137,7 +137,7 @@ def test_errors_of_receivers_are_reported_and_the_others_are_tried(everything, m
     }  # fmt: skip
 
 
-def test_one_channel_can_be_tested_and_none_delivered_is_20(everything, monkeypatch):
+def test_one_channel_can_be_tested_and_no_delivery_exits_with_20(everything, monkeypatch):
     config, environment, servers = everything
     monkeypatch.setenv("REGROWTH_CHANNEL_OPS_SECRET", environment["REGROWTH_CHANNEL_OPS_SECRET"])
     assert run(["notify", "test", "--channel", "ops", "--config", config]) == Exit.DONE

@@ -155,7 +155,7 @@ def test_changes_are_those_since_the_last_night_that_ran_to_its_end(ledger):
     assert history(ledger, day=17).changes is None
 
 
-def test_what_people_did_after_a_night_is_on_the_pages_of_the_next_one_and_of_no_later_one(ledger):
+def test_actions_of_people_after_a_night_are_on_the_pages_of_the_next_one_only(ledger):
     with ledger.transaction() as t:
         for name in "abc":
             t.add_assessment(name, "2021-08-17", "d", {"status": "on_track"}, version="v", snapshot="s", run="r")

@@ -159,7 +159,7 @@ def test_a_night_mails_what_it_finds_to_the_managers_and_ends_10_while_a_message
     assert not (installation.root / "messages").exists()
 
 
-def test_what_waits_is_sent_by_a_night_whose_source_is_out_of_reach_or_whose_sites_fail(installation, monkeypatch):
+def test_waiting_messages_are_sent_by_a_night_without_a_source_or_with_failed_sites(installation, monkeypatch):
     monkeypatch.setattr("jobs.outbox.QUICK_RETRIES", ())
 
     def down(*_):

@@ -273,7 +273,7 @@ def test_alerts_that_wake_or_are_resolved_are_no_fall(ledger):
         assert mass_fall(t, day(5).isoformat()) is None
 
 
-def test_the_operators_hear_of_a_mass_fall_once(ledger):
+def test_the_operators_are_notified_of_a_mass_fall_once(ledger):
     register(ledger, *TEN)
     judged(ledger, SPRING, names(0, 8), names(8, 10))
     for messages in (8, 9):

@@ -50,7 +50,7 @@ def test_a_page_that_a_worker_wrote_elsewhere_is_reported_and_written_again_and_
 
 
 @pytest.mark.slow
-def test_pages_are_the_same_with_and_without_what_was_derived_before(install, tmp_path):
+def test_pages_are_the_same_with_and_without_derived_files(install, tmp_path):
     made = install(tmp_path)
     settings = load(made.config)
     night(settings, as_of=NIGHT)

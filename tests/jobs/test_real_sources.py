@@ -328,7 +328,7 @@ def test_a_night_stops_at_the_budget_of_earth_engine_and_a_larger_one_ends_where
     assert tables[0] == tables[1]
 
 
-def test_refused_credentials_leave_with_78_and_the_fix_and_never_the_key(engine, token, tmp_path, capsys):
+def test_refused_credentials_exit_with_78_and_the_fix_and_never_the_key(engine, token, tmp_path, capsys):
     config = installed(tmp_path / "served", earthengine(engine))
     engine.fail("any", status=401, times=50)
     with pytest.raises(SystemExit) as left:

@@ -160,7 +160,7 @@ def test_every_answer_has_the_headers_and_no_path_breaks_the_server(server, meth
 
 
 @pytest.mark.parametrize("length", ["-5", "many"])
-def test_what_is_not_http_is_refused_with_the_headers_too(server, length):
+def test_a_request_that_is_not_http_is_refused_with_the_headers_too(server, length):
     page = server.request("POST", "/", headers={"Content-Length": length})
     assert page.status == 400
     assert {name.lower(): value for name, value in HEADERS.items()}.items() <= page.headers.items()

@@ -100,7 +100,7 @@ def test_a_missing_file_is_named(tmp_path):
         load(tmp_path / "nowhere.toml")
 
 
-def test_where_no_configuration_is_given_the_message_says_where_it_was_looked_for(tmp_path, monkeypatch):
+def test_without_a_configuration_the_message_says_where_it_was_expected(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BadConfiguration, match=f"no configuration at {tmp_path}/regrowth.toml"):
         load(Path("regrowth.toml"))

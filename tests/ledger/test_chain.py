@@ -223,7 +223,7 @@ def test_the_cheap_check_sees_the_links_of_all_lines_and_the_records_of_the_newe
     assert "line 1 of the chain (night 2026-06-01) was edited" in problem
 
 
-def test_the_newest_lines_gone_are_found_by_who_noted_a_head_and_their_records_are_covered_again(three_nights):
+def test_deleted_newest_lines_are_revealed_by_a_noted_head_and_their_records_are_covered_again(three_nights):
     before = lines_of(three_nights)
     change(three_nights, "delete from chain where number = 3")
     end_night(three_nights, "2026-06-03")

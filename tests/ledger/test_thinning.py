@@ -137,7 +137,7 @@ def test_manifests_of_old_nights_go_and_their_summaries_stay(thinned):
     assert all(row["summary"] is not None for row in nights)
 
 
-def test_an_assessment_of_the_newest_90_days_that_is_gone_is_named(thinned):
+def test_a_missing_assessment_of_the_newest_90_days_is_named(thinned):
     day = RECENT[3].isoformat()
     change(thinned, "delete from assessments where site = 'a' and as_of = :day", day=day)
     (found,) = problems_of(thinned)
