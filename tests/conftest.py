@@ -11,6 +11,7 @@ from pathlib import Path
 
 import icechunk
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from jobs.kernel_cache import choose_cache
@@ -104,6 +105,12 @@ def cpu_seconds(slowness: Callable[[], float]) -> CpuSeconds:
         assert spent < at_most * slowness()
 
     return limit
+
+
+@pytest.fixture(autouse=True)
+def _logs_are_not_set_up() -> None:
+    """A command that an earlier test has run here, perhaps one that logs errors only, has set them up for all."""
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import rasterio
 import rioxarray  # noqa: F401 - gives Datasets their .rio
-import structlog
 import typer
 import xarray as xr
 from rasterio.transform import from_origin
@@ -21,12 +20,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecatio
 
 DAY = np.timedelta64(1, "D")
 CLEAR, CLOUD = 4, 9
-
-
-@pytest.fixture(autouse=True)
-def _quiet_logs():
-    yield
-    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import pymannkendall
 import pytest
 import rasterio
 import scipy.stats
-import structlog
 import xarray as xr
 
 from jobs.commands.trends import trends
@@ -19,12 +18,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecatio
 CLEAR = [4, 5, 7]
 SOME = {"y": slice(5, None, 30), "x": slice(5, None, 30)}
 """Pixels that are compared: the other programs take them one by one."""
-
-
-@pytest.fixture(autouse=True)
-def _quiet_logs():
-    yield
-    structlog.reset_defaults()
 
 
 def assert_trends_agree(out, series):

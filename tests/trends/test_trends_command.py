@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import rasterio
 import scipy.stats
-import structlog
 import typer
 import xarray as xr
 import zarr
@@ -29,12 +28,6 @@ from monitor.trends.maps import HARMONIC, MONOTONIC
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning:rioxarray")
 
 DAY = np.timedelta64(1, "D")
-
-
-@pytest.fixture(autouse=True)
-def _quiet_logs():
-    yield
-    structlog.reset_defaults()
 
 
 @pytest.fixture
