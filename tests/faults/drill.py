@@ -209,7 +209,7 @@ class Drill:
                 # It may have stopped before its number was in the lock, or with a lock of SQLite, which is waited for.
                 holder = any(name in second.errors for name in (f"process {ended.process.pid}", "another process"))
                 in_ledger = kind == "ledger" and "database is locked" in second.errors
-                if not in_ledger and (second.seconds > 2 or not holder):
+                if not in_ledger and (second.seconds > 20 or not holder):  # if it waited: 60 s
                     problems.append(f"second run: {second.seconds:.1f} s, {second.errors[-300:]}")
             elif second.status != 0:
                 problems.append(f"second run: exit {second.status}, {second.errors[-600:]}")
