@@ -28,7 +28,7 @@ def test_nothing_is_imported_from_the_current_folder(tmp_path, monkeypatch):
         ("exec yes", 60, "without end"),
     ],
 )
-def test_how_content_ended_the_process_is_said(tmp_path, monkeypatch, script, seconds, how):
+def test_the_error_states_how_content_ended_the_process(tmp_path, monkeypatch, script, seconds, how):
     program = tmp_path / "python"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)

@@ -39,7 +39,7 @@ def test_means_of_the_cube_are_those_of_the_published_series(demo, site):
         np.testing.assert_allclose(means[series["accepted"]], series[name][series["accepted"]], rtol=0, atol=1e-4)
 
 
-def test_a_cube_says_what_it_is_where_it_is_and_from_whom(demo):
+def test_a_cube_states_its_layers_place_and_source(demo):
     cube = monitor.open_site(str(demo / "regrowth.toml"), "demo-03")
     assert cube["ndvi"].dims == ("time", "y", "x")
     assert set(cube.data_vars) == {*bands.OBSERVED, "clear", "ndvi", "cover", "inside"}

@@ -158,7 +158,7 @@ def test_port_465_is_encrypted_from_the_first_byte_and_its_certificate_is_checke
 
 
 @pytest.mark.parametrize(("name", "helo"), [("short", "[127.0.0.1]"), ("full.example.org", "full.example.org")])
-def test_no_name_server_is_asked_for_the_name_of_this_machine(name, helo, monkeypatch):
+def test_no_name_server_is_queried_for_the_name_of_this_machine(name, helo, monkeypatch):
     monkeypatch.setattr(socket, "gethostname", lambda: name)
     monkeypatch.setattr(socket, "getfqdn", Mock(side_effect=AssertionError("a name server was asked")))
     with MailServer() as server, channel(server) as smtp:
@@ -227,7 +227,7 @@ def test_a_sender_that_is_no_address_is_a_configuration_error(sender):
         Smtp(host="127.0.0.1", port=25, starttls=False, sender=sender)
 
 
-def test_no_server_and_no_host_are_said_and_nothing_else_is_lost():
+def test_the_error_says_that_there_is_no_server_or_no_host():
     for host, said in (
         ("127.0.0.1", "accepts no connection"),
         ("nowhere.invalid", "host without address"),

@@ -139,7 +139,7 @@ def test_a_watch_is_early_news_and_does_not_claim_a_failure():
     assert "early news without a guarantee" in message.text
 
 
-def test_a_site_that_fails_in_part_is_not_said_to_fail_as_a_whole():
+def test_a_site_that_fails_in_part_is_not_called_failing_as_a_whole():
     part = assessment(
         alert=AlertLevel.WATCH, theta=0.6, reasons=("SPATIAL_PATCH",), hectares_failing=38.2,
         hectares_failing_low=33.0, hectares_failing_high=45.5,
@@ -164,7 +164,7 @@ def test_a_site_that_fails_in_part_is_not_said_to_fail_as_a_whole():
         ),
     ],
 )  # fmt: skip
-def test_a_loss_is_possible_while_it_is_watched_and_said_outright_once_it_is_red(language, watched, sure, claim, may):
+def test_a_loss_is_called_possible_while_it_is_watched_and_certain_once_it_is_red(language, watched, sure, claim, may):
     first = news(rule="disturbance", level=AlertLevel.WATCH, language=language)
     first = replace(first, assessment=replace(first.assessment, probability=0.7))
     later = news(AlertEvent.WORSENED, rule="disturbance", language=language)

@@ -295,7 +295,7 @@ def test_a_server_that_answers_too_slowly_is_not_waited_for_by_each_message(only
     assert {row["attempts"] for row in rows(ledger)} == {1}
 
 
-def test_recipients_at_whom_the_server_hangs_keep_no_other_from_a_message(only_sqlite, server, monkeypatch):
+def test_slow_recipients_do_not_delay_messages_to_others(only_sqlite, server, monkeypatch):
     settings, ledger = only_sqlite
     monkeypatch.setattr(outbox, "SLOW", 0.2)
     report(ledger, settings, programme(ledger, [f"manager{n}@example.org" for n in range(6)]), DAY)

@@ -22,7 +22,7 @@ def made(tmp_path_factory):
     return made
 
 
-def test_sites_have_the_size_that_was_asked_for_and_do_not_overlap(made):
+def test_sites_have_the_requested_size_and_do_not_overlap(made):
     sites = read_sites(made.root / "sites.geojson").sites
     assert len(sites) == 5
     assert [site.hectares for site in sites] == pytest.approx([1.0] * 5, rel=0.01)

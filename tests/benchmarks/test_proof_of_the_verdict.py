@@ -184,7 +184,7 @@ def plain_panel():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_every_rival_tells_a_steep_rise_from_none(plain_panel):
+def test_every_rival_distinguishes_a_steep_rise_from_none(plain_panel):
     found = rivals.opinions(plain_panel)
     for name, score in found.items():
         if name.startswith("default|"):
@@ -224,7 +224,7 @@ def test_our_reading_of_a_monitor_of_nrt_crosses_where_nrt_itself_breaks(plain_p
     assert np.mean((first == broke)[:30][watchable[:30]]) > 0.9
 
 
-def test_stable_hectares_of_the_sample_are_told_by_moisture_and_are_less_than_all():
+def test_stable_hectares_of_the_sample_are_recognised_by_moisture_and_are_not_all():
     logged = real.logged()
     assert logged.size == 100
     assert 30 <= np.sum(logged == 0) <= 90

@@ -183,7 +183,7 @@ def test_without_enough_better_ground_there_is_no_reference(units, promised, bet
     assert select_units(site, ground, units, promised=promised).compared.all()
 
 
-def test_the_balance_of_a_set_that_never_matched_tells_how_far_it_was_off(units):
+def test_the_balance_of_a_set_that_never_matched_is_its_mean_distance(units):
     season = 0.2 + 0.1 * np.sin(np.linspace(0, 12, 24))
     ground = season[:, None] + 0.1 + np.random.default_rng(1).normal(0, 0.02, (24, len(units)))
     assert select_units(means(season), means(ground), units).balance["rmspe"] == pytest.approx(0.1, abs=0.02)

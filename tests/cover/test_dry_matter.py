@@ -67,7 +67,7 @@ def test_bare_soil_and_closed_green_cover_have_no_dry_matter():
     np.testing.assert_allclose(dry_share(*indices_of([SAND, LEAF])), [0.0, 0.0], atol=0.05)
 
 
-def test_nothing_is_said_without_short_wave_bands_over_water_or_of_impossible_indices():
+def test_there_is_no_dry_share_without_short_wave_bands_over_water_or_from_impossible_indices():
     ndvi = np.array([np.nan, 0.2, 0.2, -0.1, 1.0, 0.2])
     ndmi = np.array([0.0, np.nan, 0.0, 0.0, 0.0, -1.0])
     nbr = np.array([0.1, 0.1, np.nan, 0.1, 0.1, 0.1])

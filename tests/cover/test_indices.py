@@ -62,7 +62,7 @@ def test_bands_of_other_coordinates_are_refused_not_cut_to_what_they_share():
         ix.ndvi(red, nir)
 
 
-def test_the_crs_is_kept_and_what_one_band_says_of_itself_is_not():
+def test_an_index_has_the_crs_of_its_bands_and_not_their_names():
     system = xr.DataArray(0, attrs={"crs_wkt": "a system"})
     red, nir = (
         band(0.1, 0.2).assign_coords(spatial_ref=system).assign_attrs(grid_mapping="spatial_ref", long_name=name)
@@ -97,7 +97,7 @@ def test_dask_and_numpy_give_the_same_bits(scheduler):
     assert {layer.dtype for layer in lazy.data_vars.values()} == {np.dtype(np.float32)}
 
 
-def test_nothing_is_computed_before_it_is_asked_for():
+def test_nothing_is_computed_before_it_is_needed():
     def start(_dsk):
         msg = "something was computed"
         raise AssertionError(msg)

@@ -126,7 +126,7 @@ class Down(Painted):
             yield frames
 
 
-def test_a_provider_that_goes_down_is_asked_no_more_and_what_it_gave_before_is_there():
+def test_a_provider_that_goes_down_gets_no_more_requests_and_its_earlier_scenes_count():
     source = Down(DAYS)
     sources = Sources(source)
     found = seen(source, sources=sources).compute(scheduler="synchronous")
@@ -183,7 +183,7 @@ class Odd(Painted):
 
 
 @pytest.mark.parametrize("what", ["scale", "offset", "kind", "bands", "floats", "few", "nothing"])
-def test_a_scene_of_which_its_source_gives_what_no_source_should_is_refused_by_name_and_no_other_is(what):
+def test_a_scene_with_impossible_values_from_its_source_is_refused_by_name_and_no_other_is(what):
     source = Odd(DAYS)
     source.what = what
     found = seen(source).compute(scheduler="synchronous")

@@ -173,7 +173,7 @@ def test_harmonised_reflectance_must_lie_between_zero_and_one(integer, possible)
     assert clear(pixels, quality, "fmask", resolution=30.0, **SENTINEL).all() == possible
 
 
-def test_dark_ground_of_a_sentinel_2_scene_with_a_wrong_offset_stays_seen_so_that_it_can_be_told():
+def test_dark_ground_of_a_sentinel_2_scene_with_a_wrong_offset_stays_clear_so_that_the_offset_is_noticed():
     pixels, quality = scene(value=400)
     assert clear(pixels, quality, "scl", resolution=10.0, scale=1e-4, offset=-0.1).all()
 

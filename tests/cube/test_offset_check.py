@@ -244,7 +244,7 @@ def test_flags_wrong_ever_since_2022_are_found_though_they_are_the_most_where_ol
 
 
 @pytest.mark.parametrize("ground", list(SOIL))
-def test_an_offset_told_ever_since_2022_that_was_taken_off_already_is_found_where_older_scenes_vouch(ground):
+def test_an_offset_stated_since_2022_although_already_applied_is_found_where_older_scenes_vouch(ground):
     scenes = World(ground, years=10).scenes(2)
     since = np.array([time.year >= 2022 for time, _, _ in scenes])
     assert since.sum() > (~since).sum()
@@ -255,7 +255,7 @@ def test_an_offset_told_ever_since_2022_that_was_taken_off_already_is_found_wher
 
 
 @pytest.mark.parametrize(("baseline", "told"), [("", 0.0), ("03.01", -0.1)], ids=["unknown", "with an offset"])
-def test_older_scenes_vouch_only_where_they_are_known_to_be_and_told_no_offset(baseline, told):
+def test_only_scenes_of_a_known_older_baseline_without_offset_vouch(baseline, told):
     scenes = World("loess", years=10).scenes(2)
     late = np.array([time.year >= 2022 for time, _, _ in scenes])
     assert late.sum() > (~late).sum()
@@ -265,7 +265,7 @@ def test_older_scenes_vouch_only_where_they_are_known_to_be_and_told_no_offset(b
     assert found[late].mean() <= 0.002
 
 
-def test_what_older_scenes_vouch_for_is_told_apart_though_most_of_the_later_ones_are_wrong():
+def test_with_older_scenes_right_ones_are_recognised_though_most_of_the_later_ones_are_wrong():
     scenes = World("loess", years=10).scenes(2)
     late = np.array([time.year >= 2022 for time, _, _ in scenes])
     bad = late & (np.random.default_rng(4).random(len(scenes)) < 0.75)
@@ -292,7 +292,7 @@ def test_older_scenes_of_one_side_of_a_day_do_not_vouch_for_it():
     assert not found[old].any()
 
 
-def test_an_older_scene_is_kept_where_nothing_tells_which_half_of_the_others_is_right():
+def test_an_older_scene_stays_where_nothing_shows_which_half_of_the_others_is_right():
     scenes = World("loess").scenes(1)
     n = len(scenes)
     old = np.arange(n) % 25 == 0  # too few to tell a season
@@ -303,7 +303,7 @@ def test_an_older_scene_is_kept_where_nothing_tells_which_half_of_the_others_is_
     assert not found[old].any()
 
 
-def test_scenes_below_zero_tell_no_season_though_they_are_the_most():
+def test_scenes_below_zero_define_no_season_though_they_are_the_majority():
     scenes = World("forest").scenes(1)
     bad = np.random.default_rng(3).random(len(scenes)) < 0.65
     found = told_wrong(settle(records(scenes, wrong=bad, offset=-0.1 * bad)))
@@ -335,7 +335,7 @@ def test_up_to_nearly_half_of_the_flags_may_be_wrong_and_hardly_anything_wrong_i
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_dark_ground_below_zero_is_told_without_any_other_scene(seed):
+def test_dark_ground_below_zero_is_caught_without_any_other_scene(seed):
     scenes = World("forest").scenes(seed)[:1]
     settled = settle(records(scenes, wrong=np.array([True]), offset=np.array([-0.1])))
     assert told_wrong(settled).all()
@@ -352,7 +352,7 @@ def test_with_too_few_other_scenes_the_metadata_are_believed():
     assert not told_wrong(settle(records(scenes, wrong=np.array([False, False, True, False])))).any()
 
 
-def test_in_its_first_months_a_site_has_a_season_once_five_scenes_tell_it():
+def test_in_its_first_months_a_site_has_a_season_after_five_scenes():
     scenes = World("loess", first=datetime(2024, 7, 1, tzinfo=UTC), clear=1.0).scenes(1)[:8]
     bad = np.arange(8) == 5
     np.testing.assert_array_equal(told_wrong(settle(records(scenes, wrong=bad))), bad)
@@ -367,7 +367,7 @@ def test_a_season_that_was_never_seen_is_not_judged_by_another():
 
 
 @pytest.mark.parametrize("ground", list(SOIL))
-def test_at_the_edge_of_what_was_seen_a_season_is_told_by_the_side_that_is_known(ground):
+def test_at_the_edge_of_the_observed_days_the_observed_side_defines_the_season(ground):
     everything = World(ground, years=12).scenes(1)
     days = np.array([time.timetuple().tm_yday for time, _, _ in everything])
     many, late = (days >= 158) & (days <= 168), (days >= 206) & (days <= 212)
@@ -453,7 +453,7 @@ def test_only_scenes_that_may_have_another_offset_are_judged_and_no_reason_is_ov
         assert settle(made) == made
 
 
-def test_landsat_scenes_do_not_tell_the_season_of_sentinel_2():
+def test_landsat_scenes_do_not_define_the_season_of_sentinel_2():
     scenes = World("loess", years=2).scenes(3)
     made = records(scenes)
     landsat = [

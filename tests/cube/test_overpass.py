@@ -114,7 +114,7 @@ def test_an_overpass_is_left_to_do_if_a_granule_is_missing_or_older(stored, want
     assert bool(not_yet_stored(offered, {offered[0].acquisition: stored} if stored else {})) is wanted
 
 
-def test_an_overpass_of_which_one_of_two_granules_is_missing_or_older_is_left_to_do():
+def test_an_overpass_with_one_of_two_granules_missing_or_older_is_left_to_do():
     offered = overpasses([scene("it"), scene("other", tile="48SUG")], OWN)
     for less in ({"48SUF": "02.09"}, {"48SUF": "02.09", "48SUG": "01.14"}):
         assert not_yet_stored(offered, {offered[0].acquisition: less}) == offered

@@ -92,7 +92,7 @@ def test_a_rejected_scene_of_unknown_scale_has_no_reflectance():
     assert np.isnan(cube["red"].values).all()
 
 
-def test_only_the_layers_asked_for_are_made():
+def test_only_the_requested_layers_are_made():
     cube = unpack(packed(100), ("pixel",), times=DAYS[:1], scale=[1.0], offset=[0.0], layers=("red", "clear"))
     assert set(cube.data_vars) == {"red", "clear"}
 
@@ -196,7 +196,7 @@ def test_glints_that_saturate_each_band_elsewhere_are_no_stretch():
     assert not bands.is_stretched(pixels)
 
 
-def test_bands_stretched_to_bytes_are_told_though_a_sensor_lacks_one():
+def test_bands_stretched_to_bytes_are_recognised_though_a_sensor_lacks_one():
     rng = np.random.default_rng(1)
     pixels = rng.integers(0, 250, (len(bands.OBSERVED), *GRID.shape)).astype(np.uint16)
     pixels[np.arange(6), np.arange(6), 3] = 255

@@ -225,7 +225,7 @@ def test_what_is_stored_is_given_as_columns_in_order_of_time(store):
     assert site.columns("valley:2")["row"].tolist() == [1, 0]
 
 
-def test_sites_that_have_the_same_granules_share_one_object_that_tells_them(store):
+def test_sites_with_the_same_granules_share_one_list_of_them(store):
     def seen(day, **low):
         return {"low": entry(day, ground="low", **low), "high": entry(day, ground="high")}
 
@@ -240,7 +240,7 @@ def test_sites_that_have_the_same_granules_share_one_object_that_tells_them(stor
     assert StoredSite(landscape, "high").baselines() != low.baselines()
 
 
-def test_of_unit_means_no_row_before_the_first_that_is_asked_for_is_read(store, monkeypatch):
+def test_unit_means_are_read_from_the_first_requested_row_on(store, monkeypatch):
     put(store, *(entry(day, value=day) for day in range(1, 6)))
     site, asked = again(store), []
     read = LandscapeStore.read
@@ -289,7 +289,7 @@ def test_what_a_reader_does_to_the_records_it_was_given_changes_none(store, site
     assert len(site.records()) == 1
 
 
-def test_the_digest_tells_other_pixels_and_other_means_of_units_apart():
+def test_other_pixels_and_other_means_of_units_have_another_digest():
     one = entry(1)
     pixels = one.pixels
     assert digest(pixels, one.units) == one.record.digest
@@ -305,7 +305,7 @@ def test_the_digest_of_a_row_is_that_of_what_is_stored(store, site):
     assert digest(pixels, units) == digest(rough(1).pixels, rough(1).units)
 
 
-def test_reading_is_lazy_until_asked(store, site):
+def test_reading_is_lazy_until_values_are_needed(store, site):
     put(store, *(entry(day) for day in range(3)))
 
     def start(_dsk):
@@ -337,7 +337,7 @@ def test_scenes_of_one_moment_are_read_in_one_order_whatever_their_order_of_arri
         assert reds(StoredSite(store, "low")) == [0.1, 0.2]
 
 
-def test_a_cube_stays_as_it_was_when_it_was_asked_for_whatever_is_put_later(store):
+def test_a_cube_stays_as_it_was_opened_whatever_is_put_later(store):
     put(store, entry(3, value=1000))
     site = again(store)
     before, cube = site.snapshot, site.cube()
@@ -420,7 +420,7 @@ def test_a_landscape_may_have_no_control_unit_at_all(tmp_path):
     assert again(store, "bare").units == []
 
 
-def test_a_cube_tells_of_each_scene_its_name_and_whether_it_was_accepted(store, site):
+def test_a_cube_has_the_name_of_each_scene_and_whether_it_was_accepted(store, site):
     put(store, entry(2, reason="CLOUD"), entry(1, name="first"))
     cube = site.cube()
     assert list(cube.scene.values) == ["first", "scene-002-05.09"]
@@ -523,7 +523,7 @@ class TestGranules:
         put(store, one)
         assert site.records() == [one.record]
 
-    def test_a_scene_of_which_no_granule_could_be_read_has_a_record_without_granules(self, store, site):
+    def test_a_scene_without_a_readable_granule_has_a_record_without_granules(self, store, site):
         one = entry(1, reason="BROKEN", n_pixels=0, means={})
         one = replace(one, record=replace(one.record, granules={}))
         put(store, one)
@@ -536,7 +536,7 @@ class TestGranules:
         assert (low.source, low.offset, low.granules) == ("first", 0.0, {"48SUF": "05.09"})
         assert (high.source, high.offset, high.granules) == ("second", -0.1, {"48SUF": "05.09"})
 
-    def test_as_many_granules_as_there_are_bits_are_kept_and_one_more_is_refused(self, store, site):
+    def test_as_many_granules_as_there_are_bits_are_stored_and_one_more_is_refused(self, store, site):
         some = tuple(scene(1, name=f"granule {n}", tile=f"tile {n}") for n in range(MAX_GRANULES + 1))
         with pytest.raises(BadData, match=f"'s2/001' has {MAX_GRANULES + 1} granules; {MAX_GRANULES} can be stored"):
             put(store, entry(0), entry(1, granules=some))
@@ -834,7 +834,7 @@ def test_a_byte_changed_anywhere_in_a_store_is_met_and_never_another_number(stor
     assert everything(store.path, snapshot) == whole
 
 
-def test_a_scene_of_which_nothing_was_seen_is_kept_like_any_other(store):
+def test_a_scene_that_shows_nothing_is_stored_like_any_other(store):
     put(store, unseen(1))
     assert np.isnan(again(store).cube().red.values).all()
     put(store, entry(2, value=1234))

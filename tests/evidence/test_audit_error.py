@@ -48,7 +48,7 @@ def test_a_chance_of_exactly_one_in_twenty_still_counts_as_possible():
 
 
 @pytest.mark.parametrize(("sites", "drawn"), [(6, 2), (7, 3), (8, 5)])
-def test_the_margin_is_that_of_all_samples_of_a_small_population_of_which_half_is_wrong(sites, drawn):
+def test_the_margin_is_that_of_all_samples_of_a_small_half_wrong_population(sites, drawn):
     population = np.arange(sites) % 2 if sites % 2 == 0 else np.r_[np.arange(sites - 1) % 2, 0.5]
     shares = [np.mean(chosen) for chosen in itertools.combinations(population, drawn)]
     if sites % 2 == 0:

@@ -102,7 +102,7 @@ def test_the_outline_of_a_large_site_is_its_box():
     assert len(check_specification(described())["#site"]["geo"]) == 2
 
 
-def test_two_versions_of_the_program_are_told_apart():
+def test_two_versions_of_the_program_are_distinguished():
     entities = check_specification(described(written_by="0.2.0"))
     assert entities["ro-crate-metadata.json"]["creator"] == {"@id": "#software-0.2.0"}
     assert entities["#assessment"]["instrument"] == {"@id": "#software-0.1.0"}

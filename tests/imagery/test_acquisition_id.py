@@ -141,7 +141,7 @@ def test_harmonised_granules_of_one_tile_are_never_taken_for_one_another():
 
 
 @pytest.mark.parametrize("name", ["", "scene", "S2A_<b>_\r\n", "S2A_MSIL2A_2020", "x" * 300])
-def test_a_name_that_tells_nothing_gives_no_acquisition(name):
+def test_a_name_without_a_known_form_gives_no_acquisition(name):
     assert sentinel2(name).acquisition == landsat(name).acquisition == hls(name).acquisition == ""
 
 

@@ -64,7 +64,7 @@ def test_a_side_car_beside_a_geotiff_adds_nothing_to_it(tif):
         assert (file.nodata, file.scales[0], file.overviews(1)) == (None, 1.0, [])
 
 
-def test_a_file_cut_short_is_told_with_its_name(tmp_path, tif):
+def test_a_file_cut_short_is_refused_by_name(tmp_path, tif):
     whole = tif.read_bytes()
     for keep in (8, 40, len(whole) - 20):
         path = tmp_path / "cut.tif"
@@ -73,12 +73,12 @@ def test_a_file_cut_short_is_told_with_its_name(tmp_path, tif):
             file.read(1)
 
 
-def test_a_folder_without_geotiffs_is_told(tmp_path):
+def test_a_folder_without_geotiffs_is_refused(tmp_path):
     with pytest.raises(BadData, match="no GeoTIFF"):
         geotiff_paths(tmp_path)
 
 
-def test_netcdf_of_both_generations_is_told_by_its_first_bytes(tmp_path):
+def test_netcdf_of_both_generations_is_recognised_by_its_first_bytes(tmp_path):
     for head in NETCDF_MAGIC:
         (tmp_path / "a.nc").write_bytes(head + bytes(20))
         assert plain_file(tmp_path / "a.nc", NETCDF_MAGIC, "NetCDF") == tmp_path / "a.nc"

@@ -135,7 +135,7 @@ def test_ground_at_sea_level_is_known_and_a_hole_is_not(server, connection):
     )
 
 
-def test_what_earth_engine_refuses_is_told_and_what_passes_is_tried_again(server, glo30, connection, expected):
+def test_refusals_of_earth_engine_are_reported_and_passing_faults_are_tried_later(server, glo30, connection, expected):
     model = EarthEngineElevation(connection)
     server.fail("pixels", status=400, message="Collection asset not found")
     with pytest.raises(BadData, match="GLO30"):
@@ -149,7 +149,7 @@ def test_what_earth_engine_refuses_is_told_and_what_passes_is_tried_again(server
 
 
 @pytest.mark.parametrize("how", ["shape", "truncated", "nonsense"])
-def test_an_answer_of_another_shape_is_asked_for_once_more_and_then_deferred(server, glo30, connection, expected, how):
+def test_an_answer_of_another_shape_is_requested_once_more_and_then_deferred(server, glo30, connection, expected, how):
     model = EarthEngineElevation(connection)
     server.spoil("pixels", how)
     same(terrain_of(model, GROUND), expected, source=GLO30)
@@ -212,7 +212,7 @@ def test_years_of_rain_come_in_one_answer(server, connection):
     assert server.counts["pixels"] == 1
 
 
-def test_an_image_that_is_named_by_no_day_is_told(server, connection):
+def test_an_image_without_a_day_in_its_name_is_refused(server, connection):
     server.add(CHIRPS, "latest", bands={"precipitation": np.ones((60, 60), "float32")}, crs="EPSG:4326",
                transform=Affine(0.05, 0, 102.0, 0, -0.05, 38.0), time=datetime(2021, 1, 1, tzinfo=UTC))  # fmt: skip
     with pytest.raises(BadData, match="latest"):
@@ -259,7 +259,7 @@ def test_a_file_in_a_folder_that_is_not_allowed_is_not_read(local, tmp_path):
         terrain_of(model, GROUND[:1])
 
 
-def test_a_broken_or_missing_file_of_terrain_is_told_never_read_as_flat(local, tmp_path):
+def test_a_broken_or_missing_file_of_terrain_is_refused_and_never_read_as_flat(local, tmp_path):
     with StacServer(local) as server:
         server.items = [item(name, server.file(local / f"{name}.tif"), affine) for name, _, affine in tiles()]
         server.items[0]["assets"]["data"]["href"] = server.url + "/files/none.tif"

@@ -118,7 +118,7 @@ def fill(server, n, *, every=5, **how):
 
 
 class TestSearch:
-    def test_a_scene_is_told_as_the_catalogue_describes_it(self, server):
+    def test_a_scene_is_as_the_catalogue_describes_it(self, server):
         fill(server, 1, score=np.ones((200, 200)))
         (scene,) = source(server).search(AREA, SINCE, UNTIL)
         told = (scene.id, scene.acquisition, scene.tile, scene.sensor, scene.baseline, scene.orbit, scene.crs)
@@ -209,7 +209,7 @@ class TestSearch:
             fill(server, 1)
             assert [s.quality for s in monitor.search(AREA, SINCE, UNTIL)] == ["scl"]
 
-    def test_more_scenes_than_one_query_may_hold_are_asked_for_by_halves(self, server):
+    def test_more_scenes_than_one_query_may_hold_are_requested_by_halves(self, server):
         fill(server, 12)
         server.most_elements = 5
         scenes = source(server).search(AREA, FIRST.date(), FIRST.date() + timedelta(days=60))
@@ -238,7 +238,7 @@ class TestSearch:
         with pytest.raises(TryLater), _every_image(server):
             source(server).search(AREA, SINCE, UNTIL)
 
-    def test_a_search_answered_by_something_else_is_asked_again(self, server):
+    def test_a_search_answered_by_something_else_is_repeated(self, server):
         fill(server, 1)
         monitor = source(server)
         server.spoil("search", "nonsense")
@@ -259,7 +259,7 @@ class _every_image:
 
 
 class TestGrid:
-    def test_sentinel_2_is_kept_on_its_own_lattice_of_10_m_and_landsat_on_that_of_30(self, server):
+    def test_sentinel_2_stays_on_its_own_lattice_of_10_m_and_landsat_on_that_of_30(self, server):
         assert source(server).grid(AREA).affine == Affine(10, 0, 0, 0, -10, 0)
         assert source(server).grid(AREA).crs == UTM
         landsat = source(server, LANDSAT).grid(AREA)
@@ -369,7 +369,7 @@ class TestRead:
                 np.testing.assert_array_equal(few.quality, many.quality)
                 np.testing.assert_array_equal(many.pixels[BANDS.index("red")], at(layers[scene.id]["red"], grid))
 
-    def test_no_more_pixels_are_asked_for_ahead_than_may_be_held(self, server, monkeypatch):
+    def test_no_more_pixels_are_requested_ahead_than_may_be_held(self, server, monkeypatch):
         fill(server, 8)
         grid = window(30, 30, top=10, left=10)
         monkeypatch.setattr("monitor.imagery.earthengine.source.MAX_BANDS", 7)
@@ -490,7 +490,7 @@ class TestRead:
             list(monitor.read(scenes[:1], [window(4, 4)]))
 
     @pytest.mark.parametrize("how", ["shape", "type", "bands", "truncated", "nonsense"])
-    def test_other_pixels_than_asked_for_are_asked_for_once_more_and_then_the_site_waits(self, server, how):
+    def test_pixels_that_were_not_requested_are_requested_once_more_and_then_the_site_waits(self, server, how):
         layers = fill(server, 1)
         monitor = source(server)
         scenes = monitor.search(AREA, SINCE, UNTIL)
@@ -514,7 +514,7 @@ class TestRead:
             (np.zeros((3, 2), "u2"), "bands"),
         ],
     )
-    def test_an_array_of_another_size_type_or_name_is_told_apart(self, found, told):
+    def test_an_array_of_another_size_type_or_name_is_refused(self, found, told):
         out = io.BytesIO()
         np.save(out, found)
         with pytest.raises(ValueError, match=told):
@@ -701,7 +701,7 @@ class TestReduce:
         np.testing.assert_array_equal(halves, whole)
 
     @pytest.mark.parametrize("how", ["nonsense", "truncated"])
-    def test_another_answer_than_asked_for_is_asked_for_again(self, server, how):
+    def test_an_answer_that_does_not_fit_is_requested_again(self, server, how):
         fill(server, 1)
         monitor = source(server)
         scenes = monitor.search(AREA, SINCE, UNTIL)

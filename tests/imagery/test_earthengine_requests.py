@@ -97,7 +97,7 @@ def test_a_date_in_retry_after_counts_from_the_date_of_the_answer():
     assert transport.retry_after({"retry-after": "soon"}) is None
 
 
-def test_a_wait_beyond_the_patience_defers_at_once_and_others_are_told_so_without_asking(server):
+def test_a_wait_beyond_the_patience_defers_at_once_and_later_searches_without_a_request(server):
     monitor = source(server)
     server.fail("search", status=429, retry_after=3600, times=9)
     with pytest.raises(TryLater, match="asks to wait 3600 s"):
@@ -283,7 +283,7 @@ def test_the_key_of_a_service_account_gets_its_own_token(server, key_file):
     assert server.counts["token"] == 1
 
 
-def test_a_key_that_was_withdrawn_is_told_with_its_file(server, key_file):
+def test_a_withdrawn_key_is_named_by_its_file(server, key_file):
     server.fail("token", status=400, message="invalid_grant", times=5)
     with pytest.raises(BadConfiguration, match=r"key\.json") as caught:
         source(server, token=None, key_file=key_file).search(AREA, *DAYS)
@@ -292,7 +292,7 @@ def test_a_key_that_was_withdrawn_is_told_with_its_file(server, key_file):
 
 
 @pytest.mark.parametrize("content", [None, "no json", "[]", "{}", '{"type": "service_account"}'])
-def test_a_file_that_is_no_key_is_told_with_what_to_do(server, tmp_path, content):
+def test_a_file_that_is_no_key_is_named_with_the_fix(server, tmp_path, content):
     path = tmp_path / "key.json"
     if content is not None:
         path.write_text(content, encoding="utf-8")

@@ -43,7 +43,7 @@ def test_a_day_twice_is_refused_and_so_are_weeks():
         daily_rain(np.array([], "datetime64[D]"), np.array([]), rate=False, source="x")
 
 
-def test_rain_that_was_kept_takes_in_new_days_and_those_that_were_corrected():
+def test_stored_rain_takes_in_new_and_corrected_days():
     kept = DailyRain(first=date(2021, 1, 1), mm=np.array([1.0, 2.0, np.nan, 4.0]), source="old")
     new = DailyRain(first=date(2021, 1, 3), mm=np.array([3.0, np.nan, 5.0, 6.0]), source="new")
     both = merge_rain(kept, new)
@@ -175,14 +175,14 @@ def test_a_netcdf_without_a_unit_of_rain_or_with_two_variables_is_refused(tmp_pa
         LocalRain(tmp_path / "c.nc", "no_such").at([HERE])
 
 
-def test_a_netcdf_cut_short_is_told_with_its_name(tmp_path, grids):
+def test_a_netcdf_cut_short_is_refused_by_name(tmp_path, grids):
     whole = _netcdf(tmp_path / "a.nc", grids).read_bytes()
     (tmp_path / "cut.nc").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(BadData, match=r"cut\.nc"):
         LocalRain(tmp_path / "cut.nc").at([HERE])
 
 
-def test_a_geotiff_without_a_date_in_its_name_is_told(tmp_path):
+def test_a_geotiff_without_a_date_in_its_name_is_refused(tmp_path):
     profile = {"width": 2, "height": 2, "count": 1, "dtype": "float32", "crs": "EPSG:4326",
                "transform": Affine(1, 0, 104, 0, -1, 37)}  # fmt: skip
     with rasterio.open(tmp_path / "rain.tif", "w", driver="GTiff", **profile) as file:
@@ -208,7 +208,7 @@ def test_a_real_gauge_is_summed_where_it_was_read_and_unknown_where_it_was_not(s
     assert rain.total(date(2024, 6, 30), 92) is None
 
 
-def test_a_real_reanalysis_in_hundredths_is_refused_until_its_unit_is_said(shared_data, tmp_path):
+def test_a_real_reanalysis_in_hundredths_is_refused_until_its_unit_is_stated(shared_data, tmp_path):
     """AgERA5 over Belgium, twelve months of uint16; known only to those who know: hundredths of a millimetre."""
     source = shared_data / "worldcereal" / "worldcereal_preprocessed_inputs.nc"
     place = (5.33, 50.63)

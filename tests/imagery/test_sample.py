@@ -51,7 +51,7 @@ def test_the_series_has_the_scenes_that_its_wheel_is_known_to_have(source):
     assert len({scene.acquisition for scene in scenes}) == 140
 
 
-def test_only_scenes_asked_for_are_offered_and_none_far_away(source):
+def test_only_requested_scenes_are_offered_and_none_far_away(source):
     scenes = source.search(source.place(0), date(2017, 4, 2), date(2017, 4, 12))
     assert [scene.id for scene in scenes] == ["romania-2017-04-02", "romania-2017-04-12"]
     assert source.search(box(100, 30, 101, 31), date(2015, 1, 1), date(2021, 12, 31)) == []

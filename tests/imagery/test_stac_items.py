@@ -167,7 +167,7 @@ def test_the_offset_follows_the_processing_never_the_day(msi, baseline, flag, de
         assert resolved(item).offset == offset
 
 
-def test_landsat_that_tells_no_scale_has_that_of_collection_2():
+def test_landsat_without_a_stated_scale_has_that_of_collection_2():
     name = "LC09_L2SP_129034_20230530_20230601_02_T1"
     files = {"SR_B2": "blue", "SR_B3": "green", "SR_B4": "red", "SR_B5": "nir08", "SR_B6": "swir16", "SR_B7": "swir22"}
     kind = "image/vnd.stac.geotiff; cloud-optimized=true"
@@ -209,7 +209,7 @@ def test_a_scene_whose_bands_differ_in_offset_is_refused(msi):
         {"offset": [0]}, {"scale": float("nan")}, {"scale": True},
     ],
 )  # fmt: skip
-def test_what_is_said_to_be_scaled_already_is_refused(msi, said):
+def test_bands_stated_to_be_scaled_already_are_refused(msi, said):
     for name in ("blue", "green", "red", "nir", "swir16", "swir22"):
         msi["assets"][name]["raster:bands"] = [{"scale": 0.0001, "offset": 0, **said}]
     msi["properties"].pop("earthsearch:boa_offset_applied")
@@ -319,7 +319,7 @@ BOW_TIE = [[100, 36], [101, 37], [101, 36], [100, 37], [100, 36]]
     ([SQUARE[:-1]], 1), ([SQUARE, [[100.25, 36.25], [100.75, 36.25], [100.5, 36.75], [100.25, 36.25]]], 0.875),
     ([BOW_TIE], 0.5), ([[*SQUARE[:-1], *([100, 36 + n / 100] for n in range(99, -1, -1))]], 1),
 ])  # fmt: skip
-def test_a_footprint_is_as_large_as_its_outline_says_however_often_it_is_told(msi, coordinates, area):
+def test_a_footprint_is_as_large_as_its_outline_says_each_time_it_is_read(msi, coordinates, area):
     msi["geometry"] = {"type": "Polygon", "coordinates": coordinates}
     assert [resolved(msi).footprint.area for _ in range(2)] == pytest.approx([area, area])
 

@@ -295,7 +295,7 @@ def test_500_three_times_then_200_is_read(item, source, server):
 
 
 @pytest.mark.parametrize("after", [0, 5, 8, 20])
-def test_a_provider_that_goes_down_midway_can_be_asked_later(three, server, source, after):
+def test_a_provider_that_goes_down_midway_can_be_tried_later(three, server, source, after):
     latest = json.dumps(server.items[-1])
     server.items += [json.loads(latest.replace("20200123", day)) for day in ("20200202", "20200212")]
     scenes = scenes_of(source)
@@ -315,7 +315,7 @@ def test_one_file_at_500_for_ever_rejects_its_scene_for_now_and_nothing_else(thr
     assert all(len(one) == 2 for one in read(again, GRIDS))
 
 
-def test_two_scenes_of_which_no_file_is_answered_do_not_stop_the_third(three, server, source):
+def test_two_scenes_without_an_answer_do_not_stop_the_third(three, server, source):
     server.fail("file", status=500, match=NAME)
     server.fail("file", status=500, match=LATER)
     first, second, third = read(source, GRIDS)
@@ -345,7 +345,7 @@ def test_if_all_is_forbidden_it_is_a_matter_of_configuration(item, source, serve
         only(Stac(str(folder), allow_hosts=[str(folder), server.host]), GRIDS)
 
 
-def test_a_signature_that_expires_midway_is_made_anew_once(server, monkeypatch):
+def test_a_signature_that_expires_midway_is_renewed_once(server, monkeypatch):
     monkeypatch.setattr(scene_reader, "MAX_FILE_AHEAD_BYTES", 1)
     server.items.append(sentinel_item(server.folder, NAME, href=server.file))
     server.token = "1"
@@ -365,7 +365,7 @@ def test_a_signature_that_expires_midway_is_made_anew_once(server, monkeypatch):
     assert 1 <= len(given) <= 7
 
 
-def test_a_signed_address_of_an_item_that_expires_is_asked_for_again_from_the_catalogue(server, source):
+def test_an_expired_signed_address_of_an_item_is_requested_again_from_the_catalogue(server, source):
     server.token = "old"
     made = sentinel_item(server.folder, NAME, href=server.file)
     server.items.append(made)
@@ -378,7 +378,7 @@ def test_a_signed_address_of_an_item_that_expires_is_asked_for_again_from_the_ca
     assert server.counts["item"] == 1
 
 
-def test_a_signature_that_is_refused_once_more_rejects_the_scene_and_is_told_to_nobody(server, source):
+def test_a_signature_that_is_refused_again_rejects_the_scene_and_is_shown_to_nobody(server, source):
     server.token = "c2VjcmV0"
     server.items.append(sentinel_item(server.folder, NAME, href=server.file))
     scenes = scenes_of(source)
@@ -660,7 +660,7 @@ def plain(handler):
     handler._file(handler.path.removeprefix("/files/"))
 
 
-def test_a_server_that_sends_only_whole_files_is_not_asked_for_several_scenes_at_once(item, server):
+def test_several_scenes_are_not_requested_at_once_from_a_server_that_sends_only_whole_files(item, server):
     several(server, 4)
     server.fail("file", act=lambda handler: handler.send(200, whole_of(server, handler)))
     source = Stac(server.url, allow_hosts=[server.host])

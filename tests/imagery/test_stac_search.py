@@ -83,7 +83,7 @@ def test_searches_made_at_once_each_find_all(server, api):
     assert [ids(scenes) for scenes in found] == [[item["id"] for item in server.items]] * 8
 
 
-def test_a_server_without_post_is_asked_by_get(server, api):
+def test_a_server_without_post_is_searched_by_get(server, api):
     url = server.url
     server.landing = {
         "type": "Catalog", "id": "x", "stac_version": "1.0.0", "description": "x",
@@ -120,7 +120,7 @@ def test_recorded_pages_of_planetary_computer_are_read_as_they_were_sent(shared_
     assert {scene.acquisition for scene in found} == {"S2A/20190101T000001"}
 
 
-def test_scenes_come_by_time_and_only_those_that_touch_the_area_on_the_days_asked_for(server, api):
+def test_scenes_come_by_time_and_only_those_that_touch_the_area_on_the_requested_days(server, api):
     beside = an_item(
         5, geometry={"type": "Polygon", "coordinates": [[[102.1, 36.3], [103, 36.3], [103, 37], [102.1, 36.3]]]}
     )
@@ -147,7 +147,7 @@ def test_a_catalogue_that_does_not_know_the_question_is_a_matter_of_configuratio
         api.search(AREA, *YEAR)
 
 
-def test_a_catalogue_that_is_down_can_be_asked_later(server, api):
+def test_a_catalogue_that_is_down_can_be_tried_later(server, api):
     server.items = [an_item()]
     server.fail("search", status=503, times=100)
     with pytest.raises(TryLater):
@@ -174,7 +174,7 @@ def test_a_wait_beyond_the_budget_defers(server, api):
         api.search(AREA, *YEAR)
 
 
-def test_an_answer_that_is_cut_short_time_and_again_can_be_asked_for_later(server, api):
+def test_an_answer_that_is_cut_short_every_time_can_be_tried_later(server, api):
     def act(handler):
         handler.send_response(200)
         handler.send_header("Content-Length", "100000")
@@ -229,7 +229,7 @@ def test_an_endless_answer_is_left_at_a_cap(server, api, monkeypatch):
 @pytest.mark.parametrize(
     "body", [b"<html>", b"[]", b'{"features": 7}', b"\xff\xfe", b"[" * 100_000, b'{"features": {"a": 1}}']
 )
-def test_an_answer_that_is_no_stac_is_told_without_a_traceback(server, api, body):
+def test_an_answer_that_is_no_stac_is_refused_without_a_traceback(server, api, body):
     server.fail("search", act=lambda handler: handler.send(200, body))
     if body == b'{"features": {"a": 1}}':
         assert api.search(AREA, *YEAR) == []
@@ -345,7 +345,7 @@ def test_static_catalogues_of_every_kind_are_read(tmp_path, server, what):
     assert server.counts.total() == before
 
 
-def test_another_collection_than_was_asked_for_is_left_out(tmp_path):
+def test_a_collection_that_was_not_requested_is_left_out(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(an_item(1)))
     (tmp_path / "b.json").write_text(json.dumps(an_item(2, collection="sentinel-2-l1c")))
     (tmp_path / "c.json").write_text(json.dumps({**an_item(3), "collection": None}))
@@ -361,7 +361,7 @@ def test_a_local_file_that_is_no_catalogue_is_a_matter_of_configuration(tmp_path
         Stac(str(file), allow_hosts=[str(tmp_path)]).search(AREA, *YEAR)
 
 
-def test_a_local_catalogue_that_is_missing_or_not_allowed_is_told_with_its_fix(tmp_path):
+def test_a_local_catalogue_that_is_missing_or_not_allowed_is_named_with_the_fix(tmp_path):
     with pytest.raises(BadConfiguration, match="no file"):
         Stac(str(tmp_path / "none.json"), allow_hosts=[str(tmp_path)]).search(AREA, *YEAR)
     static(tmp_path)
@@ -415,7 +415,7 @@ def catalogue(request, server, tmp_path):
     return of
 
 
-def test_what_is_stored_is_told_by_its_name_without_a_look_at_its_files(catalogue, monkeypatch):
+def test_stored_scenes_are_recognised_by_name_without_a_look_at_their_files(catalogue, monkeypatch):
     some = [an_item(day) for day in range(1, 31)]
     whole = catalogue(some).search(AREA, *YEAR)
     source = catalogue(some)
@@ -612,7 +612,7 @@ def test_an_address_without_container_and_an_answer_without_token_are_no_bugs(mo
         sign("https://a.blob.core.windows.net/b/c.tif", False)
 
 
-def test_files_of_planetary_computer_are_signed_and_signed_anew_without_its_memory(monkeypatch):
+def test_files_of_planetary_computer_are_signed_and_signed_again_without_its_cache(monkeypatch):
     planetary_computer = pytest.importorskip("planetary_computer")
     signed = []
 
@@ -629,7 +629,7 @@ def test_files_of_planetary_computer_are_signed_and_signed_anew_without_its_memo
     assert signed[-1][1] == {}
 
 
-def test_without_the_signing_package_the_command_that_installs_it_is_told(monkeypatch):
+def test_without_the_signing_package_the_command_that_installs_it_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "planetary_computer", None)
     sign = Stac("https://planetarycomputer.microsoft.com/api/stac/v1")._sign
     with pytest.raises(BadConfiguration, match=r"pip install 'regrowth-monitor\[planetary-computer\]'"):

@@ -153,7 +153,7 @@ def test_a_server_that_stays_down_is_left_within_the_budget(web, server, clock):
     assert clock.now <= transport.REQUEST_BUDGET
 
 
-def test_a_server_that_was_down_is_left_alone_for_a_while_and_then_asked_again(web, server, clock):
+def test_a_server_that_was_down_is_left_alone_for_a_while_and_then_tried_again(web, server, clock):
     server.fail("file", status=503, times=100)
     with pytest.raises(TryLater):
         get(web, server)
@@ -175,7 +175,7 @@ def test_a_server_that_is_not_there_is_down(clock):
     (401, AccessDenied), (403, AccessDenied), (404, NotFound), (410, NotFound), (400, RequestRejected),
     (416, RequestRejected), (405, RequestRejected),
 ])  # fmt: skip
-def test_an_answer_that_will_not_change_is_not_asked_for_again(web, server, clock, status, kind):
+def test_an_answer_that_will_not_change_is_not_requested_again(web, server, clock, status, kind):
     server.fail("file", status=status)
     with pytest.raises(kind):
         get(web, server)
@@ -386,7 +386,7 @@ def test_a_server_that_knows_no_ranges_is_read_whole_once(web, server):
 
 
 @pytest.mark.parametrize("told", ["bytes 0-3/10240", "bytes 256-300/10240", "", "nonsense"])
-def test_another_range_than_was_asked_for_is_refused(web, server, told):
+def test_a_range_that_was_not_requested_is_refused(web, server, told):
     server.fail("file", act=lambda handler: handler.send(206, b"abcd", headers={"Content-Range": told}))
     with pytest.raises(FetchRefused, match="another range"):
         RemoteFile(web, f"{server.url}/files/data").read(256, 4)
@@ -416,7 +416,7 @@ def test_a_refused_signature_is_renewed_once(web, server):
     assert len(renewals) == 1
 
 
-def test_a_signature_that_expires_while_many_ranges_are_asked_for_is_renewed_once(web, server):
+def test_a_signature_that_expires_during_many_requests_of_ranges_is_renewed_once(web, server):
     server.token = "new"
     asked, together = [], threading.Barrier(8)
 

@@ -22,7 +22,7 @@ def means(rng, kept, scenes, noise=0.02):
     return truth + rng.normal(0, noise, truth.shape) / np.sqrt(n), n
 
 
-def test_the_share_kept_and_its_error_are_those_put_in():
+def test_the_remaining_share_and_its_error_are_those_put_in():
     rng = np.random.default_rng(5)
     kept = np.where(np.arange(60)[None] < 24, 0.3, 1.0) * np.ones((60, 1))
     over, n = means(rng, kept, (4, 3, 5))

@@ -300,7 +300,7 @@ def test_a_scene_that_the_store_lacks_is_named(whole):
         sums_of(whole, observed=series([date(2016, 7, 10), *SEEN]))
 
 
-def test_a_lazy_cube_has_lazy_sums_of_the_same_bits_and_nothing_is_computed_before_they_are_asked_for(whole):
+def test_a_lazy_cube_has_lazy_sums_of_the_same_bits_and_nothing_is_computed_early(whole):
     def fail(*_):
         raise AssertionError("computed too early")
 

@@ -199,7 +199,7 @@ SCARCE = {
 
 
 @pytest.mark.parametrize("name", SCARCE)
-def test_a_site_of_which_little_is_known_has_a_page_that_says_so(make_view, name):
+def test_the_page_of_a_site_says_how_little_is_known_of_it(make_view, name):
     change, words = SCARCE[name]
     pages = pages_of(change(make_view()))
     text = " ".join(Page(pages["en"]).text.split())

@@ -43,7 +43,7 @@ def test_the_index_says_nothing_about_answers_where_there_are_none(index):
     assert "准确情况" not in pages["zh"]
 
 
-def test_a_group_of_which_nothing_is_known_is_left_out(index):
+def test_a_grouping_without_known_values_is_left_out(index):
     pages = index(
         [AnsweredOpening("a", "failure", AlertLevel.WATCH, is_right=True)], {"a": {"intervention": "tending"}}
     )

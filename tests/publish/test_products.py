@@ -288,7 +288,7 @@ def test_a_name_of_any_length_leaves_an_unchanged_site_alone(view, tmp_path):
     assert not write_site(named, tmp_path)
 
 
-def test_a_map_of_what_is_told_no_longer_is_taken_away(view, tmp_path):
+def test_a_map_that_is_no_longer_reported_is_removed(view, tmp_path):
     write_site(view, tmp_path)
     folder = tmp_path / "sites" / "ulan-03"
     old = (folder / "failing.tif").read_bytes()
@@ -394,9 +394,7 @@ def test_a_large_map_has_blocks_and_overviews_and_opens_with_its_mask(tmp_path):
         ("loss", "2021-07-08/2021-07-18"),
     ],
 )
-def test_a_map_says_of_which_site_and_time_it_is_and_by_which_verdict_and_program_it_was_drawn(
-    view, tmp_path, name, period
-):
+def test_a_map_states_its_site_period_verdict_and_version(view, tmp_path, name, period):
     lost = {"loss_after": date(2021, 7, 8), "loss_on": date(2021, 7, 18)}
     judged = replace(view.assessment, hectares_failing_on=date(2021, 8, 2), code_version="0.1.0", **lost)
     maps = {**view.maps, "loss": view.maps["failing"]}

@@ -30,7 +30,7 @@ def test_a_place_on_a_drawing_has_one_decimal_and_what_was_not_seen_has_no_mark(
             assert abs(float(one) - value) <= 0.05 + 1e-9
 
 
-def test_what_lies_far_beyond_the_drawing_is_as_far_as_can_be_told():
+def test_places_far_beyond_the_drawing_are_moved_to_the_largest_coordinate():
     assert (
         dots(np.array([-1e6, 1e6]), np.array([np.inf, 5.0]))
         == f"M{-MAX_COORDINATE}.0,{MAX_COORDINATE}.0h0M{MAX_COORDINATE}.0,5.0h0"

@@ -174,7 +174,7 @@ def test_a_step_between_the_orbits_of_a_slope_does_not_change_the_verdict(tmp_pa
 
 
 @pytest.mark.slow
-def test_the_site_is_kept_as_measured_and_only_its_control_is_brought_to_its_orbit(tmp_path, monkeypatch):
+def test_the_site_stays_as_measured_and_only_its_control_is_brought_to_its_orbit(tmp_path, monkeypatch):
     entries = scenes(0.10)
     found = from_scratch(tmp_path / "a", entries)
     assert found["cover"].tolist() == [entry.record.measures["cover"] for entry in entries]
@@ -492,7 +492,7 @@ def test_what_was_stored_of_the_years_that_are_over_may_be_lost(tmp_path, harm):
     assert cache(stored).is_dir() or cache(stored).read_bytes() == good
 
 
-def test_a_site_of_which_nothing_is_stored_has_an_empty_series_of_the_same_columns(tmp_path):
+def test_a_site_without_stored_scenes_has_an_empty_series_of_the_same_columns(tmp_path):
     stored = laid_out(tmp_path / "ground")
     found, some = site_series(stored, CONTROLS, SITE), from_scratch(tmp_path / "b", scenes(0.0)[:5])
     assert same(found, no_observations())

@@ -10,7 +10,7 @@ CHAINED = (*JUDGED_COLUMNS, "acquisition", "digest", "reason")
 
 
 @pytest.mark.parametrize("name", CHAINED)
-def test_the_chain_tells_what_is_judged_of_each_observation_and_of_all_before_it(name):
+def test_the_chain_covers_each_observation_and_all_before_it(name):
     rng = np.random.default_rng(3)
     kinds = {one: no_observations()[one].dtype.kind for one in CHAINED}
     series = {one: rng.random(6) for one in CHAINED if kinds[one] != "S"}

@@ -143,14 +143,14 @@ def test_an_unknown_value_names_the_nearest(judged, name, wrong, near):
     assert f"Did you mean {near!r}?" in problem.fix
 
 
-def test_all_problems_of_a_site_are_told_at_once(judged):
+def test_all_problems_of_a_site_are_reported_at_once(judged):
     found = judged(id=None, start="x", biome="y", plan_A=7, ring=[[Y, X], [Y, X + D], [Y + D, X], [Y, X]])
     assert codes(found) == ["ID_MISSING", "BAD_DATE", "UNKNOWN_VALUE", "OUT_OF_LIMITS", "SWAPPED"]
     assert found.label == "feature 1"
 
 
 @pytest.mark.parametrize("site_id", ["../../etc", "CON", "NUL", "a/b", "🌱", "x" * 300, "a b"])
-def test_an_id_that_can_name_no_folder_is_taken_and_its_folder_told(judged, site_id):
+def test_an_id_that_can_name_no_folder_is_accepted_and_reported(judged, site_id):
     found = judged(id=site_id)
     assert found.site
     assert codes(found) == ["ID_FOLDER"]
@@ -163,14 +163,14 @@ def test_an_id_is_a_text_in_one_unicode_form(judged, given, read):
 
 
 @pytest.mark.parametrize("text", ["<script>alert(1)</script>", "{{7*7}}", "=cmd|' /C calc'!A0", "O'Neil & 王 (西)"])
-def test_hostile_but_visible_text_is_kept_as_it_is(judged, text):
+def test_hostile_but_visible_text_stays_as_it_is(judged, text):
     found = judged(name=text, partner=text)
     assert found.problems == []
     assert found.site.name == found.site.partner == text
 
 
 @pytest.mark.parametrize("sign", ["\u202e", "\r\n", "\0", "\u200b", "\u2066"], ids=ascii)
-def test_invisible_signs_in_a_name_are_left_out_and_said(judged, sign):
+def test_invisible_signs_in_a_name_are_removed_and_reported(judged, sign):
     found = judged(name=f"民{sign}勤")
     assert codes(found) == ["TEXT_CLEANED"]
     assert sign not in found.site.name
@@ -266,7 +266,7 @@ def test_one_outline_under_two_ids_refuses_both(entry, registry):
     assert [site.id for site in report.sites] == ["far"]
 
 
-def test_ground_that_would_count_twice_refuses_both_and_is_told_in_hectares(entry, registry):
+def test_ground_that_would_count_twice_refuses_both_and_is_reported_in_hectares(entry, registry):
     report = pair(entry, registry, square(X + D / 2))
     assert [problem.code for _, problem in report.problems] == ["OVERLAP", "OVERLAP"]
     assert "50.33 ha (50%)" in report.problems[0][1].message
@@ -284,7 +284,7 @@ def test_a_sliver_along_the_edge_is_only_noted(entry, registry):
     assert len(report.sites) == 3
 
 
-def test_of_many_overlaps_the_gravest_are_told_and_each_site_is_refused(entry, registry):
+def test_of_many_overlaps_the_largest_are_reported_and_each_site_is_refused(entry, registry):
     slivers = [entry(id=f"s{i}", ring=square(X + D * 0.98, Y + i * D / 8, D / 8)) for i in range(8)]
     report = read_sites(registry(entry(id="a"), *slivers, entry(id="in", ring=square(X, Y, D / 3))))
     told = [(label, problem.code) for label, problem in report.problems]
@@ -343,7 +343,7 @@ def test_a_row_of_equal_plots_is_not_taken_for_shifted_copies(entry, registry):
     assert read_sites(registry(*features)).problems == []
 
 
-def test_any_change_of_what_is_said_of_a_site_is_a_new_version(judged):
+def test_any_change_of_a_property_of_a_site_is_a_new_version(judged):
     site = judged().site
     assert site_version(site) == site.version == judged().site.version
     changed = {
@@ -405,7 +405,7 @@ def test_every_name_of_the_schema_and_of_the_readme_is_that_of_the_code():
     assert {site.plan.A for site in read_sites(aoi / "sites.geojson").sites} >= {0.0, 0.12, 0.2}
 
 
-def test_the_example_registry_has_nothing_to_mend():
+def test_the_example_registry_has_no_problem():
     report = read_sites(Path(__file__).resolve().parents[2] / "aoi" / "sites.geojson")
     assert report.problems == []
     assert set().union(*(entry.properties for entry in report.entries)) == set(PROPERTIES)

@@ -40,7 +40,7 @@ def test_a_good_registry_is_done_and_its_report_has_the_promised_shape(run, regi
     assert site == {"site": "民勤", "ok": True, "hectares": pytest.approx(100.658, abs=0.01), "problems": []}
 
 
-def test_one_refused_site_makes_bad_data_and_the_others_are_told_too(run, registry, entry):
+def test_one_refused_site_makes_bad_data_and_the_others_are_reported_too(run, registry, entry):
     status, out = run(registry(entry(id="a"), entry(id="b", ring=there(BOW_TIE), start="no")), "--json")
     good, bad = json.loads(out)["sites"]
     assert status == 65
@@ -131,7 +131,7 @@ def test_a_pipe_that_nobody_writes_to_does_not_hang_it(run, tmp_path):
     assert run(tmp_path / "sites.geojson")[0] == 65
 
 
-def test_repair_mends_shows_the_areas_and_leaves_the_hopeless_out(run, registry, entry, tmp_path):
+def test_repair_shows_the_areas_and_leaves_the_hopeless_out(run, registry, entry, tmp_path):
     path = registry(entry(id="crossed", ring=BOW_TIE), entry(id="swapped", ring=[[y, x] for x, y in there(BOW_TIE)]))
     before = path.read_bytes()
     status, out = run(path, "--repair", tmp_path / "out.geojson", "--json")

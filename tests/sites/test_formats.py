@@ -290,7 +290,7 @@ def test_a_pipe_that_nobody_writes_to_does_not_hold_anything_up(tmp_path):
     assert refusal(tmp_path / "s.geojson").code == "NOT_A_FILE"
 
 
-def test_a_missing_file_and_an_empty_one_are_told_apart(tmp_path):
+def test_a_missing_file_and_an_empty_one_are_distinguished(tmp_path):
     assert refusal(tmp_path / "none.geojson").code == "FILE_MISSING"
     assert refusal(Path("a\0b.geojson")).code == "FILE_UNREADABLE"
     assert refusal(write(tmp_path, "s.geojson", " \n")).code == "EMPTY"
@@ -330,13 +330,13 @@ def test_what_gdal_would_open_by_content_never_reaches_it(tmp_path, monkeypatch,
         ("<?xml version='1.0'?><!-- <kml> it is not --><VRTDataset rasterXSize='1'/>", "VRTDataset"),
     ],
 )  # fmt: skip
-def test_xml_that_is_no_kml_is_told_by_its_first_element_whatever_its_name(tmp_path, content, first, suffix):
+def test_xml_that_is_no_kml_is_named_by_its_first_element_whatever_its_name(tmp_path, content, first, suffix):
     error = refusal(write(tmp_path, f"s{suffix}", content))
     assert error.code == "NOT_A_REGISTRY"
     assert f"is XML, but not KML: its first element is '{first}'" in str(error)
 
 
-def test_a_geojson_under_another_name_is_told_what_it_is(tmp_path):
+def test_a_geojson_under_another_name_is_recognised(tmp_path):
     error = refusal(write(tmp_path, "s.shp", collection()))
     assert error.code == "NOT_WHAT_IT_SAYS"
     assert ".geojson" in error.fix
@@ -475,7 +475,7 @@ def test_an_encrypted_or_damaged_archive_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("place", [2**63 - 1, 2**63, 2**64 - 1])
-def test_a_member_said_to_lie_beyond_all_memory_is_damage(tmp_path, place):
+def test_a_member_at_a_place_beyond_all_memory_is_damage(tmp_path, place):
     data = bytearray(zipped({"doc.kml": KML}))
     entry, end = data.find(b"PK\x01\x02"), data.rfind(b"PK\x05\x06")
     beyond = struct.pack("<HHQ", 1, 8, place)  # ZIP64: where the member begins
@@ -535,14 +535,14 @@ def test_a_view_in_place_of_the_list_of_layers_is_not_run(tmp_path):
     assert refusal(path).code == "NOT_A_TABLE"
 
 
-def test_a_virtual_table_is_not_asked(tmp_path):
+def test_a_virtual_table_is_not_queried(tmp_path):
     path = geopackage(
         tmp_path, "PRAGMA foreign_keys = OFF", "CREATE VIRTUAL TABLE vt USING fts5(id)", POINT_AT.format("vt")
     )
     assert refusal(path).code == "NOT_A_TABLE"
 
 
-def test_two_layers_are_asked_about(tmp_path):
+def test_two_layers_are_refused_by_name(tmp_path):
     path = geopackage(tmp_path)
     layer().to_file(path, layer="roads", engine="pyogrio")
     error = refusal(path)
@@ -683,7 +683,7 @@ def test_a_shapefile_of_points_is_named_so(tmp_path):
     assert refusal(tmp_path / "s.shp").code == "NOT_POLYGONS"
 
 
-def test_gbk_is_told_from_utf8_by_the_text_itself():
+def test_gbk_and_utf8_are_distinguished_by_the_text_itself():
     def dbf(text: bytes) -> dict[str, bytes]:
         return {".dbf": bytes(8) + struct.pack("<H", 10) + text}
 

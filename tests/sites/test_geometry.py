@@ -121,7 +121,7 @@ def test_an_open_ring_is_closed_and_the_area_is_that_of_the_closed_one(entry, re
     assert repair_made.repaired == ("UNCLOSED",)
 
 
-def test_both_wings_of_a_bow_tie_are_kept(entry, registry, judged):
+def test_both_wings_of_a_bow_tie_remain(entry, registry, judged):
     report, (repair_made,) = repaired(registry(entry(ring=BOW_TIE)))
     assert report.sites[0].hectares == pytest.approx(judged(SQUARE).hectares / 2, rel=1e-3)  # buffer(0): a quarter
     assert len(report.sites[0].geometry.geoms) == 2

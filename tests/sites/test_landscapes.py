@@ -138,7 +138,7 @@ def test_names_of_landscapes_differ_and_are_safe_names_of_folders():
     assert all(re.fullmatch(r"\d{5}-\d+-\d+-[a-z_]+-[0-9a-f]{8}", name) for name in found), found
 
 
-def test_a_name_tells_zone_square_and_biome():
+def test_a_name_states_zone_square_and_biome():
     site = plot("lowood")
     _, north, east = square_of(site)
     assert landscape_name(["key"], site.geometry, "loess").startswith(f"32648-{east:.0f}-{north:.0f}-loess-")

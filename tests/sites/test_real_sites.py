@@ -51,7 +51,7 @@ def test_a_real_site_wound_the_wrong_way_is_read_and_named(planted):
     assert [p.code for p in entry.problems if p.refuses] == ["ID_MISSING", "MISSING", "MISSING", "MISSING"]
 
 
-def test_its_area_is_kept_within_a_thousandth_when_its_rings_are_turned(planted):
+def test_its_area_stays_within_a_thousandth_when_its_rings_are_turned(planted):
     report = read_sites(planted)
     (feature,) = read_features(planted)
     by_hand = sum(plane_hectares(polygon[0], polygon[0][:, 1].mean()) for polygon in feature.polygons)

@@ -106,7 +106,7 @@ def test_a_pair_that_shares_much_is_named_with_its_ground():
     ],
     ids=["exact", "turned", "a metre off", "twenty metres off"],
 )
-def test_exact_and_near_copies_are_told_apart_from_overlaps(copy, kind):
+def test_exact_and_near_copies_are_distinguished_from_overlaps(copy, kind):
     assert [one.kind for one in claims(A, copy)] == [kind]
 
 

@@ -96,7 +96,7 @@ def test_a_cube_that_states_no_scale_gives_with_one_what_it_gives_where_the_file
         np.testing.assert_allclose(by_option[name], by_file[name], atol=2e-6, err_msg=name)
 
 
-def test_every_index_that_a_night_computes_can_be_asked_for(stated, tmp_path):
+def test_every_index_that_a_night_computes_can_be_requested(stated, tmp_path):
     stated.to_netcdf(tmp_path / "in.nc")
     band = {name: stated[name].astype(float) * 1e-4 - 0.1 for name in ("B4", "B8", "B11", "B12")}
     expected = {

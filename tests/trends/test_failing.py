@@ -24,7 +24,7 @@ def told(truth, *, site=None, variance=0.0025, **kept):
     return failing_area(theta, error, inside, site_theta=site, site_variance=variance, pixel=PIXEL)
 
 
-def test_a_site_of_which_a_corner_failed_is_told_so_and_where():
+def test_a_failed_corner_of_a_site_is_found_with_its_share_and_place():
     truth = np.ones((40, 40))
     truth[:20, :16] = 0
     found = told(truth)
@@ -101,7 +101,7 @@ def test_edge_pixels_and_what_lies_outside_are_left_out():
     ],
     ids=["nothing inside", "edge alone", "under half a hectare", "never seen"],
 )
-def test_what_cannot_be_told_is_not_told(spoil, reason):
+def test_without_evidence_nothing_is_called_failing(spoil, reason):
     theta, error, inside = ground(np.ones((30, 30)))
     inside = spoil(theta, inside)
     found = failing_area(theta, error, inside, site_theta=1.0, site_variance=0.01, pixel=PIXEL)
@@ -164,7 +164,7 @@ def test_theta_and_its_error_are_those_of_a_regression_of_each_pixel(dtype):
     assert np.isnan(theta[5])
 
 
-def test_a_site_without_a_single_degree_of_freedom_tells_thetas_but_no_error():
+def test_without_a_single_degree_of_freedom_there_are_thetas_but_no_error():
     theta, error = pixel_theta(np.ones((2, 3)), np.ones((2, 3)), np.array([0.0, 0.1]))
     assert np.isfinite(theta).all()
     assert np.isnan(error).all()
@@ -190,7 +190,7 @@ def test_a_pixel_seen_seldom_has_the_greater_error():
     np.testing.assert_allclose(error[:, :20], 2 * error[:, 20:])
 
 
-def test_theta_of_pixels_is_nan_where_nothing_tells():
+def test_theta_of_pixels_is_nan_without_evidence():
     over, seen, expected = seasons(np.linspace(0, 1, 12).reshape(3, 4), noise=0.02)
     over[1:, 0, 0] = np.nan
     over[:, 0, 1] = np.inf
@@ -200,7 +200,7 @@ def test_theta_of_pixels_is_nan_where_nothing_tells():
     assert np.isnan(pixel_theta(over, seen, expected * 0)[0]).all()
 
 
-def test_two_seasons_tell_no_error_and_so_no_area():
+def test_two_seasons_give_no_error_and_so_no_area():
     over, seen, expected = (part[[0, -1]] for part in seasons(np.ones((30, 30))))
     theta, error = pixel_theta(over, seen, expected)
     found = failing_area(theta, error, np.ones((30, 30), bool), site_theta=1, site_variance=0.01, pixel=PIXEL)
@@ -234,7 +234,7 @@ def test_chances_are_calibrated_over_ground_of_two_kinds():
         assert (truth[some] < 0.25).mean() == pytest.approx(chance[some].mean(), abs=0.12)
 
 
-def test_fields_have_the_variance_and_the_reach_asked_for():
+def test_fields_have_the_requested_variance_and_reach():
     drawn = patches.random_fields((40, 40), 5.0, 300, 1)
     assert drawn.std() == pytest.approx(1, abs=0.03)
     assert (drawn[:, 20, 10] * drawn[:, 20, 15]).mean() == pytest.approx(np.exp(-1), abs=0.12)
@@ -293,7 +293,7 @@ def test_pixels_at_an_edge_are_those_that_touch_both_failing_and_sound_ground(sh
 
 
 @pytest.mark.parametrize("level", [0.0, 0.9])
-def test_a_share_and_its_interval_lie_between_none_and_all_however_few_pixels_are_told_of(level):
+def test_a_share_and_its_interval_lie_between_none_and_all_however_few_pixels_count(level):
     within = np.zeros((7, 9), bool)
     within[1:4, 1:4] = within[1, 4:9] = within[4:6, 1] = True  # of 16 pixels, .64 ha, one is no edge
     found = failing_area(

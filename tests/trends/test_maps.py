@@ -73,7 +73,7 @@ def test_numpy_and_dask_agree_to_the_bit_however_it_is_chunked(make_map, chunks,
     xr.testing.assert_identical(maps.growing_season_means(da.chunk(chunks), (121, 288)).compute(), seasons)
 
 
-def test_nothing_is_computed_before_it_is_asked_for(make_map):
+def test_nothing_is_computed_before_it_is_needed(make_map):
     da = make_map().chunk(time=10, y=2)
     with Callback(start=no_early_computation), dask.config.set(scheduler="threads"):
         found = maps.trend(maps.growing_season_means(da, (121, 288)))
@@ -103,7 +103,7 @@ def test_slope_and_test_are_those_of_scipy(make_map, layers):
         assert here["slope_high"].isnull() or here["slope_high"] >= expected.slope
 
 
-def test_units_grid_and_system_of_the_input_are_kept(make_map):
+def test_units_grid_and_system_are_those_of_the_input(make_map):
     da = make_map().assign_attrs(units="kg m-2")
     found = maps.trend(da)
     assert list(found.data_vars) == [
@@ -133,13 +133,13 @@ def test_a_pixel_seen_once_or_never_has_a_count_and_nothing_else(make_map):
     assert found["slope"].isel(y=slice(1, None)).notnull().all()
 
 
-def test_one_layer_tells_no_trend(make_map):
+def test_one_layer_gives_no_trend(make_map):
     found = maps.trend(make_map(layers=1))
     assert (found["n"] == 1).all()
     assert found.drop_vars("n").to_dataarray().isnull().all()
 
 
-def test_yearly_values_tell_a_slope_and_no_season(make_map):
+def test_yearly_values_give_a_slope_and_no_season(make_map):
     seasons = maps.growing_season_means(make_map(slope=0.03, amplitude=0.0), (121, 288))
     found = maps.trend(seasons)
     np.testing.assert_allclose(found["slope"], 0.03, atol=1e-3)
@@ -207,7 +207,7 @@ def test_a_series_unfit_for_a_trend_is_refused_with_the_reason(make_map, spoil, 
             function(da)
 
 
-def test_a_map_that_runs_from_south_to_north_is_told_in_its_own_order(make_map):
+def test_a_map_that_runs_from_south_to_north_stays_in_its_own_order(make_map):
     da = make_map(noise=0.1)
     xr.testing.assert_identical(
         maps.trend(da.isel(y=slice(None, None, -1))), maps.trend(da).isel(y=slice(None, None, -1))

@@ -48,7 +48,7 @@ def test_a_target_that_lies_elsewhere_is_refused_and_not_made_to_fit():
             recovery(yearly, elsewhere, since)
 
 
-def test_units_and_the_system_of_the_seasons_are_kept():
+def test_units_and_system_are_those_of_the_seasons():
     yearly = seasons(2015, [0.4, 0.4]).rename("ndvi").assign_coords(spatial_ref=0)
     found = recovery(yearly, 0.5, np.datetime64("2015-01-01"))
     assert {name: (one.attrs["units"], one.encoding) for name, one in found.items()} == {
@@ -64,7 +64,7 @@ def test_nothing_is_computed_early():
         recovery(yearly, 0.5, np.datetime64("2015-01-01"))
 
 
-def test_a_start_after_the_last_season_is_told():
+def test_a_start_after_the_last_season_is_refused():
     with pytest.raises(BadData, match="no season from 2020-01-01 on; the last is of 2016-07-01"):
         recovery(seasons(2015, [0.1, 0.5]), 0.5, np.datetime64("2020-01-01"))
 

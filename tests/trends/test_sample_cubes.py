@@ -79,7 +79,7 @@ def test_composites_of_spectral_recovery_by_the_bands_of_the_burn_ratio(shared_d
     [{}, {"scale": 0.5}, {"scale": 1.0, "offset": 0.0}, {"mask": "band_1=1"}, {"bands": "red=band_4,nir=band_3"}],
     ids=str,
 )
-def test_composites_stretched_for_display_are_refused_whatever_is_said_of_them(shared_data, tmp_path, options):
+def test_composites_stretched_for_display_are_refused_whatever_the_options(shared_data, tmp_path, options):
     with pytest.raises(BadData, match="stretched for display"):
         trends(
             shared_data / "bc06_stretched", tmp_path / "out.nc",

@@ -128,7 +128,7 @@ def test_every_format_holds_the_same_maps(cube, tmp_path):
                 np.testing.assert_array_equal(file.read(1), netcdf[name], err_msg=name)
 
 
-def test_maps_from_south_to_north_are_turned_for_geotiffs_and_kept_in_netcdf(cube, tmp_path):
+def test_maps_from_south_to_north_are_turned_for_geotiffs_and_stay_in_netcdf(cube, tmp_path):
     cube.to_netcdf(tmp_path / "down.nc")
     cube.isel(y=slice(None, None, -1)).to_netcdf(tmp_path / "up.nc")
     for way in ("down", "up"):
@@ -298,7 +298,7 @@ def test_equal_reflectances_of_files_with_other_offsets_are_ties(geotiffs, tmp_p
 @pytest.mark.parametrize(
     "told", ["of the band", "of the file", "unlinked", "with its axes", "by the other band", "on a side of its own"]
 )
-def test_a_crs_is_kept_however_the_file_tells_it(cube, kind, told, tmp_path):
+def test_a_crs_is_written_however_the_file_states_it(cube, kind, told, tmp_path):
     plain = cube.drop_vars("spatial_ref")
     for band in plain.data_vars.values():
         band.encoding.pop("grid_mapping", None)
@@ -407,7 +407,7 @@ def test_scale_and_nodata_of_a_geotiff_are_heeded(geotiffs, tmp_path):
         np.testing.assert_array_equal(out["n"], [[4, 0]])
 
 
-def test_a_band_without_a_name_that_is_said_to_be_ndvi_is_taken_for_it(geotiffs, tmp_path):
+def test_a_band_without_a_name_is_ndvi_where_the_user_states_it(geotiffs, tmp_path):
     layers = {f"ndvi_{2001 + i}.tif": np.array([[[1000 + 100 * i, 0]]], np.int16) for i in range(4)}
     folder = geotiffs(layers, names=())
     with pytest.raises(BadData, match=r"'value' holds integers \(int16\) without a scale"):
@@ -415,7 +415,7 @@ def test_a_band_without_a_name_that_is_said_to_be_ndvi_is_taken_for_it(geotiffs,
 
 
 @pytest.mark.parametrize("kind", ["tif", "nc", "nc with a fill"])
-def test_ndvi_in_integers_that_tell_no_scale_is_refused_though_its_zeros_could_be_ndvi(geotiffs, tmp_path, kind):
+def test_ndvi_in_integers_without_a_scale_is_refused_though_its_zeros_could_be_ndvi(geotiffs, tmp_path, kind):
     layers = {f"{2001 + i}.tif": np.array([[[1000 + 100 * i, 0]]], np.int16) for i in range(4)}
     given = geotiffs(layers, names=("ndvi",))
     if kind != "tif":
@@ -662,7 +662,7 @@ def test_an_index_in_scaled_floats_is_refused_and_what_divides_by_nothing_is_lef
 
 
 @pytest.mark.parametrize("names", [("ndvi", "ndvi"), ("ndvi", "x"), ("time", "ndvi"), ("spatial_ref", "ndvi")])
-def test_bands_that_cannot_be_told_apart_or_from_coordinates_are_refused(geotiffs, tmp_path, names):
+def test_bands_with_the_name_of_another_or_of_a_coordinate_are_refused(geotiffs, tmp_path, names):
     folder = geotiffs({f"{year}.tif": np.full((2, 3, 3), 0.2) for year in (2001, 2002)}, names=names)
     with pytest.raises(BadData, match="give each a name of its own"):
         trends(folder, tmp_path / "out.nc", variable="ndvi")
@@ -684,7 +684,7 @@ def test_ground_without_coordinates_is_placed_nowhere(cube, tmp_path):
     trends(tmp_path / "in.nc", tmp_path / "out.nc", variable="nir")
 
 
-def test_numbers_most_of_which_can_be_no_ndvi_are_refused_and_a_few_are_left_out(tmp_path):
+def test_numbers_that_can_be_no_ndvi_are_left_out_if_few_and_refused_if_most(tmp_path):
     scaled = yearly(np.array([[[0.0, 3000.0]], [[0.0, 0.0]], [[0.0, 4000.0]], [[0.0, 5000.0]]]))
     scaled.to_netcdf(tmp_path / "in.nc")
     with pytest.raises(BadData, match="of 3 numbers 3 cannot be what 'ndvi' is taken for"):
@@ -699,7 +699,7 @@ def test_numbers_most_of_which_can_be_no_ndvi_are_refused_and_a_few_are_left_out
 
 @pytest.mark.parametrize("rows", [slice(0, 1), slice(0, 2)], ids=["one pixel", "one column"])
 @pytest.mark.parametrize("upwards", [False, True], ids=["downwards", "upwards"])
-def test_one_pixel_or_column_keeps_its_place_where_it_is_told_and_is_refused_where_not(cube, tmp_path, rows, upwards):
+def test_one_pixel_or_column_keeps_a_stated_place_and_is_refused_without(cube, tmp_path, rows, upwards):
     place = from_origin(3e5, 5_000_060, 10, 10)
     told = cube.rio.write_transform(place).isel(x=slice(0, 1), y=rows)
     untold = cube.isel(x=slice(0, 1), y=rows)
@@ -870,7 +870,7 @@ BAD_CUBES = {
 
 
 @pytest.mark.parametrize(("spoil", "message"), BAD_CUBES.values(), ids=BAD_CUBES)
-def test_a_bad_cube_is_told_and_leaves_nothing_behind(cube, tmp_path, spoil, message):
+def test_a_bad_cube_is_refused_and_leaves_nothing_behind(cube, tmp_path, spoil, message):
     spoil(cube).to_netcdf(tmp_path / "in.nc")
     for out in ("out.nc", "folder"):
         with pytest.raises(BadData, match=message):
@@ -924,7 +924,7 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize(("make", "message"), BAD_FILES.values(), ids=BAD_FILES)
-def test_a_file_that_is_no_cube_is_told(tmp_path, make, message):
+def test_a_file_that_is_no_cube_is_refused(tmp_path, make, message):
     make(tmp_path)
     with pytest.raises(BadData, match=message):
         trends(tmp_path / "in.nc", tmp_path / "out.nc")
@@ -962,14 +962,14 @@ BAD_FOLDERS = {
 
 
 @pytest.mark.parametrize(("files", "message"), BAD_FOLDERS.values(), ids=BAD_FOLDERS)
-def test_a_folder_that_is_no_series_is_told(geotiffs, tmp_path, files, message):
+def test_a_folder_that_is_no_series_is_refused(geotiffs, tmp_path, files, message):
     for name, how in files.items():
         folder = geotiffs({name: np.full((2, 3, 3), 0.2)}, **how)
     with pytest.raises(BadData, match=message):
         trends(folder, tmp_path / "out.nc")
 
 
-def test_a_geotiff_cut_short_is_told_by_its_name(geotiffs, tmp_path):
+def test_a_geotiff_cut_short_is_refused_by_name(geotiffs, tmp_path):
     rng = np.random.default_rng(1)
     folder = geotiffs({f"{year}.tif": rng.random((2, 200, 200)) for year in range(2001, 2005)})
     whole = (folder / "2003.tif").read_bytes()
@@ -990,7 +990,7 @@ def test_another_file_under_the_name_of_a_geotiff_is_not_followed(geotiffs, tmp_
         trends(folder, tmp_path / "out.nc")
 
 
-def test_the_page_on_cubes_tells_of_every_map_and_command(root):
+def test_the_page_on_cubes_describes_every_map(root):
     page = (root / "docs" / "trends.md").read_text(encoding="utf-8")
     told = re.findall(r"^\| (`[^|]+)\|", page, re.M)
     assert {name for line in told for name in re.findall(r"`(\w+)`", line)} == {*MONOTONIC, *HARMONIC}

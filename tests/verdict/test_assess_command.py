@@ -68,7 +68,7 @@ def test_the_table_says_what_the_library_says(tables, tmp_path):
         assert record.theta is None or row.theta == record.theta
 
 
-def test_dates_may_be_asked_for_and_json_has_no_nan(tables, tmp_path, capsys):
+def test_dates_may_be_requested_and_json_has_no_nan(tables, tmp_path, capsys):
     command(
         tables[0], plans=tables[1], out=tmp_path / "o.csv", as_json=True,
         at=[pd.Timestamp("2022-03-01").to_pydatetime(), pd.Timestamp("2016-06-01").to_pydatetime()],
@@ -81,7 +81,7 @@ def test_dates_may_be_asked_for_and_json_has_no_nan(tables, tmp_path, capsys):
     assert said["latest"] == {"failing": 1, "lagging": 1, "on_track": 1}
 
 
-def test_order_of_rows_and_rows_said_twice_change_nothing(tables, tmp_path):
+def test_the_order_of_rows_and_repeated_rows_change_nothing(tables, tmp_path):
     command(tables[0], plans=tables[1], out=tmp_path / "once.csv")
     frame = pd.read_csv(tables[0], dtype={"site": str})
     shuffled = pd.concat([frame, frame.iloc[::5]]).sample(frac=1, random_state=1)
@@ -109,7 +109,7 @@ def test_plans_left_out_are_the_defaults_of_intervention_and_biome(tmp_path):
     assert sites["b"].site.plan.A == 0
 
 
-def test_south_of_the_equator_the_season_is_half_a_year_later_if_the_latitude_is_told(tmp_path):
+def test_south_of_the_equator_the_season_is_half_a_year_later_if_the_latitude_is_given(tmp_path):
     north = pd.concat([table(1.0, 1, "well"), table(0.0, 3, "lost")])
     south = north.assign(date=(pd.to_datetime(north.date) + pd.Timedelta(days=183)).dt.strftime("%Y-%m-%d"))
     south.to_csv(tmp_path / "series.csv", index=False)

@@ -118,7 +118,7 @@ def test_relative_soil_loss_is_that_of_the_cover_over_that_without_the_work():
     assert np.isnan(ratio[2:]).all(), "closed ground loses no soil either way; and what is not known stays so"
 
 
-def test_erosion_control_tells_its_relative_soil_loss_with_an_interval_its_grade_and_what_is_unverified():
+def test_erosion_control_reports_relative_soil_loss_with_its_interval_its_grade_and_what_is_unverified():
     slope = replace(SITE, intervention="erosion_control", slope_degrees=22.0)
     found = assess(story(1.0), slope, as_of=END)
     assert found.soil_loss_ratio_low < found.soil_loss_ratio < found.soil_loss_ratio_high < 1.0
@@ -167,7 +167,7 @@ def test_a_site_planted_in_two_halves_is_measured_against_the_sum_of_both():
     assert assess(seen, SITE, as_of=END, cohorts=WHOLE) == whole
 
 
-def test_a_site_most_of_which_was_planted_later_is_too_early_for_longer():
+def test_a_site_that_was_mostly_planted_later_is_too_early_for_longer():
     late = ((SITE.start, 0.3), (date(2022, 4, 1), 0.7))
     assert assess(story(1.0, parts=late), SITE, as_of=date(2023, 9, 1), cohorts=late).status is Status.TOO_EARLY
     assert assess(story(1.0, parts=late), SITE, as_of=date(2024, 9, 1), cohorts=late).status is not Status.TOO_EARLY
@@ -200,7 +200,7 @@ def test_a_later_episode_has_what_is_left_of_the_budget():
     assert next_one.alert is not AlertLevel.RED
 
 
-def test_a_fire_and_a_dieback_in_drought_are_told_apart():
+def test_a_fire_and_a_dieback_in_drought_are_distinguished():
     seen = story(1.0)
     lost = seen.dates >= np.datetime64("2024-06-20")
     summer = np.exp(-0.5 * (((seen.dates - seen.dates.astype("datetime64[Y]")).astype(int) - 214) / 45) ** 2)
@@ -236,7 +236,7 @@ def test_drought_is_not_claimed_before_five_seasons_are_known():
     assert "DROUGHT" not in reasons(2019)
 
 
-def test_a_place_that_no_scene_shows_is_told_to_be_not_covered():
+def test_a_place_without_scenes_is_explained_as_not_covered():
     empty = Series(dates=np.empty(0, "datetime64[D]"), cover=np.empty(0), control=np.empty(0))
     found = assess(empty, SITE, as_of=END)
     assert any("source covers it" in said for said in explain(found, SITE))

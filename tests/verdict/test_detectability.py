@@ -34,7 +34,7 @@ def test_chances_grow_from_year_to_year_and_a_watch_comes_no_later_than_red():
     assert all(one.red <= one.watch for one in found)
 
 
-def test_it_tells_what_the_benchmark_measures():
+def test_chances_are_those_that_the_benchmark_measures():
     # What placebos of the benchmark's ground set: it is calmer than the usual.
     calm = replace(DEFAULT, slow_sd=0.016, scene_sd=0.023, year_sd=0.012, elasticity_sd=0.15, rain_sd=0.18)
     found = by_year(calibration=calm)
@@ -71,7 +71,7 @@ def test_while_it_is_too_early_for_most_of_a_site_nothing_is_red():
     assert [one.red for one in by_year(mostly_late)[:5]] == [0.0] * 5
 
 
-def test_it_is_said_plainly_from_which_year_on():
+def test_words_state_from_which_year_on_red_is_likely():
     chances = [(0.0, 0.1), (0.2, 0.6), (0.55, 0.7)]
     three = tuple(
         Detectability(year=k + 1, until=2028 + k, red=red, watch=watch) for k, (red, watch) in enumerate(chances)

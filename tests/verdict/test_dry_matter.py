@@ -49,7 +49,7 @@ def test_a_season_of_the_year_before_counts_and_an_older_one_does_not():
     assert season_dry_share(SITE, seen, as_of=date(2026, 6, 1)) is None
 
 
-def test_nothing_is_said_without_short_wave_bands():
+def test_there_is_no_reason_without_short_wave_bands():
     seen = observed(0.6, 0.6, 0.6, days=[150, 200, 250])
     assert dry_matter_reason(SITE, {**seen, "nbr": np.full(3, np.nan)}, as_of=AS_OF) is None
     empty = {name: values[:0] for name, values in seen.items()}
@@ -57,7 +57,7 @@ def test_nothing_is_said_without_short_wave_bands():
 
 
 @pytest.mark.parametrize(("share", "said"), [(SUBSTANTIAL - 0.02, False), (SUBSTANTIAL + 0.02, True)])
-def test_it_is_said_where_it_is_substantial_and_erosion_is_judged(share, said):
+def test_dry_matter_is_named_where_it_is_substantial_and_erosion_is_judged(share, said):
     seen = observed(*[share] * 3, days=[150, 200, 250])
     assert dry_matter_reason(SITE, seen, as_of=AS_OF) == (Reason.DRY_MATTER if said else None)
     assert dry_matter_reason(replace(SITE, intervention="planting"), seen, as_of=AS_OF) is None

@@ -186,7 +186,7 @@ def test_red_never_comes_while_it_is_too_early():
                 assert a.status in (Status.TOO_EARLY, Status.DISTURBED, Status.INSUFFICIENT_DATA)
 
 
-def test_what_is_said_of_a_day_does_not_change_when_later_scenes_come():
+def test_the_verdict_of_a_day_does_not_change_when_later_scenes_come():
     for seed, story in enumerate(
         [Story(theta=1.0), Story(theta=0.0), Story(dropped=3.5), Story(lost=3.2), Story(pre=0), Story(pre=1, clear=0.2)]
     ):

@@ -38,7 +38,7 @@ def test_two_neighbours_or_more_are_a_reason_and_one_may_be_chance(lost, togethe
     assert (found.alert, found.status, found.probability) == (lost.alert, lost.status, lost.probability)
 
 
-def test_area_dates_and_neighbours_are_said_in_both_languages(lost):
+def test_area_dates_and_neighbours_are_stated_in_both_languages(lost):
     ground = LossGround(hectares=4.81, low=3.9, high=6.0, neighbours=12, together=3)
     found = with_loss_ground(lost, ground)
     english, chinese = (" ".join(explain(found, SITE, language=one)) for one in ("en", "zh"))

@@ -74,7 +74,7 @@ def test_a_failing_site_that_is_no_longer_seen_falls_silent_and_not_green():
     assert late.last_observed == seen.dates[-1].item()
 
 
-def test_a_night_without_a_scene_says_what_the_last_scene_said():
+def test_a_night_without_a_scene_has_the_verdict_of_the_last_scene():
     seen = series(theta=0.0)
     last = seen.dates[seen.dates <= np.datetime64("2024-09-20")][-1].item()
     one, next_night = assess(seen, SITE, as_of=last), assess(seen, SITE, as_of=date.fromordinal(last.toordinal() + 3))
@@ -90,7 +90,7 @@ def test_before_the_start_nothing_is_judged():
     assert found.n_pre == found.n_scenes
 
 
-def test_what_is_said_before_the_start_is_what_was_said_then():
+def test_the_verdict_of_a_day_before_the_start_is_the_one_given_then():
     whole = series(first=2011)
     dry = (whole.dates >= np.datetime64("2014-01-01")) & (whole.dates < np.datetime64("2015-01-01"))
     whole = replace(whole, cover=np.where(dry, 0.4, 1) * whole.cover, control=np.where(dry, 0.4, 1) * whole.control)
@@ -266,7 +266,7 @@ def test_whatever_is_missing_every_row_is_well_formed(seed, holes, theta, size):
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_the_wave_that_tells_a_season_is_that_of_least_squares_scene_by_scene(seed):
+def test_the_wave_of_a_season_is_that_of_least_squares_scene_by_scene(seed):
     rng = np.random.default_rng(seed)
     window = GrowingSeason(opens=120, length=[90, 168, 230][seed % 3], peak=80.0, width=35.0)
     day = np.unique(rng.integers(16000, 18500, rng.integers(5, 160)))
@@ -298,7 +298,7 @@ def test_the_wave_that_tells_a_season_is_that_of_least_squares_scene_by_scene(se
     np.testing.assert_array_equal(greenest_outside(day, cover, used, window, asked), expected & asked)
 
 
-def test_scenes_of_two_days_of_the_year_alone_tell_no_season():
+def test_scenes_of_two_days_of_the_year_alone_show_no_season():
     day = np.sort(np.concatenate([np.arange(16100, 20000, 1461), np.arange(16280, 20000, 1461)]))
     day = np.concatenate([day, day + 1461 * 3, day + 1461 * 6])
     window = GrowingSeason(opens=120, length=168, peak=80.0, width=35.0)

@@ -38,7 +38,7 @@ TWELVE = [90.0, 110.0] * 6
 """Totals of 2000 to 2011: mean 100, standard deviation 10 sqrt(12/11)."""
 
 
-def test_a_season_is_told_in_standard_deviations_of_the_years_before_the_work():
+def test_a_season_is_measured_in_standard_deviations_of_the_years_before_the_work():
     found = told(season_of([*TWELVE, 500, 500, 80]), date(2014, 12, 1))
     assert (found.season, found.days, found.years) == (2014, LENGTH, 12)
     assert (found.total, found.normal) == (pytest.approx(80), pytest.approx(100))

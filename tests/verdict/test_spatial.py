@@ -40,7 +40,7 @@ def test_a_site_with_a_large_failing_part_is_failing_and_watched_but_never_red_b
     assert "20.0 公顷中约有 8.0 公顷（6.1 至 9.5）未见恢复，位置见地图。" in explain(found, SITE, language="zh")
 
 
-def test_a_small_failing_part_is_told_and_leaves_the_verdict():
+def test_a_small_failing_part_is_reported_and_leaves_the_verdict():
     found = with_failing_area(FINE, replace(LARGE, hectares=3.0, low=2.0, high=4.2), SITE, DEFAULT)
     assert (found.status, found.alert) == (Status.ON_TRACK, AlertLevel.NONE)
     assert "SPATIAL_PATCH" in found.reasons
@@ -61,14 +61,14 @@ def test_a_red_verdict_stays_as_it_is():
 
 
 @pytest.mark.parametrize("status", [Status.TOO_EARLY, Status.INSUFFICIENT_DATA, Status.DISTURBED, Status.RECOVERED])
-def test_sites_that_are_not_judged_by_their_share_of_the_plan_tell_no_failing_ground(status):
+def test_sites_that_are_not_judged_by_their_share_of_the_plan_report_no_failing_ground(status):
     assert reports_failing_area(FINE, SITE)
     assert not reports_failing_area(replace(FINE, status=status), SITE)
     assert not reports_failing_area(replace(FINE, theta=None), SITE)
     assert not reports_failing_area(FINE, replace(SITE, plan=replace(SITE.plan, A=0.0)))
 
 
-def test_ground_in_two_halves_is_told_as_half_however_noisy_its_pixels_and_doubtful_its_mean():
+def test_half_failed_ground_is_reported_as_half_however_noisy_its_pixels_and_doubtful_its_mean():
     """Three years in, a pixel errs by a third of the plan, and the mean of the site by an eighth."""
     rng = np.random.default_rng(3)
     truth = np.ones((40, 40))

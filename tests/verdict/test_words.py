@@ -50,7 +50,7 @@ def test_a_failing_site_is_explained_with_numbers_reason_and_remedy():
     assert explain(FAILING, SITE, language="zh")[0] == "恢复未见效。"
 
 
-def test_a_sudden_loss_is_told_with_its_dates():
+def test_a_sudden_loss_is_explained_with_its_dates():
     dates = {"loss_after": date(2024, 6, 5), "loss_on": date(2024, 6, 12), "loss_confirmed_on": date(2024, 7, 3)}
     lost = replace(FAILING, status=Status.DISTURBED, alert_rule="disturbance", **dates)
     assert explain(lost, SITE)[0] == (
@@ -62,7 +62,7 @@ def test_a_sudden_loss_is_told_with_its_dates():
     )
 
 
-def test_what_rounds_to_nothing_is_told_as_nothing_in_either_language():
+def test_what_rounds_to_nothing_is_called_nothing_in_either_language():
     level = dict(uplift=-0.0049, uplift_low=-0.004, uplift_high=0.004, theta=-0.004, theta_low=-0.0049, theta_high=0.0)
     english, chinese = (explain(replace(FAILING, **level), SITE, language=language)[1] for language in ("en", "zh"))
     assert english == (
@@ -81,7 +81,7 @@ def test_what_rounds_to_nothing_is_told_as_nothing_in_either_language():
     assert explain(FAILING, tended)[1] == "Cover changed by −1 points against the control ground (−6 to +4)."
 
 
-def test_a_loss_that_is_only_watched_is_said_to_be_possible():
+def test_a_loss_that_is_only_watched_is_called_possible():
     dates = {"loss_on": date(2024, 6, 12), "loss_confirmed_on": date(2024, 7, 3)}
     watched = replace(
         FAILING, status=Status.DISTURBED, alert=AlertLevel.WATCH, alert_rule="disturbance", probability=0.7, **dates
@@ -99,7 +99,7 @@ def test_a_loss_that_is_only_watched_is_said_to_be_possible():
     assert chinese.startswith("植被突然受损的概率未达到地块误报预算所要求的程度")
 
 
-def test_a_loss_that_is_sure_is_said_outright_though_it_is_too_early_for_red():
+def test_a_sure_loss_is_stated_as_certain_though_it_is_too_early_for_red():
     assert Calibration().disturbance_red >= LOSS_SURE
     early = replace(
         FAILING, status=Status.DISTURBED, alert=AlertLevel.WATCH, alert_rule="disturbance", probability=0.97,
@@ -110,7 +110,7 @@ def test_a_loss_that_is_sure_is_said_outright_though_it_is_too_early_for_red():
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_an_alert_without_a_guarantee_tells_how_often_one_is_wrong_and_a_guarded_one_needs_not(language):
+def test_an_alert_without_a_guarantee_states_how_often_one_is_wrong_and_a_guarded_one_does_not(language):
     watch = replace(FAILING, alert=AlertLevel.WATCH)
     lost = replace(FAILING, alert_rule="disturbance")
     possible = replace(lost, alert=AlertLevel.WATCH)
@@ -123,7 +123,7 @@ def test_an_alert_without_a_guarantee_tells_how_often_one_is_wrong_and_a_guarded
         assert false_alarm_rate(other, language=language) == []
 
 
-def test_the_rates_of_wrong_alerts_that_are_told_are_those_that_were_measured():
+def test_stated_rates_of_wrong_alerts_are_the_measured_ones():
     page = (Path(__file__).parents[2] / "benchmarks" / "results" / "verdict.md").read_text(encoding="utf-8")
 
     def on_plan_and_at_half(what: str) -> list[float]:
@@ -135,7 +135,7 @@ def test_the_rates_of_wrong_alerts_that_are_told_are_those_that_were_measured():
     assert round(np.mean(on_plan_and_at_half("named a site and year")), 2) == LOST_WRONGLY
 
 
-def test_where_no_reason_is_worth_a_sentence_what_was_seen_is_told():
+def test_where_no_reason_is_worth_a_sentence_the_scenes_are_stated():
     sentences = explain(replace(FAILING, reasons=("LOW_UPLIFT", "RAIN_UNKNOWN")), SITE)
     assert sentences[2] == "Seen in 90 clear scenes, the last of 30 August 2024."
     assert len(sentences) == 4
@@ -145,7 +145,7 @@ def test_where_no_reason_is_worth_a_sentence_what_was_seen_is_told():
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_a_drought_is_told_only_where_rain_or_the_control_ground_shows_it(language):
+def test_a_drought_is_named_only_where_rain_or_the_control_ground_shows_it(language):
     word = "旱" if language == "zh" else "drought"
     rain = sentence("RAIN_LOW", language)
     for reasons in ((), ("LOW_UPLIFT", "RAIN_UNKNOWN"), ("CONTROL_POOR",), ("SUDDEN_DROP", "FIRE")):
@@ -155,7 +155,7 @@ def test_a_drought_is_told_only_where_rain_or_the_control_ground_shows_it(langua
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_a_site_without_imagery_or_without_ground_to_compare_with_is_told_what_to_look_at(language):
+def test_a_site_without_imagery_or_control_ground_has_a_hint_where_to_look(language):
     blank = dict.fromkeys(("theta", "theta_low", "theta_high", "uplift", "uplift_low", "uplift_high", "last_observed"))
     nothing = replace(
         FAILING, status=Status.INSUFFICIENT_DATA, alert=AlertLevel.NONE, alert_rule=None, n_scenes=0, n_pre=0,
@@ -176,7 +176,7 @@ def test_a_site_without_imagery_or_without_ground_to_compare_with_is_told_what_t
 @pytest.mark.parametrize("seen", [True, False])
 @pytest.mark.parametrize("share", [0.22, 0.0])
 @pytest.mark.parametrize("reasons", [(), ("DROUGHT",), ("SPATIAL_PATCH", "CONTROL_POOR")])
-def test_any_verdict_is_told_in_at_most_four_short_sentences_without_holes(status, language, seen, share, reasons):
+def test_any_verdict_is_explained_in_at_most_four_short_sentences_without_holes(status, language, seen, share, reasons):
     blank = {} if seen else dict.fromkeys(("theta", "theta_low", "theta_high", "uplift", "uplift_low", "uplift_high"))
     patches = {"hectares_failing": 4.21, "hectares_failing_low": 3.9, "hectares_failing_high": 5.0}
     verdict = replace(FAILING, status=status, reasons=reasons, alert=AlertLevel.WATCH, **patches, **blank)

@@ -326,7 +326,7 @@ def test_a_hostile_name_is_text_in_list_map_and_filters(small):
     assert tab.complaints == []
 
 
-def test_tiles_are_asked_for_only_where_the_settings_name_them(open_page, root):
+def test_tiles_are_requested_only_where_the_settings_name_them(open_page, root):
     tab = open_page("tiled/index.html")
     for _ in range(200):
         if any(url.endswith(".png") for url in tab.asked):
