@@ -1,4 +1,4 @@
-"""Assessments as a night makes them, of which only what alerts depend on is chosen."""
+"""Assessments as a night makes them; only the fields that alerts depend on are chosen."""
 
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 

@@ -172,7 +172,7 @@ def test_an_answer_that_confirms_nothing_is_a_failure(kind, channel, answer):
 
 @chats
 def test_chinese_text_over_the_limit_is_cut_between_characters_in_one_message_and_keeps_the_link(kind, channel):
-    """Chinese text over a channel's byte limit => cut between characters in one message, the answer link kept."""
+    """Chinese text over a channel's byte limit => cut between characters in one message with the answer link."""
     limit = {receivers.WeCom: 2_048, receivers.DingTalk: 20_000, receivers.Feishu: 20_480}[kind]
     for more in range(6):  # so that the limit falls on each byte of a character
         with kind() as server:
@@ -202,9 +202,9 @@ def test_no_character_of_several_code_points_is_cut(character):
 def test_any_text_is_within_the_limit_and_begins_as_it_did(brief, links, limit):
     text = fitted(message(brief=brief, links=links), limit, size=lambda text: len(text.encode()))
     assert len(text.encode()) <= limit
-    kept = text.partition("…")[0]
+    beginning = text.partition("…")[0]
     whole = "\n".join([brief, *links.splitlines()]).encode("utf-8", "replace").decode()
-    assert whole.startswith(kept) or "…" in brief
+    assert whole.startswith(beginning) or "…" in brief
 
 
 def test_lines_of_links_that_exceed_the_limit_are_left_out_whole():

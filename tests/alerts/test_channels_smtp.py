@@ -160,7 +160,7 @@ def test_port_465_is_encrypted_from_the_first_byte_and_its_certificate_is_checke
 @pytest.mark.parametrize(("name", "helo"), [("short", "[127.0.0.1]"), ("full.example.org", "full.example.org")])
 def test_no_name_server_is_queried_for_the_name_of_this_machine(name, helo, monkeypatch):
     monkeypatch.setattr(socket, "gethostname", lambda: name)
-    monkeypatch.setattr(socket, "getfqdn", Mock(side_effect=AssertionError("a name server was asked")))
+    monkeypatch.setattr(socket, "getfqdn", Mock(side_effect=AssertionError("a name server was queried")))
     with MailServer() as server, channel(server) as smtp:
         smtp.send(message(), "li@example.org")
         assert [mail.helo for mail in server.mails] == [helo]
@@ -228,13 +228,13 @@ def test_a_sender_that_is_no_address_is_a_configuration_error(sender):
 
 
 def test_the_error_says_that_there_is_no_server_or_no_host():
-    for host, said in (
+    for host, reason in (
         ("127.0.0.1", "accepts no connection"),
         ("nowhere.invalid", "host without address"),
         ("x" * 70 + ".cn", "without"),
     ):
         mail = Smtp(host=host, port=1, starttls=False, sender="r@example.org")
-        with pytest.raises(Unreachable, match=said):
+        with pytest.raises(Unreachable, match=reason):
             mail.send(message(), "li@example.org")
 
 

@@ -51,7 +51,7 @@ def compose(item=None, **more):
 def test_a_message_says_what_where_since_when_how_sure_the_share_of_the_uplift_and_what_to_do(form):
     message = compose(pictures=True)
     text = message.text if form == "plain" else _Text(message.html).text
-    for said in (
+    for words in (
         "Ulan Buh, plot 3", "ulan-03", "Red alert",  # which site
         "Regrowth is not taking hold: cover is 2 points above the control ground; the plan for now is 29 points.",
         "Worst patch, 12.4 of 94.6 ha", "40.10512°N, 106.90534°E",  # where
@@ -61,7 +61,7 @@ def test_a_message_says_what_where_since_when_how_sure_the_share_of_the_uplift_a
         "+2 points (95% interval −2 to +7 points); planned +29 points", "12 August 2021", "Li Na",
         "Go to the worst patch and photograph it.", "Count survivors", "Answer below",  # three steps
     ):  # fmt: skip
-        assert said in text, said
+        assert words in text, words
     assert not re.search(r"(^|[ (])-\d", text)  # true minus signs
     assert not re.search(r"\d{4}-\d\d-\d\d", text.replace(ANSWER, ""))  # dates in words
 
@@ -70,10 +70,10 @@ def test_a_chinese_manager_is_written_to_in_chinese():
     message = compose(language="zh", name="乌兰布和三号", pictures=True)
     assert message.subject == "[红色警报] 乌兰布和三号：植被未恢复"
     assert message.language == "zh"
-    for said in ("植被恢复未见成效：覆盖度比对照地块高 2 个百分点，规划目前应高 29 个百分点。", "到最差处查看并拍照。",
+    for words in ("植被恢复未见成效：覆盖度比对照地块高 2 个百分点，规划目前应高 29 个百分点。", "到最差处查看并拍照。",
                  "最差处 12.4 公顷（共 94.6 公顷）", "8%（95% 区间 −7% 至 23%）", "2021年8月20日"):  # fmt: skip
-        assert said in message.text
-        assert said in _Text(message.html).text
+        assert words in message.text
+        assert words in _Text(message.html).text
     assert '<html lang="zh-Hans">' in message.html
     english = re.sub(r"https?:\S+|ulan-03|WGS|GPS|GPX|KML|Li Na|[NE]\b", "", f"{message.text}{message.brief}")
     assert not re.search("[A-Za-z]{2}", english)
@@ -124,8 +124,8 @@ def test_each_event_says_what_changed(event, subject, change):
 
 def test_the_changes_differ_in_both_languages():
     for language in ("en", "zh"):
-        said = {compose(news(event, language=language)).brief.splitlines()[2] for event in EVENTS[1:]}
-        assert len(said) == len(EVENTS) - 1
+        sentences = {compose(news(event, language=language)).brief.splitlines()[2] for event in EVENTS[1:]}
+        assert len(sentences) == len(EVENTS) - 1
 
 
 def test_a_watch_is_early_news_and_does_not_claim_a_failure():
@@ -241,9 +241,9 @@ def test_the_picture_is_one_small_jpeg_with_before_and_now_side_by_side_and_date
         assert image.size == (648, 320)
     assert len(message.picture) <= 35_000
     page = _Text(message.html)
-    for said in ("Before, 14 October 2016", "Now, 12 August 2021", "Yellow: the worst patch."):
-        assert said in page.text
-        assert said in page.alt[0]
+    for caption in ("Before, 14 October 2016", "Now, 12 August 2021", "Yellow: the worst patch."):
+        assert caption in page.text
+        assert caption in page.alt[0]
     assert "Width: 1.0 km." in page.text  # twice the site, which is a third of 150 pixels of 10 m
 
 
@@ -363,12 +363,12 @@ def test_a_site_with_nothing_known_can_still_be_reported():
 
 
 @pytest.mark.parametrize(
-    ("uplift", "expected", "said"),
+    ("uplift", "expected", "sentence"),
     [
         (0.012, 0.289, "cover is 1 point above the control ground; the plan for now is 29 points."),
         (-0.034, 0.289, "cover is 3 points below the control ground; the plan for now is 29 points above it."),
         (0.001, 0.011, "cover is level with the control ground; the plan for now is 1 point above it."),
     ],
 )
-def test_numbers_have_their_unit_and_one_point_is_singular(uplift, expected, said):
-    assert said in compose(assessment=assessment(uplift=uplift, expected=expected)).text
+def test_numbers_have_their_unit_and_one_point_is_singular(uplift, expected, sentence):
+    assert sentence in compose(assessment=assessment(uplift=uplift, expected=expected)).text

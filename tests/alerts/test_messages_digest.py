@@ -290,21 +290,21 @@ def test_the_commands_that_operators_are_given_exist(kind):
 
 
 def test_each_message_to_operators_has_its_facts():
-    said = {kind: compose_operators(kind, payloads, id=ID, time=TIME).text for kind, payloads in OPERATORS.items()}
+    texts = {kind: compose_operators(kind, payloads, id=ID, time=TIME).text for kind, payloads in OPERATORS.items()}
     for fact in ("20 August 2021", "status 20: all sites failed", "the catalogue does not answer", "failed: 31",
                  "ulan-04: 503 three times", "and 29 more sites", "Messages waiting: 4", "2021年8月20日"):  # fmt: skip
-        assert fact in said["failed_night"]
+        assert fact in texts["failed_night"]
     for fact in ("ulan-03: last usable scene 1 June 2021, 80 days ago", "ulan-04: no usable scene yet",
                  "Their managers were not notified."):  # fmt: skip
-        assert fact in said["silence"]
-    assert "30 of 40 sites" in said["mass_fall"]
-    assert "28 messages to managers are held" in said["mass_fall"]
-    assert "ulan-03: regrowth absent, since 20 August 2021" in said["escalation"]
-    assert "1 red alert without an answer" in said["escalation"]
+        assert fact in texts["silence"]
+    assert "30 of 40 sites" in texts["mass_fall"]
+    assert "28 messages to managers are held" in texts["mass_fall"]
+    assert "ulan-03: regrowth absent, since 20 August 2021" in texts["escalation"]
+    assert "1 red alert without an answer" in texts["escalation"]
     for fact in ("3 values of ulan-03 as of 19 August 2021", "theta is 0.5 as recorded, 0.1 recomputed",
                  "and 2 more values", "27 August 2021", "of ulan-04 could not be done", "Error: StoreBroken",
                  "no manager was notified", "2021年8月19日"):  # fmt: skip
-        assert fact in said["self_check"]
+        assert fact in texts["self_check"]
 
 
 def test_a_status_without_a_meaning_and_a_night_without_sites_are_reported_as_well():
