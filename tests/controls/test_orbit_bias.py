@@ -21,9 +21,9 @@ def world(seed, *, step=0.02, years=6, orbits=("R033", "R076", "R119"), n_units=
     """Scenes every three days, orbits by turns, half of them cloudy; steps of sd `step` for each piece of ground."""
     rng = np.random.default_rng(seed)
     days = np.arange(0, int(years * 365.25), 3)
-    kept = rng.random(days.size) < clear
-    turn = (np.arange(days.size) % len(orbits))[kept]
-    days = days[kept]
+    visible = rng.random(days.size) < clear
+    turn = (np.arange(days.size) % len(orbits))[visible]
+    days = days[visible]
     times = np.datetime64("2017-01-01T03:30") + days * np.timedelta64(1, "D")
     steps = rng.normal(0, step, (n_units + 1, len(orbits)))
     season = 0.2 + 0.15 * np.sin(2 * np.pi * days / 365.25)

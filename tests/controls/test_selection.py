@@ -168,11 +168,11 @@ def test_ground_that_stood_where_the_plan_wants_the_site_is_the_reference_and_ne
     site, ground = two_covers(units, np.ones(len(units), bool))
     ground = ground + xr.DataArray(ahead, dims="unit").astype(np.float32)
     chosen = select_units(site, ground, units, promised=0.2)
-    kept = {unit.id: unit.ring for unit in chosen.units}
+    rings = {unit.id: unit.ring for unit in chosen.units}
     found = {unit.id: gain for unit, gain in zip(units, ahead, strict=True)}
-    assert {found[name] for name, ring in kept.items() if ring == REFERENCE_RING} == {0.2}
-    assert sum(ring == REFERENCE_RING for ring in kept.values()) == MAX_REFERENCES
-    assert {found[name] for name, ring in kept.items() if ring != REFERENCE_RING} == {0.0}
+    assert {found[name] for name, ring in rings.items() if ring == REFERENCE_RING} == {0.2}
+    assert sum(ring == REFERENCE_RING for ring in rings.values()) == MAX_REFERENCES
+    assert {found[name] for name, ring in rings.items() if ring != REFERENCE_RING} == {0.0}
     assert chosen.compared.sum() == len(select_units(site, ground, units).units)
 
 
