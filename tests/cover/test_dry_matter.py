@@ -1,4 +1,4 @@
-"""Dry matter from three indices: mixtures of known shares, and ground of which nothing can be said."""
+"""Dry matter from three indices: mixtures of known shares, and ground without a share."""
 
 import numpy as np
 import pytest

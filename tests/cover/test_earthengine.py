@@ -116,7 +116,7 @@ def test_the_server_counts_and_averages_what_would_be_counted_and_averaged_here(
     seed = list(BIOMES).index(index) + 4 * bandpass
     day = put(server, kind, seed)
     source, scenes, grid = at_day(server, kind, day)
-    # Clouds are told apart pixel by pixel here, so they are grown neither there nor here.
+    # Clouds are recognised pixel by pixel here, so they are grown neither there nor here.
     monkeypatch.setattr("monitor.imagery.earthengine.source.MAX_CLOUD_SHARE", 1.1)
     monkeypatch.setattr(masks, "CLOUD_BUFFER", 0.0)
     monkeypatch.setattr(masks, "_near", lambda clouds, **_: clouds)
