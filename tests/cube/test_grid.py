@@ -91,7 +91,7 @@ def test_a_rectangle_along_the_grid_holds_the_centres_that_geos_says_even_on_its
     np.testing.assert_array_equal(inside_projected(square, grid), held)
     (spans,) = rectangle_spans(np.array([square]), grid)
     near = lean > 0.01 or offset in (4.99995, 5.0, 5.004)
-    assert (spans is None) == near, "askew, or too near to a centre for a rule: the shape itself has to tell"
+    assert (spans is None) == near, "askew, or too near to a centre for a rule: the shape itself decides"
     if spans is not None:
         rows, columns = spans
         expected = np.zeros(grid.shape, dtype=bool)

@@ -50,13 +50,13 @@ def test_of_a_unit_so_many_rows_and_columns_are_read_that_few_pixels_remain_howe
     step = 1
     while not averaged and len(pixels) > 2500 * step**2:
         step += 1
-    kept = [place for place in pixels.tolist() if place[0] % step == place[1] % step == step // 2]
-    assert found.unit_sizes.tolist() == [len(kept)]
+    expected = [place for place in pixels.tolist() if place[0] % step == place[1] % step == step // 2]
+    assert found.unit_sizes.tolist() == [len(expected)]
     if averaged:
         assert len(found.blocks) == len(found.units) == 0, "the provider averages it"
     else:
-        assert places(found, 0) == [[row + first[0], column + first[1]] for row, column in kept]
-        assert len(kept) <= 2600
+        assert places(found, 0) == [[row + first[0], column + first[1]] for row, column in expected]
+        assert len(expected) <= 2600
 
 
 def test_units_that_overlap_share_pixels_and_a_site_keeps_its_own():

@@ -1,4 +1,4 @@
-"""Whether the offset of a scene is the one that its metadata tell."""
+"""Whether the offset of a scene is the one that its metadata state."""
 
 import itertools
 from dataclasses import dataclass, replace
@@ -100,13 +100,13 @@ def records(scenes, *, wrong=None, offset=None, baseline="05.00", **changes):
             for ground, means in zip(("", "control_"), shown, strict=True)
             for band, value in zip(bands.OBSERVED, means, strict=True)
         }
-        told = {
+        fields = {
             "scene": f"scene-{i}", "acquisition": f"S2A/{i:04d}", "time": time.isoformat(), "sensor": "sentinel-2a",
             "baseline": baseline if isinstance(baseline, str) else baseline[i], "source": "test", "scale": 1e-4,
             "offset": float(offset[i]), "quality": "scl", "orbit": "", "granules": {}, "bandpass": False,
             "accepted": True, "reason": "", "clear_fraction": 1.0, "n_pixels": 100, "measures": measures, "digest": "",
         }  # fmt: skip
-        made.append(Record(**(told | changes)))
+        made.append(Record(**(fields | changes)))
     return made
 
 
@@ -129,7 +129,7 @@ def settle(records):
     return settled
 
 
-def told_wrong(settled):
+def set_aside(settled):
     assert all(record.reason == (OFFSET_REASON if not record.accepted else "") for record in settled)
     return np.array([not record.accepted for record in settled])
 
@@ -139,7 +139,7 @@ def mixed(n, seed):
 
 
 def tally(world, sites, *, wrong=None, offset=mixed, baseline="05.00"):
-    """Of the scenes of many sites without haze: right ones told wrong, all right ones, wrong ones caught, all wrong."""
+    """Scenes of many sites without haze: right ones set aside, all right ones, wrong ones set aside, all wrong ones."""
     false = right = caught = faulty = 0
     for seed in range(sites):
         scenes = simulated(world, seed)
@@ -147,7 +147,7 @@ def tally(world, sites, *, wrong=None, offset=mixed, baseline="05.00"):
         times = [time for time, _, _ in scenes]
         bad = np.array([wrong(time, chosen) for time in times]) if wrong else np.zeros(len(scenes), dtype=bool)
         stamp = baseline if isinstance(baseline, str) else [baseline(time) for time in times]
-        found = told_wrong(settle(records(scenes, wrong=bad, offset=offset(len(scenes), seed), baseline=stamp)))
+        found = set_aside(settle(records(scenes, wrong=bad, offset=offset(len(scenes), seed), baseline=stamp)))
         plain = np.array([not dirty for _, _, dirty in scenes])
         false += (found & ~bad & plain).sum()
         right += (~bad & plain).sum()
@@ -223,7 +223,7 @@ def test_of_a_block_of_wrong_flags_most_scenes_under_haze_or_snow_are_found_too(
         scenes = simulated(World(ground, thick=0.2), seed)
         bad = np.array([time.year == 2021 for time, _, _ in scenes])
         dirty = np.array([scene[2] for scene in scenes])
-        found = told_wrong(settle(records(scenes, wrong=bad, offset=np.full(len(scenes), offset))))
+        found = set_aside(settle(records(scenes, wrong=bad, offset=np.full(len(scenes), offset))))
         caught += (found & bad & dirty).sum()
         faulty += (bad & dirty).sum()
     assert faulty > 100
@@ -249,18 +249,18 @@ def test_an_offset_stated_since_2022_although_already_applied_is_found_where_old
     since = np.array([time.year >= 2022 for time, _, _ in scenes])
     assert since.sum() > (~since).sum()
     baselines = ["04.00" if late else "03.01" for late in since]
-    found = told_wrong(settle(records(scenes, wrong=since, offset=-0.1 * since, baseline=baselines)))
+    found = set_aside(settle(records(scenes, wrong=since, offset=-0.1 * since, baseline=baselines)))
     assert found[since].mean() > 0.99
     assert found[~since].mean() <= 0.002
 
 
-@pytest.mark.parametrize(("baseline", "told"), [("", 0.0), ("03.01", -0.1)], ids=["unknown", "with an offset"])
-def test_only_scenes_of_a_known_older_baseline_without_offset_vouch(baseline, told):
+@pytest.mark.parametrize(("baseline", "older_offset"), [("", 0.0), ("03.01", -0.1)], ids=["unknown", "with an offset"])
+def test_only_scenes_of_a_known_older_baseline_without_offset_vouch(baseline, older_offset):
     scenes = World("loess", years=10).scenes(2)
     late = np.array([time.year >= 2022 for time, _, _ in scenes])
     assert late.sum() > (~late).sum()
     baselines = ["04.00" if one else baseline for one in late]
-    found = told_wrong(settle(records(scenes, wrong=~late, offset=told * ~late, baseline=baselines)))
+    found = set_aside(settle(records(scenes, wrong=~late, offset=older_offset * ~late, baseline=baselines)))
     assert found[~late].mean() > 0.98
     assert found[late].mean() <= 0.002
 
@@ -270,35 +270,35 @@ def test_with_older_scenes_right_ones_are_recognised_though_most_of_the_later_on
     late = np.array([time.year >= 2022 for time, _, _ in scenes])
     bad = late & (np.random.default_rng(4).random(len(scenes)) < 0.75)
     baselines = ["04.00" if one else "03.01" for one in late]
-    found = told_wrong(settle(records(scenes, wrong=bad, baseline=baselines)))
+    found = set_aside(settle(records(scenes, wrong=bad, baseline=baselines)))
     assert found[bad].mean() > 0.95
     assert found[late & ~bad].mean() < 0.05
     assert not found[~late].any()
 
 
 def test_older_scenes_of_one_side_of_a_day_do_not_vouch_for_it():
-    # They tell the season at day 183 but not at day 198, and the later ones all lie between.
+    # They define the season at day 183 but not at day 198, and the later ones all lie between.
     everything = World("loess", years=30).scenes(1)
     days = np.array([(time.year, time.timetuple().tm_yday) for time, _, _ in everything])
     old = (days[:, 0] < 2036) & (days[:, 1] >= 138) & (days[:, 1] <= 152)
     new = (days[:, 0] >= 2036) & (days[:, 1] >= 184) & (days[:, 1] <= 196)
-    scenes = [one for one, kept in zip(everything, old | new, strict=True) if kept]
+    scenes = [one for one, chosen in zip(everything, old | new, strict=True) if chosen]
     old, n = old[old | new], int((old | new).sum())
     assert min(old.sum(), n - old.sum()) >= 10
     bad = ~old & (np.random.default_rng(5).random(n) < 0.5)
     baselines = ["03.01" if one else "05.00" for one in old]
-    found = told_wrong(settle(records(scenes, wrong=bad, offset=np.where(old, 0, mixed(n, 3)), baseline=baselines)))
-    assert found[~old].all()  # half of them are wrong, and nothing tells which half
+    found = set_aside(settle(records(scenes, wrong=bad, offset=np.where(old, 0, mixed(n, 3)), baseline=baselines)))
+    assert found[~old].all()  # half of them are wrong, and nothing shows which half
     assert not found[old].any()
 
 
 def test_an_older_scene_stays_where_nothing_shows_which_half_of_the_others_is_right():
     scenes = World("loess").scenes(1)
     n = len(scenes)
-    old = np.arange(n) % 25 == 0  # too few to tell a season
+    old = np.arange(n) % 25 == 0  # too few to define a season
     bad = ~old & (np.random.default_rng(5).random(n) < 0.5)
     baselines = ["03.01" if one else "05.00" for one in old]
-    found = told_wrong(settle(records(scenes, wrong=bad, offset=np.where(old, 0, mixed(n, 3)), baseline=baselines)))
+    found = set_aside(settle(records(scenes, wrong=bad, offset=np.where(old, 0, mixed(n, 3)), baseline=baselines)))
     assert found[~old].all()
     assert not found[old].any()
 
@@ -306,7 +306,7 @@ def test_an_older_scene_stays_where_nothing_shows_which_half_of_the_others_is_ri
 def test_scenes_below_zero_define_no_season_though_they_are_the_majority():
     scenes = World("forest").scenes(1)
     bad = np.random.default_rng(3).random(len(scenes)) < 0.65
-    found = told_wrong(settle(records(scenes, wrong=bad, offset=-0.1 * bad)))
+    found = set_aside(settle(records(scenes, wrong=bad, offset=-0.1 * bad)))
     assert found[bad].mean() > 0.95
     assert found[~bad].mean() <= 0.02
 
@@ -315,8 +315,8 @@ def test_without_older_scenes_the_most_are_believed_and_nothing_wrong_is_average
     scenes = World("loess").scenes(1)
     rng = np.random.default_rng(5)
     bad = rng.random(len(scenes)) < 0.5
-    found = told_wrong(settle(records(scenes, wrong=bad, offset=mixed(len(scenes), 3))))
-    assert found.all()  # offsets of both kinds, half of them wrong: nothing tells which half
+    found = set_aside(settle(records(scenes, wrong=bad, offset=mixed(len(scenes), 3))))
+    assert found.all()  # offsets of both kinds, half of them wrong: nothing shows which half
 
 
 @pytest.mark.parametrize("ground", list(SOIL))
@@ -338,24 +338,24 @@ def test_up_to_nearly_half_of_the_flags_may_be_wrong_and_hardly_anything_wrong_i
 def test_dark_ground_below_zero_is_caught_without_any_other_scene(seed):
     scenes = World("forest").scenes(seed)[:1]
     settled = settle(records(scenes, wrong=np.array([True]), offset=np.array([-0.1])))
-    assert told_wrong(settled).all()
+    assert set_aside(settled).all()
 
 
 def test_a_site_below_zero_whose_control_ground_is_not_is_no_wrong_offset():
     scenes = World("forest").scenes(1)[:1]
     scenes[0][1][0] -= 0.1
-    assert not told_wrong(settle(records(scenes))).any()
+    assert not set_aside(settle(records(scenes))).any()
 
 
 def test_with_too_few_other_scenes_the_metadata_are_believed():
     scenes = World("loess").scenes(1)[:4]
-    assert not told_wrong(settle(records(scenes, wrong=np.array([False, False, True, False])))).any()
+    assert not set_aside(settle(records(scenes, wrong=np.array([False, False, True, False])))).any()
 
 
 def test_in_its_first_months_a_site_has_a_season_after_five_scenes():
     scenes = World("loess", first=datetime(2024, 7, 1, tzinfo=UTC), clear=1.0).scenes(1)[:8]
     bad = np.arange(8) == 5
-    np.testing.assert_array_equal(told_wrong(settle(records(scenes, wrong=bad))), bad)
+    np.testing.assert_array_equal(set_aside(settle(records(scenes, wrong=bad))), bad)
 
 
 def test_a_season_that_was_never_seen_is_not_judged_by_another():
@@ -363,7 +363,7 @@ def test_a_season_that_was_never_seen_is_not_judged_by_another():
     scenes = [scene for scene in summer if 5 <= scene[0].month <= 9]
     lone = next(scene for scene in summer if scene[0].month == 12)
     bad = np.append(np.zeros(len(scenes), dtype=bool), True)
-    assert not told_wrong(settle(records([*scenes, lone], wrong=bad)))[-1]
+    assert not set_aside(settle(records([*scenes, lone], wrong=bad)))[-1]
 
 
 @pytest.mark.parametrize("ground", list(SOIL))
@@ -371,12 +371,12 @@ def test_at_the_edge_of_the_observed_days_the_observed_side_defines_the_season(g
     everything = World(ground, years=12).scenes(1)
     days = np.array([time.timetuple().tm_yday for time, _, _ in everything])
     many, late = (days >= 158) & (days <= 168), (days >= 206) & (days <= 212)
-    late &= np.cumsum(late) <= 4  # too few to tell a season by themselves
-    scenes = [one for one, kept in zip(everything, many | late, strict=True) if kept]
+    late &= np.cumsum(late) <= 4  # too few to define a season by themselves
+    scenes = [one for one, chosen in zip(everything, many | late, strict=True) if chosen]
     late = late[many | late]
     bad = late & (np.arange(late.size) % 2 == 0)
     assert bad.any()
-    assert told_wrong(settle(records(scenes, wrong=bad, offset=np.zeros(late.size)))).tolist() == bad.tolist()
+    assert set_aside(settle(records(scenes, wrong=bad, offset=np.zeros(late.size)))).tolist() == bad.tolist()
 
 
 def test_a_step_of_the_site_alone_in_every_band_is_left_to_the_verdict():
@@ -384,28 +384,28 @@ def test_a_step_of_the_site_alone_in_every_band_is_left_to_the_verdict():
     for time, seen, _ in scenes:
         if time.year == 2022:
             seen[0] += 0.1
-    assert not told_wrong(settle(records(scenes))).any()
+    assert not set_aside(settle(records(scenes))).any()
 
 
 def test_a_step_in_the_visible_bands_alone_is_haze_and_no_wrong_offset():
     scenes = World("forest").scenes(4)
     scenes[60][1][:, :3] += 0.1
-    assert not told_wrong(settle(records(scenes))).any()
+    assert not set_aside(settle(records(scenes))).any()
 
 
 def test_a_step_in_the_long_bands_alone_is_no_wrong_offset():
     scenes = World("forest").scenes(4)
     scenes[60][1][:, 3:] += 0.1
-    assert not told_wrong(settle(records(scenes))).any()
+    assert not set_aside(settle(records(scenes))).any()
 
 
 def test_a_step_the_way_that_no_wrong_offset_can_make_is_left_alone():
     scenes = World("sand").scenes(4)
     scenes[60][1][:] -= 0.1
-    assert not told_wrong(settle(records(scenes, offset=zero(len(scenes), 0)))).any()
+    assert not set_aside(settle(records(scenes, offset=zero(len(scenes), 0)))).any()
     scenes = World("sand").scenes(4)
     scenes[60][1][:] += 0.1
-    assert not told_wrong(settle(records(scenes, offset=zero(len(scenes), 0) - 0.1))).any()
+    assert not set_aside(settle(records(scenes, offset=zero(len(scenes), 0) - 0.1))).any()
 
 
 def test_haze_and_unseen_snow_seldom_make_a_right_scene_wrong():
@@ -413,7 +413,7 @@ def test_haze_and_unseen_snow_seldom_make_a_right_scene_wrong():
     found, dirty = [], []
     for seed in range(10):
         scenes = world.scenes(seed)
-        found += list(told_wrong(settle(records(scenes, offset=mixed(len(scenes), seed)))))
+        found += list(set_aside(settle(records(scenes, offset=mixed(len(scenes), seed)))))
         dirty += [scene[2] for scene in scenes]
     found, dirty = np.array(found), np.array(dirty)
     assert dirty.sum() > 300
@@ -471,7 +471,7 @@ def test_a_sensor_or_service_that_lacks_bands_is_judged_by_those_it_has(lacking)
     for record in made:
         for band in lacking:
             record.measures[band] = record.measures["control_" + band] = None
-    np.testing.assert_array_equal(told_wrong(settle(made)), bad)
+    np.testing.assert_array_equal(set_aside(settle(made)), bad)
 
 
 def test_red_and_infrared_alone_are_enough_to_judge():
@@ -481,7 +481,7 @@ def test_red_and_infrared_alone_are_enough_to_judge():
     for record in made:
         for band in {*bands.OBSERVED} - {"red", "nir"}:
             del record.measures[band], record.measures["control_" + band]
-    np.testing.assert_array_equal(told_wrong(settle(made)), bad)
+    np.testing.assert_array_equal(set_aside(settle(made)), bad)
 
 
 def test_a_site_without_control_ground_is_judged_by_itself():
@@ -491,7 +491,7 @@ def test_a_site_without_control_ground_is_judged_by_itself():
     for record in made:
         for band in bands.OBSERVED:
             record.measures["control_" + band] = None
-    np.testing.assert_array_equal(told_wrong(settle(made)), bad)
+    np.testing.assert_array_equal(set_aside(settle(made)), bad)
 
 
 def test_no_records_are_no_trouble():
@@ -535,9 +535,9 @@ def test_on_real_ground_no_right_scene_is_set_aside_and_nearly_every_wrong_one_i
     false = right = caught = faulty = 0
     for number, scenes in enumerate(real_forest):
         given = np.full(len(scenes), offset)
-        assert not told_wrong(settle(lacking_swir22(records(scenes, offset=given)))).any()
+        assert not set_aside(settle(lacking_swir22(records(scenes, offset=given)))).any()
         for one in np.random.default_rng(number).choice(len(scenes), 4, replace=False):
-            found = told_wrong(
+            found = set_aside(
                 settle(lacking_swir22(records(scenes, offset=given, wrong=np.arange(len(scenes)) == one)))
             )
             caught, faulty = caught + found[one], faulty + 1
@@ -551,7 +551,7 @@ def test_on_real_ground_no_right_scene_is_set_aside_and_nearly_every_wrong_one_i
 def test_on_real_ground_a_year_of_wrong_flags_is_found_whole(real_forest, offset):
     for scenes in real_forest:
         bad = np.array([time.year == 2018 for time, _, _ in scenes])
-        found = told_wrong(settle(lacking_swir22(records(scenes, offset=np.full(len(scenes), offset), wrong=bad))))
+        found = set_aside(settle(lacking_swir22(records(scenes, offset=np.full(len(scenes), offset), wrong=bad))))
         np.testing.assert_array_equal(found, bad)
 
 

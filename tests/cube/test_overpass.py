@@ -91,7 +91,7 @@ def test_catalogues_that_name_an_acquisition_by_other_times_mean_the_same_overpa
     for order in itertools.permutations([datatake, granule, day]):
         (one,) = overpasses(order, OWN)
         assert one.acquisition == "S2A/20200103T035141"
-        assert [kept.id for kept in one.granules] == ["b", "c"]
+        assert [part.id for part in one.granules] == ["b", "c"]
     (one,) = overpasses([datatake], OWN, stored=["S2A/20200103T035502"])
     assert one.acquisition == "S2A/20200103T035502"
     other_satellite = scene("d", acquisition="S2B/20200103T035141")

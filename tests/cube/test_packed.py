@@ -23,11 +23,11 @@ DAYS = [datetime(2020, 1, day, tzinfo=UTC) for day in (1, 2)]
 
 
 def scene(**changes):
-    told = {
+    fields = {
         "id": "a", "acquisition": "S2A/20200101T033131", "time": DAYS[0], "sensor": "sentinel-2a", "baseline": "05.00",
         "source": "test", "scale": 1e-4, "offset": -0.1, "quality": "scl",
     }  # fmt: skip
-    return Scene(**(told | changes))
+    return Scene(**(fields | changes))
 
 
 def frame(value=2000, quality=4):
@@ -116,8 +116,8 @@ def test_a_landsat_scene_beside_sentinel_2_is_brought_to_its_bands_and_the_other
 def test_without_a_mixture_of_sensors_nothing_is_adjusted():
     layers = packed(2000, 3000)
     plain = unpack(layers, ("pixel",), times=DAYS, scale=[1e-4] * 2, offset=[0.0] * 2)
-    told = unpack(layers, ("pixel",), times=DAYS, scale=[1e-4] * 2, offset=[0.0] * 2, bandpass=[False, False])
-    assert plain.identical(told)
+    unadjusted = unpack(layers, ("pixel",), times=DAYS, scale=[1e-4] * 2, offset=[0.0] * 2, bandpass=[False, False])
+    assert plain.identical(unadjusted)
 
 
 def test_a_scene_is_scaled_the_same_alone_and_among_others():

@@ -53,20 +53,20 @@ def inside(ground):
     return found
 
 
-def scene(day, *, baseline="05.09", name=None, **said):
+def scene(day, *, baseline="05.09", name=None, **fields):
     return Scene(
         **{
             "id": name or f"scene-{day:03d}-{baseline}", "acquisition": f"s2/{day:03d}", "tile": "48SUF",
             "time": datetime(2020, 1, 1, tzinfo=UTC) + timedelta(days=day), "sensor": "sentinel-2a",
             "baseline": baseline, "source": "test", "scale": 1e-4, "offset": 0.0, "quality": "scl", "orbit": "104",
-            **said,
+            **fields,
         }
     )  # fmt: skip
 
 
-def entry(day, *, ground="low", value=1000, reason="", granules=None, means=None, n_pixels=9, **said):
+def entry(day, *, ground="low", value=1000, reason="", granules=None, means=None, n_pixels=9, **fields):
     """One scene of one site; every pixel and every unit mean says `value`."""
-    granules = granules or (scene(day, **said),)
+    granules = granules or (scene(day, **fields),)
     pixels = np.full((len(PACKED_LAYERS), int(inside(ground).sum())), value, dtype=np.uint16)
     pixels[PACKED_LAYERS.index("quality")], pixels[PACKED_LAYERS.index("clear")] = 4, 1
     units = np.full((max(len(UNITS[ground]), 1), len(MEASURES)), value, dtype=np.float32)
@@ -81,9 +81,9 @@ def entry(day, *, ground="low", value=1000, reason="", granules=None, means=None
     return SiteScene(record=record, pixels=pixels, units=units, granules=granules)
 
 
-def rough(day, **said):
+def rough(day, **fields):
     """A scene of noise: too large to be anywhere but in files of its own."""
-    made = entry(day, **said)
+    made = entry(day, **fields)
     made.pixels[:] = np.random.default_rng(day).integers(1, 9999, made.pixels.shape, dtype=np.uint16)
     return made
 
@@ -242,17 +242,17 @@ def test_sites_with_the_same_granules_share_one_list_of_them(store):
 
 def test_unit_means_are_read_from_the_first_requested_row_on(store, monkeypatch):
     put(store, *(entry(day, value=day) for day in range(1, 6)))
-    site, asked = again(store), []
+    site, reads = again(store), []
     read = LandscapeStore.read
     monkeypatch.setattr(
-        LandscapeStore, "read", lambda self, name, place: asked.append((name, place)) or read(self, name, place)
+        LandscapeStore, "read", lambda self, name, place: reads.append((name, place)) or read(self, name, place)
     )
     rows = site.columns()["row"]
     expected = site.unit_means_of(rows[3:])
     np.testing.assert_array_equal(site.unit_means_of(rows)[3:], expected)
     np.testing.assert_array_equal(site.unit_means_of(rows[2:3]), site.unit_means().values[2:3])
-    assert [place.start for name, place in asked if name == "unit_means"] == [3, 0]
-    others = [name for name, _ in asked if name != "unit_means"]
+    assert [place.start for name, place in reads if name == "unit_means"] == [3, 0]
+    others = [name for name, _ in reads if name != "unit_means"]
     assert sorted(others) == sorted({*others}), "the other arrays are read once"
 
 
@@ -271,10 +271,10 @@ def test_a_store_that_holds_scenes_is_never_laid_out_again(store):
 def test_what_is_left_of_a_store_is_never_replaced_by_a_new_one(store):
     put(store, rough(1))
     (store.path / "repo").unlink()  # without which it cannot be opened
-    kept = sorted(store.path.rglob("*"))
+    contents = sorted(store.path.rglob("*"))
     with pytest.raises(StoreBroken, match=r"valley .*Nothing in it was changed"):
         laid_out(store.path)
-    assert sorted(store.path.rglob("*")) == kept
+    assert sorted(store.path.rglob("*")) == contents
 
 
 def test_an_empty_folder_is_no_store_and_takes_one(tmp_path):
@@ -731,7 +731,7 @@ def test_a_landscape_whose_laying_out_could_not_be_committed_does_not_exist_for_
 
 
 def test_an_uncommitted_night_leaves_no_trace(store, monkeypatch):
-    kept = put(store, entry(1))
+    snapshot = put(store, entry(1))
 
     def killed(*_args, **_kwargs):
         raise KeyboardInterrupt
@@ -741,7 +741,7 @@ def test_an_uncommitted_night_leaves_no_trace(store, monkeypatch):
         put(store, entry(2))
     monkeypatch.undo()
     site = again(store)
-    assert site.snapshot == kept
+    assert site.snapshot == snapshot
     assert len(site.records()) == 1
     put(site.landscape, entry(2))
     assert len(again(store).records()) == 2
@@ -932,8 +932,8 @@ def test_old_snapshots_go_and_every_row_of_every_past_night_stays(store):
     assert known == [[0.1], [0.2], [0.2, 0.15], [0.4, 0.15], [0.4, 0.15, 0.05]]
     had, all_of_them = len(files(store)), snapshots(store)
     assert len(all_of_them) == 7  # of the repository, laid out, five nights
-    kept = all_of_them[0].written_at - all_of_them[1].written_at
-    assert store.expire(kept) == 4
+    age = all_of_them[0].written_at - all_of_them[1].written_at
+    assert store.expire(age) == 4
     assert len(files(store)) < had
     assert len(snapshots(store)) == 3
     assert [reds(again(store), night) for night in nights] == known
