@@ -225,7 +225,7 @@ OTHER_KEY = "its signature was not made with the key given"
 
 
 @pytest.mark.parametrize(
-    ("members", "member", "said"),
+    ("members", "member", "difference"),
     [
         ([("plan.json", b"[]")], MANIFEST, "no such member"),
         ([("plan.json", b"[]"), (MANIFEST, PLAN)], SIGNATURE, "no such member"),
@@ -245,10 +245,10 @@ OTHER_KEY = "its signature was not made with the key given"
         ([("plan.json", b"[]"), *signed(PLAN.replace(b"plan", b"../plan"))], MANIFEST, "not a list"),
     ],
 )  # fmt: skip
-def test_a_manifest_and_a_signature_that_do_not_fit_are_named(tmp_path, members, member, said):
+def test_a_manifest_and_a_signature_that_do_not_fit_are_named(tmp_path, members, member, difference):
     fault = fault_of(rewritten(tmp_path / "pack.zip", members))
     assert fault.member == member
-    assert said in fault.difference
+    assert difference in fault.difference
 
 
 @pytest.mark.parametrize("kind", ["nothing", "folder", "pipe", "device", "link to itself", "NUL"])

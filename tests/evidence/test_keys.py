@@ -87,7 +87,7 @@ def test_openssl_reads_both_and_gives_the_same_fingerprint(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (private_pem(ED25519), "it is a private key, which nobody but its owner should have"),
         (private_pem(ED25519, BestAvailableEncryption(b"x")), "it is a private key"),
@@ -99,10 +99,10 @@ def test_openssl_reads_both_and_gives_the_same_fingerprint(tmp_path):
         (public_pem(ED25519) + b"\n" * 20_000, "more than 16,384 bytes"),
     ],
 )  # fmt: skip
-def test_what_is_no_public_key_is_named_and_not_shown(tmp_path, content, said):
+def test_what_is_no_public_key_is_named_and_not_shown(tmp_path, content, message):
     file = tmp_path / "key"
     file.write_bytes(content)
-    with pytest.raises(BadData, match=said) as error:
+    with pytest.raises(BadData, match=message) as error:
         read_public_key(file)
     assert "BEGIN" not in str(error.value)
     assert not any(line in str(error.value).encode() for line in content.split() if len(line) > 20)
@@ -134,7 +134,7 @@ def test_a_public_key_behind_a_link_is_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (public_pem(ED25519), "it is a public key"),
         (private_pem(ED25519, BestAvailableEncryption(b"x")), "without a password"),
@@ -142,7 +142,7 @@ def test_a_public_key_behind_a_link_is_read(tmp_path):
         (b"hunter2", "it is not a PEM private key"),
     ],
 )  # fmt: skip
-def test_what_is_no_private_key_is_named_with_the_fix_and_not_shown(content, said):
-    with pytest.raises(BadConfiguration, match=f"{said}.*regrowth keys new DIR") as error:
+def test_what_is_no_private_key_is_named_with_the_fix_and_not_shown(content, message):
+    with pytest.raises(BadConfiguration, match=f"{message}.*regrowth keys new DIR") as error:
         private_key(content)
     assert not any(line in str(error.value).encode() for line in content.split() if len(line) > 6)

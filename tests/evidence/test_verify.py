@@ -89,10 +89,10 @@ CHAIN = [
 ]
 
 
-@pytest.mark.parametrize(("change", "said"), CHAIN)
-def test_a_night_dropped_inserted_or_edited_before_signing_again_is_named(path, change, said):
+@pytest.mark.parametrize(("change", "message"), CHAIN)
+def test_a_night_dropped_inserted_or_edited_before_signing_again_is_named(path, change, message):
     write_pack(path, changed("chain.jsonl", change))
-    assert fault_of(path).startswith(f"chain.jsonl: {said}")
+    assert fault_of(path).startswith(f"chain.jsonl: {message}")
 
 
 def test_a_chain_without_its_newest_night_no_longer_covers_the_assessment_of_that_night(path):
@@ -148,7 +148,7 @@ def test_a_proof_too_few_or_too_many_is_named(path, change):
 
 
 @pytest.mark.parametrize(
-    ("proof", "said"),
+    ("proof", "message"),
     [
         ({"line": 1, "index": 0, "path": "AAAA"}, "does not cover this record"),
         ({"line": 1, "index": 1, "path": ""}, "does not cover this record"),
@@ -157,9 +157,9 @@ def test_a_proof_too_few_or_too_many_is_named(path, change):
         ({"line": "1", "index": 0, "path": ""}, "a proof is malformed"),
     ],
 )
-def test_a_proof_that_does_not_lead_to_its_line_is_named(path, proof, said):
+def test_a_proof_that_does_not_lead_to_its_line_is_named(path, proof, message):
     write_pack(path, changed("chain-proofs.json", lambda proofs: proofs["assessments"].__setitem__(0, proof)))
-    assert said in fault_of(path)
+    assert message in fault_of(path)
 
 
 def test_what_is_newer_than_the_chain_is_counted_and_what_the_chain_left_out_is_named(path):
@@ -219,7 +219,7 @@ def test_a_member_that_has_another_form_is_named(path, member, body):
 
 
 @pytest.mark.parametrize(
-    ("member", "change", "said"),
+    ("member", "change", "message"),
     [
         (
             "plan.json",
@@ -242,13 +242,13 @@ def test_a_member_that_has_another_form_is_named(path, member, body):
         ("observations.csv", lambda text: text + '"' + "x" * 200_000, "it does not have the form of this member"),
     ],
 )
-def test_members_that_are_about_something_else_are_named(path, member, change, said):
+def test_members_that_are_about_something_else_are_named(path, member, change, message):
     def in_place(content):
         result = change(content)
         return result if isinstance(result, str) else None
 
     write_pack(path, changed(member, in_place))
-    assert fault_of(path).startswith(f"{member}: {said}")
+    assert fault_of(path).startswith(f"{member}: {message}")
 
 
 def test_an_assessment_that_is_there_twice_is_named(path):
@@ -270,7 +270,7 @@ def test_another_answer_in_the_place_of_one_that_the_chain_covers_is_named(path)
 def test_a_description_that_does_not_fit_is_named(path):
     content = contents()
     members = {name: encoded(name, body) for name, body in content.items()}
-    for graph, said in (
+    for graph, message in (
         (
             described({name: body for name, body in members.items() if name != "plan.json"}),
             "it does not list plan.json",
@@ -282,7 +282,7 @@ def test_a_description_that_does_not_fit_is_named(path):
         ({"@graph": [{"@id": "./", "hasPart": [{"@id": {}}]}]}, "it does not have the form of this member"),
     ):
         write_pack(path, content, description=graph)
-        assert faults_of(path)[0].startswith(f"ro-crate-metadata.json: {said}")
+        assert faults_of(path)[0].startswith(f"ro-crate-metadata.json: {message}")
 
 
 def test_a_pack_without_an_assessment_is_named(path):
