@@ -174,4 +174,4 @@ def nothing_else_touched(*folders: Path, processes: bool = False) -> Iterator[No
         for what in _WATCH.touched
         if not (processes and what.startswith(("subprocess.", "os.posix_spawn", "os.fork")))
     ]
-    assert not touched, f"opened or asked for: {touched[:5]}"
+    assert not touched, f"opened or requested: {touched[:5]}"

@@ -80,7 +80,7 @@ def test_any_member_of_an_item_may_be_anything(examples):
 
 
 class Answers:
-    """A fetcher that gives prepared answers, and says nothing of what it was asked for."""
+    """A fetcher that gives prepared answers, whatever is requested."""
 
     def __init__(self, landing, pages):
         self.landing, self.pages = landing, list(pages)
