@@ -121,8 +121,8 @@ class TestSearch:
     def test_a_scene_is_as_the_catalogue_describes_it(self, server):
         fill(server, 1, score=np.ones((200, 200)))
         (scene,) = source(server).search(AREA, SINCE, UNTIL)
-        told = (scene.id, scene.acquisition, scene.tile, scene.sensor, scene.baseline, scene.orbit, scene.crs)
-        assert told == (
+        fields = (scene.id, scene.acquisition, scene.tile, scene.sensor, scene.baseline, scene.orbit, scene.crs)
+        assert fields == (
             f"{SENTINEL2}/20200103T035141_20200103T035141_T48SUF", "S2A/20200103T035141", "48SUF", "sentinel-2a",
             "05.09", "104", "EPSG:32648",
         )  # fmt: skip
@@ -186,9 +186,9 @@ class TestSearch:
         fill(standing, 2)
         monitor = source(standing)
         assert {scene.sensor for scene in monitor.search(AREA, SINCE, UNTIL)} == {"sentinel-2a"}
-        asked = standing.counts["search"]
+        searches = standing.counts["search"]
         assert len(monitor.search(AREA, SINCE, UNTIL)) == 2
-        assert standing.counts["search"] == asked + 1, "not asked for again"
+        assert standing.counts["search"] == searches + 1, "not searched again"
         with pytest.raises(UnknownCollection, match="LANDSAT/LC08"):
             source(standing, (SENTINEL2, LANDSAT[0])).search(AREA, SINCE, UNTIL)
 
@@ -249,13 +249,13 @@ class _every_image:
     """Dates are not filtered, so that images with broken times are offered."""
 
     def __init__(self, server):
-        self.kept = FUNCTIONS["Filter.dateRangeContains"]
+        self.original = FUNCTIONS["Filter.dateRangeContains"]
 
     def __enter__(self):
         FUNCTIONS["Filter.dateRangeContains"] = lambda _, leftValue, rightField: lambda image: True
 
     def __exit__(self, *_):
-        FUNCTIONS["Filter.dateRangeContains"] = self.kept
+        FUNCTIONS["Filter.dateRangeContains"] = self.original
 
 
 class TestGrid:
@@ -504,7 +504,7 @@ class TestRead:
         assert server.counts["pixels"] == 4
 
     @pytest.mark.parametrize(
-        ("found", "told"),
+        ("found", "message"),
         [
             (np.zeros((3, 1), [("a", "u2")]), "array of"),
             (np.zeros((1, 2), [("a", "u2")]), "array of"),
@@ -514,10 +514,10 @@ class TestRead:
             (np.zeros((3, 2), "u2"), "bands"),
         ],
     )
-    def test_an_array_of_another_size_type_or_name_is_refused(self, found, told):
+    def test_an_array_of_another_size_type_or_name_is_refused(self, found, message):
         out = io.BytesIO()
         np.save(out, found)
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             decode_pixels(out.getvalue(), ["a"], (3, 2))
 
     def test_an_answer_that_would_run_code_is_not_opened(self):
@@ -635,9 +635,9 @@ class TestReduce:
         assert np.isfinite(found[1, 1:]).all()
 
     @pytest.mark.parametrize(
-        ("scene_class", "score", "kept"), [(9, 0.9, True), (4, 0.5, False), (9, None, False), (4, None, True)]
+        ("scene_class", "score", "clear"), [(9, 0.9, True), (4, 0.5, False), (9, None, False), (4, None, True)]
     )
-    def test_where_there_is_a_cloud_score_it_alone_says_what_cloud_nearby_is(self, server, scene_class, score, kept):
+    def test_where_there_is_a_cloud_score_it_alone_says_what_cloud_nearby_is(self, server, scene_class, score, clear):
         classes, scores, there = scl(), np.full((200, 200), 0.9), np.ones((200, 200), bool)
         classes[10:13, 13:19] = scene_class
         if score is None:
@@ -652,7 +652,7 @@ class TestReduce:
         assert scenes[0].quality == "scl_cs"
         (found,) = self.reduced(monitor, scenes, units((20, 20)))
         assert found[0, 0] == 36
-        assert np.isfinite(found[0, 1:]).all() == kept
+        assert np.isfinite(found[0, 1:]).all() == clear
 
     def test_a_speck_of_cloud_nearby_does_not_cost_a_unit(self, server):
         classes = scl()

@@ -92,8 +92,8 @@ def test_the_time_that_the_server_asks_to_wait_is_waited(server, monkeypatch):
 
 
 def test_a_date_in_retry_after_counts_from_the_date_of_the_answer():
-    asked = {"retry-after": "Wed, 21 Oct 2015 07:28:30 GMT", "date": "Wed, 21 Oct 2015 07:28:00 GMT"}
-    assert transport.retry_after(asked) == 30.0
+    headers = {"retry-after": "Wed, 21 Oct 2015 07:28:30 GMT", "date": "Wed, 21 Oct 2015 07:28:00 GMT"}
+    assert transport.retry_after(headers) == 30.0
     assert transport.retry_after({"retry-after": "soon"}) is None
 
 
@@ -127,7 +127,7 @@ def test_nothing_listens_at_the_endpoint(server):
 
 
 @pytest.mark.parametrize(
-    ("how", "deadline", "told"),
+    ("how", "deadline", "message"),
     [
         ("slow", 0.5, "no complete answer within"),
         ("drip", 0.5, "no complete answer within"),
@@ -137,12 +137,12 @@ def test_nothing_listens_at_the_endpoint(server):
         ("nonsense", 60.0, "no value"),
     ],
 )
-def test_an_answer_that_takes_too_long_or_ends_early_or_never_is_not_waited_for(server, how, deadline, told):
+def test_an_answer_that_takes_too_long_or_ends_early_or_never_is_not_waited_for(server, how, deadline, message):
     monitor = source(server, patience=0.001)
     monitor.search(AREA, *DAYS)  # the client starts, which may take longer
     monitor.connection._transport.timeout = deadline
     server.spoil("search", how, times=1, seconds=2.0 if how == "slow" else 0.05)
-    with pytest.raises(TryLater, match=told):
+    with pytest.raises(TryLater, match=message):
         monitor.search(AREA, *DAYS)
 
 

@@ -44,12 +44,12 @@ def test_a_day_twice_is_refused_and_so_are_weeks():
 
 
 def test_stored_rain_takes_in_new_and_corrected_days():
-    kept = DailyRain(first=date(2021, 1, 1), mm=np.array([1.0, 2.0, np.nan, 4.0]), source="old")
+    stored = DailyRain(first=date(2021, 1, 1), mm=np.array([1.0, 2.0, np.nan, 4.0]), source="old")
     new = DailyRain(first=date(2021, 1, 3), mm=np.array([3.0, np.nan, 5.0, 6.0]), source="new")
-    both = merge_rain(kept, new)
+    both = merge_rain(stored, new)
     assert (both.first, both.last, both.source) == (date(2021, 1, 1), date(2021, 1, 6), "new")
     np.testing.assert_array_equal(both.mm, [1, 2, 3, 4, 5, 6])
-    apart = merge_rain(kept, DailyRain(first=date(2021, 1, 6), mm=np.array([9.0]), source="new"))
+    apart = merge_rain(stored, DailyRain(first=date(2021, 1, 6), mm=np.array([9.0]), source="new"))
     np.testing.assert_array_equal(apart.mm, [1, 2, np.nan, 4, np.nan, 9])
     again = DailyRain.from_json(json.loads(json.dumps(apart.to_json(), allow_nan=False)))
     np.testing.assert_array_equal(again.mm, apart.mm)
@@ -146,7 +146,7 @@ def test_a_table_gives_the_same_rain_to_every_site(tmp_path, truth, column):
 
 
 @pytest.mark.parametrize(
-    ("text", "told_"),
+    ("text", "message"),
     [
         ("day,rain\n2021-01-01,3\n", "columns day, rain"),
         ("date,mm\n01/02/2021,3\n", "line 2"),
@@ -155,9 +155,9 @@ def test_a_table_gives_the_same_rain_to_every_site(tmp_path, truth, column):
         ("date,mm\n", "no rain"),
     ],
 )
-def test_a_table_that_is_none_is_refused_with_the_line(tmp_path, text, told_):
+def test_a_table_that_is_none_is_refused_with_the_line(tmp_path, text, message):
     (tmp_path / "gauge.csv").write_text(text)
-    with pytest.raises(BadData, match=told_):
+    with pytest.raises(BadData, match=message):
         LocalRain(tmp_path / "gauge.csv").at([HERE])
 
 

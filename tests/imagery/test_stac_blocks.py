@@ -1,4 +1,4 @@
-"""Blocks of GeoTIFFs of every make are the pixels that were written, and a damaged file is told as one."""
+"""Blocks of GeoTIFFs of every make are the pixels that were written, and a damaged file is reported as one."""
 
 import logging
 
@@ -106,8 +106,8 @@ def test_blocks_far_apart_are_fetched_apart(tmp_path, monkeypatch):
     reader, _ = written(tmp_path, blocksize=128, compress="deflate")
     layout = blocks.read_layout(reader)
     blocks.fetch_blocks(reader, layout, [0, 7])
-    asked = reader.read_of[1:]
-    assert sorted(length for _, length in asked) == sorted(int(layout.sizes[n]) for n in (0, 7))
+    requested = reader.read_of[1:]
+    assert sorted(length for _, length in requested) == sorted(int(layout.sizes[n]) for n in (0, 7))
 
 
 @pytest.mark.parametrize("compress", ["deflate", "lzw", "zstd"])

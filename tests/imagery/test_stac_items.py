@@ -19,12 +19,12 @@ def row(scene):
     """A scene as a line of the table."""
     if isinstance(scene.handle, SceneAssets):
         names = [asset.key for asset in (*scene.handle.bands, scene.handle.quality) if asset is not None]
-        told = f"{' '.join(names[:-1])}, {names[-1]}"
+        content = f"{' '.join(names[:-1])}, {names[-1]}"
     else:
-        told = f"{scene.handle.reason}: {scene.handle}"
+        content = f"{scene.handle.reason}: {scene.handle}"
     return [
         scene.id, scene.acquisition, scene.tile, scene.baseline, scene.sensor, scene.crs, f"{scene.scale:g}",
-        f"{scene.offset:g}", scene.quality, told,
+        f"{scene.offset:g}", scene.quality, content,
     ]  # fmt: skip
 
 
@@ -203,15 +203,15 @@ def test_a_scene_whose_bands_differ_in_offset_is_refused(msi):
 
 
 @pytest.mark.parametrize(
-    "said",
+    "changes",
     [
         {"data_type": "float32"}, {"data_type": "uint8"}, {"scale": 0.5}, {"offset": -1000}, {"scale": "abc"},
         {"offset": [0]}, {"scale": float("nan")}, {"scale": True},
     ],
 )  # fmt: skip
-def test_bands_stated_to_be_scaled_already_are_refused(msi, said):
+def test_bands_stated_to_be_scaled_already_are_refused(msi, changes):
     for name in ("blue", "green", "red", "nir", "swir16", "swir22"):
-        msi["assets"][name]["raster:bands"] = [{"scale": 0.0001, "offset": 0, **said}]
+        msi["assets"][name]["raster:bands"] = [{"scale": 0.0001, "offset": 0, **changes}]
     msi["properties"].pop("earthsearch:boa_offset_applied")
     refusal = resolved(msi).handle
     assert isinstance(refusal, SceneRejected)

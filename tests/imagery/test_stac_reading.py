@@ -438,8 +438,8 @@ def test_one_file_of_all_bands_is_read_by_number(tmp_path, interleave):
     pixels = np.stack([value(n, rows, columns) for n in range(4)]).astype("uint16")
     write_cog(tmp_path / "all.tif", pixels, PLACE, "EPSG:32648", interleave=interleave)
     write_cog(tmp_path / "scl.tif", value(6, rows, columns).astype("uint8"), PLACE, "EPSG:32648")
-    said = [{"eo:common_name": name, "raster:scale": 1e-4} for name in ("blue", "green", "red", "nir")]
-    assets = {"all": {"href": "all.tif", "bands": said}, "scl": {"href": "scl.tif"}}
+    described = [{"eo:common_name": name, "raster:scale": 1e-4} for name in ("blue", "green", "red", "nir")]
+    assets = {"all": {"href": "all.tif", "bands": described}, "scl": {"href": "scl.tif"}}
     source = local(tmp_path, plain_item(assets))
     (frame,) = only(source, [grid_at(250, 250, 100, 100)])
     np.testing.assert_array_equal(frame.pixels[:4, :50, :50], pixels[:, 250:, 250:])
@@ -607,9 +607,9 @@ def test_who_stops_reading_leaves_no_request_and_no_waiting_thread_behind(item, 
     reading.close()
     source._pool.shutdown(wait=True)
     assert time.monotonic() - begun < 30
-    asked = server.counts["file"]
+    requests = server.counts["file"]
     time.sleep(0.3)
-    assert server.counts["file"] == asked
+    assert server.counts["file"] == requests
     scenes = {path.split("/")[2] for _, path, _, _ in server.requests if path.startswith("/files/")}
     assert len(scenes) <= 1 + SCENES_AHEAD
 

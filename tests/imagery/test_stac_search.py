@@ -98,10 +98,10 @@ def test_a_server_without_post_is_searched_by_get(server, api):
 
 def test_the_question_names_collections_box_and_both_days(server, api):
     api.search(AREA, date(2020, 2, 1), date(2020, 2, 29))
-    asked = json.loads(server.requests[-1][3])
-    assert asked["collections"] == ["sentinel-2-l2a"]
-    assert asked["bbox"] == [102.0, 36.0, 102.2, 36.2]
-    assert asked["datetime"] == "2020-02-01T00:00:00Z/2020-02-29T23:59:59Z"
+    question = json.loads(server.requests[-1][3])
+    assert question["collections"] == ["sentinel-2-l2a"]
+    assert question["bbox"] == [102.0, 36.0, 102.2, 36.2]
+    assert question["datetime"] == "2020-02-01T00:00:00Z/2020-02-29T23:59:59Z"
 
 
 def test_recorded_pages_of_planetary_computer_are_read_as_they_were_sent(shared_data, server):
@@ -422,8 +422,8 @@ def test_stored_scenes_are_recognised_by_name_without_a_look_at_their_files(cata
     monkeypatch.setattr(items, "_with_assets", Mock(side_effect=AssertionError("looked at")))
     monkeypatch.setattr(Fetcher, "check", Mock(side_effect=AssertionError("checked")))
     found = source.search(AREA, *YEAR, lambda scene: True)
-    told = attrgetter("id", "acquisition", "tile", "time", "sensor", "baseline", "source", "orbit", "footprint")
-    assert list(map(told, found)) == list(map(told, whole))
+    fields = attrgetter("id", "acquisition", "tile", "time", "sensor", "baseline", "source", "orbit", "footprint")
+    assert list(map(fields, found)) == list(map(fields, whole))
     assert {scene.handle for scene in found} == {None}
 
 

@@ -216,14 +216,14 @@ def test_ground_spread_over_a_country_is_not_read_in_one_go(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [({"crs": None}, "no coordinate system"), ({"affine": Affine(30, 5, X, 5, -30, Y)}, "rotated")],
 )
-def test_a_file_that_is_no_elevation_model_is_refused_in_words(tmp_path, change, told):
+def test_a_file_that_is_no_elevation_model_is_refused_in_words(tmp_path, change, message):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the file about to be refused has no place on earth
         path = write(tmp_path / "dem.tif", np.zeros((5, 5)), **change)
-    with pytest.raises(BadData, match=told):
+    with pytest.raises(BadData, match=message):
         LocalElevation(path)
 
 

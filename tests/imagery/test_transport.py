@@ -1,4 +1,4 @@
-"""Nothing a catalogue writes makes the monitor reach where it should not, wait for ever or tell a secret."""
+"""Nothing a catalogue writes makes the monitor reach where it should not, wait for ever or reveal a secret."""
 
 import json
 import socket
@@ -77,17 +77,17 @@ def test_a_name_that_leads_to_a_private_address_is_refused_before_anything_is_se
 
 def test_a_connection_goes_to_the_address_that_was_checked(server, monkeypatch):
     port = int(server.host.rpartition(":")[2])
-    asked = []
+    hosts = []
 
     def once(host, *_, **__):
-        asked.append(host)
+        hosts.append(host)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
 
     web = Fetcher(AllowList.parse(["named.example"]))
     with monkeypatch.context() as patch:
         patch.setattr(transport.socket, "getaddrinfo", once)
         web._pool(parse_url(f"http://named.example:{port}/files/data"))
-    assert asked == ["named.example"]
+    assert hosts == ["named.example"]
     assert web.get(f"http://named.example:{port}/files/data", max_bytes=1 << 20).status == 200
     assert server.requests[-1][2]["Host"] == f"named.example:{port}"
 
@@ -157,10 +157,10 @@ def test_a_server_that_was_down_is_left_alone_for_a_while_and_then_tried_again(w
     server.fail("file", status=503, times=100)
     with pytest.raises(TryLater):
         get(web, server)
-    asked = server.counts["file"]
+    requests = server.counts["file"]
     with pytest.raises(TryLater, match="a short while ago"):
         get(web, server)
-    assert server.counts["file"] == asked
+    assert server.counts["file"] == requests
     server.faults.clear()
     clock.now += transport.BLOCKED_FOR
     assert get(web, server).status == 200
@@ -312,10 +312,10 @@ def test_a_host_that_gives_no_answer_for_three_addresses_in_a_row_is_down_and_fo
         get(web, server, "/files/c")
     assert not isinstance(down.value, NoAnswer)
     server.faults.clear()
-    asked = server.counts["file"]
+    requests = server.counts["file"]
     with pytest.raises(TryLater, match="a short while ago"):
         get(web, server)
-    assert server.counts["file"] == asked
+    assert server.counts["file"] == requests
 
 
 def test_what_a_host_gives_in_between_shows_that_it_is_not_down(web, server):
@@ -385,9 +385,9 @@ def test_a_server_that_knows_no_ranges_is_read_whole_once(web, server):
     assert server.counts["file"] == 1
 
 
-@pytest.mark.parametrize("told", ["bytes 0-3/10240", "bytes 256-300/10240", "", "nonsense"])
-def test_a_range_that_was_not_requested_is_refused(web, server, told):
-    server.fail("file", act=lambda handler: handler.send(206, b"abcd", headers={"Content-Range": told}))
+@pytest.mark.parametrize("content_range", ["bytes 0-3/10240", "bytes 256-300/10240", "", "nonsense"])
+def test_a_range_that_was_not_requested_is_refused(web, server, content_range):
+    server.fail("file", act=lambda handler: handler.send(206, b"abcd", headers={"Content-Range": content_range}))
     with pytest.raises(FetchRefused, match="another range"):
         RemoteFile(web, f"{server.url}/files/data").read(256, 4)
 
@@ -418,10 +418,10 @@ def test_a_refused_signature_is_renewed_once(web, server):
 
 def test_a_signature_that_expires_during_many_requests_of_ranges_is_renewed_once(web, server):
     server.token = "new"
-    asked, together = [], threading.Barrier(8)
+    renewals, together = [], threading.Barrier(8)
 
     def renewed():
-        asked.append(1)
+        renewals.append(1)
         return f"{server.url}/files/data?sig=new"
 
     ranges = RemoteFile(web, f"{server.url}/files/data?sig=old", renewed)
@@ -436,7 +436,7 @@ def test_a_signature_that_expires_during_many_requests_of_ranges_is_renewed_once
         thread.start()
     for thread in threads:
         thread.join()
-    assert asked == [1]
+    assert renewals == [1]
     assert all(got[n] == bytes(range(256)) for n in range(8))
 
 
@@ -444,7 +444,7 @@ def test_no_message_or_log_shows_a_signature(web, server, clock, capsys):
     import structlog
 
     secret = "sig=c2VjcmV0LXNpZ25hdHVyZQ"
-    said = []
+    errors = []
     with structlog.testing.capture_logs() as logs:
         for status in (401, 403, 404, 400, 503):
             server.faults.clear()
@@ -452,10 +452,10 @@ def test_no_message_or_log_shows_a_signature(web, server, clock, capsys):
             for url in (f"{server.url}/files/data?{secret}", f"http://127.0.0.1:1/a?{secret}"):
                 try:
                     web.get(url, max_bytes=10)
-                except Exception as error:  # noqa: BLE001 - whatever is raised must not tell it
-                    said.append(f"{error!r} {error.__cause__!r}")
-    assert len(said) == 10
-    assert secret not in json.dumps(said) + json.dumps(logs, default=repr) + "".join(capsys.readouterr())
+                except Exception as error:  # noqa: BLE001 - whatever is raised must not reveal it
+                    errors.append(f"{error!r} {error.__cause__!r}")
+    assert len(errors) == 10
+    assert secret not in json.dumps(errors) + json.dumps(logs, default=repr) + "".join(capsys.readouterr())
 
 
 def test_what_is_shown_holds_no_query_user_or_control_character():
