@@ -15,21 +15,21 @@ SITE = Site(
 )  # fmt: skip
 
 
-def means(rng, kept, scenes, noise=0.02):
+def means(rng, remaining, scenes, noise=0.02):
     """Means of the two halves before and of the scenes since, of ground with cover .4 against a control of .2."""
-    n = np.array(scenes, float)[:, None, None] * np.ones((1, *kept.shape))
-    truth = np.stack([np.full(kept.shape, 0.2)] * 2 + [0.2 - 0.4 * (1 - kept)])
+    n = np.array(scenes, float)[:, None, None] * np.ones((1, *remaining.shape))
+    truth = np.stack([np.full(remaining.shape, 0.2)] * 2 + [0.2 - 0.4 * (1 - remaining)])
     return truth + rng.normal(0, noise, truth.shape) / np.sqrt(n), n
 
 
 def test_the_remaining_share_and_its_error_are_those_put_in():
     rng = np.random.default_rng(5)
-    kept = np.where(np.arange(60)[None] < 24, 0.3, 1.0) * np.ones((60, 1))
-    over, n = means(rng, kept, (4, 3, 5))
+    remaining = np.where(np.arange(60)[None] < 24, 0.3, 1.0) * np.ones((60, 1))
+    over, n = means(rng, remaining, (4, 3, 5))
     found, error = kept_share(over, n, 0.4)
-    assert np.mean(found[kept == 0.3]) == pytest.approx(0.3, abs=0.005)
-    assert np.mean(found[kept == 1.0]) == pytest.approx(1.0, abs=0.005)
-    assert np.std(found - kept) == pytest.approx(np.median(error), rel=0.05)
+    assert np.mean(found[remaining == 0.3]) == pytest.approx(0.3, abs=0.005)
+    assert np.mean(found[remaining == 1.0]) == pytest.approx(1.0, abs=0.005)
+    assert np.std(found - remaining) == pytest.approx(np.median(error), rel=0.05)
     assert np.median(error) == pytest.approx(0.02 * np.sqrt(1 / 7 + 1 / 5) / 0.4, rel=0.05)
 
 

@@ -80,11 +80,11 @@ def test_a_scene_counts_in_its_growing_season_if_it_and_its_control_were_seen(da
     accepted = {day: data.draw(st.booleans()) for day in days}
     controls = {day: data.draw(st.sampled_from([None, 0.0, 0.25])) for day in days}
     found = scenes_by_season(site, series(days, accepted=accepted, controls=controls))
-    told = {
+    rows = {
         season: list(zip(some.acquisitions.tolist(), some.digests.tolist(), some.controls.tolist(), strict=True))
         for season, some in found.items()
     }
-    assert told == one_by_one(site, days, accepted, controls)
+    assert rows == one_by_one(site, days, accepted, controls)
 
 
 def test_the_first_and_the_last_day_of_a_season_and_the_day_of_the_start_belong_to_it():
@@ -163,8 +163,8 @@ def whole(tmp_path_factory):
 
 
 @pytest.fixture
-def asked(monkeypatch):
-    """Acquisitions of which pixels were read."""
+def pixels_read(monkeypatch):
+    """Acquisitions whose pixels were read."""
     read, cube = [], StoredSite.cube
 
     def watched(self, *arguments, **options):
@@ -198,15 +198,15 @@ def test_the_same_scenes_give_the_same_bits_in_whatever_order_they_arrived(whole
     assert sums_of(shuffled) == sums_of(whole)
 
 
-def test_seasons_that_are_over_are_read_once_and_the_one_under_way_whenever_it_is_needed(tmp_path, asked):
+def test_seasons_that_are_over_are_read_once_and_the_one_under_way_whenever_it_is_needed(tmp_path, pixels_read):
     store = stored(tmp_path, map(entry, SEEN))
     first = sums_of(store)
-    assert sorted(asked) == names(*SEEN)
-    kept = {path.name for path in store.derived.with_suffix(".seasons").iterdir()}
-    assert kept == {"2017-before", "2018-before", "2019-before", "2019"}
-    asked.clear()
+    assert sorted(pixels_read) == names(*SEEN)
+    stored_sums = {path.name for path in store.derived.with_suffix(".seasons").iterdir()}
+    assert stored_sums == {"2017-before", "2018-before", "2019-before", "2019"}
+    pixels_read.clear()
     assert sums_of(store) == first
-    assert asked == names(*SEEN[9:])
+    assert pixels_read == names(*SEEN[9:])
 
 
 LATE = SEEN[4]
@@ -223,13 +223,15 @@ LATE = SEEN[4]
     ],
     ids=["late", "lost", "replaced", "another control", "rejected before"],
 )
-def test_a_scene_that_changes_in_a_season_that_is_over_has_that_season_alone_read_again(tmp_path, asked, before, after):
+def test_a_scene_that_changes_in_a_season_that_is_over_has_that_season_alone_read_again(
+    tmp_path, pixels_read, before, after
+):
     store = stored(tmp_path, map(entry, SEEN))
     sums_of(store, observed=before)
-    asked.clear()
+    pixels_read.clear()
     found = sums_of(store, observed=after)
     here = [name.decode() for name in after["acquisition"].tolist()]
-    assert asked == [name for name in here if name[3:7] == "2018"] + names(*SEEN[9:])
+    assert pixels_read == [name for name in here if name[3:7] == "2018"] + names(*SEEN[9:])
     assert found == defined(store, days=[date.fromisoformat(name[3:]) for name in here])
 
 
@@ -266,13 +268,13 @@ def test_what_was_stored_of_seasons_may_be_torn_or_removed(tmp_path, spoil):
     assert sums_of(store) == first
 
 
-def test_other_code_and_other_end_members_sum_every_season_again(tmp_path, asked, monkeypatch):
+def test_other_code_and_other_end_members_sum_every_season_again(tmp_path, pixels_read, monkeypatch):
     store = stored(tmp_path, map(entry, SEEN))
     first = sums_of(store)
-    asked.clear()
+    pixels_read.clear()
     monkeypatch.setitem(BIOMES, "loess", replace(BIOMES["loess"], index="kndvi", bare_soil=0.01, full_cover=0.65))
     assert sums_of(store) == defined(store, "karst") != first
-    assert sorted(asked) == names(*SEEN)
+    assert sorted(pixels_read) == names(*SEEN)
     monkeypatch.undo()
     monkeypatch.setattr(derived, "code_hash", lambda module: "another")
     assert sums_of(store) == first
