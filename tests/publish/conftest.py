@@ -72,7 +72,7 @@ def make_assessment() -> Callable[..., Assessment]:
 
 @pytest.fixture(scope="session")
 def make_undecided(make_assessment) -> Callable[[str], Assessment]:
-    """A site of which nothing is likely enough; its interval ends below what its probabilities allow for."""
+    """A site without any outcome that is likely enough; its interval ends below what its probabilities allow for."""
 
     def make(site: str) -> Assessment:
         return make_assessment(

@@ -59,11 +59,11 @@ OUTSIDE = """() => [...document.querySelectorAll('body *')].filter(e => {
 
 @dataclass(frozen=True)
 class Opened:
-    """A page in the browser, what it asked for, and what it complained of."""
+    """A page in the browser, what it requested, and its messages on the console."""
 
     page: str
     tab: Any
-    asked: list[str]
+    requested: list[str]
     complaints: list[str]
 
 
@@ -150,8 +150,8 @@ def open_page(root) -> Iterator[Callable[..., Opened]]:
             context = browser.new_context(
                 viewport={"width": width, "height": 800}, color_scheme=scheme, java_script_enabled=scripts, offline=True
             )
-            opened = Opened(page=page, tab=context.new_page(), asked=[], complaints=[])
-            opened.tab.on("request", lambda request: opened.asked.append(request.url))
+            opened = Opened(page=page, tab=context.new_page(), requested=[], complaints=[])
+            opened.tab.on("request", lambda request: opened.requested.append(request.url))
             opened.tab.on("console", lambda message: opened.complaints.append(message.text))
             opened.tab.goto((root / page).as_uri())
             return opened
@@ -179,9 +179,9 @@ def test_a_page_fits_its_width_with_everything_unfolded(opened, width):
 
 
 def test_a_page_asks_for_nothing_but_files_beside_it(opened, root):
-    assert all(urlsplit(url).scheme == "file" for url in opened.asked)
+    assert all(urlsplit(url).scheme == "file" for url in opened.requested)
     folder = (root / opened.page).parent
-    assert {Path(unquote(urlsplit(url).path)).parent for url in opened.asked} <= {folder, folder / "photos"}
+    assert {Path(unquote(urlsplit(url).path)).parent for url in opened.requested} <= {folder, folder / "photos"}
     assert opened.complaints == []
     assert opened.tab.evaluate("document.scripts.length") == 0
 
@@ -198,8 +198,8 @@ def test_headings_are_in_order_and_the_language_is_named(opened):
 def test_the_pictures_of_a_site_load(opened):
     pictures = opened.tab.eval_on_selector_all("image", "all => all.map(e => e.href.baseVal)")
     photos = opened.tab.eval_on_selector_all("img", "all => all.map(e => e.getAttribute('src').split('/').pop())")
-    asked = {Path(urlsplit(url).path).name for url in opened.asked}
-    assert set(pictures) == asked - {Path(opened.page).name, *photos}
+    pictures_requested = {Path(urlsplit(url).path).name for url in opened.requested}
+    assert set(pictures) == pictures_requested - {Path(opened.page).name, *photos}
     folder = opened.page.rpartition("/")[0]
     number = {"": 0, f"lots/{LOT.id}": 0, "sites/new": 0, "sites/unsure": 2, "sites/early": 4, "sites/lost": 10}
     assert len(pictures) == number.get(folder, 7)

@@ -84,9 +84,9 @@ def test_the_difference_is_zero_before_the_start_and_five_points_after(three_sce
 
 
 def test_a_site_that_cannot_be_judged_shows_no_estimate(make_view, make_assessment):
-    told = make_view(assessment=make_assessment())
+    judged = make_view(assessment=make_assessment())
     unsure = make_assessment(status=Status.INSUFFICIENT_DATA, theta=1.26, uplift=0.36)
-    assert series_chart(told)["estimate"] is not None
+    assert series_chart(judged)["estimate"] is not None
     assert series_chart(make_view(assessment=unsure))["estimate"] is None
     page = Page(pages_of(make_view(assessment=unsure))["en"]).text
     assert "126%" not in page
@@ -159,7 +159,7 @@ def test_hostile_names_are_shown_and_do_nothing(hostile_pages):
 
 
 def bare(view, **more):
-    """A site of which nothing is stored."""
+    """A site without stored observations."""
     nothing = dict.fromkeys(
         ("theta", "theta_low", "theta_high", "uplift", "uplift_low", "uplift_high", "cover", "control_cover",
          "probability", "p_failing", "p_lagging", "p_on_track", "e_failure", "alert_rule", "last_observed")
@@ -195,7 +195,7 @@ SCARCE = {
         ("Too early to judge", "No clear scene before the start is stored", "No estimate is drawn"),
     ),
 }  # fmt: skip
-"""Sites of which little is known, and words of their pages."""
+"""Sites with little known about them, and words of their pages."""
 
 
 @pytest.mark.parametrize("name", SCARCE)
@@ -387,7 +387,7 @@ OF_THE_VERDICT = {
         ("Failing ground 12.3 ha 9.10 to 16.6", "未见成效面积 12.3 公顷 9.10 至 16.6"),
     ),
 }  # fmt: skip
-"""The same of what some verdicts have."""
+"""Facts that only some verdicts have, and their words on the page."""
 
 
 @pytest.mark.parametrize("name", [*BESIDE, *OF_THE_VERDICT])
@@ -398,9 +398,9 @@ def test_what_is_known_beside_the_verdict_is_shown_and_what_is_not_leaves_no_tra
     def shown(**known):
         return " ".join(Page(pages_of(make_view(**known))[language]).text.split())
 
-    fields, told = OF_THE_VERDICT.get(name, ({}, None))
-    words = (told or BESIDE[name])[place].split()
-    text = shown(assessment=make_assessment(**fields)) if told else shown(**{name: beside[name]})
+    fields, sentences = OF_THE_VERDICT.get(name, ({}, None))
+    words = (sentences or BESIDE[name])[place].split()
+    text = shown(assessment=make_assessment(**fields)) if sentences else shown(**{name: beside[name]})
     without = shown()
     at = [text.find(words[0])]
     for word in words[1:]:
@@ -452,9 +452,9 @@ def test_while_no_season_was_seen_the_page_says_what_the_chances_assume(make_vie
          "每个生长季 15 景无云影像、同类地面的植被覆盖度，且开工前有 1 个可观测的生长季。",
          "且开工前没有可观测的生长季。"),
     ):  # fmt: skip
-        told = shown(language, DetectionAssumptions(scenes=15.0, before=1))
-        assert one in told
-        assert seen not in told
+        text = shown(language, DetectionAssumptions(scenes=15.0, before=1))
+        assert one in text
+        assert seen not in text
         assert none in shown(language, DetectionAssumptions(scenes=15.0, before=0))
         assert seen in shown(language, None)
 

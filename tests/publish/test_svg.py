@@ -24,8 +24,8 @@ def test_a_place_on_a_drawing_has_one_decimal_and_what_was_not_seen_has_no_mark(
     seen = [(x, y) for x, y in places if not np.isnan(y)]
     assert path == "".join(f"M{x},{y}h0" for x, y in drawn)
     assert len(drawn) == len(seen)
-    for told, place in zip(drawn, seen, strict=True):
-        for one, value in zip(told, place, strict=True):
+    for written, place in zip(drawn, seen, strict=True):
+        for one, value in zip(written, place, strict=True):
             assert one == f"{float(one):.1f}".replace("-0.0", "0.0")
             assert abs(float(one) - value) <= 0.05 + 1e-9
 

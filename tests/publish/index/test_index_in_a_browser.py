@@ -102,7 +102,7 @@ def root(make_programme, hostile_site, make_assessment, tmp_path_factory) -> Pat
 
 @pytest.fixture(scope="module")
 def open_page(root) -> Iterator[Callable[..., Any]]:
-    """Open a page in a tab of its own; what it asks for and complains of is in ``asked`` and ``complaints``."""
+    """Open a page in a tab of its own; its requests and console messages are in ``requested`` and ``complaints``."""
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
         contexts = []
@@ -113,8 +113,8 @@ def open_page(root) -> Iterator[Callable[..., Any]]:
             )
             contexts.append(context)
             tab = context.new_page()
-            tab.asked, tab.complaints = [], []
-            tab.on("request", lambda request: tab.asked.append(request.url))
+            tab.requested, tab.complaints = [], []
+            tab.on("request", lambda request: tab.requested.append(request.url))
             tab.on("console", lambda message: tab.complaints.append(message.text))
             tab.on("pageerror", lambda error: tab.complaints.append(str(error)))
             file, _, mark = page.partition("#")
@@ -257,7 +257,7 @@ def test_the_status_table_filters_the_list(small):
 
 def test_the_map_draws_marks_of_every_status_and_outlines_when_near(open_page):
     tab = open_page("small/index.html")
-    assert not [url for url in tab.asked if url.endswith("outlines.js")]
+    assert not [url for url in tab.requested if url.endswith("outlines.js")]
     far = tab.evaluate(DRAWN)
     assert sum(far.values()) > 1000
     tab.select_option("#by-status", label="Not taking hold")
@@ -329,10 +329,10 @@ def test_a_hostile_name_is_text_in_list_map_and_filters(small):
 def test_tiles_are_requested_only_where_the_settings_name_them(open_page, root):
     tab = open_page("tiled/index.html")
     for _ in range(200):
-        if any(url.endswith(".png") for url in tab.asked):
+        if any(url.endswith(".png") for url in tab.requested):
             break
         tab.wait_for_timeout(50)
-    tiles = {Path(unquote(urlsplit(url).path)).parents[2] for url in tab.asked if url.endswith(".png")}
+    tiles = {Path(unquote(urlsplit(url).path)).parents[2] for url in tab.requested if url.endswith(".png")}
     assert tiles == {root / "tiled/tiles"}
     assert tab.locator(".leaflet-control-attribution").inner_text() == "© <i>Example</i>"
 
@@ -345,7 +345,7 @@ def test_a_page_fits_a_phone_and_a_desk_and_asks_for_nothing_but_files_under_the
             tab.set_viewport_size({"width": width, "height": 800})
             assert tab.evaluate(OUTSIDE.replace("'body *'", "'body *:not(#map *)'")) == []
             assert tab.evaluate("document.documentElement.scrollWidth") == width
-        assert all(url.startswith(root.as_uri()) for url in tab.asked)
+        assert all(url.startswith(root.as_uri()) for url in tab.requested)
         assert tab.complaints == []
 
 
@@ -378,12 +378,12 @@ def test_axe_finds_nothing_by_day_and_in_the_colours_of_the_night(open_page, roo
     ],
 )
 def test_on_a_phone_where_columns_have_no_heads_each_figure_says_what_it_is(open_page, page, words):
-    said = "kinds => kinds.map(k => getComputedStyle(document.querySelector(`td.${k}`), '::before').content)"
+    labels = "kinds => kinds.map(k => getComputedStyle(document.querySelector(`td.${k}`), '::before').content)"
     kinds = ["c-theta", "c-up", "c-seen"]
     tab = open_page(page, width=390, scripts=False)
-    assert tab.evaluate(said, kinds) == words
+    assert tab.evaluate(labels, kinds) == words
     tab.set_viewport_size({"width": 1280, "height": 800})
-    assert tab.evaluate(said, kinds) == ["none"] * 3
+    assert tab.evaluate(labels, kinds) == ["none"] * 3
 
 
 @pytest.mark.slow
@@ -397,7 +397,7 @@ def test_ten_thousand_sites_are_searched_and_shown_in_seconds(open_page, root, m
     assert time.monotonic() - began < 20  # under 2 s on a quiet machine
     assert tab.locator("#count").inner_text() == "10,000 of 10,000 sites"
     assert tab.evaluate("document.querySelectorAll('*').length") < 5000
-    assert not [url for url in tab.asked if url.endswith("outlines.js")]
+    assert not [url for url in tab.requested if url.endswith("outlines.js")]
     tab.fill("#q", "site-09999")
     until(tab, "document.querySelectorAll('#finder tbody tr').length === 1")
     until(tab, "typeof OUTLINES === 'object'")
