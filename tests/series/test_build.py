@@ -81,7 +81,7 @@ STANDING = tuple(
 
 
 def varied(seed):
-    """Scenes of every kind: two orbits, clouds, hidden units, a unit that burns, offsets told wrongly, two makers."""
+    """Scenes of every kind: two orbits, clouds, hidden units, a unit that burns, wrong offsets, two baselines."""
     rng = np.random.default_rng(seed)
     made = []
     for entry in scenes(0.10, seed=seed):
@@ -91,14 +91,18 @@ def varied(seed):
         units[rng.random(len(UNITS)) < 0.1] = np.nan
         units[5:] = np.nan if rng.random() < 0.04 else units[5:]
         off, away = (0.1 if rng.random() < 0.06 else 0.0), 0.1 * (rng.random() < 0.5)
-        told = {
+        shifted = {
             f"{ground}{band}": round(level + off + rng.normal(0, 0.006), 6)
             for band, level in zip(bands.OBSERVED, (0.05, 0.08, 0.12, 0.25, 0.3, 0.2), strict=False)
             for ground in ("", "control_")
         }
         baseline = rng.choice(["05.09", "05.10"]).item()
         record = replace(
-            record, measures={**record.measures, **told}, granules={"48SUG": baseline}, offset=-away, baseline=baseline
+            record,
+            measures={**record.measures, **shifted},
+            granules={"48SUG": baseline},
+            offset=-away,
+            baseline=baseline,
         )
         if rng.random() < 0.1:
             record = replace(record, accepted=False, reason="CLOUD", measures={})
