@@ -20,10 +20,10 @@ def entry() -> Callable[..., dict[str, Any]]:
     """Feature with good properties; a property given as None is left out."""
 
     def build(*, ring: Any = None, geometry: Any = None, **properties: Any) -> dict[str, Any]:
-        said = {"id": "a"} | GOOD | properties
+        merged = {"id": "a"} | GOOD | properties
         return {
             "type": "Feature",
-            "properties": {name: value for name, value in said.items() if value is not None},
+            "properties": {name: value for name, value in merged.items() if value is not None},
             "geometry": geometry or {"type": "Polygon", "coordinates": [ring or square()]},
         }
 

@@ -35,15 +35,15 @@ def codes(found):
 
 
 def test_a_good_entry_becomes_a_typed_site(judged):
-    said = {
+    properties = {
         "id": "a", "name": "定西", "start": "2021-04-20", "intervention": "erosion_control", "biome": "loess",
         "subtype": "gully", "province": "甘肃", "programme_year": 2021, "partner": "p", "slope_degrees": 22.5,
         "manager_name": "王", "manager_language": "zh", "manager_email": "w@example.org", "manager_channel": "wecom",
         "plan_A": 0.3, "plan_k": 0.5, "plan_L": 1, "plan_cover": "index", "too_early_years": 2,
         "cohorts": "2021-04-20:1",
     }  # fmt: skip
-    assert set(said) == set(PROPERTIES)
-    found = judged(**said)
+    assert set(properties) == set(PROPERTIES)
+    found = judged(**properties)
     assert found.problems == []
     site = found.site
     assert (site.start, site.slope_degrees, site.programme_year) == (date(2021, 4, 20), 22.5, 2021)
@@ -287,9 +287,9 @@ def test_a_sliver_along_the_edge_is_only_noted(entry, registry):
 def test_of_many_overlaps_the_largest_are_reported_and_each_site_is_refused(entry, registry):
     slivers = [entry(id=f"s{i}", ring=square(X + D * 0.98, Y + i * D / 8, D / 8)) for i in range(8)]
     report = read_sites(registry(entry(id="a"), *slivers, entry(id="in", ring=square(X, Y, D / 3))))
-    told = [(label, problem.code) for label, problem in report.problems]
-    assert told.count(("a", "OVERLAP")) == 5
-    assert ("in", "OVERLAP") in told
+    problems = [(label, problem.code) for label, problem in report.problems]
+    assert problems.count(("a", "OVERLAP")) == 5
+    assert ("in", "OVERLAP") in problems
     assert report.sites == []
 
 
@@ -369,7 +369,7 @@ def test_a_site_begun_in_several_years_is_read_with_its_shares_scaled_to_one(jud
 
 
 @pytest.mark.parametrize(
-    ("said", "found"),
+    ("cohorts", "reason"),
     [
         ("2021-04-20:60;2022-04-10:40", "2021-04-20:60"),
         ("2021-04-20:0.6;2022-04-10:0.5", "add up to 1.1"),
@@ -379,11 +379,11 @@ def test_a_site_begun_in_several_years_is_read_with_its_shares_scaled_to_one(jud
         ("2021-04-20", "2021-04-20"), ("2021-13-20:1", "2021-13-20:1"), ("2021-04-20:nan", "nan"), ("60 %", "60 %"),
     ],
 )  # fmt: skip
-def test_cohorts_that_do_not_make_up_the_site_are_refused_with_a_fix(judged, said, found):
-    entry = judged(cohorts=said)
+def test_cohorts_that_do_not_make_up_the_site_are_refused_with_a_fix(judged, cohorts, reason):
+    entry = judged(cohorts=cohorts)
     (problem,) = entry.problems
     assert (entry.site, problem.code) == (None, "COHORTS")
-    assert found in problem.message
+    assert reason in problem.message
     assert problem.fix
 
 
@@ -395,11 +395,11 @@ def test_where_a_ring_starts_and_how_it_turns_is_no_change(judged):
 
 def test_every_name_of_the_schema_and_of_the_readme_is_that_of_the_code():
     aoi = Path(__file__).resolve().parents[2] / "aoi"
-    said = json.loads((aoi / "schema.json").read_text(encoding="utf-8"))["properties"]
+    schema = json.loads((aoi / "schema.json").read_text(encoding="utf-8"))["properties"]
     readme = (aoi / "README.md").read_text(encoding="utf-8")
-    assert set(said) == set(PROPERTIES)
+    assert set(schema) == set(PROPERTIES)
     for name, options in (("intervention", INTERVENTIONS), ("biome", tuple(BIOMES)), ("subtype", SUBTYPES)):
-        assert tuple(option for option in said[name]["enum"] if option) == options
+        assert tuple(option for option in schema[name]["enum"] if option) == options
         assert all(f"`{option}`" in readme for option in options)
     assert all(f"`{name}`" in readme for name in PROPERTIES)
     assert {site.plan.A for site in read_sites(aoi / "sites.geojson").sites} >= {0.0, 0.12, 0.2}

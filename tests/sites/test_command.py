@@ -96,9 +96,9 @@ def test_in_words_a_column_that_is_not_read_is_named_once_however_many_sites_hav
 def test_a_file_refused_whole_says_why_in_both_forms(run, tmp_path):
     status, out = run(tmp_path / "none.geojson", "--json")
     assert status == 65
-    told = json.loads(out)
-    assert told["sites"] == []
-    assert set(told["error"]) == {"code", "message", "fix"}
+    report = json.loads(out)
+    assert report["sites"] == []
+    assert set(report["error"]) == {"code", "message", "fix"}
     status, out = run(tmp_path / "none.geojson")
     assert status == 65
     assert out.startswith("Refused: ")
@@ -179,8 +179,8 @@ def test_a_hostile_id_cannot_write_to_the_terminal(run, registry, entry):
 def test_the_example_of_the_readme_prints_what_the_readme_says(run, tmp_path):
     readme = (Path(__file__).resolve().parents[2] / "aoi" / "README.md").read_text(encoding="utf-8")
     (tmp_path / "yanchi.geojson").write_text(re.search(r"```json\n(.*?)```", readme, re.DOTALL)[1], encoding="utf-8")
-    said = re.search(r"```\n\$ regrowth sites check yanchi.geojson\n(.*?)```", readme, re.DOTALL)[1]
-    assert run(tmp_path / "yanchi.geojson") == (0, said)
+    printed = re.search(r"```\n\$ regrowth sites check yanchi.geojson\n(.*?)```", readme, re.DOTALL)[1]
+    assert run(tmp_path / "yanchi.geojson") == (0, printed)
 
 
 def test_a_start_in_the_future_is_noted_in_both_forms(run, registry, entry):

@@ -636,13 +636,13 @@ def test_outlines_nested_in_one_another_a_hundred_thousand_deep_are_refused_and_
     command = [sys.executable, "-m", "jobs.cli", "sites", "check", str(path), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 65, done.stderr
-    told = {
+    messages = {
         site["site"]: " ".join(one["message"] for one in site["problems"]) for site in json.loads(done.stdout)["sites"]
     }
-    assert set(told) == set(names)
+    assert set(messages) == set(names)
     for name in NESTED:
-        assert re.search("nested in it|not a polygon|cannot be read", told[name]), name
-    assert not re.search("nested in it|not a polygon|cannot be read", told["sound"])
+        assert re.search("nested in it|not a polygon|cannot be read", messages[name]), name
+    assert not re.search("nested in it|not a polygon|cannot be read", messages["sound"])
 
 
 @pytest.mark.parametrize("flavor", ["iso", "extended"])

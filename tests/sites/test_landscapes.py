@@ -26,9 +26,9 @@ def plot(name, east=104.6, north=35.5, *, hectares=10.0, biome="loess", start=da
     )  # fmt: skip
 
 
-def many(n, **said):
+def many(n, **properties):
     """Sites of one square, some 300 m apart, in rows of ten."""
-    return [plot(f"plot-{k:03d}", 104.6 + 0.004 * (k % 10), 35.5 + 0.004 * (k // 10), **said) for k in range(n)]
+    return [plot(f"plot-{k:03d}", 104.6 + 0.004 * (k % 10), 35.5 + 0.004 * (k // 10), **properties) for k in range(n)]
 
 
 def names(groups):

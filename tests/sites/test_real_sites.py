@@ -47,7 +47,7 @@ def test_a_real_site_wound_the_wrong_way_is_read_and_named(planted):
     (entry,) = read_sites(planted).entries
     assert "WINDING" in [problem.code for problem in entry.problems]
     assert not next(problem for problem in entry.problems if problem.code == "WINDING").refuses
-    # It has its own columns, none of ours: each is asked for.
+    # It has its own columns, none of ours: each is reported as missing.
     assert [p.code for p in entry.problems if p.refuses] == ["ID_MISSING", "MISSING", "MISSING", "MISSING"]
 
 
