@@ -18,8 +18,8 @@ def ground(truth, noise=0.12, seed=5):
     return truth + noise * rng.standard_normal(truth.shape), np.full(truth.shape, noise), np.ones(truth.shape, bool)
 
 
-def told(truth, *, site=None, variance=0.0025, **kept):
-    theta, error, inside = ground(truth, **kept)
+def judged(truth, *, site=None, variance=0.0025, **options):
+    theta, error, inside = ground(truth, **options)
     site = truth.mean() if site is None else site
     return failing_area(theta, error, inside, site_theta=site, site_variance=variance, pixel=PIXEL)
 
@@ -27,7 +27,7 @@ def told(truth, *, site=None, variance=0.0025, **kept):
 def test_a_failed_corner_of_a_site_is_found_with_its_share_and_place():
     truth = np.ones((40, 40))
     truth[:20, :16] = 0
-    found = told(truth)
+    found = judged(truth)
     assert found.reason == ""
     assert found.share_low <= (truth[1:-1, 1:-1] < 0.25).mean() <= found.share_high
     assert found.share == pytest.approx((truth[1:-1, 1:-1] < 0.25).mean(), abs=0.02)
@@ -38,21 +38,21 @@ def test_a_failed_corner_of_a_site_is_found_with_its_share_and_place():
 
 @pytest.mark.parametrize(("level", "share"), [(1.0, 0.0), (0.0, 1.0)])
 def test_a_site_that_stands_or_failed_as_a_whole(level, share):
-    found = told(np.full((30, 30), level))
+    found = judged(np.full((30, 30), level))
     assert found.share == pytest.approx(share, abs=0.01)
     assert found.share_high - found.share_low > 0
     assert bool(found.failing.any()) is (share == 1)
 
 
 def test_ground_at_half_the_plan_everywhere_is_not_half_failing():
-    assert told(np.full((30, 30), 0.5)).share < 0.02
+    assert judged(np.full((30, 30), 0.5)).share < 0.02
 
 
 def test_patches_under_half_a_hectare_are_not_shown_but_count():
     truth = np.ones((40, 40))
     truth[10:13, 10:13] = 0  # 9 pixels of 400 m2: .36 ha
     truth[20:26, 20:26] = 0  # 36 pixels: 1.44 ha
-    found = told(truth, noise=0.05)
+    found = judged(truth, noise=0.05)
     _, count = ndimage.label(found.failing)
     assert count == 1
     assert found.failing[22, 22]
@@ -63,20 +63,20 @@ def test_patches_under_half_a_hectare_are_not_shown_but_count():
 def test_the_level_is_that_of_the_site():
     """Pixels say how regrowth is spread, the site's verdict how much of it there is."""
     truth = np.ones((30, 30))
-    assert told(truth - 1.0, site=1.0).share < 0.02
+    assert judged(truth - 1.0, site=1.0).share < 0.02
 
 
 def test_doubt_of_the_site_widens_the_interval():
     truth = np.ones((40, 40))
     truth[:, :20] = 0.15
-    sure, unsure = told(truth, variance=1e-4), told(truth, variance=0.04)
+    sure, unsure = judged(truth, variance=1e-4), judged(truth, variance=0.04)
     assert unsure.share_high - unsure.share_low > sure.share_high - sure.share_low
 
 
 def test_the_same_pixels_give_the_same_interval():
     truth = np.ones((30, 30))
     truth[:12] = 0
-    assert told(truth).share_low == told(truth).share_low
+    assert judged(truth).share_low == judged(truth).share_low
 
 
 def test_edge_pixels_and_what_lies_outside_are_left_out():
@@ -135,18 +135,18 @@ def by_regression(over, seen, expected):
     used = weight > 0
     shared = np.where(used, over, 0).sum(axis=1) / np.maximum(used.sum(axis=1), 1)
     own = over - shared[:, None]
-    told, left, freedom = np.full((2, over.shape[1]), np.nan), 0.0, 0
+    estimates, left, freedom = np.full((2, over.shape[1]), np.nan), 0.0, 0
     for pixel in range(over.shape[1]):
         use = used[:, pixel]
         if len(set(expected[use])) < 2:
             continue
         design = np.stack([np.ones(use.sum()), expected[use]], axis=1) * np.sqrt(weight[use, pixel])[:, None]
         best = np.linalg.lstsq(design, own[use, pixel] * np.sqrt(weight[use, pixel]))[0]
-        told[:, pixel] = best[1], np.linalg.inv(design.T @ design)[1, 1]
+        estimates[:, pixel] = best[1], np.linalg.inv(design.T @ design)[1, 1]
         if use.sum() > 2:
             left += ((own[use, pixel] * np.sqrt(weight[use, pixel]) - design @ best) ** 2).sum()
             freedom += use.sum() - 2
-    return told[0], np.sqrt(told[1] * left / freedom)
+    return estimates[0], np.sqrt(estimates[1] * left / freedom)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -159,8 +159,8 @@ def test_theta_and_its_error_are_those_of_a_regression_of_each_pixel(dtype):
     seen[4] = 0
     seen[1:, 5] = 0
     theta, error = pixel_theta(over, seen, expected)
-    for told, known in zip((theta, error), by_regression(over.astype(float), seen, expected), strict=True):
-        np.testing.assert_allclose(told, known, rtol=1e-9 if dtype is np.float64 else 1e-5)
+    for value, known in zip((theta, error), by_regression(over.astype(float), seen, expected), strict=True):
+        np.testing.assert_allclose(value, known, rtol=1e-9 if dtype is np.float64 else 1e-5)
     assert np.isnan(theta[5])
 
 
@@ -275,9 +275,9 @@ def test_a_large_site_is_drawn_in_blocks_with_the_same_mean_and_spread():
 def test_several_limits_give_what_each_gives_alone():
     theta, error = np.linspace(-0.5, 1.5, 200), np.full(200, 0.2)
     both = patches.failing_probability(theta, error, site=0.5, variance=0.01, below=np.array([0.0, 0.25]))
-    for limit, told in zip((0.0, 0.25), both, strict=True):
+    for limit, chance_below in zip((0.0, 0.25), both, strict=True):
         alone = patches.failing_probability(theta, error, site=0.5, variance=0.01, below=limit)
-        np.testing.assert_allclose(told, alone, rtol=1e-12)
+        np.testing.assert_allclose(chance_below, alone, rtol=1e-12)
     assert (both[1] >= both[0]).all()
 
 

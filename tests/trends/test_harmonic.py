@@ -160,11 +160,11 @@ def test_where_the_missing_layers_stand_does_not_matter(order):
     hidden = sorted(order[:12])
     masked = y.copy()
     masked[hidden] = np.nan
-    kept = np.setdiff1d(np.arange(60), hidden)
+    visible = np.setdiff1d(np.arange(60), hidden)
     if 0 in hidden:  # the middle of the record is that of its layers, seen or not
         return
     np.testing.assert_allclose(
-        harmonic(t, masked, harmonics=2), harmonic(t[kept], y[kept], harmonics=2), rtol=1e-9, atol=1e-9
+        harmonic(t, masked, harmonics=2), harmonic(t[visible], y[visible], harmonics=2), rtol=1e-9, atol=1e-9
     )
 
 

@@ -51,21 +51,21 @@ def run(words):
 run(["trends", "no file", "out.nc"])
 print(flush=True)
 for line in sys.stdin:
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as output:
         if not (child := os.fork()):
-            os.dup2(said.fileno(), 1)
-            os.dup2(said.fileno(), 2)
+            os.dup2(output.fileno(), 1)
+            os.dup2(output.fileno(), 2)
             os._exit(run(json.loads(line)))
         _, status, used = os.wait4(child, 0)
-        said.seek(0)
-        print(json.dumps([os.waitstatus_to_exitcode(status), said.read().decode(), used.ru_utime + used.ru_stime]))
+        output.seek(0)
+        print(json.dumps([os.waitstatus_to_exitcode(status), output.read().decode(), used.ru_utime + used.ru_stime]))
     sys.stdout.flush()
 """
 
 
 class Ended(NamedTuple):
     status: int
-    said: str
+    output: str
     seconds: float
     """Computing time; on a slow machine what it would have been on a usual one."""
 
@@ -97,12 +97,12 @@ def refused(command, tmp_path):
     def check(cube, *parts, options=()):
         before = sorted(tmp_path.iterdir())
         ended = command(cube, tmp_path / "out.nc", *options)
-        assert ended.status == 65, ended.said
-        assert str(cube) in ended.said
-        assert all(part in ended.said for part in parts), ended.said
-        assert "Traceback" not in ended.said
-        assert str(SECRET) not in ended.said
-        assert ended.seconds < MOST_SECONDS, ended.said
+        assert ended.status == 65, ended.output
+        assert str(cube) in ended.output
+        assert all(part in ended.output for part in parts), ended.output
+        assert "Traceback" not in ended.output
+        assert str(SECRET) not in ended.output
+        assert ended.seconds < MOST_SECONDS, ended.output
         assert sorted(tmp_path.iterdir()) == before
         return ended
 
@@ -156,7 +156,7 @@ def test_ordinary_cubes_are_read_and_written_in_every_form(command, tmp_path):
     assert command(tmp_path / "in.nc", tmp_path / "out.tif").status == 0
     ended = command(images(tmp_path / "images"), tmp_path / "out", "--json")
     assert ended.status == 0
-    assert json.loads(ended.said[ended.said.index("{\n") :])["layers"] == 4
+    assert json.loads(ended.output[ended.output.index("{\n") :])["layers"] == 4
 
 
 @pytest.mark.parametrize(
@@ -447,8 +447,8 @@ FUZZ = settings(
 
 def check_ends(command, cube, folder):
     ended = command(cube, folder / "out.nc")
-    assert ended.status in (0, 65), ended.said
-    assert "Traceback" not in ended.said
+    assert ended.status in (0, 65), ended.output
+    assert "Traceback" not in ended.output
     assert ended.seconds < 5 * MOST_SECONDS
 
 

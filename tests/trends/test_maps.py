@@ -44,7 +44,7 @@ def make_map():
 
 
 def no_early_computation(*_):
-    pytest.fail("computed before it was asked to")
+    pytest.fail("computed before it was needed")
 
 
 CHUNKS = {"scenes": {"time": 1}, "ragged": {"time": 50, "y": 2, "x": 3}, "columns": {"time": -1, "y": 5, "x": 1}}

@@ -1,4 +1,4 @@
-"""``regrowth trends``: anyone's cube in, maps out; bad input is told and leaves nothing behind."""
+"""``regrowth trends``: anyone's cube in, maps out; bad input is refused and leaves nothing behind."""
 
 import json
 import os
@@ -85,9 +85,9 @@ def test_ndvi_is_computed_where_only_red_and_near_infrared_are_there(cube, kind,
     path = tmp_path / f"in.{kind}"
     cube.to_netcdf(path) if kind == "nc" else cube.to_zarr(path, consolidated=False)
     trends(path, tmp_path / "out.nc", variable="ndvi", as_json=True)
-    told = json.loads(capsys.readouterr().out)
-    assert told["variable"] == "ndvi"
-    assert (told["layers"], told["first"], told["last"]) == (90, "2019-01-03", "2023-11-18")
+    report = json.loads(capsys.readouterr().out)
+    assert report["variable"] == "ndvi"
+    assert (report["layers"], report["first"], report["last"]) == (90, "2019-01-03", "2023-11-18")
     ndvi = (cube["nir"] - cube["red"]) / (cube["nir"] + cube["red"])
     with xr.open_dataset(tmp_path / "out.nc", decode_coords="all") as out:
         np.testing.assert_allclose(out["slope"], expected_slope(ndvi.values, cube["time"].values), atol=1e-6)
@@ -205,7 +205,7 @@ except SystemExit as ended:
 @pytest.mark.slow
 @pytest.mark.parametrize(("form", "out"), [("zarr", "out.nc"), ("nc", "out.zarr")])
 def test_a_cube_larger_than_what_memory_is_given_takes_no_more_than_a_small_one(form, out, tmp_path, root):
-    """0.8 GB of which a corner was seen, in a process of its own: what it holds at most, beside a cube of 6 MB."""
+    """0.8 GB with data in one corner, in a process of its own: what it holds at most, beside a cube of 6 MB."""
     peaks = {}
     for side in (256, 3072):
         cube = zarr_of_a_corner(tmp_path / f"{side}.zarr", layers=22, side=side)
@@ -296,24 +296,24 @@ def test_equal_reflectances_of_files_with_other_offsets_are_ties(geotiffs, tmp_p
 
 @pytest.mark.parametrize("kind", ["nc", "zarr"])
 @pytest.mark.parametrize(
-    "told", ["of the band", "of the file", "unlinked", "with its axes", "by the other band", "on a side of its own"]
+    "how", ["of the band", "of the file", "unlinked", "with its axes", "by the other band", "on a side of its own"]
 )
-def test_a_crs_is_written_however_the_file_states_it(cube, kind, told, tmp_path):
+def test_a_crs_is_written_however_the_file_states_it(cube, kind, how, tmp_path):
     plain = cube.drop_vars("spatial_ref")
     for band in plain.data_vars.values():
         band.encoding.pop("grid_mapping", None)
-    if told == "of the band":
+    if how == "of the band":
         plain["red"].attrs["crs"] = plain["nir"].attrs["crs"] = "EPSG:32648"
-    elif told == "of the file":
+    elif how == "of the file":
         plain.attrs["crs"] = "EPSG:32648"
     else:
-        own = ("one",) if told == "on a side of its own" else ()
+        own = ("one",) if how == "on a side of its own" else ()
         plain["crs"] = xr.DataArray(np.zeros((1,) * len(own), int), dims=own, attrs=cube["spatial_ref"].attrs)
         if own:
             plain["red"].attrs["grid_mapping"] = plain["nir"].attrs["grid_mapping"] = "crs"
-        if told == "with its axes":
+        if how == "with its axes":
             plain["red"].attrs["grid_mapping"] = plain["nir"].attrs["grid_mapping"] = "crs: x y"
-        if told == "by the other band":
+        if how == "by the other band":
             plain["red"].attrs["grid_mapping"] = "crs"
     path = tmp_path / f"in.{kind}"
     plain.to_netcdf(path) if kind == "nc" else plain.to_zarr(path, consolidated=False)
@@ -701,17 +701,17 @@ def test_numbers_that_can_be_no_ndvi_are_left_out_if_few_and_refused_if_most(tmp
 @pytest.mark.parametrize("upwards", [False, True], ids=["downwards", "upwards"])
 def test_one_pixel_or_column_keeps_a_stated_place_and_is_refused_without(cube, tmp_path, rows, upwards):
     place = from_origin(3e5, 5_000_060, 10, 10)
-    told = cube.rio.write_transform(place).isel(x=slice(0, 1), y=rows)
-    untold = cube.isel(x=slice(0, 1), y=rows)
-    for name, one in (("told", told), ("untold", untold)):
+    stated = cube.rio.write_transform(place).isel(x=slice(0, 1), y=rows)
+    unstated = cube.isel(x=slice(0, 1), y=rows)
+    for name, one in (("stated", stated), ("unstated", unstated)):
         (one.isel(y=slice(None, None, -1)) if upwards else one).to_netcdf(tmp_path / f"{name}.nc")
-    trends(tmp_path / "told.nc", tmp_path / "out.tif", variable="nir")
+    trends(tmp_path / "stated.nc", tmp_path / "out.tif", variable="nir")
     with rasterio.open(tmp_path / "out.tif") as out:
         assert out.transform == place
         assert out.crs.to_epsg() == 32648
     with pytest.raises(BadData, match="does not tell the size of a pixel"):
-        trends(tmp_path / "untold.nc", tmp_path / "other.tif", variable="nir")
-    trends(tmp_path / "untold.nc", tmp_path / "other.nc", variable="nir")
+        trends(tmp_path / "unstated.nc", tmp_path / "other.tif", variable="nir")
+    trends(tmp_path / "unstated.nc", tmp_path / "other.nc", variable="nir")
 
 
 @pytest.mark.parametrize("out", ["out.tif", "out.nc"])
@@ -992,5 +992,5 @@ def test_another_file_under_the_name_of_a_geotiff_is_not_followed(geotiffs, tmp_
 
 def test_the_page_on_cubes_describes_every_map(root):
     page = (root / "docs" / "trends.md").read_text(encoding="utf-8")
-    told = re.findall(r"^\| (`[^|]+)\|", page, re.M)
-    assert {name for line in told for name in re.findall(r"`(\w+)`", line)} == {*MONOTONIC, *HARMONIC}
+    rows = re.findall(r"^\| (`[^|]+)\|", page, re.M)
+    assert {name for line in rows for name in re.findall(r"`(\w+)`", line)} == {*MONOTONIC, *HARMONIC}
