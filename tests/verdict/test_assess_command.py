@@ -1,4 +1,4 @@
-"""``regrowth assess``: anyone's tables in, assessments out, or one line that says what to mend."""
+"""``regrowth assess``: anyone's tables in, assessments out, or one line that says what to correct."""
 
 import json
 from datetime import date
@@ -77,8 +77,8 @@ def test_dates_may_be_requested_and_json_has_no_nan(tables, tmp_path, capsys):
     assert found.as_of.tolist() == ["2016-06-01", "2022-03-01"] * 3
     assert found.status[::2].unique().tolist() == ["insufficient_data"]
     assert set(found.reasons[::2]) == {"START_IN_FUTURE"}
-    said = json.loads(capsys.readouterr().out)
-    assert said["latest"] == {"failing": 1, "lagging": 1, "on_track": 1}
+    report = json.loads(capsys.readouterr().out)
+    assert report["latest"] == {"failing": 1, "lagging": 1, "on_track": 1}
 
 
 def test_the_order_of_rows_and_repeated_rows_change_nothing(tables, tmp_path):

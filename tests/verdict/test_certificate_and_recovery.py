@@ -239,8 +239,8 @@ def test_drought_is_not_claimed_before_five_seasons_are_known():
 def test_a_place_without_scenes_is_explained_as_not_covered():
     empty = Series(dates=np.empty(0, "datetime64[D]"), cover=np.empty(0), control=np.empty(0))
     found = assess(empty, SITE, as_of=END)
-    assert any("source covers it" in said for said in explain(found, SITE))
-    assert not any("More clear scenes" in said for said in explain(found, SITE))
+    assert any("source covers it" in sentence for sentence in explain(found, SITE))
+    assert not any("More clear scenes" in sentence for sentence in explain(found, SITE))
 
 
 def test_a_calibration_comes_back_from_plain_values_under_the_same_hash():

@@ -1,4 +1,4 @@
-"""Whether a failure of this site could be seen at all, said before a single night has run."""
+"""Whether a failure of this site could be seen at all, estimated before a single night has run."""
 
 import re
 from dataclasses import replace

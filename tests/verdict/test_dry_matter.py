@@ -1,4 +1,4 @@
-"""Dry matter where the erosion grade rests on green cover: said where it is likely, and no verdict changes."""
+"""Dry matter where the erosion grade rests on green cover: reported where it is likely, and no verdict changes."""
 
 from dataclasses import replace
 from datetime import date
@@ -56,10 +56,10 @@ def test_there_is_no_reason_without_short_wave_bands():
     assert dry_matter_reason(SITE, empty, as_of=AS_OF) is None
 
 
-@pytest.mark.parametrize(("share", "said"), [(SUBSTANTIAL - 0.02, False), (SUBSTANTIAL + 0.02, True)])
-def test_dry_matter_is_named_where_it_is_substantial_and_erosion_is_judged(share, said):
+@pytest.mark.parametrize(("share", "named"), [(SUBSTANTIAL - 0.02, False), (SUBSTANTIAL + 0.02, True)])
+def test_dry_matter_is_named_where_it_is_substantial_and_erosion_is_judged(share, named):
     seen = observed(*[share] * 3, days=[150, 200, 250])
-    assert dry_matter_reason(SITE, seen, as_of=AS_OF) == (Reason.DRY_MATTER if said else None)
+    assert dry_matter_reason(SITE, seen, as_of=AS_OF) == (Reason.DRY_MATTER if named else None)
     assert dry_matter_reason(replace(SITE, intervention="planting"), seen, as_of=AS_OF) is None
 
 

@@ -180,8 +180,8 @@ def test_after_a_known_loss_theta_is_what_still_stands():
     x.difference[onset_at:] -= 0.1 * x.mu[onset_at:]
     alarm, onset = np.zeros(x.size, bool), np.full(x.size, -1)
     alarm[known_at], onset[known_at] = True, onset_at
-    quiet, told = follow(x), follow(x, alarm, onset)
-    np.testing.assert_array_equal(told[2][:known_at], quiet[2][:known_at])
+    quiet, informed = follow(x), follow(x, alarm, onset)
+    np.testing.assert_array_equal(informed[2][:known_at], quiet[2][:known_at])
 
     calm = NOISE._replace(huber=1e9, elasticity=0.0)  # one Gaussian for the whole series
     got = theta_filter(
@@ -236,8 +236,8 @@ def test_a_loss_that_was_weighed_joins_the_baseline_as_if_its_date_had_been_know
     uplift = x.curves[:, 0] * x.mu
     old = np.where(np.arange(x.size) >= onset[at], x.mu, 0.0)
     sigma = search_covariance(x, calm)
-    anew = np.where(np.arange(x.size) >= i, uplift, 0.0)  # whether growth goes on is open again
-    sigma += 0.36 * np.outer(uplift, uplift) + 0.01 * np.outer(old, old) + 0.36 * np.outer(anew, anew)
+    later_uplift = np.where(np.arange(x.size) >= i, uplift, 0.0)  # whether growth goes on is open again
+    sigma += 0.36 * np.outer(uplift, uplift) + 0.01 * np.outer(old, old) + 0.36 * np.outer(later_uplift, later_uplift)
     step = np.zeros(i + 1)
     step[i] = x.mu[i]
     b, c = information(sigma[: i + 1, : i + 1], step[:, None], (x.difference - 0.9 * uplift)[: i + 1])
@@ -303,9 +303,9 @@ def test_own_noise_is_the_mean_of_what_the_years_before_the_start_leave_likely()
 
     later = np.where(before, x.difference, 9.0)
     again = own_noise(x.times, later, x.state(), x.variance, START, calm)
-    assert again == got, "the years after the start are not asked"
+    assert again == got, "the years after the start do not count"
     none = own_noise(x.times, x.difference, x.state(), x.variance, int(x.day[4]), calm)
-    assert none == (1.0, 1.0), "four scenes tell nothing"
+    assert none == (1.0, 1.0), "four scenes are too few"
 
 
 @pytest.mark.parametrize(("wander", "more"), [(0.3, 0.0), (0.8, 0.0), (1.0, 0.36), (2.0, 3.36)])

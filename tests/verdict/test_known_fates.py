@@ -42,7 +42,7 @@ def assess_all(series, site):
     return assessments(verdicts(series, site, dates), site, DEFAULT)
 
 
-def told(story: Story, seed: int, *, rain: float = 0.12) -> Series:
+def series_of(story: Story, seed: int, *, rain: float = 0.12) -> Series:
     """A series after a story: a bell-shaped season, rain and cloud shared with the control, noise of the site's own."""
     rng = np.random.default_rng(seed)
     years = np.arange(START.year - story.pre, START.year + story.post)
@@ -81,7 +81,7 @@ def drift(rng: np.random.Generator, days: np.ndarray) -> np.ndarray:
 
 
 def at_the_end(story: Story, seed: int, site: Site = SITE) -> Assessment:
-    return assess(told(story, seed), site, as_of=date(START.year + story.post - 1, 12, 31))
+    return assess(series_of(story, seed), site, as_of=date(START.year + story.post - 1, 12, 31))
 
 
 SEEDS = range(12)
@@ -112,7 +112,7 @@ def test_the_day_from_which_a_sudden_loss_shows_lies_near_it_and_it_is_confirmed
     lost = START + timedelta(days=round(5.5 * 365.25))  # in the midst of the season
     off = []
     for seed in range(40):
-        history = assess_all(told(Story(theta=1.0, dropped=5.5), seed), SITE)
+        history = assess_all(series_of(Story(theta=1.0, dropped=5.5), seed), SITE)
         dates = [(a.loss_on, a.loss_confirmed_on) for a in history]
         assert all((one is None) == (other is None) for one, other in dates)
         named = [(a, on, by) for a, (on, by) in zip(history, dates, strict=True) if by is not None and by > lost]
@@ -128,7 +128,7 @@ def test_the_day_from_which_a_sudden_loss_shows_lies_near_it_and_it_is_confirmed
 
 def test_what_was_lost_just_before_the_start_or_with_the_making_ready_of_the_ground_is_no_loss_since():
     called = [
-        any(a.loss_on is not None for a in assess_all(told(Story(theta=1.0, dropped=-0.4, post=2), seed), SITE))
+        any(a.loss_on is not None for a in assess_all(series_of(Story(theta=1.0, dropped=-0.4, post=2), seed), SITE))
         for seed in range(30)
     ]
     assert sum(called) <= 2  # the rate of false ones is .02 a site and year
@@ -142,7 +142,7 @@ def test_a_site_lost_after_a_good_start_is_judged_by_what_still_stands():
 
 def test_failed_sites_turn_red_and_good_ones_never_do():
     for seed in SEEDS:
-        history = assess_all(told(Story(theta=1.0), seed), SITE)
+        history = assess_all(series_of(Story(theta=1.0), seed), SITE)
         assert not [a for a in history if a.alert is AlertLevel.RED and a.alert_rule == "failure"]
     ends = [at_the_end(Story(theta=0.0), seed) for seed in SEEDS]
     assert sum(a.alert is AlertLevel.RED for a in ends) >= 10
@@ -160,7 +160,8 @@ def test_the_interval_holds_the_truth_as_often_as_it_says(theta):
 def test_half_the_plan_hardly_ever_turns_red_under_nightly_looks():
     red = [
         any(
-            a.alert is AlertLevel.RED and a.alert_rule == "failure" for a in assess_all(told(Story(theta=0.5), s), SITE)
+            a.alert is AlertLevel.RED and a.alert_rule == "failure"
+            for a in assess_all(series_of(Story(theta=0.5), s), SITE)
         )
         for s in range(100)
     ]
@@ -170,7 +171,7 @@ def test_half_the_plan_hardly_ever_turns_red_under_nightly_looks():
 def test_drought_that_hits_site_and_control_alike_raises_no_alert():
     dry = Story(theta=1.0, drought=(2024, 2025))
     for seed in SEEDS:
-        history = assess_all(told(dry, seed), SITE)
+        history = assess_all(series_of(dry, seed), SITE)
         assert {a.alert_rule for a in history if a.alert is AlertLevel.RED} <= {"disturbance"}
         assert sum(a.alert is not AlertLevel.NONE for a in history) <= len(history) / 10
     reasons = [at_the_end(replace(dry, post=5), seed).reasons for seed in SEEDS]
@@ -180,7 +181,7 @@ def test_drought_that_hits_site_and_control_alike_raises_no_alert():
 def test_red_never_comes_while_it_is_too_early():
     slow = replace(SITE, plan=replace(PLAN, too_early_years=4.0))
     for seed in SEEDS:
-        for a in assess_all(told(Story(theta=-0.3), seed), slow):
+        for a in assess_all(series_of(Story(theta=-0.3), seed), slow):
             if a.as_of < START + timedelta(days=1461):
                 assert a.alert is not AlertLevel.RED
                 assert a.status in (Status.TOO_EARLY, Status.DISTURBED, Status.INSUFFICIENT_DATA)
@@ -190,7 +191,7 @@ def test_the_verdict_of_a_day_does_not_change_when_later_scenes_come():
     for seed, story in enumerate(
         [Story(theta=1.0), Story(theta=0.0), Story(dropped=3.5), Story(lost=3.2), Story(pre=0), Story(pre=1, clear=0.2)]
     ):
-        whole = told(story, seed)
+        whole = series_of(story, seed)
         later = {a.as_of: a for a in assess_all(whole, SITE)}
         for cut in range(12, whole.dates.size, 9):
             short = Series(dates=whole.dates[:cut], cover=whole.cover[:cut], control=whole.control[:cut])
@@ -210,6 +211,6 @@ def test_a_drought_that_hits_a_site_and_its_noisy_control_alike_is_no_loss():
         ground = 0.05 + (0.15 - 0.067 * dry) * np.exp(-0.5 * ((doy - 210) / 55) ** 2)
         cover, control = (np.clip(ground + rng.normal(0, 0.03, days.size), 0, 1) for _ in range(2))
         site = replace(SITE, start=date(2019, 4, 10), plan=Plan(A=0.2, k=0.45, L=1.0, too_early_years=2.0))
-        told = assess(Series(dates=days, cover=cover, control=control), site, as_of=date(2025, 12, 1))
-        found.append(told.loss_on is not None)
+        judged = assess(Series(dates=days, cover=cover, control=control), site, as_of=date(2025, 12, 1))
+        found.append(judged.loss_on is not None)
     assert sum(found) <= 3, "of thirty"

@@ -13,7 +13,7 @@ from monitor.alerts.lifecycle import next_alerts
 from monitor.sites.site import Plan
 from monitor.verdict.assessment import AlertLevel, Status
 from monitor.verdict.status import LEVELS, STATUSES
-from tests.verdict.test_known_fates import PLAN, SITE, Story, assess_all, told
+from tests.verdict.test_known_fates import PLAN, SITE, Story, assess_all, series_of
 
 PLANS = {
     "A .20": (Plan(A=0.20, k=0.45, L=1.0, too_early_years=2.0), 3),
@@ -56,7 +56,7 @@ def test_the_three_probabilities_sum_to_one_wherever_there_is_a_theta_and_agree_
 
 
 def test_an_undecided_site_opens_no_alert_and_says_so():
-    history = [a for seed in range(8) for a in assess_all(told(Story(theta=0.55, post=4), seed), SITE)]
+    history = [a for seed in range(8) for a in assess_all(series_of(Story(theta=0.55, post=4), seed), SITE)]
     undecided = [a for a in history if a.status is Status.UNDECIDED]
     assert undecided
     assert all(next_alerts([], a, None) == [] for a in undecided)
@@ -65,7 +65,7 @@ def test_an_undecided_site_opens_no_alert_and_says_so():
 
 def test_a_site_whose_plan_promises_nothing_is_on_track_without_probabilities():
     tended = replace(SITE, intervention="tending", plan=replace(PLAN, A=0.0))
-    last = assess_all(told(Story(theta=0.0), 1), tended)[-1]
+    last = assess_all(series_of(Story(theta=0.0), 1), tended)[-1]
     assert last.status is Status.ON_TRACK
     assert (last.probability, last.p_failing, last.p_lagging, last.p_on_track) == (None, None, None, None)
 
@@ -74,7 +74,7 @@ def test_a_site_whose_plan_promises_nothing_is_on_track_without_probabilities():
 def test_a_harvest_is_not_silenced_by_the_width_of_its_own_interval(seed):
     """Theta of -4 on a small plan has a wide interval, all of it far below a quarter of the plan."""
     small = replace(SITE, plan=Plan(A=0.05, k=0.45, L=0.5, too_early_years=2.0))
-    series = told(Story(theta=-1.0, noise=0.03, clear=0.25), seed)  # what was promised to PLAN, taken away
+    series = series_of(Story(theta=-1.0, noise=0.03, clear=0.25), seed)  # what was promised to PLAN, taken away
     history = assess_all(series, small)
     low = [a for a in history if a.theta_high is not None and a.theta_high < 0.25 and a.as_of.year >= 2023]
     assert low

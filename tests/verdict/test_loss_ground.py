@@ -31,10 +31,10 @@ def test_losses_within_thirty_days_come_together():
     assert lost_together(DAY, []) == 0
 
 
-@pytest.mark.parametrize(("together", "said"), [(None, False), (0, False), (1, False), (2, True), (9, True)])
-def test_two_neighbours_or_more_are_a_reason_and_one_may_be_chance(lost, together, said):
+@pytest.mark.parametrize(("together", "reported"), [(None, False), (0, False), (1, False), (2, True), (9, True)])
+def test_two_neighbours_or_more_are_a_reason_and_one_may_be_chance(lost, together, reported):
     found = with_loss_ground(lost, LossGround(neighbours=None if together is None else 12, together=together))
-    assert ("NEIGHBOURS_LOST" in found.reasons) == said
+    assert ("NEIGHBOURS_LOST" in found.reasons) == reported
     assert (found.alert, found.status, found.probability) == (lost.alert, lost.status, lost.probability)
 
 

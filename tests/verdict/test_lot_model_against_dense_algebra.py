@@ -28,7 +28,7 @@ NOISE = LotNoise(baseline=0.3)
 
 
 def lot(seed: int, n: int = 6, m: int = 7) -> LotSeasons:
-    """Members with different plans and starts, of which some seasons are missing."""
+    """Members with different plans and starts; some of their seasons are missing."""
     rng = np.random.default_rng(seed)
     years = np.arange(m) - rng.integers(3, 5, n)[:, None]
     expected = np.stack([0.2 * -np.expm1(-0.45 * np.maximum(years - lag, 0)) for lag in (0, 0.5, 1)], axis=2)

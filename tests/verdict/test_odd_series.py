@@ -102,10 +102,10 @@ def test_the_verdict_of_a_day_before_the_start_is_the_one_given_then():
 
 def test_where_nothing_was_promised_only_loss_is_judged():
     tended = replace(SITE, intervention="tending", plan=Plan(A=0.0, k=0.35, L=0.0, too_early_years=0.0))
-    kept = assess(series(theta=0.0), tended, as_of=END)
-    assert kept.status is Status.ON_TRACK
-    assert (kept.theta, kept.e_failure, kept.expected) == (None, None, 0.0)
-    assert kept.uplift_low < 0 < kept.uplift_high
+    stable = assess(series(theta=0.0), tended, as_of=END)
+    assert stable.status is Status.ON_TRACK
+    assert (stable.theta, stable.e_failure, stable.expected) == (None, None, 0.0)
+    assert stable.uplift_low < 0 < stable.uplift_high
     lost = assess(series(theta=-0.7), tended, as_of=END)
     assert lost.status in (Status.FAILING, Status.DISTURBED)
     assert lost.alert is not AlertLevel.NONE
@@ -183,7 +183,7 @@ def test_a_second_ring_that_greens_with_the_site_withholds_red():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         (lambda s: replace(s, cover=s.cover * 100), "percent"),
         (lambda s: replace(s, control=np.where(np.arange(s.dates.size) == 7, -0.2, s.control)), str(series().dates[7])),
@@ -193,8 +193,8 @@ def test_a_second_ring_that_greens_with_the_site_withholds_red():
     ],
     ids=["percent", "negative", "descending", "repeated", "short"],
 )
-def test_a_wrong_series_is_refused_by_site_and_place(wrong, said):
-    with pytest.raises(BadData, match=said) as refusal:
+def test_a_wrong_series_is_refused_by_site_and_place(wrong, message):
+    with pytest.raises(BadData, match=message) as refusal:
         assess(wrong(series()), SITE, as_of=END)
     assert "loess-1" in str(refusal.value)
 
@@ -294,8 +294,8 @@ def test_the_wave_of_a_season_is_that_of_least_squares_scene_by_scene(seed):
         expected[n - 1] = sure and away and greener
     used = np.flatnonzero(inside)
     np.testing.assert_array_equal(greenest_outside(day, cover, used, window), expected)
-    asked = rng.random(day.size) < 0.2
-    np.testing.assert_array_equal(greenest_outside(day, cover, used, window, asked), expected & asked)
+    requested = rng.random(day.size) < 0.2
+    np.testing.assert_array_equal(greenest_outside(day, cover, used, window, requested), expected & requested)
 
 
 def test_scenes_of_two_days_of_the_year_alone_show_no_season():

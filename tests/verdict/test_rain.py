@@ -30,7 +30,7 @@ def season_of(totals, *, first=2000, wet=lambda day: True):
     return DailyRain(first=days[0].item(), mm=mm, source="made up")
 
 
-def told(rain, as_of, *, start=date(2012, 4, 1)):
+def anomaly(rain, as_of, *, start=date(2012, 4, 1)):
     return season_anomaly(rain, SEASON, start=start, as_of=as_of)
 
 
@@ -39,7 +39,7 @@ TWELVE = [90.0, 110.0] * 6
 
 
 def test_a_season_is_measured_in_standard_deviations_of_the_years_before_the_work():
-    found = told(season_of([*TWELVE, 500, 500, 80]), date(2014, 12, 1))
+    found = anomaly(season_of([*TWELVE, 500, 500, 80]), date(2014, 12, 1))
     assert (found.season, found.days, found.years) == (2014, LENGTH, 12)
     assert (found.total, found.normal) == (pytest.approx(80), pytest.approx(100))
     assert found.z == pytest.approx(-20 / (10 * (12 / 11) ** 0.5))
@@ -47,19 +47,19 @@ def test_a_season_is_measured_in_standard_deviations_of_the_years_before_the_wor
 
 
 def test_years_after_the_start_do_not_change_what_is_usual():
-    dry = told(season_of([*TWELVE, 80, 20, 80]), date(2014, 12, 1))
-    wet = told(season_of([*TWELVE, 80, 900, 80]), date(2014, 12, 1))
+    dry = anomaly(season_of([*TWELVE, 80, 20, 80]), date(2014, 12, 1))
+    wet = anomaly(season_of([*TWELVE, 80, 900, 80]), date(2014, 12, 1))
     assert dry == wet
 
 
 @pytest.mark.parametrize(("total", "reason"), [(89.4, Reason.RAIN_LOW), (89.7, None), (100, None), (150, None)])
 def test_a_season_is_dry_below_one_standard_deviation(total, reason):
-    assert told(season_of([*TWELVE, total]), date(2012, 11, 1)).reason == reason
+    assert anomaly(season_of([*TWELVE, total]), date(2012, 11, 1)).reason == reason
 
 
 def test_the_season_to_date_is_held_against_the_same_days():
     """Half way through, at the usual pace, nothing is wrong; the whole normal would say half is missing."""
-    found = told(season_of([*TWELVE, 100]), date(2012, 1, 1) + timedelta(days=OPENS + 83))
+    found = anomaly(season_of([*TWELVE, 100]), date(2012, 1, 1) + timedelta(days=OPENS + 83))
     assert (found.season, found.days) == (2012, 84)
     assert (found.total, found.normal) == (pytest.approx(50), pytest.approx(50))
     assert found.z == pytest.approx(0, abs=1e-9)
@@ -67,7 +67,7 @@ def test_the_season_to_date_is_held_against_the_same_days():
 
 @pytest.mark.parametrize("as_of", [date(2013, 1, 15), date(2013, 5, 1), date(2013, 6, 20)])
 def test_before_and_early_in_a_season_the_last_one_stands(as_of):
-    found = told(season_of([*TWELVE, 70, 0]), as_of)
+    found = anomaly(season_of([*TWELVE, 70, 0]), as_of)
     assert (found.season, found.days) == (2012, LENGTH)
     assert found.total == pytest.approx(70)
 
@@ -77,7 +77,7 @@ def test_rain_after_the_day_does_not_count():
     day = date(2012, 8, 1)
     later = rain.mm.copy()
     later[(day - rain.first).days + 1 :] = 77.0
-    assert told(rain, day) == told(DailyRain(first=rain.first, mm=later, source=rain.source), day)
+    assert anomaly(rain, day) == anomaly(DailyRain(first=rain.first, mm=later, source=rain.source), day)
 
 
 def test_a_product_that_comes_late_is_compared_over_the_days_it_has():
@@ -86,7 +86,7 @@ def test_a_product_that_comes_late_is_compared_over_the_days_it_has():
 
     def until(days_short):
         short = rain.mm[: (day - rain.first).days + 1 - days_short]
-        return told(DailyRain(first=rain.first, mm=short, source=rain.source), day)
+        return anomaly(DailyRain(first=rain.first, mm=short, source=rain.source), day)
 
     assert (until(21).days, until(21).z) == (79, pytest.approx(0, abs=1e-9))
     assert (until(40).total, until(40).reason) == (None, Reason.RAIN_UNKNOWN)
@@ -95,14 +95,14 @@ def test_a_product_that_comes_late_is_compared_over_the_days_it_has():
 
 def test_nine_earlier_years_do_not_say_what_is_usual_and_ten_do():
     rain = season_of([*TWELVE, 50])
-    nine = told(rain, date(2012, 12, 1), start=date(2009, 4, 1))
+    nine = anomaly(rain, date(2012, 12, 1), start=date(2009, 4, 1))
     assert (nine.years, nine.z, nine.normal, nine.reason) == (9, None, None, Reason.RAIN_UNKNOWN)
     assert nine.total == pytest.approx(50)
-    assert told(rain, date(2012, 12, 1), start=date(2010, 4, 1)).reason == Reason.RAIN_LOW
+    assert anomaly(rain, date(2012, 12, 1), start=date(2010, 4, 1)).reason == Reason.RAIN_LOW
 
 
 def test_the_season_in_which_the_work_began_is_no_year_before_it():
-    assert told(season_of([*TWELVE, 50]), date(2012, 12, 1), start=date(2011, 7, 1)).years == 11
+    assert anomaly(season_of([*TWELVE, 50]), date(2012, 12, 1), start=date(2011, 7, 1)).years == 11
 
 
 def test_gaps_are_no_drought():
@@ -112,13 +112,13 @@ def test_gaps_are_no_drought():
     few[opened + 10 : opened + 26] = np.nan
     many[opened + 10 : opened + 27] = np.nan
     day = date(2012, 12, 1)
-    assert told(DailyRain(first=rain.first, mm=few, source="x"), day).total == pytest.approx(100)
-    found = told(DailyRain(first=rain.first, mm=many, source="x"), day)
+    assert anomaly(DailyRain(first=rain.first, mm=few, source="x"), day).total == pytest.approx(100)
+    found = anomaly(DailyRain(first=rain.first, mm=many, source="x"), day)
     assert (found.total, found.z, found.reason) == (None, None, Reason.RAIN_UNKNOWN)
 
 
 def test_where_it_never_rains_nothing_is_dry():
-    assert told(season_of([0.0] * 13), date(2012, 12, 1)).reason == Reason.RAIN_UNKNOWN
+    assert anomaly(season_of([0.0] * 13), date(2012, 12, 1)).reason == Reason.RAIN_UNKNOWN
 
 
 def test_a_season_that_runs_into_the_next_year_is_one_season():

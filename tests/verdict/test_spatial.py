@@ -34,9 +34,9 @@ def test_a_site_with_a_large_failing_part_is_failing_and_watched_but_never_red_b
     assert (found.hectares_failing, found.hectares_failing_low, found.hectares_failing_high) == (8.0, 6.1, 9.5)
     assert found.hectares_failing_on == date(2024, 8, 25)
     assert found.reasons == ("SPATIAL_PATCH", "CONTROL_POOR", "RAIN_UNKNOWN")
-    told = explain(found, SITE)
-    assert told[0] == "A large part is not taking hold."
-    assert "Regrowth is absent on about 8.0 of 20.0 hectares (6.1 to 9.5): the map shows where." in told
+    sentences = explain(found, SITE)
+    assert sentences[0] == "A large part is not taking hold."
+    assert "Regrowth is absent on about 8.0 of 20.0 hectares (6.1 to 9.5): the map shows where." in sentences
     assert "20.0 公顷中约有 8.0 公顷（6.1 至 9.5）未见恢复，位置见地图。" in explain(found, SITE, language="zh")
 
 
@@ -56,8 +56,8 @@ def test_no_failure_is_named_by_the_area_before_the_third_year():
 def test_a_red_verdict_stays_as_it_is():
     red = replace(FINE, status=Status.FAILING, probability=0.97, alert=AlertLevel.RED, alert_rule="failure", theta=0.1)
     found = with_failing_area(red, replace(LARGE, hectares=18.0, low=14.0, high=20.0), SITE, DEFAULT)
-    told = ("hectares_failing", "hectares_failing_low", "hectares_failing_high", "hectares_failing_on")
-    assert replace(found, **dict.fromkeys(told)) == red
+    fields = ("hectares_failing", "hectares_failing_low", "hectares_failing_high", "hectares_failing_on")
+    assert replace(found, **dict.fromkeys(fields)) == red
 
 
 @pytest.mark.parametrize("status", [Status.TOO_EARLY, Status.INSUFFICIENT_DATA, Status.DISTURBED, Status.RECOVERED])

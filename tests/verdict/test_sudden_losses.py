@@ -35,7 +35,7 @@ LOSS = RULES.index("disturbance")
 
 
 def late_green(*, noise: float = 0.0, step: int = 5, seed: int = 0) -> Series:
-    """Uplift that is green in summer alone, over control ground of which two fifths are green all the year round.
+    """Uplift that is green in summer alone, over control ground two fifths of which are green all the year round.
 
     Half again what :data:`PLAN` promises. In spring the control's season, which the uplift is expected to follow, is
     far ahead of what has grown.
@@ -179,6 +179,6 @@ def test_a_slope_left_bare_is_red_by_erosion_though_a_loss_beside_it_is_not_sure
             loss_day=np.full(seen.used.size, day[0] - 30), loss_onset=np.full(seen.used.size, day[0] - 60),
             loss_score=np.full(seen.used.size, logit(probability) - logit(DEFAULT.disturbance_prior)),
         )  # fmt: skip
-        said = judge(day, seen, lost, slope, parts, DEFAULT, alpha)
-        assert said.probability[0] == pytest.approx(expit(logit(probability)))
-        assert (LEVELS[said.alert[0]], RULES[said.alert_rule[0]]) == (AlertLevel.RED, rule)
+        verdict = judge(day, seen, lost, slope, parts, DEFAULT, alpha)
+        assert verdict.probability[0] == pytest.approx(expit(logit(probability)))
+        assert (LEVELS[verdict.alert[0]], RULES[verdict.alert_rule[0]]) == (AlertLevel.RED, rule)

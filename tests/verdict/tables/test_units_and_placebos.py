@@ -70,8 +70,8 @@ def files(tmp_path):
 
 
 def test_the_mean_of_units_is_the_control_and_no_column_is_needed(files, tmp_path):
-    said, found = files(series=series(0.0), units=units())
-    assert said["latest"] == {"failing": 1}
+    report, found = files(series=series(0.0), units=units())
+    assert report["latest"] == {"failing": 1}
     table = units()
     mean = control_mean(table["cover"].to_numpy().reshape(30, -1).T, DAYS, pd.Timestamp("2017-01-01").date())
     _, same = files(series=series(0.0).assign(control=mean))
@@ -96,8 +96,8 @@ def test_units_come_before_a_column_control(files):
 
 def test_a_site_without_units_needs_a_control_and_is_named(files):
     both = pd.concat([series(0.0).assign(control=ground(5)), series(1.0, "b", 8).assign(control=ground(6))])
-    said, _ = files(series=both, units=units())
-    assert said["notes"] == ["site 'b' has no units; its column control is used"]
+    report, _ = files(series=both, units=units())
+    assert report["notes"] == ["site 'b' has no units; its column control is used"]
     error = files(65, series=both.drop(columns="control"), units=units())
     assert "has no units of site 'b', whose series has no control either" in str(error)
     error = files(65, series=series(0.0), units=units(site="c"))
@@ -105,20 +105,20 @@ def test_a_site_without_units_needs_a_control_and_is_named(files):
 
 
 def test_too_few_units_give_no_verdict_and_it_says_so(files):
-    said, found = files(series=series(0.0), units=units(number=9))
+    report, found = files(series=series(0.0), units=units(number=9))
     assert set(found.status) == {"insufficient_data"}
     assert found.reasons.str.contains("NO_CONTROL").all()
     seen = f"{DAYS.size} of {DAYS.size} scenes are left out, since fewer than 10 units count and are seen in them"
-    assert said["notes"] == [f"site 'a': {seen}"]
+    assert report["notes"] == [f"site 'a': {seen}"]
 
 
 def test_units_seen_on_other_days_than_the_site_are_reported(files):
     table = units()
-    said, _ = files(series=series(0.0), units=table[table["date"] < "2021"])
-    assert "36 of 365 scenes are left out" in said["notes"][0]
+    report, _ = files(series=series(0.0), units=table[table["date"] < "2021"])
+    assert "36 of 365 scenes are left out" in report["notes"][0]
     later = table.assign(date=np.tile((DAYS + np.timedelta64(1, "D")).astype(str), 30))
-    said, found = files(series=series(0.0), units=later)
-    assert "365 of 365 scenes are left out" in said["notes"][0]
+    report, found = files(series=series(0.0), units=later)
+    assert "365 of 365 scenes are left out" in report["notes"][0]
     assert set(found.status) == {"insufficient_data"}
 
 
@@ -147,8 +147,8 @@ def test_a_scene_without_units_is_not_seen(files, tmp_path):
 def test_cover_of_units_is_checked_clipped_and_counted(files):
     table = units()
     table.iloc[5, 3] = -0.02
-    said, _ = files(series=series(0.0), units=table)
-    assert said["clipped"] == {"a": 1}
+    report, _ = files(series=series(0.0), units=table)
+    assert report["clipped"] == {"a": 1}
     table.iloc[5, 3] = -0.2
     assert "line 7, site 'a', 2012-02-22: cover is -0.2" in str(files(65, series=series(0.0), units=table))
 
@@ -176,8 +176,8 @@ JUDGED = series(0.0).assign(control=ground(5, noise=0.004))
 
 
 def test_few_placebos_leave_a_stated_origin(files):
-    said, found = files(series=JUDGED, placebos=placebos(4))
-    (constants,) = said["constants"]
+    report, found = files(series=JUDGED, placebos=placebos(4))
+    (constants,) = report["constants"]
     assert "placebos of loess, placebos.csv" in constants["source"]
     assert found.calibration_source.unique().tolist() == [constants["source"]]
     assert found.calibration.unique().tolist() == [constants["hash"]]
@@ -185,8 +185,8 @@ def test_few_placebos_leave_a_stated_origin(files):
 
 @pytest.mark.slow
 def test_placebos_set_the_constants_and_are_counted(files):
-    said, found = files(series=JUDGED, placebos=placebos(100))
-    (constants,) = said["constants"]
+    report, found = files(series=JUDGED, placebos=placebos(100))
+    (constants,) = report["constants"]
     assert constants["placebos"] == 100
     assert constants["source"] == "placebos of loess, placebos.csv"
     _, by_default = files(series=JUDGED)
@@ -217,8 +217,8 @@ def test_placebos_that_show_nothing_are_left_out_and_named(files):
     alone = some[some["placebo"] == "p3"].assign(placebo="p4", cover=ground(77))
     alone["control"] = alone["cover"]
     winter = some[(some["placebo"] == "p3") & (some["date"].str[5:7] < "03")].assign(placebo="p5")
-    said, _ = files(series=JUDGED, placebos=pd.concat([some, twin, alone, winter]))
-    assert said["notes"] == [
+    report, _ = files(series=JUDGED, placebos=pd.concat([some, twin, alone, winter]))
+    assert report["notes"] == [
         "placebo 'p1' is left out: its control is constant, or was never seen",
         "placebo 'p2' is left out: it has fewer than three years",
         "placebo 'p4' is left out: its control has the cover of the placebo itself",
@@ -240,9 +240,9 @@ def test_a_constant_control_never_gives_a_verdict(files, level, theta):
 def test_clipped_cover_is_counted_in_words_and_in_json(files, tmp_path):
     table = JUDGED.copy()
     table.loc[[3, 5], "cover"] = -0.01
-    said, _ = files(series=table)
-    assert said["clipped"] == {"a": 2}
-    assert said["notes"] == ["site 'a': 2 cover values slightly outside 0..1 were set to 0 or 1"]
+    report, _ = files(series=table)
+    assert report["clipped"] == {"a": 2}
+    assert report["notes"] == ["site 'a': 2 cover values slightly outside 0..1 were set to 0 or 1"]
     arguments = ["assess", tmp_path / "series.csv", "--plans", tmp_path / "plans.csv", "--out", tmp_path / "p.csv"]
     ran = CliRunner().invoke(app, [*map(str, arguments)])
     assert ran.stderr == "site 'a': 2 cover values slightly outside 0..1 were set to 0 or 1\n"
