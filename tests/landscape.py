@@ -35,7 +35,7 @@ def lone_site(
     biome: str = "loess",
     ground: str = GROUND,
 ) -> StoredSite:
-    """Lay out a landscape of which the site fills its grid."""
+    """Lay out a landscape whose site fills its grid."""
     whole = Member(
         ground=ground, site=site, grid=grid, inside=np.ones(grid.shape, bool), context=grid, units=tuple(units),
         controls=controls or {},

@@ -68,7 +68,7 @@ def names(rows):
 
 
 def meaning(rows, name):
-    """All that is said about a name."""
+    """The row about a name, as one text."""
     return next(" ".join(row) for row in rows if f"`{name}`" in row[0])
 
 
@@ -145,9 +145,9 @@ def test_the_cube_of_a_site_has_these_variables(dictionary):
 
 
 def test_plan_json_has_these_fields_in_any_order(dictionary, make_site, make_assessment):
-    said = {"hectares_failing_on": date(2025, 1, 1), "loss_on": date(2025, 1, 1), "field_factor": 0.8}
+    fields_known = {"hectares_failing_on": date(2025, 1, 1), "loss_on": date(2025, 1, 1), "field_factor": 0.8}
     own = replace(make_site("a"), own_biome=BIOMES["loess"])
-    plan = plan_json(own, make_assessment("a", **said), Calibration())
+    plan = plan_json(own, make_assessment("a", **fields_known), Calibration())
     rows = dictionary["plan.json", "field"]
     assert sorted(names([[row[0]] for row in rows])) == sorted(plan)
     for name in ("failing_area", "loss_ground", "field_factor"):

@@ -14,10 +14,10 @@ RESULT = {"values": np.arange(6, dtype=np.float32).reshape(2, 3), "text": np.arr
 
 
 @pytest.fixture
-def asked(tmp_path):
+def result(tmp_path):
     """A result, and how often it was made."""
 
-    class Asked:
+    class Counted:
         path = tmp_path / "folder" / "result"
         made = 0
 
@@ -28,7 +28,7 @@ def asked(tmp_path):
 
             return derived.get(path or self.path, inputs, make, module=module)
 
-    return Asked()
+    return Counted()
 
 
 def same(found):
@@ -40,10 +40,10 @@ def same(found):
     return True
 
 
-def test_a_result_is_made_once_and_comes_back_as_it_was(asked):
-    assert same(asked("input"))
-    assert same(asked("input"))
-    assert asked.made == 1
+def test_a_result_is_made_once_and_comes_back_as_it_was(result):
+    assert same(result("input"))
+    assert same(result("input"))
+    assert result.made == 1
 
 
 def test_arrays_without_a_value_come_back_too(tmp_path):
@@ -59,68 +59,68 @@ def test_arrays_without_a_value_come_back_too(tmp_path):
     ("a", "b"), (1, 1.5), (b"ab", b"abc"), (np.arange(4), np.arange(4.0)), (np.zeros((2, 3)), np.zeros((3, 2))),
     (np.array([b"a"]), np.array([b"b"])), (None, "None "),
 ], ids=["text", "number", "bytes", "kind of array", "shape of an array", "content of an array", "nothing"])  # fmt: skip
-def test_another_input_makes_another_result(asked, before, after):
-    asked("first", before)
-    asked("first", before)
-    assert asked.made == 1
-    asked("first", after)
-    assert asked.made == 2
+def test_another_input_makes_another_result(result, before, after):
+    result("first", before)
+    result("first", before)
+    assert result.made == 1
+    result("first", after)
+    assert result.made == 2
 
 
-def test_where_one_input_ends_and_the_next_begins_is_an_input_too(asked):
-    asked(b"ab", b"c")
-    asked(b"a", b"bc")
-    assert asked.made == 2
+def test_where_one_input_ends_and_the_next_begins_is_an_input_too(result):
+    result(b"ab", b"c")
+    result(b"a", b"bc")
+    assert result.made == 2
 
 
 @pytest.mark.parametrize("harm", ["empty", "torn", "a bit turned", "no message", "a folder"])
-def test_a_file_that_cannot_be_trusted_is_made_again(asked, harm):
-    asked("input")
-    good = asked.path.read_bytes()
+def test_a_file_that_cannot_be_trusted_is_made_again(result, harm):
+    result("input")
+    good = result.path.read_bytes()
     if harm == "a folder":
-        asked.path.unlink()
-        asked.path.mkdir()
+        result.path.unlink()
+        result.path.mkdir()
     else:
         turned = good[:40] + bytes([good[40] ^ 1]) + good[41:]
         bad = {"empty": b"", "torn": good[: len(good) // 2], "a bit turned": turned, "no message": bytes(400)}[harm]
-        asked.path.write_bytes(bad)
-    assert same(asked("input"))
-    assert asked.made == 2
-    assert asked.path.is_dir() or asked.path.read_bytes() == good
+        result.path.write_bytes(bad)
+    assert same(result("input"))
+    assert result.made == 2
+    assert result.path.is_dir() or result.path.read_bytes() == good
 
 
-def test_a_shorter_result_leaves_nothing_of_a_longer_one_in_its_file(asked):
-    derived.get(asked.path, ["long"], lambda: {"text": "long" * 1000}, module="monitor.series.build")
-    asked("input")
-    assert asked.path.stat().st_size < 1000
-    assert same(asked("input"))
-    assert asked.made == 1
+def test_a_shorter_result_leaves_nothing_of_a_longer_one_in_its_file(result):
+    derived.get(result.path, ["long"], lambda: {"text": "long" * 1000}, module="monitor.series.build")
+    result("input")
+    assert result.path.stat().st_size < 1000
+    assert same(result("input"))
+    assert result.made == 1
 
 
 @pytest.mark.parametrize("what", ["full", "read only", "a file in its way"])
-def test_a_result_that_cannot_be_stored_is_made_each_time_and_is_no_error(asked, what, monkeypatch):
+def test_a_result_that_cannot_be_stored_is_made_each_time_and_is_no_error(result, what, monkeypatch):
     def refused(*_):
         raise OSError(28 if what == "full" else 30, os.strerror(28))
 
     if what == "a file in its way":
-        asked.path.parent.write_text("not a folder")
+        result.path.parent.write_text("not a folder")
     else:
         monkeypatch.setattr(derived, "_overwrite", refused)
     for _ in range(2):
-        assert same(asked("input"))
-    assert asked.made == 2
+        assert same(result("input"))
+    assert result.made == 2
 
 
-def test_a_copy_by_hard_links_is_not_written_through(asked, tmp_path):
-    asked("old")
-    old = asked.path.read_bytes()
+def test_a_copy_by_hard_links_is_not_written_through(result, tmp_path):
+    result("old")
+    old = result.path.read_bytes()
     copy = tmp_path / "copy"
-    os.link(asked.path, copy)
-    asked("new")
+    os.link(result.path, copy)
+    result("new")
     assert copy.read_bytes() == old
-    assert asked.path.read_bytes() != old
-    asked("new")
-    assert asked.made == 2
+    assert result.path.read_bytes() != old
+    result("new")
+    assert result.made == 2
 
 
 def edited(monkeypatch, tmp_path, module):
@@ -141,18 +141,18 @@ def edited(monkeypatch, tmp_path, module):
     ("monitor.verdict.assess", "monitor.verdict.reasons"), ("monitor.verdict.assess", "monitor.verdict.kernels.theta"),
 ])  # fmt: skip
 def test_an_edit_of_the_code_that_makes_a_result_or_of_any_it_imports_has_it_made_again(
-    asked, monkeypatch, tmp_path, maker, changed
+    result, monkeypatch, tmp_path, maker, changed
 ):
-    asked("input", module=maker)
+    result("input", module=maker)
     edited(monkeypatch, tmp_path, changed)
-    assert same(asked("input", module=maker))
-    assert asked.made == 2
-    asked("input", module=maker)
-    assert asked.made == 2
+    assert same(result("input", module=maker))
+    assert result.made == 2
+    result("input", module=maker)
+    assert result.made == 2
 
 
-def test_an_edit_of_other_code_changes_nothing(asked, monkeypatch, tmp_path):
-    asked("input")
+def test_an_edit_of_other_code_changes_nothing(result, monkeypatch, tmp_path):
+    result("input")
     edited(monkeypatch, tmp_path, "monitor.alerts.messages.digest")
-    asked("input")
-    assert asked.made == 1
+    result("input")
+    assert result.made == 1

@@ -42,8 +42,8 @@ def test_every_command_is_on_the_page_of_commands_and_every_one_there_exists(roo
 def test_every_option_in_the_readme_and_on_the_page_of_commands_exists(root):
     text = "".join((root / name).read_text(encoding="utf-8") for name in ("README.md", "docs/commands.md"))
     known = {option for command in commands().values() for parameter in command.params for option in parameter.opts}
-    asked = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) - {"--no-deps"}
-    assert asked <= known, asked - known
+    mentioned = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) - {"--no-deps"}
+    assert mentioned <= known, mentioned - known
 
 
 def test_every_module_job_in_the_readme_exists(root):

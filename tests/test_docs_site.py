@@ -47,7 +47,7 @@ def test_every_relative_link_and_anchor_of_every_page_exists(root):
 
 def test_every_file_of_the_project_that_a_page_names_exists(root):
     for page in pages(root):
-        if page.name == "CHANGELOG.md":  # tells of files of earlier versions
+        if page.name == "CHANGELOG.md":  # names files of earlier versions
             continue
         text = page.read_text(encoding="utf-8")
         for name in re.findall(r"`((?:aoi|benchmarks|docs|jobs|monitor|tests)/[\w./-]*)`", text):

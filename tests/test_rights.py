@@ -55,7 +55,7 @@ def outcomes():
     }
 
 class Stranger:
-    # standard input, of which a program reads no more than a line before it gives up its rights
+    # standard input: a program reads no more than a line of it before it gives up its rights
     buffer = property(lambda self: self)
 
     def readline(self):
