@@ -204,7 +204,7 @@ def _field(side: int) -> np.ndarray:
 
 
 def _noise(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """The same noise elsewhere: to draw it anew would take longer than all the rest."""
+    """The same noise elsewhere: to draw it again would take longer than all the rest."""
     return np.roll(_field(shape[0]), tuple(rng.integers(0, shape[0], 2)), axis=(0, 1))
 
 

@@ -80,7 +80,7 @@ def sites() -> list[Site]:
 
 
 def serve(pipe: Connection, folder: Path, delay: float) -> None:
-    """The server: says its address, then what it was asked since it was last asked to say so."""
+    """The server: sends its address and items, then, at each request, its counts since the last time."""
     with StacServer(folder) as server:
         for number, when in enumerate(BEFORE + SINCE):
             scene = folder / f"{number:02d}"
@@ -95,7 +95,7 @@ def serve(pipe: Connection, folder: Path, delay: float) -> None:
 
 @contextmanager
 def served(folder: Path, delay: float) -> Iterator[tuple[str, list[dict[str, Any]], Connection]]:
-    """A server while it runs: its address, its items and what to ask it through."""
+    """A server while it runs: its address, its items and the pipe to query its counts."""
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs, folder, delay), daemon=True)
     process.start()
@@ -108,7 +108,7 @@ def served(folder: Path, delay: float) -> Iterator[tuple[str, list[dict[str, Any
 
 
 def timed(what: str, scenes: int, pipe: Connection, work: Any) -> Turn:
-    """A turn, with what the server was asked."""
+    """A turn, with the requests that the server counted."""
     pipe.send(True)
     pipe.recv()
     began = time.perf_counter()

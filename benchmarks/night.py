@@ -3,7 +3,7 @@
     python -m benchmarks.night                             # this checkout, few sites, as `make bench` does it
     python -m benchmarks.night ../old . --folder FOLDER    # the first checkout is the reference
 
-Each checkout runs by its own `.venv`. Its store and ledger are made by its own backfill and kept in FOLDER under the
+Each checkout runs by its own `.venv`. Its store and ledger are made by its own backfill and stored in FOLDER under the
 name of its commit, so that the nights can be repeated: they run on a copy. Registry and scenes
 (:mod:`benchmarks.countryside`) are the same for all, each night brings one new scene everywhere, and each command is a
 process of its own, in threads. CPU seconds are user and system seconds of the process and its children. Where nights
@@ -416,7 +416,7 @@ def main(
     checkouts
         Folders of versions of the program; the first is the reference, the last is what is judged.
     folder
-        Where programmes and states are made and kept; None: they are removed.
+        Where programmes and states are made and stored; None: they are removed.
     parts
         Which figures.
     sites

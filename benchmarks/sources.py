@@ -6,11 +6,11 @@ One tile of Sentinel-2 is offered by servers on loopback, unpatched clients aski
 behind a STAC API, and by a stand-in for Earth Engine. Sites of 130 ha lie evenly over the tile; beside them a cluster
 of 64 lies in one corner of it. Their control units are chosen from a scene of the year before the start (timed as the
 backfill); then some new scenes come, all clear on purpose, and the next night there is nothing new. Verdicts and pages
-are not part of it. The scenes share the files of one date, which changes nothing for who reads them: nothing is kept
+are not part of it. The scenes share the files of one date, which changes nothing for who reads them: nothing is cached
 from one scene to the next.
 
 Servers and client share the machine, so seconds hold for here only. The stand-in for Earth Engine evaluates graphs in
-numpy and takes nearly all of the time there: few and small sites are asked for, and requests and megabytes are what to
+numpy and takes nearly all of the time there: sites are few and small, and requests and megabytes are what to
 look at.
 """
 
@@ -258,12 +258,12 @@ def earth_engine(n: int) -> list[Row]:
                 server.forget()
                 new, seconds, _ = fetched(settings, some, until)
                 counts = server.counts
-                asked = [one for one in server.requests if one.kind in ("search", "pixels", "values")]
+                requests = [one for one in server.requests if one.kind in ("search", "pixels", "values")]
                 found.append(
                     Row(
                         source="Earth Engine, stand-in", sites=n, across=pixels / 100, what=what, scenes=new,
                         searches=counts["search"], requests=counts["pixels"] + counts["values"],
-                        fetched=sum(one.sent for one in asked) / 1e6,
+                        fetched=sum(one.sent for one in requests) / 1e6,
                         blocks=float("nan"), used=float("nan"), seconds=seconds,
                     )
                 )  # fmt: skip
@@ -295,7 +295,7 @@ def table(rows: Sequence[Row], pixels: int) -> str:
     (cluster,) = (row for row in night if row.source.startswith("STAC") and row.sites == FEW)
     (served,) = (row for row in night if row.source.startswith("Earth Engine"))
     a_scene = served.requests / (served.sites * served.scenes)
-    told = (
+    goals = (
         (f"bytes decoded over bytes of the blocks needed, a cluster of {FEW} sites in one tile: {cluster.blocks:.2f}; "
          f"goal at most {RATIO}", cluster.blocks <= RATIO),
         (f"bytes decoded over bytes of the pixels used, the same cluster: {cluster.used:.2f}; goal at most {RATIO}",
@@ -306,7 +306,7 @@ def table(rows: Sequence[Row], pixels: int) -> str:
         (f"requests of a night without new scenes, besides searches: {[row.requests for row in idle]}; goal none",
          not any(row.requests for row in idle)),
     )  # fmt: skip
-    lines += ["", *(f"- {what}: {'met' if met else '**missed**'}" for what, met in told), ""]
+    lines += ["", *(f"- {what}: {'met' if met else '**missed**'}" for what, met in goals), ""]
     return "\n".join(lines)
 
 

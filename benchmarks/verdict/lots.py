@@ -30,7 +30,7 @@ LOT_TRUTHS = ("failed", "half", "half late")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lots:
-    """What was said of lots: (lots,) arrays, years since the start; infinite: never."""
+    """Alerts of lots: (lots,) arrays, years since the start; infinite: never."""
 
     red: np.ndarray
     watch: np.ndarray

@@ -60,8 +60,8 @@ def main(*, quick: bool = False) -> None:
 def only(world: str, *, sites: int, seeds: Sequence[int]) -> None:
     """Print the lines of one world; nothing is written."""
     with ProcessPoolExecutor(CORES, mp_context=multiprocessing.get_context("spawn")) as pool:
-        asked = {(world, stress, False): _ask(pool, world, stress, sites, seeds) for stress in CONDITIONS[world]}
-        scores = _scores(asked)
+        pending = {(world, stress, False): _submit(pool, world, stress, sites, seeds) for stress in CONDITIONS[world]}
+        scores = _scores(pending)
     print(markdown(rows.UNDER_STRESS, [rows.under_stress(key, scores[key]) for key in scores]))
 
 
@@ -90,30 +90,30 @@ def gather(
 ) -> dict[str, Any]:
     """Everything that is measured, longest first."""
     constants = {key: pool.submit(calibrated, *key) for key in (() if quick else CALIBRATED)}
-    asked: dict[tuple[str, str, bool], dict[str, list[Future[Any]]]] = {}
+    pending: dict[tuple[str, str, bool], dict[str, list[Future[Any]]]] = {}
     for world in ("third", "other", "present"):
         for name in CONDITIONS[world]:
             sites = headline if (world, name) in HEADLINE else stress
-            asked[world, name, False] = _ask(pool, world, name, sites, seeds)
+            pending[world, name, False] = _submit(pool, world, name, sites, seeds)
     training, held_out = (
         [pool.submit(rivals.scored, seed, 100 if quick else 300) for seed in some[: 1 if quick else 2]]
         for some in (TRAINING, seeds)
     )
-    asked_lots = {
+    pending_lots = {
         (name, truth): [pool.submit(lots.judged_lots, seed, 4 if quick else 40, name, truth) for seed in seeds]
         for name in lots.WORLDS
         for truth in lots.LOT_TRUTHS
     }
     for (world, name), future in constants.items():
-        asked[world, name, True] = _ask(pool, world, name, stress, seeds, future.result())
+        pending[world, name, True] = _submit(pool, world, name, stress, seeds, future.result())
     return {
-        "scores": _scores(asked),
-        "lots": {key: lots.together([f.result() for f in futures]) for key, futures in asked_lots.items()},
+        "scores": _scores(pending),
+        "lots": {key: lots.together([f.result() for f in futures]) for key, futures in pending_lots.items()},
         "others": rivals.standings([f.result() for f in training], [f.result() for f in held_out]),
     }
 
 
-def _ask(
+def _submit(
     pool: ProcessPoolExecutor, world: str, stress: str, sites: int, seeds: Sequence[int], calibration: Any = DEFAULT
 ) -> dict[str, list[Future[Any]]]:
     truths = [*TRUTHS, "disturbed", *(["success"] if (world, stress) in HEADLINE else [])]
@@ -126,11 +126,11 @@ def _ask(
     }
 
 
-def _scores(asked: dict[tuple[str, str, bool], dict[str, list[Future[Any]]]]) -> Scores:
+def _scores(pending: dict[tuple[str, str, bool], dict[str, list[Future[Any]]]]) -> Scores:
     found: Scores = {}
-    for done, (key, truths) in enumerate(asked.items(), 1):
+    for done, (key, truths) in enumerate(pending.items(), 1):
         found[key] = {truth: pooled([future.result() for future in futures]) for truth, futures in truths.items()}
-        print(f"{done} of {len(asked)}: {rows.name_of(key)}", file=sys.stderr, flush=True)
+        print(f"{done} of {len(pending)}: {rows.name_of(key)}", file=sys.stderr, flush=True)
     return found
 
 

@@ -44,8 +44,8 @@ LOGGED = 0.05
 LEVEL = 0.25
 """Cover of the control at the height of its season. [1]"""
 GROUND, CLOUD, REACH = (4, 5), (3, 8, 9, 10), 60.0
-"""Scene classes kept, scene classes grown, and by how much [m]: the monitor's rule, held fixed here so that the noise
-stays the same when that rule changes."""
+"""Scene classes of ground, scene classes grown, and by how much [m]: the monitor's rule, held fixed here so that the
+noise stays the same when that rule changes."""
 BANDS = {"cover": ("B4", "B8"), "moisture": ("B11", "B8A")}
 ELSEWHERE = Path(os.environ.get("REGROWTH_TEST_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data"))
 """Folder of real series that are not part of the project."""

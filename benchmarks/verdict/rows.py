@@ -17,7 +17,7 @@ from monitor.verdict.assessment import Status
 type Key = tuple[str, str, bool]
 """World, stress, and whether the constants were set on placebos of it."""
 type Scores = Mapping[Key, Mapping[str, Judged]]
-"""What was said, by condition and truth."""
+"""Verdicts of the sites, by condition and truth."""
 
 RESTORED_10, RESTORED_30 = "10 % of controls restored", "30 % of controls restored"
 TRENDS, NOISY, TWICE = "trends sd .006", "noisy control, dry year 4", "twice the clear scenes"

@@ -42,36 +42,36 @@ def run(cases: Iterable[Case], alpha: float = 0.05, *, calibration: Calibration 
 
 def red(rows: Verdicts) -> np.ndarray:
     """Red by the failure rule."""
-    said: np.ndarray = (rows.alert == RED) & (rows.alert_rule == FAILURE)
-    return said
+    is_red: np.ndarray = (rows.alert == RED) & (rows.alert_rule == FAILURE)
+    return is_red
 
 
 def red_by_any(rows: Verdicts) -> np.ndarray:
     """Red by whatever rule."""
-    said: np.ndarray = rows.alert == RED
-    return said
+    is_red: np.ndarray = rows.alert == RED
+    return is_red
 
 
 def watched(rows: Verdicts) -> np.ndarray:
     """Watch or red, by the failure rule."""
-    said: np.ndarray = (rows.alert >= WATCH) & (rows.alert_rule == FAILURE)
-    return said
+    is_watched: np.ndarray = (rows.alert >= WATCH) & (rows.alert_rule == FAILURE)
+    return is_watched
 
 
 def red_by_loss(rows: Verdicts) -> np.ndarray:
     """Red by the rule of sudden losses."""
-    said: np.ndarray = (rows.alert == RED) & (rows.alert_rule == DISTURBANCE)
-    return said
+    is_red: np.ndarray = (rows.alert == RED) & (rows.alert_rule == DISTURBANCE)
+    return is_red
 
 
 def names_a_loss(rows: Verdicts) -> np.ndarray:
     """Watch or red by the rule of sudden losses, or ``disturbed``."""
-    said: np.ndarray = ((rows.alert >= WATCH) & (rows.alert_rule == DISTURBANCE)) | (rows.status == DISTURBED)
-    return said
+    names_one: np.ndarray = ((rows.alert >= WATCH) & (rows.alert_rule == DISTURBANCE)) | (rows.status == DISTURBED)
+    return names_one
 
 
 def first(outcomes: list[Outcome], says: Callable[[Verdicts], np.ndarray] = red) -> np.ndarray:
-    """Years since the start at which something was first said of each site; infinite: never."""
+    """Years since the start of the first row of each site for which `says` holds; infinite: never."""
     when = np.full(len(outcomes), np.inf)
     for i, o in enumerate(outcomes):
         at = np.flatnonzero(says(o.rows))
@@ -104,7 +104,7 @@ def loss_delay(outcome: Outcome, says: Callable[[Verdicts], np.ndarray]) -> floa
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """What was said of the sites of a case: (sites,) arrays, unless stated. Times are years; infinite: never."""
+    """Verdicts of the sites of a case: (sites,) arrays, unless stated. Times are years; infinite: never."""
 
     theta: np.ndarray
     """The truth. [1]"""
@@ -131,12 +131,12 @@ class Judged:
         return int(self.theta.size)
 
     def by(self, event: str, *years: float) -> np.ndarray:
-        """(years,) share of sites of which `event` (a field of times) was said by so many years."""
+        """(years,) share of sites with `event` (a field of times) within so many years."""
         when: np.ndarray = getattr(self, event)
         return np.array([np.mean(when <= y) for y in years])
 
     def ever(self, event: str) -> float:
-        """Share of sites of which `event` was ever said in six years."""
+        """Share of sites with `event` within six years."""
         return float(self.by(event, LAST_YEAR)[0])
 
     @property
@@ -161,7 +161,7 @@ class Judged:
 
 
 def judged(outcomes: Sequence[Outcome]) -> Judged:
-    """What was said of some sites, in short."""
+    """Verdicts of some sites, in short."""
     every = list(outcomes)
     last = np.array([(o.rows.theta_low[-1], o.rows.theta_high[-1], o.rows.theta[-1]) for o in every]).T
     status = np.full((len(every), LAST_YEAR), -1)

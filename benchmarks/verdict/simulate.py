@@ -1,6 +1,6 @@
 """Sites with a known fate, simulated at the level of site means.
 
-The truth of each site is kept beside its series. The simulator shares its components with the
+The truth of each site is stored beside its series. The simulator shares its components with the
 filter: what goes wrong here is wrong with the method itself. :mod:`benchmarks.verdict.other` and
 :mod:`benchmarks.verdict.third` have another structure.
 """
