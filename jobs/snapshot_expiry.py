@@ -15,7 +15,7 @@ from monitor.ledger.ledger import Ledger
 log = structlog.get_logger()
 
 RETENTION: Final = timedelta(days=90)
-"""Snapshots younger than this, counted back from the newest one, are kept for readers while a night writes."""
+"""Snapshots younger than this, counted back from the newest one, are retained for readers while a night writes."""
 EXPIRY_CYCLE: Final = 30
 """Each landscape is processed in one night out of this many."""
 

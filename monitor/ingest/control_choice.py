@@ -29,8 +29,8 @@ log = structlog.get_logger()
 MIN_SELECTION_SCENES: Final = 3
 """Clear scenes needed to choose units by growing seasons after the start: as many as a season before the start needs to
 count (:func:`monitor.verdict.kernels.state_space.agreement_before`)."""
-MAX_KEPT_BYTES: Final = 128 << 20
-"""Observations made to choose units that are kept to be stored, for all sites of a landscape; others are read again.
+MAX_BUFFERED_BYTES: Final = 128 << 20
+"""Observations made to choose units that stay in memory to be stored, all sites of a landscape; others are read again.
 [byte]"""
 
 
@@ -79,7 +79,7 @@ def choose_controls(
     selections = {update: _Selection(update, selection_scenes(update.task, update.missing)) for update in updates}
     for_each(updates, lambda update: selections[update].find_candidates(sources))
     candidates = {update: selection.candidates for update, selection in selections.items()}
-    room = MAX_KEPT_BYTES
+    room = MAX_BUFFERED_BYTES
 
     def collect(update: SiteUpdate) -> None:
         nonlocal room
@@ -140,22 +140,22 @@ class _Selection:
         return self.batch
 
     def collect(self, room: int) -> int:
-        """Add the observations of the current step; keep them for storing within `room`, and return the size. [byte]"""
-        kept = 0
+        """Add the observations of the current step; buffer them within `room`, and return their size. [byte]"""
+        buffered = 0
         for observation in self.update.observations:
             size = observation.pixels.nbytes + observation.unit_means.nbytes
             if observation.refusal is not None:
                 self.unreadable += [observation.refusal] if observation.refusal.reason in RETRIED else []
                 continue
-            if not observation.unread and size <= room - kept:
-                kept += size
+            if not observation.unread and size <= room - buffered:
+                buffered += size
                 copied = replace(observation, pixels=observation.pixels.copy())
                 self.update.read_already[observation.overpass.acquisition] = copied
             means = observation.site_means
             if means[0] < MIN_CLEAR_FRACTION * observation.pixels.shape[1]:
                 means = np.full_like(means, np.nan)
             self.means.append((observation.scene.time, np.concatenate([means[None], observation.unit_means])))
-        return kept
+        return buffered
 
     def decide(self, elevation: ElevationModel | None) -> None:
         """Select the units, if the scenes so far are enough.

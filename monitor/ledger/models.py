@@ -70,7 +70,7 @@ class GroundDataRow(Base):
     """Data about a ground other than imagery.
 
     Kinds: ``terrain``, ``rain``, ``detectability``, ``left_out`` (control units that no longer count),
-    ``tried`` (last season in which control units were sought in vain), ``worst_patch`` (where to
+    ``tried`` (last season in which control units were sought without success), ``worst_patch`` (where to
     look first; may be empty), ``seasons`` (yearly amplitudes, for the verdict on its lot).
     """
 

@@ -135,12 +135,13 @@ def _lost(
     rows = [SUMS.index("over"), SUMS.index("seen")]
     total, count = np.stack([block_sums(one[rows], ground, times) for one in sums], axis=1)
     within = block_sums(ground.astype(np.float32), ground, times) >= times * times / 2
-    kept, error = kept_share(*block_means(total, count, times), level)
+    remaining, error = remaining_share(*block_means(total, count, times), level)
     variance = (constants.scene_sd**2 * (1 / before.size + 1 / since.size) + constants.fast_sd**2) / level**2
-    core = ndimage.binary_erosion(within, np.ones((3, 3))) & np.isfinite(kept)  # as judged below
+    core = ndimage.binary_erosion(within, np.ones((3, 3))) & np.isfinite(remaining)  # as judged below
+    of_site = float(remaining[core].mean()) if core.any() else np.nan
     area = failing_area(
-        kept, error, within, site_theta=float(kept[core].mean()) if core.any() else np.nan, site_variance=variance,
-        pixel=pixel * times, below=1.0 - LOST_SHARE,
+        remaining, error, within, site_theta=of_site, site_variance=variance, pixel=pixel * times,
+        below=1.0 - LOST_SHARE,
     )  # fmt: skip
     if area.reason or assessment.hectares is None:
         return nothing
@@ -149,8 +150,8 @@ def _lost(
     return {"hectares": lost, "low": low, "high": high, "chance": chance, "times": times}
 
 
-def kept_share(over: np.ndarray, seen: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
-    """Share of its cover that each block kept through a loss, and its standard error.
+def remaining_share(over: np.ndarray, seen: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
+    """Share of its cover that each block still has after a loss, and its standard error.
 
     Parameters
     ----------
@@ -164,17 +165,17 @@ def kept_share(over: np.ndarray, seen: np.ndarray, level: float) -> tuple[np.nda
 
     Returns
     -------
-    kept, error : (...) arrays
+    remaining, error : (...) arrays
         1: nothing lost. The cover lost is taken relative to the mean cover of the site, as the noise of a block does
         not depend on its cover. The noise of a scene is estimated from the two halves, pooled over the blocks. [1]
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         early = (np.nan_to_num(over[0]) * seen[0] + np.nan_to_num(over[1]) * seen[1]) / (seen[0] + seen[1])
-        kept = 1.0 + (over[2] - early) / level
+        remaining = 1.0 + (over[2] - early) / level
         half = (over[0] - over[1]) / np.sqrt(1 / seen[0] + 1 / seen[1])
         noise = 1.4826 * np.nanmedian(np.abs(half - np.nanmedian(half))) if np.isfinite(half).any() else np.nan
         error = noise * np.sqrt(1 / (seen[0] + seen[1]) + 1 / seen[2]) / level
-    return kept, error
+    return remaining, error
 
 
 def _sums(site: SiteSeasons, observed: Mapping[str, np.ndarray], part: np.ndarray) -> np.ndarray:

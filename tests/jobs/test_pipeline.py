@@ -131,7 +131,7 @@ def test_scenes_from_before_the_start_are_read_once_with_the_same_results_as_rea
         features["features"][1]["properties"]["start"] = "2019-10-15"  # neighbours that start on other days
         registry.write_text(json.dumps(features))
         monkeypatch.setattr("monitor.ingest.steps.MAX_STEP_BYTES", held)
-        monkeypatch.setattr("monitor.ingest.control_choice.MAX_KEPT_BYTES", held)
+        monkeypatch.setattr("monitor.ingest.control_choice.MAX_BUFFERED_BYTES", held)
         only = from_source(Painted(DAYS))
         night(made[held], as_of=NIGHT)
         read[held] = Counter(only.read_scenes)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from shapely.geometry import box
 
-from monitor.maps.loss import compared_scenes, kept_share
+from monitor.maps.loss import compared_scenes, remaining_share
 from monitor.sites.site import Plan, Site
 
 SITE = Site(
@@ -26,7 +26,7 @@ def test_the_remaining_share_and_its_error_are_those_put_in():
     rng = np.random.default_rng(5)
     remaining = np.where(np.arange(60)[None] < 24, 0.3, 1.0) * np.ones((60, 1))
     over, n = means(rng, remaining, (4, 3, 5))
-    found, error = kept_share(over, n, 0.4)
+    found, error = remaining_share(over, n, 0.4)
     assert np.mean(found[remaining == 0.3]) == pytest.approx(0.3, abs=0.005)
     assert np.mean(found[remaining == 1.0]) == pytest.approx(1.0, abs=0.005)
     assert np.std(found - remaining) == pytest.approx(np.median(error), rel=0.05)
@@ -37,7 +37,7 @@ def test_ground_seen_in_one_half_only_has_a_value_and_ground_not_seen_since_has_
     over, n = means(np.random.default_rng(6), np.ones((8, 8)), (4, 3, 5))
     over[0, 0, 0], n[0, 0, 0] = np.nan, 0
     over[2, 1, 1], n[2, 1, 1] = np.nan, 0
-    found, error = kept_share(over, n, 0.4)
+    found, error = remaining_share(over, n, 0.4)
     assert np.isfinite(found[0, 0])
     assert error[0, 0] > error[4, 4]
     assert np.isnan(found[1, 1])

@@ -41,7 +41,7 @@ MAX_REQUESTS_IN_FLIGHT: Final = 32
 SCENES_AHEAD: Final = 4
 """Scenes that are fetched while one is being used."""
 CACHED_HEADERS: Final = 1024
-"""Most files whose headers are kept in memory. A header takes about 10 kB."""
+"""Most files whose headers are cached in memory. A header takes about 10 kB."""
 GRID_ATTEMPTS: Final = 8
 """Most scenes of a static catalogue whose files are opened to determine its grid."""
 COPY_OVERLAP: Final = 0.5
