@@ -94,7 +94,7 @@ WITHOUT_LANDLOCK = {
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have neither Landlock nor seccomp")
 @pytest.mark.parametrize("module", MAY)
-def test_what_reads_files_of_strangers_opens_no_other_file_no_socket_and_no_program_and_does_not_grow(tmp_path, module):
+def test_readers_of_foreign_files_open_no_other_file_socket_or_program_and_do_not_grow(tmp_path, module):
     for folder in ("own", "new", "kernels"):
         (tmp_path / folder).mkdir()
     (tmp_path / "own" / "file").write_text("own")

@@ -193,7 +193,7 @@ def test_a_site_that_is_published_no_more_still_opens(demo, tmp_path):
     assert monitor.open_site(tmp_path, "demo-04").sizes["time"] > 100
 
 
-def test_of_several_outlines_of_a_site_the_published_one_is_opened_and_else_the_newest(demo, tmp_path):
+def test_the_published_outline_of_a_site_is_opened_and_without_one_the_newest(demo, tmp_path):
     for name in ("regrowth.toml", "sites.parquet"):
         shutil.copy(demo / name, tmp_path)
     shutil.copytree(demo / "store", tmp_path / "store")

@@ -150,7 +150,7 @@ def test_time_and_place_of_other_formats_stay_too(kind):
     ],
     ids=["not a number", "north of the pole", "east of the date line", "0, 0", "two numbers", "half", "none"],
 )
-def test_a_position_that_is_none_is_dropped(gps):
+def test_an_invalid_position_is_dropped(gps):
     photo = read_photo(encoded(picture(), exif=metadata(gps=gps)))
     assert (photo.latitude, photo.longitude) == (None, None)
     assert photo.taken is not None
@@ -168,7 +168,7 @@ def test_a_position_that_is_none_is_dropped(gps):
         ("<script>", "+08:00", None),
     ],
 )
-def test_a_time_that_is_none_is_dropped(time, offset, taken):
+def test_an_invalid_time_is_dropped(time, offset, taken):
     photo = read_photo(encoded(picture(), exif=metadata(time=time, offset=offset)))
     assert photo.taken == taken
     assert b"script" not in photo.content
@@ -230,7 +230,7 @@ def test_what_is_transparent_is_white():
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
-def test_of_an_animation_the_first_picture_counts(kind):
+def test_the_first_picture_of_an_animation_counts(kind):
     content = encoded(picture(), kind, save_all=True, append_images=[picture().rotate(180)], duration=100)
     assert corners(read_photo(content)) == UPRIGHT
 

@@ -129,7 +129,7 @@ def test_seeds_of_one_case_do_not_depend_on_other_cases():
     assert not set(conditions.SEEDS) & set(conditions.TRAINING)
 
 
-def test_what_is_counted_of_a_case_is_what_its_verdicts_say():
+def test_counts_of_a_case_agree_with_its_verdicts():
     some = list(conditions.cases("present", conditions.BASE, "failed", sites=12, seed=101))
     outcomes = scores.run(some)
     found = scores.pooled([scores.judged(outcomes[:5]), scores.judged(outcomes[5:])])

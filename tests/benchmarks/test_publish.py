@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from benchmarks.publish import PARTS, Night, table, timed_parts
 
 
-def test_each_part_is_timed_and_then_as_it_was():
+def test_each_part_is_timed_and_restored_afterwards():
     module = SimpleNamespace(**{name: str for name in PARTS})
     night = Night({}, {}, 0)
     with timed_parts(module, night):

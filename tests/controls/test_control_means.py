@@ -152,7 +152,7 @@ def test_the_reference_is_the_middle_of_the_reference_units_and_they_count_for_n
     np.testing.assert_allclose(found.reference[1], np.median(cover[1, 14:]), rtol=1e-6)
 
 
-def test_units_that_are_not_fit_are_shown_to_nobody():
+def test_units_that_are_not_fit_have_no_means():
     cover = ground()
     cover[YEAR >= 2019, 5] -= 0.2
     found = compare(means(cover), rings(), since=SINCE).units[:, :, NAMES.index("cover")]
@@ -253,7 +253,7 @@ def test_each_ring_loses_its_own_third_and_never_more_than_leaves_ten():
     assert (risen[:13].sum(), risen[13:].sum()) == (3, 1)
 
 
-def test_of_ground_that_never_changes_nothing_rises():
+def test_ground_that_never_changes_does_not_rise():
     cover = np.tile(np.linspace(0.1, 0.3, UNITS), (DAYS.size, 1))
     fit, risen = choice(cover).at(DAYS)
     assert fit.all()

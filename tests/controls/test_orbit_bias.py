@@ -131,7 +131,7 @@ def test_names_of_orbits_mean_nothing():
     )
 
 
-def test_a_site_that_was_never_seen_and_a_unit_that_never_was_are_no_trouble():
+def test_a_site_and_a_unit_that_were_never_seen_are_no_error():
     times, orbits, difference, units, _ = world(4)
     units[:, 3] = np.nan
     assert np.isfinite(orbit_steps(times, orbits, difference, units)).all()

@@ -118,7 +118,7 @@ def two_covers(units, alike, seed=3):
 
 
 @pytest.mark.parametrize("share", [0.15, 0.5])
-def test_of_two_land_covers_the_one_that_shared_the_years_before_gets_nine_tenths_of_the_weight(units, share):
+def test_the_land_cover_that_shared_the_years_before_gets_nine_tenths_of_the_weight(units, share):
     alike = np.random.default_rng(11).random(len(units)) < share
     chosen = select_units(*two_covers(units, alike), units)
     like = {unit.id for unit, is_like in zip(units, alike, strict=True) if is_like}

@@ -60,7 +60,7 @@ def test_the_newest_picture_is_replaced_by_one_ten_days_newer_and_never_by_an_ol
     assert wanted(record("2020-06-01"), have=have, seasons=[2020]) == {}
 
 
-def test_of_new_scenes_the_newest_that_is_clear_around_the_site_too_becomes_the_picture_now():
+def test_the_newest_new_scene_that_is_clear_around_the_site_too_becomes_the_picture_now():
     clear, cloudy_around, cloud_on_site = (
         record("2020-07-01", units=40.0), record("2020-07-20", units=20.0), record("2020-08-01", 0.93, units=40.0),
     )  # fmt: skip

@@ -101,7 +101,7 @@ def test_a_rectangle_along_the_grid_holds_the_centres_that_geos_says_even_on_its
 
 @pytest.mark.parametrize("x", [-60.0, 10.0])
 @pytest.mark.parametrize("y", [60.0, -10.0])
-def test_of_a_shape_that_reaches_beyond_the_grid_what_lies_within_is_held(x, y):
+def test_only_the_part_of_a_shape_within_the_grid_is_inside(x, y):
     grid = GeoBox((20, 20), Affine(10, 0, 400_000, 0, -10, 4_000_000), "EPSG:32648")
     left, top = 400_000 + x, 4_000_000 + y
     expected = np.zeros(grid.shape, dtype=bool)

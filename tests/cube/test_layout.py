@@ -39,7 +39,7 @@ def places(layout, unit):
 @pytest.mark.parametrize("side", [120, 500, 510, 1200])
 @pytest.mark.parametrize("lean", [0, 90], ids=["square", "askew"])
 @pytest.mark.parametrize("averaged", [False, True])
-def test_of_a_unit_so_many_rows_and_columns_are_read_that_few_pixels_remain_however_it_lies(side, lean, averaged):
+def test_rows_and_columns_of_a_unit_are_skipped_so_that_few_pixels_remain_however_it_lies(side, lean, averaged):
     placed = translate(Polygon([(0, 0), (side, 0), (side + lean, side), (lean, side)]), LEFT + 14_003, BOTTOM + 9_001)
     found = laid_out([placed], averaged=averaged)
     left, _, right, top = placed.bounds

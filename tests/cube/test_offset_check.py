@@ -216,7 +216,7 @@ def test_a_block_of_wrong_flags_is_found_whole(ground, offset):
 
 
 @pytest.mark.parametrize(("offset", "least"), [(0.0, 0.95), (-0.1, 0.55)])
-def test_of_a_block_of_wrong_flags_most_scenes_under_haze_or_snow_are_found_too(offset, least):
+def test_most_scenes_under_haze_or_snow_in_a_block_of_wrong_flags_are_found_too(offset, least):
     # Haze over a scene too dark hides the step; its long bands still show it.
     caught = faulty = 0
     for ground, seed in itertools.product(SOIL, range(8)):
@@ -231,7 +231,7 @@ def test_of_a_block_of_wrong_flags_most_scenes_under_haze_or_snow_are_found_too(
 
 
 @pytest.mark.parametrize("ground", list(SOIL))
-def test_flags_wrong_ever_since_2022_are_found_though_they_are_the_most_where_older_scenes_vouch(ground):
+def test_flags_wrong_since_2022_are_found_though_in_the_majority_where_older_scenes_vouch(ground):
     def baseline(time):
         return "04.00" if time.year >= 2022 else "03.01"
 
@@ -311,7 +311,7 @@ def test_scenes_below_zero_define_no_season_though_they_are_the_majority():
     assert found[~bad].mean() <= 0.02
 
 
-def test_without_older_scenes_the_most_are_believed_and_nothing_wrong_is_averaged_in_when_half_are():
+def test_without_older_scenes_all_are_set_aside_when_half_are_wrong():
     scenes = World("loess").scenes(1)
     rng = np.random.default_rng(5)
     bad = rng.random(len(scenes)) < 0.5
@@ -494,7 +494,7 @@ def test_a_site_without_control_ground_is_judged_by_itself():
     np.testing.assert_array_equal(set_aside(settle(made)), bad)
 
 
-def test_no_records_are_no_trouble():
+def test_no_records_are_no_error():
     assert settle([]) == []
 
 

@@ -38,7 +38,7 @@ def test_two_granules_of_one_overpass_are_one_and_the_own_projection_comes_first
     assert one.baselines == {"48SUF": "02.09", tile: "02.09"}
 
 
-def test_of_one_granule_in_two_catalogues_the_newest_baseline_wins_and_of_equals_the_preferred_source():
+def test_the_newest_baseline_of_a_granule_in_two_catalogues_wins_and_among_equals_the_preferred_source():
     old, new = scene("old"), scene("new", baseline="05.00", source="b")
     for order in itertools.permutations([old, new]):
         (one,) = overpasses(order, OWN)

@@ -359,7 +359,7 @@ def test_a_newer_baseline_takes_the_place_of_the_older_and_the_old_snapshot_keep
     assert [record.baseline for record in site.records(before)] == ["05.09", "05.09"]
 
 
-def test_what_every_past_night_knew_is_the_first_rows(store, site):
+def test_the_first_rows_are_what_each_past_night_knew(store, site):
     nights = [
         (put(store, one), reds(site))
         for one in (entry(1, value=1000), entry(2, value=2000), entry(1, value=3000, baseline="05.11"), entry(0))
@@ -371,7 +371,7 @@ def test_what_every_past_night_knew_is_the_first_rows(store, site):
 
 
 @pytest.mark.parametrize("snapshot", ["valley:2", "hills:1", "valley:-1", "valley:", "valley", "KZ0V8GHGM4"])
-def test_what_a_store_does_not_have_it_says_and_never_shows_another(store, site, snapshot):
+def test_a_missing_snapshot_is_named_and_never_replaced_by_another(store, site, snapshot):
     put(store, entry(1))
     with pytest.raises(StoreBroken, match=rf"valley does not have the snapshot {snapshot}: it has 1 rows"):
         site.records(snapshot)
@@ -529,7 +529,7 @@ class TestGranules:
         put(store, one)
         assert site.records() == [one.record]
 
-    def test_of_two_sources_that_call_a_scene_alike_each_site_keeps_its_own(self, store):
+    def test_each_site_keeps_its_own_scene_where_two_sources_use_one_name(self, store):
         mine, theirs = scene(1, name="same", source="first"), scene(1, name="same", source="second", offset=-0.1)
         store.append([{"low": entry(1, granules=(mine,)), "high": entry(1, ground="high", granules=(theirs,))}], "one")
         (low,), (high,) = again(store, "low").records(), again(store, "high").records()
@@ -630,7 +630,7 @@ class TestPictures:
         found = again(store, "high").pictures()["now"]
         assert (found.time, found.clear, found.rgb.shape) == (later.time, 0.75, (*GRIDS["high"].shape, 3))
 
-    def test_what_is_known_of_them_is_read_without_their_colours(self, store):
+    def test_their_names_and_clear_shares_are_read_without_their_colours(self, store):
         store.append([{"low": entry(1)}], "first", {"low": [self.picture("now", 10)]})
         (found,) = again(store).pictures(pixels=False).values()
         assert (found.name, found.clear, found.rgb.size) == ("now", 0.75, 0)
@@ -687,7 +687,7 @@ def test_a_creation_cut_short_is_taken_up_again(tmp_path):
     assert StoredSite(store, "low").records() == []
 
 
-def test_a_process_killed_while_it_makes_a_repository_is_in_nobodys_way(tmp_path, monkeypatch):
+def test_a_process_killed_while_it_makes_a_repository_blocks_no_other(tmp_path, monkeypatch):
     def killed(storage):
         whole(storage)
         (remains,) = [path for path in tmp_path.iterdir() if path.name.startswith(".")]
@@ -1033,5 +1033,5 @@ def test_what_a_commit_leaves_of_the_list_of_snapshots_is_half_as_large(store):
     )  # some 66 bytes for an update and as many for a snapshot, by the length of its message
 
 
-def test_what_is_stored_of_a_scene_is_what_is_computed_of_it():
+def test_stored_measures_of_a_scene_are_the_computed_ones():
     assert ("n_pixels", *bands.OBSERVED, *INDICES, "cover") == MEASURES

@@ -83,7 +83,7 @@ def test_what_describes_no_site_is_refused(document):
         site_from_json(document)
 
 
-def test_an_outline_that_is_none_is_refused():
+def test_an_invalid_outline_is_refused():
     document = site_json(SITE, [], episode=1)
     for geometry in ({"type": "Polygon", "coordinates": [[[0, 0]]]}, {"type": "Circle", "coordinates": []}):
         with pytest.raises(BadData):

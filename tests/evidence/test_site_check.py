@@ -236,7 +236,7 @@ def test_elsewhere_one_unit_in_the_last_decimal_is_equal_and_two_are_not(failing
         assert len(failing.differences(tmp_path, published=False)) == 1
 
 
-def test_of_some_scenes_only_these_are_compared_with_their_pixels(copied, tmp_path):
+def test_only_the_given_scenes_are_compared_with_their_pixels(copied, tmp_path):
     one, change = copied
     change("pixels", lambda pixels: pixels ^ 1)
     columns = one.stored(tmp_path).columns(one.snapshot)

@@ -123,7 +123,7 @@ def test_every_spelling_of_a_landsat_scene_is_the_same_one(names, more):
     assert (found.baseline, found.orbit, found.exact) == ("02.20200824", "129", True)
 
 
-def test_of_landsat_the_later_processing_and_the_later_collection_are_newer():
+def test_the_later_processing_and_the_later_collection_of_landsat_are_newer():
     names = ("LC08_L1TP_088080_20200525_20200608_01_T1", "LC08_L2SP_088080_20200525_20200525_02_RT",
              "LC08_L2SP_088080_20200525_20200820_02_T1")  # fmt: skip
     order = [[int(part) for part in landsat(name).baseline.split(".")] for name in names]

@@ -472,7 +472,7 @@ class TestRead:
         (found,) = monitor.read([scene], [window(4, 4)])
         assert isinstance(found, SceneRejected)
 
-    def test_when_no_scene_at_all_can_be_read_it_is_not_the_scenes(self, server):
+    def test_when_no_scene_at_all_can_be_read_the_site_waits(self, server):
         fill(server, 40, broken=True)
         monitor = source(server)
         with pytest.raises(TryLater, match="none of 40 scenes"):

@@ -155,7 +155,7 @@ def test_a_table_gives_the_same_rain_to_every_site(tmp_path, truth, column):
         ("date,mm\n", "no rain"),
     ],
 )
-def test_a_table_that_is_none_is_refused_with_the_line(tmp_path, text, message):
+def test_an_invalid_table_is_refused_with_the_line(tmp_path, text, message):
     (tmp_path / "gauge.csv").write_text(text)
     with pytest.raises(BadData, match=message):
         LocalRain(tmp_path / "gauge.csv").at([HERE])

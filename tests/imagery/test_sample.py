@@ -30,7 +30,7 @@ def source():
     return Sample(1)
 
 
-def test_a_seed_deals_every_fate_to_one_place_and_another_seed_deals_otherwise():
+def test_a_seed_deals_every_fate_to_one_place_and_another_seed_to_other_places():
     first, second = deal_fates(1), deal_fates(2)
     assert first == deal_fates(1)
     assert sorted(f.story for _, f in first) == sorted(f.story for f in FATES)

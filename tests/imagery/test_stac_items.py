@@ -185,7 +185,7 @@ def test_landsat_without_a_stated_scale_has_that_of_collection_2():
     assert (scene.scale, scene.offset, scene.quality, scene.sensor) == (2.75e-5, -0.2, "qa_pixel", "landsat-9")
 
 
-def test_scale_one_and_no_offset_are_the_defaults_of_a_tool_and_not_meant(msi):
+def test_scale_one_without_an_offset_is_taken_for_the_default_of_a_tool(msi):
     del msi["properties"]["earthsearch:boa_offset_applied"]
     for asset in msi["assets"].values():
         for band in asset.get("raster:bands", ()):

@@ -48,7 +48,7 @@ def same_ground(a, b) -> bool:
     return a.symmetric_difference(b).area < 5.0  # [m2]; the ring is rounded to a tenth of a metre
 
 
-def test_of_two_patches_the_larger_one_is_the_worst():
+def test_the_larger_of_two_patches_is_the_worst():
     patch = worst_patch(blocks((2, 2, 3, 3), (10, 10, 4, 5)), 2, WHOLE, GRID)
     assert patch.hectares == pytest.approx(20 * 0.04)
     assert same_ground(outline(patch), ground(10, 10, 4, 5))
@@ -77,7 +77,7 @@ def test_blocks_that_touch_at_a_corner_only_are_two_patches():
     assert same_ground(outline(patch), ground(4, 4, 3, 3))
 
 
-def test_of_a_site_in_two_parts_only_ground_inside_either_part_counts():
+def test_only_ground_inside_either_part_of_a_site_counts():
     parts = MultiPolygon([in_degrees(ground(0, 0, 20, 8)), in_degrees(ground(0, 12, 20, 8))])
     patch = worst_patch(blocks((5, 4, 6, 11)), 2, parts, GRID)  # 4 columns in the left part, 3 in the right one
     assert patch.hectares == pytest.approx(6 * 4 * 0.04, rel=1e-4)
@@ -99,7 +99,7 @@ def test_a_patch_is_what_fails_more_likely_than_not_and_unknown_ground_belongs_t
     assert same_ground(outline(worst_patch(half_seen, 2, WHOLE, GRID)), ground(3, 3, 4, 2))
 
 
-def test_of_equal_patches_the_northern_one_is_chosen_each_time():
+def test_the_northern_one_of_equal_patches_is_chosen_each_time():
     chosen = {worst_patch(blocks((12, 1, 2, 2), (3, 9, 2, 2)), 2, WHOLE, GRID) for _ in range(3)}
     assert len(chosen) == 1
     assert same_ground(outline(chosen.pop()), ground(3, 9, 2, 2))

@@ -392,7 +392,7 @@ OF_THE_VERDICT = {
 
 @pytest.mark.parametrize("name", [*BESIDE, *OF_THE_VERDICT])
 @pytest.mark.parametrize(("language", "place"), [("en", 0), ("zh", 1)])
-def test_what_is_known_beside_the_verdict_is_shown_and_what_is_not_leaves_no_trace(
+def test_facts_beside_the_verdict_are_shown_if_known_and_leave_no_trace_if_not(
     make_view, make_assessment, beside, name, language, place
 ):
     def shown(**known):

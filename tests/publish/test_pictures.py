@@ -86,7 +86,7 @@ def test_a_large_map_is_reduced_by_the_mean_of_what_was_seen():
     assert small[-1, -1, 3] == 0
 
 
-def test_of_many_outlines_only_those_in_the_window_are_drawn():
+def test_only_outlines_in_the_window_are_drawn():
     apart = np.full((1, 2), np.nan)
     both = np.concatenate([SQUARE, apart, SQUARE + 200])
     assert outline_path(both).count("M") == 2

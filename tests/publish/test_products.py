@@ -220,7 +220,7 @@ def test_a_site_is_written_again_when_something_more_is_known(view, beside, publ
         assert write_site(replace(view, **{name: known}), published), name
 
 
-def test_of_maps_and_pictures_only_those_that_are_outdated_are_drawn_and_needed(view, published, monkeypatch):
+def test_only_outdated_maps_and_pictures_are_drawn_and_needed(view, published, monkeypatch):
     drawn = [Mock(side_effect=getattr(products, name)) for name in ("photograph", "cog", "map_png")]
     for name, draw in zip(("photograph", "cog", "map_png"), drawn, strict=True):
         monkeypatch.setattr(products, name, draw)
@@ -437,7 +437,7 @@ def test_text_is_read_back_from_the_series_as_it_was(view, text):
     assert [(row["scene"], row["reason"]) for row in rows] == [(text, text)] * 2
 
 
-def test_what_rounds_to_nothing_is_no_less_than_nothing_and_what_was_not_seen_is_empty(view):
+def test_values_that_round_to_zero_have_no_minus_and_unseen_ones_are_empty(view):
     table = view.observations.head(4).assign(ndvi=[-4e-7, -6e-7, np.nan, 0.1234567])
     rows = list(csv.DictReader(table_csv(table).decode("utf-8-sig").splitlines()))
     assert [row["ndvi"] for row in rows] == ["0.000000", "-0.000001", "", "0.123457"]

@@ -284,7 +284,7 @@ def test_a_sliver_along_the_edge_is_only_noted(entry, registry):
     assert len(report.sites) == 3
 
 
-def test_of_many_overlaps_the_largest_are_reported_and_each_site_is_refused(entry, registry):
+def test_the_largest_of_many_overlaps_are_reported_and_each_site_is_refused(entry, registry):
     slivers = [entry(id=f"s{i}", ring=square(X + D * 0.98, Y + i * D / 8, D / 8)) for i in range(8)]
     report = read_sites(registry(entry(id="a"), *slivers, entry(id="in", ring=square(X, Y, D / 3))))
     problems = [(label, problem.code) for label, problem in report.problems]

@@ -84,5 +84,5 @@ def test_neighbours_in_a_cluster_of_sites_are_never_parted_by_the_edge_of_a_grid
     assert set(ids([village])) <= set(ids([group]))
 
 
-def test_nothing_comes_of_nothing():
+def test_no_sites_make_no_search():
     assert group_nearby([], apart=1.0) == []

@@ -48,7 +48,7 @@ def test_one_refused_site_makes_bad_data_and_the_others_are_reported_too(run, re
     assert [set(problem) for problem in bad["problems"]] == [{"code", "message", "fix"}] * 2
 
 
-def test_json_is_strict_where_the_registry_has_numbers_that_are_none(run, registry, entry):
+def test_json_is_strict_where_the_registry_has_nan_or_infinity(run, registry, entry):
     status, out = run(registry(entry(ring=[[X, float("nan")], [X + D, Y], [X, Y + D]], plan_A=float("inf"))), "--json")
 
     def refuse(token):

@@ -159,7 +159,7 @@ def test_points_and_lines_are_named_for_what_they_are(tmp_path):
         [["104.6", "35.5"]] * 4,
     ],
 )
-def test_coordinates_that_are_none_break_one_feature_and_not_the_file(tmp_path, ring):
+def test_invalid_coordinates_break_one_feature_and_not_the_file(tmp_path, ring):
     (feature,) = read_features(write(tmp_path, "s.geojson", collection(ring=ring)))
     assert feature.broken == "has coordinates that are not pairs of numbers"
 

@@ -70,7 +70,7 @@ def test_a_shapefile_of_nearly_50_mb_with_240_columns_of_10_000_sites_is_read(tm
     assert features[-1].properties["f239"] == f"{(MAX_SITES * len(names) - 1) % 999_983:06d}退耕还林地块"
 
 
-def test_what_the_reader_refuses_is_refused_in_its_words(delivered, tmp_path):
+def test_a_refusal_of_the_reader_has_its_words(delivered, tmp_path):
     content = (delivered / "s.gpkg").read_bytes()
     (tmp_path / "cut.gpkg").write_bytes(content[:5000])
     with pytest.raises(FileRefused, match=r"cut.gpkg cannot be read as a GeoPackage") as caught:

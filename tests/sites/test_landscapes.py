@@ -41,7 +41,7 @@ def square_of(site):
     return str(zone), point.y // SQUARE, point.x // SQUARE
 
 
-def test_of_no_site_there_is_no_landscape():
+def test_no_sites_make_no_landscape():
     assert group_into_landscapes([]) == []
 
 
@@ -144,7 +144,7 @@ def test_a_name_states_zone_square_and_biome():
     assert landscape_name(["key"], site.geometry, "loess").startswith(f"32648-{east:.0f}-{north:.0f}-loess-")
 
 
-def test_a_name_goes_by_the_ground_of_all_sites_in_any_order():
+def test_a_name_depends_on_the_ground_of_all_sites_in_any_order():
     site = plot("lowood")
     one = landscape_name(["a", "b"], site.geometry, "loess")
     assert landscape_name(["b", "a"], site.geometry, "loess") == one

@@ -204,7 +204,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize(("options", "message"), NAMES.values(), ids=NAMES)
-def test_a_wrong_name_is_refused_with_those_that_are_there(stated, options, message, tmp_path):
+def test_a_wrong_name_is_refused_with_the_available_ones(stated, options, message, tmp_path):
     stated.to_netcdf(tmp_path / "in.nc")
     with pytest.raises(BadData, match=message) as refused:
         trends(tmp_path / "in.nc", tmp_path / "out.nc", **options)

@@ -325,7 +325,7 @@ def test_a_crs_is_written_however_the_file_states_it(cube, kind, how, tmp_path):
 
 @pytest.mark.parametrize("value", ["", 0])
 @pytest.mark.parametrize("where", ["band", "file"])
-def test_a_crs_that_is_left_empty_is_none(cube, where, value, tmp_path):
+def test_an_empty_crs_is_no_crs(cube, where, value, tmp_path):
     plain = cube.drop_vars("spatial_ref")[["nir"]]
     plain["nir"].encoding.pop("grid_mapping", None)
     (plain["nir"] if where == "band" else plain).attrs["crs"] = value
@@ -336,7 +336,7 @@ def test_a_crs_that_is_left_empty_is_none(cube, where, value, tmp_path):
 
 
 @pytest.mark.parametrize("where", ["band", "file"])
-def test_a_crs_of_two_numbers_is_none_that_can_be_read(cube, where, tmp_path):
+def test_a_crs_of_two_numbers_cannot_be_read(cube, where, tmp_path):
     plain = cube.drop_vars("spatial_ref")[["nir"]]
     plain["nir"].encoding.pop("grid_mapping", None)
     (plain["nir"] if where == "band" else plain).attrs["crs"] = [1, 2]
@@ -395,7 +395,7 @@ def test_yearly_files_rise_by_what_they_rise_a_year(geotiffs, tmp_path):
         np.testing.assert_array_equal(out["s"], 28)
 
 
-def test_scale_and_nodata_of_a_geotiff_are_heeded(geotiffs, tmp_path):
+def test_scale_and_nodata_of_a_geotiff_are_applied(geotiffs, tmp_path):
     layers = [np.array([[[1000 + 100 * i, -9999]]], np.int16) for i in range(4)]
     folder = geotiffs({f"{2001 + i}.tif": layer for i, layer in enumerate(layers)}, names=("ndvi",), nodata=-9999)
     for path in folder.iterdir():
@@ -466,7 +466,7 @@ LIMITS = {
 
 @pytest.mark.parametrize("form", ["nc", "zarr"])
 @pytest.mark.parametrize("attrs", LIMITS.values(), ids=LIMITS)
-def test_limits_that_the_file_sets_are_heeded_and_lie_inside(tmp_path, attrs, form):
+def test_limits_of_the_file_are_applied_and_lie_inside(tmp_path, attrs, form):
     outside = 12000 if "valid_max" in attrs else -12000
     packed = yearly(np.array([[[10000, 1000 * i]] for i in range(4)], np.int16))
     packed[1, 0, 1] = outside
@@ -516,7 +516,7 @@ def test_limits_and_marks_are_compared_in_the_precision_of_the_numbers(tmp_path,
 
 
 @pytest.mark.parametrize("form", ["nc", "tif"])
-def test_nothing_stored_under_an_offset_is_not_seen_in_a_band_and_is_ndvi_where_it_is_that(geotiffs, tmp_path, form):
+def test_zeros_under_an_offset_are_unseen_in_a_band_and_values_of_ndvi(geotiffs, tmp_path, form):
     for name, seen in (("red", 3), ("ndvi", 4)):
         packed = np.array([[[5000]], [[0]], [[6000]], [[7000]]], np.uint16)
         if form == "nc":
@@ -592,7 +592,7 @@ def test_each_block_is_fitted_once_and_a_geotiff_is_about_as_small_as_written_at
     assert size <= 1.3 * least
 
 
-def test_what_is_half_written_is_taken_away_when_the_command_is_stopped(tmp_path):
+def test_half_written_output_is_removed_when_the_command_is_stopped(tmp_path):
     time = np.datetime64("2019-01-03", "ns") + np.arange(300) * 5 * DAY
     values = np.random.default_rng(3).normal(0.4, 0.1, (300, 300, 300)).astype(np.float32)
     xr.DataArray(values, dims=("time", "y", "x"), coords={"time": time}, name="ndvi").to_netcdf(tmp_path / "in.nc")
@@ -668,7 +668,7 @@ def test_bands_with_the_name_of_another_or_of_a_coordinate_are_refused(geotiffs,
         trends(folder, tmp_path / "out.nc", variable="ndvi")
 
 
-def test_what_systems_and_viewers_leave_beside_images_is_in_nobodys_way(geotiffs, tmp_path):
+def test_files_that_systems_and_viewers_leave_beside_images_are_ignored(geotiffs, tmp_path):
     folder = geotiffs({f"{year}.tif": np.full((1, 3, 3), 0.01 * (year - 2000)) for year in (2001, 2002)}, names=None)
     (folder / "._2001.tif").write_bytes(b"what a disk of another system knows of the file")
     trends(folder, tmp_path / "out")
@@ -891,7 +891,7 @@ def test_what_was_there_stays_whole_when_a_rerun_fails_and_is_replaced_when_it_d
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.nc", "folder", "good.nc", "out.nc", "out.zarr"]
 
 
-def test_nobodys_own_folder_or_cube_is_replaced(cube, tmp_path):
+def test_a_folder_or_cube_of_the_user_is_not_replaced(cube, tmp_path):
     cube.to_netcdf(tmp_path / "in.nc")
     cube.to_zarr(tmp_path / "mine.zarr", consolidated=False)
     (tmp_path / "mine").mkdir()

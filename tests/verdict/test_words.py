@@ -276,7 +276,7 @@ def test_a_slope_that_should_have_left_its_grade_and_did_not_is_called_so():
 
 
 @pytest.mark.parametrize("status", [Status.DISTURBED, Status.FAILING, Status.TOO_EARLY])
-def test_what_clears_a_site_that_promises_nothing_speaks_of_loss_not_of_a_promise(status):
+def test_the_remedy_of_a_site_that_promises_nothing_names_losses_and_no_promise(status):
     tended = replace(SITE, plan=replace(SITE.plan, A=0.0))
     found = replace(FAILING, status=status, theta=None, theta_low=None, theta_high=None)
     english, chinese = (explain(found, tended, language=language)[-1] for language in ("en", "zh"))

@@ -315,7 +315,7 @@ def test_tiles_are_named_only_where_the_settings_do(make_site, make_assessment):
         ("file:///srv/{z}/{x}/{y}.png", "https"),
     ],
 )
-def test_a_template_that_is_none_is_refused(url, words):
+def test_an_invalid_template_is_refused(url, words):
     with pytest.raises(ValueError, match=re.escape(words)):
         Basemap(url=url)
 

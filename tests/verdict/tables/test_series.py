@@ -57,7 +57,7 @@ def test_a_site_without_an_accepted_scene_has_an_empty_series(tmp_path):
     assert read_series(written(ROWS.assign(accepted="false"), tmp_path)).series["a"].dates.size == 0
 
 
-def test_of_several_scenes_of_a_day_the_clearest_counts(tmp_path):
+def test_the_clearest_of_several_scenes_of_a_day_counts(tmp_path):
     frame = pd.concat([ROWS.assign(clear=0.8), ROWS.assign(clear=0.9, cover=0.5), ROWS.assign(clear=0.7, cover=0.9)])
     assert read_series(written(frame, tmp_path)).series["a"].cover.tolist() == [0.5, 0.5, 0.5]
     shuffled = frame.sample(frac=1, random_state=3)
@@ -66,7 +66,7 @@ def test_of_several_scenes_of_a_day_the_clearest_counts(tmp_path):
     assert read_series(written(hidden, tmp_path)).series["a"].cover.tolist() == [0.2, 0.25, 0.3]
 
 
-def test_of_equally_clear_scenes_the_first_counts_if_they_are_named_and_none_if_they_are_not(tmp_path):
+def test_the_first_of_equally_clear_scenes_counts_if_they_are_named_and_none_if_they_are_not(tmp_path):
     first, second = ROWS.assign(clear=0.9, scene="x"), ROWS.assign(clear=0.9, scene="y", cover=0.5)
     assert read_series(written(pd.concat([first, second]), tmp_path)).series["a"].cover.tolist() == [0.2, 0.25, 0.3]
     assert read_series(written(pd.concat([second, first]), tmp_path)).series["a"].cover.tolist() == [0.5, 0.5, 0.5]
