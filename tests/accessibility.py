@@ -4,7 +4,7 @@ from typing import Any
 
 
 def violations(axe: Any, tab: Any) -> list[tuple[str, list[str]]]:
-    """Rules that a page breaks, and where: all rules by day; by night, when colours alone differ, those on colours."""
+    """Rules that a page breaks, and where: all rules in light mode, those on colours in dark mode."""
     found = axe.run(tab).response["violations"]
     tab.emulate_media(color_scheme="dark")
     found += axe.run(tab, options={"runOnly": ["color-contrast"]}).response["violations"]

@@ -1,4 +1,4 @@
-"""What is stored: of a landscape of one site, and of a site of an installation."""
+"""Stored data for tests: a landscape of one site, and a site of an installation."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -65,7 +65,7 @@ def put(site: StoredSite, entries: Sequence[SiteScene]) -> str:
 
 
 def stored_of(settings: Settings, site: str) -> StoredSite:
-    """What is stored of a site of an installation."""
+    """The stored scenes of a site of an installation."""
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         (chosen,) = [one for one in (from_json(values, Site) for values in t.sites()) if one.id == site]
         ground = ground_key(chosen)

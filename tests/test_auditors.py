@@ -27,7 +27,7 @@ needs_programs = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def evidence(demo, tmp_path_factory):
-    """What the programme hands over: a pack of one site, and its public key."""
+    """The files that the programme hands over: a pack of one site, and its public key."""
     folder = tmp_path_factory.mktemp("handed-over")
     run = CliRunner()
     assert run.invoke(app, ["keys", "new", str(folder)]).exit_code == 0

@@ -1,4 +1,4 @@
-"""What reads the files of strangers has given up its rights before it reads, and what it cannot do from then on."""
+"""Processes that read foreign files give up their rights before they read; what they cannot do from then on."""
 
 import json
 import signal
@@ -89,7 +89,7 @@ WITHOUT_LANDLOCK = {
     "jobs.photo_process": {"rename"},
     "monitor.sites.formats.sealed": {"rename"},
 }
-"""What only Landlock keeps a program from."""
+"""Operations that Landlock alone denies to a program."""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have neither Landlock nor seccomp")

@@ -1,4 +1,4 @@
-"""A NetCDF file that nobody vouches for cannot make its reader open another file, or read what was not expected."""
+"""An untrusted NetCDF file cannot make its reader open another file, or read values that were not expected."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def beside(monkeypatch):
 
 @pytest.mark.usefixtures("beside")
 def test_the_library_follows_references_to_other_files():
-    """If it no longer does, the process that reads need not be sealed."""
+    """If the library no longer follows them, the process that reads need not be sealed."""
     for name, values in (("link", [7, 8, 9]), ("virtual", [7, 8, 9]), ("storage", [1178880137, 169478669, 0])):
         with netCDF4.Dataset(HOSTILE / f"{name}.nc") as file:
             assert file["a"][:].tolist() == values

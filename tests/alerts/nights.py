@@ -9,7 +9,7 @@ NUMBERS = dict.fromkeys(
 
 
 def assessment(day, level, *, site="lowood", rule="failure", status=None, scene=None, n_scenes=None):
-    """Assessment of a night of a day; its newest scene is of that day, or of the day `scene`."""
+    """Assessment of the night of a day; its newest scene is of that day, or of the day `scene`."""
     scene = scene or day
     is_none = level is AlertLevel.NONE
     return Assessment(

@@ -46,7 +46,7 @@ def test_every_text_is_there_in_both_languages_with_the_same_placeholders(sectio
 
 @pytest.fixture
 def used(monkeypatch) -> set[str]:
-    """Keys of the texts that are used from now on."""
+    """Collects the keys of all texts that are used after the call."""
     keys: set[str] = set()
     text = words.text
 

@@ -64,7 +64,7 @@ def ledger(settings):
 
 @pytest.fixture
 def only_sqlite(tmp_path, server):
-    """Settings and ledger of a test that has nothing to do with the kind of database."""
+    """Settings and ledger of a test that does not depend on the kind of database."""
     settings = configure(tmp_path, port=server.port)
     opened = Ledger(settings.ledger.url)
     yield settings, opened
@@ -92,7 +92,7 @@ def states(ledger):
 
 
 def later(monkeypatch, after):
-    """Let it be later for the outbox."""
+    """Advance the clock of the outbox."""
     moment = (datetime.now(UTC) + after).isoformat(timespec="milliseconds")
     monkeypatch.setattr(outbox, "now", lambda: moment)
 

@@ -1,4 +1,4 @@
-"""What control ground says of a scene: ring by ring, without the ground that changed for itself alone."""
+"""Means of the control ground in each scene: ring by ring, without units that changed on their own."""
 
 from datetime import date
 
@@ -39,12 +39,12 @@ def choice(cover: np.ndarray, dates: np.ndarray = DAYS, **more: np.ndarray) -> U
 
 
 def fit_units(cover: np.ndarray, dates: np.ndarray = DAYS) -> np.ndarray:
-    """(time, unit) bool: units that have not changed alone."""
+    """(time, unit) bool: units that have not changed on their own."""
     return choice(cover, dates).at(dates)[0]
 
 
 def counting(cover: np.ndarray, **more: np.ndarray) -> np.ndarray:
-    """(time, unit) bool: units that have neither changed nor risen."""
+    """(time, unit) bool: units that have neither changed on their own nor risen most."""
     fit, risen = choice(cover, **more).at(DAYS)
     return fit & ~risen
 

@@ -9,7 +9,7 @@ NOISE = 0.025
 
 
 def orbit_steps(times, orbits, difference, units):
-    """What is taken off each scene: learnt from the years before the last."""
+    """The correction of each scene, estimated from the years before the last."""
     columns = difference.reshape(len(times), -1)
     over = times.astype("datetime64[Y]") < times[-1].astype("datetime64[Y]")
     steps = module.orbit_steps(times[over], np.array(orbits)[over].tolist(), columns[over], units[over])
@@ -61,7 +61,7 @@ def test_the_level_and_the_growth_of_a_site_are_left_as_they_are():
     learnt = times.astype("datetime64[Y]") < times[-1].astype("datetime64[Y]")
     assert abs(taken[seen & learnt].mean()) < 1e-12
     years = (times - times[0]) / np.timedelta64(365, "D")
-    # Orbits that are seen oftener in some years make a trend of their own, which is to go; nothing else.
+    # Orbits that are seen more often in some years make a trend, which must be removed, and nothing else.
     assert abs(np.polyfit(years[seen], (truth - taken)[seen], 1)[0]) < 0.0005
 
 

@@ -1,4 +1,4 @@
-"""Control units on which another site was begun: left out from its start on, whoever it is."""
+"""Control units on which another site was begun: left out from its start on, whichever site it is."""
 
 from datetime import date
 

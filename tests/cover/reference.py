@@ -1,4 +1,4 @@
-"""Formulas and zonal means once more, in double precision and pixel by pixel in Python: to compare the product with."""
+"""Reference formulas and zonal means in double precision, pixel by pixel in Python, to compare the product with."""
 
 import math
 from itertools import pairwise
@@ -60,7 +60,7 @@ def product(packed, edges, *, scale, offset, endmembers, lazy=False):
 
 
 def means(packed, edges, *, scale, offset, endmembers):
-    """The same."""
+    """Counts and means of zones in double precision, pixel by pixel."""
     found = np.full((len(edges) - 1, len(MEASURES)), NAN)
     for zone, (first, last) in enumerate(pairwise(edges)):
         clear = [i for i in range(first, last) if packed[PACKED_LAYERS.index("clear"), i]]

@@ -19,7 +19,7 @@ def indices_of(reflectance):
 
 
 def indices_for(ndvi, dfi, swir16=0.9):
-    """NDMI and NBR with which a pixel of this NDVI has this DFI; `swir16` is relative to the near infrared."""
+    """NDMI and NBR of a pixel with this NDVI and this dead fuel index; `swir16` is relative to the near infrared."""
     swir22 = swir16 * (1 - dfi / 100 / ((1 - ndvi) / (1 + ndvi)))
     return (1 - swir16) / (1 + swir16), (1 - swir22) / (1 + swir22)
 

@@ -1,4 +1,4 @@
-"""What sites and units show in scenes: lazily, by any scheduler, and each broken piece for itself."""
+"""Means of sites and units in scenes: lazy, the same by any scheduler, and one broken block spoils nothing else."""
 
 from dataclasses import replace
 from datetime import date
@@ -27,7 +27,7 @@ LOESS = ENDMEMBERS["loess"]
 
 
 class Sources:
-    """One source, as a run has it."""
+    """One source, wrapped as in a run."""
 
     def __init__(self, source):
         self.source, self.read_failures, self.scene_read = source, {}, lambda: None
@@ -157,7 +157,7 @@ def test_means_of_landsat_among_sentinel_2_are_those_that_sentinel_2_would_have_
 
 
 class Odd(Painted):
-    """Gives of one scene what no source should."""
+    """Gives one scene values that no source should give."""
 
     what: str = ""
 

@@ -25,7 +25,7 @@ STEPPE = ENDMEMBERS["steppe"]
 
 
 def results() -> dict[str, list[float]]:
-    """NDVI of the series, of the maps, of the function on DataArrays, and its trend; of the same greening ground."""
+    """NDVI of one greening ground in the series, in the maps and from the function on DataArrays, and its trend."""
     packed = np.full((len(YEARS), len(PACKED_LAYERS), SIDE, SIDE), 1000, np.uint16)
     packed[:, PACKED_LAYERS.index("nir")] = 1500 + 400 * np.arange(len(YEARS))[:, None, None] + np.arange(SIDE)
     series = [

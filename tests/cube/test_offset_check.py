@@ -88,7 +88,7 @@ simulated = cache(World.scenes)
 
 
 def records(scenes, *, wrong=None, offset=None, baseline="05.00", **changes):
-    """What the store holds of scenes, some with an offset that is not the one they were made with."""
+    """Records of scenes, some with an offset that is not the one they were made with."""
     n = len(scenes)
     wrong = np.zeros(n, dtype=bool) if wrong is None else wrong
     offset = np.zeros(n) if offset is None else offset

@@ -22,7 +22,7 @@ def scene(name, *, acquisition="S2A/20200103T035141", tile="48SUF", baseline="02
 
 
 def packed(red, *, quality=4, clear=1):
-    """One row of pixels, all bands alike."""
+    """One row of pixels, equal in all bands."""
     red = np.asarray(red, dtype=np.uint16)[None]
     layers = np.repeat(red[None], len(PACKED_LAYERS), axis=0)
     layers[PACKED_LAYERS.index("quality")] = np.where(red > 0, quality, 0)

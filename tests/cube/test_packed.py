@@ -36,7 +36,7 @@ def frame(value=2000, quality=4):
 
 
 def packed(*values):
-    """(time, layer, pixel) of one pixel a scene, all bands alike, clear vegetation."""
+    """(time, layer, pixel) of one pixel a scene: clear vegetation, equal in all bands."""
     layers = np.ones((len(values), len(PACKED_LAYERS), 1), dtype=np.uint16)
     layers[:, : len(bands.OBSERVED)] = np.array(values).reshape(-1, 1, 1)
     return layers

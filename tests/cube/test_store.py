@@ -435,7 +435,7 @@ def test_putting_nothing_makes_no_row_and_no_commit(store, site):
 
 
 class TestSitesOfOneLandscape:
-    """What one row says of one site it says of no other."""
+    """A row has values of its own for each site."""
 
     def test_each_site_gets_back_its_own_pixels_means_and_judgement(self, store):
         low, high = entry(1, value=1000), entry(1, ground="high", value=2000, reason="SNOW", n_pixels=3, means={})
@@ -795,7 +795,7 @@ def test_a_broken_store_is_named_and_nothing_is_advised_against_it(store):
 
 
 def everything(path, snapshot):
-    """All that is drawn from a store, read again."""
+    """All values of a store, read again."""
     site = StoredSite(LandscapeStore(path), "low")
     records, means = site.records(snapshot), site.unit_means(snapshot).values
     drawn = site.cube(snapshot, layers=("red", "nir"), lazy=False)

@@ -1,4 +1,4 @@
-"""What a sample bounds is what independent computations, counting every case, and simulated inspections say."""
+"""Bounds from a sample equal independent computations that count every case, and hold in simulated inspections."""
 
 import itertools
 import math

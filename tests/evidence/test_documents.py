@@ -1,4 +1,4 @@
-"""What the JSON members of a pack say of a site, and that it can be read back."""
+"""The JSON members of a pack describe a site, and can be read back."""
 
 import json
 from dataclasses import replace

@@ -124,7 +124,7 @@ def test_an_encrypted_member_is_named(pack):
 
 
 def test_headers_that_contradict_the_directory_are_refused(pack):
-    """So that no other program reads another name or size than this one."""
+    """Otherwise another program could read another name or size than this one."""
     fault = fault_of(changed(pack, directory(pack) + 8, "<H", 1))
     assert fault.difference.startswith("the entry of member ro-crate-metadata.json in its directory")
 

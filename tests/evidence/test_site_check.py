@@ -1,4 +1,4 @@
-"""A site recomputed from its pixels: equal where nothing was touched, and what was touched is named where it is."""
+"""A site recomputed from its pixels: equal where nothing was changed, and each change is named with its place."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ from monitor.verdict.assessment import Assessment
 
 
 class Recorded:
-    """What is recorded of a site of an installation, and its recomputation."""
+    """The records of a site of an installation, and their recomputation."""
 
     def __init__(self, folder, site, *, row=None):
         settings = load(folder / "regrowth.toml")

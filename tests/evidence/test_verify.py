@@ -1,4 +1,4 @@
-"""What was signed by the right key may still not hold together: each such pack is refused, with the member named."""
+"""A pack signed by the right key may still contradict itself: each is refused, with the member named."""
 
 import json
 

@@ -26,7 +26,7 @@ from tests.faults.small import BEFORE, NIGHT, SQLITE, Servers, registry, without
 
 AS_OF: Final = ("--as-of", NIGHT.isoformat())
 FAILED: Final = (0, 10, 20, 75)
-"""Exit statuses of a night that met a failure: 0 where what failed can be done without."""
+"""Exit statuses of a night that met a failure: 0 where the night can do without what failed."""
 VARYING: Final = {
     "sites": {"added"}, "episodes": {"opened"}, "controls": {"frozen"}, "stored": {"snapshot"},
     "assessments": {"snapshot", "run"}, "lots": {"run"}, "alert_events": {"time"},
@@ -68,7 +68,7 @@ class State:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a night that failed at one point, and of the night after it."""
+    """The result of a night that failed at one point, and of the night after it."""
 
     number: int
     kind: str

@@ -23,7 +23,7 @@ class Ended:
 
     process: forked.Python
     status: int | None
-    """Of the exit; negative: the signal that killed it; None: it was stopped and has not ended."""
+    """Exit status; negative: the signal that killed it; None: it was stopped and has not ended."""
     seconds: float
     errors: str
     """What it wrote on stderr."""

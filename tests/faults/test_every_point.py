@@ -35,7 +35,7 @@ def either(request, tmp_path_factory):
 
 
 def spread(numbers, count):
-    """So many of them, from the first to the last."""
+    """At most so many of the numbers, evenly spaced, from the first to the last."""
     return [
         numbers[int(place)] for place in np.linspace(0, len(numbers) - 1, min(count, len(numbers))).round() if numbers
     ]

@@ -1,4 +1,4 @@
-"""Input of strangers: valid documents and files with a few things wrong, and a watch over what they do."""
+"""Input from outside: valid documents and files with a few things wrong, and a watch over what reading them does."""
 
 import copy
 import gc

@@ -727,7 +727,7 @@ class TestReduce:
 
 
 def test_the_functions_in_requests_are_those_that_are_listed(server):
-    """What an independent server must know, no more and no less."""
+    """The functions that an independent server must know, no more and no less."""
     fill(server, 1, score=np.ones((200, 200)))
     layers = {band: np.full((50, 50), 9000, "u2") for band in BANDS}
     step = TRANSFORM @ Affine.scale(3)

@@ -1,4 +1,4 @@
-"""Blocks of GeoTIFFs of every make are the pixels that were written, and a damaged file is reported as one."""
+"""Blocks of GeoTIFFs of every kind are the pixels that were written, and a damaged file is reported as one."""
 
 import logging
 

@@ -656,7 +656,7 @@ def test_a_file_without_an_answer_in_each_of_four_scenes_does_not_mean_that_the_
 
 
 def plain(handler):
-    """The file after all."""
+    """Serve the requested file as usual."""
     handler._file(handler.path.removeprefix("/files/"))
 
 

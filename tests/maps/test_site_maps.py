@@ -1,4 +1,4 @@
-"""The maps of a site say what the sums of its seasons are defined to mean."""
+"""The maps of a site follow the definition of the sums of its seasons."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def noisy(seasons):
 
 
 def plainly(sums):
-    """The maps, put down as they are defined."""
+    """The maps by their definition."""
 
     def mean(row, chosen):
         total, seen = np.zeros((2, *SHAPE), np.float32)

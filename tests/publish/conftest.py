@@ -140,7 +140,7 @@ def make_loss_view(make_view, make_site, make_assessment) -> Callable[[str], Sit
 
 @pytest.fixture(scope="session")
 def beside() -> dict[str, object]:
-    """All that a page shows only where it is known."""
+    """All facts that a page shows only where they are known."""
     return {
         "detectability": (
             DetectionChance(years=2, red=0.11, watch=0.42), DetectionChance(years=3.5, red=0.63, watch=0.87),

@@ -48,7 +48,7 @@ WITH_ALL = {
     "reasons": ("SPATIAL_PATCH", "LOW_UPLIFT", "DRY_MATTER"), "field_cover": 0.26, "field_cover_low": 0.22,
     "field_cover_high": 0.3, "field_factor": 0.82, "field_factor_low": 0.71, "field_factor_high": 0.95,
 }  # fmt: skip
-"""All that a verdict may have beside it."""
+"""All facts that a verdict may have beside it."""
 
 OUTSIDE = """() => [...document.querySelectorAll('body *')].filter(e => {
     const box = e.getBoundingClientRect();

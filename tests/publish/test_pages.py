@@ -367,7 +367,7 @@ BESIDE = {
     "elevation": ("Elevation 1,432 m above sea level", "海拔 1,432 米"),
     "slope": ("Mean slope 18°", "平均坡度 18°"),
 }
-"""What is shown, in this order, of each thing that is shown only where it is known."""
+"""Words, in this order, of each fact that is shown only where it is known."""
 
 OF_THE_VERDICT = {
     "erosion": (

@@ -84,7 +84,7 @@ def stamps_of(root):
 
 @pytest.fixture
 def another_edition(monkeypatch):
-    """Makes code and words that make pages and maps another: an edit of a module that any of them imports."""
+    """Stands for an edit of code or words: changes the hash of a module that pages or maps import."""
 
     def edit(module):
         source = derived._source(module)

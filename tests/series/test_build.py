@@ -142,7 +142,7 @@ def from_scratch(path, entries):
 
 
 def remade(path, controls=CONTROLS, **more):
-    """The series as it is where nothing of it was stored before."""
+    """The series as it is built without any stored part of it."""
     stored = opened(path)
     cache(stored).unlink(missing_ok=True)
     return site_series(stored, controls, SITE, **more)
@@ -278,7 +278,7 @@ def plainly(stored, controls, *, left_out=None):
         return found
 
     def last_fit(gone):
-        """By unit the last year in which it is fit."""
+        """The last year in which each unit is fit."""
         last = {}
         for group in (
             [u for u in controls.units if u.ring == REFERENCE_RING],
@@ -295,7 +295,7 @@ def plainly(stored, controls, *, left_out=None):
         return last
 
     def risen_in(gone, last):
-        """By year the units that do not count in it because they rose most."""
+        """The units that do not count in each year because they rose most."""
         compared, found = [u for u in controls.units if u.ring in (1, 2)], {}
         change = changes(gone, compared)
         for one, after in pairwise([*years, years[-1] + 1]):
@@ -436,7 +436,7 @@ def test_a_scene_that_comes_late_or_again_is_in_the_series_as_if_it_had_always_b
 
 
 def test_scenes_before_the_start_of_a_site_on_control_ground_stay_as_they_were_to_the_last_digit(tmp_path):
-    """Though orbits are learnt from all years that are over."""
+    """Even though the steps of orbits are estimated from all years that are over."""
     stored = filled(tmp_path / "ground", varied(1))
     whole = site_series(stored, CONTROLS, SITE)
     found = site_series(stored, CONTROLS, SITE, left_out={f"u{k}": date(2022, 7, 1) for k in range(15)})

@@ -24,7 +24,7 @@ BAD = {
     "ANTIMERIDIAN": {"ring": [[179.9, 35.5], [-179.9, 35.5], [-179.9, 35.6], [179.9, 35.6], [179.9, 35.5]]},
     "OUT_OF_RANGE": {"ring": square_at(500.0)}, "CRS_UNSTATED": {"ring": square_at(400_000.0, 3_900_000.0, 100.0)},
 }  # fmt: skip
-"""By code, what is wrong with a site."""
+"""Problems of a site, by code."""
 
 
 @pytest.mark.parametrize("code", [*BAD, "GCJ02 of Baidu"])

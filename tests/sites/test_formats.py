@@ -1,4 +1,4 @@
-"""Formats that people deliver, and files that mean harm: each is read right or refused in words."""
+"""Formats that people deliver, and malicious files: each is read right or refused in words."""
 
 import io
 import json
@@ -266,7 +266,7 @@ def test_the_wildfire_geopackage_lies_where_the_fire_was(shared_data):
     np.testing.assert_allclose(feature.polygons[0][0].mean(axis=0), [-123.10, 53.85], atol=0.02)
 
 
-# What is no file, or not what it says.
+# Paths that are no file, and files that are not what their name says.
 
 
 @pytest.mark.parametrize(
@@ -382,7 +382,7 @@ def test_geojson_in_gbk_asks_for_utf8(tmp_path):
     assert refusal(write(tmp_path, "s.geojson", text)).code == "NOT_UTF8"
 
 
-# KML that means harm.
+# Malicious KML.
 
 DOCTYPES = {
     "dtd": '<!DOCTYPE kml SYSTEM "http://127.0.0.1/evil.dtd">',
@@ -431,7 +431,7 @@ def test_an_entity_that_was_never_declared_is_not_xml(tmp_path):
     assert refusal(write(tmp_path, "s.kml", KML.replace("定西 1 号", "&x;"))).code == "NOT_READABLE"
 
 
-# Archives that mean harm.
+# Malicious archives.
 
 
 @pytest.mark.parametrize("name", ["../doc.kml", "/doc.kml", "a/../../doc.kml", "..\\doc.kml", "C:/doc.kml"])
@@ -499,7 +499,7 @@ def test_a_link_beside_a_shapefile_is_followed_only_to_a_plain_file(tmp_path):
     assert refusal(tmp_path / "s.shp").code == "NOT_A_FILE"
 
 
-# GeoPackages that mean harm.
+# Malicious GeoPackages.
 
 
 def geopackage(folder: Path, *statements: str) -> Path:

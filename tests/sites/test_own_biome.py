@@ -1,4 +1,4 @@
-"""A biome of one's own: what is not stated is inherited, what is impossible is refused."""
+"""Own biomes: properties that are not stated are inherited, impossible ones are refused."""
 
 import contextlib
 import json

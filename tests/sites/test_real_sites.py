@@ -1,4 +1,4 @@
-"""Outlines as programmes deliver them. What is known of them was worked out by other means, named at each figure."""
+"""Outlines as programmes deliver them. Their known figures were computed by other means, named at each figure."""
 
 import json
 import re

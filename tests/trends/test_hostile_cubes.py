@@ -1,4 +1,4 @@
-"""Cubes of strangers, made to read other files, to reach a server, to crash their reader or to exhaust the machine.
+"""Malicious cubes, made to read other files, to reach a server, to crash their reader or to exhaust the machine.
 
 Each is given to the command as a user gives it, in processes that are copies of one that has loaded the libraries.
 """

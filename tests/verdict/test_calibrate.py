@@ -115,7 +115,7 @@ def test_the_same_placebos_give_the_same_constants():
 
 
 def test_constants_that_were_set_before_are_known_as_long_as_no_constant_changes():
-    # a new hash makes all constants strangers that were ever set: let it change with what it covers, and say so
+    # a new hash invalidates all constants that were ever set: it may change only with what it covers
     assert Calibration().hash.startswith("90ebacae17f1")
 
 

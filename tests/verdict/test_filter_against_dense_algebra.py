@@ -55,7 +55,7 @@ class Scenes:
 
 
 def covariance(x: Scenes, elastic: np.ndarray, noise: Noise = NOISE) -> np.ndarray:
-    """Of the differences without scene noise and without any uplift."""
+    """Covariance of the differences without scene noise and without any uplift."""
     angle = 2 * np.pi * x.position / 365.25
     gap = np.abs(x.day[:, None] - x.day[None, :])
     between = np.abs(x.season[:, None] - x.season[None, :])
@@ -72,7 +72,7 @@ def covariance(x: Scenes, elastic: np.ndarray, noise: Noise = NOISE) -> np.ndarr
 
 
 def search_covariance(x: Scenes, noise: Noise) -> np.ndarray:
-    """Of the differences in the search for losses: a shift of the season in place of the annual harmonic."""
+    """Covariance in the search for losses: a shift of the season in place of the annual harmonic."""
     a_day = x.slope * (1 + x.rho) * (x.amplitude + 0.9 * x.curves[:, 0])  # change of cover were it a day earlier
     return (
         covariance(x, np.zeros(x.size), noise._replace(harmonic=0.0))
