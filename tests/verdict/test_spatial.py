@@ -1,4 +1,4 @@
-"""What the lie of the failing ground adds to a verdict."""
+"""How the failing ground within a site changes its verdict."""
 
 from dataclasses import replace
 from datetime import date
