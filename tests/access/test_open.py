@@ -146,7 +146,7 @@ def test_a_folder_of_the_wrong_level_names_the_right_one_and_no_advice_to_move_a
     assert not {"move", "delete", "remove", "restore"} & {*str(raised.value).split()}
 
 
-def test_what_is_no_installation_is_named(tmp_path):
+def test_a_folder_without_an_installation_is_named(tmp_path):
     with pytest.raises(BadConfiguration, match="no such file or folder"):
         monitor.open_site(tmp_path / "nowhere", "demo-02")
     with pytest.raises(BadConfiguration, match=r"there is no regrowth.toml"):

@@ -391,7 +391,7 @@ def test_no_token_and_no_path_is_in_the_text_of_an_error(kind, channel):
 
 
 @pytest.mark.parametrize("name", ["", "a b", "http://127.0.0.1", "/srv/folder", "127.0.0.1/8"])
-def test_what_is_no_host_in_allow_hosts_is_a_configuration_error(name):
+def test_an_invalid_host_in_allow_hosts_is_a_configuration_error(name):
     with pytest.raises(BadConfiguration, match=r"\[channels.x\] allow_hosts"):
         HttpClient([name], section="[channels.x]")
 

@@ -136,7 +136,7 @@ def test_a_name_of_a_thousand_characters_is_cut_in_the_subject_and_stays_whole_i
         "li@" + "a" * 70 + ".org", "li\0@example.org", '"li x"@example.org', "Li <li@example.org>, x@y.z",
     ],
 )  # fmt: skip
-def test_what_is_no_single_mail_address_is_refused(text):
+def test_anything_but_a_single_mail_address_is_refused(text):
     with pytest.raises(ValueError, match=r"mail address|not ASCII"):
         parse_address(text)
 

@@ -270,7 +270,7 @@ def test_what_a_server_says_is_one_printable_line_in_an_error():
 @pytest.mark.parametrize(
     "recipient", ["", "li", "li@example.org\r\nRCPT TO:<all@example.org>", "a@b.c,d@e.f", "李@b.c"]
 )
-def test_what_is_no_address_is_refused_and_no_command_is_sent(recipient):
+def test_an_invalid_address_is_refused_and_no_command_is_sent(recipient):
     with MailServer() as server, channel(server) as mail:
         with pytest.raises(Undeliverable, match="recipient"):
             mail.send(message(), recipient)

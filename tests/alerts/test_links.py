@@ -51,7 +51,7 @@ def test_a_token_altered_at_any_place_is_refused():
 
 
 @pytest.mark.parametrize("token", ["", ".", "a.b", "x" * 100_000, "é.é", "\x00", f"{token_of()}.", f" {token_of()}"])
-def test_what_is_no_token_is_refused(token):
+def test_an_invalid_token_is_refused(token):
     with pytest.raises(LinkInvalid):
         read_link(token, KEY, NOW)
 

@@ -248,7 +248,7 @@ def test_a_missed_figure_is_printed_as_missed_and_never_rounded_up():
     assert Row(name="x", figures=two, required=(0.5, 0.7), sense="≥").verdict == "met"
 
 
-def test_a_share_has_its_binomial_error_and_none_of_many_has_one_too():
+def test_a_share_has_its_binomial_error_and_a_share_of_zero_too():
     found = Figure.share(np.arange(100) < 10)
     assert (found.value, found.error) == (0.1, pytest.approx(0.03, rel=0.02))
     assert 0.001 < Figure.share(np.zeros(300)).error < 0.003

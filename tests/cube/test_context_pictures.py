@@ -74,7 +74,7 @@ def test_the_newest_picture_is_shown_though_half_of_it_lies_beyond_the_swath_but
     assert not replaces_picture("now", 0.5, 1.0, have)
 
 
-def test_beside_a_lake_which_is_never_called_clear_the_newest_picture_is_replaced_all_the_same():
+def test_beside_a_lake_which_is_never_clear_the_newest_picture_is_still_replaced():
     lake = {"now": picture("now", "2017-08-05", 0.6), "2017": picture("2017", "2017-08-05", 0.6)}
     assert replaces_picture("now", 0.58, 1.0, lake)
     assert not replaces_picture("now", 0.5, 1.0, lake)

@@ -77,7 +77,7 @@ def test_units_far_apart_lie_in_blocks_of_their_own_from_north_to_south():
     assert [len(places(found, unit)) for unit in (0, 1)] == [144, 144]
 
 
-def test_a_zone_without_pixels_has_none_and_harms_no_other():
+def test_a_zone_without_pixels_is_empty_and_changes_no_other():
     zones = Zones.from_runs([np.array([[0, 3, 1]]), np.empty((0, 3), np.int64), np.array([[1, 8, 3], [9, 10, 1]])])
     assert zones.sizes.tolist() == [3, 0, 4]
     assert Zones.consecutive([3, 0, 2]).runs.tolist() == [[0, 3, 1], [3, 3, 1], [3, 5, 1]]

@@ -52,7 +52,7 @@ def test_a_cloud_or_shadow_hides_the_ground_for_sixty_metres_around(cloud):
 
 
 @pytest.mark.parametrize("harmless", [1, 2, 6, 7, 11])
-def test_what_is_no_cloud_hides_nothing_around_it(harmless):
+def test_classes_other_than_cloud_hide_nothing_around_them(harmless):
     pixels, quality = scene()
     quality[10, 10] = harmless
     assert (~clear(pixels, quality, "scl", resolution=10.0, **SENTINEL)).sum() == 1

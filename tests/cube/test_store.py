@@ -401,7 +401,7 @@ def test_landsat_that_is_brought_to_sentinel_2_is_so_in_the_cube_and_no_other_sc
     assert [record.bandpass for record in site.records()] == [False, True]
 
 
-def test_a_site_without_control_units_has_means_of_none_and_takes_none_of_its_neighbour(tmp_path):
+def test_a_site_without_control_units_has_no_unit_means_and_takes_none_of_its_neighbour(tmp_path):
     store = LandscapeStore(tmp_path / "valley")
     store.create(members("low", "bare", "high"), biome="loess")
     one = {ground: entry(1, ground=ground, value=value) for ground, value in (("low", 1), ("bare", 2), ("high", 3))}
@@ -952,7 +952,7 @@ def test_where_nothing_is_old_no_file_is_touched(store):
     assert files(store) == had
 
 
-def test_files_that_a_killed_commit_has_left_disturb_nobody_and_go_with_old_snapshots(store):
+def test_files_left_by_a_killed_commit_do_no_harm_and_go_with_old_snapshots(store):
     before = store.dataset().load()
     staged = [store.path / name for name in ("repo#1", "snapshots/1CECHNKREP0F1RSTCMT0#12")]
     for path in staged:

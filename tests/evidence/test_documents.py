@@ -78,7 +78,7 @@ def test_episodes_after_that_of_the_assessment_and_its_own_end_are_not_known_yet
     "document",
     [None, [], {}, {"properties": {}, "geometry": None}, {"properties": 3, "geometry": 4}, {"geometry": {}}],
 )
-def test_what_describes_no_site_is_refused(document):
+def test_a_document_that_describes_no_site_is_refused(document):
     with pytest.raises(BadData, match=r"site\.json describes no site"):
         site_from_json(document)
 

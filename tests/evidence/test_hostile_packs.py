@@ -201,7 +201,7 @@ def test_a_member_that_is_too_large_for_memory_is_named_before_it_is_read(tmp_pa
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"PK\5\6" + bytes(18), b"GIF89a", bytes(100_000), b"PK\5\6" * 50_000])
-def test_what_is_no_zip_or_an_empty_one_is_refused(tmp_path, content):
+def test_a_file_that_is_no_zip_or_an_empty_one_is_refused(tmp_path, content):
     (tmp_path / "pack.zip").write_bytes(content)
     assert fault_of(tmp_path / "pack.zip").member in (LAYOUT, MANIFEST)
 
@@ -252,7 +252,7 @@ def test_a_manifest_and_a_signature_that_do_not_fit_are_named(tmp_path, members,
 
 
 @pytest.mark.parametrize("kind", ["nothing", "folder", "pipe", "device", "link to itself", "NUL"])
-def test_what_is_no_plain_file_is_refused_at_once(tmp_path, kind):
+def test_a_path_that_is_no_plain_file_is_refused_at_once(tmp_path, kind):
     path = tmp_path / "given.zip"
     match kind:
         case "folder":

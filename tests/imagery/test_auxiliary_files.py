@@ -34,7 +34,7 @@ def tif(tmp_path):
      "nul\x00.tif"],
 )  # fmt: skip
 @pytest.mark.parametrize("reader", [LocalElevation, LocalRain])
-def test_what_is_no_path_of_a_file_here_is_refused_in_words(reader, name):
+def test_a_path_that_is_no_local_file_is_refused_in_words(reader, name):
     with pytest.raises(BadData, match=r"address|cannot be read"):
         reader(Path(name))
 

@@ -88,7 +88,7 @@ def test_later_rows_and_rejected_scenes_are_not_used():
     assert local_factor(rows([0.4] * 8), observed(), until=DAY).rows == 8
 
 
-def test_a_biome_has_the_geometric_mean_of_its_sites_and_none_with_two():
+def test_a_biome_has_the_geometric_mean_of_its_sites_and_with_two_no_factor():
     factors = [FieldFactor(value=value, low=0.0, high=9.0, rows=7) for value in (0.4, 0.6, 0.9, 0.6)]
     assert biome_factor(factors[:2]) is None
     found = biome_factor(factors)

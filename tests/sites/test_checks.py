@@ -63,7 +63,7 @@ def test_several_addresses_of_a_manager_are_separated_by_commas(judged, written,
 
 
 @pytest.mark.parametrize("written", ["w", "w@", "W <w@example.org>", "w@example.org v@example.org", "王@example.org"])
-def test_what_is_no_mail_address_is_named_and_its_alerts_go_to_the_operators(judged, written):
+def test_an_invalid_mail_address_is_named_and_its_alerts_go_to_the_operators(judged, written):
     found = judged(manager_email=written)
     assert codes(found) == ["BAD_EMAIL"]
     assert found.site.manager_email is None
@@ -206,7 +206,7 @@ def test_a_column_that_is_not_read_is_named_with_the_nearest_known_one(judged, c
     assert problem.fix == f"Did you mean {near!r}?"
 
 
-def test_columns_that_are_like_none_are_named_once_for_the_file_and_refuse_nothing(entry, registry):
+def test_columns_with_unknown_names_are_named_once_for_the_file_and_refuse_nothing(entry, registry):
     report = read_sites(
         registry(entry(id="a", OBJECTID=1), entry(id="b", ring=square(X + 1), OBJECTID=2, datum="WGS84"))
     )

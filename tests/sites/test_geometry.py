@@ -71,7 +71,7 @@ def test_an_outline_that_cannot_be_right_refuses_the_site_and_says_what_to_do(ju
 
 
 @pytest.mark.parametrize("geometry", [{"type": "Point", "coordinates": [X, Y]}, {"type": "Polygon", "coordinates": []}])
-def test_what_is_no_area_is_refused(judged, geometry):
+def test_a_geometry_that_is_no_area_is_refused(judged, geometry):
     assert codes(judged(geometry=geometry)) == ["NO_OUTLINE"]
 
 

@@ -154,7 +154,7 @@ def test_a_loss_does_not_say_whether_the_work_took_hold_and_counts_from_when_it_
     assert looks[2].theta < looks[3].theta
 
 
-def test_what_cannot_be_judged_says_why():
+def test_a_lot_that_cannot_be_judged_has_the_reason():
     members = lot(0.0)
 
     def reason(some):

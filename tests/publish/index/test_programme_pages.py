@@ -104,7 +104,7 @@ def test_pages_of_a_province_that_has_no_sites_any_more_are_removed(large, make_
 
 
 @pytest.mark.parametrize("status", [Status.UNDECIDED, Status.INSUFFICIENT_DATA, Status.TOO_EARLY])
-def test_what_is_no_verdict_is_pale_and_a_site_that_cannot_be_judged_shows_no_figure(
+def test_figures_without_a_verdict_are_pale_and_a_site_that_cannot_be_judged_shows_none(
     make_site, make_assessment, status
 ):
     a = make_assessment(
@@ -204,7 +204,7 @@ def test_an_outline_of_very_many_points_is_drawn_with_few(make_site, make_assess
     assert len(files["assets/outlines.js"]) < 20_000
 
 
-def test_a_province_that_is_spelt_in_two_ways_is_one_choice_and_one_list(make_programme):
+def test_a_province_spelt_in_two_ways_is_one_choice_and_one_list(make_programme):
     rows = [(replace(site, province=("Gansu", "GANSU ")[k % 2]), a) for k, (site, a) in enumerate(make_programme(600))]
     files = files_of(rows)
     (spelt,) = constant(files["assets/sites.js"])["lists"]["province"]
