@@ -124,7 +124,7 @@ def test_an_unknown_column_is_refused_with_the_nearest_known_name(column, neares
         (lambda f: f.assign(date="1600-13-45"), r"date is '1600-13-45'"),
     ],
 )
-def test_impossible_values_of_a_series_are_refused(change, says, tmp_path):
+def test_impossible_values_and_columns_are_refused(change, says, tmp_path):
     with pytest.raises(BadData, match=says):
         read_series(written(change(ROWS), tmp_path))
 
