@@ -83,8 +83,8 @@ def command(root, slowness):
         def run(*arguments):
             process.stdin.write(json.dumps(["trends", *map(str, arguments)]) + "\n")
             process.stdin.flush()
-            status, said, seconds = json.loads(process.stdout.readline())
-            return Ended(status, said, seconds / slowness() if seconds > MOST_SECONDS else seconds)
+            status, output, seconds = json.loads(process.stdout.readline())
+            return Ended(status, output, seconds / slowness() if seconds > MOST_SECONDS else seconds)
 
         yield run
         process.stdin.close()
