@@ -167,8 +167,10 @@ class NightsAndPeople(RuleBasedStateMachine):
         return ORDER[level] > ORDER[self.limit[name]] or self.lasted(name, level)
 
     def lasted(self, name, level):
-        """Whether only levels below this one were seen for a month, which a scene confirms."""
+        """Whether only levels below this one were seen for a month since it was seen last, which a scene confirms."""
         nights = self.seen[name]
+        last = max((k for k, (*_, seen) in enumerate(nights[:-1]) if seen and ORDER[seen] >= ORDER[level]), default=-1)
+        nights = nights[last + 1 :]
         return any(
             (scene - first).days >= QUIET_DAYS
             and all(value is not None and ORDER[value] < ORDER[level] for *_, value in nights[i : j + 1])
