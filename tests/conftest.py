@@ -3,6 +3,7 @@
 import fcntl
 import gc
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -111,6 +112,14 @@ def cpu_seconds(slowness: Callable[[], float]) -> CpuSeconds:
 def _logs_are_not_set_up() -> None:
     """A command that an earlier test has run here, perhaps one that logs errors only, has set them up for all."""
     structlog.reset_defaults()
+
+
+@pytest.fixture(autouse=True)
+def _sigterm_ends_the_tests() -> Iterator[None]:
+    """A command that a test has run here would else have it end the test that runs then, or its fixture, alone."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="session", autouse=True)
