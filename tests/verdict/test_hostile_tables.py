@@ -7,7 +7,11 @@ import pytest
 
 from monitor.errors import BadData
 from monitor.verdict.tables import reading
+from monitor.verdict.tables.plans import read_plans
 from monitor.verdict.tables.reading import read_table
+
+BEYOND = pa.array([2**31 - 1], pa.int32()).cast(pa.date32())
+"""A day five million years ahead."""
 
 
 def read(path):
@@ -59,7 +63,26 @@ def test_nested_columns_are_refused(tmp_path, value):
 
 
 def test_a_day_that_no_calendar_has_is_refused_by_its_type(tmp_path):
-    beyond = pa.array([2**31 - 1], pa.int32()).cast(pa.date32())
-    table = read(written(tmp_path / "in.parquet", ["a"], beyond))
+    table = read(written(tmp_path / "in.parquet", ["a"], BEYOND))
     with pytest.raises(BadData, match=r"cover is 'date32.*not a number"):
         reading.refuse(table, 0, "cover", ", not a number")
+
+
+def test_a_start_that_no_calendar_has_is_refused(tmp_path):
+    plan = {"site": ["a"], "start": BEYOND, "intervention": ["planting"], "biome": ["loess"]}
+    pq.write_table(pa.table(plan), tmp_path / "plans.parquet")
+    with pytest.raises(BadData, match=r"plans\.parquet: column 'start' has a value that is out of range"):
+        read_plans(tmp_path / "plans.parquet")
+
+
+def test_a_day_that_no_calendar_has_is_no_number(tmp_path):
+    path = written(tmp_path / "in.parquet", ["a"], BEYOND)
+    with pytest.raises(BadData, match=r"in\.parquet: column 'cover' has a value that is out of range"):
+        reading.numbers_of(read(path), "cover")
+
+
+def test_a_text_that_is_not_utf_8_is_refused(tmp_path):
+    places = np.array([0, 1], np.int32)
+    text = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(places), pa.py_buffer(b"\x80")])
+    with pytest.raises(BadData, match=r"in\.parquet: not UTF-8 text"):
+        read(written(tmp_path / "in.parquet", text, [0.1]))

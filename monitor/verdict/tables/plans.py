@@ -30,7 +30,7 @@ from monitor.verdict.tables.plan_json import (
     read_objects,
     reasons_of,
 )
-from monitor.verdict.tables.reading import MISSING_TEXTS, described, names_of, one_of, read_table, table_format
+from monitor.verdict.tables.reading import MISSING_TEXTS, described, listed, names_of, one_of, read_table, table_format
 
 NEEDED: Final = ("site", "start", "intervention", "biome")
 SAME: Final = {"plan_A": "A", "plan_k": "k", "plan_L": "L"}
@@ -112,7 +112,7 @@ def read_plans(path: Path, biomes: Mapping[str, Biome] | None = None) -> dict[st
         table = read_table(path, needed=NEEDED, known=KNOWN, same={})
         known, of_row = names_of(table)
         names = [known[at] for at in of_row]
-        columns = {name: column.to_pylist() for name, column in table.columns.items()}
+        columns = {name: listed(column, f"{path}: column {name!r}") for name, column in table.columns.items()}
         rows = [{name: values[at] for name, values in columns.items()} for at in range(table.size)]
     plans: dict[str, SitePlan] = {}
     for name, row in zip(names, rows, strict=True):

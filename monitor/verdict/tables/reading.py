@@ -155,6 +155,7 @@ def _read_parquet(path: Path) -> pa.Table:
                 msg = f"{path}: column {name} has {rows} texts of up to {longest} bytes; shorten them"
                 raise BadData(msg)
             read = read.set_column(at, read.column_names[at], column.cast(column.type.value_type))
+    read.validate(full=True)  # a damaged file may have texts that are none
     return read
 
 
@@ -233,6 +234,16 @@ def _distinct(table: Table, column: str) -> tuple[list[str | None], np.ndarray]:
     return coded.dictionary.to_pylist(), coded.indices.to_numpy(zero_copy_only=False)
 
 
+def listed(values: pa.Array, where: str) -> list[Any]:
+    """Values as Python has them, None where there is none; an error about one begins with `where`."""
+    try:
+        python_values: list[Any] = values.to_pylist()
+    except (OverflowError, ValueError) as error:
+        msg = f"{where} has a value that is out of range: {error}"
+        raise BadData(msg) from error
+    return python_values
+
+
 def places_of(table: Table, column: str) -> np.ndarray:
     """A number for each row (n,): the same for the same text; 0 throughout where there is no such column."""
     return _distinct(table, column)[1] if column in table.columns else np.zeros(table.size, np.int64)
@@ -283,7 +294,7 @@ def numbers_of(table: Table, column: str) -> np.ndarray:
     try:
         numbers = pc.cast(values, pa.float64(), safe=False)
     except pa.ArrowException:
-        for at, value in enumerate(values.to_pylist()):
+        for at, value in enumerate(listed(values, f"{table.path}: column {column!r}")):
             try:
                 pc.cast(pa.array([value]), pa.float64(), safe=False)
             except pa.ArrowException:
