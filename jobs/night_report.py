@@ -30,8 +30,8 @@ log = structlog.get_logger()
 
 NIGHT_LOCKS: Final = ("a night", "a run that is starting")
 """Holders of the lock beside which a second night is no failure: the first one is at work."""
-STOPPED_LEDGER_WAIT: Final = 3
-"""Longest time that the report of a stopped night waits for the ledger, which the night itself may hold. [s]"""
+LEDGER_WAIT: Final = 3
+"""Longest time that a report waits for a ledger that the stopped night may hold, or for which it waited already. [s]"""
 
 
 @dataclass
@@ -75,7 +75,8 @@ class NightReport:
             return
         outcome = NightOutcome(status=status, began=self.began, seconds=time.monotonic() - self._began_monotonic)
         try:
-            with open_ledger(self.settings, lock_wait=STOPPED_LEDGER_WAIT if stopped else None) as ledger:
+            brief = stopped or status == Exit.TRY_LATER
+            with open_ledger(self.settings, lock_wait=LEDGER_WAIT if brief else None) as ledger:
                 self._record(ledger, status, error)
                 if payload is not None:
                     _queue_and_deliver(self.settings, ledger, payload, locked=stopped)

@@ -5,6 +5,7 @@ import logging
 import re
 import signal
 import socket
+import sqlite3
 import threading
 import time
 from contextlib import closing, contextmanager
@@ -12,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from jobs import night_report
 from jobs.cli import main
 from jobs.exits import Exit
 from jobs.failed_night import DIRECT_REPORT, failed_night
@@ -19,7 +21,7 @@ from jobs.heartbeat import DEADLINE, END_GRACE, START_GRACE
 from jobs.lock import hold_lock
 from jobs.settings import load
 from monitor.errors import BadConfiguration, BadData, TryLater
-from monitor.ledger.ledger import Ledger
+from monitor.ledger.ledger import LOCK_WAIT, Ledger
 from tests import forked
 from tests.ledger.conftest import postgresql as postgresql
 from tests.loopback.mail import MAIL_CHANNEL, MailServer
@@ -353,6 +355,21 @@ def test_without_a_ledger_the_message_is_sent_directly_once(post, configure, run
     assert [mail.recipients for mail in post.mails] == [["ops@example.org"]]
     assert (installation.root / "store" / DIRECT_REPORT).read_text() == f"night/{DAY}"
     assert not (installation.root / "metrics.prom").read_text().count("regrowth_sites")
+
+
+def test_a_ledger_that_the_night_waited_for_is_not_waited_for_again_as_long(
+    post, configure, run, nights, installation, monkeypatch
+):
+    configure(operators(post))
+    Ledger(f"sqlite:///{installation.root / 'regrowth.db'}").close()
+    nights([], TryLater("the ledger is held by another process"))
+    monkeypatch.setattr(night_report, "LEDGER_WAIT", 0.2)
+    with closing(sqlite3.connect(installation.root / "regrowth.db", isolation_level=None)) as other:
+        other.execute("begin immediate")
+        start = time.monotonic()
+        assert run()[0] == Exit.TRY_LATER
+        assert time.monotonic() - start < LOCK_WAIT / 2
+    assert len(post.mails) == 1
 
 
 def test_a_ledger_on_a_server_records_the_failed_night_and_its_message(
