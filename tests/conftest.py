@@ -15,6 +15,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from jobs import logs
 from jobs.kernel_cache import choose_cache
 
 collect_ignore = ["preloaded.py"]  # for the process from which tests fork others, and no other
@@ -112,6 +113,12 @@ def cpu_seconds(slowness: Callable[[], float]) -> CpuSeconds:
 def _logs_are_not_set_up() -> None:
     """A command that an earlier test has run here, perhaps one that logs errors only, has set them up for all."""
     structlog.reset_defaults()
+
+
+@pytest.fixture(autouse=True)
+def _passwords_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The password of an address that an earlier test has read would be replaced in all texts."""
+    monkeypatch.setattr(logs, "_passwords", set(logs._passwords))
 
 
 @pytest.fixture(autouse=True)
