@@ -155,7 +155,7 @@ def _read_parquet(path: Path) -> pa.Table:
                 msg = f"{path}: column {name} has {rows} texts of up to {longest} bytes; shorten them"
                 raise BadData(msg)
             read = read.set_column(at, read.column_names[at], column.cast(column.type.value_type))
-    read.validate(full=True)  # a damaged file may have texts that are none
+    read.validate(full=True)  # texts may be damaged, so not UTF-8
     return read
 
 
