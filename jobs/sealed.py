@@ -37,6 +37,7 @@ FILE_SIZE: Final = 2**30
 STOP_SECONDS: Final = 5
 """A process that is stopped has so much time to tidy the terminal. [s]"""
 STOPS: Final = (signal.SIGTERM, signal.SIGINT)
+"""Signals that stop a command; they wait while the process is forked."""
 MAX_ANSWER: Final = 2**20
 """Size of what the process hands over. [byte]"""
 
