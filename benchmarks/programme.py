@@ -60,9 +60,10 @@ def register(ledger: Ledger, sites: Iterable[Site]) -> None:
 
 def assess(t: Transaction, name: str, day: date, *, alert: AlertLevel = AlertLevel.NONE, **more: Any) -> None:
     """Store an assessment of a site; with an alert that of a site which fails."""
+    fails = alert is not AlertLevel.NONE
     values = {
-        "site": name, "as_of": day, "last_observed": day, "status": Status.FAILING if alert else Status.ON_TRACK,
-        "probability": 0.97, "alert": alert, "alert_rule": None if alert is AlertLevel.NONE else "failure",
+        "site": name, "as_of": day, "last_observed": day, "status": Status.FAILING if fails else Status.ON_TRACK,
+        "probability": 0.97, "alert": alert, "alert_rule": "failure" if fails else None,
         "theta": 0.08, "theta_low": -0.07, "theta_high": 0.23, "uplift": 0.023, "uplift_low": -0.02,
         "uplift_high": 0.066, "expected": 0.289, "cover": 0.21, "control_cover": 0.19, "e_failure": 412.7,
         "n_scenes": 78, "n_pre": 24, "reasons": ("LOW_UPLIFT",), "hectares": 94.6, "hectares_failing": None,

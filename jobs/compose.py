@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from jobs.chain import chain_head
 from jobs.clock import now
-from jobs.news import lot_payload, news_of, page_link
+from jobs.news import escalation_payload, lot_payload, news_of, page_link
 from jobs.settings import Settings
 from monitor.alerts import words
 from monitor.alerts.alert import LOT, AlertState
@@ -64,8 +64,13 @@ def compose(
         payloads = [lot_payload(t, settings, row["payload"]) for row in notices]
         head = chain_head(t) if len(payloads) > 1 else None
         return compose_operators(kind, payloads, id=name, time=moment, head=head), {}
-    if kind != "alert" and all(row["kind"] == kind for row in notices):
-        return compose_operators(kind, [row["payload"] for row in notices], id=name, time=moment), {}
+    if kind != "alert":
+        payloads = [row["payload"] for row in notices]
+        if kind == "escalation":
+            payloads = [
+                {**escalation_payload(t, settings, row), "answer": _answer_link(settings, row, key)} for row in notices
+            ]
+        return compose_operators(kind, payloads, id=name, time=moment), {}
     pictures = len(notices) == 1  # a digest shows none
     news = [_with_link(news_of(t, settings, row, pictures=pictures), settings, row, key) for row in notices]
     days = {row["id"]: one.assessment.as_of.isoformat() for row, one in zip(notices, news, strict=True)}
@@ -80,16 +85,20 @@ def compose(
 
 def _quiet(settings: Settings, row: Mapping[str, Any], moment: datetime, head: ChainHead | None) -> Message:
     payload = row["payload"]
-    newest = date.fromisoformat(payload["newest"]) if payload["newest"] else None
     return compose_quiet(
-        payload["sites"], newest, day=date.fromisoformat(row["day"]), id=row["message"], time=moment,
-        language=payload["language"], page=page_link(settings, None, payload["language"]), head=head,
+        payload, day=date.fromisoformat(row["day"]), id=row["message"], time=moment,
+        page=page_link(settings, None, payload["language"]), head=head,
     )  # fmt: skip
 
 
 def _with_link(news: AlertNews, settings: Settings, row: Mapping[str, Any], key: str | None) -> AlertNews:
     """News with the link by which the recipient can answer, if there is something to answer."""
-    if key is None or row["kind"] != "alert" or news.alert.state is AlertState.RESOLVED:
-        return news
+    return news if news.alert.state is AlertState.RESOLVED else replace(news, answer=_answer_link(settings, row, key))
+
+
+def _answer_link(settings: Settings, row: Mapping[str, Any], key: str | None) -> str | None:
+    """Link by which the recipient of a notice can answer; None: answers are not served."""
+    if key is None:
+        return None
     expires = datetime.fromisoformat(now()) + timedelta(days=settings.answers.valid_days)
-    return replace(news, answer=answer_link(settings.answers.base_url, key, row["link"], expires))
+    return answer_link(settings.answers.base_url, key, row["link"], expires)

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import structlog
 from shapely.geometry import Polygon
 
+from jobs.alerting import address_book
 from jobs.episodes import in_episode
 from jobs.records import from_json
 from jobs.settings import Settings
@@ -41,7 +42,7 @@ def news_of(t: Transaction, settings: Settings, row: Mapping[str, Any], *, pictu
     settings : Settings
         Settings of the installation.
     row : mapping
-        Row of the outbox, of kind ``alert`` or ``escalation``.
+        Row of the outbox about an alert of a site.
     pictures : bool
         Whether pictures are read; a digest shows none.
 
@@ -87,6 +88,29 @@ def page_link(settings: Settings, site: str | None, language: Language) -> str |
         return None
     folder = "" if site is None else f"sites/{quote(folder_name(site))}/"
     return f"{base}/{folder}{PAGE_FILES[language]}"
+
+
+def escalation_payload(t: Transaction, settings: Settings, row: Mapping[str, Any]) -> dict[str, Any]:
+    """What the message to the operators says of an alert without an answer, except the address to answer at.
+
+    Raises
+    ------
+    BadData
+        The site is retired.
+    """
+    alert = row["payload"]["alert"]
+    values = t.site(alert["site"])
+    if values is None:
+        msg = f"site {alert['site']!r} is retired: there is nothing to report about it"
+        raise BadData(msg)
+    site = from_json(values, Site)
+    links = {language: page_link(settings, site.id, language) for language in words.LANGUAGES}
+    return {
+        **row["payload"], "name": site.name, "manager": site.manager_name,
+        "recipients": address_book(settings).of_manager(site),
+        "days": (date.fromisoformat(row["day"]) - date.fromisoformat(alert["opened"])).days,
+        "pages": {language: page for language, page in links.items() if page},
+    }  # fmt: skip
 
 
 def lot_payload(t: Transaction, settings: Settings, payload: Mapping[str, Any]) -> dict[str, Any]:

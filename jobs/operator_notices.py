@@ -5,14 +5,14 @@ Managers receive none of them.
 
 from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import structlog
 
 from jobs.alerting import NIGHT, address_book, record_event
 from jobs.records import from_json
 from jobs.settings import Settings
-from monitor.alerts.alert import Alert, AlertEvent
+from monitor.alerts.alert import CALLS, Alert, AlertEvent
 from monitor.alerts.lifecycle import is_mass_fall
 from monitor.alerts.recipients import AddressBook, Recipient
 from monitor.ledger.ledger import Ledger
@@ -22,9 +22,6 @@ from monitor.sites.site import Site
 from monitor.verdict.assessment import AlertLevel
 
 log = structlog.get_logger()
-
-_CALLS: Final = frozenset({AlertEvent.OPENED, AlertEvent.WORSENED, AlertEvent.REOPENED, AlertEvent.WOKEN})
-"""Events that ask the manager for an answer."""
 
 
 class MassFall(NamedTuple):
@@ -88,7 +85,7 @@ def _unanswered(t: Transaction, sites: set[str], escalate_days: int, as_of: date
     for alert in (from_json(values, Alert) for values in t.alerts(["open"])):
         if alert.level is not AlertLevel.RED or alert.site not in sites or alert.id in held:
             continue
-        events = [event for event in t.events(alert.id) if event["kind"] in (*_CALLS, AlertEvent.ESCALATED)]
+        events = [event for event in t.events(alert.id) if event["kind"] in (*CALLS, AlertEvent.ESCALATED)]
         waits = events and events[-1]["kind"] != AlertEvent.ESCALATED
         if waits and (as_of - date.fromisoformat(events[-1]["day"])).days >= escalate_days:
             due.append(alert)

@@ -25,7 +25,7 @@ from jobs.logs import redacted
 from jobs.operator_notices import MassFall, mass_fall, report_mass_fall
 from jobs.secrets import secret
 from jobs.settings import Settings
-from monitor.alerts.alert import LOT, AlertEvent, AlertState
+from monitor.alerts.alert import LOT, REPEATED, AlertEvent, AlertState
 from monitor.alerts.channels.channel import NotDelivered, Undeliverable, Unreachable
 from monitor.alerts.recipients import FILES
 from monitor.errors import BadConfiguration, MonitorError
@@ -50,8 +50,6 @@ SLOW_IN_A_ROW: Final = 2
 its recipient."""
 LEASE: Final = timedelta(minutes=10)
 """Longest time that a sender may need for one message."""
-_ABOUT_ALERTS: Final = ("alert", "escalation")
-"""Kinds of notices that are sent as one message where there are many."""
 
 type Row = Mapping[str, Any]
 """One notice: columns of :class:`monitor.ledger.models.NoticeRow`."""
@@ -198,7 +196,10 @@ def _outdated(t: Transaction, row: Row) -> str | None:
     if row["payload"]["event"] == AlertEvent.RESOLVED:
         return None if t.any_notice_sent(row["alert"]) else "its alert was never reported"
     alert = t.alert(row["alert"])
-    return None if alert is not None and _is_open(alert) else "its alert is resolved by now"
+    if alert is None or not _is_open(alert):
+        return "its alert is resolved by now"
+    unanswered = row["payload"]["event"] in (AlertEvent.REMINDED, AlertEvent.ESCALATED)
+    return "somebody reacted since" if unanswered and alert["state"] != AlertState.OPEN else None
 
 
 def _is_open(alert: Mapping[str, Any]) -> bool:
@@ -208,12 +209,13 @@ def _is_open(alert: Mapping[str, Any]) -> bool:
 def _hold_mass_falls(t: Transaction, waiting: Sequence[Row]) -> list[MassFall]:
     """Hold the notices of nights in which too many sites failed at once; returns these nights.
 
-    Notices that were tried or released, which have a time of the next try, are not held again.
+    Notices that were tried or released, which have a time of the next try, are not held again. Those that repeat an
+    older alert are not held.
     """
     bad_news = [
         row
         for row in waiting
-        if row["kind"] == "alert" and row["payload"]["event"] != AlertEvent.RESOLVED
+        if row["kind"] == "alert" and row["payload"]["event"] not in (*REPEATED, AlertEvent.RESOLVED)
         and not row["attempts"] and row["next_try"] is None
     ]  # fmt: skip
     falls = []
@@ -243,20 +245,18 @@ def _store_groups(t: Transaction, notices: Sequence[Row], digest_above: int) -> 
     """Store which notices are sent together, of those for which this is not known yet.
 
     These are: more than `digest_above` notices about alerts to one recipient on one day, counting those that have a
-    message already, alerts of lots apart; and the silent sites of one day. Files are for programs: there each notice is
-    a file.
+    message already, alerts of lots apart; the silent sites of one day, and its red alerts without an answer. Files are
+    for programs: there each notice is a file.
     """
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in notices:
         if row["message"] is None:
-            kind = "alert" if row["kind"] in _ABOUT_ALERTS else row["kind"]
-            key = (row["state"], row["day"], row["channel"], row["recipient"], kind)
+            key = (row["state"], row["day"], row["channel"], row["recipient"], row["kind"])
             groups.setdefault(key, []).append(row)
     for (_, day, channel, recipient, kind), rows in groups.items():
-        together = kind == "silence"
+        together = kind in ("silence", "escalation")
         if kind in ("alert", LOT) and channel != FILES:
-            kinds = _ABOUT_ALERTS if kind == "alert" else (LOT,)
-            known = t.count_grouped(kinds, day=day, channel=channel, recipient=recipient)
+            known = t.count_grouped(kind, day=day, channel=channel, recipient=recipient)
             together = known + len(rows) > digest_above
         for message in [rows] if together else [[row] for row in rows]:
             t.change_notices([row["id"] for row in message], message=message_id(message))

@@ -35,6 +35,7 @@ from jobs.pages import publish
 from jobs.progress import Report, SceneProgress, report_nothing
 from jobs.quiet import add_quiet_notices
 from jobs.registry import apply_registry, read_and_compare
+from jobs.reminders import remind_managers
 from jobs.self_check import self_check
 from jobs.settings import Settings
 from jobs.site_tasks import site_tasks
@@ -129,9 +130,11 @@ def night(
         sent = _update_and_assess(state, sources, sites, compute, SceneProgress(progress))
         _calibrate_and_assess(state, every_site, lock)
         notify_operators(settings, ledger, sites, as_of=as_of)
-        if not only:
-            with ledger.transaction() as t:
+        with ledger.transaction() as t:
+            if not only:
                 judge_lots(t, every_site, book=address_book(settings), as_of=as_of, run=run)
+            remind_managers(t, settings, sites, day=as_of)
+            if not only:
                 not_done = {site for site, result in state.results.items() if result["state"] != "done"}
                 add_quiet_notices(t, settings, every_site, day=as_of, not_done=not_done)
         with ledger.transaction() as t:

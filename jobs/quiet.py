@@ -1,36 +1,40 @@
-"""The weekly message "all quiet": a manager who hears nothing cannot know whether all is well or nobody looks."""
+"""The weekly message to managers: a manager who hears nothing cannot know whether all is well or nobody looks.
 
-from collections.abc import Collection, Sequence
+A site is called quiet if no alert is open, it is not failing, disturbed or lagging, and it was seen lately.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
-from typing import Final
+from typing import Any, Final
 
 from jobs.alerting import address_book
+from jobs.operator_notices import silent_sites
 from jobs.records import from_json
 from jobs.settings import Settings
 from monitor.alerts import words
-from monitor.alerts.alert import Alert, AlertState, Verdict
+from monitor.alerts.alert import Alert, AlertState
 from monitor.alerts.lifecycle import is_answered
 from monitor.alerts.recipients import Recipient
-from monitor.ledger.transaction import Transaction
+from monitor.ledger.transaction import Payload, Transaction
 from monitor.sites.site import Site
+from monitor.verdict.assessment import Status
 
 QUIET_DAYS: Final = 7
-"""Time without a message, and since the first assessment of any site of the manager, before "all quiet". [day]"""
+"""Time without a message, and since the first assessment of any site of the manager, before a weekly one. [day]"""
+NOT_QUIET: Final = (Status.FAILING, Status.DISTURBED, Status.LAGGING)
 
 
 def add_quiet_notices(
     t: Transaction, settings: Settings, sites: Sequence[Site], *, day: date, not_done: Collection[str] = ()
 ) -> None:
-    """Put a message "all quiet" into the outbox for each manager who got no message for a week and has no open alert.
-
-    Sites with a failure or loss that the manager knows of, and that is still seen, are not among the quiet ones.
+    """Put the weekly message into the outbox for each manager who got no message for a week.
 
     Parameters
     ----------
     t : Transaction
         Reads assessments and alerts.
     settings : Settings
-        Recipients.
+        Recipients, and the time after which a site counts as not seen.
     sites : sequence of Site
         All current sites.
     day : date
@@ -51,22 +55,48 @@ def add_quiet_notices(
     }
     if not due:
         return
-    first_assessed, latest = t.first_assessed(), t.latest_assessments()
-    alerts = [from_json(values, Alert) for values in t.alerts()]
-    alerted = {alert.site for alert in alerts if alert.state is not AlertState.RESOLVED}
-    known = {alert.site for alert in alerts if is_answered(alert) and alert.answer is not Verdict.FALSE_ALARM}
+    first_assessed = t.first_assessed()
+    latest = {site: payload for site, (_, _, payload) in t.latest_assessments().items()}
+    seen = {site: payload["last_observed"] for site, payload in latest.items()}
+    newest_scenes = {site: date.fromisoformat(last) for site, last in seen.items() if last}
+    silent = silent_sites(sites, newest_scenes, t.all_episodes(), settings.alerts.silence_days, day)
+    alerts: dict[str, list[Alert]] = {}
+    for values in t.alerts():
+        alert = from_json(values, Alert)
+        alerts.setdefault(alert.site, []).append(alert)
     year, week, _ = day.isocalendar()
     for recipient, theirs in due.items():
-        ids = [site.id for site in theirs if site.id not in known]
+        ids = [site.id for site in theirs]
         first = min((first_assessed[site] for site in ids if site in first_assessed), default=None)
-        newest = max((latest[site][0] for site in ids if site in latest), default="")
-        unknown = alerted.union(not_done).intersection(ids)
-        if first is None or not _is_week_before(first, day) or newest > day.isoformat() or unknown:
+        newest = max((latest[site]["as_of"] for site in ids if site in latest), default="")
+        if first is None or not _is_week_before(first, day) or newest > day.isoformat() or set(not_done) & set(ids):
             continue
-        seen = [latest[site][2]["last_observed"] for site in ids if site in latest]
-        newest_scene = max(filter(None, seen), default=None)
-        payload = {"sites": ids, "newest": newest_scene, "language": words.language_of(theirs[0])}
+        entries = [
+            _entry(site, latest.get(site.id, {}), alerts.get(site.id, []), unseen=site.id in silent) for site in theirs
+        ]
+        quiet = [entry for entry in entries if _is_quiet(entry)]
+        payload = {
+            "sites": [entry["site"] for entry in quiet], "names": [entry["name"] or entry["site"] for entry in quiet],
+            "seen": min((entry["last_observed"] for entry in quiet), default=None),
+            "others": [entry for entry in entries if not _is_quiet(entry)],
+            "language": words.language_of(theirs[0]),
+        }  # fmt: skip
         t.add_notice(f"quiet/{year}-W{week:02d}", "quiet", payload, day=day.isoformat(), recipients=[recipient])
+
+
+def _entry(site: Site, latest: Mapping[str, Any], alerts: Sequence[Alert], *, unseen: bool) -> Payload:
+    """Facts of the weekly message about one site; `latest`: its newest assessment, empty: it has none."""
+    unresolved = [alert for alert in alerts if alert.state is not AlertState.RESOLVED]
+    return {
+        "site": site.id, "name": site.name, "status": latest.get("status"), "theta": latest.get("theta"),
+        "last_observed": latest.get("last_observed"), "unseen": unseen or latest.get("last_observed") is None,
+        "alerts": [[alert.rule, alert.level.value, alert.opened.isoformat()] for alert in unresolved],
+        "answers": [alert.answer for alert in alerts if is_answered(alert)],
+    }  # fmt: skip
+
+
+def _is_quiet(entry: Mapping[str, Any]) -> bool:
+    return not entry["alerts"] and not entry["unseen"] and entry["status"] not in NOT_QUIET
 
 
 def _is_week_before(earlier: str | None, day: date) -> bool:

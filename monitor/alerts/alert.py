@@ -34,6 +34,10 @@ class AlertEvent(StrEnum):
     """Resolved by a person."""
     CLOSED = "closed"
     """Resolved without an answer about the field: the site was retired."""
+    REMINDED = "reminded"
+    """Nobody answered, and the manager was sent the alert again."""
+    HANDED_OVER = "handed_over"
+    """It was sent to a manager who took the site over."""
     ESCALATED = "escalated"
     """Nobody answered in time, and the operators were notified."""
 
@@ -41,9 +45,15 @@ class AlertEvent(StrEnum):
 LOT: Final = "lot"
 """Rule of the alerts about lots, which go to the operators."""
 
-REPORTED: Final = frozenset(
-    {AlertEvent.OPENED, AlertEvent.WORSENED, AlertEvent.REOPENED, AlertEvent.WOKEN, AlertEvent.RESOLVED}
+CALLS: Final = frozenset(
+    {AlertEvent.OPENED, AlertEvent.WORSENED, AlertEvent.REOPENED, AlertEvent.WOKEN, AlertEvent.HANDED_OVER}
 )
+"""Events that ask the manager for an answer, from which the time to answer counts."""
+
+REPEATED: Final = frozenset({AlertEvent.REMINDED, AlertEvent.HANDED_OVER})
+"""Events by which an alert that was reported before is sent again."""
+
+REPORTED: Final = CALLS | REPEATED | {AlertEvent.RESOLVED}
 """Events that are reported to the manager of the site."""
 
 

@@ -47,6 +47,8 @@ _AS_STORED = [
     if column.name != "run"
 ]
 """Columns of an assessment, its JSON as stored text: a damaged one does not stop the others."""
+_REPEATS = ("escalated", "reminded", "handed_over")
+"""Events by which nights repeat what is known, on days with or without an assessment."""
 _MAX_DAMAGED = 10
 """Newest assessments of a site that are read, at most, to get one that is not damaged."""
 _CHAIN_COLUMNS = [column for column in ChainRow.__table__.c if column.name != "leaves"]
@@ -572,7 +574,7 @@ class Transaction:
         there = select(AssessmentRow.id).where(AssessmentRow.site == AlertRow.site, AssessmentRow.as_of == day)
         query = select(AlertEventRow.alert, AlertEventRow.number, AlertRow.site, day.label("day"))
         query = query.join(AlertRow, AlertRow.id == AlertEventRow.alert)
-        query = query.where(AlertEventRow.payload["by"].as_string() == "night", AlertEventRow.kind != "escalated")
+        query = query.where(AlertEventRow.payload["by"].as_string() == "night", AlertEventRow.kind.not_in(_REPEATS))
         query = query.where(AlertRow.payload["rule"].as_string() != "lot", ~there.exists())
         return [dict(row._mapping) for row in self._connection.execute(query.order_by(AlertEventRow.id))]
 
@@ -667,10 +669,10 @@ class Transaction:
         alone = select(func.count()).where(waits, NoticeRow.message.is_(None))
         return self._connection.execute(grouped).scalar_one() + self._connection.execute(alone).scalar_one()
 
-    def count_grouped(self, kinds: Iterable[str], *, day: str, channel: str, recipient: str) -> int:
-        """Number of notices of the given kinds to one recipient on one day that have a message already."""
+    def count_grouped(self, kind: str, *, day: str, channel: str, recipient: str) -> int:
+        """Number of notices of a kind to one recipient on one day that have a message already."""
         query = select(func.count()).where(
-            NoticeRow.kind.in_(list(kinds)), NoticeRow.day == day, NoticeRow.channel == channel,
+            NoticeRow.kind == kind, NoticeRow.day == day, NoticeRow.channel == channel,
             NoticeRow.recipient == recipient, NoticeRow.message.is_not(None), NoticeRow.state != "withdrawn",
         )  # fmt: skip
         return self._connection.execute(query).scalar_one()
@@ -682,6 +684,12 @@ class Transaction:
             NoticeRow.state == "sent",
         )  # fmt: skip
         return self._connection.execute(query.order_by(NoticeRow.id).limit(1)).scalar()
+
+    def notices_about(self, alert: str) -> list[Payload]:
+        """Notices about an alert, oldest first; columns of :class:`NoticeRow`."""
+        table = NoticeRow.__table__
+        query = select(table).where(table.c.alert == alert).order_by(table.c.id)
+        return [dict(row._mapping) for row in self._connection.execute(query)]
 
     def last_message_days(self) -> dict[tuple[str, str], str]:
         """Newest day of the notices to each recipient (channel, address) that were sent or are to be sent."""

@@ -6,7 +6,7 @@ from itertools import accumulate
 from typing import Any, Final
 
 from monitor.alerts import words
-from monitor.alerts.alert import AlertEvent
+from monitor.alerts.alert import REPEATED, AlertEvent
 from monitor.alerts.chain_head import ChainHead
 from monitor.alerts.message import Message
 from monitor.alerts.messages.findings import label, what
@@ -58,6 +58,8 @@ def compose_digest(
     counts = {"n": len(ordered), "red": red, "watch": len(ordered) - red - resolved, "resolved": resolved}
     subject = text("digest.subject", language, n=len(ordered), red=red)
     intro = text("digest.intro", language, **counts)
+    if any(item.event in REPEATED for item in ordered):
+        intro += ("" if language == "zh" else " ") + text("digest.repeated", language)
     alerts = [_entry(number, item, language) for number, item in enumerate(ordered, 1)]
     last = head.sentence(language) if head else ""
     plain = render("digest.txt", language, intro=intro, alerts=alerts, full=True, head=last)
@@ -108,6 +110,8 @@ def _entry(number: int, news: AlertNews, language: Language, *, names: bool = Tr
     if theta is not None and _is_open(news) and news.alert.rule == "failure":
         share = text("digest.share", language, share=words.percent(theta))
         cause = text("digest.with_share", language, what=cause, share=share)
+    if news.event in REPEATED:
+        cause = text("digest.since", language, what=cause, day=words.day(news.alert.opened, language))
     level = label(news, language)
     shown_as = news.alert.level.value if _is_open(news) else "resolved"
     line = text("digest.line", language, number=number, label=level, site=site, what=cause)
@@ -133,19 +137,19 @@ def _brief(intro: str, alerts: Sequence[dict[str, Any]], language: Language, lim
     room = limit - len(intro.encode()) - len(text("digest.more", language, n=len(alerts)).encode()) - 2
     without_links = sum(len(key.encode()) + 1 for key in ids)
     if without_links <= room:  # all are named, and the rest of the room is for links
-        linked = _how_many_fit(
+        linked = how_many_fit(
             [line.removeprefix(key) for line, key in zip(lines, ids, strict=True)], room - without_links
         )
     else:
-        linked = _how_many_fit(lines, room * 3 // 4)
+        linked = how_many_fit(lines, room * 3 // 4)
     room -= sum(len(line.encode()) + 1 for line in lines[:linked])
-    named = _how_many_fit(ids[linked:], room)
+    named = how_many_fit(ids[linked:], room)
     left = len(ids) - linked - named
     more = [text("digest.more", language, n=left)] if left else []
     return "\n".join([intro, *lines[:linked], *([" ".join(ids[linked : linked + named])] if named else []), *more])
 
 
-def _how_many_fit(lines: Sequence[str], room: int) -> int:
+def how_many_fit(lines: Sequence[str], room: int) -> int:
     """Number of lines, from the first one, that fit into `room` bytes with a separator each."""
     sizes = accumulate(len(line.encode()) + 1 for line in lines)
     return sum(1 for size in sizes if size <= room)

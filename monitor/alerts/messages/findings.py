@@ -3,7 +3,7 @@
 from typing import Final
 
 from monitor.alerts import words
-from monitor.alerts.alert import AlertEvent
+from monitor.alerts.alert import REPEATED, AlertEvent
 from monitor.alerts.lifecycle import QUIET_DAYS
 from monitor.alerts.messages.rendering import hectares
 from monitor.alerts.news import AlertNews
@@ -33,12 +33,14 @@ def what(news: AlertNews, language: Language) -> str:
 
 def change(news: AlertNews, language: Language) -> str | None:
     """What is new about an alert that was reported before; None for a new alert."""
-    since = words.day(news.alert.opened, language)
-    return (
-        None
-        if news.event is AlertEvent.OPENED
-        else text(f"change.{news.event}", language, since=since, days=QUIET_DAYS)
-    )
+    if news.event is AlertEvent.OPENED:
+        return None
+    since, gone = words.day(news.alert.opened, language), news.alert.clear_since
+    said = text(f"change.{news.event}", language, since=since, days=QUIET_DAYS)
+    if news.event not in REPEATED or gone is None:
+        return said
+    unseen = text("change.unseen", language, day=words.day(gone, language))
+    return f"{said}{unseen}" if language == "zh" else f"{said} {unseen}"
 
 
 def finding(news: AlertNews, language: Language) -> str:

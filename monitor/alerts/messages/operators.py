@@ -1,14 +1,14 @@
-"""Messages to operators, the weekly all-quiet to managers, and test messages."""
+"""Messages to operators, the weekly message to managers, and test messages."""
 
-import math
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from monitor.alerts import words
 from monitor.alerts.chain_head import ChainHead
 from monitor.alerts.message import Message
-from monitor.alerts.messages.digest import BRIEF_BYTES
+from monitor.alerts.messages.digest import BRIEF_BYTES, MAX_SITE, PLAIN_BYTES, how_many_fit
 from monitor.alerts.messages.lots import lot_lines
 from monitor.alerts.messages.rendering import render, short
 from monitor.alerts.words import LANGUAGES, Language, text
@@ -16,12 +16,22 @@ from monitor.sites.names import without_invisible
 
 Payload = Mapping[str, Any]
 
+
+class Link(NamedTuple):
+    """A line of a message that is a link."""
+
+    label: str
+    address: str
+
+
 OLD_DAYS: Final = 30
-"""Age of the newest scene from which all-quiet says that little was seen. [day]"""
+"""Time since a quiet site was seen from which the weekly message says that little was seen. [day]"""
 MAX_LISTED: Final = 200
 """Sites that a message names, at most."""
+MAX_ESCALATED: Final = 50
+"""Alerts that a message describes with their links, at most."""
 MAX_BRIEF_LINES: Final = 6
-"""Lines of the text for messengers in each language, besides subject and commands."""
+"""Lines of the text for messengers in each language, besides links, subject and commands."""
 
 
 def compose_operators(
@@ -52,71 +62,108 @@ def compose_operators(
 
 
 def compose_quiet(
-    sites: Sequence[str],
-    newest: date | None,
+    report: Payload,
     *,
-    day: date | None = None,
+    day: date,
     id: str,
     time: datetime,
-    language: Language,
     page: str | None = None,
     head: ChainHead | None = None,
 ) -> Message:
-    """Compose the weekly message that no alert is open.
+    """Compose the weekly message to a manager: which sites need attention and why, and which are quiet.
 
     Parameters
     ----------
-    sites : sequence of str
-        Ids of the sites of the recipient.
-    newest : date or None
-        Date of the newest usable scene of any of them; None: there is none.
-    day : date, optional
-        Day of the night, at which that scene has the reported age; None: the day of `time`.
+    report : mapping
+        ``sites``, ``names``: ids and names of the quiet sites; ``seen``: the earliest of their last usable scenes;
+        ``others``: facts of each site that is not quiet, see :func:`jobs.quiet.add_quiet_notices`; ``language``.
+    day : date
+        Day of the night.
     id : str
         Id of the message.
     time : datetime
         When it is first sent, UTC.
-    language : str
-        Of the recipient.
     page : str, optional
         Address of the overview page.
     head : ChainHead, optional
         Stated at the end; None: there is none yet.
     """
-    key = "quiet.subject_one" if len(sites) == 1 else "quiet.subject"
-    subject = text(key, language, n=len(sites))
-    lines = [text("quiet.text", language)]
-    if newest is None:
-        lines.append(text("quiet.unseen", language))
+    language, names, others = report["language"], [_inert(name) for name in report["names"]], report["others"]
+    if others:
+        subject = text("quiet.subject_others", language, quiet=len(names), n=len(others))
+        intro = [text("quiet.others", language)]
     else:
-        age = ((day or time.date()) - newest).days
-        lines.append(text("quiet.newest", language, day=words.day(newest, language), days=age))
-        lines += [text("quiet.old", language)] if age > OLD_DAYS else []
-    names = [_inert(site) for site in sites]
-    facts, all_sites = "\n".join([subject, *lines]), _site_line(names, language)
-    lines.append(all_sites)
+        subject = text("quiet.subject_one" if len(names) == 1 else "quiet.subject", language, n=len(names))
+        intro = [text("quiet.text", language)]
+    attention = [_other(one, language) for one in others]
+    facts = []
+    if names:
+        age = (day - date.fromisoformat(report["seen"])).days
+        facts.append(text("quiet.seen", language, day=_day(report["seen"], language), days=age))
+        facts += [text("quiet.old", language)] if age > OLD_DAYS else []
     last = head.sentence(language) if head else ""
-    overview = f"{text('quiet.overview', language)}{text('unit.colon', language)}{page}" if page else ""
-    links = "\n".join(filter(None, [overview, last]))
-    room = BRIEF_BYTES - len(facts.encode()) - len(last.encode())
-    part = {
-        "language": language, "subject": subject, "lines": lines, "commands": [], "helps": "", "page": page,
-        "head": last,
-    }  # fmt: skip
+    overview = [Link(text("quiet.overview", language), page)] if page else []
+    links = "\n".join([*(_plain(link, language) for link in overview), *([last] if last else [])])
+    full = [
+        *intro,
+        *_fitting(attention, language, PLAIN_BYTES // 2),
+        *_site_line(names, language, PLAIN_BYTES // 2),
+        *facts,
+    ]
+    room = BRIEF_BYTES - len("\n".join([subject, *intro, *facts, last]).encode())
+    some = _fitting(attention, language, room * 2 // 3)
+    room -= sum(len(line.encode()) + 1 for line in some)
+    lines = [*full, *overview]
+    part = {"language": language, "subject": subject, "lines": lines, "commands": [], "helps": "", "head": last}
     return Message(
         id=id,
         time=time,
         language=language,
         subject=subject,
-        text="\n".join([*lines, *([links] if links else [])]) + "\n",
-        brief=f"{facts}\n{_site_line(names, language, room)}",
+        text="\n".join([*full, *([links] if links else [])]) + "\n",
+        brief="\n".join([subject, *intro, *some, *_site_line(names, language, room), *facts]),
         links=links,
         html=render("operators.html", language, subject=subject, parts=[part]),
         record={
-            "message_id": id, "event": "quiet", "sites": list(sites),
-            "newest": newest and newest.isoformat(), "page": page, "chain_head": head and head.hash,
+            "message_id": id, "event": "quiet", "sites": report["sites"], "others": others, "seen": report["seen"],
+            "page": page, "chain_head": head and head.hash,
         },
     )  # fmt: skip
+
+
+def _other(one: Payload, language: Language) -> str:
+    """One line about a site that is not quiet: its name, its id and why."""
+    reasons = [
+        text(
+            "quiet.alert", language, level=words.ALERT_LEVEL_NAMES[level][language],
+            what=words.cause(rule, level, language), day=_day(opened, language),
+        )
+        for rule, level, opened in one["alerts"]
+    ]  # fmt: skip
+    if one["status"] in ("failing", "disturbed", "lagging"):
+        status = words.STATUS_NAMES[one["status"]][language]
+        status = status if language == "zh" else status.lower()
+        if one["theta"] is not None and one["status"] != "disturbed":
+            share = text("digest.share", language, share=words.percent(one["theta"]))
+            status = text("digest.with_share", language, what=status, share=share)
+        reasons.append(status)
+    reasons += [
+        text("quiet.answered", language, answer=words.ANSWER_NAMES[answer][language]) for answer in one["answers"]
+    ]
+    if one["unseen"]:
+        last = one["last_observed"]
+        reasons.append(
+            text("quiet.unseen", language, day=_day(last, language)) if last else text("quiet.never", language)
+        )
+    why = ("；" if language == "zh" else "; ").join(reasons)
+    return f"{_named(one['name'], one['site'])}{text('unit.colon', language)}{why}"
+
+
+def _fitting(lines: Sequence[str], language: Language, room: int) -> list[str]:
+    """The first lines, as many as fit into `room` bytes, and the number of the others."""
+    shown = how_many_fit(lines, room)
+    more = [text("quiet.more", language, n=len(lines) - shown)] if shown < len(lines) else []
+    return [*lines[:shown], *more]
 
 
 def compose_test(channel: str, *, id: str, time: datetime) -> Message:
@@ -127,7 +174,7 @@ def compose_test(channel: str, *, id: str, time: datetime) -> Message:
 
 
 def _part(
-    language: Language, kind: str, lines: Sequence[str], commands: Sequence[str], **values: object
+    language: Language, kind: str, lines: Sequence[str | Link], commands: Sequence[str], **values: object
 ) -> dict[str, Any]:
     """What a message says in one language."""
     key = "test.subject" if kind == "test" else f"operators.{kind}_subject"
@@ -135,7 +182,7 @@ def _part(
     return {
         "language": language, "subject": text(key, language, **values), "lines": list(lines),
         "commands": list(commands), "helps": text("operators.command", language),
-        "page": None, "head": "",
+        "head": "",
     }  # fmt: skip
 
 
@@ -151,10 +198,7 @@ def _bilingual(
     parts = [{**part, "head": last} for part, last in zip(parts, heads, strict=True)] if head else parts
     record = record | ({"chain_head": head.hash} if head else {})
     plain = "\n\n".join([*(_block(part, part["lines"]) for part in parts), *(["\n".join(heads)] if head else [])])
-    brief = []
-    for part in parts:
-        left_out = ["…"] if len(part["lines"]) > MAX_BRIEF_LINES else []
-        brief.append(_block(part, [*part["lines"][:MAX_BRIEF_LINES], *left_out]))
+    brief = [_block(part, _first_lines(part["lines"])) for part in parts]
     subject = " / ".join(part["subject"] for part in parts)
     return Message(
         id=id,
@@ -169,11 +213,17 @@ def _bilingual(
     )
 
 
-def _block(part: dict[str, Any], lines: Sequence[str]) -> str:
+def _first_lines(lines: Sequence[str | Link]) -> list[str | Link]:
+    """The first lines, with their links."""
+    texts = [number for number, line in enumerate(lines) if isinstance(line, str)]
+    return [*lines[: texts[MAX_BRIEF_LINES]], "…"] if len(texts) > MAX_BRIEF_LINES else list(lines)
+
+
+def _block(part: dict[str, Any], lines: Sequence[str | Link]) -> str:
     """Plain text of a message in one language."""
     helps = f"{part['helps']}{text('unit.colon', part['language'])}".rstrip()
     commands = [helps, *(f"  {line}" for line in part["commands"])] if part["commands"] else []
-    return "\n".join([part["subject"], *lines, *commands])
+    return "\n".join([part["subject"], *(_plain(line, part["language"]) for line in lines), *commands])
 
 
 def _failed_night(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:
@@ -228,15 +278,36 @@ def _mass_fall(payloads: Sequence[Payload], language: Language) -> dict[str, Any
 
 
 def _escalation(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:
-    lines = [text("operators.escalation", language)]
-    for payload in payloads[:MAX_LISTED]:
+    lines: list[str | Link] = [text("operators.escalation", language)]
+    for payload in payloads[:MAX_ESCALATED]:
         alert = payload["alert"]
         cause = words.cause(alert["rule"], alert["level"], language)
-        day = _day(alert["opened"], language)
-        lines.append(text("operators.escalation_line", language, site=_inert(alert["site"]), cause=cause, day=day))
-    lines += _more(payloads, language)
-    commands = ["regrowth alerts list", "regrowth alerts resolve ALERT --verdict confirmed --note TEXT"]
+        line = text(
+            "operators.escalation_line", language, site=_named(payload["name"], alert["id"]), cause=cause,
+            day=_day(alert["opened"], language), days=payload["days"], manager=_manager(payload, language),
+        )  # fmt: skip
+        lines.append(line)
+        if page := payload["pages"].get(language):
+            lines.append(Link(text("message.page", language), page))
+        if payload["answer"]:
+            lines.append(Link(text("operators.escalation_answer", language), payload["answer"]))
+    lines += _more(payloads, language, MAX_ESCALATED)
+    alert = shlex.quote(_inert(payloads[0]["alert"]["id"])) if len(payloads) == 1 else "ALERT"
+    commands = ["regrowth alerts list", f"regrowth alerts resolve {alert} --verdict confirmed --note TEXT"]
     return _part(language, "escalation", lines, commands, n=len(payloads))
+
+
+def _manager(payload: Payload, language: Language) -> str:
+    """Name and addresses of the manager of a site."""
+    to = [
+        f"{_inert(address)} ({_inert(channel)})" if address else _inert(channel)
+        for channel, address in payload["recipients"]
+    ]
+    known = [
+        short(_inert(payload["manager"] or "")),
+        short(", ".join(to), 200) or text("operators.no_address", language),
+    ]
+    return ("，" if language == "zh" else ", ").join(filter(None, known))
 
 
 def _self_check(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:
@@ -265,20 +336,32 @@ def _lots(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:
     return _part(language, "lot", lines, commands, **values)
 
 
-def _more(payloads: Sequence[Payload], language: Language) -> list[str]:
-    left = len(payloads) - MAX_LISTED
+def _more(payloads: Sequence[Payload], language: Language, listed: int = MAX_LISTED) -> list[str]:
+    left = len(payloads) - listed
     return [text("digest.more", language, n=left)] if left > 0 else []
 
 
-def _site_line(names: Sequence[str], language: Language, room: float = math.inf) -> str:
-    """Names of sites in one line; in `room` bytes as many as fit, and the number of the others."""
-    comma = "、" if language == "zh" else ", "
-    line, shown = text("quiet.sites", language, sites=comma.join(names)), len(names)
-    while len(line.encode()) > room and shown:
+def _site_line(names: Sequence[str], language: Language, room: int) -> list[str]:
+    """Quiet sites in one line, if there are any; in `room` bytes as many as fit, and the number of the others."""
+    comma, shown = "、" if language == "zh" else ", ", len(names)
+    line, listed = "", [short(name, MAX_SITE) for name in names]
+    while names:
+        more = [text("quiet.more", language, n=len(names) - shown)] if shown < len(names) else []
+        line = text("quiet.sites", language, n=len(names), sites=comma.join([*listed[:shown], *more]))
+        if len(line.encode()) <= room or not shown:
+            break
         shown = shown * 3 // 4
-        more = text("digest.more", language, n=len(names) - shown)
-        line = text("quiet.sites", language, sites=comma.join([*names[:shown], more]))
-    return line
+    return [line] if names else []
+
+
+def _named(name: str | None, key: str) -> str:
+    """Name and id of a site or an alert, or the id alone."""
+    name, key = short(_inert(name or "")), _inert(key)
+    return f"{name} ({key})" if name and name != key else key
+
+
+def _plain(line: str | Link, language: Language) -> str:
+    return line if isinstance(line, str) else f"{line.label}{text('unit.colon', language)}{line.address}"
 
 
 def _inert(value: object) -> str:
