@@ -21,8 +21,8 @@ from monitor.verdict.assessment import AlertLevel, Status
 from tests.alerts.sample_news import ANSWER, HOSTILE, ID, PAGE, PATCH, TIME, assessment, news, picture, site
 
 EVENTS = [
-    AlertEvent.OPENED, AlertEvent.WORSENED, AlertEvent.REOPENED, AlertEvent.WOKEN, AlertEvent.ESCALATED,
-    AlertEvent.RESOLVED,
+    AlertEvent.OPENED, AlertEvent.WORSENED, AlertEvent.REOPENED, AlertEvent.WOKEN, AlertEvent.REMINDED,
+    AlertEvent.HANDED_OVER, AlertEvent.RESOLVED,
 ]  # fmt: skip
 
 
@@ -105,7 +105,8 @@ def test_without_addresses_no_link_is_made_up():
         (AlertEvent.WORSENED, "[Red alert, worse] Ulan Buh, plot 3: regrowth absent", "It was a watch before."),
         (AlertEvent.REOPENED, "[Red alert, again] Ulan Buh, plot 3: regrowth absent", "had been resolved"),
         (AlertEvent.WOKEN, "[Red alert, still there] Ulan Buh, plot 3: regrowth absent", "was snoozed"),
-        (AlertEvent.ESCALATED, "[Red alert, no answer yet] Ulan Buh, plot 3: regrowth absent", "Nobody has answered"),
+        (AlertEvent.REMINDED, "[Red alert, reminder] Ulan Buh, plot 3: regrowth absent", "nobody has answered it"),
+        (AlertEvent.HANDED_OVER, "[Red alert, now yours] Ulan Buh, plot 3: regrowth absent", "You have taken over"),
         (AlertEvent.RESOLVED, "[Resolved] Ulan Buh, plot 3: on track", "has not been seen for 30 days"),
     ],
 )

@@ -11,12 +11,12 @@ import pytest
 from monitor.alerts import words
 from monitor.alerts.alert import AlertEvent, FalseAlarmReason, Verdict
 from monitor.alerts.chain_head import ChainHead
-from monitor.alerts.messages import compose_alert, compose_digest, compose_operators, compose_quiet, compose_test
+from monitor.alerts.messages import compose_alert, compose_digest, compose_operators, compose_test
 from monitor.alerts.messages.steps import site_steps
 from monitor.sites.site import INTERVENTIONS
 from monitor.verdict.assessment import AlertLevel, Status
 from tests.alerts.sample_news import ANSWER, ID, TIME, assessment, news, site
-from tests.alerts.test_messages_digest import OPERATORS, alerts
+from tests.alerts.test_messages_digest import LAGGING, OPERATORS, alerts, quiet
 
 TABLES = ("status", "level", "answer", "rule", "watch", "intervention")
 """Sections that are used as a whole, by their names in :mod:`monitor.alerts.words`."""
@@ -89,12 +89,20 @@ def compose_everything() -> None:
             compose_alert(item, id=ID, time=TIME)
         head = ChainHead(date(2021, 8, 20), "ab" * 32)
         compose_digest(alerts(60, language=language), id=ID, time=TIME, language=language, head=head)
-        for sites, newest in product((["a"], ["a", "b"]), (None, date(2021, 8, 1), date(2020, 1, 1))):
-            compose_quiet(sites, newest, id=ID, time=TIME, language=language, page="https://pages.example.org/")
+        repeated = [news(AlertEvent.REMINDED, language=language)]
+        compose_digest(repeated, id=ID, time=TIME, language=language)
+        gone = replace(repeated[0], alert=replace(repeated[0].alert, clear_since=date(2021, 8, 1)))
+        compose_alert(gone, id=ID, time=TIME)
+        red = LAGGING | {"alerts": [["failure", "red", "2021-08-01"]], "answers": ["confirmed"], "unseen": True}
+        others = [red, red | {"last_observed": None}, *[LAGGING] * 500]
+        quiet(["a"], date(2020, 1, 1), language, page="https://pages.example.org/")
+        quiet(["a", "b"], date(2021, 8, 1), language)
+        quiet([], None, language, others)
     for kind, payloads in OPERATORS.items():
         compose_operators(kind, payloads, id=ID, time=TIME)
         compose_operators(kind, [payloads[0]] * 2, id=ID, time=TIME)
         compose_operators(kind, [payloads[0]], id=ID, time=TIME)
+    compose_operators("escalation", [OPERATORS["escalation"][0] | {"recipients": []}], id=ID, time=TIME)
     lot = OPERATORS["lot"][0]
     for level, event, members in product(("red", "watch"), ("opened", "resolved"), ([], lot["members"])):
         changed = {"alert": lot["alert"] | {"level": level}, "event": event, "members": members}

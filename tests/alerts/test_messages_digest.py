@@ -34,7 +34,11 @@ OPERATORS = {
         {"site": "ulan-04", "last_observed": None, "days": 200},
     ],
     "mass_fall": [{"day": "2021-08-20", "fell": 30, "sites": 40, "messages": 28}],
-    "escalation": [{"alert": msgspec.to_builtins(news().alert), "event": "escalated", "number": 2}],
+    "escalation": [{
+        "alert": msgspec.to_builtins(news().alert), "event": "escalated", "number": 2, "name": "Ulan Buh, plot 3",
+        "manager": "Li Na", "recipients": [["mail", "li@example.org"]], "days": 14, "answer": ANSWER,
+        "pages": {"en": "https://pages.example.org/index.html"},
+    }],
     "lot": [{
         "alert": {"id": "lot-2021-planting-12345678/lot", "rule": "lot", "level": "red", "opened": "2024-10-20"},
         "event": "opened", "number": 1, "hectares": 1100.0,
@@ -216,15 +220,24 @@ def test_a_digest_of_lots_states_the_head_of_the_chain_in_both_languages():
 # quiet
 
 
-def quiet(sites, newest, language="en", **more):
-    return compose_quiet(sites, newest, id=ID, time=TIME, language=language, **more)
+LAGGING = {
+    "site": "ulan-09", "name": "Ulan Buh, plot 9", "status": "lagging", "theta": 0.33, "last_observed": "2021-08-12",
+    "unseen": False, "alerts": [], "answers": [],
+}  # fmt: skip
+
+
+def quiet(sites, seen, language="en", others=(), **more):
+    report = {
+        "sites": sites, "names": sites, "seen": seen and seen.isoformat(), "others": [*others], "language": language
+    }  # fmt: skip
+    return compose_quiet(report, day=TIME.date(), id=ID, time=TIME, **more)
 
 
 def test_all_quiet_says_for_which_sites_and_how_old_the_data_is():
     message = quiet(["ulan-03", "ulan-04"], date(2021, 8, 12), page="https://pages.example.org/index.html")
     assert message.subject == "All quiet at your 2 sites"
     for text in (message.text, message.html, f"{message.brief}\n{message.links}"):
-        assert "ulan-03, ulan-04" in text
+        assert "Quiet sites (2): ulan-03; ulan-04" in text
         assert "12 August 2021 (9 days ago)" in text
         assert "https://pages.example.org/index.html" in text
     assert "little was seen" not in message.text
@@ -233,27 +246,52 @@ def test_all_quiet_says_for_which_sites_and_how_old_the_data_is():
 
 def test_all_quiet_on_old_data_does_not_claim_that_all_is_well():
     assert "little was seen" in quiet(["a"], date(2021, 6, 1)).text
-    assert "No usable scene yet" in quiet(["a"], None).text
     assert "近期观测很少" in quiet(["a"], date(2021, 6, 1), "zh").text
 
 
+def test_sites_that_need_attention_come_first_each_with_the_reason():
+    unseen = LAGGING | {"site": "ulan-10", "name": "", "status": "on_track", "unseen": True}
+    red = LAGGING | {"status": "failing", "alerts": [["failure", "red", "2021-08-01"]]}
+    for language, lines in (
+        ("en", ("plot 9 (ulan-09): lagging, 33% of the planned uplift", "ulan-10: not seen since 12 August 2021",
+                "(ulan-09): Red alert since 1 August 2021: regrowth absent; not taking hold, 33% of")),
+        ("zh", ("plot 9 (ulan-09)：进展滞后，完成预期增量的 33%", "ulan-10：自2021年8月12日起没有可用影像",
+                "(ulan-09)：红色警报（始于2021年8月1日）：植被未恢复；未见成效，完成预期增量的 33%")),
+    ):  # fmt: skip
+        message = quiet(["ulan-03"], date(2021, 8, 12), language, [LAGGING, unseen, red])
+        for text in (message.text, message.html, message.brief):
+            places = [text.index(line) for line in (*lines, "ulan-03")]
+            assert max(places[:3]) < places[3]
+    assert message.subject == "地块周报：1 个暂无异常，3 个需要查看"
+    alone = quiet([], None, others=[LAGGING])
+    assert alone.subject == "Weekly report on your sites: 0 quiet, 1 to look at"
+    assert "Quiet sites" not in alone.text
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_names_in_the_weekly_message_are_only_names(name):
+    message = quiet([name], date(2021, 8, 12), others=[LAGGING | {"name": name, "site": name}])
+    assert "<script" not in message.html
+    assert "<img" not in message.html
+    for line in (*message.text.splitlines(), *message.brief.splitlines()):
+        assert not has_invisible(line)
+        assert not line.startswith("Bcc:")
+
+
+@pytest.mark.parametrize("others", [0, 500])
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_all_quiet_states_the_head_of_the_chain_beside_a_thousand_sites(language):
-    sites = [f"ulan-{k}" for k in range(1000)]
-    message = quiet(sites, date(2021, 8, 12), language, page="https://pages.example.org/index.html", head=HEAD)
+def test_the_weekly_message_states_the_head_of_the_chain_beside_a_thousand_sites(language, others):
+    sites = [f"ulan-{k}" for k in range(1000 - others)]
+    page = "https://pages.example.org/index.html"
+    message = quiet(sites, date(2021, 8, 12), language, [LAGGING] * others, page=page, head=HEAD)
     whole = f"{message.brief}\n{message.links}"
     assert len(whole.encode()) <= 2_048
     assert fitted(message, 2_048, size=lambda text: len(text.encode())) == whole
     for text in (message.text, message.html, message.links):
         assert HEAD.hash in text
     assert message.record["chain_head"] == HEAD.hash
-
-
-def test_all_quiet_for_a_thousand_sites_fits_a_messenger_and_names_how_many_there_are():
-    message = quiet([f"ulan-{k}" for k in range(1000)], date(2021, 8, 12), "zh")
-    assert message.subject == "1000 个地块暂无警报"
-    assert len(f"{message.brief}\n{message.links}".encode()) <= 2_048
-    assert "ulan-999" in message.text
+    assert sites[-1] in message.text
+    assert len(as_mail(message, sender="a@example.org", recipient="b@example.org").as_bytes()) <= 100_000
 
 
 # operators
@@ -299,8 +337,11 @@ def test_each_message_to_operators_has_its_facts():
         assert fact in texts["silence"]
     assert "30 of 40 sites" in texts["mass_fall"]
     assert "28 messages to managers are held" in texts["mass_fall"]
-    assert "ulan-03: regrowth absent, since 20 August 2021" in texts["escalation"]
-    assert "1 red alert without an answer" in texts["escalation"]
+    for fact in ("1 red alert without an answer", "regrowth alerts resolve ulan-03/failure --verdict",
+                 "Ulan Buh, plot 3 (ulan-03/failure): regrowth absent, open since 20 August 2021",
+                 "14 days without an answer. Manager: Li Na, li@example.org (mail)",
+                 f"Answer for ulan-03: {ANSWER}", "14 天无人答复"):  # fmt: skip
+        assert fact in texts["escalation"]
     for fact in ("3 values of ulan-03 as of 19 August 2021", "theta is 0.5 as recorded, 0.1 recomputed",
                  "and 2 more values", "27 August 2021", "of ulan-04 could not be done", "Error: StoreBroken",
                  "no manager was notified", "2021年8月19日"):  # fmt: skip
@@ -338,6 +379,25 @@ def test_a_thousand_silent_sites_are_one_message():
     assert "1000 sites" in message.subject
     assert "and 800 more" in message.text
     assert len(as_mail(message, sender="a@example.org", recipient="b@example.org").as_bytes()) <= 100_000
+
+
+def test_a_hundred_unanswered_alerts_are_one_mail_with_links_and_a_text_that_fits_a_messenger():
+    many = OPERATORS["escalation"] * 100
+    message = compose_operators("escalation", many, id=ID, time=TIME)
+    assert message.text.count(ANSWER) == 2 * 50
+    assert "and 50 more" in message.text
+    assert message.html.count(f'href="{ANSWER}"') == 2 * 50
+    assert len(as_mail(message, sender="a@example.org", recipient="b@example.org").as_bytes()) <= 100_000
+    few = compose_operators("escalation", many[:3], id=ID, time=TIME)
+    assert fitted(few, 2_048, size=lambda text: len(text.encode())).count(f"Answer for ulan-03: {ANSWER}") == 3
+
+
+def test_a_site_without_manager_or_address_is_escalated_with_these_words():
+    nobody = OPERATORS["escalation"][0] | {"manager": None, "recipients": [], "pages": {}, "answer": None}
+    text = compose_operators("escalation", [nobody] * 2, id=ID, time=TIME).text
+    assert "Manager: no address in the registry" in text
+    assert "http" not in text
+    assert "regrowth alerts resolve ALERT" in text
 
 
 def test_a_test_message_names_the_channel_in_both_languages():

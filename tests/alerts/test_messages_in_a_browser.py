@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from monitor.alerts.alert import AlertEvent
-from monitor.alerts.messages import compose_alert, compose_digest, compose_operators, compose_quiet
+from monitor.alerts.messages import compose_alert, compose_digest, compose_operators
 from tests.alerts.sample_news import ANSWER, HOSTILE, ID, TIME, news
-from tests.alerts.test_messages_digest import OPERATORS, alerts
+from tests.alerts.test_messages_digest import LAGGING, OPERATORS, alerts, quiet
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install '.[test]'")
 
@@ -78,7 +78,7 @@ def test_nothing_scrolls_sideways_and_nothing_runs_whatever_the_name(phone, name
 
 def test_no_other_message_scrolls_sideways_either(phone):
     messages = [compose_operators(kind, payloads, id=ID, time=TIME) for kind, payloads in OPERATORS.items()]
-    messages.append(compose_quiet(["ulan-03"] * 50, date(2021, 8, 1), id=ID, time=TIME, language="zh"))
+    messages.append(quiet(["ulan-03"] * 50, date(2021, 8, 1), "zh", [LAGGING] * 3))
     messages.append(compose_digest(alerts(30), id=ID, time=TIME, language="en"))
     for message in messages:
         show(phone, message)

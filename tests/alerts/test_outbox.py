@@ -13,7 +13,6 @@ import pytest
 from benchmarks.programme import assess, configure, register, report, site
 from jobs import outbox
 from jobs.alerting import address_book
-from jobs.answering import answer_alert
 from jobs.chain import append_line, chain_head
 from jobs.cli import main
 from jobs.outbox import SendResult, send
@@ -634,22 +633,6 @@ def test_who_has_an_open_alert_or_got_a_message_this_week_does_not_hear_that_all
     report(ledger, settings, ["s1"], DAY + timedelta(days=20), event=AlertEvent.RESOLVED)
     assert quiet(ledger, settings, DAY + timedelta(days=26)) == ["wang@example.org"]
     assert quiet(ledger, settings, DAY + timedelta(days=27)) == ["li@example.org"]
-
-
-@pytest.mark.parametrize(
-    ("verdict", "sites"), [("confirmed", ["s2"]), ("treated", ["s2"]), ("false-alarm", ["s1", "s2"])]
-)
-def test_a_site_that_its_manager_knows_to_fail_is_not_called_quiet(only_sqlite, verdict, sites):
-    settings, ledger = only_sqlite
-    names = programme(ledger, ["li@example.org", "li@example.org", "wang@example.org"])
-    assessed(ledger, names, DAY)
-    report(ledger, settings, ["s1", "s3"], DAY + timedelta(days=1))
-    with ledger.transaction() as t:
-        for name in ("s1", "s3"):
-            answer_alert(t, f"{name}/failure", Verdict(verdict), None, None, DAY + timedelta(days=1), "command")
-    heard = quiet(ledger, settings, DAY + timedelta(days=8))
-    assert heard == ["li@example.org"] + ["wang@example.org"] * (verdict == "false-alarm")
-    assert next(row["payload"]["sites"] for row in rows(ledger) if row["kind"] == "quiet") == sites
 
 
 def test_operators_in_place_of_a_manager_and_files_hear_no_all_quiet(only_sqlite, server, tmp_path):

@@ -26,19 +26,22 @@ from starlette.requests import Request
 
 from jobs import photo_process, request_limits
 from jobs import serve as serve_module
+from jobs.alerting import record_event
 from jobs.answer_form import Answer
 from jobs.answering import answer_alert
 from jobs.pages import publish_once
+from jobs.records import from_json
 from jobs.request_limits import MAX_ADDRESSES, RateLimit, Refusal, Why, limited_body, one_of
 from jobs.serve import HEADERS, Served
 from jobs.settings import load
-from monitor.alerts.alert import FalseAlarmReason, Verdict, alert_id
+from monitor.alerts.alert import Alert, AlertEvent, FalseAlarmReason, Verdict, alert_id
 from monitor.alerts.links import answer_link
 from monitor.alerts.photos import read_photo
+from monitor.alerts.recipients import Recipient
 from tests import forked
 from tests.accessibility import violations
 from tests.alerts.test_photos import encoded, metadata, picture, png
-from tests.jobs.answering import KEY, Programme, Server, command, form, serving, site
+from tests.jobs.answering import DAY, KEY, Programme, Server, command, form, serving, site
 from tests.ledger.conftest import migrated, postgresql  # noqa: F401 - fixtures
 
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run")
@@ -313,6 +316,16 @@ def test_a_link_is_used_once(case):
     assert case.server.get(case.path).status == 403
     assert [event["answer"] for event in case.answers] == ["confirmed"]
     assert case.programme.photos(case.alert) == []
+
+
+def test_the_operators_answer_by_the_link_of_an_escalation(case):
+    with case.programme.ledger() as ledger, ledger.transaction() as t:
+        alert = from_json(t.alert(case.alert), Alert)
+        record_event(t, alert, AlertEvent.ESCALATED, day=DAY, by="night", recipients=[Recipient("ops", "")])
+    path = f"/a/{case.programme.token(case.site, recipient=2)}"
+    assert case.site in case.server.get(path).text
+    assert case.server.post(path, {"verdict": "confirmed"}).status == 200
+    assert [event["answer"] for event in case.answers] == ["confirmed"]
 
 
 def test_an_expired_link_is_refused(case):

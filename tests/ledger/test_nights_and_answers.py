@@ -2,7 +2,9 @@
 
 import threading
 from collections import defaultdict
+from dataclasses import replace
 from datetime import date, timedelta
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
@@ -11,12 +13,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from shapely.geometry import box
 
-from jobs.alerting import record_event, update_alerts
+from jobs.alerting import address_book, record_event, update_alerts
 from jobs.answering import answer_alert
 from jobs.episodes import replant
 from jobs.records import from_json, to_json
 from jobs.registry import retire
-from monitor.alerts.alert import REPORTED, Alert, AlertEvent, AlertState, FalseAlarmReason, Verdict
+from jobs.reminders import WEEKLY, remind_managers
+from jobs.settings import AlertsSettings, ChannelSettings, OperatorsSettings
+from monitor.alerts.alert import CALLS, REPORTED, Alert, AlertEvent, AlertState, FalseAlarmReason, Verdict
 from monitor.alerts.lifecycle import QUIET_DAYS, acknowledge, snooze
 from monitor.alerts.recipients import Recipient
 from monitor.errors import BadData
@@ -33,7 +37,12 @@ FIRST = date(2026, 3, 1)
 TO = [Recipient("post", "li@example.org")]
 PLAN = Plan(A=0.2, k=0.5, L=1.0, too_early_years=2.0)
 SITE = Site(id="lowood", name="Low Wood", geometry=box(100, 36, 100.01, 36.01), start=date(2021, 4, 1), biome="loess",
-            intervention="planting", hectares=90.0, plan=PLAN, version="v1")  # fmt: skip
+            intervention="planting", hectares=90.0, plan=PLAN, version="v1",
+            manager_email="li@example.org")  # fmt: skip
+SETTINGS = SimpleNamespace(
+    alerts=AlertsSettings(channels=("post",)), operators=OperatorsSettings(),
+    channels={"post": ChannelSettings(kind="smtp", host="mail.example.org", sender="regrowth@example.org")},
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -84,6 +93,7 @@ class NightsAndPeople(RuleBasedStateMachine):
     def begin(self):
         self.ledger = Ledger("sqlite://")
         self.day, self.scene, self.n_scenes, self.last, self.start = FIRST, FIRST, 1, None, SITE.start
+        self.site = SITE
         self.before = {}
         """Events of each alert after the step before."""
         self.seen = defaultdict(list)
@@ -122,12 +132,15 @@ class NightsAndPeople(RuleBasedStateMachine):
         with self.ledger.transaction() as t:
             if not t.is_current("lowood"):
                 return
-            messages = len(t.notices("waiting"))
-            update_alerts(t, verdict, self.last, TO)
-            messages = len(t.notices("waiting")) - messages
+            update_alerts(t, verdict, self.last, address_book(SETTINGS).of_site(self.site))
+            remind_managers(t, SETTINGS, [self.site], day=self.day)
+            remind_managers(t, SETTINGS, [self.site], day=self.day)  # a rerun repeats nothing
+            sent = [row["id"] for row in t.notices("waiting")]
+            t.change_notices(sent, state="sent")
         evidence = sky == "clear" or (sky == "cloud" and self.last is None)
         self.last = verdict
-        self.check_night(alerts, verdict, messages, evidence=evidence)
+        self.check_night(alerts, verdict, len(sent), evidence=evidence)
+        self.check_messages(alerts)
         self.events_are_never_lost_and_add_up_to_the_alerts()
 
     @rule(level=st.sampled_from([NONE, WATCH]), alert_rule=st.sampled_from(RULES[:2]), nights=st.integers(2, 4))
@@ -159,6 +172,24 @@ class NightsAndPeople(RuleBasedStateMachine):
                 assert (AlertEvent.WORSENED in kinds) is (seen is not None and ORDER[seen] > ORDER[old.level])
             if AlertEvent.RESOLVED in kinds:
                 assert self.lasted(name, WATCH)
+
+    def check_messages(self, alerts):
+        """The manager of today has each alert that is not resolved, and is reminded of each open one in time."""
+        for name, alert in self.alerts().items():
+            with self.ledger.reading() as t:
+                events, notices = t.events(f"lowood/{name}"), t.notices_about(f"lowood/{name}")
+            calls = [event for event in events if event["kind"] in (*CALLS, AlertEvent.REMINDED)]
+            opened = max(event["number"] for event in calls if event["kind"] in ("opened", "reopened"))
+            reached = {row["recipient"] for row in notices if row["payload"]["number"] >= opened}
+            assert alert.state is AlertState.RESOLVED or self.site.manager_email in reached
+            days = [date.fromisoformat(event["day"]) for event in calls]
+            kinds = [event["kind"] for event in calls]
+            weekly = kinds[-WEEKLY:].count("reminded") < WEEKLY
+            if alert.state is AlertState.OPEN:
+                assert (self.day - days[-1]).days < (7 if weekly else 30)
+            if events[-1]["kind"] == "reminded" and len(events) > len(self.before[name]):
+                assert alerts[name].state is AlertState.OPEN
+                assert (days[-1] - days[-2]).days >= 7
 
     def is_news(self, name, level):
         """Whether a level is above the answered one, or was not seen for a month since."""
@@ -223,7 +254,11 @@ class NightsAndPeople(RuleBasedStateMachine):
         retire(self.ledger, ["lowood"], today=self.day)
         assert all(alert.state is AlertState.RESOLVED for alert in self.alerts().values())
         with self.ledger.transaction() as t:
-            t.add_site("lowood", "v1", to_json(SITE), start=SITE.start.isoformat(), now="2026-01-01")
+            t.add_site("lowood", "v1", to_json(self.site), start=SITE.start.isoformat(), now="2026-01-01")
+
+    @rule(address=st.sampled_from(["li@example.org", "wang@example.org"]))
+    def manager_changes(self, address):
+        self.site = replace(SITE, manager_email=address)
 
     def replants(self):
         if self.day == self.start:

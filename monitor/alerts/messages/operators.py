@@ -31,7 +31,7 @@ MAX_LISTED: Final = 200
 MAX_ESCALATED: Final = 50
 """Alerts that a message describes with their links, at most."""
 MAX_BRIEF_LINES: Final = 6
-"""Lines of the text for messengers in each language, besides links, subject and commands."""
+"""Lines of the text for messengers in each language, besides subject and commands."""
 
 
 def compose_operators(
@@ -199,6 +199,8 @@ def _bilingual(
     record = record | ({"chain_head": head.hash} if head else {})
     plain = "\n\n".join([*(_block(part, part["lines"]) for part in parts), *(["\n".join(heads)] if head else [])])
     brief = [_block(part, _first_lines(part["lines"])) for part in parts]
+    links = [_plain(line, LANGUAGES[0]) for line in parts[0]["lines"] if isinstance(line, Link)]
+    links = [*links[: how_many_fit(links, BRIEF_BYTES // 2)], *heads]
     subject = " / ".join(part["subject"] for part in parts)
     return Message(
         id=id,
@@ -207,16 +209,16 @@ def _bilingual(
         subject=subject,
         text=f"{plain}\n",
         brief="\n\n".join(brief),
-        links="\n".join(heads),
+        links="\n".join(links),
         html=render("operators.html", "zh", subject=subject, parts=parts),
         record=record | {"subject": subject, "text": plain},
     )
 
 
-def _first_lines(lines: Sequence[str | Link]) -> list[str | Link]:
-    """The first lines, with their links."""
-    texts = [number for number, line in enumerate(lines) if isinstance(line, str)]
-    return [*lines[: texts[MAX_BRIEF_LINES]], "…"] if len(texts) > MAX_BRIEF_LINES else list(lines)
+def _first_lines(lines: Sequence[str | Link]) -> list[str]:
+    """The first lines, without links."""
+    texts = [line for line in lines if isinstance(line, str)]
+    return [*texts[:MAX_BRIEF_LINES], "…"] if len(texts) > MAX_BRIEF_LINES else texts
 
 
 def _block(part: dict[str, Any], lines: Sequence[str | Link]) -> str:
@@ -290,7 +292,8 @@ def _escalation(payloads: Sequence[Payload], language: Language) -> dict[str, An
         if page := payload["pages"].get(language):
             lines.append(Link(text("message.page", language), page))
         if payload["answer"]:
-            lines.append(Link(text("operators.escalation_answer", language), payload["answer"]))
+            label = text("operators.escalation_answer", language, site=short(_inert(alert["site"])))
+            lines.append(Link(label, payload["answer"]))
     lines += _more(payloads, language, MAX_ESCALATED)
     alert = shlex.quote(_inert(payloads[0]["alert"]["id"])) if len(payloads) == 1 else "ALERT"
     commands = ["regrowth alerts list", f"regrowth alerts resolve {alert} --verdict confirmed --note TEXT"]
@@ -343,11 +346,11 @@ def _more(payloads: Sequence[Payload], language: Language, listed: int = MAX_LIS
 
 def _site_line(names: Sequence[str], language: Language, room: int) -> list[str]:
     """Quiet sites in one line, if there are any; in `room` bytes as many as fit, and the number of the others."""
-    comma, shown = "、" if language == "zh" else ", ", len(names)
+    between, shown = "、" if language == "zh" else "; ", len(names)
     line, listed = "", [short(name, MAX_SITE) for name in names]
     while names:
         more = [text("quiet.more", language, n=len(names) - shown)] if shown < len(names) else []
-        line = text("quiet.sites", language, n=len(names), sites=comma.join([*listed[:shown], *more]))
+        line = text("quiet.sites", language, n=len(names), sites=between.join([*listed[:shown], *more]))
         if len(line.encode()) <= room or not shown:
             break
         shown = shown * 3 // 4
