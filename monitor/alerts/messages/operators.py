@@ -104,17 +104,12 @@ def compose_quiet(
     last = head.sentence(language) if head else ""
     overview = [Link(text("quiet.overview", language), page)] if page else []
     links = "\n".join([*(_plain(link, language) for link in overview), *([last] if last else [])])
-    full = [
-        *intro,
-        *_fitting(attention, language, PLAIN_BYTES // 2),
-        *_site_line(names, language, PLAIN_BYTES // 2),
-        *facts,
-    ]
-    room = BRIEF_BYTES - len("\n".join([subject, *intro, *facts, last]).encode())
+    half = PLAIN_BYTES // 2
+    full = [*intro, *_fitting(attention, language, half), *_site_line(names, language, half), *facts]
+    room = BRIEF_BYTES - len("\n".join([subject, *intro, *facts, links]).encode())
     some = _fitting(attention, language, room * 2 // 3)
     room -= sum(len(line.encode()) + 1 for line in some)
-    lines = [*full, *overview]
-    part = {"language": language, "subject": subject, "lines": lines, "commands": [], "helps": "", "head": last}
+    part = {"language": language, "subject": subject, "lines": [*full, *overview], "commands": [], "head": last}
     return Message(
         id=id,
         time=time,
@@ -147,14 +142,12 @@ def _other(one: Payload, language: Language) -> str:
             share = text("digest.share", language, share=words.percent(one["theta"]))
             status = text("digest.with_share", language, what=status, share=share)
         reasons.append(status)
-    reasons += [
-        text("quiet.answered", language, answer=words.ANSWER_NAMES[answer][language]) for answer in one["answers"]
-    ]
+    answers = [words.ANSWER_NAMES[answer][language] for answer in one["answers"]]
+    reasons += [text("quiet.answered", language, answer=answer) for answer in answers]
     if one["unseen"]:
         last = one["last_observed"]
-        reasons.append(
-            text("quiet.unseen", language, day=_day(last, language)) if last else text("quiet.never", language)
-        )
+        never = text("quiet.never", language)
+        reasons.append(text("quiet.unseen", language, day=_day(last, language)) if last else never)
     why = ("；" if language == "zh" else "; ").join(reasons)
     return f"{_named(one['name'], one['site'])}{text('unit.colon', language)}{why}"
 
@@ -181,8 +174,7 @@ def _part(
     key += "_one" * (values.get("n") == 1)
     return {
         "language": language, "subject": text(key, language, **values), "lines": list(lines),
-        "commands": list(commands), "helps": text("operators.command", language),
-        "head": "",
+        "commands": list(commands), "helps": text("operators.command", language), "head": "",
     }  # fmt: skip
 
 
@@ -302,14 +294,8 @@ def _escalation(payloads: Sequence[Payload], language: Language) -> dict[str, An
 
 def _manager(payload: Payload, language: Language) -> str:
     """Name and addresses of the manager of a site."""
-    to = [
-        f"{_inert(address)} ({_inert(channel)})" if address else _inert(channel)
-        for channel, address in payload["recipients"]
-    ]
-    known = [
-        short(_inert(payload["manager"] or "")),
-        short(", ".join(to), 200) or text("operators.no_address", language),
-    ]
+    to = ", ".join(f"{address} ({channel})" if address else channel for channel, address in payload["recipients"])
+    known = [short(_inert(payload["manager"] or "")), short(_inert(to), 200) or text("operators.no_address", language)]
     return ("，" if language == "zh" else ", ").join(filter(None, known))
 
 
@@ -346,14 +332,9 @@ def _more(payloads: Sequence[Payload], language: Language, listed: int = MAX_LIS
 
 def _site_line(names: Sequence[str], language: Language, room: int) -> list[str]:
     """Quiet sites in one line, if there are any; in `room` bytes as many as fit, and the number of the others."""
-    between, shown = "、" if language == "zh" else "; ", len(names)
-    line, listed = "", [short(name, MAX_SITE) for name in names]
-    while names:
-        more = [text("quiet.more", language, n=len(names) - shown)] if shown < len(names) else []
-        line = text("quiet.sites", language, n=len(names), sites=between.join([*listed[:shown], *more]))
-        if len(line.encode()) <= room or not shown:
-            break
-        shown = shown * 3 // 4
+    between = "、" if language == "zh" else "; "
+    listed = _fitting([f"{short(name, MAX_SITE)}{between}" for name in names], language, room)
+    line = text("quiet.sites", language, n=len(names), sites="".join(listed).removesuffix(between))
     return [line] if names else []
 
 
