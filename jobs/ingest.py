@@ -43,6 +43,9 @@ log = structlog.get_logger()
 LANDSCAPES_AT_ONCE: Final = 256
 """Landscapes that are updated together, each with a lock of its own."""
 
+MAX_NAMED: Final = 20
+"""Most sites deferred for one reason that the log names."""
+
 type LandscapeUpdate = Generator[list[Step], None, list[SiteUpdate]]
 """See :func:`monitor.ingest.update.update_landscape`."""
 
@@ -95,11 +98,16 @@ def update_sites(
     elevation = elevation_model(settings.terrain, settings.source)
     postponed = [_postponed(site, left_out[site.id]) for site in sites if site.id in left_out]
     how = _Run(compute, ledger.guard, progress, EecuBudget(settings.source, ledger))
+    deferred: dict[str, list[str]] = {}
     for outcome in _outcomes(tasks, postponed, sources, elevation, how, root / LANDSCAPE_LOCKS, what):
         ledger.guard()
-        if outcome.error is not None:
+        if outcome.state == "deferred":
+            deferred.setdefault(outcome.error or "", []).append(outcome.site.id)
+        elif outcome.error is not None:
             log.error("site not updated", site=outcome.site.id, state=outcome.state, error=outcome.error)
         yield outcome
+    for error, ids in deferred.items():
+        log.error("sites deferred", sites=ids[:MAX_NAMED], n_sites=len(ids), error=error)
 
 
 def _postponed(site: Site, error: MonitorError) -> Outcome:
@@ -229,8 +237,11 @@ def _finish(updates: Sequence[SiteUpdate]) -> Iterator[Outcome]:
 
 
 def record_observations(t: Transaction, outcome: Outcome, fetched: FetchResult) -> None:
-    """Record in the ledger what an update changed: control units, terrain, units left out, and the snapshot."""
+    """Record in the ledger what an update changed: units, terrain, units left out, unread scenes, and the snapshot."""
     controls, ground, site = fetched.controls, ground_key(outcome.site), outcome.site.id
+    unread = {acquisition: scene.since for acquisition, scene in fetched.unread.items()}
+    if unread != (t.ground_data(ground, "unread") or {}):
+        t.save_ground_data(ground, "unread", unread)
     if fetched.tried is not None:
         t.save_ground_data(ground, "tried", {"season": fetched.tried})
     if fetched.new_controls:
@@ -258,5 +269,6 @@ def site_result(outcome: Outcome, series: Columns | None = None) -> dict[str, An
         rejected = [{"scene": scene, "reason": reason} for scene, reason, accepted in reasons if not accepted]
     return {
         "site": outcome.site.id, "state": outcome.state, "error": outcome.error, "scenes_new": scenes,
-        "scenes_rejected": rejected, "status": None, "alert": None,
+        "scenes_rejected": rejected, "scenes_unread": len(outcome.fetched.unread) if outcome.fetched else 0,
+        "status": None, "alert": None,
     }  # fmt: skip

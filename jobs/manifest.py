@@ -2,18 +2,24 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from datetime import date
+from typing import TYPE_CHECKING, Any, Final
 
 from jobs.exits import Exit
 from jobs.logs import redacted
 from jobs.registry import needs_correction
+
+if TYPE_CHECKING:
+    from monitor.ingest.task import UnreadScene
 
 MAX_REASON_LETTERS: Final = 300
 """Longest reason that a page shows. [characters]"""
 MAX_PROBLEMS: Final = 20
 """Most reasons of one night that a page shows."""
 MAX_SITES: Final = 10
-"""Most sites with one reason that a page names."""
+"""Most sites with one reason, or of one unread scene, that are named."""
+MAX_UNREAD: Final = 100
+"""Most unread scenes that a manifest names."""
 
 _ADDRESS: Final = re.compile(r"\b(?!file:)([a-z][a-z0-9+.-]*://[^\s/'\"<>;,)]+)(/[^\s'\"<>;,)]*)?", re.IGNORECASE)
 _PATH: Final = re.compile(r"(?<![\w/.…])(?:file://|~)?(?:\.{0,2}/[^\s/'\"<>:;,)]+)+/?|\b[A-Za-z]:\\[^\s'\"<>;,)]+")
@@ -34,6 +40,41 @@ def exit_status(manifest: Mapping[str, Any]) -> Exit:
     if all(state == "deferred" for state in states):
         return Exit.TRY_LATER
     return Exit.ALL_FAILED if all(state == "failed" for state in states) else Exit.SOME_FAILED
+
+
+def unread_scenes(by_site: "Mapping[str, Mapping[str, UnreadScene]]", as_of: date) -> dict[str, Any]:
+    """Scenes that could not be read and wait, for a manifest; `by_site` gives them by site and acquisition.
+
+    Returns
+    -------
+    dict
+        ``unread_count``, and ``unread``: the longest waiting first, of each ``scene``, ``since``, ``age_days`` [day],
+        ``reason``, ``sites`` and ``n_sites``.
+    """
+    sites: dict[str, list[tuple[UnreadScene, str]]] = {}
+    for site, scenes in by_site.items():
+        for scene in scenes.values():
+            sites.setdefault(scene.scene, []).append((scene, site))
+    entries = [
+        {
+            "scene": name, "since": (since := min(one.since for one, _ in found)),
+            "age_days": (as_of - date.fromisoformat(since)).days, "reason": redacted(found[0][0].why),
+            "sites": [site for _, site in found[:MAX_SITES]], "n_sites": len(found),
+        }
+        for name, found in sites.items()
+    ]  # fmt: skip
+    entries.sort(key=lambda entry: (entry["since"], entry["scene"]))
+    return {"unread_count": len(entries), "unread": entries[:MAX_UNREAD]}
+
+
+def unread_sentence(manifest: Mapping[str, Any]) -> str:
+    """How many scenes wait unread, for how long and why; empty: none."""
+    if not manifest.get("unread"):
+        return ""
+    count, oldest = manifest["unread_count"], manifest["unread"][0]
+    age = "since this night" if not oldest["age_days"] else f"for {oldest['age_days']} days"
+    scenes = "1 scene waits" if count == 1 else f"{count} scenes wait"
+    return f"{scenes} unread, the oldest {age}: {oldest['reason']}"
 
 
 def error_of(site: Mapping[str, Any]) -> str:

@@ -93,9 +93,14 @@ def _add_ledger(registry: CollectorRegistry, t: Transaction, now: datetime) -> N
     _gauge(registry, "regrowth_sites_by_alert", "Sites by alert of the latest assessment.", levels, "alert")
 
     states = Counter(dict.fromkeys(("done", "failed", "deferred"), 0))
-    last = t.newest_night()
-    states.update(site["state"] for site in ((last or {}).get("manifest") or {}).get("sites", ()))
+    manifest = (t.newest_night() or {}).get("manifest") or {}
+    states.update(site["state"] for site in manifest.get("sites", ()))
     _gauge(registry, "regrowth_night_sites", "Sites of the last night by result.", states, "state")
+    if "unread" in manifest:
+        unread = "Scenes that the last night could not read and that wait"
+        _gauge(registry, "regrowth_unread_scenes", f"{unread}.", manifest["unread_count"])
+        age = max((86400 * scene["age_days"] for scene in manifest["unread"]), default=0)
+        _gauge(registry, "regrowth_unread_scenes_oldest_age_seconds", f"{unread}: age of the oldest wait.", age)
 
     newest = max((day for _, _, values in assessments.values() if (day := values.get("last_observed"))), default=None)
     if newest is not None:

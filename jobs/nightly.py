@@ -61,8 +61,8 @@ def run(
         with progress("scenes") as show:
             manifest = report.manifest = night(settings, as_of=day, only=site or [], progress=show)
         if as_json:
-            names = ("run", "as_of", "sites", "registry", "messages_waiting", "pages_failed", "self_check")
-            console.print_json({name: manifest[name] for name in names})
+            names = "run as_of sites registry messages_waiting pages_failed self_check unread_count unread"
+            console.print_json({name: manifest[name] for name in names.split()})
         else:
             _print_manifest(manifest)
         raise typer.Exit(exit_status(manifest))
@@ -121,6 +121,8 @@ def _print_plan(planned: dict[str, Any]) -> None:
 
 
 def _print_manifest(manifest: dict[str, Any]) -> None:
+    from jobs.manifest import unread_sentence
+
     console.print_registry_changes(manifest)
     page_errors = dict(manifest["pages_failed"])
     for result in manifest["sites"]:
@@ -130,6 +132,8 @@ def _print_manifest(manifest: dict[str, Any]) -> None:
         typer.echo(f"{result['site']}: {result['state']}; {result['error'] or new}{page}")
     for site, page_error in page_errors.items():
         typer.echo(f"{site}: page not written: {page_error}")
+    if sentence := unread_sentence(manifest):
+        typer.echo(sentence)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from jobs.installation import open_ledger, selected_sites
 from jobs.judging import judge
 from jobs.lock import Lock, hold_lock
 from jobs.lots import judge_lots
-from jobs.manifest import exit_status, summary
+from jobs.manifest import exit_status, summary, unread_scenes
 from jobs.night_history import NightSoFar
 from jobs.operator_notices import notify_operators
 from jobs.outbox import answer_key, send
@@ -45,7 +45,7 @@ from jobs.terrain_and_rain import rain_reasons
 from jobs.thinning import thin
 from monitor.errors import MonitorError, StoreBroken, TryLater
 from monitor.ingest.missing import missing_overpasses, new_site_grid, search_again
-from monitor.ingest.task import FetchResult, Outcome, SiteTask
+from monitor.ingest.task import FetchResult, Outcome, SiteTask, UnreadScene
 from monitor.ledger.ledger import Ledger
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.calibration import Calibration
@@ -69,6 +69,8 @@ class _Night:
     """Entry of each site in the manifest."""
     never_offered: list[str] = field(default_factory=list)
     """Sites without any scene offered by any source, ever."""
+    unread: dict[str, Mapping[str, UnreadScene]] = field(default_factory=dict)
+    """By site and acquisition, scenes that could not be read and wait."""
     without_constants: list[Outcome] = field(default_factory=list)
     """Updated sites whose constants are set once the scenes of all sites are stored."""
 
@@ -145,7 +147,7 @@ def night(
             "run": run, "as_of": as_of.isoformat(), "version": __version__,
             "sites": [state.results[site.id] for site in sites], "registry": registry.to_json(),
             "never_offered": state.never_offered, "messages_sent": sent + last.sent, "messages_waiting": last.waiting,
-            "pages_failed": {}, "self_check": checked,
+            "pages_failed": {}, "self_check": checked, **unread_scenes(state.unread, as_of),
         }  # fmt: skip
         seconds = time.monotonic() - began
         if pages:
@@ -201,6 +203,7 @@ def _assess_fetched(state: _Night, outcome: Outcome) -> None:
     if outcome.fetched is None:
         state.results[site.id] = site_result(outcome)
         return
+    state.unread[site.id] = outcome.fetched.unread
     constants = None if pool in state.constants.due else state.constants.of(pool)
     state.results[site.id] = _assess(state, outcome, outcome.fetched, constants, record=True)
     if constants is None and state.results[site.id]["state"] == "done":
@@ -267,7 +270,7 @@ def fetch_history(
     Returns
     -------
     dict
-        A manifest like that of a night: ``as_of``, ``sites``, ``registry``, ``never_offered``.
+        A manifest like that of a night: ``as_of``, ``sites``, ``registry``, ``never_offered``, ``unread``.
 
     Raises
     ------
@@ -282,15 +285,17 @@ def fetch_history(
         sources = open_sources(settings.source)
         results: dict[str, dict[str, Any]] = {}
         never_offered: list[str] = []
+        unread: dict[str, Mapping[str, UnreadScene]] = {}
         scenes = SceneProgress(progress)
         for outcome in update_sites(
             settings, ledger, sources, sites, compute, until=until, what="a backfill", progress=scenes
         ):
             results[outcome.site.id] = _record_fetched(ledger, outcome)
             never_offered += [outcome.site.id] if outcome.never_offered else []
+            unread[outcome.site.id] = outcome.fetched.unread if outcome.fetched else {}
         manifest = {
             "as_of": until.isoformat(), "sites": [results[site.id] for site in sites], "registry": registry.to_json(),
-            "never_offered": never_offered,
+            "never_offered": never_offered, **unread_scenes(unread, until),
         }  # fmt: skip
         _end_run(ledger, run, manifest, time.monotonic() - began)
         return manifest

@@ -91,6 +91,7 @@ def site_tasks(
         every = list((registered | {site.id: site for site in sites}).values())
         tree = shapely.STRtree([other.geometry for other in every])
         terrain, unit_days, frozen = t.all_ground_data("terrain"), t.all_ground_data("left_out"), t.all_controls()
+        unread = t.all_ground_data("unread")
         known = frozenset(t.versions() or (site.id for site in sites))
     complete = all(ground_key(site) in frozen for site in searched)
     named = [] if complete else _named_controls(named_controls, known)
@@ -116,7 +117,7 @@ def site_tasks(
             stored=stored.get(site.id, NOTHING_STORED), controls=controls,
             terrain=Terrain.from_json(terrain[ground]) if ground in terrain else None,
             others=tuple((other.geometry, other.start) for other in others), until=until,
-            left_out=left_out_from_json(unit_days.get(ground, {})),
+            left_out=left_out_from_json(unit_days.get(ground, {})), unread_since=unread.get(ground, {}),
             missing_source=offer.missing_source, within=within,
             waiting_in=root / homes[ground] if site.id in restarts else None,
         )  # fmt: skip

@@ -30,9 +30,11 @@ BROKEN_SCENE: Final = "BROKEN"
 MISSING_FILE: Final = "MISSING"
 """Reason to reject a scene: one of its files does not exist."""
 UNANSWERED_FILE: Final = "NO_ANSWER"
-"""Reason to reject a scene for now: the server gives other files, but no answer for one of its own."""
+"""Reason to reject a scene: one of its files, or the service that gives them, cannot be reached."""
 WRONG_RADIOMETRY: Final = "RADIOMETRY"
 """Reason to reject a scene: its values are not reflectance as delivered, or their scale is unknown."""
+UNREAD: Final = (MISSING_FILE, BROKEN_SCENE, UNANSWERED_FILE)
+"""Reasons that may not hold on another day: the scene waits unread, and later nights try it again."""
 
 _DISK_FULL_CODES: Final = (errno.ENOSPC, errno.EDQUOT)
 _DISK_FULL_TEXTS: Final = (*map(os.strerror, _DISK_FULL_CODES), "database or disk is full")

@@ -1,5 +1,6 @@
 """``regrowth explain``: why a site is judged as it is."""
 
+from contextlib import suppress
 from datetime import date
 from functools import partial
 from typing import Annotated
@@ -25,13 +26,22 @@ def explain(
     from jobs.episodes import in_episode
     from jobs.installation import selected_sites
     from jobs.records import from_json
+    from jobs.settings import config_path
     from jobs.sources import describe_sources
-    from monitor.errors import BadData
+    from monitor.access.series import open_series
+    from monitor.errors import BadData, MonitorError
     from monitor.sites.site import ground_key
     from monitor.verdict.assessment import Assessment
     from monitor.verdict.calibrate import constants_table
     from monitor.verdict.explain import explain as explanation
-    from monitor.verdict.explain import false_alarm_rate, never_offered, probabilities, promised_in_field
+    from monitor.verdict.explain import (
+        false_alarm_rate,
+        never_offered,
+        probabilities,
+        promised_in_field,
+        rejected_radiometry,
+    )
+    from monitor.verdict.reasons import Reason
 
     if language not in ("en", "zh"):
         msg = f"{language!r} is neither en nor zh"
@@ -63,6 +73,11 @@ def explain(
     sentences = explanation(assessment, chosen, language=language)
     sentences += probabilities(assessment, language=language) + false_alarm_rate(assessment, language=language)
     sentences += promised_in_field(assessment, chosen, language=language)
+    if Reason.RADIOMETRY.value in assessment.reasons:
+        with suppress(MonitorError):  # the explanation stands without their number
+            reasons = open_series(config_path(config), site)["reason"]
+            wrong = int((reasons == Reason.RADIOMETRY.value).sum())
+            sentences.append(rejected_radiometry(wrong, len(reasons), language=language))
     if not as_json:
         typer.echo("\n".join(sentences))
         return

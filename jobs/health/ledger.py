@@ -182,6 +182,7 @@ def ledger(contents: LedgerContents | Finding, store_root: Path) -> Iterator[Fin
         if contents.nights:
             at_work = lock_holder(store_root / "lock") is not None
             yield last_night(contents.nights, contents.current_sites, at_work=at_work)
+        yield from unread_scenes(contents.nights)
         if contents.self_check:
             yield last_self_check(contents.self_check)
     elif version is None and contents.tables:
@@ -232,6 +233,16 @@ def last_night(nights: Sequence[Any], current_sites: frozenset[str], *, at_work:
         reason = one_line(deferred[0]["error"])
         return note("night", f"{message}, {len(deferred)} deferred to the next night; {reason}")
     return ok("night", message)
+
+
+def unread_scenes(nights: Sequence[Any]) -> Iterator[Finding]:
+    """Scenes that the last finished night could not read, which wait for later nights."""
+    from jobs.manifest import unread_sentence
+
+    manifest = next((night.manifest for night in nights if night.manifest), None)
+    if manifest is not None and (sentence := unread_sentence(manifest)):
+        fix = "check the way to that host; later nights try again until scenes 30 days newer are offered"
+        yield note("scenes", one_line(sentence), fix)
 
 
 def last_self_check(row: Mapping[str, Any]) -> Finding:

@@ -24,12 +24,10 @@ from monitor.cube.grid import crs_of
 from monitor.cube.layout import UNIT_BLOCK_SIDE, PixelLayout
 from monitor.cube.packed import PACKED_LAYERS, pack
 from monitor.cube.records import MEASURES
-from monitor.errors import BROKEN_SCENE, SceneRejected, TryLater
+from monitor.errors import BROKEN_SCENE, UNANSWERED_FILE, SceneRejected, TryLater
 from monitor.imagery import bands
 from monitor.imagery.source import Frame, Scene, Source
 
-TRY_LATER: Final = "TRY_LATER"
-"""Reason of a refusal while the provider is down: nothing is known about the scene."""
 MIN_UNIT_CLEAR: Final = 0.6
 """Least clear share of a unit that counts in a scene. [1]"""
 SERVER_BATCH_SCENES: Final = 32
@@ -40,7 +38,7 @@ class Refusal(NamedTuple):
     """Why a scene cannot be used for a site."""
 
     reason: str
-    """The code that is stored for it, or :data:`TRY_LATER`."""
+    """The code that is stored for it, see :mod:`monitor.errors`."""
     why: str
     """Explanation for people."""
 
@@ -263,7 +261,7 @@ def _read(
     except TryLater as error:
         sources.read_failures[layout.name] = str(error)
         for place in np.ndindex(len(scenes) - k, many):
-            refused[k + place[0], place[1]] = Refusal(TRY_LATER, str(error))
+            refused[k + place[0], place[1]] = Refusal(UNANSWERED_FILE, str(error))
     return pixels, means if source.reduces_on_server else blocks, refused
 
 

@@ -25,8 +25,8 @@ from monitor.cube.grid import inside
 from monitor.cube.packed import PACKED_LAYERS
 from monitor.cube.records import MEANS, MEASURES, UNIT_MEASURES, digest
 from monitor.cube.stored_site import CUBE_CHUNK_BYTES, StoredSite
-from monitor.errors import WRONG_RADIOMETRY, BadConfiguration, BadData
-from monitor.ingest.observations import RETRIED, judge_scene, no_means, site_means
+from monitor.errors import UNREAD, WRONG_RADIOMETRY, BadConfiguration, BadData
+from monitor.ingest.observations import judge_scene, no_means, site_means
 from monitor.maps.site_verdict import VerdictInputs, series_verdict, verdict_with_areas
 from monitor.publish.control_ground import control_ground
 from monitor.series.build import series_and_units
@@ -51,7 +51,7 @@ MAX_SHOWN: Final = 200
 """Longest value that is shown. [character]"""
 _AREA_TOLERANCE: Final = 1e-6
 """Largest relative difference of the geodesic area: its last digits depend on the version of PROJ. [1]"""
-_UNREAD: Final = [reason.encode() for reason in (WRONG_RADIOMETRY, *RETRIED)]
+_UNREAD: Final = [reason.encode() for reason in (WRONG_RADIOMETRY, *UNREAD)]
 """Reasons of a scene that could not be read: no pixels of it are stored."""
 _CONTROL_MEASURES: Final = tuple(name for name in UNIT_MEASURES if name != "n_pixels")
 """Means of the control ground that can be computed again: those of each unit are stored of these alone."""

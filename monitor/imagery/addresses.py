@@ -34,6 +34,12 @@ _NOT_PUBLIC: Final = tuple(
 Teredo and 6to4 (tunnels to an IPv4 address inside), documentation."""
 
 
+_METADATA_SERVICES: Final = frozenset(
+    map(ipaddress.ip_address, ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "192.0.0.192"))
+)
+"""Metadata services that are not link-local: of AWS and Google by IPv6, of Alibaba Cloud, of Oracle."""
+
+
 @dataclass(frozen=True, slots=True)
 class AllowList:
     """Private hosts and local folders that the configuration allows in addition to public hosts."""
@@ -132,25 +138,37 @@ class AllowList:
         infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         ips = [str(address[0]).partition("%")[0] for *_, address in infos]
         if not self.allows_host(host.lower(), port) and not all(map(is_public, ips)):
-            msg = (
-                f"host {display_address(host)!r} has a private, local or reserved address, which is refused; "
-                f'if it is intended, add allow_hosts = ["{display_address(host)}:{port}"] to {self.section}'
-            )
+            msg = f"host {display_address(host)!r} has a private, local or reserved address, which is refused; "
+            if any(map(is_metadata_service, ips)):
+                msg += "it is one at which clouds give out the credentials of their machines: name another address"
+            else:
+                msg += f'if it is intended, add allow_hosts = ["{display_address(host)}:{port}"] to {self.section}'
             raise FetchRefused(msg)
         return ips
 
 
 def is_public(ip: str) -> bool:
     """Whether an IP address is globally reachable, also the IPv4 address inside an IPv6 one."""
+    address = _without_wrapping(ip)
+    if isinstance(address, ipaddress.IPv6Address) and address not in _GLOBAL_UNICAST:
+        return False
+    return address.is_global and not any(address in network for network in _NOT_PUBLIC)
+
+
+def is_metadata_service(ip: str) -> bool:
+    """Whether an IP address is link-local, or one at which a cloud gives out credentials of its machines."""
+    address = _without_wrapping(ip)
+    return address.is_link_local or address in _METADATA_SERVICES
+
+
+def _without_wrapping(ip: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """An IP address; of an IPv6 one that only carries an IPv4 address, that one."""
     address = ipaddress.ip_address(ip)
     if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return is_public(str(address.ipv4_mapped))
         if address in _NAT64:
-            return is_public(str(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)))
-        if address not in _GLOBAL_UNICAST:
-            return False
-    return address.is_global and not any(address in network for network in _NOT_PUBLIC)
+            return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        return address.ipv4_mapped or address
+    return address
 
 
 def parse_url(url: str) -> SplitResult:

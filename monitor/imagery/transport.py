@@ -134,8 +134,8 @@ class Fetcher:
         """Number of the IP address of each host that is used next."""
         self._answered: set[str] = set()
         """Host names that gave a successful response."""
-        self._blocked_until: dict[str, float] = {}
-        """Time until which a host or address gets no request."""
+        self._blocked: dict[str, tuple[float, str]] = {}
+        """Time until which a host or address gets no request, and its problem."""
         self._unanswered: dict[str, set[object]] = {}
         """Per host, scenes and other addresses without an answer since its last response."""
         self._last_response: dict[str, tuple[float, str]] = {}
@@ -260,8 +260,9 @@ class Fetcher:
 
     def _raise_if_blocked(self, url: str) -> None:
         for key, kind in ((urlsplit(url).netloc, TryLater), (url.partition("?")[0], NoAnswer)):
-            if self._clock() < self._blocked_until.get(key, 0.0):
-                msg = f"{display_address(url)} gave no answer a short while ago; try again later"
+            until, problem = self._blocked.get(key, (0.0, ""))
+            if self._clock() < until:
+                msg = f"{display_address(url)} gives no answer ({problem}, a short while ago); try again later"
                 raise kind(msg)
 
     def _no_answer(
@@ -274,7 +275,7 @@ class Fetcher:
         unanswered.add(cancelled or address)
         if not host_down and len(unanswered) >= MAX_UNANSWERED:
             host_down = not self._still_answers(host, since=started)
-        self._blocked_until[host if host_down else address] = self._clock() + BLOCKED_FOR
+        self._blocked[host if host_down else address] = self._clock() + BLOCKED_FOR, problem
         elapsed = self._clock() - started
         msg = f"{display_address(url)} gives no answer ({problem}) within {elapsed:.0f} s; try again later"
         return (TryLater if host_down else NoAnswer)(msg)
@@ -321,18 +322,21 @@ class Fetcher:
         started: float,
     ) -> HttpResponse:
         """One request with its redirects; `limits` are the largest bodies of other statuses and of status 200."""
-        for _ in range(MAX_REDIRECTS + 1):
+        for hop in range(MAX_REDIRECTS + 1):
             parts = parse_url(url)
             remaining = self.budget - (self._clock() - started)
-            pool = self._pool(parts)
+            try:
+                pool = self._pool(parts)
+            except socket.gaierror as error:
+                raise _of_redirect(error, parts) if hop else error from None
             self.transfers.add(requests=1)
             with request_deadline(time.monotonic() + remaining):
                 try:
                     timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT)
                     response = open_url(pool, method, parts, body=body, headers=headers, timeout=timeout)
-                except _UNREACHED:
+                except _UNREACHED as error:
                     self._use_next_ip(parts)
-                    raise
+                    raise _of_redirect(error, parts) if hop else error from None
                 try:
                     target = response.headers.get("Location")
                     if response.status in (301, 302, 303, 307, 308) and target:
@@ -394,6 +398,11 @@ def _redirect_target(url: str, target: str) -> str:
     return target
 
 
+def _of_redirect(error: Exception, parts: SplitResult) -> HTTPError:
+    """The error for a host that cannot be reached where another one, which answers, redirects to it."""
+    return HTTPError(f"it redirects to {parts.netloc}: {_describe(error)}")
+
+
 def _is_truncation(error: Exception) -> bool:
     """Whether a body ended before its announced length."""
     return isinstance(error, IncompleteRead) or any(isinstance(cause, IncompleteRead) for cause in error.args)
@@ -401,6 +410,8 @@ def _is_truncation(error: Exception) -> bool:
 
 def _describe(error: Exception) -> str:
     """The kind of an error, never its text, which repeats the address with its signature."""
+    if type(error) is HTTPError:  # of _of_redirect
+        return str(error)
     if isinstance(error, socket.gaierror):
         return "the host has no address"
     if isinstance(error, urllib3.exceptions.TimeoutError):

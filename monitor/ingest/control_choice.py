@@ -15,10 +15,10 @@ from monitor.controls.selection import Unit, candidate_units, select_units
 from monitor.cover.observe import Refusal
 from monitor.cube.overpass import Overpass
 from monitor.cube.records import MEASURES
-from monitor.errors import MonitorError, TryLater
+from monitor.errors import UNREAD, MonitorError, TryLater
 from monitor.imagery.auxiliary.elevation import ElevationModel
 from monitor.imagery.auxiliary.terrain import Terrain, terrain_of
-from monitor.ingest.observations import MIN_CLEAR_FRACTION, RETRIED
+from monitor.ingest.observations import MIN_CLEAR_FRACTION
 from monitor.ingest.site_update import SiteUpdate, for_each
 from monitor.ingest.steps import Step, make_steps
 from monitor.ingest.task import RankedSources, SiteTask
@@ -145,7 +145,7 @@ class _Selection:
         for observation in self.update.observations:
             size = observation.pixels.nbytes + observation.unit_means.nbytes
             if observation.refusal is not None:
-                self.unreadable += [observation.refusal] if observation.refusal.reason in RETRIED else []
+                self.unreadable += [observation.refusal] if observation.refusal.reason in UNREAD else []
                 continue
             if not observation.unread and size <= room - buffered:
                 buffered += size
@@ -163,11 +163,9 @@ class _Selection:
         Raises
         ------
         TryLater
-            A source is down, or most scenes cannot be read: units are selected once and for all.
+            Most scenes cannot be read: units are selected once and for all.
         """
         update, site = self.update, self.update.task.site
-        if update.source_down:
-            raise TryLater(update.source_down)
         after_start = any(overpass.main.time.date() >= site.start for overpass in self.batch)
         if len(self.unreadable) > len(self.means):
             msg = (

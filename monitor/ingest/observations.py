@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -17,16 +17,14 @@ from monitor.cube.masks import unseen_reason
 from monitor.cube.overpass import Overpass, merge_granules
 from monitor.cube.packed import PACKED_LAYERS
 from monitor.cube.records import MEASURES, Record, SiteScene, digest, record_of
+from monitor.errors import UNREAD
 from monitor.imagery.source import Scene
 from monitor.ingest.site_update import Observation, SiteUpdate
+from monitor.ingest.task import UnreadScene
 
 RETRY_PERIOD: Final = timedelta(days=30)
-"""A scene that cannot be read is retried by every night until scenes this much newer are offered: items are known to
-be published before their files, and a server to be out of order for a night."""
-UNANSWERED: Final = "NO_ANSWER"
-"""Reason of a refusal that is retried however old the scene is: nothing is known to be wrong with its files."""
-RETRIED: Final = ("MISSING", "BROKEN", UNANSWERED)
-"""Reasons of a refusal that may not hold on another day."""
+"""A scene that cannot be read is retried by every night until scenes this much newer are offered than at the first
+attempt: items are known to be published before their files, and a host to be out of reach for days."""
 MIN_SITE_PIXELS: Final = 10
 """The mean of a site of fewer pixels is not meaningful: none of its scenes counts. [pixel]"""
 MIN_CLEAR_FRACTION: Final = 0.6
@@ -50,8 +48,7 @@ def merge_views(
     """
     good = [(scene, view) for scene, view in views if not isinstance(view, Refusal)]
     refused = [(scene, why) for scene, why in views if isinstance(why, Refusal)]
-    unread = frozenset(scene.tile for scene, why in refused if why.reason in RETRIED)
-    unanswered = frozenset(scene.tile for scene, why in refused if why.reason == UNANSWERED)
+    unread = tuple((scene, why) for scene, why in refused if why.reason in UNREAD)
     refusal = None
     if good:
         scene, (pixels, means, _) = good[0]
@@ -66,7 +63,7 @@ def merge_views(
         means = site_means(pixels[None], scales, Endmembers.of(update.task.site))[0]
     return Observation(
         overpass=overpass, scene=scene, pixels=pixels, site_means=means, unit_means=unit_means, unread=unread,
-        unanswered=unanswered, refusal=refusal,
+        refusal=refusal,
     )  # fmt: skip
 
 
@@ -86,20 +83,30 @@ def first_clear_means(unit_means: Sequence[np.ndarray]) -> np.ndarray:
 def new_site_scenes(update: SiteUpdate) -> list[SiteScene]:
     """What is to be stored of the observations of a site; records equal to the stored ones are left out.
 
-    A granule that cannot be read is not named among the stored ones, so that it is retried, if its server gives no
-    answer or its overpass is younger than :data:`RETRY_PERIOD`, counted from the newest scene offered.
+    A granule that cannot be read is not named among the stored ones, so that it is retried, until it is given up after
+    :data:`RETRY_PERIOD`. One that replaces a granule of an accepted scene is not stored: what is stored counts on.
     """
-    site_scenes, since = [], None
-    if any(observation.unread for observation in update.observations):
-        since = max(scene.time for scene in update.task.offered) - RETRY_PERIOD
+    repeated = {observation.overpass.acquisition for observation in update.observations} & update.baselines.keys()
+    stored = {record.acquisition: record for record in update.store.records()} if repeated else {}
+    site_scenes = []
     for observation in update.observations:
-        recent = since is not None and observation.overpass.main.time > since
-        retried = observation.unread if recent else observation.unanswered
-        granules = {tile: baseline for tile, baseline in observation.overpass.baselines.items() if tile not in retried}
-        site_scenes.append(_site_scene(update, observation, granules))
-    repeated = {scene.record.acquisition for scene in site_scenes}.intersection(update.baselines)
-    stored = {record.acquisition: _known_measures(record) for record in update.store.records()} if repeated else {}
-    return [scene for scene in site_scenes if stored.get(scene.record.acquisition) != _known_measures(scene.record)]
+        acquisition, granules = observation.overpass.acquisition, observation.overpass.baselines
+        known = stored.get(acquisition)
+        if observation.unread:
+            tiles = {scene.tile for scene, _ in observation.unread}
+            replaces = known is not None and known.accepted and not tiles.isdisjoint(known.granules)
+            newest = max(scene.time for scene in update.task.offered).date()
+            since = date.fromisoformat(update.task.unread_since.get(acquisition, newest.isoformat()))
+            if replaces or newest - since <= RETRY_PERIOD:
+                scene, refusal = observation.unread[0]
+                update.unread[acquisition] = UnreadScene(scene.id, since.isoformat(), refusal.why)
+                granules = {tile: baseline for tile, baseline in granules.items() if tile not in tiles}
+            if replaces:
+                continue
+        site_scene = _site_scene(update, observation, granules)
+        if known is None or _known_measures(known) != _known_measures(site_scene.record):
+            site_scenes.append(site_scene)
+    return site_scenes
 
 
 def site_means(pixels: np.ndarray, scales: tuple[np.ndarray, np.ndarray], endmembers: Endmembers) -> np.ndarray:

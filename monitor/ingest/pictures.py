@@ -25,7 +25,7 @@ def new_pictures(
     stored: dict[str, dict[str, Picture]] = {}
     for update in updates:
         ground = update.task.ground
-        if not update.alive or update.source_down or not new.get(ground):
+        if not update.alive or not new.get(ground):
             continue
         stored[ground] = update.store.pictures(pixels=False)
         records = [one.record for one in new[ground]]

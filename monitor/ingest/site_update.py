@@ -21,7 +21,7 @@ from monitor.errors import BadConfiguration, MonitorError, TryLater
 from monitor.imagery.auxiliary.terrain import Terrain
 from monitor.imagery.source import Scene, Source
 from monitor.ingest.missing import missing_overpasses, new_site_grid
-from monitor.ingest.task import Baselines, FetchResult, Outcome, SiteTask
+from monitor.ingest.task import Baselines, FetchResult, Outcome, SiteTask, UnreadScene
 
 log = structlog.get_logger()
 
@@ -39,10 +39,8 @@ class Observation:
     """(measure,) float32 means of the site."""
     unit_means: np.ndarray
     """(unit, measure) float32 means of the units; NaN if no granule can be read."""
-    unread: frozenset[str] = frozenset()
-    """Tiles of granules that cannot be read today."""
-    unanswered: frozenset[str] = frozenset()
-    """Those of them for which the server gives no answer."""
+    unread: tuple[tuple[Scene, Refusal], ...] = ()
+    """Granules that cannot be read today, and why."""
     refusal: Refusal | None = None
     """Why none of its granules can be read; None: at least one can."""
 
@@ -71,14 +69,14 @@ class SiteUpdate:
     tried: int | None = None
     """See :class:`FetchResult`."""
     terrain: Terrain | None = None
-    source_down: str = ""
-    """Why some scene could not be read: its source is down."""
     observations: list[Observation] = field(default_factory=list)
     """Observations of the current step, which are not stored yet."""
     read_already: dict[str, Observation] = field(default_factory=dict)
     """By acquisition, observations made to choose control units, which are stored without being read again."""
     new: list[str] = field(default_factory=list)
     """Acquisitions stored so far."""
+    unread: dict[str, UnreadScene] = field(default_factory=dict)
+    """By acquisition, scenes that wait because they could not be read."""
 
     @property
     def alive(self) -> bool:
@@ -158,7 +156,7 @@ class SiteUpdate:
             stored=self.store, snapshot=self.snapshot, new=tuple(self.new), controls=self.controls,
             new_controls=self.task.controls is None and not self.waits, waits=self.waits, tried=self.tried,
             left_out=out, new_left_out=out != self.task.left_out, terrain=self.terrain,
-            new_terrain=self.task.terrain is None,
+            new_terrain=self.task.terrain is None, unread=self.unread,
         )  # fmt: skip
         return Outcome(site=self.task.site, state="done", fetched=fetched)
 

@@ -16,7 +16,7 @@ from dask.delayed import Delayed
 
 from monitor.controls.selection import Unit
 from monitor.cover.fraction import Endmembers
-from monitor.cover.observe import TRY_LATER, Refusal, observe
+from monitor.cover.observe import Refusal, observe
 from monitor.cube.layout import PixelLayout
 from monitor.cube.overpass import Overpass
 from monitor.cube.packed import PACKED_LAYERS
@@ -118,12 +118,14 @@ class Step:
     def _split(self, datasets: Sequence[xr.Dataset]) -> ScenesRead:
         """Split the computed Datasets by site and granule."""
         scenes: dict[tuple[SiteUpdate, str, str], GranuleView | Refusal] = {}
+        logged: set[Refusal] = set()  # of a source that is down, all scenes have one and the same
         for reading, dataset in zip(self.readings, datasets, strict=True):
             layout = self._layout(reading)
             names = ("pixels", "site_means", "unit_means", "refused")
             pixels, site_means, unit_means, refused = (dataset[name].values for name in names)
             for i, scene in enumerate(reading.scenes):
-                for refusal in {refusal for refusal in refused[i] if refusal is not None}:
+                for refusal in {refusal for refusal in refused[i] if refusal is not None} - logged:
+                    logged.add(refusal)
                     log.warning("a scene cannot be used", scene=scene.id, reason=refusal.reason, why=refusal.why)
                 for k, update in enumerate(reading.updates):
                     first, stop, _ = layout.sites.runs[k]
@@ -138,10 +140,6 @@ class Step:
             update.observations.append(replace(update.read_already.pop(overpass.acquisition), overpass=overpass))
             return
         views = [(scene, scenes[update, scene.source, scene.id]) for scene in overpass.granules]
-        down = [view.why for _, view in views if isinstance(view, Refusal) and view.reason == TRY_LATER]
-        if down:
-            update.source_down = update.source_down or down[0]
-            return
         update.observations.append(merge_views(update, overpass, views, len(self.units[update])))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from shapely.geometry.base import BaseGeometry
 
@@ -50,6 +50,17 @@ class StoredGranules:
 NOTHING_STORED: Final = StoredGranules(landscape=None, baselines={})
 
 
+class UnreadScene(NamedTuple):
+    """A scene that could not be read and waits: later nights try it again."""
+
+    scene: str
+    """Id."""
+    since: str
+    """Day of the newest scene offered when it could first not be read, ISO 8601."""
+    why: str
+    """Explanation for people."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteTask:
     """What the update of one site needs."""
@@ -81,6 +92,8 @@ class SiteTask:
     """Control areas named by people; None: a ring around the site."""
     terrain: Terrain | None = None
     """Terrain of the site according to the ledger; None: unknown."""
+    unread_since: Mapping[str, str] = field(default_factory=dict)
+    """By acquisition, :attr:`UnreadScene.since` of scenes that earlier nights could not read."""
     missing_source: str = ""
     """Why a source could not be searched: a new site is not begun with half of its history."""
 
@@ -106,6 +119,8 @@ class FetchResult:
     terrain: Terrain | None
     new_terrain: bool
     """Whether the ledger lacks it."""
+    unread: Mapping[str, UnreadScene] = field(default_factory=dict)
+    """By acquisition, scenes that could not be read and wait."""
     tried: int | None = None
     """Last complete growing season when choosing the units failed; None: it did not fail."""
 

@@ -146,7 +146,7 @@ def _create(store: LandscapeStore, updates: Sequence[SiteUpdate], check_lock: Ch
 def _store_observations(
     store: LandscapeStore, updates: Sequence[SiteUpdate], sources: RankedSources, check_lock: CheckLock
 ) -> None:
-    """Store the observations of a step in one commit; a site whose source is down is deferred then."""
+    """Store the observations of a step in one commit."""
     new: dict[str, list[SiteScene]] = {}
 
     def judge(update: SiteUpdate) -> None:
@@ -172,6 +172,3 @@ def _store_observations(
             if stored and update.alive:
                 update.snapshot = update.store.snapshot
                 update.new += [scene.record.acquisition for scene in stored]
-    for update in updates:
-        if update.source_down:
-            update.fail("deferred", update.source_down)

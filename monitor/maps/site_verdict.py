@@ -6,6 +6,7 @@ In two steps, since the neighbours are known only once a loss is: what the serie
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
+from typing import Final
 
 import numpy as np
 
@@ -25,6 +26,9 @@ from monitor.verdict.dry_matter import dry_matter_reason
 from monitor.verdict.failing_area import reports_failing_area, with_failing_area
 from monitor.verdict.loss_ground import LossGround, with_loss_ground
 from monitor.verdict.reasons import Reason
+
+RECENT: Final = np.timedelta64(396, "D")
+"""Thirteen months, in which scenes of a wrong offset are counted against the usable ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,11 +102,15 @@ def series_verdict(
 def _background(
     stored: StoredSite, snapshot: str, series: Mapping[str, np.ndarray], inputs: VerdictInputs, as_of: date
 ) -> tuple[str, ...]:
-    """Reasons beside those of the series: few pixels or control units, rain, terrain, clouds, dry matter."""
+    """Reasons beside those of the series: few pixels or control units, offsets, rain, terrain, clouds, dry matter."""
     reasons = [Reason.FEW_PIXELS.value] if (series["reason"] == Reason.FEW_PIXELS.value.encode()).any() else []
     few_units = not inputs.waits and too_few_units(inputs.controls, inputs.left_out, as_of)
     if few_units or (series["reason"] == Reason.CONTROL_FEW.value.encode()).any():  # units never come back
         reasons.append(Reason.CONTROL_FEW.value)
+    recent = series["date"] > np.datetime64(as_of, "D") - RECENT
+    wrong = series["reason"] == Reason.RADIOMETRY.value.encode()
+    if (recent & wrong).sum() > (recent & series["accepted"]).sum():
+        reasons.append(Reason.RADIOMETRY.value)
     reasons += [inputs.rain.value] if inputs.rain is not None else []
     if inputs.site.slope_degrees is None:
         reasons.append(Reason.TERRAIN_UNKNOWN.value)

@@ -80,7 +80,7 @@ REJECTED: Final = {
     "CONTROL_POOR": ("too little control ground", "对照地块不足"),
     "CONTROL_FEW": ("too little control ground that counts", "可计入的对照地块不足"),
     "FEW_PIXELS": ("the site has too few pixels", "地块像元过少"),
-    "NO_ANSWER": ("the server did not answer; it is tried again", "服务器未响应，将重试"),
+    "NO_ANSWER": ("its files could not be reached", "无法获取影像文件"),
 }
 """Why scenes were rejected, English and Chinese, by code of ``observations.csv``."""
 

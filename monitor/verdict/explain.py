@@ -155,6 +155,20 @@ OTHER_SEASON = (
     "缺的不是无云影像：请改填生长季相符的生物群系（karst 与 southwest_mountain 全年评价）。",
 )
 """What clears a verdict where the growing season of the biome is not that of the ground."""
+WRONG_OFFSET = (
+    "Clear scenes are not what is missing: correct the offset and scale that the collection states (Sentinel-2 adds "
+    "1,000 from processing baseline 04.00 on: offset -0.1), for files of your own by 'regrowth source index --offset', "
+    "or name another collection in [source]; then fetch the history again (regrowth backfill --replace).",
+    "缺的不是无云影像：请更正影像集所标注的偏移量和比例系数（Sentinel-2 自处理基线 04.00 起加 1000，即偏移量 -0.1；"
+    "自有文件用 regrowth source index --offset），或在 [source] 中改用其他影像集，然后重新获取历史影像"
+    "（regrowth backfill --replace）。",
+)
+"""What clears a verdict where the offset of the scenes is wrong."""
+REJECTED_RADIOMETRY = (
+    "Rejected with the reason RADIOMETRY: {count} of {scenes} scenes (observations.csv).",
+    "共 {scenes} 景影像中有 {count} 景以 RADIOMETRY 为由未采用（见 observations.csv）。",
+)
+"""How many scenes that is."""
 SEEN = ("Seen in {scenes} clear scenes, the last of {day}.", "依据 {scenes} 景无云影像，最近一景为{day}。")
 """Basis of a verdict, where no reason is worth a sentence."""
 NO_PLAN = {
@@ -212,11 +226,11 @@ NEW_EPISODE = (
 ON_TRACK_SHARE = 0.7
 """Share of the plan from which a site is on track. [1]"""
 LEADING = (
-    Reason.START_IN_FUTURE, Reason.FEW_PIXELS, Reason.CONTROL_FEW, Reason.NO_CONTROL, Reason.CONTROL_CONSTANT,
-    Reason.SEASON_ELSEWHERE, Reason.FEW_SCENES, Reason.DATA_OLD, Reason.INTERVAL_WIDE, Reason.DROUGHT_DIEBACK,
-    Reason.FIRE, Reason.EVIDENCE_LOWER, Reason.EROSION_COVER_LOW, Reason.INDEX_DISAGREE, Reason.SPATIAL_PATCH,
-    Reason.NEG_UPLIFT, Reason.RAIN_LOW, Reason.DROUGHT, Reason.CONTROL_POOR, Reason.NO_PRE_SEASONS, Reason.NO_PLAN,
-    Reason.UNCERTAIN,
+    Reason.START_IN_FUTURE, Reason.FEW_PIXELS, Reason.CONTROL_FEW, Reason.RADIOMETRY, Reason.NO_CONTROL,
+    Reason.CONTROL_CONSTANT, Reason.SEASON_ELSEWHERE, Reason.FEW_SCENES, Reason.DATA_OLD, Reason.INTERVAL_WIDE,
+    Reason.DROUGHT_DIEBACK, Reason.FIRE, Reason.EVIDENCE_LOWER, Reason.EROSION_COVER_LOW, Reason.INDEX_DISAGREE,
+    Reason.SPATIAL_PATCH, Reason.NEG_UPLIFT, Reason.RAIN_LOW, Reason.DROUGHT, Reason.CONTROL_POOR,
+    Reason.NO_PRE_SEASONS, Reason.NO_PLAN, Reason.UNCERTAIN,
 )  # fmt: skip
 """Reasons worth a sentence, the most important first; the others are in the headline."""
 
@@ -267,11 +281,13 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en", brief: 
     if Reason.DRY_MATTER.value in a.reasons and a.alert_rule == "erosion":
         sentences.append(sentence(Reason.DRY_MATTER.value, language))
     if a.n_scenes == 0 and a.status is Status.INSUFFICIENT_DATA:
-        missing = {Reason.FEW_PIXELS: TOO_SMALL, Reason.CONTROL_FEW: NO_GROUND}
+        missing = {Reason.FEW_PIXELS: TOO_SMALL, Reason.CONTROL_FEW: NO_GROUND, Reason.RADIOMETRY: WRONG_OFFSET}
         why = next((advice for reason, advice in missing.items() if reason.value in a.reasons), NOT_COVERED)
         sentences.append(why[pick])
     elif Reason.CONTROL_FEW.value in a.reasons and a.alert is AlertLevel.NONE:
         sentences.append(NO_GROUND[pick])
+    elif Reason.RADIOMETRY.value in a.reasons and a.alert is AlertLevel.NONE:
+        sentences.append(WRONG_OFFSET[pick])
     elif Reason.SEASON_ELSEWHERE.value in a.reasons:
         sentences.append(OTHER_SEASON[pick])
     elif a.status in CLEARS and Reason.START_IN_FUTURE.value not in a.reasons:
@@ -369,6 +385,11 @@ def promised_in_field(assessment: Assessment, site: Site, *, language: str = "en
             )
         )  # fmt: skip
     return sentences
+
+
+def rejected_radiometry(count: int, scenes: int, *, language: str = "en") -> str:
+    """How many of a site's scenes were rejected for their offset or scale; `language` as for :func:`explain`."""
+    return REJECTED_RADIOMETRY[int(language == "zh")].format(count=count, scenes=scenes)
 
 
 def never_offered(site: Site, *, sources: str, until: date, language: str = "en") -> str:

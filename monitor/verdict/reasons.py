@@ -9,6 +9,7 @@ class Reason(StrEnum):
     START_IN_FUTURE = "START_IN_FUTURE"
     FEW_PIXELS = "FEW_PIXELS"
     CONTROL_FEW = "CONTROL_FEW"
+    RADIOMETRY = "RADIOMETRY"
     NO_CONTROL = "NO_CONTROL"
     CONTROL_CONSTANT = "CONTROL_CONSTANT"
     SEASON_ELSEWHERE = "SEASON_ELSEWHERE"
@@ -40,8 +41,8 @@ class Reason(StrEnum):
 
 
 BACKGROUND = (
-    Reason.FEW_PIXELS, Reason.CONTROL_FEW, Reason.RAIN_LOW, Reason.RAIN_UNKNOWN, Reason.TERRAIN_UNKNOWN,
-    Reason.CLOUDS_UNMASKED, Reason.SPATIAL_PATCH, Reason.DRY_MATTER, Reason.NEIGHBOURS_LOST,
+    Reason.FEW_PIXELS, Reason.CONTROL_FEW, Reason.RADIOMETRY, Reason.RAIN_LOW, Reason.RAIN_UNKNOWN,
+    Reason.TERRAIN_UNKNOWN, Reason.CLOUDS_UNMASKED, Reason.SPATIAL_PATCH, Reason.DRY_MATTER, Reason.NEIGHBOURS_LOST,
 )  # fmt: skip
 """Reasons that come from the ground, its pixels or other data, not from the series."""
 
@@ -55,6 +56,10 @@ SENTENCES = {
         "Fewer than ten control units can be compared with the site: they could not be selected, or other sites have "
         "started on them since. No new scene counts.",
         "可供对比的地块不足十块（未能选出，或已有其他地块在其上开工），新的影像均不能采用。",
+    ),
+    Reason.RADIOMETRY: (
+        "Of the last thirteen months more scenes were rejected for a wrong offset or scale than were usable.",
+        "近十三个月内，因偏移量或比例系数有误而未采用的影像多于可用影像。",
     ),
     Reason.NO_CONTROL: (
         "No scene shows both the site and its control ground.",

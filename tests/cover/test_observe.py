@@ -11,7 +11,7 @@ from dask.callbacks import Callback
 from odc.geo import CRS as System
 
 from monitor.cover.fraction import ENDMEMBERS
-from monitor.cover.observe import TRY_LATER, needs_bandpass, observe
+from monitor.cover.observe import needs_bandpass, observe
 from monitor.cube.grid import inside, site_grid
 from monitor.cube.layout import PixelLayout
 from monitor.cube.packed import PACKED_LAYERS
@@ -131,7 +131,7 @@ def test_a_provider_that_goes_down_gets_no_more_requests_and_its_earlier_scenes_
     sources = Sources(source)
     found = seen(source, sources=sources).compute(scheduler="synchronous")
     reasons = [why and why.reason for why in found.refused.values[:, 0]]
-    assert sorted(reasons, key=str) == [None, TRY_LATER, TRY_LATER]
+    assert sorted(reasons, key=str) == ["NO_ANSWER", "NO_ANSWER", None]
     assert np.isfinite(found.site_means.values[reasons.index(None)]).all()
     assert len(source.read_scenes) == 2
     assert list(sources.read_failures.values()) == ["does not answer"]

@@ -156,6 +156,13 @@ def test_numbers_that_are_no_reflectance_as_delivered_are_refused_with_the_way_o
     assert word in why(tmp_path)
 
 
+def test_reflectance_as_floats_is_to_be_scaled_without_the_classes_beside_it(tmp_path):
+    image(tmp_path / "2021-07-06.tif", {"blue": 1, "scl": 5, "red": 1, "nir": 2}, dtype="float32")
+    way = why(tmp_path)
+    assert "-scale_b1 0 1 0 10000 -scale_b3 0 1 0 10000 -scale_b4 0 1 0 10000 -a_nodata" in way
+    assert "--scale 0.0001 --offset 0" in way
+
+
 def test_no_file_but_a_plain_tiff_of_the_folder_is_opened(tmp_path):
     folder, outside = tmp_path / "scenes", tmp_path / "outside"
     good = image(folder / "2021-07-06.tif", {**BANDS, "SCL": 4}, scale=1e-4)

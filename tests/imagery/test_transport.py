@@ -337,6 +337,16 @@ def test_files_of_one_scene_count_once_and_a_host_that_takes_no_connection_is_do
     assert not isinstance(down.value, NoAnswer)
 
 
+def test_a_host_that_redirects_one_address_to_a_dead_host_is_not_down(web, server):
+    dead = {"status": 302, "headers": {"Location": "http://127.0.0.1:1/data"}}
+    server.fail("file", match="/files/gone", **dead)
+    web.allowed = AllowList.parse(["127.0.0.1"])
+    for expected in (r"it redirects to 127\.0\.0\.1:1", "a short while ago"):
+        with pytest.raises(NoAnswer, match=expected):
+            get(web, server, "/files/gone")
+    assert get(web, server).status == 200
+
+
 def test_a_body_that_drips_is_left_at_the_deadline(server):
     done = threading.Event()
 

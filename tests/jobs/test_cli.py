@@ -247,10 +247,13 @@ def test_a_run_prints_the_manifest_of_the_contract_and_status_and_explain_follow
     assert status == Exit.DONE
     manifest = json.loads(out.out)
     assert manifest.keys() == {
-        "run", "as_of", "sites", "registry", "messages_waiting", "pages_failed", "self_check",
+        "run", "as_of", "sites", "registry", "messages_waiting", "pages_failed", "self_check", "unread_count", "unread",
     }  # fmt: skip
     assert (manifest["messages_waiting"], manifest["pages_failed"]) == (0, {})
-    assert set(manifest["sites"][0]) == {"site", "state", "error", "scenes_new", "scenes_rejected", "status", "alert"}
+    assert (manifest["unread_count"], manifest["unread"]) == (0, [])
+    assert set(manifest["sites"][0]) == {
+        "site", "state", "error", "scenes_new", "scenes_rejected", "scenes_unread", "status", "alert",
+    }  # fmt: skip
     status, out = run("status", "--config", installation.config, "--site", "demo-10", "--json", capsys=capsys)
     (one,) = json.loads(out.out)
     assert one == next(x for x in json.loads(installation.status) if x["site"] == "demo-10")

@@ -431,6 +431,44 @@ def test_one_file_that_is_never_answered_leaves_its_scene_for_later_and_all_else
         assert {record.reason for record in stored(config).records()} <= {"", "CLOUD"}
 
 
+@pytest.mark.parametrize("host", ["http://nonexistent.invalid", "http://127.0.0.1:1"], ids=["no address", "refuses"])
+def test_one_item_on_a_host_that_cannot_be_reached_waits_a_month_and_the_sites_are_judged(
+    folder, tmp_path, capsys, impatient, host
+):
+    def reason_of(scene):
+        return next(record.reason for record in stored(config).records() if record.scene == scene)
+
+    with StacServer(folder) as server:
+        config = installed(tmp_path / "api", offering(server, folder), sites=2)
+        server.items[:], later = server.items[:-4], server.items[-4:]
+        bad = [item["id"] for item in server.items[-2:]]
+        assets = [item["assets"]["red"] for item in server.items[-2:]]
+        whole = assets[0]["href"]
+        for asset in assets:
+            asset["href"] = f"{host}/B04.tif"
+        dead = run(config, capsys)
+        assert [(site["state"], site["status"], site["scenes_unread"]) for site in dead["sites"]] == [
+            ("done", "too_early", 2)
+        ] * 2
+        assert dead["unread_count"] == 2
+        assert [(one["scene"], one["since"], one["sites"]) for one in dead["unread"]] == [
+            (name, "2020-07-28", ["s0", "s1"]) for name in bad
+        ]
+        assert all(f"{host}/B04.tif gives no answer (" in one["reason"] for one in dead["unread"])
+        assets[0]["href"] = whole
+        well = run(config, capsys)
+        assert ([site["scenes_new"] for site in well["sites"]], well["unread_count"]) == ([bad[:1]] * 2, 1)
+        assert reason_of(bad[0]) == ""
+        server.items += later[:1]  # 20 days newer
+        assert run(config, capsys)["unread"][0]["since"] == "2020-07-28"
+        server.items += later[1:2]  # 40 days newer
+        (site, _) = run(config, capsys)["sites"]
+        assert (site["scenes_unread"], site["scenes_rejected"][0]) == (0, {"scene": bad[1], "reason": "NO_ANSWER"})
+        assets[1]["href"] = whole
+        assert bad[1] not in run(config, capsys)["sites"][0]["scenes_new"]
+        assert reason_of(bad[1]) == "NO_ANSWER"
+
+
 def test_a_catalogue_that_says_continue_without_end_is_left_in_time_and_the_lock_is_free_for_the_next_night(
     folder, tmp_path, capsys, impatient
 ):

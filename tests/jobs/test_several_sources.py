@@ -460,23 +460,44 @@ def test_sites_read_together_have_the_same_results_as_sites_read_alone(tmp_path,
 
 @pytest.mark.parametrize("baseline", ["02.09", ""], ids=["baseline stated", "no baseline"])
 def test_a_scene_that_cannot_be_read_yet_is_tried_again_for_a_month(tmp_path, sources, baseline):
-    settings, undisturbed = installed(tmp_path / "a"), installed(tmp_path / "b")
+    settings = installed(tmp_path)
     old, new = (f"painted-48SUF-{day}-{baseline}" for day in (DAYS[7], DAYS[-2]))
     rejected, snapshots = [], []
-    for torn in (frozenset({old, new}), frozenset({old, new}), frozenset({old})):
-        last = Painted(DAYS, broken=torn, baseline=baseline)
+    for torn in ({old, new}, {old, new}, {old}):
+        last = Painted(DAYS, broken=frozenset(torn), baseline=baseline)
         sources(last)
         (site,) = night(settings, as_of=NIGHT)["sites"]
         rejected.append({one["scene"] for one in site["scenes_rejected"]})
         snapshots.append(store(settings).snapshot)
     assert rejected == [{old, new}, set(), set()], "the second time nothing new was found"
     assert snapshots[0] == snapshots[1] != snapshots[2]
-    assert last.read_scenes == [new], "the old one is given up"
-    assert site["scenes_new"] == [new]
+    assert {*last.read_scenes} == {old, new}, "however old it is"
+    assert (site["scenes_new"], site["scenes_unread"]) == ([new], 1)
+    days = [*DAYS, *(DAYS[-1] + timedelta(days=days) for days in (30, 31))]
+    for until, given_up in ((days[-2], False), (days[-1], True)):
+        sources(Painted(days, broken=frozenset({old}), baseline=baseline))
+        (site,) = night(settings, as_of=until)["sites"]
+        assert site["scenes_unread"] == 1 - given_up
+    assert site["scenes_rejected"] == [{"scene": old, "reason": "BROKEN"}]
+    last = Painted(days, baseline=baseline)
     sources(last)
-    night(undisturbed, as_of=NIGHT)
+    night(settings, as_of=days[-1])
+    assert last.read_scenes == []
+
+
+def test_a_reprocessed_scene_that_cannot_be_read_leaves_the_stored_one_in_place(tmp_path, sources):
+    settings = installed(tmp_path)
+    sources(Painted(DAYS))
     night(settings, as_of=NIGHT)
-    assert observations(settings) == observations(undisturbed)
+    before = observations(settings)
+    new = Painted(DAYS, baseline="05.00")
+    new.broken = frozenset(f"painted-48SUF-{day}-05.00" for day in DAYS)
+    sources(new)
+    (site,) = night(settings, as_of=NIGHT)["sites"]
+    assert (site["state"], site["scenes_new"], site["scenes_unread"]) == ("done", [], len(DAYS))
+    assert observations(settings) == before
+    new.broken = frozenset()
+    assert len(night(settings, as_of=NIGHT)["sites"][0]["scenes_new"]) == len(DAYS)
 
 
 def test_a_scene_that_still_cannot_be_read_changes_nothing(tmp_path, sources):

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from monitor.errors import BROKEN_SCENE, MISSING_FILE, UNANSWERED_FILE, BadConfiguration, SceneRejected, TryLater
 from monitor.imagery.addresses import display_address, is_remote, join_address
 from monitor.imagery.byte_ranges import LocalFile, RemoteFile
-from monitor.imagery.fetch_errors import AccessDenied, FetchRefused, NoAnswer, NotFound, RequestRejected
+from monitor.imagery.fetch_errors import AccessDenied, FetchRefused, NotFound, RequestRejected
 from monitor.imagery.stac.assets import ItemAsset, SceneAssets
 from monitor.imagery.stac.documents import as_mapping, parse_document, read_text, safe_text
 from monitor.imagery.transport import REQUEST_BUDGET, Fetcher
@@ -83,8 +83,8 @@ class AssetReader:
 
         Raises
         ------
-        SceneRejected, TryLater, BadConfiguration
-            ``MISSING``, ``NO_ANSWER`` or ``BROKEN``; the host is down; it requires credentials.
+        SceneRejected, BadConfiguration
+            ``MISSING``, ``NO_ANSWER`` or ``BROKEN``; the host requires credentials.
         """
         try:
             with self._opening:
@@ -93,7 +93,7 @@ class AssetReader:
             data = self._file.read(offset, length)
             self.size = self._file.size
             return data
-        except NoAnswer as error:
+        except TryLater as error:
             raise SceneRejected(UNANSWERED_FILE, str(error)) from None
         except NotFound as error:
             raise SceneRejected(MISSING_FILE, str(error)) from None

@@ -93,8 +93,14 @@ def select_bands(item: Mapping[str, Any], product: StacProduct) -> list[BandCand
     ]
     missing = [name for name in ("red", "nir") if selected[bands.OBSERVED.index(name)] is None]
     if missing:
-        present = listed_keys(as_mapping(item.get("assets")))
-        raise item_rejected(BROKEN_SCENE, f"has no asset for {' and '.join(missing)}; it has {present}")
+        assets = as_mapping(item.get("assets"))
+        if jpeg := {key: asset for key, asset in assets.items() if _is_jpeg2000(asset)}:
+            why = (
+                f"has its bands as JPEG 2000, which this version does not read ({listed_keys(jpeg)}); use a catalogue "
+                "of the same scenes as GeoTIFFs (docs/sources.md), or convert and index them: regrowth source index"
+            )
+            raise item_rejected(BROKEN_SCENE, why)
+        raise item_rejected(BROKEN_SCENE, f"has no asset for {' and '.join(missing)}; it has {listed_keys(assets)}")
     return selected
 
 
@@ -170,6 +176,13 @@ def _is_data_geotiff(key: str, asset: Mapping[str, Any]) -> bool:
     if not media_type and not re.split(r"[?#]", href)[0].lower().endswith((".tif", ".tiff")):
         return False
     return not {key.lower(), *(str(role).lower() for role in as_list(asset.get("roles")))} & PICTURE_ROLES
+
+
+def _is_jpeg2000(asset: Any) -> bool:
+    """Whether an asset is a picture in JPEG 2000, by its media type or ending."""
+    described = as_mapping(asset)
+    ending = re.split(r"[?#]", str(described.get("href")))[0].lower().endswith((".jp2", ".j2k"))
+    return ending or str(described.get("type") or "").lower().startswith(("image/jp2", "image/jpx"))
 
 
 def geotiff_assets(item: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

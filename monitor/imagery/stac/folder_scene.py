@@ -205,9 +205,13 @@ def _choose(images: Sequence[Image], product: StacProduct, options: IndexOptions
         raise SceneRejected(BROKEN_SCENE, why)
     for name, (image, _) in places.items():
         if name in bands.OBSERVED and image.layout.dtype not in ("uint16", "int16"):
+            numbers = sorted(number + 1 for known, (one, number) in places.items()
+                             if one is image and known in bands.OBSERVED)  # fmt: skip
+            scaled = " ".join(f"-scale_b{number} 0 1 0 10000" for number in numbers)
             way = (
-                "write reflectance (0 to 1) so: gdal_translate -ot UInt16 -scale 0 1 0 10000 -a_scale 0.0001 "
-                "-a_nodata 0 IN OUT"
+                f"if reflectance runs from 0 to 1, scale its bands alone, so that others, like classes, stay as they "
+                f"are: gdal_translate -ot UInt16 {scaled} -a_nodata 0 IN OUT; then index OUT with --scale 0.0001 "
+                "--offset 0"
                 if image.layout.dtype.startswith("float")
                 else "a picture stretched for the eye has no reflectance: take the product that it was made from"
             )
