@@ -35,11 +35,11 @@ def explain(
     from monitor.verdict.calibrate import constants_table
     from monitor.verdict.explain import explain as explanation
     from monitor.verdict.explain import (
+        REJECTED_RADIOMETRY,
         false_alarm_rate,
         never_offered,
         probabilities,
         promised_in_field,
-        rejected_radiometry,
     )
     from monitor.verdict.reasons import Reason
 
@@ -77,7 +77,7 @@ def explain(
         with suppress(MonitorError):  # the explanation stands without their number
             reasons = open_series(config_path(config), site)["reason"]
             wrong = int((reasons == Reason.RADIOMETRY.value).sum())
-            sentences.append(rejected_radiometry(wrong, len(reasons), language=language))
+            sentences.append(REJECTED_RADIOMETRY[language == "zh"].format(count=wrong, scenes=len(reasons)))
     if not as_json:
         typer.echo("\n".join(sentences))
         return

@@ -162,7 +162,7 @@ class Source(Protocol):
         Raises
         ------
         TryLater, BadConfiguration
-            The provider is down, or refuses the credentials.
+            The provider is down: the scenes that remain wait unread; it refuses the credentials.
         """
         ...
 

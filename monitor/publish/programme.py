@@ -42,8 +42,8 @@ STATES: Final = ("failing", "lagging", "on_track")
 """States whose probability an assessment has, as ``p_<state>``."""
 WHY_UNKNOWN: Final = (
     Reason.UNCERTAIN, Reason.TOO_EARLY, Reason.START_IN_FUTURE, Reason.FEW_PIXELS, Reason.CONTROL_FEW,
-    Reason.NO_CONTROL, Reason.CONTROL_CONSTANT, Reason.SEASON_ELSEWHERE, Reason.FEW_SCENES, Reason.DATA_OLD,
-    Reason.INTERVAL_WIDE,
+    Reason.RADIOMETRY, Reason.NO_CONTROL, Reason.CONTROL_CONSTANT, Reason.SEASON_ELSEWHERE, Reason.FEW_SCENES,
+    Reason.DATA_OLD, Reason.INTERVAL_WIDE,
 )  # fmt: skip
 """Reasons that say why nothing is known of a site; others may stand beside them."""
 DIGITS: Final = 6

@@ -387,11 +387,6 @@ def promised_in_field(assessment: Assessment, site: Site, *, language: str = "en
     return sentences
 
 
-def rejected_radiometry(count: int, scenes: int, *, language: str = "en") -> str:
-    """How many of a site's scenes were rejected for their offset or scale; `language` as for :func:`explain`."""
-    return REJECTED_RADIOMETRY[int(language == "zh")].format(count=count, scenes=scenes)
-
-
 def never_offered(site: Site, *, sources: str, until: date, language: str = "en") -> str:
     """Explain that no source has ever had a scene of a site, and the likely causes.
 

@@ -56,6 +56,12 @@ def test_each_recorded_item_resolves_as_read_by_hand(shared_data, root):
     ] == expected
 
 
+def test_an_item_in_jpeg_2000_is_refused_by_the_name_of_its_format(msi):
+    assets = {name: asset for name, asset in msi["assets"].items() if name.endswith("-jp2")}
+    scene = scene_from_item({**msi, "assets": assets}, base="https://x/", source="stac")
+    assert re.search(r"JPEG 2000, which this version does not read .*red-jp2.*use a catalogue", str(scene.handle))
+
+
 def test_every_recorded_item_of_planetary_computer_is_a_whole_scene_of_the_datatake_in_its_name(shared_data):
     items = [item for some in recorded(shared_data) for item in some] + searched(shared_data)
     items = [item for item in items if item["id"].startswith("S2") and "_MSIL2A_" in item["id"]]

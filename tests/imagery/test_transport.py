@@ -54,8 +54,18 @@ def get(web, server, path="/files/data", **more):
     "http://192.0.0.9/a", "http://198.18.0.1/a", "http://240.0.0.1/a", "http://255.255.255.255/a",
 ])  # fmt: skip
 def test_private_and_local_addresses_are_refused_however_they_are_spelled(url):
-    with pytest.raises(FetchRefused, match="allow_hosts"):
+    with pytest.raises(FetchRefused, match="private, local or reserved"):
         Fetcher(AllowList()).get(url, max_bytes=10)
+
+
+@pytest.mark.parametrize("host", [
+    "169.254.169.254", "[fd00:ec2::254]", "[fe80::1]", "100.100.100.200", "[::ffff:169.254.169.254]",
+    "[64:ff9b::a9fe:a9fe]", "10.1.2.3",
+])  # fmt: skip
+def test_an_address_of_credentials_is_never_advised_to_be_allowed(host):
+    with pytest.raises(FetchRefused) as refused:
+        Fetcher(AllowList()).get(f"http://{host}/latest", max_bytes=10)
+    assert ("allow_hosts" in str(refused.value)) == (host == "10.1.2.3")
 
 
 @pytest.mark.parametrize("url", [

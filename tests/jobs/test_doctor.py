@@ -276,9 +276,12 @@ def test_a_ledger_without_room_to_be_opened_needs_room_and_no_restore(installati
 def last_night(installation, doctor):
     """The finding of the doctor about a last night with the given outcome."""
 
-    def manifest(pages=None, waiting=0, **states):
+    def manifest(pages=None, waiting=0, unread=(), **states):
         sites = [{"site": name, "state": state, "error": f"{name}: it is so"} for name, state in states.items()]
-        return {"sites": sites, "pages_failed": pages or {}, "messages_waiting": waiting}
+        return {
+            "sites": sites, "pages_failed": pages or {}, "messages_waiting": waiting,
+            "unread_count": len(unread), "unread": list(unread),
+        }  # fmt: skip
 
     def finding_of_a_night(*, ago=timedelta(hours=5), finished=True, before=None, error=None, **last):
         for file in installation.root.glob("regrowth.db*"):
@@ -299,6 +302,13 @@ def last_night(installation, doctor):
         return night | {"message": re.sub(r", ended .* UTC with exit status 0", "", night["message"])}
 
     return finding_of_a_night
+
+
+def test_scenes_that_wait_unread_are_named_with_their_number_age_reason_and_host(last_night, doctor):
+    reason = "https://assets.example/B04.tif gives no answer (the host has no address) within 90 s"
+    last_night(a="done", unread=[{"scene": "x", "age_days": 5, "reason": reason}])
+    scenes = doctor()[0]["scenes"]
+    assert (scenes["state"], scenes["message"]) == ("note", f"1 scene waits unread, the oldest for 5 days: {reason}")
 
 
 def test_a_sound_chain_is_shown_by_its_head_and_a_changed_assessment_is_named(installation, doctor):

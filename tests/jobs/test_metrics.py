@@ -56,7 +56,8 @@ def test_every_number_is_that_of_the_ledger(settings, ledger, installation):
                 t.change_notices(ids, state=state)
         t.begin_run("r", "night", "2026-05-31", now=EARLIER)
         sites = [{"site": "a", "state": "done"}, {"site": "b", "state": "failed"}, {"site": "c", "state": "done"}]
-        t.end_run("r", status=10, manifest={"sites": sites}, now=EARLIER)
+        unread = {"unread_count": 3, "unread": [{"age_days": 5}, {"age_days": 0}]}
+        t.end_run("r", status=10, manifest={"sites": sites, **unread}, now=EARLIER)
         t.begin_run("good", "night", "2026-05-30", now="2026-05-30T02:30:00+00:00")
         t.end_run("good", status=0, manifest={"sites": []}, now="2026-05-30T03:00:00+00:00")
     write_metrics(settings, ledger, outcome(status=10))
@@ -66,6 +67,8 @@ def test_every_number_is_that_of_the_ledger(settings, ledger, installation):
     }  # fmt: skip
     assert [metrics["regrowth_sites_by_alert", level] for level in ("red", "watch", "none")] == [1, 0, 2]
     assert [metrics["regrowth_night_sites", state] for state in ("done", "failed", "deferred")] == [2, 1, 0]
+    assert metrics["regrowth_unread_scenes",] == 3
+    assert metrics["regrowth_unread_scenes_oldest_age_seconds",] == 5 * 86_400
     assert [metrics["regrowth_messages", state] for state in ("waiting", "held", "dead")] == [2, 1, 3]
     assert [metrics["regrowth_open_alerts", level] for level in ("red", "watch")] == [1, 0]
     ended = datetime.fromisoformat(EARLIER) + timedelta(seconds=90)

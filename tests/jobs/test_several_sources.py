@@ -14,6 +14,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 from shapely.geometry import Polygon, mapping, shape
+from structlog.testing import capture_logs
 
 from jobs import pipeline
 from jobs.alerting import record_event
@@ -28,6 +29,7 @@ from jobs.settings import load
 from jobs.sources import Sources
 from monitor.alerts.alert import Alert, AlertEvent, AlertState
 from monitor.alerts.recipients import FILES, Recipient
+from monitor.errors import SceneRejected
 from monitor.imagery.auxiliary.terrain import Terrain
 from monitor.series.build import site_series
 from monitor.series.columns import chain_hashes
@@ -35,7 +37,7 @@ from monitor.series.observations import observations_csv
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.assess import DEFAULT, assess_with_late_season
 from monitor.verdict.assessment import AlertLevel, Status
-from monitor.verdict.reasons import Reason
+from monitor.verdict.reasons import Reason, sentence
 from monitor.verdict.site_conditions import NO_VERDICT
 from tests.jobs.painted import Painted, ground
 from tests.landscape import series_of, stored_of
@@ -937,6 +939,36 @@ def test_a_night_without_any_scene_is_done_and_the_last_look_grows_older(tmp_pat
     sources(Painted([]))
     manifest = night(never, as_of=NIGHT)
     assert (manifest["sites"][0]["state"], exit_status(manifest)) == ("failed", Exit.CONFIGURATION)
+
+
+class Stretched(Painted):
+    """Values that are not the reflectance that the items state."""
+
+    def read(self, scenes, grids):
+        return (SceneRejected("RADIOMETRY", f"scene {scene.id!r} holds float32") for scene in scenes)
+
+
+def test_a_site_whose_scenes_have_a_wrong_offset_is_explained_by_it_with_their_number(tmp_path, sources, capsys):
+    settings = installed(tmp_path)
+    sources(Stretched(DAYS))
+    night(settings, as_of=NIGHT, pages=True)
+    assert "RADIOMETRY" in status(settings)["reasons"]
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["explain", "s1", "--config", str(tmp_path / "regrowth.toml")])
+    sentences = capsys.readouterr().out.splitlines()
+    assert sentences[1] == sentence("RADIOMETRY", "en")
+    assert "correct the offset" in sentences[2]
+    assert f"RADIOMETRY: {len(DAYS)} of {len(DAYS)} scenes" in sentences[-1]
+
+
+def test_sites_deferred_for_one_reason_are_one_line_of_the_log(tmp_path, sources):
+    settings = installed(tmp_path, [SITE, (20_000, 12_000, 20_120, 12_120)])
+    sources(Painted(DAYS, down=True))
+    with capture_logs() as logged:
+        night(settings, as_of=NIGHT)
+    (line,) = [one for one in logged if one["log_level"] == "error"]
+    assert (line["sites"], line["n_sites"]) == (["s1", "s2"], 2)
 
 
 @pytest.mark.slow

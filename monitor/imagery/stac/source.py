@@ -20,7 +20,7 @@ from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 
-from monitor.errors import BROKEN_SCENE, SceneRejected, TryLater
+from monitor.errors import BROKEN_SCENE, UNANSWERED_FILE, SceneRejected, TryLater
 from monitor.imagery.addresses import AllowList, display_address, join_address
 from monitor.imagery.fetch_errors import FetchRefused
 from monitor.imagery.source import Frame, IsStored, Scene, Source
@@ -117,6 +117,8 @@ class Stac(Source):
         ------
         BadConfiguration
             The catalogue refuses access, or does not exist.
+        TryLater
+            No file of a static catalogue that may tell the grid can be reached.
         """
         with contextlib.suppress(TryLater):
             self._catalogue.open()
@@ -133,12 +135,16 @@ class Stac(Source):
         return GeoBox((1, 1), Affine(pixel, 0.0, corner, 0.0, -pixel, corner), crs)
 
     def _native_grid(self, geometry: BaseGeometry) -> GeoBox | None:
-        """Grid of the earliest readable scene of a static catalogue over a place; None if there is none."""
+        """Grid of the earliest readable scene of a static catalogue over a place; None if there is none.
+
+        Raises TryLater where the only reason for that may be a host that cannot be reached: a grid is for good.
+        """
         centre = geometry.centroid
         over = [static for static in self._all_static_scenes() if static[0].touches(centre)]
         over.sort(key=lambda static: (static[0].time, static[0].id))
         scenes = (scene for static in over if (scene := self._full_scene(static)) is not None)
         readable = (scene for scene in scenes if isinstance(scene.handle, SceneAssets))
+        unreached: SceneRejected | None = None
         for scene in islice(readable, GRID_ATTEMPTS):
             assets: SceneAssets = scene.handle
             red = next(asset for asset in assets.bands[2:3] if asset is not None)
@@ -148,11 +154,14 @@ class Stac(Source):
                 addresses = AssetAddresses(self._fetcher, assets, self._sign)
                 try:
                     layout = read_layout(AssetReader(self._fetcher, addresses, red))
-                except SceneRejected:
+                except SceneRejected as error:
+                    unreached = error if error.reason == UNANSWERED_FILE else unreached
                     continue
                 transform, crs = layout.transform, CRS(crs_name(layout))
             if transform.b == transform.d == 0 and transform.a == -transform.e and crs.projected:
                 return GeoBox((1, 1), transform, crs)
+        if unreached is not None:
+            raise TryLater(str(unreached))
         return None
 
     def search(self, area: BaseGeometry, since: date, until: date, stored: IsStored | None = None) -> list[Scene]:
