@@ -33,7 +33,6 @@ def explain(
     from monitor.sites.site import ground_key
     from monitor.verdict.assessment import Assessment
     from monitor.verdict.calibrate import constants_table
-    from monitor.verdict.explain import explain as explanation
     from monitor.verdict.explain import (
         REJECTED_RADIOMETRY,
         false_alarm_rate,
@@ -41,6 +40,7 @@ def explain(
         probabilities,
         promised_in_field,
     )
+    from monitor.verdict.explain import explain as explanation
     from monitor.verdict.reasons import Reason
 
     if language not in ("en", "zh"):
