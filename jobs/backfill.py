@@ -37,7 +37,10 @@ def backfill(
         msg = "a landscape is replaced with all its sites: leave out --site"
         raise typer.BadParameter(msg, param_hint="--replace")
     settings = load(config)
-    console.fail_if_locked(settings.store.root)
+    from jobs.installation import locked_ledger
+
+    with locked_ledger(settings, "a run that is starting"):  # before libraries are loaded, which takes seconds
+        pass
     choose_cache(settings.store.root)
     from jobs.manifest import exit_status
     from jobs.pipeline import fetch_history

@@ -2,7 +2,7 @@
 
 A backup has ``ledger.db`` (an SQLite file, also of a PostgreSQL ledger), ``store/`` (the landscapes as they are),
 ``config/`` (configuration and registry, for reference, without secrets) and ``backup.json``, which lists every file
-with its checksum. It is made under the locks of the night and of all landscapes, so that ledger and stores fit
+with its checksum. It is made under the locks of the ledger and of all landscapes, so that ledger and stores fit
 together. Pages are not in it: they are made from these.
 """
 
@@ -10,23 +10,25 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from jobs import __version__
 from jobs.clock import now
-from jobs.installation import open_ledger
+from jobs.installation import locked_ledger
 from jobs.lock import LANDSCAPE_LOCKS, NEW_LANDSCAPES, hold_lock
 from jobs.logs import redacted
 from jobs.settings import Settings, config_path
 from monitor.cube.store import landscape_folders
 from monitor.errors import BadConfiguration, BadData
-from monitor.files import write_atomically
+from monitor.files import make_private_folder, write_atomically
 from monitor.ledger.copying import copy_rows
-from monitor.ledger.ledger import NEWEST_MIGRATION, Ledger
+from monitor.ledger.ledger import FORMAT as LEDGER_FORMAT
+from monitor.ledger.ledger import Ledger
 
 FORMAT: Final = 1
 """Version of the layout of a backup."""
@@ -87,7 +89,7 @@ def back_up(settings: Settings, folder: Path, *, config: Path | None = None) -> 
     """
     folder = folder.absolute()
     root = settings.store.root
-    with everything_locked(root, "a backup") as check, open_ledger(settings, create=False) as ledger:
+    with locked_ledger(settings, "a backup", create=False) as ledger, landscapes_locked(root, "a backup"):
         partial = _begin(folder, root)
         try:
             rows = _copy_ledger(ledger, partial / LEDGER)
@@ -100,13 +102,13 @@ def back_up(settings: Settings, folder: Path, *, config: Path | None = None) -> 
                 files += copy_tree(landscape, partial / STORES / landscape.name, partial)
             files += _copy_configuration(settings, config_path(config), partial)
             content = {
-                "format": FORMAT, "program": __version__, "ledger_version": NEWEST_MIGRATION, "time": now(),
+                "format": FORMAT, "program": __version__, "ledger_format": LEDGER_FORMAT, "time": now(),
                 "rows": rows, "landscapes": [path.name for path in landscapes],
                 "files": [asdict(file) for file in files],
             }  # fmt: skip
             text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
             write_atomically(partial / LIST, text.encode(), lasting=True)
-            check()
+            ledger.guard()
             (partial / UNFINISHED).unlink()
             os.rename(partial, folder)
         except BaseException:
@@ -124,8 +126,8 @@ def summary(content: Mapping[str, Any]) -> Summary:
 
 
 @contextmanager
-def everything_locked(root: Path, what: str) -> Iterator[Callable[[], None]]:
-    """Hold the lock of the night and those of all landscapes; yields the check that the first is still held.
+def landscapes_locked(root: Path, what: str) -> Iterator[None]:
+    """Hold the locks of all landscapes, and that for creating new ones.
 
     Raises
     ------
@@ -133,10 +135,9 @@ def everything_locked(root: Path, what: str) -> Iterator[Callable[[], None]]:
         A run holds one of them.
     """
     with ExitStack() as stack:
-        night = stack.enter_context(hold_lock(root, what))
         for name in (NEW_LANDSCAPES, *(folder.name for folder in landscape_folders(root))):
             stack.enter_context(hold_lock(root / LANDSCAPE_LOCKS, what, name))
-        yield night.check
+        yield
 
 
 def _begin(folder: Path, root: Path) -> Path:
@@ -176,7 +177,7 @@ def copy_tree(source: Path, target: Path, top: Path) -> list[BackupFile]:
     BadData
         Something inside is neither a file nor a folder, for instance a symbolic link.
     """
-    target.mkdir(parents=True)
+    make_private_folder(target)
     files: list[BackupFile] = []
     for entry in sorted(os.scandir(source), key=lambda entry: entry.name):
         if entry.is_dir(follow_symlinks=False):
@@ -193,7 +194,7 @@ def copy_tree(source: Path, target: Path, top: Path) -> list[BackupFile]:
 def copy_file(source: Path, target: Path, top: Path) -> BackupFile:
     """Copy a file to a new one, and wait until it is on the disk."""
     digest, size = hashlib.sha256(), 0
-    with source.open("rb") as old, target.open("xb") as new:
+    with source.open("rb") as old, open(target, "xb", opener=partial(os.open, mode=0o600)) as new:
         while block := old.read(_BLOCK):
             digest.update(block)
             new.write(block)
@@ -212,7 +213,7 @@ def _listed(path: Path, top: Path) -> BackupFile:
 def _copy_configuration(settings: Settings, config: Path, top: Path) -> list[BackupFile]:
     """Copy the configuration, without passwords and secret addresses, and the files of the registry."""
     folder = top / CONFIGURATION
-    folder.mkdir()
+    make_private_folder(folder)
     copy = folder / "regrowth.toml"
     write_atomically(copy, redacted(config.read_text(encoding="utf-8")).encode(), lasting=True)
     files = [_listed(copy, top)]

@@ -69,6 +69,13 @@ def open_channels(settings: Settings) -> Iterator[Channels]:
         channels.close()
 
 
+def check_secrets(settings: Settings) -> None:
+    """Raise BadConfiguration if the password of a mail server is missing: found before anything is to be sent."""
+    for name, channel in settings.channels.items():
+        if channel.kind == "smtp" and channel.user:
+            _required(name, "PASSWORD")
+
+
 def _smtp(name: str, channel: ChannelSettings) -> Channel:
     return Smtp(
         host=channel.host,

@@ -147,18 +147,6 @@ def installation(config: Path | None) -> Iterator[tuple["Settings", "Ledger"]]:
         yield settings, ledger
 
 
-def fail_if_locked(store_root: Path) -> None:
-    """Raise TryLater if another run holds the lock, before libraries are loaded, which takes seconds.
-
-    The lock is taken and released at once, so a later start can still fail. A missing folder passes.
-    """
-    from jobs.lock import hold_lock
-
-    if store_root.is_dir():
-        with hold_lock(store_root, "a run that is starting"):
-            pass
-
-
 def stop_on_sigterm(report: Callable[[], None] | None = None) -> None:
     """Exit at once on SIGTERM. What is committed stays, and the next run continues from there.
 

@@ -63,6 +63,7 @@ OUTPUT_NAMES = (
     "store", "sites", "lots", "messages", "metrics.prom", "index.html", "index.zh.html",
     "nights.html", "nights.zh.html", "assets", "province", "status.json", "sites.parquet",
     "truth.json", "sites.geojson", "regrowth.toml", "regrowth.db", "regrowth.db-wal", "regrowth.db-shm",
+    "regrowth.db.lock",
 )  # fmt: skip
 """Files and folders that a demonstration creates."""
 

@@ -17,8 +17,8 @@ from jobs.alerting import address_book
 from jobs.channels import Channels, open_channels
 from jobs.clock import now, today
 from jobs.exits import Exit
-from jobs.installation import open_ledger
-from jobs.lock import hold_lock
+from jobs.installation import locked_ledger
+from jobs.lock import Locked
 from jobs.logs import redacted
 from jobs.manifest import error_of, to_correct
 from jobs.metrics import NightOutcome, write_metrics
@@ -120,6 +120,7 @@ def deliver(settings: Settings, ledger: Ledger, payload: Payload) -> list[Delive
             tried = {"message": row["message"], "first_tried": row["first_tried"], "attempts": row["attempts"] + 1}
             t.change_notices([row["id"]], **tried)
     deliveries = []
+    ledger.guard()
     for row, (answer, error) in zip(rows, _send(settings, rows), strict=True):
         deliveries.append(Delivery(row["channel"], row["recipient"], None if error is None else answer))
         if error is None:
@@ -166,20 +167,21 @@ def was_sent_directly(settings: Settings, payload: Payload) -> bool:
         return False
 
 
-def report_killed_night(settings: Settings, ledger: Ledger) -> None:
-    """Report the night before if it was killed and nobody has reported it; called while the lock of a night is held."""
+def report_killed_nights(settings: Settings, ledger: Ledger, run: str) -> None:
+    """Report earlier nights that were killed, if nobody has; called by the night `run`, which holds the ledger."""
+    payloads = []
     with ledger.transaction() as t:
-        night = t.newest_night()
-        if night is None or night["finished"] is not None:
-            return
-        payload = _record_last_night(t, night, KILLED, "the run was killed, memory ran out, or the machine went down")
-        if payload is None or was_sent_directly(settings, payload):
-            return
-        queue(t, settings, payload)
-    try:
+        for night in t.unfinished_nights():
+            if night["id"] == run:
+                continue
+            payload = _record_last_night(
+                t, night, KILLED, "the run was killed, memory ran out, or the machine went down"
+            )
+            if payload is not None and not was_sent_directly(settings, payload):
+                queue(t, settings, payload)
+                payloads.append(payload)
+    for payload in payloads:
         deliver(settings, ledger, payload)
-    except MonitorError as error:  # it waits in the outbox
-        log.warning("the report of the night before waits", error=str(error))
 
 
 def report_last_night(settings: Settings, *, status: int = KILLED, why: str) -> tuple[Payload | None, list[Delivery]]:
@@ -203,25 +205,26 @@ def report_last_night(settings: Settings, *, status: int = KILLED, why: str) -> 
     Raises
     ------
     TryLater
-        A run holds the lock.
+        A run holds the ledger.
     """
-    with hold_lock(settings.store.root, "the report of a failed night"):
-        try:
-            with open_ledger(settings) as ledger:
-                with ledger.transaction() as t:
-                    night = t.newest_night()
-                    payload = _record_last_night(t, night, status, why)
-                    if payload is not None and not was_sent_directly(settings, payload):
-                        queue(t, settings, payload)
-                if night is not None and night["finished"] is None:
-                    _write_metrics(settings, ledger, night["started"], status)
-                if payload is None or was_sent_directly(settings, payload):
-                    return payload, []
-                return payload, deliver(settings, ledger, payload)
-        except MonitorError as error:
-            payload = failed_night(today().isoformat(), status, error=f"{why}; {error}")
-            assert payload is not None
-            return payload, deliver_directly(settings, payload)
+    try:
+        with locked_ledger(settings, "the report of a failed night") as ledger:
+            with ledger.transaction() as t:
+                night = t.newest_night()
+                payload = _record_last_night(t, night, status, why)
+                if payload is not None and not was_sent_directly(settings, payload):
+                    queue(t, settings, payload)
+            if night is not None and night["finished"] is None:
+                _write_metrics(settings, ledger, night["started"], status)
+            if payload is None or was_sent_directly(settings, payload):
+                return payload, []
+            return payload, deliver(settings, ledger, payload)
+    except Locked:
+        raise
+    except MonitorError as error:
+        payload = failed_night(today().isoformat(), status, error=f"{why}; {error}")
+        assert payload is not None
+        return payload, deliver_directly(settings, payload)
 
 
 def _record_last_night(t: Transaction, night: Payload | None, status: int, why: str) -> Payload | None:

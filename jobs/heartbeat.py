@@ -46,11 +46,16 @@ class Heartbeat:
             self._start = self._request("/start")
 
     def end(self, status: int) -> None:
-        """Report the exit status of the night; returns after at most :data:`START_GRACE` and :data:`END_GRACE`."""
+        """Report the exit status of the night; returns after at most :data:`START_GRACE` and :data:`END_GRACE`.
+
+        A night that ended before it began is reported as started, too.
+        """
         if not self._url:
             return
-        if self._start is not None:
-            self._start.join(START_GRACE)
+        if self._start is None:
+            self.start()
+        assert self._start is not None
+        self._start.join(START_GRACE)
         last = self._request("" if status == Exit.DONE else f"/fail?exit_status={int(status)}")
         last.join(END_GRACE)
         if last.is_alive():

@@ -86,7 +86,7 @@ def update_sites(
     BadConfiguration
         A source refuses the credentials.
     TryLater
-        The lock of the night was lost.
+        Another process has taken the ledger.
     """
     root = settings.store.root
     tasks, left_out = site_tasks(
@@ -170,7 +170,7 @@ class _Run:
 
     compute: Compute
     guard: Callable[[], None]
-    """Raises if the lock of the night was lost."""
+    """Raises if another process has taken the ledger."""
     progress: SceneProgress
     budget: EecuBudget
 

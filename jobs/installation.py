@@ -4,23 +4,23 @@ A ledger without history next to filled stores is not the one that they were mad
 without its alerts, and send again what was sent.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
+from jobs.lock import hold_ledger
 from jobs.records import from_json
 from jobs.settings import Settings
 from monitor.errors import BadConfiguration, BadData
+from monitor.files import make_private_folder
 from monitor.ledger.ledger import Ledger
 from monitor.sites.site import Site
 
 
 @contextmanager
-def open_ledger(
-    settings: Settings, guard: Callable[[], None] = lambda: None, *, create: bool = True, lock_wait: float | None = None
-) -> Iterator[Ledger]:
+def open_ledger(settings: Settings, *, create: bool = True, lock_wait: float | None = None) -> Iterator[Ledger]:
     """Open the ledger, and close it at the end of the ``with`` block; see :class:`monitor.ledger.ledger.Ledger`.
 
     If the ledger is a file that does not exist, it is created, or replaced by an empty ledger in memory (not `create`).
@@ -35,11 +35,20 @@ def open_ledger(
     new = url.drivername.startswith("sqlite") and not file.exists()
     if new and (problem := missing_history(file.name, root)):  # before an empty ledger replaces one that was lost
         raise BadConfiguration(problem)
-    with closing(Ledger("sqlite://" if new and not create else settings.ledger.url, guard, lock_wait)) as ledger:
+    with closing(Ledger("sqlite://" if new and not create else settings.ledger.url, lock_wait)) as ledger:
         with ledger.reading() as t:
             has_history = t.has_history()
         if not has_history and (problem := missing_history(ledger.name, root)):
             raise BadConfiguration(problem)
+        yield ledger
+
+
+@contextmanager
+def locked_ledger(settings: Settings, what: str, *, create: bool = True) -> Iterator[Ledger]:
+    """Open the ledger as :func:`open_ledger` does, and hold its lock, see :func:`jobs.lock.hold_ledger`."""
+    with open_ledger(settings, create=create) as ledger, hold_ledger(ledger, what):
+        with suppress(OSError):  # what needs the folder says what is wrong
+            make_private_folder(settings.store.root)
         yield ledger
 
 

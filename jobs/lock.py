@@ -1,19 +1,24 @@
-"""File locks of the operating system, which a dead process cannot hold.
+"""Locks, which a dead process cannot hold.
 
-``lock`` is held by a night, and by everything else that judges, sends or publishes: one at a time. Each landscape has
-its own lock, held by the night or backfill that stores scenes in it; another lock is held while new landscapes are
-created.
+The lock of the ledger is held by a night, and by everything else that judges, sends or publishes: one at a time,
+whatever host it runs on. Each landscape has its own lock in the root of the stores, held by the night or backfill that
+stores scenes in it; another lock is held while new landscapes are created. No lock compares clocks.
 """
 
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from monitor.errors import TryLater
+from monitor.files import make_private_folder
+
+if TYPE_CHECKING:
+    from monitor.ledger.ledger import Ledger
 
 LANDSCAPE_LOCKS: Final = ".locks"
 """Folder of the landscapes' locks, in the root of the stores."""
@@ -24,10 +29,10 @@ NEW_LANDSCAPES: Final = "begin"
 class Locked(TryLater):
     """Another process holds the lock."""
 
-    def __init__(self, path: Path, holder: str) -> None:
+    def __init__(self, place: str, holder: str) -> None:
         self.holder = holder
-        """What it does, and which process it is, as its lock file says; empty: unknown."""
-        super().__init__(f"{path} is held by {holder or 'another process'}; try again when it is done")
+        """Its work, process, host, and since when; empty: unknown."""
+        super().__init__(f"{place} is held by {holder or 'another process'}; try again when it is done")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,49 @@ class Lock:
             raise TryLater(msg)
 
 
+def ledger_lock(file: Path) -> Path:
+    """Lock file of a ledger in SQLite: beside it."""
+    return file.with_name(f"{file.name}.lock")
+
+
+@contextmanager
+def hold_ledger(ledger: "Ledger", what: str) -> Iterator[None]:
+    """Hold the lock of a ledger within a ``with`` block, and number its holders.
+
+    That is a file lock beside an SQLite ledger, and a lock of the server of a PostgreSQL ledger. Both end with the
+    process. The number protects what is committed and sent where the lock was lost all the same, since its file was
+    deleted or its connection ended: see :meth:`monitor.ledger.ledger.Ledger.take`. A ledger in memory needs no lock.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        Opened; from now on it commits only while no other process has taken it.
+    what : str
+        What the holder does, for the message to others.
+
+    Raises
+    ------
+    Locked
+        Another process holds it; the message names that process.
+    TryLater
+        The file cannot be opened, or the server cannot be reached.
+    """
+    with ExitStack() as stack:
+        if ledger.file:
+            lock = ledger_lock(ledger.file)
+            stack.enter_context(hold_lock(lock.parent, what, lock.name))
+        elif ledger.is_on_server and not stack.enter_context(ledger.server_lock()):
+            place = f"the ledger {ledger.name}"
+            raise Locked(place, ledger.holder())
+        ledger.take(_holder(what))
+        yield
+
+
+def _holder(what: str) -> str:
+    moment = datetime.now(UTC)
+    return f"{what}, process {os.getpid()} on {os.uname().nodename}, since {moment:%Y-%m-%d %H:%M} UTC"
+
+
 def _inode(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
@@ -65,7 +113,7 @@ def hold_lock(root: Path, what: str, name: str = "lock") -> Iterator[Lock]:
     Parameters
     ----------
     root : Path
-        Folder of the lock; created if missing.
+        Folder of the lock; it and its parent are created, for this user alone, if missing.
     what : str
         What the holder does, for the message to others.
     name : str
@@ -80,8 +128,9 @@ def hold_lock(root: Path, what: str, name: str = "lock") -> Iterator[Lock]:
     """
     path = root / name
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        opened = path.open("a+", encoding="utf-8")
+        make_private_folder(root.parent)
+        make_private_folder(root)
+        opened = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "a+", encoding="utf-8")
     except OSError as error:
         msg = f"the lock {path} cannot be opened ({error.strerror}): let this user write it, then run again"
         raise TryLater(msg) from error
@@ -90,10 +139,10 @@ def hold_lock(root: Path, what: str, name: str = "lock") -> Iterator[Lock]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
-            raise Locked(path, file.read().strip()) from error
+            raise Locked(str(path), file.read().strip()) from error
         lock = Lock(path, what, _inode(os.fstat(file.fileno())))
         lock.check()  # the file may have been replaced between opening and locking
         file.truncate(0)
-        file.write(f"{what}, process {os.getpid()} on {os.uname().nodename}")
+        file.write(_holder(what))
         file.flush()
         yield lock

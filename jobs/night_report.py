@@ -4,7 +4,6 @@ Nothing here changes the exit status of the night, hides its error, or holds it 
 imported at the end: a night that cannot start must not take seconds to say so.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from jobs import console
+from jobs.begin import new_run
 from jobs.clock import now
 from jobs.exits import Exit
 from jobs.heartbeat import Heartbeat
-from jobs.lock import Locked, hold_lock
+from jobs.lock import Locked, hold_ledger
 from jobs.logs import redacted
 from monitor.errors import MonitorError
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-NIGHT_LOCKS: Final = ("a night", "a run that is starting")
-"""Holders of the lock beside which a second night is no failure: the first one is at work."""
+NIGHTS: Final = ("a night", "a run that is starting")
+"""Holders of the ledger beside which a second night is not a failure: the first one is at work."""
 LEDGER_WAIT: Final = 3
 """Longest time that a report waits for a ledger that the stopped night may hold, or for which it waited already. [s]"""
 
@@ -46,8 +46,13 @@ class NightReport:
     manifest: dict[str, Any] | None = None
     """Set when the night ran to its end."""
     began: str = field(default_factory=now)
+    run: str = field(init=False)
+    """Id under which the night is recorded."""
     _began_monotonic: float = field(default_factory=time.monotonic)
     _ended: bool = False
+
+    def __post_init__(self) -> None:
+        self.run = new_run("night", self.as_of)
 
     def end(self, error: BaseException | None, *, stopped: bool = False) -> None:
         """Report how the night ended, once; `stopped`: by a signal, while it holds its locks."""
@@ -57,7 +62,7 @@ class NightReport:
         status = Exit.STOPPED if stopped else Exit.DONE if error is None else console.exit_status_of(error)
         line = "stopped by a signal" if status == Exit.STOPPED else console.error_line(error) if error else None
         text = None if line is None else redacted(line)
-        beside_a_night = isinstance(error, Locked) and error.holder.startswith(NIGHT_LOCKS)
+        beside_a_night = isinstance(error, Locked) and error.holder.startswith(NIGHTS)
         _attempt(lambda: self.heartbeat.end(status))
         if beside_a_night or status == Exit.USAGE:
             return
@@ -90,15 +95,8 @@ class NightReport:
     def _record(self, ledger: "Ledger", status: int, error: str | None) -> None:
         """Store how the night ended, unless it did so itself."""
         with ledger.transaction() as t:
-            night = t.newest_night()
-            if night is None or night["started"] < self.began:
-                run = f"night-{self.as_of}-{os.urandom(4).hex()}"
-                t.begin_run(run, "night", self.as_of.isoformat(), now=self.began)
-            elif night["finished"] is None:
-                run = night["id"]
-            else:
-                return
-            t.end_run(run, status=status, error=error, now=now())
+            t.begin_run(self.run, "night", self.as_of.isoformat(), now=self.began)
+            t.end_run(self.run, status=status, error=error, now=now())
 
 
 def _queue_and_deliver(settings: "Settings", ledger: "Ledger", payload: dict[str, Any], *, locked: bool) -> None:
@@ -112,7 +110,7 @@ def _queue_and_deliver(settings: "Settings", ledger: "Ledger", payload: dict[str
         deliver(settings, ledger, payload)
         return
     try:
-        with hold_lock(settings.store.root, "the report of a failed night"):
+        with hold_ledger(ledger, "the report of a failed night"):
             deliver(settings, ledger, payload)
     except Locked as error:  # the other run sends it
         log.info("the report of the failed night waits in the outbox", why=str(error))
@@ -131,9 +129,11 @@ def _attempt(step: Callable[[], object]) -> None:
 
 @contextmanager
 def reported(settings: "Settings", as_of: date, *, readable: bool = True) -> Iterator[NightReport]:
-    """Report the night that runs in the ``with`` block; its error or exit passes on."""
+    """Report the night that runs in the ``with`` block, which records and reports itself that it begins.
+
+    Its error or exit passes on.
+    """
     report = NightReport(settings, as_of, readable, Heartbeat(settings.heartbeat))
-    report.heartbeat.start()
     console.stop_on_sigterm(lambda: report.end(None, stopped=True))
     try:
         yield report

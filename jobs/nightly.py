@@ -37,7 +37,7 @@ def run(
 ) -> None:
     """One night: new scenes, assessments, alerts, messages, pages. Safe to run twice.
 
-    Exit status: 0 all sites done, 10 some failed, 20 all failed, 65 bad data, 75 try later, 78 configuration.
+    Exit status: 0 all sites done, 10 part of it failed, 20 all failed, 65 bad data, 75 try later, 78 configuration.
     """
     from jobs.settings import load
 
@@ -53,13 +53,17 @@ def run(
         _report_unreadable(config, day, error)
     with reported(settings, day) as report:
         _check_day(day)
-        console.fail_if_locked(settings.store.root)
-        choose_cache(settings.store.root)
-        from jobs.manifest import exit_status
-        from jobs.pipeline import night
+        from jobs.begin import begun_night
 
-        with progress("scenes") as show:
-            manifest = report.manifest = night(settings, as_of=day, only=site or [], progress=show)
+        with begun_night(settings, day, report.run) as ledger:
+            report.heartbeat.start()
+            choose_cache(settings.store.root)
+            from jobs.manifest import exit_status
+            from jobs.pipeline import night
+
+            begun = ledger, report.run
+            with progress("scenes") as show:
+                manifest = report.manifest = night(settings, as_of=day, only=site or [], progress=show, begun=begun)
         if as_json:
             names = "run as_of sites registry messages_waiting pages_failed self_check unread_count unread"
             console.print_json({name: manifest[name] for name in names.split()})

@@ -4,7 +4,7 @@ A notice is one event for one recipient, written with the change that it reports
 message. Which ones these are is stored, with the id of the message, before the first attempt, and does not change: a
 message that is sent again, because nobody knows whether it arrived, has the id that its receiver may know already.
 
-Only the holder of the night's lock sends, so a lease that is found is that of a sender that died, and is taken over.
+Only the holder of the ledger's lock sends, so a lease that is found is that of a sender that died, and is taken over.
 """
 
 import hashlib
@@ -103,7 +103,7 @@ def send(settings: Settings, ledger: Ledger, *, release: bool = False, night: bo
     settings : Settings
         Channels, and what messages link to.
     ledger : Ledger
-        Opened; its guard is called before each message.
+        Opened; before each message it is checked that no other process has taken it.
     release : bool
         Whether held messages are sent too.
     night : bool

@@ -24,8 +24,7 @@ from jobs.detectability import assumptions, chances, improvements
 from jobs.episodes import in_episode
 from jobs.executor import Compute, open_executor
 from jobs.field_csv import stored_rows
-from jobs.installation import open_ledger
-from jobs.lock import hold_lock
+from jobs.installation import locked_ledger
 from jobs.logs import redacted
 from jobs.lots import latest_records
 from jobs.night_history import NightSoFar, read_history
@@ -63,8 +62,7 @@ MAX_SITES_PER_CALL: Final = 32
 def publish_once(settings: Settings) -> tuple[dict[str, str | None], int]:
     """Run :func:`publish` alone, as ``regrowth publish`` does; also return the number of sites."""
     with (
-        hold_lock(settings.store.root, "the writing of pages") as lock,
-        open_ledger(settings, lock.check) as ledger,
+        locked_ledger(settings, "the writing of pages") as ledger,
         open_executor(settings.engine.scheduler) as compute,
     ):
         with ledger.reading() as t:

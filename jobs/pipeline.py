@@ -4,9 +4,9 @@ The scenes to fetch are those that the sources offer minus those that are stored
 one, and the history of a new site is fetched like any other scene.
 """
 
-import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -15,17 +15,18 @@ import structlog
 
 from jobs import __version__
 from jobs.alerting import address_book
+from jobs.begin import begun_night, new_run, record_run
 from jobs.calibration import Calibrations, Pool, calibrate_due
 from jobs.chain import append_line
+from jobs.channels import check_secrets
 from jobs.clock import check_clock, now, today
 from jobs.cost_estimate import estimate_cost
 from jobs.eecu_budget import eecu_use
 from jobs.executor import Compute, open_executor
-from jobs.failed_night import report_killed_night
+from jobs.failed_night import report_killed_nights
 from jobs.ingest import observation_series, record_observations, site_result, update_sites
 from jobs.installation import open_ledger, selected_sites
 from jobs.judging import judge
-from jobs.lock import Lock, hold_lock
 from jobs.lots import judge_lots
 from jobs.manifest import exit_status, summary, unread_scenes
 from jobs.night_history import NightSoFar
@@ -76,7 +77,13 @@ class _Night:
 
 
 def night(
-    settings: Settings, *, as_of: date, only: Sequence[str] = (), pages: bool = True, progress: Report = report_nothing
+    settings: Settings,
+    *,
+    as_of: date,
+    only: Sequence[str] = (),
+    pages: bool = True,
+    progress: Report = report_nothing,
+    begun: tuple[Ledger, str] | None = None,
 ) -> dict[str, Any]:
     """Run one night.
 
@@ -92,6 +99,8 @@ def night(
         Whether pages, maps and tables are written.
     progress : callable
         Called with the number of scenes read, and of those that are to be read.
+    begun : Ledger and str, optional
+        The ledger in which the night has begun, and the id of its run; None: it begins now.
 
     Returns
     -------
@@ -101,7 +110,7 @@ def night(
     Raises
     ------
     TryLater
-        Another run holds the lock, the clock is behind the last run, or the ledger or scheduler does not answer.
+        Another run holds the ledger, the clock is behind the last run, or the ledger or scheduler does not answer.
     BadConfiguration
         A setting or credential is wrong, or the ledger does not belong to the stores.
     BadData
@@ -109,14 +118,13 @@ def night(
     """
     began = time.monotonic()
     answer_key(settings)  # before anything is fetched
+    check_secrets(settings)
+    run = begun[1] if begun else new_run("night", as_of)
     with (
-        hold_lock(settings.store.root, "a night") as lock,
-        open_ledger(settings, lock.check) as ledger,
+        nullcontext(begun[0]) if begun else begun_night(settings, as_of, run) as ledger,
         open_executor(settings.engine.scheduler) as compute,
     ):
-        check_clock(ledger)
-        report_killed_night(settings, ledger)
-        run = _begin_run(ledger, "night", as_of)
+        report_killed_nights(settings, ledger, run)
         registry = apply_registry(ledger, settings)
         sites, every_site = selected_sites(ledger, only), selected_sites(ledger)
         try:
@@ -130,7 +138,7 @@ def night(
         checked = None if only else self_check(settings, ledger, run=run, as_of=as_of)
         state = _Night(settings=settings, ledger=ledger, run=run, as_of=as_of, rain=rain, constants=constants)
         sent = _update_and_assess(state, sources, sites, compute, SceneProgress(progress))
-        _calibrate_and_assess(state, every_site, lock)
+        _calibrate_and_assess(state, every_site)
         notify_operators(settings, ledger, sites, as_of=as_of)
         with ledger.transaction() as t:
             if not only:
@@ -142,7 +150,7 @@ def night(
         with ledger.transaction() as t:
             append_line(t, night=as_of)
         last = send(settings, ledger)
-        lock.check()
+        ledger.guard()
         manifest: dict[str, Any] = {
             "run": run, "as_of": as_of.isoformat(), "version": __version__,
             "sites": [state.results[site.id] for site in sites], "registry": registry.to_json(),
@@ -160,15 +168,6 @@ def night(
         _end_run(ledger, run, manifest, seconds)
         log.info("night done", as_of=as_of.isoformat(), sites=len(sites), messages=sent + last.sent)
         return manifest
-
-
-def _begin_run(ledger: Ledger, kind: str, day: date) -> str:
-    """Check the clock and record that a run begins; returns the id of the run."""
-    check_clock(ledger)
-    run = f"{kind}-{day}-{os.urandom(4).hex()}"
-    with ledger.transaction() as t:
-        t.begin_run(run, kind, day.isoformat(), now=now())
-    return run
 
 
 def _end_run(ledger: Ledger, run: str, manifest: dict[str, Any], seconds: float) -> None:
@@ -210,13 +209,13 @@ def _assess_fetched(state: _Night, outcome: Outcome) -> None:
         state.without_constants.append(outcome)
 
 
-def _calibrate_and_assess(state: _Night, every_site: Sequence[Site], lock: Lock) -> None:
+def _calibrate_and_assess(state: _Night, every_site: Sequence[Site]) -> None:
     """Set the constants that are due, now that all scenes are stored, and assess the sites that waited for them."""
     if not state.without_constants:
         return
     constants = calibrate_due(state.settings, state.ledger, every_site, as_of=state.as_of)
     for outcome in state.without_constants:
-        lock.check()
+        state.ledger.guard()
         assert outcome.fetched is not None
         pool = Pool.of(outcome.site)
         state.results[outcome.site.id] = _assess(state, outcome, outcome.fetched, constants.of(pool), record=False)
@@ -279,7 +278,8 @@ def fetch_history(
     """
     began, until = time.monotonic(), until or today()
     with open_ledger(settings) as ledger, open_executor(settings.engine.scheduler) as compute:
-        run = _begin_run(ledger, "backfill", until)
+        run = new_run("backfill", until)
+        record_run(ledger, run, "backfill", until)
         registry = apply_registry(ledger, settings)
         sites = selected_sites(ledger, only)
         sources = open_sources(settings.source)

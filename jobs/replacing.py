@@ -17,6 +17,7 @@ from jobs.settings import Settings
 from monitor.cube.damage import find_damage, reason
 from monitor.cube.store import LandscapeStore
 from monitor.errors import BadData, MonitorError
+from monitor.files import make_private_folder
 from monitor.ledger.ledger import Ledger
 from monitor.sites.site import Site, ground_key
 
@@ -87,7 +88,7 @@ def set_aside(settings: Settings, landscape: str, *, progress: Report = report_n
             raise BadData(msg)
         name = f"{landscape}-{today()}"
         target = root / DAMAGED / (name if earlier is None else f"{name}-{len(before) + 1}")
-        target.parent.mkdir(exist_ok=True)
+        make_private_folder(target.parent)
         folder.rename(target)
     return Replaced(landscape=landscape, sites=sites, folder=target, damage=damage)
 

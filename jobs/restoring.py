@@ -10,11 +10,9 @@ import json
 import os
 import re
 import shutil
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
-
-from sqlalchemy.engine import make_url
 
 from jobs import __version__
 from jobs.backup import (
@@ -26,14 +24,17 @@ from jobs.backup import (
     Summary,
     copy_file,
     copy_tree,
-    everything_locked,
+    landscapes_locked,
     summary,
 )
+from jobs.lock import hold_ledger
 from jobs.settings import Settings
 from monitor.cube.store import landscape_folders
 from monitor.errors import BadConfiguration, BadData
+from monitor.files import make_private_folder
 from monitor.ledger.copying import copy_rows, is_empty
-from monitor.ledger.ledger import NEWEST_MIGRATION, Ledger
+from monitor.ledger.ledger import FORMAT as LEDGER_FORMAT
+from monitor.ledger.ledger import Ledger, other_format
 
 WAITING: Final = ".restoring"
 """Folder in the root of the stores to which landscapes are copied before they are put in place."""
@@ -63,24 +64,29 @@ def restore(settings: Settings, folder: Path) -> Summary:
     """
     folder, root = folder.absolute(), settings.store.root
     content, files = read_and_verify(folder)
-    with everything_locked(root, "a restore") as check:
+    with ExitStack() as stack:
+        stack.enter_context(landscapes_locked(root, "a restore"))
         missing = _missing_landscapes(root, content["landscapes"], files)
-        _check_ledger(settings)
+        target = stack.enter_context(closing(Ledger(settings.ledger.url)))
+        stack.enter_context(hold_ledger(target, "a restore"))
+        if not is_empty(target):
+            msg = (
+                f"the ledger {target.name} is not empty: nothing was restored, since nothing is overwritten. Name "
+                "another one by [ledger] url, and an empty folder by [store] root"
+            )
+            raise BadConfiguration(msg)
         waiting = root / WAITING
         shutil.rmtree(waiting, ignore_errors=True)
-        waiting.mkdir()
+        make_private_folder(waiting)
         try:
             for name in missing:
                 _check_copies(copy_tree(folder / STORES / name, waiting / STORES / name, waiting), files, folder)
             _check_copies([copy_file(folder / LEDGER, waiting / LEDGER, waiting)], files, folder)
             for name in missing:
-                check()
+                target.guard()
                 os.rename(waiting / STORES / name, root / name)
-            # the copy: opening a ledger may migrate it
-            with (
-                closing(Ledger(f"sqlite:///{waiting / LEDGER}")) as source,
-                closing(Ledger(settings.ledger.url, check)) as target,
-            ):
+            # the copy: opening a ledger writes files beside it
+            with closing(Ledger(f"sqlite:///{waiting / LEDGER}")) as source:
                 copy_rows(source, target)
         finally:
             shutil.rmtree(waiting, ignore_errors=True)
@@ -102,12 +108,15 @@ def read_and_verify(folder: Path) -> tuple[dict[str, Any], dict[str, BackupFile]
             for file in content["files"]
         }
         landscapes = [str(name) for name in content["landscapes"]]
-        version, ledger, _ = int(content["format"]), str(content["ledger_version"]), int(content["rows"])
+        version, ledger, _ = int(content["format"]), int(content.get("ledger_format", 0)), int(content["rows"])
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         msg = f"{folder} is no complete backup: its {LIST} cannot be read ({type(error).__name__})"
         raise BadData(msg) from error
-    if version > FORMAT or ledger > NEWEST_MIGRATION:
+    if version > FORMAT:
         msg = f"{folder} was made by version {content.get('program')}, which is newer than this one ({__version__})"
+        raise BadData(msg)
+    if ledger != LEDGER_FORMAT:
+        msg = f"the ledger in {folder} has {other_format(ledger)}"
         raise BadData(msg)
     if LEDGER not in files or not all(map(_LANDSCAPE.fullmatch, landscapes)):
         msg = f"{folder}: {LIST} was altered: it lists no {LEDGER}, or a landscape without a proper name"
@@ -161,20 +170,6 @@ def _missing_landscapes(root: Path, landscapes: list[str], files: dict[str, Back
             )
             raise BadConfiguration(msg)
     return [name for name in landscapes if name not in {folder.name for folder in present}]
-
-
-def _check_ledger(settings: Settings) -> None:
-    """Raise BadConfiguration if the ledger has any row."""
-    url = make_url(settings.ledger.url)
-    if url.drivername.startswith("sqlite") and not Path(url.database or "").exists():
-        return
-    with closing(Ledger(settings.ledger.url)) as ledger:
-        if not is_empty(ledger):
-            msg = (
-                f"the ledger {ledger.name} is not empty: nothing was restored, since nothing is overwritten. Name "
-                "another one by [ledger] url, and an empty folder by [store] root"
-            )
-            raise BadConfiguration(msg)
 
 
 def _check_copies(copies: list[BackupFile], files: dict[str, BackupFile], folder: Path) -> None:

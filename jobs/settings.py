@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    BeforeValidator,
     Field,
     StringConstraints,
     ValidationError,
@@ -33,11 +34,22 @@ _ADDRESS = r"^(|https?://[^\s?#@]+)$"
 """An address without user, query and fragment, or nothing."""
 
 
+def _without_scheme(value: Any) -> Any:
+    if isinstance(value, str) and (scheme := re.match(r"[a-z][a-z0-9+.-]+:/", value, re.IGNORECASE)):
+        msg = f"'{scheme[0]}/...' is an address; this version stores and reads on a local or mounted disk: give a path"
+        raise ValueError(msg)
+    return value
+
+
+LocalPath = Annotated[Path, BeforeValidator(_without_scheme)]
+"""A file or folder. An address would otherwise become a local folder of that name."""
+
+
 class RegistrySettings(Section):
     """``[registry]``: the file of sites."""
 
-    path: Path = Path("aoi/sites.geojson")
-    controls: Path | None = None
+    path: LocalPath = Path("aoi/sites.geojson")
+    controls: LocalPath | None = None
     """File of named control ground; None: control units are chosen in a ring round each site."""
 
 
@@ -69,7 +81,7 @@ class SourceSettings(Section):
 class TerrainSettings(Section):
     """``[terrain]``: an elevation model. Without one only slopes that the registry gives are known."""
 
-    path: Path | None = None
+    path: LocalPath | None = None
     """A GeoTIFF, or a folder of them."""
     collection: str | None = None
     """``COPERNICUS/DEM/GLO30`` of Earth Engine, or one of a STAC catalogue, for instance ``cop-dem-glo-30``."""
@@ -87,7 +99,7 @@ class TerrainSettings(Section):
 class RainSettings(Section):
     """``[rain]``: a rainfall product. Without one only the control ground shows a drought."""
 
-    path: Path | None = None
+    path: LocalPath | None = None
     """A CSV (date, mm), a NetCDF, or a folder of GeoTIFFs."""
     variable: str | None = None
     """Name of the variable, if a NetCDF has several."""
@@ -112,7 +124,7 @@ class ProgrammeSettings(Section):
 class StoreSettings(Section):
     """``[store]``: what is stored of all sites."""
 
-    root: Path = Path("store")
+    root: LocalPath = Path("store")
 
 
 class LedgerSettings(Section):
@@ -131,7 +143,7 @@ class EngineSettings(Section):
 class OutputsSettings(Section):
     """``[outputs]``: pages, maps and tables."""
 
-    root: Path = Path("outputs")
+    root: LocalPath = Path("outputs")
     base_url: str = Field(default="", pattern=_ADDRESS)
     """Address where the pages are served; empty: messages link to no page."""
     basemap: str = ""

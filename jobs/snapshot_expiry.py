@@ -26,7 +26,7 @@ def expire_snapshots(root: Path, ledger: Ledger) -> None:
     Raises
     ------
     TryLater
-        The lock of the night was lost.
+        Another process has taken the ledger.
     """
     with ledger.transaction() as t:
         turn = t.count_nights() % EXPIRY_CYCLE

@@ -55,6 +55,18 @@ def appearing(path: Path) -> Iterator[Path]:
         partial.replace(path)
 
 
+def make_private_folder(folder: Path) -> None:
+    """Create a folder that only this user can enter, whatever the umask; one that exists stays as it is.
+
+    Raises
+    ------
+    OSError
+        It cannot be created, or a file has its name.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+
+
 def open_plain_file(path: Path) -> BinaryIO:
     """Open a file for reading that is no folder, pipe or device, or a link to such a file.
 

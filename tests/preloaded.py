@@ -18,7 +18,7 @@ _loaded["icechunk"] = None  # Python then answers every import of it with an Imp
 for _name in (
     "jobs.cli", "jobs.detectability", "jobs.executor", "jobs.failed_night", "jobs.health.checks", "jobs.nightly",
     "jobs.outbox", "jobs.serve", "monitor.controls.selection", "monitor.cube.overpass", "monitor.imagery.stac.source",
-    "monitor.publish.lots", "monitor.trends.maps", "monitor.verdict.assess", "alembic.command", "dask.array",
+    "monitor.publish.lots", "monitor.trends.maps", "monitor.verdict.assess", "dask.array",
     "distributed", "geopandas", "numba.core.inline_closurecall", "numba.np.arraymath", "numba.np.npyimpl",
     "pyarrow.parquet", "pyogrio", "rioxarray", "sqlalchemy.dialects.sqlite", "uvicorn", "zarr",
 ):  # fmt: skip

@@ -18,10 +18,9 @@ def calibrate(config: Config = None, as_json: AsJson = False) -> None:
     choose_cache(settings.store.root)
     from jobs.calibration import calibrate_due, calibration_json
     from jobs.clock import check_clock, today
-    from jobs.installation import open_ledger, selected_sites
-    from jobs.lock import hold_lock
+    from jobs.installation import locked_ledger, selected_sites
 
-    with hold_lock(settings.store.root, "a calibration") as lock, open_ledger(settings, lock.check) as ledger:
+    with locked_ledger(settings, "a calibration") as ledger:
         check_clock(ledger)
         constants = calibrate_due(settings, ledger, selected_sites(ledger), as_of=today(), most=None)
     pools = [calibration_json(pool, constants) for pool in sorted(constants.members)]

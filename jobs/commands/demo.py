@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from jobs.console import AsJson, fail_if_locked, stop_on_sigterm
+from jobs.console import AsJson, stop_on_sigterm
+from jobs.lock import hold_lock, ledger_lock
 from jobs.logs import set_up_logs
 
 
@@ -15,7 +16,9 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """The whole job on real Sentinel-2 imagery with sites of known fate; no account, no network."""
-    fail_if_locked(out / "store")
+    if (ledger := out / "regrowth.db").is_file():
+        with hold_lock(out, "a demonstration that is starting", ledger_lock(ledger).name):
+            pass
     from jobs.demonstration import demonstrate
 
     set_up_logs(quiet=True)

@@ -34,13 +34,12 @@ def alerts_release(config: Config = None, as_json: AsJson = False) -> None:
 
     Exit status: 0 all messages are sent, 10 some could not be sent, 75 a night is running.
     """
-    from jobs.installation import open_ledger
-    from jobs.lock import hold_lock
+    from jobs.installation import locked_ledger
     from jobs.outbox import send
     from jobs.settings import load
 
     settings = load(config)
-    with hold_lock(settings.store.root, "the sending of messages") as lock, open_ledger(settings, lock.check) as ledger:
+    with locked_ledger(settings, "the sending of messages") as ledger:
         result = send(settings, ledger, release=True, night=False)
     if as_json:
         print_json({"messages_sent": result.sent, "messages_waiting": result.waiting})

@@ -1,4 +1,4 @@
-"""Checks of the ledger and of the last nights. The ledger is neither created nor migrated."""
+"""Checks of the ledger and of the last nights. The ledger is not created."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,10 +35,12 @@ class LedgerContents:
     name: str
     """URL without password."""
     tables: list[str]
-    version: str | None
-    """Version of the schema; None: no version is stored."""
+    format: int | None
+    """Format of the tables; None: they are not those of a ledger."""
     is_current: bool
-    """Whether the schema is that of this program. Only then the fields below are filled."""
+    """Whether the format is that of this program. Only then the fields below are filled."""
+    holder: str | None = None
+    """The process that holds it now; None: it is free."""
     sites: int = 0
     """Number of sites, retired ones too."""
     current_sites: frozenset[str] = frozenset()
@@ -65,7 +67,7 @@ def read_ledger(settings: "Settings") -> LedgerContents | Finding:
         return finding
     try:
         with connected(settings.ledger.url) as connection:
-            return _contents(connection, name, check_pages=file is not None)
+            return _contents(connection, name, file)
     except BadData as error:
         return broken("ledger", one_line(error), RESTORE)
     except UnicodeDecodeError as error:  # a message of SQLite about its schema
@@ -132,29 +134,29 @@ def connected(url: str) -> Iterator["Connection"]:
         engine.dispose()
 
 
-def _contents(connection: "Connection", name: str, *, check_pages: bool) -> LedgerContents:
+def _contents(connection: "Connection", name: str, file: Path | None) -> LedgerContents:
     from sqlalchemy import inspect, select, text
     from sqlalchemy.exc import SQLAlchemyError
 
-    from monitor.ledger.ledger import NEWEST_MIGRATION
+    from jobs.lock import ledger_lock
+    from monitor.ledger.ledger import FORMAT, format_of, server_holder
     from monitor.ledger.models import RunRow
     from monitor.ledger.transaction import Transaction
 
     tables = inspect(connection).get_table_names()
-    version = None
-    if "alembic_version" in tables:
-        version = connection.execute(text("select version_num from alembic_version")).scalar()
-    if check_pages:  # all pages: the queries above read few of them, and any may be damaged
+    number = format_of(connection)
+    if file is not None:  # all pages: the queries above read few of them, and any may be damaged
         damage = connection.execute(text("pragma quick_check(1)")).scalar()
         if damage != "ok":
             raise SQLAlchemyError(damage)
-    contents = LedgerContents(name=name, tables=tables, version=version, is_current=version == NEWEST_MIGRATION)
+    contents = LedgerContents(name=name, tables=tables, format=number, is_current=number == FORMAT)
     if not contents.is_current:
         return contents
     t = Transaction(connection)
     time, nights = t.last_activity(), select(RunRow.__table__).where(RunRow.kind == "night")
     return replace(
         contents,
+        holder=server_holder(connection) if file is None else lock_holder(ledger_lock(file)),
         sites=len(t.registered()),
         current_sites=frozenset(t.versions()),
         nights=connection.execute(nights.order_by(RunRow.started.desc()).limit(MAX_NIGHTS_READ)).all(),
@@ -165,34 +167,31 @@ def _contents(connection: "Connection", name: str, *, check_pages: bool) -> Ledg
 
 
 def ledger(contents: LedgerContents | Finding, store_root: Path) -> Iterator[Finding]:
-    """The ledger belongs to the stores, its schema is known to this program, and the last night was a success."""
+    """The ledger belongs to the stores, has the format of this program, and the last night was a success."""
     if isinstance(contents, Finding):
         yield contents
         return
     from jobs.installation import missing_history
-    from monitor.ledger.ledger import NEWEST_MIGRATION
+    from monitor.ledger.ledger import other_format
 
-    name, version = contents.name, contents.version
-    message = f"{name} is of version {version or 'none'}"
+    name = contents.name
     if contents.is_current:
         if not contents.has_history and (problem := missing_history(name, store_root)):
             yield broken("ledger", problem, WRONG_LEDGER)
             return
-        yield ok("ledger", f"{name}, version {version}, {count_of(contents.sites, 'site')}")
+        yield ok("ledger", f"{name}, format {contents.format}, {count_of(contents.sites, 'site')}")
         if contents.nights:
-            at_work = lock_holder(store_root / "lock") is not None
-            yield last_night(contents.nights, contents.current_sites, at_work=at_work)
+            yield last_night(contents.nights, contents.current_sites, at_work=contents.holder is not None)
         yield from unread_scenes(contents.nights)
         if contents.self_check:
             yield last_self_check(contents.self_check)
-    elif version is None and contents.tables:
+    elif contents.format is not None:
+        yield broken("ledger", f"{name} has {other_format(contents.format)}", WRONG_LEDGER)
+    elif contents.tables:
         message = f"{name} contains tables of something else: {', '.join(sorted(contents.tables)[:3])}"
         yield broken("ledger", message, "set a database of its own by [ledger] url")
-    elif version is None or version < NEWEST_MIGRATION:
-        yield note("ledger", f"{message}; the next command migrates it to {NEWEST_MIGRATION}", "regrowth sites list")
     else:
-        fix = "update the program: make setup"
-        yield broken("ledger", f"{message}, newer than this program ({NEWEST_MIGRATION})", fix)
+        yield ok("ledger", f"{name}, empty; the first command creates its tables")
 
 
 def last_night(nights: Sequence[Any], current_sites: frozenset[str], *, at_work: bool) -> Finding:

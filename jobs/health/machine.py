@@ -8,7 +8,6 @@ import re
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from jobs import kernel_cache
 from jobs.health.finding import Finding, broken, note, ok, one_line
-from jobs.lock import LANDSCAPE_LOCKS
+from jobs.lock import LANDSCAPE_LOCKS, ledger_lock
 from monitor.errors import MonitorError
 
 if TYPE_CHECKING:
@@ -166,27 +165,27 @@ def lock_holder(path: Path) -> str | None:
     return None
 
 
-def locks(store_root: Path) -> Iterator[Finding]:
-    """Who holds the lock of nights and the locks of landscapes, and whether a holder hangs."""
-    held: dict[str, Path] = {}
-    for path in (store_root / "lock", *sorted((store_root / LANDSCAPE_LOCKS).glob("*"))):
-        if (holder := lock_holder(path)) is not None:
-            held.setdefault(holder, path)
+def locks(store_root: Path, holder_of_ledger: str | None) -> Iterator[Finding]:
+    """Who holds the lock of the ledger and the locks of landscapes, and whether a holder hangs."""
+    of_landscapes = map(lock_holder, sorted((store_root / LANDSCAPE_LOCKS).glob("*")))
+    held = [holder for holder in dict.fromkeys((holder_of_ledger, *of_landscapes)) if holder is not None]
     if not held:
-        yield ok("lock", "free" if (store_root / "lock").is_file() else "free; no night has run yet")
-    for holder, path in held.items():
-        yield _held_lock(holder, path)
+        yield ok("lock", "free")
+    for holder in held:
+        yield _held_lock(holder)
 
 
-def _held_lock(holder: str, path: Path) -> Finding:
-    age = timedelta(seconds=max(time.time() - path.stat().st_mtime, 0))
-    process = re.search(r"process (\d+) on (\S+)$", holder)
+def _held_lock(holder: str) -> Finding:
+    since = re.search(r"since (.+) UTC$", holder)
+    began = datetime.strptime(since[1], "%Y-%m-%d %H:%M").replace(tzinfo=UTC) if since else datetime.now(UTC)
+    age = datetime.now(UTC) - began
+    process = re.search(r"process (\d+) on (\S+), since", holder)
     pid = process[1] if process and process[2] == os.uname().nodename else None
     if pid is not None and _paused(int(pid)):
         return broken("lock", f"held by {holder}, which is paused", f"kill -CONT {pid}    (or: kill {pid})")
     if age > MAX_LOCK_AGE:
         fix = f"kill {pid}" if pid is not None else "end that process; the lock is free when it is gone"
-        return broken("lock", f"held by {holder} for {age.total_seconds() / 3600:.0f} hours: it hangs", fix)
+        return broken("lock", f"held by {holder}, {age.total_seconds() / 3600:.0f} hours ago: it hangs", fix)
     return note("lock", f"held by {holder}: a run is at work")
 
 
@@ -206,7 +205,7 @@ def clock(settings: "Settings", newest_run: tuple[str, datetime] | None) -> Iter
 
     now = datetime.now(UTC)
     ledger = Path(make_url(settings.ledger.url).database or "")
-    files = [ledger, settings.store.root / "lock", settings.outputs.root / "status.json", settings.registry.path]
+    files = [ledger, ledger_lock(ledger), settings.outputs.root / "status.json", settings.registry.path]
     times = [] if newest_run is None else [(newest_run[1], f"the newest run in the ledger, {newest_run[0]},")]
     for path in (*files, *settings.store.root.glob("*/repo")):
         if path.is_file():

@@ -40,6 +40,7 @@ from monitor.cube.grid import crs_of, grid_from_json
 from monitor.cube.packed import PACKED_LAYERS
 from monitor.cube.records import Member, Picture, SiteScene
 from monitor.errors import StoreBroken, TryLater, as_disk_full
+from monitor.files import make_private_folder
 
 DERIVED_FOLDER: Final = "derived"
 """Folder next to the landscapes for results that can be computed again from them."""
@@ -409,8 +410,8 @@ class LandscapeStore:
             # A repository whose creation was interrupted can neither be opened nor created again in its place.
             fresh = self.path.with_name(f".{self.path.name}.new")
             shutil.rmtree(fresh, ignore_errors=True)
-            fresh.mkdir(parents=True)
-            (self.path.parent / DERIVED_FOLDER).mkdir(exist_ok=True)
+            for folder in (fresh, self.path.parent / DERIVED_FOLDER):
+                make_private_folder(folder)
             icechunk.Repository.create(icechunk.local_filesystem_storage(str(fresh)))
             fresh.replace(self.path)
 

@@ -7,9 +7,10 @@ from sqlalchemy import Connection, func, insert, select, text
 
 from monitor.errors import BadConfiguration
 from monitor.ledger.ledger import Ledger
-from monitor.ledger.models import Base
+from monitor.ledger.models import Base, LedgerRow
 
 ROWS_AT_ONCE: Final = 500
+_TABLES: Final = [table for table in Base.metadata.sorted_tables if table is not LedgerRow.__table__]
 
 
 def is_empty(ledger: Ledger) -> bool:
@@ -36,7 +37,7 @@ def copy_rows(source: Ledger, target: Ledger) -> int:
         if not _is_empty(new._connection):
             msg = f"the ledger {target.name} is not empty; it stays as it is"
             raise BadConfiguration(msg)
-        for table in Base.metadata.sorted_tables:
+        for table in _TABLES:
             for rows in _batches(old._connection, table):
                 new._connection.execute(insert(table), rows)
                 copied += len(rows)
@@ -46,7 +47,7 @@ def copy_rows(source: Ledger, target: Ledger) -> int:
 
 
 def _is_empty(connection: Connection) -> bool:
-    return not any(connection.execute(select(table).limit(1)).first() for table in Base.metadata.sorted_tables)
+    return not any(connection.execute(select(table).limit(1)).first() for table in _TABLES)
 
 
 def _batches(connection: Connection, table: Any) -> Iterator[list[dict[str, Any]]]:
@@ -58,7 +59,7 @@ def _batches(connection: Connection, table: Any) -> Iterator[list[dict[str, Any]
 
 def _advance_sequences(connection: Connection) -> None:
     """Let PostgreSQL number new rows after the copied ones, which came with their numbers."""
-    for table in Base.metadata.sorted_tables:
+    for table in _TABLES:
         if (key := table.autoincrement_column) is not None:
             highest = connection.execute(select(func.max(key))).scalar()
             if highest is not None:

@@ -9,24 +9,24 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event, insert, inspect, select, text, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
 from monitor.errors import BadConfiguration, BadData, DiskFull, MonitorError, TryLater, as_disk_full
 from monitor.ledger.damage import damaged_rows
-from monitor.ledger.models import Base
+from monitor.ledger.models import Base, LedgerRow
 from monitor.ledger.sealed_json import JSON_OPTIONS, text_of
 from monitor.ledger.transaction import Transaction
 
-NEWEST_MIGRATION: Final = "0002"
-"""Revision of the newest migration in the folder ``migrations``."""
+FORMAT: Final = 3
+"""Format of the tables. A ledger of another format is refused: before version 1.0 nothing is migrated."""
 LOCK_WAIT: Final = 60
 """Longest time to wait for another writer. [s]"""
 
@@ -38,8 +38,18 @@ _POSTGRESQL_REFUSALS: Final = re.compile(
     r'(?:database|role) ".*" does not exist|password authentication failed for user ".*"|no password supplied'
 )
 """PostgreSQL's messages for a database, user or password that a person must correct: waiting does not help."""
+_LOCK_TIMEOUT: Final = "55P03"
+"""PostgreSQL's code for a lock that was waited for too long."""
 _WRITER_LOCK: Final = 0x7265677277746800
 """Number of the PostgreSQL advisory lock that a writing transaction holds."""
+_HOLDER_LOCK: Final = 0x7265677277746801
+"""Number of the PostgreSQL advisory lock of the session that holds the ledger."""
+_HOLDER_SESSION: Final = """
+    select set_config(name, value, false) from pg_settings join (values
+        ('tcp_keepalives_idle', '60'), ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '6'),
+        ('idle_session_timeout', '0')
+    ) as wanted(name, value) using (name)"""
+"""Lets the server notice within two minutes that the host of a holder is gone, and wait for one that is alive."""
 _UNCHANGED: Final = "Nothing in it was changed"
 _UNCONFIRMED: Final = "Its last transaction was not confirmed: it is stored as a whole or not at all"
 
@@ -58,9 +68,6 @@ class Ledger:
     ----------
     url : str
         SQLAlchemy URL, for instance ``sqlite:////srv/regrowth.db``.
-    guard : callable, optional
-        Called before each commit; an error that it raises prevents the commit. A night checks here that it still
-        holds its lock.
     lock_wait : float, optional
         Longest time to wait for another writer, :data:`LOCK_WAIT` if not given. [s]
 
@@ -69,30 +76,36 @@ class Ledger:
     BadConfiguration
         The URL is invalid, the file is read-only, or the server refuses the database, user or password.
     BadData
-        The database is not a ledger, is damaged, or belongs to a newer version of this program.
+        The database is not a ledger, is damaged, or has another format.
     TryLater
         Another process has locked it for longer than `lock_wait`, or the server cannot be reached.
     DiskFull
         The disk has no space left.
     """
 
-    def __init__(self, url: str, guard: Callable[[], None] = lambda: None, lock_wait: float | None = None) -> None:
-        self.guard = guard
+    def __init__(self, url: str, lock_wait: float | None = None) -> None:
+        self._number: int | None = None
+        """Number under which this process holds the ledger; None: it does not."""
         try:
-            parsed = make_url(url)
+            self._url = parsed = make_url(url)
             file = Path(parsed.database or "")
             self._folder = file.absolute().parent
             self._local = parsed.drivername.startswith("sqlite")
+            self.file = file if self._local and parsed.database not in (None, "", ":memory:") else None
+            """File of the database; None: it is in memory or on a server."""
+            self.is_on_server = not self._local
             self.name = file.name if self._local else f"{parsed.database} on {parsed.host or 'this machine'}"
-            if self._local:
+            if self.file:
                 self._folder.mkdir(parents=True, exist_ok=True)
+                with suppress(OSError):  # SQLite says what is wrong; its auxiliary files get the mode of this one
+                    os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
             self._engine = _engine(url, LOCK_WAIT if lock_wait is None else lock_wait)
         except (ArgumentError, ModuleNotFoundError) as error:
             msg = f"[ledger] url is invalid ({error}); write for instance sqlite:///regrowth.db"
             raise BadConfiguration(msg) from error
         try:
             with self._translated_errors():
-                self._migrate()
+                self._create_tables()
         except BaseException:
             self.close()
             raise
@@ -111,13 +124,13 @@ class Ledger:
         Raises
         ------
         TryLater
-            Another transaction was open for too long.
+            Another transaction was open for too long, or this process held the ledger and another one holds it now.
         BadConfiguration, BadData, DiskFull
             As for :class:`Ledger`.
         """
         with self._translated_errors() as state, self._engine.begin() as connection:
             yield Transaction(connection)
-            self.guard()
+            self._check_number(connection)
             state.is_committing = True
 
     @contextmanager
@@ -138,30 +151,74 @@ class Ledger:
         with self._engine.connect() as connection:
             yield connection.execution_options(reads=True)
 
-    def _migrate(self) -> None:
-        """Create the tables of a new ledger, or bring those of an older one up to date, in one transaction."""
-        with self._read_only_connection() as connection:
-            if "alembic_version" in inspect(connection).get_table_names():
-                version = connection.execute(text("select version_num from alembic_version")).scalar()
-                if version == NEWEST_MIGRATION:
-                    return
-        from alembic import command
-        from alembic.config import Config
-        from alembic.util import CommandError
+    def take(self, holder: str) -> None:
+        """Become the holder, named `holder`: each commit of the one before fails from now on.
 
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        with self._engine.begin() as connection:
-            config.attributes["connection"] = connection
-            if "alembic_version" not in inspect(connection).get_table_names():
-                Base.metadata.create_all(connection, checkfirst=False)
-                command.stamp(config, "head")
-                return
+        Called with the lock of the ledger held, see :func:`jobs.lock.hold_ledger`.
+        """
+        self._number = None
+        with self.transaction() as t:
+            taken = update(LedgerRow).values(number=LedgerRow.number + 1, holder=holder).returning(LedgerRow.number)
+            number = t._connection.execute(taken).scalar_one()
+        self._number = number
+
+    def guard(self) -> None:
+        """Raise TryLater if this process held the ledger and another one holds it now; called before each message."""
+        if self._number is not None:
+            with self.reading() as t:
+                self._check_number(t._connection)
+
+    def holder(self) -> str:
+        """The process that took the ledger last; empty: none ever did."""
+        with self.reading() as t:
+            return str(t._connection.execute(select(LedgerRow.holder)).scalar_one())
+
+    @contextmanager
+    def server_lock(self) -> Iterator[bool]:
+        """Hold the lock of a PostgreSQL ledger within the ``with`` block; yields False if another process holds it.
+
+        It belongs to a connection for it alone, with which it ends, also where the process or its host is gone.
+        """
+        engine = create_engine(self._url, poolclass=NullPool, pool_reset_on_return=None, isolation_level="AUTOCOMMIT")
+        with self._translated_errors():
+            connection = engine.connect()
+        with closing(connection):
+            with self._translated_errors():
+                connection.exec_driver_sql(_HOLDER_SESSION)
+                taken = connection.exec_driver_sql(f"select pg_try_advisory_lock({_HOLDER_LOCK})").scalar_one()
             try:
-                command.upgrade(config, "head")
-            except CommandError as error:  # of a newer program, or damaged
-                problem = f"its version is unknown to this program, whose own is {NEWEST_MIGRATION}: {error}"
-                raise self._broken(problem) from error
+                yield bool(taken)
+            finally:
+                with suppress(DatabaseError):  # the server may be gone
+                    connection.exec_driver_sql(f"select pg_advisory_unlock({_HOLDER_LOCK})")
+
+    def _check_number(self, connection: Connection) -> None:
+        if self._number is None:
+            return
+        number, holder = connection.execute(select(LedgerRow.number, LedgerRow.holder)).one()
+        if number != self._number:
+            msg = (
+                f"this run stops: the ledger {self.name} was taken over by {holder}. Nothing was committed since; run "
+                "again when no other run is at work"
+            )
+            raise TryLater(msg)
+
+    def _create_tables(self) -> None:
+        """Create the tables of a new ledger in one transaction, or check the format of one that exists."""
+        with self._read_only_connection() as connection:
+            if self._has_tables(connection):
+                return
+        with self._engine.begin() as connection:
+            if not self._has_tables(connection):  # another process may have created them
+                Base.metadata.create_all(connection, checkfirst=False)
+                connection.execute(insert(LedgerRow).values(id=1, format=FORMAT, number=0, holder=""))
+
+    def _has_tables(self, connection: Connection) -> bool:
+        number = format_of(connection)
+        if number is not None and number != FORMAT:
+            msg = f"the ledger {self.name} has {other_format(number)}. Nothing in it was changed"
+            raise BadData(msg)
+        return number is not None
 
     @contextmanager
     def _translated_errors(self) -> Iterator[_State]:
@@ -197,10 +254,17 @@ class Ledger:
                     f"[ledger] url: {refused[0]}, says its server; correct the url, or create what is missing there "
                     "(createdb, createuser)"
                 )
-            if "locked" in message or not self._local:
+            unconfirmed = f". {_UNCONFIRMED}" if state.is_committing else ""
+            if "locked" in message or getattr(error.orig, "sqlstate", None) == _LOCK_TIMEOUT:
                 return TryLater(
-                    f"the ledger {self.name} is held by another process or out of reach ({_first_line(message)}); "
-                    f"try again later{f'. {_UNCONFIRMED}' if state.is_committing else ''}"
+                    f"the ledger {self.name} is held by another process ({_first_line(message)}); try again later"
+                    f"{unconfirmed}"
+                )
+            if not self._local:
+                place = f"{self._url.host or 'this machine'}:{self._url.port or 5432}"
+                return TryLater(
+                    f"the ledger {self.name} cannot be reached ({_first_line(message)}): is the server running at "
+                    f"{place}? If so, try again later{unconfirmed}"
                 )
         return self._broken(_first_line(message), _UNCONFIRMED if state.is_committing else _UNCHANGED)
 
@@ -214,6 +278,34 @@ class Ledger:
         """Description of the first value that is damaged; None: no such value."""
         with self._read_only_connection() as connection:
             return next(damaged_rows(connection), None)
+
+
+def format_of(connection: Connection) -> int | None:
+    """Format of the tables in a database, 0 if it was made by an early version; None: it is not a ledger yet."""
+    tables = inspect(connection).get_table_names()
+    if LedgerRow.__tablename__ in tables:
+        return int(connection.execute(select(LedgerRow.format)).scalar_one())
+    return 0 if "alembic_version" in tables else None
+
+
+def other_format(number: int) -> str:
+    """What is wrong with a ledger of another format, and what to do, as the end of a sentence."""
+    if number > FORMAT:
+        return f"format {number}, newer than {FORMAT}, that of this program: update the program"
+    return (
+        f"format {number}, older than {FORMAT}, that of this program, and is not migrated: use the version that made "
+        "it, or set [ledger] url and [store] root to new, empty places"
+    )
+
+
+def server_holder(connection: Connection) -> str | None:
+    """The process that holds a PostgreSQL ledger now; None: none does."""
+    held = text(
+        "select holder from ledger where exists (select from pg_locks where locktype = 'advisory' and granted "
+        "and database = (select oid from pg_database where datname = current_database()) "
+        f"and (classid::bigint << 32) + objid::bigint = {_HOLDER_LOCK})"
+    )
+    return connection.execute(held).scalar()
 
 
 def _first_line(message: str) -> str:
@@ -254,7 +346,7 @@ def _engine(url: str, lock_wait: float) -> Engine:
     def _set_up(connection: Any, _: Any) -> None:
         if not local:
             return
-        connection.isolation_level = None  # the driver would commit before every DDL statement: a migration is one step
+        connection.isolation_level = None  # the driver would commit before every DDL statement
         connection.text_factory = text_of
         cursor = connection.cursor()
         cursor.execute("pragma journal_mode=wal")

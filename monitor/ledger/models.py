@@ -12,6 +12,20 @@ class Base(DeclarativeBase):
     type_annotation_map: ClassVar[dict[Any, Any]] = {dict[str, Any]: JSON(none_as_null=True)}
 
 
+class LedgerRow(Base):
+    """The ledger itself: one row, which belongs to the database and is not copied into another."""
+
+    __tablename__ = "ledger"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    format: Mapped[int] = mapped_column(Integer)
+    """Format of the tables, see :data:`monitor.ledger.ledger.FORMAT`."""
+    number: Mapped[int] = mapped_column(Integer)
+    """How often it was taken: the number of its present holder."""
+    holder: Mapped[str] = mapped_column(Text)
+    """Process that took it last: its work, number and host, and since when; empty: none ever did."""
+
+
 class SiteVersion(Base):
     """One version of a site in the registry; at most one is current."""
 

@@ -723,8 +723,8 @@ class Transaction:
     # runs
 
     def begin_run(self, run: str, kind: str, as_of: str, *, now: str) -> None:
-        """Store that a run has begun."""
-        self._upsert(RunRow, {"id": run, "kind": kind, "as_of": as_of, "started": now}, ("id",))
+        """Store that a run has begun, unless that is stored."""
+        self._upsert(RunRow, {"id": run, "kind": kind, "as_of": as_of, "started": now}, ("id",), keep=True)
 
     def end_run(
         self,
@@ -736,9 +736,10 @@ class Transaction:
         summary: Payload | None = None,
         error: str | None = None,
     ) -> None:
-        """Store how a run ended: its exit status, and its manifest with a summary or the error that ended it."""
+        """Store how a run ended, unless it has: its exit status, and its manifest with a summary or its error."""
         ended = {"finished": now, "status": status, "manifest": manifest, "summary": summary, "error": error}
-        self._connection.execute(update(RunRow).where(RunRow.id == run).values(**ended))
+        running = (RunRow.id == run) & RunRow.finished.is_(None)
+        self._connection.execute(update(RunRow).where(running).values(**ended))
 
     def empty_manifests(self, before: str) -> None:
         """Remove the manifests of runs of days before `before`, except the newest of a night; summaries stay."""
@@ -754,6 +755,12 @@ class Transaction:
         query = select(table).where(table.c.kind == "night").order_by(table.c.started.desc()).limit(1)
         row = self._connection.execute(query).first()
         return None if row is None else dict(row._mapping)
+
+    def unfinished_nights(self) -> list[Payload]:
+        """Nights that did not end, the oldest first: columns of :class:`RunRow`."""
+        table = RunRow.__table__
+        query = select(table).where(table.c.kind == "night", table.c.finished.is_(None)).order_by(table.c.started)
+        return [dict(row._mapping) for row in self._connection.execute(query)]
 
     def nights(self, limit: int) -> list[Payload]:
         """The nights that began last, newest first: columns of :class:`RunRow` without the manifest."""

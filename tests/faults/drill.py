@@ -183,7 +183,7 @@ class Drill:
         run, url = self.copy()
         stopped = run_night(run, *AS_OF, number=number, failure=STOP)
         assert stopped.status is None, stopped
-        (run / "store" / "lock").unlink()
+        (run / "regrowth.db.lock").unlink()
         other = run_night(run, *AS_OF)  # 75: the stopped night holds a transaction of the ledger
         problems = [] if other.status in (0, 10, 75) else [f"other night: exit {other.status}, {other.errors[-600:]}"]
         before, sent = state(run, url), self.servers.messages()
@@ -299,7 +299,7 @@ def rows(url: str) -> dict[str, list[str]]:
     try:
         with engine.connect() as connection:
             for table in sqlalchemy.inspect(connection).get_table_names():
-                if table in ("runs", "self_checks", "alembic_version"):
+                if table in ("runs", "self_checks", "ledger"):
                     continue
                 left_out = VARYING.get(table, set()) | ({"id"} if table not in ("alerts", "photos") else set())
                 values = connection.execute(sqlalchemy.text(f"select * from {table}")).mappings()

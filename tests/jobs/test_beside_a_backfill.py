@@ -2,6 +2,7 @@
 
 import pytest
 
+from jobs.installation import locked_ledger
 from jobs.lock import LANDSCAPE_LOCKS, NEW_LANDSCAPES, hold_lock
 from jobs.outbox import send as sending
 from jobs.pipeline import exit_status, night
@@ -63,7 +64,7 @@ def test_while_another_run_begins_new_sites_those_wait_and_known_ones_are_judged
 def test_a_backfill_runs_while_a_night_holds_its_own_lock(tmp_path, offered):
     settings = installed(tmp_path, ROW[:1])
     offered(DAYS)
-    with hold_lock(settings.store.root, "a night"):
+    with locked_ledger(settings, "a night"):
         assert states(backfill(settings, until=NIGHT)) == {"s1": "done"}
     assert len(stored_of(settings, "s1").records()) == len(DAYS)
 

@@ -245,8 +245,8 @@ def test_a_setting_with_a_secret_in_it_fails_without_it(lines, status, ran, plan
 
 STAGES = {
     "settings": "jobs.settings._read",
-    "lock": "jobs.pipeline.hold_lock",
-    "ledger": "jobs.pipeline.open_ledger",
+    "lock": "jobs.installation.hold_ledger",
+    "ledger": "jobs.installation.open_ledger",
     "registry": "jobs.pipeline.apply_registry",
     "search": "monitor.imagery.stac.source.Stac.search",
     "request": "monitor.imagery.transport.Fetcher.get",

@@ -114,7 +114,7 @@ def test_an_output_root_that_is_a_file_is_reported_in_one_line(installation, cap
     assert "sites.geojson" in out.err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("what", ["jobs.pipeline.hold_lock", "jobs.pages.write_index"])
+@pytest.mark.parametrize("what", ["jobs.pipeline.report_killed_nights", "jobs.pages.write_index"])
 def test_a_full_disk_exits_with_20_and_asks_for_room(installation, capsys, monkeypatch, what):
     def full(*_args, **_kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -189,8 +189,7 @@ def test_a_ledger_server_that_is_down_means_try_later(installation, capsys, monk
 def test_a_run_that_finds_another_one_exits_with_75_before_it_loads_anything(installation, capsys):
     from jobs.lock import hold_lock
 
-    (installation.root / "store").mkdir()
-    with hold_lock(installation.root / "store", "a night"):
+    with hold_lock(installation.root, "a night", "regrowth.db.lock"):
         for command in (["run"], ["backfill"], ["publish"]):
             status, out = run(*command, "--config", installation.config, capsys=capsys)
             assert status == Exit.TRY_LATER

@@ -34,7 +34,7 @@ from jobs.settings import load
 from monitor.alerts.channels.certificate import certificate_end
 from monitor.errors import BadConfiguration, TryLater
 from monitor.evidence.keys import fingerprint, new_keys
-from monitor.ledger.ledger import NEWEST_MIGRATION, Ledger
+from monitor.ledger.ledger import FORMAT, Ledger
 from tests import forked
 from tests.ledger.editing import edit
 from tests.loopback.certificates import make_certificate
@@ -224,26 +224,25 @@ def test_a_sufficient_number_of_free_inodes_is_not_shown(doctor, monkeypatch):
     assert "room for" not in checks["store"]["message"]
 
 
-def _ledger(installation, version):
+def _ledger(installation, number):
     path = installation.root / "regrowth.db"
-    with sqlite3.connect(path) as connection:
-        connection.execute("create table alembic_version (version_num text)")
-        connection.execute("insert into alembic_version values (?)", (version,))
-    connection.close()
+    Ledger(f"sqlite:///{path}").close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("update ledger set format = ?", (number,))
     return path
 
 
 def test_an_older_ledger_is_left_as_it_is_and_a_newer_one_asks_for_a_newer_program(installation, doctor):
-    path = _ledger(installation, "0000")
+    path = _ledger(installation, FORMAT - 1)
     content = path.read_bytes()
-    checks, status = doctor()
-    assert (status, checks["ledger"]["state"]) == (Exit.DONE, "note")
-    assert path.read_bytes() == content
-    path.unlink()
-    _ledger(installation, "9999")
     checks, _ = doctor()
     assert broken(checks) == {"ledger"}
-    assert "newer than this program" in checks["ledger"]["message"]
+    assert f"format {FORMAT - 1}, older than" in checks["ledger"]["message"]
+    assert path.read_bytes() == content
+    path.unlink()
+    _ledger(installation, FORMAT + 1)
+    checks, _ = doctor()
+    assert "newer than" in checks["ledger"]["message"]
 
 
 def test_damage_in_a_part_of_the_ledger_that_no_query_reads_is_found(installation, doctor):
@@ -261,7 +260,7 @@ def test_damage_in_a_part_of_the_ledger_that_no_query_reads_is_found(installatio
 
 
 def test_a_ledger_without_room_to_be_opened_needs_room_and_no_restore(installation, doctor, monkeypatch):
-    _ledger(installation, NEWEST_MIGRATION)
+    _ledger(installation, FORMAT)
 
     def full(*_):
         raise OperationalError("select", None, sqlite3.OperationalError("database or disk is full"))
@@ -396,7 +395,7 @@ def test_a_night_that_did_not_end_is_a_fault_unless_it_is_at_work(last_night, in
     assert finding["state"] == "broken"
     assert "it was stopped, or an error ended it" in finding["message"]
     assert finding["fix"].startswith("regrowth run")
-    with hold_lock(installation.root / "store", "a night"):
+    with hold_lock(installation.root, "a night", "regrowth.db.lock"):
         finding = last_night(finished=False)
     assert (finding["state"], finding["message"][-10:]) == ("note", "is running")
 
@@ -445,11 +444,10 @@ def test_a_ledger_server_that_is_down_is_reported_without_its_password(doctor, m
 def holder(installation):
     """Another process that holds the lock."""
     code = (
-        "import sys, time; from pathlib import Path; from jobs.lock import hold_lock\n"
-        "with hold_lock(Path(sys.argv[1]), 'a night'): print('held', flush=True); time.sleep(60)"
+        "import sys, time; from jobs.lock import hold_ledger; from monitor.ledger.ledger import Ledger\n"
+        "with hold_ledger(Ledger(sys.argv[1]), 'a night'): print('held', flush=True); time.sleep(60)"
     )
-    store = str(installation.root / "store")
-    with forked.Python(["-c", code, store]) as process:
+    with forked.Python(["-c", code, f"sqlite:///{installation.root / 'regrowth.db'}"]) as process:
         assert process.stdout.readline() == "held\n"
         yield process
 
@@ -468,15 +466,14 @@ def test_a_paused_or_hanging_run_is_a_fault_and_one_at_work_or_dead_is_not(insta
     assert finding["lock"]["fix"].startswith(f"kill -CONT {holder.pid}")
     os.kill(holder.pid, signal.SIGCONT)
 
-    lock = installation.root / "store" / "lock"
-    long_ago = time.time() - 30 * 3600
-    os.utime(lock, (long_ago, long_ago))
+    lock, long_ago = installation.root / "regrowth.db.lock", datetime.now(UTC) - timedelta(hours=30)
+    lock.write_text(re.sub("since .* UTC", f"since {long_ago:%Y-%m-%d %H:%M} UTC", lock.read_text()))
     for _ in range(100):
         finding, _ = doctor()
         if "hangs" in finding["lock"]["message"]:
             break
         time.sleep(0.02)
-    assert "for 30 hours" in finding["lock"]["message"]
+    assert "30 hours ago" in finding["lock"]["message"]
     assert finding["lock"]["fix"] == f"kill {holder.pid}"
 
     holder.kill()
@@ -645,10 +642,8 @@ def test_a_backfill_that_is_at_work_is_named_though_no_night_is(installation, do
     with hold_lock(installation.root / "store" / LANDSCAPE_LOCKS, "a backfill", "valley"):
         finding, status = doctor()
     assert (status, finding["lock"]["state"]) == (Exit.DONE, "note")
-    assert (
-        finding["lock"]["message"]
-        == f"held by a backfill, process {os.getpid()} on {os.uname().nodename}: a run is at work"
-    )
+    holder = f"a backfill, process {os.getpid()} on {os.uname().nodename}, since "
+    assert finding["lock"]["message"].startswith(f"held by {holder}")
 
 
 def _configure(installation, *lines):
@@ -770,7 +765,7 @@ def test_messages_that_wait_are_held_or_were_given_up_are_named_with_the_reason(
 
 
 def test_a_ledger_that_another_program_locks_is_not_called_damaged(installation, doctor):
-    _ledger(installation, NEWEST_MIGRATION)
+    _ledger(installation, FORMAT)
     with closing(sqlite3.connect(installation.root / "regrowth.db", isolation_level=None)) as other:
         other.execute("pragma locking_mode = exclusive")
         other.execute("begin exclusive")

@@ -1,48 +1,75 @@
-"""One run at a time."""
+"""One run at a time, wherever it runs."""
 
 import time
+from contextlib import closing
 
 import pytest
 
-from jobs.lock import hold_lock
+from jobs.lock import hold_ledger, hold_lock
 from monitor.errors import TryLater
+from monitor.ledger.ledger import Ledger
 from tests import forked
+from tests.ledger.conftest import either as either
+from tests.ledger.conftest import ledgers as ledgers
+from tests.ledger.conftest import migrated as migrated
+from tests.ledger.conftest import postgresql as postgresql
+from tests.ledger.conftest import url as url
 
 
-def test_a_second_run_names_the_holder_of_the_lock(tmp_path):
+def test_a_second_run_names_the_holder_of_the_ledger(ledgers):
+    first, second = ledgers
     with (
-        hold_lock(tmp_path, "a night"),
-        pytest.raises(TryLater, match=r"a night, process \d+"),
-        hold_lock(tmp_path, "another"),
+        hold_ledger(first, "a night"),
+        pytest.raises(TryLater, match=r"is held by a night, process \d+ on .+, since 2.* UTC; try again"),
+        hold_ledger(second, "another"),
     ):
         pass
 
 
-def test_the_lock_is_free_again_afterwards(tmp_path):
-    for _ in range(2):
-        with hold_lock(tmp_path, "a night"):
+def test_the_ledger_is_free_again_afterwards(ledgers):
+    for ledger in (*ledgers, *ledgers):
+        with hold_ledger(ledger, "a night"):
             pass
 
 
-def test_a_dead_process_holds_nothing(tmp_path):
+def test_a_killed_process_holds_nothing(either):
     code = (
-        "import sys, time; from pathlib import Path; from jobs.lock import hold_lock\n"
-        "with hold_lock(Path(sys.argv[1]), 'a night'): print('held', flush=True); time.sleep(60)"
+        "import sys, time; from jobs.lock import hold_ledger; from monitor.ledger.ledger import Ledger\n"
+        "with hold_ledger(Ledger(sys.argv[1]), 'a night'): print('held', flush=True); time.sleep(60)"
     )
-    with forked.Python(["-c", code, tmp_path]) as process:
+    with forked.Python(["-c", code, either]) as process, closing(Ledger(either)) as ledger:
         assert process.stdout.readline() == "held\n"
-        with pytest.raises(TryLater, match=str(process.pid)), hold_lock(tmp_path, "another"):
+        with pytest.raises(TryLater, match=str(process.pid)), hold_ledger(ledger, "another"):
             pass
-    for _ in range(50):
-        try:
-            with hold_lock(tmp_path, "another"):
-                return
-        except TryLater:
-            time.sleep(0.05)
-    pytest.fail("the lock of a dead process was not taken over")
+        process.kill()
+        for _ in range(50):
+            try:
+                with hold_ledger(ledger, "another"):
+                    return
+            except TryLater:
+                time.sleep(0.05)
+        pytest.fail("the lock of a killed process was not taken over")
 
 
-def test_a_lock_whose_file_is_deleted_while_it_is_held_is_lost(tmp_path):
+def test_a_run_whose_lock_was_lost_stops_once_another_has_taken_the_ledger(ledgers):
+    first, second = ledgers
+    with hold_ledger(first, "a night"):
+        if first.file:
+            first.file.with_name(f"{first.file.name}.lock").unlink()
+        else:  # the connection that holds the lock ends
+            with second.transaction() as t:
+                others = "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and pid <> "
+                t._connection.exec_driver_sql(f"{others} pg_backend_pid()")
+        first.guard()
+        with hold_ledger(second, "another"):
+            second.guard()
+            with pytest.raises(TryLater, match="was taken over by another, process"):
+                first.guard()
+            with pytest.raises(TryLater, match="was taken over"), first.transaction():
+                pass
+
+
+def test_a_file_lock_whose_file_is_deleted_while_it_is_held_is_lost(tmp_path):
     with hold_lock(tmp_path, "a night") as lock:
         lock.check()
         (tmp_path / "lock").unlink()

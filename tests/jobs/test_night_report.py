@@ -302,10 +302,10 @@ def test_waiting_messages_and_deferred_sites_make_no_failed_night(post, configur
 
 def test_a_second_run_beside_a_night_is_no_failed_night_but_one_beside_a_backup_is(post, configure, run, installation):
     configure(operators(post))
-    with hold_lock(installation.root / "store", "a night"):
+    with hold_lock(installation.root, "a night", "regrowth.db.lock"):
         assert run()[0] == Exit.TRY_LATER
     assert post.mails == []
-    with hold_lock(installation.root / "store", "a backup"):
+    with hold_lock(installation.root, "a backup", "regrowth.db.lock"):
         status, printed = run()
     assert status == Exit.TRY_LATER
     assert "held by a backup" in printed.splitlines()[-1]

@@ -14,7 +14,7 @@ from shapely.geometry import box, mapping
 
 from jobs.cli import main
 from jobs.cost_estimate import PICTURES_PER_BATCH
-from jobs.lock import hold_lock
+from jobs.installation import locked_ledger
 from jobs.settings import load
 from monitor.cube.packed import PACKED_LAYERS
 from monitor.imagery.transport import Fetcher
@@ -481,7 +481,7 @@ def test_a_catalogue_that_says_continue_without_end_is_left_in_time_and_the_lock
         assert time.monotonic() - begun < 15
         assert left.value.code == 75
         assert "too slowly" in capsys.readouterr().err
-        with hold_lock(load(config).store.root, "the next night"):
+        with locked_ledger(load(config), "the next night"):
             pass
 
 

@@ -60,7 +60,7 @@ def test_folders_beside_the_landscapes_are_not_expired(settings, monkeypatch):
     monkeypatch.setattr(expiring, "EXPIRY_CYCLE", 1)
     for name in (DERIVED_FOLDER, ".half.new", "valley"):
         (settings.store.root / name).mkdir(parents=True)
-    (settings.store.root / "lock").touch()
+    (settings.store.root / ".failed-night").touch()
     with open_ledger(settings) as ledger:
         expire_snapshots(settings.store.root, ledger)
     assert turns == ["valley"]
