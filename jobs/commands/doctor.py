@@ -1,6 +1,6 @@
 """``regrowth doctor``: what is missing on this machine, and the command or the setting that fixes it.
 
-It changes nothing: no folder or ledger is created, no ledger migrated, and without ``--online`` no request is sent.
+It changes nothing: no folder or ledger is created, and without ``--online`` no request is sent.
 """
 
 from dataclasses import asdict

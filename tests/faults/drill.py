@@ -20,6 +20,8 @@ from typing import Any, Final, Self
 import pyarrow.parquet as pq
 import sqlalchemy
 
+from jobs.failed_night import report_last_night
+from jobs.settings import load
 from monitor.cube.store import LandscapeStore, landscape_folders
 from monitor.ledger.ledger import LOCK_WAIT
 from tests.faults.night import Ended, run_night
@@ -170,6 +172,19 @@ class Drill:
         ended = run_night(run, *AS_OF, seconds=seconds, number=10**9)
         ending = "killed" if ended.status == -signal.SIGKILL else f"exit {ended.status}"
         return Outcome(0, "any instant", f"after {seconds:.2f} s", KILL, ending, self.again(run, url))
+
+    def kill_and_ask(self, seconds: float = 300, number: int = 10**9) -> Outcome:
+        """Kill the night after some time or at a point; the next command must say so if it has pinged."""
+        run, _ = self.copy()
+        pings = self.servers.heartbeat.requests
+        pings.clear()
+        ended = run_night(run, *AS_OF, seconds=seconds, number=number, failure=KILL_AFTER)
+        pinged, killed = bool(pings), ended.status == -signal.SIGKILL
+        payload, _ = report_last_night(load(run / "regrowth.toml"))
+        reported = payload is not None and payload["as_of"] == NIGHT.isoformat() and payload["status"] == 137
+        problems = ["it has pinged, and its kill is not reported"] if killed and pinged and not reported else []
+        ending = f"killed, {'reported' if reported else 'before it began'}" if killed else f"exit {ended.status}"
+        return Outcome(number, "any instant", f"after {seconds:.1f} s", KILL, ending, problems)
 
     def fill_disk(self, room: int) -> Outcome:
         """Run the night on a disk with so little room left, and again where there is more. [kB]"""

@@ -66,6 +66,18 @@ def test_twenty_nights_killed_one_after_the_other_lose_and_repeat_nothing(drill,
     assert {"ledger", "request", "file"} <= {one.kind for one in outcomes}
 
 
+def test_a_night_killed_at_its_first_ping_is_reported(drill, capsys):
+    outcome = drill.kill_and_ask(number=drill.numbers(KILL_AFTER, "request")[0])
+    check([outcome], capsys)
+    assert outcome.ending == "killed, reported"
+
+
+@pytest.mark.slow
+def test_a_night_killed_at_any_half_second_since_its_start_is_reported(either, capsys):
+    outcomes = check([either.kill_and_ask(seconds) for seconds in np.arange(0.5, either.seconds + 0.5, 0.5)], capsys)
+    assert "killed, reported" in {one.ending for one in outcomes}
+
+
 @pytest.mark.slow
 def test_two_hundred_nights_killed_anywhere_on_both_ledgers_lose_and_repeat_nothing(either, capsys):
     points = [(n, KILL) for n in spread(either.numbers(KILL), 54)]

@@ -310,3 +310,12 @@ def test_adding_a_registry_twice_changes_nothing_and_a_site_taken_out_is_named_a
     assert [site["id"] for site in json.loads(out.out)] == ["demo-02", "demo-07", "demo-10"]
     _, out = run("sites", "add", file, "--config", installation.config, capsys=capsys)
     assert "missing from sites.geojson, kept: demo-10; to stop judging: regrowth sites retire demo-10" in out.out
+
+
+def test_a_missing_mail_password_ends_a_night_before_anything_is_fetched(installation, capsys):
+    channel = '[channels.mail]\nkind = "smtp"\nhost = "127.0.0.1"\nsender = "a@example.org"\nuser = "me"\n'
+    installation.config.write_text(f"{installation.config.read_text()}\n{channel}")
+    status, out = run("run", "--config", installation.config, "--as-of", "2018-09-30", capsys=capsys)
+    assert status == Exit.CONFIGURATION
+    assert "needs REGROWTH_CHANNEL_MAIL_PASSWORD" in out.err
+    assert not list((installation.root / "store").glob("*/repo"))

@@ -283,8 +283,7 @@ def last_night(installation, doctor):
         }  # fmt: skip
 
     def finding_of_a_night(*, ago=timedelta(hours=5), finished=True, before=None, error=None, **last):
-        for file in installation.root.glob("regrowth.db*"):
-            file.unlink()
+        (installation.root / "regrowth.db").unlink(missing_ok=True)
         begun = datetime.now(UTC) - ago
         with closing(Ledger(f"sqlite:///{installation.root / 'regrowth.db'}")) as ledger, ledger.transaction() as t:
             for name in "abcd":

@@ -358,11 +358,11 @@ def test_without_a_ledger_the_message_is_sent_directly_once(post, configure, run
 
 
 def test_a_ledger_that_the_night_waited_for_is_not_waited_for_again_as_long(
-    post, configure, run, nights, installation, monkeypatch
+    post, configure, run, installation, monkeypatch
 ):
     configure(operators(post))
     Ledger(f"sqlite:///{installation.root / 'regrowth.db'}").close()
-    nights([], TryLater("the ledger is held by another process"))
+    monkeypatch.setattr("monitor.ledger.ledger.LOCK_WAIT", 1)
     monkeypatch.setattr(night_report, "LEDGER_WAIT", 0.2)
     with closing(sqlite3.connect(installation.root / "regrowth.db", isolation_level=None)) as other:
         other.execute("begin immediate")

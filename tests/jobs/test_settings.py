@@ -131,3 +131,15 @@ def test_a_ledger_address_with_an_at_sign_in_its_password_is_refused_without_sho
     with pytest.raises(BadConfiguration, match="%40") as refused:
         load(config)
     assert "CANARY" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [("store", "root"), ("outputs", "root"), ("registry", "path"), ("registry", "controls"), ("terrain", "path"),
+     ("rain", "path")],
+)  # fmt: skip
+@pytest.mark.parametrize("address", ["s3://regrowth/store", "gs://regrowth", "file:///srv/store"])
+def test_an_address_in_place_of_a_folder_or_file_is_refused_by_name(tmp_path, section, key, address):
+    file = write(tmp_path, f'{GOOD}\n[{section}]\n{key} = "{address}"\n')
+    with pytest.raises(BadConfiguration, match=rf"{section}\.{key}: .* is an address; .*local or mounted disk"):
+        load(file)
