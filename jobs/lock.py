@@ -46,7 +46,7 @@ class Lock:
     """Device and inode of the locked file."""
 
     def check(self) -> None:
-        """Raise TryLater if the file was deleted or replaced; called before each commit and before each message."""
+        """Raise TryLater if the file was deleted or replaced; called before each commit to a store."""
         try:
             change = None if _inode(os.stat(self.path)) == self.inode else "replaced"
         except FileNotFoundError:
@@ -107,8 +107,8 @@ def _inode(status: os.stat_result) -> tuple[int, int]:
 
 
 @contextmanager
-def hold_lock(root: Path, what: str, name: str = "lock") -> Iterator[Lock]:
-    """Hold a lock within a ``with`` block.
+def hold_lock(root: Path, what: str, name: str) -> Iterator[Lock]:
+    """Hold a file lock within a ``with`` block.
 
     Parameters
     ----------

@@ -70,12 +70,12 @@ def test_a_run_whose_lock_was_lost_stops_once_another_has_taken_the_ledger(ledge
 
 
 def test_a_file_lock_whose_file_is_deleted_while_it_is_held_is_lost(tmp_path):
-    with hold_lock(tmp_path, "a night") as lock:
+    with hold_lock(tmp_path, "a night", "lock") as lock:
         lock.check()
         (tmp_path / "lock").unlink()
         with pytest.raises(TryLater, match=r"a night stops: its lock .* was deleted while it was held"):
             lock.check()
-        with hold_lock(tmp_path, "another") as other:
+        with hold_lock(tmp_path, "another", "lock") as other:
             other.check()
             with pytest.raises(TryLater, match=r"was replaced while it was held.*Nothing was committed"):
                 lock.check()
