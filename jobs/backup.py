@@ -134,6 +134,7 @@ def landscapes_locked(root: Path, what: str) -> Iterator[None]:
     TryLater
         A run holds one of them.
     """
+    make_private_folder(root)
     with ExitStack() as stack:
         for name in (NEW_LANDSCAPES, *(folder.name for folder in landscape_folders(root))):
             stack.enter_context(hold_lock(root / LANDSCAPE_LOCKS, what, name))

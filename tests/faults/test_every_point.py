@@ -74,7 +74,8 @@ def test_a_night_killed_at_its_first_ping_is_reported(drill, capsys):
 
 @pytest.mark.slow
 def test_a_night_killed_at_any_half_second_since_its_start_is_reported(either, capsys):
-    outcomes = check([either.kill_and_ask(seconds) for seconds in np.arange(0.5, either.seconds + 0.5, 0.5)], capsys)
+    instants = np.arange(0.5, min(either.seconds, 12) + 0.5, 0.5)
+    outcomes = check([either.kill_and_ask(seconds) for seconds in instants], capsys)
     assert "killed, reported" in {one.ending for one in outcomes}
 
 
