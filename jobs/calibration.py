@@ -2,9 +2,9 @@
 
 A night does it where it is due, between fetching and judging. Only scenes acquired before the end of the last growing
 season are used, so that the same stores give the same constants on any night. They are then frozen: later scenes and
-sites count in the next season, unless the stored sites of the biome have doubled since; those that come with a night
-count from the next night on, so that running it again changes nothing. With fewer than five stored sites the defaults
-hold.
+sites count in the next season, unless the stored sites of the biome have doubled since, or the code has changed. Sites
+that come with a night count from the next night on, so that running it again changes nothing. With fewer than five
+stored sites the defaults hold.
 """
 
 from collections import Counter
@@ -18,6 +18,7 @@ import numpy as np
 import structlog
 
 from jobs.settings import Settings
+from monitor import derived
 from monitor.controls.selection import REFERENCE_RING, ControlSet
 from monitor.cube.store import LandscapeStore, landscape_at_snapshot
 from monitor.cube.stored_site import StoredSite
@@ -88,29 +89,33 @@ class Calibrations:
         count = Counter(site.biome_key for site in sites)
         return {pool: count[pool.biome] for pool in self.members}
 
-    def record(self, pool: Pool) -> dict[str, Any] | None:
-        """Ledger record that applies to a pool on this night; without placebos it left the defaults in place."""
-        rows = [row for row in self._records.get(pool, ()) if row["as_of"] <= self.as_of.isoformat()]
-        return max(rows, key=lambda row: (row["placebos"] > 0, row["season"], row["id"]), default=None)
-
     def of(self, pool: Pool) -> Calibration:
-        """Constants that apply to a pool on this night."""
-        row = self.record(pool)
-        return Calibration.from_json(row["payload"]["constants"]) if row is not None and row["placebos"] else DEFAULT
+        """Constants that apply to a pool on this night; a record without placebos leaves the defaults in place."""
+        known = [row for row in self._records.get(pool, ()) if row["as_of"] <= self.as_of.isoformat() and row["placebos"]]
+        if not known:
+            return DEFAULT
+        current = self.key(pool)
+        row = max(known, key=lambda row: (row["season"], row["made_from"] == current, row["id"]))
+        return Calibration.from_json(row["payload"]["constants"])
 
     def season(self, pool: Pool) -> tuple[int, date]:
         """The last ended growing season of a pool, and its last day."""
         return GrowingSeason.of(self.members[pool][0]).last_ended(self.as_of)
 
+    def key(self, pool: Pool) -> str:
+        """Hash of a pool, its last ended season and the code that sets its constants."""
+        return derived.key([pool, self.season(pool)[0]], module=__name__)
+
     def _newest(self, pool: Pool) -> int:
         return max((row["season"] for row in self._records.get(pool, ())), default=0)
 
     def _is_due(self, pool: Pool) -> bool:
-        """Whether this season has not been tried, or with at most half of the sites that earlier nights assessed."""
-        season, newest = self.season(pool)[0], self._newest(pool)
-        if season != newest:
-            return season > newest
-        rows = [row for row in self._records[pool] if row["season"] == season]
+        """Whether this code has not tried this season, or with at most half of the sites that earlier nights assessed."""
+        if self.season(pool)[0] < self._newest(pool):
+            return False
+        rows = [row for row in self._records.get(pool, ()) if row["made_from"] == self.key(pool)]
+        if not rows:
+            return True
         stored, placebos = (max(int(row[name]) for row in rows) for name in ("stored", "placebos"))
         return self._known[pool] >= 2 * stored and placebos < MAX_PLACEBOS
 
@@ -233,8 +238,9 @@ def calibrate_due(
         rows.append(
             {
                 "tile": pool.tile, "biome": pool.biome, "season": constants.season(pool)[0],
-                "as_of": as_of.isoformat(), "stored": constants.stored[pool], "hash": result.hash,
-                "placebos": result.placebos, "payload": {"constants": result.to_json()},
+                "as_of": as_of.isoformat(), "stored": constants.stored[pool],
+                "made_from": constants.key(pool), "hash": result.hash, "placebos": result.placebos,
+                "payload": {"constants": result.to_json()},
             }
         )  # fmt: skip
         if most is None:  # a night stores all or nothing, so that a killed one is repeated exactly

@@ -1,14 +1,12 @@
 """The detectability of failure of each site: simulated on all cores, stored in the ledger, read back for the page."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date
 from typing import Any, Final
 
 from dask import compute, delayed
 
 from monitor.publish.view import IMPROVEMENT_YEARS, DetectionAssumptions, DetectionChance, DetectionImprovement
-from monitor.verdict.detectability import in_words
-from monitor.verdict.site_conditions import NO_VERDICT, SiteConditions, simulate
+from monitor.verdict.site_conditions import SiteConditions, simulate
 
 IMPROVEMENT_WORDS: Final = {
     "now": "as it is", "more_scenes": "with twice the clear scenes", "strips": "with control strips",
@@ -23,32 +21,8 @@ def simulate_all(conditions: Sequence[SiteConditions]) -> None:
     compute(*(delayed(simulate, pure=False)(known) for known in distinct), scheduler="threads")
 
 
-def detectability_json(conditions: SiteConditions, start: date) -> dict[str, Any]:
-    """Detectability of failure at a site as plain values, for the ledger and for ``sites add --json``.
-
-    ``improved`` has the chance of red by year with twice the clear scenes, with strips within the site as control
-    ground, and with both.
-    """
-    years = conditions.by_year(start)
-    said = NO_VERDICT.get(conditions.blind) or [in_words(years, language=language) for language in ("en", "zh")]
-    return {
-        "made_from": conditions.key,
-        "seasons_before": conditions.before,
-        "scenes_a_year": conditions.scenes,
-        "assumed": conditions.unseen,
-        "years": [year.year for year in years],
-        "until": [year.until for year in years],
-        "red": [year.red for year in years],
-        "watch": [year.watch for year in years],
-        "improved": {
-            name: [year.red for year in better.by_year(start)] for name, better in conditions.improved.items()
-        },
-        "said": dict(zip(("en", "zh"), said, strict=True)),
-    }
-
-
 def chances(stored: Mapping[str, Any] | None) -> tuple[DetectionChance, ...]:
-    """Chances by year from what :func:`detectability_json` wrote, as the page shows them."""
+    """Chances by year, as the page shows them, from :func:`monitor.verdict.site_conditions.detectability_json`."""
     if stored is None:
         return ()
     return tuple(

@@ -1,23 +1,20 @@
 """Assess one site, and raise, change or resolve its alerts."""
 
-import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
-from typing import Any
 
 from jobs import __version__
 from jobs.alerting import update_alerts
-from jobs.detectability import detectability_json
 from jobs.episodes import current_episode, episode_alpha, in_episode
 from jobs.field_csv import stored_rows
 from jobs.records import from_json, to_json
+from monitor import derived
 from monitor.alerts.recipients import AddressBook
 from monitor.controls.screening import left_out_json
 from monitor.errors import BadData
 from monitor.imagery.auxiliary.terrain import with_slope
 from monitor.ingest.task import Outcome
-from monitor.ledger.transaction import Transaction
+from monitor.ledger.transaction import Payload, Transaction
 from monitor.maps.site_verdict import VerdictInputs, series_verdict, verdict_with_areas
 from monitor.maps.worst_patch import WorstPatch
 from monitor.series.columns import Columns, observed_until
@@ -29,7 +26,7 @@ from monitor.verdict.calibration import Calibration
 from monitor.verdict.loss_ground import LossGround, lost_together, neighbours
 from monitor.verdict.lots import lot_of, member_of
 from monitor.verdict.reasons import Reason
-from monitor.verdict.site_conditions import SiteConditions
+from monitor.verdict.site_conditions import SiteConditions, detectability_json
 
 
 def judge(
@@ -102,7 +99,10 @@ def judge(
         conditions = SiteConditions.seen(
             site, series, as_of=as_of, since=imagery_since, alpha=inputs.alpha, constants=constants
         )
-        _save_detectability(t, ground_key(outcome.site), conditions, site)
+        _save(
+            t, ground_key(outcome.site), "detectability", [conditions, site.start],
+            lambda: detectability_json(conditions, site.start), module="monitor.verdict.site_conditions",
+        )  # fmt: skip
     assessment, patch = verdict_with_areas(verdict, loss, *of_site)
     if newest and assessment.status is not Status.INSUFFICIENT_DATA:  # that says nothing about the ground
         _save_worst_patch(t, ground_key(outcome.site), patch)
@@ -129,25 +129,28 @@ def _check_not_thinned(t: Transaction, site: str, day: str, digest: str) -> None
         raise BadData(msg)
 
 
-def _save_detectability(t: Transaction, ground: str, conditions: SiteConditions, site: Site) -> None:
-    """Store the detectability of failure, if the conditions are others than before."""
-    if (t.ground_data(ground, "detectability") or {}).get("made_from") != conditions.key:
-        t.save_ground_data(ground, "detectability", detectability_json(conditions, site.start))
+def _save(
+    t: Transaction, ground: str, kind: str, inputs: Sequence[object], make: Callable[[], Payload], *, module: str
+) -> None:
+    """Store what is computed about a ground, if inputs or code (:func:`monitor.derived.key`) have changed."""
+    key = derived.key(inputs, module=module)
+    if (t.ground_data(ground, kind) or {}).get("made_from") != key:
+        t.save_ground_data(ground, kind, {"made_from": key, **make()})
 
 
 def _save_seasons(
     t: Transaction, ground: str, site: Site, series: Columns, constants: Calibration, as_of: date
 ) -> None:
-    """Store the yearly amplitudes of a site, for the verdict on its lot, where a season has ended or has changed."""
+    """Store the yearly amplitudes of a site, for the verdict on its lot."""
     if lot_of(site) is None:
         return
     _, ended = GrowingSeason.of(site).last_ended(as_of)
     seen = Series.of(observed_until(series, ended))
-    content = [site.version, site.start.isoformat(), constants.hash, seen.digest, ended.isoformat(), __version__]
-    key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-    if (t.ground_data(ground, "seasons") or {}).get("made_from") != key:
-        member = member_of(seen, site, calibration=constants, cohorts=site.cohorts, as_of=ended)
-        t.save_ground_data(ground, "seasons", {"made_from": key, "member": to_json(member)})
+    _save(
+        t, ground, "seasons", [site.version, site.start, constants.hash, seen.digest, ended],
+        lambda: {"member": to_json(member_of(seen, site, calibration=constants, cohorts=site.cohorts, as_of=ended))},
+        module="monitor.verdict.lots",
+    )  # fmt: skip
 
 
 def _neighbours(t: Transaction, site: Site, around: Sequence[Site], assessment: Assessment) -> LossGround | None:
@@ -171,10 +174,10 @@ def _save_worst_patch(t: Transaction, ground: str, patch: WorstPatch | None) -> 
 
 
 def _digest(series: Columns, inputs: VerdictInputs, reasons: Sequence[str]) -> str:
-    """Hash of everything that an assessment depends on."""
-    site, factor = inputs.site, inputs.field_factor
-    content: list[Any] = [site.version, inputs.constants.hash, inputs.code_version, inputs.alpha, site.slope_degrees]
-    content += [reasons]
-    content += [inputs.episode, site.start.isoformat()] if inputs.episode > 1 else []
-    content += [to_json(factor)] if factor is not None else []
-    return hashlib.sha256(json.dumps(content).encode() + series["chain"][-1:].tobytes()).hexdigest()
+    """Hash of everything that an assessment depends on, the code that judges included."""
+    site = inputs.site
+    content = [
+        site.version, site.start, site.slope_degrees, inputs.episode, inputs.alpha, inputs.constants.hash,
+        inputs.field_factor, reasons, series["chain"][-1:],
+    ]  # fmt: skip
+    return derived.key(content, module="monitor.maps.site_verdict")

@@ -5,8 +5,6 @@ has a new season or changed; its verdict is appended to the ledger together with
 the model, from which it can be recomputed.
 """
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -15,10 +13,10 @@ from typing import Any
 from jobs.alerting import NIGHT, record_event
 from jobs.episodes import current_episode
 from jobs.records import from_json, to_json
+from monitor import derived
 from monitor.alerts.alert import LOT, Alert, AlertEvent, AlertState, alert_id
 from monitor.alerts.lifecycle import close, next_lot_alert
 from monitor.alerts.recipients import FILES, AddressBook, Recipient
-from monitor.derived import code_hash
 from monitor.ledger.transaction import Transaction
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.assess import DEFAULT
@@ -46,7 +44,7 @@ class LotRecord:
 
 
 def judge_lots(t: Transaction, sites: Sequence[Site], *, book: AddressBook, as_of: date, run: str) -> None:
-    """Judge the lots of which anything has changed, and append their verdicts.
+    """Judge the lots of which inputs or code have changed, and append their verdicts.
 
     Parameters
     ----------
@@ -65,11 +63,8 @@ def judge_lots(t: Transaction, sites: Sequence[Site], *, book: AddressBook, as_o
     for lot, theirs in lots.items():
         replanted = {site.id for site in theirs if current_episode(as_of, episodes[site.id])["number"] > 1}
         seasons = {site.id: stored[ground]["member"] for site in theirs if (ground := ground_key(site)) in stored}
-        content = [
-            to_json(lot), {site.id: site.hectares for site in theirs}, seasons, sorted(replanted), _model(),
-            code_hash("monitor.verdict.lots"),
-        ]  # fmt: skip
-        digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        hectares = {site.id: site.hectares for site in theirs}
+        digest = derived.key([lot, hectares, seasons, sorted(replanted)], module=__name__)
         day, known, known_record = latest.get(lot.id, ("", "", {}))
         if day > as_of.isoformat():
             continue

@@ -1,18 +1,17 @@
-"""Stored results that can be computed again: the only cache on disk.
+"""Stored results that can be computed again, and the one rule by which they are.
 
-A result is stored with a hash of its inputs and of the code that computes it, which is the module of the function and
-all modules of this package that it imports, directly or not. After an edit of any of them the result is computed
-again, and any of the files may be deleted at any time.
+A result is stored with its :func:`key`, a hash of its inputs and of the code that computes it: the module of the
+function and all modules of this package that it imports, directly or not. After an edit of any of them the result is
+computed again, in the ledger as in the files of :func:`get`, which may be deleted at any time. Docstrings, comments and
+layout are not code.
 """
 
 import ast
 import os
-import sys
 from collections.abc import Buffer, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from hashlib import sha256
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +22,8 @@ import numpy as np
 Values = Mapping[str, Any]
 """Arrays of fixed-size types, and plain values (None, numbers, text, lists and dicts of them), by name."""
 
-_PACKAGE: Final = __name__.partition(".")[0]
+_ROOT: Final = Path(__file__).parent.parent
+"""Folder of this package and of ``jobs``."""
 _CHECK: Final = 4
 """Length of the checksum at the start of a file. [byte]"""
 
@@ -42,18 +42,17 @@ def get(path: Path, inputs: Sequence[object], make: Callable[[], Values], *, mod
     ----------
     path : Path
         File of the result. If it is missing, damaged or cannot be written, the result is computed.
-    inputs : sequence
-        All that the result depends on besides code: arrays, bytes, and values identified by their ``repr``.
-    make, module
-        Function that computes the result, and the module of its code, as in ``__name__``.
+    inputs, module : see :func:`key`
+    make : callable
+        Computes the result.
     """
-    key = _hash([code_hash(module), *inputs])
+    current = key(inputs, module=module)
     stored = _load(path)
-    if stored is not None and stored.key == key:
+    if stored is not None and stored.key == current:
         arrays = {name: np.frombuffer(data, kind).reshape(shape) for name, (kind, shape, data) in stored.arrays.items()}
         return {**stored.plain, **arrays}
     values = make()
-    new = _Stored(key=key, plain={}, arrays={})
+    new = _Stored(key=current, plain={}, arrays={})
     for name, value in values.items():
         if isinstance(value, np.ndarray):
             new.arrays[name] = value.dtype.str, value.shape, np.ascontiguousarray(value).tobytes()
@@ -66,42 +65,81 @@ def get(path: Path, inputs: Sequence[object], make: Callable[[], Values], *, mod
     return values
 
 
+def key(inputs: Sequence[object], *, module: str) -> str:
+    """Hash of all that a stored result depends on: if it differs, the result is computed again.
+
+    Parameters
+    ----------
+    inputs : sequence
+        All that the result depends on besides code: arrays, bytes, and values identified by their ``repr``.
+    module : str
+        Module of the function that computes it, as in ``__name__``.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        There is no such module.
+    """
+    return _hash([code_hash(module), *inputs])
+
+
 @cache
 def code_hash(module: str) -> str:
-    """Hash of the source of a module and of all modules of this package that it imports, directly or not."""
-    files: dict[str, bytes] = {}
+    """Hash of the syntax trees of a module and of all modules of this package that it imports, directly or not."""
+    trees: dict[str, str] = {}
     pending = [module]
     while pending:
         name = pending.pop()
-        if name not in files and (path := _source(name)) is not None:
-            files[name] = path.read_bytes()
-            pending += _imported(name, files[name], package=path.name == "__init__.py")
-    return _hash([sorted(files.items())])
+        if name not in trees and (path := _source(name)) is not None:
+            trees[name], imported = _parsed(path.read_bytes())
+            pending += imported
+    if not trees:
+        raise ModuleNotFoundError(module)
+    return _hash([sorted(trees.items())])
 
 
 @cache
-def _imported(module: str, source: bytes, *, package: bool) -> list[str]:
-    """Modules of this package that a module imports; for ``from a import b`` both a and a.b."""
-    names = []
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                above = module.split(".")[: len(module.split(".")) - node.level + package]
-                base = ".".join([*above, *([base] if base else [])])
-            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    return [name for name in names if name.startswith(f"{_PACKAGE}.")]  # the package itself only names what is in it
+def _parsed(source: bytes) -> tuple[str, list[str]]:
+    """Hash of the syntax tree of a module, and the modules that it imports; for ``from a import b`` both a and a.b.
+
+    Strings that stand alone are docstrings, and left out. So are empty fields, by which versions of Python differ.
+    """
+    content: list[object] = []
+    imported: list[str] = []
+    pending: list[Any] = [ast.parse(source)]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, list):
+            code = [one for one in node if not (isinstance(one, ast.Expr) and _is_text(one.value))]
+            content.append(len(code))
+            pending += code
+        elif isinstance(node, ast.AST):
+            content.append(type(node).__name__)
+            for name in node._fields:
+                value = getattr(node, name, None)
+                if isinstance(value, (ast.AST, list)):
+                    if value and name != "ctx":
+                        content.append(name)
+                        pending.append(value)
+                elif value is not None:
+                    content += name, value
+            if isinstance(node, ast.Import):
+                imported += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                imported += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            content.append(node)
+    return _hash([content]), [name for name in imported if name.startswith("monitor.")]
+
+
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 def _source(module: str) -> Path | None:
     """File of a module; None if there is no such module, for instance because the name is a function."""
-    known = sys.modules.get(module)
-    with suppress(ImportError, AttributeError):
-        origin = known.__file__ if known is not None else getattr(find_spec(module), "origin", None)
-        return Path(origin) if origin and origin.endswith(".py") else None
-    return None
+    path = _ROOT.joinpath(*module.split("."))
+    return next((file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()), None)
 
 
 def _hash(parts: Sequence[object]) -> str:

@@ -140,11 +140,11 @@ def add(
     """
     from jobs.biome_settings import own_biomes
     from jobs.calibration import Calibrations, Pool
-    from jobs.detectability import detectability_json, improvements_in_words, simulate_all
+    from jobs.detectability import improvements_in_words, simulate_all
     from jobs.records import from_json
     from jobs.registry import add_sites
     from monitor.sites.site import Site
-    from monitor.verdict.site_conditions import SiteConditions
+    from monitor.verdict.site_conditions import SiteConditions, detectability_json
 
     with installation(config) as (settings, ledger):
         changes = add_sites(ledger, file, controls=settings.registry.controls, biomes=own_biomes(settings.biomes))

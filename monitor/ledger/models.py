@@ -97,10 +97,10 @@ class GroundDataRow(Base):
 
 
 class CalibrationRow(Base):
-    """Constants of the verdict for a tile and biome. Never edited: another season or more ground makes a new row."""
+    """Constants of the verdict for a tile and biome. Never edited: a new season, more ground or new code adds a row."""
 
     __tablename__ = "calibrations"
-    __table_args__ = (UniqueConstraint("tile", "biome", "season", "stored"),)
+    __table_args__ = (UniqueConstraint("tile", "biome", "season", "stored", "made_from"),)
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     tile: Mapped[str] = mapped_column(String(20))
@@ -111,6 +111,8 @@ class CalibrationRow(Base):
     """First night on which they are used."""
     stored: Mapped[int] = mapped_column(Integer)
     """Number of sites of the biome whose control ground was stored then."""
+    made_from: Mapped[str] = mapped_column(String(64))
+    """Hash of the pool, the season and the code that set them."""
     hash: Mapped[str] = mapped_column(String(64))
     placebos: Mapped[int] = mapped_column(Integer)
     """Number of placebo sites; 0: none, the defaults are used."""

@@ -213,9 +213,9 @@ class Transaction:
         return [dict(row._mapping) for row in self._connection.execute(select(table).order_by(table.c.id))]
 
     def add_calibration(self, payload: Payload, **columns: Any) -> None:
-        """Store constants, unless their tile, biome, season and number of stored sites have some already."""
+        """Store constants, unless their tile, biome, season, number of stored sites and code have some already."""
         row = {**columns, "payload": payload}
-        self._upsert(CalibrationRow, row, ("tile", "biome", "season", "stored"), keep=True)
+        self._upsert(CalibrationRow, row, ("tile", "biome", "season", "stored", "made_from"), keep=True)
 
     # assessments
 

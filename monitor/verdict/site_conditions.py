@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from shapely.geometry import Point
@@ -19,7 +19,14 @@ from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Biome, Plan, Site
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.calibration import Calibration
-from monitor.verdict.detectability import MORE_SCENES, STRIP_DRIFT, STRIP_SCENE, Detectability, detectability
+from monitor.verdict.detectability import (
+    MORE_SCENES,
+    STRIP_DRIFT,
+    STRIP_SCENE,
+    Detectability,
+    detectability,
+    in_words,
+)
 
 REVISIT_DAYS: Final = 5
 """Revisit time of Sentinel-2. [day]"""
@@ -160,18 +167,6 @@ class SiteConditions:
         )
 
     @property
-    def key(self) -> str:
-        """Short text that identifies the conditions in the ledger."""
-        plan, own = self.plan, self.own_biome
-        biome = self.biome if own is None else f"{self.biome}-{own.digest}"
-        return "/".join(
-            map(str, (plan.index_A, plan.k, plan.L, plan.too_early_years, biome, self.south, self.month,
-                      self.hectares, self.parts, self.before, self.scenes, self.control, self.alpha,
-                      self.constants.hash[:16], *(["strips"] if self.strips else []),
-                      *(["assumed"] if self.unseen else []), *([self.blind] if self.blind else [])))
-        )  # fmt: skip
-
-    @property
     def improved(self) -> "dict[str, SiteConditions]":
         """The conditions if more were done to see a failure: ``more_scenes``, ``strips`` and ``both``."""
         more, strips = replace(self, scenes=MORE_SCENES * self.scenes), replace(self, strips=True)
@@ -184,6 +179,29 @@ class SiteConditions:
         return tuple(
             replace(year, until=(start + timedelta(days=int(365.25 * year.year) - 1)).year) for year in simulate(self)
         )
+
+
+def detectability_json(conditions: SiteConditions, start: date) -> dict[str, Any]:
+    """Detectability of failure at a site as plain values, for the ledger and for ``sites add --json``.
+
+    ``improved`` has the chance of red by year with twice the clear scenes, with strips within the site as control
+    ground, and with both.
+    """
+    years = conditions.by_year(start)
+    said = NO_VERDICT.get(conditions.blind) or [in_words(years, language=language) for language in ("en", "zh")]
+    return {
+        "seasons_before": conditions.before,
+        "scenes_a_year": conditions.scenes,
+        "assumed": conditions.unseen,
+        "years": [year.year for year in years],
+        "until": [year.until for year in years],
+        "red": [year.red for year in years],
+        "watch": [year.watch for year in years],
+        "improved": {
+            name: [year.red for year in better.by_year(start)] for name, better in conditions.improved.items()
+        },
+        "said": dict(zip(("en", "zh"), said, strict=True)),
+    }
 
 
 @lru_cache(maxsize=4096)
