@@ -91,11 +91,11 @@ class Calibrations:
 
     def of(self, pool: Pool) -> Calibration:
         """Constants that apply to a pool on this night; a record without placebos leaves the defaults in place."""
-        known = [row for row in self._records.get(pool, ()) if row["as_of"] <= self.as_of.isoformat() and row["placebos"]]
-        if not known:
+        day, current = self.as_of.isoformat(), self.key(pool)
+        rows = [row for row in self._records.get(pool, ()) if row["as_of"] <= day and row["placebos"]]
+        if not rows:
             return DEFAULT
-        current = self.key(pool)
-        row = max(known, key=lambda row: (row["season"], row["made_from"] == current, row["id"]))
+        row = max(rows, key=lambda row: (row["season"], row["made_from"] == current, row["id"]))
         return Calibration.from_json(row["payload"]["constants"])
 
     def season(self, pool: Pool) -> tuple[int, date]:
@@ -110,7 +110,7 @@ class Calibrations:
         return max((row["season"] for row in self._records.get(pool, ())), default=0)
 
     def _is_due(self, pool: Pool) -> bool:
-        """Whether this code has not tried this season, or with at most half of the sites that earlier nights assessed."""
+        """Whether this code has not tried this season, or with at most half of the sites assessed by earlier nights."""
         if self.season(pool)[0] < self._newest(pool):
             return False
         rows = [row for row in self._records.get(pool, ()) if row["made_from"] == self.key(pool)]
