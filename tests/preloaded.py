@@ -24,8 +24,9 @@ for _name in (
 ):  # fmt: skip
     importlib.import_module(_name)
 for _name in (
-    "monitor.series.build", "monitor.maps.failing", "monitor.maps.loss", "monitor.maps.seasons", "monitor.verdict.lots",
-    "monitor.publish.drafts",
+    "jobs.calibration", "jobs.lots", "monitor.maps.failing", "monitor.maps.loss", "monitor.maps.seasons",
+    "monitor.maps.site_verdict", "monitor.publish.drafts", "monitor.series.build", "monitor.verdict.lots",
+    "monitor.verdict.site_conditions",
 ):  # fmt: skip
     derived.code_hash(_name)  # a night compares the code with that of the night before
 for _templates in (rendering._environment(), pages._environment()):

@@ -1,13 +1,11 @@
 """Stored results that can be made again."""
 
+import inspect
 import os
-import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-import monitor
 from monitor import derived
 
 RESULT = {"values": np.arange(6, dtype=np.float32).reshape(2, 3), "text": np.array([b"a", b"bc"]), "plain": {"a": [1]}}
@@ -123,16 +121,52 @@ def test_a_copy_by_hard_links_is_not_written_through(result, tmp_path):
     assert result.made == 2
 
 
-def edited(monkeypatch, tmp_path, module):
-    """Have the source of a module be a copy with one more line."""
-    source = Path(monitor.__file__).parent.parent.joinpath(*module.split("."))
+CODE = b"""
+import monitor.verdict.status
+
+
+def half(x, *, y=2):
+    return [x / 2, f"{y!r}"]
+"""
+
+
+@pytest.mark.parametrize(("old", "new"), [
+    (b"import", b'"""Docstring."""\n\nimport'), (b"return", b'"""Docstring."""\n    return'),
+    (b"y=2", b"y = 2  # two\n"), (b"[x / 2,", b"[\n        (x / 2),  # a half\n       "),
+    (b"    return", b"\n    return"), (b'"{y!r}"', b"'{y!r}'"),
+])  # fmt: skip
+def test_docstrings_comments_and_layout_are_not_code(old, new):
+    assert CODE.replace(old, new, 1) != CODE
+    assert derived._parsed(CODE.replace(old, new, 1)) == derived._parsed(CODE)
+
+
+@pytest.mark.parametrize(("old", "new"), [
+    (b"x / 2", b"x // 2"), (b"x / 2", b"2 / x"), (b"x / 2", b"x / 2.0"), (b"*, y", b"y"), (b"y=2", b"y=None"),
+    (b"!r", b"!s"), (b"half", b"double"), (b"[x / 2,", b"[[x / 2],"), (b"    return", b"    x += 1\n    return"),
+    (b"import monitor", b"from monitor import verdict as monitor  #"),
+])  # fmt: skip
+def test_all_else_is_code(old, new):
+    assert CODE.replace(old, new, 1) != CODE
+    assert derived._parsed(CODE.replace(old, new, 1))[0] != derived._parsed(CODE)[0]
+
+
+def test_an_import_in_a_function_counts_as_one_at_the_top():
+    nested = b"def f():\n    from monitor.verdict import status, reasons\n    import numpy\n"
+    names = ["monitor.verdict", "monitor.verdict.status", "monitor.verdict.reasons"]
+    assert derived._parsed(nested)[1] == names
+    for module in ("jobs.lots", "monitor.publish.drafts"):
+        assert derived.code_hash(module)
+    with pytest.raises(ModuleNotFoundError):
+        derived.code_hash("monitor.of_another_name")
+
+
+def edited(monkeypatch, tmp_path, module, text):
+    """Have the source of a module be a copy with more text."""
+    source = derived._source
     copy = tmp_path / "edited.py"
-    shutil.copy(source.with_suffix(".py"), copy)
-    with copy.open("a") as file:
-        file.write("# an edit\n")
-    found = derived._source
-    monkeypatch.setattr(derived, "_source", lambda name: copy if name == module else found(name))
-    monkeypatch.setattr(derived, "code_hash", derived.code_hash.__wrapped__)  # as in another process
+    copy.write_bytes(source(module).read_bytes() + text)
+    monkeypatch.setattr(derived, "_source", lambda name: copy if name == module else source(name))
+    monkeypatch.setattr(derived, "code_hash", inspect.unwrap(derived.code_hash))  # as in another process
 
 
 @pytest.mark.parametrize(("maker", "changed"), [
@@ -144,7 +178,10 @@ def test_an_edit_of_the_code_that_makes_a_result_or_of_any_it_imports_has_it_mad
     result, monkeypatch, tmp_path, maker, changed
 ):
     result("input", module=maker)
-    edited(monkeypatch, tmp_path, changed)
+    edited(monkeypatch, tmp_path, changed, b'\n# a comment\n\n"""And a text."""\n')
+    result("input", module=maker)
+    assert result.made == 1
+    edited(monkeypatch, tmp_path, changed, b"EDITED = 1\n")
     assert same(result("input", module=maker))
     assert result.made == 2
     result("input", module=maker)
@@ -153,6 +190,6 @@ def test_an_edit_of_the_code_that_makes_a_result_or_of_any_it_imports_has_it_mad
 
 def test_an_edit_of_other_code_changes_nothing(result, monkeypatch, tmp_path):
     result("input")
-    edited(monkeypatch, tmp_path, "monitor.alerts.messages.digest")
+    edited(monkeypatch, tmp_path, "monitor.alerts.messages.digest", b"EDITED = 1\n")
     result("input")
     assert result.made == 1

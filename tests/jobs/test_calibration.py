@@ -20,6 +20,7 @@ from jobs.installation import open_ledger
 from jobs.pipeline import night
 from jobs.records import to_json
 from jobs.settings import load
+from monitor.controls.control_means import mean_of_units
 from monitor.controls.selection import REFERENCE_RING, ControlSet, Unit
 from monitor.cube.grid import site_grid
 from monitor.cube.packed import PACKED_LAYERS
@@ -31,6 +32,7 @@ from monitor.sites.landscapes import tile_name
 from monitor.sites.site import Plan, Site, ground_key
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.placebos import MIN_SITES, independent_units
+from tests.edited import edit
 from tests.landscape import lone_site, opened, put
 
 AUTUMN = date(2025, 11, 20)
@@ -267,6 +269,25 @@ def test_constants_set_on_few_sites_are_set_again_in_the_same_season_once_the_st
     land.assess(AUTUMN + timedelta(days=3))
     assert land.set(AUTUMN + timedelta(days=4)).of(pool).placebos == 160
     assert [row["placebos"] for row in land.rows()] == [40, 80, 160]
+
+
+def test_other_code_sets_the_constants_again_once_and_the_older_record_stays(land, quick, monkeypatch, tmp_path):
+    for number in range(2):
+        land.add(site(number))
+    pool, later = Pool("48SXF", "loess"), [AUTUMN + timedelta(days=k) for k in range(5)]
+    (tmp_path / "edits").mkdir()
+    first = land.set(later[0]).of(pool)
+    with monkeypatch.context() as patch:
+        edit(patch, tmp_path / "edits", mean_of_units, '"""Mean', '"""The mean')
+        assert land.set(later[1]).of(pool) == first
+    with monkeypatch.context() as patch:
+        edit(patch, tmp_path / "edits", mean_of_units, ".sum(axis=1) / np", ".sum(axis=1) * 0.9 / np")
+        second = land.set(later[2]).of(pool)
+        assert second != first
+        assert land.set(later[2]).of(pool) == land.set(later[3]).of(pool) == second
+    assert land.set(later[4]).of(pool) == first, "back at the former code, whose record is there"
+    assert len(quick) == 2
+    assert [row["hash"] for row in land.rows()] == [first.hash, second.hash]
 
 
 def test_ground_that_gives_no_placebo_leaves_the_defaults_and_says_so(land, quick):

@@ -766,7 +766,7 @@ def test_a_site_is_judged_again_when_any_input_of_its_verdict_changed_and_never_
         partial(registered_with, settings, '"plan_A": 0.31'),
         partial(on_a_slope, settings, 12.0),
         partial(on_a_slope, settings, 20.0),
-        lambda: monkeypatch.setattr("jobs.judging.__version__", "another"),
+        lambda: monkeypatch.setattr("monitor.derived.code_hash", lambda module: f"another {module}"),
         lambda: monkeypatch.setattr("jobs.judging.episode_alpha", lambda *_: 0.01),
         replanted,  # with as much of the budget
         lambda: monkeypatch.setattr("jobs.pipeline.Calibrations.of", lambda *_: replace(DEFAULT, source="another")),

@@ -57,7 +57,10 @@ def test_an_episode_that_begins_closes_the_one_before_and_no_other(ledger):
 
 @pytest.mark.parametrize("table", ["episodes", "assessments", "sites", "calibrations"])
 def test_the_tables_themselves_refuse_to_store_the_same_row_twice(in_sqlite, table):
-    about = {"tile": "48SUF", "biome": "loess", "season": 2025, "as_of": "2025-11-20", "stored": 3, "placebos": 120}
+    about = {
+        "tile": "48SUF", "biome": "loess", "season": 2025, "as_of": "2025-11-20", "stored": 3, "placebos": 120,
+        "made_from": "k1",
+    }  # fmt: skip
     with in_sqlite.transaction() as t:
         t.add_site("a", "v1", {"id": "a"}, start="2021-04-01", now="n")
         t.add_assessment("a", "2021-05-01", "d1", {}, version="v", snapshot="s", run="r")
@@ -299,12 +302,17 @@ def test_a_ledger_whose_making_was_killed_midway_is_made_again(tmp_path, url, mo
 
 
 def test_frozen_constants_stay_frozen(ledger):
-    about = {"tile": "48SUF", "biome": "loess", "season": 2025, "as_of": "2025-11-20", "stored": 3, "placebos": 120}
+    about = {
+        "tile": "48SUF", "biome": "loess", "season": 2025, "as_of": "2025-11-20", "stored": 3, "placebos": 120,
+        "made_from": "k1",
+    }  # fmt: skip
     with ledger.transaction() as t:
         t.add_calibration({"found": 120}, hash="h1", **about)
         t.add_calibration({"found": 130}, hash="h2", **about)
         t.add_calibration({"found": 130}, hash="h2", **{**about, "season": 2026})
-        assert [(row["season"], row["hash"]) for row in t.calibrations()] == [(2025, "h1"), (2026, "h2")]
+        t.add_calibration({"found": 140}, hash="h3", **{**about, "made_from": "k2"})
+        rows = [(row["season"], row["hash"]) for row in t.calibrations()]
+    assert rows == [(2025, "h1"), (2026, "h2"), (2025, "h3")]
 
 
 def test_a_damaged_ledger_is_named_with_what_to_do(tmp_path, url):

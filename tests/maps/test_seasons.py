@@ -293,7 +293,7 @@ def modules_of(module):
         path = derived._source(name)
         if name not in seen and path is not None:
             seen.add(name)
-            left += derived._imported(name, path.read_bytes(), package=path.name == "__init__.py")
+            left += derived._parsed(path.read_bytes())[1]
     return seen
 
 
