@@ -84,7 +84,7 @@ def judge(
     site = with_slope(in_episode(outcome.site, episodes, episode["number"]), fetched.terrain)
     inputs = VerdictInputs(
         site=site, episode=episode["number"], alpha=episode_alpha(alpha, episode), constants=constants,
-        controls=fetched.controls, left_out=fetched.left_out, waits=fetched.waits, rain=rain,
+        controls=fetched.controls, left_out=fetched.left_out, rain=rain,
         field_factor=local_factor(stored_rows(t.field_rows(site.id)), series, until=as_of), code_version=__version__,
     )  # fmt: skip
     of_site = fetched.stored, fetched.snapshot, series, inputs

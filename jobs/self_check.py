@@ -24,7 +24,7 @@ from jobs.logs import redacted
 from jobs.records import from_json
 from jobs.settings import Settings
 from monitor.controls.screening import left_out_from_json
-from monitor.controls.selection import ControlSet
+from monitor.controls.selection import NOT_CHOSEN, ControlSet
 from monitor.cube.store import LandscapeStore, landscape_at_snapshot
 from monitor.cube.stored_site import StoredSite
 from monitor.errors import BadData, MonitorError
@@ -203,13 +203,10 @@ def site_record(t: Transaction, site: str, plan: Mapping[str, Any] | None, run: 
     terrain, controls = t.ground_data(ground, "terrain"), t.controls(ground)
     judged = in_episode(registered, t.episodes(site), episode)
     return SiteRecord(
-        site=registered, row=row, controls=ControlSet.from_json(controls or _NO_CONTROLS),
+        site=registered, row=row, controls=ControlSet.from_json(controls) if controls else NOT_CHOSEN,
         judged=with_slope(judged, Terrain.from_json(terrain) if terrain else None), calibrations=t.calibrations(),
         is_published=_is_published(t, site, run),
     )  # fmt: skip
-
-
-_NO_CONTROLS: Final[dict[str, Any]] = {"units": [], "balance": {}, "candidates": 0}
 
 
 def _is_published(t: Transaction, site: str, run: str) -> bool:

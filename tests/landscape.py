@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 from jobs.installation import open_ledger
 from jobs.records import from_json
 from jobs.settings import Settings
-from monitor.controls.selection import ControlSet
+from monitor.controls.selection import NOT_CHOSEN, ControlSet
 from monitor.cube.records import Member, Record, SiteScene, encode_texts
 from monitor.cube.store import LandscapeStore, landscape_at_snapshot
 from monitor.cube.stored_site import StoredSite
@@ -80,7 +80,7 @@ def series_of(settings: Settings, site: str) -> Columns:
         frozen, left_out = t.controls(ground), t.ground_data(ground, "left_out") or {}
     return site_series(
         stored_of(settings, site),
-        ControlSet(units=(), balance={}, candidates=0) if frozen is None else ControlSet.from_json(frozen),
+        NOT_CHOSEN if frozen is None else ControlSet.from_json(frozen),
         chosen,
         left_out={unit: date.fromisoformat(day) for unit, day in left_out.items()},
     )

@@ -164,7 +164,7 @@ def _digest(root: Path, t: Any, site: dict[str, Any], row: dict[str, Any], scrat
 
     from jobs.records import from_json
     from monitor.controls.screening import left_out_from_json
-    from monitor.controls.selection import ControlSet
+    from monitor.controls.selection import NOT_CHOSEN, ControlSet
     from monitor.cube.store import landscape_at_snapshot
     from monitor.cube.stored_site import StoredSite
     from monitor.series.build import site_series
@@ -177,7 +177,7 @@ def _digest(root: Path, t: Any, site: dict[str, Any], row: dict[str, Any], scrat
     try:
         store = StoredSite(landscape_at_snapshot(root, row["snapshot"]), ground, derived=scratch)
         frozen = t.controls(ground)
-        controls = ControlSet.from_json(frozen) if frozen else ControlSet(units=(), balance={}, candidates=0)
+        controls = ControlSet.from_json(frozen) if frozen else NOT_CHOSEN
         left_out = left_out_from_json(row["left_out"])
         series = site_series(store, controls, registered, left_out=left_out, snapshot=row["snapshot"])
     except MonitorError as error:

@@ -81,8 +81,13 @@ class ControlSet:
     balance: dict[str, float]
     """Before the start: standardised mean difference [2]_ between units and site by feature [standard deviation], and
     ``rmspe`` [1]_, the root mean square of the difference in yearly means [cover fraction]."""
-    candidates: int
-    """Number of candidates compared."""
+    candidates: int | None
+    """Number of candidates compared; None: none could be compared yet, see :data:`NOT_CHOSEN`."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether the units cannot be chosen before another growing season has been observed."""
+        return self.candidates is None
 
     @property
     def compared(self) -> np.ndarray:
@@ -116,6 +121,10 @@ class ControlSet:
     def hash(self) -> str:
         """SHA-256 of the set."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+
+
+NOT_CHOSEN: Final = ControlSet(units=(), balance={}, candidates=None)
+"""Of a site that waits for its control units."""
 
 
 def _shapes(geometries: Sequence[dict[str, Any]]) -> Sequence[BaseGeometry]:

@@ -114,7 +114,7 @@ def recorded_inputs(
         site = replace(site, slope_degrees=None)
     return VerdictInputs(
         site=site, episode=a.episode, alpha=0.05 if a.alpha is None else a.alpha, constants=constants,
-        controls=controls, left_out=left_out, waits=not controls.units,
+        controls=controls, left_out=left_out,
         rain=next((rain for rain in (Reason.RAIN_LOW, Reason.RAIN_UNKNOWN) if rain.value in codes), None),
         field_factor=factor, code_version=a.code_version,
     )  # fmt: skip

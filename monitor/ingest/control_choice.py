@@ -178,7 +178,7 @@ class _Selection:
         if clear < (MIN_SELECTION_SCENES if after_start else 1):
             update.tried = None if self.unreadable else GrowingSeason.of(site).last_ended(update.task.until)[0]
             return
-        update.waits, update.tried = False, None
+        update.tried = None
         self.means.sort(key=lambda pair: pair[0])
         times = np.array([time.astimezone(UTC).replace(tzinfo=None) for time, _ in self.means], dtype="datetime64[ns]")
         means = xr.DataArray(

@@ -64,8 +64,6 @@ class SiteUpdate:
     """Overpasses that are offered and not stored."""
     controls: ControlSet | None = None
     """The control units; None: not chosen yet."""
-    waits: bool = False
-    """Whether the units cannot be chosen yet: scenes are stored without them."""
     tried: int | None = None
     """See :class:`FetchResult`."""
     terrain: Terrain | None = None
@@ -133,7 +131,6 @@ class SiteUpdate:
         self.snapshot, self.grid = self.store.snapshot, self.store.grid
         if self.controls is None:
             self.controls = ControlSet.from_json(self.store.controls)
-            self.waits = not self.controls.units
         as_read = unchanged and task.stored.landscape is not None
         self.baselines = task.stored.baselines if as_read else self.store.baselines()
         self.missing = missing_overpasses(task, self.grid, None if as_read else self.baselines)
@@ -154,7 +151,7 @@ class SiteUpdate:
         out = left_out(self.controls.units, self.task.others)
         fetched = FetchResult(
             stored=self.store, snapshot=self.snapshot, new=tuple(self.new), controls=self.controls,
-            new_controls=self.task.controls is None and not self.waits, waits=self.waits, tried=self.tried,
+            new_controls=self.task.controls is None and not self.controls.waits, tried=self.tried,
             left_out=out, new_left_out=out != self.task.left_out, terrain=self.terrain,
             new_terrain=self.task.terrain is None, unread=self.unread,
         )  # fmt: skip

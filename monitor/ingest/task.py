@@ -110,8 +110,6 @@ class FetchResult:
     """The control units; empty while they cannot be chosen."""
     new_controls: bool
     """Whether the ledger lacks them."""
-    waits: bool
-    """Whether the units cannot be chosen before another growing season has been observed."""
     left_out: LeftOut
     """Units that no longer count from a day on."""
     new_left_out: bool

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from monitor.controls.selection import ControlSet
+from monitor.controls.selection import NOT_CHOSEN
 from monitor.cube.arrays import granules_of
 from monitor.cube.context_pictures import context_grid
 from monitor.cube.granules import MAX_GRANULES
@@ -109,7 +109,7 @@ def _search_missing_again(updates: Sequence[SiteUpdate], sources: Sequence[Sourc
 def _complete(update: SiteUpdate, elevation: ElevationModel | None) -> None:
     """Compute the terrain if it is unknown; a site without control units waits for a growing season."""
     if update.controls is None:
-        update.controls, update.waits = ControlSet(units=(), balance={}, candidates=0), True
+        update.controls = NOT_CHOSEN
     if update.terrain is None:
         (update.terrain,) = known_terrain(elevation, [update.task.site.geometry])
 

@@ -43,8 +43,6 @@ class VerdictInputs:
     constants: Calibration
     controls: ControlSet
     left_out: LeftOut
-    waits: bool
-    """Whether the control units cannot be chosen before another growing season has been observed."""
     rain: Reason | None
     """What the rain of the season adds to the reasons."""
     field_factor: FieldFactor | None
@@ -104,7 +102,7 @@ def _background(
 ) -> tuple[str, ...]:
     """Reasons beside those of the series: few pixels or control units, offsets, rain, terrain, clouds, dry matter."""
     reasons = [Reason.FEW_PIXELS.value] if (series["reason"] == Reason.FEW_PIXELS.value.encode()).any() else []
-    few_units = not inputs.waits and too_few_units(inputs.controls, inputs.left_out, as_of)
+    few_units = not inputs.controls.waits and too_few_units(inputs.controls, inputs.left_out, as_of)
     if few_units or (series["reason"] == Reason.CONTROL_FEW.value.encode()).any():  # units never come back
         reasons.append(Reason.CONTROL_FEW.value)
     recent = series["date"] > np.datetime64(as_of, "D") - RECENT

@@ -15,7 +15,7 @@ from shapely.geometry import Polygon
 
 from monitor.alerts.alert import Alert
 from monitor.controls.screening import left_out_from_json
-from monitor.controls.selection import ControlSet
+from monitor.controls.selection import NOT_CHOSEN, ControlSet
 from monitor.cube.context_pictures import MIN_SITE_CLEAR, stored_colours
 from monitor.cube.grid import inside, outline
 from monitor.cube.store import LandscapeStore
@@ -209,7 +209,7 @@ def _observations(
     """Observations of a site up to the day of its assessment, and its control ground on that day."""
     if inputs.snapshot is None:
         return no_observations(), None
-    units = ControlSet(units=(), balance={}, candidates=0) if controls is None else ControlSet.from_json(controls)
+    units = NOT_CHOSEN if controls is None else ControlSet.from_json(controls)
     left_out, day = left_out_from_json(inputs.left_out), inputs.assessment.as_of
     stored = StoredSite(landscape, inputs.ground)
     first = replace(inputs.site, start=inputs.begun)

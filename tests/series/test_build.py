@@ -16,7 +16,7 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry import Point, box
 
 from monitor.controls.orbit_bias import orbit_steps
-from monitor.controls.selection import REFERENCE_RING, ControlSet, Unit
+from monitor.controls.selection import NOT_CHOSEN, REFERENCE_RING, ControlSet, Unit
 from monitor.cube.offset_check import check_offsets
 from monitor.cube.packed import PACKED_LAYERS
 from monitor.cube.records import MEASURES, Record, SiteScene
@@ -506,7 +506,7 @@ def test_a_site_without_stored_scenes_has_an_empty_series_of_the_same_columns(tm
 
 
 def test_a_site_that_waits_for_control_ground_has_a_series_without(tmp_path):
-    none = ControlSet(units=(), balance={}, candidates=0)
+    none = NOT_CHOSEN
     entries = [
         replace(
             one, record=replace(one.record, accepted=False, reason="CONTROL_POOR", measures={}), units=one.units[:0]
