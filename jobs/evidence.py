@@ -129,6 +129,16 @@ def pack_inputs(t: Transaction, site: str, *, until: date | None, signed_by: str
     registered, episodes = from_json(version, Site), t.episodes(site)
     terrain = t.ground_data(ground_key(registered), "terrain")
     proofs = {(found.record["as_of"], found.record["digest"]): found.proof for found in proven_assessments(t, site)}
+    chain = chain_lines(t)
+    newest = max((line["night"] for line in chain), default="")
+    if uncovered := [
+        row["as_of"] for row in rows if proofs[row["as_of"], row["digest"]] is None and row["as_of"] <= newest
+    ]:
+        msg = (
+            f"site {site!r}: its assessment of {uncovered[0]} is in no line of the chain, although there is one of "
+            f"{newest}: 'regrowth verify' would refuse the pack. 'regrowth run --as-of {newest}' adds a line"
+        )
+        raise BadData(msg)
     alerts = _alerts(t, site, until)
     answers = {
         (alert["id"], event["number"])
@@ -139,7 +149,7 @@ def pack_inputs(t: Transaction, site: str, *, until: date | None, signed_by: str
         site=registered, judged=in_episode(registered, episodes, assessment.episode), episodes=episodes, rows=rows,
         assessment=assessment, terrain=None if terrain is None else Terrain.from_json(terrain), constants=constants,
         alerts=alerts, photos=[photo for photo in t.photo_list() if (photo["alert"], photo["number"]) in answers],
-        chain=chain_lines(t), assessment_proofs=[proofs[row["as_of"], row["digest"]] for row in rows],
+        chain=chain, assessment_proofs=[proofs[row["as_of"], row["digest"]] for row in rows],
         answer_proofs={answer: proven[answer] for answer in proven if answer in answers},
         environment=environment(), fingerprint=signed_by,
     )  # fmt: skip

@@ -166,8 +166,8 @@ def test_what_is_newer_than_the_chain_is_counted_and_what_the_chain_left_out_is_
     def without(proofs, number):
         proofs["assessments"][number] = None
 
-    write_pack(path, changed("chain-proofs.json", lambda proofs: without(proofs, 2)))
-    verified = verify_pack(path, KEY.public_key())
+    newer = changed("chain-proofs.json", lambda proofs: without(proofs, 2)) | {"chain.jsonl": chain()[0][:-1]}
+    verified = verify_pack(write_pack(path, newer), KEY.public_key())
     assert (verified.records, verified.uncovered) == (3, ("the assessment of 2020-10-10",))
     left_out = changed("chain-proofs.json", lambda proofs: without(proofs, 1))
     earlier_day = next_line(chain()[0][-1], "2020-09-01", [], [])  # a night that ran last
@@ -177,6 +177,13 @@ def test_what_is_newer_than_the_chain_is_counted_and_what_the_chain_left_out_is_
             "chain-proofs.json: the assessment of 2020-10-03 is in no line of the chain, "
             "although there is one of 2020-10-10"
         )
+
+
+def test_a_last_verdict_made_up_by_the_holder_of_the_key_is_named_since_its_night_has_a_line(path):
+    content = changed("assessments.json", lambda rows: rows[-1].update(status="failing"))
+    content["chain-proofs.json"]["assessments"][-1] = None
+    write_pack(path, content)
+    assert fault_of(path).startswith("chain-proofs.json: the assessment of 2020-10-10 is in no line of the chain")
 
 
 def test_another_format_is_named_with_the_version_that_reads_it(path):

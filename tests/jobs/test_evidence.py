@@ -307,6 +307,13 @@ def test_an_answer_since_the_last_night_is_in_the_pack_and_not_in_the_chain_yet(
     assert (verified.records, len(verified.uncovered)) == (3, 1)
 
 
+def test_no_pack_is_written_of_an_assessment_that_came_after_the_line_of_its_night(copied, key, tmp_path):
+    with open_ledger(load(copied.config)) as ledger, ledger.transaction() as t:
+        t._connection.execute(text("update chain set last_assessment = 0"))
+    with pytest.raises(BadData, match=rf"is in no line of the chain, .*'regrowth run --as-of {LATER}' adds a line"):
+        write(copied, key, FORMULA, tmp_path / "new.zip")
+
+
 def test_a_unit_that_a_new_site_covers_is_marked_so_in_published_files_too(copied, key, tmp_path):
     """Also before a first scene is measured without that unit."""
     units = json.loads((copied.root / "sites" / OWN / "controls.geojson").read_bytes())["features"]
