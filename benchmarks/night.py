@@ -46,7 +46,7 @@ from importlib.util import find_spec
 
 class WithoutPages:
     def find_spec(self, name, path, target=None):
-        if name != "jobs.nightly":
+        if name != "jobs.pipeline":
             return None
         sys.meta_path.remove(self)
         spec = find_spec(name)
@@ -61,7 +61,7 @@ sys.meta_path.insert(0, WithoutPages())
 from jobs.cli import main
 main(sys.argv[1:])
 """
-"""The command line, with ``jobs.nightly.night(pages=False)``: there is no option for it."""
+"""The command line, with ``jobs.pipeline.night(pages=False)``: there is no option for it."""
 
 
 @dataclass(frozen=True, slots=True)
