@@ -11,7 +11,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from jobs.photo_process import read_photo_sealed
-from jobs.request_limits import Refusal, Why, limited_body, one_of
+from jobs.request_limits import MAX_SHORT_BYTES, Refusal, Why, limited_body, one_of
 from monitor.alerts import words
 from monitor.alerts.alert import FalseAlarmReason, Verdict
 from monitor.alerts.answer_page import Entered
@@ -45,7 +45,7 @@ async def read_form(request: Request) -> FormData:
             )
             return await parser.parse()
         if kind == "application/x-www-form-urlencoded":
-            content = b"".join([piece async for piece in limited_body(request, 65_536)])
+            content = b"".join([piece async for piece in limited_body(request, MAX_SHORT_BYTES)])
             return FormData([*parse_qsl(content.decode(errors="replace"), keep_blank_values=True, max_num_fields=20)])
     except (MultiPartException, ValueError) as error:
         raise Refusal(Why.UNREADABLE) from error

@@ -22,6 +22,8 @@ MAX_ADDRESSES: Final = 10_000
 
 MAX_BODY_BYTES: Final = 48_000_000
 """Largest request. [byte]"""
+MAX_SHORT_BYTES: Final = 65_536
+"""Largest request that takes no place of an upload: a form without photos. [byte]"""
 MAX_BODY_SECONDS: Final = 600
 """Longest time for a request to arrive. [s]"""
 SLOWEST_RATE: Final = 2000
@@ -140,6 +142,12 @@ async def limited_body(request: Request, most: int = MAX_BODY_BYTES) -> AsyncGen
         if received > most:
             raise Refusal(Why.TOO_LARGE)
         yield piece
+
+
+def is_short(request: Request) -> bool:
+    """Whether a request states that it is too short for photos: it never waits behind uploads."""
+    length = request.headers.get("content-length", "")
+    return length.isdecimal() and int(length) <= MAX_SHORT_BYTES and "transfer-encoding" not in request.headers
 
 
 async def discard_body(request: Request) -> None:

@@ -9,7 +9,7 @@ import logging
 import math
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Final
@@ -33,7 +33,16 @@ from jobs.answering import answer_alert
 from jobs.clock import today
 from jobs.installation import open_ledger
 from jobs.news import news_of
-from jobs.request_limits import MAX_BODY_BYTES, STATUS, Refusal, RequestRates, Why, discard_body, one_of
+from jobs.request_limits import (
+    MAX_BODY_BYTES,
+    STATUS,
+    Refusal,
+    RequestRates,
+    Why,
+    discard_body,
+    is_short,
+    one_of,
+)
 from jobs.settings import Settings
 from monitor.alerts import words
 from monitor.alerts.alert import Alert, AlertEvent, Verdict
@@ -50,7 +59,7 @@ log = structlog.get_logger()
 LEDGER_WAIT: Final = 10
 """Longest time to wait for another writer of the ledger: a person waits for the page. [s]"""
 MAX_UPLOADS: Final = 8
-"""Answers that are received at the same time; more wait."""
+"""Answers with photos that are received at the same time; more wait."""
 MAX_DECODERS: Final = 2
 """Photos that are decoded at the same time."""
 RETRY_SECONDS: Final = 120
@@ -215,7 +224,7 @@ async def _record(request: Request) -> Response:
     served = _served(request)
     try:
         question = await run_in_threadpool(_question, served, request.path_params["token"])
-        async with one_of(served.uploads):
+        async with nullcontext() if is_short(request) else one_of(served.uploads):
             form = await read_form(request)
             try:
                 answer, entered, status = await check_form(form, _language(request, question.news), served.decoders)

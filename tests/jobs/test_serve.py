@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
@@ -552,6 +552,25 @@ def test_too_many_uploads_at_once_wait_and_are_then_refused(monkeypatch):
     assert completed(uploads(0.01)) == ["received"] * 4
     monkeypatch.setattr(request_limits, "PLACE_WAIT", 0.2)
     assert completed(uploads(1)) == ["received"] * 2 + [Why.UNAVAILABLE] * 2
+
+
+def test_an_answer_without_a_photo_does_not_wait_behind_photos_that_arrive_slowly(make_case):
+    uploading, answering = make_case(), make_case()
+    with ExitStack() as phones:
+        for number in range(serve_module.MAX_UPLOADS + 2):
+            phone = phones.enter_context(
+                closing(http.client.HTTPConnection("127.0.0.1", uploading.server.port, timeout=60))
+            )
+            phone.putrequest("POST", uploading.path)
+            phone.putheader("Content-Type", "multipart/form-data; boundary=b")
+            phone.putheader("Content-Length", "8000000")
+            phone.putheader("Expect", "100-continue")
+            phone.endheaders(b"--b")
+            if number < serve_module.MAX_UPLOADS:
+                assert phone.sock.recv(12) == b"HTTP/1.1 100"  # it is being received
+        start = time.perf_counter()
+        assert answering.still_works()
+        assert time.perf_counter() - start < 10  # a second where nothing else runs; it waited for SLOW_SECONDS
 
 
 @pytest.mark.slow
