@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from monitor.access.installation import Installation, find_installation
+from monitor.access.installation import Installation
 from monitor.access.series import published_series
-from monitor.access.stored import PublishedSite, published_site, stored_site
+from monitor.access.stored import PublishedSite, installation_of, published_site, stored_site
 from monitor.conventions import follow_cf
 from monitor.cover.fraction import ENDMEMBERS, Endmembers, cover
 from monitor.cover.indices import INDICES
@@ -75,7 +75,7 @@ def open_site(path: str | Path, site: str) -> xr.Dataset:
     BadConfiguration
         There is no installation at `path`.
     BadData
-        The site is unknown, or nothing of it is stored yet.
+        `site` is not a text, the site is unknown, or nothing of it is stored yet.
     StoreBroken
         The store of the site cannot be read; also while values are computed.
 
@@ -84,7 +84,7 @@ def open_site(path: str | Path, site: str) -> xr.Dataset:
     >>> cube = open_site("outputs/demo", "demo-01")  # doctest: +SKIP
     >>> cube.ndvi.where(cube.accepted).mean(("y", "x")).plot()  # doctest: +SKIP
     """
-    places = find_installation(Path(path))
+    places = installation_of(path, site)
     published = published_site(places, site)
     stored = stored_site(places, site, published)
     return site_cube(stored, published_series(places, site)).assign_attrs(attributes(places, stored, site, published))

@@ -6,8 +6,8 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from monitor.access.installation import Installation, find_installation
-from monitor.access.stored import published_site, stored_site
+from monitor.access.installation import Installation
+from monitor.access.stored import installation_of, published_site, stored_site
 from monitor.errors import BadData
 from monitor.series.observations import FORMULA_STARTS, MEAN_COLUMNS, OBSERVATION_COLUMNS
 from monitor.sites.names import folder_name
@@ -37,7 +37,7 @@ def open_series(path: str | Path, site: str) -> pd.DataFrame:
     BadConfiguration
         There is no installation at `path`.
     BadData
-        The site is unknown, nothing of it is stored, or it was not judged yet.
+        `site` is not a text, the site is unknown, nothing of it is stored, or it was not judged yet.
     StoreBroken
         The store of the site cannot be read.
 
@@ -46,7 +46,7 @@ def open_series(path: str | Path, site: str) -> pd.DataFrame:
     >>> series = open_series("outputs/demo", "demo-01")  # doctest: +SKIP
     >>> series[series.accepted].set_index("date")["cover"].plot()  # doctest: +SKIP
     """
-    places = find_installation(Path(path))
+    places = installation_of(path, site)
     series = published_series(places, site)
     if series is None:
         stored_site(places, site, published_site(places, site))  # a site that is unknown, or not fetched, is reported

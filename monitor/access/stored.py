@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 import shapely
 from pyarrow import ArrowException
 
-from monitor.access.installation import Installation
+from monitor.access.installation import Installation, find_installation
 from monitor.cube.store import LandscapeStore, landscape_folders
 from monitor.cube.stored_site import StoredSite
-from monitor.errors import BadData, MonitorError
+from monitor.errors import BadConfiguration, BadData, MonitorError
 from monitor.sites.landscapes import landscape_place
 from monitor.sites.registry import read_sites
 from monitor.sites.site import ground_key_of
@@ -38,6 +38,29 @@ class PublishedSite:
     """Key of its ground, see :func:`monitor.sites.site.ground_key`."""
     place: str
     """Begin of the names of the landscapes that may have it."""
+
+
+def installation_of(path: str | Path, site: str) -> Installation:
+    """The installation at a path, for a caller that gives the id of a site.
+
+    Raises
+    ------
+    BadConfiguration
+        There is no installation at `path`, or it is not a path.
+    BadData
+        `site` is not a text.
+    """
+    if not isinstance(path, str | Path):
+        msg = (
+            f"{path!r} is of type {type(path).__name__}; give the path of the configuration file, or of the output root"
+        )
+        raise BadConfiguration(msg)
+    places = find_installation(Path(path))
+    if not isinstance(site, str):
+        nearest = _nearest(site, _registered(places))
+        msg = f"{site!r} is of type {type(site).__name__}, and the id of a site is a text{nearest}"
+        raise BadData(msg)
+    return places
 
 
 def published_site(places: Installation, site: str) -> PublishedSite | None:
@@ -112,14 +135,22 @@ def _newest(landscapes: list[LandscapeStore]) -> LandscapeStore:
 
 def _not_stored(places: Installation, site: str, names: set[str], *, known: bool) -> str:
     """Why a site cannot be opened: it was not fetched yet, or nobody knows it."""
-    registered: set[str] = set()
-    with suppress(MonitorError, OSError):
-        registered = {one.id for one in read_sites(places.registry).sites}
+    registered = _registered(places)
     if known or site in registered:
         return (
             f"site {site!r} is registered, but no scene of it is stored yet under {places.store}; fetch first: "
             "regrowth run"
         )
-    near = difflib.get_close_matches(site, sorted(names | registered), n=3, cutoff=0.0)
-    nearest = f"; the nearest names are {', '.join(map(repr, near))}" if near else ""
+    nearest = _nearest(site, names | registered)
     return f"there is no site {site!r} under {places.store} or in {places.registry}{nearest}"
+
+
+def _registered(places: Installation) -> set[str]:
+    with suppress(MonitorError, OSError):
+        return {one.id for one in read_sites(places.registry).sites}
+    return set()
+
+
+def _nearest(site: object, names: set[str]) -> str:
+    near = difflib.get_close_matches(str(site), sorted(names), n=3, cutoff=0.0)
+    return f"; the nearest names are {', '.join(map(repr, near))}" if near else ""

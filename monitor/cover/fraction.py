@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from monitor.cover.kernels import evaluate
-from monitor.sites.biomes import BIOMES, biome_of
+from monitor.sites.biomes import BIOMES, ByBiome, biome_of
 from monitor.sites.cover_scale import MEASUREMENTS, Measurement, cover_basis
 from monitor.sites.site import Biome, Site
 
@@ -50,7 +50,7 @@ class Endmembers:
         return cls.of_biome(biome_of(site))
 
 
-ENDMEMBERS: Final = {name: Endmembers.of_biome(biome) for name, biome in BIOMES.items()}
+ENDMEMBERS: Final = ByBiome({name: Endmembers.of_biome(biome) for name, biome in BIOMES.items()})
 """Endmembers by built-in biome. Those of a site are :meth:`Endmembers.of`, since a configuration may define others."""
 
 

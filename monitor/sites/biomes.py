@@ -45,7 +45,16 @@ _TENDING: Final = Plan(A=0.0, k=1.0, L=0.0, too_early_years=0)
 """Tending promises no uplift: only loss is judged, from the first day."""
 
 
-BIOMES: Final = {
+class ByBiome[T](dict[str, T]):
+    """Something of each built-in biome, by its name."""
+
+    def __missing__(self, name: str) -> T:
+        """Refuse a name that is missing, as BadData with all names."""
+        msg = f"biome {name!r} is not built in; built-in are {', '.join(self)}. Others: docs/biomes.md"
+        raise BadData(msg)
+
+
+BIOMES: Final = ByBiome({
     "desert_steppe": Biome(
         names={"en": "desert steppe", "zh": "荒漠草原"}, index="msavi2", bare_soil=0.06, full_cover=0.65,
         peak_cover=0.2, closure=_DRY_CLOSURE, tree=_DRY_TREE, planting="shrub", erosion_control="checkerboard",
@@ -92,7 +101,7 @@ BIOMES: Final = {
         tree=_DRY_TREE,  # by analogy: at the tree line, the least that the table expects of trees
         reseeding=_ALPINE_SEED, planting="reseeding",
     ),
-}  # fmt: skip
+})  # fmt: skip
 """Every biome that a registry may name."""
 
 

@@ -196,8 +196,14 @@ def decimal_years(da: xr.DataArray) -> np.ndarray:
     Raises
     ------
     BadData
-        No numbers, no dates, dates of another calendar, out of order or repeated.
+        Not a DataArray, no numbers, no dates, dates of another calendar, out of order or repeated.
     """
+    if not isinstance(da, xr.DataArray):
+        msg = (
+            f"a trend needs an xarray.DataArray on (time, y, x) with dates along time, not a {type(da).__name__}: "
+            "xarray.DataArray(values, dims=('time', 'y', 'x'), coords={'time': dates}), or one variable of a Dataset"
+        )
+        raise BadData(msg)
     if da.dtype.kind not in "biuf":
         msg = f"{_name(da)} holds no real numbers ({da.dtype}), and only those have a trend"
         raise BadData(msg)

@@ -171,6 +171,14 @@ def test_an_unknown_site_is_named_with_those_that_are_near(demo, opener):
 
 
 @pytest.mark.parametrize("opener", [monitor.open_site, monitor.open_series])
+def test_a_site_or_path_of_another_type_is_named_with_what_is_expected(demo, opener):
+    with pytest.raises(BadData, match=r"^2 is of type int, and the id of a site is a text; .*'demo-02'"):
+        opener(demo, 2)
+    with pytest.raises(BadConfiguration, match=r"^None is of type NoneType; give the path"):
+        opener(None, "demo-02")
+
+
+@pytest.mark.parametrize("opener", [monitor.open_site, monitor.open_series])
 def test_without_a_store_the_next_step_is_named(demo, tmp_path, opener):
     shutil.copy(demo / "regrowth.toml", tmp_path)
     shutil.copy(demo / "sites.geojson", tmp_path)

@@ -9,6 +9,7 @@ import pytest
 from shapely.geometry import box
 
 from monitor.cover.fraction import ENDMEMBERS
+from monitor.errors import BadData
 from monitor.sites.biomes import BIOMES, in_field_cover
 from monitor.sites.cover_scale import MEASUREMENTS, FieldFactor, field_cover
 from monitor.sites.registry import read_sites
@@ -166,3 +167,11 @@ def test_index_cover_is_the_default_and_may_be_named(registry, entry):
         (found,) = read_sites(registry(entry(**given))).entries
         assert found.problems == []
         assert (found.site.plan.cover, found.site.plan.factor) == ("index", 1.0)
+
+
+@pytest.mark.parametrize("by_biome", [BIOMES, ENDMEMBERS], ids=["biomes", "endmembers"])
+def test_a_biome_that_is_not_built_in_is_refused_with_those_that_are(by_biome):
+    with pytest.raises(BadData, match=r"biome 'mediterranean' is not built in; built-in are desert_steppe, .*loess"):
+        by_biome["mediterranean"]
+    assert "mediterranean" not in by_biome
+    assert by_biome.get("mediterranean") is None

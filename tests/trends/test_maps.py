@@ -207,6 +207,14 @@ def test_a_series_unfit_for_a_trend_is_refused_with_the_reason(make_map, spoil, 
             function(da)
 
 
+@pytest.mark.parametrize("function", [maps.trend, maps.slope])
+def test_a_plain_array_is_refused_with_what_to_give(function):
+    with pytest.raises(
+        BadData, match=r"needs an xarray.DataArray on \(time, y, x\) .* not a ndarray: xarray.DataArray\("
+    ):
+        function(np.zeros((3, 2, 2)))
+
+
 def test_a_map_that_runs_from_south_to_north_stays_in_its_own_order(make_map):
     da = make_map(noise=0.1)
     xr.testing.assert_identical(
