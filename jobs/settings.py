@@ -315,8 +315,10 @@ def config_path(path: Path | None) -> Path:
     return path or Path(os.environ.get("REGROWTH_CONFIG") or "regrowth.toml")
 
 
-def load(path: Path | None) -> Settings:
+def load(path: Path | None, *, needs_source: bool = True) -> Settings:
     """Read the settings from a file (see :func:`config_path`); all paths are absolute.
+
+    `needs_source`: whether a file without a source is refused.
 
     Raises
     ------
@@ -338,7 +340,7 @@ def load(path: Path | None) -> Settings:
     addresses = [settings.ledger.url, settings.engine.scheduler, settings.terrain.url]
     hide_passwords([*addresses, *(source.url for source in settings.source)])
     hide_paths([settings.heartbeat.url])
-    if not settings.source:
+    if needs_source and not settings.source:
         msg = f'{chosen}: there is no [source]; add one with kind = "stac", "earthengine" or "sample"'
         raise BadConfiguration(msg)
     return _with_absolute_paths(settings, chosen.resolve().parent)

@@ -71,7 +71,7 @@ def assess(
     from monitor.verdict.tables.units import compare_with_units
 
     _check_out(out, [path for path in (series, plans, units, placebos) if path is not None])
-    sites = read_plans(plans, own_biomes(load(config).biomes) if config else {})
+    sites = read_plans(plans, own_biomes(load(config, needs_source=False).biomes) if config else {})
     published = {name for name, plan in sites.items() if plan.as_of is not None}
     table = read_series(series, control=units is None, empty=bool(published))
     observed, clipped, notes = table.series, Counter(table.clipped), list[str]()

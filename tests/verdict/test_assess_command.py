@@ -55,6 +55,15 @@ def test_each_site_gets_its_fate_and_a_row_for_every_acquisition_since_its_start
     assert found.alert_rule.dropna().unique().tolist() == ["failure"]
 
 
+def test_a_configuration_that_only_defines_biomes_is_enough(tables, tmp_path):
+    config = tmp_path / "biomes.toml"
+    config.write_text('[biomes.pontic]\nlike = "loess"\n', encoding="utf-8")
+    tables[1].write_text(tables[1].read_text(encoding="utf-8").replace(",loess,", ",pontic,"), encoding="utf-8")
+    command(tables[0], plans=tables[1], out=tmp_path / "out.csv", config=config)
+    found = pd.read_csv(tmp_path / "out.csv", dtype={"site": str})
+    assert found.groupby("site").status.last().to_dict()["成功"] == "on_track"
+
+
 def test_the_table_says_what_the_library_says(tables, tmp_path):
     command(tables[0], plans=tables[1], out=tmp_path / "out.parquet")
     found = pd.read_parquet(tmp_path / "out.parquet")
