@@ -14,6 +14,10 @@ RUNTIME, DEVELOPMENT, BENCHMARKS = LOCKS = (
     "requirements-dev.lock",
     "benchmarks/requirements.lock",
 )
+EXPOSED = (
+    "cryptography", "dask", "distributed", "h11", "jinja2", "pillow", "pyarrow", "python-multipart", "requests",
+    "starlette", "urllib3",
+)  # fmt: skip
 LOCK_OF_EXTRA = {"docs": DEVELOPMENT, "test": DEVELOPMENT, "lint": DEVELOPMENT, "bench": BENCHMARKS}
 
 
@@ -37,6 +41,14 @@ def test_every_dependency_of_the_project_is_locked_at_a_version_it_allows(root):
     assert project["version"] == __version__
     citation = (root / "CITATION.cff").read_text(encoding="utf-8")
     assert f"version: {__version__}\n" in citation
+
+
+def test_what_reads_bytes_of_others_is_required_as_new_as_the_lock_has_it(root):
+    """Older versions of these have known advisories, and the lock is what is looked after."""
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    floors = {one.name: str(one.specifier) for one in map(Requirement, project["dependencies"])}
+    for name in EXPOSED:
+        assert floors[name] == f">={locked(root)[name]}", f"{name}: raise its floor in pyproject.toml"
 
 
 @pytest.mark.parametrize("lock", [DEVELOPMENT, BENCHMARKS])
