@@ -7,7 +7,7 @@ BIN := .venv/bin
 
 setup: .venv/kernels
 
-# Compiling takes a minute; make lint does without.
+# Compiling takes one to two minutes; make lint does without.
 .venv/kernels: .venv/installed
 	$(BIN)/python -m jobs.kernels
 	@touch $@

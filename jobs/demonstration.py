@@ -87,11 +87,12 @@ def demonstrate(out: Path, *, seed: int, as_json: bool) -> Exit:
     settings = load(out / "regrowth.toml")
     with open_ledger(settings) as ledger:
         add_sites(ledger, settings.registry.path)
-    with progress("scenes") as report:
+    with progress("scenes", plain=True) as report:
         worst = exit_status(fetch_history(settings, until=FIRST_NIGHT - timedelta(days=1), progress=report))
     nights = _nights(Sample(seed))
     sent = 0
-    with progress("nights") as report:
+    with progress("nights", plain=True) as report:
+        report(0, len(nights))
         for number, day in enumerate(nights, start=1):
             manifest = night(settings, as_of=day)
             worst = max(worst, exit_status(manifest))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from jobs.kernel_cache import CACHE_VARIABLE, choose_cache
 from jobs.logs import set_up_logs
+from jobs.progress import progress
 
 
 def compile_ahead() -> None:
@@ -40,6 +41,9 @@ def compile_ahead() -> None:
 if __name__ == "__main__":
     set_up_logs(quiet=True)
     choose_cache()
-    sys.stdout.write(f"Compiling the kernels once, about a minute; they are stored in {os.environ[CACHE_VARIABLE]}\n")
+    sys.stdout.write(
+        f"Compiling the kernels once, one to two minutes; they are stored in {os.environ[CACHE_VARIABLE]}\n"
+    )
     sys.stdout.flush()
-    compile_ahead()
+    with progress("compiling", plain=True):
+        compile_ahead()

@@ -1,4 +1,4 @@
-"""Progress: a bar with the time left on a terminal, elsewhere a line a minute in the logs."""
+"""Progress: a bar with the time left on a terminal, elsewhere lines in the logs or on stderr."""
 
 import sys
 import threading
@@ -12,6 +12,8 @@ FIRST_LINE_SECONDS: Final = 4.0
 """Time after which the first line is logged; shorter work logs none. [s]"""
 LINE_SECONDS: Final = 60.0
 """Time between later lines. [s]"""
+PLAIN_LINE_SECONDS: Final = 8.0
+"""Time between lines on stderr. [s]"""
 
 type Report = Callable[[int, int], None]
 """Called with what is done, and what there is in all."""
@@ -60,9 +62,14 @@ class SceneProgress:
 
 
 @contextmanager
-def progress(description: str) -> Iterator[Report]:
-    """Show what is done of something, and the time left, on stderr."""
-    with _bar(description) if sys.stderr.isatty() else _lines(description) as report:
+def progress(description: str, *, plain: bool = False) -> Iterator[Report]:
+    """Show what is done of something, and the time left, on stderr.
+
+    Without a terminal a line is logged now and then; `plain`: it is written, for a command that logs errors only, also
+    while the work in all is not known.
+    """
+    lines = _lines(description, _write_plain if plain else _log_lines)
+    with _bar(description) if sys.stderr.isatty() else lines as report:
         yield report
 
 
@@ -113,9 +120,9 @@ class _Reported:
 
 
 @contextmanager
-def _lines(description: str) -> Iterator[Report]:
+def _lines(description: str, write: Callable[[str, _Reported, threading.Event], None]) -> Iterator[Report]:
     state, ended = _Reported(), threading.Event()
-    writer = threading.Thread(target=_write_lines, args=(description, state, ended), daemon=True, name="progress")
+    writer = threading.Thread(target=write, args=(description, state, ended), daemon=True, name="progress")
     writer.start()
     try:
         yield state.report
@@ -124,7 +131,15 @@ def _lines(description: str) -> Iterator[Report]:
         writer.join()
 
 
-def _write_lines(description: str, state: _Reported, ended: threading.Event) -> None:
+def _write_plain(description: str, state: _Reported, ended: threading.Event) -> None:
+    begun = time.monotonic()
+    while not ended.wait(PLAIN_LINE_SECONDS):
+        done = "{} of {}".format(*state.done_and_total) if state.done_and_total else "at work"
+        sys.stderr.write(f"{description}: {done}, {time.monotonic() - begun:.0f} s\n")
+        sys.stderr.flush()
+
+
+def _log_lines(description: str, state: _Reported, ended: threading.Event) -> None:
     import structlog
 
     log, wait, last = structlog.get_logger(), FIRST_LINE_SECONDS, None

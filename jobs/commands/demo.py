@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from jobs.console import AsJson, stop_on_sigterm
+from jobs.kernel_cache import announcing_compilation
 from jobs.lock import hold_lock, ledger_lock
 from jobs.logs import set_up_logs
 
@@ -23,4 +24,9 @@ def demo(
 
     set_up_logs(quiet=True)
     stop_on_sigterm()
-    raise typer.Exit(demonstrate(out, seed=seed, as_json=as_json))
+    with announcing_compilation(_announce_compilation):
+        raise typer.Exit(demonstrate(out, seed=seed, as_json=as_json))
+
+
+def _announce_compilation() -> None:
+    typer.echo("compiling the kernels once, one to two minutes on two cores", err=True)

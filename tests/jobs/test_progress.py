@@ -54,6 +54,17 @@ def test_long_work_logs_at_once_what_there_is_and_then_the_time_left(lines, quic
     assert second["minutes_left"] == pytest.approx(0.0, abs=0.1)
 
 
+def test_a_command_that_logs_errors_only_writes_a_line_now_and_then_also_while_nothing_is_known(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "PLAIN_LINE_SECONDS", 0.2)
+    with progress.progress("scenes", plain=True) as report:
+        time.sleep(0.5)
+        report(70, 140)
+        time.sleep(0.5)
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert first.startswith("scenes: at work, ")
+    assert last.startswith("scenes: 70 of 140, ")
+
+
 def test_threads_count_scenes_one_by_one_and_processes_whole_steps_never_twice():
     seen = []
     scenes = SceneProgress(lambda *counts: seen.append(counts))
