@@ -258,6 +258,16 @@ def test_answers_that_drip_end_at_the_deadline(line):
         assert time.monotonic() - started < 3
 
 
+@pytest.mark.parametrize("greeting", [b"220-hello\r\n" * 1000, b"220 hello\r\n" + b"250-hello\r\n" * 1000])
+def test_a_reply_without_end_is_left_after_some_lines(greeting):
+    with dripping(greeting) as port:
+        mail = Smtp(host="127.0.0.1", port=port, starttls=False, sender="r@example.org", deadline=60)
+        started = time.monotonic()
+        with pytest.raises(Unreachable, match="closed the connection, or was too slow"):
+            mail.send(message(), "li@example.org")
+        assert time.monotonic() - started < 20
+
+
 def test_what_a_server_says_is_one_printable_line_in_an_error():
     with MailServer() as server, channel(server) as mail:
         server.answer("RCPT", "550-\x1b[31mred\r\n550 " + "x" * 400)

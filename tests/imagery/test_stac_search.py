@@ -211,8 +211,14 @@ def test_pages_without_end_are_left_at_a_cap(server, api, monkeypatch):
         api.search(AREA, *YEAR)
 
 
+def test_a_page_that_would_take_a_gigabyte_when_parsed_is_left(server, api):
+    server.fail("search", act=lambda handler: handler.send(200, b'{"features": [' + b"[]," * (6 << 20) + b"[]]}"))
+    with pytest.raises(TryLater, match="more than"):
+        api.search(AREA, *YEAR)
+
+
 def test_an_endless_answer_is_left_at_a_cap(server, api, monkeypatch):
-    monkeypatch.setattr(api_io, "MAX_DOCUMENT_BYTES", 1 << 20)
+    monkeypatch.setattr(api_io, "MAX_ANSWER_BYTES", 1 << 20)
 
     def act(handler):
         handler.send_response(200)

@@ -7,7 +7,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Final
+from typing import Any, BinaryIO, Final
 
 from monitor.alerts.channels.channel import Message, NotDelivered, Undeliverable, Unreachable
 from monitor.alerts.channels.trust import system_trust
@@ -19,9 +19,38 @@ STEP_TIMEOUT: Final = 30.0
 """Longest time without a byte from the server, until it is given the mail. [s]"""
 MAIL_DEADLINE: Final = 60.0
 """Longest time to connect, and to send one mail. [s]"""
+MAX_REPLY_LINES: Final = 200
+"""Longest reply of a server, whose lines smtplib limits: of more than a few it would have no use. [line]"""
 TLS_PORT: Final = 465
 """Port on which the connection is encrypted from its first byte (RFC 8314)."""
 _AUTHENTICATION_REQUIRED: Final = 530
+
+
+class _Reply:
+    """Lines of a connection; a reply without end is refused, which smtplib would hold in memory."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.lines, self.close = file, 0, file.close
+
+    def readline(self, size: int) -> bytes:
+        self.lines += 1
+        if self.lines > MAX_REPLY_LINES:
+            msg = f"a reply of more than {MAX_REPLY_LINES} lines"
+            raise OSError(msg)
+        return self._file.readline(size)
+
+
+class _ShortReplies(smtplib.SMTP):
+    def getreply(self) -> tuple[int, bytes]:
+        if not isinstance(self.file, _Reply):
+            assert self.sock is not None
+            self.file: Any = _Reply(self.sock.makefile("rb"))
+        self.file.lines = 0
+        return super().getreply()
+
+
+class _ShortRepliesOverTls(_ShortReplies, smtplib.SMTP_SSL):
+    pass
 
 
 class Smtp:
@@ -148,9 +177,9 @@ class Smtp:
             self._drop()
         name = socket.gethostname()  # else smtplib asks a name server for it, without a time limit
         smtp = self._smtp = (
-            smtplib.SMTP_SSL(local_hostname=name, timeout=self._step_timeout, context=system_trust())
+            _ShortRepliesOverTls(local_hostname=name, timeout=self._step_timeout, context=system_trust())
             if self._port == TLS_PORT
-            else smtplib.SMTP(local_hostname=name, timeout=self._step_timeout)
+            else _ShortReplies(local_hostname=name, timeout=self._step_timeout)
         )
         try:
             with self._time_limit(smtp):

@@ -9,7 +9,7 @@ from pystac_client.stac_api_io import StacApiIO
 
 from monitor.errors import TryLater
 from monitor.imagery.addresses import display_address
-from monitor.imagery.stac.documents import JSON_HEADERS, MAX_DOCUMENT_BYTES, decode_text, parse_json
+from monitor.imagery.stac.documents import JSON_HEADERS, MAX_ANSWER_BYTES, decode_text, parse_json
 from monitor.imagery.transport import Fetcher
 
 MAX_PAGES: Final = 1_000
@@ -80,7 +80,7 @@ class FetcherIO(StacApiIO):
         if len(self._requested) > MAX_PAGES:
             stop_search(f"{display_address(href)} has more than {MAX_PAGES} pages")
         sent = {**JSON_HEADERS, **({"Content-Type": "application/json"} if body else {}), **_safe_headers(headers)}
-        response = self._fetcher.get(href, max_bytes=MAX_DOCUMENT_BYTES, method=method, headers=sent, body=body)
+        response = self._fetcher.get(href, max_bytes=MAX_ANSWER_BYTES, method=method, headers=sent, body=body)
         self._bytes += len(response.body)
         if self._bytes > MAX_SEARCH_BYTES:
             stop_search(f"{display_address(href)} sends more than {MAX_SEARCH_BYTES:,} bytes in one search")

@@ -14,8 +14,11 @@ from monitor.imagery.addresses import display_address, is_remote
 from monitor.imagery.fetch_errors import FetchRefused
 from monitor.imagery.transport import Fetcher
 
+MAX_ANSWER_BYTES: Final = 16 << 20
+"""Largest page of a search, item or catalogue file of a server: a hundred items have 3 MB, and parsed JSON that means
+harm takes 25 times its size in memory. [byte]"""
 MAX_DOCUMENT_BYTES: Final = 64 << 20
-"""Largest page of a search, item or catalogue file. [byte]"""
+"""Largest local catalogue file. [byte]"""
 MAX_ID_LENGTH: Final = 128
 """Longest id that is stored. [character]"""
 MAX_TEXT_LENGTH: Final = 400
@@ -33,7 +36,7 @@ def read_text(fetcher: Fetcher, address: str) -> str:
         `FetchRefused` also if it is too large or not UTF-8.
     """
     if is_remote(address):
-        response = fetcher.get(address, max_bytes=MAX_DOCUMENT_BYTES, headers=JSON_HEADERS)
+        response = fetcher.get(address, max_bytes=MAX_ANSWER_BYTES, headers=JSON_HEADERS)
         return decode_text(response.body, address)
     path = fetcher.file(address)
     if path.stat().st_size > MAX_DOCUMENT_BYTES:
