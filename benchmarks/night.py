@@ -286,14 +286,16 @@ def figures(costs: dict[str, list[list[Cost]]], figure: Callable[..., float]) ->
     return {checkout: [figure(*taken) for taken in found] for checkout, found in costs.items()}
 
 
-def of_sizes(folder: Path, checkouts: Sequence[Checkout], sizes: tuple[int, int], count: int) -> list[Row]:
+def of_sizes(
+    folder: Path, checkouts: Sequence[Checkout], sizes: tuple[int, int], count: int, history: list[date]
+) -> list[Row]:
     """What one more site costs, and what a night costs without any."""
     few, many = sizes
 
     def fixed(small: Cost, large: Cost) -> float:
         return small.cpu - few * (large.cpu - small.cpu) / (many - few)
 
-    worlds = [world(folder / f"sites-{sites}", sites) for sites in sizes]
+    worlds = [world(folder / f"sites-{sites}", sites, history=history) for sites in sizes]
     costs = nights(worlds, checkouts, count, REPUBLISHED, UNCHANGED, UNPUBLISHED)
     rows = []
     for kind, now, must in ((REPUBLISHED, 67, 40), (UNCHANGED, 0, 0), (UNPUBLISHED, 39, 10)):
@@ -408,6 +410,7 @@ def main(
     large: int = 2000,
     count: int = 3,
     name: str = "night-small",
+    history: list[date] = FORTY,
 ) -> None:
     """Measure, print and save.
 
@@ -427,11 +430,13 @@ def main(
         Nights of each kind.
     name
         Of the table in `benchmarks/results`.
+    history
+        Days of the stored scenes of "sizes".
     """
     versions = [Checkout.at(path) for path in checkouts]
     few, _ = sites
     measured = {
-        "sizes": lambda home: of_sizes(home, versions, sites, count),
+        "sizes": lambda home: of_sizes(home, versions, sites, count, history),
         "years": lambda home: of_ten_years(home, versions, (few // 4, few), count),
         "lone": lambda home: of_lone_sites(home, versions, few, min(count, 2)),
         "large": lambda home: of_a_large_programme(home, versions, large, min(count, 2)),
