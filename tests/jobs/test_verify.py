@@ -56,10 +56,13 @@ def test_a_whole_pack_passes_with_what_was_checked(ran, pack, public):
 
 def test_a_verdict_that_the_chain_does_not_cover_yet_is_reported_as_unproved(ran, pack, public):
     content = contents()
-    content["assessments.json"][-1]["status"] = "failing"
     content["chain-proofs.json"]["assessments"][-1] = None
     write_pack(pack, content)
     status, out, _ = ran(pack, "--key", public)
+    assert status == Exit.BAD_DATA, "there is a line of its night"
+    assert out.startswith("FAIL chain-proofs.json: the assessment of 2020-10-10 is in no line of the chain")
+    content["chain.jsonl"].pop()
+    status, out, _ = ran(write_pack(pack, content), "--key", public)
     assert status == Exit.DONE
     last = "not in the chain yet: the assessment of 2020-10-10; a pack from after the next night proves that too"
     assert out.splitlines()[-1] == last
