@@ -242,7 +242,7 @@ def stac(grounds: Sequence[tuple[int, int]], pixels: int) -> list[Row]:
 def earth_engine(n: int) -> list[Row]:
     """The stand-in."""
     found, pixels = [], 300
-    os.environ.setdefault("REGROWTH_EE_TOKEN", "of the benchmark")
+    os.environ.setdefault("REGROWTH_EE_TOKEN", "of-the-benchmark")
     with EarthEngineServer() as server:
         for when in (BEFORE, *NEW):
             layers = dict(zip(BANDS.values(), painted(pixels), strict=True))
