@@ -1,6 +1,7 @@
 """The account of a programme, from the ledger."""
 
 from collections.abc import Mapping
+from datetime import date
 
 from jobs.answering import precision
 from jobs.lots import lot_rows
@@ -9,6 +10,7 @@ from jobs.settings import Settings
 from jobs.sound_assessments import sound_or_error
 from monitor.ledger.transaction import Payload, Transaction
 from monitor.publish.programme import Account, programme_account
+from monitor.sites.promise import promised_on
 from monitor.sites.site import Site, ground_key
 
 
@@ -37,15 +39,18 @@ def read_account(settings: Settings, t: Transaction, latest: Mapping[str, Payloa
 def _valid_assessments(t: Transaction, sites: list[Site], latest: Mapping[str, Payload]) -> dict[str, Payload]:
     """Latest assessment of each site by its id, unless the site has been edited in what is judged, or replanted since.
 
+    One of a day before its promise was changed stays.
+
     Such an assessment says nothing of what is registered now, until the next night judges it.
     """
-    episodes, judged = t.all_episodes(), t.edited_since_assessed()
+    episodes, judged, promises = t.all_episodes(), t.edited_since_assessed(), t.all_promises()
     valid = {}
-    for site in sites:
-        if site.id in latest and (site.id not in judged or _judged_alike(judged[site.id], site)):
-            payload = latest[site.id]["payload"]
-            if payload.get("episode", 1) == episodes[site.id][-1]["number"]:
-                valid[site.id] = payload
+    for site in (site for site in sites if site.id in latest):
+        payload = latest[site.id]["payload"]
+        then = promised_on(site, promises.get(site.id, ()), date.fromisoformat(latest[site.id]["as_of"]))
+        alike = site.id not in judged or _judged_alike(judged[site.id], then)
+        if alike and payload.get("episode", 1) == episodes[site.id][-1]["number"]:
+            valid[site.id] = payload
     return valid
 
 

@@ -1,7 +1,8 @@
 """Record what happens to alerts in the ledger, and put notices of it into the outbox, in the same transaction."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date
+from types import MappingProxyType
 from typing import Any, Final
 
 from jobs.clock import now
@@ -81,11 +82,18 @@ def record_event(
 
 
 def update_alerts(
-    t: Transaction, assessment: Assessment, previous: Assessment | None, recipients: Iterable[Recipient]
+    t: Transaction,
+    assessment: Assessment,
+    previous: Assessment | None,
+    recipients: Iterable[Recipient],
+    earlier: Mapping[int, Assessment] = MappingProxyType({}),
 ) -> None:
-    """Open, change or resolve the alerts of a site after a night, and queue the messages about them."""
+    """Open, change or resolve the alerts of a site after a night, and queue the messages about them.
+
+    `earlier`: see :func:`monitor.alerts.lifecycle.next_alerts`.
+    """
     alerts = [from_json(values, Alert) for values in t.alerts_of(assessment.site)]
-    for alert, event in next_alerts(alerts, assessment, previous):
+    for alert, event in next_alerts(alerts, assessment, previous, earlier):
         if event is None:
             t.save_alert(to_json(alert))
         else:

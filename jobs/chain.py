@@ -4,6 +4,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
@@ -18,10 +19,12 @@ from monitor.evidence.chain import (
     check_chain,
     leaf_of,
     next_line,
+    promise_record,
     proof,
 )
 from monitor.evidence.merkle import HASH_SIZE, merkle_root
 from monitor.ledger.transaction import Payload, Transaction
+from monitor.sites.promise import entry
 
 RESTORE: Final = "'regrowth doctor --deep' names all that is damaged; docs/operations.md, Restore, says how to go on"
 _HEAD_ON_PAGE: Final = re.compile(r'<code class="code">([0-9a-f]{64})</code>')
@@ -31,13 +34,13 @@ class Proven(NamedTuple):
     """A record of the ledger and where the chain covers it."""
 
     record: dict[str, Any]
-    """From :func:`monitor.evidence.chain.assessment_record` or :func:`monitor.evidence.chain.answer_record`."""
+    """From a function of :mod:`monitor.evidence.chain`, such as :func:`monitor.evidence.chain.assessment_record`."""
     proof: Proof | None
     """None: no line covers it yet; the next night does."""
 
 
 def append_line(t: Transaction, *, night: date) -> None:
-    """Append the line of a night to the chain: all assessments and answers that no line covers yet.
+    """Append the line of a night to the chain: all assessments, answers and promises that no line covers yet.
 
     A night that runs again adds a line only if some came since.
 
@@ -49,14 +52,17 @@ def append_line(t: Transaction, *, night: date) -> None:
         Its day.
     """
     last = t.newest_chain_line()
-    assessments, last_assessment = _new_leaves(t.chained_assessments(_end(last)[0]), _assessment)
-    answers, last_event = _new_leaves(t.chained_answers(_end(last)[1]), _answer)
-    if not assessments and not answers and t.has_chain_line(night.isoformat()):
+    ends = _end(last)
+    assessments, last_assessment = _new_leaves(t.chained_assessments(ends[0]), _assessment)
+    answers, last_event = _new_leaves(t.chained_answers(ends[1]), _answer)
+    promises, last_promise = _new_leaves(t.chained_promises(ends[2]), _promise)
+    leaves = [*assessments, *answers, *promises]
+    if not leaves and t.has_chain_line(night.isoformat()):
         return
-    line = next_line(_line(last) if last else None, night.isoformat(), assessments, answers)
+    line = next_line(_line(last) if last else None, night.isoformat(), assessments, answers, promises)
     t.add_chain_line(
-        {**line}, last_assessment=last_assessment or _end(last)[0], last_event=last_event or _end(last)[1],
-        leaves=b"".join([*assessments, *answers]),
+        {**line}, last_assessment=last_assessment or ends[0], last_event=last_event or ends[1],
+        last_promise=last_promise or ends[2], leaves=b"".join(leaves),
     )  # fmt: skip
 
 
@@ -113,6 +119,11 @@ def proven_assessments(t: Transaction, site: str) -> list[Proven]:
 def proven_answers(t: Transaction, site: str) -> list[Proven]:
     """All answers to the alerts of a site, or of a lot, with their proofs; as :func:`proven_assessments`."""
     return _proven(t, t.chained_answers(0, site=site), "last_event", _answer)
+
+
+def proven_promises(t: Transaction, site: str) -> list[Proven]:
+    """All promises about a site with their proofs; as :func:`proven_assessments`."""
+    return _proven(t, t.chained_promises(0, site=site), "last_promise", _promise)
 
 
 class CoveredAssessments:
@@ -200,6 +211,11 @@ def _answer(row: Payload) -> _Row:
     return _Row((row["alert"], row["number"]), answer_record(content, row["photos"]), name)
 
 
+def _promise(row: Payload) -> _Row:
+    name = f"promise {row['number']} about site {row['site']!r} (row {row['id']})"
+    return _Row((row["site"], row["number"]), promise_record({"site": row["site"], **entry(row)}), name)
+
+
 def _new_leaves(rows: Iterable[Payload], read: Callable[[Payload], _Row]) -> tuple[list[bytes], int]:
     """Leaves of rows in the order of their keys, and the highest id; 0 without rows."""
     keyed, last = [], 0
@@ -220,9 +236,9 @@ def _line(row: Mapping[str, Any]) -> Line:
     return cast("Line", {name: row[name] for name in Line.__annotations__})
 
 
-def _end(row: Mapping[str, Any] | None) -> tuple[int, int]:
-    """Highest ids of assessments and of events that a line and those before it cover."""
-    return (0, 0) if row is None else (row["last_assessment"], row["last_event"])
+def _end(row: Mapping[str, Any] | None) -> tuple[int, int, int]:
+    """Highest ids of assessments, of events and of promises that a line and those before it cover."""
+    return (0, 0, 0) if row is None else (row["last_assessment"], row["last_event"], row["last_promise"])
 
 
 def _leaves(t: Transaction, number: int) -> list[bytes]:
@@ -253,14 +269,16 @@ def _problems_of_line(t: Transaction, before: Payload | None, row: Payload) -> I
     """What does not fit between one line, its stored leaves, and the rows of the ledger that it covers."""
     name = _name(row)
     leaves = _leaves(t, row["number"])
-    if len(leaves) != row["assessments"] + row["answers"] or merkle_root(leaves).hex() != row["root"]:
+    counts = row["assessments"], row["answers"], row["promises"]
+    if len(leaves) != sum(counts) or merkle_root(leaves).hex() != row["root"]:
         yield f"{name}: its stored leaves were changed, they do not give its root"
         return
-    count, starts, ends = row["assessments"], _end(before), _end(row)
-    thinned = row["thinned"] or 0
+    starts, ends, thinned = _end(before), _end(row), row["thinned"] or 0
+    assessments, answers, promises = (set(leaves[first:end]) for first, end in pairwise(accumulate(counts, initial=0)))
     parts: Sequence[tuple[str, set[bytes], int, Iterable[Payload], Callable[[Payload], _Row]]] = (
-        ("assessments", set(leaves[:count]), thinned, t.chained_assessments(starts[0], ends[0]), _assessment),
-        ("answers", set(leaves[count:]), 0, t.chained_answers(starts[1], ends[1]), _answer),
+        ("assessments", assessments, thinned, t.chained_assessments(starts[0], ends[0]), _assessment),
+        ("answers", answers, 0, t.chained_answers(starts[1], ends[1]), _answer),
+        ("promises", promises, 0, t.chained_promises(starts[2], ends[2]), _promise),
     )
     for (kind, covered, absent, rows, read), last, end in zip(parts, starts, ends, strict=True):
         present = 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.calibration import constants_used
-from jobs.chain import chain_lines, proven_answers, proven_assessments
+from jobs.chain import chain_lines, proven_answers, proven_assessments, proven_promises
 from jobs.episodes import in_episode
 from jobs.records import from_json
 from jobs.settings import Settings
@@ -21,6 +21,7 @@ from monitor.evidence.pack import PackInputs, open_stored, pack_members
 from monitor.imagery.auxiliary.terrain import Terrain
 from monitor.ledger.ledger import Ledger
 from monitor.ledger.transaction import Transaction
+from monitor.sites.promise import promises_until
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.assessment import Assessment
 
@@ -45,7 +46,7 @@ class Written:
     fingerprint: str
     """Of the key that signed it."""
     uncovered: int
-    """Assessments and answers in it that no line of the chain covers yet."""
+    """Assessments, answers and promises in it that no line of the chain covers yet."""
 
 
 def write_evidence(
@@ -91,7 +92,7 @@ def write_evidence(
         if full := as_disk_full(error, out.parent):
             raise full from error
         raise
-    proofs = [*inputs.assessment_proofs, *inputs.answer_proofs.values()]
+    proofs = [*inputs.assessment_proofs, *inputs.answer_proofs.values(), *inputs.promise_proofs]
     return Written(
         site=site, as_of=inputs.assessment.as_of, status=inputs.assessment.status.value, assessments=len(inputs.rows),
         thinned_nights=thinned, bytes=out.stat().st_size, fingerprint=signed_by, uncovered=proofs.count(None),
@@ -127,6 +128,7 @@ def pack_inputs(t: Transaction, site: str, *, until: date | None, signed_by: str
         )
         raise BadData(msg)
     registered, episodes = from_json(version, Site), t.episodes(site)
+    promises = promises_until(t.promises(site), registered, assessment.as_of)
     terrain = t.ground_data(ground_key(registered), "terrain")
     proofs = {(found.record["as_of"], found.record["digest"]): found.proof for found in proven_assessments(t, site)}
     chain = chain_lines(t)
@@ -146,11 +148,13 @@ def pack_inputs(t: Transaction, site: str, *, until: date | None, signed_by: str
     }  # fmt: skip
     proven = {(found.record["alert"], found.record["number"]): found.proof for found in proven_answers(t, site)}
     return PackInputs(
-        site=registered, judged=in_episode(registered, episodes, assessment.episode), episodes=episodes, rows=rows,
-        assessment=assessment, terrain=None if terrain is None else Terrain.from_json(terrain), constants=constants,
+        site=registered, judged=in_episode(registered, episodes, assessment.episode), episodes=episodes,
+        promises=promises, rows=rows, assessment=assessment, constants=constants,
+        terrain=None if terrain is None else Terrain.from_json(terrain),
         alerts=alerts, photos=[photo for photo in t.photo_list() if (photo["alert"], photo["number"]) in answers],
         chain=chain, assessment_proofs=[proofs[row["as_of"], row["digest"]] for row in rows],
         answer_proofs={answer: proven[answer] for answer in proven if answer in answers},
+        promise_proofs=[found.proof for found in proven_promises(t, site)[: len(promises)]],
         environment=environment(), fingerprint=signed_by,
     )  # fmt: skip
 

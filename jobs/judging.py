@@ -1,7 +1,9 @@
 """Assess one site, and raise, change or resolve its alerts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
+from typing import Any
 
 from jobs import __version__
 from jobs.alerting import update_alerts
@@ -9,6 +11,7 @@ from jobs.episodes import current_episode, episode_alpha, in_episode
 from jobs.field_csv import stored_rows
 from jobs.records import from_json, to_json
 from monitor import derived
+from monitor.alerts.alert import Alert
 from monitor.alerts.recipients import AddressBook
 from monitor.controls.screening import left_out_json
 from monitor.errors import BadData
@@ -20,6 +23,7 @@ from monitor.maps.worst_patch import WorstPatch
 from monitor.series.columns import Columns, observed_until
 from monitor.series.field_rows import local_factor
 from monitor.sites.growing_season import GrowingSeason
+from monitor.sites.promise import promise_of, with_promise
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.assessment import Assessment, Series, Status, assessment_to_json
 from monitor.verdict.calibration import Calibration
@@ -90,6 +94,7 @@ def judge(
     of_site = fetched.stored, fetched.snapshot, series, inputs
     verdict = series_verdict(*of_site, as_of)
     loss = _neighbours(t, site, around, verdict.assessment)
+    promises = t.promises(site.id)
     digest = _digest(series, inputs, [*verdict.background, *([repr(loss)] if loss else [])])
     latest = t.latest_assessment(site.id)
     newest = latest is None or latest[0] <= as_of.isoformat()
@@ -113,10 +118,43 @@ def judge(
     )  # fmt: skip
     if newest:
         _save_seasons(t, ground_key(outcome.site), site, series, constants, as_of)
+    if not promises:
+        t.add_promise(
+            site.id, promise_of(outcome.site), begins=outcome.site.start.isoformat(), by=None, why=None,
+            recorded=as_of.isoformat(),
+        )  # fmt: skip
     if fresh and newest:
         previous = None if latest is None else from_json(latest[2], Assessment)
-        update_alerts(t, assessment, previous, book.of_site(outcome.site))
+        earlier = _under_earlier_promises(t, outcome, promises, episodes, inputs, series, around, as_of)
+        update_alerts(t, assessment, previous, book.of_site(outcome.site), earlier)
     return {"status": assessment.status.value, "alert": assessment.alert.value}
+
+
+def _under_earlier_promises(
+    t: Transaction,
+    outcome: Outcome,
+    promises: Sequence[Mapping[str, Any]],
+    episodes: Sequence[Mapping[str, Any]],
+    inputs: VerdictInputs,
+    series: Columns,
+    around: Sequence[Site],
+    as_of: date,
+) -> dict[int, Assessment]:
+    """Assessments under the earlier promises that open alerts were raised under, by number.
+
+    None under a promise of another biome, whose ground is not observed any more.
+    """
+    fetched, earlier = outcome.fetched, {}
+    assert fetched is not None
+    alerts = [from_json(values, Alert) for values in t.alerts_of(outcome.site.id)]
+    for number in sorted({alert.held_by for alert in alerts if alert.held_by is not None}):
+        promised = with_promise(outcome.site, promises[number - 1]["payload"])
+        if ground_key(promised) == ground_key(outcome.site):
+            site = with_slope(in_episode(promised, episodes, inputs.episode), fetched.terrain)
+            of_site = fetched.stored, fetched.snapshot, series, replace(inputs, site=site)
+            verdict = series_verdict(*of_site, as_of)
+            earlier[number], _ = verdict_with_areas(verdict, _neighbours(t, site, around, verdict.assessment), *of_site)
+    return earlier
 
 
 def _check_not_thinned(t: Transaction, site: str, day: str, digest: str) -> None:

@@ -20,6 +20,7 @@ from monitor.alerts.recipients import FILES, AddressBook, Recipient
 from monitor.ledger.transaction import Transaction
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.assess import DEFAULT
+from monitor.verdict.assessment import AlertLevel
 from monitor.verdict.kernels.constants import FAILED
 from monitor.verdict.kernels.lot_model import FACTORS, SHOCKS
 from monitor.verdict.lots import BAR, NOISE, Lot, LotVerdict, Member, Use, lot_verdict, lot_verdicts, lots_of, use_of
@@ -133,11 +134,16 @@ def _model() -> dict[str, Any]:
 
 
 def _update_alert(t: Transaction, lot: Lot, verdict: LotVerdict, recipients: Sequence[Recipient], day: date) -> None:
-    """Open, change or resolve the alert of a lot. Where nothing can be said, it stays as it is."""
+    """Open, change or resolve the alert of a lot. Where nothing can be said, it stays as it is.
+
+    So does an alert that was open when the promise of a site of the lot was changed, unless it gets worse.
+    """
     if verdict.theta is None:
         return
     stored = t.alert(alert_id(lot.id, LOT))
     last = None if stored is None else from_json(stored, Alert)
+    if last is not None and last.held_by is not None and verdict.alert is AlertLevel.NONE:
+        return
     step = next_lot_alert(last, lot.id, verdict.alert, looked=verdict.as_of, day=day)
     if step is None:
         return
@@ -151,6 +157,7 @@ def _update_alert(t: Transaction, lot: Lot, verdict: LotVerdict, recipients: Seq
 def _close_alerts(t: Transaction, current: set[str], day: date) -> None:
     """Resolve the alerts of lots that have no sites any more."""
     for alert in (from_json(values, Alert) for values in t.alerts()):
-        if alert.rule == LOT and alert.site not in current and alert.state is not AlertState.RESOLVED:
+        stays = alert.state is AlertState.RESOLVED or alert.held_by is not None
+        if alert.rule == LOT and alert.site not in current and not stays:
             closed = close(alert, day=day, why="the lot has no sites any more")
             record_event(t, closed, AlertEvent.CLOSED, day=day, by=NIGHT)

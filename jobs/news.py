@@ -10,6 +10,7 @@ from shapely.geometry import Polygon
 
 from jobs.alerting import address_book
 from jobs.episodes import in_episode
+from jobs.promises import judged_site
 from jobs.records import from_json
 from jobs.settings import Settings
 from monitor.alerts import words
@@ -59,7 +60,8 @@ def news_of(t: Transaction, settings: Settings, row: Mapping[str, Any], *, pictu
         msg = f"site {alert.site!r} is retired or was never assessed: there is nothing to report about it"
         raise BadData(msg)
     assessment = from_json(latest[2], Assessment)
-    registered = from_json(values, Site)
+    version = next(t.sound_assessments(alert.site))["version"]
+    registered = judged_site(t, from_json(values, Site), version)
     ground = ground_key(registered)
     # the stored patch is that of the loss while a loss determines the status, else that of the failing area
     rule = "disturbance" if assessment.status is Status.DISTURBED else "failure"

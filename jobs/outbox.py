@@ -245,8 +245,8 @@ def _store_groups(t: Transaction, notices: Sequence[Row], digest_above: int) -> 
     """Store which notices are sent together, of those for which this is not known yet.
 
     These are: more than `digest_above` notices about alerts to one recipient on one day, counting those that have a
-    message already, alerts of lots apart; the silent sites of one day, and its red alerts without an answer. Files are
-    for programs: there each notice is a file.
+    message already, alerts of lots apart; and of one day the silent sites, its red alerts without an answer, and the
+    edited promises. Files are for programs: there each notice about an alert is a file.
     """
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in notices:
@@ -254,7 +254,7 @@ def _store_groups(t: Transaction, notices: Sequence[Row], digest_above: int) -> 
             key = (row["state"], row["day"], row["channel"], row["recipient"], row["kind"])
             groups.setdefault(key, []).append(row)
     for (_, day, channel, recipient, kind), rows in groups.items():
-        together = kind in ("silence", "escalation")
+        together = kind in ("silence", "escalation", "plan_edited")
         if kind in ("alert", LOT) and channel != FILES:
             known = t.count_grouped(kind, day=day, channel=channel, recipient=recipient)
             together = known + len(rows) > digest_above

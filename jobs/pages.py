@@ -28,6 +28,7 @@ from jobs.installation import locked_ledger
 from jobs.logs import redacted
 from jobs.lots import latest_records
 from jobs.night_history import NightSoFar, read_history
+from jobs.promises import judged_site
 from jobs.records import from_json, to_json
 from jobs.settings import Settings
 from jobs.sound_assessments import sound_assessments
@@ -46,6 +47,7 @@ from monitor.publish.programme_files import write_account
 from monitor.publish.view import FieldAnswer, FieldPhoto
 from monitor.series.field_rows import FieldRow, biome_factor
 from monitor.sites.cover_scale import FieldFactor
+from monitor.sites.promise import promises_until
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.assessment import AlertLevel, Assessment
 from monitor.verdict.calibration import Calibration
@@ -137,12 +139,13 @@ def publish(
 class _Plan(NamedTuple):
     """What ``plan.json`` and ``item.json`` of a site are made from, beside its other files."""
 
-    site: Site  # in the episode of its assessment
+    site: Site  # in the episode of its assessment, as promised then
     terrain: Terrain | None
     assessment: Assessment
     calibration: Calibration | None
     notice: Mapping[str, str] | None
     row: Payload  # of the assessment
+    promises: Sequence[Mapping[str, Any]]  # up to the one that the assessment rests on
 
 
 class _Assessed(NamedTuple):
@@ -165,13 +168,16 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
     stored_alerts, snapshots, terrains = _by_site(t.alerts()), t.snapshots(), t.all_ground_data("terrain")
     detectabilities, left_out = t.all_ground_data("detectability"), t.all_ground_data("left_out")
     answers, measured = _answers_by_site(t), _measured_by_site(t)
+    promises = t.all_promises()
     sites = [from_json(values, Site) for values in t.sites()]
+    sites = [judged_site(t, site, latest[site.id]["version"]) if site.id in latest else site for site in sites]
     factors = _factors_by_biome(sites, latest)
     for site in sites:
         if site.id not in latest:
             continue
         ground, row, begun = ground_key(site), latest[site.id], site.start
         assessment = from_json(row["payload"], Assessment)
+        promised = promises_until(promises.get(site.id, ()), site, assessment.as_of)
         site = in_episode(site, episodes[site.id], assessment.episode)
         alert = _shown_alert(stored_alerts.get(site.id, ()), assessment)
         alerts += [alert] if alert else []
@@ -183,13 +189,13 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
         constants = constants_used(assessment, calibrations)
         notice = _notice(settings, demonstrated=site.id in demonstrated)
         gone = sorted(unit for unit, day in units.items() if day <= assessment.as_of.isoformat())
-        plans.append(_Plan(site, slope, assessment, constants, notice, row))
+        plans.append(_Plan(site, slope, assessment, constants, notice, row, promised))
         if site.id in damaged:
             continue
         detectability = detectabilities.get(ground)
         content = [
-            pages_code_hash(), site.version, notice, assessment.status, assessment.alert, list(assessment.reasons),
-            row["digest"], alert and to_json(alert), snapshot, gone, terrain, detectability,
+            pages_code_hash(), site.version, promised, notice, assessment.status, assessment.alert,
+            list(assessment.reasons), row["digest"], alert and to_json(alert), snapshot, gone, terrain, detectability,
             assessment.hectares_failing,
             assessment.hectares_lost, assessment.neighbours_lost, msgspec.to_builtins(answers.get(site.id, ())),
             msgspec.to_builtins((measured.get(site.id, ()), factors.get(site.biome_key))),
@@ -203,7 +209,7 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
             left_out=units, terrain=slope, detectability=chances(detectability),
             detection_improvements=improvements(detectability), detection_assumptions=assumptions(detectability),
             calibration=constants, alert=alert, answers=answers.get(site.id, ()), measured=measured.get(site.id, ()),
-            biome_factor=factors.get(site.biome_key), notice=notice, key=key,
+            biome_factor=factors.get(site.biome_key), promises=tuple(promised), notice=notice, key=key,
             series_recorded=same_store and assessment.code_version == __version__,
         )  # fmt: skip
         outdated.append(inputs)
@@ -335,7 +341,9 @@ def _write_plans(settings: Settings, plans: Sequence[_Plan]) -> tuple[date | Non
     def write(plan: _Plan) -> tuple[date | None, str | None]:
         try:
             site = with_slope(plan.site, plan.terrain)
-            return write_plan(site, plan.assessment, plan.calibration, root, notice=plan.notice), None
+            return write_plan(
+                site, plan.assessment, plan.calibration, root, promises=plan.promises, notice=plan.notice
+            ), None
         except OSError as error:
             return None, str(as_disk_full(error, root) or error)
 

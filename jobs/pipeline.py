@@ -34,6 +34,7 @@ from jobs.operator_notices import notify_operators
 from jobs.outbox import answer_key, send
 from jobs.pages import publish
 from jobs.progress import Report, SceneProgress, report_nothing
+from jobs.promises import as_promised, notify_edits
 from jobs.quiet import add_quiet_notices
 from jobs.registry import apply_registry, read_and_compare
 from jobs.reminders import remind_managers
@@ -126,7 +127,9 @@ def night(
     ):
         report_killed_nights(settings, ledger, run)
         registry = apply_registry(ledger, settings)
-        sites, every_site = selected_sites(ledger, only), selected_sites(ledger)
+        with ledger.transaction() as t:
+            notify_edits(t, registry, address_book(settings), as_of)
+        sites, every_site = (as_promised(ledger, selected_sites(ledger, ids), as_of) for ids in (only, ()))
         try:
             sources = open_sources(settings.source)
         except MonitorError:

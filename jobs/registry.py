@@ -1,8 +1,8 @@
 """Compare the registry file with the ledger, and store new and changed sites in the ledger.
 
 A site that is missing from the file stays until a person retires it, and a retired site stays retired until a person
-adds it again. An edit of the file does not change the start of a site that has been assessed: its control units, series
-and false-alarm budget belong to that start.
+adds it again. An edit of the file changes neither the start of a site that has been assessed (its control units, series
+and false-alarm budget belong to that start) nor its promise (:mod:`jobs.promises`); the rest of the edit is applied.
 """
 
 import shlex
@@ -27,8 +27,9 @@ from monitor.ledger.ledger import Ledger
 from monitor.ledger.transaction import Transaction
 from monitor.sites.checked_feature import CheckedFeature
 from monitor.sites.named_controls import leave_out_strips, read_named_controls
+from monitor.sites.promise import edited_columns, promise_of, promised_on
 from monitor.sites.registry import Report, read_sites
-from monitor.sites.site import Biome, Site, ground_key
+from monitor.sites.site import Biome, Site, ground_key, site_version
 
 log = structlog.get_logger()
 
@@ -39,7 +40,7 @@ class BadControls(BadData):
 
 def needs_correction(registry: Mapping[str, Any]) -> bool:
     """Whether a person must correct the registry file; `registry` is that member of a manifest."""
-    return any(registry.get(name) for name in ("error", "refused", "start_edited"))
+    return any(registry.get(name) for name in ("error", "refused", "start_edited", "plan_edited"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,9 @@ class Drift:
     """Retired sites that are still in the file; they are not assessed."""
     start_edited: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """Assessed sites with another start in the file: start in the ledger, which stays, and start in the file."""
+    plan_edited: Mapping[str, Mapping[str, tuple[Any, Any]]] = field(default_factory=dict)
+    """Assessed sites with another promise in the file: by column the value in the ledger, which stays, and that in the
+    file."""
     refused: Mapping[str, str] = field(default_factory=dict)
     """Labels of entries that the checks refuse, with the first reason; sites of the ledger among them stay as they
     are."""
@@ -78,15 +82,15 @@ class Drift:
     @property
     def to_correct(self) -> bool:
         """Whether a person must correct the file."""
-        return bool(self.error or self.refused or self.start_edited)
+        return bool(self.error or self.refused or self.start_edited or self.plan_edited)
 
     def to_json(self) -> dict[str, Any]:
         """Site ids by kind of difference: the member ``registry`` of a manifest."""
         return {
             "added": [site.id for site in self.added], "changed": [site.id for site in self.changed],
             "missing": list(self.missing), "retired": list(self.retired), "start_edited": list(self.start_edited),
-            "refused": list(self.refused), "unknown_columns": dict(self.columns), "error": self.error,
-            "said": self.sentences(),
+            "plan_edited": list(self.plan_edited), "refused": list(self.refused),
+            "unknown_columns": dict(self.columns), "error": self.error, "said": self.sentences(),
         }  # fmt: skip
 
     def sentences(self) -> list[str]:
@@ -106,6 +110,7 @@ class Drift:
             retired = f"retired, still in {self.path.name}: {', '.join(self.retired)}"
             sentences.append(f"{retired}; remove them from the file, or add them again: regrowth sites add {file}")
         sentences += [start_edited(site, *days) for site, days in self.start_edited.items()]
+        sentences += [plan_edited(site, columns) for site, columns in self.plan_edited.items()]
         if self.refused:
             (label, why), *_ = self.refused.items()
             because = f"{label}: {why}" + (" ..." if len(self.refused) > 1 else "")
@@ -132,6 +137,34 @@ def start_edited(site: str, before: str, after: str) -> str:
         f"start of {site} is {after} in the file and stays {before}, since it has been judged by that start; "
         f"{replant}if {before} was always wrong: regrowth sites retire {name}, and give the corrected site a new id"
     )
+
+
+def plan_edited(site: str, columns: Mapping[str, tuple[Any, Any]]) -> str:
+    """Sentence: why the edited promise of an assessed site is not applied, and what to do instead."""
+    return (
+        f"promise of {site} in the file: {columns_changed(columns)}; it stays as it was, since it has been judged by "
+        f"it; to change it from a date on: {replan_command(site, columns)}; if it was edited by mistake, correct the "
+        "file"
+    )
+
+
+def columns_changed(columns: Mapping[str, tuple[Any, Any]]) -> str:
+    """Columns of a promise with their old and new values, as text."""
+    return ", ".join(f"{name} {_written(old)} -> {_written(new)}" for name, (old, new) in columns.items())
+
+
+def replan_command(site: str, columns: Mapping[str, tuple[Any, Any]]) -> str:
+    """Command that makes the new values of columns the promise of a site."""
+    command = ["regrowth", "sites", "replan", site, "--from", "DATE", "--why", "TEXT", "--by", "NAME"]
+    for name, (_, new) in columns.items():
+        value = str(new).partition(" ")[0] if name == "biome" else _written(new, empty="")
+        command += [f"--{name.replace('_', '-').lower()}", value]
+    return shlex.join(command)
+
+
+def _written(value: Any, *, empty: str = "empty") -> str:
+    """A value as it is written in the registry."""
+    return f"{value:g}" if isinstance(value, float) else str(value or empty)
 
 
 def changes_in_words(before: Site, after: Site) -> str:
@@ -163,11 +196,16 @@ def compare(path: Path, report: Report, t: Transaction, *, restore_retired: bool
     added, changed, unchanged, retired = [], [], [], []
     changes: dict[str, str] = {}
     edited: dict[str, tuple[str, str]] = {}
+    plans: dict[str, dict[str, tuple[Any, Any]]] = {}
     for site in report.sites:
         before = known.get(site.id)
         if before is None:
             added.append(site)
-        elif not before.current and not restore_retired:
+            continue
+        if before.version != site.version and before.start == site.start.isoformat() and _is_assessed(t, site.id):
+            site, columns = _with_kept_promise(t, site, before.version)
+            plans |= {site.id: columns} if columns and (before.current or restore_retired) else {}
+        if not before.current and not restore_retired:
             retired.append(site.id)
         elif before.start != site.start.isoformat() and _is_assessed(t, site.id):
             edited[site.id] = before.start, site.start.isoformat()
@@ -183,9 +221,19 @@ def compare(path: Path, report: Report, t: Transaction, *, restore_retired: bool
     missing = [site for site, before in sorted(known.items()) if before.current and site not in in_file]
     return Drift(
         path=path, added=added, changed=changed, changes=changes, unchanged=unchanged, missing=missing, retired=retired,
-        start_edited=edited, columns=report.columns,
+        start_edited=edited, plan_edited=plans, columns=report.columns,
         refused={entry.label: _first_reason(entry) for entry in report.refused},
     )  # fmt: skip
+
+
+def _with_kept_promise(t: Transaction, site: Site, version: str) -> tuple[Site, dict[str, tuple[Any, Any]]]:
+    """A site of the file with the promise of the ledger, which has this version of it; and the columns that differ."""
+    before = from_json(t.site_version(site.id, version) or {}, Site)
+    promises = t.promises(site.id)
+    columns = edited_columns(promises[-1]["payload"] if promises else promise_of(before), promise_of(site))
+    names = ("plan", "intervention", "subtype", "biome", "cohorts", "own_biome") if columns else ("plan",)
+    kept = replace(site, **{name: getattr(before, name) for name in names})
+    return replace(kept, version=site_version(kept)), columns
 
 
 def read_registry(
@@ -292,8 +340,9 @@ def apply_registry(ledger: Ledger, settings: Settings) -> Drift:
 
 
 def _save(ledger: Ledger, sites: Sequence[Site]) -> None:
+    """Store versions of sites; a promise that was changed since they were compared stays."""
     with ledger.transaction() as t:
-        for site in sites:
+        for site in (promised_on(site, t.promises(site.id), date.max) for site in sites):
             t.add_site(site.id, site.version, to_json(site), start=site.start.isoformat(), now=now())
 
 

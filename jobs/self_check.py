@@ -9,6 +9,7 @@ import json
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -33,6 +34,7 @@ from monitor.imagery.auxiliary.terrain import Terrain, with_slope
 from monitor.ledger.ledger import Ledger
 from monitor.ledger.transaction import Payload, Transaction
 from monitor.sites.names import folder_name
+from monitor.sites.promise import promises_until
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.assessment import Assessment, assessment_to_json
 
@@ -57,6 +59,8 @@ class SiteRecord(NamedTuple):
     """In the episode of the assessment, with the slope of its terrain."""
     controls: ControlSet
     calibrations: list[Payload]
+    promises: list[dict[str, Any]]
+    """Up to the one that the assessment rests on."""
     is_published: bool
     """Whether the last night wrote all files of the site."""
 
@@ -139,6 +143,7 @@ def _checked(settings: Settings, ledger: Ledger, site: str, seed: bytes, run: st
             )
         if not record.is_published:  # its files may be of two nights
             published = Published()
+        published = replace(published, promises=record.promises)
         result["published"] = published.plan is not None
         differences += _status_differences(settings.outputs.root, record) if published.plan is not None else []
         differences += _site_differences(settings.store.root, record, published, seed, result)
@@ -205,6 +210,7 @@ def site_record(t: Transaction, site: str, plan: Mapping[str, Any] | None, run: 
     return SiteRecord(
         site=registered, row=row, controls=ControlSet.from_json(controls) if controls else NOT_CHOSEN,
         judged=with_slope(judged, Terrain.from_json(terrain) if terrain else None), calibrations=t.calibrations(),
+        promises=promises_until(t.promises(site), registered, date.fromisoformat(row["as_of"])),
         is_published=_is_published(t, site, run),
     )  # fmt: skip
 

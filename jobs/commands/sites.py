@@ -1,4 +1,4 @@
-"""``regrowth sites``: check the registry file, store it in the ledger, and list, retire and replant sites."""
+"""``regrowth sites``: check the registry file, store it in the ledger, and list, retire, replant and replan sites."""
 
 import json
 from datetime import datetime
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.clock import today
-from jobs.console import DAY_FORMS, AsJson, Config, installation, new_app, print_json, printable
+from jobs.console import DAY_FORMS, AsJson, Config, UsageError, installation, new_app, print_json, printable
 from jobs.exits import Exit
 
 if TYPE_CHECKING:
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from monitor.sites.registry import Report
     from monitor.sites.site import Site
 
-app = new_app(no_args_is_help=True, help="The registry of sites: check, add to the ledger, list, retire, replant.")
+app = new_app(
+    no_args_is_help=True, help="The registry of sites: check, add to the ledger, list, retire, replant, replan."
+)
 
 
 @app.command()
@@ -136,7 +138,8 @@ def add(
 
     Sites that are not in the file are named and stay: `sites retire` removes them; retired sites in the file are
     restored. For each new or changed site the output says whether and when a failure could be detected, with an
-    assumed number of scenes. Exit status: 0 all sites are stored, 65 some were refused (the others are stored).
+    assumed number of scenes. Exit status: 0 all sites are stored, 65 some were refused, or their start or
+    promise was edited after they had been judged (the others are stored).
     """
     from jobs.biome_settings import own_biomes
     from jobs.calibration import Calibrations, Pool
@@ -174,7 +177,7 @@ def add(
             said = " ".join(filter(None, sentences))
             typer.echo(f"{printable(site_id)}: {said}{assumed if values['red'] else ''}")
         _print_future_starts(fresh)
-    if changes["refused"] or changes["start_edited"]:
+    if changes["refused"] or changes["start_edited"] or changes["plan_edited"]:
         raise typer.Exit(Exit.BAD_DATA)
 
 
@@ -254,6 +257,69 @@ def replant(
     typer.echo(
         f"{printable(site)}: episode {episode['episode']}, from {episode['start']}{already}; "
         f"false-alarm budget {episode['alpha']:.3g}.{treated}"
+    )
+
+
+@app.command()
+def replan(
+    site: Annotated[str, typer.Argument(help="Id of the site.")],
+    begins: Annotated[
+        datetime, typer.Option("--from", formats=DAY_FORMS, help="First day that is judged by the new promise.")
+    ],
+    why: Annotated[str, typer.Option(help="The reason, in words.")],
+    by: Annotated[str, typer.Option(help="Who decided it.")],
+    plan_a: Annotated[str | None, typer.Option(help="Uplift at maturity, cover fraction.")] = None,
+    plan_k: Annotated[str | None, typer.Option(help="Rate of approach, per year.")] = None,
+    plan_l: Annotated[str | None, typer.Option(help="Lag, years.")] = None,
+    plan_cover: Annotated[str | None, typer.Option(help="`index` or `field`.")] = None,
+    too_early_years: Annotated[str | None, typer.Option(help="Years without a verdict on growth.")] = None,
+    intervention: Annotated[str | None, typer.Option(help="Kind of work.")] = None,
+    subtype: Annotated[str | None, typer.Option(help="Its subtype; an empty text: none.")] = None,
+    biome: Annotated[
+        str | None, typer.Option(help="Biome; the same name takes over its changed definition of the configuration.")
+    ] = None,
+    cohorts: Annotated[str | None, typer.Option(help="As in the registry; an empty text: none.")] = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change what a judged site was promised, from a day on; no edit of the registry does.
+
+    Verdicts of earlier days stay. An open alert stays open until a person answers it, or until its evidence falls by
+    the promise that it was raised under. Operators and manager are notified; reason, name and both promises are
+    published. Exit status: 0 done, 64 no reason or no change, 65 the site, the day or a value is refused.
+    """
+    from jobs.alerting import address_book
+    from jobs.biome_settings import own_biomes
+    from jobs.promises import NoChange
+    from jobs.promises import replan as replan_site
+    from jobs.registry import columns_changed
+
+    given = {
+        "plan_A": plan_a, "plan_k": plan_k, "plan_L": plan_l, "plan_cover": plan_cover,
+        "too_early_years": too_early_years, "intervention": intervention, "subtype": subtype, "biome": biome,
+        "cohorts": cohorts,
+    }  # fmt: skip
+    columns = {name: value for name, value in given.items() if value is not None}
+    for name, text in (("--why", why), ("--by", by)):
+        if not text.strip():
+            message = f"{name} is empty: the reason and who decided it are published with the new promise"
+            raise UsageError(message)
+    try:
+        with installation(config) as (settings, ledger):
+            done = replan_site(
+                ledger, site, begins=begins.date(), why=why.strip(), by=by.strip(), columns=columns,
+                biomes=own_biomes(settings.biomes), book=address_book(settings), today=today(),
+            )  # fmt: skip
+    except NoChange as error:
+        raise UsageError(str(error)) from None
+    if as_json:
+        print_json(done)
+        return
+    changed = columns_changed({name: (old, new) for name, (old, new) in done["columns"].items()})
+    held = "".join(f" Alert {printable(alert)} stays open, by the promise before." for alert in done["alerts"])
+    typer.echo(
+        f"{printable(site)}: promise {done['number']}, from {done['from']}: {printable(changed)}. Write the same in "
+        f"the registry file.{held}"
     )
 
 

@@ -76,7 +76,7 @@ def registry_drift(settings: "Settings", ledger: "LedgerContents | Finding") -> 
 
 
 def _drift_findings(path: Path, drift: "Drift") -> Iterator[Finding]:
-    from jobs.registry import start_edited
+    from jobs.registry import plan_edited, start_edited
 
     file = shlex.quote(str(path))
     if not (drift.unchanged or drift.changed or drift.missing or drift.start_edited):
@@ -95,6 +95,9 @@ def _drift_findings(path: Path, drift: "Drift") -> Iterator[Finding]:
         yield broken("registry", f"missing from {path.name} and still judged: {list_ids(list(drift.missing))}", fix)
     for site, (before, after) in drift.start_edited.items():
         message, _, fix = start_edited(site, before, after).partition("; ")
+        yield broken("registry", message, fix)
+    for site, columns in drift.plan_edited.items():
+        message, _, fix = plan_edited(site, columns).partition("; ")
         yield broken("registry", message, fix)
     if drift.retired:
         fix = f"remove them from the file, or make them current again: regrowth sites add {file}"

@@ -104,8 +104,16 @@ class Alert:
     """Of a false alarm."""
     note: str | None = None
     """What a person has written since it opened."""
+    promise: int | None = None
+    """Number of the promise that it was raised under, if another one has replaced it while the alert was open: until it
+    is resolved, its evidence is judged by that one. None: by the newest."""
     covered: AlertLevel = AlertLevel.NONE
     """Highest level that does not open it again, because a person has answered it and it has not been gone since."""
+
+    @property
+    def held_by(self) -> int | None:
+        """Number of the earlier promise by which its evidence is judged; None: the newest."""
+        return None if self.state is AlertState.RESOLVED else self.promise
 
 
 def alert_id(site: str, rule: str) -> str:

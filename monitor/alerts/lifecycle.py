@@ -5,9 +5,10 @@ Missing data is neither confirmation nor recovery, so nights without new evidenc
 field holds until what was answered was gone for :data:`QUIET_DAYS`, or until it gets worse.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from types import MappingProxyType
 from typing import Final
 
 from monitor.alerts.alert import LOT, Alert, AlertEvent, AlertState, FalseAlarmReason, Verdict, alert_id
@@ -68,12 +69,18 @@ def next_lot_alert(
 
 
 def next_alerts(
-    alerts: Sequence[Alert], assessment: Assessment, previous: Assessment | None
+    alerts: Sequence[Alert],
+    assessment: Assessment,
+    previous: Assessment | None,
+    earlier: Mapping[int, Assessment] = MappingProxyType({}),
 ) -> list[tuple[Alert, AlertEvent | None]]:
     """Apply the assessment of a night to the alerts of its site.
 
     A night without a new scene changes nothing: it neither confirms nor resolves. An assessment names one rule only:
     while it raises an alert, nothing is known about the causes of the other rules, and their quiet time starts again.
+
+    An alert that was open when the promise was changed (:attr:`monitor.alerts.alert.Alert.held_by`) follows the
+    assessment under its earlier promise, or that of the night where it is worse: a new promise alone resolves nothing.
 
     Parameters
     ----------
@@ -81,6 +88,9 @@ def next_alerts(
         All alerts of the site, resolved or not.
     assessment, previous : Assessment
         Of this night, and the one before it (None: there is none).
+    earlier : mapping
+        Assessments of this night under earlier promises, by number. Where one is missing, nothing stored shows what its
+        alerts rest on, and they stay as they are.
 
     Returns
     -------
@@ -89,15 +99,38 @@ def next_alerts(
     """
     if assessment.status is Status.INSUFFICIENT_DATA or not _sees_more(assessment, previous):
         return []
-    if assessment.alert is AlertLevel.NONE:
-        steps = [_without_cause(alert, assessment) for alert in alerts]
-    else:
-        rule = assessment.alert_rule or "failure"
-        last = next((alert for alert in alerts if alert.rule == rule), None)
-        masked = [_unknown(alert) for alert in alerts if alert.rule != rule]
-        steps = [_with_cause(last, assessment, rule), *((alert, None) for alert in masked)]
+    steps = [_step(alert, _followed(alert, assessment, earlier)) for alert in alerts]
+    rule = _rule_of(assessment)
+    if rule is not None and all(alert.rule != rule for alert in alerts):
+        steps.append(_with_cause(None, assessment, rule))
     known = {alert.id: alert for alert in alerts}
     return [(alert, event) for alert, event in steps if alert != known.get(alert.id)]
+
+
+def _step(alert: Alert, assessment: Assessment | None) -> tuple[Alert, AlertEvent | None]:
+    """An alert after a night with an assessment; None: there is none that it follows."""
+    if assessment is None:
+        return alert, None
+    rule = _rule_of(assessment)
+    if rule is None:
+        return _without_cause(alert, assessment)
+    return _with_cause(alert, assessment, rule) if alert.rule == rule else (_unknown(alert), None)
+
+
+def _followed(alert: Alert, assessment: Assessment, earlier: Mapping[int, Assessment]) -> Assessment | None:
+    """Assessment of a night that an alert follows."""
+    if alert.held_by is None:
+        return assessment
+    held = earlier.get(alert.held_by)
+    if held is not None and held.status is Status.INSUFFICIENT_DATA:
+        held = None
+    levels = [_ORDER[one.alert] if one and _rule_of(one) == alert.rule else 0 for one in (held, assessment)]
+    return assessment if levels[1] > levels[0] else held
+
+
+def _rule_of(assessment: Assessment) -> str | None:
+    """Rule by which an assessment raises an alert; None: it raises none."""
+    return None if assessment.alert is AlertLevel.NONE else assessment.alert_rule or "failure"
 
 
 def _sees_more(assessment: Assessment, previous: Assessment | None) -> bool:
@@ -137,7 +170,7 @@ def _with_cause(last: Alert | None, assessment: Assessment | Sighting, rule: str
         if _ORDER[level] <= _ORDER[seen.covered]:
             return seen, None
         again = replace(seen, level=level, state=AlertState.OPEN, opened=day, updated=day, lower_since=None)
-        unanswered = replace(again, answer=None, answer_reason=None, note=None, covered=AlertLevel.NONE)
+        unanswered = replace(again, answer=None, answer_reason=None, note=None, covered=AlertLevel.NONE, promise=None)
         return unanswered, AlertEvent.REOPENED
     if _ORDER[level] > _ORDER[last.level]:
         return replace(seen, level=level, state=AlertState.OPEN, updated=day, snoozed_until=None), AlertEvent.WORSENED

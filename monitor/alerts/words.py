@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from monitor.day_in_words import day_in_words
 
@@ -56,6 +56,25 @@ def text(key: str, language: str, **values: object) -> str:
 def cause(rule: str, level: str, language: Language) -> str:
     """Cause of an alert; for a `watch`, a possible cause."""
     return (WATCH_NAMES if level == "watch" and rule in WATCH_NAMES else RULE_NAMES)[rule][language]
+
+
+def promise_changes(columns: Mapping[str, tuple[Any, Any]], language: Language) -> list[tuple[str, str, str]]:
+    """Name, old and new value of each column of a promise that changed, as people read them."""
+    from monitor.sites.biomes import BIOMES
+
+    def shown(column: str, value: Any) -> str:
+        if column == "plan_A":
+            return text("unit.points", language, n=f"{100 * value:g}")
+        if column == "intervention":
+            return INTERVENTION_NAMES[value][language]
+        if column == "biome" and value in BIOMES:
+            return BIOMES[value].names[language]
+        return f"{value:g}" if isinstance(value, float) else str(value or "–")
+
+    return [
+        (TEXTS["promise_column"][column][language], shown(column, old), shown(column, new))
+        for column, (old, new) in columns.items()
+    ]
 
 
 def shown_status(site: "Site", status: str) -> str:

@@ -1,4 +1,4 @@
-"""The chain of nights: one line a night that fixes all assessments and answers until then.
+"""The chain of nights: one line a night that fixes all assessments, answers and promises until then.
 
 A line holds the root of a hash tree over the records that are new since the line before, and the hash of that line. So
 whoever notes the hash of the newest line, the head, can later tell whether anything before it was changed: a record, a
@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import date
 from hashlib import sha256
+from itertools import accumulate, pairwise, starmap
 from typing import Any, Final, TypedDict
 
 from monitor.errors import BadData
@@ -32,7 +33,9 @@ class Line(TypedDict):
     assessments: int
     """Number of assessments that it covers, the first leaves of its tree."""
     answers: int
-    """Number of answers that it covers, the other leaves."""
+    """Number of answers that it covers, the next leaves."""
+    promises: int
+    """Number of promises that it covers, the last leaves."""
     root: str
     """Root of its tree, see :mod:`monitor.evidence.merkle`; hexadecimal, like the other hashes."""
     previous: str
@@ -86,12 +89,34 @@ def answer_record(answer: Mapping[str, Any], photos: Sequence[str]) -> dict[str,
     return {"kind": "answer", **representable(dict(answer)), "photos": sorted(photos)}
 
 
+def promise_record(promise: Mapping[str, Any]) -> dict[str, Any]:
+    """Record of a promise: what its leaf is made from.
+
+    Parameters
+    ----------
+    promise : mapping
+        ``site`` and the entries of :func:`monitor.sites.promise.entries`, as JSON values.
+
+    Returns
+    -------
+    dict
+        The same with ``kind`` ``promise``.
+    """
+    return {"kind": "promise", **representable(dict(promise))}
+
+
 def leaf_of(record: Mapping[str, Any]) -> bytes:
-    """Leaf of a record in the tree of its line, from :func:`assessment_record` or :func:`answer_record`."""
+    """Leaf of a record (:func:`assessment_record`, :func:`answer_record`, :func:`promise_record`) in its line."""
     return leaf_hash(canonical(dict(record)))
 
 
-def next_line(last: Line | None, night: str, assessments: Sequence[bytes], answers: Sequence[bytes]) -> Line:
+def next_line(
+    last: Line | None,
+    night: str,
+    assessments: Sequence[bytes],
+    answers: Sequence[bytes],
+    promises: Sequence[bytes] = (),
+) -> Line:
     """The line that follows another one.
 
     Parameters
@@ -100,9 +125,9 @@ def next_line(last: Line | None, night: str, assessments: Sequence[bytes], answe
         The newest line; None: there is none.
     night : str
         Day of the night, ISO 8601.
-    assessments, answers : sequence of bytes
-        Leaves (:func:`leaf_of`) that no line covers yet, in the order of `site`, `as_of` and `digest`, and of `alert`
-        and `number`, compared by code point.
+    assessments, answers, promises : sequence of bytes
+        Leaves (:func:`leaf_of`) that no line covers yet, in the order of `site`, `as_of` and `digest`, of `alert` and
+        `number`, and of `site` and `number`, compared by code point.
 
     Returns
     -------
@@ -114,7 +139,8 @@ def next_line(last: Line | None, night: str, assessments: Sequence[bytes], answe
         night=night,
         assessments=len(assessments),
         answers=len(answers),
-        root=merkle_root([*assessments, *answers]).hex(),
+        promises=len(promises),
+        root=merkle_root([*assessments, *answers, *promises]).hex(),
         previous=last["hash"] if last else BEFORE_THE_FIRST,
         hash="",
     )
@@ -229,7 +255,7 @@ def check_proof(lines: Sequence[Line], record: Mapping[str, Any], proof: Mapping
     lines : sequence of Line
         A chain that :func:`check_chain` accepts.
     record : mapping
-        From :func:`assessment_record` or :func:`answer_record`.
+        From :func:`assessment_record`, :func:`answer_record` or :func:`promise_record`.
     proof : Proof
         Its form is checked too.
 
@@ -251,15 +277,16 @@ def check_proof(lines: Sequence[Line], record: Mapping[str, Any], proof: Mapping
         msg = f"a proof names line {number} of the chain, which has {len(lines)}"
         raise BadData(msg)
     line = lines[number - 1]
-    kind, first = record.get("kind"), line["assessments"]
-    of_its_kind = range(first) if kind == "assessment" else range(first, first + line["answers"])
+    ends = [*accumulate((line["assessments"], line["answers"], line["promises"]), initial=0)]
+    places = dict(zip(("assessment", "answer", "promise"), starmap(range, pairwise(ends)), strict=True))
+    of_its_kind = places.get(str(record.get("kind")), range(0))
     try:
         path = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         path = b"?"
     hashes = [path[at : at + HASH_SIZE] for at in range(0, len(path), HASH_SIZE)]
-    fits = len(path) % HASH_SIZE == 0 and kind in ("assessment", "answer") and index in of_its_kind
-    if not fits or root_of_path(leaf_of(record), index, first + line["answers"], hashes).hex() != line["root"]:
+    fits = len(path) % HASH_SIZE == 0 and index in of_its_kind
+    if not fits or root_of_path(leaf_of(record), index, ends[-1], hashes).hex() != line["root"]:
         msg = f"line {number} of the chain (night {line['night']}) does not cover this record as it is"
         raise BadData(msg)
     return line
@@ -309,7 +336,7 @@ def _hash_of(line: Mapping[str, Any]) -> str:
 
 def _check_form(line: Any, position: int) -> None:
     """Raise unless a line has the entries of :class:`Line` with values of their kind."""
-    numbers, hashes = ("number", "assessments", "answers"), ("root", "previous", "hash")
+    numbers, hashes = ("number", "assessments", "answers", "promises"), ("root", "previous", "hash")
     well_formed = (
         isinstance(line, Mapping)
         and set(line) == {"night", *numbers, *hashes}

@@ -12,7 +12,7 @@ from shapely.errors import ShapelyError
 from shapely.geometry import mapping, shape
 
 from monitor.errors import BadData
-from monitor.evidence.chain import Proof, answer_record, assessment_record
+from monitor.evidence.chain import Proof, answer_record, assessment_record, promise_record
 from monitor.sites.site import Site, ground_key
 
 if TYPE_CHECKING:
@@ -24,13 +24,14 @@ ORIGIN: Final = ("digest", "version", "snapshot", "left_out")
 """Columns of the ledger that ``assessments.json`` has beside the fields of an assessment."""
 ABOUT_VERSION: Final = (
     "SHA-256 by which the assessments name this version of the site in the registry. It covers all entries here but "
-    "hectares, ground and the episodes, and also name, language, mail address and channel of the manager, which are "
-    "left out of the pack. So it cannot be computed from this file; it shows that two assessments rest on the same "
-    "version of the site. Whoever has the registry can compute it."
+    "hectares, ground, the episodes and the promises, and also name, language, mail address and channel of the "
+    "manager, which are left out of the pack. So it cannot be computed from this file; it shows that two assessments "
+    "rest on the same version of the site. Whoever has the registry can compute it."
 )
 ABOUT_SITE: Final = (
     "The site as registered, in the version that the last assessment rests on. start is that of its first episode; "
-    "episodes later than that of the assessment are left out. slope_degrees is that of the registry; the slope that "
+    "episodes later than that of the assessment are left out, as are promises later than the one that it rests on, the "
+    "last of promises. slope_degrees is that of the registry; the slope that "
     "the assessment used is in plan.json."
 )
 ABOUT_CONTROLS: Final = (
@@ -88,7 +89,13 @@ def assessment_row(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {**{name: entry[name] for name in names}, "payload": payload}
 
 
-def site_json(site: Site, episodes: Sequence[Mapping[str, Any]], *, episode: int) -> dict[str, Any]:
+def site_json(
+    site: Site,
+    episodes: Sequence[Mapping[str, Any]],
+    *,
+    episode: int,
+    promises: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
     """``site.json``: the site as a GeoJSON feature, without its manager.
 
     Parameters
@@ -99,6 +106,8 @@ def site_json(site: Site, episodes: Sequence[Mapping[str, Any]], *, episode: int
         Columns of the ledger's table of episodes, first one first.
     episode : int
         Number of the episode that was assessed. Later ones, and the end of this one, are left out.
+    promises : sequence of mapping
+        From :func:`monitor.sites.promise.promises_until`.
     """
     values: dict[str, Any] = msgspec.to_builtins(site, enc_hook=mapping)
     geometry = values.pop("geometry")
@@ -109,7 +118,7 @@ def site_json(site: Site, episodes: Sequence[Mapping[str, Any]], *, episode: int
     if begun and begun[-1]["number"] == episode:
         begun[-1] |= {"closed": None, "why": None}
     properties = {name: value for name, value in values.items() if name not in MANAGER}
-    properties |= {"ground": ground_key(site), "episode": episode, "episodes": begun}
+    properties |= {"ground": ground_key(site), "episode": episode, "episodes": begun, "promises": list(promises)}
     return {
         "type": "Feature", "id": site.id, "geometry": geometry, "properties": properties,
         "about": ABOUT_SITE, "about_version": ABOUT_VERSION,
@@ -191,9 +200,11 @@ def alerts_json(alerts: Sequence[Mapping[str, Any]], photos: Sequence[Mapping[st
 
 
 def proofs_json(
-    assessments: Sequence[Proof | None], answers: Mapping[tuple[str, int], Proof | None]
+    assessments: Sequence[Proof | None],
+    answers: Mapping[tuple[str, int], Proof | None],
+    promises: Sequence[Proof | None] = (),
 ) -> dict[str, list[Any]]:
-    """``chain-proofs.json``: where the chain covers the assessments and answers of the pack.
+    """``chain-proofs.json``: where the chain covers the assessments, answers and promises of the pack.
 
     Parameters
     ----------
@@ -201,18 +212,22 @@ def proofs_json(
         In the order of ``assessments.json``; None: no line covers it yet, the next night does.
     answers : mapping
         The same of each answer, by alert and number of the event.
+    promises : sequence of Proof or None
+        The same of each promise in ``site.json``, in that order.
     """
     proofs = [{"alert": alert, "number": number, "proof": proof} for (alert, number), proof in answers.items()]
-    return {"assessments": list(assessments), "answers": proofs}
+    return {"assessments": list(assessments), "answers": proofs, "promises": list(promises)}
 
 
-def records_and_proofs(assessments: Any, alerts: Any, proofs: Any) -> Iterator[tuple[str, dict[str, Any], Any]]:
+def records_and_proofs(
+    assessments: Any, alerts: Any, site: Any, proofs: Any
+) -> Iterator[tuple[str, dict[str, Any], Any]]:
     """Records of a pack as the chain covers them, from the content of its members.
 
     Parameters
     ----------
-    assessments, alerts, proofs
-        Content of ``assessments.json``, ``alerts.json`` and ``chain-proofs.json``; may be anything.
+    assessments, alerts, site, proofs
+        Content of ``assessments.json``, ``alerts.json``, ``site.json`` and ``chain-proofs.json``; may be anything.
 
     Yields
     ------
@@ -223,8 +238,8 @@ def records_and_proofs(assessments: Any, alerts: Any, proofs: Any) -> Iterator[t
     Raises
     ------
     BadData
-        A member is not as :func:`assessment_entry`, :func:`alerts_json` and :func:`proofs_json` make it, or proofs and
-        records do not belong together.
+        A member is not as :func:`assessment_entry`, :func:`alerts_json`, :func:`site_json` and :func:`proofs_json` make
+        it, or proofs and records do not belong together.
     """
     try:
         rows = [assessment_row(entry) for entry in assessments]
@@ -235,21 +250,27 @@ def records_and_proofs(assessments: Any, alerts: Any, proofs: Any) -> Iterator[t
         answers = dict(answered)
         of_answers = {(str(one["alert"]), int(one["number"])): one["proof"] for one in proofs["answers"]}
         of_assessments = list(proofs["assessments"])
+        properties, of_promises = site["properties"], list(proofs["promises"])
+        promises = [promise_record({"site": properties["id"], **entry}) for entry in properties["promises"]]
     except (TypeError, KeyError, ValueError, AttributeError) as error:
-        msg = f"assessments.json, alerts.json or chain-proofs.json is malformed: {type(error).__name__}: {error}"
+        members = "assessments.json, alerts.json, site.json or chain-proofs.json"
+        msg = f"{members} is malformed: {type(error).__name__}: {error}"
         raise BadData(msg) from error
     if (
         len(of_assessments) != len(rows)
+        or len(of_promises) != len(promises)
         or len(answers) != len(answered)
         or len(of_answers) != len(proofs["answers"])
         or of_answers.keys() != answers.keys()
     ):
-        msg = "chain-proofs.json does not have one proof for each assessment and each answer of the pack"
+        msg = "chain-proofs.json does not have one proof for each assessment, answer and promise of the pack"
         raise BadData(msg)
     for row, proof in zip(rows, of_assessments, strict=True):
         yield f"the assessment of {row['as_of']}", assessment_record(row), proof
     for (alert, number), record in answers.items():
         yield f"event {number} of alert {alert}", record, of_answers[alert, number]
+    for record, proof in zip(promises, of_promises, strict=True):
+        yield f"promise {record.get('number')}", record, proof
 
 
 def _answer_of(alert: str, event: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,6 +60,8 @@ class PackInputs:
     """The same in the episode of the assessment."""
     episodes: Sequence[Mapping[str, Any]]
     """Columns of the ledger's table of episodes, first one first."""
+    promises: Sequence[Mapping[str, Any]]
+    """Promises up to the one that the assessment rests on, see :func:`monitor.sites.promise.promises_until`."""
     rows: Sequence[Mapping[str, Any]]
     """Columns of the ledger's table of assessments, in order; the last one is the published assessment."""
     assessment: Assessment
@@ -77,6 +79,8 @@ class PackInputs:
     """Of each of `rows`."""
     answer_proofs: Mapping[tuple[str, int], Proof | None]
     """Of each answer, by alert and number of the event."""
+    promise_proofs: Sequence[Proof | None]
+    """Of each of `promises`."""
     environment: Mapping[str, Any]
     """From :func:`monitor.evidence.environment.environment`."""
     fingerprint: str
@@ -195,8 +199,10 @@ def _documents(
     documents = {
         "assessments.json": json_lines([assessment_entry(row) for row in inputs.rows]),
         "observations.csv": observations_csv(inputs.site.id, observed["line"].tolist()),
-        PLAN: plan_content(with_terrain, assessment, inputs.constants),
-        "site.json": json_member(site_json(inputs.site, inputs.episodes, episode=assessment.episode)),
+        PLAN: plan_content(with_terrain, assessment, inputs.constants, promises=inputs.promises),
+        "site.json": json_member(
+            site_json(inputs.site, inputs.episodes, episode=assessment.episode, promises=inputs.promises)
+        ),
         "controls.json": json_member(controls_json(controls, inputs.rows[-1]["left_out"])),
     }
     if choice is not None:
@@ -205,7 +211,9 @@ def _documents(
     return documents | {
         "alerts.json": json_lines(alerts_json(inputs.alerts, inputs.photos)),
         "chain.jsonl": chain_bytes(inputs.chain),
-        "chain-proofs.json": json_member(proofs_json(inputs.assessment_proofs, inputs.answer_proofs)),
+        "chain-proofs.json": json_member(
+            proofs_json(inputs.assessment_proofs, inputs.answer_proofs, inputs.promise_proofs)
+        ),
         "environment.json": json_member(inputs.environment),
     }
 

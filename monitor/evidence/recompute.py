@@ -1,7 +1,7 @@
 """Recompute the last assessment of an evidence pack from the pixels in it, by the functions of the night."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -27,6 +27,7 @@ from monitor.evidence.site_check import (
     values_differences,
 )
 from monitor.evidence.site_data import rebuild_store
+from monitor.sites.promise import promise_of
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.tables.plan_json import calibration_of
@@ -94,8 +95,11 @@ def recompute(pack: Container, folder: Path) -> Recomputation:
     inputs = recorded_inputs(site, assessment, controls=controls, left_out=left_out, constants=constants)
     differences = _changed_pixels(pack, stored)
     units = pack.read("controls.geojson") if "controls.geojson" in pack.names else None
-    published = Published(observations=pack.read("observations.csv"), plan=plan, units=units)
     try:
+        document = _object(pack, "site.json")
+        promises = [dict(promise) for promise in document["properties"]["promises"]]
+        differences += _promise_differences(site_from_json(document), promises)
+        published = Published(observations=pack.read("observations.csv"), plan=plan, units=units, promises=promises)
         differences += _repeated(pack, stored, replace(site, start=begun), row)
         differences += check_site(
             stored, str(row["snapshot"]), inputs, assessment, begun=begun, published=published, tolerance=tolerance
@@ -136,6 +140,13 @@ def _repeated(pack: Container, stored: StoredSite, site: Site, row: Mapping[str,
     differences += values_differences("site.json", {"ground": stated}, {"ground": wanted}, 0.0)
     differences += values_differences("landscape.json", {"ground": stored.ground}, {"ground": wanted}, 0.0)
     return differences
+
+
+def _promise_differences(registered: Site, promises: Sequence[Mapping[str, Any]]) -> list[Difference]:
+    """Values of the site in ``site.json`` that are not those of the last promise in it."""
+    stated = {name: value for name, value in promise_of(registered).items() if name != "defaults"}
+    recorded = {name: promises[-1].get(name) for name in stated} if promises else {}
+    return values_differences("site.json: promises", recorded, stated, 0.0)
 
 
 def _by_unit(document: Mapping[str, Any]) -> dict[str, Any]:

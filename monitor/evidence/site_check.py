@@ -85,6 +85,8 @@ class Published:
     """Content of ``plan.json``."""
     units: bytes | None = None
     """Content of ``controls.geojson``."""
+    promises: Sequence[Mapping[str, Any]] = ()
+    """Promises that ``plan.json`` must name, as recorded."""
 
 
 def recorded_inputs(
@@ -183,7 +185,7 @@ def check_site(
     differences += _of_constants(inputs.constants, assessment)
     differences += _of_verdict(stored, snapshot, series, inputs, assessment, tolerance)
     if published.plan is not None:
-        wanted = plan_json(site, assessment, inputs.constants)
+        wanted = plan_json(site, assessment, inputs.constants, promises=published.promises)
         differences += values_differences("plan", published.plan, wanted, 0.0)
     if published.units is not None and choice is not None:
         ground = control_ground(inputs.controls, stored.units, choice, inputs.left_out, assessment.as_of)

@@ -26,6 +26,8 @@ ENVIRONMENT: Final = "environment.json"
 CHAIN: Final = "chain.jsonl"
 PROOFS: Final = "chain-proofs.json"
 ASSESSMENTS: Final = "assessments.json"
+_MEMBER: Final = {"assessment": ASSESSMENTS, "answer": "alerts.json", "promise": "site.json"}
+"""Member that holds the records of a kind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +43,7 @@ class Verified:
     size: int
     """Of their content together. [byte]"""
     records: int
-    """Number of assessments and answers that the chain covers."""
+    """Number of assessments, answers and promises that the chain covers."""
     uncovered: tuple[str, ...]
     """What is newer than the chain, in words: the next night adds it, and until then nothing proves it."""
     nights: int
@@ -138,9 +140,10 @@ def _prove(pack: Container, lines: Sequence[Line], assessments: Any, alerts: Any
     uncovered: list[str] = []
     newest = max((line["night"] for line in lines), default="")
     proofs = pack.read_json(PROOFS)
-    for what, record, proof in _of(PROOFS, lambda: list(records_and_proofs(assessments, alerts, proofs))):
+    site = pack.read_json("site.json")
+    for what, record, proof in _of(PROOFS, lambda: list(records_and_proofs(assessments, alerts, site, proofs))):
         if proof is not None:
-            member = ASSESSMENTS if record["kind"] == "assessment" else "alerts.json"
+            member = _MEMBER[record["kind"]]
             try:
                 check_proof(lines, record, proof if isinstance(proof, dict) else {})
             except BadData as error:
@@ -149,7 +152,9 @@ def _prove(pack: Container, lines: Sequence[Line], assessments: Any, alerts: Any
             if (place := (proof["line"], proof["index"])) in places:
                 faults.append(Fault(member, f"{what} is there twice"))
             places.add(place)
-        elif str(record.get("as_of", record.get("time"))) > newest:  # the time of an answer is after its bare day
+        elif (
+            str(record.get("as_of", record.get("time", record.get("recorded")))) > newest
+        ):  # a time is after its bare day
             uncovered.append(what)
         else:
             difference = f"{what} is in no line of the chain, although there is one of {newest}"
@@ -183,6 +188,8 @@ def _disagreements(pack: Container, assessments: Any, alerts: Any) -> Iterator[F
         if value != last.get(name):
             shown = f"{str(value)[:80]!r}, and the last assessment has {str(last.get(name))[:80]!r}"
             yield Fault(member, f"its {name} is {shown}")
+    if plan.get("promises") != site.get("promises"):
+        yield Fault("plan.json", "its promises are not those of site.json")
 
 
 def _of[T](member: str, read: Callable[[], T]) -> T:

@@ -58,6 +58,28 @@ class EpisodeRow(Base):
     """Share of the false-alarm budget of the site that this episode may use; 1 for the first. [1]"""
 
 
+class PromiseRow(Base):
+    """One promise about a site: what it is judged by from a day on. Never edited and never deleted."""
+
+    __tablename__ = "promises"
+    __table_args__ = (UniqueConstraint("site", "number"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    site: Mapped[str] = mapped_column(String(400), index=True)
+    number: Mapped[int] = mapped_column(Integer)
+    """From 1 for each site."""
+    begins: Mapped[str] = mapped_column(String(10))
+    """First day that is judged by it; of the first promise the start of the site."""
+    by: Mapped[str | None] = mapped_column(Text)
+    """Who changed it; None: the first promise, from the registry."""
+    why: Mapped[str | None] = mapped_column(Text)
+    """None as for `by`."""
+    recorded: Mapped[str] = mapped_column(String(40))
+    """Time of the change; of the first promise the day of the first assessment."""
+    payload: Mapped[dict[str, Any]]
+    """See :func:`monitor.sites.promise.promise_of`."""
+
+
 class ControlsRow(Base):
     """Frozen control units of one ground, see :func:`monitor.sites.site.ground_key`."""
 
@@ -265,6 +287,7 @@ class ChainRow(Base):
     night: Mapped[str] = mapped_column(String(10))
     assessments: Mapped[int] = mapped_column(Integer)
     answers: Mapped[int] = mapped_column(Integer)
+    promises: Mapped[int] = mapped_column(Integer)
     root: Mapped[str] = mapped_column(String(64))
     previous: Mapped[str] = mapped_column(String(64))
     hash: Mapped[str] = mapped_column(String(64))
@@ -272,6 +295,8 @@ class ChainRow(Base):
     """Highest id of the assessments that this line and those before cover; 0: none."""
     last_event: Mapped[int] = mapped_column(Integer)
     """Highest id of the events of alerts that this line and those before cover; 0: none."""
+    last_promise: Mapped[int] = mapped_column(Integer)
+    """Highest id of the promises that this line and those before cover; 0: none."""
     thinned: Mapped[int | None] = mapped_column(Integer)
     """Number of its assessments that are stored in the chain only, by their leaf; None: not thinned yet."""
     leaves: Mapped[bytes]

@@ -28,6 +28,7 @@ from monitor.ledger.models import (
     LotRow,
     NoticeRow,
     PhotoRow,
+    PromiseRow,
     RunRow,
     SelfCheckRow,
     SiteVersion,
@@ -128,6 +129,11 @@ class Transaction:
         query = query.order_by(SiteVersion.current, SiteVersion.added, SiteVersion.id)
         return {row.site: Registered(row.version, row.start, row.current) for row in self._connection.execute(query)}
 
+    def store_version(self, site: str, version: str, payload: Payload, *, now: str) -> None:
+        """Store a version of a site that assessments name, without making it the current one."""
+        row = {"site": site, "version": version, "current": False, "added": now, "payload": payload}
+        self._upsert(SiteVersion, row, ("site", "version"), keep=True)
+
     def add_site(self, site: str, version: str, payload: Payload, *, start: str, now: str) -> None:
         """Make a version of a site the current one; its first episode begins at `start`."""
         self.retire_site(site)
@@ -165,6 +171,26 @@ class Transaction:
         self._connection.execute(previous.values(closed=now, why=why))
         row = {"site": site, "number": number, "start": start, "opened": now, "budget": budget}
         self._connection.execute(insert(EpisodeRow), [row])
+
+    # promises
+
+    def promises(self, site: str) -> list[Payload]:
+        """Promises about a site, first one first; columns of :class:`PromiseRow`."""
+        return self.all_promises(site).get(site, [])
+
+    def all_promises(self, site: str | None = None) -> dict[str, list[Payload]]:
+        """Promises about every site that was judged, or about one, see :meth:`promises`."""
+        promises: dict[str, list[Payload]] = {}
+        for row in self.chained_promises(0, site=site):
+            promises.setdefault(row["site"], []).append(row)
+        return promises
+
+    def add_promise(self, site: str, payload: Payload, **columns: Any) -> int:
+        """Append a promise about a site; returns its number. `columns`: others of :class:`PromiseRow`."""
+        number = len(self.promises(site)) + 1
+        row = {"site": site, "number": number, "payload": payload, **columns}
+        self._connection.execute(insert(PromiseRow), [row])
+        return number
 
     # control units, stored rows, terrain and other data of a ground
 
@@ -475,10 +501,17 @@ class Transaction:
         """Leaves of a line of the chain."""
         return self._connection.execute(select(ChainRow.leaves).where(ChainRow.number == number)).scalar_one()
 
-    def add_chain_line(self, line: Payload, *, last_assessment: int, last_event: int, leaves: bytes) -> None:
-        """Append a line to the chain."""
-        covered = {"last_assessment": last_assessment, "last_event": last_event, "leaves": leaves}
+    def add_chain_line(self, line: Payload, **covered: Any) -> None:
+        """Append a line to the chain; `covered`: its other columns of :class:`ChainRow`."""
         self._connection.execute(insert(ChainRow), [{**line, **covered}])
+
+    def chained_promises(self, after: int, until: int | None = None, site: str | None = None) -> list[Payload]:
+        """Promises with an id above `after` and up to `until`, about all sites or one, by id."""
+        table = PromiseRow.__table__
+        query = select(table).where(table.c.id > after).order_by(table.c.id)
+        query = query if until is None else query.where(table.c.id <= until)
+        query = query if site is None else query.where(table.c.site == site)
+        return [dict(row._mapping) for row in self._connection.execute(query)]
 
     def chained_assessments(self, after: int, until: int | None = None, site: str | None = None) -> list[Payload]:
         """Assessments with an id above `after` and up to `until`, of all sites or of one, by id.

@@ -83,6 +83,8 @@ class PageInputs:
     """Measurements on the ground, oldest first."""
     biome_factor: FieldFactor | None
     """Index cover per field cover by the field rows of all sites of the biome; None: too few."""
+    promises: tuple[Mapping[str, Any], ...]
+    """Up to the one that the assessment rests on, see :func:`monitor.sites.promise.entry`."""
     notice: Mapping[str, str] | None
     key: str
     """Hash of all inputs of the page."""
@@ -141,6 +143,7 @@ def draft_page(
         answers=inputs.answers,
         measured=inputs.measured,
         biome_factor=inputs.biome_factor,
+        promises=inputs.promises,
         notice=inputs.notice,
         elevation=None if inputs.terrain is None else inputs.terrain.elevation,
         slope=site.slope_degrees if inputs.terrain is None else inputs.terrain.slope,

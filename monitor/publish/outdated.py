@@ -174,6 +174,7 @@ def page_key(view: SiteView, files: Mapping[str, PagePicture]) -> str:
         view.detection_improvements,
         view.detection_assumptions,
         view.calibration,
+        view.promises,
         view.elevation,
         view.slope,
         judged,

@@ -7,8 +7,9 @@ the field as it does from a server.
 import math
 from collections import Counter
 from collections.abc import Mapping
+from datetime import date
 from functools import cache, partial
-from itertools import compress
+from itertools import compress, pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ import numpy as np
 from monitor.alerts import words
 from monitor.alerts.messages.findings import where_to_look
 from monitor.alerts.messages.places import look_at, map_link, on_chinese_map, position
-from monitor.alerts.messages.steps import site_steps
+from monitor.alerts.messages.steps import alert_steps, site_steps
 from monitor.publish import pictures
 from monitor.publish.chart import WIDTH, season_table, series_chart
 from monitor.publish.control_ground import REASONS
@@ -27,6 +28,7 @@ from monitor.publish.view import IMPROVEMENT_YEARS, Chip, SiteView
 from monitor.series.field_rows import FieldRow, index_cover_beside
 from monitor.sites.biomes import biome_of
 from monitor.sites.names import without_invisible, without_invisible_lines
+from monitor.sites.promise import changed_columns
 from monitor.verdict.erosion import UNVERIFIED
 from monitor.verdict.explain import explain, false_alarm_rate, probabilities, promised_in_field
 from monitor.verdict.reasons import sentence
@@ -163,7 +165,8 @@ def site_pages(view: SiteView, drawn: Mapping[str, PagePicture]) -> dict[words.L
                 if not any(sentence in full for sentence in brief[language])
             ],
             where=where_to_look(site, patch, area=area, language=language),
-            steps=site_steps(a, patch=patch is not None, language=language),
+            steps=_steps(view, language),
+            promise_changes=_promise_changes(view, language),
             false_alarm_rate=false_alarm_rate(a, language=language),
             chances=probabilities(a, language=language),
             field_plan=promised_in_field(a, site, language=language),
@@ -177,6 +180,26 @@ def site_pages(view: SiteView, drawn: Mapping[str, PagePicture]) -> dict[words.L
         )
         for language in words.LANGUAGES
     }
+
+
+def _steps(view: SiteView, language: words.Language) -> tuple[str, ...]:
+    """What to do at a site; an alert that is open under an earlier promise is still to be answered."""
+    alert, patch = view.alert, view.patch is not None
+    if alert is not None and alert.held_by is not None:
+        return alert_steps(alert.rule, patch=patch, link=False, language=language)
+    return site_steps(view.assessment, patch=patch, language=language)
+
+
+def _promise_changes(view: SiteView, language: words.Language) -> list[dict[str, Any]]:
+    """Changes of the promise, newest first: day, who and why, and what changed with the values before and after."""
+    changes = [
+        {
+            "day": date.fromisoformat(after["from"]), "by": after["by"], "why": after["why"],
+            "columns": words.promise_changes(changed_columns(before, after), language),
+        }
+        for before, after in pairwise(view.promises)
+    ]  # fmt: skip
+    return changes[::-1]
 
 
 def _text(language: words.Language, key: str) -> str:

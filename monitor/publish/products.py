@@ -186,6 +186,7 @@ def write_plan(
     calibration: Calibration | None,
     root: Path,
     *,
+    promises: Sequence[Mapping[str, Any]] = (),
     notice: Mapping[str, str] | None = None,
 ) -> date | None:
     """Write ``plan.json`` of a site, beside its series, and then ``item.json``, unless they are unchanged.
@@ -195,7 +196,7 @@ def write_plan(
 
     Parameters
     ----------
-    site, assessment, calibration : see :func:`monitor.verdict.tables.plan_json.plan_json`
+    site, assessment, calibration, promises : see :func:`monitor.verdict.tables.plan_json.plan_json`
     root : Path
         Output root.
     notice : mapping, optional
@@ -212,7 +213,7 @@ def write_plan(
         The disk is full or the folder cannot be written.
     """
     folder = root / "sites" / folder_name(site.id)
-    plan = plan_content(site, assessment, calibration)
+    plan = plan_content(site, assessment, calibration, promises=promises)
     replace_if_changed(folder / PLAN, plan)
     made, _ = in_place(folder)
     if made is None:  # its other files are not complete: the next run makes them, and the item then
@@ -222,9 +223,16 @@ def write_plan(
     return None if made.maps is None else date.fromisoformat(made.maps.period[0])
 
 
-def plan_content(site: Site, assessment: Assessment, calibration: Calibration | None) -> bytes:
+def plan_content(
+    site: Site,
+    assessment: Assessment,
+    calibration: Calibration | None,
+    *,
+    promises: Sequence[Mapping[str, Any]],
+) -> bytes:
     """Content of ``plan.json``; parameters: see :func:`monitor.verdict.tables.plan_json.plan_json`."""
-    text = json.dumps(plan_json(site, assessment, calibration), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    plan = plan_json(site, assessment, calibration, promises=promises)
+    text = json.dumps(plan, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
     return text.encode("utf-8", "surrogatepass")
 
 

@@ -163,6 +163,8 @@ class SiteView:
     """Measurements on the ground, oldest first."""
     biome_factor: FieldFactor | None = None
     """Index cover per field cover by the field rows of all sites of the biome; None: too few."""
+    promises: tuple[Mapping[str, Any], ...] = ()
+    """Promises up to the one that the assessment rests on, see :func:`monitor.sites.promise.entry`."""
     lines: Sequence[bytes] | None = field(default=None, repr=False)
     """Lines of ``observations.csv`` (:func:`monitor.series.observations.observation_lines`) in UTF-8; None: not made
     yet."""

@@ -166,16 +166,10 @@ def check_feature(
         checked.add("NO_NAME", message, "Give the name by which its manager knows it.", refuses=False)
     email = _email(checked)
     start = _start(checked)
-    intervention = checked.choice("intervention", INTERVENTIONS, required=True)
-    biome = checked.choice("biome", (*BIOMES, *biomes), required=True)
-    subtype = checked.choice("subtype", SUBTYPES, required=False)
+    promise = check_promise(checked, start, biomes)
     language = checked.choice("manager_language", ("zh", "en"), required=False)
     year = checked.number("programme_year")
     slope = checked.number("slope_degrees")
-    known = BIOMES | dict(biomes)
-    plan = _plan(checked, intervention, None if biome is None else known[biome], subtype)
-    cohorts = _cohorts(checked, start)
-
     outline = check_outline(feature)
     checked.problems += outline.problems
     checked.outline, checked.hectares = outline.geometry, outline.hectares
@@ -185,20 +179,37 @@ def check_feature(
             f"The coordinates are stated to be those of a Chinese web map ({shown(datum)}), 100 to 700 m off WGS 84.",
             "Convert them to WGS 84" + (", or use --repair." if "gcj" in datum.lower() else "."),
         )
-    if checked.site_id is None or start is None or intervention is None or biome is None or plan is None:
+    if checked.site_id is None or start is None or promise is None:
         return checked  # each None has its problem
     if outline.geometry is None or outline.hectares is None or any(problem.refuses for problem in checked.problems):
         return checked
     site = Site(
         id=checked.site_id, name=values["name"] or checked.site_id, geometry=outline.geometry, start=start,
-        intervention=intervention, biome=biome, plan=plan, hectares=outline.hectares, subtype=subtype,
-        province=values["province"], programme_year=None if year is None else int(year), partner=values["partner"],
-        slope_degrees=slope, manager_name=values["manager_name"], manager_language=language or "en",
-        manager_email=email, manager_channel=values["manager_channel"], cohorts=cohorts,
-        own_biome=biomes.get(biome),
+        hectares=outline.hectares, province=values["province"], programme_year=None if year is None else int(year),
+        partner=values["partner"], slope_degrees=slope, manager_name=values["manager_name"],
+        manager_language=language or "en", manager_email=email, manager_channel=values["manager_channel"], **promise,
     )  # fmt: skip
     checked.site = replace(site, version=site_version(site))
     return checked
+
+
+def check_promise(checked: CheckedFeature, start: date | None, biomes: Mapping[str, Biome]) -> dict[str, Any] | None:
+    """Check what is promised: kind of work, biome, plan and cohorts, with their problems.
+
+    Returns the fields of :class:`monitor.sites.site.Site`, or None where one of them is refused.
+    """
+    intervention = checked.choice("intervention", INTERVENTIONS, required=True)
+    biome = checked.choice("biome", (*BIOMES, *biomes), required=True)
+    subtype = checked.choice("subtype", SUBTYPES, required=False)
+    definition = None if biome is None else (BIOMES | dict(biomes))[biome]
+    plan = _plan(checked, intervention, definition, subtype)
+    cohorts = _cohorts(checked, start)
+    if intervention is None or biome is None or plan is None:
+        return None
+    return {
+        "intervention": intervention, "biome": biome, "subtype": subtype, "plan": plan, "cohorts": cohorts,
+        "own_biome": biomes.get(biome),
+    }  # fmt: skip
 
 
 def _email(checked: CheckedFeature) -> str | None:

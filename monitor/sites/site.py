@@ -198,4 +198,5 @@ def site_version(site: Site) -> str:
     for later in ("cohorts", "manager_email", "own_biome"):  # sites without one keep the version from before it existed
         if not content[later]:
             del content[later]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    text = json.dumps(json.loads(json.dumps(content), parse_int=float), sort_keys=True)  # 2 and 2.0 are the same
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,5 +1,6 @@
 """The life of an alert, night by night."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
@@ -293,3 +294,22 @@ def test_the_same_night_twice_reports_nothing_twice(levels):
 ])  # fmt: skip
 def test_three_sites_of_five_that_fall_in_one_night_are_a_mass_fall_but_a_handful_is_not(fell, sites, expected):
     assert is_mass_fall(fell, sites) is expected
+
+
+def test_a_new_promise_alone_resolves_no_alert_and_the_fall_of_its_evidence_does():
+    story = Story().night(RED, rule="failure")
+    (alert,) = story.alerts.values()
+    held = replace(alert, promise=1)
+    for number, under, state in ((40, RED, "open"), (80, NONE, "open"), (120, NONE, "resolved")):
+        now, before = assessed(number, NONE), assessed(number, under, rule="failure")
+        steps = next_alerts([held], now, None, {1: before})
+        held = steps[0][0] if steps else held
+        assert held.state == state
+    assert next_alerts([replace(alert, promise=1)], assessed(40, NONE), None) == [], "its evidence cannot be seen"
+
+
+def test_an_alert_under_an_earlier_promise_gets_worse_by_the_new_one():
+    watch = replace(next(iter(Story().night(WATCH, rule="failure").alerts.values())), promise=1)
+    under = assessed(20, NONE)
+    ((alert, event),) = next_alerts([watch], assessed(20, RED, rule="failure"), None, {1: under})
+    assert (event, alert.level) == (AlertEvent.WORSENED, RED)

@@ -18,11 +18,11 @@ from monitor.verdict.assessment import AlertLevel, Status
 from tests.alerts.sample_news import ANSWER, ID, TIME, assessment, news, site
 from tests.alerts.test_messages_digest import LAGGING, OPERATORS, alerts, quiet
 
-TABLES = ("status", "level", "answer", "rule", "watch", "intervention")
+TABLES = ("status", "level", "answer", "rule", "watch", "intervention", "promise_column")
 """Sections that are used as a whole, by their names in :mod:`monitor.alerts.words`."""
 COMPOSED = (
     "label", "change", "finding", "unit", "where", "step", "message", "digest", "quiet", "operators", "exit", "test",
-    "lot", "chain",
+    "lot", "chain", "promise",
 )  # fmt: skip
 """Sections of the messages that the functions of :mod:`monitor.alerts.messages` compose."""
 ENTRIES = [(section, name) for section, names in words.TEXTS.items() for name in names]
@@ -68,6 +68,8 @@ def compose_everything() -> None:
         ("failure", "disturbance", "erosion"), (AlertLevel.RED, AlertLevel.WATCH),
     ):  # fmt: skip
         item = news(event, rule=rule, level=level, language=language)
+        held = replace(item.alert, promise=1)
+        compose_alert(replace(item, alert=held), id=ID, time=TIME)
         known = replace(item.assessment, hectares_failing=3.0, hectares_failing_low=1.0, hectares_failing_high=5.0)
         part = replace(known, reasons=("SPATIAL_PATCH",), theta=0.6)
         level_with = replace(known, uplift=0.001, probability=0.6)

@@ -60,6 +60,15 @@ OPERATORS = {
             "error": "StoreBroken: the store cannot be read",
         },
     ],
+    "plan_edited": [{"site": "ulan-03", "said": "plan_A 0.3 -> 0.04"}],
+    "replan": [{
+        "site": "ulan-03", "name": "Ulan Buh, plot 3", "from": "2021-08-01", "by": "Director Wang", "number": 2,
+        "why": "half the planting density", "alerts": ["ulan-03/failure"],
+        "columns": {
+            "plan_A": [0.3, 0.04], "biome": ["loess", "own 1a2b3c4d"], "intervention": ["planting", "tending"],
+            "cohorts": ["", "2021-04-01:1.0"], "plan_k": [0.2, 0.3],
+        },
+    }],
 }  # fmt: skip
 
 
@@ -306,6 +315,7 @@ def test_operators_read_what_happened_in_both_languages_and_the_command_that_hel
         assert "regrowth " in text
     command = {
         "failed_night": "regrowth doctor", "silence": "regrowth explain SITE", "mass_fall": "regrowth alerts release",
+            "plan_edited": "regrowth sites replan SITE", "replan": "regrowth alerts list",
         "self_check": "regrowth doctor", "escalation": "regrowth alerts resolve",
         "lot": "regrowth alerts resolve lot-2021-planting-12345678/lot",
     }[kind]  # fmt: skip
@@ -405,3 +415,14 @@ def test_a_test_message_names_the_channel_in_both_languages():
     assert "channel “wecom Bcc: x”" in message.text
     assert "这是渠道“wecom Bcc: x”的测试消息" in message.text
     assert message.html is not None
+
+
+def test_a_manager_reads_of_a_new_promise_in_one_language_and_operators_in_both():
+    (change,) = OPERATORS["replan"]
+    manager = compose_operators("replan", [{**change, "language": "zh"}], id=ID, time=TIME)
+    assert (manager.language, manager.subject) == ("zh", "承诺指标变更：Ulan Buh, plot 3")
+    assert "成熟期增量：30 个百分点 → 4 个百分点" in manager.text
+    assert "uplift" not in manager.text
+    both = compose_operators("replan", [change], id=ID, time=TIME).text
+    assert "uplift at maturity: 30 points → 4 points" in both
+    assert "成熟期增量" in both

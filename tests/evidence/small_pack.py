@@ -5,8 +5,17 @@ import json
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from monitor.evidence.chain import Line, answer_record, assessment_record, chain_bytes, leaf_of, next_line, proof
-from monitor.evidence.container import MANIFEST, SIGNATURE, write_container
+from monitor.evidence.chain import (
+    Line,
+    answer_record,
+    assessment_record,
+    chain_bytes,
+    leaf_of,
+    next_line,
+    promise_record,
+    proof,
+)
+from monitor.evidence.container import FORMAT, MANIFEST, SIGNATURE, write_container
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 NIGHTS = ("2020-09-26", "2020-10-03", "2020-10-10")
@@ -23,21 +32,23 @@ def assessment(day, *, site="lowood"):
 
 ANSWER = {"alert": "lowood/failure", "number": 2, "time": "2020-10-03T04:00:00Z",
           "payload": {"day": "2020-10-03", "state": "acknowledged", "note": "fence broken 围栏破损"}}  # fmt: skip
+PROMISE = {"number": 1, "from": "2018-05-01", "by": None, "why": None, "recorded": "2020-10-03", "plan_A": 0.12}
 PHOTO = hashlib.sha256(b"a photo").hexdigest()
 
 
 def chain(nights=NIGHTS):
-    """Lines of the chain, and the leaves of each: an assessment a night, an answer and another site in the second."""
+    """Lines of the chain, and the leaves of each: an assessment a night; the second has all kinds of records."""
     lines: list[Line] = []
     leaves = []
     for night in nights:
         assessments = [leaf_of(assessment_record(assessment(night)))]
-        answers = []
+        answers, promises = [], []
         if night == NIGHTS[1]:
             assessments.append(leaf_of(OTHER))
             answers.append(leaf_of(answer_record(ANSWER, [PHOTO])))
-        lines.append(next_line(lines[-1] if lines else None, night, assessments, answers))
-        leaves.append([*assessments, *answers])
+            promises.append(leaf_of(promise_record({"site": "lowood", **PROMISE})))
+        lines.append(next_line(lines[-1] if lines else None, night, assessments, answers, promises))
+        leaves.append([*assessments, *answers, *promises])
     return lines, leaves
 
 
@@ -50,6 +61,7 @@ def contents():
         for line, of_line, row in zip(lines, leaves, rows, strict=True)
     ]
     answered = proof(lines[1], leaves[1], leaf_of(answer_record(ANSWER, [PHOTO])))
+    promised = proof(lines[1], leaves[1], leaf_of(promise_record({"site": "lowood", **PROMISE})))
     entry = ANSWER["payload"] | {"number": 2, "time": ANSWER["time"], "kind": "answered", "photos": [{"sha256": PHOTO}]}
     opened = {"number": 1, "time": "2020-09-26T20:00:00Z", "kind": "raised", "state": "open", "photos": []}
     return {
@@ -63,14 +75,19 @@ def contents():
             "episode": 1,
             "series_digest": "5d",
             "code_version": "0.1.0",
+            "promises": [PROMISE],
         },
-        "site.json": {"type": "Feature", "properties": {"id": "lowood", "version": "v1", "episode": 1}},
+        "site.json": {
+            "type": "Feature",
+            "properties": {"id": "lowood", "version": "v1", "episode": 1, "promises": [PROMISE]},
+        },
         "landscape.json": {"site": "lowood"},
         "chain-proofs.json": {
             "assessments": proofs,
             "answers": [{"alert": "lowood/failure", "number": 2, "proof": answered}],
+            "promises": [promised],
         },
-        "environment.json": {"format": 1, "version": "0.1.0"},
+        "environment.json": {"format": FORMAT, "version": "0.1.0"},
         "observations.csv": "site,date\nlowood,2020-09-20\nlowood,2020-10-01\n",
         "pixels-2020.nc": "pixels",
         "chain.jsonl": lines,

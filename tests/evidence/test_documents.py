@@ -9,7 +9,15 @@ from shapely.geometry import MultiPolygon, box
 
 from monitor.controls.selection import ControlSet, Unit
 from monitor.errors import BadData
-from monitor.evidence.chain import answer_record, assessment_record, check_proof, leaf_of, next_line, proof
+from monitor.evidence.chain import (
+    answer_record,
+    assessment_record,
+    check_proof,
+    leaf_of,
+    next_line,
+    promise_record,
+    proof,
+)
 from monitor.evidence.documents import (
     alerts_json,
     assessment_entry,
@@ -163,17 +171,21 @@ def pack_of_two_nights():
     answers = [leaf_of(answer_record(answer, ["ab" * 32]))]
     other = leaf_of({"kind": "assessment", "site": "b"})
     first = next_line(None, "2020-10-01", [leaves[0], other], [])
-    second = next_line(first, "2020-10-11", [leaves[1], other], answers)
+    promise = {"number": 1, "from": "2019-03-01", "by": None, "why": None, "recorded": "2020-10-11", "plan_A": 0.3}
+    promised = leaf_of(promise_record({"site": "a", **promise}))
+    second = next_line(first, "2020-10-11", [leaves[1], other], answers, [promised])
+    of_second = [leaves[1], other, *answers, promised]
     proofs = [
-        proof(first, [leaves[0], other], leaves[0]), proof(second, [leaves[1], other, *answers], leaves[1]),
-        proof(second, [leaves[1], other, *answers], answers[0]),
-    ]  # fmt: skip
+        proof(first, [leaves[0], other], leaves[0]),
+        *(proof(second, of_second, leaf) for leaf in (leaves[1], answers[0], promised)),
+    ]
     photo = {"id": "ab" * 32, "alert": "a/failure", "number": 2, "taken": None, "latitude": None, "longitude": None}
     alerts = [{"id": "a/failure", "rule": "failure", "events": [event]}]
     members = (
         [assessment_entry(one) for one in rows],
         alerts_json(alerts, [photo]),
-        proofs_json(proofs[:2], {("a/failure", 2): proofs[2]}),
+        {"properties": {"id": "a", "promises": [promise]}},
+        proofs_json(proofs[:2], {("a/failure", 2): proofs[2]}, [proofs[3]]),
     )
     return [first, second], [json.loads(json.dumps(member)) for member in members]
 
@@ -182,9 +194,9 @@ def test_records_read_from_a_pack_are_those_that_the_chain_covers():
     lines, members = pack_of_two_nights()
     records = list(records_and_proofs(*members))
     assert [name for name, _, _ in records] == [
-        "the assessment of 2020-10-01", "the assessment of 2020-10-11", "event 2 of alert a/failure"
+        "the assessment of 2020-10-01", "the assessment of 2020-10-11", "event 2 of alert a/failure", "promise 1"
     ]  # fmt: skip
-    assert [check_proof(lines, record, found)["number"] for _, record, found in records] == [1, 2, 2]
+    assert [check_proof(lines, record, found)["number"] for _, record, found in records] == [1, 2, 2, 2]
     assert "77aa" not in json.dumps(members)
 
 
@@ -198,11 +210,13 @@ def test_a_record_that_was_edited_in_the_pack_has_no_proof(edited):
 
 
 def test_members_that_do_not_belong_together_are_refused():
-    _, (assessments, alerts, proofs) = pack_of_two_nights()
+    _, (assessments, alerts, site, proofs) = pack_of_two_nights()
     for wrong in (
-        (assessments[:1], alerts, proofs), (assessments, [], proofs), (assessments, alerts, {"assessments": []}),
-        (None, alerts, proofs), (assessments, [{"events": 3}], proofs), ([3], alerts, proofs), (assessments, 5, "x"),
-        (assessments, alerts, {**proofs, "answers": proofs["answers"] * 2}),
+        (assessments[:1], alerts, site, proofs), (assessments, [], site, proofs), (None, alerts, site, proofs),
+        (assessments, alerts, site, {"assessments": []}), (assessments, [{"events": 3}], site, proofs),
+        ([3], alerts, site, proofs), (assessments, 5, site, "x"), (assessments, alerts, {}, proofs),
+        (assessments, alerts, site, {**proofs, "answers": proofs["answers"] * 2}),
+        (assessments, alerts, site, {**proofs, "promises": []}),
     ):  # fmt: skip
         with pytest.raises(BadData):
             list(records_and_proofs(*wrong))

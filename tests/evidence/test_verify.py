@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from monitor.evidence.chain import next_line
 from monitor.evidence.faults import PackRefused
 from monitor.evidence.verify import verify_pack
-from tests.evidence.small_pack import KEY, NIGHTS, chain, contents, described, encoded, write_pack
+from tests.evidence.small_pack import KEY, NIGHTS, PROMISE, chain, contents, described, encoded, write_pack
 
 
 @pytest.fixture
@@ -106,16 +106,27 @@ def test_a_chain_written_again_from_its_first_night_is_noticed_by_whoever_noted_
     noted, (lines, leaves) = chain()[0][0]["hash"], chain()
     forged = [next_line(None, NIGHTS[0], [bytes(32)], [])]
     for line, of_line in zip(lines[1:], leaves[1:], strict=True):
-        split = line["assessments"]
-        forged.append(next_line(forged[-1], line["night"], of_line[:split], of_line[split:]))
+        first, second = line["assessments"], line["assessments"] + line["answers"]
+        parts = of_line[:first], of_line[first:second], of_line[second:]
+        forged.append(next_line(forged[-1], line["night"], *parts))
     content = {**contents(), "chain.jsonl": forged}
     write_pack(path, content)
     assert fault_of(path).startswith("assessments.json: the assessment of 2020-09-26: line 1 of the chain")
     content["assessments.json"].pop(0)
     content["chain-proofs.json"]["assessments"].pop(0)
     write_pack(path, content)
-    assert verify_pack(path, KEY.public_key()).records == 3
+    assert verify_pack(path, KEY.public_key()).records == 4
     assert fault_of(path, head=noted).startswith("chain.jsonl: no line of the chain has the head")
+
+
+def test_a_promise_edited_before_signing_again_is_named(path):
+    content = contents()
+    for member in (content["site.json"]["properties"], content["plan.json"]):
+        member["promises"] = [{**PROMISE, "plan_A": 0.01}]
+    write_pack(path, content)
+    assert fault_of(path).startswith("site.json: promise 1: line 2 of the chain (night 2020-10-03) does not cover")
+    write_pack(path, changed("plan.json", lambda plan: {**plan, "promises": []}))
+    assert fault_of(path) == "plan.json: its promises are not those of site.json"
 
 
 def test_assessments_and_answers_edited_before_signing_again_are_named(path):
@@ -306,9 +317,10 @@ def test_a_pack_before_the_first_night_has_no_chain_yet(path):
     content["chain-proofs.json"] = {
         "assessments": [None, None, None],
         "answers": [{"alert": "lowood/failure", "number": 2, "proof": None}],
+        "promises": [None],
     }
     verified = verify_pack(write_pack(path, content), KEY.public_key())
-    assert (verified.nights, verified.head, len(verified.uncovered)) == (0, None, 4)
+    assert (verified.nights, verified.head, len(verified.uncovered)) == (0, None, 5)
     assert json.dumps(verified.noted) == "null"
 
 

@@ -1,10 +1,12 @@
 """The registry file and the ledger: no site is lost, forgotten or added without being named."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from shapely.geometry import mapping
 
+from jobs.chain import problems
 from jobs.cli import main
 from jobs.exits import Exit
 from jobs.installation import open_ledger
@@ -13,6 +15,7 @@ from monitor.alerts.alert import Alert, AlertState
 from monitor.verdict.assessment import AlertLevel
 from tests.jobs.painted import Painted, ground
 from tests.jobs.test_several_sources import DAYS, installed
+from tests.ledger.editing import edit as edit_ledger
 from tests.loopback.earthengine import EarthEngineServer
 from tests.loopback.stac import StacServer, sentinel_item
 
@@ -465,3 +468,134 @@ def test_a_changed_definition_of_a_biome_is_named_and_one_that_vanished_keeps_th
     assert status == Exit.BAD_DATA
     assert "biome is 'pontic', which is unknown" in printed
     assert len(run("sites", "list", "--json")[1]) == len(first)
+
+
+REPLAN = ("sites", "replan", "s1", "--from", "2019-07-01", "--why", "the planting density was halved", "--by", "王局长")
+
+
+def promise(settings, **values):
+    edit(settings, lambda features: features["s1"]["properties"].update(values))
+
+
+def promises_of(settings, site="s1"):
+    with open_ledger(settings) as ledger, ledger.reading() as t:
+        return t.promises(site)
+
+
+def notices(settings, kind):
+    with open_ledger(settings) as ledger, ledger.reading() as t:
+        return [row for row in t.notices("waiting", "held", "sent") if row["kind"] == kind]
+
+
+def test_an_edit_of_a_judged_promise_is_named_and_not_applied_and_the_rest_of_the_edit_is(settings, run):
+    run(*NIGHT)
+    before = versions(settings)
+    promise(settings, plan_A=0.01, subtype="enclosure", manager_name="new")
+    for _ in range(2):
+        status, manifest = run(*NIGHT, "--json")
+        assert (status, manifest["registry"]["plan_edited"]) == (Exit.SOME_FAILED, ["s1"])
+    assert manifest["registry"]["changed"] == []
+    said = " ".join(manifest["registry"]["said"])
+    assert "plan_A 0.18 -> 0.01, subtype empty -> enclosure" in said
+    assert "regrowth sites replan s1 --from DATE --why TEXT --by NAME --plan-a 0.01" in said
+    status, report = run("sites", "add", settings.registry.path, "--json")
+    assert (status, report["plan_edited"]) == (Exit.BAD_DATA, ["s1"])
+    assert versions(settings)["s1"] != before["s1"]
+    with open_ledger(settings) as ledger, ledger.reading() as t:
+        site = t.site("s1")
+    assert (site["manager_name"], site["subtype"], site["plan"]["A"] > 0.01) == ("new", None, True)
+    assert len(notices(settings, "plan_edited")) == 1, "operators hear of an edit once"
+    _, broken = doctor(run)
+    assert any("sites replan s1" in (one["fix"] or "") for one in broken)
+
+
+def test_a_column_written_out_with_its_default_is_not_an_edit_and_an_unjudged_site_changes_as_before(settings, run):
+    run("sites", "add", settings.registry.path)
+    promise(settings, plan_A=0.3)
+    assert run("sites", "add", settings.registry.path, "--json")[1]["changed"] == ["s1"]
+    run(*NIGHT)
+    (first,) = promises_of(settings)
+    assert (first["by"], first["begins"], first["payload"]["plan_A"]) == (None, "2019-06-01", 0.3)
+    promise(settings, plan_k=first["payload"]["plan_k"], plan_cover="index")
+    assert run(*NIGHT, "--json")[1]["registry"]["plan_edited"] == []
+
+
+def test_another_table_of_default_plans_changes_no_promise(settings, run, monkeypatch):
+    from monitor.sites import biomes
+
+    run(*NIGHT)
+    before = versions(settings)
+    for name, biome in biomes.BIOMES.items():
+        monkeypatch.setitem(biomes.BIOMES, name, replace(biome, closure=replace(biome.closure, A=0.5)))
+    status, manifest = run(*NIGHT, "--json")
+    assert (status, manifest["registry"]["plan_edited"], versions(settings)) == (Exit.DONE, [], before)
+
+
+def test_a_replan_is_recorded_with_who_why_and_from_when_and_the_file_may_follow(settings, run):
+    run(*NIGHT)
+    status, done = run(*REPLAN, "--plan-a", "0.05", "--json")
+    assert (status, done["columns"]["plan_A"][1], done["alerts"]) == (Exit.DONE, 0.05, [])
+    assert run(*NIGHT, "--json")[1]["registry"]["plan_edited"] == ["s1"], "the file is behind"
+    assert notices(settings, "plan_edited") == [], "operators know of the change"
+    promise(settings, plan_A=0.05)
+    assert run(*NIGHT, "--json")[1]["registry"]["plan_edited"] == []
+    first, second = promises_of(settings)
+    assert (second["begins"], second["by"], second["why"]) == ("2019-07-01", "王局长", REPLAN[6])
+    assert second["payload"] == {**first["payload"], "plan_A": 0.05, "defaults": second["payload"]["defaults"]}
+    with open_ledger(settings) as ledger, ledger.reading() as t:
+        assert [*problems(t)] == []
+    with open_ledger(settings) as ledger, ledger.transaction() as t:
+        edit_ledger(t._connection, "update promises set why = 'none' where number = 2")
+    with open_ledger(settings) as ledger, ledger.reading() as t:
+        assert any("promise 2 about site 's1'" in problem for problem in problems(t))
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        (("--plan-a", "0.05", "--why", " "), Exit.USAGE, "--why is empty"),
+        ((), Exit.USAGE, "this is the promise that stands"),
+        (("--intervention", "assisted_regeneration"), Exit.USAGE, "this is the promise that stands"),
+        (("--plan-z", "1"), Exit.USAGE, "--plan-z"),
+        (("--plan-a", "7"), Exit.BAD_DATA, "plan_A is '7'"),
+        (("--biome", "moon"), Exit.BAD_DATA, "biome is 'moon', which is unknown"),
+        (("--plan-a", "0.05", "--from", "2999-01-01"), Exit.BAD_DATA, "to today"),
+        (("--plan-a", "0.05", "--from", "2019-05-31"), Exit.BAD_DATA, "must be from 2019-06-01"),
+    ],
+)
+def test_a_replan_that_is_wrong_changes_nothing(settings, run, options, status, message):
+    run(*NIGHT)
+    left, printed = run(*REPLAN, *options)
+    assert (left, message in printed) == (status, True), printed
+    assert len(promises_of(settings)) == 1
+
+
+def test_only_a_judged_current_site_is_replanned(settings, run):
+    run("sites", "add", settings.registry.path)
+    assert "has not been judged yet" in run(*REPLAN, "--plan-a", "0.05")[1]
+    run(*NIGHT)
+    run("sites", "retire", "s1")
+    status, printed = run(*REPLAN, "--plan-a", "0.05")
+    assert (status, "is retired" in printed) == (Exit.BAD_DATA, True)
+    assert run("sites", "replan", "nobody", *REPLAN[3:], "--plan-a", "0.05")[0] == Exit.BAD_DATA
+
+
+def test_a_changed_definition_of_an_own_biome_is_taken_over_by_its_name(settings, run):
+    config = settings.registry.path.with_name("regrowth.toml")
+    stated = config.read_text(encoding="utf-8")
+
+    def define(full_cover):
+        text = f'\n[biomes.oasis]\nlike = "loess"\nbare_soil = 0.1\nfull_cover = {full_cover}\n'
+        config.write_text(stated + text, encoding="utf-8")
+
+    define(0.8)
+    promise(settings, biome="oasis")
+    run(*NIGHT)
+    define(0.7)
+    status, manifest = run(*NIGHT, "--json")
+    assert (status, manifest["registry"]["plan_edited"]) == (Exit.SOME_FAILED, ["s1"])
+    assert "--biome oasis" in " ".join(manifest["registry"]["said"])
+    assert promises_of(settings)[-1]["payload"]["biome_definition"]["full_cover"] == 0.8
+    assert run(*REPLAN, "--biome", "oasis")[0] == Exit.DONE
+    assert promises_of(settings)[-1]["payload"]["biome_definition"]["full_cover"] == 0.7
+    assert run(*NIGHT, "--json")[1]["registry"]["plan_edited"] == []

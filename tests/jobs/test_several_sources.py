@@ -17,12 +17,13 @@ from shapely.geometry import Polygon, mapping, shape
 from structlog.testing import capture_logs
 
 from jobs import pipeline
-from jobs.alerting import record_event
+from jobs.alerting import address_book, record_event
 from jobs.cli import main
 from jobs.exits import Exit
 from jobs.installation import open_ledger
 from jobs.outbox import send
 from jobs.pipeline import exit_status, plan
+from jobs.promises import replan
 from jobs.records import from_json, to_json
 from jobs.registry import add_sites
 from jobs.settings import load
@@ -762,8 +763,15 @@ def test_a_site_is_judged_again_when_any_input_of_its_verdict_changed_and_never_
         with open_ledger(settings) as ledger, ledger.transaction() as t:
             t.begin_episode("s1", 2, start="2020-05-01", budget=0.5, why="replanted", now="2020-05-01")
 
+    def replanned():
+        with open_ledger(settings) as ledger:
+            replan(
+                ledger, "s1", begins=NIGHT, why="denser", by="Li", columns={"plan_A": 0.31}, biomes={},
+                book=address_book(settings), today=NIGHT,
+            )  # fmt: skip
+
     changes = [
-        partial(registered_with, settings, '"plan_A": 0.31'),
+        replanned,
         partial(on_a_slope, settings, 12.0),
         partial(on_a_slope, settings, 20.0),
         lambda: monkeypatch.setattr("monitor.derived.code_hash", lambda module: f"another {module}"),

@@ -121,8 +121,10 @@ def _pictures(news: AlertNews, language: Language) -> dict[str, Any]:
 
 
 def _rows(news: AlertNews, language: Language) -> list[tuple[str, str]]:
-    """Labels and values of the details."""
+    """Labels and values of the details; none by the newest promise where the alert is judged by an earlier one."""
     a = news.assessment
+    if news.alert.held_by is not None:
+        a = replace(a, probability=None, theta=None, uplift=None)
     status = words.STATUS_NAMES[words.shown_status(news.site, a.status)][language]
     status = status if language == "zh" else status.lower()
     rows = [("since", words.day(news.alert.opened, language))]
@@ -166,7 +168,7 @@ def _notes(news: AlertNews, language: Language) -> list[str]:
     notes = [sentence(reason.value, language)] if reason is not None and not fails_in_part(a) else []
     if news.alert.rule == "disturbance" and Reason.NEIGHBOURS_LOST.value in a.reasons:
         notes += loss_ground(replace(a, hectares_lost=None), language=language)
-    if news.event is not AlertEvent.RESOLVED:
+    if news.event is not AlertEvent.RESOLVED and news.alert.held_by is None:
         notes += [] if a.probability is not None else probabilities(a, language=language)
         notes += false_alarm_rate(a, language=language)
     return [*notes, text("where.datum", language)] if on_chinese_map(*look_at(news.site, news.patch)) else notes

@@ -36,11 +36,12 @@ def change(news: AlertNews, language: Language) -> str | None:
     if news.event is AlertEvent.OPENED:
         return None
     since, gone = words.day(news.alert.opened, language), news.alert.clear_since
-    said = text(f"change.{news.event}", language, since=since, days=QUIET_DAYS)
-    if news.event not in REPEATED or gone is None:
-        return said
-    unseen = text("change.unseen", language, day=words.day(gone, language))
-    return f"{said}{unseen}" if language == "zh" else f"{said} {unseen}"
+    said = [text(f"change.{news.event}", language, since=since, days=QUIET_DAYS)]
+    if news.event in REPEATED and gone is not None:
+        said.append(text("change.unseen", language, day=words.day(gone, language)))
+    if news.alert.promise is not None:
+        said.append(text(f"promise.{'resolved' if news.event is AlertEvent.RESOLVED else 'held'}", language))
+    return (" " if language == "en" else "").join(said)
 
 
 def finding(news: AlertNews, language: Language) -> str:
@@ -72,7 +73,7 @@ def finding(news: AlertNews, language: Language) -> str:
         claim = text("finding.failure_part", language)
     else:
         claim = text("finding.failure_watch", language)
-    measured = _measured(a, language)
+    measured = None if alert.held_by is not None else _measured(a, language)
     colon = "：" if language == "zh" else ": "
     return f"{claim}{colon}{measured}{end}" if measured else f"{claim}{end}"
 

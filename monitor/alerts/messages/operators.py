@@ -37,14 +37,15 @@ MAX_BRIEF_LINES: Final = 6
 def compose_operators(
     kind: str, payloads: Sequence[Payload], *, id: str, time: datetime, head: ChainHead | None = None
 ) -> Message:
-    """Compose one message to the operators, in English and in Chinese.
+    """Compose one message to the operators, in English and in Chinese; to a manager in one of them.
 
     Parameters
     ----------
     kind : str
-        ``failed_night``, ``silence``, ``mass_fall``, ``escalation``, ``lot`` or ``self_check``.
+        ``failed_night``, ``silence``, ``mass_fall``, ``escalation``, ``lot``, ``self_check``, ``plan_edited`` or
+        ``replan``.
     payloads : sequence of mapping
-        Of the notices of this kind that the message is about.
+        Of the notices of this kind that the message is about; one to a manager has a ``language``.
     id : str
         Id of the message.
     time : datetime
@@ -54,9 +55,10 @@ def compose_operators(
     """
     write = {
         "failed_night": _failed_night, "silence": _silence, "mass_fall": _mass_fall, "escalation": _escalation,
-        "lot": _lots, "self_check": _self_check,
+        "lot": _lots, "self_check": _self_check, "plan_edited": _plan_edited, "replan": _replan,
     }[kind]  # fmt: skip
-    parts = [write(payloads, language) for language in LANGUAGES]
+    own: Language | None = payloads[0].get("language")
+    parts = [write(payloads, language) for language in ((own,) if own else LANGUAGES)]
     record = {"message_id": id, "event": kind, "notices": [*map(dict, payloads)]}
     return _bilingual(parts, id=id, time=time, record=record, head=head)
 
@@ -197,12 +199,12 @@ def _bilingual(
     return Message(
         id=id,
         time=time,
-        language="zh",
+        language=parts[-1]["language"],
         subject=subject,
         text=f"{plain}\n",
         brief="\n\n".join(brief),
         links="\n".join(links),
-        html=render("operators.html", "zh", subject=subject, parts=parts),
+        html=render("operators.html", parts[-1]["language"], subject=subject, parts=parts),
         record=record | {"subject": subject, "text": plain},
     )
 
@@ -316,6 +318,33 @@ def _self_check(payloads: Sequence[Payload], language: Language) -> dict[str, An
         more = n - len(check["differences"])
         lines += [text("operators.self_check_more", language, n=more)] if more > 0 else []
     return _part(language, "self_check", lines, ["regrowth doctor"], site=_inert(payloads[-1]["site"]))
+
+
+def _plan_edited(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:
+    lines = [text("operators.plan_edited", language)]
+    for edit in payloads[:MAX_LISTED]:
+        said = short(_inert(edit["said"]), 300)
+        lines.append(text("operators.plan_edited_line", language, site=_inert(edit["site"]), said=said))
+    lines += _more(payloads, language)
+    commands = ["regrowth doctor", "regrowth sites replan SITE --from DATE --why TEXT --by NAME --plan-a A"]
+    return _part(language, "plan_edited", lines, commands, n=len(payloads))
+
+
+def _replan(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:
+    lines = []
+    for change in payloads:
+        lines.append(
+            text("operators.replan", language, name=_inert(change["name"]), day=_day(change["from"], language))
+        )
+        for column, old, new in words.promise_changes(change["columns"], language):
+            values = {"column": column, "old": short(_inert(old)), "new": short(_inert(new))}
+            lines.append(text("operators.replan_line", language, **values))
+        by, why = _inert(change["by"]), short(_inert(change["why"]), 500)
+        lines.append(text("operators.replan_why", language, by=by, why=why))
+        lines.append(text("operators.replan_stays", language))
+        lines += [text("operators.replan_alerts", language)] if change["alerts"] else []
+    commands = [] if payloads[0].get("language") else ["regrowth alerts list"]
+    return _part(language, "replan", lines, commands, name=short(_inert(payloads[-1]["name"])))
 
 
 def _lots(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:

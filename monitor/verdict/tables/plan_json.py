@@ -1,7 +1,7 @@
 """``plan.json``: the plan of a site with everything else that its published verdict used, beside the series."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -23,7 +23,7 @@ from monitor.verdict.tables.reading import check_known, described
 
 PUBLISHED: Final = (
     "calibration", "calibration_hash", "background", "failing_area", "loss_ground", "field_factor", "plan_factor",
-    "series_digest", "code_version", "biome_definition",
+    "series_digest", "code_version", "biome_definition", "promises",
 )  # fmt: skip
 """Members of a published plan that a table of plans does not have."""
 MAX_BYTES: Final = 100_000_000
@@ -38,7 +38,13 @@ _KINDS: Final = {
 }  # fmt: skip
 
 
-def plan_json(site: Site, assessment: Assessment, calibration: Calibration | None) -> dict[str, Any]:
+def plan_json(
+    site: Site,
+    assessment: Assessment,
+    calibration: Calibration | None,
+    *,
+    promises: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
     """Plan of a site and all that the assessment used beside the series.
 
     Parameters
@@ -48,6 +54,8 @@ def plan_json(site: Site, assessment: Assessment, calibration: Calibration | Non
     assessment : Assessment
     calibration : Calibration or None
         Constants of the assessment; None: unknown.
+    promises : sequence of mapping
+        See :func:`monitor.sites.promise.promises_until`.
 
     Returns
     -------
@@ -101,6 +109,7 @@ def plan_json(site: Site, assessment: Assessment, calibration: Calibration | Non
         "latitude": None if outline.is_empty else round(outline.centroid.y, 6),
         "slope_degrees": site.slope_degrees,
         "cohorts": ";".join(f"{day.isoformat()}:{share!r}" for day, share in site.cohorts),
+        "promises": list(promises),
         "episode": assessment.episode,
         "alpha": assessment.alpha,
         "as_of": assessment.as_of.isoformat(),
