@@ -87,8 +87,8 @@ def write_evidence(
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name[:100]}.") as folder:
             stored = open_stored(settings.store.root, inputs, Path(folder) / "derived")
-            write_container(out, pack_members(stored, inputs, Path(folder)), key)
-    except (OSError, RuntimeError) as error:  # RuntimeError: of the NetCDF library
+            write_container(out, pack_members(stored, inputs), key)
+    except OSError as error:
         if full := as_disk_full(error, out.parent):
             raise full from error
         raise

@@ -17,8 +17,7 @@ from monitor.alerts.alert import AlertLevel
 from monitor.cube.arrays import create_arrays
 from monitor.cube.records import STATES
 from monitor.evidence.chain import Line, Proof
-from monitor.evidence.scene_table import COLUMNS, DELIVERED_LAYERS
-from monitor.evidence.site_netcdf import SCENE_ARRAYS, UNIT_ARRAY, layer_variable
+from monitor.evidence.site_data import ARRAYS, Attributes
 from monitor.imagery import bands
 from monitor.ledger.models import Base
 from monitor.publish.control_ground import REASONS, control_ground
@@ -161,17 +160,14 @@ def test_control_ground_has_these_properties(dictionary):
     assert all(f"`{reason}`" in meaning(rows, "reason") for reason in REASONS)
 
 
-def test_evidence_packs_have_these_columns_variables_and_entries(dictionary, root):
+def test_evidence_packs_have_these_arrays_attributes_and_entries(dictionary, root):
     heading = "Evidence packs"
-    assert names(dictionary[heading, "column"]) == list(COLUMNS)
-    variables = names(dictionary[heading, "variable of a pack"])
-    layers = {layer_variable(name) for name in (*DELIVERED_LAYERS, "clear")}
-    assert set(variables) == {*layers, "inside", "x", "y", "spatial_ref", UNIT_ARRAY}
+    rows = dictionary[heading, "array of a pack"]
+    assert sorted(names([[row[0]] for row in rows])) == sorted(ARRAYS)
     assert names(dictionary[heading, "entry of a line"]) == list(Line.__annotations__)
     text = (root / "docs" / "data-dictionary.md").read_text(encoding="utf-8").split(f"## {heading}")[1]
-    assert all(f"`{name}`" in text for name in (*Proof.__annotations__, *SCENE_ARRAYS))
-    (order,) = re.findall(r"16-bit integers: (.*?) \|", text)
-    assert [name.replace("quality layer", "quality") for name in order.split(", ")] == list(DELIVERED_LAYERS)
+    attributes = [name for name in Attributes.__struct_encode_fields__ if name != "coordinates"]
+    assert all(f"`{name}`" in text for name in (*Proof.__annotations__, *attributes))
 
 
 def test_maps_and_their_tags_are_these(dictionary, make_view):

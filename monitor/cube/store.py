@@ -233,23 +233,33 @@ class LandscapeStore:
         """
         if not rows:
             return self.rows
-        encoded = encode_rows(rows, self.fixed, self.grounds)  # not guarded: an error here is no broken store
+        # not guarded: an error here is no broken store
+        return self.append_encoded(encode_rows(rows, self.fixed, self.grounds), message, pictures)
+
+    def append_encoded(
+        self,
+        encoded: Mapping[str, np.ndarray],
+        message: str,
+        pictures: Mapping[str, Sequence[Picture]] | None = None,
+    ) -> int:
+        """As :meth:`append`, of the arrays of :func:`monitor.cube.arrays.encode_rows`."""
         with self.guarded():
             try:
                 if self._session is None or self._session.read_only:
                     self.release()
                 group: Any = self._opened()
                 before = int(group["time"].shape[0])
+                after = before + len(encoded["time"])
                 for name, values in encoded.items():
                     array = group[name]
-                    array.resize((before + len(rows), *array.shape[1:]))
+                    array.resize((after, *array.shape[1:]))
                     array.with_config({"write_empty_chunks": True})[before:] = values
                 put_pictures(group, pictures or {}, self.fixed["first_context"], self.grounds)
                 self._commit(message)
             except BaseException:
                 self.release()
                 raise
-            return before + len(rows)
+            return after
 
     def dataset(self, rows: int | None = None) -> xr.Dataset:
         """The first rows, or all, as ``xarray.open_zarr`` opens them: lazy, one dask chunk a stored chunk."""

@@ -234,23 +234,17 @@ class StoredSite:
             baselines: Mapping[str, Mapping[str, str]] = shared[key]
             return baselines
 
-    def granules_of(self, rows: np.ndarray) -> list[list[tuple[dict[str, Any], bool]]]:
-        """Granules over the site of some rows, as stored, and whether each was used; an unused preferred one too."""
-        landscape = self.landscape
+    def arrays_of(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Stored arrays of some rows but ``pixels``, without the dimension ``site``, and the places of the pixels."""
+        landscape, k, pixels = self.landscape, self._number, self._span("first_pixel")
+        of_site = ("site_means", "control_means", "counts", "state", "granule_bits", "digest")
         with landscape.guarded():
-            texts = landscape.whole("granules")[rows]
-            bits = landscape.whole("granule_bits")[rows, self._number].tolist()
-        granules = []
-        for text, of_row in zip(texts, bits, strict=True):
-            stored = enumerate(json.loads(text))
-            granules.append(
-                [
-                    (granule, bool(of_row >> k & 1))
-                    for k, granule in stored
-                    if of_row >> k & 1 or of_row >> MAX_GRANULES == k
-                ]
-            )
-        return granules
+            return {
+                **{name: landscape.whole(name)[rows, k] for name in of_site},
+                **{name: landscape.whole(name)[rows] for name in ("acquisition", "granules")},
+                **{name: landscape.fixed[name][pixels] for name in ("row", "column", "x", "y")},
+                "unit_means": self.unit_means_of(rows),
+            }
 
     def inner_pixels(self, rows: Sequence[int]) -> np.ndarray:
         """(row, layer, pixel) uint16 of some rows, only pixels inside the site, row by row; nothing is remembered."""

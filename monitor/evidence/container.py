@@ -1,8 +1,9 @@
 """The zip of an evidence pack: written with manifest and signature, opened after every byte of it was checked.
 
-The last two members are the manifest, which lists the SHA-256 of all others in the form of ``sha256sum``, and its
-Ed25519 signature [1]_. All other bytes of the file are fixed by :mod:`monitor.evidence.zip_layout`, so that a byte
-changed anywhere is found.
+Members are not compressed. The last two are the manifest, which lists the SHA-256 of all others in the form of
+``sha256sum``, and its Ed25519 signature [1]_. Headers and directory are those that Python writes for members of these
+names and this content, with a fixed date and fixed attributes: the reader writes the zip again and compares. So no byte
+of the file is free, and links, padding and whatever else a zip can hold cannot occur.
 
 References
 ----------
@@ -16,18 +17,19 @@ import io
 import json
 import os
 import re
-import zlib
-from collections.abc import Iterable, Iterator
+import stat
+import struct
+import zipfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NoReturn, Self
 
 from cryptography.exceptions import InvalidSignature
 
 from monitor.errors import BadData
-from monitor.evidence.faults import Fault, PackRefused
+from monitor.evidence.faults import LAYOUT, Fault, PackRefused
 from monitor.evidence.keys import fingerprint
-from monitor.evidence.zip_layout import MAX_MEMBERS, MAX_NAME, NAME, Entry, closing_records, local_header, read_layout
 from monitor.files import appearing, open_plain_file
 
 if TYPE_CHECKING:
@@ -37,72 +39,76 @@ FORMAT: Final = 2
 """Version of the layout and of the members of a pack; ``environment.json`` has it as ``format``."""
 MANIFEST: Final = "manifest-sha256.txt"
 SIGNATURE: Final = f"{MANIFEST}.sig"
-MAX_READ_BYTES: Final = 2**25
-"""Largest member that is read to memory as a whole; others are copied to a file. [byte]"""
+MAX_MEMBERS: Final = 20_000
+"""Members of a pack: those of 10,000 ha and ten years are some thousand chunks of pixels."""
+MAX_NAME: Final = 80
+"""Longest name of a member. [character]"""
+MAX_BYTES: Final = 2**25
+"""Largest member. [byte]"""
 
-_MANIFEST_LINE: Final = re.compile(rb"([0-9a-f]{64})  ([a-z0-9.-]+)\n")
-_PIECE: Final = 2**20
-"""Members are read and hashed in pieces of this size. [byte]"""
+_NAME: Final = re.compile(r"[a-z0-9]+(?:[._/-][a-z0-9]+)*")
+"""Names of members: relative, and the same on every system."""
+_MAX_DIRECTORY: Final = MAX_MEMBERS * (46 + MAX_NAME + 28)
+"""Size of the directory of a zip of so many members. [byte]"""
+_MALFORMED: Final = (
+    zipfile.BadZipFile, EOFError, IndexError, OSError, OverflowError, RuntimeError, ValueError, struct.error,
+)  # fmt: skip
+"""What zipfile raises for a malformed zip; OSError: a place before the begin of the file."""
 
 
-def write_container(path: Path, members: Iterable[tuple[str, bytes | Path]], key: "Ed25519PrivateKey") -> None:
+def _header(name: str) -> zipfile.ZipInfo:
+    """What the headers of a member state beside its size and CRC-32."""
+    header = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+    header.create_system, header.create_version, header.extract_version = 3, 20, 20
+    header.external_attr = (stat.S_IFREG | 0o644) << 16
+    return header
+
+
+def write_container(path: Path, members: Iterable[tuple[str, bytes]], key: "Ed25519PrivateKey") -> None:
     """Write a pack in one atomic step. The same members and key give the same bytes.
 
     Parameters
     ----------
     path : Path
         Replaced if it exists.
-    members : iterable of (str, bytes or Path)
-        Name and content, or the file with the content, of each member, in the order of the pack; without manifest and
-        signature, which are added. A file is read as soon as it is yielded, and may be deleted after that.
+    members : iterable of (str, bytes)
+        Name and content of each member, in the order of the pack; without manifest and signature, which are added.
     key : Ed25519PrivateKey
         Signs the manifest.
 
     Raises
     ------
     ValueError
-        A name is invalid, occurs twice, or is that of the manifest or the signature.
+        A name is invalid or occurs twice, a member is too large, or there are too many.
     OSError
-        The disk is full, a file cannot be read, or `path` is a folder or cannot be written; an old pack is untouched.
+        The disk is full, or `path` is a folder or cannot be written; an old pack is untouched.
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     with appearing(path) as partial, open(partial, "wb") as file:
-        entries: list[Entry] = []
-        manifest = ""
+        _write(file, members, key.sign)
+
+
+def _write(file: Any, members: Iterable[tuple[str, bytes]], sign: Callable[[bytes], bytes]) -> None:
+    """Write a pack to a file."""
+    digests: dict[str, str] = {}
+    with zipfile.ZipFile(file, "w") as archive:
         for name, content in members:
-            manifest += f"{_append(file, entries, name, content)}  {name}\n"
-        _append(file, entries, MANIFEST, manifest.encode())
-        _append(file, entries, SIGNATURE, key.sign(manifest.encode()))
-        file.write(closing_records(entries))
+            if not _is_name(name) or name in digests or name in (MANIFEST, SIGNATURE):
+                msg = f"{name!r} is not the name of a member, or occurs twice; names consist of a-z, 0-9 and ._/-"
+                raise ValueError(msg)
+            if len(digests) == MAX_MEMBERS or len(content) > MAX_BYTES:
+                msg = f"{name}: a pack has at most {MAX_MEMBERS:,} members of {MAX_BYTES:,} bytes"
+                raise ValueError(msg)
+            archive.writestr(_header(name), content)
+            digests[name] = hashlib.sha256(content).hexdigest()
+        manifest = "".join(f"{digest}  {name}\n" for name, digest in digests.items()).encode()
+        archive.writestr(_header(MANIFEST), manifest)
+        archive.writestr(_header(SIGNATURE), sign(manifest))
 
 
-def _append(file: BinaryIO, entries: list[Entry], name: str, content: bytes | Path) -> str:
-    """Append a member and its entry; return its SHA-256 in hexadecimal digits."""
-    if not NAME.fullmatch(name) or len(name) > MAX_NAME or any(name == entry.name for entry in entries):
-        msg = f"{name!r} is not the name of a member, or occurs twice; names consist of a-z, 0-9, dots and hyphens"
-        raise ValueError(msg)
-    if len(entries) >= MAX_MEMBERS:
-        msg = f"a pack has at most {MAX_MEMBERS} members"
-        raise ValueError(msg)
-    digest, crc = hashlib.sha256(), 0
-    with io.BytesIO(content) if isinstance(content, bytes) else open(content, "rb") as source:
-        size, offset = source.seek(0, os.SEEK_END), file.tell()
-        source.seek(0)
-        file.write(local_header(Entry(name, size, crc, offset)))
-        for piece in _pieces(source, size):
-            digest.update(piece)
-            crc = zlib.crc32(piece, crc)
-            file.write(piece)
-    entry = Entry(name, size, crc, offset)
-    if file.tell() != entry.end:
-        msg = f"member {name} became shorter while it was read"
-        raise ValueError(msg)
-    file.seek(offset)
-    file.write(local_header(entry))
-    file.seek(entry.end)
-    entries.append(entry)
-    return digest.hexdigest()
+def _is_name(name: str) -> bool:
+    return len(name) <= MAX_NAME and _NAME.fullmatch(name) is not None
 
 
 class Container:
@@ -121,7 +127,7 @@ class Container:
     Raises
     ------
     PackRefused
-        The file is no pack, or differs in anything from what was signed; every member that differs is named.
+        The file is not a pack, or differs in anything from what was signed; every member that differs is named.
     BadData
         The file does not exist, cannot be read, or is a folder, pipe or device.
     """
@@ -129,11 +135,13 @@ class Container:
     def __init__(self, path: Path, key: "Ed25519PublicKey") -> None:
         self._file = open_plain_file(path)
         try:
-            self._entries = {entry.name: entry for entry in read_layout(self._file)}
-            self._digests = self._signed_digests(key)
-            faults = tuple(self._member_faults())
-            if faults:
-                raise PackRefused(*faults)
+            self._archive = _open_zip(self._file)
+            self._sizes = {member.filename: member.file_size for member in self._archive.infolist()}
+            manifest, signature = self._content(MANIFEST), self._content(SIGNATURE)
+            _check_signature(key, manifest, signature)
+            lines = manifest.decode("ascii", "backslashreplace").splitlines()
+            self._digests = {line[66:]: line[:64] for line in lines}
+            self._compare(signature)
         except OSError as error:
             self._file.close()
             msg = f"{path} cannot be read: {error.strerror or error}"
@@ -156,30 +164,21 @@ class Container:
     @property
     def total_size(self) -> int:
         """Size of the content of all members, manifest and signature included. [byte]"""
-        return sum(entry.size for entry in self._entries.values())
-
-    def size(self, name: str) -> int:
-        """Size of a member. [byte]"""
-        return self._entry(name).size
-
-    def sha256(self, name: str) -> str:
-        """SHA-256 of a member as signed, in hexadecimal digits."""
-        self._entry(name)
-        return self._digests[name]
+        return sum(self._sizes.values())
 
     def read(self, name: str) -> bytes:
-        """Content of a member of at most :data:`MAX_READ_BYTES`.
+        """Content of a member.
 
         Raises
         ------
         PackRefused
-            The pack has no such member, it is too large, or it changed since the pack was opened.
+            The pack has no such member, or it is not as signed: it changed since the pack was opened.
         """
-        if self._entry(name).size > MAX_READ_BYTES:
-            raise PackRefused(Fault(name, f"it has more than {MAX_READ_BYTES:,} bytes, too many to be read"))
-        buffer = io.BytesIO()
-        self._copy(name, buffer)
-        return buffer.getvalue()
+        content = self._content(name)
+        digest, signed = hashlib.sha256(content).hexdigest(), self._digests.get(name)
+        if digest != signed:
+            raise PackRefused(Fault(name, f"its SHA-256 is {digest}, and the manifest says {signed}"))
+        return content
 
     def read_json(self, name: str) -> Any:
         """Content of a JSON member, which has to mean the same to every reader: UTF-8, no name twice, no NaN.
@@ -194,93 +193,97 @@ class Container:
         except (ValueError, RecursionError) as error:
             raise PackRefused(Fault(name, f"it is not JSON that every program reads alike: {error}")) from None
 
-    def copy(self, name: str, path: Path) -> None:
-        """Copy a member of any size to a new file.
-
-        Raises
-        ------
-        PackRefused
-            The pack has no such member, or it changed since the pack was opened.
-        OSError
-            The file exists or cannot be written.
-        """
-        self._entry(name)
-        with open(path, "xb") as file:
-            self._copy(name, file)
-
-    def _entry(self, name: str) -> Entry:
-        if name not in self._digests:
+    def _content(self, name: str) -> bytes:
+        if name not in self._sizes:
             raise PackRefused(Fault(name, "the pack has no such member"))
-        return self._entries[name]
-
-    def _copy(self, name: str, target: BinaryIO) -> None:
-        digest = hashlib.sha256()
-        for piece in self._content(self._entry(name)):
-            digest.update(piece)
-            target.write(piece)
-        if digest.hexdigest() != self._digests[name]:
-            raise PackRefused(Fault(name, "it was changed while the pack was read"))
-
-    def _content(self, entry: Entry) -> Iterator[bytes]:
-        self._file.seek(entry.start)
-        return _pieces(self._file, entry.size)
-
-    def _signed_digests(self, key: "Ed25519PublicKey") -> dict[str, str]:
-        """SHA-256 of each member from the manifest, after its signature was checked."""
-        manifest, signature = (self._small_member(name) for name in (MANIFEST, SIGNATURE))
         try:
-            key.verify(signature, manifest)
-        except InvalidSignature:
-            difference = (
-                f"its signature was not made with the key given ({fingerprint(key)}): the pack was signed with another "
-                "key, or its manifest was changed after signing"
-            )
-            raise PackRefused(Fault(MANIFEST, difference)) from None
-        lines = [_MANIFEST_LINE.fullmatch(line) for line in manifest.splitlines(keepends=True)]
-        digests = {line[2].decode(): line[1].decode() for line in lines if line is not None}
-        if len(digests) < len(lines):
-            raise PackRefused(Fault(MANIFEST, "it is not a list of SHA-256 and names"))
-        stored = [name for name in self._entries if name not in (MANIFEST, SIGNATURE)]
-        faults = [Fault(name, "it is in the manifest, but not in the pack") for name in digests.keys() - set(stored)]
-        faults += [Fault(name, "it is in the pack, but not in the manifest") for name in stored if name not in digests]
-        if not faults and [*digests, MANIFEST, SIGNATURE] != list(self._entries):
-            faults = [
-                Fault(MANIFEST, "the members are in another order than it says, or it and its signature are not last")
-            ]
+            return self._archive.read(name)
+        except _MALFORMED as error:
+            raise PackRefused(Fault(name, f"its content or its header is not as signed: {error}")) from None
+
+    def _compare(self, signature: bytes) -> None:
+        """Compare every member with the manifest, and every byte of the file with what these members make."""
+        faults: list[Fault] = []
+        for name in dict.fromkeys([*self._digests, *self._sizes]):
+            try:
+                if name not in (MANIFEST, SIGNATURE):
+                    self.read(name)
+            except PackRefused as error:
+                faults += error.faults
         if faults:
-            raise PackRefused(*sorted(faults, key=str))
-        return digests
-
-    def _small_member(self, name: str) -> bytes:
-        """Content of manifest or signature, which no other member vouches for."""
-        if name not in self._entries:
-            raise PackRefused(Fault(name, "the pack has no such member, so it is not a signed pack"))
-        entry = self._entries[name]
-        limit = MAX_MEMBERS * (MAX_NAME + 67)
-        if entry.size > limit:
-            raise PackRefused(Fault(name, f"it has more than {limit:,} bytes"))
-        content = b"".join(self._content(entry))
-        if zlib.crc32(content) != entry.crc:
-            raise PackRefused(Fault(name, "its content is damaged: it does not fit its CRC-32"))
-        return content
-
-    def _member_faults(self) -> Iterator[Fault]:
-        for name, expected in self._digests.items():
-            digest, crc = hashlib.sha256(), 0
-            for piece in self._content(self._entries[name]):
-                digest.update(piece)
-                crc = zlib.crc32(piece, crc)
-            if digest.hexdigest() != expected:
-                yield Fault(name, f"its SHA-256 is {digest.hexdigest()}, and the manifest says {expected}")
-            elif crc != self._entries[name].crc:
-                yield Fault(name, "its content is as signed, but its CRC-32 in the zip is not")
+            raise PackRefused(*faults)
+        same = _Comparison(self._file)
+        _write(same, ((name, self.read(name)) for name in self._digests), lambda _: signature)
+        if same.different or same.tell() != self._file.seek(0, os.SEEK_END):
+            _refuse(f"byte {min(same.different, default=same.tell()):,} or one behind is not that of a pack")
 
 
-def _pieces(source: BinaryIO, size: int) -> Iterator[bytes]:
-    """The next `size` bytes in pieces; fewer where the file ends before."""
-    while size > 0 and (piece := source.read(min(size, _PIECE))):
-        size -= len(piece)
-        yield piece
+def _check_signature(key: "Ed25519PublicKey", manifest: bytes, signature: bytes) -> None:
+    try:
+        key.verify(signature, manifest)
+    except InvalidSignature:
+        difference = (
+            f"its signature was not made with the key given ({fingerprint(key)}): the pack was signed with another "
+            "key, or its manifest was changed after signing"
+        )
+        raise PackRefused(Fault(MANIFEST, difference)) from None
+
+
+class _Comparison(io.RawIOBase):
+    """Takes what would be written to a file, and compares it with what is in the file."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._at = file, 0
+        self.different: set[int] = set()
+        """Where different bytes were written; bytes that are written twice count as they are in the end."""
+
+    def write(self, data: Any) -> int:
+        self._file.seek(self._at)
+        (self.different.discard if self._file.read(len(data)) == data else self.different.add)(self._at)
+        self._at += len(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+
+def _open_zip(file: BinaryIO) -> zipfile.ZipFile:
+    """Read the directory of a zip, and refuse members that no pack has; none is read or extracted."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(size - 98, 0))
+    end = file.read().rjust(98, b"\0")
+    directory = end[40:48] if end[-42:-38] == b"PK\6\7" else end[-10:-6]
+    if end[-22:-18] != b"PK\5\6" or int.from_bytes(directory, "little") > _MAX_DIRECTORY:
+        _refuse("it does not end as a pack does: it is not one, or was cut short or changed on its way, as mails are")
+    try:
+        archive = zipfile.ZipFile(file)
+    except _MALFORMED as error:
+        _refuse(f"it is not a zip of a pack: {error}")
+    known: set[str] = set()
+    left = size
+    for member in archive.infolist():
+        name, problem = member.orig_filename, None
+        left -= member.file_size
+        if not _is_name(name):
+            problem = "has a name that no member of a pack can have"
+        elif name in known or len(known) == MAX_MEMBERS + 2:
+            problem = f"is there twice, or one of more than {MAX_MEMBERS:,}"
+        elif member.compress_type or member.flag_bits or member.external_attr != _header(name).external_attr:
+            problem = "is compressed or encrypted, or a link, a folder or another special file"
+        elif member.file_size > MAX_BYTES or left < 0:
+            problem = f"has {member.file_size:,} bytes: more than {MAX_BYTES:,}, or than the file has left"
+        if problem is not None:
+            _refuse(f"member {name[:MAX_NAME]!r} {problem}")
+        known.add(name)
+    return archive
+
+
+def _refuse(difference: str) -> NoReturn:
+    raise PackRefused(Fault(LAYOUT, difference))
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -292,5 +295,5 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> None:
-    msg = f"{name} is no number"
+    msg = f"{name} is not a number of JSON"
     raise ValueError(msg)

@@ -39,7 +39,7 @@ ABOUT_CONTROLS: Final = (
     "difference between units and site by feature [standard deviation], and rmspe, the root mean square of the "
     "difference in yearly means [cover fraction]. ring: 1 near, 2 far, 0 a reference that is never compared with. "
     "distance is from edge to edge [m]. left_out: first day on which a unit no longer counted, because another site "
-    "covers it. Of each unit only its means in each scene are stored, in unit-means.nc, never its pixels."
+    "covers it. Of each unit only its means in each scene are stored, in data.zarr/unit_means, never its pixels."
 )
 
 

@@ -5,14 +5,12 @@ an assessment was made from is the first rows of the store, the version of the s
 that it names; where these no longer give the series that it was made from, no pack is written.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
-
-import numpy as np
 
 from monitor.alerts.words import ALERT_LEVEL_NAMES, STATUS_NAMES, shown_status
 from monitor.controls.control_means import UnitChoice
@@ -23,7 +21,7 @@ from monitor.cube.stored_site import StoredSite
 from monitor.day_in_words import day_in_words
 from monitor.errors import BadData, StoreBroken
 from monitor.evidence.chain import Line, Proof, chain_bytes
-from monitor.evidence.crate import METADATA, README, MemberFacts, SceneFacts, crate_metadata, title_of
+from monitor.evidence.crate import METADATA, README, crate_metadata, part_of, title_of
 from monitor.evidence.documents import (
     alerts_json,
     assessment_entry,
@@ -33,13 +31,12 @@ from monitor.evidence.documents import (
     proofs_json,
     site_json,
 )
-from monitor.evidence.environment import DISTRIBUTION
 from monitor.evidence.site_data import site_data_members
 from monitor.imagery.auxiliary.terrain import Terrain, with_slope
 from monitor.publish.control_ground import control_ground
 from monitor.publish.products import PLAN, plan_content
 from monitor.series.build import series_and_units
-from monitor.series.columns import Columns, decode_texts, observed_until
+from monitor.series.columns import Columns, observed_until
 from monitor.series.observations import observations_csv
 from monitor.sites.names import without_invisible
 from monitor.sites.site import Site, ground_key
@@ -125,7 +122,7 @@ def open_stored(root: Path, inputs: PackInputs, folder: Path) -> StoredSite:
     return StoredSite(landscape, ground_key(inputs.site), derived=folder)
 
 
-def pack_members(stored: StoredSite, inputs: PackInputs, folder: Path) -> Iterator[tuple[str, bytes | Path]]:
+def pack_members(stored: StoredSite, inputs: PackInputs) -> Iterator[tuple[str, bytes]]:
     """All members of a pack but the manifest and its signature, in order. The same inputs give the same bytes.
 
     Parameters
@@ -134,13 +131,11 @@ def pack_members(stored: StoredSite, inputs: PackInputs, folder: Path) -> Iterat
         From :func:`open_stored`.
     inputs : PackInputs
         About the site and its assessment.
-    folder : Path
-        Existing folder for large members; each is deleted when the next member is asked for.
 
     Yields
     ------
     tuple
-        Name, and content or file.
+        Name and content.
 
     Raises
     ------
@@ -148,27 +143,17 @@ def pack_members(stored: StoredSite, inputs: PackInputs, folder: Path) -> Iterat
         The stored scenes no longer give the series that the assessment was made from.
     StoreBroken
         The store cannot be read, or has no such snapshot.
-    OSError
-        A file cannot be written.
     """
     controls = ControlSet.from_json(stored.controls)
     observed, choice = _observations(stored, inputs, controls)
-    members: list[MemberFacts] = []
-    for name, content in _documents(stored, inputs, controls, observed, choice).items():
-        members.append(_facts(name, content))
+    names: list[str] = []
+    documents = _documents(stored, inputs, controls, observed, choice).items()
+    for name, content in chain(documents, site_data_members(stored, inputs.snapshot)):
+        names.append(name)
         yield name, content
-    for name, part in site_data_members(stored, inputs.snapshot, folder):
-        members.append(_facts(name, part))
-        yield name, part
-        if isinstance(part, Path):
-            part.unlink()
-    readme = _readme(inputs, [member.name for member in members])
-    members.append(_facts(README, readme))
-    yield README, readme
-    yield METADATA, crate_metadata(
-        inputs.judged, inputs.rows[-1]["payload"], members, _scenes(observed), program=DISTRIBUTION,
-        written_by=inputs.environment["version"],
-    )  # fmt: skip
+    parts = list(dict.fromkeys(map(part_of, names)))
+    yield README, _readme(inputs, parts)
+    yield METADATA, crate_metadata(inputs.rows[-1]["payload"], [*parts, README])
 
 
 def _observations(
@@ -216,25 +201,6 @@ def _documents(
         ),
         "environment.json": json_member(inputs.environment),
     }
-
-
-def _scenes(observed: Columns) -> list[SceneFacts]:
-    """Scenes of a series, in order of time."""
-    columns = (decode_texts(observed[name]) for name in ("source", "scene", "baseline"))
-    days: list[date] = np.asarray(observed["date"], "datetime64[D]").tolist()
-    return [
-        SceneFacts(source=source, scene=scene, baseline=baseline, day=day)
-        for source, scene, baseline, day in zip(*columns, days, strict=True)
-    ]
-
-
-def _facts(name: str, content: bytes | Path) -> MemberFacts:
-    if isinstance(content, bytes):
-        return MemberFacts(name=name, size=len(content), sha256=hashlib.sha256(content).hexdigest())
-    with open(content, "rb") as file:
-        return MemberFacts(
-            name=name, size=content.stat().st_size, sha256=hashlib.file_digest(file, "sha256").hexdigest()
-        )
 
 
 def _readme(inputs: PackInputs, names: Sequence[str]) -> bytes:

@@ -17,7 +17,6 @@ from monitor.errors import BadData, StoreBroken
 from monitor.evidence.container import Container
 from monitor.evidence.documents import assessment_row, controls_json, json_member, site_from_json
 from monitor.evidence.environment import environment
-from monitor.evidence.scene_table import SCENES, pixels_sha256, read_scenes_csv
 from monitor.evidence.site_check import (
     TOLERANCE,
     Difference,
@@ -26,7 +25,7 @@ from monitor.evidence.site_check import (
     recorded_inputs,
     values_differences,
 )
-from monitor.evidence.site_data import rebuild_store
+from monitor.evidence.site_data import ROOT, rebuild_store
 from monitor.sites.promise import promise_of
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.assessment import Assessment
@@ -93,12 +92,11 @@ def recompute(pack: Container, folder: Path) -> Recomputation:
     tolerance = TOLERANCE if differs else 0.0
     stored = rebuild_store(pack, folder)
     inputs = recorded_inputs(site, assessment, controls=controls, left_out=left_out, constants=constants)
-    differences = _changed_pixels(pack, stored)
     units = pack.read("controls.geojson") if "controls.geojson" in pack.names else None
     try:
         document = _object(pack, "site.json")
         promises = [dict(promise) for promise in document["properties"]["promises"]]
-        differences += _promise_differences(site_from_json(document), promises)
+        differences = _promise_differences(site_from_json(document), promises)
         published = Published(observations=pack.read("observations.csv"), plan=plan, units=units, promises=promises)
         differences += _repeated(pack, stored, replace(site, start=begun), row)
         differences += check_site(
@@ -116,29 +114,14 @@ def recompute(pack: Container, folder: Path) -> Recomputation:
     )  # fmt: skip
 
 
-def _changed_pixels(pack: Container, stored: StoredSite) -> list[Difference]:
-    """Scenes whose pixels are not those of the checksum in ``scenes.csv``, superseded rows too."""
-    differences = []
-    for scene in read_scenes_csv(pack.read(SCENES), limit=stored.landscape.rows):
-        here = pixels_sha256(stored.inner_pixels([scene.row])[0])
-        if here != scene.pixels_sha256:
-            differences.append(
-                Difference(
-                    step="scene", scene=scene.record.scene, variable="pixels_sha256", recorded=scene.pixels_sha256,
-                    recomputed=here,
-                )
-            )  # fmt: skip
-    return differences
-
-
 def _repeated(pack: Container, stored: StoredSite, site: Site, row: Mapping[str, Any]) -> list[Difference]:
-    """Values of ``site.json`` and ``controls.json`` that are not those of ``landscape.json`` and the assessment."""
+    """Values of ``site.json`` and ``controls.json`` that are not those of ``data.zarr`` and the assessment."""
     fixed = controls_json(ControlSet.from_json(stored.controls), row["left_out"])
     recorded, same = _by_unit(_object(pack, "controls.json")), _by_unit(json.loads(json_member(fixed)))
     differences = values_differences("controls.json", recorded, same, 0.0)
     stated, wanted = _object(pack, "site.json")["properties"].get("ground"), ground_key(site)
     differences += values_differences("site.json", {"ground": stated}, {"ground": wanted}, 0.0)
-    differences += values_differences("landscape.json", {"ground": stored.ground}, {"ground": wanted}, 0.0)
+    differences += values_differences(ROOT, {"ground": stored.ground}, {"ground": wanted}, 0.0)
     return differences
 
 

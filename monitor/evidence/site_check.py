@@ -153,7 +153,7 @@ def check_site(
         Largest difference of numbers that counts as equal: 0 on the machine and libraries that made the record, else
         :data:`TOLERANCE`.
     rows : sequence of int, optional
-        Rows of the store whose pixels are compared. Default: all that count.
+        Rows of the store whose pixels are compared. Default: all that have the site, superseded ones too.
 
     Returns
     -------
@@ -207,7 +207,7 @@ def _of_scenes(
     stored: StoredSite, snapshot: str, inputs: VerdictInputs, tolerance: float, only: Sequence[int] | None
 ) -> list[Difference]:
     """Differences of the stored scenes: digest, whether it counts, and the means."""
-    columns, endmembers = stored.columns(snapshot), Endmembers.of(inputs.site)
+    columns, endmembers = stored.columns_of(stored.every_row(snapshot)), Endmembers.of(inputs.site)
     if only is not None:
         chosen = np.isin(columns["row"], only)
         columns = {name: values[chosen] for name, values in columns.items()}

@@ -1,124 +1,204 @@
-"""The record of one site as open files, and back: what was observed, and what was computed from it at ingest.
+"""The stored scenes of one site as a Zarr group in a pack, and back.
 
-:func:`site_data_members` writes the members of an evidence pack that hold the scenes of a site: ``landscape.json``
-(what was fixed when its landscape was created), ``pixels-2019.nc`` and so on, ``unit-means.nc`` and ``scenes.csv``.
-:func:`rebuild_store` makes a store of them that has this site only, and the same rows under the same numbers, so that
-every function of the night runs on it unchanged, and every snapshot that an assessment names has the same rows.
+The group ``data.zarr`` has the arrays of a landscape's store (:mod:`monitor.cube.store`) for one site, without the
+dimension ``site``, and coordinates that follow from them for whoever opens it with xarray. :func:`rebuild_store` makes
+a store that has this site only, and the same rows under the same numbers, so that every function of the night runs on
+it unchanged, and every snapshot that an assessment names has the same rows.
 
 Context pictures are left out: no verdict reads them.
 """
 
-import csv
-import io
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import zip_longest
-from pathlib import Path
-from typing import Final
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import icechunk
+import msgspec
 import numpy as np
-from odc.geo.xr import xr_coords
+from odc.geo.geobox import GeoBox
 
+from monitor.cube.arrays import encode_rows
+from monitor.cube.granules import MAX_GRANULES, Granules
+from monitor.cube.grid import crs_of, grid_from_json, grid_to_json
 from monitor.cube.packed import PACKED_LAYERS
-from monitor.cube.records import MEASURES, UNIT_MEASURES, Member, SiteScene, encode_texts
+from monitor.cube.records import COUNTS, MEANS, STATES, UNIT_MEASURES, Member
 from monitor.cube.store import LandscapeStore
 from monitor.cube.stored_site import StoredSite
-from monitor.errors import BadData
-from monitor.evidence import site_netcdf
 from monitor.evidence.container import Container
-from monitor.evidence.landscape_file import LANDSCAPE, landscape_json, read_landscape
-from monitor.evidence.scene_table import COLUMNS, SCENES, SceneRow, read_scenes_csv, scenes_csv
-from monitor.evidence.site_netcdf import SCENE_ARRAYS, UNIT_ARRAY, layer_variable
-from monitor.sealed_netcdf import Arrays, SealedFiles
+from monitor.evidence.faults import Fault, PackRefused
+from monitor.evidence.zarr_files import METADATA, Array, as_json
+from monitor.series.columns import decode_texts
 
-UNIT_MEANS: Final = "unit-means"
-PIXELS: Final = "pixels"
-SUPERSEDED: Final = "-superseded"
-"""Ends the name of a file of rows that a later row of the same acquisition replaced, or that share their time with
-another scene: on an axis of time each time occurs once."""
+if TYPE_CHECKING:
+    from pathlib import Path
 
+DATA: Final = "data.zarr"
+ROOT: Final = f"{DATA}/{METADATA}"
+MAX_ROWS: Final = 50_000
+"""Rows of a landscape: of 64 sites, ten years and two sensors there are some thousands."""
 MAX_PIXELS: Final = 2 * 10**10
-"""Rows of the landscape times pixels of the grid, at most: ten years of 10,000 ha have about a tenth. Files of a few
-bytes can state any number."""
+"""Rows of the landscape times pixels of the site: ten years of 10,000 ha have about a tenth."""
+MAX_GRID_PIXELS: Final = 40_000_000
+"""Pixels of a grid: 400,000 ha in pixels of 10 m."""
+MAX_SITE_PIXELS: Final = 10_000_000
+"""Pixels of a site: 100,000 ha, ten times the area above which registration advises to divide a site."""
 MAX_MEANS: Final = 10**6
-"""Rows of the landscape times control units, at most: ten years of 60 units have about a sixth."""
-MAX_BATCH: Final = 512
-"""Rows that are appended to a store at a time, at most."""
+"""Rows of the landscape times control units: ten years of 60 units have about a sixth."""
+MAX_TEXT: Final = 300
+"""Longest name of a site, unit, acquisition, and longest value of a granule. [character]"""
+BATCH_BYTES: Final = 2**24
+"""Pixels that are appended to a store at a time, one row at least. [byte]"""
+
+ARRAYS: Final[Mapping[str, tuple[tuple[str, ...], str, dict[str, Any]]]] = {
+    "number": (("time",), "int32", {"long_name": "number of the row in the store of the landscape"}),
+    "acquisition": (("time",), "string", {"long_name": "id of the acquisition"}),
+    "granules": (("time",), "string", {"long_name": "granules of the acquisition, as JSON"}),
+    "granule_bits": (("time",), "uint32", {"long_name": "granules used; highest byte: the preferred one"}),
+    "state": (("time",), "uint8", {"flag_values": list(range(len(STATES))), "flag_meanings": " ".join(STATES)}),
+    "counts": (("time", "count"), "int32", {"long_name": "clear pixels; control units seen, -1: unknown"}),
+    "digest": (("time",), "uint64", {"long_name": "first 8 bytes of the SHA-256 of pixels and unit_means of the row"}),
+    "site_means": (("time", "measure"), "float64", {"long_name": "means over the clear pixels of the site"}),
+    "control_means": (("time", "measure"), "float64", {"long_name": "means of the control units that were seen"}),
+    "unit_means": (("time", "unit", "unit_measure"), "float32", {"long_name": "means of each control unit"}),
+    "pixels": (("time", "band", "pixel"), "uint16", {"long_name": "pixels inside the site, integers as delivered"}),
+    "row": (("pixel",), "int32", {"long_name": "row of the pixel in the grid, from the north"}),
+    "column": (("pixel",), "int32", {"long_name": "column of the pixel in the grid, from the west"}),
+    "unit": (("unit",), "string", {"long_name": "id of the control unit"}),
+    "time": (("time",), "int64", {"units": "microseconds since 1970-01-01", "standard_name": "time"}),
+    "scene": (("time",), "string", {"long_name": "id of the preferred granule at its provider"}),
+    "scale": (("time",), "float64", {"long_name": "surface reflectance = scale * integer + offset"}),
+    "offset": (("time",), "float64", {"long_name": "surface reflectance = scale * integer + offset"}),
+    "bandpass": (("time",), "int8", {"long_name": "1: adjusted from the bands of Landsat to those of Sentinel-2"}),
+    "superseded": (("time",), "int8", {"long_name": "1: a later row of the same acquisition counts"}),
+    "x": (("pixel",), "float64", {"standard_name": "projection_x_coordinate", "units": "m"}),
+    "y": (("pixel",), "float64", {"standard_name": "projection_y_coordinate", "units": "m"}),
+    "band": (("band",), "string", {}),
+    "measure": (("measure",), "string", {}),
+    "unit_measure": (("unit_measure",), "string", {}),
+    "count": (("count",), "string", {}),
+}
+"""Dimensions, type and attributes of each array. Those from ``time`` on follow from the ones before."""
+COORDINATES: Final = "number acquisition scene scale offset bandpass superseded state row column x y"
+"""Arrays that are coordinates, as xarray reads it of a group."""
+_GROUP: Final = {"zarr_format": 3, "node_type": "group"}
+
+_EPSG: Final = re.compile(r"EPSG:[0-9]{4,6}")
+_WKT: Final = re.compile(r"(PROJCRS|PROJCS|BOUNDCRS)\[.{1,20000}", re.DOTALL)
+_READS_FILES: Final = re.compile(r"EXTENSION\s*\[|PARAMETERFILE\s*\[|grids=", re.IGNORECASE)
+"""Parts of WKT that name files of shifts."""
+_YEARS: Final = range(1972, 2200)
+"""Years in which a scene can have been acquired; the first Landsat flew in 1972."""
+
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT, pattern=r"^[^\0]*\Z")]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_ROWS)]
 
 
-def site_data_members(stored: StoredSite, snapshot: str, folder: Path) -> Iterator[tuple[str, bytes | Path]]:
+class _Grid(msgspec.Struct, forbid_unknown_fields=True):
+    crs: str
+    transform: tuple[float, float, float, float, float, float]
+    shape: tuple[int, int]
+
+
+class Attributes(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Attributes of the group: what was fixed of the site when its landscape was created, and sizes."""
+
+    landscape: Annotated[str, msgspec.Meta(pattern=r"^\w[\w.-]{0,150}\Z")]
+    site: _Name
+    ground: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-z]{1,64}\Z")]
+    biome: _Name
+    biome_definition: dict[str, Any] | None
+    controls: dict[str, Any]
+    grid: _Grid
+    rows: _Count
+    """Rows of the landscape up to the snapshot, those without the site too."""
+    scenes: _Count
+    """Rows that have the site."""
+    pixels: Annotated[int, msgspec.Meta(ge=1, le=MAX_SITE_PIXELS)]
+    units: _Count
+    code: str = msgspec.field(name="proj:code")
+    coordinates: str
+
+
+def site_data_members(stored: StoredSite, snapshot: str) -> Iterator[tuple[str, bytes]]:
     """The scenes of a site as members of a pack; the same store and snapshot give the same bytes.
 
     Parameters
     ----------
     stored : StoredSite
     snapshot : str, see :mod:`monitor.cube.stored_site`; rows after it are left out
-    folder : Path
-        Existing folder for large members, which the caller deletes when all members are written.
 
     Yields
     ------
     tuple
-        Name, and content or file.
+        Name and content.
 
     Raises
     ------
     StoreBroken
         The store cannot be read, or has no such snapshot.
-    OSError
-        A file cannot be written.
     """
-    rows = stored.every_row(snapshot)
-    yield LANDSCAPE, landscape_json(stored, snapshot)
-    checksums: dict[int, str] = {}
-    history = f"written from the store {stored.landscape.name} as it was with {snapshot.rpartition(':')[2]} rows"
-    for name, some, along in _files(stored.columns_of(rows)):
-        path = folder / name
-        if name.startswith(PIXELS):
-            about = {"title": f"Pixels of site {stored.site}", "history": history}
-            checksums |= site_netcdf.write_pixels(path, stored, some, along=along, attributes=about)
-        elif stored.units:
-            about = {"title": f"Means of the control units of site {stored.site}", "history": history}
-            site_netcdf.write_units(path, stored, some, along=along, attributes=about)
-        else:
-            continue
-        yield name, path
-    yield SCENES, scenes_csv(stored, rows, [checksums[row] for row in rows.tolist()])
+    rows, landscape = stored.every_row(snapshot), stored.landscape
+    values = _values(stored, rows)
+    attributes = {
+        "landscape": landscape.name, "site": stored.site, "ground": stored.ground, "biome": landscape.biome,
+        "biome_definition": landscape.biome_definition, "controls": stored.controls,
+        "grid": grid_to_json(stored.grid), "rows": int(snapshot.rpartition(":")[2]), "scenes": rows.size,
+        "pixels": values["row"].size, "units": len(stored.units), "proj:code": str(crs_of(stored.grid)),
+        "coordinates": COORDINATES,
+    }  # fmt: skip
+    yield ROOT, as_json({**_GROUP, "attributes": attributes})
+    for name, array in _arrays(rows.size, values["row"].size, len(stored.units)).items():
+
+        def read(place: tuple[slice, ...], name: str = name) -> np.ndarray:
+            if name != "pixels":
+                return values[name][place]
+            return stored.inner_pixels(rows[place[0]].tolist())[:, *place[1:]]
+
+        for file, content in array.files(read):
+            yield f"{DATA}/{file}", content
 
 
-def _files(columns: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray, str]]:
-    """NetCDF files of some rows, in order: name, numbers of the rows in it, and name of its first dimension.
+def _arrays(scenes: int, pixels: int, units: int) -> dict[str, Array]:
+    """All arrays of a group, by name."""
+    sizes = {"time": scenes, "pixel": pixels, "unit": units, "band": len(PACKED_LAYERS), "measure": len(MEANS),
+             "unit_measure": len(UNIT_MEASURES), "count": len(COUNTS)}  # fmt: skip
+    return {
+        name: Array(name=name, dims=dims, shape=tuple(sizes[dim] for dim in dims), dtype=dtype, attributes=attributes)
+        for name, (dims, dtype, attributes) in ARRAYS.items()
+    }
 
-    `columns` are ``row``, ``acquisition`` and ``moment`` of all rows of the site, ascending by row.
-    """
-    row, moment = columns["row"], columns["moment"]
+
+def _values(stored: StoredSite, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Values of all arrays but ``pixels``."""
+    columns = stored.columns_of(rows)
     newest = {name: at for at, name in enumerate(columns["acquisition"].tolist())}  # the last one stays
-    times = {moment[at]: at for at in newest.values()}
-    counts = np.isin(np.arange(row.size), [*times.values()])
-    order = np.lexsort((columns["acquisition"], moment))
-    years = moment.astype("datetime64[Y]")
-    parts = (("", "time", order[counts[order]]), (SUPERSEDED, "row", np.flatnonzero(~counts)))
-    for year in np.unique(years):
-        for end, along, chosen in parts:
-            if (in_year := chosen[years[chosen] == year]).size:
-                yield f"{PIXELS}-{year}{end}.nc", row[in_year], along
-    for end, along, chosen in parts:
-        if chosen.size:
-            yield f"{UNIT_MEANS}{end}.nc", row[chosen], along
+    return stored.arrays_of(rows) | {
+        "number": rows,
+        "time": columns["moment"].astype("datetime64[us]").astype(np.int64),
+        "scene": np.array(decode_texts(columns["scene"]), object),
+        "superseded": ~np.isin(np.arange(rows.size), [*newest.values()]),
+        **{name: columns[name] for name in ("scale", "offset", "bandpass")},
+        **{name: np.array(labels, object) for name, labels in (
+            ("unit", stored.units), ("band", PACKED_LAYERS), ("measure", MEANS), ("unit_measure", UNIT_MEASURES),
+            ("count", COUNTS),
+        )},
+    }  # fmt: skip
 
 
-def rebuild_store(pack: Container, folder: Path) -> StoredSite:
+def rebuild_store(pack: Container, folder: "Path") -> StoredSite:
     """Make a store of the scenes of a site, from the members that :func:`site_data_members` yields.
 
-    Whether its pixels are those of the checksums in ``scenes.csv`` is for the caller to compare.
+    Whether its pixels have the recorded digests is for the caller to compare.
 
     Parameters
     ----------
     pack : Container
         Nothing in it is trusted, and nothing but it and `folder` is read or written.
     folder : Path
-        Existing empty folder, for the store and for copies of members while they are read.
+        Existing empty folder for the store.
 
     Returns
     -------
@@ -127,142 +207,170 @@ def rebuild_store(pack: Container, folder: Path) -> StoredSite:
 
     Raises
     ------
-    BadData
-        A member is missing or not as it should be, or they contradict each other; the message names the member.
+    PackRefused
+        A member is missing or not as it should be, or they contradict each other; the member is named.
     """
-    fixed, member = read_landscape(pack.read(LANDSCAPE))
-    table = pack.read(SCENES)
-    scenes = read_scenes_csv(table, limit=fixed.rows)
-    if fixed.rows * member.inside.size > MAX_PIXELS or fixed.rows * len(member.units) > MAX_MEANS:
-        msg = f"{LANDSCAPE}: {fixed.rows} rows are too many for so large a grid, or so many control units"
-        raise BadData(msg)
+    fixed, grid = _read_site(pack)
+    arrays = _arrays(fixed.scenes, fixed.pixels, fixed.units)
+    _check_files(pack, arrays)
+    values = {name: _read(pack, array) for name, array in arrays.items() if name != "pixels"}
+    _check_values(values, fixed, grid)
+    inside = np.zeros(grid.shape, bool)
+    inside[values["row"], values["column"]] = True
+    member = Member(
+        ground=fixed.ground, site=fixed.site, grid=grid, inside=inside, context=grid,
+        units=tuple(values["unit"].tolist()), controls=fixed.controls,
+    )  # fmt: skip
     icechunk.set_logs_filter("error")  # it warns of concurrent commits; nothing else writes to this folder
     store = LandscapeStore(folder / fixed.landscape)
     store.create([member], biome=fixed.biome, definition=fixed.biome_definition)
-    with tempfile.TemporaryDirectory(dir=folder) as copies:
-        files = _copied(pack, member, scenes, Path(copies))
-        with SealedFiles([arrays for arrays, _ in files]) as opened:
-            for number, (arrays, of_file) in enumerate(files):
-                _compare_scenes(arrays.path.name, opened.read(number, [*SCENE_ARRAYS], 0, len(of_file)), of_file)
-                if "inside" in arrays.arrays:
-                    _compare_grid(arrays.path.name, opened, number, member)
-            _append_scenes(store, fixed.rows, member, scenes, _observed(opened, files, scenes, member))
+    _append(store, fixed, values, _pixels(pack, arrays["pixels"]))
     stored = StoredSite(store, fixed.ground)
-    rows = np.array([scene.row for scene in scenes], np.int64)
-    _compare_tables(table, scenes_csv(stored, rows, [scene.pixels_sha256 for scene in scenes]))
+    for name, made in _values(stored, values["number"]).items():
+        if not np.array_equal(values[name], made, equal_nan=made.dtype.kind == "f"):
+            _refuse(f"{DATA}/{name}", "its values are not those that follow from the other members")
     return stored
 
 
-def _copied(
-    pack: Container, member: Member, scenes: Sequence[SceneRow], folder: Path
-) -> list[tuple[Arrays, list[SceneRow]]]:
-    """Copies of the NetCDF members in a folder, how their arrays must be, and the scenes in each."""
-    columns = {
-        "row": np.array([scene.row for scene in scenes], np.int64),
-        "acquisition": encode_texts(scene.record.acquisition for scene in scenes),
-        "moment": np.array([_naive(scene) for scene in scenes], "datetime64[ns]"),
+def _refuse(member: str, difference: object) -> NoReturn:
+    raise PackRefused(Fault(member, str(difference)))
+
+
+def _read_site(pack: Container) -> tuple[Attributes, GeoBox]:
+    """Attributes of the group, and its grid, within their limits."""
+    try:
+        group = pack.read_json(ROOT)
+        fixed = msgspec.convert(group.pop("attributes"), Attributes)
+        grid = _grid(fixed.grid)
+    except (ValueError, TypeError, AttributeError, KeyError, RuntimeError) as error:  # RuntimeError: of pyproj
+        _refuse(ROOT, error)
+    if {**group, "code": fixed.code, "coordinates": fixed.coordinates} != {
+        **_GROUP, "code": fixed.grid.crs, "coordinates": COORDINATES,
+    }:  # fmt: skip
+        _refuse(ROOT, f"it does not have {_GROUP}, the proj:code of its grid and the coordinates of a pack")
+    if (
+        fixed.scenes > fixed.rows or fixed.pixels > grid.shape[0] * grid.shape[1]
+        or fixed.rows * fixed.pixels > MAX_PIXELS or fixed.rows * fixed.units > MAX_MEANS
+    ):  # fmt: skip
+        _refuse(ROOT, f"{fixed.rows} rows, {fixed.pixels} pixels and {fixed.units} units cannot be, or are too many")
+    return fixed, grid
+
+
+def _grid(stored: _Grid) -> GeoBox:
+    """A grid: north up, of square pixels, in a projected system that needs no other file."""
+    a, b, x, d, e, y = stored.transform
+    if not (_EPSG.fullmatch(stored.crs) or (_WKT.fullmatch(stored.crs) and not _READS_FILES.search(stored.crs))):
+        msg = f"crs {stored.crs[:100]!r} is neither EPSG nor plain WKT"
+        raise ValueError(msg)
+    if not (0 < a < 1e6 and b == d == 0 and e == -a and abs(x) < 1e9 and abs(y) < 1e9):
+        msg = f"transform {stored.transform} is not that of square pixels, north up"
+        raise ValueError(msg)
+    height, width = stored.shape
+    if height <= 0 or width <= 0 or height * width > MAX_GRID_PIXELS:
+        msg = f"shape {stored.shape} is beyond {MAX_GRID_PIXELS} pixels"
+        raise ValueError(msg)
+    return grid_from_json(msgspec.to_builtins(stored))
+
+
+def _check_files(pack: Container, arrays: Mapping[str, Array]) -> None:
+    """Compare the files of the group with those that arrays of this size have."""
+    files = [name for name in pack.names if name.startswith(f"{DATA}/")]
+    if sum(array.chunks + 1 for array in arrays.values()) > len(files):
+        _refuse(ROOT, f"it states more than the {len(files)} files of the pack hold")
+    wanted = {ROOT} | {f"{DATA}/{name}/{METADATA}" for name in arrays}
+    wanted |= {f"{DATA}/{name}" for array in arrays.values() for name, _ in array.places()}
+    if others := sorted({*files} ^ wanted):
+        _refuse(others[0], f"it is {'not' if others[0] in files else 'missing'} in a group of this size")
+    for name, array in arrays.items():
+        file = f"{DATA}/{name}/{METADATA}"
+        if pack.read(file) != array.metadata():
+            _refuse(file, f"it is not that of {name} with the shape {array.shape}")
+
+
+def _chunk(pack: Container, array: Array, name: str, place: tuple[slice, ...]) -> np.ndarray:
+    try:
+        return array.decode(pack.read(f"{DATA}/{name}"), place)
+    except ValueError as error:
+        _refuse(f"{DATA}/{name}", error)
+
+
+def _read(pack: Container, array: Array) -> np.ndarray:
+    """Values of an array."""
+    values = np.empty(array.shape, object if array.dtype == "string" else array.dtype)
+    for name, place in array.places():
+        values[place] = _chunk(pack, array, name, place)
+    return values
+
+
+def _pixels(pack: Container, array: Array) -> Iterator[np.ndarray]:
+    """(band, pixel) pixels of each scene."""
+    parts: list[np.ndarray] = []
+    for name, place in array.places():
+        parts.append(_chunk(pack, array, name, place))
+        if place[2].stop == array.shape[2]:
+            yield from np.concatenate(parts, axis=2)
+            parts = []
+
+
+def _check_values(values: Mapping[str, np.ndarray], fixed: Attributes, grid: GeoBox) -> None:
+    """Raise where values are impossible, so that a store of them could not be read."""
+    number, row, column = (values[name].astype(np.int64) for name in ("number", "row", "column"))
+    height, width = grid.shape
+    valid: dict[str, Any] = {
+        "number": (np.diff(number, prepend=-1) > 0) & (number < fixed.rows),
+        "row": (row >= 0) & (row < height),
+        "column": (column >= 0) & (column < width) & (np.diff(row * width + column, prepend=-1) > 0),
+        "state": (values["state"] > 0) & (values["state"] < len(STATES)),
+        "counts": (values["counts"] >= (0, -1)) & (values["counts"][:, :1] <= fixed.pixels),
+        "unit": [0 < len(text) <= MAX_TEXT for text in values["unit"]] + [len({*values["unit"]}) == fixed.units],
+        "acquisition": [0 < len(text) <= MAX_TEXT and "\0" not in text for text in values["acquisition"]],
     }
-    by_row = {scene.row: scene for scene in scenes}
-    files = []
-    for name, rows, _along in _files(columns):
-        is_pixels = name.startswith(PIXELS)
-        if is_pixels or member.units:
-            pack.copy(name, folder / name)
-            arrays = site_netcdf.expected_arrays(member.grid if is_pixels else None, rows.size, len(member.units))
-            files.append((Arrays(folder / name, arrays), [by_row[row] for row in rows.tolist()]))
-    known = {arrays.path.name for arrays, _ in files}
-    others = [name for name in pack.names if name.endswith(".nc") and name not in known]
-    if others:
-        msg = f"{SCENES} has no rows for the member {others[0]}"
-        raise BadData(msg)
-    return files
+    for name, here in valid.items():
+        if not np.all(here):
+            _refuse(f"{DATA}/{name}", f"place {int(np.argmin(np.ravel(here)))} has an impossible value")
+    try:
+        _check_granules(values, grid)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        _refuse(f"{DATA}/granules", error)
 
 
-def _observed(
-    opened: SealedFiles, files: Sequence[tuple[Arrays, list[SceneRow]]], scenes: Sequence[SceneRow], member: Member
-) -> Iterator[SiteScene]:
-    """The scenes in order, with (layer, pixel) uint16 pixels and (unit, measure) float32 means of the units."""
-    places: dict[int, tuple[int, int]] = {}
-    means = {scene.row: np.full((max(len(member.units), 1), len(MEASURES)), np.nan, np.float32) for scene in scenes}
-    columns = [MEASURES.index(name) for name in UNIT_MEASURES]
-    for number, (arrays, of_file) in enumerate(files):
-        if UNIT_ARRAY in arrays.arrays:
-            (of_units,) = opened.read(number, [UNIT_ARRAY], 0, len(of_file))
-            for scene, values in zip(of_file, of_units, strict=True):
-                means[scene.row][:, columns] = values
-        else:
-            places |= {scene.row: (number, at) for at, scene in enumerate(of_file)}
-    layers = [layer_variable(name) for name in PACKED_LAYERS]
-    for scene in scenes:
-        number, at = places[scene.row]
-        pixels = [layer[0, member.inside].astype(np.uint16) for layer in opened.read(number, layers, at, at + 1)]
-        yield SiteScene(record=scene.record, pixels=np.stack(pixels), units=means[scene.row], granules=scene.granules)
+def _check_granules(values: Mapping[str, np.ndarray], grid: GeoBox) -> None:
+    """Raise ValueError or TypeError where granules of a row are not such, or its bits name others than it has."""
+    for granule in chain.from_iterable(map(json.loads, values["granules"])):
+        time = datetime.fromisoformat(granule["time"])
+        if time.utcoffset() != timedelta(0) or time.isoformat() != granule["time"] or time.year not in _YEARS:
+            msg = f"{granule['time'][:80]!r} is not a time in UTC"
+            raise ValueError(msg)
+        if any(len(str(value)) > MAX_TEXT for value in granule.values()):
+            msg = f"a value has more than {MAX_TEXT} characters"
+            raise ValueError(msg)
+    granules = Granules.decode(values["granules"], values["acquisition"], abs(grid.resolution.x))
+    bits, n = values["granule_bits"].astype(np.int64), np.diff([*granules.first, len(granules.tiles)])
+    preferred = bits >> MAX_GRANULES
+    if np.any((n < 1) | (n > MAX_GRANULES) | (preferred >= n) | (bits % (1 << MAX_GRANULES) >> n > 0)):
+        msg = f"a row does not have 1 to {MAX_GRANULES} granules, or granule_bits names others"
+        raise ValueError(msg)
+    scale = granules.columns["scale"][granules.first + preferred]
+    if np.any((values["state"] == STATES.index("ACCEPTED")) & ~(scale > 0)):
+        msg = "the scale of a scene that counts is not positive"
+        raise ValueError(msg)
 
 
-def _append_scenes(
-    store: LandscapeStore, rows: int, member: Member, scenes: Sequence[SceneRow], observed: Iterator[SiteScene]
+def _append(
+    store: LandscapeStore, fixed: Attributes, values: Mapping[str, np.ndarray], pixels: Iterator[np.ndarray]
 ) -> None:
     """Append all rows, those without the site as empty ones."""
-    has_site = {scene.row for scene in scenes}
-    size = 2 * len(PACKED_LAYERS) * int(member.inside.sum())
-    step = max(min(site_netcdf.BATCH_BYTES // size, MAX_BATCH), 1)
-    for start in range(0, rows, step):
-        batch = [
-            {member.ground: next(observed)} if row in has_site else {} for row in range(start, min(start + step, rows))
-        ]
-        store.append(batch, f"rows from {start}")
-
-
-def _naive(scene: SceneRow) -> str:
-    """Time of a scene as numpy reads it: in UTC, without saying so."""
-    return scene.record.time.removesuffix("+00:00")
-
-
-def _compare_scenes(name: str, arrays: Sequence[np.ndarray], scenes: Sequence[SceneRow]) -> None:
-    """Compare the numbers along the first dimension of a NetCDF member with the table of scenes."""
-    expected = {
-        "time": np.array([_naive(scene) for scene in scenes], "datetime64[us]").astype(np.int64),
-        "row": np.array([scene.row for scene in scenes]),
-        "scale": np.array([scene.record.scale for scene in scenes]),
-        "offset": np.array([scene.record.offset for scene in scenes]),
-        "bandpass": np.array([scene.record.bandpass for scene in scenes]),
-    }
-    for which, values in zip(SCENE_ARRAYS, arrays, strict=True):
-        differs = np.flatnonzero(values != expected[which])
-        if differs.size:
-            at = int(differs[0])
-            msg = (
-                f"{name} has {which} {values[at]} in place {at}, and {SCENES} has {expected[which][at]} for row "
-                f"{scenes[at].row}"
-            )
-            raise BadData(msg)
-
-
-def _compare_grid(name: str, opened: SealedFiles, number: int, member: Member) -> None:
-    """Compare the grid of a file of pixels with that of the landscape."""
-    height, width = member.inside.shape
-    (x,) = opened.read(number, ["x"], 0, width)
-    y, inside = opened.read(number, ["y", "inside"], 0, height)
-    coordinates = xr_coords(member.grid)
-    same = np.array_equal(x, coordinates["x"].values) and np.array_equal(y, coordinates["y"].values)
-    if not same or not np.array_equal(inside, member.inside):
-        msg = f"{name} has another grid, or other pixels inside the site, than {LANDSCAPE}"
-        raise BadData(msg)
-
-
-def _compare_tables(given: bytes, made: bytes) -> None:
-    """Compare the table of scenes with the one that follows from the store made of it."""
-    if given == made:
-        return
-    nothing: list[str] = []
-    for number, (old, new) in enumerate(zip_longest(_cells(given), _cells(made), fillvalue=nothing), start=1):
-        for name, stated, here in zip_longest(COLUMNS, old, new, fillvalue=""):
-            if stated != here:
-                msg = f"{SCENES}, line {number}: {name} is {stated[:80]!r}, and {here[:80]!r} by the other members"
-                raise BadData(msg)
-    msg = f"{SCENES} has the values of the other members, but is written in another form"
-    raise BadData(msg)
-
-
-def _cells(table: bytes) -> Iterator[list[str]]:
-    return csv.reader(io.StringIO(table.decode(), newline=""))
+    number, of_site = values["number"], ("site_means", "control_means", "counts", "state", "granule_bits", "digest")
+    step = max(BATCH_BYTES // (2 * len(PACKED_LAYERS) * fixed.pixels), 1)
+    for start in range(0, fixed.rows, step):
+        rows = encode_rows([{}] * min(step, fixed.rows - start), store.fixed, store.grounds)
+        part = slice(*np.searchsorted(number, [start, start + step]))
+        places = number[part] - start
+        for name in of_site:
+            rows[name][places, 0] = values[name][part]
+        for name in ("time", "acquisition", "granules"):
+            rows[name][places] = values[name][part]
+        rows["unit_means"][places, : fixed.units] = values["unit_means"][part]
+        for place in places.tolist():
+            rows["pixels"][place] = next(pixels)
+        store.append_encoded(rows, f"rows from {start}")

@@ -15,19 +15,21 @@ from typing import TYPE_CHECKING, Any, Final
 from monitor.errors import BadData
 from monitor.evidence.chain import Line, check_chain, check_head, check_proof, read_chain
 from monitor.evidence.container import FORMAT, MANIFEST, SIGNATURE, Container
+from monitor.evidence.crate import METADATA, part_of
 from monitor.evidence.documents import records_and_proofs
 from monitor.evidence.faults import Fault, PackRefused
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-CRATE: Final = "ro-crate-metadata.json"
+CRATE: Final = METADATA
 ENVIRONMENT: Final = "environment.json"
 CHAIN: Final = "chain.jsonl"
 PROOFS: Final = "chain-proofs.json"
 ASSESSMENTS: Final = "assessments.json"
 _MEMBER: Final = {"assessment": ASSESSMENTS, "answer": "alerts.json", "promise": "site.json"}
 """Member that holds the records of a kind."""
+SCENES: Final = "data.zarr/zarr.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,14 +116,11 @@ def _crate_faults(pack: Container, day: str) -> Iterator[Fault]:
         yield Fault(CRATE, "it describes something twice: an @id is not its own")
     root = entities["./"]
     listed = {str(part["@id"]) for part in root["hasPart"]}
-    present = {*pack.names, MANIFEST, SIGNATURE} - {CRATE}
+    present = {*map(part_of, pack.names), MANIFEST, SIGNATURE} - {CRATE}
     for name in sorted(present - listed):
         yield Fault(CRATE, f"it does not list {name}")
     for name in sorted(listed - present):
         yield Fault(CRATE, f"it lists {name[:80]!r}, which is not in the pack")
-    for name in sorted(present & listed - {MANIFEST, SIGNATURE}):
-        if (entities[name]["contentSize"], entities[name]["sha256"]) != (str(pack.size(name)), pack.sha256(name)):
-            yield Fault(CRATE, f"the size or SHA-256 that it states of {name} is not that of the pack")
     if root["datePublished"] != day:
         yield Fault(CRATE, f"it is about the assessment of {root['datePublished']}, and the last one is of {day}")
 
@@ -171,7 +170,7 @@ def _disagreements(pack: Container, assessments: Any, alerts: Any) -> Iterator[F
         ASSESSMENTS: lambda: {entry["site"] for entry in assessments},
         "alerts.json": lambda: {alert["id"].rpartition("/")[0] for alert in alerts},
         "site.json": lambda: {pack.read_json("site.json")["properties"]["id"]},
-        "landscape.json": lambda: {pack.read_json("landscape.json")["site"]},
+        SCENES: lambda: {pack.read_json(SCENES)["attributes"]["site"]},
         "plan.json": lambda: {pack.read_json("plan.json")["site"]},
         # an apostrophe keeps spreadsheets from running a cell as a formula
         "observations.csv": lambda: _column(pack, "observations.csv", "site") - {f"'{last['site']}"},

@@ -16,6 +16,7 @@ from monitor.evidence.chain import (
     proof,
 )
 from monitor.evidence.container import FORMAT, MANIFEST, SIGNATURE, write_container
+from monitor.evidence.crate import part_of
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 NIGHTS = ("2020-09-26", "2020-10-03", "2020-10-10")
@@ -81,7 +82,7 @@ def contents():
             "type": "Feature",
             "properties": {"id": "lowood", "version": "v1", "episode": 1, "promises": [PROMISE]},
         },
-        "landscape.json": {"site": "lowood"},
+        "data.zarr/zarr.json": {"attributes": {"site": "lowood"}},
         "chain-proofs.json": {
             "assessments": proofs,
             "answers": [{"alert": "lowood/failure", "number": 2, "proof": answered}],
@@ -89,7 +90,7 @@ def contents():
         },
         "environment.json": {"format": FORMAT, "version": "0.1.0"},
         "observations.csv": "site,date\nlowood,2020-09-20\nlowood,2020-10-01\n",
-        "pixels-2020.nc": "pixels",
+        "data.zarr/pixels/c/0": "pixels",
         "chain.jsonl": lines,
     }
 
@@ -105,14 +106,9 @@ def encoded(name, content):
 
 def described(members):
     """Content of the description of members."""
-    facts = [
-        {"@id": name, "@type": "File", "contentSize": str(len(body)), "sha256": hashlib.sha256(body).hexdigest()}
-        for name, body in members.items()
-    ]
-    facts += [{"@id": name, "@type": "File"} for name in (MANIFEST, SIGNATURE)]
-    parts = [{"@id": fact["@id"]} for fact in facts]
+    parts = [{"@id": name} for name in dict.fromkeys([*map(part_of, members), MANIFEST, SIGNATURE])]
     root = {"@id": "./", "@type": "Dataset", "datePublished": NIGHTS[-1], "hasPart": parts}
-    return {"@graph": [{"@id": "ro-crate-metadata.json"}, root, *facts]}
+    return {"@graph": [{"@id": "ro-crate-metadata.json"}, root, *parts]}
 
 
 def write_pack(path, contents, *, key=KEY, description=None):

@@ -1,30 +1,30 @@
-"""The record of a site leaves the store as open files, and a store made of them holds the same bits."""
+"""The record of a site leaves the store as a Zarr group, and a store made of it holds the same bits."""
 
+import gzip
+import hashlib
+import json
+import zipfile
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from odc.geo.geobox import GeoBox
 
 from monitor.controls.selection import ControlSet
 from monitor.cube.packed import PACKED_LAYERS
-from monitor.cube.records import MEANS, MEASURES, Member, Record, SiteScene, digest
+from monitor.cube.records import MEANS, MEASURES, STATES, Member, Record, SiteScene, digest
 from monitor.cube.store import LandscapeStore, landscape_folders
 from monitor.cube.stored_site import StoredSite
-from monitor.errors import BadData
 from monitor.evidence.container import Container, write_container
-from monitor.evidence.scene_table import pixels_sha256
-from monitor.evidence.site_data import rebuild_store, site_data_members
-from monitor.evidence.site_netcdf import expected_arrays
+from monitor.evidence.faults import PackRefused
+from monitor.evidence.site_data import ARRAYS, _arrays, rebuild_store, site_data_members
 from monitor.imagery.source import Scene
-from monitor.sealed_netcdf import Arrays, SealedFiles
 from monitor.series.build import site_series
 from monitor.sites.registry import read_sites
 from tests.evidence.small_pack import KEY
-from tests.test_conventions import faults
 
 GRID = GeoBox.from_bbox((500_000, 4_000_000, 500_100, 4_000_080), "EPSG:32648", resolution=10)
 INSIDE = np.zeros(GRID.shape, bool)
@@ -32,13 +32,8 @@ INSIDE[2:6, 3:9] = True
 INSIDE[3, 5] = False
 
 
-def members_of(stored, folder, snapshot=None):
-    folder.mkdir()
-    return dict(site_data_members(stored, snapshot or stored.snapshot, folder))
-
-
-def contents(members):
-    return {name: value if isinstance(value, bytes) else value.read_bytes() for name, value in members.items()}
+def members_of(stored, snapshot=None):
+    return dict(site_data_members(stored, snapshot or stored.snapshot))
 
 
 def rebuilt(members, folder):
@@ -61,7 +56,6 @@ def assert_same(stored, other, snapshot=None):
     np.testing.assert_array_equal(stored.pixels(rows), other.pixels(rows))
     assert stored.unit_means_of(rows).tobytes() == other.unit_means_of(rows).tobytes()
     assert stored.records(snapshot) == other.records(snapshot)
-    assert stored.granules_of(rows) == other.granules_of(rows)
     assert (stored.units, stored.controls, stored.grid) == (other.units, other.controls, other.grid)
     assert (stored.landscape.name, stored.ground, stored.site) == (other.landscape.name, other.ground, other.site)
     np.testing.assert_array_equal(stored.inside, other.inside)
@@ -144,32 +138,30 @@ def second(landscape):
 
 
 @pytest.fixture(scope="module")
-def members(second, tmp_path_factory):
-    return members_of(second, tmp_path_factory.mktemp("members") / "m")
+def members(second):
+    return members_of(second)
 
 
-def test_a_store_made_of_the_files_holds_the_same_bits(landscape, second, members, tmp_path):
+def test_a_store_made_of_the_group_holds_the_same_bits(second, members, tmp_path):
     back = rebuilt(members, tmp_path / "back")
     assert_same(second, back)
     assert back.landscape.grounds == ("b0",)
-    assert contents(members_of(back, tmp_path / "again")) == contents(members)
+    assert members_of(back) == members
     xr.testing.assert_identical(back.cube().compute(), second.cube().compute())
 
 
-def test_the_files_hold_the_rows_up_to_the_snapshot_only(second, landscape, tmp_path):
+def test_the_group_holds_the_rows_up_to_the_snapshot_only(second, landscape, tmp_path):
     snapshot = f"{landscape.name}:7"
-    members = members_of(second, tmp_path / "m", snapshot)
+    members = members_of(second, snapshot)
     back = rebuilt(members, tmp_path / "back")
     assert back.snapshot == snapshot
-    assert contents(members_of(back, tmp_path / "again")) == contents(members)
+    assert members_of(back) == members
     assert_same(second, back, snapshot)
 
 
-def test_a_site_without_control_units_and_one_without_rows_come_back(landscape, tmp_path):
+def test_a_site_without_control_units_and_rows_comes_back(landscape, tmp_path):
     third = StoredSite(landscape, "c0")
-    members = members_of(third, tmp_path / "m")
-    assert [*members] == ["landscape.json", "scenes.csv"]
-    assert_same(third, rebuilt(members, tmp_path / "back"))
+    assert_same(third, rebuilt(members_of(third), tmp_path / "back"))
 
 
 def test_a_site_of_one_pixel_without_units_comes_back(tmp_path):
@@ -182,7 +174,15 @@ def test_a_site_of_one_pixel_without_units_comes_back(tmp_path):
     one = entry(scene("S2A/1", 10), np.random.default_rng(2), inside=inside, units=0, reason="FEW_PIXELS")
     store.append([{"a0": one}], "one")
     stored = StoredSite(store, "a0")
-    assert_same(stored, rebuilt(members_of(stored, tmp_path / "m"), tmp_path / "back"))
+    assert_same(stored, rebuilt(members_of(stored), tmp_path / "back"))
+
+
+def test_a_site_of_many_chunks_comes_back(second, tmp_path, monkeypatch):
+    monkeypatch.setattr("monitor.evidence.zarr_files.CHUNK_BYTES", 400)
+    monkeypatch.setattr("monitor.evidence.zarr_files.CHUNK_WIDTH", 9)
+    members = members_of(second)
+    assert len([name for name in members if name.startswith("data.zarr/pixels/c/")]) == 5 * 3
+    assert_same(second, rebuilt(members, tmp_path / "back"))
 
 
 @pytest.mark.parametrize("sites", [slice(1), pytest.param(slice(1, None), marks=pytest.mark.slow)])
@@ -191,7 +191,7 @@ def test_the_sites_of_the_demonstration_come_back(demo, tmp_path, sites):
     landscape = LandscapeStore(folder, read_only=True)
     for ground in landscape.grounds[sites]:
         stored = StoredSite(landscape, ground)
-        back = rebuilt(members_of(stored, tmp_path / f"m{ground}"), tmp_path / ground)
+        back = rebuilt(members_of(stored), tmp_path / ground)
         assert_same(stored, back)
         site = next(one for one in read_sites(demo / "sites.geojson").sites if one.id == stored.site)
         controls = ControlSet.from_json(stored.controls)
@@ -200,120 +200,170 @@ def test_the_sites_of_the_demonstration_come_back(demo, tmp_path, sites):
             np.testing.assert_array_equal(values, others[name], err_msg=name)
 
 
-def test_the_same_store_gives_the_same_bytes(second, members, tmp_path):
-    assert contents(members_of(second, tmp_path / "m")) == contents(members)
+def test_xarray_opens_the_group_out_of_the_zip_and_unpacked(second, members, tmp_path):
+    write_container(tmp_path / "pack.zip", members.items(), KEY)
+    with zipfile.ZipFile(tmp_path / "pack.zip") as archive:
+        archive.extractall(tmp_path)
+    group = xr.open_zarr(tmp_path / "data.zarr", consolidated=False).load()
+    with zarr.storage.ZipStore(tmp_path / "pack.zip", mode="r") as store:
+        xr.testing.assert_identical(xr.open_zarr(store, group="data.zarr", consolidated=False).load(), group)
+    assert {name: group[name].dims for name in ARRAYS} == {name: dims for name, (dims, _, _) in ARRAYS.items()}
+    assert group.attrs["proj:code"] == "EPSG:32648"
+    rows = second.every_row()
+    np.testing.assert_array_equal(group["number"], rows)
+    np.testing.assert_array_equal(group["pixels"], second.inner_pixels(rows))
+    np.testing.assert_array_equal(group["unit_means"], second.unit_means_of(rows))
+    columns = second.columns_of(rows)
+    for name in ("ndvi", "cover"):
+        np.testing.assert_array_equal(group["site_means"].sel(measure=name), columns[name])
+    np.testing.assert_array_equal(group["time"], columns["moment"])
+    assert group["scene"].values.tolist() == [scene.decode() for scene in columns["scene"]]
+    assert group["unit"].values.tolist() == ["v1", "v2", "v3"]
+    easting = GRID.affine.c + 10 * (np.nonzero(INSIDE)[1] + 0.5)
+    np.testing.assert_array_equal(group["x"], easting)
+    first = group["pixels"][0].values.tobytes() + group["unit_means"][0].values.tobytes()
+    assert hashlib.sha256(first).hexdigest()[:16] == f"{group['digest'].values[0]:016x}"
 
 
-def test_the_files_follow_the_conventions_and_show_a_picture_at_once(second, members):
-    for name, path in members.items():
-        if isinstance(path, Path):
-            # (time, unit, measure) is how the store has it; another order is only recommended
-            assert [fault for fault in faults(path) if "recommended order" not in fault] == [], name
-    with xr.open_dataset(members["pixels-2019.nc"], decode_coords="all") as pixels:
-        assert pixels["red"].dims == ("time", "y", "x")
-        assert pixels["time"].to_index().is_monotonic_increasing
-        assert pixels["time"].to_index().is_unique
-        assert pixels.rio.crs.to_epsg() == 32648
-        assert pixels.rio.transform() == GRID.affine
-        last = pixels.isel(time=-1)
-        raw = second.pixels([int(last["row"])])[0, PACKED_LAYERS.index("red")].astype(float)
-        np.testing.assert_array_equal(last["red"].values[INSIDE], np.where(raw == 0, np.nan, raw)[INSIDE])
-        assert np.isnan(last["red"].values[~INSIDE]).all()
-    with xr.open_dataset(members["unit-means.nc"]) as units:
-        assert units["unit_means"].dims == ("time", "unit", "measure")
-        assert units["unit"].values.astype(str).tolist() == ["v1", "v2", "v3"]
+def test_rows_that_were_replaced_are_marked(members):
+    assert decoded(members, "number")[decoded(members, "superseded") == 1].tolist() == [1, 2, 7]
 
 
-def test_rows_that_were_replaced_or_share_a_time_are_in_files_of_their_own(members):
-    with xr.open_dataset(members["pixels-2019-superseded.nc"]) as pixels:
-        assert pixels["row"].values.tolist() == [1, 2, 7, 8]
-        assert pixels["red"].dims == ("row", "y", "x")
+def decoded(members, name):
+    """Values of an array."""
+    array = array_of(members, name)
+    values = np.empty(array.shape, object if array.dtype == "string" else array.dtype)
+    for file, place in array.places():
+        values[place] = array.decode(members[f"data.zarr/{file}"], place)
+    return values
 
 
-def test_the_table_states_what_an_auditor_needs(second, members):
-    lines = members["scenes.csv"].decode().splitlines()
-    assert len(lines) == 1 + len(second.every_row())
-    first = second.pixels([1])[0][:, INSIDE]
-    assert pixels_sha256(first) in lines[1]
-    assert second.columns_of(np.array([1]))["digest"][0].decode() in lines[1]
+def array_of(members, name):
+    attributes = json.loads(members["data.zarr/zarr.json"])["attributes"]
+    return _arrays(*(attributes[size] for size in ("scenes", "pixels", "units")))[name]
 
 
-def alter(members, name, old, new, count=-1):
-    text = members[name].decode()
-    assert old in text
-    return members | {name: text.replace(old, new, count).encode()}
+def edited(members, name, edit):
+    """The members, with other values in an array."""
+    values = decoded(members, name)
+    edit(values)
+    files = array_of(members, name).files(values.__getitem__)
+    return members | {f"data.zarr/{file}": content for file, content in files}
 
 
-@pytest.mark.parametrize(("name", "old", "new", "message"), [
-    ("scenes.csv", "ACCEPTED", "GOOD", r"scenes.csv, line 2: state 'GOOD'"),
-    ("scenes.csv", "sentinel-2a", "sentinel-2b\0", r"scenes.csv, line 2: .*NUL"),
-    ("scenes.csv", "2019-01-01T", "1019-01-01T", r"scenes.csv, line 2: '1019-.* is not a time in UTC"),
-    ("scenes.csv", "2019-01-01T", "2019-01-02T", r"pixels-2019.nc has time"),
-    ("scenes.csv", "0.0001", "0.0002", r"has scale 0.0001 .* 0.0002 for row \d"),
-    ("scenes.csv", "0.0001", "nan", r"scenes.csv, line 2: 'nan' is not a number"),
-    ("scenes.csv", "0.0001", "0.0", r"scenes.csv, line 2: scale 0.0 of a scene that counts"),
-    ("scenes.csv", '""48SUF""', '""\\ud800""', r"scenes.csv, line 2: tile of a granule"),
-    ("scenes.csv", "0.0001", "1e-4", r"scenes.csv, line 2: scale is '1e-4', and '0.0001' by the other"),
-    ("scenes.csv", "\n1,", "\n11,", r"scenes.csv, line 3: row 2 is not after"),
-    ("scenes.csv", "row,", "rows,", r"scenes.csv, line 1: its columns"),
-    ("scenes.csv", '""used"":true', '""used"":1', r"scenes.csv, line 2: granules"),
-    ("landscape.json", '"rows": 12', '"rows": 10', r"scenes.csv, line 1\d: row 10"),
-    ("landscape.json", '"rows": 12', '"rows": 99999999', r"landscape.json: rows is 99999999"),
-    ("landscape.json", "EPSG:32648", "/etc/passwd", r"landscape.json: crs"),
-    ("landscape.json", "32648-5-40-loess-0123abcd", "../../loess", r"landscape.json: landscape is '../../loess'"),
-    ("landscape.json", '"shape": [8, 10]', '"shape": [80000, 100000]', r"landscape.json: shape .* is beyond"),
-    ("landscape.json", "[2, 3, 9]", "[2, 3, 11]", r"landscape.json: the run"),
-    ("landscape.json", "[2, 3, 9]", "[2, 3, 8]", r"has another grid, or other pixels inside"),
-    ("landscape.json", "500000.0", "500010.0", r"pixels-2019.nc has another grid"),
-    ("landscape.json", '"v3"', '"v1"', r"landscape.json: it has 3 units, or some twice"),
-    ("landscape.json", '"v3"', '"v3", "v4"', r"unit-means.nc .*shape"),
+def stating(members, member="data.zarr/zarr.json", **attributes):
+    """The members, with other entries in a ``zarr.json``."""
+    content = json.loads(members[member])
+    (content["attributes"] if "attributes" in content and member.count("/") == 1 else content).update(attributes)
+    return members | {member: json.dumps(content).encode()}
+
+
+def assert_refused(members, folder, member):
+    with pytest.raises(PackRefused) as error:
+        rebuilt(members, folder)
+    (fault,) = error.value.faults
+    assert fault.member == member, fault
+    return fault.difference
+
+
+def put(value, at=0):
+    return lambda values: values.__setitem__(at, value)
+
+
+def replaced(old, new):
+    def edit(values):
+        assert old in values[0]
+        values[0] = values[0].replace(old, new)
+
+    return edit
+
+
+@pytest.mark.parametrize(("array", "edit", "member"), [
+    ("number", put(2), "number"), ("number", put(12, -1), "number"), ("number", put(-1), "number"),
+    ("row", put(8, -1), "row"), ("row", put(-1), "row"), ("column", put(10, -1), "column"),
+    ("column", put(9, 0), "column"),
+    ("state", put(0), "state"), ("state", put(len(STATES)), "state"),
+    ("counts", put((24, 0)), "counts"), ("counts", put((-1, 0)), "counts"), ("counts", put((1, -2)), "counts"),
+    ("unit", put("v1", slice(None)), "unit"), ("unit", put(""), "unit"), ("unit", put("x" * 301), "unit"),
+    ("acquisition", put("a\0"), "acquisition"), ("acquisition", put("x" * 301), "acquisition"),
+    ("acquisition", put("another"), "superseded"),
+    ("granule_bits", put(1 << 24), "granules"), ("granule_bits", put(2), "granules"),
+    ("granules", put("[]"), "granules"), ("granules", put("{"), "granules"), ("granules", put("[1]"), "granules"),
+    ("granules", put("[" * 5000), "granules"), ("granules", put("{}"), "granules"),
+    ("granules", replaced("0.0001", "0.0"), "granules"), ("granules", replaced("0.0001", "NaN"), "granules"),
+    ("granules", replaced("0.0001", '"x"'), "granules"), ("granules", replaced("0.0001", "0.0002"), "scale"),
+    ("granules", replaced("+00:00", "+08:00"), "granules"), ("granules", replaced("2019-", "1019-"), "granules"),
+    ("granules", replaced("2019-01-01T03:51:41.024000", "NaT"), "granules"),
+    ("granules", replaced("48SUF_", "x" * 301), "granules"), ("granules", replaced("48SUF_", "other_"), "scene"),
+    ("time", put(0), "time"), ("scale", put(1.0), "scale"), ("bandpass", put(1), "bandpass"),
+    ("superseded", put(0), "superseded"), ("x", put(0.0), "x"), ("y", put(0.0), "y"), ("scene", put("x"), "scene"),
+    ("band", put("nir"), "band"), ("measure", put("cover"), "measure"), ("count", put("x"), "count"),
 ])  # fmt: skip
-def test_members_that_are_wrong_or_contradict_each_other_are_named(members, tmp_path, name, old, new, message):
-    with pytest.raises(BadData, match=message):
-        rebuilt(alter(members, name, old, new), tmp_path / "back")
+def test_values_that_are_impossible_or_contradict_each_other_are_named(members, tmp_path, array, edit, member):
+    difference = assert_refused(edited(members, array, edit), tmp_path / "back", f"data.zarr/{member}")
+    assert len(difference) < 400
 
 
-def test_more_rows_than_can_be_read_are_named_before_anything_is_written(members, tmp_path):
-    """A grid of any size and any number of rows take a few bytes to state."""
-    many = alter(members, "landscape.json", '"rows": 12', '"rows": 50000')
-    many = alter(many, "landscape.json", '"shape": [8, 10]', '"shape": [800, 1000]')
-    with pytest.raises(BadData, match=r"landscape.json: 50000 rows are too many for so large a grid"):
-        rebuilt(many, tmp_path / "back")
+@pytest.mark.parametrize("attributes", [
+    {"rows": 10}, {"rows": -1}, {"rows": 99_999_999}, {"rows": "12"}, {"scenes": 13}, {"scenes": 9}, {"pixels": 0},
+    {"pixels": 24}, {"pixels": 10_000_000}, {"units": 2}, {"units": 50_000}, {"landscape": "../../loess"},
+    {"landscape": "a\n"}, {"ground": "../b0"}, {"site": ""}, {"biome": "x" * 301}, {"controls": []},
+    {"proj:code": "EPSG:4326"}, {"coordinates": "x y"}, {"more": 1},
+    {"grid": {"crs": "/etc/passwd", "transform": [10, 0, 5e5, 0, -10, 4e6], "shape": [8, 10]}},
+    {"grid": {"crs": "EPSG:32648", "transform": [10, 0, 5e5, 0, -10, 4e6], "shape": [80000, 100000]}},
+    {"grid": {"crs": "EPSG:32648", "transform": [10, 1, 5e5, 0, -10, 4e6], "shape": [8, 10]}},
+    {"grid": {"crs": "EPSG:4326", "transform": [10, 0, 5e5, 0, -10, 4e6], "shape": [8, 10]}},
+    {"grid": 1},
+], ids=str)  # fmt: skip
+def test_a_group_that_states_what_cannot_be_or_is_too_large_is_refused_before_anything_is_written(
+    members, tmp_path, attributes
+):
+    with pytest.raises(PackRefused) as error:
+        rebuilt(stating(members, **attributes), tmp_path / "back")
+    assert error.value.faults[0].member.startswith("data.zarr/")
     assert not [*(tmp_path / "back").iterdir()]
 
 
-@pytest.mark.parametrize("name", ["scenes.csv", "landscape.json", "unit-means.nc", "pixels-2019.nc"])
-def test_a_missing_member_is_named(members, tmp_path, name):
-    with pytest.raises(BadData, match=rf"{name}: the pack has no such member"):
-        rebuilt({other: value for other, value in members.items() if other != name}, tmp_path / "back")
+@pytest.mark.parametrize("entries", [
+    {"shape": [10, 8, 10**9]}, {"data_type": "uint64"}, {"fill_value": 1}, {"node_type": "group"},
+    {"codecs": [{"name": "numcodecs.pickle"}]}, {"codecs": [{"name": "bytes"}, {"name": "blosc"}]},
+    {"chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [1, 1, 1]}}}, {"attributes": {"units": "1"}},
+    {"storage_transformers": [{"name": "fetch"}]}, {"dimension_names": ["time", "band", "y"]},
+], ids=str)  # fmt: skip
+def test_metadata_of_an_array_that_is_not_as_a_pack_has_it_is_refused(members, tmp_path, entries):
+    member = "data.zarr/pixels/zarr.json"
+    assert_refused(stating(members, member, **entries), tmp_path / "back", member)
 
 
-def test_a_member_that_no_row_speaks_of_is_named(members, tmp_path):
-    with pytest.raises(BadData, match=r"no rows for the member pixels-2031.nc"):
-        rebuilt(members | {"pixels-2031.nc": members["pixels-2019.nc"]}, tmp_path / "back")
+@pytest.mark.parametrize("content", [
+    b"", b"not gzip", gzip.compress(b"short"), gzip.compress(bytes(10**7)), gzip.compress(bytes(3680)) + b"more",
+    gzip.compress(bytes(3680))[:-1], gzip.compress(bytes(1840)) * 2,
+], ids=["empty", "text", "short", "bomb", "more behind", "cut", "two"])  # fmt: skip
+def test_a_chunk_that_is_not_one_or_decompresses_to_more_is_refused(members, tmp_path, content):
+    member = "data.zarr/pixels/c/0/0/0"
+    assert array_of(members, "pixels").chunk == (10, 8, 23)
+    assert_refused(members | {member: content}, tmp_path / "back", member)
 
 
-def test_a_file_of_another_site_or_no_netcdf_is_named(members, tmp_path):
-    with pytest.raises(BadData, match=r"pixels-2019.nc cannot be read as it should be: time has shape"):
-        rebuilt(members | {"pixels-2019.nc": members["unit-means.nc"]}, tmp_path / "back")
-    with pytest.raises(BadData, match=r"pixels-2019.nc cannot be read"):
-        rebuilt(members | {"pixels-2019.nc": b"\x89HDF\r\n\x1a\n" + bytes(4000)}, tmp_path / "again")
+N_TEXTS = (1024).to_bytes(4, "little")
 
 
-@pytest.mark.slow
-def test_damage_anywhere_in_the_structure_of_a_file_stops_its_reader_only(members, tmp_path):
-    random = np.random.default_rng(3)
-    content = members["pixels-2019.nc"].read_bytes()
-    arrays, path = expected_arrays(GRID, 6, 3), tmp_path / "damaged.nc"
-    refused = 0
-    for _ in range(40):
-        damaged = np.frombuffer(content, np.uint8).copy()
-        damaged[random.integers(0, damaged.size, 5)] = random.integers(0, 256, 5)
-        path.write_bytes(damaged.tobytes())
-        try:
-            with SealedFiles([Arrays(path, arrays)]) as opened:
-                for name, array in arrays.items():
-                    opened.read(0, [name], 0, array["shape"][0])
-        except BadData:
-            refused += 1
-    assert refused > 10
+@pytest.mark.parametrize(
+    "plain",
+    [b"", b"\xff" * 4, N_TEXTS, N_TEXTS + b"\xff" * 4096, bytes(4 * 1025), N_TEXTS + bytes(4 * 1024) + b"x",
+     N_TEXTS + b"\1\0\0\0\xff" * 1024, N_TEXTS + bytes(2**24)],
+    ids=["empty", "many", "none", "long", "no number", "more behind", "not UTF-8", "bomb"],
+)  # fmt: skip
+def test_texts_that_are_not_such_or_state_more_than_there_are_are_refused(members, tmp_path, plain):
+    member = "data.zarr/scene/c/0"
+    assert_refused(members | {member: gzip.compress(plain)}, tmp_path / "back", member)
+
+
+def test_a_file_that_is_missing_or_that_no_array_has_is_named(members, tmp_path):
+    for number, name in enumerate(members):
+        left_out = {other: content for other, content in members.items() if other != name}
+        with pytest.raises(PackRefused) as error:
+            rebuilt(left_out, tmp_path / f"{number}")
+        assert error.value.faults[0].member in (name, "data.zarr/zarr.json")
+    for name in ("data.zarr/pixels/c/0/0/1", "data.zarr/more/zarr.json", "data.zarr/zattrs"):
+        assert_refused(members | {name: b"{}"}, tmp_path / name.replace("/", "-"), name)
