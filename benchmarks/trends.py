@@ -123,7 +123,7 @@ def looped_slope_and_score(t, y):
 def monotonic_rows() -> list[Row]:
     rows = []
     for label, t, pixels, few, missing, goals in (
-        ("10 yearly values, none missing", np.arange(10.0), 1 << 18, 200, 0.0, (10_000, np.nan)),
+        ("10 yearly values, none missing", np.arange(10.0), 1 << 18, 200, 0.0, (5_000, np.nan)),
         ("60 values, none missing", uneven_dates(60), 8_000, 100, 0.0, (90, np.nan)),
         ("300 uneven dates, 195 seen", uneven_dates(300), 2_000, 40, 0.35, (50, 15)),
     ):

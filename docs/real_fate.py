@@ -140,7 +140,7 @@ def _write_registry(work: Path, sites: geopandas.GeoDataFrame, control: Any, *, 
 
 def burnt_trends(work: Path) -> pd.Series:
     """What trends and recovery say of the burnt site, whose series is too sparse for a verdict."""
-    from monitor.trends import maps, recovery
+    from monitor.trends import maps
     from monitor.trends.cubes import open_series
 
     nbr = open_series(work / "scenes", "nbr").series.load()
@@ -148,17 +148,21 @@ def burnt_trends(work: Path) -> pd.Series:
     since = nbr.isel(time=np.flatnonzero(year >= RESTORED))
     target = nbr.isel(time=np.flatnonzero((year == RESTORED - 3) | (year == RESTORED - 2))).mean("time")
     site = geopandas.read_file(work / "sites.geojson").to_crs(nbr.rio.crs)
-    both = maps.trend(since).merge(recovery.recovery(nbr, target, since["time"].values[0]))
-    inside = both[["slope", "p", "y2r", "r80p"]].rio.clip(site.geometry, drop=False)
+    reached = since / (0.8 * target.where(target > 0))  # as in J. C. White et al. (2017), doi:10.1016/j.rse.2017.03.035
+    years = since["time"].dt.year - RESTORED
+    both = maps.trend(since)[["slope", "p"]].assign(
+        share=reached.isel(time=-1, drop=True), waited=years.where(reached >= 1, np.inf).min("time")
+    )
+    inside = both.rio.clip(site.geometry, drop=False)
     seen = np.isfinite(inside["slope"])
     rising = (inside["slope"] > 0) & (inside["p"] < 0.05)
-    waited = inside["y2r"].fillna(np.inf).where(seen)
+    waited = inside["waited"].where(seen)
     return pd.Series(
         {
             f"median slope of NBR since {RESTORED}, a year": float(inside["slope"].median()),
             "share of pixels that rise (p < 0.05)": float(rising.sum() / seen.sum()),
             "median years to 80 % of the level of 2003 and 2004": float(waited.median()),
-            "share of pixels at 80 % in 2023": float((inside["r80p"] >= 1).sum() / np.isfinite(inside["r80p"]).sum()),
+            "share of pixels at 80 % in 2023": float((inside["share"] >= 1).sum() / np.isfinite(inside["share"]).sum()),
         }
     )
 

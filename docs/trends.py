@@ -1,4 +1,4 @@
-"""The picture of trends.md: trends and recovery of a burnt valley, by the product's own command and functions.
+"""The picture of trends.md: trends and recovery of a burnt valley, by the product's own command.
 
     python docs/trends.py FOLDER docs/trends.png
 
@@ -17,7 +17,6 @@ import xarray as xr
 
 from jobs.commands.trends import trends
 from monitor.trends.cubes import open_series
-from monitor.trends.recovery import recovery
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -42,7 +41,8 @@ def main(folder: Path, picture: Path) -> None:
     nbr = (nir - swir) / (nir + swir)
     year = nbr["time"].dt.year
     target = nbr.sel(time=(year == 2003) | (year == 2004)).mean("time")
-    found = recovery(nbr, target, nbr["time"].values[int(np.flatnonzero(year == RESTORED)[0])])
+    after = nbr.sel(time=year >= RESTORED)
+    waited = (after["time"].dt.year - RESTORED).where(after >= 0.8 * target).min("time")
     outline = outline.to_crs(maps[0].rio.crs)
 
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.5), layout="constrained")
@@ -53,10 +53,9 @@ def main(folder: Path, picture: Path) -> None:
         unsure.plot.contourf(ax=axis, levels=[0.5, 1.5], colors="none", hatches=["////"], add_colorbar=False)
         axis.set_title(f"{title} (hatched: p > 0.05)", fontsize=10)
     figure.colorbar(drawn, ax=axes[:2], label="NDVI a year")
-    waited = found["y2r"].where(target > 0)
     colours = mpl.colormaps["viridis_r"].with_extremes(bad="#d9d4cc")
-    last = waited.plot(ax=axes[2], vmin=0, vmax=17, cmap=colours, add_colorbar=False)
-    axes[2].set_title("y2r, NBR, target 2003-04 (grey: not yet)", fontsize=10)
+    last = waited.where(target > 0).plot(ax=axes[2], vmin=0, vmax=17, cmap=colours, add_colorbar=False)
+    axes[2].set_title("NBR, 80 % of 2003-04 (grey: not yet)", fontsize=10)
     figure.colorbar(last, ax=axes[2], label="years until 80 %")
     for axis in axes:
         outline.boundary.plot(ax=axis, color="black", linewidth=1.2)

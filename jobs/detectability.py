@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from dask import compute, delayed
+from dask import compute, delayed, threaded
 
 from monitor.publish.view import IMPROVEMENT_YEARS, DetectionAssumptions, DetectionChance, DetectionImprovement
 from monitor.verdict.site_conditions import SiteConditions, simulate
@@ -18,7 +18,7 @@ def simulate_all(conditions: Sequence[SiteConditions]) -> None:
     """Simulate each distinct set of conditions and its improvements once, on all cores; the results stay in memory."""
     possible = [known for known in conditions if not known.blind]
     distinct = dict.fromkeys(each for known in possible for each in (known, *known.improved.values()))
-    compute(*(delayed(simulate, pure=False)(known) for known in distinct), scheduler="threads")
+    compute(*(delayed(simulate, pure=False)(known) for known in distinct), scheduler=threaded.get)
 
 
 def chances(stored: Mapping[str, Any] | None) -> tuple[DetectionChance, ...]:

@@ -31,8 +31,9 @@ from typing import Any, Final
 
 import cloudpickle
 import structlog
-from dask import compute
+from dask import compute, threaded
 from dask.delayed import Delayed
+from dask.local import get_sync
 from dask.system import CPU_COUNT
 
 from jobs.logs import set_up_logs
@@ -150,7 +151,8 @@ def _compute_batch(jobs: Sequence[Job]) -> list[tuple[int, Any]]:
     """Compute jobs in one graph; if that raises, which only a bug does, each alone."""
     numbers, graphs = zip(*jobs, strict=True)
     try:
-        return list(zip(numbers, compute(*graphs, scheduler="threads", num_workers=THREADS), strict=True))
+        # by the function, because a name lets dask import distributed
+        return list(zip(numbers, compute(*graphs, scheduler=threaded.get, num_workers=THREADS), strict=True))
     except MonitorError:
         raise
     except Exception as error:
@@ -288,7 +290,7 @@ def _serve(pipe: Connection, process_count: int) -> None:
         except EOFError:
             return
         try:
-            result = ForkingPickler.dumps(compute(graph, scheduler="synchronous")[0])
+            result = ForkingPickler.dumps(compute(graph, scheduler=get_sync)[0])
         except Exception as error:  # noqa: BLE001 - reported to the parent
             result = _error_to_bytes(error)
         pipe.send_bytes(result)

@@ -5,7 +5,7 @@ connections. :func:`give_up_rights` takes from this process, for good,
 
 - all files but those that it names (Landlock, on Linux from 5.13 on);
 - the network, other programs, and the memory and files of other processes (seccomp, on Linux);
-- memory, time, open files and sizes of files beyond what it states (resource limits, everywhere).
+- memory, time and open files beyond what it states, and all writing of files (resource limits, everywhere).
 
 Files that are open stay open, and what is loaded can be used. Only the thread that calls it and those that it starts
 give up files and network: call it before libraries start threads.
@@ -17,64 +17,38 @@ import resource
 import signal
 import struct
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 
-def give_up_rights(
-    *,
-    memory: float | None,
-    seconds: float,
-    file_size: float = 0,
-    files: int | None = 0,
-    reads: Iterable[str | Path] = (),
-    writes: Iterable[str | Path] = (),
-    final: bool = True,
-) -> None:
+def give_up_rights(*, memory: float, seconds: float, files: int = 0, reads: Iterable[str | Path] = ()) -> None:
     """Give up files, network, programs, and more than some memory and time, as far as the system can do that.
 
     Parameters
     ----------
-    memory, seconds, file_size, final
-        See :func:`limit`.
-    files : int or None
-        Number of files that may be open beside those of now. None: any number.
-    reads, writes : iterable of str or Path
-        Files that stay readable, and folders that stay writable, with all that is below them.
+    memory : float
+        Memory beyond that of now. [byte]
+    seconds : float
+        Processor time, that of the past included. [s]
+    files : int
+        Number of files that may be open beside those of now.
+    reads : iterable of str or Path
+        Files that stay readable.
     """
-    limit(memory=memory, seconds=seconds, file_size=file_size, final=final)
+    _limit(resource.RLIMIT_DATA, _memory() + memory)
+    _limit(resource.RLIMIT_CPU, seconds)
+    _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_CORE, 0)
     os.close(lowest := os.open(os.devnull, os.O_RDONLY))  # the lowest number that is free
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # ends with its parent, however that ends
         if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0:
-            _close_files(libc, reads, writes)
+            _close_files(libc, reads)
             _close_network(libc)
-    if files is not None:
-        _limit(resource.RLIMIT_NOFILE, lowest + files if files else 0)
-
-
-def limit(*, memory: float | None, seconds: float, file_size: float, final: bool = False) -> None:
-    """Limit what this process may take.
-
-    Parameters
-    ----------
-    memory : float or None
-        Memory beyond that of now. None: not limited. [byte]
-    seconds : float
-        Processor time, that of the past included. [s]
-    file_size : float
-        Size of each file that is written. [byte]
-    final : bool
-        The limits cannot be raised again.
-    """
-    if memory is not None:
-        _limit(resource.RLIMIT_DATA, _memory() + memory, final=final)
-    _limit(resource.RLIMIT_CPU, seconds, final=final)
-    _limit(resource.RLIMIT_FSIZE, file_size, final=final)
+    _limit(resource.RLIMIT_NOFILE, lowest + files if files else 0)
 
 
 def _memory() -> int:
@@ -85,38 +59,18 @@ def _memory() -> int:
         return 2**32
 
 
-def _limit(which: int, most: float, *, final: bool = True) -> None:
-    """Change a limit; above it the system refuses or sends a signal, and kills a second above a final one of time."""
+def _limit(which: int, most: float) -> None:
+    """Lower a limit for good; above it the system refuses, or sends a signal, and kills after a second more of time."""
     _, hard = resource.getrlimit(which)
     allowed = int(most) if hard == resource.RLIM_INFINITY else min(int(most), hard)
-    if final:
-        beyond = allowed + (which == resource.RLIMIT_CPU)
-        hard = beyond if hard == resource.RLIM_INFINITY else min(beyond, hard)
+    beyond = allowed + (which == resource.RLIMIT_CPU)
+    hard = beyond if hard == resource.RLIM_INFINITY else min(beyond, hard)
     with suppress(ValueError, OSError):  # some systems do not limit the memory
         resource.setrlimit(which, (allowed, hard))
 
 
 _PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 22, 38
 _SECCOMP_MODE_FILTER: Final = 2
-
-_SYSTEM_FOLDERS: Final = (
-    "/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime", "/etc/ssl", "/etc/dask", "/proc/self",
-    "/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system", "/sys/fs/cgroup", "/dev/urandom", os.devnull,
-)  # fmt: skip
-"""What libraries read when they are loaded, none of it of a user."""
-_DATA_VARIABLES: Final = ("PROJ_DATA", "PROJ_LIB", "GDAL_DATA", "DASK_CONFIG", "HDF5_PLUGIN_PATH")
-"""Environment variables that name folders of libraries."""
-
-
-def installed_programs() -> Iterator[str | Path]:
-    """Folders of the installed programs and their data."""
-    yield from (*_SYSTEM_FOLDERS, sys.prefix, sys.base_prefix, sys.exec_prefix, os.path.expanduser("~/.config/dask"))
-    ours = Path(__file__).resolve().parents[1]
-    yield from (ours / "jobs", ours / "monitor")
-    for entry in map(Path, filter(None, sys.path)):
-        if entry.name.endswith("-packages") or entry.resolve() not in (ours, Path.cwd()):  # of a checkout only the code
-            yield entry
-    yield from (os.environ[name] for name in _DATA_VARIABLES if name in os.environ)
 
 
 # https://docs.kernel.org/userspace-api/landlock.html
@@ -125,8 +79,7 @@ _LANDLOCK_VERSION: Final = 1
 _RULE_PATH_BENEATH: Final = 1
 _FILE_RIGHTS: Final = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
 """By version of Landlock the number of rights on files; later ones have those of the last."""
-_EXECUTE, _READ_FILE, _READ_FOLDER = 1 << 0, 1 << 2, 1 << 3
-_RIGHTS_ON_A_FILE: Final = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14 | 1 << 15
+_READ_FILE: Final = 1 << 2
 
 
 def landlock_version() -> int:
@@ -135,8 +88,8 @@ def landlock_version() -> int:
     return max(0, libc.syscall(_LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_VERSION)) if sys.platform == "linux" else 0
 
 
-def _close_files(libc: Any, reads: Iterable[str | Path], writes: Iterable[str | Path]) -> None:
-    """Close all files but these, and what is below them, with Landlock; does nothing where the kernel has none."""
+def _close_files(libc: Any, reads: Iterable[str | Path]) -> None:
+    """Close all files but these with Landlock; does nothing where the kernel has none."""
     version = landlock_version()
     if not version:
         return
@@ -145,14 +98,12 @@ def _close_files(libc: Any, reads: Iterable[str | Path], writes: Iterable[str | 
     rules = libc.syscall(_LANDLOCK_CREATE_RULESET, attributes, len(attributes), 0)
     if rules < 0:
         return
-    for paths, rights in ((reads, _EXECUTE | _READ_FILE | _READ_FOLDER), (writes, every)):
-        for path in paths:
-            with suppress(OSError):
-                descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-                possible = every if os.path.isdir(path) else every & _RIGHTS_ON_A_FILE
-                rule = struct.pack("=Qi", rights & possible, descriptor)
-                libc.syscall(_LANDLOCK_ADD_RULE, rules, _RULE_PATH_BENEATH, rule, 0)
-                os.close(descriptor)
+    for path in reads:
+        with suppress(OSError):
+            descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            rule = struct.pack("=Qi", _READ_FILE, descriptor)
+            libc.syscall(_LANDLOCK_ADD_RULE, rules, _RULE_PATH_BENEATH, rule, 0)
+            os.close(descriptor)
     libc.syscall(_LANDLOCK_RESTRICT_SELF, rules, 0)
     os.close(rules)
 

@@ -127,12 +127,3 @@ def _sigterm_ends_the_tests() -> Iterator[None]:
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _cubes_are_read_in_this_process() -> Iterator[None]:
-    """A fork of a process with threads, such as this, may wait without end; tests of sealed processes start Python."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jobs.commands.trends.run_sealed", lambda work, _source, **_: work())
-        patch.setattr("jobs.commands.trends.allow", lambda **_: None)
-        yield

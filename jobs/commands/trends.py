@@ -14,7 +14,6 @@ from jobs.console import AsJson, print_json
 from jobs.kernel_cache import announcing_compilation
 from jobs.logs import set_up_logs
 from jobs.progress import dask_progress
-from jobs.sealed import allow, run_sealed
 from monitor.errors import BadData
 
 if TYPE_CHECKING:
@@ -63,7 +62,10 @@ def trends(
 
     Exit status: 0 done, 64 usage, 65 bad data.
     """
+    import netCDF4
+
     from monitor.files import appearing
+    from monitor.trends.cubes import Mask, Packing, open_series
 
     set_up_logs()
     source, out = source.resolve(), out.resolve()
@@ -74,24 +76,11 @@ def trends(
         "yearly --season": f"{season[0]} {season[1]}" if yearly else None,
     }  # fmt: skip
 
-    def write_maps(partial: Path) -> dict[str, Any]:
-        import netCDF4
-
-        from monitor.trends.cubes import Mask, Packing, open_series
-
-        netCDF4.set_chunk_cache(2**20)  # the default is 64 MB for each of 13 maps, none of which is read again
-        packing = Packing(scale, offset)
-        opened = open_series(source, variable, bands=roles, packing=packing, mask=Mask(*values) if values else None)
-        return _write_maps(source, out, partial, opened, season if yearly else None, options)
-
+    netCDF4.set_chunk_cache(2**20)  # the default is 64 MB for each of 13 maps, none of which is read again
+    packing = Packing(scale, offset)
     with appearing(out) as partial:
-        summary = run_sealed(
-            lambda: write_maps(partial),
-            source,
-            modules=("monitor.trends.cubes", "monitor.trends.maps", "monitor.trends.results"),
-            reads=(source, out),
-            writes=(partial.parent,),
-        )
+        opened = open_series(source, variable, bands=roles, packing=packing, mask=Mask(*values) if values else None)
+        summary = _write_maps(source, out, partial, opened, season if yearly else None, options)
     if as_json:
         print_json(summary)
     else:
@@ -172,7 +161,6 @@ def _write_maps(
         msg = f"{source}: {series.name!r} has one {'season' if season else 'date'}; a trend needs two"
         raise BadData(msg)
     refuse_other_contents(out)
-    allow(**_needs(opened))
     maps.attrs["history"] = _history(source, out, {"variable": series.name, **options})
     if "spatial_ref" not in maps.coords:
         structlog.get_logger().warning("no CRS in IN, so none in OUT", source=str(source))
@@ -183,24 +171,6 @@ def _write_maps(
         "yearly": season is not None, "height": maps.sizes["y"], "width": maps.sizes["x"],
         "harmonics": maps.attrs["harmonics"], "most_values": most_values,
     }  # fmt: skip
-
-
-def _needs(opened: "OpenedSeries") -> dict[str, float]:
-    """Memory, time and size of files that the trends of a cube may take, several times what they take."""
-    import os
-
-    from monitor.trends.blocks import MAX_BLOCK_BYTES
-
-    layers, pixels = opened.series.sizes["time"], opened.series.size / opened.series.sizes["time"]
-    size = opened.series.nbytes
-    blocks = 1 + size // MAX_BLOCK_BYTES
-    at_once = min(4 * size, 4 * (os.cpu_count() or 1) * MAX_BLOCK_BYTES)  # index of two bands, and a mask
-    times_read = max(1, opened.chunk * layers / MAX_BLOCK_BYTES)  # of a chunk that is larger than a block
-    return {
-        "memory": 16 * at_once + 4 * (os.cpu_count() or 1) * opened.chunk + 2**17 * blocks,
-        "seconds": 1e-6 * opened.series.size * times_read + 1e-7 * pixels * layers**2,
-        "file_size": 200 * pixels,
-    }
 
 
 def _compute(source: Path, out: Path, partial: Path, maps: "xr.Dataset", opened: "OpenedSeries") -> int:
@@ -225,7 +195,7 @@ def _compute(source: Path, out: Path, partial: Path, maps: "xr.Dataset", opened:
     try:
         with dask_progress("blocks"), announcing_compilation(_announce_compilation):
             _, checks = dask.compute(write, checks, optimize_graph=False)
-    except (OSError, RuntimeError, ValueError, TypeError, EOFError, zlib.error, lzma.LZMAError) as error:
+    except (OSError, RuntimeError, ValueError, TypeError, EOFError, MemoryError, zlib.error, lzma.LZMAError) as error:
         msg = f"{source} could not be read, or {out} not written: {error}"
         raise BadData(msg) from error
     check_values(source, opened, checks)
@@ -235,9 +205,7 @@ def _compute(source: Path, out: Path, partial: Path, maps: "xr.Dataset", opened:
 def _announce_compilation() -> None:
     import structlog
 
-    structlog.get_logger().info(
-        "compiling the kernels for this kind of numbers, up to half a minute; 'python -m jobs.kernels' stores them"
-    )
+    structlog.get_logger().info("compiling the kernels of trends, up to half a minute; later runs use them again")
 
 
 @contextmanager

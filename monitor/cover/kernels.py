@@ -25,29 +25,30 @@ _FIRST_INDEX: Final = 1 + _N_BANDS
 _COVER: Final = _FIRST_INDEX + 6
 
 _compiled = njit(nogil=True, cache=True, error_model="numpy")
+_inlined = njit(nogil=True, cache=True, error_model="numpy", inline="always")
 
 
-@_compiled
+@_inlined
 def normalized_difference(a: np.floating, b: np.floating) -> np.floating:
     """(a - b) / (a + b)."""
     total = a + b
     return (a - b) / total if total > 0 else np.float32(np.nan)
 
 
-@_compiled
+@_inlined
 def ndvi(red: np.floating, nir: np.floating) -> np.floating:
     """Normalised difference vegetation index (Tucker 1979, doi:10.1016/0034-4257(79)90013-0)."""
     return normalized_difference(nir, red)
 
 
-@_compiled
+@_inlined
 def evi2(red: np.floating, nir: np.floating) -> np.floating:
     """Two-band enhanced vegetation index (Jiang et al. 2008, doi:10.1016/j.rse.2008.06.006)."""
     denominator = nir + np.float32(2.4) * red + np.float32(1)
     return np.float32(2.5) * (nir - red) / denominator if denominator > 0 else np.float32(np.nan)
 
 
-@_compiled
+@_inlined
 def msavi2(red: np.floating, nir: np.floating) -> np.floating:
     """Modified soil-adjusted vegetation index (Qi et al. 1994, doi:10.1016/0034-4257(94)90134-1)."""
     b = np.float32(2) * nir + np.float32(1)
@@ -55,7 +56,7 @@ def msavi2(red: np.floating, nir: np.floating) -> np.floating:
     return (b - np.sqrt(inner)) / np.float32(2) if inner >= 0 else np.float32(np.nan)
 
 
-@_compiled
+@_inlined
 def kndvi(red: np.floating, nir: np.floating) -> np.floating:
     """Kernel NDVI, tanh(NDVI squared) (Camps-Valls et al. 2021, doi:10.1126/sciadv.abc7447)."""
     index = ndvi(red, nir)
@@ -63,19 +64,19 @@ def kndvi(red: np.floating, nir: np.floating) -> np.floating:
     return curved
 
 
-@_compiled
+@_inlined
 def ndmi(nir: np.floating, swir16: np.floating) -> np.floating:
     """Normalised difference moisture index (Gao 1996, doi:10.1016/S0034-4257(96)00067-3)."""
     return normalized_difference(nir, swir16)
 
 
-@_compiled
+@_inlined
 def nbr(nir: np.floating, swir22: np.floating) -> np.floating:
     """Normalised burn ratio (Key and Benson 2006, USDA RMRS-GTR-164-CD)."""
     return normalized_difference(nir, swir22)
 
 
-@_compiled
+@_inlined
 def cover(index: np.floating, soil: float, vegetation: float) -> np.floating:
     """Vegetation cover by the dimidiate model, cut to 0..1 (Gutman and Ignatov 1998, doi:10.1080/014311698215333)."""
     share = (index - np.float32(soil)) / np.float32(vegetation - soil)

@@ -154,7 +154,7 @@ def contradicted(scenes: np.ndarray) -> np.ndarray:
     return np.asarray(bad | _undecided(error, astray | bad, ~(anchors | anchored | dark)))
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, inline="always")
 def _apart(one: np.ndarray, other: np.ndarray | float) -> np.ndarray:
     """Distance between days of the year, at most half a year. [day]"""
     away = np.abs(one - other)

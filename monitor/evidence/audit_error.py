@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Final
 
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from monitor.evidence.audit_sample import Cell, Stratum, design
 
@@ -38,7 +38,7 @@ def margin(strata: Sequence[Stratum]) -> float:
     ----------
     .. [1] W. G. Cochran, "Sampling Techniques," 3rd ed., Wiley, 1977, equation 5.52.
     """
-    z = float(norm.ppf(0.5 + CONFIDENCE / 2))
+    z = float(ndtri(0.5 + CONFIDENCE / 2))
     return min(z * math.sqrt(_variance(strata)), 1.0)
 
 

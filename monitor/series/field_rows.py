@@ -10,7 +10,7 @@ from datetime import date
 from typing import Final
 
 import numpy as np
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from monitor.series.columns import Columns
 from monitor.series.observations import csv_cell, marked
@@ -116,7 +116,7 @@ def local_factor(rows: Sequence[FieldRow], observed: Columns, *, until: date) ->
         return None
     without = (seen.sum() - seen) / rest
     sd = float(np.sqrt((count - 1) / count * np.square(without - without.mean()).sum()))
-    value, margin = float(seen.sum() / measured.sum()), float(student_t.ppf(0.975, count - 1)) * sd
+    value, margin = float(seen.sum() / measured.sum()), float(stdtrit(count - 1, 0.975)) * sd
     if value - margin <= 0:
         return None
     return FieldFactor(value=value, low=value - margin, high=value + margin, rows=count)
@@ -142,6 +142,6 @@ def biome_factor(local: Sequence[FieldFactor]) -> FieldFactor | None:
     if len(local) < MIN_FACTOR_SITES:
         return None
     logs = np.log([factor.value for factor in local])
-    middle, margin = logs.mean(), student_t.ppf(0.975, logs.size - 1) * logs.std(ddof=1) / np.sqrt(logs.size)
+    middle, margin = logs.mean(), stdtrit(logs.size - 1, 0.975) * logs.std(ddof=1) / np.sqrt(logs.size)
     value, low, high = (round(float(end), 2) for end in np.exp([middle, middle - margin, middle + margin]))
     return FieldFactor(value=value, low=low, high=high, rows=sum(factor.rows for factor in local))

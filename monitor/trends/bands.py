@@ -43,9 +43,6 @@ MAX_INDEX: Final = 10.0
 UNNAMED: Final = "band_"
 """Prefix of the name of a band without one; its number follows."""
 
-CHUNK: Final = "chunk"
-"""Attribute of a band of GeoTIFFs: size of the largest chunk that is read as a whole. [byte]"""
-
 SCALES: Final = "scales"
 """Attribute of a band of GeoTIFFs: factor of the numbers of each file."""
 

@@ -1,9 +1,7 @@
 """Read NetCDF files and Zarr stores by the CF conventions, and by common substitutes for them."""
 
-import json
 import warnings
-from collections.abc import Iterable, Mapping
-from math import prod
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,15 +13,10 @@ from affine import Affine
 
 from monitor.errors import BadData
 from monitor.trends.kernels.monotonic import DAYS_PER_YEAR
-from monitor.trends.limits import MAX_DATES, MAX_METADATA, plain_files, refuse_exhausting, refuse_large_dimensions
 from monitor.trends.maps import mid_season
-from monitor.trends.references import refuse_references
 
 DIMENSION_NAMES: Final = {"t": "time", "year": "time", "lat": "y", "latitude": "y", "lon": "x", "longitude": "x"}
 """Names of dimensions, and the names used here."""
-
-METADATA: Final = frozenset(("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"))
-"""Names of the files of metadata of a Zarr store."""
 
 CRS_ATTRIBUTES: Final = frozenset(("crs_wkt", "spatial_ref", "grid_mapping_name"))
 """Attributes that identify a variable as a CRS."""
@@ -44,30 +37,23 @@ def open_dataset(path: Path) -> xr.Dataset:
     Raises
     ------
     BadData
-        The file cannot be opened, refers to other files, names a codec that runs code, is larger than any cube, or has
-        unusable attributes.
+        The file cannot be opened, or has unusable attributes.
     """
     engine = "zarr" if path.is_dir() else "netcdf4"
     if engine == "zarr":
-        _refuse_unsafe_metadata(path)
+        _refuse_pickle(path)
     elif not path.is_file():
         msg = f"{path} is neither a file nor a folder"
         raise BadData(msg)
     elif _is_zip(path):
         msg = f"{path} is a zip file: unzip it into a new folder, and name that folder"
         raise BadData(msg)
-    else:
-        refuse_references(path)
     options: dict[str, Any] = {"consolidated": False} if engine == "zarr" else {}
     try:
         with warnings.catch_warnings():  # xarray warns of what is corrected or reported here
             warnings.simplefilter("ignore", UserWarning)
             warnings.simplefilter("ignore", xr.SerializationWarning)
-            if engine == "netcdf4":
-                with netCDF4.Dataset(path) as file:
-                    refuse_large_dimensions(path, {name: one.size for name, one in file.dimensions.items()})
             cube = xr.open_dataset(path, engine=engine, decode_cf=False, chunks=None, **options)
-            _refuse_many_dates(path, cube)
             for variable in cube.data_vars.values():
                 if variable.dtype.kind in "iuf":
                     _normalise_attributes(path, variable, netcdf=engine == "netcdf4")
@@ -237,68 +223,32 @@ def _years(path: Path, numbers: np.ndarray) -> np.ndarray:
     return mid_season(numbers.astype(np.int64), DAYS_PER_YEAR / 2)
 
 
-def refuse_unreadable(path: Path, variables: Iterable[xr.DataArray]) -> int:
-    """Refuse variables that would exhaust the machine, and those that lack chunks unless these are read as nodata.
-
-    Parameters
-    ----------
-    path : Path
-        Zarr store, or NetCDF file, which marks what was never written.
-    variables : iterable of xr.DataArray
-        Variables as they were opened.
-
-    Returns
-    -------
-    int
-        Size of the largest chunk. [byte]
+def refuse_missing_chunks(store: Path, variables: Iterable[xr.DataArray]) -> None:
+    """Refuse variables of a Zarr store that lack chunks, unless these are read as missing values.
 
     Raises
     ------
     BadData
-        The values are too many, by themselves or by what is stored of them, or chunks are missing.
+        Chunks are missing, and would be read as numbers.
     """
-    store = zarr.open_group(path, mode="r", use_consolidated=False) if path.is_dir() else None
-    files = plain_files(path) if path.is_dir() else {}
-    largest = 0
+    group = zarr.open_group(store, mode="r", use_consolidated=False)
     for variable in variables:
-        kind = np.dtype(variable.encoding.get("dtype", variable.dtype))
-        chunk = prod(variable.encoding.get("chunksizes") or variable.encoding.get("chunks") or variable.shape)
-        size, chunk = variable.size * kind.itemsize, chunk * kind.itemsize
-        largest = max(largest, chunk)
-        if store is None:
-            refuse_exhausting(path, str(variable.name), size, path.stat().st_size, chunk=chunk)
-            continue
-        own = [
-            length
-            for name, length in files.items()
-            if name.startswith(f"{variable.name}/") and name.rpartition("/")[2] not in METADATA
-        ]
-        there = len(own) * prod(variable.encoding.get("shards") or (chunk // kind.itemsize,)) * kind.itemsize / size
-        refuse_exhausting(path, str(variable.name), size, sum(own), there=min(there, 1), chunk=chunk)
-        stored = store[str(variable.name)]
+        stored = group[str(variable.name)]
         if not isinstance(stored, zarr.Array) or stored.nchunks_initialized == stored.nchunks:
             continue
         marks = [variable.encoding[name] for name in ("_FillValue", "missing_value") if name in variable.encoding]
         if not (stored.fill_value != stored.fill_value or any(np.isin(stored.fill_value, mark) for mark in marks)):
             missing = stored.nchunks - stored.nchunks_initialized
             msg = (
-                f"{path}: {missing} of {stored.nchunks} chunks of {variable.name!r} are missing, and would be read as "
+                f"{store}: {missing} of {stored.nchunks} chunks of {variable.name!r} are missing, and would be read as "
                 f"{stored.fill_value}, which is not the _FillValue; write all chunks, or set _FillValue"
             )
             raise BadData(msg)
-    return largest
 
 
 def is_zarr(folder: Path) -> bool:
     """Whether a folder holds the metadata of a Zarr group; False for a single v2 array or a missing folder."""
     return any((folder / name).is_file() for name in ("zarr.json", ".zgroup", ".zmetadata"))
-
-
-def _refuse_many_dates(path: Path, cube: xr.Dataset) -> None:
-    for name, size in cube.sizes.items():
-        if size > MAX_DATES and DIMENSION_NAMES.get(str(name).lower(), str(name).lower()) == "time":
-            msg = f"{path}: {name} has the length {size}, and at most {MAX_DATES} dates are read; choose some"
-            raise BadData(msg)
 
 
 def _is_zip(path: Path) -> bool:
@@ -307,34 +257,9 @@ def _is_zip(path: Path) -> bool:
         return file.read(2) == b"PK"
 
 
-def _refuse_unsafe_metadata(store: Path) -> None:
-    """Refuse a store with links or giant arrays, or whose metadata name a codec that runs code."""
-    for name, size in plain_files(store).items():
-        if name.rpartition("/")[2] not in METADATA:
-            continue
-        path = store / name
-        try:
-            if size > MAX_METADATA:
-                msg = f"it has {size} bytes, and at most {MAX_METADATA} are read"
-                raise ValueError(msg)
-            metadata = json.loads(path.read_text(encoding="utf-8"))
-            codecs = _codecs(metadata)
-            shape = metadata.get("shape") if isinstance(metadata, Mapping) else None
-            sizes = {f"dimension {at}": int(size) for at, size in enumerate(shape or (), start=1)}
-        except (ValueError, TypeError, RecursionError) as error:
-            msg = f"{path} is not JSON: {error}" if isinstance(error, json.JSONDecodeError) else f"{path}: {error}"
-            raise BadData(msg) from error
-        if any("pickle" in name for name in codecs):
+def _refuse_pickle(store: Path) -> None:
+    """Refuse a Zarr store whose arrays name the codec pickle."""
+    for path in (*store.glob("*/.zarray"), *store.glob("*/zarr.json")):
+        if b'"pickle"' in path.read_bytes():
             msg = f"{path} names the codec pickle, which can run any program; store the cube as numbers"
             raise BadData(msg)
-        refuse_large_dimensions(path, sizes)
-
-
-def _codecs(metadata: Any) -> list[str]:
-    """Values of all keys ``id`` and ``name`` anywhere in the metadata."""
-    if isinstance(metadata, Mapping):
-        own = [v for k, v in metadata.items() if k in ("id", "name") and isinstance(v, str)]
-        return own + [name for value in metadata.values() for name in _codecs(value)]
-    if isinstance(metadata, list):
-        return [name for value in metadata for name in _codecs(value)]
-    return []

@@ -12,7 +12,6 @@ from monitor.cover.indices import INDICES
 from monitor.errors import BadData
 from monitor.imagery.bands import NODATA
 from monitor.trends.bands import (
-    CHUNK,
     INDEX_NAMES,
     MAX_INDEX,
     OFFSETS,
@@ -28,7 +27,7 @@ from monitor.trends.bands import (
     where_seen,
 )
 from monitor.trends.blocks import in_blocks
-from monitor.trends.cf import is_zarr, open_dataset, refuse_unreadable
+from monitor.trends.cf import is_zarr, open_dataset, refuse_missing_chunks
 from monitor.trends.geotiffs import open_geotiffs
 
 PLAUSIBLE_SHARE: Final = 0.5
@@ -74,8 +73,6 @@ class OpenedSeries(NamedTuple):
     """(time, y, x), lazy: the layer of the mask."""
     n_clear: xr.DataArray | None = None
     """Lazy: number of pixels, of all dates, where the mask lets them count."""
-    chunk: int = 0
-    """Size of the largest chunk that has to be read as a whole. [byte]"""
 
 
 def open_series(
@@ -114,9 +111,7 @@ def open_series(
     ------
     BadData
         The cube cannot be read or has no such variable, band or layer; it holds no real numbers, or an index or
-        reflectance in integers without a scale; it states another scale or offset; parts of it were never written; it
-        refers to other files; it is larger than any cube, or than the files explain that hold it
-        (:mod:`monitor.trends.limits`).
+        reflectance in integers without a scale; it states another scale or offset; or parts of it were never written.
     """
     if not path.exists():
         msg = f"{path}: there is no such file or folder"
@@ -135,10 +130,9 @@ def open_series(
     for layer in layers:
         _refuse_text(path, cube[layer])
     displayed = tuple(map(str, cube.data_vars)) if sources[0].startswith(UNNAMED) else tuple(roles.values())
-    if images:
-        chunk = max(cube[source].attrs[CHUNK] for source in (*sources, *layers))
-    else:
-        chunk = refuse_unreadable(path, [cube[source] for source in dict.fromkeys((*sources, *layers))])
+    if not images:
+        if path.is_dir():
+            refuse_missing_chunks(path, [cube[source] for source in dict.fromkeys((*sources, *layers))])
         cube = in_blocks(path, cube[[*dict.fromkeys((*displayed, *sources, *layers))]])
     masked_by = cube[layers[0]] if mask else None
     clear = masked_by.isin(list(mask.values)) if mask and masked_by is not None else None
@@ -151,7 +145,7 @@ def open_series(
     series.attrs = {"units": str(units) if np.ndim(units) == 0 and units else "1"}
     numbers = xr.concat([sum(map(_count, bands), xr.DataArray(0)) for bands in (seen, possible)], "of")
     n_clear = None if clear is None else clear.sum()
-    return OpenedSeries(series, _stretched([cube[band] for band in displayed]), numbers, masked_by, n_clear, chunk)
+    return OpenedSeries(series, _stretched([cube[band] for band in displayed]), numbers, masked_by, n_clear)
 
 
 def check_values(path: Path, opened: OpenedSeries, checks: xr.Dataset) -> None:

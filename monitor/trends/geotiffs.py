@@ -1,7 +1,6 @@
 """Read a folder of GeoTIFFs on one grid, one a date, with the date, month or year in each name."""
 
 import re
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -14,10 +13,9 @@ import xarray as xr
 
 from monitor.errors import BadData
 from monitor.imagery.day_in_name import day_in_name
-from monitor.trends.bands import CHUNK, INDEX_IN_FILE_NAMES, INDEX_NAMES, OFFSETS, SCALES, UNNAMED, UNSCALED
+from monitor.trends.bands import INDEX_IN_FILE_NAMES, INDEX_NAMES, OFFSETS, SCALES, UNNAMED, UNSCALED
 from monitor.trends.blocks import block_shape, with_crs
 from monitor.trends.kernels.monotonic import DAYS_PER_YEAR
-from monitor.trends.limits import refuse_exhausting, refuse_large_dimensions, refuse_special
 from monitor.trends.maps import mid_season
 
 
@@ -33,15 +31,12 @@ def open_geotiffs(folder: Path) -> xr.Dataset:
     Raises
     ------
     BadData
-        A file cannot be read, is a link or refers to another file, or has no date in its name; two are of one date, or
-        they differ in grid or bands; they are larger than any cube, or than they explain.
+        A file cannot be read or has no date in its name; two are of one date, or they differ in grid or bands.
     """
-    names = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    paths = sorted(path for path in names if path.suffix.lower() in (".tif", ".tiff") and not path.is_dir())
+    paths = sorted(path for path in folder.glob("[!.]*") if path.suffix.lower() in (".tif", ".tiff"))
     if not paths:
         msg = f"{folder} is no Zarr store and holds no GeoTIFF (.tif)"
         raise BadData(msg)
-    _refuse_references(paths, names)
     time = np.array([_date_in(path) for path in paths])
     order = np.argsort(time, kind="stable")
     paths, time = [paths[i] for i in order], time[order]
@@ -55,15 +50,12 @@ def open_geotiffs(folder: Path) -> xr.Dataset:
         other = _header(path)
         headers.append(other)
         for field, here, there in zip(first._fields, first, other, strict=True):
-            if here != there and field not in ("scales", "offsets", "chunk"):
+            if here != there and field not in ("scales", "offsets"):
                 fix = FIXES.get(field, "resample all files to one grid")
                 msg = f"{path}: {field} is {there}, in {paths[0].name} it is {here}; {fix}"
                 raise BadData(msg)
     height, width = first.shape
     kind = np.result_type(first.type, np.float32)
-    refuse_large_dimensions(folder, {"height": height, "width": width})
-    size = height * width * np.dtype(first.type).itemsize * len(first.names) * len(paths)
-    refuse_exhausting(folder, f"{len(paths)} images", size, sum(path.stat().st_size for path in paths))
     transform = first.transform
     if transform.b or transform.d:
         msg = f"{paths[0]}: the grid is rotated; resample the files to one that is not"
@@ -80,7 +72,6 @@ def open_geotiffs(folder: Path) -> xr.Dataset:
                 | {
                     SCALES: [header.scales[band - 1] for header in headers],
                     OFFSETS: [header.offsets[band - 1] for header in headers],
-                    CHUNK: max(header.chunk for header in headers),
                 },
             )
             for band, name in enumerate(first.names, start=1)
@@ -115,28 +106,6 @@ class _ImageHeader(NamedTuple):
     """Type of integers without a scale."""
     scales: tuple[float, ...]
     offsets: tuple[float, ...]
-    chunk: int
-    """Size of the largest tile or strip. [byte]"""
-
-
-TIFF: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-"""First bytes of a TIFF, and of one larger than 4 GB."""
-
-
-def _refuse_references(paths: Sequence[Path], names: Sequence[Path]) -> None:
-    """Refuse links, pipes and devices, and masks and overviews beside images that may refer to any other file."""
-    stems = {path.stem.lower() for path in paths}
-    for path in names:
-        stem = re.split(r"\.tiff?(?:\.|$)", path.name.lower())[0]
-        if stem not in stems and path.stem.lower() not in stems:
-            continue
-        mode = path.lstat().st_mode
-        refuse_special(path, mode)
-        if path.suffix.lower() in (".msk", ".ovr") and stat.S_ISREG(mode):
-            with path.open("rb") as file:
-                if file.read(4) not in TIFF:
-                    msg = f"{path} belongs to an image but is no TIFF, so it may refer to any other file; remove it"
-                    raise BadData(msg)
 
 
 def _header(path: Path) -> _ImageHeader:
@@ -149,18 +118,14 @@ def _header(path: Path) -> _ImageHeader:
             if taken:
                 msg = f"{path}: bands are called {', '.join(taken)}: give each a name of its own that no coordinate has"
                 raise BadData(msg)
-            if "OVERVIEW_FILE" in file.tags(ns="OVERVIEWS"):
-                msg = f"{path} has its overviews in another file, which is not read; write the image again"
-                raise BadData(msg)
             kind = np.result_type(*file.dtypes)
-            chunk = max(rows * columns for rows, columns in file.block_shapes) * kind.itemsize
             plain = kind.kind in "iu" and set(file.scales) == {1.0}
             unscaled = {UNSCALED: str(kind)} if plain else {}
             if not (np.isfinite((*file.scales, *file.offsets)).all() and all(file.scales)):
                 msg = f"{path}: scale {file.scales} and offset {file.offsets} are not usable; correct them"
                 raise BadData(msg)
             return _ImageHeader(
-                file.shape, file.transform, file.crs, names, str(kind), unscaled, file.scales, file.offsets, chunk
+                file.shape, file.transform, file.crs, names, str(kind), unscaled, file.scales, file.offsets
             )
     except rasterio.errors.RasterioIOError as error:
         msg = f"{path} cannot be read as GeoTIFF: {error}"

@@ -1,8 +1,8 @@
 """Trends of every pixel of a map: functions on DataArrays, lazy if the data are.
 
 A map is a ``(time, y, x)`` DataArray, time in UTC and ascending, at most one layer a day, not finite where not seen. A
-year has 365.25 days. Results are on ``(y, x)``, with the CRS of the input, in the precision of the input (integers of
-16 bits become float32), and equal to the bit on numpy and dask, in any chunks.
+year has 365.25 days. Values are read and results are given in single precision; results are on ``(y, x)``, with the CRS
+of the input, and equal to the bit on numpy and dask, in any chunks.
 """
 
 from typing import Any, Final
@@ -34,7 +34,7 @@ HARMONIC: Final = {
     "rmse": "root mean square residual of the harmonic fit",
 }
 RATES: Final = ("slope", "slope_low", "slope_high", "harmonic_slope")
-UNITS: Final = {"harmonic_phase": "day", "r80p": "1", "y2r": "year"}
+UNITS: Final = {"harmonic_phase": "day"}
 """Units of results that differ from those of the values and their rates."""
 
 TITLE: Final = "Trends of "
@@ -235,41 +235,41 @@ def decimal_years(da: xr.DataArray) -> np.ndarray:
 
 def _by_pixel(function: Any, da: xr.DataArray, dim: str, size: int, **options: Any) -> xr.DataArray:
     """Apply a function to all dates of each block, lazily if the data are."""
-    kind = np.result_type(da.dtype, np.float32)
     if da.chunks is not None and len(da.chunksizes["time"]) > 1:
         da = da.chunk({d: -1 if d == "time" else "auto" for d in da.dims})
     result: xr.DataArray = xr.apply_ufunc(
         function,
         da,
-        kwargs={**options, "kind": kind},
+        kwargs=options,
         input_core_dims=[["time"]],
         output_core_dims=[[dim]],
         dask="parallelized",
-        output_dtypes=[kind],
+        output_dtypes=[np.float32],
         dask_gufunc_kwargs={"output_sizes": {dim: size}},
         keep_attrs=True,  # otherwise those of the coordinates are lost too, which include the CRS
     )
     return result
 
 
-def _layers(block: np.ndarray, kind: np.dtype[Any]) -> np.ndarray:
-    """Reshape (..., n) to (n, pixels), without a copy if time is first in memory."""
-    return np.moveaxis(block, -1, 0).reshape(block.shape[-1], -1).astype(kind, copy=False)
+def _layers(block: np.ndarray) -> np.ndarray:
+    """Reshape (..., n) to (n, pixels), without a copy if it is float32 and time is first in memory."""
+    with np.errstate(over="ignore"):  # numbers beyond single precision become infinite: not seen
+        return np.ascontiguousarray(np.moveaxis(block, -1, 0), np.float32).reshape(block.shape[-1], -1)
 
 
-def _slope(block: np.ndarray, *, t: np.ndarray, kind: np.dtype[Any]) -> np.ndarray:
-    slopes, _ = slope_and_score(t, _layers(block, kind))
+def _slope(block: np.ndarray, *, t: np.ndarray) -> np.ndarray:
+    slopes, _ = slope_and_score(t, _layers(block))
     return slopes.reshape(*block.shape[:-1], 1)
 
 
-def _trend(block: np.ndarray, *, t: np.ndarray, harmonics: int, kind: np.dtype[Any]) -> np.ndarray:
-    y = _layers(block, kind)
+def _trend(block: np.ndarray, *, t: np.ndarray, harmonics: int) -> np.ndarray:
+    y = _layers(block)
     rows = np.concatenate([monotonic(t, y), harmonic(t, y, harmonics=harmonics)])
     return np.moveaxis(rows.reshape(-1, *block.shape[:-1]), 0, -1)
 
 
-def _seasons(block: np.ndarray, *, seasons: list[np.ndarray], kind: np.dtype[Any]) -> np.ndarray:
-    return np.moveaxis(season_means(np.moveaxis(block, -1, 0).astype(kind, copy=False), seasons), 0, -1)
+def _seasons(block: np.ndarray, *, seasons: list[np.ndarray]) -> np.ndarray:
+    return np.moveaxis(season_means(np.moveaxis(block, -1, 0), seasons), 0, -1)
 
 
 def with_attributes(result: xr.DataArray, da: xr.DataArray, name: str, long_name: str) -> xr.DataArray:

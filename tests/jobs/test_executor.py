@@ -473,3 +473,14 @@ def test_objects_that_stay_are_excluded_from_garbage_collection_only_as_long_as_
         exclude_from_garbage_collection()
         assert gc.get_freeze_count() >= known + len(stays)
     assert not gc.get_freeze_count()
+
+
+def test_a_night_in_threads_loads_neither_distributed_nor_the_statistics_of_scipy(root):
+    program = (
+        "import sys, dask, jobs.pipeline\n"
+        "from jobs.executor import open_executor\n"
+        "with open_executor('') as compute:\n"
+        "    print(list(compute([dask.delayed(int)('7')])), {'distributed', 'scipy.stats'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout == "[(0, 7)] set()\n"

@@ -141,9 +141,9 @@ def test_a_scale_alone_or_an_offset_alone_is_enough_where_the_file_states_neithe
     plain = maps_of(tmp_path / "in.nc", tmp_path / "plain.nc")
     double = maps_of(tmp_path / "in.nc", tmp_path / "double.nc", scale=2.0)
     moved = maps_of(tmp_path / "in.nc", tmp_path / "moved.nc", offset=-0.1)
-    np.testing.assert_allclose(double["slope"], 2 * plain["slope"], rtol=1e-9)
-    np.testing.assert_allclose(moved["slope"], plain["slope"], rtol=1e-9)
-    np.testing.assert_allclose(moved["harmonic_mean"], plain["harmonic_mean"] - 0.1, rtol=1e-9)
+    np.testing.assert_allclose(double["slope"], 2 * plain["slope"], rtol=1e-5)
+    np.testing.assert_allclose(moved["slope"], plain["slope"], rtol=1e-5)
+    np.testing.assert_allclose(moved["harmonic_mean"], plain["harmonic_mean"] - 0.1, rtol=1e-5)
 
 
 def test_pixels_stored_as_0_are_not_seen_also_under_an_offset_that_was_given(silent, tmp_path):

@@ -52,13 +52,13 @@ CHUNKS = {"scenes": {"time": 1}, "ragged": {"time": 50, "y": 2, "x": 3}, "column
 
 @pytest.mark.parametrize("chunks", [None, *CHUNKS.values()], ids=["numpy", *CHUNKS])
 def test_the_fit_recovers_the_trend_and_the_season_that_were_put_in(make_map, chunks):
-    da = make_map(kind="float64", unseen=0.4)
+    da = make_map(unseen=0.4)
     found = maps.trend(da.chunk(chunks) if chunks else da).compute()
-    np.testing.assert_allclose(found["harmonic_mean"], 0.4, rtol=1e-9)
-    np.testing.assert_allclose(found["harmonic_slope"], 0.03, rtol=1e-9)
-    np.testing.assert_allclose(found["harmonic_amplitude"], 0.2, rtol=1e-9)
-    np.testing.assert_allclose(found["harmonic_phase"], 200.0, rtol=1e-9)
-    np.testing.assert_allclose(found["rmse"], 0.0, atol=1e-9)
+    np.testing.assert_allclose(found["harmonic_mean"], 0.4, rtol=1e-6)
+    np.testing.assert_allclose(found["harmonic_slope"], 0.03, rtol=1e-6)
+    np.testing.assert_allclose(found["harmonic_amplitude"], 0.2, rtol=1e-6)
+    np.testing.assert_allclose(found["harmonic_phase"], 200.0, rtol=1e-6)
+    np.testing.assert_allclose(found["rmse"], 0.0, atol=1e-7)
     np.testing.assert_array_equal(found["n"], np.isfinite(da).sum("time"))
 
 
@@ -89,16 +89,16 @@ def test_the_slope_is_the_same_alone_and_beside_its_test(make_map):
 
 @pytest.mark.parametrize("layers", [8, 160])
 def test_slope_and_test_are_those_of_scipy(make_map, layers):
-    da = make_map(noise=0.1, unseen=0.3, layers=layers, kind="float64")
+    da = make_map(noise=0.1, unseen=0.3, layers=layers)
     found = maps.trend(da)
     year = (da["time"].values - da["time"].values[0]) / DAY / 365.25
     for y, x in np.ndindex(5, 7):
-        series = da.values[:, y, x]
+        series = da.values[:, y, x].astype(float)
         seen = np.isfinite(series)
         expected = scipy.stats.theilslopes(series[seen], year[seen], alpha=0.95)
         here = found.isel(y=y, x=x)
-        np.testing.assert_allclose(here["slope"], expected.slope, rtol=1e-9)
-        np.testing.assert_allclose(here["tau"], scipy.stats.kendalltau(year[seen], series[seen]).statistic, rtol=1e-9)
+        np.testing.assert_allclose(here["slope"], expected.slope, rtol=5e-7)
+        np.testing.assert_allclose(here["tau"], scipy.stats.kendalltau(year[seen], series[seen]).statistic, rtol=1e-6)
         assert here["slope_low"].isnull() or here["slope_low"] <= expected.slope
         assert here["slope_high"].isnull() or here["slope_high"] >= expected.slope
 
@@ -237,9 +237,9 @@ def test_offset_scale_and_unseen_layers_do_what_they_should(values, offset, scal
 
     was = trend(values)
     moved = trend([scale * v + offset for v in values])
-    np.testing.assert_allclose(moved["slope"], scale * was["slope"], atol=1e-12)
-    np.testing.assert_allclose(moved["harmonic_slope"], scale * was["harmonic_slope"], atol=1e-6)
-    np.testing.assert_allclose(moved["rmse"], abs(scale) * was["rmse"], atol=1e-6)
+    np.testing.assert_allclose(moved["slope"], scale * was["slope"], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(moved["harmonic_slope"], scale * was["harmonic_slope"], atol=1e-5)
+    np.testing.assert_allclose(moved["rmse"], abs(scale) * was["rmse"], atol=1e-5)
     padded = trend(values + [np.nan] * padding)
     for name in ("slope", "slope_low", "slope_high", "tau", "s", "p", "p_hamed_rao", "n"):
-        np.testing.assert_allclose(padded[name], was[name], atol=1e-12, err_msg=name)
+        np.testing.assert_allclose(padded[name], was[name], rtol=1e-6, err_msg=name)

@@ -10,23 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from monitor.trends.kernels.monotonic import (
-    MIN_HAMED_RAO,
-    NETWORK_DATES,
-    NETWORK_TILE,
-    STATISTICS,
-    monotonic,
-    slope_and_score,
-)
+from monitor.trends.kernels.monotonic import LANES, MIN_HAMED_RAO, STATISTICS, monotonic, slope_and_score
 
 EVEN = np.arange(200.0)
-PRECISE = {np.float32: 2e-6, np.float64: 1e-9}
+SINGLE = {"rtol": 5e-7, "atol": 1e-9}
+"""Agreement of slopes in single precision: 1e-8 at .02 a year."""
 
 
-def series(n: int, pixels: int, *, kind: type, gaps: float = 0.0, decimals: int = 6, seed: int = 1) -> np.ndarray:
+def series(n: int, pixels: int, *, gaps: float = 0.0, decimals: int = 6, seed: int = 1) -> np.ndarray:
     """Wandering series, rounded so far that some values repeat."""
     rng = np.random.default_rng(seed)
-    y = np.round(rng.normal(scale=0.1, size=(n, pixels)).cumsum(axis=0), decimals).astype(kind)
+    y = np.round(rng.normal(scale=0.1, size=(n, pixels)).cumsum(axis=0), decimals).astype(np.float32)
     y[rng.random(y.shape) < gaps] = np.nan
     return y
 
@@ -42,11 +36,11 @@ def one(t: np.ndarray, y: np.ndarray) -> dict[str, float]:
     return dict(zip(STATISTICS, monotonic(t, np.asarray(y)[:, None])[:, 0].tolist(), strict=True))
 
 
-@pytest.mark.parametrize("kind", [np.float32, np.float64])
-@pytest.mark.parametrize("decimals", [6, 1], ids=["few ties", "many ties"])
-@pytest.mark.parametrize("n", [2, 3, 5, 10, NETWORK_DATES, NETWORK_DATES + 1, 60, 195])
-def test_slope_score_limits_tau_and_p_are_those_of_scipy_and_pymannkendall(n, decimals, kind):
-    t, y = dates(n), series(n, NETWORK_TILE + 6 if n < 60 else 8, kind=kind, gaps=0.2, decimals=decimals)
+@pytest.mark.parametrize("decimals", [6, 3, 1], ids=["few ties", "some ties", "many ties"])
+@pytest.mark.parametrize("gaps", [0.0, 0.2, 0.6])
+@pytest.mark.parametrize("n", [2, 3, 5, 10, 17, 60, 195])
+def test_slope_score_limits_tau_and_p_are_those_of_scipy_and_pymannkendall(n, gaps, decimals):
+    t, y = dates(n), series(n, LANES + 6 if n < 60 else 8, gaps=gaps, decimals=decimals)
     found = dict(zip(STATISTICS, monotonic(t, y), strict=True))
     for pixel, values in enumerate(y.T):
         seen = np.isfinite(values)
@@ -56,11 +50,10 @@ def test_slope_score_limits_tau_and_p_are_those_of_scipy_and_pymannkendall(n, de
             assert all(np.isnan(found[name][pixel]) for name in STATISTICS if name != "n")
             continue
         expected = scipy.stats.theilslopes(yy, tt)
-        scale = max(1.0, np.abs(expected).max())
-        assert abs(found["slope"][pixel] - expected.slope) <= PRECISE[kind] * scale
+        np.testing.assert_allclose(found["slope"][pixel], expected.slope, **SINGLE)
         for name, limit in (("slope_low", expected.low_slope), ("slope_high", expected.high_slope)):
             if np.isfinite(found[name][pixel]):
-                assert abs(found[name][pixel] - limit) <= PRECISE[kind] * scale
+                np.testing.assert_allclose(found[name][pixel], limit, **SINGLE)
             else:
                 assert yy.size < 5 or np.unique(yy).size < 4
         plain = pymannkendall.original_test(yy)
@@ -70,10 +63,26 @@ def test_slope_score_limits_tau_and_p_are_those_of_scipy_and_pymannkendall(n, de
         assert found["tau"][pixel] == pytest.approx(tau, rel=1e-6, nan_ok=True)
 
 
-@pytest.mark.parametrize("kind", [np.float32, np.float64])
-@pytest.mark.parametrize("n", [2, 7, 10, NETWORK_DATES, NETWORK_DATES + 1, 60, 195])
-def test_the_light_kernel_gives_the_same_slope_and_score(n, kind):
-    t, y = dates(n), series(n, 3 * NETWORK_TILE + 1, kind=kind, gaps=0.3, decimals=2)
+@pytest.mark.parametrize("middle", [-0.3, 0.0, 0.02])
+@pytest.mark.parametrize("n", [9, 10, 40, 41])
+def test_slopes_of_a_line_of_a_line_with_jumps_and_of_every_second_value_on_a_line_have_their_ranks(n, middle):
+    t, y = EVEN[:n], middle * EVEN[:n, None] * np.ones((1, 3))
+    y[::4, 1] += 2.0
+    y[1::2, 2] += 0.25 * EVEN[:n][1::2] ** 2
+    y = y.astype(np.float32)
+    found = dict(zip(STATISTICS, monotonic(t, y), strict=True))
+    for pixel, values in enumerate(y.T.astype(float)):
+        i, j = np.triu_indices(n, 1)
+        slopes = np.sort((values[j] - values[i]) / (t[j] - t[i]))
+        np.testing.assert_allclose(found["slope"][pixel], np.median(slopes), **SINGLE)
+        expected = scipy.stats.theilslopes(values, t)
+        np.testing.assert_allclose(found["slope_low"][pixel], expected.low_slope, **SINGLE)
+        np.testing.assert_allclose(found["slope_high"][pixel], expected.high_slope, **SINGLE)
+
+
+@pytest.mark.parametrize("n", [2, 7, 10, 60, 195])
+def test_the_light_kernel_gives_the_same_slope_and_score(n):
+    t, y = dates(n), series(n, 3 * LANES + 1, gaps=0.3, decimals=2)
     slope, s = slope_and_score(t, y)
     whole = monotonic(t, y)
     np.testing.assert_array_equal(slope, whole[0])
@@ -83,13 +92,13 @@ def test_the_light_kernel_gives_the_same_slope_and_score(n, kind):
 @pytest.mark.parametrize("n", [12, 13, 16, 17, 60])
 def test_hamed_rao_is_that_of_pymannkendall_where_its_variance_is_positive(n):
     # of these lengths the number of pairs is even: no pair of residuals is equal by construction
-    y = series(n, 24, kind=np.float64)
+    y = series(n, 24)
     found = monotonic(EVEN[:n], y)[STATISTICS.index("p_hamed_rao")]
     positive = 0
     for p, values in zip(found, y.T, strict=True):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # it takes the root of a negative variance
-            expected = pymannkendall.hamed_rao_modification_test(values)
+            expected = pymannkendall.hamed_rao_modification_test(values.astype(float))
         if expected.var_s > 0:
             positive += 1
             assert p == pytest.approx(expected.p, rel=1e-6, abs=1e-12)
@@ -104,7 +113,7 @@ def hamed_rao(t: np.ndarray, y: np.ndarray) -> float:
     s = sum(np.sign(y[j] - y[i]) for i in range(n) for j in range(i + 1, n))
     _, runs = np.unique(y, return_counts=True)
     variance = (n * (n - 1) * (2 * n + 5) - (runs * (runs - 1) * (2 * runs + 5)).sum()) / 18
-    residual = np.round(y - scipy.stats.theilslopes(y, t).slope * (t - t[0]), 10)
+    residual = np.round(y - scipy.stats.theilslopes(y, t).slope * (t - t[0]), 6)
     rank = scipy.stats.rankdata(residual)
     rank -= rank.mean()
     total = 0.0
@@ -118,12 +127,12 @@ def hamed_rao(t: np.ndarray, y: np.ndarray) -> float:
 
 @pytest.mark.parametrize("n", [10, 11, 15, 40])
 def test_hamed_rao_follows_the_paper_on_uneven_dates_with_gaps_and_ties(n):
-    t, y = dates(n), series(n, 12, kind=np.float64, gaps=0.1, decimals=2)
+    t, y = dates(n), series(n, 12, gaps=0.1, decimals=2)
     found = monotonic(t, y)[STATISTICS.index("p_hamed_rao")]
     for p, values in zip(found, y.T, strict=True):
         seen = np.isfinite(values)
-        expected = hamed_rao(t[seen], values[seen]) if seen.sum() >= MIN_HAMED_RAO else np.nan
-        assert p == pytest.approx(expected, rel=1e-9, nan_ok=True)
+        expected = hamed_rao(t[seen], values[seen].astype(float)) if seen.sum() >= MIN_HAMED_RAO else np.nan
+        assert p == pytest.approx(expected, rel=1e-6, nan_ok=True)
 
 
 def test_a_negative_corrected_variance_is_no_answer_rather_than_no_trend():
@@ -156,7 +165,7 @@ def test_one_missed_cloud_in_five_does_not_move_the_slope_by_much(n):
     y[::5] = -0.5
     found = one(EVEN[:n], y)
     assert found["slope"] == pytest.approx(0.02, abs=0.012)
-    assert one(EVEN[:n], 0.3 + 0.02 * EVEN[:n])["slope"] == pytest.approx(0.02, rel=1e-9)
+    assert one(EVEN[:n], 0.3 + 0.02 * EVEN[:n])["slope"] == pytest.approx(0.02, rel=1e-6)
 
 
 @pytest.mark.parametrize("n", [10, 40])
@@ -178,16 +187,22 @@ def test_nothing_seen_gives_no_number_but_n(n, nothing):
     np.testing.assert_array_equal(found[-1], [n > 1, 0, 0])
 
 
-@pytest.mark.parametrize("kind", [np.float32, np.float64])
-def test_scenes_a_day_apart_count_as_a_day_apart(kind):
+def test_scenes_a_day_apart_count_as_a_day_apart():
     t = 24 + np.arange(40) / 365.25
-    y = (0.3 + 0.001 * np.arange(40)).astype(kind)[:, None]
-    np.testing.assert_allclose(monotonic(t, y)[0], 0.36525, rtol=PRECISE[kind] * 5)
+    y = (0.3 + 0.001 * np.arange(40)).astype(np.float32)[:, None]
+    np.testing.assert_allclose(monotonic(t, y)[0], 0.36525, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1e-20, 1e30])
+def test_values_of_any_size_have_their_slopes(size):
+    t, y = dates(40), series(40, 3) * np.float32(size)
+    expected = [scipy.stats.theilslopes(values.astype(float), t).slope for values in y.T]
+    np.testing.assert_allclose(monotonic(t, y)[0], expected, rtol=1e-6)
 
 
 def test_how_pixels_are_tiled_changes_no_bit():
     for n in (10, 40):
-        t, y = dates(n), series(n, 200, kind=np.float32, gaps=0.2)
+        t, y = dates(n), series(n, 200, gaps=0.2)
         parts = [monotonic(t, np.ascontiguousarray(part)) for part in np.split(y, [1, 64, 77], axis=1)]
         np.testing.assert_array_equal(np.concatenate(parts, axis=1), monotonic(t, y))
 
@@ -200,7 +215,7 @@ values = arrays(np.float64, st.integers(2, 24), elements=st.floats(-1, 1).map(la
 def test_an_offset_changes_neither_slope_nor_test(y, shift):
     y = np.round(y * 1024) / 1024  # exact, so that the offset makes and breaks no ties
     np.testing.assert_allclose(
-        monotonic(EVEN[: y.size], (y + shift)[:, None]), monotonic(EVEN[: y.size], y[:, None]), atol=1e-9
+        monotonic(EVEN[: y.size], (y + shift)[:, None]), monotonic(EVEN[: y.size], y[:, None]), rtol=1e-6, atol=1e-7
     )
 
 
@@ -208,7 +223,7 @@ def test_an_offset_changes_neither_slope_nor_test(y, shift):
 @given(y=values, factor=st.sampled_from([0.25, 2.0, 64.0]))
 def test_a_scale_stretches_the_slope_and_leaves_the_test(y, factor):
     plain, scaled = monotonic(EVEN[: y.size], y[:, None]), monotonic(EVEN[: y.size], y[:, None] * factor)
-    np.testing.assert_allclose(scaled[:3], plain[:3] * factor, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(scaled[:3], plain[:3] * factor, rtol=1e-6, atol=1e-12)
     np.testing.assert_array_equal(scaled[3:], plain[3:])
 
 
@@ -217,7 +232,7 @@ def test_a_scale_stretches_the_slope_and_leaves_the_test(y, factor):
 def test_time_run_backwards_turns_the_slope_and_the_score_round(y):
     t = EVEN[: y.size]
     forward, backward = monotonic(t, y[:, None]), monotonic(t, y[::-1, None].copy())
-    np.testing.assert_allclose(backward[0], -forward[0], atol=1e-12)
+    np.testing.assert_allclose(backward[0], -forward[0], rtol=1e-6)
     np.testing.assert_array_equal(backward[[4, 5, 7]], forward[[4, 5, 7]] * [[-1], [1], [1]])
 
 
@@ -229,4 +244,4 @@ def test_layers_that_saw_nothing_change_nothing(y, between):
     order = np.argsort(np.concatenate([t, empty]))
     padded = np.concatenate([y, np.full(empty.size, np.nan)])[order]
     found = monotonic(np.concatenate([t, empty])[order], padded[:, None])
-    np.testing.assert_allclose(found, monotonic(t, y[:, None]), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(found, monotonic(t, y[:, None]), rtol=1e-6, atol=1e-12)

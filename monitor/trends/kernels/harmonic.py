@@ -15,7 +15,7 @@ fit leaves almost no residual, the residuals are summed directly, because a diff
 """
 
 import math
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -42,7 +42,7 @@ CASES: Final = 1 << HALF
 """Combinations of dates seen in one table of sums."""
 
 FLUSH: Final = 4
-"""Groups whose sums are taken in the precision of the values, and whose table rows are added at once."""
+"""Groups whose sums are taken in single precision, and whose table rows are added at once."""
 
 
 class Design(NamedTuple):
@@ -51,11 +51,11 @@ class Design(NamedTuple):
     basis: np.ndarray
     """(n, p) terms of the model."""
     orthogonal: np.ndarray
-    """(whole groups of dates, p) orthogonal columns in the precision of the values; 0 beyond the last date."""
+    """(whole groups of dates, p) float32 orthogonal columns; 0 beyond the last date."""
     mixing: np.ndarray
     """(p, p) matrix from the orthogonal columns to the basis."""
     table: np.ndarray
-    """(splits, groups * 2 * CASES * ROW) integer sums of features over the dates seen."""
+    """(splits, groups * 2 * CASES * ROW) int32 sums of features over the dates seen."""
     terms: np.ndarray
     weights: np.ndarray
     """(p, p, 2) entries of the normal matrix as weighted sums of two features."""
@@ -73,9 +73,9 @@ class Workspace(NamedTuple):
     cases: np.ndarray
     """(2 * FLUSH, TILE_PIXELS) dates seen of each half of a group, one bit a date."""
     date_sums: np.ndarray
-    """(splits, TILE_PIXELS * ROW) integer sums of the features of the dates seen."""
+    """(splits, TILE_PIXELS * ROW) int32 sums of the features of the dates seen."""
     short_sums: np.ndarray
-    """(p + 1, TILE_PIXELS) sums of the values with each orthogonal column, and of squares, in their precision."""
+    """(p + 1, TILE_PIXELS) float32 sums of the values with each orthogonal column, and of squares."""
     long_sums: np.ndarray
     """(p + 1, TILE_PIXELS) float64 totals of the short sums."""
     features: np.ndarray
@@ -92,30 +92,30 @@ def harmonic(t: np.ndarray, y: np.ndarray, *, harmonics: int) -> np.ndarray:
     t : (n,) array
         Time of each layer since the start of 2000, in years of 365.25 days, ascending. [year]
     y : (n, pixels) array
-        Values, float32 or float64, not finite where not seen.
+        Values, read as float32, not finite where not seen.
     harmonics : int
         Number of harmonics, 1 or more.
 
     Returns
     -------
-    (5, pixels) array
+    (5, pixels) float32 array
         The rows of :data:`FIT_ROWS`: level in the middle of the record; slope in units of `y` per year; amplitude of
         the annual harmonic (half of trough to peak); day of the year of its peak, 1 = the start of 1 January, 1 to
         366.25, NaN without a peak (:data:`monitor.trends.kernels.harmonic_solve.MIN_AMPLITUDE`); root mean square of
         the residuals. NaN where the values seen do not determine the fit: too few of them (``VALUES_PER_COEFFICIENT``)
         or too similar in date (``DETERMINED``).
     """
-    out = np.full((len(FIT_ROWS), y.shape[1]), np.nan, y.dtype)
+    out = np.full((len(FIT_ROWS), y.shape[1]), np.nan, np.float32)
     p = 2 + 2 * harmonics
     if t.size < VALUES_PER_COEFFICIENT * p:
         return out
-    design = _design(t, harmonics, y.dtype)
+    design = _design(t, harmonics)
     splits = design.table.shape[0]
     work = Workspace(
-        values=aligned((GROUP, TILE_PIXELS), y.dtype),
+        values=aligned((GROUP, TILE_PIXELS), np.float32),
         cases=aligned((2 * FLUSH, TILE_PIXELS), np.int32),
-        date_sums=aligned((splits, TILE_PIXELS * ROW), design.table.dtype),
-        short_sums=aligned((p + 1, TILE_PIXELS), y.dtype),
+        date_sums=aligned((splits, TILE_PIXELS * ROW), np.int32),
+        short_sums=aligned((p + 1, TILE_PIXELS), np.float32),
         long_sums=aligned((p + 1, TILE_PIXELS), np.float64),
         features=aligned((splits * ROW, LANES), np.float64),
         right=aligned((p + 1, LANES), np.float64),
@@ -126,35 +126,35 @@ def harmonic(t: np.ndarray, y: np.ndarray, *, harmonics: int) -> np.ndarray:
         determined=np.empty(LANES, np.bool_),
         rows=aligned((len(FIT_ROWS), LANES), np.float64),
     )
-    _fit(y, design, work, solution, out)
+    _fit(np.ascontiguousarray(y, np.float32), design, work, solution, out)
     return out
 
 
-def _design(t: np.ndarray, harmonics: int, kind: np.dtype[Any]) -> Design:
+def _design(t: np.ndarray, harmonics: int) -> Design:
     centre, half = (t[0] + t[-1]) / 2, (t[-1] - t[0]) / 2
     basis, features = model_terms(t, (t - centre) / half, harmonics)
     # Orthogonal columns for the sums of the values, the first all 1. Over a short season cosine and sine are nearly
     # constant, and the fit rests on small differences: taken before the sums, they survive single precision.
     columns, mixing = np.linalg.qr(basis)
     size = 1 / columns[0, 0]
-    orthogonal = np.zeros((-(-t.size // GROUP) * GROUP, basis.shape[1]), kind)
+    orthogonal = np.zeros((-(-t.size // GROUP) * GROUP, basis.shape[1]), np.float32)
     orthogonal[: t.size] = columns * size
-    unit = 2.0 ** (8 * kind.itemsize - 2 - math.ceil(math.log2(t.size)))
-    table = _table(np.rint(features * unit), np.int32 if kind == np.float32 else np.int64)
+    unit = 2.0 ** (30 - math.ceil(math.log2(t.size)))
+    table = _table(np.rint(features * unit))
     return Design(basis, orthogonal, mixing / size, table, *_normal_terms(harmonics), unit=1 / unit, half=half)
 
 
-def _table(features: np.ndarray, kind: type) -> np.ndarray:
+def _table(features: np.ndarray) -> np.ndarray:
     """Sums of the features (n, q), whole numbers, over every combination of dates in each half of a group.
 
     The shape is (splits, groups * 2 * CASES * ROW), with empty groups up to a whole number of :data:`FLUSH`.
     """
     n, q = features.shape
     groups, splits = -(-n // (GROUP * FLUSH)) * FLUSH, -(-q // ROW)
-    padded = np.zeros((groups * GROUP, splits * ROW), kind)
+    padded = np.zeros((groups * GROUP, splits * ROW), np.int32)
     padded[:n, :q] = features
     each = padded.reshape(groups, 2, HALF, splits, ROW).transpose(2, 3, 0, 1, 4)
-    sums = aligned((splits, groups, 2, CASES, ROW), kind)
+    sums = aligned((splits, groups, 2, CASES, ROW), np.int32)
     for bit in range(HALF):
         sums[..., 1 << bit : 2 << bit, :] = sums[..., : 1 << bit, :] + each[bit][..., None, :]
     return sums.reshape(splits, -1)
@@ -210,8 +210,7 @@ def _normal_terms(harmonics: int) -> tuple[np.ndarray, np.ndarray]:
 def _read_group(y: np.ndarray, first: int, start: int, width: int, values: np.ndarray, case: np.ndarray) -> None:
     """Read a whole group of dates of a tile: values, 0 where not seen, and the dates seen, one bit each."""
     full_width()
-    kind, zero = y.dtype.type, y.dtype.type(0)
-    one, two, four, eight = kind(1), kind(2), kind(4), kind(8)
+    zero, one, two, four, eight = np.float32(0), np.float32(1), np.float32(2), np.float32(4), np.float32(8)
     y0, y1 = y[first, start : start + width], y[first + 1, start : start + width]
     y2, y3 = y[first + 2, start : start + width], y[first + 3, start : start + width]
     y4, y5 = y[first + 4, start : start + width], y[first + 5, start : start + width]
@@ -232,11 +231,11 @@ def _read_group(y: np.ndarray, first: int, start: int, width: int, values: np.nd
         case[0, lane], case[1, lane] = np.int32(low), np.int32(high)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _read_date(y: np.ndarray, layer: int, start: int, width: int, row: np.ndarray, case: np.ndarray, bit: int) -> None:
     """Read one date of a tile."""
     full_width()
-    zero, values = y.dtype.type(0), y[layer, start : start + width]
+    zero, values = np.float32(0), y[layer, start : start + width]
     for lane in range(width):
         seen = abs(values[lane]) < np.inf
         row[lane] = values[lane] if seen else zero
@@ -300,7 +299,7 @@ def _add_cases(case: np.ndarray, table: np.ndarray, first: int, sums: np.ndarray
         add_rows(table, places, sums, lane * ROW)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _transpose(sums: np.ndarray, unit: float, out: np.ndarray) -> None:
     """Sums by pixel (LANES * ROW) as values by sum (ROW, LANES)."""
     for lane in range(LANES):
@@ -308,7 +307,7 @@ def _transpose(sums: np.ndarray, unit: float, out: np.ndarray) -> None:
             out[k, lane] = unit * sums[lane * ROW + k]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _rmse(y: np.ndarray, basis: np.ndarray, beta: np.ndarray, pixel: int) -> float:
     """Root mean square of the residuals of one pixel, from the residuals themselves."""
     squares, seen = 0.0, 0
@@ -323,7 +322,7 @@ def _rmse(y: np.ndarray, basis: np.ndarray, beta: np.ndarray, pixel: int) -> flo
     return math.sqrt(squares / seen)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _prefetch_group(layers: np.ndarray, first: int, start: int, n: int) -> None:
     """Prefetch a group of dates of a tile, or the first group of the next tile, while others are added.
 

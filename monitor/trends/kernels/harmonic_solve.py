@@ -102,7 +102,7 @@ def solve_block(
         rows[4, lane] = math.sqrt(mean_square if mean_square > 0 else 0.0) if good else np.nan
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _normal_matrix(terms: np.ndarray, weights: np.ndarray, sums: np.ndarray, matrix: np.ndarray) -> None:
     """Compute the lower triangle of the normal matrix (p, p, LANES) from the sums (q, LANES)."""
     full_width()
@@ -150,7 +150,7 @@ def _factor(matrix: np.ndarray, determined: np.ndarray) -> None:
             own[lane] = 1 / (left[lane] if good else 1.0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _substitute(factors: np.ndarray, right: np.ndarray, solution: np.ndarray) -> None:
     """Solve the factored equations for (p, LANES) right-hand sides."""
     full_width()

@@ -1,36 +1,43 @@
 """Theil-Sen slope and Mann-Kendall test of every pixel.
 
 All functions take times ``t`` of shape (n,), strictly ascending, in years of 365.25 days, and values ``y`` of shape
-(n, pixels), float32 or float64. A value that is not finite was not seen and is ignored for its pixel. Arithmetic is in
-the type of ``y``; counts and tests are exact.
+(n, pixels), read as float32. A value that is not finite was not seen and is ignored for its pixel. Counts and tests are
+exact for these values; slopes are rounded to single precision.
 
-The median of the slopes between all pairs is computed in two ways. Up to :data:`NETWORK_DATES` dates (yearly values) a
-sorting network runs over a tile of pixels, also with gaps: it has no branches, so that it is vectorised. For more dates
-the slopes of each pixel are narrowed to a small bracket around the requested ranks.
+The slopes between all pairs of dates are neither stored nor sorted. A slope m has the rank that is the number of pairs
+with ``rise < m * interval``. The kernel counts these for :data:`LANES` pixels side by side, without a branch or a
+division, and moves m until its rank is the requested one; a last pass finds the slopes on either side of m. A missing
+value is NaN: it is below nothing, and only changes the number of pairs of its pixel.
 """
 
 import math
-from functools import cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from monitor.kernel_cache import njit
+from monitor.trends.kernels.vectors import full_width
 
 STATISTICS: Final = ("slope", "slope_low", "slope_high", "tau", "s", "p", "p_hamed_rao", "n")
 """Rows of the result of :func:`monotonic`, in order."""
 
-NETWORK_DATES: Final = 16
-"""Maximum number of dates for the sorting network: 120 slopes a pixel, of which a tile fits the first-level cache."""
+LANES: Final = 64
+"""Pixels side by side; fewer leave vector units idle, more exceed the cache."""
 
-NETWORK_TILE: Final = 64
-"""Pixels side by side in the network; fewer leave vector units idle, more exceed the cache."""
+GROUP: Final = 4
+"""Later dates that are compared at once with an earlier one."""
 
-RANK_SAMPLE: Final = 128
-"""Size of the sample of slopes that brackets a rank."""
+MAX_PASSES: Final = 100
+"""Limit of the search; most ranks are found in 5 to 12 passes."""
 
-SAMPLE_MARGIN: Final = 15
-"""Ranks in the sample on either side of the requested one, which is between them in 99 % of samples."""
+FIRST_STEP_UP: Final = 7
+"""Pass from which every other one moves up to the next slope, because equal slopes are never separated."""
+
+TOLERANCE: Final = 2.0**-21
+"""Slopes that differ by less are equal: four units in the last place. [relative]"""
+
+TINY: Final = 1e-30
+"""A slope below all that are positive."""
 
 DAYS_PER_YEAR: Final = 365.25
 """Days in a year."""
@@ -42,12 +49,47 @@ MIN_HAMED_RAO: Final = 10
 """Minimum number of values for estimating autocorrelation."""
 
 
+class Lanes(NamedTuple):
+    """Numbers of the pixels of a tile, (LANES,) arrays."""
+
+    m: np.ndarray
+    """Slope whose rank is counted, float32 as all down to `slope`."""
+    step: np.ndarray
+    """Slope a rank, about."""
+    low: np.ndarray
+    high: np.ndarray
+    """Slopes between which the requested rank lies."""
+    short: np.ndarray
+    over: np.ndarray
+    """Ranks by which `low` is below the requested one, and `high` above it; 0 where there is no such slope yet."""
+    side: np.ndarray
+    """1 after a move up, -1 after a move down."""
+    under: np.ndarray
+    above: np.ndarray
+    """Nearest slopes below a given one, and from it on."""
+    found: np.ndarray
+    """Slope of the requested rank, or the mean of two."""
+    slope: np.ndarray
+    """Median of the slopes."""
+    below: np.ndarray
+    """Number of slopes below `m`, int32 as all that follow."""
+    falls: np.ndarray
+    level: np.ndarray
+    """Number of falling pairs, and of pairs that do not rise."""
+    pairs: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
+    """Requested ranks from 0, one or two neighbours; none if `last` is less than `first`."""
+    going: np.ndarray
+    """1 while the rank is searched."""
+
+
 def slope_and_score(t: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Theil-Sen slope [1]_ and Mann-Kendall score S [2]_, without limits or tests; for `t` and `y` see the module.
 
     Returns
     -------
-    slope, s : (pixels,) arrays
+    slope, s : (pixels,) float32 arrays
         Median of the slopes between all pairs, in units of `y` per year, and the number of rising pairs minus that of
         falling pairs; NaN with fewer than two values.
 
@@ -57,12 +99,8 @@ def slope_and_score(t: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarra
        1968, doi:10.1080/01621459.1968.10480934.
     .. [2] H. B. Mann, "Nonparametric tests against trend," Econometrica, 1945, doi:10.2307/1907187.
     """
-    slope, s = np.full((2, y.shape[1]), np.nan, y.dtype)
-    n = t.size
-    if 2 <= n <= NETWORK_DATES:
-        _slope_few(t, y, _network(n, whole=False), slope, s)
-    elif n > NETWORK_DATES:
-        _slope_many(t, y, slope, s)
+    slope, s = np.full((2, y.shape[1]), np.nan, np.float32)
+    _slope(np.asarray(t, np.float64), np.ascontiguousarray(y, np.float32), _lanes(), slope, s)
     return slope, s
 
 
@@ -73,7 +111,7 @@ def monotonic(t: np.ndarray, y: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    (8, pixels) array
+    (8, pixels) float32 array
         The rows of :data:`STATISTICS`. ``n`` is always a number; all others are NaN with fewer than two values. Also
         NaN: a limit that too few values cannot bound (fewer than five, without ties), ``tau`` where all values are
         equal, ``p_hamed_rao`` with fewer than :data:`MIN_HAMED_RAO` values, without residuals to correlate, or where
@@ -93,352 +131,211 @@ def monotonic(t: np.ndarray, y: np.ndarray) -> np.ndarray:
     .. [3] H. B. Mann, Econometrica, 1945, doi:10.2307/1907187.
     .. [4] K. H. Hamed and A. R. Rao, J. Hydrology, 1998, doi:10.1016/S0022-1694(97)00125-X.
     """
-    out = np.full((len(STATISTICS), y.shape[1]), np.nan, y.dtype)
-    n = t.size
-    if 2 <= n <= NETWORK_DATES:
-        _monotonic_few(t, y, _network(n, whole=True), out)
-    elif n > NETWORK_DATES:
-        _monotonic_many(t, y, out)
-    else:
-        out[-1] = np.isfinite(y).sum(axis=0)
+    out = np.full((len(STATISTICS), y.shape[1]), np.nan, np.float32)
+    _monotonic(np.asarray(t, np.float64), np.ascontiguousarray(y, np.float32), _lanes(), out)
     return out
 
 
-@cache
-def _network(n: int, *, whole: bool) -> np.ndarray:
-    """Comparators (a, b), a < b, that sort the slopes of n dates (`whole`), or only put the two middle ones in place.
-
-    Merge exchange: D. E. Knuth, "The art of computer programming" vol. 3, algorithm 5.2.2 M.
-    """
-    size = n * (n - 1) // 2
-    comparators = []
-    top = 1 << max(size - 1, 0).bit_length() - 1 if size > 1 else 0
-    p = top
-    while p > 0:
-        q, r, d = top, 0, p
-        while True:
-            comparators += [(i, i + d) for i in range(size - d) if i & p == r]
-            if q == p:
-                break
-            d, q, r = q - p, q // 2, p
-        p //= 2
-    needed = set(range(size)) if whole else {max(size // 2 - 1, 0), size // 2}
-    used = []
-    for a, b in reversed(comparators):
-        if a in needed or b in needed:
-            needed |= {a, b}
-            used.append((a, b))
-    return np.array(used[::-1], np.int64).reshape(-1, 2)
+def _lanes() -> Lanes:
+    return Lanes(*np.zeros((11, LANES), np.float32), *np.zeros((7, LANES), np.int32))
 
 
 @njit(nogil=True, cache=True)
-def _load_tile(y: np.ndarray, start: int, tile: np.ndarray) -> int:
-    """Copy a tile of pixels, NaN where not seen and beyond the edge; return its width."""
-    n, pixels = y.shape
-    width: int = min(NETWORK_TILE, pixels - start)
-    for i in range(n):
-        for lane in range(NETWORK_TILE):
-            tile[i, lane] = np.nan
+def _slope(t: np.ndarray, y: np.ndarray, lanes: Lanes, slope: np.ndarray, s: np.ndarray) -> None:
+    tile, years = np.empty((t.size + GROUP, LANES), np.float32), np.empty(t.size + GROUP)
+    for start in range(0, y.shape[1], LANES):
+        _median(tile, years, _load(t, y, start, tile, years), lanes)
+        for lane in range(min(LANES, y.shape[1] - start)):
+            if lanes.pairs[lane]:
+                slope[start + lane] = lanes.slope[lane]
+                s[start + lane] = lanes.pairs[lane] - lanes.level[lane] - lanes.falls[lane]
+
+
+@njit(nogil=True, cache=True)
+def _monotonic(t: np.ndarray, y: np.ndarray, lanes: Lanes, out: np.ndarray) -> None:
+    tile, years = np.empty((t.size + GROUP, LANES), np.float32), np.empty(t.size + GROUP)
+    seen_t, seen_y, residual, order = np.empty((4, t.size))
+    limits = np.empty((2, LANES), np.int64)
+    for start in range(0, y.shape[1], LANES):
+        n = _load(t, y, start, tile, years)
+        _median(tile, years, n, lanes)
+        width = min(LANES, y.shape[1] - start)
+        limits[:] = -1
         for lane in range(width):
-            value = y[i, start + lane]
-            tile[i, lane] = value if np.isfinite(value) else np.nan
-    return width
-
-
-@njit(nogil=True, cache=True)
-def _rises(
-    values: np.ndarray, a: np.uint64, b: np.uint64, rate: float, slopes: np.ndarray, row: np.uint64, s: np.ndarray
-) -> None:
-    """Compute slopes between the dates at a and b in a tile without gaps, and add up scores."""
-    one, zero = s.dtype.type(1), s.dtype.type(0)
-    for lane in range(np.uint64(NETWORK_TILE)):
-        rise = values[b + lane] - values[a + lane]
-        slopes[row + lane] = rise * rate
-        s[lane] += (one if rise > zero else zero) - (one if rise < zero else zero)
-
-
-@njit(nogil=True, cache=True)
-def _rises_with_gaps(
-    values: np.ndarray,
-    a: np.uint64,
-    b: np.uint64,
-    rate: float,
-    slopes: np.ndarray,
-    row: np.uint64,
-    s: np.ndarray,
-    fill: np.ndarray,
-) -> None:
-    """Compute slopes between the dates at a and b in a tile with gaps, and add up scores.
-
-    Missing slopes are plus and minus infinity in turn, so that the median of the others stays in the middle rows: of k
-    missing ones, k // 2 are below it.
-    """
-    one, zero = s.dtype.type(1), s.dtype.type(0)
-    for lane in range(np.uint64(NETWORK_TILE)):
-        rise = values[b + lane] - values[a + lane]
-        seen = rise == rise
-        slopes[row + lane] = rise * rate if seen else fill[lane]
-        fill[lane] = fill[lane] if seen else -fill[lane]
-        s[lane] += (one if rise > zero else zero) - (one if rise < zero else zero)
-
-
-@njit(nogil=True, cache=True)
-def _sorted_slopes(
-    t: np.ndarray, tile: np.ndarray, network: np.ndarray, slopes: np.ndarray, fill: np.ndarray, s: np.ndarray
-) -> bool:
-    """Compute slopes between all pairs, sort them by the network, add up scores; return whether there are gaps."""
-    fill[:] = np.inf
-    s[:] = 0
-    # flat and unsigned: otherwise each index is tested for being negative, and the loops are not vectorised
-    values, flat = tile.ravel(), slopes.ravel()
-    gaps = False
-    for place in range(np.uint64(values.size)):
-        gaps |= values[place] != values[place]
-    row = np.uint64(0)
-    for i in range(t.size):
-        for j in range(i + 1, t.size):
-            rate = tile.dtype.type(1 / (t[j] - t[i]))
-            a, b = np.uint64(i * NETWORK_TILE), np.uint64(j * NETWORK_TILE)
-            if gaps:
-                _rises_with_gaps(values, a, b, rate, flat, row, s, fill)
-            else:
-                _rises(values, a, b, rate, flat, row, s)
-            row += np.uint64(NETWORK_TILE)
-    for c in range(network.shape[0]):
-        a, b = np.uint64(network[c, 0] * NETWORK_TILE), np.uint64(network[c, 1] * NETWORK_TILE)
-        for lane in range(np.uint64(NETWORK_TILE)):
-            first, second = flat[a + lane], flat[b + lane]
-            flat[a + lane] = first if first < second else second
-            flat[b + lane] = second if first < second else first
-    return gaps
-
-
-@njit(nogil=True, cache=True)
-def _slope_few(t: np.ndarray, y: np.ndarray, network: np.ndarray, slope: np.ndarray, s: np.ndarray) -> None:
-    n, pixels = y.shape
-    pairs = n * (n - 1) // 2
-    tile = np.empty((n, NETWORK_TILE), y.dtype)
-    slopes = np.empty((pairs, NETWORK_TILE), y.dtype)
-    fill = np.empty(NETWORK_TILE, y.dtype)
-    score = np.empty(NETWORK_TILE, y.dtype)
-    half = y.dtype.type(0.5)
-    for start in range(0, pixels, NETWORK_TILE):
-        width = _load_tile(y, start, tile)
-        gaps = _sorted_slopes(t, tile, network, slopes, fill, score)
-        for lane in range(width):
-            seen = n
-            for i in range(n if gaps else 0):
-                seen -= tile[i, lane] != tile[i, lane]
-            if seen >= 2:
-                seen_pairs = seen * (seen - 1) // 2
-                below = (pairs - seen_pairs) // 2
-                low, high = slopes[below + (seen_pairs - 1) // 2, lane], slopes[below + seen_pairs // 2, lane]
-                slope[start + lane] = low + (high - low) * half
-                s[start + lane] = score[lane]
-
-
-@njit(nogil=True, cache=True)
-def _monotonic_few(t: np.ndarray, y: np.ndarray, network: np.ndarray, out: np.ndarray) -> None:
-    n, pixels = y.shape
-    pairs = n * (n - 1) // 2
-    tile = np.empty((n, NETWORK_TILE), y.dtype)
-    slopes = np.empty((pairs, NETWORK_TILE), y.dtype)
-    fill = np.empty(NETWORK_TILE, y.dtype)
-    score = np.empty(NETWORK_TILE, y.dtype)
-    seen_t, seen_y, residual = np.empty(n), np.empty(n, y.dtype), np.empty(n)
-    order = np.empty(n)
-    for start in range(0, pixels, NETWORK_TILE):
-        width = _load_tile(y, start, tile)
-        _sorted_slopes(t, tile, network, slopes, fill, score)
-        for lane in range(width):
-            seen = 0
+            column, pairs, seen = out[:, start + lane], lanes.pairs[lane], 0
             for i in range(n):
                 if tile[i, lane] == tile[i, lane]:
-                    seen_t[seen], seen_y[seen] = t[i], tile[i, lane]
+                    seen_t[seen], seen_y[seen] = years[i], tile[i, lane]
                     seen += 1
-            column = out[:, start + lane]
             column[7] = seen
-            if seen < 2:
-                continue
-            seen_pairs = seen * (seen - 1) // 2
-            below = (pairs - seen_pairs) // 2
-            low, high = slopes[below + (seen_pairs - 1) // 2, lane], slopes[below + seen_pairs // 2, lane]
-            column[0] = low + (high - low) / 2
-            variance, tied = _ties(seen_y[:seen], order)
-            first, last = _limit_ranks(seen_pairs, variance)
-            if first >= 0:
-                column[1] = slopes[below + first, lane]
-            if last < seen_pairs:
-                column[2] = slopes[below + last, lane]
-            _test(seen_t[:seen], seen_y[:seen], float(score[lane]), variance, tied, residual, column)
+            if pairs:
+                column[0] = lanes.slope[lane]
+                variance, tied = _ties(seen_y[:seen], order)
+                limits[0, lane], limits[1, lane] = _limit_ranks(pairs, variance)
+                s = float(pairs - lanes.level[lane] - lanes.falls[lane])
+                _test(seen_t[:seen], seen_y[:seen], s, variance, tied, residual, column)
+        for side in range(2):
+            for lane in range(LANES):
+                rank, pairs = limits[side, lane], lanes.pairs[lane]
+                lanes.first[lane], lanes.last[lane] = rank, rank if 0 <= rank < pairs else -2
+                lanes.m[lane] = lanes.slope[lane] + (rank - pairs / 2) * lanes.step[lane]
+            _search(tile, years, n, lanes)
+            for lane in range(width):
+                if lanes.last[lane] >= 0:
+                    out[1 + side, start + lane] = lanes.found[lane]
 
 
 @njit(nogil=True, cache=True)
-def _slope_many(t: np.ndarray, y: np.ndarray, slope: np.ndarray, s: np.ndarray) -> None:
-    n, pixels = y.shape
-    days = _days(t).astype(y.dtype)
-    seen_t, seen_y = np.empty(n + 1, y.dtype), np.empty(n + 1, y.dtype)
-    slopes, work = np.empty((2, n * (n - 1) // 2), y.dtype)
-    for pixel in range(pixels):
-        seen = _seen(days, y, pixel, seen_t, seen_y)
-        if seen >= 2:
-            pairs = _slopes(seen_t[:seen], seen_y[:seen], slopes)
-            slope[pixel] = _middle(slopes[:pairs], work)
-            s[pixel] = _score(seen_y[:seen])
+def _load(t: np.ndarray, y: np.ndarray, start: int, tile: np.ndarray, years: np.ndarray) -> int:
+    """Copy the dates of a tile on which any pixel was seen; return their number.
 
-
-@njit(nogil=True, cache=True)
-def _monotonic_many(t: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
-    n, pixels = y.shape
-    days = _days(t)
-    short_days = days.astype(y.dtype)
-    seen_t, seen_y = np.empty(n + 1, y.dtype), np.empty(n + 1, y.dtype)
-    slopes, work = np.empty((2, n * (n - 1) // 2), y.dtype)
-    residual, order = np.empty(n), np.empty(n)
-    for pixel in range(pixels):
-        seen = _seen(short_days, y, pixel, seen_t, seen_y)
-        column = out[:, pixel]
-        column[7] = seen
-        if seen < 2:
-            continue
-        values = seen_y[:seen]
-        pairs = _slopes(seen_t[:seen], values, slopes)
-        column[0] = _middle(slopes[:pairs], work)
-        variance, tied = _ties(values, order)
-        first, last = _limit_ranks(pairs, variance)
-        if first >= 0:
-            column[1] = _ranked(slopes[:pairs], first, first, work)
-        if last < pairs:
-            column[2] = _ranked(slopes[:pairs], last, last, work)
-        _test(seen_t[:seen] / DAYS_PER_YEAR, values, float(_score(values)), variance, tied, residual, column)
-
-
-@njit(nogil=True, cache=True)
-def _days(t: np.ndarray) -> np.ndarray:
-    """Days since the middle of the record: whole days are exact in single precision, fractions of years are not."""
-    days: np.ndarray = (t - (t[0] + t[-1]) / 2) * DAYS_PER_YEAR
-    return days
-
-
-@njit(nogil=True, cache=True)
-def _seen(t: np.ndarray, y: np.ndarray, pixel: int, seen_t: np.ndarray, seen_y: np.ndarray) -> int:
-    """Copy the values seen of one pixel, and their times, to the front of the arrays; return their number."""
-    seen = 0
-    for i in range(t.size):
-        value = y[i, pixel]
-        seen_t[seen] = t[i]
-        seen_y[seen] = value
-        seen += np.isfinite(value)
-    return seen
-
-
-@njit(nogil=True, cache=True)
-def _score(y: np.ndarray) -> int:
-    """Number of rising pairs minus number of falling pairs."""
-    s = 0
-    for i in range(y.size):
-        later, now = y[i + 1 :], y[i]
-        for k in range(later.size):
-            s += (later[k] > now) - (later[k] < now)
-    return s
-
-
-@njit(nogil=True, cache=True)
-def _slopes(t: np.ndarray, y: np.ndarray, slopes: np.ndarray) -> int:
-    """Compute all pairwise slopes of one pixel per year, from times in days; return their number."""
-    pairs = 0
-    year = y.dtype.type(DAYS_PER_YEAR)
-    for i in range(y.size - 1):
-        later_t, later_y, now_t, now_y = t[i + 1 :], y[i + 1 :], t[i], y[i]
-        row = slopes[pairs : pairs + later_y.size]
-        for k in range(row.size):
-            row[k] = (later_y[k] - now_y) / (later_t[k] - now_t) * year
-        pairs += row.size
-    return pairs
-
-
-@njit(nogil=True, cache=True)
-def _select(values: np.ndarray, k: int, low: int, high: int) -> None:
-    """Put the k-th smallest of values[low:high + 1] in place, smaller ones before it, larger ones after (Hoare)."""
-    while low < high:
-        middle = (low + high) // 2
-        pivot = max(min(values[low], values[high]), min(max(values[low], values[high]), values[middle]))
-        i, j = low, high
-        while i <= j:
-            while values[i] < pivot:
-                i += 1
-            while values[j] > pivot:
-                j -= 1
-            if i <= j:
-                values[i], values[j] = values[j], values[i]
-                i += 1
-                j -= 1
-        if k <= j:
-            high = j
-        elif k >= i:
-            low = i
-        else:
-            return
-
-
-@njit(nogil=True, cache=True)
-def _ranked(values: np.ndarray, first: int, last: int, work: np.ndarray) -> float:
-    """Mean of the order statistics `first` and `last`, which are the same or neighbours; `values` are not changed.
-
-    A sample brackets the requested ranks; one pass without branches copies the values in the bracket and counts those
-    below it; this is repeated until few values are left to select from. The count makes the result exact: if a bracket
-    misses the ranks, the selection is made from all values.
+    NaN where not seen, beyond the edge, and in one more group of dates.
     """
-    sample = np.empty(RANK_SAMPLE, values.dtype)
-    source, size, skipped = values, values.size, 0
-    while size > 2 * RANK_SAMPLE:
-        step = size // RANK_SAMPLE
-        for i in range(RANK_SAMPLE):
-            sample[i] = source[i * step]
-        rank = (first - skipped) * RANK_SAMPLE // size
-        down, up = max(rank - SAMPLE_MARGIN, 0), min(rank + SAMPLE_MARGIN, RANK_SAMPLE - 1)
-        _select(sample, down, 0, RANK_SAMPLE - 1)
-        _select(sample, up, down, RANK_SAMPLE - 1)
-        low = sample[down] if rank > SAMPLE_MARGIN else -np.inf
-        high = sample[up] if rank + SAMPLE_MARGIN < RANK_SAMPLE else np.inf
-        below, copied = _copy_between(source[:size], low, high, work)
-        if not below <= first - skipped <= last - skipped < below + copied:
-            source, size, skipped = values, values.size, 0
+    n, width = 0, min(LANES, y.shape[1] - start)
+    for i in range(t.size):
+        row, values, some = tile[n], y[i, start : start + width], False
+        for lane in range(width):
+            seen = abs(values[lane]) < np.inf
+            row[lane] = values[lane] if seen else np.nan
+            some |= seen
+        row[width:] = np.nan
+        years[n] = t[i] - t[0]
+        n += some
+    tile[n:], years[n:] = np.nan, 0
+    return n
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _median(tile: np.ndarray, years: np.ndarray, n: int, lanes: Lanes) -> None:
+    """Count pairs and scores of a tile, and find the median of the slopes."""
+    lanes.m[:] = 0
+    _count(tile.ravel(), years, n, lanes.m, lanes.falls)
+    lanes.m[:] = TINY
+    _count(tile.ravel(), years, n, lanes.m, lanes.level)
+    seen, mean_t, mean_y, tt, ty, yy = np.zeros((6, LANES))
+    for i in range(n):
+        row, year = tile[i], years[i]
+        for lane in range(LANES):
+            there = row[lane] == row[lane]
+            seen[lane] += there
+            mean_t[lane] += year if there else 0
+            mean_y[lane] += row[lane] if there else 0
+    mean_t /= seen
+    mean_y /= seen
+    for i in range(n):
+        row, year = tile[i], years[i]
+        for lane in range(LANES):
+            there = row[lane] == row[lane]
+            u, v = year - mean_t[lane], row[lane] - mean_y[lane]
+            tt[lane] += u * u if there else 0
+            ty[lane] += u * v if there else 0
+            yy[lane] += v * v if there else 0
+    for lane in range(LANES):
+        k = int(seen[lane])
+        lanes.pairs[lane] = pairs = k * (k - 1) // 2
+        lanes.first[lane], lanes.last[lane] = (pairs - 1) // 2, pairs // 2 if pairs else -2
+        # of normal residuals: the density of the slopes at their centre is 0.33 sd(t) / sd(residual)
+        lanes.m[lane] = ty[lane] / tt[lane] if pairs else 0
+        spread = max(yy[lane] - ty[lane] * lanes.m[lane], TOLERANCE * yy[lane])
+        lanes.step[lane] = 3 * math.sqrt(spread / tt[lane]) / pairs if pairs else 0
+    _search(tile, years, n, lanes)
+    lanes.slope[:] = lanes.found
+
+
+@njit(nogil=True, cache=True)
+def _search(tile: np.ndarray, years: np.ndarray, n: int, lanes: Lanes) -> None:
+    """Find the slopes of the requested ranks, from a first guess in `m`; `found` is their mean."""
+    m, low, high, short, over, below = lanes.m, lanes.low, lanes.high, lanes.short, lanes.over, lanes.below
+    first, last, step = lanes.first, lanes.last, lanes.step.copy()
+    low[:], high[:], lanes.side[:] = 0, 0, 0
+    for lane in range(LANES):  # what is known of the slope 0
+        wanted = 0.5 * (first[lane] + last[lane] + 1)
+        short[lane], over[lane] = max(wanted - lanes.level[lane], 0), max(lanes.falls[lane] - wanted, 0)
+        lanes.going[lane] = (last[lane] >= first[lane]) & (short[lane] + over[lane] > 0)
+        if not lanes.going[lane]:
+            m[lane] = TINY if last[lane] >= lanes.level[lane] else 0
+        elif m[lane] * (short[lane] - over[lane]) <= 0:  # the guess has the wrong sign
+            m[lane] = (short[lane] - over[lane]) * step[lane]
+    flat = tile.ravel()
+    for turn in range(MAX_PASSES):
+        _count(flat, years, n, m, below)
+        if not _advance(lanes, step):
             break
-        stuck = 2 * copied > size
-        source, size, skipped = work, copied, skipped + below
-        if stuck:
-            break
-    if size == values.size:
-        work[:size] = values
-    _select(work, first - skipped, 0, size - 1)
-    value = work[first - skipped]
-    if last == first:
-        return float(value)
-    beyond = work[last - skipped]
-    for i in range(last - skipped, size):
-        beyond = min(beyond, work[i])
-    return float(value + (beyond - value) / 2)
+        if turn >= FIRST_STEP_UP and turn % 2:
+            _nearest(flat, years, n, low, lanes.under, lanes.above)
+            for lane in range(LANES):
+                if lanes.going[lane] and short[lane] > 0:
+                    little = abs(lanes.above[lane]) * np.float32(0.4 * TOLERANCE)
+                    low[lane], m[lane] = lanes.above[lane] - little, lanes.above[lane] + little
+    _nearest(flat, years, n, m, lanes.under, lanes.above)
+    for lane in range(LANES):
+        one = lanes.under[lane] if below[lane] > first[lane] else lanes.above[lane]
+        other = lanes.under[lane] if below[lane] > last[lane] else lanes.above[lane]
+        lanes.found[lane] = one + (other - one) / 2
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _advance(lanes: Lanes, step: np.ndarray) -> int:
+    """Move each slope closer to its rank, by false position with the Illinois rule; return how many have moved."""
+    m, low, high, short, over, side = lanes.m, lanes.low, lanes.high, lanes.short, lanes.over, lanes.side
+    moved, half, one, two = 0, np.float32(0.5), np.float32(1), np.float32(2)
+    for lane in range(np.uint64(LANES)):
+        off = half * np.float32(lanes.first[lane] + lanes.last[lane] + 1 - 2 * lanes.below[lane])
+        going, up, now = lanes.going[lane] & (abs(off) > half), off > 0, m[lane]
+        left, right = now if up else low[lane], high[lane] if up else now
+        a = off if up else short[lane] * (half if side[lane] < 0 else one)
+        b = over[lane] * (half if side[lane] > 0 else one) if up else -off
+        between = (a > 0) & (b > 0)
+        equal = between & (right - left <= np.float32(TOLERANCE) * max(abs(left), abs(right)))
+        to = left if equal else (left + (right - left) * (a / (a + b)) if between else now + off * step[lane])
+        m[lane] = to if going else now
+        low[lane], high[lane], short[lane], over[lane], side[lane] = left, right, a, b, one if up else -one
+        step[lane] *= two
+        moved += going
+        lanes.going[lane] = going & (not equal)
+    return moved
 
 
 @njit(nogil=True, cache=True)
-def _copy_between(values: np.ndarray, low: float, high: float, work: np.ndarray) -> tuple[int, int]:
-    """Copy the values from low to high into work; return how many are below, and how many were copied."""
-    below, copied = 0, 0
-    for i in range(values.size):
-        value = values[i]
-        work[copied] = value
-        copied += (value >= low) & (value <= high)
-        below += value < low
-    return below, copied
+def _count(flat: np.ndarray, years: np.ndarray, n: int, m: np.ndarray, below: np.ndarray) -> None:
+    """Count the pairs of each pixel whose slope is below m."""
+    full_width()
+    below[:] = 0
+    # flat and unsigned: otherwise each index is tested for being negative, and the loops are not vectorised
+    size = np.uint64(LANES)
+    for i in range(n - 1):
+        a = np.uint64(i * LANES)
+        for j in range(i + 1, n, GROUP):
+            b0 = np.uint64(j * LANES)
+            b1, b2, b3 = b0 + size, b0 + size + size, b0 + size + size + size
+            d0, d1 = np.float32(years[j] - years[i]), np.float32(years[j + 1] - years[i])
+            d2, d3 = np.float32(years[j + 2] - years[i]), np.float32(years[j + 3] - years[i])
+            for lane in range(size):
+                now, rate = flat[a + lane], m[lane]
+                c0, c1 = flat[b0 + lane] - now < rate * d0, flat[b1 + lane] - now < rate * d1
+                c2, c3 = flat[b2 + lane] - now < rate * d2, flat[b3 + lane] - now < rate * d3
+                below[lane] += (np.int32(c0) + np.int32(c1)) + (np.int32(c2) + np.int32(c3))
 
 
 @njit(nogil=True, cache=True)
-def _middle(values: np.ndarray, work: np.ndarray) -> float:
-    return _ranked(values, (values.size - 1) // 2, values.size // 2, work)
+def _nearest(flat: np.ndarray, years: np.ndarray, n: int, m: np.ndarray, under: np.ndarray, above: np.ndarray) -> None:
+    """Find the nearest slopes of each pixel below m, and from m on."""
+    full_width()
+    under[:], above[:], none = -np.inf, np.inf, np.float32(np.inf)
+    for i in range(n - 1):
+        a = np.uint64(i * LANES)
+        for j in range(i + 1, n):
+            b, interval = np.uint64(j * LANES), np.float32(years[j] - years[i])
+            per_year = np.float32(1 / (years[j] - years[i]))
+            for lane in range(np.uint64(LANES)):
+                rise = flat[b + lane] - flat[a + lane]
+                low = rise * per_year if rise < m[lane] * interval else -none
+                high = rise * per_year if rise >= m[lane] * interval else none
+                under[lane] = low if low > under[lane] else under[lane]
+                above[lane] = high if high < above[lane] else above[lane]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, inline="always")
 def _ties(y: np.ndarray, order: np.ndarray) -> tuple[float, int]:
     """Variance of S without a trend, corrected for ties, and the number of tied pairs."""
     n = y.size
@@ -455,14 +352,14 @@ def _ties(y: np.ndarray, order: np.ndarray) -> tuple[float, int]:
     return spread / 18, tied
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, inline="always")
 def _limit_ranks(pairs: int, variance: float) -> tuple[int, int]:
     """Ranks of the sorted slopes that bound the slope at 95 %; outside 0 .. pairs - 1 there is no bound."""
     half_width = Z95 * math.sqrt(variance)
     return round((pairs - half_width) / 2) - 1, round((pairs + half_width) / 2)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, inline="always")
 def _two_sided(s: float, variance: float) -> float:
     """Two-sided p of a score, continuity-corrected."""
     if s == 0:
@@ -470,7 +367,7 @@ def _two_sided(s: float, variance: float) -> float:
     return math.erfc((abs(s) - 1) / math.sqrt(2 * variance))
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, inline="always")
 def _test(
     t: np.ndarray, y: np.ndarray, s: float, variance: float, tied: int, residual: np.ndarray, column: np.ndarray
 ) -> None:
@@ -500,7 +397,7 @@ def _inflation(t: np.ndarray, y: np.ndarray, slope: float, rank: np.ndarray) -> 
     for i in range(n):
         residual[i] = y[i] - slope * (t[i] - t[0])
         largest = max(largest, abs(y[i]))
-    same = 16 * np.finfo(y.dtype).eps * largest
+    same = 4 * np.finfo(np.float32).eps * largest
     order = np.argsort(residual, kind="mergesort")
     power = 0.0
     i = 0

@@ -94,7 +94,7 @@ def _spread(likelihood: np.ndarray, count: np.ndarray, start: np.ndarray) -> np.
     return weights
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, inline="always")
 def _weighted_sum(rows: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
     """Weighted sum of (n, m) rows, into (m,) `out`.
 
@@ -159,7 +159,7 @@ def failing_fraction(chance: np.ndarray, theta: np.ndarray) -> np.ndarray:
     return out
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, inline="always")
 def _edge(chance: np.ndarray) -> np.ndarray:
     """Whether each pixel and its eight neighbours include values above .5 and below .5, (y, x) bool."""
     height, width = chance.shape

@@ -88,22 +88,22 @@ def season_means(y: np.ndarray, seasons: Sequence[np.ndarray]) -> np.ndarray:
 
     Parameters
     ----------
-    y : (n, ...) array of float
+    y : (n, ...) array
         Values, not finite where not seen.
     seasons : sequence of (k,) int arrays
         Indices of the layers of each season.
 
     Returns
     -------
-    (seasons, ...) array
-        In the type of `y`; NaN where nothing was seen.
+    (seasons, ...) float32 array
+        NaN where nothing was seen.
 
     Notes
     -----
     Layers are added one by one in double precision: numpy groups the terms of its sums by the shape of the array, and a
     mean must not depend on how many pixels a chunk has.
     """
-    out = np.full((len(seasons), *y.shape[1:]), np.nan, y.dtype)
+    out = np.full((len(seasons), *y.shape[1:]), np.nan, np.float32)
     for season, layers in enumerate(seasons):
         total = np.zeros(y.shape[1:])
         seen = np.zeros(y.shape[1:], np.int32)

@@ -16,7 +16,18 @@ from monitor.verdict.kernels.losses import (
 from monitor.verdict.kernels.season import reference_fits, season_state
 from monitor.verdict.kernels.state_space import agreement_before, own_noise, scaled_noise
 from monitor.verdict.kernels.theta import failure_evidence, gain_variance, theta_filter, uplift_evidence
-from monitor.verdict.kernels.types import Array, Noise, Prior, SeasonState, Times, UsualSeason, kernel
+from monitor.verdict.kernels.types import (
+    FALSE,
+    TRUE,
+    Array,
+    Noise,
+    Prior,
+    SeasonState,
+    Times,
+    UsualSeason,
+    inlined,
+    kernel,
+)
 
 
 class SiteScenes(NamedTuple):
@@ -120,7 +131,7 @@ def estimate_site(
     return SiteEstimate(fits, wander, scene)
 
 
-@kernel
+@inlined
 def _plan_curves(day: Array, plan: Promise) -> Array:
     """Promised uplift at each scene, (n, 3), summed over the cohorts; where nothing is promised, the share started."""
     out = np.zeros((day.size, LAGS))
@@ -136,18 +147,18 @@ def _plan_curves(day: Array, plan: Promise) -> Array:
     return out
 
 
-@kernel
+@inlined
 def _no_losses(n: int) -> Losses:
     return Losses(np.zeros(n), np.zeros(n, np.bool_), np.full(n, -1), np.zeros(n, np.bool_))
 
 
-@kernel
+@inlined
 def _evidence_without_losses(
     times: Times, difference: Array, state: SeasonState, curves: Array, variance: Array, noise: Noise, prior: Prior
 ) -> tuple[Array, Array]:
     """Log evidence of failure and of uplift at each scene, losses ignored."""
     theta = theta_filter(
-        times, difference, state, curves, variance, _no_losses(difference.size), True, noise, prior, True
+        times, difference, state, curves, variance, _no_losses(difference.size), TRUE, noise, prior, TRUE
     )
     gain = gain_variance(state.seasons, state.rain_sd, prior)
     return failure_evidence(theta.b, theta.c, gain), uplift_evidence(theta.b, theta.c)
@@ -168,7 +179,7 @@ def _second_ring_evidence(
     return _evidence_without_losses(times, difference, state, curves[seen], variance, own, prior)
 
 
-@kernel
+@inlined
 def _late_scenes(times: Times, peak: Array, start: int, after_peak: float) -> Array:
     """Index of the last late-season scene since the start, at each scene; -1: none yet."""
     late, last = np.empty(times.day.size, np.int64), -1
@@ -211,7 +222,7 @@ def _surely(chance: Array, day: Array, start: int, confident: float) -> Array:
     return out
 
 
-@kernel
+@inlined
 def _last_loss(day: Array, losses: Losses, second: Array, season_rain: Array, start: int) -> tuple[Array, Array]:
     """Of the last confirmed loss, at each scene: index of the scene that confirmed it (-1: none), (n,); highest score,
     change of the second index and rain, (n, 3).
@@ -231,7 +242,7 @@ def _last_loss(day: Array, losses: Losses, second: Array, season_rain: Array, st
     return confirmed, values
 
 
-@kernel
+@inlined
 def _loss_days(day: Array, difference: Array, mu: Array, losses: Losses, confirmed: Array, start: int) -> Array:
     """Days of the loss confirmed last, at each scene, (n, 4); -1 without a loss.
 
@@ -251,7 +262,7 @@ def _loss_days(day: Array, difference: Array, mu: Array, losses: Losses, confirm
     return days
 
 
-@kernel
+@inlined
 def _season_means(season: Array, scenes: SiteScenes, state: SeasonState) -> tuple[Array, Array, Array]:
     """Means over the season to date, at each scene: cover, cover of the control, season and rain."""
     n = season.size
@@ -298,7 +309,7 @@ def filter_site(
     )  # fmt: skip
     own = scaled_noise(noise, baseline, wander, scene)
     variance = scenes.variance * scene**2
-    theta = theta_filter(times, difference, state, curves, variance, losses, plan.promised, own, prior, False)
+    theta = theta_filter(times, difference, state, curves, variance, losses, plan.promised, own, prior, FALSE)
     late = _late_scenes(times, state.peak, start, rules.after_peak)
     evidence, growth = np.zeros(n), np.zeros(n)
     if plan.promised:
@@ -384,8 +395,8 @@ def first_reported(
         )  # fmt: skip
         theta = theta_filter(
             when, sites.difference[r][seen], season, curves[seen], variance[seen] * sites.scene[r] ** 2,
-            _no_losses(seen.size), True, scaled_noise(noise, noise.baseline, sites.wander[r], sites.scene[r]), prior,
-            False,
+            _no_losses(seen.size), TRUE, scaled_noise(noise, noise.baseline, sites.wander[r], sites.scene[r]), prior,
+            FALSE,
         )  # fmt: skip
         evidence = failure_evidence(theta.b, theta.c, gain_variance(season.seasons, season.rain_sd, prior))
         is_late = (when.day >= rules.start) & (when.position >= rules.late_from)

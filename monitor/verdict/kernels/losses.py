@@ -32,7 +32,7 @@ from monitor.verdict.kernels.state_space import (
     scaled_noise,
     update,
 )
-from monitor.verdict.kernels.types import Array, Noise, SeasonState, Times, kernel
+from monitor.verdict.kernels.types import Array, Noise, SeasonState, Times, inlined, kernel
 
 
 class Losses(NamedTuple):
@@ -55,7 +55,7 @@ class _Bank(NamedTuple):
     years: np.ndarray  # time since the previous onset date, the prior weight of this one [year]
 
 
-@kernel
+@inlined
 def search_noise(stiff: Noise, noise: Noise, baseline: float, wander: float, scene: float) -> Noise:
     """Noise of the loss search at a site with its own factors (see ``own_noise``); `harmonic` is not used by it.
 
@@ -162,13 +162,13 @@ def detect_losses(
     return Losses(score, confirmed, onset, denied)
 
 
-@kernel
+@inlined
 def _open_slot(bank: _Bank, slot: int, scene: int, years: float) -> None:
     bank.columns[slot, :] = 0.0
     bank.b[slot], bank.c[slot], bank.first[slot], bank.years[slot] = 0.0, 0.0, scene, years
 
 
-@kernel
+@inlined
 def _update_bank(bank: _Bank, h: Array, gain: Array, mu: float, e: float, variance: float) -> tuple[float, int, int]:
     """Update each step by an innovation: total weighted likelihood ratio, slots in use, slot of the largest."""
     total, live, best, best_value = 0.0, 0, -1, -np.inf
@@ -190,7 +190,7 @@ def _update_bank(bank: _Bank, h: Array, gain: Array, mu: float, e: float, varian
     return total, live, best
 
 
-@kernel
+@inlined
 def _absorb(x: Array, cov: Array, column: Array, b: float, c: float, loss_sd: float) -> None:
     """Make a loss part of the baseline, exactly as if its date had been known."""
     spread = 1.0 / (c + 1.0 / loss_sd**2)

@@ -15,7 +15,7 @@ from monitor.verdict.kernels.constants import (
     SOIL,
     WIDTHS,
 )
-from monitor.verdict.kernels.types import Array, SeasonState, Times, UsualSeason, kernel
+from monitor.verdict.kernels.types import Array, SeasonState, Times, UsualSeason, inlined, kernel
 
 
 class Reference(NamedTuple):
@@ -42,7 +42,7 @@ class _Curve(NamedTuple):
     flat: bool
 
 
-@kernel
+@inlined
 def _bump(position: float, peak: float, width: float, flat: bool) -> float:
     days = position - peak + 182.625  # into one year by steps, since % is slow
     while days < 0.0:
@@ -65,7 +65,7 @@ def _bumps() -> Array:
 _bump_of = _bumps()
 
 
-@kernel
+@inlined
 def _line(n: float, x: float, xx: float, y: float, xy: float, yy: float) -> tuple[float, float, float]:
     """Least squares of pedestal + bump by weighted sums of bump `x` and cover `y`: (sum of squares, pedestal, bump)."""
     det = n * xx - x * x
@@ -77,14 +77,14 @@ def _line(n: float, x: float, xx: float, y: float, xy: float, yy: float) -> tupl
     return square, pedestal, bump
 
 
-@kernel
+@inlined
 def _penalised(square: float, peak: float, width: float, usual: UsualSeason) -> float:
     """Cost of a curve: misfit over its noise, and a quadratic penalty towards the biome's peak and width."""
     doubt = ((peak - usual.peak) / 25) ** 2 + (math.log(width / usual.width) / 0.5) ** 2
     return square / 0.03**2 + doubt
 
 
-@kernel
+@inlined
 def _best_of_grid(position: Array, cover: Array, usual: UsualSeason) -> _Curve:
     """Best curve of a grid of peaks ten days apart, all widths, round and flat."""
     n = position.size
@@ -118,7 +118,7 @@ def _best_of_grid(position: Array, cover: Array, usual: UsualSeason) -> _Curve:
     return _Curve(best[1], best[2], peak, width, flat)
 
 
-@kernel
+@inlined
 def _refined(position: Array, cover: Array, coarse: _Curve, usual: UsualSeason) -> _Curve:
     """Curve on a finer grid around a coarse one, with Huber weights from the coarse one's residuals."""
     n = position.size
@@ -297,7 +297,7 @@ def season_state(times: Times, control: Array, fits: Array) -> SeasonState:
     return SeasonState(s, rho, amplitude, peak, seasons, spread, whole, slope)
 
 
-@kernel
+@inlined
 def _shape(ref: Reference, position: float) -> float:
     """Seasonal curve at a position, 0 to 1."""
     bump = _bump(position, ref.peak, ref.width, ref.flat)
@@ -306,7 +306,7 @@ def _shape(ref: Reference, position: float) -> float:
     return min(max((ref.pedestal + ref.bump * bump - ref.offset) / ref.amplitude, 0.0), 1.0)
 
 
-@kernel
+@inlined
 def _reference(row: Array) -> Reference:
     return Reference(row[1], row[2], row[3], row[4], row[5] != 0.0, row[6], row[7], int(row[8]), row[9])
 

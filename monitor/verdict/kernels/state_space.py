@@ -16,10 +16,10 @@ import math
 import numpy as np
 
 from monitor.verdict.kernels.constants import OWN, REFERENCE_SCENES, SEASON_SCENES
-from monitor.verdict.kernels.types import Array, Noise, SeasonState, Times, kernel
+from monitor.verdict.kernels.types import Array, Noise, SeasonState, Times, inlined, kernel
 
 
-@kernel
+@inlined
 def decay_factors(days: int, seasons: int, noise: Noise) -> tuple[float, float, float]:
     """Factors by which slow drift, fast drift and a season's own difference decay over days and season borders."""
     return math.exp(-days / noise.slow_days), math.exp(-days / noise.fast_days), noise.year_memory**seasons
@@ -53,14 +53,14 @@ def initial_state(noise: Noise, last_mean: float, last_sd: float) -> tuple[Array
     return x, covariance
 
 
-@kernel
+@inlined
 def observe(h: Array, s: float, mu: float, position: int) -> None:
     """Write the first six entries of the observation vector: baseline, harmonic, drifts, season's own difference."""
     angle = 2 * math.pi * position / 365.25
     h[0], h[1], h[2], h[3], h[4], h[5] = mu, math.cos(angle), math.sin(angle), 1.0, 1.0, s
 
 
-@kernel
+@inlined
 def rain_before(season: Array, rain: Array, i: int) -> float:
     """Rain at the scene before the i-th, to which the response is fitted; 0 at the first scene of a season.
 
@@ -69,7 +69,7 @@ def rain_before(season: Array, rain: Array, i: int) -> float:
     return rain[i - 1] if i > 0 and season[i] == season[i - 1] else 0.0
 
 
-@kernel
+@inlined
 def trend_since(first: int, day: int, mu: float) -> float:
     """What a trend of 1 a year, begun on the first day, has changed by a day of season and rain `mu`. [year]"""
     return mu * (day - first) / 365.25
@@ -86,7 +86,7 @@ def innovation(x: Array, covariance: Array, h: Array, ph: Array, difference: flo
     return e, hph
 
 
-@kernel
+@inlined
 def _project(covariance: Array, h: Array, out: Array) -> None:
     """`out` = P h. Rows of `covariance` are columns of P, here and below, so that inner loops vectorise."""
     for k in range(8):

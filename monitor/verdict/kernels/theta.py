@@ -26,7 +26,7 @@ from monitor.verdict.kernels.state_space import (
     trend_since,
     update,
 )
-from monitor.verdict.kernels.types import Array, Noise, Prior, SeasonState, Times, kernel
+from monitor.verdict.kernels.types import Array, Noise, Prior, SeasonState, Times, inlined, kernel
 
 
 class Theta(NamedTuple):
@@ -135,14 +135,14 @@ def theta_filter(
     return out
 
 
-@kernel
+@inlined
 def _empty(n: int) -> Theta:
     return Theta(
         np.zeros((n, LAGS)), np.zeros((n, LAGS)), np.zeros(n), np.zeros(n), np.zeros((n, 4)), np.zeros(n), np.zeros(n)
     )
 
 
-@kernel
+@inlined
 def _first_losses(losses: Losses) -> tuple[Array, Array, int]:
     """Onset and confirmation (indices of scenes) of the first losses, and how many there are."""
     n = losses.confirmed.size
@@ -155,7 +155,7 @@ def _first_losses(losses: Losses) -> tuple[Array, Array, int]:
     return begun, known, count
 
 
-@kernel
+@inlined
 def _prior_of_plans(promised: bool, prior: Prior) -> _Plans:
     log_prior = np.zeros(9)
     if promised:
@@ -163,7 +163,7 @@ def _prior_of_plans(promised: bool, prior: Prior) -> _Plans:
     return _Plans(np.zeros(9), np.zeros(9), np.zeros(9), log_prior, np.empty((4 + LOSSES, 1 + LOSSES)))
 
 
-@kernel
+@inlined
 def _conclude(
     out: Theta, i: int, b: Array, c: Array, losses: int, curve: Array, off: float, promised: bool, prior: Prior,
     plans: _Plans,
@@ -195,7 +195,7 @@ def _conclude(
             out.below[i, q] = max(out.below[i, q], out.below[i, q - 1])
 
 
-@kernel
+@inlined
 def _posterior(
     b: Array, c: Array, lag: int, share: float, losses: int, curve: float, prior: Prior, room: Array
 ) -> tuple[float, float, float]:
@@ -238,12 +238,12 @@ def _posterior(
     return mean, variance, 0.5 * (fit - log_det)
 
 
-@kernel
+@inlined
 def _below(threshold: float, mean: float, sd: float) -> float:
     return 0.5 * math.erfc((mean - threshold) / (sd * math.sqrt(2.0)))
 
 
-@kernel
+@inlined
 def _fieller(mean: float, variance: float, off: float) -> tuple[float, float]:
     """95 % interval of theta estimated as `mean` through a gain with relative variance `off` (Fieller's theorem, 1954).
 
@@ -263,7 +263,7 @@ def gain_variance(seasons: Array, rain_sd: Array, prior: Prior) -> Array:
     return out
 
 
-@kernel
+@inlined
 def _log_likelihood(theta: float, b: float, c: float, gain_var: float) -> float:
     """Log likelihood of theta, the gain integrated out: b / c is distributed as N(theta, 1 / c + theta^2 gain_var)."""
     square = theta * theta
@@ -271,7 +271,7 @@ def _log_likelihood(theta: float, b: float, c: float, gain_var: float) -> float:
     return (theta * b - 0.5 * square * c + 0.5 * square * gain_var * b * b) / more - 0.5 * math.log(more)
 
 
-@kernel
+@inlined
 def _failed_against(b: float, c: float, null: float, gain_var: float) -> float:
     """Log likelihood ratio of a failed site (a mixture) against theta = `null`."""
     top = -np.inf

@@ -1,7 +1,7 @@
 """What the kernels of the verdict share: the numba decorator and records of arrays and constants."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple, cast
 
 import numpy as np
 
@@ -13,6 +13,16 @@ type Array = np.ndarray
 def kernel[F: Callable[..., object]](function: F) -> F:
     """Compile for plain arrays, cached on disk; releases the interpreter lock while it runs."""
     return njit(nogil=True, cache=True)(function)
+
+
+def inlined[F: Callable[..., object]](function: F) -> F:
+    """Compile a small function as part of each kernel that calls it: one more compilation costs more than its code."""
+    return njit(nogil=True, cache=True, inline="always")(function)
+
+
+TRUE: Final = cast(bool, np.bool_(True))
+FALSE: Final = cast(bool, np.bool_(False))
+"""For calls between kernels: numba compiles one more variant of a kernel that is called with a literal."""
 
 
 class Times(NamedTuple):
