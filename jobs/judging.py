@@ -20,7 +20,7 @@ from monitor.ingest.task import Outcome
 from monitor.ledger.transaction import Payload, Transaction
 from monitor.maps.site_verdict import VerdictInputs, series_verdict, verdict_with_areas
 from monitor.maps.worst_patch import WorstPatch
-from monitor.series.columns import Columns, observed_until
+from monitor.series.columns import Columns, content_hash, observed_until
 from monitor.series.field_rows import local_factor
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.promise import promise_of, with_promise
@@ -216,6 +216,6 @@ def _digest(series: Columns, inputs: VerdictInputs, reasons: Sequence[str]) -> s
     site = inputs.site
     content = [
         site.version, site.start, site.slope_degrees, inputs.episode, inputs.alpha, inputs.constants.hash,
-        inputs.field_factor, reasons, series["chain"][-1:],
+        inputs.field_factor, reasons, content_hash(series),
     ]  # fmt: skip
     return derived.key(content, module="monitor.maps.site_verdict")

@@ -14,6 +14,7 @@ from monitor.conventions import follow_cf
 from monitor.cover.fraction import ENDMEMBERS, Endmembers, cover
 from monitor.cover.indices import INDICES
 from monitor.cube.offset_check import check_offsets
+from monitor.cube.scenes import of_one_site
 from monitor.cube.store import LandscapeStore
 from monitor.cube.stored_site import StoredSite
 from monitor.errors import BadData, StoreBroken
@@ -99,9 +100,8 @@ def site_cube(stored: StoredSite, series: pd.DataFrame | None) -> xr.Dataset:
     series : pd.DataFrame or None
         The published series, which says what counts; scenes that are not in it count as stored.
     """
-    columns = stored.columns()
+    columns = of_one_site(check_offsets(stored.scenes()))
     cube = stored.cube(layers=(*bands.OBSERVED, "clear"))
-    columns["accepted"], columns["reason"] = check_offsets(columns)
     texts = {name: decode_texts(columns[name]) for name in SCENE_COORDINATES}
     accepted = columns["accepted"].tolist()
     judged = {} if series is None else {row.scene: (row.accepted, row.reason) for row in series.itertuples()}

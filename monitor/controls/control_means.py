@@ -16,10 +16,8 @@ from datetime import date
 from typing import Final, NamedTuple
 
 import numpy as np
-import xarray as xr
 
-from monitor.controls.screening import LeftOut, left_out_mask
-from monitor.controls.selection import MIN_UNITS, REFERENCE_RING, ControlSet
+from monitor.controls.selection import MIN_UNITS, REFERENCE_RING
 
 MIN_COVER_CHANGE: Final = 0.08
 """Least change of a unit's yearly mean against the other units that may be more than noise. [cover fraction]"""
@@ -126,7 +124,7 @@ def control_mean(cover: np.ndarray, dates: np.ndarray, start: date | None) -> np
     (scene,) array
         NaN where fewer than ten units count and were seen, see :func:`mean_of_units`. [cover fraction]
     """
-    return mean_of_units(cover, *choose_units(cover, dates, start).at(dates))
+    return mean_of_units(cover[:, :, None], *choose_units(cover, dates, start).at(dates))[:, 0]
 
 
 def mean_of_units(values: np.ndarray, fit: np.ndarray, risen: np.ndarray) -> np.ndarray:
@@ -134,25 +132,24 @@ def mean_of_units(values: np.ndarray, fit: np.ndarray, risen: np.ndarray) -> np.
 
     Parameters
     ----------
-    values : (scene, unit) or (scene, unit, measure) array
+    values : (..., scene, unit, measure) array
         NaN where a unit was not seen.
-    fit, risen : (scene, unit) bool arrays
+    fit, risen : (..., scene, unit) bool arrays
         See :meth:`UnitChoice.at`. Where fewer than ten units that are fit and have not risen were seen, those that have
         risen count as well: a scene is not lost because of them.
 
     Returns
     -------
-    (scene,) or (scene, measure) array
+    (..., scene, measure) array
         NaN where fewer than ten fit units were seen.
     """
-    each = values[:, :, None] if values.ndim == 2 else values
-    seen = np.isfinite(each)
-    best = seen & (fit & ~risen)[:, :, None]
-    seen = np.where((best.sum(axis=1) >= MIN_UNITS)[:, None, :], best, seen & fit[:, :, None])
-    count = seen.sum(axis=1)
-    mean = np.where(seen, each, 0.0).sum(axis=1) / np.maximum(count, 1)
+    seen = np.isfinite(values)
+    best = seen & (fit & ~risen)[..., None]
+    seen = np.where((best.sum(axis=-2) >= MIN_UNITS)[..., None, :], best, seen & fit[..., None])
+    count = seen.sum(axis=-2)
+    mean = np.where(seen, values, 0.0).sum(axis=-2) / np.maximum(count, 1)
     enough: np.ndarray = np.where(count >= MIN_UNITS, mean, np.nan)
-    return enough[:, 0] if values.ndim == 2 else enough
+    return enough
 
 
 def _usual(difference: np.ndarray, before: np.ndarray, orbits: Sequence[str] | None) -> np.ndarray:
@@ -201,138 +198,61 @@ def _risen_most(changes: np.ndarray, fit: np.ndarray, ring: np.ndarray) -> np.nd
 
 
 class Comparison(NamedTuple):
-    """Values of the control ground in each scene."""
+    """Values of the control ground in each scene, of one site or, along a first dimension, of several."""
 
     rings: np.ndarray
-    """(ring, time, measure), ring 1 and 2: mean over its units that count, see :func:`mean_of_units`; for ``n_pixels``
-    the sum over its fit units. Where the first ring has fewer than ten fit units left, the second replaces it; where
-    neither has ten, both together do. Ring 2 is NaN throughout where there is only one ring. [1]"""
+    """(ring, ..., scene, measure), ring 1 and 2: mean over its units that count, see :func:`mean_of_units`. Where the
+    first ring has fewer than ten fit units left, the second replaces it; where neither has ten, both together do. Ring
+    2 is NaN throughout where there is only one ring. [1]"""
     reference: np.ndarray
-    """(time,) cover of ground that had the planned cover before the start: median of the fit reference units; NaN with
-    fewer than ten of them. [1]"""
-    units: np.ndarray
-    """(time, unit, measure) means of the units of both rings; NaN where they are not fit or were not seen. [1]"""
+    """(..., scene) cover of ground that had the planned cover before the start: median of the fit reference units; NaN
+    with fewer than ten of them. [1]"""
+    near: np.ndarray
+    """(..., scene, unit) bool: units of both rings that are fit."""
     few: np.ndarray
-    """(time,) bool: fewer than ten units of both rings are fit, seen or not."""
+    """(..., scene) bool: fewer than ten units of both rings are fit, seen or not."""
 
 
-def unit_choice(
-    means: xr.DataArray, controls: ControlSet, *, since: date | None = None, left_out: LeftOut | None = None,
-    orbits: Sequence[str] | None = None,
-) -> UnitChoice:  # fmt: skip
-    """:func:`choose_units` for the units of a site.
+def compare(means: np.ndarray, ring: np.ndarray, fit: np.ndarray, risen: np.ndarray, *, cover: int) -> Comparison:
+    """Values of the control ground in each scene, without the units that do not count.
 
     Parameters
     ----------
-    means, controls, since, left_out, orbits : see :func:`compare`
-
-    Returns
-    -------
-    UnitChoice
-        Units that changed alone or rose most, for each year.
-    """
-    units, times = means.unit.values, means.time.values
-    cover = means.sel(measure="cover").transpose("time", "unit").values.astype(np.float64)
-    present = ~left_out_mask(units, times, left_out or {})
-    return choose_units(cover, times, since, ring=_rings(units, controls), present=present, orbits=orbits)
-
-
-def compare(
-    means: xr.DataArray, controls: ControlSet, *, since: date | None = None, left_out: LeftOut | None = None,
-    orbits: Sequence[str] | None = None,
-) -> Comparison:  # fmt: skip
-    """Values of the control ground in each scene, without the units that changed alone or rose most.
-
-    Parameters
-    ----------
-    means : xr.DataArray
-        (time, unit, measure) of the units of `controls`, see ``StoredSite.unit_means``.
-    controls : ControlSet
-        Frozen units with the ring of each.
-    since : date, optional
-        First day of the intervention, see :func:`choose_units`.
-    left_out : mapping, optional
-        First day on which units no longer count, see :func:`monitor.controls.screening.left_out`. Values of earlier
-        scenes do not depend on it.
-    orbits : (time,) sequence of str, optional
-        Orbit of each scene, see :func:`choose_units`.
+    means : (..., scene, unit, measure) array
+        NaN where a unit was not seen. [1]
+    ring : (..., unit) int array
+        Ring of each unit; -1: there is none at this place.
+    fit, risen : (..., scene, unit) bool arrays
+        See :meth:`UnitChoice.at`; units that another site covers are not fit either.
+    cover : int
+        Place of the cover among the measures.
 
     Returns
     -------
     Comparison
         NaN where fewer than ten units were seen.
     """
-    choice = unit_choice(means, controls, since=since, left_out=left_out, orbits=orbits)
-    every, names = means.transpose("time", "unit", "measure").values, [str(name) for name in means.measure.values]
-    return compare_counting(every, means.time.values, means.unit.values, names, controls, choice, left_out=left_out)
-
-
-def compare_counting(
-    means: np.ndarray, times: np.ndarray, units: Sequence[str], names: Sequence[str], controls: ControlSet,
-    choice: UnitChoice, *, left_out: LeftOut | None = None,
-) -> Comparison:  # fmt: skip
-    """:func:`compare` with the choice of units given: a scene then depends on no other.
-
-    Parameters
-    ----------
-    means : (time, unit, measure) array
-        NaN where a unit was not seen.
-    times : (time,) datetime64 array
-        UTC.
-    units, names : sequence of str
-        Ids of the units; names of the measures, including ``cover``.
-    controls : ControlSet
-        Frozen units with the ring of each.
-    choice : UnitChoice
-        See :func:`unit_choice`.
-    left_out : mapping, optional
-        See :func:`compare`.
-
-    Returns
-    -------
-    Comparison
-        NaN where fewer than ten units were seen.
-    """
-    fit, risen = choice.at(times)
-    fit &= ~left_out_mask(units, times, left_out or {})
-    every = np.where(fit[:, :, None], means, np.nan).astype(np.float64)
-    ring, cover = _rings(units, controls), names.index("cover")
-    standing, values = every[:, ring == REFERENCE_RING, cover], every[:, ring != REFERENCE_RING]
-    near, risen = fit[:, ring != REFERENCE_RING], risen[:, ring != REFERENCE_RING]
-    ring = ring[ring != REFERENCE_RING]
-    rings = np.full((2, len(every), len(names)), np.nan)
-    enough = np.zeros((2, len(every)), dtype=bool)
-
-    def mean_of(mine: np.ndarray) -> np.ndarray:
-        """(time, measure) means over some units."""
-        mean = mean_of_units(values[:, mine], near[:, mine], risen[:, mine])
-        if "n_pixels" in names:
-            mean[:, names.index("n_pixels")] = np.nansum(values[:, mine, names.index("n_pixels")], axis=1)
-        return mean
-
-    for k in (0, 1):
-        mine = ring == k + 1
-        rings[k] = mean_of(mine)
-        enough[k] = near[:, mine].sum(axis=1) >= MIN_UNITS
-    lost = ~enough[0] & enough[1]
-    rings[0, lost] = rings[1, lost]
-    scattered = ~enough.any(axis=0)
-    rings[0, scattered] = mean_of(np.ones(ring.size, dtype=bool))[scattered]
-    return Comparison(rings, _median(standing, MIN_UNITS), values, near.sum(axis=1) < MIN_UNITS)
-
-
-def _rings(units: Sequence[str], controls: ControlSet) -> np.ndarray:
-    of = {unit.id: unit.ring for unit in controls.units}
-    return np.array([of.get(str(name), 1) for name in units], dtype=int)
+    of = ring[..., None, :]  # along scene, unit
+    standing = fit & (of == REFERENCE_RING)
+    near = fit & (of > 0)
+    ones, twos = near & (of == 1), near & (of == 2)
+    first, second = (mean_of_units(means, mine, risen) for mine in (ones, twos))
+    enough, enough_2 = (mine.sum(axis=-1) >= MIN_UNITS for mine in (ones, twos))
+    first = np.where((~enough & enough_2)[..., None], second, first)
+    scattered = ~enough & ~enough_2
+    if scattered.any():
+        first = np.where(scattered[..., None], mean_of_units(means, near, risen), first)
+    reference = _median(np.where(standing, means[..., cover], np.nan), MIN_UNITS)
+    return Comparison(np.stack([first, second]), reference, near, near.sum(axis=-1) < MIN_UNITS)
 
 
 def _median(values: np.ndarray, fewest: float | np.ndarray) -> np.ndarray:
-    """Median of the units in each scene, (n,); NaN with fewer than `fewest` units, one number or one a scene."""
-    medians = np.full(values.shape[0], np.nan)
-    if values.shape[1]:
-        ranked, n = np.sort(values, axis=1), np.isfinite(values).sum(axis=1)  # NaN last
-        scene = np.arange(n.size)
-        middle = (ranked[scene, np.maximum(n - 1, 0) // 2] + ranked[scene, np.minimum(n // 2, values.shape[1] - 1)]) / 2
+    """Median over the last dimension; NaN with fewer than `fewest` values, one number or one for each median."""
+    medians = np.full(values.shape[:-1], np.nan)
+    if values.shape[-1]:
+        ranked, n = np.sort(values, axis=-1), np.isfinite(values).sum(axis=-1)  # NaN last
+        low, high = np.maximum(n - 1, 0) // 2, np.minimum(n // 2, values.shape[-1] - 1)
+        middle = sum(np.take_along_axis(ranked, place[..., None], -1)[..., 0] for place in (low, high)) / 2
         medians = np.where(n >= fewest, middle, medians)
     return medians
 

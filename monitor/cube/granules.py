@@ -65,6 +65,8 @@ class Granules:
     """(acquisition,) names, ascending."""
     order: np.ndarray
     """(granule,) rank of each granule by (time, acquisition)."""
+    earliest: np.ndarray
+    """(row,) lowest rank of the granules of each row."""
     tiles: list[str]
     baselines: list[str]
     columns: dict[str, np.ndarray]
@@ -91,11 +93,15 @@ class Granules:
         texts = {name: encode_texts(getattr(g, name) for g in granules) for name in TEXTS}
         order = np.empty(len(granules), np.int64)
         order[np.lexsort((np.repeat(number, counts), time))] = np.arange(len(granules))
+        row = np.repeat(np.arange(len(decoded)), counts)
+        earliest = np.full(len(decoded), len(granules))
+        np.minimum.at(earliest, row, order)
         return cls(
             first=np.cumsum(counts) - counts,
             acquisition=number,
             acquisitions=names,
             order=order,
+            earliest=earliest,
             tiles=[g.tile for g in granules],
             baselines=[g.baseline for g in granules],
             columns={

@@ -20,10 +20,10 @@ References
 """
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
+import xarray as xr
 
 from monitor.cube.overpass import parse_baseline
 from monitor.imagery import bands
@@ -72,86 +72,101 @@ WITNESS_RATIO: Final = 0.75
 OPPOSITE_SHARE: Final = 0.2
 """Share of the scenes near a node that, being off a way that no offset explains, show the rest to be wrong. [1]"""
 
-_GROUNDS: Final = ("", "control_")
-_MEANS: Final = tuple(ground + band for ground in _GROUNDS for band in bands.OBSERVED)
-
-EVIDENCE: Final = np.dtype(
-    [("day", "<f8"), ("offset", "<f8"), ("old", "?"), ("kin", "<i4"), ("means", "<f8", (len(_MEANS),))]
+_BLUE, _RED = (bands.OBSERVED.index(name) for name in ("blue", "red"))
+_SHORT, _LONG, _ONLY_RED = (
+    np.array([bands.OBSERVED.index(name) for name in names]) for names in (SHORT_BANDS, LONG_BANDS, ("red",))
 )
-"""Evidence of a scene: day of the year, offset, whether its baseline is older than 04.00, a number shared by scenes
-processed alike, and the means of its bands on the site and on the control ground."""
-_EVIDENCE: Final = ("date", "offset", "baseline", "source", *_MEANS)
-"""Columns that evidence is computed from."""
 
 
-def check_offsets(stored: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Reject the scenes whose offset is contradicted by the other scenes of the site.
+def check_offsets(scenes: xr.Dataset) -> xr.Dataset:
+    """Reject the scenes whose offset is contradicted by the other scenes of their site.
 
     Parameters
     ----------
-    stored : mapping, all stored scenes of one site, as :meth:`monitor.cube.stored_site.StoredSite.columns` gives them
+    scenes : xr.Dataset
+        All stored scenes of some sites, see :func:`monitor.cube.scenes.stored_scenes`.
 
     Returns
     -------
-    accepted : (scene,) bool array
-    reason : (scene,) array of bytes
-        Sentinel-2 scenes in conflict are not accepted, with the reason :data:`OFFSET_REASON`; those that were set
-        aside for it and are in conflict no more are accepted; all others are as they were.
+    xr.Dataset
+        The same with ``accepted`` and ``reason`` changed: Sentinel-2 scenes in conflict are not accepted, with the
+        reason :data:`OFFSET_REASON`; those that were set aside for it and are in conflict no more are accepted.
     """
-    telling = can_be_checked(stored)
-    bad = np.zeros(telling.size, bool)
-    bad[telling] = contradicted(evidence({name: stored[name][telling] for name in _EVIDENCE}))
-    reason = np.where(telling, np.where(bad, OFFSET_REASON.encode(), b""), stored["reason"])
-    return np.where(telling, ~bad, stored["accepted"]), reason
-
-
-def can_be_checked(stored: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Scenes that have means, and an offset that may be wrong (harmonised scenes, ``fmask``, have none)."""
-    sentinel_2 = stored["sensor"].astype("S10") == b"sentinel-2"
-    judged = stored["accepted"] | (stored["reason"] == OFFSET_REASON.encode())
-    checkable: np.ndarray = sentinel_2 & (stored["quality"] != b"fmask") & judged & np.isfinite(stored["red"])
-    return checkable
-
-
-def evidence(stored: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Evidence of the offset of scenes that can be checked, (scene,) array of :data:`EVIDENCE`."""
-    rows = np.zeros(len(stored["date"]), EVIDENCE)
-    date = stored["date"]
-    rows["day"] = (date - date.astype("datetime64[Y]")).astype(np.float64) + 1
-    rows["offset"] = stored["offset"]
-    baselines, baseline = np.unique(stored["baseline"], return_inverse=True)
-    parsed = [parse_baseline(name.decode("utf-8", "surrogatepass")) for name in baselines.tolist()]
-    rows["old"] = np.array([() < numbers < FIRST_OFFSET_BASELINE for numbers in parsed], bool)[baseline]
-    for name in ("source", "offset"):
+    stored = {name: scenes[name].values for name in ("sensor", "quality", "baseline", "source", "offset", "reason")}
+    means = [scenes[name].sel(measure=list(bands.OBSERVED)).values for name in ("site_means", "control_means")]
+    # Scenes that have means, and an offset that may be wrong: harmonised scenes (``fmask``) have none.
+    judged = scenes["accepted"].values | (stored["reason"] == OFFSET_REASON.encode())
+    telling = scenes["there"].values & judged & (stored["sensor"].astype("S10") == b"sentinel-2")
+    telling &= (stored["quality"] != b"fmask") & np.isfinite(means[0][..., _RED])
+    date = scenes["date"].values.astype("datetime64[D]")
+    kin = np.zeros(telling.shape, np.int64)
+    for name in ("source", "offset", "baseline"):
         values, number = np.unique(stored[name], return_inverse=True)
-        rows["kin"] = rows["kin"] * len(values) + number
-    rows["kin"] = rows["kin"] * len(baselines) + baseline
-    for at, name in enumerate(_MEANS):
-        rows["means"][:, at] = stored[name]
-    return rows
+        kin = kin * len(values) + number.reshape(kin.shape)
+    parsed = [parse_baseline(text.decode("utf-8", "surrogatepass")) for text in values.tolist()]  # of the baseline
+    old = np.array([() < numbers < FIRST_OFFSET_BASELINE for numbers in parsed], bool)[number].reshape(kin.shape)
+    day = (date - date.astype("datetime64[Y]")).astype(np.float64) + 1
+    bad = _contradicted(telling, day, stored["offset"], old, kin, np.stack(means))
+    reason = np.where(telling, np.where(bad, OFFSET_REASON.encode(), b""), stored["reason"])
+    accepted = np.where(telling, ~bad, scenes["accepted"].values)
+    return scenes.assign(accepted=(("site", "time"), accepted), reason=(("site", "time"), reason))
 
 
-def contradicted(scenes: np.ndarray) -> np.ndarray:
-    """Which scenes are in conflict, (scene,) bool, by the :func:`evidence` of all scenes that have any."""
-    if not scenes.size:
-        return np.zeros(0, bool)
+@njit(nogil=True, cache=True)
+def _contradicted(
+    telling: np.ndarray, day: np.ndarray, offset: np.ndarray, old: np.ndarray, kin: np.ndarray, means: np.ndarray
+) -> np.ndarray:
+    """Which scenes are in conflict, (site, time) bool.
+
+    Takes, all (site, time): scenes that can be checked, day of the year, offset, whether the baseline is older than
+    04.00, and a number shared by scenes processed alike; and the means of site and control ground
+    (ground, site, time, band).
+    """
+    conflicting = np.zeros(telling.shape, np.bool_)
+    for site in range(telling.shape[0]):
+        at = np.flatnonzero(telling[site])
+        if at.size == 0:
+            continue
+        seen, grounds = np.empty((means.shape[0], at.size, means.shape[3])), 0
+        for ground in range(means.shape[0]):
+            seen[grounds] = means[ground, site][at]
+            grounds += np.isfinite(seen[grounds]).any()  # a site may have no control ground
+        bad = _of_one_site(day[site][at], offset[site][at], old[site][at], kin[site][at], seen[:grounds])
+        conflicting[site][at] = bad
+    return conflicting
+
+
+@njit(nogil=True, cache=True)
+def _of_one_site(day: np.ndarray, offset: np.ndarray, old: np.ndarray, kin: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Which scenes of one site are in conflict, (scene,) bool; `seen` (ground, scene, band), the rest (scene,)."""
+    grounds, n, _ = seen.shape
     # error of the reflectances if the other offset is the true one
-    error = np.where(scenes["offset"] < -OFFSET_STEP / 2, -OFFSET_STEP, OFFSET_STEP)
-    anchors = scenes["old"] & (error > 0)
-    seen = np.stack(np.split(scenes["means"], len(_GROUNDS), axis=1))  # (ground, scene, band)
-    seen = seen[np.isfinite(seen).any(axis=(1, 2))]
-    dark = (seen < DARKEST_POSSIBLE).any(axis=2).all(axis=0)
-    season, anchored_nodes = _nodes(scenes["day"], _level(seen), error, seen, anchors & ~dark, ~dark)
-    shift, anchored = _shift(scenes["day"], seen, season, anchored_nodes)
-    short_known = not np.isnan(shift[..., _columns(SHORT_BANDS)]).all()
-    short, long = _off(shift, error, _columns(SHORT_BANDS if short_known else ("red",)), _columns(LONG_BANDS))
-    off = (short.mean(axis=0) > SHORT_SHARE) & (long > LONG_SHARE) & (short > GROUND_SHARE).all(axis=0)
-    bad = dark | off
-    doubt = (short > DOUBTFUL_SHARE).all(axis=0), long > DOUBTFUL_SHARE
-    astray, either = doubt[0] & doubt[1], doubt[0] | doubt[1]
-    company = _company(scenes["kin"], bad)
+    error = np.where(offset < -OFFSET_STEP / 2, -OFFSET_STEP, OFFSET_STEP)
+    anchors = old & (error > 0)
+    dark, level = np.ones(n, np.bool_), np.zeros(n)
+    for scene in range(n):
+        for ground in range(grounds):
+            dark[scene] &= (seen[ground, scene] < DARKEST_POSSIBLE).any()
+            level[scene] += seen[ground, scene, _BLUE] / grounds
+    if np.isnan(level).any():  # a sensor lacks blue
+        level = seen[:, :, _RED].sum(axis=0) / grounds
+    season, anchored_nodes = _nodes(day, level, error, seen, anchors & ~dark, ~dark)
+    shift, anchored = _shift(day, seen, season, anchored_nodes)
+    short_known = False
+    for band in _SHORT:
+        short_known |= not np.isnan(shift[:, :, band]).all()
+    short, long = _off(shift, error, _SHORT if short_known else _ONLY_RED, _LONG)
+    bad, astray, either = np.empty(n, np.bool_), np.empty(n, np.bool_), np.empty(n, np.bool_)
+    for scene in range(n):
+        off = short[:, scene]
+        everywhere = off.sum() / grounds > SHORT_SHARE and (off > GROUND_SHARE).all()
+        bad[scene] = dark[scene] or (everywhere and long[scene] > LONG_SHARE)
+        doubt, other = (off > DOUBTFUL_SHARE).all(), long[scene] > DOUBTFUL_SHARE
+        astray[scene], either[scene] = doubt and other, doubt or other
+    company = _company(kin, bad)
     bad = bad | (astray & (company > 0.5)) | (either & (company > RELATED_WRONG_SHARE))
-    return np.asarray(bad | _undecided(error, astray | bad, ~(anchors | anchored | dark)))
+    doubtful: np.ndarray = bad | _undecided(error, astray | bad, ~(anchors | anchored | dark))
+    return doubtful
 
 
 @njit(nogil=True, cache=True, inline="always")
@@ -161,6 +176,7 @@ def _apart(one: np.ndarray, other: np.ndarray | float) -> np.ndarray:
     return np.minimum(away, np.abs(365.25 - away))
 
 
+@njit(nogil=True, cache=True)
 def _undecided(error: np.ndarray, off: np.ndarray, unvouched: np.ndarray) -> np.ndarray:
     """Scenes that may be right or wrong, as those that contradict them may be, (scene,) bool.
 
@@ -275,6 +291,7 @@ def _off(
     return short, long
 
 
+@njit(nogil=True, cache=True)
 def _company(kinds: np.ndarray, conflicting: np.ndarray) -> np.ndarray:
     """Share of the :data:`RELATED_SCENES` of each scene, itself left out, that are in conflict; 0 with none.
 
@@ -284,19 +301,10 @@ def _company(kinds: np.ndarray, conflicting: np.ndarray) -> np.ndarray:
     for kind in np.unique(kinds[conflicting]):
         own = np.flatnonzero(kinds == kind)
         size = min(RELATED_SCENES, own.size - 1)
-        if size:
-            first = np.clip(np.arange(own.size) - RELATED_SCENES // 2, 0, own.size - 1 - size)
-            place = first[:, None] + np.arange(size)
-            place += place >= np.arange(own.size)[:, None]
-            share[own] = conflicting[own][place].mean(axis=1)
+        for place in range(own.size if size else 0):
+            first = min(max(place - RELATED_SCENES // 2, 0), own.size - 1 - size)
+            wrong = 0
+            for other in range(first, first + size):
+                wrong += conflicting[own[other + (other >= place)]]
+            share[own[place]] = wrong / size
     return share
-
-
-def _level(seen: np.ndarray) -> np.ndarray:
-    """Brightness in blue, or in red where a sensor lacks blue; mean of the grounds."""
-    blue, red = (seen[..., bands.OBSERVED.index(band)].mean(axis=0) for band in ("blue", "red"))
-    return red if np.isnan(blue).any() else blue
-
-
-def _columns(names: Sequence[str]) -> np.ndarray:
-    return np.array([bands.OBSERVED.index(name) for name in names])

@@ -328,13 +328,13 @@ class LandscapeStore:
         values: np.ndarray = self.memory[f"picture {slot}"]
         return values
 
-    def unit_means(self, rows: np.ndarray, units: slice) -> np.ndarray:
-        """(row, unit, measure) float32 of some rows and units; all rows after the first of them are read, once."""
+    def unit_means(self, rows: np.ndarray, units: np.ndarray) -> np.ndarray:
+        """(..., measure) float32 of rows and units, arrays of one shape; those after the first row are all read."""
         first = int(rows.min(initial=self.rows))
         if first < self.memory.get("first row of unit means", first + 1):
             self.memory["unit_means"] = self.read("unit_means", slice(first, None))
             self.memory["first row of unit means"] = first
-        means: np.ndarray = self.memory["unit_means"][:, units][rows - self.memory["first row of unit means"]]
+        means: np.ndarray = self.memory["unit_means"][rows - self.memory["first row of unit means"], units]
         return means
 
     def scenes(self, rows: Sequence[int], place: slice) -> np.ndarray:

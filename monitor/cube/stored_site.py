@@ -22,14 +22,13 @@ from odc.geo.xr import xr_coords
 from monitor.cube.granules import MAX_GRANULES
 from monitor.cube.grid import grid_from_json
 from monitor.cube.packed import PACKED_LAYERS, unpack
-from monitor.cube.records import MEANS, STATES, UNIT_MEASURES, Picture, Record, encode_texts
+from monitor.cube.records import MEANS, UNIT_MEASURES, Picture, Record, encode_texts
+from monitor.cube.scenes import newest_rows, of_one_site, scenes_of_rows, stored_scenes
 from monitor.cube.store import DERIVED_FOLDER, LandscapeStore
 from monitor.errors import StoreBroken
 
 CUBE_CHUNK_BYTES: Final = 32_000_000
 """Size of the dask chunks of a cube. [byte]"""
-
-_REASONS: Final = encode_texts("" if state == "ACCEPTED" else state for state in STATES)
 
 
 class StoredSite:
@@ -101,7 +100,7 @@ class StoredSite:
         """The site's part of the pixels, units or context pixels of the landscape."""
         return slice(*map(int, self.landscape.fixed[edges][self._number : self._number + 2]))
 
-    def _row_limit(self, snapshot: str | None) -> int:
+    def row_limit(self, snapshot: str | None) -> int:
         """Number of rows of a snapshot."""
         name, _, rows = (snapshot or self.snapshot).rpartition(":")
         if name != self.landscape.name or not rows.isdigit() or int(rows) > self.landscape.rows:
@@ -113,15 +112,9 @@ class StoredSite:
         return int(rows)
 
     def _rows(self, snapshot: str | None) -> np.ndarray:
-        """Numbers of the rows that count, ascending by (time, acquisition) of what the site saw."""
-        limit = self._row_limit(snapshot)
-        with self.landscape.guarded():
-            granules = self.landscape.granules()
-            present = np.flatnonzero(self.landscape.whole("state")[:limit, self._number])
-            newest = np.full(len(granules.first), -1)
-            newest[granules.acquisition[present]] = present  # ascending: the last one stays
-            rows = newest[newest >= 0]
-            return rows[np.argsort(granules.order[self._preferred(rows)])]
+        """Numbers of the rows that count, ascending by (time, acquisition)."""
+        rows: np.ndarray = newest_rows(self.landscape, np.array([self._number]), self.row_limit(snapshot))[0]
+        return rows
 
     def _preferred(self, rows: np.ndarray) -> np.ndarray:
         """Numbers of the preferred granules of some rows."""
@@ -150,38 +143,21 @@ class StoredSite:
         StoreBroken
             The store cannot be read, or has no such snapshot.
         """
-        return self.columns_of(self._rows(snapshot))
+        return of_one_site(self.scenes(snapshot))
+
+    def scenes(self, snapshot: str | None = None) -> xr.Dataset:
+        """The same as a landscape of one site, see :func:`monitor.cube.scenes.stored_scenes`."""
+        return stored_scenes(self.landscape, [self._number], self.row_limit(snapshot))
 
     def every_row(self, snapshot: str | None = None) -> np.ndarray:
         """Numbers of all rows of the landscape that have the site, superseded ones too, in order of arrival."""
-        limit = self._row_limit(snapshot)
+        limit = self.row_limit(snapshot)
         with self.landscape.guarded():
             return np.flatnonzero(self.landscape.whole("state")[:limit, self._number])
 
     def columns_of(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """The values of :meth:`columns` of some rows that have the site, in their order."""
-        k, landscape = self._number, self.landscape
-        with landscape.guarded():
-            preferred, granules = self._preferred(rows), landscape.granules()
-            state, counts = landscape.whole("state")[rows, k], landscape.whole("counts")[rows, k]
-            digests = landscape.whole("digest")[rows, k].astype(">u8").tobytes().hex()
-            pixels = self._span("first_pixel")
-            size = pixels.stop - pixels.start
-            columns = {
-                "row": rows,
-                "acquisition": granules.acquisitions[granules.acquisition[rows]],
-                **{name: values[preferred] for name, values in granules.columns.items()},
-                "accepted": state == STATES.index("ACCEPTED"),
-                "reason": _REASONS[state],
-                "clear_fraction": np.array([round(n / size, 4) for n in counts[:, 0].tolist()], np.float64),
-                "n_pixels": counts[:, 0].astype(np.int64),
-                "n_units": counts[:, 1].astype(np.int64),
-                "digest": np.array([digests[at : at + 16] for at in range(0, len(digests), 16)], "S16"),
-            }
-            for prefix, name in (("", "site_means"), ("control_", "control_means")):
-                means = landscape.whole(name)[rows, k]
-                columns |= {prefix + measure: means[:, at] for at, measure in enumerate(MEANS)}
-        return columns
+        return of_one_site(scenes_of_rows(self.landscape, np.array([self._number]), rows[None]))
 
     def has_unmasked(self, snapshot: str | None = None) -> bool:
         """Whether any scene that counts has no quality layer; parameters and errors as for :meth:`columns`."""
@@ -210,7 +186,8 @@ class StoredSite:
                 measures["n_units"] = float(plain["n_units"][at])
             measures |= {name: plain[name][at] for name in means if plain[name][at] == plain[name][at]}
             granules = dict(baselines[plain["acquisition"][at]])
-            records.append(Record(**{name: plain[name][at] for name in names}, granules=granules, measures=measures))
+            plain_values = {name: plain[name][at] for name in names} | {"digest": f"{plain['digest'][at]:016x}"}
+            records.append(Record(**plain_values, granules=granules, measures=measures))
         return records
 
     def baselines(self, snapshot: str | None = None) -> Mapping[str, Mapping[str, str]]:
@@ -371,4 +348,5 @@ class StoredSite:
     def unit_means_of(self, rows: np.ndarray) -> np.ndarray:
         """(row, unit, measure) float32 of :data:`monitor.cube.records.UNIT_MEASURES`; no row before `rows` is read."""
         with self.landscape.guarded():
-            return self.landscape.unit_means(rows, self._span("first_unit"))
+            units = self._span("first_unit")
+            return self.landscape.unit_means(rows[:, None], np.arange(units.start, units.stop)[None])

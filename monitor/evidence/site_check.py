@@ -255,7 +255,7 @@ def _of_scene(
         pixels, units = np.zeros_like(pixels), np.full_like(units, np.nan)
     names = (*MEANS, *(f"control_{name}" for name in _CONTROL_MEASURES))
     recorded = {
-        "digest of pixels and unit means": scene["digest"].decode(), "n_pixels": int(scene["n_pixels"]),
+        "digest of pixels and unit means": f"{scene['digest']:016x}", "n_pixels": int(scene["n_pixels"]),
         "reason": scene["reason"].decode(), "n_units": None if scene["n_units"] < 0 else int(scene["n_units"]),
         **{name: _or_none(float(scene[name])) for name in names},
     }  # fmt: skip

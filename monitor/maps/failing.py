@@ -16,6 +16,7 @@ from monitor import derived
 from monitor.cube.grid import inside
 from monitor.cube.stored_site import StoredSite
 from monitor.maps.seasons import SiteSeasons, scenes_by_season, sums_by_season
+from monitor.series.columns import content_hash, observed_until
 from monitor.sites.site import Site
 from monitor.trends.kernels.failing import block_means, failing_area, pixel_theta, pixels_per_block
 from monitor.trends.kernels.season_sums import SUMS, block_sums
@@ -76,8 +77,8 @@ def failing_map(
     StoreBroken
         The store cannot be read.
     """
-    seen = observed["chain"][: np.searchsorted(observed["date"], np.datetime64(day, "D"), side="right")]
-    inputs = [site.version, site.start, site.slope_degrees, constants.hash, seen[-1:]]
+    seen = content_hash(observed_until(observed, day))
+    inputs = [site.version, site.start, site.slope_degrees, constants.hash, seen]
     make = partial(_failing, store, snapshot, site, observed, look)
     values = derived.get(store.derived.with_suffix(".failing"), inputs, make, module=__name__)
     if values["ground"] is None:

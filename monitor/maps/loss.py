@@ -19,6 +19,7 @@ from monitor.cube.grid import inside
 from monitor.cube.stored_site import StoredSite
 from monitor.maps.failing import BlockMap
 from monitor.maps.seasons import SeasonScenes, SiteSeasons, sums_of_scenes
+from monitor.series.columns import content_hash
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
 from monitor.trends.kernels.failing import block_means, failing_area, pixels_per_block
@@ -77,7 +78,7 @@ def loss_map(
     """
     if assessment.loss_on is None or assessment.loss_after is None or assessment.hectares is None:
         return None
-    inputs = [site.version, constants.hash, assessment.loss_after, assessment.loss_on, observed["chain"][-1:]]
+    inputs = [site.version, constants.hash, assessment.loss_after, assessment.loss_on, content_hash(observed)]
     make = partial(_lost, store, snapshot, site, observed, assessment, constants)
     values = derived.get(store.derived.with_suffix(".loss"), inputs, make, module=__name__)
     if values["hectares"] is None:

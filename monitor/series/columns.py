@@ -9,7 +9,7 @@ date                datetime64[D]        day of `time`
 scene               bytes                id of the preferred granule
 source              bytes                name of the source of the preferred granule
 baseline            bytes                processing baseline of the preferred granule; empty: unknown
-digest              bytes                hash of the stored pixels and unit means
+digest              uint64               hash of the stored pixels and unit means
 accepted            bool                 whether the scene counts
 reason              bytes                why it does not; empty for an accepted one
 clear_fraction      float64        1     share of the site that was seen
@@ -20,7 +20,6 @@ ndmi, nbr           float64        1     means of these indices over the clear p
 control_ndvi, ...   float64        1     these four of the control ground: mean of the first ring of control units
 control_cover_2     float64        1     cover of the second ring
 reference_cover     float64        1     cover of ground that had the planned cover before the start
-chain               16 bytes             hash of all judged values up to and including this acquisition
 line                bytes                line of ``observations.csv`` without the site
 =================== ============== ===== ==============================================================================
 
@@ -49,8 +48,8 @@ JUDGED_COLUMNS: Final = (
 
 def no_observations() -> Columns:
     """Empty columns of a site without stored scenes."""
-    kinds = {"date": "datetime64[D]", "accepted": "bool", "n_pixels": "int64", "chain": "V16"}
-    kinds |= dict.fromkeys(("acquisition", "time", "scene", "source", "baseline", "digest", "reason", "line"), "S1")
+    kinds = {"date": "datetime64[D]", "accepted": "bool", "n_pixels": "int64", "digest": "uint64"}
+    kinds |= dict.fromkeys(("acquisition", "time", "scene", "source", "baseline", "reason", "line"), "S1")
     kinds |= dict.fromkeys(("clear_fraction", *SERIES_MEASURES, *CONTROL_COLUMNS), "float64")
     return {name: np.array([], kind) for name, kind in kinds.items()}
 
@@ -81,21 +80,19 @@ def decode_texts(column: np.ndarray) -> list[str]:
     return [known[text] for text in encoded]
 
 
-def chain_hashes(observed: Columns, before: bytes = b"") -> np.ndarray:
-    """Hash, for each observation, of its judged values and those of all observations before it; (n,) of 16 bytes.
+def content_hash(observed: Columns) -> str:
+    """SHA-256 of all that a verdict is computed from, and of the pixels behind it.
 
-    `observed` has ``acquisition``, ``digest``, ``reason`` and :data:`JUDGED_COLUMNS`; `before` is the hash of the
-    observation before the first.
+    `observed` has ``acquisition``, ``digest``, ``reason`` and :data:`JUDGED_COLUMNS`.
     """
-    names = ("time", "acquisition", "digest", "reason")
-    rows = zip(*(decode_texts(observed[name]) for name in names), strict=True)
-    numbers = [np.asarray(observed[name], np.float64) for name in JUDGED_COLUMNS if name != "time"]
-    values = np.ascontiguousarray(np.stack(numbers, axis=1) + 0.0)  # no zero below zero
-    hashes = []
-    for row, value in zip(rows, values, strict=True):
-        before = sha256(before + repr(row).encode("utf-8", "surrogatepass") + value.tobytes()).digest()[:16]
-        hashes.append(before)
-    return np.array(hashes, "V16")
+    content = sha256()
+    for name in ("acquisition", "digest", "reason", *JUDGED_COLUMNS):
+        values = observed[name]
+        if values.dtype.kind == "S":
+            content.update(b"\n".join(values.tolist()) + b"\n")  # whatever their width
+        else:
+            content.update((values + 0.0 if values.dtype.kind == "f" else values).tobytes())  # no zero below zero
+    return content.hexdigest()
 
 
 def observed_until(observed: Columns, day: date) -> Columns:

@@ -61,21 +61,21 @@ def unit_placebos(site: Site, means: xr.DataArray, *, wanted: Collection[str] | 
     start = placebo_start(days, site)
     if means.sizes["unit"] <= MIN_UNITS or start is None:
         return []
-    ground = means.transpose("time", "unit", "measure")
-    every, units = ground.sel(measure="cover").values.astype(np.float64), means["unit"].values.astype(str)
+    means = means.transpose("time", "unit", "measure")
+    every, units = means.sel(measure="cover").values.astype(np.float64), means["unit"].values.astype(str)
     quiet = ~choose_units(every, days, start).changed[:-1].any(axis=0)
     best = clearest_each_day(days, np.isfinite(every).sum(axis=1))
-    days, cover, second = days[best], every[best], ground.sel(measure="nbr").values[best].astype(np.float64)
+    days, cover, second = days[best], every[best], means.sel(measure="nbr").values[best].astype(np.float64)
     if not np.isfinite(second).any():
-        second = ground.sel(measure="ndmi").values[best].astype(np.float64)
+        second = means.sel(measure="ndmi").values[best].astype(np.float64)
     placebos = []
     for u in np.flatnonzero(quiet):
         if wanted is not None and units[u] not in wanted:
             continue
         others = quiet & (np.arange(units.size) != u)
         fit, risen = choose_units(cover[:, others], days, start).at(days)
-        control = np.clip(mean_of_units(cover[:, others], fit, risen), 0, 1)
-        change = second[:, u] - mean_of_units(second[:, others], fit, risen)
+        ground = mean_of_units(np.stack([cover[:, others], second[:, others]], axis=-1), fit, risen)
+        control, change = np.clip(ground[:, 0], 0, 1), second[:, u] - ground[:, 1]
         series = Series(dates=days, cover=np.clip(cover[:, u], 0, 1), control=control, second=change)
         placebos.append(Placebo(site=replace(site, start=start), series=series, unit=str(units[u])))
     return placebos

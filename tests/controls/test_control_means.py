@@ -1,13 +1,14 @@
 """Means of the control ground in each scene: ring by ring, without units that changed on their own."""
 
+from collections.abc import Mapping
 from datetime import date
 
 import numpy as np
 import pytest
-import xarray as xr
 from shapely.geometry import Point
 
-from monitor.controls.control_means import UnitChoice, choose_units, compare, control_mean, mean_of_units
+from monitor.controls.control_means import Comparison, UnitChoice, choose_units, compare, control_mean, mean_of_units
+from monitor.controls.screening import left_out_mask
 from monitor.controls.selection import REFERENCE_RING, ControlSet, Unit
 
 SINCE = date(2018, 4, 1)
@@ -24,14 +25,12 @@ def ground(seed: int = 0) -> np.ndarray:
     return (season * rain)[:, None] + rng.normal(0, 0.02, UNITS) + rng.normal(0, 0.01, (DAYS.size, UNITS))
 
 
-def means(cover: np.ndarray) -> xr.DataArray:
-    values = np.stack([np.where(np.isfinite(cover), 64.0, np.nan), cover], axis=2).astype(np.float32)
-    coords = {"time": DAYS.astype("datetime64[ns]"), "unit": [f"u{k}" for k in range(UNITS)],
-              "measure": NAMES}  # fmt: skip
-    return xr.DataArray(values, dims=("time", "unit", "measure"), coords=coords)
-
-
-NAMES = ["n_pixels", "cover"]
+def compared(cover: np.ndarray, chosen: ControlSet, left_out: Mapping[str, date] | None = None) -> Comparison:
+    """The control ground by (time, unit) cover."""
+    ring = np.array([unit.ring for unit in chosen.units])
+    gone = left_out_mask([unit.id for unit in chosen.units], DAYS, left_out or {})
+    fit, risen = choose_units(cover.astype(np.float32).astype(float), DAYS, SINCE, ring=ring, present=~gone).at(DAYS)
+    return compare(cover.astype(np.float32).astype(float)[:, :, None], ring, fit & ~gone, risen, cover=0)
 
 
 def choice(cover: np.ndarray, dates: np.ndarray = DAYS, **more: np.ndarray) -> UnitChoice:
@@ -51,7 +50,7 @@ def counting(cover: np.ndarray, **more: np.ndarray) -> np.ndarray:
 
 def cover_of(cover: np.ndarray, chosen: ControlSet, ring: int = 1) -> np.ndarray:
     """(time,) cover of a ring."""
-    return compare(means(cover), chosen, since=SINCE).rings[ring - 1, :, NAMES.index("cover")]
+    return compared(cover, chosen).rings[ring - 1, :, 0]
 
 
 def rings(second: int = 0) -> ControlSet:
@@ -118,10 +117,9 @@ def test_with_one_ring_the_second_says_nothing():
 def test_a_scene_that_shows_fewer_than_ten_units_gives_no_control():
     cover = ground()
     cover[4, 9:] = np.nan
-    found = compare(means(cover), rings(), since=SINCE).rings[0]
-    assert np.isnan(found[4, NAMES.index("cover")])
-    assert np.isfinite(found[3, NAMES.index("cover")])
-    assert found[3, NAMES.index("n_pixels")] == 64 * UNITS
+    found = cover_of(cover, rings())
+    assert np.isnan(found[4])
+    assert np.isfinite(found[3])
 
 
 def test_where_the_first_ring_is_lost_the_second_stands_in_for_it():
@@ -140,28 +138,16 @@ def test_the_reference_is_the_middle_of_the_reference_units_and_they_count_for_n
         for k in range(UNITS)
     ]
     chosen = ControlSet(units=tuple(units), balance={}, candidates=UNITS)
-    found = compare(means(cover), chosen, since=SINCE)
+    found = compared(cover, chosen)
     np.testing.assert_allclose(found.reference, np.median(cover[0, 13:]), rtol=1e-6)
-    np.testing.assert_allclose(found.rings[0, :, NAMES.index("cover")], cover[0, :13].mean(), rtol=1e-6)
-    assert np.isnan(found.rings[1, :, NAMES.index("cover")]).all()
-    assert found.units.shape == (DAYS.size, 13, len(NAMES))
-    assert np.isnan(compare(means(cover), rings(), since=SINCE).reference).all()
+    np.testing.assert_allclose(found.rings[0, :, 0], cover[0, :13].mean(), rtol=1e-6)
+    assert np.isnan(found.rings[1, :, 0]).all()
+    assert found.near.tolist() == [[k < 13 for k in range(UNITS)]] * DAYS.size
+    assert np.isnan(compared(cover, rings()).reference).all()
     cover[0, 15:], cover[1, 13] = np.nan, np.nan
-    found = compare(means(cover), chosen, since=SINCE)
+    found = compared(cover, chosen)
     assert np.isnan(found.reference[0])
     np.testing.assert_allclose(found.reference[1], np.median(cover[1, 14:]), rtol=1e-6)
-
-
-def test_units_that_are_not_fit_have_no_means():
-    cover = ground()
-    cover[YEAR >= 2019, 5] -= 0.2
-    found = compare(means(cover), rings(), since=SINCE).units[:, :, NAMES.index("cover")]
-    fit = fit_units(cover)
-    np.testing.assert_array_equal(np.isnan(found), ~fit)
-    np.testing.assert_array_equal(found[fit], cover.astype(np.float32)[fit])
-
-
-COVER = NAMES.index("cover")
 
 
 def mean_of_ring(cover: np.ndarray, present: np.ndarray, ring: np.ndarray) -> np.ndarray:
@@ -182,26 +168,24 @@ LATER = np.datetime64(BEGUN) <= DAYS
 def test_a_unit_that_is_left_out_counts_until_that_day_and_not_from_it_on():
     cover = ground()
     cover[np.ix_(LATER, [2, 3])] += 0.02  # planted there, too little to be noticed
-    whole = compare(means(cover), rings(second=11), since=SINCE)
-    found = compare(means(cover), rings(second=11), since=SINCE, left_out={"u2": BEGUN, "u3": BEGUN})
+    whole = compared(cover, rings(second=11))
+    found = compared(cover, rings(second=11), {"u2": BEGUN, "u3": BEGUN})
     for ours, theirs in ((found.rings[:, ~LATER], whole.rings[:, ~LATER]), (found.rings[1], whole.rings[1])):
         np.testing.assert_array_equal(ours, theirs)
     gone = LATER[:, None] & np.isin(np.arange(UNITS), [2, 3])
     expected = mean_of_ring(cover, ~gone, np.where(np.arange(UNITS) >= 13, 2, 1))
-    np.testing.assert_allclose(found.rings[0, LATER, COVER], expected[LATER], rtol=1e-6)
-    assert np.isnan(found.units[LATER][:, [2, 3]]).all()
+    np.testing.assert_allclose(found.rings[0, LATER, 0], expected[LATER], rtol=1e-6)
+    assert not found.near[LATER][:, [2, 3]].any()
     assert not found.few.any()
 
 
 def test_ground_that_greens_because_sites_were_begun_there_puts_no_other_ground_in_doubt():
     cover, sites = ground(), {f"u{k}": BEGUN for k in range(13)}
     cover[np.ix_(YEAR >= 2020, range(13))] += 0.3  # more than half of all
-    found = compare(means(cover), rings(), since=SINCE, left_out=sites)
-    np.testing.assert_array_equal(
-        np.isfinite(found.units[..., 0]), np.array([[k > 12 or not late for k in range(UNITS)] for late in LATER])
-    )
-    expected = mean_of_ring(cover, np.isfinite(found.units[..., 0]), np.ones(UNITS, dtype=int))
-    np.testing.assert_allclose(found.rings[0, LATER, COVER], expected[LATER], rtol=1e-6)
+    found = compared(cover, rings(), sites)
+    assert found.near.tolist() == [[k > 12 or not late for k in range(UNITS)] for late in LATER]
+    expected = mean_of_ring(cover, found.near, np.ones(UNITS, dtype=int))
+    np.testing.assert_allclose(found.rings[0, LATER, 0], expected[LATER], rtol=1e-6)
 
 
 @pytest.mark.parametrize(("left", "few"), [(9, True), (10, False), (18, False)])
@@ -209,16 +193,16 @@ def test_with_fewer_than_ten_units_left_nothing_is_compared_and_two_thin_rings_s
     staying = [*range(left // 2), *range(UNITS - left + left // 2, UNITS)]
     gone = {f"u{k}": BEGUN for k in range(UNITS) if k not in staying}
     cover = ground()
-    found = compare(means(cover), rings(second=12), since=SINCE, left_out=gone)
+    found = compared(cover, rings(second=12), gone)
     np.testing.assert_array_equal(found.few, LATER & few)
-    assert np.isfinite(found.rings[:, ~LATER, COVER]).all()
-    assert np.isnan(found.rings[1, LATER, COVER]).all()
-    assert np.isnan(found.rings[0, LATER & few, COVER]).all()
+    assert np.isfinite(found.rings[:, ~LATER, 0]).all()
+    assert np.isnan(found.rings[1, LATER, 0]).all()
+    assert np.isnan(found.rings[0, LATER & few, 0]).all()
     if not few:
         here = ~(LATER[:, None] & ~np.isin(np.arange(UNITS), staying))
         fit, risen = choice(cover, ring=np.where(np.arange(UNITS) >= 12, 2, 1), present=here).at(DAYS)
-        expected = mean_of_units(cover, fit & here, risen)
-        np.testing.assert_allclose(found.rings[0, LATER, COVER], expected[LATER], rtol=1e-6)
+        expected = mean_of_units(cover[:, :, None], fit & here, risen)[:, 0]
+        np.testing.assert_allclose(found.rings[0, LATER, 0], expected[LATER], rtol=1e-6)
 
 
 def test_the_third_of_a_ring_that_rose_most_does_not_count_in_the_next_year_and_may_come_back():

@@ -114,17 +114,29 @@ def settle(records):
     """The records after the check, in the same order."""
     order = sorted(range(len(records)), key=lambda i: (records[i].time, records[i].acquisition, records[i].scene))
     some = [records[i] for i in order]
+    texts = ("source", "baseline", "sensor", "quality", "reason")
     columns = {
-        **{name: encode_texts(getattr(one, name) for one in some)
-           for name in ("source", "baseline", "sensor", "quality", "reason")},
-        **{name: np.array([one.measures.get(name) for one in some], np.float64)
-           for name in (*MEANS, *(f"control_{mean}" for mean in MEANS))},
-        "date": np.array([one.time[:10] for one in some], "datetime64[D]"),
+        **{name: encode_texts(getattr(one, name) for one in some) for name in texts},
+        "date": np.array([one.time[:10] for one in some], "datetime64[s]"),
         "offset": np.array([one.offset for one in some], np.float64),
         "accepted": np.array([one.accepted for one in some], bool),
-    }  # fmt: skip
+        "there": np.ones(len(some), bool),
+    }
+    shape = (1, len(some), len(MEANS))
+    means = {
+        name: np.array([[one.measures.get(prefix + mean) for mean in MEANS] for one in some], float).reshape(shape)
+        for name, prefix in (("site_means", ""), ("control_means", "control_"))
+    }
+    scenes = xr.Dataset(
+        {name: (("site", "time"), values[None]) for name, values in columns.items()}
+        | {name: (("site", "time", "measure"), values) for name, values in means.items()},
+        coords={"measure": list(MEANS)},
+    )
+    checked = check_offsets(scenes)
     settled = list(records)
-    for i, accepted, reason in zip(order, *map(np.ndarray.tolist, check_offsets(columns)), strict=True):
+    for i, accepted, reason in zip(
+        order, checked["accepted"].values[0].tolist(), checked["reason"].values[0].tolist(), strict=True
+    ):
         settled[i] = replace(records[i], accepted=accepted, reason=reason.decode())
     return settled
 

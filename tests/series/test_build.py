@@ -20,7 +20,8 @@ from monitor.controls.selection import NOT_CHOSEN, REFERENCE_RING, ControlSet, U
 from monitor.cube.offset_check import check_offsets
 from monitor.cube.packed import PACKED_LAYERS
 from monitor.cube.records import MEASURES, Record, SiteScene
-from monitor.cube.stored_site import StoredSite
+from monitor.cube.scenes import of_one_site, stored_scenes
+from monitor.cube.store import LandscapeStore
 from monitor.imagery import bands
 from monitor.series import build
 from monitor.series.build import site_series
@@ -242,8 +243,9 @@ def plainly(stored, controls, *, left_out=None):
     left_out = left_out or {}
     means = stored.unit_means().sel(measure=list(SERIES_MEASURES)).values.astype(float)
     records = sorted(stored.records(), key=lambda one: (one.time, one.acquisition))
-    checked = zip(*map(np.ndarray.tolist, check_offsets(stored.columns())), strict=True)
-    records = [replace(one, accepted=ok, reason=why.decode()) for one, (ok, why) in zip(records, checked, strict=True)]
+    checked = of_one_site(check_offsets(stored_scenes(stored.landscape)))
+    verdicts = zip(checked["accepted"].tolist(), decode_texts(checked["reason"]), strict=True)
+    records = [replace(one, accepted=ok, reason=why) for one, (ok, why) in zip(records, verdicts, strict=True)]
     year = [int(one.time[:4]) for one in records]
     over = [place for place in range(len(records)) if year[place] < year[-1]]
     cover = SERIES_MEASURES.index("cover")
@@ -403,8 +405,10 @@ def test_a_quiet_night_reads_the_unit_means_of_this_year_alone_and_makes_the_sam
     place, nights, quiet, read = 190, 0, 0, []
     filled(path, entries[:place])
     site_series(opened(path), CONTROLS, SITE)
-    unit_means_of = StoredSite.unit_means_of
-    monkeypatch.setattr(StoredSite, "unit_means_of", lambda one, rows: read.extend(rows) or unit_means_of(one, rows))
+    unit_means = LandscapeStore.unit_means
+    monkeypatch.setattr(
+        LandscapeStore, "unit_means", lambda one, rows, of: read.extend(rows.ravel()) or unit_means(one, rows, of)
+    )
     while place < len(entries):
         new = entries[place : place + int(rng.integers(4, 16))]
         put(opened(path), new)
@@ -440,10 +444,9 @@ def test_scenes_before_the_start_of_a_site_on_control_ground_stay_as_they_were_t
     stored = filled(tmp_path / "ground", varied(1))
     whole = site_series(stored, CONTROLS, SITE)
     found = site_series(stored, CONTROLS, SITE, left_out={f"u{k}": date(2022, 7, 1) for k in range(15)})
-    changed = found["chain"] != whole["chain"]
-    assert min(found["date"][changed]) >= np.datetime64("2022-07-01")
-    changed = [not same(found, whole, at) for at in np.flatnonzero(whole["accepted"] & changed)]
-    assert all(changed)
+    later = found["date"] >= np.datetime64("2022-07-01")
+    assert same(found, whole, ~later)
+    assert not any(same(found, whole, at) for at in np.flatnonzero(whole["accepted"] & later))
 
 
 def test_where_too_few_units_are_left_no_scene_counts_from_that_day_on_and_it_says_why(tmp_path):

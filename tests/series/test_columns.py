@@ -4,27 +4,23 @@ import numpy as np
 import pytest
 
 from monitor.cube.records import encode_texts
-from monitor.series.columns import JUDGED_COLUMNS, chain_hashes, decode_texts, no_observations
+from monitor.series.columns import JUDGED_COLUMNS, content_hash, decode_texts, no_observations
 
-CHAINED = (*JUDGED_COLUMNS, "acquisition", "digest", "reason")
+HASHED = (*JUDGED_COLUMNS, "acquisition", "digest", "reason")
 
 
-@pytest.mark.parametrize("name", CHAINED)
-def test_the_chain_covers_each_observation_and_all_before_it(name):
+@pytest.mark.parametrize("name", HASHED)
+def test_the_hash_of_a_series_covers_all_that_a_verdict_uses(name):
     rng = np.random.default_rng(3)
-    kinds = {one: no_observations()[one].dtype.kind for one in CHAINED}
-    series = {one: rng.random(6) for one in CHAINED if kinds[one] != "S"}
-    series |= {one: encode_texts(f"{one} {k}" for k in range(6)) for one in CHAINED if kinds[one] == "S"}
-    series["accepted"] = np.array([True, False] * 3)
+    kinds = {one: no_observations()[one].dtype.kind for one in HASHED}
+    series = {one: rng.random(6) for one in HASHED if kinds[one] in "fb"}
+    series |= {one: encode_texts(f"{one} {k}" for k in range(6)) for one in HASHED if kinds[one] == "S"}
+    series |= {"accepted": np.array([True, False] * 3), "digest": rng.integers(0, 2**63, 6, np.uint64)}
     changed = {one: values.copy() for one, values in series.items()}
-    changed[name][2] = {"S": b"other", "b": not changed[name][2], "f": np.nan}[kinds[name]]
-    assert (chain_hashes(series) == chain_hashes(changed)).tolist() == [True, True, False, False, False, False]
-
-    head, rest = ({one: values[part] for one, values in series.items()} for part in (slice(4), slice(4, None)))
-    assert (
-        chain_hashes(series).tobytes()
-        == chain_hashes(head).tobytes() + chain_hashes(rest, chain_hashes(head)[-1:].tobytes()).tobytes()
-    )
+    changed[name][2] = {"S": b"other", "b": not changed[name][2], "f": np.nan, "u": 3}[kinds[name]]
+    wider = {one: values.astype("S90") if kinds[one] == "S" else values for one, values in series.items()}
+    assert content_hash(series) == content_hash(wider) != content_hash(changed)
+    assert content_hash({one: values[:5] for one, values in series.items()}) != content_hash(series)
 
 
 def test_texts_come_back_whatever_they_are():
