@@ -186,7 +186,7 @@ def _save_seasons(
     seen = Series.of(observed_until(series, ended))
     _save(
         t, ground, "seasons", [site.version, site.start, constants.hash, seen.digest, ended],
-        lambda: {"member": to_json(member_of(seen, site, calibration=constants, cohorts=site.cohorts, as_of=ended))},
+        lambda: {"member": to_json(member_of(seen, site, calibration=constants, as_of=ended))},
         module="monitor.verdict.lots",
     )  # fmt: skip
 

@@ -133,7 +133,7 @@ def _judge(
     notes += _differences(plan, series, used)
     dates = _dates(plan, series, at)
     try:
-        judged = verdicts(series, plan.site, dates, calibration=used, alpha=plan.alpha, cohorts=plan.site.cohorts)
+        judged = verdicts(series, plan.site, dates, calibration=used, alpha=plan.alpha)
     except ArithmeticError as error:  # each constant is checked, not how they go together
         msg = f"site {plan.site.id!r}: its constants give no verdict ({error}); take those of a published plan.json"
         raise BadData(msg) from error

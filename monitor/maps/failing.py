@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,10 +20,24 @@ from monitor.series.columns import content_hash, observed_until
 from monitor.sites.site import Site
 from monitor.trends.kernels.failing import block_means, failing_area, pixel_theta, pixels_per_block
 from monitor.trends.kernels.season_sums import SUMS, block_sums
-from monitor.verdict.assess import LateSeasonState
+from monitor.verdict.assess import JudgedSites
+from monitor.verdict.assessment import Assessment
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.failing_area import FailingHectares, reports_failing_area
 from monitor.verdict.kernels.constants import NORMAL_95
+
+
+class LastLook(NamedTuple):
+    """Verdict on a site as of its last late-season scene, and the uplift promised in each season with such a scene."""
+
+    verdict: Assessment
+    promised: Mapping[int, float]
+    """[cover fraction]"""
+
+    @classmethod
+    def of(cls, judged: JudgedSites, site: int) -> "LastLook | None":
+        """Of a judged site, by its place; None: no scene was late enough in its season yet."""
+        return None if judged.late_day(site) is None else cls(judged.late_verdict(site), judged.promised(site))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +65,7 @@ class FailingMap(BlockMap):
 
 def failing_map(
     store: StoredSite, snapshot: str, site: Site, observed: Mapping[str, np.ndarray], day: date,
-    look: Callable[[], LateSeasonState | None], *, constants: Calibration,
+    look: Callable[[], LastLook | None], *, constants: Calibration,
 ) -> FailingMap | None:  # fmt: skip
     """Where a site fails, from the scenes up to the last look; None where the site does not fail or it is unknown.
 
@@ -89,12 +103,12 @@ def failing_map(
 
 def _failing(
     store: StoredSite, snapshot: str, site: Site, observed: Mapping[str, np.ndarray],
-    look: Callable[[], LateSeasonState | None],
+    look: Callable[[], LastLook | None],
 ) -> dict[str, Any]:  # fmt: skip
     nothing: dict[str, Any] = {"ground": None}
     if (last := look()) is None:
         return nothing
-    verdict, promised = last.verdict(), last.promised()
+    verdict, promised = last
     if not reports_failing_area(verdict, site):
         return nothing
     # all scenes of these seasons: those since the look belong to a season that does not count yet

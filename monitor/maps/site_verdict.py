@@ -6,6 +6,7 @@ In two steps, since the neighbours are known only once a loss is: what the serie
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -13,13 +14,13 @@ import numpy as np
 from monitor.controls.screening import LeftOut, too_few_units
 from monitor.controls.selection import ControlSet
 from monitor.cube.stored_site import StoredSite
-from monitor.maps.failing import failing_map
+from monitor.maps.failing import LastLook, failing_map
 from monitor.maps.loss import loss_map
 from monitor.maps.worst_patch import WorstPatch, worst_patch
 from monitor.sites.biomes import biome_of
 from monitor.sites.cover_scale import FieldFactor
 from monitor.sites.site import Site
-from monitor.verdict.assess import LateSeasonState, assess_with_late_season, with_field_cover
+from monitor.verdict.assess import JudgedSites, judge_sites, with_field_cover
 from monitor.verdict.assessment import Assessment, Series, Status
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.dry_matter import dry_matter_reason
@@ -56,8 +57,10 @@ class SeriesVerdict:
 
     assessment: Assessment
     """Without the areas of failure and loss, and without neighbours."""
-    late_season: LateSeasonState | None
-    """State at the last late-season scene; None: there was none yet."""
+    judged: JudgedSites
+    """All sites that were judged in one call."""
+    site: int
+    """Place of the site among them."""
     background: tuple[str, ...]
     """The reasons that do not come from the series, which `assessment` has too."""
 
@@ -84,17 +87,15 @@ def series_verdict(
     BadData, BadConfiguration
         See :func:`monitor.verdict.assess.assess`.
     """
-    site, judged = inputs.site, Series.of(series)
-    assessment, late_season = assess_with_late_season(
-        judged, site, calibration=inputs.constants, alpha=inputs.alpha, cohorts=site.cohorts, as_of=as_of
-    )
+    site, observed = inputs.site, Series.of(series)
+    judged = judge_sites(observed, [site], calibration=inputs.constants, alpha=[inputs.alpha], as_of=as_of)
     background = _background(stored, snapshot, series, inputs, as_of)
     assessment = replace(
-        with_field_cover(assessment, inputs.field_factor or biome_of(site).field_factor),
-        reasons=(*assessment.reasons, *background), episode=inputs.episode, alpha=inputs.alpha,
-        series_digest=judged.digest, code_version=inputs.code_version,
+        with_field_cover(judged.assessment(0), inputs.field_factor or biome_of(site).field_factor),
+        reasons=(*judged.assessment(0).reasons, *background), episode=inputs.episode, alpha=inputs.alpha,
+        series_digest=observed.digest, code_version=inputs.code_version,
     )  # fmt: skip
-    return SeriesVerdict(assessment=assessment, late_season=late_season, background=background)
+    return SeriesVerdict(assessment=assessment, judged=judged, site=0, background=background)
 
 
 def _background(
@@ -156,10 +157,11 @@ def verdict_with_areas(
         assessment = with_loss_ground(assessment, loss)
     if assessment.status is Status.DISTURBED:
         return assessment, patch
-    late = verdict.late_season
-    if late is None or not reports_failing_area(assessment, site):
+    day = verdict.judged.late_day(verdict.site)
+    if day is None or not reports_failing_area(assessment, site):
         return assessment, None
-    failing = failing_map(stored, snapshot, site, series, late.day, lambda: late, constants=constants)
+    look = partial(LastLook.of, verdict.judged, verdict.site)
+    failing = failing_map(stored, snapshot, site, series, day, look, constants=constants)
     if failing is None:
         return assessment, None
     patch = worst_patch(failing.chance, failing.times, site.geometry, stored.grid)

@@ -15,7 +15,7 @@ from monitor.publish.svg import dots, line
 from monitor.publish.view import SiteView
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
-from monitor.verdict.assess import cohorts_of
+from monitor.verdict.plans import Plans
 
 WIDTH: Final = 1000.0
 """Width of the stretched canvas."""
@@ -94,7 +94,7 @@ def promised(day: np.ndarray, site: Site) -> np.ndarray:
     (n,) float array
         0 before the start. [cover fraction]
     """
-    return cohorts_of(site, site.cohorts).promised(site, day)
+    return Plans.of([site]).expected(np.zeros(day.size, np.int64), day)
 
 
 def series_chart(view: SiteView) -> dict[str, Any] | None:

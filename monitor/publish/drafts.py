@@ -22,7 +22,7 @@ from monitor.cube.store import LandscapeStore
 from monitor.cube.stored_site import StoredSite
 from monitor.errors import MonitorError, StoreBroken
 from monitor.imagery.auxiliary.terrain import Terrain, with_slope
-from monitor.maps.failing import FailingMap, failing_map
+from monitor.maps.failing import FailingMap, LastLook, failing_map
 from monitor.maps.loss import LossMap, loss_map
 from monitor.maps.seasons import Season, SiteSeasons, scenes_by_season, sums_by_season
 from monitor.maps.site_maps import MAPS, site_maps
@@ -46,7 +46,7 @@ from monitor.series.field_rows import FieldRow
 from monitor.sites.biomes import biome_of
 from monitor.sites.cover_scale import FieldFactor
 from monitor.sites.site import Site
-from monitor.verdict.assess import DEFAULT, LateSeasonState, assess_with_late_season
+from monitor.verdict.assess import DEFAULT, judge_sites
 from monitor.verdict.assessment import AlertLevel, Assessment, Series, Status
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.lots import lot_of
@@ -325,9 +325,10 @@ def _failing(stored: StoredSite, inputs: PageInputs, observed: Columns) -> Faili
     site = with_slope(inputs.site, inputs.terrain)
     constants = inputs.calibration or DEFAULT
 
-    def late_season() -> LateSeasonState | None:
-        return assess_with_late_season(
-            Series.of(observed), site, calibration=constants, cohorts=site.cohorts, as_of=inputs.assessment.as_of
-        )[1]
+    def late_season() -> LastLook | None:
+        judged = judge_sites(
+            Series.of(observed), [site], calibration=constants, alpha=[0.05], as_of=inputs.assessment.as_of
+        )
+        return LastLook.of(judged, 0)
 
     return failing_map(stored, str(inputs.snapshot), site, observed, day, late_season, constants=constants)

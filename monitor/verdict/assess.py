@@ -1,7 +1,8 @@
-"""The verdict on a site: a pure function of its series, its plan and the calibration.
+"""The verdict on sites: a pure function of their series, their plans and the calibration.
 
-One causal pass over the series gives the verdict of every date: that of an early date is, bit for bit, the one that the
-series gave when it ended there.
+One causal pass over the series of each site gives the verdict of every date: that of an early date is, bit for bit, the
+one that the series gave when it ended there. All sites of a landscape are judged in one call; one site is a landscape
+of one.
 """
 
 from collections.abc import Sequence
@@ -11,33 +12,23 @@ from typing import Any
 
 import numpy as np
 
-from monitor.errors import BadData
 from monitor.sites.biomes import biome_of
 from monitor.sites.cover_scale import FieldFactor, field_cover
-from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment, Series
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.erosion import GRADE_NAMES
-from monitor.verdict.kernels.history import Promise, Rules, SiteHistory, SiteScenes, estimate_site, filter_site
-from monitor.verdict.kernels.types import Prior, Times, UsualSeason
-from monitor.verdict.status import LEVELS, NOTES, RULES, STATUSES, Cohorts, Verdicts, judge, reason_codes
+from monitor.verdict.kernels.history import Promises, Rules, SiteHistory, SiteScenes, filter_sites
+from monitor.verdict.kernels.types import Prior, Times
+from monitor.verdict.plans import Plans
+from monitor.verdict.status import LEVELS, NOTES, RULES, STATUSES, Verdicts, judge, reason_codes
 from monitor.verdict.usable_scenes import UsableScenes, usable_scenes
 
 DEFAULT = Calibration()
 
-type CohortShares = Sequence[tuple[date, float]]
-"""Day on which each cohort of a site was started, ascending from the site's start, and its share of the area."""
-
 
 def assess(
-    series: Series,
-    site: Site,
-    *,
-    calibration: Calibration = DEFAULT,
-    alpha: float = 0.05,
-    cohorts: CohortShares = (),
-    as_of: date,
+    series: Series, site: Site, *, calibration: Calibration = DEFAULT, alpha: float = 0.05, as_of: date
 ) -> Assessment:
     """Verdict on a site on one day.
 
@@ -46,15 +37,12 @@ def assess(
     series : Series
         Acquisitions after `as_of` are not read.
     site : Site
-        Its plan, start, biome, area, slope and latitude are used.
+        Its plan, start, cohorts, biome, area, slope and latitude are used.
     calibration : Calibration
         Constants of the verdict.
     alpha : float
         Lifetime false-alarm budget of the site, all rules together, at most 0.05; in a later episode what remains, see
         :func:`monitor.verdict.calibration.remaining`. [1]
-    cohorts : sequence of (date, float)
-        Where a site was started in several years: day of each cohort and its share of the area. Empty: all of it at
-        its start.
     as_of : date
         May be later than the last scene.
 
@@ -71,17 +59,11 @@ def assess(
     BadConfiguration
         `alpha` has no calibrated boundary.
     """
-    return assess_with_late_season(series, site, calibration=calibration, alpha=alpha, cohorts=cohorts, as_of=as_of)[0]
+    return judge_sites(series, [site], calibration=calibration, alpha=[alpha], as_of=as_of).assessment(0)
 
 
 def verdicts(
-    series: Series,
-    site: Site,
-    dates: np.ndarray,
-    *,
-    calibration: Calibration = DEFAULT,
-    alpha: float = 0.05,
-    cohorts: CohortShares = (),
+    series: Series, site: Site, dates: np.ndarray, *, calibration: Calibration = DEFAULT, alpha: float = 0.05
 ) -> Verdicts:
     """Verdicts on a site at many dates at the cost of one, as columns.
 
@@ -90,7 +72,7 @@ def verdicts(
     series, site : see :func:`assess`
     dates : (n,) array of datetime64[D]
         Ascending.
-    calibration, alpha, cohorts : see :func:`assess`
+    calibration, alpha : see :func:`assess`
 
     Returns
     -------
@@ -102,166 +84,122 @@ def verdicts(
     BadData, BadConfiguration
         See :func:`assess`.
     """
-    parts = cohorts_of(site, cohorts)
-    scenes = usable_scenes(series, site, calibration)
-    history = site_history(scenes, site, parts, calibration)
+    plans = Plans.of([site])
+    scenes = usable_scenes(series, plans, calibration)
     day = dates.astype("datetime64[D]").astype(np.int64)
-    return judge(day, scenes, history, site, parts, calibration, alpha)
+    history = histories(scenes, plans, calibration)
+    return judge(np.zeros(day.size, np.int64), day, scenes, history, plans, calibration, np.full(day.size, alpha))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class LateSeasonState:
-    """State of a site at its last late-season scene, the reference for the failing area. Computed only on request."""
+class JudgedSites:
+    """Verdicts on some sites on one day, and the state of each at its last late-season scene."""
 
-    site: Site
-    cohorts: Cohorts
+    plans: Plans
     calibration: Calibration
     scenes: UsableScenes
     history: SiteHistory
-    late_scenes: np.ndarray
-    """Indices of the late-season scenes among the used ones, ascending; at least one."""
-    judged: Verdicts
-    """Verdict as of the day of the last of them."""
+    late: np.ndarray
+    """(site,) index of the last late-season scene up to the day among the used ones of all sites; -1: none."""
+    today: Verdicts
+    """(site,) columns."""
+    late_season: Verdicts
+    """(site,) columns as of the day of that scene, the reference for the failing area; means nothing without one."""
 
-    @property
-    def day(self) -> date:
-        """Date of the last late-season scene."""
-        day: date = self.scenes.day[self.scenes.used[self.late_scenes[-1]]].astype("datetime64[D]").item()
+    def assessment(self, site: int) -> Assessment:
+        """Verdict on a site on the day."""
+        return assessments(self.today, self.plans.sites, self.calibration, [site])[0]
+
+    def late_day(self, site: int) -> date | None:
+        """Date of the last late-season scene of a site; None: no scene was late enough in its season yet."""
+        day: date | None = self.late_season.as_of[site].item() if self.late[site] >= 0 else None
         return day
 
-    def verdict(self) -> Assessment:
-        """Verdict as of that day."""
-        return assessments(self.judged, self.site, self.calibration)[0]
+    def late_verdict(self, site: int) -> Assessment:
+        """Verdict on a site as of the day of its last late-season scene."""
+        return assessments(self.late_season, self.plans.sites, self.calibration, [site])[0]
 
-    def promised(self) -> dict[int, float]:
-        """Mean promised uplift of each growing season with a late-season scene. [cover fraction]
+    def promised(self, site: int) -> dict[int, float]:
+        """Mean promised uplift of each growing season of a site with a late-season scene. [cover fraction]
 
         Over its scenes since the start, with season and rain as the control shows them; 0 before the start.
         """
-        season = self.scenes.season[: self.late_scenes[-1] + 1]  # ascending
-        day = self.scenes.day[self.scenes.used[: season.size]]
-        curve = np.where(day >= self.cohorts.begun[0], self.cohorts.promised(self.site, day), np.nan)
+        first, end = int(self.scenes.used_edge[site]), int(self.late[site]) + 1
+        season, day = self.scenes.season[first:end], self.scenes.used_day[first:end]  # ascending
+        expected = self.plans.expected(self.scenes.site[first:end], day)
+        curve = np.where(day >= self.plans.start[site], expected, np.nan)
+        late = self.history.late_scene[first:end] == np.arange(end - first)
         means = {}
-        for year in np.unique(season[self.late_scenes]).tolist():
-            first, end = np.searchsorted(season, (year, year + 1))
-            since = curve[first:end][~np.isnan(curve[first:end])]
-            means[year] = float(since.mean() * self.history.mu[end - 1]) if since.size else 0.0
+        for year in np.unique(season[late]).tolist():
+            begin, stop = np.searchsorted(season, (year, year + 1))
+            since = curve[begin:stop][~np.isnan(curve[begin:stop])]
+            means[year] = float(since.mean() * self.history.mu[first + stop - 1]) if since.size else 0.0
         return means
 
 
-def assess_with_late_season(
-    series: Series,
-    site: Site,
-    *,
-    calibration: Calibration = DEFAULT,
-    alpha: float = 0.05,
-    cohorts: CohortShares = (),
-    as_of: date,
-) -> tuple[Assessment, LateSeasonState | None]:
-    """Verdict on a site on one day and its state at the last late-season scene, in one pass.
+def judge_sites(
+    series: Series, sites: Sequence[Site], *, calibration: Calibration, alpha: Sequence[float], as_of: date
+) -> JudgedSites:
+    """Verdicts on some sites on one day and their state at the last late-season scene, in one pass.
 
     Parameters
     ----------
-    series, site, calibration, alpha, cohorts, as_of : see :func:`assess`
-
-    Returns
-    -------
-    (Assessment, LateSeasonState or None)
-        The first is what :func:`assess` returns; the second is None where no scene was late enough in its season yet.
+    series : Series, of these sites
+    sites, alpha : sequence of Site and float, see :func:`assess`
+    calibration, as_of : see :func:`assess`
 
     Raises
     ------
     BadData, BadConfiguration
         See :func:`assess`.
     """
-    parts = cohorts_of(site, cohorts)
-    scenes = usable_scenes(series, site, calibration)
-    history = site_history(scenes, site, parts, calibration)
-    today = np.array([as_of], "datetime64[D]").astype(np.int64)
-    until = int(np.searchsorted(scenes.day[scenes.used], today[0], side="right"))
-    late = np.flatnonzero(history.late_scene[:until] == np.arange(until))
+    plans = Plans.of(sites)
+    scenes = usable_scenes(series, plans, calibration)
+    history = histories(scenes, plans, calibration)
+    every = np.arange(len(sites))
+    today = np.full(len(sites), np.datetime64(as_of, "D").astype(np.int64))
+    last = scenes.last_used(every, today)
+    late = np.full(len(sites), -1)
+    seen = last >= scenes.used_edge[:-1]
+    late[seen] = history.late_scene[last[seen]]
+    late = np.where(late >= 0, late + scenes.used_edge[:-1], -1)
+    then = np.where(late >= 0, scenes.used_day[late] if scenes.used_day.size else today, today)
     # Both days at once, since two cost little more than one; the first takes any budget: it does not affect theta.
-    days, budgets = np.concatenate([scenes.day[scenes.used[late[-1:]]], today]), [0.05] * late[-1:].size + [alpha]
-    table = judge(days, scenes, history, site, parts, calibration, budgets)
-    judged, now = (Verdicts(*(column[part] for column in table)) for part in (slice(1), slice(-1, None)))
-    assessment = assessments(now, site, calibration)[0]
-    if not late.size:
-        return assessment, None
-    return assessment, LateSeasonState(
-        site=site, cohorts=parts, calibration=calibration, scenes=scenes, history=history, late_scenes=late,
-        judged=judged,
+    table = judge(
+        np.tile(every, 2), np.concatenate([then, today]), scenes, history, plans, calibration,
+        np.concatenate([np.full(len(sites), 0.05), np.asarray(alpha, np.float64)]),
+    )  # fmt: skip
+    before, now = (Verdicts(*(column[part] for column in table)) for part in (slice(late.size), slice(late.size, None)))
+    return JudgedSites(
+        plans=plans, calibration=calibration, scenes=scenes, history=history, late=late, today=now, late_season=before
     )  # fmt: skip
 
 
-def cohorts_of(site: Site, cohorts: CohortShares) -> Cohorts:
-    """Cohorts of a site as arrays; one for the whole site at its start without any.
+def histories(scenes: UsableScenes, plans: Plans, c: Calibration) -> SiteHistory:
+    """Run the filters over the usable scenes of some sites.
 
     Parameters
     ----------
-    site : Site
-    cohorts : sequence of (date, float)
-        See :func:`assess`.
-
-    Returns
-    -------
-    Cohorts
-        Days from 1970-01-01, and shares of the area.
-
-    Raises
-    ------
-    BadData
-        The days do not ascend from the start, or the shares do not add up to 1.
-    """
-    cohorts = cohorts or ((site.start, 1.0),)
-    begun = np.array([day for day, _ in cohorts], "datetime64[D]").astype(np.int64)
-    share = np.array([part for _, part in cohorts], dtype=np.float64)
-    if (
-        cohorts[0][0] != site.start
-        or (np.diff(begun) <= 0).any()
-        or not (share > 0).all()
-        or abs(share.sum() - 1) > 1e-6
-    ):
-        msg = (
-            f"cohorts of site {site.id!r}: their days must ascend from its start, {site.start}, and their shares of "
-            f"the area be above 0 and add up to 1; they are {[(str(day), part) for day, part in cohorts]}"
-        )
-        raise BadData(msg)
-    return Cohorts(begun, share)
-
-
-def site_history(scenes: UsableScenes, site: Site, cohorts: Cohorts, c: Calibration) -> SiteHistory:
-    """Run the filters over the usable scenes of a site.
-
-    Parameters
-    ----------
-    scenes, site, cohorts, c : UsableScenes, Site, Cohorts, Calibration
+    scenes, plans, c : UsableScenes, Plans, Calibration
 
     Returns
     -------
     SiteHistory
-        What is known after each used scene.
+        What is known after each used scene, site after site.
     """
-    plan, growing = site.plan, GrowingSeason.of(site)
-    # as floats, whatever the plan holds: each combination of types would be compiled by itself
-    promise = Promise(cohorts.begun, cohorts.share, float(plan.index_A), float(plan.k), float(plan.L), plan.A > 0)
-    variance = np.full(scenes.cover.size, c.scene_sd**2)
-    if site.hectares > 0:  # else unknown
-        variance += c.pixel_sd**2 * np.minimum(c.patch_hectares / (site.hectares * scenes.clear), 1.0)
-    day, season = scenes.day[scenes.used], scenes.season.astype(np.int64)
-    times = Times(day, scenes.position.astype(np.int64), season)
-    usual = UsualSeason(float(growing.length), growing.peak, growing.width, c.rain_sd)
-    start = int(cohorts.begun[0])
-    estimate = estimate_2 = estimate_site(times, scenes.cover, scenes.control, variance, start, usual, c.noise)
-    second = np.isfinite(scenes.control_2)
-    if promise.promised and second.any():
-        estimate_2 = estimate_site(
-            Times(*(values[second] for values in times)), scenes.cover[second], scenes.control_2[second],
-            variance[second], start, usual, c.noise,
-        )  # fmt: skip
-    return filter_site(
-        SiteScenes(times, scenes.cover, scenes.control, scenes.control_2, scenes.second, variance), promise,
-        c.noise, c.stiff, prior_of(c, promised=promise.promised),
-        Rules(c.look_after_peak_days, c.confident, c.disturbance_score), estimate, estimate_2,
+    hectares = plans.hectares[scenes.site]
+    with np.errstate(divide="ignore"):
+        patches = np.minimum(c.patch_hectares / (hectares * scenes.clear), 1.0)
+    variance = c.scene_sd**2 + np.where(hectares > 0, c.pixel_sd**2 * patches, 0.0)
+    times = Times(scenes.used_day, scenes.position, scenes.season)
+    promises = Promises(
+        plans.begun, plans.share, plans.edge, plans.uplift, plans.rate, plans.lag, plans.promised, plans.usual
+    )
+    return filter_sites(
+        scenes.used_edge,
+        SiteScenes(times, scenes.cover, scenes.control, scenes.control_2, scenes.second, variance),
+        promises, c.rain_sd, c.noise, c.stiff, prior_of(c, promised=True), prior_of(c, promised=False),
+        Rules(c.look_after_peak_days, c.confident, c.disturbance_score),
     )  # fmt: skip
 
 
@@ -283,30 +221,35 @@ def prior_of(c: Calibration, *, promised: bool) -> Prior:
     return Prior(mean, sd, c.loss_sd, c.plan_weight, thresholds, c.widening, c.gain_sd)
 
 
-def assessments(table: Verdicts, site: Site, calibration: Calibration) -> list[Assessment]:
-    """Records of the verdicts on a site.
+def assessments(
+    table: Verdicts, sites: Sequence[Site], calibration: Calibration, entries: Sequence[int] | None = None
+) -> list[Assessment]:
+    """Records of verdicts.
 
     Parameters
     ----------
     table : Verdicts
         Columns of n values.
-    site : Site
+    sites : sequence of Site
+        The site of each entry.
     calibration : Calibration
         Constants by which they were given.
+    entries : sequence of int, optional
+        Places of the entries. Default: all.
 
     Returns
     -------
     list of Assessment
-        One a date; None where the column has NaN, NaT or -1.
+        One an entry; None where the column has NaN, NaT or -1.
     """
-    shared: dict[str, Any] = {
-        "site": site.id, "hectares": site.hectares if site.hectares > 0 else None, "hectares_failing": None,
-        "calibration": calibration.hash, "calibration_source": calibration.source,
+    places = list(range(table.as_of.size)) if entries is None else list(entries)
+    constants: dict[str, Any] = {
+        "hectares_failing": None, "calibration": calibration.hash, "calibration_source": calibration.source,
         "calibration_placebos": calibration.placebos, "calibration_dated": calibration.dated,
-        "cover_basis": biome_of(site).cover_basis(), "plan_cover": site.plan.cover,
     }  # fmt: skip
     records = []
-    for values in zip(*map(_plain, table), strict=True):
+    for place, *values in zip(places, *(_plain(column[places]) for column in table), strict=True):
+        site, biome = sites[place], biome_of(sites[place])
         row = dict(zip(table._fields, values, strict=True))
         row |= {"status": STATUSES[row["status"]], "alert": LEVELS[row["alert"]], "notes": NOTES[row["notes"]]}
         row |= {"reasons": reason_codes(row["reasons"])}
@@ -314,7 +257,9 @@ def assessments(table: Verdicts, site: Site, calibration: Calibration) -> list[A
             ("alert_rule", RULES), ("erosion_grade", GRADE_NAMES), ("erosion_grade_without", GRADE_NAMES),
         ):  # fmt: skip
             row[name] = None if row[name] < 0 else meanings[row[name]]
-        records.append(with_field_cover(Assessment(**shared, **row), biome_of(site).field_factor))
+        own = {"site": site.id, "hectares": site.hectares if site.hectares > 0 else None}
+        own |= {"cover_basis": biome.cover_basis(), "plan_cover": site.plan.cover}
+        records.append(with_field_cover(Assessment(**constants, **own, **row), biome.field_factor))
     return records
 
 

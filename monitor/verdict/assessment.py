@@ -1,13 +1,15 @@
 """The verdict on one site on one date with its evidence, and the series that it is drawn from."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import date
 from enum import StrEnum
 from hashlib import sha256
+from itertools import pairwise
 from typing import Any
 
 import msgspec
 import numpy as np
+import xarray as xr
 
 from monitor.series.columns import JUDGED_COLUMNS, Columns, clearest_each_day, second_index
 
@@ -35,13 +37,13 @@ class AlertLevel(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """A site and its control through time, one entry an acquisition, ascending by date.
+    """Sites and their controls through time, one entry an acquisition, site after site, ascending by date within one.
 
-    All arrays have shape (n,); NaN means not seen.
+    All arrays have shape (n,) unless stated; NaN means not seen.
     """
 
     dates: np.ndarray
-    """datetime64[D], strictly ascending."""
+    """datetime64[D], strictly ascending within a site."""
     cover: np.ndarray
     """Mean vegetation cover of the site. [1]"""
     control: np.ndarray
@@ -55,45 +57,75 @@ class Series:
     reference: np.ndarray | None = None
     """Cover, in the same scene, of nearby ground that was, before the start, in the state that the plan aims at. Needed
     for ``recovered``. [1]"""
+    edge: np.ndarray | None = None
+    """(site + 1,) entries of site k are those from ``edge[k]`` up to ``edge[k + 1]``; None: all are of one site."""
 
     @classmethod
     def of(cls, observed: Columns) -> "Series":
-        """Series from a site's observations (:mod:`monitor.series.columns`): the clearest accepted one of each day."""
-        accepted = np.flatnonzero(observed["accepted"])
-        chosen = accepted[clearest_each_day(observed["date"][accepted], observed["clear_fraction"][accepted])]
-        column = {name: observed[name][chosen] for name in JUDGED_COLUMNS if name not in ("time", "accepted")}
-        site_index, control_index = second_index(column)
-        return cls(
-            dates=observed["date"][chosen],
-            cover=column["cover"],
-            control=column["control_cover"],
-            control_2=_if_any(column["control_cover_2"]),
-            reference=_if_any(column["reference_cover"]),
-            clear=column["clear_fraction"],
-            second=_if_any(site_index - control_index),
-        )
+        """Series of one site from its observations (:mod:`monitor.series.columns`): the clearest one of each day."""
+        columns = {name: values[None] for name, values in observed.items()}
+        return replace(_clearest(columns, np.asarray(observed["accepted"], bool)[None]), edge=None)
+
+    @classmethod
+    def of_sites(cls, series: xr.Dataset, until: date) -> "Series":
+        """Series of all sites of a Dataset of :func:`monitor.series.build.landscape_series`, up to the end of a day."""
+        columns = {str(name): values.values for name, values in series.data_vars.items()}
+        return _clearest(columns, columns["accepted"] & (columns["date"] <= np.datetime64(until, "D")))
+
+    @property
+    def edges(self) -> np.ndarray:
+        """The same as `edge`, also of one site."""
+        return np.array([0, self.dates.size]) if self.edge is None else self.edge
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the judged values, column by column in the order of the fields.
+        """SHA-256 of the judged values of the only site, column by column in the order of the fields.
 
         Days are counted from 1970-01-01; days and values are little-endian numbers of 64 bits. A column without values
         is NaN throughout.
         """
+        return self.digests[0]
+
+    @property
+    def digests(self) -> list[str]:
+        """The digest of each site, see :attr:`digest`."""
         nothing = np.full(self.dates.size, np.nan)
         columns = (self.cover, self.control, self.control_2, self.clear, self.second, self.reference)
-        content = sha256(self.dates.astype("datetime64[D]").astype("<i8").tobytes())
-        for values in columns:
-            values = nothing if values is None else np.where(np.isnan(values), np.nan, values + 0.0)  # no -0, one NaN
-            content.update(values.astype("<f8").tobytes())
-        return content.hexdigest()
+        plain = [
+            nothing if values is None else np.where(np.isnan(values), np.nan, values + 0.0).astype("<f8")
+            for values in columns
+        ]  # no -0, one NaN
+        days = self.dates.astype("datetime64[D]").astype("<i8")
+        digests = []
+        for first, end in pairwise(self.edges.tolist()):
+            content = sha256(days[first:end].tobytes())
+            for values in plain:
+                content.update(values[first:end].tobytes())
+            digests.append(content.hexdigest())
+        return digests
 
     def until(self, day: date) -> "Series":
-        """The acquisitions up to the end of a day."""
+        """The acquisitions of the only site up to the end of a day."""
         count = int(np.searchsorted(self.dates, np.datetime64(day, "D"), side="right"))
         columns: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         columns = {name: None if values is None else values[:count] for name, values in columns.items()}
         return Series(**columns)
+
+
+def _clearest(columns: Columns, accepted: np.ndarray) -> Series:
+    """The clearest accepted acquisition of each site and day, from (site, time) columns."""
+    site, time = np.nonzero(accepted)
+    day = columns["date"][site, time].astype("datetime64[D]")
+    keys = (site.astype(np.int64) << 32) + day.astype(np.int64)
+    chosen = clearest_each_day(keys, columns["clear_fraction"][site, time])
+    site, time, day = site[chosen], time[chosen], day[chosen]
+    column = {name: columns[name][site, time] for name in JUDGED_COLUMNS if name not in ("time", "accepted")}
+    site_index, control_index = second_index(column)
+    return Series(
+        dates=day, cover=column["cover"], control=column["control_cover"], clear=column["clear_fraction"],
+        control_2=_if_any(column["control_cover_2"]), reference=_if_any(column["reference_cover"]),
+        second=_if_any(site_index - control_index), edge=np.searchsorted(site, np.arange(len(accepted) + 1)),
+    )  # fmt: skip
 
 
 def _if_any(values: np.ndarray) -> np.ndarray | None:

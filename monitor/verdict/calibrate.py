@@ -30,6 +30,7 @@ from monitor.verdict.kernels.season import fit_reference, reference_fits, season
 from monitor.verdict.kernels.state_space import agreement_before, log_likelihood, observation_matrix, own_noise
 from monitor.verdict.kernels.types import SeasonState, Times, UsualSeason
 from monitor.verdict.placebos import MAX_PLACEBOS, Placebo, has_enough_scenes
+from monitor.verdict.plans import Plans
 from monitor.verdict.usable_scenes import usable_scenes
 
 HALF_WEIGHT: Final = 30
@@ -71,9 +72,9 @@ class _Prepared(NamedTuple):
 
 def _prepare(placebo: Placebo, c: Calibration) -> _Prepared:
     site, growing = placebo.site, GrowingSeason.of(placebo.site)
-    scenes = usable_scenes(placebo.series, site, c)
-    day, season = scenes.day[scenes.used], scenes.season.astype(np.int64)
-    times = Times(day, scenes.position.astype(np.int64), season)
+    scenes = usable_scenes(placebo.series, Plans.of([site]), c)
+    day, season = scenes.used_day, scenes.season
+    times = Times(day, scenes.position, season)
     start = int(np.datetime64(site.start, "D").astype(np.int64))
     usual = UsualSeason(float(growing.length), growing.peak, growing.width, c.rain_sd)
     state = season_state(times, scenes.control, reference_fits(times, scenes.control, start, usual))

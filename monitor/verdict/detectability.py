@@ -11,10 +11,11 @@ import numpy as np
 
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
-from monitor.verdict.assess import DEFAULT, cohorts_of, prior_of
+from monitor.verdict.assess import DEFAULT, prior_of
 from monitor.verdict.calibration import Calibration, boundary
 from monitor.verdict.kernels.history import ReportingRules, SimulatedSites, first_reported
 from monitor.verdict.kernels.types import SeasonState, Times
+from monitor.verdict.plans import Plans
 
 SIMULATED_SITES: Final = 200
 """Simulated sites: a probability of one half is known to 0.035."""
@@ -100,18 +101,16 @@ def detectability(
         times, opened, s, variance, chance_seen, c, seasons_before=seasons_before, control=control,
         factors=(drift, scene),
     )  # fmt: skip
-    cohorts = cohorts_of(site, site.cohorts)
-    curves = np.column_stack(
-        [cohorts.promised(replace(site, plan=replace(plan, L=plan.L + late)), times.day) for late in (0.0, 0.5, 1.0)]
-    )
-    n = times.day.size
+    n, only = times.day.size, np.zeros(times.day.size, np.int64)
+    plans = [Plans.of([replace(site, plan=replace(plan, L=plan.L + late))]) for late in (0.0, 0.5, 1.0)]
+    curves = np.column_stack([one.expected(only, times.day) for one in plans])
     state = SeasonState(
         s, np.zeros(n), np.full(n, control), np.full(n, growing.peak), np.full(n, max(seasons_before, 1)),
         np.full(n, c.rain_sd), np.zeros(n), np.zeros(n),
     )  # fmt: skip
     baseline = c.baseline_sd if seasons_before > 0 else 2 * c.baseline_sd
     rules = ReportingRules(
-        start, cohorts.most_begun + int(np.ceil(365.25 * plan.too_early_years)),
+        start, int(plans[0].most_begun[0]) + int(np.ceil(365.25 * plan.too_early_years)),
         growing.peak + c.look_after_peak_days, float(np.log(boundary(alpha, c.boundary))), c.confident,
     )  # fmt: skip
     noise = c.noise._replace(baseline=baseline, own_wander=0.0, own_scene=0.0)

@@ -34,7 +34,7 @@ from scipy.special import expit, logit
 
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
-from monitor.verdict.assess import DEFAULT, CohortShares, cohorts_of, prior_of, site_history
+from monitor.verdict.assess import DEFAULT, histories, prior_of
 from monitor.verdict.assessment import AlertLevel, Series
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.kernels.constants import LAGS, SEASON_SCENES
@@ -51,7 +51,8 @@ from monitor.verdict.kernels.lot_model import (
 from monitor.verdict.kernels.season import reference_fits, season_state
 from monitor.verdict.kernels.theta import gain_variance
 from monitor.verdict.kernels.types import Times, UsualSeason
-from monitor.verdict.status import CAP, FAILING_BELOW, Cohorts
+from monitor.verdict.plans import Plans
+from monitor.verdict.status import CAP, FAILING_BELOW
 from monitor.verdict.usable_scenes import UsableScenes, usable_scenes
 
 MIN_MEMBERS: Final = 5
@@ -180,7 +181,6 @@ def member_of(
     site: Site,
     *,
     calibration: Calibration = DEFAULT,
-    cohorts: CohortShares = (),
     as_of: date,
 ) -> Member:
     """Yearly amplitudes of a site, for the verdict on its lot.
@@ -190,7 +190,6 @@ def member_of(
     series : Series, acquisitions after `as_of` are not read
     site : Site
     calibration : Calibration
-    cohorts : see :func:`monitor.verdict.assess.assess`
     as_of : date, seasons that had ended by then are returned
 
     Returns
@@ -203,18 +202,18 @@ def member_of(
     BadData
         See :func:`monitor.verdict.assess.assess`.
     """
-    parts, growing = cohorts_of(site, cohorts), GrowingSeason.of(site)
-    scenes = usable_scenes(series, site, calibration)
+    plans, growing = Plans.of([site]), GrowingSeason.of(site)
+    scenes = usable_scenes(series, plans, calibration)
     until = np.datetime64(as_of, "D").astype(np.int64)
     return Member(
         site=site.id,
         hectares=site.hectares if site.hectares > 0 else None,
         start=site.start,
-        judged_from=_day(parts.most_begun + int(np.ceil(365.25 * site.plan.too_early_years))),
+        judged_from=_day(int(plans.most_begun[0]) + int(np.ceil(365.25 * site.plan.too_early_years))),
         promised=site.plan.A > 0,
         season_ends=growing.opens + growing.length - 1,
-        seasons=tuple(_seasons(scenes, site, parts, calibration, int(until))),
-        losses=_losses(scenes, site, parts, calibration, int(until)),
+        seasons=tuple(_seasons(scenes, plans, calibration, int(until))),
+        losses=_losses(scenes, plans, calibration, int(until)),
     )
 
 
@@ -223,33 +222,31 @@ def _day(day: int) -> date:
     return plain
 
 
-def _losses(
-    scenes: UsableScenes, site: Site, cohorts: Cohorts, c: Calibration, until: int
-) -> tuple[tuple[date, date], ...]:
+def _losses(scenes: UsableScenes, plans: Plans, c: Calibration, until: int) -> tuple[tuple[date, date], ...]:
     """Losses up to a day that are as probable as a red one at the full budget, see ``UsableScenes.first_since``."""
-    day, start = scenes.day[scenes.used], int(cohorts.begun[0])
+    day = scenes.used_day
     seen = int(np.searchsorted(day, until, side="right"))
-    if not seen or not site.plan.A > 0:
+    if not seen or not plans.promised[0]:
         return ()
-    history = site_history(scenes, site, cohorts, c)
+    history = histories(scenes, plans, c)
     likely = expit(history.loss_score + logit(c.disturbance_prior)) >= c.disturbance_red
-    found = (history.loss_onset > scenes.first_since(start)) & likely & (day <= until)
+    found = (history.loss_onset > scenes.first_since(plans.start)[0]) & likely & (day <= until)
     onsets, first = np.unique(history.loss_onset[found], return_index=True)
     return tuple((_day(known), _day(onset)) for known, onset in zip(day[found][first], onsets, strict=True))
 
 
-def _seasons(scenes: UsableScenes, site: Site, cohorts: Cohorts, c: Calibration, until: int) -> Iterable[MemberSeason]:
+def _seasons(scenes: UsableScenes, plans: Plans, c: Calibration, until: int) -> Iterable[MemberSeason]:
     """Amplitudes of the ended seasons: regression of site minus control on the seasonal curve, outliers doubted."""
-    growing, start = GrowingSeason.of(site), int(cohorts.begun[0])
-    day, season = scenes.day[scenes.used], scenes.season.astype(np.int64)
+    (site,), start = plans.sites, int(plans.start[0])
+    growing, day, season = GrowingSeason.of(site), scenes.used_day, scenes.season
     if not day.size:
         return
-    times = Times(day, scenes.position.astype(np.int64), season)
+    times = Times(day, scenes.position, season)
     usual = UsualSeason(float(growing.length), growing.peak, growing.width, c.rain_sd)
     state = season_state(times, scenes.control, reference_fits(times, scenes.control, start, usual))
     rain_only = prior_of(c, promised=True)._replace(gain_sd=0.0)  # the rest of the gain is a member's own
     gain = gain_variance(state.seasons, state.rain_sd, rain_only)
-    expected = _promised(site, cohorts, day)
+    expected = _promised(plans, day)
     difference = scenes.cover - scenes.control
     for year in np.unique(season):
         at = np.flatnonzero(season == year)
@@ -290,10 +287,10 @@ def _scene_variance(site: Site, clear: np.ndarray, c: Calibration) -> float:
     return float(c.scene_sd**2 + c.pixel_sd**2 * pixels.mean())
 
 
-def _promised(site: Site, cohorts: Cohorts, day: np.ndarray) -> np.ndarray:
+def _promised(plans: Plans, day: np.ndarray) -> np.ndarray:
     """Uplift promised on each day, (n, LAGS): as written, half a year and a year late. [cover fraction]"""
     late = np.round(365.25 * 0.5 * np.arange(LAGS))
-    return np.stack([cohorts.promised(site, day - days) for days in late], axis=1)
+    return np.stack([plans.expected(np.zeros(day.size, np.int64), day - days) for days in late], axis=1)
 
 
 class Use(StrEnum):

@@ -17,6 +17,7 @@ from monitor.sites.site import Site
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.assessment import Series
 from monitor.verdict.calibration import Calibration
+from monitor.verdict.plans import Plans
 from monitor.verdict.usable_scenes import usable_scenes
 
 MIN_SITES: Final = 5
@@ -124,9 +125,9 @@ def pool_placebos(
 
 def has_enough_scenes(placebo: Placebo, c: Calibration = DEFAULT) -> bool:
     """Whether a placebo has enough scenes for a verdict, both before its start and after."""
-    scenes = usable_scenes(placebo.series, placebo.site, c)
-    start = int(np.datetime64(placebo.site.start, "D").astype(np.int64))
-    before = int(np.searchsorted(scenes.day[scenes.used], start))
+    plans = Plans.of([placebo.site])
+    scenes = usable_scenes(placebo.series, plans, c)
+    before = int(np.searchsorted(scenes.used_day, plans.start[0]))
     return min(before, scenes.used.size - before) >= c.scenes
 
 

@@ -1,4 +1,4 @@
-"""Status, probability, alert and reasons from the filtered history of a site, for many dates at once.
+"""Status, probability, alert and reasons from the filtered history of sites, for many entries (site, day) at once.
 
 A site is ``undecided`` where no other status is likely enough: neither surely low nor more likely than not on track.
 
@@ -15,20 +15,18 @@ loss stands, it does not fall back. While it is too early, a loss is never red: 
 in which the site had gone four fifths of the way to it. It precedes the plan: a site at its reference cannot gain more.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import expit, logit, ndtr
 
-from monitor.sites.growing_season import GrowingSeason
-from monitor.sites.site import Site
 from monitor.verdict.assessment import AlertLevel, Status
 from monitor.verdict.calibration import Calibration, boundary, erosion_bar, loss_bar
 from monitor.verdict.erosion import UNVERIFIED, grade, not_improved, soil_loss_ratio
 from monitor.verdict.kernels.history import SiteHistory
+from monitor.verdict.plans import Plans
 from monitor.verdict.reasons import BACKGROUND, Reason
-from monitor.verdict.usable_scenes import UsableScenes, greenest_outside
+from monitor.verdict.usable_scenes import UsableScenes, control_shape
 
 STATUSES = tuple(Status)
 LEVELS = tuple(AlertLevel)
@@ -51,7 +49,7 @@ SURE_DAYS = 10
 
 
 class Verdicts(NamedTuple):
-    """Verdicts on one site as columns, named as in :class:`Assessment`: (n,) arrays, one entry a date.
+    """Verdicts as columns, named as in :class:`Assessment`: (n,) arrays, one entry a site and date.
 
     Dates are datetime64[D]. NaN, NaT and -1 (codes) where there is nothing to say.
     """
@@ -98,48 +96,18 @@ class Verdicts(NamedTuple):
     """Index in :data:`NOTES`."""
 
 
-class Cohorts(NamedTuple):
-    """Cohorts of a site: the parts that were started on different days; one where it was started at once."""
-
-    begun: np.ndarray
-    """Days from 1970-01-01, ascending."""
-    share: np.ndarray
-    """Share of the area of each; 1 in all. [1]"""
-
-    def promised(self, site: Site, day: np.ndarray) -> np.ndarray:
-        """Uplift promised by the plan on each day, averaged over the area.
-
-        Parameters
-        ----------
-        site : Site
-            Gives the plan.
-        day : (n,) array of int
-            Days from 1970-01-01.
-
-        Returns
-        -------
-        (n,) float array
-            0 before the lag of the first cohort is over. [cover fraction]
-        """
-        years = (day[:, None] - self.begun) / 365.25
-        plan = site.plan
-        total: np.ndarray = plan.index_A * -np.expm1(-plan.k * np.maximum(years - plan.L, 0.0)) @ self.share
-        return total
-
-    @property
-    def most_begun(self) -> int:
-        """Day by which work had started on at least half of the area."""
-        return int(self.begun[int(np.searchsorted(np.cumsum(self.share), 0.5 - 1e-9))])
-
-
 class _Days(NamedTuple):
-    """The days to judge and what was known of the site on each, (n,) arrays."""
+    """The sites and days to judge and what was known of each site on the day, (n,) arrays."""
 
+    site: np.ndarray  # place of the site
     day: np.ndarray  # days from 1970-01-01
+    start: np.ndarray  # first day of the work
+    promised: np.ndarray  # whether the plan promises uplift
     years: np.ndarray  # age of most of the site, which decides whether it is too early [year]
     n_scenes: np.ndarray  # accepted scenes until then
     seen: np.ndarray  # whether a used scene had been acquired
-    at: np.ndarray  # index of the last used scene; 0 without one
+    at: np.ndarray  # index of the last used scene; of another site, or 0, without one
+    first: np.ndarray  # index of the first used scene of the site
     season: np.ndarray  # growing season of the day
     future: np.ndarray  # whether the work had not started
     early: np.ndarray  # whether it is too early to judge growth
@@ -194,54 +162,56 @@ class _Findings(NamedTuple):
 
 
 def judge(
+    site: np.ndarray,
     day: np.ndarray,
     scenes: UsableScenes,
     history: SiteHistory,
-    site: Site,
-    cohorts: Cohorts,
+    plans: Plans,
     calibration: Calibration,
-    alpha: float | Sequence[float],
+    alpha: np.ndarray,
 ) -> Verdicts:
-    """Verdicts on a site as of several days.
+    """Verdicts on sites as of several days.
 
     Parameters
     ----------
-    day : (n,) array of int
-        Days from 1970-01-01, ascending.
+    site, day : (n,) arrays of int
+        Place of the site of each entry, and the day, from 1970-01-01.
     scenes : UsableScenes
     history : SiteHistory, what is known after each used scene
-    site, cohorts, calibration : Site, Cohorts, Calibration
-    alpha : float or sequence of float
-        Lifetime false-alarm budget of the site, all rules together; one for all days or one a day. [1]
+    plans, calibration : Plans, Calibration
+    alpha : (n,) array
+        Lifetime false-alarm budget of the site, all rules together. [1]
 
     Raises
     ------
     BadConfiguration
         `alpha` has no calibrated boundary.
     """
-    c, promised, unknown = calibration, site.plan.A > 0, np.full(day.size, np.nan)
-    days = _days(day, scenes, history, site, cohorts)
-    theta = _theta(days, history, promised=promised)
-    findings = _findings(days, scenes, history, site, cohorts, c, alpha)
-    data = _data(days, scenes, theta, findings, GrowingSeason.of(site), c, promised=promised)
-    used_day, as_reference = scenes.day[scenes.used], unknown
-    if np.isfinite(scenes.reference).any():
-        as_reference = days.latest(_recovered(used_day, int(cohorts.begun[0]), scenes, history, c), np.nan)
-    status, probability = _status(days, theta, findings, data, as_reference, c, promised=promised)
+    c = calibration
+    days = _days(site, day, scenes, history, plans)
+    theta = _theta(days, history)
+    findings = _findings(days, scenes, history, plans, c, alpha)
+    data = _data(days, scenes, theta, findings, plans, c)
+    as_reference = days.latest(_recovered(scenes, history, plans, c), np.nan)
+    status, probability = _status(days, theta, findings, data, as_reference, c)
     alert, rule = _alert(days, findings, data, status)
-    reasons = _reasons(days, scenes, history, findings, data, (status, alert, rule), c, promised=promised)
-    n_scenes = days.n_scenes
-    observed = scenes.day[np.maximum(n_scenes - 1, 0)] if scenes.day.size else 0
-    expected = cohorts.promised(site, day)
+    reasons = _reasons(days, scenes, history, findings, data, (status, alert, rule), c)
+    observed = np.zeros(day.size, np.int64)
+    if scenes.day.size:
+        observed = scenes.day[np.maximum(scenes.edge[site] + days.n_scenes - 1, 0)]
+    expected = plans.expected(site, day)
     uplift, lower, upper = (
-        values * np.where(promised, expected, 1.0) for values in (theta.mean, theta.low, theta.high)
+        values * np.where(days.promised, expected, 1.0) for values in (theta.mean, theta.low, theta.high)
     )
-    judged, bar = days.known & promised, np.log(c.uplift_bar)
+    judged, bar = days.known & days.promised, np.log(c.uplift_bar)
     confirmed = judged & (days.latest(history.uplift_evidence, 0.0) >= bar)
-    certified = used_day[history.uplift_evidence >= bar][:1]  # it never falls: the first is the day
+    certified, first = np.unique(scenes.site[history.uplift_evidence >= bar], return_index=True)
+    on = np.zeros(len(plans.sites), np.int64)  # it never falls: the first is the day
+    on[certified] = scenes.used_day[history.uplift_evidence >= bar][first]
+    shown = [np.where(days.promised, values, np.nan) for values in (theta.mean, theta.low, theta.high)]
     return Verdicts(
         as_of=day.astype("datetime64[D]"),
-        last_observed=_dates(n_scenes > 0, observed),
+        last_observed=_dates(days.n_scenes > 0, observed),
         status=status,
         probability=probability,
         p_failing=theta.p_failing,
@@ -249,9 +219,9 @@ def judge(
         p_on_track=theta.p_on_track,
         alert=alert,
         alert_rule=rule,
-        theta=theta.mean if promised else unknown,
-        theta_low=theta.low if promised else unknown,
-        theta_high=theta.high if promised else unknown,
+        theta=shown[0],
+        theta_low=shown[1],
+        theta_high=shown[2],
         uplift=uplift,
         uplift_low=lower,
         uplift_high=upper,
@@ -259,16 +229,16 @@ def judge(
         cover=days.latest(history.cover, np.nan),
         control_cover=days.latest(history.control, np.nan),
         e_failure=_capped(days.latest(history.evidence_max, 0.0), judged),
-        n_scenes=n_scenes,
-        n_pre=np.minimum(n_scenes, np.searchsorted(scenes.day, int(cohorts.begun[0]))),
+        n_scenes=days.n_scenes,
+        n_pre=np.minimum(days.n_scenes, scenes.count(site, days.start - 1)),
         reasons=reasons,
         e_uplift=_capped(days.latest(history.uplift_evidence, 0.0), judged),
         uplift_confirmed=confirmed,
-        uplift_confirmed_on=_dates(confirmed, certified[0] if certified.size else 0),
+        uplift_confirmed_on=_dates(confirmed, on[site]),
         loss_after=_dates(findings.lost & (days.latest(history.loss_last, -1) >= 0), days.latest(history.loss_last, 0)),
         loss_on=_dates(findings.lost, days.latest(history.loss_first, 0)),
         loss_confirmed_on=_dates(findings.lost, days.latest(history.loss_day, 0)),
-        **_soil(days, history, site, (uplift, lower, upper), promised=promised),
+        **_soil(days, history, plans, (uplift, lower, upper)),
     )
 
 
@@ -282,26 +252,30 @@ def _capped(evidence: np.ndarray, judged: np.ndarray) -> np.ndarray:
     return np.where(judged, np.exp(np.minimum(evidence, np.log(CAP))), np.nan)
 
 
-def _days(day: np.ndarray, scenes: UsableScenes, history: SiteHistory, site: Site, cohorts: Cohorts) -> _Days:
-    years = (day - cohorts.most_begun) / 365.25
-    at = np.searchsorted(scenes.day[scenes.used], day, side="right") - 1
-    season, _ = GrowingSeason.of(site).locate(day)
-    future = day < int(cohorts.begun[0])
+def _days(
+    site: np.ndarray, day: np.ndarray, scenes: UsableScenes, history: SiteHistory, plans: Plans
+) -> _Days:  # fmt: skip
+    years, at = (day - plans.most_begun[site]) / 365.25, scenes.last_used(site, day)
+    first, start = scenes.used_edge[site], plans.start[site]
     days = _Days(
+        site=site,
         day=day,
+        start=start,
+        promised=plans.promised[site],
         years=years,
-        n_scenes=np.searchsorted(scenes.day, day, side="right"),
-        seen=at >= 0,
+        n_scenes=scenes.count(site, day),
+        seen=at >= first,
         at=np.maximum(at, 0),
-        season=season,
-        future=future,
-        early=years < site.plan.too_early_years,
-        known=future,
+        first=first,
+        season=plans.locate(site, day)[0],
+        future=day < start,
+        early=years < plans.too_early[site],
+        known=day < start,
     )
-    return days._replace(known=days.seen & ~future & (days.latest(history.information, 0.0) > 0))
+    return days._replace(known=days.seen & ~days.future & (days.latest(history.information, 0.0) > 0))
 
 
-def _theta(days: _Days, history: SiteHistory, *, promised: bool) -> _Theta:
+def _theta(days: _Days, history: SiteHistory) -> _Theta:
     mean, sd, low, high = (
         np.where(days.known, days.latest(values, 0.0), np.nan)
         for values in (history.mean, history.sd, history.low, history.high)
@@ -309,7 +283,7 @@ def _theta(days: _Days, history: SiteHistory, *, promised: bool) -> _Theta:
     below = np.zeros((days.day.size, 4))
     if history.mean.size:
         below = np.where(days.known[:, None], history.below[days.at], 0.0)
-    judged = days.known & promised
+    judged = days.known & days.promised
     p_failing = np.where(judged, np.clip(below[:, 1], 0.0, 1.0), np.nan)
     p_on_track = np.where(judged, np.clip(1.0 - below[:, 3], 0.0, 1.0), np.nan)
     p_lagging = np.maximum(1.0 - p_failing - p_on_track, 0.0)
@@ -317,23 +291,23 @@ def _theta(days: _Days, history: SiteHistory, *, promised: bool) -> _Theta:
 
 
 def _findings(
-    days: _Days, scenes: UsableScenes, history: SiteHistory, site: Site, cohorts: Cohorts, c: Calibration,
-    alpha: float | Sequence[float],
+    days: _Days, scenes: UsableScenes, history: SiteHistory, plans: Plans, c: Calibration, alpha: np.ndarray
 ) -> _Findings:  # fmt: skip
     """What the evidence shows on each day."""
-    used_day, start, promised = scenes.day[scenes.used], int(cohorts.begun[0]), site.plan.A > 0
     age = days.day - days.latest(history.loss_day, -(10**6))
     onset = days.latest(history.loss_onset, -1)
-    lost = days.seen & ~days.future & (onset > scenes.first_since(start)) & (age <= c.disturbance_days)
-    budgets = np.atleast_1d(alpha)
-    bar = np.log([boundary(budget, c.boundary) for budget in budgets])
-    guarded = days.known & (days.latest(history.evidence_held, 0.0) >= bar) & ~days.early & promised
+    since = scenes.first_since(plans.start)[days.site]
+    lost = days.seen & ~days.future & (onset > since) & (age <= c.disturbance_days)
+    budgets, which = np.unique(alpha, return_inverse=True)
+    bar = np.log([boundary(budget, c.boundary) for budget in budgets.tolist()])[which]
+    guarded = days.known & (days.latest(history.evidence_held, 0.0) >= bar) & ~days.early & days.promised
     chance, held = np.full(days.day.size, np.nan), np.zeros(days.day.size)
-    if site.intervention == "erosion_control" and site.slope_degrees is not None and promised and used_day.size:
-        late = np.where(days.seen, history.late_scene[days.at], -1)
-        not_better, at_all = _erosion(used_day, start, history, site, cohorts, site.slope_degrees)
-        chance = np.where(late >= 0, not_better[late], np.nan)
-        held = np.where(days.known & ~days.early & (late >= 0), at_all[late], 0.0)
+    if (plans.erosion & np.isfinite(plans.slope)).any() and scenes.used_day.size:
+        late = days.latest(history.late_scene, -1).astype(np.int64)
+        at = np.minimum(days.first + np.maximum(late, 0), scenes.used_day.size - 1)
+        not_better, at_all = _erosion(scenes, history, plans)
+        chance = np.where(late >= 0, not_better[at], np.nan)
+        held = np.where(days.known & ~days.early & (late >= 0), at_all[at], 0.0)
     loss = expit(days.latest(history.loss_score, 0.0) + logit(c.disturbance_prior))
     return _Findings(
         lost=lost,
@@ -342,52 +316,46 @@ def _findings(
         negative=days.known & days.latest(history.surely_negative, 0).astype(bool),
         bar=bar,
         guarded=guarded,
-        sure_loss=lost & ~days.early & (loss >= loss_bar(budgets, c.disturbance_red)),
+        sure_loss=lost & ~days.early & (loss >= loss_bar(alpha, c.disturbance_red)),
         erosion=held >= c.confident,
-        unprotected=held >= erosion_bar(budgets),
+        unprotected=held >= erosion_bar(alpha),
         erosion_chance=chance,
     )
 
 
 def _data(
-    days: _Days, scenes: UsableScenes, theta: _Theta, found: _Findings, growing: GrowingSeason, c: Calibration, *,
-    promised: bool,
+    days: _Days, scenes: UsableScenes, theta: _Theta, found: _Findings, plans: Plans, c: Calibration
 ) -> _Data:  # fmt: skip
     """What the data lack on each day."""
-    used_day = scenes.day[scenes.used]
-    recent = np.zeros(days.day.size)
-    if used_day.size:
-        recent = days.at + 1 - np.searchsorted(scenes.season, days.season - 1)
+    recent = days.at + 1 - scenes.used_since_season(days.site, days.season - 1)
     few = ~days.seen | (recent < c.scenes)
-    old = days.seen & (days.day - days.latest(used_day, 0) > c.age_days)
-    away = days.n_scenes > 0
-    if away.any():
-        last = days.n_scenes[away] - 1
+    old = days.seen & (days.day - days.latest(scenes.used_day, 0) > c.age_days)
+    away = constant = np.zeros(days.day.size, bool)
+    if scenes.day.size:
+        any_scene = days.n_scenes > 0
+        last = np.where(any_scene, scenes.edge[days.site] + days.n_scenes - 1, 0)
         requested = np.zeros(scenes.day.size, bool)
-        requested[last] = True
-        away[away] = greenest_outside(scenes.day, scenes.every, scenes.used, growing, requested)[last]
-    constant = days.n_scenes >= c.scenes
-    if constant.any():
-        spread = np.maximum.accumulate(scenes.every) - np.minimum.accumulate(scenes.every)
-        constant &= spread[np.maximum(days.n_scenes - 1, 0)] < CONSTANT_COVER
+        requested[last[any_scene]] = True
+        outside, spread = control_shape(scenes, plans, requested)
+        away = any_scene & outside[last]
+        constant = (days.n_scenes >= c.scenes) & (spread[last] < CONSTANT_COVER)
     # A wide interval hides neither a standing red nor an interval that is low as a whole.
     red = found.lost | found.guarded | found.unprotected
-    wide = promised & ~days.early & ~red & ~(theta.high < FAILING_BELOW) & ~(theta.sd <= c.theta_sd_most)
+    wide = days.promised & ~days.early & ~red & ~(theta.high < FAILING_BELOW) & ~(theta.sd <= c.theta_sd_most)
     insufficient = days.future | few | old | wide | away | constant
     return _Data(few, old, days.n_scenes == 0, constant, away, wide, insufficient)
 
 
 def _status(
-    days: _Days, theta: _Theta, found: _Findings, data: _Data, as_reference: np.ndarray, c: Calibration, *,
-    promised: bool,
+    days: _Days, theta: _Theta, found: _Findings, data: _Data, as_reference: np.ndarray, c: Calibration
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Status of each day, as an index in :data:`STATUSES`, and its probability."""
-    doubtful = promised & (days.years < c.certain_years)
+    doubtful = days.promised & (days.years < c.certain_years)
     failing = found.guarded | found.unprotected | (found.failing & ~doubtful)
     below_plan = theta.p_failing + theta.p_lagging
     status = np.select(
         [data.insufficient, found.lost & ~found.guarded, days.early, days.known & (as_reference >= c.confident),
-         failing,          below_plan >= c.lagging, ~(days.known & promised) | (theta.p_on_track >= c.on_track)],
+         failing,          below_plan >= c.lagging, ~(days.known & days.promised) | (theta.p_on_track >= c.on_track)],
         [STATUSES.index(s) for s in
          (Status.INSUFFICIENT_DATA, Status.DISTURBED, Status.TOO_EARLY, Status.RECOVERED, Status.FAILING,
           Status.LAGGING, Status.ON_TRACK)],
@@ -427,7 +395,7 @@ def _alert(days: _Days, found: _Findings, data: _Data, status: np.ndarray) -> tu
 
 def _reasons(
     days: _Days, scenes: UsableScenes, history: SiteHistory, found: _Findings, data: _Data,
-    said: tuple[np.ndarray, np.ndarray, np.ndarray], c: Calibration, *, promised: bool,
+    said: tuple[np.ndarray, np.ndarray, np.ndarray], c: Calibration,
 ) -> np.ndarray:  # fmt: skip
     """Reasons of each day, bit k for :data:`REASONS` k; `said` is status, alert and rule."""
     status, alert, rule = said
@@ -450,7 +418,7 @@ def _reasons(
         Reason.FIRE: found.lost & ~died_dry & (days.latest(history.loss_second, np.nan) <= c.burnt),
         Reason.INDEX_DISAGREE: days.seen & ~found.lost & days.latest(history.loss_denied, 0).astype(bool),
         Reason.NEG_UPLIFT: found.negative & ~data.insufficient,
-        Reason.LOW_UPLIFT: low & ~found.negative & promised,
+        Reason.LOW_UPLIFT: low & ~found.negative & days.promised,
         Reason.EVIDENCE_LOWER: red & found.guarded & (days.latest(history.evidence, 0.0) < found.bar),
         Reason.EROSION_COVER_LOW: can_tell & found.erosion,
         Reason.DROUGHT: dry & ~found.lost,
@@ -458,7 +426,7 @@ def _reasons(
         Reason.NO_PRE_SEASONS: ~days.future & (before == 0),
         Reason.FEW_PRE_SEASONS: ~days.future & (before == 1),
         Reason.TOO_EARLY: _is(status, Status.TOO_EARLY),
-        Reason.NO_PLAN: np.full(days.day.size, not promised),
+        Reason.NO_PLAN: ~days.promised,
         Reason.UNCERTAIN: _is(status, Status.UNDECIDED),
     }
     return np.asarray(sum(np.where(present[reason], 1 << k, 0) for k, reason in enumerate(REASONS)))
@@ -470,52 +438,58 @@ def reason_codes(bits: int) -> tuple[str, ...]:
 
 
 def _soil(
-    days: _Days, history: SiteHistory, site: Site, uplift: tuple[np.ndarray, np.ndarray, np.ndarray], *, promised: bool
+    days: _Days, history: SiteHistory, plans: Plans, uplift: tuple[np.ndarray, np.ndarray, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Soil loss and erosion grade of each day, as columns of :class:`Verdicts`; `uplift` is estimate, low and high."""
-    ratio = ratio_low = ratio_high = np.full(days.day.size, np.nan)
-    graded = without = np.full(days.day.size, -1)
-    if site.intervention == "erosion_control" and promised:
-        cover = days.latest(history.cover, np.nan)
-        mu = days.latest(history.mu, np.nan)  # from the peak of the season to its mean
-        estimate, low, high = uplift
-        ratio, ratio_low, ratio_high = (soil_loss_ratio(cover, mu * part) for part in (estimate, high, low))
-        if site.slope_degrees is not None:
-            slope = np.full(days.day.size, site.slope_degrees)
-            graded = grade(np.where(days.known, cover, np.nan), slope)
-            without = grade(np.where(days.known, cover - mu * estimate, np.nan), slope)
+    ratio = [np.full(days.day.size, np.nan) for _ in uplift]
+    graded, without = np.full(days.day.size, -1), np.full(days.day.size, -1)
+    controlled = np.flatnonzero(plans.erosion[days.site])
+    if controlled.size:
+        cover, known = days.latest(history.cover, np.nan)[controlled], days.known[controlled]
+        mu = days.latest(history.mu, np.nan)[controlled]  # from the peak of the season to its mean
+        estimate, low, high = (values[controlled] for values in uplift)
+        for whole, part in zip(ratio, (estimate, high, low), strict=True):
+            whole[controlled] = soil_loss_ratio(cover, mu * part)
+        slope = plans.slope[days.site[controlled]]
+        sloping = np.isfinite(slope)
+        on_slope = controlled[sloping]
+        graded[on_slope] = grade(np.where(known, cover, np.nan)[sloping], slope[sloping])
+        without[on_slope] = grade(np.where(known, cover - mu * estimate, np.nan)[sloping], slope[sloping])
     return {
-        "soil_loss_ratio": ratio,
-        "soil_loss_ratio_low": ratio_low,
-        "soil_loss_ratio_high": ratio_high,
+        "soil_loss_ratio": ratio[0],
+        "soil_loss_ratio_low": ratio[1],
+        "soil_loss_ratio_high": ratio[2],
         "erosion_grade": graded,
         "erosion_grade_without": without,
-        "notes": (np.isfinite(ratio) | (graded >= 0)).astype(np.int64),
+        "notes": (np.isfinite(ratio[0]) | (graded >= 0)).astype(np.int64),
     }
 
 
-def _erosion(
-    day: np.ndarray, start: int, history: SiteHistory, site: Site, cohorts: Cohorts, slope: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _erosion(scenes: UsableScenes, history: SiteHistory, plans: Plans) -> tuple[np.ndarray, np.ndarray]:
     """Probability at each used scene that the slope's grade is not improved though half of the plan would have done it.
 
     Also the smallest at all late-season scenes of the last ten days or more; 0 at other scenes. With the whole plan
     instead of half, .12 to .16 of simulated slopes on plan would be red within six years, of those at half .6 to .9.
     """
-    planned = cohorts.promised(site, day) * history.mu
-    chance = not_improved(
-        history.cover, history.mean * planned, history.sd * planned, HALF * planned, np.full(day.size, slope)
-    )
-    chance = np.where(day >= start, chance, np.nan)
-    late = np.flatnonzero(history.late_scene == np.arange(day.size))
-    first = np.searchsorted(day[late], day[late] - SURE_DAYS, side="right") - 1
-    held, known = np.zeros(day.size), np.nan_to_num(chance[late])
-    for k in np.flatnonzero(first >= 0):
-        held[late[k]] = known[first[k] : k + 1].min()
+    chance, held = np.full(scenes.site.size, np.nan), np.zeros(scenes.site.size)
+    for k in np.flatnonzero(plans.erosion & np.isfinite(plans.slope)).tolist():
+        part = slice(*scenes.used_edge[k : k + 2].tolist())
+        day, cover = scenes.used_day[part], history.cover[part]
+        planned = plans.expected(scenes.site[part], day) * history.mu[part]
+        own = not_improved(
+            cover, history.mean[part] * planned, history.sd[part] * planned, HALF * planned,
+            np.full(day.size, plans.slope[k]),
+        )  # fmt: skip
+        chance[part] = own = np.where(day >= plans.start[k], own, np.nan)
+        late = np.flatnonzero(history.late_scene[part] == np.arange(day.size))
+        first = np.searchsorted(day[late], day[late] - SURE_DAYS, side="right") - 1
+        known = np.nan_to_num(own[late])
+        for at in np.flatnonzero(first >= 0):
+            held[part.start + late[at]] = known[first[at] : at + 1].min()
     return chance, held
 
 
-def _recovered(day: np.ndarray, start: int, scenes: UsableScenes, history: SiteHistory, c: Calibration) -> np.ndarray:
+def _recovered(scenes: UsableScenes, history: SiteHistory, plans: Plans, c: Calibration) -> np.ndarray:
     """Probability at each used scene that the site was at its reference in the last two seasons; NaN: unknown.
 
     The smaller of the two seasons' probabilities. A season is tested once its peak is past, on all its scenes that show
@@ -523,26 +497,33 @@ def _recovered(day: np.ndarray, start: int, scenes: UsableScenes, history: SiteH
     fifths of the way from the state before the start: a site that had nine tenths of its reference already would
     otherwise count as recovered although nothing grew.
     """
-    both = np.isfinite(scenes.cover - scenes.reference)
-    early, share_before = both & (day < start), 0.0
-    if early.sum() >= c.scenes:
-        share_before = float(scenes.cover[early].sum() / max(scenes.reference[early].sum(), 1e-9))
-    threshold = c.recovered_share + (1 - c.recovered_share) * min(share_before, 1.0)
-    margin = scenes.cover - threshold * scenes.reference
-    shown = both & (day >= start)
-    first = np.searchsorted(scenes.season, scenes.season)  # of its season
-    total = np.concatenate([[0.0], np.cumsum(np.where(shown, margin, 0.0))])
-    count = np.concatenate([[0], np.cumsum(shown)])
-    index = np.arange(day.size)
-    n = count[index + 1] - count[first]
-    mean = (total[index + 1] - total[first]) / np.maximum(n, 1)
-    sd = np.sqrt(c.scene_sd**2 / np.maximum(n, 1) + c.fast_sd**2 / np.maximum(n / 2, 1) + c.year_sd**2)
-    late = np.flatnonzero((history.late_scene == index) & (n >= c.scenes))
-    if not late.size:
-        return np.full(day.size, np.nan)
-    chance, season = ndtr(mean[late] / sd[late]), scenes.season[late]
-    last = np.searchsorted(season, season - 1, side="right") - 1  # the last late-season scene of the season before
-    before = np.where((last >= 0) & (season[np.maximum(last, 0)] == season - 1), chance[np.maximum(last, 0)], np.nan)
-    at = np.searchsorted(late, index, side="right") - 1
-    known = (at >= 0) & (scenes.season - season[np.maximum(at, 0)] <= 1)
-    return np.where(known, np.minimum(chance, before)[np.maximum(at, 0)], np.nan)
+    chances = np.full(scenes.site.size, np.nan)
+    for k in np.unique(scenes.site[np.isfinite(scenes.reference)]).tolist():
+        part = slice(*scenes.used_edge[k : k + 2].tolist())
+        cover, reference, day, season = (
+            values[part] for values in (scenes.cover, scenes.reference, scenes.used_day, scenes.season)
+        )
+        both, start = np.isfinite(cover - reference), plans.start[k]
+        early, share_before = both & (day < start), 0.0
+        if early.sum() >= c.scenes:
+            share_before = float(cover[early].sum() / max(reference[early].sum(), 1e-9))
+        threshold = c.recovered_share + (1 - c.recovered_share) * min(share_before, 1.0)
+        margin = cover - threshold * reference
+        shown = both & (day >= start)
+        first = np.searchsorted(season, season)  # of its season
+        total = np.concatenate([[0.0], np.cumsum(np.where(shown, margin, 0.0))])
+        count = np.concatenate([[0], np.cumsum(shown)])
+        index = np.arange(day.size)
+        n = count[index + 1] - count[first]
+        mean = (total[index + 1] - total[first]) / np.maximum(n, 1)
+        sd = np.sqrt(c.scene_sd**2 / np.maximum(n, 1) + c.fast_sd**2 / np.maximum(n / 2, 1) + c.year_sd**2)
+        late = np.flatnonzero((history.late_scene[part] == index) & (n >= c.scenes))
+        if not late.size:
+            continue
+        chance, of = ndtr(mean[late] / sd[late]), season[late]
+        last = np.searchsorted(of, of - 1, side="right") - 1  # the last late-season scene of the season before
+        before = np.where((last >= 0) & (of[np.maximum(last, 0)] == of - 1), chance[np.maximum(last, 0)], np.nan)
+        at = np.searchsorted(late, index, side="right") - 1
+        known = (at >= 0) & (season - of[np.maximum(at, 0)] <= 1)
+        chances[part] = np.where(known, np.minimum(chance, before)[np.maximum(at, 0)], np.nan)
+    return chances

@@ -1,52 +1,96 @@
-"""Which scenes of a series a verdict uses, and whether the control is greenest in the growing season at all."""
+"""Which scenes of the series of some sites a verdict uses, and whether each control is greenest in its season."""
 
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from monitor.errors import BadData
-from monitor.sites.growing_season import GrowingSeason
-from monitor.sites.site import Site
 from monitor.verdict.assessment import Series
 from monitor.verdict.calibration import MAX_DAYS_OUTSIDE, WAVE_HEIGHT, WAVE_SCENES, WAVE_STANDARD_ERRORS, Calibration
-from monitor.verdict.kernels.season import WaveTest, peaks_outside
+from monitor.verdict.kernels.season import WaveTest, controls_so_far
+from monitor.verdict.plans import Plans
 
 MIN_WAVE_SCATTER: Final = 1e-9
 """Smallest determinant of the scatter of cosine and sine of the day of the year with which a yearly wave is fitted: a
 quarter where days are even, less than this is rounding. [1]"""
+_FAR: Final = 1 << 32
+"""More than any day or year: site times this plus a day ascends over the sites."""
 
 
-class UsableScenes(NamedTuple):
-    """Accepted acquisitions of a site, (n,) arrays ascending by day, and those within the growing season, (m,)."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class UsableScenes:
+    """Acquisitions of some sites that a verdict may use, site after site, ascending by day within a site.
 
-    day: np.ndarray  # (n,) days from 1970-01-01 on which site and control were seen and the site was clear enough
-    every: np.ndarray  # (n,) cover of the control [1]
-    used: np.ndarray  # (m,) indices in `day` of those within the season, which the verdict uses
-    season: np.ndarray  # (m,) year in which the season opened
-    position: np.ndarray  # (m,) day within the season, from 1
-    cover: np.ndarray  # (m,) cover of the site [1]
-    control: np.ndarray  # (m,) cover of the control [1]
-    control_2: np.ndarray  # (m,) cover of the second ring; NaN where not seen [1]
-    second: np.ndarray  # (m,) a second index, site minus control; NaN where not seen
-    clear: np.ndarray  # (m,) clear share of the site [1]
-    reference: np.ndarray  # (m,) cover of the reference ground; NaN where not seen [1]
+    (n,) arrays of those on which site and control were seen and the site was clear enough, and (m,) arrays of those of
+    them within the growing season. Days are counted from 1970-01-01.
+    """
 
-    def first_since(self, start: int) -> int:
-        """Day of the first used scene since a start; without one, of the last used scene, or the start itself.
+    edge: np.ndarray
+    """(site + 1,) the acquisitions of site k are those from ``edge[k]`` up to ``edge[k + 1]``."""
+    day: np.ndarray
+    """(n,)"""
+    every: np.ndarray
+    """(n,) cover of the control. [1]"""
+    used: np.ndarray
+    """(m,) indices in `day` of those within the season, which the verdict uses."""
+    used_edge: np.ndarray
+    """(site + 1,) as `edge`, of the used ones."""
+    site: np.ndarray
+    """(m,) place of the site."""
+    used_day: np.ndarray
+    """(m,)"""
+    season: np.ndarray
+    """(m,) year in which the season opened."""
+    position: np.ndarray
+    """(m,) day within the season, from 1."""
+    cover: np.ndarray
+    """(m,) cover of the site. [1]"""
+    control: np.ndarray
+    """(m,) cover of the control. [1]"""
+    control_2: np.ndarray
+    """(m,) cover of the second ring; NaN: not seen. [1]"""
+    second: np.ndarray
+    """(m,) a second index, site minus control; NaN: not seen."""
+    clear: np.ndarray
+    """(m,) clear share of the site. [1]"""
+    reference: np.ndarray
+    """(m,) cover of the reference ground; NaN: not seen. [1]"""
+
+    def count(self, site: np.ndarray, day: np.ndarray) -> np.ndarray:
+        """Number of acquisitions of a site up to the end of a day, for (n,) entries of both."""
+        every = np.repeat(np.arange(self.edge.size - 1), np.diff(self.edge)) * _FAR + self.day
+        count: np.ndarray = np.searchsorted(every, site * _FAR + day, side="right") - self.edge[site]
+        return count
+
+    def last_used(self, site: np.ndarray, day: np.ndarray) -> np.ndarray:
+        """Index of the last used one up to the end of a day, for (n,) entries; below ``used_edge[site]``: none."""
+        last: np.ndarray = np.searchsorted(self.site * _FAR + self.used_day, site * _FAR + day, side="right") - 1
+        return last
+
+    def used_since_season(self, site: np.ndarray, season: np.ndarray) -> np.ndarray:
+        """Index of the first used one of a site in a season or later, for (n,) entries."""
+        first: np.ndarray = np.searchsorted(self.site * _FAR + self.season, site * _FAR + season)
+        return first
+
+    def first_since(self, start: np.ndarray) -> np.ndarray:
+        """(site,) day of the first used one since a start; without one, of the last used one, or the start itself.
 
         A loss that it shows came before the work or with it: ground made ready.
         """
-        day = self.day[self.used]
-        return int(day[min(int(np.searchsorted(day, start)), day.size - 1)]) if day.size else start
+        sites = np.arange(start.size)
+        first = np.minimum(self.last_used(sites, start - 1) + 1, self.used_edge[1:] - 1)
+        some = np.diff(self.used_edge) > 0
+        return np.where(some, self.used_day[np.where(some, first, 0)], start) if self.used_day.size else start
 
 
-def usable_scenes(series: Series, site: Site, calibration: Calibration) -> UsableScenes:
-    """Select the accepted acquisitions of a series.
+def usable_scenes(series: Series, plans: Plans, calibration: Calibration) -> UsableScenes:
+    """Select the acquisitions of some sites that a verdict may use.
 
     Parameters
     ----------
-    series : Series
-    site : Site, gives the growing season; named in errors
+    series : Series, of the sites of `plans`
+    plans : Plans, gives the growing season; its sites are named in errors
     calibration : Calibration, gives the least clear share
 
     Raises
@@ -55,74 +99,80 @@ def usable_scenes(series: Series, site: Site, calibration: Calibration) -> Usabl
         Dates not strictly ascending, lengths that differ, or cover outside 0 to 1; names the site and the date.
     """
     day = series.dates.astype("datetime64[D]").astype(np.int64)
-    _check(series, site, day)
+    of = np.repeat(np.arange(len(plans.sites)), np.diff(series.edges))
+    _check(series, plans, of, day)
+    nothing = np.full(day.size, np.nan)
     clear = np.ones(day.size) if series.clear is None else series.clear
-    accepted = np.isfinite(series.cover) & np.isfinite(series.control) & (clear >= calibration.clear)
-    growing = GrowingSeason.of(site)
-    season, position = growing.locate(day)
-    inside = accepted & (position <= growing.length)
     control_2, second, reference = (
-        np.full(day.size, np.nan) if values is None else values
-        for values in (series.control_2, series.second, series.reference)
+        nothing if values is None else values for values in (series.control_2, series.second, series.reference)
     )
-    measures = (season, position, series.cover, series.control, control_2, second, clear, reference)
+    accepted = np.isfinite(series.cover) & np.isfinite(series.control) & (clear >= calibration.clear)
+    season, position = plans.locate(of, day)
+    inside = accepted & (position <= plans.length[of])
+    sites = np.arange(len(plans.sites) + 1)
     return UsableScenes(
-        day[accepted], series.control[accepted], np.flatnonzero(inside[accepted]), *(m[inside] for m in measures)
-    )
+        edge=np.searchsorted(of[accepted], sites), day=day[accepted], every=series.control[accepted],
+        used=np.flatnonzero(inside[accepted]), used_edge=np.searchsorted(of[inside], sites), site=of[inside],
+        used_day=day[inside], season=season[inside], position=position[inside], cover=series.cover[inside],
+        control=series.control[inside], control_2=control_2[inside], second=second[inside], clear=clear[inside],
+        reference=reference[inside],
+    )  # fmt: skip
 
 
-def greenest_outside(
-    day: np.ndarray, control: np.ndarray, used: np.ndarray, growing: GrowingSeason, requested: np.ndarray | None = None
-) -> np.ndarray:
-    """Whether the control is greenest outside the growing season, judged after each scene from the scenes so far.
+def control_shape(scenes: UsableScenes, plans: Plans, requested: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each control is greenest outside the growing season, and its range, from the acquisitions so far.
 
-    A yearly wave is fitted by least squares to all scenes so far. It counts when its height exceeds its noise, when two
+    A yearly wave is fitted by least squares to all of them. It counts when its height exceeds its noise, when two
     standard errors of its peak do not reach :data:`MAX_DAYS_OUTSIDE` days from the season, and when scenes outside the
     season are greener on average: where winter is never seen a wave alone can be wrong.
 
     Parameters
     ----------
-    day : (n,) array of int, days from 1970-01-01, ascending
-    control : (n,) array, cover of the control [1]
-    used : array of int, indices of the days within the season
-    growing : GrowingSeason
-    requested : (n,) bool array, optional
-        Scenes after which the answer is requested. Default: all.
+    scenes, plans : UsableScenes, Plans
+    requested : (n,) bool array
+        Acquisitions after which the answer is requested.
 
     Returns
     -------
-    (n,) bool array
+    outside : (n,) bool array
         False where it is not requested.
+    spread : (n,) array
+        Range of the control's cover so far. [1]
     """
-    farthest = growing.length / 2 + MAX_DAYS_OUTSIDE  # from the middle of the season
-    enough = (np.arange(day.size) >= WAVE_SCENES[0] - 1) & (day - day[:1] >= WAVE_SCENES[1])
-    if requested is not None:
-        enough &= requested
-    if farthest >= 365.25 / 2 or not enough.any():
-        return np.zeros(day.size, bool)
-    inside = np.zeros(day.size, bool)
-    inside[used] = True
-    angle = 2 * np.pi * (day - growing.opens - growing.length / 2) / 365.25
-    test = WaveTest(2 * np.pi * farthest / 365.25, MIN_WAVE_SCATTER, WAVE_STANDARD_ERRORS, WAVE_HEIGHT)
-    return peaks_outside(np.cos(angle), np.sin(angle), control, inside, enough, test)
+    inside = np.zeros(scenes.day.size, bool)
+    inside[scenes.used] = True
+    of = np.repeat(np.arange(len(plans.sites)), np.diff(scenes.edge))
+    since = scenes.day - scenes.day[np.minimum(scenes.edge[of], scenes.day.size - 1)] if scenes.day.size else scenes.day
+    enough = (np.arange(scenes.day.size) - scenes.edge[of] >= WAVE_SCENES[0] - 1) & (since >= WAVE_SCENES[1])
+    farthest = plans.length / 2 + MAX_DAYS_OUTSIDE  # from the middle of the season
+    requested = requested & enough & (farthest[of] < 365.25 / 2)
+    angle = 2 * np.pi * (scenes.day - plans.opens[of] - plans.length[of] / 2) / 365.25
+    test = WaveTest(0.0, MIN_WAVE_SCATTER, WAVE_STANDARD_ERRORS, WAVE_HEIGHT)
+    outside, spread = controls_so_far(
+        scenes.edge, np.cos(angle), np.sin(angle), scenes.every, inside, requested, 2 * np.pi * farthest / 365.25, test
+    )  # fmt: skip
+    return outside, spread
 
 
-def _check(series: Series, site: Site, day: np.ndarray) -> None:
-    back = np.flatnonzero(np.diff(day) <= 0)
+def _check(series: Series, plans: Plans, of: np.ndarray, day: np.ndarray) -> None:
+    def name(at: int) -> str:
+        return f"series of site {plans.sites[of[at]].id!r}"
+
+    back = np.flatnonzero((np.diff(day) <= 0) & (np.diff(of) == 0))
     if back.size:
         at = day[back[0] + 1].astype("datetime64[D]")
-        msg = f"series of site {site.id!r}: {at} is repeated or out of order; give one row a date, ascending"
+        msg = f"{name(back[0])}: {at} is repeated or out of order; give one row a date, ascending"
         raise BadData(msg)
-    for name in ("cover", "control", "control_2", "clear", "reference"):
-        if (values := getattr(series, name)) is None:
+    for column in ("cover", "control", "control_2", "clear", "reference"):
+        if (values := getattr(series, column)) is None:
             continue
         if values.shape != day.shape:
-            msg = f"series of site {site.id!r}: {name} has {values.size} values for {day.size} dates"
+            msg = f"{name(0) if of.size else 'series'}: {column} has {values.size} values for {day.size} dates"
             raise BadData(msg)
         with np.errstate(invalid="ignore"):
             wrong = np.flatnonzero((values < 0) | (values > 1))
         if wrong.size:
             at = day[wrong[0]].astype("datetime64[D]")
             hint = "; it seems to be in percent: divide by 100" if 1.5 < values[wrong[0]] <= 100 else ""
-            msg = f"series of site {site.id!r}, {at}: {name} is {values[wrong[0]]:g}, not a fraction 0..1{hint}"
+            msg = f"{name(wrong[0])}, {at}: {column} is {values[wrong[0]]:g}, not a fraction 0..1{hint}"
             raise BadData(msg)

@@ -82,7 +82,7 @@ def test_a_published_series_and_plan_give_back_the_published_verdict(case, tmp_p
     calibration, alpha = given.get("calibration", Calibration()), given.get("alpha", 0.05)
     judged = Series.of(seen)
     published = replace(
-        assess(judged, site, calibration=calibration, alpha=alpha, cohorts=site.cohorts, as_of=AS_OF),
+        assess(judged, site, calibration=calibration, alpha=alpha, as_of=AS_OF),
         alpha=alpha, episode=given.get("episode", 1), series_digest=judged.digest, code_version="1",
     )  # fmt: skip
     published = replace(published, reasons=(*published.reasons, "RAIN_UNKNOWN"))
@@ -103,7 +103,7 @@ def test_a_published_series_and_plan_give_back_the_published_verdict(case, tmp_p
 def test_the_cases_are_what_they_are_called():
     status = {}
     for name, (site, seen, given) in CASES.items():
-        status[name] = assess(Series.of(seen), site, alpha=given.get("alpha", 0.05), cohorts=site.cohorts, as_of=AS_OF)
+        status[name] = assess(Series.of(seen), site, alpha=given.get("alpha", 0.05), as_of=AS_OF)
     assert status["sudden loss"].alert_rule == "disturbance"
     assert status["recovered with reference cover"].status == "recovered"
     assert status["erosion control on a slope"].erosion_grade is not None

@@ -159,18 +159,19 @@ def test_a_site_planted_in_two_halves_is_measured_against_the_sum_of_both():
     halves = ((SITE.start, 0.5), (date(2022, 4, 1), 0.5))
     seen = story(1.0, parts=halves)
     whole = assess(seen, SITE, as_of=END)
-    found = assess(seen, SITE, as_of=END, cohorts=halves)
+    found = assess(seen, replace(SITE, cohorts=halves), as_of=END)
     tau = (END - SITE.start).days / 365.25, (END - halves[1][0]).days / 365.25
     assert found.expected == pytest.approx(sum(PLAN.uplift(t) for t in tau) / 2)
     assert found.theta == pytest.approx(1.0, abs=0.15)
     assert found.theta > whole.theta + 0.1, "as if all of it had been planted at once, it would lag"
-    assert assess(seen, SITE, as_of=END, cohorts=WHOLE) == whole
+    assert assess(seen, replace(SITE, cohorts=WHOLE), as_of=END) == whole
 
 
 def test_a_site_that_was_mostly_planted_later_is_too_early_for_longer():
     late = ((SITE.start, 0.3), (date(2022, 4, 1), 0.7))
-    assert assess(story(1.0, parts=late), SITE, as_of=date(2023, 9, 1), cohorts=late).status is Status.TOO_EARLY
-    assert assess(story(1.0, parts=late), SITE, as_of=date(2024, 9, 1), cohorts=late).status is not Status.TOO_EARLY
+    site = replace(SITE, cohorts=late)
+    assert assess(story(1.0, parts=late), site, as_of=date(2023, 9, 1)).status is Status.TOO_EARLY
+    assert assess(story(1.0, parts=late), site, as_of=date(2024, 9, 1)).status is not Status.TOO_EARLY
 
 
 @pytest.mark.parametrize(
@@ -185,7 +186,7 @@ def test_a_site_that_was_mostly_planted_later_is_too_early_for_longer():
 )
 def test_parts_that_do_not_make_up_the_site_are_refused(parts):
     with pytest.raises(BadData, match="cohorts of site 'loess-2'"):
-        assess(story(1.0), SITE, as_of=END, cohorts=parts)
+        assess(story(1.0), replace(SITE, cohorts=parts), as_of=END)
 
 
 def test_a_later_episode_has_what_is_left_of_the_budget():

@@ -39,7 +39,7 @@ class Story:
 def assess_all(series, site):
     """Assessment at each acquisition since the start, seen or not."""
     dates = series.dates[series.dates >= np.datetime64(site.start, "D")]
-    return assessments(verdicts(series, site, dates), site, DEFAULT)
+    return assessments(verdicts(series, site, dates), [site] * len(dates), DEFAULT)
 
 
 def series_of(story: Story, seed: int, *, rain: float = 0.12) -> Series:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import date
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from monitor.verdict.assess import DEFAULT, assess
 from monitor.verdict.assessment import AlertLevel, Assessment, Series, Status
 from monitor.verdict.calibration import MAX_DAYS_OUTSIDE, WAVE_HEIGHT, WAVE_SCENES, WAVE_STANDARD_ERRORS, boundary
 from monitor.verdict.erosion import grade, not_improved
-from monitor.verdict.usable_scenes import greenest_outside
+from monitor.verdict.usable_scenes import control_shape
 from tests.verdict.test_known_fates import assess_all
 
 SITE = Site(
@@ -263,6 +264,13 @@ def test_whatever_is_missing_every_row_is_well_formed(seed, holes, theta, size):
         assert row.alert is AlertLevel.NONE or row.status is not Status.INSUFFICIENT_DATA
         assert row.n_pre <= row.n_scenes
         assert row.reasons or row.status is not Status.INSUFFICIENT_DATA
+
+
+def greenest_outside(day, cover, used, window, requested=None):
+    """Whether the control of one site is greenest outside its season, after each requested scene."""
+    scenes = SimpleNamespace(edge=np.array([0, day.size]), day=day, every=cover, used=used)
+    plans = SimpleNamespace(sites=[SITE], opens=np.array([window.opens]), length=np.array([window.length]))
+    return control_shape(scenes, plans, np.ones(day.size, bool) if requested is None else requested)[0]
 
 
 @pytest.mark.parametrize("seed", range(12))

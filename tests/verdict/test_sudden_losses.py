@@ -11,10 +11,11 @@ from shapely.geometry import Polygon
 from benchmarks.verdict.scores import loss_alarms, red_by_loss, run
 from benchmarks.verdict.simulate import World, simulate
 from monitor.sites.site import Plan, Site
-from monitor.verdict.assess import DEFAULT, cohorts_of, site_history
+from monitor.verdict.assess import DEFAULT, histories
 from monitor.verdict.assessment import AlertLevel, Series, Status
 from monitor.verdict.explain import RED_BY_LOSS_WRONGLY
 from monitor.verdict.kernels.losses import first_scene_of_loss, lower_than_a_year_before
+from monitor.verdict.plans import Plans
 from monitor.verdict.status import LEVELS, RULES, judge
 from monitor.verdict.usable_scenes import usable_scenes
 from tests.verdict.test_known_fates import assess_all
@@ -167,11 +168,9 @@ def test_a_slope_left_bare_is_red_by_erosion_though_a_loss_beside_it_is_not_sure
     )
     bare = late_green(noise=0.01)
     bare = replace(bare, cover=np.clip(bare.control + np.random.default_rng(3).normal(0, 0.01, bare.dates.size), 0, 1))
-    parts = cohorts_of(slope, ())
-    seen = usable_scenes(bare, slope, DEFAULT)
-    history = site_history(seen, slope, parts, DEFAULT)._replace(
-        evidence_held=np.zeros(seen.used.size)
-    )  # no failure yet
+    plans = Plans.of([slope])
+    seen = usable_scenes(bare, plans, DEFAULT)
+    history = histories(seen, plans, DEFAULT)._replace(evidence_held=np.zeros(seen.used.size))  # no failure yet
     day = seen.day[-1:]
     reds = ((0.6, 0.05, "erosion"), (0.9, 0.05, "disturbance"), (0.9, 0.02, "erosion"), (0.95, 0.02, "disturbance"))
     for probability, alpha, rule in reds:
@@ -179,6 +178,6 @@ def test_a_slope_left_bare_is_red_by_erosion_though_a_loss_beside_it_is_not_sure
             loss_day=np.full(seen.used.size, day[0] - 30), loss_onset=np.full(seen.used.size, day[0] - 60),
             loss_score=np.full(seen.used.size, logit(probability) - logit(DEFAULT.disturbance_prior)),
         )  # fmt: skip
-        verdict = judge(day, seen, lost, slope, parts, DEFAULT, alpha)
+        verdict = judge(np.zeros(1, int), day, seen, lost, plans, DEFAULT, np.array([alpha]))
         assert verdict.probability[0] == pytest.approx(expit(logit(probability)))
         assert (LEVELS[verdict.alert[0]], RULES[verdict.alert_rule[0]]) == (AlertLevel.RED, rule)

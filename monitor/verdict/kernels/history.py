@@ -61,6 +61,19 @@ class Rules(NamedTuple):
     loss_score: float  # score at which a sudden loss is confirmed, `bar` of ``detect_losses``
 
 
+class Promises(NamedTuple):
+    """Plans and seasons of several sites, (site,) arrays unless stated; see :class:`monitor.verdict.plans.Plans`."""
+
+    begun: np.ndarray  # (cohort,)
+    share: np.ndarray  # (cohort,)
+    edge: np.ndarray  # (site + 1,)
+    uplift: np.ndarray
+    rate: np.ndarray
+    lag: np.ndarray
+    promised: np.ndarray
+    usual: np.ndarray  # (site, 3) length, peak and width of the usual season [day]
+
+
 class SiteEstimate(NamedTuple):
     """What is estimated once a site, from the years before its start and ended seasons."""
 
@@ -340,6 +353,67 @@ def filter_site(
         loss_days[:, 0].copy(), loss_days[:, 1].copy(), loss_days[:, 2].copy(), loss_days[:, 3].copy(),
         loss[:, 0].copy(), loss[:, 1].copy(), loss[:, 2].copy(), losses.denied,
         means[0], means[1], means[2], state.season_rain, np.full(n, before), np.full(n, poor),
+    )  # fmt: skip
+
+
+@kernel
+def filter_sites(
+    edge: Array, scenes: SiteScenes, plans: Promises, rain_sd: float, noise: Noise, stiff: Noise, prior: Prior,
+    prior_unpromised: Prior, rules: Rules,
+) -> SiteHistory:  # fmt: skip
+    """:func:`filter_site` for several sites.
+
+    Parameters
+    ----------
+    edge : (site + 1,) array of int, scenes of site k are those from ``edge[k]`` up to ``edge[k + 1]``
+    scenes : SiteScenes, of all sites
+    plans : Promises
+    rain_sd : float, standard deviation of the rain factor from year to year [1]
+    noise, stiff, rules : see :func:`filter_site`
+    prior, prior_unpromised : Prior, where uplift is promised, and where none is
+
+    Returns
+    -------
+    SiteHistory
+        Site after site; ``late_scene`` counts from the first scene of the site.
+    """
+    n, times = scenes.cover.size, scenes.times
+    f, k = np.empty((20, n)), np.empty((10, n), np.int64)
+    for site in range(edge.size - 1):
+        a, b = edge[site], edge[site + 1]
+        c, d = plans.edge[site], plans.edge[site + 1]
+        plan = Promise(
+            plans.begun[c:d], plans.share[c:d], plans.uplift[site], plans.rate[site], plans.lag[site],
+            plans.promised[site],
+        )  # fmt: skip
+        usual = UsualSeason(plans.usual[site, 0], plans.usual[site, 1], plans.usual[site, 2], rain_sd)
+        own = SiteScenes(
+            Times(times.day[a:b], times.position[a:b], times.season[a:b]), scenes.cover[a:b], scenes.control[a:b],
+            scenes.control_2[a:b], scenes.second[a:b], scenes.variance[a:b],
+        )  # fmt: skip
+        start = plan.begun[0]
+        estimate = estimate_site(own.times, own.cover, own.control, own.variance, start, usual, noise)
+        estimate_2 = estimate
+        seen = np.flatnonzero(np.isfinite(own.control_2))
+        if plan.promised and seen.size > 0:
+            when = Times(own.times.day[seen], own.times.position[seen], own.times.season[seen])
+            estimate_2 = estimate_site(
+                when, own.cover[seen], own.control_2[seen], own.variance[seen], start, usual, noise
+            )  # fmt: skip
+        h = filter_site(
+            own, plan, noise, stiff, prior if plan.promised else prior_unpromised, rules, estimate, estimate_2
+        )  # fmt: skip
+        f[0, a:b], f[1, a:b], f[2, a:b], f[3, a:b], f[4, a:b] = h.mean, h.sd, h.low, h.high, h.information
+        f[5, a:b], f[6, a:b], f[7, a:b], f[8, a:b] = h.evidence, h.evidence_max, h.evidence_held, h.uplift_evidence
+        f[9, a:b], f[10, a:b], f[11, a:b], f[12, a:b] = h.loss_score, h.loss_second, h.loss_rain, h.cover
+        f[13, a:b], f[14, a:b], f[15, a:b] = h.control, h.mu, h.season_rain
+        f[16:, a:b] = h.below.T
+        k[0, a:b], k[1, a:b], k[2, a:b], k[3, a:b] = h.late_scene, h.surely_failing, h.surely_negative, h.loss_day
+        k[4, a:b], k[5, a:b], k[6, a:b], k[7, a:b] = h.loss_onset, h.loss_first, h.loss_last, h.loss_denied
+        k[8, a:b], k[9, a:b] = h.seasons_before, h.control_poor
+    return SiteHistory(
+        f[0], f[1], f[2], f[3], f[16:].T.copy(), f[4], k[0], f[5], f[6], f[7], f[8], k[1] > 0, k[2] > 0, k[3], k[4],
+        k[5], k[6], f[9], f[10], f[11], k[7] > 0, f[12], f[13], f[14], f[15], k[8], k[9] > 0,
     )  # fmt: skip
 
 

@@ -365,3 +365,34 @@ def peaks_outside(cosine: Array, sine: Array, control: Array, inside: Array, req
         away = abs(math.atan2(b, a)) - 2 * aside / height
         out[i] = greener and height > max(test.sure * error, test.height) and away > test.farthest
     return out
+
+
+@kernel
+def controls_so_far(
+    edge: Array, cosine: Array, sine: Array, control: Array, inside: Array, requested: Array, farthest: Array,
+    test: WaveTest,
+) -> tuple[Array, Array]:  # fmt: skip
+    """:func:`peaks_outside` for several sites, and the range of the control's cover so far.
+
+    Parameters
+    ----------
+    edge : (site + 1,) array of int, scenes of site k are those from ``edge[k]`` up to ``edge[k + 1]``
+    cosine, sine, control, inside, requested : (n,) arrays, see :func:`peaks_outside`
+    farthest : (site,) array, `farthest` of the test of each site [radian]
+    test : WaveTest, all else
+
+    Returns
+    -------
+    outside, spread : (n,) arrays
+        The range. [cover fraction]
+    """
+    outside, spread = np.zeros(control.size, np.bool_), np.zeros(control.size)
+    for k in range(edge.size - 1):
+        a, b = edge[k], edge[k + 1]
+        own = WaveTest(farthest[k], test.spread, test.sure, test.height)
+        outside[a:b] = peaks_outside(cosine[a:b], sine[a:b], control[a:b], inside[a:b], requested[a:b], own)
+        low, high = np.inf, -np.inf
+        for i in range(a, b):
+            low, high = min(low, control[i]), max(high, control[i])
+            spread[i] = high - low
+    return outside, spread

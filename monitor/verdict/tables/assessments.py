@@ -128,8 +128,8 @@ def _with_published(
 
 def _published(part: SiteVerdicts, at: int) -> Assessment:
     """The published assessment: that of the series, with the reasons and the failing area that the plan states."""
-    day = Verdicts(*(column[at : at + 1] for column in part.verdicts))
-    assessment = assessments(day, part.plan.site, part.calibration)[0]
+    sites = [part.plan.site] * part.verdicts.as_of.size
+    assessment = assessments(part.verdicts, sites, part.calibration, [at])[0]
     assessment = replace(assessment, reasons=(*assessment.reasons, *part.plan.background))
     if part.plan.loss_ground is not None and assessment.loss_on is not None:
         assessment = with_loss_ground(assessment, part.plan.loss_ground)
