@@ -31,7 +31,7 @@ from odc.geo import CRS
 from shapely.geometry import box, mapping
 
 from jobs.executor import open_executor
-from jobs.ingest import record_observations, update_sites
+from jobs.ingest import by_landscape, record_observations, update_sites
 from jobs.installation import open_ledger
 from jobs.records import to_json
 from jobs.settings import Settings, load
@@ -175,12 +175,14 @@ def fetched(settings: Settings, some: Sequence[Site], until: date) -> tuple[int,
     sources = open_sources(settings.source)
     began, new = time.perf_counter(), 0
     with open_ledger(settings) as ledger, open_executor("") as work:
-        for outcome in update_sites(settings, ledger, sources, some, work, until=until):
-            if outcome.fetched is None:
-                raise MonitorError(outcome.error or "not fetched")
-            new = len(outcome.fetched.new)
-            with ledger.transaction() as t:
-                record_observations(t, outcome, outcome.fetched)
+        for outcomes in update_sites(settings, ledger, sources, some, work, until=until):
+            for outcome in outcomes:
+                if outcome.fetched is None:
+                    raise MonitorError(outcome.error or "not fetched")
+                new = len(outcome.fetched.new)
+            for updated in by_landscape(outcomes):
+                with ledger.transaction() as t:
+                    record_observations(t, updated)
     seconds = time.perf_counter() - began
     return new, seconds, sources.first.transfers.bytes_decoded if isinstance(sources.first, Stac) else 0
 

@@ -1,12 +1,12 @@
 """Record what happens to alerts in the ledger, and put notices of it into the outbox, in the same transaction."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from types import MappingProxyType
 from typing import Any, Final
 
 from jobs.clock import now
-from jobs.records import from_json, to_json
+from jobs.records import to_json
 from jobs.settings import Settings
 from monitor.alerts.alert import LOT, REPORTED, Alert, AlertEvent
 from monitor.alerts.lifecycle import next_alerts
@@ -83,6 +83,7 @@ def record_event(
 
 def update_alerts(
     t: Transaction,
+    alerts: Sequence[Alert],
     assessment: Assessment,
     previous: Assessment | None,
     recipients: Iterable[Recipient],
@@ -90,9 +91,8 @@ def update_alerts(
 ) -> None:
     """Open, change or resolve the alerts of a site after a night, and queue the messages about them.
 
-    `earlier`: see :func:`monitor.alerts.lifecycle.next_alerts`.
+    `alerts` are all of the site, resolved or not; `earlier`: see :func:`monitor.alerts.lifecycle.next_alerts`.
     """
-    alerts = [from_json(values, Alert) for values in t.alerts_of(assessment.site)]
     for alert, event in next_alerts(alerts, assessment, previous, earlier):
         if event is None:
             t.save_alert(to_json(alert))

@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 
 import numpy as np
 import structlog
+import xarray as xr
 from dask import delayed
 from dask.delayed import Delayed
 
@@ -26,6 +27,7 @@ from jobs.sources import Sources
 from jobs.terrain_and_rain import elevation_model
 from monitor.controls.screening import left_out_json
 from monitor.cube.records import encode_texts
+from monitor.cube.store import DERIVED_FOLDER
 from monitor.errors import MonitorError, NeverOffered, TryLater
 from monitor.imagery.auxiliary.elevation import ElevationModel
 from monitor.ingest.site_update import SiteUpdate
@@ -34,8 +36,8 @@ from monitor.ingest.task import FetchResult, Outcome, SiteTask
 from monitor.ingest.update import update_landscape
 from monitor.ledger.ledger import Ledger
 from monitor.ledger.transaction import Transaction
-from monitor.series.build import site_series
-from monitor.series.columns import Columns, decode_texts
+from monitor.series.build import Compared, landscape_series
+from monitor.series.columns import decode_texts
 from monitor.sites.site import Site, ground_key
 
 log = structlog.get_logger()
@@ -45,6 +47,9 @@ LANDSCAPES_AT_ONCE: Final = 256
 
 MAX_NAMED: Final = 20
 """Most sites deferred for one reason that the log names."""
+
+type Updated = tuple[Site, FetchResult]
+"""A site whose update is done, and what was fetched."""
 
 type LandscapeUpdate = Generator[list[Step], None, list[SiteUpdate]]
 """See :func:`monitor.ingest.update.update_landscape`."""
@@ -60,7 +65,7 @@ def update_sites(
     until: date,
     what: str = "a night",
     progress: SceneProgress | None = None,
-) -> Iterator[Outcome]:
+) -> Iterator[list[Outcome]]:
     """Fetch and store the missing scenes of sites; an error in one site stops no other.
 
     Landscapes in which another run is storing scenes are deferred, and no others.
@@ -78,8 +83,8 @@ def update_sites(
 
     Yields
     ------
-    Outcome
-        As soon as a site is done.
+    list of Outcome
+        Of the sites of a landscape, as soon as it is done; of one site that has none.
 
     Raises
     ------
@@ -99,13 +104,14 @@ def update_sites(
     postponed = [_postponed(site, left_out[site.id]) for site in sites if site.id in left_out]
     how = _Run(compute, ledger.guard, progress, EecuBudget(settings.source, ledger))
     deferred: dict[str, list[str]] = {}
-    for outcome in _outcomes(tasks, postponed, sources, elevation, how, root / LANDSCAPE_LOCKS, what):
+    for outcomes in _outcomes(tasks, postponed, sources, elevation, how, root / LANDSCAPE_LOCKS, what):
         ledger.guard()
-        if outcome.state == "deferred":
-            deferred.setdefault(outcome.error or "", []).append(outcome.site.id)
-        elif outcome.error is not None:
-            log.error("site not updated", site=outcome.site.id, state=outcome.state, error=outcome.error)
-        yield outcome
+        for outcome in outcomes:
+            if outcome.state == "deferred":
+                deferred.setdefault(outcome.error or "", []).append(outcome.site.id)
+            elif outcome.error is not None:
+                log.error("site not updated", site=outcome.site.id, state=outcome.state, error=outcome.error)
+        yield outcomes
     for error, ids in deferred.items():
         log.error("sites deferred", sites=ids[:MAX_NAMED], n_sites=len(ids), error=error)
 
@@ -123,7 +129,7 @@ def _outcomes(
     run: "_Run",
     locks: Path,
     what: str,
-) -> Iterator[Outcome]:
+) -> Iterator[list[Outcome]]:
     stored = [task for task in tasks if task.folder.is_dir()]
     new = [task for task in tasks if not task.folder.is_dir()]
 
@@ -144,7 +150,7 @@ def _outcomes(
         except TryLater as error:
             postponed = [*postponed, *(_postponed(task.site, error) for task in new)]
             new = []
-        yield from postponed
+        yield from ([outcome] for outcome in postponed)
         begun = _by_landscape(new)
         offered = [len({(scene.source, scene.id) for task in tasks for scene in task.offered}) for tasks in begun]
         run.progress.expect(sum(offered))
@@ -174,7 +180,7 @@ class _Run:
     progress: SceneProgress
     budget: EecuBudget
 
-    def outcomes(self, landscapes: Sequence[LandscapeUpdate], expected: Sequence[int]) -> Iterator[Outcome]:
+    def outcomes(self, landscapes: Sequence[LandscapeUpdate], expected: Sequence[int]) -> Iterator[list[Outcome]]:
         """Run the updates of several landscapes round by round, the steps of all of them computed in one stream.
 
         The outcomes of a landscape's sites are given as soon as its last step is done. `expected`: scenes of each that
@@ -192,7 +198,7 @@ class _Run:
                 self.progress.expect(-unread[landscape])
                 unread[landscape] = 0
 
-        def advance(landscape: int) -> Iterator[Outcome]:
+        def advance(landscape: int) -> Iterator[list[Outcome]]:
             """Get the next steps of a landscape if none is open, or the outcomes at its end."""
             try:
                 while not open_steps[landscape]:
@@ -227,48 +233,75 @@ class _Run:
         return step.graph() if why is None else cast("Delayed", delayed(OverBudget(why)))
 
 
-def _finish(updates: Sequence[SiteUpdate]) -> Iterator[Outcome]:
+def _finish(updates: Sequence[SiteUpdate]) -> Iterator[list[Outcome]]:
     """Outcomes of a landscape's sites, errors without secrets; the memory of its store is released afterwards."""
     outcomes = [update.outcome() for update in updates]
-    for outcome in outcomes:
-        yield outcome if outcome.error is None else replace(outcome, error=redacted(outcome.error))
+    yield [one if one.error is None else replace(one, error=redacted(one.error)) for one in outcomes]
     for update in updates:
         update.landscape.release()
 
 
-def record_observations(t: Transaction, outcome: Outcome, fetched: FetchResult) -> None:
-    """Record in the ledger what an update changed: units, terrain, units left out, unread scenes, and the snapshot."""
-    controls, ground, site = fetched.controls, ground_key(outcome.site), outcome.site.id
-    unread = {acquisition: scene.since for acquisition, scene in fetched.unread.items()}
-    if unread != (t.ground_data(ground, "unread") or {}):
-        t.save_ground_data(ground, "unread", unread)
-    if fetched.tried is not None:
-        t.save_ground_data(ground, "tried", {"season": fetched.tried})
-    if fetched.new_controls:
-        t.freeze_controls(ground, site, controls.to_json(), digest=controls.hash, now=now())
-    if fetched.terrain is not None and fetched.new_terrain:
-        t.save_ground_data(ground, "terrain", fetched.terrain.to_json())
-    if fetched.new_left_out:
-        t.save_ground_data(ground, "left_out", left_out_json(fetched.left_out))
-    t.save_snapshot(ground, site, fetched.snapshot)
+def record_observations(t: Transaction, updated: Sequence[Updated]) -> None:
+    """Record in the ledger what updates changed: units, terrain, units left out, unread scenes, and snapshots."""
+    changed: dict[tuple[str, str], dict[str, Any]] = {}
+    stored = t.data_of([ground_key(site) for site, _ in updated])
+    for site, fetched in updated:
+        controls, ground = fetched.controls, ground_key(site)
+        unread = {acquisition: scene.since for acquisition, scene in fetched.unread.items()}
+        if unread != stored[ground].get("unread", {}):
+            changed[ground, "unread"] = unread
+        if fetched.tried is not None:
+            changed[ground, "tried"] = {"season": fetched.tried}
+        if fetched.new_controls:
+            t.freeze_controls(ground, site.id, controls.to_json(), digest=controls.hash, now=now())
+        if fetched.terrain is not None and fetched.new_terrain:
+            changed[ground, "terrain"] = fetched.terrain.to_json()
+        if fetched.new_left_out:
+            changed[ground, "left_out"] = left_out_json(fetched.left_out)
+    t.save_data(changed)
+    t.save_snapshots({ground_key(site): (site.id, fetched.snapshot) for site, fetched in updated})
 
 
-def observation_series(site: Site, fetched: FetchResult) -> Columns:
-    """Observation series of a site after its update."""
-    return site_series(fetched.stored, fetched.controls, site, left_out=fetched.left_out, snapshot=fetched.snapshot)
+def observation_series(sites: Sequence[Updated]) -> xr.Dataset:
+    """Observation series of some sites of one landscape after its update."""
+    landscape = sites[0][1].stored.landscape
+    compared = [
+        Compared(ground=fetched.stored.ground, start=site.start, controls=fetched.controls, left_out=fetched.left_out)
+        for site, fetched in sites
+    ]
+    file = landscape.path.parent / DERIVED_FOLDER / f"{landscape.name}.series"
+    return landscape_series(landscape, compared, stored=file)
 
 
-def site_result(outcome: Outcome, series: Columns | None = None) -> dict[str, Any]:
-    """One site's entry in the manifest of a run, with its new scenes if its series is given."""
-    scenes: list[str] = []
-    rejected: list[dict[str, str]] = []
-    if series is not None and outcome.fetched is not None and outcome.fetched.new:
-        new = np.isin(series["acquisition"], encode_texts(outcome.fetched.new))
-        scenes = decode_texts(series["scene"][new])
-        reasons = zip(scenes, decode_texts(series["reason"][new]), series["accepted"][new].tolist(), strict=True)
-        rejected = [{"scene": scene, "reason": reason} for scene, reason, accepted in reasons if not accepted]
+def by_landscape(outcomes: Iterable[Outcome]) -> list[list[Updated]]:
+    """Sites that were updated, those of one store together."""
+    groups: dict[Path, list[Updated]] = {}
+    for outcome in outcomes:
+        if outcome.fetched is not None:
+            groups.setdefault(outcome.fetched.stored.landscape.path, []).append((outcome.site, outcome.fetched))
+    return list(groups.values())
+
+
+def site_result(outcome: Outcome) -> dict[str, Any]:
+    """Entry of a site in the manifest of a run."""
     return {
-        "site": outcome.site.id, "state": outcome.state, "error": outcome.error, "scenes_new": scenes,
-        "scenes_rejected": rejected, "scenes_unread": len(outcome.fetched.unread) if outcome.fetched else 0,
-        "status": None, "alert": None,
+        "site": outcome.site.id, "state": outcome.state, "error": outcome.error, "scenes_new": [],
+        "scenes_rejected": [], "scenes_unread": len(outcome.fetched.unread) if outcome.fetched else 0, "status": None,
+        "alert": None,
     }  # fmt: skip
+
+
+def fetched_result(site: Site, fetched: FetchResult, series: xr.Dataset, place: int) -> dict[str, Any]:
+    """Entry of an updated site with its new scenes, by its place in its landscape's series."""
+    result = site_result(Outcome(site=site, state="done", fetched=fetched))
+    if fetched.new:
+        new = np.isin(series["acquisition"].values, encode_texts(fetched.new)) & series["there"].values[place]
+        scenes, reasons = (decode_texts(series[name].values[place, new]) for name in ("scene", "reason"))
+        accepted = series["accepted"].values[place, new].tolist()
+        result["scenes_new"] = scenes
+        result["scenes_rejected"] = [
+            {"scene": scene, "reason": reason}
+            for scene, reason, used in zip(scenes, reasons, accepted, strict=True)
+            if not used
+        ]
+    return result

@@ -24,9 +24,17 @@ from jobs.cost_estimate import estimate_cost
 from jobs.eecu_budget import eecu_use
 from jobs.executor import Compute, open_executor
 from jobs.failed_night import report_killed_nights
-from jobs.ingest import observation_series, record_observations, site_result, update_sites
+from jobs.ingest import (
+    Updated,
+    by_landscape,
+    fetched_result,
+    observation_series,
+    record_observations,
+    site_result,
+    update_sites,
+)
 from jobs.installation import open_ledger, selected_sites
-from jobs.judging import judge
+from jobs.judging import Night, judge_landscape
 from jobs.lots import judge_lots
 from jobs.manifest import exit_status, summary, unread_scenes
 from jobs.night_history import NightSoFar
@@ -47,7 +55,7 @@ from jobs.terrain_and_rain import rain_reasons
 from jobs.thinning import thin
 from monitor.errors import MonitorError, StoreBroken, TryLater
 from monitor.ingest.missing import missing_overpasses, new_site_grid, search_again
-from monitor.ingest.task import FetchResult, Outcome, SiteTask, UnreadScene
+from monitor.ingest.task import Outcome, SiteTask, UnreadScene
 from monitor.ledger.ledger import Ledger
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.calibration import Calibration
@@ -73,8 +81,8 @@ class _Night:
     """Sites without any scene offered by any source, ever."""
     unread: dict[str, Mapping[str, UnreadScene]] = field(default_factory=dict)
     """By site and acquisition, scenes that could not be read and wait."""
-    without_constants: list[Outcome] = field(default_factory=list)
-    """Updated sites whose constants are set once the scenes of all sites are stored."""
+    without_constants: list[Sequence[Updated]] = field(default_factory=list)
+    """Updated sites whose constants are set once the scenes of all sites are stored, landscape by landscape."""
 
 
 def night(
@@ -182,71 +190,76 @@ def _end_run(ledger: Ledger, run: str, manifest: dict[str, Any], seconds: float)
 def _update_and_assess(
     state: _Night, sources: Sources, sites: Sequence[Site], compute: Compute, progress: SceneProgress
 ) -> int:
-    """Fetch and store the scenes of all sites, and assess each site at once if its constants are known.
+    """Fetch and store the scenes of all sites, and judge each landscape at once if its constants are known.
 
     Messages about known sites are sent before the history of new ones is fetched. Returns the number of messages sent.
     """
     done = sent = 0
     shared = (state.settings, state.ledger, sources)
     for group in _known_first(state.ledger, sites):
-        for outcome in update_sites(*shared, group, compute, until=state.as_of, progress=progress):
-            _assess_fetched(state, outcome)
-            done += 1
+        for outcomes in update_sites(*shared, group, compute, until=state.as_of, progress=progress):
+            _assess_fetched(state, outcomes)
+            done += len(outcomes)
         if done < len(sites):
             sent += send(state.settings, state.ledger, night=False).sent
     return sent
 
 
-def _assess_fetched(state: _Night, outcome: Outcome) -> None:
-    """Record what was fetched for a site, and assess it unless its constants are still to be set."""
-    site, pool = outcome.site, Pool.of(outcome.site)
-    if outcome.never_offered:
-        state.never_offered.append(site.id)
-    if outcome.fetched is None:
-        state.results[site.id] = site_result(outcome)
-        return
-    state.unread[site.id] = outcome.fetched.unread
-    constants = None if pool in state.constants.due else state.constants.of(pool)
-    state.results[site.id] = _assess(state, outcome, outcome.fetched, constants, record=True)
-    if constants is None and state.results[site.id]["state"] == "done":
-        state.without_constants.append(outcome)
+def _assess_fetched(state: _Night, outcomes: Sequence[Outcome]) -> None:
+    """Record what was fetched for sites of a landscape, and judge them unless their constants are still to be set."""
+    state.never_offered.extend(outcome.site.id for outcome in outcomes if outcome.never_offered)
+    state.results.update({outcome.site.id: site_result(outcome) for outcome in outcomes})
+    for updated in by_landscape(outcomes):
+        state.unread.update({site.id: fetched.unread for site, fetched in updated})
+        pool = Pool.of(updated[0][0])
+        constants = None if pool in state.constants.due else state.constants.of(pool)
+        results = _assess(state, updated, constants, record=True)
+        state.results.update(results)
+        if constants is None:
+            state.without_constants.append([one for one in updated if results[one[0].id]["state"] == "done"])
 
 
 def _calibrate_and_assess(state: _Night, every_site: Sequence[Site]) -> None:
-    """Set the constants that are due, now that all scenes are stored, and assess the sites that waited for them."""
+    """Set the constants that are due, now that all scenes are stored, and judge the sites that waited for them."""
     if not state.without_constants:
         return
     constants = calibrate_due(state.settings, state.ledger, every_site, as_of=state.as_of)
-    for outcome in state.without_constants:
+    for updated in filter(None, state.without_constants):
         state.ledger.guard()
-        assert outcome.fetched is not None
-        pool = Pool.of(outcome.site)
-        state.results[outcome.site.id] = _assess(state, outcome, outcome.fetched, constants.of(pool), record=False)
+        state.results.update(_assess(state, updated, constants.of(Pool.of(updated[0][0])), record=False))
 
 
 def _assess(
-    state: _Night, outcome: Outcome, fetched: FetchResult, constants: Calibration | None, *, record: bool
-) -> dict[str, Any]:
-    """Result of a site: record what was fetched (`record`) and assess it, if its constants are known."""
-    site = outcome.site
+    state: _Night, updated: Sequence[Updated], constants: Calibration | None, *, record: bool
+) -> dict[str, dict[str, Any]]:
+    """Results of sites of a landscape: record what was fetched (`record`) and judge them, if constants are known.
+
+    Where that fails, each half is tried by itself, until the site that is the cause is alone.
+    """
+    night = Night(
+        as_of=state.as_of, run=state.run, alpha=state.settings.alerts.alpha, rain=state.rain,
+        imagery_since=min(source.since for source in state.settings.source), book=address_book(state.settings),
+    )  # fmt: skip
     try:
-        series = observation_series(site, fetched)
-        result = site_result(outcome, series)
-        alpha, since = state.settings.alerts.alpha, min(source.since for source in state.settings.source)
+        series = observation_series(updated)
+        results = {site.id: fetched_result(site, fetched, series, k) for k, (site, fetched) in enumerate(updated)}
         with state.ledger.transaction() as t:
             if record:
-                record_observations(t, outcome, fetched)
-            if constants is not None and t.is_current(site.id):  # it may have been retired meanwhile
-                result |= judge(
-                    t, outcome, series, constants, state.rain.get(site.id),
-                    around=state.constants.members[Pool.of(site)], alpha=alpha, imagery_since=since,
-                    book=address_book(state.settings), as_of=state.as_of, run=state.run,
-                )  # fmt: skip
+                record_observations(t, updated)
+            if constants is not None:
+                around = state.constants.members[Pool.of(updated[0][0])]
+                for name, judged in judge_landscape(t, updated, series, constants, around, night).items():
+                    results[name] |= judged
     except MonitorError as error:
+        if len(updated) > 1:
+            half = len(updated) // 2
+            parts = (_assess(state, part, constants, record=record) for part in (updated[:half], updated[half:]))
+            return {name: result for part in parts for name, result in part.items()}
+        ((site, _),) = updated
         log.error("site not judged", site=site.id, error=str(error))
         failure = "deferred" if isinstance(error, TryLater) else "failed"
-        return site_result(outcome) | {"state": failure, "error": f"site {site.id!r}: {error}"}
-    return result
+        return {site.id: state.results[site.id] | {"state": failure, "error": f"site {site.id!r}: {error}"}}
+    return results
 
 
 def _known_first(ledger: Ledger, sites: Sequence[Site]) -> list[list[Site]]:
@@ -290,12 +303,14 @@ def fetch_history(
         never_offered: list[str] = []
         unread: dict[str, Mapping[str, UnreadScene]] = {}
         scenes = SceneProgress(progress)
-        for outcome in update_sites(
+        for outcomes in update_sites(
             settings, ledger, sources, sites, compute, until=until, what="a backfill", progress=scenes
         ):
-            results[outcome.site.id] = _record_fetched(ledger, outcome)
-            never_offered += [outcome.site.id] if outcome.never_offered else []
-            unread[outcome.site.id] = outcome.fetched.unread if outcome.fetched else {}
+            results |= {outcome.site.id: site_result(outcome) for outcome in outcomes}
+            never_offered += [outcome.site.id for outcome in outcomes if outcome.never_offered]
+            for updated in by_landscape(outcomes):
+                unread |= {site.id: fetched.unread for site, fetched in updated}
+                results |= _record_fetched(ledger, updated)
         manifest = {
             "as_of": until.isoformat(), "sites": [results[site.id] for site in sites], "registry": registry.to_json(),
             "never_offered": never_offered, **unread_scenes(unread, until),
@@ -304,19 +319,20 @@ def fetch_history(
         return manifest
 
 
-def _record_fetched(ledger: Ledger, outcome: Outcome) -> dict[str, Any]:
-    """Record what was fetched for a site, without assessing it; returns its entry in the manifest."""
-    fetched = outcome.fetched
-    result = site_result(outcome)
-    if fetched is not None:
-        try:
-            if fetched.new:
-                result = site_result(outcome, observation_series(outcome.site, fetched))
-            with ledger.transaction() as t:
-                record_observations(t, outcome, fetched)
-        except StoreBroken as error:
-            result |= {"state": "failed", "error": f"site {outcome.site.id!r}: {error}"}
-    return result
+def _record_fetched(ledger: Ledger, updated: Sequence[Updated]) -> dict[str, dict[str, Any]]:
+    """Record what was fetched for sites of a landscape, without judging them; returns their entries in the manifest."""
+    try:
+        series = observation_series(updated)
+        results = {site.id: fetched_result(site, fetched, series, k) for k, (site, fetched) in enumerate(updated)}
+        with ledger.transaction() as t:
+            record_observations(t, updated)
+    except StoreBroken as error:
+        if len(updated) > 1:
+            return {name: result for one in updated for name, result in _record_fetched(ledger, [one]).items()}
+        ((site, fetched),) = updated
+        failed = site_result(Outcome(site=site, state="failed", error=f"site {site.id!r}: {error}"))
+        return {site.id: failed | {"scenes_unread": len(fetched.unread)}}
+    return results
 
 
 def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[str, Any]:

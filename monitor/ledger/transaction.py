@@ -5,7 +5,7 @@ the record. `ground` is the key of :func:`monitor.sites.site.ground_key`.
 """
 
 import secrets
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final
@@ -150,17 +150,16 @@ class Transaction:
 
     def episodes(self, site: str) -> list[Payload]:
         """Episodes of a site, first one first: ``number, start, opened, closed, why, budget``."""
-        table = EpisodeRow.__table__
-        query = select(table).where(table.c.site == site).order_by(table.c.number)
-        return [dict(row._mapping) for row in self._connection.execute(query)]
+        return self.all_episodes([site]).get(site, [])
 
-    def all_episodes(self) -> dict[str, list[Payload]]:
-        """Episodes of every site, see :meth:`episodes`."""
-        table = EpisodeRow.__table__
-        episodes: dict[str, list[Payload]] = {}
-        for row in self._connection.execute(select(table).order_by(table.c.site, table.c.number)):
-            episodes.setdefault(row.site, []).append(dict(row._mapping))
-        return episodes
+    def all_episodes(self, sites: Collection[str] | None = None) -> dict[str, list[Payload]]:
+        """Episodes of every site, or of some, see :meth:`episodes`."""
+        return self._by_site(EpisodeRow, EpisodeRow.number, sites)
+
+    def current_of(self, sites: Collection[str]) -> set[str]:
+        """Those of some sites that were added and are not retired."""
+        query = select(SiteVersion.site).where(SiteVersion.current, SiteVersion.site.in_(sites))
+        return set(self._connection.execute(query).scalars())
 
     def begin_episode(self, site: str, number: int, *, start: str, budget: float, why: str, now: str) -> None:
         """Close the previous episode of a site and open episode `number`.
@@ -176,14 +175,11 @@ class Transaction:
 
     def promises(self, site: str) -> list[Payload]:
         """Promises about a site, first one first; columns of :class:`PromiseRow`."""
-        return self.all_promises(site).get(site, [])
+        return self.all_promises([site]).get(site, [])
 
-    def all_promises(self, site: str | None = None) -> dict[str, list[Payload]]:
-        """Promises about every site that was judged, or about one, see :meth:`promises`."""
-        promises: dict[str, list[Payload]] = {}
-        for row in self.chained_promises(0, site=site):
-            promises.setdefault(row["site"], []).append(row)
-        return promises
+    def all_promises(self, sites: Collection[str] | None = None) -> dict[str, list[Payload]]:
+        """Promises about every site that was judged, or those of some, see :meth:`promises`."""
+        return self._by_site(PromiseRow, PromiseRow.id, sites)
 
     def add_promise(self, site: str, payload: Payload, **columns: Any) -> int:
         """Append a promise about a site; returns its number. `columns`: others of :class:`PromiseRow`."""
@@ -208,9 +204,12 @@ class Transaction:
         row = {"ground": ground, "site": site, "hash": digest, "frozen": now, "payload": payload}
         self._upsert(ControlsRow, row, ("ground",), keep=True)
 
-    def save_snapshot(self, ground: str, site: str, snapshot: str) -> None:
-        """Store which landscape, and how many of its rows, a ground was last read from."""
-        self._upsert(SnapshotRow, {"ground": ground, "site": site, "snapshot": snapshot}, ("ground",))
+    def save_snapshots(self, snapshots: Mapping[str, tuple[str, str]]) -> None:
+        """Store, by ground, the site and which landscape, and how many of its rows, it was last read from."""
+        rows = [
+            {"ground": ground, "site": site, "snapshot": snapshot} for ground, (site, snapshot) in snapshots.items()
+        ]
+        self._upsert_all(SnapshotRow, rows, ("ground",))
 
     def snapshots(self) -> dict[str, str]:
         """Landscape and number of rows that each ground was last read from."""
@@ -227,9 +226,22 @@ class Transaction:
         query = select(GroundDataRow.ground, GroundDataRow.payload).where(GroundDataRow.kind == kind)
         return {row.ground: row.payload for row in self._connection.execute(query)}
 
+    def data_of(self, grounds: Collection[str]) -> dict[str, dict[str, Payload]]:
+        """All data about some grounds, by ground and kind; a ground without any is there too."""
+        query = select(GroundDataRow.ground, GroundDataRow.kind, GroundDataRow.payload)
+        data: dict[str, dict[str, Payload]] = {ground: {} for ground in grounds}
+        for row in self._connection.execute(query.where(GroundDataRow.ground.in_(grounds))):
+            data[row.ground][row.kind] = row.payload
+        return data
+
     def save_ground_data(self, ground: str, kind: str, payload: Payload) -> None:
         """Store data of one kind about a ground; earlier data of that kind is replaced."""
-        self._upsert(GroundDataRow, {"ground": ground, "kind": kind, "payload": payload}, ("ground", "kind"))
+        self.save_data({(ground, kind): payload})
+
+    def save_data(self, data: Mapping[tuple[str, str], Payload]) -> None:
+        """Store data by ground and kind; earlier data is replaced."""
+        rows = [{"ground": ground, "kind": kind, "payload": payload} for (ground, kind), payload in data.items()]
+        self._upsert_all(GroundDataRow, rows, ("ground", "kind"))
 
     # constants of the verdict
 
@@ -261,6 +273,23 @@ class Transaction:
             self._connection.execute(update(AssessmentRow).where(AssessmentRow.id == stored.id).values(**damaged))
         return stored is None
 
+    def add_assessments(self, rows: Sequence[Payload]) -> set[str]:
+        """Store assessments of one day, columns of :class:`AssessmentRow`; ids of the sites of which it is new.
+
+        See :meth:`add_assessment`.
+        """
+        days = {row["as_of"] for row in rows}
+        query = select(AssessmentRow.site, AssessmentRow.digest).where(AssessmentRow.as_of.in_(days))
+        query = query.where(AssessmentRow.site.in_([row["site"] for row in rows]))
+        stored = {tuple(row) for row in self._connection.execute(query)}
+        new = [row for row in rows if (row["site"], row["digest"]) not in stored]
+        for row in rows:
+            if (row["site"], row["digest"]) in stored:
+                self.add_assessment(**row)  # what is damaged of it is replaced
+        if new:
+            self._connection.execute(insert(AssessmentRow), new)
+        return {row["site"] for row in new}
+
     def has_assessment(self, site: str, as_of: str, digest: str) -> bool:
         """Whether an assessment of a site, day and digest is stored, damaged or not."""
         query = select(AssessmentRow.id).filter_by(site=site, as_of=as_of, digest=digest)
@@ -270,6 +299,18 @@ class Transaction:
         """Day, digest and content of the newest assessment of a site that is not damaged; None: there is none."""
         row = next(self.sound_assessments(site), None)
         return None if row is None else (row["as_of"], row["digest"], row["payload"])
+
+    def latest_of(self, sites: Collection[str]) -> dict[str, tuple[str, str, Payload]]:
+        """:meth:`latest_assessment` of those of some sites that have one."""
+        newest_first = (AssessmentRow.as_of.desc(), AssessmentRow.id.desc())
+        rank = func.row_number().over(partition_by=AssessmentRow.site, order_by=newest_first).label("rank")
+        ranked = select(AssessmentRow.id, rank).where(AssessmentRow.site.in_(sites)).subquery()
+        query = select(*_AS_STORED).join(ranked, ranked.c.id == AssessmentRow.id).where(ranked.c.rank == 1)
+        rows = {
+            row.site: _sound(row) or next(self.sound_assessments(row.site), None)
+            for row in self._connection.execute(query).all()
+        }
+        return {site: (row["as_of"], row["digest"], row["payload"]) for site, row in rows.items() if row is not None}
 
     def sound_assessments(self, site: str) -> Iterator[Payload]:
         """Assessments of a site that are not damaged, newest first; columns of :class:`AssessmentRow` without `run`."""
@@ -415,6 +456,14 @@ class Transaction:
         """All alerts of a site, resolved or not, by id."""
         query = select(AlertRow.payload).where(AlertRow.site == site).order_by(AlertRow.id)
         return list(self._connection.execute(query).scalars())
+
+    def alerts_by_site(self, sites: Collection[str]) -> dict[str, list[Payload]]:
+        """:meth:`alerts_of` some sites; a site without any is there too."""
+        query = select(AlertRow.site, AlertRow.payload).where(AlertRow.site.in_(sites)).order_by(AlertRow.id)
+        alerts: dict[str, list[Payload]] = {site: [] for site in sites}
+        for row in self._connection.execute(query):
+            alerts[row.site].append(row.payload)
+        return alerts
 
     def alerts(self, states: Iterable[str] | None = None) -> list[Payload]:
         """Alerts in the given states, or all alerts, oldest first."""
@@ -740,10 +789,12 @@ class Transaction:
 
     def field_rows(self, site: str | None = None) -> list[Payload]:
         """Measurements of a site, or of all sites, by site and date; columns of :class:`FieldRow`."""
-        table = FieldRow.__table__
-        query = select(table).order_by(table.c.site, table.c.date, table.c.id)
-        query = query if site is None else query.where(table.c.site == site)
-        return [dict(row._mapping) for row in self._connection.execute(query)]
+        by_site = self.field_rows_of(None if site is None else [site])
+        return [row for rows in by_site.values() for row in rows]
+
+    def field_rows_of(self, sites: Collection[str] | None = None) -> dict[str, list[Payload]]:
+        """Measurements of all sites, or of some, by site, those of each by date; columns of :class:`FieldRow`."""
+        return self._by_site(FieldRow, FieldRow.date, sites)
 
     def add_field_rows(self, rows: Iterable[Payload]) -> list[Payload]:
         """Append the measurements whose digest is not stored yet; returns them."""
@@ -862,17 +913,34 @@ class Transaction:
         added = EecuRow.seconds + seconds
         self._connection.execute(update(EecuRow).where(EecuRow.month == month).values(seconds=added))
 
+    def _by_site(self, model: Any, order: Any, sites: Collection[str] | None) -> dict[str, list[Payload]]:
+        """Rows of a table with a column `site`, those of all sites or of some, by site."""
+        query = select(model.__table__).order_by(model.site, order, model.id)
+        query = query if sites is None else query.where(model.site.in_(sites))
+        rows: dict[str, list[Payload]] = {}
+        for row in self._connection.execute(query):
+            rows.setdefault(row.site, []).append(dict(row._mapping))
+        return rows
+
     def _upsert(self, model: type[Base], row: Payload, keys: tuple[str, ...], *, keep: bool = False) -> None:
         """Insert a row; where one with the same `keys` exists, update it, or keep it as it is."""
+        self._upsert_all(model, [row], keys, keep=keep)
+
+    def _upsert_all(
+        self, model: type[Base], rows: Sequence[Payload], keys: tuple[str, ...], *, keep: bool = False
+    ) -> None:  # fmt: skip
+        """:meth:`_upsert` for rows with the same columns."""
+        if not rows:
+            return
         dialect = import_module(f"sqlalchemy.dialects.{self._connection.dialect.name}")  # both would take 40 ms
         table: Any = model.__table__
         statement: Any = dialect.insert(table)
-        changed = {name: statement.excluded[name] for name in row if name not in keys}
+        changed = {name: statement.excluded[name] for name in rows[0] if name not in keys}
         if keep:
             statement = statement.on_conflict_do_nothing(index_elements=list(keys))
         else:
             statement = statement.on_conflict_do_update(index_elements=list(keys), set_=changed)
-        self._connection.execute(statement, [row])
+        self._connection.execute(statement, list(rows))
 
 
 def _state(payload: str | None) -> tuple[Any, ...] | None:

@@ -3,7 +3,7 @@
 In two steps, since the neighbours are known only once a loss is: what the series says, then what only pixels show.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
@@ -51,6 +51,10 @@ class VerdictInputs:
     code_version: str
 
 
+type OfSite = tuple[StoredSite, str, Mapping[str, np.ndarray], VerdictInputs]
+"""Stored scenes of a site, the snapshot that its series was built from, the columns of the series, and the inputs."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesVerdict:
     """What the series of a site says on a day."""
@@ -68,15 +72,20 @@ class SeriesVerdict:
 def series_verdict(
     stored: StoredSite, snapshot: str, series: Mapping[str, np.ndarray], inputs: VerdictInputs, as_of: date
 ) -> SeriesVerdict:
-    """Judge a site by its series.
+    """Judge one site by its series, see :func:`series_verdicts`."""
+    return series_verdicts([(stored, snapshot, series, inputs)], Series.of(series), as_of)[0]
+
+
+def series_verdicts(sites: Sequence[OfSite], series: Series, as_of: date) -> list[SeriesVerdict]:
+    """Judge some sites by their series; their constants are the same.
 
     Parameters
     ----------
-    stored, snapshot
-        Stored scenes of the site, and the snapshot that the series was built from.
-    series : mapping
-        Columns of :mod:`monitor.series.columns`, (n,) arrays ascending by time, up to `as_of`.
-    inputs : VerdictInputs
+    sites : sequence of tuple
+        Of each site its stored scenes, the snapshot that the series was built from, the columns of its series
+        (:mod:`monitor.series.columns`) up to `as_of`, and what else its verdict rests on.
+    series : Series
+        What is judged of these sites, in their order.
     as_of : date
         Day of the verdict.
 
@@ -87,15 +96,22 @@ def series_verdict(
     BadData, BadConfiguration
         See :func:`monitor.verdict.assess.assess`.
     """
-    site, observed = inputs.site, Series.of(series)
-    judged = judge_sites(observed, [site], calibration=inputs.constants, alpha=[inputs.alpha], as_of=as_of)
-    background = _background(stored, snapshot, series, inputs, as_of)
-    assessment = replace(
-        with_field_cover(judged.assessment(0), inputs.field_factor or biome_of(site).field_factor),
-        reasons=(*judged.assessment(0).reasons, *background), episode=inputs.episode, alpha=inputs.alpha,
-        series_digest=observed.digest, code_version=inputs.code_version,
+    constants = sites[0][3].constants
+    judged = judge_sites(
+        series, [inputs.site for *_, inputs in sites], calibration=constants,
+        alpha=[inputs.alpha for *_, inputs in sites], as_of=as_of,
     )  # fmt: skip
-    return SeriesVerdict(assessment=assessment, judged=judged, site=0, background=background)
+    verdicts = []
+    for k, (of_site, digest) in enumerate(zip(sites, series.digests, strict=True)):
+        inputs, background = of_site[3], _background(*of_site, as_of)
+        assessment = judged.assessment(k)
+        assessment = replace(
+            with_field_cover(assessment, inputs.field_factor or biome_of(inputs.site).field_factor),
+            reasons=(*assessment.reasons, *background), episode=inputs.episode, alpha=inputs.alpha,
+            series_digest=digest, code_version=inputs.code_version,
+        )  # fmt: skip
+        verdicts.append(SeriesVerdict(assessment=assessment, judged=judged, site=k, background=background))
+    return verdicts
 
 
 def _background(

@@ -110,7 +110,7 @@ class Land:
         with closing(Ledger(self.settings.ledger.url)) as ledger, ledger.transaction() as t:
             t.add_site(one.id, one.version, to_json(one), start=one.start.isoformat(), now="n")
             t.freeze_controls(ground_key(one), one.id, controls.to_json(), digest="h", now="n")
-            t.save_snapshot(ground_key(one), one.id, opened(self.folder(one), ground_key(one)).snapshot)
+            t.save_snapshots({ground_key(one): (one.id, opened(self.folder(one), ground_key(one)).snapshot)})
 
     def folder(self, one):
         """Folder of the landscape of a site."""
@@ -426,7 +426,7 @@ def test_killed_between_the_constants_and_the_assessments_the_rerun_ends_where_a
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "judge", killed)
+        patch.setattr(pipeline, "judge_landscape", killed)
         with pytest.raises(KeyboardInterrupt):
             night(settings, as_of=NIGHT)
     night(settings, as_of=NIGHT)

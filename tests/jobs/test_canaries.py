@@ -251,7 +251,7 @@ STAGES = {
     "search": "monitor.imagery.stac.source.Stac.search",
     "request": "monitor.imagery.transport.Fetcher.get",
     "ingest": "jobs.pipeline.update_sites",
-    "verdict": "jobs.pipeline.judge",
+    "verdict": "jobs.pipeline.judge_landscape",
     "pages": "jobs.pages._write_pages",
     "send": "jobs.pipeline.send",
     "heartbeat": "jobs.heartbeat.HttpClient",

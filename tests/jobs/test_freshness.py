@@ -68,7 +68,7 @@ def test_an_edit_of_a_docstring_or_a_comment_has_nothing_computed_again(installe
     assert made == ["detectability_json", "member_of"]
     for function, old, new in (
         (_drift, '"""Ornstein', '"""Paths of Ornstein'), (mean_of_units, '"""Mean', '"""The mean'),
-        (usable_scenes, "    growing = ", "    # a comment\n\n    growing = "),
+        (usable_scenes, "    nothing = ", "    # a comment\n\n    nothing = "),
     ):  # fmt: skip
         edit(monkeypatch, tmp_path / "edits", function, old, new)
     after = installed()
@@ -86,7 +86,7 @@ def test_an_edit_of_a_function_behind_two_imports_changes_the_results_of_the_nex
     # jobs.judging -> lots -> usable_scenes
     edit(monkeypatch, tmp_path / "edits", usable_scenes, "calibration.clear)", "calibration.clear) & (day % 3 > 0)")
     # jobs.ingest -> build -> control_means
-    edit(monkeypatch, tmp_path / "edits", mean_of_units, ".sum(axis=1) / np", ".sum(axis=1) * 0.9 / np")
+    edit(monkeypatch, tmp_path / "edits", mean_of_units, ".sum(axis=-2) / np", ".sum(axis=-2) * 0.9 / np")
     again = installed()
     assert len(again["assessments"]) == 2, "the same night by other code is another assessment"
     after = installed(NIGHT + timedelta(days=1))

@@ -7,7 +7,6 @@ from datetime import date, timedelta
 
 import numpy as np
 import pytest
-import xarray as xr
 from shapely.geometry import mapping
 
 from jobs.installation import open_ledger
@@ -16,7 +15,8 @@ from jobs.records import from_json
 from jobs.registry import add_sites
 from jobs.settings import load
 from jobs.sources import Sources
-from monitor.controls.control_means import mean_of_units, unit_choice
+from monitor.controls.control_means import choose_units, mean_of_units
+from monitor.controls.screening import left_out_mask
 from monitor.controls.selection import ControlSet
 from monitor.cube.store import landscape_at_snapshot
 from monitor.cube.stored_site import StoredSite
@@ -108,12 +108,16 @@ def test_units_under_a_later_site_count_until_its_start_and_no_earlier_verdict_c
     staying = [unit.id for unit in frozen.units if unit.ring == 1 and not unit.geometry.intersects(EAST)]
     assert 10 <= len(staying) < sum(unit.ring == 1 for unit in frozen.units)
     gone = {unit.id: date.fromisoformat(BEGUN) for unit in frozen.units if unit.geometry.intersects(EAST)}
-    choice = unit_choice(means, frozen, since=date(2019, 6, 1), left_out=gone)
+    days, cover = means.time.values.astype("datetime64[D]"), means.sel(measure="cover").values.astype(np.float64)
+    rings = {unit.id: unit.ring for unit in frozen.units}
+    choice = choose_units(
+        cover, days, date(2019, 6, 1), ring=np.array([rings[name] for name in means.unit.values]),
+        present=~left_out_mask(means.unit.values, days, gone),
+    )  # fmt: skip
     ring = np.isin(means.unit.values, staying)
-    fit, risen = (mask[:, ring] for mask in choice.at(means.time.values))
-    values = means.sel(measure="cover").transpose("time", "unit").values[:, ring].astype(np.float64)
-    expected = xr.DataArray(mean_of_units(values, fit, risen), dims="time")
-    for day, value in zip(means.time.values.astype("datetime64[D]").astype(str), expected.values, strict=True):
+    fit, risen = (mask[:, ring] for mask in choice.at(days))
+    expected = mean_of_units(cover[:, ring, None], fit, risen)[:, 0]
+    for day, value in zip(days.astype(str), expected, strict=True):
         if day >= BEGUN:
             assert after[day]["control_cover"] == pytest.approx(value, abs=1e-6)
             assert after[day]["control_cover"] != before[day]["control_cover"]

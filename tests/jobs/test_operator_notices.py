@@ -221,6 +221,10 @@ def test_a_night_of_an_earlier_day_reports_nothing(ledger):
 TEN = [site(f"site-{number}") for number in range(10)]
 
 
+def stored_alerts(t, name):
+    return [from_json(values, Alert) for values in t.alerts_of(name)]
+
+
 def judged(ledger, day, fallen, standing, *, cloudy=()):
     """A night that judges sites: some turn red, some do not, and some show no new scene."""
     with ledger.transaction() as t:
@@ -228,7 +232,7 @@ def judged(ledger, day, fallen, standing, *, cloudy=()):
             for name in names:
                 verdict = assessment(day, level, site=name)
                 t.add_assessment(name, day.isoformat(), f"{day}", to_json(verdict), version="v", snapshot="s", run="r")
-                update_alerts(t, verdict, None, [MANAGER])
+                update_alerts(t, stored_alerts(t, name), verdict, None, [MANAGER])
         for name in cloudy:
             values = t.latest_assessment(name)[2]
             t.add_assessment(name, day.isoformat(), f"{day}", values, version="v", snapshot="s", run="r")

@@ -32,11 +32,10 @@ from monitor.alerts.alert import Alert, AlertEvent, AlertState
 from monitor.alerts.recipients import FILES, Recipient
 from monitor.errors import SceneRejected
 from monitor.imagery.auxiliary.terrain import Terrain
-from monitor.series.build import site_series
-from monitor.series.columns import chain_hashes
+from monitor.series.build import landscape_series
 from monitor.series.observations import observations_csv
 from monitor.sites.site import Site, ground_key
-from monitor.verdict.assess import DEFAULT, assess_with_late_season
+from monitor.verdict.assess import DEFAULT, JudgedSites, judge_sites
 from monitor.verdict.assessment import AlertLevel, Status
 from monitor.verdict.reasons import Reason, sentence
 from monitor.verdict.site_conditions import NO_VERDICT
@@ -605,11 +604,13 @@ def judging(monkeypatch):
     """Replace fields of the verdicts that follow from the scenes; the function gives the changed fields of one."""
 
     def use(change):
-        def judged(*given, **more):
-            found, look = assess_with_late_season(*given, **more)
-            return replace(found, **change(found)), look
+        plain = JudgedSites.assessment
 
-        monkeypatch.setattr("monitor.maps.site_verdict.assess_with_late_season", judged)
+        def judged(one, place):
+            found = plain(one, place)
+            return replace(found, **change(found))
+
+        monkeypatch.setattr(JudgedSites, "assessment", judged)
 
     return use
 
@@ -707,8 +708,8 @@ def on_a_slope(settings, degrees):
 def test_the_slope_is_from_the_registry_else_from_the_model_else_reported_as_unknown(tmp_path, sources, monkeypatch):
     settings = installed(tmp_path)
     sources(Painted(DAYS[::2]))
-    judged = Mock(side_effect=assess_with_late_season)
-    monkeypatch.setattr("monitor.maps.site_verdict.assess_with_late_season", judged)
+    judged = Mock(side_effect=judge_sites)
+    monkeypatch.setattr("monitor.maps.site_verdict.judge_sites", judged)
     slopes = []
     for change in (
         lambda: None,
@@ -717,7 +718,7 @@ def test_the_slope_is_from_the_registry_else_from_the_model_else_reported_as_unk
     ):
         change()
         night(settings, as_of=NIGHT)
-        slope = judged.call_args.args[1].slope_degrees
+        slope = judged.call_args.args[1][0].slope_degrees
         slopes.append((slope, {"TERRAIN_UNKNOWN", "RAIN_UNKNOWN"} & set(status(settings)["reasons"])))
     unknown = {"TERRAIN_UNKNOWN", "RAIN_UNKNOWN"}
     assert slopes == [(None, unknown), (12.35, {"RAIN_UNKNOWN"}), (31.0, {"RAIN_UNKNOWN"})]
@@ -753,11 +754,11 @@ def test_a_site_is_judged_again_when_any_input_of_its_verdict_changed_and_never_
 
     def observed_otherwise(column):
         def changed(*given, **more):
-            series = {name: values.copy() for name, values in site_series(*given, **more).items()}
-            series[column][19] = b"another" if column == "digest" else 0.123
-            return series | {"chain": chain_hashes(series)}
+            series = landscape_series(*given, **more).copy(deep=True)
+            series[column][0, 19] = 7 if column == "digest" else 0.123
+            return series
 
-        monkeypatch.setattr("jobs.ingest.site_series", changed)
+        monkeypatch.setattr("jobs.ingest.landscape_series", changed)
 
     def replanted():
         with open_ledger(settings) as ledger, ledger.transaction() as t:

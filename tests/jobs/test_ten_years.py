@@ -26,9 +26,13 @@ NIGHTS = [FIRST_NIGHT + k * STEP for k in range(int(YEARS * 365.25 / STEP.days))
 MISSED = [day for day in NIGHTS if date(2032, 8, 1) <= day < date(2032, 10, 10)]
 """Nights that never ran."""
 KILLED = dict(
-    zip(NIGHTS[len(NIGHTS) // 9 :: len(NIGHTS) // 5], ("judge", "append_line", "publish", "thin"), strict=False)
+    zip(
+        NIGHTS[len(NIGHTS) // 9 :: len(NIGHTS) // 5],
+        ("judge_landscape", "append_line", "publish", "thin"),
+        strict=False,
+    )
 )
-"""Nights that were killed, and in which function of the pipeline: at its first call, or the second of `judge`."""
+"""Nights that were killed, and in which function of the pipeline: at its first call, or the second of `judge_landscape`."""
 CURRENT = ("edited", "fails", "grows", "late")
 LAST = NIGHTS[-1]
 
@@ -42,7 +46,7 @@ def run_killed(decade, day, name):
     original = getattr(pipeline, name)
 
     def die(*arguments, **options):
-        if name != "judge" or next(calls) == 2:
+        if name != "judge_landscape" or next(calls) == 2:
             raise Killed
         return original(*arguments, **options)
 

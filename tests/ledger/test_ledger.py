@@ -111,9 +111,9 @@ def test_queries_for_all_sites_at_once_give_what_queries_for_each_give(ledger):
 
 def test_each_piece_of_ground_has_the_snapshot_that_it_was_last_taken_from(ledger):
     with ledger.transaction() as t:
-        t.save_snapshot("g", "a", "land:1")
-        t.save_snapshot("h", "b", "land:1")
-        t.save_snapshot("g", "a", "land:2")
+        t.save_snapshots({"g": ("a", "land:1")})
+        t.save_snapshots({"h": ("b", "land:1")})
+        t.save_snapshots({"g": ("a", "land:2")})
         assert t.snapshots() == {"g": "land:2", "h": "land:1"}
         assert t.has_history()
 

@@ -132,7 +132,7 @@ class NightsAndPeople(RuleBasedStateMachine):
         with self.ledger.transaction() as t:
             if not t.is_current("lowood"):
                 return
-            update_alerts(t, verdict, self.last, address_book(SETTINGS).of_site(self.site))
+            update_alerts(t, stored_alerts(t), verdict, self.last, address_book(SETTINGS).of_site(self.site))
             remind_managers(t, SETTINGS, [self.site], day=self.day)
             remind_managers(t, SETTINGS, [self.site], day=self.day)  # a rerun repeats nothing
             sent = [row["id"] for row in t.notices("waiting")]
@@ -323,7 +323,7 @@ def test_an_answer_that_comes_while_a_night_is_writing_has_the_last_word(ledgers
     with night.transaction() as t:
         writing.set()
         answering.join(1)  # it waits for the night
-        update_alerts(t, assessment(day + timedelta(days=1), RED), None, TO)
+        update_alerts(t, stored_alerts(t), assessment(day + timedelta(days=1), RED), None, TO)
     answering.join(20)
     with night.reading() as t:
         alert, events = t.alert("lowood/failure"), t.events("lowood/failure")
@@ -355,9 +355,13 @@ def test_a_night_that_comes_while_a_person_answers_leaves_the_answer(ledgers, da
     assert len(rows) == 1
 
 
+def stored_alerts(t):
+    return [from_json(values, Alert) for values in t.alerts_of("lowood")]
+
+
 def update(ledger, verdict, previous=None):
     with ledger.transaction() as t:
-        update_alerts(t, verdict, previous, TO)
+        update_alerts(t, stored_alerts(t), verdict, previous, TO)
 
 
 def test_an_event_and_its_messages_are_stored_together_or_not_at_all(ledger, day, monkeypatch):
