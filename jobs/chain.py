@@ -24,7 +24,6 @@ from monitor.evidence.chain import (
 )
 from monitor.evidence.merkle import HASH_SIZE, merkle_root
 from monitor.ledger.transaction import Payload, Transaction
-from monitor.sites.promise import entry
 
 RESTORE: Final = "'regrowth doctor --deep' names all that is damaged; docs/operations.md, Restore, says how to go on"
 _HEAD_ON_PAGE: Final = re.compile(r'<code class="code">([0-9a-f]{64})</code>')
@@ -213,6 +212,8 @@ def _answer(row: Payload) -> _Row:
 
 def _promise(row: Payload) -> _Row:
     name = f"promise {row['number']} about site {row['site']!r} (row {row['id']})"
+    from monitor.sites.promise import entry  # with outlines, which `status` does not load
+
     return _Row((row["site"], row["number"]), promise_record({"site": row["site"], **entry(row)}), name)
 
 

@@ -64,7 +64,7 @@ def printable_lines(verified: "Verified", signed_by: str) -> str:
         f"PASS {verified.site}, assessment of {verified.as_of}: {verified.status}",
         f"{verified.members} members, {verified.size:,} bytes, as signed with the key {signed_by}",
     ]
-    records = f"{verified.records} assessments and answers of the site are in it"
+    records = f"{verified.records} assessments, answers and promises of the site are in it"
     if verified.head is None:
         lines.append("no chain of nights yet")
     else:

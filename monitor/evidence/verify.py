@@ -151,9 +151,7 @@ def _prove(pack: Container, lines: Sequence[Line], assessments: Any, alerts: Any
             if (place := (proof["line"], proof["index"])) in places:
                 faults.append(Fault(member, f"{what} is there twice"))
             places.add(place)
-        elif (
-            str(record.get("as_of", record.get("time", record.get("recorded")))) > newest
-        ):  # a time is after its bare day
+        elif str(record.get("as_of", record.get("time", record.get("recorded")))) > newest:
             uncovered.append(what)
         else:
             difference = f"{what} is in no line of the chain, although there is one of {newest}"

@@ -76,11 +76,11 @@ def contents():
             "episode": 1,
             "series_digest": "5d",
             "code_version": "0.1.0",
-            "promises": [PROMISE],
+            "promises": [{**PROMISE}],
         },
         "site.json": {
             "type": "Feature",
-            "properties": {"id": "lowood", "version": "v1", "episode": 1, "promises": [PROMISE]},
+            "properties": {"id": "lowood", "version": "v1", "episode": 1, "promises": [{**PROMISE}]},
         },
         "data.zarr/zarr.json": {"attributes": {"site": "lowood"}},
         "chain-proofs.json": {

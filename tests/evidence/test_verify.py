@@ -32,7 +32,7 @@ def fault_of(path, **options):
 def test_a_whole_pack_passes_and_says_what_was_checked(path):
     verified = verify_pack(write_pack(path, contents()), KEY.public_key())
     assert (verified.site, verified.as_of, verified.status) == ("lowood", "2020-10-10", "on_track")
-    assert (verified.members, verified.nights, verified.records, verified.uncovered) == (13, 3, 4, ())
+    assert (verified.members, verified.nights, verified.records, verified.uncovered) == (13, 3, 5, ())
     assert verified.head == chain()[0][-1]["hash"]
     assert verified.noted is None
     with zipfile.ZipFile(path) as archive:
@@ -179,7 +179,7 @@ def test_what_is_newer_than_the_chain_is_counted_and_what_the_chain_left_out_is_
 
     newer = changed("chain-proofs.json", lambda proofs: without(proofs, 2)) | {"chain.jsonl": chain()[0][:-1]}
     verified = verify_pack(write_pack(path, newer), KEY.public_key())
-    assert (verified.records, verified.uncovered) == (3, ("the assessment of 2020-10-10",))
+    assert (verified.records, verified.uncovered) == (4, ("the assessment of 2020-10-10",))
     left_out = changed("chain-proofs.json", lambda proofs: without(proofs, 1))
     earlier_day = next_line(chain()[0][-1], "2020-09-01", [], [])  # a night that ran last
     for lines in (chain()[0], [*chain()[0], earlier_day]):
@@ -249,7 +249,7 @@ def test_a_member_that_has_another_form_is_named(path, member, body):
         ("plan.json", lambda plan: plan.pop("code_version") and None, "its code_version is 'None', and the last"),
         ("site.json", lambda site: site["properties"].update(version="v2"), "its version is 'v2', and the last"),
         ("data.zarr/zarr.json", lambda group: group["attributes"].update(site="other"), "it is about site 'other'"),
-        ("site.json", lambda site: site["properties"].update(id="other"), "it is about site 'other'"),
+        ("site.json", lambda site: site["properties"].update(id="other"), "promise 1: line 2 of the chain"),
         (
             "alerts.json",
             lambda alerts: alerts.append({"id": "other/failure", "events": []}),

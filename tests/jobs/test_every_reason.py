@@ -33,14 +33,18 @@ BURNT = ((12_000, 12_000, 12_300, 12_300), (13_200, 12_000, 13_500, 12_300), (12
 SITES = {
     "small": (4_000, 4_000, 4_020, 4_020), "part": (12_000, 6_000, 12_300, 6_300), "dry": (4_000, 9_000, 4_200, 9_200),
     "enclosed": (4_000, 13_000, 4_100, 13_100), "waiting": (25_000, 6_000, 25_200, 6_200),
-    "unmasked": (25_000, 22_000, 25_200, 22_200), **{f"burnt-{n}": place for n, place in enumerate(BURNT)},
+    "unmasked": (25_000, 22_000, 25_200, 22_200), "bright": (8_000, 20_000, 8_200, 20_200),
+    **{f"burnt-{n}": place for n, place in enumerate(BURNT)},
 }  # fmt: skip
+BRIGHT = (7_000, 19_000, 9_200, 21_200)
+"""Ground whose pixels in the last season were made with another offset than stated."""
 DRY = np.array([900, 1300, 1900, 2600, 3400, 2200])[:, None, None]
 """Reflectance of dead grass, times 10,000."""
 SHOWN_BY = {
     Reason.FEW_PIXELS: "small", Reason.CONTROL_FEW: "enclosed", Reason.RAIN_LOW: "dry", Reason.RAIN_UNKNOWN: "part",
     Reason.TERRAIN_UNKNOWN: "part", Reason.CLOUDS_UNMASKED: "unmasked", Reason.SPATIAL_PATCH: "part",
     Reason.DRY_MATTER: "dry", Reason.NEIGHBOURS_LOST: "burnt-0",
+    Reason.RADIOMETRY: "bright",
 }  # fmt: skip
 """A site for each reason: one that is new needs a site here."""
 
@@ -61,7 +65,9 @@ class Land(Painted):
         theta[within(grid, FAILED)] = -0.3
         burnt = within(grid, *BURNT) & (scene.handle >= FIRE)
         frame = growing(scene.handle, grid, theta, np.where(burnt, 0.3, 1.0))
-        return replace(frame, pixels=np.where(within(grid, SITES["dry"]), DRY, frame.pixels).astype(np.uint16))
+        pixels = np.where(within(grid, SITES["dry"]), DRY, frame.pixels)
+        bright = within(grid, BRIGHT) & (scene.handle.year == NIGHTS[0].year)
+        return replace(frame, pixels=np.where(bright, pixels + 1000, pixels).astype(np.uint16))
 
 
 def registry():

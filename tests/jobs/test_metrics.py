@@ -99,6 +99,8 @@ def test_names_and_help_follow_the_conventions_and_the_data_dictionary_lists_eve
         t.add_site("a", "1", {"id": "a"}, start="2020-01-01", now=EARLIER)
         content = {"status": "failing", "alert": "red", "last_observed": "2026-05-30"}
         t.add_assessment("a", "2026-05-31", "x", content, version="1", snapshot="s", run="r")
+        t.begin_run("r", "night", "2026-05-31", now=EARLIER)
+        t.end_run("r", status=0, manifest={"sites": [], "unread": [], "unread_count": 0}, now=EARLIER)
     budgeted = SourceSettings(kind="earthengine", eecu_hours_per_month=9)
     write_metrics(settings.model_copy(update={"source": (budgeted,)}), ledger, outcome())
     guide = (root / "docs" / "data-dictionary.md").read_text(encoding="utf-8")

@@ -14,7 +14,6 @@ from functools import partial
 import pytest
 
 from jobs.chain import chain_lines, problems, unknown_published_head
-from jobs.detectability import NO_VERDICT
 from jobs.exits import Exit
 from jobs.installation import open_ledger
 from jobs.lock import LANDSCAPE_LOCKS
@@ -34,6 +33,7 @@ from monitor.sites.site import Site, ground_key
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.explain import TOO_SMALL, explain
 from monitor.verdict.reasons import sentence
+from monitor.verdict.site_conditions import NO_VERDICT
 from tests import forked
 from tests.landscape import stored_of
 from tests.loopback.mail import MAIL_TO_MANAGERS, MailServer

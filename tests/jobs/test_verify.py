@@ -46,7 +46,7 @@ def test_a_whole_pack_passes_with_what_was_checked(ran, pack, public):
     first, second, third = out.splitlines()
     assert first == "PASS lowood, assessment of 2020-10-10: on_track"
     assert second.startswith("13 members, ")
-    assert third == f"chain of 3 nights, head {head}; 4 assessments and answers of the site are in it"
+    assert third == f"chain of 3 nights, head {head}; 5 assessments, answers and promises of the site are in it"
     noted = chain()[0][0]["hash"]
     status, out, _ = ran(pack, "--key", public, "--head", f"{noted[:32].upper()} {noted[32:]}")
     assert out.splitlines()[-1] == "the head given is that of line 1, night 2020-09-26: unchanged until then"
@@ -83,10 +83,10 @@ def test_one_byte_changed_fails_and_names_the_member(ran, pack, public):
 
 def test_every_member_that_differs_has_a_line(ran, pack, public):
     content = contents()
-    content["plan.json"]["site"] = content["site.json"]["properties"]["id"] = "other\x1b[31m"
+    content["plan.json"]["site"] = content["data.zarr/zarr.json"]["attributes"]["site"] = "other\x1b[31m"
     write_pack(pack, content)
     _, out, _ = ran(pack, "--key", public)
-    assert [line.split(":")[0] for line in out.splitlines()] == ["FAIL site.json", "FAIL plan.json"]
+    assert [line.split(":")[0] for line in out.splitlines()] == ["FAIL data.zarr/zarr.json", "FAIL plan.json"]
     assert "\x1b" not in out
 
 
