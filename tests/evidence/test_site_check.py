@@ -49,7 +49,11 @@ class Recorded:
             self.record.judged, self.assessment, controls=self.record.controls, left_out=self.left_out,
             constants=self.constants,
         )  # fmt: skip
-        both = Published(observations=self.observations, plan=self.plan) if published else Published()
+        both = (
+            Published(observations=self.observations, plan=self.plan, promises=self.plan["promises"])
+            if published
+            else Published()
+        )
         return check_site(
             self.stored(tmp_path), self.snapshot, inputs, self.assessment, begun=self.record.site.start,
             published=both, **how,

@@ -921,7 +921,8 @@ def test_a_recovery_of_most_sites_in_one_night_is_reported_at_once(tmp_path, sou
     with open_ledger(settings) as ledger:
         assert send(settings, ledger, release=True, night=False).sent == 6
     nights = [night(settings, as_of=day) for day in (DAYS[-5], DAYS[-1])]
-    assert [(one["messages_sent"], one["messages_waiting"]) for one in nights] == [(0, 0), (6, 0)]
+    # the alerts, still open, are repeated after a week; then they are resolved
+    assert [(one["messages_sent"], one["messages_waiting"]) for one in nights] == [(6, 0), (6, 0)]
 
 
 @pytest.mark.parametrize(("fell", "sent"), [(3, 3), (5, 0)])
