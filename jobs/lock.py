@@ -60,7 +60,8 @@ class Lock:
 
 
 def ledger_lock(file: Path) -> Path:
-    """Lock file of a ledger in SQLite: beside it."""
+    """Lock file of a ledger in SQLite: beside it, by whichever link it is named."""
+    file = file.resolve()
     return file.with_name(f"{file.name}.lock")
 
 

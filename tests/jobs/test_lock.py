@@ -79,3 +79,15 @@ def test_a_file_lock_whose_file_is_deleted_while_it_is_held_is_lost(tmp_path):
             other.check()
             with pytest.raises(TryLater, match=r"was replaced while it was held.*Nothing was committed"):
                 lock.check()
+
+
+def test_a_ledger_that_is_named_by_a_link_has_the_same_lock(tmp_path):
+    (tmp_path / "link.db").symlink_to(tmp_path / "regrowth.db")
+    with (
+        closing(Ledger(f"sqlite:///{tmp_path / 'regrowth.db'}")) as first,
+        closing(Ledger(f"sqlite:///{tmp_path / 'link.db'}")) as second,
+        hold_ledger(first, "a night"),
+        pytest.raises(TryLater, match="held by a night"),
+        hold_ledger(second, "a night"),
+    ):
+        pass
