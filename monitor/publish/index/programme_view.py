@@ -124,7 +124,7 @@ def standing(verdict: Assessment | LotVerdict, rule: str | None, known: Alert | 
         state = "open" if known is None else str(known.state)
         return Standing(str(verdict.alert), rule, state, None if known is None else known.answer)
     if known is not None and known.state is not AlertState.RESOLVED:
-        return Standing(str(known.level), None, "still", None)
+        return Standing(str(known.level), None, "still" if known.held_by is None else "held", None)
     return None
 
 

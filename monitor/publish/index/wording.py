@@ -40,8 +40,10 @@ ALERT_STATES: Final = {
     "snoozed": {"en": "snoozed", "zh": "已暂缓"},
     "resolved": {"en": "answered: {answer}", "zh": "已答复：{answer}"},
     "still": {"en": "still open, nothing new seen", "zh": "仍未解除，暂无新证据"},
+    "held": {"en": "still open, by the promise before", "zh": "仍未解除，按原承诺判断"},
 }
-"""State of an alert beside its cause; ``still``: it is open although the newest verdict shows none."""
+"""State of an alert beside its cause; ``still``: it is open although the newest verdict shows none, ``held``: its cause
+is judged by an earlier promise."""
 
 SORT_KEYS: Final = {
     "status": {"en": "Worst first", "zh": "最差在前"},

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from shapely.geometry import Polygon, box
 
+from monitor.alerts.alert import Alert, AlertState
 from monitor.publish.index.basemap import Basemap
 from monitor.publish.index.history import AlertChange, Changes, History, Night, Problem
 from monitor.publish.index.locator import locator
@@ -62,6 +63,18 @@ def test_few_sites_are_all_on_the_index_worst_first(make_programme):
     assert order == sorted(order, key=worst.index)
     assert page.count('href="sites/site-00000/index.html"') == 1
     assert f"at most {0.05 * 30:.3g} of these sites are expected ever to turn red falsely" in page
+
+
+def test_an_alert_held_by_an_earlier_promise_is_not_called_one_without_new_evidence(make_site, make_assessment):
+    site = make_site("a-1")
+    alert = Alert(
+        id="a-1/failure", site="a-1", level=AlertLevel.RED, rule="failure", state=AlertState.OPEN, opened=DAY,
+        updated=DAY, promise=1,
+    )  # fmt: skip
+    verdict = make_assessment("a-1", status=Status.ON_TRACK, alert=AlertLevel.NONE, alert_rule=None)
+    files = files_of([(site, verdict)], alerts={"a-1": alert})
+    assert "still open, by the promise before" in files["index.html"]
+    assert "仍未解除，按原承诺判断" in files["index.zh.html"]
 
 
 def test_many_sites_have_a_page_a_province_and_each_site_is_on_exactly_one(large):
