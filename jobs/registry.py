@@ -202,7 +202,7 @@ def compare(path: Path, report: Report, t: Transaction, *, restore_retired: bool
         if before is None:
             added.append(site)
             continue
-        if before.version != site.version and before.start == site.start.isoformat() and _is_assessed(t, site.id):
+        if before.version != site.version and _is_assessed(t, site.id):
             site, columns = _with_kept_promise(t, site, before.version)
             plans |= {site.id: columns} if columns and (before.current or restore_retired) else {}
         if not before.current and not restore_retired:

@@ -509,6 +509,15 @@ def test_an_edit_of_a_judged_promise_is_named_and_not_applied_and_the_rest_of_th
     assert any("sites replan s1" in (one["fix"] or "") for one in broken)
 
 
+def test_an_edited_promise_beside_an_edited_start_is_named_too(settings, run):
+    run(*NIGHT)
+    promise(settings, plan_A=0.01, start="2018-05-01")
+    status, manifest = run(*NIGHT, "--json")
+    registry = manifest["registry"]
+    assert (status, registry["start_edited"], registry["plan_edited"]) == (Exit.SOME_FAILED, ["s1"], ["s1"])
+    assert len(notices(settings, "plan_edited")) == 1
+
+
 def test_a_column_written_out_with_its_default_is_not_an_edit_and_an_unjudged_site_changes_as_before(settings, run):
     run("sites", "add", settings.registry.path)
     promise(settings, plan_A=0.3)
