@@ -155,13 +155,13 @@ def _checked(site: Site, promise: Mapping[str, Any], columns: Mapping[str, Any],
 
 
 def _hold_alerts(t: Transaction, site: Site, number: int) -> list[str]:
-    """Let the open alerts of a site and its lot be judged by the promise of this number; returns their ids."""
+    """Let the alerts of a site and its lot that wait follow the promise of this number; returns the open ones."""
     lot, held = lot_of(site), []
     rows = [*t.alerts_of(site.id), *([] if lot is None else [t.alert(alert_id(lot.id, LOT))])]
     for alert in (from_json(values, Alert) for values in rows if values):
-        if alert.state is not AlertState.RESOLVED:
+        if alert.waits:
             t.save_alert(to_json(replace(alert, promise=alert.promise or number)))
-            held.append(alert.id)
+            held += [alert.id] if alert.state is not AlertState.RESOLVED else []
     return held
 
 

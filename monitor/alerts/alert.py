@@ -113,7 +113,12 @@ class Alert:
     @property
     def held_by(self) -> int | None:
         """Number of the earlier promise by which its evidence is judged; None: the newest."""
-        return None if self.state is AlertState.RESOLVED else self.promise
+        return self.promise if self.waits else None
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is open, or was closed with its site while its cause was seen and nobody had answered."""
+        return self.state is not AlertState.RESOLVED or (self.answer is None and self.clear_since is None)
 
 
 def alert_id(site: str, rule: str) -> str:

@@ -170,7 +170,8 @@ def _with_cause(last: Alert | None, assessment: Assessment | Sighting, rule: str
         if _ORDER[level] <= _ORDER[seen.covered]:
             return seen, None
         again = replace(seen, level=level, state=AlertState.OPEN, opened=day, updated=day, lower_since=None)
-        unanswered = replace(again, answer=None, answer_reason=None, note=None, covered=AlertLevel.NONE, promise=None)
+        again = replace(again, promise=last.held_by)
+        unanswered = replace(again, answer=None, answer_reason=None, note=None, covered=AlertLevel.NONE)
         return unanswered, AlertEvent.REOPENED
     if _ORDER[level] > _ORDER[last.level]:
         return replace(seen, level=level, state=AlertState.OPEN, updated=day, snoozed_until=None), AlertEvent.WORSENED

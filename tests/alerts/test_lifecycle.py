@@ -313,3 +313,13 @@ def test_an_alert_under_an_earlier_promise_gets_worse_by_the_new_one():
     under = assessed(20, NONE)
     ((alert, event),) = next_alerts([watch], assessed(20, RED, rule="failure"), None, {1: under})
     assert (event, alert.level) == (AlertEvent.WORSENED, RED)
+
+
+def test_a_red_that_was_closed_with_its_site_comes_back_by_the_promise_that_it_was_raised_under():
+    story = Story().night(RED, rule="failure").person(lambda alert, today: close(alert, day=today))
+    (closed,) = (replace(alert, promise=1) for alert in story.alerts.values())
+    before = assessed(20, RED, rule="failure")
+    ((alert, event),) = next_alerts([closed], assessed(20, NONE), None, {1: before})
+    assert (event, alert.level, alert.held_by) == (AlertEvent.REOPENED, RED, 1)
+    gone = replace(closed, clear_since=day(1))
+    assert gone.held_by is None, "its cause was gone when it was closed"
