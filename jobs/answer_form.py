@@ -6,17 +6,17 @@ from dataclasses import replace
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from jobs.photo_process import read_photo_sealed
 from jobs.request_limits import MAX_SHORT_BYTES, Refusal, Why, limited_body, one_of
 from monitor.alerts import words
 from monitor.alerts.alert import FalseAlarmReason, Verdict
 from monitor.alerts.answer_page import Entered
 from monitor.alerts.answer_page.pages import MAX_NOTE, MAX_PHOTOS
-from monitor.alerts.photos import MAX_PHOTO_BYTES, Photo, PhotoProblem, PhotoRefused
+from monitor.alerts.photos import MAX_PHOTO_BYTES, Photo, PhotoProblem, PhotoRefused, read_photo_apart
 from monitor.sites.names import without_invisible_lines
 
 
@@ -116,4 +116,4 @@ async def _read_photo(file: UploadFile | str, decoders: asyncio.Semaphore) -> Ph
         msg = f"the photo has {file.size:,} bytes"
         raise PhotoRefused(PhotoProblem.TOO_LARGE, msg)
     async with one_of(decoders):
-        return await read_photo_sealed(await file.read())
+        return await run_in_threadpool(read_photo_apart, await file.read())

@@ -1,24 +1,15 @@
-"""Limits for requests of strangers: how often, how large, how slow. All memory that they take is bounded.
+"""Limits for requests: how large, how slow, and how many at a time. All memory that they take is bounded.
 
 A request beyond a limit is refused, which the server answers by a notice and a status of HTTP.
 """
 
 import asyncio
-import ipaddress
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from typing import Final
 
 from starlette.requests import Request
-
-ADDRESS_RATE, ADDRESS_BURST = 2.0, 120
-"""Requests from one address: in the long run [1/s], and at once. Many phones share the address of their network."""
-TOTAL_RATE, TOTAL_BURST = 50.0, 600
-"""Requests from all addresses."""
-MAX_ADDRESSES: Final = 10_000
-"""Number of addresses that are remembered; the longest unseen one is forgotten first."""
 
 MAX_BODY_BYTES: Final = 48_000_000
 """Largest request. [byte]"""
@@ -46,13 +37,12 @@ class Why(StrEnum):
     UNREADABLE = "unreadable"
     TOO_LARGE = "too_large"
     TOO_SLOW = "too_slow"
-    TOO_MANY = "too_many"
     UNAVAILABLE = "unavailable"
 
 
 STATUS: Final = {
     Why.INVALID: 403, Why.EXPIRED: 403, Why.USED: 403, Why.CLOSED: 410, Why.UNREADABLE: 400, Why.TOO_LARGE: 413,
-    Why.TOO_SLOW: 408, Why.TOO_MANY: 429, Why.UNAVAILABLE: 503,
+    Why.TOO_SLOW: 408, Why.UNAVAILABLE: 503,
 }  # fmt: skip
 """Status of HTTP for each."""
 
@@ -63,58 +53,6 @@ class Refusal(Exception):
     def __init__(self, why: Why, *, retry_after: int | None = None) -> None:
         super().__init__(why)
         self.why, self.retry_after = why, retry_after
-
-
-class RateLimit:
-    """Counts requests by address (generic cell rate algorithm).
-
-    Parameters
-    ----------
-    rate, burst
-        Allowed in the long run [1/s], and at once.
-    """
-
-    def __init__(self, rate: float, burst: int) -> None:
-        self._interval, self._slack = 1 / rate, burst / rate
-        self._due: OrderedDict[str, float] = OrderedDict()
-
-    def wait(self, address: str, now: float) -> float:
-        """Time to wait before a request of an address is allowed, 0 for one that is allowed and counted. [s]"""
-        due = max(self._due.get(address, now), now) + self._interval
-        if due - now > self._slack:
-            return due - now - self._slack
-        self._due[address] = due
-        self._due.move_to_end(address)
-        if len(self._due) > MAX_ADDRESSES:
-            self._due.popitem(last=False)
-        return 0.0
-
-
-class RequestRates:
-    """Limits the requests of each address and of all together."""
-
-    def __init__(self) -> None:
-        self._by_address = RateLimit(ADDRESS_RATE, ADDRESS_BURST)
-        self._total = RateLimit(TOTAL_RATE, TOTAL_BURST)
-
-    def wait(self, host: str, now: float) -> float:
-        """Time to wait before a request of a host is allowed, 0 for one that is allowed and counted. [s]"""
-        return self._by_address.wait(_address(host), now) or self._total.wait("", now)
-
-
-def _address(host: str) -> str:
-    """Address that is counted: for IPv6 the network of 64 bits, which one subscriber has for himself.
-
-    >>> _address("192.0.2.7"), _address("2001:db8::1:2"), _address("whatever")
-    ('192.0.2.7', '2001:db8::/64', '')
-    """
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:  # not by this server: a proxy may write anything
-        return ""
-    if address.version == 6 and address.ipv4_mapped is None:
-        return str(ipaddress.ip_network((int(address), 64), strict=False))
-    return str(address)
 
 
 async def limited_body(request: Request, most: int = MAX_BODY_BYTES) -> AsyncGenerator[bytes]:

@@ -6,7 +6,6 @@ was used, in one transaction of the ledger: of two at once, one is recorded. Not
 
 import asyncio
 import logging
-import math
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -37,7 +36,6 @@ from jobs.request_limits import (
     MAX_BODY_BYTES,
     STATUS,
     Refusal,
-    RequestRates,
     Why,
     discard_body,
     is_short,
@@ -49,7 +47,7 @@ from monitor.alerts.alert import Alert, AlertEvent, Verdict
 from monitor.alerts.answer_page import POLICY, Entered, form_page, notice_page
 from monitor.alerts.links import LinkExpired, LinkInvalid, read_link
 from monitor.alerts.news import AlertNews
-from monitor.errors import BadConfiguration, MonitorError
+from monitor.errors import BadConfiguration, MonitorError, TryLater
 from monitor.ledger.ledger import Ledger
 from monitor.ledger.transaction import Transaction
 from monitor.sites.names import without_invisible
@@ -120,7 +118,7 @@ def serve(settings: Settings, key: str, *, host: str, port: int, announce: Calla
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it quotes requests
     config = uvicorn.Config(
         answer_app(settings, key), http=PromptProtocol, ws="none", lifespan="off", log_config=None, log_level="error",
-        access_log=False, server_header=False, proxy_headers=True, forwarded_allow_ips="127.0.0.1,::1",
+        access_log=False, server_header=False, proxy_headers=False,
         limit_concurrency=500, timeout_graceful_shutdown=STOP_SECONDS,
     )  # fmt: skip
     with _listening(host, port) as listener:
@@ -164,7 +162,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 def answer_app(settings: Settings, key: str) -> ASGIApp:
-    """The ASGI application, with all limits and headers."""
+    """The ASGI application, with all headers."""
     app = Starlette(
         routes=[
             Route("/", _front, methods=["GET"]),
@@ -174,14 +172,13 @@ def answer_app(settings: Settings, key: str) -> ASGIApp:
     )
     app.state.served = Served(settings=settings, key=key)
     prefix = urlsplit(settings.answers.base_url).path.rstrip("/")
-    return _with_limits_and_headers(app, prefix)
+    return _with_headers(app, prefix)
 
 
-def _with_limits_and_headers(app: ASGIApp, prefix: str) -> ASGIApp:
-    """An application that is also reached under a prefix of the path, limits requests, and sets :data:`HEADERS`."""
-    rates = RequestRates()
+def _with_headers(app: ASGIApp, prefix: str) -> ASGIApp:
+    """An application that is also reached under a prefix of the path, and sets :data:`HEADERS`."""
 
-    async def limited(scope: Scope, receive: Receive, send: Send) -> None:
+    async def with_headers(scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(HEADERS)
@@ -191,18 +188,12 @@ def _with_limits_and_headers(app: ASGIApp, prefix: str) -> ASGIApp:
         if prefix and f"{path}/".startswith(f"{prefix}/"):
             path = path.removeprefix(prefix)
         scope = {**scope, "path": path.rstrip("/") or "/"}  # else Starlette redirects, to an address without the prefix
-        host = scope["client"][0] if scope["client"] else ""
-        if wait := rates.wait(host, asyncio.get_running_loop().time()):
-            refusal = Refusal(Why.TOO_MANY, retry_after=math.ceil(wait))
-            response = await _refused(Request(scope), refusal)
-            await response(scope, receive, send_with_headers)
-            return
         try:
             await app(scope, receive, send_with_headers)
         except Exception:  # it was answered by _failed
             log.exception("a bug while an answer page was served")
 
-    return limited
+    return with_headers
 
 
 # Requests
@@ -236,7 +227,7 @@ async def _record(request: Request) -> Response:
         raise
     except ClientDisconnect:
         return Response(status_code=400)
-    except OSError as error:  # no room for the photos, or no process to decode them
+    except (OSError, TryLater) as error:  # no room for the photos, or no process to decode them
         log.error("an answer cannot be received", error=str(error))
         raise Refusal(Why.UNAVAILABLE, retry_after=RETRY_SECONDS) from error
     if answer is None:
@@ -284,7 +275,7 @@ async def _no_page(request: Request, error: Exception) -> Response:
 
 
 async def _failed(request: Request, _: Exception) -> Response:
-    """A bug, which is logged by :func:`_with_limits_and_headers`."""
+    """A bug, which is logged by :func:`_with_headers`."""
     return HTMLResponse(notice_page("failed", _language(request)), 500)
 
 

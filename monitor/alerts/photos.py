@@ -3,8 +3,7 @@
 What a file is depends on its content, never on its name. Nothing that follows or accompanies the picture survives. Of
 the metadata only the time and the position stated by the camera are read, checked, and written again.
 
-A decoder can be kept busy or crash by a malicious file: call :func:`read_photo` in a process with limits of time and
-memory if the file comes from a stranger.
+A malicious file can crash a decoder or keep it busy: :func:`read_photo_apart` decodes it in a process with limits.
 """
 
 import math
@@ -20,6 +19,7 @@ from typing import Any, Final, NamedTuple
 from PIL import ExifTags, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 from PIL.ImageFile import ImageFile
 
+from monitor import sandbox
 from monitor.errors import MonitorError
 
 MAX_PHOTO_BYTES: Final = 15_000_000
@@ -28,6 +28,8 @@ MAX_SIDE: Final = 1600
 """Longest side of a stored photo. [pixel]"""
 MAX_STORED_BYTES: Final = 400_000
 """Largest stored photo. [byte]"""
+LIMITS: Final = sandbox.Limits(memory=1 << 30, cpu=15, seconds=15, answer=2 * MAX_STORED_BYTES)
+"""Of the process that decodes a photo; the largest ones take half of that memory, and under 2 s."""
 FIRST_DIGITAL_YEAR: Final = 1990
 """An earlier time is that of a camera whose clock was never set."""
 
@@ -69,9 +71,10 @@ class PhotoProblem(StrEnum):
 class PhotoRefused(MonitorError):
     """A photo cannot be used; ``problem`` says why."""
 
-    def __init__(self, problem: PhotoProblem, message: str) -> None:
+    def __init__(self, problem: str, message: str) -> None:
         super().__init__(message)
-        self.problem = problem
+        self.problem = PhotoProblem(problem)
+        self.message = message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +93,35 @@ class Photo:
     def id(self) -> str:
         """SHA-256 of the content."""
         return sha256(self.content).hexdigest()
+
+
+def read_photo_apart(content: bytes) -> Photo:
+    """Decode a photo and encode it again in a child process, see :func:`read_photo`.
+
+    Raises
+    ------
+    PhotoRefused
+        As there, or it takes too much time or memory.
+    TryLater
+        The system starts no further process.
+    """
+    try:
+        return sandbox.call(read_photo, content, load=read_examples, returns=Photo, refusal=PhotoRefused, limits=LIMITS)
+    except sandbox.ContentFailed as error:
+        raise PhotoRefused(PhotoProblem.UNREADABLE, f"the photo {error}") from error
+
+
+def read_examples() -> None:
+    """Read a small photo of each format, since libraries load parts of themselves at first use."""
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif).update(
+        {ExifTags.Base.DateTimeOriginal: "2026:06:01 09:30:00", ExifTags.Base.OffsetTimeOriginal: "+08:00"}
+    )
+    exif.get_ifd(ExifTags.IFD.GPSInfo).update({1: "N", 2: (39.0, 0.0, 0.0), 3: "E", 4: (103.0, 0.0, 0.0)})
+    for kind in ("JPEG", "PNG", "WEBP"):
+        buffer = BytesIO()
+        Image.new("RGBA" if kind == "PNG" else "RGB", (8, 8)).save(buffer, kind, exif=exif)
+        read_photo(buffer.getvalue())
 
 
 def read_photo(content: bytes) -> Photo:

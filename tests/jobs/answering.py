@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ from monitor.sites.site import Plan, Site
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 from tests import forked
 
-NUMBERS = count(1)
 NOTHING: Mapping[str, str] = {}
 KEY = "planted-answer-key-0123456789abcdef"
 DAY = date(2026, 8, 20)
@@ -164,14 +162,9 @@ class Server:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def request(
-        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] = NOTHING, *, address: str = ""
-    ) -> Reply:
-        """A request, each from an address of its own unless one is given."""
-        number = next(NUMBERS)
-        address = address or f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+    def request(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] = NOTHING) -> Reply:
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
-            connection.request(method, path, body, {"X-Forwarded-For": address, **headers})
+            connection.request(method, path, body, dict(headers))
             response = connection.getresponse()
             names = {name.lower(): value for name, value in response.getheaders()}
             return Reply(response.status, names, response.read().decode())

@@ -18,9 +18,8 @@ import pytest
 import shapely
 from shapely.geometry import MultiPolygon, Point, Polygon
 
-from monitor.sites.formats import sealed, shapefile
-from monitor.sites.formats.feature import Feature, FileRefused
-from monitor.sites.formats.geopackage import read_geopackage
+from monitor.sites.formats import reader, shapefile
+from monitor.sites.formats.feature import FileRefused
 from monitor.sites.formats.reader import read_features
 from monitor.sites.formats.wkb import feature_of_wkb
 
@@ -80,14 +79,8 @@ def zipped(entries: dict[str, bytes | str]) -> bytes:
 
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Starting a process for each of the small files here would take a minute; test_formats_sealed.py does."""
-
-    def read_here(kind: str, parts: dict[str, bytes], *, name: str) -> list[Feature]:
-        if kind == "GeoPackage":
-            return read_geopackage(parts[".gpkg"], name=name)
-        return shapefile.read_shapefile(parts, name=name)
-
-    monkeypatch.setattr(sealed, "read", read_here)
+    """Starting a process for each of the small files here would take a minute; test_formats_apart.py does."""
+    monkeypatch.setattr(reader, "_read_apart", lambda read, content, name, **_load: read(content, name))
 
 
 # What people deliver.
@@ -316,7 +309,7 @@ def test_what_gdal_would_open_by_content_never_reaches_it(tmp_path, monkeypatch,
     def opened(*_args: object, **_kwargs: object) -> None:
         pytest.fail("a reader of that format was given it")
 
-    monkeypatch.setattr(sealed, "read", opened)
+    monkeypatch.setattr(reader, "_read_apart", opened)
     error = refusal(write(tmp_path, f"s{suffix}", content))
     assert error.code in ("NOT_A_REGISTRY", "NOT_WHAT_IT_SAYS")
     assert [p.name for p in tmp_path.iterdir()] == [f"s{suffix}"]

@@ -26,7 +26,7 @@ _ENVELOPES: Final = {0: 0, 1: 32, 2: 48, 3: 48, 4: 64}
 _EXPORT_FIX: Final = "Export the layer again as a GeoPackage with one layer, or as GeoJSON."
 
 
-def read_geopackage(data: bytes, *, name: str) -> list[Feature]:
+def read_geopackage(data: bytes, name: str) -> list[Feature]:
     """Read the features of the only layer of a GeoPackage from the content of the file; `name` is for messages.
 
     Raises

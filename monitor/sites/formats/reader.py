@@ -1,21 +1,25 @@
 """Read a registry file in any accepted format, trusting neither its name nor its content.
 
 The file must be a plain local file within the size limit. It is read once; its first bytes show the format, which must
-agree with its name. The readers of the formats get these bytes only; formats that are not plain text are read in a
-process of their own (:mod:`monitor.sites.formats.sealed`).
+agree with its name. The readers of the formats get these bytes only. SQLite, GDAL, PROJ and GEOS read GeoPackages and
+shapefiles, in a child process with limits (:mod:`monitor.sandbox`). GeoJSON and KML are plain text, read by parsers of
+the standard library within limits of size and depth.
 """
 
 import os
 import re
 import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from monitor.sites.formats import archive, sealed
+from monitor import sandbox
+from monitor.sites.formats import archive
 from monitor.sites.formats.feature import MAX_BYTES, MAX_VERTICES, Feature, FileRefused, too_big, too_many_vertices
 from monitor.sites.formats.geojson import read_geojson
+from monitor.sites.formats.geopackage import read_geopackage
 from monitor.sites.formats.kml import read_kml
-from monitor.sites.formats.shapefile import SHAPEFILE_PARTS
+from monitor.sites.formats.shapefile import SHAPEFILE_PARTS, check_parts, load_libraries, read_shapefile
 from monitor.sites.names import without_invisible
 
 SUFFIXES: Final = {
@@ -35,6 +39,8 @@ _FORMAT_BY_START: Final = {
 """Format by the first bytes of a file, for text formats after white space and byte order mark."""
 _COMMENT: Final = re.compile(rb"<!--.*?(-->|$)", re.DOTALL)
 _ELEMENT: Final = re.compile(rb"<(?:[A-Za-z_][A-Za-z0-9_.-]*:)?([A-Za-z_][A-Za-z0-9_.-]*)")
+LIMITS: Final = sandbox.Limits(memory=1_000_000_000, cpu=30, seconds=60, answer=4 * MAX_BYTES)
+"""A shapefile of 50 MB with many columns takes 0.6 GB and 5 s; text takes more bytes in UTF-8 than in its encoding."""
 _FORMATS: Final = "a GeoJSON, GeoPackage, KML, KMZ, shapefile or zipped shapefile"
 
 
@@ -70,11 +76,28 @@ def _read(data: bytes, kind: str, path: Path) -> list[Feature]:
             return read_kml(data, name=path.name)
         case "GeoPackage":
             _refuse_open(path)
-            return sealed.read(kind, {".gpkg": data}, name=path.name)
+            return _read_apart(read_geopackage, data, path.name)
         case "shapefile":
-            return sealed.read(kind, _parts_beside(path) | {".shp": data}, name=path.name)
+            return _read_shapefile(_parts_beside(path) | {".shp": data}, path.name)
         case _:
             return _read_archive(data, path)
+
+
+def _read_shapefile(parts: dict[str, bytes], name: str) -> list[Feature]:
+    check_parts(parts, name=name)  # before a process is started
+    return _read_apart(read_shapefile, parts, name, load=load_libraries)
+
+
+def _read_apart(
+    read: Callable[[Any, str], list[Feature]], content: Any, name: str, *, load: Callable[[], None] | None = None
+) -> list[Feature]:
+    """Read content in a child process that can open nothing."""
+    try:
+        return sandbox.call(
+            read, content, name, load=load, returns=list[Feature], refusal=FileRefused, limits=LIMITS
+        )  # fmt: skip
+    except sandbox.ContentFailed as error:
+        raise FileRefused("READER_ENDED", f"{name} {error}", "Export the layer again, as GeoJSON.") from None
 
 
 def _content(path: Path) -> bytes:
@@ -156,4 +179,4 @@ def _read_archive(data: bytes, path: Path) -> list[Feature]:
         return read_kml(files[drawing], name=f"{path.name}/{drawing.name}")
     stem = drawing.with_suffix("")
     parts = {member.suffix.lower(): content for member, content in files.items() if member.with_suffix("") == stem}
-    return sealed.read("shapefile", parts, name=f"{path.name}/{drawing.name}")
+    return _read_shapefile(parts, f"{path.name}/{drawing.name}")

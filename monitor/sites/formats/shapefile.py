@@ -1,5 +1,7 @@
 """Shapefiles: the only format read by GDAL, from memory, under fixed names, after checks of their headers."""
 
+import codecs
+import importlib
 import io
 import re
 import struct
@@ -27,6 +29,20 @@ _POLYGON_TYPES: Final = (5, 15, 25)
 """Shape types: polygon, with height, with measure (ESRI shapefile technical description, 1998)."""
 
 
+_ENCODINGS: Final = (
+    "gb18030", "big5", "shift_jis", "euc_kr", "latin-1", "cp1250", "cp1251", "cp1252", "utf-8-sig",
+)  # fmt: skip
+"""Encodings of attribute text, loaded while files can still be opened; others that a file states are not known."""
+
+
+def load_libraries() -> None:
+    """Load what :func:`read_shapefile` imports, before the process can open no file any more."""
+    importlib.import_module("pyogrio.errors")
+    importlib.import_module("pyogrio.raw")
+    for encoding in _ENCODINGS:
+        codecs.lookup(encoding)
+
+
 def check_parts(parts: Mapping[str, bytes], *, name: str) -> None:
     """Check that a shapefile is complete, and its headers, before anything reads it; arguments as below.
 
@@ -48,7 +64,7 @@ def check_parts(parts: Mapping[str, bytes], *, name: str) -> None:
     _check_headers(parts, name)
 
 
-def read_shapefile(parts: Mapping[str, bytes], *, name: str) -> list[Feature]:
+def read_shapefile(parts: Mapping[str, bytes], name: str) -> list[Feature]:
     """Read the features of a shapefile from its parts: content by suffix; `name` is for messages.
 
     Raises
