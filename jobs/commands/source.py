@@ -85,7 +85,7 @@ def _json(found: "FolderIndex", catalogue: Path | None) -> dict[str, object]:
         }
         for one in found.scenes
     ]  # fmt: skip
-    problems = [{"file": _text(path), "why": why} for path, why in found.problems]
+    problems = [{"file": path.encode(errors="replace").decode(), "why": why} for path, why in found.problems]
     return {
         "catalogue": None if catalogue is None else str(catalogue), "scenes": scenes, "problems": problems,
         "unread": dict(sorted(found.unread.items())),
@@ -106,7 +106,7 @@ def _print(found: "FolderIndex", folder: Path) -> None:
     for why, paths in by_reason.items():
         typer.echo(f"not used: {printable(why)}")
         for path in paths[:MAX_PROBLEMS]:
-            typer.echo(f"    {printable(_text(path))}")
+            typer.echo(f"    {printable(path)}")
         if len(paths) > MAX_PROBLEMS:
             typer.echo(f"    and {len(paths) - MAX_PROBLEMS} more; --json lists all")
     if found.unread:
@@ -119,8 +119,3 @@ def _print(found: "FolderIndex", folder: Path) -> None:
     days = [one.scene.time.date() for one in found.scenes]
     typer.echo(f"{len(days)} scenes. Put this into regrowth.toml, with folders as seen from it:\n")
     typer.echo(f'[source]\nkind = "stac"\nurl = {name}\nallow_hosts = [{name}]\nsince = "{min(days)}"')
-
-
-def _text(path: str) -> str:
-    """A path that can be printed: bytes that are not UTF-8 are replaced."""
-    return path.encode(errors="replace").decode()

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final
@@ -241,7 +242,7 @@ class Fetcher:
                     self._last_response[host] = self._clock(), url
                     return self._checked_status(response)
                 host_down = response.status == 429
-                requested_wait = _retry_after(response.headers.get("Retry-After", ""))
+                requested_wait = retry_after(response.headers)
                 problem = f"status {response.status}"
             pause = min(wait, MAX_RETRY_WAIT) if requested_wait is None else requested_wait
             remaining = self.budget - (self._clock() - started)
@@ -421,10 +422,12 @@ def _describe(error: Exception) -> str:
     return type(error).__name__
 
 
-def _retry_after(text: str) -> float | None:
-    """Wait in a ``Retry-After`` header, as seconds or a date; None if absent or not readable. [s]"""
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Wait that a response asks for, as seconds or a date; None if it names none. [s]"""
+    text = headers.get("retry-after", "")
     with suppress(ValueError):
         return max(float(int(text)), 0.0)
     with suppress(ValueError, TypeError, OverflowError):
-        return max(parsedate_to_datetime(text).timestamp() - time.time(), 0.0)
+        now = parsedate_to_datetime(headers["date"]) if "date" in headers else datetime.now(UTC)
+        return max((parsedate_to_datetime(text) - now).total_seconds(), 0.0)
     return None

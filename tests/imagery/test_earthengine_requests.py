@@ -23,6 +23,7 @@ from monitor.errors import BadConfiguration, TryLater
 from monitor.imagery.earthengine import connection, transport
 from monitor.imagery.earthengine.connection import connect
 from monitor.imagery.earthengine.source import EarthEngine
+from monitor.imagery.transport import retry_after
 from monitor.sites.projection import lonlat
 from tests.loopback.earthengine import SENTINEL2, EarthEngineServer, add_sentinel2
 
@@ -93,8 +94,8 @@ def test_the_time_that_the_server_asks_to_wait_is_waited(server, monkeypatch):
 
 def test_a_date_in_retry_after_counts_from_the_date_of_the_answer():
     headers = {"retry-after": "Wed, 21 Oct 2015 07:28:30 GMT", "date": "Wed, 21 Oct 2015 07:28:00 GMT"}
-    assert transport.retry_after(headers) == 30.0
-    assert transport.retry_after({"retry-after": "soon"}) is None
+    assert retry_after(headers) == 30.0
+    assert retry_after({"retry-after": "soon"}) is None
 
 
 def test_a_wait_beyond_the_patience_defers_at_once_and_later_searches_without_a_request(server):

@@ -185,6 +185,20 @@ def test_no_file_but_a_plain_tiff_of_the_folder_is_opened(tmp_path):
     assert {"2021-07-12.tif", "2021-07-13.tif"} <= problems.keys()
 
 
+@pytest.mark.parametrize(
+    "text",
+    [b"<GDALMetadata>" + b"<Item>" * 5000, b"no XML", b'<Item name="A" sample="0" role="description">\xff\xfe</Item>',
+     b'<Item name="X_DATASET" domain="GEOLOCATION">/etc/passwd</Item>', b'<Item sample="0" role="scale">nan</Item>'],
+    ids=["deep", "not XML", "not UTF-8", "another file", "NaN"],
+)  # fmt: skip
+def test_texts_in_a_header_that_mean_harm_are_not_read(tmp_path, text):
+    path = image(tmp_path / "2021-07-06.tif", {**BANDS, "SCL": 4}, tags={"FILL": "x" * 40_000})
+    header, begin, rest = path.read_bytes().partition(b"<GDALMetadata>")
+    texts, end, rest = (begin + rest).partition(b"</GDALMetadata>")
+    path.write_bytes(header + (begin + text).ljust(len(texts)) + end + rest)
+    assert "has no" in why(tmp_path)
+
+
 def test_hostile_names_stay_text(tmp_path):
     names = ["2021-07-06\nBcc: x", "2021-07-07 <script>", "2021-07-08 http:x", "2021-07-09 # ?a=1", "2021-07-10 %2e%2e"]
     for name in names:

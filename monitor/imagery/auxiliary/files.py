@@ -7,7 +7,6 @@ format; the driver is fixed, and no side-car file is read.
 
 import os
 import re
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, Final
 import rasterio
 
 from monitor.errors import BadData
+from monitor.files import open_plain_file
 
 GEOTIFF_MAGIC: Final = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 """First bytes of a TIFF or BigTIFF, of either byte order."""
@@ -48,17 +48,8 @@ def plain_file(path: Path, magic: tuple[bytes, ...], kind: str) -> Path:
     if name.startswith("/vsi") or re.match(r"[A-Za-z][A-Za-z0-9+.-]+:|<", name):
         msg = f"{name[:120]!r} is an address or a driver's name; give the path of a {kind} on this machine"
         raise BadData(msg)
-    try:
-        # O_NONBLOCK: opening a pipe without a writer would block for ever.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                msg = f"{path} is not a plain file; give a {kind}"
-                raise BadData(msg)
-            start = file.read(16)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        why = getattr(error, "strerror", None) or error
-        msg = f"{name[:120]!r} cannot be read ({why}); check the path and who may read it"
-        raise BadData(msg) from error
+    with open_plain_file(path) as file:
+        start = file.read(16)
     if magic and not start.startswith(magic):
         msg = f"{path} is no {kind}: it starts with {start[:8]!r}"
         raise BadData(msg)

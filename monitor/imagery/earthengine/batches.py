@@ -7,7 +7,6 @@ from concurrent.futures import Executor, Future
 from itertools import islice
 from typing import Any, Final, cast
 
-from affine import Affine
 from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 
@@ -149,8 +148,7 @@ def windows(grid: GeoBox, *, max_pixels: int) -> list[tuple[slice, slice, GeoBox
     for top in range(0, height, down):
         for left in range(0, width, across):
             rows, columns = slice(top, min(top + down, height)), slice(left, min(left + across, width))
-            size = (rows.stop - top, columns.stop - left)
-            parts.append((rows, columns, GeoBox(size, grid.affine @ Affine.translation(left, top), grid.crs)))
+            parts.append((rows, columns, grid[rows, columns]))
     return parts
 
 

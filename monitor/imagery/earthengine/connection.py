@@ -27,7 +27,8 @@ import requests
 
 from monitor.errors import BadConfiguration, BadData, TryLater
 from monitor.files import open_plain_file
-from monitor.imagery.earthengine.transport import HIGH_VOLUME, ClientTransport, RateLimit, checked_endpoint, retry_after
+from monitor.imagery.earthengine.transport import HIGH_VOLUME, ClientTransport, RateLimit, checked_endpoint
+from monitor.imagery.transport import retry_after
 
 FIRST_RETRY_PAUSE: Final = 1.0
 """Pause before the first retry where the server names none. It doubles with each retry, and is shortened at random by
@@ -161,7 +162,7 @@ class Connection:
         """Message of an error that may pass, and the pause it asks for [s]; any other error is raised."""
         message = self._redacted(str(error))
         if isinstance(error, google.auth.exceptions.RefreshError | ee.EEException | googleapiclient.errors.Error):
-            response = getattr(error, "resp", None) or getattr(error.__context__, "resp", None)
+            response: Any = getattr(error, "resp", None) or getattr(error.__context__, "resp", None)
             status = response.status if response is not None else None
             if isinstance(error, googleapiclient.errors.UnknownApiNameOrVersion):
                 status = 404

@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Sequence
 from contextvars import ContextVar
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -165,14 +164,3 @@ def checked_endpoint(url: str, allow_hosts: Sequence[str]) -> str:
     except (OSError, UnicodeError):
         pass  # the name has no address: connecting fails, which is tried again later
     return url.rstrip("/")
-
-
-def retry_after(response: Any) -> float | None:
-    """Time that an answer asks to wait, from its ``retry-after`` header; None: it names none. [s]"""
-    value = response.get("retry-after", "")
-    try:
-        if value.isdigit():
-            return float(value)
-        return max(0.0, (parsedate_to_datetime(value) - parsedate_to_datetime(response["date"])).total_seconds())
-    except (KeyError, TypeError, ValueError):
-        return None

@@ -13,7 +13,7 @@ thread than the one that opened it ended the process.)
 import math
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final, Protocol
@@ -46,6 +46,7 @@ _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_SIZES, _PLANAR, _PREDICTOR = 2
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_SIZES = 322, 323, 324, 325
 _EXTRA, _FORMAT, _JPEG_TABLES, _LERC = 338, 339, 347, 50674
 _SCALE, _TIE, _MATRIX, _KEYS, _DOUBLES, _TEXTS, _NODATA = 33550, 33922, 34264, 34735, 34736, 34737, 42113
+_METADATA: Final = 42112
 _CODEC: Final = (
     _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER, _PREDICTOR, _EXTRA, _FORMAT, _JPEG_TABLES, _LERC,
 )  # fmt: skip
@@ -108,6 +109,18 @@ class TileLayout:
         return math.ceil(self.shape[0] / self.block[0]), math.ceil(self.shape[1] / self.block[1])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TiffMetadata:
+    """What GDAL writes into a GeoTIFF beside its pixels."""
+
+    names: tuple[str, ...]
+    """Of each band; empty: no name."""
+    radiometry: tuple[tuple[float, float], ...]
+    """Scale and offset of each band; (1, 0) if not stated. [1]"""
+    texts: Mapping[str, str]
+    """Texts about the whole file, by their names in lower case."""
+
+
 def read_layout(reader: Reader) -> TileLayout:
     """Read the header of a GeoTIFF.
 
@@ -123,19 +136,26 @@ def read_layout(reader: Reader) -> TileLayout:
         raise file_rejected(reader.name, f"has a header that makes no sense ({type(error).__name__})") from error
 
 
-def read_tag(reader: Reader, number: int) -> bytes:
-    """Content of one entry of the header; empty if the file does not have it.
+def read_metadata(reader: Reader, layout: TileLayout) -> TiffMetadata:
+    """Names, scale and offset of the bands of a file, and its texts; those that GDAL cannot read are not stated.
 
     Raises
     ------
     SceneRejected
-        ``BROKEN``: it is no TIFF, or is cut short.
+        ``BROKEN``: the file is cut short.
     """
+    tags = _tags(_HeaderPages(reader), reader.name, frozenset((_METADATA,)))[1]
+    described = replace(layout, planar=False, tags=layout.tags | tags)
+    small = _assemble(described, [b""], height=16, width=16, rows=16, samples=layout.samples)
     try:
-        tags = _tags(_HeaderPages(reader), reader.name, frozenset((number,)))[1]
-    except (struct.error, ValueError, OverflowError) as error:
-        raise file_rejected(reader.name, f"has a header that makes no sense ({type(error).__name__})") from error
-    return tags[number].data if number in tags else b""
+        with MemoryFile(small, ext=".tif") as memory, memory.open(driver="GTiff") as opened:
+            return TiffMetadata(
+                names=tuple(name or "" for name in opened.descriptions),
+                radiometry=tuple(zip(opened.scales, opened.offsets, strict=True)),
+                texts={key.lower(): text for key, text in (opened.tags(ns="IMAGERY") | opened.tags()).items()},
+            )
+    except (RasterioError, ValueError):  # ValueError: not UTF-8
+        return TiffMetadata(names=("",) * layout.samples, radiometry=((1.0, 0.0),) * layout.samples, texts={})
 
 
 def fetch_blocks(reader: Reader, layout: TileLayout, blocks: Sequence[int]) -> dict[int, bytes]:
@@ -381,7 +401,7 @@ def _assemble(
     def number(tag: int, *values: int) -> None:
         tags[tag] = Tag(4, len(values), struct.pack(f"{order}{len(values)}I", *values))
 
-    tags = {key: layout.tags[key] for key in (*_CODEC, *(_GEO if geo else ())) if key in layout.tags}
+    tags = {key: layout.tags[key] for key in (*_CODEC, _METADATA, *(_GEO if geo else ())) if key in layout.tags}
     if layout.planar and not geo:  # one band of several
         tags.pop(_EXTRA, None)
         for key in (_BITS, _FORMAT):

@@ -6,7 +6,7 @@ Paths are relative to the folder of the images, with ``/``. Nothing here opens a
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, datetime, time
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -117,11 +117,10 @@ def time_in_path(path: PurePosixPath) -> datetime | None:
 
 def time_in_text(text: str) -> datetime | None:
     """Time that a tag states, UTC; None if it is not in ISO form."""
-    try:
-        moment = datetime.fromisoformat(text.strip())
-    except ValueError:
+    for form in (text.strip(), text.strip()[:10]):
         try:
-            moment = datetime.combine(date.fromisoformat(text.strip()[:10]), time())
+            moment = datetime.fromisoformat(form)
         except ValueError:
-            return None
-    return (moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).astimezone(UTC)
+            continue
+        return (moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).astimezone(UTC)
+    return None

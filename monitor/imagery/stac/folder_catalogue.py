@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from monitor.errors import BadData
@@ -39,15 +39,10 @@ def write_catalogue(folder: Path, scenes: Sequence[IndexedScene]) -> Path:
         msg = f"{items} is a link or a file; items are written to a folder of this name"
         raise BadData(msg)
     items.mkdir(exist_ok=True)
-    names: list[str] = []
-    for one in scenes:
-        name = f"{folder_name(one.scene.id)}.json"
-        links = [
-            {"rel": "root", "href": "../catalog.json", "type": "application/json"},
-            {"rel": "parent", "href": "../catalog.json", "type": "application/json"},
-        ]
-        _write(items / name, {**one.item, "id": one.scene.id, "links": links})
-        names.append(name)
+    above = [{"rel": rel, "href": "../catalog.json", "type": "application/json"} for rel in ("root", "parent")]
+    names = {f"{folder_name(one.scene.id)}.json": one for one in scenes}
+    for name, one in names.items():
+        _write(items / name, {**one.item, "id": one.scene.id, "links": above})
     links = [{"rel": "root", "href": "./catalog.json", "type": "application/json"}]
     links += [{"rel": "item", "href": f"./{ITEMS_FOLDER}/{name}", "type": "application/geo+json"} for name in names]
     described = "Scenes of the GeoTIFFs in this folder, written by regrowth source index."
@@ -71,18 +66,14 @@ def _own_items(path: Path) -> set[str]:
         return set()
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        hrefs = [link["href"] for link in document["links"] if link["rel"] == "item"]
+        names = {PurePosixPath(link["href"]).name for link in document["links"] if link["rel"] == "item"}
         is_own = document["id"] == CATALOGUE_ID
     except (ValueError, KeyError, TypeError):
-        hrefs, is_own = [], False
+        is_own = False
     if not is_own:
         msg = f"{path} was written by something else and stays: the folder has a catalogue, so name it as [source] url"
         raise BadData(msg)
-    return {
-        name
-        for href in hrefs
-        if "/" not in (name := str(href).removeprefix(f"./{ITEMS_FOLDER}/")) and name.endswith(".json")
-    }
+    return {name for name in names if name.endswith(".json")}
 
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:

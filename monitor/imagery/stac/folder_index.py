@@ -14,10 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from monitor.errors import BadData, SceneRejected
-from monitor.imagery.stac.file_names import (
-    read_name,
-    time_in_path,
-)
+from monitor.imagery.stac.file_names import read_name, time_in_path
 from monitor.imagery.stac.folder_scene import QUALITY_KIND, Image, IndexedScene, IndexOptions, index_scene, open_image
 
 ITEMS_FOLDER: Final = "stac"
@@ -66,7 +63,7 @@ def index_folder(folder: Path, options: IndexOptions) -> FolderIndex:
             unread[name.band] += 1
             continue
         try:
-            image = open_image(folder, name)
+            image = open_image(folder, name, options)
         except (SceneRejected, OSError) as error:
             problems.append((path, getattr(error, "strerror", None) or str(error).removeprefix("it ")))
         else:
@@ -76,7 +73,7 @@ def index_folder(folder: Path, options: IndexOptions) -> FolderIndex:
         raise BadData(msg)
     scenes: list[IndexedScene] = []
     ids: set[str] = set()
-    for images in _with_separate_quality(groups, options):
+    for images in _with_separate_quality(groups):
         try:
             indexed = index_scene(images, options, ids)
         except (SceneRejected, BadData) as error:
@@ -100,11 +97,11 @@ def _geotiffs(folder: Path, problems: list[tuple[str, str]]) -> Iterator[str]:
         here = Path(root).relative_to(folder)
         problems += [(str(here / name), "is a link to a folder; links are not followed")
                      for name in folders if (Path(root) / name).is_symlink()]  # fmt: skip
+        count += len(files)
+        if count > MAX_FILES:
+            msg = f"{folder} holds more than {MAX_FILES:,} files; index its folders one by one"
+            raise BadData(msg)
         for name in sorted(files):
-            count += 1
-            if count > MAX_FILES:
-                msg = f"{folder} holds more than {MAX_FILES:,} files; index its folders one by one"
-                raise BadData(msg)
             if name.startswith(".") or not name.lower().endswith((".tif", ".tiff")):
                 continue
             if why := _not_plain(folder, Path(root) / name):
@@ -118,34 +115,33 @@ def _not_plain(folder: Path, path: Path) -> str | None:
     try:
         str(path).encode()
         real = path.resolve()
-        mode = real.stat().st_mode
+        is_plain = stat.S_ISREG(real.stat().st_mode)
     except UnicodeEncodeError:
         return "has a name that is not UTF-8; rename it"
     except (OSError, RuntimeError) as error:
         return f"cannot be read: {getattr(error, 'strerror', None) or error}"
     if not real.is_relative_to(folder):
         return "is a link that leads out of the folder; put the file itself into the folder"
-    return None if stat.S_ISREG(mode) else "is no regular file"
+    return None if is_plain else "is no regular file"
 
 
-def _with_separate_quality(groups: Mapping[str, list[Image]], options: IndexOptions) -> list[list[Image]]:
+def _with_separate_quality(groups: Mapping[str, list[Image]]) -> list[list[Image]]:
     """Files of each scene; a quality layer whose name begins otherwise joins the only scene of its folder and time."""
-    alone = {
-        scene: images
-        for scene, images in groups.items()
-        if all(name in QUALITY_KIND for image in images for name in image.band_names(options))
-    }
-    scenes = {scene: list(images) for scene, images in groups.items() if scene not in alone}
-    by_time: dict[tuple[PurePosixPath, datetime | None], list[str]] = {}
-    for scene, images in scenes.items():
-        by_time.setdefault(_folder_and_time(images[0]), []).append(scene)
-    for scene, images in alone.items():
+    scenes: list[list[Image]] = []
+    alone: list[list[Image]] = []
+    for images in groups.values():
+        is_quality = all(name in QUALITY_KIND for image in images for name in image.bands)
+        (alone if is_quality else scenes).append(images)
+    by_time: dict[tuple[PurePosixPath, datetime | None], list[list[Image]]] = {}
+    for images in scenes:
+        by_time.setdefault(_folder_and_time(images[0]), []).append(images)
+    for images in alone:
         matching = by_time.get(_folder_and_time(images[0]), [])
         if len(matching) == 1:
-            scenes[matching[0]] += images
+            matching[0] += images
         else:
-            scenes[scene] = images
-    return list(scenes.values())
+            scenes.append(images)
+    return scenes
 
 
 def _folder_and_time(image: Image) -> tuple[PurePosixPath, datetime | None]:

@@ -14,24 +14,18 @@ from typing import Any, Final
 
 import shapely
 from odc.geo import CRS
-from shapely.geometry import box, mapping
+from odc.geo.geobox import GeoBox
+from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 
 from monitor.errors import BROKEN_SCENE, BadData, SceneRejected
 from monitor.imagery import bands
 from monitor.imagery.byte_ranges import LocalFile
 from monitor.imagery.source import Scene
-from monitor.imagery.stac.blocks import TileLayout, read_layout
+from monitor.imagery.stac.blocks import TiffMetadata, TileLayout, read_layout, read_metadata
 from monitor.imagery.stac.documents import safe_text
-from monitor.imagery.stac.file_names import (
-    NamedImage,
-    normalised_band,
-    satellite,
-    tile,
-    time_in_path,
-    time_in_text,
-)
-from monitor.imagery.stac.gdal_metadata import GdalMetadata, read_gdal_metadata
+from monitor.imagery.stac.file_names import NamedImage, normalised_band, satellite, tile, time_in_path, time_in_text
+from monitor.imagery.stac.grid_index import crs_name
 from monitor.imagery.stac.items import scene_from_item
 from monitor.imagery.stac.products import NO_QUALITY, OTHER, QUALITY_KEYS, SENTINEL2_L2A, StacProduct, identify_item
 from monitor.imagery.transport import TransferCounts
@@ -40,11 +34,21 @@ from monitor.sites.projection import lonlat
 TIME_TAGS: Final = ("acquisitiondatetime", "acquisition_date", "date_acquired", "sensing_time", "datetime", "date")
 """Names of the texts of a GeoTIFF that may state the time of its scene, best first. Its tag ``DateTime`` is not among
 them: it says when the file was written."""
+_NEEDS_QUALITY: Final = (
+    "has no quality layer, so clouds look like ground. Put one beside it, NAME_SCL.tif (4 ground, 9 "
+    "cloud, 0 nothing), NAME_QA_PIXEL.tif or NAME_Fmask.tif, where NAME is what the name of the image begins with; "
+    "or, if clouds have no value already, take it as it is: --no-quality"
+)
+_NEEDS_SCALE: Final = (
+    "states no scale, so its numbers have no meaning; name it: --scale 0.0001 for reflectance times 10,000"
+)
+_NEEDS_OFFSET: Final = (
+    "is Sentinel-2 and does not say whether 1,000 was added to its numbers, as from baseline 04.00 on "
+    "(January 2022): state --offset -0.1 if so, else --offset 0"
+)
 QUALITY_KIND: Final = {name: kind for kind, names in QUALITY_KEYS.items() for name in names}
 _ALIASES: Final = {**{name: name for name in bands.OBSERVED}, "nir08": "nir", "swir1": "swir16", "swir2": "swir22"}
 """Names of bands that need no product."""
-_EDGE_POINTS: Final = 10
-"""Segments of an outline's side, since a straight line of a projected system is curved in longitude and latitude."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,27 +82,17 @@ class Image:
 
     name: NamedImage
     layout: TileLayout
-    metadata: GdalMetadata
+    metadata: TiffMetadata
+    bands: tuple[str, ...]
+    """Name of each band, lower case; empty where there is none."""
 
     @property
     def pixel(self) -> float:
         """Diagonal of a pixel of an upright grid, in the unit of its coordinate system."""
         return math.hypot(self.layout.transform.a, self.layout.transform.d)
 
-    def band_names(self, options: IndexOptions) -> list[str]:
-        """Name of each of its bands, lower case; empty where there is none."""
-        described = [normalised_band(self.metadata.descriptions.get(band, "")) for band in range(self.layout.samples)]
-        if self.layout.samples == 1 and self.name.band:
-            described = [self.name.band]
-        for band, place in options.bands.items():
-            if not place.isdigit():
-                described = [band if name == normalised_band(place) else name for name in described]
-            elif 1 <= int(place) <= self.layout.samples and not (self.layout.samples == 1 and self.name.band):
-                described[int(place) - 1] = band
-        return described
 
-
-def open_image(folder: Path, name: NamedImage) -> Image:
+def open_image(folder: Path, name: NamedImage, options: IndexOptions) -> Image:
     """Read the header of one file of a folder.
 
     Raises
@@ -113,7 +107,15 @@ def open_image(folder: Path, name: NamedImage) -> Image:
     layout = read_layout(reader)
     if not layout.wkt:
         raise SceneRejected(BROKEN_SCENE, "names no coordinate system; assign it, for instance by gdal_edit.py -a_srs")
-    return Image(name, layout, read_gdal_metadata(reader))
+    metadata = read_metadata(reader, layout)
+    named_by_path = layout.samples == 1 and name.band
+    names = [name.band] if named_by_path else [normalised_band(text) for text in metadata.names]
+    for band, place in options.bands.items():
+        if not place.isdigit():
+            names = [band if name == normalised_band(place) else name for name in names]
+        elif 1 <= int(place) <= layout.samples and not named_by_path:
+            names[int(place) - 1] = band
+    return Image(name, layout, metadata, tuple(names))
 
 
 def index_scene(images: Sequence[Image], options: IndexOptions, ids: set[str]) -> IndexedScene:
@@ -125,49 +127,38 @@ def index_scene(images: Sequence[Image], options: IndexOptions, ids: set[str]) -
         It cannot be used.
     """
     time = _time(images)
-    names = {name for image in images for name in image.band_names(options)}
-    first = images[0].name.path
+    first = images[0].name
     properties: dict[str, Any] = {"datetime": f"{time:%Y-%m-%dT%H:%M:%SZ}"}
-    if platform := satellite(first) or ("sentinel-2" if "scl" in names else ""):
+    if platform := satellite(first.path) or ("sentinel-2" if any("scl" in image.bands for image in images) else ""):
         properties["platform"] = platform
-    if platform.startswith("sentinel-2") and (square := tile(first)):
+    if platform.startswith("sentinel-2") and (square := tile(first.path)):
         properties["grid:code"] = f"MGRS-{square}"
+    extensions = ("eo/v1.1.0", "projection/v2.0.0", "raster/v1.1.0")
     item: dict[str, Any] = {
-        "type": "Feature", "stac_version": "1.0.0", "id": _free_id(images[0].name.scene, ids),
-        "stac_extensions": [
-            "https://stac-extensions.github.io/eo/v1.1.0/schema.json",
-            "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
-            "https://stac-extensions.github.io/raster/v1.1.0/schema.json",
-        ],
+        "type": "Feature", "stac_version": "1.0.0", "id": _free_id(first.scene, ids),
+        "stac_extensions": [f"https://stac-extensions.github.io/{one}/schema.json" for one in extensions],
         "properties": properties,
         "assets": {str(number): {"href": str(image.name.path)} for number, image in enumerate(images)},
     }  # fmt: skip
     product, _, identity = identify_item(item, time)
-    chosen = _choose(images, product, options)
-    used = {id(image): image for image, _ in chosen.values()}
-    if not any(name in QUALITY_KIND for name in chosen):
-        _check_no_quality(options)
+    chosen = _choose(images, product)
+    if QUALITY_KEYS.keys().isdisjoint(chosen):
+        if not options.no_quality:
+            raise SceneRejected(BROKEN_SCENE, _NEEDS_QUALITY)
         properties[NO_QUALITY] = True
     scale, offset = _radiometry([chosen[name] for name in bands.OBSERVED if name in chosen], options)
     if product is OTHER and scale is None:
-        why = "states no scale, so its numbers have no meaning; name it: --scale 0.0001 for reflectance times 10,000"
-        raise SceneRejected(BROKEN_SCENE, why)
+        raise SceneRejected(BROKEN_SCENE, _NEEDS_SCALE)
     if product is SENTINEL2_L2A and offset is None and not identity.baseline:
-        why = (
-            "is Sentinel-2 and does not say whether 1,000 was added to its numbers, as from baseline 04.00 on "
-            "(January 2022): state --offset -0.1 if so, else --offset 0"
-        )
-        raise SceneRejected(BROKEN_SCENE, why)
-    item["assets"] = {
-        _asset_key(image): _asset(image, chosen, product, scale=scale, offset=offset) for image in used.values()
-    }
+        raise SceneRejected(BROKEN_SCENE, _NEEDS_OFFSET)
+    stated = {key: value for key, value in (("scale", scale), ("offset", offset)) if value is not None}
+    item["assets"] = {_asset_key(image): _asset(image, chosen, product, stated) for image, _ in chosen.values()}
     outline = _outline(chosen["red"][0].layout)
     item |= {"geometry": mapping(outline), "bbox": [round(side, 7) for side in outline.bounds]}
     scene = scene_from_item(item, base="item.json", source="folder")
     if scene is None or isinstance(scene.handle, SceneRejected):
         raise scene.handle if scene is not None else SceneRejected(BROKEN_SCENE, "has a name that cannot be an id")
-    present = tuple(name for name, asset in zip(bands.OBSERVED, scene.handle.bands, strict=True) if asset is not None)
-    return IndexedScene(item=item, scene=scene, bands=present)
+    return IndexedScene(item=item, scene=scene, bands=tuple(name for name in bands.OBSERVED if name in chosen))
 
 
 def _time(images: Sequence[Image]) -> datetime:
@@ -183,40 +174,38 @@ def _time(images: Sequence[Image]) -> datetime:
     return stated
 
 
-def _choose(images: Sequence[Image], product: StacProduct, options: IndexOptions) -> dict[str, tuple[Image, int]]:
+def _choose(images: Sequence[Image], product: StacProduct) -> dict[str, tuple[Image, int]]:
     """File and number of each band, and of the quality layer, by band or kind; of several the finest."""
     places: dict[str, tuple[Image, int]] = {}
     for image in sorted(images, key=lambda one: (one.pixel, one.name.path)):
-        for number, name in enumerate(image.band_names(options)):
+        for number, name in enumerate(image.bands):
             known = _known_band(name, product)
             if known is None:
                 continue
-            if known in places and image.pixel == places[known][0].pixel:
-                other = places[known][0].name.path
-                msg = f"and {other} both hold the {known} band of one scene; name one of them differently"
+            other, at = places.setdefault(known, (image, number))
+            if other.pixel == image.pixel and (other, at) != (image, number):
+                msg = f"and {other.name.path} both hold the {known} band of one scene; name one of them differently"
                 raise BadData(msg)
-            places.setdefault(known, (image, number))
     if missing := [name for name in ("red", "nir") if name not in places]:
-        present = sorted({name or "a band without a name" for image in images for name in image.band_names(options)})
+        present = sorted({name or "a band without a name" for image in images for name in image.bands})
         why = (
             f"has no {' and no '.join(missing)} band; it has {safe_text(', '.join(present))}. Name the bands by "
             "their number or name: --bands blue=1,green=2,red=3,nir=4"
         )
         raise SceneRejected(BROKEN_SCENE, why)
     for name, (image, _) in places.items():
-        if name in bands.OBSERVED and image.layout.dtype not in ("uint16", "int16"):
-            numbers = sorted(number + 1 for known, (one, number) in places.items()
-                             if one is image and known in bands.OBSERVED)  # fmt: skip
-            scaled = " ".join(f"-scale_b{number} 0 1 0 10000" for number in numbers)
-            way = (
-                f"if reflectance runs from 0 to 1, scale its bands alone, so that others, like classes, stay as they "
-                f"are: gdal_translate -ot UInt16 {scaled} -a_nodata 0 IN OUT; then index OUT with --scale 0.0001 "
-                "--offset 0"
-                if image.layout.dtype.startswith("float")
-                else "a picture stretched for the eye has no reflectance: take the product that it was made from"
-            )
-            why = f"holds {image.layout.dtype}, and pixels are stored as integers of 16 bits; {way}"
-            raise SceneRejected(BROKEN_SCENE, why)
+        dtype = image.layout.dtype
+        if name not in bands.OBSERVED or dtype in ("uint16", "int16"):
+            continue
+        held = sorted(number + 1 for known, (one, number) in places.items() if one is image and known in bands.OBSERVED)
+        scaled = "".join(f" -scale_b{number} 0 1 0 10000" for number in held)
+        way = (
+            "if reflectance runs from 0 to 1, scale its bands alone, so that others, like classes, stay as they are: "
+            f"gdal_translate -ot UInt16{scaled} -a_nodata 0 IN OUT; then index OUT with --scale 0.0001 --offset 0"
+            if dtype.startswith("float")
+            else "a picture stretched for the eye has no reflectance: take the product that it was made from"
+        )
+        raise SceneRejected(BROKEN_SCENE, f"holds {dtype}, and pixels are stored as integers of 16 bits; {way}")
     return places
 
 
@@ -227,28 +216,14 @@ def _known_band(name: str, product: StacProduct) -> str | None:
     return keys.get(name) or keys.get(landsat) or _ALIASES.get(name) or QUALITY_KIND.get(name)
 
 
-def _check_no_quality(options: IndexOptions) -> None:
-    """Refuse a scene without a quality layer, unless people accept that."""
-    if options.no_quality:
-        return
-    why = (
-        "has no quality layer, so clouds look like ground. Put one beside it, NAME_SCL.tif (4 ground, 9 "
-        "cloud, 0 nothing), NAME_QA_PIXEL.tif or NAME_Fmask.tif, where NAME is what the name of the image begins with; "
-        "or, if clouds have no value already, take it as it is: --no-quality"
-    )
-    raise SceneRejected(BROKEN_SCENE, why)
-
-
 def _radiometry(chosen: Sequence[tuple[Image, int]], options: IndexOptions) -> tuple[float | None, float | None]:
     """Scale and offset that people or the files state for all bands; None: not stated. [1]"""
-    stated = {
-        (image.metadata.scales.get(band), image.metadata.offsets.get(band)) for image, band in chosen
-    }  # fmt: skip
-    if len(stated) > 1 and (options.scale is None or options.offset is None):
-        raise SceneRejected(BROKEN_SCENE, f"has bands of different scale and offset: {sorted(map(str, stated))}")
-    scale, offset = next(iter(stated)) if len(stated) == 1 else (None, None)
-    if scale is not None and offset is None:
-        offset = 0.0  # by GDAL's convention
+    stated = {image.metadata.radiometry[number] for image, number in chosen}
+    if len(stated) > 1 and None in (options.scale, options.offset):
+        raise SceneRejected(BROKEN_SCENE, f"has bands of different scale and offset: {sorted(stated)}")
+    scale, offset = None, None
+    if len(stated) == 1 and stated != {(1.0, 0.0)}:
+        ((scale, offset),) = stated
     return (
         scale if options.scale is None else options.scale,
         offset if options.offset is None else options.offset,
@@ -260,48 +235,43 @@ def _asset_key(image: Image) -> str:
 
 
 def _asset(
-    image: Image, chosen: Mapping[str, tuple[Image, int]], product: StacProduct, *,
-    scale: float | None, offset: float | None,
-) -> dict[str, Any]:  # fmt: skip
-    """Asset of one file: address, grid and bands."""
-    held = {number: name for name, (one, number) in chosen.items() if one is image}
-    eo, raster = [], []
-    for number in range(image.layout.samples):
-        name = held.get(number, "")
-        is_band = name in bands.OBSERVED
-        own = safe_text(image.metadata.descriptions.get(number, "")) or f"band-{number + 1}"
-        common = product.near_infrared[0] if name == "nir" else name
-        eo.append({"name": own if is_band or not name else name, **({"common_name": common} if is_band else {})})
-        described: dict[str, Any] = {"data_type": image.layout.dtype}
-        if image.layout.nodata is not None and math.isfinite(image.layout.nodata):
-            described["nodata"] = image.layout.nodata
-        if is_band:
-            described |= {key: value for key, value in (("scale", scale), ("offset", offset)) if value is not None}
-        raster.append(described)
-    crs = {"proj:code": f"EPSG:{image.layout.epsg}"} if image.layout.epsg else {"proj:wkt2": image.layout.wkt}
+    image: Image, chosen: Mapping[str, tuple[Image, int]], product: StacProduct, stated: dict[str, float]
+) -> dict[str, Any]:
+    """Asset of one file: address, grid and bands; `stated` are the scale and offset of reflectance."""
+    layout = image.layout
+    common = {
+        number: product.near_infrared[0] if name == "nir" else name
+        for name, (one, number) in chosen.items()
+        if one is image and name in bands.OBSERVED
+    }
+    described: dict[str, Any] = {"data_type": layout.dtype}
+    if layout.nodata is not None and math.isfinite(layout.nodata):
+        described["nodata"] = layout.nodata
     return {
         "href": f"../{image.name.path}",
         "type": "image/tiff; application=geotiff",
         "roles": ["data"],
-        **crs,
-        "proj:shape": list(image.layout.shape),
-        "proj:transform": list(image.layout.transform)[:6],
-        "eo:bands": eo,
-        "raster:bands": raster,
+        "proj:code" if layout.epsg else "proj:wkt2": crs_name(layout),
+        "proj:shape": list(layout.shape),
+        "proj:transform": list(layout.transform)[:6],
+        "eo:bands": [
+            {"name": safe_text(name) or f"band-{number + 1}"}
+            | ({"common_name": common[number]} if number in common else {})
+            for number, name in enumerate(image.bands)
+        ],
+        "raster:bands": [described | (stated if number in common else {}) for number in range(layout.samples)],
     }
 
 
 def _outline(layout: TileLayout) -> BaseGeometry:
     """Outline of a file, longitude and latitude. [degree]"""
-    height, width = layout.shape
-    corners = [layout.transform @ corner for corner in ((0.0, 0.0), (width, 0.0), (width, height), (0.0, height))]
-    outline = shapely.Polygon(corners)
-    side = max(outline.bounds[2] - outline.bounds[0], outline.bounds[3] - outline.bounds[1])
-    crs = CRS(f"EPSG:{layout.epsg}") if layout.epsg else CRS(layout.wkt)
-    turned = lonlat(shapely.segmentize(outline, side / _EDGE_POINTS), crs)
-    if not all(map(math.isfinite, turned.bounds)):
+    grid = GeoBox(layout.shape, layout.transform, crs_name(layout))
+    side = grid.extent.length / 4
+    # A straight line of a projected system is curved in longitude and latitude.
+    outline = lonlat(shapely.segmentize(grid.extent.geom, side / 10), CRS(crs_name(layout)))
+    if not all(map(math.isfinite, outline.bounds)):
         raise SceneRejected(BROKEN_SCENE, "lies where its coordinate system is not defined")
-    return shapely.set_precision(turned, 1e-7) if turned.is_valid else box(*turned.bounds)
+    return shapely.set_precision(outline, 1e-7) if outline.is_valid else shapely.envelope(outline)
 
 
 def _free_id(scene: str, ids: set[str]) -> str:

@@ -33,6 +33,7 @@ from monitor.imagery.stac.grid_index import GridIndexes, crs_name
 from monitor.imagery.stac.items import rejected_scene, scene_from_item
 from monitor.imagery.stac.scene_reader import BlockBudget, SceneReader
 from monitor.imagery.transport import Fetcher, TransferCounts
+from monitor.sites.projection import utm_zone
 
 log = structlog.get_logger()
 
@@ -125,11 +126,10 @@ class Stac(Source):
         native = self._native_grid(geometry) if self._catalogue.is_static else None
         if native is not None:
             return native
-        point = geometry.centroid
         names = " ".join(self._catalogue.collections).lower()
         landsat, harmonised = "landsat" in names and "sentinel-2" not in names, "hls" in names
-        zone = min(60, int((point.x + 180.0) // 6.0) + 1)
-        crs = CRS(f"EPSG:{(32600 if point.y >= 0 or landsat else 32700) + zone}")
+        zone = utm_zone(geometry)
+        crs = CRS(f"EPSG:{32600 + zone.epsg % 100}") if landsat and zone.epsg else zone
         pixel = 30.0 if landsat or harmonised else 10.0
         corner = 15.0 if landsat else 0.0
         return GeoBox((1, 1), Affine(pixel, 0.0, corner, 0.0, -pixel, corner), crs)
