@@ -1,19 +1,19 @@
 """Read answers from a CSV file and record them: all of them or, if any line is wrong, none."""
 
-import unicodedata
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from jobs.answering import answer_alert
 from jobs.clock import today
-from jobs.console import printable
-from jobs.csv_file import read_lines, written_day
 from monitor.alerts.alert import FalseAlarmReason, Verdict
-from monitor.errors import BadData
 from monitor.ledger.transaction import Transaction
+from monitor.tables import Column, read
 
-COLUMNS: Final = ("id", "verdict", "reason", "note", "date")
+COLUMNS: Final = (
+    Column("id", required=True), Column("verdict", required=True, choices=tuple(Verdict)),
+    Column("reason", choices=tuple(FalseAlarmReason)), Column("note"), Column("date", "day"),
+)  # fmt: skip
 """Columns of the file; the last three may be empty or absent."""
 _BY: Final = "import"
 
@@ -65,41 +65,18 @@ def import_answers(t: Transaction, path: Path) -> Import:
 
 def _read(path: Path, known: set[str]) -> list[Answer]:
     """The answers of a file about alerts with known ids."""
+    table = read(path, COLUMNS, empty=True, any_case=True)
     answers: list[Answer] = []
-    problems: list[str] = []
-    for number, cells in read_lines(path, required=("id", "verdict"), columns=COLUMNS):
-        read = _answer(cells, known)
-        if isinstance(read, Answer):
-            answers.append(read)
-        else:
-            problems.append(f"line {number}: {printable('; '.join(read))}")
-    if problems:
-        msg = "\n".join([f"{path}: wrong lines ({len(problems)}), so nothing was recorded", *problems])
-        raise BadData(msg)
+    for at, (name, verdict, reason, note, day) in enumerate(zip(*(table[one.name] for one in COLUMNS), strict=True)):
+        written: date | None = day.item()
+        if name and name not in known:
+            table.add(at, f"no alert {name!r}; 'regrowth alerts list --all' lists all alerts")
+        if reason and verdict and verdict != Verdict.FALSE_ALARM:
+            table.add(at, f"only a false alarm has a reason, {verdict} has none")
+        if written is not None and written > today() + timedelta(days=1):  # where it is tomorrow already
+            table.add(at, f"date {written} is in the future")
+        if not table.problems:
+            cause = FalseAlarmReason(reason) if reason else None
+            answers.append(Answer(name, Verdict(verdict), cause, note or None, written))
+    table.check_lines("recorded")
     return answers
-
-
-def _answer(cells: dict[str, str], known: set[str]) -> Answer | list[str]:
-    """The answer of a line, or what is wrong with it."""
-    problems = []
-    name, verdict = unicodedata.normalize("NFC", cells["id"]), cells["verdict"].lower()
-    reason, written = cells.get("reason", "").lower(), cells.get("date", "")
-    if name not in known:
-        problems.append(f"no alert {name!r}; 'regrowth alerts list --all' lists all alerts")
-    if verdict not in tuple(Verdict):
-        problems.append(f"verdict {verdict!r} is none of {', '.join(Verdict)}")
-    elif reason and verdict != Verdict.FALSE_ALARM:
-        problems.append(f"only a false alarm has a reason, {verdict} has none")
-    if reason and reason not in tuple(FalseAlarmReason):
-        problems.append(f"reason {reason!r} is none of {', '.join(FalseAlarmReason)}")
-    day = written_day(written)
-    if written and day is None:
-        problems.append(f"{written!r} is no date; write it as {today()}")
-    elif day is not None and day > today() + timedelta(days=1):  # where it is tomorrow already
-        problems.append(f"{written} is in the future")
-    if cells["surplus"]:
-        problems.append(f"more cells than columns ({cells['surplus']!r}); a note with a comma needs quotation marks")
-    if problems:
-        return problems
-    cause = FalseAlarmReason(reason) if reason else None
-    return Answer(name, Verdict(verdict), cause, cells.get("note") or None, day)

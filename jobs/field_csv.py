@@ -3,48 +3,37 @@
 import hashlib
 import json
 import math
-import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import shapely
 from shapely.geometry import Point
 
 from jobs.clock import now, today
-from jobs.console import printable
-from jobs.csv_file import read_lines, written_day
 from jobs.records import from_json, to_json
-from monitor.errors import BadData
 from monitor.ledger.transaction import Transaction
-from monitor.series.field_rows import FIELD_COLUMNS, FIELD_KINDS, FieldRow
+from monitor.series.field_rows import FIELD_KINDS, FieldRow
 from monitor.series.observations import FORMULA_STARTS
 from monitor.sites.clusters import METRES_PER_DEGREE
 from monitor.sites.names import has_invisible
 from monitor.sites.site import Site
+from monitor.tables import Column, read
 
+COLUMNS: Final = (
+    Column("site", "id", True), Column("date", "day", True), Column("kind", required=True, choices=FIELD_KINDS),
+    Column("value", "number", True, low=0.0, meaning="0 or more"),
+    Column("n", "number", low=1, high=1_000_000, meaning="a whole number from 1 on, the plots or plants"),
+    Column("lon", "number"), Column("lat", "number"), Column("note"),
+)  # fmt: skip
 POSITION_ERROR: Final = 30.0
 """Distance from the outline up to which a position still counts as on the site: error of a hand-held receiver. [m]"""
 MAX_DENSITY: Final = 1_000_000.0
 """Largest density that is believed: a hundred plants a square metre. [1/ha]"""
 MAX_NOTE: Final = 500
 """Length of the longest note. [characters]"""
-MAX_PROBLEMS: Final = 50
-"""Number of wrong lines that are reported."""
-
-
-@dataclass(slots=True)
-class _Known:
-    """What the ledger knows of the sites."""
-
-    sites: Mapping[str, Site]
-    starts: Mapping[str, date]
-    """First day of the work at each site: of its first episode."""
-    lines: dict[str, int] = field(default_factory=dict)
-    """Number of the line of each row of the file so far, by digest."""
 
 
 class Added(NamedTuple):
@@ -70,118 +59,106 @@ def add_field_rows(t: Transaction, path: Path) -> Added:
     """
     sites = {values["id"]: from_json(values, Site) for values in t.all_sites()}
     first = {site: date.fromisoformat(episodes[0]["start"]) for site, episodes in t.all_episodes().items()}
-    known = _Known(sites, {site_id: min(site.start, first.get(site_id, site.start)) for site_id, site in sites.items()})
-    rows: dict[str, FieldRow] = {}
-    problems: list[str] = []
-    not_measured = 0
-    for number, cells in read_lines(path, required=FIELD_COLUMNS[:4], columns=FIELD_COLUMNS):
-        if not cells["date"] and not cells["value"]:
-            not_measured += 1
-            continue
-        read = _row(cells, known, number)
-        if isinstance(read, FieldRow):
-            rows[_digest(read)] = read
-        else:
-            problems.append(f"line {number}: {printable('; '.join(read))}")
-    if problems:
-        more = [f"and {len(problems) - MAX_PROBLEMS} more"] if len(problems) > MAX_PROBLEMS else []
-        heading = f"{path}: wrong lines ({len(problems)}), so nothing was stored"
-        raise BadData("\n".join([heading, *problems[:MAX_PROBLEMS], *more]))
+    starts = {site_id: min(site.start, first.get(site_id, site.start)) for site_id, site in sites.items()}
+    rows, not_measured = read_field_rows(path, sites, starts)
     added = now()
     fresh = t.add_field_rows({**to_json(row), "digest": digest, "added": added} for digest, row in rows.items())
     return Added([rows[row["digest"]] for row in fresh], len(rows) - len(fresh), not_measured)
+
+
+def read_field_rows(
+    path: Path, sites: Mapping[str, Site], starts: Mapping[str, date]
+) -> tuple[dict[str, FieldRow], int]:
+    """Measurements of a file by digest, and the number of lines without day and value.
+
+    Parameters
+    ----------
+    path : Path, CSV or Parquet
+    sites : mapping of str to Site
+        All sites of the ledger.
+    starts : mapping of str to date
+        First day of the work at each site: of its first episode.
+
+    Raises
+    ------
+    BadData
+        The file cannot be read, or lines are wrong; the message names each.
+    """
+    table = read(path, COLUMNS, empty=True, any_case=True)
+    not_measured = table.empty("date") & table.empty("value")
+    table = table.where(~not_measured)
+    names, of_row = table.ids()
+    values = {column.name: table[column.name].tolist() for column in COLUMNS[1:]}
+    wrong = {problem.row for problem in table.problems}
+    rows: dict[str, FieldRow] = {}
+    places: dict[str, int] = {}
+    for at, (day, kind, value, n, lon, lat, note) in enumerate(zip(*values.values(), strict=True)):
+        name = names[of_row[at]]
+        site = sites.get(name)
+        problems = [f"no site {name!r}; 'regrowth sites list' shows all sites"] if site is None and name else []
+        if day is not None:
+            problems += _day_problems(day, starts.get(name))
+        if math.isnan(value) and int(table.rows[at]) not in wrong:
+            problems.append("value is absent, not a number")
+        problems += _value_problems(value, kind)
+        if n % 1 > 0:
+            problems.append(f"n is {n:g}, not a whole number")
+        place = None if math.isnan(lon) and math.isnan(lat) else (lon, lat)
+        if place and not (abs(lon) <= 180 and abs(lat) <= 90):
+            swapped = "; they are swapped" if abs(lon) <= 90 < abs(lat) <= 180 else ""
+            problems.append(
+                f"lon {lon:g}, lat {lat:g} is not a position: give both in degrees (WGS 84), or neither{swapped}"
+            )
+        elif place and site is not None:
+            problems += _elsewhere(place, site, sites)
+        problems += _note_problems(note)
+        for problem in problems:
+            table.add(at, problem)
+        if problems or int(table.rows[at]) in wrong:
+            continue
+        lon, lat = place or (None, None)
+        row = FieldRow(
+            site=name, date=day, kind=kind, value=value + 0.0, n=1 if math.isnan(n) else int(n), lon=lon, lat=lat,
+            note=note or None,
+        )  # fmt: skip
+        if (same := places.setdefault(_digest(row), at)) != at:
+            hint = "if both were measured, give n 2 once, or a place or note that tells them apart"
+            table.add(at, f"the same as {table.row(same)}; {hint}")
+        rows[_digest(row)] = row
+    table.check_lines("stored")
+    return rows, int(not_measured.sum())
 
 
 def _digest(row: FieldRow) -> str:
     return hashlib.sha256(json.dumps(to_json(row), sort_keys=True).encode()).hexdigest()
 
 
-def _row(cells: Mapping[str, str], known: _Known, number: int) -> FieldRow | list[str]:
-    """The measurement of a line, or what is wrong with it."""
-    problems: list[str] = []
-    site_id = unicodedata.normalize("NFC", cells["site"])
-    if site_id[:1] == "'" and site_id[1:2] in FORMULA_STARTS and site_id not in known.sites:
-        site_id = site_id[1:]  # as files of this program quote an id that a spreadsheet would run
-    site = known.sites.get(site_id)
-    if site is None:
-        problems.append(f"no site {site_id!r}; 'regrowth sites list' shows all sites")
-    day = _day(cells["date"], site, known, problems)
-    kind = cells["kind"].lower()
-    if kind not in FIELD_KINDS:
-        problems.append(f"kind {cells['kind']!r} is none of {', '.join(FIELD_KINDS)}")
-    value = _value(cells["value"], kind, problems)
-    n = _count(cells.get("n", ""), problems)
-    place = _place(cells.get("lon", ""), cells.get("lat", ""), problems)
-    if site is not None and place is not None and (elsewhere := _elsewhere(place, site, known)):
-        problems.append(elsewhere)
-    note = _note(cells.get("note", ""), problems)
-    if cells["surplus"]:
-        problems.append(f"more cells than columns ({cells['surplus']!r}); a note with a comma needs quotation marks")
-    if problems or site is None or day is None:
-        return problems
-    lon, lat = place or (None, None)
-    row = FieldRow(site=site_id, date=day, kind=kind, value=value, n=n, lon=lon, lat=lat, note=note)
-    if (same := known.lines.setdefault(_digest(row), number)) != number:
-        return [
-            f"the same as line {same}; if both were measured, give n 2 once, or a place or note that tells them apart"
-        ]
-    return row
+def _day_problems(day: date, start: date | None) -> list[str]:
+    if day > today() + timedelta(days=1):  # where it is tomorrow already
+        return [f"date {day} is in the future"]
+    if start is not None and day < start:
+        return [f"date {day} is before the start of the work ({start}); rows show what the work has done"]
+    return []
 
 
-def _day(text: str, site: Site | None, known: _Known, problems: list[str]) -> date | None:
-    day = written_day(text)
-    if day is None:
-        problems.append(f"date {text!r} is no date; write it as {today()}")
-    elif day > today() + timedelta(days=1):  # where it is tomorrow already
-        problems.append(f"date {text} is in the future")
-    elif site is not None and day < known.starts[site.id]:
-        start = known.starts[site.id]
-        problems.append(f"date {text} is before the start of the work ({start}); rows show what the work has done")
-    return day
+def _value_problems(value: float, kind: str) -> list[str]:
+    if kind == "density" and value > MAX_DENSITY:
+        return [f"value {value:g} is more than {MAX_DENSITY:,.0f}; a density is in plants a hectare"]
+    if kind in ("cover", "survival") and value > 1:
+        return [f"value {value:g} of {kind} is above 1; in percent? give a fraction, 0.35 for 35 %"]
+    return []
 
 
-def _value(text: str, kind: str, problems: list[str]) -> float:
-    number = _number(text)
-    if not math.isfinite(number):
-        problems.append(f"value {text!r} is no number")
-    elif number < 0:
-        problems.append(f"value {text} is below 0")
-    elif kind == "density" and number > MAX_DENSITY:
-        problems.append(f"value {text} is more than {MAX_DENSITY:,.0f}; a density is in plants a hectare")
-    elif kind in ("cover", "survival") and number > 1:
-        problems.append(f"value {text} of {kind} is above 1; in percent? give a fraction, 0.35 for 35 %")
-    return number + 0.0  # no zero below zero
-
-
-def _count(text: str, problems: list[str]) -> int:
-    number = _number(text or "1")
-    if not (1 <= number <= 1_000_000 and number.is_integer()):
-        problems.append(f"n {text!r} is no whole number from 1 on: the plots or plants behind the value")
-        return 0
-    return int(number)
-
-
-def _place(lon: str, lat: str, problems: list[str]) -> tuple[float, float] | None:
-    if not lon and not lat:
-        return None
-    x, y = _number(lon), _number(lat)
-    if not (abs(x) <= 180 and abs(y) <= 90):
-        swapped = "; they are swapped" if abs(x) <= 90 < abs(y) <= 180 else ""
-        problems.append(f"lon {lon!r}, lat {lat!r} is no position: give both in degrees (WGS 84), or neither{swapped}")
-        return None
-    return x, y
-
-
-def _elsewhere(place: tuple[float, float], site: Site, known: _Known) -> str | None:
-    """Why a position is not on a site; None: it is."""
+def _elsewhere(place: tuple[float, float], site: Site, sites: Mapping[str, Site]) -> list[str]:
+    """Why a position is not on a site; empty: it is."""
     away = _metres(place, site)
     if away <= POSITION_ERROR:
-        return None
-    others = [other.id for other in known.sites.values() if other.geometry.covers(Point(place))]
+        return []
+    others = [other.id for other in sites.values() if other.geometry.covers(Point(place))]
     where = f"in site {others[0]!r}" if others else "outside every site"
     swapped = _metres((place[1], place[0]), site) <= POSITION_ERROR
     hint = "; longitude and latitude are swapped" if swapped else ""
-    return f"the position {place[0]:g}, {place[1]:g} is {where}, {away:,.0f} m from site {site.id!r}{hint}"
+    return [f"the position {place[0]:g}, {place[1]:g} is {where}, {away:,.0f} m from site {site.id!r}{hint}"]
 
 
 def _metres(place: tuple[float, float], site: Site) -> float:
@@ -191,25 +168,11 @@ def _metres(place: tuple[float, float], site: Site) -> float:
     return float(around.distance(Point(0.0, 0.0)))
 
 
-def _note(text: str, problems: list[str]) -> str | None:
-    note = unicodedata.normalize("NFC", text)
+def _note_problems(note: str) -> list[str]:
     if has_invisible(note):
-        problems.append("the note has control characters, line ends or changes of writing direction; type it again")
-    elif note[:1] in FORMULA_STARTS and note:
-        problems.append(f"the note begins with {note[0]!r}, which spreadsheets run as a formula; begin it with a word")
-    elif len(note) > MAX_NOTE:
-        problems.append(f"the note has {len(note)} characters, more than {MAX_NOTE}; shorten it")
-    return note or None
-
-
-def _number(text: str) -> float:
-    """Number of a cell; NaN: it is none. Python also reads ``1_0`` and digits of other scripts: mistyped, here."""
-    try:
-        return float(text) if text.isascii() and "_" not in text else math.nan
-    except ValueError:
-        return math.nan
-
-
-def stored_rows(values: list[dict[str, Any]]) -> tuple[FieldRow, ...]:
-    """Records of rows of the ledger."""
-    return tuple(from_json(row, FieldRow) for row in values)
+        return ["the note has control characters, line ends or changes of writing direction; type it again"]
+    if note[:1] in FORMULA_STARTS and note:
+        return [f"the note begins with {note[0]!r}, which spreadsheets run as a formula; begin it with a word"]
+    if len(note) > MAX_NOTE:
+        return [f"the note has {len(note)} characters, more than {MAX_NOTE}; shorten it"]
+    return []

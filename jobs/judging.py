@@ -10,8 +10,7 @@ import xarray as xr
 from jobs import __version__
 from jobs.alerting import update_alerts
 from jobs.episodes import current_episode, episode_alpha, in_episode
-from jobs.field_csv import stored_rows
-from jobs.records import from_json, to_json
+from jobs.records import from_json, stored_rows, to_json
 from monitor import derived
 from monitor.alerts.alert import Alert
 from monitor.alerts.recipients import AddressBook

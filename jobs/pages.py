@@ -23,13 +23,12 @@ from jobs.chain import chain_head, unknown_published_head
 from jobs.detectability import assumptions, chances, improvements
 from jobs.episodes import in_episode
 from jobs.executor import Compute, open_executor
-from jobs.field_csv import stored_rows
 from jobs.installation import locked_ledger
 from jobs.logs import redacted
 from jobs.lots import latest_records
 from jobs.night_history import NightSoFar, read_history
 from jobs.promises import judged_site
-from jobs.records import from_json, to_json
+from jobs.records import from_json, stored_rows, to_json
 from jobs.settings import Settings
 from jobs.sound_assessments import sound_assessments
 from monitor.alerts.alert import LOT, Alert, AlertState, FalseAlarmReason, Verdict, alert_id

@@ -7,6 +7,7 @@ from shapely.errors import ShapelyError
 from shapely.geometry import mapping, shape
 
 from monitor.errors import BadData
+from monitor.series.field_rows import FieldRow
 
 
 def to_json(record: Any) -> dict[str, Any]:
@@ -33,3 +34,8 @@ def from_json[Record](values: dict[str, Any], kind: type[Record]) -> Record:
             "[ledger] url"
         )
         raise BadData(msg) from error
+
+
+def stored_rows(values: list[dict[str, Any]]) -> tuple[FieldRow, ...]:
+    """Measurements on the ground, from rows of the ledger."""
+    return tuple(from_json(row, FieldRow) for row in values)

@@ -102,7 +102,7 @@ def assess(
 
 def _check_out(out: Path, inputs: Sequence[Path]) -> None:
     """Refuse an output of another format, in no folder, or in the place of an input."""
-    from monitor.verdict.tables.reading import table_format
+    from monitor.tables import table_format
 
     try:
         table_format(out)

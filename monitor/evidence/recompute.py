@@ -75,7 +75,7 @@ def recompute(pack: Container, folder: Path) -> Recomputation:
     row, assessment = _last_assessment(pack)
     plan = _object(pack, "plan.json")
     begun, site = _site(pack, assessment, plan)
-    constants = calibration_of(plan.get("calibration"), "plan.json")
+    constants = calibration_of(plan.get("calibration"), "plan.json: calibration")
     if constants is None:
         msg = "plan.json has no constants (calibration is null), so the verdict cannot be recomputed"
         raise BadData(msg)

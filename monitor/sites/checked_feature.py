@@ -7,19 +7,19 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
-from itertools import pairwise
 from typing import Any
 
 from shapely.geometry.base import BaseGeometry
 
 from monitor.errors import BadData
 from monitor.sites.biomes import BIOMES, default_plan, in_field_cover
+from monitor.sites.cohorts import read_cohorts
 from monitor.sites.columns import MAX_COMPARED, canonical_properties, stated_datum
 from monitor.sites.cover_scale import PLAN_COVERS
 from monitor.sites.dates import FIRST_YEAR, LAST_YEAR, read_day
 from monitor.sites.formats.feature import Feature
 from monitor.sites.geometry import Problem, check_outline
-from monitor.sites.names import folder_name, has_invisible, without_invisible
+from monitor.sites.names import folder_name, has_invisible, shown, without_invisible
 from monitor.sites.site import INTERVENTIONS, SUBTYPES, Biome, Plan, Site, site_version
 
 MAX_TEXT = 300
@@ -33,8 +33,6 @@ LIMITS = {
     "programme_year": (FIRST_YEAR, LAST_YEAR, "a year, such as 2024"),
 }
 """Smallest and largest accepted value by column, and its meaning."""
-COHORT_ROUNDING = 0.011
-"""Accepted deviation of the sum of cohort shares from 1, due to rounding to hundredths; shares are then scaled. [1]"""
 CHINESE_NAMES = {
     "checkerboard": ("草方格", "沙障"), "gully": ("沟",), "slope": ("护坡", "坡面", "梯田"),
     "reseeding": ("补播", "播种", "种草"), "shrub": ("灌",), "tree": ("乔",),
@@ -311,32 +309,10 @@ def _field_plan(checked: CheckedFeature, plan: Plan, biome: Biome) -> Plan:
 
 
 def _cohorts(checked: CheckedFeature, start: date | None) -> tuple[tuple[date, float], ...]:
-    """Parts of a site that were begun on different days, with their shares; empty: all of it was begun at the start."""
-    text = checked.text("cohorts")
-    if text is None:
-        return ()
-    example = "Write day:share of the area, such as 2021-04-01:0.6;2022-04-10:0.4, or leave it empty."
-    cohorts = []
-    for part in text.replace("；", ";").replace("：", ":").strip("; ").split(";"):
-        day, _, share = (word.strip() for word in part.partition(":"))
-        try:
-            begun, size = read_day(day), float(share)
-        except (BadData, ValueError):
-            size = math.nan
-        if not 0 < size <= 1:
-            checked.add("COHORTS", f"cohorts has {shown(part.strip())}.", example)
-            return ()
-        cohorts.append((begun, size))
-    total = sum(size for _, size in cohorts)
-    if any(later <= earlier for (earlier, _), (later, _) in pairwise(cohorts)):
-        message = f"The days of cohorts do not ascend: {shown(text)}."
-        checked.add("COHORTS", message, "Sort them; join those of one day.")
-    elif abs(total - 1) > COHORT_ROUNDING:
-        checked.add("COHORTS", f"The shares of cohorts add up to {total:g}, not 1: {shown(text)}.", example)
-    elif start is not None and cohorts[0][0] != start:
-        fix = f"Write start {cohorts[0][0]}, or begin the cohorts on {start}."
-        checked.add("COHORTS", f"The first cohort was begun on {cohorts[0][0]}, but start is {start}.", fix)
-    return tuple((begun, size / total) for begun, size in cohorts)
+    cohorts, problem, fix = read_cohorts(checked.text("cohorts") or "", start)
+    if problem:
+        checked.add("COHORTS", problem, fix)
+    return cohorts
 
 
 def nearest_option(value: str, options: tuple[str, ...]) -> str | None:
@@ -352,9 +328,3 @@ def nearest_option(value: str, options: tuple[str, ...]) -> str | None:
 def _plain(value: object) -> str:
     """Text of a value; a whole number without ``.0``, since tables store ids as floats."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def shown(value: object) -> str:
-    """Value as quoted in messages: short, with invisible characters escaped."""
-    text = ascii(value) if has_invisible(str(value)) else repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -5,9 +5,9 @@ from collections import defaultdict
 import numpy as np
 import shapely
 
-from monitor.sites.checked_feature import CheckedFeature, shown
+from monitor.sites.checked_feature import CheckedFeature
 from monitor.sites.geometry import PIXEL_HECTARES, borders_tangled
-from monitor.sites.names import comparable_id
+from monitor.sites.names import comparable_id, shown
 from monitor.sites.shared_ground import MAX_SLIVER_SHARE, SAME_OUTLINE_SHARE, shifted_copies
 
 MAX_PAIRS = 100_000

@@ -15,9 +15,10 @@ from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 
 from monitor.errors import BadData
-from monitor.sites.checked_feature import CheckedFeature, shown
+from monitor.sites.checked_feature import CheckedFeature
 from monitor.sites.formats.reader import read_features
 from monitor.sites.geometry import PIXEL_HECTARES, check_outline, geodesic_hectares
+from monitor.sites.names import shown
 from monitor.sites.projection import projected, utm_zone
 from monitor.sites.site import site_version
 

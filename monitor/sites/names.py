@@ -63,3 +63,9 @@ def without_invisible_lines(text: str) -> str:
     'two  spaces\n\n    the last line'
     """
     return "\n".join(_INVISIBLE.sub("", line.replace("\t", "    ")) for line in text.splitlines())
+
+
+def shown(value: object) -> str:
+    """Value as quoted in messages: short, with invisible characters escaped."""
+    text = ascii(value) if has_invisible(str(value)) else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

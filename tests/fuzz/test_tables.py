@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from jobs.answers_csv import _read
 from jobs.cli import app
-from jobs.csv_file import read_lines
-from jobs.field_csv import FIELD_COLUMNS, _Known, _row
+from jobs.field_csv import read_field_rows
 from monitor.errors import BadData
+from monitor.series.field_rows import FIELD_COLUMNS
 from monitor.sites.site import Plan, Site
 from monitor.verdict.tables.plans import read_plans
 from monitor.verdict.tables.series import read_series
@@ -127,9 +127,7 @@ def test_any_field_measurements_are_read_or_refused(tmp_path, examples):
     path = tmp_path / "field.csv"
 
     def read(file):
-        known = _Known({"a": SITE}, {"a": SITE.start})
-        for number, cells in read_lines(file, required=FIELD_COLUMNS[:4], columns=FIELD_COLUMNS):
-            _row(cells, known, number)
+        read_field_rows(file, {"a": SITE}, {"a": SITE.start})
 
     @quickly(examples)
     @given(altered_table(FIELD))

@@ -93,16 +93,16 @@ def test_columns_may_stand_in_any_order_and_the_last_four_be_left_out(add, store
         ("lowood,2024-08-01,cover,0.3,1,100.005,,", "give both in degrees"),
         ("lowood,2024-08-01,cover,35,1,,,", "in percent? give a fraction"),
         ("lowood,2024-08-01,survival,85,1,,,", "in percent? give a fraction"),
-        ("lowood,2024-08-01,cover,-0.1,1,,,", "below 0"),
-        ("lowood,2024-08-01,cover,nan,1,,,", "no number"),
-        ("lowood,2024-08-01,cover,,1,,,", "no number"),
+        ("lowood,2024-08-01,cover,-0.1,1,,,", "value is -0.1; it must be 0 or more"),
+        ("lowood,2024-08-01,cover,nan,1,,,", "value is absent, not a number"),
+        ("lowood,2024-08-01,cover,,1,,,", "value is absent, not a number"),
         ("lowood,2024-08-01,density,1e9,1,,,", "plants a hectare"),
         ("lowood,2021-03-31,cover,0.3,1,,,", "before the start of the work (2021-04-01)"),
-        ("lowood,2999-08-01,cover,0.3,1,,,", "in the future"),
-        ("lowood,08/01/2024,cover,0.3,1,,,", "no date"),
-        ("lowood,2024-08-01,height,0.3,1,,,", "none of cover, survival, density"),
-        ("lowood,2024-08-01,cover,0.3,0,,,", "n '0' is no whole number"),
-        ("lowood,2024-08-01,cover,0.3,1.5,,,", "n '1.5' is no whole number"),
+        ("lowood,2099-08-01,cover,0.3,1,,,", "in the future"),
+        ("lowood,08/01/2024,cover,0.3,1,,,", "day and month could be either way round"),
+        ("lowood,2024-08-01,height,0.3,1,,,", "known are cover, survival, density"),
+        ("lowood,2024-08-01,cover,0.3,0,,,", "n is 0; it must be a whole number"),
+        ("lowood,2024-08-01,cover,0.3,1.5,,,", "n is 1.5, not a whole number"),
         ("lowood,2024-08-01,cover,0.3,1,,,=HYPERLINK(1)", "formula"),
         ("lowood,2024-08-01,cover,0.3,1,,,a\u202eb", "writing direction"),
         ('lowood,2024-08-01,cover,0.3,1,,,"two\nlines"', "line ends"),
@@ -131,8 +131,8 @@ def test_a_position_within_the_error_of_a_receiver_counts_as_on_the_site(add):
 @pytest.mark.parametrize(
     ("header", "lines", "words"),
     [
-        ("site,date,kind\n", "", "must name the columns"),
-        (HEADER.replace("note", "remark"), GOOD, "must name the columns"),
+        ("site,date,kind\n", "", "column 'value' is absent; it has 'site', 'date', 'kind'"),
+        (HEADER.replace("note", "remark"), GOOD, "column 'remark' is unknown"),
         (HEADER, 'lowood,"2024', "not CSV"),
     ],
 )
@@ -162,7 +162,7 @@ def test_lines_that_are_not_measured_yet_are_counted_and_left_out(known, tmp_pat
         added = add_field_rows(t, path)
     assert (len(added.fresh), added.known, added.not_measured) == (1, 0, 2)
     path.write_text(HEADER + "lowood,2024-08-01,cover,,,,,\n", encoding="utf-8")
-    with known.transaction() as t, pytest.raises(BadData, match="line 2: value '' is no number"):
+    with known.transaction() as t, pytest.raises(BadData, match="line 2: value is absent, not a number"):
         add_field_rows(t, path)
     assert len(stored()) == 1
 

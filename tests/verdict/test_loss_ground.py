@@ -11,7 +11,7 @@ from monitor.errors import BadData
 from monitor.verdict.assessment import AlertLevel, Status
 from monitor.verdict.explain import explain
 from monitor.verdict.loss_ground import MAX_NEIGHBOURS, LossGround, lost_together, neighbours, with_loss_ground
-from monitor.verdict.tables.plan_json import loss_ground_of
+from monitor.verdict.tables.plan_json import record_of
 from tests.verdict.test_words import FAILING, SITE
 
 DAY = date(2024, 7, 1)
@@ -60,10 +60,10 @@ GIVEN = {"hectares": 4.8, "low": 3.9, "high": 6.0, "neighbours": 12, "together":
 
 
 def test_a_published_plan_gives_area_and_neighbours_back():
-    assert loss_ground_of(GIVEN, "plan") == LossGround(**GIVEN)
+    assert record_of(GIVEN, LossGround, "plan: loss_ground") == LossGround(**GIVEN)
     unknown = GIVEN | dict.fromkeys(("hectares", "low", "high"))
-    assert loss_ground_of(unknown, "plan") == LossGround(**unknown)
-    assert loss_ground_of(None, "plan") is None
+    assert record_of(unknown, LossGround, "plan: loss_ground") == LossGround(**unknown)
+    assert record_of(None, LossGround, "plan: loss_ground") is None
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_published_plan_gives_area_and_neighbours_back():
 )
 def test_an_impossible_area_or_count_of_a_published_plan_is_refused(changes):
     with pytest.raises(BadData, match="plan: loss_ground"):
-        loss_ground_of(GIVEN | changes, "plan")
+        record_of(GIVEN | changes, LossGround, "plan: loss_ground")
 
 
 def test_the_nearest_sites_are_neighbours_and_no_more_than_an_upper_number():

@@ -13,8 +13,9 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from monitor.files import appearing
-from monitor.series.observations import marked
+from monitor.series.observations import FORMULA_STARTS, marked
 from monitor.sites.biomes import biome_of
+from monitor.tables import table_format
 from monitor.verdict.assess import assessments
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.calibration import Calibration
@@ -23,7 +24,6 @@ from monitor.verdict.failing_area import reports_failing_area, with_failing_area
 from monitor.verdict.loss_ground import with_loss_ground
 from monitor.verdict.status import LEVELS, NOTES, RULES, STATUSES, Verdicts, reason_codes
 from monitor.verdict.tables.plans import SitePlan
-from monitor.verdict.tables.reading import FORMULA_SIGNS, table_format
 
 CODES: Final = {
     "status": STATUSES, "alert": LEVELS, "alert_rule": RULES, "erosion_grade": GRADE_NAMES,
@@ -151,7 +151,7 @@ def write_table(table: pa.Table, out: Path) -> None:
     """Write a table as CSV or Parquet, by the ending of `out`, which it replaces in one step."""
     with appearing(out) as partial:
         if table_format(out) == ".csv":
-            names = ["'" + name if name[:1] in FORMULA_SIGNS else name for name in table["site"].to_pylist()]
+            names = ["'" + name if name[:1] in FORMULA_STARTS else name for name in table["site"].to_pylist()]
             table = table.set_column(table.schema.get_field_index("site"), "site", pa.array(names, pa.string()))
             content = io.BytesIO()
             pyarrow.csv.write_csv(table, content, pyarrow.csv.WriteOptions(quoting_style="needed"))

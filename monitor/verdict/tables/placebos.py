@@ -9,8 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from monitor.errors import BadData
-from monitor.sites.checked_feature import shown
-from monitor.sites.names import comparable_id
+from monitor.sites.names import comparable_id, shown
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Series
 from monitor.verdict.calibrate import calibrate

@@ -1,38 +1,35 @@
 """``plan.json``: the plan of a site with everything else that its published verdict used, beside the series."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
-from pathlib import Path
 from typing import Any, Final, get_args, get_type_hints
 
 import msgspec
 
 from monitor.errors import BadData
-from monitor.sites.checked_feature import shown
 from monitor.sites.cover_scale import FieldFactor
 from monitor.sites.own_biome import biome_json
 from monitor.sites.site import Site
+from monitor.tables import check_known, described
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.failing_area import FailingHectares
 from monitor.verdict.loss_ground import LossGround
 from monitor.verdict.reasons import BACKGROUND, Reason
-from monitor.verdict.tables.reading import check_known, described
 
-PUBLISHED: Final = (
-    "calibration", "calibration_hash", "background", "failing_area", "loss_ground", "field_factor", "plan_factor",
-    "series_digest", "code_version", "biome_definition", "promises",
-)  # fmt: skip
-"""Members of a published plan that a table of plans does not have."""
-MAX_BYTES: Final = 100_000_000
 LEAST_CONSTANT, MAX_CONSTANT = 1e-6, 1e6
 """Smallest value of a constant that is above 0, and largest magnitude of any."""
 MAX_BUDGETS: Final = 50
 """Most pairs of budget and boundary."""
 MAX_SOURCE: Final = 1000
 """Longest text of where constants come from. [characters]"""
+ASCENDING: Final[Mapping[type, Sequence[tuple[tuple[str, ...], float, float]]]] = {
+    FailingHectares: [(("low", "hectares", "high"), 0.0, 1e8)],
+    LossGround: [(("low", "hectares", "high"), 0.0, 1e8), (("together", "neighbours"), 0.0, 1e8)],
+    FieldFactor: [(("low", "value", "high"), 1e-3, 1e3), (("rows",), 0.0, 1e8)],
+}
+"""Members of a record that ascend from a least to a largest number; all of them may be null where their type is."""
 _KINDS: Final = {
     float: "a number", int: "a whole number", bool: "true or false", str: "a text", date: "a date such as 2021-07-15",
 }  # fmt: skip
@@ -124,71 +121,15 @@ def plan_json(
     }
 
 
-def read_objects(path: Path, *, known: Sequence[str]) -> list[dict[str, Any]]:
-    """The objects of a JSON file: one, or a list of them.
-
-    Raises
-    ------
-    BadData
-        The file is missing or too large, is not JSON in UTF-8, or has NaN, a member twice, or one that is not known.
-    """
-    if not path.is_file():
-        msg = f"{path}: no such file"
-        raise BadData(msg)
-    if path.stat().st_size > MAX_BYTES:
-        msg = f"{path}: larger than {MAX_BYTES // 1_000_000} MB, which no table of plans is"
-        raise BadData(msg)
-    try:
-        read = json.loads(
-            path.read_bytes().decode("utf-8-sig"), object_pairs_hook=_members, parse_constant=_no_constant
-        )
-    except UnicodeDecodeError as error:
-        msg = f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"
-        raise BadData(msg) from error
-    except RecursionError:
-        msg = f"{path}: nested deeper than any plan"
-        raise BadData(msg) from None
-    except ValueError as error:
-        msg = f"{path}: cannot be read as JSON: {str(error)[:300]}"
-        raise BadData(msg) from error
-    rows = read if isinstance(read, list) else [read]
-    if not rows:
-        msg = f"{path}: has no plans"
-        raise BadData(msg)
-    for number, row in enumerate(rows, start=1):
-        if not isinstance(row, dict):
-            msg = f"{path}: plan {number} is {described(row)}, not an object with site, start, intervention and biome"
-            raise BadData(msg)
-        for name in row:
-            check_known(name, known, f"{path}: plan {number}")
-    return rows
-
-
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        msg = f"{shown(twice)} is given twice"
-        raise ValueError(msg)
-    return members
-
-
-def _no_constant(name: str) -> None:
-    msg = f"{name} is no number; write null where there is none"
-    raise ValueError(msg)
-
-
 def calibration_of(given: Any, where: str) -> Calibration | None:
     """The constants of a published plan; None where it has none.
 
     Raises
     ------
     BadData
-        A constant is missing, unknown, of another type, or no number that it can be.
+        A constant is missing, unknown, of another type, or a number that it cannot be.
     """
-    where = f"{where}: calibration"
-    constants = _record(given, Calibration, where)
+    constants = record_of(given, Calibration, where)
     if constants is None:
         return None
     for name, default in asdict(Calibration()).items():
@@ -218,70 +159,31 @@ def _check_constant(number: float, default: float, where: str) -> None:
         raise BadData(msg)
 
 
-def failing_area_of(given: Any, where: str) -> FailingHectares | None:
-    """The failing area of a published plan, from pixels; None where it has none.
-
-    Raises
-    ------
-    BadData
-        A member is missing, unknown, of another type, or no number that it can be.
-    """
-    area = _record(given, FailingHectares, f"{where}: failing_area")
-    if area is not None:
-        _check_ascending(area, ("low", "hectares", "high"), f"{where}: failing_area")
-    return area
-
-
-def loss_ground_of(given: Any, where: str) -> LossGround | None:
-    """Area and neighbours of a sudden loss of a published plan; None where it has none.
-
-    Raises
-    ------
-    BadData
-        As for :func:`failing_area_of`.
-    """
-    ground = _record(given, LossGround, f"{where}: loss_ground")
-    if ground is not None:
-        for names in (("low", "hectares", "high"), ("together", "neighbours")):
-            if any(getattr(ground, name) is not None for name in names):
-                _check_ascending(ground, names, f"{where}: loss_ground")
-    return ground
-
-
-def field_factor_of(given: Any, where: str) -> FieldFactor | None:
-    """The factor of field cover of a published plan; None where it has none.
-
-    Raises
-    ------
-    BadData
-        As for :func:`failing_area_of`.
-    """
-    factor = _record(given, FieldFactor, f"{where}: field_factor")
-    if factor is not None:
-        _check_ascending(factor, ("low", "value", "high"), f"{where}: field_factor", least=1e-3, most=1e3)
-        _check_ascending(factor, ("rows",), f"{where}: field_factor")
-    return factor
-
-
-def reasons_of(given: Any, where: str) -> tuple[str, ...]:
+def reasons_of(given: Any) -> tuple[str, ...]:
     """The reasons of a published plan that come from rain, terrain and pixels.
 
     Raises
     ------
     BadData
-        It is no list of such reasons.
+        It is not a list of such reasons.
     """
     codes = [reason.value for reason in BACKGROUND]
     if given is None:
         return ()
     if not isinstance(given, list) or any(not isinstance(code, str) or code not in codes for code in given):
-        msg = f"{where}: background is {described(given)}; it must be a list of {', '.join(codes)}"
+        msg = f"background is {described(given)}; it must be a list of {', '.join(codes)}"
         raise BadData(msg)
     return tuple(given)
 
 
-def _record[T](given: Any, record: type[T], where: str) -> T | None:
-    """A dataclass of an object that has all of its fields, of their types, and no other; None where it is null."""
+def record_of[T](given: Any, record: type[T], where: str) -> T | None:
+    """A dataclass of an object of a published plan; None where it is null.
+
+    Raises
+    ------
+    BadData
+        A member is missing, unknown or of another type, or its numbers do not ascend within :data:`ASCENDING`.
+    """
     if given is None:
         return None
     kinds = get_type_hints(record)
@@ -294,7 +196,16 @@ def _record[T](given: Any, record: type[T], where: str) -> T | None:
         if name not in given:
             msg = f"{where} lacks {name!r}; it was published by another version of this program, or changed"
             raise BadData(msg)
-    return record(**{name: _value(given[name], kind, f"{where}: {name}") for name, kind in kinds.items()})
+    values = {name: _value(given[name], kind, f"{where}: {name}") for name, kind in kinds.items()}
+    for names, least, most in ASCENDING.get(record, ()):
+        some = [values[name] for name in names]
+        if any(value is not None for value in some) and (
+            None in some or some != sorted(some) or not least <= some[0] <= some[-1] <= most
+        ):
+            has = ", ".join(f"{name} {values[name]}" for name in names)
+            msg = f"{where} has {has}; {least:g} <= {' <= '.join(names)} <= {most:g}"
+            raise BadData(msg)
+    return record(**values)
 
 
 def _value(given: Any, kind: Any, where: str) -> Any:
@@ -305,12 +216,3 @@ def _value(given: Any, kind: Any, where: str) -> Any:
         wanted = next((what for known, what in _KINDS.items() if known in (kind, *get_args(kind))), "pairs of numbers")
         msg = f"{where} is {described(given)}, not {wanted}"
         raise BadData(msg) from error
-
-
-def _check_ascending(record: Any, names: Sequence[str], where: str, *, least: float = 0.0, most: float = 1e8) -> None:
-    """Raise an error unless these members of a record are numbers that ascend within limits."""
-    values = [getattr(record, name) for name in names]
-    if None in values or values != sorted(values) or not least <= values[0] <= values[-1] <= most:
-        given = ", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True))
-        msg = f"{where} has {given}; {least:g} <= {' <= '.join(names)} <= {most:g}"
-        raise BadData(msg)

@@ -1,11 +1,9 @@
 """Plans of sites: a table (CSV, Parquet), or published ``plan.json``, an object or a list of them."""
 
 import math
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
-from itertools import pairwise
+from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,47 +11,55 @@ from shapely.geometry import Point, Polygon
 
 from monitor.errors import BadConfiguration, BadData
 from monitor.sites.biomes import BIOMES, biome_of, default_plan, in_field_cover
-from monitor.sites.checked_feature import COHORT_ROUNDING, shown
+from monitor.sites.cohorts import read_cohorts
 from monitor.sites.cover_scale import PLAN_COVERS, FieldFactor
-from monitor.sites.dates import read_day
+from monitor.sites.names import shown
 from monitor.sites.own_biome import biome_from_json
 from monitor.sites.site import INTERVENTIONS, SUBTYPES, Biome, Plan, Site
+from monitor.tables import Column, read, read_json, unknown_choice
 from monitor.verdict.calibration import Calibration, boundary
 from monitor.verdict.failing_area import FailingHectares
 from monitor.verdict.loss_ground import LossGround
-from monitor.verdict.tables.plan_json import (
-    PUBLISHED,
-    calibration_of,
-    failing_area_of,
-    field_factor_of,
-    loss_ground_of,
-    read_objects,
-    reasons_of,
-)
-from monitor.verdict.tables.reading import MISSING_TEXTS, described, listed, names_of, one_of, read_table, table_format
+from monitor.verdict.tables.plan_json import calibration_of, reasons_of, record_of
 
-NEEDED: Final = ("site", "start", "intervention", "biome")
-SAME: Final = {"plan_A": "A", "plan_k": "k", "plan_L": "L"}
-"""Other names of numbers of the plan; both may be given where they agree."""
-PLAN_NUMBERS: Final = ("A", "k", "L", "too_early_years")
-KNOWN: Final = (
-    *NEEDED, "subtype", *PLAN_NUMBERS, *SAME, "plan_cover", "hectares", "latitude", "slope_degrees", "cohorts", "alpha",
-    "episode", "as_of",
-)  # fmt: skip
-"""Columns that a table of plans may have."""
-LIMITS: Final = {
+PLAN_NUMBERS: Final = {
     "A": (0.0, 1.0, "a cover fraction 0..1"),
     "k": (1e-6, 100.0, "a rate above 0, a year"),
     "L": (0.0, 100.0, "years, 0..100"),
     "too_early_years": (0.0, 100.0, "years, 0..100"),
-    "hectares": (1e-6, 1e8, "an area above 0, hectares"),
-    "latitude": (-90.0, 90.0, "degrees from -90 to 90, below 0 in the south"),
-    "slope_degrees": (0.0, 90.0, "degrees, 0..90"),
-    "plan_factor": (1e-3, 1e3, "index cover per cover that is promised, above 0"),
-    "alpha": (0.0, 1.0, "a probability, 0..1"),
-    "episode": (1.0, 1000.0, "a number from 1"),
 }
-"""Least and largest value of each number, and what it must be."""
+"""Least and largest value of each number of a plan, and what it is."""
+SAME: Final = {"plan_A": "A", "plan_k": "k", "plan_L": "L"}
+"""Other names of numbers of the plan; both may be given where they agree."""
+COLUMNS: Final = (
+    Column("site", "id", True),
+    Column("start", "day", True, meaning="give the first day of the work"),
+    Column("intervention", required=True, choices=INTERVENTIONS),
+    Column("biome", required=True, meaning=f"known are {', '.join(BIOMES)}"),
+    Column("subtype", choices=SUBTYPES),
+    *(Column(name, "number", False, (), *PLAN_NUMBERS[SAME.get(name, name)]) for name in (*PLAN_NUMBERS, *SAME)),
+    Column("plan_cover", choices=PLAN_COVERS),
+    Column("hectares", "number", low=1e-6, high=1e8, meaning="an area above 0, hectares"),
+    Column("latitude", "number", low=-90.0, high=90.0, meaning="degrees from -90 to 90, below 0 in the south"),
+    Column("slope_degrees", "number", low=0.0, high=90.0, meaning="degrees, 0..90"),
+    Column("cohorts"),
+    Column("alpha", "number", low=0.0, high=1.0, meaning="a probability, 0..1"),
+    Column("episode", "number", low=1.0, high=1000.0, meaning="a number from 1"),
+    Column("as_of", "day"),
+)
+"""Columns that a table of plans may have."""
+PUBLISHED: Final = (
+    Column("plan_factor", "number", low=1e-3, high=1e3, meaning="index cover per cover that is promised, above 0"),
+    Column("calibration_hash"), Column("series_digest"),
+    *(
+        Column(name, "other")
+        for name in (
+            "calibration", "background", "failing_area", "loss_ground", "field_factor", "code_version",
+            "biome_definition", "promises",
+        )
+    ),
+)  # fmt: skip
+"""Members of a published plan that a table of plans does not have."""
 DEFAULT_ALPHA: Final = 0.05
 """False-alarm budget of a site that states none. [1]"""
 
@@ -104,210 +110,119 @@ def read_plans(path: Path, biomes: Mapping[str, Biome] | None = None) -> dict[st
         The file cannot be read, a column is missing or unknown, a name is unknown, or a number is out of range; names
         the site.
     """
-    if path.suffix.lower() == ".json":
-        rows = read_objects(path, known=(*KNOWN, *PUBLISHED))
-        names = [_name(row.get("site"), f"{path}: plan {number}") for number, row in enumerate(rows, start=1)]
-    else:
-        table_format(path)
-        table = read_table(path, needed=NEEDED, known=KNOWN, same={})
-        known, of_row = names_of(table)
-        names = [known[at] for at in of_row]
-        columns = {name: listed(column, f"{path}: column {name!r}") for name, column in table.columns.items()}
-        rows = [{name: values[at] for name, values in columns.items()} for at in range(table.size)]
+    columns = (*COLUMNS, *PUBLISHED)
+    table = read_json(path, columns) if path.suffix.lower() == ".json" else read(path, COLUMNS)
+    table = replace(table, schema={column.name: column for column in columns})
+    names, of_row = table.ids()
+    values = {name: table[name].tolist() for name, column in table.schema.items() if column.kind not in ("id", "other")}
+    table.check()
     plans: dict[str, SitePlan] = {}
-    for name, row in zip(names, rows, strict=True):
-        if name in plans:
-            msg = f"{path}: site {shown(name)} has more than one plan; keep one"
-            raise BadData(msg)
-        plans[name] = _site_plan(name, row, biomes or {}, f"{path}: site {shown(name)}")
+    for at in range(table.size):
+        name = names[of_row[at]]
+        row = {column: each[at] for column, each in values.items()}
+        published = table.objects[at] if table.objects else {}
+        try:
+            if name in plans:
+                msg = f"site {shown(name)} has more than one plan; keep one"
+                raise BadData(msg)
+            plans[name] = _site_plan(name, row, published, biomes or {})
+        except BadData as error:
+            table.add(at, str(error))
+    table.check()
     return plans
 
 
-def _site_plan(name: str, row: Mapping[str, Any], biomes: Mapping[str, Biome], where: str) -> SitePlan:
-    """Plan of one row; `where` begins each message."""
-    for column in (name for name in NEEDED if name not in row):
-        msg = f"{where}: {column} is absent"
-        raise BadData(msg)
-    numbers = {column: _number(row.get(column), column, where) for column in (*LIMITS, *SAME)}
+def _site_plan(
+    name: str, row: Mapping[str, Any], published: Mapping[str, Any], biomes: Mapping[str, Biome]
+) -> SitePlan:
+    """Plan of one row; `published` has the members of ``plan.json``."""
+    numbers = {column: None if value != value else value for column, value in row.items() if isinstance(value, float)}
     for other, column in SAME.items():
         given = numbers.pop(other)
         if None not in (given, numbers[column]) and given != numbers[column]:
-            msg = f"{where}: {column} is {numbers[column]:g} and {other}, the same, is {given:g}; keep one"
+            msg = f"{column} is {numbers[column]:g} and {other}, the same, is {given:g}; keep one"
             raise BadData(msg)
         numbers[column] = given if numbers[column] is None else numbers[column]
-    for column, (low, high, meaning) in LIMITS.items():
-        value = numbers[column]
-        if value is not None and not low <= value <= high:
-            msg = f"{where}: {column} is {value:g}; it must be {meaning}"
-            raise BadData(msg)
-    constants = calibration_of(row.get("calibration"), where)
-    episode, as_of = numbers["episode"], _day(row.get("as_of"), "as_of", where)
-    site = _site(name, row, numbers, biomes, where)
+    constants = calibration_of(published.get("calibration"), "calibration")
+    episode = numbers["episode"]
+    site = _site(name, row, numbers, published.get("biome_definition"), biomes)
+    factor = record_of(published.get("field_factor"), FieldFactor, "field_factor")
     return SitePlan(
         site=site,
-        alpha=_alpha(numbers["alpha"], constants or Calibration(), where),
+        alpha=_alpha(numbers["alpha"], constants or Calibration()),
         episode=1 if episode is None else int(episode),
-        as_of=as_of,
+        as_of=row["as_of"],
         calibration=constants,
-        calibration_hash=_text(row.get("calibration_hash"), "calibration_hash", where),
-        series_digest=_text(row.get("series_digest"), "series_digest", where),
-        background=reasons_of(row.get("background"), where),
-        failing_area=failing_area_of(row.get("failing_area"), where),
-        loss_ground=loss_ground_of(row.get("loss_ground"), where),
-        field_factor=field_factor_of(row.get("field_factor"), where) or biome_of(site).field_factor,
+        calibration_hash=row["calibration_hash"],
+        series_digest=row["series_digest"],
+        background=reasons_of(published.get("background")),
+        failing_area=record_of(published.get("failing_area"), FailingHectares, "failing_area"),
+        loss_ground=record_of(published.get("loss_ground"), LossGround, "loss_ground"),
+        field_factor=factor or biome_of(site).field_factor,
     )
 
 
 def _site(
-    name: str, row: Mapping[str, Any], numbers: Mapping[str, float | None], biomes: Mapping[str, Biome], where: str
+    name: str, row: Mapping[str, Any], numbers: Mapping[str, float | None], definition: Any, biomes: Mapping[str, Biome]
 ) -> Site:
-    start = _day(row["start"], "start", where)
-    if start is None:
-        msg = f"{where}: start is absent; give the first day of the work"
-        raise BadData(msg)
-    intervention = one_of(row["intervention"], "intervention", INTERVENTIONS, where)
-    biomes = _own_biomes(row, biomes, where)
-    word = one_of(row["biome"], "biome", (*BIOMES, *biomes), where)
+    start, intervention, word, subtype = row["start"], row["intervention"], row["biome"], row["subtype"] or None
+    if definition is not None:  # it counts before that of the configuration
+        try:
+            biomes = {**biomes, word: biome_from_json(definition, name=word)}
+        except BadData as error:
+            msg = f"biome_definition: {error}"
+            raise BadData(msg) from error
+    if word not in BIOMES and word not in biomes:
+        raise BadData(unknown_choice("biome", word, (*BIOMES, *biomes)))
     biome = biomes.get(word) or BIOMES[word]
-    subtype = None
-    if _text(row.get("subtype"), "subtype", where):
-        subtype = one_of(row["subtype"], "subtype", SUBTYPES, where)
-    latitude, hectares, default = numbers["latitude"], numbers["hectares"], default_plan(intervention, biome, subtype)
+    cohorts, problem, fix = read_cohorts(row["cohorts"], start)
+    if problem:
+        msg = f"{problem} {fix}"
+        raise BadData(msg)
+    latitude, hectares = numbers["latitude"], numbers["hectares"]
+    plan = _plan(numbers, intervention, default_plan(intervention, biome, subtype))
     return Site(
         id=name, name=name, start=start, intervention=intervention, biome=word, subtype=subtype,
         geometry=Polygon() if latitude is None else Point(0.0, latitude).buffer(1e-9),
-        plan=_promised(_plan(numbers, intervention, default, where), row, numbers, biome, where),
+        plan=_promised(plan, row["plan_cover"], numbers, biome),
         hectares=math.nan if hectares is None else hectares, slope_degrees=numbers["slope_degrees"],
-        cohorts=_cohorts(_text(row.get("cohorts"), "cohorts", where), start, where), own_biome=biomes.get(word),
+        cohorts=cohorts, own_biome=biomes.get(word),
     )  # fmt: skip
 
 
-def _own_biomes(row: Mapping[str, Any], biomes: Mapping[str, Biome], where: str) -> Mapping[str, Biome]:
-    """Biomes that are not built in; the definition in a published plan counts before that of the configuration."""
-    published = row.get("biome_definition")
-    if published is None:
-        return biomes
-    name = _text(row["biome"], "biome", where)
-    try:
-        return {**biomes, name: biome_from_json(published, name=name)}
-    except BadData as error:
-        msg = f"{where}: biome_definition: {error}"
-        raise BadData(msg) from error
-
-
-def _plan(numbers: Mapping[str, float | None], intervention: str, default: Plan, where: str) -> Plan:
+def _plan(numbers: Mapping[str, float | None], intervention: str, default: Plan) -> Plan:
     given: dict[str, Any] = {name: value for name in PLAN_NUMBERS if (value := numbers[name]) is not None}
     plan = replace(default, **given)
     if plan.A == 0 and intervention != "tending":
         msg = (
-            f"{where}: A is 0, but {intervention} promises uplift; give the promised uplift, "
+            f"A is 0, but {intervention} promises uplift; give the promised uplift, "
             "or call the intervention tending, which is judged by losses alone"
         )
         raise BadData(msg)
     return plan
 
 
-def _promised(
-    plan: Plan, row: Mapping[str, Any], numbers: Mapping[str, float | None], biome: Biome, where: str
-) -> Plan:
+def _promised(plan: Plan, cover: str, numbers: Mapping[str, float | None], biome: Biome) -> Plan:
     """The plan in the cover that it promises."""
-    word = _text(row.get("plan_cover"), "plan_cover", where)
-    if not word or one_of(word, "plan_cover", PLAN_COVERS, where) == "index" or plan.A == 0:
+    if cover != "field" or plan.A == 0:
         return plan
     if numbers["A"] is None:
-        msg = f"{where}: plan_cover is 'field', but A is empty: the default uplift is of index cover; give A"
+        msg = "plan_cover is 'field', but A is empty: the default uplift is of index cover; give A"
         raise BadData(msg)
-    factor = numbers["plan_factor"]
-    if factor is not None:
+    if (factor := numbers["plan_factor"]) is not None:
         return replace(plan, cover="field", factor=factor)
     try:
         return in_field_cover(plan, biome)
     except BadData as error:
-        msg = f"{where}: plan_cover is 'field', but {error}; give A in index cover"
+        msg = f"plan_cover is 'field', but {error}; give A in index cover"
         raise BadData(msg) from error
 
 
-def _alpha(given: float | None, constants: Calibration, where: str) -> float:
+def _alpha(given: float | None, constants: Calibration) -> float:
     if given is None:
         return DEFAULT_ALPHA
     try:
         boundary(given, constants.boundary)
     except BadConfiguration as error:
-        msg = f"{where}: {str(error).partition(' ([')[0]}"
-        raise BadData(msg) from error
+        raise BadData(str(error).partition(" ([")[0]) from error
     return given
-
-
-def _cohorts(text: str, start: date, where: str) -> tuple[tuple[date, float], ...]:
-    """Cohorts written as in a registry: day:share, separated by semicolons."""
-    cohorts: list[tuple[date, float]] = []
-    for part in filter(None, (part.strip() for part in text.replace("；", ";").replace("：", ":").split(";"))):
-        day, _, share = part.partition(":")
-        begun, size = _day(day, "cohorts", where), _number(share, "cohorts", where)
-        if begun is None or size is None or not 0 < size <= 1:
-            msg = f"{where}: cohorts has {shown(part)}; write day:share of the area, such as 2021-04-01:0.6"
-            raise BadData(msg)
-        cohorts.append((begun, size))
-    total = sum(size for _, size in cohorts)
-    if cohorts and (
-        cohorts[0][0] != start
-        or any(later <= earlier for (earlier, _), (later, _) in pairwise(cohorts))
-        or abs(total - 1) > COHORT_ROUNDING
-    ):
-        msg = (
-            f"{where}: cohorts are {shown(text)}; their days must ascend from the start, {start}, and their shares "
-            f"add up to 1, not {total:g}"
-        )
-        raise BadData(msg)
-    return tuple((begun, size / total) for begun, size in cohorts)
-
-
-def _name(value: Any, where: str) -> str:
-    name = unicodedata.normalize("NFC", _text(value, "site", where))
-    if not name:
-        msg = f"{where} has no site"
-        raise BadData(msg)
-    return name
-
-
-def _text(value: Any, column: str, where: str) -> str:
-    if value is None or value != value:
-        return ""
-    if isinstance(value, bool | float) or not isinstance(value, str | int):
-        msg = f"{where}: {column} is {described(value)}, not a text"
-        raise BadData(msg)
-    return str(value).strip()
-
-
-def _number(value: Any, column: str, where: str) -> float | None:
-    """A number, None where there is none."""
-    if isinstance(value, str):
-        value = None if value.strip() in MISSING_TEXTS else value.strip()
-    if value is None or value != value:
-        return None
-    try:
-        number = math.nan if isinstance(value, bool) or (isinstance(value, str) and "_" in value) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
-        msg = f"{where}: {column} is {described(value)}, not a number"
-        raise BadData(msg)
-    return number
-
-
-def _day(value: Any, column: str, where: str) -> date | None:
-    """A date, None where there is none."""
-    if isinstance(value, datetime):
-        return value.date() if value.tzinfo is None else value.astimezone(UTC).date()
-    if isinstance(value, date):
-        return value
-    if value is None or value != value or value == "":
-        return None
-    why = "no text"
-    if isinstance(value, str | int):
-        try:
-            return read_day(str(value))
-        except BadData as error:
-            why = str(error)
-    msg = f"{where}: {column} is {described(value)}; a date such as 2021-07-15 is expected ({why})"
-    raise BadData(msg)

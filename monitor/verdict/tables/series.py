@@ -4,31 +4,40 @@ Any table with a site, a date and a cover is a series, and so is a published ``o
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from monitor.errors import BadData
-from monitor.series.columns import clearest_each_day
 from monitor.series.observations import OBSERVATION_COLUMNS
-from monitor.sites.checked_feature import shown
+from monitor.sites.names import shown
+from monitor.tables import Column, Table, read
 from monitor.verdict.assessment import Series
-from monitor.verdict.tables.reading import Table, dates_of, flags_of, names_of, numbers_of, places_of, read_table
 
-NEEDED: Final = ("site", "date", "cover")
-OPTIONAL: Final = ("control", "control_2", "clear", "second_index", "control_second_index", "reference_cover")
-SAME: Final = {"control_cover": "control", "clear_fraction": "clear"}
-"""Names of columns of ``observations.csv`` that mean the same as a column of a series."""
-KNOWN: Final = tuple(dict.fromkeys((*NEEDED, *OPTIONAL, "accepted", *OBSERVATION_COLUMNS)))
-"""All columns that a series may have. Those of ``observations.csv`` that no verdict uses are not read."""
 COVERS: Final = ("cover", "control", "control_2", "reference_cover")
 COVER_LIMITS: Final = (-0.1, 1.1)
 """Cover that is accepted. Unmixing gives values slightly outside 0..1, which are set to the nearer limit; what is
 further out is no cover. [1]"""
 SAME_COVER: Final = 0.0005
 """Largest difference of two covers that may be one cover, rounded to three decimals. [1]"""
+FRACTION: Final = "a fraction 0..1"
+COVER: Final = Column("cover", "number", True, low=COVER_LIMITS[0], high=COVER_LIMITS[1], meaning=FRACTION)
+CONTROL: Final = COVER._replace(name="control", required=False, aliases=("control_cover",))
+DATE: Final = Column("date", "day", True)
+USED: Final = (
+    Column("site", "id", True), DATE, COVER, CONTROL, CONTROL._replace(name="control_2", aliases=()),
+    Column("clear", "number", aliases=("clear_fraction",), low=0.0, high=1.0, meaning=FRACTION),
+    Column("second_index", "number"), Column("control_second_index", "number"),
+    CONTROL._replace(name="reference_cover", aliases=()), Column("accepted", "flag"), Column("scene", "id"),
+)  # fmt: skip
+COLUMNS: Final = (
+    *USED,
+    *(Column(name, "other") for name in OBSERVATION_COLUMNS if not any(name in (c.name, *c.aliases) for c in USED)),
+)
+"""All columns that a series may have. Those of ``observations.csv`` that no verdict uses are not read."""
+PLACEBO_COLUMNS: Final = (Column("placebo", "id", True), DATE, COVER, CONTROL._replace(required=True))
 MIN_SHARED: Final = 6
 """Fewest dates with the same cover on which two series are taken for the same ground."""
 SHARED_SHARE: Final = 0.5
@@ -64,20 +73,20 @@ def read_series(path: Path, *, control: bool = True, empty: bool = False) -> Ser
         The file cannot be read, a column is missing or unknown, a value is no date, number or fraction, or one date has
         two different rows of which none is clearer; names the row. Or a control is the site itself.
     """
-    needed = (*NEEDED, "control") if control else NEEDED
-    table = read_table(path, needed=needed, known=KNOWN, same=SAME, empty=empty)
-    if ("second_index" in table.columns) != ("control_second_index" in table.columns):
+    columns = [column._replace(required=column.required or (control and column is CONTROL)) for column in COLUMNS]
+    table = read(path, columns, empty=empty)
+    if ("second_index" in table) != ("control_second_index" in table):
         msg = f"{path}: second_index and control_second_index are used together; one of them is absent"
         raise BadData(msg)
-    read = _series_of(table, "site", OPTIONAL)
-    for name, series in read.series.items():
+    found = _series_of(table, "site")
+    for name, series in found.series.items():
         if count := shared_dates(series.cover, series.control):
             msg = (
                 f"{path}: site {shown(name)}: the control has the cover of the site itself on {count} of "
                 f"{series.dates.size} dates; give the cover of ground where nothing is done"
             )
             raise BadData(msg)
-    return read
+    return found
 
 
 def read_placebos(path: Path) -> SeriesTable:
@@ -88,57 +97,43 @@ def read_placebos(path: Path) -> SeriesTable:
     BadData
         As for :func:`read_series`.
     """
-    columns = ("placebo", *NEEDED[1:], "control")
-    return _series_of(read_table(path, needed=columns, known=columns, same=SAME), "placebo", ("control",))
+    return _series_of(read(path, PLACEBO_COLUMNS), "placebo")
 
 
-def _series_of(table: Table, column: str, optional: Sequence[str]) -> SeriesTable:
+def _series_of(table: Table, column: str) -> SeriesTable:
     """Series by the id in a column."""
-    names, of_name = names_of(table, column)
-    if "accepted" in table.columns:
-        accepted = flags_of(table, "accepted")
+    names, of_name = table.ids(column)
+    table.check()
+    if "accepted" in table:
+        accepted = table["accepted"]
+        table.check()
         table, of_name = table.where(accepted), of_name[accepted]
-    dates = dates_of(table)
-    values = {name: numbers_of(table, name) for name in ("cover", *optional) if name in table.columns}
-    clipped = clip_covers(table, values, names, of_name)
-    scenes = places_of(table, "scene")
-    order = np.lexsort((dates, of_name))
-    edges = np.searchsorted(of_name[order], np.arange(len(names) + 1))
+    dates = table["date"]
+    values = {name: table[name] for name, given in table.schema.items() if given.kind == "number" and name in table}
+    table.check()
+    clipped = clip_covers(values, names, of_name)
+    rows = _one_each_day(table, names, of_name, dates, values)
+    edges = np.searchsorted(of_name[rows], np.arange(len(names) + 1))
     series = {}
     for k, name in enumerate(names):
-        rows = _one_each_day(table, order[edges[k] : edges[k + 1]], dates, values, scenes, f"{column} {shown(name)}")
-        series[name] = _series(dates[rows], {measure: numbers[rows] for measure, numbers in values.items()})
+        at = rows[edges[k] : edges[k + 1]]
+        found = {measure: numbers[at] for measure, numbers in values.items()}
+        second = found["second_index"] - found["control_second_index"] if "second_index" in found else None
+        series[name] = Series(
+            dates=dates[at], cover=found["cover"], control=found.get("control", np.full(at.size, np.nan)),
+            control_2=found.get("control_2"), clear=found.get("clear"), second=second,
+            reference=found.get("reference_cover"),
+        )  # fmt: skip
     return SeriesTable(series, clipped)
 
 
-def clip_covers(
-    table: Table, values: dict[str, np.ndarray], names: Sequence[str], of_name: np.ndarray
-) -> dict[str, int]:
-    """Set covers slightly outside 0..1 to 0 or 1, in place, and count them by name.
-
-    Raises
-    ------
-    BadData
-        A cover is outside :data:`COVER_LIMITS`, or a clear share outside 0..1; names the row.
-    """
+def clip_covers(values: dict[str, np.ndarray], names: Sequence[str], of_name: np.ndarray) -> dict[str, int]:
+    """Set covers slightly outside 0..1 to 0 or 1, in place, and count them by name."""
     clipped: Counter[str] = Counter()
-    for column in values.keys() & {*COVERS, "clear"}:
-        numbers = values[column]
-        low, high = (0.0, 1.0) if column == "clear" else COVER_LIMITS
-        wrong = np.flatnonzero((numbers < low) | (numbers > high))
-        if wrong.size:
-            at = int(wrong[0])
-            hint = "; it seems to be in percent: divide by 100" if 1.5 < numbers[at] <= 100 else ""
-            day = dates_of(table)[at]
-            msg = (
-                f"{table.path}: {table.row(at)}, site {shown(names[of_name[at]])}, {day}: {column} is "
-                f"{numbers[at]:g}, not a fraction 0..1{hint}"
-            )
-            raise BadData(msg)
-        outside = (numbers < 0) | (numbers > 1)
-        if outside.any():
-            clipped.update(names[number] for number in of_name[outside])
-            values[column] = np.clip(numbers, 0.0, 1.0)
+    for column in values.keys() & {*COVERS}:
+        outside = (values[column] < 0) | (values[column] > 1)
+        clipped.update(names[number] for number in of_name[outside])
+        values[column] = np.clip(values[column], 0.0, 1.0)
     return dict(sorted(clipped.items()))
 
 
@@ -161,44 +156,33 @@ def is_same_ground(shared: int, both: int) -> bool:
 
 
 def _one_each_day(
-    table: Table, rows: np.ndarray, dates: np.ndarray, values: Mapping[str, np.ndarray], scenes: np.ndarray, whose: str
+    table: Table, names: Sequence[str], of_name: np.ndarray, dates: np.ndarray, values: dict[str, np.ndarray]
 ) -> np.ndarray:
-    """The rows that count: one a day, ascending; `rows` are ascending by date, then as in the file.
-
-    `scenes` (n,) numbers the scenes of the rows.
-    """
-    days = dates[rows]
-    if not (days[1:] == days[:-1]).any():
-        return rows
+    """Rows that count, (k,), ascending by name and date: of each day the clearest, of equally clear ones the first."""
     seen = np.isfinite(values["cover"]) & np.isfinite(values.get("control", values["cover"]))
     clear = np.where(seen, values.get("clear", np.ones(seen.size)), -1.0)
-    best: np.ndarray = rows[clearest_each_day(days, clear[rows])]
-    for row in rows[~np.isin(rows, best)].tolist():
-        first = int(best[np.searchsorted(dates[best], dates[row])])
-        rivals = clear[row] == clear[first] and scenes[row] == scenes[first]
-        if rivals and not _same(values, row, first):
-            msg = (
-                f"{table.path}: {whose} has two different rows for {dates[row]} ({table.row(first)} and "
-                f"{table.row(row)}); keep one row a date, or say how clear each is"
-            )
-            raise BadData(msg)
+    order = np.lexsort((-clear, dates, of_name))  # stable
+    days, whose = dates[order], of_name[order]
+    first = np.ones(order.size, bool)
+    first[1:] = (days[1:] != days[:-1]) | (whose[1:] != whose[:-1])
+    best = order[first]
+    again = order[~first]
+    leader = best[np.cumsum(first)[~first] - 1]
+    _, scenes = table.ids("scene") if "scene" in table else ([], np.zeros(dates.size))
+    rival = (clear[again] == clear[leader]) & (scenes[again] == scenes[leader])
+    differ = np.zeros(again.size, bool)
+    for numbers in values.values():
+        later, best_of_day = numbers[again], numbers[leader]
+        differ |= (later != best_of_day) & ~(np.isnan(later) & np.isnan(best_of_day))
+    if (wrong := np.flatnonzero(rival & differ)).size:
+        one, other = int(leader[wrong[0]]), int(again[wrong[0]])
+        column = next(iter(table.schema))
+        msg = (
+            f"{table.path}: {column} {shown(names[of_name[one]])} has two different rows for {dates[one]} "
+            f"({table.row(one)} and {table.row(other)}); keep one row a date, or say how clear each is"
+        )
+        raise BadData(msg)
     return best
-
-
-def _same(values: Mapping[str, np.ndarray], one: int, other: int) -> bool:
-    return all(np.array_equal(column[one], column[other], equal_nan=True) for column in values.values())
-
-
-def _series(dates: np.ndarray, values: Mapping[str, np.ndarray]) -> Series:
-    second = None
-    if "second_index" in values:
-        second = values["second_index"] - values["control_second_index"]
-    control = values.get("control")
-    return Series(
-        dates=dates, cover=values["cover"], control=np.full(dates.size, np.nan) if control is None else control,
-        control_2=values.get("control_2"), clear=values.get("clear"), second=second,
-        reference=values.get("reference_cover"),
-    )  # fmt: skip
 
 
 def empty_series() -> Series:

@@ -3,18 +3,20 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from monitor.controls.control_means import control_mean
 from monitor.controls.selection import MIN_UNITS
 from monitor.errors import BadData
-from monitor.sites.checked_feature import shown
+from monitor.sites.names import shown
+from monitor.tables import Column, Table, read
 from monitor.verdict.assessment import Series
 from monitor.verdict.tables.plans import SitePlan
-from monitor.verdict.tables.reading import Table, dates_of, names_of, numbers_of, read_table
-from monitor.verdict.tables.series import clip_covers, shared_dates
+from monitor.verdict.tables.series import COVER, DATE, clip_covers, shared_dates
+
+COLUMNS: Final = (Column("site", "id", True), DATE, Column("unit", "id", True), COVER)
 
 
 class Units(NamedTuple):
@@ -41,13 +43,13 @@ def read_units(path: Path) -> tuple[dict[str, Units], dict[str, int]]:
     BadData
         See :func:`monitor.verdict.tables.series.read_series`; or a unit has two different covers on one date.
     """
-    columns = ("site", "date", "unit", "cover")
-    table = read_table(path, needed=columns, known=columns, same={})
-    (sites, of_site), (names, of_unit), dates = names_of(table), names_of(table, "unit"), dates_of(table)
-    values = {"cover": numbers_of(table, "cover")}
-    clipped = clip_covers(table, values, sites, of_site)
+    table = read(path, COLUMNS)
+    (sites, of_site), (names, of_unit), dates = table.ids(), table.ids("unit"), table["date"]
+    values = {"cover": table["cover"]}
+    table.check()
+    clipped = clip_covers(values, sites, of_site)
     order = np.lexsort((of_unit, dates, of_site))
-    _refuse_twice(table, order, (of_site, dates.astype(np.int64), of_unit), values["cover"])
+    _refuse_twice(table, order, (of_site, dates, of_unit), values["cover"])
     edges = np.searchsorted(of_site[order], np.arange(len(sites) + 1))
     units = {}
     for k, name in enumerate(sites):
@@ -68,9 +70,9 @@ def _refuse_twice(table: Table, order: np.ndarray, keys: tuple[np.ndarray, ...],
     wrong = np.flatnonzero(same & differ)
     if wrong.size:
         one, other = int(first[wrong[0]]), int(second[wrong[0]])
-        unit, site = (shown(table.columns[name][one].as_py()) for name in ("unit", "site"))
+        unit, site = (shown(table.cells[name][one].as_py()) for name in ("unit", "site"))
         msg = (
-            f"{table.path}: unit {unit} of site {site} has two different covers for {dates_of(table)[one]} "
+            f"{table.path}: unit {unit} of site {site} has two different covers for {keys[1][one]} "
             f"({table.row(one)} and {table.row(other)}); keep one"
         )
         raise BadData(msg)

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from monitor.errors import BadData
 from monitor.series.observations import OBSERVATION_COLUMNS
-from monitor.verdict.tables.series import COVERS, KNOWN, NEEDED, OPTIONAL, read_placebos, read_series
+from monitor.verdict.tables.series import COLUMNS, COVERS, read_placebos, read_series
 
+NEEDED = ("site", "date", "cover")
 ROWS = pd.DataFrame(
     {
         "site": "a", "date": ["2020-06-01", "2020-06-11", "2020-06-21"], "cover": [0.2, 0.25, 0.3],
@@ -93,7 +94,7 @@ def test_cover_slightly_outside_is_set_to_the_limit_and_counted_by_site(tmp_path
 @pytest.mark.parametrize("value", [-0.11, 1.11, 35.0, 1e300])
 def test_cover_further_outside_is_refused_with_its_row(column, value, tmp_path):
     frame = ROWS.assign(**{column: [0.2, value, 0.3]})
-    with pytest.raises(BadData, match=rf"s\.csv: line 3, site 'a', 2020-06-11: {column} is .*, not a fraction 0\.\.1"):
+    with pytest.raises(BadData, match=rf"s\.csv: line 3, site 'a', 2020-06-11: {column} is .*; it must be a fraction"):
         read_series(written(frame, tmp_path))
 
 
@@ -117,8 +118,11 @@ def test_an_unknown_column_is_refused_with_the_nearest_known_name(column, neares
     [
         (lambda f: f.assign(control_cover=0.2), r"column 'control' or 'control_cover' is given more than once"),
         (lambda f: f.assign(second_index=0.2), r"second_index and control_second_index are used together"),
-        (lambda f: f.assign(clear=1.2), r"clear is 1\.2, not a fraction 0\.\.1"),
-        (lambda f: f.assign(accepted="perhaps"), r"line 2 \(site 'a'\): accepted is 'perhaps', neither true nor false"),
+        (lambda f: f.assign(clear=1.2), r"clear is 1\.2; it must be a fraction 0\.\.1"),
+        (
+            lambda f: f.assign(accepted="perhaps"),
+            r"line 2, site 'a', 2020-06-01: accepted is 'perhaps', neither true nor false",
+        ),
         (lambda f: f.assign(cover="1_0"), r"cover is '1_0', not a number"),
         (lambda f: f.assign(cover="inf"), r"cover is 'inf', not a finite number"),
         (lambda f: f.assign(date="1600-13-45"), r"date is '1600-13-45'"),
@@ -166,9 +170,11 @@ def test_another_encoding_is_named_as_the_fault(encoding, tmp_path):
 
 
 def test_a_line_with_another_number_of_cells_is_refused(tmp_path):
-    for line in ("a,2020-06-01,0.2,0.2,0.3", "a,2020-06-01,0.2"):
+    for line, says in (
+        ("a,2020-06-01,0.2,0.2,0.3", "more cells than columns"), ("a,2020-06-01,0.2", "has 3 cells for 4 columns")
+    ):  # fmt: skip
         (tmp_path / "s.csv").write_text(f"site,date,cover,control\na,2020-05-01,0.1,0.1\n{line}\n")
-        with pytest.raises(BadData, match="cannot be read as csv"):
+        with pytest.raises(BadData, match=f"s.csv: line 3, site 'a', 2020-06-01: {says}"):
             read_series(tmp_path / "s.csv")
 
 
@@ -217,7 +223,7 @@ def test_placebos_have_four_columns(tmp_path):
         read_placebos(written(frame.drop(columns="placebo"), tmp_path))
     with pytest.raises(BadData, match=r"column 'plot' is unknown; did you mean 'placebo'"):
         read_placebos(written(frame.assign(plot=1), tmp_path))
-    with pytest.raises(BadData, match=r"line 2 \(placebo 'a'\): cover is 'x'"):
+    with pytest.raises(BadData, match=r"line 2, placebo 'a', 2020-06-01: cover is 'x', .*; 2 more values are wrong"):
         read_placebos(written(frame.assign(cover="x"), tmp_path))
 
 
@@ -238,7 +244,11 @@ cells = st.one_of(
 @given(data=st.data())
 def test_any_table_is_read_or_refused_in_one_line(data, tmp_path_factory):
     """Whatever the cells hold: a series with dates ascending and cover within 0..1, or one line that names the file."""
-    extra = data.draw(st.lists(st.sampled_from(KNOWN[len(NEEDED) :]), unique=True, max_size=4))
+    extra = data.draw(
+        st.lists(
+            st.sampled_from([column.name for column in COLUMNS if column.name not in NEEDED]), unique=True, max_size=4
+        )
+    )
     columns = [*NEEDED, "control", *(name for name in extra if name != "control")]
     good = {"site": "a", "date": "2020-06-01", "cover": "0.2", "control": "0.2", "accepted": "true"}
     rows = [
@@ -271,7 +281,8 @@ def test_any_bytes_are_read_or_refused(content, tmp_path_factory):
 
 
 def test_every_optional_column_is_read(tmp_path):
-    frame = ROWS.assign(**dict.fromkeys(OPTIONAL, 0.5))
+    names = [column.name for column in COLUMNS if column.kind == "number"]
+    frame = ROWS.assign(**dict.fromkeys(names, 0.5))
     found = read_series(written(frame, tmp_path)).series["a"]
     for field in ("control", "control_2", "clear", "reference"):
         assert getattr(found, field).tolist() == [0.5] * 3

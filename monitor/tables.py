@@ -1,0 +1,600 @@
+"""Tables that people supply, CSV, Parquet or JSON, read by a schema of columns; each problem names its row.
+
+A CSV may have a byte order mark, and semicolons or tabs between its cells, as spreadsheets write it in some languages.
+A column that is not known is refused: a misspelt one would otherwise be read as if it were not there. Values are
+converted when a column is looked up; :meth:`Table.check` raises one error about all problems.
+"""
+
+import csv
+import io
+import json
+import math
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+
+from monitor.errors import BadData
+from monitor.series.observations import FORMULA_STARTS
+from monitor.sites.dates import read_day
+from monitor.sites.names import shown
+
+MISSING_TEXTS: Final = ("", "nan", "NaN", "NA", "null", "None")
+"""Texts that mean "not seen"."""
+FLAGS: Final = {"true": True, "1": True, "false": False, "0": False}
+NUMBERS: Final = (pa.types.is_floating, pa.types.is_integer, pa.types.is_decimal, pa.types.is_null)
+"""Types of a Parquet file that are numbers."""
+_DATE: Final = r"\s*\d{4}[-/]?\d{2}[-/]?\d{2}"
+"""Beginning of a date; a year or a month alone is not one."""
+MAX_ROWS: Final = 50_000_000
+"""Most rows of a Parquet file; 5000 sites with 60 control units have as many in five years of 33 scenes."""
+SMALL_BYTES: Final = 2**28
+"""Values of this size may be compressed as they like. [byte]"""
+MAX_RATIO: Final = 400
+"""Maximum size of the values by that of their file. [1]"""
+MAX_TEXT_BYTES: Final = 2**32
+"""Maximum size of the texts of a column, if all were as long as the longest. [byte]"""
+MAX_UNEVEN_BYTES: Final = 20_000_000
+"""Maximum size of a CSV whose lines have different numbers of cells, which is read line by line. [byte]"""
+MAX_JSON_BYTES: Final = 100_000_000
+MAX_PROBLEMS: Final = 1000
+"""Number of wrong rows of a column that are counted."""
+MAX_LISTED: Final = 50
+"""Number of wrong lines that are listed."""
+
+
+class Column(NamedTuple):
+    """A column that a table may have."""
+
+    name: str
+    kind: Literal["text", "id", "day", "number", "flag", "other"] = "text"
+    """`other`: it may be there, and is not converted."""
+    required: bool = False
+    """It must be there, with a text, id or day in each row; a number may be empty: it was not seen."""
+    aliases: tuple[str, ...] = ()
+    """Other names of the column."""
+    low: float = -math.inf
+    high: float = math.inf
+    meaning: str = ""
+    """What a number from `low` to `high` is, as in "it must be a fraction 0..1"; of a day or text, the advice."""
+    choices: tuple[str, ...] = ()
+    """Texts that are known; empty: any."""
+
+
+class Problem(NamedTuple):
+    """A problem of one row."""
+
+    row: int
+    """Number of the row in the file, from 0."""
+    text: str
+    """The column, what was found, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The rows of a file, with the columns of a schema as typed arrays."""
+
+    path: Path
+    schema: Mapping[str, Column]
+    cells: Mapping[str, pa.Array]
+    """Columns as they were read, by name."""
+    rows: np.ndarray
+    """Number of each row in the file, from 0."""
+    problems: list[Problem] = field(default_factory=list)
+    """Those found so far."""
+    objects: Sequence[Mapping[str, Any]] = ()
+    """The objects of a JSON file, one a row."""
+
+    @property
+    def size(self) -> int:
+        """Number of rows."""
+        return self.rows.size
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.cells
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """Values of a column by its kind: float64 with NaN, datetime64[D] with NaT, bool, or str (object).
+
+        A column that the file does not have is empty in each row. Wrong values are empty too, and are problems.
+        """
+        column = self.schema[name]
+        convert = {"number": self._numbers, "day": self._days, "flag": self._flags}.get(column.kind, self._texts)
+        values: np.ndarray = convert(column)
+        return values
+
+    def where(self, chosen: np.ndarray) -> "Table":
+        """The rows where a (n,) bool array is true; problems found are added to those of the whole table."""
+        at = np.flatnonzero(chosen)
+        cells = {name: column.take(pa.array(at)) for name, column in self.cells.items()}
+        return replace(self, cells=cells, rows=self.rows[at])
+
+    def empty(self, name: str) -> np.ndarray:
+        """(n,) whether the text of a column is empty; true throughout without the column."""
+        if name not in self.cells:
+            return np.ones(self.size, bool)
+        texts, place = self._distinct(name)
+        return np.isin(place, [k for k, text in enumerate(texts) if not (text or "").strip()])
+
+    def row(self, at: int) -> str:
+        """How a message names a row, such as "line 5": as an editor counts it, the first of several."""
+        return self._names([int(self.rows[at])])[0]
+
+    def _names(self, numbers: Sequence[int]) -> list[str]:
+        if self.objects:
+            return [f"plan {number + 1}" for number in numbers]
+        if self.path.suffix.lower() == ".parquet":
+            return [f"row {number}" for number in numbers]
+        lines = _lines(self.path, max(numbers))
+        return [f"line {lines[number] if number < len(lines) else number + 2}" for number in numbers]
+
+    def add(self, at: int, text: str) -> None:
+        """Add a problem of a row."""
+        self.problems.append(Problem(int(self.rows[at]), text))
+
+    def check(self) -> None:
+        """Raise ``BadData`` about the first row with a problem, in one line, if there is any."""
+        if self.problems:
+            first = min(self.problems, key=lambda problem: problem.row)  # of one row the first that was found
+            at = int(np.flatnonzero(self.rows == first.row)[0]) if first.row in self.rows else 0
+            more = f"; {len(self.problems) - 1} more values are wrong" if len(self.problems) > 1 else ""
+            msg = f"{self.path}: {self._where(at, first.text)}: {first.text}{more}"
+            raise BadData(msg)
+
+    def check_lines(self, undone: str) -> None:
+        """Raise ``BadData`` that lists each wrong line, if there is any; `undone` says what did not happen."""
+        texts: dict[int, list[str]] = {}
+        for problem in self.problems:
+            texts.setdefault(problem.row, []).append(problem.text)
+        if texts:
+            rows = sorted(texts)[:MAX_LISTED]
+            listed = [f"{name}: {'; '.join(texts[row])}" for name, row in zip(self._names(rows), rows, strict=True)]
+            more = [f"and {len(texts) - MAX_LISTED} more"] if len(texts) > MAX_LISTED else []
+            heading = f"{self.path}: wrong lines ({len(texts)}), so nothing was {undone}"
+            raise BadData("\n".join([heading, *listed, *more]))
+
+    def ids(self, name: str = "site") -> tuple[list[str], np.ndarray]:
+        """Ids in a column, ascending, and for each row (n,) the place of its id among them; (n,) 0 without the column.
+
+        Ids are in Unicode form NFC, without spaces around them and without the apostrophe before a formula.
+        """
+        if name not in self.cells:
+            return [""], np.zeros(self.size, np.int64)
+        texts, place = self._distinct(name)
+        plain = [_plain_id(text) for text in texts]
+        names = sorted(set(plain))
+        number = {text: at for at, text in enumerate(names)}
+        of_row: np.ndarray = np.array([number[text] for text in plain], np.int64)[place]
+        if names[:1] == [""] and self.schema[name].required:
+            self._add_where(of_row == 0, lambda _: f"{name} is absent")
+        return names, of_row
+
+    def _where(self, at: int, text: str = "") -> str:
+        """The row with its id and date, unless the problem is about these."""
+        ids = next((name for name, column in self.schema.items() if column.kind == "id" and name in self.cells), None)
+        where = self.row(at)
+        if ids and not text.startswith(f"{ids} is ") and (name := _plain_id(self._shown(ids, at))):
+            where += f", {ids} {shown(name)}"
+        if ids and "date" in self.cells and not text.startswith("date is "):
+            where += f", {self._shown('date', at)[:10]}"
+        return where
+
+    def _shown(self, name: str, at: int) -> str:
+        try:
+            value = self.cells[name][at].as_py()
+        except (OverflowError, ValueError):  # a day or time that Python does not have
+            return str(self.cells[name].type)
+        return "" if value is None else str(value)
+
+    def _add_where(self, wrong: np.ndarray, text: Any) -> None:
+        """Add a problem to the first rows where `wrong` is true; `text` makes it of the place of a row."""
+        for at in np.flatnonzero(wrong)[:MAX_PROBLEMS].tolist():
+            self.add(at, text(at))
+
+    def _distinct(self, name: str) -> tuple[list[str | None], np.ndarray]:
+        """The different texts of a column, and for each row (n,) the place of its text among them."""
+        values = self.cells[name]
+        try:
+            coded = pc.cast(values, pa.string()).dictionary_encode(null_encoding="encode")
+        except pa.ArrowException as error:
+            msg = f"{self.path}: column {name!r} is {values.type}, which is neither text nor a number"
+            raise BadData(msg) from error
+        return coded.dictionary.to_pylist(), coded.indices.to_numpy(zero_copy_only=False)
+
+    def _texts(self, column: Column) -> np.ndarray:
+        if column.name not in self.cells:
+            return np.full(self.size, "", object)
+        texts, place = self._distinct(column.name)
+        plain = [unicodedata.normalize("NFC", text or "").strip() for text in texts]
+        if column.choices:
+            folded = {choice.lower(): choice for choice in column.choices}
+            for k, text in enumerate(plain):
+                if (text or column.required) and text.lower() not in folded:
+                    why = unknown_choice(column.name, text, column.choices)
+                    self._add_where(place == k, lambda _, why=why: why)
+                plain[k] = folded.get(text.lower(), "")
+        elif column.required and "" in plain:
+            self._add_where(np.isin(place, [k for k, text in enumerate(plain) if not text]), lambda _: _absent(column))
+        return np.array(plain, object)[place] if self.size else np.empty(0, object)
+
+    def _flags(self, column: Column) -> np.ndarray:
+        texts, place = self._distinct(column.name)
+        words = [(text or "").strip().lower() for text in texts]
+        wrong = np.array([word not in FLAGS for word in words], bool)[place]
+        self._add_where(
+            wrong, lambda at: f"{column.name} is {shown(self._shown(column.name, at))}, neither true nor false"
+        )
+        flags: np.ndarray = np.array([FLAGS.get(word, False) for word in words], bool)[place]
+        return flags
+
+    def _days(self, column: Column) -> np.ndarray:
+        if column.name not in self.cells:
+            return np.full(self.size, "NaT", "datetime64[D]")
+        texts, place = self._distinct(column.name)
+        given = pd.Series(texts, dtype="object").fillna("")
+        read = pd.to_datetime(given, errors="coerce", format="ISO8601", utc=True).where(given.str.match(_DATE))
+        days: np.ndarray = read.dt.tz_localize(None).to_numpy().astype("datetime64[D]")
+        for k in np.flatnonzero(np.isnat(days)).tolist():
+            if not given[k].strip():
+                if column.required:
+                    self._add_where(place == k, lambda _: _absent(column))
+                continue
+            try:
+                days[k] = np.datetime64(read_day(given[k]), "D")
+            except BadData as error:
+                why = f"{column.name} is {shown(given[k])}; a date such as 2021-07-15 is expected ({error})"
+                self._add_where(place == k, lambda _, why=why: why)
+                if len(self.problems) > MAX_PROBLEMS:
+                    break
+        found: np.ndarray = days[place]
+        return found
+
+    def _numbers(self, column: Column) -> np.ndarray:
+        if column.name not in self.cells:
+            return np.full(self.size, np.nan)
+        values = self.cells[column.name]
+        if pa.types.is_dictionary(values.type):
+            values = values.dictionary_decode()
+        if pa.types.is_boolean(values.type):
+            values = pc.cast(values, pa.string())
+        if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+            values = pc.utf8_trim_whitespace(values)
+            values = pc.if_else(pc.is_in(values, pa.array(MISSING_TEXTS)), None, values)
+        elif not any(is_kind(values.type) for is_kind in NUMBERS):
+            msg = f"{self.path}: column {column.name!r} is {values.type}, not a number"
+            raise BadData(msg)
+        try:
+            read = pc.cast(values, pa.float64(), safe=False)
+        except pa.ArrowException:
+            coded = values.dictionary_encode()
+            bad = list(islice((k for k, text in enumerate(coded.dictionary) if not _is_number(text)), MAX_PROBLEMS))
+            wrong = np.isin(coded.indices.fill_null(-1).to_numpy(zero_copy_only=False), bad)
+            self._add_where(wrong, lambda at: _not_a_number(column.name, self._shown(column.name, at)))
+            if len(bad) == MAX_PROBLEMS:
+                return np.full(self.size, np.nan)
+            read = pc.cast(pc.if_else(pa.array(wrong), None, values), pa.float64(), safe=False)
+        numbers: np.ndarray = read.to_numpy(zero_copy_only=False).astype(np.float64)
+        self._add_where(
+            np.isinf(numbers), lambda at: f"{column.name} is {shown(self._shown(column.name, at))}, not a finite number"
+        )
+        with np.errstate(invalid="ignore"):
+            outside = np.isfinite(numbers) & ((numbers < column.low) | (numbers > column.high))
+        self._add_where(outside, lambda at: _outside(column, float(numbers[at])))
+        return numbers
+
+
+def _absent(column: Column) -> str:
+    return f"{column.name} is absent" + (f"; {column.meaning}" if column.meaning else "")
+
+
+def _not_a_number(name: str, text: str) -> str:
+    return f"{name} is {shown(text)}, not a number" + ("; write a decimal point" if "," in text else "")
+
+
+def _outside(column: Column, value: float) -> str:
+    percent = column.high < 1.5 < value <= 100
+    hint = "; it seems to be in percent: divide by 100" if percent else ""
+    return f"{column.name} is {value:g}; it must be {column.meaning}{hint}"
+
+
+def _is_number(text: pa.Scalar) -> bool:
+    try:
+        pc.cast(text, pa.float64(), safe=False)
+    except pa.ArrowException:
+        return False
+    return True
+
+
+def _plain_id(text: str | None) -> str:
+    name = unicodedata.normalize("NFC", text or "").strip()
+    return name[1:] if name[:1] == "'" and name[1:2] in FORMULA_STARTS else name
+
+
+def described(value: Any) -> str:
+    """A value as messages show it; of a list or an object only what it is, since it may be deep."""
+    if isinstance(value, list):
+        return "a list"
+    return "an object" if isinstance(value, dict) else shown(value)
+
+
+def unknown_choice(name: str, text: str, choices: Sequence[str]) -> str:
+    """The problem of a text that is not among the choices; it names the nearest."""
+    near = get_close_matches(text.lower()[:100], choices, n=1, cutoff=0.6)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{name} is {shown(text)}; {hint}known are {', '.join(choices)}"
+
+
+def check_known(name: str, known: Sequence[str], where: str) -> None:
+    """Raise an error that names the nearest known name unless a column is known."""
+    if name not in known:
+        plain = {one.lower(): one for one in reversed(known)}
+        near = get_close_matches(name.lower()[:100], plain, n=1, cutoff=0.01)  # not one without a letter in common
+        hint = f"did you mean {plain[near[0]]!r}? " if near else "rename or remove it. "
+        msg = f"{where}: column {shown(name)} is unknown; {hint}Known are {', '.join(known)}"
+        raise BadData(msg)
+
+
+def table_format(path: Path) -> str:
+    """``.csv`` or ``.parquet``; raises ``BadData`` for any other ending."""
+    kind = path.suffix.lower()
+    if kind not in (".csv", ".parquet"):
+        msg = f"{path}: the name must end in .csv or .parquet"
+        raise BadData(msg)
+    return kind
+
+
+def read(path: Path, columns: Sequence[Column], *, empty: bool = False, any_case: bool = False) -> Table:
+    """Read a table, CSV (UTF-8) or Parquet.
+
+    Parameters
+    ----------
+    path : Path
+    columns : sequence of Column
+        All columns that the table may have.
+    empty : bool
+        Whether there may be no rows.
+    any_case : bool
+        Whether the names of columns may be in capitals.
+
+    Raises
+    ------
+    BadData
+        The file is missing, cannot be read, is empty, has a column twice, an unknown one, or lacks one.
+    """
+    kind = table_format(path)
+    problems: list[Problem] = []
+    try:
+        if not path.is_file():
+            msg = f"{path}: no such file"
+            raise BadData(msg)
+        found = _read_parquet(path) if kind == ".parquet" else _read_csv(path, columns, problems)
+    except (ValueError, pa.ArrowException, OSError) as error:
+        first = str(error).partition("\n")[0]
+        if "UTF8" in first or isinstance(error, UnicodeDecodeError):
+            msg = f"{path}: not UTF-8 text; save it as UTF-8 (in Excel: CSV UTF-8)"
+        else:
+            msg = f"{path}: cannot be read as {kind[1:]}: {first[:300]}"
+        raise BadData(msg) from error
+    same = {alias: column.name for column in columns for alias in column.aliases}
+    known = [name for column in columns for name in (column.name, *column.aliases)]
+    names = [name.strip().lower() if any_case else name.strip() for name in found.column_names]
+    cells: dict[str, pa.Array] = {}
+    for name, values in zip(names, found.columns, strict=True):
+        if name in ("", "__index_level_0__"):  # the row numbers that pandas adds
+            continue
+        check_known(name, known, str(path))
+        named = same.get(name, name)
+        if named in cells:
+            spelt = " or ".join(dict.fromkeys(repr(other) for other in names if same.get(other, other) == named))
+            msg = f"{path}: column {spelt} is given more than once; keep one"
+            raise BadData(msg)
+        cells[named] = values.combine_chunks()
+    absent = [column.name for column in columns if column.required and column.name not in cells]
+    if absent and (names or not empty):
+        has = f"; it has {', '.join(map(shown, names[:40]))}" if names else ""
+        msg = f"{path}: column {', '.join(map(repr, absent))} is absent{has}"
+        raise BadData(msg)
+    table = Table(path, {column.name: column for column in columns}, cells, np.arange(found.num_rows), problems)
+    if (blank := _blank(table)).any():
+        table = table.where(~blank)
+    if not table.size and not empty:
+        msg = f"{path}: has no rows"
+        raise BadData(msg)
+    return table
+
+
+def _blank(table: Table) -> np.ndarray:
+    """(n,) whether all cells of a row are empty; texts only, and no further than the first column without any."""
+    blank = np.full(table.size, bool(table.cells))
+    for name, values in table.cells.items():
+        if not blank.any() or not pa.types.is_string(values.type):
+            return np.zeros(table.size, bool)
+        blank &= table.empty(name)
+    return blank
+
+
+def _read_parquet(path: Path) -> pa.Table:
+    """All columns; a few bytes of a Parquet file can stand for any number of values, so they are counted before."""
+    head = pyarrow.parquet.ParquetFile(path)
+    flat = [head.schema.column(at) for at in range(len(head.schema))]
+    if nested := next((column for column in flat if column.path != column.name or column.max_repetition_level), None):
+        msg = f"{path}: column {shown(nested.path)} is nested; give it one text or number a row"
+        raise BadData(msg)
+    rows, stored = head.metadata.num_rows, path.stat().st_size
+    size = 8 * rows * len(flat)
+    if rows > MAX_ROWS or (size > SMALL_BYTES and size > MAX_RATIO * stored):
+        msg = (
+            f"{path}: has {rows} rows of {len(flat)} columns in {stored} bytes; at most {MAX_ROWS} rows are read, and "
+            f"values at most {MAX_RATIO} times as large as the file"
+        )
+        raise BadData(msg)
+    texts = [column.name for column in flat if column.physical_type == "BYTE_ARRAY"]
+    found = pyarrow.parquet.ParquetFile(path, read_dictionary=texts).read()
+    for at, column in enumerate(found.columns):
+        if pa.types.is_dictionary(column.type):  # each different text once
+            longest = max((pc.max(pc.binary_length(c.dictionary)).as_py() or 0 for c in column.chunks), default=0)
+            if longest * rows > MAX_TEXT_BYTES:
+                name = shown(found.column_names[at])
+                msg = f"{path}: column {name} has {rows} texts of up to {longest} bytes; shorten them"
+                raise BadData(msg)
+            found = found.set_column(at, found.column_names[at], column.cast(column.type.value_type))
+    found.validate(full=True)  # texts may be damaged, so not UTF-8
+    return found
+
+
+def _read_csv(path: Path, columns: Sequence[Column], problems: list[Problem]) -> pa.Table:
+    """All cells as text."""
+    content = path.read_bytes()
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        msg = "UTF8 expected, UTF-16 given"
+        raise ValueError(msg)
+    if not content.strip(b"\xef\xbb\xbf \r\n"):
+        return pa.table({})
+    parse = pyarrow.csv.ParseOptions(newlines_in_values=True, delimiter=_delimiter(content))
+    try:
+        if content.count(b'"') % 2:
+            msg = "a quotation mark is not closed"
+            raise pa.ArrowInvalid(msg)
+        with pyarrow.csv.open_csv(pa.BufferReader(content), parse_options=parse, convert_options=_text_of(())) as file:
+            names = file.schema.names
+        return pyarrow.csv.read_csv(pa.BufferReader(content), parse_options=parse, convert_options=_text_of(names))
+    except pa.ArrowInvalid:
+        if len(content) > MAX_UNEVEN_BYTES:
+            raise
+    return _read_uneven_csv(path, content.decode("utf-8-sig"), parse.delimiter, columns, problems)
+
+
+def _read_uneven_csv(
+    path: Path, text: str, delimiter: str, columns: Sequence[Column], problems: list[Problem]
+) -> pa.Table:
+    """All cells of a CSV whose lines may have fewer cells than the first, as text; surplus cells are problems."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
+    try:
+        header, *lines = [cells for cells in reader if cells]
+    except csv.Error as error:
+        msg = f"{path}: line {reader.line_num} is not CSV ({error}); close each quotation mark"
+        raise BadData(msg) from error
+    required = {name for column in columns if column.required for name in (column.name, *column.aliases)}
+    fewest = max((at + 1 for at, name in enumerate(header) if name.strip().lower() in required), default=0)
+    for number, cells in enumerate(lines):
+        if surplus := [cell.strip() for cell in cells[len(header) :] if cell.strip()]:
+            many = f"more cells than columns ({', '.join(surplus)!r}); a note with a comma needs quotation marks"
+            problems.append(Problem(number, many))
+        elif len(cells) < fewest and any(map(str.strip, cells)):
+            problems.append(Problem(number, f"has {len(cells)} cells for {len(header)} columns"))
+    padded = [[*cells[: len(header)], *[""] * (len(header) - len(cells))] for cells in lines]
+    values = zip(*padded, strict=True) if padded else ([] for _ in header)
+    return pa.Table.from_arrays([pa.array(list(one), pa.string()) for one in values], names=header)
+
+
+def _delimiter(content: bytes) -> str:
+    """Separator of the names of columns: a comma, else a semicolon or tab."""
+    first = content[:100_000].lstrip(b"\r\n").partition(b"\n")[0]
+    return next((mark for mark in ",;\t" if mark.encode() in first), ",")
+
+
+def _text_of(names: Sequence[str]) -> pyarrow.csv.ConvertOptions:
+    return pyarrow.csv.ConvertOptions(
+        column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False, null_values=[], check_utf8=True
+    )
+
+
+def _lines(path: Path, last: int) -> list[int]:
+    """First line of each row of a CSV up to the row `last`; cells may have line ends, and lines may be empty."""
+    content = path.read_bytes()
+    reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), delimiter=_delimiter(content))
+    lines, first = list[int](), 1
+    while len(lines) < last + 2 and (cells := next(reader, None)) is not None:
+        lines += [first] if cells else []
+        first = reader.line_num + 1
+    return lines[1:]
+
+
+def read_json(path: Path, columns: Sequence[Column]) -> Table:
+    """Read the objects of a JSON file, one or a list of them, as the rows of a table.
+
+    Columns of the kind `other` are in :attr:`Table.objects` alone. A required column may be missing: its rows are
+    empty, which is a problem of each.
+
+    Raises
+    ------
+    BadData
+        The file is missing or too large, is not JSON in UTF-8, or has NaN, a member twice, or one that is not known.
+    """
+    objects = _json_objects(path, [name for column in columns for name in (column.name, *column.aliases)])
+    schema = {column.name: column for column in columns}
+    table = Table(path, schema, {}, np.arange(len(objects)), objects=objects)
+    cells: dict[str, pa.Array] = {}
+    for name, column in schema.items():
+        if column.kind != "other" and (column.required or any(name in row for row in objects)):
+            cells[name] = pa.array([_json_text(table, at, column) for at in range(len(objects))], pa.string())
+    return replace(table, cells=cells)
+
+
+def _json_text(table: Table, at: int, column: Column) -> str:
+    """A JSON value as the text that a CSV would have; a number to its last bit."""
+    value = table.objects[at].get(column.name)
+    if value is None:
+        return ""
+    if isinstance(value, list | dict | bool) or (isinstance(value, float) and column.kind in ("id", "text")):
+        wanted = "number" if column.kind == "number" else "text"
+        table.add(at, f"{column.name} is {described(value)}, not a {wanted}")
+        return ""
+    return str(value).encode("utf-8", "replace").decode()
+
+
+def _json_objects(path: Path, known: Sequence[str]) -> list[dict[str, Any]]:
+    if not path.is_file():
+        msg = f"{path}: no such file"
+        raise BadData(msg)
+    if path.stat().st_size > MAX_JSON_BYTES:
+        msg = f"{path}: larger than {MAX_JSON_BYTES // 1_000_000} MB, which is too large for a table of plans"
+        raise BadData(msg)
+    try:
+        content = path.read_bytes().decode("utf-8-sig")
+        found = json.loads(content, object_pairs_hook=_members, parse_constant=_no_constant)
+    except UnicodeDecodeError as error:
+        msg = f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"
+        raise BadData(msg) from error
+    except RecursionError:
+        msg = f"{path}: nested deeper than any plan"
+        raise BadData(msg) from None
+    except ValueError as error:
+        msg = f"{path}: cannot be read as JSON: {str(error)[:300]}"
+        raise BadData(msg) from error
+    objects: list[dict[str, Any]] = found if isinstance(found, list) else [found]
+    if not objects:
+        msg = f"{path}: has no plans"
+        raise BadData(msg)
+    for number, row in enumerate(objects, start=1):
+        if not isinstance(row, dict):
+            msg = f"{path}: plan {number} is {described(row)}, not an object with site, start, intervention and biome"
+            raise BadData(msg)
+        for name in row:
+            check_known(name, known, f"{path}: plan {number}")
+    return objects
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        msg = f"{shown(twice)} is given twice"
+        raise ValueError(msg)
+    return members
+
+
+def _no_constant(name: str) -> None:
+    msg = f"{name} is not a number; write null where there is none"
+    raise ValueError(msg)
