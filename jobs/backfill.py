@@ -44,19 +44,21 @@ def backfill(
     choose_cache(settings.store.root)
     from jobs.manifest import exit_status
     from jobs.pipeline import fetch_history
+    from jobs.records import to_json
 
     console.stop_on_sigterm()
     replaced = None if replace is None else _set_aside(settings, replace)
     with progress("scenes") as report:
         manifest = fetch_history(settings, only=replaced.sites if replaced else site or [], progress=report)
     if as_json:
-        console.print_json(manifest)
+        names = "as_of sites registry never_offered unread_count unread"
+        values = to_json(manifest)
+        console.print_json({name: values[name] for name in names.split()})
     else:
-        console.print_registry_changes(manifest)
-        for result in manifest["sites"]:
-            new = f"{len(result['scenes_new'])} new scenes"
-            typer.echo(f"{result['site']}: {result['state']}; {result['error'] or new}")
-    if replaced is not None and all(result["state"] == "done" for result in manifest["sites"]):
+        console.print_registry_changes(manifest.registry)
+        for result in manifest.sites:
+            typer.echo(f"{result.site}: {result.state}; {result.error or f'{len(result.scenes_new)} new scenes'}")
+    if replaced is not None and all(result.state == "done" for result in manifest.sites):
         from jobs.replacing import differences
 
         for sentence in differences(settings, replaced):

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -125,9 +125,9 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False, default=date.isoformat))
 
 
-def print_registry_changes(manifest: dict[str, Any]) -> None:
-    """Print how the registry differed from the ledger."""
-    for sentence in manifest["registry"]["said"]:
+def print_registry_changes(registry: Mapping[str, Any]) -> None:
+    """Print how the registry differed from the ledger; `registry`: that member of a manifest."""
+    for sentence in registry["said"]:
         typer.echo(f"registry: {sentence}")
 
 

@@ -96,7 +96,7 @@ def demonstrate(out: Path, *, seed: int, as_json: bool) -> Exit:
         for number, day in enumerate(nights, start=1):
             manifest = night(settings, as_of=day)
             worst = max(worst, exit_status(manifest))
-            sent += manifest["messages_sent"]
+            sent += manifest.messages_sent
             report(number, len(nights))
     status = settings.outputs.root / "status.json"
     latest = {values["site"]: values for values in json.loads(status.read_text(encoding="utf-8"))}

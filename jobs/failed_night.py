@@ -7,24 +7,24 @@ and a file in the root of the stores records that.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import structlog
 
 from jobs.alerting import address_book
-from jobs.channels import Channels, open_channels
+from jobs.channels import open_channels
 from jobs.clock import now, today
 from jobs.exits import Exit
 from jobs.installation import locked_ledger
 from jobs.lock import Locked
 from jobs.logs import redacted
-from jobs.manifest import error_of, to_correct
-from jobs.metrics import NightOutcome, write_metrics
-from jobs.outbox import message_id
+from jobs.manifest import Manifest, to_correct
+from jobs.metrics import write_metrics
+from jobs.outbox import Delivery, message_id, reason_not_sent, send_event
+from jobs.records import from_json
 from jobs.settings import Settings
-from monitor.alerts.channels.channel import Undeliverable
 from monitor.alerts.messages import compose_operators
 from monitor.errors import MonitorError
 from monitor.ledger.ledger import Ledger
@@ -46,17 +46,8 @@ DIRECT_REPORT: Final = ".failed-night"
 type Payload = Mapping[str, Any]
 
 
-class Delivery(NamedTuple):
-    """What became of the message to one operator."""
-
-    channel: str
-    recipient: str
-    error: str | None
-    """None: it was delivered."""
-
-
 def failed_night(
-    as_of: str, status: int, *, error: str | None = None, manifest: Mapping[str, Any] | None = None
+    as_of: str, status: int, *, error: str | None = None, manifest: Manifest | None = None
 ) -> dict[str, Any] | None:
     """What to report of a night to the operators; None if it did not fail.
 
@@ -71,7 +62,7 @@ def failed_night(
         Its exit status.
     error : str, optional
         What ended it; None: it ran to its end.
-    manifest : mapping, optional
+    manifest : Manifest, optional
         Of a night that ran to its end.
 
     Returns
@@ -79,23 +70,21 @@ def failed_night(
     dict or None
         ``as_of, status, error, failed, n_failed, n_deferred, messages_waiting``.
     """
-    manifest = manifest or {}
-    failed = [site for site in manifest.get("sites", ()) if site["state"] == "failed"]
-    corrections = to_correct(manifest)
+    failed, deferred = (manifest.in_state(state) if manifest else [] for state in ("failed", "deferred"))
+    corrections = to_correct(manifest) if manifest else []
     if status in (Exit.DONE, Exit.USAGE) or (status == Exit.SOME_FAILED and not failed and not corrections):
         return None
-    deferred = [site for site in manifest.get("sites", ()) if site["state"] == "deferred"]
     text = error or "; ".join(corrections) or None
     if text is None and status == Exit.TRY_LATER and deferred:  # all were: by the same source, as a rule
-        text = Counter(map(error_of, deferred)).most_common(1)[0][0]
+        text = Counter(site.reason for site in deferred).most_common(1)[0][0]
     return {
         "as_of": as_of,
         "status": status,
         "error": None if text is None else redacted(text)[:MAX_ERROR_LETTERS],
-        "failed": [{"site": site["site"], "error": error_of(site)} for site in failed[:MAX_FAILED_SITES]],
+        "failed": [{"site": site.site, "error": site.reason} for site in failed[:MAX_FAILED_SITES]],
         "n_failed": len(failed),
         "n_deferred": len(deferred),
-        "messages_waiting": manifest.get("messages_waiting", 0),
+        "messages_waiting": manifest.messages_waiting if manifest else 0,
     }
 
 
@@ -105,50 +94,30 @@ def event_of(payload: Payload) -> str:
 
 
 def queue(t: Transaction, settings: Settings, payload: Payload) -> None:
-    """Put the message into the outbox, unless this night is in it already."""
-    t.add_notice(
-        event_of(payload), KIND, dict(payload), day=payload["as_of"], recipients=address_book(settings).of_operators()
-    )
+    """Put the message into the outbox, unless that of this night is in it already or was sent without the ledger."""
+    if not was_sent_directly(settings, payload):
+        recipients = address_book(settings).of_operators()
+        t.add_notice(event_of(payload), KIND, dict(payload), day=payload["as_of"], recipients=recipients)
 
 
-def deliver(settings: Settings, ledger: Ledger, payload: Payload) -> list[Delivery]:
-    """Send the message of a night, if it waits in the outbox; what is not delivered waits for the next night."""
-    with ledger.transaction() as t:
-        rows = [row for row in t.notices("waiting") if row["event"] == event_of(payload)]
-        for row in rows:
-            row |= {"message": row["message"] or message_id([row]), "first_tried": row["first_tried"] or now()}
-            tried = {"message": row["message"], "first_tried": row["first_tried"], "attempts": row["attempts"] + 1}
-            t.change_notices([row["id"]], **tried)
-    deliveries = []
-    ledger.guard()
-    for row, (answer, error) in zip(rows, _send(settings, rows), strict=True):
-        deliveries.append(Delivery(row["channel"], row["recipient"], None if error is None else answer))
-        if error is None:
-            change = {"state": "sent", "sent": now(), "error": answer}
-        else:
-            change = {"state": "dead" if isinstance(error, Undeliverable) else "waiting", "error": answer}
-        with ledger.transaction() as t:
-            t.change_notices([row["id"]], **change)
-    return deliveries
-
-
-def deliver_directly(settings: Settings, payload: Payload) -> list[Delivery]:
+def send_directly(settings: Settings, payload: Payload) -> list[Delivery]:
     """Send the message of a night without the ledger, under the id that it would have in the outbox.
 
     A file in the root of the stores, where there is one, records it, so that it is sent once.
     """
     if was_sent_directly(settings, payload):
         return []
-    event = event_of(payload)
-    rows: list[dict[str, Any]] = [
-        {"event": event, "channel": channel, "recipient": address, "payload": payload, "first_tried": now()}
-        for channel, address in address_book(settings).of_operators()
-    ]
-    rows = [row | {"message": message_id([row])} for row in rows]
-    deliveries = [
-        Delivery(row["channel"], row["recipient"], None if error is None else answer)
-        for row, (answer, error) in zip(rows, _send(settings, rows), strict=True)
-    ]
+    event, deliveries = event_of(payload), []
+    with open_channels(settings) as channels:
+        for channel, address in address_book(settings).of_operators():
+            name, error = message_id([{"event": event, "channel": channel, "recipient": address}]), None
+            try:
+                message = compose_operators(KIND, [payload], id=name, time=datetime.now(UTC))
+                channels[channel].send(message, address)
+            except Exception as problem:  # noqa: BLE001 - one channel must not stop the others
+                error = reason_not_sent(problem)
+                log.warning("failed night not reported", channel=channel, error=error)
+            deliveries.append(Delivery(channel, address, error))
     if any(delivery.error is None for delivery in deliveries):
         try:
             (settings.store.root / DIRECT_REPORT).write_text(event, encoding="utf-8")
@@ -177,11 +146,11 @@ def report_killed_nights(settings: Settings, ledger: Ledger, run: str) -> None:
             payload = _record_last_night(
                 t, night, KILLED, "the run was killed, memory ran out, or the machine went down"
             )
-            if payload is not None and not was_sent_directly(settings, payload):
+            if payload is not None:
                 queue(t, settings, payload)
                 payloads.append(payload)
     for payload in payloads:
-        deliver(settings, ledger, payload)
+        send_event(settings, ledger, event_of(payload))
 
 
 def report_last_night(settings: Settings, *, status: int = KILLED, why: str) -> tuple[Payload | None, list[Delivery]]:
@@ -212,19 +181,17 @@ def report_last_night(settings: Settings, *, status: int = KILLED, why: str) -> 
             with ledger.transaction() as t:
                 night = t.newest_night()
                 payload = _record_last_night(t, night, status, why)
-                if payload is not None and not was_sent_directly(settings, payload):
+                if payload is not None:
                     queue(t, settings, payload)
             if night is not None and night["finished"] is None:
                 _write_metrics(settings, ledger, night["started"], status)
-            if payload is None or was_sent_directly(settings, payload):
-                return payload, []
-            return payload, deliver(settings, ledger, payload)
+            return payload, [] if payload is None else send_event(settings, ledger, event_of(payload))
     except Locked:
         raise
     except MonitorError as error:
         payload = failed_night(today().isoformat(), status, error=f"{why}; {error}")
         assert payload is not None
-        return payload, deliver_directly(settings, payload)
+        return payload, send_directly(settings, payload)
 
 
 def _record_last_night(t: Transaction, night: Payload | None, status: int, why: str) -> Payload | None:
@@ -234,32 +201,12 @@ def _record_last_night(t: Transaction, night: Payload | None, status: int, why: 
         return failed_night(night["as_of"], status, error=why)
     if night is None or datetime.now(UTC) - datetime.fromisoformat(night["finished"]) > RECENT:
         return failed_night(today().isoformat(), status, error=f"{why}; it left no trace in the ledger")
-    return failed_night(night["as_of"], night["status"], error=night["error"], manifest=night["manifest"])
+    manifest = from_json(night["manifest"], Manifest) if night["manifest"] else None
+    return failed_night(night["as_of"], night["status"], error=night["error"], manifest=manifest)
 
 
 def _write_metrics(settings: Settings, ledger: Ledger, began: str, status: int) -> None:
-    seconds = (datetime.now(UTC) - datetime.fromisoformat(began)).total_seconds()
     try:
-        write_metrics(settings, ledger, NightOutcome(status=status, began=began, seconds=seconds))
+        write_metrics(settings, ledger, status=status, began=began, ended=now())
     except OSError as error:
         log.warning("metrics not written", error=str(error))
-
-
-def _send(settings: Settings, rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, Exception | None]]:
-    """For each row what the receiver answered, or why the message was not delivered, with the error."""
-    results: list[tuple[str, Exception | None]] = []
-    with open_channels(settings) as channels:
-        for row in rows:
-            try:
-                results.append((_send_one(channels, row), None))
-            except Exception as error:  # noqa: BLE001 - one channel must not stop the others
-                answer = redacted(str(error) if isinstance(error, MonitorError) else f"{type(error).__name__}: {error}")
-                log.warning("failed night not reported", channel=row["channel"], error=answer)
-                results.append((answer, error))
-    return results
-
-
-def _send_one(channels: Channels, row: Mapping[str, Any]) -> str:
-    moment = datetime.fromisoformat(row["first_tried"]).astimezone(UTC)
-    message = compose_operators(KIND, [row["payload"]], id=row["message"], time=moment)
-    return channels[row["channel"]].send(message, row["recipient"])

@@ -20,6 +20,7 @@ from jobs.eecu_budget import EecuBudget, OverBudget
 from jobs.executor import Compute, exclude_from_garbage_collection
 from jobs.lock import LANDSCAPE_LOCKS, NEW_LANDSCAPES, hold_lock
 from jobs.logs import redacted
+from jobs.manifest import Rejected, SiteResult
 from jobs.progress import SceneProgress
 from jobs.settings import Settings
 from jobs.site_tasks import site_tasks
@@ -282,26 +283,21 @@ def by_landscape(outcomes: Iterable[Outcome]) -> list[list[Updated]]:
     return list(groups.values())
 
 
-def site_result(outcome: Outcome) -> dict[str, Any]:
-    """Entry of a site in the manifest of a run."""
-    return {
-        "site": outcome.site.id, "state": outcome.state, "error": outcome.error, "scenes_new": [],
-        "scenes_rejected": [], "scenes_unread": len(outcome.fetched.unread) if outcome.fetched else 0, "status": None,
-        "alert": None,
-    }  # fmt: skip
+def site_result(outcome: Outcome) -> SiteResult:
+    """Result of a site before its new scenes and its assessment are known."""
+    unread = len(outcome.fetched.unread) if outcome.fetched else 0
+    return SiteResult(site=outcome.site.id, state=outcome.state, error=outcome.error, scenes_unread=unread)
 
 
-def fetched_result(site: Site, fetched: FetchResult, series: xr.Dataset, place: int) -> dict[str, Any]:
-    """Entry of an updated site with its new scenes, by its place in its landscape's series."""
-    result = site_result(Outcome(site=site, state="done", fetched=fetched))
+def fetched_result(site: Site, fetched: FetchResult, series: xr.Dataset, place: int) -> SiteResult:
+    """Result of an updated site with its new scenes, by its place in its landscape's series."""
+    scenes, rejected = [], []
     if fetched.new:
         new = np.isin(series["acquisition"].values, encode_texts(fetched.new)) & series["there"].values[place]
         scenes, reasons = (decode_texts(series[name].values[place, new]) for name in ("scene", "reason"))
         accepted = series["accepted"].values[place, new].tolist()
-        result["scenes_new"] = scenes
-        result["scenes_rejected"] = [
-            {"scene": scene, "reason": reason}
-            for scene, reason, used in zip(scenes, reasons, accepted, strict=True)
-            if not used
-        ]
-    return result
+        found = zip(scenes, reasons, accepted, strict=True)
+        rejected = [Rejected(scene, reason) for scene, reason, used in found if not used]
+    return SiteResult(
+        site=site.id, state="done", scenes_new=scenes, scenes_rejected=rejected, scenes_unread=len(fetched.unread)
+    )

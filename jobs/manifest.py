@@ -1,10 +1,13 @@
-"""What a run did, by its manifest: the exit status, what failed, and a summary for the page of the last nights."""
+"""The manifest of a run: what the ledger stores of it, and what exit status, report, summary and metrics come from."""
 
 import re
 from collections.abc import Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
+from jobs import __version__
 from jobs.exits import Exit
 from jobs.logs import redacted
 from jobs.registry import needs_correction
@@ -25,16 +28,93 @@ _ADDRESS: Final = re.compile(r"\b(?!file:)([a-z][a-z0-9+.-]*://[^\s/'\"<>;,)]+)(
 _PATH: Final = re.compile(r"(?<![\w/.…])(?:file://|~)?(?:\.{0,2}/[^\s/'\"<>:;,)]+)+/?|\b[A-Za-z]:\\[^\s'\"<>;,)]+")
 
 
-def exit_status(manifest: Mapping[str, Any]) -> Exit:
-    """Exit status of a night or a backfill, from its manifest."""
-    states = [site["state"] for site in manifest["sites"]]
-    if states and len(manifest.get("never_offered", ())) == len(states):
+class Rejected(msgspec.Struct, frozen=True):
+    """A scene that was fetched and is not used for a site."""
+
+    scene: str
+    reason: str
+
+
+class SiteResult(msgspec.Struct, frozen=True, kw_only=True):
+    """How one site fared in a run."""
+
+    site: str
+    """Id."""
+    state: str
+    """``done``, ``failed`` or ``deferred``."""
+    error: str | None = None
+    """Why it is not done."""
+    scenes_new: list[str] = []
+    """Ids of the scenes stored by this run."""
+    scenes_rejected: list[Rejected] = []
+    """Those of them that are not used."""
+    scenes_unread: int = 0
+    """Scenes that could not be read and wait."""
+    status: str | None = None
+    """Status of its assessment; None: it was not judged."""
+    alert: str | None = None
+    """Alert level of its assessment."""
+
+    @property
+    def reason(self) -> str:
+        """Its error without secrets and without its id, which stands beside it; empty: none."""
+        return redacted(self.error or "").removeprefix(f"site {self.site!r}: ")
+
+
+class WaitingScene(msgspec.Struct, frozen=True, kw_only=True):
+    """A scene that could not be read for some sites, and that later nights try again."""
+
+    scene: str
+    """Id."""
+    since: str
+    """Day from which it waits, ISO 8601."""
+    age_days: int
+    """[day]"""
+    reason: str
+    sites: list[str]
+    """Ids of some of the sites."""
+    n_sites: int
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a night or a backfill did that ran to its end."""
+
+    run: str
+    """Id of the run."""
+    as_of: date
+    """Scenes acquired up to the end of this day were used."""
+    version: str = __version__
+    """Of this program."""
+    sites: list[SiteResult]
+    registry: dict[str, Any] = {}
+    """How the registry file differed from the ledger, see :meth:`jobs.registry.Drift.to_json`."""
+    never_offered: list[str] = []
+    """Ids of the sites of which no source has ever offered a scene."""
+    messages_sent: int = 0
+    messages_waiting: int = 0
+    """Messages that are neither sent nor given up."""
+    pages_failed: dict[str, str] = {}
+    """By site why its page was not written."""
+    self_check: dict[str, Any] | None = None
+    """See :func:`jobs.self_check.self_check`."""
+    unread_count: int = 0
+    """Number of scenes that could not be read and wait."""
+    unread: list[WaitingScene] = []
+    """Some of them, the longest waiting first."""
+    seconds: float = 0.0
+    """Time from the start of the run until the pages are written. [s]"""
+
+    def in_state(self, state: str) -> list[SiteResult]:
+        """Results of the sites in a state."""
+        return [site for site in self.sites if site.state == state]
+
+
+def exit_status(manifest: Manifest) -> Exit:
+    """Exit status of a night or a backfill."""
+    states = [site.state for site in manifest.sites]
+    if states and len(manifest.never_offered) == len(states):
         return Exit.CONFIGURATION
-    unfinished = (
-        needs_correction(manifest.get("registry", {}))
-        or manifest.get("pages_failed")
-        or manifest.get("messages_waiting")
-    )
+    unfinished = needs_correction(manifest.registry) or manifest.pages_failed or manifest.messages_waiting
     if all(state == "done" for state in states):
         return Exit.SOME_FAILED if unfinished else Exit.DONE
     if all(state == "deferred" for state in states):
@@ -42,51 +122,38 @@ def exit_status(manifest: Mapping[str, Any]) -> Exit:
     return Exit.ALL_FAILED if all(state == "failed" for state in states) else Exit.SOME_FAILED
 
 
-def unread_scenes(by_site: "Mapping[str, Mapping[str, UnreadScene]]", as_of: date) -> dict[str, Any]:
-    """Scenes that could not be read and wait, for a manifest; `by_site` gives them by site and acquisition.
-
-    Returns
-    -------
-    dict
-        ``unread_count``, and ``unread``: the longest waiting first, of each ``scene``, ``since``, ``age_days`` [day],
-        ``reason``, ``sites`` and ``n_sites``.
-    """
+def waiting_scenes(by_site: "Mapping[str, Mapping[str, UnreadScene]]", as_of: date) -> list[WaitingScene]:
+    """Scenes that could not be read, the longest waiting first; `by_site` gives them by site and acquisition."""
     sites: dict[str, list[tuple[UnreadScene, str]]] = {}
     for site, scenes in by_site.items():
         for scene in scenes.values():
             sites.setdefault(scene.scene, []).append((scene, site))
-    entries = [
-        {
-            "scene": name, "since": (since := min(one.since for one, _ in found)),
-            "age_days": (as_of - date.fromisoformat(since)).days, "reason": redacted(found[0][0].why),
-            "sites": [site for _, site in found[:MAX_SITES]], "n_sites": len(found),
-        }
+    waiting = [
+        WaitingScene(
+            scene=name, since=(since := min(one.since for one, _ in found)),
+            age_days=(as_of - date.fromisoformat(since)).days, reason=redacted(found[0][0].why),
+            sites=[site for _, site in found[:MAX_SITES]], n_sites=len(found),
+        )
         for name, found in sites.items()
     ]  # fmt: skip
-    entries.sort(key=lambda entry: (entry["since"], entry["scene"]))
-    return {"unread_count": len(entries), "unread": entries[:MAX_UNREAD]}
+    return sorted(waiting, key=lambda one: (one.since, one.scene))
 
 
-def unread_sentence(manifest: Mapping[str, Any]) -> str:
+def unread_sentence(manifest: Manifest) -> str:
     """How many scenes wait unread, for how long and why; empty: none."""
-    if not manifest.get("unread"):
+    if not manifest.unread:
         return ""
-    count, oldest = manifest["unread_count"], manifest["unread"][0]
-    age = "since this night" if not oldest["age_days"] else f"for {oldest['age_days']} days"
+    count, oldest = manifest.unread_count, manifest.unread[0]
+    age = "since this night" if not oldest.age_days else f"for {oldest.age_days} days"
     scenes = "1 scene waits" if count == 1 else f"{count} scenes wait"
-    return f"{scenes} unread, the oldest {age}: {oldest['reason']}"
+    return f"{scenes} unread, the oldest {age}: {oldest.reason}"
 
 
-def error_of(site: Mapping[str, Any]) -> str:
-    """Error of a site in a manifest, without its id, which stands beside it."""
-    return redacted(site["error"] or "").removeprefix(f"site {site['site']!r}: ")
-
-
-def to_correct(manifest: Mapping[str, Any]) -> list[str]:
+def to_correct(manifest: Manifest) -> list[str]:
     """What a person must correct, apart from failed sites."""
-    registry, pages = manifest.get("registry", {}), manifest.get("pages_failed") or {}
-    sentences = registry.get("said", [])[:5] if needs_correction(registry) else []
-    return [*sentences, *(f"page of {site} not written: {why}" for site, why in list(pages.items())[:3])]
+    sentences = manifest.registry["said"][:5] if needs_correction(manifest.registry) else []
+    pages = list(manifest.pages_failed.items())[:3]
+    return [*sentences, *(f"page of {site} not written: {why}" for site, why in pages)]
 
 
 def self_check_problems(check: Mapping[str, Any] | None) -> list[str]:
@@ -112,15 +179,8 @@ def public(text: str) -> str:
     return text if len(text) <= MAX_REASON_LETTERS else text[: MAX_REASON_LETTERS - 1] + "…"
 
 
-def summary(manifest: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+def summary(manifest: Manifest) -> dict[str, Any]:
     """Counts of a night and the reasons of its failures.
-
-    Parameters
-    ----------
-    manifest : mapping
-        Of a night that ran to its end.
-    seconds : float
-        Time from its start until its pages were written. [s]
 
     Returns
     -------
@@ -129,21 +189,18 @@ def summary(manifest: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         waiting``: messages; ``seconds``; ``problems``: for each reason ``state`` (``failed``, ``deferred``, or
         ``correct`` where a person must correct something), ``reason``, ``sites`` and ``n_sites``.
     """
-    sites = manifest["sites"]
-    states = [site["state"] for site in sites]
     reasons: dict[tuple[str, str], list[str]] = {}
     for state in ("failed", "deferred"):
-        for site in sites:
-            if site["state"] == state:
-                reasons.setdefault((state, public(error_of(site))), []).append(site["site"])
-    for sentence in (*to_correct(manifest), *self_check_problems(manifest.get("self_check"))):
+        for site in manifest.in_state(state):
+            reasons.setdefault((state, public(site.reason)), []).append(site.site)
+    for sentence in (*to_correct(manifest), *self_check_problems(manifest.self_check)):
         reasons.setdefault(("correct", public(sentence)), [])
     return {
-        **{state: states.count(state) for state in ("done", "failed", "deferred")},
-        "scenes": len({scene for site in sites for scene in site["scenes_new"]}),
-        "sent": manifest.get("messages_sent", 0),
-        "waiting": manifest.get("messages_waiting", 0),
-        "seconds": round(seconds, 1),
+        **{state: len(manifest.in_state(state)) for state in ("done", "failed", "deferred")},
+        "scenes": len({scene for site in manifest.sites for scene in site.scenes_new}),
+        "sent": manifest.messages_sent,
+        "waiting": manifest.messages_waiting,
+        "seconds": round(manifest.seconds, 1),
         "problems": [
             {"state": state, "reason": reason, "sites": found[:MAX_SITES], "n_sites": len(found)}
             for (state, reason), found in list(reasons.items())[:MAX_PROBLEMS]

@@ -9,11 +9,13 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from jobs.eecu_budget import eecu_use
+from jobs.manifest import Manifest
+from jobs.records import from_json
 from jobs.settings import Settings
 from monitor.alerts.alert import AlertState
 from monitor.alerts.words import ALERT_LEVEL_NAMES, STATUS_NAMES
@@ -27,18 +29,7 @@ NOT_ASSESSED: Final = "not_assessed"
 """Status of a site without an assessment."""
 
 
-class NightOutcome(NamedTuple):
-    """How the last night ended."""
-
-    status: int
-    """Exit status."""
-    began: str
-    """ISO 8601, UTC."""
-    seconds: float
-    """Duration. [s]"""
-
-
-def write_metrics(settings: Settings, ledger: Ledger | None, night: NightOutcome) -> None:
+def write_metrics(settings: Settings, ledger: Ledger | None, *, status: int, began: str, ended: str) -> None:
     """Write the metrics file.
 
     Parameters
@@ -47,8 +38,10 @@ def write_metrics(settings: Settings, ledger: Ledger | None, night: NightOutcome
         Where the outputs are.
     ledger : Ledger or None
         None if it cannot be opened: then only the metrics of the night are written.
-    night : NightOutcome
-        The night that ends now.
+    status : int
+        Exit status of the night that ends now.
+    began, ended : str
+        Its times, ISO 8601, UTC.
 
     Raises
     ------
@@ -59,14 +52,15 @@ def write_metrics(settings: Settings, ledger: Ledger | None, night: NightOutcome
     """
     path = settings.outputs.root / FILE
     registry = CollectorRegistry()
-    ended = datetime.fromisoformat(night.began).timestamp() + night.seconds
-    _gauge(registry, "regrowth_night_duration_seconds", "Duration of the last night.", night.seconds)
-    _gauge(registry, "regrowth_night_exit_status", "Exit status of the last night.", night.status)
-    _gauge(registry, "regrowth_last_night_timestamp_seconds", "End of the last night.", ended)
-    success: float | None = ended if night.status == 0 else _previous(path, LAST_SUCCESS)
+    end = datetime.fromisoformat(ended)
+    seconds = (end - datetime.fromisoformat(began)).total_seconds()
+    _gauge(registry, "regrowth_night_duration_seconds", "Duration of the last night.", seconds)
+    _gauge(registry, "regrowth_night_exit_status", "Exit status of the last night.", status)
+    _gauge(registry, "regrowth_last_night_timestamp_seconds", "End of the last night.", end.timestamp())
+    success: float | None = end.timestamp() if status == 0 else _previous(path, LAST_SUCCESS)
     if ledger is not None:
         with ledger.reading() as t:
-            _add_ledger(registry, t, datetime.fromtimestamp(ended, UTC))
+            _add_ledger(registry, t, end)
             if (use := eecu_use(t, settings.source)) is not None:
                 what = "Computing time of Earth Engine in this month, estimated."
                 _gauge(registry, "regrowth_earthengine_month_eecu_seconds", what, 3600 * use.used)
@@ -92,15 +86,15 @@ def _add_ledger(registry: CollectorRegistry, t: Transaction, now: datetime) -> N
     _gauge(registry, "regrowth_sites", "Sites by status of the latest assessment.", statuses, "status")
     _gauge(registry, "regrowth_sites_by_alert", "Sites by alert of the latest assessment.", levels, "alert")
 
-    states = Counter(dict.fromkeys(("done", "failed", "deferred"), 0))
-    manifest = (t.newest_night() or {}).get("manifest") or {}
-    states.update(site["state"] for site in manifest.get("sites", ()))
-    _gauge(registry, "regrowth_night_sites", "Sites of the last night by result.", states, "state")
-    if "unread" in manifest:
+    stored = (t.newest_night() or {}).get("manifest")
+    manifest = from_json(stored, Manifest) if stored else None
+    results = {state: len(manifest.in_state(state)) if manifest else 0 for state in ("done", "failed", "deferred")}
+    _gauge(registry, "regrowth_night_sites", "Sites of the last night by result.", results, "state")
+    if manifest is not None:
         unread = "Scenes that the last night could not read and that wait"
-        _gauge(registry, "regrowth_unread_scenes", f"{unread}.", manifest["unread_count"])
-        age = max((86400 * scene["age_days"] for scene in manifest["unread"]), default=0)
-        _gauge(registry, "regrowth_unread_scenes_oldest_age_seconds", f"{unread}: age of the oldest wait.", age)
+        _gauge(registry, "regrowth_unread_scenes", f"{unread}.", manifest.unread_count)
+        oldest = max((86400 * scene.age_days for scene in manifest.unread), default=0)
+        _gauge(registry, "regrowth_unread_scenes_oldest_age_seconds", f"{unread}: age of the oldest wait.", oldest)
 
     newest = max((day for _, _, values in assessments.values() if (day := values.get("last_observed"))), default=None)
     if newest is not None:

@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 from jobs.exits import Exit
-from jobs.manifest import exit_status, public, summary
+from jobs.manifest import Manifest, exit_status, public, summary
 from jobs.operator_notices import silent_sites
+from jobs.records import from_json
 from monitor.alerts.alert import AlertEvent
 from monitor.ledger.transaction import Payload, Transaction
-from monitor.publish.index.history import AlertChange, Changes, History, Night, Problem
+from monitor.publish.index.history import AlertChange, Changes, History, Night
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
 
@@ -20,20 +21,12 @@ SHOWN_EVENTS: Final = frozenset(
 )
 
 
-class NightSoFar(NamedTuple):
-    """The night that writes the pages, which the ledger does not show as ended yet."""
-
-    manifest: Mapping[str, Any]
-    seconds: float
-    """Time since its start. [s]"""
-
-
 def read_history(
     t: Transaction,
     rows: Sequence[tuple[Site, Assessment]],
     *,
     day: date,
-    night: NightSoFar | None,
+    night: Manifest | None,
     silence_days: int,
 ) -> History:
     """What the pages say about the nights.
@@ -46,8 +39,8 @@ def read_history(
         Every assessed site with its newest assessment.
     day : date
         Day of the pages.
-    night : NightSoFar, optional
-        The night that writes them; None: they are written by themselves.
+    night : Manifest, optional
+        The night that writes them, which the ledger does not show as ended yet; None: they are written by themselves.
     silence_days : int
         Time without a usable scene, in the growing season, after which a site counts as unseen. [day]
     """
@@ -65,7 +58,7 @@ def read_history(
     )
 
 
-def _nights(t: Transaction, night: NightSoFar | None) -> tuple[Night, ...]:
+def _nights(t: Transaction, night: Manifest | None) -> tuple[Night, ...]:
     """The last nights, newest first, without repetitions that brought nothing new."""
     shown: list[Night] = []
     for row in reversed(t.nights(3 * MAX_NIGHTS)):
@@ -82,20 +75,16 @@ def _mends(night: Night, earlier: Sequence[Night]) -> bool:
     return bool(same) and same[-1].outcome != "done"
 
 
-def _night_of(row: Payload, running: NightSoFar | None) -> Night:
+def _night_of(row: Payload, running: Manifest | None) -> Night:
     status, counts, error = row["status"], row["summary"], row["error"]
-    if running is not None and running.manifest["run"] == row["id"]:
-        status, counts = int(exit_status(running.manifest)), summary(running.manifest, running.seconds)
-    started = datetime.fromisoformat(row["started"])
-    seconds = None
-    if row["finished"]:
-        seconds = (datetime.fromisoformat(row["finished"]) - started).total_seconds()
-    counts = dict(counts or {"seconds": seconds})
-    problems = tuple(Problem(**{**one, "sites": tuple(one["sites"])}) for one in counts.pop("problems", ()))
-    return Night(
-        day=date.fromisoformat(row["as_of"]), started=started, status=status,
-        error=None if error is None else public(error), problems=problems, **counts,
-    )  # fmt: skip
+    if running is not None and running.run == row["id"]:
+        status, counts = int(exit_status(running)), summary(running)
+    if counts is None and row["finished"]:
+        began, ended = (datetime.fromisoformat(row[name]) for name in ("started", "finished"))
+        counts = {"seconds": (ended - began).total_seconds()}
+    error = None if error is None else public(error)
+    night = {"day": row["as_of"], "started": row["started"], "status": status, "error": error, **(counts or {})}
+    return from_json(night, Night)
 
 
 def _changes(
@@ -119,7 +108,7 @@ def _changes(
         if event["kind"] in SHOWN_EVENTS
         for site, _, rule in [event["alert"].rpartition("/")]
     ]  # fmt: skip
-    gone = [entry["site"] for entry in before["manifest"]["sites"] if entry["site"] not in assessed]
+    gone = [one.site for one in from_json(before["manifest"], Manifest).sites if one.site not in assessed]
     current = t.versions() if gone else {}
     names = {site["id"]: site["name"] for site in t.all_sites()} if any(site not in current for site in gone) else {}
     return Changes(

@@ -4,7 +4,6 @@ Nothing here changes the exit status of the night, hides its error, or holds it 
 imported at the end: a night that cannot start must not take seconds to say so.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from jobs.logs import redacted
 from monitor.errors import MonitorError
 
 if TYPE_CHECKING:
+    from jobs.manifest import Manifest
     from jobs.settings import Settings
     from monitor.ledger.ledger import Ledger
 
@@ -43,12 +43,11 @@ class NightReport:
     readable: bool
     """Whether the whole configuration was read; otherwise ledger and outputs are unknown."""
     heartbeat: Heartbeat
-    manifest: dict[str, Any] | None = None
+    manifest: "Manifest | None" = None
     """Set when the night ran to its end."""
     began: str = field(default_factory=now)
     run: str = field(init=False)
     """Id under which the night is recorded."""
-    _began_monotonic: float = field(default_factory=time.monotonic)
     _ended: bool = False
 
     def __post_init__(self) -> None:
@@ -69,28 +68,28 @@ class NightReport:
         _attempt(lambda: self._report(status, text, stopped=stopped))
 
     def _report(self, status: int, error: str | None, *, stopped: bool) -> None:
-        from jobs.failed_night import deliver_directly, failed_night
+        from jobs.failed_night import failed_night, send_directly
         from jobs.installation import open_ledger
-        from jobs.metrics import NightOutcome, write_metrics
+        from jobs.metrics import write_metrics
 
         payload = failed_night(self.as_of.isoformat(), status, error=error, manifest=self.manifest)
         if not self.readable:
             if payload is not None:
-                _attempt(lambda: deliver_directly(self.settings, payload))
+                _attempt(lambda: send_directly(self.settings, payload))
             return
-        outcome = NightOutcome(status=status, began=self.began, seconds=time.monotonic() - self._began_monotonic)
+        times = {"began": self.began, "ended": now()}
         try:
             brief = stopped or status == Exit.TRY_LATER
             with open_ledger(self.settings, lock_wait=LEDGER_WAIT if brief else None) as ledger:
                 self._record(ledger, status, error)
                 if payload is not None:
-                    _queue_and_deliver(self.settings, ledger, payload, locked=stopped)
-                _attempt(lambda: write_metrics(self.settings, ledger, outcome))
+                    _queue_and_send(self.settings, ledger, payload, locked=stopped)
+                _attempt(lambda: write_metrics(self.settings, ledger, status=status, **times))
         except Exception as problem:  # noqa: BLE001 - whatever it is, it must not hide the error of the night
             log.warning("the end of the night was not recorded in the ledger", error=str(problem))
             if payload is not None:
-                _attempt(lambda: deliver_directly(self.settings, payload))
-            _attempt(lambda: write_metrics(self.settings, None, outcome))
+                _attempt(lambda: send_directly(self.settings, payload))
+            _attempt(lambda: write_metrics(self.settings, None, status=status, **times))
 
     def _record(self, ledger: "Ledger", status: int, error: str | None) -> None:
         """Store how the night ended, unless it did so itself."""
@@ -99,19 +98,18 @@ class NightReport:
             t.end_run(self.run, status=status, error=error, now=now())
 
 
-def _queue_and_deliver(settings: "Settings", ledger: "Ledger", payload: dict[str, Any], *, locked: bool) -> None:
-    from jobs.failed_night import deliver, queue, was_sent_directly
+def _queue_and_send(settings: "Settings", ledger: "Ledger", payload: dict[str, Any], *, locked: bool) -> None:
+    from jobs.failed_night import event_of, queue
+    from jobs.outbox import send_event
 
-    if was_sent_directly(settings, payload):
-        return
     with ledger.transaction() as t:
         queue(t, settings, payload)
     if locked:
-        deliver(settings, ledger, payload)
+        send_event(settings, ledger, event_of(payload))
         return
     try:
         with hold_ledger(ledger, "the report of a failed night"):
-            deliver(settings, ledger, payload)
+            send_event(settings, ledger, event_of(payload))
     except Locked as error:  # the other run sends it
         log.info("the report of the failed night waits in the outbox", why=str(error))
 

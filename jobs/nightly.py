@@ -19,6 +19,7 @@ from jobs.progress import progress
 from monitor.errors import BadConfiguration
 
 if TYPE_CHECKING:
+    from jobs.manifest import Manifest
     from jobs.settings import Settings
 
 LANDSAT_1_LAUNCH = date(1972, 7, 23)
@@ -60,13 +61,15 @@ def run(
             choose_cache(settings.store.root)
             from jobs.manifest import exit_status
             from jobs.pipeline import night
+            from jobs.records import to_json
 
             begun = ledger, report.run
             with progress("scenes") as show:
                 manifest = report.manifest = night(settings, as_of=day, only=site or [], progress=show, begun=begun)
         if as_json:
             names = "run as_of sites registry messages_waiting pages_failed self_check unread_count unread"
-            console.print_json({name: manifest[name] for name in names.split()})
+            values = to_json(manifest)
+            console.print_json({name: values[name] for name in names.split()})
         else:
             _print_manifest(manifest)
         raise typer.Exit(exit_status(manifest))
@@ -104,7 +107,7 @@ def _report_unreadable(config: Path | None, day: date, error: BadConfiguration) 
 
 
 def _print_plan(planned: dict[str, Any]) -> None:
-    console.print_registry_changes(planned)
+    console.print_registry_changes(planned["registry"])
     for error in planned["failed"].values():
         typer.echo(error)
     for site, reason in planned["deferred"].items():
@@ -124,16 +127,16 @@ def _print_plan(planned: dict[str, Any]) -> None:
     typer.echo(f"{planned['messages']} messages are waiting to be sent; new scenes may add more.")
 
 
-def _print_manifest(manifest: dict[str, Any]) -> None:
+def _print_manifest(manifest: "Manifest") -> None:
     from jobs.manifest import unread_sentence
 
-    console.print_registry_changes(manifest)
-    page_errors = dict(manifest["pages_failed"])
-    for result in manifest["sites"]:
-        new = f"{result['status']}, alert {result['alert']}, {len(result['scenes_new'])} new scenes"
-        page_error = page_errors.pop(result["site"], None)
+    console.print_registry_changes(manifest.registry)
+    page_errors = dict(manifest.pages_failed)
+    for result in manifest.sites:
+        new = f"{result.status}, alert {result.alert}, {len(result.scenes_new)} new scenes"
+        page_error = page_errors.pop(result.site, None)
         page = f"; page not written: {page_error}" if page_error else ""
-        typer.echo(f"{result['site']}: {result['state']}; {result['error'] or new}{page}")
+        typer.echo(f"{result.site}: {result.state}; {result.error or new}{page}")
     for site, page_error in page_errors.items():
         typer.echo(f"{site}: page not written: {page_error}")
     if sentence := unread_sentence(manifest):

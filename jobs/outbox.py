@@ -66,6 +66,15 @@ class SendResult(NamedTuple):
     """Messages given up now."""
 
 
+class Delivery(NamedTuple):
+    """What became of the message to one operator."""
+
+    channel: str
+    recipient: str
+    error: str | None
+    """None: it was delivered."""
+
+
 class Due(NamedTuple):
     """A message that is to be sent now."""
 
@@ -138,6 +147,30 @@ def send(settings: Settings, ledger: Ledger, *, release: bool = False, night: bo
     with ledger.reading() as t:
         waiting = t.count_messages("waiting", "held")
     return SendResult(sent=ended["sent"], waiting=waiting, dead=ended["dead"])
+
+
+def send_event(settings: Settings, ledger: Ledger, event: str) -> list[Delivery]:
+    """Try each waiting message about one event to the operators once; what is not delivered waits for the next night.
+
+    Raises
+    ------
+    TryLater
+        The lock was lost: nothing more is sent.
+    """
+    with ledger.transaction() as t:
+        rows = [row for row in t.notices("waiting") if row["event"] == event]
+        _store_groups(t, rows, settings.alerts.digest_above)
+        stored = [row for row in t.notices("waiting") if row["event"] == event]
+    if not stored:
+        return []
+    with open_channels(settings) as channels:
+        sender = _Sender(settings, ledger, channels, key=None)
+        sender.try_each([Due(row["message"], row["channel"]) for row in stored])
+    with ledger.reading() as t:
+        tried = [row for due in stored for row in t.notices_of(due["message"])]
+    return [
+        Delivery(row["channel"], row["recipient"], None if row["state"] == "sent" else row["error"]) for row in tried
+    ]
 
 
 def _prepare(t: Transaction, settings: Settings, *, release: bool, night: bool) -> list[Due]:
@@ -364,9 +397,14 @@ class _Sender:
         _log(rows, error, changes)
 
 
+def reason_not_sent(error: Exception) -> str:
+    """Why a message was not delivered, without secrets."""
+    return redacted(str(error) if isinstance(error, MonitorError) else f"{type(error).__name__}: {error}")
+
+
 def _after_failure(error: Exception, first_tried: datetime) -> dict[str, Any]:
     """What is stored of a message that was not delivered."""
-    why = redacted(str(error) if isinstance(error, MonitorError) else f"{type(error).__name__}: {error}")
+    why = reason_not_sent(error)
     if isinstance(error, BadConfiguration):  # nobody was asked to deliver it: it waits until this is corrected
         return {"error": why, "first_tried": None, "next_try": None}
     moment = datetime.fromisoformat(now())

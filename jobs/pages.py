@@ -26,7 +26,8 @@ from jobs.executor import Compute, open_executor
 from jobs.installation import locked_ledger
 from jobs.logs import redacted
 from jobs.lots import latest_records
-from jobs.night_history import NightSoFar, read_history
+from jobs.manifest import Manifest
+from jobs.night_history import read_history
 from jobs.promises import judged_site
 from jobs.records import from_json, stored_rows, to_json
 from jobs.settings import Settings
@@ -77,7 +78,7 @@ def publish(
     compute: Compute,
     *,
     as_of: date | None = None,
-    night: NightSoFar | None = None,
+    night: Manifest | None = None,
 ) -> dict[str, str | None]:
     """Write the pages of the sites that changed, then tables and the index.
 
@@ -87,7 +88,7 @@ def publish(
         Settings, open ledger, and an executor (:func:`jobs.executor.open_executor`).
     as_of : date, optional
         Day of the run; None: day of the newest assessment.
-    night : NightSoFar, optional
+    night : Manifest, optional
         The night that writes the pages; None: they are written by themselves.
 
     Returns
@@ -121,7 +122,7 @@ def publish(
         alerts = [*assessed.alerts, *(view.alert for view in with_sites if view.alert)]
         if night is not None:
             failed = {site: error for site, error in outcomes.items() if error}
-            night = night._replace(manifest={**night.manifest, "pages_failed": failed})
+            night = msgspec.structs.replace(night, pages_failed=failed)
         with ledger.reading() as t:
             head = chain_head(t)
             if unknown := unknown_published_head(t, settings.outputs.root):

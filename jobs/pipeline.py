@@ -12,8 +12,8 @@ from datetime import date
 from typing import Any
 
 import structlog
+from msgspec.structs import replace
 
-from jobs import __version__
 from jobs.alerting import address_book
 from jobs.begin import begun_night, new_run, record_run
 from jobs.calibration import Calibrations, Pool, calibrate_due
@@ -36,14 +36,14 @@ from jobs.ingest import (
 from jobs.installation import open_ledger, selected_sites
 from jobs.judging import Night, judge_landscape
 from jobs.lots import judge_lots
-from jobs.manifest import exit_status, summary, unread_scenes
-from jobs.night_history import NightSoFar
+from jobs.manifest import MAX_UNREAD, Manifest, SiteResult, exit_status, summary, waiting_scenes
 from jobs.operator_notices import notify_operators
 from jobs.outbox import answer_key, send
 from jobs.pages import publish
 from jobs.progress import Report, SceneProgress, report_nothing
 from jobs.promises import as_promised, notify_edits
 from jobs.quiet import add_quiet_notices
+from jobs.records import to_json
 from jobs.registry import apply_registry, read_and_compare
 from jobs.reminders import remind_managers
 from jobs.self_check import self_check
@@ -75,8 +75,7 @@ class _Night:
     rain: Mapping[str, Reason | None]
     """By site what the rain of the season adds to the reasons of its assessment."""
     constants: Calibrations
-    results: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Entry of each site in the manifest."""
+    results: dict[str, SiteResult] = field(default_factory=dict)
     never_offered: list[str] = field(default_factory=list)
     """Sites without any scene offered by any source, ever."""
     unread: dict[str, Mapping[str, UnreadScene]] = field(default_factory=dict)
@@ -93,7 +92,7 @@ def night(
     pages: bool = True,
     progress: Report = report_nothing,
     begun: tuple[Ledger, str] | None = None,
-) -> dict[str, Any]:
+) -> Manifest:
     """Run one night.
 
     Parameters
@@ -113,8 +112,8 @@ def night(
 
     Returns
     -------
-    dict
-        The manifest: what ``regrowth run --json`` prints.
+    Manifest
+        What the ledger stores, and ``regrowth run --json`` prints.
 
     Raises
     ------
@@ -156,35 +155,33 @@ def night(
                 judge_lots(t, every_site, book=address_book(settings), as_of=as_of, run=run)
             remind_managers(t, settings, sites, day=as_of)
             if not only:
-                not_done = {site for site, result in state.results.items() if result["state"] != "done"}
+                not_done = {site for site, result in state.results.items() if result.state != "done"}
                 add_quiet_notices(t, settings, every_site, day=as_of, not_done=not_done)
         with ledger.transaction() as t:
             append_line(t, night=as_of)
         last = send(settings, ledger)
         ledger.guard()
-        manifest: dict[str, Any] = {
-            "run": run, "as_of": as_of.isoformat(), "version": __version__,
-            "sites": [state.results[site.id] for site in sites], "registry": registry.to_json(),
-            "never_offered": state.never_offered, "messages_sent": sent + last.sent, "messages_waiting": last.waiting,
-            "pages_failed": {}, "self_check": checked, **unread_scenes(state.unread, as_of),
-        }  # fmt: skip
-        seconds = time.monotonic() - began
+        unread = waiting_scenes(state.unread, as_of)
+        manifest = Manifest(
+            run=run, as_of=as_of, sites=[state.results[site.id] for site in sites], registry=registry.to_json(),
+            never_offered=state.never_offered, messages_sent=sent + last.sent, messages_waiting=last.waiting,
+            self_check=checked, unread_count=len(unread), unread=unread[:MAX_UNREAD], seconds=time.monotonic() - began,
+        )  # fmt: skip
         if pages:
-            so_far = NightSoFar(manifest, seconds)
-            outcomes = publish(settings, ledger, compute, as_of=as_of, night=so_far)
-            manifest["pages_failed"] = {site: error for site, error in outcomes.items() if error}
+            outcomes = publish(settings, ledger, compute, as_of=as_of, night=manifest)
+            manifest = replace(manifest, pages_failed={site: error for site, error in outcomes.items() if error})
         expire_snapshots(settings.store.root, ledger)
         with ledger.transaction() as t:
             thin(t)
-        _end_run(ledger, run, manifest, seconds)
+        _end_run(ledger, manifest)
         log.info("night done", as_of=as_of.isoformat(), sites=len(sites), messages=sent + last.sent)
         return manifest
 
 
-def _end_run(ledger: Ledger, run: str, manifest: dict[str, Any], seconds: float) -> None:
-    status, counts = exit_status(manifest), summary(manifest, seconds)
+def _end_run(ledger: Ledger, manifest: Manifest) -> None:
+    status, counts = exit_status(manifest), summary(manifest)
     with ledger.transaction() as t:
-        t.end_run(run, status=status, manifest=manifest, summary=counts, now=now())
+        t.end_run(manifest.run, status=status, manifest=to_json(manifest), summary=counts, now=now())
 
 
 def _update_and_assess(
@@ -216,7 +213,7 @@ def _assess_fetched(state: _Night, outcomes: Sequence[Outcome]) -> None:
         results = _assess(state, updated, constants, record=True)
         state.results.update(results)
         if constants is None:
-            state.without_constants.append([one for one in updated if results[one[0].id]["state"] == "done"])
+            state.without_constants.append([one for one in updated if results[one[0].id].state == "done"])
 
 
 def _calibrate_and_assess(state: _Night, every_site: Sequence[Site]) -> None:
@@ -231,7 +228,7 @@ def _calibrate_and_assess(state: _Night, every_site: Sequence[Site]) -> None:
 
 def _assess(
     state: _Night, updated: Sequence[Updated], constants: Calibration | None, *, record: bool
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, SiteResult]:
     """Results of sites of a landscape: record what was fetched (`record`) and judge them, if constants are known.
 
     Where that fails, each half is tried by itself, until the site that is the cause is alone.
@@ -249,7 +246,7 @@ def _assess(
             if constants is not None:
                 around = state.constants.members[Pool.of(updated[0][0])]
                 for name, judged in judge_landscape(t, updated, series, constants, around, night).items():
-                    results[name] |= judged
+                    results[name] = replace(results[name], **judged)
     except MonitorError as error:
         if len(updated) > 1:
             half = len(updated) // 2
@@ -258,7 +255,7 @@ def _assess(
         ((site, _),) = updated
         log.error("site not judged", site=site.id, error=str(error))
         failure = "deferred" if isinstance(error, TryLater) else "failed"
-        return {site.id: state.results[site.id] | {"state": failure, "error": f"site {site.id!r}: {error}"}}
+        return {site.id: replace(state.results[site.id], state=failure, error=f"site {site.id!r}: {error}")}
     return results
 
 
@@ -272,7 +269,7 @@ def _known_first(ledger: Ledger, sites: Sequence[Site]) -> list[list[Site]]:
 
 def fetch_history(
     settings: Settings, *, until: date | None = None, only: Sequence[str] = (), progress: Report = report_nothing
-) -> dict[str, Any]:
+) -> Manifest:
     """Fetch scenes ahead of the night, without assessments, alerts or pages.
 
     Parameters
@@ -284,8 +281,8 @@ def fetch_history(
 
     Returns
     -------
-    dict
-        A manifest like that of a night: ``as_of``, ``sites``, ``registry``, ``never_offered``, ``unread``.
+    Manifest
+        Like that of a night, without messages and pages.
 
     Raises
     ------
@@ -299,7 +296,7 @@ def fetch_history(
         registry = apply_registry(ledger, settings)
         sites = selected_sites(ledger, only)
         sources = open_sources(settings.source)
-        results: dict[str, dict[str, Any]] = {}
+        results: dict[str, SiteResult] = {}
         never_offered: list[str] = []
         unread: dict[str, Mapping[str, UnreadScene]] = {}
         scenes = SceneProgress(progress)
@@ -311,16 +308,18 @@ def fetch_history(
             for updated in by_landscape(outcomes):
                 unread |= {site.id: fetched.unread for site, fetched in updated}
                 results |= _record_fetched(ledger, updated)
-        manifest = {
-            "as_of": until.isoformat(), "sites": [results[site.id] for site in sites], "registry": registry.to_json(),
-            "never_offered": never_offered, **unread_scenes(unread, until),
-        }  # fmt: skip
-        _end_run(ledger, run, manifest, time.monotonic() - began)
+        waiting = waiting_scenes(unread, until)
+        manifest = Manifest(
+            run=run, as_of=until, sites=[results[site.id] for site in sites], registry=registry.to_json(),
+            never_offered=never_offered, unread_count=len(waiting), unread=waiting[:MAX_UNREAD],
+            seconds=time.monotonic() - began,
+        )  # fmt: skip
+        _end_run(ledger, manifest)
         return manifest
 
 
-def _record_fetched(ledger: Ledger, updated: Sequence[Updated]) -> dict[str, dict[str, Any]]:
-    """Record what was fetched for sites of a landscape, without judging them; returns their entries in the manifest."""
+def _record_fetched(ledger: Ledger, updated: Sequence[Updated]) -> dict[str, SiteResult]:
+    """Record what was fetched for sites of a landscape, without judging them; returns their results."""
     try:
         series = observation_series(updated)
         results = {site.id: fetched_result(site, fetched, series, k) for k, (site, fetched) in enumerate(updated)}
@@ -331,7 +330,7 @@ def _record_fetched(ledger: Ledger, updated: Sequence[Updated]) -> dict[str, dic
             return {name: result for one in updated for name, result in _record_fetched(ledger, [one]).items()}
         ((site, fetched),) = updated
         failed = site_result(Outcome(site=site, state="failed", error=f"site {site.id!r}: {error}"))
-        return {site.id: failed | {"scenes_unread": len(fetched.unread)}}
+        return {site.id: replace(failed, scenes_unread=len(fetched.unread))}
     return results
 
 

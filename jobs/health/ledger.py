@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.engine import URL
 
+    from jobs.manifest import SiteResult
     from jobs.settings import Settings
 
 MAX_NIGHTS_READ: Final = 30
@@ -200,6 +201,9 @@ def last_night(nights: Sequence[Any], current_sites: frozenset[str], *, at_work:
     `nights` are rows of the ledger, newest first: a site that was not part of the last night is looked up in earlier
     ones. `at_work`: whether a night is running now.
     """
+    from jobs.manifest import Manifest
+    from jobs.records import from_json
+
     last = nights[0]
     started = datetime.fromisoformat(last.started)
     if last.finished is None:
@@ -215,31 +219,33 @@ def last_night(nights: Sequence[Any], current_sites: frozenset[str], *, at_work:
     failed, deferred = by_state["failed"], by_state["deferred"]
     message = f"{ended}: {len(by_state['done'])} of {sum(map(len, by_state.values()))} sites assessed"
     if failed:
-        reasons = [one_line(site["error"] or "no reason was recorded") for site in failed[:MAX_FAILED_SITES]]
+        reasons = [one_line(site.error or "no reason was recorded") for site in failed[:MAX_FAILED_SITES]]
         message = f"{message}, {len(failed)} failed; {'; '.join(reasons)}"
-        return broken("night", message, f"correct that, then run: regrowth run --site {failed[0]['site']}")
-    if pages := last.manifest["pages_failed"]:
+        return broken("night", message, f"correct that, then run: regrowth run --site {failed[0].site}")
+    manifest = from_json(last.manifest, Manifest)
+    if pages := manifest.pages_failed:
         site, error = next(iter(pages.items()))
         message = f"{message}; {count_of(len(pages), 'page')} could not be written, that of {site}: {one_line(error)}"
         return broken("night", message, "correct that, then run: regrowth publish")
     if datetime.now(UTC) - started > MAX_NIGHT_AGE:
         message = f"{message}; no night since {started:%Y-%m-%d %H:%M} UTC"
         return broken("night", message, "check the timer or the crontab line, see the README; then: regrowth run")
-    if waiting := last.manifest["messages_waiting"]:
+    if waiting := manifest.messages_waiting:
         fix = "regrowth alerts outbox    (those that are held: regrowth alerts release)"
         return note("night", f"{message}; {'1 message is' if waiting == 1 else f'{waiting} messages are'} waiting", fix)
     if deferred:
-        reason = one_line(deferred[0]["error"])
+        reason = one_line(deferred[0].error or "no reason was recorded")
         return note("night", f"{message}, {len(deferred)} deferred to the next night; {reason}")
     return ok("night", message)
 
 
 def unread_scenes(nights: Sequence[Any]) -> Iterator[Finding]:
     """Scenes that the last finished night could not read, which wait for later nights."""
-    from jobs.manifest import unread_sentence
+    from jobs.manifest import Manifest, unread_sentence
+    from jobs.records import from_json
 
-    manifest = next((night.manifest for night in nights if night.manifest), None)
-    if manifest is not None and (sentence := unread_sentence(manifest)):
+    stored = next((night.manifest for night in nights if night.manifest), None)
+    if stored is not None and (sentence := unread_sentence(from_json(stored, Manifest))):
         fix = "check the way to that host; later nights try again until scenes 30 days newer are offered"
         yield note("scenes", one_line(sentence), fix)
 
@@ -258,16 +264,19 @@ def last_self_check(row: Mapping[str, Any]) -> Finding:
     return ok("self-check", message)
 
 
-def _sites_by_state(nights: Sequence[Any], current_sites: frozenset[str]) -> dict[str, list[dict[str, Any]]]:
+def _sites_by_state(nights: Sequence[Any], current_sites: frozenset[str]) -> "dict[str, list[SiteResult]]":
     """The latest result of each current site, by state (``done``, ``failed``, ``deferred``), sorted by id."""
-    results: dict[str, dict[str, Any]] = {}
+    from jobs.manifest import Manifest
+    from jobs.records import from_json
+
+    results: dict[str, SiteResult] = {}
     for night in nights:
-        for result in night.manifest["sites"] if night.manifest else ():
-            if result["site"] in current_sites:
-                results.setdefault(result["site"], result)
-    by_state: dict[str, list[dict[str, Any]]] = {"done": [], "failed": [], "deferred": []}
+        if night.manifest and len(results) < len(current_sites):
+            found = {one.site: one for one in from_json(night.manifest, Manifest).sites if one.site in current_sites}
+            results = found | results
+    by_state: dict[str, list[SiteResult]] = {"done": [], "failed": [], "deferred": []}
     for _, result in sorted(results.items()):
-        by_state[result["state"]].append(result)
+        by_state[result.state].append(result)
     return by_state
 
 

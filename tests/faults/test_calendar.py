@@ -37,9 +37,9 @@ def installed(root, *, since, more=""):
 
 
 def scenes(manifest):
-    (site,) = manifest["sites"]
-    assert site["state"] == "done"
-    return site["scenes_new"]
+    (site,) = manifest.sites
+    assert site.state == "done"
+    return site.scenes_new
 
 
 def test_after_ten_missed_nights_one_night_catches_up_and_sends_one_message_about_an_alert(tmp_path):
@@ -49,9 +49,9 @@ def test_after_ten_missed_nights_one_night_catches_up_and_sends_one_message_abou
         missed = [date(2018, 9, 19) + timedelta(days=n) for n in range(10)]
         manifest = night(settings, as_of=missed[-1] + timedelta(days=1), pages=False)
         assert scenes(manifest) == ["romania-2018-09-19", "romania-2018-09-29"]
-        assert [len(server.mails), manifest["messages_sent"]] == [1, 1]
+        assert [len(server.mails), manifest.messages_sent] == [1, 1]
         for day in (missed[0], missed[-1]):  # should anybody run them later
-            assert night(settings, as_of=day, pages=False)["messages_sent"] == 0
+            assert night(settings, as_of=day, pages=False).messages_sent == 0
         with open_ledger(settings) as ledger, ledger.reading() as t:
             assert len(t.alerts_of("demo-07")) == 1
 
@@ -124,7 +124,7 @@ def test_after_a_night_with_a_clock_a_year_ahead_a_backup_is_the_way_on(tmp_path
 
         with monkeypatch.context() as patch:
             patch.setattr("jobs.clock.datetime", Ahead)
-            run = night(settings, as_of=today + ahead)["run"]
+            run = night(settings, as_of=today + ahead).run
         sent = len(server.mails)
         with pytest.raises(
             TryLater, match=rf"the newest run in the ledger, {run}, is of .*'regrowth restore' with the"
@@ -142,7 +142,7 @@ def test_after_a_night_with_a_clock_a_year_ahead_a_backup_is_the_way_on(tmp_path
         settings = load(root / "regrowth.toml")
         restore(settings, tmp_path / "backup")
         manifest = night(settings, as_of=today)
-        assert (manifest["messages_sent"], len(server.mails)) == (0, sent)
+        assert (manifest.messages_sent, len(server.mails)) == (0, sent)
         assert scenes(manifest) != []
         for name in ("status.json", "sites/demo-07/observations.csv", "index.html"):
             assert (root / name).read_bytes() == (undisturbed.outputs.root / name).read_bytes()

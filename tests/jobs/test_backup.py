@@ -99,8 +99,8 @@ def test_after_a_restore_a_night_changes_nothing_and_sends_nothing(saved, empty)
     before, stored = rows(settings.ledger.url, without={"runs"}), stores(empty)
     assert before == rows(f"sqlite:///{saved}/ledger.db", without={"runs"})
     manifest = night(settings, as_of=NIGHT, pages=False)
-    assert [site["scenes_new"] for site in manifest["sites"]] == [[]] * 3
-    assert manifest["messages_sent"] == 0
+    assert [site.scenes_new for site in manifest.sites] == [[]] * 3
+    assert manifest.messages_sent == 0
     assert (rows(settings.ledger.url, without={"runs"}), stores(empty)) == (before, stored)
     assert not (empty / "messages").exists()
 
@@ -112,7 +112,7 @@ def test_a_ledger_goes_to_postgresql_and_back_and_goes_on_numbering(saved, empty
     restore(settings, saved)
     assert rows(url) == rows(f"sqlite:///{saved}/ledger.db")
     manifest = night(settings, as_of=date(2018, 10, 5), pages=False)
-    assert [site["state"] for site in manifest["sites"]] == ["done"] * 3
+    assert [site.state for site in manifest.sites] == ["done"] * 3
     again = tmp_path / "again"
     back_up(settings, again, config=empty / "regrowth.toml")
     assert rows(f"sqlite:///{again}/ledger.db") == rows(url)

@@ -29,7 +29,7 @@ def offered(monkeypatch):
 
 
 def states(manifest):
-    return {site["site"]: site["state"] for site in manifest["sites"]}
+    return {site.site: site.state for site in manifest.sites}
 
 
 def test_a_landscape_that_another_run_stores_in_is_deferred_and_no_other(tmp_path, offered):
@@ -42,7 +42,7 @@ def test_a_landscape_that_another_run_stores_in_is_deferred_and_no_other(tmp_pat
     with hold_lock(settings.store.root / LANDSCAPE_LOCKS, "a backfill", locked):
         manifest = night(settings, as_of=NIGHT)
     assert states(manifest) == {"s1": "deferred", "s2": "deferred", "s3": "done"}
-    assert "a backfill, process" in manifest["sites"][0]["error"]
+    assert "a backfill, process" in manifest.sites[0].error
     assert exit_status(manifest) == 10
     assert [len(stored_of(settings, name).records()) for name in ("s1", "s3")] == [len(DAYS) - 1, len(DAYS)]
     assert states(night(settings, as_of=NIGHT)) == dict.fromkeys(("s1", "s2", "s3"), "done")

@@ -453,7 +453,7 @@ def test_a_bug_while_setting_constants_leaves_those_in_force_and_stops_no_night(
 
     monkeypatch.setattr(calibrating, "calibrate", broken)
     manifest = night(settings, as_of=NIGHT, pages=False)
-    assert {site["state"] for site in manifest["sites"]} == {"done"}
+    assert {site.state for site in manifest.sites} == {"done"}
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         assert t.calibrations() == [], "the next night tries again"
         assert {t.latest_assessment(site["id"])[2]["calibration"] for site in t.sites()} == {DEFAULT.hash}

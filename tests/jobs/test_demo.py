@@ -167,7 +167,7 @@ def test_the_fates_of_other_seeds_are_named_correctly_too(seed, tmp_path):
     (tmp_path / "regrowth.toml").write_text(module.CONFIGURATION.format(seed=seed), encoding="utf-8")
     (tmp_path / "sites.geojson").write_text(module._registry(Sample(seed), dealt), encoding="utf-8")
     manifest = night(load(tmp_path / "regrowth.toml"), as_of=module.LAST_NIGHT, pages=False)
-    found = {one["site"]: one["status"] for one in manifest["sites"]}
+    found = {one.site: one.status for one in manifest.sites}
     assert found == {module._id(place): fate.name for place, fate in dealt}
 
 

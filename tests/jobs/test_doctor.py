@@ -278,7 +278,7 @@ def last_night(installation, doctor):
     def manifest(pages=None, waiting=0, unread=(), **states):
         sites = [{"site": name, "state": state, "error": f"{name}: it is so"} for name, state in states.items()]
         return {
-            "sites": sites, "pages_failed": pages or {}, "messages_waiting": waiting,
+            "run": "r", "as_of": "2026-06-30", "sites": sites, "pages_failed": pages or {}, "messages_waiting": waiting,
             "unread_count": len(unread), "unread": list(unread),
         }  # fmt: skip
 
@@ -304,7 +304,8 @@ def last_night(installation, doctor):
 
 def test_scenes_that_wait_unread_are_named_with_their_number_age_reason_and_host(last_night, doctor):
     reason = "https://assets.example/B04.tif gives no answer (the host has no address) within 90 s"
-    last_night(a="done", unread=[{"scene": "x", "age_days": 5, "reason": reason}])
+    waiting = {"scene": "x", "since": "2026-06-25", "age_days": 5, "reason": reason, "sites": ["a"], "n_sites": 1}
+    last_night(a="done", unread=[waiting])
     scenes = doctor()[0]["scenes"]
     assert (scenes["state"], scenes["message"]) == ("note", f"1 scene waits unread, the oldest for 5 days: {reason}")
 

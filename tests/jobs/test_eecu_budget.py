@@ -11,7 +11,7 @@ from dask import delayed
 from jobs import eecu_budget
 from jobs.eecu_budget import EecuBudget, eecu_use
 from jobs.ingest import _Run
-from jobs.metrics import NightOutcome, write_metrics
+from jobs.metrics import write_metrics
 from jobs.progress import SceneProgress
 from jobs.settings import Settings, SourceSettings, load
 from monitor.errors import BadConfiguration
@@ -122,7 +122,8 @@ def test_the_smallest_of_several_budgets_holds(ledger):
 def test_metrics_state_use_and_budget(ledger, tmp_path, batch):
     settings = Settings(source=earth_engine(2.0), outputs={"root": tmp_path})
     EecuBudget(settings.source, ledger).spend(batch)
-    write_metrics(settings, ledger, NightOutcome(status=0, began="2026-11-28T02:30:00+00:00", seconds=1.0))
+    day = "2026-11-28T02:30"
+    write_metrics(settings, ledger, status=0, began=f"{day}:00+00:00", ended=f"{day}:01+00:00")
     text = (settings.outputs.root / "metrics.prom").read_text(encoding="utf-8")
     assert "regrowth_earthengine_month_eecu_seconds 1800.0\n" in text
     assert "regrowth_earthengine_budget_eecu_seconds 7200.0\n" in text

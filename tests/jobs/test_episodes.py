@@ -61,7 +61,7 @@ def test_a_replanted_site_is_judged_from_its_new_start_on_the_ground_that_it_has
     assert (closed.state, closed.answer, closed.note) == (AlertState.RESOLVED, "treated", WHY)
 
     manifest = night(settings, as_of=LATER)
-    assert all(len(site["scenes_new"]) <= 3 for site in manifest["sites"]), "nothing is fetched again"
+    assert all(len(site.scenes_new) <= 3 for site in manifest.sites), "nothing is fetched again"
     assert [controls for controls, _ in controls_and_counts(settings)] == [controls for controls, _ in held]
     after = status(installation)
     assert (after["demo-02"]["episode"], after["demo-07"]["episode"]) == (2, 1)

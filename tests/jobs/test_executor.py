@@ -105,11 +105,11 @@ def test_a_night_in_processes_or_on_a_cluster_makes_the_same_products_byte_for_b
     where = "processes" if kind == "processes" else request.getfixturevalue("cluster").scheduler_address
     made = configured(install, tmp_path, where)
     manifest = night(load(made.config), as_of=NIGHT)
-    assert [site["state"] for site in manifest["sites"]] == ["done"] * 3
-    assert [len(site["scenes_new"]) for site in manifest["sites"]] == [68] * 3
+    assert [site.state for site in manifest.sites] == ["done"] * 3
+    assert [len(site.scenes_new) for site in manifest.sites] == [68] * 3
     assert differences(products(first_night), products(made)) == {}
     here = configured(install, tmp_path, "")
-    assert all(not site["scenes_new"] for site in night(load(here.config), as_of=NIGHT)["sites"])
+    assert all(not site.scenes_new for site in night(load(here.config), as_of=NIGHT).sites)
 
 
 @pytest.mark.slow
@@ -135,7 +135,7 @@ def test_a_worker_killed_midway_loses_nothing(install, first_night, cluster, tmp
     finally:
         thread.join()
     assert len(killed) == 1
-    assert [site["state"] for site in manifest["sites"]] == ["done"] * 3
+    assert [site.state for site in manifest.sites] == ["done"] * 3
     assert differences(products(first_night), products(made)) == {}
 
 
@@ -148,7 +148,7 @@ def test_a_store_that_cannot_be_read_stops_no_other_site(install, tmp_path):
     for path in broken.rglob("*"):
         if path.is_file():
             path.write_bytes(b"torn")
-    states = {site["site"]: site["state"] for site in night(load(made.config), as_of=NIGHT, pages=False)["sites"]}
+    states = {site.site: site.state for site in night(load(made.config), as_of=NIGHT, pages=False).sites}
     assert states.pop("demo-07") == "failed"
     assert [*states.values()] == ["done"] * 2
 

@@ -99,7 +99,7 @@ def test_units_under_a_later_site_count_until_its_start_and_no_earlier_verdict_c
     before, given = series(settings), assessments(settings)
     register(settings, s1=(SITE, "2019-06-01"), s2=(EAST, BEGUN))
     manifest = night(settings, as_of=NIGHT)
-    assert [len(site["scenes_new"]) for site in manifest["sites"]] == [0, len(DAYS)]
+    assert [len(site.scenes_new) for site in manifest.sites] == [0, len(DAYS)]
     after = series(settings)
     assert {day: row for day, row in after.items() if day < BEGUN} == {
         day: row for day, row in before.items() if day < BEGUN
@@ -196,8 +196,8 @@ def test_without_a_season_seen_the_choice_waits_and_is_tried_once_a_season(setti
     source.cloudy = frozenset(DAYS[2:10])  # of the first season two clear scenes are left
     register(settings, s1=(SITE, "2017-06-01"))
     for as_of in (date(2018, 8, 1), date(2018, 12, 1), date(2018, 12, 2), date(2019, 8, 1)):
-        (site,) = night(settings, as_of=as_of)["sites"]
-        assert (site["state"], site["status"]) == ("done", "insufficient_data")
+        (site,) = night(settings, as_of=as_of).sites
+        assert (site.state, site.status) == ("done", "insufficient_data")
         assert controls(settings) == (None, None)
         assert {row["reason"] for row in series(settings).values()} <= {"CLOUD", "CONTROL_POOR"}
         assert not {"CONTROL_FEW", "CONTROL_POOR"} & {*status(settings)["reasons"]}
@@ -211,8 +211,8 @@ def test_without_a_season_seen_the_choice_waits_and_is_tried_once_a_season(setti
     assert {row["reason"] for row in series(settings).values()} == {"", "CLOUD"}
     assert "NO_PRE_SEASONS" in status(settings)["reasons"]
     assert assessments(settings)[: len(given)] == given
-    (site,) = night(settings, as_of=NIGHT)["sites"]
-    assert site["scenes_new"] == []
+    (site,) = night(settings, as_of=NIGHT).sites
+    assert site.scenes_new == []
 
 
 def test_the_reason_why_no_scene_shows_a_site_is_recorded(settings, source):

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from jobs.cli import main
 from jobs.exits import Exit
-from jobs.metrics import FILE, NightOutcome, write_metrics
+from jobs.metrics import FILE, write_metrics
 from jobs.settings import SourceSettings, load
 from monitor.errors import BadData
 from monitor.ledger.ledger import Ledger
@@ -30,8 +30,10 @@ def ledger(settings):
         yield opened
 
 
-def outcome(status=0):
-    return NightOutcome(status=status, began=EARLIER, seconds=90.0)
+def outcome(status=0, day=1):
+    """How a night of 90 seconds ended."""
+    began = f"2026-06-0{day}T02:30"
+    return {"status": status, "began": f"{began}:00.000+00:00", "ended": f"{began[:-2]}31:30.000+00:00"}
 
 
 def test_every_number_is_that_of_the_ledger(settings, ledger, installation):
@@ -56,11 +58,18 @@ def test_every_number_is_that_of_the_ledger(settings, ledger, installation):
                 t.change_notices(ids, state=state)
         t.begin_run("r", "night", "2026-05-31", now=EARLIER)
         sites = [{"site": "a", "state": "done"}, {"site": "b", "state": "failed"}, {"site": "c", "state": "done"}]
-        unread = {"unread_count": 3, "unread": [{"age_days": 5}, {"age_days": 0}]}
-        t.end_run("r", status=10, manifest={"sites": sites, **unread}, now=EARLIER)
+        wait = {"scene": "x", "since": "2026-05-26", "reason": "no answer", "sites": ["a"], "n_sites": 1}
+        unread = {"unread_count": 3, "unread": [{**wait, "age_days": days} for days in (5, 0)]}
+        manifest = {"run": "r", "as_of": "2026-05-31", "sites": sites, **unread}
+        t.end_run("r", status=10, manifest=manifest, now=EARLIER)
         t.begin_run("good", "night", "2026-05-30", now="2026-05-30T02:30:00+00:00")
-        t.end_run("good", status=0, manifest={"sites": []}, now="2026-05-30T03:00:00+00:00")
-    write_metrics(settings, ledger, outcome(status=10))
+        t.end_run(
+            "good",
+            status=0,
+            manifest={"run": "good", "as_of": "2026-05-30", "sites": []},
+            now="2026-05-30T03:00:00+00:00",
+        )
+    write_metrics(settings, ledger, **outcome(status=10))
     metrics = values(installation.root)
     assert {key[1]: value for key, value in metrics.items() if key[0] == "regrowth_sites" and value} == {
         "failing": 1, "on_track": 1, "not_assessed": 1,
@@ -82,9 +91,9 @@ def test_every_number_is_that_of_the_ledger(settings, ledger, installation):
 
 
 def test_without_a_ledger_the_night_is_reported_and_the_last_success_stays(settings, ledger, installation):
-    write_metrics(settings, ledger, outcome())
+    write_metrics(settings, ledger, **outcome())
     before = values(installation.root)
-    write_metrics(settings, None, outcome(status=65)._replace(began="2026-06-02T02:30:00+00:00"))
+    write_metrics(settings, None, **outcome(status=65, day=2))
     after = values(installation.root)
     success = ("regrowth_last_success_timestamp_seconds",)
     assert after[success] == before[success]
@@ -100,9 +109,9 @@ def test_names_and_help_follow_the_conventions_and_the_data_dictionary_lists_eve
         content = {"status": "failing", "alert": "red", "last_observed": "2026-05-30"}
         t.add_assessment("a", "2026-05-31", "x", content, version="1", snapshot="s", run="r")
         t.begin_run("r", "night", "2026-05-31", now=EARLIER)
-        t.end_run("r", status=0, manifest={"sites": [], "unread": [], "unread_count": 0}, now=EARLIER)
+        t.end_run("r", status=0, manifest={"run": "r", "as_of": "2026-05-31", "sites": []}, now=EARLIER)
     budgeted = SourceSettings(kind="earthengine", eecu_hours_per_month=9)
-    write_metrics(settings.model_copy(update={"source": (budgeted,)}), ledger, outcome())
+    write_metrics(settings.model_copy(update={"source": (budgeted,)}), ledger, **outcome())
     guide = (root / "docs" / "data-dictionary.md").read_text(encoding="utf-8")
     families = list(text_string_to_metric_families((installation.root / FILE).read_text(encoding="utf-8")))
     for family in families:
@@ -143,6 +152,6 @@ def test_no_secret_and_no_name_of_a_site_or_person_is_in_it(settings, ledger, in
     with ledger.transaction() as t:
         t.add_site("secret-place", "1", {"id": "secret-place"}, start="2020-01-01", now=EARLIER)
         t.add_notice("e", "alert", {}, day="2026-05-31", recipients=[("mail", "li@example.org")])
-    write_metrics(load(installation.config), ledger, outcome())
+    write_metrics(load(installation.config), ledger, **outcome())
     text = (installation.root / FILE).read_text(encoding="utf-8")
     assert not re.search("Canary|secret-place|example", text)

@@ -74,10 +74,10 @@ def test_a_file_that_cannot_be_used_defers_new_sites_and_no_other(installation):
     night(settings, as_of=NIGHT, only=["demo-02"], pages=False)
     name_ground(installation, (strip(0.6, 1.0), {"site": "demo-7"}))
     manifest = night(settings, as_of=date(2018, 9, 30), pages=False)
-    assert {site["site"]: site["state"] for site in manifest["sites"]} == {
+    assert {site.site: site.state for site in manifest.sites} == {
         "demo-02": "done", "demo-07": "deferred", "demo-10": "deferred",
     }  # fmt: skip
-    error = next(site["error"] for site in manifest["sites"] if site["site"] == "demo-07")
+    error = next(site.error for site in manifest.sites if site.site == "demo-07")
     assert "[registry] controls" in error
     assert "'demo-7'" in error
     assert "did you mean 'demo-07'?" in error

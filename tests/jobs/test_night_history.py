@@ -6,8 +6,9 @@ from datetime import date
 import pytest
 from shapely.geometry import box
 
-from jobs.manifest import public, summary
-from jobs.night_history import NightSoFar, read_history
+from jobs.manifest import Manifest, SiteResult, public, summary
+from jobs.night_history import read_history
+from jobs.records import to_json
 from monitor.ledger.ledger import Ledger
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
@@ -33,14 +34,18 @@ def assessment(name, day, status, *, seen=date(2021, 8, 1)):
     )  # fmt: skip
 
 
-def manifest(run="run", *, sent=0, waiting=0, scenes=(), **errors):
+def manifest(run="run", *, sent=0, waiting=0, scenes=(), seconds=90, pages=(), **errors):
     """Manifest of a night: sites a, b and c, done unless an error is given."""
     sites = [
-        {"site": name, "state": "failed" if name in errors else "done", "error": errors.get(name),
-         "scenes_new": list(scenes), "status": None, "alert": None}
+        SiteResult(
+            site=name, state="failed" if name in errors else "done", error=errors.get(name), scenes_new=list(scenes)
+        )
         for name in "abc"
-    ]  # fmt: skip
-    return {"run": run, "sites": sites, "messages_sent": sent, "messages_waiting": waiting}
+    ]
+    return Manifest(
+        run=run, as_of=date(2021, 8, 20), sites=sites, messages_sent=sent, messages_waiting=waiting, seconds=seconds,
+        pages_failed=dict(pages),
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -60,9 +65,9 @@ def ran(t, day, hour=2, *, done=None, **ended):
     t.begin_run(run, "night", f"2021-08-{day:02d}", now=began)
     if done is not None:
         ended = {
-            "status": 10 if done["messages_waiting"] else 0,
-            "manifest": done,
-            "summary": summary(done, 90),
+            "status": 10 if done.messages_waiting else 0,
+            "manifest": to_json(done),
+            "summary": summary(done),
         } | ended
     if ended:
         t.end_run(run, now=began.replace(":00:00", ":01:30"), **ended)
@@ -108,7 +113,9 @@ def test_a_repeated_night_is_listed_only_if_it_did_something_new(ledger):
         ran(t, 18, 4, done=manifest())
         t.begin_run("catching-up", "night", "2021-08-16", now="2021-08-19T02:00:00+00:00")
         again = manifest()
-        t.end_run("catching-up", status=0, manifest=again, summary=summary(again, 9), now="2021-08-19T02:01:00+00:00")
+        t.end_run(
+            "catching-up", status=0, manifest=to_json(again), summary=summary(again), now="2021-08-19T02:01:00+00:00"
+        )
     hours = [(night.day.day, night.started.hour) for night in history(ledger).nights]
     assert hours == [(18, 3), (18, 2), (17, 2)]
 
@@ -117,12 +124,12 @@ def test_the_night_that_writes_the_pages_is_shown_as_it_will_be_recorded(ledger)
     with ledger.transaction() as t:
         ran(t, 19, done=manifest(scenes=["x"]))
         t.begin_run("now", "night", "2021-08-20", now="2021-08-20T02:00:00+00:00")
-    done = {**manifest("now", scenes=["z"]), "pages_failed": {"a": "the disk is full"}}
-    shown = history(ledger, night=NightSoFar(done, 61.0)).nights[0]
+    done = manifest("now", scenes=["z"], seconds=61.0, pages={"a": "the disk is full"})
+    shown = history(ledger, night=done).nights[0]
     assert (shown.status, shown.outcome, shown.scenes, shown.seconds) == (10, "correct", 1, 61.0)
     assert [one.reason for one in shown.problems] == ["page of a not written: the disk is full"]
     with ledger.transaction() as t:
-        t.end_run("now", status=10, manifest=done, summary=summary(done, 61.0), now="2021-08-20T02:09:00+00:00")
+        t.end_run("now", status=10, manifest=to_json(done), summary=summary(done), now="2021-08-20T02:09:00+00:00")
     assert history(ledger).nights[0] == shown
 
 
@@ -205,4 +212,4 @@ def test_reasons_name_no_paths(text, shown):
 def test_reasons_name_no_secrets(monkeypatch):
     monkeypatch.setenv("REGROWTH_CHANNEL_OPS_SECRET", "hunter2hunter2")
     done = manifest(a="site 'a': the receiver refused hunter2hunter2")
-    assert summary(done, 1.0)["problems"][0]["reason"] == "the receiver refused ***"
+    assert summary(done)["problems"][0]["reason"] == "the receiver refused ***"

@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
@@ -19,6 +19,8 @@ from jobs.exits import Exit
 from jobs.failed_night import DIRECT_REPORT, failed_night
 from jobs.heartbeat import DEADLINE, END_GRACE, START_GRACE
 from jobs.lock import hold_lock
+from jobs.manifest import Manifest, SiteResult
+from jobs.records import to_json
 from jobs.settings import load
 from monitor.errors import BadConfiguration, BadData, TryLater
 from monitor.ledger.ledger import LOCK_WAIT, Ledger
@@ -52,6 +54,11 @@ def configure(installation):
             file.write("\n" + "\n".join(sections) + "\n")
 
     return append
+
+
+def whole_night(*sites, **more):
+    """A night that ran to its end."""
+    return Manifest(run="r", as_of=date.fromisoformat(DAY), sites=list(sites), **({"registry": {"said": []}} | more))
 
 
 def heartbeat(server):
@@ -91,15 +98,13 @@ def nights(monkeypatch):
     """Replace the stages of a night by a result or an error."""
 
     def replace(states=(), error=None, **manifest):
-        sites = [
-            {
-                "site": f"s{number}", "state": state, "status": "on_track", "alert": "none", "scenes_new": [],
-                "error": None if state == "done" else f"site 's{number}': the store is broken",
-            }
-            for number, state in enumerate(states)
-        ]  # fmt: skip
-        whole = {"run": "r", "as_of": DAY, "sites": sites, "registry": {"said": []}, "messages_waiting": 0,
-                 "pages_failed": {}, **manifest}  # fmt: skip
+        whole = whole_night(
+            *(
+                SiteResult(site=f"s{n}", state=state, error=None if state == "done" else f"site 's{n}': it is broken")
+                for n, state in enumerate(states)
+            ),
+            **manifest,
+        )
 
         def night(*_, **__):
             if error is not None:
@@ -265,7 +270,7 @@ def test_a_night_whose_sites_failed_is_one_message_however_often_it_runs(post, c
     (mail,) = post.mails
     assert mail.recipients == ["ops@example.org"]
     assert "s0" in mail.text
-    assert "s0: the store is broken" in mail.text
+    assert "s0: it is broken" in mail.text
     assert "status 10" in mail.text
     assert "状态 10" in mail.text
     nights([], BadData("something else"))
@@ -278,9 +283,9 @@ def test_a_night_whose_sites_failed_is_one_message_however_often_it_runs(post, c
 
 
 def test_a_night_that_could_do_nothing_says_why():
-    sites = [{"site": f"s{n}", "state": "deferred", "error": f"site 's{n}': no answer"} for n in range(3)]
-    sites.append({"site": "s4", "state": "deferred", "error": "a backfill holds its landscape"})
-    assert failed_night(DAY, Exit.TRY_LATER, manifest={"sites": sites})["error"] == "no answer"
+    sites = [SiteResult(site=f"s{n}", state="deferred", error=f"site 's{n}': no answer") for n in range(3)]
+    sites.append(SiteResult(site="s4", state="deferred", error="a backfill holds its landscape"))
+    assert failed_night(DAY, Exit.TRY_LATER, manifest=whole_night(*sites))["error"] == "no answer"
 
 
 @pytest.mark.parametrize(
@@ -396,7 +401,7 @@ def test_a_report_that_breaks_hides_neither_the_error_nor_the_status(post, confi
     configure(operators(post))
     nights([], BadData("there is no site to judge"))
     for name in (
-        "failed_night.deliver",
+        "outbox.send_event",
         "failed_night.compose_operators",
         "metrics.write_metrics",
         "failed_night.queue",
@@ -498,7 +503,7 @@ def test_the_command_of_the_unit_is_silent_after_a_night_that_reported_itself_or
     configure(operators(post))
     with closing(Ledger(load(installation.config).ledger.url)) as ledger, ledger.transaction() as t:
         t.begin_run("good", "night", DAY, now=datetime.now(UTC).isoformat())
-        t.end_run("good", status=0, manifest={"sites": []}, now=datetime.now(UTC).isoformat())
+        t.end_run("good", status=0, manifest=to_json(whole_night()), now=datetime.now(UTC).isoformat())
     assert notify() == (Exit.DONE, "The last night did not fail.\n")
     nights([], BadData("no site"))
     run()
@@ -514,7 +519,7 @@ def test_a_night_that_could_not_even_start_is_reported_by_the_command_of_the_uni
     long_ago = (datetime.now(UTC) - timedelta(hours=23)).isoformat()
     with closing(Ledger(load(installation.config).ledger.url)) as ledger, ledger.transaction() as t:
         t.begin_run("good", "night", DAY, now=long_ago)
-        t.end_run("good", status=0, manifest={"sites": []}, now=long_ago)
+        t.end_run("good", status=0, manifest=to_json(whole_night()), now=long_ago)
     assert notify()[0] == Exit.DONE
     assert "it left no trace in the ledger" in post.mails[0].text
 
@@ -533,12 +538,12 @@ def test_a_command_of_the_unit_that_reaches_nobody_exits_with_10_and_the_message
 
 def test_the_report_of_a_site_name_or_error_with_a_secret_has_none(monkeypatch):
     monkeypatch.setenv("REGROWTH_EE_TOKEN", "tops3cret")
-    site = {"site": "a", "state": "failed", "error": "GET https://me:pw12345@host/?key=abc said tops3cret"}
-    payload = json.dumps(failed_night(DAY, 20, error="tops3cret", manifest={"sites": [site]}))
+    site = SiteResult(site="a", state="failed", error="GET https://me:pw12345@host/?key=abc said tops3cret")
+    payload = json.dumps(failed_night(DAY, 20, error="tops3cret", manifest=whole_night(site)))
     assert not re.search("tops3cret|pw12345|key=abc", payload)
 
 
 def test_at_most_twenty_failed_sites_are_named():
-    sites = [{"site": f"s{n}", "state": "failed", "error": "x"} for n in range(30)]
-    payload = failed_night(DAY, 20, manifest={"sites": sites})
+    sites = [SiteResult(site=f"s{n}", state="failed", error="x") for n in range(30)]
+    payload = failed_night(DAY, 20, manifest=whole_night(*sites))
     assert (len(payload["failed"]), payload["n_failed"]) == (20, 30)

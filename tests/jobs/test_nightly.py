@@ -17,7 +17,7 @@ from jobs.chain import chain_lines, problems, unknown_published_head
 from jobs.exits import Exit
 from jobs.installation import open_ledger
 from jobs.lock import LANDSCAPE_LOCKS
-from jobs.manifest import exit_status
+from jobs.manifest import Manifest, exit_status
 from jobs.pipeline import fetch_history as backfill
 from jobs.pipeline import night, plan
 from jobs.records import from_json
@@ -72,16 +72,16 @@ def unkilled(first_night, tmp_path_factory):
     """An undisturbed night, to compare with, and its manifest."""
     made = first_night.copied_to(tmp_path_factory.mktemp("unkilled"))
     with open_ledger(load(made.config)) as ledger, ledger.reading() as t:
-        return made, t.newest_night()["manifest"]
+        return made, from_json(t.newest_night()["manifest"], Manifest)
 
 
 def test_a_night_judges_every_site_and_writes_what_the_contract_names(unkilled):
     made, manifest = unkilled
     assert exit_status(manifest) is Exit.DONE
-    assert [site["state"] for site in manifest["sites"]] == ["done"] * 3
-    for site in manifest["sites"]:
-        assert len(site["scenes_new"]) == 68
-        assert {rejected["reason"] for rejected in site["scenes_rejected"]} <= {
+    assert [site.state for site in manifest.sites] == ["done"] * 3
+    for site in manifest.sites:
+        assert len(site.scenes_new) == 68
+        assert {rejected.reason for rejected in site.scenes_rejected} <= {
             "CLOUD",
             "SNOW",
             "NODATA",
@@ -126,8 +126,8 @@ def test_a_second_run_of_a_night_changes_nothing_and_sends_nothing(unkilled, tmp
     with closing(Ledger(f"sqlite:///{tmp_path / 'older.db'}")) as older, older.reading() as t:
         assert unknown_published_head(t, made.root) == chain[-1]["hash"]
     assert sorted((made.root / "store").rglob("*")) == snapshots
-    assert again["messages_sent"] == 0
-    assert all(site["scenes_new"] == [] for site in again["sites"])
+    assert again.messages_sent == 0
+    assert all(site.scenes_new == [] for site in again.sites)
 
 
 def with_mail(installation, port):
@@ -146,11 +146,11 @@ def test_a_night_mails_what_it_finds_to_the_managers_and_ends_10_while_a_message
         settings = with_mail(installation, server.port)
         server.answer("DATA", "451 try again", times=1)
         manifest = night(settings, as_of=NIGHT)
-        assert (manifest["messages_sent"], manifest["messages_waiting"]) == (0, 1)
+        assert (manifest.messages_sent, manifest.messages_waiting) == (0, 1)
         assert exit_status(manifest) is Exit.SOME_FAILED
         assert plan(settings, as_of=NIGHT)["messages"] == 1
         manifest = night(settings, as_of=NIGHT)
-        assert (manifest["messages_sent"], manifest["messages_waiting"]) == (1, 0)
+        assert (manifest.messages_sent, manifest.messages_waiting) == (1, 0)
         assert exit_status(manifest) is Exit.DONE
     (mail,) = server.mails
     alerts = [one["site"] for one in json.loads(installation.status) if one["alert"] != "none"]
@@ -179,8 +179,8 @@ def test_waiting_messages_are_sent_by_a_night_without_a_source_or_with_failed_si
         with monkeypatch.context() as patch:
             patch.setattr(Sample, "search", down)
             manifest = night(settings, as_of=NIGHT, pages=False)
-        assert {site["state"] for site in manifest["sites"]} == {"deferred"}
-        assert (manifest["messages_sent"], len(server.mails)) == (1, 1)
+        assert {site.state for site in manifest.sites} == {"deferred"}
+        assert (manifest.messages_sent, len(server.mails)) == (1, 1)
 
 
 def test_without_the_key_for_links_a_night_ends_with_78_before_anything_is_fetched(installation):
@@ -229,7 +229,7 @@ def test_scenes_that_arrive_late_in_any_order_end_where_a_run_from_scratch_ends(
     night(settings, as_of=NIGHT, pages=False)
     monkeypatch.undo()
     manifest = night(settings, as_of=NIGHT)
-    assert [site["scenes_new"] for site in manifest["sites"]] == [["romania-2018-05-02"]] * 3
+    assert [site.scenes_new for site in manifest.sites] == [["romania-2018-05-02"]] * 3
     made, _ = unkilled
     root = settings.outputs.root
     for site in ("demo-02", "demo-07", "demo-10"):
@@ -257,7 +257,7 @@ def test_maps_are_those_of_a_run_from_scratch_and_read_no_season_that_is_over(
         night(settings, as_of=before)
     monkeypatch.setattr(StoredSite, "cube", watched)
     manifest = night(settings, as_of=after)
-    assert [site["scenes_new"] for site in manifest["sites"]] == [["romania-2018-08-25"]] * 3
+    assert [site.scenes_new for site in manifest.sites] == [["romania-2018-08-25"]] * 3
     assert read
     assert all("2018" in name for name in read)
     shutil.rmtree(installation.root / "sites")
@@ -279,7 +279,7 @@ def test_a_late_scene_from_before_the_start_counts_but_leaves_the_frozen_control
         frozen = {site["id"]: t.controls(ground_key(from_json(site, Site))) for site in t.sites()}
     monkeypatch.undo()
     manifest = night(settings, as_of=NIGHT, pages=False)
-    assert all(site["scenes_new"] == ["romania-2016-06-06"] for site in manifest["sites"])
+    assert all(site.scenes_new == ["romania-2016-06-06"] for site in manifest.sites)
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         assert frozen == {site["id"]: t.controls(ground_key(from_json(site, Site))) for site in t.sites()}
         assert all(found[2]["n_pre"] > 0 for found in (t.latest_assessment(site["id"]) for site in t.sites()))
@@ -293,10 +293,10 @@ def test_a_site_of_nine_pixels_is_never_judged(installation, settings):
     registry["features"][0]["geometry"]["coordinates"] = [small]
     del registry["features"][1:]
     (installation.root / "sites.geojson").write_text(json.dumps(registry))
-    (site,) = night(settings, as_of=NIGHT, pages=False)["sites"]
-    assert {rejected["reason"] for rejected in site["scenes_rejected"]} == {"FEW_PIXELS"}
-    assert len(site["scenes_rejected"]) == len(site["scenes_new"]) == 68
-    assert (site["status"], site["alert"]) == ("insufficient_data", "none")
+    (site,) = night(settings, as_of=NIGHT, pages=False).sites
+    assert {rejected.reason for rejected in site.scenes_rejected} == {"FEW_PIXELS"}
+    assert len(site.scenes_rejected) == len(site.scenes_new) == 68
+    assert (site.status, site.alert) == ("insufficient_data", "none")
     _, _, assessment = latest(settings)["demo-02"]
     assert assessment["reasons"][0] == "NO_CONTROL"
     assert "FEW_PIXELS" in assessment["reasons"]
@@ -322,10 +322,10 @@ def test_a_broken_store_fails_its_sites_and_no_other(installation, settings):
         if file.is_file():
             file.write_bytes(b"garbage")
     manifest = night(settings, as_of=date(2018, 9, 1))
-    states = {site["site"]: site["state"] for site in manifest["sites"]}
+    states = {site.site: site.state for site in manifest.sites}
     assert states == {"demo-02": "done", "demo-07": "failed", "demo-10": "done"}
     assert exit_status(manifest) is Exit.SOME_FAILED
-    (error,) = [site["error"] for site in manifest["sites"] if site["state"] == "failed"]
+    (error,) = [site.error for site in manifest.sites if site.state == "failed"]
     assert "demo-07" in error
     assert folder.name in error
     assert {one["site"] for one in json.loads(installation.status)} == {"demo-02", "demo-07", "demo-10"}
@@ -337,7 +337,7 @@ def test_a_lost_store_is_fetched_again_and_gives_the_same_status(installation, s
     before = installation.status
     shutil.rmtree(folder)
     manifest = night(settings, as_of=NIGHT)
-    assert [len(site["scenes_new"]) for site in manifest["sites"]] == [0, 68, 0]
+    assert [len(site.scenes_new) for site in manifest.sites] == [0, 68, 0]
     assert installation.status == before
 
 
@@ -376,7 +376,7 @@ def test_a_ledger_emptied_beside_filled_stores_is_refused_and_nothing_is_sent_or
     assert exit_status(night(load(installation.config), as_of=NIGHT, pages=False)) is Exit.DONE
     monkeypatch.undo()
     ledger.write_bytes(sound)
-    assert night(settings, as_of=NIGHT)["messages_sent"] == 0
+    assert night(settings, as_of=NIGHT).messages_sent == 0
 
 
 @pytest.mark.slow
@@ -393,7 +393,7 @@ def test_an_older_ledger_takes_the_observations_over_from_the_stores(installatio
 
     monkeypatch.setattr(Sample, "_mixed", unread)
     manifest = night(settings, as_of=NIGHT)
-    assert [site["state"] for site in manifest["sites"]] == ["done"] * 3
+    assert [site.state for site in manifest.sites] == ["done"] * 3
     assert installation.status == before
 
 
@@ -404,10 +404,10 @@ def test_a_store_newer_than_the_clock_defers_its_landscape_alone_and_only_if_it_
     monkeypatch.setattr(LandscapeStore, "written", property(lambda _: ahead))
     assert exit_status(night(settings, as_of=date(2018, 6, 1), pages=False)) is Exit.DONE
     manifest = night(settings, as_of=NIGHT, pages=False)
-    sites = {site["site"]: site for site in manifest["sites"]}
-    assert {one["state"] for one in sites.values()} == {"deferred"}
-    assert f"its store is of {ahead:%Y-%m-%d %H:%M} UTC, and no scene" in sites["demo-07"]["error"]
-    assert "timedatectl" in sites["demo-07"]["error"]
+    sites = {site.site: site for site in manifest.sites}
+    assert {one.state for one in sites.values()} == {"deferred"}
+    assert f"its store is of {ahead:%Y-%m-%d %H:%M} UTC, and no scene" in sites["demo-07"].error
+    assert "timedatectl" in sites["demo-07"].error
 
 
 @pytest.mark.slow

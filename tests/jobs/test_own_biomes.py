@@ -42,7 +42,7 @@ def installed(install, folder, *, definition=DEFINITION, scheduler=""):
 def judged(install, tmp_path_factory):
     made, site = installed(install, tmp_path_factory.mktemp("own"))
     manifest = night(load(made.config), as_of=NIGHT)
-    assert [one["state"] for one in manifest["sites"]] == ["done"]
+    assert [one.state for one in manifest.sites] == ["done"]
     return made, site
 
 

@@ -81,9 +81,9 @@ def test_a_source_that_goes_down_midway_leaves_scenes_or_new_sites_to_the_next_n
     settings = installed(tmp_path / "down", ROW)
     only = from_source(Failing(DAYS))
     only.left = after
-    assert [site["state"] for site in night(settings, as_of=NIGHT)["sites"]] == [state] * 3
+    assert [site.state for site in night(settings, as_of=NIGHT).sites] == [state] * 3
     only.left = 10**9
-    assert [site["state"] for site in night(settings, as_of=NIGHT)["sites"]] == ["done"] * 3
+    assert [site.state for site in night(settings, as_of=NIGHT).sites] == ["done"] * 3
     assert same(settings, scratch)
 
 
@@ -92,11 +92,11 @@ def test_scenes_of_a_known_site_read_before_its_source_went_down_are_not_fetched
     only = from_source(Failing(DAYS))
     night(settings, as_of=DAYS[-7])
     only.left = 3
-    (site,) = night(settings, as_of=NIGHT)["sites"]
-    assert (site["state"], site["scenes_unread"]) == ("done", 3)
+    (site,) = night(settings, as_of=NIGHT).sites
+    assert (site.state, site.scenes_unread) == ("done", 3)
     only.left, before = 10**9, len(only.read_scenes)
-    (site,) = night(settings, as_of=NIGHT)["sites"]
-    assert (site["state"], len(site["scenes_new"])) == ("done", 3)
+    (site,) = night(settings, as_of=NIGHT).sites
+    assert (site.state, len(site.scenes_new)) == ("done", 3)
     assert len(set(only.read_scenes[before:])) == 3
 
 
@@ -229,12 +229,12 @@ def test_an_error_while_one_site_is_read_fails_that_site_alone(tmp_path, from_so
         from_source(Painted(DAYS[:-2]))
         night(settings, as_of=NIGHT)
     from_source(Deadly(DAYS))
-    sites = {site["site"]: site for site in night(settings, as_of=NIGHT)["sites"]}
-    assert {name: site["state"] for name, site in sites.items()} == {"s1": "done", "s2": "failed", "s3": "done"}
-    assert "MemoryError: a bug" in sites["s2"]["error"]
+    sites = {site.site: site for site in night(settings, as_of=NIGHT).sites}
+    assert {name: site.state for name, site in sites.items()} == {"s1": "done", "s2": "failed", "s3": "done"}
+    assert "MemoryError: a bug" in sites["s2"].error
     assert len(stored_of(settings, "s1").records()) == len(DAYS)
     from_source(Painted(DAYS))
-    assert {site["state"] for site in night(settings, as_of=NIGHT)["sites"]} == {"done"}
+    assert {site.state for site in night(settings, as_of=NIGHT).sites} == {"done"}
 
 
 def landscapes_of(settings):
@@ -258,11 +258,11 @@ def test_a_site_that_cannot_start_is_left_out_and_joins_a_later_landscape(tmp_pa
 
     with monkeypatch.context() as patch:
         patch.setattr("monitor.ingest.site_update.new_site_grid", all_but_s2)
-        states = {site["site"]: site["state"] for site in night(settings, as_of=NIGHT)["sites"]}
+        states = {site.site: site.state for site in night(settings, as_of=NIGHT).sites}
     assert states == {"s1": "done", "s2": "failed", "s3": "done"}
     (first,) = landscapes_of(settings)
     assert len(LandscapeStore(settings.store.root / first).grounds) == 2
-    assert [site["state"] for site in night(settings, as_of=NIGHT)["sites"]] == ["done"] * 3
+    assert [site.state for site in night(settings, as_of=NIGHT).sites] == ["done"] * 3
     assert len(landscapes_of(settings)) == 2
     assert same(settings, scratch)
 
@@ -279,9 +279,9 @@ def test_a_site_of_a_lost_landscape_that_cannot_start_is_left_out_and_begins_ano
 
     with monkeypatch.context() as patch:
         patch.setattr("monitor.ingest.site_update.new_site_grid", all_but_s2)
-        states = {site["site"]: site["state"] for site in night(settings, as_of=NIGHT)["sites"]}
+        states = {site.site: site.state for site in night(settings, as_of=NIGHT).sites}
     assert states == {"s1": "done", "s2": "failed", "s3": "done"}
-    assert {site["state"] for site in night(settings, as_of=NIGHT)["sites"]} == {"done"}
+    assert {site.state for site in night(settings, as_of=NIGHT).sites} == {"done"}
     assert same(settings, scratch)
 
 
@@ -295,9 +295,9 @@ def test_a_landscape_that_cannot_be_read_fails_its_own_sites_and_no_other_landsc
         if file.is_file():
             file.write_bytes(b"garbage")
     from_source(Painted(DAYS))
-    sites = {site["site"]: site for site in night(settings, as_of=NIGHT)["sites"]}
-    assert {name: site["state"] for name, site in sites.items()} == {"s1": "failed", "s2": "failed", "s3": "done"}
-    assert all(broken in sites[name]["error"] for name in ("s1", "s2"))
+    sites = {site.site: site for site in night(settings, as_of=NIGHT).sites}
+    assert {name: site.state for name, site in sites.items()} == {"s1": "failed", "s2": "failed", "s3": "done"}
+    assert all(broken in sites[name].error for name in ("s1", "s2"))
     assert len(stored_of(settings, "s3").records()) == len(DAYS)
 
 
@@ -318,11 +318,11 @@ def test_a_ledger_older_than_its_landscapes_finds_its_sites_in_them_and_a_damage
     if not sound:
         (settings.store.root / first / "repo").write_bytes(b"garbage")
     only = from_source(Painted(DAYS))
-    sites = {site["site"]: site for site in night(settings, as_of=NIGHT)["sites"]}
-    assert sites["s3"]["state"] == "done"
+    sites = {site.site: site for site in night(settings, as_of=NIGHT).sites}
+    assert sites["s3"].state == "done"
     assert stored_of(settings, "s3").records() == before
     if sound:
-        assert {site["state"] for site in sites.values()} == {"done"}
+        assert {site.state for site in sites.values()} == {"done"}
         assert only.read_scenes == []
         assert landscapes_of(settings) == names
 
@@ -340,10 +340,10 @@ def test_on_a_disk_without_room_for_a_new_landscape_its_sites_fail_and_the_other
 
     with monkeypatch.context() as patch:
         patch.setattr(LandscapeStore, "create", full)
-        sites = {site["site"]: site for site in night(settings, as_of=NIGHT)["sites"]}
-    assert {name: site["state"] for name, site in sites.items()} == {"s1": "done", "s2": "failed", "s3": "failed"}
-    assert "the disk is full" in sites["s2"]["error"]
-    assert [site["state"] for site in night(settings, as_of=NIGHT)["sites"]] == ["done"] * 3
+        sites = {site.site: site for site in night(settings, as_of=NIGHT).sites}
+    assert {name: site.state for name, site in sites.items()} == {"s1": "done", "s2": "failed", "s3": "failed"}
+    assert "the disk is full" in sites["s2"].error
+    assert [site.state for site in night(settings, as_of=NIGHT).sites] == ["done"] * 3
 
 
 @pytest.mark.slow
@@ -362,8 +362,8 @@ def test_a_bug_while_rows_are_made_fails_the_sites_of_that_landscape_and_no_othe
         return append(store, *given)
 
     monkeypatch.setattr(LandscapeStore, "append", bug)
-    sites = {site["site"]: site for site in night(settings, as_of=NIGHT)["sites"]}
-    assert {name: site["state"] for name, site in sites.items()} == {"s1": "failed", "s2": "done", "s3": "done"}
+    sites = {site.site: site for site in night(settings, as_of=NIGHT).sites}
+    assert {name: site.state for name, site in sites.items()} == {"s1": "failed", "s2": "done", "s3": "done"}
 
 
 def test_a_unit_hidden_in_one_granule_is_taken_from_the_next_and_where_both_hide_it_the_larger_count_stays():
@@ -406,12 +406,12 @@ def test_a_lost_landscape_whose_site_waited_for_control_ground_is_begun_again(tm
     settings = installed(tmp_path, ROW[:1])
     starting(settings, "2014-01-01")
     from_source(Painted(DAYS))
-    (site,) = night(settings, as_of=DAYS[3])["sites"]
-    assert site["state"] == "done"
+    (site,) = night(settings, as_of=DAYS[3]).sites
+    assert site.state == "done"
     shutil.rmtree(settings.store.root / landscapes_of(settings)[0])
     assert plan(settings, as_of=NIGHT)["sites"][0]["scenes"]
-    (site,) = night(settings, as_of=NIGHT)["sites"]
-    assert (site["state"], len(stored_of(settings, "s1").records())) == ("done", len(DAYS))
+    (site,) = night(settings, as_of=NIGHT).sites
+    assert (site.state, len(stored_of(settings, "s1").records())) == ("done", len(DAYS))
 
 
 @pytest.mark.parametrize("error", [KeyError("id"), BadData("an item is no item")], ids=["a bug", "bad data"])
@@ -424,9 +424,9 @@ def test_an_error_in_one_search_fails_its_sites_and_the_night_goes_on(tmp_path, 
 
     settings = installed(tmp_path, [ROW[0], (170_000, 12_000, 170_120, 12_120)])
     from_source(Astray(DAYS, tiles={"48SUF": (0, 0, 200e3, 30e3)}))
-    sites = {site["site"]: site for site in night(settings, as_of=NIGHT)["sites"]}
-    assert {name: site["state"] for name, site in sites.items()} == {"s1": "done", "s2": "failed"}
-    assert "site 's2': its scenes could not be searched for" in sites["s2"]["error"]
+    sites = {site.site: site for site in night(settings, as_of=NIGHT).sites}
+    assert {name: site.state for name, site in sites.items()} == {"s1": "done", "s2": "failed"}
+    assert "site 's2': its scenes could not be searched for" in sites["s2"].error
 
 
 SPLIT = ground(100_000, 12_000, 100_120, 12_120).centroid.x
@@ -442,9 +442,9 @@ def test_a_lock_that_cannot_be_opened_defers_its_landscape_and_no_other(tmp_path
     lock = settings.store.root / LANDSCAPE_LOCKS / first
     lock.unlink()
     lock.mkdir()
-    sites = {site["site"]: site for site in night(settings, as_of=NIGHT)["sites"]}
-    assert {name: site["state"] for name, site in sites.items()} == {"s1": "deferred", "s2": "done", "s3": "done"}
-    assert f"{lock} cannot be opened" in sites["s1"]["error"]
+    sites = {site.site: site for site in night(settings, as_of=NIGHT).sites}
+    assert {name: site.state for name, site in sites.items()} == {"s1": "deferred", "s2": "done", "s3": "done"}
+    assert f"{lock} cannot be opened" in sites["s1"].error
 
 
 def test_a_picture_that_cannot_be_made_stops_nothing(tmp_path, from_source, monkeypatch):
@@ -454,8 +454,8 @@ def test_a_picture_that_cannot_be_made_stops_nothing(tmp_path, from_source, monk
     settings = installed(tmp_path, ROW[:1])
     from_source(Painted(DAYS))
     monkeypatch.setattr("monitor.ingest.pictures.natural_colour", bug)
-    (site,) = night(settings, as_of=NIGHT, pages=True)["sites"]
-    assert (site["state"], len(site["scenes_new"])) == ("done", len(DAYS))
+    (site,) = night(settings, as_of=NIGHT, pages=True).sites
+    assert (site.state, len(site.scenes_new)) == ("done", len(DAYS))
     assert stored_of(settings, "s1").pictures() == {}
 
 
@@ -468,6 +468,6 @@ def test_a_folder_of_a_site_that_cannot_be_used_stops_no_page_of_another(tmp_pat
         shutil.rmtree(pages / name)
     (pages / "s1").write_text("no folder")
     manifest = night(settings, as_of=NIGHT, pages=True)
-    assert list(manifest["pages_failed"]) == ["s1"]
+    assert list(manifest.pages_failed) == ["s1"]
     assert (pages / "s2" / "index.html").is_file()
     assert (settings.outputs.root / "status.json").is_file()

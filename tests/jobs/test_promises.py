@@ -28,7 +28,7 @@ def test_no_new_promise_closes_a_red_alert_and_both_stand_in_pages_and_packs(ins
     registry.write_text(registry.read_text(encoding="utf-8").replace('"plan_A": 0.3', '"plan_A": 0.04'))
     manifest = night(settings, as_of=EDITED)
     site = manifest["registry"]["plan_edited"][0]
-    assert {one["site"]: one["status"] for one in manifest["sites"]}[site] == "failing"
+    assert {one.site: one.status for one in manifest.sites}[site] == "failing"
     assert len(list((installation.root / "messages").glob("plan_edited*.json"))) == 1
     with pytest.raises(SystemExit) as left:
         main(["sites", "replan", site, "--from", "2020-08-01", "--plan-a", "0.04", "--why", WHY, "--by", BY,
@@ -38,7 +38,7 @@ def test_no_new_promise_closes_a_red_alert_and_both_stand_in_pages_and_packs(ins
     assert json.loads((installation.root / "sites" / site / "plan.json").read_text())["A"] == 0.3
     manifest = night(settings, as_of=AFTER)
     assert site not in manifest["registry"]["plan_edited"]
-    assert manifest["self_check"]["n_differences"] == 0
+    assert manifest.self_check["n_differences"] == 0
 
     with open_ledger(settings) as ledger:
         with ledger.reading() as t:
@@ -61,4 +61,4 @@ def test_no_new_promise_closes_a_red_alert_and_both_stand_in_pages_and_packs(ins
     assert "Nothing needs to be done" not in page
 
     again = night(settings, as_of=EDITED)  # an earlier day is judged by the promise of that day
-    assert {one["site"]: one["status"] for one in again["sites"]}[site] == "failing"
+    assert {one.site: one.status for one in again.sites}[site] == "failing"

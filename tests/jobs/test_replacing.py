@@ -40,7 +40,7 @@ def damaged(tmp_path, source):
     registry["features"][1]["properties"]["biome"] = "steppe"
     settings.registry.path.write_text(json.dumps(registry))
     manifest = night(settings, as_of=NIGHT, pages=False)
-    assert [one["state"] for one in manifest["sites"]] == ["done", "done"], manifest
+    assert [one.state for one in manifest.sites] == ["done", "done"], manifest
     before = series(settings), series(settings, "s2")
     (folder,) = [one for one in landscape_folders(settings.store.root) if "loess" in one.name]
     for chunk in (folder / "chunks").iterdir():
@@ -52,7 +52,7 @@ def damaged(tmp_path, source):
 
 
 def states(manifest):
-    return {one["site"]: one["state"] for one in manifest["sites"]}
+    return {one.site: one.state for one in manifest.sites}
 
 
 def test_a_damaged_landscape_is_replaced_by_one_command_and_its_verdicts_go_on(damaged, source):
@@ -61,7 +61,7 @@ def test_a_damaged_landscape_is_replaced_by_one_command_and_its_verdicts_go_on(d
     later = NIGHT + timedelta(days=2)
     failed = night(settings, as_of=later, pages=False)
     assert (states(failed), exit_status(failed)) == ({"s1": "failed", "s2": "done"}, Exit.SOME_FAILED)
-    assert f"regrowth backfill --replace {name}" in failed["sites"][0]["error"]
+    assert f"regrowth backfill --replace {name}" in failed.sites[0].error
 
     replaced = set_aside(settings, name)
     assert (replaced.sites, replaced.folder) == (("s1",), settings.store.root / DAMAGED / replaced.folder.name)

@@ -88,9 +88,9 @@ class Installation:
         self.looked_at.clear()
         if self.server is not None:
             self.server.forget()
-        sites = self.night()["sites"]
-        assert [site["error"] for site in sites] == [None] * len(sites)
-        found = {site["site"]: site["scenes_new"] for site in sites}
+        sites = self.night().sites
+        assert [site.error for site in sites] == [None] * len(sites)
+        found = {site.site: site.scenes_new for site in sites}
         assert planned == found
         return found
 
@@ -162,7 +162,7 @@ def test_when_everything_is_stored_no_item_is_examined_and_no_file_is_checked(st
     assert stored.new() == {"a": [], "both": []}
     assert stored.looked_at == []
     monkeypatch.setattr(Fetcher, "check", Mock(side_effect=AssertionError("checked")))
-    assert [site["error"] for site in stored.night()["sites"]] == [None, None]
+    assert [site.error for site in stored.night().sites] == [None, None]
 
 
 @pytest.mark.parametrize("day", ["0118", "0113"], ids=["new", "late"])
@@ -244,7 +244,7 @@ def test_a_scene_that_was_refused_is_read_once_its_folder_is_allowed(stored, sce
     assert stored.records()["a"][-1][1:3] == ([], "BROKEN")
     before = stored.records()
     assert stored.night(plan)["sites"][0]["scenes"] == [fresh["id"]]  # tried again, for a month
-    assert [site["scenes_new"] for site in stored.night()["sites"]] == [[], []]  # without success, so nothing is new
+    assert [site.scenes_new for site in stored.night().sites] == [[], []]  # without success, so nothing is new
     assert stored.records() == before
     stored.allowed = [*stored.allowed, str(scenes[0].parent)]
     assert stored.new() == {"a": [fresh["id"]], "both": [fresh["id"]]}
@@ -263,7 +263,7 @@ def test_a_site_added_among_others_gets_its_history_and_the_others_are_not_read(
 def test_a_landscape_that_was_lost_gets_the_history_of_its_sites_again(stored, tmp_path):
     before = stored.records()
     stored.store("both").landscape.path.rename(tmp_path / "lost")
-    sites = {site["site"]: (site["error"], len(site["scenes_new"])) for site in stored.night()["sites"]}
+    sites = {site.site: (site.error, len(site.scenes_new)) for site in stored.night().sites}
     assert sites == {name: (None, len(records)) for name, records in before.items()}
     assert stored.records() == before
 
@@ -276,7 +276,7 @@ def test_a_landscape_restored_from_an_older_copy_gets_the_scenes_that_the_copy_l
     before = stored.records()
     shutil.rmtree(folder)
     shutil.copytree(tmp_path / "copy", folder)
-    assert [len(site["scenes_new"]) for site in stored.night()["sites"]] == [1, 1]
+    assert [len(site.scenes_new) for site in stored.night().sites] == [1, 1]
     assert stored.records() == before
 
 

@@ -5,11 +5,12 @@ import shutil
 from datetime import date, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from jobs import self_check as module
 from jobs.health.ledger import last_self_check
 from jobs.installation import open_ledger
-from jobs.manifest import exit_status, self_check_problems, summary, to_correct
+from jobs.manifest import Manifest, SiteResult, exit_status, self_check_problems, summary, to_correct
 from jobs.self_check import self_check
 from jobs.settings import load
 from tests.ledger import editing
@@ -225,12 +226,12 @@ def test_as_many_random_scenes_of_a_large_site_are_compared_as_fit_the_limit(ins
 def test_a_difference_is_on_the_page_of_the_nights_and_changes_no_exit_status():
     check = {"site": "a", "as_of": "2020-10-31", "scenes": 1, "of": 1, "differences": ["verdict: theta is 1.0"],
              "n_differences": 1, "error": None}  # fmt: skip
-    sites = [{"site": "a", "state": "done", "error": None, "scenes_new": []}]
-    manifest = {"run": "r", "sites": sites, "messages_waiting": 0, "pages_failed": {}, "self_check": check}
+    sites = [SiteResult(site="a", state="done")]
+    manifest = Manifest(run="r", as_of=date(2020, 11, 1), sites=sites, self_check=check)
     assert to_correct(manifest) == [], "the notice of a failed night does not repeat it"
-    (problem,) = summary(manifest, 1.0)["problems"]
+    (problem,) = summary(manifest)["problems"]
     assert (problem["state"], "theta is 1.0" in problem["reason"]) == ("correct", True)
-    assert exit_status(manifest) == exit_status({**manifest, "self_check": None}) == 0
+    assert exit_status(manifest) == exit_status(replace(manifest, self_check=None)) == 0
 
 
 def test_sites_without_an_earlier_assessment_are_not_checked(installed):

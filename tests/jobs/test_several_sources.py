@@ -21,6 +21,7 @@ from jobs.alerting import address_book, record_event
 from jobs.cli import main
 from jobs.exits import Exit
 from jobs.installation import open_ledger
+from jobs.manifest import Rejected
 from jobs.outbox import send
 from jobs.pipeline import exit_status, plan
 from jobs.promises import replan
@@ -126,13 +127,13 @@ def test_two_granules_of_one_overpass_are_one_row_and_fill_each_other(tmp_path, 
     night(whole, as_of=NIGHT)
     sources(Painted(DAYS, tiles={"48SUF": (0, 0, 12_060, 30e3), "48SVF": (12_060, 0, 30e3, 30e3)}))
     manifest = night(halves, as_of=NIGHT)
-    assert len(manifest["sites"][0]["scenes_new"]) == len(DAYS)
+    assert len(manifest.sites[0].scenes_new) == len(DAYS)
     ours, theirs = (observations(one).decode().splitlines() for one in (halves, whole))
     assert [row.split(",")[6:9] for row in ours] == [row.split(",")[6:9] for row in theirs]  # pixels, ndvi, cover
     # Each unit is in the granule that it lies in; those on the line between the granules may be lost.
     ours, theirs = (np.array([one.measures["n_units"] for one in store(made).records()]) for made in (halves, whole))
     assert (ours >= 0.8 * theirs).all()
-    assert night(halves, as_of=NIGHT)["sites"][0]["scenes_new"] == []
+    assert night(halves, as_of=NIGHT).sites[0].scenes_new == []
 
 
 @pytest.mark.slow
@@ -154,7 +155,7 @@ def test_a_scene_that_does_not_reach_a_site_is_no_row_of_it(tmp_path, sources):
         Painted(DAYS[::2], name="both"),
         Painted(DAYS[1::2], name="west", tiles={"48SVF": (0, 0, 15_000, 30e3)}),
     )
-    new = [len(site["scenes_new"]) for site in night(settings, as_of=NIGHT)["sites"]]
+    new = [len(site.scenes_new) for site in night(settings, as_of=NIGHT).sites]
     assert new == [len(DAYS), len(DAYS[::2])]
 
 
@@ -201,9 +202,9 @@ class Misshapen(Painted):
 def test_pixels_on_another_grid_than_requested_are_never_stored(tmp_path, sources):
     settings = installed(tmp_path)
     sources(Painted(DAYS[:-10]), Misshapen(DAYS[-10:], name="other"))
-    (site,) = night(settings, as_of=NIGHT)["sites"]
-    assert {one["reason"] for one in site["scenes_rejected"]} == {"BROKEN"}
-    assert len(site["scenes_rejected"]) == 10
+    (site,) = night(settings, as_of=NIGHT).sites
+    assert {one.reason for one in site.scenes_rejected} == {"BROKEN"}
+    assert len(site.scenes_rejected) == 10
     assert not store(settings).cube()["red"][-10:].notnull().any()
 
 
@@ -292,7 +293,7 @@ def test_a_ledger_older_than_its_stores_learns_from_them_and_nothing_is_read_aga
     night(settings, as_of=NIGHT)
     assessment, read, snapshot = status(settings), len(only.read_scenes), store(settings).snapshot
     ledger.write_bytes(older)
-    assert night(settings, as_of=NIGHT)["sites"][0]["scenes_new"] == []
+    assert night(settings, as_of=NIGHT).sites[0].scenes_new == []
     assert (len(only.read_scenes), store(settings).snapshot) == (read, snapshot)
     assert status(settings) == assessment
     assert len(rows(settings)) == len(DAYS)
@@ -334,7 +335,7 @@ def test_an_acquisition_that_another_catalogue_dates_some_seconds_later_is_not_f
     settings = begun(tmp_path, Painted(DAYS[::2]))
     other = Tardy(DAYS[::2], name="other")
     sources(other)
-    assert night(settings, as_of=NIGHT)["sites"][0]["scenes_new"] == []
+    assert night(settings, as_of=NIGHT).sites[0].scenes_new == []
     assert other.read_scenes == []
 
 
@@ -343,9 +344,9 @@ def test_a_newer_baseline_from_a_catalogue_that_dates_it_some_seconds_later_repl
 ):
     settings = begun(tmp_path, Painted(DAYS[::2]))
     sources(Tardy(DAYS[::2], name="other", baseline="05.00", offset=-0.1))
-    assert len(night(settings, as_of=NIGHT)["sites"][0]["scenes_new"]) == len(DAYS[::2])
+    assert len(night(settings, as_of=NIGHT).sites[0].scenes_new) == len(DAYS[::2])
     assert [(row["date"], row["baseline"]) for row in rows(settings)] == [(str(day), "05.00") for day in DAYS[::2]]
-    assert night(settings, as_of=NIGHT)["sites"][0]["scenes_new"] == []
+    assert night(settings, as_of=NIGHT).sites[0].scenes_new == []
 
 
 @pytest.mark.slow
@@ -358,9 +359,9 @@ def test_a_granule_that_arrives_late_ends_where_a_run_from_scratch_ends(tmp_path
     night(late, as_of=DAYS[-3])
     one = Painted(DAYS, tiles=dict([*tiles.items()][:1]))
     sources(one)
-    assert len(night(late, as_of=NIGHT)["sites"][0]["scenes_new"]) == 2
+    assert len(night(late, as_of=NIGHT).sites[0].scenes_new) == 2
     sources(Painted(DAYS, tiles=tiles))
-    assert len(night(late, as_of=NIGHT)["sites"][0]["scenes_new"]) == 2
+    assert len(night(late, as_of=NIGHT).sites[0].scenes_new) == 2
     assert observations(late) == observations(scratch)
     assert status(late) == status(scratch)
 
@@ -370,8 +371,8 @@ def test_a_newer_baseline_with_another_offset_replaces_the_older_with_the_same_v
     new = dict(baseline="05.00", offset=-0.1)
     earlier = assessments(settings)
     sources(Painted(DAYS[:20], name="old"), Painted(DAYS[:20], name="new", **new), Painted(DAYS, name="rest"))
-    assert len(night(settings, as_of=NIGHT)["sites"][0]["scenes_new"]) == 20
-    assert night(settings, as_of=NIGHT)["sites"][0]["scenes_new"] == []
+    assert len(night(settings, as_of=NIGHT).sites[0].scenes_new) == 20
+    assert night(settings, as_of=NIGHT).sites[0].scenes_new == []
     night(scratch, as_of=NIGHT)
     rows = [[row.split(",") for row in observations(one).decode().splitlines()[1:]] for one in (settings, scratch)]
     assert len(rows[0]) == len(DAYS)
@@ -388,7 +389,7 @@ def test_the_same_acquisition_from_two_catalogues_is_counted_once(tmp_path, sour
     settings = installed(tmp_path)
     first, second = Painted(DAYS, name="first"), Painted(DAYS, name="second")
     sources(first, second)
-    new = night(settings, as_of=NIGHT)["sites"][0]["scenes_new"]
+    new = night(settings, as_of=NIGHT).sites[0].scenes_new
     assert len(new) == len(DAYS)
     assert all(scene.startswith("first-") for scene in new)
     assert second.read_scenes == []
@@ -400,11 +401,11 @@ def test_when_the_preferred_source_is_down_the_next_one_gives_the_new_scenes(tmp
     sources(first, second)
     night(settings, as_of=DAYS[-2])
     first.down = True
-    (site,) = night(settings, as_of=NIGHT)["sites"]
-    assert site["state"] == "done"
-    assert site["scenes_new"] == [f"second-48SUF-{DAYS[-1]}-02.09"]
+    (site,) = night(settings, as_of=NIGHT).sites
+    assert site.state == "done"
+    assert site.scenes_new == [f"second-48SUF-{DAYS[-1]}-02.09"]
     first.down = False
-    assert night(settings, as_of=NIGHT)["sites"][0]["scenes_new"] == []
+    assert night(settings, as_of=NIGHT).sites[0].scenes_new == []
 
 
 def test_a_new_site_waits_until_its_whole_history_is_offered(tmp_path, sources):
@@ -412,10 +413,10 @@ def test_a_new_site_waits_until_its_whole_history_is_offered(tmp_path, sources):
     first, second = Painted(DAYS[:20], name="first", down=True), Painted(DAYS[20:], name="second")
     sources(second, first)
     manifest = night(settings, as_of=NIGHT)
-    assert manifest["sites"][0]["state"] == "deferred"
+    assert manifest.sites[0].state == "deferred"
     assert exit_status(manifest) is Exit.TRY_LATER
     first.down = False
-    assert len(night(settings, as_of=NIGHT)["sites"][0]["scenes_new"]) == len(DAYS)
+    assert len(night(settings, as_of=NIGHT).sites[0].scenes_new) == len(DAYS)
 
 
 def test_a_provider_that_is_down_defers_its_sites_and_the_next_night_catches_up(tmp_path, sources):
@@ -428,12 +429,12 @@ def test_a_provider_that_is_down_defers_its_sites_and_the_next_night_catches_up(
     assert before == observations(settings)
     only.down = True
     manifest = night(settings, as_of=NIGHT, pages=True)
-    assert [site["state"] for site in manifest["sites"]] == ["deferred", "deferred"]
-    assert "does not answer" in manifest["sites"][0]["error"]
+    assert [site.state for site in manifest.sites] == ["deferred", "deferred"]
+    assert "does not answer" in manifest.sites[0].error
     assert exit_status(manifest) is Exit.TRY_LATER
     assert published() == before
     only.down = False
-    assert [len(site["scenes_new"]) for site in night(settings, as_of=NIGHT)["sites"]] == [3, 3]
+    assert [len(site.scenes_new) for site in night(settings, as_of=NIGHT).sites] == [3, 3]
 
 
 def test_sites_of_one_tile_are_searched_together_and_an_unchanged_night_reads_no_pixels(tmp_path, sources):
@@ -468,19 +469,19 @@ def test_a_scene_that_cannot_be_read_yet_is_tried_again_for_a_month(tmp_path, so
     for torn in ({old, new}, {old, new}, {old}):
         last = Painted(DAYS, broken=frozenset(torn), baseline=baseline)
         sources(last)
-        (site,) = night(settings, as_of=NIGHT)["sites"]
-        rejected.append({one["scene"] for one in site["scenes_rejected"]})
+        (site,) = night(settings, as_of=NIGHT).sites
+        rejected.append({one.scene for one in site.scenes_rejected})
         snapshots.append(store(settings).snapshot)
     assert rejected == [{old, new}, set(), set()], "the second time nothing new was found"
     assert snapshots[0] == snapshots[1] != snapshots[2]
     assert {*last.read_scenes} == {old, new}, "however old it is"
-    assert (site["scenes_new"], site["scenes_unread"]) == ([new], 1)
+    assert (site.scenes_new, site.scenes_unread) == ([new], 1)
     days = [*DAYS, *(DAYS[-1] + timedelta(days=days) for days in (30, 31))]
     for until, given_up in ((days[-2], False), (days[-1], True)):
         sources(Painted(days, broken=frozenset({old}), baseline=baseline))
-        (site,) = night(settings, as_of=until)["sites"]
-        assert site["scenes_unread"] == 1 - given_up
-    assert site["scenes_rejected"] == [{"scene": old, "reason": "BROKEN"}]
+        (site,) = night(settings, as_of=until).sites
+        assert site.scenes_unread == 1 - given_up
+    assert site.scenes_rejected == [Rejected(old, "BROKEN")]
     last = Painted(days, baseline=baseline)
     sources(last)
     night(settings, as_of=days[-1])
@@ -495,11 +496,11 @@ def test_a_reprocessed_scene_that_cannot_be_read_leaves_the_stored_one_in_place(
     new = Painted(DAYS, baseline="05.00")
     new.broken = frozenset(f"painted-48SUF-{day}-05.00" for day in DAYS)
     sources(new)
-    (site,) = night(settings, as_of=NIGHT)["sites"]
-    assert (site["state"], site["scenes_new"], site["scenes_unread"]) == ("done", [], len(DAYS))
+    (site,) = night(settings, as_of=NIGHT).sites
+    assert (site.state, site.scenes_new, site.scenes_unread) == ("done", [], len(DAYS))
     assert observations(settings) == before
     new.broken = frozenset()
-    assert len(night(settings, as_of=NIGHT)["sites"][0]["scenes_new"]) == len(DAYS)
+    assert len(night(settings, as_of=NIGHT).sites[0].scenes_new) == len(DAYS)
 
 
 def test_a_scene_that_still_cannot_be_read_changes_nothing(tmp_path, sources):
@@ -520,11 +521,11 @@ def test_a_granule_that_cannot_be_read_yet_fills_its_overpass_as_soon_as_it_can(
     settings, undisturbed = installed(tmp_path / "a"), installed(tmp_path / "b")
     halves = {"48SUF": (0, 0, 12_060, 30e3), "48SVF": (12_060, 0, 30e3, 30e3)}
     sources(Painted(DAYS, tiles=halves, broken=frozenset({f"painted-48SVF-{DAYS[-1]}-02.09"})))
-    (site,) = night(settings, as_of=NIGHT)["sites"]
-    assert site["scenes_rejected"] != []  # half of the site was not seen
+    (site,) = night(settings, as_of=NIGHT).sites
+    assert site.scenes_rejected != []  # half of the site was not seen
     sources(Painted(DAYS, tiles=halves))
-    (site,) = night(settings, as_of=NIGHT)["sites"]
-    assert (len(site["scenes_new"]), site["scenes_rejected"]) == (1, [])
+    (site,) = night(settings, as_of=NIGHT).sites
+    assert (len(site.scenes_new), site.scenes_rejected) == (1, [])
     night(undisturbed, as_of=NIGHT)
     assert observations(settings) == observations(undisturbed)
 
@@ -535,11 +536,11 @@ def test_control_ground_is_not_chosen_on_a_night_on_which_most_files_cannot_be_r
     torn = frozenset(f"painted-48SUF-{day}-02.09" for day in before[: len(before) // 2 + 1])
     sources(Painted(DAYS, broken=torn))
     manifest = night(settings, as_of=NIGHT)
-    (site,) = manifest["sites"]
-    assert (site["state"], exit_status(manifest)) == ("deferred", Exit.TRY_LATER)
-    assert f"of {len(before)} scenes from before its start {len(torn)} cannot be read; the first: " in site["error"]
+    (site,) = manifest.sites
+    assert (site.state, exit_status(manifest)) == ("deferred", Exit.TRY_LATER)
+    assert f"of {len(before)} scenes from before its start {len(torn)} cannot be read; the first: " in site.error
     sources(Painted(DAYS))
-    assert night(settings, as_of=NIGHT)["sites"][0]["state"] == "done"
+    assert night(settings, as_of=NIGHT).sites[0].state == "done"
     assert observations(settings) == observations(undisturbed)
     assert store(settings).controls == store(undisturbed).controls
 
@@ -548,8 +549,8 @@ def test_a_torn_scene_is_recorded_with_its_reason_and_the_others_are_taken(tmp_p
     settings = installed(tmp_path)
     torn = f"painted-48SUF-{DAYS[7]}-02.09"
     sources(Painted(DAYS, broken=frozenset({torn})))
-    (site,) = night(settings, as_of=NIGHT)["sites"]
-    assert site["scenes_rejected"] == [{"scene": torn, "reason": "BROKEN"}]
+    (site,) = night(settings, as_of=NIGHT).sites
+    assert site.scenes_rejected == [Rejected(torn, "BROKEN")]
     rows = [row.split(",") for row in observations(settings).decode().splitlines()[1:]]
     assert [row[11].lower() for row in rows].count("true") == len(DAYS) - 1
     assert [*rows[7][7:11], rows[7][11].lower(), rows[7][12]] == ["", "", "", "", "false", "BROKEN"]
@@ -558,7 +559,7 @@ def test_a_torn_scene_is_recorded_with_its_reason_and_the_others_are_taken(tmp_p
 def test_no_scenes_after_the_end_of_a_source_are_requested(tmp_path, sources):
     settings = installed(tmp_path)
     sources(Painted(DAYS), until=DAYS[9])
-    assert len(night(settings, as_of=NIGHT)["sites"][0]["scenes_new"]) == 10
+    assert len(night(settings, as_of=NIGHT).sites[0].scenes_new) == 10
 
 
 def test_a_dry_run_lists_the_scenes_that_a_night_would_fetch(tmp_path, sources, begun):
@@ -589,7 +590,7 @@ def test_forty_cloudy_days_change_no_verdict_and_the_last_look_grows_older(tmp_p
     for as_of in (cloudy[3], cloudy[-1]):
         manifest = night(settings, as_of=as_of)
         assert exit_status(manifest) is Exit.DONE
-        assert {one["reason"] for one in manifest["sites"][0]["scenes_rejected"]} == {"CLOUD"}
+        assert {one.reason for one in manifest.sites[0].scenes_rejected} == {"CLOUD"}
         after = status(settings)
         same = ("status", "alert", "last_observed", "n_scenes", "theta", "e_failure")
         assert [after[name] for name in same] == [before[name] for name in same]
@@ -684,10 +685,10 @@ def test_a_scene_that_arrives_later_on_the_same_day_is_reported_that_day(tmp_pat
     days = DAYS[::2]
     judging(lambda found: FELL if found.n_scenes == len(days) else {})
     sources(Painted(days[:-1]))
-    assert night(settings, as_of=NIGHT)["messages_sent"] == 0
+    assert night(settings, as_of=NIGHT).messages_sent == 0
     sources(Painted(days))
-    assert night(settings, as_of=NIGHT)["messages_sent"] == 1
-    assert night(settings, as_of=NIGHT)["messages_sent"] == 0
+    assert night(settings, as_of=NIGHT).messages_sent == 1
+    assert night(settings, as_of=NIGHT).messages_sent == 0
 
 
 def registered_with(settings, more):
@@ -843,7 +844,7 @@ def test_when_most_sites_fall_in_one_night_messages_are_held_until_they_are_rele
     assert messages(settings) == []
     for _ in range(2):  # a night that is run again holds them as well
         manifest = night(settings, as_of=NIGHT)
-        assert (manifest["messages_waiting"], bool(messages(settings))) == ((fell, False) if held else (0, True))
+        assert (manifest.messages_waiting, bool(messages(settings))) == ((fell, False) if held else (0, True))
         assert exit_status(manifest) is (Exit.SOME_FAILED if held else Exit.DONE)
     fix = "look at their scenes, then: regrowth alerts release"
     assert why_waiting(settings) == ({f"5 of 8 sites fell on {NIGHT}; {fix}"} if held else set())
@@ -864,7 +865,7 @@ def test_a_held_message_that_is_no_news_when_it_is_released_is_not_sent(tmp_path
     sources(Painted(DAYS[::2]))
     falling({f"s{n}" for n in range(1, 6)}, NIGHT)
     night(settings, as_of=DAYS[-4])
-    assert night(settings, as_of=NIGHT)["messages_waiting"] == 5
+    assert night(settings, as_of=NIGHT).messages_waiting == 5
     capsys.readouterr()  # what the nights logged
 
     def command(*arguments):
@@ -905,24 +906,24 @@ def test_messages_that_could_not_be_written_wait_and_count_for_the_night_of_thei
         )
         patch.setattr("jobs.outbox.QUICK_RETRIES", ())
         manifest = night(settings, as_of=DAYS[-4])
-    assert (manifest["messages_sent"], manifest["messages_waiting"]) == (0, 3)
+    assert (manifest.messages_sent, manifest.messages_waiting) == (0, 3)
     (why,) = why_waiting(settings)
     assert why.endswith("messages cannot be written: read only")
     assert exit_status(manifest) is Exit.SOME_FAILED
     manifest = night(settings, as_of=NIGHT)  # five wait, of six sites, but three and two fell at a time
-    assert (manifest["messages_sent"], manifest["messages_waiting"]) == (5, 0)
+    assert (manifest.messages_sent, manifest.messages_waiting) == (5, 0)
 
 
 def test_a_recovery_of_most_sites_in_one_night_is_reported_at_once(tmp_path, sources, judging):
     settings = installed(tmp_path, [(x, 12_000, x + 120, 12_120) for x in range(4_000, 16_000, 2_000)])
     sources(Painted(DAYS[::2]))
     judging(lambda found: LAGS if found.as_of <= DAYS[-7] else LAGS | NO_ALERT)
-    assert night(settings, as_of=DAYS[-7])["messages_waiting"] == 6
+    assert night(settings, as_of=DAYS[-7]).messages_waiting == 6
     with open_ledger(settings) as ledger:
         assert send(settings, ledger, release=True, night=False).sent == 6
     nights = [night(settings, as_of=day) for day in (DAYS[-5], DAYS[-1])]
     # the alerts, still open, are repeated after a week; then they are resolved
-    assert [(one["messages_sent"], one["messages_waiting"]) for one in nights] == [(6, 0), (6, 0)]
+    assert [(one.messages_sent, one.messages_waiting) for one in nights] == [(6, 0), (6, 0)]
 
 
 @pytest.mark.parametrize(("fell", "sent"), [(3, 3), (5, 0)])
@@ -933,7 +934,7 @@ def test_the_first_night_of_a_programme_sends_all_messages_unless_most_sites_fel
     sources(Painted(DAYS[::2]))
     falling({f"s{n}" for n in range(1, fell + 1)}, FIRST)
     manifest = night(settings, as_of=NIGHT)
-    assert (manifest["messages_sent"], manifest["messages_waiting"]) == (sent, fell - sent)
+    assert (manifest.messages_sent, manifest.messages_waiting) == (sent, fell - sent)
 
 
 @pytest.mark.slow
@@ -943,12 +944,12 @@ def test_a_night_without_any_scene_is_done_and_the_last_look_grows_older(tmp_pat
     night(settings, as_of=NIGHT)
     manifest = night(settings, as_of=NIGHT + timedelta(days=200))
     assert exit_status(manifest) is Exit.DONE
-    assert (manifest["sites"][0]["state"], manifest["sites"][0]["scenes_new"]) == ("done", [])
+    assert (manifest.sites[0].state, manifest.sites[0].scenes_new) == ("done", [])
     assert status(settings)["last_observed"] == DAYS[-1].isoformat()
     never = installed(tmp_path / "never")
     sources(Painted([]))
     manifest = night(never, as_of=NIGHT)
-    assert (manifest["sites"][0]["state"], exit_status(manifest)) == ("failed", Exit.CONFIGURATION)
+    assert (manifest.sites[0].state, exit_status(manifest)) == ("failed", Exit.CONFIGURATION)
 
 
 class Stretched(Painted):
@@ -988,7 +989,7 @@ def test_a_scene_with_a_wrong_flag_is_set_aside_and_results_are_as_without_it(tm
     day = next(one for one in often if (one.year, one.month) == (2020, 7))
     sources(Painted(often, flawed=frozenset({day})))
     manifest = night(flawed, as_of=NIGHT)
-    assert [one["reason"] for one in manifest["sites"][0]["scenes_rejected"]] == ["RADIOMETRY"]
+    assert [one.reason for one in manifest.sites[0].scenes_rejected] == ["RADIOMETRY"]
     sources(Painted([one for one in often if one != day]))
     night(without, as_of=NIGHT)
     assert [row for row in rows(flawed) if row["date"] != day.isoformat()] == rows(without)

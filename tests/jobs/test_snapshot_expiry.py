@@ -79,7 +79,7 @@ def histories(install, tmp_path_factory):
                 patch.setattr(expiring, "EXPIRY_CYCLE", 1)
             for day in NIGHTS:
                 manifest = night(settings, as_of=day)
-                assert not any(site["error"] for site in manifest["sites"])
+                assert not any(site.error for site in manifest.sites)
     return made
 
 
@@ -145,7 +145,7 @@ def test_a_landscape_that_is_really_damaged_leaves_the_night_as_it_is(installati
     night(settings, as_of=NIGHTS[0])
     (folder,) = folders(settings)
     (folder / "repo").write_bytes(b"")
-    states = {site["state"] for site in night(settings, as_of=NIGHTS[1])["sites"]}
+    states = {site.state for site in night(settings, as_of=NIGHTS[1]).sites}
     assert states == {"failed"}
     assert (folder / "repo").read_bytes() == b""
 
@@ -154,8 +154,8 @@ def test_a_message_that_had_to_wait_describes_the_assessments_of_both_days(insta
     begun, sent = date(2018, 9, 30), date(2018, 10, 20)
     with monkeypatch.context() as patch:
         patch.setattr("jobs.outbox.compose", lambda *_, **__: 1 / 0)
-        assert night(settings, as_of=begun)["messages_waiting"] == 1
-    assert night(settings, as_of=sent)["messages_sent"] == 1
+        assert night(settings, as_of=begun).messages_waiting == 1
+    assert night(settings, as_of=sent).messages_sent == 1
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         (alert,) = t.alerts()
         evidence = {day: news for day, _, news in evidence_of(t, alert["site"])}

@@ -70,7 +70,7 @@ def decade(tmp_path_factory):
             if day in KILLED:
                 run_killed(decade, day, KILLED[day])
             decade.seconds[day] = decade.run(day)
-            assert {site["state"] for site in decade.manifest["sites"]} == {"done"}
+            assert {site.state for site in decade.manifest.sites} == {"done"}
             if before.year < day.year:
                 decade.years[day.year] = decade.sizes()
                 print(day, round(median(list(decade.seconds.values())[-40:]), 2), decade.years[day.year], flush=True)
