@@ -275,9 +275,9 @@ def observation_series(sites: Sequence[Updated]) -> xr.Dataset:
 
 
 def by_landscape(outcomes: Iterable[Outcome]) -> list[list[Updated]]:
-    """Sites that were updated, those of one store together."""
+    """Sites that were updated, those of one store together, in order of id."""
     groups: dict[Path, list[Updated]] = {}
-    for outcome in outcomes:
+    for outcome in sorted(outcomes, key=lambda outcome: outcome.site.id):
         if outcome.fetched is not None:
             groups.setdefault(outcome.fetched.stored.landscape.path, []).append((outcome.site, outcome.fetched))
     return list(groups.values())

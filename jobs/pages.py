@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import date, datetime
 from functools import partial
-from itertools import batched, groupby
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
@@ -39,7 +41,15 @@ from monitor.errors import MonitorError, as_disk_full
 from monitor.imagery.auxiliary.terrain import Terrain, with_slope
 from monitor.ledger.ledger import Ledger
 from monitor.ledger.transaction import Payload, Transaction
-from monitor.publish.drafts import PageInputs, draft_page, sums_of_drafts, write_draft
+from monitor.publish.drafts import (
+    PageInputs,
+    SiteSeries,
+    compared_ground,
+    draft_page,
+    series_at,
+    sums_of_drafts,
+    write_draft,
+)
 from monitor.publish.lots import LotView, write_lots
 from monitor.publish.outdated import is_current, missing_photos, pages_code_hash
 from monitor.publish.products import write_catalogue, write_index, write_photos, write_plan
@@ -57,8 +67,6 @@ log = structlog.get_logger()
 
 PLAN_WRITERS: Final = 4
 """Threads that write plans: most of the time is spent waiting for the disk to free the files that they replace."""
-MAX_SITES_PER_CALL: Final = 32
-"""Sites of one landscape whose pages are written by one call, at most."""
 
 
 def publish_once(settings: Settings) -> tuple[dict[str, str | None], int]:
@@ -106,7 +114,7 @@ def publish(
         last_night = t.newest_night()
     for error in assessed.damaged.values():
         log.error("assessment not published", error=error)
-    outcomes = assessed.damaged | _write_pages(settings, ledger, compute, assessed.outdated)
+    outcomes = assessed.damaged | _write_pages(settings, ledger, compute, assessed)
     since, errors = _write_plans(settings, [plan for plan in assessed.plans if outcomes.get(plan.site.id) is None])
     outcomes |= errors
     days = [*(assessment.as_of for _, assessment in rows), *([] if as_of is None else [as_of])]
@@ -311,15 +319,15 @@ def _shown_alert(stored: Sequence[dict[str, Any]], assessment: Assessment) -> Al
     return max(shown, key=lambda alert: (alert.level is AlertLevel.RED, alert.updated), default=None)
 
 
-def _write_pages(
-    settings: Settings, ledger: Ledger, compute: Compute, pages: Sequence[PageInputs]
-) -> dict[str, str | None]:
-    """Write pages in parallel; for each site None, or the error."""
-    root = settings.outputs.root
-    by_landscape = groupby(sorted(pages, key=lambda page: page.landscape), key=lambda page: page.landscape)
-    batches = [batch for _, members in by_landscape for batch in batched(members, MAX_SITES_PER_CALL)]
+def _write_pages(settings: Settings, ledger: Ledger, compute: Compute, assessed: _Assessed) -> dict[str, str | None]:
+    """Write outdated pages, those of one snapshot by one call; for each site None, or the error."""
+    root, judged = settings.outputs.root, Counter(plan.row["snapshot"] for plan in assessed.plans)
+    pages = sorted(assessed.outdated, key=lambda page: page.snapshot or "")
+    batches = [[*members] for _, members in groupby(pages, key=lambda page: page.snapshot)]
     outcomes: dict[str, str | None] = {}
-    for number, result in compute(_call(settings, ledger, batch) for batch in batches):
+    for number, result in compute(
+        _call(settings, ledger, batch, every=len(batch) == judged[batch[0].snapshot]) for batch in batches
+    ):
         for place, page in enumerate(batches[number]):
             error = redacted(f"its worker died: {result}") if isinstance(result, BaseException) else result[place]
             if error is None and not is_current(page.site.id, root, page.key):
@@ -355,13 +363,13 @@ def _write_plans(settings: Settings, plans: Sequence[_Plan]) -> tuple[date | Non
     return min((day for day, _ in written if day is not None), default=None), errors
 
 
-def _call(settings: Settings, ledger: Ledger, pages: Sequence[PageInputs]) -> Delayed:
+def _call(settings: Settings, ledger: Ledger, pages: Sequence[PageInputs], *, every: bool) -> Delayed:
     """Delayed call of :func:`_write_batch`. Control units and photos are large: they are read when it is submitted."""
     root = settings.outputs.root
     with ledger.reading() as t:
         controls = [t.controls(page.ground) for page in pages]
         photos = [_missing_photos(t, page, root) for page in pages]
-    write = partial(_write_batch, settings.store.root, root, pages, controls, photos)
+    write = partial(_write_batch, settings.store.root, root, pages, controls, photos, every=every)
     return cast("Delayed", delayed(write, pure=False, traverse=False)())  # arguments would be searched for graphs
 
 
@@ -379,8 +387,10 @@ def _write_batch(
     pages: Sequence[PageInputs],
     controls: Sequence[dict[str, Any] | None],
     photos: Sequence[Mapping[str, bytes]],
+    *,
+    every: bool,
 ) -> list[str | None]:
-    """Write the pages of sites of one landscape; for each site None, or the error."""
+    """Write the pages of sites of one snapshot, perhaps of `every` one; for each site None, or the error."""
     landscape = LandscapeStore(store / pages[0].landscape)
     errors: list[str | None] = [None] * len(pages)
 
@@ -394,9 +404,20 @@ def _write_batch(
             errors[place] = redacted(f"a bug, {type(error).__name__}: {error}")
         return None
 
-    drafts = [
-        attempt(place, partial(draft_page, landscape, outputs, page, units))
+    compared = [
+        attempt(place, partial(compared_ground, landscape, page, units))
         for place, (page, units) in enumerate(zip(pages, controls, strict=True))
+    ]
+    stored, series = [place for place, one in enumerate(compared) if one is not None], dict[int, SiteSeries]()
+    with suppress(MonitorError):  # draft_page builds that of each site alone, and names the one that fails
+        sites = [one for one in compared if one is not None]
+        built = series_at(landscape, str(pages[0].snapshot), sites, every=every) if sites else []
+        series = dict(zip(stored, built, strict=True))
+    drafts = [
+        attempt(place, partial(draft_page, landscape, outputs, page, compared[place], series.get(place)))
+        if errors[place] is None
+        else None
+        for place, page in enumerate(pages)
     ]
     sums = sums_of_drafts([draft for draft in drafts if draft is not None])
     for place, draft in enumerate(drafts):

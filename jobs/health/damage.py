@@ -1,7 +1,6 @@
 """The checks of ``regrowth doctor --deep``: ledger, stores and published files are read fully, and damage is named."""
 
 import shlex
-import tempfile
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -134,10 +133,7 @@ def _series(settings: "Settings", landscapes: list[str]) -> Iterator[Finding]:
 
     differing: list[str] = []
     compared = 0
-    with (
-        connected(settings.ledger.url) as connection,
-        tempfile.TemporaryDirectory(prefix="regrowth-doctor-") as scratch,
-    ):
+    with connected(settings.ledger.url) as connection:
         t = Transaction(connection)
         try:
             sites = {values["id"]: values for values in t.sites()}
@@ -147,7 +143,7 @@ def _series(settings: "Settings", landscapes: list[str]) -> Iterator[Finding]:
                 if row["snapshot"].rpartition(":")[0] not in landscapes or judged.get("code_version") != __version__:
                     continue
                 compared += 1
-                if _digest(settings.store.root, t, sites[site], row, Path(scratch)) != judged.get("series_digest"):
+                if _digest(settings.store.root, t, sites[site], row) != judged.get("series_digest"):
                     differing.append(site)
         except ValueError:
             return  # a row is damaged, which `ledger_rows` names
@@ -158,7 +154,7 @@ def _series(settings: "Settings", landscapes: list[str]) -> Iterator[Finding]:
         yield ok("series", f"of {count_of(compared, 'site')}, computed again from the stores, as they were judged")
 
 
-def _digest(root: Path, t: Any, site: dict[str, Any], row: dict[str, Any], scratch: Path) -> str:
+def _digest(root: Path, t: Any, site: dict[str, Any], row: dict[str, Any]) -> str:
     """Digest of the series that a store gives for an assessment."""
     from datetime import date
 
@@ -175,7 +171,7 @@ def _digest(root: Path, t: Any, site: dict[str, Any], row: dict[str, Any], scrat
     registered = from_json(site, Site)
     ground = ground_key(registered)
     try:
-        store = StoredSite(landscape_at_snapshot(root, row["snapshot"]), ground, derived=scratch)
+        store = StoredSite(landscape_at_snapshot(root, row["snapshot"]), ground)
         frozen = t.controls(ground)
         controls = ControlSet.from_json(frozen) if frozen else NOT_CHOSEN
         left_out = left_out_from_json(row["left_out"])

@@ -57,7 +57,7 @@ class StoredSite:
         self.landscape = landscape
         self.ground = ground
         self._derived = landscape.path.parent / DERIVED_FOLDER if derived is None else derived
-        self._number = landscape.grounds.index(ground)
+        self.number = landscape.grounds.index(ground)
 
     @property
     def derived(self) -> Path:
@@ -72,23 +72,23 @@ class StoredSite:
     @property
     def site(self) -> str:
         """Id of the site when the landscape was created."""
-        return str(self.landscape.fixed["site"][self._number])
+        return str(self.landscape.fixed["site"][self.number])
 
     @cached_property
     def grid(self) -> GeoBox:
         """The site's own fixed grid."""
-        return grid_from_json(json.loads(self.landscape.fixed["grid"][self._number]))
+        return grid_from_json(json.loads(self.landscape.fixed["grid"][self.number]))
 
     @cached_property
     def context(self) -> GeoBox:
         """Grid of the pictures: the site and its surroundings."""
-        return grid_from_json(json.loads(self.landscape.fixed["context"][self._number]))
+        return grid_from_json(json.loads(self.landscape.fixed["context"][self.number]))
 
     @property
     def controls(self) -> dict[str, Any]:
         """The frozen control units, as given when the landscape was created."""
         with self.landscape.guarded():
-            controls: dict[str, Any] = json.loads(self.landscape.read("controls", self._number).item())
+            controls: dict[str, Any] = json.loads(self.landscape.read("controls", self.number).item())
             return controls
 
     @property
@@ -98,7 +98,12 @@ class StoredSite:
 
     def _span(self, edges: str) -> slice:
         """The site's part of the pixels, units or context pixels of the landscape."""
-        return slice(*map(int, self.landscape.fixed[edges][self._number : self._number + 2]))
+        return slice(*map(int, self.landscape.fixed[edges][self.number : self.number + 2]))
+
+    @property
+    def pixel_span(self) -> slice:
+        """The site's part of the pixels of the landscape."""
+        return self._span("first_pixel")
 
     def row_limit(self, snapshot: str | None) -> int:
         """Number of rows of a snapshot."""
@@ -113,12 +118,12 @@ class StoredSite:
 
     def _rows(self, snapshot: str | None) -> np.ndarray:
         """Numbers of the rows that count, ascending by (time, acquisition)."""
-        rows: np.ndarray = newest_rows(self.landscape, np.array([self._number]), self.row_limit(snapshot))[0]
+        rows: np.ndarray = newest_rows(self.landscape, np.array([self.number]), self.row_limit(snapshot))[0]
         return rows
 
     def _preferred(self, rows: np.ndarray) -> np.ndarray:
         """Numbers of the preferred granules of some rows."""
-        bits = self.landscape.fact("granule_bits")[rows, self._number]
+        bits = self.landscape.fact("granule_bits")[rows, self.number]
         return np.asarray(self.landscape.granules().first[rows] + (bits >> MAX_GRANULES))
 
     def columns(self, snapshot: str | None = None) -> dict[str, np.ndarray]:
@@ -147,17 +152,17 @@ class StoredSite:
 
     def scenes(self, snapshot: str | None = None) -> xr.Dataset:
         """The same as a landscape of one site, see :func:`monitor.cube.scenes.stored_scenes`."""
-        return stored_scenes(self.landscape, [self._number], self.row_limit(snapshot))
+        return stored_scenes(self.landscape, [self.number], self.row_limit(snapshot))
 
     def every_row(self, snapshot: str | None = None) -> np.ndarray:
         """Numbers of all rows of the landscape that have the site, superseded ones too, in order of arrival."""
         limit = self.row_limit(snapshot)
         with self.landscape.guarded():
-            return np.flatnonzero(self.landscape.fact("state")[:limit, self._number])
+            return np.flatnonzero(self.landscape.fact("state")[:limit, self.number])
 
     def columns_of(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """The values of :meth:`columns` of some rows that have the site, in their order."""
-        return of_one_site(scenes_of_rows(self.landscape, np.array([self._number]), rows[None]))
+        return of_one_site(scenes_of_rows(self.landscape, np.array([self.number]), rows[None]))
 
     def has_unmasked(self, snapshot: str | None = None) -> bool:
         """Whether any scene that counts has no quality layer; parameters and errors as for :meth:`columns`."""
@@ -195,7 +200,7 @@ class StoredSite:
         rows, landscape = self._rows(snapshot), self.landscape
         with landscape.guarded():
             granules = landscape.granules()
-            bits = landscape.fact("granule_bits")[rows, self._number] & ((1 << MAX_GRANULES) - 1)
+            bits = landscape.fact("granule_bits")[rows, self.number] & ((1 << MAX_GRANULES) - 1)
             shared = landscape.memory.setdefault("baselines", {})
             key = rows.tobytes(), bits.tobytes()
             if key not in shared:
@@ -213,7 +218,7 @@ class StoredSite:
 
     def arrays_of(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Stored arrays of some rows but ``pixels``, without the dimension ``site``, and the places of the pixels."""
-        landscape, k, pixels = self.landscape, self._number, self._span("first_pixel")
+        landscape, k, pixels = self.landscape, self.number, self._span("first_pixel")
         with landscape.guarded():
             return {
                 **{name: landscape.whole(name)[rows, k] for name in ("means", "facts")},
@@ -229,13 +234,13 @@ class StoredSite:
     def pixels(self, rows: Sequence[int]) -> np.ndarray:
         """(row, layer, y, x) uint16 of some rows; 0 outside the site."""
         with self.landscape.guarded():
-            return self._on_grid(self.landscape.pixels(rows, self._span("first_pixel")))
+            return self.on_grid(self.landscape.pixels(rows, self._span("first_pixel")))
 
     def _scenes(self, rows: Sequence[int]) -> np.ndarray:
         """As :meth:`pixels`, for the tasks of dask: several threads may read at once, and nothing is remembered."""
-        return self._on_grid(self.inner_pixels(rows))
+        return self.on_grid(self.inner_pixels(rows))
 
-    def _on_grid(self, stored: np.ndarray) -> np.ndarray:
+    def on_grid(self, stored: np.ndarray) -> np.ndarray:
         """(..., y, x) of stored (..., pixel); 0 outside the site."""
         row, column = self._places
         pixels = np.zeros((*stored.shape[:-1], *self.grid.shape), stored.dtype)
@@ -252,14 +257,14 @@ class StoredSite:
     @property
     def inside(self) -> np.ndarray:
         """(y, x) bool: pixels of the grid that belong to the site."""
-        return self._on_grid(np.ones(len(self._places[0]), bool))
+        return self.on_grid(np.ones(len(self._places[0]), bool))
 
     def pictures(self, *, pixels: bool = True, names: Collection[str] | None = None) -> dict[str, Picture]:
         """Pictures by name, some or all; with `pixels` false, without their colours."""
         landscape, place = self.landscape, self._span("first_context")
         with landscape.guarded():
             pictures = {}
-            for slot, text in enumerate(landscape.whole("picture_scene")[:, self._number].tolist()):
+            for slot, text in enumerate(landscape.whole("picture_scene")[:, self.number].tolist()):
                 scene = json.loads(text or "null")
                 if scene is None or (names is not None and scene["name"] not in names):
                     continue
@@ -324,19 +329,23 @@ class StoredSite:
         cube = cube.assign_coords(xr_coords(self.grid))
         names = np.array([scene.decode("utf-8", "surrogatepass") for scene in columns["scene"].tolist()], dtype=object)
         cube = cube.assign_coords(scene=("time", names), accepted=("time", columns["accepted"]))
-        site = str(self.landscape.fixed["site"][self._number])
+        site = str(self.landscape.fixed["site"][self.number])
         return cube.assign_attrs(site=site, snapshot=snapshot or self.snapshot)
 
     def _only(self, columns: Mapping[str, np.ndarray], acquisitions: np.ndarray) -> dict[str, np.ndarray]:
         """Columns of some acquisitions; StoreBroken where one is not stored."""
-        if absent := sorted(set(acquisitions.tolist()) - set(columns["acquisition"].tolist())):
+        self.check_stored(acquisitions, columns["acquisition"])
+        chosen = np.isin(columns["acquisition"], acquisitions)
+        return {name: values[chosen] for name, values in columns.items()}
+
+    def check_stored(self, acquisitions: np.ndarray, stored: np.ndarray) -> None:
+        """Raise StoreBroken if some acquisitions are not among the stored ones."""
+        if absent := sorted(set(acquisitions.tolist()) - set(stored.tolist())):
             msg = (
                 f"the store {self.landscape.name} lacks {len(absent)} scenes that were seen in it, "
                 f"{absent[0].decode()} among them; it may be an older copy: the next run fetches them"
             )
             raise StoreBroken(msg)
-        chosen = np.isin(columns["acquisition"], acquisitions)
-        return {name: values[chosen] for name, values in columns.items()}
 
     def unit_means(self, snapshot: str | None = None) -> xr.DataArray:
         """Means of the control units, (time, unit, measure) float32, ascending by time; NaN where not seen."""

@@ -14,7 +14,6 @@ import numpy as np
 from scipy import ndimage
 
 from monitor import derived
-from monitor.cover.fraction import Endmembers
 from monitor.cube.grid import inside
 from monitor.cube.stored_site import StoredSite
 from monitor.maps.failing import BlockMap
@@ -183,4 +182,4 @@ def _sums(site: SiteSeasons, observed: Mapping[str, np.ndarray], part: np.ndarra
     """(row, y, x) sums over some scenes."""
     names, digests = observed["acquisition"][part], observed["digest"][part]
     scenes = SeasonScenes(names, digests, np.asarray(observed["control_cover"][part], np.float64), over=False)
-    return sums_of_scenes(site, scenes, Endmembers.of(site.site))
+    return sums_of_scenes([site], [scenes])[0]

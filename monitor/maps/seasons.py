@@ -6,9 +6,12 @@ is over are stored (:mod:`monitor.derived`) under the scenes that went in: a lat
 season summed again. The current season is summed from the stored pixels whenever it is needed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from datetime import datetime
+from functools import cache, partial
+from itertools import batched
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -17,6 +20,8 @@ from monitor import derived
 from monitor.cover.fraction import Endmembers, cover
 from monitor.cover.indices import INDICES
 from monitor.cube.grid import grid_to_json
+from monitor.cube.packed import unpack
+from monitor.cube.scenes import stored_scenes
 from monitor.cube.stored_site import CUBE_CHUNK_BYTES, StoredSite
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
@@ -85,43 +90,24 @@ def scenes_by_season(site: Site, observed: Mapping[str, np.ndarray]) -> dict[Sea
     return by_season
 
 
-def season_sums(
-    cube: xr.Dataset, controls: xr.DataArray, endmembers: Endmembers, sums: xr.DataArray | None = None
-) -> xr.DataArray:
-    """Sums over the scenes of a season, of every pixel.
+def cover_and_ndvi(cube: xr.Dataset, endmembers: Endmembers) -> tuple[xr.DataArray, xr.DataArray]:
+    """Cover and NDVI of every pixel of a cube, NaN where it is not clear. [1]
 
     Parameters
     ----------
     cube : xr.Dataset
-        (time, y, x) of the scenes (:mod:`monitor.cube.packed`), with ``red``, ``nir`` and ``clear``; as dask array in
-        one chunk along time.
-    controls : xr.DataArray
-        (time,) mean cover of the control ground in each scene. [1]
+        Any dimensions, with ``red``, ``nir``, ``clear`` and the bands of the index of the end members.
     endmembers : Endmembers, end members of the biome
-    sums : xr.DataArray, optional
-        Sums of the earlier scenes of the season; None: there are none.
-
-    Returns
-    -------
-    xr.DataArray
-        (y, x, row) float32 of :data:`monitor.trends.kernels.season_sums.SUMS`, lazy where the cube is.
     """
     cube = cube.drop_vars(cube.coords)  # to compare the times of every pair of layers would cost the most
     index, bands = INDICES[endmembers.index]
     green = INDICES["ndvi"][0](cube["red"], cube["nir"]).where(cube["clear"])
     chosen = green if endmembers.index == "ndvi" else index(*(cube[band] for band in bands)).where(cube["clear"])
-    if sums is None:
-        sums = xr.zeros_like(green.isel(time=0, drop=True), np.float32).expand_dims(row=len(SUMS), axis=-1)
-    added: xr.DataArray = xr.apply_ufunc(
-        add_scenes, sums, cover(chosen, endmembers), green, controls,
-        input_core_dims=[["row"], ["time"], ["time"], ["time"]], output_core_dims=[["row"]],
-        dask="parallelized", output_dtypes=[np.float32],
-    )  # fmt: skip
-    return added.rename("sums")
+    return cover(chosen, endmembers), green
 
 
 def sums_by_season(sites: Sequence[SiteSeasons]) -> list[dict[Season, np.ndarray]]:
-    """Sums of the seasons of some sites, ideally of one landscape: a stored chunk of pixels holds many sites.
+    """Sums of the seasons of some sites of one landscape and snapshot, whose pixels are read once.
 
     Parameters
     ----------
@@ -139,54 +125,80 @@ def sums_by_season(sites: Sequence[SiteSeasons]) -> list[dict[Season, np.ndarray
         A store cannot be read, or lacks a scene.
     """
     by_site: list[dict[Season, np.ndarray]] = [{} for _ in sites]
-    for season in sorted({season for site in sites for season in site.seasons}):  # one season of all sites at a time
-        for site, sums in zip(sites, by_site, strict=True):
-            if season in site.seasons:
-                sums[season] = _stored(site, season)
+    for season, over in sorted({(season, some.over) for site in sites for season, some in site.seasons.items()}):
+        places = [k for k, site in enumerate(sites) if season in site.seasons and site.seasons[season].over == over]
+        those = [sites[k] for k in places]
+        together = cache(partial(sums_of_scenes, those, [site.seasons[season] for site in those]))
+        for at, (k, site) in enumerate(zip(places, those, strict=True)):
+            by_site[k][season] = _stored(site, season, together, at) if over else together()[at]
     return by_site
 
 
-def _stored(site: SiteSeasons, season: Season) -> np.ndarray:
-    """Sums of one season, from the file where they are stored."""
-    scenes, endmembers = site.seasons[season], Endmembers.of(site.site)
-    if not scenes.over:
-        return sums_of_scenes(site, scenes, endmembers)
+def _stored(site: SiteSeasons, season: Season, make: Callable[[], Sequence[np.ndarray]], at: int) -> np.ndarray:
+    """Sums of a season that is over, from the file where they are stored, or from place `at` of those made now."""
     year, before = season
     path = site.store.derived.with_suffix(".seasons") / f"{year}{'-before' if before else ''}"
-    inputs = [*scenes, grid_to_json(site.store.grid), endmembers]
-    sums: np.ndarray = derived.get(
-        path, inputs, lambda: {"sums": sums_of_scenes(site, scenes, endmembers)}, module=__name__
-    )["sums"]
+    inputs = [*site.seasons[season], grid_to_json(site.store.grid), Endmembers.of(site.site)]
+    sums: np.ndarray = derived.get(path, inputs, lambda: {"sums": make()[at]}, module=__name__)["sums"]
     return sums
 
 
-def sums_of_scenes(site: SiteSeasons, scenes: SeasonScenes, endmembers: Endmembers) -> np.ndarray:
-    """Sums over some scenes from the stored pixels.
+def sums_of_scenes(sites: Sequence[SiteSeasons], scenes: Sequence[SeasonScenes]) -> list[np.ndarray]:
+    """Sums over some scenes of each of some sites, from the stored pixels of their landscape.
 
-    Some scenes are read at a time: a large site does not fit in memory.
+    Some scenes are read at a time, of all sites at once: all scenes of a large landscape do not fit in memory.
 
     Parameters
     ----------
-    site : SiteSeasons
-        Site and its store.
-    scenes : SeasonScenes
-        At least one scene.
-    endmembers : Endmembers
-        Those of the biome, for the cover of each pixel.
+    sites : sequence of SiteSeasons
+        Sites of one landscape and snapshot, and so of one biome.
+    scenes : sequence of SeasonScenes
+        Scenes of each.
 
     Returns
     -------
-    (row, y, x) float32 array
+    list of (row, y, x) float32 arrays
         Rows are :data:`SUMS`.
+
+    Raises
+    ------
+    StoreBroken
+        See :func:`sums_by_season`.
     """
+    stores = [site.store for site in sites]
+    landscape, endmembers = stores[0].landscape, Endmembers.of(sites[0].site)
+    stored = stored_scenes(landscape, [store.number for store in stores], stores[0].row_limit(sites[0].snapshot))
+    values = [stored[name].values for name in ("row", "scale", "offset", "bandpass", "utc")]
+    frames: dict[tuple[Any, ...], int] = {}  # what is unpacked, in order of time: sites may rest on different rows
+    used: list[list[int]] = [[] for _ in sites]
+    acquisitions, there = stored["acquisition"].values, stored["there"].values
+    wanted = np.stack([np.isin(acquisitions, some.acquisitions) for some in scenes]) & there
+    for store, some, mine in zip(stores, scenes, wanted, strict=True):
+        store.check_stored(some.acquisitions, acquisitions[mine])
+    for time, site in np.argwhere(wanted.T).tolist():
+        frame = (time, *(one[site, time].item() for one in values))
+        used[site].append(frames.setdefault(frame, len(frames)))
+    spans = [store.pixel_span for store in stores]
+    first, end = min(span.start for span in spans), max(span.stop for span in spans)
     layers = {"red", "nir", "clear", *INDICES[endmembers.index][1]}
-    height, width = site.store.grid.shape
-    at_once = max(1, CUBE_CHUNK_BYTES // (height * width * 4 * len(layers)))
-    sums = None
-    for first in range(0, scenes.controls.size, at_once):
-        part = slice(first, first + at_once)
-        names = [name.decode() for name in scenes.acquisitions[part].tolist()]
-        cube = site.store.cube(site.snapshot, layers=layers, acquisitions=names, lazy=False)
-        sums = season_sums(cube, xr.DataArray(scenes.controls[part], dims="time"), endmembers, sums)
-    assert sums is not None  # a season has a scene
-    return np.ascontiguousarray(sums.transpose("row", ...).values)
+    at_once = max(1, CUBE_CHUNK_BYTES // ((end - first) * 4 * len(layers)))
+    sums = [np.zeros((span.stop - span.start, len(SUMS)), np.float32) for span in spans]
+    for part in batched(enumerate(frames), at_once):
+        _, row, scale, offset, bandpass, utc = zip(*(frame for _, frame in part), strict=True)
+        with landscape.guarded():
+            packed = landscape.pixels(row, slice(first, end))
+        times = [datetime.fromisoformat(text.decode()) for text in utc]
+        cube = unpack(
+            packed, ("pixel",), times=times, scale=scale, offset=offset, bandpass=bandpass, layers=layers
+        )  # fmt: skip
+        covered, green = (layer.values for layer in cover_and_ndvi(cube, endmembers))
+        start = part[0][0]
+        for k, span in enumerate(spans):
+            mine = [(at, frame - start) for at, frame in enumerate(used[k]) if start <= frame < start + len(part)]
+            if mine:
+                at, place = map(list, zip(*mine, strict=True))
+                pixels = slice(span.start - first, span.stop - first)
+                sums[k] = add_scenes(
+                    sums[k], covered[place, pixels].T, green[place, pixels].T, scenes[k].controls[at]
+                )  # fmt: skip
+    return [store.on_grid(np.ascontiguousarray(one.T)) for store, one in zip(stores, sums, strict=True)]

@@ -1,6 +1,7 @@
 """The page of one site, made from its store in two steps: first the view, then the maps and pictures that changed.
 
-Between the two steps the season sums of all sites of a landscape are computed together, which reads its pixels once.
+The series of all sites of a landscape are built together before the first step, and their season sums between the two,
+which reads the store once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,11 +15,13 @@ import xarray as xr
 from shapely.geometry import Polygon
 
 from monitor.alerts.alert import Alert
+from monitor.controls.control_means import UnitChoice
 from monitor.controls.screening import left_out_from_json
 from monitor.controls.selection import NOT_CHOSEN, ControlSet
 from monitor.cube.context_pictures import MIN_SITE_CLEAR, stored_colours
 from monitor.cube.grid import inside, outline
-from monitor.cube.store import LandscapeStore
+from monitor.cube.scenes import of_one_site
+from monitor.cube.store import DERIVED_FOLDER, LandscapeStore
 from monitor.cube.stored_site import StoredSite
 from monitor.errors import MonitorError, StoreBroken
 from monitor.imagery.auxiliary.terrain import Terrain, with_slope
@@ -40,7 +43,7 @@ from monitor.publish.view import (
     FieldAnswer,
     SiteView,
 )
-from monitor.series.build import series_and_units
+from monitor.series.build import Compared, choice_of, landscape_series
 from monitor.series.columns import Columns, decode_texts, no_observations, observed_until
 from monitor.series.field_rows import FieldRow
 from monitor.sites.biomes import biome_of
@@ -54,6 +57,9 @@ from monitor.verdict.lots import lot_of
 VISIBLE = ("red", "green", "blue")
 
 SumsBySeason = dict[Season, np.ndarray]
+
+type SiteSeries = tuple[Columns, UnitChoice]
+"""Series of a site, and the choice of its control units that it rests on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,8 +116,46 @@ class PageDraft:
     """Seasons whose sums the maps need; None: no map is drawn."""
 
 
+def compared_ground(landscape: LandscapeStore, inputs: PageInputs, controls: dict[str, Any] | None) -> Compared | None:
+    """A site and the ground that it is compared with; None: nothing is stored of it.
+
+    Parameters
+    ----------
+    landscape, inputs
+        Landscape of the site, and what its page is made from.
+    controls : dict or None
+        Control units as JSON; None: the site has none.
+
+    Raises
+    ------
+    StoreBroken
+        The landscape cannot be read, or does not have the site.
+    """
+    if inputs.snapshot is None:
+        return None
+    return Compared(
+        ground=StoredSite(landscape, inputs.ground).ground, start=inputs.begun,
+        controls=NOT_CHOSEN if controls is None else ControlSet.from_json(controls),
+        left_out=left_out_from_json(inputs.left_out),
+    )  # fmt: skip
+
+
+def series_at(
+    landscape: LandscapeStore, snapshot: str, sites: Sequence[Compared], *, every: bool = False
+) -> list[SiteSeries]:
+    """Series of some sites of a landscape as a snapshot has them, see :func:`monitor.series.build.landscape_series`.
+
+    With `every` they are all sites that were judged by this snapshot, in order of id: then the night has stored what
+    they show of the years that are over.
+    """
+    file = landscape.path.parent / DERIVED_FOLDER / f"{landscape.name}.series"
+    rows = StoredSite(landscape, sites[0].ground).row_limit(snapshot)
+    series = landscape_series(landscape, sites, rows=rows, stored=file if every else None)
+    return [(of_one_site(series, place), choice_of(series, place)) for place in range(len(sites))]
+
+
 def draft_page(
-    landscape: LandscapeStore, outputs: Path, inputs: PageInputs, controls: dict[str, Any] | None
+    landscape: LandscapeStore, outputs: Path, inputs: PageInputs, compared: Compared | None, series: SiteSeries | None
 ) -> PageDraft:
     """Build the view of a site, and decide which maps and pictures have to be drawn.
 
@@ -119,8 +163,10 @@ def draft_page(
     ----------
     landscape, outputs, inputs
         Landscape of the site, output root, and what the page is made from.
-    controls : dict or None
-        Control units as JSON; None: the site has none.
+    compared : Compared or None
+        See :func:`compared_ground`.
+    series : SiteSeries or None
+        See :func:`series_at`; None: it is built here.
 
     Raises
     ------
@@ -128,7 +174,7 @@ def draft_page(
         The store cannot be read, or does not give the series that was judged.
     """
     site = inputs.site
-    observed, ground = _observations(landscape, inputs, controls)
+    observed, ground = _observations(landscape, inputs, compared, series)
     scenes = {} if inputs.snapshot is None else scenes_by_season(site, observed)
     stored = StoredSite(landscape, inputs.ground) if scenes else None
     columns = {name: observed[name] for name in ("date", "cover", "control_cover", "accepted", "scene", "source")}
@@ -207,18 +253,17 @@ def write_draft(draft: PageDraft, outputs: Path, sums: SumsBySeason | None) -> N
 
 
 def _observations(
-    landscape: LandscapeStore, inputs: PageInputs, controls: dict[str, Any] | None
+    landscape: LandscapeStore, inputs: PageInputs, compared: Compared | None, series: SiteSeries | None
 ) -> tuple[Columns, ControlGround | None]:
     """Observations of a site up to the day of its assessment, and its control ground on that day."""
-    if inputs.snapshot is None:
+    if compared is None:
         return no_observations(), None
-    units = NOT_CHOSEN if controls is None else ControlSet.from_json(controls)
-    left_out, day = left_out_from_json(inputs.left_out), inputs.assessment.as_of
-    stored = StoredSite(landscape, inputs.ground)
-    first = replace(inputs.site, start=inputs.begun)
-    series, choice = series_and_units(stored, units, first, left_out=left_out, snapshot=inputs.snapshot)
-    ground = None if choice is None else control_ground(units, stored.units, choice, left_out, day)
-    observed = observed_until(series, day)
+    day, ground = inputs.assessment.as_of, None
+    columns, choice = series or series_at(landscape, str(inputs.snapshot), [compared])[0]
+    if compared.controls.units:
+        names = StoredSite(landscape, inputs.ground).units
+        ground = control_ground(compared.controls, names, choice, compared.left_out, day)
+    observed = observed_until(columns, day)
     if inputs.series_recorded and Series.of(observed).digest != inputs.assessment.series_digest:
         msg = (
             f"site {inputs.site.id!r}: the series of {day} is not the one that was judged: the store "

@@ -5,7 +5,7 @@ import math
 import zlib
 from collections.abc import Mapping, Sequence
 from struct import pack
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import rioxarray  # noqa: F401  gives DataArrays their ``rio``
@@ -64,7 +64,7 @@ PALETTES: Final = {
 in all common forms of colour vision."""
 
 MAX_BLOCK: Final = 512
-"""Largest side of a block of a map. [pixel]"""
+"""Largest side of a block of a map; a larger map has overviews. [pixel]"""
 
 SHADES: Final = 255
 """Colours of a map, without the transparent one."""
@@ -105,18 +105,17 @@ def cog(values: xr.DataArray, layer: Layer, tags: Mapping[str, str]) -> bytes:
     # With coordinates rioxarray would compute the transform again, which takes longer than writing the file.
     bare = values.drop_vars(["y", "x"], errors="ignore").astype(np.float32, copy=False)
     bare.attrs = {"_FillValue": np.nan, "long_name": (layer.name,), "units": layer.unit, **tags}
-    # GDAL would parse the long list of options of this driver for each file, only to validate these few.
+    how: dict[str, Any] = {
+        "driver": "COG", "level": 1, "predictor": "YES", "overviews": "AUTO", "blocksize": MAX_BLOCK
+    }  # fmt: skip
+    if max(values.shape) <= MAX_BLOCK:  # one block, which rioxarray writes after all tags: a COG in half the time
+        height, width = (-(-side // 16) * 16 for side in values.shape)
+        how = {
+            "driver": "GTiff", "zlevel": 1, "predictor": 3, "tiled": True, "blockxsize": width, "blockysize": height
+        }  # fmt: skip
+    # GDAL would parse the long list of options of a driver for each file, only to validate these few.
     with Env(GDAL_VALIDATE_CREATION_OPTIONS=False), MemoryFile() as memory:
-        bare.rio.to_raster(
-            memory.name,
-            driver="COG",
-            compress="DEFLATE",
-            predictor="YES",
-            level=1,
-            overviews="AUTO",
-            # a small map is one block of its own size: compressing 512 x 512 empty pixels took most of the time
-            blocksize=min(MAX_BLOCK, -(-max(values.shape) // 16) * 16),
-        )
+        bare.rio.to_raster(memory.name, compress="DEFLATE", **how)
         return bytes(memory.getbuffer())
 
 

@@ -103,7 +103,8 @@ class _Units:
         known, means = row >= 0, np.full((*row.shape, self.ring.shape[1], len(_MEASURES)), np.nan)
         if known.any() and self.ring.size:
             row = np.where(known, row, row[known].min())
-            means[...] = landscape.unit_means(row[..., None], self.place[:, None, :])[..., _MEASURES]
+            with landscape.guarded():
+                means[...] = landscape.unit_means(row[..., None], self.place[:, None, :])[..., _MEASURES]
         means[~known[..., None] | (self.ring < 0)[:, None, :]] = np.nan
         return means
 
@@ -215,8 +216,7 @@ def series_and_units(
     Parameters and errors: see :func:`site_series`.
     """
     compared = Compared(ground=stored.ground, start=site.start, controls=controls, left_out=left_out or {})
-    file = stored.derived.with_name(f"{stored.derived.name}.series")
-    series = landscape_series(stored.landscape, [compared], rows=stored.row_limit(snapshot), stored=file)
+    series = landscape_series(stored.landscape, [compared], rows=stored.row_limit(snapshot))
     return of_one_site(series, 0), choice_of(series, 0) if controls.units else None
 
 

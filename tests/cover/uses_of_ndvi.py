@@ -13,10 +13,11 @@ from monitor.cover import indices
 from monitor.cover.fraction import ENDMEMBERS
 from monitor.cube.packed import PACKED_LAYERS, unpack
 from monitor.cube.records import MEASURES
-from monitor.maps.seasons import season_sums
+from monitor.maps.seasons import cover_and_ndvi
 from monitor.maps.site_maps import site_maps
 from monitor.trends import maps
 from monitor.trends.cubes import open_series
+from monitor.trends.kernels.season_sums import SUMS, add_scenes
 from tests.cover.reference import product
 
 SIDE, YEARS = 3, range(2019, 2023)
@@ -54,8 +55,9 @@ def site_map(packed: np.ndarray) -> np.ndarray:
     for year, scene in zip(YEARS, packed, strict=True):
         day = datetime(year, 7, 1, tzinfo=UTC)
         cube = unpack(scene[None], DIMS[1:], times=[day], scale=[1e-4], offset=[0.0])
-        total = season_sums(cube, xr.DataArray([0.3], dims="time"), STEPPE)
-        sums[year, False] = total.transpose("row", "y", "x").values
+        covered, green = (np.moveaxis(layer.values, 0, -1) for layer in cover_and_ndvi(cube, STEPPE))
+        none = np.zeros((SIDE, SIDE, len(SUMS)), np.float32)
+        sums[year, False] = np.moveaxis(add_scenes(none, covered, green, np.array([0.3])), -1, 0)
     grid = GeoBox((SIDE, SIDE), Affine(10, 0, 0, 0, -10, 0), "EPSG:32648")
     return site_maps(sums, np.ones((SIDE, SIDE), bool), grid)["ndvi"].values
 

@@ -12,6 +12,8 @@ from jobs.pages import publish, publish_once
 from jobs.pipeline import night
 from jobs.settings import load
 from monitor.imagery.sample import DEMONSTRATION_NOTICE, SAMPLE_NOTICE
+from monitor.publish import drafts
+from monitor.series import build
 from tests.publish.test_stac import check_files, check_valid
 
 NIGHT = date(2018, 9, 30)
@@ -47,6 +49,17 @@ def test_a_page_that_a_worker_wrote_elsewhere_is_reported_and_written_again_and_
             assert publish(settings, ledger, work) == {}
             assert plan.read_bytes() == written
     check_files(tmp_path)
+
+
+def test_pages_build_the_series_of_a_landscape_once_and_no_year_that_is_over_again(install, tmp_path, monkeypatch):
+    made = install(tmp_path)
+    settings = load(made.config)
+    night(settings, as_of=NIGHT, pages=False)
+    built, series = [], drafts.landscape_series
+    monkeypatch.setattr(drafts, "landscape_series", lambda one, *a, **k: built.append(one.name) or series(one, *a, **k))
+    monkeypatch.setattr(build, "_years_over", lambda *_: pytest.fail("a year that is over was built again"))
+    assert [*publish_once(settings)[0].values()] == [None] * 3
+    assert sorted(built) == sorted({*built})
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import re
+import struct
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -358,7 +359,7 @@ def pictures_of(page):
 def test_maps_are_cloud_optimised_and_lie_where_the_site_lies(view, published):
     for name in ("ndvi", "cover", "slope", "uplift"):
         with rasterio.open(published / f"sites/ulan-03/{name}.tif") as file:
-            assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+            assert (len(list(file.block_windows(1))), file.profile["tiled"], file.overviews(1)) == (1, True, [])
             assert file.crs.to_epsg() == 32648  # 106.9 E
             assert file.transform == site_grid(view.site.geometry).affine
             assert file.dtypes == ("float32",)
@@ -366,6 +367,23 @@ def test_maps_are_cloud_optimised_and_lie_where_the_site_lies(view, published):
             assert file.descriptions == (name,)
             assert file.tags()["units"] == ("1/year" if name == "slope" else "1")
             np.testing.assert_array_equal(file.read(1), view.maps[name])
+
+
+@pytest.mark.parametrize("layer", MAP_LAYERS, ids=lambda layer: layer.name)
+@pytest.mark.parametrize("shape", [(1, 1), (37, 20), (512, 512)])
+def test_the_directory_of_a_small_map_is_read_at_its_start_and_all_tags_lie_before_the_pixels(layer, shape):
+    """What GDAL's validate_cloud_optimized_geotiff and rio-cogeo ask of an image without overviews."""
+    grid = GeoBox(shape, Affine(10, 0, 300_000, 0, -10, 4_400_000), "EPSG:32648")
+    values = wrap_xr(np.full(shape, np.nan, np.float32), grid)
+    content = cog(values, layer, {"SITE": "盐池-07 <b>&", "PERIOD": "2021-05-01/2021-08-20"})
+    assert struct.unpack_from("<4sIH", content)[:2] == (b"II*\0", 8)
+    (entries,) = struct.unpack_from("<H", content, 8)
+    tags = [*struct.iter_unpack("<HHII", content[10 : 10 + 12 * entries])]
+    assert struct.unpack_from("<I", content, 10 + 12 * entries) == (0,), "no directory after the first"
+    ((count, pixels),) = [(count, value) for tag, _, count, value in tags if tag == 324]  # offsets of tiles
+    size = {1: 1, 2: 1, 3: 2, 4: 4, 12: 8}  # byte, text, short, long, double
+    ends = [value + count * size[kind] for _, kind, count, value in tags if count * size[kind] > 4]
+    assert (count, max(ends) <= pixels < len(content)) == (1, True)
 
 
 def test_a_large_map_has_blocks_and_overviews_and_opens_with_its_mask(tmp_path):

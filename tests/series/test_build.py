@@ -1,5 +1,6 @@
 """The series of a site, built from all its stored scenes."""
 
+import errno
 import hashlib
 import math
 import pickle
@@ -22,9 +23,10 @@ from monitor.cube.packed import PACKED_LAYERS
 from monitor.cube.records import MEASURES, Record, SiteScene
 from monitor.cube.scenes import of_one_site, stored_scenes
 from monitor.cube.store import LandscapeStore
+from monitor.errors import StoreBroken
 from monitor.imagery import bands
 from monitor.series import build
-from monitor.series.build import site_series
+from monitor.series.build import Compared, landscape_series
 from monitor.series.columns import CONTROL_COLUMNS, SERIES_MEASURES, decode_texts, no_observations, observed_until
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assess import assess
@@ -140,6 +142,13 @@ def _made_once(made_once):
 def from_scratch(path, entries):
     filled(path, entries)
     return remade(path)
+
+
+def site_series(stored, controls, site, *, left_out=None, snapshot=None):
+    """The series of one site, with a file for the years that are over."""
+    one = Compared(ground=stored.ground, start=site.start, controls=controls, left_out=left_out or {})
+    series = landscape_series(stored.landscape, [one], rows=stored.row_limit(snapshot), stored=cache(stored))
+    return of_one_site(series)
 
 
 def remade(path, controls=CONTROLS, **more):
@@ -497,6 +506,20 @@ def test_what_was_stored_of_the_years_that_are_over_may_be_lost(tmp_path, harm):
         cache(stored).mkdir()
     assert same(site_series(opened(path), CONTROLS, SITE), wanted)
     assert cache(stored).is_dir() or cache(stored).read_bytes() == good
+
+
+def test_unit_means_that_cannot_be_read_are_reported_as_a_broken_store(tmp_path, monkeypatch):
+    filled(tmp_path / "ground", scenes(0.0)[:5])
+    read = LandscapeStore.read
+
+    def broken(self, name, place):
+        if name == "unit_means":
+            raise OSError(errno.EIO, "Input/output error")
+        return read(self, name, place)
+
+    monkeypatch.setattr(LandscapeStore, "read", broken)
+    with pytest.raises(StoreBroken, match=r"ground.*Input/output error"):
+        remade(tmp_path / "ground")
 
 
 def test_a_site_without_stored_scenes_has_an_empty_series_of_the_same_columns(tmp_path):
