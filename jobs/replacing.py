@@ -139,4 +139,4 @@ def differences(settings: Settings, replaced: Replaced) -> list[str]:
 def _acquisitions(folder: Path) -> set[str]:
     store: Any = LandscapeStore(folder, read_only=True)
     with store.guarded():
-        return {name.decode("utf-8", "surrogatepass") for name in store.granules().acquisitions.tolist() if name}
+        return {str(name) for name in store.whole("acquisition") if name}

@@ -15,7 +15,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from monitor.cube.granules import MAX_GRANULES, encode_granules
 from monitor.cube.grid import crs_of, grid_to_json
 from monitor.cube.packed import PACKED_LAYERS
-from monitor.cube.records import FACTS, MEANS, MEASURES, PARTS, STATES, UNIT_MEASURES, Member, Picture, SiteScene
+from monitor.cube.records import COUNTS, MEANS, MEASURES, STATES, UNIT_MEASURES, Member, Picture, SiteScene
 from monitor.errors import BadData
 from monitor.imagery.source import Scene
 
@@ -23,7 +23,7 @@ CHUNK_PIXELS: Final = 100_000
 """Pixels in a stored chunk, of one scene. [pixel]"""
 CHUNK_CONTEXT: Final = 400_000
 """Pixels of pictures in a stored chunk. [pixel]"""
-CHUNK_ROWS: Final = 32
+CHUNK_ROWS: Final = 64
 """Rows of the small arrays in a stored chunk: a night rewrites the last chunk, a history is read in one piece."""
 CHUNK_CODECS: Final = (ZstdCodec(), Crc32cCodec())
 """Compression and checksum of the chunks. Most bits of reflectances do not compress: without the checksum, which is
@@ -45,7 +45,7 @@ def create_arrays(group: zarr.Group, members: Sequence[Member]) -> None:
     _fixed(group, "unit", ("unit",), [unit for member in members for unit in member.units] or [""])
     _create_coordinates(group, members)
     for name, labels in (
-        ("band", PACKED_LAYERS), ("measure", MEANS), ("unit_measure", UNIT_MEASURES), ("part", PARTS), ("fact", FACTS),
+        ("band", PACKED_LAYERS), ("measure", MEANS), ("unit_measure", UNIT_MEASURES), ("count", COUNTS),
     ):  # fmt: skip
         _fixed(group, name, (name,), list(labels))
     layers, pixels = len(PACKED_LAYERS), sum(sizes)
@@ -54,11 +54,19 @@ def create_arrays(group: zarr.Group, members: Sequence[Member]) -> None:
     units = (max(sum(len(member.units) for member in members), 1), len(UNIT_MEASURES))
     _growing(group, "unit_means", ("unit", "unit_measure"), units, "float32", fill=np.nan, chunks=(1, *units))
     n = len(members)
-    _growing(group, "means", ("site", "part", "measure"), (n, len(PARTS), len(MEANS)), "float64", fill=np.nan)
-    _growing(group, "facts", ("site", "fact"), (n, len(FACTS)), "int64", attributes={"states": " ".join(STATES)})
+    for name in ("site_means", "control_means"):
+        _growing(group, name, ("site", "measure"), (n, len(MEANS)), "float64", fill=np.nan)
+    _growing(group, "counts", ("site", "count"), (n, len(COUNTS)), "int32")
+    flags = {"flag_values": list(range(len(STATES))), "flag_meanings": " ".join(STATES)}
+    _growing(group, "state", ("site",), (n,), "uint8", attributes=flags)
+    _growing(group, "granule_bits", ("site",), (n,), "uint32")
+    _growing(group, "digest", ("site",), (n,), "uint64")
     _growing(group, "time", (), (), "int64", attributes={"units": "microseconds since 1970-01-01"})
+    _growing(group, "acquisition", (), (), "string", fill="")
     _growing(group, "granules", (), (), "string", fill="")
-    _growing(group, "picture_scene", ("site",), (n,), "string", fill="", along="picture")
+    _growing(group, "picture", (), (), "string", fill="", along="picture")
+    _growing(group, "picture_time", ("site",), (n,), "string", fill="", along="picture")
+    _growing(group, "picture_clear", ("site",), (n,), "float32", fill=np.nan, along="picture")
     colours = (1, min(sum(contexts), CHUNK_CONTEXT), 3)
     shape = (sum(contexts), 3)
     _growing(group, "pictures", ("context_pixel", "colour"), shape, "uint8", chunks=colours, along="picture")
@@ -139,9 +147,14 @@ def encode_rows(
     encoded: dict[str, np.ndarray] = {
         "pixels": np.zeros((n, len(PACKED_LAYERS), int(fixed["first_pixel"][-1])), np.uint16),
         "unit_means": np.full((n, units, len(UNIT_MEASURES)), np.nan, np.float32),
-        "means": np.full((n, sites, len(PARTS), len(MEANS)), np.nan),
-        "facts": np.zeros((n, sites, len(FACTS)), np.int64),
+        "site_means": np.full((n, sites, len(MEANS)), np.nan),
+        "control_means": np.full((n, sites, len(MEANS)), np.nan),
+        "counts": np.zeros((n, sites, len(COUNTS)), np.int32),
+        "state": np.zeros((n, sites), np.uint8),
+        "granule_bits": np.zeros((n, sites), np.uint32),
+        "digest": np.zeros((n, sites), np.uint64),
         "time": np.zeros(n, np.int64),
+        "acquisition": np.empty(n, object),
         "granules": np.empty(n, object),
     }
     for at, row in enumerate(rows):
@@ -151,8 +164,8 @@ def encode_rows(
             msg = f"overpass {records[0].acquisition!r} has {len(scenes)} granules; {MAX_GRANULES} can be stored"
             raise BadData(msg)
         encoded["time"][at] = min((_microseconds(record.time) for record in records), default=0)
-        acquisition = records[0].acquisition if records else ""
-        encoded["granules"][at] = encode_granules(acquisition, list(scenes.values()))
+        encoded["acquisition"][at] = records[0].acquisition if records else ""
+        encoded["granules"][at] = encode_granules(list(scenes.values()))
         for ground, entry in row.items():
             site = grounds.index(ground)
             pixels, units_of = (slice(*fixed[name][site : site + 2]) for name in ("first_pixel", "first_unit"))
@@ -172,18 +185,18 @@ def _encode_site(
     row["pixels"][:, pixels] = entry.pixels
     columns = [MEASURES.index(name) for name in UNIT_MEASURES]
     row["unit_means"][units] = entry.units[: units.stop - units.start, columns]
-    for part, prefix in enumerate(("", "control_")):
-        row["means"][site, part] = np.array([record.measures.get(prefix + name) for name in MEANS], np.float64)
+    for name, prefix in (("site_means", ""), ("control_means", "control_")):
+        row[name][site] = np.array([record.measures.get(prefix + measure) for measure in MEANS], np.float64)
     n_units = record.measures.get("n_units")
-    state = STATES.index("ACCEPTED" if record.accepted else record.reason)
+    row["counts"][site] = record.n_pixels, -1 if n_units is None else n_units
+    row["state"][site] = STATES.index("ACCEPTED" if record.accepted else record.reason)
     bits = sum(
         1 << k
         for k, scene in enumerate(scenes.values())
         if scene in entry.granules and record.granules.get(scene.tile) == scene.baseline
     )
-    bits |= list(scenes).index((record.source, record.scene)) << MAX_GRANULES
-    digest = np.uint64(int(record.digest, 16)).astype(np.int64)
-    row["facts"][site] = record.n_pixels, -1 if n_units is None else n_units, state, bits, digest
+    row["granule_bits"][site] = bits | list(scenes).index((record.source, record.scene)) << MAX_GRANULES
+    row["digest"][site] = int(record.digest, 16)
 
 
 def _microseconds(time: str) -> int:
@@ -205,12 +218,12 @@ def put_pictures(
     """
     if not pictures:
         return
-    scenes, colours = group["picture_scene"], group["pictures"]
-    names = picture_names(scenes[:])
+    arrays = {name: group[name] for name in ("picture", "picture_time", "picture_clear", "pictures")}
+    names = [str(name) for name in arrays["picture"][:]]
     names += sorted({picture.name for of_site in pictures.values() for picture in of_site} - {*names})
-    for array in (scenes, colours):
+    for array in arrays.values():
         array.resize((len(names), *array.shape[1:]))
-    texts = scenes[:]
+    arrays["picture"][:] = np.array(names, dtype=object)
     for slot, name in enumerate(names):
         chosen = {
             grounds.index(ground): picture
@@ -222,15 +235,11 @@ def put_pictures(
             continue
         # one block from the first site to the last: site by site would rewrite chunks many times
         first, last = int(first_context[min(chosen)]), int(first_context[max(chosen) + 1])
-        block = np.asarray(colours[slot, first:last])
+        block = np.asarray(arrays["pictures"][slot, first:last])
+        times, clear = (np.asarray(arrays[of][slot]) for of in ("picture_time", "picture_clear"))
         for site, picture in chosen.items():
             place = slice(int(first_context[site]) - first, int(first_context[site + 1]) - first)
             block[place] = picture.rgb.reshape(-1, 3)
-            texts[slot, site] = json.dumps({"name": name, "time": picture.time, "clear": picture.clear})
-        colours[slot, first:last] = block
-    scenes[:] = texts
-
-
-def picture_names(scenes: np.ndarray) -> list[str]:
-    """Name of each picture, of the stored ``picture_scene``."""
-    return [next(json.loads(text)["name"] for text in row if text) for row in scenes.tolist()]
+            times[site], clear[site] = picture.time, picture.clear
+        arrays["pictures"][slot, first:last] = block
+        arrays["picture_time"][slot], arrays["picture_clear"][slot] = times, clear

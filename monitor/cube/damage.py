@@ -53,8 +53,8 @@ def find_damage(
             if name not in ("pixels", "unit_means", "pictures"):
                 yield from _unreadable(store, name, sites)
         with store.guarded():
-            slots = len(store.whole("picture_scene"))
-            state, digests, times = store.fact("state"), store.fact("digest").view(np.uint64), store.whole("time")
+            slots = int(store.whole("picture").size)
+            state, digests, times = (store.whole(name) for name in ("state", "digest", "time"))
         edges = [store.fixed[name] for name in ("first_pixel", "first_unit")]
     except StoreBroken as error:
         yield Damage(what=reason(error), sites=())

@@ -35,17 +35,12 @@ class _Granule(msgspec.Struct, kw_only=True):
     orbit: str
 
 
-class _Row(msgspec.Struct, kw_only=True):
-    acquisition: str
-    granules: list[_Granule]
+_DECODER: Final = msgspec.json.Decoder(list[_Granule])
 
 
-_DECODER: Final = msgspec.json.Decoder(_Row)
-
-
-def encode_granules(acquisition: str, scenes: Sequence[Scene]) -> str:
-    """The stored text of one row: its acquisition, and its granules."""
-    return json.dumps({"acquisition": acquisition, "granules": [*map(_plain, scenes)]}, ensure_ascii=False)
+def encode_granules(scenes: Sequence[Scene]) -> str:
+    """The stored text of the granules of one row."""
+    return json.dumps([_plain(scene) for scene in scenes], ensure_ascii=False)
 
 
 def _plain(scene: Scene) -> dict[str, Any]:
@@ -78,19 +73,19 @@ class Granules:
     """(granule,) values that :meth:`monitor.cube.stored_site.StoredSite.columns` takes from the preferred granule."""
 
     @classmethod
-    def decode(cls, rows: np.ndarray, resolution: float) -> "Granules":
+    def decode(cls, rows: np.ndarray, acquisitions: np.ndarray, resolution: float) -> "Granules":
         """Decode the granules of all rows.
 
         Parameters
         ----------
-        rows : (row,) array of str
-            Stored texts, see :func:`encode_granules`.
+        rows, acquisitions : (row,) arrays of str
+            Stored texts, see :func:`encode_granules`, and the acquisition of each row.
         resolution : float, side of a pixel [m]
         """
         decoded = [_DECODER.decode(text) for text in rows]
-        granules = [granule for row in decoded for granule in row.granules]
-        counts = np.array([len(row.granules) for row in decoded], np.int64)
-        names, number = np.unique(encode_texts(row.acquisition for row in decoded), return_inverse=True)
+        granules = [granule for row in decoded for granule in row]
+        counts = np.array([len(row) for row in decoded], np.int64)
+        names, number = np.unique(encode_texts(map(str, acquisitions)), return_inverse=True)
         time = encode_texts(g.time for g in granules)
         utc = [g.time.removesuffix("+00:00") for g in granules]
         moment = np.array(utc, "datetime64[ns]")

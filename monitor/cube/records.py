@@ -21,21 +21,17 @@ MEASURES: Final = (
 
 The order along ``measure`` of :func:`monitor.cover.zonal_means.zonal_means` and of the store."""
 MEANS: Final = MEASURES[1:]
-"""Measures of the stored ``means``; the counts are in ``facts``."""
-PARTS: Final = ("site", "control")
-"""Ground that stored ``means`` are of: the site, and the control units that were seen."""
+"""Measures of the stored ``site_means`` and ``control_means``; the counts are in ``counts``."""
 UNIT_MEASURES: Final = ("n_pixels", "red", "ndvi", "ndmi", "nbr", "cover")
 """Measures of the stored ``unit_means``: those by which control units are selected, screened and compared."""
 COUNTS: Final = ("n_pixels", "n_units")
 """Clear pixels of the site, and control units that were seen; -1 units: unknown, the scene could not be read."""
-FACTS: Final = (*COUNTS, "state", "granule_bits", "digest")
-"""Integers that are stored of each scene and site; the 64 bits of ``digest`` are stored as a signed integer."""
 
 STATES: Final = (
     "NOT_COVERED", "ACCEPTED", "CLOUD", "SNOW", "NODATA", "RADIOMETRY", "MISSING", "BROKEN", "CONTROL_HIDDEN",
     "CONTROL_POOR", "FEW_PIXELS", "NO_ANSWER",
 )  # fmt: skip
-"""Meanings of the stored fact ``state``: whether a scene counts for a site, or why not. New ones go at the end."""
+"""Meanings of the stored flags ``state``: whether a scene counts for a site, or why not. New ones go at the end."""
 
 
 def encode_texts(values: Iterable[str]) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from monitor.cube.granules import MAX_GRANULES
-from monitor.cube.records import COUNTS, FACTS, MEANS, PARTS, STATES, encode_texts
+from monitor.cube.records import MEANS, STATES, encode_texts
 from monitor.cube.store import LandscapeStore
 
 _REASONS: Final = encode_texts("" if state == "ACCEPTED" else state for state in STATES)
@@ -57,7 +57,7 @@ def newest_rows(landscape: LandscapeStore, sites: np.ndarray, rows: int | None =
         The store cannot be read.
     """
     with landscape.guarded():
-        granules, state = landscape.granules(), landscape.fact("state")[:rows][:, sites]
+        granules, state = landscape.granules(), landscape.whole("state")[:rows][:, sites]
         stored = granules.acquisition[: len(state)]
         newest = np.full((granules.acquisitions.size, len(sites)), -1)
         np.maximum.at(newest, stored, np.where(state > 0, np.arange(len(state))[:, None], -1))
@@ -96,9 +96,11 @@ def scenes_of_rows(landscape: LandscapeStore, sites: np.ndarray, row: np.ndarray
     there, of = row >= 0, np.asarray(sites, np.int64)[:, None]
     with landscape.guarded():
         granules = landscape.granules()
-        facts = {name: landscape.fact(name)[row, of] for name in FACTS}
-        preferred = np.where(there, granules.first[row] + (facts["granule_bits"] >> MAX_GRANULES), 0)
-        state, means = np.where(there, facts["state"], 0), landscape.whole("means")[row, of]
+        preferred = granules.first[row] + (landscape.whole("granule_bits")[row, of] >> MAX_GRANULES)
+        preferred = np.where(there, preferred, 0)
+        state, counts = np.where(there, landscape.whole("state")[row, of], 0), landscape.whole("counts")[row, of]
+        digest = landscape.whole("digest")[row, of]
+        means = {name: landscape.whole(name)[row, of] for name in ("site_means", "control_means")}
         sizes = np.diff(landscape.fixed["first_pixel"].astype(np.int64))[of]
     if row.shape[1] == 0:  # no granule is stored: there is none to be preferred
         of_granule = {name: np.empty(row.shape, column.dtype) for name, column in granules.columns.items()}
@@ -108,13 +110,13 @@ def scenes_of_rows(landscape: LandscapeStore, sites: np.ndarray, row: np.ndarray
         acquisition = granules.acquisitions[granules.acquisition[row.max(axis=0)]]
     of_granule["utc"] = of_granule.pop("time")  # of the dimension's name there can be one for each time only
     values = {
-        **of_granule, "there": there, "row": row, "digest": facts["digest"].view(np.uint64),
-        "accepted": state == STATES.index("ACCEPTED"), "reason": _REASONS[state],
-        "clear_fraction": rounded(facts["n_pixels"] / sizes, 4), **{name: facts[name] for name in COUNTS},
+        **of_granule, "there": there, "row": row, "digest": digest, "accepted": state == STATES.index("ACCEPTED"),
+        "reason": _REASONS[state], "clear_fraction": rounded(counts[..., 0] / sizes, 4),
+        "n_pixels": counts[..., 0].astype(np.int64), "n_units": counts[..., 1].astype(np.int64),
     }  # fmt: skip
     return xr.Dataset(
         {name: (_OF_SITE, one) for name, one in values.items()}
-        | {f"{part}_means": ((*_OF_SITE, "measure"), means[..., at, :]) for at, part in enumerate(PARTS)}
+        | {name: ((*_OF_SITE, "measure"), one) for name, one in means.items()}
         | {"acquisition": ("time", acquisition)},
         coords={"measure": list(MEANS)},
     )

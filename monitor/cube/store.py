@@ -6,19 +6,14 @@ stored since. The arrays along ``time`` (one row an overpass):
 
 - ``pixels`` (time, band, pixel) uint16: :data:`monitor.cube.packed.PACKED_LAYERS` of the pixels inside each site, that
   is integers as delivered, the quality layer, and 1 where the ground was seen;
-- ``means`` (time, site, part, measure) float64: means over clear pixels, and their mean over the control units that
-  were seen, to six decimals; NaN where nothing was seen;
+- ``site_means`` and ``control_means`` (time, site, measure) float64: means over clear pixels, and their mean over the
+  control units that were seen, to six decimals; NaN where nothing was seen;
 - ``unit_means`` (time, unit, unit_measure) float32: means of each control unit;
-- ``facts`` (time, site, fact) int64: :data:`monitor.cube.records.FACTS`, among them ``state``: whether the scene counts
-  for a site, or why not; 0 where the row has nothing of the site;
-- ``granules`` (time) text: JSON of the acquisition and the granules that the row was made from.
+- ``state`` (time, site): whether the scene counts for a site, or why not; 0 where the row has nothing of the site;
+- ``granules`` (time) and ``granule_bits`` (time, site): the granules that the row was made from.
 
 For people only: ``pictures`` (picture, context_pixel, colour) uint8, natural colour of each site and its surroundings
-in a few clear scenes (:mod:`monitor.cube.context_pictures`), 0 where nothing was seen; ``picture_scene`` (picture,
-site) text: JSON of the name, time and clear share of each.
-
-A commit writes two or more files for each array that changed: its chunks, and the list of them. Hence few arrays, and
-small chunks that stand in the list itself.
+in a few clear scenes (:mod:`monitor.cube.context_pictures`), 0 where nothing was seen.
 
 A committed row is complete: pixels, means and metadata are in one commit. ``xarray.open_zarr(session.store)`` opens the
 store without this package. Created and filled by :mod:`monitor.cube.arrays`, read site by site by
@@ -27,7 +22,7 @@ store without this package. Created and filled by :mod:`monitor.cube.arrays`, re
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import cached_property, partial
@@ -43,7 +38,7 @@ from monitor.cube.arrays import create_arrays, encode_rows, put_pictures
 from monitor.cube.granules import Granules
 from monitor.cube.grid import crs_of, grid_from_json
 from monitor.cube.packed import PACKED_LAYERS
-from monitor.cube.records import FACTS, Member, Picture, SiteScene
+from monitor.cube.records import Member, Picture, SiteScene
 from monitor.errors import StoreBroken, TryLater, as_disk_full
 from monitor.files import make_private_folder
 
@@ -51,21 +46,8 @@ DERIVED_FOLDER: Final = "derived"
 """Folder next to the landscapes for results that can be computed again from them."""
 CHUNK_CACHE_BYTES: Final = 100_000_000
 """Stored chunks of pixels that stay in memory for the other sites in them, at most. [byte]"""
-INLINE_BYTES: Final = 8_192
-"""Chunks smaller than this are not files but stand in the list of the chunks of their array. [byte]"""
-LISTED_CHUNKS: Final = 16
-"""Chunks along the first dimension in one list: a commit writes the last list again, with all that stands in it."""
 
-FORMAT: Final = 2
-"""Format of the arrays, in the attributes of the store; the first had none. Nothing is migrated before version 1.0."""
-
-_SPLIT: Final = icechunk.ManifestSplittingConfig.from_dict({
-    icechunk.ManifestSplitCondition.AnyArray(): {icechunk.ManifestSplitDimCondition.Axis(0): LISTED_CHUNKS}
-})  # fmt: skip
-_CONFIG: Final = icechunk.RepositoryConfig(
-    num_updates_per_repo_info_file=10, inline_chunk_threshold_bytes=INLINE_BYTES,
-    manifest=icechunk.ManifestConfig(splitting=_SPLIT),
-)  # fmt: skip
+_CONFIG: Final = icechunk.RepositoryConfig(num_updates_per_repo_info_file=10)
 _STORE_ERRORS: Final = (
     icechunk.IcechunkError, OSError, KeyError, ValueError, RuntimeError, zarr.errors.BaseZarrError,
 )  # fmt: skip
@@ -137,7 +119,6 @@ class LandscapeStore:
         with self.guarded():
             self._session = self._writable()
             attributes: dict[str, Any] = {
-                "format": FORMAT,
                 "landscape": self.name,
                 "biome": biome,
                 "proj:code": str(crs),
@@ -306,17 +287,24 @@ class LandscapeStore:
                 return 0
             repository.expire_snapshots(until)
             repository.garbage_collect(until)
+            self._remove_logs(until, {snapshot.id for snapshot in repository.ancestry(branch="main")})
             self.release()
             return len(expired)
+
+    def _remove_logs(self, until: datetime, snapshots: Collection[str]) -> None:
+        """Remove files older than `until` that no reader of a snapshot needs.
+
+        That is, copies of overwritten repository files, which only the operations log reads, and transaction logs of
+        removed snapshots, which only a writer reads that has to merge its changes. icechunk 2.3 never removes them.
+        """
+        copies, logs = (self.path / name for name in ("overwritten", "transactions"))
+        for path in (*copies.glob("*"), *(log for log in logs.glob("*") if log.name not in snapshots)):
+            if path.stat().st_mtime < until.timestamp():
+                path.unlink()
 
     def read(self, name: str, place: Any) -> np.ndarray:
         """Values of an array; a missing chunk is damage, for every chunk is written."""
         return np.asarray(self._array(name).with_config({"read_missing_chunks": False})[place])
-
-    def fact(self, name: str) -> np.ndarray:
-        """(row, site) int64 of one of :data:`monitor.cube.records.FACTS`."""
-        values: np.ndarray = self.whole("facts")[..., FACTS.index(name)]
-        return values
 
     def whole(self, name: str) -> np.ndarray:
         """All rows of a small array, read once."""
@@ -329,7 +317,7 @@ class LandscapeStore:
         """The granules of all rows, decoded once."""
         if "granules of rows" not in self.memory:
             pixel = abs(grid_from_json(json.loads(self.fixed["grid"][0])).resolution.x)
-            self.memory["granules of rows"] = Granules.decode(self.whole("granules"), pixel)
+            self.memory["granules of rows"] = Granules.decode(self.whole("granules"), self.whole("acquisition"), pixel)
         granules: Granules = self.memory["granules of rows"]
         return granules
 
@@ -453,18 +441,6 @@ class LandscapeStore:
             session = self._open().readonly_session("main") if self.read_only else self._writable()
             mode: Literal["r", "r+"] = "r" if self.read_only else "r+"
             group = zarr.open_group(session.store, mode=mode, zarr_format=3, use_consolidated=False)
-            if (stored := group.attrs.get("format")) != FORMAT:
-                newer = isinstance(stored, int) and stored > FORMAT
-                advice = (
-                    "install the version that wrote it"
-                    if newer
-                    else f"fetch its history again: regrowth backfill --replace {self.name}"
-                )
-                msg = (
-                    f"the store {self.name} has a format {'newer' if newer else 'older'} than that of this version "
-                    f"({stored or 1}, not {FORMAT}): {advice}. Nothing in it was changed"
-                )
-                raise StoreBroken(msg)
             self._session, self._group = session, group
         return group
 
@@ -472,14 +448,8 @@ class LandscapeStore:
         return self._opened()[name]
 
     def _commit(self, message: str) -> None:
-        newest = self._session.commit(message)
+        self._session.commit(message)
         self.memory = {}
-        # Copies of the repository's file, which only the operations log reads, and logs of earlier commits, which only
-        # a second writer reads: icechunk 2.3 never removes them.
-        with suppress(OSError):
-            for path in (*self.path.glob("overwritten/*"), *self.path.glob("transactions/*")):
-                if path.name != newest:
-                    path.unlink()
 
 
 class _Fixed(dict[str, np.ndarray]):

@@ -123,7 +123,7 @@ class StoredSite:
 
     def _preferred(self, rows: np.ndarray) -> np.ndarray:
         """Numbers of the preferred granules of some rows."""
-        bits = self.landscape.fact("granule_bits")[rows, self.number]
+        bits = self.landscape.whole("granule_bits")[rows, self.number]
         return np.asarray(self.landscape.granules().first[rows] + (bits >> MAX_GRANULES))
 
     def columns(self, snapshot: str | None = None) -> dict[str, np.ndarray]:
@@ -158,7 +158,7 @@ class StoredSite:
         """Numbers of all rows of the landscape that have the site, superseded ones too, in order of arrival."""
         limit = self.row_limit(snapshot)
         with self.landscape.guarded():
-            return np.flatnonzero(self.landscape.fact("state")[:limit, self.number])
+            return np.flatnonzero(self.landscape.whole("state")[:limit, self.number])
 
     def columns_of(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """The values of :meth:`columns` of some rows that have the site, in their order."""
@@ -200,18 +200,18 @@ class StoredSite:
         rows, landscape = self._rows(snapshot), self.landscape
         with landscape.guarded():
             granules = landscape.granules()
-            bits = landscape.fact("granule_bits")[rows, self.number] & ((1 << MAX_GRANULES) - 1)
+            bits = landscape.whole("granule_bits")[rows, self.number] & ((1 << MAX_GRANULES) - 1)
             shared = landscape.memory.setdefault("baselines", {})
             key = rows.tobytes(), bits.tobytes()
             if key not in shared:
-                acquisitions, first = granules.acquisitions[granules.acquisition[rows]], granules.first[rows].tolist()
+                acquisitions, first = landscape.whole("acquisition"), granules.first[rows].tolist()
                 shared[key] = {
-                    acquisition.decode("utf-8", "surrogatepass"): {
+                    str(acquisitions[row]): {
                         granules.tiles[start + k]: granules.baselines[start + k]
                         for k in range(MAX_GRANULES)
                         if used >> k & 1
                     }
-                    for acquisition, start, used in zip(acquisitions.tolist(), first, bits.tolist(), strict=True)
+                    for row, start, used in zip(rows.tolist(), first, bits.tolist(), strict=True)
                 }
             baselines: Mapping[str, Mapping[str, str]] = shared[key]
             return baselines
@@ -219,10 +219,11 @@ class StoredSite:
     def arrays_of(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Stored arrays of some rows but ``pixels``, without the dimension ``site``, and the places of the pixels."""
         landscape, k, pixels = self.landscape, self.number, self._span("first_pixel")
+        of_site = ("site_means", "control_means", "counts", "state", "granule_bits", "digest")
         with landscape.guarded():
             return {
-                **{name: landscape.whole(name)[rows, k] for name in ("means", "facts")},
-                "granules": landscape.whole("granules")[rows],
+                **{name: landscape.whole(name)[rows, k] for name in of_site},
+                **{name: landscape.whole(name)[rows] for name in ("acquisition", "granules")},
                 **{name: landscape.fixed[name][pixels] for name in ("row", "column", "x", "y")},
                 "unit_means": self.unit_means_of(rows),
             }
@@ -263,15 +264,15 @@ class StoredSite:
         """Pictures by name, some or all; with `pixels` false, without their colours."""
         landscape, place = self.landscape, self._span("first_context")
         with landscape.guarded():
+            times, clear = (landscape.whole(name)[:, self.number] for name in ("picture_time", "picture_clear"))
             pictures = {}
-            for slot, text in enumerate(landscape.whole("picture_scene")[:, self.number].tolist()):
-                scene = json.loads(text or "null")
-                if scene is None or (names is not None and scene["name"] not in names):
+            for slot, name in enumerate(map(str, landscape.whole("picture"))):
+                if not times[slot] or (names is not None and name not in names):
                     continue
                 rgb = np.zeros((0, 0, 3), np.uint8)
                 if pixels:
                     rgb = landscape.picture(slot)[place].reshape(*self.context.shape, 3)
-                pictures[scene["name"]] = Picture(**scene, rgb=rgb)
+                pictures[name] = Picture(name=name, time=str(times[slot]), clear=float(clear[slot]), rgb=rgb)
             return pictures
 
     def cube(

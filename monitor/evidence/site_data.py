@@ -24,7 +24,7 @@ from monitor.cube.arrays import encode_rows
 from monitor.cube.granules import MAX_GRANULES, Granules
 from monitor.cube.grid import crs_of, grid_from_json, grid_to_json
 from monitor.cube.packed import PACKED_LAYERS
-from monitor.cube.records import FACTS, MEANS, PARTS, STATES, UNIT_MEASURES, Member
+from monitor.cube.records import COUNTS, MEANS, STATES, UNIT_MEASURES, Member
 from monitor.cube.store import LandscapeStore
 from monitor.cube.stored_site import StoredSite
 from monitor.evidence.container import Container
@@ -54,16 +54,20 @@ BATCH_BYTES: Final = 2**24
 
 ARRAYS: Final[Mapping[str, tuple[tuple[str, ...], str, dict[str, Any]]]] = {
     "number": (("time",), "int32", {"long_name": "number of the row in the store of the landscape"}),
-    "granules": (("time",), "string", {"long_name": "acquisition and its granules, as JSON"}),
-    "facts": (("time", "fact"), "int64", {"long_name": "counts, state and digest", "states": " ".join(STATES)}),
-    "means": (("time", "part", "measure"), "float64", {"long_name": "means over clear pixels, and of units seen"}),
+    "acquisition": (("time",), "string", {"long_name": "id of the acquisition"}),
+    "granules": (("time",), "string", {"long_name": "granules of the acquisition, as JSON"}),
+    "granule_bits": (("time",), "uint32", {"long_name": "granules used; highest byte: the preferred one"}),
+    "state": (("time",), "uint8", {"flag_values": list(range(len(STATES))), "flag_meanings": " ".join(STATES)}),
+    "counts": (("time", "count"), "int32", {"long_name": "clear pixels; control units seen, -1: unknown"}),
+    "digest": (("time",), "uint64", {"long_name": "first 8 bytes of the SHA-256 of pixels and unit_means of the row"}),
+    "site_means": (("time", "measure"), "float64", {"long_name": "means over the clear pixels of the site"}),
+    "control_means": (("time", "measure"), "float64", {"long_name": "means of the control units that were seen"}),
     "unit_means": (("time", "unit", "unit_measure"), "float32", {"long_name": "means of each control unit"}),
     "pixels": (("time", "band", "pixel"), "uint16", {"long_name": "pixels inside the site, integers as delivered"}),
     "row": (("pixel",), "int32", {"long_name": "row of the pixel in the grid, from the north"}),
     "column": (("pixel",), "int32", {"long_name": "column of the pixel in the grid, from the west"}),
     "unit": (("unit",), "string", {"long_name": "id of the control unit"}),
     "time": (("time",), "int64", {"units": "microseconds since 1970-01-01", "standard_name": "time"}),
-    "acquisition": (("time",), "string", {"long_name": "id of the acquisition"}),
     "scene": (("time",), "string", {"long_name": "id of the preferred granule at its provider"}),
     "scale": (("time",), "float64", {"long_name": "surface reflectance = scale * integer + offset"}),
     "offset": (("time",), "float64", {"long_name": "surface reflectance = scale * integer + offset"}),
@@ -74,11 +78,10 @@ ARRAYS: Final[Mapping[str, tuple[tuple[str, ...], str, dict[str, Any]]]] = {
     "band": (("band",), "string", {}),
     "measure": (("measure",), "string", {}),
     "unit_measure": (("unit_measure",), "string", {}),
-    "part": (("part",), "string", {}),
-    "fact": (("fact",), "string", {}),
+    "count": (("count",), "string", {}),
 }
 """Dimensions, type and attributes of each array. Those from ``time`` on follow from the ones before."""
-COORDINATES: Final = "number acquisition scene scale offset bandpass superseded row column x y"
+COORDINATES: Final = "number acquisition scene scale offset bandpass superseded state row column x y"
 """Arrays that are coordinates, as xarray reads it of a group."""
 _GROUP: Final = {"zarr_format": 3, "node_type": "group"}
 
@@ -161,7 +164,7 @@ def site_data_members(stored: StoredSite, snapshot: str) -> Iterator[tuple[str, 
 def _arrays(scenes: int, pixels: int, units: int) -> dict[str, Array]:
     """All arrays of a group, by name."""
     sizes = {"time": scenes, "pixel": pixels, "unit": units, "band": len(PACKED_LAYERS), "measure": len(MEANS),
-             "unit_measure": len(UNIT_MEASURES), "part": len(PARTS), "fact": len(FACTS)}  # fmt: skip
+             "unit_measure": len(UNIT_MEASURES), "count": len(COUNTS)}  # fmt: skip
     return {
         name: Array(name=name, dims=dims, shape=tuple(sizes[dim] for dim in dims), dtype=dtype, attributes=attributes)
         for name, (dims, dtype, attributes) in ARRAYS.items()
@@ -175,12 +178,12 @@ def _values(stored: StoredSite, rows: np.ndarray) -> dict[str, np.ndarray]:
     return stored.arrays_of(rows) | {
         "number": rows,
         "time": columns["moment"].astype("datetime64[us]").astype(np.int64),
-        **{name: np.array(decode_texts(columns[name]), object) for name in ("acquisition", "scene")},
+        "scene": np.array(decode_texts(columns["scene"]), object),
         "superseded": ~np.isin(np.arange(rows.size), [*newest.values()]),
         **{name: columns[name] for name in ("scale", "offset", "bandpass")},
         **{name: np.array(labels, object) for name, labels in (
             ("unit", stored.units), ("band", PACKED_LAYERS), ("measure", MEANS), ("unit_measure", UNIT_MEASURES),
-            ("part", PARTS), ("fact", FACTS),
+            ("count", COUNTS),
         )},
     }  # fmt: skip
 
@@ -312,16 +315,16 @@ def _pixels(pack: Container, array: Array) -> Iterator[np.ndarray]:
 def _check_values(values: Mapping[str, np.ndarray], fixed: Attributes, grid: GeoBox) -> None:
     """Raise where values are impossible, so that a store of them could not be read."""
     number, row, column = (values[name].astype(np.int64) for name in ("number", "row", "column"))
-    n_pixels, n_units, state, bits, _ = values["facts"].T
     height, width = grid.shape
     valid: dict[str, Any] = {
         "number": (np.diff(number, prepend=-1) > 0) & (number < fixed.rows),
         "row": (row >= 0) & (row < height),
         "column": (column >= 0) & (column < width) & (np.diff(row * width + column, prepend=-1) > 0),
-        "facts": (state > 0) & (state < len(STATES)) & (n_pixels >= 0) & (n_pixels <= fixed.pixels)
-        & (n_units >= -1) & (n_units <= MAX_MEANS) & (bits >= 0),
+        "state": (values["state"] > 0) & (values["state"] < len(STATES)),
+        "counts": (values["counts"] >= (0, -1)) & (values["counts"][:, :1] <= fixed.pixels),
         "unit": [0 < len(text) <= MAX_TEXT for text in values["unit"]] + [len({*values["unit"]}) == fixed.units],
-    }  # fmt: skip
+        "acquisition": [0 < len(text) <= MAX_TEXT and "\0" not in text for text in values["acquisition"]],
+    }
     for name, here in valid.items():
         if not np.all(here):
             _refuse(f"{DATA}/{name}", f"place {int(np.argmin(np.ravel(here)))} has an impossible value")
@@ -333,11 +336,7 @@ def _check_values(values: Mapping[str, np.ndarray], fixed: Attributes, grid: Geo
 
 def _check_granules(values: Mapping[str, np.ndarray], grid: GeoBox) -> None:
     """Raise ValueError or TypeError where granules of a row are not such, or its bits name others than it has."""
-    rows = [*map(json.loads, values["granules"])]
-    if not all(0 < len(row["acquisition"]) <= MAX_TEXT and "\0" not in row["acquisition"] for row in rows):
-        msg = f"an acquisition does not have 1 to {MAX_TEXT} characters"
-        raise ValueError(msg)
-    for granule in chain.from_iterable(row["granules"] for row in rows):
+    for granule in chain.from_iterable(map(json.loads, values["granules"])):
         time = datetime.fromisoformat(granule["time"])
         if time.utcoffset() != timedelta(0) or time.isoformat() != granule["time"] or time.year not in _YEARS:
             msg = f"{granule['time'][:80]!r} is not a time in UTC"
@@ -345,15 +344,14 @@ def _check_granules(values: Mapping[str, np.ndarray], grid: GeoBox) -> None:
         if any(len(str(value)) > MAX_TEXT for value in granule.values()):
             msg = f"a value has more than {MAX_TEXT} characters"
             raise ValueError(msg)
-    granules = Granules.decode(values["granules"], abs(grid.resolution.x))
-    n = np.diff([*granules.first, len(granules.tiles)])
-    state, bits = (values["facts"][:, FACTS.index(name)] for name in ("state", "granule_bits"))
+    granules = Granules.decode(values["granules"], values["acquisition"], abs(grid.resolution.x))
+    bits, n = values["granule_bits"].astype(np.int64), np.diff([*granules.first, len(granules.tiles)])
     preferred = bits >> MAX_GRANULES
     if np.any((n < 1) | (n > MAX_GRANULES) | (preferred >= n) | (bits % (1 << MAX_GRANULES) >> n > 0)):
         msg = f"a row does not have 1 to {MAX_GRANULES} granules, or granule_bits names others"
         raise ValueError(msg)
     scale = granules.columns["scale"][granules.first + preferred]
-    if np.any((state == STATES.index("ACCEPTED")) & ~(scale > 0)):
+    if np.any((values["state"] == STATES.index("ACCEPTED")) & ~(scale > 0)):
         msg = "the scale of a scene that counts is not positive"
         raise ValueError(msg)
 
@@ -362,15 +360,15 @@ def _append(
     store: LandscapeStore, fixed: Attributes, values: Mapping[str, np.ndarray], pixels: Iterator[np.ndarray]
 ) -> None:
     """Append all rows, those without the site as empty ones."""
-    number = values["number"]
+    number, of_site = values["number"], ("site_means", "control_means", "counts", "state", "granule_bits", "digest")
     step = max(BATCH_BYTES // (2 * len(PACKED_LAYERS) * fixed.pixels), 1)
     for start in range(0, fixed.rows, step):
         rows = encode_rows([{}] * min(step, fixed.rows - start), store.fixed, store.grounds)
         part = slice(*np.searchsorted(number, [start, start + step]))
         places = number[part] - start
-        for name in ("means", "facts"):
+        for name in of_site:
             rows[name][places, 0] = values[name][part]
-        for name in ("time", "granules"):
+        for name in ("time", "acquisition", "granules"):
             rows[name][places] = values[name][part]
         rows["unit_means"][places, : fixed.units] = values["unit_means"][part]
         for place in places.tolist():

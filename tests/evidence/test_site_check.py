@@ -15,7 +15,7 @@ from jobs.self_check import site_record
 from jobs.settings import load
 from monitor.controls.screening import left_out_from_json
 from monitor.cube.packed import PACKED_LAYERS
-from monitor.cube.records import FACTS, MEANS, STATES, UNIT_MEASURES
+from monitor.cube.records import MEANS, STATES, UNIT_MEASURES
 from monitor.cube.store import LandscapeStore, landscape_at_snapshot
 from monitor.cube.stored_site import StoredSite
 from monitor.evidence.site_check import TOLERANCE, Published, check_site, recorded_inputs
@@ -131,10 +131,10 @@ def test_a_changed_mean_of_the_site_is_named_and_so_is_the_published_series_it_n
     cover = MEANS.index("cover")
 
     def greener(means):
-        means[0, cover] += 0.02
+        means[cover] += 0.02
         return means
 
-    scene = change("means", greener)
+    scene = change("site_means", greener)
     found = one.differences(tmp_path)
     assert [(one.step, one.variable) for one in found if one.scene == scene][:1] == [("scene", "cover")]
     in_series = [one for one in found if one.step == "series"]
@@ -160,8 +160,7 @@ def test_a_changed_mean_of_a_control_unit_is_named_by_its_scene(copied, tmp_path
 
 def test_a_scene_that_was_made_to_count_or_not_is_named(copied, tmp_path):
     one, change = copied
-    cloud = np.array([name == "state" for name in FACTS])
-    scene = change("facts", lambda facts: np.where(cloud, STATES.index("CLOUD"), facts))
+    scene = change("state", lambda _: STATES.index("CLOUD"))
     found = one.differences(tmp_path)
     (reason,) = [one for one in found if one.step == "scene" and one.variable == "reason"]
     assert (reason.scene, reason.recorded, reason.recomputed) == (scene, "CLOUD", "")
@@ -253,7 +252,7 @@ def test_only_the_given_scenes_are_compared_with_their_pixels(copied, tmp_path):
 
 def test_a_record_that_gives_no_verdict_is_a_difference_not_an_error(copied, tmp_path):
     one, change = copied
-    change("means", lambda means: means + np.array([[5.0], [0.0]]))
+    change("site_means", lambda means: means + 5.0)
     found = one.differences(tmp_path)
     assert any(one.variable == "verdict" and "none:" in str(one.recomputed) for one in found)
 

@@ -16,7 +16,7 @@ from jobs.exits import Exit
 from jobs.installation import open_ledger
 from jobs.settings import load
 from monitor.cube.packed import PACKED_LAYERS
-from monitor.cube.records import FACTS, MEANS, STATES
+from monitor.cube.records import MEANS, STATES
 from monitor.evidence.container import Container, write_container
 from monitor.evidence.keys import PRIVATE_NAME, PUBLIC_NAME, new_keys, private_key
 from monitor.evidence.recompute import environment_differences
@@ -122,12 +122,9 @@ def test_an_edited_verdict_and_series_are_named_though_the_pack_was_signed_again
     assert "equal" not in out
 
 
-STATE = FACTS.index("state")
-
-
 def accepted(members, nth=70):
     """Place and id of a scene that counts."""
-    at = np.flatnonzero(decoded(members, "facts")[:, STATE] == STATES.index("ACCEPTED"))[nth]
+    at = np.flatnonzero(decoded(members, "state") == STATES.index("ACCEPTED"))[nth]
     return at, decoded(members, "scene")[at]
 
 
@@ -162,15 +159,16 @@ def test_a_scene_marked_as_unread_hides_no_mean_and_no_pixel(recomputed, rewritt
     """Neither an unknown number of units, as a scene that could not be read has, nor its state hides anything."""
     at, scene = accepted(members)
     cover = MEANS.index("cover")
-    unknown = edited(members, "facts", lambda facts: facts.__setitem__((at, FACTS.index("n_units")), -1))
+    unknown = edited(members, "counts", lambda counts: counts.__setitem__((at, 1), -1))
     status, out, _ = recomputed(
-        rewritten(edited(unknown, "means", lambda means: means.__setitem__((at, 0, cover), 0.7)))
+        rewritten(edited(unknown, "site_means", lambda means: means.__setitem__((at, cover), 0.7)))
     )
     assert status == Exit.BAD_DATA
     assert f"scene {scene}: n_units is empty as recorded, " in out
     assert f"scene {scene}: cover is 0.7 as recorded, " in out
-    broken = edited(unknown, "facts", lambda facts: facts.__setitem__((at, STATE), STATES.index("BROKEN")))
-    broken = edited(broken, "means", lambda means: means.__setitem__(at, np.nan))
+    broken = edited(unknown, "state", lambda states: states.__setitem__(at, STATES.index("BROKEN")))
+    for name in ("site_means", "control_means"):
+        broken = edited(broken, name, lambda means: means.__setitem__(at, np.nan))
     status, out, _ = recomputed(rewritten(broken))
     assert status == Exit.BAD_DATA
     assert f"scene {scene}: digest of pixels and unit means is " in out
