@@ -97,7 +97,13 @@ def cover_and_ndvi(cube: xr.Dataset, endmembers: Endmembers) -> tuple[xr.DataArr
     ----------
     cube : xr.Dataset
         Any dimensions, with ``red``, ``nir``, ``clear`` and the bands of the index of the end members.
-    endmembers : Endmembers, end members of the biome
+    endmembers : Endmembers
+        End members of the biome.
+
+    Returns
+    -------
+    cover, ndvi : xr.DataArray
+        Of the dimensions of the cube, fractions and NDVI; NaN where not clear.
     """
     cube = cube.drop_vars(cube.coords)  # to compare the times of every pair of layers would cost the most
     index, bands = INDICES[endmembers.index]

@@ -281,7 +281,7 @@ def test_other_code_sets_the_constants_again_once_and_the_older_record_stays(lan
         edit(patch, tmp_path / "edits", mean_of_units, '"""Mean', '"""The mean')
         assert land.set(later[1]).of(pool) == first
     with monkeypatch.context() as patch:
-        edit(patch, tmp_path / "edits", mean_of_units, ".sum(axis=1) / np", ".sum(axis=1) * 0.9 / np")
+        edit(patch, tmp_path / "edits", mean_of_units, ".sum(axis=-2) / np", ".sum(axis=-2) * 0.9 / np")
         second = land.set(later[2]).of(pool)
         assert second != first
         assert land.set(later[2]).of(pool) == land.set(later[3]).of(pool) == second

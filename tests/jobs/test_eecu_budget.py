@@ -109,7 +109,7 @@ def test_the_batches_over_the_budget_are_deferred_and_not_computed(ledger, batch
         return ((number, graph.compute(scheduler="sync")) for number, graph in enumerate(graphs))
 
     run = _Run(compute, lambda: None, SceneProgress(), EecuBudget(earth_engine(0.7), ledger))
-    assert list(run.outcomes([landscape()], [3])) == []
+    assert list(run.outcomes([landscape()], [3])) == [[]], "no site of the landscape was judged"
     assert (done, len(deferred)) == ([0, 1], 1)
     assert "holds until 2026-11-30" in deferred[0]
 

@@ -27,7 +27,7 @@ def test_no_new_promise_closes_a_red_alert_and_both_stand_in_pages_and_packs(ins
     registry = installation.root / "sites.geojson"
     registry.write_text(registry.read_text(encoding="utf-8").replace('"plan_A": 0.3', '"plan_A": 0.04'))
     manifest = night(settings, as_of=EDITED)
-    site = manifest["registry"]["plan_edited"][0]
+    site = manifest.registry["plan_edited"][0]
     assert {one.site: one.status for one in manifest.sites}[site] == "failing"
     assert len(list((installation.root / "messages").glob("plan_edited*.json"))) == 1
     with pytest.raises(SystemExit) as left:
@@ -37,7 +37,7 @@ def test_no_new_promise_closes_a_red_alert_and_both_stand_in_pages_and_packs(ins
     publish_once(settings)  # the page still shows the verdict and its promise
     assert json.loads((installation.root / "sites" / site / "plan.json").read_text())["A"] == 0.3
     manifest = night(settings, as_of=AFTER)
-    assert site not in manifest["registry"]["plan_edited"]
+    assert site not in manifest.registry["plan_edited"]
     assert manifest.self_check["n_differences"] == 0
 
     with open_ledger(settings) as ledger:
