@@ -36,7 +36,15 @@ class LastLook(NamedTuple):
 
     @classmethod
     def of(cls, judged: JudgedSites, site: int) -> "LastLook | None":
-        """Of a judged site, by its place; None: no scene was late enough in its season yet."""
+        """The last look at a judged site; None: no scene was late enough in its season yet.
+
+        Parameters
+        ----------
+        judged : JudgedSites
+            The sites of a landscape, judged.
+        site : int
+            Place of the site among them.
+        """
         return None if judged.late_day(site) is None else cls(judged.late_verdict(site), judged.promised(site))
 
 

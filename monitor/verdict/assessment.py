@@ -68,7 +68,15 @@ class Series:
 
     @classmethod
     def of_sites(cls, series: xr.Dataset, until: date) -> "Series":
-        """Series of all sites of a Dataset of :func:`monitor.series.build.landscape_series`, up to the end of a day."""
+        """Series of all sites of a landscape, up to the end of a day.
+
+        Parameters
+        ----------
+        series : xr.Dataset
+            As :func:`monitor.series.build.landscape_series` returns it.
+        until : date
+            The last day.
+        """
         columns = {str(name): values.values for name, values in series.data_vars.items()}
         return _clearest(columns, columns["accepted"] & (columns["date"] <= np.datetime64(until, "D")))
 

@@ -215,9 +215,10 @@ def test_what_is_stored_is_given_as_columns_in_order_of_time(store):
     assert found["accepted"].tolist() == [True, False]
     assert found["reason"].tolist() == [b"", b"CLOUD"]
     first, last = sorted(again(store).records(), key=lambda record: record.time)
-    for name in ("scene", "source", "baseline", "sensor", "time", "digest", "scale", "offset", "n_pixels"):
+    for name in ("scene", "source", "baseline", "sensor", "time", "scale", "offset", "n_pixels"):
         values = [value.decode() if isinstance(value, bytes) else value for value in found[name].tolist()]
         assert values == [getattr(first, name), getattr(last, name)], name
+    assert found["digest"].tolist() == [int(one.digest, 16) for one in (first, last)]
     assert found["control_cover"].tolist() == [0.25, 0.25]
     assert np.isnan(found["red"]).all()
     put(store, entry(3, value=2000))
