@@ -61,7 +61,7 @@ sys.meta_path.insert(0, WithoutPages())
 from jobs.cli import main
 main(sys.argv[1:])
 """
-"""The command line, with ``jobs.pipeline.night(pages=False)``: there is no option for it."""
+"""Program that runs the command line with ``jobs.pipeline.night(pages=False)``, which no option of it sets."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ from monitor.verdict.site_conditions import SiteConditions, detectability_json
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Night:
-    """What the verdicts of a night share."""
+    """Inputs that all verdicts of a night share."""
 
     as_of: date
     """Observations up to this day are used."""
@@ -192,7 +192,7 @@ def _derived_data(
     site: Site, registered: Site, series: Columns, inputs: VerdictInputs, assessment: Assessment,
     patch: WorstPatch | None, stored: Mapping[str, Payload], night: Night,
 ) -> dict[str, Payload]:  # fmt: skip
-    """What is stored about the ground of a site besides its assessment, and has changed, by kind."""
+    """Changed derived results of a site besides its assessment, by kind."""
     constants, changed = inputs.constants, dict[str, Payload]()
 
     def renew(kind: str, content: Sequence[object], make: Callable[[], Payload], module: str) -> None:

@@ -77,7 +77,7 @@ class WaitingScene(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a night or a backfill did that ran to its end."""
+    """Results of a night or a backfill that was completed."""
 
     run: str
     """Id of the run."""

@@ -93,7 +93,7 @@ def page_link(settings: Settings, site: str | None, language: Language) -> str |
 
 
 def escalation_payload(t: Transaction, settings: Settings, row: Mapping[str, Any]) -> dict[str, Any]:
-    """What the message to the operators says of an alert without an answer, except the address to answer at.
+    """Text about an unanswered alert in the message to the operators, without the address for an answer.
 
     Raises
     ------

@@ -67,7 +67,7 @@ class SendResult(NamedTuple):
 
 
 class Delivery(NamedTuple):
-    """What became of the message to one operator."""
+    """Delivery of a message to one operator."""
 
     channel: str
     recipient: str

@@ -234,7 +234,7 @@ def test_many_reminders_of_a_night_are_one_digest_and_a_mass_fall_holds_none_of_
     opened(ledger, settings, old)
     register(ledger, [site(name, "wang@example.org") for name in new])
     assessed(ledger, new, JUNE)
-    report(ledger, settings, new, JUNE + timedelta(days=7))  # all five sites that were seen anew fall
+    report(ledger, settings, new, JUNE + timedelta(days=7))  # all five sites with new scenes decline
     found = night(ledger, settings, server, JUNE + timedelta(days=7))
     assert [(to, subject) for to, subject, _ in found if to != "ops@example.org"] == [
         ("li@example.org", "4 alerts, 4 of them red")
