@@ -26,7 +26,7 @@ from monitor.trends.kernels.vectors import ROW, add_rows, aligned, fma, full_wid
 FIT_ROWS: Final = ("mean", "slope", "amplitude", "phase", "rmse")
 """Rows of the result of :func:`harmonic`, in order."""
 
-SMALL_RESIDUAL: Final = 1e-4
+SMALL_RESIDUAL: Final = 1e-3
 """Share of the sum of squares of the values below which the residuals are summed directly."""
 
 TILE_PIXELS: Final = 512
