@@ -3,7 +3,7 @@
     python -m benchmarks.messages
 
 A ledger in SQLite with twice as many sites as alerts; every alert opens in one night, as a night records it, and
-:func:`jobs.outbox.send` sends what waits. The server is a process of its own on loopback and speaks SMTP (aiosmtpd).
+:func:`jobs.messages.outbox.send` sends what waits. The server (aiosmtpd) is another process on loopback.
 Each row is a process of its own; memory is what it held at most while it sent, over what it held before.
 """
 
@@ -74,7 +74,7 @@ def mail_server() -> Iterator[tuple[int, Connection]]:
 
 def prepare(root: Path, port: int, alerts: int, managers: int) -> dict[str, str]:
     """Let the alerts open in one night; returns the manager of each site with an alert."""
-    from jobs.installation import open_ledger
+    from jobs.runtime.installation import open_ledger
 
     settings = configure(root, port=port, more=ANSWERS)
     manager_of = {f"s{n}x": f"manager{n % managers}@example.org" for n in range(alerts)}
@@ -88,10 +88,10 @@ def prepare(root: Path, port: int, alerts: int, managers: int) -> dict[str, str]
 SEND = """
 import json, resource, sys, time
 from pathlib import Path
-from jobs.installation import open_ledger
-from jobs.logs import set_up_logs
-from jobs.outbox import send
-from jobs.settings import load
+from jobs.runtime.installation import open_ledger
+from jobs.runtime.logs import set_up_logs
+from jobs.messages.outbox import send
+from jobs.runtime.settings import load
 set_up_logs()
 settings = load(Path(sys.argv[1]))
 with open_ledger(settings) as ledger:

@@ -46,7 +46,7 @@ from importlib.util import find_spec
 
 class WithoutPages:
     def find_spec(self, name, path, target=None):
-        if name != "jobs.pipeline":
+        if name != "jobs.night.pipeline":
             return None
         sys.meta_path.remove(self)
         spec = find_spec(name)
@@ -61,7 +61,7 @@ sys.meta_path.insert(0, WithoutPages())
 from jobs.cli import main
 main(sys.argv[1:])
 """
-"""Program that runs the command line with ``jobs.pipeline.night(pages=False)``, which no option of it sets."""
+"""Program that runs the command line with ``jobs.night.pipeline.night(pages=False)``, which no option of it sets."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from typing import Any
 
 from shapely.geometry import box
 
-from jobs.alerting import NIGHT, address_book, record_event
-from jobs.clock import now
-from jobs.records import from_json, to_json
-from jobs.settings import Settings, load
+from jobs.register.alerting import NIGHT, address_book, record_event
+from jobs.runtime.clock import now
+from jobs.runtime.records import from_json, to_json
+from jobs.runtime.settings import Settings, load
 from monitor.alerts.alert import Alert, AlertEvent, AlertState, alert_id
 from monitor.ledger.ledger import Ledger
 from monitor.ledger.transaction import Transaction

@@ -5,7 +5,7 @@
 
 A made programme (:mod:`benchmarks.countryside`) with all pages in place. Then the ledger gets the assessments of a next
 day: those of a few sites have another cover, so that their pages and maps are made again; all others have only another
-day, as on most nights. :func:`jobs.pages.publish` runs in this process, in threads. Three nights; the median counts.
+day, as on most nights. :func:`jobs.pages.publishing.publish` runs here, in threads. Three nights; the median counts.
 CPU seconds are those of this process: on a machine with other work they say more than seconds. Beside them stands how
 long the same number of files takes to be replaced, and nothing else, which depends on the disk alone.
 """
@@ -38,7 +38,7 @@ PARTS = {
     "write_account": "page, table and map of the account",
     "write_index": "status.json, sites.parquet and the index",
 }
-"""Functions of :mod:`jobs.pages` that are timed, and what they do."""
+"""Functions of :mod:`jobs.pages.publishing` that are timed, and what they do."""
 
 
 class Night(NamedTuple):
@@ -85,10 +85,10 @@ def measure(state: Path, config: Path, *, changed: int, nights: int = 3) -> list
     """Publish some nights on a state with all pages in place, each of them after `changed` sites have changed."""
     import icechunk
 
-    from jobs import pages
-    from jobs.executor import open_executor
-    from jobs.installation import open_ledger
-    from jobs.settings import load
+    from jobs.pages import publishing
+    from jobs.runtime.executor import open_executor
+    from jobs.runtime.installation import open_ledger
+    from jobs.runtime.settings import load
 
     icechunk.set_logs_filter("error")
     places = {"STORE__ROOT": state / "store", "OUTPUTS__ROOT": state / "outputs"}
@@ -96,14 +96,16 @@ def measure(state: Path, config: Path, *, changed: int, nights: int = 3) -> list
     os.environ |= {f"REGROWTH_{name}": str(value) for name, value in places.items()}
     settings, taken = load(config), []
     with open_ledger(settings) as ledger, open_executor("") as compute:
-        pages.publish(settings, ledger, compute)  # by this version; and imports and caches are warm, as after a night
+        publishing.publish(
+            settings, ledger, compute
+        )  # by this version; and imports and caches are warm, as after a night
         for _ in range(nights):
             with ledger.transaction() as t:
                 _next_day(t, changed)
             night, begun = Night({}, {}, 0), time.time_ns()
-            with timed_parts(pages, night):
+            with timed_parts(publishing, night):
                 wall, cpu = time.perf_counter(), time.process_time()
-                outcomes = pages.publish(settings, ledger, compute)
+                outcomes = publishing.publish(settings, ledger, compute)
                 night.seconds["all"], night.cpu["all"] = time.perf_counter() - wall, time.process_time() - cpu
             if any(outcomes.values()):
                 msg = f"pages were not written: {outcomes}"

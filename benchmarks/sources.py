@@ -30,12 +30,12 @@ from affine import Affine
 from odc.geo import CRS
 from shapely.geometry import box, mapping
 
-from jobs.executor import open_executor
-from jobs.ingest import by_landscape, record_observations, update_sites
-from jobs.installation import open_ledger
-from jobs.records import to_json
-from jobs.settings import Settings, load
-from jobs.sources import open_sources
+from jobs.imagery.sources import open_sources
+from jobs.night.ingest import by_landscape, record_observations, update_sites
+from jobs.runtime.executor import open_executor
+from jobs.runtime.installation import open_ledger
+from jobs.runtime.records import to_json
+from jobs.runtime.settings import Settings, load
 from monitor.controls.selection import ControlSet
 from monitor.errors import MonitorError
 from monitor.imagery.stac.source import Stac

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import dask
 
-from jobs.settings import SourceSettings
-from jobs.sources import open_sources
+from jobs.imagery.sources import open_sources
+from jobs.runtime.settings import SourceSettings
 from monitor.cover.fraction import ENDMEMBERS
 from monitor.cover.observe import observe
 from monitor.cube.grid import crs_of, inside, site_grid

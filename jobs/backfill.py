@@ -3,20 +3,20 @@
     python -m jobs.backfill --site lowood
 
 A night may run at the same time: it defers the landscapes that are being fetched here. With ``--replace`` the store of
-a damaged landscape is set aside first (:mod:`jobs.replacing`).
+a damaged landscape is set aside first (:mod:`jobs.register.replacing`).
 """
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs import console
-from jobs.kernel_cache import choose_cache
-from jobs.progress import progress
+from jobs.runtime import console
+from jobs.runtime.kernel_cache import choose_cache
+from jobs.runtime.progress import progress
 
 if TYPE_CHECKING:
-    from jobs.replacing import Replaced
-    from jobs.settings import Settings
+    from jobs.register.replacing import Replaced
+    from jobs.runtime.settings import Settings
 
 
 Replace = Annotated[
@@ -31,20 +31,20 @@ def backfill(
     as_json: console.AsJson = False,
 ) -> None:
     """Fetch ahead of the night, from [source] since to now; no verdicts, alerts or pages. Safe to run twice."""
-    from jobs.settings import load
+    from jobs.runtime.settings import load
 
     if replace is not None and site:
         msg = "a landscape is replaced with all its sites: leave out --site"
         raise typer.BadParameter(msg, param_hint="--replace")
     settings = load(config)
-    from jobs.installation import locked_ledger
+    from jobs.runtime.installation import locked_ledger
 
     with locked_ledger(settings, "a run that is starting"):  # before libraries are loaded, which takes seconds
         pass
     choose_cache(settings.store.root)
-    from jobs.manifest import exit_status
-    from jobs.pipeline import fetch_history
-    from jobs.records import to_json
+    from jobs.night.pipeline import fetch_history
+    from jobs.reports.manifest import exit_status
+    from jobs.runtime.records import to_json
 
     console.stop_on_sigterm()
     replaced = None if replace is None else _set_aside(settings, replace)
@@ -59,7 +59,7 @@ def backfill(
         for result in manifest.sites:
             typer.echo(f"{result.site}: {result.state}; {result.error or f'{len(result.scenes_new)} new scenes'}")
     if replaced is not None and all(result.state == "done" for result in manifest.sites):
-        from jobs.replacing import differences
+        from jobs.register.replacing import differences
 
         for sentence in differences(settings, replaced):
             typer.echo(f"{replaced.landscape}: {sentence}", err=as_json)
@@ -68,7 +68,7 @@ def backfill(
 
 def _set_aside(settings: "Settings", landscape: str) -> "Replaced":
     """Set a damaged store aside, and say where it is."""
-    from jobs.replacing import set_aside
+    from jobs.register.replacing import set_aside
 
     with progress("rows of the store") as report:
         replaced = set_aside(settings, landscape, progress=report)

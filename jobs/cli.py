@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from jobs import __version__, console
+from jobs import __version__
 from jobs.backfill import backfill
 from jobs.commands import alerts, audit, field, keys, notify, outbox, sites, source
 from jobs.commands.assess import assess
@@ -26,10 +26,11 @@ from jobs.commands.serve import serve
 from jobs.commands.status import status
 from jobs.commands.trends import trends
 from jobs.commands.verify import verify
-from jobs.kernel_cache import choose_cache
-from jobs.logs import set_up_logs
 from jobs.nightly import run
 from jobs.publish import publish
+from jobs.runtime import console
+from jobs.runtime.kernel_cache import choose_cache
+from jobs.runtime.logs import set_up_logs
 
 app = console.new_app(no_args_is_help=True)
 COMMANDS = (

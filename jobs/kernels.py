@@ -8,16 +8,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-from jobs.kernel_cache import CACHE_VARIABLE, choose_cache
-from jobs.logs import set_up_logs
-from jobs.progress import progress
+from jobs.runtime.kernel_cache import CACHE_VARIABLE, choose_cache
+from jobs.runtime.logs import set_up_logs
+from jobs.runtime.progress import progress
 
 
 def compile_ahead() -> None:
     """Compile the kernels of a night: run one on the embedded sample."""
-    from jobs.demonstration import LAST_NIGHT, write_inputs
-    from jobs.pipeline import night
-    from jobs.settings import load
+    from jobs.install.demonstration import LAST_NIGHT, write_inputs
+    from jobs.night.pipeline import night
+    from jobs.runtime.settings import load
 
     with tempfile.TemporaryDirectory() as folder:
         write_inputs(Path(folder), seed=1)

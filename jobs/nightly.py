@@ -2,7 +2,7 @@
 
     python -m jobs.nightly --as-of 2026-06-30
 
-The stages of a night are in :mod:`jobs.pipeline`.
+The stages of a night are in :mod:`jobs.night.pipeline`.
 """
 
 from datetime import date, datetime
@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from jobs import console
-from jobs.clock import today
-from jobs.exits import Exit
-from jobs.kernel_cache import choose_cache
-from jobs.progress import progress
+from jobs.runtime import console
+from jobs.runtime.clock import today
+from jobs.runtime.exits import Exit
+from jobs.runtime.kernel_cache import choose_cache
+from jobs.runtime.progress import progress
 from monitor.errors import BadConfiguration
 
 if TYPE_CHECKING:
-    from jobs.manifest import Manifest
-    from jobs.settings import Settings
+    from jobs.reports.manifest import Manifest
+    from jobs.runtime.settings import Settings
 
 LANDSAT_1_LAUNCH = date(1972, 7, 23)
 """No night is run for an earlier day: no satellite observed the land."""
@@ -40,13 +40,13 @@ def run(
 
     Exit status: 0 all sites done, 10 part of it failed, 20 all failed, 65 bad data, 75 try later, 78 configuration.
     """
-    from jobs.settings import load
+    from jobs.runtime.settings import load
 
     day = as_of.date() if as_of else today()
     if dry_run:
         _check_day(day)
         _dry_run(load(config), day, site or [], as_json=as_json)
-    from jobs.night_report import reported
+    from jobs.reports.night_report import reported
 
     try:
         settings = load(config)
@@ -54,14 +54,14 @@ def run(
         _report_unreadable(config, day, error)
     with reported(settings, day) as report:
         _check_day(day)
-        from jobs.begin import begun_night
+        from jobs.register.begin import begun_night
 
         with begun_night(settings, day, report.run) as ledger:
             report.heartbeat.start()
             choose_cache(settings.store.root)
-            from jobs.manifest import exit_status
-            from jobs.pipeline import night
-            from jobs.records import to_json
+            from jobs.night.pipeline import night
+            from jobs.reports.manifest import exit_status
+            from jobs.runtime.records import to_json
 
             begun = ledger, report.run
             with progress("scenes") as show:
@@ -85,7 +85,7 @@ def _check_day(day: date) -> None:
 
 
 def _dry_run(settings: "Settings", day: date, only: list[str], *, as_json: bool) -> NoReturn:
-    from jobs.pipeline import plan
+    from jobs.night.pipeline import plan
 
     planned = plan(settings, as_of=day, only=only)
     (console.print_json if as_json else _print_plan)(planned)
@@ -96,8 +96,8 @@ def _dry_run(settings: "Settings", day: date, only: list[str], *, as_json: bool)
 
 def _report_unreadable(config: Path | None, day: date, error: BadConfiguration) -> NoReturn:
     """Report that the configuration is invalid, by the sections that are not."""
-    from jobs.night_report import reported
-    from jobs.settings import load_readable
+    from jobs.reports.night_report import reported
+    from jobs.runtime.settings import load_readable
 
     readable = load_readable(config)
     if readable is not None:
@@ -128,7 +128,7 @@ def _print_plan(planned: dict[str, Any]) -> None:
 
 
 def _print_manifest(manifest: "Manifest") -> None:
-    from jobs.manifest import unread_sentence
+    from jobs.reports.manifest import unread_sentence
 
     console.print_registry_changes(manifest.registry)
     page_errors = dict(manifest.pages_failed)

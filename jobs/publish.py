@@ -5,18 +5,18 @@ python -m jobs.publish
 
 import typer
 
-from jobs.console import AsJson, Config, print_json, start
-from jobs.exits import Exit
-from jobs.kernel_cache import choose_cache
+from jobs.runtime.console import AsJson, Config, print_json, start
+from jobs.runtime.exits import Exit
+from jobs.runtime.kernel_cache import choose_cache
 
 
 def publish(config: Config = None, as_json: AsJson = False) -> None:
     """Pages, maps and tables from stored data; no network."""
-    from jobs.settings import load
+    from jobs.runtime.settings import load
 
     settings = load(config)
     choose_cache(settings.store.root)
-    from jobs.pages import publish_once
+    from jobs.pages.publishing import publish_once
 
     outcomes, sites = publish_once(settings)
     broken = {site: error for site, error in outcomes.items() if error}

@@ -1,7 +1,7 @@
 """Expected errors, a class for each case that a caller treats differently.
 
 Every message names the site or file, the problem, and what to do. The class alone determines the exit status of the
-command line (see ``jobs.exits``).
+command line (see ``jobs.runtime.exits``).
 """
 
 import errno

@@ -15,8 +15,8 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
-from jobs import logs
-from jobs.kernel_cache import choose_cache
+from jobs.runtime import logs
+from jobs.runtime.kernel_cache import choose_cache
 
 collect_ignore = ["preloaded.py"]  # for the process from which tests fork others, and no other
 
@@ -67,8 +67,8 @@ def made_once(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFact
 def demo(made_once: MadeOnce) -> Path:
     """Folder of the demonstration of seed 1, its last four nights, made once for all test processes. Only read it."""
     pytest.importorskip("nrt.data", reason="the sample imagery is in the extra 'demo'")
-    from jobs import demonstration
-    from jobs.exits import Exit
+    from jobs.install import demonstration
+    from jobs.runtime.exits import Exit
 
     def fill(folder: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:

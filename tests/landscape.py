@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from odc.geo.geobox import GeoBox
 
-from jobs.installation import open_ledger
-from jobs.records import from_json
-from jobs.settings import Settings
+from jobs.runtime.installation import open_ledger
+from jobs.runtime.records import from_json
+from jobs.runtime.settings import Settings
 from monitor.controls.selection import NOT_CHOSEN, ControlSet
 from monitor.cube.records import Member, Record, SiteScene, encode_texts
 from monitor.cube.store import LandscapeStore, landscape_at_snapshot

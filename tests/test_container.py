@@ -7,8 +7,8 @@ import tomllib
 import pytest
 import yaml
 
-from jobs.exits import Exit
-from jobs.settings import load
+from jobs.runtime.exits import Exit
+from jobs.runtime.settings import load
 from tests.test_docs import blocks
 
 UID = 10001

@@ -154,7 +154,7 @@ def test_an_import_in_a_function_counts_as_one_at_the_top():
     nested = b"def f():\n    from monitor.verdict import status, reasons\n    import numpy\n"
     names = ["monitor.verdict", "monitor.verdict.status", "monitor.verdict.reasons"]
     assert derived._parsed(nested)[1] == names
-    for module in ("jobs.lots", "monitor.publish.drafts"):
+    for module in ("jobs.register.lots", "monitor.publish.drafts"):
         assert derived.code_hash(module)
     with pytest.raises(ModuleNotFoundError):
         derived.code_hash("monitor.of_another_name")

@@ -8,8 +8,8 @@ import pytest
 from typer.main import get_command
 
 from jobs.cli import app
-from jobs.exits import Exit
-from jobs.settings import Settings
+from jobs.runtime.exits import Exit
+from jobs.runtime.settings import Settings
 from tests.conftest import ROOT
 
 

@@ -32,7 +32,7 @@ done
 @pytest.fixture
 def place(tmp_path, root):
     """A folder that stands for the machine, with an installation on the embedded sample."""
-    from jobs.demonstration import CONFIGURATION
+    from jobs.install.demonstration import CONFIGURATION
     from tests.jobs.conftest import _registry_text
 
     srv = tmp_path / "srv" / "regrowth"

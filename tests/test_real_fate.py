@@ -8,7 +8,7 @@ import pytest
 import rasterio
 
 from docs import real_fate
-from jobs.logs import set_up_logs
+from jobs.runtime.logs import set_up_logs
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning:rioxarray")
 

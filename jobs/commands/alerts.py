@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jobs.clock import today
-from jobs.console import DAY_FORMS, AsJson, Config, installation, new_app, print_json, printable
+from jobs.runtime.clock import today
+from jobs.runtime.console import DAY_FORMS, AsJson, Config, installation, new_app, print_json, printable
 from monitor.errors import BadData
 
 if TYPE_CHECKING:
@@ -98,8 +98,8 @@ def alerts_resolve(
     as_json: AsJson = False,
 ) -> None:
     """Close an alert with the finding from the field; a newer finding replaces it, and both stay on record."""
-    from jobs.answering import answer_alert
-    from jobs.records import to_json
+    from jobs.register.answering import answer_alert
+    from jobs.runtime.records import to_json
     from monitor.alerts.alert import FalseAlarmReason, Verdict
 
     if verdict not in tuple(Verdict):
@@ -129,7 +129,7 @@ def alerts_import(
     earlier day than the one that stands is recorded, but does not replace it. Exit status: 0 all lines are recorded,
     65 some are wrong: each is named, and none was recorded.
     """
-    from jobs.answers_csv import import_answers
+    from jobs.answers.answers_csv import import_answers
 
     with installation(config) as (_, ledger), ledger.transaction() as t:
         done = import_answers(t, file)
@@ -149,9 +149,9 @@ def _change(
     *,
     as_json: bool,
 ) -> None:
-    from jobs.alerting import record_event
-    from jobs.answering import known_alert
-    from jobs.records import to_json
+    from jobs.register.alerting import record_event
+    from jobs.register.answering import known_alert
+    from jobs.runtime.records import to_json
 
     with installation(config) as (_, ledger), ledger.transaction() as t:
         alert = known_alert(t, alert_id)

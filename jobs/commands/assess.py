@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.console import DAY_FORMS, AsJson, Config, print_json
+from jobs.runtime.console import DAY_FORMS, AsJson, Config, print_json
 from monitor.errors import BadData
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ def assess(
 
     Safe to run twice. Exit status: 0 done, 64 invalid usage, 65 a table that a person must correct.
     """
-    from jobs.biome_settings import own_biomes
-    from jobs.settings import load
+    from jobs.runtime.biome_settings import own_biomes
+    from jobs.runtime.settings import load
     from monitor.verdict.tables.assessments import assessment_table, write_table
     from monitor.verdict.tables.placebos import constants_from
     from monitor.verdict.tables.plans import read_plans

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from jobs.console import AsJson, Config, installation, new_app, print_json, printable
+from jobs.runtime.console import AsJson, Config, installation, new_app, print_json, printable
 from monitor.errors import BadData
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _check_sheet(out: Path) -> None:
 
 def _head(ledger: Any) -> str:
     """Hash of the newest line of the chain: a seed that nobody chose."""
-    from jobs.chain import newest_line
+    from jobs.proof.chain import newest_line
 
     with ledger.reading() as t:
         line = newest_line(t)
@@ -115,7 +115,7 @@ def _head(ledger: Any) -> str:
 
 def _frame(ledger: Any) -> tuple[dict[str, "Site"], dict[str, "Cell"], str | None]:
     """Sites that are judged now, status and province of each, and the day of the newest assessment."""
-    from jobs.installation import selected_sites
+    from jobs.runtime.installation import selected_sites
     from monitor.evidence.audit_sample import Cell
 
     sites = {site.id: site for site in selected_sites(ledger)}

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.console import AsJson, Config, print_json
+from jobs.runtime.console import AsJson, Config, print_json
 
 
 def backup(
@@ -18,8 +18,8 @@ def backup(
 
     Exit status: 0 done, 75 a run is at work, 78 the folder is not new, 20 the disk is full.
     """
-    from jobs.backup import back_up
-    from jobs.settings import load
+    from jobs.install.backup import back_up
+    from jobs.runtime.settings import load
 
     summary = back_up(load(config), folder, config=config)
     if as_json:

@@ -2,8 +2,8 @@
 
 import typer
 
-from jobs.console import AsJson, Config, print_json
-from jobs.kernel_cache import choose_cache
+from jobs.runtime.console import AsJson, Config, print_json
+from jobs.runtime.kernel_cache import choose_cache
 
 
 def calibrate(config: Config = None, as_json: AsJson = False) -> None:
@@ -12,13 +12,13 @@ def calibrate(config: Config = None, as_json: AsJson = False) -> None:
     Safe to run twice: constants stay in force until the next growing season is over. A night does the same, one set at
     a time. Exit status: 0 done, 65 there is no site, 75 another run is at work, or the clock is behind the newest run.
     """
-    from jobs.settings import load
+    from jobs.runtime.settings import load
 
     settings = load(config)
     choose_cache(settings.store.root)
-    from jobs.calibration import calibrate_due, calibration_json
-    from jobs.clock import check_clock, today
-    from jobs.installation import locked_ledger, selected_sites
+    from jobs.register.calibration import calibrate_due, calibration_json
+    from jobs.runtime.clock import check_clock, today
+    from jobs.runtime.installation import locked_ledger, selected_sites
 
     with locked_ledger(settings, "a calibration") as ledger:
         check_clock(ledger)

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from jobs.console import AsJson, stop_on_sigterm
-from jobs.kernel_cache import announcing_compilation
-from jobs.lock import hold_lock, ledger_lock
-from jobs.logs import set_up_logs
+from jobs.runtime.console import AsJson, stop_on_sigterm
+from jobs.runtime.kernel_cache import announcing_compilation
+from jobs.runtime.lock import hold_lock, ledger_lock
+from jobs.runtime.logs import set_up_logs
 
 
 def demo(
@@ -20,7 +20,7 @@ def demo(
     if (ledger := out / "regrowth.db").is_file():
         with hold_lock(out, "a demonstration that is starting", ledger_lock(ledger).name):
             pass
-    from jobs.demonstration import demonstrate
+    from jobs.install.demonstration import demonstrate
 
     set_up_logs(quiet=True)
     stop_on_sigterm()

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from jobs.console import AsJson, Config, print_json
-from jobs.exits import Exit
 from jobs.health.checks import run_checks
-from jobs.progress import progress
+from jobs.runtime.console import AsJson, Config, print_json
+from jobs.runtime.exits import Exit
+from jobs.runtime.progress import progress
 
 
 def doctor(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.console import DAY_FORMS, AsJson, Config, installation, print_json, printable
+from jobs.runtime.console import DAY_FORMS, AsJson, Config, installation, print_json, printable
 
 
 def evidence(
@@ -25,8 +25,8 @@ def evidence(
     The key is the file that REGROWTH_EVIDENCE_KEY_FILE names; 'regrowth keys new' makes one. May run beside a night.
     Exit status: 0 done, 64 usage, 65 unknown or unassessed site, or FILE exists, 78 no key, 20 disk full.
     """
-    from jobs.evidence import write_evidence
-    from jobs.evidence_key import required_evidence_key
+    from jobs.proof.evidence import write_evidence
+    from jobs.proof.evidence_key import required_evidence_key
 
     out = out.absolute()
     if out.suffix.lower() != ".zip":

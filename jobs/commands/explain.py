@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from jobs.console import AsJson, Config, installation, print_json
-from jobs.exits import Exit
+from jobs.runtime.console import AsJson, Config, installation, print_json
+from jobs.runtime.exits import Exit
 
 
 def explain(
@@ -22,12 +22,12 @@ def explain(
     Exit status: 0 done, 65 it has not been assessed yet; where no scene of it has ever been offered 10, or 78 if that
     holds for all sites.
     """
-    from jobs.calibration import constants_used
-    from jobs.episodes import in_episode
-    from jobs.installation import selected_sites
-    from jobs.records import from_json
-    from jobs.settings import config_path
-    from jobs.sources import describe_sources
+    from jobs.imagery.sources import describe_sources
+    from jobs.register.calibration import constants_used
+    from jobs.register.episodes import in_episode
+    from jobs.runtime.installation import selected_sites
+    from jobs.runtime.records import from_json
+    from jobs.runtime.settings import config_path
     from monitor.access.series import open_series
     from monitor.errors import BadData, MonitorError
     from monitor.sites.site import ground_key

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from jobs.console import AsJson, Config, print_json
-from jobs.progress import dask_progress
+from jobs.runtime.console import AsJson, Config, print_json
+from jobs.runtime.progress import dask_progress
 
 
 def export(
@@ -21,7 +21,7 @@ def export(
     May run beside a night. Exit status: 0 done, 64 usage, 65 unknown or unpublished site, or OUT exists, 20 disk full.
     """
     from jobs import __version__
-    from jobs.settings import config_path, load
+    from jobs.runtime.settings import config_path, load
     from monitor.access.export import SUFFIXES, site_dataset, write_dataset
     from monitor.access.installation import Installation
     from monitor.conventions import history_line

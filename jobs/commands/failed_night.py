@@ -6,8 +6,8 @@ from typing import Final
 
 import typer
 
-from jobs.console import AsJson, Config, print_json, printable
-from jobs.exits import Exit
+from jobs.runtime.console import AsJson, Config, print_json, printable
+from jobs.runtime.exits import Exit
 
 RESULTS: Final = {
     "oom-kill": "the run was killed because memory ran out",
@@ -26,9 +26,9 @@ def notify_failed_night(config: Config = None, as_json: AsJson = False) -> None:
     Exit status: 0 it was reported, now or before, or did not fail; 10 an operator could not be reached, and the message
     waits for the next night; 75 a run is at work.
     """
-    from jobs.alerting import address_book
-    from jobs.failed_night import report_last_night
-    from jobs.settings import load
+    from jobs.register.alerting import address_book
+    from jobs.reports.failed_night import report_last_night
+    from jobs.runtime.settings import load
 
     settings = load(config)
     why = RESULTS.get(os.environ.get("MONITOR_SERVICE_RESULT", ""), KILLED)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.console import AsJson, Config, Sites, installation, new_app, print_json, printable
+from jobs.runtime.console import AsJson, Config, Sites, installation, new_app, print_json, printable
 from monitor.errors import BadData
 
 app = new_app(help="Measurements on the ground: add them from a file, list them.", no_args_is_help=True)
@@ -27,7 +27,7 @@ def field_add(
     and counted, so that a sheet of `audit sample` may be added while it is being filled in. Exit status: 0 all rows are
     stored, 65 some lines are wrong: each is named, and nothing was stored.
     """
-    from jobs.field_csv import add_field_rows
+    from jobs.answers.field_csv import add_field_rows
 
     with installation(config) as (_, ledger), ledger.transaction() as t:
         fresh, known, not_measured = add_field_rows(t, file)

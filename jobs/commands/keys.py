@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.console import AsJson, new_app, print_json
+from jobs.runtime.console import AsJson, new_app, print_json
 
 app = new_app(help="Keys that sign evidence.", no_args_is_help=True)
 

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jobs.console import AsJson, Config, new_app, print_json, printable
-from jobs.exits import Exit
+from jobs.runtime.console import AsJson, Config, new_app, print_json, printable
+from jobs.runtime.exits import Exit
 from monitor.errors import BadConfiguration
 
 if TYPE_CHECKING:
-    from jobs.channels import Channels
-    from jobs.settings import Settings
+    from jobs.messages.channels import Channels
+    from jobs.runtime.settings import Settings
 
 app = new_app(help="Messages to managers and operators.", no_args_is_help=True)
 
@@ -29,8 +29,8 @@ def notify_test(
 
     Exit status: 0 all are delivered, 10 some are not, 20 none is, 78 no channel is configured.
     """
-    from jobs.channels import open_channels
-    from jobs.settings import load
+    from jobs.messages.channels import open_channels
+    from jobs.runtime.settings import load
 
     settings = load(config)
     names = channel or list(settings.channels)
@@ -68,7 +68,7 @@ def _recipients(settings: "Settings", name: str) -> list[str]:
 
 def _try(settings: "Settings", channels: "Channels", name: str, recipient: str) -> dict[str, Any]:
     """Send a test message; what became of it as JSON values."""
-    from jobs.logs import redacted
+    from jobs.runtime.logs import redacted
     from monitor.alerts.messages import compose_test
     from monitor.errors import MonitorError
 

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from jobs.clock import now
-from jobs.console import AsJson, Config, installation, print_json, printable
-from jobs.exits import Exit
+from jobs.runtime.clock import now
+from jobs.runtime.console import AsJson, Config, installation, print_json, printable
+from jobs.runtime.exits import Exit
 
 if TYPE_CHECKING:
-    from jobs.outbox import Row
+    from jobs.messages.outbox import Row
 
 MAX_SITES = 5
 """Sites of one message that are named."""
@@ -34,9 +34,9 @@ def alerts_release(config: Config = None, as_json: AsJson = False) -> None:
 
     Exit status: 0 all messages are sent, 10 some could not be sent, 75 a night is running.
     """
-    from jobs.installation import locked_ledger
-    from jobs.outbox import send
-    from jobs.settings import load
+    from jobs.messages.outbox import send
+    from jobs.runtime.installation import locked_ledger
+    from jobs.runtime.settings import load
 
     settings = load(config)
     with locked_ledger(settings, "the sending of messages") as ledger:
@@ -50,7 +50,7 @@ def alerts_release(config: Config = None, as_json: AsJson = False) -> None:
 
 
 def _to_json(notices: Sequence["Row"]) -> dict[str, Any]:
-    from jobs.outbox import message_id
+    from jobs.messages.outbox import message_id
 
     first, state = notices[0], _state(notices)
     return {

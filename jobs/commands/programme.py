@@ -1,6 +1,6 @@
 """``regrowth programme``: hectares by status against the pledge, and how often alerts were right."""
 
-from jobs.console import AsJson, Config, installation, print_json
+from jobs.runtime.console import AsJson, Config, installation, print_json
 
 
 def programme(config: Config = None, as_json: AsJson = False) -> None:
@@ -9,9 +9,9 @@ def programme(config: Config = None, as_json: AsJson = False) -> None:
     Ground that several sites have registered counts once. Where alerts were answered, also how often they were right.
     That changes no threshold.
     """
-    from jobs.account import read_account
-    from jobs.installation import selected_sites
-    from jobs.programme_tables import print_account
+    from jobs.pages.account import read_account
+    from jobs.pages.programme_tables import print_account
+    from jobs.runtime.installation import selected_sites
 
     with installation(config) as (settings, ledger):
         with ledger.reading() as t:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from jobs.console import AsJson, print_json, printable
-from jobs.exits import Exit
+from jobs.runtime.console import AsJson, print_json, printable
+from jobs.runtime.exits import Exit
 
 if TYPE_CHECKING:
     from monitor.evidence.faults import Fault

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.console import AsJson, Config, print_json
+from jobs.runtime.console import AsJson, Config, print_json
 
 
 def restore(
@@ -19,8 +19,8 @@ def restore(
     All files are checked first. Exit status: 0 done, 65 the backup is incomplete or altered, 75 a run is at work, 78
     ledger or stores are not empty.
     """
-    from jobs.restoring import restore as restore_backup
-    from jobs.settings import load
+    from jobs.install.restoring import restore as restore_backup
+    from jobs.runtime.settings import load
 
     summary = restore_backup(load(config), folder)
     if as_json:

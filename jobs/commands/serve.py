@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.console import AsJson, Config, print_json
+from jobs.runtime.console import AsJson, Config, print_json
 
 
 def serve(
@@ -20,9 +20,9 @@ def serve(
 
     Exit status: 143 stopped by a signal, 78 no key or wrong configuration, 75 the ledger is down.
     """
-    from jobs.secrets import secret
-    from jobs.serve import serve as serve_answers
-    from jobs.settings import load
+    from jobs.answers.serve import serve as serve_answers
+    from jobs.runtime.secrets import secret
+    from jobs.runtime.settings import load
     from monitor.errors import BadConfiguration
 
     settings, key = load(config), secret("ANSWER_KEY")

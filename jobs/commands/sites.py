@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.clock import today
-from jobs.console import DAY_FORMS, AsJson, Config, UsageError, installation, new_app, print_json, printable
-from jobs.exits import Exit
+from jobs.runtime.clock import today
+from jobs.runtime.console import DAY_FORMS, AsJson, Config, UsageError, installation, new_app, print_json, printable
+from jobs.runtime.exits import Exit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jobs.settings import Settings
+    from jobs.runtime.settings import Settings
     from monitor.sites.registry import Report
     from monitor.sites.site import Site
 
@@ -38,7 +38,7 @@ def check(
     If there is a configuration, its own biomes are known, and strips of [registry] controls are cut out of their sites.
     Exit status: 0 all sites are accepted, 65 a site or the whole file is refused, 64 --repair names the file itself.
     """
-    from jobs.biome_settings import own_biomes
+    from jobs.runtime.biome_settings import own_biomes
     from monitor.sites import registry
     from monitor.sites.formats.feature import FileRefused
 
@@ -75,7 +75,7 @@ def _settings_if_any(config: Path | None) -> "Settings | None":
     BadConfiguration
         The configuration that was asked for cannot be used.
     """
-    from jobs.settings import config_path, load
+    from jobs.runtime.settings import config_path, load
     from monitor.errors import BadConfiguration
 
     try:
@@ -141,11 +141,11 @@ def add(
     assumed number of scenes. Exit status: 0 all sites are stored, 65 some were refused, or their start or
     promise was edited after they had been judged (the others are stored).
     """
-    from jobs.biome_settings import own_biomes
-    from jobs.calibration import Calibrations, Pool
-    from jobs.detectability import improvements_in_words, simulate_all
-    from jobs.records import from_json
-    from jobs.registry import add_sites
+    from jobs.register.calibration import Calibrations, Pool
+    from jobs.register.detectability import improvements_in_words, simulate_all
+    from jobs.register.registry import add_sites
+    from jobs.runtime.biome_settings import own_biomes
+    from jobs.runtime.records import from_json
     from monitor.sites.site import Site
     from monitor.verdict.site_conditions import SiteConditions, detectability_json
 
@@ -193,7 +193,7 @@ def retire(
     the sites from the next night on, or at once after `regrowth publish`. Exit status: 0 done, 65 a site is not in the
     ledger, and none was retired.
     """
-    from jobs.registry import retire as retire_sites
+    from jobs.register.registry import retire as retire_sites
 
     with installation(config) as (_, ledger):
         done = retire_sites(ledger, sites, today=today())
@@ -244,7 +244,7 @@ def replant(
     An open alert is resolved as treated; earlier assessments and the registry's `start` stay. Exit status: 0 done, 65
     the site is unknown or the start is impossible.
     """
-    from jobs.episodes import replant as replant_site
+    from jobs.register.episodes import replant as replant_site
 
     with installation(config) as (settings, ledger):
         alpha = settings.alerts.alpha
@@ -288,11 +288,11 @@ def replan(
     the promise that it was raised under. Operators and manager are notified; reason, name and both promises are
     published. Exit status: 0 done, 64 no reason or no change, 65 the site, the day or a value is refused.
     """
-    from jobs.alerting import address_book
-    from jobs.biome_settings import own_biomes
-    from jobs.promises import NoChange
-    from jobs.promises import replan as replan_site
-    from jobs.registry import columns_changed
+    from jobs.register.alerting import address_book
+    from jobs.register.promises import NoChange
+    from jobs.register.promises import replan as replan_site
+    from jobs.register.registry import columns_changed
+    from jobs.runtime.biome_settings import own_biomes
 
     given = {
         "plan_A": plan_a, "plan_k": plan_k, "plan_L": plan_l, "plan_cover": plan_cover,
@@ -343,7 +343,7 @@ def _report_json(report: "Report") -> dict[str, object]:
 
 
 def _report_text(report: "Report", repaired: Path | None) -> str:
-    from jobs.registry import columns_in_words
+    from jobs.register.registry import columns_in_words
     from monitor.sites.registry import REPAIRABLE
 
     lines = []

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.console import AsJson, new_app, print_json, printable
-from jobs.exits import Exit
+from jobs.runtime.console import AsJson, new_app, print_json, printable
+from jobs.runtime.exits import Exit
 
 if TYPE_CHECKING:
     from monitor.imagery.stac.folder_index import FolderIndex

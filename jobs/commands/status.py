@@ -4,13 +4,13 @@ from contextlib import closing
 
 import typer
 
-from jobs.console import AsJson, Config, Sites, print_json
+from jobs.runtime.console import AsJson, Config, Sites, print_json
 
 
 def status(config: Config = None, site: Sites = None, as_json: AsJson = False) -> None:
     """Latest assessment of each site."""
-    from jobs.settings import load
-    from jobs.sound_assessments import sound_assessments
+    from jobs.proof.sound_assessments import sound_assessments
+    from jobs.runtime.settings import load
     from monitor.errors import BadData
     from monitor.ledger.ledger import Ledger
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from jobs import __version__
-from jobs.console import AsJson, print_json
-from jobs.kernel_cache import announcing_compilation
-from jobs.logs import set_up_logs
-from jobs.progress import dask_progress
+from jobs.runtime.console import AsJson, print_json
+from jobs.runtime.kernel_cache import announcing_compilation
+from jobs.runtime.logs import set_up_logs
+from jobs.runtime.progress import dask_progress
 from monitor.errors import BadData
 
 if TYPE_CHECKING:

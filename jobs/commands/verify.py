@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.console import AsJson, print_json, printable
-from jobs.exits import Exit
+from jobs.runtime.console import AsJson, print_json, printable
+from jobs.runtime.exits import Exit
 
 if TYPE_CHECKING:
     from monitor.evidence.verify import Verified

@@ -8,7 +8,7 @@ from jobs.health.finding import Finding, broken, count_of, ok
 from jobs.health.ledger import LedgerContents, connected
 
 if TYPE_CHECKING:
-    from jobs.settings import Settings
+    from jobs.runtime.settings import Settings
 
 NEWEST_LINES: Final = 3
 """Lines whose assessments and answers are compared, from the newest; the links of all lines are checked always."""
@@ -20,7 +20,7 @@ def chain(settings: "Settings", ledger: LedgerContents | Finding, *, deep: bool)
     """The chain is whole, and what it covers is in the ledger as it was; `deep`: for all nights, not the newest few."""
     if not isinstance(ledger, LedgerContents) or not ledger.is_current:
         return
-    from jobs.chain import newest_line, problems, unknown_published_head
+    from jobs.proof.chain import newest_line, problems, unknown_published_head
     from monitor.ledger.transaction import Transaction
 
     with connected(settings.ledger.url) as connection:

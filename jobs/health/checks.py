@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from jobs.health import chain, configuration, damage, evidence, ledger, machine, messages, sources
 from jobs.health.finding import Finding, attempt, count_of, guarded, ok
-from jobs.logs import redacted
-from jobs.progress import Report, report_nothing
+from jobs.runtime.logs import redacted
+from jobs.runtime.progress import Report, report_nothing
 
 if TYPE_CHECKING:
-    from jobs.settings import Settings
+    from jobs.runtime.settings import Settings
 
 
 def run_checks(
@@ -43,7 +43,7 @@ def _findings(
         yield from guarded("kernels", lambda: machine.kernels(None))
         yield settings
         return
-    from jobs.settings import config_path
+    from jobs.runtime.settings import config_path
 
     store_root = settings.store.root
     contents = attempt("ledger", lambda: ledger.read_ledger(settings))

@@ -10,13 +10,13 @@ from monitor.errors import MonitorError
 
 if TYPE_CHECKING:
     from jobs.health.ledger import LedgerContents
-    from jobs.registry import Drift
-    from jobs.settings import Settings
+    from jobs.register.registry import Drift
+    from jobs.runtime.settings import Settings
 
 
 def read_settings(path: Path | None) -> "Settings | Finding":
     """The settings, or the finding that says why they cannot be read."""
-    from jobs.settings import config_path, load
+    from jobs.runtime.settings import config_path, load
 
     try:
         return load(path)
@@ -28,7 +28,7 @@ def read_settings(path: Path | None) -> "Settings | Finding":
 
 def registry(settings: "Settings") -> Iterator[Finding]:
     """The site registry and the file of named control ground can be read."""
-    from jobs.biome_settings import own_biomes
+    from jobs.runtime.biome_settings import own_biomes
     from monitor.sites.named_controls import read_named_controls
     from monitor.sites.registry import read_sites
 
@@ -56,9 +56,9 @@ def registry(settings: "Settings") -> Iterator[Finding]:
 
 def registry_drift(settings: "Settings", ledger: "LedgerContents | Finding") -> Iterator[Finding]:
     """How the registry differs from the ledger, with the command that settles each difference."""
-    from jobs.biome_settings import own_biomes
     from jobs.health.ledger import LedgerContents, connected
-    from jobs.registry import columns_in_words, compare, read_registry
+    from jobs.register.registry import columns_in_words, compare, read_registry
+    from jobs.runtime.biome_settings import own_biomes
     from monitor.ledger.transaction import Transaction
 
     path = settings.registry.path
@@ -76,7 +76,7 @@ def registry_drift(settings: "Settings", ledger: "LedgerContents | Finding") -> 
 
 
 def _drift_findings(path: Path, drift: "Drift") -> Iterator[Finding]:
-    from jobs.registry import plan_edited, start_edited
+    from jobs.register.registry import plan_edited, start_edited
 
     file = shlex.quote(str(path))
     if not (drift.unchanged or drift.changed or drift.missing or drift.start_edited):

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobs.health.finding import Finding, broken, count_of, list_ids, note, ok, one_line
 from jobs.health.ledger import LedgerContents, connected
-from jobs.progress import Report
+from jobs.runtime.progress import Report
 from monitor.errors import MonitorError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from jobs.settings import Settings
+    from jobs.runtime.settings import Settings
 
 MAX_FINDINGS: Final = 20
 """Damage of the ledger, of one landscape and of the published files that is named one by one, each at most."""
@@ -25,7 +25,7 @@ def ledger_rows(settings: "Settings", ledger: LedgerContents | Finding) -> Itera
     """Every row of every table is as it was stored."""
     if not (ledger.is_current if isinstance(ledger, LedgerContents) else ledger.message.startswith("table ")):
         return
-    from jobs.sound_assessments import sound_assessments
+    from jobs.proof.sound_assessments import sound_assessments
     from monitor.ledger.damage import damaged_rows
     from monitor.ledger.transaction import Transaction
 
@@ -128,7 +128,7 @@ def _missing(settings: "Settings", rows: dict[str, int]) -> Iterator[Finding]:
 def _series(settings: "Settings", landscapes: list[str]) -> Iterator[Finding]:
     """The newest verdict of each site rests on the series that its store gives."""
     from jobs import __version__
-    from jobs.sound_assessments import sound_assessments
+    from jobs.proof.sound_assessments import sound_assessments
     from monitor.ledger.transaction import Transaction
 
     differing: list[str] = []
@@ -158,7 +158,7 @@ def _digest(root: Path, t: Any, site: dict[str, Any], row: dict[str, Any]) -> st
     """Digest of the series that a store gives for an assessment."""
     from datetime import date
 
-    from jobs.records import from_json
+    from jobs.runtime.records import from_json
     from monitor.controls.screening import left_out_from_json
     from monitor.controls.selection import NOT_CHOSEN, ControlSet
     from monitor.cube.store import landscape_at_snapshot

@@ -8,7 +8,7 @@ from monitor.errors import MonitorError
 
 def key() -> Iterator[Finding]:
     """The key can be read, and by its owner alone. It is never shown, only its fingerprint."""
-    from jobs.evidence_key import HOW, evidence_key, readable_by_others
+    from jobs.proof.evidence_key import HOW, evidence_key, readable_by_others
     from monitor.evidence.keys import fingerprint
 
     try:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from jobs.logs import redacted
+from jobs.runtime.logs import redacted
 from monitor.errors import MonitorError
 
 MAX_MESSAGE: Final = 500

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.engine import URL
 
-    from jobs.manifest import SiteResult
-    from jobs.settings import Settings
+    from jobs.reports.manifest import SiteResult
+    from jobs.runtime.settings import Settings
 
 MAX_NIGHTS_READ: Final = 30
 """Number of past nights that are read for the state of each site."""
@@ -93,7 +93,7 @@ def _file_of(url: "URL") -> Path | None:
 
 def _missing_or_read_only(file: Path, store_root: Path) -> Finding | None:
     """Finding on an SQLite file that does not exist or cannot be written to; None if it can."""
-    from jobs.installation import missing_history
+    from jobs.runtime.installation import missing_history
 
     if file.is_file():
         why = not_writable(file.parent) or (None if os.access(file, os.W_OK) else "permission denied")
@@ -139,7 +139,7 @@ def _contents(connection: "Connection", name: str, file: Path | None) -> LedgerC
     from sqlalchemy import inspect, select, text
     from sqlalchemy.exc import SQLAlchemyError
 
-    from jobs.lock import ledger_lock
+    from jobs.runtime.lock import ledger_lock
     from monitor.ledger.ledger import FORMAT, format_of, server_holder
     from monitor.ledger.models import RunRow
     from monitor.ledger.transaction import Transaction
@@ -172,7 +172,7 @@ def ledger(contents: LedgerContents | Finding, store_root: Path) -> Iterator[Fin
     if isinstance(contents, Finding):
         yield contents
         return
-    from jobs.installation import missing_history
+    from jobs.runtime.installation import missing_history
     from monitor.ledger.ledger import other_format
 
     name = contents.name
@@ -201,8 +201,8 @@ def last_night(nights: Sequence[Any], current_sites: frozenset[str], *, at_work:
     `nights` are rows of the ledger, newest first: a site that was not part of the last night is looked up in earlier
     ones. `at_work`: whether a night is running now.
     """
-    from jobs.manifest import Manifest
-    from jobs.records import from_json
+    from jobs.reports.manifest import Manifest
+    from jobs.runtime.records import from_json
 
     last = nights[0]
     started = datetime.fromisoformat(last.started)
@@ -241,8 +241,8 @@ def last_night(nights: Sequence[Any], current_sites: frozenset[str], *, at_work:
 
 def unread_scenes(nights: Sequence[Any]) -> Iterator[Finding]:
     """Scenes that the last finished night could not read, which wait for later nights."""
-    from jobs.manifest import Manifest, unread_sentence
-    from jobs.records import from_json
+    from jobs.reports.manifest import Manifest, unread_sentence
+    from jobs.runtime.records import from_json
 
     stored = next((night.manifest for night in nights if night.manifest), None)
     if stored is not None and (sentence := unread_sentence(from_json(stored, Manifest))):
@@ -252,7 +252,7 @@ def unread_scenes(nights: Sequence[Any]) -> Iterator[Finding]:
 
 def last_self_check(row: Mapping[str, Any]) -> Finding:
     """What the last self-check found: whether a random site, recomputed from its pixels, is what was published."""
-    from jobs.manifest import self_check_problems
+    from jobs.reports.manifest import self_check_problems
 
     check = {"site": row["site"], **row["payload"]}
     if problems := self_check_problems(check):
@@ -266,8 +266,8 @@ def last_self_check(row: Mapping[str, Any]) -> Finding:
 
 def _sites_by_state(nights: Sequence[Any], current_sites: frozenset[str]) -> "dict[str, list[SiteResult]]":
     """The latest result of each current site, by state (``done``, ``failed``, ``deferred``), sorted by id."""
-    from jobs.manifest import Manifest
-    from jobs.records import from_json
+    from jobs.reports.manifest import Manifest
+    from jobs.runtime.records import from_json
 
     results: dict[str, SiteResult] = {}
     for night in nights:
@@ -284,9 +284,9 @@ def data_age(settings: "Settings", contents: LedgerContents | Finding) -> Iterat
     """Each site had an accepted scene lately, in its growing season."""
     if not isinstance(contents, LedgerContents) or not contents.is_current or not contents.nights:
         return
-    from jobs.clock import today
-    from jobs.operator_notices import silent_sites
-    from jobs.records import from_json
+    from jobs.messages.operator_notices import silent_sites
+    from jobs.runtime.clock import today
+    from jobs.runtime.records import from_json
     from monitor.ledger.transaction import Transaction
     from monitor.sites.site import Site
 

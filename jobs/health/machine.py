@@ -14,13 +14,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from jobs import kernel_cache
 from jobs.health.finding import Finding, broken, note, ok, one_line
-from jobs.lock import LANDSCAPE_LOCKS, ledger_lock
+from jobs.runtime import kernel_cache
+from jobs.runtime.lock import LANDSCAPE_LOCKS, ledger_lock
 from monitor.errors import MonitorError
 
 if TYPE_CHECKING:
-    from jobs.settings import Settings
+    from jobs.runtime.settings import Settings
 
 DISTRIBUTION: Final = "regrowth-monitor"
 MUST_LOAD: Final = (
@@ -201,7 +201,7 @@ def clock(settings: "Settings", newest_run: tuple[str, datetime] | None) -> Iter
     """The clock is not behind the newest run in the ledger or the files of earlier runs."""
     from sqlalchemy.engine import make_url
 
-    from jobs.clock import clock_behind, way_out
+    from jobs.runtime.clock import clock_behind, way_out
 
     now = datetime.now(UTC)
     ledger = Path(make_url(settings.ledger.url).database or "")
@@ -229,7 +229,7 @@ def scheduler(settings: "Settings", *, online: bool) -> Iterator[Finding]:
     if not online:
         yield note("scheduler", f"dask at {one_line(address)}; --online asks it")
         return
-    from jobs.executor import open_executor
+    from jobs.runtime.executor import open_executor
 
     try:
         with open_executor(address):

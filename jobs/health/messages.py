@@ -10,7 +10,7 @@ from monitor.errors import MonitorError
 
 if TYPE_CHECKING:
     from jobs.health.ledger import LedgerContents
-    from jobs.settings import Settings
+    from jobs.runtime.settings import Settings
 
 MIN_CERTIFICATE: Final = timedelta(days=14)
 """A certificate that ends sooner should have been renewed."""
@@ -20,7 +20,7 @@ RECENT: Final = timedelta(days=30)
 
 def channels(settings: "Settings") -> Iterator[Finding]:
     """Each configured channel has its secrets, and failed nights reach somebody. Nothing is sent."""
-    from jobs.channels import open_channels
+    from jobs.messages.channels import open_channels
 
     if not settings.channels:
         return  # messages are files
@@ -41,9 +41,9 @@ def channels(settings: "Settings") -> Iterator[Finding]:
 
 def recipients(settings: "Settings", ledger: "LedgerContents | Finding") -> Iterator[Finding]:
     """Each current site has a recipient, and names no channel that does not exist."""
-    from jobs.alerting import address_book
     from jobs.health.ledger import LedgerContents, connected
-    from jobs.records import from_json
+    from jobs.register.alerting import address_book
+    from jobs.runtime.records import from_json
     from monitor.alerts.recipients import FILES
     from monitor.ledger.transaction import Transaction
     from monitor.sites.site import Site
@@ -69,7 +69,7 @@ def recipients(settings: "Settings", ledger: "LedgerContents | Finding") -> Iter
 
 def answers(settings: "Settings") -> Iterator[Finding]:
     """Links to answer can be signed, and are not sent over the network in the clear."""
-    from jobs.secrets import secret
+    from jobs.runtime.secrets import secret
 
     url = urlsplit(settings.answers.base_url)
     if not url.netloc:

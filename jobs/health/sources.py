@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 from jobs.health.finding import Finding, broken, list_ids, note, ok, one_line
 from jobs.health.machine import installed
-from jobs.secrets import file_content, secret
+from jobs.runtime.secrets import file_content, secret
 from monitor.errors import BadConfiguration, MonitorError, TryLater
 
 if TYPE_CHECKING:
     from jobs.health.ledger import LedgerContents
-    from jobs.settings import Settings, SourceSettings
-    from jobs.sources import Sources
+    from jobs.imagery.sources import Sources
+    from jobs.runtime.settings import Settings, SourceSettings
     from monitor.sites.site import Site
 
 RECENT: Final = timedelta(days=20)
@@ -36,8 +36,8 @@ def source_settings(check: str, source: "SourceSettings") -> Iterator[Finding]:
 
 def eecu_budget(settings: "Settings", ledger: "LedgerContents | Finding") -> Iterator[Finding]:
     """What Earth Engine has computed in this month, against the budget."""
-    from jobs.eecu_budget import eecu_use, uses_earth_engine
     from jobs.health.ledger import LedgerContents, connected
+    from jobs.imagery.eecu_budget import eecu_use, uses_earth_engine
     from monitor.ledger.transaction import Transaction
 
     if not uses_earth_engine(settings.source) or not isinstance(ledger, LedgerContents) or not ledger.is_current:
@@ -122,8 +122,8 @@ def _not_a_key(path: Path) -> str | None:
 
 def answers(check: str, source: "SourceSettings", settings: "Settings") -> Iterator[Finding]:
     """A source answers a search for recent scenes over the first site."""
-    from jobs.biome_settings import own_biomes
-    from jobs.sources import open_sources
+    from jobs.imagery.sources import open_sources
+    from jobs.runtime.biome_settings import own_biomes
     from monitor.sites.registry import read_sites
 
     sites = read_sites(settings.registry.path, own_biomes(settings.biomes)).sites
@@ -149,8 +149,8 @@ def answers(check: str, source: "SourceSettings", settings: "Settings") -> Itera
 
 def imagery(settings: "Settings") -> Iterator[Finding]:
     """Every site has been offered a scene: in the last 20 days, else in the whole period that a night searches."""
-    from jobs.biome_settings import own_biomes
-    from jobs.sources import describe_sources, open_sources
+    from jobs.imagery.sources import describe_sources, open_sources
+    from jobs.runtime.biome_settings import own_biomes
     from monitor.sites.clusters import group_nearby, split_by_tile
     from monitor.sites.registry import read_sites
     from monitor.verdict.explain import never_offered

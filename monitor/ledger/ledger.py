@@ -154,7 +154,7 @@ class Ledger:
     def take(self, holder: str) -> None:
         """Become the holder, named `holder`: each commit of the one before fails from now on.
 
-        Called with the lock of the ledger held, see :func:`jobs.lock.hold_ledger`.
+        Called with the lock of the ledger held, see :func:`jobs.runtime.lock.hold_ledger`.
         """
         self._number = None
         with self.transaction() as t:

@@ -157,7 +157,7 @@ class RunRow(Base):
     error: Mapped[str | None] = mapped_column(Text)
     """What ended it; None: it ran to its end."""
     manifest: Mapped[dict[str, Any] | None]
-    """None: it did not run to its end, or is old, see :mod:`jobs.thinning`."""
+    """None: it did not run to its end, or is old, see :mod:`jobs.proof.thinning`."""
     summary: Mapped[dict[str, Any] | None]
     """Counts of its manifest, and what failed in it; None where it did not run to its end."""
 
@@ -176,7 +176,7 @@ class EecuRow(Base):
 class AssessmentRow(Base):
     """One assessment. Never edited: other pixels, another plan or other code make a new row.
 
-    Of nights more than 90 days old only some are stored, see :mod:`jobs.thinning`.
+    Of nights more than 90 days old only some are stored, see :mod:`jobs.proof.thinning`.
     """
 
     __tablename__ = "assessments"
@@ -207,7 +207,7 @@ class SelfCheckRow(Base):
     """Night that did it."""
     site: Mapped[str] = mapped_column(String(400))
     payload: Mapped[dict[str, Any]]
-    """See :func:`jobs.self_check.self_check`."""
+    """See :func:`jobs.night.self_check.self_check`."""
 
 
 class LotRow(Base):

@@ -15,7 +15,7 @@ from dask.callbacks import Callback
 from odc.geo.geobox import GeoBox
 
 import monitor
-from jobs.settings import load
+from jobs.runtime.settings import load
 from monitor.access.installation import find_installation
 from monitor.cube.records import MEASURES, SiteScene
 from monitor.cube.store import LandscapeStore, landscape_folders

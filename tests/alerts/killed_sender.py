@@ -5,9 +5,9 @@ import signal
 import sys
 from pathlib import Path
 
-from jobs import outbox
-from jobs.installation import open_ledger
-from jobs.settings import load
+from jobs.messages import outbox
+from jobs.runtime.installation import open_ledger
+from jobs.runtime.settings import load
 
 if __name__ == "__main__":
     settings, count = load(Path(sys.argv[1])), int(sys.argv[2])

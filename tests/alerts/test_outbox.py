@@ -11,13 +11,13 @@ from itertools import pairwise
 import pytest
 
 from benchmarks.programme import assess, configure, register, report, site
-from jobs import outbox
-from jobs.alerting import address_book
-from jobs.chain import append_line, chain_head
 from jobs.cli import main
-from jobs.outbox import SendResult, send
-from jobs.quiet import add_quiet_notices
-from jobs.records import from_json
+from jobs.messages import outbox
+from jobs.messages.outbox import SendResult, send
+from jobs.proof.chain import append_line, chain_head
+from jobs.register.alerting import address_book
+from jobs.reports.quiet import add_quiet_notices
+from jobs.runtime.records import from_json
 from monitor.alerts.alert import Alert, AlertEvent, Verdict
 from monitor.alerts.channels.smtp import Smtp
 from monitor.alerts.lifecycle import resolve
@@ -453,7 +453,7 @@ def answered(ledger, name):
 
 
 def outbox_json(record):
-    from jobs.records import to_json
+    from jobs.runtime.records import to_json
 
     return to_json(record)
 

@@ -7,8 +7,8 @@ import rasterio
 
 from benchmarks.countryside import CLEAR, OVERCAST, Countryside
 from benchmarks.night import Checkout, Row, table
-from jobs.settings import load
-from jobs.sources import open_sources
+from jobs.imagery.sources import open_sources
+from jobs.runtime.settings import load
 from monitor.sites.registry import read_sites
 
 BEFORE, DAY = date(2020, 7, 24), date(2024, 7, 24)

@@ -22,6 +22,6 @@ def test_a_goal_that_is_missed_is_called_missed_and_set_for_a_thousand_sites_onl
 
 
 def test_the_parts_are_those_of_a_publish():
-    from jobs import pages
+    from jobs.pages import publishing
 
-    assert all(hasattr(pages, name) for name in PARTS)
+    assert all(hasattr(publishing, name) for name in PARTS)

@@ -9,7 +9,7 @@ import zipfile
 import pytest
 
 from jobs.cli import main
-from jobs.exits import Exit
+from jobs.runtime.exits import Exit
 from tests.evidence.test_crate import check_specification
 
 SITE = "demo-06"

@@ -8,11 +8,11 @@ from datetime import date, timedelta
 import numpy as np
 import pytest
 
-from jobs.calibration import constants_used
-from jobs.installation import open_ledger
-from jobs.records import from_json
-from jobs.self_check import site_record
-from jobs.settings import load
+from jobs.night.self_check import site_record
+from jobs.register.calibration import constants_used
+from jobs.runtime.installation import open_ledger
+from jobs.runtime.records import from_json
+from jobs.runtime.settings import load
 from monitor.controls.screening import left_out_from_json
 from monitor.cube.packed import PACKED_LAYERS
 from monitor.cube.records import MEANS, STATES, UNIT_MEASURES

@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from jobs.kernel_cache import choose_cache
+from jobs.runtime.kernel_cache import choose_cache
 from tests.faults.drill import Drill, Outcome
 from tests.faults.points import FAILURES
 from tests.loopback import postgresql

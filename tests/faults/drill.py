@@ -20,8 +20,8 @@ from typing import Any, Final, Self
 import pyarrow.parquet as pq
 import sqlalchemy
 
-from jobs.failed_night import report_last_night
-from jobs.settings import load
+from jobs.reports.failed_night import report_last_night
+from jobs.runtime.settings import load
 from monitor.cube.store import LandscapeStore, landscape_folders
 from monitor.ledger.ledger import LOCK_WAIT
 from tests.faults.night import Ended, run_night

@@ -111,7 +111,8 @@ def _on_a_small_disk(root: Path, room: int) -> None:
 
 def _shorten_waits(*, hangs: bool) -> None:
     """Leave retries to the next night, and let what `hangs` end soon; else a busy machine has the usual time."""
-    from jobs import heartbeat, outbox
+    from jobs.messages import outbox
+    from jobs.reports import heartbeat
     from monitor.alerts.channels import http_client, smtp
     from monitor.imagery import transport
 
@@ -138,7 +139,8 @@ def main(folder: str, report: str, number: str, failure: str, room: str, *option
     sys.argv[1:] = ["--config", str(root / "regrowth.toml"), *options]
     import icechunk
 
-    from jobs import console, nightly
+    from jobs import nightly
+    from jobs.runtime import console
 
     _shorten_waits(hangs=failure == points.HANG)
     icechunk.set_logs_filter("error")  # it warns of concurrent commits at every opening

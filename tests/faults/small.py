@@ -54,7 +54,7 @@ SQLITE: Final = "sqlite:///regrowth.db"
 
 def registry(places: list[int]) -> str:
     """The registry of the sites at some places of the sample."""
-    from jobs.demonstration import _registry
+    from jobs.install.demonstration import _registry
 
     features = json.loads(_registry(Sample(1), [pair for pair in deal_fates(1) if pair[0] in places]))
     for feature in features["features"]:

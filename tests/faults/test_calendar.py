@@ -8,13 +8,13 @@ from functools import partial
 
 import pytest
 
-from jobs.answering import answer_alert
-from jobs.backup import back_up
 from jobs.cli import main
-from jobs.installation import open_ledger
-from jobs.pipeline import fetch_history, night
-from jobs.restoring import restore
-from jobs.settings import load
+from jobs.install.backup import back_up
+from jobs.install.restoring import restore
+from jobs.night.pipeline import fetch_history, night
+from jobs.register.answering import answer_alert
+from jobs.runtime.installation import open_ledger
+from jobs.runtime.settings import load
 from monitor.alerts.alert import Verdict
 from monitor.errors import TryLater
 from monitor.ledger.models import Base
@@ -123,7 +123,7 @@ def test_after_a_night_with_a_clock_a_year_ahead_a_backup_is_the_way_on(tmp_path
                 return datetime.now(tz) + ahead
 
         with monkeypatch.context() as patch:
-            patch.setattr("jobs.clock.datetime", Ahead)
+            patch.setattr("jobs.runtime.clock.datetime", Ahead)
             run = night(settings, as_of=today + ahead).run
         sent = len(server.mails)
         with pytest.raises(

@@ -5,7 +5,7 @@ import json
 import pytest
 from hypothesis import example, given
 
-from jobs.settings import Settings, load, load_readable
+from jobs.runtime.settings import Settings, load, load_readable
 from monitor.errors import BadConfiguration
 from tests.fuzz.hostile import altered, damaged, nothing_else_touched, quickly
 

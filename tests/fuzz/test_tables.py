@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from shapely.geometry import box
 from typer.testing import CliRunner
 
-from jobs.answers_csv import _read
+from jobs.answers.answers_csv import _read
+from jobs.answers.field_csv import read_field_rows
 from jobs.cli import app
-from jobs.field_csv import read_field_rows
 from monitor.errors import BadData
 from monitor.series.field_rows import FIELD_COLUMNS
 from monitor.sites.site import Plan, Site

@@ -13,8 +13,8 @@ from typing import Any
 
 from shapely.geometry import box
 
-from jobs.alerting import record_event
-from jobs.records import to_json
+from jobs.register.alerting import record_event
+from jobs.runtime.records import to_json
 from monitor.alerts.alert import Alert, AlertEvent, AlertState, alert_id
 from monitor.alerts.links import answer_link
 from monitor.alerts.recipients import Recipient

@@ -48,7 +48,7 @@ class Installation:
 
 
 def _registry_text(places: list[int]) -> str:
-    from jobs.demonstration import _registry
+    from jobs.install.demonstration import _registry
     from monitor.imagery.sample import Sample, deal_fates
 
     return _registry(Sample(1), [pair for pair in deal_fates(1) if pair[0] in places])
@@ -59,7 +59,7 @@ def install():
     """Set up an installation in a folder."""
 
     def _install(root: Path) -> Installation:
-        from jobs.demonstration import CONFIGURATION
+        from jobs.install.demonstration import CONFIGURATION
 
         made = Installation(root)
         made.config.write_text(CONFIGURATION.format(seed=1), encoding="utf-8")
@@ -77,8 +77,8 @@ def installation(install, tmp_path) -> Installation:
 @pytest.fixture(scope="session")
 def first_night(made_once, install) -> Installation:
     """An installation after its first night, of :data:`NIGHT`, made once for all test processes. Only read it."""
-    from jobs.pipeline import night
-    from jobs.settings import load
+    from jobs.night.pipeline import night
+    from jobs.runtime.settings import load
 
     def fill(folder: Path) -> None:
         folder.mkdir()
@@ -89,6 +89,6 @@ def first_night(made_once, install) -> Installation:
 
 @pytest.fixture
 def settings(installation):
-    from jobs.settings import load
+    from jobs.runtime.settings import load
 
     return load(installation.config)

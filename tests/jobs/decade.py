@@ -11,15 +11,15 @@ from time import process_time
 import numpy as np
 from shapely.geometry import mapping
 
-from jobs import snapshot_expiry
-from jobs.answering import answer_alert
-from jobs.episodes import replant
-from jobs.installation import open_ledger
-from jobs.pipeline import night
-from jobs.registry import retire
-from jobs.self_check import self_check
-from jobs.settings import load
-from jobs.sources import Sources
+from jobs.imagery.sources import Sources
+from jobs.night import snapshot_expiry
+from jobs.night.pipeline import night
+from jobs.night.self_check import self_check
+from jobs.register.answering import answer_alert
+from jobs.register.episodes import replant
+from jobs.register.registry import retire
+from jobs.runtime.installation import open_ledger
+from jobs.runtime.settings import load
 from monitor.alerts.alert import Verdict
 from monitor.imagery.source import Frame
 from monitor.sites.site import Plan
@@ -153,8 +153,8 @@ class Decade:
         self.write_registry(folder)
         self.settings = load(folder / "regrowth.toml")
         self.land = Land(lambda: self.day)
-        patch.setattr("jobs.clock.datetime", _clock(self))
-        patch.setattr("jobs.pipeline.open_sources", lambda chosen: Sources([(self.land, chosen[0])]))
+        patch.setattr("jobs.runtime.clock.datetime", _clock(self))
+        patch.setattr("jobs.night.pipeline.open_sources", lambda chosen: Sources([(self.land, chosen[0])]))
 
     def write_registry(self, folder):
         content = {"type": "FeatureCollection", "features": registry(self.day)}
@@ -169,7 +169,7 @@ class Decade:
         self.write_registry(self.settings.registry.path.parent)
         self.began[day] = datetime.now(UTC)
         oldest = min(time for night, time in self.began.items() if night >= day - STORED_SNAPSHOTS)
-        self.patch.setattr("jobs.snapshot_expiry.RETENTION", self.began[day] - oldest)
+        self.patch.setattr("jobs.night.snapshot_expiry.RETENTION", self.began[day] - oldest)
         checking = 0.0
 
         def timed_check(*arguments, **named):
@@ -180,7 +180,7 @@ class Decade:
             finally:
                 checking = process_time() - began
 
-        self.patch.setattr("jobs.pipeline.self_check", timed_check)
+        self.patch.setattr("jobs.night.pipeline.self_check", timed_check)
         began = process_time()
         self.manifest = night(self.settings, as_of=day, **options)
         return process_time() - began - checking

@@ -12,7 +12,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from shapely.geometry import box, mapping
 
-from jobs.settings import load
+from jobs.runtime.settings import load
 from monitor.errors import SceneRejected, TryLater
 from monitor.imagery import bands
 from monitor.imagery.source import Frame, Scene

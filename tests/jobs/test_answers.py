@@ -5,11 +5,11 @@ from datetime import date, timedelta
 
 import pytest
 
-from jobs.alerting import record_event
 from jobs.cli import main
-from jobs.exits import Exit
-from jobs.installation import open_ledger
-from jobs.settings import load
+from jobs.register.alerting import record_event
+from jobs.runtime.exits import Exit
+from jobs.runtime.installation import open_ledger
+from jobs.runtime.settings import load
 from monitor.alerts.alert import Alert, AlertEvent, AlertState
 from monitor.verdict.assessment import AlertLevel
 
@@ -27,7 +27,7 @@ def alert(site, rule, level=AlertLevel.RED):
 @pytest.fixture(autouse=True)
 def _one_day(monkeypatch):
     """Midnight passes in no test."""
-    for module in ("jobs.answering", "jobs.answers_csv", "jobs.commands.alerts"):
+    for module in ("jobs.register.answering", "jobs.answers.answers_csv", "jobs.commands.alerts"):
         monkeypatch.setattr(f"{module}.today", lambda: TODAY)
 
 

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from jobs.cli import main
-from jobs.exits import Exit
+from jobs.runtime.exits import Exit
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ from datetime import date
 import pytest
 from sqlalchemy import select
 
-from jobs.backup import back_up
 from jobs.cli import main
-from jobs.exits import Exit
-from jobs.lock import LANDSCAPE_LOCKS, hold_lock
-from jobs.pipeline import night
-from jobs.restoring import restore
-from jobs.settings import load
+from jobs.install.backup import back_up
+from jobs.install.restoring import restore
+from jobs.night.pipeline import night
+from jobs.runtime.exits import Exit
+from jobs.runtime.lock import LANDSCAPE_LOCKS, hold_lock
+from jobs.runtime.settings import load
 from monitor.errors import BadConfiguration, BadData, TryLater
 from monitor.ledger.ledger import Ledger
 from monitor.ledger.models import Base
@@ -142,7 +142,7 @@ def test_beside_a_run_a_backup_exits_with_75_and_says_so_and_leaves_nothing(orig
 
 @pytest.mark.slow
 def test_during_a_night_a_backup_exits_with_75_and_names_the_night(installation, tmp_path, capsys):
-    with started(installation, where="jobs.pipeline.apply_registry") as process:
+    with started(installation, where="jobs.night.pipeline.apply_registry") as process:
         assert command("backup", tmp_path / "backup", "--config", installation.config) == Exit.TRY_LATER
     printed = capsys.readouterr().err
     assert f"is held by a night, process {process.pid} on {os.uname().nodename}, since " in printed
@@ -167,7 +167,7 @@ def test_a_full_disk_leaves_no_half_backup(original, tmp_path, monkeypatch, caps
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("jobs.backup.copy_tree", full)
+    monkeypatch.setattr("jobs.install.backup.copy_tree", full)
     assert command("backup", tmp_path / "backup", "--config", original.config) == Exit.ALL_FAILED
     assert "the disk is full" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
@@ -176,8 +176,8 @@ def test_a_full_disk_leaves_no_half_backup(original, tmp_path, monkeypatch, caps
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from jobs import backup
-from jobs.settings import load
+from jobs.install import backup
+from jobs.runtime.settings import load
 
 config, folder = map(Path, sys.argv[1:])
 backup.copy_tree = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
@@ -286,7 +286,10 @@ def test_a_restore_that_was_stopped_can_be_repeated(saved, empty, monkeypatch, w
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        name = {"copying": "jobs.restoring.os.rename", "before the ledger": "jobs.restoring.copy_rows"}.get(when)
+        name = {
+            "copying": "jobs.install.restoring.os.rename",
+            "before the ledger": "jobs.install.restoring.copy_rows",
+        }.get(when)
         patch.setattr(name or "monitor.ledger.copying._advance_sequences", stop)
         if name is None:
             patch.setattr("monitor.ledger.copying._batches", stop)

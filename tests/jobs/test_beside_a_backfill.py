@@ -2,12 +2,12 @@
 
 import pytest
 
-from jobs.installation import locked_ledger
-from jobs.lock import LANDSCAPE_LOCKS, NEW_LANDSCAPES, hold_lock
-from jobs.outbox import send as sending
-from jobs.pipeline import exit_status, night
-from jobs.pipeline import fetch_history as backfill
-from jobs.sources import Sources
+from jobs.imagery.sources import Sources
+from jobs.messages.outbox import send as sending
+from jobs.night.pipeline import exit_status, night
+from jobs.night.pipeline import fetch_history as backfill
+from jobs.runtime.installation import locked_ledger
+from jobs.runtime.lock import LANDSCAPE_LOCKS, NEW_LANDSCAPES, hold_lock
 from monitor.cube.store import DERIVED_FOLDER
 from tests.jobs.painted import Painted
 from tests.jobs.test_several_sources import DAYS, NIGHT, installed
@@ -22,7 +22,7 @@ def offered(monkeypatch):
 
     def use(days):
         only = Painted(days)
-        monkeypatch.setattr("jobs.pipeline.open_sources", lambda settings: Sources([(only, settings[0])]))
+        monkeypatch.setattr("jobs.night.pipeline.open_sources", lambda settings: Sources([(only, settings[0])]))
         return only
 
     return use
@@ -80,7 +80,7 @@ def test_messages_about_known_sites_are_sent_before_the_history_of_new_ones_is_r
         reads.append(len(only.read_scenes))
         return sending(*given, **how)
 
-    monkeypatch.setattr("jobs.pipeline.send", send)
+    monkeypatch.setattr("jobs.night.pipeline.send", send)
     assert set(states(night(settings, as_of=NIGHT)).values()) == {"done"}
     assert len(reads) == 2
     assert reads[0] < reads[1], "sent once before the new sites were read, and once at the end"

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from shapely.geometry import box
 
-import jobs.calibration as calibrating
-from jobs import pipeline
-from jobs.calibration import Pool, calibrate_due
+import jobs.register.calibration as calibrating
 from jobs.cli import main
-from jobs.installation import open_ledger
-from jobs.pipeline import night
-from jobs.records import to_json
-from jobs.settings import load
+from jobs.night import pipeline
+from jobs.night.pipeline import night
+from jobs.register.calibration import Pool, calibrate_due
+from jobs.runtime.installation import open_ledger
+from jobs.runtime.records import to_json
+from jobs.runtime.settings import load
 from monitor.controls.control_means import mean_of_units
 from monitor.controls.selection import REFERENCE_RING, ControlSet, Unit
 from monitor.cube.grid import site_grid

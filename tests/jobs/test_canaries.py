@@ -14,10 +14,10 @@ from typing import Any
 import dask
 import pytest
 
-from jobs import logs
 from jobs.cli import main
-from jobs.executor import open_executor
-from jobs.exits import Exit
+from jobs.runtime import logs
+from jobs.runtime.executor import open_executor
+from jobs.runtime.exits import Exit
 from tests.jobs.test_real_sources import TIMES, installed, item, offering
 from tests.loopback import receivers
 from tests.loopback.mail import MAIL_CHANNEL, MailServer
@@ -244,19 +244,19 @@ def test_a_setting_with_a_secret_in_it_fails_without_it(lines, status, ran, plan
 
 
 STAGES = {
-    "settings": "jobs.settings._read",
-    "lock": "jobs.installation.hold_ledger",
-    "ledger": "jobs.installation.open_ledger",
-    "registry": "jobs.pipeline.apply_registry",
+    "settings": "jobs.runtime.settings._read",
+    "lock": "jobs.runtime.installation.hold_ledger",
+    "ledger": "jobs.runtime.installation.open_ledger",
+    "registry": "jobs.night.pipeline.apply_registry",
     "search": "monitor.imagery.stac.source.Stac.search",
     "request": "monitor.imagery.transport.Fetcher.get",
-    "ingest": "jobs.pipeline.update_sites",
-    "verdict": "jobs.pipeline.judge_landscape",
-    "pages": "jobs.pages._write_pages",
-    "send": "jobs.pipeline.send",
-    "heartbeat": "jobs.heartbeat.HttpClient",
-    "metrics": "jobs.metrics.write_metrics",
-    "self-check": "jobs.pipeline.self_check",
+    "ingest": "jobs.night.pipeline.update_sites",
+    "verdict": "jobs.night.pipeline.judge_landscape",
+    "pages": "jobs.pages.publishing._write_pages",
+    "send": "jobs.night.pipeline.send",
+    "heartbeat": "jobs.reports.heartbeat.HttpClient",
+    "metrics": "jobs.reports.metrics.write_metrics",
+    "self-check": "jobs.night.pipeline.self_check",
 }
 """A function of each stage of a night."""
 SITE_FAILS, UNAFFECTED = ("search", "request"), ("heartbeat", "metrics")

@@ -10,11 +10,11 @@ from unittest.mock import ANY
 
 import pytest
 
-from jobs.channels import open_channels
 from jobs.cli import main
-from jobs.exits import Exit
-from jobs.secrets import channel_variable, secret
-from jobs.settings import load
+from jobs.messages.channels import open_channels
+from jobs.runtime.exits import Exit
+from jobs.runtime.secrets import channel_variable, secret
+from jobs.runtime.settings import load
 from monitor.alerts.channels.channel import Message
 from monitor.errors import BadConfiguration
 from tests import forked

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from jobs.cli import main
-from jobs.exits import Exit
+from jobs.runtime.exits import Exit
 from monitor.cube.store import LandscapeStore
 from monitor.cube.stored_site import StoredSite
 from monitor.errors import StoreBroken
@@ -48,8 +48,8 @@ def test_the_version_is_printed_without_loading_a_library(root):
 
 
 def test_status_reads_the_ledger_without_loading_an_array_library(installation):
-    from jobs.installation import open_ledger
-    from jobs.settings import load
+    from jobs.runtime.installation import open_ledger
+    from jobs.runtime.settings import load
 
     row = {"site": "demo-02", "status": "failing", "alert": "red", "theta": 0.1, "as_of": "2018-08-01"}
     assert run("sites", "add", installation.root / "sites.geojson", "--config", installation.config)[0] == Exit.DONE
@@ -114,7 +114,7 @@ def test_an_output_root_that_is_a_file_is_reported_in_one_line(installation, cap
     assert "sites.geojson" in out.err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("what", ["jobs.pipeline.report_killed_nights", "jobs.pages.write_index"])
+@pytest.mark.parametrize("what", ["jobs.night.pipeline.report_killed_nights", "jobs.pages.publishing.write_index"])
 def test_a_full_disk_exits_with_20_and_asks_for_room(installation, capsys, monkeypatch, what):
     def full(*_args, **_kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -187,7 +187,7 @@ def test_a_ledger_server_that_is_down_means_try_later(installation, capsys, monk
 
 
 def test_a_run_that_finds_another_one_exits_with_75_before_it_loads_anything(installation, capsys):
-    from jobs.lock import hold_lock
+    from jobs.runtime.lock import hold_lock
 
     with hold_lock(installation.root, "a night", "regrowth.db.lock"):
         for command in (["run"], ["backfill"], ["publish"]):
@@ -267,8 +267,8 @@ def test_a_run_prints_the_manifest_of_the_contract_and_status_and_explain_follow
 
 
 def test_an_alert_can_be_listed_taken_on_snoozed_and_answered(installation, capsys):
-    from jobs.installation import open_ledger
-    from jobs.settings import load
+    from jobs.runtime.installation import open_ledger
+    from jobs.runtime.settings import load
 
     row = {
         "id": "a/2026-01-01", "site": "a", "level": "watch", "rule": "failure", "state": "open", "opened": "2026-01-01",

@@ -12,14 +12,14 @@ import pytest
 from sqlalchemy import select
 
 from jobs.cli import main
-from jobs.exits import Exit
 from jobs.health import damage
 from jobs.health.finding import guarded
 from jobs.health.ledger import read_ledger
-from jobs.installation import open_ledger
-from jobs.pages import publish_once
-from jobs.progress import report_nothing
-from jobs.settings import load
+from jobs.pages.publishing import publish_once
+from jobs.runtime.exits import Exit
+from jobs.runtime.installation import open_ledger
+from jobs.runtime.progress import report_nothing
+from jobs.runtime.settings import load
 from monitor.cube.store import landscape_folders
 from monitor.errors import BadData
 from monitor.ledger.models import Base

@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from jobs import demonstration as module
 from jobs.cli import app
-from jobs.exits import Exit
-from jobs.installation import open_ledger
-from jobs.pipeline import night
-from jobs.records import from_json
-from jobs.settings import load
+from jobs.install import demonstration as module
+from jobs.night.pipeline import night
+from jobs.runtime.exits import Exit
+from jobs.runtime.installation import open_ledger
+from jobs.runtime.records import from_json
+from jobs.runtime.settings import load
 from monitor.errors import BadConfiguration
 from monitor.sites.site import Site
 from monitor.verdict.assess import assess

@@ -8,8 +8,8 @@ import pytest
 from shapely.geometry import box
 
 from jobs.cli import main
-from jobs.detectability import assumptions, chances, simulate_all
-from jobs.pipeline import night
+from jobs.night.pipeline import night
+from jobs.register.detectability import assumptions, chances, simulate_all
 from monitor.imagery.sample import Sample
 from monitor.publish.view import DetectionAssumptions
 from monitor.sites.biomes import BIOMES, default_plan

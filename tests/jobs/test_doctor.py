@@ -23,14 +23,14 @@ from shapely.geometry import box, mapping
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from jobs.chain import append_line, newest_line
 from jobs.cli import main
-from jobs.exits import Exit
 from jobs.health.ledger import data_age, read_ledger
 from jobs.health.machine import RELEASED
 from jobs.health.messages import certificates
-from jobs.lock import LANDSCAPE_LOCKS, hold_lock
-from jobs.settings import load
+from jobs.proof.chain import append_line, newest_line
+from jobs.runtime.exits import Exit
+from jobs.runtime.lock import LANDSCAPE_LOCKS, hold_lock
+from jobs.runtime.settings import load
 from monitor.alerts.channels.certificate import certificate_end
 from monitor.errors import BadConfiguration, TryLater
 from monitor.evidence.keys import fingerprint, new_keys
@@ -81,9 +81,9 @@ def test_a_sound_installation_is_well_before_its_first_night_and_after_and_nothi
     assert list(checks) == ["python", "packages", "kernels", "config", "registry", "store", "ledger", "outputs", "lock",
                           "clock", "evidence", "source"]  # fmt: skip
     assert files(installation.root) == before
-    from jobs.installation import open_ledger
-    from jobs.registry import add_sites
-    from jobs.settings import load
+    from jobs.register.registry import add_sites
+    from jobs.runtime.installation import open_ledger
+    from jobs.runtime.settings import load
 
     settings = load(installation.config)
     with open_ledger(settings) as ledger:
@@ -444,7 +444,7 @@ def test_a_ledger_server_that_is_down_is_reported_without_its_password(doctor, m
 def holder(installation):
     """Another process that holds the lock."""
     code = (
-        "import sys, time; from jobs.lock import hold_ledger; from monitor.ledger.ledger import Ledger\n"
+        "import sys, time; from jobs.runtime.lock import hold_ledger; from monitor.ledger.ledger import Ledger\n"
         "with hold_ledger(Ledger(sys.argv[1]), 'a night'): print('held', flush=True); time.sleep(60)"
     )
     with forked.Python(["-c", code, f"sqlite:///{installation.root / 'regrowth.db'}"]) as process:
@@ -669,9 +669,9 @@ def test_a_channel_without_its_secret_is_named_and_one_that_has_it_is_well(insta
 
 def _sites(installation, **columns):
     """Add the sites to the ledger, with these columns of the registry."""
-    from jobs.installation import open_ledger
-    from jobs.registry import add_sites
-    from jobs.settings import load
+    from jobs.register.registry import add_sites
+    from jobs.runtime.installation import open_ledger
+    from jobs.runtime.settings import load
 
     registry = json.loads((installation.root / "sites.geojson").read_text())
     for feature in registry["features"]:
@@ -745,7 +745,7 @@ def test_the_heartbeat_is_shown_by_its_host_only_and_not_requested(installation,
 
 
 def test_messages_that_wait_are_held_or_were_given_up_are_named_with_the_reason(installation, capsys):
-    from jobs.settings import load
+    from jobs.runtime.settings import load
 
     now = datetime.now(UTC).isoformat()
     with closing(Ledger(load(installation.config).ledger.url)) as ledger, ledger.transaction() as t:
@@ -798,7 +798,7 @@ def test_a_source_that_is_out_of_reach_is_named_with_what_to_do(installation, do
 
 
 def test_a_scheduler_is_contacted_online_only_and_one_that_is_down_is_named(installation, doctor, monkeypatch):
-    monkeypatch.setattr("jobs.executor.SCHEDULER_TIMEOUT", 2)
+    monkeypatch.setattr("jobs.runtime.executor.SCHEDULER_TIMEOUT", 2)
     installation.config.write_text(installation.config.read_text() + '[engine]\nscheduler = "tcp://127.0.0.1:9"\n')
     checks, _ = doctor()
     assert (checks["scheduler"]["state"], "--online asks it" in checks["scheduler"]["message"]) == ("note", True)
@@ -845,7 +845,7 @@ def test_a_certificate_is_read_from_its_server_and_a_foreign_one_is_refused(tmp_
 def test_sites_without_a_scene_for_a_season_are_named_and_fresh_ones_are_well(first_night, monkeypatch):
     settings = load(first_night.config)
     for day, state in ((date(2018, 10, 1), "ok"), (date(2019, 8, 30), "broken")):
-        monkeypatch.setattr("jobs.clock.today", lambda day=day: day)
+        monkeypatch.setattr("jobs.runtime.clock.today", lambda day=day: day)
         (finding,) = data_age(settings, read_ledger(settings))
         assert finding.state == state
     assert finding.message.startswith("no scene was accepted for 45 days of the growing season: demo-02, demo-07")

@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import pytest
 from dask import delayed
 
-from jobs import eecu_budget
-from jobs.eecu_budget import EecuBudget, eecu_use
-from jobs.ingest import _Run
-from jobs.metrics import write_metrics
-from jobs.progress import SceneProgress
-from jobs.settings import Settings, SourceSettings, load
+from jobs.imagery import eecu_budget
+from jobs.imagery.eecu_budget import EecuBudget, eecu_use
+from jobs.night.ingest import _Run
+from jobs.reports.metrics import write_metrics
+from jobs.runtime.progress import SceneProgress
+from jobs.runtime.settings import Settings, SourceSettings, load
 from monitor.errors import BadConfiguration
 from monitor.ledger.ledger import Ledger
 
@@ -36,7 +36,7 @@ def on(monkeypatch, day):
 @pytest.fixture
 def batch(monkeypatch):
     """A batch that uses half an EECU hour."""
-    monkeypatch.setattr("jobs.cost_estimate.estimate_eecu_seconds", lambda step: step.seconds)
+    monkeypatch.setattr("jobs.imagery.cost_estimate.estimate_eecu_seconds", lambda step: step.seconds)
     return SimpleNamespace(seconds=1800.0)
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from jobs.cli import main
-from jobs.episodes import current_episode, episode_alpha, replant
-from jobs.exits import Exit
-from jobs.installation import open_ledger
-from jobs.pipeline import night
-from jobs.records import from_json, to_json
+from jobs.night.pipeline import night
+from jobs.register.episodes import current_episode, episode_alpha, replant
+from jobs.runtime.exits import Exit
+from jobs.runtime.installation import open_ledger
+from jobs.runtime.records import from_json, to_json
 from monitor.alerts.alert import Alert, AlertState
 from monitor.errors import BadData
 from monitor.publish.chart import promised
@@ -105,7 +105,7 @@ def test_a_night_before_the_new_start_is_in_the_old_episode(installation, settin
 
 def test_the_next_episode_has_the_rest_of_the_budget_and_never_less_than_the_smallest(settings):
     with open_ledger(settings) as ledger:
-        from jobs.registry import add_sites
+        from jobs.register.registry import add_sites
 
         add_sites(ledger, settings.registry.path)  # begun on 2017-04-01
     assert begin(settings)["alpha"] == pytest.approx(0.05), "a year and a month have used nothing"
@@ -119,7 +119,7 @@ def test_the_next_episode_has_the_rest_of_the_budget_and_never_less_than_the_sma
 
 def test_replanting_twice_begins_one_episode_and_an_impossible_start_is_refused(settings):
     with open_ledger(settings) as ledger:
-        from jobs.registry import add_sites
+        from jobs.register.registry import add_sites
 
         add_sites(ledger, settings.registry.path)
     assert begin(settings)["new"]

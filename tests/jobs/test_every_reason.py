@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from shapely.geometry import mapping
 
-from jobs import self_check
-from jobs.evidence import write_evidence
-from jobs.installation import open_ledger
-from jobs.pipeline import night
-from jobs.settings import load
-from jobs.sources import Sources
+from jobs.imagery.sources import Sources
+from jobs.night import self_check
+from jobs.night.pipeline import night
+from jobs.proof.evidence import write_evidence
+from jobs.runtime.installation import open_ledger
+from jobs.runtime.settings import load
 from monitor.evidence.container import Container
 from monitor.evidence.keys import PRIVATE_NAME, new_keys, private_key
 from monitor.evidence.recompute import recompute
@@ -102,9 +102,9 @@ def judged(tmp_path_factory):
     (folder / "regrowth.toml").write_text(text)
     settings, source = load(folder / "regrowth.toml"), Land(DAYS, tiles=TILES, ring=(50.0, 400.0))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jobs.pipeline.open_sources", lambda chosen: Sources([(source, chosen[0])]))
+        patch.setattr("jobs.night.pipeline.open_sources", lambda chosen: Sources([(source, chosen[0])]))
         rain = {name: Reason.RAIN_LOW if name == "dry" else Reason.RAIN_UNKNOWN for name in [*SITES, "around"]}
-        patch.setattr("jobs.pipeline.rain_reasons", lambda *_, **__: rain)
+        patch.setattr("jobs.night.pipeline.rain_reasons", lambda *_, **__: rain)
         for day in NIGHTS:
             night(settings, as_of=day)
     new_keys(folder)

@@ -15,18 +15,18 @@ import pytest
 from rocrate.rocrate import ROCrate
 from sqlalchemy import text
 
-from jobs import evidence
-from jobs.answering import answer_alert
 from jobs.cli import main
-from jobs.clock import now
-from jobs.episodes import replant
-from jobs.evidence import write_evidence
-from jobs.exits import Exit
-from jobs.installation import open_ledger
-from jobs.pages import publish_once
-from jobs.pipeline import fetch_history, night
-from jobs.records import to_json
-from jobs.settings import load
+from jobs.night.pipeline import fetch_history, night
+from jobs.pages.publishing import publish_once
+from jobs.proof import evidence
+from jobs.proof.evidence import write_evidence
+from jobs.register.answering import answer_alert
+from jobs.register.episodes import replant
+from jobs.runtime.clock import now
+from jobs.runtime.exits import Exit
+from jobs.runtime.installation import open_ledger
+from jobs.runtime.records import to_json
+from jobs.runtime.settings import load
 from monitor.alerts.alert import Alert, AlertState, Verdict
 from monitor.errors import BadData, DiskFull, StoreBroken
 from monitor.evidence.container import Container

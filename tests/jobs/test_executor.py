@@ -20,9 +20,9 @@ from dask.base import get_scheduler
 from dask.callbacks import Callback
 from dask.system import CPU_COUNT
 
-from jobs.executor import WorkerDied, _cluster_results, exclude_from_garbage_collection, open_executor
-from jobs.pipeline import night
-from jobs.settings import load
+from jobs.night.pipeline import night
+from jobs.runtime.executor import WorkerDied, _cluster_results, exclude_from_garbage_collection, open_executor
+from jobs.runtime.settings import load
 from monitor.errors import BadConfiguration, TryLater
 from tests.jobs.failing_jobs import odd, refuse
 from tests.jobs.reproduction import differences
@@ -78,7 +78,7 @@ def two_threads():
 
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch):
-    monkeypatch.setattr("jobs.executor.JOB_TIMEOUT", 240.0)
+    monkeypatch.setattr("jobs.runtime.executor.JOB_TIMEOUT", 240.0)
 
 
 def configured(install, folder, scheduler):
@@ -154,8 +154,8 @@ def test_a_store_that_cannot_be_read_stops_no_other_site(install, tmp_path):
 
 
 def _limits():
-    from jobs.settings import SourceSettings
-    from jobs.sources import open_earth_engine
+    from jobs.imagery.sources import open_earth_engine
+    from jobs.runtime.settings import SourceSettings
 
     limit = open_earth_engine(SourceSettings(kind="earthengine", project="p")).connection.rate_limit
     return limit.in_flight, limit.per_minute
@@ -184,7 +184,7 @@ def test_a_job_whose_workers_keep_dying_fails_alone(cluster):
 
 @pytest.mark.slow
 def test_jobs_may_take_longer_together_than_the_longest_of_them_may(cluster, monkeypatch):
-    monkeypatch.setattr("jobs.executor.JOB_TIMEOUT", 3.0)
+    monkeypatch.setattr("jobs.runtime.executor.JOB_TIMEOUT", 3.0)
     with open_executor(cluster.scheduler_address) as work:
         assert dict(work([job(time.sleep, 1.0) for _ in range(12)])) == dict.fromkeys(range(12))
 
@@ -193,7 +193,7 @@ def test_jobs_may_take_longer_together_than_the_longest_of_them_may(cluster, mon
 def test_a_cluster_that_shrinks_midway_does_what_it_has_taken(cluster, monkeypatch):
     from distributed import Client
 
-    monkeypatch.setattr("jobs.executor.JOBS_AT_ONCE", 1)
+    monkeypatch.setattr("jobs.runtime.executor.JOBS_AT_ONCE", 1)
     threads = iter([{"many": 10}])
     with Client(cluster.scheduler_address) as client:
         monkeypatch.setattr(client, "nthreads", lambda: next(threads, {"one": 1}))
@@ -223,7 +223,7 @@ def test_an_expected_error_of_a_worker_is_raised_here(two_threads):
 
 
 def test_a_scheduler_that_does_not_answer_means_try_later(monkeypatch):
-    monkeypatch.setattr("jobs.executor.SCHEDULER_TIMEOUT", 0.3)
+    monkeypatch.setattr("jobs.runtime.executor.SCHEDULER_TIMEOUT", 0.3)
     with (
         pytest.raises(TryLater, match=r"tcp://127\.0\.0\.1:9.*leave \[engine\] scheduler empty"),
         open_executor("tcp://127.0.0.1:9"),
@@ -260,7 +260,7 @@ def test_a_scheduler_that_is_lost_midway_means_try_later(tmp_path):
     ids=["says nothing", "another protocol"],
 )
 def test_a_server_that_is_no_scheduler_is_not_waited_for_without_end(monkeypatch, words, seconds, error, message):
-    monkeypatch.setattr("jobs.executor.SCHEDULER_TIMEOUT", seconds)
+    monkeypatch.setattr("jobs.runtime.executor.SCHEDULER_TIMEOUT", seconds)
     with socket.create_server(("127.0.0.1", 0)) as server, ExitStack() as stack:
 
         def answer():
@@ -391,7 +391,9 @@ def test_a_job_whose_process_was_killed_is_done_by_another(tmp_path):
 
 @pytest.mark.slow
 def test_a_job_that_hangs_is_stopped_and_the_others_are_done(monkeypatch):
-    monkeypatch.setattr("jobs.executor.JOB_TIMEOUT", 10.0)  # a process starts in a second, on a busy machine in some
+    monkeypatch.setattr(
+        "jobs.runtime.executor.JOB_TIMEOUT", 10.0
+    )  # a process starts in a second, on a busy machine in some
     with open_executor("processes") as work:
         found = dict(work([job(time.sleep, 300), *[job(add, n, 1) for n in range(4)]]))
     assert isinstance(found.pop(0), TimeoutError)
@@ -420,7 +422,7 @@ def test_requests_to_earth_engine_are_capped_for_all_processes_together(monkeypa
 BUSY = """
 import os, time
 from dask import delayed
-from jobs.executor import open_executor
+from jobs.runtime.executor import open_executor
 
 if __name__ == "__main__":
     with open_executor("processes") as work:
@@ -477,8 +479,8 @@ def test_objects_that_stay_are_excluded_from_garbage_collection_only_as_long_as_
 
 def test_a_night_in_threads_loads_neither_distributed_nor_the_statistics_of_scipy(root):
     program = (
-        "import sys, dask, jobs.pipeline\n"
-        "from jobs.executor import open_executor\n"
+        "import sys, dask, jobs.night.pipeline\n"
+        "from jobs.runtime.executor import open_executor\n"
         "with open_executor('') as compute:\n"
         "    print(list(compute([dask.delayed(int)('7')])), {'distributed', 'scipy.stats'} & sys.modules.keys())"
     )

@@ -10,12 +10,12 @@ import pytest
 import rasterio
 from shapely.geometry import Point, Polygon
 
-from jobs.installation import open_ledger
-from jobs.news import news_of
-from jobs.pages import publish_once
-from jobs.pipeline import night
-from jobs.records import from_json
-from jobs.sources import Sources
+from jobs.imagery.sources import Sources
+from jobs.messages.news import news_of
+from jobs.night.pipeline import night
+from jobs.pages.publishing import publish_once
+from jobs.runtime.installation import open_ledger
+from jobs.runtime.records import from_json
 from monitor.alerts.messages import compose_alert
 from monitor.errors import BadData
 from monitor.maps import failing
@@ -45,7 +45,7 @@ def judged(tmp_path_factory):
     settings = planted_sites(tmp_path_factory.mktemp("failing"), SITES)
     source = Planted(DAYS, ring=(50.0, 1500.0))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jobs.pipeline.open_sources", lambda chosen: Sources([(source, chosen[0])]))
+        patch.setattr("jobs.night.pipeline.open_sources", lambda chosen: Sources([(source, chosen[0])]))
         days = count()
         yield settings, lambda: night(settings, as_of=NIGHT + timedelta(days=next(days)))
 
@@ -188,7 +188,7 @@ def test_until_the_next_look_results_stay_and_no_pixel_is_read(published, judged
     settings, _ = published
     judged[1]()  # an earlier test may have spoiled what was derived
     before = verdicts(settings)
-    monkeypatch.setattr("jobs.pipeline.self_check", lambda *_, **__: None)  # it looks at a site by itself
+    monkeypatch.setattr("jobs.night.pipeline.self_check", lambda *_, **__: None)  # it looks at a site by itself
     monkeypatch.setattr("monitor.maps.failing.sums_by_season", lambda _: pytest.fail("pixels were looked at"))
     judged[1]()
     assert verdicts(settings) == before
@@ -239,7 +239,7 @@ def test_an_edit_of_the_verdict_code_has_the_failing_ground_estimated_again(publ
     sums = failing.sums_by_season
     monkeypatch.setattr("monitor.maps.failing.sums_by_season", lambda sites: looked.append(sites) or sums(sites))
     monkeypatch.setattr("monitor.derived.code_hash", lambda module: f"another {module}")
-    monkeypatch.setattr("jobs.pipeline.self_check", lambda *_, **__: None)  # it looks at a site by itself
+    monkeypatch.setattr("jobs.night.pipeline.self_check", lambda *_, **__: None)  # it looks at a site by itself
     judged[1]()
     assert verdicts(settings) == before
     assert len(looked) == len(SITES)

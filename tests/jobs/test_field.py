@@ -7,12 +7,12 @@ from datetime import date
 
 import pytest
 
-from jobs.backup import back_up
 from jobs.cli import main
-from jobs.exits import Exit
-from jobs.installation import open_ledger
-from jobs.pipeline import night
-from jobs.settings import load
+from jobs.install.backup import back_up
+from jobs.night.pipeline import night
+from jobs.runtime.exits import Exit
+from jobs.runtime.installation import open_ledger
+from jobs.runtime.settings import load
 
 AUTUMN = date(2018, 9, 10)
 HEADER = "site,date,kind,value,n,lon,lat,note\n"

@@ -5,10 +5,10 @@ from datetime import date, timedelta
 
 import pytest
 
-from jobs import judging
-from jobs.installation import open_ledger
-from jobs.pipeline import night
-from jobs.sources import Sources
+from jobs.imagery.sources import Sources
+from jobs.night import judging
+from jobs.night.pipeline import night
+from jobs.runtime.installation import open_ledger
 from monitor.controls.control_means import mean_of_units
 from monitor.verdict.detectability import _drift
 from monitor.verdict.lots import member_of
@@ -34,7 +34,7 @@ def installed(tmp_path, monkeypatch):
     registry["features"][0]["properties"] |= {"partner": "Green Fund", "programme_year": 2018}
     settings.registry.path.write_text(json.dumps(registry))
     source = Planted(DAYS)
-    monkeypatch.setattr("jobs.pipeline.open_sources", lambda chosen: Sources([(source, chosen[0])]))
+    monkeypatch.setattr("jobs.night.pipeline.open_sources", lambda chosen: Sources([(source, chosen[0])]))
 
     def run(day=NIGHT):
         simulate.cache_clear()  # as in another process
@@ -81,11 +81,11 @@ def test_an_edit_of_a_function_behind_two_imports_changes_the_results_of_the_nex
 ):
     (tmp_path / "edits").mkdir()
     before = installed()
-    # jobs.judging -> site_conditions -> detectability
+    # jobs.night.judging -> site_conditions -> detectability
     edit(monkeypatch, tmp_path / "edits", _drift, "    return path", "    return 4.0 * path")
-    # jobs.judging -> lots -> usable_scenes
+    # jobs.night.judging -> lots -> usable_scenes
     edit(monkeypatch, tmp_path / "edits", usable_scenes, "calibration.clear)", "calibration.clear) & (day % 3 > 0)")
-    # jobs.ingest -> build -> control_means
+    # jobs.night.ingest -> build -> control_means
     edit(monkeypatch, tmp_path / "edits", mean_of_units, ".sum(axis=-2) / np", ".sum(axis=-2) * 0.9 / np")
     again = installed()
     assert len(again["assessments"]) == 2, "the same night by other code is another assessment"

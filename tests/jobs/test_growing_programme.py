@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from shapely.geometry import mapping
 
-from jobs.installation import open_ledger
-from jobs.pipeline import night
-from jobs.records import from_json
-from jobs.registry import add_sites
-from jobs.settings import load
-from jobs.sources import Sources
+from jobs.imagery.sources import Sources
+from jobs.night.pipeline import night
+from jobs.register.registry import add_sites
+from jobs.runtime.installation import open_ledger
+from jobs.runtime.records import from_json
+from jobs.runtime.settings import load
 from monitor.controls.control_means import choose_units, mean_of_units
 from monitor.controls.screening import left_out_mask
 from monitor.controls.selection import ControlSet
@@ -59,7 +59,7 @@ def settings(tmp_path):
 @pytest.fixture
 def source(monkeypatch):
     painted = Painted(DAYS)
-    monkeypatch.setattr("jobs.pipeline.open_sources", lambda settings: Sources([(painted, settings[0])]))
+    monkeypatch.setattr("jobs.night.pipeline.open_sources", lambda settings: Sources([(painted, settings[0])]))
     return painted
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import monitor.kernel_cache
-from jobs import kernel_cache
+from jobs.runtime import kernel_cache
 from monitor.kernel_cache import cache_name
 
 NOBODY = 65534

@@ -6,8 +6,8 @@ import pytest
 import structlog
 
 from jobs.cli import main
-from jobs.evidence_key import evidence_key, readable_by_others, required_evidence_key
-from jobs.exits import Exit
+from jobs.proof.evidence_key import evidence_key, readable_by_others, required_evidence_key
+from jobs.runtime.exits import Exit
 from monitor.errors import BadConfiguration
 from monitor.evidence.keys import fingerprint, new_keys, private_key
 

@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from jobs.lock import hold_ledger, hold_lock
+from jobs.runtime.lock import hold_ledger, hold_lock
 from monitor.errors import TryLater
 from monitor.ledger.ledger import Ledger
 from tests import forked
@@ -34,7 +34,7 @@ def test_the_ledger_is_free_again_afterwards(ledgers):
 
 def test_a_killed_process_holds_nothing(either):
     code = (
-        "import sys, time; from jobs.lock import hold_ledger; from monitor.ledger.ledger import Ledger\n"
+        "import sys, time; from jobs.runtime.lock import hold_ledger; from monitor.ledger.ledger import Ledger\n"
         "with hold_ledger(Ledger(sys.argv[1]), 'a night'): print('held', flush=True); time.sleep(60)"
     )
     with forked.Python(["-c", code, either]) as process, closing(Ledger(either)) as ledger:

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from shapely.geometry import box
 
-from jobs.answering import answer_alert
-from jobs.compose import compose
-from jobs.lots import LotRecord, judge_lots, latest_records, lot_rows
-from jobs.news import lot_payload
-from jobs.operator_notices import mass_fall
-from jobs.records import from_json, to_json
-from jobs.settings import OutputsSettings
+from jobs.messages.compose import compose
+from jobs.messages.news import lot_payload
+from jobs.messages.operator_notices import mass_fall
+from jobs.register.answering import answer_alert
+from jobs.register.lots import LotRecord, judge_lots, latest_records, lot_rows
+from jobs.runtime.records import from_json, to_json
+from jobs.runtime.settings import OutputsSettings
 from monitor.alerts.alert import Alert, Verdict
 from monitor.alerts.lifecycle import snooze
 from monitor.alerts.recipients import AddressBook

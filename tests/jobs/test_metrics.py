@@ -9,9 +9,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from jobs.cli import main
-from jobs.exits import Exit
-from jobs.metrics import FILE, write_metrics
-from jobs.settings import SourceSettings, load
+from jobs.reports.metrics import FILE, write_metrics
+from jobs.runtime.exits import Exit
+from jobs.runtime.settings import SourceSettings, load
 from monitor.errors import BadData
 from monitor.ledger.ledger import Ledger
 
@@ -135,7 +135,7 @@ def test_a_failed_night_writes_metrics_too_and_a_place_that_cannot_be_written_fa
         msg = "there is no site to judge"
         raise BadData(msg)
 
-    monkeypatch.setattr("jobs.pipeline.night", failing)
+    monkeypatch.setattr("jobs.night.pipeline.night", failing)
     assert run() == Exit.BAD_DATA
     assert values(installation.root)["regrowth_night_exit_status",] == 65
     (installation.root / FILE).unlink()

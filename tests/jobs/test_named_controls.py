@@ -8,12 +8,12 @@ from shapely.geometry import box, mapping, shape
 from shapely.ops import unary_union
 
 from jobs.cli import main
-from jobs.exits import Exit
-from jobs.installation import open_ledger
-from jobs.pipeline import exit_status, night
-from jobs.records import from_json
-from jobs.registry import add_sites, apply_registry
-from jobs.settings import load
+from jobs.night.pipeline import exit_status, night
+from jobs.register.registry import add_sites, apply_registry
+from jobs.runtime.exits import Exit
+from jobs.runtime.installation import open_ledger
+from jobs.runtime.records import from_json
+from jobs.runtime.settings import load
 from monitor.errors import BadData
 from monitor.imagery.sample import LAEA, Sample
 from monitor.sites.geometry import geodesic_hectares

@@ -16,8 +16,8 @@ from unittest.mock import Mock
 
 import pytest
 
-from jobs.heartbeat import Heartbeat
-from jobs.settings import HeartbeatSettings
+from jobs.reports.heartbeat import Heartbeat
+from jobs.runtime.settings import HeartbeatSettings
 from monitor.alerts.channels.channel import Message, NotDelivered
 from monitor.alerts.channels.http_client import HttpClient
 from monitor.alerts.channels.smtp import Smtp
@@ -38,7 +38,7 @@ CALLS = "connect,sendto,sendmsg,sendmmsg,bind,listen"
 """Every system call that takes an address to send to or to listen at."""
 DEMO = """
 from datetime import date
-from jobs import demonstration
+from jobs.install import demonstration
 from jobs.cli import main
 demonstration.FIRST_NIGHT = date(2020, 10, 28)
 main(["demo", "--out", {out!r}])
@@ -122,7 +122,7 @@ def test_only_sources_channels_the_scheduler_and_the_answer_pages_import_what_ca
         str(path.relative_to(root)) for path in paths if re.search(LIBRARIES, path.read_text("utf-8"), re.MULTILINE)
     }
     elsewhere = {name for name in users if not name.startswith(("monitor/imagery/", "monitor/alerts/channels/"))}
-    assert elsewhere == {"jobs/executor.py", "jobs/serve.py"}
+    assert elsewhere == {"jobs/runtime/executor.py", "jobs/answers/serve.py"}
 
 
 PUBLIC, PRIVATE = "93.184.216.34", "127.0.0.1"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from jobs.news import page_link
-from jobs.settings import Settings
+from jobs.messages.news import page_link
+from jobs.runtime.settings import Settings
 
 
 def settings(address: str) -> Settings:

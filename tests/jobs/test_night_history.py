@@ -6,9 +6,9 @@ from datetime import date
 import pytest
 from shapely.geometry import box
 
-from jobs.manifest import Manifest, SiteResult, public, summary
-from jobs.night_history import read_history
-from jobs.records import to_json
+from jobs.reports.manifest import Manifest, SiteResult, public, summary
+from jobs.reports.night_history import read_history
+from jobs.runtime.records import to_json
 from monitor.ledger.ledger import Ledger
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assessment import AlertLevel, Assessment, Status

@@ -13,15 +13,15 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from jobs import night_report
 from jobs.cli import main
-from jobs.exits import Exit
-from jobs.failed_night import DIRECT_REPORT, failed_night
-from jobs.heartbeat import DEADLINE, END_GRACE, START_GRACE
-from jobs.lock import hold_lock
-from jobs.manifest import Manifest, SiteResult
-from jobs.records import to_json
-from jobs.settings import load
+from jobs.reports import night_report
+from jobs.reports.failed_night import DIRECT_REPORT, failed_night
+from jobs.reports.heartbeat import DEADLINE, END_GRACE, START_GRACE
+from jobs.reports.manifest import Manifest, SiteResult
+from jobs.runtime.exits import Exit
+from jobs.runtime.lock import hold_lock
+from jobs.runtime.records import to_json
+from jobs.runtime.settings import load
 from monitor.errors import BadConfiguration, BadData, TryLater
 from monitor.ledger.ledger import LOCK_WAIT, Ledger
 from tests import forked
@@ -111,7 +111,7 @@ def nights(monkeypatch):
                 raise error
             return whole
 
-        monkeypatch.setattr("jobs.pipeline.night", night)
+        monkeypatch.setattr("jobs.night.pipeline.night", night)
 
     return replace
 
@@ -322,8 +322,8 @@ def test_a_second_run_beside_a_night_is_no_failed_night_but_one_beside_a_backup_
 def test_an_operator_who_cannot_be_reached_gets_it_from_the_next_night_under_the_same_id(
     post, configure, run, nights, installation
 ):
-    from jobs.installation import open_ledger
-    from jobs.outbox import send
+    from jobs.messages.outbox import send
+    from jobs.runtime.installation import open_ledger
 
     configure(operators(post))
     post.drop_after_data(times=1)
@@ -401,10 +401,10 @@ def test_a_report_that_breaks_hides_neither_the_error_nor_the_status(post, confi
     configure(operators(post))
     nights([], BadData("there is no site to judge"))
     for name in (
-        "outbox.send_event",
-        "failed_night.compose_operators",
-        "metrics.write_metrics",
-        "failed_night.queue",
+        "messages.outbox.send_event",
+        "reports.failed_night.compose_operators",
+        "reports.metrics.write_metrics",
+        "reports.failed_night.queue",
     ):
         with monkeypatch.context() as patch:
             patch.setattr(f"jobs.{name}", burst)
@@ -423,7 +423,7 @@ def test_no_operators_no_message(run, nights, installation):
 def started(installation, *, where):
     """A night in a process of its own that says where it is, and waits there."""
     code = (
-        "import sys, time, jobs.pipeline\n"
+        "import sys, time, jobs.night.pipeline\n"
         "def wait(*_, **__):\n"
         "    print('there', flush=True)\n"
         "    time.sleep(60)\n"
@@ -439,7 +439,7 @@ def started(installation, *, where):
 
 @pytest.mark.parametrize(
     "where",
-    ["jobs.pipeline.apply_registry", pytest.param("jobs.pipeline.Calibrations", marks=pytest.mark.slow)],
+    ["jobs.night.pipeline.apply_registry", pytest.param("jobs.night.pipeline.Calibrations", marks=pytest.mark.slow)],
     ids=["at work", "holding the ledger"],
 )
 def test_a_night_that_is_stopped_is_reported_within_seconds(beats, post, configure, installation, where, notify):
@@ -460,7 +460,7 @@ def test_a_night_that_is_stopped_is_reported_within_seconds(beats, post, configu
 
 def test_a_killed_night_is_reported_once_by_the_command_of_the_unit(post, configure, installation, notify, monkeypatch):
     configure(operators(post))
-    with started(installation, where="jobs.pipeline.apply_registry") as process:
+    with started(installation, where="jobs.night.pipeline.apply_registry") as process:
         process.kill()
     assert process.exitcode == -signal.SIGKILL
     assert post.mails == []
@@ -485,7 +485,7 @@ def test_a_killed_night_that_nothing_reported_is_reported_when_the_next_one_begi
         raise BadData(msg)
 
     configure(operators(post))
-    monkeypatch.setattr("jobs.pipeline.apply_registry", no_registry)
+    monkeypatch.setattr("jobs.night.pipeline.apply_registry", no_registry)
     with closing(Ledger(load(installation.config).ledger.url)) as ledger, ledger.transaction() as t:
         t.begin_run("killed", "night", "2018-09-29", now="2018-09-30T02:30:00.000+00:00")
     for _ in range(2):

@@ -13,16 +13,16 @@ from functools import partial
 
 import pytest
 
-from jobs.chain import chain_lines, problems, unknown_published_head
-from jobs.exits import Exit
-from jobs.installation import open_ledger
-from jobs.lock import LANDSCAPE_LOCKS
-from jobs.manifest import Manifest, exit_status
-from jobs.pipeline import fetch_history as backfill
-from jobs.pipeline import night, plan
-from jobs.records import from_json
-from jobs.registry import add_sites
-from jobs.settings import load
+from jobs.night.pipeline import fetch_history as backfill
+from jobs.night.pipeline import night, plan
+from jobs.proof.chain import chain_lines, problems, unknown_published_head
+from jobs.register.registry import add_sites
+from jobs.reports.manifest import Manifest, exit_status
+from jobs.runtime.exits import Exit
+from jobs.runtime.installation import open_ledger
+from jobs.runtime.lock import LANDSCAPE_LOCKS
+from jobs.runtime.records import from_json
+from jobs.runtime.settings import load
 from monitor.cube.store import LandscapeStore
 from monitor.cube.stored_site import StoredSite
 from monitor.errors import BadConfiguration, TryLater
@@ -141,7 +141,7 @@ def with_mail(installation, port):
 
 
 def test_a_night_mails_what_it_finds_to_the_managers_and_ends_10_while_a_message_waits(installation, monkeypatch):
-    monkeypatch.setattr("jobs.outbox.QUICK_RETRIES", ())
+    monkeypatch.setattr("jobs.messages.outbox.QUICK_RETRIES", ())
     with MailServer() as server:
         settings = with_mail(installation, server.port)
         server.answer("DATA", "451 try again", times=1)
@@ -160,7 +160,7 @@ def test_a_night_mails_what_it_finds_to_the_managers_and_ends_10_while_a_message
 
 
 def test_waiting_messages_are_sent_by_a_night_without_a_source_or_with_failed_sites(installation, monkeypatch):
-    monkeypatch.setattr("jobs.outbox.QUICK_RETRIES", ())
+    monkeypatch.setattr("jobs.messages.outbox.QUICK_RETRIES", ())
 
     def down(*_):
         msg = "the source is down"
@@ -171,7 +171,7 @@ def test_waiting_messages_are_sent_by_a_night_without_a_source_or_with_failed_si
         server.answer("DATA", "451 try again", times=2)
         night(settings, as_of=NIGHT, pages=False)
         with monkeypatch.context() as patch:
-            patch.setattr("jobs.pipeline.open_sources", down)
+            patch.setattr("jobs.night.pipeline.open_sources", down)
             with pytest.raises(TryLater, match="the source is down"):
                 night(settings, as_of=NIGHT, pages=False)
         assert len(server.attempts) == 2
@@ -243,11 +243,11 @@ def test_scenes_that_arrive_late_in_any_order_end_where_a_run_from_scratch_ends(
 def test_maps_are_those_of_a_run_from_scratch_and_read_no_season_that_is_over(
     installation, settings, monkeypatch, replanted
 ):
-    read, cube = [], StoredSite.cube
+    read, check = [], StoredSite.check_stored
 
-    def watched(self, *arguments, **options):
-        read.extend(options["acquisitions"])
-        return cube(self, *arguments, **options)
+    def watched(self, acquisitions, stored):
+        read.extend(acquisitions)
+        return check(self, acquisitions, stored)
 
     before, after = date(2018, 8, 24), date(2018, 8, 25)
     night(settings, as_of=before)
@@ -255,7 +255,7 @@ def test_maps_are_those_of_a_run_from_scratch_and_read_no_season_that_is_over(
         with open_ledger(settings) as ledger, ledger.transaction() as t:
             t.begin_episode("demo-02", 2, start="2018-03-01", budget=0.5, why="replanted", now="2018-03-01")
         night(settings, as_of=before)
-    monkeypatch.setattr(StoredSite, "cube", watched)
+    monkeypatch.setattr(StoredSite, "check_stored", watched)
     manifest = night(settings, as_of=after)
     assert [site.scenes_new for site in manifest.sites] == [["romania-2018-08-25"]] * 3
     assert read

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import pytest
 from shapely.geometry import box
 
-from jobs.alerting import address_book, record_event, update_alerts
-from jobs.answering import answer_alert
-from jobs.operator_notices import mass_fall, notify_operators, report_mass_fall
-from jobs.records import from_json, to_json
-from jobs.settings import AlertsSettings, ChannelSettings, OperatorsSettings
+from jobs.messages.operator_notices import mass_fall, notify_operators, report_mass_fall
+from jobs.register.alerting import address_book, record_event, update_alerts
+from jobs.register.answering import answer_alert
+from jobs.runtime.records import from_json, to_json
+from jobs.runtime.settings import AlertsSettings, ChannelSettings, OperatorsSettings
 from monitor.alerts.alert import Alert, AlertEvent, AlertState, Verdict
 from monitor.alerts.lifecycle import acknowledge, snooze
 from monitor.alerts.recipients import Recipient

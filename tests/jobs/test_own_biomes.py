@@ -6,8 +6,8 @@ from datetime import date
 import pytest
 
 import monitor
-from jobs.pipeline import night
-from jobs.settings import load
+from jobs.night.pipeline import night
+from jobs.runtime.settings import load
 from tests.jobs.reproduction import assert_same, reassessed
 
 NIGHT = date(2018, 9, 30)

@@ -10,13 +10,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from jobs.ingest import _by_landscape
-from jobs.installation import open_ledger, selected_sites
-from jobs.lock import LANDSCAPE_LOCKS
-from jobs.pipeline import plan
-from jobs.registry import add_sites
-from jobs.site_tasks import site_tasks
-from jobs.sources import Sources
+from jobs.imagery.sources import Sources
+from jobs.night.ingest import _by_landscape
+from jobs.night.pipeline import plan
+from jobs.night.site_tasks import site_tasks
+from jobs.register.registry import add_sites
+from jobs.runtime.installation import open_ledger, selected_sites
+from jobs.runtime.lock import LANDSCAPE_LOCKS
 from monitor.cube.store import DERIVED_FOLDER, LandscapeStore
 from monitor.errors import BadData, DiskFull, TryLater
 from monitor.ingest.missing import is_stored_everywhere, new_site_grid
@@ -48,7 +48,7 @@ def from_source(monkeypatch):
     """Let a night take its scenes from a given source."""
 
     def use(only):
-        monkeypatch.setattr("jobs.pipeline.open_sources", lambda settings: Sources([(only, settings[0])]))
+        monkeypatch.setattr("jobs.night.pipeline.open_sources", lambda settings: Sources([(only, settings[0])]))
         return only
 
     return use
@@ -59,7 +59,7 @@ def scratch(tmp_path_factory):
     """A night over three neighbours that nothing happened to. Only read it."""
     settings = installed(tmp_path_factory.mktemp("scratch"), ROW)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jobs.pipeline.open_sources", lambda chosen: Sources([(Painted(DAYS), chosen[0])]))
+        patch.setattr("jobs.night.pipeline.open_sources", lambda chosen: Sources([(Painted(DAYS), chosen[0])]))
         night(settings, as_of=NIGHT)
     return settings
 

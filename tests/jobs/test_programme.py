@@ -9,7 +9,7 @@ import pytest
 from shapely.geometry import box
 
 from jobs.commands.programme import programme
-from jobs.programme_tables import print_account
+from jobs.pages.programme_tables import print_account
 from monitor.publish.programme import SHOWN_STATUSES, SIDES, UNJUDGED, programme_account
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assessment import Status
@@ -104,10 +104,10 @@ def test_markup_and_control_characters_in_names_have_no_effect(capsys):
 
 
 def test_the_ledger_of_an_installation_is_summed(installation, capsys, monkeypatch):
-    from jobs import settings as module
-    from jobs.installation import open_ledger
-    from jobs.registry import add_sites
-    from jobs.settings import ProgrammeSettings, load
+    from jobs.register.registry import add_sites
+    from jobs.runtime import settings as module
+    from jobs.runtime.installation import open_ledger
+    from jobs.runtime.settings import ProgrammeSettings, load
 
     settings = load(installation.config)
     with open_ledger(settings) as ledger:
@@ -243,9 +243,9 @@ def test_ground_that_two_partners_have_registered_counts_once_for_the_first_and_
 
 def test_a_second_partner_that_registers_the_same_ground_in_a_file_of_its_own_is_found(installation, capsys):
     """The check of a file sees that file only; the account sees all sites."""
-    from jobs.installation import open_ledger
-    from jobs.registry import add_sites
-    from jobs.settings import load
+    from jobs.register.registry import add_sites
+    from jobs.runtime.installation import open_ledger
+    from jobs.runtime.settings import load
 
     settings = load(installation.config)
     registry = json.loads(settings.registry.path.read_text(encoding="utf-8"))
@@ -283,10 +283,10 @@ def test_the_night_publishes_what_the_command_prints_and_links_to_it(demo, capsy
 
 
 def test_a_site_that_was_registered_first_stays_first_when_it_is_taken_back(installation):
-    from jobs.account import read_account
-    from jobs.installation import open_ledger
-    from jobs.registry import add_sites, retire
-    from jobs.settings import load
+    from jobs.pages.account import read_account
+    from jobs.register.registry import add_sites, retire
+    from jobs.runtime.installation import open_ledger
+    from jobs.runtime.settings import load
 
     settings = load(installation.config)
     with open_ledger(settings) as ledger:
@@ -303,11 +303,11 @@ def test_a_site_that_was_registered_first_stays_first_when_it_is_taken_back(inst
 
 def test_a_verdict_counts_until_an_edit_of_its_site_changes_what_is_judged(installation):
     """A new manager leaves it; another outline or plan, or a new planting, leaves the site not yet judged."""
-    from jobs.account import read_account
-    from jobs.episodes import replant
-    from jobs.installation import open_ledger
-    from jobs.registry import add_sites
-    from jobs.settings import load
+    from jobs.pages.account import read_account
+    from jobs.register.episodes import replant
+    from jobs.register.registry import add_sites
+    from jobs.runtime.installation import open_ledger
+    from jobs.runtime.settings import load
 
     settings = load(installation.config)
     text = settings.registry.path.read_text(encoding="utf-8")
@@ -343,11 +343,11 @@ def test_a_verdict_counts_until_an_edit_of_its_site_changes_what_is_judged(insta
 
 
 def test_how_often_alerts_were_right_is_counted_from_all_answers_also_of_retired_sites(installation, capsys):
-    from jobs.alerting import record_event
-    from jobs.answering import answer_alert
-    from jobs.installation import open_ledger
-    from jobs.registry import add_sites, retire
-    from jobs.settings import load
+    from jobs.register.alerting import record_event
+    from jobs.register.answering import answer_alert
+    from jobs.register.registry import add_sites, retire
+    from jobs.runtime.installation import open_ledger
+    from jobs.runtime.settings import load
     from monitor.alerts.alert import Alert, AlertEvent, AlertState, Verdict
     from monitor.verdict.assessment import AlertLevel
 

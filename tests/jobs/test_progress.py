@@ -5,8 +5,8 @@ import time
 import pytest
 from structlog.testing import capture_logs
 
-from jobs import progress
-from jobs.progress import SceneProgress
+from jobs.runtime import progress
+from jobs.runtime.progress import SceneProgress
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ from datetime import date
 import pytest
 
 from jobs.cli import main
-from jobs.evidence import write_evidence
-from jobs.exits import Exit
-from jobs.installation import open_ledger
-from jobs.pages import publish_once
-from jobs.pipeline import night
-from jobs.settings import load
+from jobs.night.pipeline import night
+from jobs.pages.publishing import publish_once
+from jobs.proof.evidence import write_evidence
+from jobs.runtime.exits import Exit
+from jobs.runtime.installation import open_ledger
+from jobs.runtime.settings import load
 from monitor.evidence.container import Container
 from monitor.evidence.keys import new_keys, private_key
 from monitor.evidence.recompute import recompute

@@ -6,11 +6,11 @@ from datetime import date
 
 import pytest
 
-from jobs.executor import open_executor
-from jobs.installation import open_ledger
-from jobs.pages import publish, publish_once
-from jobs.pipeline import night
-from jobs.settings import load
+from jobs.night.pipeline import night
+from jobs.pages.publishing import publish, publish_once
+from jobs.runtime.executor import open_executor
+from jobs.runtime.installation import open_ledger
+from jobs.runtime.settings import load
 from monitor.imagery.sample import DEMONSTRATION_NOTICE, SAMPLE_NOTICE
 from monitor.publish import drafts
 from monitor.series import build

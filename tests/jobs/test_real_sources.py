@@ -13,9 +13,9 @@ from odc.geo import CRS
 from shapely.geometry import box, mapping
 
 from jobs.cli import main
-from jobs.cost_estimate import PICTURES_PER_BATCH
-from jobs.installation import locked_ledger
-from jobs.settings import load
+from jobs.imagery.cost_estimate import PICTURES_PER_BATCH
+from jobs.runtime.installation import locked_ledger
+from jobs.runtime.settings import load
 from monitor.cube.packed import PACKED_LAYERS
 from monitor.imagery.transport import Fetcher
 from monitor.ingest.steps import COMMIT_SIZE

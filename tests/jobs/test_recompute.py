@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from jobs.cli import main
-from jobs.evidence import write_evidence
-from jobs.exits import Exit
-from jobs.installation import open_ledger
-from jobs.settings import load
+from jobs.proof.evidence import write_evidence
+from jobs.runtime.exits import Exit
+from jobs.runtime.installation import open_ledger
+from jobs.runtime.settings import load
 from monitor.cube.packed import PACKED_LAYERS
 from monitor.cube.records import MEANS, STATES
 from monitor.evidence.container import Container, write_container

@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 from shapely.geometry import mapping
 
-from jobs.chain import problems
 from jobs.cli import main
-from jobs.exits import Exit
-from jobs.installation import open_ledger
-from jobs.sources import Sources
+from jobs.imagery.sources import Sources
+from jobs.proof.chain import problems
+from jobs.runtime.exits import Exit
+from jobs.runtime.installation import open_ledger
 from monitor.alerts.alert import Alert, AlertState
 from monitor.verdict.assessment import AlertLevel
 from tests.jobs.painted import Painted, ground
@@ -39,9 +39,9 @@ def painted(monkeypatch):
         def opened(chosen):
             return Sources([(source, chosen[0])])
 
-        monkeypatch.setattr("jobs.pipeline.open_sources", opened)
-        monkeypatch.setattr("jobs.pipeline.open_sources", opened)
-        monkeypatch.setattr("jobs.sources.open_sources", opened)
+        monkeypatch.setattr("jobs.night.pipeline.open_sources", opened)
+        monkeypatch.setattr("jobs.night.pipeline.open_sources", opened)
+        monkeypatch.setattr("jobs.imagery.sources.open_sources", opened)
         return source
 
     return use
@@ -51,7 +51,9 @@ def painted(monkeypatch):
 def run(settings, painted, capsys, monkeypatch):
     """Runs a command; returns its exit status and what it printed, parsed if that is JSON."""
     painted(Painted(FEW))
-    monkeypatch.setattr("jobs.pipeline.publish", lambda *_, **__: {})  # pages take most of a night of three scenes
+    monkeypatch.setattr(
+        "jobs.night.pipeline.publish", lambda *_, **__: {}
+    )  # pages take most of a night of three scenes
 
     def command(*arguments):
         capsys.readouterr()
@@ -203,7 +205,7 @@ def test_an_edited_start_of_a_judged_site_is_refused_and_points_to_replant(setti
 def test_a_retired_site_is_not_judged_its_alert_is_closed_and_no_night_adds_it_again(settings, run):
     run(*NIGHT)
     with open_ledger(settings) as ledger, ledger.transaction() as t:
-        from jobs.records import to_json
+        from jobs.runtime.records import to_json
 
         alert = Alert(id="s1/2018-06-01", site="s1", level=AlertLevel.RED, rule="failure", state=AlertState.OPEN,
                       opened=LAST, updated=LAST)  # fmt: skip

@@ -6,14 +6,14 @@ from datetime import date, timedelta
 import pytest
 
 from benchmarks.programme import assess, configure, register, report, site
-from jobs import outbox
-from jobs.alerting import record_event
-from jobs.answering import answer_alert
-from jobs.operator_notices import notify_operators
-from jobs.outbox import send
-from jobs.quiet import add_quiet_notices
-from jobs.records import from_json
-from jobs.reminders import remind_managers
+from jobs.messages import outbox
+from jobs.messages.operator_notices import notify_operators
+from jobs.messages.outbox import send
+from jobs.messages.reminders import remind_managers
+from jobs.register.alerting import record_event
+from jobs.register.answering import answer_alert
+from jobs.reports.quiet import add_quiet_notices
+from jobs.runtime.records import from_json
 from monitor.alerts.alert import Alert, AlertEvent, Verdict
 from monitor.alerts.lifecycle import acknowledge, snooze
 from monitor.ledger.ledger import Ledger

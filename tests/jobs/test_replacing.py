@@ -7,13 +7,13 @@ import pytest
 import typer
 
 from jobs.backfill import backfill
-from jobs.exits import Exit
-from jobs.installation import open_ledger
-from jobs.manifest import exit_status
-from jobs.pipeline import fetch_history, night
-from jobs.replacing import DAMAGED, differences, set_aside
-from jobs.settings import load
-from jobs.sources import Sources
+from jobs.imagery.sources import Sources
+from jobs.night.pipeline import fetch_history, night
+from jobs.register.replacing import DAMAGED, differences, set_aside
+from jobs.reports.manifest import exit_status
+from jobs.runtime.exits import Exit
+from jobs.runtime.installation import open_ledger
+from jobs.runtime.settings import load
 from monitor.cube.store import LandscapeStore, landscape_folders
 from monitor.errors import BadData
 from monitor.ledger.transaction import Transaction
@@ -28,7 +28,7 @@ HERE = {"s1": (12_000, 12_000, 12_120, 12_120), "s2": (15_000, 15_000, 15_120, 1
 @pytest.fixture
 def source(monkeypatch):
     painted = Painted(DAYS)
-    monkeypatch.setattr("jobs.pipeline.open_sources", lambda settings: Sources([(painted, settings[0])]))
+    monkeypatch.setattr("jobs.night.pipeline.open_sources", lambda settings: Sources([(painted, settings[0])]))
     return painted
 
 

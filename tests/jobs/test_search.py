@@ -12,11 +12,11 @@ import pytest
 from odc.geo import CRS
 from shapely.geometry import box, mapping
 
-from jobs.installation import open_ledger
-from jobs.pipeline import night, plan
-from jobs.registry import add_sites
-from jobs.settings import SourceSettings, load
-from jobs.sources import Sources, open_sources
+from jobs.imagery.sources import Sources, open_sources
+from jobs.night.pipeline import night, plan
+from jobs.register.registry import add_sites
+from jobs.runtime.installation import open_ledger
+from jobs.runtime.settings import SourceSettings, load
 from monitor.cube.stored_site import StoredSite
 from monitor.imagery.stac import items
 from monitor.imagery.stac.source import Stac
@@ -293,7 +293,7 @@ def test_granules_of_two_catalogues_are_both_read_when_one_is_late(stored, scene
         sources = open_sources(settings)
         return Sources([*sources.opened, (second, settings[0])])
 
-    monkeypatch.setattr("jobs.pipeline.open_sources", both)
+    monkeypatch.setattr("jobs.night.pipeline.open_sources", both)
     assert one.new() == {"a": [], "both": [made["0108"]["id"]]}  # of the copies that of the preferred catalogue
     assert one.records()["both"] == stored.records()["both"]
 
@@ -301,5 +301,5 @@ def test_granules_of_two_catalogues_are_both_read_when_one_is_late(stored, scene
 def test_processes_of_one_machine_share_the_requests_in_flight(monkeypatch):
     chosen = SourceSettings(kind="stac", url="https://example.org")
     for share, most in ((1, 32), (2, 16), (100, 1)):
-        monkeypatch.setattr("jobs.sources.worker_processes", lambda share=share: share)
+        monkeypatch.setattr("jobs.imagery.sources.worker_processes", lambda share=share: share)
         assert open_sources([chosen]).first._pool._max_workers == most

@@ -13,10 +13,10 @@ import pytest
 import structlog
 from requests.utils import requote_uri
 
-from jobs.exits import Exit
 from jobs.health.checks import run_checks
-from jobs.logs import redacted, set_up_logs
-from jobs.secrets import secret
+from jobs.runtime.exits import Exit
+from jobs.runtime.logs import redacted, set_up_logs
+from jobs.runtime.secrets import secret
 from monitor.errors import BadConfiguration, BadData
 from tests import forked
 
@@ -102,7 +102,7 @@ BUG = textwrap.dedent("""
 
 @pytest.mark.parametrize(
     ("arguments", "module", "name"),
-    [(["run"], "pipeline", "night"), (["status"], "settings", "load")],
+    [(["run"], "night.pipeline", "night"), (["status"], "runtime.settings", "load")],
 )
 def test_a_bug_is_reported_with_a_traceback_that_shows_no_values_and_no_secrets(
     arguments, module, name, terminal, tmp_path
@@ -127,7 +127,7 @@ def test_a_bug_is_reported_with_a_traceback_that_shows_no_values_and_no_secrets(
 def test_a_bug_in_a_worker_process_is_logged_without_values_and_secrets(terminal):
     code = textwrap.dedent(f"""
         import structlog
-        from jobs.logs import set_up_logs
+        from jobs.runtime.logs import set_up_logs
         def job():
             password = "{CANARY}"
             try:

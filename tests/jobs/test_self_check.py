@@ -7,12 +7,12 @@ from datetime import date, timedelta
 import pytest
 from msgspec.structs import replace
 
-from jobs import self_check as module
 from jobs.health.ledger import last_self_check
-from jobs.installation import open_ledger
-from jobs.manifest import Manifest, SiteResult, exit_status, self_check_problems, summary, to_correct
-from jobs.self_check import self_check
-from jobs.settings import load
+from jobs.night import self_check as module
+from jobs.night.self_check import self_check
+from jobs.reports.manifest import Manifest, SiteResult, exit_status, self_check_problems, summary, to_correct
+from jobs.runtime.installation import open_ledger
+from jobs.runtime.settings import load
 from tests.ledger import editing
 
 NEXT = date(2020, 11, 1)

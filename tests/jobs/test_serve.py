@@ -24,16 +24,16 @@ import pytest
 from PIL import Image
 from starlette.requests import Request
 
-from jobs import request_limits
-from jobs import serve as serve_module
-from jobs.alerting import record_event
-from jobs.answer_form import Answer
-from jobs.answering import answer_alert
-from jobs.pages import publish_once
-from jobs.records import from_json
-from jobs.request_limits import Refusal, Why, limited_body, one_of
-from jobs.serve import HEADERS, Served
-from jobs.settings import load
+from jobs.answers import request_limits
+from jobs.answers import serve as serve_module
+from jobs.answers.answer_form import Answer
+from jobs.answers.request_limits import Refusal, Why, limited_body, one_of
+from jobs.answers.serve import HEADERS, Served
+from jobs.pages.publishing import publish_once
+from jobs.register.alerting import record_event
+from jobs.register.answering import answer_alert
+from jobs.runtime.records import from_json
+from jobs.runtime.settings import load
 from monitor.alerts.alert import Alert, AlertEvent, FalseAlarmReason, Verdict, alert_id
 from monitor.alerts.links import answer_link
 from monitor.alerts.photos import LIMITS, read_photo

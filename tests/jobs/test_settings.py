@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.settings import load
+from jobs.runtime.settings import load
 from monitor.errors import BadConfiguration
 
 GOOD = '[source]\nkind = "sample"\n'

@@ -16,19 +16,19 @@ import pytest
 from shapely.geometry import Polygon, mapping, shape
 from structlog.testing import capture_logs
 
-from jobs import pipeline
-from jobs.alerting import address_book, record_event
 from jobs.cli import main
-from jobs.exits import Exit
-from jobs.installation import open_ledger
-from jobs.manifest import Rejected
-from jobs.outbox import send
-from jobs.pipeline import exit_status, plan
-from jobs.promises import replan
-from jobs.records import from_json, to_json
-from jobs.registry import add_sites
-from jobs.settings import load
-from jobs.sources import Sources
+from jobs.imagery.sources import Sources
+from jobs.messages.outbox import send
+from jobs.night import pipeline
+from jobs.night.pipeline import exit_status, plan
+from jobs.register.alerting import address_book, record_event
+from jobs.register.promises import replan
+from jobs.register.registry import add_sites
+from jobs.reports.manifest import Rejected
+from jobs.runtime.exits import Exit
+from jobs.runtime.installation import open_ledger
+from jobs.runtime.records import from_json, to_json
+from jobs.runtime.settings import load
 from monitor.alerts.alert import Alert, AlertEvent, AlertState
 from monitor.alerts.recipients import FILES, Recipient
 from monitor.errors import SceneRejected
@@ -76,7 +76,7 @@ def sources(monkeypatch):
         def opened(settings):
             return Sources([(one, settings[0].model_copy(update={"until": until})) for one in chosen])
 
-        monkeypatch.setattr("jobs.pipeline.open_sources", opened)
+        monkeypatch.setattr("jobs.night.pipeline.open_sources", opened)
 
     return use
 
@@ -94,7 +94,7 @@ def begun(made_once):
         def fill(folder):
             settings = installed(folder, sites)
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("jobs.pipeline.open_sources", lambda chosen: Sources([(source, chosen[0])]))
+                patch.setattr("jobs.night.pipeline.open_sources", lambda chosen: Sources([(source, chosen[0])]))
                 night(settings, as_of=as_of)
 
         kind = hashlib.sha256(repr((source, tuple(sites), as_of)).encode()).hexdigest()
@@ -759,7 +759,7 @@ def test_a_site_is_judged_again_when_any_input_of_its_verdict_changed_and_never_
             series[column][0, 19] = 7 if column == "digest" else 0.123
             return series
 
-        monkeypatch.setattr("jobs.ingest.landscape_series", changed)
+        monkeypatch.setattr("jobs.night.ingest.landscape_series", changed)
 
     def replanted():
         with open_ledger(settings) as ledger, ledger.transaction() as t:
@@ -777,10 +777,12 @@ def test_a_site_is_judged_again_when_any_input_of_its_verdict_changed_and_never_
         partial(on_a_slope, settings, 12.0),
         partial(on_a_slope, settings, 20.0),
         lambda: monkeypatch.setattr("monitor.derived.code_hash", lambda module: f"another {module}"),
-        lambda: monkeypatch.setattr("jobs.judging.episode_alpha", lambda *_: 0.01),
+        lambda: monkeypatch.setattr("jobs.night.judging.episode_alpha", lambda *_: 0.01),
         replanted,  # with as much of the budget
-        lambda: monkeypatch.setattr("jobs.pipeline.Calibrations.of", lambda *_: replace(DEFAULT, source="another")),
-        lambda: monkeypatch.setattr("jobs.pipeline.rain_reasons", lambda *_, **__: {"s1": Reason.RAIN_LOW}),
+        lambda: monkeypatch.setattr(
+            "jobs.night.pipeline.Calibrations.of", lambda *_: replace(DEFAULT, source="another")
+        ),
+        lambda: monkeypatch.setattr("jobs.night.pipeline.rain_reasons", lambda *_, **__: {"s1": Reason.RAIN_LOW}),
         *(
             partial(observed_otherwise, column)
             for column in ("digest", "cover", "control_cover", "control_cover_2", "reference_cover")
@@ -904,7 +906,7 @@ def test_messages_that_could_not_be_written_wait_and_count_for_the_night_of_thei
         patch.setattr(
             "monitor.alerts.channels.files.write_atomically", Mock(side_effect=PermissionError(13, "read only"))
         )
-        patch.setattr("jobs.outbox.QUICK_RETRIES", ())
+        patch.setattr("jobs.messages.outbox.QUICK_RETRIES", ())
         manifest = night(settings, as_of=DAYS[-4])
     assert (manifest.messages_sent, manifest.messages_waiting) == (0, 3)
     (why,) = why_waiting(settings)

@@ -6,11 +6,11 @@ import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from jobs import snapshot_expiry as expiring
-from jobs.installation import open_ledger
-from jobs.pipeline import night
-from jobs.settings import load
-from jobs.snapshot_expiry import EXPIRY_CYCLE, expire_snapshots
+from jobs.night import snapshot_expiry as expiring
+from jobs.night.pipeline import night
+from jobs.night.snapshot_expiry import EXPIRY_CYCLE, expire_snapshots
+from jobs.runtime.installation import open_ledger
+from jobs.runtime.settings import load
 from monitor.cube.store import DERIVED_FOLDER, LandscapeStore
 from monitor.errors import StoreBroken
 from tests.landscape import stored_of
@@ -153,7 +153,7 @@ def test_a_landscape_that_is_really_damaged_leaves_the_night_as_it_is(installati
 def test_a_message_that_had_to_wait_describes_the_assessments_of_both_days(installation, settings, monkeypatch):
     begun, sent = date(2018, 9, 30), date(2018, 10, 20)
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.outbox.compose", lambda *_, **__: 1 / 0)
+        patch.setattr("jobs.messages.outbox.compose", lambda *_, **__: 1 / 0)
         assert night(settings, as_of=begun).messages_waiting == 1
     assert night(settings, as_of=sent).messages_sent == 1
     with open_ledger(settings) as ledger, ledger.transaction() as t:

@@ -7,12 +7,12 @@ from statistics import median
 
 import pytest
 
-from jobs import pipeline
-from jobs.chain import problems, proven_assessments
-from jobs.evidence import pack_inputs, write_evidence
-from jobs.installation import open_ledger
-from jobs.registry import add_sites
-from jobs.thinning import NEWEST_NIGHTS, RETENTION
+from jobs.night import pipeline
+from jobs.proof.chain import problems, proven_assessments
+from jobs.proof.evidence import pack_inputs, write_evidence
+from jobs.proof.thinning import NEWEST_NIGHTS, RETENTION
+from jobs.register.registry import add_sites
+from jobs.runtime.installation import open_ledger
 from monitor.evidence.chain import check_chain, check_proof
 from monitor.evidence.container import Container
 from monitor.evidence.keys import new_keys, private_key

@@ -6,11 +6,11 @@ import stat
 
 import pytest
 
-from jobs.backup import back_up
 from jobs.cli import main
-from jobs.exits import Exit
-from jobs.pipeline import night
-from jobs.settings import load
+from jobs.install.backup import back_up
+from jobs.night.pipeline import night
+from jobs.runtime.exits import Exit
+from jobs.runtime.settings import load
 from tests.jobs.conftest import NIGHT
 from tests.jobs.test_night_report import started
 from tests.ledger.conftest import migrated as migrated
@@ -38,7 +38,7 @@ def test_a_night_of_another_host_with_another_store_ends_with_75_and_names_the_f
             main(["run", "--config", str(other), "--as-of", NIGHT.isoformat()])
         return left.value.code, capsys.readouterr().err
 
-    with started(first, where="jobs.pipeline.apply_registry") as process:
+    with started(first, where="jobs.night.pipeline.apply_registry") as process:
         status, printed = run()
         assert status == Exit.TRY_LATER
         assert re.search(rf"held by a night, process {process.pid} on {os.uname().nodename}, since 20.* UTC", printed)

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from jobs.cli import main
-from jobs.exits import Exit
+from jobs.runtime.exits import Exit
 from tests.evidence.small_pack import KEY, chain, contents, write_pack
 
 

@@ -5,7 +5,7 @@ from datetime import date
 
 import pytest
 
-from jobs.chain import append_line, chain_lines, newest_line, problems, proven_answers, proven_assessments
+from jobs.proof.chain import append_line, chain_lines, newest_line, problems, proven_answers, proven_assessments
 from monitor.errors import BadData
 from monitor.evidence.chain import check_chain, check_proof
 from monitor.ledger.copying import copy_rows

@@ -5,10 +5,10 @@ from datetime import date
 import pytest
 from shapely.geometry import box
 
-from jobs.episodes import replant
-from jobs.field_csv import add_field_rows
-from jobs.records import to_json
-from jobs.registry import retire
+from jobs.answers.field_csv import add_field_rows
+from jobs.register.episodes import replant
+from jobs.register.registry import retire
+from jobs.runtime.records import to_json
 from monitor.errors import BadData
 from monitor.sites.site import Plan, Site
 

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from shapely.geometry import box
 
-from jobs.alerting import address_book, record_event, update_alerts
-from jobs.answering import answer_alert
-from jobs.episodes import replant
-from jobs.records import from_json, to_json
-from jobs.registry import retire
-from jobs.reminders import WEEKLY, remind_managers
-from jobs.settings import AlertsSettings, ChannelSettings, OperatorsSettings
+from jobs.messages.reminders import WEEKLY, remind_managers
+from jobs.register.alerting import address_book, record_event, update_alerts
+from jobs.register.answering import answer_alert
+from jobs.register.episodes import replant
+from jobs.register.registry import retire
+from jobs.runtime.records import from_json, to_json
+from jobs.runtime.settings import AlertsSettings, ChannelSettings, OperatorsSettings
 from monitor.alerts.alert import CALLS, REPORTED, Alert, AlertEvent, AlertState, FalseAlarmReason, Verdict
 from monitor.alerts.lifecycle import QUIET_DAYS, acknowledge, snooze
 from monitor.alerts.recipients import Recipient
@@ -48,7 +48,7 @@ SETTINGS = SimpleNamespace(
 @pytest.fixture
 def day(monkeypatch):
     """A day on which people act, and a night after it."""
-    monkeypatch.setattr("jobs.answering.today", lambda: FIRST)
+    monkeypatch.setattr("jobs.register.answering.today", lambda: FIRST)
     return FIRST
 
 
@@ -236,7 +236,7 @@ class NightsAndPeople(RuleBasedStateMachine):
         verdict, note = data.draw(st.sampled_from(list(Verdict))), data.draw(st.sampled_from([None, "fenced", "=cmd"]))
         ago, old = data.draw(st.sampled_from([0, 0, 0, 3, 50])), self.alerts()[name]
         reason = FalseAlarmReason.SNOW if verdict is Verdict.FALSE_ALARM else None
-        with mock.patch("jobs.answering.today", return_value=self.day), self.ledger.transaction() as t:
+        with mock.patch("jobs.register.answering.today", return_value=self.day), self.ledger.transaction() as t:
             finding = self.day - timedelta(days=ago)
             given = answer_alert(t, f"lowood/{name}", verdict, reason, note, finding, "command")
         after = self.alerts()[name]
@@ -264,7 +264,7 @@ class NightsAndPeople(RuleBasedStateMachine):
         if self.day == self.start:
             return
         self.start = self.day
-        with mock.patch("jobs.answering.today", return_value=self.day):
+        with mock.patch("jobs.register.answering.today", return_value=self.day):
             replant(self.ledger, "lowood", start=self.day, why="frost", alpha=0.05, today=self.day)
         alerts = self.alerts()
         assert all(alert.state is AlertState.RESOLVED for alert in alerts.values())

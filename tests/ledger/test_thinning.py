@@ -8,8 +8,8 @@ from datetime import date, timedelta
 import pytest
 from sqlalchemy import text
 
-from jobs.chain import append_line, chain_lines, problems, proven_assessments
-from jobs.thinning import MAX_LINES, NEWEST_NIGHTS, RETENTION, stays, thin
+from jobs.proof.chain import append_line, chain_lines, problems, proven_assessments
+from jobs.proof.thinning import MAX_LINES, NEWEST_NIGHTS, RETENTION, stays, thin
 from monitor.evidence.chain import check_chain, check_proof
 from monitor.ledger.copying import copy_rows
 from monitor.ledger.ledger import Ledger

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from jobs.biome_settings import BiomeSettings, own_biomes
+from jobs.runtime.biome_settings import BiomeSettings, own_biomes
 from monitor.sites.biomes import BIOMES, default_plan
 from monitor.sites.cover_scale import INDEX_NAMES
 from monitor.sites.own_biome import LIMITS, PLAN_LIMITS

@@ -13,7 +13,7 @@ from rasterio.transform import from_origin
 
 from jobs.cli import app
 from jobs.commands.trends import trends
-from jobs.console import exit_status_of
+from jobs.runtime.console import exit_status_of
 from monitor.errors import BadData
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning:rioxarray")

@@ -78,7 +78,7 @@ def compose_quiet(
     ----------
     report : mapping
         ``sites``, ``names``: ids and names of the quiet sites; ``seen``: the earliest of their last usable scenes;
-        ``others``: facts of each site that is not quiet, see :func:`jobs.quiet.add_quiet_notices`; ``language``.
+        ``others``: facts of each site that is not quiet, see :mod:`jobs.reports.quiet`; ``language``.
     day : date
         Day of the night.
     id : str

@@ -1,0 +1,1 @@
+"""Answers from the field: pages behind signed links, tables and measurements."""

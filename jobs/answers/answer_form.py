@@ -1,0 +1,119 @@
+"""Read the form of the answer page: fields and photos as strangers send them."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+from urllib.parse import parse_qsl
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from jobs.answers.request_limits import MAX_SHORT_BYTES, Refusal, Why, limited_body, one_of
+from monitor.alerts import words
+from monitor.alerts.alert import FalseAlarmReason, Verdict
+from monitor.alerts.answer_page import Entered
+from monitor.alerts.answer_page.pages import MAX_NOTE, MAX_PHOTOS
+from monitor.alerts.photos import MAX_PHOTO_BYTES, Photo, PhotoProblem, PhotoRefused, read_photo_apart
+from monitor.sites.names import without_invisible_lines
+
+
+class Answer(NamedTuple):
+    """A complete answer."""
+
+    verdict: Verdict
+    reason: FalseAlarmReason | None
+    note: str | None
+    photos: Sequence[Photo]
+
+
+async def read_form(request: Request) -> FormData:
+    """Fields and files of a request.
+
+    Raises
+    ------
+    Refusal
+        It is too large, too slow, or no form.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    try:
+        if kind == "multipart/form-data":
+            parser = MultiPartParser(
+                request.headers, limited_body(request), max_files=10, max_fields=20, max_part_size=65_536
+            )
+            return await parser.parse()
+        if kind == "application/x-www-form-urlencoded":
+            content = b"".join([piece async for piece in limited_body(request, MAX_SHORT_BYTES)])
+            return FormData([*parse_qsl(content.decode(errors="replace"), keep_blank_values=True, max_num_fields=20)])
+    except (MultiPartException, ValueError) as error:
+        raise Refusal(Why.UNREADABLE) from error
+    raise Refusal(Why.UNREADABLE)
+
+
+async def check_form(
+    form: FormData, language: words.Language, decoders: asyncio.Semaphore
+) -> tuple[Answer | None, Entered, int]:
+    """Answer in a form (None: something is wrong), the form as entered, and the status of HTTP.
+
+    A reason counts for a false alarm only; with another finding it is ignored, as it may be left over.
+
+    Parameters
+    ----------
+    form : FormData
+        As sent.
+    language : str
+        Language of the problems, ``en`` or ``zh``.
+    decoders : Semaphore
+        Limits the photos that are decoded at the same time.
+
+    Raises
+    ------
+    Refusal
+        Too many photos of others are waiting to be decoded.
+    """
+    entered = Entered(
+        verdict=_only(form, "verdict"), reason=_only(form, "reason"), note=without_invisible_lines(_only(form, "note"))
+    )
+    files = [file for file in form.getlist("photo") if (file if isinstance(file, str) else file.filename or file.size)]
+    is_false_alarm = entered.verdict == Verdict.FALSE_ALARM
+    problems, status, photos = [], 422, dict[str, Photo]()
+    if entered.verdict not in tuple(Verdict):
+        problems.append(words.text("answer_page.no_verdict", language))
+    if is_false_alarm and entered.reason not in ("", *FalseAlarmReason):
+        problems.append(words.text("answer_page.unknown_reason", language))
+    if len(entered.note) > MAX_NOTE:
+        problems.append(words.text("answer_page.long_note", language, n=len(entered.note), most=MAX_NOTE))
+    if len(files) > MAX_PHOTOS:
+        problems.append(words.text("answer_page.many_photos", language, n=MAX_PHOTOS))
+    for number, file in enumerate([] if problems else files, start=1):
+        try:
+            photo = await _read_photo(file, decoders)
+            photos[photo.id] = photo
+        except PhotoRefused as refused:
+            values = {"number": number, "megabytes": MAX_PHOTO_BYTES // 1_000_000}
+            problems.append(words.text(f"answer_page.{refused.problem}", language, **values))
+            status = 413 if refused.problem is PhotoProblem.TOO_LARGE else 422
+    if problems:
+        again = [words.text("answer_page.again", language)] if files else []
+        return None, replace(entered, problems=[*problems, *again]), status
+    reason = FalseAlarmReason(entered.reason) if is_false_alarm and entered.reason else None
+    return Answer(Verdict(entered.verdict), reason, entered.note.strip() or None, list(photos.values())), entered, 200
+
+
+def _only(form: FormData, name: str) -> str:
+    """Text of a field; empty where it is missing or given more than once."""
+    texts = [value for value in form.getlist(name) if isinstance(value, str)]
+    return texts[0] if len(texts) == 1 else ""
+
+
+async def _read_photo(file: UploadFile | str, decoders: asyncio.Semaphore) -> Photo:
+    if isinstance(file, str):
+        msg = "the photo is no file"
+        raise PhotoRefused(PhotoProblem.UNKNOWN_FORMAT, msg)
+    if (file.size or 0) > MAX_PHOTO_BYTES:
+        msg = f"the photo has {file.size:,} bytes"
+        raise PhotoRefused(PhotoProblem.TOO_LARGE, msg)
+    async with one_of(decoders):
+        return await run_in_threadpool(read_photo_apart, await file.read())

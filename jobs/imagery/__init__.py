@@ -1,0 +1,1 @@
+"""Access to the configured sources, and what a night of them costs."""

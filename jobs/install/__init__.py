@@ -1,0 +1,1 @@
+"""An installation made, saved and restored."""

@@ -1,0 +1,180 @@
+"""Restore a backup (:mod:`jobs.install.backup`) to an installation that has no history yet.
+
+Everything is checked before anything is changed, and nothing is ever overwritten. Landscapes are put in place first,
+the ledger last and in one transaction: until then every command refuses to run beside stores without history. So a
+restore that was killed can be repeated, and leaves the landscapes that are in place.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from contextlib import ExitStack, closing
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from jobs import __version__
+from jobs.install.backup import (
+    FORMAT,
+    LEDGER,
+    LIST,
+    STORES,
+    BackupFile,
+    Summary,
+    copy_file,
+    copy_tree,
+    landscapes_locked,
+    summary,
+)
+from jobs.runtime.lock import hold_ledger
+from jobs.runtime.settings import Settings
+from monitor.cube.store import landscape_folders
+from monitor.errors import BadConfiguration, BadData
+from monitor.files import make_private_folder
+from monitor.ledger.copying import copy_rows, is_empty
+from monitor.ledger.ledger import FORMAT as LEDGER_FORMAT
+from monitor.ledger.ledger import Ledger, other_format
+
+WAITING: Final = ".restoring"
+"""Folder in the root of the stores to which landscapes are copied before they are put in place."""
+_LANDSCAPE: Final = re.compile(r"[\w-][\w.-]*")
+
+
+def restore(settings: Settings, folder: Path) -> Summary:
+    """Restore ledger and stores.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation. Its ledger and the root of its stores are empty or do not exist.
+    folder : Path
+        The backup.
+
+    Raises
+    ------
+    BadData
+        The backup is incomplete or altered, or was made by a newer version of this program. Nothing was changed.
+    BadConfiguration
+        The ledger or the root of the stores is not empty. Nothing was changed.
+    TryLater
+        A run holds a lock.
+    DiskFull, OSError
+        It cannot be written.
+    """
+    folder, root = folder.absolute(), settings.store.root
+    content, files = read_and_verify(folder)
+    with ExitStack() as stack:
+        stack.enter_context(landscapes_locked(root, "a restore"))
+        missing = _missing_landscapes(root, content["landscapes"], files)
+        target = stack.enter_context(closing(Ledger(settings.ledger.url)))
+        stack.enter_context(hold_ledger(target, "a restore"))
+        if not is_empty(target):
+            msg = (
+                f"the ledger {target.name} is not empty: nothing was restored, since nothing is overwritten. Name "
+                "another one by [ledger] url, and an empty folder by [store] root"
+            )
+            raise BadConfiguration(msg)
+        waiting = root / WAITING
+        shutil.rmtree(waiting, ignore_errors=True)
+        make_private_folder(waiting)
+        try:
+            for name in missing:
+                _check_copies(copy_tree(folder / STORES / name, waiting / STORES / name, waiting), files, folder)
+            _check_copies([copy_file(folder / LEDGER, waiting / LEDGER, waiting)], files, folder)
+            for name in missing:
+                target.guard()
+                os.rename(waiting / STORES / name, root / name)
+            # the copy: opening a ledger writes files beside it
+            with closing(Ledger(f"sqlite:///{waiting / LEDGER}")) as source:
+                copy_rows(source, target)
+        finally:
+            shutil.rmtree(waiting, ignore_errors=True)
+    return summary(content)
+
+
+def read_and_verify(folder: Path) -> tuple[dict[str, Any], dict[str, BackupFile]]:
+    """The list of a backup, and its files by path, after the content of all of them was checked.
+
+    Raises
+    ------
+    BadData
+        It is incomplete or altered, has something that is not listed, or was made by a newer version of this program.
+    """
+    try:
+        content = json.loads((folder / LIST).read_text(encoding="utf-8"))
+        files = {
+            str(file["path"]): BackupFile(path=str(file["path"]), bytes=int(file["bytes"]), sha256=str(file["sha256"]))
+            for file in content["files"]
+        }
+        landscapes = [str(name) for name in content["landscapes"]]
+        version, ledger, _ = int(content["format"]), int(content.get("ledger_format", 0)), int(content["rows"])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        msg = f"{folder} is no complete backup: its {LIST} cannot be read ({type(error).__name__})"
+        raise BadData(msg) from error
+    if version > FORMAT:
+        msg = f"{folder} was made by version {content.get('program')}, which is newer than this one ({__version__})"
+        raise BadData(msg)
+    if ledger != LEDGER_FORMAT:
+        msg = f"the ledger in {folder} has {other_format(ledger)}"
+        raise BadData(msg)
+    if LEDGER not in files or not all(map(_LANDSCAPE.fullmatch, landscapes)):
+        msg = f"{folder}: {LIST} was altered: it lists no {LEDGER}, or a landscape without a proper name"
+        raise BadData(msg)
+    for file in files.values():
+        if problem := _problem(folder, file):
+            msg = f"{folder}: {file.path} {problem}; take another backup. Nothing was restored"
+            raise BadData(msg)
+    for path in [path for name in landscapes for path in (folder / STORES / name).rglob("*")]:
+        if path.is_symlink() or (not path.is_dir() and path.relative_to(folder).as_posix() not in files):
+            msg = f"{folder}: {path.relative_to(folder)} is not listed in {LIST}; remove it. Nothing was restored"
+            raise BadData(msg)
+    return content, files
+
+
+def _problem(folder: Path, file: BackupFile) -> str | None:
+    """What is wrong with a file of a backup; None: nothing."""
+    parts = PurePosixPath(file.path).parts
+    if not parts or parts[0] == "/" or ".." in parts:
+        return "lies outside the backup"
+    path = folder / file.path
+    if any(folder.joinpath(*parts[: n + 1]).is_symlink() for n in range(len(parts))):
+        return "is a symbolic link"
+    if not path.is_file():
+        return "is missing"
+    if path.stat().st_size != file.bytes or _digest(path) != file.sha256:
+        return "has another content than when it was backed up"
+    return None
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _missing_landscapes(root: Path, landscapes: list[str], files: dict[str, BackupFile]) -> list[str]:
+    """Landscapes of a backup that are not in place yet.
+
+    Raises BadConfiguration if the root has a landscape that is not exactly that of the backup.
+    """
+    present = landscape_folders(root)
+    for landscape in present:
+        prefix = f"{STORES}/{landscape.name}/"
+        listed = {path.removeprefix(prefix): file for path, file in files.items() if path.startswith(prefix)}
+        stored = {path.relative_to(landscape).as_posix(): path for path in landscape.rglob("*") if not path.is_dir()}
+        same = stored.keys() == listed.keys() and all(_digest(stored[name]) == listed[name].sha256 for name in stored)
+        if not (landscape.name in landscapes and same):
+            msg = (
+                f"{root} has stores already, for instance {landscape.name}: nothing was restored, since nothing is "
+                "overwritten. Name another, empty folder by [store] root, and another ledger by [ledger] url"
+            )
+            raise BadConfiguration(msg)
+    return [name for name in landscapes if name not in {folder.name for folder in present}]
+
+
+def _check_copies(copies: list[BackupFile], files: dict[str, BackupFile], folder: Path) -> None:
+    """Raise BadData if a copied file is not the one that was listed."""
+    for copy in copies:
+        if files.get(copy.path) != copy:
+            msg = f"{folder}: {copy.path} was altered while it was restored; check the disk, then restore again"
+            raise BadData(msg)

@@ -1,0 +1,1 @@
+"""Notices to managers and operators, and the outbox that sends them."""

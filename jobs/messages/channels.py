@@ -1,0 +1,133 @@
+"""The configured channels, opened with their secrets from the environment.
+
+The secrets of ``[channels.NAME]`` are ``REGROWTH_CHANNEL_<NAME>_<WHAT>``, or in the file that
+``REGROWTH_CHANNEL_<NAME>_<WHAT>_FILE`` names; `<NAME>` is in capitals, with ``_`` for every other character. `<WHAT>`
+is ``PASSWORD`` (smtp), ``TOKEN`` and ``SECRET`` (wecom, dingtalk, feishu, webhook), or ``URL`` (apprise).
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from jobs.runtime.secrets import channel_variable, secret
+from jobs.runtime.settings import ChannelSettings, Settings
+from monitor.alerts.channels.channel import Channel
+from monitor.alerts.channels.dingtalk import DingTalk
+from monitor.alerts.channels.feishu import Feishu
+from monitor.alerts.channels.files import Files
+from monitor.alerts.channels.http_client import HttpClient
+from monitor.alerts.channels.smtp import Smtp
+from monitor.alerts.channels.through_apprise import ThroughApprise
+from monitor.alerts.channels.webhook import Webhook
+from monitor.alerts.channels.wecom import WeCom
+from monitor.alerts.recipients import FILES
+from monitor.errors import BadConfiguration
+
+
+class Channels:
+    """The channels of an installation by name; each is built when it is first used."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._built: dict[str, Channel] = {}
+
+    def __getitem__(self, name: str) -> Channel:
+        """The channel with a name of the configuration, or :data:`FILES`.
+
+        Raises
+        ------
+        BadConfiguration
+            There is no such channel, or one of its secrets is missing or invalid.
+        """
+        if name not in self._built:
+            self._built[name] = self._build(name)
+        return self._built[name]
+
+    def close(self) -> None:
+        """Close all connections."""
+        for channel in self._built.values():
+            channel.close()
+        self._built.clear()
+
+    def _build(self, name: str) -> Channel:
+        if name == FILES:
+            return Files(self._settings.outputs.root / "messages")
+        configured = self._settings.channels.get(name)
+        if configured is None:
+            msg = f"there is no [channels.{name}] in the configuration any more"
+            raise BadConfiguration(msg)
+        return _BUILDERS[configured.kind](name, configured)
+
+
+@contextmanager
+def open_channels(settings: Settings) -> Iterator[Channels]:
+    """The channels of an installation; their connections are closed at the end of the ``with`` block."""
+    channels = Channels(settings)
+    try:
+        yield channels
+    finally:
+        channels.close()
+
+
+def check_secrets(settings: Settings) -> None:
+    """Raise BadConfiguration if the password of a mail server is missing: found before anything is to be sent."""
+    for name, channel in settings.channels.items():
+        if channel.kind == "smtp" and channel.user:
+            _required(name, "PASSWORD")
+
+
+def _smtp(name: str, channel: ChannelSettings) -> Channel:
+    return Smtp(
+        host=channel.host,
+        port=channel.port,
+        starttls=channel.starttls,
+        sender=channel.sender,
+        user=channel.user,
+        password=_required(name, "PASSWORD") if channel.user else "",
+    )
+
+
+def _http(name: str, channel: ChannelSettings) -> HttpClient:
+    return HttpClient(channel.allow_hosts, section=f"[channels.{name}]")
+
+
+def _wecom(name: str, channel: ChannelSettings) -> Channel:
+    return WeCom(_http(name, channel), url=channel.url, token=_required(name, "TOKEN"))
+
+
+def _dingtalk(name: str, channel: ChannelSettings) -> Channel:
+    return DingTalk(
+        _http(name, channel), url=channel.url, token=_required(name, "TOKEN"), secret=_optional(name, "SECRET")
+    )
+
+
+def _feishu(name: str, channel: ChannelSettings) -> Channel:
+    return Feishu(
+        _http(name, channel), url=channel.url, token=_required(name, "TOKEN"), secret=_optional(name, "SECRET")
+    )
+
+
+def _webhook(name: str, channel: ChannelSettings) -> Channel:
+    return Webhook(_http(name, channel), url=channel.url, secret=_optional(name, "SECRET"))
+
+
+def _apprise(name: str, _channel: ChannelSettings) -> Channel:
+    return ThroughApprise(_required(name, "URL"))
+
+
+_BUILDERS: Final[dict[str, Callable[[str, ChannelSettings], Channel]]] = {
+    "smtp": _smtp, "wecom": _wecom, "dingtalk": _dingtalk, "feishu": _feishu, "webhook": _webhook, "apprise": _apprise,
+}  # fmt: skip
+
+
+def _optional(name: str, what: str) -> str | None:
+    return secret(channel_variable(name, what))
+
+
+def _required(name: str, what: str) -> str:
+    variable = channel_variable(name, what)
+    value = secret(variable)
+    if value is None:
+        msg = f"[channels.{name}] needs REGROWTH_{variable} or REGROWTH_{variable}_FILE in the environment"
+        raise BadConfiguration(msg)
+    return value

@@ -1,0 +1,104 @@
+"""Compose the message that reports some notices of the outbox to one recipient."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, Final
+
+from jobs.messages.news import escalation_payload, lot_payload, news_of, page_link
+from jobs.proof.chain import chain_head
+from jobs.runtime.clock import now
+from jobs.runtime.settings import Settings
+from monitor.alerts import words
+from monitor.alerts.alert import LOT, AlertState
+from monitor.alerts.chain_head import ChainHead
+from monitor.alerts.links import answer_link
+from monitor.alerts.message import Message
+from monitor.alerts.messages import compose_alert, compose_digest, compose_operators, compose_quiet
+from monitor.alerts.messages.digest import BRIEF_BYTES
+from monitor.alerts.news import AlertNews
+from monitor.alerts.recipients import FILES
+from monitor.ledger.transaction import Transaction
+
+LONG_BRIEFS: Final = {"dingtalk": 18_000, "feishu": 18_000}
+"""Length of the text of a digest for messengers that take more than :data:`BRIEF_BYTES`, by kind of channel. [byte]"""
+
+
+def compose(
+    t: Transaction, settings: Settings, notices: Sequence[Mapping[str, Any]], *, key: str | None
+) -> tuple[Message, dict[int, str]]:
+    """Compose one message.
+
+    Parameters
+    ----------
+    t : Transaction
+        Reads what the message is about, as it is now.
+    settings : Settings
+        Where pages and answers are served.
+    notices : sequence of mapping
+        Rows of the outbox with one message and kind.
+    key : str or None
+        Key for the links to answer; None: no links.
+
+    Returns
+    -------
+    Message
+        Its id is that of the rows. Its time is that of the first attempt; in a file the day of the notices, so that
+        the same night writes the same files.
+    dict
+        By id of the notice the day of the assessment that the message describes, where it describes one.
+
+    Raises
+    ------
+    MonitorError
+        What it is about cannot be read.
+    """
+    first = notices[0]
+    name, kind = first["message"], first["kind"]
+    moment = datetime.fromisoformat(first["first_tried"])
+    if first["channel"] == FILES:
+        moment = datetime.combine(datetime.fromisoformat(first["day"]).date(), time(), UTC)
+    if kind == "quiet":
+        return _quiet(settings, first, moment, chain_head(t)), {}
+    if kind == LOT:
+        payloads = [lot_payload(t, settings, row["payload"]) for row in notices]
+        head = chain_head(t) if len(payloads) > 1 else None
+        return compose_operators(kind, payloads, id=name, time=moment, head=head), {}
+    if kind != "alert":
+        payloads = [row["payload"] for row in notices]
+        if kind == "escalation":
+            payloads = [
+                {**escalation_payload(t, settings, row), "answer": _answer_link(settings, row, key)} for row in notices
+            ]
+        return compose_operators(kind, payloads, id=name, time=moment), {}
+    pictures = len(notices) == 1  # a digest shows none
+    news = [_with_link(news_of(t, settings, row, pictures=pictures), settings, row, key) for row in notices]
+    days = {row["id"]: one.assessment.as_of.isoformat() for row, one in zip(notices, news, strict=True)}
+    if len(news) > 1:
+        kind = settings.channels[first["channel"]].kind if first["channel"] in settings.channels else FILES
+        language, room = words.language_of(news[0].site), LONG_BRIEFS.get(kind, BRIEF_BYTES)
+        head = chain_head(t)
+        return compose_digest(news, id=name, time=moment, language=language, brief_bytes=room, head=head), days
+    earlier = t.first_message(first["alert"], channel=first["channel"], recipient=first["recipient"])
+    return compose_alert(news[0], id=name, time=moment, follows=earlier), days
+
+
+def _quiet(settings: Settings, row: Mapping[str, Any], moment: datetime, head: ChainHead | None) -> Message:
+    payload = row["payload"]
+    return compose_quiet(
+        payload, day=date.fromisoformat(row["day"]), id=row["message"], time=moment,
+        page=page_link(settings, None, payload["language"]), head=head,
+    )  # fmt: skip
+
+
+def _with_link(news: AlertNews, settings: Settings, row: Mapping[str, Any], key: str | None) -> AlertNews:
+    """News with the link by which the recipient can answer, if there is something to answer."""
+    return news if news.alert.state is AlertState.RESOLVED else replace(news, answer=_answer_link(settings, row, key))
+
+
+def _answer_link(settings: Settings, row: Mapping[str, Any], key: str | None) -> str | None:
+    """Link by which the recipient of a notice can answer; None: answers are not served."""
+    if key is None:
+        return None
+    expires = datetime.fromisoformat(now()) + timedelta(days=settings.answers.valid_days)
+    return answer_link(settings.answers.base_url, key, row["link"], expires)

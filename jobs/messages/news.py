@@ -1,0 +1,169 @@
+"""Collect what a message about an alert says, from the ledger and the store."""
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any, Final
+from urllib.parse import quote
+
+import structlog
+from shapely.geometry import Polygon
+
+from jobs.register.alerting import address_book
+from jobs.register.episodes import in_episode
+from jobs.register.promises import judged_site
+from jobs.runtime.records import from_json
+from jobs.runtime.settings import Settings
+from monitor.alerts import words
+from monitor.alerts.alert import Alert, AlertEvent
+from monitor.alerts.news import AlertNews, SitePicture
+from monitor.alerts.words import Language
+from monitor.errors import BadData, MonitorError
+from monitor.ledger.transaction import Transaction
+from monitor.maps.worst_patch import WorstPatch
+from monitor.publish.page_files import PAGE_FILES
+from monitor.sites.names import folder_name
+from monitor.sites.site import Site, ground_key
+from monitor.verdict.assessment import Assessment, Status
+
+log = structlog.get_logger()
+
+PULLS_DOWN: Final = 0.5
+"""Share of the plan below which a site pulls its lot down. [1]"""
+MAX_MEMBERS: Final = 8
+"""Sites of a lot that a message names, at most."""
+
+
+def news_of(t: Transaction, settings: Settings, row: Mapping[str, Any], *, pictures: bool = True) -> AlertNews:
+    """What the message about a notice of an alert says, except the address to answer at.
+
+    Parameters
+    ----------
+    t : Transaction
+        A transaction of the ledger.
+    settings : Settings
+        Settings of the installation.
+    row : mapping
+        Row of the outbox about an alert of a site.
+    pictures : bool
+        Whether pictures are read; a digest shows none.
+
+    Raises
+    ------
+    BadData
+        The site is retired or was never assessed.
+    """
+    alert = from_json(row["payload"]["alert"], Alert)
+    now = t.alert(alert.id)
+    event = AlertEvent(row["payload"]["event"])
+    values, latest = t.site(alert.site), t.latest_assessment(alert.site)
+    if values is None or latest is None:
+        msg = f"site {alert.site!r} is retired or was never assessed: there is nothing to report about it"
+        raise BadData(msg)
+    assessment = from_json(latest[2], Assessment)
+    version = next(t.sound_assessments(alert.site))["version"]
+    registered = judged_site(t, from_json(values, Site), version)
+    ground = ground_key(registered)
+    # the stored patch is that of the loss while a loss determines the status, else that of the failing area
+    rule = "disturbance" if assessment.status is Status.DISTURBED else "failure"
+    shown = alert.rule == rule and event is not AlertEvent.RESOLVED
+    stored = t.ground_data(ground, "worst_patch") if shown else None
+    patch = from_json(stored, WorstPatch) if stored else None
+    drawn = _pictures(settings, registered, t.snapshot(ground), patch) if pictures else {}
+    return AlertNews(
+        alert=alert if now is None else from_json(now, Alert),
+        event=event,
+        number=int(row["payload"]["number"]),
+        day=date.fromisoformat(row["day"]),
+        site=in_episode(registered, t.episodes(alert.site), assessment.episode),
+        assessment=assessment,
+        patch=patch,
+        before=drawn.get("before"),
+        now=drawn.get("now"),
+        page=page_link(settings, alert.site, words.language_of(registered)),
+    )
+
+
+def page_link(settings: Settings, site: str | None, language: Language) -> str | None:
+    """Address of the page of a site, or of the overview (None); None where pages are not served."""
+    base = settings.outputs.base_url.rstrip("/")
+    if not base:
+        return None
+    folder = "" if site is None else f"sites/{quote(folder_name(site))}/"
+    return f"{base}/{folder}{PAGE_FILES[language]}"
+
+
+def escalation_payload(t: Transaction, settings: Settings, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Text about an unanswered alert in the message to the operators, without the address for an answer.
+
+    Raises
+    ------
+    BadData
+        The site is retired.
+    """
+    alert = row["payload"]["alert"]
+    values = t.site(alert["site"])
+    if values is None:
+        msg = f"site {alert['site']!r} is retired: there is nothing to report about it"
+        raise BadData(msg)
+    site = from_json(values, Site)
+    links = {language: page_link(settings, site.id, language) for language in words.LANGUAGES}
+    return {
+        **row["payload"], "name": site.name, "manager": site.manager_name,
+        "recipients": address_book(settings).of_manager(site),
+        "days": (date.fromisoformat(row["day"]) - date.fromisoformat(alert["opened"])).days,
+        "pages": {language: page for language, page in links.items() if page},
+    }  # fmt: skip
+
+
+def lot_payload(t: Transaction, settings: Settings, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """What the message about the alert of a lot says: that of its notice, and the newest verdict on the lot.
+
+    Raises
+    ------
+    BadData
+        The lot was never judged.
+    """
+    lot = payload["alert"]["site"]
+    record = t.latest_lot_verdict(lot)
+    if record is None:
+        msg = f"lot {lot!r} was never judged: there is nothing to report about it"
+        raise BadData(msg)
+    latest = t.latest_assessments()
+    members = [latest[site][2] for site in record["verdict"]["members"] if site in latest]
+    low = [one for one in members if one["theta"] is not None and one["theta"] < PULLS_DOWN]
+    low.sort(key=lambda one: (one["theta"], one["site"]))
+    base = settings.outputs.base_url.rstrip("/")
+    return {
+        **payload, "lot": record["lot"], "hectares": record["hectares"],
+        "verdict": {name: value for name, value in record["verdict"].items() if name != "members"},
+        "members": [{name: one[name] for name in ("site", "status", "theta")} for one in low[:MAX_MEMBERS]],
+        "pages": {language: f"{base}/lots/{lot}/{file}" for language, file in PAGE_FILES.items()} if base else {},
+    }  # fmt: skip
+
+
+def _pictures(settings: Settings, site: Site, snapshot: str | None, patch: WorstPatch | None) -> dict[str, SitePicture]:
+    """Pictures of a site by name; a message is sent without those that cannot be read."""
+    if snapshot is None:
+        return {}
+    from monitor.cube.grid import outline  # these take a second, and the answer pages do not need them
+    from monitor.cube.store import LandscapeStore
+    from monitor.cube.stored_site import StoredSite
+
+    try:
+        landscape = LandscapeStore(settings.store.root / snapshot.rpartition(":")[0])
+        stored = StoredSite(landscape, ground_key(site))
+        line = outline(site.geometry, stored.context)
+        worst = None if patch is None else outline(Polygon(patch.ring), stored.context)
+        return {
+            name: SitePicture(
+                date=date.fromisoformat(picture.time[:10]),
+                rgb=picture.rgb,
+                pixel=abs(stored.context.resolution.x),
+                outline=line,
+                patch=worst,
+            )
+            for name, picture in stored.pictures(names=("before", "now")).items()
+        }
+    except (MonitorError, OSError) as error:
+        log.warning("message without pictures", site=site.id, error=str(error))
+        return {}

@@ -1,0 +1,1 @@
+"""The night itself: fetch, judge, check itself."""

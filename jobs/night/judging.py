@@ -1,0 +1,245 @@
+"""Judge the sites of a landscape on a day, and raise, change or resolve their alerts."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Any
+
+import xarray as xr
+
+from jobs import __version__
+from jobs.register.alerting import update_alerts
+from jobs.register.episodes import current_episode, episode_alpha, in_episode
+from jobs.runtime.records import from_json, stored_rows, to_json
+from monitor import derived
+from monitor.alerts.alert import Alert
+from monitor.alerts.recipients import AddressBook
+from monitor.controls.screening import left_out_json
+from monitor.cube.scenes import of_one_site
+from monitor.errors import BadData
+from monitor.imagery.auxiliary.terrain import with_slope
+from monitor.ingest.task import FetchResult
+from monitor.ledger.transaction import Payload, Transaction
+from monitor.maps.site_verdict import OfSite, VerdictInputs, series_verdict, series_verdicts, verdict_with_areas
+from monitor.maps.worst_patch import WorstPatch
+from monitor.series.columns import Columns, content_hash, observed_until
+from monitor.series.field_rows import local_factor
+from monitor.sites.growing_season import GrowingSeason
+from monitor.sites.promise import promise_of, with_promise
+from monitor.sites.site import Site, ground_key
+from monitor.verdict.assessment import Assessment, Series, Status, assessment_to_json
+from monitor.verdict.calibration import Calibration
+from monitor.verdict.loss_ground import LossGround, lost_together, neighbours
+from monitor.verdict.lots import lot_of, member_of
+from monitor.verdict.reasons import Reason
+from monitor.verdict.site_conditions import SiteConditions, detectability_json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Night:
+    """Inputs that all verdicts of a night share."""
+
+    as_of: date
+    """Observations up to this day are used."""
+    run: str
+    """Id of the run."""
+    alpha: float
+    """Probability of a false alarm during the lifetime of a site. [1]"""
+    imagery_since: date
+    """First day that any source is searched for."""
+    rain: Mapping[str, Reason | None]
+    """By site what the rain of the season adds to the reasons."""
+    book: AddressBook
+    """Who receives the messages."""
+
+
+def judge_landscape(
+    t: Transaction,
+    updated: Sequence[tuple[Site, FetchResult]],
+    observed: xr.Dataset,
+    constants: Calibration,
+    around: Sequence[Site],
+    night: Night,
+) -> dict[str, dict[str, str]]:
+    """Judge sites of a landscape; store their assessments, the detectability of failure, and their alerts.
+
+    The ledger is read once for all of them, and written once.
+
+    Parameters
+    ----------
+    t : Transaction
+        Of the ledger.
+    updated : sequence of (Site, FetchResult)
+        Sites, as promised on the day of the night, and what was fetched. One that is retired by now is left out.
+    observed : xr.Dataset
+        Series of all of them, see :func:`monitor.series.build.landscape_series`.
+    constants : Calibration
+        Of the pool of the landscape.
+    around : sequence of Site
+        Sites of the same 100 km square and biome.
+    night : Night
+
+    Returns
+    -------
+    dict
+        By site ``status`` and ``alert``, for the manifest.
+
+    Raises
+    ------
+    MonitorError
+        The store or the ledger cannot be read, or a site cannot be judged.
+    """
+    ids = [site.id for site, _ in updated]
+    current, episodes, promises = t.current_of(ids), t.all_episodes(ids), t.all_promises(ids)
+    field, latest, alerts = t.field_rows_of(ids), t.latest_of(ids), t.alerts_by_site(ids)
+    data, as_of = t.data_of([ground_key(site) for site, _ in updated]), night.as_of
+    sites: list[OfSite] = []
+    for place, (registered, fetched) in enumerate(updated):
+        series = observed_until(of_one_site(observed, place), as_of)
+        episode = current_episode(as_of, episodes[registered.id])
+        site = with_slope(in_episode(registered, episodes[registered.id], episode["number"]), fetched.terrain)
+        measured = stored_rows(field.get(site.id, []))
+        inputs = VerdictInputs(
+            site=site, episode=episode["number"], alpha=episode_alpha(night.alpha, episode), constants=constants,
+            controls=fetched.controls, left_out=fetched.left_out, rain=night.rain.get(site.id),
+            field_factor=local_factor(measured, series, until=as_of), code_version=__version__,
+        )  # fmt: skip
+        sites.append((fetched.stored, fetched.snapshot, series, inputs))
+    verdicts = series_verdicts(sites, Series.of_sites(observed, as_of), as_of)
+    rows: list[Payload] = []
+    changed: dict[tuple[str, str], Payload] = {}
+    done: dict[str, Assessment] = {}
+    for (registered, fetched), of_site, verdict in zip(updated, sites, verdicts, strict=True):
+        if registered.id not in current:  # it was retired meanwhile
+            continue
+        _, _, series, inputs = of_site
+        site, ground, known = inputs.site, ground_key(registered), latest.get(registered.id)
+        loss = _neighbours(t, site, around, verdict.assessment)
+        digest = _digest(series, inputs, [*verdict.background, *([repr(loss)] if loss else [])])
+        newest = known is None or known[0] <= as_of.isoformat()
+        if not newest:
+            _check_not_thinned(t, site.id, as_of.isoformat(), digest)
+        assessment, patch = verdict_with_areas(verdict, loss, *of_site)
+        if newest:  # an assessment of an earlier day is stored, but no page shows it
+            data_now = _derived_data(site, registered, series, inputs, assessment, patch, data[ground], night)
+            changed |= {(ground, kind): payload for kind, payload in data_now.items()}
+        rows.append(
+            {
+                "site": site.id, "as_of": as_of.isoformat(), "digest": digest, "version": site.version,
+                "snapshot": fetched.snapshot, "run": night.run, "left_out": left_out_json(fetched.left_out),
+                "payload": assessment_to_json(assessment),
+            }
+        )  # fmt: skip
+        done[site.id] = assessment
+    fresh = t.add_assessments(rows)
+    t.save_data(changed)
+    for (registered, _), of_site in zip(updated, sites, strict=True):
+        if registered.id not in done:
+            continue
+        if registered.id not in promises:
+            t.add_promise(
+                registered.id, promise_of(registered), begins=registered.start.isoformat(), by=None, why=None,
+                recorded=as_of.isoformat(),
+            )  # fmt: skip
+        known = latest.get(registered.id)
+        if registered.id in fresh and (known is None or known[0] <= as_of.isoformat()):
+            theirs = [from_json(values, Alert) for values in alerts[registered.id]]
+            held = sorted({alert.held_by for alert in theirs if alert.held_by is not None})
+            promised = {number: promises[registered.id][number - 1] for number in held}
+            earlier = _under_earlier_promises(t, registered, promised, episodes[registered.id], of_site, around, as_of)
+            previous = None if known is None else from_json(known[2], Assessment)
+            recipients = night.book.of_site(registered)
+            update_alerts(t, theirs, done[registered.id], previous, recipients, earlier)
+    return {site: {"status": one.status.value, "alert": one.alert.value} for site, one in done.items()}
+
+
+def _under_earlier_promises(
+    t: Transaction,
+    registered: Site,
+    promises: Mapping[int, Mapping[str, Any]],
+    episodes: Sequence[Mapping[str, Any]],
+    of_site: OfSite,
+    around: Sequence[Site],
+    as_of: date,
+) -> dict[int, Assessment]:
+    """Assessments under the earlier promises that open alerts were raised under, by number.
+
+    None under a promise of another biome, whose ground is not observed any more.
+    """
+    stored, snapshot, series, inputs = of_site
+    earlier = {}
+    for number, row in promises.items():
+        promised = with_promise(registered, row["payload"])
+        if ground_key(promised) == ground_key(registered):
+            site = replace(in_episode(promised, episodes, inputs.episode), slope_degrees=inputs.site.slope_degrees)
+            under = stored, snapshot, series, replace(inputs, site=site)
+            verdict = series_verdict(*under, as_of)
+            earlier[number], _ = verdict_with_areas(verdict, _neighbours(t, site, around, verdict.assessment), *under)
+    return earlier
+
+
+def _check_not_thinned(t: Transaction, site: str, day: str, digest: str) -> None:
+    """Raise BadData if an assessment is new, and would count for later days whose own were thinned."""
+    if t.is_thinned_since(day) and not t.has_assessment(site, day, digest):
+        msg = (
+            f"the assessments of {day} or of days after it were thinned and are stored in the chain of nights only. "
+            f"None of {day} is added, since it would count for those days too. Choose a later day by --as-of"
+        )
+        raise BadData(msg)
+
+
+def _derived_data(
+    site: Site, registered: Site, series: Columns, inputs: VerdictInputs, assessment: Assessment,
+    patch: WorstPatch | None, stored: Mapping[str, Payload], night: Night,
+) -> dict[str, Payload]:  # fmt: skip
+    """Changed derived results of a site besides its assessment, by kind."""
+    constants, changed = inputs.constants, dict[str, Payload]()
+
+    def renew(kind: str, content: Sequence[object], make: Callable[[], Payload], module: str) -> None:
+        """Compute what is stored again if inputs or code (:func:`monitor.derived.key`) have changed."""
+        key = derived.key(content, module=module)
+        if stored.get(kind, {}).get("made_from") != key:
+            changed[kind] = {"made_from": key, **make()}
+
+    conditions = SiteConditions.seen(
+        site, series, as_of=night.as_of, since=night.imagery_since, alpha=inputs.alpha, constants=constants
+    )
+    renew(
+        "detectability", [conditions, site.start], lambda: detectability_json(conditions, site.start),
+        "monitor.verdict.site_conditions",
+    )  # fmt: skip
+    if lot_of(site) is not None:  # yearly amplitudes, for the verdict on its lot
+        _, ended = GrowingSeason.of(site).last_ended(night.as_of)
+        seen = Series.of(observed_until(series, ended))
+        renew(
+            "seasons", [site.version, site.start, constants.hash, seen.digest, ended],
+            lambda: {"member": to_json(member_of(seen, site, calibration=constants, as_of=ended))},
+            "monitor.verdict.lots",
+        )  # fmt: skip
+    if assessment.status is not Status.INSUFFICIENT_DATA:  # that says nothing about the ground
+        payload = to_json(patch) if patch else {}
+        if payload != (stored.get("worst_patch") or {}):
+            changed["worst_patch"] = payload
+    return changed
+
+
+def _neighbours(t: Transaction, site: Site, around: Sequence[Site], assessment: Assessment) -> LossGround | None:
+    """How many sites nearby lost cover with a site, as known the day before; None without a loss.
+
+    The day before, so that the verdicts of a night do not depend on the order in which its sites are judged.
+    """
+    if assessment.loss_on is None:
+        return None
+    losses = t.losses_before(neighbours(site, around), assessment.as_of.isoformat())
+    dates = [None if loss is None else date.fromisoformat(loss) for loss in losses.values()]
+    return LossGround(neighbours=len(dates), together=lost_together(assessment.loss_on, dates))
+
+
+def _digest(series: Columns, inputs: VerdictInputs, reasons: Sequence[str]) -> str:
+    """Hash of everything that an assessment depends on, the code that judges included."""
+    site = inputs.site
+    content = [
+        site.version, site.start, site.slope_degrees, inputs.episode, inputs.alpha, inputs.constants.hash,
+        inputs.field_factor, reasons, content_hash(series),
+    ]  # fmt: skip
+    return derived.key(content, module="monitor.maps.site_verdict")

@@ -1,0 +1,277 @@
+"""The weekly self-check: a night recomputes one random site from its stored pixels and compares it with the record.
+
+Neither the programme nor the operators can choose the site: it follows from the head of the chain of nights, which
+depends on every assessment before, and from the day. A night that runs again checks nothing again.
+"""
+
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import structlog
+
+from jobs.proof.chain import newest_line
+from jobs.register.alerting import address_book
+from jobs.register.calibration import constants_used
+from jobs.register.episodes import in_episode
+from jobs.runtime.logs import redacted
+from jobs.runtime.records import from_json
+from jobs.runtime.settings import Settings
+from monitor.controls.screening import left_out_from_json
+from monitor.controls.selection import NOT_CHOSEN, ControlSet
+from monitor.cube.store import LandscapeStore, landscape_at_snapshot
+from monitor.cube.stored_site import StoredSite
+from monitor.errors import BadData, MonitorError
+from monitor.evidence.site_check import Difference, Published, check_site, recorded_inputs
+from monitor.imagery.auxiliary.terrain import Terrain, with_slope
+from monitor.ledger.ledger import Ledger
+from monitor.ledger.transaction import Payload, Transaction
+from monitor.sites.names import folder_name
+from monitor.sites.promise import promises_until
+from monitor.sites.site import Site, ground_key
+from monitor.verdict.assessment import Assessment, assessment_to_json
+
+log = structlog.get_logger()
+
+CHECK_DAYS: Final = 7
+"""Days between two self-checks, counted by the days of the nights. [day]"""
+MAX_PIXELS: Final = 20_000_000
+"""Pixels of all scenes of a site that are compared, at most; of a larger site as many random scenes. [pixel]"""
+MAX_LISTED: Final = 20
+"""Differences that are stored and reported, at most."""
+
+
+class SiteRecord(NamedTuple):
+    """What the ledger has about the site that is checked."""
+
+    site: Site
+    """In the version that was assessed, with the start of its first episode."""
+    row: Payload
+    """The assessment that was published."""
+    judged: Site
+    """In the episode of the assessment, with the slope of its terrain."""
+    controls: ControlSet
+    calibrations: list[Payload]
+    promises: list[dict[str, Any]]
+    """Up to the one that the assessment rests on."""
+    is_published: bool
+    """Whether the last night wrote all files of the site."""
+
+
+def self_check(settings: Settings, ledger: Ledger, *, run: str, as_of: date) -> dict[str, Any] | None:
+    """Check one site where the last check is a week ago; a difference is logged and reported to the operators, once.
+
+    Call it before the night fetches anything, when what is published is what the last night left.
+
+    Parameters
+    ----------
+    settings, ledger
+        Settings and open ledger.
+    run : str
+        Id of the run.
+    as_of : date
+        Day of the night.
+
+    Returns
+    -------
+    dict or None
+        ``site``; ``as_of`` of the assessment; ``scenes`` that were compared, ``of`` so many; ``published``: whether the
+        files of the last night were compared too, not after one that was cut short; ``differences``: one sentence
+        each, at most :data:`MAX_LISTED`; ``n_differences``; ``error``: why it could not be checked. None: no check is
+        due.
+
+    Raises
+    ------
+    TryLater
+        The lock of the night was lost.
+    """
+    day = as_of.isoformat()
+    with ledger.reading() as t:
+        last, sites = t.last_self_check(), sorted(t.assessed_before(day))
+        line = newest_line(t)
+    if last is not None and (as_of - date.fromisoformat(last["day"])).days < CHECK_DAYS:
+        return {"site": last["site"], **last["payload"]} if last["day"] == day else None
+    if not sites:
+        return None
+    seed = hashlib.sha256(f"{line['hash'] if line else ''} {day}".encode()).digest()
+    site = sites[int.from_bytes(seed) % len(sites)]
+    began = time.monotonic()
+    result = _checked(settings, ledger, site, seed, run)
+    seconds = round(time.monotonic() - began, 2)
+    ledger.guard()
+    operators = address_book(settings).of_operators()
+    failed = result["n_differences"] or result["error"]
+    with ledger.transaction() as t:
+        t.add_self_check(day, site, result)
+        if failed:
+            payload = {"site": site, "day": day, **result}
+            t.add_notice(f"self-check/{day}", "self_check", payload, day=day, recipients=operators)
+    if result["error"]:
+        log.error("self-check: the site could not be checked", site=site, seconds=seconds, error=result["error"])
+    elif failed:
+        log.error("self-check: the record does not give what was published", site=site, seconds=seconds, **result)
+    else:
+        log.info("self-check: equal", site=site, as_of=result["as_of"], scenes=result["scenes"], seconds=seconds)
+    if failed and not operators:
+        log.warning("no [operators] to notify", self_check=site)
+    return {"site": site, **result}
+
+
+def _checked(settings: Settings, ledger: Ledger, site: str, seed: bytes, run: str) -> dict[str, Any]:
+    """Result of a check; whatever goes wrong is part of it, since a check never stops a night."""
+    result: dict[str, Any] = {
+        "as_of": None, "scenes": 0, "of": 0, "published": False, "differences": [], "n_differences": 0, "error": None,
+    }  # fmt: skip
+    try:
+        differences: list[Difference] = []
+        folder = settings.outputs.root / "sites" / folder_name(site)
+        published = _published(folder)
+        with ledger.reading() as t:
+            record = site_record(t, site, published.plan, run)
+        result["as_of"] = record.row["as_of"]
+        if published.plan is not None and published.plan.get("as_of") != record.row["as_of"]:
+            there = f"no assessment; {record.row['as_of']} is the newest"
+            differences.append(
+                Difference(step="plan", variable="as_of", recorded=published.plan.get("as_of"), recomputed=there)
+            )
+        if not record.is_published:  # its files may be of two nights
+            published = Published()
+        published = replace(published, promises=record.promises)
+        result["published"] = published.plan is not None
+        differences += _status_differences(settings.outputs.root, record) if published.plan is not None else []
+        differences += _site_differences(settings.store.root, record, published, seed, result)
+        result["n_differences"] = len(differences)
+        result["differences"] = [redacted(str(one)) for one in differences[:MAX_LISTED]]
+    except Exception as error:
+        if not isinstance(error, MonitorError):
+            log.exception("self-check failed", site=site)
+        result["error"] = redacted(f"{type(error).__name__}: {error}")
+    return result
+
+
+def _published(folder: Path) -> Published:
+    """What is published of a site; nothing where it has no page yet."""
+    plan = folder / "plan.json"
+    if not plan.is_file():
+        return Published()
+    read = _json(plan, dict)
+    units = folder / "controls.geojson"
+    return Published(
+        observations=(folder / "observations.csv").read_bytes(), plan=read,
+        units=units.read_bytes() if units.is_file() else None,
+    )  # fmt: skip
+
+
+def _json[T](file: Path, kind: type[T]) -> T:
+    """Content of a published file."""
+    try:
+        read = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        msg = f"{file} is no JSON: {error}"
+        raise BadData(msg) from error
+    if not isinstance(read, kind):
+        msg = f"{file} is not as it was published: it holds no {kind.__name__}"
+        raise BadData(msg)
+    return read
+
+
+def site_record(t: Transaction, site: str, plan: Mapping[str, Any] | None, run: str) -> SiteRecord:
+    """The assessment that was published, or else the newest, and what it rested on.
+
+    Raises
+    ------
+    BadData
+        The ledger lacks what the assessment names.
+    """
+    latest = t.latest_assessment(site)
+    days = [] if latest is None else [latest[0] if plan is None else str(plan.get("as_of")), latest[0]]
+    rows = next(filter(None, (t.assessments_on(site, day) for day in days)), [])
+    if not rows:  # none of a day that has some: an index of the ledger is damaged
+        msg = f"the assessments of site {site!r} in the ledger are damaged: 'regrowth doctor --deep' names them"
+        raise BadData(msg)
+    series = None if plan is None else plan.get("series_digest")
+    row = ([one for one in rows if one["payload"].get("series_digest") == series] or rows)[-1]
+    values = t.site_version(site, row["version"])
+    if values is None:
+        msg = f"the ledger lacks the version {row['version']} of site {site!r}, which its assessment names"
+        raise BadData(msg)
+    registered = from_json(values, Site)
+    ground = ground_key(registered)
+    episode = from_json(row["payload"], Assessment).episode
+    terrain, controls = t.ground_data(ground, "terrain"), t.controls(ground)
+    judged = in_episode(registered, t.episodes(site), episode)
+    return SiteRecord(
+        site=registered, row=row, controls=ControlSet.from_json(controls) if controls else NOT_CHOSEN,
+        judged=with_slope(judged, Terrain.from_json(terrain) if terrain else None), calibrations=t.calibrations(),
+        promises=promises_until(t.promises(site), registered, date.fromisoformat(row["as_of"])),
+        is_published=_is_published(t, site, run),
+    )  # fmt: skip
+
+
+def _is_published(t: Transaction, site: str, run: str) -> bool:
+    """Whether the night before this run ran to its end and wrote the files of a site."""
+    before = next((night for night in t.nights(2) if night["id"] != run), None)
+    if before is None or before["summary"] is None:
+        return False
+    manifest = t.last_night(site)
+    return manifest is not None and site not in manifest["pages_failed"]
+
+
+def _status_differences(outputs: Path, record: SiteRecord) -> list[Difference]:
+    """Differences between the entry of a site in ``status.json`` and the ledger, if it is of the same day."""
+    entries = _json(outputs / "status.json", list)
+    entry = next((one for one in entries if one["site"] == record.site.id), None)
+    if entry is None:
+        return [Difference(step="status.json", variable="site", recorded=None, recomputed=record.site.id)]
+    recorded = assessment_to_json(from_json(record.row["payload"], Assessment))
+    if entry["as_of"] != recorded["as_of"]:
+        return []
+    return [
+        Difference(step="status.json", variable=name, recorded=entry.get(name), recomputed=recorded.get(name))
+        for name in dict.fromkeys([*recorded, *entry])
+        if entry.get(name) != recorded.get(name)
+    ]
+
+
+def _site_differences(
+    root: Path, record: SiteRecord, published: Published, seed: bytes, result: dict[str, Any]
+) -> list[Difference]:
+    """Differences of a site recomputed from its store; `result` gets the number of scenes compared."""
+    assessment, snapshot = from_json(record.row["payload"], Assessment), record.row["snapshot"]
+    constants = constants_used(assessment, record.calibrations)
+    if constants is None:
+        msg = f"the ledger lacks the constants {assessment.calibration} of the assessment"
+        raise BadData(msg)
+    left_out = left_out_from_json(record.row["left_out"])
+    inputs = recorded_inputs(
+        record.judged, assessment, controls=record.controls, left_out=left_out, constants=constants
+    )
+    landscape = landscape_at_snapshot(root, snapshot)
+    ground = ground_key(record.site)
+    rows = StoredSite(landscape, ground).columns(snapshot)["row"]
+    chosen = _chosen_rows(landscape, ground, rows, seed)
+    result |= {"scenes": len(chosen), "of": rows.size}
+    with tempfile.TemporaryDirectory(prefix="regrowth-self-check-") as folder:
+        # of a large site the areas and sums that the night stored are taken as they are
+        stored = StoredSite(landscape, ground, derived=Path(folder) if len(chosen) == rows.size else None)
+        return check_site(
+            stored, snapshot, inputs, assessment, begun=record.site.start, published=published,
+            rows=None if len(chosen) == rows.size else chosen,
+        )  # fmt: skip
+
+
+def _chosen_rows(landscape: LandscapeStore, ground: str, rows: np.ndarray, seed: bytes) -> list[int]:
+    """Rows whose pixels are compared: all, or of a large site a random sample."""
+    size = max(int(StoredSite(landscape, ground).inside.sum()), 1)
+    most = max(MAX_PIXELS // size, 1)
+    if rows.size <= most:
+        return [int(row) for row in rows]
+    chosen = np.random.default_rng(int.from_bytes(seed[:8])).choice(rows, most, replace=False)
+    return sorted(int(row) for row in chosen)

@@ -1,0 +1,44 @@
+"""Remove old snapshots of the stores. Rows are only appended, so the newest snapshot still has what past nights saw."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+from zlib import crc32
+
+import structlog
+
+from jobs.runtime.lock import LANDSCAPE_LOCKS, hold_lock
+from monitor.cube.store import LandscapeStore, landscape_folders
+from monitor.errors import MonitorError
+from monitor.ledger.ledger import Ledger
+
+log = structlog.get_logger()
+
+RETENTION: Final = timedelta(days=90)
+"""Snapshots younger than this, counted back from the newest one, are retained for readers while a night writes."""
+EXPIRY_CYCLE: Final = 30
+"""Each landscape is processed in one night out of this many."""
+
+
+def expire_snapshots(root: Path, ledger: Ledger) -> None:
+    """Remove old snapshots of the landscapes under a root folder whose turn it is; errors are logged.
+
+    Raises
+    ------
+    TryLater
+        Another process has taken the ledger.
+    """
+    with ledger.transaction() as t:
+        turn = t.count_nights() % EXPIRY_CYCLE
+    removed = 0
+    for folder in landscape_folders(root):
+        if crc32(folder.name.encode()) % EXPIRY_CYCLE != turn:
+            continue
+        ledger.guard()
+        try:
+            with hold_lock(root / LANDSCAPE_LOCKS, "a night", folder.name):
+                removed += LandscapeStore(folder).expire(RETENTION)
+        except MonitorError as error:
+            log.warning("old snapshots were not removed", landscape=folder.name, error=str(error))
+    if removed:
+        log.info("old snapshots were removed", snapshots=removed)

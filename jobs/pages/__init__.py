@@ -1,0 +1,1 @@
+"""Published pages of sites and of the programme."""

@@ -1,0 +1,63 @@
+"""The account of a programme, from the ledger."""
+
+from collections.abc import Mapping
+from datetime import date
+
+from jobs.proof.sound_assessments import sound_or_error
+from jobs.register.answering import precision
+from jobs.register.lots import lot_rows
+from jobs.runtime.records import from_json
+from jobs.runtime.settings import Settings
+from monitor.ledger.transaction import Payload, Transaction
+from monitor.publish.programme import Account, programme_account
+from monitor.sites.promise import promised_on
+from monitor.sites.site import Site, ground_key
+
+
+def read_account(settings: Settings, t: Transaction, latest: Mapping[str, Payload] | None = None) -> Account:
+    """The account of all current sites: what ``regrowth programme`` prints and the night publishes.
+
+    `latest`: rows of :func:`jobs.proof.sound_assessments.sound_assessments` by site; None: they are read.
+
+    Raises
+    ------
+    BadData
+        `latest` is None, and the newest assessment of a site is damaged.
+    """
+    latest = sound_or_error(t) if latest is None else latest
+    place = {site: number for number, site in enumerate(t.sites_as_registered())}
+    sites = sorted((from_json(values, Site) for values in t.sites()), key=lambda site: place[site.id])
+    return programme_account(
+        sites,
+        _valid_assessments(t, sites, latest),
+        pledge=settings.programme.pledge_hectares,
+        alpha=settings.alerts.alpha,
+        more={"lots": lot_rows(t, sites), "precision": precision(t)},
+    )
+
+
+def _valid_assessments(t: Transaction, sites: list[Site], latest: Mapping[str, Payload]) -> dict[str, Payload]:
+    """Latest assessment of each site by its id, unless the site has been edited in what is judged, or replanted since.
+
+    One of a day before its promise was changed stays.
+
+    Such an assessment says nothing of what is registered now, until the next night judges it.
+    """
+    episodes, judged, promises = t.all_episodes(), t.edited_since_assessed(), t.all_promises()
+    valid = {}
+    for site in (site for site in sites if site.id in latest):
+        payload = latest[site.id]["payload"]
+        then = promised_on(site, promises.get(site.id, ()), date.fromisoformat(latest[site.id]["as_of"]))
+        alike = site.id not in judged or _judged_alike(judged[site.id], then)
+        if alike and payload.get("episode", 1) == episodes[site.id][-1]["number"]:
+            valid[site.id] = payload
+    return valid
+
+
+def _judged_alike(before: Payload | None, site: Site) -> bool:
+    """Whether a verdict on an earlier version of a site, None: unknown, is also one on this version."""
+    if before is None:
+        return False
+    old = from_json(before, Site)
+    names = ("plan", "intervention", "cohorts")
+    return ground_key(old) == ground_key(site) and all(getattr(old, name) == getattr(site, name) for name in names)

@@ -1,0 +1,172 @@
+"""Print the account of a programme as tables."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from jobs.runtime.console import printable
+from monitor.publish.programme_page import CLAIM_WORDS
+
+MAX_CLAIMS: Final = 50
+"""Pairs of sites with shared ground that are printed, at most."""
+
+
+def print_account(summary: Mapping[str, Any]) -> None:
+    """Print the summary of :class:`monitor.publish.programme.Account`."""
+    from rich.console import Console
+
+    console = Console(width=max(150, Console().width), markup=False, highlight=False)
+    pledge = summary["pledge_hectares"]
+    against = f", {summary['share_of_pledge']:.1%} of the {pledge:,.0f} ha pledged" if pledge else ""
+    console.print(
+        f"{summary['sites']} sites, {summary['total_hectares']:,.2f} ha{against}; "
+        f"as of {summary['as_of'] or 'no night yet'}"
+    )
+    twice = summary["registered_hectares"] - summary["total_hectares"]
+    if twice >= 0.005:
+        console.print(
+            f"Registered were {summary['registered_hectares']:,.2f} ha: {twice:,.2f} ha belong to several sites and "
+            "count once, for the site registered first."
+        )
+    console.print(
+        "Expected number of these sites that ever turn red falsely, by whatever rule: at most "
+        f"{summary['false_reds_expected_at_most']:g}, however often they are checked."
+    )
+    rows = [
+        (_words(name), *_sums(row), f"{row['share_of_pledge']:.1%}" if pledge else "")
+        for name, row in summary["by_status"].items()
+    ]
+    _print_table(console, "status", ("sites", "ha", "of the pledge"), rows)
+    confirmed = summary["uplift_confirmed"]
+    console.print()
+    console.print(f"uplift confirmed: {confirmed['sites']} sites, {confirmed['total_hectares']:,.2f} ha")
+    _print_probable(console, summary)
+    present = [status for status, hectares in summary["hectares"].items() if hectares]
+    headings = ("sites", "ha", *map(_words, present))
+    for by in dict.fromkeys(group["by"] for group in summary["groups"] if group["by"] != "lot"):  # lots follow
+        groups = [
+            (
+                "-" if group["value"] is None else str(group["value"]),
+                *_sums(group),
+                *(f"{group['hectares'][status]:,.2f}" if group["hectares"][status] else "-" for status in present),
+            )
+            for group in summary["groups"]
+            if group["by"] == by
+        ]
+        _print_table(console, _words(by), headings, groups)
+    if summary.get("lots"):
+        _print_lots(console, summary["lots"])
+    if summary["double_registrations"]:
+        _print_claims(console, summary["double_registrations"])
+    if summary.get("precision"):
+        _print_precision(console, summary["precision"])
+
+
+def _print_probable(console: Any, summary: Mapping[str, Any]) -> None:
+    """Print the hectares that are expected by probability, which are part of no other sum."""
+
+    def area(name: str) -> str:
+        return f"{summary[name]:,.2f} ({summary[f'{name}_low']:,.2f} to {summary[f'{name}_high']:,.2f})"
+
+    undecided = summary["hectares"]["undecided"]
+    rows = [
+        (
+            f"of {of:,.2f} ha, {words}",
+            *(area(f"{name}_{state}") for state in ("failing", "lagging", "on_track")),
+        )
+        for name, of, words in (
+            ("undecided", undecided, "undecided"),
+            ("expected", summary["posterior_hectares"], "all that can be judged"),
+        )
+    ]
+    headings = ("failing ha (95 %)", "below plan ha (95 %)", "on plan ha (95 %)")
+    _print_table(console, "expected by probability, part of no other sum", headings, rows)
+    console.print(
+        f"Of {summary['no_posterior_hectares']:,.2f} ha there is no probability; none of them is counted here."
+    )
+    rows = [
+        (words, f"{summary[f'{name}_of']:,.2f}", area(name))
+        for name, words in (
+            ("failing_area", "sites with a verdict"),
+            ("undecided_failing_area", "undecided sites"),
+        )
+    ]
+    _print_table(console, "failing area by the pixels of sites", ("of ha", "failing ha (95 %)"), rows)
+    console.print("Intervals hold at least 95 % however far the sites of a lot go together; lots are independent.")
+
+
+def _print_claims(console: Any, claims: Sequence[Mapping[str, Any]]) -> None:
+    """Print the pairs of sites that claim the same ground."""
+    rows = [
+        (
+            claim["site"],
+            printable(claim["other_site"]),
+            printable(f"{claim['partner'] or '-'} / {claim['other_partner'] or '-'}"),
+            CLAIM_WORDS[claim["kind"]]["en"],
+            "unknown" if claim["hectares"] is None else f"{claim['hectares']:,.2f}",
+            "" if claim["share_of_smaller"] is None else f"{claim['share_of_smaller']:.0%}",
+        )
+        for claim in claims[:MAX_CLAIMS]
+    ]
+    headings = ("also claimed by", "partners", "what", "shared ha", "of the smaller")
+    _print_table(console, "registered twice; counts for", headings, rows)
+    if len(claims) > MAX_CLAIMS:
+        console.print(f"and {len(claims) - MAX_CLAIMS} more, see --json")
+
+
+def _print_lots(console: Any, lots: Sequence[Mapping[str, Any]]) -> None:
+    """Print the lots: one line each, with the average share of the plan or why there is none."""
+    rows = [
+        (
+            f"{lot['partner']}, {lot['programme_year']}, {_words(lot['intervention'])}",
+            str(lot["sites"]),
+            f"{lot['hectares']:,.1f}",
+            "-" if lot["theta"] is None else f"{lot['theta']:.2f} ({lot['theta_low']:.2f} to {lot['theta_high']:.2f})",
+            lot["alert"]
+            if lot["theta"] is not None
+            else ", ".join(_words(reason.lower()) for reason in lot["reasons"]),
+        )
+        for lot in lots
+    ]
+    _print_table(console, "lot", ("sites", "ha", "average share of plan (95 %)", "alert"), rows)
+
+
+def _print_precision(console: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print how often alerts were right; shares only as intervals, since few answers say little."""
+    console.print()
+    console.print(
+        "Answered alerts that were right (confirmed or treated). Each opening of an alert counts once, by its newest "
+        "answer.\nSites that people visit are no random choice. No threshold is derived from this."
+    )
+    for by in dict.fromkeys(row["by"] for row in rows):
+        lines = [
+            (
+                f"{row['value'] or '-'}, {row['level']}" if by != "all" else row["level"],
+                f"{row['right']} of {row['n']}",
+                f"{row['low']:.0%} to {row['high']:.0%}",
+            )
+            for row in rows
+            if row["by"] == by
+        ]
+        _print_table(console, "all alerts" if by == "all" else by, ("right", "95 % interval"), lines)
+
+
+def _print_table(console: Any, name: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(name, box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for first, *others in rows:
+        # Text, not markup: names come from the registry.
+        table.add_row(Text(printable(first)), *others)
+    console.print()
+    console.print(table)
+
+
+def _sums(row: Mapping[str, Any]) -> tuple[str, str]:
+    return str(row["sites"]), f"{row['total_hectares']:,.2f}"
+
+
+def _words(name: str) -> str:
+    return {"insufficient_data": "cannot tell", "not_assessed": "not yet judged"}.get(name, name.replace("_", " "))

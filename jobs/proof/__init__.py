@@ -1,0 +1,1 @@
+"""The chain of nights, evidence packs and their key, thinning."""

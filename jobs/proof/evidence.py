@@ -1,0 +1,189 @@
+"""Write an evidence pack: read from the ledger what an assessment of a site rests on, and sign it with its scenes."""
+
+import difflib
+import tempfile
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobs.proof.chain import chain_lines, proven_answers, proven_assessments, proven_promises
+from jobs.register.calibration import constants_used
+from jobs.register.episodes import in_episode
+from jobs.runtime.records import from_json
+from jobs.runtime.settings import Settings
+from monitor.alerts.alert import LOT, AlertEvent
+from monitor.errors import BadData, as_disk_full
+from monitor.evidence.container import write_container
+from monitor.evidence.environment import environment
+from monitor.evidence.keys import fingerprint
+from monitor.evidence.pack import PackInputs, open_stored, pack_members
+from monitor.imagery.auxiliary.terrain import Terrain
+from monitor.ledger.ledger import Ledger
+from monitor.ledger.transaction import Transaction
+from monitor.sites.promise import promises_until
+from monitor.sites.site import Site, ground_key
+from monitor.verdict.assessment import Assessment
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A pack that was written."""
+
+    site: str
+    as_of: date
+    """Day of its assessment."""
+    status: str
+    assessments: int
+    """Number of assessments in it."""
+    thinned_nights: int
+    """Nights later than its assessment, up to the day asked for, whose other assessments are stored in the chain only,
+    see :mod:`jobs.proof.thinning`: the site had the same status and alert then."""
+    bytes: int
+    fingerprint: str
+    """Of the key that signed it."""
+    uncovered: int
+    """Assessments, answers and promises in it that no line of the chain covers yet."""
+
+
+def write_evidence(
+    settings: Settings, ledger: Ledger, site: str, out: Path, *, key: "Ed25519PrivateKey", until: date | None = None
+) -> Written:
+    """Write the evidence pack of a site, whole or not at all. May run beside a night.
+
+    Parameters
+    ----------
+    settings, ledger
+        Settings, and open ledger.
+    site : str
+        Id of the site; it may be retired.
+    out : Path
+        New file.
+    key : Ed25519PrivateKey
+        Signs the pack.
+    until : date, optional
+        The newest assessment up to this day, and what was known of alerts by then; None: the newest.
+
+    Raises
+    ------
+    BadData
+        The site is unknown or not assessed, `out` exists, or what the assessment was made from is no longer known.
+    StoreBroken
+        The store of the site is gone or cannot be read.
+    DiskFull
+        The disk is full.
+    """
+    if out.exists() or out.is_symlink():  # a link that leads nowhere too
+        msg = f"{out} exists, and is not replaced; give another name, or remove it first"
+        raise BadData(msg)
+    signed_by = fingerprint(key.public_key())
+    with ledger.reading() as t:
+        inputs = pack_inputs(t, site, until=until, signed_by=signed_by)
+        thinned = _thinned_nights(t, inputs.assessment.as_of, until)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name[:100]}.") as folder:
+            stored = open_stored(settings.store.root, inputs, Path(folder) / "derived")
+            write_container(out, pack_members(stored, inputs), key)
+    except OSError as error:
+        if full := as_disk_full(error, out.parent):
+            raise full from error
+        raise
+    proofs = [*inputs.assessment_proofs, *inputs.answer_proofs.values(), *inputs.promise_proofs]
+    return Written(
+        site=site, as_of=inputs.assessment.as_of, status=inputs.assessment.status.value, assessments=len(inputs.rows),
+        thinned_nights=thinned, bytes=out.stat().st_size, fingerprint=signed_by, uncovered=proofs.count(None),
+    )  # fmt: skip
+
+
+def pack_inputs(t: Transaction, site: str, *, until: date | None, signed_by: str) -> PackInputs:
+    """What the ledger has about a site and its newest assessment.
+
+    Parameters
+    ----------
+    t, site, until
+        Transaction of the ledger; see :func:`write_evidence`.
+    signed_by : str
+        Fingerprint of the key.
+
+    Raises
+    ------
+    BadData
+        As for :func:`write_evidence`.
+    """
+    rows = [row for row in t.assessments_of(site) if until is None or row["as_of"] <= until.isoformat()]
+    if not rows:
+        raise BadData(_not_assessed(t, site, until))
+    assessment = from_json(rows[-1]["payload"], Assessment)
+    version = t.site_version(site, rows[-1]["version"])
+    constants = constants_used(assessment, t.calibrations())
+    if version is None or constants is None:
+        what = f"version {rows[-1]['version']} of the site" if version is None else "its constants"
+        msg = (
+            f"site {site!r}: the ledger no longer has {what}, on which its assessment of {assessment.as_of} rests; "
+            "use the ledger from a backup of that time, or run a night and write evidence of its assessment"
+        )
+        raise BadData(msg)
+    registered, episodes = from_json(version, Site), t.episodes(site)
+    promises = promises_until(t.promises(site), registered, assessment.as_of)
+    terrain = t.ground_data(ground_key(registered), "terrain")
+    proofs = {(found.record["as_of"], found.record["digest"]): found.proof for found in proven_assessments(t, site)}
+    chain = chain_lines(t)
+    newest = max((line["night"] for line in chain), default="")
+    if uncovered := [
+        row["as_of"] for row in rows if proofs[row["as_of"], row["digest"]] is None and row["as_of"] <= newest
+    ]:
+        msg = (
+            f"site {site!r}: its assessment of {uncovered[0]} is in no line of the chain, although there is one of "
+            f"{newest}: 'regrowth verify' would refuse the pack. 'regrowth run --as-of {newest}' adds a line"
+        )
+        raise BadData(msg)
+    alerts = _alerts(t, site, until)
+    answers = {
+        (alert["id"], event["number"])
+        for alert in alerts for event in alert["events"] if event["kind"] == AlertEvent.ANSWERED
+    }  # fmt: skip
+    proven = {(found.record["alert"], found.record["number"]): found.proof for found in proven_answers(t, site)}
+    return PackInputs(
+        site=registered, judged=in_episode(registered, episodes, assessment.episode), episodes=episodes,
+        promises=promises, rows=rows, assessment=assessment, constants=constants,
+        terrain=None if terrain is None else Terrain.from_json(terrain),
+        alerts=alerts, photos=[photo for photo in t.photo_list() if (photo["alert"], photo["number"]) in answers],
+        chain=chain, assessment_proofs=[proofs[row["as_of"], row["digest"]] for row in rows],
+        answer_proofs={answer: proven[answer] for answer in proven if answer in answers},
+        promise_proofs=[found.proof for found in proven_promises(t, site)[: len(promises)]],
+        environment=environment(), fingerprint=signed_by,
+    )  # fmt: skip
+
+
+def _thinned_nights(t: Transaction, day: date, until: date | None) -> int:
+    """Number of nights after a day, and up to another, with assessments that are in the chain only."""
+    if until is None:
+        return 0
+    return sum(1 for line in t.chain() if line["thinned"] and day.isoformat() < line["night"] <= until.isoformat())
+
+
+def _alerts(t: Transaction, site: str, until: date | None) -> list[dict[str, Any]]:
+    """Alerts of a site with their events up to a day."""
+    alerts = []
+    for alert in t.alerts_of(site):
+        if alert["rule"] != LOT:
+            events = [event for event in t.events(alert["id"]) if until is None or event["day"] <= until.isoformat()]
+            alerts.append({"id": alert["id"], "rule": alert["rule"], "events": events})
+    return alerts
+
+
+def _not_assessed(t: Transaction, site: str, until: date | None) -> str:
+    """Why there is no assessment of a site."""
+    registered = t.registered()
+    if site not in registered:
+        near = difflib.get_close_matches(site, sorted(registered), n=3, cutoff=0.0)
+        nearest = f"; the nearest names are {', '.join(map(repr, near))}" if near else ""
+        return f"site {site!r} is not in the ledger{nearest}"
+    first = t.first_assessed().get(site)
+    if first is not None and until is not None:
+        return f"site {site!r} had not been assessed by {until}; its first assessment is of {first}"
+    return f"site {site!r} has not been assessed yet: regrowth run"

@@ -1,0 +1,1 @@
+"""Sites, episodes, promises, calibrations, lots and alerts, as the ledger records them."""

@@ -1,0 +1,142 @@
+"""Replace the store of a damaged landscape: it is set aside, and the history of its sites is fetched again.
+
+Nothing is deleted. The sites keep their frozen control units and all their records: those are in the ledger. A
+landscape that was lost is created again by the next fetching of its sites, so this can be interrupted and run again.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from jobs.runtime.clock import today
+from jobs.runtime.installation import open_ledger
+from jobs.runtime.lock import LANDSCAPE_LOCKS, hold_lock
+from jobs.runtime.progress import Report, report_nothing
+from jobs.runtime.records import from_json
+from jobs.runtime.settings import Settings
+from monitor.cube.damage import find_damage, reason
+from monitor.cube.store import LandscapeStore
+from monitor.errors import BadData, MonitorError
+from monitor.files import make_private_folder
+from monitor.ledger.ledger import Ledger
+from monitor.sites.site import Site, ground_key
+
+DAMAGED: Final = ".damaged"
+"""Folder in the root of the stores with those that were set aside, each with its name and the day."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replaced:
+    """A landscape whose store was set aside, now or by an earlier run that was interrupted."""
+
+    landscape: str
+    sites: tuple[str, ...]
+    """Ids of its sites that are not retired: their history is fetched again."""
+    folder: Path | None
+    """Where the damaged store is; None: it was lost."""
+    damage: str | None
+    """What is damaged; None: it was set aside by an earlier run, or lost."""
+
+    @property
+    def bytes(self) -> int:
+        """Size of the damaged store."""
+        files = [] if self.folder is None else self.folder.rglob("*")
+        return sum(path.stat().st_size for path in files if path.is_file())
+
+
+def set_aside(settings: Settings, landscape: str, *, progress: Report = report_nothing) -> Replaced:
+    """Move the store of a landscape to :data:`DAMAGED` if it is damaged.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    landscape : str
+        Name of the landscape.
+    progress : callable
+        Called with the number of rows that were read, and of those there are.
+
+    Raises
+    ------
+    BadData
+        The store is sound, or nothing is known of such a landscape. Nothing was changed.
+    TryLater
+        Another run is storing scenes in it.
+    """
+    root = settings.store.root
+    with open_ledger(settings) as ledger:
+        sites, known_rows = _members(ledger, landscape)
+    if not sites:
+        msg = (
+            f"the ledger has no current site in a landscape {landscape!r}; 'regrowth doctor --deep' names those damaged"
+        )
+        raise BadData(msg)
+    folder = root / landscape
+    with hold_lock(root / LANDSCAPE_LOCKS, "a replacement", landscape):
+        before = sorted((root / DAMAGED).glob(f"{landscape}-*"))
+        earlier = before[-1] if before else None
+        if not folder.is_dir():
+            return Replaced(landscape=landscape, sites=sites, folder=earlier, damage=None)
+        damage = _damage(folder, known_rows if earlier is None else 0, progress)
+        if damage is None and earlier is not None:  # interrupted while its history was fetched
+            return Replaced(landscape=landscape, sites=sites, folder=earlier, damage=None)
+        if damage is None:
+            msg = (
+                f"the store of landscape {landscape} is sound: every chunk was read, and every scene has its digest. "
+                "Nothing was changed. 'regrowth doctor --deep' says what is damaged"
+            )
+            raise BadData(msg)
+        name = f"{landscape}-{today()}"
+        target = root / DAMAGED / (name if earlier is None else f"{name}-{len(before) + 1}")
+        make_private_folder(target.parent)
+        folder.rename(target)
+    return Replaced(landscape=landscape, sites=sites, folder=target, damage=damage)
+
+
+def _members(ledger: Ledger, landscape: str) -> tuple[tuple[str, ...], int]:
+    """Current sites of a landscape, and the number of its rows that the ledger knows."""
+    with ledger.reading() as t:
+        grounds = {values["id"]: ground_key(from_json(values, Site)) for values in t.sites()}
+        snapshots = t.snapshots()
+    rows = {site: snapshots[ground].rpartition(":") for site, ground in grounds.items() if ground in snapshots}
+    members = {site: int(count) for site, (name, _, count) in rows.items() if name == landscape}
+    return tuple(sorted(members)), max(members.values(), default=0)
+
+
+def _damage(folder: Path, known_rows: int, progress: Report) -> str | None:
+    """What is damaged in a store; None: nothing that a verdict needs."""
+    try:
+        store = LandscapeStore(folder, read_only=True)
+        if not store.exists:
+            return "it has no content"
+        damage = next((one.what for one in find_damage(store, progress) if one.is_needed), None)
+        older = f"it has {store.rows} rows, and the ledger knows {known_rows}: it is an older copy"
+        return damage or (older if store.rows < known_rows else None)
+    except MonitorError as error:
+        return reason(error)
+
+
+def differences(settings: Settings, replaced: Replaced) -> list[str]:
+    """How the new store differs from the one that was set aside, in sentences."""
+    with open_ledger(settings) as ledger, ledger.reading() as t:
+        snapshots, sites = t.snapshots(), {values["id"]: values for values in t.sites()}
+    homes = {snapshots[ground_key(from_json(sites[site], Site))].rpartition(":")[0] for site in replaced.sites}
+    said = [] if homes == {replaced.landscape} else [f"the sites are in {', '.join(sorted(homes))} now"]
+    if replaced.folder is None:
+        return said
+    try:
+        before = _acquisitions(replaced.folder)
+    except MonitorError:
+        return [*said, "the damaged store cannot be read as far as to compare its scenes"]
+    after = {name for home in homes for name in _acquisitions(settings.store.root / home)}
+    for which, names in (("no longer offered, or not yet fetched", before - after), ("new", after - before)):
+        if names:
+            some = ", ".join(sorted(names)[:5])
+            said.append(f"scenes {which}: {len(names)} ({some}{' and more' if len(names) > 5 else ''})")
+    return said or ["it has the same scenes as before"]
+
+
+def _acquisitions(folder: Path) -> set[str]:
+    store: Any = LandscapeStore(folder, read_only=True)
+    with store.guarded():
+        return {str(name) for name in store.whole("acquisition") if name}

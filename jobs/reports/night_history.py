@@ -1,0 +1,128 @@
+"""What changed since the night before and how the last nights ended, from the ledger, for the index and its pages."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Final
+
+from jobs.messages.operator_notices import silent_sites
+from jobs.reports.manifest import Manifest, exit_status, public, summary
+from jobs.runtime.exits import Exit
+from jobs.runtime.records import from_json
+from monitor.alerts.alert import AlertEvent
+from monitor.ledger.transaction import Payload, Transaction
+from monitor.publish.index.history import AlertChange, Changes, History, Night
+from monitor.sites.site import Site
+from monitor.verdict.assessment import Assessment
+
+MAX_NIGHTS: Final = 30
+"""Nights that the page of the last nights shows, at most."""
+SHOWN_EVENTS: Final = frozenset(
+    {AlertEvent.OPENED, AlertEvent.WORSENED, AlertEvent.REOPENED, AlertEvent.RESOLVED, AlertEvent.ANSWERED}
+)
+
+
+def read_history(
+    t: Transaction,
+    rows: Sequence[tuple[Site, Assessment]],
+    *,
+    day: date,
+    night: Manifest | None,
+    silence_days: int,
+) -> History:
+    """What the pages say about the nights.
+
+    Parameters
+    ----------
+    t : Transaction
+        Reads runs, assessments and events.
+    rows : sequence of (Site, Assessment)
+        Every assessed site with its newest assessment.
+    day : date
+        Day of the pages.
+    night : Manifest, optional
+        The night that writes them, which the ledger does not show as ended yet; None: they are written by themselves.
+    silence_days : int
+        Time without a usable scene, in the growing season, after which a site counts as unseen. [day]
+    """
+    newest = {assessment.site: assessment.last_observed for _, assessment in rows}
+    success = t.last_success_day()
+    nights = _nights(t, night)
+    done = [one.day for one in nights if one.status == Exit.DONE]
+    episodes = t.all_episodes()
+    return History(
+        nights=nights,
+        last_success=max([*done, *([date.fromisoformat(success)] if success else [])], default=None),
+        changes=_changes(t, rows, day, episodes),
+        unseen=tuple(silent_sites([site for site, _ in rows], newest, episodes, silence_days, day)),
+        silence_days=silence_days,
+    )
+
+
+def _nights(t: Transaction, night: Manifest | None) -> tuple[Night, ...]:
+    """The last nights, newest first, without repetitions that brought nothing new."""
+    shown: list[Night] = []
+    for row in reversed(t.nights(3 * MAX_NIGHTS)):
+        one = _night_of(row, night)
+        newest = max((other.day for other in shown), default=date.min)
+        if one.day > newest or one.outcome != "done" or one.scenes or one.sent or _mends(one, shown):
+            shown.append(one)
+    return tuple(reversed(shown[-MAX_NIGHTS:]))
+
+
+def _mends(night: Night, earlier: Sequence[Night]) -> bool:
+    """Whether the night of the same day that is listed before it was not done."""
+    same = [other for other in earlier if other.day == night.day]
+    return bool(same) and same[-1].outcome != "done"
+
+
+def _night_of(row: Payload, running: Manifest | None) -> Night:
+    status, counts, error = row["status"], row["summary"], row["error"]
+    if running is not None and running.run == row["id"]:
+        status, counts = int(exit_status(running)), summary(running)
+    if counts is None and row["finished"]:
+        began, ended = (datetime.fromisoformat(row[name]) for name in ("started", "finished"))
+        counts = {"seconds": (ended - began).total_seconds()}
+    error = None if error is None else public(error)
+    night = {"day": row["as_of"], "started": row["started"], "status": status, "error": error, **(counts or {})}
+    return from_json(night, Night)
+
+
+def _changes(
+    t: Transaction,
+    rows: Sequence[tuple[Site, Assessment]],
+    day: date,
+    episodes: Mapping[str, Sequence[Payload]],
+) -> Changes | None:
+    before = t.finished_night_before(day.isoformat())
+    if before is None:
+        return None
+    since, ended = before["as_of"], before["finished"]
+    statuses = t.statuses_on(since)
+    assessed = {assessment.site: assessment.status for _, assessment in rows}
+    alerts = [
+        AlertChange(
+            site=site, event=event["kind"], level=event["level"], rule=rule,
+            answer=event.get("answer") if event["kind"] == AlertEvent.ANSWERED else None,
+        )
+        for event in t.events_after(ended)  # by time: an answer of that day came after its night
+        if event["kind"] in SHOWN_EVENTS
+        for site, _, rule in [event["alert"].rpartition("/")]
+    ]  # fmt: skip
+    gone = [one.site for one in from_json(before["manifest"], Manifest).sites if one.site not in assessed]
+    current = t.versions() if gone else {}
+    names = {site["id"]: site["name"] for site in t.all_sites()} if any(site not in current for site in gone) else {}
+    return Changes(
+        since=date.fromisoformat(since),
+        before={
+            site: statuses[site] for site, status in assessed.items() if site in statuses and status != statuses[site]
+        },
+        alerts=tuple(alerts),
+        new=tuple(site for site in assessed if site not in statuses),
+        replanted=tuple(
+            (site, date.fromisoformat(last["start"]))
+            for site in assessed
+            for last in episodes.get(site, ())[-1:]
+            if last["number"] > 1 and last["opened"] > ended
+        ),
+        retired=tuple((site, names.get(site, site)) for site in gone if site not in current),
+    )

@@ -1,0 +1,458 @@
+"""Settings: ``regrowth.toml`` and ``REGROWTH_*``, read once into frozen records.
+
+The environment overrides the file: ``REGROWTH_LEDGER__URL`` sets ``url`` in ``[ledger]``. Relative paths start from the
+folder of the file. Unknown keys are errors that name the nearest known key.
+"""
+
+import difflib
+import os
+import re
+import tomllib
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from jobs.runtime.biome_settings import BiomePlanSettings, BiomeSettings, Section, own_biomes
+from jobs.runtime.logs import hide_passwords, hide_paths
+from jobs.runtime.secrets import channel_variable
+from monitor.errors import BadConfiguration, BadData
+from monitor.publish.index.basemap import Basemap
+
+_ADDRESS = r"^(|https?://[^\s?#@]+)$"
+"""An address without user, query and fragment, or nothing."""
+
+
+def _without_scheme(value: Any) -> Any:
+    if isinstance(value, str) and (scheme := re.match(r"[a-z][a-z0-9+.-]+:/", value, re.IGNORECASE)):
+        msg = f"'{scheme[0]}/...' is an address; this version stores and reads on a local or mounted disk: give a path"
+        raise ValueError(msg)
+    return value
+
+
+LocalPath = Annotated[Path, BeforeValidator(_without_scheme)]
+"""A file or folder. An address would otherwise become a local folder of that name."""
+
+
+class RegistrySettings(Section):
+    """``[registry]``: the file of sites."""
+
+    path: LocalPath = Path("aoi/sites.geojson")
+    controls: LocalPath | None = None
+    """File of named control ground; None: control units are chosen in a ring round each site."""
+
+
+class SourceSettings(Section):
+    """``[source]``, or one of several ``[[source]]`` in order of preference."""
+
+    kind: Literal["earthengine", "stac", "sample"]
+    since: date = date(2017, 1, 1)
+    until: date | None = None
+    """Last day used from this source, for instance of Landsat before Sentinel-2; None: no end."""
+    url: str | None = None
+    collections: tuple[str, ...] = ()
+    allow_hosts: tuple[str, ...] = ()
+    project: str | None = None
+    eecu_hours_per_month: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Estimated computing time of Earth Engine after which a run reads no further scenes in the same calendar month
+    (UTC); None: no limit. [EECU h]"""
+    seed: int = Field(default=1, ge=0)
+    """Seed that assigns the fates of the sites of the embedded sample."""
+
+    @model_validator(mode="after")
+    def _budget_of_earth_engine(self) -> Self:
+        if self.eecu_hours_per_month is not None and self.kind != "earthengine":
+            msg = f"eecu_hours_per_month belongs to a source of kind 'earthengine', not {self.kind!r}"
+            raise ValueError(msg)
+        return self
+
+
+class TerrainSettings(Section):
+    """``[terrain]``: an elevation model. Without one only slopes that the registry gives are known."""
+
+    path: LocalPath | None = None
+    """A GeoTIFF, or a folder of them."""
+    collection: str | None = None
+    """``COPERNICUS/DEM/GLO30`` of Earth Engine, or one of a STAC catalogue, for instance ``cop-dem-glo-30``."""
+    url: str | None = None
+    """URL of that catalogue; None: that of the source."""
+
+    @model_validator(mode="after")
+    def _path_or_collection(self) -> Self:
+        if (self.path and self.collection) or (self.url and not self.collection):
+            msg = "give either path, or collection (and its url)"
+            raise ValueError(msg)
+        return self
+
+
+class RainSettings(Section):
+    """``[rain]``: a rainfall product. Without one only the control ground shows a drought."""
+
+    path: LocalPath | None = None
+    """A CSV (date, mm), a NetCDF, or a folder of GeoTIFFs."""
+    variable: str | None = None
+    """Name of the variable, if a NetCDF has several."""
+    collection: Literal["UCSB-CHG/CHIRPS/DAILY"] | None = None
+    """Collection of Earth Engine."""
+
+    @model_validator(mode="after")
+    def _path_or_collection(self) -> Self:
+        if (self.path and self.collection) or (self.variable and not self.path):
+            msg = "give either path (and variable), or collection"
+            raise ValueError(msg)
+        return self
+
+
+class ProgrammeSettings(Section):
+    """``[programme]``: the pledge."""
+
+    pledge_hectares: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Pledged area; None: unknown. [ha]"""
+
+
+class StoreSettings(Section):
+    """``[store]``: what is stored of all sites."""
+
+    root: LocalPath = Path("store")
+
+
+class LedgerSettings(Section):
+    """``[ledger]``: the database."""
+
+    url: str = "sqlite:///regrowth.db"
+
+
+class EngineSettings(Section):
+    """``[engine]``: where work on sites is computed."""
+
+    scheduler: str = Field(default="", pattern=r"^(|processes|[a-z]+://.+)$")
+    """Empty: threads. ``processes``, or the address of a dask scheduler."""
+
+
+class OutputsSettings(Section):
+    """``[outputs]``: pages, maps and tables."""
+
+    root: LocalPath = Path("outputs")
+    base_url: str = Field(default="", pattern=_ADDRESS)
+    """Address where the pages are served; empty: messages link to no page."""
+    basemap: str = ""
+    """Template of the tiles under the map of the index: ``https://host/{z}/{x}/{y}.png``, or a path relative to the
+    root, for tiles beside the pages. It is published with the page, a key in it too; a browser that shows the page asks
+    its host for the tiles. Empty: no tiles, no request."""
+    basemap_attribution: str = ""
+    """Text that the provider of the tiles wants shown; empty: the host of the template."""
+
+    @field_validator("basemap")
+    @classmethod
+    def _valid_template(cls, value: str) -> str:
+        if value:
+            Basemap(url=value)
+        return value
+
+    @property
+    def map_tiles(self) -> Basemap | None:
+        """Tiles under the map of the index."""
+        return Basemap(url=self.basemap, attribution=self.basemap_attribution) if self.basemap else None
+
+
+class AlertsSettings(Section):
+    """``[alerts]``: the false-alarm budget, and to whom alerts go."""
+
+    alpha: float = Field(default=0.05, gt=0, lt=1)
+    """Probability of a false alarm during the lifetime of a site, all rules together. [1]"""
+    channels: tuple[str, ...] = ()
+    """Names of the channels of managers whose site names none; empty: files under ``messages/``."""
+    digest_above: int = Field(default=3, ge=1)
+    """Number of alerts to one recipient in one night above which they are sent as one message."""
+    escalate_days: int = Field(default=14, ge=1)
+    """Time after which a red alert without an answer is also sent to the operators. [day]"""
+    silence_days: int = Field(default=45, ge=1)
+    """Time without an accepted scene in the growing season after which the operators are notified. [day]"""
+
+
+class ChannelSettings(Section):
+    """``[channels.NAME]``: one way to deliver messages. Secrets: environment, see :mod:`jobs.messages.channels`."""
+
+    kind: Literal["smtp", "wecom", "dingtalk", "feishu", "webhook", "apprise"]
+    host: str = ""
+    """Mail server. This and the next four are for ``smtp`` only."""
+    port: int = Field(default=25, ge=1, le=65535)
+    starttls: bool = True
+    """Whether the connection must be encrypted; false: it is not."""
+    sender: str = ""
+    """Mail address of the sender."""
+    user: str = ""
+    """Name to log in with; empty: no login."""
+    url: str = Field(default="", pattern=_ADDRESS)
+    """Address of the receiver, without token; empty: that of the service."""
+    allow_hosts: tuple[str, ...] = ()
+    """Private hosts, or ``host:port``, that may be contacted. Apprise may contact any host."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        missing = {"smtp": ("host", "sender"), "webhook": ("url",)}.get(self.kind, ())
+        other = {"url", "allow_hosts"} if self.kind == "smtp" else {"host", "port", "starttls", "sender", "user"}
+        if lacking := [name for name in missing if not getattr(self, name)]:
+            msg = f"a channel of kind {self.kind!r} needs {' and '.join(lacking)}"
+            raise ValueError(msg)
+        if self.kind == "apprise" and self.url:
+            msg = "a channel of kind 'apprise' has its address in the environment: REGROWTH_CHANNEL_<NAME>_URL"
+            raise ValueError(msg)
+        if foreign := sorted(other & self.model_fields_set):
+            msg = f"a channel of kind {self.kind!r} has no {foreign[0]!r}"
+            raise ValueError(msg)
+        return self
+
+
+class OperatorsSettings(Section):
+    """``[operators]``: who is notified of failed nights, silence and unanswered alerts."""
+
+    channels: tuple[str, ...] = ()
+    email: str = ""
+    """Mail addresses for channels of kind ``smtp``, separated by commas."""
+
+
+class HeartbeatSettings(Section):
+    """``[heartbeat]``: an address that is requested when a night starts and ends (dialect of healthchecks)."""
+
+    url: str = Field(default="", pattern=_ADDRESS)
+    """Empty: none."""
+    allow_hosts: tuple[str, ...] = ()
+
+
+class AnswersSettings(Section):
+    """``[answers]``: the page where managers answer alerts."""
+
+    base_url: str = Field(default="", pattern=_ADDRESS)
+    """Public address of ``regrowth serve``; empty: messages have no link to answer."""
+    valid_days: float = Field(default=30.0, gt=0, le=3650)
+    """Time from the sending of a message until its links expire. [day]"""
+
+
+class Settings(BaseSettings):
+    """All settings of one installation."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        env_prefix="REGROWTH_",
+        env_nested_delimiter="__",
+        nested_model_default_partial_update=True,
+    )
+    registry: RegistrySettings = RegistrySettings()
+    source: tuple[SourceSettings, ...] = ()
+    terrain: TerrainSettings = TerrainSettings()
+    rain: RainSettings = RainSettings()
+    programme: ProgrammeSettings = ProgrammeSettings()
+    store: StoreSettings = StoreSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    engine: EngineSettings = EngineSettings()
+    outputs: OutputsSettings = OutputsSettings()
+    alerts: AlertsSettings = AlertsSettings()
+    channels: dict[Annotated[str, StringConstraints(pattern=r"^[\w.-]{1,40}$")], ChannelSettings] = {}
+    operators: OperatorsSettings = OperatorsSettings()
+    heartbeat: HeartbeatSettings = HeartbeatSettings()
+    answers: AnswersSettings = AnswersSettings()
+    biomes: dict[str, BiomeSettings] = {}
+
+    @field_validator("biomes")
+    @classmethod
+    def _possible_biomes(cls, biomes: dict[str, BiomeSettings]) -> dict[str, BiomeSettings]:
+        try:
+            own_biomes(biomes)
+        except BadData as error:
+            raise ValueError(str(error)) from None
+        return biomes
+
+    @model_validator(mode="after")
+    def _known_channels(self) -> Self:
+        if "files" in self.channels:
+            msg = "[channels.files]: this name is taken by messages/; choose another"
+            raise ValueError(msg)
+        for section, names in (("alerts", self.alerts.channels), ("operators", self.operators.channels)):
+            for name in names:
+                if name not in self.channels:
+                    msg = f"[{section}] channels: there is no [channels.{name}]"
+                    raise ValueError(msg)
+        variables: dict[str, str] = {}
+        for name in self.channels:
+            if (same := variables.setdefault(channel_variable(name, ""), name)) != name:
+                msg = f"[channels.{same}] and [channels.{name}] would share their secrets; rename one of them"
+                raise ValueError(msg)
+        kinds = {self.channels[name].kind for name in self.operators.channels}
+        if "smtp" in kinds and not self.operators.email:
+            msg = "[operators] has a channel of kind 'smtp': give their address as email"
+            raise ValueError(msg)
+        return self
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return [value] if isinstance(value, dict) else value
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: Any, env_settings: Any, *_args: Any, **_more: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment overrides the file."""
+        return env_settings, init_settings
+
+
+def config_path(path: Path | None) -> Path:
+    """The given path, else that in ``REGROWTH_CONFIG``, else ``regrowth.toml`` in the working directory."""
+    return path or Path(os.environ.get("REGROWTH_CONFIG") or "regrowth.toml")
+
+
+def load(path: Path | None, *, needs_source: bool = True) -> Settings:
+    """Read the settings from a file (see :func:`config_path`); all paths are absolute.
+
+    `needs_source`: whether a file without a source is refused.
+
+    Raises
+    ------
+    BadConfiguration
+        The file is missing or unreadable, or a setting is invalid.
+    """
+    chosen = config_path(path)
+    values = _read(chosen)
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        msg = f"{chosen}: {_problems(error)}"
+        raise BadConfiguration(msg) from error
+    except SettingsError as error:  # names the field; the content may be secret
+        field = re.search(r'field "(\w+)"', str(error))
+        name = f"REGROWTH_{field[1].upper()}" if field else "a variable REGROWTH_..."
+        msg = f"{name} in the environment is not JSON; write it as JSON, or a section's keys as REGROWTH_SECTION__KEY"
+        raise BadConfiguration(msg) from error
+    addresses = [settings.ledger.url, settings.engine.scheduler, settings.terrain.url]
+    hide_passwords([*addresses, *(source.url for source in settings.source)])
+    hide_paths([settings.heartbeat.url])
+    if needs_source and not settings.source:
+        msg = f'{chosen}: there is no [source]; add one with kind = "stac", "earthengine" or "sample"'
+        raise BadConfiguration(msg)
+    return _with_absolute_paths(settings, chosen.resolve().parent)
+
+
+def load_readable(path: Path | None) -> Settings | None:
+    """Settings of those sections that are valid, after :func:`load` has failed; None if the environment is not.
+
+    They serve to report that failure only: of the paths, only the root of the stores starts from the folder of the
+    file. If the file cannot be read, only the environment counts.
+    """
+    dropped: set[str] = set()
+    try:
+        values = _read(config_path(path))
+    except BadConfiguration:
+        values = {}
+    while True:
+        try:
+            settings = Settings(**{name: value for name, value in values.items() if name not in dropped})
+            hide_paths([settings.heartbeat.url])
+            root = config_path(path).resolve().parent / settings.store.root
+            return settings.model_copy(update={"store": StoreSettings(root=root)})
+        except SettingsError:
+            return None
+        except ValidationError as error:
+            wrong = {str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}
+            wrong = wrong or {"alerts", "channels", "operators"}  # each is valid, but they do not fit together
+            if wrong <= dropped:  # the error is in the environment
+                return None
+            dropped |= wrong
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        place = path.absolute()
+        msg = f"no configuration at {place}; give one by --config or REGROWTH_CONFIG, or see the README for a first one"
+        raise BadConfiguration(msg) from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        msg = f"{path} cannot be read: {error}"
+        raise BadConfiguration(msg) from error
+
+
+def _problems(error: ValidationError) -> str:
+    """The first problems in one line, with the nearest known key for an unknown one."""
+    problems = []
+    for problem in error.errors()[:3]:
+        place = [str(part) for part in problem["loc"]]
+        if problem["type"] == "extra_forbidden":
+            nearest = difflib.get_close_matches(place[-1], _known_keys(place[:-1]), n=1, cutoff=0.0)
+            problems.append(f"unknown key {'.'.join(place)!r}; the nearest known one is {nearest[0]!r}")
+        else:
+            problems.append(f"{'.'.join(place)}: {problem['msg'].removeprefix('Value error, ')}")
+    return "; ".join(problems)
+
+
+def _known_keys(place: list[str]) -> list[str]:
+    """Keys of a section; of the whole file where `place` is empty."""
+    if not place:
+        return list(Settings.model_fields)
+    several: dict[str, Any] = {
+        "source": SourceSettings, "channels": ChannelSettings,
+        "biomes": BiomePlanSettings if len(place) > 2 else BiomeSettings,
+    }  # fmt: skip
+    section: Any = several.get(place[0], Settings.model_fields[place[0]].annotation)
+    return list(section.model_fields)
+
+
+def _with_absolute_paths(settings: Settings, folder: Path) -> Settings:
+    """Settings whose relative paths start from the folder of the configuration."""
+
+    def absolute(path: Path | None) -> Path | None:
+        return None if path is None else folder / path
+
+    url = _ledger_url(settings.ledger.url)
+    if url.drivername.startswith("sqlite") and url.database and url.database != ":memory:":
+        url = url.set(database=str(folder / url.database))
+    registry, terrain, rain = settings.registry, settings.terrain, settings.rain
+    return settings.model_copy(
+        update={
+            "registry": RegistrySettings(path=folder / registry.path, controls=absolute(registry.controls)),
+            "source": tuple(_source_with_absolute_paths(source, folder) for source in settings.source),
+            "terrain": terrain.model_copy(update={"path": absolute(terrain.path)}),
+            "rain": rain.model_copy(update={"path": absolute(rain.path)}),
+            "store": StoreSettings(root=folder / settings.store.root),
+            "outputs": settings.outputs.model_copy(update={"root": folder / settings.outputs.root}),
+            "ledger": LedgerSettings(url=url.render_as_string(hide_password=False)),
+        }
+    )
+
+
+def _source_with_absolute_paths(source: SourceSettings, folder: Path) -> SourceSettings:
+    """A source whose local catalogue and allowed folders start from the folder of the configuration."""
+
+    def absolute(name: str) -> str:
+        path = folder / name
+        local = "://" not in name and (name.startswith((".", "/")) or os.path.exists(path))  # False for long names too
+        return str(path.resolve()) if local else name
+
+    url = absolute(source.url) if source.kind == "stac" and source.url else source.url
+    return source.model_copy(update={"url": url, "allow_hosts": tuple(absolute(name) for name in source.allow_hosts)})
+
+
+def _ledger_url(text: str) -> URL:
+    try:
+        if text.count("@") > 1:  # a password with @ would be split in the wrong place, and partly shown
+            raise ArgumentError
+        return make_url(text)
+    except (ArgumentError, ValueError) as error:  # a port that is no number is a ValueError that quotes it
+        msg = (
+            "[ledger] url is no database URL; write for instance sqlite:///regrowth.db or "
+            "postgresql+psycopg://host:5432/name; @, : and / in a password are written %40, %3A and %2F"
+        )
+        raise BadConfiguration(msg) from error
