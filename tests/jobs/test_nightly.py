@@ -259,7 +259,7 @@ def test_maps_are_those_of_a_run_from_scratch_and_read_no_season_that_is_over(
     manifest = night(settings, as_of=after)
     assert [site.scenes_new for site in manifest.sites] == [["romania-2018-08-25"]] * 3
     assert read
-    assert all("2018" in name for name in read)
+    assert all(b"2018" in name for name in read)
     shutil.rmtree(installation.root / "sites")
     night(settings, as_of=after)
     made = {path: path.read_bytes() for path in (installation.root / "sites").rglob("*.tif")}
