@@ -29,7 +29,7 @@ from jobs.register.lots import latest_records
 from jobs.register.promises import judged_site
 from jobs.reports.manifest import Manifest
 from jobs.reports.night_history import read_history
-from jobs.runtime.executor import Compute, open_executor
+from jobs.runtime.executor import Compute, local_executor, open_executor
 from jobs.runtime.installation import locked_ledger
 from jobs.runtime.logs import redacted
 from jobs.runtime.records import from_json, stored_rows, to_json
@@ -114,7 +114,8 @@ def publish(
         last_night = t.newest_night()
     for error in assessed.damaged.values():
         log.error("assessment not published", error=error)
-    outcomes = assessed.damaged | _write_pages(settings, ledger, compute, assessed)
+    with local_executor(settings.engine.scheduler, compute) as here:
+        outcomes = assessed.damaged | _write_pages(settings, ledger, here, assessed)
     since, errors = _write_plans(settings, [plan for plan in assessed.plans if outcomes.get(plan.site.id) is None])
     outcomes |= errors
     days = [*(assessment.as_of for _, assessment in rows), *([] if as_of is None else [as_of])]
@@ -321,7 +322,7 @@ def _shown_alert(stored: Sequence[dict[str, Any]], assessment: Assessment) -> Al
 
 def _write_pages(settings: Settings, ledger: Ledger, compute: Compute, assessed: _Assessed) -> dict[str, str | None]:
     """Write outdated pages, those of one snapshot by one call; for each site None, or the error."""
-    root, judged = settings.outputs.root, Counter(plan.row["snapshot"] for plan in assessed.plans)
+    judged = Counter(plan.row["snapshot"] for plan in assessed.plans)
     pages = sorted(assessed.outdated, key=lambda page: page.snapshot or "")
     batches = [[*members] for _, members in groupby(pages, key=lambda page: page.snapshot)]
     outcomes: dict[str, str | None] = {}
@@ -330,9 +331,6 @@ def _write_pages(settings: Settings, ledger: Ledger, compute: Compute, assessed:
     ):
         for place, page in enumerate(batches[number]):
             error = redacted(f"its worker died: {result}") if isinstance(result, BaseException) else result[place]
-            if error is None and not is_current(page.site.id, root, page.key):
-                # checked here, where the index is written: a worker may have another folder of this name
-                error = f"its page is not where it should be, under {root / 'sites'}"
             if error is not None:
                 log.error("page not written", site=page.site.id, error=error)
             outcomes[page.site.id] = error

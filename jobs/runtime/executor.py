@@ -1,7 +1,8 @@
 """Compute dask graphs in threads of this process, in processes of this machine, or on a dask cluster.
 
-The numbers are the same everywhere. Workers compute and write chunks; only this process, which holds the lock,
-commits. If a worker is killed, its jobs are repeated on another one; a job whose workers keep dying fails alone.
+The numbers are the same everywhere. Workers read scenes and give back arrays; only this machine reads and writes
+stores and pages, so workers of a cluster need no disk. If a worker is killed, its jobs are repeated on another one; a
+job whose workers keep dying fails alone.
 
 Processes of this machine communicate through pipes: a local dask cluster would listen on loopback, where every user of
 the machine could make it run code.
@@ -73,7 +74,7 @@ def open_executor(scheduler: str) -> Iterator[Compute]:
     ----------
     scheduler : str
         Empty: threads of this process. ``processes``: processes of this machine. Else the address of a dask scheduler
-        whose workers see the same files; TLS and everything else is taken from dask's own configuration.
+        (its workers need no disk); TLS and everything else is taken from dask's own configuration.
 
     Raises
     ------
@@ -91,6 +92,16 @@ def open_executor(scheduler: str) -> Iterator[Compute]:
         else:
             with _cluster(scheduler) as work:
                 yield work
+
+
+@contextmanager
+def local_executor(scheduler: str, compute: Compute) -> Iterator[Compute]:
+    """For work on files of this machine: `compute`, the executor of a scheduler; processes if that is a cluster."""
+    if scheduler in {"", "processes"}:
+        yield compute
+    else:
+        with _processes() as work:
+            yield work
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Threads, processes and a cluster: the same numbers, and no worker's death loses a site."""
 
 import gc
+import importlib
 import os
 import re
 import signal
@@ -96,6 +97,33 @@ def products(made):
     """Content of every file that a night publishes, by name, without when it started and how long it took."""
     files = {name: content for name, (_, content) in made.files().items() if name != "regrowth.toml"}
     return {name: WHEN.sub(b"", content) for name, content in files.items() if "/." not in f"/{name}"}
+
+
+def _without_disk(folder):
+    """Hide a folder from this process, as on a worker that does not have its disk."""
+
+    def hide(event, arguments):
+        if event in {"open", "os.listdir", "os.scandir"} and str(arguments[0]).startswith(folder):
+            raise FileNotFoundError(arguments[0])
+
+    def opened(self, path):
+        raise FileNotFoundError(path)
+
+    sys.addaudithook(hide)
+    sys.modules["monitor.cube.store"].LandscapeStore.__init__ = opened
+
+
+@pytest.mark.slow
+def test_workers_of_a_cluster_need_no_disk(install, first_night, cluster, tmp_path):
+    from distributed import Client
+
+    made = configured(install, tmp_path, cluster.scheduler_address)
+    with Client(cluster.scheduler_address, set_as_default=False) as client:
+        client.run(importlib.import_module, "monitor.cube.store")
+        client.run(_without_disk, str(tmp_path))
+        night(load(made.config), as_of=NIGHT)
+        client.restart()
+    assert differences(products(first_night), products(made)) == {}
 
 
 @pytest.mark.parametrize("kind", ["processes", pytest.param("cluster", marks=pytest.mark.slow)])
