@@ -70,7 +70,8 @@ def test_kernels_are_compiled_for_any_processor_after_the_times_of_the_sources_a
 def test_the_image_runs_as_an_ordinary_user_and_writes_below_its_work_folder(stages):
     last = stages[-1]
     assert arguments(last, "USER") == [f"{UID}:{UID}"]
-    assert (arguments(last, "WORKDIR"), arguments(last, "ENTRYPOINT")) == (["/data"], ['["regrowth"]'])
+    assert (arguments(last, "WORKDIR"), arguments(last, "ENTRYPOINT")) == (["/data"], [])
+    assert arguments(last, "CMD") == ['["regrowth", "--help"]']
     assert "HOME=/data" in arguments(last, "ENV")[0].split()
     assert [name for name, _ in last].index("USER") > max(i for i, (name, _) in enumerate(last) if name == "RUN")
 
@@ -119,7 +120,7 @@ def test_the_pod_has_no_more_rights_than_the_image_needs(pod, stages):
     }  # fmt: skip
     assert (pod["automountServiceAccountToken"], pod["restartPolicy"]) == (False, "Never")
     assert set(container["resources"]["limits"]) == {"memory", "ephemeral-storage"}  # a slow night is no failed one
-    assert "command" not in container  # the ENTRYPOINT of the image
+    assert container["args"][0] == "regrowth"
 
 
 def test_every_place_that_a_night_writes_to_is_mounted(pod, objects):
@@ -144,7 +145,7 @@ def test_the_configuration_is_valid_and_writes_to_the_volume_only(objects, pod, 
     assert settings.ledger.url == "sqlite:////data/regrowth.db"
     assert "secret" not in text.lower()
     (container,) = pod["containers"]
-    assert container["args"] == ["run", "--config", "/etc/regrowth/regrowth.toml"]
+    assert container["args"] == ["regrowth", "run", "--config", "/etc/regrowth/regrowth.toml"]
     assert list(objects["ConfigMap"]["data"]) == ["regrowth.toml"]
 
 

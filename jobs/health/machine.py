@@ -232,7 +232,7 @@ def scheduler(settings: "Settings", *, online: bool) -> Iterator[Finding]:
     from jobs.runtime.executor import open_executor
 
     try:
-        with open_executor(address):
+        with open_executor(address, settings.engine.tls_files):
             yield ok("scheduler", f"dask at {one_line(address)} answers")
     except MonitorError as error:
         fix = f"start it (dask scheduler), or leave [engine] scheduler empty: {one_line(address)}"

@@ -130,7 +130,7 @@ def night(
     run = begun[1] if begun else new_run("night", as_of)
     with (
         nullcontext(begun[0]) if begun else begun_night(settings, as_of, run) as ledger,
-        open_executor(settings.engine.scheduler) as compute,
+        open_executor(settings.engine.scheduler, settings.engine.tls_files) as compute,
     ):
         report_killed_nights(settings, ledger, run)
         registry = apply_registry(ledger, settings)
@@ -290,7 +290,8 @@ def fetch_history(
         As for :func:`night`; the landscapes that another run updates are deferred instead.
     """
     began, until = time.monotonic(), until or today()
-    with open_ledger(settings) as ledger, open_executor(settings.engine.scheduler) as compute:
+    engine = settings.engine
+    with open_ledger(settings) as ledger, open_executor(engine.scheduler, engine.tls_files) as compute:
         run = new_run("backfill", until)
         record_run(ledger, run, "backfill", until)
         registry = apply_registry(ledger, settings)

@@ -73,7 +73,7 @@ def publish_once(settings: Settings) -> tuple[dict[str, str | None], int]:
     """Run :func:`publish` alone, as ``regrowth publish`` does; also return the number of sites."""
     with (
         locked_ledger(settings, "the writing of pages") as ledger,
-        open_executor(settings.engine.scheduler) as compute,
+        open_executor(settings.engine.scheduler, settings.engine.tls_files) as compute,
     ):
         with ledger.reading() as t:
             sites = len(t.sites())

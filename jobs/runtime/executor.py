@@ -67,14 +67,17 @@ exception that ended it. The first expected error (:class:`monitor.errors.Monito
 
 
 @contextmanager
-def open_executor(scheduler: str) -> Iterator[Compute]:
+def open_executor(scheduler: str, tls: Sequence[Path | None] = ()) -> Iterator[Compute]:
     """A way to compute dask graphs in parallel.
 
     Parameters
     ----------
     scheduler : str
         Empty: threads of this process. ``processes``: processes of this machine. Else the address of a dask scheduler
-        (its workers need no disk); TLS and everything else is taken from dask's own configuration.
+        (its workers need no disk).
+    tls : sequence of Path, optional
+        Files of the authority, the certificate and the key for ``tls://``. What is not given is taken from dask's own
+        configuration.
 
     Raises
     ------
@@ -90,7 +93,7 @@ def open_executor(scheduler: str) -> Iterator[Compute]:
             with _processes() as work:
                 yield work
         else:
-            with _cluster(scheduler) as work:
+            with _cluster(scheduler, tls) as work:
                 yield work
 
 
@@ -325,7 +328,7 @@ def _error_to_bytes(error: Exception) -> Any:
 
 
 @contextmanager
-def _cluster(scheduler: str) -> Iterator[Compute]:
+def _cluster(scheduler: str, tls: Sequence[Path | None]) -> Iterator[Compute]:
     from distributed import Client, KilledWorker, WorkerPlugin
 
     class Logs(WorkerPlugin):
@@ -335,11 +338,12 @@ def _cluster(scheduler: str) -> Iterator[Compute]:
             if not structlog.is_configured():
                 set_up_logs()
 
-    options = _connection_options(scheduler)
+    security = _security(scheduler, tls)
+    options = _connection_options(scheduler, security)
     try:  # not as dask's default client: dask would use it for everything, even if the scheduler refused it
         with ThreadPoolExecutor(1) as apart:  # in a notebook this thread already runs an event loop
             apart.submit(asyncio.run, _check_scheduler(scheduler, options)).result()
-        client = Client(scheduler, timeout=SCHEDULER_TIMEOUT, set_as_default=False)
+        client = Client(scheduler, security=security, timeout=SCHEDULER_TIMEOUT, set_as_default=False)
     except (OSError, TimeoutError) as error:
         msg = f"no dask scheduler answers at {scheduler}: start it, or leave [engine] scheduler empty"
         raise TryLater(msg) from error
@@ -367,12 +371,23 @@ async def _check_scheduler(address: str, options: dict[str, Any]) -> None:
         raise ValueError(answer)
 
 
-def _connection_options(address: str) -> dict[str, Any]:
-    """Arguments of :func:`distributed.comm.connect` from dask's own configuration.
+def _security(address: str, tls: Sequence[Path | None]) -> Any:
+    """Security of a dask client: TLS by these files, else by dask's own configuration."""
+    from distributed import Security
+
+    files = [str(path) for path in tls if path is not None]
+    try:
+        return Security(**dict(zip(("tls_ca_file", "tls_client_cert", "tls_client_key"), files, strict=False)))
+    except (OSError, TypeError, ValueError) as error:
+        msg = f"[engine] scheduler = {address!r}: dask's own configuration (distributed.comm) is invalid: {error}"
+        raise BadConfiguration(msg) from error
+
+
+def _connection_options(address: str, security: Any) -> dict[str, Any]:
+    """Arguments of :func:`distributed.comm.connect`.
 
     Raises BadConfiguration for an impossible address before dask creates a client, which would hang when it is closed.
     """
-    from distributed import Security
     from distributed.comm import get_address_host_port, parse_address
 
     setting = f"[engine] scheduler = {address!r}"
@@ -385,13 +400,13 @@ def _connection_options(address: str) -> dict[str, Any]:
     if not host or not 0 < port < 2**16 or address != address.strip():
         raise BadConfiguration(problem)
     try:
-        options: dict[str, Any] = Security().get_connection_args("client")
+        options: dict[str, Any] = security.get_connection_args("client")
     except (OSError, TypeError, ValueError) as error:
-        msg = f"{setting}: dask's own configuration (distributed.comm.tls) is invalid: {error}"
+        msg = f"{setting}: the files of [engine] tls_..., or of dask's own configuration, are invalid: {error}"
         raise BadConfiguration(msg) from error
     encrypted = scheme in ("tls", "wss")
     if encrypted and options["ssl_context"] is None:
-        msg = f"{setting}: dask's own configuration (distributed.comm.tls) lacks certificates for it"
+        msg = f"{setting}: it needs certificates: give tls_ca, tls_cert and tls_key in [engine]"
         raise BadConfiguration(msg)
     if options["require_encryption"] and not encrypted:
         msg = f"{setting}: dask's own configuration (distributed.comm.require-encryption) asks for tls://"

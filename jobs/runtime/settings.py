@@ -138,6 +138,23 @@ class EngineSettings(Section):
 
     scheduler: str = Field(default="", pattern=r"^(|processes|[a-z]+://.+)$")
     """Empty: threads. ``processes``, or the address of a dask scheduler."""
+    tls_ca: LocalPath | None = None
+    tls_cert: LocalPath | None = None
+    tls_key: LocalPath | None = None
+    """Certificate of the authority, and certificate and key of this client, for ``tls://``. Without them dask's own
+    configuration holds."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if any(self.tls_files) and not all(self.tls_files):
+            msg = "tls_ca, tls_cert and tls_key belong together: give all three files, or none"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def tls_files(self) -> tuple[Path | None, ...]:
+        """Files of the authority, of the certificate and of the key."""
+        return self.tls_ca, self.tls_cert, self.tls_key
 
 
 class OutputsSettings(Section):
@@ -426,6 +443,9 @@ def _with_absolute_paths(settings: Settings, folder: Path) -> Settings:
             "source": tuple(_source_with_absolute_paths(source, folder) for source in settings.source),
             "terrain": terrain.model_copy(update={"path": absolute(terrain.path)}),
             "rain": rain.model_copy(update={"path": absolute(rain.path)}),
+            "engine": settings.engine.model_copy(
+                update={name: absolute(getattr(settings.engine, name)) for name in ("tls_ca", "tls_cert", "tls_key")}
+            ),
             "store": StoreSettings(root=folder / settings.store.root),
             "outputs": settings.outputs.model_copy(update={"root": folder / settings.outputs.root}),
             "ledger": LedgerSettings(url=url.render_as_string(hide_password=False)),

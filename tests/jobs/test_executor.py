@@ -340,8 +340,8 @@ def test_an_invalid_address_is_refused(address):
 @pytest.mark.parametrize(
     ("address", "dask_settings", "message"),
     [
-        ("tls://127.0.0.1:1", {}, "lacks certificates"),
-        ("tls://127.0.0.1:1", dict.fromkeys(CERTIFICATES, "/none.pem"), "is invalid"),
+        ("tls://127.0.0.1:1", {}, "needs certificates"),
+        ("tls://127.0.0.1:1", dict.fromkeys(CERTIFICATES, "/none.pem"), "are invalid"),
         ("tcp://127.0.0.1:1", {"distributed.comm.require-encryption": True}, "asks for tls://"),
     ],
 )
@@ -357,7 +357,7 @@ def test_an_address_that_dasks_own_configuration_rules_out_is_refused_and_leaves
     assert not left, "an unfinished client hangs for 40 s when it is closed"
 
 
-def test_certificates_come_from_dasks_own_configuration_and_their_absence_is_reported():
+def test_certificates_come_from_the_settings_or_from_dasks_own_configuration_and_their_absence_is_reported(tmp_path):
     pytest.importorskip("cryptography")  # distributed makes certificates with it
     from distributed import LocalCluster, Security
 
@@ -371,7 +371,11 @@ def test_certificates_come_from_dasks_own_configuration_and_their_absence_is_rep
         assert address.startswith("tls://127.0.0.1:")
         with dask.config.set(files), open_executor(address) as work:
             assert dict(work([job(add, 1, 1)])) == {0: 2}
-        with pytest.raises(BadConfiguration, match="lacks certificates"), open_executor(address):
+        for name, content in files.items():
+            (tmp_path / name).write_text(content, encoding="utf-8")
+        with open_executor(address, [tmp_path / name for name in files]) as work:
+            assert dict(work([job(add, 2, 2)])) == {0: 4}
+        with pytest.raises(BadConfiguration, match="needs certificates"), open_executor(address):
             pass
     assert get_scheduler() is None
 
