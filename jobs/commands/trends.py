@@ -1,6 +1,7 @@
 """``regrowth trends``: trends of any cube. Safe to rerun: the result is replaced as a whole, or not at all."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from monitor.errors import BadData
 if TYPE_CHECKING:
     import xarray as xr
 
-    from monitor.trends.cubes import OpenedSeries
+    from monitor.trends.cubes import Mask, OpenedSeries
 
 OUTPUT_SUFFIXES: Final = (".nc", ".zarr", ".tif", ".tiff", "")
 """An empty one means a folder of GeoTIFFs."""
@@ -65,21 +66,20 @@ def trends(
     import netCDF4
 
     from monitor.files import appearing
-    from monitor.trends.cubes import Mask, Packing, open_series
+    from monitor.trends.cubes import Packing, open_series
 
     set_up_logs()
     source, out = source.resolve(), out.resolve()
     _check_arguments(source, out, season, scale, offset)
-    roles, values = _bands(bands), _mask(mask)
+    roles, pixels = _bands(bands), _mask(mask)
     options: dict[str, object] = {
         "bands": bands, "scale": scale, "offset": offset, "mask": mask,
         "yearly --season": f"{season[0]} {season[1]}" if yearly else None,
     }  # fmt: skip
 
     netCDF4.set_chunk_cache(2**20)  # the default is 64 MB for each of 13 maps, none of which is read again
-    packing = Packing(scale, offset)
     with appearing(out) as partial:
-        opened = open_series(source, variable, bands=roles, packing=packing, mask=Mask(*values) if values else None)
+        opened = open_series(source, variable, bands=roles, packing=Packing(scale, offset), mask=pixels)
         summary = _write_maps(source, out, partial, opened, season if yearly else None, options)
     if as_json:
         print_json(summary)
@@ -99,19 +99,17 @@ def _bands(text: str | None) -> dict[str, str]:
     return bands
 
 
-def _mask(text: str | None) -> tuple[str, list[int]] | None:
+def _mask(text: str | None) -> "Mask | None":
     """Layer and values of the pixels that count."""
+    from monitor.trends.cubes import Mask
+
     if text is None:
         return None
     layer, _, values = text.partition("=")
-    try:
-        mask = layer.strip(), [int(value) for value in values.split(",")]
-    except ValueError:
-        mask = "", []
-    if not mask[0]:
+    if not layer.strip() or not re.fullmatch(r" *[+-]?\d+ *(, *[+-]?\d+ *)*", values):
         msg = f"--mask {text}: name a layer and its whole numbers where pixels count, as in SCL=4,5,7"
         raise typer.BadParameter(msg)
-    return mask
+    return Mask(layer.strip(), [int(value) for value in values.split(",")])
 
 
 def _history(source: Path, out: Path, options: dict[str, object]) -> str:
@@ -185,11 +183,9 @@ def _compute(source: Path, out: Path, partial: Path, maps: "xr.Dataset", opened:
 
     # optimised together: dask does not optimise writes to NetCDF or Zarr, only the checks, and would then read and fit
     # each block twice
-    lazy_checks = {"most_values": maps["n"].max(), "stretched": opened.stretched, "numbers": opened.numbers}
-    if opened.n_clear is not None:
-        lazy_checks["n_clear"] = opened.n_clear
+    names, lazy_checks = [*maps.data_vars], opened.checks.assign(most_values=maps["n"].max())
     (whole,) = dask.optimize(maps.assign(lazy_checks))
-    maps, checks = whole[[*maps.data_vars]], whole[[*lazy_checks]]
+    maps, checks = whole[names], whole[[*lazy_checks.data_vars]]
     with _naming(source):
         write = delayed_write(maps, partial)
     try:
@@ -198,7 +194,7 @@ def _compute(source: Path, out: Path, partial: Path, maps: "xr.Dataset", opened:
     except (OSError, RuntimeError, ValueError, TypeError, EOFError, MemoryError, zlib.error, lzma.LZMAError) as error:
         msg = f"{source} could not be read, or {out} not written: {error}"
         raise BadData(msg) from error
-    check_values(source, opened, checks)
+    check_values(source, str(opened.series.name), checks)
     return int(checks["most_values"])
 
 

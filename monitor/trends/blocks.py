@@ -6,18 +6,17 @@ from typing import Any, Final
 import pyproj.exceptions
 import rasterio.errors
 import xarray as xr
-from affine import Affine
 from rioxarray.exceptions import RioXarrayError
 
 from monitor.errors import BadData
-from monitor.trends.cf import mask_outside_limits, parse_transform
+from monitor.trends.cf import mask_outside_limits
 
 MAX_BLOCK_BYTES: Final = 32 * 2**20
 """Maximum size of a block of one variable; each thread holds one block. [byte]"""
 
 
 def in_blocks(path: Path, cube: xr.Dataset) -> xr.Dataset:
-    """Divide a cube into blocks, mask values outside the limits of the file, and set CRS and transform.
+    """Divide a cube into blocks, mask values outside the limits of the file, and set the CRS.
 
     Parameters
     ----------
@@ -37,21 +36,13 @@ def in_blocks(path: Path, cube: xr.Dataset) -> xr.Dataset:
         The CRS or the limits cannot be read.
     """
     try:
-        crs, mapping = cube.rio.crs, cube.coords.get(cube.rio.grid_mapping)
+        crs = cube.rio.crs
     except (RioXarrayError, rasterio.errors.CRSError, pyproj.exceptions.CRSError, ValueError, TypeError) as error:
         msg = f"{path}: its CRS cannot be read ({error}); write it again, for instance by rio.write_crs"
         raise BadData(msg) from error
-    text = None if mapping is None or 1 not in cube.sizes.values() else mapping.attrs.get("GeoTransform")
-    transform = parse_transform(text)
-    if transform is not None and all(side in cube.coords and cube[side].dtype.kind in "iuf" for side in ("y", "x")):
-        # for one row it is needed for the pixel size; its corner may be that of a larger cube that the row was cut from
-        x = cube["x"].min() if transform.a > 0 else cube["x"].max()
-        y = cube["y"].min() if transform.e > 0 else cube["y"].max()
-        left, top = float(x) - transform.a / 2, float(y) - transform.e / 2
-        transform = Affine(transform.a, 0, left, 0, transform.e, top)
     shape = block_shape(max(cube.data_vars.values(), key=lambda band: band.dtype.itemsize))
     lazy = {name: mask_outside_limits(path, band.chunk(shape)) for name, band in cube.data_vars.items()}
-    return with_crs(xr.Dataset(lazy), crs, transform)
+    return with_crs(xr.Dataset(lazy), crs)
 
 
 def block_shape(layer: xr.DataArray) -> dict[str, int]:
@@ -69,10 +60,7 @@ def block_shape(layer: xr.DataArray) -> dict[str, int]:
     return {"time": -1, "y": y, "x": x}
 
 
-def with_crs(cube: xr.Dataset, crs: Any, transform: Affine | None) -> xr.Dataset:
-    """Store the CRS, and the transform if given, in ``spatial_ref`` and in no other coordinate."""
+def with_crs(cube: xr.Dataset, crs: Any) -> xr.Dataset:
+    """Store the CRS in ``spatial_ref``, and in no other coordinate."""
     cube = cube.drop_vars([c for c in cube.coords if c not in cube.dims])
-    if crs is None:
-        return cube
-    cube = cube.rio.write_crs(crs, grid_mapping_name="spatial_ref")
-    return cube if transform is None else cube.rio.write_transform(transform, grid_mapping_name="spatial_ref")
+    return cube if crs is None else cube.rio.write_crs(crs, grid_mapping_name="spatial_ref")

@@ -8,8 +8,6 @@ from typing import Any, Final
 import netCDF4
 import numpy as np
 import xarray as xr
-import zarr
-from affine import Affine
 
 from monitor.errors import BadData
 from monitor.trends.kernels.monotonic import DAYS_PER_YEAR
@@ -39,42 +37,30 @@ def open_dataset(path: Path) -> xr.Dataset:
     BadData
         The file cannot be opened, or has unusable attributes.
     """
-    engine = "zarr" if path.is_dir() else "netcdf4"
-    if engine == "zarr":
+    is_zarr_store = path.is_dir()
+    if is_zarr_store:
         _refuse_pickle(path)
-    elif not path.is_file():
-        msg = f"{path} is neither a file nor a folder"
-        raise BadData(msg)
-    elif _is_zip(path):
-        msg = f"{path} is a zip file: unzip it into a new folder, and name that folder"
-        raise BadData(msg)
-    options: dict[str, Any] = {"consolidated": False} if engine == "zarr" else {}
+    options: dict[str, Any] = {"engine": "zarr", "consolidated": False} if is_zarr_store else {"engine": "netcdf4"}
     try:
         with warnings.catch_warnings():  # xarray warns of what is corrected or reported here
             warnings.simplefilter("ignore", UserWarning)
             warnings.simplefilter("ignore", xr.SerializationWarning)
-            cube = xr.open_dataset(path, engine=engine, decode_cf=False, chunks=None, **options)
+            cube = xr.open_dataset(path, decode_cf=False, chunks=None, **options)
             for variable in cube.data_vars.values():
                 if variable.dtype.kind in "iuf":
-                    _normalise_attributes(path, variable, netcdf=engine == "netcdf4")
+                    _normalise_attributes(variable, netcdf=not is_zarr_store)
             cube = xr.decode_cf(cube, decode_coords="all")
-    except OverflowError as error:
-        msg = f"{path}: a time is beyond any calendar ({error}); mark missing dates by _FillValue, or remove them"
-        raise BadData(msg) from error
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
         why = str(error).split(". Try opening")[0]  # the rest is for programmers
         fix = ". Give it times as 'days since 1970-01-01'" if "decode time" in why else ""
-        msg = f"{path} cannot be opened as {'Zarr' if engine == 'zarr' else 'NetCDF'}: {why}{fix}"
+        msg = f"{path} cannot be opened as {'Zarr' if is_zarr_store else 'NetCDF'}: {why}{fix}"
         raise BadData(msg) from error
     cube = _named(cube)
     maps = [str(name) for name, variable in cube.data_vars.items() if set(variable.dims) == {"time", "y", "x"}]
     dimensions = {str(name): tuple(map(str, variable.dims)) for name, variable in cube.data_vars.items()}
-    for attrs in (cube.attrs, *(cube[name].attrs for name in maps)):
-        if np.ndim(attrs.get("crs", "")) == 0 and not attrs.get("crs"):  # an empty one states nothing
-            attrs.pop("crs", None)
-    attributes = {"dimensions": dimensions} | {key: cube.attrs[key] for key in ("crs",) if key in cube.attrs}
+    crs = {key: cube.attrs[key] for key in ("crs",) if key in cube.attrs}
     cube = _linked(cube, maps)[maps].transpose("time", "y", "x", missing_dims="ignore")
-    cube.attrs = attributes
+    cube.attrs = {"dimensions": dimensions, **crs}
     if "time" in cube.coords:
         time = cube["time"].values
         if time.dtype.kind in "iuf":
@@ -115,30 +101,19 @@ def _linked(cube: xr.Dataset, maps: Iterable[str]) -> xr.Dataset:
     return cube
 
 
-def _normalise_attributes(path: Path, variable: xr.DataArray, *, netcdf: bool) -> None:
-    """Convert scale, offset and nodata attributes of a variable to numbers of the right type.
+def _normalise_attributes(variable: xr.DataArray, *, netcdf: bool) -> None:
+    """Convert scale, offset and nodata attributes of a variable to numbers, nodata in the precision of the values.
 
     A NetCDF variable without nodata gets the default of NetCDF, which marks what was never written (bytes have none).
     The attributes of :data:`NODATA_ATTRIBUTES` count as nodata too.
     """
     for name in ("scale_factor", "add_offset", "_FillValue", "missing_value"):
-        if name not in variable.attrs:
-            continue
-        value = np.asarray(variable.attrs[name])
-        try:
+        if name in variable.attrs:
+            value = np.asarray(variable.attrs[name])
             numbers = value if value.dtype.kind in "iuf" else value.astype(float)
-        except (ValueError, TypeError):
-            numbers = np.empty(0)
-        if name in ("scale_factor", "add_offset"):
-            usable = numbers.size == 1 and np.isfinite(numbers).all() and (name != "scale_factor" or numbers.all())
-        else:
-            usable = numbers.size > 0
-            if variable.dtype.kind == "f":
+            if variable.dtype.kind == "f" and name in ("_FillValue", "missing_value"):
                 numbers = numbers.astype(variable.dtype)
-        if not usable:
-            msg = f"{path}: {variable.name!r} has {name} = {variable.attrs[name]}, which cannot be parsed; correct it"
-            raise BadData(msg)
-        variable.attrs[name] = numbers.ravel()[0] if numbers.size == 1 else numbers
+            variable.attrs[name] = numbers.ravel()[0] if numbers.size == 1 else numbers
     for name in NODATA_ATTRIBUTES:
         mark = _nodata(variable, variable.attrs.get(name))
         if mark is not None and "_FillValue" in variable.attrs:
@@ -205,16 +180,6 @@ def mask_outside_limits(path: Path, variable: xr.DataArray) -> xr.DataArray:
     return valid
 
 
-def parse_transform(text: Any) -> Affine | None:
-    """Parse the ``GeoTransform`` of a grid mapping; None if it cannot be parsed or is rotated."""
-    try:
-        transform = Affine.from_gdal(*map(float, str(text).split()))
-    except (ValueError, TypeError):
-        return None
-    usable = np.isfinite(tuple(transform)).all() and transform.a and transform.e
-    return transform if usable and not (transform.b or transform.d) else None
-
-
 def _years(path: Path, numbers: np.ndarray) -> np.ndarray:
     """Convert bare numbers to times if they can only be years."""
     if numbers.size and not ((numbers >= 1900) & (numbers <= 2100) & (numbers % 1 == 0)).all():
@@ -223,38 +188,9 @@ def _years(path: Path, numbers: np.ndarray) -> np.ndarray:
     return mid_season(numbers.astype(np.int64), DAYS_PER_YEAR / 2)
 
 
-def refuse_missing_chunks(store: Path, variables: Iterable[xr.DataArray]) -> None:
-    """Refuse variables of a Zarr store that lack chunks, unless these are read as missing values.
-
-    Raises
-    ------
-    BadData
-        Chunks are missing, and would be read as numbers.
-    """
-    group = zarr.open_group(store, mode="r", use_consolidated=False)
-    for variable in variables:
-        stored = group[str(variable.name)]
-        if not isinstance(stored, zarr.Array) or stored.nchunks_initialized == stored.nchunks:
-            continue
-        marks = [variable.encoding[name] for name in ("_FillValue", "missing_value") if name in variable.encoding]
-        if not (stored.fill_value != stored.fill_value or any(np.isin(stored.fill_value, mark) for mark in marks)):
-            missing = stored.nchunks - stored.nchunks_initialized
-            msg = (
-                f"{store}: {missing} of {stored.nchunks} chunks of {variable.name!r} are missing, and would be read as "
-                f"{stored.fill_value}, which is not the _FillValue; write all chunks, or set _FillValue"
-            )
-            raise BadData(msg)
-
-
 def is_zarr(folder: Path) -> bool:
     """Whether a folder holds the metadata of a Zarr group; False for a single v2 array or a missing folder."""
     return any((folder / name).is_file() for name in ("zarr.json", ".zgroup", ".zmetadata"))
-
-
-def _is_zip(path: Path) -> bool:
-    """Whether a file starts like a zip file; signs of one at its end may be values of a NetCDF."""
-    with path.open("rb") as file:
-        return file.read(2) == b"PK"
 
 
 def _refuse_pickle(store: Path) -> None:

@@ -27,7 +27,7 @@ from monitor.trends.bands import (
     where_seen,
 )
 from monitor.trends.blocks import in_blocks
-from monitor.trends.cf import is_zarr, open_dataset, refuse_missing_chunks
+from monitor.trends.cf import is_zarr, open_dataset
 from monitor.trends.geotiffs import open_geotiffs
 
 PLAUSIBLE_SHARE: Final = 0.5
@@ -61,18 +61,14 @@ class Mask(NamedTuple):
 
 
 class OpenedSeries(NamedTuple):
-    """A series, with checks that are known only once it has been read."""
+    """A series, with what is known only once it has been read."""
 
     series: xr.DataArray
     """(time, y, x), lazy, time first in memory, CRS in ``spatial_ref`` where there is one."""
-    stretched: xr.DataArray
-    """(time,) bool, lazy: whether all bands run from exactly 0 to exactly 1, which means stretched for display."""
-    numbers: xr.DataArray
-    """(2,), lazy: count of the numbers of the bands except 0, and of those that are possible values."""
-    masked_by: xr.DataArray | None = None
-    """(time, y, x), lazy: the layer of the mask."""
-    n_clear: xr.DataArray | None = None
-    """Lazy: number of pixels, of all dates, where the mask lets them count."""
+    checks: xr.Dataset
+    """Lazy, for :func:`check_values`: ``stretched`` (time), whether all bands run from exactly 0 to exactly 1;
+    ``numbers``, how many the bands have except 0; ``possible``, how many of them can be values; ``clear``, how many
+    pixels of all dates count by the mask (1 without a mask)."""
 
 
 def open_series(
@@ -111,7 +107,7 @@ def open_series(
     ------
     BadData
         The cube cannot be read or has no such variable, band or layer; it holds no real numbers, or an index or
-        reflectance in integers without a scale; it states another scale or offset; or parts of it were never written.
+        reflectance in integers without a scale; or it states another scale or offset.
     """
     if not path.exists():
         msg = f"{path}: there is no such file or folder"
@@ -131,33 +127,30 @@ def open_series(
         _refuse_text(path, cube[layer])
     displayed = tuple(map(str, cube.data_vars)) if sources[0].startswith(UNNAMED) else tuple(roles.values())
     if not images:
-        if path.is_dir():
-            refuse_missing_chunks(path, [cube[source] for source in dict.fromkeys((*sources, *layers))])
         cube = in_blocks(path, cube[[*dict.fromkeys((*displayed, *sources, *layers))]])
-    masked_by = cube[layers[0]] if mask else None
-    clear = masked_by.isin(list(mask.values)) if mask and masked_by is not None else None
-    unmasked = [where_seen(_unpacked(cube[source], packing), kind) for source, kind in zip(sources, kinds, strict=True)]
-    seen = unmasked if clear is None else [band.where(clear) for band in unmasked]
+    clear = cube[layers[0]].isin(list(mask.values)) if mask else xr.DataArray(True)
+    seen = [where_seen(_unpacked(cube[source], packing), kind) for source, kind in zip(sources, kinds, strict=True)]
+    seen = [band.where(clear) for band in seen] if mask else seen
     possible = [where_possible(band, kind) for band, kind in zip(seen, kinds, strict=True)]
     series = where_possible(INDICES[name][0](*possible), name) if roles else possible[0]
-    units = cube[name].attrs.get("units", "") if not roles else ""
     series = series.rename(name)
-    series.attrs = {"units": str(units) if np.ndim(units) == 0 and units else "1"}
-    numbers = xr.concat([sum(map(_count, bands), xr.DataArray(0)) for bands in (seen, possible)], "of")
-    n_clear = None if clear is None else clear.sum()
-    return OpenedSeries(series, _stretched([cube[band] for band in displayed]), numbers, masked_by, n_clear)
+    series.attrs = {"units": str((not roles and cube[name].attrs.get("units")) or "1")}
+    checks = {
+        "stretched": _stretched([cube[band] for band in displayed]), "clear": clear.sum(),
+        "numbers": _count(seen), "possible": _count(possible),
+    }  # fmt: skip
+    return OpenedSeries(series, xr.Dataset(checks))
 
 
-def check_values(path: Path, opened: OpenedSeries, checks: xr.Dataset) -> None:
+def check_values(path: Path, name: str, checks: xr.Dataset) -> None:
     """Refuse a cube whose values, once read, cannot be what the variable is taken for.
 
     Parameters
     ----------
-    path, opened
-        The cube, as it was opened.
+    path, name
+        The cube, and its variable.
     checks : xr.Dataset
-        Computed: ``stretched``, ``numbers`` and, with a mask, ``n_clear`` of :class:`OpenedSeries`, and
-        ``most_values``, the largest number of values of a pixel.
+        Computed: those of :class:`OpenedSeries`, and ``most_values``, the largest number of values of a pixel.
 
     Raises
     ------
@@ -165,41 +158,32 @@ def check_values(path: Path, opened: OpenedSeries, checks: xr.Dataset) -> None:
         Layers are stretched for display, the mask keeps nothing, no pixel has two values, or most numbers are
         impossible.
     """
-    name = opened.series.name
     least, most = POSSIBLE_REFLECTANCE
     limits = (
         f"reflectance is within {least} to {most}, NDVI within -1 to 1, other indices within -{MAX_INDEX:g} to "
-        f"{MAX_INDEX:g}"
+        f"{MAX_INDEX:g}. State the meaning of scaled integers by scale_factor and add_offset in the file, or by "
+        "--scale and --offset, and what marks no value by _FillValue (scale, offset and nodata of a GeoTIFF)"
     )
-    layers = int(checks["stretched"].sum())
-    if layers:
+    stretched, count, possible = (int(checks[which].sum()) for which in ("stretched", "numbers", "possible"))
+    if stretched:
         msg = (
-            f"{path}: {layers} layers run from exactly 0 to exactly 1 in every band, so they were "
+            f"{path}: {stretched} layers run from exactly 0 to exactly 1 in every band, so they were "
             "stretched for display and are no reflectance; use the unstretched ones"
         )
         raise BadData(msg)
-    if opened.masked_by is not None and not checks["n_clear"]:
-        day, values = _first_values(opened.masked_by)
-        msg = (
-            f"{path}: --mask keeps no pixel: {opened.masked_by.name!r} has none of these values. On {day} it has "
-            f"{', '.join(f'{value:g}' for value in values) or 'no values'}; name those of clear ground"
-        )
+    if not checks["clear"]:
+        msg = f"{path}: --mask keeps no pixel: its layer has none of these values; name those of clear ground"
         raise BadData(msg)
     if checks["most_values"] < 2:
-        where = " where --mask keeps it" if opened.n_clear is not None else ""
         msg = (
-            f"{path}: no pixel of {name!r} has two values{where}."
-            f" If there are any, they are impossible: {limits}, and reflectance is not 0; scaled integers need "
-            "scale_factor and add_offset in the file, or --scale and --offset; and values outside valid_min, valid_max "
-            "or valid_range do not count: check that those of the file are right"
+            f"{path}: no pixel of {name!r} has two values that count by the mask, the limits that the file sets "
+            f"(valid_min, valid_max, valid_range) and what is possible: reflectance is not 0, and {limits}"
         )
         raise BadData(msg)
-    count, possible = checks["numbers"].values
     if possible < PLAUSIBLE_SHARE * count:
         msg = (
             f"{path}: of {count} numbers {count - possible} cannot be what {name!r} is taken for, so the others mean "
-            f"nothing: {limits}. State their meaning by scale_factor and add_offset in the file, or by --scale and "
-            "--offset, and what marks no value by _FillValue (scale, offset and nodata of a GeoTIFF)"
+            f"nothing: {limits}"
         )
         raise BadData(msg)
 
@@ -260,8 +244,9 @@ def _unpacked(band: xr.DataArray, packing: Packing) -> xr.DataArray:
     return values.rename(band.name).assign_attrs({OFFSETS: offset})
 
 
-def _count(band: xr.DataArray) -> xr.DataArray:
-    return ((abs(band) < np.inf) & (band != NODATA)).sum()
+def _count(bands: Sequence[xr.DataArray]) -> xr.DataArray:
+    """Number of the numbers of some bands except 0."""
+    return sum((((abs(band) < np.inf) & (band != NODATA)).sum() for band in bands), xr.DataArray(0))
 
 
 def _stretched(bands: Sequence[xr.DataArray]) -> xr.DataArray:
@@ -270,15 +255,3 @@ def _stretched(bands: Sequence[xr.DataArray]) -> xr.DataArray:
     for band in bands:
         stretched = stretched & (band.min(("y", "x")) == 0) & (band.max(("y", "x")) == 1)
     return stretched
-
-
-def _first_values(layer: xr.DataArray) -> tuple[str, np.ndarray]:
-    """First day on which a layer has values, and these, at most twenty."""
-    day, values = "any day", np.empty(0)
-    for at in range(layer.sizes["time"]):
-        values = np.unique(layer.isel(time=at).values)
-        values = values[np.isfinite(values)]
-        if values.size:
-            day = str(layer["time"].values[at])[:10]
-            break
-    return day, values[:20]

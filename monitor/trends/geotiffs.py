@@ -44,11 +44,9 @@ def open_geotiffs(folder: Path) -> xr.Dataset:
         if same:
             msg = f"{earlier.name} and {later.name} in {folder} are of the same date; keep one of them"
             raise BadData(msg)
-    first = _header(paths[0])
-    headers = [first]
-    for path in paths[1:]:
-        other = _header(path)
-        headers.append(other)
+    headers = [_header(path) for path in paths]
+    first = headers[0]
+    for path, other in zip(paths[1:], headers[1:], strict=True):
         for field, here, there in zip(first._fields, first, other, strict=True):
             if here != there and field not in ("scales", "offsets"):
                 fix = FIXES.get(field, "resample all files to one grid")
@@ -85,7 +83,7 @@ def open_geotiffs(folder: Path) -> xr.Dataset:
     if first.names == ("value",):
         indices = INDEX_NAMES.intersection(re.split(r"[^a-z0-9]+", paths[0].stem.lower()))
         cube["value"].attrs |= {INDEX_IN_FILE_NAMES: min(indices)} if indices else {}
-    return with_crs(cube, first.crs, transform)
+    return with_crs(cube, first.crs)
 
 
 FIXES: Final = {
@@ -114,9 +112,8 @@ def _header(path: Path) -> _ImageHeader:
             names = tuple(name or f"{UNNAMED}{i}" for i, name in enumerate(file.descriptions, start=1))
             if file.count == 1 and not file.descriptions[0]:
                 names = ("value",)
-            taken = [name for name in names if names.count(name) > 1 or name in ("time", "y", "x", "spatial_ref")]
-            if taken:
-                msg = f"{path}: bands are called {', '.join(taken)}: give each a name of its own that no coordinate has"
+            if len({*names, "time", "y", "x", "spatial_ref"}) < len(names) + 4:
+                msg = f"{path}: bands are called {', '.join(names)}: each needs another name, which no coordinate has"
                 raise BadData(msg)
             kind = np.result_type(*file.dtypes)
             plain = kind.kind in "iu" and set(file.scales) == {1.0}
@@ -154,9 +151,9 @@ def _read(*, paths: Sequence[Path], band: int, block_info: Any) -> np.ndarray:
     return out
 
 
-_MONTH: Final = re.compile(r"(?<!\d)((?:19|20)\d\d)([-_.])(0[1-9]|1[0-2])(?!\d)")
+_MONTH: Final = re.compile(r"(?<!\d)(?P<year>(?:19|20)\d\d)[-_.](?P<month>0[1-9]|1[0-2])(?!\d)")
 _YEAR: Final = re.compile(r"(?<!\d)((?:19|20)\d\d)(?!\d)")
-_YEAR_AND_MONTH: Final = re.compile(r"(?<!\d)((?:19|20)\d\d)(0[1-9]|1[0-2])(?!\d)")
+_YEAR_AND_MONTH: Final = re.compile(r"(?<!\d)(?P<year>(?:19|20)\d\d)(?P<month>0[1-9]|1[0-2])(?!\d)")
 
 
 def _date_in(path: Path) -> np.datetime64:
@@ -169,12 +166,10 @@ def _date_in(path: Path) -> np.datetime64:
     if day is not None:
         return np.datetime64(day, "ns")
     month, year, together = (pattern.search(path.stem) for pattern in (_MONTH, _YEAR, _YEAR_AND_MONTH))
-    if month:
-        return np.datetime64(f"{month[1]}-{month[3]}-15", "ns")
-    if year:
+    if year and not month:
         middle: np.datetime64 = mid_season(np.array([int(year[1])]), DAYS_PER_YEAR / 2)[0]
         return middle
-    if together:
-        return np.datetime64(f"{together[1]}-{together[2]}-15", "ns")
+    if month := month or together:
+        return np.datetime64(f"{month['year']}-{month['month']}-15", "ns")
     msg = f"{path}: no date in its name; rename it like ndvi_2021-07-15.tif or ndvi_2021.tif"
     raise BadData(msg)

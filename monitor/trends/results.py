@@ -99,33 +99,19 @@ def _with_transform(trends: xr.Dataset) -> xr.Dataset:
     Raises
     ------
     BadData
-        The coordinates are not evenly spaced, or there is only one and its pixel size is unknown.
+        The coordinates are missing beside a CRS, not evenly spaced, or only one along a side.
     """
-    if not {"x", "y"} <= trends.coords.keys():
-        if "spatial_ref" in trends.coords:
-            msg = (
-                "a CRS without coordinates along x and y does not place a GeoTIFF; write .nc, or add coordinates to IN"
-            )
-            raise BadData(msg)
+    if not {"x", "y", "spatial_ref"} & trends.coords.keys():
         return trends
-    known = trends["spatial_ref"].attrs.get("GeoTransform", "") if "spatial_ref" in trends.coords else ""
-    sizes = dict(zip("xy", map(float, known.split()[1::4]), strict=False))
-    corner = {}
+    sizes, corner = {}, {}
     for along in ("x", "y"):
-        values = trends[along].values
-        if values.size > 1:
-            values = values.astype(float) if values.dtype.kind in "iuf" else np.full(values.size, np.nan)
-            sizes[along] = step = (values[-1] - values[0]) / (values.size - 1)
-            unevenness = np.abs(values - (values[0] + step * np.arange(values.size)))
-            if not (unevenness <= MAX_UNEVENNESS * abs(step)).all() or not step:
-                msg = (
-                    f"the coordinates along {along} are not evenly spaced, as a GeoTIFF needs them; write .nc or .zarr"
-                )
-                raise BadData(msg)
-        elif along not in sizes:
-            msg = f"one place along {along} does not tell the size of a pixel, which a GeoTIFF needs: write .nc"
+        values = trends[along].values.astype(float) if along in trends.coords else np.empty(0)
+        step = (values[-1] - values[0]) / (values.size - 1) if values.size > 1 else 0.0
+        unevenness = np.abs(values - (values[:1] + step * np.arange(values.size)))
+        if not step or not (unevenness <= MAX_UNEVENNESS * abs(step)).all():
+            msg = f"a GeoTIFF needs evenly spaced coordinates along {along}, two or more; write .nc or .zarr"
             raise BadData(msg)
-        corner[along] = values[0] - sizes[along] / 2
+        sizes[along], corner[along] = step, values[0] - step / 2
     transform = Affine(sizes["x"], 0, corner["x"], 0, sizes["y"], corner["y"])
     placed: xr.Dataset = trends.rio.write_transform(transform)
     return placed

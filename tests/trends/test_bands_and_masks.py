@@ -197,7 +197,7 @@ NAMES = {
     "no such layer": ({"variable": "B4", "mask": "QA=1"}, "--mask: there is no 'QA'; there is B11, B12, B4, B8, SCL$"),
     "no such value": (
         {"variable": "B4", "mask": "SCL=77"},
-        "keeps no pixel: 'SCL' has none .* has 0, 4, 9; name",
+        "keeps no pixel: its layer has none of these values",
     ),
     "no such variable": ({"variable": "evi"}, "has no 'evi'; it has B11, B12, B4, B8, SCL"),
 }

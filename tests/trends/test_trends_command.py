@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 import time as clock
-import zipfile
 
 import netCDF4
 import numpy as np
@@ -21,7 +20,7 @@ from rasterio.transform import from_origin
 
 from jobs.commands.trends import trends
 from monitor.errors import BadData
-from monitor.trends import blocks, cf, cubes, maps
+from monitor.trends import blocks, cubes, maps
 from monitor.trends.maps import HARMONIC, MONOTONIC
 
 # rioxarray 0.23 multiplies affine 3 transforms the old way.
@@ -160,13 +159,6 @@ def test_names_used_elsewhere_for_time_and_space_are_understood(cube, tmp_path):
         trends(tmp_path / f"{name}.nc", tmp_path / f"{name}-out.nc", variable="NDVI")
     with xr.open_dataset(tmp_path / "in-out.nc") as here, xr.open_dataset(tmp_path / "same-out.nc") as there:
         np.testing.assert_array_equal(here["slope"], there["slope"])
-
-
-def test_a_netcdf_whose_values_end_like_a_zip_file_is_none(cube, tmp_path):
-    cube.to_netcdf(tmp_path / "in.nc")
-    with (tmp_path / "in.nc").open("ab") as file:
-        file.write(b"PK\5\6" + bytes(18))
-    assert set(cf.open_dataset(tmp_path / "in.nc")) == {"red", "nir"}
 
 
 def test_nothing_is_read_to_open_a_cube(cube, tmp_path):
@@ -321,36 +313,6 @@ def test_a_crs_is_written_however_the_file_states_it(cube, kind, how, tmp_path):
     with xr.open_dataset(tmp_path / "out.nc", decode_coords="all") as out:
         assert out.rio.crs.to_epsg() == 32648
         assert "crs" not in out.variables
-
-
-@pytest.mark.parametrize("value", ["", 0])
-@pytest.mark.parametrize("where", ["band", "file"])
-def test_an_empty_crs_is_no_crs(cube, where, value, tmp_path):
-    plain = cube.drop_vars("spatial_ref")[["nir"]]
-    plain["nir"].encoding.pop("grid_mapping", None)
-    (plain["nir"] if where == "band" else plain).attrs["crs"] = value
-    plain.to_netcdf(tmp_path / "in.nc")
-    trends(tmp_path / "in.nc", tmp_path / "out.nc")
-    with xr.open_dataset(tmp_path / "out.nc", decode_coords="all") as out:
-        assert out.rio.crs is None
-
-
-@pytest.mark.parametrize("where", ["band", "file"])
-def test_a_crs_of_two_numbers_cannot_be_read(cube, where, tmp_path):
-    plain = cube.drop_vars("spatial_ref")[["nir"]]
-    plain["nir"].encoding.pop("grid_mapping", None)
-    (plain["nir"] if where == "band" else plain).attrs["crs"] = [1, 2]
-    plain.to_netcdf(tmp_path / "in.nc")
-    with pytest.raises(BadData, match="its CRS cannot be read"):
-        trends(tmp_path / "in.nc", tmp_path / "out.nc")
-
-
-def test_units_that_are_two_numbers_are_no_units(cube, tmp_path):
-    cube["nir"].attrs["units"] = [1, 2]
-    cube[["nir"]].to_netcdf(tmp_path / "in.nc")
-    trends(tmp_path / "in.nc", tmp_path / "out.nc")
-    with xr.open_dataset(tmp_path / "out.nc") as out:
-        assert out["slope"].attrs["units"] == "year-1"
 
 
 @pytest.mark.parametrize("kind", ["nc", "zarr"])
@@ -619,33 +581,6 @@ def test_what_netcdf_marks_as_never_written_was_not_seen(tmp_path):
         assert np.isnan(out["slope"].values[0, 1])
 
 
-@pytest.mark.parametrize(
-    ("form", "read", "mark", "seen"),
-    [(2, None, {}, False), (2, -9999, {}, True), (3, 0, {}, False), (3, 0, {"_FillValue": -9999}, False),
-     (3, -9999, {"_FillValue": -9999}, True)],
-)  # fmt: skip
-def test_missing_chunks_of_a_zarr_are_refused_unless_what_is_read_for_them_is_marked(tmp_path, form, read, mark, seen):
-    path = tmp_path / "in.zarr"
-    whole = yearly(np.array([[[1000 * i, 2000]] for i in range(1, 5)], np.int16), scale_factor=1e-4).to_dataset()
-    packed = {"ndvi": {"chunks": (1, 1, 2)} | mark}
-    whole.to_zarr(path, encoding=packed, zarr_format=form, consolidated=False)
-    head = path / "ndvi" / ("zarr.json" if form == 3 else ".zarray")
-    head.write_text(json.dumps(json.loads(head.read_text()) | {"fill_value": read}))
-    trends(path, tmp_path / "out.nc")
-    with xr.open_dataset(tmp_path / "out.nc") as out:
-        assert (out["n"] == 4).all()
-    (chunk,) = [one for one in (path / "ndvi").rglob("*") if str(one).endswith(("/2/0/0", "/2.0.0"))]
-    chunk.unlink()
-    if seen:
-        trends(path, tmp_path / "out.nc")
-        with xr.open_dataset(tmp_path / "out.nc") as out:
-            assert (out["n"] == 3).all()
-    else:
-        with pytest.raises(BadData, match="1 of 4 chunks of 'ndvi' are missing, and would be read as"):
-            trends(path, tmp_path / "other.nc")
-        assert not (tmp_path / "other.nc").exists()
-
-
 @pytest.mark.parametrize("name", ["evi", "nbr", "mean_savi"])
 def test_an_index_in_scaled_floats_is_refused_and_what_divides_by_nothing_is_left_out(geotiffs, tmp_path, name):
     scaled = [np.array([[[1000.0 + 300 * i, -200.0]]]) for i in range(4)]
@@ -664,7 +599,7 @@ def test_an_index_in_scaled_floats_is_refused_and_what_divides_by_nothing_is_lef
 @pytest.mark.parametrize("names", [("ndvi", "ndvi"), ("ndvi", "x"), ("time", "ndvi"), ("spatial_ref", "ndvi")])
 def test_bands_with_the_name_of_another_or_of_a_coordinate_are_refused(geotiffs, tmp_path, names):
     folder = geotiffs({f"{year}.tif": np.full((2, 3, 3), 0.2) for year in (2001, 2002)}, names=names)
-    with pytest.raises(BadData, match="give each a name of its own"):
+    with pytest.raises(BadData, match="each needs another name"):
         trends(folder, tmp_path / "out.nc", variable="ndvi")
 
 
@@ -679,7 +614,7 @@ def test_files_that_systems_and_viewers_leave_beside_images_are_ignored(geotiffs
 
 def test_ground_without_coordinates_is_placed_nowhere(cube, tmp_path):
     cube.drop_vars(["x", "y"]).to_netcdf(tmp_path / "in.nc")
-    with pytest.raises(BadData, match="without coordinates along x and y does not place a GeoTIFF"):
+    with pytest.raises(BadData, match="needs evenly spaced coordinates along x"):
         trends(tmp_path / "in.nc", tmp_path / "out.tif", variable="nir")
     trends(tmp_path / "in.nc", tmp_path / "out.nc", variable="nir")
 
@@ -697,50 +632,27 @@ def test_numbers_that_can_be_no_ndvi_are_left_out_if_few_and_refused_if_most(tmp
         assert out["n"].values.tolist() == [[4, 3]]
 
 
-@pytest.mark.parametrize("rows", [slice(0, 1), slice(0, 2)], ids=["one pixel", "one column"])
-@pytest.mark.parametrize("upwards", [False, True], ids=["downwards", "upwards"])
-def test_one_pixel_or_column_keeps_a_stated_place_and_is_refused_without(cube, tmp_path, rows, upwards):
-    place = from_origin(3e5, 5_000_060, 10, 10)
-    stated = cube.rio.write_transform(place).isel(x=slice(0, 1), y=rows)
-    unstated = cube.isel(x=slice(0, 1), y=rows)
-    for name, one in (("stated", stated), ("unstated", unstated)):
-        (one.isel(y=slice(None, None, -1)) if upwards else one).to_netcdf(tmp_path / f"{name}.nc")
-    trends(tmp_path / "stated.nc", tmp_path / "out.tif", variable="nir")
-    with rasterio.open(tmp_path / "out.tif") as out:
-        assert out.transform == place
-        assert out.crs.to_epsg() == 32648
-    with pytest.raises(BadData, match="does not tell the size of a pixel"):
-        trends(tmp_path / "unstated.nc", tmp_path / "other.tif", variable="nir")
-    trends(tmp_path / "unstated.nc", tmp_path / "other.nc", variable="nir")
-
-
 @pytest.mark.parametrize("out", ["out.tif", "out.nc"])
 @pytest.mark.parametrize("upwards", [False, True], ids=["downwards", "upwards"])
-@pytest.mark.parametrize(
-    ("rows", "columns"), [(slice(2, 3), slice(3, 4)), (slice(2, 3), slice(3, 8)), (slice(2, 6), slice(3, 4))]
-)
-def test_what_was_cut_from_a_larger_cube_lies_where_its_coordinates_say(cube, tmp_path, rows, columns, upwards, out):
-    whole = cube.rio.write_transform(from_origin(3e5, 5_000_060, 10, 10))
-    cut = whole.isel(y=rows, x=columns)
+def test_what_was_cut_from_a_larger_cube_lies_where_its_coordinates_say(cube, tmp_path, upwards, out):
+    cut = cube.rio.write_transform(from_origin(3e5, 5_000_060, 10, 10)).isel(y=slice(2, 6), x=slice(3, 8))
     (cut.isel(y=slice(None, None, -1)) if upwards else cut).to_netcdf(tmp_path / "in.nc")
     trends(tmp_path / "in.nc", tmp_path / out, variable="nir")
     with rasterio.open(tmp_path / out if out.endswith("tif") else f"netcdf:{tmp_path / out}:slope") as file:
-        left, bottom, right, top = file.bounds
-    assert (left, right) == (3e5 + 30, 3e5 + 10 * min(columns.stop, 8))
-    assert (top, bottom) == (5_000_040, 5_000_060 - 10 * rows.stop)
+        assert file.bounds == (3e5 + 30, 5_000_060 - 60, 3e5 + 80, 5_000_040)
 
 
-def test_one_column_of_geotiffs_comes_out_where_it_was(geotiffs, tmp_path):
-    folder = geotiffs({f"{2001 + i}.tif": np.full((1, 3, 1), 0.1 * i) for i in range(4)}, names=("cover",))
-    trends(folder, tmp_path / "out")
-    with rasterio.open(tmp_path / "out" / "slope.tif") as out:
-        assert out.transform == from_origin(3e5, 5e6, 10, 10)
+def test_a_single_column_is_written_as_netcdf_only(cube, tmp_path):
+    cube.isel(x=slice(0, 1)).to_netcdf(tmp_path / "in.nc")
+    with pytest.raises(BadData, match="evenly spaced coordinates along x, two or more"):
+        trends(tmp_path / "in.nc", tmp_path / "out.tif", variable="nir")
+    trends(tmp_path / "in.nc", tmp_path / "out.nc", variable="nir")
 
 
 @pytest.mark.parametrize("x", [[0, 10, 20, 40], [0, 10, np.nan, 30], [0, 0, 0, 0]], ids=["gap", "none", "one place"])
 def test_ground_that_lies_on_no_even_grid_is_no_geotiff(cube, tmp_path, x):
     cube.isel(x=slice(4)).assign_coords(x=np.array(x, float)).to_netcdf(tmp_path / "in.nc")
-    with pytest.raises(BadData, match=r"in.nc: the coordinates along x are not evenly spaced"):
+    with pytest.raises(BadData, match=r"in.nc: a GeoTIFF needs evenly spaced coordinates along x"):
         trends(tmp_path / "in.nc", tmp_path / "out.tif", variable="nir")
     trends(tmp_path / "in.nc", tmp_path / "out.nc", variable="nir")
     with xr.open_dataset(tmp_path / "out.nc") as out:
@@ -828,7 +740,7 @@ BAD_CUBES = {
     "integers beside a fill": (marked_integers, "integers .int16. without a scale"),
     "scaled floats": (
         floats_of_integers,
-        "scaled integers need scale_factor and add_offset in the file, or --scale",
+        "State the meaning of scaled integers by scale_factor",
     ),
     "words": (lambda cube: cube.map(lambda band: band.astype(str).drop_encoding()), "holds no real numbers"),
     "another calendar": (lambda cube: cube.convert_calendar("360_day", align_on="date"), "none of the common calendar"),
@@ -837,18 +749,14 @@ BAD_CUBES = {
         lambda cube: cube.assign_coords(
             time=("time", [0, -(2**31), *range(2, 90)], {"units": "days since 2019-01-01"})
         ),
-        "a time is beyond any calendar",
+        "cannot be opened as NetCDF",
     ),
     "other bands": (lambda cube: cube.drop_vars("red"), "has no 'ndvi'; it has nir"),
     "no map": (lambda cube: cube.isel(time=0, drop=True), "has no 'ndvi'; it has nothing on .time, y, x."),
     "other dimensions": (lambda cube: cube.rename(time="date"), "y, x., but red on .date, y, x., nir on .date, y, x."),
-    "no scale": (
-        lambda cube: cube.assign(red=cube["red"].drop_encoding().assign_attrs(scale_factor=0.0)),
-        "'red' has scale_factor = 0.0, which cannot be parsed",
-    ),
     "no mark": (
         lambda cube: cube.assign(red=cube["red"].drop_encoding().assign_attrs(missing_value="none")),
-        "'red' has missing_value = none, which cannot be parsed",
+        "cannot be opened as NetCDF: could not convert",
     ),
     "no system": (
         lambda cube: cube.assign_coords(spatial_ref=xr.DataArray(0, attrs={"crs_wkt": "somewhere"})),
@@ -916,7 +824,6 @@ def test_a_cube_without_a_system_keeps_its_numbers_and_gets_none(cube, tmp_path,
 
 BAD_FILES = {
     "missing": (lambda folder: None, "no such file"),
-    "zip": (lambda folder: zipfile.ZipFile(folder / "in.nc", "w").close(), "is a zip file: unzip it into a new folder"),
     "not netcdf": (lambda folder: (folder / "in.nc").write_bytes(b"CDF?"), "cannot be opened as NetCDF"),
     "empty file": (lambda folder: (folder / "in.nc").touch(), "cannot be opened as NetCDF"),
     "empty folder": (lambda folder: (folder / "in.nc").mkdir(), "holds no GeoTIFF"),
