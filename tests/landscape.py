@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ from jobs.runtime.installation import open_ledger
 from jobs.runtime.records import from_json
 from jobs.runtime.settings import Settings
 from monitor.controls.selection import NOT_CHOSEN, ControlSet
-from monitor.cube.records import Member, Record, SiteScene, encode_texts
+from monitor.cube.records import MEANS, Member, SiteScene, encode_texts
 from monitor.cube.store import LandscapeStore, landscape_at_snapshot
 from monitor.cube.stored_site import StoredSite
+from monitor.imagery import bands
 from monitor.imagery.source import Scene
 from monitor.series.build import site_series
 from monitor.series.columns import Columns, decode_texts, no_observations
@@ -51,15 +53,8 @@ def opened(path: Path, ground: str = GROUND) -> StoredSite:
 
 
 def put(site: StoredSite, entries: Sequence[SiteScene]) -> str:
-    """Store scenes, a row each, and return the snapshot; granules that are not given are made of the record."""
-    whole = [
-        replace(
-            entry,
-            pixels=entry.pixels.reshape(len(entry.pixels), -1),
-            granules=entry.granules or granules_of_record(entry.record),
-        )
-        for entry in entries
-    ]
+    """Store scenes, a row each, and return the snapshot."""
+    whole = [replace(entry, pixels=entry.pixels.reshape(len(entry.pixels), -1)) for entry in entries]
     site.landscape.append([{site.derived.name: entry} for entry in whole], "scenes")
     return site.snapshot
 
@@ -109,12 +104,41 @@ def columns_of(rows: Sequence[Mapping[str, Any]], names: Iterable[str]) -> Colum
     return {**found, "date": np.array([row["time"][:10] for row in rows], "datetime64[D]")}
 
 
-def granules_of_record(record: Record) -> tuple[Scene, ...]:
-    return tuple(
-        Scene(
-            id=record.scene, acquisition=record.acquisition, tile=tile, time=datetime.fromisoformat(record.time),
-            sensor=record.sensor, baseline=baseline, source=record.source, scale=record.scale, offset=record.offset,
-            quality=record.quality, orbit=record.orbit,
-        )
-        for tile, baseline in (record.granules or {"": record.baseline}).items()
+def site_scene(granules: Sequence[Scene], pixels: np.ndarray, units: np.ndarray, **values: Any) -> SiteScene:
+    """A scene of a site, which counts unless a reason is given; `means` by name, of control ground ``control_...``."""
+    means = values.pop("means", {})
+    given = {
+        "acquisition": granules[0].acquisition, "granules": tuple(granules), "scene": granules[0], "digest": "0" * 16,
+        "used": {granule.tile: granule.baseline for granule in granules},
+        "site_means": np.array([means.get(name, np.nan) for name in MEANS]),
+        "control_means": np.array([means.get(f"control_{name}", np.nan) for name in MEANS]),
+    }  # fmt: skip
+    return SiteScene(**{**given, "pixels": pixels, "units": units, **values})
+
+
+def record(one: SiteScene) -> SimpleNamespace:
+    """Plain values of a scene of a site, as :func:`records` gives them of a store."""
+    scene, control = one.scene, {f"control_{name}": value for name, value in zip(MEANS, one.control_means, strict=True)}
+    measures = {name: float(value) for name, value in (*zip(MEANS, one.site_means, strict=True), *control.items())}
+    of_scene = ("sensor", "baseline", "source", "scale", "offset", "quality", "orbit")
+    return SimpleNamespace(
+        scene=scene.id, acquisition=one.acquisition, time=scene.time.isoformat(), granules=dict(one.used),
+        bandpass=bands.is_adjusted_to_msi(scene.sensor, scene.quality, 10.0), accepted=not one.reason,
+        reason=one.reason, clear_fraction=one.clear_fraction, n_pixels=one.n_pixels, n_units=one.n_units,
+        measures={name: value for name, value in measures.items() if value == value}, digest=one.digest,
+        **{name: getattr(scene, name) for name in of_scene},
     )  # fmt: skip
+
+
+def records(site: StoredSite, snapshot: str | None = None) -> list[SimpleNamespace]:
+    """Plain values of the stored scenes of a site that count, by order of arrival."""
+    columns, baselines = site.columns(snapshot), site.baselines(snapshot)
+    plain = {name: decode_texts(one) if one.dtype.kind == "S" else one.tolist() for name, one in columns.items()}
+    rows = [dict(zip(plain, row, strict=True)) for row in zip(*plain.values(), strict=True)]
+    found = []
+    for row in sorted(rows, key=lambda row: row["row"]):
+        means = {name: row.pop(name) for prefix in ("", "control_") for name in (prefix + mean for mean in MEANS)}
+        row |= {"granules": dict(baselines[row["acquisition"]]), "digest": f"{row['digest']:016x}"}
+        row["measures"] = {name: value for name, value in means.items() if value == value}
+        found.append(SimpleNamespace(**{name: row[name] for name in row if name not in ("row", "moment", "date")}))
+    return found

@@ -25,6 +25,7 @@ CHUNK_CONTEXT: Final = 400_000
 """Pixels of pictures in a stored chunk. [pixel]"""
 CHUNK_ROWS: Final = 64
 """Rows of the small arrays in a stored chunk: a night rewrites the last chunk, a history is read in one piece."""
+_OF_UNITS: Final = np.array([MEASURES.index(name) for name in UNIT_MEASURES])
 CHUNK_CODECS: Final = (ZstdCodec(), Crc32cCodec())
 """Compression and checksum of the chunks. Most bits of reflectances do not compress: without the checksum, which is
 compared at every read, a damaged byte would pass for another value."""
@@ -159,49 +160,39 @@ def encode_rows(
     }
     for at, row in enumerate(rows):
         scenes = granules_of(row)
-        records = [entry.record for entry in row.values()]
+        name = next((entry.acquisition for entry in row.values()), "")
         if len(scenes) > MAX_GRANULES:
-            msg = f"overpass {records[0].acquisition!r} has {len(scenes)} granules; {MAX_GRANULES} can be stored"
+            msg = f"overpass {name!r} has {len(scenes)} granules; {MAX_GRANULES} can be stored"
             raise BadData(msg)
-        encoded["time"][at] = min((_microseconds(record.time) for record in records), default=0)
-        encoded["acquisition"][at] = records[0].acquisition if records else ""
+        encoded["time"][at] = min((_microseconds(entry.scene.time) for entry in row.values()), default=0)
+        encoded["acquisition"][at] = name
         encoded["granules"][at] = encode_granules(list(scenes.values()))
         for ground, entry in row.items():
             site = grounds.index(ground)
-            pixels, units_of = (slice(*fixed[name][site : site + 2]) for name in ("first_pixel", "first_unit"))
-            _encode_site(entry, scenes, {name: values[at] for name, values in encoded.items()}, site, pixels, units_of)
+            pixels, of_units = (slice(*fixed[edges][site : site + 2]) for edges in ("first_pixel", "first_unit"))
+            if entry.pixels.dtype != np.uint16:
+                msg = f"scene {entry.scene.id!r}: pixels are {entry.pixels.dtype}, not the integers as delivered"
+                raise TypeError(msg)
+            encoded["pixels"][at, :, pixels] = entry.pixels
+            encoded["unit_means"][at, of_units] = entry.units[: of_units.stop - of_units.start, _OF_UNITS]
+            used = [
+                scene in entry.granules and entry.used.get(scene.tile) == scene.baseline for scene in scenes.values()
+            ]
+            preferred = list(scenes).index((entry.scene.source, entry.scene.id))
+            of_site = {
+                "site_means": entry.site_means, "control_means": entry.control_means,
+                "counts": (entry.n_pixels, entry.n_units), "state": STATES.index(entry.reason or "ACCEPTED"),
+                "granule_bits": sum(bit << k for k, bit in enumerate(used)) | preferred << MAX_GRANULES,
+                "digest": int(entry.digest, 16),
+            }  # fmt: skip
+            for array, value in of_site.items():
+                encoded[array][at, site] = value
     return encoded
 
 
-def _encode_site(
-    entry: SiteScene, scenes: Mapping[tuple[str, str], Scene], row: Mapping[str, Any], site: int, pixels: slice,
-    units: slice,
-) -> None:  # fmt: skip
-    """Write what one site saw into its places in one row."""
-    record = entry.record
-    if entry.pixels.dtype != np.uint16:
-        msg = f"scene {record.scene!r}: pixels are {entry.pixels.dtype}, not the integers as delivered"
-        raise TypeError(msg)
-    row["pixels"][:, pixels] = entry.pixels
-    columns = [MEASURES.index(name) for name in UNIT_MEASURES]
-    row["unit_means"][units] = entry.units[: units.stop - units.start, columns]
-    for name, prefix in (("site_means", ""), ("control_means", "control_")):
-        row[name][site] = np.array([record.measures.get(prefix + measure) for measure in MEANS], np.float64)
-    n_units = record.measures.get("n_units")
-    row["counts"][site] = record.n_pixels, -1 if n_units is None else n_units
-    row["state"][site] = STATES.index("ACCEPTED" if record.accepted else record.reason)
-    bits = sum(
-        1 << k
-        for k, scene in enumerate(scenes.values())
-        if scene in entry.granules and record.granules.get(scene.tile) == scene.baseline
-    )
-    row["granule_bits"][site] = bits | list(scenes).index((record.source, record.scene)) << MAX_GRANULES
-    row["digest"][site] = int(record.digest, 16)
-
-
-def _microseconds(time: str) -> int:
-    """ISO 8601 text as microseconds since 1970, UTC."""
-    return int(np.datetime64(datetime.fromisoformat(time).astimezone(UTC).replace(tzinfo=None), "us").astype(np.int64))
+def _microseconds(time: datetime) -> int:
+    """Microseconds since 1970, UTC."""
+    return int(np.datetime64(time.astimezone(UTC).replace(tzinfo=None), "us").astype(np.int64))
 
 
 def put_pictures(

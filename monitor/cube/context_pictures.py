@@ -14,7 +14,7 @@ from odc.geo.geobox import GeoBox
 
 from monitor.cube.grid import crs_of, site_grid
 from monitor.cube.packed import PACKED_LAYERS
-from monitor.cube.records import Picture, Record
+from monitor.cube.records import Picture, SiteScene
 from monitor.imagery import bands
 from monitor.imagery.source import Scene
 from monitor.sites.site import Site
@@ -53,13 +53,13 @@ def context_grid(site: Site, grid: GeoBox) -> GeoBox:
 
 
 def picture_candidates(
-    records: Sequence[Record], have: Mapping[str, Picture], *, start: date, seasons: Sequence[int | None]
-) -> dict[str, Record]:
+    scenes: Sequence[SiteScene], have: Mapping[str, Picture], *, start: date, seasons: Sequence[int | None]
+) -> dict[str, SiteScene]:
     """Select the scenes whose picture would be new or better.
 
     Parameters
     ----------
-    records : sequence of Record
+    scenes : sequence of SiteScene
         New scenes of a site.
     have : mapping
         Stored pictures, by name.
@@ -73,12 +73,12 @@ def picture_candidates(
         Scene to read, by name of the picture: the clearest over the site, of equal ones the newest. For ``now`` the
         newest in which site and control ground are clear, if there is one.
     """
-    chosen: dict[str, Record] = {}
-    most_units = max((_units_seen(record) for record in records if record.accepted), default=0.0)
-    for record, season in zip(records, seasons, strict=True):
-        if not record.accepted or record.clear_fraction < MIN_SITE_CLEAR:
+    chosen: dict[str, SiteScene] = {}
+    most_units = max((one.n_units for one in scenes if not one.reason), default=0)
+    for one, season in zip(scenes, seasons, strict=True):
+        if one.reason or one.clear_fraction < MIN_SITE_CLEAR:
             continue
-        moment = datetime.fromisoformat(record.time)
+        moment = one.scene.time
         names = ["now"]
         if season is not None:
             names += [str(season)] + (["before"] if moment.date() < start else [])
@@ -86,24 +86,18 @@ def picture_candidates(
             old, rival = have.get(name), chosen.get(name)
             if name == "now":
                 due = old is None or moment >= datetime.fromisoformat(old.time) + NEWEST_INTERVAL
-                better = rival is None or _newest_clear(record, most_units) > _newest_clear(rival, most_units)
+                better = rival is None or _newest_clear(one, most_units) > _newest_clear(rival, most_units)
             else:
                 due = old is None or old.clear < CLEAR_ENOUGH
-                better = rival is None or (record.clear_fraction, record.time) > (rival.clear_fraction, rival.time)
+                better = rival is None or (one.clear_fraction, moment) > (rival.clear_fraction, rival.scene.time)
             if due and better:
-                chosen[name] = record
+                chosen[name] = one
     return chosen
 
 
-def _units_seen(record: Record) -> float:
-    """Number of control units seen in a scene; they lie around the site, so few were seen where it is cloudy there."""
-    return record.measures.get("n_units") or 0.0
-
-
-def _newest_clear(record: Record, most_units: float) -> tuple[bool, str]:
-    """Rank of a scene for the picture ``now``."""
-    calm = record.clear_fraction >= CLEAR_ENOUGH and _units_seen(record) >= NOW_CLEAR * most_units
-    return calm, record.time
+def _newest_clear(one: SiteScene, most_units: int) -> tuple[bool, datetime]:
+    """Rank of a scene for ``now``; units lie around the site, so few are seen where it is cloudy there."""
+    return one.clear_fraction >= CLEAR_ENOUGH and one.n_units >= NOW_CLEAR * most_units, one.scene.time
 
 
 def replaces_picture(name: str, clear: float, seen: float, have: Mapping[str, Picture]) -> bool:

@@ -4,8 +4,8 @@ Texts of stored columns are fixed-width bytes in UTF-8 (:func:`encode_texts`).
 """
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -42,52 +42,38 @@ def encode_texts(values: Iterable[str]) -> np.ndarray:
     return np.array([text.encode("utf-8", "surrogatepass") for text in values], np.bytes_)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """One stored scene of one site: the scene, whether it counts, and the means of the site and its control units."""
-
-    scene: str
-    """Id of the preferred granule, which also gives time, sensor, baseline, scale and offset."""
-    acquisition: str
-    time: str
-    """Time of acquisition, ISO 8601, UTC."""
-    sensor: str
-    baseline: str
-    """Processing baseline; empty: unknown."""
-    source: str
-    scale: float
-    offset: float
-    quality: str
-    orbit: str
-    """Relative orbit or path; empty: unknown."""
-    granules: dict[str, str]
-    """Processing baseline of each granule used, by tile."""
-    bandpass: bool
-    """Whether Landsat reflectances were adjusted to the bands of Sentinel-2."""
-    accepted: bool
-    reason: str
-    """Why the scene does not count, one of :data:`STATES`; empty for an accepted scene."""
-    clear_fraction: float
-    """Clear share of the site. [1]"""
-    n_pixels: int
-    """Clear pixels of the site."""
-    measures: dict[str, float | None]
-    """:data:`MEANS` of the site and, as ``control_*``, of its control units, and ``n_units``; None: unknown."""
-    digest: str
-    """Hash of the pixels and unit means, see :func:`digest`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SiteScene:
-    """One new scene of one site, to be stored."""
+    """One overpass as seen by one site, as it is stored: pixels, means, and whether it counts."""
 
-    record: Record
+    acquisition: str
+    granules: tuple[Scene, ...]
+    """Granules of the overpass over this site, the preferred one first."""
+    scene: Scene
+    """The granule that gives id, time, scale and offset."""
+    used: Mapping[str, str]
+    """Processing baseline of each granule that was read, by tile."""
     pixels: np.ndarray
     """(layer, pixel) uint16 of the pixels inside the site, see :data:`monitor.cube.packed.PACKED_LAYERS`."""
     units: np.ndarray
     """(unit, measure) float32 means of the control units, see :data:`MEASURES`; NaN where a unit was not seen."""
-    granules: tuple[Scene, ...] = ()
-    """Granules of the overpass over this site, the preferred one first."""
+    reason: str = ""
+    """Why the scene does not count, one of :data:`STATES`; empty: it counts."""
+    n_pixels: int = 0
+    """Clear pixels of the site."""
+    n_units: int = -1
+    """Control units that were seen; -1: unknown."""
+    site_means: np.ndarray = field(default_factory=lambda: np.full(len(MEANS), np.nan))
+    """(mean,) :data:`MEANS` of the site, six decimals; NaN: unknown."""
+    control_means: np.ndarray = field(default_factory=lambda: np.full(len(MEANS), np.nan))
+    """(mean,) the same of its control units."""
+    digest: str
+    """Hash of the pixels and unit means, see :func:`digest`."""
+
+    @property
+    def clear_fraction(self) -> float:
+        """Clear share of the site, four decimals. [1]"""
+        return round(self.n_pixels / int(self.pixels.shape[1]), 4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -120,20 +106,6 @@ class Member:
     """Ids of the control units."""
     controls: dict[str, Any]
     """The frozen control units as plain values, so that the store can be read without the ledger."""
-
-
-def record_of(scene: Scene, **judged: Any) -> Record:
-    """Record of an acquisition: scene fields from its preferred granule, the other fields of :class:`Record` as given.
-
-    `acquisition` and `granules` default to those of this one granule.
-    """
-    fields: dict[str, Any] = {
-        "scene": scene.id, "acquisition": scene.acquisition, "time": scene.time.isoformat(), "sensor": scene.sensor,
-        "baseline": scene.baseline, "source": scene.source, "scale": scene.scale, "offset": scene.offset,
-        "quality": scene.quality, "orbit": scene.orbit, "granules": {scene.tile: scene.baseline},
-        "bandpass": False,
-    }  # fmt: skip
-    return Record(**{**fields, **judged})
 
 
 def digest(pixels: np.ndarray, units: np.ndarray) -> str:

@@ -1,4 +1,4 @@
-"""The stored scenes of one site of a landscape, as columns, records, pixels, pictures or a cube.
+"""The stored scenes of one site of a landscape, as columns, pixels, pictures or a cube.
 
 Of each acquisition the newest row that has the site counts. A `snapshot` is the name of the landscape and a number of
 rows, as text: what a past night knew.
@@ -6,7 +6,6 @@ rows, as text: what a past night knew.
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import fields
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +21,7 @@ from odc.geo.xr import xr_coords
 from monitor.cube.granules import MAX_GRANULES
 from monitor.cube.grid import grid_from_json
 from monitor.cube.packed import PACKED_LAYERS, unpack
-from monitor.cube.records import MEANS, UNIT_MEASURES, Picture, Record, encode_texts
+from monitor.cube.records import UNIT_MEASURES, Picture, encode_texts
 from monitor.cube.scenes import newest_rows, of_one_site, scenes_of_rows, stored_scenes
 from monitor.cube.store import DERIVED_FOLDER, LandscapeStore
 from monitor.errors import StoreBroken
@@ -171,29 +170,6 @@ class StoredSite:
             if not (quality == b"none").any():
                 return False
             return bool((quality[self._preferred(self._rows(snapshot))] == b"none").any())
-
-    def records(self, snapshot: str | None = None) -> list[Record]:
-        """One record an acquisition, by order of arrival; parameters and errors as for :meth:`columns`."""
-        columns = self.columns(snapshot)
-        plain = {
-            name: [text.decode("utf-8", "surrogatepass") for text in values.tolist()]
-            if values.dtype.kind == "S"
-            else values.tolist()
-            for name, values in columns.items()
-        }
-        baselines = self.baselines(snapshot)
-        names = [field.name for field in fields(Record) if field.name not in ("granules", "measures")]
-        means = [*MEANS, *(f"control_{name}" for name in MEANS)]
-        records = []
-        for at in np.argsort(columns["row"]).tolist():
-            measures: dict[str, float | None] = {}
-            if plain["n_units"][at] >= 0:
-                measures["n_units"] = float(plain["n_units"][at])
-            measures |= {name: plain[name][at] for name in means if plain[name][at] == plain[name][at]}
-            granules = dict(baselines[plain["acquisition"][at]])
-            plain_values = {name: plain[name][at] for name in names} | {"digest": f"{plain['digest'][at]:016x}"}
-            records.append(Record(**plain_values, granules=granules, measures=measures))
-        return records
 
     def baselines(self, snapshot: str | None = None) -> Mapping[str, Mapping[str, str]]:
         """Baseline of each stored granule, by acquisition and tile; sites with the same granules share one object."""

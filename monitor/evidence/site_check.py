@@ -249,20 +249,19 @@ def _of_scene(
     Of a scene that could not be read there is nothing: no pixel, no mean.
     """
     if is_read:
-        n, reason, measures = judge_scene(pixels, scene["quality"].decode(), means, units[: compared.size][compared])
+        judged = judge_scene(pixels, scene["quality"].decode(), means, units[: compared.size][compared])
     else:
-        n, reason, measures = 0, scene["reason"].decode(), {}
+        judged = {"n_pixels": 0, "n_units": -1, "reason": scene["reason"].decode()}
         pixels, units = np.zeros_like(pixels), np.full_like(units, np.nan)
-    names = (*MEANS, *(f"control_{name}" for name in _CONTROL_MEASURES))
     recorded = {
         "digest of pixels and unit means": f"{scene['digest']:016x}", "n_pixels": int(scene["n_pixels"]),
-        "reason": scene["reason"].decode(), "n_units": None if scene["n_units"] < 0 else int(scene["n_units"]),
-        **{name: _or_none(float(scene[name])) for name in names},
+        "reason": scene["reason"].decode(), "n_units": int(scene["n_units"]),
     }  # fmt: skip
-    recomputed = {
-        "digest of pixels and unit means": digest(pixels, units), "n_pixels": n, "reason": reason,
-        **{name: measures.get(name) for name in ("n_units", *names)},
-    }  # fmt: skip
+    recomputed = {**judged, "digest of pixels and unit means": digest(pixels, units)}
+    for prefix, of, names in (("", "site_means", MEANS), ("control_", "control_means", _CONTROL_MEASURES)):
+        values = dict(zip(MEANS, recomputed.pop(of, [np.nan] * len(MEANS)), strict=True))
+        recorded |= {prefix + name: _or_none(float(scene[prefix + name])) for name in names}
+        recomputed |= {prefix + name: _or_none(values[name]) for name in names}
     named = scene["scene"].decode("utf-8", "replace")
     return _differences("scene", named, recorded, recomputed, tolerance)
 

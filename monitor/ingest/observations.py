@@ -1,22 +1,21 @@
 """Observations: the granules of an overpass merged for one site, judged, and turned into a stored record."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
-from typing import Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import xarray as xr
 
 from monitor.controls.selection import MIN_UNITS, REFERENCE_RING
 from monitor.cover.fraction import Endmembers
-from monitor.cover.observe import Refusal, needs_bandpass, scale_and_offset
+from monitor.cover.observe import Refusal, scale_and_offset
 from monitor.cover.zonal_means import zonal_means
 from monitor.cube.layout import Zones
 from monitor.cube.masks import unseen_reason
 from monitor.cube.overpass import Overpass, merge_granules
 from monitor.cube.packed import PACKED_LAYERS
-from monitor.cube.records import MEASURES, Record, SiteScene, digest, record_of
+from monitor.cube.records import MEANS, MEASURES, SiteScene, digest
 from monitor.errors import UNREAD
 from monitor.imagery.source import Scene
 from monitor.ingest.site_update import Observation, SiteUpdate
@@ -31,12 +30,8 @@ MIN_CLEAR_FRACTION: Final = 0.6
 """A scene counts if at least this share of the site was seen. [1]"""
 
 
-class GranuleView(NamedTuple):
-    """One granule as seen by one site and its units; see :class:`Observation`."""
-
-    pixels: np.ndarray
-    site_means: np.ndarray
-    unit_means: np.ndarray
+type GranuleView = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""One granule as seen by one site: its pixels, its means and those of its units, see :class:`Observation`."""
 
 
 def merge_views(
@@ -52,13 +47,13 @@ def merge_views(
     refusal = None
     if good:
         scene, (pixels, means, _) = good[0]
-        unit_means = first_clear_means([view.unit_means for _, view in good])
+        unit_means = first_clear_means([of_units for _, (_, _, of_units) in good])
     else:
         scene, refusal = overpass.main, refused[0][1]
         pixels = np.zeros((len(PACKED_LAYERS), int(update.inside.sum())), dtype=np.uint16)
         means, unit_means = np.full(len(MEASURES), np.nan, np.float32), no_means(n_units)
     if len(good) > 1:
-        pixels = merge_granules([(scene, view.pixels) for scene, view in good])
+        pixels = merge_granules([(one, of_site) for one, (of_site, _, _) in good])
         scales = scale_and_offset([scene], update.grid)
         means = site_means(pixels[None], scales, Endmembers.of(update.task.site))[0]
     return Observation(
@@ -81,20 +76,21 @@ def first_clear_means(unit_means: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def new_site_scenes(update: SiteUpdate) -> list[SiteScene]:
-    """What is to be stored of the observations of a site; records equal to the stored ones are left out.
+    """What is to be stored of the observations of a site; what is stored already is left out.
 
     A granule that cannot be read is not named among the stored ones, so that it is retried, until it is given up after
     :data:`RETRY_PERIOD`. One that replaces a granule of an accepted scene is not stored: what is stored counts on.
     """
     repeated = {observation.overpass.acquisition for observation in update.observations} & update.baselines.keys()
-    stored = {record.acquisition: record for record in update.store.records()} if repeated else {}
+    stored = update.store.columns() if repeated else {}
+    rows = {name.decode(): at for at, name in enumerate(stored["acquisition"].tolist())} if repeated else {}
     site_scenes = []
     for observation in update.observations:
         acquisition, granules = observation.overpass.acquisition, observation.overpass.baselines
-        known = stored.get(acquisition)
+        at, known = rows.get(acquisition), update.baselines.get(acquisition, {})
         if observation.unread:
             tiles = {scene.tile for scene, _ in observation.unread}
-            replaces = known is not None and known.accepted and not tiles.isdisjoint(known.granules)
+            replaces = at is not None and bool(stored["accepted"][at]) and not tiles.isdisjoint(known)
             newest = max(scene.time for scene in update.task.offered).date()
             since = date.fromisoformat(update.task.unread_since.get(acquisition, newest.isoformat()))
             if replaces or newest - since <= RETRY_PERIOD:
@@ -104,9 +100,23 @@ def new_site_scenes(update: SiteUpdate) -> list[SiteScene]:
             if replaces:
                 continue
         site_scene = _site_scene(update, observation, granules)
-        if known is None or _known_measures(known) != _known_measures(site_scene.record):
+        if at is None or known != granules or not _is_as_stored(site_scene, stored, at):
             site_scenes.append(site_scene)
     return site_scenes
+
+
+def _is_as_stored(new: SiteScene, stored: Mapping[str, np.ndarray], at: int) -> bool:
+    """Whether a scene of a site has the values of a place of :meth:`monitor.cube.stored_site.StoredSite.columns`."""
+    scene = new.scene
+    names = {"scene": scene.id, **{name: getattr(scene, name) for name in ("source", "baseline", "quality", "orbit")}}
+    values = {
+        **{name: text.encode() for name, text in (names | {"reason": new.reason}).items()},
+        "scale": scene.scale, "offset": scene.offset, "n_pixels": new.n_pixels, "digest": int(new.digest, 16),
+    }  # fmt: skip
+    means = np.array([stored[prefix + name][at] for prefix in ("", "control_") for name in MEANS])
+    return all(stored[name][at] == value for name, value in values.items()) and np.array_equal(
+        means, [*new.site_means, *new.control_means], equal_nan=True
+    )
 
 
 def site_means(pixels: np.ndarray, scales: tuple[np.ndarray, np.ndarray], endmembers: Endmembers) -> np.ndarray:
@@ -133,41 +143,23 @@ def site_means(pixels: np.ndarray, scales: tuple[np.ndarray, np.ndarray], endmem
     return means
 
 
-def _known_measures(record: Record) -> Record:
-    """A record without the measures that have no value, for comparison."""
-    return replace(record, measures={name: value for name, value in record.measures.items() if value})
-
-
-def _site_scene(update: SiteUpdate, observation: Observation, granules: dict[str, str]) -> SiteScene:
-    """Judge an observation and make it a record; one that cannot be read is recorded as rejected."""
-    scene, pixels, unit_means = observation.scene, observation.pixels, observation.unit_means
-    n, reason, measures = _judge(update, observation)
-    record = record_of(
-        scene,
-        acquisition=observation.overpass.acquisition,
-        granules=granules,
-        bandpass=needs_bandpass(scene, update.grid),
-        accepted=not reason,
-        reason=reason,
-        clear_fraction=round(n / pixels.shape[1], 4),
-        n_pixels=n,
-        measures=measures,
-        digest=digest(pixels, unit_means if update.units else no_means(0)),
-    )
-    return SiteScene(record=record, pixels=pixels, units=unit_means, granules=observation.overpass.granules)
-
-
-def _judge(update: SiteUpdate, observation: Observation) -> tuple[int, str, dict[str, float | None]]:
-    """As :func:`judge_scene`, of an observation that may have been refused."""
+def _site_scene(update: SiteUpdate, observation: Observation, granules: Mapping[str, str]) -> SiteScene:
+    """Judge an observation; one that cannot be read is stored as rejected."""
+    pixels, units = observation.pixels, observation.unit_means
+    judged: dict[str, Any] = {}
     if observation.refusal is not None:
-        return 0, observation.refusal.reason, {}
-    units = observation.unit_means[[unit.ring != REFERENCE_RING for unit in update.units]]
-    return judge_scene(observation.pixels, observation.scene.quality, observation.site_means, units)
+        judged["reason"] = observation.refusal.reason
+    else:
+        compared = units[[unit.ring != REFERENCE_RING for unit in update.units]]
+        judged = judge_scene(pixels, observation.scene.quality, observation.site_means, compared)
+    return SiteScene(
+        acquisition=observation.overpass.acquisition, granules=observation.overpass.granules, scene=observation.scene,
+        used=granules, pixels=pixels, units=units, digest=digest(pixels, units if update.units else no_means(0)),
+        **judged,
+    )  # fmt: skip
 
 
-def judge_scene(
-    pixels: np.ndarray, quality: str, means: np.ndarray, units: np.ndarray
-) -> tuple[int, str, dict[str, float | None]]:
+def judge_scene(pixels: np.ndarray, quality: str, means: np.ndarray, units: np.ndarray) -> dict[str, Any]:
     """Decide whether a scene counts for a site, and round its means.
 
     Parameters
@@ -183,37 +175,30 @@ def judge_scene(
 
     Returns
     -------
-    n : int
-        Clear pixels of the site.
-    reason : str
-        Why the scene does not count; empty where it does.
-    measures : dict
-        ``n_units``; where the scene counts also the means of the site and, as ``control_*``, of the units, six
-        decimals; None where not seen. [1]
+    dict
+        ``n_pixels``, ``n_units`` and ``reason`` of :class:`monitor.cube.records.SiteScene`; where the scene counts also
+        ``site_means`` and ``control_means``, six decimals; NaN where not seen. [1]
     """
     n, size = int(means[0]), pixels.shape[1]
     seen = int(np.isfinite(units[:, MEASURES.index("cover")]).sum())
-    reason = ""
+    judged: dict[str, Any] = {"n_pixels": n, "n_units": seen, "reason": ""}
     if size < MIN_SITE_PIXELS:
-        reason = "FEW_PIXELS"
+        judged["reason"] = "FEW_PIXELS"
     elif n < MIN_CLEAR_FRACTION * size:
-        reason = unseen_reason(pixels[PACKED_LAYERS.index("quality")], quality)
+        judged["reason"] = unseen_reason(pixels[PACKED_LAYERS.index("quality")], quality)
     elif seen < MIN_UNITS:
-        reason = "CONTROL_HIDDEN" if len(units) >= MIN_UNITS else "CONTROL_POOR"
-    measures: dict[str, float | None] = {"n_units": float(seen)}
-    if not reason:
-        for index, name in enumerate(MEASURES[1:], start=1):
-            measures[name] = _rounded(means[index])
-            finite = units[:, index][np.isfinite(units[:, index])].astype(np.float64)
-            measures[f"control_{name}"] = _rounded(finite.mean()) if finite.size else None
-    return n, reason, measures
+        judged["reason"] = "CONTROL_HIDDEN" if len(units) >= MIN_UNITS else "CONTROL_POOR"
+    else:
+        columns = [one[np.isfinite(one)].astype(np.float64) for one in units[:, 1:].T]
+        control = [one.mean() if one.size else np.nan for one in columns]
+        for name, values in (
+            ("site_means", means[1:]),
+            ("control_means", control),
+        ):  # what is judged is as in the tables
+            judged[name] = np.array([round(float(value), 6) if np.isfinite(value) else np.nan for value in values])
+    return judged
 
 
 def no_means(n_units: int) -> np.ndarray:
     """(unit, measure) means of units that were not seen: NaN, in one row where there are no units."""
     return np.full((max(n_units, 1), len(MEASURES)), np.nan, dtype=np.float32)
-
-
-def _rounded(value: float) -> float | None:
-    """Six decimals, as in the tables: what is judged is what they show."""
-    return round(float(value), 6) if np.isfinite(value) else None

@@ -7,7 +7,7 @@ import structlog
 
 from monitor.cube.context_pictures import natural_colour, picture_candidates, replaces_picture
 from monitor.cube.packed import pack
-from monitor.cube.records import Picture, Record, SiteScene
+from monitor.cube.records import Picture, SiteScene
 from monitor.errors import SceneRejected, TryLater
 from monitor.imagery.source import Scene
 from monitor.ingest.site_update import SiteUpdate
@@ -28,13 +28,11 @@ def new_pictures(
         if not update.alive or not new.get(ground):
             continue
         stored[ground] = update.store.pictures(pixels=False)
-        records = [one.record for one in new[ground]]
-        scenes = {scene.id: scene for one in new[ground] for scene in one.granules}
-        seasons = _seasons(update, records)
-        candidates = picture_candidates(records, stored[ground], start=update.task.site.start, seasons=seasons)
-        for name, record in candidates.items():
-            scene = scenes[record.scene]
-            requests.setdefault((scene.source, scene.id), (scene, []))[1].append((update, name, record.time))
+        seasons = _seasons(update, new[ground])
+        candidates = picture_candidates(new[ground], stored[ground], start=update.task.site.start, seasons=seasons)
+        for name, one in candidates.items():
+            scene = one.scene
+            requests.setdefault((scene.source, scene.id), (scene, []))[1].append((update, name, scene.time.isoformat()))
     pictures: dict[str, list[Picture]] = {}
     for scene, wanted in requests.values():
         drawn = _draw(scene, [update for update, _, _ in wanted], sources)
@@ -63,8 +61,8 @@ def _draw(scene: Scene, updates: Sequence[SiteUpdate], sources: RankedSources) -
     return {}
 
 
-def _seasons(update: SiteUpdate, records: Sequence[Record]) -> list[int | None]:
+def _seasons(update: SiteUpdate, scenes: Sequence[SiteScene]) -> list[int | None]:
     """Year of the growing season of each scene; None outside the seasons."""
     season = GrowingSeason.of(update.task.site)
-    years, positions = season.locate(np.array([record.time[:10] for record in records], "datetime64[D]").astype(int))
+    years, positions = season.locate(np.array([one.scene.time.date() for one in scenes], "datetime64[D]").astype(int))
     return [int(year) if 0 < at <= season.length else None for year, at in zip(years, positions, strict=True)]

@@ -130,8 +130,10 @@ class Step:
                 for k, update in enumerate(reading.updates):
                     first, stop, _ = layout.sites.runs[k]
                     units = slice(*layout.first_unit[k : k + 2])
-                    scenes[update, scene.source, scene.id] = refused[i, k] or GranuleView(
-                        pixels[i, :, first:stop], site_means[i, k], unit_means[i, units]
+                    scenes[update, scene.source, scene.id] = refused[i, k] or (
+                        pixels[i, :, first:stop],
+                        site_means[i, k],
+                        unit_means[i, units],
                     )
         return scenes
 

@@ -157,12 +157,12 @@ def _store_observations(
     rows: dict[str, dict[str, SiteScene]] = {}
     for ground, site_scenes in new.items():
         for scene in site_scenes:
-            rows.setdefault(scene.record.acquisition, {})[ground] = scene
+            rows.setdefault(scene.acquisition, {})[ground] = scene
     for name in [name for name, row in rows.items() if len(granules_of(row)) > MAX_GRANULES]:
         log.error("an overpass has more granules than can be stored", acquisition=name, most=MAX_GRANULES)
         del rows[name]
     if rows:
-        ordered = sorted(rows.values(), key=lambda row: min(scene.record.time for scene in row.values()))
+        ordered = sorted(rows.values(), key=lambda row: min(scene.scene.time for scene in row.values()))
         with errors_fail(updates):
             check_lock()
             message = f"{len(rows)} scenes of {len(new)} sites of {store.name}"
@@ -171,4 +171,4 @@ def _store_observations(
             stored = [row[update.task.ground] for row in ordered if update.task.ground in row]
             if stored and update.alive:
                 update.snapshot = update.store.snapshot
-                update.new += [scene.record.acquisition for scene in stored]
+                update.new += [scene.acquisition for scene in stored]

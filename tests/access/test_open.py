@@ -5,6 +5,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from datetime import datetime
 
 import dask
 import numpy as np
@@ -17,13 +18,14 @@ from odc.geo.geobox import GeoBox
 import monitor
 from jobs.runtime.settings import load
 from monitor.access.installation import find_installation
-from monitor.cube.records import MEASURES, SiteScene
+from monitor.cube.records import MEASURES
 from monitor.cube.store import LandscapeStore, landscape_folders
 from monitor.cube.stored_site import StoredSite
 from monitor.errors import BadConfiguration, BadData, StoreBroken
 from monitor.imagery import bands
+from monitor.imagery.source import Scene
 from monitor.series.observations import OBSERVATION_COLUMNS
-from tests.landscape import granules_of_record, lone_site
+from tests.landscape import lone_site, records, site_scene
 
 SITES = [f"demo-{number:02d}" for number in range(1, 11)]
 
@@ -255,10 +257,17 @@ def _append_again(landscape):
     scenes = {}
     for ground in landscape.grounds:
         stored = StoredSite(landscape, ground)
-        record = stored.records()[-1]
+        record = records(stored)[-1]
         pixels = stored.pixels([landscape.rows - 1])[0][:, stored.inside]
         units = np.full((max(len(stored.units), 1), len(MEASURES)), np.nan, np.float32)
-        scenes[ground] = SiteScene(record=record, pixels=pixels, units=units, granules=granules_of_record(record))
+        of_scene = ("acquisition", "sensor", "baseline", "source", "scale", "offset", "quality")
+        granule = Scene(
+            id=record.scene, time=datetime.fromisoformat(record.time), tile=next(iter(record.granules), ""),
+            **{name: getattr(record, name) for name in of_scene},
+        )  # fmt: skip
+        scenes[ground] = site_scene(
+            [granule], pixels, units, means=record.measures, n_pixels=record.n_pixels, reason=record.reason
+        )
     landscape.append([scenes], "again")
 
 

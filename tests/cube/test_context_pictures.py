@@ -13,8 +13,9 @@ from monitor.cube.context_pictures import (
     replaces_picture,
 )
 from monitor.cube.packed import PACKED_LAYERS
-from monitor.cube.records import Picture, record_of
+from monitor.cube.records import Picture
 from monitor.imagery.source import Scene
+from tests.landscape import site_scene
 
 START = date(2019, 4, 1)
 
@@ -28,10 +29,9 @@ def scene(day: str) -> Scene:
 
 
 def record(day: str, clear: float = 1.0, *, accepted: bool = True, units: float = 40.0):
-    return record_of(
-        scene(day), accepted=accepted, reason="" if accepted else "CLOUD", clear_fraction=clear, n_pixels=100,
-        measures={"n_units": units}, digest=day,
-    )  # fmt: skip
+    pixels, means = np.ones((len(PACKED_LAYERS), 100), np.uint16), np.ones((1, 1), np.float32)
+    reason = "" if accepted else "CLOUD"
+    return site_scene([scene(day)], pixels, means, reason=reason, n_pixels=round(100 * clear), n_units=int(units))
 
 
 def picture(name: str, day: str, clear: float) -> Picture:
@@ -40,7 +40,7 @@ def picture(name: str, day: str, clear: float) -> Picture:
 
 def wanted(*records, have=(), seasons) -> dict[str, str]:
     chosen = picture_candidates(records, {one.name: one for one in have}, start=START, seasons=seasons)
-    return {name: found.scene for name, found in chosen.items()}
+    return {name: found.scene.id for name, found in chosen.items()}
 
 
 def test_the_newest_the_clearest_before_the_start_and_the_clearest_of_each_season_are_looked_at():

@@ -13,7 +13,7 @@ import xarray as xr
 
 from monitor.cube import masks
 from monitor.cube.offset_check import OFFSET_REASON, check_offsets
-from monitor.cube.records import MEANS, Record, encode_texts
+from monitor.cube.records import MEANS, encode_texts
 from monitor.imagery import bands
 
 SOIL = {"loess": (0.11, 0.16, 0.24, 0.32, 0.38, 0.34), "forest": (0.05, 0.07, 0.08, 0.16, 0.20, 0.15),
@@ -87,6 +87,23 @@ simulated = cache(World.scenes)
 """Scenes of a world and a seed, simulated once; only to be read."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """A scene of a site, as far as its offset is checked."""
+
+    scene: str
+    acquisition: str
+    time: str
+    sensor: str
+    baseline: str
+    source: str
+    offset: float
+    quality: str
+    accepted: bool
+    reason: str
+    measures: dict[str, float | None]
+
+
 def records(scenes, *, wrong=None, offset=None, baseline="05.00", **changes):
     """Records of scenes, some with an offset that is not the one they were made with."""
     n = len(scenes)
@@ -102,9 +119,8 @@ def records(scenes, *, wrong=None, offset=None, baseline="05.00", **changes):
         }
         fields = {
             "scene": f"scene-{i}", "acquisition": f"S2A/{i:04d}", "time": time.isoformat(), "sensor": "sentinel-2a",
-            "baseline": baseline if isinstance(baseline, str) else baseline[i], "source": "test", "scale": 1e-4,
-            "offset": float(offset[i]), "quality": "scl", "orbit": "", "granules": {}, "bandpass": False,
-            "accepted": True, "reason": "", "clear_fraction": 1.0, "n_pixels": 100, "measures": measures, "digest": "",
+            "baseline": baseline if isinstance(baseline, str) else baseline[i], "source": "test",
+            "offset": float(offset[i]), "quality": "scl", "accepted": True, "reason": "", "measures": measures,
         }  # fmt: skip
         made.append(Record(**(fields | changes)))
     return made

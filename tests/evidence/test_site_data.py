@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 
 from monitor.controls.selection import ControlSet
 from monitor.cube.packed import PACKED_LAYERS
-from monitor.cube.records import MEANS, MEASURES, STATES, Member, Record, SiteScene, digest
+from monitor.cube.records import MEANS, MEASURES, STATES, Member, digest
 from monitor.cube.store import LandscapeStore, landscape_folders
 from monitor.cube.stored_site import StoredSite
 from monitor.evidence.container import Container, write_container
@@ -25,6 +25,7 @@ from monitor.imagery.source import Scene
 from monitor.series.build import site_series
 from monitor.sites.registry import read_sites
 from tests.evidence.small_pack import KEY
+from tests.landscape import records, site_scene
 
 GRID = GeoBox.from_bbox((500_000, 4_000_000, 500_100, 4_000_080), "EPSG:32648", resolution=10)
 INSIDE = np.zeros(GRID.shape, bool)
@@ -55,7 +56,7 @@ def assert_same(stored, other, snapshot=None):
     np.testing.assert_array_equal(rows, other.every_row(snapshot))
     np.testing.assert_array_equal(stored.pixels(rows), other.pixels(rows))
     assert stored.unit_means_of(rows).tobytes() == other.unit_means_of(rows).tobytes()
-    assert stored.records(snapshot) == other.records(snapshot)
+    assert records(stored, snapshot) == records(other, snapshot)
     assert (stored.units, stored.controls, stored.grid) == (other.units, other.controls, other.grid)
     assert (stored.landscape.name, stored.ground, stored.site) == (other.landscape.name, other.ground, other.site)
     np.testing.assert_array_equal(stored.inside, other.inside)
@@ -79,18 +80,12 @@ def entry(granules, random, *, inside=INSIDE, units=3, reason="", used=None):
     pixels[-1] %= 2
     means = random.random((max(units, 1), len(MEASURES)), np.float32)
     means[0] = np.nan
-    main = granules[0]
     measures = {name: round(random.random(), 6) for name in (*MEANS, *(f"control_{name}" for name in MEANS))}
-    n = int(pixels[-1].sum())
-    record = Record(
-        scene=main.id, acquisition=main.acquisition, time=main.time.isoformat(), sensor=main.sensor,
-        baseline=main.baseline, source=main.source, scale=main.scale, offset=main.offset, quality=main.quality,
-        orbit=main.orbit, granules={g.tile: g.baseline for g in granules if used is None or g.tile in used},
-        bandpass=main.sensor.startswith("landsat"), accepted=not reason, reason=reason,
-        clear_fraction=round(n / pixels.shape[1], 4), n_pixels=n,
-        measures={"n_units": 2.0} | (measures if not reason else {}), digest=digest(pixels, means),
+    return site_scene(
+        granules, pixels, means, used={g.tile: g.baseline for g in granules if used is None or g.tile in used},
+        reason=reason, n_pixels=int(pixels[-1].sum()), n_units=2, means={} if reason else measures,
+        digest=digest(pixels, means),
     )  # fmt: skip
-    return SiteScene(record=record, pixels=pixels, units=means, granules=granules)
 
 
 @pytest.fixture(scope="module")

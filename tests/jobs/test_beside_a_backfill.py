@@ -11,7 +11,7 @@ from jobs.runtime.lock import LANDSCAPE_LOCKS, NEW_LANDSCAPES, hold_lock
 from monitor.cube.store import DERIVED_FOLDER
 from tests.jobs.painted import Painted
 from tests.jobs.test_several_sources import DAYS, NIGHT, installed
-from tests.landscape import stored_of
+from tests.landscape import records, stored_of
 
 ROW = [(x, 12_000, x + 120, 12_120) for x in (8_000, 8_700, 9_400)]
 
@@ -44,9 +44,9 @@ def test_a_landscape_that_another_run_stores_in_is_deferred_and_no_other(tmp_pat
     assert states(manifest) == {"s1": "deferred", "s2": "deferred", "s3": "done"}
     assert "a backfill, process" in manifest.sites[0].error
     assert exit_status(manifest) == 10
-    assert [len(stored_of(settings, name).records()) for name in ("s1", "s3")] == [len(DAYS) - 1, len(DAYS)]
+    assert [len(records(stored_of(settings, name))) for name in ("s1", "s3")] == [len(DAYS) - 1, len(DAYS)]
     assert states(night(settings, as_of=NIGHT)) == dict.fromkeys(("s1", "s2", "s3"), "done")
-    assert len(stored_of(settings, "s1").records()) == len(DAYS)
+    assert len(records(stored_of(settings, "s1"))) == len(DAYS)
 
 
 @pytest.mark.slow
@@ -66,7 +66,7 @@ def test_a_backfill_runs_while_a_night_holds_its_own_lock(tmp_path, offered):
     offered(DAYS)
     with locked_ledger(settings, "a night"):
         assert states(backfill(settings, until=NIGHT)) == {"s1": "done"}
-    assert len(stored_of(settings, "s1").records()) == len(DAYS)
+    assert len(records(stored_of(settings, "s1"))) == len(DAYS)
 
 
 def test_messages_about_known_sites_are_sent_before_the_history_of_new_ones_is_read(tmp_path, offered, monkeypatch):

@@ -24,7 +24,7 @@ from monitor.controls.control_means import mean_of_units
 from monitor.controls.selection import REFERENCE_RING, ControlSet, Unit
 from monitor.cube.grid import site_grid
 from monitor.cube.packed import PACKED_LAYERS
-from monitor.cube.records import MEASURES, SiteScene, record_of
+from monitor.cube.records import MEASURES
 from monitor.imagery.source import Scene
 from monitor.ledger.ledger import Ledger
 from monitor.sites.growing_season import GrowingSeason
@@ -33,7 +33,7 @@ from monitor.sites.site import Plan, Site, ground_key
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.placebos import MIN_SITES, independent_units
 from tests.edited import edit
-from tests.landscape import lone_site, opened, put
+from tests.landscape import lone_site, opened, put, site_scene
 
 AUTUMN = date(2025, 11, 20)
 UNITS = 40
@@ -82,12 +82,10 @@ def _store(folder, one, controls, days, cover):
             id=f"x{day}", acquisition=f"x/{day}", time=when, sensor="sentinel-2a", baseline="05.09",
             source="test", scale=1e-4, offset=0.0, quality="scl", footprint=None, handle=None,
         )  # fmt: skip
-        record = record_of(scene, accepted=True, reason="", clear_fraction=1.0, n_pixels=100, measures={}, digest="d")
         means = np.full((len(units), len(MEASURES)), np.nan, np.float32)
         means[:, MEASURES.index("cover")] = values
-        entries.append(
-            SiteScene(record=record, pixels=np.zeros((len(PACKED_LAYERS), *grid.shape), np.uint16), units=means)
-        )
+        pixels = np.zeros((len(PACKED_LAYERS), *grid.shape), np.uint16)
+        entries.append(site_scene([scene], pixels, means, n_pixels=100))
     put(store, entries)
 
 

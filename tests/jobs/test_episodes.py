@@ -19,7 +19,7 @@ from monitor.sites.site import Plan, Site, ground_key
 from monitor.verdict.assessment import AlertLevel
 from monitor.verdict.calibration import LEAST_ALPHA
 from tests.jobs.reproduction import assert_reproduced
-from tests.landscape import stored_of
+from tests.landscape import records, stored_of
 
 AUTUMN, LATER = date(2018, 9, 10), date(2018, 9, 30)
 RESTART, TODAY = date(2018, 5, 2), date(2018, 9, 15)
@@ -34,7 +34,7 @@ def controls_and_counts(settings):
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         sites = [from_json(values, Site) for values in t.sites()]
         controls = [t.controls(ground_key(site)) for site in sites]
-    return [(units, len(stored_of(settings, site.id).records())) for units, site in zip(controls, sites, strict=True)]
+    return [(units, len(records(stored_of(settings, site.id)))) for units, site in zip(controls, sites, strict=True)]
 
 
 def begin(settings, start=RESTART, today=TODAY, site="demo-02"):

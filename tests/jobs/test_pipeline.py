@@ -25,7 +25,7 @@ from monitor.ingest.task import StoredGranules
 from monitor.ledger.ledger import Ledger
 from tests.jobs.painted import LEFT, Painted, ground
 from tests.jobs.test_several_sources import DAYS, NIGHT, installed, night, observations, status
-from tests.landscape import stored_of
+from tests.landscape import records, stored_of
 
 ROW = [(x, 12_000, x + 120, 12_120) for x in (8_000, 8_700, 9_400)]
 
@@ -232,7 +232,7 @@ def test_an_error_while_one_site_is_read_fails_that_site_alone(tmp_path, from_so
     sites = {site.site: site for site in night(settings, as_of=NIGHT).sites}
     assert {name: site.state for name, site in sites.items()} == {"s1": "done", "s2": "failed", "s3": "done"}
     assert "MemoryError: a bug" in sites["s2"].error
-    assert len(stored_of(settings, "s1").records()) == len(DAYS)
+    assert len(records(stored_of(settings, "s1"))) == len(DAYS)
     from_source(Painted(DAYS))
     assert {site.state for site in night(settings, as_of=NIGHT).sites} == {"done"}
 
@@ -298,7 +298,7 @@ def test_a_landscape_that_cannot_be_read_fails_its_own_sites_and_no_other_landsc
     sites = {site.site: site for site in night(settings, as_of=NIGHT).sites}
     assert {name: site.state for name, site in sites.items()} == {"s1": "failed", "s2": "failed", "s3": "done"}
     assert all(broken in sites[name].error for name in ("s1", "s2"))
-    assert len(stored_of(settings, "s3").records()) == len(DAYS)
+    assert len(records(stored_of(settings, "s3"))) == len(DAYS)
 
 
 @pytest.mark.parametrize("sound", [pytest.param(True, marks=pytest.mark.slow), False], ids=["sound", "damaged"])
@@ -310,7 +310,7 @@ def test_a_ledger_older_than_its_landscapes_finds_its_sites_in_them_and_a_damage
     night(settings, as_of=NIGHT, only=["s1", "s2"])
     (first,) = landscapes_of(settings)
     night(settings, as_of=NIGHT)
-    before, names = stored_of(settings, "s3").records(), landscapes_of(settings)
+    before, names = records(stored_of(settings, "s3")), landscapes_of(settings)
     for file in tmp_path.rglob("*.db*"):
         file.unlink()
     with closing(Ledger(settings.ledger.url)) as older, older.transaction() as t:
@@ -320,7 +320,7 @@ def test_a_ledger_older_than_its_landscapes_finds_its_sites_in_them_and_a_damage
     only = from_source(Painted(DAYS))
     sites = {site.site: site for site in night(settings, as_of=NIGHT).sites}
     assert sites["s3"].state == "done"
-    assert stored_of(settings, "s3").records() == before
+    assert records(stored_of(settings, "s3")) == before
     if sound:
         assert {site.state for site in sites.values()} == {"done"}
         assert only.read_scenes == []
@@ -411,7 +411,7 @@ def test_a_lost_landscape_whose_site_waited_for_control_ground_is_begun_again(tm
     shutil.rmtree(settings.store.root / landscapes_of(settings)[0])
     assert plan(settings, as_of=NIGHT)["sites"][0]["scenes"]
     (site,) = night(settings, as_of=NIGHT).sites
-    assert (site.state, len(stored_of(settings, "s1").records())) == ("done", len(DAYS))
+    assert (site.state, len(records(stored_of(settings, "s1")))) == ("done", len(DAYS))
 
 
 @pytest.mark.parametrize("error", [KeyError("id"), BadData("an item is no item")], ids=["a bug", "bad data"])

@@ -20,7 +20,7 @@ from monitor.cube.packed import PACKED_LAYERS
 from monitor.imagery.transport import Fetcher
 from monitor.ingest.steps import COMMIT_SIZE
 from monitor.sites.projection import lonlat
-from tests.landscape import stored_of
+from tests.landscape import records, stored_of
 from tests.loopback.earthengine import EarthEngineServer, add_sentinel2
 from tests.loopback.stac import BANDS, StacServer, write_cog
 
@@ -174,10 +174,10 @@ def test_a_folder_of_cogs_and_earth_engine_give_the_same_cube_to_the_last_digit(
         np.testing.assert_array_equal(ours[band].values, theirs[band].values, err_msg=band)
     assert ours.sizes["time"] == len(TIMES)
     assert PACKED_LAYERS[-1] == "clear"
-    records = [{r.acquisition: r for r in stored(config).records()} for config in (files, served)]
-    assert records[0].keys() == records[1].keys()
-    for name, one in records[0].items():
-        other = records[1][name]
+    both = [{r.acquisition: r for r in records(stored(config))} for config in (files, served)]
+    assert both[0].keys() == both[1].keys()
+    for name, one in both[0].items():
+        other = both[1][name]
         assert (one.n_pixels, one.measures.get("cover"), one.measures.get("ndvi"), one.granules) == (
             other.n_pixels, other.measures.get("cover"), other.measures.get("ndvi"), other.granules,
         )  # fmt: skip
@@ -366,10 +366,10 @@ def test_harmonised_scenes_alone_keep_a_site_on_their_own_thirty_metres(tmp_path
     assert {one["reason"] for one in site["scenes_rejected"]} == {"CLOUD"}
     stored_site = stored(config)
     assert stored_site.grid.resolution.x == 30
-    records = stored_site.records()
-    assert {(r.quality, r.scale, r.offset, r.bandpass) for r in records} == {("fmask", 1e-4, 0.0, False)}
-    assert len({r.acquisition for r in records}) == len(TIMES)
-    assert sum(r.accepted for r in records) > 0.6 * len(TIMES)
+    seen = records(stored_site)
+    assert {(r.quality, r.scale, r.offset, r.bandpass) for r in seen} == {("fmask", 1e-4, 0.0, False)}
+    assert len({r.acquisition for r in seen}) == len(TIMES)
+    assert sum(r.accepted for r in seen) > 0.6 * len(TIMES)
 
 
 def test_a_catalogue_that_refuses_access_exits_with_78_and_one_that_is_down_with_75(folder, tmp_path, capsys):
@@ -428,7 +428,7 @@ def test_one_file_that_is_never_answered_leaves_its_scene_for_later_and_all_else
         well = run(config, capsys)
         assert [site["scenes_new"] for site in well["sites"]] == [[bad], [bad]]
         assert not any(one["reason"] == "NO_ANSWER" for site in well["sites"] for one in site["scenes_rejected"])
-        assert {record.reason for record in stored(config).records()} <= {"", "CLOUD"}
+        assert {record.reason for record in records(stored(config))} <= {"", "CLOUD"}
 
 
 @pytest.mark.parametrize("host", ["http://nonexistent.invalid", "http://127.0.0.1:1"], ids=["no address", "refuses"])
@@ -436,7 +436,7 @@ def test_one_item_on_a_host_that_cannot_be_reached_waits_a_month_and_the_sites_a
     folder, tmp_path, capsys, impatient, host
 ):
     def reason_of(scene):
-        return next(record.reason for record in stored(config).records() if record.scene == scene)
+        return next(record.reason for record in records(stored(config)) if record.scene == scene)
 
     with StacServer(folder) as server:
         config = installed(tmp_path / "api", offering(server, folder), sites=2)
@@ -516,7 +516,7 @@ def test_a_catalogue_stands_in_for_earth_engine_and_no_socket_leads_elsewhere(
         (site,) = run(config, capsys, "--as-of", day)["sites"]
         assert (site["state"], site["scenes_new"]) == ("done", [])
     np.testing.assert_array_equal(stored(config).cube()["nir"].values, stored(alone).cube()["nir"].values)
-    ours, theirs = ({r.acquisition: r for r in stored(one).records()} for one in (config, alone))
+    ours, theirs = ({r.acquisition: r for r in records(stored(one))} for one in (config, alone))
     assert {name: r.measures.get("ndvi") for name, r in ours.items()} == {
         name: r.measures.get("ndvi") for name, r in theirs.items()
     }

@@ -22,7 +22,7 @@ from monitor.imagery.stac import items
 from monitor.imagery.stac.source import Stac
 from monitor.imagery.transport import Fetcher
 from monitor.sites.projection import lonlat, projected
-from tests.landscape import stored_of
+from tests.landscape import records, stored_of
 from tests.loopback.stac import StacServer, sentinel_item
 
 NIGHT = date(2020, 12, 31)
@@ -110,7 +110,7 @@ class Installation:
         """Stored overpasses by site, with a digest of their pixels."""
         return {
             name: sorted((one.acquisition, sorted(one.granules.items()), one.reason, one.digest)
-                         for one in self.store(name).records())
+                         for one in records(self.store(name)))
             for name in self.sites
         }  # fmt: skip
 

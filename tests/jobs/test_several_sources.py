@@ -41,7 +41,7 @@ from monitor.verdict.assessment import AlertLevel, Status
 from monitor.verdict.reasons import Reason, sentence
 from monitor.verdict.site_conditions import NO_VERDICT
 from tests.jobs.painted import Painted, ground
-from tests.landscape import series_of, stored_of
+from tests.landscape import records, series_of, stored_of
 
 FIRST, NIGHT = date(2018, 5, 15), date(2020, 9, 30)
 DAYS = [FIRST + timedelta(days=d) for d in range(0, 880, 22)]
@@ -131,7 +131,7 @@ def test_two_granules_of_one_overpass_are_one_row_and_fill_each_other(tmp_path, 
     ours, theirs = (observations(one).decode().splitlines() for one in (halves, whole))
     assert [row.split(",")[6:9] for row in ours] == [row.split(",")[6:9] for row in theirs]  # pixels, ndvi, cover
     # Each unit is in the granule that it lies in; those on the line between the granules may be lost.
-    ours, theirs = (np.array([one.measures["n_units"] for one in store(made).records()]) for made in (halves, whole))
+    ours, theirs = (np.array([one.n_units for one in records(store(made))]) for made in (halves, whole))
     assert (ours >= 0.8 * theirs).all()
     assert night(halves, as_of=NIGHT).sites[0].scenes_new == []
 
@@ -219,7 +219,7 @@ def test_a_scene_that_shows_too_little_of_the_site_does_not_affect_the_control_g
     without, beside = begun(tmp_path / "without", Painted(DAYS[::2])), installed(tmp_path / "beside")
     sources(Painted(DAYS[::2]), Painted(DAYS[1::2], name="part", tiles={"48SVF": (12_070, 0, 30e3, 30e3)}))
     night(beside, as_of=NIGHT)
-    assert len(store(beside).records()) == 2 * len(store(without).records())
+    assert len(records(store(beside))) == 2 * len(records(store(without)))
     assert store(beside).controls["units"] == store(without).controls["units"]
 
 
@@ -381,8 +381,8 @@ def test_a_newer_baseline_with_another_offset_replaces_the_older_with_the_same_v
     # The verdict on the older scenes stays as it was, and so do their pixels.
     assert assessments(settings)[0] == earlier[0]
     assert len(assessments(settings)) == 2
-    assert {r.baseline for r in store(settings).records(earlier[0]["snapshot"])} == {"02.09"}
-    assert {r.baseline for r in store(settings).records()} == {"02.09", "05.00"}
+    assert {r.baseline for r in records(store(settings), earlier[0]["snapshot"])} == {"02.09"}
+    assert {r.baseline for r in records(store(settings))} == {"02.09", "05.00"}
 
 
 def test_the_same_acquisition_from_two_catalogues_is_counted_once(tmp_path, sources):
@@ -1011,7 +1011,7 @@ def test_landsat_before_sentinel_2_makes_no_step_and_the_same_verdict_as_one_sen
         Painted([day for day in often if day < change], name="landsat", landsat=True),
     )
     night(mixed, as_of=NIGHT)
-    assert {(r.sensor, r.bandpass) for r in store(mixed).records()} == {("landsat-8", True), ("sentinel-2a", False)}
+    assert {(r.sensor, r.bandpass) for r in records(store(mixed))} == {("landsat-8", True), ("sentinel-2a", False)}
     ours, theirs = rows(mixed), rows(alone)
     assert [row["source"] for row in ours] == [
         "landsat" if row["date"] < change.isoformat() else "sentinel" for row in ours

@@ -13,7 +13,7 @@ from jobs.runtime.installation import open_ledger
 from jobs.runtime.settings import load
 from monitor.cube.store import DERIVED_FOLDER, LandscapeStore
 from monitor.errors import StoreBroken
-from tests.landscape import stored_of
+from tests.landscape import records, stored_of
 
 NIGHTS = [date(2016, 9, 30), date(2017, 7, 15), date(2017, 9, 30), date(2018, 9, 30)]
 SITES = ("demo-02", "demo-07", "demo-10")
@@ -102,7 +102,7 @@ def test_every_night_that_evidence_names_is_read_as_it_was_stored_then(histories
         with open_ledger(few) as ledger, ledger.transaction() as t:
             evidence = evidence_of(t, site)
         for _, snapshot, _ in evidence:
-            assert stored_of(few, site).records(snapshot) == stored_of(whole, site).records(snapshot)
+            assert records(stored_of(few, site), snapshot) == records(stored_of(whole, site), snapshot)
             assert stored_of(few, site).unit_means(snapshot).equals(stored_of(whole, site).unit_means(snapshot))
             compared += 1
         assert len({snapshot for _, snapshot, _ in evidence}) == len(evidence)

@@ -16,7 +16,7 @@ from monitor.cover.fraction import ENDMEMBERS, cover
 from monitor.cover.indices import INDICES, ndvi
 from monitor.cube.grid import site_grid
 from monitor.cube.packed import PACKED_LAYERS
-from monitor.cube.records import MEASURES, SiteScene, digest, encode_texts, record_of
+from monitor.cube.records import MEASURES, SiteScene, digest, encode_texts
 from monitor.cube.store import LandscapeStore
 from monitor.cube.stored_site import StoredSite
 from monitor.errors import StoreBroken
@@ -27,7 +27,7 @@ from monitor.sites.biomes import BIOMES
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Plan, Site
 from monitor.trends.kernels.season_sums import SUMS
-from tests.landscape import lone_site, put
+from tests.landscape import lone_site, put, site_scene
 
 OUTLINE = (103.800, 36.000, 103.801, 36.001)
 GRID = site_grid(box(*OUTLINE))
@@ -116,11 +116,7 @@ def entry(day, version=0):
     pixels[PACKED_LAYERS.index("clear")] = noise.random(GRID.shape) > 0.2
     pixels[:6, 0, 0] = 0
     units = np.ones((1, len(MEASURES)), np.float32)
-    record = record_of(
-        scene, accepted=True, reason="", clear_fraction=1.0, n_pixels=9, measures={},
-        digest=digest(pixels.reshape(len(PACKED_LAYERS), -1), units),
-    )  # fmt: skip
-    return SiteScene(record=record, pixels=pixels, units=units)
+    return site_scene([scene], pixels, units, n_pixels=9, digest=digest(pixels.reshape(len(PACKED_LAYERS), -1), units))
 
 
 def stored(folder, entries: Iterable[SiteScene]) -> StoredSite:

@@ -20,24 +20,26 @@ from monitor.controls.orbit_bias import orbit_steps
 from monitor.controls.selection import NOT_CHOSEN, REFERENCE_RING, ControlSet, Unit
 from monitor.cube.offset_check import check_offsets
 from monitor.cube.packed import PACKED_LAYERS
-from monitor.cube.records import MEASURES, Record, SiteScene
+from monitor.cube.records import MEANS, MEASURES
 from monitor.cube.scenes import of_one_site, stored_scenes
 from monitor.cube.store import LandscapeStore
 from monitor.errors import StoreBroken
 from monitor.imagery import bands
+from monitor.imagery.source import Scene
 from monitor.series import build
 from monitor.series.build import Compared, landscape_series
 from monitor.series.columns import CONTROL_COLUMNS, SERIES_MEASURES, decode_texts, no_observations, observed_until
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assess import assess
 from monitor.verdict.assessment import AlertLevel, Series, Status
-from tests.landscape import lone_site, opened, put
+from tests.landscape import lone_site, opened, put, records, site_scene
 
 SITE = Site(
     id="slope", name="", geometry=Point(107, 37).buffer(0.01), start=date(2020, 4, 1), intervention="planting",
     biome="loess", plan=Plan(A=0.20, k=0.45, L=1.0, too_early_years=2.0), hectares=50.0,
 )  # fmt: skip
 GRID = GeoBox((1, 1), Affine(10.0, 0, 400_000.0, 0, -10.0, 4_100_000.0), "EPSG:32648")
+UNKNOWN = np.full(len(MEANS), np.nan)
 UNITS = tuple(Unit(id=f"u{k}", geometry=box(k, 0, k + 1, 1), distance=500.0, ring=1 + k % 2) for k in range(40))
 CONTROLS = ControlSet(units=UNITS, balance={}, candidates=40)
 
@@ -69,12 +71,18 @@ def _entry(time, orbit, cover, *, sensor):
     measures = dict.fromkeys(("ndvi", "ndmi", "nbr", "cover"), round(float(cover[0]), 6))
     units = np.full((len(UNITS), len(MEASURES)), np.nan, np.float32)
     units[:, [MEASURES.index(name) for name in measures]] = cover[1:, None]
-    record = Record(
-        scene=f"s{time:%Y%m%d}", acquisition=f"{time:%Y%m%d}", time=time.isoformat(), sensor=sensor,
-        baseline="", source="s", scale=1e-4, offset=0.0, quality="scl", orbit=orbit, granules={}, bandpass=False,
-        accepted=True, reason="", clear_fraction=1.0, n_pixels=1, measures=measures, digest=f"{time:%Y%m%d}".zfill(16),
+    scene = Scene(
+        id=f"s{time:%Y%m%d}", acquisition=f"{time:%Y%m%d}", time=time, sensor=sensor, baseline="", source="s",
+        scale=1e-4, offset=0.0, quality="scl", orbit=orbit,
     )  # fmt: skip
-    return SiteScene(record=record, pixels=np.ones((len(PACKED_LAYERS), 1, 1), np.uint16), units=units)
+    pixels = np.ones((len(PACKED_LAYERS), 1, 1), np.uint16)
+    return site_scene([scene], pixels, units, n_pixels=1, means=measures, digest=f"{time:%Y%m%d}".zfill(16))
+
+
+def of_granule(entry, **changes):
+    """The scene of a site with another granule."""
+    scene = replace(entry.scene, **changes)
+    return replace(entry, scene=scene, granules=(scene,), used={scene.tile: scene.baseline})
 
 
 STANDING = tuple(
@@ -88,28 +96,19 @@ def varied(seed):
     rng = np.random.default_rng(seed)
     made = []
     for entry in scenes(0.10, seed=seed):
-        record, units = entry.record, entry.units
-        if record.time >= "2021-07-01":
+        units = entry.units
+        if entry.scene.time >= datetime(2021, 7, 1, tzinfo=UTC):
             units[15] -= 0.3
         units[rng.random(len(UNITS)) < 0.1] = np.nan
         units[5:] = np.nan if rng.random() < 0.04 else units[5:]
         off, away = (0.1 if rng.random() < 0.06 else 0.0), 0.1 * (rng.random() < 0.5)
-        shifted = {
-            f"{ground}{band}": round(level + off + rng.normal(0, 0.006), 6)
-            for band, level in zip(bands.OBSERVED, (0.05, 0.08, 0.12, 0.25, 0.3, 0.2), strict=False)
-            for ground in ("", "control_")
-        }
+        for band, level in zip(bands.OBSERVED, (0.05, 0.08, 0.12, 0.25, 0.3, 0.2), strict=True):
+            for means in (entry.site_means, entry.control_means):
+                means[MEANS.index(band)] = round(level + off + rng.normal(0, 0.006), 6)
         baseline = rng.choice(["05.09", "05.10"]).item()
-        record = replace(
-            record,
-            measures={**record.measures, **shifted},
-            granules={"48SUG": baseline},
-            offset=-away,
-            baseline=baseline,
-        )
+        made.append(of_granule(entry, tile="48SUG", offset=-away, baseline=baseline))
         if rng.random() < 0.1:
-            record = replace(record, accepted=False, reason="CLOUD", measures={})
-        made.append(replace(entry, record=record))
+            made[-1] = replace(made[-1], reason="CLOUD", **dict.fromkeys(("site_means", "control_means"), UNKNOWN))
     return made
 
 
@@ -191,10 +190,10 @@ def test_a_step_between_the_orbits_of_a_slope_does_not_change_the_verdict(tmp_pa
 def test_the_site_stays_as_measured_and_only_its_control_is_brought_to_its_orbit(tmp_path, monkeypatch):
     entries = scenes(0.10)
     found = from_scratch(tmp_path / "a", entries)
-    assert found["cover"].tolist() == [entry.record.measures["cover"] for entry in entries]
+    assert found["cover"].tolist() == [entry.site_means[MEANS.index("cover")] for entry in entries]
     monkeypatch.setattr(build, "orbit_steps", lambda *_: {})
     unknown = from_scratch(tmp_path / "b", entries)
-    second = np.array([entry.record.orbit == "061" for entry in entries])
+    second = np.array([entry.scene.orbit == "061" for entry in entries])
     for column in ("control_cover", "control_cover_2", "control_nbr"):
         moved = found[column] - unknown[column]
         assert moved[second].mean() - moved[~second].mean() == pytest.approx(0.10, abs=0.03), column
@@ -231,7 +230,7 @@ def test_a_scene_that_shows_too_few_units_is_set_aside_with_its_reason(tmp_path)
 def test_a_unit_that_changed_for_itself_teaches_nothing_about_orbits_either(tmp_path, monkeypatch):
     entries, taught = scenes(0.0), []
     for entry in entries:
-        if entry.record.time >= "2021-01-01":
+        if entry.scene.time >= datetime(2021, 1, 1, tzinfo=UTC):
             entry.units[3] += 0.4
 
     def learnt(times, _orbits, _difference, units):
@@ -251,15 +250,16 @@ def plainly(stored, controls, *, left_out=None):
     """The series by loops over records, the sums of :mod:`math` and medians of :mod:`statistics`, scene by scene."""
     left_out = left_out or {}
     means = stored.unit_means().sel(measure=list(SERIES_MEASURES)).values.astype(float)
-    records = sorted(stored.records(), key=lambda one: (one.time, one.acquisition))
+    ordered = sorted(records(stored), key=lambda one: (one.time, one.acquisition))
     checked = of_one_site(check_offsets(stored_scenes(stored.landscape)))
     verdicts = zip(checked["accepted"].tolist(), decode_texts(checked["reason"]), strict=True)
-    records = [replace(one, accepted=ok, reason=why) for one, (ok, why) in zip(records, verdicts, strict=True)]
-    year = [int(one.time[:4]) for one in records]
-    over = [place for place in range(len(records)) if year[place] < year[-1]]
+    for one, (ok, why) in zip(ordered, verdicts, strict=True):
+        one.accepted, one.reason = ok, why
+    year = [int(one.time[:4]) for one in ordered]
+    over = [place for place in range(len(ordered)) if year[place] < year[-1]]
     cover = SERIES_MEASURES.index("cover")
 
-    orbits = [f"{r.sensor.split('-')[0]} {r.orbit}" if r.accepted and r.orbit else "" for r in records]
+    orbits = [f"{r.sensor.split('-')[0]} {r.orbit}" if r.accepted and r.orbit else "" for r in ordered]
     years = sorted(set(year))
     early = [y for y in years if y < SITE.start.year] or years[:1]
 
@@ -267,7 +267,7 @@ def plainly(stored, controls, *, left_out=None):
         """By year since the start, the change of each unit that is known."""
         place = {unit.id: k for k, unit in enumerate(controls.units)}
         difference = {}
-        for at, one in enumerate(records):
+        for at, one in enumerate(ordered):
             here = [u.id for u in group if one.time[:10] < gone.get(u.id, date.max).isoformat()]
             seen = {u: means[at, place[u], cover] for u in here if not math.isnan(means[at, place[u], cover])}
             if seen and len(seen) >= max(len(here) / 2, 1):
@@ -313,7 +313,7 @@ def plainly(stored, controls, *, left_out=None):
             past = [y for y in years if early[-1] < y <= one]
             found[after] = set()
             for ring in (1, 2):
-                until = max(r.time[:10] for r, y in zip(records, year, strict=True) if y == one)
+                until = max(r.time[:10] for r, y in zip(ordered, year, strict=True) if y == one)
                 mine = [
                     u.id for u in compared
                     if u.ring == ring and last.get(u.id, 9999) > one and until < gone.get(u.id, date.max).isoformat()
@@ -331,7 +331,7 @@ def plainly(stored, controls, *, left_out=None):
         """Of each scene the values of the control ground, of each unit, and whether there are too few units."""
         last, found = last_fit(gone), []
         risen = risen_in(gone, last)
-        for at, one in enumerate(records):
+        for at, one in enumerate(ordered):
             fit = [
                 year[at] <= last.get(u.id, 9999) and one.time[:10] < gone.get(u.id, date.max).isoformat()
                 for u in controls.units
@@ -362,14 +362,14 @@ def plainly(stored, controls, *, left_out=None):
     whole, steps = shown({}), {}
     for name in CONTROL_COLUMNS:
         measure = "cover" if name.endswith(("cover", "cover_2")) else name.removeprefix("control_")
-        own = [records[at].measures.get(measure, math.nan) if records[at].accepted else math.nan for at in over]
+        own = [ordered[at].measures.get(measure, math.nan) if ordered[at].accepted else math.nan for at in over]
         steps[name] = orbit_steps(
-            np.array([records[at].time[:19] for at in over], "datetime64[s]"), [orbits[at] for at in over],
+            np.array([ordered[at].time[:19] for at in over], "datetime64[s]"), [orbits[at] for at in over],
             np.array([[a - whole[at][0][name]] for a, at in zip(own, over, strict=True)]).reshape(-1, 1),
             np.array([whole[at][1][:, SERIES_MEASURES.index(measure)] for at in over]),
         )  # fmt: skip
     rows = []
-    for one, orbit, (ground, _, few) in zip(records, orbits, shown(left_out), strict=True):
+    for one, orbit, (ground, _, few) in zip(ordered, orbits, shown(left_out), strict=True):
         row = {"time": one.time, "accepted": one.accepted, "reason": one.reason, "clear_fraction": one.clear_fraction}
         if one.accepted and math.isnan(ground["control_cover"]):
             row |= {"accepted": False, "reason": "CONTROL_FEW" if few else "CONTROL_HIDDEN"}
@@ -424,7 +424,7 @@ def test_a_quiet_night_reads_the_unit_means_of_this_year_alone_and_makes_the_sam
         read.clear()
         found = site_series(opened(path), CONTROLS, SITE)
         place, nights = place + len(new), nights + 1
-        year = np.array([entry.record.time[:4] for entry in entries[:place]])
+        year = np.array([f"{entry.scene.time.year}" for entry in entries[:place]])
         quiet += min(read) >= np.flatnonzero(year == year[-1])[0]
         assert same(found, remade(path))
     assert quiet > 0.6 * nights > 9
@@ -438,9 +438,8 @@ def test_a_scene_that_comes_late_or_again_is_in_the_series_as_if_it_had_always_b
     stored = filled(path, entries)
     before = site_series(stored, CONTROLS, SITE)
     if what != "late":
-        changes = {"digest": "a".zfill(16), "baseline": "05.11", "granules": {"48SUG": "05.11"}}
-        changes |= {"time": "2024-12-31T03:00:00+00:00"} if what == "of another year" else {}
-        late = replace(entries[300], record=replace(entries[300].record, **changes))
+        time = {"time": datetime(2024, 12, 31, 3, tzinfo=UTC)} if what == "of another year" else {}
+        late = replace(of_granule(entries[300], baseline="05.11", **time), digest="a".zfill(16))
     put(opened(path), [late])
     found = site_series(opened(path), CONTROLS, SITE)
     assert same(found, remade(path))
@@ -469,11 +468,8 @@ def test_where_too_few_units_are_left_no_scene_counts_from_that_day_on_and_it_sa
 @pytest.mark.slow
 def test_a_scene_that_shows_an_earlier_one_to_be_scaled_wrongly_changes_that_one(tmp_path):
     entries, path, changed = varied(7)[25:60], tmp_path / "ground", 0
-    bright = {
-        name: value + 0.1 if name.removeprefix("control_") in bands.OBSERVED else value
-        for name, value in entries[2].record.measures.items()
-    }
-    entries[2] = replace(entries[2], record=replace(entries[2].record, measures=bright))
+    for means in (entries[2].site_means, entries[2].control_means):
+        means[: len(bands.OBSERVED)] += 0.1
     filled(path, entries[:4])
     before = site_series(opened(path), CONTROLS, SITE)
     assert before["accepted"][2]
@@ -534,9 +530,7 @@ def test_a_site_without_stored_scenes_has_an_empty_series_of_the_same_columns(tm
 def test_a_site_that_waits_for_control_ground_has_a_series_without(tmp_path):
     none = NOT_CHOSEN
     entries = [
-        replace(
-            one, record=replace(one.record, accepted=False, reason="CONTROL_POOR", measures={}), units=one.units[:0]
-        )
+        replace(one, reason="CONTROL_POOR", site_means=UNKNOWN, control_means=UNKNOWN, units=one.units[:0])
         for one in scenes(0.0)[:5]
     ]
     found = site_series(filled(tmp_path / "ground", entries, none), none, SITE)
