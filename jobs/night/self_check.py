@@ -9,34 +9,28 @@ import json
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import structlog
 
+from jobs.proof.assessed import assessed_site
 from jobs.proof.chain import newest_line
 from jobs.register.alerting import address_book
-from jobs.register.calibration import constants_used
-from jobs.register.episodes import in_episode
 from jobs.runtime.logs import redacted
-from jobs.runtime.records import from_json
 from jobs.runtime.settings import Settings
-from monitor.controls.screening import left_out_from_json
 from monitor.controls.selection import NOT_CHOSEN, ControlSet
 from monitor.cube.store import LandscapeStore, landscape_at_snapshot
 from monitor.cube.stored_site import StoredSite
 from monitor.errors import BadData, MonitorError
-from monitor.evidence.site_check import Difference, Published, check_site, recorded_inputs
-from monitor.imagery.auxiliary.terrain import Terrain, with_slope
+from monitor.evidence.site_check import Assessed, Difference, Published, check_site, values_differences
 from monitor.ledger.ledger import Ledger
-from monitor.ledger.transaction import Payload, Transaction
+from monitor.ledger.transaction import Transaction
 from monitor.sites.names import folder_name
-from monitor.sites.promise import promises_until
-from monitor.sites.site import Site, ground_key
-from monitor.verdict.assessment import Assessment, assessment_to_json
+from monitor.sites.site import ground_key
+from monitor.verdict.assessment import assessment_to_json
 
 log = structlog.get_logger()
 
@@ -46,23 +40,6 @@ MAX_PIXELS: Final = 20_000_000
 """Pixels of all scenes of a site that are compared, at most; of a larger site as many random scenes. [pixel]"""
 MAX_LISTED: Final = 20
 """Differences that are stored and reported, at most."""
-
-
-class SiteRecord(NamedTuple):
-    """What the ledger has about the site that is checked."""
-
-    site: Site
-    """In the version that was assessed, with the start of its first episode."""
-    row: Payload
-    """The assessment that was published."""
-    judged: Site
-    """In the episode of the assessment, with the slope of its terrain."""
-    controls: ControlSet
-    calibrations: list[Payload]
-    promises: list[dict[str, Any]]
-    """Up to the one that the assessment rests on."""
-    is_published: bool
-    """Whether the last night wrote all files of the site."""
 
 
 def self_check(settings: Settings, ledger: Ledger, *, run: str, as_of: date) -> dict[str, Any] | None:
@@ -134,19 +111,21 @@ def _checked(settings: Settings, ledger: Ledger, site: str, seed: bytes, run: st
         folder = settings.outputs.root / "sites" / folder_name(site)
         published = _published(folder)
         with ledger.reading() as t:
-            record = site_record(t, site, published.plan, run)
-        result["as_of"] = record.row["as_of"]
-        if published.plan is not None and published.plan.get("as_of") != record.row["as_of"]:
-            there = f"no assessment; {record.row['as_of']} is the newest"
+            assessed = published_assessment(t, site, published.plan)
+            frozen = t.controls(ground_key(assessed.site))
+            is_published = _is_published(t, site, run)
+        result["as_of"] = day = assessed.row["as_of"]
+        if published.plan is not None and published.plan.get("as_of") != day:
+            there = f"no assessment; {day} is the newest"
             differences.append(
                 Difference(step="plan", variable="as_of", recorded=published.plan.get("as_of"), recomputed=there)
             )
-        if not record.is_published:  # its files may be of two nights
+        if not is_published:  # its files may be of two nights
             published = Published()
-        published = replace(published, promises=record.promises)
         result["published"] = published.plan is not None
-        differences += _status_differences(settings.outputs.root, record) if published.plan is not None else []
-        differences += _site_differences(settings.store.root, record, published, seed, result)
+        differences += _status_differences(settings.outputs.root, assessed) if published.plan is not None else []
+        controls = ControlSet.from_json(frozen) if frozen else NOT_CHOSEN
+        differences += _site_differences(settings.store.root, assessed, controls, published, seed, result)
         result["n_differences"] = len(differences)
         result["differences"] = [redacted(str(one)) for one in differences[:MAX_LISTED]]
     except Exception as error:
@@ -182,13 +161,13 @@ def _json[T](file: Path, kind: type[T]) -> T:
     return read
 
 
-def site_record(t: Transaction, site: str, plan: Mapping[str, Any] | None, run: str) -> SiteRecord:
-    """The assessment that was published, or else the newest, and what it rested on.
+def published_assessment(t: Transaction, site: str, plan: Mapping[str, Any] | None) -> Assessed:
+    """The assessment that was published (of that day, and of the series of its plan), or else the newest.
 
     Raises
     ------
     BadData
-        The ledger lacks what the assessment names.
+        The ledger lacks it, or what it names.
     """
     latest = t.latest_assessment(site)
     days = [] if latest is None else [latest[0] if plan is None else str(plan.get("as_of")), latest[0]]
@@ -198,21 +177,7 @@ def site_record(t: Transaction, site: str, plan: Mapping[str, Any] | None, run: 
         raise BadData(msg)
     series = None if plan is None else plan.get("series_digest")
     row = ([one for one in rows if one["payload"].get("series_digest") == series] or rows)[-1]
-    values = t.site_version(site, row["version"])
-    if values is None:
-        msg = f"the ledger lacks the version {row['version']} of site {site!r}, which its assessment names"
-        raise BadData(msg)
-    registered = from_json(values, Site)
-    ground = ground_key(registered)
-    episode = from_json(row["payload"], Assessment).episode
-    terrain, controls = t.ground_data(ground, "terrain"), t.controls(ground)
-    judged = in_episode(registered, t.episodes(site), episode)
-    return SiteRecord(
-        site=registered, row=row, controls=ControlSet.from_json(controls) if controls else NOT_CHOSEN,
-        judged=with_slope(judged, Terrain.from_json(terrain) if terrain else None), calibrations=t.calibrations(),
-        promises=promises_until(t.promises(site), registered, date.fromisoformat(row["as_of"])),
-        is_published=_is_published(t, site, run),
-    )  # fmt: skip
+    return assessed_site(t, site, row)
 
 
 def _is_published(t: Transaction, site: str, run: str) -> bool:
@@ -224,47 +189,30 @@ def _is_published(t: Transaction, site: str, run: str) -> bool:
     return manifest is not None and site not in manifest["pages_failed"]
 
 
-def _status_differences(outputs: Path, record: SiteRecord) -> list[Difference]:
+def _status_differences(outputs: Path, assessed: Assessed) -> list[Difference]:
     """Differences between the entry of a site in ``status.json`` and the ledger, if it is of the same day."""
     entries = _json(outputs / "status.json", list)
-    entry = next((one for one in entries if one["site"] == record.site.id), None)
+    entry = next((one for one in entries if one["site"] == assessed.site.id), None)
     if entry is None:
-        return [Difference(step="status.json", variable="site", recorded=None, recomputed=record.site.id)]
-    recorded = assessment_to_json(from_json(record.row["payload"], Assessment))
+        return [Difference(step="status.json", variable="site", recorded=None, recomputed=assessed.site.id)]
+    recorded = assessment_to_json(assessed.assessment)
     if entry["as_of"] != recorded["as_of"]:
         return []
-    return [
-        Difference(step="status.json", variable=name, recorded=entry.get(name), recomputed=recorded.get(name))
-        for name in dict.fromkeys([*recorded, *entry])
-        if entry.get(name) != recorded.get(name)
-    ]
+    return values_differences("status.json", entry, recorded, 0.0)
 
 
 def _site_differences(
-    root: Path, record: SiteRecord, published: Published, seed: bytes, result: dict[str, Any]
+    root: Path, assessed: Assessed, controls: ControlSet, published: Published, seed: bytes, result: dict[str, Any]
 ) -> list[Difference]:
     """Differences of a site recomputed from its store; `result` gets the number of scenes compared."""
-    assessment, snapshot = from_json(record.row["payload"], Assessment), record.row["snapshot"]
-    constants = constants_used(assessment, record.calibrations)
-    if constants is None:
-        msg = f"the ledger lacks the constants {assessment.calibration} of the assessment"
-        raise BadData(msg)
-    left_out = left_out_from_json(record.row["left_out"])
-    inputs = recorded_inputs(
-        record.judged, assessment, controls=record.controls, left_out=left_out, constants=constants
-    )
-    landscape = landscape_at_snapshot(root, snapshot)
-    ground = ground_key(record.site)
-    rows = StoredSite(landscape, ground).columns(snapshot)["row"]
+    landscape, ground = landscape_at_snapshot(root, assessed.snapshot), ground_key(assessed.site)
+    rows = StoredSite(landscape, ground).columns(assessed.snapshot)["row"]
     chosen = _chosen_rows(landscape, ground, rows, seed)
     result |= {"scenes": len(chosen), "of": rows.size}
     with tempfile.TemporaryDirectory(prefix="regrowth-self-check-") as folder:
         # of a large site the areas and sums that the night stored are taken as they are
         stored = StoredSite(landscape, ground, derived=Path(folder) if len(chosen) == rows.size else None)
-        return check_site(
-            stored, snapshot, inputs, assessment, begun=record.site.start, published=published,
-            rows=None if len(chosen) == rows.size else chosen,
-        )  # fmt: skip
+        return check_site(stored, assessed, controls, published, rows=None if len(chosen) == rows.size else chosen)
 
 
 def _chosen_rows(landscape: LandscapeStore, ground: str, rows: np.ndarray, seed: bytes) -> list[int]:

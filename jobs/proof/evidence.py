@@ -2,15 +2,13 @@
 
 import difflib
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jobs.proof.assessed import assessed_site
 from jobs.proof.chain import chain_lines, proven_answers, proven_assessments, proven_promises
-from jobs.register.calibration import constants_used
-from jobs.register.episodes import in_episode
-from jobs.runtime.records import from_json
 from jobs.runtime.settings import Settings
 from monitor.alerts.alert import LOT, AlertEvent
 from monitor.errors import BadData, as_disk_full
@@ -18,12 +16,8 @@ from monitor.evidence.container import write_container
 from monitor.evidence.environment import environment
 from monitor.evidence.keys import fingerprint
 from monitor.evidence.pack import PackInputs, open_stored, pack_members
-from monitor.imagery.auxiliary.terrain import Terrain
 from monitor.ledger.ledger import Ledger
 from monitor.ledger.transaction import Transaction
-from monitor.sites.promise import promises_until
-from monitor.sites.site import Site, ground_key
-from monitor.verdict.assessment import Assessment
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -117,19 +111,7 @@ def pack_inputs(t: Transaction, site: str, *, until: date | None, signed_by: str
     rows = [row for row in t.assessments_of(site) if until is None or row["as_of"] <= until.isoformat()]
     if not rows:
         raise BadData(_not_assessed(t, site, until))
-    assessment = from_json(rows[-1]["payload"], Assessment)
-    version = t.site_version(site, rows[-1]["version"])
-    constants = constants_used(assessment, t.calibrations())
-    if version is None or constants is None:
-        what = f"version {rows[-1]['version']} of the site" if version is None else "its constants"
-        msg = (
-            f"site {site!r}: the ledger no longer has {what}, on which its assessment of {assessment.as_of} rests; "
-            "use the ledger from a backup of that time, or run a night and write evidence of its assessment"
-        )
-        raise BadData(msg)
-    registered, episodes = from_json(version, Site), t.episodes(site)
-    promises = promises_until(t.promises(site), registered, assessment.as_of)
-    terrain = t.ground_data(ground_key(registered), "terrain")
+    assessed = assessed_site(t, site, rows[-1])
     proofs = {(found.record["as_of"], found.record["digest"]): found.proof for found in proven_assessments(t, site)}
     chain = chain_lines(t)
     newest = max((line["night"] for line in chain), default="")
@@ -148,13 +130,12 @@ def pack_inputs(t: Transaction, site: str, *, until: date | None, signed_by: str
     }  # fmt: skip
     proven = {(found.record["alert"], found.record["number"]): found.proof for found in proven_answers(t, site)}
     return PackInputs(
-        site=registered, judged=in_episode(registered, episodes, assessment.episode), episodes=episodes,
-        promises=promises, rows=rows, assessment=assessment, constants=constants,
-        terrain=None if terrain is None else Terrain.from_json(terrain),
-        alerts=alerts, photos=[photo for photo in t.photo_list() if (photo["alert"], photo["number"]) in answers],
-        chain=chain, assessment_proofs=[proofs[row["as_of"], row["digest"]] for row in rows],
+        **{field.name: getattr(assessed, field.name) for field in fields(assessed)}, episodes=t.episodes(site),
+        rows=rows, alerts=alerts, chain=chain,
+        photos=[photo for photo in t.photo_list() if (photo["alert"], photo["number"]) in answers],
+        assessment_proofs=[proofs[row["as_of"], row["digest"]] for row in rows],
         answer_proofs={answer: proven[answer] for answer in proven if answer in answers},
-        promise_proofs=[found.proof for found in proven_promises(t, site)[: len(promises)]],
+        promise_proofs=[found.proof for found in proven_promises(t, site)[: len(assessed.promises)]],
         environment=environment(), fingerprint=signed_by,
     )  # fmt: skip
 

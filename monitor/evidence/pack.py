@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from monitor.alerts.words import ALERT_LEVEL_NAMES, STATUS_NAMES, shown_status
 from monitor.controls.control_means import UnitChoice
-from monitor.controls.screening import LeftOut, left_out_from_json
 from monitor.controls.selection import ControlSet
 from monitor.cube.store import LandscapeStore
 from monitor.cube.stored_site import StoredSite
@@ -31,42 +30,28 @@ from monitor.evidence.documents import (
     proofs_json,
     site_json,
 )
+from monitor.evidence.site_check import Assessed
 from monitor.evidence.site_data import site_data_members
-from monitor.imagery.auxiliary.terrain import Terrain, with_slope
 from monitor.publish.control_ground import control_ground
 from monitor.publish.products import PLAN, plan_content
 from monitor.series.build import series_and_units
 from monitor.series.columns import Columns, observed_until
 from monitor.series.observations import observations_csv
 from monitor.sites.names import without_invisible
-from monitor.sites.site import Site, ground_key
-from monitor.verdict.assessment import Assessment, Series
-from monitor.verdict.calibration import Calibration
-from monitor.verdict.reasons import Reason
+from monitor.sites.site import ground_key
+from monitor.verdict.assessment import Series
 
 _README_TEXT: Final = Path(__file__).with_name("readme.txt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PackInputs:
-    """What the ledger has about a site and one of its assessments, as plain values."""
+class PackInputs(Assessed):
+    """What the ledger has about a site and its published assessment, the last of `rows`."""
 
-    site: Site
-    """The version of the site that the assessment names, with the start of its first episode."""
-    judged: Site
-    """The same in the episode of the assessment."""
     episodes: Sequence[Mapping[str, Any]]
     """Columns of the ledger's table of episodes, first one first."""
-    promises: Sequence[Mapping[str, Any]]
-    """Promises up to the one that the assessment rests on, see :func:`monitor.sites.promise.promises_until`."""
     rows: Sequence[Mapping[str, Any]]
-    """Columns of the ledger's table of assessments, in order; the last one is the published assessment."""
-    assessment: Assessment
-    """The published assessment: the record of the last row."""
-    terrain: Terrain | None
-    """Terrain as known now."""
-    constants: Calibration
-    """Constants of the assessment."""
+    """Columns of the ledger's table of assessments, in order."""
     alerts: Sequence[Mapping[str, Any]]
     """See :func:`monitor.evidence.documents.alerts_json`."""
     photos: Sequence[Mapping[str, Any]]
@@ -82,16 +67,6 @@ class PackInputs:
     """From :func:`monitor.evidence.environment.environment`."""
     fingerprint: str
     """Of the key that signs the pack."""
-
-    @property
-    def snapshot(self) -> str:
-        """Snapshot of the store that the assessment was made from."""
-        return str(self.rows[-1]["snapshot"])
-
-    @property
-    def left_out(self) -> LeftOut:
-        """Control units that no longer counted, as known at the assessment."""
-        return left_out_from_json(self.rows[-1]["left_out"])
 
 
 def open_stored(root: Path, inputs: PackInputs, folder: Path) -> StoredSite:
@@ -153,7 +128,7 @@ def pack_members(stored: StoredSite, inputs: PackInputs) -> Iterator[tuple[str, 
         yield name, content
     parts = list(dict.fromkeys(map(part_of, names)))
     yield README, _readme(inputs, parts)
-    yield METADATA, crate_metadata(inputs.rows[-1]["payload"], [*parts, README])
+    yield METADATA, crate_metadata(inputs.row["payload"], [*parts, README])
 
 
 def _observations(
@@ -179,16 +154,14 @@ def _documents(
 ) -> dict[str, bytes]:
     """Members other than the scenes, by name."""
     assessment, left_out = inputs.assessment, inputs.left_out
-    known = Reason.TERRAIN_UNKNOWN.value not in assessment.reasons
-    with_terrain = with_slope(inputs.judged, inputs.terrain if known else None)
     documents = {
         "assessments.json": json_lines([assessment_entry(row) for row in inputs.rows]),
         "observations.csv": observations_csv(inputs.site.id, observed["line"].tolist()),
-        PLAN: plan_content(with_terrain, assessment, inputs.constants, promises=inputs.promises),
+        PLAN: plan_content(inputs.judged, assessment, inputs.constants, promises=inputs.promises),
         "site.json": json_member(
             site_json(inputs.site, inputs.episodes, episode=assessment.episode, promises=inputs.promises)
         ),
-        "controls.json": json_member(controls_json(controls, inputs.rows[-1]["left_out"])),
+        "controls.json": json_member(controls_json(controls, inputs.row["left_out"])),
     }
     if choice is not None:
         ground = control_ground(controls, stored.units, choice, left_out, assessment.as_of)

@@ -19,10 +19,10 @@ from monitor.evidence.documents import assessment_row, controls_json, json_membe
 from monitor.evidence.environment import environment
 from monitor.evidence.site_check import (
     TOLERANCE,
+    Assessed,
     Difference,
     Published,
     check_site,
-    recorded_inputs,
     values_differences,
 )
 from monitor.evidence.site_data import ROOT, rebuild_store
@@ -74,14 +74,14 @@ def recompute(pack: Container, folder: Path) -> Recomputation:
     """
     row, assessment = _last_assessment(pack)
     plan = _object(pack, "plan.json")
-    begun, site = _site(pack, assessment, plan)
+    site, judged = _site(pack, assessment, plan)
     constants = calibration_of(plan.get("calibration"), "plan.json: calibration")
     if constants is None:
         msg = "plan.json has no constants (calibration is null), so the verdict cannot be recomputed"
         raise BadData(msg)
     try:
         controls = ControlSet.from_json(_object(pack, "controls.json")["controls"])
-        left_out = left_out_from_json(row["left_out"])
+        left_out_from_json(row["left_out"])
     except (AttributeError, *_MALFORMED) as error:
         msg = f"controls.json or left_out of assessments.json: no control units ({type(error).__name__}: {error})"
         raise BadData(msg) from error
@@ -91,17 +91,16 @@ def recompute(pack: Container, folder: Path) -> Recomputation:
         differs.insert(0, f"version that made the assessment: {assessment.code_version}; here {here['version']}")
     tolerance = TOLERANCE if differs else 0.0
     stored = rebuild_store(pack, folder)
-    inputs = recorded_inputs(site, assessment, controls=controls, left_out=left_out, constants=constants)
     units = pack.read("controls.geojson") if "controls.geojson" in pack.names else None
     try:
-        document = _object(pack, "site.json")
-        promises = [dict(promise) for promise in document["properties"]["promises"]]
-        differences = _promise_differences(site_from_json(document), promises)
-        published = Published(observations=pack.read("observations.csv"), plan=plan, units=units, promises=promises)
-        differences += _repeated(pack, stored, replace(site, start=begun), row)
-        differences += check_site(
-            stored, str(row["snapshot"]), inputs, assessment, begun=begun, published=published, tolerance=tolerance
+        promises = [dict(promise) for promise in _object(pack, "site.json")["properties"]["promises"]]
+        assessed = Assessed(
+            site=site, judged=judged, row=row, assessment=assessment, constants=constants, promises=promises
         )
+        published = Published(observations=pack.read("observations.csv"), plan=plan, units=units)
+        differences = _promise_differences(site, promises)
+        differences += _repeated(pack, stored, site, row)
+        differences += check_site(stored, assessed, controls, published, tolerance=tolerance)
     except StoreBroken as error:
         msg = f"the scenes of the pack are not those of its assessment: {error}"
         raise BadData(msg) from error
@@ -185,8 +184,8 @@ def _last_assessment(pack: Container) -> tuple[dict[str, Any], Assessment]:
         raise BadData(msg) from error
 
 
-def _site(pack: Container, assessment: Assessment, plan: Mapping[str, Any]) -> tuple[date, Site]:
-    """Start of the site in its first episode, and the site in the episode of the assessment with the slope it used."""
+def _site(pack: Container, assessment: Assessment, plan: Mapping[str, Any]) -> tuple[Site, Site]:
+    """The registered site, and the same in the episode of the assessment with the slope that it used."""
     document = _object(pack, "site.json")
     site = site_from_json(document)
     if site.id != assessment.site:
@@ -198,10 +197,10 @@ def _site(pack: Container, assessment: Assessment, plan: Mapping[str, Any]) -> t
         raise BadData(msg)
     judged = replace(site, slope_degrees=slope)
     if assessment.episode == 1:
-        return site.start, judged
+        return site, judged
     try:
         episodes = {row["number"]: row["start"] for row in document["properties"]["episodes"]}
-        return site.start, replace(judged, start=date.fromisoformat(episodes[assessment.episode]), cohorts=())
+        return site, replace(judged, start=date.fromisoformat(episodes[assessment.episode]), cohorts=())
     except (KeyError, TypeError, ValueError) as error:
         msg = f"site.json: episode {assessment.episode} of the assessment is not in it: {error}"
         raise BadData(msg) from error

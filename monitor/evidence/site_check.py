@@ -11,13 +11,12 @@ import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from io import StringIO
 from typing import Any, Final
 
 import numpy as np
 
-from monitor.controls.screening import LeftOut
+from monitor.controls.screening import LeftOut, left_out_from_json
 from monitor.controls.selection import REFERENCE_RING, ControlSet
 from monitor.cover.fraction import Endmembers
 from monitor.cover.observe import band_scales
@@ -85,68 +84,66 @@ class Published:
     """Content of ``plan.json``."""
     units: bytes | None = None
     """Content of ``controls.geojson``."""
-    promises: Sequence[Mapping[str, Any]] = ()
-    """Promises that ``plan.json`` must name, as recorded."""
 
 
-def recorded_inputs(
-    site: Site, assessment: Assessment, *, controls: ControlSet, left_out: LeftOut, constants: Calibration
-) -> VerdictInputs:
-    """What an assessment rested on besides scenes and series, from what it records.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assessed:
+    """An assessment of a site, and what it rested on besides scenes and control units."""
 
-    Parameters
-    ----------
-    site : Site
-        In the episode of the assessment, with the slope of its terrain as known now.
-    assessment : Assessment
-        As recorded.
-    controls, left_out : ControlSet, mapping
-        Frozen control units, and those that no longer counted then.
-    constants : Calibration
-        Constants of the assessment.
-    """
-    a, codes = assessment, assessment.reasons
+    site: Site
+    """The version that the assessment names, with the start of its first episode."""
+    judged: Site
+    """The same in the episode of the assessment, with the slope that it used."""
+    row: Mapping[str, Any]
+    """Columns of the ledger's table of assessments."""
+    assessment: Assessment
+    """The assessment in `row`."""
+    constants: Calibration
+    promises: Sequence[Mapping[str, Any]]
+    """Promises up to the one that it rests on, see :func:`monitor.sites.promise.promises_until`."""
+
+    @property
+    def snapshot(self) -> str:
+        """Snapshot of the store that it was made from."""
+        return str(self.row["snapshot"])
+
+    @property
+    def left_out(self) -> LeftOut:
+        """Control units that no longer counted, as known then."""
+        return left_out_from_json(self.row["left_out"])
+
+
+def _inputs(assessed: Assessed, controls: ControlSet) -> VerdictInputs:
+    """What an assessment rested on besides scenes and series, from what it records."""
+    a, codes = assessed.assessment, assessed.assessment.reasons
     factor = None
     if a.field_factor_rows and None not in (a.field_factor, a.field_factor_low, a.field_factor_high):
         factor = FieldFactor(
             value=a.field_factor, low=a.field_factor_low, high=a.field_factor_high,  # type: ignore[arg-type]
             rows=a.field_factor_rows,
         )  # fmt: skip
-    if Reason.TERRAIN_UNKNOWN.value in codes:
-        site = replace(site, slope_degrees=None)
     return VerdictInputs(
-        site=site, episode=a.episode, alpha=0.05 if a.alpha is None else a.alpha, constants=constants,
-        controls=controls, left_out=left_out,
+        site=assessed.judged, episode=a.episode, alpha=0.05 if a.alpha is None else a.alpha,
+        constants=assessed.constants, controls=controls, left_out=assessed.left_out,
         rain=next((rain for rain in (Reason.RAIN_LOW, Reason.RAIN_UNKNOWN) if rain.value in codes), None),
         field_factor=factor, code_version=a.code_version,
     )  # fmt: skip
 
 
 def check_site(
-    stored: StoredSite,
-    snapshot: str,
-    inputs: VerdictInputs,
-    assessment: Assessment,
-    *,
-    begun: date,
-    published: Published,
-    tolerance: float = 0.0,
+    stored: StoredSite, assessed: Assessed, controls: ControlSet, published: Published, *, tolerance: float = 0.0,
     rows: Sequence[int] | None = None,
-) -> list[Difference]:
+) -> list[Difference]:  # fmt: skip
     """Recompute a site from its pixels and compare each step with what was recorded.
 
     Parameters
     ----------
     stored : StoredSite
         Give it an empty folder of derived results, so that none is taken for granted.
-    snapshot : str
-        Snapshot of the store that the assessment was made from.
-    inputs : VerdictInputs
-        See :func:`recorded_inputs`.
-    assessment : Assessment
-        As recorded.
-    begun : date
-        Start of the site in its first episode, on which its series rests.
+    assessed : Assessed
+        The assessment as recorded.
+    controls : ControlSet
+        Frozen control units.
     published : Published
         What was published with the assessment.
     tolerance : float
@@ -167,6 +164,7 @@ def check_site(
     BadData
         ``controls.geojson`` is not such a file.
     """
+    inputs, assessment, snapshot = _inputs(assessed, controls), assessed.assessment, assessed.snapshot
     site = inputs.site
     differences = _of_scenes(stored, snapshot, inputs, tolerance, rows)
     hectares = geodesic_hectares(site.geometry)
@@ -177,7 +175,7 @@ def check_site(
         differences.append(
             Difference(step="site", variable="pixels unlike the outline", recorded=outside, recomputed=0)
         )
-    first = replace(site, start=begun)
+    first = replace(site, start=assessed.site.start)
     whole, choice = series_and_units(stored, inputs.controls, first, left_out=inputs.left_out, snapshot=snapshot)
     series = observed_until(whole, assessment.as_of)
     if published.observations is not None:
@@ -185,7 +183,7 @@ def check_site(
     differences += _of_constants(inputs.constants, assessment)
     differences += _of_verdict(stored, snapshot, series, inputs, assessment, tolerance)
     if published.plan is not None:
-        wanted = plan_json(site, assessment, inputs.constants, promises=published.promises)
+        wanted = plan_json(site, assessment, inputs.constants, promises=assessed.promises)
         differences += values_differences("plan", published.plan, wanted, 0.0)
     if published.units is not None and choice is not None:
         ground = control_ground(inputs.controls, stored.units, choice, inputs.left_out, assessment.as_of)

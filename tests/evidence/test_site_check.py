@@ -8,20 +8,18 @@ from datetime import date, timedelta
 import numpy as np
 import pytest
 
-from jobs.night.self_check import site_record
-from jobs.register.calibration import constants_used
+from jobs.night.self_check import published_assessment
+from jobs.proof.assessed import assessed_site
 from jobs.runtime.installation import open_ledger
-from jobs.runtime.records import from_json
 from jobs.runtime.settings import load
-from monitor.controls.screening import left_out_from_json
+from monitor.controls.selection import ControlSet
 from monitor.cube.packed import PACKED_LAYERS
 from monitor.cube.records import MEANS, STATES, UNIT_MEASURES
 from monitor.cube.store import LandscapeStore, landscape_at_snapshot
 from monitor.cube.stored_site import StoredSite
-from monitor.evidence.site_check import TOLERANCE, Published, check_site, recorded_inputs
+from monitor.evidence.site_check import TOLERANCE, Published, check_site
 from monitor.sites.site import ground_key
 from monitor.verdict.assess import DEFAULT
-from monitor.verdict.assessment import Assessment
 
 
 class Recorded:
@@ -30,11 +28,11 @@ class Recorded:
     def __init__(self, folder, site, *, row=None):
         settings = load(folder / "regrowth.toml")
         with open_ledger(settings, create=False) as ledger, ledger.reading() as t:
-            record = site_record(t, site, None, run="")
-            row = row or record.row
-        self.assessment, self.snapshot = from_json(row["payload"], Assessment), row["snapshot"]
-        self.left_out = left_out_from_json(row["left_out"])
-        self.record, self.constants = record, constants_used(self.assessment, record.calibrations)
+            row = row or published_assessment(t, site, None).row
+            record = assessed_site(t, site, row)
+            self.controls = ControlSet.from_json(t.controls(ground_key(record.site)))
+        self.assessment, self.snapshot, self.record = record.assessment, record.snapshot, record
+        self.left_out, self.constants = record.left_out, record.constants
         self.root, self.ground = settings.store.root, ground_key(record.site)
         published = folder / "sites" / site
         self.observations = (published / "observations.csv").read_bytes()
@@ -45,19 +43,13 @@ class Recorded:
         return StoredSite(store, self.ground, derived=tmp_path / "derived")
 
     def differences(self, tmp_path, *, published=True, **how):
-        inputs = recorded_inputs(
-            self.record.judged, self.assessment, controls=self.record.controls, left_out=self.left_out,
-            constants=self.constants,
+        left_out = {unit: day.isoformat() for unit, day in self.left_out.items()}
+        assessed = replace(
+            self.record, assessment=self.assessment, constants=self.constants,
+            row={**self.record.row, "left_out": left_out}, promises=self.plan["promises"],
         )  # fmt: skip
-        both = (
-            Published(observations=self.observations, plan=self.plan, promises=self.plan["promises"])
-            if published
-            else Published()
-        )
-        return check_site(
-            self.stored(tmp_path), self.snapshot, inputs, self.assessment, begun=self.record.site.start,
-            published=both, **how,
-        )  # fmt: skip
+        both = Published(observations=self.observations, plan=self.plan) if published else Published()
+        return check_site(self.stored(tmp_path), assessed, self.controls, both, **how)
 
 
 @pytest.fixture
@@ -223,7 +215,7 @@ def test_a_changed_plan_is_named(failing, tmp_path):
 
 
 def test_a_changed_area_of_the_site_is_named(failing, tmp_path):
-    failing.record = failing.record._replace(judged=replace(failing.record.judged, hectares=99.0))
+    failing.record = replace(failing.record, judged=replace(failing.record.judged, hectares=99.0))
     found = failing.differences(tmp_path)
     assert ("site", "hectares", 99.0) in {(one.step, one.variable, one.recorded) for one in found}
 
@@ -258,7 +250,7 @@ def test_a_record_that_gives_no_verdict_is_a_difference_not_an_error(copied, tmp
 
 
 def test_units_that_were_left_out_then_are_left_out_again(failing, tmp_path):
-    units = [unit.id for unit in failing.record.controls.units[:12]]
+    units = [unit.id for unit in failing.controls.units[:12]]
     failing.left_out = dict.fromkeys(units, date(2018, 1, 1) + timedelta(days=30))
     found = failing.differences(tmp_path)
     assert {one.variable for one in found if one.step == "series"} >= {"control_cover"}
