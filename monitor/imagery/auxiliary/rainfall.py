@@ -19,7 +19,7 @@ from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 
 from monitor.errors import BadData
-from monitor.imagery.auxiliary.files import NETCDF_MAGIC, geotiff_paths, open_geotiff, plain_file
+from monitor.imagery.auxiliary.files import geotiff_paths, open_geotiff, plain_file
 from monitor.sites.projection import LONLAT
 
 MIN_DAYS_KNOWN: Final = 0.9
@@ -231,16 +231,11 @@ class LocalRain:
     def __init__(self, path: Path, variable: str | None = None) -> None:
         self.name = path.name
         self._variable = variable
-        self._files: list[Path] = []
         if path.is_dir():
-            self._files = geotiff_paths(path)
-            self._read = self._from_geotiffs
-        elif path.suffix.lower() == ".csv":
-            self._path = plain_file(path, (), "CSV")
-            self._read = self._from_table
+            self._files, self._read = geotiff_paths(path), self._from_geotiffs
         else:
-            self._path = plain_file(path, NETCDF_MAGIC, "NetCDF, CSV or folder of GeoTIFFs")
-            self._read = self._from_netcdf
+            self._path = plain_file(path)
+            self._read = self._from_table if path.suffix.lower() == ".csv" else self._from_netcdf
 
     def at(
         self, points: Sequence[tuple[float, float]], *, since: date | None = None, until: date | None = None
