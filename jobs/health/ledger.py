@@ -154,7 +154,7 @@ def _contents(connection: "Connection", name: str, file: Path | None) -> LedgerC
     if not contents.is_current:
         return contents
     t = Transaction(connection)
-    time, nights = t.last_activity(), select(RunRow.__table__).where(RunRow.kind == "night")
+    newest, nights = t.last_activity(), select(RunRow.__table__).where(RunRow.kind == "night")
     return replace(
         contents,
         holder=server_holder(connection) if file is None else lock_holder(ledger_lock(file)),
@@ -162,7 +162,7 @@ def _contents(connection: "Connection", name: str, file: Path | None) -> LedgerC
         current_sites=frozenset(t.versions()),
         nights=connection.execute(nights.order_by(RunRow.started.desc()).limit(MAX_NIGHTS_READ)).all(),
         self_check=t.last_self_check(),
-        newest_run=None if time is None else (str(t.run_at(time)), datetime.fromisoformat(time)),
+        newest_run=None if newest is None else (newest[0], datetime.fromisoformat(newest[1])),
         has_history=t.has_history(),
     )
 

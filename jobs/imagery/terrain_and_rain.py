@@ -108,7 +108,7 @@ def _updated_rain(
         for member in sites:
             rain = rains[member.id]
             if rain is not None and (values := rain.to_json()) != stored[member.id]:
-                t.save_ground_data(ground_key(member), "rain", values)
+                t.save_data({(ground_key(member), "rain"): values})
     return rains
 
 

@@ -68,7 +68,7 @@ def news_of(t: Transaction, settings: Settings, row: Mapping[str, Any], *, pictu
     shown = alert.rule == rule and event is not AlertEvent.RESOLVED
     stored = t.ground_data(ground, "worst_patch") if shown else None
     patch = from_json(stored, WorstPatch) if stored else None
-    drawn = _pictures(settings, registered, t.snapshot(ground), patch) if pictures else {}
+    drawn = _pictures(settings, registered, t.snapshots([ground]).get(ground), patch) if pictures else {}
     return AlertNews(
         alert=alert if now is None else from_json(now, Alert),
         event=event,
@@ -124,7 +124,7 @@ def lot_payload(t: Transaction, settings: Settings, payload: Mapping[str, Any]) 
         The lot was never judged.
     """
     lot = payload["alert"]["site"]
-    record = t.latest_lot_verdict(lot)
+    _, _, record = t.latest_lot_verdicts().get(lot, (None, None, None))
     if record is None:
         msg = f"lot {lot!r} was never judged: there is nothing to report about it"
         raise BadData(msg)

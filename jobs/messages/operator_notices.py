@@ -16,7 +16,8 @@ from monitor.alerts.alert import CALLS, Alert, AlertEvent
 from monitor.alerts.lifecycle import is_mass_fall
 from monitor.alerts.recipients import AddressBook, Recipient
 from monitor.ledger.ledger import Ledger
-from monitor.ledger.transaction import Payload, Transaction
+from monitor.ledger.rows import Payload
+from monitor.ledger.transaction import Transaction
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
 from monitor.verdict.assessment import AlertLevel

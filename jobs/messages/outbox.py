@@ -167,7 +167,7 @@ def send_event(settings: Settings, ledger: Ledger, event: str) -> list[Delivery]
         sender = _Sender(settings, ledger, channels, key=None)
         sender.try_each([Due(row["message"], row["channel"]) for row in stored])
     with ledger.reading() as t:
-        tried = [row for due in stored for row in t.notices_of(due["message"])]
+        tried = [row for due in stored for row in t.notices(message=due["message"])]
     return [
         Delivery(row["channel"], row["recipient"], None if row["state"] == "sent" else row["error"]) for row in tried
     ]
@@ -220,14 +220,18 @@ def _outdated(t: Transaction, row: Row) -> str | None:
         return "an alert was raised since" if open_alerts else None
     if row["site"] is None and row["kind"] != LOT:
         return None
-    if row["site"] is not None and not t.is_current(row["site"]):
+    if row["site"] is not None and t.site(row["site"]) is None:
         return "its site is retired"
     if row["kind"] == "silence":
         latest = t.latest_assessment(row["site"])
         seen = latest[2]["last_observed"] if latest else None
         return "the site was observed since" if (seen or "") > (row["payload"]["last_observed"] or "") else None
     if row["payload"]["event"] == AlertEvent.RESOLVED:
-        return None if t.any_notice_sent(row["alert"]) else "its alert was never reported"
+        return (
+            None
+            if any(one["state"] == "sent" for one in t.notices(alert=row["alert"]))
+            else "its alert was never reported"
+        )
     alert = t.alert(row["alert"])
     if alert is None or not _is_open(alert):
         return "its alert is resolved by now"
@@ -345,7 +349,7 @@ class _Sender:
         moment = now()
         lease = (datetime.fromisoformat(moment) + LEASE).isoformat(timespec="microseconds")
         with self.ledger.transaction() as t:
-            rows = _withdraw_outdated(t, [row for row in t.notices_of(message) if row["state"] == "waiting"])
+            rows = _withdraw_outdated(t, [row for row in t.notices(message=message) if row["state"] == "waiting"])
             claim: dict[str, Any] = {
                 "lease": lease,
                 "first_tried": next((row["first_tried"] for row in rows if row["first_tried"]), moment),

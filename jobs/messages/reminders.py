@@ -43,7 +43,7 @@ def remind_managers(t: Transaction, settings: Settings, sites: Sequence[Site], *
             continue
         recipients = _recipients(alert, registered.get(alert.site), book)
         calls = [event for event in t.events(alert.id) if event["kind"] in (*CALLS, AlertEvent.REMINDED)]
-        notices = [row for row in t.notices_about(alert.id) if row["kind"] != "escalation"]
+        notices = [row for row in t.notices(alert=alert.id) if row["kind"] != "escalation"]
         states = {row["state"] for row in notices}
         waited = (day - date.fromisoformat(calls[-1]["day"])).days if calls else -1
         if waited < 0 or "held" in states:

@@ -19,7 +19,8 @@ from monitor.cube.scenes import of_one_site
 from monitor.errors import BadData
 from monitor.imagery.auxiliary.terrain import with_slope
 from monitor.ingest.task import FetchResult
-from monitor.ledger.transaction import Payload, Transaction
+from monitor.ledger.rows import Payload
+from monitor.ledger.transaction import Transaction
 from monitor.maps.site_verdict import OfSite, VerdictInputs, series_verdict, series_verdicts, verdict_with_areas
 from monitor.maps.worst_patch import WorstPatch
 from monitor.series.columns import Columns, content_hash, observed_until
@@ -90,8 +91,8 @@ def judge_landscape(
         The store or the ledger cannot be read, or a site cannot be judged.
     """
     ids = [site.id for site, _ in updated]
-    current, episodes, promises = t.current_of(ids), t.all_episodes(ids), t.all_promises(ids)
-    field, latest, alerts = t.field_rows_of(ids), t.latest_of(ids), t.alerts_by_site(ids)
+    current, episodes, promises = t.versions(ids), t.all_episodes(ids), t.all_promises(ids)
+    field, latest, alerts = t.field_rows(ids), t.latest_of(ids), t.alerts_by_site(ids)
     data, as_of = t.data_of([ground_key(site) for site, _ in updated]), night.as_of
     sites: list[OfSite] = []
     for place, (registered, fetched) in enumerate(updated):

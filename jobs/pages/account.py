@@ -8,7 +8,8 @@ from jobs.register.answering import precision
 from jobs.register.lots import lot_rows
 from jobs.runtime.records import from_json
 from jobs.runtime.settings import Settings
-from monitor.ledger.transaction import Payload, Transaction
+from monitor.ledger.rows import Payload
+from monitor.ledger.transaction import Transaction
 from monitor.publish.programme import Account, programme_account
 from monitor.sites.promise import promised_on
 from monitor.sites.site import Site, ground_key

@@ -40,7 +40,8 @@ from monitor.cube.store import LandscapeStore
 from monitor.errors import MonitorError, as_disk_full
 from monitor.imagery.auxiliary.terrain import Terrain, with_slope
 from monitor.ledger.ledger import Ledger
-from monitor.ledger.transaction import Payload, Transaction
+from monitor.ledger.rows import Payload
+from monitor.ledger.transaction import Transaction
 from monitor.publish.drafts import (
     PageInputs,
     SiteSeries,
@@ -55,7 +56,7 @@ from monitor.publish.outdated import is_current, missing_photos, pages_code_hash
 from monitor.publish.products import write_catalogue, write_index, write_photos, write_plan
 from monitor.publish.programme_files import write_account
 from monitor.publish.view import FieldAnswer, FieldPhoto
-from monitor.series.field_rows import FieldRow, biome_factor
+from monitor.series.field_rows import biome_factor
 from monitor.sites.cover_scale import FieldFactor
 from monitor.sites.promise import promises_until
 from monitor.sites.site import Site, ground_key
@@ -176,7 +177,8 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
     latest, damaged = sound_assessments(t)
     stored_alerts, snapshots, terrains = _by_site(t.alerts()), t.snapshots(), t.all_ground_data("terrain")
     detectabilities, left_out = t.all_ground_data("detectability"), t.all_ground_data("left_out")
-    answers, measured = _answers_by_site(t), _measured_by_site(t)
+    answers = _answers_by_site(t)
+    measured = {site: stored_rows(rows) for site, rows in t.field_rows().items()}
     promises = t.all_promises()
     sites = [from_json(values, Site) for values in t.sites()]
     sites = [judged_site(t, site, latest[site.id]["version"]) if site.id in latest else site for site in sites]
@@ -272,7 +274,7 @@ def _answers_by_site(t: Transaction) -> dict[str, tuple[FieldAnswer, ...]]:
         )
         photos.setdefault((row["alert"], row["number"]), []).append(photo)
     answers: dict[str, list[FieldAnswer]] = {}
-    for event in t.answers():
+    for event in t.all_events(kind="answered"):
         site, _, rule = event["alert"].rpartition("/")
         answer = FieldAnswer(
             day=date.fromisoformat(event["day"]),
@@ -287,14 +289,6 @@ def _answers_by_site(t: Transaction) -> dict[str, tuple[FieldAnswer, ...]]:
         answers.setdefault(site, []).append(answer)
     # of one day, the one that was recorded later is the newer one
     return {site: tuple(reversed(sorted(found, key=lambda answer: answer.day))) for site, found in answers.items()}
-
-
-def _measured_by_site(t: Transaction) -> dict[str, tuple[FieldRow, ...]]:
-    """Measurements on the ground of each site that has any, oldest first."""
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for row in t.field_rows():
-        rows.setdefault(row["site"], []).append(row)
-    return {site: stored_rows(values) for site, values in rows.items()}
 
 
 def _factors_by_biome(sites: Sequence[Site], latest: Mapping[str, Payload]) -> dict[str, FieldFactor | None]:

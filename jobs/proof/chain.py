@@ -23,7 +23,8 @@ from monitor.evidence.chain import (
     proof,
 )
 from monitor.evidence.merkle import HASH_SIZE, merkle_root
-from monitor.ledger.transaction import Payload, Transaction
+from monitor.ledger.rows import Payload
+from monitor.ledger.transaction import Transaction
 
 RESTORE: Final = "'regrowth doctor --deep' names all that is damaged; docs/operations.md, Restore, says how to go on"
 _HEAD_ON_PAGE: Final = re.compile(r'<code class="code">([0-9a-f]{64})</code>')

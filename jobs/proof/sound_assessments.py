@@ -2,7 +2,8 @@
 
 from jobs.proof.chain import RESTORE, CoveredAssessments
 from monitor.errors import BadData
-from monitor.ledger.transaction import Payload, Transaction
+from monitor.ledger.rows import Payload
+from monitor.ledger.transaction import Transaction
 
 
 def sound_assessments(t: Transaction) -> tuple[dict[str, Payload], dict[str, str]]:

@@ -67,7 +67,7 @@ def write_metrics(settings: Settings, ledger: Ledger | None, *, status: int, beg
                 if use.budget is not None:
                     what = "Computing time of Earth Engine that a month may use."
                     _gauge(registry, "regrowth_earthengine_budget_eecu_seconds", what, 3600 * use.budget)
-            if (known := t.last_success()) is not None:
+            if (known := t.last_success()[1]) is not None:
                 success = max(success or 0.0, datetime.fromisoformat(known).timestamp())
     if success is not None:
         _gauge(registry, LAST_SUCCESS, "End of the last night with exit status 0.", success)

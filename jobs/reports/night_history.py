@@ -9,7 +9,8 @@ from jobs.reports.manifest import Manifest, exit_status, public, summary
 from jobs.runtime.exits import Exit
 from jobs.runtime.records import from_json
 from monitor.alerts.alert import AlertEvent
-from monitor.ledger.transaction import Payload, Transaction
+from monitor.ledger.rows import Payload
+from monitor.ledger.transaction import Transaction
 from monitor.publish.index.history import AlertChange, Changes, History, Night
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
@@ -45,7 +46,7 @@ def read_history(
         Time without a usable scene, in the growing season, after which a site counts as unseen. [day]
     """
     newest = {assessment.site: assessment.last_observed for _, assessment in rows}
-    success = t.last_success_day()
+    success, _ = t.last_success()
     nights = _nights(t, night)
     done = [one.day for one in nights if one.status == Exit.DONE]
     episodes = t.all_episodes()
@@ -104,7 +105,7 @@ def _changes(
             site=site, event=event["kind"], level=event["level"], rule=rule,
             answer=event.get("answer") if event["kind"] == AlertEvent.ANSWERED else None,
         )
-        for event in t.events_after(ended)  # by time: an answer of that day came after its night
+        for event in t.all_events(after=ended)  # by time: an answer of that day came after its night
         if event["kind"] in SHOWN_EVENTS
         for site, _, rule in [event["alert"].rpartition("/")]
     ]  # fmt: skip

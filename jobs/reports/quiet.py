@@ -15,7 +15,8 @@ from monitor.alerts import words
 from monitor.alerts.alert import Alert, AlertState
 from monitor.alerts.lifecycle import is_answered
 from monitor.alerts.recipients import Recipient
-from monitor.ledger.transaction import Payload, Transaction
+from monitor.ledger.rows import Payload
+from monitor.ledger.transaction import Transaction
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Status
 

@@ -42,7 +42,7 @@ def check_clock(ledger: "Ledger") -> None:
         newest = t.last_activity()
         if newest is None:
             return
-        run, moment = t.run_at(newest), datetime.fromisoformat(newest)  # a damaged time is named by the ledger
+        run, moment = newest[0], datetime.fromisoformat(newest[1])  # a damaged time is named by the ledger
     if problem := clock_behind(moment, f"the newest run in the ledger, {run},"):
         msg = f"nothing was done: {problem}. {CLOCK_ADVICE}{way_out(moment)}."
         raise TryLater(msg)

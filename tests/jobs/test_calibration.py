@@ -216,7 +216,7 @@ def test_ground_of_a_later_site_is_neither_placebo_nor_control(land, quick, tmp_
         never_there.add(one, units=units_of(one)[10:], measured=(days, cover[:, 10:]))
     with open_ledger(land.settings) as ledger, ledger.transaction() as t:
         for one in land.sites:
-            t.save_ground_data(ground_key(one), "left_out", {f"u{k}": "2024-01-01" for k in range(10)})
+            t.save_data({(ground_key(one), "left_out"): {f"u{k}": "2024-01-01" for k in range(10)}})
     pool = Pool("48SXF", "loess")
     assert land.set().of(pool) == never_there.set().of(pool)
     assert land.rows()[0]["placebos"] == never_there.rows()[0]["placebos"] > 100

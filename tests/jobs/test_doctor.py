@@ -249,7 +249,7 @@ def test_damage_in_a_part_of_the_ledger_that_no_query_reads_is_found(installatio
     path = installation.root / "regrowth.db"
     with closing(Ledger(f"sqlite:///{path}")) as ledger, ledger.transaction() as t:
         for number in range(200):
-            t.save_ground_data(f"ground {number}", "rain", {"values": "x" * 2000})
+            t.save_data({(f"ground {number}", "rain"): {"values": "x" * 2000}})
     assert doctor()[0]["ledger"]["state"] == "ok"
     with path.open("r+b") as content:
         content.seek(-20 * 4096, os.SEEK_END)

@@ -97,7 +97,7 @@ def test_rows_are_on_the_page_at_once_and_give_the_factor_of_the_site_from_the_n
 
     back_up(settings, tmp_path / "saved", config=installation.config)
     with open_ledger(load(installation.config)) as ledger, ledger.reading() as t:
-        rows = t.field_rows()
+        rows = [row for of_site in t.field_rows().values() for row in of_site]
     with closing(sqlite3.connect(tmp_path / "saved" / "ledger.db")) as saved:
         assert saved.execute("select count(*) from field_rows").fetchone() == (len(rows),) == (8,)
 

@@ -52,7 +52,7 @@ def register(t, sites, members):
     for one, member in zip(sites, members, strict=True):
         t.add_site(one.id, "v1", to_json(one), start=one.start.isoformat(), now="2021-01-01T01:00:00")
         stored = to_json(replace(member, site=one.id))
-        t.save_ground_data(ground_key(one), "seasons", {"made_from": "x", "member": stored})
+        t.save_data({(ground_key(one), "seasons"): {"made_from": "x", "member": stored}})
 
 
 def night(ledger, sites, day=NIGHT):

@@ -703,7 +703,7 @@ def on_a_slope(settings, degrees):
     """Store the slope of the first site as if from a model of elevation."""
     lie = Terrain(elevation=1500.0, slope=degrees, northness=0.0, eastness=1.0, known=1.0, source="a model")
     with open_ledger(settings) as ledger, ledger.transaction() as t:
-        t.save_ground_data(ground_key(from_json(t.sites()[0], Site)), "terrain", lie.to_json())
+        t.save_data({(ground_key(from_json(t.sites()[0], Site)), "terrain"): lie.to_json()})
 
 
 def test_the_slope_is_from_the_registry_else_from_the_model_else_reported_as_unknown(tmp_path, sources, monkeypatch):

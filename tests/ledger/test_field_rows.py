@@ -48,7 +48,8 @@ def add(known, tmp_path):
 def stored(known):
     def rows(site=None):
         with known.reading() as t:
-            return [tuple(row[name] for name in HEADER.strip().split(",")) for row in t.field_rows(site)]
+            found = [row for of_site in t.field_rows(site and [site]).values() for row in of_site]
+        return [tuple(row[name] for name in HEADER.strip().split(",")) for row in found]
 
     return rows
 

@@ -94,9 +94,9 @@ def test_queries_for_all_sites_at_once_give_what_queries_for_each_give(ledger):
         for site, day, digest in (("a", "2021-06-02", "1"), ("a", "2021-06-01", "2"), ("b", "2021-06-01", "3"),
                                   ("b", "2021-06-01", "4"), ("gone", "2021-06-01", "5")):  # fmt: skip
             t.add_assessment(site, day, digest, {"status": digest}, version="v", snapshot="s", run="r")
-        t.save_ground_data("g", "terrain", {"slope": 3.0})
-        t.save_ground_data("g", "rain", {})
-        t.save_ground_data("h", "terrain", {"slope": 4.0})
+        t.save_data({("g", "terrain"): {"slope": 3.0}})
+        t.save_data({("g", "rain"): {}})
+        t.save_data({("h", "terrain"): {"slope": 4.0}})
         t.retire_site("gone")
         assert t.latest_assessments() == {site: t.latest_assessment(site) for site in ("a", "b")}
         assert {site: newest[2]["status"] for site, newest in t.latest_assessments().items()} == {"a": "1", "b": "4"}
@@ -121,8 +121,8 @@ def test_each_piece_of_ground_has_the_snapshot_that_it_was_last_taken_from(ledge
 def test_data_about_ground_beside_its_imagery_are_stored_by_kind(ledger):
     with ledger.transaction() as t:
         for kind in ("terrain", "rain"):
-            t.save_ground_data("g", kind, {"of": kind})
-        t.save_ground_data("g", "rain", {"of": "newer rain"})
+            t.save_data({("g", kind): {"of": kind}})
+        t.save_data({("g", "rain"): {"of": "newer rain"}})
         assert t.ground_data("g", "terrain") == {"of": "terrain"}
         assert t.ground_data("g", "rain") == {"of": "newer rain"}
         assert t.ground_data("h", "rain") is None
@@ -233,8 +233,8 @@ def test_a_notice_of_an_event_waits_once_for_each_recipient(ledger):
         t.change_notices([rows[0]["id"]], state="sent")
         assert t.add_notice("a/failure/1", "alert", {"n": 3}, recipients=[manager], **notice) == 0
         assert len(t.notices("waiting")) == 2
-        assert t.any_notice_sent("a/failure")
-        assert not t.any_notice_sent("b/failure")
+        assert [row["state"] for row in t.notices(alert="a/failure")] == ["sent", "waiting", "waiting"]
+        assert t.notices(alert="b/failure") == []
 
 
 def test_the_alerts_of_a_site_are_as_last_saved(ledger):
@@ -267,9 +267,9 @@ def test_a_run_ends_alone_and_the_last_night_is_the_newest_that_ended(ledger):
         assert t.last_activity() is None
         for run, started in (("second", "2021-05-02"), ("first", "2021-05-01")):
             t.begin_run(run, "night", started, now=started)
-        assert t.last_activity() == "2021-05-02"
+        assert t.last_activity() == ("second", "2021-05-02")
         t.end_run("first", status=0, manifest={"sites": [{"site": "a"}]}, now="2021-05-03")
-        assert (t.last_night("a"), t.last_activity()) == ({"sites": [{"site": "a"}]}, "2021-05-03")
+        assert (t.last_night("a"), t.last_activity()) == ({"sites": [{"site": "a"}]}, ("first", "2021-05-03"))
         t.end_run("second", status=0, manifest={"sites": [{"site": "b"}, {"site": "a"}]}, now="2021-05-04")
         assert t.last_night("a") == {"sites": [{"site": "b"}, {"site": "a"}]}
         assert t.last_night("c") is None
@@ -332,7 +332,7 @@ def test_a_ledger_that_cannot_grow_asks_for_room_and_loses_nothing(tmp_path, in_
         pytest.raises(DiskFull, match=rf"^the disk is full: make room at {tmp_path}, then run again") as refused,
         in_sqlite.transaction() as t,
     ):
-        t.save_ground_data("g", "rain", {"values": "x" * 500_000})
+        t.save_data({("g", "rain"): {"values": "x" * 500_000}})
     assert "move" not in str(refused.value)
     with in_sqlite.transaction() as t:
         assert t.versions() == {"a": "v1"}

@@ -130,7 +130,7 @@ class NightsAndPeople(RuleBasedStateMachine):
         verdict = assessment(self.day, level, rule=alert_rule, status=status, scene=self.scene, n_scenes=self.n_scenes)
         alerts = self.alerts()
         with self.ledger.transaction() as t:
-            if not t.is_current("lowood"):
+            if t.site("lowood") is None:
                 return
             update_alerts(t, stored_alerts(t), verdict, self.last, address_book(SETTINGS).of_site(self.site))
             remind_managers(t, SETTINGS, [self.site], day=self.day)
@@ -177,7 +177,7 @@ class NightsAndPeople(RuleBasedStateMachine):
         """The manager of today has each alert that is not resolved, and is reminded of each open one in time."""
         for name, alert in self.alerts().items():
             with self.ledger.reading() as t:
-                events, notices = t.events(f"lowood/{name}"), t.notices_about(f"lowood/{name}")
+                events, notices = t.events(f"lowood/{name}"), t.notices(alert=f"lowood/{name}")
             calls = [event for event in events if event["kind"] in (*CALLS, AlertEvent.REMINDED)]
             opened = max(event["number"] for event in calls if event["kind"] in ("opened", "reopened"))
             reached = {row["recipient"] for row in notices if row["payload"]["number"] >= opened}

@@ -1,0 +1,53 @@
+"""Rows of the tables, as the queries of a transaction read and write them."""
+
+from collections.abc import Collection, Sequence
+from importlib import import_module
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from monitor.ledger.models import Base
+
+type Payload = dict[str, Any]
+
+
+class Rows:
+    """Base class of the queries and changes within a transaction.
+
+    Parameters and results are plain values: `site`, `lot`, `alert` and `run` are ids, `ground` is a key of
+    :func:`monitor.sites.site.ground_key`; `day`, `as_of` and `start` are days (``2026-06-28``), `now`, `time` and the
+    like times in UTC, both ISO 8601; `payload` is a record as plain JSON values. The columns of
+    :mod:`monitor.ledger.models` say what they mean.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def _by_site(self, model: Any, order: Any, sites: Collection[str] | None) -> dict[str, list[Payload]]:
+        """Rows of a table with a column `site`, those of all sites or of some, by site."""
+        query = select(model.__table__).order_by(model.site, order, model.id)
+        query = query if sites is None else query.where(model.site.in_(sites))
+        rows: dict[str, list[Payload]] = {}
+        for row in self._connection.execute(query):
+            rows.setdefault(row.site, []).append(dict(row._mapping))
+        return rows
+
+    def _upsert(self, model: type[Base], row: Payload, keys: tuple[str, ...], *, keep: bool = False) -> None:
+        """Insert a row; where one with the same `keys` exists, update it, or keep it as it is."""
+        self._upsert_all(model, [row], keys, keep=keep)
+
+    def _upsert_all(
+        self, model: type[Base], rows: Sequence[Payload], keys: tuple[str, ...], *, keep: bool = False
+    ) -> None:  # fmt: skip
+        """:meth:`_upsert` for rows with the same columns."""
+        if not rows:
+            return
+        dialect = import_module(f"sqlalchemy.dialects.{self._connection.dialect.name}")  # both would take 40 ms
+        table: Any = model.__table__
+        statement: Any = dialect.insert(table)
+        changed = {name: statement.excluded[name] for name in rows[0] if name not in keys}
+        if keep:
+            statement = statement.on_conflict_do_nothing(index_elements=list(keys))
+        else:
+            statement = statement.on_conflict_do_update(index_elements=list(keys), set_=changed)
+        self._connection.execute(statement, list(rows))

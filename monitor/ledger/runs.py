@@ -1,0 +1,111 @@
+"""Runs of the jobs, and the computing time that they used."""
+
+from sqlalchemy import func, select, union_all, update
+
+from monitor.ledger.models import EecuRow, RunRow, SnapshotRow
+from monitor.ledger.rows import Payload, Rows
+
+
+class Runs(Rows):
+    """Queries and changes of runs."""
+
+    def begin_run(self, run: str, kind: str, as_of: str, *, now: str) -> None:
+        """Store that a run has begun, unless that is stored."""
+        self._upsert(RunRow, {"id": run, "kind": kind, "as_of": as_of, "started": now}, ("id",), keep=True)
+
+    def end_run(
+        self,
+        run: str,
+        *,
+        status: int,
+        now: str,
+        manifest: Payload | None = None,
+        summary: Payload | None = None,
+        error: str | None = None,
+    ) -> None:
+        """Store how a run ended, unless it has: its exit status, and its manifest with a summary or its error."""
+        ended = {"finished": now, "status": status, "manifest": manifest, "summary": summary, "error": error}
+        running = (RunRow.id == run) & RunRow.finished.is_(None)
+        self._connection.execute(update(RunRow).where(running).values(**ended))
+
+    def empty_manifests(self, before: str) -> None:
+        """Remove the manifests of runs of days before `before`, except the newest of a night; summaries stay."""
+        old = (RunRow.as_of < before) & RunRow.manifest.is_not(None)
+        newest = select(RunRow.id).where(old, RunRow.kind == "night")
+        newest = newest.order_by(RunRow.as_of.desc(), RunRow.started.desc()).limit(1)
+        emptied = update(RunRow).where(old, RunRow.id != func.coalesce(newest.scalar_subquery(), ""))
+        self._connection.execute(emptied.values(manifest=None))
+
+    def newest_night(self) -> Payload | None:
+        """The night that began last; columns of :class:`RunRow`. None: there was none."""
+        table = RunRow.__table__
+        query = select(table).where(table.c.kind == "night").order_by(table.c.started.desc()).limit(1)
+        row = self._connection.execute(query).first()
+        return None if row is None else dict(row._mapping)
+
+    def unfinished_nights(self) -> list[Payload]:
+        """Nights that did not end, the oldest first: columns of :class:`RunRow`."""
+        table = RunRow.__table__
+        query = select(table).where(table.c.kind == "night", table.c.finished.is_(None)).order_by(table.c.started)
+        return [dict(row._mapping) for row in self._connection.execute(query)]
+
+    def nights(self, limit: int) -> list[Payload]:
+        """The nights that began last, newest first: columns of :class:`RunRow` without the manifest."""
+        table = RunRow.__table__
+        columns = [column for column in table.c if column.name != "manifest"]
+        query = select(*columns).where(table.c.kind == "night").order_by(table.c.started.desc()).limit(limit)
+        return [dict(row._mapping) for row in self._connection.execute(query)]
+
+    def finished_night_before(self, day: str) -> Payload | None:
+        """Columns of :class:`RunRow` of the last night before that of a day that ran to its end; None: none did.
+
+        A night of an earlier day that was run later does not count.
+        """
+        first = select(func.min(RunRow.started)).where(RunRow.kind == "night", RunRow.as_of == day).scalar_subquery()
+        query = select(RunRow.__table__).where(RunRow.kind == "night", RunRow.manifest.is_not(None))
+        query = query.where(RunRow.as_of < day, RunRow.started < func.coalesce(first, "9"))
+        query = query.order_by(RunRow.as_of.desc(), RunRow.started.desc()).limit(1)
+        row = self._connection.execute(query).first()
+        return None if row is None else dict(row._mapping)
+
+    def last_success(self) -> tuple[str | None, str | None]:
+        """Latest day, and latest time of the end, of the nights with exit status 0; None: none has."""
+        query = select(func.max(RunRow.as_of), func.max(RunRow.finished))
+        query = query.where(RunRow.kind == "night", RunRow.status == 0)
+        day, ended = self._connection.execute(query).one()
+        return day, ended
+
+    def count_nights(self) -> int:
+        """Number of nights that have begun."""
+        return self._connection.execute(select(func.count()).where(RunRow.kind == "night")).scalar_one()
+
+    def last_night(self, site: str) -> Payload | None:
+        """Manifest of the newest finished night that included a site; None: there is none."""
+        query = select(RunRow.manifest).where(RunRow.kind == "night", RunRow.manifest.is_not(None))
+        for manifest in self._connection.execute(query.order_by(RunRow.started.desc())).scalars():
+            if manifest is not None and any(entry["site"] == site for entry in manifest["sites"]):
+                return dict(manifest)
+        return None
+
+    def last_activity(self) -> tuple[str, str] | None:
+        """Id of the run that last began or ended, and the time of that; None: there was no run."""
+        began = select(RunRow.id, RunRow.started.label("time"))
+        ended = select(RunRow.id, RunRow.finished).where(RunRow.finished.is_not(None))
+        times = union_all(began, ended).subquery()
+        newest = self._connection.execute(select(times).order_by(times.c.time.desc()).limit(1)).first()
+        return None if newest is None else (newest.id, newest.time)
+
+    def has_history(self) -> bool:
+        """Whether any run has begun or any observation was stored."""
+        return any(self._connection.execute(select(key).limit(1)).first() for key in (RunRow.id, SnapshotRow.ground))
+
+    def eecu_seconds(self, month: str) -> float:
+        """Computing time of Earth Engine that the runs of a month (``2026-11``) have used, estimated. [EECU s]"""
+        query = select(EecuRow.seconds).where(EecuRow.month == month)
+        return self._connection.execute(query).scalar() or 0.0
+
+    def add_eecu_seconds(self, month: str, seconds: float) -> None:
+        """Add to the computing time of a month. [EECU s]"""
+        self._upsert(EecuRow, {"month": month, "seconds": 0.0}, ("month",), keep=True)
+        added = EecuRow.seconds + seconds
+        self._connection.execute(update(EecuRow).where(EecuRow.month == month).values(seconds=added))

@@ -1,0 +1,82 @@
+"""Sites of the ledger: their versions, and which of them are judged."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlalchemy import func, insert, select, update
+
+from monitor.ledger.models import EpisodeRow, SiteVersion
+from monitor.ledger.rows import Payload, Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A site that was added to the ledger at some time."""
+
+    version: str
+    start: str
+    """First day of the intervention, ISO 8601."""
+    current: bool
+    """False: the site is retired."""
+
+
+class Sites(Rows):
+    """Queries and changes of the sites."""
+
+    def sites(self) -> list[Payload]:
+        """Current version of each site, by id."""
+        query = select(SiteVersion.payload).where(SiteVersion.current).order_by(SiteVersion.site)
+        return [row.payload for row in self._connection.execute(query)]
+
+    def sites_as_registered(self) -> list[str]:
+        """Ids of all sites, retired ones included, in the order in which they were first added."""
+        query = select(SiteVersion.site).group_by(SiteVersion.site).order_by(func.min(SiteVersion.id))
+        return list(self._connection.execute(query).scalars())
+
+    def site(self, site: str) -> Payload | None:
+        """Current version of a site; None: it is retired or unknown."""
+        query = select(SiteVersion.payload).where(SiteVersion.current, SiteVersion.site == site)
+        return self._connection.execute(query).scalar()
+
+    def site_version(self, site: str, version: str) -> Payload | None:
+        """A version of a site, also one that is no longer current; None: it is unknown."""
+        query = select(SiteVersion.payload).where(SiteVersion.site == site, SiteVersion.version == version)
+        return self._connection.execute(query).scalar()
+
+    def all_sites(self) -> list[Payload]:
+        """Newest version of each site, retired ones included, by id."""
+        newest_last = (SiteVersion.site, SiteVersion.current, SiteVersion.added, SiteVersion.id)
+        query = select(SiteVersion.site, SiteVersion.payload).order_by(*newest_last)
+        return list({row.site: row.payload for row in self._connection.execute(query)}.values())
+
+    def versions(self, sites: Collection[str] | None = None) -> dict[str, str]:
+        """Current version of every site, or of those of some that are not retired."""
+        query = select(SiteVersion.site, SiteVersion.version).where(SiteVersion.current)
+        query = query if sites is None else query.where(SiteVersion.site.in_(sites))
+        return {row.site: row.version for row in self._connection.execute(query)}
+
+    def registered(self) -> dict[str, Registered]:
+        """Every site, retired ones included, with its current version or, if retired, its last one."""
+        start = SiteVersion.payload["start"].as_string().label("start")
+        query = select(SiteVersion.site, SiteVersion.version, SiteVersion.current, start)
+        query = query.order_by(SiteVersion.current, SiteVersion.added, SiteVersion.id)
+        return {row.site: Registered(row.version, row.start, row.current) for row in self._connection.execute(query)}
+
+    def store_version(self, site: str, version: str, payload: Payload, *, now: str) -> None:
+        """Store a version of a site that assessments name, without making it the current one."""
+        row = {"site": site, "version": version, "current": False, "added": now, "payload": payload}
+        self._upsert(SiteVersion, row, ("site", "version"), keep=True)
+
+    def add_site(self, site: str, version: str, payload: Payload, *, start: str, now: str) -> None:
+        """Make a version of a site the current one; its first episode begins at `start`."""
+        self.retire_site(site)
+        row = {"site": site, "version": version, "current": True, "added": now, "payload": payload}
+        self._upsert(SiteVersion, row, ("site", "version"))
+        first = update(EpisodeRow).where(EpisodeRow.site == site, EpisodeRow.number == 1).values(start=start)
+        if self._connection.execute(first).rowcount == 0:
+            episode = {"site": site, "number": 1, "start": start, "opened": now, "budget": 1.0}
+            self._connection.execute(insert(EpisodeRow), [episode])
+
+    def retire_site(self, site: str) -> None:
+        """Stop judging a site; all its records stay."""
+        self._connection.execute(update(SiteVersion).where(SiteVersion.site == site).values(current=False))
