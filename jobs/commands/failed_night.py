@@ -17,7 +17,6 @@ RESULTS: Final = {
     "resources": "the run could not be started",
 }
 """What the results of a systemd service mean; others: it was killed."""
-KILLED: Final = "the run was killed, memory ran out, or the machine went down"
 
 
 def notify_failed_night(config: Config = None, as_json: AsJson = False) -> None:
@@ -27,27 +26,28 @@ def notify_failed_night(config: Config = None, as_json: AsJson = False) -> None:
     waits for the next night; 75 a run is at work.
     """
     from jobs.register.alerting import address_book
-    from jobs.reports.failed_night import report_last_night
+    from jobs.reports.failed_night import WHY_KILLED, report_last_night
     from jobs.runtime.settings import load
 
     settings = load(config)
-    why = RESULTS.get(os.environ.get("MONITOR_SERVICE_RESULT", ""), KILLED)
-    payload, deliveries = report_last_night(settings, status=_exit_status(), why=why)
+    why = RESULTS.get(os.environ.get("MONITOR_SERVICE_RESULT", ""), WHY_KILLED)
+    night, deliveries = report_last_night(settings, status=_exit_status(), why=why)
+    failed = night.failure() is not None
     undelivered = [delivery for delivery in deliveries if delivery.error is not None]
     if as_json:
         rows = [delivery._asdict() for delivery in deliveries]
-        print_json({"as_of": payload and payload["as_of"], "status": payload and payload["status"], "sent": rows})
-    elif payload is None:
+        print_json({"as_of": night.as_of if failed else None, "status": night.status if failed else None, "sent": rows})
+    elif not failed:
         typer.echo("The last night did not fail.")
     elif not address_book(settings).of_operators():
-        typer.echo(f"The night of {payload['as_of']} failed. Nobody was notified: [operators] channels is empty.")
+        typer.echo(f"The night of {night.as_of} failed. Nobody was notified: [operators] channels is empty.")
     elif not deliveries:
-        typer.echo(f"The night of {payload['as_of']} failed and was reported before.")
+        typer.echo(f"The night of {night.as_of} failed and was reported before.")
     else:
         for delivery in deliveries:
             to = f" to {delivery.recipient}" if delivery.recipient else ""
             state = "reported" if delivery.error is None else f"NOT reported: {delivery.error}"
-            typer.echo(printable(f"night of {payload['as_of']}, {delivery.channel}{to}: {state}"))
+            typer.echo(printable(f"night of {night.as_of}, {delivery.channel}{to}: {state}"))
     raise typer.Exit(Exit.SOME_FAILED if undelivered else Exit.DONE)
 
 

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from jobs.imagery.eecu_budget import eecu_use
 from jobs.reports.manifest import Manifest
+from jobs.reports.night import Night
 from jobs.runtime.records import from_json
 from jobs.runtime.settings import Settings
 from monitor.alerts.alert import AlertState
@@ -29,7 +30,7 @@ NOT_ASSESSED: Final = "not_assessed"
 """Status of a site without an assessment."""
 
 
-def write_metrics(settings: Settings, ledger: Ledger | None, *, status: int, began: str, ended: str) -> None:
+def write_metrics(settings: Settings, ledger: Ledger | None, night: Night) -> None:
     """Write the metrics file.
 
     Parameters
@@ -38,10 +39,8 @@ def write_metrics(settings: Settings, ledger: Ledger | None, *, status: int, beg
         Where the outputs are.
     ledger : Ledger or None
         None if it cannot be opened: then only the metrics of the night are written.
-    status : int
-        Exit status of the night that ends now.
-    began, ended : str
-        Its times, ISO 8601, UTC.
+    night : Night
+        The night that ends now.
 
     Raises
     ------
@@ -52,12 +51,12 @@ def write_metrics(settings: Settings, ledger: Ledger | None, *, status: int, beg
     """
     path = settings.outputs.root / FILE
     registry = CollectorRegistry()
-    end = datetime.fromisoformat(ended)
-    seconds = (end - datetime.fromisoformat(began)).total_seconds()
+    end = datetime.fromisoformat(night.ended)
+    seconds = (end - datetime.fromisoformat(night.began)).total_seconds()
     _gauge(registry, "regrowth_night_duration_seconds", "Duration of the last night.", seconds)
-    _gauge(registry, "regrowth_night_exit_status", "Exit status of the last night.", status)
+    _gauge(registry, "regrowth_night_exit_status", "Exit status of the last night.", night.status)
     _gauge(registry, "regrowth_last_night_timestamp_seconds", "End of the last night.", end.timestamp())
-    success: float | None = end.timestamp() if status == 0 else _previous(path, LAST_SUCCESS)
+    success: float | None = end.timestamp() if night.status == 0 else _previous(path, LAST_SUCCESS)
     if ledger is not None:
         with ledger.reading() as t:
             _add_ledger(registry, t, end)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -17,14 +17,13 @@ from jobs.reports.heartbeat import Heartbeat
 from jobs.runtime import console
 from jobs.runtime.clock import now
 from jobs.runtime.exits import Exit
-from jobs.runtime.lock import Locked, hold_ledger
+from jobs.runtime.lock import Locked
 from jobs.runtime.logs import redacted
 from monitor.errors import MonitorError
 
 if TYPE_CHECKING:
     from jobs.reports.manifest import Manifest
     from jobs.runtime.settings import Settings
-    from monitor.ledger.ledger import Ledger
 
 log = structlog.get_logger()
 
@@ -59,59 +58,38 @@ class NightReport:
             return
         self._ended = True
         status = Exit.STOPPED if stopped else Exit.DONE if error is None else console.exit_status_of(error)
-        line = "stopped by a signal" if status == Exit.STOPPED else console.error_line(error) if error else None
-        text = None if line is None else redacted(line)
-        beside_a_night = isinstance(error, Locked) and error.holder.startswith(NIGHTS)
         _attempt(lambda: self.heartbeat.end(status))
-        if beside_a_night or status == Exit.USAGE:
-            return
-        _attempt(lambda: self._report(status, text, stopped=stopped))
+        beside_a_night = isinstance(error, Locked) and error.holder.startswith(NIGHTS)
+        if not beside_a_night and status != Exit.USAGE:
+            line = "stopped by a signal" if status == Exit.STOPPED else console.error_line(error) if error else None
+            _attempt(lambda: self._report(status, line and redacted(line), stopped=stopped))
 
     def _report(self, status: int, error: str | None, *, stopped: bool) -> None:
-        from jobs.reports.failed_night import failed_night, send_directly
+        from jobs.reports.failed_night import queue, report_without_ledger, send_now
         from jobs.reports.metrics import write_metrics
+        from jobs.reports.night import Night
         from jobs.runtime.installation import open_ledger
 
-        payload = failed_night(self.as_of.isoformat(), status, error=error, manifest=self.manifest)
+        settings = self.settings
+        night = Night(as_of=self.as_of, status=status, began=self.began, error=error, manifest=self.manifest)
         if not self.readable:
-            if payload is not None:
-                _attempt(lambda: send_directly(self.settings, payload))
+            report_without_ledger(settings, night)
             return
-        times = {"began": self.began, "ended": now()}
         try:
             brief = stopped or status == Exit.TRY_LATER
-            with open_ledger(self.settings, lock_wait=LEDGER_WAIT if brief else None) as ledger:
-                self._record(ledger, status, error)
-                if payload is not None:
-                    _queue_and_send(self.settings, ledger, payload, locked=stopped)
-                _attempt(lambda: write_metrics(self.settings, ledger, status=status, **times))
+            with open_ledger(settings, lock_wait=LEDGER_WAIT if brief else None) as ledger:
+                with ledger.transaction() as t:
+                    t.begin_run(self.run, "night", night.as_of.isoformat(), now=night.began)
+                    t.end_run(self.run, status=status, error=error, now=night.ended)
+                    queue(t, settings, night)
+                if night.failure():
+                    _attempt(lambda: send_now(settings, ledger, night, locked=stopped))
+                _attempt(lambda: write_metrics(settings, ledger, night))
+                return
         except Exception as problem:  # noqa: BLE001 - whatever it is, it must not hide the error of the night
             log.warning("the end of the night was not recorded in the ledger", error=str(problem))
-            if payload is not None:
-                _attempt(lambda: send_directly(self.settings, payload))
-            _attempt(lambda: write_metrics(self.settings, None, status=status, **times))
-
-    def _record(self, ledger: "Ledger", status: int, error: str | None) -> None:
-        """Store how the night ended, unless it did so itself."""
-        with ledger.transaction() as t:
-            t.begin_run(self.run, "night", self.as_of.isoformat(), now=self.began)
-            t.end_run(self.run, status=status, error=error, now=now())
-
-
-def _queue_and_send(settings: "Settings", ledger: "Ledger", payload: dict[str, Any], *, locked: bool) -> None:
-    from jobs.messages.outbox import send_event
-    from jobs.reports.failed_night import event_of, queue
-
-    with ledger.transaction() as t:
-        queue(t, settings, payload)
-    if locked:
-        send_event(settings, ledger, event_of(payload))
-        return
-    try:
-        with hold_ledger(ledger, "the report of a failed night"):
-            send_event(settings, ledger, event_of(payload))
-    except Locked as error:  # the other run sends it
-        log.info("the report of the failed night waits in the outbox", why=str(error))
+        _attempt(lambda: report_without_ledger(settings, night))
+        _attempt(lambda: write_metrics(settings, None, night))
 
 
 def _attempt(step: Callable[[], object]) -> None:

@@ -180,8 +180,8 @@ class Drill:
         pings.clear()
         ended = run_night(run, *AS_OF, seconds=seconds, number=number, failure=KILL_AFTER)
         pinged, killed = bool(pings), ended.status == -signal.SIGKILL
-        payload, _ = report_last_night(load(run / "regrowth.toml"), why="it was killed")
-        reported = payload is not None and payload["as_of"] == NIGHT.isoformat() and payload["status"] == 137
+        night, _ = report_last_night(load(run / "regrowth.toml"), why="it was killed")
+        reported = night.failure() is not None and night.as_of == NIGHT and night.status == 137
         problems = ["it has pinged, and its kill is not reported"] if killed and pinged and not reported else []
         ending = f"killed, {'reported' if reported else 'before it began'}" if killed else f"exit {ended.status}"
         return Outcome(number, "any instant", f"after {seconds:.1f} s", KILL, ending, problems)

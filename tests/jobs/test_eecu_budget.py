@@ -12,6 +12,7 @@ from jobs.imagery import eecu_budget
 from jobs.imagery.eecu_budget import EecuBudget, eecu_use
 from jobs.night.ingest import _Run
 from jobs.reports.metrics import write_metrics
+from jobs.reports.night import Night
 from jobs.runtime.progress import SceneProgress
 from jobs.runtime.settings import Settings, SourceSettings, load
 from monitor.errors import BadConfiguration
@@ -123,7 +124,8 @@ def test_metrics_state_use_and_budget(ledger, tmp_path, batch):
     settings = Settings(source=earth_engine(2.0), outputs={"root": tmp_path})
     EecuBudget(settings.source, ledger).spend(batch)
     day = "2026-11-28T02:30"
-    write_metrics(settings, ledger, status=0, began=f"{day}:00+00:00", ended=f"{day}:01+00:00")
+    times = {"began": f"{day}:00+00:00", "ended": f"{day}:01+00:00"}
+    write_metrics(settings, ledger, Night(as_of=date(2026, 11, 28), status=0, **times))
     text = (settings.outputs.root / "metrics.prom").read_text(encoding="utf-8")
     assert "regrowth_earthengine_month_eecu_seconds 1800.0\n" in text
     assert "regrowth_earthengine_budget_eecu_seconds 7200.0\n" in text

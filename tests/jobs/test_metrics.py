@@ -3,13 +3,14 @@
 import re
 import signal
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from jobs.cli import main
 from jobs.reports.metrics import FILE, write_metrics
+from jobs.reports.night import Night
 from jobs.runtime.exits import Exit
 from jobs.runtime.settings import SourceSettings, load
 from monitor.errors import BadData
@@ -30,10 +31,11 @@ def ledger(settings):
         yield opened
 
 
-def outcome(status=0, day=1):
-    """How a night of 90 seconds ended."""
+def a_night(status=0, day=1):
+    """A night of 90 seconds."""
     began = f"2026-06-0{day}T02:30"
-    return {"status": status, "began": f"{began}:00.000+00:00", "ended": f"{began[:-2]}31:30.000+00:00"}
+    times = {"began": f"{began}:00.000+00:00", "ended": f"{began[:-2]}31:30.000+00:00"}
+    return Night(as_of=date(2026, 6, day), status=status, **times)
 
 
 def test_every_number_is_that_of_the_ledger(settings, ledger, installation):
@@ -69,7 +71,7 @@ def test_every_number_is_that_of_the_ledger(settings, ledger, installation):
             manifest={"run": "good", "as_of": "2026-05-30", "sites": []},
             now="2026-05-30T03:00:00+00:00",
         )
-    write_metrics(settings, ledger, **outcome(status=10))
+    write_metrics(settings, ledger, a_night(status=10))
     metrics = values(installation.root)
     assert {key[1]: value for key, value in metrics.items() if key[0] == "regrowth_sites" and value} == {
         "failing": 1, "on_track": 1, "not_assessed": 1,
@@ -91,9 +93,9 @@ def test_every_number_is_that_of_the_ledger(settings, ledger, installation):
 
 
 def test_without_a_ledger_the_night_is_reported_and_the_last_success_stays(settings, ledger, installation):
-    write_metrics(settings, ledger, **outcome())
+    write_metrics(settings, ledger, a_night())
     before = values(installation.root)
-    write_metrics(settings, None, **outcome(status=65, day=2))
+    write_metrics(settings, None, a_night(status=65, day=2))
     after = values(installation.root)
     success = ("regrowth_last_success_timestamp_seconds",)
     assert after[success] == before[success]
@@ -111,7 +113,7 @@ def test_names_and_help_follow_the_conventions_and_the_data_dictionary_lists_eve
         t.begin_run("r", "night", "2026-05-31", now=EARLIER)
         t.end_run("r", status=0, manifest={"run": "r", "as_of": "2026-05-31", "sites": []}, now=EARLIER)
     budgeted = SourceSettings(kind="earthengine", eecu_hours_per_month=9)
-    write_metrics(settings.model_copy(update={"source": (budgeted,)}), ledger, **outcome())
+    write_metrics(settings.model_copy(update={"source": (budgeted,)}), ledger, a_night())
     guide = (root / "docs" / "data-dictionary.md").read_text(encoding="utf-8")
     families = list(text_string_to_metric_families((installation.root / FILE).read_text(encoding="utf-8")))
     for family in families:
@@ -152,6 +154,6 @@ def test_no_secret_and_no_name_of_a_site_or_person_is_in_it(settings, ledger, in
     with ledger.transaction() as t:
         t.add_site("secret-place", "1", {"id": "secret-place"}, start="2020-01-01", now=EARLIER)
         t.add_notice("e", "alert", {}, day="2026-05-31", recipients=[("mail", "li@example.org")])
-    write_metrics(load(installation.config), ledger, **outcome())
+    write_metrics(load(installation.config), ledger, a_night())
     text = (installation.root / FILE).read_text(encoding="utf-8")
     assert not re.search("Canary|secret-place|example", text)
