@@ -22,7 +22,8 @@ from jobs.runtime.lock import Locked, hold_ledger
 from jobs.runtime.settings import Settings
 from monitor.errors import MonitorError
 from monitor.ledger.ledger import Ledger
-from monitor.ledger.transaction import Payload, Transaction
+from monitor.ledger.rows import Payload
+from monitor.ledger.transaction import Transaction
 
 log = structlog.get_logger()
 

@@ -10,7 +10,7 @@ from jobs.runtime.clock import now
 from jobs.runtime.exits import Exit
 from jobs.runtime.logs import redacted
 from jobs.runtime.records import from_json
-from monitor.ledger.transaction import Payload
+from monitor.ledger.rows import Payload
 
 MAX_FAILED_SITES: Final = 20
 """Number of failed sites that a message names."""

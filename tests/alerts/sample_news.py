@@ -10,6 +10,7 @@ from monitor.alerts.alert import Alert, AlertEvent, AlertState, alert_id
 from monitor.alerts.news import AlertNews, SitePicture, WorstPatch
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
+from tests import builders
 
 TIME = datetime(2021, 8, 21, 2, 30, tzinfo=UTC)
 ID = "0123456789abcdef0123456789abcdef01234567"
@@ -34,22 +35,14 @@ HOSTILE = (
 def site(**more) -> Site:
     given = {
         "id": "ulan-03", "name": "Ulan Buh, plot 3", "geometry": box(106.9, 40.1, 106.91, 40.11),
-        "start": date(2017, 4, 1), "intervention": "planting", "biome": "loess",
-        "plan": Plan(A=0.3, k=0.9, L=0.3, too_early_years=1.5), "hectares": 94.6, "manager_name": "Li Na",
+        "start": date(2017, 4, 1), "plan": Plan(A=0.3, k=0.9, L=0.3, too_early_years=1.5), "hectares": 94.6,
+        "manager_name": "Li Na",
     }  # fmt: skip
-    return Site(**(given | more))
+    return builders.site(**(given | more))
 
 
 def assessment(**more) -> Assessment:
-    given = {
-        "site": "ulan-03", "as_of": date(2021, 8, 20), "last_observed": date(2021, 8, 12), "status": Status.FAILING,
-        "probability": 0.97, "p_failing": 0.97, "p_lagging": 0.02, "p_on_track": 0.01, "alert": AlertLevel.RED,
-        "alert_rule": "failure", "theta": 0.08, "theta_low": -0.07, "theta_high": 0.23, "uplift": 0.023,
-        "uplift_low": -0.02, "uplift_high": 0.066, "expected": 0.289, "cover": 0.21, "control_cover": 0.19,
-        "e_failure": 412.7, "n_scenes": 78, "n_pre": 24, "reasons": ("LOW_UPLIFT",), "hectares": 94.6,
-        "hectares_failing": None,
-    }  # fmt: skip
-    return Assessment(**(given | more))
+    return builders.assessment(**({"site": "ulan-03"} | more))
 
 
 def picture(day: date, *, size: tuple[int, int] = (150, 150), seed: int = 0, patch: bool = False) -> SitePicture:

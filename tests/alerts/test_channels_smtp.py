@@ -83,16 +83,6 @@ def test_smtp_451_then_250(stage):
         assert server.connections == 1
 
 
-def test_550_for_one_of_two_recipients():
-    """550 for one of two recipients."""
-    with MailServer() as server, channel(server) as mail:
-        server.answer("RCPT", "550 5.1.1 no such user", recipient="gone@example.org")
-        with pytest.raises(Undeliverable, match=r"gone@example.org: 550 5\.1\.1 no such user"):
-            mail.send(message(1), "gone@example.org")
-        mail.send(message(1), "li@example.org")
-        assert [got.recipients for got in server.mails] == [["li@example.org"]]
-
-
 @pytest.mark.parametrize(
     ("stage", "reply", "error"),
     [
@@ -110,19 +100,6 @@ def test_what_the_server_refuses_for_good_is_not_tried_again(stage, reply, error
             mail.send(message(), "li@example.org")
 
 
-def test_connection_dropped_after_data():
-    """Connection dropped after DATA => the retry has the same Message-ID, so that the receiver can drop one."""
-    with MailServer() as server, channel(server) as mail:
-        server.drop_after_data(times=1)
-        with pytest.raises(NotDelivered, match="closed the connection") as caught:
-            mail.send(message(), "li@example.org")
-        assert not isinstance(caught.value, Unreachable)
-        mail.send(message(), "li@example.org")
-        assert len(server.attempts) == 2
-        assert {got.id for got in server.attempts} == {f"<{1:040x}@example.org>"}
-        assert server.attempts[0].raw == server.attempts[1].raw
-
-
 def test_a_server_that_takes_its_time_to_confirm_a_mail_gets_it_once():
     with MailServer() as server, channel(server, step_timeout=1.0, deadline=30) as mail:
         server.delay("DATA", 1.5)
@@ -135,14 +112,6 @@ def test_a_mail_is_encrypted_and_the_login_too(trusted):
         with channel(server, starttls=True, user="me", password=CANARY) as mail:
             mail.send(message(), "li@example.org")
         assert server.logins == [("me", CANARY, True)]
-        assert server.mails[0].encrypted
-
-
-def test_an_authority_without_key_identifiers_is_trusted_as_by_other_programs(tmp_path, monkeypatch):
-    certificate = make_certificate(tmp_path, key_ids=False)
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.authority))
-    with MailServer(certificate=certificate) as server, channel(server, starttls=True) as mail:
-        mail.send(message(), "li@example.org")
         assert server.mails[0].encrypted
 
 

@@ -5,14 +5,14 @@ from datetime import date
 
 import numpy as np
 import pytest
-from shapely.geometry import Polygon
+
+from tests import builders
 
 pytest.importorskip("nrt.monitor", reason="the peers of the benchmarks are not installed")
 pytest.importorskip("pymannkendall", reason="the peers of the benchmarks are not installed")
 
 from benchmarks.verdict import conditions, lots, other, real, rivals, rows, scores, simulate, third
 from benchmarks.verdict.table import Figure, Row
-from monitor.sites.site import Site
 from monitor.verdict.assessment import Series
 
 CALM = simulate.World(rain_sd=0.0, mismatch_sd=0.0, slow_sd=0.0, baseline_sd=0.0, scene_sd=0.0)
@@ -169,10 +169,7 @@ def plain_panel():
     for k in range(60):
         control = 0.2 * s + 0.04
         cover = control + (0.06 * tau * s if k < 30 else 0.0) + rng.normal(0, 0.01, days.size)
-        site = Site(
-            id=str(k), name="", geometry=Polygon(), start=date(2020, 1, 1), intervention="planting", biome="loess",
-            plan=simulate.PLAN, hectares=100.0,
-        )  # fmt: skip
+        site = builders.site(str(k), start=date(2020, 1, 1), plan=simulate.PLAN)
         cases.append(
             simulate.Case(
                 site=site, series=Series(dates=days, cover=np.clip(cover, 0, 1), control=control), theta=0.0,

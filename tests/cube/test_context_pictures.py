@@ -1,6 +1,6 @@
 """Context pictures: which scenes are worth one, and what they show."""
 
-from datetime import UTC, date, datetime
+from datetime import date
 
 import numpy as np
 import pytest
@@ -15,17 +15,14 @@ from monitor.cube.context_pictures import (
 from monitor.cube.packed import PACKED_LAYERS
 from monitor.cube.records import Picture
 from monitor.imagery.source import Scene
+from tests import builders
 from tests.landscape import site_scene
 
 START = date(2019, 4, 1)
 
 
 def scene(day: str) -> Scene:
-    time = datetime.fromisoformat(day).replace(tzinfo=UTC)
-    return Scene(
-        id=day, acquisition=f"s2/{day}", time=time, sensor="sentinel-2a", baseline="05.09", source="files", scale=1e-4,
-        offset=0.0, quality="scl",
-    )  # fmt: skip
+    return builders.scene(day, date.fromisoformat(day))
 
 
 def record(day: str, clear: float = 1.0, *, accepted: bool = True, units: float = 40.0):

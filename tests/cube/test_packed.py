@@ -16,18 +16,15 @@ from monitor.cube.grid import site_grid
 from monitor.cube.packed import PACKED_LAYERS, pack, unpack
 from monitor.errors import SceneRejected
 from monitor.imagery import bands
-from monitor.imagery.source import Frame, Scene
+from monitor.imagery.source import Frame
+from tests import builders
 
 GRID = site_grid(box(103.800, 36.000, 103.801, 36.001))
 DAYS = [datetime(2020, 1, day, tzinfo=UTC) for day in (1, 2)]
 
 
 def scene(**changes):
-    fields = {
-        "id": "a", "acquisition": "S2A/20200101T033131", "time": DAYS[0], "sensor": "sentinel-2a", "baseline": "05.00",
-        "source": "test", "scale": 1e-4, "offset": -0.1, "quality": "scl",
-    }  # fmt: skip
-    return Scene(**(fields | changes))
+    return builders.scene("a", DAYS[0], **({"baseline": "05.00", "offset": -0.1} | changes))
 
 
 def frame(value=2000, quality=4):

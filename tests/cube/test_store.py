@@ -7,7 +7,7 @@ import subprocess
 import sys
 import textwrap
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import dask
 import icechunk
@@ -35,7 +35,7 @@ from monitor.cube.store import LandscapeStore, landscape_at_snapshot
 from monitor.cube.stored_site import StoredSite
 from monitor.errors import BadData, DiskFull, StoreBroken
 from monitor.imagery import bands
-from monitor.imagery.source import Scene
+from tests import builders
 from tests.landscape import record, records, site_scene
 
 GRIDS = {
@@ -53,14 +53,8 @@ def inside(ground):
 
 
 def scene(day, *, baseline="05.09", name=None, **fields):
-    return Scene(
-        **{
-            "id": name or f"scene-{day:03d}-{baseline}", "acquisition": f"s2/{day:03d}", "tile": "48SUF",
-            "time": datetime(2020, 1, 1, tzinfo=UTC) + timedelta(days=day), "sensor": "sentinel-2a",
-            "baseline": baseline, "source": "test", "scale": 1e-4, "offset": 0.0, "quality": "scl", "orbit": "104",
-            **fields,
-        }
-    )  # fmt: skip
+    given = {"acquisition": f"s2/{day:03d}", "tile": "48SUF", "orbit": "104", "baseline": baseline} | fields
+    return builders.scene(name or f"scene-{day:03d}-{baseline}", date(2020, 1, 1) + timedelta(days=day), **given)
 
 
 def entry(day, *, ground="low", value=1000, reason="", granules=None, means=None, n_pixels=9, n_units=1, **fields):

@@ -2,7 +2,6 @@
 
 import csv
 import io
-from datetime import date
 
 import numpy as np
 import pytest
@@ -11,13 +10,15 @@ from shapely.geometry import MultiPolygon, Point, Polygon, box
 
 from monitor.errors import BadData
 from monitor.evidence.field_sheet import POINTS, field_sheet, kinds_to_measure, random_points
-from monitor.sites.site import Plan, Site
+from monitor.sites.site import Plan
+from tests import builders
 
 
 def planned(geometry, *, site_id="yanchi-07", intervention="planting", biome="loess", **values):
     plan = Plan(A=0.2, k=0.5, L=1.0, too_early_years=2.0)
-    return Site(id=site_id, name=site_id, geometry=geometry, start=date(2021, 4, 1), intervention=intervention,
-                biome=biome, hectares=1.0, plan=plan, **values)  # fmt: skip
+    return builders.site(
+        site_id, geometry=geometry, intervention=intervention, biome=biome, hectares=1.0, plan=plan, **values
+    )
 
 
 HOLED = Polygon(box(100, 36, 100.1, 36.1).exterior.coords, [box(100.02, 36.02, 100.08, 36.08).exterior.coords])

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 import subprocess
 import zipfile
 
@@ -41,15 +40,6 @@ def test_a_pack_passes_and_its_pixels_give_the_published_verdict(folder, capsys)
     assert capsys.readouterr().out.startswith("equal\n")
 
 
-def test_the_head_on_which_the_pack_ends_is_recognised_and_another_is_not(folder, capsys):
-    pack, key = folder / "pack.zip", folder / "keys" / "signing.pub"
-    with zipfile.ZipFile(pack) as archive:
-        lines = [json.loads(line) for line in archive.read("chain.jsonl").splitlines()]
-    assert run("verify", pack, "--key", key, "--head", lines[0]["hash"]) == Exit.DONE
-    assert run("verify", pack, "--key", key, "--head", "ab" * 32) == Exit.BAD_DATA
-    assert "FAIL" in capsys.readouterr().out
-
-
 def test_it_is_the_published_verdict_on_the_published_series(folder, demo):
     with zipfile.ZipFile(folder / "pack.zip") as archive:
         for name in ("plan.json", "observations.csv", "controls.geojson"):
@@ -58,19 +48,6 @@ def test_it_is_the_published_verdict_on_the_published_series(folder, demo):
         check_specification(json.loads(archive.read("ro-crate-metadata.json")))
     (published,) = [one for one in json.loads((demo / "status.json").read_bytes()) if one["site"] == SITE]
     assert {name: last[name] for name in published} == published
-
-
-@pytest.mark.skipif(not (shutil.which("openssl") and shutil.which("sha256sum")), reason="openssl or sha256sum missing")
-def test_it_is_checked_without_this_program(folder, tmp_path):
-    with zipfile.ZipFile(folder / "pack.zip") as archive:
-        archive.extractall(tmp_path)
-    check = ["sha256sum", "--check", "--strict", "--quiet", "manifest-sha256.txt"]
-    assert subprocess.run(check, cwd=tmp_path, check=False).returncode == 0
-    signed = [
-        "openssl", "pkeyutl", "-verify", "-pubin", "-inkey", folder / "keys" / "signing.pub", "-rawin",
-        "-in", "manifest-sha256.txt", "-sigfile", "manifest-sha256.txt.sig",
-    ]  # fmt: skip
-    assert subprocess.run(signed, cwd=tmp_path, check=False, capture_output=True).returncode == 0
 
 
 def test_the_environment_names_the_code_and_the_lock_and_nothing_of_the_machine_that_is_private(folder, root):

@@ -11,17 +11,15 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from shapely.geometry import box
-
 from jobs.register.alerting import record_event
 from jobs.runtime.records import to_json
 from monitor.alerts.alert import Alert, AlertEvent, AlertState, alert_id
 from monitor.alerts.links import answer_link
 from monitor.alerts.recipients import Recipient
 from monitor.ledger.ledger import Ledger
-from monitor.sites.site import Plan, Site
-from monitor.verdict.assessment import AlertLevel, Assessment, Status
-from tests import forked
+from monitor.sites.site import Site
+from monitor.verdict.assessment import AlertLevel, Assessment
+from tests import builders, forked
 
 NOTHING: Mapping[str, str] = {}
 KEY = "planted-answer-key-0123456789abcdef"
@@ -49,25 +47,12 @@ base_url = "{base}"
 
 
 def site(id: str = SITE, **more: Any) -> Site:
-    values = {
-        "id": id, "name": "Minqin, Qingtu Lake, plot 3", "geometry": box(103.1, 39.0, 103.11, 39.006),
-        "start": date(2022, 4, 1), "intervention": "planting", "biome": "loess",
-        "plan": Plan(A=0.3, k=0.9, L=0.3, too_early_years=1.5), "hectares": 57.3, "manager_language": "zh",
-        "manager_email": "wang@example.org", "version": "9f86d081884c7d65",
-    }  # fmt: skip
-    return Site(**(values | more))
+    values = {"name": "Minqin, Qingtu Lake, plot 3", "manager_language": "zh", "manager_email": "wang@example.org"}
+    return builders.site(id, **(values | more))
 
 
 def assessment(id: str = SITE, **more: Any) -> Assessment:
-    values = {
-        "site": id, "as_of": DAY, "last_observed": date(2026, 8, 12), "status": Status.FAILING,
-        "probability": 0.97, "p_failing": 0.97, "p_lagging": 0.024, "p_on_track": 0.006,
-        "alert": AlertLevel.RED, "alert_rule": "failure", "theta": 0.08, "theta_low": -0.07,
-        "theta_high": 0.23, "uplift": 0.023, "uplift_low": -0.02, "uplift_high": 0.066, "expected": 0.289,
-        "cover": 0.21, "control_cover": 0.19, "e_failure": 412.7, "n_scenes": 78, "n_pre": 24,
-        "reasons": ("LOW_UPLIFT",), "hectares": 57.3, "hectares_failing": None,
-    }  # fmt: skip
-    return Assessment(**(values | more))
+    return builders.assessment(id, as_of=DAY, last_observed=date(2026, 8, 12), **more)
 
 
 @dataclass

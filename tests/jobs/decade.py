@@ -1,7 +1,6 @@
 """Ten years of a small programme on painted land, on a clock of its own: what the source offers, and what people do."""
 
 import gc
-import json
 import sqlite3
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
@@ -9,9 +8,7 @@ from pathlib import Path
 from time import process_time
 
 import numpy as np
-from shapely.geometry import mapping
 
-from jobs.imagery.sources import Sources
 from jobs.night import snapshot_expiry
 from jobs.night.pipeline import night
 from jobs.night.self_check import self_check
@@ -19,10 +16,10 @@ from jobs.register.answering import answer_alert
 from jobs.register.episodes import replant
 from jobs.register.registry import retire
 from jobs.runtime.installation import open_ledger
-from jobs.runtime.settings import load
 from monitor.alerts.alert import Verdict
 from monitor.imagery.source import Frame
 from monitor.sites.site import Plan
+from tests.builders import feature, installed, plan_properties, use_sources, write_features
 from tests.jobs.painted import LEAF, SOIL, Painted, _places, ground, within
 
 SINCE = date(2028, 1, 1)
@@ -120,16 +117,15 @@ def growth(name, day):
 def registry(day):
     """Features of the sites that the registry has on a day."""
     outlines = {**PLACES, "edited": LARGER if day >= EDIT else PLACES["edited"]}
+    common = {
+        **plan_properties(PLAN), "partner": "Green Fund", "programme_year": 2030, "manager_name": "Li",
+        "manager_language": "zh",
+    }  # fmt: skip
     return [
-        {"type": "Feature", "geometry": mapping(ground(*outlines[name])), "properties": {
-            "id": name, "name": name, "start": (ADD if name == "late" else START).isoformat(),
-            "intervention": "planting", "biome": "loess", "plan_A": PLAN.A, "plan_k": PLAN.k, "plan_L": PLAN.L,
-            "too_early_years": PLAN.too_early_years, "partner": "Green Fund", "programme_year": 2030,
-            "manager_name": "Li", "manager_language": "zh",
-        }}
+        feature(name, ground(*outlines[name]), start=(ADD if name == "late" else START).isoformat(), **common)
         for name in PLACES
         if (name != "late" or day >= ADD) and (name != "retired" or day < RETIRE)
-    ]  # fmt: skip
+    ]
 
 
 class Decade:
@@ -148,17 +144,10 @@ class Decade:
         self.began: dict[date, datetime] = {}
         """Real time at which each night began: snapshots carry it."""
         self.patch = patch
-        text = f'[registry]\npath = "sites.geojson"\n[source]\nkind = "sample"\nsince = "{SINCE}"\n'
-        (folder / "regrowth.toml").write_text(text)
-        self.write_registry(folder)
-        self.settings = load(folder / "regrowth.toml")
+        self.settings = installed(folder, registry(self.day), f'kind = "sample"\nsince = "{SINCE}"')
         self.land = Land(lambda: self.day)
         patch.setattr("jobs.runtime.clock.datetime", _clock(self))
-        patch.setattr("jobs.night.pipeline.open_sources", lambda chosen: Sources([(self.land, chosen[0])]))
-
-    def write_registry(self, folder):
-        content = {"type": "FeatureCollection", "features": registry(self.day)}
-        (folder / "sites.geojson").write_text(json.dumps(content))
+        use_sources(patch, self.land)
 
     def run(self, day, **options):
         """The night of a day, with what people did to the registry before; returns its CPU time. [s]
@@ -166,7 +155,7 @@ class Decade:
         Without that of the self-check, which reads all scenes of a site: it is weekly, as these nights are.
         """
         self.day = day
-        self.write_registry(self.settings.registry.path.parent)
+        write_features(self.settings.registry.path, registry(self.day))
         self.began[day] = datetime.now(UTC)
         oldest = min(time for night, time in self.began.items() if night >= day - STORED_SNAPSHOTS)
         self.patch.setattr("jobs.night.snapshot_expiry.RETENTION", self.began[day] - oldest)

@@ -1,6 +1,5 @@
 """A source that paints its scenes, so that sources, granules, baselines and outages can be distinguished."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time
@@ -10,14 +9,14 @@ import numpy as np
 import shapely
 from affine import Affine
 from odc.geo.geobox import GeoBox
-from shapely.geometry import box, mapping
+from shapely.geometry import box
 
-from jobs.runtime.settings import load
 from monitor.errors import SceneRejected, TryLater
 from monitor.imagery import bands
 from monitor.imagery.source import Frame, Scene
 from monitor.sites.projection import lonlat, projected
 from monitor.sites.site import Plan
+from tests.builders import feature, installed, plan_properties
 
 CRS = "EPSG:32648"
 START = date(2018, 4, 1)
@@ -55,17 +54,9 @@ def growing(day, grid, theta, left=1.0):
 
 def planted_sites(folder, rectangles):
     """Settings of an installation in a folder, with a planted site in each of the rectangles by id."""
-    features = [
-        {"type": "Feature", "geometry": mapping(ground(*rectangle)), "properties": {
-            "id": name, "name": name, "start": START.isoformat(), "intervention": "planting", "biome": "loess",
-            "plan_A": PLAN.A, "plan_k": PLAN.k, "plan_L": PLAN.L, "too_early_years": PLAN.too_early_years,
-        }}
-        for name, rectangle in rectangles.items()
-    ]  # fmt: skip
-    (folder / "sites.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
-    text = '[registry]\npath = "sites.geojson"\n[source]\nkind = "sample"\nsince = "2015-01-01"\n'
-    (folder / "regrowth.toml").write_text(text)
-    return load(folder / "regrowth.toml")
+    plan = plan_properties(PLAN)
+    features = [feature(id, ground(*place), start=START.isoformat(), **plan) for id, place in rectangles.items()]
+    return installed(folder, features, 'kind = "sample"\nsince = "2015-01-01"')
 
 
 @dataclass

@@ -2,16 +2,17 @@
 
 import json
 from datetime import date, timedelta
+from functools import partial
 
 import pytest
 
-from jobs.cli import main
 from jobs.register.alerting import record_event
 from jobs.runtime.exits import Exit
 from jobs.runtime.installation import open_ledger
 from jobs.runtime.settings import load
 from monitor.alerts.alert import Alert, AlertEvent, AlertState
 from monitor.verdict.assessment import AlertLevel
+from tests import builders
 
 OPENED, TODAY = date(2026, 6, 1), date(2026, 7, 1)
 CONFIGURATION = '[registry]\npath = "sites.geojson"\n[[source]]\nkind = "sample"\n'
@@ -43,16 +44,8 @@ def config(tmp_path):
 
 
 @pytest.fixture
-def regrowth(config, capsys):
-    """Run ``regrowth alerts``; returns its exit status, output and error."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as left:
-            main(["alerts", *map(str, arguments), "--config", str(config)])
-        out = capsys.readouterr()
-        return left.value.code, out.out, out.err
-
-    return run
+def regrowth(config):
+    return partial(builders.regrowth, "alerts", config=config)
 
 
 @pytest.fixture

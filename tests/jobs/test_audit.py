@@ -8,33 +8,19 @@ from contextlib import closing
 
 import pytest
 
-from jobs.cli import main
 from jobs.runtime.exits import Exit
+from tests.builders import regrowth
 
 
 @pytest.fixture
-def regrowth(capsys):
-    """Run a command; returns its exit status, output and error."""
-
-    def run(*arguments, config):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main([*map(str, arguments), "--config", str(config)])
-        out = capsys.readouterr()
-        return left.value.code, out.out, out.err
-
-    return run
-
-
-@pytest.fixture
-def sites(installation, regrowth):
+def sites(installation):
     """An installation with three sites in its ledger, before its first night."""
     status, _, _ = regrowth("sites", "add", installation.root / "sites.geojson", config=installation.config)
     assert status == Exit.DONE
     return installation
 
 
-def test_the_same_seed_draws_the_same_sites_of_the_demonstration_and_their_weights_add_up_to_all(demo, regrowth):
+def test_the_same_seed_draws_the_same_sites_of_the_demonstration_and_their_weights_add_up_to_all(demo):
     config = demo / "regrowth.toml"
     status, out, _ = regrowth("audit", "sample", "-n", 6, "--seed", "2026", "--json", config=config)
     sample = json.loads(out)
@@ -52,7 +38,7 @@ def test_the_same_seed_draws_the_same_sites_of_the_demonstration_and_their_weigh
     assert other["strata"] == sample["strata"]
 
 
-def test_the_printed_sample_states_its_seed_and_its_accuracy(demo, regrowth):
+def test_the_printed_sample_states_its_seed_and_its_accuracy(demo):
     status, out, _ = regrowth("audit", "sample", "-n", 10, "--seed", "2026", config=demo / "regrowth.toml")
     assert status == Exit.DONE
     assert "10 of 10 sites drawn" in out
@@ -62,7 +48,7 @@ def test_the_printed_sample_states_its_seed_and_its_accuracy(demo, regrowth):
     assert "Mill terrace 磨坊台地" in out
 
 
-def test_without_a_seed_the_head_of_the_chain_is_the_seed(demo, regrowth):
+def test_without_a_seed_the_head_of_the_chain_is_the_seed(demo):
     config = demo / "regrowth.toml"
     sample = json.loads(regrowth("audit", "sample", "-n", 6, "--json", config=config)[1])
     assert sample["seed_from"] == "head of the chain"
@@ -73,7 +59,7 @@ def test_without_a_seed_the_head_of_the_chain_is_the_seed(demo, regrowth):
     assert again["sites"] == sample["sites"]
 
 
-def test_a_sheet_that_was_filled_in_is_stored_as_it_is(sites, regrowth, tmp_path):
+def test_a_sheet_that_was_filled_in_is_stored_as_it_is(sites, tmp_path):
     sheet = tmp_path / "sheet.csv"
     status, out, _ = regrowth("audit", "sample", "-n", 3, "--seed", "s", "--out", sheet, config=sites.config)
     assert status == Exit.DONE
@@ -109,7 +95,7 @@ def test_a_sheet_that_was_filled_in_is_stored_as_it_is(sites, regrowth, tmp_path
     ],
 )
 def test_an_impossible_sample_or_one_over_another_sheet_is_refused(
-    sites, regrowth, tmp_path, monkeypatch, arguments, status, words
+    sites, tmp_path, monkeypatch, arguments, status, words
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sheet.csv").write_text("filled in", encoding="utf-8")

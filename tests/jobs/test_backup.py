@@ -11,7 +11,6 @@ from datetime import date
 import pytest
 from sqlalchemy import select
 
-from jobs.cli import main
 from jobs.install.backup import back_up
 from jobs.install.restoring import restore
 from jobs.night.pipeline import night
@@ -22,6 +21,7 @@ from monitor.errors import BadConfiguration, BadData, TryLater
 from monitor.ledger.ledger import Ledger
 from monitor.ledger.models import Base
 from tests import forked
+from tests.builders import regrowth
 from tests.jobs.test_night_report import started
 from tests.ledger.conftest import postgresql as postgresql
 
@@ -77,12 +77,6 @@ def stores(root):
     return {name: content for name, content in files(root / "store").items() if "/repo" in name or "/chunks/" in name}
 
 
-def command(*arguments):
-    with pytest.raises(SystemExit) as left:
-        main([str(argument) for argument in arguments])
-    return left.value.code
-
-
 def test_a_backup_has_the_ledger_the_stores_and_a_list_of_every_file(original, saved):
     content = json.loads((saved / "backup.json").read_text())
     assert sorted(path.name for path in saved.iterdir()) == ["backup.json", "config", "ledger.db", "store"]
@@ -95,7 +89,7 @@ def test_a_backup_has_the_ledger_the_stores_and_a_list_of_every_file(original, s
 
 def test_after_a_restore_a_night_changes_nothing_and_sends_nothing(saved, empty):
     settings = load(empty / "regrowth.toml")
-    assert command("restore", saved, "--config", empty / "regrowth.toml") == Exit.DONE
+    assert regrowth("restore", saved, config=empty / "regrowth.toml")[0] == Exit.DONE
     before, stored = rows(settings.ledger.url, without={"runs"}), stores(empty)
     assert before == rows(f"sqlite:///{saved}/ledger.db", without={"runs"})
     manifest = night(settings, as_of=NIGHT, pages=False)
@@ -130,22 +124,23 @@ def test_no_password_of_the_configuration_is_in_a_backup(original, tmp_path, mon
 
 
 @pytest.mark.parametrize("holder", ["a night", "a backfill"])
-def test_beside_a_run_a_backup_exits_with_75_and_says_so_and_leaves_nothing(original, tmp_path, holder, capsys):
+def test_beside_a_run_a_backup_exits_with_75_and_says_so_and_leaves_nothing(original, tmp_path, holder):
     store = original.root / "store"
     landscape = next(path.name for path in store.iterdir() if (path / "repo").exists())
     where = (original.root, "regrowth.db.lock") if holder == "a night" else (store / LANDSCAPE_LOCKS, landscape)
     with hold_lock(where[0], holder, where[1]):
-        assert command("backup", tmp_path / "backup", "--config", original.config) == Exit.TRY_LATER
-    assert f"is held by {holder}, process {os.getpid()}" in capsys.readouterr().err
+        status, _, error = regrowth("backup", tmp_path / "backup", config=original.config)
+    assert status == Exit.TRY_LATER
+    assert f"is held by {holder}, process {os.getpid()}" in error
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
-def test_during_a_night_a_backup_exits_with_75_and_names_the_night(installation, tmp_path, capsys):
+def test_during_a_night_a_backup_exits_with_75_and_names_the_night(installation, tmp_path):
     with started(installation, where="jobs.night.pipeline.apply_registry") as process:
-        assert command("backup", tmp_path / "backup", "--config", installation.config) == Exit.TRY_LATER
-    printed = capsys.readouterr().err
-    assert f"is held by a night, process {process.pid} on {os.uname().nodename}, since " in printed
+        status, _, error = regrowth("backup", tmp_path / "backup", config=installation.config)
+    assert status == Exit.TRY_LATER
+    assert f"is held by a night, process {process.pid} on {os.uname().nodename}, since " in error
     assert not (tmp_path / "backup").exists()
 
 
@@ -163,13 +158,13 @@ def test_a_folder_that_is_not_new_is_left_as_it_is(original, tmp_path):
     assert not (original.root / "store" / "backup").exists()
 
 
-def test_a_full_disk_leaves_no_half_backup(original, tmp_path, monkeypatch, capsys):
+def test_a_full_disk_leaves_no_half_backup(original, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("jobs.install.backup.copy_tree", full)
-    assert command("backup", tmp_path / "backup", "--config", original.config) == Exit.ALL_FAILED
-    assert "the disk is full" in capsys.readouterr().err
+    status, _, error = regrowth("backup", tmp_path / "backup", config=original.config)
+    assert (status, "the disk is full" in error) == (Exit.ALL_FAILED, True)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -256,23 +251,23 @@ def _alter(folder, how):
         "no files",
     ],
 )
-def test_an_altered_backup_is_refused_with_65_and_nothing_is_touched(copy, empty, how, capsys):
+def test_an_altered_backup_is_refused_with_65_and_nothing_is_touched(copy, empty, how):
     _alter(copy, how)
     before = files(empty)
-    assert command("restore", copy, "--config", empty / "regrowth.toml") == Exit.BAD_DATA
-    assert len(capsys.readouterr().err.splitlines()) == 1
+    status, _, error = regrowth("restore", copy, config=empty / "regrowth.toml")
+    assert (status, len(error.splitlines())) == (Exit.BAD_DATA, 1)
     assert files(empty) == before
 
 
 def test_a_restore_overwrites_neither_a_ledger_nor_a_store(original, saved, empty):
     ledger_url = load(original.config).ledger.url
     before = rows(ledger_url), stores(original.root)
-    assert command("restore", saved, "--config", original.config) == Exit.CONFIGURATION
+    assert regrowth("restore", saved, config=original.config)[0] == Exit.CONFIGURATION
     assert (rows(ledger_url), stores(original.root)) == before
     settings = load(empty / "regrowth.toml")
     with closing(Ledger(settings.ledger.url)) as ledger, ledger.transaction() as t:
         t.add_site("a", "1", {"id": "a"}, start="2020-01-01", now="2026-01-01T00:00:00+00:00")
-    assert command("restore", saved, "--config", empty / "regrowth.toml") == Exit.CONFIGURATION
+    assert regrowth("restore", saved, config=empty / "regrowth.toml")[0] == Exit.CONFIGURATION
     assert not list((empty / "store").glob("*/repo"))
     with closing(Ledger(settings.ledger.url)) as ledger, ledger.reading() as t:
         assert t.versions() == {"a": "1"}
@@ -296,9 +291,8 @@ def test_a_restore_that_was_stopped_can_be_repeated(saved, empty, monkeypatch, w
         with pytest.raises(KeyboardInterrupt):
             restore(settings, saved)
     if when != "copying":
-        assert (
-            command("alerts", "list", "--config", empty / "regrowth.toml") == Exit.CONFIGURATION
-        )  # stores without history
+        without_history = regrowth("alerts", "list", config=empty / "regrowth.toml")
+        assert without_history[0] == Exit.CONFIGURATION
     restore(settings, saved)
     assert rows(settings.ledger.url) == rows(f"sqlite:///{saved}/ledger.db")
     assert not (empty / "store" / ".restoring").exists()

@@ -2,17 +2,19 @@
 
 import pytest
 
-from jobs.imagery.sources import Sources
 from jobs.messages.outbox import send as sending
-from jobs.night.pipeline import exit_status, night
+from jobs.night.pipeline import exit_status
 from jobs.night.pipeline import fetch_history as backfill
 from jobs.runtime.installation import locked_ledger
 from jobs.runtime.lock import LANDSCAPE_LOCKS, NEW_LANDSCAPES, hold_lock
 from monitor.cube.store import DERIVED_FOLDER
+from tests.builders import use_sources
 from tests.jobs.painted import Painted
-from tests.jobs.test_several_sources import DAYS, NIGHT, installed
+from tests.jobs.test_several_sources import DAYS as MANY
+from tests.jobs.test_several_sources import NIGHT, installed, night
 from tests.landscape import records, stored_of
 
+DAYS = MANY[::4]
 ROW = [(x, 12_000, x + 120, 12_120) for x in (8_000, 8_700, 9_400)]
 
 
@@ -22,7 +24,7 @@ def offered(monkeypatch):
 
     def use(days):
         only = Painted(days)
-        monkeypatch.setattr("jobs.night.pipeline.open_sources", lambda settings: Sources([(only, settings[0])]))
+        use_sources(monkeypatch, only)
         return only
 
     return use

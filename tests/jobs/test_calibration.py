@@ -13,7 +13,6 @@ import pytest
 from shapely.geometry import box
 
 import jobs.register.calibration as calibrating
-from jobs.cli import main
 from jobs.night import pipeline
 from jobs.night.pipeline import night
 from jobs.register.calibration import Pool, calibrate_due
@@ -25,13 +24,14 @@ from monitor.controls.selection import REFERENCE_RING, ControlSet, Unit
 from monitor.cube.grid import site_grid
 from monitor.cube.packed import PACKED_LAYERS
 from monitor.cube.records import MEASURES
-from monitor.imagery.source import Scene
 from monitor.ledger.ledger import Ledger
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.landscapes import tile_name
-from monitor.sites.site import Plan, Site, ground_key
+from monitor.sites.site import ground_key
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.placebos import MIN_SITES, independent_units
+from tests import builders
+from tests.builders import regrowth
 from tests.edited import edit
 from tests.landscape import lone_site, opened, put, site_scene
 
@@ -40,10 +40,9 @@ UNITS = 40
 
 
 def site(number, *, biome="loess", west=106.6):
-    return Site(
-        id=f"s{number}", name="", geometry=box(west + 0.1 * number, 36.5, west + 0.1 * number + 0.001, 36.501),
-        start=date(2021, 4, 1), intervention="planting", biome=biome, hectares=100.0, version=f"v{number}",
-        plan=Plan(A=0.20, k=0.45, L=1.0, too_early_years=2.0),
+    return builders.site(
+        f"s{number}", geometry=box(west + 0.1 * number, 36.5, west + 0.1 * number + 0.001, 36.501), biome=biome,
+        version=f"v{number}",
     )  # fmt: skip
 
 
@@ -78,10 +77,7 @@ def _store(folder, one, controls, days, cover):
     entries = []
     for day, values in zip(days, cover, strict=True):
         when = datetime.combine(day.astype(object), datetime.min.time(), UTC)
-        scene = Scene(
-            id=f"x{day}", acquisition=f"x/{day}", time=when, sensor="sentinel-2a", baseline="05.09",
-            source="test", scale=1e-4, offset=0.0, quality="scl", footprint=None, handle=None,
-        )  # fmt: skip
+        scene = builders.scene(f"x{day}", when, acquisition=f"x/{day}", footprint=None, handle=None)
         means = np.full((len(units), len(MEASURES)), np.nan, np.float32)
         means[:, MEASURES.index("cover")] = values
         pixels = np.zeros((len(PACKED_LAYERS), *grid.shape), np.uint16)
@@ -365,16 +361,14 @@ def test_a_store_that_cannot_be_read_is_left_out(land, quick):
 NIGHT = date(2018, 10, 20)
 
 
-def printed_json(capsys, *words):
+def printed_json(*words):
     """What a command prints as JSON."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as left:
-        main([*words, "--json"])
-    assert left.value.code == 0
-    return json.loads(capsys.readouterr().out)
+    status, out, _ = regrowth(*words, "--json")
+    assert status == 0
+    return json.loads(out)
 
 
-def test_a_night_sets_due_constants_and_every_assessment_names_them(installation, settings, capsys):
+def test_a_night_sets_due_constants_and_every_assessment_names_them(installation, settings):
     night(settings, as_of=NIGHT)
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         (row,) = t.calibrations()
@@ -389,7 +383,7 @@ def test_a_night_sets_due_constants_and_every_assessment_names_them(installation
     before = installation.files()
     night(settings, as_of=NIGHT)
     assert installation.files() == before
-    reported = printed_json(capsys, "explain", "demo-02", "--config", str(installation.config))["calibration"]
+    reported = printed_json("explain", "demo-02", "--config", str(installation.config))["calibration"]
     assert (reported["hash"], reported["placebos"], reported["dated"]) == (row["hash"], row["placebos"], "2018-10-15")
     assert {line["constant"] for line in reported["table"]} >= {"slow_sd", "boundary at 0.05", "widening"}
 
@@ -432,10 +426,10 @@ def test_killed_between_the_constants_and_the_assessments_the_rerun_ends_where_a
     assert installation.messages() == whole.messages()
 
 
-def test_the_command_sets_due_constants_once_and_shows_those_in_force(installation, settings, capsys):
+def test_the_command_sets_due_constants_once_and_shows_those_in_force(installation, settings):
     night(settings, as_of=NIGHT, pages=False)
-    first = printed_json(capsys, "calibrate", "--config", str(installation.config))
-    assert printed_json(capsys, "calibrate", "--config", str(installation.config)) == first
+    first = printed_json("calibrate", "--config", str(installation.config))
+    assert printed_json("calibrate", "--config", str(installation.config)) == first
     ((one, *none),) = [first]
     assert none == []
     assert (one["tile"], one["biome"], one["sites"]) == ("34TER", "loess", 3)

@@ -2,22 +2,19 @@
 
 import contextlib
 import json
-import os
 import re
-import textwrap
 from datetime import UTC, datetime
 from unittest.mock import ANY
 
 import pytest
 
-from jobs.cli import main
 from jobs.messages.channels import open_channels
 from jobs.runtime.exits import Exit
 from jobs.runtime.secrets import channel_variable, secret
 from jobs.runtime.settings import load
 from monitor.alerts.channels.channel import Message
 from monitor.errors import BadConfiguration
-from tests import forked
+from tests.builders import regrowth
 from tests.loopback import receivers
 from tests.loopback.mail import MAIL_CHANNEL, MailServer
 
@@ -31,7 +28,6 @@ SECRETS = {
     "REGROWTH_CHANNEL_FEI_SECRET": f"{CANARY}é5",
     "REGROWTH_CHANNEL_OPS_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
 }
-CANARIES = [CANARY, "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]
 
 
 def message() -> Message:
@@ -87,19 +83,13 @@ def everything(configured):
         yield configured("\n".join(sections)), environment, servers
 
 
-def run(arguments) -> int:
-    with pytest.raises(SystemExit) as left:
-        main([*map(str, arguments)])
-    return left.value.code
-
-
-def test_a_test_message_reaches_every_configured_channel(everything, monkeypatch, capsys):
+def test_a_test_message_reaches_every_configured_channel(everything, monkeypatch):
     config, environment, servers = everything
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert run(["notify", "test", "--config", config]) == Exit.DONE
-    lines = capsys.readouterr().out.splitlines()
-    assert lines == [
+    status, printed, _ = regrowth("notify", "test", config=config)
+    assert status == Exit.DONE
+    assert printed.splitlines() == [
         "we-com (wecom): delivered: errcode 0 ok",
         "ding (dingtalk): delivered: errcode 0 ok",
         "fei (feishu): delivered: code 0 success",
@@ -116,15 +106,16 @@ def test_a_test_message_reaches_every_configured_channel(everything, monkeypatch
     assert len(servers["other"].requests) == 1
 
 
-def test_errors_of_receivers_are_reported_and_the_others_are_tried(everything, monkeypatch, capsys):
+def test_errors_of_receivers_are_reported_and_the_others_are_tried(everything, monkeypatch):
     config, environment, servers = everything
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("REGROWTH_CHANNEL_DING_TOKEN")
     servers["mail"].answer("RCPT", "550 no such user", recipient="op2@example.org")
     servers["we-com"].answer(200, {"errcode": 45009, "errmsg": "api freq out of limit"})
-    assert run(["notify", "test", "--json", "--config", config]) == Exit.SOME_FAILED
-    results = {(each["channel"], each["recipient"]): each for each in json.loads(capsys.readouterr().out)}
+    status, printed, _ = regrowth("notify", "test", "--json", config=config)
+    assert status == Exit.SOME_FAILED
+    results = {(each["channel"], each["recipient"]): each for each in json.loads(printed)}
     assert results["ding", ""] == {
         "channel": "ding", "kind": "dingtalk", "recipient": "", "delivered": False,
         "answer": ANY,
@@ -140,83 +131,23 @@ def test_errors_of_receivers_are_reported_and_the_others_are_tried(everything, m
 def test_one_channel_can_be_tested_and_no_delivery_exits_with_20(everything, monkeypatch):
     config, environment, servers = everything
     monkeypatch.setenv("REGROWTH_CHANNEL_OPS_SECRET", environment["REGROWTH_CHANNEL_OPS_SECRET"])
-    assert run(["notify", "test", "--channel", "ops", "--config", config]) == Exit.DONE
+    assert regrowth("notify", "test", "--channel", "ops", config=config)[0] == Exit.DONE
     assert servers["mail"].connections == 0
     servers["ops"].answer(500)
-    assert run(["notify", "test", "--channel", "ops", "--config", config]) == Exit.ALL_FAILED
+    assert regrowth("notify", "test", "--channel", "ops", config=config)[0] == Exit.ALL_FAILED
 
 
 @pytest.mark.parametrize("arguments", [[], ["--channel", "mail"]])
-def test_without_a_channel_there_is_nothing_to_test(arguments, configured, capsys):
-    assert run(["notify", "test", *arguments, "--config", configured("")]) == Exit.CONFIGURATION
-    assert "[channels." in capsys.readouterr().err
+def test_without_a_channel_there_is_nothing_to_test(arguments, configured):
+    status, _, error = regrowth("notify", "test", *arguments, config=configured(""))
+    assert (status, "[channels." in error) == (Exit.CONFIGURATION, True)
 
 
-def test_a_mail_goes_to_its_own_sender_if_the_operators_have_no_address(configured, capsys):
+def test_a_mail_goes_to_its_own_sender_if_the_operators_have_no_address(configured):
     with MailServer() as server:
         config = configured(MAIL_CHANNEL.format(port=server.port))
-        assert run(["notify", "test", "--config", config]) == Exit.DONE
+        assert regrowth("notify", "test", config=config)[0] == Exit.DONE
         assert server.mails[0].recipients == ["regrowth@example.org"]
-
-
-@pytest.mark.parametrize("files", [pytest.param(False, marks=pytest.mark.slow), True], ids=["variables", "files"])
-@pytest.mark.parametrize("fault", [pytest.param("none", marks=pytest.mark.slow), "answers", "down"])
-def test_secrets_planted_in_the_environment_are_in_no_log_at_debug(fault, files, everything, tmp_path):
-    """Secrets planted in the environment => found in no log (DEBUG too)."""
-    config, environment, servers = everything
-    if fault == "answers":
-        for name in ("we-com", "ding", "fei", "ops", "other"):
-            reply = f"unknown {CANARY}/1 {CANARY}&2 {CANARY} 4"
-            servers[name].answer(
-                200 if name != "ops" else 302, {"errcode": 1, "code": 1, "errmsg": reply, "msg": reply}
-            )
-        servers["mail"].answer("MAIL", f"550 who is {SECRETS['REGROWTH_CHANNEL_MAIL_PASSWORD']}")
-    if fault == "down":
-        for server in servers.values():
-            server.__exit__()
-    if files:
-        for number, (name, value) in enumerate(list(environment.items())):
-            (tmp_path / f"secret{number}").write_text(f"{value}\n", encoding="utf-8")
-            environment[f"{name}_FILE"] = str(tmp_path / f"secret{number}")
-            del environment[name]
-    code = textwrap.dedent("""
-        import logging, sys
-        import apprise, asyncio, urllib3
-        logging.basicConfig(level=1)
-        for name in list(logging.root.manager.loggerDict):
-            logging.getLogger(name).setLevel(1)
-        from jobs.cli import main
-        main(sys.argv[1:])
-    """)
-    command = ["-c", code, "notify", "test", "--config", str(config)]
-    done = forked.run(command, env={**os.environ, **environment})
-    printed = done.stdout + done.stderr
-    assert done.returncode == {"none": Exit.DONE, "answers": Exit.SOME_FAILED, "down": Exit.ALL_FAILED}[fault], printed
-    assert "urllib3" in printed
-    assert "***" in printed or fault == "down"
-    for canary in CANARIES:
-        assert canary not in printed
-
-
-def test_a_channel_is_built_when_it_is_used_and_one_connection_serves_all_mails(everything, monkeypatch):
-    config, environment, servers = everything
-    with open_channels(load(config)) as channels:
-        with pytest.raises(BadConfiguration, match="REGROWTH_CHANNEL_MAIL_PASSWORD or "):
-            channels["mail"]
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
-        for number in range(3):
-            channels["mail"].send(message(), f"m{number}@example.org")
-    assert servers["mail"].connections == 1
-    assert len(servers["mail"].mails) == 3
-
-
-def test_a_channel_that_left_the_configuration_leaves_its_messages_waiting(configured):
-    with (
-        open_channels(load(configured(""))) as channels,
-        pytest.raises(BadConfiguration, match=r"no \[channels.gone\]"),
-    ):
-        channels["gone"]
 
 
 def test_every_installation_writes_files(configured, tmp_path):

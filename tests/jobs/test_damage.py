@@ -1,17 +1,15 @@
 """Flipped bits in ledger, stores and published files: named, and never another number in what is published."""
 
-import io
 import json
 import random
 import shutil
 import sqlite3
 from collections import Counter
-from contextlib import closing, redirect_stderr, redirect_stdout
+from contextlib import closing
 
 import pytest
 from sqlalchemy import select
 
-from jobs.cli import main
 from jobs.health import damage
 from jobs.health.finding import guarded
 from jobs.health.ledger import read_ledger
@@ -25,6 +23,7 @@ from monitor.errors import BadData
 from monitor.ledger.models import Base
 from monitor.ledger.sealed_json import sealed, unsealed
 from monitor.publish.outdated import MADE_FROM
+from tests.builders import regrowth
 from tests.ledger.editing import edit
 
 NIGHT = "2018-09-30"
@@ -37,14 +36,6 @@ EXPECTED = {Exit.DONE, Exit.SOME_FAILED, Exit.ALL_FAILED, Exit.BAD_DATA, Exit.TR
 @pytest.fixture
 def copied(first_night, tmp_path):
     return first_night.copied_to(tmp_path / "copy")
-
-
-def done(config, *command):
-    """Exit status, and what a command prints on stdout and stderr."""
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as left:
-        main([*command, "--config", str(config)])
-    return left.value.code, out.getvalue(), err.getvalue()
 
 
 def changed(made, statement):
@@ -117,35 +108,35 @@ def test_an_assessment_with_a_changed_digit_is_not_published_and_the_others_are(
     for made in (copied.root / "sites").glob(f"*/{MADE_FROM}"):
         made.unlink()  # all pages are to be written
     before = {path: path.read_bytes() for path in (copied.root / "sites" / "demo-07").iterdir() if path.is_file()}
-    status, out, _ = done(copied.config, "publish")
+    status, out, _ = regrowth("publish", config=copied.config)
     assert status == Exit.SOME_FAILED
     assert "demo-07: not written; site 'demo-07': its assessment of 2018-09-30 in the ledger is not as it was" in out
     assert "regrowth run --as-of 2018-09-30 --site demo-07" in out
     assert "2 sites rewritten" in out
     assert {path: path.read_bytes() for path in before} == before
-    status, _, err = done(copied.config, "status")
+    status, _, err = regrowth("status", config=copied.config)
     assert (status, "demo-07" in err) == (Exit.BAD_DATA, True)
-    assert done(copied.config, "status", "--site", "demo-02")[0] == Exit.DONE
+    assert regrowth("status", "--site", "demo-02", config=copied.config)[0] == Exit.DONE
 
 
 def test_the_night_of_that_day_makes_the_assessment_again_as_it_was(copied):
     before = json.loads(copied.status)
     changed(copied, DIGIT)
     assert any("table assessments" in finding.message for finding in deep(copied))
-    assert done(copied.config, "run", "--as-of", NIGHT, "--site", "demo-07")[0] == Exit.DONE
+    assert regrowth("run", "--as-of", NIGHT, "--site", "demo-07", config=copied.config)[0] == Exit.DONE
     assert deep(copied) == []
-    assert done(copied.config, "publish")[0] == Exit.DONE
+    assert regrowth("publish", config=copied.config)[0] == Exit.DONE
     assert json.loads(copied.status) == before
 
 
 def test_a_thinned_night_gets_no_new_assessment_and_the_old_ones_stay(copied):
-    assert done(copied.config, "run", "--as-of", LATER)[0] == Exit.DONE
+    assert regrowth("run", "--as-of", LATER, config=copied.config)[0] == Exit.DONE
     changed(copied, f"delete from assessments where site = 'demo-07' and as_of = '{NIGHT}'")
     changed(copied, f"update chain set thinned = 1 where night = '{NIGHT}'")
     before = _read_all(copied, "assessments"), _read_all(copied, "chain"), _read_all(copied, "alerts")
     changed(copied, DIGIT.replace("demo-07", "demo-02") + f" and as_of = '{NIGHT}'")
-    assert done(copied.config, "run", "--as-of", NIGHT, "--site", "demo-02")[0] == Exit.DONE
-    status, out, err = done(copied.config, "run", "--as-of", NIGHT, "--site", "demo-07")
+    assert regrowth("run", "--as-of", NIGHT, "--site", "demo-02", config=copied.config)[0] == Exit.DONE
+    status, out, err = regrowth("run", "--as-of", NIGHT, "--site", "demo-07", config=copied.config)
     assert status == Exit.ALL_FAILED
     assert f"None of {NIGHT} is added, since it would count for those days too. Choose a later day" in out + err
     assert (_read_all(copied, "assessments"), _read_all(copied, "chain"), _read_all(copied, "alerts")) == before
@@ -178,7 +169,7 @@ def test_a_damaged_row_of_any_table_is_named_and_never_read(copied, table):
     named = [finding for finding in deep(copied) if finding.message.startswith(f"table {table}, ")]
     assert all(finding.state == "broken" and "Restore" in finding.fix for finding in named)
     assert named
-    status, _, err = done(copied.config, "run", "--as-of", NIGHT)
+    status, _, err = regrowth("run", "--as-of", NIGHT, config=copied.config)
     if table in ("sites", "controls", "background"):
         assert (status, f"table {table}" in err) == (Exit.BAD_DATA, True)
     with pytest.raises(BadData, match=f"table {table}"):
@@ -189,7 +180,7 @@ def test_a_damaged_time_of_a_run_is_named(copied):
     changed(copied, "update runs set started = replace(started, '-', '-9')")
     (finding,) = guarded("ledger", lambda: [read_ledger(load(copied.config))])
     assert "table runs, id " in finding.message
-    status, _, err = done(copied.config, "run", "--as-of", NIGHT)
+    status, _, err = regrowth("run", "--as-of", NIGHT, config=copied.config)
     assert (status, "started is damaged" in err) == (Exit.BAD_DATA, True)
 
 
@@ -251,7 +242,7 @@ def flips(first_night, tmp_path, files, count, seed, *, whole):
     """Flip one bit at a time; count which check noticed it, and assert that nothing wrong is published."""
     rng, noticed = random.Random(seed), Counter()
     later = first_night.copied_to(tmp_path / "later")
-    assert done(later.config, "run", "--as-of", LATER)[0] == Exit.DONE
+    assert regrowth("run", "--as-of", LATER, config=later.config)[0] == Exit.DONE
     right = numbers(first_night.root), numbers(later.root)
     sizes = [path.stat().st_size for path in files]
     for number in range(count):
@@ -267,7 +258,7 @@ def flips(first_night, tmp_path, files, count, seed, *, whole):
         found = bool(deep(made)) if whole else None
         codes = []
         for command in (["status"], ["publish"], ["run", "--as-of", LATER]):
-            status, _, err = done(made.config, *command)
+            status, _, err = regrowth(*command, config=made.config)
             assert status in EXPECTED, (where, command, err[-2000:])
             assert "Traceback" not in err, (where, command, err[-2000:])
             codes.append(int(status))

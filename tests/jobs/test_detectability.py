@@ -4,25 +4,21 @@ import json
 from dataclasses import replace
 from datetime import date
 
-import pytest
 from shapely.geometry import box
 
-from jobs.cli import main
 from jobs.night.pipeline import night
 from jobs.register.detectability import assumptions, chances, simulate_all
 from monitor.imagery.sample import Sample
 from monitor.publish.view import DetectionAssumptions
 from monitor.sites.biomes import BIOMES, default_plan
-from monitor.sites.site import Plan, Site
 from monitor.verdict import site_conditions
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.site_conditions import NO_VERDICT, SiteConditions, detectability_json
+from tests import builders
+from tests.builders import regrowth
 from tests.landscape import columns_of
 
-SITE = Site(
-    id="a", name="", geometry=box(107.0, 36.5, 107.01, 36.51), start=date(2022, 4, 1), intervention="planting",
-    biome="loess", plan=Plan(A=0.20, k=0.45, L=1.0, too_early_years=2.0), hectares=100.0,
-)  # fmt: skip
+SITE = builders.site(geometry=box(107.0, 36.5, 107.01, 36.51), start=date(2022, 4, 1))
 SINCE = date(2017, 1, 1)
 
 
@@ -105,29 +101,27 @@ def test_two_thousand_sites_are_some_dozens_of_simulations(monkeypatch):
     site_conditions.simulate.cache_clear()
 
 
-def printed(capsys, *words):
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as left:
-        main(list(map(str, words)))
-    assert left.value.code == 0
-    return capsys.readouterr().out
+def printed(*words):
+    status, out, _ = regrowth(*words)
+    assert status == 0
+    return out
 
 
-def test_detectability_of_a_new_or_changed_site_is_reported_at_once(installation, capsys):
+def test_detectability_of_a_new_or_changed_site_is_reported_at_once(installation):
     config = ("--config", installation.config)
     registry = installation.root / "sites.geojson"
-    first, _, *lines = printed(capsys, "sites", "add", registry, *config).splitlines()
+    first, _, *lines = printed("sites", "add", registry, *config).splitlines()
     assert first == "added: demo-02, demo-07, demo-10"
     assert [line.split(":")[0] for line in lines] == ["demo-02", "demo-07", "demo-10"]
     assert all("If nothing grows here, red is not likely before" in line for line in lines)
     assert all("with twice the clear scenes" in line and "with control strips" in line for line in lines)
     assumptions_shown = "(assuming 15 clear scenes a season, 1 season before the start)"
     assert all(line.endswith(assumptions_shown) for line in lines)
-    assert len(printed(capsys, "sites", "add", registry, *config).splitlines()) == 1
+    assert len(printed("sites", "add", registry, *config).splitlines()) == 1
     changed = json.loads(registry.read_text())
     changed["features"][0]["properties"] |= {"intervention": "tending", "plan_A": None, "plan_L": None}
     registry.write_text(json.dumps(changed))
-    report = json.loads(printed(capsys, "sites", "add", registry, *config, "--json"))
+    report = json.loads(printed("sites", "add", registry, *config, "--json"))
     assert list(report["detectability"]) == report["changed"] == ["demo-02"]
     assert report["detectability"]["demo-02"]["red"] == []
     assert "No uplift was promised" in report["detectability"]["demo-02"]["said"]["en"]
@@ -136,9 +130,7 @@ def test_detectability_of_a_new_or_changed_site_is_reported_at_once(installation
 def test_the_page_reports_detectability_from_the_scenes_that_are_stored(first_night, capsys):
     page = (first_night.root / "sites" / "demo-02" / "index.html").read_text(encoding="utf-8")
     assert "Detectability of failure" in page
-    explained = json.loads(printed(capsys, "explain", "demo-02", "--config", first_night.config, "--json"))[
-        "detectability"
-    ]
+    explained = json.loads(printed("explain", "demo-02", "--config", first_night.config, "--json"))["detectability"]
     assert explained["seasons_before"] == 1
     assert not explained["assumed"]
     assert "given the scenes and the control ground of this site" in page

@@ -6,19 +6,17 @@ from datetime import date, timedelta
 
 import numpy as np
 import pytest
-from shapely.geometry import mapping
 
-from jobs.imagery.sources import Sources
 from jobs.night import self_check
 from jobs.night.pipeline import night
 from jobs.proof.evidence import write_evidence
 from jobs.runtime.installation import open_ledger
-from jobs.runtime.settings import load
 from monitor.evidence.container import Container
 from monitor.evidence.keys import PRIVATE_NAME, new_keys, private_key
 from monitor.evidence.recompute import recompute
 from monitor.evidence.verify import verify_pack
 from monitor.verdict.reasons import BACKGROUND, Reason
+from tests.builders import feature, installed, plan_properties, use_sources
 from tests.jobs.painted import PLAN, START, Painted, ground, growing, within
 
 FIRE = date(2020, 7, 10)
@@ -75,14 +73,10 @@ def registry():
     x0, y0, x1, y1 = SITES["enclosed"]
     around = ground(x0 - 500, y0 - 500, x1 + 500, y1 + 500).difference(ground(x0 - 15, y0 - 15, x1 + 15, y1 + 15))
     outlines = {name: ground(*place) for name, place in SITES.items()} | {"around": around}
-    return {"type": "FeatureCollection", "features": [
-        {"type": "Feature", "geometry": mapping(outline), "properties": {
-            "id": name, "name": name, "start": START.isoformat(), "biome": "loess",
-            "intervention": "erosion_control" if name == "dry" else "planting",
-            "plan_A": PLAN.A, "plan_k": PLAN.k, "plan_L": PLAN.L, "too_early_years": PLAN.too_early_years,
-        }}
-        for name, outline in outlines.items()
-    ]}  # fmt: skip
+    features = [feature(id, place, start=START.isoformat(), **plan_properties(PLAN)) for id, place in outlines.items()]
+    (dry,) = [one["properties"] for one in features if one["properties"]["id"] == "dry"]
+    dry["intervention"] = "erosion_control"
+    return features
 
 
 @dataclass
@@ -97,12 +91,10 @@ class Judged:
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reasons")
-    (folder / "sites.geojson").write_text(json.dumps(registry()))
-    text = '[registry]\npath = "sites.geojson"\n[source]\nkind = "sample"\nsince = "2015-01-01"\n'
-    (folder / "regrowth.toml").write_text(text)
-    settings, source = load(folder / "regrowth.toml"), Land(DAYS, tiles=TILES, ring=(50.0, 400.0))
+    settings = installed(folder, registry(), 'kind = "sample"\nsince = "2015-01-01"')
+    source = Land(DAYS, tiles=TILES, ring=(50.0, 400.0))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jobs.night.pipeline.open_sources", lambda chosen: Sources([(source, chosen[0])]))
+        use_sources(patch, source)
         rain = {name: Reason.RAIN_LOW if name == "dry" else Reason.RAIN_UNKNOWN for name in [*SITES, "around"]}
         patch.setattr("jobs.night.pipeline.rain_reasons", lambda *_, **__: rain)
         for day in NIGHTS:

@@ -10,7 +10,6 @@ import pytest
 import rasterio
 from shapely.geometry import Point, Polygon
 
-from jobs.imagery.sources import Sources
 from jobs.messages.news import news_of
 from jobs.night.pipeline import night
 from jobs.pages.publishing import publish_once
@@ -21,6 +20,7 @@ from monitor.errors import BadData
 from monitor.maps import failing
 from monitor.maps.worst_patch import WorstPatch
 from monitor.sites.site import Site, ground_key
+from tests.builders import use_sources
 from tests.jobs.painted import LEFT, START, Painted, ground, growing, planted_sites, within
 
 NIGHT = date(2021, 9, 30)
@@ -45,7 +45,7 @@ def judged(tmp_path_factory):
     settings = planted_sites(tmp_path_factory.mktemp("failing"), SITES)
     source = Planted(DAYS, ring=(50.0, 1500.0))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jobs.night.pipeline.open_sources", lambda chosen: Sources([(source, chosen[0])]))
+        use_sources(patch, source)
         days = count()
         yield settings, lambda: night(settings, as_of=NIGHT + timedelta(days=next(days)))
 

@@ -4,15 +4,16 @@ import json
 import sqlite3
 from contextlib import closing
 from datetime import date
+from functools import partial
 
 import pytest
 
-from jobs.cli import main
 from jobs.install.backup import back_up
 from jobs.night.pipeline import night
 from jobs.runtime.exits import Exit
 from jobs.runtime.installation import open_ledger
 from jobs.runtime.settings import load
+from tests import builders
 
 AUTUMN = date(2018, 9, 10)
 HEADER = "site,date,kind,value,n,lon,lat,note\n"
@@ -25,17 +26,8 @@ OF_FIELD_COVER = {
 
 
 @pytest.fixture
-def regrowth(installation, capsys):
-    """Run a command on the installation; returns its exit status, output and error."""
-
-    def run(*arguments):
-        capsys.readouterr()  # what a night has logged
-        with pytest.raises(SystemExit) as left:
-            main([*map(str, arguments), "--config", str(installation.config)])
-        out = capsys.readouterr()
-        return left.value.code, out.out, out.err
-
-    return run
+def regrowth(installation):
+    return partial(builders.regrowth, config=installation.config)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from datetime import date, timedelta
 
 import pytest
 
-from jobs.imagery.sources import Sources
 from jobs.night import judging
 from jobs.night.pipeline import night
 from jobs.runtime.installation import open_ledger
@@ -14,6 +13,7 @@ from monitor.verdict.detectability import _drift
 from monitor.verdict.lots import member_of
 from monitor.verdict.site_conditions import detectability_json, simulate
 from monitor.verdict.usable_scenes import usable_scenes
+from tests.builders import use_sources
 from tests.edited import edit
 from tests.jobs.painted import Painted, growing, planted_sites
 
@@ -34,7 +34,7 @@ def installed(tmp_path, monkeypatch):
     registry["features"][0]["properties"] |= {"partner": "Green Fund", "programme_year": 2018}
     settings.registry.path.write_text(json.dumps(registry))
     source = Planted(DAYS)
-    monkeypatch.setattr("jobs.night.pipeline.open_sources", lambda chosen: Sources([(source, chosen[0])]))
+    use_sources(monkeypatch, source)
 
     def run(day=NIGHT):
         simulate.cache_clear()  # as in another process

@@ -7,20 +7,18 @@ from datetime import date, timedelta
 
 import numpy as np
 import pytest
-from shapely.geometry import mapping
 
-from jobs.imagery.sources import Sources
 from jobs.night.pipeline import night
 from jobs.register.registry import add_sites
 from jobs.runtime.installation import open_ledger
 from jobs.runtime.records import from_json
-from jobs.runtime.settings import load
 from monitor.controls.control_means import choose_units, mean_of_units
 from monitor.controls.screening import left_out_mask
 from monitor.controls.selection import ControlSet
 from monitor.cube.store import landscape_at_snapshot
 from monitor.cube.stored_site import StoredSite
 from monitor.sites.site import Site, ground_key
+from tests.builders import feature, installed, use_sources, write_features
 from tests.jobs.painted import Painted, ground
 from tests.landscape import rows_of, series_of
 
@@ -34,32 +32,23 @@ AROUND = ground(10_800, 10_800, 13_300, 13_300).difference(ground(11_985, 11_985
 def register(settings, **sites):
     """Write the registry, and put it into the ledger: outline and start of each site."""
     features = [
-        {
-            "type": "Feature",
-            "geometry": mapping(outline),
-            "properties": {
-                "id": name, "name": name, "start": start, "intervention": "assisted_regeneration", "biome": "loess",
-            },
-        }
+        feature(name, outline, start=start, intervention="assisted_regeneration")
         for name, (outline, start) in sites.items()
-    ]  # fmt: skip
-    registry = {"type": "FeatureCollection", "features": features}
-    settings.registry.path.write_text(json.dumps(registry), encoding="utf-8")
+    ]
+    write_features(settings.registry.path, features)
     with open_ledger(settings) as ledger:
         assert add_sites(ledger, settings.registry.path)["refused"] == []
 
 
 @pytest.fixture
 def settings(tmp_path):
-    text = '[registry]\npath = "sites.geojson"\n[source]\nkind = "sample"\nsince = "2018-01-01"\n'
-    (tmp_path / "regrowth.toml").write_text(text, encoding="utf-8")
-    return load(tmp_path / "regrowth.toml")
+    return installed(tmp_path, [], 'kind = "sample"\nsince = "2018-01-01"')
 
 
 @pytest.fixture
 def source(monkeypatch):
     painted = Painted(DAYS)
-    monkeypatch.setattr("jobs.night.pipeline.open_sources", lambda settings: Sources([(painted, settings[0])]))
+    use_sources(monkeypatch, painted)
     return painted
 
 

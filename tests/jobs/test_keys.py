@@ -1,28 +1,25 @@
 """``regrowth keys new``, and the key that signs evidence."""
 
 import json
+from functools import partial
 
 import pytest
 import structlog
 
-from jobs.cli import main
 from jobs.proof.evidence_key import evidence_key, readable_by_others, required_evidence_key
 from jobs.runtime.exits import Exit
 from monitor.errors import BadConfiguration
 from monitor.evidence.keys import fingerprint, new_keys, private_key
+from tests.builders import regrowth
+
+new = partial(regrowth, "keys", "new")
 
 
-def status_of(*arguments):
-    with pytest.raises(SystemExit) as left:
-        main(["keys", "new", *map(str, arguments)])
-    return left.value.code
-
-
-def test_a_pair_is_made_without_configuration_and_the_private_key_is_not_printed(tmp_path, monkeypatch, capsys):
+def test_a_pair_is_made_without_configuration_and_the_private_key_is_not_printed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("REGROWTH_CONFIG", "/nowhere/regrowth.toml")
-    assert status_of("keys") == Exit.DONE
-    printed = capsys.readouterr().out
+    status, printed, _ = new("keys")
+    assert status == Exit.DONE
     secret = (tmp_path / "keys" / "signing.key").read_bytes()
     assert fingerprint(private_key(secret).public_key()) in printed
     assert f"REGROWTH_EVIDENCE_KEY_FILE={tmp_path}/keys/signing.key" in printed
@@ -30,20 +27,21 @@ def test_a_pair_is_made_without_configuration_and_the_private_key_is_not_printed
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["keys", "signing.key", "signing.pub"]
 
 
-def test_a_second_pair_in_the_same_folder_is_refused_and_changes_nothing(tmp_path, capsys):
-    assert status_of(tmp_path, "--json") == Exit.DONE
+def test_a_second_pair_in_the_same_folder_is_refused_and_changes_nothing(tmp_path):
+    status, printed, _ = new(tmp_path, "--json")
+    assert (status, json.loads(printed).keys()) == (Exit.DONE, {"private", "public", "fingerprint"})
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert json.loads(capsys.readouterr().out).keys() == {"private", "public", "fingerprint"}
-    assert status_of(tmp_path) == Exit.CONFIGURATION
-    assert "signing.key exists, and a key is never overwritten" in capsys.readouterr().err
+    status, _, error = new(tmp_path)
+    assert status == Exit.CONFIGURATION
+    assert "signing.key exists, and a key is never overwritten" in error
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path, capsys):
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    assert status_of(tmp_path / "file") == Exit.CONFIGURATION
-    assert status_of(tmp_path / "file" / "keys") == Exit.CONFIGURATION
-    assert f"{tmp_path}/file" in capsys.readouterr().err
+    for folder in (tmp_path / "file", tmp_path / "file" / "keys"):
+        status, _, error = new(folder)
+        assert (status, f"{tmp_path}/file" in error) == (Exit.CONFIGURATION, True)
 
 
 def test_the_key_of_evidence_comes_from_the_named_file_and_its_lack_is_named_with_the_fix(tmp_path, monkeypatch):

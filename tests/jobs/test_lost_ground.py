@@ -8,7 +8,6 @@ import pytest
 import rasterio
 from shapely.geometry import Point, Polygon
 
-from jobs.imagery.sources import Sources
 from jobs.messages.news import news_of
 from jobs.night.pipeline import night
 from jobs.runtime.installation import open_ledger
@@ -16,6 +15,7 @@ from jobs.runtime.records import from_json
 from monitor.alerts.messages import compose_alert
 from monitor.maps.worst_patch import WorstPatch
 from monitor.sites.site import Site, ground_key
+from tests.builders import use_sources
 from tests.jobs.painted import Painted, ground, growing, planted_sites, within
 
 FIRE = date(2020, 7, 10)
@@ -43,7 +43,7 @@ def judged(tmp_path_factory):
     source = Burnt(DAYS, ring=(50.0, 1500.0))
     found = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jobs.night.pipeline.open_sources", lambda chosen: Sources([(source, chosen[0])]))
+        use_sources(patch, source)
         for day in (NIGHT, NIGHT + timedelta(days=1)):
             night(settings, as_of=day)
             status = json.loads((settings.outputs.root / "status.json").read_text())

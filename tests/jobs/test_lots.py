@@ -20,8 +20,9 @@ from monitor.alerts.alert import Alert, Verdict
 from monitor.alerts.lifecycle import snooze
 from monitor.alerts.recipients import AddressBook
 from monitor.ledger.ledger import Ledger
-from monitor.sites.site import Plan, Site, ground_key
+from monitor.sites.site import Plan, ground_key
 from monitor.verdict.lots import Use, lot_verdict, lots_of
+from tests import builders
 from tests.verdict.test_lots import END, PLAN, START, lot
 
 NIGHT = date(2026, 10, 20)
@@ -34,10 +35,9 @@ def site(name, place, **more):
         "partner": "Green Fund 绿源", "programme_year": 2021, "intervention": "planting", "plan": PLAN,
         "hectares": 50.0, "manager_language": "zh",
     } | more  # fmt: skip
-    return Site(
-        id=name, name=f"Site {name}", geometry=box(100 + place, 36, 100.01 + place, 36.01), start=START, biome="loess",
-        version="v1", **values,
-    )  # fmt: skip
+    return builders.site(
+        name, name=f"Site {name}", geometry=box(100 + place, 36, 100.01 + place, 36.01), start=START, **values
+    )
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from jobs.reports.manifest import Manifest, SiteResult, public, summary
 from jobs.reports.night_history import read_history
 from jobs.runtime.records import to_json
 from monitor.ledger.ledger import Ledger
-from monitor.sites.site import Plan, Site
+from monitor.sites.site import Plan
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
+from tests import builders
 
 PLAN = Plan(A=0.3, k=0.9, L=0.3, too_early_years=1.5)
 NOTHING = dict.fromkeys(
@@ -21,9 +22,9 @@ NOTHING = dict.fromkeys(
 
 
 def site(name):
-    return Site(
-        id=name, name=f"Plot {name}", geometry=box(100, 40, 100.01, 40.01), start=date(2017, 4, 1),
-        intervention="planting", biome="loess", plan=PLAN, hectares=90.0, version="v",
+    return builders.site(
+        name, name=f"Plot {name}", geometry=box(100, 40, 100.01, 40.01), start=date(2017, 4, 1), plan=PLAN,
+        hectares=90.0, version="v",
     )  # fmt: skip
 
 

@@ -332,16 +332,6 @@ def test_a_broken_store_fails_its_sites_and_no_other(installation, settings):
 
 
 @pytest.mark.slow
-def test_a_lost_store_is_fetched_again_and_gives_the_same_status(installation, settings):
-    folder = of_its_own(settings, NIGHT)
-    before = installation.status
-    shutil.rmtree(folder)
-    manifest = night(settings, as_of=NIGHT)
-    assert [len(site.scenes_new) for site in manifest.sites] == [0, 68, 0]
-    assert installation.status == before
-
-
-@pytest.mark.slow
 def test_a_lost_store_and_all_that_was_derived_from_it_are_made_again_with_the_same_status(installation, settings):
     night(settings, as_of=NIGHT)
     before = installation.status
@@ -377,24 +367,6 @@ def test_a_ledger_emptied_beside_filled_stores_is_refused_and_nothing_is_sent_or
     monkeypatch.undo()
     ledger.write_bytes(sound)
     assert night(settings, as_of=NIGHT).messages_sent == 0
-
-
-@pytest.mark.slow
-def test_an_older_ledger_takes_the_observations_over_from_the_stores(installation, settings, monkeypatch):
-    night(settings, as_of=date(2018, 6, 1))
-    older = (installation.root / "regrowth.db").read_bytes()
-    night(settings, as_of=NIGHT)
-    before = installation.status
-    (installation.root / "regrowth.db").write_bytes(older)
-
-    def unread(*_):
-        msg = "pixels were read again"
-        raise AssertionError(msg)
-
-    monkeypatch.setattr(Sample, "_mixed", unread)
-    manifest = night(settings, as_of=NIGHT)
-    assert [site.state for site in manifest.sites] == ["done"] * 3
-    assert installation.status == before
 
 
 @pytest.mark.slow

@@ -15,8 +15,9 @@ from monitor.alerts.alert import Alert, AlertEvent, AlertState, Verdict
 from monitor.alerts.lifecycle import acknowledge, snooze
 from monitor.alerts.recipients import Recipient
 from monitor.ledger.ledger import Ledger
-from monitor.sites.site import Plan, Site
+from monitor.sites.site import Plan
 from monitor.verdict.assessment import AlertLevel
+from tests import builders
 from tests.alerts.nights import assessment
 
 SPRING = date(2026, 5, 1)
@@ -33,8 +34,7 @@ SETTINGS = SimpleNamespace(
 
 def site(name, *, start=date(2021, 4, 1), biome="loess", south=False):
     outline = box(100, -36, 100.01, -35.99) if south else box(100, 36, 100.01, 36.01)
-    return Site(id=name, name=name, geometry=outline, start=start, biome=biome, intervention="planting",
-                hectares=90.0, plan=PLAN, version="v1")  # fmt: skip
+    return builders.site(name, geometry=outline, start=start, biome=biome, hectares=90.0, plan=PLAN)
 
 
 @pytest.fixture

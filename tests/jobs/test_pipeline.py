@@ -23,6 +23,7 @@ from monitor.ingest.missing import is_stored_everywhere, new_site_grid
 from monitor.ingest.observations import first_clear_means
 from monitor.ingest.task import StoredGranules
 from monitor.ledger.ledger import Ledger
+from tests.builders import use_sources
 from tests.jobs.painted import LEFT, Painted, ground
 from tests.jobs.test_several_sources import DAYS, NIGHT, installed, night, observations, status
 from tests.landscape import records, stored_of
@@ -48,7 +49,7 @@ def from_source(monkeypatch):
     """Let a night take its scenes from a given source."""
 
     def use(only):
-        monkeypatch.setattr("jobs.night.pipeline.open_sources", lambda settings: Sources([(only, settings[0])]))
+        use_sources(monkeypatch, only)
         return only
 
     return use
@@ -59,7 +60,7 @@ def scratch(tmp_path_factory):
     """A night over three neighbours that nothing happened to. Only read it."""
     settings = installed(tmp_path_factory.mktemp("scratch"), ROW)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jobs.night.pipeline.open_sources", lambda chosen: Sources([(Painted(DAYS), chosen[0])]))
+        use_sources(patch, Painted(DAYS))
         night(settings, as_of=NIGHT)
     return settings
 

@@ -11,16 +11,16 @@ from shapely.geometry import box
 from jobs.commands.programme import programme
 from jobs.pages.programme_tables import print_account
 from monitor.publish.programme import SHOWN_STATUSES, SIDES, UNJUDGED, programme_account
-from monitor.sites.site import Plan, Site
+from monitor.sites.site import Plan
 from monitor.verdict.assessment import Status
+from tests import builders
 
 
 def planned(site_id, hectares, *, uplift=0.2, **values):
     plan = Plan(A=uplift, k=0.5, L=1.0, too_early_years=2.0)
     x = 100 + 0.1 * (ord(site_id[0]) - ord("a"))  # apart from each other
     values = {"province": None, "programme_year": None, "geometry": box(x, 40, x + 0.01, 40.01), **values}
-    return Site(id=site_id, name=site_id, start=date(2021, 4, 1), biome="loess",
-                hectares=hectares, plan=plan, **values)  # fmt: skip
+    return builders.site(site_id, hectares=hectares, plan=plan, **values)
 
 
 SITES = [

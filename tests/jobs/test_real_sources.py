@@ -20,6 +20,8 @@ from monitor.cube.packed import PACKED_LAYERS
 from monitor.imagery.transport import Fetcher
 from monitor.ingest.steps import COMMIT_SIZE
 from monitor.sites.projection import lonlat
+from tests import builders
+from tests.builders import feature
 from tests.landscape import records, stored_of
 from tests.loopback.earthengine import EarthEngineServer, add_sentinel2
 from tests.loopback.stac import BANDS, StacServer, write_cog
@@ -86,18 +88,8 @@ def outlined(n):
 
 
 def installed(root, source, sites=1):
-    root.mkdir(parents=True)
-    features = [
-        {
-            "type": "Feature", "geometry": mapping(outlined(n)),
-            "properties": {"id": f"s{n}", "name": f"s{n}", "start": START.isoformat(), "intervention": "planting",
-                           "biome": "loess"},
-        }
-        for n in range(sites)
-    ]  # fmt: skip
-    (root / "sites.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}), "utf-8")
-    text = f'[registry]\npath = "sites.geojson"\n[source]\nsince = "2018-01-01"\n{source}\n'
-    (root / "regrowth.toml").write_text(text, encoding="utf-8")
+    features = [feature(f"s{n}", outlined(n), start=START.isoformat()) for n in range(sites)]
+    builders.installed(root, features, f'since = "2018-01-01"\n{source}')
     return root / "regrowth.toml"
 
 

@@ -10,7 +10,6 @@ import time
 import numpy as np
 import pytest
 
-from jobs.cli import main
 from jobs.proof.evidence import write_evidence
 from jobs.runtime.exits import Exit
 from jobs.runtime.installation import open_ledger
@@ -20,6 +19,7 @@ from monitor.cube.records import MEANS, STATES
 from monitor.evidence.container import Container, write_container
 from monitor.evidence.keys import PRIVATE_NAME, PUBLIC_NAME, new_keys, private_key
 from monitor.evidence.recompute import environment_differences
+from tests.builders import regrowth
 from tests.evidence.test_site_data import decoded, edited
 
 
@@ -43,16 +43,11 @@ def members(signed):
 
 
 @pytest.fixture
-def recomputed(signed, capsys):
+def recomputed(signed):
     """Run the command on a pack; returns exit status, stdout and stderr."""
-
-    def run(pack=signed / "pack.zip", *options):
-        with pytest.raises(SystemExit) as left:
-            main(["recompute", str(pack), "--key", str(signed / PUBLIC_NAME), *options])
-        out = capsys.readouterr()
-        return left.value.code, out.out, out.err
-
-    return run
+    return lambda pack=signed / "pack.zip", *options: regrowth(
+        "recompute", pack, "--key", signed / PUBLIC_NAME, *options
+    )
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 from shapely.geometry import mapping
 
-from jobs.cli import main
-from jobs.imagery.sources import Sources
+from jobs.night import pipeline
 from jobs.proof.chain import problems
 from jobs.runtime.exits import Exit
 from jobs.runtime.installation import open_ledger
 from monitor.alerts.alert import Alert, AlertState
 from monitor.verdict.assessment import AlertLevel
+from tests.builders import regrowth, use_sources
 from tests.jobs.painted import Painted, ground
 from tests.jobs.test_several_sources import DAYS, installed
 from tests.ledger.editing import edit as edit_ledger
@@ -36,33 +36,23 @@ def painted(monkeypatch):
     """Let runs take their scenes from a painted source."""
 
     def use(source):
-        def opened(chosen):
-            return Sources([(source, chosen[0])])
-
-        monkeypatch.setattr("jobs.night.pipeline.open_sources", opened)
-        monkeypatch.setattr("jobs.night.pipeline.open_sources", opened)
-        monkeypatch.setattr("jobs.imagery.sources.open_sources", opened)
+        use_sources(monkeypatch, source)
+        monkeypatch.setattr("jobs.imagery.sources.open_sources", pipeline.open_sources)
         return source
 
     return use
 
 
 @pytest.fixture
-def run(settings, painted, capsys, monkeypatch):
+def run(settings, painted, monkeypatch):
     """Runs a command; returns its exit status and what it printed, parsed if that is JSON."""
     painted(Painted(FEW))
-    monkeypatch.setattr(
-        "jobs.night.pipeline.publish", lambda *_, **__: {}
-    )  # pages take most of a night of three scenes
+    # Pages take most of a night of three scenes.
+    monkeypatch.setattr("jobs.night.pipeline.publish", lambda *_, **__: {})
 
     def command(*arguments):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main([*map(str, arguments), "--config", str(settings.registry.path.with_name("regrowth.toml"))])
-        out = capsys.readouterr()
-        assert "Traceback" not in out.err
-        printed = json.loads(out.out) if "--json" in arguments and out.out else out.out + out.err
-        return left.value.code, printed
+        status, out, err = regrowth(*arguments, config=settings.registry.path.with_name("regrowth.toml"))
+        return status, json.loads(out) if "--json" in arguments and out else out + err
 
     return command
 
@@ -335,13 +325,10 @@ def catalogue(tmp_path):
 
 
 @pytest.fixture
-def shell(tmp_path, capsys):
+def shell(tmp_path):
     def command(*arguments):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main([*arguments, "--config", str(tmp_path / "run" / "regrowth.toml")])
-        out = capsys.readouterr()
-        return left.value.code, out.out + out.err
+        status, out, err = regrowth(*arguments, config=tmp_path / "run" / "regrowth.toml")
+        return status, out + err
 
     return command
 

@@ -7,7 +7,6 @@ import pytest
 import typer
 
 from jobs.backfill import backfill
-from jobs.imagery.sources import Sources
 from jobs.night.pipeline import fetch_history, night
 from jobs.register.replacing import DAMAGED, differences, set_aside
 from jobs.reports.manifest import exit_status
@@ -17,6 +16,7 @@ from jobs.runtime.settings import load
 from monitor.cube.store import LandscapeStore, landscape_folders
 from monitor.errors import BadData
 from monitor.ledger.transaction import Transaction
+from tests.builders import use_sources
 from tests.jobs.painted import Painted, planted_sites
 from tests.jobs.test_growing_programme import series
 
@@ -28,7 +28,7 @@ HERE = {"s1": (12_000, 12_000, 12_120, 12_120), "s2": (15_000, 15_000, 15_120, 1
 @pytest.fixture
 def source(monkeypatch):
     painted = Painted(DAYS)
-    monkeypatch.setattr("jobs.night.pipeline.open_sources", lambda settings: Sources([(painted, settings[0])]))
+    use_sources(monkeypatch, painted)
     return painted
 
 

@@ -260,14 +260,6 @@ def test_a_site_added_among_others_gets_its_history_and_the_others_are_not_read(
     assert ends_as_from_scratch(stored)
 
 
-def test_a_landscape_that_was_lost_gets_the_history_of_its_sites_again(stored, tmp_path):
-    before = stored.records()
-    stored.store("both").landscape.path.rename(tmp_path / "lost")
-    sites = {site.site: (site.error, len(site.scenes_new)) for site in stored.night().sites}
-    assert sites == {name: (None, len(records)) for name, records in before.items()}
-    assert stored.records() == before
-
-
 def test_a_landscape_restored_from_an_older_copy_gets_the_scenes_that_the_copy_lacks(stored, scenes, tmp_path):
     folder = stored.store("both").landscape.path
     shutil.copytree(folder, tmp_path / "copy")

@@ -124,26 +124,6 @@ def test_a_bug_is_reported_with_a_traceback_that_shows_no_values_and_no_secrets(
     assert "╭" not in printed
 
 
-def test_a_bug_in_a_worker_process_is_logged_without_values_and_secrets(terminal):
-    code = textwrap.dedent(f"""
-        import structlog
-        from jobs.runtime.logs import set_up_logs
-        def job():
-            password = "{CANARY}"
-            try:
-                raise ValueError("https://me:" + password + "@host")
-            except ValueError:
-                structlog.get_logger().exception("a bug while fetching")
-        set_up_logs()  # as a worker does first
-        job()
-        raise SystemExit
-    """)
-    left, printed = spoken([], terminal=terminal, before=code)
-    assert left == 0
-    assert "ValueError: https://***@host" in printed
-    assert CANARY not in printed
-
-
 @pytest.mark.parametrize("url", ["https://me:{}@stac.example/v1?key={}", "ftp://me:{}@stac.example"])
 def test_doctor_shows_no_password_of_a_source(url, tmp_path):
     config = tmp_path / "regrowth.toml"

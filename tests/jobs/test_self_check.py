@@ -127,22 +127,6 @@ def test_a_changed_number_in_a_published_file_is_reported_once_to_the_operators_
     assert (finding.state, "k is 99.0" in finding.message) == ("broken", True)
 
 
-def test_a_changed_status_is_found(installed):
-    settings, ledger = installed
-    site = checked(installed)["site"]
-    _forget(ledger)
-
-    def change(entries):
-        next(one for one in entries if one["site"] == site)["hectares"] = 7.5
-
-    put_back = edit(settings.outputs.root / "status.json", change)
-    try:
-        result = checked(installed)
-    finally:
-        put_back()
-    assert [one.split(",")[0] for one in result["differences"]] == ["status.json: hectares is 7.5 as recorded"]
-
-
 def test_a_changed_assessment_in_the_ledger_is_found(installed):
     _, ledger = installed
     site = checked(installed)["site"]

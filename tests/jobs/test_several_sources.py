@@ -13,14 +13,12 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from shapely.geometry import Polygon, mapping, shape
+from shapely.geometry import Polygon, shape
 from structlog.testing import capture_logs
 
-from jobs.cli import main
-from jobs.imagery.sources import Sources
 from jobs.messages.outbox import send
 from jobs.night import pipeline
-from jobs.night.pipeline import exit_status, plan
+from jobs.night.pipeline import exit_status
 from jobs.register.alerting import address_book, record_event
 from jobs.register.promises import replan
 from jobs.register.registry import add_sites
@@ -40,6 +38,8 @@ from monitor.verdict.assess import DEFAULT, JudgedSites, judge_sites
 from monitor.verdict.assessment import AlertLevel, Status
 from monitor.verdict.reasons import Reason, sentence
 from monitor.verdict.site_conditions import NO_VERDICT
+from tests import builders
+from tests.builders import feature, regrowth, use_sources
 from tests.jobs.painted import Painted, ground
 from tests.landscape import records, series_of, stored_of
 
@@ -50,35 +50,17 @@ SITE = (12_000, 12_000, 12_120, 12_120)
 
 def installed(root, sites=(SITE,)):
     features = [
-        {
-            "type": "Feature",
-            "geometry": mapping(ground(*outline)),
-            "properties": {
-                "id": f"s{n}", "name": f"s{n}", "start": "2019-06-01", "intervention": "assisted_regeneration",
-                "biome": "loess",
-            },
-        }
+        feature(f"s{n}", ground(*outline), start="2019-06-01", intervention="assisted_regeneration")
         for n, outline in enumerate(sites, start=1)
-    ]  # fmt: skip
-    root.mkdir(parents=True, exist_ok=True)
-    registry = {"type": "FeatureCollection", "features": features}
-    (root / "sites.geojson").write_text(json.dumps(registry), encoding="utf-8")
-    text = '[registry]\npath = "sites.geojson"\n[source]\nkind = "sample"\nsince = "2018-01-01"\n'
-    (root / "regrowth.toml").write_text(text, encoding="utf-8")
-    return load(root / "regrowth.toml")
+    ]
+    return builders.installed(root, features, 'kind = "sample"\nsince = "2018-01-01"')
 
 
 @pytest.fixture
 def sources(monkeypatch):
     """Let a night take its scenes from given sources."""
 
-    def use(*chosen, until=None):
-        def opened(settings):
-            return Sources([(one, settings[0].model_copy(update={"until": until})) for one in chosen])
-
-        monkeypatch.setattr("jobs.night.pipeline.open_sources", opened)
-
-    return use
+    return partial(use_sources, monkeypatch)
 
 
 def night(settings, *, pages=False, **more):
@@ -94,7 +76,7 @@ def begun(made_once):
         def fill(folder):
             settings = installed(folder, sites)
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("jobs.night.pipeline.open_sources", lambda chosen: Sources([(source, chosen[0])]))
+                use_sources(patch, source)
                 night(settings, as_of=as_of)
 
         kind = hashlib.sha256(repr((source, tuple(sites), as_of)).encode()).hexdigest()
@@ -339,16 +321,6 @@ def test_an_acquisition_that_another_catalogue_dates_some_seconds_later_is_not_f
     assert other.read_scenes == []
 
 
-def test_a_newer_baseline_from_a_catalogue_that_dates_it_some_seconds_later_replaces_the_older(
-    tmp_path, sources, begun
-):
-    settings = begun(tmp_path, Painted(DAYS[::2]))
-    sources(Tardy(DAYS[::2], name="other", baseline="05.00", offset=-0.1))
-    assert len(night(settings, as_of=NIGHT).sites[0].scenes_new) == len(DAYS[::2])
-    assert [(row["date"], row["baseline"]) for row in rows(settings)] == [(str(day), "05.00") for day in DAYS[::2]]
-    assert night(settings, as_of=NIGHT).sites[0].scenes_new == []
-
-
 @pytest.mark.slow
 def test_a_granule_that_arrives_late_ends_where_a_run_from_scratch_ends(tmp_path, sources):
     tiles = {"48SUF": (0, 0, 12_060, 30e3), "48SVF": (12_060, 0, 30e3, 30e3)}
@@ -560,15 +532,6 @@ def test_no_scenes_after_the_end_of_a_source_are_requested(tmp_path, sources):
     settings = installed(tmp_path)
     sources(Painted(DAYS), until=DAYS[9])
     assert len(night(settings, as_of=NIGHT).sites[0].scenes_new) == 10
-
-
-def test_a_dry_run_lists_the_scenes_that_a_night_would_fetch(tmp_path, sources, begun):
-    settings = begun(tmp_path, Painted(DAYS), as_of=DAYS[-4])
-    only = Painted(DAYS)
-    sources(only)
-    planned = plan(settings, as_of=NIGHT)
-    assert [len(site["scenes"]) for site in planned["sites"]] == [3]
-    assert only.read_scenes == []
 
 
 def status(settings, site="s1"):
@@ -798,9 +761,7 @@ def test_a_site_is_judged_again_when_any_input_of_its_verdict_changed_and_never_
     assert given[:2] == earlier
 
 
-def test_an_answer_of_a_person_is_shown_beside_the_red_alert_as_long_as_its_cause_is_seen(
-    tmp_path, sources, judging, capsys
-):
+def test_an_answer_of_a_person_is_shown_beside_the_red_alert_as_long_as_its_cause_is_seen(tmp_path, sources, judging):
     settings = installed(tmp_path)
     sources(Painted(DAYS[::2]))
     seen = LAGS | {"alert": AlertLevel.RED}
@@ -818,9 +779,7 @@ def test_an_answer_of_a_person_is_shown_beside_the_red_alert_as_long_as_its_caus
     assert "Alert open since" in published()["en"][0]
     words = ("resolve", "s1/disturbance", "--verdict", "false-alarm", "--note", "trees stand")
     for command in (("alerts", *words), ("publish",)):
-        with pytest.raises(SystemExit) as left:
-            main([*command, "--config", str(tmp_path / "regrowth.toml")])
-        assert left.value.code == 0
+        assert regrowth(*command, config=tmp_path / "regrowth.toml")[0] == 0
     for language, answer, counted in (("en", "false alarm", "answered: 1"), ("zh", "误报", "其中已答复：1")):
         page, index = published()[language]
         assert answer in page
@@ -832,7 +791,6 @@ def test_an_answer_of_a_person_is_shown_beside_the_red_alert_as_long_as_its_caus
     night(settings, as_of=DAYS[-2], pages=True)
     assert "false alarm" not in published()["en"][0]
     assert "answered: 1" not in published()["en"][1]
-    capsys.readouterr()
 
 
 @pytest.mark.parametrize(("fell", "held"), [(5, True), (4, False)])
@@ -852,30 +810,25 @@ def test_when_most_sites_fall_in_one_night_messages_are_held_until_they_are_rele
     assert why_waiting(settings) == ({f"5 of 8 sites fell on {NIGHT}; {fix}"} if held else set())
     log = capsys.readouterr()  # on stderr once a command was run in this process, before that on stdout
     assert ("5 of 8 sites fell on 2020-09-30" in log.out + log.err) == held
-    with pytest.raises(SystemExit) as left:
-        main(["alerts", "release", "--config", str(tmp_path / "regrowth.toml"), "--json"])
-    assert left.value.code == 0
-    printed = json.loads(capsys.readouterr().out)
-    assert printed == {"messages_sent": fell if held else 0, "messages_waiting": 0}
+    status, printed, _ = regrowth("alerts", "release", "--json", config=tmp_path / "regrowth.toml")
+    assert status == 0
+    assert json.loads(printed) == {"messages_sent": fell if held else 0, "messages_waiting": 0}
     assert len([name for name in messages(settings) if name.endswith(".json")]) == fell
 
 
 @pytest.mark.slow
-def test_a_held_message_that_is_no_news_when_it_is_released_is_not_sent(tmp_path, sources, falling, capsys):
+def test_a_held_message_that_is_no_news_when_it_is_released_is_not_sent(tmp_path, sources, falling):
     outlines = [(x, 12_000, x + 120, 12_120) for x in range(4_000, 18_000, 2_000)]
     settings = installed(tmp_path, outlines)
     sources(Painted(DAYS[::2]))
     falling({f"s{n}" for n in range(1, 6)}, NIGHT)
     night(settings, as_of=DAYS[-4])
     assert night(settings, as_of=NIGHT).messages_waiting == 5
-    capsys.readouterr()  # what the nights logged
 
     def command(*arguments):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main([*arguments, "--config", str(tmp_path / "regrowth.toml"), "--json"])
-        assert left.value.code == 0
-        return json.loads(capsys.readouterr().out)
+        status, printed, _ = regrowth(*arguments, "--json", config=tmp_path / "regrowth.toml")
+        assert status == 0
+        return json.loads(printed)
 
     command("alerts", "resolve", "s1/disturbance", "--verdict", "false-alarm")
     with open_ledger(settings) as ledger, ledger.transaction() as t:
@@ -961,15 +914,12 @@ class Stretched(Painted):
         return (SceneRejected("RADIOMETRY", f"scene {scene.id!r} holds float32") for scene in scenes)
 
 
-def test_a_site_whose_scenes_have_a_wrong_offset_is_explained_by_it_with_their_number(tmp_path, sources, capsys):
+def test_a_site_whose_scenes_have_a_wrong_offset_is_explained_by_it_with_their_number(tmp_path, sources):
     settings = installed(tmp_path)
     sources(Stretched(DAYS))
     night(settings, as_of=NIGHT, pages=True)
     assert "RADIOMETRY" in status(settings)["reasons"]
-    capsys.readouterr()
-    with pytest.raises(SystemExit):
-        main(["explain", "s1", "--config", str(tmp_path / "regrowth.toml")])
-    sentences = capsys.readouterr().out.splitlines()
+    sentences = regrowth("explain", "s1", config=tmp_path / "regrowth.toml")[1].splitlines()
     assert sentences[1] == sentence("RADIOMETRY", "en")
     assert "correct the offset" in sentences[2]
     assert f"RADIOMETRY: {len(DAYS)} of {len(DAYS)} scenes" in sentences[-1]

@@ -10,7 +10,7 @@ from jobs.register.episodes import replant
 from jobs.register.registry import retire
 from jobs.runtime.records import to_json
 from monitor.errors import BadData
-from monitor.sites.site import Plan, Site
+from tests import builders
 
 HEADER = "site,date,kind,value,n,lon,lat,note\n"
 GOOD = "lowood,2024-08-01,cover,0.35,20,100.005,36.005,ten quadrats\n"
@@ -22,10 +22,7 @@ def known(ledger):
     """A ledger with two sites begun in 2021, one replanted since."""
     with ledger.transaction() as t:
         for place, west in (("lowood", 100.0), ("民勤", 103.0)):
-            site = Site(
-                id=place, name=place, geometry=box(west, 36, west + 0.01, 36.01), start="2021-04-01", biome="loess",
-                intervention="planting", hectares=90.0, plan=Plan(A=0.2, k=0.5, L=1.0, too_early_years=2.0),
-            )  # fmt: skip
+            site = builders.site(place, geometry=box(west, 36, west + 0.01, 36.01))
             t.add_site(place, "v1", to_json(site), start="2021-04-01", now="2021-04-01")
     return ledger
 
@@ -169,10 +166,7 @@ def test_lines_that_are_not_measured_yet_are_counted_and_left_out(known, tmp_pat
 
 
 def test_an_id_that_files_of_the_program_quote_is_understood(in_sqlite, tmp_path):
-    site = Site(
-        id="=1+1", name="sum", geometry=box(100, 36, 100.01, 36.01), start="2021-04-01", biome="loess",
-        intervention="planting", hectares=90.0, plan=Plan(A=0.2, k=0.5, L=1.0, too_early_years=2.0),
-    )  # fmt: skip
+    site = builders.site("=1+1")
     path = tmp_path / "field.csv"
     path.write_text(HEADER + "'=1+1,2024-08-01,cover,0.3,,,,\n", encoding="utf-8")
     with in_sqlite.transaction() as t:

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from shapely.geometry import box
 
 from jobs.messages.reminders import WEEKLY, remind_managers
 from jobs.register.alerting import address_book, record_event, update_alerts
@@ -26,8 +25,9 @@ from monitor.alerts.recipients import Recipient
 from monitor.errors import BadData
 from monitor.ledger.ledger import Ledger
 from monitor.ledger.transaction import Transaction
-from monitor.sites.site import Plan, Site
+from monitor.sites.site import Plan
 from monitor.verdict.assessment import AlertLevel, Status
+from tests import builders
 from tests.alerts.nights import assessment
 
 NONE, WATCH, RED = AlertLevel.NONE, AlertLevel.WATCH, AlertLevel.RED
@@ -36,9 +36,7 @@ RULES = ("failure", "disturbance", "erosion")
 FIRST = date(2026, 3, 1)
 TO = [Recipient("post", "li@example.org")]
 PLAN = Plan(A=0.2, k=0.5, L=1.0, too_early_years=2.0)
-SITE = Site(id="lowood", name="Low Wood", geometry=box(100, 36, 100.01, 36.01), start=date(2021, 4, 1), biome="loess",
-            intervention="planting", hectares=90.0, plan=PLAN, version="v1",
-            manager_email="li@example.org")  # fmt: skip
+SITE = builders.site("lowood", name="Low Wood", hectares=90.0, plan=PLAN, manager_email="li@example.org")
 SETTINGS = SimpleNamespace(
     alerts=AlertsSettings(channels=("post",)), operators=OperatorsSettings(),
     channels={"post": ChannelSettings(kind="smtp", host="mail.example.org", sender="regrowth@example.org")},

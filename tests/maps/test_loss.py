@@ -7,12 +7,9 @@ import pytest
 from shapely.geometry import box
 
 from monitor.maps.loss import compared_scenes, remaining_share
-from monitor.sites.site import Plan, Site
+from tests import builders
 
-SITE = Site(
-    id="a", name="", geometry=box(105, 40, 105.01, 40.01), start=date(2018, 4, 1), intervention="planting",
-    biome="loess", plan=Plan(A=0.2, k=0.45, L=1.0, too_early_years=2.0), hectares=10.0,
-)  # fmt: skip
+SITE = builders.site(geometry=box(105, 40, 105.01, 40.01), start=date(2018, 4, 1), hectares=10.0)
 
 
 def means(rng, remaining, scenes, noise=0.02):

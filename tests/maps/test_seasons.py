@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date
 
 import numpy as np
 import pytest
@@ -20,13 +20,13 @@ from monitor.cube.records import MEASURES, SiteScene, digest, encode_texts
 from monitor.cube.store import LandscapeStore
 from monitor.cube.stored_site import StoredSite
 from monitor.errors import StoreBroken
-from monitor.imagery.source import Scene
 from monitor.maps import seasons
 from monitor.maps.seasons import SiteSeasons, cover_and_ndvi, scenes_by_season, sums_by_season
 from monitor.sites.biomes import BIOMES
 from monitor.sites.growing_season import GrowingSeason
-from monitor.sites.site import Plan, Site
+from monitor.sites.site import Plan
 from monitor.trends.kernels.season_sums import SUMS
+from tests import builders
 from tests.landscape import lone_site, put, site_scene
 
 OUTLINE = (103.800, 36.000, 103.801, 36.001)
@@ -38,10 +38,9 @@ OVER = [(2017, True), (2018, True), (2019, False), (2019, True)]
 
 def planted(*, start=date(2019, 7, 1), biome="loess", outline=OUTLINE):
     plan = Plan(A=0.3, k=0.5, L=0.5, too_early_years=2.0)
-    return Site(
-        id="lowood", name="Lowood", geometry=box(*outline), start=start, intervention="planting", biome=biome,
-        plan=plan, hectares=1.0,
-    )  # fmt: skip
+    return builders.site(
+        "lowood", name="Lowood", geometry=box(*outline), start=start, biome=biome, plan=plan, hectares=1.0
+    )
 
 
 def series(days, *, accepted=None, controls=None, versions=None):
@@ -106,10 +105,8 @@ def test_a_season_is_over_once_a_scene_was_offered_after_it_whether_or_not_it_co
 
 
 def entry(day, version=0):
-    scene = Scene(
-        id=f"scene-{day}", acquisition=f"s2/{day}", time=datetime(day.year, day.month, day.day, tzinfo=UTC),
-        sensor="sentinel-2a", baseline=f"05.{version:02d}", source="test", scale=1e-4, offset=-0.1 * (day.month % 2),
-        quality="scl",
+    scene = builders.scene(
+        f"scene-{day}", day, acquisition=f"s2/{day}", baseline=f"05.{version:02d}", offset=-0.1 * (day.month % 2),
     )  # fmt: skip
     noise = np.random.default_rng([day.toordinal(), version])
     pixels = noise.integers(1200, 6000, (len(PACKED_LAYERS), *GRID.shape)).astype(np.uint16)

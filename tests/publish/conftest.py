@@ -25,6 +25,7 @@ from monitor.publish.view import CalibrationTable, Chip, DetectionChance, FieldA
 from monitor.series.field_rows import FieldRow
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
+from tests import builders
 
 AS_OF = date(2021, 8, 20)
 
@@ -45,11 +46,10 @@ def make_site() -> Callable[..., Site]:
         x, y = at
         ring = [(0, 0), (0.009, 0.001), (0.011, 0.006), (0.004, 0.0075), (-0.001, 0.004)]
         given = {
-            "id": id, "name": name, "geometry": Polygon([(x + a, y + b) for a, b in ring]), "start": date(2017, 4, 1),
-            "intervention": "planting", "biome": "loess", "plan": PLAN, "hectares": 48.26, "province": "Inner Mongolia",
-            "version": "9f86d081884c7d65",
+            "name": name, "geometry": Polygon([(x + a, y + b) for a, b in ring]), "start": date(2017, 4, 1),
+            "plan": PLAN, "hectares": 48.26, "province": "Inner Mongolia", "version": "9f86d081884c7d65",
         }  # fmt: skip
-        return Site(**(given | more))
+        return builders.site(id, **(given | more))
 
     return make
 
@@ -57,15 +57,7 @@ def make_site() -> Callable[..., Site]:
 @pytest.fixture(scope="session")
 def make_assessment() -> Callable[..., Assessment]:
     def make(site: str = "ulan-03", **more) -> Assessment:
-        given = {
-            "site": site, "as_of": AS_OF, "last_observed": date(2021, 8, 12), "status": Status.FAILING,
-            "probability": 0.97, "p_failing": 0.97, "p_lagging": 0.024, "p_on_track": 0.006,
-            "alert": AlertLevel.RED, "alert_rule": "failure", "theta": 0.08, "theta_low": -0.07,
-            "theta_high": 0.23, "uplift": 0.023, "uplift_low": -0.02, "uplift_high": 0.066, "expected": 0.289,
-            "cover": 0.21, "control_cover": 0.19, "e_failure": 412.7, "n_scenes": 78, "n_pre": 24,
-            "reasons": ("LOW_UPLIFT",), "hectares": 48.26, "hectares_failing": None,
-        }  # fmt: skip
-        return Assessment(**(given | more))
+        return builders.assessment(site, **({"as_of": AS_OF, "hectares": 48.26} | more))
 
     return make
 

@@ -10,17 +10,18 @@ from shapely.geometry import box
 
 from monitor.series.columns import second_index
 from monitor.series.observations import observation_lines, observations_csv
-from monitor.sites.site import Plan, Site
+from monitor.sites.site import Plan
 from monitor.verdict.assess import assess
 from monitor.verdict.assessment import Series, assessment_to_json
 from monitor.verdict.calibration import Calibration, remaining
 from monitor.verdict.tables.plan_json import plan_json
+from tests import builders
 from tests.jobs.reproduction import assert_same, reassessed
 
 START, AS_OF = date(2019, 4, 1), date(2024, 9, 12)
-SITE = Site(
-    id="民勤-03", name="", geometry=box(107.0, 37.0, 107.01, 37.01), start=START, intervention="planting",
-    biome="loess", plan=Plan(A=0.25, k=0.6, L=0.3, too_early_years=2), hectares=3.7,
+SITE = builders.site(
+    "民勤-03", geometry=box(107.0, 37.0, 107.01, 37.01), start=START, hectares=3.7,
+    plan=Plan(A=0.25, k=0.6, L=0.3, too_early_years=2),
 )  # fmt: skip
 
 

@@ -29,15 +29,12 @@ from monitor.imagery.source import Scene
 from monitor.series import build
 from monitor.series.build import Compared, landscape_series
 from monitor.series.columns import CONTROL_COLUMNS, SERIES_MEASURES, decode_texts, no_observations, observed_until
-from monitor.sites.site import Plan, Site
 from monitor.verdict.assess import assess
 from monitor.verdict.assessment import AlertLevel, Series, Status
+from tests import builders
 from tests.landscape import lone_site, opened, put, records, site_scene
 
-SITE = Site(
-    id="slope", name="", geometry=Point(107, 37).buffer(0.01), start=date(2020, 4, 1), intervention="planting",
-    biome="loess", plan=Plan(A=0.20, k=0.45, L=1.0, too_early_years=2.0), hectares=50.0,
-)  # fmt: skip
+SITE = builders.site("slope", geometry=Point(107, 37).buffer(0.01), start=date(2020, 4, 1), hectares=50.0)
 GRID = GeoBox((1, 1), Affine(10.0, 0, 400_000.0, 0, -10.0, 4_100_000.0), "EPSG:32648")
 UNKNOWN = np.full(len(MEANS), np.nan)
 UNITS = tuple(Unit(id=f"u{k}", geometry=box(k, 0, k + 1, 1), distance=500.0, ring=1 + k % 2) for k in range(40))

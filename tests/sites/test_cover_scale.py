@@ -13,20 +13,20 @@ from monitor.errors import BadData
 from monitor.sites.biomes import BIOMES, in_field_cover
 from monitor.sites.cover_scale import MEASUREMENTS, FieldFactor, field_cover
 from monitor.sites.registry import read_sites
-from monitor.sites.site import Plan, Site, site_version
+from monitor.sites.site import Plan, site_version
 from monitor.verdict.assess import assess, with_field_cover
 from monitor.verdict.assessment import Series
 from monitor.verdict.explain import promised_in_field
+from tests import builders
 
 AS_OF = date(2025, 10, 1)
 PLAN = Plan(A=0.2, k=0.5, L=0.5, too_early_years=2.0)
 
 
 def site_of(biome="sandy", plan=PLAN):
-    return Site(
-        id="a", name="a", geometry=box(104, 38, 104.01, 38.01), start=date(2020, 4, 1), biome=biome,
-        intervention="planting", hectares=90.0, plan=plan, version="v",
-    )  # fmt: skip
+    return builders.site(
+        geometry=box(104, 38, 104.01, 38.01), start=date(2020, 4, 1), biome=biome, hectares=90.0, plan=plan, version="v"
+    )
 
 
 def series_of(share, plan=PLAN):

@@ -17,7 +17,8 @@ from monitor.sites.checked_feature import LIMITS
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.landscapes import group_into_landscapes
 from monitor.sites.own_biome import PLAN_LIMITS, biome_from_json, biome_json, own_biome
-from monitor.sites.site import Plan, Site, ground_key, site_version
+from monitor.sites.site import Plan, ground_key, site_version
+from tests import builders
 
 TREE = {"A": 0.3, "k": 0.3, "L": 2, "too_early_years": 3}
 SAHEL = {
@@ -27,10 +28,9 @@ SAHEL = {
 
 
 def site_of(biome, *, south=False):
-    return Site(
-        id="a", name="a", geometry=box(0, -14.001, 0.001, -14) if south else box(0, 14, 0.001, 14.001),
-        start=date(2020, 6, 1), intervention="planting", biome="sahel", own_biome=biome, hectares=1.0,
-        plan=default_plan("planting", biome),
+    return builders.site(
+        geometry=box(0, -14.001, 0.001, -14) if south else box(0, 14, 0.001, 14.001), start=date(2020, 6, 1),
+        biome="sahel", own_biome=biome, hectares=1.0, plan=default_plan("planting", biome),
     )  # fmt: skip
 
 

@@ -6,20 +6,16 @@ from datetime import date
 import numpy as np
 import pytest
 import xarray as xr
-from shapely.geometry import Polygon
 
 import monitor.verdict.calibrate as library
-from monitor.sites.site import Plan, Site
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.assessment import Series
 from monitor.verdict.calibrate import HALF_WEIGHT, calibrate, constants_table, weight
 from monitor.verdict.calibration import BOUNDARY, Calibration
 from monitor.verdict.placebos import Placebo, pool_placebos, unit_placebos
+from tests import builders
 
-SITE = Site(
-    id="a", name="", geometry=Polygon(), start=date(2021, 3, 1), intervention="planting", biome="loess",
-    plan=Plan(A=0.20, k=0.45, L=1.0, too_early_years=2.0), hectares=100.0,
-)  # fmt: skip
+SITE = builders.site(start=date(2021, 3, 1))
 DAY = date(2026, 11, 25)
 SOME = 99
 """Placebos that know the false-red rate to .05 +- .02."""

@@ -5,22 +5,19 @@ from datetime import date
 
 import numpy as np
 import pytest
-from shapely.geometry import Polygon
 
 from monitor.errors import BadData
-from monitor.sites.site import Plan, Site
+from monitor.sites.site import Plan
 from monitor.verdict import erosion
 from monitor.verdict.assess import DEFAULT, assess
 from monitor.verdict.assessment import AlertLevel, Series, Status
 from monitor.verdict.calibration import Calibration, boundary, remaining
 from monitor.verdict.explain import explain
+from tests import builders
 from tests.verdict.test_known_fates import assess_all
 
 PLAN = Plan(A=0.20, k=0.6, L=0.3, too_early_years=1.5)
-SITE = Site(
-    id="loess-2", name="", geometry=Polygon(), start=date(2020, 4, 1), intervention="planting", biome="loess",
-    plan=PLAN, hectares=40.0,
-)  # fmt: skip
+SITE = builders.site("loess-2", start=date(2020, 4, 1), plan=PLAN, hectares=40.0)
 END = date(2024, 12, 31)
 
 

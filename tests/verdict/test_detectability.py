@@ -7,17 +7,14 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from shapely.geometry import Polygon
 
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.detectability import Detectability, detectability, in_words
 from monitor.verdict.site_conditions import SiteConditions, simulate
+from tests import builders
 
-SITE = Site(
-    id="a", name="", geometry=Polygon(), start=date(2024, 3, 1), intervention="planting", biome="loess",
-    plan=Plan(A=0.20, k=0.45, L=1.0, too_early_years=2.0), hectares=100.0,
-)  # fmt: skip
+SITE = builders.site(start=date(2024, 3, 1))
 
 
 def by_year(site: Site = SITE, before: int = 5, scenes: float = 15, **more) -> tuple[Detectability, ...]:

@@ -8,18 +8,18 @@ import pytest
 from shapely.geometry import box
 
 from monitor.cover.dry_matter import DRY, GREEN, SOIL
-from monitor.sites.site import Plan, Site
+from monitor.sites.site import Plan
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 from monitor.verdict.dry_matter import SUBSTANTIAL, dry_matter_reason, season_dry_share
 from monitor.verdict.explain import explain
 from monitor.verdict.reasons import Reason, sentence
 from monitor.verdict.status import REASONS
+from tests import builders
 
 AS_OF = date(2024, 10, 30)
-SITE = Site(
-    id="a", name="a", geometry=box(104, 36, 104.01, 36.01), start=date(2020, 4, 1), biome="loess",
-    intervention="erosion_control", hectares=90.0, plan=Plan(A=0.2, k=0.5, L=0.5, too_early_years=2.0),
-    slope_degrees=20,
+SITE = builders.site(
+    geometry=box(104, 36, 104.01, 36.01), start=date(2020, 4, 1), intervention="erosion_control", hectares=90.0,
+    plan=Plan(A=0.2, k=0.5, L=0.5, too_early_years=2.0), slope_degrees=20,
 )  # fmt: skip
 
 

@@ -5,18 +5,15 @@ from datetime import date, timedelta
 
 import numpy as np
 import pytest
-from shapely.geometry import Polygon
 
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assess import DEFAULT, assess, assessments, verdicts
 from monitor.verdict.assessment import AlertLevel, Assessment, Series, Status
+from tests import builders
 
 START = date(2021, 1, 1)
 PLAN = Plan(A=0.20, k=0.45, L=0.5, too_early_years=2.0)
-SITE = Site(
-    id="站点-7", name="", geometry=Polygon(), start=START, intervention="planting", biome="loess", plan=PLAN,
-    hectares=100.0,
-)  # fmt: skip
+SITE = builders.site("站点-7", start=START, plan=PLAN)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,22 +8,22 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from shapely.geometry import Polygon, box
+from shapely.geometry import box
 
 from monitor.errors import BadConfiguration, BadData
 from monitor.sites.growing_season import GrowingSeason
-from monitor.sites.site import Plan, Site
+from monitor.sites.site import Plan
 from monitor.verdict.assess import DEFAULT, assess
 from monitor.verdict.assessment import AlertLevel, Assessment, Series, Status
 from monitor.verdict.calibration import MAX_DAYS_OUTSIDE, WAVE_HEIGHT, WAVE_SCENES, WAVE_STANDARD_ERRORS, boundary
 from monitor.verdict.erosion import grade, not_improved
 from monitor.verdict.usable_scenes import control_shape
+from tests import builders
 from tests.verdict.test_known_fates import assess_all
 
-SITE = Site(
-    id="loess-1", name="", geometry=Polygon(), start=date(2020, 4, 1), intervention="planting", biome="loess",
-    plan=Plan(A=0.2, k=0.6, L=0.3, too_early_years=1.5), hectares=40.0,
-)  # fmt: skip
+SITE = builders.site(
+    "loess-1", start=date(2020, 4, 1), plan=Plan(A=0.2, k=0.6, L=0.3, too_early_years=1.5), hectares=40.0
+)
 END = date(2024, 12, 31)
 
 

@@ -5,19 +5,16 @@ from datetime import date
 
 import numpy as np
 import pytest
-from shapely.geometry import Polygon
 
-from monitor.sites.site import Plan, Site
+from monitor.sites.site import Plan
 from monitor.trends.kernels.failing import failing_area
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 from monitor.verdict.explain import explain
 from monitor.verdict.failing_area import FailingHectares, reports_failing_area, with_failing_area
+from tests import builders
 
-SITE = Site(
-    id="a", name="", geometry=Polygon(), start=date(2019, 4, 1), intervention="planting", biome="loess",
-    plan=Plan(A=0.22, k=0.22, L=2.0, too_early_years=1.5), hectares=20.0,
-)  # fmt: skip
+SITE = builders.site(start=date(2019, 4, 1), plan=Plan(A=0.22, k=0.22, L=2.0, too_early_years=1.5), hectares=20.0)
 FINE = Assessment(
     site="a", as_of=date(2024, 9, 1), last_observed=date(2024, 8, 30), status=Status.ON_TRACK, probability=0.7,
     alert=AlertLevel.NONE, alert_rule=None, theta=0.75, theta_low=0.5, theta_high=1.0, uplift=0.1, uplift_low=0.07,

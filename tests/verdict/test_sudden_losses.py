@@ -6,11 +6,10 @@ from datetime import date
 import numpy as np
 import pytest
 from scipy.special import expit, logit
-from shapely.geometry import Polygon
 
 from benchmarks.verdict.scores import loss_alarms, red_by_loss, run
 from benchmarks.verdict.simulate import World, simulate
-from monitor.sites.site import Plan, Site
+from monitor.sites.site import Plan
 from monitor.verdict.assess import DEFAULT, histories
 from monitor.verdict.assessment import AlertLevel, Series, Status
 from monitor.verdict.explain import RED_BY_LOSS_WRONGLY
@@ -18,14 +17,12 @@ from monitor.verdict.kernels.losses import first_scene_of_loss, lower_than_a_yea
 from monitor.verdict.plans import Plans
 from monitor.verdict.status import LEVELS, RULES, judge
 from monitor.verdict.usable_scenes import usable_scenes
+from tests import builders
 from tests.verdict.test_known_fates import assess_all
 
 START = date(2022, 1, 1)
 PLAN = Plan(A=0.20, k=0.45, L=1.0, too_early_years=2.0)
-SITE = Site(
-    id="a", name="", geometry=Polygon(), start=START, intervention="planting", biome="loess", plan=PLAN,
-    hectares=100.0,
-)  # fmt: skip
+SITE = builders.site(start=START, plan=PLAN)
 PLANS = {
     "A": PLAN,
     "sandy": Plan(A=0.12, k=0.35, L=0.5, too_early_years=2.0),

@@ -7,22 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from shapely.geometry import Point, Polygon
+from shapely.geometry import Point
 
 from monitor.errors import BadConfiguration
 from monitor.sites.biomes import BIOMES
 from monitor.sites.growing_season import SEASON_DAYS, SEASON_SHAPES, GrowingSeason
-from monitor.sites.site import Plan, Site
+from monitor.sites.site import Plan
 from monitor.verdict import erosion
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 from monitor.verdict.calibration import Calibration, boundary, erosion_bar, loss_bar
 from monitor.verdict.explain import LOSS_SURE, LOST_WRONGLY, WATCHED_WRONGLY, explain, false_alarm_rate
 from monitor.verdict.reasons import Reason, sentence
+from tests import builders
 
-SITE = Site(
-    id="a", name="", geometry=Polygon(), start=date(2019, 11, 5), intervention="planting", biome="loess",
-    plan=Plan(A=0.22, k=0.22, L=2.0, too_early_years=1.5), hectares=12.0,
-)  # fmt: skip
+SITE = builders.site(start=date(2019, 11, 5), plan=Plan(A=0.22, k=0.22, L=2.0, too_early_years=1.5), hectares=12.0)
 FAILING = Assessment(
     site="a", as_of=date(2024, 9, 1), last_observed=date(2024, 8, 30), status=Status.FAILING, probability=0.97,
     alert=AlertLevel.RED, alert_rule="failure", theta=-0.04, theta_low=-0.3, theta_high=0.22, uplift=-0.01,

@@ -12,16 +12,17 @@ from shapely.geometry import box
 
 from monitor.errors import BadData
 from monitor.sites.growing_season import GrowingSeason
-from monitor.sites.site import Plan, Site
+from monitor.sites.site import Plan
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.tables.plan_json import plan_json
 from monitor.verdict.tables.plans import read_plans
+from tests import builders
 
 ROW = {"site": "a", "start": "2017-04-01", "intervention": "planting", "biome": "loess"}
-SITE = Site(
-    id="民勤-03", name="plot", geometry=box(103.0, -38.61, 103.01, -38.6), start=date(2017, 4, 1),
-    intervention="erosion_control", biome="loess", subtype="slope", hectares=96.4321987,
+SITE = builders.site(
+    "民勤-03", name="plot", geometry=box(103.0, -38.61, 103.01, -38.6), start=date(2017, 4, 1),
+    intervention="erosion_control", subtype="slope", hectares=96.4321987,
     plan=Plan(A=0.21, k=0.55, L=0.4, too_early_years=2.5), slope_degrees=21.37,
     cohorts=((date(2017, 4, 1), 1 / 3), (date(2018, 4, 9), 2 / 3)),
 )  # fmt: skip
