@@ -93,8 +93,7 @@ def _bands(text: str | None) -> dict[str, str]:
     for pair in text.split(",") if text is not None else ():
         role, name = (word.strip() for word in (*pair.partition("=")[::2],))
         if not (role and name) or role.lower() in bands:
-            msg = f"--bands {text}: name each band once, as in red=B4,nir=B8"
-            raise typer.BadParameter(msg)
+            raise typer.BadParameter(f"--bands {text}: name each band once, as in red=B4,nir=B8")
         bands[role.lower()] = name
     return bands
 
@@ -125,17 +124,13 @@ def _check_arguments(
     source: Path, out: Path, season: tuple[int, int], scale: float | None, offset: float | None
 ) -> None:
     if out.suffix.lower() not in OUTPUT_SUFFIXES:
-        msg = f"OUT ends in {out.suffix!r}; it must end in .nc, .zarr or .tif, or be a folder"
-        raise typer.BadParameter(msg)
+        raise typer.BadParameter(f"OUT ends in {out.suffix!r}; it must end in .nc, .zarr or .tif, or be a folder")
     if out == source or source in out.parents:
-        msg = f"OUT {out} is inside IN; write elsewhere"
-        raise typer.BadParameter(msg)
+        raise typer.BadParameter(f"OUT {out} is inside IN; write elsewhere")
     if not all(1 <= day <= 366 for day in season):
-        msg = f"--season {season[0]} {season[1]}: days of the year are between 1 and 366"
-        raise typer.BadParameter(msg)
+        raise typer.BadParameter(f"--season {season[0]} {season[1]}: days of the year are between 1 and 366")
     if scale == 0 or not all(math.isfinite(number) for number in (scale, offset) if number is not None):
-        msg = f"--scale {scale} --offset {offset}: both must be finite, and the scale not 0"
-        raise typer.BadParameter(msg)
+        raise typer.BadParameter(f"--scale {scale} --offset {offset}: both must be finite, and the scale not 0")
 
 
 def _write_maps(
@@ -156,8 +151,7 @@ def _write_maps(
         series = growing_season_means(opened.series, season) if season else opened.series
         maps = trend(series)
     if series.sizes["time"] == 1:
-        msg = f"{source}: {series.name!r} has one {'season' if season else 'date'}; a trend needs two"
-        raise BadData(msg)
+        raise BadData(f"{source}: {series.name!r} has one {'season' if season else 'date'}; a trend needs two")
     refuse_other_contents(out)
     maps.attrs["history"] = _history(source, out, {"variable": series.name, **options})
     if "spatial_ref" not in maps.coords:
@@ -192,8 +186,7 @@ def _compute(source: Path, out: Path, partial: Path, maps: "xr.Dataset", opened:
         with dask_progress("blocks"), announcing_compilation(_announce_compilation):
             _, checks = dask.compute(write, checks, optimize_graph=False)
     except (OSError, RuntimeError, ValueError, TypeError, EOFError, MemoryError, zlib.error, lzma.LZMAError) as error:
-        msg = f"{source} could not be read, or {out} not written: {error}"
-        raise BadData(msg) from error
+        raise BadData(f"{source} could not be read, or {out} not written: {error}") from error
     check_values(source, str(opened.series.name), checks)
     return int(checks["most_values"])
 
@@ -210,5 +203,4 @@ def _naming(source: Path) -> Iterator[None]:
     try:
         yield
     except BadData as error:
-        msg = f"{source}: {error}"
-        raise BadData(msg) from error
+        raise BadData(f"{source}: {error}") from error

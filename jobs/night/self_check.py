@@ -153,11 +153,9 @@ def _json[T](file: Path, kind: type[T]) -> T:
     try:
         read = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
-        msg = f"{file} is no JSON: {error}"
-        raise BadData(msg) from error
+        raise BadData(f"{file} is no JSON: {error}") from error
     if not isinstance(read, kind):
-        msg = f"{file} is not as it was published: it holds no {kind.__name__}"
-        raise BadData(msg)
+        raise BadData(f"{file} is not as it was published: it holds no {kind.__name__}")
     return read
 
 

@@ -29,11 +29,10 @@ def assessed_site(t: Transaction, site: str, row: Mapping[str, Any]) -> Assessed
     version, constants = t.site_version(site, row["version"]), constants_used(assessment, t.calibrations())
     if version is None or constants is None:
         what = f"version {row['version']} of the site" if version is None else "its constants"
-        msg = (
+        raise BadData(
             f"site {site!r}: the ledger no longer has {what}, on which its assessment of {assessment.as_of} rests; "
             "use the ledger from a backup of that time, or run a night and write evidence of its assessment"
         )
-        raise BadData(msg)
     registered = from_json(version, Site)
     known = Reason.TERRAIN_UNKNOWN.value not in assessment.reasons
     terrain = t.ground_data(ground_key(registered), "terrain") if known else None

@@ -224,8 +224,7 @@ def _new_leaves(rows: Iterable[Payload], read: Callable[[Payload], _Row]) -> tup
     for values in rows:
         row, last = read(values), values["id"]
         if isinstance(values["payload"], str):
-            msg = f"{row.name} is damaged: its checksum is not that of its content. {RESTORE}"
-            raise BadData(msg)
+            raise BadData(f"{row.name} is damaged: its checksum is not that of its content. {RESTORE}")
         keyed.append((row.key, leaf_of(row.record)))
     return [leaf for _, leaf in sorted(keyed)], last
 

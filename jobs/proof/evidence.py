@@ -71,8 +71,7 @@ def write_evidence(
         The disk is full.
     """
     if out.exists() or out.is_symlink():  # a link that leads nowhere too
-        msg = f"{out} exists, and is not replaced; give another name, or remove it first"
-        raise BadData(msg)
+        raise BadData(f"{out} exists, and is not replaced; give another name, or remove it first")
     signed_by = fingerprint(key.public_key())
     with ledger.reading() as t:
         inputs = pack_inputs(t, site, until=until, signed_by=signed_by)
@@ -118,11 +117,10 @@ def pack_inputs(t: Transaction, site: str, *, until: date | None, signed_by: str
     if uncovered := [
         row["as_of"] for row in rows if proofs[row["as_of"], row["digest"]] is None and row["as_of"] <= newest
     ]:
-        msg = (
+        raise BadData(
             f"site {site!r}: its assessment of {uncovered[0]} is in no line of the chain, although there is one of "
             f"{newest}: 'regrowth verify' would refuse the pack. 'regrowth run --as-of {newest}' adds a line"
         )
-        raise BadData(msg)
     alerts = _alerts(t, site, until)
     answers = {
         (alert["id"], event["number"])

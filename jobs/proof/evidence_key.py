@@ -38,8 +38,7 @@ def required_evidence_key() -> "Ed25519PrivateKey":
     """
     key = evidence_key()
     if key is None:
-        msg = f"no key to sign evidence with: {HOW}"
-        raise BadConfiguration(msg)
+        raise BadConfiguration(f"no key to sign evidence with: {HOW}")
     if readable_by_others():
         import structlog
 

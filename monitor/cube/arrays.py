@@ -162,8 +162,7 @@ def encode_rows(
         scenes = granules_of(row)
         name = next((entry.acquisition for entry in row.values()), "")
         if len(scenes) > MAX_GRANULES:
-            msg = f"overpass {name!r} has {len(scenes)} granules; {MAX_GRANULES} can be stored"
-            raise BadData(msg)
+            raise BadData(f"overpass {name!r} has {len(scenes)} granules; {MAX_GRANULES} can be stored")
         encoded["time"][at] = min((_microseconds(entry.scene.time) for entry in row.values()), default=0)
         encoded["acquisition"][at] = name
         encoded["granules"][at] = encode_granules(list(scenes.values()))

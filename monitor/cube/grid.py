@@ -32,8 +32,7 @@ def crs_of(grid: GeoBox) -> CRS:
         The grid has none.
     """
     if grid.crs is None:
-        msg = f"the grid {grid} has no coordinate reference system"
-        raise ValueError(msg)
+        raise ValueError(f"the grid {grid} has no coordinate reference system")
     return grid.crs
 
 

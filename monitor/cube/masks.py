@@ -148,8 +148,7 @@ QUALITY_LAYERS: Final = {
 def _flags(kind: str) -> np.ndarray:
     """Meaning of each of the 65,536 values of a quality layer, as flags."""
     if kind not in QUALITY_LAYERS:
-        msg = f"quality layer of kind {kind!r} is unknown; known are {', '.join(map(repr, QUALITY_LAYERS))}"
-        raise ValueError(msg)
+        raise ValueError(f"quality layer of kind {kind!r} is unknown; known are {', '.join(map(repr, QUALITY_LAYERS))}")
     classes = QUALITY_LAYERS[kind].decode(np.arange(1 << 16))
     flags = sum(flag * which for flag, which in zip((GROUND, CLOUD, GROWS, SNOW, EMPTY), classes, strict=True))
     table: np.ndarray = np.asarray(flags).astype(np.uint8)

@@ -394,17 +394,15 @@ class LandscapeStore:
                 raise full from error
             cause = next(iter(str(error).splitlines()), "no more is known")
             if "timestamp ordering" in cause:  # icechunk 2.3
-                msg = (
+                raise TryLater(
                     f"the store {self.name} has a snapshot newer than the clock shows ({cause.partition('. ')[2]}): "
                     "check the clock (timedatectl). The store is sound, and takes new scenes from that time on"
-                )
-                raise TryLater(msg) from error
-            msg = (
+                ) from error
+            raise StoreBroken(
                 f"the store {self.name} cannot be read ({type(error).__name__}: {cause}). Nothing in it was changed. "
                 "Check the disk, then try again: regrowth run; 'regrowth doctor --deep' names what is damaged. If it "
                 f"stays so, fetch its history again: regrowth backfill --replace {self.name}"
-            )
-            raise StoreBroken(msg) from error
+            ) from error
 
     def _create_repository(self) -> None:
         with self.guarded():
@@ -412,11 +410,10 @@ class LandscapeStore:
                 self._open()
                 return
             if self.path.is_dir() and any(self.path.iterdir()):
-                msg = (
+                raise StoreBroken(
                     f"the store {self.name} has lost its file 'repo'. Nothing in it was changed. Put that file back "
                     f"from a backup, or fetch its history again: regrowth backfill --replace {self.name}"
                 )
-                raise StoreBroken(msg)
             # A repository whose creation was interrupted can neither be opened nor created again in its place.
             fresh = self.path.with_name(f".{self.path.name}.new")
             shutil.rmtree(fresh, ignore_errors=True)

@@ -49,10 +49,9 @@ class StoredSite:
 
     def __init__(self, landscape: LandscapeStore, ground: str, *, derived: Path | None = None) -> None:
         if ground not in landscape.grounds:
-            msg = (
+            raise StoreBroken(
                 f"the store {landscape.name} has no site of the ground {ground}; the next run fetches its history again"
             )
-            raise StoreBroken(msg)
         self.landscape = landscape
         self.ground = ground
         self._derived = landscape.path.parent / DERIVED_FOLDER if derived is None else derived
@@ -108,11 +107,10 @@ class StoredSite:
         """Number of rows of a snapshot."""
         name, _, rows = (snapshot or self.snapshot).rpartition(":")
         if name != self.landscape.name or not rows.isdigit() or int(rows) > self.landscape.rows:
-            msg = (
+            raise StoreBroken(
                 f"the store {self.landscape.name} does not have the snapshot {snapshot}: it has "
                 f"{self.landscape.rows} rows. It may be an older copy"
             )
-            raise StoreBroken(msg)
         return int(rows)
 
     def _rows(self, snapshot: str | None) -> np.ndarray:
@@ -318,11 +316,10 @@ class StoredSite:
     def check_stored(self, acquisitions: np.ndarray, stored: np.ndarray) -> None:
         """Raise StoreBroken if some acquisitions are not among the stored ones."""
         if absent := sorted(set(acquisitions.tolist()) - set(stored.tolist())):
-            msg = (
+            raise StoreBroken(
                 f"the store {self.landscape.name} lacks {len(absent)} scenes that were seen in it, "
                 f"{absent[0].decode()} among them; it may be an older copy: the next run fetches them"
             )
-            raise StoreBroken(msg)
 
     def unit_means(self, snapshot: str | None = None) -> xr.DataArray:
         """Means of the control units, (time, unit, measure) float32, ascending by time; NaN where not seen."""

@@ -137,8 +137,7 @@ def design(sizes: Mapping[Cell, int], n: int) -> tuple[Stratum, ...]:
         `n` is less than 1 or more than there are sites.
     """
     if not 1 <= n <= sum(sizes.values()):
-        msg = f"{n} of {sum(sizes.values())} sites cannot be drawn"
-        raise ValueError(msg)
+        raise ValueError(f"{n} of {sum(sizes.values())} sites cannot be drawn")
     groups = sorted(_merged(sizes, n), key=lambda group: group[1])
     drawn = _allocated([size for size, _ in groups], n)
     return tuple(

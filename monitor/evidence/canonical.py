@@ -46,8 +46,7 @@ def canonical(value: Any) -> bytes:
     try:
         return rfc8785.dumps(value)
     except (ValueError, RecursionError) as error:
-        msg = f"a value has no canonical JSON ({error or 'it is nested too deeply'})"
-        raise BadData(msg) from error
+        raise BadData(f"a value has no canonical JSON ({error or 'it is nested too deeply'})") from error
 
 
 def representable(value: Any) -> Any:

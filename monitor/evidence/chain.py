@@ -166,15 +166,13 @@ def check_chain(lines: Sequence[Mapping[str, Any]]) -> None:
         name = f"line {line['number']} of the chain (night {line['night']})"
         place = f"{name}, at position {position}," if line["number"] != position else name
         if line["hash"] != _hash_of(line):
-            msg = f"{place} was edited: its content does not give its hash"
-            raise BadData(msg)
+            raise BadData(f"{place} was edited: its content does not give its hash")
         if line["number"] > position:
             missing = position if line["number"] == position + 1 else f"{position} to {line['number'] - 1}"
             msg = f"line {missing} of the chain is missing before {name}: a night was dropped, or the order changed"
             raise BadData(msg)
         if line["number"] < position:
-            msg = f"{name} stands at position {position}: a night was inserted, or the order changed"
-            raise BadData(msg)
+            raise BadData(f"{name} stands at position {position}: a night was inserted, or the order changed")
         expected = before["hash"] if before else BEFORE_THE_FIRST
         if line["previous"] != expected:
             after = f"line {before['number']} (night {before['night']})" if before else "the beginning"
@@ -205,16 +203,14 @@ def check_head(lines: Sequence[Line], head: str) -> Line:
     """
     noted = "".join(head.split()).lower()
     if not _is_hash(noted):
-        msg = f"{head[:100]!r} is not the head of a chain, which has 64 hexadecimal digits"
-        raise BadData(msg)
+        raise BadData(f"{head[:100]!r} is not the head of a chain, which has 64 hexadecimal digits")
     for line in lines:
         if line["hash"] == noted:
             return line
-    msg = (
+    raise BadData(
         f"no line of the chain has the head {noted}: the chain was rewritten since the head was noted, perhaps from an "
         f"older backup, or it is older than the head (it ends with {_end_of(lines)})"
     )
-    raise BadData(msg)
 
 
 def proof(line: Line, leaves: Sequence[bytes], leaf: bytes) -> Proof:
@@ -271,11 +267,9 @@ def check_proof(lines: Sequence[Line], record: Mapping[str, Any], proof: Mapping
     """
     number, index, text = (proof.get(name) for name in ("line", "index", "path"))
     if type(number) is not int or type(index) is not int or not isinstance(text, str) or len(proof) != 3:
-        msg = "a proof is malformed: it has a line, an index and a path"
-        raise BadData(msg)
+        raise BadData("a proof is malformed: it has a line, an index and a path")
     if not 1 <= number <= len(lines):
-        msg = f"a proof names line {number} of the chain, which has {len(lines)}"
-        raise BadData(msg)
+        raise BadData(f"a proof names line {number} of the chain, which has {len(lines)}")
     line = lines[number - 1]
     ends = [*accumulate((line["assessments"], line["answers"], line["promises"]), initial=0)]
     places = dict(zip(("assessment", "answer", "promise"), starmap(range, pairwise(ends)), strict=True))
@@ -287,8 +281,7 @@ def check_proof(lines: Sequence[Line], record: Mapping[str, Any], proof: Mapping
     hashes = [path[at : at + HASH_SIZE] for at in range(0, len(path), HASH_SIZE)]
     fits = len(path) % HASH_SIZE == 0 and index in of_its_kind
     if not fits or root_of_path(leaf_of(record), index, ends[-1], hashes).hex() != line["root"]:
-        msg = f"line {number} of the chain (night {line['night']}) does not cover this record as it is"
-        raise BadData(msg)
+        raise BadData(f"line {number} of the chain (night {line['night']}) does not cover this record as it is")
     return line
 
 
@@ -320,12 +313,10 @@ def read_chain(content: bytes) -> list[Line]:
         try:
             line = json.loads(text)
         except (ValueError, RecursionError) as error:
-            msg = f"line {position} of the chain is no JSON"
-            raise BadData(msg) from error
+            raise BadData(f"line {position} of the chain is no JSON") from error
         _check_form(line, position)
         if canonical(line) + b"\n" != text:
-            msg = f"line {position} of the chain is not written in canonical JSON (RFC 8785) with a line feed"
-            raise BadData(msg)
+            raise BadData(f"line {position} of the chain is not written in canonical JSON (RFC 8785) with a line feed")
         lines.append(line)
     return lines
 
@@ -345,8 +336,7 @@ def _check_form(line: Any, position: int) -> None:
         and _is_day(line["night"])
     )
     if not well_formed:
-        msg = f"line {position} of the chain is malformed: it has {', '.join(Line.__annotations__)}"
-        raise BadData(msg)
+        raise BadData(f"line {position} of the chain is malformed: it has {', '.join(Line.__annotations__)}")
 
 
 def _is_hash(text: Any) -> bool:

@@ -98,8 +98,7 @@ def _write(file: Any, members: Iterable[tuple[str, bytes]], sign: Callable[[byte
                 msg = f"{name!r} is not the name of a member, or occurs twice; names consist of a-z, 0-9 and ._/-"
                 raise ValueError(msg)
             if len(digests) == MAX_MEMBERS or len(content) > MAX_BYTES:
-                msg = f"{name}: a pack has at most {MAX_MEMBERS:,} members of {MAX_BYTES:,} bytes"
-                raise ValueError(msg)
+                raise ValueError(f"{name}: a pack has at most {MAX_MEMBERS:,} members of {MAX_BYTES:,} bytes")
             archive.writestr(_header(name), content)
             digests[name] = hashlib.sha256(content).hexdigest()
         manifest = "".join(f"{digest}  {name}\n" for name, digest in digests.items()).encode()
@@ -144,8 +143,7 @@ class Container:
             self._compare(signature)
         except OSError as error:
             self._file.close()
-            msg = f"{path} cannot be read: {error.strerror or error}"
-            raise BadData(msg) from None
+            raise BadData(f"{path} cannot be read: {error.strerror or error}") from None
         except BaseException:
             self._file.close()
             raise
@@ -289,11 +287,9 @@ def _refuse(difference: str) -> NoReturn:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     entries = dict(pairs)
     if len(entries) < len(pairs):
-        msg = "a name is there twice in one object"
-        raise ValueError(msg)
+        raise ValueError("a name is there twice in one object")
     return entries
 
 
 def _no_constant(name: str) -> None:
-    msg = f"{name} is not a number of JSON"
-    raise ValueError(msg)
+    raise ValueError(f"{name} is not a number of JSON")

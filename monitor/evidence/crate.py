@@ -104,8 +104,7 @@ def title_of(name: str) -> str:
         There is no such part.
     """
     if name not in MEMBERS:
-        msg = f"{name}: a member without a description; add one to monitor/evidence/crate.py"
-        raise BadData(msg)
+        raise BadData(f"{name}: a member without a description; add one to monitor/evidence/crate.py")
     return MEMBERS[name][0]
 
 

@@ -137,8 +137,7 @@ def site_from_json(document: Any) -> Site:
         values = {**document["properties"], "geometry": document["geometry"]}
         return msgspec.convert(values, Site, dec_hook=lambda _, geojson: shape(geojson))
     except (TypeError, KeyError, ValueError, AttributeError, IndexError, ShapelyError) as error:
-        msg = f"site.json describes no site: {type(error).__name__}: {error}"
-        raise BadData(msg) from error
+        raise BadData(f"site.json describes no site: {type(error).__name__}: {error}") from error
 
 
 def controls_json(controls: "ControlSet", left_out: Mapping[str, str]) -> dict[str, Any]:
@@ -254,8 +253,7 @@ def records_and_proofs(
         promises = [promise_record({"site": properties["id"], **entry}) for entry in properties["promises"]]
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         members = "assessments.json, alerts.json, site.json or chain-proofs.json"
-        msg = f"{members} is malformed: {type(error).__name__}: {error}"
-        raise BadData(msg) from error
+        raise BadData(f"{members} is malformed: {type(error).__name__}: {error}") from error
     if (
         len(of_assessments) != len(rows)
         or len(of_promises) != len(promises)
@@ -263,8 +261,7 @@ def records_and_proofs(
         or len(of_answers) != len(proofs["answers"])
         or of_answers.keys() != answers.keys()
     ):
-        msg = "chain-proofs.json does not have one proof for each assessment, answer and promise of the pack"
-        raise BadData(msg)
+        raise BadData("chain-proofs.json does not have one proof for each assessment, answer and promise of the pack")
     for row, proof in zip(rows, of_assessments, strict=True):
         yield f"the assessment of {row['as_of']}", assessment_record(row), proof
     for (alert, number), record in answers.items():

@@ -52,11 +52,10 @@ def new_keys(folder: Path) -> Ed25519PublicKey:
     private, public = folder / PRIVATE_NAME, folder / PUBLIC_NAME
     for path in (private, public):
         if os.path.lexists(path):
-            msg = (
+            raise BadConfiguration(
                 f"{path} exists, and a key is never overwritten: auditors may hold the public key that belongs to it. "
                 "Name another folder, or use the key that is there"
             )
-            raise BadConfiguration(msg)
     key = Ed25519PrivateKey.generate()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _write_new(private, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), mode=0o600)
@@ -94,8 +93,7 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
     try:
         return _public_key(pem)
     except BadData as error:
-        msg = f"{str(path)[:200]!r} is not the key to check a pack with: {error}"
-        raise BadData(msg) from None
+        raise BadData(f"{str(path)[:200]!r} is not the key to check a pack with: {error}") from None
 
 
 def private_key(pem: bytes) -> Ed25519PrivateKey:
@@ -118,19 +116,16 @@ def private_key(pem: bytes) -> Ed25519PrivateKey:
 
 def _public_key(pem: bytes) -> Ed25519PublicKey:
     if len(pem) > MAX_KEY_BYTES:
-        msg = f"it has more than {MAX_KEY_BYTES:,} bytes, and a key about a hundred"
-        raise BadData(msg)
+        raise BadData(f"it has more than {MAX_KEY_BYTES:,} bytes, and a key about a hundred")
     if b"PRIVATE KEY" in pem:
         msg = f"it is a private key, which nobody but its owner should have; give the public one, {PUBLIC_NAME}"
         raise BadData(msg)
     try:
         key = load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm):
-        msg = f"it is not a PEM public key, as {PUBLIC_NAME} of 'regrowth keys new' is"
-        raise BadData(msg) from None
+        raise BadData(f"it is not a PEM public key, as {PUBLIC_NAME} of 'regrowth keys new' is") from None
     if not isinstance(key, Ed25519PublicKey):
-        msg = f"it is a key of another kind than Ed25519; give {PUBLIC_NAME} of 'regrowth keys new'"
-        raise BadData(msg)
+        raise BadData(f"it is a key of another kind than Ed25519; give {PUBLIC_NAME} of 'regrowth keys new'")
     return key
 
 

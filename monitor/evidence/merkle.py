@@ -89,8 +89,7 @@ def root_of_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> b
         A tree of this size has no such leaf, or its path has another length.
     """
     if not 0 <= index < size:
-        msg = f"there is no leaf {index} among {size}"
-        raise BadData(msg)
+        raise BadData(f"there is no leaf {index} among {size}")
     root, neighbours, last = leaf, iter(path), size - 1
     try:
         while last:
@@ -102,8 +101,7 @@ def root_of_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> b
     except StopIteration:
         root = b""
     if not root or next(neighbours, None) is not None:
-        msg = f"a path of {len(path)} hashes does not fit a leaf of a tree of {size}"
-        raise BadData(msg)
+        raise BadData(f"a path of {len(path)} hashes does not fit a leaf of a tree of {size}")
     return root
 
 

@@ -89,11 +89,10 @@ def open_stored(root: Path, inputs: PackInputs, folder: Path) -> StoredSite:
     name = inputs.snapshot.rpartition(":")[0]
     landscape = LandscapeStore(root / name, read_only=True)
     if not landscape.exists:
-        msg = (
+        raise StoreBroken(
             f"site {inputs.site.id!r}: the store {name}, from which its assessment of {inputs.assessment.as_of} was "
             f"made, is not under {root}; if it is in a backup, run this where the backup was restored"
         )
-        raise StoreBroken(msg)
     return StoredSite(landscape, ground_key(inputs.site), derived=folder)
 
 
@@ -140,12 +139,11 @@ def _observations(
     series, choice = series_and_units(stored, controls, first, left_out=inputs.left_out, snapshot=inputs.snapshot)
     observed = observed_until(series, assessment.as_of)
     if Series.of(observed).digest != assessment.series_digest:
-        msg = (
+        raise BadData(
             f"site {site.id!r}: what is stored no longer gives the series that its assessment of {assessment.as_of} "
             f"was made from (snapshot {inputs.snapshot}), so no evidence is written about it. It was made by version "
             f"{assessment.code_version} of this program: use that version, or the store from a backup of that time"
         )
-        raise BadData(msg)
     return observed, choice
 
 

@@ -77,8 +77,7 @@ def recompute(pack: Container, folder: Path) -> Recomputation:
     site, judged = _site(pack, assessment, plan)
     constants = calibration_of(plan.get("calibration"), "plan.json: calibration")
     if constants is None:
-        msg = "plan.json has no constants (calibration is null), so the verdict cannot be recomputed"
-        raise BadData(msg)
+        raise BadData("plan.json has no constants (calibration is null), so the verdict cannot be recomputed")
     try:
         controls = ControlSet.from_json(_object(pack, "controls.json")["controls"])
         left_out_from_json(row["left_out"])
@@ -102,11 +101,9 @@ def recompute(pack: Container, folder: Path) -> Recomputation:
         differences += _repeated(pack, stored, site, row)
         differences += check_site(stored, assessed, controls, published, tolerance=tolerance)
     except StoreBroken as error:
-        msg = f"the scenes of the pack are not those of its assessment: {error}"
-        raise BadData(msg) from error
+        raise BadData(f"the scenes of the pack are not those of its assessment: {error}") from error
     except _MALFORMED as error:
-        msg = f"nothing can be recomputed from these members ({type(error).__name__}: {error})"
-        raise BadData(msg) from error
+        raise BadData(f"nothing can be recomputed from these members ({type(error).__name__}: {error})") from error
     return Recomputation(
         site=assessment.site, as_of=assessment.as_of, differences=tuple(differences), environment=tuple(differs),
         tolerance=tolerance,
@@ -165,8 +162,7 @@ def environment_differences(recorded: Mapping[str, Any], here: Mapping[str, Any]
 def _object(pack: Container, name: str) -> dict[str, Any]:
     read = pack.read_json(name)
     if not isinstance(read, dict):
-        msg = f"{name} is no JSON object"
-        raise BadData(msg)
+        raise BadData(f"{name} is no JSON object")
     return read
 
 
@@ -174,14 +170,12 @@ def _last_assessment(pack: Container) -> tuple[dict[str, Any], Assessment]:
     """Columns of the ledger of the assessment that was published, and the assessment."""
     entries = pack.read_json("assessments.json")
     if not isinstance(entries, list) or not entries:
-        msg = "assessments.json is no list of assessments"
-        raise BadData(msg)
+        raise BadData("assessments.json is no list of assessments")
     row = assessment_row(entries[-1])
     try:
         return row, msgspec.convert(row["payload"], Assessment)
     except msgspec.ValidationError as error:
-        msg = f"assessments.json: the last one is no assessment: {error}"
-        raise BadData(msg) from error
+        raise BadData(f"assessments.json: the last one is no assessment: {error}") from error
 
 
 def _site(pack: Container, assessment: Assessment, plan: Mapping[str, Any]) -> tuple[Site, Site]:
@@ -189,12 +183,10 @@ def _site(pack: Container, assessment: Assessment, plan: Mapping[str, Any]) -> t
     document = _object(pack, "site.json")
     site = site_from_json(document)
     if site.id != assessment.site:
-        msg = f"site.json is of the site {site.id!r}, and assessments.json of {assessment.site!r}"
-        raise BadData(msg)
+        raise BadData(f"site.json is of the site {site.id!r}, and assessments.json of {assessment.site!r}")
     slope = plan.get("slope_degrees")
     if slope is not None and not isinstance(slope, int | float):
-        msg = "plan.json: slope_degrees is no number"
-        raise BadData(msg)
+        raise BadData("plan.json: slope_degrees is no number")
     judged = replace(site, slope_degrees=slope)
     if assessment.episode == 1:
         return site, judged
@@ -202,5 +194,4 @@ def _site(pack: Container, assessment: Assessment, plan: Mapping[str, Any]) -> t
         episodes = {row["number"]: row["start"] for row in document["properties"]["episodes"]}
         return site, replace(judged, start=date.fromisoformat(episodes[assessment.episode]), cohorts=())
     except (KeyError, TypeError, ValueError) as error:
-        msg = f"site.json: episode {assessment.episode} of the assessment is not in it: {error}"
-        raise BadData(msg) from error
+        raise BadData(f"site.json: episode {assessment.episode} of the assessment is not in it: {error}") from error

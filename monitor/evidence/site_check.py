@@ -197,8 +197,7 @@ def _features(geojson: bytes) -> dict[str, Any]:
     try:
         return {str(one["properties"]["unit"]): one for one in json.loads(geojson)["features"]}
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        msg = f"controls.geojson has no features of control units: {type(error).__name__}: {error}"
-        raise BadData(msg) from error
+        raise BadData(f"controls.geojson has no features of control units: {type(error).__name__}: {error}") from error
 
 
 def _of_scenes(

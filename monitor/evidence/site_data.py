@@ -260,15 +260,12 @@ def _grid(stored: _Grid) -> GeoBox:
     """A grid: north up, of square pixels, in a projected system that needs no other file."""
     a, b, x, d, e, y = stored.transform
     if not (_EPSG.fullmatch(stored.crs) or (_WKT.fullmatch(stored.crs) and not _READS_FILES.search(stored.crs))):
-        msg = f"crs {stored.crs[:100]!r} is neither EPSG nor plain WKT"
-        raise ValueError(msg)
+        raise ValueError(f"crs {stored.crs[:100]!r} is neither EPSG nor plain WKT")
     if not (0 < a < 1e6 and b == d == 0 and e == -a and abs(x) < 1e9 and abs(y) < 1e9):
-        msg = f"transform {stored.transform} is not that of square pixels, north up"
-        raise ValueError(msg)
+        raise ValueError(f"transform {stored.transform} is not that of square pixels, north up")
     height, width = stored.shape
     if height <= 0 or width <= 0 or height * width > MAX_GRID_PIXELS:
-        msg = f"shape {stored.shape} is beyond {MAX_GRID_PIXELS} pixels"
-        raise ValueError(msg)
+        raise ValueError(f"shape {stored.shape} is beyond {MAX_GRID_PIXELS} pixels")
     return grid_from_json(msgspec.to_builtins(stored))
 
 
@@ -339,21 +336,17 @@ def _check_granules(values: Mapping[str, np.ndarray], grid: GeoBox) -> None:
     for granule in chain.from_iterable(map(json.loads, values["granules"])):
         time = datetime.fromisoformat(granule["time"])
         if time.utcoffset() != timedelta(0) or time.isoformat() != granule["time"] or time.year not in _YEARS:
-            msg = f"{granule['time'][:80]!r} is not a time in UTC"
-            raise ValueError(msg)
+            raise ValueError(f"{granule['time'][:80]!r} is not a time in UTC")
         if any(len(str(value)) > MAX_TEXT for value in granule.values()):
-            msg = f"a value has more than {MAX_TEXT} characters"
-            raise ValueError(msg)
+            raise ValueError(f"a value has more than {MAX_TEXT} characters")
     granules = Granules.decode(values["granules"], values["acquisition"], abs(grid.resolution.x))
     bits, n = values["granule_bits"].astype(np.int64), np.diff([*granules.first, len(granules.tiles)])
     preferred = bits >> MAX_GRANULES
     if np.any((n < 1) | (n > MAX_GRANULES) | (preferred >= n) | (bits % (1 << MAX_GRANULES) >> n > 0)):
-        msg = f"a row does not have 1 to {MAX_GRANULES} granules, or granule_bits names others"
-        raise ValueError(msg)
+        raise ValueError(f"a row does not have 1 to {MAX_GRANULES} granules, or granule_bits names others")
     scale = granules.columns["scale"][granules.first + preferred]
     if np.any((values["state"] == STATES.index("ACCEPTED")) & ~(scale > 0)):
-        msg = "the scale of a scene that counts is not positive"
-        raise ValueError(msg)
+        raise ValueError("the scale of a scene that counts is not positive")
 
 
 def _append(

@@ -107,17 +107,14 @@ class Array:
         try:
             plain = gzip.decompress(content, size + 1)
         except zlib.error as error:
-            msg = f"it is not a gzip file: {error}"
-            raise ValueError(msg) from None
+            raise ValueError(f"it is not a gzip file: {error}") from None
         if len(plain) > size or not gzip.eof or gzip.unused_data:
-            msg = f"it is cut short, or has more than the {size:,} bytes of a chunk"
-            raise ValueError(msg)
+            raise ValueError(f"it is cut short, or has more than the {size:,} bytes of a chunk")
         inside = tuple(slice(part.stop - part.start) for part in place)
         if self.dtype == _TEXT:
             return np.array(_texts(plain), object)[inside]
         if len(plain) != size:
-            msg = f"it has {len(plain):,} bytes, and a chunk {size:,}"
-            raise ValueError(msg)
+            raise ValueError(f"it has {len(plain):,} bytes, and a chunk {size:,}")
         return np.frombuffer(plain, np.dtype(self.dtype).newbyteorder("<")).reshape(self.chunk)[inside]
 
 
@@ -137,6 +134,5 @@ def _texts(plain: bytes) -> list[str]:
         at = start + int.from_bytes(plain[at:start], "little")
         texts.append(plain[start:at].decode())
     if plain[:4] != _int32(CHUNK_TEXTS) or at != len(plain):
-        msg = f"it does not have {CHUNK_TEXTS} texts"
-        raise ValueError(msg)
+        raise ValueError(f"it does not have {CHUNK_TEXTS} texts")
     return texts

@@ -62,8 +62,7 @@ class AllowList:
         hosts = frozenset(name.strip().lower() for name in names)
         for name in hosts:
             if not _HOST.fullmatch(name):
-                msg = f"{section} allow_hosts: {display_address(name)!r} is no host and no host:port"
-                raise BadConfiguration(msg)
+                raise BadConfiguration(f"{section} allow_hosts: {display_address(name)!r} is no host and no host:port")
         return cls(hosts, section=section)
 
     @classmethod
@@ -80,22 +79,19 @@ class AllowList:
         for name in names:
             text = name.removeprefix("file://")
             if not text.strip():
-                msg = "allow_hosts: an empty name is neither host nor folder"
-                raise BadConfiguration(msg)
+                raise BadConfiguration("allow_hosts: an empty name is neither host nor folder")
             is_folder = Path(text).is_dir() or text in (".", "..")
             if _HOST.fullmatch(text) and not is_folder:
                 hosts.add(text.lower())
             elif "/" in text or "\\" in text or is_folder:
                 if "://" in text:
-                    msg = (
+                    raise BadConfiguration(
                         f"allow_hosts: {display_address(name)!r} is an address; "
                         "write only its host, as in '127.0.0.1:8080'"
                     )
-                    raise BadConfiguration(msg)
                 folders.append(Path(text).expanduser().resolve())
             else:
-                msg = f"allow_hosts: {name[:80]!r} is no host, no host:port and no folder"
-                raise BadConfiguration(msg)
+                raise BadConfiguration(f"allow_hosts: {name[:80]!r} is no host, no host:port and no folder")
         return cls(frozenset(hosts), tuple(folders))
 
     def allows_host(self, host: str, port: int) -> bool:
@@ -114,15 +110,13 @@ class AllowList:
         try:
             real = os.path.realpath(path)  # as text, which is faster: a catalogue may name thousands of files
         except (OSError, RuntimeError, ValueError) as error:
-            msg = f"{display_address(str(path))!r} is a path that cannot be resolved"
-            raise FetchRefused(msg) from error
+            raise FetchRefused(f"{display_address(str(path))!r} is a path that cannot be resolved") from error
         if not any(f"{real}/".startswith(os.path.join(folder, "")) for folder in self.folders):
             folder = real if os.path.isdir(real) else os.path.dirname(real)
-            msg = (
+            raise FetchRefused(
                 f"local file {display_address(str(path))!r} is refused, since it is in no allowed folder; "
                 f'if it is intended, add allow_hosts = ["{display_address(folder)}"] to [source]'
             )
-            raise FetchRefused(msg)
         return Path(real)
 
     def resolve_host(self, host: str, port: int) -> list[str]:
@@ -245,5 +239,4 @@ def local_path(address: str) -> str:
 
 
 def _refuse(url: str, why: str) -> NoReturn:
-    msg = f"address {display_address(url)!r} {why}"
-    raise FetchRefused(msg)
+    raise FetchRefused(f"address {display_address(url)!r} {why}")

@@ -75,16 +75,13 @@ class RemoteFile:
         stated = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", response.headers.get("Content-Range", "").strip())
         body = response.body
         if response.status != 206 or not stated or int(stated[1]) != offset or int(stated[2]) - offset + 1 != len(body):
-            msg = f"{self.name} answers with another range than was requested"
-            raise FetchRefused(msg)
+            raise FetchRefused(f"{self.name} answers with another range than was requested")
         size = int(stated[3]) if stated[3] != "*" else None
         if size is not None and self.size not in (None, size):
-            msg = f"{self.name} changed while it was read"
-            raise FetchRefused(msg)
+            raise FetchRefused(f"{self.name} changed while it was read")
         self.size = size if size is not None else self.size
         if len(body) < length and size is not None and offset + len(body) < size:
-            msg = f"{self.name} answers with a shorter range than was requested"
-            raise FetchRefused(msg)
+            raise FetchRefused(f"{self.name} answers with a shorter range than was requested")
         return body
 
 

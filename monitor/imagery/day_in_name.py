@@ -45,16 +45,13 @@ def day_in_name(name: str) -> date | None:
     if counted and not (whole and whole.start() < counted.start()):
         year, day = int(counted[1] or counted[3]), int(counted[2] or counted[4])
         if not 1 <= day <= 365 + isleap(year):
-            msg = f"{counted[0]} in its name is no date"
-            raise BadData(msg)
+            raise BadData(f"{counted[0]} in its name is no date")
         return date(year, 1, 1) + timedelta(day - 1)
     if whole:
         try:
             return date(int(whole[1]), int(whole[3]), int(whole[4]))
         except ValueError as error:
-            msg = f"{whole[0]} in its name is no date"
-            raise BadData(msg) from error
+            raise BadData(f"{whole[0]} in its name is no date") from error
     if other := _UNSUPPORTED.search(name):
-        msg = f"{other[0]} in its name is a date in a form that is not read; write it as 2021-07-15"
-        raise BadData(msg)
+        raise BadData(f"{other[0]} in its name is a date in a form that is not read; write it as 2021-07-15")
     return None

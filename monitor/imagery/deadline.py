@@ -51,8 +51,7 @@ class _Incoming(io.RawIOBase):
     def readinto(self, buffer: Any) -> int | None:
         left = self._deadline - time.monotonic()
         if left <= 0:
-            msg = "the response is not complete at the deadline"
-            raise TimeoutError(msg)
+            raise TimeoutError("the response is not complete at the deadline")
         self._sock.settimeout(left if self._read_timeout is None else min(left, self._read_timeout))
         count: int | None = self._bytes.readinto(buffer)
         return count

@@ -284,8 +284,7 @@ def _integers(values: np.ndarray) -> np.ndarray:
 def _cut(pixels: np.ndarray, quality: np.ndarray, native: GeoBox, grid: GeoBox) -> Frame:
     column, row = ~native.affine @ (grid.affine.c, grid.affine.f)
     if grid.crs != native.crs or abs(column - round(column)) > 1e-6 or abs(row - round(row)) > 1e-6:
-        msg = f"the sample is read on its own lattice only (EPSG:3035, 10 m), not on {grid}"
-        raise ValueError(msg)
+        raise ValueError(f"the sample is read on its own lattice only (EPSG:3035, 10 m), not on {grid}")
     top, left = round(row), round(column)
     height, width = grid.shape
     rows = slice(max(top, 0), min(top + height, native.shape[0]))

@@ -193,8 +193,7 @@ class Source(Protocol):
         TryLater, BadConfiguration
             As :meth:`read`; `BadConfiguration` also if the provider computes no means.
         """
-        msg = f"{self.name} has no server that could reduce"
-        raise BadConfiguration(msg)
+        raise BadConfiguration(f"{self.name} has no server that could reduce")
 
     def cost(self, scenes: int, grid: GeoBox, units: int) -> Cost | None:
         """Estimate the cost of reading scenes of one site and of reducing control units.

@@ -158,11 +158,9 @@ class Fetcher:
         """
         path = self.allowed.resolve_path(Path(local_path(address)))
         if not path.exists():
-            msg = f"there is no file {display_address(str(path))!r}"
-            raise NotFound(msg)
+            raise NotFound(f"there is no file {display_address(str(path))!r}")
         if not path.is_file():
-            msg = f"{display_address(str(path))!r} is no plain file"
-            raise FetchRefused(msg)
+            raise FetchRefused(f"{display_address(str(path))!r} is no plain file")
         return path
 
     def check(self, address: str) -> None:
@@ -234,8 +232,7 @@ class Fetcher:
                     msg = f"{display_address(url)} ends before its announced length, {MAX_TRUNCATIONS} times"
                     raise Truncated(msg) from None
                 if isinstance(error, ssl.SSLError | urllib3.exceptions.SSLError):
-                    msg = f"{display_address(url)}: {problem}; try again later"
-                    raise TryLater(msg) from None
+                    raise TryLater(f"{display_address(url)}: {problem}; try again later") from None
             else:
                 if response.status not in RETRY_STATUSES:
                     self._unanswered.pop(host, None)
@@ -255,16 +252,14 @@ class Fetcher:
             self.transfers.add(retries=1)
             (self._sleep or (cancelled or threading.Event()).wait)(pause)
             if cancelled is not None and cancelled.is_set():
-                msg = f"{display_address(url)} is no longer needed"
-                raise TryLater(msg)
+                raise TryLater(f"{display_address(url)} is no longer needed")
             wait *= 2
 
     def _raise_if_blocked(self, url: str) -> None:
         for key, kind in ((urlsplit(url).netloc, TryLater), (url.partition("?")[0], NoAnswer)):
             until, problem = self._blocked.get(key, (0.0, ""))
             if self._clock() < until:
-                msg = f"{display_address(url)} gives no answer ({problem}, a short while ago); try again later"
-                raise kind(msg)
+                raise kind(f"{display_address(url)} gives no answer ({problem}, a short while ago); try again later")
 
     def _no_answer(
         self, url: str, problem: str, *, started: float, host_down: bool, cancelled: threading.Event | None
@@ -302,14 +297,11 @@ class Fetcher:
     def _checked_status(self, response: HttpResponse) -> HttpResponse:
         status, address = response.status, display_address(response.url)
         if status in (401, 403):
-            msg = f"{address} refuses access (status {status})"
-            raise AccessDenied(status, msg)
+            raise AccessDenied(status, f"{address} refuses access (status {status})")
         if status in (404, 410):
-            msg = f"there is nothing at {address} (status {status})"
-            raise NotFound(msg)
+            raise NotFound(f"there is nothing at {address} (status {status})")
         if not 200 <= status < 300:
-            msg = f"{address} does not accept the request (status {status})"
-            raise RequestRejected(status, msg)
+            raise RequestRejected(status, f"{address} does not accept the request (status {status})")
         self._answered.add(urlsplit(response.url).hostname or "")
         return response
 
@@ -350,16 +342,14 @@ class Fetcher:
                     return HttpResponse(status=response.status, headers=response.headers, body=content, url=url)
                 finally:
                     response.close()  # a body that was read to its end has already returned its connection
-        msg = f"{display_address(url)} redirects more than {MAX_REDIRECTS} times"
-        raise FetchRefused(msg)
+        raise FetchRefused(f"{display_address(url)} redirects more than {MAX_REDIRECTS} times")
 
     def _body(self, response: urllib3.BaseHTTPResponse, limit: int, url: str) -> bytes:
         content = bytearray()
         while chunk := response.read1(READ_CHUNK_BYTES, decode_content=True):
             content += chunk
             if len(content) > limit:
-                msg = f"{display_address(url)} sends more than {limit:,} bytes"
-                raise TooLarge(msg)
+                raise TooLarge(f"{display_address(url)} sends more than {limit:,} bytes")
         self.transfers.add(bytes_read=len(content))
         return bytes(content)
 
@@ -394,8 +384,7 @@ class Fetcher:
 def _redirect_target(url: str, target: str) -> str:
     target = urljoin(url, target)
     if url.lower().startswith("https:") and not target.lower().startswith("https:"):
-        msg = f"{display_address(url)} redirects to {display_address(target)}, which is not https"
-        raise FetchRefused(msg)
+        raise FetchRefused(f"{display_address(url)} redirects to {display_address(target)}, which is not https")
     return target
 
 

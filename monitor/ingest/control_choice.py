@@ -168,12 +168,11 @@ class _Selection:
         update, site = self.update, self.update.task.site
         after_start = any(overpass.main.time.date() >= site.start for overpass in self.batch)
         if len(self.unreadable) > len(self.means):
-            msg = (
+            raise TryLater(
                 f"site {site.id!r} is not begun: of {self.n_tried} scenes from "
                 f"{'its first growing seasons' if after_start else 'before its start'} {len(self.unreadable)} cannot "
                 f"be read; the first: {self.unreadable[0].why}"
             )
-            raise TryLater(msg)
         clear = sum(bool(np.isfinite(means[0, MEASURES.index("cover")])) for _, means in self.means)
         if clear < (MIN_SELECTION_SCENES if after_start else 1):
             update.tried = None if self.unreadable else GrowingSeason.of(site).last_ended(update.task.until)[0]

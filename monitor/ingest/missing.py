@@ -49,8 +49,7 @@ def new_site_grid(site: Site, source: Source) -> GeoBox:
     pixel, anchor = abs(native.resolution.x), (native.affine.c, native.affine.f)
     grid = site_grid(site.geometry, crs=crs_of(native), resolution=pixel, anchor=anchor)
     if not inside(site.geometry, grid).any():
-        msg = f"site {site.id!r} holds no centre of a pixel of {pixel:g} m: it is too small to be seen"
-        raise BadData(msg)
+        raise BadData(f"site {site.id!r} holds no centre of a pixel of {pixel:g} m: it is too small to be seen")
     return grid
 
 

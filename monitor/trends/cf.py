@@ -53,8 +53,7 @@ def open_dataset(path: Path) -> xr.Dataset:
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
         why = str(error).split(". Try opening")[0]  # the rest is for programmers
         fix = ". Give it times as 'days since 1970-01-01'" if "decode time" in why else ""
-        msg = f"{path} cannot be opened as {'Zarr' if is_zarr_store else 'NetCDF'}: {why}{fix}"
-        raise BadData(msg) from error
+        raise BadData(f"{path} cannot be opened as {'Zarr' if is_zarr_store else 'NetCDF'}: {why}{fix}") from error
     cube = _named(cube)
     maps = [str(name) for name, variable in cube.data_vars.items() if set(variable.dims) == {"time", "y", "x"}]
     dimensions = {str(name): tuple(map(str, variable.dims)) for name, variable in cube.data_vars.items()}
@@ -197,5 +196,4 @@ def _refuse_pickle(store: Path) -> None:
     """Refuse a Zarr store whose arrays name the codec pickle."""
     for path in (*store.glob("*/.zarray"), *store.glob("*/zarr.json")):
         if b'"pickle"' in path.read_bytes():
-            msg = f"{path} names the codec pickle, which can run any program; store the cube as numbers"
-            raise BadData(msg)
+            raise BadData(f"{path} names the codec pickle, which can run any program; store the cube as numbers")

@@ -110,13 +110,11 @@ def open_series(
         reflectance in integers without a scale; or it states another scale or offset.
     """
     if not path.exists():
-        msg = f"{path}: there is no such file or folder"
-        raise BadData(msg)
+        raise BadData(f"{path}: there is no such file or folder")
     images = path.is_dir() and not is_zarr(path)
     cube = open_geotiffs(path) if images else open_dataset(path)
     if 0 in cube.sizes.values():
-        msg = f"{path} is empty: the sizes of its dimensions are {dict(cube.sizes)}"
-        raise BadData(msg)
+        raise BadData(f"{path} is empty: the sizes of its dimensions are {dict(cube.sizes)}")
     name, roles = choose(path, cube, variable, bands or {})
     sources = tuple(roles.values()) or (name,)
     kinds = tuple(roles) or (kind_of(cube[name], variable),)
@@ -166,26 +164,22 @@ def check_values(path: Path, name: str, checks: xr.Dataset) -> None:
     )
     stretched, count, possible = (int(checks[which].sum()) for which in ("stretched", "numbers", "possible"))
     if stretched:
-        msg = (
+        raise BadData(
             f"{path}: {stretched} layers run from exactly 0 to exactly 1 in every band, so they were "
             "stretched for display and are no reflectance; use the unstretched ones"
         )
-        raise BadData(msg)
     if not checks["clear"]:
-        msg = f"{path}: --mask keeps no pixel: its layer has none of these values; name those of clear ground"
-        raise BadData(msg)
+        raise BadData(f"{path}: --mask keeps no pixel: its layer has none of these values; name those of clear ground")
     if checks["most_values"] < 2:
-        msg = (
+        raise BadData(
             f"{path}: no pixel of {name!r} has two values that count by the mask, the limits that the file sets "
             f"(valid_min, valid_max, valid_range) and what is possible: reflectance is not 0, and {limits}"
         )
-        raise BadData(msg)
     if possible < PLAUSIBLE_SHARE * count:
-        msg = (
+        raise BadData(
             f"{path}: of {count} numbers {count - possible} cannot be what {name!r} is taken for, so the others mean "
             f"nothing: {limits}"
         )
-        raise BadData(msg)
 
 
 def _refuse_unusable(path: Path, band: xr.DataArray, kind: str, packing: Packing) -> None:
@@ -198,19 +192,17 @@ def _refuse_unusable(path: Path, band: xr.DataArray, kind: str, packing: Packing
     scaled = {"scale_factor", "add_offset"} & band.encoding.keys()
     integers = stored if stored.kind in "iu" and not scaled else band.attrs.get(UNSCALED)
     if integers is not None and (kind in INDEX_NAMES or kind in REFLECTANCES):
-        msg = (
+        raise BadData(
             f"{path}: {band.name!r} holds integers ({integers}) without a scale; state their meaning by --scale and "
             "--offset, or in the file by the attributes scale_factor and add_offset (of a GeoTIFF scale and offset). "
             "Sentinel-2: 0.0001, and -0.1 from baseline 04.00 on"
         )
-        raise BadData(msg)
 
 
 def _refuse_text(path: Path, band: xr.DataArray) -> None:
     stored = np.dtype(band.encoding.get("dtype", band.dtype))  # with a scale, text too is said to become numbers
     if band.dtype.kind not in "biuf" or stored.kind not in "biuf":
-        msg = f"{path}: {band.name!r} holds no real numbers ({band.dtype}), and only those have a trend"
-        raise BadData(msg)
+        raise BadData(f"{path}: {band.name!r} holds no real numbers ({band.dtype}), and only those have a trend")
 
 
 def _stated_packing(band: xr.DataArray) -> list[tuple[float, float]]:
@@ -227,11 +219,10 @@ def _refuse_contradiction(path: Path, band: xr.DataArray, packing: Packing) -> N
     for stated in _stated_packing(band):
         for option, here, given in zip(("scale", "offset"), stated, packing, strict=True):
             if given is not None and not isclose(here, given, rel_tol=ROUNDING, abs_tol=0):
-                msg = (
+                raise BadData(
                     f"{path} states that {band.name!r} has scale {stated[0]:.7g} and offset {stated[1]:.7g}, and "
                     f"--{option} is {given:.7g}; leave --scale and --offset out, or correct the file"
                 )
-                raise BadData(msg)
 
 
 def _unpacked(band: xr.DataArray, packing: Packing) -> xr.DataArray:

@@ -35,29 +35,25 @@ def open_geotiffs(folder: Path) -> xr.Dataset:
     """
     paths = sorted(path for path in folder.glob("[!.]*") if path.suffix.lower() in (".tif", ".tiff"))
     if not paths:
-        msg = f"{folder} is no Zarr store and holds no GeoTIFF (.tif)"
-        raise BadData(msg)
+        raise BadData(f"{folder} is no Zarr store and holds no GeoTIFF (.tif)")
     time = np.array([_date_in(path) for path in paths])
     order = np.argsort(time, kind="stable")
     paths, time = [paths[i] for i in order], time[order]
     for earlier, later, same in zip(paths, paths[1:], time[1:] == time[:-1], strict=False):
         if same:
-            msg = f"{earlier.name} and {later.name} in {folder} are of the same date; keep one of them"
-            raise BadData(msg)
+            raise BadData(f"{earlier.name} and {later.name} in {folder} are of the same date; keep one of them")
     headers = [_header(path) for path in paths]
     first = headers[0]
     for path, other in zip(paths[1:], headers[1:], strict=True):
         for field, here, there in zip(first._fields, first, other, strict=True):
             if here != there and field not in ("scales", "offsets"):
                 fix = FIXES.get(field, "resample all files to one grid")
-                msg = f"{path}: {field} is {there}, in {paths[0].name} it is {here}; {fix}"
-                raise BadData(msg)
+                raise BadData(f"{path}: {field} is {there}, in {paths[0].name} it is {here}; {fix}")
     height, width = first.shape
     kind = np.result_type(first.type, np.float32)
     transform = first.transform
     if transform.b or transform.d:
-        msg = f"{paths[0]}: the grid is rotated; resample the files to one that is not"
-        raise BadData(msg)
+        raise BadData(f"{paths[0]}: the grid is rotated; resample the files to one that is not")
     like = xr.DataArray(np.broadcast_to(np.zeros((), kind), (len(paths), height, width)), dims=("time", "y", "x"))
     shape = block_shape(like)
     chunks = ((len(paths),), *(_cut(n, shape[d]) for d, n in (("y", height), ("x", width))))
@@ -119,14 +115,12 @@ def _header(path: Path) -> _ImageHeader:
             plain = kind.kind in "iu" and set(file.scales) == {1.0}
             unscaled = {UNSCALED: str(kind)} if plain else {}
             if not (np.isfinite((*file.scales, *file.offsets)).all() and all(file.scales)):
-                msg = f"{path}: scale {file.scales} and offset {file.offsets} are not usable; correct them"
-                raise BadData(msg)
+                raise BadData(f"{path}: scale {file.scales} and offset {file.offsets} are not usable; correct them")
             return _ImageHeader(
                 file.shape, file.transform, file.crs, names, str(kind), unscaled, file.scales, file.offsets
             )
     except rasterio.errors.RasterioIOError as error:
-        msg = f"{path} cannot be read as GeoTIFF: {error}"
-        raise BadData(msg) from error
+        raise BadData(f"{path} cannot be read as GeoTIFF: {error}") from error
 
 
 def _cut(whole: int, part: int) -> tuple[int, ...]:
@@ -144,8 +138,7 @@ def _read(*, paths: Sequence[Path], band: int, block_info: Any) -> np.ndarray:
                 values = file.read(band, window=window, masked=True)
                 scale, offset = file.scales[band - 1], file.offsets[band - 1]
         except rasterio.errors.RasterioError as error:
-            msg = f"{path} cannot be read: {error}"
-            raise BadData(msg) from error
+            raise BadData(f"{path} cannot be read: {error}") from error
         # in double precision: equal values under two offsets must be ties
         out[layer] = np.ma.filled(values.astype(np.float64), np.nan) * scale + offset
     return out
@@ -161,8 +154,7 @@ def _date_in(path: Path) -> np.datetime64:
     try:
         day = day_in_name(path.stem)
     except BadData as error:
-        msg = f"{path}: {error}"
-        raise BadData(msg) from error
+        raise BadData(f"{path}: {error}") from error
     if day is not None:
         return np.datetime64(day, "ns")
     month, year, together = (pattern.search(path.stem) for pattern in (_MONTH, _YEAR, _YEAR_AND_MONTH))
@@ -171,5 +163,4 @@ def _date_in(path: Path) -> np.datetime64:
         return middle
     if month := month or together:
         return np.datetime64(f"{month['year']}-{month['month']}-15", "ns")
-    msg = f"{path}: no date in its name; rename it like ndvi_2021-07-15.tif or ndvi_2021.tif"
-    raise BadData(msg)
+    raise BadData(f"{path}: no date in its name; rename it like ndvi_2021-07-15.tif or ndvi_2021.tif")

@@ -140,19 +140,17 @@ def growing_season_means(da: xr.DataArray, window: tuple[int, int]) -> xr.DataAr
     decimal_years(da)
     first, last = window
     if not (1 <= first <= 366 and 1 <= last <= 366):
-        msg = f"season {first} to {last}: days of the year are between 1 and 366"
-        raise BadData(msg)
+        raise BadData(f"season {first} to {last}: days of the year are between 1 and 366")
     day = da["time"].dt.dayofyear.values
     over_new_year = last < first
     inside = (day >= first) | (day <= last) if over_new_year else (day >= first) & (day <= last)
     season = da["time"].dt.year.values - (over_new_year & (day <= last))
     seasons = np.unique(season[inside])
     if seasons.size == 0:
-        msg = (
+        raise BadData(
             f"{_name(da)} has no layer from day {first} to day {last} of any year; its days of the year run from "
             f"{day.min()} to {day.max()}. Choose a growing season that it covers."
         )
-        raise BadData(msg)
     length = (last - first + 1) + DAYS_PER_YEAR * over_new_year
     layers = [np.flatnonzero(inside & (season == year)) for year in seasons]
     out = _by_pixel(_seasons, da, "season", seasons.size, seasons=layers)
@@ -199,35 +197,29 @@ def decimal_years(da: xr.DataArray) -> np.ndarray:
         Not a DataArray, no numbers, no dates, dates of another calendar, out of order or repeated.
     """
     if not isinstance(da, xr.DataArray):
-        msg = (
+        raise BadData(
             f"a trend needs an xarray.DataArray on (time, y, x) with dates along time, not a {type(da).__name__}: "
             "xarray.DataArray(values, dims=('time', 'y', 'x'), coords={'time': dates}), or one variable of a Dataset"
         )
-        raise BadData(msg)
     if da.dtype.kind not in "biuf":
-        msg = f"{_name(da)} holds no real numbers ({da.dtype}), and only those have a trend"
-        raise BadData(msg)
+        raise BadData(f"{_name(da)} holds no real numbers ({da.dtype}), and only those have a trend")
     if "time" not in da.dims or da.sizes["time"] == 0 or da.size == 0:
-        msg = f"{_name(da)} is empty: its dimensions are {dict(da.sizes)}; a trend needs layers along 'time'"
-        raise BadData(msg)
+        raise BadData(f"{_name(da)} is empty: its dimensions are {dict(da.sizes)}; a trend needs layers along 'time'")
     time: np.ndarray = da["time"].values if "time" in da.coords else np.empty(0)
     if time.dtype.kind == "O":  # xarray reads other calendars so, of 360 days for instance
         msg = f"{_name(da)} has times that are none of the common calendar ({time[0]!r}, ...); give them as datetime64"
         raise BadData(msg)
     if time.dtype.kind != "M" or np.isnat(time).any():
-        msg = f"{_name(da)} has a layer without a date; give each layer its time in UTC (datetime64)"
-        raise BadData(msg)
+        raise BadData(f"{_name(da)} has a layer without a date; give each layer its time in UTC (datetime64)")
     if (back := np.flatnonzero(time[1:] < time[:-1])).size:
-        msg = f"{_name(da)}: {_day(da, back[0] + 1)} comes after {_day(da, back[0])}; sort the layers by time"
-        raise BadData(msg)
+        raise BadData(f"{_name(da)}: {_day(da, back[0] + 1)} comes after {_day(da, back[0])}; sort the layers by time")
     day = time.astype("datetime64[D]")
     twice = np.flatnonzero(day[1:] == day[:-1])
     if twice.size:
-        msg = (
+        raise BadData(
             f"{_name(da)} has {day.size} layers of {day.size - twice.size} days, {day[twice[0]]} more than once; "
             "a day counts once: keep one layer of it or average them"
         )
-        raise BadData(msg)
     elapsed = time.astype("datetime64[us]") - EPOCH.astype("datetime64[us]")
     years: np.ndarray = elapsed / np.timedelta64(1, "D") / DAYS_PER_YEAR
     return years

@@ -39,11 +39,9 @@ def refuse_other_contents(out: Path) -> None:
         `out` is a folder that holds anything else, or a file instead of a folder.
     """
     if out.is_dir() and not _is_ours(out):
-        msg = f"{out} is a folder with other things in it; name a new one, or empty it"
-        raise BadData(msg)
+        raise BadData(f"{out} is a folder with other things in it; name a new one, or empty it")
     if out.is_file() and out.suffix.lower() in (".zarr", ""):
-        msg = f"{out} is a file; use another name, or remove it"
-        raise BadData(msg)
+        raise BadData(f"{out} is a file; use another name, or remove it")
 
 
 def delayed_write(trends: xr.Dataset, partial: Path) -> Any:
@@ -109,8 +107,7 @@ def _with_transform(trends: xr.Dataset) -> xr.Dataset:
         step = (values[-1] - values[0]) / (values.size - 1) if values.size > 1 else 0.0
         unevenness = np.abs(values - (values[:1] + step * np.arange(values.size)))
         if not step or not (unevenness <= MAX_UNEVENNESS * abs(step)).all():
-            msg = f"a GeoTIFF needs evenly spaced coordinates along {along}, two or more; write .nc or .zarr"
-            raise BadData(msg)
+            raise BadData(f"a GeoTIFF needs evenly spaced coordinates along {along}, two or more; write .nc or .zarr")
         sizes[along], corner[along] = step, values[0] - step / 2
     transform = Affine(sizes["x"], 0, corner["x"], 0, sizes["y"], corner["y"])
     placed: xr.Dataset = trends.rio.write_transform(transform)

@@ -67,8 +67,7 @@ class EarthEngineElevation:
         top = (math.ceil(north / ARC_SECOND) + 4) * ARC_SECOND + ARC_SECOND / 2
         shape = math.ceil((top - south) / ARC_SECOND) + 4, math.ceil((east - left) / width) + 4
         if shape[0] * shape[1] > MAX_ELEVATION_PIXELS:
-            msg = f"ground of {shape[0]} by {shape[1]} seconds is too large for one request of terrain"
-            raise BadData(msg)
+            raise BadData(f"ground of {shape[0]} by {shape[1]} seconds is too large for one request of terrain")
         affine = Affine(width, 0.0, left, 0.0, -ARC_SECOND, top)
         layers = _layers(self._connection, GLO30, "DEM", ELEVATION_OFFSET, area, GeoBox(shape, affine, LONLAT))
         if not layers:
@@ -126,8 +125,7 @@ class EarthEngineRain:
                 try:
                     days.append(date.fromisoformat(day))
                 except ValueError:
-                    msg = f"{CHIRPS} holds an image named {day[:40]!r}, which is no day"
-                    raise BadData(msg) from None
+                    raise BadData(f"{CHIRPS} holds an image named {day[:40]!r}, which is no day") from None
                 layers.append(np.where(values > 0, values - 1.0, np.nan))
             first = last + timedelta(days=1)
         return np.array(days, dtype="datetime64[D]"), np.array(layers)
@@ -174,9 +172,7 @@ def _layers(
         return connection.request_decoded("pixels", call, decode)
     except RequestRefused as error:
         if error.is_limit:
-            msg = f"{collection} of Earth Engine cannot be read now: {error}"
-            raise TryLater(msg) from error
+            raise TryLater(f"{collection} of Earth Engine cannot be read now: {error}") from error
         if "no bands" in str(error).lower():
             return {}  # no image over the area
-        msg = f"{collection} of Earth Engine cannot be read: {error}"
-        raise BadData(msg) from error
+        raise BadData(f"{collection} of Earth Engine cannot be read: {error}") from error

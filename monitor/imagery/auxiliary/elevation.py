@@ -80,11 +80,10 @@ def _local_tile(path: Path) -> "ElevationTile":
         unit = (file.units[0] or "m").lower()
         if file.count != 1 or file.crs is None or min(file.shape) < 2 or unit not in _METRE:
             system = "no coordinate system" if file.crs is None else str(file.crs)
-            msg = (
+            raise BadData(
                 f"{path} has {file.count} bands, {file.shape} pixels, unit {unit!r} and {system}; an elevation "
                 "model has one band in metres, two pixels a side or more, and a coordinate system"
             )
-            raise BadData(msg)
         shape, affine, crs = file.shape, file.transform, file.crs.to_wkt()
 
     def values(window: Window) -> np.ndarray:
@@ -140,8 +139,7 @@ class ElevationTile:
         self.name, self.shape, self.affine, self.crs = name, shape, affine, crs
         self._read = values
         if affine.b or affine.d:
-            msg = f"{name} is on a rotated grid; bring it onto one that is not"
-            raise BadData(msg)
+            raise BadData(f"{name} is on a rotated grid; bring it onto one that is not")
         system = CRS.from_user_input(crs)
         metres = _DEGREE if system.is_geographic else system.axis_info[0].unit_conversion_factor
         middle = math.radians(affine.f + affine.e * shape[0] / 2)
@@ -210,10 +208,9 @@ class ElevationTile:
                 return None
             ends += [low, high - low + 1]
         if ends[1] * ends[3] > 4 * MAX_TERRAIN_PIXELS:
-            msg = (
+            raise BadData(
                 f"{self.name} is too fine to be read here ({self.pixel:.2g} m pixels); give one of {TERRAIN_PIXEL:g} m"
             )
-            raise BadData(msg)
         return Window(ends[2], ends[0], ends[3], ends[1])
 
 

@@ -35,8 +35,7 @@ def geotiff_paths(path: Path) -> list[Path]:
         return [plain_file(path)]
     paths = sorted(file for file in path.iterdir() if file.suffix.lower() in (".tif", ".tiff"))
     if not paths:
-        msg = f"{path} holds no GeoTIFF (.tif)"
-        raise BadData(msg)
+        raise BadData(f"{path} holds no GeoTIFF (.tif)")
     return [plain_file(file) for file in paths]
 
 
@@ -53,5 +52,4 @@ def open_geotiff(path: Path) -> Iterator[Any]:
         with rasterio.Env(GTIFF_IGNORE_READ_ERRORS="NO"), rasterio.open(path, driver="GTiff") as file:
             yield file
     except rasterio.errors.RasterioError as error:
-        msg = f"{path} cannot be read as GeoTIFF ({error}); it may be cut short: fetch it again"
-        raise BadData(msg) from error
+        raise BadData(f"{path} cannot be read as GeoTIFF ({error}); it may be cut short: fetch it again") from error

@@ -182,8 +182,7 @@ def daily_rain(days: np.ndarray, values: np.ndarray, *, rate: bool, source: str)
         There is no value, a day or month occurs twice, or the steps are neither days nor months.
     """
     if not days.size:
-        msg = f"{source} holds no rain"
-        raise BadData(msg)
+        raise BadData(f"{source} holds no rain")
     order = np.argsort(days, kind="stable")
     days, values = days[order].astype("datetime64[D]"), np.asarray(values, dtype=np.float64)[order]
     gaps = np.diff(days).astype(np.int64)
@@ -194,12 +193,10 @@ def daily_rain(days: np.ndarray, values: np.ndarray, *, rate: bool, source: str)
     elif step <= 1:
         first, after = days, days + _DAY
     else:
-        msg = f"{source} has a value every {step} days; give one a day or one a month"
-        raise BadData(msg)
+        raise BadData(f"{source} has a value every {step} days; give one a day or one a month")
     twice = np.flatnonzero(np.diff(first.astype(np.int64)) == 0)
     if twice.size:
-        msg = f"{source} has two values for {days[twice[0] + 1]}; keep one of them"
-        raise BadData(msg)
+        raise BadData(f"{source} has two values for {days[twice[0] + 1]}; keep one of them")
     length = (after - first).astype(np.int64)
     with np.errstate(invalid="ignore"):
         mm = values if rate else values / length
@@ -255,8 +252,7 @@ class LocalRain:
                 column = next((name for name in ("mm", "mm_per_day") if name in columns), None)
                 if column is None or "date" not in columns:
                     present = ", ".join(columns) or "nothing"
-                    msg = f"{self.name} has the columns {present}; it needs 'date' and 'mm' (or 'mm_per_day')"
-                    raise BadData(msg)
+                    raise BadData(f"{self.name} has the columns {present}; it needs 'date' and 'mm' (or 'mm_per_day')")
                 for number, row in enumerate(rows, start=2):
                     try:
                         days.append(date.fromisoformat((row["date"] or "").strip()))
@@ -265,8 +261,7 @@ class LocalRain:
                         msg = f"{self.name}, line {number}: {error}; write for instance 2021-07-15,12.5"
                         raise BadData(msg) from error
         except (UnicodeDecodeError, csv.Error) as error:
-            msg = f"{self.name} is no CSV in UTF-8: {error}"
-            raise BadData(msg) from error
+            raise BadData(f"{self.name} is no CSV in UTF-8: {error}") from error
         dates = np.array(days, dtype="datetime64[D]")
         rain = daily_rain(dates, np.array(values), rate=column == "mm_per_day", source=self.name)
         return [rain] * len(points)
@@ -282,8 +277,7 @@ class LocalRain:
                     for cell in sorted({cell for cell in cells if cell is not None})
                 }
         except (OSError, RuntimeError, ValueError, KeyError, TypeError, OverflowError) as error:
-            msg = f"{self.name} cannot be read as NetCDF: {error}"
-            raise BadData(msg) from error
+            raise BadData(f"{self.name} cannot be read as NetCDF: {error}") from error
         rains = {cell: daily_rain(days, values, rate=rate, source=self.name) for cell, values in series.items()}
         return [None if cell is None else rains[cell] for cell in cells]
 
@@ -295,12 +289,10 @@ class LocalRain:
         candidates = named or maps
         if len(candidates) != 1 or candidates[0] not in maps:
             present = ", ".join(maps) or "nothing on (time, y, x)"
-            msg = f"{self.name} holds {present}; name one variable of rain by [rain] variable"
-            raise BadData(msg)
+            raise BadData(f"{self.name} holds {present}; name one variable of rain by [rain] variable")
         rain = file[candidates[0]]
         if rain["time"].dtype.kind != "M" or not {"y", "x"} <= set(rain.coords):
-            msg = f"{self.name}: {candidates[0]!r} has no times of the ordinary calendar, or no coordinates"
-            raise BadData(msg)
+            raise BadData(f"{self.name}: {candidates[0]!r} has no times of the ordinary calendar, or no coordinates")
         unit = re.sub(r"[\s*^_.]", "", str(rain.attrs.get("units", ""))).lower()
         if unit not in _TOTALS and unit not in _RATES:
             msg = f"{self.name}: {candidates[0]!r} is in {rain.attrs.get('units')!r}; give mm, m, mm/day or kg m-2 s-1"
@@ -362,8 +354,7 @@ def _project(crs: str, points: Sequence[tuple[float, float]]) -> tuple[np.ndarra
     try:
         transformer = Transformer.from_crs(LONLAT, CRS.from_user_input(crs), always_xy=True)
     except ProjError as error:
-        msg = f"the coordinate system of the rain is not one: {error}"
-        raise BadData(msg) from error
+        raise BadData(f"the coordinate system of the rain is not one: {error}") from error
     lon, lat = (np.array(part, dtype=np.float64) for part in zip(*points, strict=True))
     x, y = transformer.transform(lon, lat)
     return np.asarray(x), np.asarray(y)
@@ -377,5 +368,4 @@ def _date_in_name(path: Path) -> date:
             return date(int(match[1]), int(match[2]), int(match[3] or 1))
     except ValueError:
         pass
-    msg = f"{path}: no date in its name; call it for instance rain_2021-07-15.tif or rain_2021-07.tif"
-    raise BadData(msg)
+    raise BadData(f"{path}: no date in its name; call it for instance rain_2021-07-15.tif or rain_2021-07.tif")

@@ -48,8 +48,7 @@ class StacElevation:
         try:
             return mosaic([_tile(reader) for reader in self._catalogue.files(area)], grid)
         except SceneRejected as error:
-            msg = f"terrain from {self.name}: {error}"
-            raise BadData(msg) from error
+            raise BadData(f"terrain from {self.name}: {error}") from error
 
 
 class _Catalogue(Stac):
@@ -60,8 +59,7 @@ class _Catalogue(Stac):
         for scene in sorted(self.search(area, *ALL_DATES), key=lambda scene: scene.id):
             if not isinstance(scene.handle, SceneAssets):
                 collections = ", ".join(self._catalogue.collections)
-                msg = f"item {scene.id!r} of {collections} has no single GeoTIFF of elevations"
-                raise BadData(msg)
+                raise BadData(f"item {scene.id!r} of {collections} has no single GeoTIFF of elevations")
             addresses = AssetAddresses(self._fetcher, scene.handle, self._sign)
             yield AssetReader(self._fetcher, addresses, scene.handle.quality)
 
@@ -106,8 +104,7 @@ def _tile(reader: AssetReader) -> ElevationTile:
     """One file of a catalogue as a tile of the elevation model."""
     layout = blocks.read_layout(reader)
     if not layout.wkt or min(layout.shape) < 2 or layout.samples != 1:
-        msg = f"{reader.name} has {layout.samples} bands and {layout.shape} pixels, or no coordinate system"
-        raise BadData(msg)
+        raise BadData(f"{reader.name} has {layout.samples} bands and {layout.shape} pixels, or no coordinate system")
 
     def values(window: Window) -> np.ndarray:
         top, left, height, width = window.row_off, window.col_off, window.height, window.width

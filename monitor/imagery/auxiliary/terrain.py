@@ -156,10 +156,9 @@ def _covering(bounds: tuple[float, float, float, float], crs: CRS, pixel: float)
     x0, y1 = (math.floor(left / pixel) - 2) * pixel, (math.ceil(top / pixel) + 2) * pixel
     width, height = math.ceil((right - x0) / pixel) + 2, math.ceil((y1 - bottom) / pixel) + 2
     if width * height > MAX_TERRAIN_PIXELS:
-        msg = (
+        raise BadData(
             f"ground {width * pixel / 1000:.0f} by {height * pixel / 1000:.0f} km is too large for one read of terrain"
         )
-        raise BadData(msg)
     return GeoBox((height, width), Affine(pixel, 0.0, x0, 0.0, -pixel, y1), crs)
 
 

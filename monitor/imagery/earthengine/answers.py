@@ -57,8 +57,7 @@ def scene_from_feature(
     except (KeyError, TypeError, ValueError, OverflowError, OSError):
         time = None
     if time is None or not re.fullmatch(r"[\w-]+", index):
-        msg = f"Earth Engine describes an image of {collection} ({index[:80]!r}) without a name or a time"
-        raise TryLater(msg)
+        raise TryLater(f"Earth Engine describes an image of {collection} ({index[:80]!r}) without a name or a time")
 
     def text(*names: str) -> list[str]:
         return [str(properties.get(name) or "") for name in names]
@@ -133,8 +132,7 @@ def decode_array(content: bytes) -> np.ndarray:
         # The names of 1,024 bands are longer than the largest header that numpy accepts by default.
         return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False, max_header_size=1 << 20)
     except (ValueError, EOFError, SyntaxError, OSError) as error:
-        msg = f"{len(content)} bytes are no complete array ({error})"
-        raise ValueError(msg) from None
+        raise ValueError(f"{len(content)} bytes are no complete array ({error})") from None
 
 
 def decode_pixels(content: bytes, names: Sequence[str], size: tuple[int, ...]) -> np.ndarray:
@@ -156,17 +154,14 @@ def decode_pixels(content: bytes, names: Sequence[str], size: tuple[int, ...]) -
     """
     array = decode_array(content)
     if array.shape != size:
-        msg = f"an array of {array.shape} pixels, not {size}"
-        raise ValueError(msg)
+        raise ValueError(f"an array of {array.shape} pixels, not {size}")
     if set(array.dtype.names or ()) != set(names):
-        msg = f"{len(array.dtype.names or ())} bands, not the {len(names)} requested ones"
-        raise ValueError(msg)
+        raise ValueError(f"{len(array.dtype.names or ())} bands, not the {len(names)} requested ones")
     pixels = np.empty((len(names), *size), dtype=np.uint16)
     for number, name in enumerate(names):
         values = array[name]
         if values.dtype.kind not in "ui" or (values.size and not 0 <= values.min() <= values.max() <= 65535):
-            msg = f"values of type {values.dtype}, not integers of 16 bits"
-            raise ValueError(msg)
+            raise ValueError(f"values of type {values.dtype}, not integers of 16 bits")
         pixels[number] = values
     return pixels
 
@@ -195,6 +190,5 @@ def decode_table(answer: Any, units: int, names: Sequence[str]) -> np.ndarray:
             values = [properties.get(name) for name in names]
             table[int(properties["unit"])] = [np.nan if value is None else float(value) for value in values]
     except (KeyError, TypeError, IndexError) as error:
-        msg = f"no table of units ({error!r})"
-        raise ValueError(msg) from None
+        raise ValueError(f"no table of units ({error!r})") from None
     return table

@@ -161,8 +161,7 @@ def epsg_crs(grid: GeoBox) -> CRS:
         It has no EPSG code.
     """
     if grid.crs is None or grid.crs.epsg is None:
-        msg = f"Earth Engine needs grids with an EPSG code, not {grid}"
-        raise ValueError(msg)
+        raise ValueError(f"Earth Engine needs grids with an EPSG code, not {grid}")
     return grid.crs
 
 

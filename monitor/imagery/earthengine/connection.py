@@ -114,8 +114,7 @@ class Connection:
                 return decode(answer)
             except ValueError as error:
                 wrong = str(error)
-        msg = f"Earth Engine answers twice with other {kind} than requested: {wrong}"
-        raise TryLater(msg)
+        raise TryLater(f"Earth Engine answers twice with other {kind} than requested: {wrong}")
 
     def build[T](self, expression: Callable[[], T]) -> T:
         """Return what a function builds with the client, which is started first if necessary."""
@@ -149,8 +148,7 @@ class Connection:
             if cancelled is None:
                 time.sleep(pause)
             elif cancelled.wait(pause):
-                msg = "nobody waits for the answer any more"
-                raise TryLater(msg)
+                raise TryLater("nobody waits for the answer any more")
             next_pause = min(next_pause * 2, MAX_RETRY_PAUSE)
             self._count("retry")
 
@@ -253,11 +251,10 @@ class Connection:
             return service.from_service_account_info(content, scopes=ee.oauth.SCOPES)
         except (BadData, OSError, ValueError, AttributeError) as error:
             why = str(error) if isinstance(error, BadData) else "it is no service account key"
-            msg = (
+            raise BadConfiguration(
                 f"the credentials file {self.key_file} cannot be used: {why}. Set GOOGLE_APPLICATION_CREDENTIALS to "
                 "the JSON key of a service account, or unset it and run: earthengine authenticate"
-            )
-            raise BadConfiguration(msg) from None
+            ) from None
 
 
 def connect(
@@ -297,8 +294,7 @@ def connect(
         There is neither a project nor a service account, the token cannot be one, or the endpoint is not allowed.
     """
     if not project and key_file is None:
-        msg = '[source] kind = "earthengine" needs project = "<your Cloud project>"'
-        raise BadConfiguration(msg)
+        raise BadConfiguration('[source] kind = "earthengine" needs project = "<your Cloud project>"')
     if token and not re.fullmatch(r"[!-~]+", token):
         msg = "REGROWTH_EE_TOKEN is no token: it is one word of ASCII, as gcloud auth print-access-token prints it"
         raise BadConfiguration(msg)
@@ -354,5 +350,4 @@ def compute_value(expression: Any) -> Any:
     try:
         return ee.data.computeValue(expression)
     except (KeyError, TypeError) as error:
-        msg = "the answer holds no value"
-        raise ConnectionError(msg) from error
+        raise ConnectionError("the answer holds no value") from error

@@ -112,11 +112,9 @@ class ClientTransport:
                 while chunk := response.raw.read1(1 << 20, decode_content=True):
                     content += chunk
                     if len(content) > MAX_ANSWER_BYTES:
-                        msg = f"the answer is longer than {MAX_ANSWER_BYTES >> 20} MiB"
-                        raise ConnectionError(msg)
+                        raise ConnectionError(f"the answer is longer than {MAX_ANSWER_BYTES >> 20} MiB")
         except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError) as error:
-            msg = f"no complete answer within {self.timeout:g} s"
-            raise TimeoutError(msg) from error
+            raise TimeoutError(f"no complete answer within {self.timeout:g} s") from error
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
             raise ConnectionError(str(error)) from error
         fields = {name.lower(): value for name, value in response.headers.items()}
@@ -148,8 +146,7 @@ def checked_endpoint(url: str, allow_hosts: Sequence[str]) -> str:
     except FetchRefused:
         parts = None
     if parts is None or parts.query:
-        msg = f"{shown} is no endpoint; write for instance {HIGH_VOLUME!r}, or leave it out"
-        raise BadConfiguration(msg)
+        raise BadConfiguration(f"{shown} is no endpoint; write for instance {HIGH_VOLUME!r}, or leave it out")
     allowed = AllowList.parse(allow_hosts)
     scheme, host, port = endpoint(parts)
     try:
@@ -159,8 +156,7 @@ def checked_endpoint(url: str, allow_hosts: Sequence[str]) -> str:
         if parts.netloc != urlsplit(HIGH_VOLUME).netloc:  # a company may lead Google's own name to a private address
             allowed.resolve_host(host, port)
     except FetchRefused as error:
-        msg = f"{shown}: {error}"
-        raise BadConfiguration(msg) from None
+        raise BadConfiguration(f"{shown}: {error}") from None
     except (OSError, UnicodeError):
         pass  # the name has no address: connecting fails, which is tried again later
     return url.rstrip("/")

@@ -89,8 +89,7 @@ class FetcherIO(StacApiIO):
 
 def stop_search(why: str) -> NoReturn:
     """Raise ``TryLater`` for a search that does not end properly."""
-    msg = f"{why}; the search is stopped, try again later"
-    raise TryLater(msg)
+    raise TryLater(f"{why}; the search is stopped, try again later")
 
 
 def _safe_headers(headers: object) -> dict[str, str]:

@@ -99,8 +99,7 @@ class AssetReader:
             raise SceneRejected(MISSING_FILE, str(error)) from None
         except AccessDenied as error:
             if self._addresses.can_renew(self._asset):
-                msg = f"{error}, also with a new signature"
-                raise SceneRejected(MISSING_FILE, msg) from None
+                raise SceneRejected(MISSING_FILE, f"{error}, also with a new signature") from None
             if (
                 error.status == 403
                 and isinstance(self._file, RemoteFile)
@@ -130,22 +129,19 @@ def planetary_computer_signer(url: str) -> Sign | None:
             import planetary_computer  # type: ignore[import-untyped]
             from planetary_computer import sas
         except ImportError as error:
-            msg = (
+            raise BadConfiguration(
                 "files of Planetary Computer must be signed; "
                 "install the signing package: pip install 'regrowth-monitor[planetary-computer]'"
-            )
-            raise BadConfiguration(msg) from error
+            ) from error
         parts = urlsplit(href)
         if parts.netloc.endswith(sas.BLOB_STORAGE_DOMAIN) and "/" not in parts.path.strip("/"):
-            msg = f"{display_address(href)} names no container, so it cannot be signed"
-            raise FetchRefused(msg)
+            raise FetchRefused(f"{display_address(href)} names no container, so it cannot be signed")
         if renew:
             sas.TOKEN_CACHE.clear()
         try:
             return _call_with_timeout(lambda: str(planetary_computer.sign_url(href)))
         except (OSError, ValueError) as error:  # all errors of requests, TimeoutError, and an answer that is no token
-            msg = f"Planetary Computer gives no signature ({type(error).__name__}); try again later"
-            raise TryLater(msg) from None
+            raise TryLater(f"Planetary Computer gives no signature ({type(error).__name__}); try again later") from None
 
     return sign
 

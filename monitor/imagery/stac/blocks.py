@@ -273,8 +273,7 @@ def _inflate(layout: TileLayout, block: bytes, rows: int) -> np.ndarray:
     inflate = zlib.decompressobj()
     data = inflate.decompress(block, due + 1)
     if len(data) != due or inflate.decompress(inflate.unconsumed_tail, 1) or not inflate.eof:
-        msg = f"{len(data)} bytes instead of {due}"
-        raise ValueError(msg)
+        raise ValueError(f"{len(data)} bytes instead of {due}")
     pixels = np.frombuffer(data, dtype=kind).reshape(rows, layout.block[1], samples).astype(layout.dtype)
     if _first_value(layout, _PREDICTOR, 1) == 2:  # differences along each row, modulo the width of the type
         pixels = np.cumsum(pixels, axis=1, dtype=layout.dtype)

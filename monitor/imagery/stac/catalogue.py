@@ -273,11 +273,10 @@ class Catalogue:
                     msg = f"{display_address(address)} is no STAC catalogue, collection, item collection or item"
                     raise BadConfiguration(msg)
             if len(seen) > MAX_FILES:
-                msg = (
+                raise BadConfiguration(
                     f"{display_address(self.url)} leads to more than {MAX_FILES:,} files; "
                     "name a collection, or use an API"
                 )
-                raise BadConfiguration(msg)
             level = [(linked, where) for where in targets if (linked := self._linked_document(where)) is not None]
 
     def _linked_document(self, address: str) -> Document | None:
@@ -294,20 +293,17 @@ class Catalogue:
         try:
             yield
         except AccessDenied as error:
-            msg = (
+            raise BadConfiguration(
                 f"{error}; this version sends no credentials to STAC catalogues: "
                 "name an open catalogue, or a proxy that adds them, as [source] url"
-            )
-            raise BadConfiguration(msg) from None
+            ) from None
         except (TooLarge, Truncated) as error:
-            msg = f"{error}; try again later"
-            raise TryLater(msg) from None
+            raise TryLater(f"{error}; try again later") from None
         except FetchRefused as error:
             raise BadConfiguration(str(error)) from None
         except FetchError as error:
             named = f" and collections {list(self.collections)}" if self.collections else ""
-            msg = f"{error}; check [source] url{named}"
-            raise BadConfiguration(msg) from None
+            raise BadConfiguration(f"{error}; check [source] url{named}") from None
         except MonitorError:
             raise
         except (
@@ -315,5 +311,4 @@ class Catalogue:
             AttributeError, ArithmeticError, RecursionError,
         ) as error:  # fmt: skip
             what = f"something that is no STAC ({type(error).__name__})"
-            msg = f"{display_address(self.url)} answers with {what}; try again later"
-            raise TryLater(msg) from error
+            raise TryLater(f"{display_address(self.url)} answers with {what}; try again later") from error

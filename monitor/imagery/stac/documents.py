@@ -40,8 +40,7 @@ def read_text(fetcher: Fetcher, address: str) -> str:
         return decode_text(response.body, address)
     path = fetcher.file(address)
     if path.stat().st_size > MAX_DOCUMENT_BYTES:
-        msg = f"{display_address(address)} is larger than {MAX_DOCUMENT_BYTES:,} bytes"
-        raise FetchRefused(msg)
+        raise FetchRefused(f"{display_address(address)} is larger than {MAX_DOCUMENT_BYTES:,} bytes")
     return decode_text(path.read_bytes(), address)
 
 
@@ -70,11 +69,9 @@ def parse_document(text: str, address: str) -> Mapping[str, Any]:
     try:
         document = parse_json(text)
     except (ValueError, RecursionError) as error:
-        msg = f"{display_address(address)} is no JSON"
-        raise BadConfiguration(msg) from error
+        raise BadConfiguration(f"{display_address(address)} is no JSON") from error
     if not isinstance(document, dict):
-        msg = f"{display_address(address)} is no STAC"
-        raise BadConfiguration(msg)
+        raise BadConfiguration(f"{display_address(address)} is no STAC")
     return document
 
 
@@ -89,8 +86,7 @@ def decode_text(body: bytes, address: str) -> str:
     try:
         return body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        msg = f"{display_address(address)} is no text in UTF-8"
-        raise FetchRefused(msg) from error
+        raise FetchRefused(f"{display_address(address)} is no text in UTF-8") from error
 
 
 def links_by_relation(document: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:

@@ -36,8 +36,7 @@ def write_catalogue(folder: Path, scenes: Sequence[IndexedScene]) -> Path:
     path, items = folder / "catalog.json", folder / ITEMS_FOLDER
     before = _own_items(path)
     if items.is_symlink() or (items.exists() and not items.is_dir()):
-        msg = f"{items} is a link or a file; items are written to a folder of this name"
-        raise BadData(msg)
+        raise BadData(f"{items} is a link or a file; items are written to a folder of this name")
     items.mkdir(exist_ok=True)
     above = [{"rel": rel, "href": "../catalog.json", "type": "application/json"} for rel in ("root", "parent")]
     names = {f"{folder_name(one.scene.id)}.json": one for one in scenes}

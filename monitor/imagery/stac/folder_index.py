@@ -69,8 +69,7 @@ def index_folder(folder: Path, options: IndexOptions) -> FolderIndex:
         else:
             groups.setdefault(name.scene, []).append(image)
     if not number:
-        msg = f"{folder} holds no GeoTIFF (.tif, .tiff)"
-        raise BadData(msg)
+        raise BadData(f"{folder} holds no GeoTIFF (.tif, .tiff)")
     scenes: list[IndexedScene] = []
     ids: set[str] = set()
     for images in _with_separate_quality(groups):
@@ -89,8 +88,7 @@ def index_folder(folder: Path, options: IndexOptions) -> FolderIndex:
 def _geotiffs(folder: Path, problems: list[tuple[str, str]]) -> Iterator[str]:
     """Relative paths of the files that are called GeoTIFFs; links that lead out of the folder are problems."""
     if not folder.is_dir():
-        msg = f"{folder} is no folder"
-        raise BadData(msg)
+        raise BadData(f"{folder} is no folder")
     count = 0
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -99,8 +97,7 @@ def _geotiffs(folder: Path, problems: list[tuple[str, str]]) -> Iterator[str]:
                      for name in folders if (Path(root) / name).is_symlink()]  # fmt: skip
         count += len(files)
         if count > MAX_FILES:
-            msg = f"{folder} holds more than {MAX_FILES:,} files; index its folders one by one"
-            raise BadData(msg)
+            raise BadData(f"{folder} holds more than {MAX_FILES:,} files; index its folders one by one")
         for name in sorted(files):
             if name.startswith(".") or not name.lower().endswith((".tif", ".tiff")):
                 continue

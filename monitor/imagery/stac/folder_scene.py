@@ -169,8 +169,7 @@ def _time(images: Sequence[Image]) -> datetime:
     texts = (image.metadata.texts.get(tag, "") for image in images for tag in TIME_TAGS)
     stated = next((time for text in texts if (time := time_in_text(text)) is not None), None)
     if stated is None:
-        msg = "has no day in its name, its folder or its tags; rename it like scene_2021-07-15.tif"
-        raise BadData(msg)
+        raise BadData("has no day in its name, its folder or its tags; rename it like scene_2021-07-15.tif")
     return stated
 
 
