@@ -1,15 +1,25 @@
-"""Requests of pystac-client, made by the monitor's own fetcher."""
+"""Search of a STAC API [1]_, page by page, with limits on the whole search.
+
+References
+----------
+.. [1] STAC API specification 1.0, item search and its paging, https://github.com/radiantearth/stac-api-spec.
+"""
 
 import json
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, NoReturn
-from urllib.parse import urlencode, urljoin, urlsplit
-
-import pystac
-from pystac_client.stac_api_io import StacApiIO
+from urllib.parse import urlencode, urlsplit
 
 from monitor.errors import TryLater
-from monitor.imagery.addresses import display_address
-from monitor.imagery.stac.documents import JSON_HEADERS, MAX_ANSWER_BYTES, decode_text, parse_json
+from monitor.imagery.addresses import display_address, join_address
+from monitor.imagery.stac.documents import (
+    JSON_HEADERS,
+    MAX_ANSWER_BYTES,
+    as_mapping,
+    decode_text,
+    links_by_relation,
+    parse_json,
+)
 from monitor.imagery.transport import Fetcher
 
 MAX_PAGES: Final = 1_000
@@ -20,71 +30,59 @@ _FORBIDDEN_HEADERS: Final = ("host", "content-length", "transfer-encoding", "aut
 """Headers that a link to the next page must not set."""
 
 
-class FetcherIO(StacApiIO):
-    """Input of pystac-client: requests made by the monitor's own fetcher, with limits on a search."""
+def search_pages(fetcher: Fetcher, href: str, method: str, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Pages of a search, up to one without features or without a link to the next.
 
-    def __init__(self, fetcher: Fetcher) -> None:
-        super().__init__(max_retries=None)
-        self._fetcher = fetcher
-        self._base = ""
-        self._landing_page: dict[str, str] = {}
-        self.begin_search()
+    Parameters
+    ----------
+    fetcher : Fetcher
+        Makes the requests.
+    href, method : str
+        Address of the search; ``GET`` or ``POST``.
+    query : mapping
+        Members of the request; lists are written with commas for ``GET``.
 
-    def set_landing_page(self, url: str, text: str) -> None:
-        """Address and text of the API's landing page, which is not fetched again."""
-        self._base = url.rstrip("/") + "/"
-        self._landing_page = {url.rstrip("/"): text}
-
-    def begin_search(self) -> None:
-        """Reset the limits."""
-        self._requested: set[tuple[str, str, str]] = set()
-        self._bytes = 0
-
-    def read_text(self, source: pystac.link.HREF, *args: Any, **kwargs: Any) -> str:
-        """Text at a remote address; a local file is never read."""
-        if isinstance(source, str) and source.rstrip("/") in self._landing_page and not kwargs.get("parameters"):
-            return self._landing_page[source.rstrip("/")]
-        if not isinstance(source, pystac.Link):
-            return self.request(str(source), *args, **kwargs)
-        return str(super().read_text(source, *args, **kwargs))
-
-    def json_loads(self, txt: str, *_: Any, **__: Any) -> Any:
-        """Value of a JSON text."""
-        return parse_json(txt)
-
-    def request(
-        self,
-        href: str,
-        method: str | None = None,
-        headers: dict[str, str] | None = None,
-        parameters: dict[str, Any] | None = None,
-    ) -> str:
-        """Body of a response.
-
-        Raises
-        ------
-        TryLater
-            The search has too many pages or bytes, or leads back to an earlier page.
-        """
-        method = (method or "GET").upper()
-        href = urljoin(self._base, href)
+    Raises
+    ------
+    TryLater
+        The search has too many pages or bytes, or leads back to an earlier page.
+    FetchError
+        As :meth:`monitor.imagery.transport.Fetcher.get`.
+    ValueError, AttributeError
+        A page is not a JSON object.
+    """
+    requested: set[tuple[str, bytes | None]] = set()
+    size = 0
+    headers: dict[str, str] = {}
+    parameters = dict(query)
+    if method == "GET":
+        plain = {name: ",".join(map(str, v)) if isinstance(v, list) else v for name, v in query.items()}
+        href += ("&" if urlsplit(href).query else "?") + urlencode(plain)
+    while True:
         if method not in ("GET", "POST"):
             stop_search(f"{display_address(href)} requires the method {method[:10]!r}, which a search does not need")
-        body = json.dumps(parameters or {}, sort_keys=True).encode() if method == "POST" else None
-        if method == "GET" and parameters:
-            href += ("&" if urlsplit(href).query else "?") + urlencode(parameters, doseq=True)
-        key = (method, href, body.decode() if body else "")
-        if key in self._requested:
+        body = json.dumps(parameters, sort_keys=True).encode() if method == "POST" else None
+        if (href, body) in requested:
             stop_search(f"{display_address(href)} leads back to a page that was read already")
-        self._requested.add(key)
-        if len(self._requested) > MAX_PAGES:
+        requested.add((href, body))
+        if len(requested) > MAX_PAGES:
             stop_search(f"{display_address(href)} has more than {MAX_PAGES} pages")
-        sent = {**JSON_HEADERS, **({"Content-Type": "application/json"} if body else {}), **_safe_headers(headers)}
-        response = self._fetcher.get(href, max_bytes=MAX_ANSWER_BYTES, method=method, headers=sent, body=body)
-        self._bytes += len(response.body)
-        if self._bytes > MAX_SEARCH_BYTES:
+        sent = {**JSON_HEADERS, **({"Content-Type": "application/json"} if body else {}), **headers}
+        response = fetcher.get(href, max_bytes=MAX_ANSWER_BYTES, method=method, headers=sent, body=body)
+        size += len(response.body)
+        if size > MAX_SEARCH_BYTES:
             stop_search(f"{display_address(href)} sends more than {MAX_SEARCH_BYTES:,} bytes in one search")
-        return decode_text(response.body, href)
+        page: dict[str, Any] = parse_json(decode_text(response.body, href))
+        if not isinstance(page.get("features"), list):
+            raise ValueError("a page of a search has no list of features")
+        following = links_by_relation(page).get("next", [])
+        yield page
+        if not page["features"] or not following:
+            return
+        link = following[0]
+        method, headers = str(link.get("method") or "GET").upper(), _safe_headers(link.get("headers"))
+        href = join_address(href, link["href"])
+        parameters = {**(query if link.get("merge") else {}), **as_mapping(link.get("body"))}
 
 
 def stop_search(why: str) -> NoReturn:
@@ -94,10 +92,8 @@ def stop_search(why: str) -> NoReturn:
 
 def _safe_headers(headers: object) -> dict[str, str]:
     """Headers that a link to the next page may set."""
-    if not isinstance(headers, dict):
-        return {}
     return {
         str(key): str(value)
-        for key, value in headers.items()
+        for key, value in as_mapping(headers).items()
         if str(key).lower() not in _FORBIDDEN_HEADERS and "\n" not in f"{key}{value}" and "\r" not in f"{key}{value}"
     }

@@ -5,7 +5,6 @@ Every address is fetched by :mod:`monitor.imagery.transport`.
 
 import difflib
 import threading
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
@@ -14,17 +13,12 @@ from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 import structlog
-from pystac.errors import STACError
-from pystac_client import Client
-from pystac_client.errors import ClientTypeError
-from pystac_client.exceptions import APIError
-from pystac_client.warnings import PystacClientWarning
 from shapely.geometry.base import BaseGeometry
 
 from monitor.errors import BadConfiguration, MonitorError, TryLater, UnknownCollection
 from monitor.imagery.addresses import display_address, is_remote, join_address, local_path
 from monitor.imagery.fetch_errors import AccessDenied, FetchError, FetchRefused, NoAnswer, NotFound, TooLarge, Truncated
-from monitor.imagery.stac.api_io import FetcherIO, stop_search
+from monitor.imagery.stac.api_io import search_pages, stop_search
 from monitor.imagery.stac.documents import as_list, links_by_relation, parse_document, read_text, safe_text
 from monitor.imagery.stac.items import item_address
 from monitor.imagery.transport import Fetcher
@@ -55,9 +49,7 @@ class Catalogue:
         self.collections = tuple(collections)
         self._fetcher = fetcher
         self._static: list[tuple[Document, str]] | None = None
-        self._io = FetcherIO(fetcher)
-        self._client: Client | None = None
-        self._search_method = "POST"
+        self._search, self._search_method = "", "POST"
         self._opened = False
         self._collections_checked = False
         self._checking = threading.Lock()
@@ -90,26 +82,24 @@ class Catalogue:
         document = parse_document(text, self.url)
         links = links_by_relation(document)
         if is_remote(self.url) and ("search" in links or document.get("conformsTo")):
-            self._open_api(text, links.get("search", []))
+            self._open_api(links.get("search", []))
         elif is_remote(self.url) and document.get("type") == "Collection" and "items" in links and "root" in links:
             root = join_address(self.url, links["root"][0]["href"])
             text = read_text(self._fetcher, root)
             self.collections = (str(document.get("id")),)
             self.url = root
-            self._open_api(text, links_by_relation(parse_document(text, root)).get("search", []))
+            self._open_api(links_by_relation(parse_document(text, root)).get("search", []))
         else:
             self._static = list(self._linked_items(document, self.url))
 
-    def _open_api(self, landing_page: str, search_links: Sequence[Document]) -> None:
+    def _open_api(self, search_links: Sequence[Document]) -> None:
         methods = {str(link.get("method") or "GET").upper() for link in search_links}
         if search_links and "POST" not in methods and any("method" in link for link in search_links):
             self._search_method = "GET"
-        self._io.set_landing_page(self.url, landing_page)
+        base = f"{self.url.rstrip('/')}/"
+        self._search = join_address(base, search_links[0]["href"] if search_links else "search")
         if not self.collections:
             self.collections = self._known_collections()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            self._client = Client.open(self.url, stac_io=self._io)
 
     def static_items(self) -> list[tuple[Document, str]]:
         """Items of the searched collections of a static catalogue, and the address of the document of each."""
@@ -134,19 +124,15 @@ class Catalogue:
         TryLater, BadConfiguration
             The API is down, pages without end, or answers with something else than STAC; it refuses the request.
         """
-        assert self._client is not None
-        self._io.begin_search()
-        with self._converted_errors():
-            pages = self._client.search(
-                collections=list(self.collections) or None,
-                bbox=area.bounds,
-                datetime=f"{since}/{until}",
-                limit=ITEMS_PER_PAGE,
-                method=self._search_method,
-            ).pages_as_dicts()
+        query: dict[str, Any] = {
+            "bbox": list(area.bounds), "datetime": f"{since}T00:00:00Z/{until}T23:59:59Z", "limit": ITEMS_PER_PAGE,
+        }  # fmt: skip
+        if self.collections:
+            query["collections"] = list(self.collections)
+        pages = search_pages(self._fetcher, self._search, self._search_method, query)
         seen: set[str] = set()
         while (page := self._next_page(pages)) is not None:
-            features = as_list(page.get("features"))
+            features = page["features"]
             items = [feature for feature in features if isinstance(feature, dict)]
             if len(items) < len(features):
                 log.warning("features that are no items are skipped", catalogue=display_address(self.url))
@@ -158,8 +144,7 @@ class Catalogue:
                 yield self._with_address(item)
 
     def _next_page(self, pages: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
-        with self._converted_errors(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pystac-client warns of capabilities that a catalogue does not declare
+        with self._converted_errors():
             return next(pages, None)
 
     def _with_address(self, item: Document) -> Document:
@@ -306,9 +291,6 @@ class Catalogue:
             raise BadConfiguration(f"{error}; check [source] url{named}") from None
         except MonitorError:
             raise
-        except (
-            APIError, ClientTypeError, PystacClientWarning, STACError, ValueError, LookupError, TypeError,
-            AttributeError, ArithmeticError, RecursionError,
-        ) as error:  # fmt: skip
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             what = f"something that is no STAC ({type(error).__name__})"
             raise TryLater(f"{display_address(self.url)} answers with {what}; try again later") from error
