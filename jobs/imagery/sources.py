@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-EE_IN_FLIGHT, EE_PER_MINUTE = 20, 3000
-"""Most requests to Earth Engine at one time (it allows 40) and in a minute (6,000), for a whole run."""
+EE_IN_FLIGHT = 20
+"""Most requests to Earth Engine at one time (it allows 40), for a whole run."""
 
 
 @dataclass(slots=True)
@@ -179,6 +179,5 @@ def open_earth_engine(chosen: SourceSettings) -> "EarthEngine":
         key_file=Path(key_file) if key_file else None,
         allow_hosts=chosen.allow_hosts,
         in_flight=max(1, EE_IN_FLIGHT // workers),
-        per_minute=max(1, EE_PER_MINUTE // workers),
     )
     return EarthEngine(connection, collections=chosen.collections)

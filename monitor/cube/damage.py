@@ -99,23 +99,19 @@ def _wrong_sites(
     first_pixel, first_unit = edges
     wrong: dict[int, str] = {}
     try:
-        pixels = store.scenes([row], slice(0, int(first_pixel[-1])))[0]
         with store.guarded():
             units = store.read("unit_means", row)
     except StoreBroken as error:
-        whole = error
-        for k in present.tolist():  # a chunk holds some of the sites
-            try:
-                store.scenes([row], slice(int(first_pixel[k]), int(first_pixel[k + 1])))
-                with store.guarded():
-                    store.read("unit_means", row)
-            except StoreBroken as error:
-                wrong[k] = f"it cannot be read ({reason(error)})"
-        return wrong or dict.fromkeys(present.tolist(), f"it cannot be read ({reason(whole)})")
+        return dict.fromkeys(present.tolist(), f"it cannot be read ({reason(error)})")
     for k in present.tolist():
-        seen = np.ascontiguousarray(pixels[:, first_pixel[k] : first_pixel[k + 1]]).tobytes()
+        try:
+            with store.guarded():
+                pixels = store.pixels([row], slice(int(first_pixel[k]), int(first_pixel[k + 1])))
+        except StoreBroken as error:  # a chunk holds some of the sites
+            wrong[k] = f"it cannot be read ({reason(error)})"
+            continue
         means = np.ascontiguousarray(units[first_unit[k] : first_unit[k + 1]]).tobytes()
-        if int(sha256(seen + means).hexdigest()[:16], 16) != int(digests[k]):
+        if int(sha256(np.ascontiguousarray(pixels).tobytes() + means).hexdigest()[:16], 16) != int(digests[k]):
             wrong[k] = "its pixels or the means of its control units are not those that were stored (another digest)"
     return wrong
 

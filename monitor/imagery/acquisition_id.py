@@ -140,7 +140,6 @@ def landsat(
     path: object = "",
     row: object = "",
     time: datetime | None = None,
-    processed: str = "",
     collection: object = "",
 ) -> Identity:
     """Identify a Landsat scene; fields are empty where nothing is known.
@@ -156,8 +155,6 @@ def landsat(
         Of the Worldwide Reference System (WRS-2).
     time : datetime, optional
         Scene time, timezone-aware.
-    processed : str
-        Day of processing, ``20200824``.
     collection : str or int, optional
         Number of the Landsat collection.
 
@@ -173,7 +170,7 @@ def landsat(
     spacecraft = groups.get("platform") or _landsat_platform(platform)
     track = groups.get("path") or _three_digits(path)
     day = groups.get("day") or (time.astimezone(UTC).strftime("%Y%m%d") if time else "")
-    numbers = (_digits(groups.get("collection") or collection), _digits(groups.get("processed") or processed))
+    numbers = (_digits(groups.get("collection") or collection), _digits(groups.get("processed")))
     known = spacecraft and track and day
     return Identity(
         acquisition=f"{spacecraft}/{track}/{day}" if known else "",

@@ -98,7 +98,6 @@ def connection(server):
         token="any",
         allow_hosts=["127.0.0.1"],
         in_flight=4,
-        per_minute=6000,
         deadline=20.0,
         patience=2.0,
     )

@@ -7,7 +7,6 @@ import socket
 import threading
 from datetime import UTC, date, datetime
 from pathlib import Path
-from types import SimpleNamespace
 
 import ee
 import numpy as np
@@ -333,19 +332,6 @@ def test_all_threads_together_keep_to_the_requests_in_flight(server):
         thread.join()
     assert server.counts["search"] == 12
     assert 2 <= server.most_in_flight <= 3
-
-
-def test_no_more_requests_a_minute_than_allowed(monkeypatch):
-    clock = [1000.0]
-    pauses = {"monotonic": lambda: clock[0], "sleep": lambda seconds: clock.__setitem__(0, clock[0] + seconds)}
-    monkeypatch.setattr(transport, "time", SimpleNamespace(**pauses))  # that of this module, not of every thread
-    pace = transport.RateLimit(in_flight=5, per_minute=60)
-    sent = []
-    for _ in range(200):
-        with pace:
-            sent.append(clock[0])
-    assert max(sum(start <= at < start + 60 for at in sent) for start in sent) <= 60 + 5
-    assert sent[-1] - sent[0] == pytest.approx(200 - 5, abs=1.5)
 
 
 def test_two_endpoints_in_one_process_take_turns_and_are_never_confused(server):

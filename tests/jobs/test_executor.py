@@ -185,16 +185,15 @@ def _limits():
     from jobs.imagery.sources import open_earth_engine
     from jobs.runtime.settings import SourceSettings
 
-    limit = open_earth_engine(SourceSettings(kind="earthengine", project="p")).connection.rate_limit
-    return limit.in_flight, limit.per_minute
+    return open_earth_engine(SourceSettings(kind="earthengine", project="p")).connection.limit.in_flight
 
 
 @pytest.mark.slow
 def test_requests_to_earth_engine_are_capped_for_all_workers_together(cluster):
     cluster.wait_for_workers(2)  # one that was killed before may not be back yet
     with open_executor(cluster.scheduler_address) as work:
-        assert dict(work([job(_limits), job(_limits)])) == {0: (10, 1500), 1: (10, 1500)}
-    assert _limits() == (20, 3000)
+        assert dict(work([job(_limits), job(_limits)])) == {0: 10, 1: 10}
+    assert _limits() == 20
 
 
 def _die():

@@ -27,7 +27,7 @@ import requests
 
 from monitor.errors import BadConfiguration, BadData, TryLater
 from monitor.files import open_plain_file
-from monitor.imagery.earthengine.transport import HIGH_VOLUME, ClientTransport, RateLimit, checked_endpoint
+from monitor.imagery.earthengine.transport import HIGH_VOLUME, ClientTransport, RequestLimit, checked_endpoint
 from monitor.imagery.transport import retry_after
 
 FIRST_RETRY_PAUSE: Final = 1.0
@@ -60,7 +60,6 @@ class Connection:
         token: str | None,
         key_file: Path | None,
         in_flight: int,
-        per_minute: int,
         deadline: float,
         patience: float,
     ) -> None:
@@ -68,7 +67,7 @@ class Connection:
         self.patience = patience
         self.requests: Counter[str] = Counter()
         """Requests sent, by kind: ``start``, ``search``, ``pixels``, ``values``; ``retry`` counts the repeated ones."""
-        self.rate_limit = RateLimit(in_flight=in_flight, per_minute=per_minute)
+        self.limit = RequestLimit(in_flight)
         self._last_answer = self._down_until = 0.0
         self._down_because = ""
         """After a whole patience without any answer, all requests fail at once with this message, for as long again."""
@@ -128,7 +127,7 @@ class Connection:
             if time.monotonic() < self._down_until:
                 raise TryLater(self._down_because)
             try:
-                with self.rate_limit:
+                with self.limit:
                     self._count(kind)
                     answer = call()
                     self._last_answer = time.monotonic()
@@ -144,7 +143,7 @@ class Connection:
                     self._down_because, self._down_until = msg, time.monotonic() + self.patience
                 raise TryLater(msg)
             if wait_asked:
-                self.rate_limit.pause(pause)
+                self.limit.pause(pause)
             if cancelled is None:
                 time.sleep(pause)
             elif cancelled.wait(pause):
@@ -265,7 +264,6 @@ def connect(
     key_file: Path | None = None,
     allow_hosts: Sequence[str] = (),
     in_flight: int = 20,
-    per_minute: int = 3000,
     deadline: float = 310.0,
     patience: float = 300.0,
 ) -> Connection:
@@ -282,8 +280,8 @@ def connect(
         ``earthengine authenticate`` or ``gcloud auth application-default login`` are used.
     allow_hosts : sequence of str
         Private or loopback hosts that the endpoint may be on.
-    in_flight, per_minute : int
-        Most requests at one time (the service allows 40) and in a minute (6,000).
+    in_flight : int
+        Most requests at one time; the service allows 40.
     deadline, patience : float
         Longest time that one request may take (the service itself gives up after 5 minutes), and from the first failure
         of a request to giving up. [s]
@@ -299,7 +297,7 @@ def connect(
         msg = "REGROWTH_EE_TOKEN is no token: it is one word of ASCII, as gcloud auth print-access-token prints it"
         raise BadConfiguration(msg)
     endpoint = checked_endpoint(url, allow_hosts) if url else HIGH_VOLUME
-    arguments = (project, endpoint, token, key_file, in_flight, per_minute, deadline, patience)
+    arguments = (project, endpoint, token, key_file, in_flight, deadline, patience)
     with _CONNECTING:
         connection = _CONNECTIONS.get(arguments)
         if connection is None:

@@ -50,6 +50,8 @@ MAX_CLOUD_SHARE: Final = 0.1
 """A unit is not used when a larger share of it and its surroundings (:data:`CLOUD_REACH`) is cloud. [1]"""
 MAX_SENT_VERTICES: Final = 200
 """Most vertices of a search area that is sent as it is; of a larger one the convex hull is sent."""
+UNIT_LAYERS: Final = 13
+"""Layers that are averaged over each unit."""
 EECU_PER_REQUEST: Final = 0.2
 EECU_PER_SCENE: Final = 0.05
 EECU_PER_MEGAPIXEL: Final = 1.0
@@ -82,7 +84,7 @@ class EarthEngine(Source):
                 msg = f"[source] collections: {collection!r} is unknown; known are {', '.join(PRODUCTS)}"
                 raise BadConfiguration(msg)
         self.connection = connection
-        self._workers = ThreadPoolExecutor(connection.rate_limit.in_flight, thread_name_prefix="earthengine")
+        self._workers = ThreadPoolExecutor(connection.limit.in_flight, thread_name_prefix="earthengine")
         self._has_cloud_score: bool | None = None
         self._probing = threading.Lock()
 
@@ -157,13 +159,13 @@ class EarthEngine(Source):
         batch = MAX_BANDS // (len(layers) + 2)
         return in_batches(scenes, batch, means, workers=self._workers, ahead=BATCHES_AHEAD)
 
-    def cost(self, scenes: int, grid: GeoBox, units: int, *, layers: int = 13) -> Cost:
-        """Cost, see :meth:`monitor.imagery.source.Source.cost`; `layers` are averaged over each unit."""
+    def cost(self, scenes: int, grid: GeoBox, units: int) -> Cost:
+        """Cost, see :meth:`monitor.imagery.source.Source.cost`."""
         size = grid.shape[0] * grid.shape[1]
         batch = _scenes_per_request([size])
         pieces = len(windows(grid, max_pixels=MAX_PIXEL_BYTES // (2 * len(SCENE_LAYERS))))
-        requests = -(-scenes // batch) * pieces + (-(-scenes // (MAX_BANDS // (layers + 2))) if units else 0)
-        megapixels = scenes * size * (len(SCENE_LAYERS) + units * (len(SCENE_LAYERS) + layers)) / 1e6
+        requests = -(-scenes // batch) * pieces + (-(-scenes // (MAX_BANDS // (UNIT_LAYERS + 2))) if units else 0)
+        megapixels = scenes * size * (len(SCENE_LAYERS) + units * (len(SCENE_LAYERS) + UNIT_LAYERS)) / 1e6
         return Cost(
             requests=requests,
             megabytes=scenes * size * len(SCENE_LAYERS) * 2 / 1e6,

@@ -1,4 +1,4 @@
-"""HTTP for the Earth Engine client: a rate limit for all threads, complete answers only, no private endpoint."""
+"""HTTP for the Earth Engine client: a limit for all threads, complete answers only, no private endpoint."""
 
 import json
 import threading
@@ -34,24 +34,17 @@ def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
-class RateLimit:
-    """Limits the requests of all threads: how many are in flight, and how many are sent in a minute."""
+class RequestLimit:
+    """Limits how many requests of all threads are in flight."""
 
-    def __init__(self, *, in_flight: int, per_minute: int) -> None:
-        self.in_flight, self.per_minute = in_flight, per_minute
+    def __init__(self, in_flight: int) -> None:
+        self.in_flight = in_flight
         self._free = threading.BoundedSemaphore(in_flight)
-        self._interval = 60.0 / per_minute
-        self._burst = in_flight * self._interval
-        self._lock = threading.Lock()
-        self._next = 0.0
+        self._paused_until = 0.0
 
     def __enter__(self) -> None:
         self._free.acquire()
-        with self._lock:
-            now = time.monotonic()
-            self._next = max(self._next, now - self._burst) + self._interval
-            pause = self._next - now
-        if pause > 0:
+        if (pause := self._paused_until - time.monotonic()) > 0:
             time.sleep(pause)
 
     def __exit__(self, *_: object) -> None:
@@ -59,8 +52,7 @@ class RateLimit:
 
     def pause(self, seconds: float) -> None:
         """Stop all threads from sending for some time, because the server asked one of them to wait. [s]"""
-        with self._lock:
-            self._next = max(self._next, time.monotonic() + seconds)
+        self._paused_until = max(self._paused_until, time.monotonic() + seconds)
 
 
 class ClientTransport:
