@@ -112,7 +112,7 @@ def _addresses(text, calls):
 
 
 LIBRARIES = r"""(?x)^\s*(?:import|from)\s+(?:socket|http\.client|urllib\.request|urllib3|requests|smtplib|httplib2|ee|
-google|googleapiclient|apprise|planetary_computer|distributed|aiohttp|ftplib|fsspec)\b"""
+google|googleapiclient|apprise|distributed|aiohttp|ftplib|fsspec)\b"""
 """Lines that import what can open a connection."""
 
 

@@ -1,18 +1,31 @@
 """Read the bytes of a scene's files, at signed addresses where the provider requires it."""
 
+import json
+import math
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from typing import Final
+from urllib.parse import quote, urlsplit
 
 from monitor.errors import BROKEN_SCENE, MISSING_FILE, UNANSWERED_FILE, BadConfiguration, SceneRejected, TryLater
 from monitor.imagery.addresses import display_address, is_remote, join_address
 from monitor.imagery.byte_ranges import LocalFile, RemoteFile
-from monitor.imagery.fetch_errors import AccessDenied, FetchRefused, NotFound, RequestRejected
+from monitor.imagery.fetch_errors import AccessDenied, FetchError, FetchRefused, NotFound, RequestRejected
 from monitor.imagery.stac.assets import ItemAsset, SceneAssets
 from monitor.imagery.stac.documents import as_mapping, parse_document, read_text, safe_text
-from monitor.imagery.transport import REQUEST_BUDGET, Fetcher
+from monitor.imagery.transport import Fetcher
+
+TOKENS: Final = "https://planetarycomputer.microsoft.com/api/sas/v1/token"
+"""Address of the tokens of Planetary Computer."""
+STORAGE: Final = ".blob.core.windows.net"
+PUBLIC_ACCOUNT: Final = "ai4edatasetspublicassets"
+"""Its account whose files need no token."""
+MIN_TOKEN_AGE: Final = 60.0
+"""A token younger than this is not renewed: many files are refused at once. [s]"""
+MAX_TOKEN_BYTES: Final = 1 << 16
+"""Largest answer with a token. [byte]"""
 
 type Sign = Callable[[str, bool], str]
 """Signs the address of an asset; True: with a new signature, since the last one was refused."""
@@ -119,42 +132,42 @@ class AssetReader:
         return RemoteFile(self._fetcher, address, renew, self._cancelled, size=self.size)
 
 
-def planetary_computer_signer(url: str) -> Sign | None:
-    """Signer of Microsoft Planetary Computer; None if the catalogue is another one."""
-    if (urlsplit(url).hostname or "") != "planetarycomputer.microsoft.com":
-        return None
+class PlanetaryComputer:
+    """Signs addresses in the storage of Planetary Computer [1]_, which gives a token for a container to anyone.
 
-    def sign(href: str, renew: bool) -> str:
-        try:
-            import planetary_computer  # type: ignore[import-untyped]
-            from planetary_computer import sas
-        except ImportError as error:
-            raise BadConfiguration(
-                "files of Planetary Computer must be signed; "
-                "install the signing package: pip install 'regrowth-monitor[planetary-computer]'"
-            ) from error
+    References
+    ----------
+    .. [1] Planetary Computer, "Using tokens for data access,"
+       https://planetarycomputer.microsoft.com/docs/concepts/sas/.
+    """
+
+    def __init__(self, fetcher: Fetcher) -> None:
+        self._fetcher = fetcher
+        self._tokens: dict[str, tuple[float, str]] = {}
+        """Time of each token, by account and container. [s]"""
+        self._lock = threading.Lock()
+
+    def __call__(self, href: str, renew: bool) -> str:
+        """An address with a token; other addresses stay as they are."""
         parts = urlsplit(href)
-        if parts.netloc.endswith(sas.BLOB_STORAGE_DOMAIN) and "/" not in parts.path.strip("/"):
+        account, storage, _ = parts.netloc.partition(STORAGE)
+        if not storage or parts.query or account == PUBLIC_ACCOUNT:
+            return href
+        container, slash, _ = parts.path.strip("/").partition("/")
+        if not slash:
             raise FetchRefused(f"{display_address(href)} names no container, so it cannot be signed")
-        if renew:
-            sas.TOKEN_CACHE.clear()
+        key = f"{quote(account)}/{quote(container)}"
+        with self._lock:
+            made, token = self._tokens.get(key, (-math.inf, ""))
+            if not token or (renew and time.monotonic() - made > MIN_TOKEN_AGE):
+                token = self._new_token(key)
+                self._tokens[key] = time.monotonic(), token
+        return f"{href}?{token}"
+
+    def _new_token(self, key: str) -> str:
         try:
-            return _call_with_timeout(lambda: str(planetary_computer.sign_url(href)))
-        except (OSError, ValueError) as error:  # all errors of requests, TimeoutError, and an answer that is no token
-            raise TryLater(f"Planetary Computer gives no signature ({type(error).__name__}); try again later") from None
-
-    return sign
-
-
-def _call_with_timeout(call: Callable[[], str]) -> str:
-    """Result of a call to a package without a deadline of its own; after the timeout it is abandoned."""
-    result: Future[str] = Future()
-
-    def run() -> None:
-        try:
-            result.set_result(call())
-        except BaseException as error:  # noqa: BLE001 - raised again by result()
-            result.set_exception(error)
-
-    threading.Thread(target=run, daemon=True, name="signature").start()
-    return result.result(REQUEST_BUDGET)
+            answer = json.loads(self._fetcher.get(f"{TOKENS}/{key}", max_bytes=MAX_TOKEN_BYTES).body)
+            return str(answer["token"])
+        except (FetchError, ValueError, LookupError, TypeError) as error:
+            msg = f"Planetary Computer gives no signature ({type(error).__name__}); try again later"
+            raise TryLater(msg) from None

@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import date
 from itertools import islice
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import structlog
 from affine import Affine
@@ -24,7 +25,7 @@ from monitor.errors import BROKEN_SCENE, UNANSWERED_FILE, SceneRejected, TryLate
 from monitor.imagery.addresses import AllowList, display_address, join_address
 from monitor.imagery.fetch_errors import FetchRefused
 from monitor.imagery.source import Frame, IsStored, Scene, Source
-from monitor.imagery.stac.asset_reader import AssetAddresses, AssetReader, Sign, planetary_computer_signer
+from monitor.imagery.stac.asset_reader import TOKENS, AssetAddresses, AssetReader, PlanetaryComputer, Sign
 from monitor.imagery.stac.assets import SceneAssets
 from monitor.imagery.stac.blocks import TileLayout, read_layout
 from monitor.imagery.stac.catalogue import Catalogue
@@ -69,7 +70,7 @@ class Stac(Source):
     allow_hosts : sequence of str
         Private or loopback hosts (``host`` or ``host:port``) and local folders that may be read.
     sign : callable, optional
-        Signs the addresses of assets. Default: Planetary Computer's package if `url` is its API, else none.
+        Signs the addresses of assets. Default: :class:`PlanetaryComputer` if `url` is its API, else none.
     fetcher : Fetcher, optional
         Makes the requests; default: one that allows `allow_hosts`.
     in_flight : int
@@ -94,7 +95,8 @@ class Stac(Source):
     ) -> None:
         self.name = name
         self._fetcher = fetcher or Fetcher(AllowList.parse(allow_hosts))
-        self._sign = sign or planetary_computer_signer(url)
+        is_planetary_computer = urlsplit(url).hostname == urlsplit(TOKENS).hostname
+        self._sign = sign or (PlanetaryComputer(self._fetcher) if is_planetary_computer else None)
         self._catalogue = Catalogue(url, collections, self._fetcher)
         self._static_scenes: list[_StaticScene] | None = None
         self._pool = ThreadPoolExecutor(in_flight, thread_name_prefix="stac")
