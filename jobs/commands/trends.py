@@ -48,17 +48,10 @@ Season = Annotated[tuple[int, int], typer.Option(help="With --yearly: first and 
 
 
 def trends(
-    source: Source,
-    out: Out,
-    variable: Variable = None,
-    bands: Bands = None,
-    scale: Scale = None,
-    offset: Offset = None,
-    mask: MaskOption = None,
-    yearly: Yearly = False,
-    season: Season = (121, 288),
+    source: Source, out: Out, variable: Variable = None, bands: Bands = None, scale: Scale = None,
+    offset: Offset = None, mask: MaskOption = None, yearly: Yearly = False, season: Season = (121, 288),
     as_json: AsJson = False,
-) -> None:
+) -> None:  # fmt: skip
     """Slope, Mann-Kendall test and harmonic fit of every pixel of a cube (time, y, x).
 
     Exit status: 0 done, 64 usage, 65 bad data.
@@ -134,13 +127,9 @@ def _check_arguments(
 
 
 def _write_maps(
-    source: Path,
-    out: Path,
-    partial: Path,
-    opened: "OpenedSeries",
-    season: tuple[int, int] | None,
+    source: Path, out: Path, partial: Path, opened: "OpenedSeries", season: tuple[int, int] | None,
     options: Mapping[str, object],
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """Compute and write the maps of a cube, of the means of a season or of all observations; describe them."""
     import structlog
 

@@ -103,17 +103,9 @@ def _fixed(group: Any, name: str, dims: tuple[str, ...], values: Any, attributes
 
 
 def _growing(
-    group: Any,
-    name: str,
-    dims: tuple[str, ...],
-    shape: tuple[int, ...],
-    dtype: str,
-    *,
-    fill: Any = 0,
-    chunks: tuple[int, ...] | None = None,
-    attributes: dict[str, Any] | None = None,
-    along: str = "time",
-) -> None:
+    group: Any, name: str, dims: tuple[str, ...], shape: tuple[int, ...], dtype: str, *, fill: Any = 0,
+    chunks: tuple[int, ...] | None = None, attributes: dict[str, Any] | None = None, along: str = "time",
+) -> None:  # fmt: skip
     """Create an array without rows that grows along its first dimension."""
     group.create_array(
         name, shape=(0, *shape), chunks=chunks or (CHUNK_ROWS, *shape), dtype=dtype, fill_value=fill,

@@ -53,15 +53,9 @@ def pack(frame: Frame, scene: Scene) -> np.ndarray:
 
 
 def unpack(
-    packed: da.Array | np.ndarray,
-    dims: Sequence[str],
-    *,
-    times: Sequence[datetime],
-    scale: Sequence[float],
-    offset: Sequence[float],
-    bandpass: Sequence[bool] | None = None,
-    layers: Collection[str] = PACKED_LAYERS,
-) -> xr.Dataset:
+    packed: da.Array | np.ndarray, dims: Sequence[str], *, times: Sequence[datetime], scale: Sequence[float],
+    offset: Sequence[float], bandpass: Sequence[bool] | None = None, layers: Collection[str] = PACKED_LAYERS,
+) -> xr.Dataset:  # fmt: skip
     """Unpack scenes into the cube, without coordinates in space.
 
     Parameters

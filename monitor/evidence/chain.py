@@ -135,15 +135,10 @@ def next_line(
         With the hash of its content.
     """
     line = Line(
-        number=last["number"] + 1 if last else 1,
-        night=night,
-        assessments=len(assessments),
-        answers=len(answers),
-        promises=len(promises),
-        root=merkle_root([*assessments, *answers, *promises]).hex(),
-        previous=last["hash"] if last else BEFORE_THE_FIRST,
-        hash="",
-    )
+        number=last["number"] + 1 if last else 1, night=night, assessments=len(assessments), answers=len(answers),
+        promises=len(promises), root=merkle_root([*assessments, *answers, *promises]).hex(),
+        previous=last["hash"] if last else BEFORE_THE_FIRST, hash="",
+    )  # fmt: skip
     return {**line, "hash": _hash_of(line)}
 
 

@@ -114,14 +114,9 @@ class HTTPSPool(urllib3.HTTPSConnectionPool):
 
 
 def open_url(
-    pool: urllib3.HTTPConnectionPool,
-    method: str,
-    parts: SplitResult,
-    *,
-    body: bytes | None,
-    headers: Mapping[str, str],
-    timeout: urllib3.Timeout,
-) -> urllib3.BaseHTTPResponse:
+    pool: urllib3.HTTPConnectionPool, method: str, parts: SplitResult, *, body: bytes | None,
+    headers: Mapping[str, str], timeout: urllib3.Timeout,
+) -> urllib3.BaseHTTPResponse:  # fmt: skip
     """Send a request to the address of a pool, once: no retry and no redirect; the body is read by the caller.
 
     Parameters
@@ -139,17 +134,10 @@ def open_url(
         There is no response.
     """
     return pool.urlopen(
-        method,
-        urlunsplit(("", "", parts.path or "/", parts.query, "")),
-        body=body,
-        headers={"Host": parts.netloc, "User-Agent": "regrowth-monitor", **headers},
-        redirect=False,
-        retries=False,
-        preload_content=False,
-        decode_content=False,
-        assert_same_host=False,
-        timeout=timeout,
-    )
+        method, urlunsplit(("", "", parts.path or "/", parts.query, "")), body=body,
+        headers={"Host": parts.netloc, "User-Agent": "regrowth-monitor", **headers}, redirect=False, retries=False,
+        preload_content=False, decode_content=False, assert_same_host=False, timeout=timeout,
+    )  # fmt: skip
 
 
 class DeadlineAdapter(HTTPAdapter):

@@ -183,16 +183,9 @@ class Fetcher:
         self.allowed.resolve_host(host, endpoint(parts)[2])
 
     def get(
-        self,
-        url: str,
-        *,
-        max_bytes: int,
-        max_whole: int | None = None,
-        method: str = "GET",
-        headers: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-        cancelled: threading.Event | None = None,
-    ) -> HttpResponse:
+        self, url: str, *, max_bytes: int, max_whole: int | None = None, method: str = "GET",
+        headers: Mapping[str, str] | None = None, body: bytes | None = None, cancelled: threading.Event | None = None,
+    ) -> HttpResponse:  # fmt: skip
         """Make a request, following redirects and retrying.
 
         Parameters
@@ -306,14 +299,9 @@ class Fetcher:
         return response
 
     def _request(
-        self,
-        url: str,
-        limits: tuple[int, int],
-        method: str,
-        headers: Mapping[str, str],
-        body: bytes | None,
+        self, url: str, limits: tuple[int, int], method: str, headers: Mapping[str, str], body: bytes | None,
         started: float,
-    ) -> HttpResponse:
+    ) -> HttpResponse:  # fmt: skip
         """One request with its redirects; `limits` are the largest bodies of other statuses and of status 200."""
         for hop in range(MAX_REDIRECTS + 1):
             parts = parse_url(url)

@@ -132,15 +132,9 @@ class EarthEngineRain:
 
 
 def _layers(
-    connection: Connection,
-    collection: str,
-    band: str,
-    offset: int,
-    area: BaseGeometry,
-    grid: GeoBox,
-    *,
+    connection: Connection, collection: str, band: str, offset: int, area: BaseGeometry, grid: GeoBox, *,
     days: tuple[date, date] | None = None,
-) -> dict[str, np.ndarray]:
+) -> dict[str, np.ndarray]:  # fmt: skip
     """One band of each image of a collection over an area, by image name: value plus offset, 0 where there is none."""
 
     def expression() -> Any:

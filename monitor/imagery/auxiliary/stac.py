@@ -70,18 +70,9 @@ class _Catalogue(Stac):
             bands=(asset,), quality=asset, epsg=None, base=base, item_address=item_address(item)
         )
         return Scene(
-            id=name,
-            acquisition=name,
-            time=PLACEHOLDER_TIME,
-            sensor="",
-            baseline="",
-            source=self.name,
-            scale=1.0,
-            offset=0.0,
-            quality="",
-            footprint=_extent(item),
-            handle=handle,
-        )
+            id=name, acquisition=name, time=PLACEHOLDER_TIME, sensor="", baseline="", source=self.name, scale=1.0,
+            offset=0.0, quality="", footprint=_extent(item), handle=handle,
+        )  # fmt: skip
 
 
 def _extent(item: Mapping[str, Any]) -> BaseGeometry | None:

@@ -185,10 +185,6 @@ def _mean(
         return None
     northness, eastness = northness_eastness(gx[seen], gy[seen])
     return Terrain(
-        elevation=float(z[seen].mean()),
-        slope=float(slope(gx[seen], gy[seen]).mean()),
-        northness=float(northness.mean()),
-        eastness=float(eastness.mean()),
-        known=known,
-        source=source,
-    )
+        elevation=float(z[seen].mean()), slope=float(slope(gx[seen], gy[seen]).mean()),
+        northness=float(northness.mean()), eastness=float(eastness.mean()), known=known, source=source,
+    )  # fmt: skip

@@ -64,42 +64,26 @@ def scene_from_feature(
 
     if product.quality_kind == "scl":
         identity = acquisition_id.sentinel2(
-            *text("DATATAKE_IDENTIFIER", "PRODUCT_ID", "GRANULE_ID"),
-            index,
-            platform=text("SPACECRAFT_NAME")[0],
-            tile=text("MGRS_TILE")[0],
-            time=time,
-            baseline=properties.get("PROCESSING_BASELINE", ""),
+            *text("DATATAKE_IDENTIFIER", "PRODUCT_ID", "GRANULE_ID"), index, platform=text("SPACECRAFT_NAME")[0],
+            tile=text("MGRS_TILE")[0], time=time, baseline=properties.get("PROCESSING_BASELINE", ""),
             orbit=properties.get("SENSING_ORBIT_NUMBER", ""),
-        )
+        )  # fmt: skip
         sensor = f"sentinel-{identity.acquisition[1:3].lower()}" if identity.acquisition else "sentinel-2"
     else:
         identity = acquisition_id.landsat(
-            *text("LANDSAT_PRODUCT_ID", "L1_LANDSAT_PRODUCT_ID", "LANDSAT_SCENE_ID"),
-            index,
-            platform=text("SPACECRAFT_ID")[0],
-            path=properties.get("WRS_PATH", ""),
-            row=properties.get("WRS_ROW", ""),
+            *text("LANDSAT_PRODUCT_ID", "L1_LANDSAT_PRODUCT_ID", "LANDSAT_SCENE_ID"), index,
+            platform=text("SPACECRAFT_ID")[0], path=properties.get("WRS_PATH", ""), row=properties.get("WRS_ROW", ""),
             time=time,
-        )
+        )  # fmt: skip
         sensor = f"landsat-{collection[11]}"
     layers = feature.get("bands") or [{}]
     return Scene(
-        id=f"{collection}/{index}",
-        acquisition=identity.acquisition or f"{collection}/{index}",
-        tile=identity.tile,
-        time=time,
-        sensor=sensor,
-        baseline=identity.baseline,
-        source=source,
-        scale=product.scale,
-        offset=product.offset,
-        quality=f"{product.quality_kind}_cs" if scored else product.quality_kind,
-        crs=str(layers[0].get("crs") or _utm_of_tile(identity.tile)),
-        orbit=identity.orbit,
-        footprint=_footprint(properties.get("system:footprint")),
-        handle=ImageHandle(collection, index, area),
-    )
+        id=f"{collection}/{index}", acquisition=identity.acquisition or f"{collection}/{index}", tile=identity.tile,
+        time=time, sensor=sensor, baseline=identity.baseline, source=source, scale=product.scale,
+        offset=product.offset, quality=f"{product.quality_kind}_cs" if scored else product.quality_kind,
+        crs=str(layers[0].get("crs") or _utm_of_tile(identity.tile)), orbit=identity.orbit,
+        footprint=_footprint(properties.get("system:footprint")), handle=ImageHandle(collection, index, area),
+    )  # fmt: skip
 
 
 def _utm_of_tile(tile: str) -> str:

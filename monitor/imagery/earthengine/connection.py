@@ -54,15 +54,9 @@ class Connection:
     """The session with Earth Engine that all threads of a run share; :func:`connect` makes it, see its parameters."""
 
     def __init__(
-        self,
-        project: str | None,
-        url: str,
-        token: str | None,
-        key_file: Path | None,
-        in_flight: int,
-        deadline: float,
+        self, project: str | None, url: str, token: str | None, key_file: Path | None, in_flight: int, deadline: float,
         patience: float,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.project, self.url, self.token, self.key_file = project, url, token, key_file
         self.patience = patience
         self.requests: Counter[str] = Counter()
@@ -258,15 +252,9 @@ class Connection:
 
 def connect(
     *,
-    project: str | None,
-    url: str | None = None,
-    token: str | None = None,
-    key_file: Path | None = None,
-    allow_hosts: Sequence[str] = (),
-    in_flight: int = 20,
-    deadline: float = 310.0,
-    patience: float = 300.0,
-) -> Connection:
+    project: str | None, url: str | None = None, token: str | None = None, key_file: Path | None = None,
+    allow_hosts: Sequence[str] = (), in_flight: int = 20, deadline: float = 310.0, patience: float = 300.0,
+) -> Connection:  # fmt: skip
     """Return the connection with these settings: the existing one if there is one, so that limits hold for all users.
 
     Nothing is sent yet.

@@ -45,15 +45,9 @@ class EarthEngineProduct:
 
 
 _LANDSAT: Final = EarthEngineProduct(
-    band_names=("SR_B2", "SR_B3", "SR_B4", "SR_B5", "SR_B6", "SR_B7"),
-    quality_band="QA_PIXEL",
-    quality_kind="qa_pixel",
-    saturation_band="QA_RADSAT",
-    scale=2.75e-5,
-    offset=-0.2,
-    pixel=30.0,
-    corner=15.0,
-)
+    band_names=("SR_B2", "SR_B3", "SR_B4", "SR_B5", "SR_B6", "SR_B7"), quality_band="QA_PIXEL",
+    quality_kind="qa_pixel", saturation_band="QA_RADSAT", scale=2.75e-5, offset=-0.2, pixel=30.0, corner=15.0,
+)  # fmt: skip
 PRODUCTS: Final = {
     "COPERNICUS/S2_SR_HARMONIZED": EarthEngineProduct(
         band_names=("B2", "B3", "B4", "B8", "B11", "B12"),

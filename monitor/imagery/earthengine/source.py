@@ -259,14 +259,9 @@ class EarthEngine(Source):
             return self.connection.request_decoded("pixels", call, decode, cancelled)
 
     def _means(
-        self,
-        scenes: Sequence[Scene],
-        outlines: tuple[Sequence[BaseGeometry], Sequence[BaseGeometry]],
-        lattice: GeoBox,
-        recipe: _Recipe,
-        layers: Sequence[str],
-        cancelled: threading.Event,
-    ) -> list[np.ndarray]:
+        self, scenes: Sequence[Scene], outlines: tuple[Sequence[BaseGeometry], Sequence[BaseGeometry]],
+        lattice: GeoBox, recipe: _Recipe, layers: Sequence[str], cancelled: threading.Event,
+    ) -> list[np.ndarray]:  # fmt: skip
         """(unit, 1 + layer) of each scene of a batch; `outlines` are the units and their surroundings."""
         flags = (CLEAR, CLOUD)
         first = scenes[0]

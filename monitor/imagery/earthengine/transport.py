@@ -69,14 +69,9 @@ class ClientTransport:
             self._session.mount(scheme, DeadlineAdapter(pool_maxsize=in_flight))
 
     def request(
-        self,
-        uri: str,
-        method: str = "GET",
-        body: Any = None,
-        headers: dict[str, str] | None = None,
-        redirections: int | None = None,
-        connection_type: Any = None,
-    ) -> tuple[httplib2.Response, bytes]:
+        self, uri: str, method: str = "GET", body: Any = None, headers: dict[str, str] | None = None,
+        redirections: int | None = None, connection_type: Any = None,
+    ) -> tuple[httplib2.Response, bytes]:  # fmt: skip
         """Send a request, with the parameters of ``httplib2.Http.request``; redirects are not followed.
 
         Raises
@@ -99,7 +94,7 @@ class ClientTransport:
                     timeout=(EE_CONNECT_TIMEOUT, self.timeout),
                     allow_redirects=False,
                     stream=True,
-                ) as response,
+                ) as response,  # fmt: skip
             ):
                 while chunk := response.raw.read1(1 << 20, decode_content=True):
                     content += chunk

@@ -210,14 +210,11 @@ def _candidates(item: Mapping[str, Any]) -> Iterator[BandCandidate]:
             for field in ("nodata", "data_type"):
                 band.setdefault(field, asset.get(field))
             yield BandCandidate(
-                key=key,
-                number=number,
+                key=key, number=number,
                 common_name=str(band.get("eo:common_name") or band.get("common_name") or "").lower(),
                 names=frozenset(_KEY_ENDING.sub("", str(name).lower()) for name in (key, band.get("name") or "")),
-                is_single=count == 1,
-                asset=asset,
-                band=band,
-            )
+                is_single=count == 1, asset=asset, band=band,
+            )  # fmt: skip
 
 
 def _select_band(

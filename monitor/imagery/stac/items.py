@@ -58,19 +58,10 @@ def scene_from_item(item: Mapping[str, Any], *, base: str, source: str, stored: 
     except SceneRejected as error:
         footprint, rejection = None, error
     scene = Scene(
-        id=item_id,
-        acquisition=safe_text(identity.acquisition) or f"{sensor}/{time:%Y%m%dT%H%M%S}",
-        tile=identity.tile,
-        time=identity.start or time,
-        sensor=sensor,
-        baseline=identity.baseline,
-        source=source,
-        scale=1e-4,
-        offset=0.0,
-        quality=product.quality[0],
-        orbit=identity.orbit,
-        footprint=footprint,
-    )
+        id=item_id, acquisition=safe_text(identity.acquisition) or f"{sensor}/{time:%Y%m%dT%H%M%S}",
+        tile=identity.tile, time=identity.start or time, sensor=sensor, baseline=identity.baseline, source=source,
+        scale=1e-4, offset=0.0, quality=product.quality[0], orbit=identity.orbit, footprint=footprint,
+    )  # fmt: skip
     if rejection is None and stored is not None and stored(scene):
         return scene
     try:

@@ -83,16 +83,9 @@ class Stac(Source):
     """
 
     def __init__(
-        self,
-        url: str,
-        *,
-        collections: Sequence[str] = (),
-        allow_hosts: Sequence[str] = (),
-        name: str = "stac",
-        sign: Sign | None = None,
-        fetcher: Fetcher | None = None,
-        in_flight: int = MAX_REQUESTS_IN_FLIGHT,
-    ) -> None:
+        self, url: str, *, collections: Sequence[str] = (), allow_hosts: Sequence[str] = (), name: str = "stac",
+        sign: Sign | None = None, fetcher: Fetcher | None = None, in_flight: int = MAX_REQUESTS_IN_FLIGHT,
+    ) -> None:  # fmt: skip
         self.name = name
         self._fetcher = fetcher or Fetcher(AllowList.parse(allow_hosts))
         is_planetary_computer = urlsplit(url).hostname == urlsplit(TOKENS).hostname
