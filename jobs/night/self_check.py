@@ -51,10 +51,8 @@ def self_check(settings: Settings, ledger: Ledger, *, run: str, as_of: date) -> 
     ----------
     settings, ledger
         Settings and open ledger.
-    run : str
-        Id of the run.
-    as_of : date
-        Day of the night.
+    run : str, id of the run
+    as_of : date, day of the night
 
     Returns
     -------

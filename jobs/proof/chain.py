@@ -46,10 +46,8 @@ def append_line(t: Transaction, *, night: date) -> None:
 
     Parameters
     ----------
-    t : Transaction
-        Of the ledger.
-    night : date
-        Its day.
+    t : Transaction, of the ledger
+    night : date, its day
     """
     last = t.newest_chain_line()
     ends = _end(last)
@@ -98,10 +96,8 @@ def proven_assessments(t: Transaction, site: str) -> list[Proven]:
 
     Parameters
     ----------
-    t : Transaction
-        Of the ledger.
-    site : str
-        Id of the site.
+    t : Transaction, of the ledger
+    site : str, id of the site
 
     Returns
     -------
@@ -131,8 +127,7 @@ class CoveredAssessments:
 
     Parameters
     ----------
-    t : Transaction
-        Of the ledger.
+    t : Transaction, of the ledger
     """
 
     def __init__(self, t: Transaction) -> None:
@@ -159,8 +154,7 @@ def problems(t: Transaction, *, newest: int | None = None) -> Iterator[str]:
 
     Parameters
     ----------
-    t : Transaction
-        Of the ledger.
+    t : Transaction, of the ledger
     newest : int, optional
         Number of lines, from the newest, whose records are compared; the links of all lines are checked always.
         None: all.

@@ -54,10 +54,8 @@ def write_evidence(
         Settings, and open ledger.
     site : str
         Id of the site; it may be retired.
-    out : Path
-        New file.
-    key : Ed25519PrivateKey
-        Signs the pack.
+    out : Path, new file
+    key : Ed25519PrivateKey, signs the pack
     until : date, optional
         The newest assessment up to this day, and what was known of alerts by then; None: the newest.
 
@@ -99,8 +97,7 @@ def pack_inputs(t: Transaction, site: str, *, until: date | None, signed_by: str
     ----------
     t, site, until
         Transaction of the ledger; see :func:`write_evidence`.
-    signed_by : str
-        Fingerprint of the key.
+    signed_by : str, fingerprint of the key
 
     Raises
     ------

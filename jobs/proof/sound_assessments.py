@@ -11,8 +11,7 @@ def sound_assessments(t: Transaction) -> tuple[dict[str, Payload], dict[str, str
 
     Parameters
     ----------
-    t : Transaction
-        Of the ledger.
+    t : Transaction, of the ledger
 
     Returns
     -------

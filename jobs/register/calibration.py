@@ -126,11 +126,9 @@ class BiomePlacebos:
     Parameters
     ----------
     root : Path, folder of the landscapes
-    constants : Calibrations
-        Gives the sites.
+    constants : Calibrations, gives the sites
     biome : str
-    controls, snapshots : mapping
-        Frozen control units, and snapshot of the store, by ground key.
+    controls, snapshots : mapping, frozen control units, and snapshot of the store, by ground key
     left_out : mapping
         Units on which another site was started, by ground key: they are no placebos, nor compared with.
     """
@@ -192,8 +190,7 @@ def calibrate_due(
     Parameters
     ----------
     settings, ledger : Settings, Ledger
-    sites : sequence of Site
-        All of the ledger.
+    sites : sequence of Site, all of the ledger
     as_of : date, of the night
     most : int or None
         Sets of placebos that are calibrated with; None: all that are due.
@@ -263,8 +260,7 @@ def constants_used(assessment: Assessment, records: Sequence[Mapping[str, Any]])
     Parameters
     ----------
     assessment : Assessment
-    records : sequence of mapping
-        All rows of ``Transaction.calibrations``.
+    records : sequence of mapping, all rows of ``Transaction.calibrations``
     """
     for row in reversed(records):
         if row["hash"] == assessment.calibration:

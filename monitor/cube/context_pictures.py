@@ -59,10 +59,8 @@ def picture_candidates(
 
     Parameters
     ----------
-    scenes : sequence of SiteScene
-        New scenes of a site.
-    have : mapping
-        Stored pictures, by name.
+    scenes : sequence of SiteScene, new scenes of a site
+    have : mapping, stored pictures, by name
     start : date, first day of the intervention
     seasons : sequence of int or None
         Year of the growing season of each scene; None: outside the season.
@@ -108,8 +106,7 @@ def replaces_picture(name: str, clear: float, seen: float, have: Mapping[str, Pi
     name : str
     clear, seen : float
         Share of the picture that is clear, and that has any value: the rest lies outside the imagery. [1]
-    have : mapping
-        Stored pictures of the site, by name.
+    have : mapping, stored pictures of the site, by name
 
     Returns
     -------
@@ -152,8 +149,7 @@ def natural_colour(packed: np.ndarray, scene: Scene) -> tuple[np.ndarray, float]
 
     Parameters
     ----------
-    packed : (layer, y, x) uint16 array
-        See :func:`monitor.cube.packed.pack`.
+    packed : (layer, y, x) uint16 array, see :func:`monitor.cube.packed.pack`
     scene : Scene, scale and offset are used
 
     Returns

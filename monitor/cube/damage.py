@@ -37,10 +37,8 @@ def find_damage(
 
     Parameters
     ----------
-    store : LandscapeStore
-        It is not changed.
-    report : callable
-        Called with the number of rows that were read, and of those there are.
+    store : LandscapeStore, it is not changed
+    report : callable, called with the number of rows that were read, and of those there are
 
     Yields
     ------

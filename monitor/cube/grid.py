@@ -48,12 +48,10 @@ def site_grid(
 
     Parameters
     ----------
-    geometry : shapely geometry
-        Longitude and latitude (EPSG:4326). [degree]
+    geometry : shapely geometry, longitude and latitude (EPSG:4326) [degree]
     crs : CRS, optional, projected system of the grid; default: the UTM zone of the centroid
     resolution : float, side of a pixel [m]
-    anchor : tuple of float
-        Any corner of a pixel of the lattice, x and y. [m]
+    anchor : tuple of float, any corner of a pixel of the lattice, x and y [m]
     margin : float, ground added on all sides [m]
     """
     crs = crs or utm_zone(geometry)
@@ -83,10 +81,8 @@ def inside(geometry: BaseGeometry, grid: GeoBox) -> np.ndarray:
 
     Parameters
     ----------
-    geometry : shapely geometry
-        Longitude and latitude. [degree]
-    grid : GeoBox
-        In any projected system.
+    geometry : shapely geometry, longitude and latitude [degree]
+    grid : GeoBox, in any projected system
 
     Returns
     -------
@@ -116,8 +112,7 @@ def rectangle_spans(shapes: np.ndarray, grid: GeoBox) -> list[tuple[tuple[int, i
 
     Parameters
     ----------
-    shapes : (n,) array of shapely geometries
-        In the grid's own projected system.
+    shapes : (n,) array of shapely geometries, in the grid's own projected system
     grid : GeoBox, north up, of square pixels
 
     Returns
@@ -148,10 +143,8 @@ def outline(geometry: BaseGeometry, grid: GeoBox) -> np.ndarray:
 
     Parameters
     ----------
-    geometry : shapely geometry
-        Polygon or MultiPolygon, longitude and latitude. [degree]
-    grid : GeoBox
-        In any projected system.
+    geometry : shapely geometry, polygon or MultiPolygon, longitude and latitude [degree]
+    grid : GeoBox, in any projected system
 
     Returns
     -------

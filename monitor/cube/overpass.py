@@ -80,10 +80,8 @@ def pending_days(offered: Sequence[Scene], stored: Mapping[str, Mapping[str, str
 
     Parameters
     ----------
-    offered : sequence of Scene
-        All scenes over one site.
-    stored : mapping
-        Baseline of each stored granule, by acquisition and tile.
+    offered : sequence of Scene, all scenes over one site
+    stored : mapping, baseline of each stored granule, by acquisition and tile
 
     Returns
     -------
@@ -126,8 +124,7 @@ def not_yet_stored(offered: Iterable[Overpass], stored: Mapping[str, Mapping[str
     Parameters
     ----------
     offered : iterable of Overpass
-    stored : mapping
-        Baseline of each stored granule, by acquisition and tile.
+    stored : mapping, baseline of each stored granule, by acquisition and tile
 
     Returns
     -------
@@ -146,8 +143,7 @@ def is_stored(stored: Mapping[str, Mapping[str, str]], scene: Scene) -> bool:
 
     Parameters
     ----------
-    stored : mapping
-        Baseline of each stored granule, by acquisition and tile.
+    stored : mapping, baseline of each stored granule, by acquisition and tile
     scene : Scene
 
     Returns

@@ -62,17 +62,13 @@ def unpack(
     ----------
     packed : (time, layer, ...) uint16 array, numpy or dask
         In order of time; see :func:`pack`.
-    dims : sequence of str
-        Names of the dimensions after ``layer``.
-    times : sequence of datetime
-        Times of the scenes, with a time zone.
-    scale, offset : sequence of float
-        Reflectance = scale * integer + offset, for each scene. [1]
+    dims : sequence of str, names of the dimensions after ``layer``
+    times : sequence of datetime, times of the scenes, with a time zone
+    scale, offset : sequence of float, reflectance = scale * integer + offset, for each scene [1]
     bandpass : sequence of bool, optional
         Whether each scene is adjusted from the bands of Landsat to those of Sentinel-2
         (:data:`monitor.imagery.bands.BANDPASS`); None: none is.
-    layers : collection of str
-        Some of :data:`PACKED_LAYERS`.
+    layers : collection of str, some of :data:`PACKED_LAYERS`
 
     Returns
     -------

@@ -73,8 +73,7 @@ def scenes_of_rows(landscape: LandscapeStore, sites: np.ndarray, row: np.ndarray
     Parameters
     ----------
     landscape : LandscapeStore
-    sites : (site,) array of int
-        Numbers of sites in the landscape.
+    sites : (site,) array of int, numbers of sites in the landscape
     row : (site, time) array of int
         Number of a row that has the site; -1: there is none. All of one column are rows of one acquisition.
 

@@ -218,8 +218,7 @@ class LandscapeStore:
             For each overpass, by ground key, what each site saw. A site that is missing was not covered, or has the
             scene already.
         message : str, commit message
-        pictures : mapping, optional
-            By ground key, pictures that replace those of the same name.
+        pictures : mapping, optional, by ground key, pictures that replace those of the same name
 
         Returns
         -------

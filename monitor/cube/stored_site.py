@@ -262,10 +262,8 @@ class StoredSite:
         Parameters
         ----------
         snapshot : str, optional, default: the newest
-        layers : collection of str
-            Some of :data:`monitor.cube.packed.PACKED_LAYERS`.
-        acquisitions : collection of str, optional
-            Default: all.
+        layers : collection of str, some of :data:`monitor.cube.packed.PACKED_LAYERS`
+        acquisitions : collection of str, optional, default: all
         lazy : bool
             In dask chunks of :data:`CUBE_CHUNK_BYTES`; else in memory: for a few scenes of a small site dask takes
             several times as long as the arithmetic.

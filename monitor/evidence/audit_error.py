@@ -98,8 +98,7 @@ def sites_needed(sizes: Mapping[Cell, int]) -> int:
 
     Parameters
     ----------
-    sizes : mapping
-        Number of sites of each status and province.
+    sizes : mapping, number of sites of each status and province
     """
     numbers = range(1, sum(sizes.values()) + 1)
     return 1 + bisect_left(numbers, -FIVE_POINTS, key=lambda n: -margin(design(sizes, n)))

@@ -77,10 +77,8 @@ def draw_sample(frame: Mapping[str, Cell], n: int, *, seed: str) -> Sample:
 
     Parameters
     ----------
-    frame : mapping
-        Status and province of every site by its id.
-    n : int
-        Number of sites to draw, from 1 to all.
+    frame : mapping, status and province of every site by its id
+    n : int, number of sites to draw, from 1 to all
     seed : str
         Any text without a line end. The same one gives the same sample.
 
@@ -126,10 +124,8 @@ def design(sizes: Mapping[Cell, int], n: int) -> tuple[Stratum, ...]:
 
     Parameters
     ----------
-    sizes : mapping
-        Number of sites of each status and province, 1 or more.
-    n : int
-        Number of sites to draw.
+    sizes : mapping, number of sites of each status and province, 1 or more
+    n : int, number of sites to draw
 
     Raises
     ------

@@ -62,8 +62,7 @@ def representable(value: Any) -> Any:
 
     Parameters
     ----------
-    value : Any
-        As for :func:`canonical`, with no limit on numbers and text.
+    value : Any, as for :func:`canonical`, with no limit on numbers and text
 
     Returns
     -------

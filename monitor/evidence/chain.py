@@ -76,10 +76,8 @@ def answer_record(answer: Mapping[str, Any], photos: Sequence[str]) -> dict[str,
 
     Parameters
     ----------
-    answer : mapping
-        ``alert, number, time, payload`` of the event, as JSON values.
-    photos : sequence of str
-        SHA-256 of its photos, hexadecimal.
+    answer : mapping, ``alert, number, time, payload`` of the event, as JSON values
+    photos : sequence of str, SHA-256 of its photos, hexadecimal
 
     Returns
     -------
@@ -94,8 +92,7 @@ def promise_record(promise: Mapping[str, Any]) -> dict[str, Any]:
 
     Parameters
     ----------
-    promise : mapping
-        ``site`` and the entries of :func:`monitor.sites.promise.entries`, as JSON values.
+    promise : mapping, ``site`` and the entries of :func:`monitor.sites.promise.entries`, as JSON values
 
     Returns
     -------
@@ -123,8 +120,7 @@ def next_line(
     ----------
     last : Line or None
         The newest line; None: there is none.
-    night : str
-        Day of the night, ISO 8601.
+    night : str, day of the night, ISO 8601
     assessments, answers, promises : sequence of bytes
         Leaves (:func:`leaf_of`) that no line covers yet, in the order of `site`, `as_of` and `digest`, of `alert` and
         `number`, and of `site` and `number`, compared by code point.
@@ -181,8 +177,7 @@ def check_head(lines: Sequence[Line], head: str) -> Line:
 
     Parameters
     ----------
-    lines : sequence of Line
-        The chain.
+    lines : sequence of Line, the chain
     head : str
         Hash as it was printed; capitals and white space do not matter.
 
@@ -213,12 +208,9 @@ def proof(line: Line, leaves: Sequence[bytes], leaf: bytes) -> Proof:
 
     Parameters
     ----------
-    line : Line
-        The line.
-    leaves : sequence of bytes
-        All leaves of the line, in their order.
-    leaf : bytes
-        One of them.
+    line : Line, the line
+    leaves : sequence of bytes, all leaves of the line, in their order
+    leaf : bytes, one of them
 
     Returns
     -------
@@ -243,12 +235,9 @@ def check_proof(lines: Sequence[Line], record: Mapping[str, Any], proof: Mapping
 
     Parameters
     ----------
-    lines : sequence of Line
-        A chain that :func:`check_chain` accepts.
-    record : mapping
-        From :func:`assessment_record`, :func:`answer_record` or :func:`promise_record`.
-    proof : Proof
-        Its form is checked too.
+    lines : sequence of Line, a chain that :func:`check_chain` accepts
+    record : mapping, from :func:`assessment_record`, :func:`answer_record` or :func:`promise_record`
+    proof : Proof, its form is checked too
 
     Returns
     -------

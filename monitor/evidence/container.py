@@ -69,12 +69,10 @@ def write_container(path: Path, members: Iterable[tuple[str, bytes]], key: "Ed25
 
     Parameters
     ----------
-    path : Path
-        Replaced if it exists.
+    path : Path, replaced if it exists
     members : iterable of (str, bytes)
         Name and content of each member, in the order of the pack; without manifest and signature, which are added.
-    key : Ed25519PrivateKey
-        Signs the manifest.
+    key : Ed25519PrivateKey, signs the manifest
 
     Raises
     ------
@@ -120,8 +118,7 @@ class Container:
     ----------
     path : Path
         The pack: a plain file, or a link to one. Nothing is written.
-    key : Ed25519PublicKey
-        The key that it must be signed with.
+    key : Ed25519PublicKey, the key that it must be signed with
 
     Raises
     ------

@@ -113,10 +113,8 @@ def crate_metadata(assessment: Mapping[str, Any], members: Iterable[str]) -> byt
 
     Parameters
     ----------
-    assessment : mapping
-        The published assessment, as in ``status.json``.
-    members : iterable of str
-        Names of all other members but the manifest and its signature.
+    assessment : mapping, the published assessment, as in ``status.json``
+    members : iterable of str, names of all other members but the manifest and its signature
 
     Raises
     ------

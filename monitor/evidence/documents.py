@@ -100,14 +100,11 @@ def site_json(
 
     Parameters
     ----------
-    site : Site
-        As registered: with the start of its first episode.
-    episodes : sequence of mapping
-        Columns of the ledger's table of episodes, first one first.
+    site : Site, as registered: with the start of its first episode
+    episodes : sequence of mapping, columns of the ledger's table of episodes, first one first
     episode : int
         Number of the episode that was assessed. Later ones, and the end of this one, are left out.
-    promises : sequence of mapping
-        From :func:`monitor.sites.promise.promises_until`.
+    promises : sequence of mapping, from :func:`monitor.sites.promise.promises_until`
     """
     values: dict[str, Any] = msgspec.to_builtins(site, enc_hook=mapping)
     geometry = values.pop("geometry")
@@ -209,10 +206,8 @@ def proofs_json(
     ----------
     assessments : sequence of Proof or None
         In the order of ``assessments.json``; None: no line covers it yet, the next night does.
-    answers : mapping
-        The same of each answer, by alert and number of the event.
-    promises : sequence of Proof or None
-        The same of each promise in ``site.json``, in that order.
+    answers : mapping, the same of each answer, by alert and number of the event
+    promises : sequence of Proof or None, the same of each promise in ``site.json``, in that order
     """
     proofs = [{"alert": alert, "number": number, "proof": proof} for (alert, number), proof in answers.items()]
     return {"assessments": list(assessments), "answers": proofs, "promises": list(promises)}

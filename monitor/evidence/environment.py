@@ -56,8 +56,7 @@ def libraries(distribution: str = DISTRIBUTION) -> dict[str, str]:
 
     Parameters
     ----------
-    distribution : str
-        Its name.
+    distribution : str, its name
 
     Returns
     -------

@@ -30,8 +30,7 @@ def field_sheet(sites: Sequence[Site], *, seed: str) -> bytes:
 
     Parameters
     ----------
-    sites : sequence of Site
-        In the order of the sheet.
+    sites : sequence of Site, in the order of the sheet
     seed : str
         Text from which the points follow; its beginning stands in the notes.
 
@@ -70,10 +69,8 @@ def random_points(site: Site, count: int, *, seed: str) -> list[tuple[float, flo
 
     Parameters
     ----------
-    site : Site
-        Its outline is a valid polygon or multipolygon.
-    count : int
-        Number of points.
+    site : Site, its outline is a valid polygon or multipolygon
+    count : int, number of points
     seed : str
         Text. The points also depend on the id.
 

@@ -34,8 +34,7 @@ def new_keys(folder: Path) -> Ed25519PublicKey:
 
     Parameters
     ----------
-    folder : Path
-        Created if it does not exist, for its owner only.
+    folder : Path, created if it does not exist, for its owner only
 
     Returns
     -------

@@ -30,8 +30,7 @@ def merkle_root(leaves: Sequence[bytes]) -> bytes:
 
     Parameters
     ----------
-    leaves : sequence of bytes
-        Results of :func:`leaf_hash`, in their order.
+    leaves : sequence of bytes, results of :func:`leaf_hash`, in their order
 
     Returns
     -------
@@ -46,10 +45,8 @@ def inclusion_path(leaves: Sequence[bytes], index: int) -> list[bytes]:
 
     Parameters
     ----------
-    leaves : sequence of bytes
-        As for :func:`merkle_root`.
-    index : int
-        Position of the leaf, from 0 to the number of leaves - 1.
+    leaves : sequence of bytes, as for :func:`merkle_root`
+    index : int, position of the leaf, from 0 to the number of leaves - 1
 
     Returns
     -------
@@ -69,14 +66,10 @@ def root_of_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> b
 
     Parameters
     ----------
-    leaf : bytes
-        Result of :func:`leaf_hash`.
-    index : int
-        Position of the leaf, from 0.
-    size : int
-        Number of leaves of the tree.
-    path : sequence of bytes
-        Result of :func:`inclusion_path`.
+    leaf : bytes, result of :func:`leaf_hash`
+    index : int, position of the leaf, from 0
+    size : int, number of leaves of the tree
+    path : sequence of bytes, result of :func:`inclusion_path`
 
     Returns
     -------

@@ -74,12 +74,9 @@ def open_stored(root: Path, inputs: PackInputs, folder: Path) -> StoredSite:
 
     Parameters
     ----------
-    root : Path
-        Folder of the landscapes.
-    inputs : PackInputs
-        Name the snapshot.
-    folder : Path
-        For derived results, so that those of the nights stay as they are.
+    root : Path, folder of the landscapes
+    inputs : PackInputs, name the snapshot
+    folder : Path, for derived results, so that those of the nights stay as they are
 
     Raises
     ------
@@ -101,10 +98,8 @@ def pack_members(stored: StoredSite, inputs: PackInputs) -> Iterator[tuple[str, 
 
     Parameters
     ----------
-    stored : StoredSite
-        From :func:`open_stored`.
-    inputs : PackInputs
-        About the site and its assessment.
+    stored : StoredSite, from :func:`open_stored`
+    inputs : PackInputs, about the site and its assessment
 
     Yields
     ------

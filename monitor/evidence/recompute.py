@@ -139,8 +139,7 @@ def environment_differences(recorded: Mapping[str, Any], here: Mapping[str, Any]
 
     Parameters
     ----------
-    recorded, here : mapping
-        Contents of ``environment.json``, see :func:`monitor.evidence.environment.environment`.
+    recorded, here : mapping, contents of ``environment.json``, see :func:`monitor.evidence.environment.environment`
     """
     lines = []
     for name in ("version", "lock_sha256", *_COMPARED):

@@ -138,14 +138,10 @@ def check_site(
 
     Parameters
     ----------
-    stored : StoredSite
-        Give it an empty folder of derived results, so that none is taken for granted.
-    assessed : Assessed
-        The assessment as recorded.
-    controls : ControlSet
-        Frozen control units.
-    published : Published
-        What was published with the assessment.
+    stored : StoredSite, give it an empty folder of derived results, so that none is taken for granted
+    assessed : Assessed, the assessment as recorded
+    controls : ControlSet, frozen control units
+    published : Published, what was published with the assessment
     tolerance : float
         Largest difference of numbers that counts as equal: 0 on the machine and libraries that made the record, else
         :data:`TOLERANCE`.
@@ -268,14 +264,10 @@ def series_differences(recorded: bytes, series: Columns, site: str, tolerance: f
 
     Parameters
     ----------
-    recorded : bytes
-        Content of the file.
-    series : mapping
-        Columns of :mod:`monitor.series.columns`.
-    site : str
-        Id of the site.
-    tolerance : float
-        See :func:`check_site`.
+    recorded : bytes, content of the file
+    series : mapping, columns of :mod:`monitor.series.columns`
+    site : str, id of the site
+    tolerance : float, see :func:`check_site`
     """
     wanted = observations_csv(site, series["line"].tolist())
     if recorded == wanted:

@@ -195,10 +195,8 @@ def rebuild_store(pack: Container, folder: "Path") -> StoredSite:
 
     Parameters
     ----------
-    pack : Container
-        Nothing in it is trusted, and nothing but it and `folder` is read or written.
-    folder : Path
-        Existing empty folder for the store.
+    pack : Container, nothing in it is trusted, and nothing but it and `folder` is read or written
+    folder : Path, existing empty folder for the store
 
     Returns
     -------

@@ -63,10 +63,8 @@ def verify_pack(path: Path, key: "Ed25519PublicKey", *, head: str | None = None)
     ----------
     path : Path
         The pack. Nothing is written.
-    key : Ed25519PublicKey
-        The key that it must be signed with.
-    head : str, optional
-        Head of the chain as someone noted it: a line of the chain must have this hash.
+    key : Ed25519PublicKey, the key that it must be signed with
+    head : str, optional, head of the chain as someone noted it: a line of the chain must have this hash
 
     Raises
     ------

@@ -149,14 +149,10 @@ def landsat(
     *names : str
         Product id, scene id, item id, ``system:index``; empty ones are skipped. The names take precedence over the
         other arguments.
-    platform : str
-        ``landsat-8``, ``LANDSAT_8`` or ``LC08``.
-    path, row : str, int or float, optional
-        Of the Worldwide Reference System (WRS-2).
-    time : datetime, optional
-        Scene time, timezone-aware.
-    collection : str or int, optional
-        Number of the Landsat collection.
+    platform : str, ``landsat-8``, ``LANDSAT_8`` or ``LC08``
+    path, row : str, int or float, optional, of the Worldwide Reference System (WRS-2)
+    time : datetime, optional, scene time, timezone-aware
+    collection : str or int, optional, number of the Landsat collection
 
     Examples
     --------

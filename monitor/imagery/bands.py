@@ -67,8 +67,7 @@ def sensor_family(sensor: str, quality: str) -> str:
 
     Parameters
     ----------
-    sensor : str
-        Platform, such as ``sentinel-2a`` or ``landsat-8``.
+    sensor : str, platform, such as ``sentinel-2a`` or ``landsat-8``
     quality : str
         Kind of the quality layer. HLS scenes (``fmask``) of either satellite are ``oli``, to which NASA adjusts
         Sentinel-2.
@@ -88,10 +87,8 @@ def scaled_to_msi(band: str, scale: float, offset: float) -> tuple[float, float]
 
     Parameters
     ----------
-    band : str
-        One of :data:`OBSERVED`.
-    scale, offset : float
-        Those of the scene. [1]
+    band : str, one of :data:`OBSERVED`
+    scale, offset : float, those of the scene [1]
 
     Returns
     -------
@@ -112,8 +109,7 @@ def is_adjusted_to_msi(sensor: str, quality: str, pixel: float) -> bool:
     Parameters
     ----------
     sensor, quality : see :func:`sensor_family`
-    pixel : float
-        Side of the pixels that it is read on. [m]
+    pixel : float, side of the pixels that it is read on [m]
 
     Returns
     -------

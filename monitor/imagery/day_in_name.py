@@ -28,8 +28,7 @@ def day_in_name(name: str) -> date | None:
 
     Parameters
     ----------
-    name : str
-        Name of a file, without its ending.
+    name : str, name of a file, without its ending
 
     Raises
     ------

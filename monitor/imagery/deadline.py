@@ -121,12 +121,10 @@ def open_url(
 
     Parameters
     ----------
-    pool : HTTPConnectionPool
-        Connections to the IP address that was checked.
+    pool : HTTPConnectionPool, connections to the IP address that was checked
     method, parts, body, headers
         The request; its ``Host`` is that of the address.
-    timeout : urllib3.Timeout
-        Longest times to connect and without a byte. [s]
+    timeout : urllib3.Timeout, longest times to connect and without a byte [s]
 
     Raises
     ------

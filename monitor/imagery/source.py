@@ -112,10 +112,8 @@ class Source(Protocol):
 
         Parameters
         ----------
-        area : shapely geometry
-            Longitude and latitude. [degree]
-        since, until : date
-            Both included.
+        area : shapely geometry, longitude and latitude [degree]
+        since, until : date, both included
         stored : callable, optional
             Whether a scene is stored already, as nearly all of ten years are. Such a scene may be returned without
             handle, scale, offset, quality and coordinate system. If it must be read again together with a new granule
@@ -148,10 +146,8 @@ class Source(Protocol):
 
         Parameters
         ----------
-        scenes : sequence of Scene
-            Results of :meth:`search`, with a handle.
-        grids : sequence of GeoBox
-            Grids to read on.
+        scenes : sequence of Scene, results of :meth:`search`, with a handle
+        grids : sequence of GeoBox, grids to read on
 
         Yields
         ------
@@ -173,12 +169,9 @@ class Source(Protocol):
 
         Parameters
         ----------
-        scenes : sequence of Scene
-            With valid scale and offset.
-        units : sequence of shapely geometry
-            Longitude and latitude. [degree]
-        lattice : GeoBox
-            Lattice of the units: coordinate system and pixels.
+        scenes : sequence of Scene, with valid scale and offset
+        units : sequence of shapely geometry, longitude and latitude [degree]
+        lattice : GeoBox, lattice of the units: coordinate system and pixels
         recipe : callable
             Converts an image of reflectances, with the bands of :data:`monitor.imagery.bands.OBSERVED`, to the layers
             to be averaged, in the provider's own objects.
@@ -200,12 +193,9 @@ class Source(Protocol):
 
         Parameters
         ----------
-        scenes : int
-            Number of scenes.
-        grid : GeoBox
-            Grid of the site.
-        units : int
-            Number of control units of the site's size.
+        scenes : int, number of scenes
+        grid : GeoBox, grid of the site
+        units : int, number of control units of the site's size
 
         Returns
         -------

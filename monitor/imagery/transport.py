@@ -105,12 +105,9 @@ class Fetcher:
 
     Parameters
     ----------
-    allowed : AllowList
-        Private hosts and local folders that are allowed.
-    budget : float
-        Longest total time of one request, including retries and waits. [s]
-    sleep, clock : callable, optional
-        Replaced in tests.
+    allowed : AllowList, private hosts and local folders that are allowed
+    budget : float, longest total time of one request, including retries and waits [s]
+    sleep, clock : callable, optional, replaced in tests
     """
 
     def __init__(
@@ -190,8 +187,7 @@ class Fetcher:
 
         Parameters
         ----------
-        url : str
-            https or http.
+        url : str, https or http
         max_bytes, max_whole : int
             Largest decompressed body that is accepted; `max_whole` where the whole file is sent (status 200). [byte]
         method, headers, body

@@ -68,8 +68,7 @@ def choose_controls(
     ----------
     updates, sources
         New sites of one landscape; the preferred source gives the ring.
-    elevation : ElevationModel, optional
-        Gives the terrain of sites and candidates.
+    elevation : ElevationModel, optional, gives the terrain of sites and candidates
 
     Yields
     ------

@@ -111,10 +111,8 @@ def offers(
     ----------
     sites, stored
         See :func:`is_stored_everywhere`.
-    scenes : sequence of Scene
-        Result of the search, in order of preference of the sources.
-    searched : shapely geometry
-        Area of the search, longitude and latitude. [degree]
+    scenes : sequence of Scene, result of the search, in order of preference of the sources
+    searched : shapely geometry, area of the search, longitude and latitude [degree]
     """
     footprints = np.array([scene.footprint for scene in scenes], dtype=object)
     everywhere = shapely.is_missing(footprints) | shapely.covers(footprints, searched)
@@ -136,8 +134,7 @@ def missing_overpasses(task: SiteTask, grid: GeoBox, baselines: Baselines | None
     Parameters
     ----------
     task : SiteTask
-    grid : GeoBox
-        Grid of the site: granules in its projected system are preferred.
+    grid : GeoBox, grid of the site: granules in its projected system are preferred
     baselines : mapping, optional
         Stored granules, if the store has changed since the task was made; default: those of the task.
 

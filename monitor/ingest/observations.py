@@ -126,8 +126,7 @@ def site_means(pixels: np.ndarray, scales: tuple[np.ndarray, np.ndarray], endmem
     ----------
     pixels : (scene, layer, pixel) uint16 array
         Layers of :data:`monitor.cube.packed.PACKED_LAYERS` of the pixels inside the site.
-    scales : tuple of two (scene, band) arrays
-        See :func:`monitor.cover.observe.band_scales`.
+    scales : tuple of two (scene, band) arrays, see :func:`monitor.cover.observe.band_scales`
     endmembers : Endmembers, end members of the biome, for the cover
 
     Returns
@@ -164,12 +163,9 @@ def judge_scene(pixels: np.ndarray, quality: str, means: np.ndarray, units: np.n
 
     Parameters
     ----------
-    pixels : (layer, pixel) uint16 array
-        Layers of :data:`monitor.cube.packed.PACKED_LAYERS`.
-    quality : str
-        Kind of the quality layer.
-    means : (measure,) array
-        :data:`monitor.cube.records.MEASURES` of the site.
+    pixels : (layer, pixel) uint16 array, layers of :data:`monitor.cube.packed.PACKED_LAYERS`
+    quality : str, kind of the quality layer
+    means : (measure,) array, :data:`monitor.cube.records.MEASURES` of the site
     units : (unit, measure) array
         The same of the control units that are compared; NaN where not seen.
 

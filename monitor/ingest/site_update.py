@@ -105,10 +105,8 @@ class SiteUpdate:
         ----------
         landscape, source
             The store of the site, and the preferred source, which gives the grid of a new one.
-        check_time : callable
-            Raises TryLater if the clock is behind the time of the newest snapshot.
-        unchanged : bool
-            Whether the store is as it was when the task was made.
+        check_time : callable, raises TryLater if the clock is behind the time of the newest snapshot
+        unchanged : bool, whether the store is as it was when the task was made
 
         Raises
         ------

@@ -47,14 +47,12 @@ def update_landscape(
 
     Parameters
     ----------
-    tasks : sequence of SiteTask
-        Sites of one landscape, or new ones that are to become one.
+    tasks : sequence of SiteTask, sites of one landscape, or new ones that are to become one
     sources, elevation
         The preferred source gives grid and ring of new sites, the model the terrain of sites and candidates.
     hold : callable
         Context manager that holds the lock of a landscape's folder, and raises TryLater if others hold it.
-    check_time : callable
-        Raises TryLater if the clock is behind the time of the newest snapshot.
+    check_time : callable, raises TryLater if the clock is behind the time of the newest snapshot
 
     Yields
     ------

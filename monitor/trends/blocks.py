@@ -20,10 +20,8 @@ def in_blocks(path: Path, cube: xr.Dataset) -> xr.Dataset:
 
     Parameters
     ----------
-    path : Path
-        File of the cube, for errors.
-    cube : xr.Dataset
-        Variables on (time, y, x), as :func:`monitor.trends.cf.open_dataset` returns them.
+    path : Path, file of the cube, for errors
+    cube : xr.Dataset, variables on (time, y, x), as :func:`monitor.trends.cf.open_dataset` returns them
 
     Returns
     -------

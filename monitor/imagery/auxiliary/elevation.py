@@ -123,14 +123,11 @@ class ElevationTile:
 
     Parameters
     ----------
-    name : str
-        For messages.
-    shape : tuple of int
-        Rows and columns, two or more of each.
+    name : str, for messages
+    shape : tuple of int, rows and columns, two or more of each
     affine : Affine
         From column and row to coordinates in `crs` (WKT or EPSG code); not rotated, else `BadData` is raised.
-    values : callable
-        Reads a :class:`rasterio.windows.Window`: (y, x) float64, NaN where unknown. [m]
+    values : callable, reads a :class:`rasterio.windows.Window`: (y, x) float64, NaN where unknown [m]
     """
 
     def __init__(
@@ -152,10 +149,8 @@ class ElevationTile:
 
         Parameters
         ----------
-        x, y : (y, x) arrays
-            Centres of the pixels in the coordinate system of the tile.
-        pixel : float
-            Side of the pixels. [m]
+        x, y : (y, x) arrays, centres of the pixels in the coordinate system of the tile
+        pixel : float, side of the pixels [m]
 
         Returns
         -------
@@ -221,8 +216,7 @@ def bilinear(values: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndar
     ----------
     values : (m, n) array
         At least two rows and columns; NaN where unknown.
-    row, column : arrays of one shape
-        Positions, 0 in the middle of the first pixel. [pixel]
+    row, column : arrays of one shape, positions, 0 in the middle of the first pixel [pixel]
 
     Returns
     -------

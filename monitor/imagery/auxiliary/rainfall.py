@@ -66,10 +66,8 @@ class DailyRain:
 
         Parameters
         ----------
-        first : date
-            First day.
-        days : int
-            Number of days.
+        first : date, first day
+        days : int, number of days
 
         Returns
         -------
@@ -88,8 +86,7 @@ class DailyRain:
 
         Parameters
         ----------
-        since, until : date or None
-            None: from the first known day on, up to the last.
+        since, until : date or None, none: from the first known day on, up to the last
 
         Returns
         -------
@@ -126,10 +123,8 @@ class RainfallProduct(Protocol):
 
         Parameters
         ----------
-        points : sequence of (float, float)
-            Longitude and latitude. [degree]
-        since, until : date
-            Both included.
+        points : sequence of (float, float), longitude and latitude [degree]
+        since, until : date, both included
 
         Raises
         ------
@@ -144,8 +139,7 @@ def merge_rain(stored: DailyRain, newer: DailyRain) -> DailyRain:
 
     Parameters
     ----------
-    stored, newer : DailyRain
-        Where both know a day, `newer` counts.
+    stored, newer : DailyRain, where both know a day, `newer` counts
 
     Returns
     -------
@@ -167,14 +161,12 @@ def daily_rain(days: np.ndarray, values: np.ndarray, *, rate: bool, source: str)
 
     Parameters
     ----------
-    days : (n,) datetime64[D] array
-        Days, or any day of each month, in any order.
+    days : (n,) datetime64[D] array, days, or any day of each month, in any order
     values : (n,) array
         Rain; NaN, negative or above :data:`MAX_DAILY_RAIN` a day where unknown. [mm, or mm/day]
     rate : bool
         Whether values are millimetres a day; else they are the rain of the whole day or month.
-    source : str
-        Name of the product, also for messages.
+    source : str, name of the product, also for messages
 
     Raises
     ------

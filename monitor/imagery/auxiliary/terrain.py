@@ -63,8 +63,7 @@ def terrain_of(model: ElevationModel, geometries: Sequence[BaseGeometry]) -> lis
     Parameters
     ----------
     model : ElevationModel
-    geometries : sequence of shapely geometry
-        Longitude and latitude. [degree]
+    geometries : sequence of shapely geometry, longitude and latitude [degree]
 
     Returns
     -------
@@ -92,8 +91,7 @@ def with_slope(site: Site, terrain: Terrain | None) -> Site:
     Parameters
     ----------
     site : Site
-    terrain : Terrain or None
-        None: not known.
+    terrain : Terrain or None, none: not known
 
     Returns
     -------

@@ -37,12 +37,10 @@ def scene_from_feature(
 
     Parameters
     ----------
-    feature : dict
-        Image as the server describes it.
+    feature : dict, image as the server describes it
     collection, area, source
         Key of :data:`PRODUCTS`; area of the search [degree]; name of the source.
-    scored : bool
-        Whether Cloud Score+ is read with the image.
+    scored : bool, whether Cloud Score+ is read with the image
 
     Raises
     ------
@@ -124,12 +122,9 @@ def decode_pixels(content: bytes, names: Sequence[str], size: tuple[int, ...]) -
 
     Parameters
     ----------
-    content : bytes
-        The answer.
-    names : sequence of str
-        Bands that were requested, in the order of the result.
-    size : tuple of int
-        Rows and columns that were requested.
+    content : bytes, the answer
+    names : sequence of str, bands that were requested, in the order of the result
+    size : tuple of int, rows and columns that were requested
 
     Raises
     ------
@@ -155,12 +150,9 @@ def decode_table(answer: Any, units: int, names: Sequence[str]) -> np.ndarray:
 
     Parameters
     ----------
-    answer : feature collection
-        Features with the number of their unit as ``unit``.
-    units : int
-        How many were sent.
-    names : sequence of str
-        Properties to be read.
+    answer : feature collection, features with the number of their unit as ``unit``
+    units : int, how many were sent
+    names : sequence of str, properties to be read
 
     Raises
     ------

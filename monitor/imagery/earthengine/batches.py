@@ -37,14 +37,11 @@ def in_batches[T](
     ----------
     scenes : sequence of Scene
         Those that one request can cover (same collection, quality and scaling) share batches.
-    size : int
-        Most scenes of a batch.
-    request : callable
-        Requests the answers of a batch.
+    size : int, most scenes of a batch
+    request : callable, requests the answers of a batch
     workers : Executor
         Runs the requests. The first ones are under way when this returns; closing the iterator ends them.
-    ahead : int
-        Batches requested before the answers of the previous one are used.
+    ahead : int, batches requested before the answers of the previous one are used
 
     Yields
     ------

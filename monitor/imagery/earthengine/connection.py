@@ -73,10 +73,8 @@ class Connection:
 
         Parameters
         ----------
-        kind : str
-            Under which the request is counted.
-        call : callable
-            Sends exactly one request.
+        kind : str, under which the request is counted
+        call : callable, sends exactly one request
         cancelled : Event, optional
             Is set when nobody waits for the answer any more; then it is not requested again.
 
@@ -266,8 +264,7 @@ def connect(
     token, key_file : optional
         Bearer token; service account key or authorized user file. Without both, the credentials stored by
         ``earthengine authenticate`` or ``gcloud auth application-default login`` are used.
-    allow_hosts : sequence of str
-        Private or loopback hosts that the endpoint may be on.
+    allow_hosts : sequence of str, private or loopback hosts that the endpoint may be on
     in_flight : int
         Most requests at one time; the service allows 40.
     deadline, patience : float

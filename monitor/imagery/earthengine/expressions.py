@@ -80,10 +80,8 @@ def images_by_index(
     ----------
     collection, area, since, until
         Those of the search that returned the images: they only spare the server a scan of the whole collection.
-    indices : sequence of str
-        ``system:index`` of each image.
-    scored : bool
-        Whether Cloud Score+ is added to the quality layer.
+    indices : sequence of str, ``system:index`` of each image
+    scored : bool, whether Cloud Score+ is added to the quality layer
     """
     images = _filtered(collection, area, since, until).filter(ee.Filter.inList("system:index", list(indices)))
     images = _with_cloud_score(images) if scored else images
@@ -130,12 +128,9 @@ def clear_and_cloud(image: Any, quality_kind: str, *, scale: float, offset: floa
 
     Parameters
     ----------
-    image : ee.Image
-        Of :func:`to_integers`.
-    quality_kind : str
-        What its quality layer holds, see :class:`monitor.imagery.source.Scene`.
-    scale, offset : float
-        Reflectance = scale * integer + offset. [1]
+    image : ee.Image, of :func:`to_integers`
+    quality_kind : str, what its quality layer holds, see :class:`monitor.imagery.source.Scene`
+    scale, offset : float, reflectance = scale * integer + offset [1]
     """
     quality = image.select(QUALITY)
     if quality_kind == "qa_pixel":

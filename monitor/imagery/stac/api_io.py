@@ -35,8 +35,7 @@ def search_pages(fetcher: Fetcher, href: str, method: str, query: Mapping[str, A
 
     Parameters
     ----------
-    fetcher : Fetcher
-        Makes the requests.
+    fetcher : Fetcher, makes the requests
     href, method : str
         Address of the search; ``GET`` or ``POST``.
     query : mapping

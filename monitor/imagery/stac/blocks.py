@@ -216,16 +216,13 @@ def decode_blocks(layout: TileLayout, stored: Sequence[bytes], *, band: int, row
 
     Parameters
     ----------
-    layout : TileLayout
-        Header of the file.
-    stored : sequence of bytes
-        The blocks.
+    layout : TileLayout, header of the file
+    stored : sequence of bytes, the blocks
     band : int
         Number of the band, from 0; ignored if the layout is planar.
     rows : int
         Rows of each block; the last strip of a file may have fewer. [pixel]
-    name : str
-        Name of the file in messages.
+    name : str, name of the file in messages
 
     Raises
     ------

@@ -114,10 +114,8 @@ class Catalogue:
 
         Parameters
         ----------
-        area : shapely geometry
-            Longitude and latitude. [degree]
-        since, until : date
-            Both included.
+        area : shapely geometry, longitude and latitude [degree]
+        since, until : date, both included
 
         Raises
         ------

@@ -45,8 +45,7 @@ def read_name(path: PurePosixPath, bands: Iterable[str] = ()) -> NamedImage:
     Parameters
     ----------
     path : PurePosixPath
-    bands : iterable of str
-        Further endings that name bands.
+    bands : iterable of str, further endings that name bands
 
     Examples
     --------

@@ -29,12 +29,9 @@ def scene_from_item(item: Mapping[str, Any], *, base: str, source: str, stored: 
 
     Parameters
     ----------
-    item : mapping
-        JSON of the item.
-    base : str
-        Address of the document that contains the item.
-    source : str
-        Name of the source that offers it.
+    item : mapping, JSON of the item
+    base : str, address of the document that contains the item
+    source : str, name of the source that offers it
     stored : callable, optional
         Whether a scene is stored already; its assets are then not selected.
 

@@ -22,14 +22,11 @@ def scale_and_offset(
 
     Parameters
     ----------
-    item : mapping
-        JSON of the item.
-    product : StacProduct
-        Product of the item.
+    item : mapping, JSON of the item
+    product : StacProduct, product of the item
     baseline : str
         Processing baseline, ``05.09``; empty if unknown.
-    bands : iterable of (str, mapping)
-        Asset key and band description of each band that is read.
+    bands : iterable of (str, mapping), asset key and band description of each band that is read
 
     Raises
     ------

@@ -73,8 +73,7 @@ class Stac(Source):
         Signs the addresses of assets. Default: :class:`PlanetaryComputer` if `url` is its API, else none.
     fetcher : Fetcher, optional
         Makes the requests; default: one that allows `allow_hosts`.
-    in_flight : int
-        Most concurrent requests for parts of files.
+    in_flight : int, most concurrent requests for parts of files
 
     Raises
     ------
