@@ -141,21 +141,12 @@ def environment_differences(recorded: Mapping[str, Any], here: Mapping[str, Any]
     ----------
     recorded, here : mapping, contents of ``environment.json``, see :func:`monitor.evidence.environment.environment`
     """
-    lines = []
-    for name in ("version", "lock_sha256", *_COMPARED):
-        before, now = recorded.get(name), here.get(name)
-        if before == now:
-            continue
-        if isinstance(before, Mapping) and isinstance(now, Mapping):
-            parts = sorted({*before, *now})
-            lines += [
-                f"{part}: {before.get(part)} in the pack, {now.get(part)} here"
-                for part in parts
-                if before.get(part) != now.get(part)
-            ]
-        else:
-            lines.append(f"{name}: {before} in the pack, {now} here")
-    return lines
+    names = ("version", "lock_sha256", *_COMPARED)
+    before, now = ({name: one.get(name) for name in names} for one in (recorded, here))
+    return [
+        f"{one.variable.partition('.')[2] or one.variable}: {one.recorded} in the pack, {one.recomputed} here"
+        for one in values_differences("environment.json", before, now, 0.0)
+    ]
 
 
 def _object(pack: Container, name: str) -> dict[str, Any]:
