@@ -133,12 +133,8 @@ class StoredSite:
         Returns
         -------
         dict
-            (n,) arrays: ``row``, ``acquisition``, ``digest``, ``accepted`` and ``reason`` as stored, ``clear_fraction``
-            [1], ``n_pixels``, ``n_units`` (-1: unknown), :data:`monitor.cube.records.MEANS` of the site and, as
-            ``control_*``, of its control units (NaN: unknown), ``bandpass``; and of the preferred granule ``time`` (ISO
-            8601, UTC), ``moment`` (datetime64[ns], UTC), ``date``, ``scene``, ``source``, ``baseline``, ``sensor``,
-            ``quality``, ``orbit`` (empty: unknown), ``scale``, ``offset``. Texts are bytes, see
-            :func:`monitor.cube.records.encode_texts`.
+            (n,) arrays: the values of :func:`monitor.cube.scenes.scenes_of_rows`, named as
+            :func:`monitor.cube.scenes.of_one_site` says.
 
         Raises
         ------
@@ -281,7 +277,10 @@ class StoredSite:
         """
         columns = self.columns(snapshot)
         if acquisitions is not None:
-            columns = self._only(columns, encode_texts(acquisitions))
+            wanted = encode_texts(acquisitions)
+            self.check_stored(wanted, columns["acquisition"])
+            chosen = np.isin(columns["acquisition"], wanted)
+            columns = {name: values[chosen] for name, values in columns.items()}
         rows = columns["row"].tolist()
         shape = (len(PACKED_LAYERS), *self.grid.shape)
         packed: da.Array | np.ndarray
@@ -304,12 +303,6 @@ class StoredSite:
         cube = cube.assign_coords(scene=("time", names), accepted=("time", columns["accepted"]))
         site = str(self.landscape.fixed["site"][self.number])
         return cube.assign_attrs(site=site, snapshot=snapshot or self.snapshot)
-
-    def _only(self, columns: Mapping[str, np.ndarray], acquisitions: np.ndarray) -> dict[str, np.ndarray]:
-        """Columns of some acquisitions; StoreBroken where one is not stored."""
-        self.check_stored(acquisitions, columns["acquisition"])
-        chosen = np.isin(columns["acquisition"], acquisitions)
-        return {name: values[chosen] for name, values in columns.items()}
 
     def check_stored(self, acquisitions: np.ndarray, stored: np.ndarray) -> None:
         """Raise StoreBroken if some acquisitions are not among the stored ones."""
