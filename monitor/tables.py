@@ -10,15 +10,14 @@ import io
 import json
 import math
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
 from difflib import get_close_matches
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -29,13 +28,15 @@ from monitor.series.observations import FORMULA_STARTS
 from monitor.sites.dates import read_day
 from monitor.sites.names import shown
 
+FORMATS: Final = (".csv", ".parquet")
+"""Endings of the names of tables."""
 MISSING_TEXTS: Final = ("", "nan", "NaN", "NA", "null", "None")
 """Texts that mean "not seen"."""
 FLAGS: Final = {"true": True, "1": True, "false": False, "0": False}
 NUMBERS: Final = (pa.types.is_floating, pa.types.is_integer, pa.types.is_decimal, pa.types.is_null)
 """Types of a Parquet file that are numbers."""
-_DATE: Final = r"\s*\d{4}[-/]?\d{2}[-/]?\d{2}"
-"""Beginning of a date; a year or a month alone is not one."""
+TEXTS: Final = pyarrow.csv.ConvertOptions(default_column_type=pa.string(), strings_can_be_null=False, null_values=[])
+"""All cells of a CSV are texts."""
 MAX_ROWS: Final = 50_000_000
 """Most rows of a Parquet file; 5000 sites with 60 control units have as many in five years of 33 scenes."""
 SMALL_BYTES: Final = 2**28
@@ -53,12 +54,16 @@ MAX_LISTED: Final = 50
 """Number of wrong lines that are listed."""
 
 
+type Cells = tuple[list[str], list[pa.Array]]
+"""Names and values of the columns of a file."""
+
+
 class Column(NamedTuple):
     """A column that a table may have."""
 
     name: str
-    kind: Literal["text", "id", "day", "number", "flag", "other"] = "text"
-    """`other`: it may be there, and is not converted."""
+    kind: Literal["text", "id", "day", "number", "flag", "json"] = "text"
+    """`json`: a text; of a JSON file any value, as JSON."""
     required: bool = False
     """It must be there, with a text, id or day in each row; a number may be empty: it was not seen."""
     aliases: tuple[str, ...] = ()
@@ -92,8 +97,6 @@ class Table:
     """Number of each row in the file, from 0."""
     problems: list[Problem] = field(default_factory=list)
     """Those found so far."""
-    objects: Sequence[Mapping[str, Any]] = ()
-    """The objects of a JSON file, one a row."""
 
     @property
     def size(self) -> int:
@@ -109,9 +112,9 @@ class Table:
         A column that the file does not have is empty in each row. Wrong values are empty too, and are problems.
         """
         column = self.schema[name]
-        convert = {"number": self._numbers, "day": self._days, "flag": self._flags}.get(column.kind, self._texts)
-        values: np.ndarray = convert(column)
-        return values
+        if name not in self.cells:
+            return np.full(self.size, *KINDS[column.kind][1:])
+        return self._numbers(column) if column.kind == "number" else self._each(column)
 
     def where(self, chosen: np.ndarray) -> "Table":
         """The rows where a (n,) bool array is true; problems found are added to those of the whole table."""
@@ -131,10 +134,9 @@ class Table:
         return self._names([int(self.rows[at])])[0]
 
     def _names(self, numbers: Sequence[int]) -> list[str]:
-        if self.objects:
-            return [f"plan {number + 1}" for number in numbers]
-        if self.path.suffix.lower() == ".parquet":
-            return [f"row {number}" for number in numbers]
+        kind = self.path.suffix.lower()
+        if kind != ".csv":
+            return [f"row {number}" if kind == ".parquet" else f"plan {number + 1}" for number in numbers]
         lines = _lines(self.path, max(numbers))
         return [f"line {lines[number] if number < len(lines) else number + 2}" for number in numbers]
 
@@ -146,9 +148,8 @@ class Table:
         """Raise ``BadData`` about the first row with a problem, in one line, if there is any."""
         if self.problems:
             first = min(self.problems, key=lambda problem: problem.row)  # of one row the first that was found
-            at = int(np.flatnonzero(self.rows == first.row)[0]) if first.row in self.rows else 0
             more = f"; {len(self.problems) - 1} more values are wrong" if len(self.problems) > 1 else ""
-            msg = f"{self.path}: {self._where(at, first.text)}: {first.text}{more}"
+            msg = f"{self.path}: {self._where(first)}: {first.text}{more}"
             raise BadData(msg)
 
     def check_lines(self, undone: str) -> None:
@@ -176,30 +177,32 @@ class Table:
         number = {text: at for at, text in enumerate(names)}
         of_row: np.ndarray = np.array([number[text] for text in plain], np.int64)[place]
         if names[:1] == [""] and self.schema[name].required:
-            self._add_where(of_row == 0, lambda _: f"{name} is absent")
+            self._add_where(of_row == 0, f"{name} is absent")
         return names, of_row
 
-    def _where(self, at: int, text: str = "") -> str:
-        """The row with its id and date, unless the problem is about these."""
+    def _where(self, problem: Problem) -> str:
+        """The row of a problem with its id and date, unless the problem is about these."""
+        where = self._names([problem.row])[0]
         ids = next((name for name, column in self.schema.items() if column.kind == "id" and name in self.cells), None)
-        where = self.row(at)
-        if ids and not text.startswith(f"{ids} is ") and (name := _plain_id(self._shown(ids, at))):
+        at = np.flatnonzero(self.rows == problem.row)
+        if ids is None or not at.size:
+            return where
+        if not problem.text.startswith(f"{ids} is ") and (name := _plain_id(self._shown(ids, at[0]))):
             where += f", {ids} {shown(name)}"
-        if ids and "date" in self.cells and not text.startswith("date is "):
-            where += f", {self._shown('date', at)[:10]}"
+        if "date" in self.cells and not problem.text.startswith("date is "):
+            where += f", {self._shown('date', at[0])[:10]}"
         return where
 
     def _shown(self, name: str, at: int) -> str:
         try:
-            value = self.cells[name][at].as_py()
-        except (OverflowError, ValueError):  # a day or time that Python does not have
-            return str(self.cells[name].type)
-        return "" if value is None else str(value)
+            return str(self.cells[name][at].cast(pa.string()).as_py() or "")
+        except pa.ArrowException:  # a type without texts
+            return ""
 
-    def _add_where(self, wrong: np.ndarray, text: Any) -> None:
-        """Add a problem to the first rows where `wrong` is true; `text` makes it of the place of a row."""
+    def _add_where(self, wrong: np.ndarray, text: str) -> None:
+        """Add a problem to the first rows where `wrong` is true."""
         for at in np.flatnonzero(wrong)[:MAX_PROBLEMS].tolist():
-            self.add(at, text(at))
+            self.add(at, text)
 
     def _distinct(self, name: str) -> tuple[list[str | None], np.ndarray]:
         """The different texts of a column, and for each row (n,) the place of its text among them."""
@@ -211,60 +214,24 @@ class Table:
             raise BadData(msg) from error
         return coded.dictionary.to_pylist(), coded.indices.to_numpy(zero_copy_only=False)
 
-    def _texts(self, column: Column) -> np.ndarray:
-        if column.name not in self.cells:
-            return np.full(self.size, "", object)
+    def _each(self, column: Column) -> np.ndarray:
+        """Values of a column, of which each different text is converted once."""
+        convert, empty, kind = KINDS[column.kind]
         texts, place = self._distinct(column.name)
-        plain = [unicodedata.normalize("NFC", text or "").strip() for text in texts]
-        if column.choices:
-            folded = {choice.lower(): choice for choice in column.choices}
-            for k, text in enumerate(plain):
-                if (text or column.required) and text.lower() not in folded:
-                    why = unknown_choice(column.name, text, column.choices)
-                    self._add_where(place == k, lambda _, why=why: why)
-                plain[k] = folded.get(text.lower(), "")
-        elif column.required and "" in plain:
-            self._add_where(np.isin(place, [k for k, text in enumerate(plain) if not text]), lambda _: _absent(column))
-        return np.array(plain, object)[place] if self.size else np.empty(0, object)
-
-    def _flags(self, column: Column) -> np.ndarray:
-        texts, place = self._distinct(column.name)
-        words = [(text or "").strip().lower() for text in texts]
-        wrong = np.array([word not in FLAGS for word in words], bool)[place]
-        self._add_where(
-            wrong, lambda at: f"{column.name} is {shown(self._shown(column.name, at))}, neither true nor false"
-        )
-        flags: np.ndarray = np.array([FLAGS.get(word, False) for word in words], bool)[place]
-        return flags
-
-    def _days(self, column: Column) -> np.ndarray:
-        if column.name not in self.cells:
-            return np.full(self.size, "NaT", "datetime64[D]")
-        texts, place = self._distinct(column.name)
-        given = pd.Series(texts, dtype="object").fillna("")
-        read = pd.to_datetime(given, errors="coerce", format="ISO8601", utc=True).where(given.str.match(_DATE))
-        days: np.ndarray = read.dt.tz_localize(None).to_numpy().astype("datetime64[D]")
-        for k in np.flatnonzero(np.isnat(days)).tolist():
-            if not given[k].strip():
-                if column.required:
-                    self._add_where(place == k, lambda _: _absent(column))
-                continue
+        values, wrong = [empty] * len(texts), 0
+        for k, text in enumerate(texts):
             try:
-                days[k] = np.datetime64(read_day(given[k]), "D")
+                values[k] = convert(column, unicodedata.normalize("NFC", text or "").strip())
             except BadData as error:
-                why = f"{column.name} is {shown(given[k])}; a date such as 2021-07-15 is expected ({error})"
-                self._add_where(place == k, lambda _, why=why: why)
-                if len(self.problems) > MAX_PROBLEMS:
+                self._add_where(place == k, str(error))
+                wrong += 1
+                if wrong == MAX_PROBLEMS:
                     break
-        found: np.ndarray = days[place]
+        found: np.ndarray = np.array(values, kind)[place]
         return found
 
     def _numbers(self, column: Column) -> np.ndarray:
-        if column.name not in self.cells:
-            return np.full(self.size, np.nan)
         values = self.cells[column.name]
-        if pa.types.is_dictionary(values.type):
-            values = values.dictionary_decode()
         if pa.types.is_boolean(values.type):
             values = pc.cast(values, pa.string())
         if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
@@ -275,44 +242,81 @@ class Table:
             raise BadData(msg)
         try:
             read = pc.cast(values, pa.float64(), safe=False)
-        except pa.ArrowException:
-            coded = values.dictionary_encode()
-            bad = list(islice((k for k, text in enumerate(coded.dictionary) if not _is_number(text)), MAX_PROBLEMS))
-            wrong = np.isin(coded.indices.fill_null(-1).to_numpy(zero_copy_only=False), bad)
-            self._add_where(wrong, lambda at: _not_a_number(column.name, self._shown(column.name, at)))
-            if len(bad) == MAX_PROBLEMS:
-                return np.full(self.size, np.nan)
-            read = pc.cast(pc.if_else(pa.array(wrong), None, values), pa.float64(), safe=False)
+        except pa.ArrowException:  # one of the texts is not a number
+            return self._each(column)
         numbers: np.ndarray = read.to_numpy(zero_copy_only=False).astype(np.float64)
-        self._add_where(
-            np.isinf(numbers), lambda at: f"{column.name} is {shown(self._shown(column.name, at))}, not a finite number"
-        )
         with np.errstate(invalid="ignore"):
-            outside = np.isfinite(numbers) & ((numbers < column.low) | (numbers > column.high))
-        self._add_where(outside, lambda at: _outside(column, float(numbers[at])))
+            wrong = np.isinf(numbers) | (numbers < column.low) | (numbers > column.high)
+        for at in np.flatnonzero(wrong)[:MAX_PROBLEMS].tolist():
+            self.add(at, _outside(column, float(numbers[at])))
         return numbers
+
+
+def _text(column: Column, text: str) -> str:
+    if column.required and not text and not column.choices:
+        raise BadData(_absent(column))
+    if not column.choices or not (text or column.required):
+        return text
+    folded = {choice.lower(): choice for choice in column.choices}
+    if text.lower() not in folded:
+        raise BadData(unknown_choice(column.name, text, column.choices))
+    return folded[text.lower()]
+
+
+def _flag(column: Column, text: str) -> bool:
+    if text.lower() not in FLAGS:
+        msg = f"{column.name} is {shown(text)}, neither true nor false"
+        raise BadData(msg)
+    return FLAGS[text.lower()]
+
+
+def _day(column: Column, text: str) -> date | None:
+    if not text:
+        if column.required:
+            raise BadData(_absent(column))
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo is None else moment.astimezone(UTC)).date()
+    except (ValueError, OverflowError):
+        pass
+    try:
+        return read_day(text)
+    except BadData as error:
+        msg = f"{column.name} is {shown(text)}; a date such as 2021-07-15 is expected ({error})"
+        raise BadData(msg) from error
+
+
+def _number(column: Column, text: str) -> float:
+    if text in MISSING_TEXTS:
+        return math.nan
+    try:
+        number = float(pa.scalar(text).cast(pa.float64()).as_py())
+    except pa.ArrowException as error:
+        hint = "; write a decimal point" if "," in text else ""
+        msg = f"{column.name} is {shown(text)}, not a number{hint}"
+        raise BadData(msg) from error
+    if math.isinf(number) or not column.low <= number <= column.high:
+        raise BadData(_outside(column, number))
+    return number
+
+
+KINDS: Final[Mapping[str, tuple[Callable[[Column, str], Any], Any, Any]]] = {
+    **dict.fromkeys(("text", "id", "json"), (_text, "", object)),
+    "day": (_day, None, "datetime64[D]"), "number": (_number, math.nan, np.float64), "flag": (_flag, False, np.bool_),
+}  # fmt: skip
+"""How a text of each kind of column is converted, the value of an empty or wrong cell, and the type of an array."""
 
 
 def _absent(column: Column) -> str:
     return f"{column.name} is absent" + (f"; {column.meaning}" if column.meaning else "")
 
 
-def _not_a_number(name: str, text: str) -> str:
-    return f"{name} is {shown(text)}, not a number" + ("; write a decimal point" if "," in text else "")
-
-
-def _outside(column: Column, value: float) -> str:
-    percent = column.high < 1.5 < value <= 100
-    hint = "; it seems to be in percent: divide by 100" if percent else ""
-    return f"{column.name} is {value:g}; it must be {column.meaning}{hint}"
-
-
-def _is_number(text: pa.Scalar) -> bool:
-    try:
-        pc.cast(text, pa.float64(), safe=False)
-    except pa.ArrowException:
-        return False
-    return True
+def _outside(column: Column, number: float) -> str:
+    if math.isinf(number):
+        return f"{column.name} is {shown(str(number))}, not a finite number"
+    hint = "; it seems to be in percent: divide by 100" if column.high < 1.5 < number <= 100 else ""
+    return f"{column.name} is {number:g}; it must be {column.meaning}{hint}"
 
 
 def _plain_id(text: str | None) -> str:
@@ -344,17 +348,24 @@ def check_known(name: str, known: Sequence[str], where: str) -> None:
         raise BadData(msg)
 
 
-def table_format(path: Path) -> str:
-    """``.csv`` or ``.parquet``; raises ``BadData`` for any other ending."""
+def table_format(path: Path, formats: Sequence[str] = FORMATS) -> str:
+    """Ending of a name, in small letters; raises ``BadData`` unless it is one of `formats`."""
     kind = path.suffix.lower()
-    if kind not in (".csv", ".parquet"):
-        msg = f"{path}: the name must end in .csv or .parquet"
+    if kind not in formats:
+        msg = f"{path}: the name must end in {' or '.join(formats)}"
         raise BadData(msg)
     return kind
 
 
-def read(path: Path, columns: Sequence[Column], *, empty: bool = False, any_case: bool = False) -> Table:
-    """Read a table, CSV (UTF-8) or Parquet.
+def read(
+    path: Path,
+    columns: Sequence[Column],
+    *,
+    empty: bool = False,
+    any_case: bool = False,
+    formats: Sequence[str] = FORMATS,
+) -> Table:
+    """Read a table: CSV (UTF-8), Parquet, or JSON, an object or a list of them.
 
     Parameters
     ----------
@@ -365,31 +376,34 @@ def read(path: Path, columns: Sequence[Column], *, empty: bool = False, any_case
         Whether there may be no rows.
     any_case : bool
         Whether the names of columns may be in capitals.
+    formats : sequence of str
+        Endings that its name may have; ``.json`` is read, too.
 
     Raises
     ------
     BadData
         The file is missing, cannot be read, is empty, has a column twice, an unknown one, or lacks one.
     """
-    kind = table_format(path)
+    kind = table_format(path, formats)
     problems: list[Problem] = []
     try:
         if not path.is_file():
             msg = f"{path}: no such file"
             raise BadData(msg)
-        found = _read_parquet(path) if kind == ".parquet" else _read_csv(path, columns, problems)
-    except (ValueError, pa.ArrowException, OSError) as error:
+        cells_of = {".csv": _read_csv, ".parquet": _read_parquet, ".json": _read_json}[kind]
+        names, values = cells_of(path, columns, problems)
+    except (ValueError, RecursionError, pa.ArrowException, OSError) as error:
         first = str(error).partition("\n")[0]
         if "UTF8" in first or isinstance(error, UnicodeDecodeError):
             msg = f"{path}: not UTF-8 text; save it as UTF-8 (in Excel: CSV UTF-8)"
         else:
-            msg = f"{path}: cannot be read as {kind[1:]}: {first[:300]}"
+            msg = f"{path}: cannot be read as {kind[1:].upper()}: {first[:300]}"
         raise BadData(msg) from error
     same = {alias: column.name for column in columns for alias in column.aliases}
     known = [name for column in columns for name in (column.name, *column.aliases)]
-    names = [name.strip().lower() if any_case else name.strip() for name in found.column_names]
+    names = [name.strip().lower() if any_case else name.strip() for name in names]
     cells: dict[str, pa.Array] = {}
-    for name, values in zip(names, found.columns, strict=True):
+    for name, one in zip(names, values, strict=True):
         if name in ("", "__index_level_0__"):  # the row numbers that pandas adds
             continue
         check_known(name, known, str(path))
@@ -398,13 +412,14 @@ def read(path: Path, columns: Sequence[Column], *, empty: bool = False, any_case
             spelt = " or ".join(dict.fromkeys(repr(other) for other in names if same.get(other, other) == named))
             msg = f"{path}: column {spelt} is given more than once; keep one"
             raise BadData(msg)
-        cells[named] = values.combine_chunks()
+        cells[named] = one
     absent = [column.name for column in columns if column.required and column.name not in cells]
     if absent and (names or not empty):
         has = f"; it has {', '.join(map(shown, names[:40]))}" if names else ""
         msg = f"{path}: column {', '.join(map(repr, absent))} is absent{has}"
         raise BadData(msg)
-    table = Table(path, {column.name: column for column in columns}, cells, np.arange(found.num_rows), problems)
+    size = len(values[0]) if values else 0
+    table = Table(path, {column.name: column for column in columns}, cells, np.arange(size), problems)
     if (blank := _blank(table)).any():
         table = table.where(~blank)
     if not table.size and not empty:
@@ -423,7 +438,11 @@ def _blank(table: Table) -> np.ndarray:
     return blank
 
 
-def _read_parquet(path: Path) -> pa.Table:
+def _named(table: pa.Table) -> Cells:
+    return table.column_names, [values.combine_chunks() for values in table.columns]
+
+
+def _read_parquet(path: Path, columns: Sequence[Column], problems: list[Problem]) -> Cells:
     """All columns; a few bytes of a Parquet file can stand for any number of values, so they are counted before."""
     head = pyarrow.parquet.ParquetFile(path)
     flat = [head.schema.column(at) for at in range(len(head.schema))]
@@ -449,25 +468,23 @@ def _read_parquet(path: Path) -> pa.Table:
                 raise BadData(msg)
             found = found.set_column(at, found.column_names[at], column.cast(column.type.value_type))
     found.validate(full=True)  # texts may be damaged, so not UTF-8
-    return found
+    return _named(found)
 
 
-def _read_csv(path: Path, columns: Sequence[Column], problems: list[Problem]) -> pa.Table:
+def _read_csv(path: Path, columns: Sequence[Column], problems: list[Problem]) -> Cells:
     """All cells as text."""
     content = path.read_bytes()
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         msg = "UTF8 expected, UTF-16 given"
         raise ValueError(msg)
     if not content.strip(b"\xef\xbb\xbf \r\n"):
-        return pa.table({})
+        return [], []
     parse = pyarrow.csv.ParseOptions(newlines_in_values=True, delimiter=_delimiter(content))
     try:
         if content.count(b'"') % 2:
             msg = "a quotation mark is not closed"
             raise pa.ArrowInvalid(msg)
-        with pyarrow.csv.open_csv(pa.BufferReader(content), parse_options=parse, convert_options=_text_of(())) as file:
-            names = file.schema.names
-        return pyarrow.csv.read_csv(pa.BufferReader(content), parse_options=parse, convert_options=_text_of(names))
+        return _named(pyarrow.csv.read_csv(pa.BufferReader(content), parse_options=parse, convert_options=TEXTS))
     except pa.ArrowInvalid:
         if len(content) > MAX_UNEVEN_BYTES:
             raise
@@ -476,7 +493,7 @@ def _read_csv(path: Path, columns: Sequence[Column], problems: list[Problem]) ->
 
 def _read_uneven_csv(
     path: Path, text: str, delimiter: str, columns: Sequence[Column], problems: list[Problem]
-) -> pa.Table:
+) -> Cells:
     """All cells of a CSV whose lines may have fewer cells than the first, as text; surplus cells are problems."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     try:
@@ -494,19 +511,13 @@ def _read_uneven_csv(
             problems.append(Problem(number, f"has {len(cells)} cells for {len(header)} columns"))
     padded = [[*cells[: len(header)], *[""] * (len(header) - len(cells))] for cells in lines]
     values = zip(*padded, strict=True) if padded else ([] for _ in header)
-    return pa.Table.from_arrays([pa.array(list(one), pa.string()) for one in values], names=header)
+    return header, [pa.array(list(one), pa.string()) for one in values]
 
 
 def _delimiter(content: bytes) -> str:
     """Separator of the names of columns: a comma, else a semicolon or tab."""
     first = content[:100_000].lstrip(b"\r\n").partition(b"\n")[0]
     return next((mark for mark in ",;\t" if mark.encode() in first), ",")
-
-
-def _text_of(names: Sequence[str]) -> pyarrow.csv.ConvertOptions:
-    return pyarrow.csv.ConvertOptions(
-        column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False, null_values=[], check_utf8=True
-    )
 
 
 def _lines(path: Path, last: int) -> list[int]:
@@ -520,69 +531,37 @@ def _lines(path: Path, last: int) -> list[int]:
     return lines[1:]
 
 
-def read_json(path: Path, columns: Sequence[Column]) -> Table:
-    """Read the objects of a JSON file, one or a list of them, as the rows of a table.
-
-    Columns of the kind `other` are in :attr:`Table.objects` alone. A required column may be missing: its rows are
-    empty, which is a problem of each.
-
-    Raises
-    ------
-    BadData
-        The file is missing or too large, is not JSON in UTF-8, or has NaN, a member twice, or one that is not known.
-    """
-    objects = _json_objects(path, [name for column in columns for name in (column.name, *column.aliases)])
-    schema = {column.name: column for column in columns}
-    table = Table(path, schema, {}, np.arange(len(objects)), objects=objects)
-    cells: dict[str, pa.Array] = {}
-    for name, column in schema.items():
-        if column.kind != "other" and (column.required or any(name in row for row in objects)):
-            cells[name] = pa.array([_json_text(table, at, column) for at in range(len(objects))], pa.string())
-    return replace(table, cells=cells)
-
-
-def _json_text(table: Table, at: int, column: Column) -> str:
-    """A JSON value as the text that a CSV would have; a number to its last bit."""
-    value = table.objects[at].get(column.name)
-    if value is None:
-        return ""
-    if isinstance(value, list | dict | bool) or (isinstance(value, float) and column.kind in ("id", "text")):
-        wanted = "number" if column.kind == "number" else "text"
-        table.add(at, f"{column.name} is {described(value)}, not a {wanted}")
-        return ""
-    return str(value).encode("utf-8", "replace").decode()
-
-
-def _json_objects(path: Path, known: Sequence[str]) -> list[dict[str, Any]]:
-    if not path.is_file():
-        msg = f"{path}: no such file"
-        raise BadData(msg)
+def _read_json(path: Path, columns: Sequence[Column], problems: list[Problem]) -> Cells:
+    """The members of all objects as text."""
     if path.stat().st_size > MAX_JSON_BYTES:
-        msg = f"{path}: larger than {MAX_JSON_BYTES // 1_000_000} MB, which is too large for a table of plans"
-        raise BadData(msg)
-    try:
-        content = path.read_bytes().decode("utf-8-sig")
-        found = json.loads(content, object_pairs_hook=_members, parse_constant=_no_constant)
-    except UnicodeDecodeError as error:
-        msg = f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"
-        raise BadData(msg) from error
-    except RecursionError:
-        msg = f"{path}: nested deeper than any plan"
-        raise BadData(msg) from None
-    except ValueError as error:
-        msg = f"{path}: cannot be read as JSON: {str(error)[:300]}"
-        raise BadData(msg) from error
+        msg = f"larger than {MAX_JSON_BYTES // 1_000_000} MB, which is too large for a table of plans"
+        raise ValueError(msg)
+    found = json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=_members, parse_constant=_no_constant)
     objects: list[dict[str, Any]] = found if isinstance(found, list) else [found]
-    if not objects:
-        msg = f"{path}: has no plans"
-        raise BadData(msg)
     for number, row in enumerate(objects, start=1):
         if not isinstance(row, dict):
-            msg = f"{path}: plan {number} is {described(row)}, not an object with site, start, intervention and biome"
-            raise BadData(msg)
-        for name in row:
-            check_known(name, known, f"{path}: plan {number}")
-    return objects
+            msg = f"plan {number} is {described(row)}, not an object with site, start, intervention and biome"
+            raise ValueError(msg)
+    kinds = {column.name: column.kind for column in columns}
+    names = list(dict.fromkeys(name for row in objects for name in row))
+    texts = [
+        [_json_text(name, row.get(name), kinds.get(name), at, problems) for at, row in enumerate(objects)]
+        for name in names
+    ]
+    return names, [pa.array(each, pa.string()) for each in texts]
+
+
+def _json_text(name: str, value: Any, kind: str | None, row: int, problems: list[Problem]) -> str:
+    """A JSON value as the text that a CSV would have; a number to its last bit."""
+    if value is None:
+        return ""
+    if kind in ("json", None):
+        return json.dumps(value)
+    if isinstance(value, list | dict | bool) or (isinstance(value, float) and kind in ("id", "text")):
+        wanted = "number" if kind == "number" else "text"
+        problems.append(Problem(row, f"{name} is {described(value)}, not a {wanted}"))
+        return ""
+    return str(value).encode("utf-8", "replace").decode()
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -17,8 +17,7 @@ from monitor.alerts.recipients import FILES, AddressBook, Recipient
 from monitor.errors import BadData
 from monitor.ledger.ledger import Ledger
 from monitor.ledger.transaction import Transaction
-from monitor.sites.checked_feature import CheckedFeature, check_promise
-from monitor.sites.formats.feature import Feature
+from monitor.sites.checked_feature import promise_of_row
 from monitor.sites.promise import KIND_OF_WORK, PLAN_COLUMNS, changed_columns, promise_of, promised_on, with_promise
 from monitor.sites.site import Biome, Site, site_version
 from monitor.verdict.lots import lot_of
@@ -143,13 +142,11 @@ def _checked(site: Site, promise: Mapping[str, Any], columns: Mapping[str, Any],
     stated |= {name: promise[name] for name in PLAN_COLUMNS if name not in usual}
     if "biome" not in columns:
         biomes = {} if site.own_biome is None else {site.biome: site.own_biome}
-    feature = Feature(properties={})
-    checked = CheckedFeature(feature=feature, place=1, properties={**stated, **columns}, label=site.id)
-    fields = check_promise(checked, site.start, biomes)
-    refused = [problem for problem in checked.problems if problem.refuses]
-    if refused or fields is None:
-        msg = f"site {site.id!r}: {' '.join(f'{problem.message} {problem.fix}' for problem in refused)}"
-        raise BadData(msg)
+    try:
+        fields = promise_of_row({**stated, **columns}, site.start, biomes)
+    except BadData as error:
+        msg = f"site {site.id!r}: {error}"
+        raise BadData(msg) from error
     new = replace(site, **fields)
     return replace(new, version=site_version(new))
 

@@ -210,6 +210,22 @@ def check_promise(checked: CheckedFeature, start: date | None, biomes: Mapping[s
     }  # fmt: skip
 
 
+def promise_of_row(properties: Mapping[str, Any], start: date | None, biomes: Mapping[str, Biome]) -> dict[str, Any]:
+    """What is promised by columns of the registry without an outline, see :func:`check_promise`.
+
+    Raises
+    ------
+    BadData
+        A value is refused; names each, and what to do.
+    """
+    checked = CheckedFeature(feature=Feature(properties={}), place=1, properties=dict(properties))
+    promise = check_promise(checked, start, biomes)
+    refused = [f"{problem.message} {problem.fix}" for problem in checked.problems if problem.refuses]
+    if refused or promise is None:
+        raise BadData(" ".join(refused))
+    return promise
+
+
 def _email(checked: CheckedFeature) -> str | None:
     """Address of the manager, a plain one or several separated by commas; None if empty or invalid."""
     value = checked.text("manager_email")

@@ -141,7 +141,7 @@ def test_south_of_the_equator_the_season_is_half_a_year_later_if_the_latitude_is
 
 def test_a_plan_that_promises_nothing_is_refused_where_something_was_promised(tmp_path):
     (tmp_path / "p.csv").write_text(PLANS + "a,2017-01-01,planting,loess,,0,.45,1,\n")
-    with pytest.raises(BadData, match=r"site 'a': A is 0, but planting promises uplift.*call the intervention tending"):
+    with pytest.raises(BadData, match=r"'a': plan_A is 0, but planting promises uplift.*call the intervention tending"):
         read_plans(tmp_path / "p.csv")
 
 
@@ -186,15 +186,16 @@ def test_a_bad_series_is_refused_in_one_line_and_nothing_is_written(change, says
 @pytest.mark.parametrize(
     ("plan", "says"),
     [
-        ("a,2017-01-01,planting,loes,,,,,", r"site 'a': biome is 'loes'; did you mean 'loess'\?"),
+        ("a,2017-01-01,planting,loes,,,,,", r"site 'a': biome is 'loes', which is unknown. Did you mean 'loess'\?"),
         ("a,2017-01-01,plantin,loess,,,,,", r"did you mean 'planting'\?"),
         ("a,2017-01-01,planting,loess,trees,,,,", r"did you mean 'tree'\?"),
         ("a,2017-01-01,planting,,,,,,", r"biome is absent; known are"),
         ("a,soon,planting,loess,,,,,", r"start is 'soon'; a date such as"),
-        ("a,2017-01-01,planting,loess,,20,,,", r"A is 20; it must be a cover fraction"),
-        ("a,2017-01-01,planting,loess,,,0,,", r"k is 0; it must be a rate above 0"),
-        ("a,2017-01-01,planting,loess,,,,-1,", r"L is -1; it must be years"),
+        ("a,2017-01-01,planting,loess,,20,,,", r"A is 20; it must be a share of the ground"),
+        ("a,2017-01-01,planting,loess,,,0,,", r"k is 0; it must be the rate of approach"),
+        ("a,2017-01-01,planting,loess,,,,-1,", r"L is -1; it must be the lag in years"),
         ("a,2017-01-01,planting,loess,,x,,,", r"A is 'x', not a number"),
+        ("a,2017-01-01,planting,loess,,,,3,1", r"after 1 years, before growth can be seen at 3 years"),
         ("a,2017-01-01,planting,loess,,,,,\na,2018-01-01,planting,loess,,,,,", r"site 'a' has more than one plan"),
     ],
 )
@@ -209,7 +210,7 @@ def test_files_that_are_not_what_their_name_says_are_refused(tmp_path):
     with pytest.raises(BadData, match="not UTF-8"):
         read_plans(tmp_path / "p.csv")
     (tmp_path / "s.parquet").write_text("site,date\n")
-    with pytest.raises(BadData, match="cannot be read as parquet"):
+    with pytest.raises(BadData, match="cannot be read as PARQUET"):
         read_series(tmp_path / "s.parquet")
     with pytest.raises(BadData, match="no such file"):
         read_series(tmp_path / "none.csv")

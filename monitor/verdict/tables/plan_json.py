@@ -60,65 +60,40 @@ def plan_json(
         With the names of a table of plans; see ``docs/assess.md``.
     """
     spatial = Reason.SPATIAL_PATCH.value
-    background = [code for code in assessment.reasons if Reason(code) in BACKGROUND and code != spatial]
-    area = None
-    if assessment.hectares_failing_on is not None:
-        area = {
-            "hectares": assessment.hectares_failing,
-            "low": assessment.hectares_failing_low,
-            "high": assessment.hectares_failing_high,
-            "patches": spatial in assessment.reasons,
-            "day": assessment.hectares_failing_on.isoformat(),
-        }
-    loss = None
-    if assessment.loss_on is not None:
-        loss = {
-            "hectares": assessment.hectares_lost,
-            "low": assessment.hectares_lost_low,
-            "high": assessment.hectares_lost_high,
-            "neighbours": assessment.neighbours,
-            "together": assessment.neighbours_lost,
-        }
-    factor = None
-    if assessment.field_factor is not None:
-        factor = {
-            "value": assessment.field_factor,
-            "low": assessment.field_factor_low,
-            "high": assessment.field_factor_high,
-            "rows": assessment.field_factor_rows,
-        }
+    area = {
+        "hectares": assessment.hectares_failing, "low": assessment.hectares_failing_low,
+        "high": assessment.hectares_failing_high, "patches": spatial in assessment.reasons,
+        "day": assessment.hectares_failing_on and assessment.hectares_failing_on.isoformat(),
+    }  # fmt: skip
+    loss = {
+        "hectares": assessment.hectares_lost, "low": assessment.hectares_lost_low,
+        "high": assessment.hectares_lost_high, "neighbours": assessment.neighbours,
+        "together": assessment.neighbours_lost,
+    }  # fmt: skip
+    factor = {
+        "value": assessment.field_factor, "low": assessment.field_factor_low, "high": assessment.field_factor_high,
+        "rows": assessment.field_factor_rows,
+    }  # fmt: skip
     outline = site.geometry
     own = {} if site.own_biome is None else {"biome_definition": biome_json(site.own_biome)}
     return {
-        "site": site.id,
-        "start": site.start.isoformat(),
-        "intervention": site.intervention,
-        "biome": site.biome,
-        **own,
-        "subtype": site.subtype,
-        "A": site.plan.A,
-        "k": site.plan.k,
-        "L": site.plan.L,
-        "too_early_years": site.plan.too_early_years,
-        "plan_cover": site.plan.cover,
-        "plan_factor": site.plan.factor,
+        "site": site.id, "start": site.start.isoformat(), "intervention": site.intervention, "biome": site.biome, **own,
+        "subtype": site.subtype, "A": site.plan.A, "k": site.plan.k, "L": site.plan.L,
+        "too_early_years": site.plan.too_early_years, "plan_cover": site.plan.cover, "plan_factor": site.plan.factor,
         "hectares": site.hectares if site.hectares > 0 else None,
         "latitude": None if outline.is_empty else round(outline.centroid.y, 6),
         "slope_degrees": site.slope_degrees,
         "cohorts": ";".join(f"{day.isoformat()}:{share!r}" for day, share in site.cohorts),
-        "promises": list(promises),
-        "episode": assessment.episode,
-        "alpha": assessment.alpha,
+        "promises": list(promises), "episode": assessment.episode, "alpha": assessment.alpha,
         "as_of": assessment.as_of.isoformat(),
-        "background": background,
-        "failing_area": area,
-        "loss_ground": loss,
-        "field_factor": factor,
-        "series_digest": assessment.series_digest,
-        "code_version": assessment.code_version,
+        "background": [code for code in assessment.reasons if Reason(code) in BACKGROUND and code != spatial],
+        "failing_area": None if area["day"] is None else area,
+        "loss_ground": None if assessment.loss_on is None else loss,
+        "field_factor": None if assessment.field_factor is None else factor,
+        "series_digest": assessment.series_digest, "code_version": assessment.code_version,
         "calibration_hash": assessment.calibration,
         "calibration": None if calibration is None else calibration.to_json(),
-    }
+    }  # fmt: skip
 
 
 def calibration_of(given: Any, where: str) -> Calibration | None:

@@ -4,7 +4,7 @@ Any table with a site, a date and a cover is a series, and so is a published ``o
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -34,7 +34,7 @@ USED: Final = (
 )  # fmt: skip
 COLUMNS: Final = (
     *USED,
-    *(Column(name, "other") for name in OBSERVATION_COLUMNS if not any(name in (c.name, *c.aliases) for c in USED)),
+    *(Column(name) for name in OBSERVATION_COLUMNS if not any(name in (c.name, *c.aliases) for c in USED)),
 )
 """All columns that a series may have. Those of ``observations.csv`` that no verdict uses are not read."""
 PLACEBO_COLUMNS: Final = (Column("placebo", "id", True), DATE, COVER, CONTROL._replace(required=True))
@@ -112,7 +112,7 @@ def _series_of(table: Table, column: str) -> SeriesTable:
     values = {name: table[name] for name, given in table.schema.items() if given.kind == "number" and name in table}
     table.check()
     clipped = clip_covers(values, names, of_name)
-    rows = _one_each_day(table, names, of_name, dates, values)
+    rows = one_each_day(table, of_name, dates, values, lambda at: f"{column} {shown(names[of_name[at]])}")
     edges = np.searchsorted(of_name[rows], np.arange(len(names) + 1))
     series = {}
     for k, name in enumerate(names):
@@ -155,14 +155,18 @@ def is_same_ground(shared: int, both: int) -> bool:
     return shared >= max(MIN_SHARED, SHARED_SHARE * both)
 
 
-def _one_each_day(
-    table: Table, names: Sequence[str], of_name: np.ndarray, dates: np.ndarray, values: dict[str, np.ndarray]
+def one_each_day(
+    table: Table, series: np.ndarray, dates: np.ndarray, values: dict[str, np.ndarray], name: Callable[[int], str]
 ) -> np.ndarray:
-    """Rows that count, (k,), ascending by name and date: of each day the clearest, of equally clear ones the first."""
+    """Rows that count, (k,), ascending by series and date: of each day the clearest, of equally clear ones the first.
+
+    `series` numbers the series of each row, (n,), and `name` names that of one row in a message. Raises ``BadData``
+    about two different rows of one day of which neither is clearer.
+    """
     seen = np.isfinite(values["cover"]) & np.isfinite(values.get("control", values["cover"]))
     clear = np.where(seen, values.get("clear", np.ones(seen.size)), -1.0)
-    order = np.lexsort((-clear, dates, of_name))  # stable
-    days, whose = dates[order], of_name[order]
+    order = np.lexsort((-clear, dates, series))  # stable
+    days, whose = dates[order], series[order]
     first = np.ones(order.size, bool)
     first[1:] = (days[1:] != days[:-1]) | (whose[1:] != whose[:-1])
     best = order[first]
@@ -176,10 +180,10 @@ def _one_each_day(
         differ |= (later != best_of_day) & ~(np.isnan(later) & np.isnan(best_of_day))
     if (wrong := np.flatnonzero(rival & differ)).size:
         one, other = int(leader[wrong[0]]), int(again[wrong[0]])
-        column = next(iter(table.schema))
+        hint = ", or say how clear each is" if "clear" in table.schema else ""
         msg = (
-            f"{table.path}: {column} {shown(names[of_name[one]])} has two different rows for {dates[one]} "
-            f"({table.row(one)} and {table.row(other)}); keep one row a date, or say how clear each is"
+            f"{table.path}: {name(one)} has two different rows for {dates[one]} ({table.row(one)} and "
+            f"{table.row(other)}); keep one row a date{hint}"
         )
         raise BadData(msg)
     return best

@@ -11,10 +11,10 @@ from monitor.controls.control_means import control_mean
 from monitor.controls.selection import MIN_UNITS
 from monitor.errors import BadData
 from monitor.sites.names import shown
-from monitor.tables import Column, Table, read
+from monitor.tables import Column, read
 from monitor.verdict.assessment import Series
 from monitor.verdict.tables.plans import SitePlan
-from monitor.verdict.tables.series import COVER, DATE, clip_covers, shared_dates
+from monitor.verdict.tables.series import COVER, DATE, clip_covers, one_each_day, shared_dates
 
 COLUMNS: Final = (Column("site", "id", True), DATE, Column("unit", "id", True), COVER)
 
@@ -41,41 +41,27 @@ def read_units(path: Path) -> tuple[dict[str, Units], dict[str, int]]:
     Raises
     ------
     BadData
-        See :func:`monitor.verdict.tables.series.read_series`; or a unit has two different covers on one date.
+        See :func:`monitor.verdict.tables.series.read_series`; or a unit has two different rows for one date.
     """
     table = read(path, COLUMNS)
     (sites, of_site), (names, of_unit), dates = table.ids(), table.ids("unit"), table["date"]
     values = {"cover": table["cover"]}
     table.check()
     clipped = clip_covers(values, sites, of_site)
-    order = np.lexsort((of_unit, dates, of_site))
-    _refuse_twice(table, order, (of_site, dates, of_unit), values["cover"])
-    edges = np.searchsorted(of_site[order], np.arange(len(sites) + 1))
+    counted = one_each_day(
+        table, of_site * len(names) + of_unit, dates, values,
+        lambda at: f"unit {shown(names[of_unit[at]])} of site {shown(sites[of_site[at]])}",
+    )  # fmt: skip
+    edges = np.searchsorted(of_site[counted], np.arange(len(sites) + 1))
     units = {}
     for k, name in enumerate(sites):
-        rows = order[edges[k] : edges[k + 1]]
+        rows = counted[edges[k] : edges[k + 1]]
         days, scene = np.unique(dates[rows], return_inverse=True)
         numbers, unit = np.unique(of_unit[rows], return_inverse=True)
         matrix = np.full((days.size, numbers.size), np.nan)
         matrix[scene, unit] = values["cover"][rows]
         units[name] = Units(matrix, days, tuple(names[number] for number in numbers))
     return units, clipped
-
-
-def _refuse_twice(table: Table, order: np.ndarray, keys: tuple[np.ndarray, ...], cover: np.ndarray) -> None:
-    """Raise an error about a unit with two different covers on one date; `order` sorts rows by `keys`."""
-    first, second = order[:-1], order[1:]
-    same = np.all([key[first] == key[second] for key in keys], axis=0)
-    differ = (cover[first] != cover[second]) & ~(np.isnan(cover[first]) & np.isnan(cover[second]))
-    wrong = np.flatnonzero(same & differ)
-    if wrong.size:
-        one, other = int(first[wrong[0]]), int(second[wrong[0]])
-        unit, site = (shown(table.cells[name][one].as_py()) for name in ("unit", "site"))
-        msg = (
-            f"{table.path}: unit {unit} of site {site} has two different covers for {keys[1][one]} "
-            f"({table.row(one)} and {table.row(other)}); keep one"
-        )
-        raise BadData(msg)
 
 
 def compare_with_units(

@@ -156,7 +156,7 @@ def test_cover_of_units_is_checked_clipped_and_counted(files):
 def test_a_unit_with_two_covers_on_a_day_is_refused(files):
     table = units()
     again = pd.concat([table, table.iloc[3:4].assign(cover=0.9)])
-    assert "unit 'u0' of site 'a' has two different covers for 2012-02-02" in str(
+    assert "unit 'u0' of site 'a' has two different rows for 2012-02-02" in str(
         files(65, series=series(0.0), units=again)
     )
     files(series=series(0.0), units=pd.concat([table, table.iloc[3:4]]))
