@@ -14,9 +14,7 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from jobs.imagery.eecu_budget import eecu_use
-from jobs.reports.manifest import Manifest
 from jobs.reports.night import Night
-from jobs.runtime.records import from_json
 from jobs.runtime.settings import Settings
 from monitor.alerts.alert import AlertState
 from monitor.alerts.words import ALERT_LEVEL_NAMES, STATUS_NAMES
@@ -59,7 +57,7 @@ def write_metrics(settings: Settings, ledger: Ledger | None, night: Night) -> No
     success: float | None = end.timestamp() if night.status == 0 else _previous(path, LAST_SUCCESS)
     if ledger is not None:
         with ledger.reading() as t:
-            _add_ledger(registry, t, end)
+            _add_ledger(registry, t, night)
             if (use := eecu_use(t, settings.source)) is not None:
                 what = "Computing time of Earth Engine in this month, estimated."
                 _gauge(registry, "regrowth_earthengine_month_eecu_seconds", what, 3600 * use.used)
@@ -74,7 +72,7 @@ def write_metrics(settings: Settings, ledger: Ledger | None, night: Night) -> No
     write_atomically(path, generate_latest(registry))
 
 
-def _add_ledger(registry: CollectorRegistry, t: Transaction, now: datetime) -> None:
+def _add_ledger(registry: CollectorRegistry, t: Transaction, night: Night) -> None:
     sites, assessments = t.versions(), t.latest_assessments()
     statuses = Counter(dict.fromkeys([*(name for name in STATUS_NAMES if name != "no_loss"), NOT_ASSESSED], 0))
     levels = Counter(dict.fromkeys(ALERT_LEVEL_NAMES, 0))
@@ -85,8 +83,7 @@ def _add_ledger(registry: CollectorRegistry, t: Transaction, now: datetime) -> N
     _gauge(registry, "regrowth_sites", "Sites by status of the latest assessment.", statuses, "status")
     _gauge(registry, "regrowth_sites_by_alert", "Sites by alert of the latest assessment.", levels, "alert")
 
-    stored = (t.newest_night() or {}).get("manifest")
-    manifest = from_json(stored, Manifest) if stored else None
+    manifest = night.manifest
     results = {state: len(manifest.in_state(state)) if manifest else 0 for state in ("done", "failed", "deferred")}
     _gauge(registry, "regrowth_night_sites", "Sites of the last night by result.", results, "state")
     if manifest is not None:
@@ -100,7 +97,7 @@ def _add_ledger(registry: CollectorRegistry, t: Transaction, now: datetime) -> N
         taken = datetime.combine(date.fromisoformat(newest), time(), UTC)
         name = "regrowth_newest_scene"
         _gauge(registry, f"{name}_timestamp_seconds", "Day of the newest accepted scene.", taken.timestamp())
-        age = (now - taken).total_seconds()
+        age = (datetime.fromisoformat(night.ended) - taken).total_seconds()
         _gauge(registry, f"{name}_age_seconds", "Age of the newest accepted scene when this was written.", age)
 
     messages = {state: t.count_messages(state) for state in ("waiting", "held", "dead")}

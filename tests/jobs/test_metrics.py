@@ -9,9 +9,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from jobs.cli import main
+from jobs.reports.manifest import Manifest
 from jobs.reports.metrics import FILE, write_metrics
 from jobs.reports.night import Night
 from jobs.runtime.exits import Exit
+from jobs.runtime.records import from_json
 from jobs.runtime.settings import SourceSettings, load
 from monitor.errors import BadData
 from monitor.ledger.ledger import Ledger
@@ -31,11 +33,11 @@ def ledger(settings):
         yield opened
 
 
-def a_night(status=0, day=1):
+def a_night(status=0, day=1, manifest=None):
     """A night of 90 seconds."""
     began = f"2026-06-0{day}T02:30"
     times = {"began": f"{began}:00.000+00:00", "ended": f"{began[:-2]}31:30.000+00:00"}
-    return Night(as_of=date(2026, 6, day), status=status, **times)
+    return Night(as_of=date(2026, 6, day), status=status, manifest=manifest, **times)
 
 
 def test_every_number_is_that_of_the_ledger(settings, ledger, installation):
@@ -58,12 +60,10 @@ def test_every_number_is_that_of_the_ledger(settings, ledger, installation):
                 t.add_notice(event, "alert", {}, day="2026-05-31", recipients=[("mail", "x@example.org")])
                 ids = [row["id"] for row in t.notices("waiting") if row["event"] == event]
                 t.change_notices(ids, state=state)
-        t.begin_run("r", "night", "2026-05-31", now=EARLIER)
         sites = [{"site": "a", "state": "done"}, {"site": "b", "state": "failed"}, {"site": "c", "state": "done"}]
         wait = {"scene": "x", "since": "2026-05-26", "reason": "no answer", "sites": ["a"], "n_sites": 1}
         unread = {"unread_count": 3, "unread": [{**wait, "age_days": days} for days in (5, 0)]}
         manifest = {"run": "r", "as_of": "2026-05-31", "sites": sites, **unread}
-        t.end_run("r", status=10, manifest=manifest, now=EARLIER)
         t.begin_run("good", "night", "2026-05-30", now="2026-05-30T02:30:00+00:00")
         t.end_run(
             "good",
@@ -71,7 +71,7 @@ def test_every_number_is_that_of_the_ledger(settings, ledger, installation):
             manifest={"run": "good", "as_of": "2026-05-30", "sites": []},
             now="2026-05-30T03:00:00+00:00",
         )
-    write_metrics(settings, ledger, a_night(status=10))
+    write_metrics(settings, ledger, a_night(status=10, manifest=from_json(manifest, Manifest)))
     metrics = values(installation.root)
     assert {key[1]: value for key, value in metrics.items() if key[0] == "regrowth_sites" and value} == {
         "failing": 1, "on_track": 1, "not_assessed": 1,
@@ -110,10 +110,9 @@ def test_names_and_help_follow_the_conventions_and_the_data_dictionary_lists_eve
         t.add_site("a", "1", {"id": "a"}, start="2020-01-01", now=EARLIER)
         content = {"status": "failing", "alert": "red", "last_observed": "2026-05-30"}
         t.add_assessment("a", "2026-05-31", "x", content, version="1", snapshot="s", run="r")
-        t.begin_run("r", "night", "2026-05-31", now=EARLIER)
-        t.end_run("r", status=0, manifest={"run": "r", "as_of": "2026-05-31", "sites": []}, now=EARLIER)
     budgeted = SourceSettings(kind="earthengine", eecu_hours_per_month=9)
-    write_metrics(settings.model_copy(update={"source": (budgeted,)}), ledger, a_night())
+    night = a_night(manifest=Manifest(run="r", as_of=date(2026, 5, 31), sites=[]))
+    write_metrics(settings.model_copy(update={"source": (budgeted,)}), ledger, night)
     guide = (root / "docs" / "data-dictionary.md").read_text(encoding="utf-8")
     families = list(text_string_to_metric_families((installation.root / FILE).read_text(encoding="utf-8")))
     for family in families:
