@@ -96,7 +96,7 @@ def test_a_shorter_result_leaves_nothing_of_a_longer_one_in_its_file(result):
 
 
 @pytest.mark.parametrize("what", ["full", "read only", "a file in its way"])
-def test_a_result_that_cannot_be_stored_is_made_each_time_and_is_no_error(result, what, monkeypatch):
+def test_a_result_that_cannot_be_stored_is_made_each_time_without_an_error(result, what, monkeypatch):
     def refused(*_):
         raise OSError(28 if what == "full" else 30, os.strerror(28))
 

@@ -140,7 +140,7 @@ def test_nothing_is_imported_from_the_current_folder(tmp_path, monkeypatch):
     assert not Path("imported").exists()
 
 
-def test_a_child_that_fails_before_it_reads_is_no_fault_of_the_content():
+def test_a_child_that_fails_before_it_reads_does_not_blame_the_content():
     def local():
         pass
 

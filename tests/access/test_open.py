@@ -188,7 +188,7 @@ def test_without_a_store_the_next_step_is_named(demo, tmp_path, opener):
         opener(tmp_path, "demo-02")
 
 
-def test_a_registered_site_that_was_not_fetched_is_no_unknown_one(demo, tmp_path):
+def test_a_registered_site_that_was_not_fetched_is_not_called_unknown(demo, tmp_path):
     shutil.copy(demo / "regrowth.toml", tmp_path)
     shutil.copytree(demo / "store", tmp_path / "store")
     text = (demo / "sites.geojson").read_text(encoding="utf-8")

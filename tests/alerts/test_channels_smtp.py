@@ -191,7 +191,7 @@ def test_a_relay_on_this_machine_may_have_a_login_without_encryption(host):
 
 
 @pytest.mark.parametrize("sender", ["", "nobody", "a@b.c\r\nBcc: x@y.z", "a@b.c, x@y.z"])
-def test_a_sender_that_is_no_address_is_a_configuration_error(sender):
+def test_a_sender_that_is_not_an_address_is_a_configuration_error(sender):
     with pytest.raises(BadConfiguration, match="sender"):
         Smtp(host="127.0.0.1", port=25, starttls=False, sender=sender)
 

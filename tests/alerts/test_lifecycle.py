@@ -225,7 +225,7 @@ def test_an_answer_that_is_answered_again_covers_no_more_than_before():
     assert story.night(WATCH).events == [OPENED, REOPENED]
 
 
-def test_each_rule_has_an_alert_of_its_own():
+def test_each_rule_has_a_separate_alert():
     story = Story().night(RED, rule="failure").answered()
     story.night(RED, rule="disturbance").night(WATCH, rule="erosion")
     assert story.events == [OPENED, ("disturbance", OPENED), ("erosion", OPENED)]

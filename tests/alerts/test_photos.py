@@ -243,7 +243,7 @@ def test_the_first_picture_of_an_animation_counts(kind):
         b"RIFF\0\0\0\0WAVE", b"%!PS-Adobe-3.0 EPSF-3.0", b"8BPS", b"\x00\x00\x02\x00",
     ],
 )  # fmt: skip
-def test_a_file_that_is_no_photo_is_refused_whatever_its_name(content):
+def test_a_file_that_is_not_a_photo_is_refused_under_any_name(content):
     with pytest.raises(PhotoRefused, match="neither JPEG, PNG nor WebP") as refused:
         read_photo(content)
     assert refused.value.problem is PhotoProblem.UNKNOWN_FORMAT

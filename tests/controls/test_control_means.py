@@ -71,7 +71,7 @@ def test_a_unit_that_changed_for_itself_is_left_out_from_the_next_year_on_and_ne
     assert fit[:, np.arange(UNITS) != 5].all()
 
 
-def test_a_dry_year_or_a_wet_one_that_hits_all_ground_leaves_out_nobody():
+def test_a_dry_or_wet_year_on_all_ground_leaves_out_no_unit():
     cover = ground()
     cover[YEAR == 2020] *= 0.4
     assert fit_units(cover).all()

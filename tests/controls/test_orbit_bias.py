@@ -77,7 +77,7 @@ def test_a_step_of_the_site_is_not_believed_where_its_units_have_none():
     assert (orbit_steps(times, orbits, difference, units) == 0).all()
 
 
-def test_what_all_ground_shares_in_a_scene_is_no_step_of_the_site():
+def test_a_step_that_all_ground_shares_in_a_scene_is_not_called_a_step_of_the_site():
     times, orbits, difference, units, _ = world(2, step=0.0)
     common = 0.05 * (np.array(orbits) == "R033")
     assert (orbit_steps(times, orbits, difference, units + common[:, None]) == 0).all()
@@ -131,7 +131,7 @@ def test_names_of_orbits_mean_nothing():
     )
 
 
-def test_a_site_and_a_unit_that_were_never_seen_are_no_error():
+def test_a_site_and_a_unit_that_were_never_seen_cause_no_error():
     times, orbits, difference, units, _ = world(4)
     units[:, 3] = np.nan
     assert np.isfinite(orbit_steps(times, orbits, difference, units)).all()

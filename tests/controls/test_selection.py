@@ -162,7 +162,7 @@ def test_ground_of_another_slope_height_or_aspect_is_left_out(units):
     assert chosen.balance["elevation"] == 0
 
 
-def test_ground_that_stood_where_the_plan_wants_the_site_is_the_reference_and_never_compared_with(units):
+def test_ground_with_the_cover_that_the_plan_promises_is_the_reference_and_not_a_control(units):
     rng = np.random.default_rng(8)
     ahead = rng.permutation(np.repeat([0.0, 0.2, 0.5], [len(units) - 60, 30, 30]))  # degraded, restored, irrigated
     site, ground = two_covers(units, np.ones(len(units), bool))

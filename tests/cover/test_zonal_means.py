@@ -72,7 +72,7 @@ def test_the_same_ground_under_another_offset_gives_the_same_bits():
     )  # fmt: skip
 
 
-def test_a_zone_nobody_saw_has_a_count_of_zero_and_no_mean():
+def test_a_zone_that_was_not_seen_has_a_count_of_zero_and_no_mean():
     packed = scene(3)
     packed[CLEAR] = 0
     found = product(packed, EDGES, **plain())

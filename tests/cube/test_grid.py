@@ -113,7 +113,7 @@ def test_only_the_part_of_a_shape_within_the_grid_is_inside(x, y):
     assert rectangle_spans(np.array([square]), grid) == [((row, row + 10), (column, column + 10))], "wherever it lies"
 
 
-def test_a_square_stood_on_its_corner_is_no_rectangle_along_the_grid():
+def test_a_square_on_its_corner_is_not_taken_for_a_rectangle_along_the_grid():
     grid = site_grid(box(103.80, 36.00, 103.81, 36.01))
     x, y = grid.affine.c + 300, grid.affine.f - 300
     diamond = Polygon([(x, y + 100), (x + 100, y), (x, y - 100), (x - 100, y)])

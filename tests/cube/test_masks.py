@@ -38,7 +38,7 @@ def test_only_vegetation_and_bare_soil_are_ground(scene_class):
     assert seen_as("scl", scene_class) == (scene_class in (4, 5))
 
 
-def test_a_value_that_is_no_class_is_no_ground():
+def test_a_value_that_is_not_a_class_does_not_count_as_ground():
     assert not seen_as("scl", 4 + 256)
     assert not seen_as("fmask", 256, resolution=30.0)
 
@@ -122,7 +122,7 @@ def test_landsat_bits_hide_the_ground_as_usgs_defines_them(bit, hides):
     assert seen_as("qa_pixel", (1 << bit) | (1 << 6) | (1 << 8), resolution=30.0) != hides
 
 
-def test_landsat_quality_zero_is_no_value_and_not_a_clear_sky():
+def test_landsat_quality_zero_is_a_missing_value_and_not_a_clear_sky():
     assert not seen_as("qa_pixel", 0, resolution=30.0)
 
 
@@ -134,7 +134,7 @@ def test_bits_of_harmonised_scenes_hide_the_ground_as_nasa_defines_them(bit, hid
 
 
 @pytest.mark.parametrize(("kind", "fill"), [("fmask", 255), ("qa_pixel", 1), ("qa_pixel", 0xFFFF)])
-def test_fill_is_no_value_and_hides_nothing_around_it_whatever_its_other_bits(kind, fill):
+def test_fill_is_a_missing_value_and_hides_nothing_around_it(kind, fill):
     pixels, quality = scene(value=10_000 if kind == "qa_pixel" else 1000, scene_class=ALL_CLEAR[kind])
     quality[10, 10] = fill
     seen = clear(pixels, quality, kind, resolution=30.0, **(LANDSAT if kind == "qa_pixel" else SENTINEL))

@@ -214,7 +214,7 @@ def test_one_wrong_flag_in_a_hundred_is_found_and_next_to_nothing_else(ground):
      World("forest", drought=2022), World("sand", drought=2022)],
     ids=["loess logged", "forest logged", "forest burnt", "forest drought", "forest drought now", "sand drought now"],
 )  # fmt: skip
-def test_what_happens_on_the_ground_is_not_called_radiometry(world):
+def test_changes_on_the_ground_are_not_called_radiometry(world):
     false, right, _, _ = tally(world, 20)
     assert right > 3500
     assert false == 0
@@ -369,7 +369,7 @@ def test_dark_ground_below_zero_is_caught_without_any_other_scene(seed):
     assert set_aside(settled).all()
 
 
-def test_a_site_below_zero_whose_control_ground_is_not_is_no_wrong_offset():
+def test_a_site_below_zero_whose_control_ground_is_not_has_the_right_offset():
     scenes = World("forest").scenes(1)[:1]
     scenes[0][1][0] -= 0.1
     assert not set_aside(settle(records(scenes))).any()
@@ -415,13 +415,13 @@ def test_a_step_of_the_site_alone_in_every_band_is_left_to_the_verdict():
     assert not set_aside(settle(records(scenes))).any()
 
 
-def test_a_step_in_the_visible_bands_alone_is_haze_and_no_wrong_offset():
+def test_a_step_in_the_visible_bands_alone_is_haze_and_not_a_wrong_offset():
     scenes = World("forest").scenes(4)
     scenes[60][1][:, :3] += 0.1
     assert not set_aside(settle(records(scenes))).any()
 
 
-def test_a_step_in_the_long_bands_alone_is_no_wrong_offset():
+def test_a_step_in_the_long_bands_alone_is_not_a_wrong_offset():
     scenes = World("forest").scenes(4)
     scenes[60][1][:, 3:] += 0.1
     assert not set_aside(settle(records(scenes))).any()
@@ -522,7 +522,7 @@ def test_a_site_without_control_ground_is_judged_by_itself():
     np.testing.assert_array_equal(set_aside(settle(made)), bad)
 
 
-def test_no_records_are_no_error():
+def test_without_records_there_is_no_error():
     assert settle([]) == []
 
 

@@ -109,19 +109,19 @@ def test_catalogues_that_name_an_acquisition_by_other_times_mean_the_same_overpa
         ({"48SUF": ""}, True),
     ],
 )
-def test_an_overpass_is_left_to_do_if_a_granule_is_missing_or_older(stored, wanted):
+def test_an_overpass_is_fetched_if_a_granule_is_missing_or_older(stored, wanted):
     offered = overpasses([scene("it")], OWN)
     assert bool(not_yet_stored(offered, {offered[0].acquisition: stored} if stored else {})) is wanted
 
 
-def test_an_overpass_with_one_of_two_granules_missing_or_older_is_left_to_do():
+def test_an_overpass_with_one_of_two_granules_missing_or_older_is_fetched():
     offered = overpasses([scene("it"), scene("other", tile="48SUG")], OWN)
     for less in ({"48SUF": "02.09"}, {"48SUF": "02.09", "48SUG": "01.14"}):
         assert not_yet_stored(offered, {offered[0].acquisition: less}) == offered
     assert not_yet_stored(offered, {offered[0].acquisition: {"48SUF": "02.09", "48SUG": "02.09"}}) == []
 
 
-def test_an_older_baseline_that_is_offered_beside_the_stored_one_is_no_news():
+def test_an_older_baseline_that_is_offered_beside_the_stored_one_is_not_fetched():
     offered = [scene("old", baseline="02.09"), scene("new", baseline="05.00"), scene("other", tile="48SUG")]
     stored = {offered[0].acquisition: {"48SUF": "05.00", "48SUG": "02.09"}}
     assert pending_days(offered, stored) == ((), frozenset())
@@ -167,9 +167,8 @@ def test_a_cloudy_pixel_of_the_first_granule_is_not_filled_by_the_second():
     ].tolist() == [[0]]
 
 
-@pytest.mark.parametrize("seed", range(300))
-def test_what_is_left_to_do_is_the_same_whether_all_that_is_offered_is_looked_at_or_the_days_with_news(seed):
-    rng = np.random.default_rng(seed)
+def test_missing_overpasses_are_the_same_from_all_scenes_and_from_the_days_with_new_ones():
+    rng = np.random.default_rng(1)
     stamps = [
         *("20200103T035141", "20200103T035502", "20200103", "20200103T051141"),
         *("20200103T233000", "20200103T235957", "20200104T000512", "20200104T002000", "20200104"),
@@ -180,10 +179,11 @@ def test_what_is_left_to_do_is_the_same_whether_all_that_is_offered_is_looked_at
             itertools.product("AB", stamps, ("48SUF", "48SUG"), ("", "02.09", "05.00"), "ab")
         )
     ]
-    offered = [known[n] for n in rng.permutation(len(known))[: rng.integers(1, 25)]]
-    before = [one for one in offered if rng.random() < 0.7]
-    stored = {one.acquisition: one.baselines for one in overpasses(before, OWN)}
-    everything = not_yet_stored(overpasses(offered, OWN, stored), stored)
-    left = pending_days(offered, stored)
-    for names in (left.stored, stored):
-        assert not_yet_stored(overpasses(left.scenes, OWN, names), stored) == everything
+    for _ in range(100):
+        offered = [known[n] for n in rng.permutation(len(known))[: rng.integers(1, 25)]]
+        before = [one for one in offered if rng.random() < 0.7]
+        stored = {one.acquisition: one.baselines for one in overpasses(before, OWN)}
+        everything = not_yet_stored(overpasses(offered, OWN, stored), stored)
+        left = pending_days(offered, stored)
+        for names in (left.stored, stored):
+            assert not_yet_stored(overpasses(left.scenes, OWN, names), stored) == everything

@@ -179,14 +179,14 @@ def test_fractions_cut_off_to_whole_numbers_are_refused():
 
 
 @pytest.mark.parametrize("highest", [10_000, 65_535])
-def test_a_bright_cloud_that_saturates_every_band_is_no_stretch(highest):
+def test_a_bright_cloud_that_saturates_every_band_is_not_taken_for_a_stretch(highest):
     rng = np.random.default_rng(1)
     pixels = rng.integers(500, 4000, (len(bands.OBSERVED), *GRID.shape)).astype(np.uint16)
     pixels[:, 2:4, 2:4] = highest
     assert not bands.is_stretched(pixels)
 
 
-def test_glints_that_saturate_each_band_elsewhere_are_no_stretch():
+def test_glints_that_saturate_each_band_elsewhere_are_not_taken_for_a_stretch():
     rng = np.random.default_rng(1)
     pixels = rng.integers(500, 4000, (len(bands.OBSERVED), *GRID.shape)).astype(np.uint16)
     pixels[np.arange(6), np.arange(6), 3] = bands.SATURATED

@@ -262,7 +262,7 @@ def test_what_is_left_of_a_store_is_never_replaced_by_a_new_one(store):
     assert sorted(store.path.rglob("*")) == contents
 
 
-def test_an_empty_folder_is_no_store_and_takes_one(tmp_path):
+def test_a_store_can_be_created_in_an_empty_folder(tmp_path):
     (tmp_path / "empty").mkdir()
     assert not LandscapeStore(tmp_path / "empty").exists
     assert records(StoredSite(laid_out(tmp_path / "empty"), "low")) == []
@@ -642,7 +642,7 @@ def test_every_array_has_the_type_it_was_laid_out_with_whatever_was_put(store):
     assert found.sizes["count"] == len(COUNTS)
 
 
-def test_pixels_that_are_no_integers_as_delivered_are_refused_and_never_rounded(store, site):
+def test_pixels_that_are_not_integers_as_delivered_are_refused_and_never_rounded(store, site):
     floats = entry(1)
     floats = replace(floats, pixels=np.where(floats.pixels == 0, np.nan, floats.pixels))
     with pytest.raises(TypeError, match=r"'scene-001-05.09'.*float64"):
@@ -683,7 +683,7 @@ def test_a_process_killed_while_it_makes_a_repository_blocks_no_other(tmp_path, 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["derived", "half"]
 
 
-def test_a_process_killed_while_it_lays_out_the_arrays_leaves_no_landscape(tmp_path, monkeypatch):
+def test_a_process_killed_while_it_creates_the_arrays_leaves_no_landscape(tmp_path, monkeypatch):
     def killed(*_args, **_kwargs):
         raise KeyboardInterrupt
 
@@ -695,7 +695,7 @@ def test_a_process_killed_while_it_lays_out_the_arrays_leaves_no_landscape(tmp_p
     assert records(StoredSite(laid_out(tmp_path / "half"), "low")) == []
 
 
-def test_a_landscape_whose_laying_out_could_not_be_committed_does_not_exist_for_its_maker_either(tmp_path, monkeypatch):
+def test_a_landscape_whose_first_commit_failed_does_not_exist_for_its_creator_either(tmp_path, monkeypatch):
     def full(*_args, **_kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -883,7 +883,7 @@ def test_on_a_full_disk_a_store_asks_for_room_and_goes_on_when_there_is(store, m
     assert len(records(again(store))) == 2
 
 
-def test_bands_a_sensor_lacks_are_no_value_throughout(store, site):
+def test_bands_that_a_sensor_lacks_are_nan(store, site):
     lacking = entry(1)
     lacking.pixels[PACKED_LAYERS.index("swir22")] = bands.NODATA
     put(store, lacking)

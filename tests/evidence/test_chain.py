@@ -143,7 +143,7 @@ def test_a_chain_older_than_the_head_says_where_it_ends():
 
 
 @pytest.mark.parametrize("head", ["", "12", "x" * 64, "'; drop table"])
-def test_a_text_that_is_no_hash_is_no_head(head):
+def test_a_text_that_is_not_a_hash_is_not_accepted_as_a_head(head):
     with pytest.raises(BadData, match="is not the head of a chain"):
         check_head(chain(), head)
 

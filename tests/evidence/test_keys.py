@@ -99,7 +99,7 @@ def test_openssl_reads_both_and_gives_the_same_fingerprint(tmp_path):
         (public_pem(ED25519) + b"\n" * 20_000, "more than 16,384 bytes"),
     ],
 )  # fmt: skip
-def test_a_file_that_is_no_public_key_is_named_and_not_shown(tmp_path, content, message):
+def test_a_file_that_is_not_a_public_key_is_named_and_not_shown(tmp_path, content, message):
     file = tmp_path / "key"
     file.write_bytes(content)
     with pytest.raises(BadData, match=message) as error:
@@ -142,7 +142,7 @@ def test_a_public_key_behind_a_link_is_read(tmp_path):
         (b"hunter2", "it is not a PEM private key"),
     ],
 )  # fmt: skip
-def test_content_that_is_no_private_key_is_named_with_the_fix_and_not_shown(content, message):
+def test_content_that_is_not_a_private_key_is_named_with_the_fix_and_not_shown(content, message):
     with pytest.raises(BadConfiguration, match=f"{message}.*regrowth keys new DIR") as error:
         private_key(content)
     assert not any(line in str(error.value).encode() for line in content.split() if len(line) > 6)

@@ -52,10 +52,10 @@ def test_roots_are_the_known_ones(n):
     assert merkle_root(LEAVES[:n]).hex() == ROOTS[n]
 
 
-@pytest.mark.parametrize("n", [*range(70), 255, 256, 257, 1000])
-def test_the_root_is_that_of_the_recursion_of_the_rfc(n):
-    records = [b"%d" % number for number in range(n)]
-    assert merkle_root([leaf_hash(record) for record in records]) == naive_root(records)
+def test_the_root_is_that_of_the_recursion_of_the_rfc():
+    for n in (*range(70), 255, 256, 257, 1000):
+        records = [b"%d" % number for number in range(n)]
+        assert merkle_root([leaf_hash(record) for record in records]) == naive_root(records)
 
 
 def test_paths_are_those_of_the_example_of_the_rfc():

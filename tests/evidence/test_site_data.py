@@ -310,7 +310,7 @@ def test_values_that_are_impossible_or_contradict_each_other_are_named(members, 
     {"grid": {"crs": "EPSG:4326", "transform": [10, 0, 5e5, 0, -10, 4e6], "shape": [8, 10]}},
     {"grid": 1},
 ], ids=str)  # fmt: skip
-def test_a_group_that_states_what_cannot_be_or_is_too_large_is_refused_before_anything_is_written(
+def test_a_group_with_impossible_or_too_large_numbers_is_refused_before_anything_is_written(
     members, tmp_path, attributes
 ):
     with pytest.raises(PackRefused) as error:

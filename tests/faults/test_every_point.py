@@ -109,9 +109,7 @@ def test_on_a_disk_that_fills_up_at_any_byte_products_stay_whole_and_nothing_is_
 
 
 @pytest.mark.slow
-def test_a_stopped_night_that_wakes_after_its_lock_was_deleted_and_another_ran_begins_no_commit_and_sends_nothing(
-    drill, capsys
-):
+def test_a_stopped_night_that_wakes_after_another_ran_without_its_lock_commits_and_sends_nothing(drill, capsys):
     requests = [
         number for number, (_, point) in enumerate(drill.points, 1) if "POST /search" in point or "ehlo" in point
     ]

@@ -146,6 +146,6 @@ def test_a_number_of_four_hundred_digits_is_none(changed):
 
 
 @pytest.mark.parametrize("changed", [{"type": None}, {"conformsTo": []}, {"conformsTo": None}, {"links": {}}])
-def test_an_api_that_is_no_catalogue_or_says_that_it_cannot_search_is_named(changed):
+def test_an_api_that_is_not_a_catalogue_or_cannot_search_is_named(changed):
     with pytest.raises((TryLater, BadConfiguration), match=r"stac\.example"):
         find_items(as_bytes({**LANDING, **changed}), [])

@@ -84,7 +84,7 @@ def test_a_damaged_configuration_is_read_or_refused(tmp_path, examples):
     attack()
 
 
-def test_an_address_of_a_host_that_cannot_be_is_no_bug(tmp_path):
+def test_an_address_with_an_impossible_host_is_not_reported_as_a_bug(tmp_path):
     path = tmp_path / "regrowth.toml"
     path.write_text(document({**CONFIGURATION, "heartbeat": {"url": "http://[::1/aaaa-bbbb-cccc"}}))
     examine(path)

@@ -34,7 +34,7 @@ def tif(tmp_path):
      "nul\x00.tif"],
 )  # fmt: skip
 @pytest.mark.parametrize("reader", [LocalElevation, LocalRain])
-def test_a_path_that_is_no_local_file_is_refused_in_words(reader, name):
+def test_a_path_that_is_not_a_local_file_is_refused_with_the_reason(reader, name):
     with pytest.raises(BadData, match=r"address|cannot be read|there is no file"):
         reader(Path(name))
 

@@ -192,7 +192,7 @@ class TestSearch:
         with pytest.raises(UnknownCollection, match="LANDSAT/LC08"):
             source(standing, (SENTINEL2, LANDSAT[0])).search(AREA, SINCE, UNTIL)
 
-    def test_without_cloud_scores_the_classes_stand_alone_and_nobody_asks_again(self):
+    def test_without_cloud_scores_the_classes_decide_and_no_further_request_is_made(self):
         with EarthEngineServer() as server:
             fill(server, 2)
             monitor = source(server, (SENTINEL2,))
@@ -718,7 +718,7 @@ class TestReduce:
             self.reduced(monitor, scenes, units((10, 10)))
         assert server.counts["values"] == 2
 
-    def test_no_units_are_no_request(self, server):
+    def test_without_units_nothing_is_requested(self, server):
         fill(server, 2)
         monitor = source(server)
         scenes = monitor.search(AREA, SINCE, UNTIL)

@@ -57,7 +57,7 @@ def source(server, **how):
     return EarthEngine(connect(project="a-project", url=server.url, **settings), collections=(SENTINEL2,))
 
 
-def test_a_search_starts_the_client_once_and_asks_nobody_else(server, monkeypatch):
+def test_a_search_starts_the_client_once_and_contacts_no_other_server(server, monkeypatch):
     def elsewhere():
         pytest.fail("the client opens an address of another host as it starts")
 
@@ -241,7 +241,7 @@ def test_a_project_that_is_not_registered_is_named(server):
         source(server).search(AREA, *DAYS)
 
 
-def test_a_refusal_for_the_rate_is_no_refusal_of_the_credentials(server):
+def test_a_refusal_for_the_rate_is_not_taken_for_wrong_credentials(server):
     monitor = source(server)
     server.fail("search", status=403, message="User Rate Limit Exceeded", times=2)
     assert len(monitor.search(AREA, *DAYS)) == 1
@@ -292,7 +292,7 @@ def test_a_withdrawn_key_is_named_by_its_file(server, key_file):
 
 
 @pytest.mark.parametrize("content", [None, "no json", "[]", "{}", '{"type": "service_account"}'])
-def test_a_file_that_is_no_key_is_named_with_the_fix(server, tmp_path, content):
+def test_a_file_that_is_not_a_key_is_named_with_the_fix(server, tmp_path, content):
     path = tmp_path / "key.json"
     if content is not None:
         path.write_text(content, encoding="utf-8")

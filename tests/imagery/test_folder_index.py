@@ -150,7 +150,7 @@ def test_the_day_may_stand_in_the_folder_or_in_a_tag_and_is_missed_otherwise(tmp
     [("float32", None, "gdal_translate"), ("uint8", None, "take the product"), ("uint16", None, "--scale 0.0001"),
      ("uint16", 0.5, "stretched or already scaled")],
 )  # fmt: skip
-def test_numbers_that_are_no_reflectance_as_delivered_are_refused_with_the_way_out(tmp_path, dtype, scale, word):
+def test_numbers_that_are_not_reflectance_as_delivered_are_refused_with_the_fix(tmp_path, dtype, scale, word):
     image(tmp_path / "2021-07-06.tif", {"red": 1, "nir": 2}, dtype=dtype, scale=scale)
     image(tmp_path / "2021-07-06_Fmask.tif", {"": 64}, names=False)
     assert word in why(tmp_path)

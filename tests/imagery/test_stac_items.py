@@ -334,7 +334,7 @@ def test_a_footprint_is_as_large_as_its_outline_says_each_time_it_is_read(msi, c
     {"properties": None}, {"properties": []}, {"properties": {"datetime": None}}, {"properties": {"datetime": 3}},
     {"id": None}, {"id": ""}, {"id": []}, {"properties": {"datetime": "yesterday"}},
 ])  # fmt: skip
-def test_what_has_no_id_or_no_day_is_no_scene(msi, change):
+def test_an_item_without_an_id_or_a_day_is_not_a_scene(msi, change):
     assert resolved({**msi, **change}) is None
 
 

@@ -408,7 +408,7 @@ def test_a_server_that_knows_no_ranges_is_read_all_the_same(item, source, server
     assert server.counts["file"] == 7
 
 
-def test_a_scene_of_another_source_is_no_scene_of_this_one(item, source):
+def test_a_scene_of_another_source_is_rejected(item, source):
     import dataclasses
 
     (scene,) = scenes_of(source)
@@ -463,7 +463,7 @@ def test_every_usual_compression_gives_the_same_pixels(tmp_path, options):
     np.testing.assert_array_equal(frame.pixels[3], value(3, rows, columns)[200:230, 200:240])
 
 
-def test_fill_negative_and_unwritten_values_are_no_value_and_saturated_ones_stay(tmp_path):
+def test_fill_negative_and_unwritten_values_are_missing_and_saturated_ones_stay(tmp_path):
     pixels = np.full((512, 512), 1234, dtype="int16")
     pixels[0, :5] = [-9999, -1, 0, 1, 32767]
     fmask = np.zeros((512, 512), dtype="uint8")

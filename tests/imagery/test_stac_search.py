@@ -233,7 +233,7 @@ def test_an_endless_answer_is_left_at_a_cap(server, api, monkeypatch):
 @pytest.mark.parametrize(
     "body", [b"<html>", b"[]", b'{"features": 7}', b"\xff\xfe", b"[" * 100_000, b'{"features": {"a": 1}}']
 )
-def test_an_answer_that_is_no_stac_is_refused_without_a_traceback(server, api, body):
+def test_an_answer_that_is_not_stac_is_refused_without_a_traceback(server, api, body):
     server.fail("search", act=lambda handler: handler.send(200, body))
     with pytest.raises((TryLater, BadConfiguration), match=r"127\.0\.0\.1"):
         api.search(AREA, *YEAR)
@@ -355,7 +355,7 @@ def test_a_collection_that_was_not_requested_is_left_out(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["{not json", "[]", '{"type": "Other"}', "", "\0\0"])
-def test_a_local_file_that_is_no_catalogue_is_a_matter_of_configuration(tmp_path, content):
+def test_a_local_file_that_is_not_a_catalogue_is_a_configuration_error(tmp_path, content):
     file = tmp_path / "catalog.json"
     file.write_text(content)
     with pytest.raises(BadConfiguration, match=r"catalog\.json"):

@@ -185,7 +185,7 @@ def test_tiles_that_meet_under_a_site_leave_no_seam(tmp_path, pixel):
         assert found.slope == pytest.approx(math.degrees(math.atan(math.hypot(0.2, 0.1))), abs=2e-3)
 
 
-def test_furrows_finer_than_the_pixel_are_no_slope(tmp_path):
+def test_furrows_finer_than_the_pixel_are_not_taken_for_a_slope(tmp_path):
     east, _ = ground(600, 600, 3.0)
     z = 1000 + 0.5 * (np.floor(east / 3.0) % 2)  # ridges of half a metre, 3 m apart: 9 degrees pixel by pixel
     (found,) = terrain_of(
@@ -219,7 +219,7 @@ def test_ground_spread_over_a_country_is_not_read_in_one_go(tmp_path):
     ("change", "message"),
     [({"crs": None}, "no coordinate system"), ({"affine": Affine(30, 5, X, 5, -30, Y)}, "rotated")],
 )
-def test_a_file_that_is_no_elevation_model_is_refused_in_words(tmp_path, change, message):
+def test_a_file_that_is_not_an_elevation_model_is_refused_with_the_reason(tmp_path, change, message):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the file about to be refused has no place on earth
         path = write(tmp_path / "dem.tif", np.zeros((5, 5)), **change)

@@ -88,6 +88,30 @@ def first_night(made_once, install) -> Installation:
 
 
 @pytest.fixture
+def judged_once(first_night, tmp_path) -> Installation:
+    """A copy of `first_night`, which may be changed."""
+    return first_night.copied_to(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def _history(made_once, install) -> Installation:
+    from jobs.night.pipeline import fetch_history
+    from jobs.runtime.settings import load
+
+    def fill(folder: Path) -> None:
+        folder.mkdir()
+        fetch_history(load(install(folder).config), until=date(2018, 4, 1))
+
+    return Installation(made_once("history", fill))
+
+
+@pytest.fixture
+def stocked(_history, tmp_path) -> Installation:
+    """An installation before its first night that has stored its scenes until the spring of 2018."""
+    return _history.copied_to(tmp_path)
+
+
+@pytest.fixture
 def settings(installation):
     from jobs.runtime.settings import load
 

@@ -193,7 +193,7 @@ def test_every_bad_line_of_a_file_is_named_and_nothing_is_recorded(regrowth, eve
     (b"id,verdict,id\nx,confirmed,y\n", "column 'id' is given more than once"),
     (b'id,verdict,note\nx,confirmed,"never closed\n', "is not CSV"),
 ])  # fmt: skip
-def test_a_file_that_is_no_table_of_answers_is_refused_with_the_reason(regrowth, tmp_path, content, words):
+def test_a_file_that_is_not_a_table_of_answers_is_refused_with_the_reason(regrowth, tmp_path, content, words):
     (tmp_path / "answers.csv").write_bytes(content)
     status, _, error = regrowth("import", tmp_path / "answers.csv")
     assert status == Exit.BAD_DATA

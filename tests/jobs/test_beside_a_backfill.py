@@ -10,11 +10,10 @@ from jobs.runtime.lock import LANDSCAPE_LOCKS, NEW_LANDSCAPES, hold_lock
 from monitor.cube.store import DERIVED_FOLDER
 from tests.builders import use_sources
 from tests.jobs.painted import Painted
-from tests.jobs.test_several_sources import DAYS as MANY
+from tests.jobs.test_several_sources import FEW as DAYS
 from tests.jobs.test_several_sources import NIGHT, installed, night
 from tests.landscape import records, stored_of
 
-DAYS = MANY[::4]
 ROW = [(x, 12_000, x + 120, 12_120) for x in (8_000, 8_700, 9_400)]
 
 

@@ -293,7 +293,7 @@ def test_ground_that_gives_no_placebo_leaves_the_defaults_and_says_so(land, quic
     assert (reported["placebos"], reported["weight"], reported["source"]) == (0, 0, DEFAULT.source)
 
 
-def test_one_piece_of_ground_counts_once_however_many_sites_share_it_and_never_where_somebody_works(land, quick):
+def test_shared_ground_counts_once_as_a_placebo_and_never_within_a_site(land, quick):
     land.add(site(0))
     land.add(replace(site(1), geometry=box(107.7, 36.4, 107.701, 36.401)), units=units_of(site(0)))
     land.add(replace(site(2), geometry=units_of(site(0))[5].geometry), units=units_of(site(2)))
@@ -304,7 +304,7 @@ def test_one_piece_of_ground_counts_once_however_many_sites_share_it_and_never_w
 
 
 @pytest.mark.parametrize("greener", [0, 12])
-def test_reference_ground_is_no_placebo_and_nothing_is_compared_with_it(land, quick, greener):
+def test_reference_ground_is_not_a_placebo_and_nothing_is_compared_with_it(land, quick, greener):
     units = units_of(site(0), count=120 + greener)
     days, cover = scenes(drift=0.012, seed=0, count=120)
     cover = np.hstack([cover, np.clip(cover[:, :greener] + 0.3, 0, 1)])
@@ -359,6 +359,7 @@ def test_a_store_that_cannot_be_read_is_left_out(land, quick):
 
 
 NIGHT = date(2018, 10, 20)
+"""A night after the season that was under way in the first one."""
 
 
 def printed_json(*words):
@@ -368,11 +369,12 @@ def printed_json(*words):
     return json.loads(out)
 
 
-def test_a_night_sets_due_constants_and_every_assessment_names_them(installation, settings):
+def test_a_night_sets_due_constants_and_every_assessment_names_them(judged_once):
+    settings = load(judged_once.config)
     night(settings, as_of=NIGHT)
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         (row,) = t.calibrations()
-    found = json.loads(installation.status)
+    found = json.loads(judged_once.status)
     assert {(one["calibration"], one["calibration_source"], one["calibration_dated"]) for one in found} == {
         (row["hash"], "placebos of loess, tile 34TER", "2018-10-15")
     }
@@ -380,10 +382,10 @@ def test_a_night_sets_due_constants_and_every_assessment_names_them(installation
         page = (settings.outputs.root / "sites" / "demo-02" / name).read_text(encoding="utf-8")
         assert words in page
         assert row["hash"][:16] in page
-    before = installation.files()
+    before = judged_once.files()
     night(settings, as_of=NIGHT)
-    assert installation.files() == before
-    reported = printed_json("explain", "demo-02", "--config", str(installation.config))["calibration"]
+    assert judged_once.files() == before
+    reported = printed_json("explain", "demo-02", "--config", str(judged_once.config))["calibration"]
     assert (reported["hash"], reported["placebos"], reported["dated"]) == (row["hash"], row["placebos"], "2018-10-15")
     assert {line["constant"] for line in reported["table"]} >= {"slow_sd", "boundary at 0.05", "widening"}
 
@@ -407,7 +409,7 @@ def test_a_night_in_which_the_sites_of_a_biome_double_is_the_same_when_it_is_run
 
 
 @pytest.mark.slow
-def test_killed_between_the_constants_and_the_assessments_the_rerun_ends_where_an_unkilled_night_ends(
+def test_a_rerun_after_a_kill_between_constants_and_assessments_ends_as_an_unkilled_night(
     install, installation, settings, tmp_path, monkeypatch
 ):
     (tmp_path / "unkilled").mkdir()
@@ -426,10 +428,11 @@ def test_killed_between_the_constants_and_the_assessments_the_rerun_ends_where_a
     assert installation.messages() == whole.messages()
 
 
-def test_the_command_sets_due_constants_once_and_shows_those_in_force(installation, settings):
+def test_the_command_sets_due_constants_once_and_shows_those_in_force(judged_once):
+    settings = load(judged_once.config)
     night(settings, as_of=NIGHT, pages=False)
-    first = printed_json("calibrate", "--config", str(installation.config))
-    assert printed_json("calibrate", "--config", str(installation.config)) == first
+    first = printed_json("calibrate", "--config", str(judged_once.config))
+    assert printed_json("calibrate", "--config", str(judged_once.config)) == first
     ((one, *none),) = [first]
     assert none == []
     assert (one["tile"], one["biome"], one["sites"]) == ("34TER", "loess", 3)
@@ -439,7 +442,9 @@ def test_the_command_sets_due_constants_once_and_shows_those_in_force(installati
     assert (first_row["season"], last_row["hash"]) == (2018, one["hash"])
 
 
-def test_a_bug_while_setting_constants_leaves_those_in_force_and_stops_no_night(installation, settings, monkeypatch):
+def test_a_bug_while_setting_constants_leaves_those_in_force_and_stops_no_night(judged_once, monkeypatch):
+    settings = load(judged_once.config)
+
     def broken(*_, **__):
         raise ZeroDivisionError
 
@@ -460,10 +465,11 @@ def test_the_units_of_fewer_than_five_sites_set_nothing(land, quick, monkeypatch
     assert len(land.rows()) == (placebos > 0)
 
 
-def test_with_three_sites_a_night_names_the_defaults(installation, settings, monkeypatch):
+def test_with_three_sites_a_night_names_the_defaults(judged_once, monkeypatch):
+    settings = load(judged_once.config)
     monkeypatch.setattr(calibrating, "MIN_SITES", MIN_SITES)
     night(settings, as_of=NIGHT)
-    assert {one["calibration"] for one in json.loads(installation.status)} == {DEFAULT.hash}
-    assert {one["calibration_placebos"] for one in json.loads(installation.status)} == {0}
+    assert {one["calibration"] for one in json.loads(judged_once.status)} == {DEFAULT.hash}
+    assert {one["calibration_placebos"] for one in json.loads(judged_once.status)} == {0}
     page = (settings.outputs.root / "sites" / "demo-02" / "index.html").read_text(encoding="utf-8")
     assert f"placebos count once {MIN_SITES} sites of the biome are stored" in page

@@ -419,7 +419,7 @@ def test_no_night_for_two_days_is_a_fault(last_night):
     assert last_night(a="done", ago=timedelta(hours=30))["state"] == "ok"
 
 
-def test_a_file_that_is_no_ledger_is_reported(installation, doctor):
+def test_a_file_that_is_not_a_ledger_is_reported(installation, doctor):
     path = installation.root / "regrowth.db"
     path.write_bytes(b"not a database at all, but long enough to be looked at as one" * 20)
     finding, _ = doctor()

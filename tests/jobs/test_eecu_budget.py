@@ -59,7 +59,7 @@ def test_batches_are_read_until_the_month_has_used_its_budget(ledger, batch):
     assert used(ledger) == {"2026-11": 3 * 1800.0, "2026-12": 0.0}
 
 
-def test_the_next_month_has_a_budget_of_its_own(ledger, batch, monkeypatch):
+def test_each_month_has_a_separate_budget(ledger, batch, monkeypatch):
     budget = EecuBudget(earth_engine(0.5), ledger)
     assert (budget.spend(batch), budget.spend(batch) is None) == (None, False)
     on(monkeypatch, date(2026, 12, 1))

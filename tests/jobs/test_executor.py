@@ -286,7 +286,7 @@ def test_a_scheduler_that_is_lost_midway_means_try_later(tmp_path):
     ],
     ids=["says nothing", "another protocol"],
 )
-def test_a_server_that_is_no_scheduler_is_not_waited_for_without_end(monkeypatch, words, seconds, error, message):
+def test_a_server_that_is_not_a_scheduler_is_given_up_in_time(monkeypatch, words, seconds, error, message):
     monkeypatch.setattr("jobs.runtime.executor.SCHEDULER_TIMEOUT", seconds)
     with socket.create_server(("127.0.0.1", 0)) as server, ExitStack() as stack:
 
@@ -299,7 +299,7 @@ def test_a_server_that_is_no_scheduler_is_not_waited_for_without_end(monkeypatch
             pass
 
 
-def test_a_worker_is_no_scheduler_though_it_speaks_as_one_does(two_threads):
+def test_a_worker_is_not_accepted_as_a_scheduler(two_threads):
     workers = [worker.address for worker in two_threads.workers.values()]
     assert len(workers) == 2
     for address in workers:
@@ -308,7 +308,7 @@ def test_a_worker_is_no_scheduler_though_it_speaks_as_one_does(two_threads):
 
 
 @pytest.mark.slow
-def test_the_guard_of_a_worker_process_is_no_scheduler_either(two_processes):
+def test_the_guard_of_a_worker_process_is_not_accepted_as_a_scheduler(two_processes):
     guards = [guard for one in two_processes.workers.values() for guard in (one.address, one.worker_address)]
     assert len(guards) == 4
     for address in guards:

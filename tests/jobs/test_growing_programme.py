@@ -1,14 +1,10 @@
 """A programme that grows into its own control ground, and sites that were begun before there was imagery."""
 
-import json
-import sqlite3
-from contextlib import closing
 from datetime import date, timedelta
 
 import numpy as np
 import pytest
 
-from jobs.night.pipeline import night
 from jobs.register.registry import add_sites
 from jobs.runtime.installation import open_ledger
 from jobs.runtime.records import from_json
@@ -20,6 +16,7 @@ from monitor.cube.stored_site import StoredSite
 from monitor.sites.site import Site, ground_key
 from tests.builders import feature, installed, use_sources, write_features
 from tests.jobs.painted import Painted, ground
+from tests.jobs.test_several_sources import assessments, night, status
 from tests.landscape import rows_of, series_of
 
 DAYS = [date(2018, 5, 15) + timedelta(days=d) for d in range(0, 880, 22)]
@@ -72,16 +69,6 @@ def controls(settings, site="s1"):
     return (None, None) if frozen is None else (ControlSet.from_json(frozen), store.unit_means())
 
 
-def assessments(settings, site="s1"):
-    with closing(sqlite3.connect(settings.ledger.url.removeprefix("sqlite:///"))) as ledger:
-        return ledger.execute("select * from assessments where site = ? order by id", [site]).fetchall()
-
-
-def status(settings, site="s1"):
-    found = json.loads((settings.outputs.root / "status.json").read_text(encoding="utf-8"))
-    return next(one for one in found if one["site"] == site)
-
-
 def test_units_under_a_later_site_count_until_its_start_and_no_earlier_verdict_changes(settings, source):
     register(settings, s1=(SITE, "2019-06-01"))
     night(settings, as_of=NIGHT)
@@ -128,7 +115,7 @@ def test_when_later_sites_leave_fewer_than_ten_units_no_new_scene_counts_and_the
     night(settings, as_of=NIGHT)
     before, given = series(settings), assessments(settings)
     register(settings, s1=(SITE, "2019-06-01"), s2=(AROUND, BEGUN))
-    night(settings, as_of=NIGHT)
+    night(settings, as_of=NIGHT, pages=True)
     after = series(settings)
     assert {day: row for day, row in after.items() if day < BEGUN} == {
         day: row for day, row in before.items() if day < BEGUN
@@ -145,20 +132,20 @@ def test_a_unit_that_is_left_out_for_a_later_site_counts_again_once_the_outline_
     settings, source
 ):
     register(settings, s1=(SITE, "2019-06-01"))
-    night(settings, as_of=NIGHT, pages=False)
+    night(settings, as_of=NIGHT)
     before = series(settings)
     register(settings, s1=(SITE, "2019-06-01"), s2=(EAST, BEGUN))
-    night(settings, as_of=NIGHT, only=["s1"], pages=False)
+    night(settings, as_of=NIGHT, only=["s1"])
     assert series(settings) != before
     register(settings, s1=(SITE, "2019-06-01"), s2=(ground(20_000, 12_000, 20_120, 12_120), BEGUN))
-    night(settings, as_of=NIGHT, only=["s1"], pages=False)
+    night(settings, as_of=NIGHT, only=["s1"])
     assert series(settings) == before
 
 
 def test_new_control_ground_does_not_lie_where_a_retired_site_was(settings, source):
     register(settings, s2=(EAST, "2019-06-01"))
     register(settings, s1=(SITE, "2019-06-01"))
-    night(settings, as_of=NIGHT, pages=False)
+    night(settings, as_of=NIGHT)
     frozen, _ = controls(settings)
     assert len(frozen.units) >= 10
     assert not any(unit.geometry.intersects(EAST) for unit in frozen.units)

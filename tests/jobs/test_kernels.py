@@ -101,7 +101,7 @@ def test_a_folder_starts_with_the_installed_kernels_unless_another_user_can_chan
 
 
 @pytest.mark.parametrize(("mode", "used"), [(0o755, True), (0o775, False), (0o1777, False)])
-def test_the_root_of_the_stores_is_used_only_where_nobody_else_can_put_a_folder(fresh, tmp_path, mode, used):
+def test_the_root_of_the_stores_is_used_only_if_no_other_user_can_create_a_folder_there(fresh, tmp_path, mode, used):
     (tmp_path / "library" / "__pycache__").write_text("no folder can be made here")
     (tmp_path / "home" / ".cache").write_text("nor here")
     (tmp_path / "store").chmod(mode)

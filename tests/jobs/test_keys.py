@@ -64,7 +64,7 @@ def test_the_key_of_evidence_comes_from_the_named_file_and_its_lack_is_named_wit
 
 
 @pytest.mark.parametrize("content", [b"hunter2-Canary", b"\xff\xfe", b"hunter2-Canary" * 10_000])
-def test_a_file_that_is_no_key_is_refused_and_not_shown(tmp_path, monkeypatch, content):
+def test_a_file_that_is_not_a_key_is_refused_and_not_shown(tmp_path, monkeypatch, content):
     (tmp_path / "key").write_bytes(content)
     monkeypatch.setenv("REGROWTH_EVIDENCE_KEY_FILE", str(tmp_path / "key"))
     with pytest.raises(BadConfiguration) as error:

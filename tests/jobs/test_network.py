@@ -173,11 +173,11 @@ def test_no_connection_follows_a_name_that_resolves_elsewhere_at_the_second_look
     ["169.254.169.254", "100.100.100.200", "fd00:ec2::254", "fe80::1%lo", "::ffff:10.0.0.1", "64:ff9b::a00:1",
      "2002:a00:1::", "fec0::1"],
 )  # fmt: skip
-@pytest.mark.parametrize("host", ["metadata.google.internal", "innocent.example.", "2852039166"])
-def test_a_name_of_a_private_address_is_not_connected_to_whatever_it_is_called(host, ip, send, monkeypatch):
+def test_a_host_name_with_a_private_address_is_not_connected_to(ip, send, monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(0, 0, 6, "", (PUBLIC, 9)), (0, 0, 6, "", (ip, 9))])
     monkeypatch.setattr(socket.socket, "connect", Mock(side_effect=AssertionError("it was connected to")))
-    send(host)
+    for host in ("metadata.google.internal", "innocent.example.", "2852039166"):
+        send(host)
 
 
 def regrowth(*arguments):

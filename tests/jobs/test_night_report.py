@@ -313,7 +313,9 @@ def test_waiting_messages_and_deferred_sites_make_no_failed_night(post, configur
     assert len(post.mails) == failed
 
 
-def test_a_second_run_beside_a_night_is_no_failed_night_but_one_beside_a_backup_is(post, configure, run, installation):
+def test_a_second_run_beside_a_night_is_not_a_failed_night_but_one_beside_a_backup_is(
+    post, configure, run, installation
+):
     configure(operators(post))
     with hold_lock(installation.root, "a night", "regrowth.db.lock"):
         assert run()[0] == Exit.TRY_LATER

@@ -140,10 +140,10 @@ def with_mail(installation, port):
     return load(config)
 
 
-def test_a_night_mails_what_it_finds_to_the_managers_and_ends_10_while_a_message_waits(installation, monkeypatch):
+def test_a_night_mails_what_it_finds_to_the_managers_and_ends_10_while_a_message_waits(stocked, monkeypatch):
     monkeypatch.setattr("jobs.messages.outbox.QUICK_RETRIES", ())
     with MailServer() as server:
-        settings = with_mail(installation, server.port)
+        settings = with_mail(stocked, server.port)
         server.answer("DATA", "451 try again", times=1)
         manifest = night(settings, as_of=NIGHT)
         assert (manifest.messages_sent, manifest.messages_waiting) == (0, 1)
@@ -153,13 +153,13 @@ def test_a_night_mails_what_it_finds_to_the_managers_and_ends_10_while_a_message
         assert (manifest.messages_sent, manifest.messages_waiting) == (1, 0)
         assert exit_status(manifest) is Exit.DONE
     (mail,) = server.mails
-    alerts = [one["site"] for one in json.loads(installation.status) if one["alert"] != "none"]
+    alerts = [one["site"] for one in json.loads(stocked.status) if one["alert"] != "none"]
     assert mail.recipients == [f"{site}@example.org" for site in alerts]
     assert len({one.id for one in server.attempts}) == 1
-    assert not (installation.root / "messages").exists()
+    assert not (stocked.root / "messages").exists()
 
 
-def test_waiting_messages_are_sent_by_a_night_without_a_source_or_with_failed_sites(installation, monkeypatch):
+def test_waiting_messages_are_sent_by_a_night_without_a_source_or_with_failed_sites(stocked, monkeypatch):
     monkeypatch.setattr("jobs.messages.outbox.QUICK_RETRIES", ())
 
     def down(*_):
@@ -167,7 +167,7 @@ def test_waiting_messages_are_sent_by_a_night_without_a_source_or_with_failed_si
         raise TryLater(msg)
 
     with MailServer() as server:
-        settings = with_mail(installation, server.port)
+        settings = with_mail(stocked, server.port)
         server.answer("DATA", "451 try again", times=2)
         night(settings, as_of=NIGHT, pages=False)
         with monkeypatch.context() as patch:

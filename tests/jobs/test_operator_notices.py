@@ -266,7 +266,7 @@ def test_on_a_later_night_only_sites_with_a_new_scene_count(ledger):
         assert mass_fall(t, SPRING.isoformat()) is None
 
 
-def test_alerts_that_wake_or_are_resolved_are_no_fall(ledger):
+def test_alerts_that_wake_or_are_resolved_do_not_count_as_a_fall(ledger):
     register(ledger, *TEN)
     judged(ledger, SPRING, [], names(0, 10))
     for name in names(0, 10):

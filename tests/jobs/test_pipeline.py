@@ -25,9 +25,11 @@ from monitor.ingest.task import StoredGranules
 from monitor.ledger.ledger import Ledger
 from tests.builders import use_sources
 from tests.jobs.painted import LEFT, Painted, ground
-from tests.jobs.test_several_sources import DAYS, NIGHT, installed, night, observations, status
+from tests.jobs.test_several_sources import DAYS as EVERY_DAY
+from tests.jobs.test_several_sources import NIGHT, installed, night, observations, status
 from tests.landscape import records, stored_of
 
+DAYS = EVERY_DAY[::2]
 ROW = [(x, 12_000, x + 120, 12_120) for x in (8_000, 8_700, 9_400)]
 
 
@@ -172,7 +174,7 @@ def test_neighbours_that_are_new_begin_one_landscape_and_are_fetched_together(re
 
 
 @pytest.mark.slow
-def test_sites_added_later_form_a_landscape_of_their_own_and_each_is_fetched_by_itself(tmp_path, from_source):
+def test_sites_added_later_form_a_separate_landscape_and_each_is_fetched_alone(tmp_path, from_source):
     settings = installed(tmp_path, ROW)
     from_source(Painted(DAYS))
     night(settings, as_of=NIGHT, only=["s1", "s3"])
@@ -367,7 +369,7 @@ def test_a_bug_while_rows_are_made_fails_the_sites_of_that_landscape_and_no_othe
     assert {name: site.state for name, site in sites.items()} == {"s1": "failed", "s2": "done", "s3": "done"}
 
 
-def test_a_unit_hidden_in_one_granule_is_taken_from_the_next_and_where_both_hide_it_the_larger_count_stays():
+def test_a_unit_hidden_in_one_granule_is_taken_from_the_next_or_keeps_the_larger_count():
     nan = np.nan
     first = np.array([[90, 0.3], [50, nan], [50, nan], [20, nan]], dtype=np.float32)
     second = np.array([[95, 0.4], [80, 0.5], [10, nan], [30, nan]], dtype=np.float32)

@@ -205,7 +205,7 @@ def test_expected_hectares_of_every_grouping_add_up_to_those_of_the_programme():
             )
 
 
-def test_the_failing_area_of_undecided_sites_is_a_column_of_its_own_and_only_of_counted_ground():
+def test_the_failing_area_of_undecided_sites_is_a_separate_column_of_counted_ground_only():
     first, second = (planned(name, 100.0, intervention="planting") for name in "ab")
     area = {"hectares": 100.0, "hectares_failing": 30.0, "hectares_failing_low": 20.0, "hectares_failing_high": 50.0}
     latest = {"a": posterior("lagging", 0.1, 0.8, 0.1, **area), "b": posterior("undecided", 0.3, 0.4, 0.3, **area)}
@@ -241,7 +241,7 @@ def test_ground_that_two_partners_have_registered_counts_once_for_the_first_and_
     assert "[red]Oasis?" in out
 
 
-def test_a_second_partner_that_registers_the_same_ground_in_a_file_of_its_own_is_found(installation, capsys):
+def test_a_second_partner_that_registers_the_same_ground_in_another_file_is_found(installation, capsys):
     """The check of a file sees that file only; the account sees all sites."""
     from jobs.register.registry import add_sites
     from jobs.runtime.installation import open_ledger

@@ -21,21 +21,21 @@ BEFORE, EDITED, AFTER = date(2020, 6, 30), date(2020, 7, 20), date(2020, 8, 31)
 WHY, BY = "the planting density was halved 密度减半", "王局长"
 
 
-def test_no_new_promise_closes_a_red_alert_and_both_stand_in_pages_and_packs(installation, tmp_path):
-    settings = load(installation.config)
+def test_no_new_promise_closes_a_red_alert_and_both_stand_in_pages_and_packs(stocked, tmp_path):
+    settings = load(stocked.config)
     night(settings, as_of=BEFORE)
-    registry = installation.root / "sites.geojson"
+    registry = stocked.root / "sites.geojson"
     registry.write_text(registry.read_text(encoding="utf-8").replace('"plan_A": 0.3', '"plan_A": 0.04'))
     manifest = night(settings, as_of=EDITED)
     site = manifest.registry["plan_edited"][0]
     assert {one.site: one.status for one in manifest.sites}[site] == "failing"
-    assert len(list((installation.root / "messages").glob("plan_edited*.json"))) == 1
+    assert len(list((stocked.root / "messages").glob("plan_edited*.json"))) == 1
     with pytest.raises(SystemExit) as left:
         main(["sites", "replan", site, "--from", "2020-08-01", "--plan-a", "0.04", "--why", WHY, "--by", BY,
-              "--config", str(installation.config)])  # fmt: skip
+              "--config", str(stocked.config)])  # fmt: skip
     assert left.value.code == Exit.DONE
     publish_once(settings)  # the page still shows the verdict and its promise
-    assert json.loads((installation.root / "sites" / site / "plan.json").read_text())["A"] == 0.3
+    assert json.loads((stocked.root / "sites" / site / "plan.json").read_text())["A"] == 0.3
     manifest = night(settings, as_of=AFTER)
     assert site not in manifest.registry["plan_edited"]
     assert manifest.self_check["n_differences"] == 0
@@ -54,9 +54,9 @@ def test_no_new_promise_closes_a_red_alert_and_both_stand_in_pages_and_packs(ins
                 (tmp_path / name).mkdir()
                 assert recompute(opened, tmp_path / name).differences == ()
                 assert [one["plan_A"] for one in opened.read_json("plan.json")["promises"]] == promised
-    plan = json.loads((installation.root / "sites" / site / "plan.json").read_text(encoding="utf-8"))
+    plan = json.loads((stocked.root / "sites" / site / "plan.json").read_text(encoding="utf-8"))
     assert [(one["from"], one["by"], one["why"]) for one in plan["promises"]][1] == ("2020-08-01", BY, WHY)
-    page = (installation.root / "sites" / site / "index.html").read_text(encoding="utf-8")
+    page = (stocked.root / "sites" / site / "index.html").read_text(encoding="utf-8")
     assert all(text in page for text in (WHY, BY, "30 points", "4 points", "judged by the promise before"))
     assert "Nothing needs to be done" not in page
 

@@ -23,9 +23,8 @@ def dying(calls):
     yield from ((number, RuntimeError("killed")) for number, _ in enumerate(calls))
 
 
-def test_a_page_whose_process_died_is_reported_and_written_again_and_so_is_a_plan(install, tmp_path):
-    made = install(tmp_path)
-    settings = load(made.config)
+def test_a_page_whose_process_died_is_reported_and_written_again_and_so_is_a_plan(stocked, tmp_path):
+    settings = load(stocked.config)
     night(settings, as_of=NIGHT, pages=False)
     with open_ledger(settings) as ledger:
         assert [*publish(settings, ledger, dying).values()] == ["its worker died: killed"] * 3
@@ -43,9 +42,8 @@ def test_a_page_whose_process_died_is_reported_and_written_again_and_so_is_a_pla
     check_files(tmp_path)
 
 
-def test_pages_build_the_series_of_a_landscape_once_and_no_year_that_is_over_again(install, tmp_path, monkeypatch):
-    made = install(tmp_path)
-    settings = load(made.config)
+def test_pages_build_the_series_of_a_landscape_once_and_no_year_that_is_over_again(stocked, monkeypatch):
+    settings = load(stocked.config)
     night(settings, as_of=NIGHT, pages=False)
     built, series = [], drafts.landscape_series
     monkeypatch.setattr(drafts, "landscape_series", lambda one, *a, **k: built.append(one.name) or series(one, *a, **k))

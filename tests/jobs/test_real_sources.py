@@ -461,7 +461,7 @@ def test_one_item_on_a_host_that_cannot_be_reached_waits_a_month_and_the_sites_a
         assert reason_of(bad[1]) == "NO_ANSWER"
 
 
-def test_a_catalogue_that_says_continue_without_end_is_left_in_time_and_the_lock_is_free_for_the_next_night(
+def test_a_catalogue_that_says_continue_without_end_is_left_in_time_and_the_lock_is_released(
     folder, tmp_path, capsys, impatient
 ):
     with StacServer(folder) as server:

@@ -281,9 +281,7 @@ def test_when_no_site_was_ever_offered_a_scene_the_configuration_is_wrong(settin
     assert (status, "since 2018-01-01" in printed) == (Exit.CONFIGURATION, True)
 
 
-def test_scenes_that_are_all_rejected_or_a_source_that_is_down_are_no_fault_of_the_configuration(
-    settings, run, painted
-):
+def test_rejected_scenes_or_a_source_that_is_down_are_not_called_a_configuration_error(settings, run, painted):
     painted(Painted(FEW, down=True))
     status, manifest = run(*NIGHT, "--json")
     assert (status, {site["state"] for site in manifest["sites"]}) == (Exit.TRY_LATER, {"deferred"})

@@ -150,16 +150,16 @@ def test_a_hostile_name_is_inert(make_case):
         assert "\u202e" not in page.text
 
 
-@pytest.mark.parametrize("path", ["/", "/a/", "/a", "/nothing", "/favicon.ico", "/a/abc", "/a/a.b.c", "/../etc/passwd"])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"])
-def test_every_answer_has_the_headers_and_no_path_breaks_the_server(server, method, path):
-    page = server.request(method, path)
-    assert page.status == 200 if (method in ("GET", "HEAD") and path == "/") else page.status in (403, 404, 405)
-    assert {name.lower(): value for name, value in HEADERS.items()}.items() <= page.headers.items()
-    assert page.headers["cache-control"] == "no-store"
-    assert page.headers["referrer-policy"] == "no-referrer"
-    assert "server" not in page.headers
-    assert (page.text == "") == (method == "HEAD")
+def test_every_answer_has_the_headers_and_no_path_breaks_the_server(server, method):
+    for path in ("/", "/a/", "/a", "/nothing", "/favicon.ico", "/a/abc", "/a/a.b.c", "/../etc/passwd"):
+        page = server.request(method, path)
+        assert page.status == 200 if (method in ("GET", "HEAD") and path == "/") else page.status in (403, 404, 405)
+        assert {name.lower(): value for name, value in HEADERS.items()}.items() <= page.headers.items()
+        assert page.headers["cache-control"] == "no-store"
+        assert page.headers["referrer-policy"] == "no-referrer"
+        assert "server" not in page.headers
+        assert (page.text == "") == (method == "HEAD")
 
 
 @pytest.mark.parametrize("length", ["-5", "many"])

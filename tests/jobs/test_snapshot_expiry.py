@@ -140,17 +140,18 @@ def test_a_store_that_cannot_be_read_stops_no_other(settings, monkeypatch):
     assert logged[1]["snapshots"] == 4
 
 
-def test_a_landscape_that_is_really_damaged_leaves_the_night_as_it_is(installation, settings, monkeypatch):
+def test_a_landscape_that_is_really_damaged_leaves_the_night_as_it_is(judged_once, monkeypatch):
     monkeypatch.setattr(expiring, "EXPIRY_CYCLE", 1)
-    night(settings, as_of=NIGHTS[0])
+    settings = load(judged_once.config)
     (folder,) = folders(settings)
     (folder / "repo").write_bytes(b"")
-    states = {site.state for site in night(settings, as_of=NIGHTS[1]).sites}
+    states = {site.state for site in night(settings, as_of=date(2018, 11, 15)).sites}
     assert states == {"failed"}
     assert (folder / "repo").read_bytes() == b""
 
 
-def test_a_message_that_had_to_wait_describes_the_assessments_of_both_days(installation, settings, monkeypatch):
+def test_a_message_that_had_to_wait_describes_the_assessments_of_both_days(stocked, monkeypatch):
+    settings = load(stocked.config)
     begun, sent = date(2018, 9, 30), date(2018, 10, 20)
     with monkeypatch.context() as patch:
         patch.setattr("jobs.messages.outbox.compose", lambda *_, **__: 1 / 0)

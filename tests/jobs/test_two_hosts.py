@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+from datetime import date
 
 import pytest
 
@@ -11,10 +12,11 @@ from jobs.install.backup import back_up
 from jobs.night.pipeline import night
 from jobs.runtime.exits import Exit
 from jobs.runtime.settings import load
-from tests.jobs.conftest import NIGHT
 from tests.jobs.test_night_report import started
 from tests.ledger.conftest import migrated as migrated
 from tests.ledger.conftest import postgresql as postgresql
+
+NIGHT = date(2016, 6, 30)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -90,7 +90,7 @@ def test_a_foreign_key_and_a_foreign_head_fail(pack, public, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["nothing", "folder", "pipe", "text"])
-def test_a_file_that_is_no_pack_fails(public, tmp_path, kind):
+def test_a_file_that_is_not_a_pack_fails(public, tmp_path, kind):
     path = tmp_path / "given.zip"
     match kind:
         case "folder":

@@ -134,7 +134,7 @@ def test_a_position_within_the_error_of_a_receiver_counts_as_on_the_site(add):
         (HEADER, 'lowood,"2024', "not CSV"),
     ],
 )
-def test_a_file_that_is_no_such_table_is_refused(add, header, lines, words):
+def test_a_file_that_is_not_a_table_of_the_kind_is_refused(add, header, lines, words):
     with pytest.raises(BadData, match=words):
         add(lines, header=header)
     with pytest.raises(BadData, match="not UTF-8"):

@@ -287,7 +287,7 @@ def test_a_failed_transaction_stores_nothing(ledger):
         assert t.sites() == []
 
 
-def test_a_ledger_whose_making_was_killed_midway_is_made_again(tmp_path, url, monkeypatch):
+def test_a_ledger_whose_creation_was_killed_midway_is_created_again(tmp_path, url, monkeypatch):
     def killed(_):
         raise KeyboardInterrupt
 
@@ -433,7 +433,7 @@ def _answer(person):
         t.save_alert({**ANSWERED, "state": "resolved"})
 
 
-def test_a_reader_waits_for_nobody_and_sees_one_state(ledgers):
+def test_a_reader_does_not_wait_and_sees_one_state(ledgers):
     night, person = ledgers
     with night.transaction() as t:
         t.save_alert({**ANSWERED, "state": "open"})

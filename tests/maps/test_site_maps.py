@@ -53,12 +53,12 @@ def plainly(sums):
 
 
 @pytest.mark.parametrize("first", range(len(SEASONS)))
-@pytest.mark.parametrize("end", range(1, len(SEASONS) + 1))
-def test_maps_are_those_of_the_definition_to_the_last_bit_whichever_seasons_were_seen(first, end):
-    sums = noisy(SEASONS[first:end] or SEASONS[:1])
-    found = site_maps(sums, GROUND, GRID)
-    assert tuple(found) == MAPS
-    assert {name: layer.values.tobytes() for name, layer in found.items()} == plainly(sums)
+def test_maps_are_those_of_the_definition_to_the_last_bit_whichever_seasons_were_seen(first):
+    for end in range(first + 1, len(SEASONS) + 1):
+        sums = noisy(SEASONS[first:end])
+        found = site_maps(sums, GROUND, GRID)
+        assert tuple(found) == MAPS
+        assert {name: layer.values.tobytes() for name, layer in found.items()} == plainly(sums)
 
 
 def test_maps_lie_where_the_site_lies():

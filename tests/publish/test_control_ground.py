@@ -51,7 +51,7 @@ def test_each_unit_counts_or_has_the_first_reason_why_not_in_the_year_of_the_ver
     assert [one["properties"]["counts"] for one in features] == [reason is None for reason in given]
 
 
-def test_references_are_shown_but_are_no_control_ground():
+def test_references_are_shown_but_do_not_count_as_control_ground():
     features = json.loads(control_ground(UNITS, NAMES, choice(), {}, date(2022, 1, 1)).geojson)["features"]
     by_unit = {one["properties"]["unit"]: one for one in features}
     assert (by_unit["reference"]["properties"]["role"], by_unit["reference"]["properties"]["ring"]) == (

@@ -145,7 +145,7 @@ def test_a_pair_on_the_same_ground_is_in_page_table_json_and_map(account):
     assert f'href="sites/{quote(folder_name(claim["site"]))}/index.html"' in page
 
 
-def test_probabilities_that_are_no_finding_are_not_on_the_map(account):
+def test_sites_without_a_finding_have_no_probability_on_the_map(account):
     chances = {one["properties"]["status"]: one["properties"]["p_failing"] for one in features_of(account)[:-1]}
     assert {status for status, chance in chances.items() if chance is None} == {
         "no_loss_seen", "disturbed", "loss_suspected", "too_early", "insufficient_data", "not_assessed",

@@ -52,6 +52,6 @@ def test_another_mark_may_be_drawn():
     assert dots(np.array([1.0, 2.0]), np.zeros(2), "V7") == "M1.0,0.0V7M2.0,0.0V7"
 
 
-def test_no_places_are_no_path():
+def test_without_places_there_is_no_path():
     nothing = np.array([])
     assert dots(nothing, nothing) == line(nothing, nothing, nothing.astype(np.int64), 1) == ""

@@ -387,7 +387,7 @@ def test_cohorts_that_do_not_make_up_the_site_are_refused_with_a_fix(judged, coh
     assert problem.fix
 
 
-def test_where_a_ring_starts_and_how_it_turns_is_no_change(judged):
+def test_the_first_point_and_the_winding_of_a_ring_do_not_change_a_site(judged):
     other = [*square()[2:], *square()[1:3]]
     assert judged(ring=other).site.version == judged().site.version
     assert judged(ring=square()[::-1]).site.version == judged().site.version

@@ -117,7 +117,7 @@ def test_a_file_refused_whole_says_why_in_both_forms(run, tmp_path):
     ],
     ids=lambda path: path[:20],
 )
-def test_a_path_that_is_no_plain_local_file_is_refused_at_once(run, path, cpu_seconds):
+def test_a_path_that_is_not_a_plain_local_file_is_refused_at_once(run, path, cpu_seconds):
     before = time.perf_counter()
     with cpu_seconds(at_most=1.0):
         status, out = run(path, "--json")

@@ -323,7 +323,7 @@ def test_what_gdal_would_open_by_content_never_reaches_it(tmp_path, monkeypatch,
         ("<?xml version='1.0'?><!-- <kml> it is not --><VRTDataset rasterXSize='1'/>", "VRTDataset"),
     ],
 )  # fmt: skip
-def test_xml_that_is_no_kml_is_named_by_its_first_element_whatever_its_name(tmp_path, content, first, suffix):
+def test_xml_that_is_not_kml_is_named_by_its_first_element(tmp_path, content, first, suffix):
     error = refusal(write(tmp_path, f"s{suffix}", content))
     assert error.code == "NOT_A_REGISTRY"
     assert f"is XML, but not KML: its first element is '{first}'" in str(error)
@@ -415,7 +415,7 @@ def test_a_document_type_cannot_hide_in_another_encoding(tmp_path):
     assert refusal(write(tmp_path, "b.kml", text.replace("UTF-8", "UTF-7"))).code == "NOT_UTF8"
 
 
-def test_html_in_a_description_is_no_document_type(tmp_path):
+def test_html_in_a_description_is_not_taken_for_a_document_type(tmp_path):
     text = KML.replace("</name>", "</name><description><![CDATA[<!DOCTYPE html><b>x</b>]]></description>")
     assert read_features(write(tmp_path, "s.kml", text))[0].properties["id"] == "dx-1"
 
@@ -564,7 +564,7 @@ def test_a_geopackage_left_in_write_ahead_mode_is_read(tmp_path):
     assert read_features(path)[0].properties["id"] == "dx-1"
 
 
-def test_a_database_that_is_no_geopackage_and_a_broken_one_are_refused(tmp_path):
+def test_a_database_that_is_not_a_geopackage_and_a_broken_one_are_refused(tmp_path):
     with sqlite3.connect(tmp_path / "plain.gpkg") as connection:
         connection.execute("CREATE TABLE t (a)")
     connection.close()
@@ -573,7 +573,7 @@ def test_a_database_that_is_no_geopackage_and_a_broken_one_are_refused(tmp_path)
     assert refusal(write(tmp_path, "cut.gpkg", data[:5000])).code == "NOT_READABLE"
 
 
-def test_a_geopackage_damaged_where_even_the_error_is_no_text_is_refused(tmp_path):
+def test_a_geopackage_whose_error_cannot_be_decoded_is_refused(tmp_path):
     data = geopackage(tmp_path).read_bytes()
     data = data.replace(b"CREATE TABLE gpkg_contents", b"CREATE TABL\xcc gpkg_contents")
     assert refusal(write(tmp_path, "t.gpkg", data)).code in ("NOT_READABLE", "NOT_A_TABLE")

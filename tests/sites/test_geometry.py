@@ -71,7 +71,7 @@ def test_an_outline_that_cannot_be_right_refuses_the_site_and_says_what_to_do(ju
 
 
 @pytest.mark.parametrize("geometry", [{"type": "Point", "coordinates": [X, Y]}, {"type": "Polygon", "coordinates": []}])
-def test_a_geometry_that_is_no_area_is_refused(judged, geometry):
+def test_a_geometry_without_an_area_is_refused(judged, geometry):
     assert codes(judged(geometry=geometry)) == ["NO_OUTLINE"]
 
 
@@ -102,7 +102,7 @@ def test_the_winding_of_an_outline_never_changes_its_area(judged):
     assert judged(SQUARE[::-1]).site.hectares == judged(SQUARE).site.hectares
 
 
-def test_a_hole_is_no_part_of_the_area(judged):
+def test_a_hole_does_not_count_in_the_area(judged):
     q = D / 4
     hole = [[X + q, Y + q], [X + q, Y + 3 * q], [X + 3 * q, Y + 3 * q], [X + 3 * q, Y + q], [X + q, Y + q]]
     found = judged(geometry={"type": "Polygon", "coordinates": [SQUARE, hole]})

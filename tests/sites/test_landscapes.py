@@ -93,7 +93,7 @@ def test_a_landscape_holds_20000_hectares_at_most():
     assert len(group_into_landscapes(many(20, hectares=1000.0))) == 1
 
 
-def test_a_larger_site_is_a_landscape_of_its_own():
+def test_a_larger_site_is_a_separate_landscape():
     giant = plot("giant", 104.62, 35.51, hectares=MAX_LANDSCAPE_HECTARES + 1)
     found = names(group_into_landscapes([*many(20), giant]))
     assert ["giant"] in found

@@ -105,7 +105,7 @@ def test_an_impossible_value_is_refused_by_name(changes, reason):
 
 
 @pytest.mark.parametrize("name", ["loess", "Sahel", "../sahel", "con/x", "", "x" * 31, "萨赫勒"])
-def test_a_name_is_no_built_in_one_and_can_name_a_folder(name):
+def test_the_name_of_a_biome_must_be_new_and_fit_for_a_folder(name):
     with pytest.raises(BadData, match=r"built in|a name has"):
         own_biome(SAHEL, name=name)
 

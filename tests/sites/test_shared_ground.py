@@ -130,7 +130,7 @@ def test_a_copy_shifted_by_a_web_map_is_named_also_where_it_lies_elsewhere(outli
     ],
     ids=["touching", "3 m of border", "30 m of border", "8 m beside a long strip", "most of a small one"],
 )
-def test_slivers_along_a_border_are_no_double_registration(other, named):
+def test_slivers_along_a_border_are_not_a_double_registration(other, named):
     assert bool(claims(A, other)) is named
 
 

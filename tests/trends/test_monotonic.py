@@ -65,7 +65,7 @@ def test_slope_score_limits_tau_and_p_are_those_of_scipy_and_pymannkendall(n, ga
 
 @pytest.mark.parametrize("middle", [-0.3, 0.0, 0.02])
 @pytest.mark.parametrize("n", [9, 10, 40, 41])
-def test_slopes_of_a_line_of_a_line_with_jumps_and_of_every_second_value_on_a_line_have_their_ranks(n, middle):
+def test_slopes_have_the_right_ranks_on_a_line_with_and_without_jumps_and_gaps(n, middle):
     t, y = EVEN[:n], middle * EVEN[:n, None] * np.ones((1, 3))
     y[::4, 1] += 2.0
     y[1::2, 2] += 0.25 * EVEN[:n][1::2] ** 2
@@ -135,7 +135,7 @@ def test_hamed_rao_follows_the_paper_on_uneven_dates_with_gaps_and_ties(n):
         assert p == pytest.approx(expected, rel=1e-6, nan_ok=True)
 
 
-def test_a_negative_corrected_variance_is_no_answer_rather_than_no_trend():
+def test_a_negative_corrected_variance_gives_nan_and_not_a_missing_trend():
     rising = np.array([1, 3, 3, 9, 1, 8, 4, 5, 2, 6, 5, 5], float)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)

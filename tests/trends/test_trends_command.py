@@ -257,7 +257,7 @@ def test_files_of_well_known_products_are_dated_as_their_makers_do(geotiffs, tmp
 
 
 @pytest.mark.parametrize("day", ["A2018400", "A2019366", "A2018000"])
-def test_a_day_that_no_year_has_is_no_date(geotiffs, tmp_path, day):
+def test_a_day_that_does_not_exist_is_not_read_as_a_date(geotiffs, tmp_path, day):
     folder = geotiffs({f"MOD13Q1.{day}.tif": np.full((1, 2, 2), 0.5, np.float32)}, names=None)
     with pytest.raises(BadData, match=f"{day} in its name is no date"):
         cubes.open_series(folder, "value")
@@ -650,7 +650,7 @@ def test_a_single_column_is_written_as_netcdf_only(cube, tmp_path):
 
 
 @pytest.mark.parametrize("x", [[0, 10, 20, 40], [0, 10, np.nan, 30], [0, 0, 0, 0]], ids=["gap", "none", "one place"])
-def test_ground_that_lies_on_no_even_grid_is_no_geotiff(cube, tmp_path, x):
+def test_ground_on_an_uneven_grid_cannot_be_written_as_a_geotiff(cube, tmp_path, x):
     cube.isel(x=slice(4)).assign_coords(x=np.array(x, float)).to_netcdf(tmp_path / "in.nc")
     with pytest.raises(BadData, match=r"in.nc: a GeoTIFF needs evenly spaced coordinates along x"):
         trends(tmp_path / "in.nc", tmp_path / "out.tif", variable="nir")
@@ -831,7 +831,7 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize(("make", "message"), BAD_FILES.values(), ids=BAD_FILES)
-def test_a_file_that_is_no_cube_is_refused(tmp_path, make, message):
+def test_a_file_that_is_not_a_cube_is_refused(tmp_path, make, message):
     make(tmp_path)
     with pytest.raises(BadData, match=message):
         trends(tmp_path / "in.nc", tmp_path / "out.nc")
@@ -869,7 +869,7 @@ BAD_FOLDERS = {
 
 
 @pytest.mark.parametrize(("files", "message"), BAD_FOLDERS.values(), ids=BAD_FOLDERS)
-def test_a_folder_that_is_no_series_is_refused(geotiffs, tmp_path, files, message):
+def test_a_folder_that_is_not_a_series_is_refused(geotiffs, tmp_path, files, message):
     for name, how in files.items():
         folder = geotiffs({name: np.full((2, 3, 3), 0.2)}, **how)
     with pytest.raises(BadData, match=message):

@@ -218,7 +218,7 @@ def test_files_that_are_not_what_their_name_says_are_refused(tmp_path):
         read_series(tmp_path / "s.xlsx")
 
 
-def test_a_year_or_a_month_is_no_date(tmp_path):
+def test_a_year_or_a_month_is_not_accepted_as_a_date(tmp_path):
     for given in ("2017", "2017-05", "201705"):
         (tmp_path / "p.csv").write_text(PLANS + f"a,{given},planting,loess,,,,,\n")
         with pytest.raises(BadData, match=f"start is '{given}'; a date such as"):

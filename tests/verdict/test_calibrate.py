@@ -121,7 +121,7 @@ def test_without_placebos_the_constants_are_the_defaults_and_the_source_says_so(
     assert found.source == f"{DEFAULT.source}; placebos of loess: none has enough scenes"
 
 
-def test_ground_with_hardly_a_scene_is_no_placebo():
+def test_ground_with_hardly_a_scene_is_not_used_as_a_placebo():
     whole = ground(8, 6)
     scant = [
         replace(one, series=Series(dates=s.dates[:2], cover=s.cover[:2], control=s.control[:2]))

@@ -85,7 +85,7 @@ def test_one_season_at_the_reference_is_not_enough_and_a_bare_site_never_is():
     )
 
 
-def test_ground_that_was_nearly_as_green_as_the_best_before_the_work_has_recovered_only_if_something_grew():
+def test_ground_that_was_already_green_has_recovered_only_if_something_grew():
     plan = replace(SITE, plan=replace(PLAN, A=0.08))
     idle, grown = story(0.0, base=0.55), story(0.6, base=0.55)
     best = np.clip(1.12 * idle.control, 0, 1)  # nine tenths of it were there from the first day

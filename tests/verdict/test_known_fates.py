@@ -123,7 +123,7 @@ def test_the_day_from_which_a_sudden_loss_shows_lies_near_it_and_it_is_confirmed
     assert np.max(np.abs(off)) <= 70, "ten weeks: half of a season of scenes five days apart"
 
 
-def test_what_was_lost_just_before_the_start_or_with_the_making_ready_of_the_ground_is_no_loss_since():
+def test_a_loss_before_the_start_or_by_clearing_the_ground_for_planting_is_not_counted():
     called = [
         any(a.loss_on is not None for a in assess_all(series_of(Story(theta=1.0, dropped=-0.4, post=2), seed), SITE))
         for seed in range(30)
@@ -196,7 +196,7 @@ def test_the_verdict_of_a_day_does_not_change_when_later_scenes_come():
                 assert assess_all(short, SITE)[-1] == later[short.dates[-1].item()]
 
 
-def test_a_drought_that_hits_a_site_and_its_noisy_control_alike_is_no_loss():
+def test_a_drought_that_hits_a_site_and_its_noisy_control_alike_is_not_a_loss():
     """Where the control is noisy and years were alike, its noise must not pass for an answer to rain."""
     found = []
     for seed in range(30):

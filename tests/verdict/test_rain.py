@@ -101,11 +101,11 @@ def test_nine_earlier_years_do_not_say_what_is_usual_and_ten_do():
     assert anomaly(rain, date(2012, 12, 1), start=date(2010, 4, 1)).reason == Reason.RAIN_LOW
 
 
-def test_the_season_in_which_the_work_began_is_no_year_before_it():
+def test_the_season_in_which_the_work_began_does_not_count_as_a_year_before_it():
     assert anomaly(season_of([*TWELVE, 50]), date(2012, 12, 1), start=date(2011, 7, 1)).years == 11
 
 
-def test_gaps_are_no_drought():
+def test_gaps_are_not_taken_for_drought():
     rain = season_of([*TWELVE, 100])
     opened = (date(2012, 1, 1) - rain.first).days + OPENS
     few, many = rain.mm.copy(), rain.mm.copy()

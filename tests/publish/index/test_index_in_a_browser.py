@@ -199,7 +199,7 @@ def test_filters_work_together_and_come_back_with_the_address_and_the_other_lang
     assert again.locator("#count").inner_text() == "共 41 个地块，符合条件 3 个"
 
 
-def test_an_address_that_is_put_into_the_open_page_is_followed_and_a_link_to_a_part_of_it_changes_nothing(small):
+def test_an_address_typed_into_the_open_page_is_followed_and_a_link_to_a_section_changes_nothing(small):
     tab = fresh_tab(small)
     tab.evaluate("location.hash = 'status=disturbed&sort=name&province=nowhere'")
     until(tab, "document.querySelectorAll('#finder tbody tr').length === 3")

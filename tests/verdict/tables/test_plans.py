@@ -176,15 +176,15 @@ def test_a_file_that_is_not_utf8_is_refused(tmp_path):
         read_plans(tmp_path / "none.json")
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(Calibration)])
 @pytest.mark.parametrize("value", ["x", None, [], {}, True, 1e300, -1e300, [[0.05, 6], [0.02]], [[2, 3]], "2020"])
-def test_a_constant_of_another_kind_is_refused(name, value, tmp_path):
-    if (name, value) in (("source", "x"), ("source", "2020")):
-        return
+def test_a_constant_of_another_kind_is_refused(value, tmp_path):
     plan = plan_json(SITE, ASSESSMENT, CALIBRATION)
-    plan["calibration"][name] = value
-    with pytest.raises(BadData, match=f"calibration: {name} (is|has) "):
-        read_plans(as_json(plan, tmp_path))
+    for field in fields(Calibration):
+        if field.name == "source" and isinstance(value, str):
+            continue
+        changed = {**plan, "calibration": {**plan["calibration"], field.name: value}}
+        with pytest.raises(BadData, match=f"calibration: {field.name} (is|has) "):
+            read_plans(as_json(changed, tmp_path))
 
 
 def refused(error, path):

@@ -184,7 +184,7 @@ def test_a_column_that_is_there_twice_is_refused(tmp_path):
         read_series(tmp_path / "s.csv")
 
 
-def test_the_row_numbers_that_pandas_writes_are_no_column(tmp_path):
+def test_row_numbers_that_pandas_writes_are_not_read_as_a_column(tmp_path):
     ROWS.to_csv(tmp_path / "s.csv")
     assert read_series(tmp_path / "s.csv").series["a"].cover.tolist() == [0.2, 0.25, 0.3]
 
