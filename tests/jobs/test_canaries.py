@@ -219,27 +219,25 @@ def test_nights_and_commands_show_no_secret(planted, ran, tmp_path):
     assert leaks(planted, tmp_path / "out") == []
 
 
-@pytest.mark.parametrize(
-    ("lines", "status"),
-    [
-        ('[ledger]\nurl = "postgresql+psycopg://me:{}@127.0.0.1:1/x"', Exit.TRY_LATER),
-        ('[ledger]\nurl = "postgresql+psycopg://127.0.0.1:1/x?password={}"', Exit.TRY_LATER),
-        ('[ledger]\nurl = "postgresql+psycopg://me:{}@127.0.0.1:port/x"', Exit.CONFIGURATION),
-        ('[engine]\nscheduler = "tcp://me:{}@127.0.0.1:1"', Exit.CONFIGURATION),
-        ('[engine]\nscheduler = "{}"', Exit.CONFIGURATION),
-        ('[channels.x]\nkind = "webhook"\nurl = "https://me:{}@hook.example"', Exit.CONFIGURATION),
-        ('[channels.x]\nkind = "wecom"\ntoken = "{}"', Exit.CONFIGURATION),
-        ('[heartbeat]\nurl = "https://beat.example/?token={}"', Exit.CONFIGURATION),
-        ('[outputs]\nbase_url = "https://me:{}@pages.example"', Exit.CONFIGURATION),
-        ('secret = "{}', Exit.CONFIGURATION),
-    ],
-)
-def test_a_setting_with_a_secret_in_it_fails_without_it(lines, status, ran, planted):
+WRONG_SETTINGS = {
+    '[ledger]\nurl = "postgresql+psycopg://me:{}@127.0.0.1:1/x"': Exit.TRY_LATER,
+    '[ledger]\nurl = "postgresql+psycopg://127.0.0.1:1/x?password={}"': Exit.TRY_LATER,
+    '[engine]\nscheduler = "tcp://me:{}@127.0.0.1:1"': Exit.CONFIGURATION,
+    '[channels.x]\nkind = "webhook"\nurl = "https://me:{}@hook.example"': Exit.CONFIGURATION,
+    '[channels.x]\nkind = "wecom"\ntoken = "{}"': Exit.CONFIGURATION,
+    '[heartbeat]\nurl = "https://beat.example/?token={}"': Exit.CONFIGURATION,
+    '[outputs]\nbase_url = "https://me:{}@pages.example"': Exit.CONFIGURATION,
+    'secret = "{}': Exit.CONFIGURATION,
+}
+
+
+def test_a_setting_with_a_secret_in_it_fails_without_it(ran, planted):
     text = planted.config.read_text("utf-8").split("[channels.")[0]
-    planted.config.write_text(text + lines.format(planted.canaries["ledger url"]), "utf-8")
-    assert ran("run", "--config", planted.config, terminal=True) == status
-    assert ran("status", "--config", planted.config) != Exit.BUG
-    ran("doctor", "--config", planted.config)
+    for lines, status in WRONG_SETTINGS.items():
+        planted.config.write_text(text + lines.format(planted.canaries["ledger url"]), "utf-8")
+        assert ran("run", "--config", planted.config, terminal=True) == status, lines
+        assert ran("status", "--config", planted.config) != Exit.BUG, lines
+        ran("doctor", "--config", planted.config)
     assert leaks(planted) == []
 
 

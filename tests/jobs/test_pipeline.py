@@ -270,24 +270,6 @@ def test_a_site_that_cannot_start_is_left_out_and_joins_a_later_landscape(tmp_pa
     assert same(settings, scratch)
 
 
-@pytest.mark.slow
-def test_a_site_of_a_lost_landscape_that_cannot_start_is_left_out_and_begins_another_later(
-    tmp_path, from_source, scratch, monkeypatch
-):
-    settings = installed(tmp_path / "lost", ROW)
-    from_source(Painted(DAYS))
-    night(settings, as_of=NIGHT)
-    (lost,) = landscapes_of(settings)
-    shutil.rmtree(settings.store.root / lost)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("monitor.ingest.site_update.new_site_grid", all_but_s2)
-        states = {site.site: site.state for site in night(settings, as_of=NIGHT).sites}
-    assert states == {"s1": "done", "s2": "failed", "s3": "done"}
-    assert {site.state for site in night(settings, as_of=NIGHT).sites} == {"done"}
-    assert same(settings, scratch)
-
-
 def test_a_landscape_that_cannot_be_read_fails_its_own_sites_and_no_other_landscape(tmp_path, from_source):
     settings = installed(tmp_path, ROW)
     from_source(Painted(DAYS[:-1]))

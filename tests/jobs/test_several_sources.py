@@ -13,10 +13,9 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from shapely.geometry import Polygon, shape
+from shapely.geometry import Polygon
 from structlog.testing import capture_logs
 
-from jobs.messages.outbox import send
 from jobs.night import pipeline
 from jobs.night.pipeline import exit_status
 from jobs.register.alerting import address_book, record_event
@@ -225,19 +224,6 @@ def test_a_scene_that_hides_the_control_ground_is_set_aside_for_that_reason(tmp_
     assert {row["reason"] for row in rows(settings) if row["source"] != "near"} == {""}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("other", [(12_500, 12_000, 12_900, 12_400), (12_940, 11_000, 13_340, 13_000)])
-def test_no_control_ground_lies_on_another_site(tmp_path, sources, other):
-    settings = installed(tmp_path, [SITE, other])
-    sources(Painted(DAYS[::4]))
-    night(settings, as_of=NIGHT)
-    with open_ledger(settings) as ledger, ledger.transaction() as t:
-        sites = [from_json(one, Site).geometry for one in t.sites()]
-    units = [shape(unit["geometry"]) for unit in store(settings).controls["units"]]
-    assert len(units) >= 10
-    assert not any(unit.intersects(site) for unit in units for site in sites)
-
-
 def test_ground_is_new_with_its_outline_start_or_biome_and_with_nothing_else(tmp_path):
     settings = installed(tmp_path)
     with open_ledger(settings) as ledger:
@@ -249,23 +235,6 @@ def test_ground_is_new_with_its_outline_start_or_biome_and_with_nothing_else(tmp
         assert ground_key(replace(site, **change)) != ground_key(site)
     for change in ({"manager_name": "x"}, {"plan": replace(site.plan, A=0.3)}, {"geometry": begun_elsewhere}):
         assert ground_key(replace(site, **change)) == ground_key(site)
-
-
-def test_a_site_whose_edited_outline_is_refused_stays_as_it_was_and_so_does_one_taken_out(tmp_path):
-    settings = installed(tmp_path, [SITE, (20_000, 12_000, 20_120, 12_120), (24_000, 12_000, 24_120, 12_120)])
-    path = settings.registry.path
-    with open_ledger(settings) as ledger:
-        add_sites(ledger, path)
-        with ledger.transaction() as t:
-            before = t.versions()
-        registry = json.loads(path.read_text(encoding="utf-8"))
-        registry["features"][0]["geometry"] = {"type": "Point", "coordinates": [103.9, 36.1]}
-        del registry["features"][2]
-        path.write_text(json.dumps(registry), encoding="utf-8")
-        report = add_sites(ledger, path)
-        assert (report["refused"], report["unchanged"], report["missing"]) == (["s1"], ["s2"], ["s3"])
-        with ledger.transaction() as t:
-            assert t.versions() == before
 
 
 def test_a_ledger_older_than_its_stores_learns_from_them_and_nothing_is_read_again(tmp_path, sources, begun):
@@ -321,23 +290,6 @@ def test_an_acquisition_that_another_catalogue_dates_some_seconds_later_is_not_f
     sources(other)
     assert night(settings, as_of=NIGHT).sites[0].scenes_new == []
     assert other.read_scenes == []
-
-
-@pytest.mark.slow
-def test_a_granule_that_arrives_late_ends_where_a_run_from_scratch_ends(tmp_path, sources):
-    tiles = {"48SUF": (0, 0, 12_060, 30e3), "48SVF": (12_060, 0, 30e3, 30e3)}
-    late, scratch = installed(tmp_path / "late"), installed(tmp_path / "scratch")
-    sources(Painted(DAYS, tiles=tiles))
-    night(scratch, as_of=NIGHT)
-    sources(Painted(DAYS, tiles=tiles))
-    night(late, as_of=DAYS[-3])
-    one = Painted(DAYS, tiles=dict([*tiles.items()][:1]))
-    sources(one)
-    assert len(night(late, as_of=NIGHT).sites[0].scenes_new) == 2
-    sources(Painted(DAYS, tiles=tiles))
-    assert len(night(late, as_of=NIGHT).sites[0].scenes_new) == 2
-    assert observations(late) == observations(scratch)
-    assert status(late) == status(scratch)
 
 
 def test_a_newer_baseline_with_another_offset_replaces_the_older_with_the_same_values(tmp_path, sources, begun):
@@ -869,29 +821,6 @@ def test_messages_that_could_not_be_written_wait_and_count_for_the_night_of_thei
     assert exit_status(manifest) is Exit.SOME_FAILED
     manifest = night(settings, as_of=NIGHT)  # five wait, of six sites, but three and two fell at a time
     assert (manifest.messages_sent, manifest.messages_waiting) == (5, 0)
-
-
-def test_a_recovery_of_most_sites_in_one_night_is_reported_at_once(tmp_path, sources, judging):
-    settings = installed(tmp_path, [(x, 12_000, x + 120, 12_120) for x in range(4_000, 16_000, 2_000)])
-    sources(Painted(DAYS[::2]))
-    judging(lambda found: LAGS if found.as_of <= DAYS[-7] else LAGS | NO_ALERT)
-    assert night(settings, as_of=DAYS[-7]).messages_waiting == 6
-    with open_ledger(settings) as ledger:
-        assert send(settings, ledger, release=True, night=False).sent == 6
-    nights = [night(settings, as_of=day) for day in (DAYS[-5], DAYS[-1])]
-    # the alerts, still open, are repeated after a week; then they are resolved
-    assert [(one.messages_sent, one.messages_waiting) for one in nights] == [(6, 0), (6, 0)]
-
-
-@pytest.mark.parametrize(("fell", "sent"), [(3, 3), (5, 0)])
-def test_the_first_night_of_a_programme_sends_all_messages_unless_most_sites_fell(
-    tmp_path, sources, falling, fell, sent
-):
-    settings = installed(tmp_path, [(x, 12_000, x + 120, 12_120) for x in range(4_000, 16_000, 2_000)])
-    sources(Painted(DAYS[::2]))
-    falling({f"s{n}" for n in range(1, fell + 1)}, FIRST)
-    manifest = night(settings, as_of=NIGHT)
-    assert (manifest.messages_sent, manifest.messages_waiting) == (sent, fell - sent)
 
 
 @pytest.mark.slow
