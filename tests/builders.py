@@ -15,6 +15,7 @@ from shapely.geometry.base import BaseGeometry
 from jobs.cli import main
 from jobs.imagery.sources import Sources
 from jobs.runtime.settings import Settings, load
+from monitor.alerts.alert import Alert, AlertState, alert_id
 from monitor.imagery.source import Scene, Source
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
@@ -43,6 +44,12 @@ def assessment(site: str = "a", **more: Any) -> Assessment:
         "hectares_failing": None,
     }  # fmt: skip
     return Assessment(**(values | more))
+
+
+def alert(site: str = "a", rule: str = "failure", *, opened: date, **more: Any) -> Alert:
+    """A red alert that was opened on a day and is open."""
+    values = {"level": AlertLevel.RED, "state": AlertState.OPEN, "opened": opened, "updated": opened}
+    return Alert(**({"id": alert_id(site, rule), "site": site, "rule": rule} | values | more))
 
 
 def scene(id: str, time: datetime | date, **more: Any) -> Scene:

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 import numpy as np
 from shapely.geometry import box
 
-from monitor.alerts.alert import Alert, AlertEvent, AlertState, alert_id
+from monitor.alerts.alert import AlertEvent
 from monitor.alerts.news import AlertNews, SitePicture, WorstPatch
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
@@ -73,10 +73,7 @@ def news(
             verdict, status=Status.DISTURBED, loss_after=date(2021, 5, 26), loss_on=date(2021, 6, 5),
             loss_confirmed_on=date(2021, 7, 3),
         )  # fmt: skip
-    alert = Alert(
-        id=alert_id(place.id, rule), site=place.id, level=level, rule=rule, state=AlertState.OPEN,
-        opened=date(2021, 8, 20), updated=date(2021, 8, 20),
-    )  # fmt: skip
+    alert = builders.alert(place.id, rule, opened=date(2021, 8, 20), level=level)
     given = {
         "alert": alert, "event": event, "day": date(2021, 8, 20), "site": place, "assessment": verdict,
         "patch": PATCH if rule == "failure" and event is not AlertEvent.RESOLVED else None, "page": PAGE,

@@ -23,6 +23,7 @@ from monitor.imagery.stac.assets import SceneAssets
 from monitor.imagery.stac.catalogue import NEEDS_ACCOUNT
 from monitor.imagery.stac.source import Stac
 from monitor.imagery.transport import BLOCKED_FOR, Fetcher
+from tests.builders import write_features
 from tests.loopback.stac import Clock, StacServer
 
 AREA = box(102.0, 36.0, 102.2, 36.2)
@@ -326,7 +327,7 @@ def static(folder):
 def test_static_catalogues_of_every_kind_are_read(tmp_path, server, what):
     static(tmp_path)
     feature_collection = tmp_path / "all.geojson"
-    feature_collection.write_text(json.dumps({"type": "FeatureCollection", "features": [an_item(1), an_item(2)]}))
+    write_features(feature_collection, [an_item(1), an_item(2)])
     place = {
         "folder": tmp_path, "catalogue": tmp_path / "catalog.json", "collection": tmp_path / "c" / "collection.json",
         "items": feature_collection, "item": tmp_path / "c" / "i" / "1.json", "plain folder": tmp_path / "c" / "i",
@@ -404,7 +405,7 @@ def catalogue(request, server, tmp_path):
         if request.param == "an API":
             server.items = some
             return Stac(server.url, collections=["sentinel-2-l2a"], allow_hosts=[server.host])
-        (tmp_path / "all.json").write_text(json.dumps({"type": "FeatureCollection", "features": some}))
+        write_features(tmp_path / "all.json", some)
         return Stac(str(tmp_path), collections=["sentinel-2-l2a"], allow_hosts=[str(tmp_path)])
 
     return of
@@ -450,7 +451,7 @@ def test_the_lattice_of_a_static_catalogue_is_that_of_its_earliest_scene_that_ca
         for asset in one["assets"].values():
             asset["proj:transform"] = [10, 0, 4_321_000 + n, 0, -10, 3_210_007]
     del some[2]["assets"]["B04"]  # the earliest
-    (tmp_path / "all.json").write_text(json.dumps({"type": "FeatureCollection", "features": some}))
+    write_features(tmp_path / "all.json", some)
     source = Stac(str(tmp_path), allow_hosts=[str(tmp_path)])
     assert len(source.search(AREA, *YEAR, lambda scene: True)) == 3
     assert source.grid(AREA).affine.c == 4_321_000

@@ -13,12 +13,12 @@ from typing import Any
 
 from jobs.register.alerting import record_event
 from jobs.runtime.records import to_json
-from monitor.alerts.alert import Alert, AlertEvent, AlertState, alert_id
+from monitor.alerts.alert import AlertEvent, alert_id
 from monitor.alerts.links import answer_link
 from monitor.alerts.recipients import Recipient
 from monitor.ledger.ledger import Ledger
 from monitor.sites.site import Site
-from monitor.verdict.assessment import AlertLevel, Assessment
+from monitor.verdict.assessment import Assessment
 from tests import builders, forked
 
 NOTHING: Mapping[str, str] = {}
@@ -83,10 +83,7 @@ class Programme:
         """A site with an open alert, whose manager has been notified by two channels."""
         place = place or site()
         verdict = verdict or assessment(place.id)
-        opened = Alert(
-            id=alert_id(place.id, "failure"), site=place.id, level=AlertLevel.RED, rule="failure",
-            state=AlertState.OPEN, opened=DAY, updated=DAY,
-        )  # fmt: skip
+        opened = builders.alert(place.id, opened=DAY)
         with self.ledger() as ledger, ledger.transaction() as t:
             t.add_site(place.id, place.version, to_json(place), start=place.start.isoformat(), now="n")
             t.add_assessment(

@@ -10,7 +10,7 @@ from jobs.register.alerting import record_event
 from jobs.runtime.exits import Exit
 from jobs.runtime.installation import open_ledger
 from jobs.runtime.settings import load
-from monitor.alerts.alert import Alert, AlertEvent, AlertState
+from monitor.alerts.alert import AlertEvent
 from monitor.verdict.assessment import AlertLevel
 from tests import builders
 
@@ -20,9 +20,7 @@ FIRST, SECOND = "柳林/failure", "lowood/erosion"
 
 
 def alert(site, rule, level=AlertLevel.RED):
-    return Alert(
-        id=f"{site}/{rule}", site=site, level=level, rule=rule, state=AlertState.OPEN, opened=OPENED, updated=OPENED
-    )
+    return builders.alert(site, rule, opened=OPENED, level=level)
 
 
 @pytest.fixture(autouse=True)

@@ -31,7 +31,7 @@ from monitor.sites.site import ground_key
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.placebos import MIN_SITES, independent_units
 from tests import builders
-from tests.builders import regrowth
+from tests.builders import installed, regrowth
 from tests.edited import edit
 from tests.landscape import lone_site, opened, put, site_scene
 
@@ -129,8 +129,7 @@ class Land:
 
 @pytest.fixture
 def land(tmp_path, made_once):
-    (tmp_path / "regrowth.toml").write_text('[source]\nkind = "sample"\n', encoding="utf-8")
-    return Land(load(tmp_path / "regrowth.toml"), made_once)
+    return Land(installed(tmp_path, []), made_once)
 
 
 @pytest.fixture(autouse=True)
@@ -201,9 +200,7 @@ def test_constants_stay_until_the_next_season_is_over_whatever_arrives(land, qui
 
 @pytest.mark.slow
 def test_ground_of_a_later_site_is_neither_placebo_nor_control(land, quick, tmp_path):
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "regrowth.toml").write_text('[source]\nkind = "sample"\n', encoding="utf-8")
-    never_there = Land(load(tmp_path / "other" / "regrowth.toml"), land.made_once)
+    never_there = Land(installed(tmp_path / "other", []), land.made_once)
     for number in range(4):
         one = site(number)
         days, cover = scenes(drift=0.012, seed=number)
@@ -234,9 +231,7 @@ def test_scenes_after_the_season_do_not_change_the_constants(land, quick, tmp_pa
         land.add(site(number))
     during = land.set(date(2025, 8, 1)).of(Pool("48SXF", "loess"))
     assert during.dated == date(2024, 10, 14)
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "regrowth.toml").write_text('[source]\nkind = "sample"\n', encoding="utf-8")
-    other = Land(load(tmp_path / "other" / "regrowth.toml"), land.made_once)
+    other = Land(installed(tmp_path / "other", []), land.made_once)
     for number in range(3):
         days, cover = scenes(2025, drift=0.012, seed=number)
         before = days < np.datetime64("2024-10-15")

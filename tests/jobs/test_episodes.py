@@ -16,8 +16,8 @@ from monitor.alerts.alert import Alert, AlertState
 from monitor.errors import BadData
 from monitor.publish.chart import promised
 from monitor.sites.site import Plan, Site, ground_key
-from monitor.verdict.assessment import AlertLevel
 from monitor.verdict.calibration import LEAST_ALPHA
+from tests import builders
 from tests.jobs.reproduction import assert_reproduced
 from tests.landscape import records, stored_of
 
@@ -46,10 +46,7 @@ def test_a_replanted_site_is_judged_from_its_new_start_on_the_ground_that_it_has
     night(settings, as_of=AUTUMN)
     before = status(installation)["demo-02"]
     held = controls_and_counts(settings)
-    alert = Alert(
-        id="demo-02/failure", site="demo-02", level=AlertLevel.RED, rule="failure", state=AlertState.OPEN,
-        opened=date(2018, 9, 1), updated=date(2018, 9, 1),
-    )  # fmt: skip
+    alert = builders.alert("demo-02", opened=date(2018, 9, 1))
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         t.save_alert(to_json(alert))
     reported = begin(settings)

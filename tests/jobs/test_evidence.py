@@ -25,7 +25,7 @@ from jobs.runtime.exits import Exit
 from jobs.runtime.installation import open_ledger
 from jobs.runtime.records import to_json
 from jobs.runtime.settings import load
-from monitor.alerts.alert import Alert, AlertState, Verdict
+from monitor.alerts.alert import Verdict
 from monitor.errors import BadData, DiskFull, StoreBroken
 from monitor.evidence.container import Container
 from monitor.evidence.crate import part_of
@@ -34,7 +34,7 @@ from monitor.evidence.keys import new_keys, private_key
 from monitor.evidence.recompute import recompute
 from monitor.evidence.verify import verify_pack
 from monitor.sites.names import folder_name
-from monitor.verdict.assessment import AlertLevel
+from tests import builders
 from tests.builders import regrowth
 from tests.ledger.editing import edit
 
@@ -71,10 +71,7 @@ def programme(install, tmp_path_factory):
 
 def answer(ledger):
     """A red alert about a site, and what was found there, with a photo."""
-    alert = Alert(
-        id=f"{FORMULA}/failure", site=FORMULA, level=AlertLevel.RED, rule="failure", state=AlertState.OPEN,
-        opened=AUTUMN, updated=AUTUMN,
-    )  # fmt: skip
+    alert = builders.alert(FORMULA, opened=AUTUMN)
     photo = {"id": "ab" * 32, "taken": "2018-09-12T10:00:00", "latitude": 45.2, "longitude": 22.1, "content": b"JPEG"}
     with ledger.transaction() as t:
         t.save_alert(to_json(alert))

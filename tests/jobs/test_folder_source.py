@@ -15,6 +15,7 @@ from jobs.cli import app
 from monitor.imagery.sample import LAEA, Sample
 from monitor.imagery.stac.source import Stac
 from monitor.sites.projection import lonlat
+from tests.builders import feature, installed, write_features
 from tests.sample_folder import export_sample
 
 pytest.importorskip("nrt.data", reason="the sample imagery is in the extra 'demo'")
@@ -87,29 +88,19 @@ def test_invalid_bands_are_refused(tmp_path, bands):
 def test_a_night_over_the_folder_gives_the_observations_of_the_sample(tmp_path):
     sample, folder = Sample(1), export_sample(tmp_path / "scenes")
     called("source", "index", folder)
-    features = [
-        {
-            "type": "Feature", "geometry": mapping(sample.place(place)),
-            "properties": {
-                "id": f"p{place}", "start": "2017-04-01", "intervention": "assisted_regeneration", "biome": "loess",
-            },
-        }
-        for place in (1, 3)
-    ]  # fmt: skip
+    common = {"start": "2017-04-01", "intervention": "assisted_regeneration"}
+    features = [feature(f"p{place}", sample.place(place), **common) for place in (1, 3)]
     # The same named control ground for both: each source has a ring of its own.
     whole = sample.grid(sample.place(0))
     left, top = whole.affine.c, whole.affine.f
     ground = lonlat(box(left + 500, top - 500, left + 900, top - 150), LAEA)
-    outlines = {"sites": features, "controls": [{"type": "Feature", "properties": {}, "geometry": mapping(ground)}]}
     sources = {"sample": 'kind = "sample"', "folder": f'kind = "stac"\nurl = "{folder}"\nallow_hosts = ["{folder}"]'}
     seen = {}
     for name, source in sources.items():
         place = tmp_path / name
         place.mkdir()
-        for file, some in outlines.items():
-            (place / f"{file}.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": some}))
-        registry = '[registry]\npath = "sites.geojson"\ncontrols = "controls.geojson"\n'
-        (place / "regrowth.toml").write_text(f'{registry}[source]\n{source}\nsince = "2015-08-01"\n')
+        write_features(place / "controls.geojson", [{"type": "Feature", "properties": {}, "geometry": mapping(ground)}])
+        installed(place, features, f'{source}\nsince = "2015-08-01"\n[registry]\ncontrols = "controls.geojson"')
         called("run", "--config", place / "regrowth.toml", "--as-of", "2020-10-31")
         tables = [pd.read_csv(place / f"outputs/sites/p{at}/observations.csv") for at in (1, 3)]
         seen[name] = pd.concat(tables).drop(columns=["scene", "source"])

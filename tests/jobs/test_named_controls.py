@@ -7,7 +7,6 @@ import pytest
 from shapely.geometry import box, mapping, shape
 from shapely.ops import unary_union
 
-from jobs.cli import main
 from jobs.night.pipeline import exit_status, night
 from jobs.register.registry import add_sites, apply_registry
 from jobs.runtime.exits import Exit
@@ -20,6 +19,7 @@ from monitor.sites.geometry import geodesic_hectares
 from monitor.sites.named_controls import NamedControl, named_controls_near, read_named_controls
 from monitor.sites.projection import lonlat
 from monitor.sites.site import Site, ground_key
+from tests.builders import regrowth, write_features
 
 NIGHT = date(2018, 8, 1)
 
@@ -34,8 +34,7 @@ def name_ground(installation, *ground):
     features = [
         {"type": "Feature", "properties": properties, "geometry": mapping(outline)} for outline, properties in ground
     ]
-    text = json.dumps({"type": "FeatureCollection", "features": features})
-    (installation.root / "controls.geojson").write_text(text, encoding="utf-8")
+    write_features(installation.root / "controls.geojson", features)
     line = 'controls = "controls.geojson"'
     config = installation.config.read_text(encoding="utf-8")
     if line not in config:
@@ -96,8 +95,7 @@ def test_a_file_that_cannot_be_used_defers_new_sites_and_no_other(installation):
 )
 def test_an_outline_that_cannot_be_used_is_named_with_its_fix(tmp_path, geometry, problem):
     path = tmp_path / "controls.geojson"
-    feature = {"type": "Feature", "properties": {}, "geometry": geometry}
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    write_features(path, [{"type": "Feature", "properties": {}, "geometry": geometry}])
     with pytest.raises(BadData, match=rf"controls\.geojson, control ground {problem}"):
         read_named_controls(path, sites=["a"])
 
@@ -111,14 +109,6 @@ def test_ground_for_one_site_precedes_ground_for_all_and_ground_out_of_reach_is_
     assert named_controls_near(given, "b", box(20, 20, 21, 21)) is None
 
 
-def command(capsys, *words):
-    """Exit status of a command, and what it prints."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as left:
-        main([*map(str, words)])
-    return left.value.code, capsys.readouterr()
-
-
 def outline(installation, site):
     registry = json.loads((installation.root / "sites.geojson").read_text(encoding="utf-8"))
     return next(shape(one["geometry"]) for one in registry["features"] if one["properties"]["id"] == site)
@@ -130,42 +120,42 @@ def strip_of(installation, site):
     return box(west - 1e-5, south - 1e-5, west + (east - west) / 3, north + 1e-5)
 
 
-def test_the_check_and_the_ledger_know_the_strips_of_a_site(installation, capsys):
+def test_the_check_and_the_ledger_know_the_strips_of_a_site(installation):
     settings = name_ground(installation, (strip_of(installation, "demo-07"), {"site": "demo-07"}))
     registry, config = installation.root / "sites.geojson", ("--config", installation.config)
-    status, out = command(capsys, "sites", "check", registry, "--json")
-    without = {site["site"]: site["hectares"] for site in json.loads(out.out)["sites"]}
+    status, out, _ = regrowth("sites", "check", registry, "--json")
+    without = {site["site"]: site["hectares"] for site in json.loads(out)["sites"]}
     assert status == 0
-    status, out = command(capsys, "sites", "check", registry, "--json", *config)
-    found = {site["site"]: site for site in json.loads(out.out)["sites"]}
+    status, out, _ = regrowth("sites", "check", registry, "--json", *config)
+    found = {site["site"]: site for site in json.loads(out)["sites"]}
     assert status == 0
     assert [problem["code"] for problem in found["demo-07"]["problems"]] == ["STRIPS"]
     assert found["demo-07"]["hectares"] < 0.75 * without["demo-07"]
     assert found["demo-02"]["hectares"] == without["demo-02"]
-    status, _ = command(capsys, "sites", "add", registry, *config)
+    status, *_ = regrowth("sites", "add", registry, *config)
     assert status == 0
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         stored = {values["id"]: values["hectares"] for values in t.sites()}
     assert stored["demo-07"] == found["demo-07"]["hectares"]
 
 
-def test_the_check_names_a_site_that_the_control_ground_knows_and_the_registry_does_not(installation, capsys):
+def test_the_check_names_a_site_that_the_control_ground_knows_and_the_registry_does_not(installation):
     name_ground(installation, (strip_of(installation, "demo-07"), {"site": "demo-7"}))
     registry = installation.root / "sites.geojson"
-    status, out = command(capsys, "sites", "check", registry, "--json", "--config", installation.config)
+    status, out, _ = regrowth("sites", "check", registry, "--json", "--config", installation.config)
     assert status == 0
     assert "site that is not in the file: 'demo-7'; did you mean 'demo-07'?" in out.err
-    assert json.loads(out.out)["sites"]
+    assert json.loads(out)["sites"]
 
 
-def test_strips_that_cover_a_whole_site_are_refused_with_what_to_do_and_the_other_sites_are_taken(installation, capsys):
+def test_strips_that_cover_a_whole_site_are_refused_with_what_to_do_and_the_other_sites_are_taken(installation):
     whole = outline(installation, "demo-07")
     settings = name_ground(installation, (whole.buffer(1e-4), {"site": "demo-07"}))
     registry, config = installation.root / "sites.geojson", ("--config", installation.config)
-    status, out = command(capsys, "sites", "check", registry, *config)
+    status, out, _ = regrowth("sites", "check", registry, *config)
     assert status == 65
-    assert "[STRIPS_COVER_SITE]" in out.out
-    status, _ = command(capsys, "sites", "add", registry, *config)
+    assert "[STRIPS_COVER_SITE]" in out
+    status, *_ = regrowth("sites", "add", registry, *config)
     assert status == 65
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         assert {values["id"] for values in t.sites()} == {"demo-02", "demo-10"}

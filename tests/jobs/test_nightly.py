@@ -24,6 +24,7 @@ from jobs.runtime.lock import LANDSCAPE_LOCKS
 from jobs.runtime.records import from_json
 from jobs.runtime.settings import load
 from monitor.cube.store import LandscapeStore
+from monitor.cube.stored_site import StoredSite
 from monitor.errors import BadConfiguration, TryLater
 from monitor.imagery.sample import Sample
 from monitor.ledger.ledger import Ledger

@@ -11,7 +11,7 @@ from jobs.register.alerting import address_book, record_event, update_alerts
 from jobs.register.answering import answer_alert
 from jobs.runtime.records import from_json, to_json
 from jobs.runtime.settings import AlertsSettings, ChannelSettings, OperatorsSettings
-from monitor.alerts.alert import Alert, AlertEvent, AlertState, Verdict
+from monitor.alerts.alert import Alert, AlertEvent, Verdict
 from monitor.alerts.lifecycle import acknowledge, snooze
 from monitor.alerts.recipients import Recipient
 from monitor.ledger.ledger import Ledger
@@ -70,9 +70,7 @@ def night(ledger, sites, day, settings=SETTINGS):
 
 
 def opened(ledger, level=AlertLevel.RED, day=SPRING, name="lowood"):
-    alert = Alert(
-        id=f"{name}/failure", site=name, level=level, rule="failure", state=AlertState.OPEN, opened=day, updated=day
-    )
+    alert = builders.alert(name, opened=day, level=level)
     change(ledger, alert, AlertEvent.OPENED, day)
     return alert
 

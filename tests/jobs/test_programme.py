@@ -348,8 +348,7 @@ def test_how_often_alerts_were_right_is_counted_from_all_answers_also_of_retired
     from jobs.register.registry import add_sites, retire
     from jobs.runtime.installation import open_ledger
     from jobs.runtime.settings import load
-    from monitor.alerts.alert import Alert, AlertEvent, AlertState, Verdict
-    from monitor.verdict.assessment import AlertLevel
+    from monitor.alerts.alert import AlertEvent, Verdict
 
     day = date(2020, 6, 1)
     settings = load(installation.config)
@@ -361,8 +360,7 @@ def test_how_often_alerts_were_right_is_counted_from_all_answers_also_of_retired
         assert "were right" not in capsys.readouterr().out
         with ledger.transaction() as t:
             for site, verdict in (("demo-02", Verdict.FALSE_ALARM), ("demo-07", Verdict.TREATED)):
-                alert = Alert(id=f"{site}/failure", site=site, level=AlertLevel.RED, rule="failure",
-                              state=AlertState.OPEN, opened=day, updated=day)  # fmt: skip
+                alert = builders.alert(site, opened=day)
                 record_event(t, alert, AlertEvent.OPENED, day=day, by="night")
                 answer_alert(t, alert.id, verdict, None, "=cmd", day, "import")
         retire(ledger, ["demo-02"], today=day)

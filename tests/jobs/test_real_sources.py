@@ -12,7 +12,6 @@ from affine import Affine
 from odc.geo import CRS
 from shapely.geometry import box, mapping
 
-from jobs.cli import main
 from jobs.imagery.cost_estimate import PICTURES_PER_BATCH
 from jobs.runtime.installation import locked_ledger
 from jobs.runtime.settings import load
@@ -21,7 +20,7 @@ from monitor.imagery.transport import Fetcher
 from monitor.ingest.steps import COMMIT_SIZE
 from monitor.sites.projection import lonlat
 from tests import builders
-from tests.builders import feature
+from tests.builders import feature, regrowth
 from tests.landscape import records, stored_of
 from tests.loopback.earthengine import EarthEngineServer, add_sentinel2
 from tests.loopback.stac import BANDS, StacServer, write_cog
@@ -93,13 +92,10 @@ def installed(root, source, sites=1):
     return root / "regrowth.toml"
 
 
-def run(config, capsys, *more, status=0):
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as left:
-        main(["run", "--config", str(config), "--as-of", "2020-10-31", "--json", *more])
-    out = capsys.readouterr()
-    assert left.value.code == status, out.err
-    return json.loads(out.out)
+def run(config, *more, status=0):
+    left, printed, errors = regrowth("run", "--as-of", "2020-10-31", "--json", *more, config=config)
+    assert left == status, errors
+    return json.loads(printed)
 
 
 def stored(config, site=0):
@@ -152,12 +148,10 @@ def token(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_folder_of_cogs_and_earth_engine_give_the_same_cube_to_the_last_digit(
-    folder, engine, token, tmp_path, capsys
-):
+def test_a_folder_of_cogs_and_earth_engine_give_the_same_cube_to_the_last_digit(folder, engine, token, tmp_path):
     files = installed(tmp_path / "files", f'kind = "stac"\nurl = "{folder}"\nallow_hosts = ["{folder}"]')
     served = installed(tmp_path / "served", earthengine(engine))
-    manifests = [run(files, capsys), run(served, capsys)]
+    manifests = [run(files), run(served)]
     assert [[site["state"] for site in one["sites"]] for one in manifests] == [["done"], ["done"]]
     assert [len(one["sites"][0]["scenes_new"]) for one in manifests] == [len(TIMES)] * 2
     ours, theirs = (stored(config).cube() for config in (files, served))
@@ -186,22 +180,22 @@ def offering(server, folder):
 
 
 @pytest.mark.slow
-def test_an_api_and_a_folder_give_the_same_products(folder, tmp_path, capsys):
+def test_an_api_and_a_folder_give_the_same_products(folder, tmp_path):
     files = installed(tmp_path / "files", f'kind = "stac"\nurl = "{folder}"\nallow_hosts = ["{folder}"]', sites=2)
     with StacServer(folder) as server:
         api = installed(tmp_path / "api", offering(server, folder), sites=2)
-        run(api, capsys)
+        run(api)
         read = server.counts["file"]
         assert server.counts["search"] == 1
-        again = run(api, capsys)
+        again = run(api)
         assert all(site["scenes_new"] == [] for site in again["sites"])
         assert (server.counts["search"], server.counts["file"]) == (2, read)
-    run(files, capsys)
+    run(files)
     for name in ("status.json", "sites/s0/observations.csv", "sites/s1/observations.csv"):
         assert (api.parent / "outputs" / name).read_bytes() == (files.parent / "outputs" / name).read_bytes()
 
 
-def test_ids_of_items_that_mean_harm_are_inert_in_all_that_a_night_makes(folder, tmp_path, capsys):
+def test_ids_of_items_that_mean_harm_are_inert_in_all_that_a_night_makes(folder, tmp_path):
     evil = [
         "=cmd|'/C calc'!A0",
         "<script>alert(1)</script>\r\nBcc: x@y",
@@ -221,7 +215,7 @@ def test_ids_of_items_that_mean_harm_are_inert_in_all_that_a_night_makes(folder,
     offered.write_text(json.dumps({"type": "FeatureCollection", "features": items}), encoding="utf-8")
     hosts = f'allow_hosts = ["{folder}", "{offered.parent}"]'
     config = installed(tmp_path / "in" / "stall" / "ed", f'kind = "stac"\nurl = "{offered}"\n{hosts}')
-    (site,) = run(config, capsys)["sites"]
+    (site,) = run(config)["sites"]
     assert len(site["scenes_new"]) == len(items)
     assert "BROKEN" in {one["reason"] for one in site["scenes_rejected"]}
     assert all(name.isprintable() for name in site["scenes_new"])
@@ -238,12 +232,10 @@ def test_ids_of_items_that_mean_harm_are_inert_in_all_that_a_night_makes(folder,
 
 @pytest.mark.slow
 def test_ten_years_of_a_site_need_few_requests_and_a_night_one_of_pixels_and_one_of_its_picture(
-    own_engine, token, tmp_path, capsys
+    own_engine, token, tmp_path
 ):
     config = installed(tmp_path / "served", earthengine(own_engine))
-    with pytest.raises(SystemExit):
-        main(["backfill", "--config", str(config)])
-    capsys.readouterr()
+    regrowth("backfill", config=config)
     own_engine.forget()
     when = datetime(2020, 10, 28, 3, 51, 41, tzinfo=UTC)
     TIMES.append(when)
@@ -256,21 +248,19 @@ def test_ten_years_of_a_site_need_few_requests_and_a_night_one_of_pixels_and_one
         )
     finally:
         TIMES.pop()
-    manifest = run(config, capsys)
+    manifest = run(config)
     assert len(manifest["sites"][0]["scenes_new"]) == 1
     # The server has neither cloud scores nor Landsat: three of the searches find that out.
     assert (own_engine.counts["search"], own_engine.counts["pixels"], own_engine.counts["values"]) == (4, 2, 1)
 
 
 @pytest.mark.slow
-def test_a_dry_run_states_the_most_requests_that_the_night_makes_and_reads_no_pixels(
-    folder, engine, token, tmp_path, capsys
-):
+def test_a_dry_run_states_the_most_requests_that_the_night_makes_and_reads_no_pixels(folder, engine, token, tmp_path):
     config = installed(tmp_path / "served", earthengine(engine), sites=2)
     engine.forget()
-    (first, second) = run(config, capsys, "--dry-run")["sites"]
+    (first, second) = run(config, "--dry-run")["sites"]
     assert engine.counts["pixels"] == engine.counts["values"] == 0
-    run(config, capsys)
+    run(config)
     planned = first["requests"] + second["requests"]
     made = engine.counts["pixels"] + engine.counts["values"]
     assert planned - 4 * PICTURES_PER_BATCH <= made <= planned  # of two sites in two batches
@@ -285,55 +275,48 @@ def test_a_dry_run_states_the_most_requests_that_the_night_makes_and_reads_no_pi
     pictures = taken * context.shape[0] * context.shape[1] * 14 / 1e6
     assert first["megabytes"] == pytest.approx(scenes + pictures, 1e-3)
     assert first["eecu_seconds"] > 0
-    (first, second) = run(config, capsys, "--dry-run")["sites"]
+    (first, second) = run(config, "--dry-run")["sites"]
     assert (first["scenes"], first["requests"], first["megabytes"], first["eecu_seconds"]) == ([], 0, 0, 0)
     files = installed(tmp_path / "files", f'kind = "stac"\nurl = "{folder}"\nallow_hosts = ["{folder}"]')
-    (site,) = run(files, capsys, "--dry-run")["sites"]
+    (site,) = run(files, "--dry-run")["sites"]
     assert (site["requests"], site["eecu_seconds"]) == (None, None)
     assert site["megabytes"] > 0
 
 
 @pytest.mark.slow
-def test_a_night_stops_at_the_budget_of_earth_engine_and_a_larger_one_ends_where_none_does(
-    engine, token, tmp_path, capsys
-):
+def test_a_night_stops_at_the_budget_of_earth_engine_and_a_larger_one_ends_where_none_does(engine, token, tmp_path):
     config = installed(tmp_path / "limited", earthengine(engine) + "\neecu_hours_per_month = 0.001")
     engine.forget()
-    (site,) = run(config, capsys, status=75)["sites"]
+    (site,) = run(config, status=75)["sites"]
     assert (site["state"], site["scenes_new"]) == ("deferred", [])
     assert "[source] eecu_hours_per_month = 0.001 holds until" in site["error"]
     read = engine.counts["pixels"] + engine.counts["values"]
     assert read > 0
-    (site,) = run(config, capsys, status=75)["sites"]  # only searches: nothing more is read in this month
+    (site,) = run(config, status=75)["sites"]  # only searches: nothing more is read in this month
     assert engine.counts["pixels"] + engine.counts["values"] == read
-    planned = run(config, capsys, "--dry-run")["earthengine"]
+    planned = run(config, "--dry-run")["earthengine"]
     assert planned["used_hours"] > planned["budget_hours"] == 0.001
-    with pytest.raises(SystemExit):
-        main(["doctor", "--config", str(config), "--json"])
-    (finding,) = [one for one in json.loads(capsys.readouterr().out)["checks"] if one["check"] == "budget"]
+    report = json.loads(regrowth("doctor", "--json", config=config)[1])
+    (finding,) = [one for one in report["checks"] if one["check"] == "budget"]
     assert (finding["state"], "raise [source] eecu_hours_per_month" in finding["fix"]) == ("note", True)
 
     config.write_text(config.read_text(encoding="utf-8").replace("= 0.001", "= 9"), encoding="utf-8")
     unlimited = installed(tmp_path / "unlimited", earthengine(engine))
-    assert [run(one, capsys)["sites"][0]["state"] for one in (config, unlimited)] == ["done", "done"]
+    assert [run(one)["sites"][0]["state"] for one in (config, unlimited)] == ["done", "done"]
     tables = [(one.parent / "outputs/sites/s0/observations.csv").read_bytes() for one in (config, unlimited)]
     assert tables[0] == tables[1]
 
 
-def test_refused_credentials_exit_with_78_and_the_fix_and_never_the_key(engine, token, tmp_path, capsys):
+def test_refused_credentials_exit_with_78_and_the_fix_and_never_the_key(engine, token, tmp_path):
     config = installed(tmp_path / "served", earthengine(engine))
     engine.fail("any", status=401, times=50)
-    with pytest.raises(SystemExit) as left:
-        main(["run", "--config", str(config), "--as-of", "2020-10-31"])
+    status, out, err = regrowth("run", "--as-of", "2020-10-31", config=config)
     engine.clear_faults()
-    out = capsys.readouterr()
-    assert left.value.code == 78
-    assert "REGROWTH_EE_TOKEN" in out.err
-    assert "made-up" not in out.err + out.out
+    assert (status, "REGROWTH_EE_TOKEN" in err, "made-up" in err + out) == (78, True, False)
 
 
 @pytest.mark.slow
-def test_harmonised_scenes_alone_keep_a_site_on_their_own_thirty_metres(tmp_path, capsys):
+def test_harmonised_scenes_alone_keep_a_site_on_their_own_thirty_metres(tmp_path):
     made = tmp_path / "scenes"
     place = Affine(30, 0, CORNER[0], 0, -30, CORNER[1])
     outline = lonlat(box(CORNER[0], CORNER[1] - SIDE * 10, CORNER[0] + SIDE * 10, CORNER[1]), UTM)
@@ -353,7 +336,7 @@ def test_harmonised_scenes_alone_keep_a_site_on_their_own_thirty_metres(tmp_path
         }  # fmt: skip
         (made / f"{name}.json").write_text(json.dumps(one), encoding="utf-8")
     config = installed(tmp_path / "hls", f'kind = "stac"\nurl = "{made}"\nallow_hosts = ["{made}"]')
-    (site,) = run(config, capsys)["sites"]
+    (site,) = run(config)["sites"]
     assert (site["state"], len(site["scenes_new"])) == ("done", len(TIMES))
     assert {one["reason"] for one in site["scenes_rejected"]} == {"CLOUD"}
     stored_site = stored(config)
@@ -364,20 +347,16 @@ def test_harmonised_scenes_alone_keep_a_site_on_their_own_thirty_metres(tmp_path
     assert sum(r.accepted for r in seen) > 0.6 * len(TIMES)
 
 
-def test_a_catalogue_that_refuses_access_exits_with_78_and_one_that_is_down_with_75(folder, tmp_path, capsys):
+def test_a_catalogue_that_refuses_access_exits_with_78_and_one_that_is_down_with_75(folder, tmp_path):
     with StacServer(folder) as server:
         config = installed(tmp_path / "api", offering(server, folder))
         for status, code, message in ((403, 78, "refuses"), (401, 78, "refuses"), (429, 75, "deferred")):
             server.fail("search", status=status, times=99, headers={"Retry-After": "1000"})
-            with pytest.raises(SystemExit) as left:
-                main(["run", "--config", str(config), "--as-of", "2020-10-31"])
+            ended, out, err = regrowth("run", "--as-of", "2020-10-31", config=config)
             server.faults.clear()
-            out = capsys.readouterr()
-            assert left.value.code == code, out.err
-            assert message in out.err + out.out
-            assert "Traceback" not in out.err
+            assert (ended, message in err + out) == (code, True), err
         assert server.counts["search"] == 3  # no request was repeated
-        assert run(config, capsys)["sites"][0]["state"] == "done"
+        assert run(config)["sites"][0]["state"] == "done"
 
 
 @pytest.fixture
@@ -407,17 +386,17 @@ def drip(first, then):
     ids=["of the history, at 500 for ever", "new, its headers drip"],
 )
 def test_one_file_that_is_never_answered_leaves_its_scene_for_later_and_all_else_is_stored(
-    folder, tmp_path, capsys, impatient, how, number
+    folder, tmp_path, impatient, how, number
 ):
     with StacServer(folder) as server:
         config = installed(tmp_path / "api", offering(server, folder), sites=2)
         bad = server.items[number]["id"]
         server.fail("file", match=f"{bad}/B04", **how)
-        for site in run(config, capsys)["sites"]:
+        for site in run(config)["sites"]:
             assert (site["state"], len(site["scenes_new"])) == ("done", len(TIMES))
             assert [one["scene"] for one in site["scenes_rejected"] if one["reason"] == "NO_ANSWER"] == [bad]
         server.faults.clear()
-        well = run(config, capsys)
+        well = run(config)
         assert [site["scenes_new"] for site in well["sites"]] == [[bad], [bad]]
         assert not any(one["reason"] == "NO_ANSWER" for site in well["sites"] for one in site["scenes_rejected"])
         assert {record.reason for record in records(stored(config))} <= {"", "CLOUD"}
@@ -425,7 +404,7 @@ def test_one_file_that_is_never_answered_leaves_its_scene_for_later_and_all_else
 
 @pytest.mark.parametrize("host", ["http://nonexistent.invalid", "http://127.0.0.1:1"], ids=["no address", "refuses"])
 def test_one_item_on_a_host_that_cannot_be_reached_waits_a_month_and_the_sites_are_judged(
-    folder, tmp_path, capsys, impatient, host
+    folder, tmp_path, impatient, host
 ):
     def reason_of(scene):
         return next(record.reason for record in records(stored(config)) if record.scene == scene)
@@ -438,7 +417,7 @@ def test_one_item_on_a_host_that_cannot_be_reached_waits_a_month_and_the_sites_a
         whole = assets[0]["href"]
         for asset in assets:
             asset["href"] = f"{host}/B04.tif"
-        dead = run(config, capsys)
+        dead = run(config)
         assert [(site["state"], site["status"], site["scenes_unread"]) for site in dead["sites"]] == [
             ("done", "too_early", 2)
         ] * 2
@@ -448,38 +427,36 @@ def test_one_item_on_a_host_that_cannot_be_reached_waits_a_month_and_the_sites_a
         ]
         assert all(f"{host}/B04.tif gives no answer (" in one["reason"] for one in dead["unread"])
         assets[0]["href"] = whole
-        well = run(config, capsys)
+        well = run(config)
         assert ([site["scenes_new"] for site in well["sites"]], well["unread_count"]) == ([bad[:1]] * 2, 1)
         assert reason_of(bad[0]) == ""
         server.items += later[:1]  # 20 days newer
-        assert run(config, capsys)["unread"][0]["since"] == "2020-07-28"
+        assert run(config)["unread"][0]["since"] == "2020-07-28"
         server.items += later[1:2]  # 40 days newer
-        (site, _) = run(config, capsys)["sites"]
+        (site, _) = run(config)["sites"]
         assert (site["scenes_unread"], site["scenes_rejected"][0]) == (0, {"scene": bad[1], "reason": "NO_ANSWER"})
         assets[1]["href"] = whole
-        assert bad[1] not in run(config, capsys)["sites"][0]["scenes_new"]
+        assert bad[1] not in run(config)["sites"][0]["scenes_new"]
         assert reason_of(bad[1]) == "NO_ANSWER"
 
 
 def test_a_catalogue_that_says_continue_without_end_is_left_in_time_and_the_lock_is_released(
-    folder, tmp_path, capsys, impatient
+    folder, tmp_path, impatient
 ):
     with StacServer(folder) as server:
         config = installed(tmp_path / "api", offering(server, folder))
         server.fail("search", act=drip(b"", b"HTTP/1.1 100 Continue\r\n\r\n"))
         begun = time.monotonic()
-        with pytest.raises(SystemExit) as left:
-            main(["run", "--config", str(config), "--as-of", "2020-10-31"])
+        status, _, err = regrowth("run", "--as-of", "2020-10-31", config=config)
         assert time.monotonic() - begun < 15
-        assert left.value.code == 75
-        assert "too slowly" in capsys.readouterr().err
+        assert (status, "too slowly" in err) == (75, True)
         with locked_ledger(load(config), "the next night"):
             pass
 
 
 @pytest.mark.slow
 def test_a_catalogue_stands_in_for_earth_engine_and_no_socket_leads_elsewhere(
-    folder, engine, token, tmp_path, capsys, monkeypatch
+    folder, engine, token, tmp_path, monkeypatch
 ):
     connect, hosts = socket.socket.connect, set()
 
@@ -489,7 +466,7 @@ def test_a_catalogue_stands_in_for_earth_engine_and_no_socket_leads_elsewhere(
 
     monkeypatch.setattr(socket.socket, "connect", watched)
     alone = installed(tmp_path / "alone", earthengine(engine))
-    run(alone, capsys, "--as-of", f"{TIMES[-1]:%Y-%m-%d}")
+    run(alone, "--as-of", f"{TIMES[-1]:%Y-%m-%d}")
     with StacServer(folder) as server:
         catalogue = offering(server, folder)
         late = server.items.pop()
@@ -497,15 +474,15 @@ def test_a_catalogue_stands_in_for_earth_engine_and_no_socket_leads_elsewhere(
         config.write_text(config.read_text("utf-8").replace("[source]", "[[source]]", 1), "utf-8")
         day = late["properties"]["datetime"][:10]
         before = str(date.fromisoformat(day) - timedelta(days=1))
-        run(config, capsys, "--as-of", before)
+        run(config, "--as-of", before)
         assert server.counts["file"] == 0
         server.items.append(late)
         engine.fail("any", status=503, times=99, retry_after=1000)
-        (site,) = run(config, capsys, "--as-of", day)["sites"]
+        (site,) = run(config, "--as-of", day)["sites"]
         engine.clear_faults()
         assert (site["state"], site["scenes_new"]) == ("done", [late["id"]])
         assert server.counts["file"] > 0
-        (site,) = run(config, capsys, "--as-of", day)["sites"]
+        (site,) = run(config, "--as-of", day)["sites"]
         assert (site["state"], site["scenes_new"]) == ("done", [])
     np.testing.assert_array_equal(stored(config).cube()["nir"].values, stored(alone).cube()["nir"].values)
     ours, theirs = ({r.acquisition: r for r in records(stored(one))} for one in (config, alone))

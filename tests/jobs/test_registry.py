@@ -10,8 +10,8 @@ from jobs.night import pipeline
 from jobs.proof.chain import problems
 from jobs.runtime.exits import Exit
 from jobs.runtime.installation import open_ledger
-from monitor.alerts.alert import Alert, AlertState
-from monitor.verdict.assessment import AlertLevel
+from jobs.runtime.records import to_json
+from tests import builders
 from tests.builders import regrowth, use_sources
 from tests.jobs.painted import Painted, ground
 from tests.jobs.test_several_sources import DAYS, installed
@@ -195,16 +195,12 @@ def test_an_edited_start_of_a_judged_site_is_refused_and_points_to_replant(setti
 def test_a_retired_site_is_not_judged_its_alert_is_closed_and_no_night_adds_it_again(settings, run):
     run(*NIGHT)
     with open_ledger(settings) as ledger, ledger.transaction() as t:
-        from jobs.runtime.records import to_json
-
-        alert = Alert(id="s1/2018-06-01", site="s1", level=AlertLevel.RED, rule="failure", state=AlertState.OPEN,
-                      opened=LAST, updated=LAST)  # fmt: skip
-        t.save_alert(to_json(alert))
+        t.save_alert(to_json(builders.alert("s1", opened=LAST)))
     status, printed = run("sites", "retire", "s1", "nobody")
     assert (status, "nobody" in printed, set(versions(settings))) == (Exit.BAD_DATA, True, {"s1", "s2", "s3"})
 
     status, report = run("sites", "retire", "s1", "s2", "--json")
-    assert (status, report) == (Exit.DONE, {"retired": ["s1", "s2"], "already": [], "alerts": ["s1/2018-06-01"]})
+    assert (status, report) == (Exit.DONE, {"retired": ["s1", "s2"], "already": [], "alerts": ["s1/failure"]})
     status, printed = run("sites", "retire", "s1")
     assert (status, "s1: was retired already" in printed) == (Exit.DONE, True)
     assert run("alerts", "list", "--json")[1] == []

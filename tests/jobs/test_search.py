@@ -10,7 +10,7 @@ from unittest.mock import Mock
 
 import pytest
 from odc.geo import CRS
-from shapely.geometry import box, mapping
+from shapely.geometry import box
 
 from jobs.imagery.sources import Sources, open_sources
 from jobs.night.pipeline import night, plan
@@ -22,6 +22,7 @@ from monitor.imagery.stac import items
 from monitor.imagery.stac.source import Stac
 from monitor.imagery.transport import Fetcher
 from monitor.sites.projection import lonlat, projected
+from tests.builders import feature, installed, write_features
 from tests.landscape import records, stored_of
 from tests.loopback.stac import StacServer, sentinel_item
 
@@ -62,22 +63,16 @@ class Installation:
         features = []
         for name, left in self.sites.items():
             outline = lonlat(box(left, TOP - 420, left + 100, TOP - 300), CRS("EPSG:32648"))
-            properties = {"id": name, "name": name, "start": "2019-01-01", "intervention": "planting", "biome": "loess"}
-            features.append({"type": "Feature", "geometry": mapping(outline), "properties": properties})
-        collection = {"type": "FeatureCollection", "features": features}
-        (self.root / "sites.geojson").write_text(json.dumps(collection), encoding="utf-8")
+            features.append(feature(name, outline, start="2019-01-01"))
         catalogue = self.root / "catalogue.json"
         if self.server is None:
-            catalogue.write_text(json.dumps({"type": "FeatureCollection", "features": self.offered}), encoding="utf-8")
+            write_features(catalogue, self.offered)
         else:
             self.server.items = self.offered
         url = self.server.url if self.server else str(catalogue)
         hosts = [*self.allowed, str(self.root), *([self.server.host] if self.server else [])]
-        (self.root / "regrowth.toml").write_text(
-            f'[registry]\npath = "sites.geojson"\n[source]\nkind = "stac"\nsince = "2017-01-01"\nurl = "{url}"\n'
-            f'collections = ["sentinel-2-l2a"]\nallow_hosts = {json.dumps(hosts)}\n',
-            encoding="utf-8",
-        )
+        source = f'kind = "stac"\nsince = "2017-01-01"\nurl = "{url}"\ncollections = ["sentinel-2-l2a"]'
+        installed(self.root, features, f"{source}\nallow_hosts = {json.dumps(hosts)}")
         with open_ledger(self.settings) as ledger:
             add_sites(ledger, self.settings.registry.path)
         return job(self.settings, as_of=NIGHT, **({"pages": False} if job is night else {}))

@@ -16,7 +16,7 @@ from PIL import Image
 from scipy.ndimage import binary_erosion
 from shapely.geometry import Polygon, box
 
-from monitor.alerts.alert import Alert, AlertState, FalseAlarmReason, Verdict
+from monitor.alerts.alert import AlertState, FalseAlarmReason, Verdict
 from monitor.cube.grid import inside, outline, site_grid
 from monitor.maps.worst_patch import WorstPatch
 from monitor.publish.page_files import PagePicture
@@ -90,11 +90,7 @@ def make_view(make_site, make_assessment) -> Callable[..., SiteView]:
             "before": chip(date(2016, 9, 3), grid, 0.0, seed, drawn),
             "now": chip(date(2021, 8, 12), grid, share, seed + 1, drawn),
             "maps": maps(site, grid, share, seed), "judged_hectares": 40.1, "grid": grid, "outline": drawn,
-            "alert": Alert(
-                id="ulan-03/2020-07-30", site=site.id, level=AlertLevel.RED, rule="failure",
-                state=AlertState.ACKNOWLEDGED,
-                opened=date(2020, 7, 30), updated=date(2020, 7, 30),
-            ),
+            "alert": builders.alert(site.id, opened=date(2020, 7, 30), state=AlertState.ACKNOWLEDGED),
             "notice": {"en": "Demonstration: the fates are injected.", "zh": "演示：结局是人为设定的。"},
         }  # fmt: skip
         return SiteView(**(given | more))

@@ -6,11 +6,12 @@ from datetime import date
 
 import pytest
 
-from monitor.alerts.alert import Alert, AlertState, Verdict
+from monitor.alerts.alert import AlertState, Verdict
 from monitor.publish.lots import LotView, lot_page, write_lots
 from monitor.publish.products import write_index
 from monitor.verdict.assessment import AlertLevel, Status
 from monitor.verdict.lots import Lot, LotReason, LotVerdict, Use
+from tests import builders
 from tests.publish.test_pages import Page
 
 LOT = Lot(partner="Green Fund 绿源", programme_year=2021, intervention="planting")
@@ -67,9 +68,9 @@ def test_a_lot_that_cannot_be_judged_says_why(view, reason, language):
 
 
 def test_an_answer_stands_on_the_page_beside_what_is_still_seen(view):
-    alert = Alert(
-        id=f"{LOT.id}/lot", site=LOT.id, level=AlertLevel.RED, rule="lot", state=AlertState.RESOLVED,
-        opened=date(2023, 10, 20), updated=date(2023, 11, 2), answer=Verdict.TREATED, note="reseeded",
+    alert = builders.alert(
+        LOT.id, "lot", opened=date(2023, 10, 20), updated=date(2023, 11, 2), state=AlertState.RESOLVED,
+        answer=Verdict.TREATED, note="reseeded",
     )  # fmt: skip
     answered = Page(lot_page(replace(view, alert=alert), "en")).text
     assert "The alert was answered on 2 November 2023: treated. Note: reseeded" in answered
@@ -118,10 +119,7 @@ def test_the_page_of_a_lot_without_sites_says_so_and_shows_no_alert(view):
 
 
 def test_an_open_alert_of_a_lot_without_a_verdict_now_counts_on_the_overview(view, tmp_path):
-    alert = Alert(
-        id=f"{LOT.id}/lot", site=LOT.id, level=AlertLevel.RED, rule="lot", state=AlertState.OPEN,
-        opened=date(2023, 10, 20), updated=date(2023, 10, 20),
-    )  # fmt: skip
+    alert = builders.alert(LOT.id, "lot", opened=date(2023, 10, 20))
     nothing = LotVerdict(as_of=date(2024, 10, 15), sites=0, hectares=0.0, reasons=(LotReason.FEW_SITES,))
     rows = [(site, a) for site, a, _ in view.members]
     write_index(rows, [alert], tmp_path, date(2024, 11, 1), alpha=0.05, lots=[(LOT, 3, 144.8, nothing)])

@@ -1,11 +1,12 @@
 """A registry written as people write it, with one thing wrong at a time."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.builders import write_features
 
 GOOD = {"start": "2021-04-20", "intervention": "planting", "biome": "loess", "subtype": "tree", "name": "a"}
 
@@ -36,7 +37,7 @@ def registry(tmp_path: Path) -> Callable[..., Path]:
 
     def write(*features: dict[str, Any], name: str = "sites.geojson") -> Path:
         path = tmp_path / name
-        path.write_text(json.dumps({"type": "FeatureCollection", "features": features}), encoding="utf-8")
+        write_features(path, features)
         return path
 
     return write

@@ -1,6 +1,5 @@
 """Untreated strips within a site: control ground for it, and no part of what is judged."""
 
-import json
 import math
 import sys
 
@@ -21,6 +20,7 @@ from monitor.sites.named_controls import (
     read_named_controls,
 )
 from monitor.sites.registry import read_sites
+from tests.builders import feature, write_features
 
 WEST, SOUTH = 107.4, 37.8
 EAST_METRE, NORTH_METRE = 1 / (111_320 * math.cos(math.radians(SOUTH))), 1 / 111_000
@@ -42,13 +42,8 @@ def entry(tmp_path):
     """The only entry of a registry, 16 ha, after its strips were cut out."""
 
     def cut(*strips):
-        features = [{
-            "type": "Feature", "geometry": mapping(SITE),
-            "properties": {"id": "a", "name": "a", "start": "2024-04-20", "intervention": "planting", "biome": "loess"},
-        }]  # fmt: skip
-        path = tmp_path / "sites.geojson"
-        path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
-        report = read_sites(path)
+        write_features(tmp_path / "sites.geojson", [feature("a", SITE, start="2024-04-20")])
+        report = read_sites(tmp_path / "sites.geojson")
         before = report.entries[0].site
         leave_out_strips(report.entries, [NamedControl(geometry=ground, site=site) for ground, site in strips])
         return before, report.entries[0]
@@ -127,8 +122,7 @@ def test_a_strip_in_a_narrow_site_leaves_it_judged_though_few_of_its_pixels_are_
 def test_strips_of_many_small_sites_in_one_feature_count_for_each_site(tmp_path):
     strips = shapely.MultiPolygon([square(900 * k, 0, 900 * k + 60, 400) for k in range(150)])
     path = tmp_path / "controls.geojson"
-    feature = {"type": "Feature", "properties": {"site": None}, "geometry": mapping(strips)}
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    write_features(path, [{"type": "Feature", "properties": {"site": None}, "geometry": mapping(strips)}])
     controls = read_named_controls(path, sites=["a"])
     assert len(controls) == 150
     assert strips.area > SURROUNDINGS * SITE.area
@@ -139,8 +133,7 @@ def test_strips_of_many_small_sites_in_one_feature_count_for_each_site(tmp_path)
 @pytest.mark.parametrize("written", [7, 7.0, "7", " 7 "])
 def test_ground_names_a_site_by_a_number_as_the_registry_does(tmp_path, written):
     path = tmp_path / "controls.geojson"
-    feature = {"type": "Feature", "properties": {"site": written}, "geometry": mapping(SITE)}
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    write_features(path, [{"type": "Feature", "properties": {"site": written}, "geometry": mapping(SITE)}])
     assert read_named_controls(path, sites=["7"])[0].site == "7"
 
 

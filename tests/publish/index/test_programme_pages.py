@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from shapely.geometry import Polygon, box
 
-from monitor.alerts.alert import Alert, AlertState
 from monitor.publish.index.basemap import Basemap
 from monitor.publish.index.history import AlertChange, Changes, History, Night, Problem
 from monitor.publish.index.locator import locator
@@ -18,6 +17,7 @@ from monitor.publish.index.page import programme_files
 from monitor.publish.index.programme_view import ProgrammeView
 from monitor.publish.products import write_index
 from monitor.verdict.assessment import AlertLevel, Status
+from tests import builders
 from tests.publish.test_pages import Page
 
 DAY = date(2021, 8, 20)
@@ -67,10 +67,7 @@ def test_few_sites_are_all_on_the_index_worst_first(make_programme):
 
 def test_an_alert_held_by_an_earlier_promise_is_not_called_one_without_new_evidence(make_site, make_assessment):
     site = make_site("a-1")
-    alert = Alert(
-        id="a-1/failure", site="a-1", level=AlertLevel.RED, rule="failure", state=AlertState.OPEN, opened=DAY,
-        updated=DAY, promise=1,
-    )  # fmt: skip
+    alert = builders.alert("a-1", opened=DAY, promise=1)
     verdict = make_assessment("a-1", status=Status.ON_TRACK, alert=AlertLevel.NONE, alert_rule=None)
     files = files_of([(site, verdict)], alerts={"a-1": alert})
     assert "still open, by the promise before" in files["index.html"]
