@@ -142,9 +142,9 @@ def test_the_check_and_the_ledger_know_the_strips_of_a_site(installation):
 def test_the_check_names_a_site_that_the_control_ground_knows_and_the_registry_does_not(installation):
     name_ground(installation, (strip_of(installation, "demo-07"), {"site": "demo-7"}))
     registry = installation.root / "sites.geojson"
-    status, out, _ = regrowth("sites", "check", registry, "--json", "--config", installation.config)
+    status, out, err = regrowth("sites", "check", registry, "--json", "--config", installation.config)
     assert status == 0
-    assert "site that is not in the file: 'demo-7'; did you mean 'demo-07'?" in out.err
+    assert "site that is not in the file: 'demo-7'; did you mean 'demo-07'?" in err
     assert json.loads(out)["sites"]
 
 
