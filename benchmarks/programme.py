@@ -12,6 +12,7 @@ from jobs.runtime.clock import now
 from jobs.runtime.records import from_json, to_json
 from jobs.runtime.settings import Settings, load
 from monitor.alerts.alert import Alert, AlertEvent, AlertState, alert_id
+from monitor.ledger.assessments import StoredAssessment
 from monitor.ledger.ledger import Ledger
 from monitor.ledger.transaction import Transaction
 from monitor.sites.site import Plan, Site
@@ -69,7 +70,11 @@ def assess(t: Transaction, name: str, day: date, *, alert: AlertLevel = AlertLev
         "n_scenes": 78, "n_pre": 24, "reasons": ("LOW_UPLIFT",), "hectares": 94.6, "hectares_failing": None,
     }  # fmt: skip
     assessment = Assessment(**(values | more))
-    t.add_assessment(name, day.isoformat(), f"{name} {day}", to_json(assessment), version="v", snapshot="s", run="run")
+    stored = StoredAssessment(
+        site=name, as_of=day.isoformat(), digest=f"{name} {day}", version="v", snapshot="s",
+        payload=to_json(assessment),
+    )  # fmt: skip
+    t.add_assessments([stored], run="run")
 
 
 def report(

@@ -133,12 +133,14 @@ def _replaced(folder: Path, count: int) -> float:
 
 def _next_day(t: Any, changed: int) -> None:
     """Assessments of the day after the newest ones."""
-    for number, (site, (day, digest, payload)) in enumerate(sorted(t.latest_assessments().items())):
-        later = (date.fromisoformat(day) + timedelta(days=1)).isoformat()
+    from dataclasses import replace
+
+    for number, (_, newest) in enumerate(sorted(t.latest_assessments().items())):
+        later = (date.fromisoformat(newest.as_of) + timedelta(days=1)).isoformat()
+        digest, payload = newest.digest, newest.payload | {"as_of": later}
         if number < changed:
-            digest = f"{digest}+"
-            payload = payload | {"cover": (payload["cover"] or 0.0) + 0.03}
-        t.add_assessment(site, later, digest, payload | {"as_of": later}, version="", snapshot="", run="benchmark")
+            digest, payload["cover"] = f"{digest}+", (payload["cover"] or 0.0) + 0.03
+        t.add_assessments([replace(newest, as_of=later, digest=digest, payload=payload)], run="benchmark")
 
 
 def table(nights: list[Night], sites: int) -> str:

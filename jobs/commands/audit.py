@@ -120,7 +120,7 @@ def _frame(ledger: Any) -> tuple[dict[str, "Site"], dict[str, "Cell"], str | Non
 
     sites = {site.id: site for site in selected_sites(ledger)}
     with ledger.reading() as t:
-        latest = {site: row[2] for site, row in t.latest_assessments().items() if site in sites}
+        latest = {site: one.payload for site, one in t.latest_assessments().items() if site in sites}
     frame = {
         site.id: Cell(latest[site.id]["status"] if site.id in latest else NOT_ASSESSED, site.province or "")
         for site in sites.values()

@@ -48,11 +48,6 @@ def evidence(
             f"in all, {written.bytes / 1e6:.1f} MB"
         )
     )
-    if written.thinned_nights:
-        typer.echo(
-            f"it is the newest that is stored: of the nights between {written.as_of} and {as_of:%Y-%m-%d}, which are "
-            "long past, those that changed nothing are stored in the chain only"
-        )
     typer.echo(f"signed by the key {written.fingerprint}")
     if written.uncovered:
         typer.echo(f"{written.uncovered} records in it are newer than the chain; the next night adds them to it")

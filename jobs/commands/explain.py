@@ -68,7 +68,7 @@ def explain(
     if latest is None:
         msg = f"site {site!r} has not been assessed yet: regrowth run"
         raise BadData(msg)
-    assessment = from_json(latest[2], Assessment)
+    assessment = from_json(latest.payload, Assessment)
     chosen = in_episode(chosen, episodes, assessment.episode)
     sentences = explanation(assessment, chosen, language=language)
     sentences += probabilities(assessment, language=language) + false_alarm_rate(assessment, language=language)
@@ -88,6 +88,6 @@ def explain(
         "placebos": assessment.calibration_placebos, "table": None if used is None else constants_table(used),
     }  # fmt: skip
     print_json(
-        {"site": site, "as_of": latest[0], "episode": assessment.episode, "start": chosen.start, "sentences": sentences,
-         "calibration": calibration, "detectability": detectability}
+        {"site": site, "as_of": latest.as_of, "episode": assessment.episode, "start": chosen.start,
+         "sentences": sentences, "calibration": calibration, "detectability": detectability}
     )  # fmt: skip

@@ -9,23 +9,24 @@ from jobs.runtime.console import AsJson, Config, Sites, print_json
 
 def status(config: Config = None, site: Sites = None, as_json: AsJson = False) -> None:
     """Latest assessment of each site."""
-    from jobs.proof.sound_assessments import sound_assessments
+    from jobs.proof.sound_assessments import damage
     from jobs.runtime.settings import load
     from monitor.errors import BadData
     from monitor.ledger.ledger import Ledger
 
     settings = load(config)
     with closing(Ledger(settings.ledger.url)) as ledger, ledger.reading() as t:
-        sites, (newest, damaged) = t.versions().keys(), sound_assessments(t)
+        sites, newest = t.versions().keys(), t.latest_assessments(damaged=True)
     if not sites:
         msg = "there is no site to judge: add one to the registry, then: regrowth sites add FILE"
         raise BadData(msg)
     if unknown := sorted(set(site or ()) - sites):
         msg = f"no site {unknown[0]!r} in the ledger; 'regrowth sites list' shows all sites"
         raise BadData(msg)
-    if wrong := [error for site_id, error in damaged.items() if not site or site_id in site]:
-        raise BadData(wrong[0])
-    assessments = [row["payload"] for site_id, row in sorted(newest.items()) if not site or site_id in site]
+    shown = [one for site_id, one in sorted(newest.items()) if not site or site_id in site]
+    if damaged := next((one for one in shown if not one.payload), None):
+        raise BadData(damage(damaged))
+    assessments = [one.payload for one in shown]
     if as_json:
         print_json(assessments)
         return

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from jobs.runtime.settings import Settings
+    from monitor.ledger.assessments import StoredAssessment
 
 MAX_FINDINGS: Final = 20
 """Damage of the ledger, of one landscape and of the published files that is named one by one, each at most."""
@@ -32,13 +33,17 @@ def ledger_rows(settings: "Settings", ledger: LedgerContents | Finding) -> Itera
     with connected(settings.ledger.url) as connection:
         damage = [*islice(damaged_rows(connection), MAX_FINDINGS + 1)]
         damage += _pages(connection)
-        _, unpublished = ({}, {}) if damage else sound_assessments(Transaction(connection))
+        t = Transaction(connection)
+        sound, unpublished = ({}, {}) if damage else sound_assessments(t)
+        states = {} if damage else t.states()
     for problem in damage[:MAX_FINDINGS]:
         yield broken("ledger", problem, _fix(problem))
     if len(damage) > MAX_FINDINGS:
         yield broken("ledger", "and more", RESTORE)
     for problem in unpublished.values():
         yield broken("ledger", problem, RESTORE)
+    if differing := [site for site, one in sound.items() if site not in unpublished and states[site] != one.state]:
+        yield broken("ledger", f"table states: not as the newest assessments of {list_ids(differing)}", RESTORE)
     if not damage:
         yield ok("ledger", "every row of every table was read and is as it was stored")
 
@@ -138,9 +143,9 @@ def _series(settings: "Settings", landscapes: list[str]) -> Iterator[Finding]:
         try:
             sites = {values["id"]: values for values in t.sites()}
             rows, _ = sound_assessments(t)
-            for site, row in sorted(rows.items(), key=lambda item: item[1]["snapshot"]):
-                judged = row["payload"]
-                if row["snapshot"].rpartition(":")[0] not in landscapes or judged.get("code_version") != __version__:
+            for site, row in sorted(rows.items(), key=lambda item: item[1].snapshot):
+                judged = row.payload
+                if row.landscape not in landscapes or judged.get("code_version") != __version__:
                     continue
                 compared += 1
                 if _digest(settings.store.root, t, sites[site], row) != judged.get("series_digest"):
@@ -154,7 +159,7 @@ def _series(settings: "Settings", landscapes: list[str]) -> Iterator[Finding]:
         yield ok("series", f"of {count_of(compared, 'site')}, computed again from the stores, as they were judged")
 
 
-def _digest(root: Path, t: Any, site: dict[str, Any], row: dict[str, Any]) -> str:
+def _digest(root: Path, t: Any, site: dict[str, Any], row: "StoredAssessment") -> str:
     """Digest of the series that a store gives for an assessment."""
     from datetime import date
 
@@ -171,14 +176,14 @@ def _digest(root: Path, t: Any, site: dict[str, Any], row: dict[str, Any]) -> st
     registered = from_json(site, Site)
     ground = ground_key(registered)
     try:
-        store = StoredSite(landscape_at_snapshot(root, row["snapshot"]), ground)
+        store = StoredSite(landscape_at_snapshot(root, row.snapshot), ground)
         frozen = t.controls(ground)
         controls = ControlSet.from_json(frozen) if frozen else NOT_CHOSEN
-        left_out = left_out_from_json(row["left_out"])
-        series = site_series(store, controls, registered, left_out=left_out, snapshot=row["snapshot"])
+        left_out = left_out_from_json(row.left_out)
+        series = site_series(store, controls, registered, left_out=left_out, snapshot=row.snapshot)
     except MonitorError as error:
         return one_line(error)
-    return Series.of(observed_until(series, date.fromisoformat(row["as_of"]))).digest
+    return Series.of(observed_until(series, date.fromisoformat(row.as_of))).digest
 
 
 def published(settings: "Settings") -> Iterator[Finding]:

@@ -116,10 +116,10 @@ def connected(url: str) -> Iterator["Connection"]:
     from sqlalchemy import create_engine
 
     from monitor.ledger.damage import damaged_rows
-    from monitor.ledger.sealed_json import JSON_OPTIONS, text_of
+    from monitor.ledger.ledger import text_of
 
     options = {"timeout": 5} if url.startswith("sqlite") else {"connect_timeout": 5}
-    engine = create_engine(url, connect_args=options, **JSON_OPTIONS)
+    engine = create_engine(url, connect_args=options)
     try:
         with engine.connect() as connection:
             if connection.dialect.name == "sqlite":
@@ -294,7 +294,7 @@ def data_age(settings: "Settings", contents: LedgerContents | Finding) -> Iterat
     with connected(settings.ledger.url) as connection:
         t = Transaction(connection)
         sites = [from_json(values, Site) for values in t.sites()]
-        stated = {site: values["last_observed"] for site, (_, _, values) in t.latest_assessments().items()}
+        stated = {site: one.payload["last_observed"] for site, one in t.latest_assessments().items()}
         newest = {site: day and date.fromisoformat(day) for site, day in stated.items()}
         silent = silent_sites(sites, newest, t.all_episodes(), days, today())
     if silent:

@@ -59,9 +59,8 @@ def news_of(t: Transaction, settings: Settings, row: Mapping[str, Any], *, pictu
     if values is None or latest is None:
         msg = f"site {alert.site!r} is retired or was never assessed: there is nothing to report about it"
         raise BadData(msg)
-    assessment = from_json(latest[2], Assessment)
-    version = next(t.sound_assessments(alert.site))["version"]
-    registered = judged_site(t, from_json(values, Site), version)
+    assessment = from_json(latest.payload, Assessment)
+    registered = judged_site(t, from_json(values, Site), latest.version)
     ground = ground_key(registered)
     # the stored patch is that of the loss while a loss determines the status, else that of the failing area
     rule = "disturbance" if assessment.status is Status.DISTURBED else "failure"
@@ -129,7 +128,7 @@ def lot_payload(t: Transaction, settings: Settings, payload: Mapping[str, Any]) 
         msg = f"lot {lot!r} was never judged: there is nothing to report about it"
         raise BadData(msg)
     latest = t.latest_assessments()
-    members = [latest[site][2] for site in record["verdict"]["members"] if site in latest]
+    members = [latest[site].payload for site in record["verdict"]["members"] if site in latest]
     low = [one for one in members if one["theta"] is not None and one["theta"] < PULLS_DOWN]
     low.sort(key=lambda one: (one["theta"], one["site"]))
     base = settings.outputs.base_url.rstrip("/")

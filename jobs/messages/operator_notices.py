@@ -63,7 +63,7 @@ def notify_operators(settings: Settings, ledger: Ledger, sites: Sequence[Site], 
     operators = address_book(settings).of_operators()
     with ledger.transaction() as t:
         unanswered = _unanswered(t, {site.id for site in sites}, settings.alerts.escalate_days, as_of)
-        written = {site: values["last_observed"] for site, (_, _, values) in t.latest_assessments().items()}
+        written = {site: one.payload["last_observed"] for site, one in t.latest_assessments().items()}
         newest = {site: date.fromisoformat(day) for site, day in written.items() if day is not None}
         silent = silent_sites(sites, newest, t.all_episodes(), settings.alerts.silence_days, as_of)
         if operators:

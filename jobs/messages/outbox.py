@@ -224,7 +224,7 @@ def _outdated(t: Transaction, row: Row) -> str | None:
         return "its site is retired"
     if row["kind"] == "silence":
         latest = t.latest_assessment(row["site"])
-        seen = latest[2]["last_observed"] if latest else None
+        seen = latest.payload["last_observed"] if latest else None
         return "the site was observed since" if (seen or "") > (row["payload"]["last_observed"] or "") else None
     if row["payload"]["event"] == AlertEvent.RESOLVED:
         return (

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import xarray as xr
@@ -16,9 +16,9 @@ from monitor.alerts.alert import Alert
 from monitor.alerts.recipients import AddressBook
 from monitor.controls.screening import left_out_json
 from monitor.cube.scenes import of_one_site
-from monitor.errors import BadData
 from monitor.imagery.auxiliary.terrain import with_slope
 from monitor.ingest.task import FetchResult
+from monitor.ledger.assessments import StoredAssessment
 from monitor.ledger.rows import Payload
 from monitor.ledger.transaction import Transaction
 from monitor.maps.site_verdict import OfSite, VerdictInputs, series_verdict, series_verdicts, verdict_with_areas
@@ -92,7 +92,7 @@ def judge_landscape(
     """
     ids = [site.id for site, _ in updated]
     current, episodes, promises = t.versions(ids), t.all_episodes(ids), t.all_promises(ids)
-    field, latest, alerts = t.field_rows(ids), t.latest_of(ids), t.alerts_by_site(ids)
+    field, latest, alerts = t.field_rows(ids), t.latest_assessments(ids), t.alerts_by_site(ids)
     data, as_of = t.data_of([ground_key(site) for site, _ in updated]), night.as_of
     sites: list[OfSite] = []
     for place, (registered, fetched) in enumerate(updated):
@@ -107,7 +107,7 @@ def judge_landscape(
         )  # fmt: skip
         sites.append((fetched.stored, fetched.snapshot, series, inputs))
     verdicts = series_verdicts(sites, Series.of_sites(observed, as_of), as_of)
-    rows: list[Payload] = []
+    made: list[StoredAssessment] = []
     changed: dict[tuple[str, str], Payload] = {}
     done: dict[str, Assessment] = {}
     for (registered, fetched), of_site, verdict in zip(updated, sites, verdicts, strict=True):
@@ -117,22 +117,18 @@ def judge_landscape(
         site, ground, known = inputs.site, ground_key(registered), latest.get(registered.id)
         loss = _neighbours(t, site, around, verdict.assessment)
         digest = _digest(series, inputs, [*verdict.background, *([repr(loss)] if loss else [])])
-        newest = known is None or known[0] <= as_of.isoformat()
-        if not newest:
-            _check_not_thinned(t, site.id, as_of.isoformat(), digest)
         assessment, patch = verdict_with_areas(verdict, loss, *of_site)
-        if newest:  # an assessment of an earlier day is stored, but no page shows it
+        if known is None or known.as_of <= as_of.isoformat():  # no page shows one of an earlier day
             data_now = _derived_data(site, registered, series, inputs, assessment, patch, data[ground], night)
             changed |= {(ground, kind): payload for kind, payload in data_now.items()}
-        rows.append(
-            {
-                "site": site.id, "as_of": as_of.isoformat(), "digest": digest, "version": site.version,
-                "snapshot": fetched.snapshot, "run": night.run, "left_out": left_out_json(fetched.left_out),
-                "payload": assessment_to_json(assessment),
-            }
+        made.append(
+            StoredAssessment(
+                site=site.id, as_of=as_of.isoformat(), digest=digest, version=site.version, snapshot=fetched.snapshot,
+                left_out=left_out_json(fetched.left_out), payload=assessment_to_json(assessment),
+            )
         )  # fmt: skip
         done[site.id] = assessment
-    fresh = t.add_assessments(rows)
+    fresh = t.add_assessments(made, run=night.run)
     t.save_data(changed)
     for (registered, _), of_site in zip(updated, sites, strict=True):
         if registered.id not in done:
@@ -143,12 +139,12 @@ def judge_landscape(
                 recorded=as_of.isoformat(),
             )  # fmt: skip
         known = latest.get(registered.id)
-        if registered.id in fresh and (known is None or known[0] <= as_of.isoformat()):
+        if registered.id in fresh and (known is None or known.as_of <= as_of.isoformat()):
             theirs = [from_json(values, Alert) for values in alerts[registered.id]]
             held = sorted({alert.held_by for alert in theirs if alert.held_by is not None})
             promised = {number: promises[registered.id][number - 1] for number in held}
             earlier = _under_earlier_promises(t, registered, promised, episodes[registered.id], of_site, around, as_of)
-            previous = None if known is None else from_json(known[2], Assessment)
+            previous = None if known is None else from_json(known.payload, Assessment)
             recipients = night.book.of_site(registered)
             update_alerts(t, theirs, done[registered.id], previous, recipients, earlier)
     return {site: {"status": one.status.value, "alert": one.alert.value} for site, one in done.items()}
@@ -177,16 +173,6 @@ def _under_earlier_promises(
             verdict = series_verdict(*under, as_of)
             earlier[number], _ = verdict_with_areas(verdict, _neighbours(t, site, around, verdict.assessment), *under)
     return earlier
-
-
-def _check_not_thinned(t: Transaction, site: str, day: str, digest: str) -> None:
-    """Raise BadData if an assessment is new, and would count for later days whose own were thinned."""
-    if t.is_thinned_since(day) and not t.has_assessment(site, day, digest):
-        msg = (
-            f"the assessments of {day} or of days after it were thinned and are stored in the chain of nights only. "
-            f"None of {day} is added, since it would count for those days too. Choose a later day by --as-of"
-        )
-        raise BadData(msg)
 
 
 def _derived_data(
@@ -231,8 +217,10 @@ def _neighbours(t: Transaction, site: Site, around: Sequence[Site], assessment: 
     """
     if assessment.loss_on is None:
         return None
-    losses = t.losses_before(neighbours(site, around), assessment.as_of.isoformat())
-    dates = [None if loss is None else date.fromisoformat(loss) for loss in losses.values()]
+    near = neighbours(site, around)
+    states = t.states(near, until=(assessment.as_of - timedelta(days=1)).isoformat())
+    losses = [states[other].loss_on if other in states else None for other in near]
+    dates = [None if loss is None else date.fromisoformat(loss) for loss in losses]
     return LossGround(neighbours=len(dates), together=lost_together(assessment.loss_on, dates))
 
 

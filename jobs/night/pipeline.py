@@ -37,7 +37,6 @@ from jobs.night.site_tasks import site_tasks
 from jobs.night.snapshot_expiry import expire_snapshots
 from jobs.pages.publishing import publish
 from jobs.proof.chain import append_line
-from jobs.proof.thinning import thin
 from jobs.register.alerting import address_book
 from jobs.register.begin import begun_night, new_run, record_run
 from jobs.register.calibration import Calibrations, Pool, calibrate_due
@@ -171,8 +170,6 @@ def night(
             outcomes = publish(settings, ledger, compute, as_of=as_of, night=manifest)
             manifest = replace(manifest, pages_failed={site: error for site, error in outcomes.items() if error})
         expire_snapshots(settings.store.root, ledger)
-        with ledger.transaction() as t:
-            thin(t)
         _end_run(ledger, manifest)
         log.info("night done", as_of=as_of.isoformat(), sites=len(sites), messages=sent + last.sent)
         return manifest

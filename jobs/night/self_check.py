@@ -9,7 +9,7 @@ import json
 import tempfile
 import time
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -69,7 +69,7 @@ def self_check(settings: Settings, ledger: Ledger, *, run: str, as_of: date) -> 
     """
     day = as_of.isoformat()
     with ledger.reading() as t:
-        last, sites = t.last_self_check(), sorted(t.assessed_before(day))
+        last, sites = t.last_self_check(), sorted(t.states(until=(as_of - timedelta(days=1)).isoformat()))
         line = newest_line(t)
     if last is not None and (as_of - date.fromisoformat(last["day"])).days < CHECK_DAYS:
         return {"site": last["site"], **last["payload"]} if last["day"] == day else None
@@ -166,13 +166,14 @@ def published_assessment(t: Transaction, site: str, plan: Mapping[str, Any] | No
         The ledger lacks it, or what it names.
     """
     latest = t.latest_assessment(site)
-    days = [] if latest is None else [latest[0] if plan is None else str(plan.get("as_of")), latest[0]]
-    rows = next(filter(None, (t.assessments_on(site, day) for day in days)), [])
+    days = [] if latest is None else [latest.as_of if plan is None else str(plan.get("as_of")), latest.as_of]
+    stored = ([one for one in t.assessments_of(site, day=day) if one.payload] for day in days)
+    rows = next(filter(None, stored), [])
     if not rows:  # none of a day that has some: an index of the ledger is damaged
         msg = f"the assessments of site {site!r} in the ledger are damaged: 'regrowth doctor --deep' names them"
         raise BadData(msg)
     series = None if plan is None else plan.get("series_digest")
-    row = ([one for one in rows if one["payload"].get("series_digest") == series] or rows)[-1]
+    row = ([one for one in rows if one.payload.get("series_digest") == series] or rows)[-1]
     return assessed_site(t, site, row)
 
 

@@ -8,6 +8,7 @@ from jobs.register.answering import precision
 from jobs.register.lots import lot_rows
 from jobs.runtime.records import from_json
 from jobs.runtime.settings import Settings
+from monitor.ledger.assessments import StoredAssessment
 from monitor.ledger.rows import Payload
 from monitor.ledger.transaction import Transaction
 from monitor.publish.programme import Account, programme_account
@@ -15,10 +16,10 @@ from monitor.sites.promise import promised_on
 from monitor.sites.site import Site, ground_key
 
 
-def read_account(settings: Settings, t: Transaction, latest: Mapping[str, Payload] | None = None) -> Account:
+def read_account(settings: Settings, t: Transaction, latest: Mapping[str, StoredAssessment] | None = None) -> Account:
     """The account of all current sites: what ``regrowth programme`` prints and the night publishes.
 
-    `latest`: rows of :func:`jobs.proof.sound_assessments.sound_assessments` by site; None: they are read.
+    `latest`: those of :func:`jobs.proof.sound_assessments.sound_assessments` by site; None: they are read.
 
     Raises
     ------
@@ -37,21 +38,23 @@ def read_account(settings: Settings, t: Transaction, latest: Mapping[str, Payloa
     )
 
 
-def _valid_assessments(t: Transaction, sites: list[Site], latest: Mapping[str, Payload]) -> dict[str, Payload]:
+def _valid_assessments(t: Transaction, sites: list[Site], latest: Mapping[str, StoredAssessment]) -> dict[str, Payload]:
     """Latest assessment of each site by its id, unless the site has been edited in what is judged, or replanted since.
 
     One of a day before its promise was changed stays.
 
     Such an assessment says nothing of what is registered now, until the next night judges it.
     """
-    episodes, judged, promises = t.all_episodes(), t.edited_since_assessed(), t.all_promises()
+    episodes, versions, promises = t.all_episodes(), t.versions(), t.all_promises()
     valid = {}
     for site in (site for site in sites if site.id in latest):
-        payload = latest[site.id]["payload"]
-        then = promised_on(site, promises.get(site.id, ()), date.fromisoformat(latest[site.id]["as_of"]))
-        alike = site.id not in judged or _judged_alike(judged[site.id], then)
-        if alike and payload.get("episode", 1) == episodes[site.id][-1]["number"]:
-            valid[site.id] = payload
+        newest = latest[site.id]
+        then = promised_on(site, promises.get(site.id, ()), date.fromisoformat(newest.as_of))
+        edited = newest.version != versions[site.id]
+        if edited and not _judged_alike(t.site_version(site.id, newest.version), then):
+            continue
+        if newest.payload.get("episode", 1) == episodes[site.id][-1]["number"]:
+            valid[site.id] = newest.payload
     return valid
 
 

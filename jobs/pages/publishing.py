@@ -39,8 +39,8 @@ from monitor.alerts.lifecycle import is_answered
 from monitor.cube.store import LandscapeStore
 from monitor.errors import MonitorError, as_disk_full
 from monitor.imagery.auxiliary.terrain import Terrain, with_slope
+from monitor.ledger.assessments import StoredAssessment
 from monitor.ledger.ledger import Ledger
-from monitor.ledger.rows import Payload
 from monitor.ledger.transaction import Transaction
 from monitor.publish.drafts import (
     PageInputs,
@@ -154,7 +154,7 @@ class _Plan(NamedTuple):
     assessment: Assessment
     calibration: Calibration | None
     notice: Mapping[str, str] | None
-    row: Payload  # of the assessment
+    row: StoredAssessment
     promises: Sequence[Mapping[str, Any]]  # up to the one that the assessment rests on
 
 
@@ -181,21 +181,21 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
     measured = {site: stored_rows(rows) for site, rows in t.field_rows().items()}
     promises = t.all_promises()
     sites = [from_json(values, Site) for values in t.sites()]
-    sites = [judged_site(t, site, latest[site.id]["version"]) if site.id in latest else site for site in sites]
+    sites = [judged_site(t, site, latest[site.id].version) if site.id in latest else site for site in sites]
     factors = _factors_by_biome(sites, latest)
     for site in sites:
         if site.id not in latest:
             continue
         ground, row, begun = ground_key(site), latest[site.id], site.start
-        assessment = from_json(row["payload"], Assessment)
+        assessment = from_json(row.payload, Assessment)
         promised = promises_until(promises.get(site.id, ()), site, assessment.as_of)
         site = in_episode(site, episodes[site.id], assessment.episode)
         alert = _shown_alert(stored_alerts.get(site.id, ()), assessment)
         alerts += [alert] if alert else []
         snapshot, units, terrain = snapshots.get(ground), left_out.get(ground, {}), terrains.get(ground)
-        same_store = snapshot is not None and _landscape(snapshot) == _landscape(row["snapshot"])
+        same_store = snapshot is not None and _landscape(snapshot) == row.landscape
         if same_store:
-            snapshot, units = row["snapshot"], row["left_out"]  # scenes fetched since are for the next assessment
+            snapshot, units = row.snapshot, row.left_out  # scenes fetched since are for the next assessment
         slope = None if terrain is None else Terrain.from_json(terrain)
         constants = constants_used(assessment, calibrations)
         notice = _notice(settings, demonstrated=site.id in demonstrated)
@@ -206,7 +206,7 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
         detectability = detectabilities.get(ground)
         content = [
             pages_code_hash(), site.version, promised, notice, assessment.status, assessment.alert,
-            list(assessment.reasons), row["digest"], alert and to_json(alert), snapshot, gone, terrain, detectability,
+            list(assessment.reasons), row.digest, alert and to_json(alert), snapshot, gone, terrain, detectability,
             assessment.hectares_failing,
             assessment.hectares_lost, assessment.neighbours_lost, msgspec.to_builtins(answers.get(site.id, ())),
             msgspec.to_builtins((measured.get(site.id, ()), factors.get(site.biome_key))),
@@ -291,11 +291,11 @@ def _answers_by_site(t: Transaction) -> dict[str, tuple[FieldAnswer, ...]]:
     return {site: tuple(reversed(sorted(found, key=lambda answer: answer.day))) for site, found in answers.items()}
 
 
-def _factors_by_biome(sites: Sequence[Site], latest: Mapping[str, Payload]) -> dict[str, FieldFactor | None]:
+def _factors_by_biome(sites: Sequence[Site], latest: Mapping[str, StoredAssessment]) -> dict[str, FieldFactor | None]:
     """Factor of each biome by its sites whose latest assessment has a factor of local field rows."""
     local: dict[str, list[FieldFactor]] = {}
     for site in sites:
-        values = latest[site.id]["payload"] if site.id in latest else {}
+        values = latest[site.id].payload if site.id in latest else {}
         if values.get("field_factor_rows"):
             value, low, high = (values[f"field_factor{end}"] for end in ("", "_low", "_high"))
             factor = FieldFactor(value=value, low=low, high=high, rows=values["field_factor_rows"])
@@ -316,7 +316,7 @@ def _shown_alert(stored: Sequence[dict[str, Any]], assessment: Assessment) -> Al
 
 def _write_pages(settings: Settings, ledger: Ledger, compute: Compute, assessed: _Assessed) -> dict[str, str | None]:
     """Write outdated pages, those of one snapshot by one call; for each site None, or the error."""
-    judged = Counter(plan.row["snapshot"] for plan in assessed.plans)
+    judged: Counter[str | None] = Counter(plan.row.snapshot for plan in assessed.plans)
     pages = sorted(assessed.outdated, key=lambda page: page.snapshot or "")
     batches = [[*members] for _, members in groupby(pages, key=lambda page: page.snapshot)]
     outcomes: dict[str, str | None] = {}

@@ -1,1 +1,1 @@
-"""The chain of nights, evidence packs and their key, thinning."""
+"""The chain of nights, evidence packs and their key."""

@@ -1,8 +1,6 @@
 """What an assessment of a site rested on, from the ledger: for the self-check and for evidence."""
 
-from collections.abc import Mapping
 from datetime import date
-from typing import Any
 
 from jobs.register.calibration import constants_used
 from jobs.register.episodes import in_episode
@@ -10,6 +8,7 @@ from jobs.runtime.records import from_json
 from monitor.errors import BadData
 from monitor.evidence.site_check import Assessed
 from monitor.imagery.auxiliary.terrain import Terrain, with_slope
+from monitor.ledger.assessments import StoredAssessment
 from monitor.ledger.transaction import Transaction
 from monitor.sites.promise import promises_until
 from monitor.sites.site import Site, ground_key
@@ -17,18 +16,18 @@ from monitor.verdict.assessment import Assessment
 from monitor.verdict.reasons import Reason
 
 
-def assessed_site(t: Transaction, site: str, row: Mapping[str, Any]) -> Assessed:
-    """A site as one of its assessments judged it; `row` has the columns of the ledger's table of assessments.
+def assessed_site(t: Transaction, site: str, row: StoredAssessment) -> Assessed:
+    """A site as one of its assessments judged it.
 
     Raises
     ------
     BadData
         The ledger lacks what the assessment names.
     """
-    assessment = from_json(row["payload"], Assessment)
-    version, constants = t.site_version(site, row["version"]), constants_used(assessment, t.calibrations())
+    assessment = from_json(row.payload, Assessment)
+    version, constants = t.site_version(site, row.version), constants_used(assessment, t.calibrations())
     if version is None or constants is None:
-        what = f"version {row['version']} of the site" if version is None else "its constants"
+        what = f"version {row.version} of the site" if version is None else "its constants"
         raise BadData(
             f"site {site!r}: the ledger no longer has {what}, on which its assessment of {assessment.as_of} rests; "
             "use the ledger from a backup of that time, or run a night and write evidence of its assessment"
@@ -38,7 +37,7 @@ def assessed_site(t: Transaction, site: str, row: Mapping[str, Any]) -> Assessed
     terrain = t.ground_data(ground_key(registered), "terrain") if known else None
     judged = in_episode(registered, t.episodes(site), assessment.episode)
     return Assessed(
-        site=registered, judged=with_slope(judged, Terrain.from_json(terrain) if terrain else None), row=row,
+        site=registered, judged=with_slope(judged, Terrain.from_json(terrain) if terrain else None), row=row.record,
         assessment=assessment, constants=constants,
-        promises=promises_until(t.promises(site), registered, date.fromisoformat(row["as_of"])),
+        promises=promises_until(t.promises(site), registered, date.fromisoformat(row.as_of)),
     )  # fmt: skip

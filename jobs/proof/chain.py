@@ -2,13 +2,12 @@
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
-from jobs.proof.thinning import RETENTION
 from monitor.alerts.chain_head import ChainHead
 from monitor.errors import BadData
 from monitor.evidence.chain import (
@@ -23,6 +22,7 @@ from monitor.evidence.chain import (
     proof,
 )
 from monitor.evidence.merkle import HASH_SIZE, merkle_root
+from monitor.ledger.assessments import StoredAssessment
 from monitor.ledger.rows import Payload
 from monitor.ledger.transaction import Transaction
 
@@ -51,11 +51,15 @@ def append_line(t: Transaction, *, night: date) -> None:
     """
     last = t.newest_chain_line()
     ends = _end(last)
-    assessments, last_assessment = _new_leaves(t.chained_assessments(ends[0]), _assessment)
-    answers, last_event = _new_leaves(t.chained_answers(ends[1]), _answer)
-    promises, last_promise = _new_leaves(t.chained_promises(ends[2]), _promise)
+    new = t.chained_assessments(ends[0])
+    if damaged := next((one for one in new if not one.payload), None):
+        msg = f"{_assessment(damaged).name} is damaged: its checksum is not that of its content. {RESTORE}"
+        raise BadData(msg)
+    assessments, last_assessment = _new_leaves(map(_assessment, new))
+    answers, last_event = _new_leaves(map(_answer, t.chained_answers(ends[1])))
+    promises, last_promise = _new_leaves(map(_promise, t.chained_promises(ends[2])))
     leaves = [*assessments, *answers, *promises]
-    if not leaves and t.has_chain_line(night.isoformat()):
+    if not leaves and any(row["night"] == night.isoformat() for row in t.chain()):
         return
     line = next_line(_line(last) if last else None, night.isoformat(), assessments, answers, promises)
     t.add_chain_line(
@@ -109,17 +113,18 @@ def proven_assessments(t: Transaction, site: str) -> list[Proven]:
     BadData
         An assessment is not what its line covers: the ledger was changed.
     """
-    return _proven(t, t.chained_assessments(0, site=site), "last_assessment", _assessment)
+    stored = sorted(t.assessments_of(site), key=lambda one: one.row)
+    return _proven(t, map(_assessment, stored), "last_assessment")
 
 
 def proven_answers(t: Transaction, site: str) -> list[Proven]:
     """All answers to the alerts of a site, or of a lot, with their proofs; as :func:`proven_assessments`."""
-    return _proven(t, t.chained_answers(0, site=site), "last_event", _answer)
+    return _proven(t, map(_answer, t.chained_answers(0, site=site)), "last_event")
 
 
 def proven_promises(t: Transaction, site: str) -> list[Proven]:
     """All promises about a site with their proofs; as :func:`proven_assessments`."""
-    return _proven(t, t.chained_promises(0, site=site), "last_promise", _promise)
+    return _proven(t, map(_promise, t.chained_promises(0, site=site)), "last_promise")
 
 
 class CoveredAssessments:
@@ -136,17 +141,14 @@ class CoveredAssessments:
         self._ends = [line["last_assessment"] for line in self._lines]
         self._leaves: dict[int, set[bytes]] = {}
 
-    def has(self, row: Payload) -> bool:
-        """Whether an assessment is what its line covers; true where no line covers it yet.
-
-        `row` has the columns of :class:`monitor.ledger.models.AssessmentRow` without `run`.
-        """
-        at = bisect_left(self._ends, row["id"])
+    def has(self, assessment: StoredAssessment) -> bool:
+        """Whether an assessment is what its line covers; true where no line covers it yet."""
+        at = bisect_left(self._ends, assessment.row)
         if at == len(self._lines):
             return True
         if at not in self._leaves:
             self._leaves[at] = {*_leaves(self._t, self._lines[at]["number"])}
-        return leaf_of(_assessment(row).record) in self._leaves[at]
+        return leaf_of(_assessment(assessment).record) in self._leaves[at]
 
 
 def problems(t: Transaction, *, newest: int | None = None) -> Iterator[str]:
@@ -170,14 +172,6 @@ def problems(t: Transaction, *, newest: int | None = None) -> Iterator[str]:
     except BadData as error:
         yield str(error)
         return
-    recent = (date.fromisoformat(max((row["night"] for row in rows), default="0001-04-01")) - RETENTION).isoformat()
-    for row in rows:
-        if row["thinned"] and row["night"] >= recent:
-            yield f"{_name(row)} says that {row['thinned']} of its assessments were thinned, too soon after that night"
-    if newest is None:
-        for event in t.events_without_assessment():
-            what = f"event {event['number']} of alert {event['alert']!r}, by the night of {event['day']}"
-            yield f"{what}: the assessment of site {event['site']!r} of that day is missing in the ledger"
     first = 0 if newest is None else max(0, len(rows) - newest)
     for before, row in zip([None, *rows][first:], rows[first:], strict=False):
         yield from _problems_of_line(t, before, row)
@@ -186,6 +180,7 @@ def problems(t: Transaction, *, newest: int | None = None) -> Iterator[str]:
 class _Row(NamedTuple):
     """A row of the ledger that the chain covers."""
 
+    id: int
     key: tuple[str, ...] | tuple[str, int]
     """Its place among the leaves of its line."""
     record: dict[str, Any]
@@ -193,33 +188,30 @@ class _Row(NamedTuple):
     """For messages."""
 
 
-def _assessment(row: Payload) -> _Row:
-    record = assessment_record({name: value for name, value in row.items() if name != "id"})
-    name = f"the assessment of site {row['site']!r} of {row['as_of']} (row {row['id']})"
-    return _Row((row["site"], row["as_of"], row["digest"]), record, name)
+def _assessment(stored: StoredAssessment) -> _Row:
+    name = f"the assessment of site {stored.site!r} of {stored.as_of} (row {stored.row})"
+    return _Row(stored.row, (stored.site, stored.as_of, stored.digest), assessment_record(stored.record), name)
 
 
 def _answer(row: Payload) -> _Row:
     content = {name: value for name, value in row.items() if name not in ("id", "photos")}
     name = f"the answer to alert {row['alert']!r}, event {row['number']} (row {row['id']})"
-    return _Row((row["alert"], row["number"]), answer_record(content, row["photos"]), name)
+    return _Row(row["id"], (row["alert"], row["number"]), answer_record(content, row["photos"]), name)
 
 
 def _promise(row: Payload) -> _Row:
     name = f"promise {row['number']} about site {row['site']!r} (row {row['id']})"
     from monitor.sites.promise import entry  # with outlines, which `status` does not load
 
-    return _Row((row["site"], row["number"]), promise_record({"site": row["site"], **entry(row)}), name)
+    return _Row(row["id"], (row["site"], row["number"]), promise_record({"site": row["site"], **entry(row)}), name)
 
 
-def _new_leaves(rows: Iterable[Payload], read: Callable[[Payload], _Row]) -> tuple[list[bytes], int]:
+def _new_leaves(rows: Iterable[_Row]) -> tuple[list[bytes], int]:
     """Leaves of rows in the order of their keys, and the highest id; 0 without rows."""
     keyed, last = [], 0
-    for values in rows:
-        row, last = read(values), values["id"]
-        if isinstance(values["payload"], str):
-            raise BadData(f"{row.name} is damaged: its checksum is not that of its content. {RESTORE}")
+    for row in rows:
         keyed.append((row.key, leaf_of(row.record)))
+        last = row.id
     return [leaf for _, leaf in sorted(keyed)], last
 
 
@@ -241,12 +233,12 @@ def _leaves(t: Transaction, number: int) -> list[bytes]:
     return [content[at : at + HASH_SIZE] for at in range(0, len(content), HASH_SIZE)]
 
 
-def _proven(t: Transaction, rows: Iterable[Payload], last: str, read: Callable[[Payload], _Row]) -> list[Proven]:
+def _proven(t: Transaction, rows: Iterable[_Row], last: str) -> list[Proven]:
     lines = t.chain()
     ends = [line[last] for line in lines]
     proven, at, leaves = [], -1, []
-    for values in rows:
-        row, covering = read(values), bisect_left(ends, values["id"])
+    for row in rows:
+        covering = bisect_left(ends, row.id)
         if covering == len(lines):
             proven.append(Proven(row.record, None))
             continue
@@ -268,25 +260,20 @@ def _problems_of_line(t: Transaction, before: Payload | None, row: Payload) -> I
     if len(leaves) != sum(counts) or merkle_root(leaves).hex() != row["root"]:
         yield f"{name}: its stored leaves were changed, they do not give its root"
         return
-    starts, ends, thinned = _end(before), _end(row), row["thinned"] or 0
+    starts, ends = _end(before), _end(row)
     assessments, answers, promises = (set(leaves[first:end]) for first, end in pairwise(accumulate(counts, initial=0)))
-    parts: Sequence[tuple[str, set[bytes], int, Iterable[Payload], Callable[[Payload], _Row]]] = (
-        ("assessments", assessments, thinned, t.chained_assessments(starts[0], ends[0]), _assessment),
-        ("answers", answers, 0, t.chained_answers(starts[1], ends[1]), _answer),
-        ("promises", promises, 0, t.chained_promises(starts[2], ends[2]), _promise),
+    parts = (
+        ("assessments", assessments, map(_assessment, t.chained_assessments(starts[0], ends[0]))),
+        ("answers", answers, map(_answer, t.chained_answers(starts[1], ends[1]))),
+        ("promises", promises, map(_promise, t.chained_promises(starts[2], ends[2]))),
     )
-    for (kind, covered, absent, rows, read), last, end in zip(parts, starts, ends, strict=True):
+    for (kind, covered, rows), last, end in zip(parts, starts, ends, strict=True):
         present = 0
-        for values in rows:
-            record, last = read(values), values["id"]
-            present += 1
+        for record in rows:
+            present, last = present + 1, record.id
             if leaf_of(record.record) not in covered:
                 yield f"{record.name} is not as it was when {name} was written: it was changed or added later"
-        missing = len(covered) - absent - present
-        in_chain = f", {absent} of them stored in the chain only" if absent else ""
-        if missing > 0:
-            yield f"{name} covers {len(covered)} {kind}{in_chain}; missing in the ledger: {missing}"
-        elif missing < 0 and absent:
-            yield f"{name} covers {len(covered)} {kind}{in_chain}, but {present} are in the ledger"
-        elif last != end and not absent:
+        if present < len(covered):
+            yield f"{name} covers {len(covered)} {kind}; missing in the ledger: {len(covered) - present}"
+        elif last != end:
             yield f"{name}: the number of the last row of {kind} that it covers was changed from {last} to {end}"

@@ -33,9 +33,6 @@ class Written:
     status: str
     assessments: int
     """Number of assessments in it."""
-    thinned_nights: int
-    """Nights later than its assessment, up to the day asked for, whose other assessments are stored in the chain only,
-    see :mod:`jobs.proof.thinning`: the site had the same status and alert then."""
     bytes: int
     fingerprint: str
     """Of the key that signed it."""
@@ -73,7 +70,6 @@ def write_evidence(
     signed_by = fingerprint(key.public_key())
     with ledger.reading() as t:
         inputs = pack_inputs(t, site, until=until, signed_by=signed_by)
-        thinned = _thinned_nights(t, inputs.assessment.as_of, until)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name[:100]}.") as folder:
@@ -86,7 +82,7 @@ def write_evidence(
     proofs = [*inputs.assessment_proofs, *inputs.answer_proofs.values(), *inputs.promise_proofs]
     return Written(
         site=site, as_of=inputs.assessment.as_of, status=inputs.assessment.status.value, assessments=len(inputs.rows),
-        thinned_nights=thinned, bytes=out.stat().st_size, fingerprint=signed_by, uncovered=proofs.count(None),
+        bytes=out.stat().st_size, fingerprint=signed_by, uncovered=proofs.count(None),
     )  # fmt: skip
 
 
@@ -104,16 +100,14 @@ def pack_inputs(t: Transaction, site: str, *, until: date | None, signed_by: str
     BadData
         As for :func:`write_evidence`.
     """
-    rows = [row for row in t.assessments_of(site) if until is None or row["as_of"] <= until.isoformat()]
-    if not rows:
+    stored = [one for one in t.assessments_of(site) if until is None or one.as_of <= until.isoformat()]
+    if not stored:
         raise BadData(_not_assessed(t, site, until))
-    assessed = assessed_site(t, site, rows[-1])
+    assessed = assessed_site(t, site, stored[-1])
     proofs = {(found.record["as_of"], found.record["digest"]): found.proof for found in proven_assessments(t, site)}
     chain = chain_lines(t)
     newest = max((line["night"] for line in chain), default="")
-    if uncovered := [
-        row["as_of"] for row in rows if proofs[row["as_of"], row["digest"]] is None and row["as_of"] <= newest
-    ]:
+    if uncovered := [one.as_of for one in stored if proofs[one.as_of, one.digest] is None and one.as_of <= newest]:
         raise BadData(
             f"site {site!r}: its assessment of {uncovered[0]} is in no line of the chain, although there is one of "
             f"{newest}: 'regrowth verify' would refuse the pack. 'regrowth run --as-of {newest}' adds a line"
@@ -126,20 +120,13 @@ def pack_inputs(t: Transaction, site: str, *, until: date | None, signed_by: str
     proven = {(found.record["alert"], found.record["number"]): found.proof for found in proven_answers(t, site)}
     return PackInputs(
         **{field.name: getattr(assessed, field.name) for field in fields(assessed)}, episodes=t.episodes(site),
-        rows=rows, alerts=alerts, chain=chain,
+        rows=[one.record for one in stored], alerts=alerts, chain=chain,
         photos=[photo for photo in t.photo_list() if (photo["alert"], photo["number"]) in answers],
-        assessment_proofs=[proofs[row["as_of"], row["digest"]] for row in rows],
+        assessment_proofs=[proofs[one.as_of, one.digest] for one in stored],
         answer_proofs={answer: proven[answer] for answer in proven if answer in answers},
         promise_proofs=[found.proof for found in proven_promises(t, site)[: len(assessed.promises)]],
         environment=environment(), fingerprint=signed_by,
     )  # fmt: skip
-
-
-def _thinned_nights(t: Transaction, day: date, until: date | None) -> int:
-    """Number of nights after a day, and up to another, with assessments that are in the chain only."""
-    if until is None:
-        return 0
-    return sum(1 for line in t.chain() if line["thinned"] and day.isoformat() < line["night"] <= until.isoformat())
 
 
 def _alerts(t: Transaction, site: str, until: date | None) -> list[dict[str, Any]]:

@@ -2,11 +2,11 @@
 
 from jobs.proof.chain import RESTORE, CoveredAssessments
 from monitor.errors import BadData
-from monitor.ledger.rows import Payload
+from monitor.ledger.assessments import StoredAssessment
 from monitor.ledger.transaction import Transaction
 
 
-def sound_assessments(t: Transaction) -> tuple[dict[str, Payload], dict[str, str]]:
+def sound_assessments(t: Transaction) -> tuple[dict[str, StoredAssessment], dict[str, str]]:
     """The newest sound assessment of every current site, and what is wrong with a newer one.
 
     Parameters
@@ -15,35 +15,37 @@ def sound_assessments(t: Transaction) -> tuple[dict[str, Payload], dict[str, str
 
     Returns
     -------
-    rows : dict
-        By site, the newest assessment that is as it was made; columns of
-        :class:`monitor.ledger.models.AssessmentRow` without `run`. A site without one is left out.
+    sound : dict
+        By site, the newest assessment that is as it was made. A site without one is left out.
     problems : dict
         By site, the error if its newest assessment is another one, which is damaged.
     """
     covered = CoveredAssessments(t)
-    rows: dict[str, Payload] = {}
+    sound: dict[str, StoredAssessment] = {}
     problems: dict[str, str] = {}
-    for site, (day, newest) in t.latest_rows().items():
-        if newest is not None and covered.has(newest):
-            rows[site] = newest
+    for site, newest in t.latest_assessments(damaged=True).items():
+        if newest.payload and covered.has(newest):
+            sound[site] = newest
             continue
-        if newest is None:
-            repair = f" To make it again: regrowth run --as-of {day} --site {site}."
-            what = "its checksum is not that of its content"
-        else:
-            repair, what = "", "the chain of nights does not cover it as it is now"
-        problems[site] = (
-            f"site {site!r}: its assessment of {day} in the ledger is not as it was made ({what}), so it is not "
-            f"published; its pages stay as they are.{repair} {RESTORE}"
-        )
-        sound = next((row for row in t.sound_assessments(site) if covered.has(row)), None)
-        if sound is not None:
-            rows[site] = sound
-    return rows, problems
+        problems[site] = damage(newest)
+        if earlier := next((one for one in t.earlier_assessments(site) if covered.has(one)), None):
+            sound[site] = earlier
+    return sound, problems
 
 
-def sound_or_error(t: Transaction) -> dict[str, Payload]:
+def damage(newest: StoredAssessment) -> str:
+    """The error that an assessment, the newest of its site, is not as it was made."""
+    repair, what = "", "the chain of nights does not cover it as it is now"
+    if not newest.payload:
+        repair = f" To make it again, with those of its landscape: regrowth run --as-of {newest.as_of}."
+        what = "its checksum is not that of its content"
+    return (
+        f"site {newest.site!r}: its assessment of {newest.as_of} in the ledger is not as it was made ({what}), so it "
+        f"is not published; its pages stay as they are.{repair} {RESTORE}"
+    )
+
+
+def sound_or_error(t: Transaction) -> dict[str, StoredAssessment]:
     """The newest assessment of every current site that has one; see :func:`sound_assessments`.
 
     Raises

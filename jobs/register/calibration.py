@@ -75,7 +75,7 @@ class Calibrations:
             self._records.setdefault(Pool(row["tile"], row["biome"]), []).append(row)
         self.ran = any(row["as_of"] == as_of.isoformat() for rows in self._records.values() for row in rows)
         """Whether calibration already ran on this night."""
-        snapshots, known = t.snapshots(), t.assessed_before(as_of.isoformat())
+        snapshots, known = t.snapshots(), t.states(until=(as_of - timedelta(days=1)).isoformat())
         stored = [site for site in sites if ground_key(site) in snapshots]
         self.stored = self._by_pool(stored)
         """Stored sites of the pool's biome."""

@@ -77,7 +77,7 @@ def _add_ledger(registry: CollectorRegistry, t: Transaction, night: Night) -> No
     statuses = Counter(dict.fromkeys([*(name for name in STATUS_NAMES if name != "no_loss"), NOT_ASSESSED], 0))
     levels = Counter(dict.fromkeys(ALERT_LEVEL_NAMES, 0))
     for site in sites:
-        values: Mapping[str, Any] = assessments[site][2] if site in assessments else {}
+        values: Mapping[str, Any] = assessments[site].payload if site in assessments else {}
         statuses[values.get("status", NOT_ASSESSED)] += 1
         levels[values.get("alert", "none")] += 1
     _gauge(registry, "regrowth_sites", "Sites by status of the latest assessment.", statuses, "status")
@@ -92,7 +92,7 @@ def _add_ledger(registry: CollectorRegistry, t: Transaction, night: Night) -> No
         oldest = max((86400 * scene.age_days for scene in manifest.unread), default=0)
         _gauge(registry, "regrowth_unread_scenes_oldest_age_seconds", f"{unread}: age of the oldest wait.", oldest)
 
-    newest = max((day for _, _, values in assessments.values() if (day := values.get("last_observed"))), default=None)
+    newest = max((day for one in assessments.values() if (day := one.payload.get("last_observed"))), default=None)
     if newest is not None:
         taken = datetime.combine(date.fromisoformat(newest), time(), UTC)
         name = "regrowth_newest_scene"

@@ -98,7 +98,7 @@ def _changes(
     if before is None:
         return None
     since, ended = before["as_of"], before["finished"]
-    statuses = t.statuses_on(since)
+    statuses = {site: state.status for site, state in t.states(until=since).items() if state.status}
     assessed = {assessment.site: assessment.status for _, assessment in rows}
     alerts = [
         AlertChange(

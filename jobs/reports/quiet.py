@@ -57,7 +57,7 @@ def add_quiet_notices(
     if not due:
         return
     first_assessed = t.first_assessed()
-    latest = {site: payload for site, (_, _, payload) in t.latest_assessments().items()}
+    latest = {site: one.payload for site, one in t.latest_assessments().items()}
     seen = {site: payload["last_observed"] for site, payload in latest.items()}
     newest_scenes = {site: date.fromisoformat(last) for site, last in seen.items() if last}
     silent = silent_sites(sites, newest_scenes, t.all_episodes(), settings.alerts.silence_days, day)

@@ -43,15 +43,13 @@ class Alerts(Rows):
     def save_alert(self, alert: Payload) -> None:
         """Store an alert; its earlier state is replaced."""
         row = {key: alert[key] for key in ("id", "site", "state", "opened")}
-        self._upsert(AlertRow, {**row, "payload": alert}, ("id",))
+        self._upsert(AlertRow, [{**row, "payload": alert}], ("id",))
 
     def sites_that_fell(self, day: str) -> set[str]:
         """Sites of which an alert opened, opened again or got worse on a day; alerts of lots do not count."""
-        query = select(AlertRow.site).join(AlertEventRow, AlertEventRow.alert == AlertRow.id)
-        query = query.where(AlertRow.payload["rule"].as_string() != "lot")
-        query = query.where(AlertEventRow.kind.in_(("opened", "worsened", "reopened")))
-        query = query.where(AlertEventRow.payload["day"].as_string() == day)
-        return set(self._connection.execute(query).scalars())
+        query = select(AlertRow.site, AlertEventRow.payload).join(AlertEventRow, AlertEventRow.alert == AlertRow.id)
+        query = query.where(AlertRow.id.not_like("%/lot"), AlertEventRow.kind.in_(("opened", "worsened", "reopened")))
+        return {site for site, event in self._connection.execute(query) if event["day"] == day}
 
     def add_event(self, alert: str, kind: str, payload: Payload, *, time: str, link: str | None = None) -> int:
         """Append an event to an alert; returns its number."""
@@ -82,19 +80,19 @@ class Alerts(Rows):
 
     def add_photo(self, photo: Payload) -> None:
         """Store a photo of an answer, unless the alert has it already; columns of :class:`PhotoRow`."""
-        self._upsert(PhotoRow, photo, ("id", "alert"), keep=True)
+        self._upsert(PhotoRow, [photo], ("id", "alert"), keep=True)
 
     def photos(self, alert: str) -> list[Payload]:
         """Photos of the answers to an alert; columns of :class:`PhotoRow`."""
         table = PhotoRow.__table__
         query = select(table).where(table.c.alert == alert).order_by(table.c.number, table.c.id)
-        return [dict(row._mapping) for row in self._connection.execute(query)]
+        return self._rows(query)
 
     def photo_list(self) -> list[Payload]:
         """Photos of all answers without their content; the other columns of :class:`PhotoRow`."""
         columns = [column for column in PhotoRow.__table__.c if column.name != "content"]
         query = select(*columns).order_by(PhotoRow.alert, PhotoRow.number, PhotoRow.id)
-        return [dict(row._mapping) for row in self._connection.execute(query)]
+        return self._rows(query)
 
 
 def _event(row: Any) -> Payload:

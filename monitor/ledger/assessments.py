@@ -1,163 +1,205 @@
-"""Assessments of the sites and of the lots, and self-checks of them."""
+"""Assessments of the sites and of the lots, and self-checks of them.
+
+The assessments of the sites of one landscape and night are one row, compressed: those of neighbours differ little. The
+state of a site (status, alert, hectares, episode) also stands in a table of its changes.
+"""
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import date, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Text, cast, func, insert, select, update
+from sqlalchemy import LargeBinary, Row, Select, func, insert, select, type_coerce, update
 from sqlalchemy.orm import aliased
 
-from monitor.ledger.models import AssessmentRow, LotRow, SelfCheckRow, SiteVersion
+from monitor.ledger.models import AssessmentsRow, LotRow, SelfCheckRow, SiteVersion, StateRow
+from monitor.ledger.packed import unpacked
 from monitor.ledger.rows import Payload, Rows
-from monitor.ledger.sealed_json import unsealed
 
-_AS_STORED = [
-    cast(column, Text).label(column.name) if column.name in ("payload", "left_out") else column
-    for column in AssessmentRow.__table__.c
-    if column.name != "run"
-]
-"""Columns of an assessment, its JSON as stored text: a damaged one does not stop the others."""
-_MAX_DAMAGED: Final = 10
-"""Newest assessments of a site that are read, at most, to get one that is not damaged."""
+LAST_DAY: Final = "9999-12-31"
+"""No day is later."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """State of a site from a day on, as its assessment says; None as there."""
+
+    landscape: str
+    status: str | None
+    alert: str | None
+    alert_rule: str | None
+    hectares: float | None
+    episode: int | None
+    loss_on: str | None
+    """First scene of a sudden loss, ISO 8601."""
+
+
+_STATE = tuple(State.__annotations__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredAssessment:
+    """One assessment of a site, and what it was made from."""
+
+    site: str
+    as_of: str
+    """Day, ISO 8601."""
+    digest: str
+    """Hash of everything that it depends on."""
+    version: str
+    """Version of the site."""
+    snapshot: str
+    """Landscape and number of its rows that were read."""
+    left_out: dict[str, Any] = field(default_factory=dict)
+    """By id, first day (ISO 8601) on which a control unit no longer counted, as known then."""
+    payload: Payload
+    """The assessment as JSON values; empty: it is damaged."""
+    row: int = 0
+    """Id of its row; 0: it is not stored yet."""
+
+    @property
+    def landscape(self) -> str:
+        """Name of the landscape of its snapshot."""
+        return self.snapshot.rpartition(":")[0]
+
+    @property
+    def state(self) -> State:
+        """State of the site by it."""
+        return State(landscape=self.landscape, **{name: self.payload.get(name) for name in _STATE[1:]})
+
+    @property
+    def record(self) -> Payload:
+        """Everything but the id of its row, by name: the chain of nights covers it."""
+        names = ("site", "as_of", "digest", "version", "snapshot", "left_out", "payload")
+        return {name: getattr(self, name) for name in names}
 
 
 class Assessments(Rows):
     """Queries and changes of assessments, verdicts on lots and self-checks."""
 
-    def add_assessment(self, site: str, as_of: str, digest: str, payload: Payload, **origin: Any) -> bool:
-        """Store an assessment; False if one of the same site, day and digest is stored already.
+    def add_assessments(self, assessments: Sequence[StoredAssessment], *, run: str) -> set[str]:
+        """Store assessments of one day and landscape as one row; ids of the sites of which it is new.
 
-        What is damaged of that one is replaced: the same inputs give the same assessment. Its other columns stay
-        as they were: the chain of nights covers them. `origin`: the other columns of :class:`AssessmentRow`.
+        One with the site and digest of a stored one is not stored again. If a stored row is damaged and all its
+        assessments are among these, it is written again: the same inputs give the same assessment.
         """
-        row = {"site": site, "as_of": as_of, "digest": digest}
-        stored = self._connection.execute(select(*_AS_STORED).filter_by(**row)).first()
-        if stored is None:
-            self._connection.execute(insert(AssessmentRow), [{**row, "payload": payload, **origin}])
-        elif _sound(stored) is None:
-            again = {"payload": payload, "left_out": origin.get("left_out")}
-            damaged = {name: value for name, value in again.items() if not _is_sound(stored._mapping[name])}
-            self._connection.execute(update(AssessmentRow).where(AssessmentRow.id == stored.id).values(**damaged))
-        return stored is None
+        if not assessments:
+            return set()
+        as_of, landscape = assessments[0].as_of, assessments[0].landscape
+        payloads = {(one.site, one.digest): one.payload for one in assessments}
+        of_day = _assessments(AssessmentsRow.as_of == as_of, _of_sites([one.site for one in assessments]))
+        for row in self._connection.execute(of_day).all():
+            stored = {(one.site, one.digest): one.payload for one in _unpacked(row)}
+            if not all(stored.values()) and payloads.keys() >= stored.keys():
+                again = update(AssessmentsRow).where(AssessmentsRow.id == row.id)
+                self._connection.execute(again.values(payloads=[payloads[key] for key in stored]))
+            assessments = [one for one in assessments if (one.site, one.digest) not in stored]
+        if assessments:
+            new = {
+                "landscape": landscape, "as_of": as_of, "run": run, "payloads": [one.payload for one in assessments],
+                "origins": [[one.site, one.digest, one.version, one.snapshot, one.left_out] for one in assessments],
+            }  # fmt: skip
+            self._connection.execute(insert(AssessmentsRow), [new])
+            self._add_states(as_of, assessments)
+        return {one.site for one in assessments}
 
-    def add_assessments(self, rows: Sequence[Payload]) -> set[str]:
-        """Store assessments of one day, columns of :class:`AssessmentRow`; ids of the sites of which it is new.
+    def _add_states(self, as_of: str, assessments: Sequence[StoredAssessment]) -> None:
+        """Store the states that differ from those before."""
+        sites = [one.site for one in assessments]
+        before, next_days = self.states(sites, until=as_of), self._next_days(as_of, assessments)
+        rows: list[Payload] = []
+        for one in assessments:
+            known = before.get(one.site)
+            if one.state != known:
+                rows.append({"site": one.site, "since": as_of, **asdict(one.state)})
+                if known is not None and one.site in next_days:  # of an earlier day: the state after it stays
+                    rows.append({"site": one.site, "since": next_days[one.site], **asdict(known)})
+        if rows:
+            self._connection.execute(insert(StateRow), rows)
 
-        See :meth:`add_assessment`.
+    def _next_days(self, as_of: str, assessments: Sequence[StoredAssessment]) -> dict[str, str]:
+        """Day of the next assessment of each site that has a later one, unless its state changes on that day."""
+        sites = {one.site for one in assessments}
+        later = select(AssessmentsRow.as_of, AssessmentsRow.origins).order_by(AssessmentsRow.as_of)
+        later = later.where(AssessmentsRow.as_of > as_of, AssessmentsRow.landscape == assessments[0].landscape)
+        days: dict[str, str] = {}
+        for row in self._connection.execute(later):
+            for site in sites.intersection(origin[0] for origin in row.origins):
+                days.setdefault(site, row.as_of)
+        changes = select(StateRow.site, StateRow.since).where(StateRow.since > as_of, StateRow.site.in_(sites))
+        for site, since in self._connection.execute(changes):
+            if since <= days.get(site, ""):
+                del days[site]
+        return days
+
+    def states(self, sites: Collection[str] | None = None, *, until: str = LAST_DAY) -> dict[str, State]:
+        """State of every current site, or of some sites, at the end of a day; one not assessed by then is left out."""
+        wanted = (
+            select(SiteVersion.site).where(SiteVersion.current).subquery()
+            if sites is None
+            else select(StateRow.site).where(StateRow.site.in_(list(sites))).distinct().subquery()
+        )
+        other = aliased(StateRow)
+        newest = select(other.id).where(other.site == wanted.c.site, other.since <= until)
+        newest = newest.order_by(other.since.desc(), other.id.desc()).limit(1).correlate(wanted)
+        columns = [StateRow.__table__.c[name] for name in _STATE]
+        query = select(wanted.c.site, *columns).select_from(wanted)
+        rows = self._connection.execute(query.join(StateRow, StateRow.id == newest.scalar_subquery()))
+        return {site: State(**dict(zip(_STATE, values, strict=True))) for site, *values in rows}
+
+    def first_assessed(self) -> dict[str, str]:
+        """Day of the first assessment of each site that has one."""
+        query = select(StateRow.site, func.min(StateRow.since)).group_by(StateRow.site)
+        return {site: day for site, day in self._connection.execute(query)}
+
+    def latest_assessment(self, site: str) -> StoredAssessment | None:
+        """The newest assessment of a site that is not damaged; None: there is none."""
+        return self.latest_assessments([site]).get(site)
+
+    def latest_assessments(
+        self, sites: Collection[str] | None = None, *, until: str = LAST_DAY, damaged: bool = False
+    ) -> dict[str, StoredAssessment]:
+        """The newest assessment up to a day of every current site, or of some sites, that has one.
+
+        One that is damaged is passed over for the newest that is not, unless `damaged`.
         """
-        days = {row["as_of"] for row in rows}
-        query = select(AssessmentRow.site, AssessmentRow.digest).where(AssessmentRow.as_of.in_(days))
-        query = query.where(AssessmentRow.site.in_([row["site"] for row in rows]))
-        stored = {tuple(row) for row in self._connection.execute(query)}
-        new = [row for row in rows if (row["site"], row["digest"]) not in stored]
-        for row in rows:
-            if (row["site"], row["digest"]) in stored:
-                self.add_assessment(**row)  # what is damaged of it is replaced
-        if new:
-            self._connection.execute(insert(AssessmentRow), new)
-        return {row["site"] for row in new}
+        missing: dict[str, set[str]] = {}
+        for site, state in self.states(sites, until=until).items():
+            missing.setdefault(state.landscape, set()).add(site)
+        latest: dict[str, StoredAssessment] = {}
+        for landscape, theirs in missing.items():
+            for one in self._newest_first(_assessments(AssessmentsRow.landscape == landscape), until):
+                if one.site in theirs and (one.payload or damaged):
+                    latest[one.site] = one
+                    theirs.remove(one.site)
+                if not theirs:
+                    break
+        return latest
 
-    def has_assessment(self, site: str, as_of: str, digest: str) -> bool:
-        """Whether an assessment of a site, day and digest is stored, damaged or not."""
-        query = select(AssessmentRow.id).filter_by(site=site, as_of=as_of, digest=digest)
-        return self._connection.execute(query).first() is not None
+    def earlier_assessments(self, site: str) -> Iterator[StoredAssessment]:
+        """All assessments of a site that are not damaged, the newest first."""
+        every = self._newest_first(_assessments(_of_sites([site])), LAST_DAY)
+        return (one for one in every if one.site == site and one.payload)
 
-    def latest_assessment(self, site: str) -> tuple[str, str, Payload] | None:
-        """Day, digest and content of the newest assessment of a site that is not damaged; None: there is none."""
-        row = next(self.sound_assessments(site), None)
-        return None if row is None else (row["as_of"], row["digest"], row["payload"])
+    def _newest_first(self, query: Select[Any], until: str) -> Iterator[StoredAssessment]:
+        """Assessments of a query up to a day, the newest first; few rows are read at a time."""
+        query = query.where(AssessmentsRow.as_of <= until)
+        query = query.order_by(AssessmentsRow.as_of.desc(), AssessmentsRow.id.desc())
+        with self._connection.execute(query, execution_options={"yield_per": 2}) as rows:
+            for row in rows:
+                yield from _unpacked(row)
 
-    def latest_of(self, sites: Collection[str]) -> dict[str, tuple[str, str, Payload]]:
-        """:meth:`latest_assessment` of those of some sites that have one."""
-        newest_first = (AssessmentRow.as_of.desc(), AssessmentRow.id.desc())
-        rank = func.row_number().over(partition_by=AssessmentRow.site, order_by=newest_first).label("rank")
-        ranked = select(AssessmentRow.id, rank).where(AssessmentRow.site.in_(sites)).subquery()
-        query = select(*_AS_STORED).join(ranked, ranked.c.id == AssessmentRow.id).where(ranked.c.rank == 1)
-        rows = {
-            row.site: _sound(row) or next(self.sound_assessments(row.site), None)
-            for row in self._connection.execute(query).all()
-        }
-        return {site: (row["as_of"], row["digest"], row["payload"]) for site, row in rows.items() if row is not None}
+    def assessments_of(self, site: str, *, day: str | None = None) -> list[StoredAssessment]:
+        """All assessments of a site, or those of a day, damaged ones too, the newest one last."""
+        query = _assessments(_of_sites([site])).order_by(AssessmentsRow.as_of, AssessmentsRow.id)
+        query = query if day is None else query.where(AssessmentsRow.as_of == day)
+        return [one for row in self._connection.execute(query) for one in _unpacked(row) if one.site == site]
 
-    def sound_assessments(self, site: str) -> Iterator[Payload]:
-        """Assessments of a site that are not damaged, newest first; columns of :class:`AssessmentRow` without `run`."""
-        query = select(*_AS_STORED).where(AssessmentRow.site == site)
-        query = query.order_by(AssessmentRow.as_of.desc(), AssessmentRow.id.desc()).limit(_MAX_DAMAGED)
-        for row in self._connection.execute(query):
-            if (sound := _sound(row)) is not None:
-                yield sound
-
-    def assessments_of(self, site: str) -> list[Payload]:
-        """All stored assessments of a site, the newest one last; columns of :class:`AssessmentRow`."""
-        table = AssessmentRow.__table__
-        query = select(table).where(table.c.site == site).order_by(table.c.as_of, table.c.id)
-        return [dict(row._mapping) for row in self._connection.execute(query)]
-
-    def assessments_on(self, site: str, day: str) -> list[Payload]:
-        """The assessments of a site on a day, the newest one last; columns of :class:`AssessmentRow`."""
-        table = AssessmentRow.__table__
-        query = select(table).where(table.c.site == site, table.c.as_of == day).order_by(table.c.id)
-        return [dict(row._mapping) for row in self._connection.execute(query)]
-
-    def latest_assessments(self) -> dict[str, tuple[str, str, Payload]]:
-        """Day, digest and content of the newest assessment that is not damaged, of every current site that has one."""
-        rows = {site: row or next(self.sound_assessments(site), None) for site, (_, row) in self.latest_rows().items()}
-        return {site: (row["as_of"], row["digest"], row["payload"]) for site, row in rows.items() if row is not None}
-
-    def latest_rows(self) -> dict[str, tuple[str, Payload | None]]:
-        """Day of the newest assessment of every current site that has one, and its row.
-
-        Columns of :class:`AssessmentRow` without `run`; None: the row is damaged.
-        """
-        of_site = select(AssessmentRow.id).where(AssessmentRow.site == SiteVersion.site)
-        newest = of_site.order_by(AssessmentRow.as_of.desc(), AssessmentRow.id.desc()).limit(1).correlate(SiteVersion)
-        query = select(SiteVersion.site.label("current"), *_AS_STORED)
-        query = query.join(AssessmentRow, AssessmentRow.id == newest.scalar_subquery()).where(SiteVersion.current)
-        return {row.current: (row.as_of, _sound(row)) for row in self._connection.execute(query)}
-
-    def chained_assessments(self, after: int, until: int | None = None, site: str | None = None) -> list[Payload]:
-        """Assessments with an id above `after` and up to `until`, of all sites or of one, by id.
-
-        Columns of :class:`AssessmentRow` without `run`, which the chain does not fix. The JSON of a damaged one is the
-        stored text, which no line covers.
-        """
-        query = select(*_AS_STORED).where(AssessmentRow.id > after).order_by(AssessmentRow.id)
-        query = query if until is None else query.where(AssessmentRow.id <= until)
-        query = query if site is None else query.where(AssessmentRow.site == site)
-        return [_sound(row) or dict(row._mapping) for row in self._connection.execute(query)]
-
-    def edited_since_assessed(self) -> dict[str, Payload | None]:
-        """Current sites that were edited since their newest assessment: the version that was judged; None: unknown."""
-        of_site = select(AssessmentRow.id).where(AssessmentRow.site == SiteVersion.site)
-        newest = of_site.order_by(AssessmentRow.as_of.desc(), AssessmentRow.id.desc()).limit(1).correlate(SiteVersion)
-        judged = aliased(SiteVersion)
-        query = select(SiteVersion.site, judged.payload)
-        query = query.join(AssessmentRow, AssessmentRow.id == newest.scalar_subquery())
-        same = (judged.site == AssessmentRow.site) & (judged.version == AssessmentRow.version)
-        query = query.outerjoin(judged, same).where(SiteVersion.current, AssessmentRow.version != SiteVersion.version)
-        return {row.site: row.payload for row in self._connection.execute(query)}
-
-    def statuses_on(self, day: str) -> dict[str, str]:
-        """Status that each current site had at the end of a day; sites not assessed until then are left out."""
-        of_site = select(AssessmentRow.id).where(AssessmentRow.site == SiteVersion.site, AssessmentRow.as_of <= day)
-        newest = of_site.order_by(AssessmentRow.as_of.desc(), AssessmentRow.id.desc()).limit(1).correlate(SiteVersion)
-        query = select(SiteVersion.site, AssessmentRow.payload)  # read whole, so that its seal is compared
-        query = query.join(AssessmentRow, AssessmentRow.id == newest.scalar_subquery()).where(SiteVersion.current)
-        return {site: payload["status"] for site, payload in self._connection.execute(query)}
-
-    def assessed_before(self, day: str) -> set[str]:
-        """Current sites with an assessment of an earlier day."""
-        earlier = select(AssessmentRow.id).where(AssessmentRow.site == SiteVersion.site, AssessmentRow.as_of < day)
-        query = select(SiteVersion.site).where(SiteVersion.current, earlier.exists())
-        return {row.site for row in self._connection.execute(query)}
-
-    def losses_before(self, sites: Collection[str], day: str) -> dict[str, str | None]:
-        """First scene of a sudden loss in the newest assessment before a day, by current site; None: none is known."""
-        of_site = select(AssessmentRow.id).where(AssessmentRow.site == SiteVersion.site, AssessmentRow.as_of < day)
-        newest = of_site.order_by(AssessmentRow.as_of.desc(), AssessmentRow.id.desc()).limit(1).correlate(SiteVersion)
-        query = select(SiteVersion.site, AssessmentRow.payload)
-        query = query.outerjoin(AssessmentRow, AssessmentRow.id == newest.scalar_subquery())
-        query = query.where(SiteVersion.current, SiteVersion.site.in_(sites))
-        return {site: (payload or {}).get("loss_on") for site, payload in self._connection.execute(query)}
+    def chained_assessments(self, after: int, until: int | None = None) -> list[StoredAssessment]:
+        """Assessments in rows with an id above `after` and up to `until`, by id."""
+        query = _assessments(AssessmentsRow.id > after).order_by(AssessmentsRow.id)
+        query = query if until is None else query.where(AssessmentsRow.id <= until)
+        return [one for row in self._connection.execute(query) for one in _unpacked(row)]
 
     def sites_that_could_fall(self, day: str) -> set[str]:
         """Current sites whose alerts the night of a day could open or make worse.
@@ -165,28 +207,20 @@ class Assessments(Rows):
         Those whose assessment of that day rests on other scenes than the one of the last day before, or is the first;
         on the first night of all, every site.
         """
-        if self._connection.execute(select(AssessmentRow.id).where(AssessmentRow.as_of < day).limit(1)).first() is None:
+        if self._connection.execute(select(StateRow.id).where(StateRow.since < day).limit(1)).first() is None:
             return set(self._connection.execute(select(SiteVersion.site).where(SiteVersion.current)).scalars())
-        of_site = select(AssessmentRow.id).where(AssessmentRow.site == SiteVersion.site)
-        of_site = of_site.order_by(AssessmentRow.as_of.desc(), AssessmentRow.id.desc()).limit(1).correlate(SiteVersion)
-        new, old = aliased(AssessmentRow), aliased(AssessmentRow)
-        query = select(SiteVersion.site).where(SiteVersion.current)
-        query = query.join(new, new.id == of_site.where(AssessmentRow.as_of == day).scalar_subquery())
-        query = query.outerjoin(old, old.id == of_site.where(AssessmentRow.as_of < day).scalar_subquery())
-        scenes = [func.coalesce(row.payload["n_scenes"].as_integer(), -1) for row in (old, new)]
-        newest = [func.coalesce(row.payload["last_observed"].as_string(), "") for row in (old, new)]
-        query = query.where((scenes[0] != scenes[1]) | (newest[0] != newest[1]))
-        return set(self._connection.execute(query).scalars())
+        latest = self.latest_assessments(until=day)
+        judged = {site: _scenes(one) for site, one in latest.items() if one.as_of == day}
+        before = (date.fromisoformat(day) - timedelta(days=1)).isoformat()
+        earlier = {site: _scenes(one) for site, one in self.latest_assessments(judged, until=before).items()}
+        return {site for site, scenes in judged.items() if scenes != earlier.get(site)}
 
-    def first_assessed(self) -> dict[str, str]:
-        """Day of the first assessment of each site that has one."""
-        query = select(AssessmentRow.site, func.min(AssessmentRow.as_of)).group_by(AssessmentRow.site)
-        return {site: day for site, day in self._connection.execute(query)}
+    # lots
 
     def add_lot_verdict(self, lot: str, as_of: str, digest: str, payload: Payload, *, run: str) -> None:
         """Append a verdict on a lot, unless that of the same day and digest is stored already."""
         row = {"lot": lot, "as_of": as_of, "digest": digest, "run": run, "payload": payload}
-        self._upsert(LotRow, row, ("lot", "as_of", "digest"), keep=True)
+        self._upsert(LotRow, [row], ("lot", "as_of", "digest"), keep=True)
 
     def latest_lot_verdicts(self) -> dict[str, tuple[str, str, Payload]]:
         """Day, digest and content of the newest verdict on every lot that was ever judged."""
@@ -199,27 +233,39 @@ class Assessments(Rows):
     def last_self_check(self) -> Payload | None:
         """The self-check of the latest night that did one; columns of :class:`SelfCheckRow`. None: there was none."""
         table = SelfCheckRow.__table__
-        row = self._connection.execute(select(table).order_by(table.c.day.desc()).limit(1)).first()
-        return None if row is None else dict(row._mapping)
+        return self._row(select(table).order_by(table.c.day.desc()))
 
     def add_self_check(self, day: str, site: str, payload: Payload) -> None:
         """Store the self-check of a night, unless it has one."""
-        self._upsert(SelfCheckRow, {"day": day, "site": site, "payload": payload}, ("day",), keep=True)
+        self._upsert(SelfCheckRow, [{"day": day, "site": site, "payload": payload}], ("day",), keep=True)
 
 
-def _is_sound(content: str) -> bool:
-    """Whether a stored JSON value is as it was stored."""
+def _assessments(*where: Any) -> Select[Any]:
+    """Query of rows of assessments; their payloads are stored bytes, so that a damaged row does not stop the others."""
+    payloads = type_coerce(AssessmentsRow.payloads, LargeBinary).label("payloads")
+    return select(AssessmentsRow.id, AssessmentsRow.as_of, AssessmentsRow.origins, payloads).where(*where)
+
+
+def _of_sites(sites: Sequence[str]) -> Any:
+    """Rows of the landscapes that some sites were ever assessed in."""
+    return AssessmentsRow.landscape.in_(select(StateRow.landscape).where(StateRow.site.in_(sites)))
+
+
+def _unpacked(row: Row[Any]) -> list[StoredAssessment]:
+    """Assessments of a row."""
     try:
-        unsealed(content)
+        payloads = unpacked(row.payloads)
     except ValueError:
-        return False
-    return True
+        payloads = [{}] * len(row.origins)
+    return [
+        StoredAssessment(
+            site=site, as_of=row.as_of, digest=digest, version=version, snapshot=snapshot, left_out=left_out,
+            payload=payload, row=row.id,
+        )
+        for (site, digest, version, snapshot, left_out), payload in zip(row.origins, payloads, strict=True)
+    ]  # fmt: skip
 
 
-def _sound(row: Any) -> Payload | None:
-    """Values of a row with the columns :data:`_AS_STORED`; None: its JSON is damaged."""
-    columns = {column.name: row._mapping[column.name] for column in _AS_STORED}
-    try:
-        return columns | {name: unsealed(columns[name]) for name in ("payload", "left_out")}
-    except ValueError:
-        return None
+def _scenes(assessment: StoredAssessment) -> tuple[Any, Any]:
+    """Number of scenes that an assessment rests on, and day of the newest."""
+    return assessment.payload.get("n_scenes"), assessment.payload.get("last_observed")

@@ -1,14 +1,15 @@
 """What is damaged in a ledger: every row of every table is read."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, datetime
+from typing import Any
 
-from sqlalchemy import JSON, Connection, String, Text, cast, select
+from sqlalchemy import Column, Connection, LargeBinary, String, Text, cast, select, type_coerce
 
 from monitor.ledger.models import Base
-from monitor.ledger.sealed_json import unsealed
+from monitor.ledger.packed import Packed, unpacked
 
-_DAYS = frozenset({"as_of", "start", "night", "day", "date", "opened", "reported_day"})
+_DAYS = frozenset({"as_of", "start", "since", "night", "day", "date", "opened", "reported_day"})
 """Columns of ten characters that hold days."""
 _TIMES = frozenset({"started", "finished"})
 """Columns that hold times of runs."""
@@ -25,12 +26,11 @@ def damaged_rows(connection: Connection) -> Iterator[str]:
     for table in Base.metadata.sorted_tables:
         keys = list(table.primary_key.columns)
         for column in table.columns:
-            is_json = isinstance(column.type, JSON)
-            is_day = column.name in _DAYS and isinstance(column.type, String) and column.type.length == 10
-            if not (is_json or is_day or column.name in _TIMES):
+            check = _check_of(column)
+            if check is None:
                 continue
-            check = unsealed if is_json else date.fromisoformat if is_day else datetime.fromisoformat
-            for *key, content in connection.execute(select(*keys, cast(column, Text))):
+            stored = type_coerce(column, LargeBinary) if isinstance(column.type, Packed) else cast(column, Text)
+            for *key, content in connection.execute(select(*keys, stored)):
                 if content is None:
                     continue
                 try:
@@ -38,3 +38,12 @@ def damaged_rows(connection: Connection) -> Iterator[str]:
                 except ValueError as error:
                     named = ", ".join(f"{k.name} {value!r}" for k, value in zip(keys, key, strict=True))
                     yield f"table {table.name}, {named}: {column.name} is damaged, {error}"
+
+
+def _check_of(column: Column[Any]) -> Callable[[Any], object] | None:
+    """Raises ValueError for a damaged value of a column; None: its values do not show damage."""
+    if isinstance(column.type, Packed):
+        return unpacked
+    if column.name in _DAYS and isinstance(column.type, String) and column.type.length == 10:
+        return date.fromisoformat
+    return datetime.fromisoformat if column.name in _TIMES else None

@@ -24,7 +24,7 @@ class Grounds(Rows):
     def freeze_controls(self, ground: str, site: str, payload: Payload, *, digest: str, now: str) -> None:
         """Store the control units of a ground, unless it has some already."""
         row = {"ground": ground, "site": site, "hash": digest, "frozen": now, "payload": payload}
-        self._upsert(ControlsRow, row, ("ground",), keep=True)
+        self._upsert(ControlsRow, [row], ("ground",), keep=True)
 
     def snapshots(self, grounds: Collection[str] | None = None) -> dict[str, str]:
         """Landscape and number of rows that every ground, or some, were last read from."""
@@ -37,7 +37,7 @@ class Grounds(Rows):
         rows = [
             {"ground": ground, "site": site, "snapshot": snapshot} for ground, (site, snapshot) in snapshots.items()
         ]
-        self._upsert_all(SnapshotRow, rows, ("ground",))
+        self._upsert(SnapshotRow, rows, ("ground",))
 
     def ground_data(self, ground: str, kind: str) -> Payload | None:
         """Data of one kind of :class:`GroundDataRow` about a ground; None: not known."""
@@ -60,17 +60,17 @@ class Grounds(Rows):
     def save_data(self, data: Mapping[tuple[str, str], Payload]) -> None:
         """Store data by ground and kind; earlier data is replaced."""
         rows = [{"ground": ground, "kind": kind, "payload": payload} for (ground, kind), payload in data.items()]
-        self._upsert_all(GroundDataRow, rows, ("ground", "kind"))
+        self._upsert(GroundDataRow, rows, ("ground", "kind"))
 
     def calibrations(self) -> list[Payload]:
         """All constants of the verdict, in the order in which they were added; columns of :class:`CalibrationRow`."""
         table = CalibrationRow.__table__
-        return [dict(row._mapping) for row in self._connection.execute(select(table).order_by(table.c.id))]
+        return self._rows(select(table).order_by(table.c.id))
 
     def add_calibration(self, payload: Payload, **columns: Any) -> None:
         """Store constants, unless their tile, biome, season, number of stored sites and code have some already."""
         row = {**columns, "payload": payload}
-        self._upsert(CalibrationRow, row, ("tile", "biome", "season", "stored", "made_from"), keep=True)
+        self._upsert(CalibrationRow, [row], ("tile", "biome", "season", "stored", "made_from"), keep=True)
 
     def field_rows(self, sites: Collection[str] | None = None) -> dict[str, list[Payload]]:
         """Measurements on the ground of all sites, or of some, by site, those of each by date.

@@ -1,7 +1,7 @@
 """The ledger: sites, episodes, controls, calibrations, runs, assessments, alerts and outbox, in SQLite or PostgreSQL.
 
-Only the coordinator of a run writes. The results of a night for one site (assessment, alert, notices) are one
-transaction: a run that is killed leaves each site as it was before its night or after it, never in between.
+Only the coordinator of a run writes. The results of a night for the sites of a landscape (assessments, alerts, notices)
+are one transaction: a run that is killed leaves them as they were before its night or after it, never in between.
 """
 
 import errno
@@ -22,10 +22,9 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from monitor.errors import BadConfiguration, BadData, DiskFull, MonitorError, TryLater, as_disk_full
 from monitor.ledger.damage import damaged_rows
 from monitor.ledger.models import Base, LedgerRow
-from monitor.ledger.sealed_json import JSON_OPTIONS, text_of
 from monitor.ledger.transaction import Transaction
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 """Format of the tables. A ledger of another format is refused: before version 1.0 nothing is migrated."""
 LOCK_WAIT: Final = 60
 """Longest time to wait for another writer. [s]"""
@@ -308,6 +307,11 @@ def server_holder(connection: Connection) -> str | None:
     return connection.execute(held).scalar()
 
 
+def text_of(stored: bytes) -> str:
+    """Text of SQLite, also where damage left no UTF-8: what reads it then names it."""
+    return stored.decode(errors="replace")
+
+
 def _first_line(message: str) -> str:
     return next(iter(message.splitlines()), "no details")
 
@@ -340,7 +344,7 @@ def _is_full(folder: Path) -> bool:
 def _engine(url: str, lock_wait: float) -> Engine:
     local = url.startswith("sqlite")
     options: dict[str, Any] = {"connect_args": {"timeout": lock_wait}} if local else {"pool_pre_ping": True}
-    engine = create_engine(url, **options, **JSON_OPTIONS)
+    engine = create_engine(url, **options)
 
     @event.listens_for(engine, "connect")
     def _set_up(connection: Any, _: Any) -> None:

@@ -1,15 +1,17 @@
-"""Tables of the ledger. Records of other parts are stored as JSON in the column `payload`."""
+"""Tables of the ledger. Records of other parts are stored in the column `payload`, as compressed JSON."""
 
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, Boolean, Float, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import Boolean, Float, Index, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from monitor.ledger.packed import Packed
 
 
 class Base(DeclarativeBase):
     """Base class of the tables."""
 
-    type_annotation_map: ClassVar[dict[Any, Any]] = {dict[str, Any]: JSON(none_as_null=True)}
+    type_annotation_map: ClassVar[dict[Any, Any]] = {dict[str, Any]: Packed, list[Any]: Packed}
 
 
 class LedgerRow(Base):
@@ -157,7 +159,7 @@ class RunRow(Base):
     error: Mapped[str | None] = mapped_column(Text)
     """What ended it; None: it ran to its end."""
     manifest: Mapped[dict[str, Any] | None]
-    """None: it did not run to its end, or is old, see :mod:`jobs.proof.thinning`."""
+    """None: it did not run to its end."""
     summary: Mapped[dict[str, Any] | None]
     """Counts of its manifest, and what failed in it; None where it did not run to its end."""
 
@@ -173,29 +175,41 @@ class EecuRow(Base):
     """[EECU s]"""
 
 
-class AssessmentRow(Base):
-    """One assessment. Never edited: other pixels, another plan or other code make a new row.
-
-    Of nights more than 90 days old only some are stored, see :mod:`jobs.proof.thinning`.
-    """
+class AssessmentsRow(Base):
+    """Assessments of sites of one landscape by one night. Never edited: other pixels, plans or code make a new row."""
 
     __tablename__ = "assessments"
-    __table_args__ = (
-        UniqueConstraint("site", "as_of", "digest"),
-        Index("ix_assessments_latest", "site", "as_of", "id"),
-    )
+    __table_args__ = (Index("ix_assessments_landscape", "landscape", "as_of", "id"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    landscape: Mapped[str] = mapped_column(String(64))
+    as_of: Mapped[str] = mapped_column(String(10))
+    run: Mapped[str] = mapped_column(String(64))
+    origins: Mapped[list[Any]]
+    """Of each: site, digest, version of the site, snapshot, and the control units left out, see
+    :class:`monitor.ledger.assessments.StoredAssessment`."""
+    payloads: Mapped[list[Any]]
+    """The assessments as JSON values, in the order of `origins`."""
+
+
+class StateRow(Base):
+    """State of a site from a day on, as its assessments say. A row only where it changes; never edited."""
+
+    __tablename__ = "states"
+    __table_args__ = (Index("ix_states_latest", "site", "since", "id"),)
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     site: Mapped[str] = mapped_column(String(400))
-    as_of: Mapped[str] = mapped_column(String(10))
-    digest: Mapped[str] = mapped_column(String(64))
-    version: Mapped[str] = mapped_column(String(64))
-    snapshot: Mapped[str] = mapped_column(String(64))
-    """Landscape and number of its rows that were read."""
-    left_out: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    """By id, first day (ISO 8601) on which a control unit no longer counted, as known then."""
-    run: Mapped[str] = mapped_column(String(64))
-    payload: Mapped[dict[str, Any]]
+    since: Mapped[str] = mapped_column(String(10))
+    """Day of the first assessment with this state. Of rows of one day the last one counts."""
+    landscape: Mapped[str] = mapped_column(String(64))
+    """Landscape that the assessment rests on, in whose rows it stands."""
+    status: Mapped[str | None] = mapped_column(String(20))
+    alert: Mapped[str | None] = mapped_column(String(20))
+    alert_rule: Mapped[str | None] = mapped_column(String(20))
+    hectares: Mapped[float | None] = mapped_column(Float)
+    episode: Mapped[int | None] = mapped_column(Integer)
+    loss_on: Mapped[str | None] = mapped_column(String(10))
 
 
 class SelfCheckRow(Base):
@@ -275,7 +289,7 @@ class PhotoRow(Base):
 
 
 class ChainRow(Base):
-    """One line of the chain of nights, see :class:`monitor.evidence.chain.Line`. Never deleted; only `thinned` is set.
+    """One line of the chain of nights, see :class:`monitor.evidence.chain.Line`. Never edited and never deleted.
 
     The columns up to `hash` are the line; what follows says which rows of the ledger it covers. `leaves` is the last
     column, so that a query of the others does not read it.
@@ -292,13 +306,11 @@ class ChainRow(Base):
     previous: Mapped[str] = mapped_column(String(64))
     hash: Mapped[str] = mapped_column(String(64))
     last_assessment: Mapped[int] = mapped_column(Integer)
-    """Highest id of the assessments that this line and those before cover; 0: none."""
+    """Highest id of the rows of assessments that this line and those before cover; 0: none."""
     last_event: Mapped[int] = mapped_column(Integer)
     """Highest id of the events of alerts that this line and those before cover; 0: none."""
     last_promise: Mapped[int] = mapped_column(Integer)
     """Highest id of the promises that this line and those before cover; 0: none."""
-    thinned: Mapped[int | None] = mapped_column(Integer)
-    """Number of its assessments that are stored in the chain only, by their leaf; None: not thinned yet."""
     leaves: Mapped[bytes]
     """Leaves of its tree, 32 bytes each, so that a proof needs no records but its own."""
 

@@ -49,19 +49,18 @@ class Outbox(Rows):
         query = query.where(table.c.state.in_(states)) if states else query
         query = query if message is None else query.where(table.c.message == message)
         query = query if alert is None else query.where(table.c.alert == alert)
-        return [dict(row._mapping) for row in self._connection.execute(query)]
+        return self._rows(query)
 
     def notice_of_link(self, link: str) -> Payload | None:
         """Notice that an answer link belongs to; columns of :class:`NoticeRow`. None: there is none."""
         table = NoticeRow.__table__
-        row = self._connection.execute(select(table).where(table.c.link == link)).first()
-        return None if row is None else dict(row._mapping)
+        return self._row(select(table).where(table.c.link == link))
 
     def all_notices(self) -> list[Payload]:
         """Every notice, oldest first; columns of :class:`NoticeRow` without the payload."""
         columns = [column for column in NoticeRow.__table__.columns if column.name != "payload"]
         query = select(*columns).order_by(NoticeRow.day, NoticeRow.id)
-        return [dict(row._mapping) for row in self._connection.execute(query)]
+        return self._rows(query)
 
     def change_notices(self, ids: Iterable[int], *, leased_until: str | None = None, **columns: Any) -> int:
         """Set columns of :class:`NoticeRow` of some notices; returns how many were changed.

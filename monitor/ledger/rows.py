@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from importlib import import_module
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Select, select
 
 from monitor.ledger.models import Base
 
@@ -23,23 +23,25 @@ class Rows:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
+    def _rows(self, query: Select[Any]) -> list[Payload]:
+        """Rows of a query, by name of the column."""
+        return [dict(row) for row in self._connection.execute(query).mappings()]
+
+    def _row(self, query: Select[Any]) -> Payload | None:
+        """First row of a query, see :meth:`_rows`; None: there is none."""
+        return next(iter(self._rows(query.limit(1))), None)
+
     def _by_site(self, model: Any, order: Any, sites: Collection[str] | None) -> dict[str, list[Payload]]:
         """Rows of a table with a column `site`, those of all sites or of some, by site."""
         query = select(model.__table__).order_by(model.site, order, model.id)
         query = query if sites is None else query.where(model.site.in_(sites))
         rows: dict[str, list[Payload]] = {}
-        for row in self._connection.execute(query):
-            rows.setdefault(row.site, []).append(dict(row._mapping))
+        for row in self._rows(query):
+            rows.setdefault(row["site"], []).append(row)
         return rows
 
-    def _upsert(self, model: type[Base], row: Payload, keys: tuple[str, ...], *, keep: bool = False) -> None:
-        """Insert a row; where one with the same `keys` exists, update it, or keep it as it is."""
-        self._upsert_all(model, [row], keys, keep=keep)
-
-    def _upsert_all(
-        self, model: type[Base], rows: Sequence[Payload], keys: tuple[str, ...], *, keep: bool = False
-    ) -> None:  # fmt: skip
-        """:meth:`_upsert` for rows with the same columns."""
+    def _upsert(self, model: type[Base], rows: Sequence[Payload], keys: tuple[str, ...], *, keep: bool = False) -> None:
+        """Insert rows with the same columns; where one with the same `keys` exists, update it, or keep it as it is."""
         if not rows:
             return
         dialect = import_module(f"sqlalchemy.dialects.{self._connection.dialect.name}")  # both would take 40 ms

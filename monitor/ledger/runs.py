@@ -11,7 +11,7 @@ class Runs(Rows):
 
     def begin_run(self, run: str, kind: str, as_of: str, *, now: str) -> None:
         """Store that a run has begun, unless that is stored."""
-        self._upsert(RunRow, {"id": run, "kind": kind, "as_of": as_of, "started": now}, ("id",), keep=True)
+        self._upsert(RunRow, [{"id": run, "kind": kind, "as_of": as_of, "started": now}], ("id",), keep=True)
 
     def end_run(
         self,
@@ -28,33 +28,24 @@ class Runs(Rows):
         running = (RunRow.id == run) & RunRow.finished.is_(None)
         self._connection.execute(update(RunRow).where(running).values(**ended))
 
-    def empty_manifests(self, before: str) -> None:
-        """Remove the manifests of runs of days before `before`, except the newest of a night; summaries stay."""
-        old = (RunRow.as_of < before) & RunRow.manifest.is_not(None)
-        newest = select(RunRow.id).where(old, RunRow.kind == "night")
-        newest = newest.order_by(RunRow.as_of.desc(), RunRow.started.desc()).limit(1)
-        emptied = update(RunRow).where(old, RunRow.id != func.coalesce(newest.scalar_subquery(), ""))
-        self._connection.execute(emptied.values(manifest=None))
-
     def newest_night(self) -> Payload | None:
         """The night that began last; columns of :class:`RunRow`. None: there was none."""
         table = RunRow.__table__
         query = select(table).where(table.c.kind == "night").order_by(table.c.started.desc()).limit(1)
-        row = self._connection.execute(query).first()
-        return None if row is None else dict(row._mapping)
+        return self._row(query)
 
     def unfinished_nights(self) -> list[Payload]:
         """Nights that did not end, the oldest first: columns of :class:`RunRow`."""
         table = RunRow.__table__
         query = select(table).where(table.c.kind == "night", table.c.finished.is_(None)).order_by(table.c.started)
-        return [dict(row._mapping) for row in self._connection.execute(query)]
+        return self._rows(query)
 
     def nights(self, limit: int) -> list[Payload]:
         """The nights that began last, newest first: columns of :class:`RunRow` without the manifest."""
         table = RunRow.__table__
         columns = [column for column in table.c if column.name != "manifest"]
         query = select(*columns).where(table.c.kind == "night").order_by(table.c.started.desc()).limit(limit)
-        return [dict(row._mapping) for row in self._connection.execute(query)]
+        return self._rows(query)
 
     def finished_night_before(self, day: str) -> Payload | None:
         """Columns of :class:`RunRow` of the last night before that of a day that ran to its end; None: none did.
@@ -65,8 +56,7 @@ class Runs(Rows):
         query = select(RunRow.__table__).where(RunRow.kind == "night", RunRow.manifest.is_not(None))
         query = query.where(RunRow.as_of < day, RunRow.started < func.coalesce(first, "9"))
         query = query.order_by(RunRow.as_of.desc(), RunRow.started.desc()).limit(1)
-        row = self._connection.execute(query).first()
-        return None if row is None else dict(row._mapping)
+        return self._row(query)
 
     def last_success(self) -> tuple[str | None, str | None]:
         """Latest day, and latest time of the end, of the nights with exit status 0; None: none has."""
@@ -106,6 +96,6 @@ class Runs(Rows):
 
     def add_eecu_seconds(self, month: str, seconds: float) -> None:
         """Add to the computing time of a month. [EECU s]"""
-        self._upsert(EecuRow, {"month": month, "seconds": 0.0}, ("month",), keep=True)
+        self._upsert(EecuRow, [{"month": month, "seconds": 0.0}], ("month",), keep=True)
         added = EecuRow.seconds + seconds
         self._connection.execute(update(EecuRow).where(EecuRow.month == month).values(seconds=added))

@@ -57,21 +57,21 @@ class Sites(Rows):
 
     def registered(self) -> dict[str, Registered]:
         """Every site, retired ones included, with its current version or, if retired, its last one."""
-        start = SiteVersion.payload["start"].as_string().label("start")
-        query = select(SiteVersion.site, SiteVersion.version, SiteVersion.current, start)
+        query = select(SiteVersion.site, SiteVersion.version, SiteVersion.current, EpisodeRow.start)
+        query = query.join(EpisodeRow, (EpisodeRow.site == SiteVersion.site) & (EpisodeRow.number == 1))
         query = query.order_by(SiteVersion.current, SiteVersion.added, SiteVersion.id)
         return {row.site: Registered(row.version, row.start, row.current) for row in self._connection.execute(query)}
 
     def store_version(self, site: str, version: str, payload: Payload, *, now: str) -> None:
         """Store a version of a site that assessments name, without making it the current one."""
         row = {"site": site, "version": version, "current": False, "added": now, "payload": payload}
-        self._upsert(SiteVersion, row, ("site", "version"), keep=True)
+        self._upsert(SiteVersion, [row], ("site", "version"), keep=True)
 
     def add_site(self, site: str, version: str, payload: Payload, *, start: str, now: str) -> None:
         """Make a version of a site the current one; its first episode begins at `start`."""
         self.retire_site(site)
         row = {"site": site, "version": version, "current": True, "added": now, "payload": payload}
-        self._upsert(SiteVersion, row, ("site", "version"))
+        self._upsert(SiteVersion, [row], ("site", "version"))
         first = update(EpisodeRow).where(EpisodeRow.site == site, EpisodeRow.number == 1).values(start=start)
         if self._connection.execute(first).rowcount == 0:
             episode = {"site": site, "number": 1, "start": start, "opened": now, "budget": 1.0}

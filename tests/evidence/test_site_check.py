@@ -28,8 +28,7 @@ class Recorded:
     def __init__(self, folder, site, *, row=None):
         settings = load(folder / "regrowth.toml")
         with open_ledger(settings, create=False) as ledger, ledger.reading() as t:
-            row = row or published_assessment(t, site, None).row
-            record = assessed_site(t, site, row)
+            record = published_assessment(t, site, None) if row is None else assessed_site(t, site, row)
             self.controls = ControlSet.from_json(t.controls(ground_key(record.site)))
         self.assessment, self.snapshot, self.record = record.assessment, record.snapshot, record
         self.left_out, self.constants = record.left_out, record.constants
@@ -94,7 +93,7 @@ def test_every_site_of_the_demonstration_is_equal_to_the_last_digit(demo, tmp_pa
 def test_an_old_assessment_is_equal_too_though_scenes_have_come_since(demo, tmp_path):
     with open_ledger(load(demo / "regrowth.toml"), create=False) as ledger, ledger.reading() as t:
         rows = t.assessments_of("demo-09")
-    assert len({row["snapshot"] for row in rows}) > 1
+    assert len({row.snapshot for row in rows}) > 1
     for number, row in enumerate(rows):
         old = Recorded(demo, "demo-09", row=row)
         assert old.differences(tmp_path / str(number), published=False) == []

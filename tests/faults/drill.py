@@ -24,6 +24,7 @@ from jobs.reports.failed_night import report_last_night
 from jobs.runtime.settings import load
 from monitor.cube.store import LandscapeStore, landscape_folders
 from monitor.ledger.ledger import LOCK_WAIT
+from monitor.ledger.packed import unpacked
 from tests.faults.night import Ended, run_night
 from tests.faults.points import FAILURES, FULL, KILL, KILL_AFTER, STOP
 from tests.faults.small import BEFORE, NIGHT, SQLITE, Servers, registry, without_times
@@ -33,7 +34,7 @@ FAILED: Final = (0, 10, 20, 75)
 """Exit statuses of a night that met a failure: 0 where the night can do without what failed."""
 VARYING: Final = {
     "sites": {"added"}, "episodes": {"opened"}, "controls": {"frozen"}, "stored": {"snapshot"},
-    "assessments": {"snapshot", "run"}, "lots": {"run"}, "alert_events": {"time"},
+    "assessments": {"origins", "payloads", "run"}, "lots": {"run"}, "alert_events": {"time"},
     "chain": {"last_assessment", "last_event"},
     "outbox": {"link", "attempts", "first_tried", "next_try", "lease", "sent", "error"}, "field_rows": {"added"},
 }  # fmt: skip
@@ -317,11 +318,19 @@ def rows(url: str) -> dict[str, list[str]]:
                 if table in ("runs", "self_checks", "ledger"):
                     continue
                 left_out = VARYING.get(table, set()) | ({"id"} if table not in ("alerts", "photos") else set())
-                values = connection.execute(sqlalchemy.text(f"select * from {table}")).mappings()
+                values = connection.execute(sqlalchemy.text(f"select * from {table}")).mappings().all()
                 found[table] = sorted(str([(k, row[k]) for k in sorted(row) if k not in left_out]) for row in values)
+                if table == "assessments":
+                    found[table] += sorted(one for row in values for one in _assessments(row))
     finally:
         engine.dispose()
     return found
+
+
+def _assessments(row: Any) -> list[str]:
+    """Assessments of a row of the ledger without the number of rows that were read."""
+    origins, payloads = unpacked(row["origins"]), unpacked(row["payloads"])
+    return [str((origin[:3], origin[4], payload)) for origin, payload in zip(origins, payloads, strict=True)]
 
 
 def content(folder: Path) -> str:

@@ -20,6 +20,7 @@ from monitor.ledger.ledger import Ledger
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
 from tests import builders, forked
+from tests.ledger.assessed import add_assessment
 
 NOTHING: Mapping[str, str] = {}
 KEY = "planted-answer-key-0123456789abcdef"
@@ -86,8 +87,7 @@ class Programme:
         opened = builders.alert(place.id, opened=DAY)
         with self.ledger() as ledger, ledger.transaction() as t:
             t.add_site(place.id, place.version, to_json(place), start=place.start.isoformat(), now="n")
-            t.add_assessment(
-                place.id, DAY.isoformat(), "digest", to_json(verdict), version="1", snapshot="", run="r"
+            add_assessment(t, place.id, DAY.isoformat(), "digest", to_json(verdict), version="1", snapshot="", run="r"
             )  # fmt: skip
             to = [Recipient("mail", "wang@example.org"), Recipient("files", "")]
             record_event(t, opened, AlertEvent.OPENED, day=DAY, by="night", recipients=to)

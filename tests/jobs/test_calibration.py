@@ -34,6 +34,7 @@ from tests import builders
 from tests.builders import installed, regrowth
 from tests.edited import edit
 from tests.landscape import lone_site, opened, put, site_scene
+from tests.ledger.assessed import add_assessment
 
 AUTUMN = date(2025, 11, 20)
 UNITS = 40
@@ -118,8 +119,8 @@ class Land:
         """As if a night had assessed all sites."""
         with open_ledger(self.settings) as ledger, ledger.transaction() as t:
             for one in self.sites:
-                t.add_assessment(
-                    one.id, as_of.isoformat(), "d", {"site": one.id}, version=one.version, snapshot="s", run="r"
+                add_assessment(
+                    t, one.id, as_of.isoformat(), "d", {"site": one.id}, version=one.version, snapshot="s", run="r"
                 )
 
     def rows(self):
@@ -448,7 +449,7 @@ def test_a_bug_while_setting_constants_leaves_those_in_force_and_stops_no_night(
     assert {site.state for site in manifest.sites} == {"done"}
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         assert t.calibrations() == [], "the next night tries again"
-        assert {t.latest_assessment(site["id"])[2]["calibration"] for site in t.sites()} == {DEFAULT.hash}
+        assert {t.latest_assessment(site["id"]).payload["calibration"] for site in t.sites()} == {DEFAULT.hash}
 
 
 @pytest.mark.parametrize(("sites", "placebos"), [(4, 0), (5, 40)])

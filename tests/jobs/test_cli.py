@@ -17,6 +17,7 @@ from monitor.cube.store import LandscapeStore
 from monitor.cube.stored_site import StoredSite
 from monitor.errors import StoreBroken
 from monitor.kernel_cache import cache_name
+from tests.ledger.assessed import add_assessment
 
 
 def run(*arguments, capsys=None):
@@ -54,7 +55,7 @@ def test_status_reads_the_ledger_without_loading_an_array_library(installation):
     row = {"site": "demo-02", "status": "failing", "alert": "red", "theta": 0.1, "as_of": "2018-08-01"}
     assert run("sites", "add", installation.root / "sites.geojson", "--config", installation.config)[0] == Exit.DONE
     with open_ledger(load(installation.config)) as ledger, ledger.transaction() as t:
-        t.add_assessment("demo-02", "2018-08-01", "d", row, version="v", snapshot="s", run="r")
+        add_assessment(t, "demo-02", "2018-08-01", "d", row, version="v", snapshot="s", run="r")
     code = (
         "import sys\nfrom jobs.cli import main\n"
         f"try:\n    main(['status', '--config', {str(installation.config)!r}])\nexcept SystemExit as left: pass\n"

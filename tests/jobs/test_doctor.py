@@ -36,7 +36,7 @@ from monitor.errors import BadConfiguration, TryLater
 from monitor.evidence.keys import fingerprint, new_keys
 from monitor.ledger.ledger import FORMAT, Ledger
 from tests import forked
-from tests.ledger.editing import edit
+from tests.ledger.assessed import add_assessment, edit_assessments
 from tests.loopback.certificates import make_certificate
 from tests.loopback.earthengine import EarthEngineServer
 from tests.loopback.stac import StacServer, sentinel_item
@@ -249,7 +249,7 @@ def test_damage_in_a_part_of_the_ledger_that_no_query_reads_is_found(installatio
     path = installation.root / "regrowth.db"
     with closing(Ledger(f"sqlite:///{path}")) as ledger, ledger.transaction() as t:
         for number in range(200):
-            t.save_data({(f"ground {number}", "rain"): {"values": "x" * 2000}})
+            t.save_data({(f"ground {number}", "rain"): {"values": random.Random(number).randbytes(1000).hex()}})
     assert doctor()[0]["ledger"]["state"] == "ok"
     with path.open("r+b") as content:
         content.seek(-20 * 4096, os.SEEK_END)
@@ -316,7 +316,7 @@ def test_a_sound_chain_is_shown_by_its_head_and_a_changed_assessment_is_named(in
         for day in range(1, 6):
             with ledger.transaction() as t:
                 payload = {"status": "on_track"}
-                t.add_assessment("a", f"2026-06-0{day}", "d", payload, version="1", snapshot="s:1", run="r")
+                add_assessment(t, "a", f"2026-06-0{day}", "d", payload, version="1", snapshot="s:1", run="r")
                 append_line(t, night=date(2026, 6, day))
                 heads.append(newest_line(t)["hash"])
         chain = doctor()[0]["chain"]
@@ -324,15 +324,14 @@ def test_a_sound_chain_is_shown_by_its_head_and_a_changed_assessment_is_named(in
 
         def set_payload(day, payload):
             with ledger.transaction() as t:
-                change = "update assessments set payload = :payload where as_of = :day"
-                edit(t._connection, change, day=day, payload=payload)
+                edit_assessments(t, "a", day, payload=payload)
 
-        set_payload("2026-06-05", "{}")
+        set_payload("2026-06-05", {})
         chain = doctor()[0]["chain"]
         assert chain["state"] == "broken"
         assert "the assessment of site 'a' of 2026-06-05" in chain["message"]
-        set_payload("2026-06-05", '{"status": "on_track"}')
-        set_payload("2026-06-01", "{}")
+        set_payload("2026-06-05", {"status": "on_track"})
+        set_payload("2026-06-01", {})
         assert doctor()[0]["chain"]["state"] == "ok", "the newest few are compared"
         assert "the assessment of site 'a' of 2026-06-01" in doctor("--deep")[0]["chain"]["message"]
 

@@ -82,7 +82,7 @@ def test_a_replanted_site_is_judged_from_its_new_start_on_the_ground_that_it_has
     assert installation.files() == files
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         first, second = t.episodes("demo-02")
-        rows = t._connection.exec_driver_sql("select count(*) from assessments where site = 'demo-02'").scalar()
+        rows = len(t.assessments_of("demo-02"))
     assert (first["why"], second["closed"]) == (WHY, None)
     assert first["closed"] is not None
     assert rows == 2, "the earlier assessment stays"

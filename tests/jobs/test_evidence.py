@@ -36,7 +36,7 @@ from monitor.evidence.verify import verify_pack
 from monitor.sites.names import folder_name
 from tests import builders
 from tests.builders import regrowth
-from tests.ledger.editing import edit
+from tests.ledger.assessed import edit_assessments, edit_payload
 
 AUTUMN, LATER = date(2018, 9, 10), date(2018, 9, 30)
 FORMULA, PATH, OWN = "=cmd|'/C calc'!A0", "../../泾川 {0} <b>", "demo-10"
@@ -248,13 +248,12 @@ def test_a_scene_that_came_after_the_verdict_is_on_the_page_with_the_next_one(co
     published = copied.root / "sites" / OWN / "observations.csv"
     before = published.read_bytes().splitlines()
     with open_ledger(load(copied.config)) as ledger, ledger.transaction() as t:
-        landscape, _, rows = t.latest_rows()[OWN][1]["snapshot"].rpartition(":")
+        newest = t.latest_assessment(OWN)
+        landscape, _, rows = newest.snapshot.rpartition(":")
         t._connection.execute(text("delete from chain"))
-        edit(  # as if the last three had not been there yet, for an earlier version of the program
-            t._connection,
-            "update assessments set snapshot = :snapshot, payload = json_set(payload, '$.code_version', '0') "
-            "where site = :site and as_of = :day",
-            snapshot=f"{landscape}:{int(rows) - 3}", site=OWN, day=LATER.isoformat(),
+        edit_assessments(  # as if the last three had not been there yet, for an earlier version of the program
+            t, OWN, newest.as_of, snapshot=f"{landscape}:{int(rows) - 3}",
+            payload={**newest.payload, "code_version": "0"},
         )  # fmt: skip
     assert publish_once(load(copied.config))[0] == {OWN: None}
     assert published.read_bytes().splitlines() == before[:-3]
@@ -298,16 +297,20 @@ def test_a_unit_that_a_new_site_covers_is_marked_so_in_published_files_too(copie
 
 
 def test_missing_rows_of_the_ledger_are_named_and_nothing_is_written(copied, key, tmp_path):
+    def left_out(t):
+        edit_assessments(t, PATH, left_out={"u": "2018-01-01"})
+
+    def no_constants(t):
+        t._connection.execute(text("delete from calibrations"))
+        edit_payload(t, PATH, calibration="x")
+
     for change, problem in (
-        ("update assessments set left_out = '{\"u\": \"2018-01-01\"}'",
-         "is not as it was when the chain was written"),
-        ("delete from calibrations; update assessments set payload = json_set(payload, '$.calibration', 'x')",
-         "no longer has its constants"),
-        ("delete from sites", "no longer has version"),
-    ):  # fmt: skip
+        (left_out, "is not as it was when the chain was written"),
+        (no_constants, "no longer has its constants"),
+        (lambda t: t._connection.execute(text("delete from sites")), "no longer has version"),
+    ):
         with open_ledger(load(copied.config)) as ledger, ledger.transaction() as t:
-            for statement in change.split("; "):
-                edit(t._connection, statement)
+            change(t)
         with pytest.raises(BadData, match=problem):
             write(copied, key, PATH, tmp_path / "new.zip")
     assert sorted(os.listdir(tmp_path)) == ["copy"]
@@ -358,7 +361,7 @@ def test_the_command_reports_what_it_wrote_and_refuses_impossible_arguments(prog
     assert code == Exit.DONE
     assert json.loads(printed) | {"bytes": 0, "fingerprint": ""} == {
         "out": str(out), "site": OWN, "as_of": "2018-09-30", "status": json.loads(printed)["status"], "assessments": 2,
-        "thinned_nights": 0, "bytes": 0, "fingerprint": "", "uncovered": 0,
+        "bytes": 0, "fingerprint": "", "uncovered": 0,
     }  # fmt: skip
     written = out.read_bytes()
     (tmp_path / "link.zip").symlink_to(tmp_path / "nowhere")
@@ -380,20 +383,6 @@ def test_the_command_reports_what_it_wrote_and_refuses_impossible_arguments(prog
     code, _, error = run(OWN, "--out", tmp_path / "a.zip", config)
     assert (code, "regrowth keys new" in error) == (Exit.CONFIGURATION, True)
     assert sorted(os.listdir(tmp_path)) == ["keys", "link.zip", "new.zip"]
-
-
-def test_the_command_names_nights_whose_assessments_are_stored_in_the_chain_only(copied, tmp_path, monkeypatch):
-    new_keys(tmp_path / "keys")
-    monkeypatch.setenv("REGROWTH_EVIDENCE_KEY_FILE", str(tmp_path / "keys" / "signing.key"))
-    with open_ledger(load(copied.config)) as ledger, ledger.transaction() as t:
-        values = {"site": OWN, "day": LATER.isoformat()}
-        t._connection.execute(text("delete from assessments where site = :site and as_of = :day"), values)
-        t._connection.execute(text("update chain set thinned = 1 where night = :day"), {"day": LATER.isoformat()})
-    code, printed, _ = run(OWN, "--out", tmp_path / "a.zip", "--as-of", LATER, f"--config={copied.config}")
-    assert code == Exit.DONE
-    assert "assessment of 2018-09-10" in printed
-    assert "the newest that is stored: of the nights between 2018-09-10 and 2018-09-30" in printed
-    assert "are stored in the chain only" in printed
 
 
 def test_a_site_that_was_not_assessed_yet_has_no_pack(installation, key, tmp_path):

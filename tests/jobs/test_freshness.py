@@ -42,7 +42,7 @@ def installed(tmp_path, monkeypatch):
         (series,) = settings.store.root.rglob("*.series")
         with open_ledger(settings) as ledger, ledger.reading() as t:
             stored = {kind: t.all_ground_data(kind) for kind in ("detectability", "seasons")}
-            lots, assessments = t.latest_lot_verdicts(), t.assessments_on("a", day.isoformat())
+            lots, assessments = t.latest_lot_verdicts(), t.assessments_of("a", day=day.isoformat())
         digests = {lot: digest for lot, (_, digest, _) in lots.items()}
         return {**stored, "series": series.read_bytes(), "lots": digests, "assessments": assessments}
 

@@ -23,6 +23,7 @@ from monitor.ledger.ledger import Ledger
 from monitor.sites.site import Plan, ground_key
 from monitor.verdict.lots import Use, lot_verdict, lots_of
 from tests import builders
+from tests.ledger.assessed import add_assessment
 from tests.verdict.test_lots import END, PLAN, START, lot
 
 NIGHT = date(2026, 10, 20)
@@ -215,7 +216,7 @@ def test_the_message_names_the_members_that_pull_the_lot_down_in_both_languages(
     with ledger.transaction() as t:
         for i, one in enumerate(sites):
             low = {"site": one.id, "status": "failing", "theta": round(-0.1 + 0.05 * i, 2), "last_observed": None}
-            t.add_assessment(one.id, "2026-10-20", "d", low, version="v", snapshot="s", run="r")
+            add_assessment(t, one.id, "2026-10-20", "d", low, version="v", snapshot="s", run="r")
     (notice,) = night(ledger, sites)
     with ledger.transaction() as t:
         row = {**notice, "message": "ab12", "first_tried": "2026-10-20T03:00:00+00:00"}

@@ -17,6 +17,7 @@ from jobs.runtime.records import from_json
 from jobs.runtime.settings import SourceSettings, load
 from monitor.errors import BadData
 from monitor.ledger.ledger import Ledger
+from tests.ledger.assessed import add_assessment
 
 EARLIER = "2026-06-01T02:30:00.000+00:00"
 
@@ -52,7 +53,7 @@ def test_every_number_is_that_of_the_ledger(settings, ledger, installation):
         }
         for site, (status, alert, last) in seen.items():
             content = {"status": status, "alert": alert, "last_observed": last}
-            t.add_assessment(site, "2026-05-31", "x", content, version="1", snapshot="s", run="r")
+            add_assessment(t, site, "2026-05-31", "x", content, version="1", snapshot="s", run="r")
         t.save_alert({"id": "a/failure", "site": "a", "state": "open", "opened": "2026-05-01", "level": "red"})
         t.save_alert({"id": "b/failure", "site": "b", "state": "resolved", "opened": "2026-05-01", "level": "red"})
         for state, events in {"waiting": "12", "held": "3", "dead": "456", "sent": "7"}.items():
@@ -109,7 +110,7 @@ def test_names_and_help_follow_the_conventions_and_the_data_dictionary_lists_eve
     with ledger.transaction() as t:
         t.add_site("a", "1", {"id": "a"}, start="2020-01-01", now=EARLIER)
         content = {"status": "failing", "alert": "red", "last_observed": "2026-05-30"}
-        t.add_assessment("a", "2026-05-31", "x", content, version="1", snapshot="s", run="r")
+        add_assessment(t, "a", "2026-05-31", "x", content, version="1", snapshot="s", run="r")
     budgeted = SourceSettings(kind="earthengine", eecu_hours_per_month=9)
     night = a_night(manifest=Manifest(run="r", as_of=date(2026, 5, 31), sites=[]))
     write_metrics(settings.model_copy(update={"source": (budgeted,)}), ledger, night)

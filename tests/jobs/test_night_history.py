@@ -13,6 +13,7 @@ from monitor.ledger.ledger import Ledger
 from monitor.sites.site import Plan
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 from tests import builders
+from tests.ledger.assessed import add_assessment
 
 PLAN = Plan(A=0.3, k=0.9, L=0.3, too_early_years=1.5)
 NOTHING = dict.fromkeys(
@@ -137,9 +138,9 @@ def test_the_night_that_writes_the_pages_is_shown_as_it_will_be_recorded(ledger)
 def test_changes_are_those_since_the_last_night_that_ran_to_its_end(ledger):
     with ledger.transaction() as t:
         for name in "ab":
-            t.add_assessment(name, "2021-08-17", "d", {"status": "on_track"}, version="v", snapshot="s", run="r")
+            add_assessment(t, name, "2021-08-17", "d", {"status": "on_track"}, version="v", snapshot="s", run="r")
         ran(t, 17, done=manifest())
-        t.add_assessment("b", "2021-08-18", "d", {"status": "lagging"}, version="v", snapshot="s", run="r")
+        add_assessment(t, "b", "2021-08-18", "d", {"status": "lagging"}, version="v", snapshot="s", run="r")
         ran(t, 18, status=75, error="the source is down")
         t.retire_site("c")
         for number, (kind, day) in enumerate(
@@ -166,7 +167,7 @@ def test_changes_are_those_since_the_last_night_that_ran_to_its_end(ledger):
 def test_actions_of_people_after_a_night_are_on_the_pages_of_the_next_one_only(ledger):
     with ledger.transaction() as t:
         for name in "abc":
-            t.add_assessment(name, "2021-08-17", "d", {"status": "on_track"}, version="v", snapshot="s", run="r")
+            add_assessment(t, name, "2021-08-17", "d", {"status": "on_track"}, version="v", snapshot="s", run="r")
         for day in (16, 17):
             ran(t, day, done=manifest())
         answer = {"day": "2021-08-17", "level": "red", "answer": "treated"}

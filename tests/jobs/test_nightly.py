@@ -282,7 +282,7 @@ def test_a_late_scene_from_before_the_start_counts_but_leaves_the_frozen_control
     assert all(site.scenes_new == ["romania-2016-06-06"] for site in manifest.sites)
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         assert frozen == {site["id"]: t.controls(ground_key(from_json(site, Site))) for site in t.sites()}
-        assert all(found[2]["n_pre"] > 0 for found in (t.latest_assessment(site["id"]) for site in t.sites()))
+        assert all(found.payload["n_pre"] > 0 for found in (t.latest_assessment(site["id"]) for site in t.sites()))
 
 
 def test_a_site_of_nine_pixels_is_never_judged(installation, settings):

@@ -19,6 +19,7 @@ from monitor.sites.site import Plan
 from monitor.verdict.assessment import AlertLevel
 from tests import builders
 from tests.alerts.nights import assessment
+from tests.ledger.assessed import add_assessment
 
 SPRING = date(2026, 5, 1)
 """Within the growing season of the loess, 1 May to 15 October."""
@@ -54,7 +55,7 @@ def seen(ledger, name, last, *, on):
     """A night assesses a site whose newest accepted scene is of a day."""
     payload = {"last_observed": last and last.isoformat(), "n_scenes": 9}
     with ledger.transaction() as t:
-        t.add_assessment(name, on.isoformat(), f"{on} {last}", payload, version="v", snapshot="s", run="r")
+        add_assessment(t, name, on.isoformat(), f"{on} {last}", payload, version="v", snapshot="s", run="r")
 
 
 def night(ledger, sites, day, settings=SETTINGS):
@@ -229,11 +230,11 @@ def judged(ledger, day, fallen, standing, *, cloudy=()):
         for level, names in ((AlertLevel.RED, fallen), (AlertLevel.NONE, standing)):
             for name in names:
                 verdict = assessment(day, level, site=name)
-                t.add_assessment(name, day.isoformat(), f"{day}", to_json(verdict), version="v", snapshot="s", run="r")
+                add_assessment(t, name, day.isoformat(), f"{day}", to_json(verdict), version="v", snapshot="s", run="r")
                 update_alerts(t, stored_alerts(t, name), verdict, None, [MANAGER])
         for name in cloudy:
-            values = t.latest_assessment(name)[2]
-            t.add_assessment(name, day.isoformat(), f"{day}", values, version="v", snapshot="s", run="r")
+            values = t.latest_assessment(name).payload
+            add_assessment(t, name, day.isoformat(), f"{day}", values, version="v", snapshot="s", run="r")
 
 
 def names(first, last):

@@ -14,6 +14,7 @@ from monitor.publish.programme import SHOWN_STATUSES, SIDES, UNJUDGED, programme
 from monitor.sites.site import Plan
 from monitor.verdict.assessment import Status
 from tests import builders
+from tests.ledger.assessed import add_assessment
 
 
 def planned(site_id, hectares, *, uplift=0.2, **values):
@@ -116,7 +117,7 @@ def test_the_ledger_of_an_installation_is_summed(installation, capsys, monkeypat
             for day, status in (("2020-06-01", "failing"), ("2020-07-01", "on_track")):
                 payload = {"site": "demo-02", "as_of": day, "status": status, "alert": "none"}
                 version = t.versions()["demo-02"]
-                t.add_assessment("demo-02", day, day, payload, version=version, snapshot="s", run="r")
+                add_assessment(t, "demo-02", day, day, payload, version=version, snapshot="s", run="r")
             listed = t.sites()
     programme(config=installation.config, as_json=True)
     summary = json.loads(capsys.readouterr().out)
@@ -320,7 +321,7 @@ def test_a_verdict_counts_until_an_edit_of_its_site_changes_what_is_judged(insta
         with ledger.transaction() as t:
             for site, version in t.versions().items():
                 payload = {"site": site, "as_of": "2020-06-01", "status": "failing", "alert": "none"}
-                t.add_assessment(site, "2020-06-01", site, payload, version=version, snapshot="s", run="r")
+                add_assessment(t, site, "2020-06-01", site, payload, version=version, snapshot="s", run="r")
 
         def statuses():
             with ledger.reading() as t:

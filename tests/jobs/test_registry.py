@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 from shapely.geometry import mapping
+from sqlalchemy import text
 
 from jobs.night import pipeline
 from jobs.proof.chain import problems
@@ -15,7 +16,6 @@ from tests import builders
 from tests.builders import regrowth, use_sources
 from tests.jobs.painted import Painted, ground
 from tests.jobs.test_several_sources import DAYS, installed
-from tests.ledger.editing import edit as edit_ledger
 from tests.loopback.earthengine import EarthEngineServer
 from tests.loopback.stac import StacServer, sentinel_item
 
@@ -537,7 +537,7 @@ def test_a_replan_is_recorded_with_who_why_and_from_when_and_the_file_may_follow
     with open_ledger(settings) as ledger, ledger.reading() as t:
         assert [*problems(t)] == []
     with open_ledger(settings) as ledger, ledger.transaction() as t:
-        edit_ledger(t._connection, "update promises set why = 'none' where number = 2")
+        t._connection.execute(text("update promises set why = 'none' where number = 2"))
     with open_ledger(settings) as ledger, ledger.reading() as t:
         assert any("promise 2 about site 's1'" in problem for problem in problems(t))
 

@@ -13,11 +13,10 @@ from jobs.night.self_check import self_check
 from jobs.reports.manifest import Manifest, SiteResult, exit_status, self_check_problems, summary, to_correct
 from jobs.runtime.installation import open_ledger
 from jobs.runtime.settings import load
-from tests.ledger import editing
+from tests.ledger.assessed import edit_payload
 
 NEXT = date(2020, 11, 1)
 """The day after the last night of the demonstration."""
-NEWEST = "as_of = '2020-10-31'"
 
 
 @pytest.fixture(scope="module")
@@ -131,15 +130,15 @@ def test_a_changed_assessment_in_the_ledger_is_found(installed):
     _, ledger = installed
     site = checked(installed)["site"]
     _forget(ledger)
-    query = f"update assessments set payload = json_set(payload, '$.n_scenes', :n) where site = :site and {NEWEST}"
     with ledger.transaction() as t:
-        before = t.latest_assessment(site)[2]["n_scenes"]
-        editing.edit(t._connection, query, n=7, site=site)
+        newest = t.latest_assessment(site)
+        before = newest.payload["n_scenes"]
+        edit_payload(t, site, newest.as_of, n_scenes=7)
     try:
         result = checked(installed)
     finally:
         with ledger.transaction() as t:
-            editing.edit(t._connection, query, n=before, site=site)
+            edit_payload(t, site, newest.as_of, n_scenes=before)
     assert f"verdict: n_scenes is 7 as recorded, {before} recomputed" in result["differences"]
     assert f"status.json: n_scenes is {before} as recorded, 7 recomputed" in result["differences"]
 
@@ -179,7 +178,7 @@ def replace_root(settings, root):
 
 def test_an_index_of_the_ledger_that_hides_an_assessment_is_named_as_damage(installed, monkeypatch):
     settings, ledger = installed
-    monkeypatch.setattr("monitor.ledger.transaction.Transaction.assessments_on", lambda *_: [])
+    monkeypatch.setattr("monitor.ledger.transaction.Transaction.assessments_of", lambda *_, **__: [])
     checked = self_check(settings, ledger, as_of=NEXT, run="x")
     assert "are damaged: 'regrowth doctor --deep' names them" in checked["error"]
 

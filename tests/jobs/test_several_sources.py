@@ -97,10 +97,8 @@ def store(settings, site="s1"):
 
 
 def assessments(settings, site="s1"):
-    with closing(sqlite3.connect(settings.ledger.url.removeprefix("sqlite:///"))) as ledger:
-        ledger.row_factory = sqlite3.Row
-        found = ledger.execute("select * from assessments where site = ? order by id", [site])
-        return [dict(row) for row in found]
+    with open_ledger(settings) as ledger, ledger.reading() as t:
+        return t.assessments_of(site)
 
 
 @pytest.mark.slow
@@ -307,7 +305,7 @@ def test_a_newer_baseline_with_another_offset_replaces_the_older_with_the_same_v
     # The verdict on the older scenes stays as it was, and so do their pixels.
     assert assessments(settings)[0] == earlier[0]
     assert len(assessments(settings)) == 2
-    assert {r.baseline for r in records(store(settings), earlier[0]["snapshot"])} == {"02.09"}
+    assert {r.baseline for r in records(store(settings), earlier[0].snapshot)} == {"02.09"}
     assert {r.baseline for r in records(store(settings))} == {"02.09", "05.00"}
 
 
@@ -490,7 +488,7 @@ def test_no_scenes_after_the_end_of_a_source_are_requested(tmp_path, sources):
 
 def status(settings, site="s1"):
     with open_ledger(settings) as ledger, ledger.reading() as t:
-        return t.latest_assessment(site)[2]
+        return t.latest_assessment(site).payload
 
 
 def rows(settings):
@@ -668,7 +666,7 @@ def test_a_site_is_judged_again_when_any_input_of_its_verdict_changed_and_never_
     for day in (DAYS[-6], NIGHT, DAYS[-6]):  # later scenes do not count on an earlier day
         night(settings, as_of=day)
     earlier = assessments(settings)
-    assert [one["as_of"] for one in earlier] == [DAYS[-6].isoformat(), NIGHT.isoformat()]
+    assert [one.as_of for one in earlier] == [DAYS[-6].isoformat(), NIGHT.isoformat()]
 
     def observed_otherwise(column):
         def changed(*given, **more):

@@ -34,9 +34,9 @@ def snapshots(settings):
 
 def evidence_of(t, site):
     """Day and snapshot of each assessment of a site, oldest first, and whether a message described it."""
-    query = """select as_of, snapshot, exists (select 1 from outbox where site = :site and as_of in (day, reported_day))
-        from assessments where site = :site order by as_of, id"""
-    return [(day, snapshot, bool(sent)) for day, snapshot, sent in t._connection.execute(text(query), {"site": site})]
+    query = text("select day, reported_day from outbox where site = :site")
+    sent = {day for days in t._connection.execute(query, {"site": site}) for day in days}
+    return [(one.as_of, one.snapshot, one.as_of in sent) for one in t.assessments_of(site)]
 
 
 def test_in_a_round_of_nights_each_landscape_has_its_turn_once(settings, monkeypatch):

@@ -4,13 +4,14 @@ import json
 from datetime import date
 
 import pytest
+from sqlalchemy import text
 
 from jobs.proof.chain import append_line, chain_lines, newest_line, problems, proven_answers, proven_assessments
 from monitor.errors import BadData
 from monitor.evidence.chain import check_chain, check_proof
 from monitor.ledger.copying import copy_rows
 from monitor.ledger.ledger import Ledger
-from tests.ledger.editing import edit
+from tests.ledger.assessed import add_assessment, edit_assessments
 
 
 def assess(ledger, night, *sites, status="on_track"):
@@ -18,7 +19,7 @@ def assess(ledger, night, *sites, status="on_track"):
     for site in sites:
         with ledger.transaction() as t:
             payload = {"site": site, "status": status, "theta": 0.75}
-            t.add_assessment(site, night, f"{status}-{site}", payload, version="v1", snapshot="land:9", run="random")
+            add_assessment(t, site, night, f"{status}-{site}", payload, version="v1", snapshot="land:9", run="random")
 
 
 def answer(ledger, site, note, photos=()):
@@ -54,9 +55,13 @@ def nights_of(ledger):
 
 
 def change(ledger, statement, **values):
-    """Change rows behind the back of the program."""
+    """Change rows behind the back of the program: by SQL, or those of an assessment."""
     with ledger.transaction() as t:
-        assert edit(t._connection, statement, **values) == 1
+        if isinstance(statement, tuple):
+            site, day, payload = statement
+            edit_assessments(t, site, day, payload=payload)
+        else:
+            assert t._connection.execute(text(statement), values).rowcount == 1
 
 
 @pytest.fixture
@@ -153,19 +158,19 @@ def test_records_that_no_line_covers_yet_have_no_proof(three_nights):
 
 CHANGES = {
     "edited": (
-        "update assessments set payload = '{\"status\": \"failing\"}' where site = 'b' and as_of = '2026-06-02'",
+        ("b", "2026-06-02", {"status": "failing"}),
         "the assessment of site 'b' of 2026-06-02",
     ),
     "emptied": (
-        "update assessments set payload = '{}' where site = 'a' and as_of = '2026-06-03'",
+        ("a", "2026-06-03", {}),
         "the assessment of site 'a' of 2026-06-03",
     ),
     "redated": (
-        "update assessments set as_of = '2026-06-09' where site = 'b' and as_of = '2026-06-02'",
+        "update assessments set as_of = '2026-06-09' where id = 5",
         "the assessment of site 'b' of 2026-06-09",
     ),
     "answer edited": (
-        "update alert_events set payload = '{}' where alert = 'b/failure'",
+        "update alert_events set time = '2026' where alert = 'b/failure'",
         "the answer to alert 'b/failure', event 1",
     ),
     "photo swapped": ("update photos set id = 'aa' where id = 'f0'", "the answer to alert 'a/failure', event 1"),
@@ -187,7 +192,7 @@ def test_a_record_that_was_changed_is_named(three_nights, statement, named):
     ("statement", "named"),
     [
         (
-            "delete from assessments where site = 'b' and as_of = '2026-06-02'",
+            ("b", "2026-06-02", None),
             "line 2 of the chain (night 2026-06-02) covers 3 assessments; missing in the ledger: 1",
         ),
         (
@@ -215,7 +220,7 @@ def test_deleted_records_and_changed_lines_are_named(three_nights, statement, na
 
 
 def test_the_cheap_check_sees_the_links_of_all_lines_and_the_records_of_the_newest(three_nights):
-    change(three_nights, "update assessments set payload = '{}' where site = 'a' and as_of = '2026-06-01'")
+    change(three_nights, ("a", "2026-06-01", {}))
     assert problems_of(three_nights, newest=2) == []
     assert len(problems_of(three_nights, newest=3)) == 1
     change(three_nights, "update chain set root = previous where number = 1")
