@@ -106,7 +106,7 @@ def detectability(
     curves = np.column_stack([one.expected(only, times.day) for one in plans])
     state = SeasonState(
         s, np.zeros(n), np.full(n, control), np.full(n, growing.peak), np.full(n, max(seasons_before, 1)),
-        np.full(n, c.rain_sd), np.zeros(n), np.zeros(n),
+        np.full(n, c.rain_sd), np.zeros(n), np.zeros(n), s,
     )  # fmt: skip
     baseline = c.baseline_sd if seasons_before > 0 else 2 * c.baseline_sd
     rules = ReportingRules(

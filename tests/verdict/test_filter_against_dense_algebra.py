@@ -51,7 +51,7 @@ class Scenes:
     def state(self, rain_sd: float = 0.18) -> SeasonState:
         peak, rain_to_date = np.full(self.size, 95.0), np.zeros(self.size)
         seasons, spread = np.full(self.size, 2), np.full(self.size, rain_sd)
-        return SeasonState(self.s, self.rho, self.amplitude, peak, seasons, spread, rain_to_date, self.slope)
+        return SeasonState(self.s, self.rho, self.amplitude, peak, seasons, spread, rain_to_date, self.slope, self.s)
 
 
 def covariance(x: Scenes, elastic: np.ndarray, noise: Noise = NOISE) -> np.ndarray:

@@ -285,7 +285,7 @@ def _season_means(season: Array, scenes: SiteScenes, state: SeasonState) -> tupl
         if season[i] != season[first]:
             first, sum_cover, sum_control, sum_mu = i, 0.0, 0.0, 0.0
         sum_cover, sum_control = sum_cover + scenes.cover[i], sum_control + scenes.control[i]
-        sum_mu += state.shape[i] * (1.0 + state.rain[i])
+        sum_mu += state.bump[i] * (1.0 + state.rain[i])
         mean_cover[i], mean_control[i] = sum_cover / (i + 1 - first), sum_control / (i + 1 - first)
         mean_mu[i] = sum_mu / (i + 1 - first)
     return mean_cover, mean_control, mean_mu
@@ -465,7 +465,7 @@ def first_reported(
         when = Times(times.day[seen], times.position[seen], times.season[seen])
         season = SeasonState(
             state.shape[seen], sites.rain[r][seen], state.amplitude[seen], state.peak[seen], state.seasons[seen],
-            state.rain_sd[seen], state.season_rain[seen], state.slope[seen],
+            state.rain_sd[seen], state.season_rain[seen], state.slope[seen], state.bump[seen],
         )  # fmt: skip
         theta = theta_filter(
             when, sites.difference[r][seen], season, curves[seen], variance[seen] * sites.scene[r] ** 2,

@@ -126,8 +126,8 @@ def detect_losses(
         mu = state.shape[i] * (1.0 + rho[i])
         observe(h, state.shape[i], mu, times.position[i])
         rain = min(max(x[7], 0.0), ELASTICITY_THETA) * curve[i]
-        h[6] = (state.amplitude[i] + rain) * state.shape[i] * rain_before(season, rho, i)
-        h[7] = curve[i] * mu
+        h[6] = (state.amplitude[i] * state.shape[i] + rain * state.bump[i]) * rain_before(season, rho, i)
+        h[7] = curve[i] * state.bump[i] * (1.0 + rho[i])
         h[1] = state.slope[i] * (1.0 + rho[i]) * (state.amplitude[i] + SEARCH_MEAN * curve[i])
         h[2] = 0.0
         noise_variance = scene_variance[i] + (FLANK_DAYS * h[1]) ** 2

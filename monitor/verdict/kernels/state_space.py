@@ -247,7 +247,7 @@ def own_noise(
     state = SeasonState(
         season.shape[:before], season.rain[:before], season.amplitude[:before], season.peak[:before],
         season.seasons[:before], season.rain_sd[:before], season.season_rain[:before],
-        season.slope[:before],
+        season.slope[:before], season.bump[:before],
     )  # fmt: skip
     decay, h = observation_matrix(early, state, noise)
     factors = np.ones(2)

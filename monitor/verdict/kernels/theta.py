@@ -93,11 +93,12 @@ def theta_filter(
         mu = state.shape[i] * (1.0 + state.rain[i])
         observe(h, state.shape[i], mu, times.position[i])
         rain = min(max(theta, 0.0), ELASTICITY_THETA) * curves[i, 0]
-        h[6] = (state.amplitude[i] + rain) * state.shape[i] * rain_before(season, state.rain, i)
+        grown = state.bump[i] * (1.0 + state.rain[i])
+        h[6] = (state.amplitude[i] * state.shape[i] + rain * state.bump[i]) * rain_before(season, state.rain, i)
         h[7] = trend_since(day[0], day[i], mu)
         e, hph = innovation(x, cov, h, ph, difference[i])
         for j in range(columns):
-            ej[j] = curves[i, j] * mu if j < LAGS else (mu if i >= begun[j - LAGS] else 0.0)
+            ej[j] = curves[i, j] * grown if j < LAGS else (mu if i >= begun[j - LAGS] else 0.0)
             for k in range(8):
                 ej[j] -= h[k] * m[j, k]
         # Whether a scene is an outlier is judged by the theta and the losses known by then.

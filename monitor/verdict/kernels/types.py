@@ -53,6 +53,7 @@ class SeasonState(NamedTuple):
     rain_sd: np.ndarray  # standard deviation of the rain factor from year to year [1]
     season_rain: np.ndarray  # growth of the season to date relative to normal, as a share [1]
     slope: np.ndarray  # change of the seasonal curve in a day [1/day]
+    bump: np.ndarray  # seasonal curve above its pedestal, the season of new growth, 0 to 1 [1]
 
 
 class Noise(NamedTuple):
