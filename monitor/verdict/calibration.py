@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
 from monitor.errors import BadConfiguration
 from monitor.sites.growing_season import SEASON_DAYS, SEASON_SHAPES
@@ -46,6 +47,10 @@ BOUNDARY = ((0.05, 6.5), (0.02, 11.5), (0.01, 19.0), (0.005, 30.0))
 over ten years of nightly looks at simulated sites with exactly half their plan, 16,000 with growth a year late and as
 many with the plan a fifth too large: half the budget is spent at the former, less at the latter (2026-11, two training
 seeds). Not Ville's inequality, which is slower."""
+
+SURCHARGE = (9.0, 9.0, 1.9, 0.1, 0.0, 0.15, 0.8, 1.2, 1.6, 1.9)
+"""Subtracted from the log evidence of failure in each year since the start, the last for good: most of the false reds
+would come in year three, when little is promised yet, and after year six, when most failures are found. [1]"""
 
 SPENT = ((2.0, 0.0), (3.0, 0.35), (4.0, 0.55), (5.0, 0.65), (6.0, 0.7), (8.0, 0.85), (10.0, 0.9))
 """(years, share of the budget that an episode of so many years has used): ever red by any rule by then, the larger of
@@ -114,6 +119,30 @@ def loss_bar(alpha: np.ndarray, at_full: float) -> np.ndarray:
     return bar
 
 
+DISTURBED = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+"""Logistic regression of whether a confirmed loss is true: intercept, score now, years since it was confirmed, their
+product, uplift [cover fraction], highest score."""
+
+
+def loss_chance(now: np.ndarray, highest: np.ndarray, years: np.ndarray, uplift: np.ndarray) -> np.ndarray:
+    """Probability that a confirmed loss is true, see :data:`DISTURBED`.
+
+    Parameters
+    ----------
+    now, highest : (n,) arrays, score of the loss and the highest so far [1]
+    years : (n,) array, since it was confirmed [year]
+    uplift : (n,) array, estimated uplift [cover fraction]
+
+    Returns
+    -------
+    (n,) array
+        NaN where an input is. [1]
+    """
+    one, a, b, ab, c, d = DISTURBED
+    chance: np.ndarray = expit(one + a * now + b * years + ab * now * years + c * uplift + d * highest)
+    return chance
+
+
 def erosion_bar(alpha: np.ndarray) -> np.ndarray:
     """Probability from which unprotected ground is red, by the lifetime budget of a site: wrong in its share of it."""
     return 1.0 - EROSION_SHARE * np.asarray(alpha)
@@ -172,7 +201,7 @@ class Calibration:
     """Slow drift in the search for sudden losses, where drift must not absorb the loss. [cover fraction]"""
     stiff_slow_days: float = 1095.0
     """Memory of the slow drift in that search. [day]"""
-    stiff_year_sd: float = 0.003
+    stiff_year_sd: float = 0.008
     """A season's own difference in that search. [cover fraction]"""
     stiff_huber: float = 1.7
     """`huber` in that search: haze looks like a loss, so scenes are down-weighted sooner. [1]"""
@@ -220,9 +249,11 @@ class Calibration:
     """Days after the peak from which a scene is late-season: evidence of failure counts there. [day]"""
     boundary: tuple[tuple[float, float], ...] = BOUNDARY
     """(budget, evidence at which `failure` turns red), see :func:`boundary`."""
+    surcharge: tuple[float, ...] = SURCHARGE
+    """What is subtracted from the log evidence of failure, by year since the start, see :data:`SURCHARGE`."""
     uplift_bar: float = 20.0
     """Evidence at which an uplift is certified: one in twenty, by Ville's inequality, however often one looks."""
-    disturbance_score: float = 1.7
+    disturbance_score: float = 1.3
     """Log evidence for a sudden loss, were one a year to be expected, at three consecutive clear scenes: .02 false
     alarms a site and year on simulated ground that grows by half its plan or all. Real ground may need more, see
     ``calibrate``."""
@@ -281,7 +312,9 @@ class Calibration:
     def from_json(cls, stored: dict[str, Any]) -> "Calibration":
         """The constants written by :meth:`to_json`."""
         bounds = tuple((float(alpha), float(bound)) for alpha, bound in stored["boundary"])
-        return cls(**{**stored, "dated": date.fromisoformat(stored["dated"]), "boundary": bounds})
+        surcharge = tuple(map(float, stored["surcharge"]))
+        dated = date.fromisoformat(stored["dated"])
+        return cls(**{**stored, "dated": dated, "boundary": bounds, "surcharge": surcharge})
 
     @property
     def hash(self) -> str:

@@ -111,7 +111,8 @@ def detectability(
     baseline = c.baseline_sd if seasons_before > 0 else 2 * c.baseline_sd
     rules = ReportingRules(
         start, int(plans[0].most_begun[0]) + int(np.ceil(365.25 * plan.too_early_years)),
-        growing.peak + c.look_after_peak_days, float(np.log(boundary(alpha, c.boundary))), c.confident,
+        growing.peak + c.look_after_peak_days, float(np.log(boundary(alpha, c.boundary))), c.surcharge,
+        c.confident,
     )  # fmt: skip
     noise = c.noise._replace(baseline=baseline, own_wander=0.0, own_scene=0.0)
     reported = first_reported(times, sites, state, curves, variance, noise, prior_of(c, promised=True), rules)

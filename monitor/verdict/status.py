@@ -7,9 +7,10 @@ A verdict on a day reads what was known after the last scene up to that day, and
 All red alerts of a site share one false-alarm budget: failure, a sudden loss and ground left unprotected turn red at
 bars of :mod:`monitor.verdict.calibration` that rise together as the budget shrinks. What stays below is watched.
 
-A confirmed loss determines the status for a year, unless the guarded evidence has shown the site to fail: a failed site
-does not become a mere accident by losing more. A loss is watched until its probability reaches the bar; while the same
-loss stands, it does not fall back. While it is too early, a loss is never red: ground is often cleared for planting.
+A confirmed loss that is more likely true than not determines the status for a year, unless the site had failed before
+(a failed site does not become a mere accident by losing more) or is on track all the same. Any confirmed loss is
+watched, and red once its score reaches the bar, it shows at the height of the season too, and the season's measured
+difference, where known, has fallen. While it is too early, a loss is never red: ground is often cleared for planting.
 
 ``recovered`` needs a reference in the series, ground nearby that is in the state that the plan wants, and two seasons
 in which the site had gone four fifths of the way to it. It precedes the plan: a site at its reference cannot gain more.
@@ -21,7 +22,7 @@ import numpy as np
 from scipy.special import expit, logit, ndtr
 
 from monitor.verdict.assessment import AlertLevel, Status
-from monitor.verdict.calibration import Calibration, boundary, erosion_bar, loss_bar
+from monitor.verdict.calibration import Calibration, boundary, erosion_bar, loss_bar, loss_chance
 from monitor.verdict.erosion import UNVERIFIED, grade, not_improved, soil_loss_ratio
 from monitor.verdict.kernels.history import SiteHistory
 from monitor.verdict.plans import Plans
@@ -42,8 +43,12 @@ CONSTANT_COVER = 0.001
 where nothing grows. Without seasons of its own a control predicts nothing. [cover fraction]"""
 FAILING_BELOW = 0.25
 """Share of the expected uplift below which a site is failing, see ``Prior.thresholds``. [1]"""
+LIKELY_LOSS = 0.5
+"""Probability of a sudden loss from which it determines the status. [1]"""
 HALF = 0.5
 """Share of the expected uplift from which a site must not be red; with it the erosion grade must be better. [1]"""
+FELL = -0.03
+"""Measured difference of the season to date below which the site has fallen; a loss is red only then. [cover fraction]"""
 SURE_DAYS = 10
 """Shortest time over which all scenes must agree. [day]"""
 
@@ -150,12 +155,14 @@ class _Findings(NamedTuple):
     """What the evidence shows on each day, bool arrays unless stated."""
 
     lost: np.ndarray  # a sudden loss is confirmed and recent
-    loss: np.ndarray  # its probability [1]
+    loss: np.ndarray  # its probability by the highest score, which its bar refers to [1]
+    chance: np.ndarray  # its probability by all that is known of it [1]
+    failed_before: np.ndarray  # the site was surely failing when it came
     failing: np.ndarray  # P(theta < 0.25) has been high for ten days or more
     negative: np.ndarray  # P(theta < 0) has been high for ten days or more
     bar: np.ndarray  # log evidence at which failure turns red
     guarded: np.ndarray  # the evidence of failure is above the bar
-    sure_loss: np.ndarray  # the loss is as probable as its bar demands
+    sure_loss: np.ndarray  # the loss is as probable as its bar demands, and seen beyond leaf-out and leaf-fall
     erosion: np.ndarray  # the erosion grade is not improved, with a probability to watch
     unprotected: np.ndarray  # the same, with a probability above the bar
     erosion_chance: np.ndarray  # probability that the erosion grade is not improved; NaN: unknown [1]
@@ -309,14 +316,24 @@ def _findings(
         chance = np.where(late >= 0, not_better[at], np.nan)
         held = np.where(days.known & ~days.early & (late >= 0), at_all[at], 0.0)
     loss = expit(days.latest(history.loss_score, 0.0) + logit(c.disturbance_prior))
+    before, failed_before = scenes.last_used(days.site, onset - 1), np.zeros(days.day.size, bool)
+    if history.surely_failing.size:
+        failed_before = lost & (before >= days.first) & history.surely_failing[np.maximum(before, 0)]
+    fell = ~(days.latest(scenes.season_difference, np.nan) >= FELL)  # True where it is not known
+    seen_to_fall = days.latest(history.loss_at_height, 0).astype(bool) & fell
     return _Findings(
         lost=lost,
         loss=loss,
+        chance=loss_chance(
+            days.latest(history.loss_now, 0.0), days.latest(history.loss_score, 0.0), age / 365.25,
+            days.latest(history.mean, 0.0) * np.where(days.promised, plans.expected(site=days.site, day=days.day), 1.0),
+        ),
+        failed_before=failed_before,
         failing=days.known & days.latest(history.surely_failing, 0).astype(bool),
         negative=days.known & days.latest(history.surely_negative, 0).astype(bool),
         bar=bar,
         guarded=guarded,
-        sure_loss=lost & ~days.early & (loss >= loss_bar(alpha, c.disturbance_red)),
+        sure_loss=lost & ~days.early & seen_to_fall & (loss >= loss_bar(alpha, c.disturbance_red)),
         erosion=held >= c.confident,
         unprotected=held >= erosion_bar(alpha),
         erosion_chance=chance,
@@ -353,26 +370,30 @@ def _status(
     doubtful = days.promised & (days.years < c.certain_years)
     failing = found.guarded | found.unprotected | (found.failing & ~doubtful)
     below_plan = theta.p_failing + theta.p_lagging
+    judged = days.known & days.promised
+    on_track = ~judged | (theta.p_on_track >= c.on_track)
+    stands = found.guarded | found.unprotected | (failing & found.failed_before) | (judged & ~days.early & on_track)
+    disturbed = found.lost & (found.chance >= LIKELY_LOSS) & ~stands
     status = np.select(
-        [data.insufficient, found.lost & ~found.guarded, days.early, days.known & (as_reference >= c.confident),
-         failing,          below_plan >= c.lagging, ~(days.known & days.promised) | (theta.p_on_track >= c.on_track)],
+        [data.insufficient, disturbed, days.early, days.known & (as_reference >= c.confident),
+         failing,          below_plan >= c.lagging, on_track],
         [STATUSES.index(s) for s in
          (Status.INSUFFICIENT_DATA, Status.DISTURBED, Status.TOO_EARLY, Status.RECOVERED, Status.FAILING,
           Status.LAGGING, Status.ON_TRACK)],
         STATUSES.index(Status.UNDECIDED),
     )  # fmt: skip
     by_erosion = found.unprotected & ~found.failing & ~found.guarded
+    below_quarter = np.clip(theta.below[:, 1], 0.0, 1.0)  # `p_failing` where uplift is promised
     probability = np.full(days.day.size, np.nan)
     for name, value in (
-        (Status.DISTURBED, found.loss),
+        (Status.DISTURBED, found.chance),
         (Status.RECOVERED, as_reference),
-        (Status.FAILING, np.where(by_erosion, found.erosion_chance, theta.below[:, 1])),
-        (Status.LAGGING, below_plan),
+        (Status.FAILING, np.where(by_erosion, found.erosion_chance, below_quarter)),
+        (Status.LAGGING, theta.p_lagging),
         (Status.ON_TRACK, theta.p_on_track),
     ):
-        probability = np.where(_is(status, name), np.clip(value, 0.0, 1.0), probability)  # sums may exceed 1
-    limited = doubtful & ~_is(status, Status.DISTURBED)
-    return status, np.where(limited, np.minimum(probability, c.confident), probability)
+        probability = np.where(_is(status, name), value, probability)
+    return status, probability
 
 
 def _is(status: np.ndarray, name: Status) -> np.ndarray:

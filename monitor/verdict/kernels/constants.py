@@ -40,6 +40,19 @@ SEARCH_MEAN, SEARCH_SD = 0.9, 0.6
 """Prior mean and standard deviation of theta in the loss search. [1]"""
 FAILED = ((-0.4, 0.1), (-0.2, 0.15), (0.0, 0.4), (0.1, 0.2), (0.2, 0.15))
 """(theta, weight): mixture that represents a failed site in the evidence of failure."""
+PROFILES = ((0.0, 0.9), (0.5, 0.05), (1.0, 0.05))
+"""(constant share, prior weight): seasons of an uplift. The rest follows the control's season above its pedestal; an
+evergreen shrub on bare ground is constant. [1]"""
+HALF_LIVES = (1.5, 3.0, 6.0)
+"""Half-lives of the healing of a sudden loss, equally likely where it heals. [year]"""
+HEALS, HEALED_SHARE, HEALED_SD = 0.5, 0.5, 0.08
+"""Prior probability that a loss heals; mean share of it that comes back in the end [1], and its standard deviation
+[cover fraction]."""
+SEASON_OF_GROWTH = 0.08
+"""How differently new growth responds to each season, in the loss search: standard deviation, as a share of the
+promised uplift. [1]"""
+HEIGHT = 0.7
+"""Height of the season, of its peak, from which a scene shows more than leaf-out and leaf-fall. [1]"""
 ELASTICITY_THETA = 1.5
 """Largest theta at which rain is assumed to act on the uplift. [1]"""
 RIDGE = 0.006

@@ -5,12 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from monitor.verdict.kernels.constants import LAGS, SEASONS_TO_CALL_DRY
+from monitor.verdict.kernels.constants import HEIGHT, LAGS, SEASONS_TO_CALL_DRY
 from monitor.verdict.kernels.losses import (
     Losses,
     change_of_second_index,
     detect_losses,
     first_scene_of_loss,
+    lower_than_a_year_before,
     search_noise,
 )
 from monitor.verdict.kernels.season import reference_fits, season_state
@@ -59,6 +60,7 @@ class Rules(NamedTuple):
     """Days after the season's peak from which a scene counts as late-season: evidence of failure counts there. [day]"""
     confident: float  # probability that counts as sure [1]
     loss_score: float  # score at which a sudden loss is confirmed, `bar` of ``detect_losses``
+    surcharge: tuple[float, ...]  # subtracted from the log evidence of failure, by year since the start, the last for good
 
 
 class Promises(NamedTuple):
@@ -94,7 +96,7 @@ class SiteHistory(NamedTuple):
     below: np.ndarray  # (n, 4) probability of theta below each threshold of ``Prior`` [1]
     information: np.ndarray  # precision on theta from scenes; 0: only the prior is known
     late_scene: np.ndarray  # index of the last late-season scene (see ``Rules``); -1: none yet
-    evidence: np.ndarray  # log evidence of failure at the last late-season scene; 0 before the first
+    evidence: np.ndarray  # log evidence of failure, less its surcharge, at the last late-season scene; 0 before the first
     evidence_max: np.ndarray  # highest log evidence of failure so far
     evidence_held: np.ndarray
     """Highest log evidence of failure since the site was last shown to be above half its plan."""
@@ -107,6 +109,8 @@ class SiteHistory(NamedTuple):
     loss_first: np.ndarray  # day of the scene that first shows it; -1: none
     loss_last: np.ndarray  # day of the last scene before; -1: none
     loss_score: np.ndarray  # highest log evidence for it since it was confirmed; 0: none
+    loss_now: np.ndarray  # log evidence for it at this scene, the last value once its evidence is no longer updated; 0: none
+    loss_at_height: np.ndarray  # whether it also showed at the height of the season, not on its flanks alone
     loss_second: np.ndarray  # change of the second index at it; NaN where not seen
     loss_rain: np.ndarray  # `season_rain` at it; NaN where the normal season is not known well
     loss_denied: np.ndarray  # whether the second index spoke against a loss at this scene
@@ -205,15 +209,17 @@ def _late_scenes(times: Times, peak: Array, start: int, after_peak: float) -> Ar
 
 @kernel
 def _guarded_evidence(
-    late: Array, evidence: Array, uplift: Array, below: Array, day: Array, start: int, confident: float
-) -> tuple[Array, Array, Array, Array]:
+    late: Array, evidence: Array, uplift: Array, below: Array, day: Array, start: int, confident: float,
+    surcharge: tuple[float, ...],
+) -> tuple[Array, Array, Array, Array]:  # fmt: skip
     """Evidence at the last late-season scene, highest so far, highest since half the plan was reached; of uplift."""
     n = day.size
     now, highest, held, grown = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
     last, top, latch, growth = 0.0, 0.0, 0.0, 0.0
     for i in range(n):
         if late[i] == i:
-            last = evidence[i]
+            year = int((day[i] - start) / 365.25)
+            last = evidence[i] - surcharge[min(year, len(surcharge) - 1)]
             top, latch, growth = max(top, last), max(latch, last), max(growth, uplift[i])
         if day[i] >= start and below[i, 2] <= 1.0 - confident:
             latch = 0.0
@@ -236,22 +242,27 @@ def _surely(chance: Array, day: Array, start: int, confident: float) -> Array:
 
 
 @inlined
-def _last_loss(day: Array, losses: Losses, second: Array, season_rain: Array, start: int) -> tuple[Array, Array]:
+def _last_loss(
+    day: Array, difference: Array, bump: Array, losses: Losses, second: Array, season_rain: Array, start: int
+) -> tuple[Array, Array]:
     """Of the last confirmed loss, at each scene: index of the scene that confirmed it (-1: none), (n,); highest score,
-    change of the second index and rain, (n, 3).
+    change of the second index, rain, score now and whether it showed at the height of the season, (n, 5).
     """
     n = day.size
-    confirmed, values = np.full(n, -1), np.full((n, 3), np.nan)
-    last, score, change, rain = -1, 0.0, math.nan, math.nan
+    confirmed, values = np.full(n, -1), np.full((n, 5), np.nan)
+    last, score, now, change, rain, high = -1, 0.0, 0.0, math.nan, math.nan, False
     for i in range(n):
         if day[i] >= start:
             if losses.confirmed[i]:
-                last, score, rain = i, losses.score[i], season_rain[i]
+                last, score, rain, high = i, losses.score[i], season_rain[i], False
                 change, _ = change_of_second_index(second, day, losses.onset[i], i)
             elif losses.onset[i] >= 0:  # a loss does not become less certain again
                 score = max(score, losses.score[i])
+            if losses.onset[i] >= 0:
+                now = losses.score[i]
+                high = high or lower_than_a_year_before(day, difference, losses.onset[i], i, bump, HEIGHT)
         confirmed[i] = last
-        values[i, 0], values[i, 1], values[i, 2] = score, change, rain
+        values[i, 0], values[i, 1], values[i, 2], values[i, 3], values[i, 4] = score, change, rain, now, 1.0 if high else 0.0
     return confirmed, values
 
 
@@ -337,11 +348,13 @@ def filter_site(
                     at += 1
                 if at >= 0:
                     evidence[i], growth[i] = min(evidence[i], other[0][at]), min(growth[i], other[1][at])
-    now, highest, held, grown = _guarded_evidence(late, evidence, growth, theta.below, day, start, rules.confident)
+    now, highest, held, grown = _guarded_evidence(
+        late, evidence, growth, theta.below, day, start, rules.confident, rules.surcharge
+    )
     for i in range(n):
         if state.seasons[i] < SEASONS_TO_CALL_DRY:
             state.season_rain[i] = math.nan
-    confirmed, loss = _last_loss(day, losses, scenes.second, state.season_rain, start)
+    confirmed, loss = _last_loss(day, difference, state.bump, losses, scenes.second, state.season_rain, start)
     loss_days = _loss_days(day, difference, state.shape * (1.0 + state.rain), losses, confirmed, start)
     means = _season_means(times.season, scenes, state)
     poor = ratio > 1.0 or (before > 0 and baseline > 2 * noise.baseline)
@@ -351,7 +364,7 @@ def filter_site(
         _surely(theta.below[:, 1], day, start, rules.confident),
         _surely(theta.below[:, 0], day, start, rules.confident),
         loss_days[:, 0].copy(), loss_days[:, 1].copy(), loss_days[:, 2].copy(), loss_days[:, 3].copy(),
-        loss[:, 0].copy(), loss[:, 1].copy(), loss[:, 2].copy(), losses.denied,
+        loss[:, 0].copy(), loss[:, 3].copy(), loss[:, 4] > 0.0, loss[:, 1].copy(), loss[:, 2].copy(), losses.denied,
         means[0], means[1], means[2], state.season_rain, np.full(n, before), np.full(n, poor),
     )  # fmt: skip
 
@@ -378,7 +391,7 @@ def filter_sites(
         Site after site; ``late_scene`` counts from the first scene of the site.
     """
     n, times = scenes.cover.size, scenes.times
-    f, k = np.empty((20, n)), np.empty((10, n), np.int64)
+    f, k = np.empty((21, n)), np.empty((11, n), np.int64)
     for site in range(edge.size - 1):
         a, b = edge[site], edge[site + 1]
         c, d = plans.edge[site], plans.edge[site + 1]
@@ -407,13 +420,14 @@ def filter_sites(
         f[5, a:b], f[6, a:b], f[7, a:b], f[8, a:b] = h.evidence, h.evidence_max, h.evidence_held, h.uplift_evidence
         f[9, a:b], f[10, a:b], f[11, a:b], f[12, a:b] = h.loss_score, h.loss_second, h.loss_rain, h.cover
         f[13, a:b], f[14, a:b], f[15, a:b] = h.control, h.mu, h.season_rain
-        f[16:, a:b] = h.below.T
+        f[16, a:b] = h.loss_now
+        f[17:, a:b] = h.below.T
         k[0, a:b], k[1, a:b], k[2, a:b], k[3, a:b] = h.late_scene, h.surely_failing, h.surely_negative, h.loss_day
         k[4, a:b], k[5, a:b], k[6, a:b], k[7, a:b] = h.loss_onset, h.loss_first, h.loss_last, h.loss_denied
-        k[8, a:b], k[9, a:b] = h.seasons_before, h.control_poor
+        k[8, a:b], k[9, a:b], k[10, a:b] = h.seasons_before, h.control_poor, h.loss_at_height
     return SiteHistory(
-        f[0], f[1], f[2], f[3], f[16:].T.copy(), f[4], k[0], f[5], f[6], f[7], f[8], k[1] > 0, k[2] > 0, k[3], k[4],
-        k[5], k[6], f[9], f[10], f[11], k[7] > 0, f[12], f[13], f[14], f[15], k[8], k[9] > 0,
+        f[0], f[1], f[2], f[3], f[17:].T.copy(), f[4], k[0], f[5], f[6], f[7], f[8], k[1] > 0, k[2] > 0, k[3], k[4],
+        k[5], k[6], f[9], f[16], k[10] > 0, f[10], f[11], k[7] > 0, f[12], f[13], f[14], f[15], k[8], k[9] > 0,
     )  # fmt: skip
 
 
@@ -432,7 +446,8 @@ class ReportingRules(NamedTuple):
     start: int  # start of the work, days from 1970-01-01
     judged_from: int  # day before which it is too early
     late_from: float  # position from which a scene is late-season
-    bar: float  # log evidence at which failure is red
+    bar: float  # log evidence, less its surcharge, at which failure is red
+    surcharge: tuple[float, ...]  # see :class:`Rules`
     confident: float  # probability that counts as sure [1]
 
 
@@ -475,7 +490,9 @@ def first_reported(
         evidence = failure_evidence(theta.b, theta.c, gain_variance(season.seasons, season.rain_sd, prior))
         is_late = (when.day >= rules.start) & (when.position >= rules.late_from)
         late = np.where(is_late, np.arange(seen.size), -1)
-        held = _guarded_evidence(late, evidence, evidence, theta.below, when.day, rules.start, rules.confident)[2]
+        held = _guarded_evidence(
+            late, evidence, evidence, theta.below, when.day, rules.start, rules.confident, rules.surcharge
+        )[2]
         failing = _surely(theta.below[:, 1], when.day, rules.start, rules.confident)
         negative = _surely(theta.below[:, 0], when.day, rules.start, rules.confident)
         for k in range(seen.size):

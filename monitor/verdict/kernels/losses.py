@@ -20,6 +20,7 @@ from monitor.verdict.kernels.constants import (
     SAME_TIME,
     SEARCH_MEAN,
     SEARCH_SD,
+    SEASON_OF_GROWTH,
     WEIGHED_DAYS,
 )
 from monitor.verdict.kernels.state_space import (
@@ -78,7 +79,8 @@ def detect_losses(
 
     The site may green earlier or later than its control, which looks like a loss in spring or autumn: its lasting shift
     in days (prior standard deviation :data:`PHASE_DAYS`) is part of the state, in place of the annual harmonic, and
-    what else shifts from scene to scene (:data:`FLANK_DAYS`) makes scenes on the flanks of the season count less.
+    what else shifts from scene to scene (:data:`FLANK_DAYS`) makes scenes on the flanks of the season count less. New
+    growth responds to each season in its own way (:data:`SEASON_OF_GROWTH`).
 
     Evidence on a confirmed loss is updated until the bank needs its slot; until then no other loss is confirmed. Then
     it becomes part of the baseline, and the search restarts.
@@ -115,6 +117,8 @@ def detect_losses(
         if i > 0:
             decay = decay_factors(day[i] - day[i - 1], season[i] - season[i - 1], noise)
             predict(x, cov, bank.columns, decay, noise)
+            if season[i] != season[i - 1]:
+                cov[5, 5] += (SEASON_OF_GROWTH * curve[i]) ** 2
         due = day[i] >= start and day[i] - newest >= ONSET_DAYS
         if current >= 0 and ((due and used % BANK == current) or day[i] - day[bank.first[current]] > WEIGHED_DAYS):
             _absorb(x, cov, bank.columns[current], bank.b[current], bank.c[current], loss_sd)
@@ -152,7 +156,7 @@ def detect_losses(
             onset[i] = bank.first[current]
             continue
         first = bank.first[best]
-        if run < 3 or day[i] - since < CONFIRM_DAYS or not lower_than_a_year_before(day, difference, first, i):
+        if run < 3 or day[i] - since < CONFIRM_DAYS or not lower_than_a_year_before(day, difference, first, i, state.bump, 0.0):
             continue
         change, doubt = change_of_second_index(second, day, first, i)
         if change >= -doubt:  # False where the second index was not seen
@@ -208,14 +212,20 @@ def _absorb(x: Array, cov: Array, column: Array, b: float, c: float, loss_sd: fl
 
 
 @kernel
-def lower_than_a_year_before(day: Array, difference: Array, onset: int, now: int) -> bool:
+def lower_than_a_year_before(
+    day: Array, difference: Array, onset: int, now: int, bump: Array, height: float
+) -> bool:
     """Whether the site is lower over its control since `onset` than a year before, at the same time of the season.
 
     Each scene is compared with the mean of those a year before it, at most :data:`SAME_TIME` earlier or later; the mean
-    change must be a fall of :data:`LOWER`. True where nothing was seen at that time.
+    change must be a fall of :data:`LOWER`. True where nothing was seen at that time. Of the scenes since, only those at
+    which the season (`bump`) has at least a `height` count; False without any.
     """
-    change, compared = 0.0, 0
+    change, compared, high = 0.0, 0, 0
     for i in range(onset, now + 1):
+        if bump[i] < height:
+            continue
+        high += 1
         total, seen = 0.0, 0
         for j in range(onset):
             if abs(day[i] - day[j] - 365) <= SAME_TIME:
@@ -224,7 +234,7 @@ def lower_than_a_year_before(day: Array, difference: Array, onset: int, now: int
         if seen > 0:
             change += difference[i] - total / seen
             compared += 1
-    return compared == 0 or change / compared <= -LOWER
+    return high > 0 and (compared == 0 or change / compared <= -LOWER)
 
 
 @kernel
