@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from monitor.verdict.kernels.constants import FLANK_DAYS, PHASE_DAYS
+from monitor.verdict.kernels.constants import FLANK_DAYS, HALF_LIVES, PHASE_DAYS, PROFILES
 from monitor.verdict.kernels.losses import Losses, detect_losses, search_noise
 from monitor.verdict.kernels.state_space import own_noise
 from monitor.verdict.kernels.theta import failure_evidence, theta_filter
@@ -15,6 +15,7 @@ NOISE = Noise(0.03, 0.01, 0.018, 365.0, 0.010, 15.0, 0.010, 0.5, 0.2, 0.004, 2.0
 PRIOR = Prior(0.6, 1.0, 0.1, 0.5, (0.0, 0.25, 0.5, 0.7), 1.0, 0.08)
 START = 17_897  # 2019-01-01
 R2 = 0.0245**2
+WEIGHTS = np.array([weight for _, weight in PROFILES])
 GAIN = 0.18**2 * 1.5 / 2 + 0.08**2  # variance of the gain: two seasons known, and what the calibration adds
 
 
@@ -72,11 +73,16 @@ def covariance(x: Scenes, elastic: np.ndarray, noise: Noise = NOISE) -> np.ndarr
 
 
 def search_covariance(x: Scenes, noise: Noise) -> np.ndarray:
-    """Covariance in the search for losses: a shift of the season in place of the annual harmonic."""
+    """Covariance in the search for losses: a shift of the season in place of the annual harmonic, seasons of growth."""
+    growth = np.zeros((x.size, x.size))
+    for first in np.flatnonzero(np.diff(x.season)) + 1:
+        since = np.where(x.season >= x.season[first], noise.year_memory ** (x.season - x.season[first]) * x.s, 0.0)
+        growth += (0.08 * x.curves[first, 0]) ** 2 * np.outer(since, since)
     a_day = x.slope * (1 + x.rho) * (x.amplitude + 0.9 * x.curves[:, 0])  # change of cover were it a day earlier
     return (
         covariance(x, np.zeros(x.size), noise._replace(harmonic=0.0))
         + PHASE_DAYS**2 * np.outer(a_day, a_day)
+        + growth
         + np.diag(x.variance + FLANK_DAYS**2 * a_day**2)
     )
 
@@ -86,18 +92,32 @@ def information(sigma: np.ndarray, columns: np.ndarray, difference: np.ndarray) 
     return columns.T @ solved[:, -1], columns.T @ solved[:, :-1]
 
 
+def plan_columns(x: Scenes) -> np.ndarray:
+    """(n, 9) uplift of each plan: by profile of the season, then by lag."""
+    return np.column_stack([x.curves * (share + (1 - share) * x.mu)[:, None] for share, _ in PROFILES])
+
+
+def likely(b: np.ndarray, c: np.ndarray, prior: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Posterior means and variances of theta under some plans, and their weights."""
+    v = 1 / (1 + c)
+    m = v * (0.6 + b)
+    weights = prior * np.sqrt(v) * np.exp(m * m / (2 * v))
+    return m, v, weights / weights.sum()
+
+
 def dense_theta(x: Scenes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(b, c, variance used of each scene), scene by scene, each from the whole past at once."""
     n = x.size
-    columns = x.curves * x.mu[:, None]
+    columns = plan_columns(x)
     elastic, used = np.zeros(n), np.zeros(n)
-    b, c = np.zeros((n, 3)), np.zeros((n, 3))
-    theta = PRIOR.mean
+    b, c = np.zeros((n, 9)), np.zeros((n, 9))
+    theta, profile = PRIOR.mean, 0
     for i in range(n):
-        elastic[i] = (0.2 + min(max(theta, 0), 1.5) * x.curves[i, 0]) * x.s[i] * x.rho_before[i]
+        growing = min(max(theta, 0), 1.5) * x.curves[i, 0] * (1 - PROFILES[profile][0])
+        elastic[i] = (0.2 + growing) * x.s[i] * x.rho_before[i]
         now = slice(i + 1)
         sigma = covariance(x, elastic)[now, now]
-        g = columns[now, 0]
+        g = columns[now, 3 * profile]
         past = sigma[:i, :i] + np.diag(used[:i])
         # What was expected of this scene, theta and its doubt included.
         whole = past + PRIOR.sd**2 * np.outer(g[:i], g[:i])
@@ -108,7 +128,9 @@ def dense_theta(x: Scenes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         used[i] = x.variance[i] * max(1.0, surprise**2 / spread / NOISE.huber**2)
         b_i, c_i = information(sigma + np.diag(used[now]), columns[now], x.difference[now])
         b[i], c[i] = b_i, np.diag(c_i)
-        theta = (PRIOR.mean / PRIOR.sd**2 + b[i, 0]) / (1 / PRIOR.sd**2 + c[i, 0])
+        means, _, weights = likely(b[i, ::3], c[i, ::3], WEIGHTS)
+        profile = int(np.argmax(weights))
+        theta = means[profile]
     return b, c, used
 
 
@@ -135,26 +157,29 @@ def test_theta_and_its_variance_are_the_posterior_with_the_doubt_on_the_gain():
     x = Scenes(4)
     b, c, _ = dense_theta(x)
     _, _, mean, variance, _, low, high = follow(x)
-    expected = (0.6 + b[:, 0]) / (1 + c[:, 0])
+    means, variances, weights = (np.array(v) for v in zip(*map(likely, b[:, ::3], c[:, ::3], [WEIGHTS] * x.size)))
+    expected = (weights * means).sum(axis=1)
+    plain = (weights * (variances + means**2)).sum(axis=1) - expected**2
     np.testing.assert_allclose(mean, expected, rtol=1e-9)
-    np.testing.assert_allclose(variance, 1 / (1 + c[:, 0]) + expected**2 * GAIN, rtol=1e-9)
+    np.testing.assert_allclose(variance, plain + expected**2 * GAIN, rtol=1e-9)
     for end in (low, high):  # where the truth, seen through an uncertain gain, would lie just 1.96 off
-        np.testing.assert_allclose((expected - end) ** 2, 1.959964**2 * (1 / (1 + c[:, 0]) + end**2 * GAIN), rtol=1e-9)
+        np.testing.assert_allclose((expected - end) ** 2, 1.959964**2 * (plain + end**2 * GAIN), rtol=1e-9)
     assert (low < expected).all()
     assert (expected < high).all()
 
 
-def test_probabilities_average_over_nine_plans():
+def test_probabilities_average_over_nine_plans_and_three_profiles_of_the_season():
     x = Scenes(5)
     b, c, _ = dense_theta(x)
     _, _, _, _, below, _, _ = follow(x)
     i = x.size - 1
     weights, chances = [], []
-    for lag in range(3):
+    for plan in range(9):
         for share in (1.0, 0.9, 0.8):
-            v = 1 / (1 + share**2 * c[i, lag])
-            m = v * (0.6 + share * b[i, lag])
-            weights.append((0.5 if (lag, share) == (0, 1.0) else 0.5 / 8) * math.sqrt(v) * math.exp(m * m / (2 * v)))
+            v = 1 / (1 + share**2 * c[i, plan])
+            m = v * (0.6 + share * b[i, plan])
+            prior = (0.5 if (plan % 3, share) == (0, 1.0) else 0.5 / 8) * WEIGHTS[plan // 3]
+            weights.append(prior * math.sqrt(v) * math.exp(m * m / (2 * v)))
             chances.append(
                 [0.5 * math.erfc((m - t) / math.sqrt(v + t * t * GAIN) / math.sqrt(2)) for t in PRIOR.thresholds]
             )
@@ -188,14 +213,32 @@ def test_after_a_known_loss_theta_is_what_still_stands():
         x.times, x.difference, x.state(rain_sd=0.0), x.curves, x.variance,
         no_losses(x)._replace(confirmed=alarm, onset=onset), True, calm, PRIOR._replace(gain_sd=0.0), False,
     )  # fmt: skip
-    step = np.where(np.arange(x.size) >= onset_at, x.mu, 0.0)
-    columns = np.column_stack([x.curves[:, 0] * x.mu, step])
-    b, c = information(covariance(x, np.zeros(x.size), calm) + np.diag(x.variance), columns, x.difference)
-    posterior = np.linalg.inv(c + np.diag([1.0, 100.0]))
-    both = posterior @ (b + np.array([0.6, 0.0]))
-    want = np.array([1.0, 1.0 / x.curves[-1, 0]])
-    np.testing.assert_allclose(got[2][-1], want @ both, rtol=1e-9)
-    np.testing.assert_allclose(got[3][-1], want @ posterior @ want, rtol=1e-9)
+    sigma = covariance(x, np.zeros(x.size), calm) + np.diag(x.variance)
+    after = np.arange(x.size) >= onset_at
+    years = np.where(after, x.day - x.day[onset_at], 0) / 365.25
+    models = []  # log weight, mean and variance of theta now: by profile of the season, and by how the loss heals
+    for profile, weight in enumerate(WEIGHTS):
+        uplift = plan_columns(x)[:, 3 * profile]
+        for half_life in (None, *HALF_LIVES):
+            back = np.zeros(x.size) if half_life is None else 1 - 0.5 ** (years / half_life)
+            prior = np.diag([1.0, 0.01, 0.25 * 0.01 + 0.08**2])
+            prior[1, 2] = prior[2, 1] = -0.5 * 0.01  # half of the loss comes back, give or take .08
+            design = np.column_stack([uplift, np.where(after, x.mu, 0.0), np.where(after, x.mu, 0.0) * back])
+            start = np.array([0.6, 0.0, 0.0])
+            whole = sigma + design @ prior @ design.T
+            rest = x.difference - design @ start
+            fit = -0.5 * np.linalg.slogdet(whole)[1] - 0.5 * rest @ np.linalg.solve(whole, rest)
+            gain = np.linalg.solve(whole, design @ prior).T
+            want = np.array([1.0, 1.0, back[-1]]) / np.array([1.0, x.curves[-1, 0], x.curves[-1, 0]])
+            share = 0.5 if half_life is None else 0.5 / len(HALF_LIVES)
+            posterior = prior - gain @ design @ prior
+            models.append((fit + math.log(weight * share), want @ (start + gain @ rest), want @ posterior @ want))
+    fits, means, variances = np.array(models).T
+    weights = np.exp(fits - fits.max())
+    weights /= weights.sum()
+    expected = weights @ means
+    np.testing.assert_allclose(got[2][-1], expected, rtol=1e-8)
+    np.testing.assert_allclose(got[3][-1], weights @ (variances + means**2) - expected**2, rtol=1e-7)
 
 
 def test_score_of_a_loss_is_the_bayes_factor_over_onsets_by_the_days_each_speaks_for():
@@ -245,21 +288,22 @@ def test_a_loss_that_was_weighed_joins_the_baseline_as_if_its_date_had_been_know
 
 
 def test_evidence_of_failure_is_guarded_by_a_smaller_and_a_later_plan():
-    b, c = np.array([[-12.0, -9.0, -6.0]]), np.array([[60.0, 50.0, 40.0]])
+    b = np.array([[-12.0, -9.0, -6.0, -10.0, -8.0, -5.0, -2.0, -1.0, 1.0]])
+    c = np.array([[60.0, 50.0, 40.0, 45.0, 35.0, 25.0, 20.0, 15.0, 10.0]])
+
+    def average(k: int, theta: float) -> float:
+        return sum(w * math.exp(theta * b[0, k + j] - theta**2 * c[0, k + j] / 2) for j, w in zip((0, 3, 6), WEIGHTS))
 
     def against(k: int, null: float) -> float:
-        mixture = sum(
-            w * math.exp(a * b[0, k] - a * a * c[0, k] / 2)
-            for a, w in zip((-0.4, -0.2, 0.0, 0.1, 0.2), (0.1, 0.15, 0.4, 0.2, 0.15), strict=True)
-        )
-        return math.log(mixture / math.exp(null * b[0, k] - null**2 * c[0, k] / 2))
+        failed = zip((-0.4, -0.2, 0.0, 0.1, 0.2), (0.1, 0.15, 0.4, 0.2, 0.15), strict=True)
+        return math.log(sum(w * average(k, a) for a, w in failed) / average(k, null))
 
     exact = np.zeros(1)
     assert failure_evidence(b, c, exact)[0] == pytest.approx(min(against(0, 0.4), against(2, 0.5)), rel=1e-12)
 
 
 def test_evidence_of_failure_integrates_the_gain_out():
-    b, c, gain = np.array([[4.0, 5.0, 6.0]]), np.array([[60.0, 50.0, 40.0]]), 0.03
+    b, c, gain = np.array([[4.0, 5.0, 6.0] * 3]), np.array([[60.0, 50.0, 40.0] * 3]), 0.03  # profiles agree
     errors, weights = np.polynomial.hermite_e.hermegauss(60)
     weights = weights / weights.sum()
 
