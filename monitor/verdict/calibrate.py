@@ -23,7 +23,7 @@ from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Plan
 from monitor.verdict.assess import DEFAULT, verdicts
 from monitor.verdict.assessment import Series
-from monitor.verdict.calibration import FAILURE_SHARE, Calibration
+from monitor.verdict.calibration import FAILURE_SHARE, SPENT, Calibration
 from monitor.verdict.kernels.constants import NORMAL_95
 from monitor.verdict.kernels.losses import detect_losses, search_noise
 from monitor.verdict.kernels.season import fit_reference, reference_fits, season_state
@@ -33,9 +33,10 @@ from monitor.verdict.placebos import MAX_PLACEBOS, Placebo, has_enough_scenes
 from monitor.verdict.plans import Plans
 from monitor.verdict.usable_scenes import usable_scenes
 
-HALF_WEIGHT: Final = 30
-"""Placebos that count as much as the defaults. Thirty know a 95 % quantile no better than it varies from one kind of
-ground to the next, and the units of one site share their scenes and their rain. [1]"""
+HALF_WEIGHT, HALF_WEIGHT_DOWN = 30, 100
+"""Placebos that count as much as the defaults; the second where they would lower the boundary of red. Thirty know a
+95 % quantile no better than it varies from one kind of ground to the next, and the units of one site share their scenes
+and their rain; a boundary too low makes false reds. [1]"""
 NOISE_PLACEBOS: Final = 300
 """Placebos, evenly selected, to which the noise is fitted."""
 FALSE_LOSSES: Final = 0.02
@@ -45,13 +46,13 @@ COVERAGE: Final = 0.94
 TRUST: Final = 0.4
 """Standard deviation of the logarithm of a constant about its default, in the penalty of the fit. [1]"""
 FITTED: Final = {
-    "slow_sd": (0.012, 0.05), "scene_sd": (0.012, 0.05), "year_sd": (0.010, 0.024), "year_memory": (0.3, 0.7),
-    "elasticity_sd": (0.15, 0.5), "trend_sd": (0.001, 0.003),
+    "slow_sd": (0.004, 0.05), "scene_sd": (0.012, 0.05), "year_sd": (0.002, 0.03), "year_memory": (0.3, 0.7),
+    "elasticity_sd": (0.05, 0.5), "trend_sd": (0.001, 0.003),
 }  # fmt: skip
-"""Constants that are fitted, with their limits: about half to twice the default. Likelihood alone goes too far where
-the control is noisy: with year noise of .06, which it chose, intervals contained the truth in .64 to .84 of cases
+"""Constants that are fitted, with their limits: wide below, since the boundary follows. Likelihood alone goes too far
+where the control is noisy: with year noise of .06, which it chose, intervals contained the truth in .64 to .84 of cases
 instead of .95, and with a trend of .012 no failed site turned red (simulated: control noise .03, a dry year four)."""
-LOSS_SCORES: Final = (1.7, 6.0)
+LOSS_SCORES: Final = (1.3, 6.0)
 """Smallest and largest bar for a sudden loss."""
 
 
@@ -112,11 +113,11 @@ def calibrate(placebos: Sequence[Placebo], *, source: str, dated: date, base: Ca
     -------
     Calibration
         Drift, noise of a scene, a season's own difference and elasticity by robust penalised maximum likelihood
-        (penalty towards `base`); rain from its spread over the years; the boundary of red at least that of `base` and
-        high enough for sites with half their plan when the plan is a fifth too large or growth a year late; the bar
-        for sudden losses at .02 false ones a site and year; theta's interval widened where it contains the truth too
+        (penalty towards `base`); rain from its spread over the years; the boundary of red, lower or higher than that of
+        `base`, such that under this noise sites with half their plan keep the budget when the plan is a fifth too large
+        or growth a year late; the bar for sudden losses at .02 false ones a site and year; theta's interval widened where it contains the truth too
         rarely. All are shrunk towards `base`: of n placebos the likelihood counts n / (n + 30), and the logarithm of
-        the others goes that share of the way to what the placebos show.
+        the others goes that share of the way to what the placebos show; for a lower boundary it is n / (n + 100).
     """
     usable = [p for p in placebos if has_enough_scenes(p, base)]
     if not usable:
@@ -241,21 +242,23 @@ def _evidence(
 def _boundary(
     placebos: Sequence[Placebo], prepared: Sequence[_Prepared], c: Calibration, base: Calibration
 ) -> tuple[tuple[float, float], ...]:
-    """Boundaries of red: quantiles of the highest evidence, at most the second highest.
+    """Boundaries of red: quantiles of the highest evidence, at most the second highest, shrunk towards the default.
 
     No single piece of ground decides: one of sixty that lost a third of its cover unnoticed would raise the boundary a
-    hundredfold at a budget of .05, and for good at smaller ones.
+    hundredfold at a budget of .05, and for good at smaller ones. Placebos are looked at for fewer years than a site:
+    they may use the part of the budget that is spent by then.
     """
     worst = [np.log(np.maximum(_evidence(placebos, prepared, c, truth), 1.0)) for truth in (_small, _late)]
     second = [float(np.sort(values)[-2]) if values.size > 1 else 0.0 for values in worst]
-    budgets = sorted(base.boundary, reverse=True)
-    boundaries: list[tuple[float, float]] = []
-    factor = 1.0
-    for alpha, least in budgets:
-        share = 1 - FAILURE_SHARE * alpha
+    years = np.median([(p.times.day[-1] - p.start) / 365.25 if p.times.day.size else 0.0 for p in prepared])
+    used = float(np.interp(years, *np.array(SPENT).T)) / SPENT[-1][1]
+    n, boundaries, factor = len(placebos), [], 0.0
+    for alpha, default in sorted(base.boundary, reverse=True):
+        share = 1 - FAILURE_SHARE * alpha * used
         shown = max(min(np.quantile(v, share, method="weibull"), most) for v, most in zip(worst, second, strict=True))
-        factor = max(factor, _shrunk(math.exp(shown) / least, len(placebos)))
-        boundaries.append((alpha, least * factor))
+        apart = math.exp(shown) / default
+        factor = max(factor, apart ** (weight(n) if apart > 1 else n / (n + HALF_WEIGHT_DOWN)))
+        boundaries.append((alpha, default * factor))
     return tuple(boundaries)
 
 
