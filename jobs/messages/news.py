@@ -62,8 +62,9 @@ def news_of(t: Transaction, settings: Settings, row: Mapping[str, Any], *, pictu
     assessment = from_json(latest.payload, Assessment)
     registered = judged_site(t, from_json(values, Site), latest.version)
     ground = ground_key(registered)
-    # the stored patch is that of the loss while a loss determines the status, else that of the failing area
-    rule = "disturbance" if assessment.status is Status.DISTURBED else "failure"
+    # the stored patch is that of the loss while a loss determines status or alert, else that of the failing area
+    by_loss = assessment.status is Status.DISTURBED or assessment.alert_rule == "disturbance"
+    rule = "disturbance" if by_loss else "failure"
     shown = alert.rule == rule and event is not AlertEvent.RESOLVED
     stored = t.ground_data(ground, "worst_patch") if shown else None
     patch = from_json(stored, WorstPatch) if stored else None

@@ -45,7 +45,7 @@ class Night:
     run: str
     """Id of the run."""
     alpha: float
-    """Probability of a false alarm during the lifetime of a site. [1]"""
+    """Probability of a false alarm in ten years at a site. [1]"""
     imagery_since: date
     """First day that any source is searched for."""
     rain: Mapping[str, Reason | None]

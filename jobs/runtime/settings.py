@@ -187,7 +187,7 @@ class AlertsSettings(Section):
     """``[alerts]``: the false-alarm budget, and to whom alerts go."""
 
     alpha: float = Field(default=0.05, gt=0, lt=1)
-    """Probability of a false alarm during the lifetime of a site, all rules together. [1]"""
+    """Probability of a false alarm in ten years at a site, all rules together. [1]"""
     channels: tuple[str, ...] = ()
     """Names of the channels of managers whose site names none; empty: files under ``messages/``."""
     digest_above: int = Field(default=3, ge=1)

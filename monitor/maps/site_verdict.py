@@ -40,7 +40,7 @@ class VerdictInputs:
     """In its episode, with the slope of its terrain."""
     episode: int
     alpha: float
-    """Lifetime false-alarm budget of the episode. [1]"""
+    """False-alarm budget for ten years of the episode. [1]"""
     constants: Calibration
     controls: ControlSet
     left_out: LeftOut
@@ -173,12 +173,14 @@ def verdict_with_areas(
         assessment = with_loss_ground(assessment, loss)
     if assessment.status is Status.DISTURBED:
         return assessment, patch
+    by_loss = assessment.alert_rule == "disturbance"
     day = verdict.judged.late_day(verdict.site)
     if day is None or not reports_failing_area(assessment, site):
-        return assessment, None
+        return assessment, patch if by_loss else None
     look = partial(LastLook.of, verdict.judged, verdict.site)
     failing = failing_map(stored, snapshot, site, series, day, look, constants=constants)
     if failing is None:
-        return assessment, None
-    patch = worst_patch(failing.chance, failing.times, site.geometry, stored.grid)
+        return assessment, patch if by_loss else None
+    if not by_loss:
+        patch = worst_patch(failing.chance, failing.times, site.geometry, stored.grid)
     return with_failing_area(assessment, failing.ground, site, constants), patch

@@ -294,7 +294,7 @@ def write_index(
     as_of : date
         Day of the assessments.
     alpha : float
-        Lifetime false-alarm budget of one site. [1]
+        False-alarm budget for ten years of one site. [1]
     precision : sequence of mapping
         How often alerts were right, see :func:`monitor.alerts.precision.measured_precision`; empty: none was answered.
     lots : sequence of LotRow

@@ -128,8 +128,8 @@ def programme_account(
     pledge : float or None
         Hectares pledged; None: unknown, and all shares of it are None. [ha]
     alpha : float
-        Lifetime false-alarm budget of one site: at most this share of the sites is expected ever to turn red falsely,
-        by whatever rule. [1]
+        False-alarm budget for ten years of one site: at most this share of the sites is expected to turn red falsely in
+        that time, by whatever rule. [1]
     more : mapping, optional
         Further members of the summary.
 

@@ -41,8 +41,8 @@ def assess(
     calibration : Calibration
         Constants of the verdict.
     alpha : float
-        Lifetime false-alarm budget of the site, all rules together, at most 0.05; in a later episode what remains, see
-        :func:`monitor.verdict.calibration.remaining`. [1]
+        False-alarm budget of the site for ten years, all rules together, at most 0.05; in a later episode what remains,
+        see :func:`monitor.verdict.calibration.remaining`. [1]
     as_of : date
         May be later than the last scene.
 

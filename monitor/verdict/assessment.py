@@ -252,7 +252,7 @@ class Assessment:
     episode: int = 1
     """Number of the episode; 2 and more: work restarted, see ``regrowth sites replant``."""
     alpha: float | None = None
-    """Lifetime false-alarm budget with which the episode was judged; None: unknown. [1]"""
+    """False-alarm budget for ten years with which the episode was judged; None: unknown. [1]"""
     series_digest: str = ""
     """:attr:`Series.digest` of what was judged."""
     code_version: str = ""

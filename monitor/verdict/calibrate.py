@@ -52,7 +52,7 @@ FITTED: Final = {
 """Constants that are fitted, with their limits: wide below, since the boundary follows. Likelihood alone goes too far
 where the control is noisy: with year noise of .06, which it chose, intervals contained the truth in .64 to .84 of cases
 instead of .95, and with a trend of .012 no failed site turned red (simulated: control noise .03, a dry year four)."""
-LOSS_SCORES: Final = (1.3, 6.0)
+LOSS_SCORES: Final = (1.0, 6.0)
 """Smallest and largest bar for a sudden loss."""
 
 
@@ -113,11 +113,12 @@ def calibrate(placebos: Sequence[Placebo], *, source: str, dated: date, base: Ca
     -------
     Calibration
         Drift, noise of a scene, a season's own difference and elasticity by robust penalised maximum likelihood
-        (penalty towards `base`); rain from its spread over the years; the boundary of red, lower or higher than that of
-        `base`, such that under this noise sites with half their plan keep the budget when the plan is a fifth too large
-        or growth a year late; the bar for sudden losses at .02 false ones a site and year; theta's interval widened where it contains the truth too
-        rarely. All are shrunk towards `base`: of n placebos the likelihood counts n / (n + 30), and the logarithm of
-        the others goes that share of the way to what the placebos show; for a lower boundary it is n / (n + 100).
+        (penalty towards `base`); rain from its spread over the years; the boundary of red, lower or higher than that
+        of `base`, such that under this noise sites with half their plan keep the budget when the plan is a fifth too
+        large or growth a year late; the bar for sudden losses at .02 false ones a site and year; theta's interval
+        widened where it contains the truth too rarely. All are shrunk towards `base`: of n placebos the likelihood
+        counts n / (n + 30), and the logarithm of the others goes that share of the way to what the placebos show, that
+        of a lower boundary n / (n + 100).
     """
     usable = [p for p in placebos if has_enough_scenes(p, base)]
     if not usable:

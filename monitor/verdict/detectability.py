@@ -70,7 +70,7 @@ def detectability(
     seasons_before : int, growing seasons with scenes before the start
     scenes_a_year : float, clear scenes in a growing season: passes times clear share
     calibration : Calibration, its noise is simulated and its rules are applied
-    alpha : float, lifetime false-alarm budget [1]
+    alpha : float, false-alarm budget for ten years [1]
     control : float, cover of the ground around the site at the peak of its season [1]
     drift, scene : float
         Factors on the drift between site and control and on the seasons' own differences, and on the noise of a

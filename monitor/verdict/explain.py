@@ -272,7 +272,11 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en", brief: 
     if not hidden and (measured := _measured(a, promised=promised, chinese=bool(pick), brief=brief)):
         sentences.append(measured)
     main_reason = next((reason for reason in LEADING if reason.value in a.reasons), None)
-    if main_reason is Reason.SPATIAL_PATCH:
+    if a.status is not Status.DISTURBED and a.loss_on is not None and a.loss_confirmed_on is not None:
+        dated = LOSS_DATED if a.alert is AlertLevel.RED and a.alert_rule == "disturbance" else MAYBE_LOST_DATED
+        confirmed = day_in_words(a.loss_confirmed_on, language)
+        sentences.append(dated[pick].format(when=lost_when(a, language=language), confirmed=confirmed))
+    elif main_reason is Reason.SPATIAL_PATCH:
         sentences.append(_patches(a, chinese=bool(pick), brief=brief))
     elif main_reason is not None:
         sentences.append(sentence(main_reason.value, language))

@@ -79,7 +79,7 @@ class SiteConditions:
     control: float
     """Cover of the control ground at the peak of the season. [1]"""
     alpha: float
-    """Lifetime false-alarm budget. [1]"""
+    """False-alarm budget for ten years. [1]"""
     constants: Calibration
     strips: bool = False
     """The control ground is within the site, not around it."""
@@ -96,7 +96,7 @@ class SiteConditions:
         ----------
         site : Site
         since : date, first day of imagery
-        alpha : float, lifetime false-alarm budget [1]
+        alpha : float, false-alarm budget for ten years [1]
         constants : Calibration
         """
         growing = GrowingSeason.of(site)

@@ -48,7 +48,7 @@ LIKELY_LOSS = 0.5
 HALF = 0.5
 """Share of the expected uplift from which a site must not be red; with it the erosion grade must be better. [1]"""
 FELL = -0.03
-"""Measured difference of the season to date below which the site has fallen; a loss is red only then. [cover fraction]"""
+"""Measured difference of the season to date below which a site has fallen: a loss is red only then. [cover fraction]"""
 SURE_DAYS = 10
 """Shortest time over which all scenes must agree. [day]"""
 
@@ -187,7 +187,7 @@ def judge(
     history : SiteHistory, what is known after each used scene
     plans, calibration : Plans, Calibration
     alpha : (n,) array
-        Lifetime false-alarm budget of the site, all rules together. [1]
+        False-alarm budget for ten years of the site, all rules together. [1]
 
     Raises
     ------
@@ -324,10 +324,7 @@ def _findings(
     return _Findings(
         lost=lost,
         loss=loss,
-        chance=loss_chance(
-            days.latest(history.loss_now, 0.0), days.latest(history.loss_score, 0.0), age / 365.25,
-            days.latest(history.mean, 0.0) * np.where(days.promised, plans.expected(site=days.site, day=days.day), 1.0),
-        ),
+        chance=loss_chance(days.latest(history.loss_now, 0.0), days.latest(history.loss_score, 0.0), age / 365.25),
         failed_before=failed_before,
         failing=days.known & days.latest(history.surely_failing, 0).astype(bool),
         negative=days.known & days.latest(history.surely_negative, 0).astype(bool),
@@ -389,7 +386,7 @@ def _status(
         (Status.DISTURBED, found.chance),
         (Status.RECOVERED, as_reference),
         (Status.FAILING, np.where(by_erosion, found.erosion_chance, below_quarter)),
-        (Status.LAGGING, theta.p_lagging),
+        (Status.LAGGING, np.minimum(below_plan, 1.0)),  # rounding
         (Status.ON_TRACK, theta.p_on_track),
     ):
         probability = np.where(_is(status, name), value, probability)

@@ -157,7 +157,9 @@ def test_theta_and_its_variance_are_the_posterior_with_the_doubt_on_the_gain():
     x = Scenes(4)
     b, c, _ = dense_theta(x)
     _, _, mean, variance, _, low, high = follow(x)
-    means, variances, weights = (np.array(v) for v in zip(*map(likely, b[:, ::3], c[:, ::3], [WEIGHTS] * x.size)))
+    means, variances, weights = (
+        np.array(v) for v in zip(*map(likely, b[:, ::3], c[:, ::3], [WEIGHTS] * x.size), strict=True)
+    )
     expected = (weights * means).sum(axis=1)
     plain = (weights * (variances + means**2)).sum(axis=1) - expected**2
     np.testing.assert_allclose(mean, expected, rtol=1e-9)
@@ -292,7 +294,10 @@ def test_evidence_of_failure_is_guarded_by_a_smaller_and_a_later_plan():
     c = np.array([[60.0, 50.0, 40.0, 45.0, 35.0, 25.0, 20.0, 15.0, 10.0]])
 
     def average(k: int, theta: float) -> float:
-        return sum(w * math.exp(theta * b[0, k + j] - theta**2 * c[0, k + j] / 2) for j, w in zip((0, 3, 6), WEIGHTS))
+        return sum(
+            w * math.exp(theta * b[0, k + j] - theta**2 * c[0, k + j] / 2)
+            for j, w in zip((0, 3, 6), WEIGHTS, strict=True)
+        )
 
     def against(k: int, null: float) -> float:
         failed = zip((-0.4, -0.2, 0.0, 0.1, 0.2), (0.1, 0.15, 0.4, 0.2, 0.15), strict=True)

@@ -5,17 +5,18 @@ from datetime import date
 
 import numpy as np
 import pytest
-from scipy.special import expit, logit
+from scipy.special import logit
 
 from benchmarks.verdict.scores import loss_alarms, red_by_loss, run
 from benchmarks.verdict.simulate import World, simulate
 from monitor.sites.site import Plan
 from monitor.verdict.assess import DEFAULT, histories
 from monitor.verdict.assessment import AlertLevel, Series, Status
+from monitor.verdict.calibration import loss_chance
 from monitor.verdict.explain import RED_BY_LOSS_WRONGLY
 from monitor.verdict.kernels.losses import first_scene_of_loss, lower_than_a_year_before
 from monitor.verdict.plans import Plans
-from monitor.verdict.status import LEVELS, RULES, judge
+from monitor.verdict.status import LEVELS, RULES, STATUSES, Verdicts, judge, reason_codes
 from monitor.verdict.usable_scenes import usable_scenes
 from tests import builders
 from tests.verdict.test_known_fates import assess_all
@@ -58,11 +59,12 @@ def test_a_site_half_again_its_plan_that_greens_later_than_its_control_has_lost_
         assert {a.status for a in history} == {Status.TOO_EARLY, Status.ON_TRACK}
 
 
-def seen_lower(before: list[float], since: list[float], *, after: int = 365) -> bool:
+def seen_lower(before: list[float], since: list[float], *, after: int = 365, bump: list[float] | None = None) -> bool:
     """Whether ten-daily scenes since an onset stand lower than those of the season before it."""
     day = np.concatenate([10 * np.arange(len(before)), after + 10 * np.arange(len(since))])
     difference = np.array([*before, *since])
-    return lower_than_a_year_before(day, difference, len(before), len(day) - 1)
+    bump = np.ones(day.size) if bump is None else np.array(bump)
+    return lower_than_a_year_before(day, difference, len(before), len(day) - 1, bump, 0.7)
 
 
 def test_lower_than_a_year_before_is_a_mean_fall_of_one_point_at_the_same_time_of_the_season():
@@ -76,6 +78,14 @@ def test_lower_than_a_year_before_is_a_mean_fall_of_one_point_at_the_same_time_o
 def test_where_nothing_was_seen_a_year_before_a_loss_may_still_be_confirmed():
     assert seen_lower([0.05, 0.05, 0.05], [0.06, 0.06, 0.06], after=200)
     assert seen_lower([], [0.06, 0.06, 0.06])
+
+
+def test_a_fall_counts_at_the_height_of_the_season_and_not_on_its_flanks():
+    flank = [0.4, 1.0, 1.0, 0.4]
+    assert seen_lower([0.05] * 4, [0.00, 0.02, 0.02, 0.00], bump=flank * 2)
+    assert not seen_lower([0.05] * 4, [0.00, 0.05, 0.05, 0.00], bump=flank * 2)
+    assert not seen_lower([0.05] * 4, [0.00, 0.00], bump=[*flank, 0.4, 0.4]), "nothing was seen at the height yet"
+    assert seen_lower([0.05] * 4, [0.00, 0.00], after=200, bump=[*flank, 1.0, 1.0]), "nothing to compare with"
 
 
 def brute_force_first(day, difference, mu, onset, now, start):
@@ -118,21 +128,20 @@ def test_a_clear_loss_is_dated_to_its_scene_whatever_onset_the_search_found():
 
 
 def levels_of_each_loss(plan: Plan, sites: int, seed: int):
-    """(loss confirmed on, levels, probabilities, years) of each loss of sites with one, as far as its rule speaks."""
+    """(levels, years) of each loss of sites with one, as far as its rule speaks."""
     world = World(plan=plan)
     for outcome in run(simulate(world, {"disturbed": sites}, np.random.default_rng([seed, 1]))):
         rows = outcome.rows
         for day in np.unique(rows.loss_confirmed_on[~np.isnat(rows.loss_confirmed_on)]):
             its = (rows.loss_confirmed_on == day) & (rows.alert_rule == LOSS)
-            yield rows.alert[its], rows.probability[its], outcome.years[its]
+            yield rows.alert[its], outcome.years[its]
 
 
 def test_a_loss_is_watched_until_it_is_sure_and_red_from_then_on():
     watch, red = LEVELS.index(AlertLevel.WATCH), LEVELS.index(AlertLevel.RED)
     turned, only_watched = 0, 0
-    for level, probability, years in levels_of_each_loss(PLAN, 150, 71):
-        early = years < PLAN.too_early_years
-        np.testing.assert_array_equal(level == red, (probability >= 0.83) & ~early)
+    for level, years in levels_of_each_loss(PLAN, 150, 71):
+        assert (level[years < PLAN.too_early_years] == watch).all()
         assert set(level) <= {watch, red}
         assert (np.diff(level) >= 0).all(), "a red loss does not go back to watch"
         turned += set(level) == {watch, red}
@@ -174,7 +183,64 @@ def test_a_slope_left_bare_is_red_by_erosion_though_a_loss_beside_it_is_not_sure
         lost = history._replace(
             loss_day=np.full(seen.used.size, day[0] - 30), loss_onset=np.full(seen.used.size, day[0] - 60),
             loss_score=np.full(seen.used.size, logit(probability) - logit(DEFAULT.disturbance_prior)),
+            loss_at_height=np.ones(seen.used.size, bool),
         )  # fmt: skip
         verdict = judge(np.zeros(1, int), day, seen, lost, plans, DEFAULT, np.array([alpha]))
-        assert verdict.probability[0] == pytest.approx(expit(logit(probability)))
         assert (LEVELS[verdict.alert[0]], RULES[verdict.alert_rule[0]]) == (AlertLevel.RED, rule)
+
+
+def judged_with_loss(
+    *, now: float, highest: float, at_height: bool = True, fell: float = np.nan, **history
+) -> Verdicts:
+    """Verdict on a site on plan on its last day, of which the history says that it lost cover a month before."""
+    plans = Plans.of([SITE])
+    series = late_green(noise=0.01)
+    seen = usable_scenes(series, plans, DEFAULT)
+    n, day = seen.used.size, seen.day[-1:]
+    seen = replace(seen, season_difference=np.full(n, fell))
+    lost = histories(seen, plans, DEFAULT)._replace(
+        loss_day=np.full(n, day[0] - 30), loss_onset=np.full(n, day[0] - 60), loss_first=np.full(n, day[0] - 60),
+        loss_score=np.full(n, highest), loss_now=np.full(n, now), loss_at_height=np.full(n, at_height), **history,
+    )  # fmt: skip
+    return judge(np.zeros(1, int), day, seen, lost, plans, DEFAULT, np.array([0.05]))
+
+
+def said(verdict: Verdicts) -> tuple[Status, AlertLevel, str]:
+    return STATUSES[verdict.status[0]], LEVELS[verdict.alert[0]], RULES[verdict.alert_rule[0]]
+
+
+def test_a_loss_determines_the_status_where_it_is_more_likely_true_than_not():
+    undecided = {"below": np.tile([0.0, 0.0, 0.1, 0.6], (1000, 1))}
+    for now, highest, status in ((6.0, 6.0, Status.DISTURBED), (0.5, 6.0, Status.UNDECIDED)):
+        verdict = judged_with_loss(now=now, highest=highest, **undecided)
+        assert said(verdict) == (status, AlertLevel.RED, "disturbance")
+        chance = loss_chance(np.array([now]), np.array([highest]), np.array([30 / 365.25]))[0]
+        assert (chance >= 0.5) == (status is Status.DISTURBED)
+        if status is Status.DISTURBED:
+            assert verdict.probability[0] == pytest.approx(chance)
+        assert "SUDDEN_DROP" in reason_codes(verdict.reasons[0])
+
+
+def test_a_loss_erases_neither_on_track_nor_a_failure_that_stood_before_it():
+    on_track = judged_with_loss(now=6.0, highest=6.0)
+    assert said(on_track) == (Status.ON_TRACK, AlertLevel.RED, "disturbance")
+    assert on_track.probability[0] == on_track.p_on_track[0]
+    low = {"below": np.tile([0.9, 0.95, 1.0, 1.0], (1000, 1))}
+    for failed_before, status in ((True, Status.FAILING), (False, Status.DISTURBED)):
+        verdict = judged_with_loss(now=6.0, highest=6.0, surely_failing=np.full(1000, failed_before), **low)
+        assert said(verdict)[0] is status
+
+
+@pytest.mark.parametrize(
+    ("at_height", "fell", "level"),
+    [
+        (True, np.nan, "red"),
+        (True, -0.05, "red"),
+        (True, -0.02, "watch"),
+        (True, 0.1, "watch"),
+        (False, -0.05, "watch"),
+    ],
+)
+def test_a_loss_is_red_only_where_summer_shows_it_and_the_measured_difference_fell_too(at_height, fell, level):
+    verdict = judged_with_loss(now=6.0, highest=6.0, at_height=at_height, fell=fell)
+    assert said(verdict)[1:] == (level, "disturbance")

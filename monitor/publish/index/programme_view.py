@@ -91,7 +91,7 @@ class ProgrammeView:
     as_of: date
     """Day of the assessments."""
     alpha: float
-    """Lifetime false-alarm budget of one site. [1]"""
+    """False-alarm budget for ten years of one site. [1]"""
     precision: Sequence[Mapping[str, Any]] = ()
     """See :func:`monitor.alerts.precision.measured_precision`; empty: no alert was answered."""
     lots: Sequence[LotRow] = ()

@@ -60,7 +60,8 @@ class Rules(NamedTuple):
     """Days after the season's peak from which a scene counts as late-season: evidence of failure counts there. [day]"""
     confident: float  # probability that counts as sure [1]
     loss_score: float  # score at which a sudden loss is confirmed, `bar` of ``detect_losses``
-    surcharge: tuple[float, ...]  # subtracted from the log evidence of failure, by year since the start, the last for good
+    surcharge: tuple[float, ...]
+    """Subtracted from the log evidence of failure, by year since the start, the last for good. [1]"""
 
 
 class Promises(NamedTuple):
@@ -96,7 +97,8 @@ class SiteHistory(NamedTuple):
     below: np.ndarray  # (n, 4) probability of theta below each threshold of ``Prior`` [1]
     information: np.ndarray  # precision on theta from scenes; 0: only the prior is known
     late_scene: np.ndarray  # index of the last late-season scene (see ``Rules``); -1: none yet
-    evidence: np.ndarray  # log evidence of failure, less its surcharge, at the last late-season scene; 0 before the first
+    evidence: np.ndarray
+    """Log evidence of failure, less its surcharge, at the last late-season scene; 0 before the first."""
     evidence_max: np.ndarray  # highest log evidence of failure so far
     evidence_held: np.ndarray
     """Highest log evidence of failure since the site was last shown to be above half its plan."""
@@ -109,7 +111,8 @@ class SiteHistory(NamedTuple):
     loss_first: np.ndarray  # day of the scene that first shows it; -1: none
     loss_last: np.ndarray  # day of the last scene before; -1: none
     loss_score: np.ndarray  # highest log evidence for it since it was confirmed; 0: none
-    loss_now: np.ndarray  # log evidence for it at this scene, the last value once its evidence is no longer updated; 0: none
+    loss_now: np.ndarray
+    """Log evidence for it at this scene, the last one once it is no longer updated; 0: none."""
     loss_at_height: np.ndarray  # whether it also showed at the height of the season, not on its flanks alone
     loss_second: np.ndarray  # change of the second index at it; NaN where not seen
     loss_rain: np.ndarray  # `season_rain` at it; NaN where the normal season is not known well
@@ -262,7 +265,8 @@ def _last_loss(
                 now = losses.score[i]
                 high = high or lower_than_a_year_before(day, difference, losses.onset[i], i, bump, HEIGHT)
         confirmed[i] = last
-        values[i, 0], values[i, 1], values[i, 2], values[i, 3], values[i, 4] = score, change, rain, now, 1.0 if high else 0.0
+        values[i, 0], values[i, 1], values[i, 2], values[i, 3] = score, change, rain, now
+        values[i, 4] = 1.0 if high else 0.0
     return confirmed, values
 
 

@@ -156,7 +156,9 @@ def detect_losses(
             onset[i] = bank.first[current]
             continue
         first = bank.first[best]
-        if run < 3 or day[i] - since < CONFIRM_DAYS or not lower_than_a_year_before(day, difference, first, i, state.bump, 0.0):
+        if run < 3 or day[i] - since < CONFIRM_DAYS:
+            continue
+        if not lower_than_a_year_before(day, difference, first, i, state.bump, 0.0):
             continue
         change, doubt = change_of_second_index(second, day, first, i)
         if change >= -doubt:  # False where the second index was not seen
@@ -212,9 +214,7 @@ def _absorb(x: Array, cov: Array, column: Array, b: float, c: float, loss_sd: fl
 
 
 @kernel
-def lower_than_a_year_before(
-    day: Array, difference: Array, onset: int, now: int, bump: Array, height: float
-) -> bool:
+def lower_than_a_year_before(day: Array, difference: Array, onset: int, now: int, bump: Array, height: float) -> bool:
     """Whether the site is lower over its control since `onset` than a year before, at the same time of the season.
 
     Each scene is compared with the mean of those a year before it, at most :data:`SAME_TIME` earlier or later; the mean

@@ -182,9 +182,7 @@ def _first_losses(losses: Losses) -> tuple[Array, Array, int]:
 
 
 @inlined
-def _loss_at(
-    first: int, plan: int, theta: float, b: Array, c: Array, ej: Array, loss_sd: float
-) -> tuple[float, float]:
+def _loss_at(first: int, plan: int, theta: float, b: Array, c: Array, ej: Array, loss_sd: float) -> tuple[float, float]:
     """Change of this scene by a loss, and its variance: the loss and what healed of it at the middle half-life."""
     then, doubt = first + LOSS // 2, HEALED_SD**-2
     l00 = c[first, first] + loss_sd**-2 + HEALED_SHARE**2 * doubt
@@ -215,7 +213,8 @@ def _conclude(
         for share in range(shares):
             log_plan = 0.0
             if promised:
-                log_plan = math.log(prior.plan_weight if lag == 0 and share == 0 else (1.0 - prior.plan_weight) / (lags * shares - 1))
+                first = lag == 0 and share == 0
+                log_plan = math.log(prior.plan_weight if first else (1.0 - prior.plan_weight) / (lags * shares - 1))
             for profile in range(profiles):
                 log_prior = log_plan + (LOG_PROFILE[profile] if promised else 0.0)
                 for rate in range(rates):
