@@ -200,14 +200,14 @@ def test_a_wrong_series_is_refused_by_site_and_place(wrong, message):
     assert "loess-1" in str(refusal.value)
 
 
-@pytest.mark.parametrize(("alpha", "c"), [(0.05, 6.5), (0.02, 11.5), (0.01, 19.0)])
+@pytest.mark.parametrize(("alpha", "c"), [(0.05, 5.0), (0.02, 7.5), (0.01, 12.0)])
 def test_boundaries_are_those_that_were_calibrated(alpha, c):
     assert boundary(alpha) == c
 
 
 def test_between_calibrated_budgets_the_boundary_lies_between_and_above_them_there_is_none():
-    assert 6.5 < boundary(0.03) < 11.5
-    assert 19.0 < boundary(0.007) < 30.0
+    assert 5.0 < boundary(0.03) < 7.5
+    assert 12.0 < boundary(0.007) < 22.0
     assert boundary(0.004) == 500.0  # what is left for a later episode: Ville's inverse of half the budget
     for alpha in (0.2, 0.0, float("nan")):
         with pytest.raises(BadConfiguration, match="alpha"):

@@ -190,7 +190,7 @@ def test_a_verdict_on_a_young_site_says_when_it_comes():
 
 
 def test_the_boundary_is_the_calibrated_one_and_grows_as_the_budget_shrinks():
-    assert [boundary(a) for a in (0.05, 0.02, 0.01)] == [6.5, 11.5, 19.0]
+    assert [boundary(a) for a in (0.05, 0.02, 0.01)] == [5.0, 7.5, 12.0]
     between = [boundary(a) for a in np.linspace(0.001, 0.05, 60)]
     assert (np.diff(between) < 0).all()
     for alpha in (0.0, 0.06, 1.0, float("nan")):
