@@ -244,11 +244,11 @@ def _of_scene(
     if is_read:
         judged = judge_scene(pixels, scene["quality"].decode(), means, units[: compared.size][compared])
     else:
-        judged = {"n_pixels": 0, "n_units": -1, "reason": scene["reason"].decode()}
+        judged = {"n_pixels": 0, "n_units": None, "reason": scene["reason"].decode()}
         pixels, units = np.zeros_like(pixels), np.full_like(units, np.nan)
     recorded = {
         "digest of pixels and unit means": f"{scene['digest']:016x}", "n_pixels": int(scene["n_pixels"]),
-        "reason": scene["reason"].decode(), "n_units": int(scene["n_units"]),
+        "reason": scene["reason"].decode(), "n_units": None if scene["n_units"] < 0 else int(scene["n_units"]),
     }  # fmt: skip
     recomputed = {**judged, "digest of pixels and unit means": digest(pixels, units)}
     for prefix, of, names in (("", "site_means", MEANS), ("control_", "control_means", _CONTROL_MEASURES)):
