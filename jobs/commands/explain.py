@@ -36,6 +36,7 @@ def explain(
     from monitor.verdict.explain import (
         REJECTED_RADIOMETRY,
         false_alarm_rate,
+        measured_difference,
         never_offered,
         probabilities,
         promised_in_field,
@@ -71,6 +72,7 @@ def explain(
     assessment = from_json(latest.payload, Assessment)
     chosen = in_episode(chosen, episodes, assessment.episode)
     sentences = explanation(assessment, chosen, language=language)
+    sentences += measured_difference(assessment, language=language)
     sentences += probabilities(assessment, language=language) + false_alarm_rate(assessment, language=language)
     sentences += promised_in_field(assessment, chosen, language=language)
     if Reason.RADIOMETRY.value in assessment.reasons:

@@ -31,8 +31,11 @@ def status(config: Config = None, site: Sites = None, as_json: AsJson = False) -
         print_json(assessments)
         return
     for values in assessments:
-        has_share = values["theta"] is not None and values["status"] not in ("insufficient_data", "too_early")
-        share = f", {values['theta']:z.0%} of the expected uplift" if has_share else ""
+        judged = values["status"] not in ("insufficient_data", "too_early")
+        share = f", {values['theta']:z.0%} of the expected uplift" if judged and values["theta"] is not None else ""
+        last, se = values["measured_season"], values["measured_season_se"]
+        if judged and last is not None:
+            share += f", last season measured {100 * last:+z.0f} points (± {100 * se:.0f})"
         typer.echo(f"{values['site']}: {values['status']}, alert {values['alert']}{share} (as of {values['as_of']})")
     if not assessments:
         typer.echo("No site has been assessed yet: regrowth run")

@@ -30,7 +30,7 @@ from monitor.sites.biomes import biome_of
 from monitor.sites.names import without_invisible, without_invisible_lines
 from monitor.sites.promise import changed_columns
 from monitor.verdict.erosion import UNVERIFIED
-from monitor.verdict.explain import explain, false_alarm_rate, probabilities, promised_in_field
+from monitor.verdict.explain import explain, false_alarm_rate, measured_difference, probabilities, promised_in_field
 from monitor.verdict.reasons import sentence
 
 PAGE_TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -164,6 +164,7 @@ def site_pages(view: SiteView, drawn: Mapping[str, PagePicture]) -> dict[words.L
                 for full in explain(a, site, language=language)
                 if not any(sentence in full for sentence in brief[language])
             ],
+            difference=measured_difference(a, language=language, brief=True),
             where=where_to_look(site, patch, area=area, language=language),
             steps=_steps(view, language),
             promise_changes=_promise_changes(view, language),

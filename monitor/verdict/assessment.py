@@ -239,6 +239,16 @@ class Assessment:
     """Range of measurements elsewhere, or 95 % interval of local field rows."""
     field_factor_rows: int = 0
     """Local field rows of cover behind the factor; 0: measured elsewhere. Local rows never change a verdict."""
+    measured: float | None = None
+    """Site minus control in this season to date, against the same weeks of the years before the start; None with fewer
+    than three scenes, and without years before the start. [cover fraction]"""
+    measured_se: float | None = None
+    """Its standard error."""
+    measured_season: float | None = None
+    """The same of the last season that has ended. [cover fraction]"""
+    measured_season_se: float | None = None
+    contradiction: bool = False
+    """Whether it and the model's estimate for that season differ by more than .05 and two standard errors."""
     notes: str = ""
     """Parts of this verdict that rest on unverified values."""
     calibration: str = ""

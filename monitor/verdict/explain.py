@@ -68,6 +68,23 @@ CLEARS_NO_PLAN = {
     ),
 }
 """What clears a verdict on a site whose plan promises no uplift, where that differs."""
+MEASURED = (
+    "Measured directly, in the same weeks as before the start and relative to its control ground, the site stands "
+    "{seasons}.",
+    "以对照地块为基准，与开工前各年同期直接比较，地块{seasons}。",
+)
+"""The measured difference."""
+SEASON_TO_DATE = ("{level} in this season to date", "本生长季至今{level}")
+LAST_SEASON = ("{level} in the last full season", "上一个完整生长季{level}")
+HIGHER = ("{points} higher (give or take {se})", "高 {points} 个百分点（误差约 {se}）")
+LOWER = ("{points} lower (give or take {se})", "低 {points} 个百分点（误差约 {se}）")
+LEVEL = ("as before (give or take {se})", "与此前持平（误差约 {se} 个百分点）")
+NOT_MEASURED = (
+    "Nothing can be measured directly, as no year before the start was seen: no measurement checks the estimate of the "
+    "model, so a false alarm and a decline that it misses are both seen later.",
+    "开工前没有可用的观测年份，无法直接测量：模型估计得不到实测检验，误报和漏判都会更晚才被发现。",
+)
+"""What is lost without years before the start."""
 CHANCES = (
     "Probabilities: not taking hold {failing}, lagging {lagging}, on track {on_track}. They allow for a plan up to a "
     "fifth too large or growth up to a year late; the interval takes the plan as written.",
@@ -204,11 +221,12 @@ RED_BY_LOSS_WRONGLY = 0.04
 LOSS_SURE = 0.8
 """Probability from which a loss is stated outright; red needs no less, see ``Calibration.disturbance_red``. [1]"""
 LOSS_WATCHED = (
-    "A sudden loss is watched, not red, until it is as probable as the false-alarm budget of the site demands, and "
-    "while it is too early to judge the site, as ground is often cleared for planting. Of simulated sites that lost "
-    "nothing about {rate:.0%} a year are watched wrongly, and more where the ground is restless.",
-    "植被突然受损的概率未达到地块误报预算所要求的程度，或地块尚早、常为整地造林时，只列为“关注”而不发红色警报："
-    "在模拟检验中，未受损的地块每年约有 {rate:.0%} 被误报关注，本身波动大的地块更多。",
+    "A sudden loss is watched, not red, until it is as probable as the false-alarm budget of the site demands, while "
+    "the season as measured has not fallen or is still above half of the plan, and while it is too early to judge the "
+    "site, as ground is often cleared for planting. Of simulated sites that lost nothing about {rate:.0%} a year are "
+    "watched wrongly, and more where the ground is restless.",
+    "植被突然受损的概率未达到地块误报预算所要求的程度，或本季实测未见下降或仍超过规划的一半，或地块尚早、常为整地造林时，"
+    "只列为“关注”而不发红色警报：在模拟检验中，未受损的地块每年约有 {rate:.0%} 被误报关注，本身波动大的地块更多。",
 )
 LOSS_NEWS = (
     "At the usual false-alarm budget up to {rate:.0%} of simulated sites that lost nothing are red by a sudden loss "
@@ -228,9 +246,9 @@ ON_TRACK_SHARE = 0.7
 LEADING = (
     Reason.START_IN_FUTURE, Reason.FEW_PIXELS, Reason.CONTROL_FEW, Reason.RADIOMETRY, Reason.NO_CONTROL,
     Reason.CONTROL_CONSTANT, Reason.SEASON_ELSEWHERE, Reason.FEW_SCENES, Reason.DATA_OLD, Reason.INTERVAL_WIDE,
-    Reason.DROUGHT_DIEBACK, Reason.FIRE, Reason.EVIDENCE_LOWER, Reason.EROSION_COVER_LOW, Reason.INDEX_DISAGREE,
-    Reason.SPATIAL_PATCH, Reason.NEG_UPLIFT, Reason.RAIN_LOW, Reason.DROUGHT, Reason.CONTROL_POOR,
-    Reason.NO_PRE_SEASONS, Reason.NO_PLAN, Reason.UNCERTAIN,
+    Reason.DROUGHT_DIEBACK, Reason.FIRE, Reason.EVIDENCE_LOWER, Reason.EROSION_COVER_LOW, Reason.MEASURED_HIGHER,
+    Reason.MEASURED_LOWER, Reason.INDEX_DISAGREE, Reason.SPATIAL_PATCH, Reason.NEG_UPLIFT, Reason.RAIN_LOW,
+    Reason.DROUGHT, Reason.CONTROL_POOR, Reason.NO_PRE_SEASONS, Reason.NO_PLAN, Reason.UNCERTAIN,
 )  # fmt: skip
 """Reasons worth a sentence, the most important first; the others are in the headline."""
 
@@ -308,6 +326,42 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en", brief: 
     if a.episode > 1:
         sentences.append(NEW_EPISODE[pick].format(number=a.episode, start=day_in_words(site.start, language)))
     return sentences
+
+
+def measured_difference(assessment: Assessment, *, language: str = "en", brief: bool = False) -> list[str]:
+    """The measured difference in points of cover, or what is lost without it. Shown after :func:`explain`.
+
+    Parameters
+    ----------
+    assessment : Assessment
+    language : str
+        ``zh`` for Chinese; anything else is English.
+    brief : bool
+        Without that of an undecided site, which could be read as an answer, unless it is why the site is undecided.
+
+    Returns
+    -------
+    list of str
+        No or one sentence.
+    """
+    a, pick = assessment, int(language == "zh")
+    if a.status is Status.INSUFFICIENT_DATA:
+        return []
+    now, last = (a.measured, a.measured_se, SEASON_TO_DATE), (a.measured_season, a.measured_season_se, LAST_SEASON)
+    between = a.measured == a.measured_season  # no season is on
+    seasons = []
+    for value, se, words in (last,) if between else (now, last):
+        if value is not None and se is not None:
+            points, near = round(100 * abs(value)), round(100 * se)
+            level = (LEVEL if not points else HIGHER if value > 0 else LOWER)[pick]
+            unit = f"{points} point{'' if points == 1 else 's'}"
+            seasons.append(words[pick].format(level=level.format(points=points if pick else unit, se=near)))
+    if not seasons:
+        return [NOT_MEASURED[pick]] if Reason.NO_PRE_SEASONS.value in a.reasons else []
+    disagree = {Reason.MEASURED_HIGHER.value, Reason.MEASURED_LOWER.value} & set(a.reasons)
+    if a.status is Status.TOO_EARLY or (brief and a.status is Status.UNDECIDED and not disagree):
+        return []
+    return [MEASURED[pick].format(seasons=("，" if pick else " and ").join(seasons))]
 
 
 def probabilities(assessment: Assessment, *, language: str = "en") -> list[str]:

@@ -23,6 +23,8 @@ class Reason(StrEnum):
     SPATIAL_PATCH = "SPATIAL_PATCH"
     NEG_UPLIFT = "NEG_UPLIFT"
     LOW_UPLIFT = "LOW_UPLIFT"
+    MEASURED_HIGHER = "MEASURED_HIGHER"
+    MEASURED_LOWER = "MEASURED_LOWER"
     EVIDENCE_LOWER = "EVIDENCE_LOWER"
     EROSION_COVER_LOW = "EROSION_COVER_LOW"
     DROUGHT = "DROUGHT"
@@ -107,6 +109,14 @@ SENTENCES = {
     Reason.LOW_UPLIFT: (
         "Cover has risen less, relative to the control ground, than the plan promised.",
         "相对对照地块的覆盖度增量低于规划预期。",
+    ),
+    Reason.MEASURED_HIGHER: (
+        "Measured directly, the site stands higher above its control ground than the model estimates.",
+        "直接测得的地块相对对照的差值高于模型估计。",
+    ),
+    Reason.MEASURED_LOWER: (
+        "Measured directly, the site stands lower against its control ground than the model estimates.",
+        "直接测得的地块相对对照的差值低于模型估计。",
     ),
     Reason.EVIDENCE_LOWER: (
         "Newer scenes are weaker evidence of failure than those that raised the alert.",

@@ -12,6 +12,10 @@ A confirmed loss that is more likely true than not determines the status for a y
 watched, and red once its score reaches the bar, it shows at the height of the season too, and the season's measured
 difference, where known, has fallen. While it is too early, a loss is never red: ground is often cleared for planting.
 
+The measured difference (:mod:`monitor.verdict.measured`) vetoes what it contradicts: failure and ``failing`` where the
+site is measured above half of its plan, a red loss where the season has not fallen, ``on_track`` where the last full
+season is well below the years before the start. Where nothing was promised, two such seasons are ``failing``.
+
 ``recovered`` needs a reference in the series, ground nearby that is in the state that the plan wants, and two seasons
 in which the site had gone four fifths of the way to it. It precedes the plan: a site at its reference cannot gain more.
 """
@@ -25,6 +29,7 @@ from monitor.verdict.assessment import AlertLevel, Status
 from monitor.verdict.calibration import Calibration, boundary, erosion_bar, loss_bar, loss_chance
 from monitor.verdict.erosion import UNVERIFIED, grade, not_improved, soil_loss_ratio
 from monitor.verdict.kernels.history import SiteHistory
+from monitor.verdict.measured import Measured, measure
 from monitor.verdict.plans import Plans
 from monitor.verdict.reasons import BACKGROUND, Reason
 from monitor.verdict.usable_scenes import UsableScenes, control_shape
@@ -99,6 +104,11 @@ class Verdicts(NamedTuple):
     erosion_grade_without: np.ndarray
     notes: np.ndarray
     """Index in :data:`NOTES`."""
+    measured: np.ndarray
+    measured_se: np.ndarray
+    measured_season: np.ndarray
+    measured_season_se: np.ndarray
+    contradiction: np.ndarray
 
 
 class _Days(NamedTuple):
@@ -197,12 +207,16 @@ def judge(
     c = calibration
     days = _days(site, day, scenes, history, plans)
     theta = _theta(days, history)
-    findings = _findings(days, scenes, history, plans, c, alpha)
-    data = _data(days, scenes, theta, findings, plans, c)
+    modelled = _findings(days, scenes, history, plans, c, alpha)
+    data = _data(days, scenes, theta, modelled, plans, c)
+    loss = np.where(modelled.lost, days.latest(history.loss_first, -1), -1).astype(np.int64)
+    measured = measure(site, day, loss, scenes, history, plans)
+    findings = _not_vetoed(modelled, measured)
     as_reference = days.latest(_recovered(scenes, history, plans, c), np.nan)
     status, probability = _status(days, theta, findings, data, as_reference, c)
+    status, probability, side = _vetoed(status, probability, modelled, measured)
     alert, rule = _alert(days, findings, data, status)
-    reasons = _reasons(days, scenes, history, findings, data, (status, alert, rule), c)
+    reasons = _reasons(days, scenes, history, findings, data, (status, alert, rule), side, c)
     observed = np.zeros(day.size, np.int64)
     if scenes.day.size:
         observed = scenes.day[np.maximum(scenes.edge[site] + days.n_scenes - 1, 0)]
@@ -246,6 +260,7 @@ def judge(
         loss_on=_dates(findings.lost, days.latest(history.loss_first, 0)),
         loss_confirmed_on=_dates(findings.lost, days.latest(history.loss_day, 0)),
         **_soil(days, history, plans, (uplift, lower, upper)),
+        **{name: getattr(measured, name) for name in Measured._fields if name in Verdicts._fields},
     )
 
 
@@ -411,11 +426,35 @@ def _alert(days: _Days, found: _Findings, data: _Data, status: np.ndarray) -> tu
     return alert, rule
 
 
+def _not_vetoed(found: _Findings, measured: Measured) -> _Findings:
+    """The evidence of the model that the measurement does not veto, and the decline that it shows by itself."""
+    return found._replace(
+        guarded=found.guarded & ~measured.above,
+        failing=(found.failing & ~measured.above) | measured.declined,
+        sure_loss=found.sure_loss & ~measured.not_lost,
+    )
+
+
+def _vetoed(
+    status: np.ndarray, probability: np.ndarray, found: _Findings, measured: Measured
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Status and probability of each day after the vetoes; `found` is the evidence of the model.
+
+    Last, how the measurement stands to the model where the two disagree: 1 above it, -1 below it, 0 elsewhere.
+    """
+    higher = _is(status, Status.LAGGING) & found.failing & measured.above
+    lower = _is(status, Status.ON_TRACK) & measured.below
+    declined = _is(status, Status.FAILING) & measured.declined & ~found.failing & ~found.guarded
+    side = np.select([higher, lower | declined, measured.contradiction], [1, -1, np.where(measured.higher, 1, -1)], 0)
+    status = np.where(higher | lower, STATUSES.index(Status.UNDECIDED), status)
+    return status, np.where(higher | lower | declined, np.nan, probability), side
+
+
 def _reasons(
     days: _Days, scenes: UsableScenes, history: SiteHistory, found: _Findings, data: _Data,
-    said: tuple[np.ndarray, np.ndarray, np.ndarray], c: Calibration,
+    said: tuple[np.ndarray, np.ndarray, np.ndarray], side: np.ndarray, c: Calibration,
 ) -> np.ndarray:  # fmt: skip
-    """Reasons of each day, bit k for :data:`REASONS` k; `said` is status, alert and rule."""
+    """Reasons of each day, bit k for :data:`REASONS` k; `said` is status, alert and rule, `side` as :func:`_vetoed`."""
     status, alert, rule = said
     red, can_tell = alert == LEVELS.index(AlertLevel.RED), ~data.insufficient & ~_is(status, Status.RECOVERED)
     dry = days.seen & (days.latest(history.season_rain, np.nan) <= c.dry)
@@ -437,6 +476,8 @@ def _reasons(
         Reason.INDEX_DISAGREE: days.seen & ~found.lost & days.latest(history.loss_denied, 0).astype(bool),
         Reason.NEG_UPLIFT: found.negative & ~data.insufficient,
         Reason.LOW_UPLIFT: low & ~found.negative & days.promised,
+        Reason.MEASURED_HIGHER: can_tell & (side > 0),
+        Reason.MEASURED_LOWER: can_tell & (side < 0),
         Reason.EVIDENCE_LOWER: red & found.guarded & (days.latest(history.evidence, 0.0) < found.bar),
         Reason.EROSION_COVER_LOW: can_tell & found.erosion,
         Reason.DROUGHT: dry & ~found.lost,

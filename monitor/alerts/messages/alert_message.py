@@ -142,6 +142,14 @@ def _rows(news: AlertNews, language: Language) -> list[tuple[str, str]]:
             high = text("unit.points", language, n=words.points(a.uplift_high))
             uplift = interval(uplift, words.points(a.uplift_low), high, language)
         rows.append(("uplift", text("message.uplift_value", language, uplift=uplift, expected=expected)))
+    seasons = (("now", a.measured, a.measured_se), ("last", a.measured_season, a.measured_season_se))
+    measured = [
+        text(f"message.measured_{key}", language, value=words.points(value), se=round(100 * se))
+        for key, value, se in seasons
+        if value is not None and se is not None
+    ]
+    if measured:
+        rows.append(("measured", ("；" if language == "zh" else "; ").join(measured)))
     areas = (a.hectares_failing, a.hectares_failing_low, a.hectares_failing_high)
     if news.alert.rule == "failure" and all(area is not None for area in areas):
         failing, low, high = (hectares(area) for area in areas if area is not None)

@@ -1,0 +1,172 @@
+"""The measured difference: how a site stands against its control, without a model of season, rain or growth.
+
+In each scene since the start, site minus control is compared with its mean in the same weeks of the years before the
+start. The mean of a season, with its standard error, is published beside the modelled uplift and vetoes what it
+contradicts. Without years before the start it is unknown, and nothing is vetoed by it.
+
+Sums are of whole billionths, so that a site judged alone and with its landscape agrees to the last bit.
+"""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from monitor.verdict.kernels.constants import SEASON_SCENES
+from monitor.verdict.kernels.history import SiteHistory
+from monitor.verdict.plans import Plans
+from monitor.verdict.usable_scenes import UsableScenes
+
+SAME_WEEKS: Final = 15
+"""Largest distance from the same day of the season at which scenes are of the same weeks. [day]"""
+SEASON_SD: Final = 0.02
+"""Usual standard deviation of the difference from year to year, weighted as two years of the site. [cover fraction]"""
+SCENE_SD: Final = 0.03
+"""Standard deviation of one scene. [cover fraction]"""
+BELOW: Final = 0.05
+"""A season this far below the years before the start speaks against growth. [cover fraction]"""
+DECLINED: Final = 1.28
+"""Standard errors by which two seasons must be lower than that: each is then sure to nine tenths."""
+FALL: Final = 0.03
+"""Smallest fall of the season to date with which a sudden loss may be red. [cover fraction]"""
+CONTRADICTS: Final = 2.0
+"""Standard errors of the two from which model and measurement contradict each other, beside :data:`BELOW`."""
+_UNIT: Final = 1e-9  # of all sums [cover fraction]
+_SITE: Final = 1 << 32  # more than any season and position
+_SEASON: Final = 512  # more than any position and twice the same weeks
+
+
+class Measured(NamedTuple):
+    """Measured differences of (n,) entries; the first five are columns of a verdict. [cover fraction]"""
+
+    measured: np.ndarray
+    """Mean of this season to date; NaN with fewer than three scenes, or without years before the start."""
+    measured_se: np.ndarray
+    measured_season: np.ndarray
+    """Mean of the last season that has ended; NaN as `measured`."""
+    measured_season_se: np.ndarray
+    contradiction: np.ndarray
+    """Whether model and measurement of the last season that has ended contradict each other."""
+    higher: np.ndarray
+    """Whether the measurement is the higher one."""
+    above: np.ndarray
+    """Surely above half of what the plan expected: vetoes failure."""
+    below: np.ndarray
+    """The last season that has ended is well below the years before the start: vetoes ``on_track``."""
+    declined: np.ndarray
+    """Nothing is promised, and two seasons in a row are surely well below the years before the start."""
+    not_lost: np.ndarray
+    """Vetoes a red loss: the season to date has not fallen, or the scenes since the loss are above half the plan."""
+
+
+class _Sums:
+    """Sums over the used scenes of some sites."""
+
+    def __init__(self, scenes: UsableScenes, plans: Plans) -> None:
+        self.scenes, site = scenes, scenes.site
+        self.difference = np.round((scenes.cover - scenes.control) / _UNIT).astype(np.int64)
+        before = scenes.used_day < plans.start[site]
+        of_year = site * _SITE + scenes.position
+        order = np.flatnonzero(before)[np.argsort(of_year[before], kind="stable")]
+        own, n = self._against(of_year[order], self.difference[order], of_year)
+        known = ~before & (n > 0)
+        self.count, self.total = _sums(known), _sums(np.where(known, own, 0))
+        expected = np.round(plans.expected(site, scenes.used_day) / _UNIT).astype(np.int64)
+        self.expected = _sums(np.where(known, expected, 0))
+        seasons, of = np.unique(site * _SITE + scenes.season, return_inverse=True)
+        scenes_before = np.bincount(of[before], minlength=seasons.size)
+        seen = scenes_before >= SEASON_SCENES
+        mean = np.bincount(of[before], own[before], seasons.size)[seen] / scenes_before[seen] * _UNIT
+        place = (seasons // _SITE)[seen]
+        years = np.bincount(place, minlength=len(plans.sites))
+        centre = np.bincount(place, mean, years.size) / np.maximum(years, 1)
+        squares = np.bincount(place, (mean - centre[place]) ** 2, years.size)
+        variance = (squares + 2 * SEASON_SD**2) / (np.maximum(years - 1, 0) + 2) * (1 + 1 / np.maximum(years, 1))
+        self.season_sd = np.where(years > 0, np.sqrt(variance), np.nan)
+
+    def _against(self, places: np.ndarray, values: np.ndarray, of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Difference of each scene minus the mean of `values` in the same weeks, and how many those are."""
+        total = _sums(values)
+        first = np.searchsorted(places, of - SAME_WEEKS, "left")
+        end = np.searchsorted(places, of + SAME_WEEKS, "right")
+        n = end - first
+        return self.difference - np.round((total[end] - total[first]) / np.maximum(n, 1)).astype(np.int64), n
+
+    def mean(self, site: np.ndarray, first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Mean of the scenes from one index to another, its standard error, and the uplift promised at the peak."""
+        end = np.maximum(last + 1, first)
+        n = self.count[end] - self.count[first]
+        known, n = (n >= SEASON_SCENES) & np.isfinite(self.season_sd[site]), np.maximum(n, 1)
+        se = np.sqrt(self.season_sd[site] ** 2 + SCENE_SD**2 / n)
+        mean, expected = ((sums[end] - sums[first]) / n * _UNIT for sums in (self.total, self.expected))
+        return np.where(known, mean, np.nan), np.where(known, se, np.nan), expected
+
+    def fall(self, first: np.ndarray, last: np.ndarray, seasons: np.ndarray) -> np.ndarray:
+        """Mean of the scenes from one index to another against the same weeks so many seasons before; NaN: unknown.
+
+        `seasons` is 0 where the answer is not needed.
+        """
+        change, place = np.full(first.size, np.nan), self.scenes.site * _SITE + self.scenes.season * _SEASON
+        place = place + self.scenes.position  # ascends
+        for back in np.unique(seasons[seasons > 0]).tolist():
+            own, n = self._against(place, self.difference, place - back * _SEASON)
+            total, count, end = _sums(np.where(n > 0, own, 0)), _sums(n > 0), np.maximum(last + 1, first)
+            scenes = count[end] - count[first]
+            mean = (total[end] - total[first]) / np.maximum(scenes, 1) * _UNIT
+            change = np.where((seasons == back) & (scenes >= SEASON_SCENES), mean, change)
+        return change
+
+
+def measure(
+    site: np.ndarray, day: np.ndarray, loss: np.ndarray, scenes: UsableScenes, history: SiteHistory, plans: Plans
+) -> Measured:
+    """Measured differences of some sites on some days.
+
+    Parameters
+    ----------
+    site, day : (n,) arrays of int
+        Place of the site of each entry, and the day, from 1970-01-01.
+    loss : (n,) array of int
+        Day of the first scene that shows a sudden loss; negative: none.
+    scenes, history, plans : UsableScenes, SiteHistory, Plans
+    """
+    sums = _Sums(scenes, plans)
+    promised, first = plans.promised[site], scenes.used_edge[site]
+    season, position = plans.locate(site, day)
+    last = scenes.last_used(site, day)
+    ended = season - (position <= plans.length[site])
+
+    def of_season(which: np.ndarray, until: np.ndarray) -> tuple[np.ndarray, ...]:
+        return sums.mean(site, scenes.used_since_season(site, which), until)
+
+    def at(values: np.ndarray, index: np.ndarray) -> np.ndarray:
+        return values[np.clip(index, 0, values.size - 1)] if values.size else np.zeros(index.size)
+
+    now, now_se, _ = of_season(season, last)
+    end = scenes.used_since_season(site, ended + 1) - 1
+    full, full_se, expected = of_season(ended, end)
+    earlier, earlier_se, _ = of_season(ended - 1, scenes.used_since_season(site, ended) - 1)
+    size = np.where(promised, expected, 1.0) * at(history.mu, end)
+    apart = full - at(history.mean, end) * size
+    bar = np.maximum(BELOW, CONTRADICTS * np.hypot(full_se, at(history.sd, end) * size))
+    late = np.where(last >= first, first + at(history.late_scene, last).astype(np.int64), -1)
+    late = np.where(late >= first, late, -1)
+    grown, grown_se, expected = of_season(at(scenes.season, late), late)
+    above = grown - grown_se > 0.5 * expected * at(history.mu, late)
+    since = scenes.last_used(site, loss - 1) + 1
+    left, left_se, expected = sums.mean(site, since, last)
+    season_now = at(scenes.season, last)
+    back = np.where(loss >= 0, season_now - at(scenes.season, since) + 1, 0).astype(np.int64)
+    fall = sums.fall(scenes.used_since_season(site, season_now), last, back)
+    not_lost = (fall >= -FALL) | np.where(
+        promised, left - left_se > 0.5 * expected * at(history.mu, last), now >= -FALL
+    )
+    return Measured(
+        now, now_se, full, full_se, np.abs(apart) > bar, apart > 0, above, full < -np.maximum(BELOW, full_se),
+        ~promised & (full + DECLINED * full_se < -BELOW) & (earlier + DECLINED * earlier_se < -BELOW),
+        (loss >= 0) & not_lost,
+    )  # fmt: skip
+
+
+def _sums(values: np.ndarray) -> np.ndarray:
+    """(n + 1,) sum of the values before each."""
+    return np.concatenate([[0], np.cumsum(values, dtype=np.int64)])
