@@ -82,7 +82,8 @@ def with_failing_area(
     -------
     Assessment
         `failing`, and watched, where the lower limit of the failing area exceeds :data:`MAX_FAILING_SHARE` of the site,
-        even if its mean is fine. Never red: red needs the guarded evidence.
+        even if its mean is fine; not where the site is measured higher than the model estimates, on whose mean the area
+        rests. Never red: red needs the guarded evidence.
     """
     assert assessment.hectares is not None
     share = ground.hectares / assessment.hectares
@@ -98,7 +99,7 @@ def with_failing_area(
     )
     years = (assessment.as_of - site.start).days / 365.25
     fails = ground.low > MAX_FAILING_SHARE * assessment.hectares and years >= calibration.certain_years
-    if not fails or assessment.status is Status.FAILING:
+    if not fails or assessment.status is Status.FAILING or Reason.MEASURED_HIGHER in codes:
         return extended
     if extended.alert is AlertLevel.NONE:
         extended = replace(extended, alert=AlertLevel.WATCH, alert_rule="failure")
