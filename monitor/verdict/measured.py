@@ -27,12 +27,13 @@ BELOW: Final = 0.05
 DECLINED: Final = 1.28
 """Standard errors by which two seasons must be lower than that: each is then sure to nine tenths."""
 FALL: Final = 0.03
-"""Smallest fall of the season to date with which a sudden loss may be red. [cover fraction]"""
+"""How far the season to date must be below the years before the start for a red loss where nothing is promised. With a
+promise the growth since the start hides a loss from this comparison: of simulated ones a quarter would stay red. [cover
+fraction]"""
 CONTRADICTS: Final = 2.0
 """Standard errors of the two from which model and measurement contradict each other, beside :data:`BELOW`."""
 _UNIT: Final = 1e-9  # of all sums [cover fraction]
-_SITE: Final = 1 << 32  # more than any season and position
-_SEASON: Final = 512  # more than any position and twice the same weeks
+_SITE: Final = 1 << 32  # more than any season or position
 
 
 class Measured(NamedTuple):
@@ -55,19 +56,24 @@ class Measured(NamedTuple):
     declined: np.ndarray
     """Nothing is promised, and two seasons in a row are surely well below the years before the start."""
     not_lost: np.ndarray
-    """Vetoes a red loss: the season to date has not fallen, or the scenes since the loss are above half the plan."""
+    """Vetoes a red loss: the scenes since then are surely above half of what the plan expected; where nothing is
+    promised, the season to date is not below the years before the start."""
 
 
 class _Sums:
     """Sums over the used scenes of some sites."""
 
     def __init__(self, scenes: UsableScenes, plans: Plans) -> None:
-        self.scenes, site = scenes, scenes.site
-        self.difference = np.round((scenes.cover - scenes.control) / _UNIT).astype(np.int64)
+        site, difference = scenes.site, np.round((scenes.cover - scenes.control) / _UNIT).astype(np.int64)
         before = scenes.used_day < plans.start[site]
         of_year = site * _SITE + scenes.position
         order = np.flatnonzero(before)[np.argsort(of_year[before], kind="stable")]
-        own, n = self._against(of_year[order], self.difference[order], of_year)
+        first, end = (
+            np.searchsorted(of_year[order], of_year + days, at)
+            for days, at in ((-SAME_WEEKS, "left"), (SAME_WEEKS, "right"))
+        )
+        total, n = _sums(difference[order]), end - first
+        own = difference - np.round((total[end] - total[first]) / np.maximum(n, 1)).astype(np.int64)
         known = ~before & (n > 0)
         self.count, self.total = _sums(known), _sums(np.where(known, own, 0))
         expected = np.round(plans.expected(site, scenes.used_day) / _UNIT).astype(np.int64)
@@ -83,14 +89,6 @@ class _Sums:
         variance = (squares + 2 * SEASON_SD**2) / (np.maximum(years - 1, 0) + 2) * (1 + 1 / np.maximum(years, 1))
         self.season_sd = np.where(years > 0, np.sqrt(variance), np.nan)
 
-    def _against(self, places: np.ndarray, values: np.ndarray, of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Difference of each scene minus the mean of `values` in the same weeks, and how many those are."""
-        total = _sums(values)
-        first = np.searchsorted(places, of - SAME_WEEKS, "left")
-        end = np.searchsorted(places, of + SAME_WEEKS, "right")
-        n = end - first
-        return self.difference - np.round((total[end] - total[first]) / np.maximum(n, 1)).astype(np.int64), n
-
     def mean(self, site: np.ndarray, first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Mean of the scenes from one index to another, its standard error, and the uplift promised at the peak."""
         end = np.maximum(last + 1, first)
@@ -99,21 +97,6 @@ class _Sums:
         se = np.sqrt(self.season_sd[site] ** 2 + SCENE_SD**2 / n)
         mean, expected = ((sums[end] - sums[first]) / n * _UNIT for sums in (self.total, self.expected))
         return np.where(known, mean, np.nan), np.where(known, se, np.nan), expected
-
-    def fall(self, first: np.ndarray, last: np.ndarray, seasons: np.ndarray) -> np.ndarray:
-        """Mean of the scenes from one index to another against the same weeks so many seasons before; NaN: unknown.
-
-        `seasons` is 0 where the answer is not needed.
-        """
-        change, place = np.full(first.size, np.nan), self.scenes.site * _SITE + self.scenes.season * _SEASON
-        place = place + self.scenes.position  # ascends
-        for back in np.unique(seasons[seasons > 0]).tolist():
-            own, n = self._against(place, self.difference, place - back * _SEASON)
-            total, count, end = _sums(np.where(n > 0, own, 0)), _sums(n > 0), np.maximum(last + 1, first)
-            scenes = count[end] - count[first]
-            mean = (total[end] - total[first]) / np.maximum(scenes, 1) * _UNIT
-            change = np.where((seasons == back) & (scenes >= SEASON_SCENES), mean, change)
-        return change
 
 
 def measure(
@@ -154,16 +137,11 @@ def measure(
     above = grown - grown_se > 0.5 * expected * at(history.mu, late)
     since = scenes.last_used(site, loss - 1) + 1
     left, left_se, expected = sums.mean(site, since, last)
-    season_now = at(scenes.season, last)
-    back = np.where(loss >= 0, season_now - at(scenes.season, since) + 1, 0).astype(np.int64)
-    fall = sums.fall(scenes.used_since_season(site, season_now), last, back)
-    not_lost = (fall >= -FALL) | np.where(
-        promised, left - left_se > 0.5 * expected * at(history.mu, last), now >= -FALL
-    )
+    kept = np.where(promised, left - left_se > 0.5 * expected * at(history.mu, last), now >= -FALL)
     return Measured(
         now, now_se, full, full_se, np.abs(apart) > bar, apart > 0, above, full < -np.maximum(BELOW, full_se),
         ~promised & (full + DECLINED * full_se < -BELOW) & (earlier + DECLINED * earlier_se < -BELOW),
-        (loss >= 0) & not_lost,
+        (loss >= 0) & kept,
     )  # fmt: skip
 
 

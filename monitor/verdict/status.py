@@ -12,9 +12,9 @@ A confirmed loss that is more likely true than not determines the status for a y
 watched, and red once its score reaches the bar, it shows at the height of the season too, and the season's measured
 difference, where known, has fallen. While it is too early, a loss is never red: ground is often cleared for planting.
 
-The measured difference (:mod:`monitor.verdict.measured`) vetoes what it contradicts: failure and ``failing`` where the
-site is measured above half of its plan, a red loss where the season has not fallen, ``on_track`` where the last full
-season is well below the years before the start. Where nothing was promised, two such seasons are ``failing``.
+The measured difference (:mod:`monitor.verdict.measured`) vetoes what it contradicts: ``failing``, red by failure and a
+red loss where the site is measured above half of its plan, ``on_track`` where the last full season is well below the
+years before the start. Where nothing was promised, two such seasons are ``failing``.
 
 ``recovered`` needs a reference in the series, ground nearby that is in the state that the plan wants, and two seasons
 in which the site had gone four fifths of the way to it. It precedes the plan: a site at its reference cannot gain more.
