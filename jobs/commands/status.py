@@ -33,7 +33,7 @@ def status(config: Config = None, site: Sites = None, as_json: AsJson = False) -
     for values in assessments:
         judged = values["status"] not in ("insufficient_data", "too_early")
         share = f", {values['theta']:z.0%} of the expected uplift" if judged and values["theta"] is not None else ""
-        last, se = values["measured_season"], values["measured_season_se"]
+        last, se = values.get("measured_season"), values.get("measured_season_se")
         if judged and last is not None:
             share += f", last season measured {100 * last:+z.0f} points (± {100 * se:.0f})"
         typer.echo(f"{values['site']}: {values['status']}, alert {values['alert']}{share} (as of {values['as_of']})")
