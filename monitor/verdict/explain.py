@@ -69,9 +69,9 @@ CLEARS_NO_PLAN = {
 }
 """What clears a verdict on a site whose plan promises no uplift, where that differs."""
 MEASURED = (
-    "Measured directly, in the same weeks as before the start and relative to its control ground, the site stands "
-    "{seasons}.",
-    "以对照地块为基准，与开工前各年同期直接比较，地块{seasons}。",
+    "Measured directly (mean over a season, against the same weeks before the start and the control ground), the site "
+    "stands {seasons}.",
+    "直接测得的季均值（以对照地块和开工前同期为基准）：{seasons}。",
 )
 """The measured difference."""
 SEASON_TO_DATE = ("{level} in this season to date", "本生长季至今{level}")

@@ -129,9 +129,9 @@ def test_a_site_six_points_higher_than_before_is_measured_six_points_higher():
     assert a.measured_season_se == pytest.approx(SE)
     assert assess(series({2023: 0.06}), SITE, as_of=END).measured_season == pytest.approx(0.06, abs=2e-4)
     assert measured_difference(replace(a, status=Status.ON_TRACK)) == [
-        "Measured directly, in the same weeks as before the start and relative to its control ground, the site stands "
-        "6 points higher (give or take 2) in this season to date and 4 points higher (give or take 2) in the last full "
-        "season."
+        "Measured directly (mean over a season, against the same weeks before the start and the control ground), the "
+        "site stands 6 points higher (give or take 2) in this season to date and 4 points higher (give or take 2) in "
+        "the last full season."
     ]
 
 

@@ -146,7 +146,7 @@ def _rows(news: AlertNews, language: Language) -> list[tuple[str, str]]:
     measured = [
         text(f"message.measured_{key}", language, value=words.points(value), se=round(100 * se))
         for key, value, se in seasons
-        if value is not None and se is not None
+        if value is not None and se is not None and (key == "last" or value != a.measured_season)
     ]
     if measured:
         rows.append(("measured", ("；" if language == "zh" else "; ").join(measured)))
