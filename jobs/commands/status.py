@@ -34,7 +34,7 @@ def status(config: Config = None, site: Sites = None, as_json: AsJson = False) -
         judged = values["status"] not in ("insufficient_data", "too_early")
         share = f", {values['theta']:z.0%} of the expected uplift" if judged and values["theta"] is not None else ""
         last, se = values.get("measured_season"), values.get("measured_season_se")
-        if judged and last is not None:
+        if judged and last is not None and se is not None:
             share += f", last season measured {100 * last:+z.0f} points (± {100 * se:.0f})"
         typer.echo(f"{values['site']}: {values['status']}, alert {values['alert']}{share} (as of {values['as_of']})")
     if not assessments:

@@ -222,9 +222,9 @@ LOSS_SURE = 0.8
 """Probability from which a loss is stated outright; red needs no less, see ``Calibration.disturbance_red``. [1]"""
 LOSS_WATCHED = (
     "A sudden loss is watched, not red, until it is as probable as the false-alarm budget of the site demands, while "
-    "the site is measured above half of its plan all the same (without a plan, as before the work), and while it is "
-    "too early to judge it, as ground is often cleared for planting. Of simulated sites that lost nothing about "
-    "{rate:.0%} a year are watched wrongly, and more where the ground is restless.",
+    "the site is measured above half of its plan (where nothing is promised, as before the work), and "
+    "while it is too early to judge the site, as ground is often cleared for planting. Of simulated sites that lost "
+    "nothing about {rate:.0%} a year are watched wrongly, and more where the ground is restless.",
     "植被突然受损的概率未达到地块误报预算所要求的程度，或实测仍超过规划的一半（无承诺增量的，与开工前持平），或地块尚早、常为整地造林时，"
     "只列为“关注”而不发红色警报：在模拟检验中，未受损的地块每年约有 {rate:.0%} 被误报关注，本身波动大的地块更多。",
 )

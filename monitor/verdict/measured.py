@@ -68,10 +68,8 @@ class _Sums:
         before = scenes.used_day < plans.start[site]
         of_year = site * _SITE + scenes.position
         order = np.flatnonzero(before)[np.argsort(of_year[before], kind="stable")]
-        first, end = (
-            np.searchsorted(of_year[order], of_year + days, at)
-            for days, at in ((-SAME_WEEKS, "left"), (SAME_WEEKS, "right"))
-        )
+        first = np.searchsorted(of_year[order], of_year - SAME_WEEKS)
+        end = np.searchsorted(of_year[order], of_year + SAME_WEEKS, side="right")
         total, n = _sums(difference[order]), end - first
         own = difference - np.round((total[end] - total[first]) / np.maximum(n, 1)).astype(np.int64)
         known = ~before & (n > 0)

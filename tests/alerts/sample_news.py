@@ -42,7 +42,8 @@ def site(**more) -> Site:
 
 
 def assessment(**more) -> Assessment:
-    return builders.assessment(**({"site": "ulan-03"} | more))
+    measured = {"measured": 0.03, "measured_se": 0.022, "measured_season": -0.01, "measured_season_se": 0.018}
+    return builders.assessment(**({"site": "ulan-03"} | measured | more))
 
 
 def picture(day: date, *, size: tuple[int, int] = (150, 150), seed: int = 0, patch: bool = False) -> SitePicture:

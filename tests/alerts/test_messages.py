@@ -59,6 +59,7 @@ def test_a_message_says_what_where_since_when_how_sure_the_share_of_the_uplift_a
         "97% (not taking hold)",  # how sure
         "8% (95% interval −7% to 23%)",  # share of the expected uplift
         "+2 points (95% interval −2 to +7 points); planned +29 points", "12 August 2021", "Li Na",
+        "this season +3 points (± 2); last season −1 points (± 2)",  # measured
         "Go to the worst patch and photograph it.", "Count survivors", "Answer below",  # three steps
     ):  # fmt: skip
         assert words in text, words
@@ -71,7 +72,8 @@ def test_a_chinese_manager_is_written_to_in_chinese():
     assert message.subject == "[红色警报] 乌兰布和三号：植被未恢复"
     assert message.language == "zh"
     for words in ("植被恢复未见成效：覆盖度比对照地块高 2 个百分点，规划目前应高 29 个百分点。", "到最差处查看并拍照。",
-                 "最差处 12.4 公顷（共 94.6 公顷）", "8%（95% 区间 −7% 至 23%）", "2021年8月20日"):  # fmt: skip
+                 "最差处 12.4 公顷（共 94.6 公顷）", "8%（95% 区间 −7% 至 23%）", "2021年8月20日",
+                 "本季 +3 个百分点（± 2）；上一季 −1 个百分点（± 2）"):  # fmt: skip
         assert words in message.text
         assert words in _Text(message.html).text
     assert '<html lang="zh-Hans">' in message.html

@@ -46,7 +46,9 @@ WITH_ALL = {
     "erosion_grade": "moderate", "erosion_grade_without": "very_intense", "soil_loss_ratio": 0.61,
     "soil_loss_ratio_low": 0.48, "soil_loss_ratio_high": 0.77, "notes": UNVERIFIED,
     "reasons": ("SPATIAL_PATCH", "LOW_UPLIFT", "DRY_MATTER"), "field_cover": 0.26, "field_cover_low": 0.22,
-    "field_cover_high": 0.3, "field_factor": 0.82, "field_factor_low": 0.71, "field_factor_high": 0.95,
+    "field_cover_high": 0.3, "measured": 0.031, "measured_se": 0.02, "measured_season": -0.04,
+    "measured_season_se": 0.02, "contradiction": True, "field_factor": 0.82,
+    "field_factor_low": 0.71, "field_factor_high": 0.95,
 }  # fmt: skip
 """All facts that a verdict may have beside it."""
 
