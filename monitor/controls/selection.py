@@ -56,6 +56,9 @@ STEEP_SLOPE: Final = 8.0
 """[degree]"""
 MIN_UNITS: Final = 10
 """With fewer units than this, in all or in a scene, no failure is reported."""
+MIN_SELECTION_SCENES: Final = 3
+"""Clear scenes needed to choose units by growing seasons after the start: as many as a season before the start needs to
+count (:func:`monitor.verdict.kernels.state_space.agreement_before`)."""
 MIN_UNIT_SIDE: Final = 5
 """Shortest side of a unit, but for those of named ground that does not hold ten of this side. [pixel]"""
 

@@ -11,7 +11,7 @@ import xarray as xr
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 
-from monitor.controls.selection import Unit, candidate_units, select_units
+from monitor.controls.selection import MIN_SELECTION_SCENES, Unit, candidate_units, select_units
 from monitor.cover.observe import Refusal
 from monitor.cube.overpass import Overpass
 from monitor.cube.records import MEASURES
@@ -26,9 +26,6 @@ from monitor.sites.growing_season import GrowingSeason
 
 log = structlog.get_logger()
 
-MIN_SELECTION_SCENES: Final = 3
-"""Clear scenes needed to choose units by growing seasons after the start: as many as a season before the start needs to
-count (:func:`monitor.verdict.kernels.state_space.agreement_before`)."""
 MAX_BUFFERED_BYTES: Final = 128 << 20
 """Observations made to choose units that stay in memory to be stored, all sites of a landscape; others are read again.
 [byte]"""

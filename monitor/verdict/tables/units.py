@@ -1,4 +1,4 @@
-"""Control units that a user supplies: the project screens them and takes their mean, as it does every night."""
+"""Control units that a user supplies: matched, screened and averaged as every night does it."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -6,12 +6,17 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
+import xarray as xr
+from shapely.geometry import Point
 
 from monitor.controls.control_means import control_mean
-from monitor.controls.selection import MIN_UNITS
+from monitor.controls.selection import MIN_SELECTION_SCENES, MIN_UNITS, Unit, select_units
 from monitor.errors import BadData
+from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.names import shown
+from monitor.sites.site import Site
 from monitor.tables import Column, read
+from monitor.verdict.assess import DEFAULT
 from monitor.verdict.assessment import Series
 from monitor.verdict.tables.plans import SitePlan
 from monitor.verdict.tables.series import COVER, DATE, clip_covers, one_each_day, shared_dates
@@ -69,7 +74,8 @@ def compare_with_units(
 ) -> tuple[dict[str, Series], dict[str, int], list[str]]:
     """The series with the control ground of the units in a file.
 
-    A unit that changed alone and, year by year, the third that rose most do not count, see
+    Units are matched by their cover before the start, see :func:`monitor.controls.selection.select_units`. Of the
+    matched ones, a unit that changed alone and, year by year, the third that rose most do not count, see
     :func:`monitor.controls.control_means.control_mean`.
 
     Parameters
@@ -89,7 +95,7 @@ def compare_with_units(
     ------
     BadData
         See :func:`read_units`; units of an unknown site; a site with neither units nor a control; a unit that is the
-        site itself.
+        site itself; no scene by which the units can be matched.
     """
     units, clipped = read_units(path)
     if unknown := sorted(units.keys() - observed.keys()):
@@ -105,7 +111,9 @@ def compare_with_units(
             continue
         theirs = units[name]
         _refuse_site_itself(path, name, series, theirs)
-        mean = control_mean(theirs.cover, theirs.dates, plans[name].site.start)
+        matched = _matched(path, series, theirs, plans[name].site)
+        notes.append(f"site {name!r}: {matched.sum()} of {matched.size} units are like it before its start and count")
+        mean = control_mean(theirs.cover[:, matched], theirs.dates, plans[name].site.start)
         at = np.minimum(np.searchsorted(theirs.dates, series.dates), theirs.dates.size - 1)
         control = np.where(theirs.dates[at] == series.dates, mean[at], np.nan)
         compared[name] = replace(series, control=control)
@@ -116,6 +124,43 @@ def compare_with_units(
                 "count and are seen in them"
             )
     return compared, clipped, notes
+
+
+def _matched(path: Path, series: Series, units: Units, site: Site) -> np.ndarray:
+    """Units, (unit,) bool, that a night would select by their cover, from the scenes from which it would do so.
+
+    Those before the start; if there are none, the first growing seasons since then with three scenes or more.
+    """
+    days, own, theirs = np.intersect1d(series.dates, units.dates, return_indices=True)
+    clear = np.ones(own.size) if series.clear is None else series.clear[own]
+    seen = np.isfinite(series.cover[own]) & (clear >= DEFAULT.clear) & np.isfinite(units.cover[theirs]).any(axis=1)
+    growing, before = GrowingSeason.of(site), seen & (days < np.datetime64(site.start, "D"))
+    season, position = growing.locate(days.astype("datetime64[D]").astype(np.int64))
+    since = seen & ~before & (position <= growing.length)
+    if days.size:
+        since &= season <= growing.last_ended(series.dates[-1].astype("datetime64[D]").item())[0]
+    used = before
+    for last in np.unique(season[since]) if not before.any() else ():
+        used = since & (season <= last)
+        if used.sum() >= MIN_SELECTION_SCENES:
+            break
+    if used.sum() < (1 if before.any() else MIN_SELECTION_SCENES):
+        msg = (
+            f"{path}: the units of site {shown(site.id)} cannot be matched: no scene before its start ({site.start}) "
+            f"shows site and units, nor do {MIN_SELECTION_SCENES} scenes of the growing seasons that have ended since; "
+            "add earlier scenes, or give a column control of matched ground instead"
+        )
+        raise BadData(msg)
+    cover = np.column_stack([series.cover[own][used], units.cover[theirs][used]])
+    values = np.full((*cover.shape, 3), np.nan)
+    values[:, :, 0] = cover
+    means = xr.DataArray(
+        values, dims=("time", "unit", "measure"),
+        coords={"time": days[used].astype("datetime64[ns]"), "measure": ["cover", "ndmi", "red"]},
+    )  # fmt: skip
+    candidates = [Unit(id=name, geometry=Point(), distance=0.0) for name in units.names]
+    chosen = {unit.id for unit in select_units(means.isel(unit=0), means.isel(unit=slice(1, None)), candidates).units}
+    return np.array([name in chosen for name in units.names])
 
 
 def _refuse_site_itself(path: Path, site: str, series: Series, units: Units) -> None:

@@ -22,6 +22,8 @@ TAU = (DAYS - np.datetime64("2017-01-01")).astype(int) / 365.25
 GROWTH = 0.25 * -np.expm1(-0.6 * np.maximum(TAU - 0.3, 0))
 YEARS = DAYS.astype("datetime64[Y]").astype(int)
 
+MATCHED = "site 'a': 30 of 30 units are like it before its start and count"
+
 
 def ground(seed: int, theta: float = 0.0, noise: float = 0.012) -> np.ndarray:
     """Cover of ground that gained a share of the uplift since 2017."""
@@ -97,7 +99,7 @@ def test_units_come_before_a_column_control(files):
 def test_a_site_without_units_needs_a_control_and_is_named(files):
     both = pd.concat([series(0.0).assign(control=ground(5)), series(1.0, "b", 8).assign(control=ground(6))])
     report, _ = files(series=both, units=units())
-    assert report["notes"] == ["site 'b' has no units; its column control is used"]
+    assert report["notes"] == [MATCHED, "site 'b' has no units; its column control is used"]
     error = files(65, series=both.drop(columns="control"), units=units())
     assert "has no units of site 'b', whose series has no control either" in str(error)
     error = files(65, series=series(0.0), units=units(site="c"))
@@ -109,17 +111,39 @@ def test_too_few_units_give_no_verdict_and_it_says_so(files):
     assert set(found.status) == {"insufficient_data"}
     assert found.reasons.str.contains("NO_CONTROL").all()
     seen = f"{DAYS.size} of {DAYS.size} scenes are left out, since fewer than 10 units count and are seen in them"
-    assert report["notes"] == [f"site 'a': {seen}"]
+    assert report["notes"] == [MATCHED.replace("30", "9"), f"site 'a': {seen}"]
 
 
 def test_units_seen_on_other_days_than_the_site_are_reported(files):
     table = units()
     report, _ = files(series=series(0.0), units=table[table["date"] < "2021"])
-    assert "36 of 365 scenes are left out" in report["notes"][0]
+    assert "36 of 365 scenes are left out" in report["notes"][1]
+
+
+def test_units_of_other_ground_are_left_out_and_counted(files):
+    """Wetter ground nearby, twice as green and of another rhythm before the start, is not what the site would be."""
+    table = units(number=60)
+    other = table["unit"].str[1:].astype(int) >= 20
+    wet = np.clip(ground(3) * 2 + 0.1 * np.sin(TAU), 0, 1)
+    table.loc[other, "cover"] = np.tile(wet, other.sum() // DAYS.size)
+    report, found = files(series=series(0.0), units=table)
+    assert report["notes"] == ["site 'a': 20 of 60 units are like it before its start and count"]
+    _, alike = files(series=series(0.0), units=units(number=20))
+    pd.testing.assert_frame_equal(found, alike)
+
+
+def test_units_that_cannot_be_matched_are_refused_with_the_reason(files):
+    table = units()
     later = table.assign(date=np.tile((DAYS + np.timedelta64(1, "D")).astype(str), 30))
-    report, found = files(series=series(0.0), units=later)
-    assert "365 of 365 scenes are left out" in report["notes"][0]
-    assert set(found.status) == {"insufficient_data"}
+    error = files(65, series=series(0.0), units=later)
+    assert "the units of site 'a' cannot be matched: no scene before its start (2017-01-01) shows site" in str(error)
+    began_first = table[table["date"] >= "2017"]
+    report, _ = files(series=series(0.0)[lambda rows: rows["date"] >= "2017"], units=began_first)
+    assert report["notes"] == [MATCHED]  # by its first growing season
+    spring = (table["date"] >= "2017") & (table["date"] < "2017-05-20")
+    assert "nor do 3 scenes of the growing seasons that have ended since" in str(
+        files(65, series=series(0.0), units=table[spring])
+    )
 
 
 def test_ground_compared_with_itself_is_refused_and_no_failure(files):
