@@ -24,7 +24,7 @@ from monitor.publish.control_ground import REASONS, control_ground
 from monitor.publish.map_tags import map_tags
 from monitor.publish.pictures import MAP_LAYERS
 from monitor.publish.programme import programme_account
-from monitor.publish.programme_files import account_csv, account_geojson
+from monitor.publish.programme_files import VISIT_COLUMNS, account_csv, account_geojson
 from monitor.publish.tables import sites_parquet, status_json
 from monitor.series.field_rows import FIELD_COLUMNS
 from monitor.series.observations import OBSERVATION_COLUMNS
@@ -117,6 +117,8 @@ def test_the_account_has_these_fields(dictionary, make_site, make_assessment):
     assert sorted(account.summary["groups"][0]) == sorted(of_groups)
     (claim,) = account.summary["double_registrations"]
     assert names(dictionary["programme.json", "member"]) == list(claim)
+
+    assert names(dictionary["visit-first.csv", "column"]) == list(VISIT_COLUMNS)
 
     columns = next(csv.reader(io.StringIO(account_csv(account).decode("utf-8-sig"))))
     sums = list(account.summary)[list(account.summary).index("posterior_hectares") : last + 1]

@@ -195,7 +195,7 @@ def _derived_data(
         "detectability", [conditions, site.start], lambda: detectability_json(conditions, site.start),
         "monitor.verdict.site_conditions",
     )  # fmt: skip
-    if lot_of(site) is not None:  # yearly amplitudes, for the verdict on its lot
+    if site.plan.A > 0 or lot_of(site) is not None:  # for the verdicts on its lot and on the programme
         _, ended = GrowingSeason.of(site).last_ended(night.as_of)
         seen = Series.of(observed_until(series, ended))
         renew(

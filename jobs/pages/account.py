@@ -14,6 +14,8 @@ from monitor.ledger.transaction import Transaction
 from monitor.publish.programme import Account, programme_account
 from monitor.sites.promise import promised_on
 from monitor.sites.site import Site, ground_key
+from monitor.verdict.lots import Member
+from monitor.verdict.programme_list import programme_posterior
 
 
 def read_account(settings: Settings, t: Transaction, latest: Mapping[str, StoredAssessment] | None = None) -> Account:
@@ -29,11 +31,14 @@ def read_account(settings: Settings, t: Transaction, latest: Mapping[str, Stored
     latest = sound_or_error(t) if latest is None else latest
     place = {site: number for number, site in enumerate(t.sites_as_registered())}
     sites = sorted((from_json(values, Site) for values in t.sites()), key=lambda site: place[site.id])
+    valid, stored = _valid_assessments(t, sites, latest), t.all_ground_data("seasons")
+    judged = [site for site in sites if site.id in valid and ground_key(site) in stored]
     return programme_account(
         sites,
-        _valid_assessments(t, sites, latest),
+        valid,
         pledge=settings.programme.pledge_hectares,
         alpha=settings.alerts.alpha,
+        posterior=programme_posterior([from_json(stored[ground_key(site)]["member"], Member) for site in judged]),
         more={"lots": lot_rows(t, sites), "precision": precision(t)},
     )
 

@@ -7,7 +7,7 @@ from jobs.runtime.console import printable
 from monitor.publish.programme_page import CLAIM_WORDS
 
 MAX_CLAIMS: Final = 50
-"""Pairs of sites with shared ground that are printed, at most."""
+"""Pairs of sites with shared ground, and sites to visit first, that are printed, at most."""
 
 
 def print_account(summary: Mapping[str, Any]) -> None:
@@ -40,6 +40,7 @@ def print_account(summary: Mapping[str, Any]) -> None:
     console.print()
     console.print(f"uplift confirmed: {confirmed['sites']} sites, {confirmed['total_hectares']:,.2f} ha")
     _print_probable(console, summary)
+    _print_together(console, summary)
     present = [status for status, hectares in summary["hectares"].items() if hectares]
     headings = ("sites", "ha", *map(_words, present))
     for by in dict.fromkeys(group["by"] for group in summary["groups"] if group["by"] != "lot"):  # lots follow
@@ -92,6 +93,21 @@ def _print_probable(console: Any, summary: Mapping[str, Any]) -> None:
     ]
     _print_table(console, "failing area by the pixels of sites", ("of ha", "failing ha (95 %)"), rows)
     console.print("Intervals hold at least 95 % however far the sites of a lot go together; lots are independent.")
+
+
+def _print_together(console: Any, summary: Mapping[str, Any]) -> None:
+    """Print the sites to visit first, and the share of all sites that fails; nothing where they are too few."""
+    visits, shares = summary["to_visit"], summary["failing_share"]
+    if visits["sites"]:
+        rows = [(row["site"], f"{row['hectares']:,.2f}", f"{row['probability']:.0%}") for row in visits["sites"]]
+        _print_table(console, "visit these first", ("ha", "below 40% of plan"), rows[:MAX_CLAIMS])
+        more = f"and {len(rows) - MAX_CLAIMS} more, see --json. " if len(rows) > MAX_CLAIMS else ""
+        console.print(f"{more}About {visits['share_wrong']:.0%} of this list may be wrong. It is advice, not an alert.")
+    if shares:
+        rows = [
+            (row["value"] or row["by"], f"{row['share']:.0%} ({row['low']:.0%} to {row['high']:.0%})") for row in shares
+        ]
+        _print_table(console, "share of sites that fails", ("below 35% of plan (95 %)",), rows)
 
 
 def _print_claims(console: Any, claims: Sequence[Mapping[str, Any]]) -> None:

@@ -18,6 +18,7 @@ from monitor.sites.shared_ground import DoubleRegistration, counted_hectares, do
 from monitor.sites.site import Site
 from monitor.verdict.explain import LOSS_SURE
 from monitor.verdict.lots import lot_of
+from monitor.verdict.programme_list import ProgrammePosterior
 from monitor.verdict.reasons import Reason
 
 SHOWN_STATUSES: Final = (
@@ -96,6 +97,13 @@ GROUPS: Final[Mapping[str, Callable[[CountedSite], str | int | None]]] = {
 }
 """What hectares are summed by, and its value for a site; None: the site has none."""
 
+SHARE_GROUPS: Final[Mapping[str, Callable[[Site], str | None]]] = {
+    "programme": lambda site: None,
+    "biome": lambda site: site.biome,
+    "partner": lambda site: site.partner,
+}
+"""Groups of sites of which the failing share is estimated."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
@@ -115,6 +123,7 @@ def programme_account(
     *,
     pledge: float | None,
     alpha: float,
+    posterior: ProgrammePosterior | None = None,
     more: Mapping[str, Any] | None = None,
 ) -> Account:
     """Sum the hectares of a programme.
@@ -130,6 +139,8 @@ def programme_account(
     alpha : float
         False-alarm budget for ten years of one site: at most this share of the sites is expected to turn red falsely in
         that time, by whatever rule. [1]
+    posterior : ProgrammePosterior, optional
+        What all sites together say about each; None: they are too few, and the summary has no site to visit first.
     more : mapping, optional
         Further members of the summary.
 
@@ -156,7 +167,12 @@ def programme_account(
     return Account(
         sites=members,
         double=double,
-        summary={**_summary(members, pledge, alpha), "double_registrations": _claims(sites, double), **(more or {})},
+        summary={
+            **_summary(members, pledge, alpha),
+            **_together(members, posterior),
+            "double_registrations": _claims(sites, double),
+            **(more or {}),
+        },
     )
 
 
@@ -190,6 +206,32 @@ def _summary(members: Sequence[CountedSite], pledge: float | None, alpha: float)
         "uplift_confirmed": row([member for member in members if member.assessment.get("uplift_confirmed")]),
         "groups": groups,
     }
+
+
+def _together(members: Sequence[CountedSite], posterior: ProgrammePosterior | None) -> dict[str, Any]:
+    """Sites to visit first, and the share of the programme and of each biome and partner that fails."""
+    if posterior is None:
+        return {"to_visit": {"sites": [], "share_wrong": None}, "failing_share": []}
+    by_id = {member.site.id: member for member in members}
+    listed = posterior.to_visit()
+    sites = [
+        {
+            "site": posterior.sites[place],
+            "probability": round(1.0 - float(posterior.above[place]), 6),
+            "hectares": round(by_id[posterior.sites[place]].hectares, DIGITS),
+        }
+        for place in listed
+    ]
+    shares = []
+    for by, value_of in SHARE_GROUPS.items():
+        parts: dict[str | None, list[int]] = {}
+        for place, site in enumerate(posterior.sites):
+            parts.setdefault(_same(value_of(by_id[site].site)), []).append(place)
+        for _, places in sorted(parts.items(), key=lambda item: (item[0] is None, item[0])):
+            share = dict(zip(("share", "low", "high"), posterior.failing_share(places), strict=True))
+            shares.append({"by": by, "value": value_of(by_id[posterior.sites[places[0]]].site), **share})
+    wrong = round(float(posterior.above[listed].mean()), 6) if listed else None
+    return {"to_visit": {"sites": sites, "share_wrong": wrong}, "failing_share": shares}
 
 
 def _hectares(members: Sequence[CountedSite]) -> dict[str, float]:

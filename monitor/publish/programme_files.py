@@ -1,4 +1,4 @@
-"""The account of a programme as files: pages, ``programme.csv``, ``programme.json`` and ``programme.geojson``."""
+"""The account of a programme as files: pages, ``programme.csv``, ``.json``, ``.geojson`` and ``visit-first.csv``."""
 
 import json
 from collections.abc import Mapping
@@ -20,6 +20,10 @@ CLAIM_COLUMNS: Final = (
     "site", "other_site", "partner", "other_partner", "across_partners", "kind", "shared_hectares", "share_of_smaller",
 )  # fmt: skip
 """Columns of ``programme.csv`` that only rows of double registrations fill."""
+VISIT_COLUMNS: Final = (
+    "site", "name", "probability", "hectares", "status", "alert", "partner", "province", "longitude", "latitude",
+)  # fmt: skip
+"""Columns of ``visit-first.csv``."""
 COORDINATE_DIGITS: Final = 7
 """Decimals of longitude and latitude in ``programme.geojson``: a centimetre. ``sites.parquet`` has all of them."""
 ROW_COLUMNS: Final = ("sites", "total_hectares", "registered_hectares", "share_of_pledge")
@@ -47,6 +51,7 @@ def write_account(account: Account, root: Path, *, as_of: date, notice: Mapping[
         "programme.json": account_json(account),
         "programme.csv": account_csv(account),
         "programme.geojson": account_geojson(account),
+        "visit-first.csv": visit_csv(account),
     }
     for language in words.LANGUAGES:
         files[ACCOUNT_PAGES[language]] = account_page(account, language, as_of=as_of, notice=notice).encode()
@@ -77,6 +82,20 @@ def account_csv(account: Account) -> bytes:
         for claim in summary["double_registrations"]
     ]
     lines = [",".join(columns), *(",".join(_cell(row.get(name)) for name in columns) for row in rows)]
+    return marked(("\n".join(lines) + "\n").encode("utf-8", "replace"))
+
+
+def visit_csv(account: Account) -> bytes:
+    """``visit-first.csv``: the sites to visit first, the likeliest failure first."""
+    members = {member.site.id: member for member in account.sites}
+    rows = []
+    for row in account.summary["to_visit"]["sites"]:
+        member = members[row["site"]]
+        point = member.site.geometry.representative_point()
+        own = {name: getattr(member.site, name) for name in ("name", "partner", "province")}
+        verdict = {"status": member.status, "alert": member.assessment.get("alert")}
+        rows.append({**row, **own, **verdict, "longitude": point.x, "latitude": point.y})
+    lines = [",".join(VISIT_COLUMNS), *(",".join(_cell(row[name]) for name in VISIT_COLUMNS) for row in rows)]
     return marked(("\n".join(lines) + "\n").encode("utf-8", "replace"))
 
 

@@ -9,6 +9,7 @@ from monitor.alerts import words
 from monitor.publish.page_files import PAGE_FILES
 from monitor.publish.pages import render
 from monitor.publish.programme import SHOWN_STATUSES, SIDES, STATES, UNJUDGED, Account
+from monitor.sites.biomes import biome_of
 from monitor.sites.names import folder_name, without_invisible
 from monitor.verdict.lots import lot_of
 from monitor.verdict.reasons import sentence
@@ -142,6 +143,7 @@ def account_page(
         claims=_claim_rows(account, language)[:MAX_ROWS],
         more_claims=max(len(account.double) - MAX_ROWS, 0),
         across=sum(claim["across_partners"] for claim in summary["double_registrations"]),
+        **_visits(account, language),
         older=older,
         oldest=min((date.fromisoformat(member.assessment["as_of"]) for member in older), default=None),
         ha=lambda value: f"{value:,.2f}",
@@ -202,22 +204,31 @@ def _group_rows(
     return [(name(row["value"]), address(row["value"]), row) for row in rows], left
 
 
+def _visits(account: Account, language: words.Language) -> dict[str, Any]:
+    """Sites to visit first with names and addresses of their pages, and the failing share of each group by name."""
+    rows, places = account.summary["to_visit"]["sites"], {m.site.id: k for k, m in enumerate(account.sites)}
+    biomes = {member.site.biome: biome_of(member.site).names[language] for member in account.sites}
+
+    def name(row: Mapping[str, Any]) -> str:
+        if row["by"] == "programme":
+            return "开工四年及以上的全部地块" if language == "zh" else "All sites from their fourth year on"
+        if row["value"] is None:
+            return "实施单位未登记" if language == "zh" else "Partner not stated"
+        return biomes[row["value"]] if row["by"] == "biome" else without_invisible(row["value"])
+
+    return {
+        "visits": [(_shown(account, places[row["site"]], language), row) for row in rows[:MAX_ROWS]],
+        "more_visits": max(len(rows) - MAX_ROWS, 0),
+        "visit_hectares": sum(row["hectares"] for row in rows),
+        "shares": [(name(row), row) for row in account.summary["failing_share"]],
+    }
+
+
 def _claim_rows(account: Account, language: words.Language) -> Sequence[Mapping[str, Any]]:
     """Pairs of sites that claim the same ground, with names and addresses of their pages."""
-
-    def shown(place: int) -> dict[str, Any]:
-        member = account.sites[place]
-        page = f"sites/{quote(folder_name(member.site.id))}/{PAGE_FILES[language]}" if member.assessment else None
-        return {
-            "id": without_invisible(member.site.id),
-            "name": without_invisible(member.site.name),
-            "partner": without_invisible(member.site.partner or ""),
-            "page": page,
-        }
-
     return [
         {
-            "sites": (shown(one.first), shown(one.second)),
+            "sites": (_shown(account, one.first, language), _shown(account, one.second, language)),
             "across": claim["across_partners"],
             "kind": CLAIM_WORDS[one.kind][language],
             "hectares": one.hectares,
@@ -225,3 +236,15 @@ def _claim_rows(account: Account, language: words.Language) -> Sequence[Mapping[
         }
         for one, claim in zip(account.double, account.summary["double_registrations"], strict=True)
     ]
+
+
+def _shown(account: Account, place: int, language: words.Language) -> dict[str, Any]:
+    """Names of a site, and the address of its page if it has one."""
+    member = account.sites[place]
+    page = f"sites/{quote(folder_name(member.site.id))}/{PAGE_FILES[language]}" if member.assessment else None
+    return {
+        "id": without_invisible(member.site.id),
+        "name": without_invisible(member.site.name),
+        "partner": without_invisible(member.site.partner or ""),
+        "page": page,
+    }

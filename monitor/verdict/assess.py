@@ -187,10 +187,7 @@ def histories(scenes: UsableScenes, plans: Plans, c: Calibration) -> SiteHistory
     SiteHistory
         What is known after each used scene, site after site.
     """
-    hectares = plans.hectares[scenes.site]
-    with np.errstate(divide="ignore"):
-        patches = np.minimum(c.patch_hectares / (hectares * scenes.clear), 1.0)
-    variance = c.scene_sd**2 + np.where(hectares > 0, c.pixel_sd**2 * patches, 0.0)
+    variance = scene_variance(scenes, plans, c)
     times = Times(scenes.used_day, scenes.position, scenes.season)
     promises = Promises(
         plans.begun, plans.share, plans.edge, plans.uplift, plans.rate, plans.lag, plans.promised, plans.usual
@@ -201,6 +198,15 @@ def histories(scenes: UsableScenes, plans: Plans, c: Calibration) -> SiteHistory
         promises, c.rain_sd, c.noise, c.stiff, prior_of(c, promised=True), prior_of(c, promised=False),
         Rules(c.look_after_peak_days, c.confident, c.disturbance_score, c.surcharge),
     )  # fmt: skip
+
+
+def scene_variance(scenes: UsableScenes, plans: Plans, c: Calibration) -> np.ndarray:
+    """Variance of the noise of each used scene, (m,): larger on small sites. [cover fraction squared]"""
+    hectares = plans.hectares[scenes.site]
+    with np.errstate(divide="ignore"):
+        patches = np.minimum(c.patch_hectares / (hectares * scenes.clear), 1.0)
+    variance: np.ndarray = c.scene_sd**2 + np.where(hectares > 0, c.pixel_sd**2 * patches, 0.0)
+    return variance
 
 
 def prior_of(c: Calibration, *, promised: bool) -> Prior:

@@ -34,10 +34,12 @@ from scipy.special import expit, logit
 
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
-from monitor.verdict.assess import DEFAULT, histories, prior_of
+from monitor.verdict.assess import DEFAULT, histories, prior_of, scene_variance
 from monitor.verdict.assessment import AlertLevel, Series
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.kernels.constants import LAGS, SEASON_SCENES
+from monitor.verdict.kernels.history import SiteEstimate, estimate_site
+from monitor.verdict.kernels.losses import Losses
 from monitor.verdict.kernels.lot_model import (
     LotNoise,
     LotSeasons,
@@ -48,9 +50,10 @@ from monitor.verdict.kernels.lot_model import (
     mean_shock,
     quantile,
 )
-from monitor.verdict.kernels.season import reference_fits, season_state
-from monitor.verdict.kernels.theta import gain_variance
-from monitor.verdict.kernels.types import Times, UsualSeason
+from monitor.verdict.kernels.season import season_state
+from monitor.verdict.kernels.state_space import agreement_before, scaled_noise
+from monitor.verdict.kernels.theta import gain_variance, theta_filter
+from monitor.verdict.kernels.types import SeasonState, Times, UsualSeason
 from monitor.verdict.plans import Plans
 from monitor.verdict.status import CAP, FAILING_BELOW
 from monitor.verdict.usable_scenes import UsableScenes, usable_scenes
@@ -68,6 +71,8 @@ WATCH_LATE_AT_HALF: Final = 0.35
 """Largest shares of simulated lots of 20 sites with half their plan, over shared shocks of 0 to .03, that are ever red
 (.03 measured), ever watched where the plan is right, and ever watched where growth came a year late (.25 to .35): 150
 lots a case (2026-11). [1]"""
+DELAYS: Final = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5)
+"""Delays of growth after the plan that are considered where sites are judged together. [year]"""
 HALF: Final = 0.5
 """Theta of a lot beyond which it is not failing: once shown to be above, earlier evidence of failure is dropped. [1]"""
 NOISE: Final = LotNoise()
@@ -135,8 +140,8 @@ class MemberSeason:
     """Whether the season had ended before the start."""
     amplitude: float
     """Mean difference between site and control in units of the seasonal curve. [cover fraction]"""
-    expected: tuple[float, float, float]
-    """Amplitude that the plan promised: as written, half a year late, a year late. [cover fraction]"""
+    expected: tuple[float, ...]
+    """Amplitude that the plan promised, as written and :data:`DELAYS` later. [cover fraction]"""
     rain: float
     """Growth of the control beyond normal. [cover fraction]"""
     constant: float
@@ -146,6 +151,10 @@ class MemberSeason:
     gain_variance: float
     """Relative variance of the gain, as the normal season is uncertain. [1]"""
     scenes: int
+    b: tuple[float, ...]
+    """Information on theta from all scenes up to the end of the season, see
+    :class:`monitor.verdict.kernels.theta.Theta`, under the plan as written and :data:`DELAYS` later."""
+    c: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,13 +250,15 @@ def _seasons(scenes: UsableScenes, plans: Plans, c: Calibration, until: int) -> 
     growing, day, season = GrowingSeason.of(site), scenes.used_day, scenes.season
     if not day.size:
         return
-    times = Times(day, scenes.position, season)
+    times, variance = Times(day, scenes.position, season), scene_variance(scenes, plans, c)
     usual = UsualSeason(float(growing.length), growing.peak, growing.width, c.rain_sd)
-    state = season_state(times, scenes.control, reference_fits(times, scenes.control, start, usual))
+    estimate = estimate_site(times, scenes.cover, scenes.control, variance, start, usual, c.noise)
+    state = season_state(times, scenes.control, estimate.fits)
     rain_only = prior_of(c, promised=True)._replace(gain_sd=0.0)  # the rest of the gain is a member's own
     gain = gain_variance(state.seasons, state.rain_sd, rain_only)
     expected = _promised(plans, day)
     difference = scenes.cover - scenes.control
+    info_b, info_c = _information(times, difference, state, expected, variance, start, estimate, c)
     for year in np.unique(season):
         at = np.flatnonzero(season == year)
         ended = int(day[at[-1]] - scenes.position[at[-1]] + growing.length)
@@ -268,7 +279,32 @@ def _seasons(scenes: UsableScenes, plans: Plans, c: Calibration, until: int) -> 
             scene_variance=_scene_variance(site, scenes.clear[at], c) / square,
             gain_variance=float(gain[at[-1]]),
             scenes=int(at.size),
+            b=tuple(info_b[at[-1]].tolist()),
+            c=tuple(info_c[at[-1]].tolist()),
         )
+
+
+def _information(
+    times: Times, difference: np.ndarray, state: SeasonState, expected: np.ndarray, variance: np.ndarray, start: int,
+    estimate: SiteEstimate, c: Calibration,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """`b` and `c` of theta after each scene under each of :data:`DELAYS`, (n, delay), sudden losses ignored.
+
+    The filter tracks three delays at a time. It doubts outliers by the first of them, so the later three are seen with
+    slightly other weights.
+    """
+    baseline, _, _ = agreement_before(times, difference, state.shape, start, c.noise.baseline)
+    noise = scaled_noise(c.noise, baseline, estimate.wander, estimate.scene)
+    n, prior = difference.size, prior_of(c, promised=True)
+    none = Losses(np.zeros(n), np.zeros(n, np.bool_), np.full(n, -1), np.zeros(n, np.bool_))
+    parts = [
+        theta_filter(
+            times, difference, state, np.ascontiguousarray(expected[:, begin : begin + LAGS]),
+            variance * estimate.scene**2, none, True, noise, prior, True,
+        )
+        for begin in range(0, len(DELAYS), LAGS)
+    ]  # fmt: skip
+    return np.concatenate([part.b for part in parts], 1), np.concatenate([part.c for part in parts], 1)
 
 
 def _weights(difference: np.ndarray, shape: np.ndarray, sd: float, huber: float) -> np.ndarray:
@@ -288,8 +324,8 @@ def _scene_variance(site: Site, clear: np.ndarray, c: Calibration) -> float:
 
 
 def _promised(plans: Plans, day: np.ndarray) -> np.ndarray:
-    """Uplift promised on each day, (n, LAGS): as written, half a year and a year late. [cover fraction]"""
-    late = np.round(365.25 * 0.5 * np.arange(LAGS))
+    """Uplift promised on each day, (n, delay), see :data:`DELAYS`. [cover fraction]"""
+    late = np.round(365.25 * np.array(DELAYS))
     return np.stack([plans.expected(np.zeros(day.size, np.int64), day - days) for days in late], axis=1)
 
 
@@ -482,6 +518,6 @@ def _grid(members: Sequence[Sequence[MemberSeason]]) -> LotSeasons:
     for i, seasons in enumerate(members):
         for season in seasons:
             at = i, season.season - first
-            grid.amplitude[at], grid.expected[at], grid.rain[at] = season.amplitude, season.expected, season.rain
+            grid.amplitude[at], grid.expected[at], grid.rain[at] = season.amplitude, season.expected[:LAGS], season.rain
             grid.constant[at], grid.scene[at] = season.constant, season.scene_variance
     return grid

@@ -21,7 +21,9 @@ from monitor.verdict.assessment import AlertLevel, Status, assessment_to_json
 from tests.publish.conftest import AS_OF
 from tests.publish.test_hostile import HOSTILE
 
-FILES = ("programme.html", "programme.zh.html", "programme.csv", "programme.json", "programme.geojson")
+FILES = (
+    "programme.html", "programme.zh.html", "programme.csv", "programme.json", "programme.geojson", "visit-first.csv",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,13 @@ import re
 import pytest
 
 from monitor.controls import control_means, orbit_bias, selection
-from monitor.verdict import calibrate, calibration, lots, measured
+from monitor.verdict import calibrate, calibration, lots, measured, programme_list
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.kernels import constants, lot_model
 
-PAGE_MODULES = (constants, calibration, calibrate, control_means, orbit_bias, selection, lots, lot_model, measured)
+PAGE_MODULES = (
+    constants, calibration, calibrate, control_means, orbit_bias, selection, lots, lot_model, measured, programme_list,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
