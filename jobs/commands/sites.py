@@ -62,6 +62,7 @@ def check(
     if settings and settings.registry.controls:
         _cut_strips(report, settings.registry.controls)
     _note_future_starts(report)
+    _note_slow_plans(report, settings)
     typer.echo(json.dumps(_report_json(report)) if as_json else _report_text(report, repair))
     if report.refused:
         raise typer.Exit(Exit.BAD_DATA)
@@ -119,6 +120,24 @@ def _note_future_starts(report: "Report") -> None:
         if entry.site is not None and entry.site.start > today():
             message = f"The start, {entry.site.start}, is in the future; nothing is judged before."
             entry.add("START_AHEAD", message, "Correct the year, if it is mistyped.", refuses=False)
+
+
+def _note_slow_plans(report: "Report", settings: "Settings | None") -> None:
+    """Note the detectability of both designs at sites with a slow plan, while strips can still be left untreated."""
+    from jobs.register.detectability import advise_strips
+    from jobs.runtime.settings import SourceSettings
+
+    since = min((source.since for source in settings.source), default=None) if settings else None
+    advice = advise_strips(
+        report.sites,
+        since=since or SourceSettings.model_fields["since"].default,
+        alpha=settings.alerts.alpha if settings else 0.05,
+    )
+    for entry in report.entries:
+        if entry.site is not None and entry.site.id in advice:
+            has_strips = any(problem.code == "STRIPS" for problem in entry.problems)
+            fix = "It has strips." if has_strips else "Leave strips untreated (docs/design-a-programme.md)."
+            entry.add("SLOW_PLAN", advice[entry.site.id], fix, refuses=False)
 
 
 def _print_future_starts(sites: "Sequence[Site]") -> None:

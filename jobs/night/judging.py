@@ -189,8 +189,9 @@ def _derived_data(
             changed[kind] = {"made_from": key, **make()}
 
     conditions = SiteConditions.seen(
-        site, series, as_of=night.as_of, since=night.imagery_since, alpha=inputs.alpha, constants=constants
-    )
+        site, series, as_of=night.as_of, since=night.imagery_since, alpha=inputs.alpha, constants=constants,
+        strips=inputs.controls.strips,
+    )  # fmt: skip
     renew(
         "detectability", [conditions, site.start], lambda: detectability_json(conditions, site.start),
         "monitor.verdict.site_conditions",

@@ -140,10 +140,11 @@ class BiomePlacebos:
         self._root, self._constants, self._snapshots = root, constants, snapshots
         self._sites = {pool.tile: sites for pool, sites in sorted(constants.members.items()) if pool.biome == biome}
         self.tiles = tuple(self._sites)
+        grounds = [ground for sites in self._sites.values() for ground in map(ground_key, sites) if ground in controls]
+        rings = [ground for ground in grounds if controls[ground].units and not controls[ground].strips]
         named = [
             (ground, unit)
-            for sites in self._sites.values()
-            for ground in map(ground_key, sites) if ground in controls
+            for ground in rings or grounds  # strips are calmer: they calibrate only where all sites have them
             for unit in controls[ground].units
             if unit.ring != REFERENCE_RING and unit.id not in left_out.get(ground, ())
         ]  # fmt: skip

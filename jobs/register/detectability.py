@@ -1,13 +1,21 @@
 """The detectability of failure of each site: simulated on all cores, stored in the ledger, read back for the page."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date
 from typing import Any, Final
 
 from dask import compute, delayed, threaded
 
 from monitor.publish.view import IMPROVEMENT_YEARS, DetectionAssumptions, DetectionChance, DetectionImprovement
+from monitor.sites.site import Site
 from monitor.verdict.site_conditions import SiteConditions, simulate
 
+SLOW_YEARS: Final = 5.0
+SLOW_UPLIFT: Final = 0.12
+"""A plan is slow if it promises less uplift than this five years after the start: such sites can hardly be judged one
+by one in their first six years against a ring of control ground. [year, cover fraction]"""
+ADVISED_YEARS: Final = (4, 5, 6)
 IMPROVEMENT_WORDS: Final = {
     "now": "as it is", "more_scenes": "with twice the clear scenes", "strips": "with control strips",
     "both": "with both",
@@ -46,8 +54,39 @@ def improvements_in_words(stored: Mapping[str, Any]) -> str:
     if not rows:
         return ""
     first, last = IMPROVEMENT_YEARS[1], IMPROVEMENT_YEARS[-1]
-    said = [f"{words} {rows[name][1]:.0%} and {rows[name][-1]:.0%}" for name, words in IMPROVEMENT_WORDS.items()]
+    said = [f"{IMPROVEMENT_WORDS[name]} {red[1]:.0%} and {red[-1]:.0%}" for name, red in rows.items()]
     return f"Chance that a failure is red by the end of year {first} and {last}: {', '.join(said)}."
+
+
+def advise_strips(sites: Sequence[Site], *, since: date, alpha: float) -> dict[str, str]:
+    """The detectability of both designs, ring and strips, for each site with a slow plan, in a sentence by site id.
+
+    Parameters
+    ----------
+    sites : sequence of Site
+    since : date
+        First day of imagery.
+    alpha : float
+        Lifetime false-alarm budget. [1]
+    """
+    slow = [site for site in sites if 0 < site.plan.uplift(SLOW_YEARS) < SLOW_UPLIFT]
+    rings = [SiteConditions.assumed(site, since=since, alpha=alpha) for site in slow]
+    designs = [(ring, replace(ring, strips=True)) for ring in rings]
+    distinct = dict.fromkeys(each for pair in designs for each in pair if not each.blind)
+    compute(*(delayed(simulate, pure=False)(known) for known in distinct), scheduler=threaded.get)
+    said = {}
+    for site, pair in zip(slow, designs, strict=True):
+        if pair[0].blind:
+            continue
+        ring, strips = (
+            ", ".join(f"{year.red:.0%}" for year in one.by_year(site.start) if year.year in ADVISED_YEARS)
+            for one in pair
+        )
+        said[site.id] = (
+            f"A slow plan: if nothing grows here, it is red by the end of year 4, 5 and 6 with a chance of {ring} with "
+            f"control ground around it, of {strips} with untreated strips."
+        )
+    return said
 
 
 def assumptions(stored: Mapping[str, Any] | None) -> DetectionAssumptions | None:

@@ -59,6 +59,9 @@ MIN_UNITS: Final = 10
 MIN_SELECTION_SCENES: Final = 3
 """Clear scenes needed to choose units by growing seasons after the start: as many as a season before the start needs to
 count (:func:`monitor.verdict.kernels.state_space.agreement_before`)."""
+STRIP_DISTANCE: Final = 130.0
+"""Distance from the site up to which control ground is strips of it, whose noise was measured
+(:data:`monitor.verdict.detectability.STRIP_DRIFT`); a ring begins farther out. [m]"""
 MIN_UNIT_SIDE: Final = 5
 """Shortest side of a unit, but for those of named ground that does not hold ten of this side. [pixel]"""
 
@@ -96,6 +99,12 @@ class ControlSet:
     def compared(self) -> np.ndarray:
         """(unit,) bool: control ground; the other units are references."""
         return np.array([unit.ring != REFERENCE_RING for unit in self.units], dtype=bool)
+
+    @property
+    def strips(self) -> bool:
+        """Whether the control ground is strips within the site or beside it, not a ring around it."""
+        distances = [unit.distance for unit in self.units if unit.ring != REFERENCE_RING]
+        return bool(distances) and max(distances) <= STRIP_DISTANCE
 
     @property
     def rings(self) -> int:

@@ -7,7 +7,7 @@ the field as it does from a server.
 import math
 from collections import Counter
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, timedelta
 from functools import cache, partial
 from itertools import compress, pairwise
 from pathlib import Path
@@ -29,6 +29,7 @@ from monitor.series.field_rows import FieldRow, index_cover_beside
 from monitor.sites.biomes import biome_of
 from monitor.sites.names import without_invisible, without_invisible_lines
 from monitor.sites.promise import changed_columns
+from monitor.verdict.detectability import LIKELY
 from monitor.verdict.erosion import UNVERIFIED
 from monitor.verdict.explain import explain, false_alarm_rate, measured_difference, probabilities, promised_in_field
 from monitor.verdict.reasons import sentence
@@ -144,6 +145,7 @@ def site_pages(view: SiteView, drawn: Mapping[str, PagePicture]) -> dict[words.L
         "drawn": _environment().get_template(NUMBERS_TEMPLATE).make_module(drawing),
         "control_reasons": REASONS,
         "improvement_years": IMPROVEMENT_YEARS,
+        "unknowable": _unknowable(view),
         "improvement_words": IMPROVEMENT_WORDS,
         "measured": _measured(view),
         "rejected": _rejected(view),
@@ -246,6 +248,18 @@ def _maps(view: SiteView, drawn: Mapping[str, PagePicture]) -> dict[str, dict[st
         for layer in pictures.MAP_LAYERS
         if layer.name in view.shown_maps and layer.name in drawn
     }
+
+
+def _unknowable(view: SiteView) -> tuple[float, float | None] | None:
+    """Chance that a failure is red by the end of year 5, and with strips by that of year 6 (None: it has strips).
+
+    None: a failure is likely red by the end of year 5, or the sixth year is over.
+    """
+    chances = {row.name: dict(zip(IMPROVEMENT_YEARS, row.red, strict=True)) for row in view.detection_improvements}
+    young = view.assessment.as_of < view.site.start + timedelta(days=round(6 * 365.25))
+    if not chances or not young or chances["now"][5] >= LIKELY:
+        return None
+    return chances["now"][5], chances.get("strips", {}).get(6)
 
 
 def _measured(view: SiteView) -> list[tuple[FieldRow, float | None]]:

@@ -111,7 +111,15 @@ class SiteConditions:
 
     @classmethod
     def seen(
-        cls, site: Site, observed: Columns, *, as_of: date, since: date, alpha: float, constants: Calibration
+        cls,
+        site: Site,
+        observed: Columns,
+        *,
+        as_of: date,
+        since: date,
+        alpha: float,
+        constants: Calibration,
+        strips: bool = False,
     ) -> "SiteConditions":
         """Conditions of a site with observations; assumed until its first observed season has ended.
 
@@ -124,6 +132,8 @@ class SiteConditions:
             Seasons that ended before it are counted, also those without a scene. Scenes a season come from the seasons
             after the start, if there are any.
         since, alpha, constants : see :meth:`assumed`
+        strips : bool
+            Whether its control ground is strips, see :attr:`monitor.controls.selection.ControlSet.strips`.
         """
         growing = GrowingSeason.of(site)
         used = np.array(observed["accepted"], bool) & np.isfinite(np.array(observed["control_cover"], np.float64))
@@ -134,20 +144,20 @@ class SiteConditions:
         blind = "small" if "FEW_PIXELS" in reasons else "ground" if reasons & {"CONTROL_POOR", "CONTROL_FEW"} else ""
         if not years.size:
             assumed = cls.assumed(site, since=since, alpha=alpha, constants=constants)
-            return replace(assumed, blind=blind or assumed.blind)
+            return replace(assumed, blind=blind or assumed.blind, strips=strips)
         count = (season[inside][:, None] == years).sum(axis=0)
         cover = np.array(observed["control_cover"], np.float64)[used][inside]
         early = years < _first_open_season(site)
         return cls._rounded(
             site, before=int((count[early] >= SEEN_SCENES).sum()), control=float(np.quantile(cover, 0.9)),
             scenes=float(np.median(count if early.all() else count[~early])), alpha=alpha, constants=constants,
-            blind=blind,
+            blind=blind, strips=strips,
         )  # fmt: skip
 
     @classmethod
     def _rounded(
         cls, site: Site, *, before: int, scenes: float, control: float, alpha: float, constants: Calibration,
-        unseen: bool = False, blind: str = "",
+        unseen: bool = False, blind: str = "", strips: bool = False,
     ) -> "SiteConditions":  # fmt: skip
         return cls(
             plan=site.plan,
@@ -164,11 +174,14 @@ class SiteConditions:
             constants=constants,
             unseen=unseen,
             blind=blind,
+            strips=strips,
         )
 
     @property
     def improved(self) -> "dict[str, SiteConditions]":
-        """The conditions if more were done to see a failure: ``more_scenes``, ``strips`` and ``both``."""
+        """The conditions if more were done: ``more_scenes``; and ``strips`` and ``both``, unless it has strips."""
+        if self.strips:
+            return {"more_scenes": replace(self, scenes=MORE_SCENES * self.scenes)}
         more, strips = replace(self, scenes=MORE_SCENES * self.scenes), replace(self, strips=True)
         return {"more_scenes": more, "strips": strips, "both": replace(more, strips=True)}
 
@@ -184,8 +197,8 @@ class SiteConditions:
 def detectability_json(conditions: SiteConditions, start: date) -> dict[str, Any]:
     """Detectability of failure at a site as plain values, for the ledger and for ``sites add --json``.
 
-    ``improved`` has the chance of red by year with twice the clear scenes, with strips within the site as control
-    ground, and with both.
+    ``improved`` has the chance of red by year with twice the clear scenes, and for a site with a ring of control ground
+    with strips within the site instead, and with both.
     """
     years = conditions.by_year(start)
     said = NO_VERDICT.get(conditions.blind) or [in_words(years, language=language) for language in ("en", "zh")]
@@ -193,6 +206,7 @@ def detectability_json(conditions: SiteConditions, start: date) -> dict[str, Any
         "seasons_before": conditions.before,
         "scenes_a_year": conditions.scenes,
         "assumed": conditions.unseen,
+        "strips": conditions.strips,
         "years": [year.year for year in years],
         "until": [year.until for year in years],
         "red": [year.red for year in years],

@@ -13,6 +13,7 @@ from monitor.controls.selection import (
     REFERENCE_RING,
     UNITS_PER_RING,
     ControlSet,
+    Unit,
     candidate_units,
     select_units,
 )
@@ -209,3 +210,11 @@ def test_a_set_comes_back_from_the_ledger_as_it_was_under_the_same_hash(units):
     again = ControlSet.from_json(chosen.to_json())
     assert again.hash == chosen.hash
     assert [u.id for u in again.units] == [u.id for u in chosen.units]
+
+
+@pytest.mark.parametrize(("distances", "strips"), [((0.0, 12.0), True), ((12.0, 300.0), False), ((), False)])
+def test_control_ground_beside_the_work_is_strips(distances, strips):
+    """Reference ground, which is never compared with, may lie anywhere."""
+    units = [Unit(id=str(n), geometry=box(0, 0, 1, 1), distance=far) for n, far in enumerate(distances)]
+    references = [Unit(id="r", geometry=box(0, 0, 1, 1), distance=2000.0, ring=REFERENCE_RING)]
+    assert ControlSet(units=(*units, *references), balance={}, candidates=9).strips is strips

@@ -50,7 +50,7 @@ def site(number, *, biome="loess", west=106.6):
 def units_of(one, count=UNITS):
     left = one.geometry.bounds[0]
     squares = [box(left + 0.002 * k, 36.51, left + 0.002 * k + 0.001, 36.511) for k in range(count)]
-    return tuple(Unit(id=f"u{k}", geometry=square, distance=1.0) for k, square in enumerate(squares))
+    return tuple(Unit(id=f"u{k}", geometry=square, distance=400.0) for k, square in enumerate(squares))
 
 
 def scenes(last=2025, *, drift, seed, count=UNITS):
@@ -469,3 +469,16 @@ def test_with_three_sites_a_night_names_the_defaults(judged_once, monkeypatch):
     assert {one["calibration_placebos"] for one in json.loads(judged_once.status)} == {0}
     page = (settings.outputs.root / "sites" / "demo-02" / "index.html").read_text(encoding="utf-8")
     assert f"placebos count once {MIN_SITES} sites of the biome are stored" in page
+
+
+@pytest.mark.slow
+def test_strips_are_calibrated_against_strips_and_never_make_a_ring_seem_calmer(land, quick):
+    """Two sites with strips beside the work, then one with a ring: its placebos are those of rings alone."""
+    for number in (0, 1):
+        one = site(number)
+        land.add(one, units=tuple(replace(unit, distance=12.0) for unit in units_of(one)))
+    assert land.set().of(Pool("48SXF", "loess")).placebos == 2 * UNITS
+    land.add(site(2))
+    land.add(site(3, biome="sandy"))  # ground of another biome sets nothing here
+    pool = Pool("48SXF", "loess")
+    assert land.set(date(2026, 10, 16), most=None).of(pool).placebos == UNITS

@@ -7,7 +7,7 @@ from datetime import date
 from shapely.geometry import box
 
 from jobs.night.pipeline import night
-from jobs.register.detectability import assumptions, chances, simulate_all
+from jobs.register.detectability import advise_strips, assumptions, chances, improvements_in_words, simulate_all
 from monitor.imagery.sample import Sample
 from monitor.publish.view import DetectionAssumptions
 from monitor.sites.biomes import BIOMES, default_plan
@@ -178,3 +178,47 @@ def test_a_site_begun_before_all_imagery_has_chances_without_seasons_before():
     late = detectability_json(conditions(since=date(2023, 1, 1)), SITE.start)
     assert late["seasons_before"] == 0
     assert late["red"][-1] > 0
+
+
+SHRUB = replace(SITE, id="shrub", plan=Plan(A=0.12, k=0.25, L=1.5, too_early_years=3.0))
+
+
+def test_for_a_slow_plan_the_chances_of_both_designs_are_stated_before_the_work_begins():
+    tending = replace(SITE, id="tending", plan=replace(SITE.plan, A=0.0))
+    said = advise_strips([SITE, SHRUB, tending], since=SINCE, alpha=0.05)
+    assert list(said) == ["shrub"]
+    figures = [int(word.strip("%,. ")) for word in said["shrub"].split() if word.strip(",.").endswith("%")]
+    ring, strips = figures[:3], figures[3:]
+    assert ring == sorted(ring)
+    assert strips[2] > ring[2]
+
+
+def test_strips_once_left_are_what_the_chances_are_of():
+    ring, strips = conditions(), replace(conditions(), strips=True)
+    assert set(ring.improved) == {"more_scenes", "strips", "both"}
+    assert set(strips.improved) == {"more_scenes"}
+    stored = detectability_json(strips, SITE.start)
+    assert stored["strips"]
+    assert stored["red"] == detectability_json(ring, SITE.start)["improved"]["strips"]
+    assert "control strips" not in improvements_in_words(stored)
+
+
+def test_the_check_of_a_registry_names_slow_plans_with_both_designs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    plan = {"plan_A": 0.12, "plan_k": 0.25, "plan_L": 1.5, "too_early_years": 3}
+    given = {"start": "2022-04-01", "intervention": "planting", "biome": "sandy"}
+    features = [
+        {
+            "type": "Feature",
+            "properties": {"id": name, "name": name, **given, **own},
+            "geometry": box(x, 40.0, x + 0.01, 40.01).__geo_interface__,
+        }
+        for name, x, own in (("slow", 106.0, plan), ("quick", 106.1, plan | {"plan_A": 0.3, "plan_k": 0.5}))
+    ]  # fmt: skip
+    path = tmp_path / "sites.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}), encoding="utf-8")
+    with pytest.raises(SystemExit, match="0"):
+        main(["sites", "check", str(path), "--json"])
+    codes = {one["site"]: [p["code"] for p in one["problems"]] for one in json.loads(capsys.readouterr().out)["sites"]}
+    assert "SLOW_PLAN" in codes["slow"]
+    assert "SLOW_PLAN" not in codes["quick"]

@@ -19,7 +19,7 @@ from monitor.publish.pictures import outline_path
 from monitor.publish.products import write_catalogue, write_index, write_site
 from monitor.publish.programme import programme_account
 from monitor.publish.programme_files import write_account
-from monitor.publish.view import DetectionAssumptions
+from monitor.publish.view import DetectionAssumptions, DetectionImprovement
 from monitor.sites.cover_scale import FieldFactor
 from monitor.verdict.assessment import AlertLevel, Status, assessment_to_json
 from monitor.verdict.erosion import UNVERIFIED
@@ -457,6 +457,25 @@ def test_while_no_season_was_seen_the_page_says_what_the_chances_assume(make_vie
         assert seen not in text
         assert none in shown(language, DetectionAssumptions(scenes=15.0, before=0))
         assert seen in shown(language, None)
+
+
+def test_a_page_says_plainly_what_cannot_be_known_before_the_sixth_year(make_view, make_site, make_assessment):
+    def text(language, *, ring=0.11, start=date(2017, 4, 1), **strips):
+        rows = {"now": (0.0, 0.02, ring, 0.3)} | strips
+        chances = tuple(DetectionImprovement(name=name, red=red) for name, red in rows.items())
+        return Page(pages_of(make_view(site=make_site(start=start), detection_improvements=chances))[language]).text
+
+    with_ring = text("en", strips=(0.1, 0.2, 0.5, 0.65))
+    assert "cannot be known from imagery before its sixth year" in with_ring
+    assert "by the end of year 5 with a chance of only 11%" in with_ring
+    assert (
+        "With untreated strips inside the site as control ground it would be red by the end of year 6 with 65%"
+        in with_ring
+    )
+    assert "开工第六年之前，仅凭影像无法得知" in text("zh", strips=(0.1, 0.2, 0.5, 0.65))
+    assert "untreated strips inside the site as" not in text("en")  # it has them
+    assert "cannot be known" not in text("en", ring=0.6)
+    assert "cannot be known" not in text("en", start=date(2015, 4, 1))  # the sixth year is over
 
 
 def test_the_source_of_a_calibration_and_a_note_are_text(make_view, make_assessment, beside):
