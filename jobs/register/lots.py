@@ -22,8 +22,8 @@ from monitor.sites.site import Site, ground_key
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.assessment import AlertLevel
 from monitor.verdict.kernels.constants import FAILED
-from monitor.verdict.kernels.lot_model import FACTORS, SHOCKS
-from monitor.verdict.lots import BAR, NOISE, Lot, LotVerdict, Member, Use, lot_verdict, lot_verdicts, lots_of, use_of
+from monitor.verdict.kernels.lot_model import DRIFT, SHOCKS, SPREAD
+from monitor.verdict.lots import BAR, Lot, LotVerdict, Member, Use, lot_verdict, lot_verdicts, lots_of, use_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,9 +124,9 @@ def _model() -> dict[str, Any]:
     """Constants of the model of a lot."""
     prior = {"mean": DEFAULT.theta_mean, "sd": DEFAULT.theta_sd, "confident": DEFAULT.confident}
     return {
-        "noise": NOISE._asdict(),
+        "spread": SPREAD,
+        "drift": DRIFT,
         "shocks": SHOCKS,
-        "factors": FACTORS,
         "failed": FAILED,
         "bar": BAR,
         "prior": prior,

@@ -1,8 +1,9 @@
 """The verdict on a lot: the sites of one partner, programme year and intervention, judged together.
 
 Twenty sites show two years earlier than one whether work took hold, since what is peculiar to a site averages out. What
-the sites share does not: the model (:mod:`monitor.verdict.kernels.lot_model`) allows for a shock that all of them had
-in a season, estimated from the seasons before the start, for a shared drift, and for a shared response to rain.
+the sites share does not: the model (:mod:`monitor.verdict.kernels.lot_model`) adds up what the filter of each site says
+about its theta, and allows for a shock that all of them had in a season, estimated from the seasons before the start,
+and for a shared drift.
 
 Policies, in the order in which they apply:
 
@@ -41,14 +42,14 @@ from monitor.verdict.kernels.constants import LAGS, SEASON_SCENES
 from monitor.verdict.kernels.history import SiteEstimate, estimate_site
 from monitor.verdict.kernels.losses import Losses
 from monitor.verdict.kernels.lot_model import (
-    LotNoise,
-    LotSeasons,
+    Information,
     below,
     lot_evidence,
     lot_likelihood,
     lot_posterior,
     mean_shock,
     quantile,
+    shock_weights,
 )
 from monitor.verdict.kernels.season import season_state
 from monitor.verdict.kernels.state_space import agreement_before, scaled_noise
@@ -62,9 +63,9 @@ MIN_MEMBERS: Final = 5
 """Fewest members with which a lot is judged."""
 LEAST_OBSERVED: Final = 0.5
 """Share of the members that must have been observed in a season for a verdict at its end. [1]"""
-BAR: Final = 20.0
-"""Evidence at which a lot is red: one in twenty by Ville's inequality if the model holds. Of simulated lots with half
-their plan fewer than .05 were ever red, whatever the shared shock up to .03 (2026-11). [1]"""
+BAR: Final = 10.0
+"""Evidence at which a lot is red, set by simulation: of lots with half their plan at most .05 were ever red, whatever
+the shared shock up to .03 (2026-11). [1]"""
 RED_AT_HALF: Final = 0.05
 WATCH_AT_HALF: Final = 0.07
 WATCH_LATE_AT_HALF: Final = 0.35
@@ -75,7 +76,6 @@ DELAYS: Final = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5)
 """Delays of growth after the plan that are considered where sites are judged together. [year]"""
 HALF: Final = 0.5
 """Theta of a lot beyond which it is not failing: once shown to be above, earlier evidence of failure is dropped. [1]"""
-NOISE: Final = LotNoise()
 
 
 class LotReason(StrEnum):
@@ -142,15 +142,8 @@ class MemberSeason:
     """Mean difference between site and control in units of the seasonal curve. [cover fraction]"""
     expected: tuple[float, ...]
     """Amplitude that the plan promised, as written and :data:`DELAYS` later. [cover fraction]"""
-    rain: float
-    """Growth of the control beyond normal. [cover fraction]"""
-    constant: float
-    """Amplitude that a difference of 1 without a season leaves. [1]"""
-    scene_variance: float
-    """Variance of the amplitude by the noise of scenes. [cover fraction squared]"""
     gain_variance: float
     """Relative variance of the gain, as the normal season is uncertain. [1]"""
-    scenes: int
     b: tuple[float, ...]
     """Information on theta from all scenes up to the end of the season, see
     :class:`monitor.verdict.kernels.theta.Theta`, under the plan as written and :data:`DELAYS` later."""
@@ -192,7 +185,7 @@ def member_of(
     calibration: Calibration = DEFAULT,
     as_of: date,
 ) -> Member:
-    """Yearly amplitudes of a site, for the verdict on its lot.
+    """Ended seasons of a site, for the verdicts on its lot and on the programme.
 
     Parameters
     ----------
@@ -245,7 +238,7 @@ def _losses(scenes: UsableScenes, plans: Plans, c: Calibration, until: int) -> t
 
 
 def _seasons(scenes: UsableScenes, plans: Plans, c: Calibration, until: int) -> Iterable[MemberSeason]:
-    """Amplitudes of the ended seasons: regression of site minus control on the seasonal curve, outliers doubted."""
+    """The ended seasons: regression of site minus control on the seasonal curve, and the filter's information."""
     (site,), start = plans.sites, int(plans.start[0])
     growing, day, season = GrowingSeason.of(site), scenes.used_day, scenes.season
     if not day.size:
@@ -265,20 +258,13 @@ def _seasons(scenes: UsableScenes, plans: Plans, c: Calibration, until: int) -> 
         shape = state.shape[at]
         if at.size < SEASON_SCENES or ended > until or not shape.any():
             continue
-        weight = _weights(difference[at], shape, c.scene_sd, c.huber)
-        square = float((weight * shape**2).sum())
-        rain = float(state.season_rain[at[-1]])
-        promised = (weight * shape**2) @ expected[at] / square * (1.0 + rain)
+        square = float((shape**2).sum())
         yield MemberSeason(
             season=int(year),
             before=ended < start,
-            amplitude=float((weight * shape * difference[at]).sum() / square),
-            expected=tuple(promised.tolist()),
-            rain=float(state.amplitude[at[-1]]) * rain,
-            constant=float((weight * shape).sum() / square),
-            scene_variance=_scene_variance(site, scenes.clear[at], c) / square,
+            amplitude=float(shape @ difference[at] / square),
+            expected=tuple((shape**2 @ expected[at] / square).tolist()),
             gain_variance=float(gain[at[-1]]),
-            scenes=int(at.size),
             b=tuple(info_b[at[-1]].tolist()),
             c=tuple(info_c[at[-1]].tolist()),
         )
@@ -305,22 +291,6 @@ def _information(
         for begin in range(0, len(DELAYS), LAGS)
     ]  # fmt: skip
     return np.concatenate([part.b for part in parts], 1), np.concatenate([part.c for part in parts], 1)
-
-
-def _weights(difference: np.ndarray, shape: np.ndarray, sd: float, huber: float) -> np.ndarray:
-    """Huber weights of the scenes of a season about the median of their amplitudes."""
-    high = shape >= 0.3 * shape.max()
-    centre = float(np.median(difference[high] / shape[high]))
-    miss = np.abs(difference - centre * shape)
-    weight: np.ndarray = np.minimum(1.0, huber * sd / np.maximum(miss, 1e-12))
-    return weight
-
-
-def _scene_variance(site: Site, clear: np.ndarray, c: Calibration) -> float:
-    if not site.hectares > 0:  # unknown
-        return c.scene_sd**2
-    pixels = np.minimum(c.patch_hectares / (site.hectares * clear), 1.0)
-    return float(c.scene_sd**2 + c.pixel_sd**2 * pixels.mean())
 
 
 def _promised(plans: Plans, day: np.ndarray) -> np.ndarray:
@@ -413,7 +383,9 @@ def lot_verdicts(members: Sequence[Member], *, calibration: Calibration = DEFAUL
         if _missing(used, year):
             continue
         gain = float(np.mean([seasons[-1].gain_variance for _, seasons in used]))
-        likelihood = lot_likelihood(_grid([seasons for _, seasons in used]), NOISE)
+        since = len({season.season for _, seasons in used for season in seasons if not season.before})
+        weights = shock_weights([amplitudes_before(seasons) for _, seasons in used])
+        likelihood = lot_likelihood(_information_of([seasons for _, seasons in used]), since, weights)
         posterior = lot_posterior(likelihood, (calibration.theta_mean, calibration.theta_sd))
         held = max(held, lot_evidence(likelihood, gain))
         if below(HALF, posterior, gain) <= 1.0 - calibration.confident:
@@ -509,15 +481,17 @@ def _area(members: Sequence[Member]) -> float | None:
     return None if None in areas else float(sum(area for area in areas if area is not None))
 
 
-def _grid(members: Sequence[Sequence[MemberSeason]]) -> LotSeasons:
-    """Seasons of the members as arrays, one column a year."""
-    years = [season.season for seasons in members for season in seasons]
-    first, width = min(years), max(years) - min(years) + 1
-    shape = (len(members), width)
-    grid = LotSeasons(*(np.full(shape, np.nan) for _ in range(5)))._replace(expected=np.full((*shape, LAGS), np.nan))
-    for i, seasons in enumerate(members):
-        for season in seasons:
-            at = i, season.season - first
-            grid.amplitude[at], grid.expected[at], grid.rain[at] = season.amplitude, season.expected[:LAGS], season.rain
-            grid.constant[at], grid.scene[at] = season.constant, season.scene_variance
-    return grid
+def amplitudes_before(seasons: Iterable[MemberSeason]) -> dict[int, float]:
+    """Amplitudes of the seasons before the start, by season."""
+    return {season.season: season.amplitude for season in seasons if season.before}
+
+
+def _information_of(members: Sequence[Sequence[MemberSeason]]) -> Information:
+    """Information of the members of a lot at the end of their last season."""
+    last = [seasons[-1] for seasons in members]
+    squares = [
+        np.square([season.expected[:LAGS] for season in seasons if not season.before]).sum(axis=0)
+        for seasons in members
+    ]
+    b, c = (np.array([getattr(season, name)[:LAGS] for season in last]) for name in ("b", "c"))
+    return Information(b, c, np.array(squares))

@@ -6,7 +6,7 @@ alone; how a whole programme fares is known sooner, and so are its likeliest fai
 It raises no alert: it says that most of its sites fail, not that each one does.
 
 A shock that touches all sites in a season would look like a small uplift of them all. Its size is estimated from the
-seasons before the start (:func:`shock_sd`). The EM algorithm runs on :data:`DRAWS` resamplings of the sites, each at
+seasons before the start, like that of a lot. The EM algorithm runs on :data:`DRAWS` resamplings of the sites, each at
 another size and sign of the shock, and the probabilities are averaged.
 
 References
@@ -22,11 +22,11 @@ from datetime import date, timedelta
 from typing import Final
 
 import numpy as np
-from scipy.special import logsumexp, ndtri
+from scipy.special import ndtri
 
 from monitor.verdict.assess import DEFAULT
-from monitor.verdict.kernels.lot_model import SHOCKS
-from monitor.verdict.lots import Member, MemberSeason
+from monitor.verdict.kernels.lot_model import SHOCKS, shock_weights
+from monitor.verdict.lots import Member, MemberSeason, amplitudes_before
 
 MIN_SITES: Final = 30
 """Fewest sites from which the distribution is estimated."""
@@ -53,8 +53,6 @@ STEPS: Final = 20
 where the programme itself ended."""
 DRAWS: Final = 20
 """Resamplings of the sites: the half width of an interval is known to a sixth."""
-MIN_SEASON_SITES: Final = 5
-"""Fewest sites that were seen in a season before the start from which a common shock is estimated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -113,7 +111,8 @@ def programme_posterior(members: Sequence[Member]) -> ProgrammePosterior | None:
     b, c, gain_variance = (np.array([getattr(one, name) for one in last]) for name in ("b", "c", "gain_variance"))
     gain_variance += DEFAULT.gain_sd**2
     squares = [sum(one.expected[0] ** 2 for one in seasons if not one.before) for _, seasons in used]
-    shift = shock_sd([seasons for _, seasons in used]) / np.sqrt(squares)
+    weights = shock_weights([amplitudes_before(seasons) for _, seasons in used])
+    shift = np.sqrt(weights @ np.square([sd for sd, _ in SHOCKS]) / squares)
     first = fitted(likelihood_of(GRID[None], b, c, gain_variance), np.ones(len(used)), FIRST_STEPS)
     rng = np.random.default_rng(20261130)
     shocks = rng.permutation(ndtri((np.arange(DRAWS) + 0.5) / DRAWS))
@@ -131,42 +130,6 @@ def _is_judged(member: Member, seasons: Sequence[MemberSeason]) -> bool:
     """Whether a site is old enough, and known where uplift was due."""
     old = bool(seasons) and member.ended(seasons[-1].season) >= member.start + timedelta(days=LIST_DAYS)
     return member.promised and old and seasons[-1].c[0] > 0 and seasons[-1].expected[0] > 0
-
-
-def shock_sd(sites: Sequence[Sequence[MemberSeason]]) -> float:
-    """Standard deviation of the shock that all sites have in a season, from the seasons before their start.
-
-    The mean over the sites of each season's difference, less each site's own mean, has the variance of the shock and
-    the sites' own variance over their number. The prior of the shock is that of a lot.
-
-    Parameters
-    ----------
-    sites : sequence of sequence of MemberSeason
-        Seasons of each site.
-
-    Returns
-    -------
-    float
-        Posterior root mean square; that of the prior with fewer than two seasons before the start that
-        :data:`MIN_SEASON_SITES` sites have. [cover fraction]
-    """
-    sizes, prior = np.array(SHOCKS).T
-    found: dict[int, list[float]] = {}
-    for seasons in sites:
-        before = {one.season: one.amplitude for one in seasons if one.before}
-        mean = sum(before.values()) / max(len(before), 1)
-        for season, amplitude in before.items() if len(before) > 1 else ():
-            found.setdefault(season, []).append(amplitude - mean)
-    common = [np.array(values) for values in found.values() if len(values) >= MIN_SEASON_SITES]
-    weights = prior
-    if len(common) > 1:
-        freedom = 1 - 1 / len(common)  # of each difference from a site's own mean
-        own = sum(values.var(ddof=1) / values.size for values in common) / len(common) / freedom
-        variance = (sizes**2 + own) * freedom
-        squares = sum(values.mean() ** 2 for values in common)
-        logs = np.log(prior) - 0.5 * ((len(common) - 1) * np.log(variance) + squares / variance)
-        weights = np.exp(logs - logsumexp(logs))
-    return float(np.sqrt(weights @ sizes**2))
 
 
 def likelihood_of(theta: np.ndarray, b: np.ndarray, c: np.ndarray, gain_variance: np.ndarray) -> np.ndarray:

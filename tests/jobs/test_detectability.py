@@ -11,6 +11,7 @@ from jobs.register.detectability import advise_strips, assumptions, chances, imp
 from monitor.imagery.sample import Sample
 from monitor.publish.view import DetectionAssumptions
 from monitor.sites.biomes import BIOMES, default_plan
+from monitor.sites.site import Plan
 from monitor.verdict import site_conditions
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.site_conditions import NO_VERDICT, SiteConditions, detectability_json
@@ -203,8 +204,7 @@ def test_strips_once_left_are_what_the_chances_are_of():
     assert "control strips" not in improvements_in_words(stored)
 
 
-def test_the_check_of_a_registry_names_slow_plans_with_both_designs(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_the_check_of_a_registry_names_slow_plans_with_both_designs(tmp_path):
     plan = {"plan_A": 0.12, "plan_k": 0.25, "plan_L": 1.5, "too_early_years": 3}
     given = {"start": "2022-04-01", "intervention": "planting", "biome": "sandy"}
     features = [
@@ -217,8 +217,8 @@ def test_the_check_of_a_registry_names_slow_plans_with_both_designs(tmp_path, mo
     ]  # fmt: skip
     path = tmp_path / "sites.geojson"
     path.write_text(json.dumps({"type": "FeatureCollection", "features": features}), encoding="utf-8")
-    with pytest.raises(SystemExit, match="0"):
-        main(["sites", "check", str(path), "--json"])
-    codes = {one["site"]: [p["code"] for p in one["problems"]] for one in json.loads(capsys.readouterr().out)["sites"]}
+    status, out, _ = regrowth("sites", "check", path, "--json")
+    codes = {one["site"]: [p["code"] for p in one["problems"]] for one in json.loads(out)["sites"]}
+    assert status == 0
     assert "SLOW_PLAN" in codes["slow"]
     assert "SLOW_PLAN" not in codes["quick"]

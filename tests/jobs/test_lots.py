@@ -95,7 +95,7 @@ def test_a_record_gives_its_verdict_again_after_a_way_through_the_ledger(ledger)
         again = from_json(json.loads(json.dumps(to_json(record))), LotRecord)
     assert again == record
     assert lot_verdict(again.members, as_of=again.verdict.as_of) == again.verdict
-    assert again.model["noise"]["spread"] == 0.2
+    assert again.model["spread"] == 0.2
     assert set(again.uses.values()) == {Use.USED}
     assert [look.as_of for look in again.looks][-1] == again.verdict.as_of
 

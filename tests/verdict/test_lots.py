@@ -10,6 +10,7 @@ from shapely.geometry import Polygon
 
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assessment import AlertLevel, Series
+from monitor.verdict.kernels.lot_model import SHOCKS, SPREAD, Information, lot_likelihood, shock_weights
 from monitor.verdict.lots import (
     Lot,
     LotReason,
@@ -49,13 +50,25 @@ def member(
             MemberSeason(
                 season=year, before=year < 2021,
                 amplitude=baseline + own * expected[0] + shared + rng.normal(0, 0.012), expected=tuple(expected),
-                rain=0.0, constant=1.2, scene_variance=0.01**2, gain_variance=0.01, scenes=12,
+                gain_variance=0.01, b=(), c=(),
             )
         )  # fmt: skip
     return Member(
         site=name, hectares=50.0, start=START, judged_from=date(2023, 1, 1), promised=True, season_ends=287,
-        seasons=tuple(seasons),
+        seasons=informed(seasons),
     )  # fmt: skip
+
+
+def informed(seasons: list[MemberSeason]) -> tuple[MemberSeason, ...]:
+    """The seasons with the information on theta that their amplitudes give, each with an error of .016."""
+    before = np.mean([s.amplitude for s in seasons if s.before] or [0.0])
+    b, c, done = np.zeros(3), np.zeros(3), []
+    for s in seasons:
+        if not s.before:
+            b = b + np.array(s.expected) * (s.amplitude - before) / 0.016**2
+            c = c + np.array(s.expected) ** 2 / 0.016**2
+        done.append(replace(s, b=tuple(b.tolist()), c=tuple(c.tolist())))
+    return tuple(done)
 
 
 def lot(theta: float, n: int = 20, seed: int = 0, **options) -> list[Member]:
@@ -118,11 +131,11 @@ def test_members_may_start_late_in_the_year_and_have_plans_of_their_own():
     rng = np.random.default_rng(1)
     small, late = member("small", 0.0, rng), member("late", 0.0, rng)
     small = replace(
-        small, seasons=tuple(replace(s, expected=tuple(0.4 * e for e in s.expected)) for s in small.seasons)
+        small, seasons=informed([replace(s, expected=tuple(0.4 * e for e in s.expected)) for s in small.seasons])
     )
     late = replace(
         late, start=date(2021, 11, 1), judged_from=date(2023, 11, 1),
-        seasons=tuple(replace(s, expected=(s.expected[2],) * 3, before=s.season < 2022) for s in late.seasons),
+        seasons=informed([replace(s, expected=(s.expected[2],) * 3, before=s.season < 2022) for s in late.seasons]),
     )  # fmt: skip
     last = lot_verdict([*lot(0.0, n=8), small, late], as_of=END)
     assert last.sites == 10
@@ -144,7 +157,7 @@ def test_a_loss_does_not_say_whether_the_work_took_hold_and_counts_from_when_it_
     burnt = [
         replace(
             m, losses=((date(2025, 6, 1), date(2024, 8, 1)),),
-            seasons=tuple(replace(s, amplitude=s.amplitude - 0.3 * (s.season >= 2024)) for s in m.seasons),
+            seasons=informed([replace(s, amplitude=s.amplitude - 0.3 * (s.season >= 2024)) for s in m.seasons]),
         )
         for m in members[:4]
     ]  # fmt: skip
@@ -222,10 +235,38 @@ def test_the_amplitude_is_what_was_added_and_the_expected_one_is_the_plans():
     assert quiet.judged_from == date(2023, 1, 2)
 
 
-def test_clouds_that_the_mask_missed_hardly_move_an_amplitude():
-    clean = [s.amplitude for s in member_of(series(0.05), site(), as_of=END).seasons]
-    cloudy = [s.amplitude for s in member_of(series(0.05, outliers=8), site(), as_of=END).seasons]
-    np.testing.assert_allclose(cloudy, clean, atol=0.006)
+def test_the_information_on_theta_is_that_of_the_filter_whatever_clouds_the_mask_missed():
+    """Without noise theta is .5 under the plan as written, and seems larger under one that promises later growth."""
+    for outliers in (0, 8):
+        last = member_of(series(0.05, start_growth=0.5, outliers=outliers), site(), as_of=END).seasons[-1]
+        theta = np.array(last.b[:3]) / np.array(last.c[:3])  # nothing was due yet two years later
+        assert theta[0] == pytest.approx(0.5, abs=0.08)
+        assert (np.diff(theta) > 0).all()
+        assert (np.diff(last.c[:4]) < 0).all()
+
+
+def test_members_add_up_to_what_all_their_scenes_say():
+    """Without a spread, shock or drift, theta of a lot has the sums of its members' information."""
+    b, c = np.array([[3.0, 2.0, 1.0], [5.0, 4.0, 3.0]]), np.array([[9.0, 6.0, 2.0], [8.0, 7.0, 5.0]])
+    none = np.eye(len(SHOCKS))[0]
+    calm = lot_likelihood(Information(b, c, np.full((2, 3), 1e9)), 0, none)
+    own = 1 / (1 + SPREAD**2 * c)
+    np.testing.assert_allclose(calm.b[0], (own * b).sum(axis=0))
+    np.testing.assert_allclose(calm.c[0], (own * c).sum(axis=0))
+    shaken = lot_likelihood(Information(b, c, np.full((2, 3), 0.01)), 0, np.eye(len(SHOCKS))[-1])
+    variance = 1 / calm.c[0, 0] + SHOCKS[-1][0] ** 2 / 0.01  # of theta; the shock does not average out
+    assert shaken.c[-1, 0] == pytest.approx(1 / variance)
+    assert shaken.b[-1, 0] / shaken.c[-1, 0] == pytest.approx(calm.b[0, 0] / calm.c[0, 0])
+
+
+@pytest.mark.parametrize("sd", [0.0, 0.015, 0.045])
+def test_a_common_shock_is_found_in_the_seasons_before_the_start(sd):
+    rng = np.random.default_rng(1)
+    shocks = sd * np.array([0.4, -1.2, 0.9, -0.2, 1.5, -1.4, 0.0, -0.6])
+    before = [dict(enumerate(rng.normal(0.1, 0.03) + shocks + rng.normal(0, 0.01, 8))) for _ in range(300)]
+    found = np.sqrt(shock_weights(before) @ np.square([size for size, _ in SHOCKS]))
+    assert found == pytest.approx(sd, abs=0.4 * sd + 0.002)
+    np.testing.assert_array_equal(shock_weights(before[:4]), [prior for _, prior in SHOCKS])  # too few sites
 
 
 def test_a_season_is_read_once_it_has_ended_and_has_three_scenes():

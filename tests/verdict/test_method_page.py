@@ -33,7 +33,7 @@ def of_the_code() -> dict[str, object]:
     calibrated, described = Calibration(), {"source", "dated", "placebos", "boundary"}
     known = {name: getattr(calibrated, name) for name in Calibration.__dataclass_fields__ if name not in described}
     known |= {name: value for name, value in vars(constants).items() if name.isupper()}
-    return known | lot_model.LotNoise()._asdict()
+    return known
 
 
 def test_every_constant_of_the_verdict_is_on_the_page_with_its_value_and_origin(rows):

@@ -20,7 +20,6 @@ from monitor.verdict.programme_list import (
     likelihood_of,
     posterior,
     programme_posterior,
-    shock_sd,
 )
 
 GAIN = 0.01
@@ -32,8 +31,8 @@ def season(year: int, theta: float, c: float, rng: np.random.Generator, *, shock
     grown = 0.0 if before else 0.03 * (year - 2020)
     told = theta + rng.normal(0, c**-0.5)
     return MemberSeason(
-        season=year, before=before, amplitude=rng.normal(0, 0.01) + shock, expected=(grown,) * len(DELAYS), rain=0.0,
-        constant=1.0, scene_variance=1e-4, gain_variance=GAIN - DEFAULT.gain_sd**2, scenes=12,
+        season=year, before=before, amplitude=rng.normal(0, 0.01) + shock, expected=(grown,) * len(DELAYS),
+        gain_variance=GAIN - DEFAULT.gain_sd**2,
         b=(0.0 if before else told * c,) * len(DELAYS), c=(0.0 if before else c,) * len(DELAYS),
     )  # fmt: skip
 
@@ -153,13 +152,6 @@ def test_the_order_of_the_sites_does_not_matter():
     one, other = programme_posterior(members), programme_posterior(members[::-1])
     assert one.sites == other.sites
     np.testing.assert_array_equal(one.above, other.above)
-
-
-@pytest.mark.parametrize("sd", [0.0, 0.015, 0.045])
-def test_a_common_shock_is_found_in_the_seasons_before_the_start(sd):
-    shocks = dict(zip(range(2013, 2030), sd * norm.ppf((np.arange(17) * 7 % 17 + 0.5) / 17), strict=True))
-    members = programme(np.ones(300), shock=shocks)
-    assert shock_sd([member.seasons for member in members]) == pytest.approx(sd, abs=0.4 * sd + 0.002)
 
 
 def test_where_a_common_shock_is_likely_fewer_sites_are_listed():

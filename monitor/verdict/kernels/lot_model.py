@@ -1,18 +1,12 @@
-"""The Gaussian model of a lot: yearly amplitudes of its members, and what they say about the mean theta of the lot.
+"""The Gaussian model of a lot: what its members say about the mean theta of the lot.
 
-The amplitude of a member in a season is the mean difference between site and control, in units of the seasonal curve.
-Its law, with theta of the member normal about that of the lot:
-
-    amplitude = baseline + theta * expected + own drift + own season + scene noise + own elasticity * rain
-                + shared shock of the season + shared drift + shared elasticity * rain
-
-The first line is of the member alone, the second is shared by the lot. All terms are Gaussian, so that theta has an
-exact likelihood for each standard deviation of the shared shock and each factor on the members' own noise; both are
-integrated over a grid. The seasons before the start determine them mostly, since nothing is expected there.
-
-Arrays over members and seasons are (n, m), NaN where a member was not observed in a season.
+The filter of a member (:mod:`.theta`) gives its own information on theta, b and c, in which all noise of the member
+alone is accounted for. With theta of a member normal about that of the lot, these add up. What the members share does
+not average out: a shock of each season and a drift, by which the estimates of all members err together. The standard
+deviation of the shock is integrated over a grid, with the probabilities that the seasons before the start give it.
 """
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -22,140 +16,94 @@ from monitor.verdict.kernels.constants import FAILED, LAGS
 
 SHOCKS: Final = ((0.0, 0.25), (0.0075, 0.3), (0.015, 0.25), (0.025, 0.14), (0.045, 0.06))
 """(standard deviation, prior probability) of the shock that all members share in a season. [cover fraction, 1]"""
-FACTORS: Final = ((0.75, 0.3), (1.0, 0.4), (1.3, 0.3))
-"""(factor on the members' own noise, prior probability). [1]"""
+SPREAD: Final = 0.2
+"""Standard deviation of theta of a member about that of the lot. [1]"""
+DRIFT: Final = 0.005
+"""Standard deviation of a lasting error that all members share, such as a drift of their ring. [cover fraction]"""
+MIN_SEASON_SITES: Final = 5
+"""Fewest sites that were seen in a season before the start from which a common shock is estimated."""
 LATE: Final = LAGS - 1
 """Index of the plan a year late."""
 
 
-class LotNoise(NamedTuple):
-    """Standard deviations of the model of a lot. [cover fraction] unless stated."""
+class Information(NamedTuple):
+    """What the members of a lot say about their theta, (n, LAGS) arrays: plan as written, half a year, a year late."""
 
-    spread: float = 0.2  # theta of a member about that of the lot [1]
-    baseline: float = 1.0  # lasting difference of a member; so wide that only changes since the start count
-    slow: float = 0.02  # a member's own drift
-    slow_days: float = 1095.0  # memory of both drifts [day]
-    year: float = 0.012  # a member's own season
-    elasticity: float = 0.2  # a member's own response to rain [1]
-    drift: float = 0.008  # drift that all members share
-    shared_elasticity: float = 0.12  # response to rain that all members share [1]
-
-
-class LotSeasons(NamedTuple):
-    """Members of a lot by season: (n, m) arrays, NaN where a member was not observed."""
-
-    amplitude: np.ndarray  # mean difference between site and control [cover fraction]
-    expected: np.ndarray  # (n, m, LAGS) amplitude that the plan promised: as written, half a year and a year late
-    rain: np.ndarray  # growth of the control beyond normal [cover fraction]
-    constant: np.ndarray  # amplitude that a difference of 1 without a season leaves [1]
-    scene: np.ndarray  # variance by the noise of scenes [cover fraction squared]
+    b: np.ndarray  # see :class:`monitor.verdict.kernels.theta.Theta`
+    c: np.ndarray
+    squares: np.ndarray  # sum of the squared promised amplitudes of the seasons [cover fraction squared]
 
 
 class Likelihood(NamedTuple):
-    """Likelihood of theta of a lot, exp(log_weight + theta b - theta^2 c / 2), (factors, shocks, LAGS) arrays."""
+    """Likelihood of theta of a lot, exp(log_weight + theta b - theta^2 c / 2), (shocks, LAGS) arrays."""
 
     b: np.ndarray
     c: np.ndarray
-    log_weight: np.ndarray  # with the prior of factor and shock
+    log_weight: np.ndarray  # with the probability of the shock
 
 
-def lot_likelihood(seasons: LotSeasons, noise: LotNoise) -> Likelihood:
-    """Likelihood of the mean theta of a lot under each plan, factor and shock.
+def shock_weights(before: Sequence[dict[int, float]]) -> np.ndarray:
+    """Probability of each of :data:`SHOCKS`, from the seasons before the start.
 
-    What is shared has as many dimensions as there are seasons, and one: with the matrix inversion lemma [1]_ the cost
-    grows with the number of members, not with its cube.
+    The mean over the sites of each season's difference, less each site's own mean, has the variance of the shock and
+    the sites' own variance over their number.
 
     Parameters
     ----------
-    seasons : LotSeasons
-    noise : LotNoise
+    before : sequence of dict
+        By season the mean difference between site and control, of each site. [cover fraction]
 
-    References
-    ----------
-    .. [1] H. V. Henderson and S. R. Searle, "On deriving the inverse of a sum of matrices," SIAM Rev., 1981,
-       doi:10.1137/1023004.
+    Returns
+    -------
+    (shocks,) array
+        The prior with fewer than two seasons that :data:`MIN_SEASON_SITES` sites have.
     """
-    shape = (len(FACTORS), len(SHOCKS), LAGS)
-    b, c, log_weight = np.empty(shape), np.empty(shape), np.empty(shape)
-    shared = [_shared_covariance(seasons.amplitude.shape[1], shock, noise) for shock, _ in SHOCKS]
-    for f, (factor, prior) in enumerate(FACTORS):
-        for lag in range(LAGS):
-            own = _own_sums(seasons, lag, factor, noise)
-            for t, (_, prior_shock) in enumerate(SHOCKS):
-                b[f, t, lag], c[f, t, lag], fit = _with_shared(own, shared[t])
-                log_weight[f, t, lag] = fit + np.log(prior) + np.log(prior_shock)
-    return Likelihood(b, c, log_weight)
+    sizes, prior = np.array(SHOCKS).T
+    found: dict[int, list[float]] = {}
+    for own in before:
+        mean = sum(own.values()) / max(len(own), 1)
+        for season, difference in own.items() if len(own) > 1 else ():
+            found.setdefault(season, []).append(difference - mean)
+    common = [np.array(values) for values in found.values() if len(values) >= MIN_SEASON_SITES]
+    if len(common) < 2:
+        return prior
+    freedom = 1 - 1 / len(common)  # of each difference from a site's own mean
+    noise = sum(values.var(ddof=1) / values.size for values in common) / len(common) / freedom
+    variance = (sizes**2 + noise) * freedom
+    squares = sum(values.mean() ** 2 for values in common)
+    logs = np.log(prior) - 0.5 * ((len(common) - 1) * np.log(variance) + squares / variance)
+    weights: np.ndarray = np.exp(logs - logsumexp(logs))
+    return weights
 
 
-class _OwnSums(NamedTuple):
-    """Sums over members, weighted by the inverse of each member's own covariance; y: data, g: expected, z: shared."""
+def lot_likelihood(members: Information, seasons: int, weights: np.ndarray) -> Likelihood:
+    """Likelihood of the mean theta of a lot under each plan and shock.
 
-    log_det: float
-    yy: float
-    gy: float
-    gg: float
-    zy: np.ndarray
-    zg: np.ndarray
-    zz: np.ndarray
+    An error z of all members in theta, of variance 1 / squares for a shock of 1, moves the sum of their b by z times
+    the sum of their c.
 
-
-def _own_sums(seasons: LotSeasons, lag: int, factor: float, noise: LotNoise) -> _OwnSums:
-    observed = np.isfinite(seasons.amplitude)
-    y, g, x, constant, scene = (
-        np.where(observed, values, 0.0)
-        for values in (seasons.amplitude, seasons.expected[:, :, lag], seasons.rain, seasons.constant, seasons.scene)
-    )
-    m = y.shape[1]
-    apart = np.abs(np.subtract.outer(np.arange(m), np.arange(m)))
-    drift = noise.slow**2 * np.exp(-365.25 * apart / noise.slow_days)
-    own = factor**2 * (_outer(constant) * drift + np.eye(m) * (noise.year**2 + scene)[:, None, :])
-    own += noise.baseline**2 + noise.elasticity**2 * _outer(x) + noise.spread**2 * _outer(g)
-    own = np.where(_outer(observed), own, np.eye(m))  # a season that was not observed adds nothing
-    precision = np.where(_outer(observed), np.linalg.inv(own), 0.0)
-    _, log_det = np.linalg.slogdet(own)
-    z = np.concatenate([np.broadcast_to(np.eye(m), (*y.shape, m)), x[:, :, None]], axis=2)
-    py, pg = np.einsum("iab,ib->ia", precision, y), np.einsum("iab,ib->ia", precision, g)
-    return _OwnSums(
-        log_det=float(log_det.sum()),
-        yy=float((y * py).sum()),
-        gy=float((g * py).sum()),
-        gg=float((g * pg).sum()),
-        zy=np.einsum("iak,ia->k", z, py),
-        zg=np.einsum("iak,ia->k", z, pg),
-        zz=np.einsum("iak,iab,ibl->kl", z, precision, z, optimize=True),
-    )
-
-
-def _outer(values: np.ndarray) -> np.ndarray:
-    outer: np.ndarray = values[:, :, None] * values[:, None, :]
-    return outer
-
-
-def _shared_covariance(m: int, shock: float, noise: LotNoise) -> np.ndarray:
-    """Covariance of the shared effect of each of m seasons, and of the shared elasticity, (m + 1, m + 1)."""
-    apart = np.abs(np.subtract.outer(np.arange(m), np.arange(m)))
-    out = np.zeros((m + 1, m + 1))
-    out[:m, :m] = noise.drift**2 * np.exp(-365.25 * apart / noise.slow_days) + shock**2 * np.eye(m)
-    out[m, m] = noise.shared_elasticity**2
-    return out
-
-
-def _with_shared(own: _OwnSums, shared: np.ndarray) -> tuple[float, float, float]:
-    """b, c and the log likelihood at theta = 0, once what is shared is integrated out."""
-    inside = np.eye(shared.shape[0]) + shared @ own.zz
-    solved = np.linalg.solve(inside, shared @ np.stack([own.zy, own.zg], axis=1))
-    b = own.gy - own.zg @ solved[:, 0]
-    c = own.gg - own.zg @ solved[:, 1]
-    rest = own.yy - own.zy @ solved[:, 0]
-    return float(b), max(float(c), 0.0), float(-0.5 * (own.log_det + np.linalg.slogdet(inside)[1] + rest))
+    Parameters
+    ----------
+    members : Information
+    seasons : int
+        Seasons since the start.
+    weights : (shocks,) array, probability of each of :data:`SHOCKS`
+    """
+    own = 1.0 / (1.0 + SPREAD**2 * members.c)
+    b, c = (own * members.b).sum(axis=0), (own * members.c).sum(axis=0)
+    together = (own * members.c / np.sqrt(np.maximum(members.squares, 1e-9))).sum(axis=0) ** 2
+    shocks = np.square([sd for sd, _ in SHOCKS])[:, None] + DRIFT**2 * seasons
+    variance = np.maximum(c + shocks * together, 1e-12)
+    log_weight = np.log(np.maximum(weights, 1e-300))[:, None] - 0.5 * (np.log(variance) + b**2 / variance)
+    return Likelihood(b * c / variance, c**2 / variance, log_weight)
 
 
 def log_likelihood(theta: float, likelihood: Likelihood, lag: int, gain_var: float) -> float:
-    """Log likelihood of a theta under one plan; the gain, the shock and the factor are integrated out."""
-    b, c = likelihood.b[:, :, lag], likelihood.c[:, :, lag]
+    """Log likelihood of a theta under one plan; the gain and the shock are integrated out."""
+    b, c = likelihood.b[:, lag], likelihood.c[:, lag]
     more = 1.0 + theta**2 * gain_var * c
     fit = (theta * b - 0.5 * theta**2 * c + 0.5 * theta**2 * gain_var * b**2) / more - 0.5 * np.log(more)
-    return float(logsumexp(likelihood.log_weight[:, :, lag] + fit))
+    return float(logsumexp(likelihood.log_weight[:, lag] + fit))
 
 
 def lot_evidence(likelihood: Likelihood, gain_var: float) -> float:
@@ -172,7 +120,7 @@ def lot_evidence(likelihood: Likelihood, gain_var: float) -> float:
 
 
 class Mixture(NamedTuple):
-    """Posterior of theta of a lot: a mixture of normal distributions, (factors, shocks) arrays."""
+    """Posterior of theta of a lot: a mixture of normal distributions, (shocks,) arrays."""
 
     weight: np.ndarray
     mean: np.ndarray
@@ -188,15 +136,15 @@ def lot_posterior(likelihood: Likelihood, prior: tuple[float, float]) -> Mixture
     prior : (float, float), mean and standard deviation of theta
     """
     centre, sd = prior
-    variance = 1.0 / (1.0 / sd**2 + likelihood.c[:, :, 0])
-    mean = variance * (centre / sd**2 + likelihood.b[:, :, 0])
-    logs = likelihood.log_weight[:, :, 0] + 0.5 * (mean**2 / variance + np.log(variance))
+    variance = 1.0 / (1.0 / sd**2 + likelihood.c[:, 0])
+    mean = variance * (centre / sd**2 + likelihood.b[:, 0])
+    logs = likelihood.log_weight[:, 0] + 0.5 * (mean**2 / variance + np.log(variance))
     return Mixture(np.exp(logs - logsumexp(logs)), mean, variance)
 
 
 def mean_shock(posterior: Mixture) -> float:
     """Posterior mean of the standard deviation of the shared shock. [cover fraction]"""
-    return float(posterior.weight.sum(axis=0) @ np.array([shock for shock, _ in SHOCKS]))
+    return float(posterior.weight @ np.array([shock for shock, _ in SHOCKS]))
 
 
 def below(threshold: float, posterior: Mixture, gain_var: float) -> float:
