@@ -104,10 +104,10 @@ def _print_together(console: Any, summary: Mapping[str, Any]) -> None:
         more = f"and {len(rows) - MAX_CLAIMS} more, see --json. " if len(rows) > MAX_CLAIMS else ""
         console.print(f"{more}About {visits['share_wrong']:.0%} of this list may be wrong. It is advice, not an alert.")
     if shares:
-        failing = [
+        lines = [
             (row["value"] or row["by"], f"{row['share']:.0%} ({row['low']:.0%} to {row['high']:.0%})") for row in shares
         ]
-        _print_table(console, "share of sites that fails", ("below 35% of plan (95 %)",), failing)
+        _print_table(console, "share of sites that fails", ("below 35% of plan (95 %)",), lines)
 
 
 def _print_claims(console: Any, claims: Sequence[Mapping[str, Any]]) -> None:

@@ -58,6 +58,8 @@ def shock_weights(before: Sequence[dict[int, float]]) -> np.ndarray:
     (shocks,) array
         The prior with fewer than two seasons that :data:`MIN_SEASON_SITES` sites have.
     """
+    sizes: np.ndarray
+    prior: np.ndarray
     sizes, prior = np.array(SHOCKS).T
     found: dict[int, list[float]] = {}
     for own in before:
