@@ -12,9 +12,10 @@ from monitor.sites.site import Site
 from monitor.verdict.site_conditions import SiteConditions, simulate
 
 SLOW_YEARS: Final = 5.0
-SLOW_UPLIFT: Final = 0.12
-"""A plan is slow if it promises less uplift than this five years after the start: such sites can hardly be judged one
-by one in their first six years against a ring of control ground. [year, cover fraction]"""
+SLOW_UPLIFT: Final = 0.10
+"""A plan is slow if it promises less uplift than this five years after the start, as plans for sandy land and dry shrubs
+do: such sites can hardly be judged one by one in their first six years against a ring of control ground. [year, cover
+fraction]"""
 ADVISED_YEARS: Final = (4, 5, 6)
 IMPROVEMENT_WORDS: Final = {
     "now": "as it is", "more_scenes": "with twice the clear scenes", "strips": "with control strips",
