@@ -13,8 +13,8 @@ from monitor.verdict.site_conditions import SiteConditions, simulate
 
 SLOW_YEARS: Final = 5.0
 SLOW_UPLIFT: Final = 0.10
-"""A plan is slow if it promises less uplift than this five years after the start, as plans for sandy land and dry shrubs
-do: such sites can hardly be judged one by one in their first six years against a ring of control ground. [year, cover
+"""A plan is slow if it promises less uplift than this five years after the start, as on sandy land and for dry shrubs:
+such sites can hardly be judged one by one in their first six years with a ring of control ground. [year, cover
 fraction]"""
 ADVISED_YEARS: Final = (4, 5, 6)
 IMPROVEMENT_WORDS: Final = {

@@ -2,19 +2,27 @@
 
 import json
 import re
+from contextlib import closing
 from dataclasses import replace
 from datetime import date
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from shapely.geometry import box
 
 from jobs.commands.programme import programme
+from jobs.pages.account import read_account
 from jobs.pages.programme_tables import print_account
+from jobs.runtime.records import to_json
+from jobs.runtime.settings import AlertsSettings, ProgrammeSettings
+from monitor.ledger.ledger import Ledger
 from monitor.publish.programme import SHOWN_STATUSES, SIDES, UNJUDGED, programme_account
-from monitor.sites.site import Plan
+from monitor.sites.site import Plan, ground_key
 from monitor.verdict.assessment import Status
 from tests import builders
 from tests.ledger.assessed import add_assessment
+from tests.verdict.test_programme_list import programme as together
 
 
 def planned(site_id, hectares, *, uplift=0.2, **values):
@@ -39,6 +47,32 @@ LATEST = {
 
 def test_every_status_that_a_verdict_may_have_is_shown():
     assert set(SHOWN_STATUSES) == {status.value for status in Status} | {"no_loss_seen", "loss_suspected"}
+
+
+def test_the_sites_that_the_ledger_knows_are_judged_together_as_registered_now():
+    """Twenty failed, twenty are on plan; a failed one is edited: its verdict says nothing of what is there now."""
+    sites = [
+        replace(
+            planned("a", 5.0, intervention="planting"),
+            id=f"s{n:04d}",
+            version="v1",
+            geometry=box(n, 40, n + 0.01, 40.01),
+        )
+        for n in range(40)
+    ]
+    settings = SimpleNamespace(programme=ProgrammeSettings(), alerts=AlertsSettings())
+    with closing(Ledger("sqlite://")) as ledger, ledger.transaction() as t:
+        for one, member in zip(sites, together(np.repeat([0.0, 1.0], 20), c=60.0), strict=True):
+            t.add_site(one.id, "v1", to_json(one), start=one.start.isoformat(), now="n")
+            t.save_ground_data(ground_key(one), "seasons", {"member": to_json(member)})
+            payload = {"site": one.id, "as_of": "2024-11-01", "status": "undecided", "alert": "none"}
+            t.add_assessment(one.id, "2024-11-01", "d", payload, version="v1", snapshot="s", run="r")
+        listed = [row["site"] for row in read_account(settings, t).summary["to_visit"]["sites"]]
+        assert set(listed) <= {f"s{n:04d}" for n in range(20)}
+        assert len(listed) >= 15
+        other = replace(sites[0], plan=Plan(A=0.1, k=0.5, L=1.0, too_early_years=2.0), version="v2")
+        t.add_site(other.id, "v2", to_json(other), start=other.start.isoformat(), now="o")
+        assert "s0000" not in str(read_account(settings, t).summary["to_visit"])
 
 
 def test_every_status_is_on_one_side_or_unknown_and_none_on_two():
