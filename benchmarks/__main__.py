@@ -1,6 +1,6 @@
 """`make bench`: every benchmark, one after the other."""
 
-from benchmarks import fetch, messages, night, publish, sources, trends
+from benchmarks import fetch, ground, messages, night, publish, sources, trends
 from benchmarks.verdict import proof
 
 if __name__ == "__main__":
@@ -10,4 +10,5 @@ if __name__ == "__main__":
     sources.main()
     fetch.main()
     messages.main()
+    ground.main()
     proof.main(quick=True)

@@ -72,6 +72,23 @@ def coverage(path: Path, scores: Scores) -> None:
     _save(figure, path)
 
 
+def real_ground(path: Path, estimates: Mapping[str, Mapping[float, np.ndarray]]) -> None:
+    """Median and central nine tenths of theta as estimated, by ground and shape, for each true theta."""
+    figure = Figure(figsize=(7, 0.3 * len(estimates) + 1.1), layout="constrained")
+    axes, height = figure.subplots(), np.arange(len(estimates))[::-1]
+    for step, (theta, (marker, label)) in enumerate(zip((0.0, 0.5, 1.0), TRIPLE.values(), strict=True)):
+        spread = np.array([np.quantile(of[theta], (0.05, 0.5, 0.95)) for of in estimates.values()])
+        axes.axvline(theta, color="#888888", linewidth=0.8)
+        axes.hlines(height - 0.2 * (step - 1), spread[:, 0], spread[:, 2], color="black", linewidth=1)
+        style = {"marker": marker, "markerfacecolor": "white" if theta else "black", "markeredgecolor": "black"}
+        axes.plot(spread[:, 1], height - 0.2 * (step - 1), linestyle="none", markersize=5, label=label, **style)
+    axes.set_yticks(height, list(estimates), fontsize=8)
+    axes.set(xlabel="theta as estimated at the end")
+    axes.legend(frameon=False, fontsize=8, loc="best")
+    _plain(axes)
+    _save(figure, path)
+
+
 def _plain(axes: mpl.axes.Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#eeeeee")

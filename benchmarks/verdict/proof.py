@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.verdict import lots, pictures, rivals, rows
 from benchmarks.verdict.conditions import (
@@ -32,12 +32,26 @@ CORES = len(os.sched_getaffinity(0))
 PACKAGES = ("numpy", "numba", "nrt", "pymannkendall")
 
 
-def main(*, quick: bool = False) -> None:
+class Sizes(NamedTuple):
+    """Sites of a seed by where they stand, lots of a seed, and seeds."""
+
+    headline: int = 200
+    stress: int = 60
+    rivals: int = 300
+    lots: int = 40
+    seeds: Sequence[int] = SEEDS
+    training: Sequence[int] = TRAINING[:2]
+
+
+QUICK = Sizes(headline=40, stress=20, rivals=100, lots=4, seeds=SEEDS[:2], training=TRAINING[:1])
+
+
+def main(*, quick: bool = False, sizes: Sizes | None = None) -> None:
     """Run, print and write."""
     begun = time.perf_counter()
-    headline, stress, seeds = (40, 20, SEEDS[:2]) if quick else (200, 60, SEEDS)
+    sizes = sizes or (QUICK if quick else Sizes())
     with ProcessPoolExecutor(CORES, mp_context=multiprocessing.get_context("spawn")) as pool:
-        gathered = gather(pool, headline, stress, seeds, quick=quick)
+        gathered = gather(pool, sizes, calibrate=not quick)
     name = "verdict-quick" if quick else "verdict"
     RESULTS.mkdir(exist_ok=True)
     pictures.detection(RESULTS / f"{name}-detection.svg", gathered["scores"])
@@ -48,9 +62,9 @@ def main(*, quick: bool = False) -> None:
         warning="**Quick run: too few sites to hold a figure to what is required.** " if quick else "",
         command=command, seconds=seconds, cores=CORES, python=platform.python_version(),
         versions=", ".join(f"{p} {importlib.metadata.version(p)}" for p in PACKAGES), calibration=DEFAULT.hash[:12],
-        dated=DEFAULT.dated, seeds=", ".join(map(str, seeds)), training=", ".join(map(str, TRAINING)),
-        headline=headline * len(seeds), stress=stress * len(seeds), A=PLAN.A, k=PLAN.k, L=PLAN.L, name=name,
-        placebos=16 * PLACEBO_SITES,
+        dated=DEFAULT.dated, seeds=", ".join(map(str, sizes.seeds)), training=", ".join(map(str, TRAINING)),
+        headline=sizes.headline * len(sizes.seeds), stress=sizes.stress * len(sizes.seeds), A=PLAN.A, k=PLAN.k,
+        L=PLAN.L, name=name, placebos=16 * PLACEBO_SITES,
     )  # fmt: skip
     text = head + page(gathered)
     (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
@@ -79,33 +93,29 @@ def page(gathered: dict[str, Any]) -> str:
             markdown(rows.UNDER_STRESS, rows.stresses(scores)),
             OTHERS,
             markdown(rows.OTHERS, rows.others(scores, gathered["others"])),
-            REAL,
-            markdown(rows.REAL, rows.real_ground()),
         )
     )
 
 
-def gather(
-    pool: ProcessPoolExecutor, headline: int, stress: int, seeds: Sequence[int], *, quick: bool
-) -> dict[str, Any]:
+def gather(pool: ProcessPoolExecutor, n: Sizes, *, calibrate: bool) -> dict[str, Any]:
     """Everything that is measured, longest first."""
-    constants = {key: pool.submit(calibrated, *key) for key in (() if quick else CALIBRATED)}
+    constants = {key: pool.submit(calibrated, *key) for key in (CALIBRATED if calibrate else ())}
     pending: dict[tuple[str, str, bool], dict[str, list[Future[Any]]]] = {}
     for world in ("third", "other", "present"):
         for name in CONDITIONS[world]:
-            sites = headline if (world, name) in HEADLINE else stress
-            pending[world, name, False] = _submit(pool, world, name, sites, seeds)
+            sites = n.headline if (world, name) in HEADLINE else n.stress
+            pending[world, name, False] = _submit(pool, world, name, sites, n.seeds)
     training, held_out = (
-        [pool.submit(rivals.scored, seed, 100 if quick else 300) for seed in some[: 1 if quick else 2]]
-        for some in (TRAINING, seeds)
+        [pool.submit(rivals.scored, seed, n.rivals) for seed in some]
+        for some in (n.training, n.seeds[: len(n.training)])
     )
     pending_lots = {
-        (name, truth): [pool.submit(lots.judged_lots, seed, 4 if quick else 40, name, truth) for seed in seeds]
+        (name, truth): [pool.submit(lots.judged_lots, seed, n.lots, name, truth) for seed in n.seeds]
         for name in lots.WORLDS
         for truth in lots.LOT_TRUTHS
     }
     for (world, name), future in constants.items():
-        pending[world, name, True] = _submit(pool, world, name, stress, seeds, future.result())
+        pending[world, name, True] = _submit(pool, world, name, n.stress, n.seeds, future.result())
     return {
         "scores": _scores(pending),
         "lots": {key: lots.together([f.result() for f in futures]) for key, futures in pending_lots.items()},
@@ -170,8 +180,4 @@ OTHERS = """## Others on the same sites, at equal false alarms
 Each at its best on the difference of site and control: thresholds at each season's end from the third on, from training
 seeds, so that at most .05 of sites at half are ever accused, plan right, small or late. By default a tool accuses a
 site that it does not see growing (or break upwards) by year 4.
-"""
-REAL = """## Real ground
-
-Differences between real pieces of ground, with a known uplift added, and real losses.
 """

@@ -1,16 +1,14 @@
 """The lines of the page, from what was measured."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date
 
 import numpy as np
 
-from benchmarks.verdict import real
 from benchmarks.verdict.conditions import BASE, CONDITIONS, HALF
 from benchmarks.verdict.lots import WORLDS as LOT_WORLDS
 from benchmarks.verdict.lots import Lots
 from benchmarks.verdict.rivals import Standing
-from benchmarks.verdict.scores import Judged, judged, run
+from benchmarks.verdict.scores import Judged
 from benchmarks.verdict.table import Figure, Row, several, shown
 from monitor.verdict.assessment import Status
 
@@ -225,78 +223,3 @@ def others(scores: Scores, standings: Sequence[Standing]) -> list[tuple[str, ...
          several([Figure(v) for v in s.default], 2), "looks at season ends")
         for s in standings
     )]  # fmt: skip
-
-
-REAL = ("ground", "at theta 0 / .5 / 1", "sudden losses", "coverage at theta 0 / .5 / 1", "")
-THETAS = (0.0, 0.5, 1.0)
-ABSENT = ("not run: the series are not here", "", "", "")
-NOT_LOGGED_AT_START = date(2018, 1, 1)
-
-
-def real_ground() -> list[tuple[str, ...]]:
-    """Real series, with an uplift added."""
-    return [_stable_forest(), _logged_forest(), _lost_pixels(), _desert()]
-
-
-def _stable_forest() -> tuple[str, ...]:
-    stable = [judged(run([case for case, year in real.cases(theta) if not year])) for theta in THETAS]
-    return (
-        f"{stable[0].sites} stable hectares of forest, Sentinel-2, four years of looks",
-        f"red by failure {several([Figure.share(s.failure <= 4) for s in stable])}",
-        f"falsely named a site and year {several([Figure.mean(s.losses) for s in stable])}",
-        several([Figure.share((s.low <= s.theta) & (s.theta <= s.high)) for s in stable], 2),
-        "one landscape: its hectares share weather and sensors",
-    )
-
-
-def _logged_forest() -> tuple[str, ...]:
-    every = [list(real.cases(theta, NOT_LOGGED_AT_START)) for theta in THETAS]
-    logged = [judged(run([case for case, year in some if year > NOT_LOGGED_AT_START.year])) for some in every]
-    return (
-        f"{logged[0].sites} hectares beside them, logged in 2019 or 2020, start {NOT_LOGGED_AT_START.year}",
-        f"red by failure {several([Figure.share(s.failure <= 3) for s in logged], 2)}",
-        f"named in the year of logging {several([Figure.share(s.named_after <= 1) for s in logged], 2)}, "
-        f"red {several([Figure.share(s.red_after <= 1) for s in logged], 2)}",
-        "",
-        "the day is not known: the year is that of the first summer without",
-    )
-
-
-def _lost_pixels() -> tuple[str, ...]:
-    name = "a burnt and a logged pixel, Landsat and Sentinel-2, no control beside them"
-    every = [{pixel: judged(run([case])) for pixel, case in real.pixels(theta).items()} for theta in THETAS]
-    if not every[0]:
-        return (name, *ABSENT)
-    before = [sum(bool(j.failure[0] < LOST_PIXELS_YEARS) for j in some.values()) for some in every]
-    named = [f"{pixel} {_days(j.named_after)}, red {_days(j.red_after)}" for pixel, j in every[2].items()]
-    return (
-        name, f"red by failure before the loss {_counts(before)} of {len(every[0])}",
-        f"named after, at theta 1: {'; '.join(named)}", "", "the logged pixel's series ends 100 days after the loss",
-    )  # fmt: skip
-
-
-def _desert() -> tuple[str, ...]:
-    name = "a desert plot by five sensors, nothing done, no control beside it"
-    every = [[judged(run([case])) for case in real.desert(theta).values()] for theta in THETAS]
-    if not every[0]:
-        return (name, *ABSENT)
-    red = [sum(bool(j.failure[0] <= 6) for j in some) for some in every]
-    false = [Figure.mean(np.array([j.losses[0] for j in some])) for some in every]
-    held = [Figure.share(np.array([j.coverage for j in some])) for some in every]
-    return (
-        name, f"red by failure in six years {_counts(red)} of {len(every[0])}",
-        f"falsely named a site and year {several(false)}", several(held, 2),
-        "theta 0 is the truth; the monitor itself refuses a site without a control",
-    )  # fmt: skip
-
-
-LOST_PIXELS_YEARS = 6.0
-"""Years from the start of the two pixels, 2018, to their losses, at least. [year]"""
-
-
-def _counts(numbers: Sequence[int]) -> str:
-    return " / ".join(map(str, numbers))
-
-
-def _days(years: np.ndarray) -> str:
-    return f"{years[0] * 365.25:.0f} days" if np.isfinite(years[0]) else "never"
