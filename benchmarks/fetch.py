@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import icechunk
 import odc.stac
@@ -39,16 +39,31 @@ from tests.loopback.stac import StacServer
 RESULTS = Path(__file__).parent / "results"
 DELAY = 0.08
 """Before every answer. [s]"""
-SIDE = 4_096
-"""Of a scene. [pixel of 10 m]"""
 BOX = 2_100, 1_800
 """What odc-stac loads, columns and rows. [pixel of 10 m]"""
 START = date(2022, 4, 1)
-BEFORE = [datetime(2021, 5, 10, 3, 51, 41, tzinfo=UTC) + timedelta(days=5 * n) for n in range(20)]
-SINCE = [datetime(2022, 5, 10, 3, 51, 41, tzinfo=UTC) + timedelta(days=5 * n) for n in range(20)]
+PASSES = datetime(2021, 5, 10, 3, 51, 41, tzinfo=UTC), datetime(2022, 5, 10, 3, 51, 41, tzinfo=UTC)
+"""First one of each year, one before the start and one since; others follow five days apart."""
 GOAL = 1.2
 """Seconds a scene over those of odc-stac."""
 LOADED = ["blue", "green", "red", "nir", "swir16", "swir22", "scl"]
+
+
+class Size(NamedTuple):
+    """How much there is to fetch."""
+
+    passes: int = 20
+    """Scenes of each year."""
+    side: int = 4_096
+    """Of a scene. [pixel of 10 m]"""
+
+    @property
+    def days(self) -> list[datetime]:
+        """All scenes."""
+        return [first + timedelta(days=5 * n) for first in PASSES for n in range(self.passes)]
+
+
+WHOLE = Size()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,11 +79,11 @@ class Turn:
     """Most requests for files at one time."""
 
 
-def sites() -> list[Site]:
+def sites(side: int) -> list[Site]:
     """Three squares of 13 ha, 1.5 km from each other, in the middle of the scene."""
     made = []
     for number in range(3):
-        x, y = CORNER[0] + SIDE * 5 + 1_500 * (number - 1), CORNER[1] - SIDE * 5 + 700 * (number % 2)
+        x, y = CORNER[0] + side * 5 + 1_500 * (number - 1), CORNER[1] - side * 5 + 700 * (number % 2)
         made.append(
             Site(
                 id=f"site-{number}", name=f"Plot {number}", start=START, intervention="planting", biome="loess",
@@ -79,13 +94,13 @@ def sites() -> list[Site]:
     return made
 
 
-def serve(pipe: Connection, folder: Path, delay: float) -> None:
+def serve(pipe: Connection, folder: Path, delay: float, size: Size) -> None:
     """The server: sends its address and items, then, at each request, its counts since the last time."""
     with StacServer(folder) as server:
-        for number, when in enumerate(BEFORE + SINCE):
+        for number, when in enumerate(size.days):
             scene = folder / f"{number:02d}"
             scene.symlink_to(folder / "scene", target_is_directory=True)  # addresses of their own: clients cache
-            server.items.append(item(server, when, scene, SIDE))
+            server.items.append(item(server, when, scene, size.side))
         server.delay = delay
         pipe.send((server.url, server.items))
         while pipe.recv():
@@ -94,10 +109,11 @@ def serve(pipe: Connection, folder: Path, delay: float) -> None:
 
 
 @contextmanager
-def served(folder: Path, delay: float) -> Iterator[tuple[str, list[dict[str, Any]], Connection]]:
+def served(folder: Path, delay: float, size: Size) -> Iterator[tuple[str, list[dict[str, Any]], Connection]]:
     """A server while it runs: its address, its items and the pipe to query its counts."""
     ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs, folder, delay), daemon=True)
+    spawned = multiprocessing.get_context("spawn")
+    process = spawned.Process(target=serve, args=(theirs, folder, delay, size), daemon=True)
     process.start()
     try:
         url, items = ours.recv()
@@ -121,28 +137,29 @@ def timed(what: str, scenes: int, pipe: Connection, work: Any) -> Turn:
     return turn
 
 
-def backfill(url: str) -> None:
+def backfill(url: str, size: Size) -> None:
     """A history, from nothing."""
     source = f'kind = "stac"\nurl = "{url}"\ncollections = ["sentinel-2-c1-l2a"]\nallow_hosts = ["127.0.0.1"]'
-    with installation(source, sites()) as settings:
-        new, *_ = fetched(settings, sites(), SINCE[-1].date())
-    assert new == len(BEFORE + SINCE)
+    some = sites(size.side)
+    with installation(source, some) as settings:
+        new, *_ = fetched(settings, some, size.days[-1].date())
+    assert new == len(size.days)
 
 
-def load(items: list[dict[str, Any]]) -> None:
+def load(items: list[dict[str, Any]], side: int) -> None:
     """The same ground by odc-stac."""
-    left, top = CORNER[0] + SIDE * 5 - BOX[0] * 5, CORNER[1] - SIDE * 5 + BOX[1] * 5
+    left, top = CORNER[0] + side * 5 - BOX[0] * 5, CORNER[1] - side * 5 + BOX[1] * 5
     geobox = GeoBox((BOX[1], BOX[0]), Affine(10, 0, left, 0, -10, top), str(UTM))
     some = [pystac.Item.from_dict(one) for one in items]
     found = odc.stac.load(some, bands=LOADED, geobox=geobox, pool=32, groupby="id")
     assert found.sizes["time"] == len(items)
 
 
-def table(turns: list[Turn], delay: float) -> str:
+def table(turns: list[Turn], delay: float, size: Size) -> str:
     """As it is printed and stored."""
     lines = [
         "# Fetching over a network", "",
-        f"3 sites of 13 ha, {len(BEFORE + SINCE)} scenes, COGs of {SIDE} pixels in blocks of 512, "
+        f"3 sites of 13 ha, {len(size.days)} scenes, COGs of {size.side} pixels in blocks of 512, "
         f"{1000 * delay:.0f} ms a request.",
         f"Medians; load at the end {os.getloadavg()[0]:.0f}, {os.cpu_count()} processors, the server among what runs "
         "on them.", "",
@@ -163,23 +180,23 @@ def table(turns: list[Turn], delay: float) -> str:
     return "\n".join(lines)
 
 
-def main(turns: int = 3, delay: float = DELAY) -> None:
+def main(turns: int = 3, delay: float = DELAY, size: Size = WHOLE) -> None:
     icechunk.set_logs_filter("error")
     odc.stac.configure_rio(cloud_defaults=True, CPL_VSIL_CURL_USE_HEAD="NO")  # a request a file less
     found = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_scene(folder / "scene", painted(SIDE))
+        write_scene(folder / "scene", painted(size.side))
         for turn in range(turns + 1):
             for path in folder.glob("[0-9][0-9]"):
                 path.unlink()
-            with served(folder, delay) as (url, items, pipe):  # of another address each turn: GDAL caches
+            with served(folder, delay, size) as (url, items, pipe):  # of another address each turn: GDAL caches
                 some = [
-                    timed("regrowth backfill", len(items), pipe, lambda url=url: backfill(url)),
-                    timed("odc-stac", 20, pipe, lambda items=items: load(items[:20])),
+                    timed("regrowth backfill", len(items), pipe, lambda url=url: backfill(url, size)),
+                    timed("odc-stac", size.passes, pipe, lambda items=items: load(items[: size.passes], size.side)),
                 ]
             found += some if turn else []  # the first turn compiles
-    text = table(found, delay)
+    text = table(found, delay, size)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "fetch.md").write_text(text, encoding="utf-8")
     with (RESULTS / "fetch.csv").open("w", newline="", encoding="utf-8") as file:

@@ -265,9 +265,8 @@ def main(*, every: int = 1, sites: int = 150, store: bool = False) -> None:
     earlier = RESULTS / "ground-before.json"
     if store:
         commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], check=True, capture_output=True, text=True)
-        figures = {name: one.values for name, one in found.items()}
-        text = json.dumps({"commit": commit.stdout.strip(), "figures": figures}, indent=1, default=float)
-        earlier.write_text(f"{text}\n", encoding="utf-8")
+        figures = {name: [round(float(value), 4) for value in one.values] for name, one in found.items()}
+        earlier.write_text(json.dumps({"commit": commit.stdout.strip(), "figures": figures}) + "\n", encoding="utf-8")
     before = json.loads(earlier.read_text(encoding="utf-8")) if earlier.is_file() else {"commit": "", "figures": {}}
     names = dict.fromkeys([*found, *before["figures"]])
     lines = [line(name, found.get(name), before["figures"].get(name)) for name in names]

@@ -56,6 +56,8 @@ SMALL_HECTARES = 2.0
 """Of a site of the stand-in for Earth Engine."""
 MANY, FEW = 1_000, 64
 """Sites all over the tile, and in the cluster."""
+STAND_IN = 12
+"""Sites of the stand-in for Earth Engine."""
 CLUSTER = 2_048
 """Side of the ground of the cluster; sites lie nearly twice as densely as all over the tile. [pixel of 10 m]"""
 START = date(2022, 4, 1)
@@ -314,7 +316,7 @@ def table(rows: Sequence[Row], pixels: int) -> str:
 
 def main() -> None:
     icechunk.set_logs_filter("error")
-    rows = stac(((MANY, TILE), (FEW, CLUSTER)), TILE) + earth_engine(12)
+    rows = stac(((MANY, TILE), (FEW, CLUSTER)), TILE) + earth_engine(STAND_IN)
     text = table(rows, TILE)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "sources.md").write_text(text, encoding="utf-8")

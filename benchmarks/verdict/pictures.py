@@ -22,7 +22,7 @@ BUDGET, NOMINAL = 0.05, 0.95
 def detection(path: Path, scores: Scores) -> None:
     """Failed sites red, and sites at half falsely red (the worst of three truths), by year and world."""
     figure = Figure(figsize=(9, 3.8), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    (left, right), top = figure.subplots(1, 2), 0.2
     for world, (line, marker, colour) in WORLDS.items():
         found = scores[world, BASE, False]
         style = {
@@ -35,11 +35,13 @@ def detection(path: Path, scores: Scores) -> None:
             "clip_on": False,
         }
         left.plot(GRID, found["failed"].by("failure", *GRID), **style)
-        right.plot(GRID, np.max([found[truth].by("failure", *GRID) for truth in HALF], axis=0), **style)
+        worst = np.max([found[truth].by("failure", *GRID) for truth in HALF], axis=0)
+        right.plot(GRID, worst, **style)
+        top = max(top, worst.max())
     right.axhline(BUDGET, color="#888888", linewidth=0.8)
     right.text(0.1, BUDGET + 0.002, "budget", fontsize=8, color="#555555")
     left.set(ylim=(0, 1), title="failed sites (theta 0) red by failure")
-    right.set(ylim=(0, 0.2), title="sites at half ever red, worst of\nplan right, a fifth too large, a year late")
+    right.set(ylim=(0, top), title="sites at half ever red, worst of\nplan right, a fifth too large, a year late")
     for axes in (left, right):
         axes.set(xlim=(0, 6), xlabel="years since the start")
         _plain(axes)
