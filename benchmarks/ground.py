@@ -50,7 +50,7 @@ MUSTS: dict[str, tuple[str, Sequence[float]]] = {
     "forest: ever red, theta 1, by shape": ("≤", (0, 0, 0)),
     "forest: ever red, tended, nothing added": ("≤", (0,)),
     "forest: fallen for good, tended, on_track at the end": ("≤", (2,)),
-    "forest: fallen for good, tended, failing at the end": ("≥", (18,)),
+    "forest: fallen for good, tended, failing or disturbed at the end": ("≥", (18,)),
     "quiet scrub: median estimate at theta 1, by shape": ("≥", (0.70, 0.75, 0.80)),
     "quiet scrub: interval holds theta 1, by shape, share": ("≥", (0.90, 0.90, 0.90)),
     "quiet scrub: ever red, theta .5, by shape": ("≤", (1, 1, 1)),
@@ -168,7 +168,9 @@ def forest(every: int, estimates: dict[str, dict[float, np.ndarray]]) -> Table:
     fallen = run(ground.cases(fell[::every].tolist(), tending=True))
     return untouched_and_added("forest", ground, drawn, estimates) | {
         "forest: fallen for good, tended, on_track at the end": Found([at_end(fallen, Status.ON_TRACK)], len(fallen)),
-        "forest: fallen for good, tended, failing at the end": Found([at_end(fallen, Status.FAILING)], len(fallen)),
+        "forest: fallen for good, tended, failing or disturbed at the end": Found(
+            [at_end(fallen, Status.FAILING, Status.DISTURBED)], len(fallen)
+        ),
         "forest: fallen for good, tended, ever red": Found([ever(fallen)], len(fallen)),
     }
 
