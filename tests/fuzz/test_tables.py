@@ -17,10 +17,9 @@ from jobs.answers.field_csv import read_field_rows
 from jobs.cli import app
 from monitor.errors import BadData
 from monitor.series.field_rows import FIELD_COLUMNS
-from monitor.sites.site import Plan
+from monitor.sites.site import Plan, Site
 from monitor.verdict.tables.plans import read_plans
 from monitor.verdict.tables.series import read_series
-from tests import builders
 from tests.fuzz.hostile import altered, damaged, nothing_else_touched, quickly
 
 DAYS = [f"{year}-{month:02d}-11" for year in (2019, 2021, 2022) for month in (6, 7, 8)]
@@ -40,11 +39,10 @@ ANSWERS = [
     ["a1", "treated", "", "", ""],
 ]
 FIELD = [list(FIELD_COLUMNS), ["a", "2024-05-01", "cover", "0.3", "5", "104.605", "35.505", "plot 1"]]
-SITE = builders.site(
-    geometry=box(104.6, 35.5, 104.61, 35.51),
-    start=date(2020, 4, 1),
-    plan=Plan(A=0.2, k=0.6, L=0.3, too_early_years=1.5),
-)
+SITE = Site(
+    id="a", name="a", geometry=box(104.6, 35.5, 104.61, 35.51), start=date(2020, 4, 1), intervention="planting",
+    biome="loess", plan=Plan(A=0.2, k=0.6, L=0.3, too_early_years=1.5), hectares=100.0,
+)  # fmt: skip
 
 
 def table(rows):
