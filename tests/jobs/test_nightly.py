@@ -297,7 +297,7 @@ def test_a_site_of_nine_pixels_is_never_judged(installation, settings):
     assert {rejected.reason for rejected in site.scenes_rejected} == {"FEW_PIXELS"}
     assert len(site.scenes_rejected) == len(site.scenes_new) == 68
     assert (site.status, site.alert) == ("insufficient_data", "none")
-    _, _, assessment = latest(settings)["demo-02"]
+    assessment = latest(settings)["demo-02"].payload
     assert assessment["reasons"][0] == "NO_CONTROL"
     assert "FEW_PIXELS" in assessment["reasons"]
     sentences = explain(from_json(assessment, Assessment), read_sites(settings.registry.path).sites[0])
