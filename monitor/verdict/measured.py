@@ -56,8 +56,8 @@ class Measured(NamedTuple):
     declined: np.ndarray
     """Nothing is promised, and two seasons in a row are surely well below the years before the start."""
     not_lost: np.ndarray
-    """Vetoes a red loss: the scenes since then are surely above half of what the plan expected; where nothing is
-    promised, the season to date is not below the years before the start."""
+    """Vetoes a red loss, if there is one: the scenes since then are above half of what the plan expected; where nothing
+    is promised, the season to date is not below the years before the start."""
 
 
 class _Sums:
@@ -97,17 +97,13 @@ class _Sums:
         return np.where(known, mean, np.nan), np.where(known, se, np.nan), expected
 
 
-def measure(
-    site: np.ndarray, day: np.ndarray, loss: np.ndarray, scenes: UsableScenes, history: SiteHistory, plans: Plans
-) -> Measured:
+def measure(site: np.ndarray, day: np.ndarray, scenes: UsableScenes, history: SiteHistory, plans: Plans) -> Measured:
     """Measured differences of some sites on some days.
 
     Parameters
     ----------
     site, day : (n,) arrays of int
         Place of the site of each entry, and the day, from 1970-01-01.
-    loss : (n,) array of int
-        Day of the first scene that shows a sudden loss; negative: none.
     scenes, history, plans : UsableScenes, SiteHistory, Plans
     """
     sums = _Sums(scenes, plans)
@@ -133,14 +129,26 @@ def measure(
     late = np.where(late >= first, late, -1)
     grown, grown_se, expected = of_season(at(scenes.season, late), late)
     above = grown - grown_se > 0.5 * expected * at(history.mu, late)
-    since = scenes.last_used(site, loss - 1) + 1
-    left, left_se, expected = sums.mean(site, since, last)
-    kept = np.where(promised, left - left_se > 0.5 * expected * at(history.mu, last), now >= -FALL)
     return Measured(
         now, now_se, full, full_se, np.abs(apart) > bar, apart > 0, above, full < -np.maximum(BELOW, full_se),
         ~promised & (full + DECLINED * full_se < -BELOW) & (earlier + DECLINED * earlier_se < -BELOW),
-        (loss >= 0) & kept,
+        np.where(promised, at(_stands(sums, scenes, history), last), now >= -FALL).astype(bool),
     )  # fmt: skip
+
+
+def _stands(sums: _Sums, scenes: UsableScenes, history: SiteHistory) -> np.ndarray:
+    """(m,) whether the scenes since the last loss known at each are above half of what the plan expected for them.
+
+    From the scene at which they surely are, until they are not at all: a veto that came and went would alarm twice.
+    """
+    every = np.arange(scenes.site.size)
+    since = scenes.last_used(scenes.site, history.loss_first - 1) + 1
+    left, se, expected = sums.mean(scenes.site, since, every)
+    lost, half = history.loss_first >= 0, 0.5 * expected * history.mu
+    above = np.maximum.accumulate(np.where(lost & (left - se > half), every, -1))
+    below = np.maximum.accumulate(np.where(lost & (left <= half), every, -1))
+    stands: np.ndarray = (above >= since) & (above > below)
+    return stands
 
 
 def _sums(values: np.ndarray) -> np.ndarray:
