@@ -28,8 +28,8 @@ DECLINED: Final = 1.28
 """Standard errors by which two seasons must be lower than that: each is then sure to nine tenths."""
 FALL: Final = 0.03
 """How far the season to date must be below the years before the start for a red loss where nothing is promised. With a
-promise the growth since the start hides a loss from this comparison: of simulated ones a quarter would stay red. [cover
-fraction]"""
+promise the growth since the start hides a loss from this comparison: of simulated ones three in ten would stay red.
+[cover fraction]"""
 CONTRADICTS: Final = 2.0
 """Standard errors of the two from which model and measurement contradict each other, beside :data:`BELOW`."""
 _UNIT: Final = 1e-9  # of all sums [cover fraction]

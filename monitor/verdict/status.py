@@ -52,8 +52,6 @@ LIKELY_LOSS = 0.5
 """Probability of a sudden loss from which it determines the status. [1]"""
 HALF = 0.5
 """Share of the expected uplift from which a site must not be red; with it the erosion grade must be better. [1]"""
-FELL = -0.03
-"""Measured difference of the season to date below which a site has fallen: a loss is red only then. [cover fraction]"""
 SURE_DAYS = 10
 """Shortest time over which all scenes must agree. [day]"""
 
@@ -333,8 +331,7 @@ def _findings(
     before, failed_before = scenes.last_used(days.site, onset - 1), np.zeros(days.day.size, bool)
     if history.surely_failing.size:
         failed_before = lost & (before >= days.first) & history.surely_failing[np.maximum(before, 0)]
-    fell = ~(days.latest(scenes.season_difference, np.nan) >= FELL)  # True where it is not known
-    seen_to_fall = days.latest(history.loss_at_height, 0).astype(bool) & fell
+    seen_to_fall = days.latest(history.loss_at_height, 0).astype(bool)
     return _Findings(
         lost=lost,
         loss=loss,

@@ -56,8 +56,6 @@ class UsableScenes:
     """(m,) clear share of the site. [1]"""
     reference: np.ndarray
     """(m,) cover of the reference ground; NaN: not seen. [1]"""
-    season_difference: np.ndarray
-    """(m,) measured difference of the season to date against the same weeks before the start; NaN: unknown. [1]"""
 
     def count(self, site: np.ndarray, day: np.ndarray) -> np.ndarray:
         """Number of acquisitions of a site up to the end of a day, for (n,) entries of both."""
@@ -117,7 +115,7 @@ def usable_scenes(series: Series, plans: Plans, calibration: Calibration) -> Usa
         used=np.flatnonzero(inside[accepted]), used_edge=np.searchsorted(of[inside], sites), site=of[inside],
         used_day=day[inside], season=season[inside], position=position[inside], cover=series.cover[inside],
         control=series.control[inside], control_2=control_2[inside], second=second[inside], clear=clear[inside],
-        reference=reference[inside], season_difference=np.full(int(inside.sum()), np.nan),
+        reference=reference[inside],
     )  # fmt: skip
 
 
