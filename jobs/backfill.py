@@ -34,8 +34,7 @@ def backfill(
     from jobs.runtime.settings import load
 
     if replace is not None and site:
-        msg = "a landscape is replaced with all its sites: leave out --site"
-        raise typer.BadParameter(msg, param_hint="--replace")
+        raise typer.BadParameter("a landscape is replaced with all its sites: leave out --site", param_hint="--replace")
     settings = load(config)
     from jobs.runtime.installation import locked_ledger
 

@@ -18,8 +18,7 @@ def __getattr__(name: str) -> Any:
     """Import a function when it is first used: the libraries that it needs take seconds to load."""
     places = {"open_site": "monitor.access.cube", "open_series": "monitor.access.series"}
     if name not in places:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(places[name]), name)
 
 

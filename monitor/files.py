@@ -81,15 +81,12 @@ def open_plain_file(path: Path) -> BinaryIO:
     try:
         descriptor = os.open(path, flags)
     except FileNotFoundError:
-        msg = f"there is no file {shown}"
-        raise BadData(msg) from None
+        raise BadData(f"there is no file {shown}") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        msg = f"{shown} cannot be read: {getattr(error, 'strerror', None) or error}"
-        raise BadData(msg) from None
+        raise BadData(f"{shown} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        msg = f"{shown} is not a plain file"
-        raise BadData(msg)
+        raise BadData(f"{shown} is not a plain file")
     return open(descriptor, "rb")
 
 

@@ -147,17 +147,13 @@ def _answer_of(command: list[str], content: bytes, limits: Limits) -> bytes:
         process.wait()
         process.stdout.close()
     if len(answer) > limits.answer:
-        msg = "makes the program that reads it write without end"
-        raise ContentFailed(msg)
+        raise ContentFailed("makes the program that reads it write without end")
     if late.is_set() or -status == signal.SIGXCPU:
-        msg = "takes too long to read"
-        raise ContentFailed(msg)
+        raise ContentFailed("takes too long to read")
     if status < 0:
-        msg = f"ends the program that reads it ({signal.Signals(-status).name})"
-        raise ContentFailed(msg)
+        raise ContentFailed(f"ends the program that reads it ({signal.Signals(-status).name})")
     if status:
-        msg = f"{' '.join(command)} ended with {status}; start it by hand to see why"
-        raise RuntimeError(msg)
+        raise RuntimeError(f"{' '.join(command)} ended with {status}; start it by hand to see why")
     return answer
 
 

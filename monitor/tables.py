@@ -149,8 +149,7 @@ class Table:
         if self.problems:
             first = min(self.problems, key=lambda problem: problem.row)  # of one row the first that was found
             more = f"; {len(self.problems) - 1} more values are wrong" if len(self.problems) > 1 else ""
-            msg = f"{self.path}: {self._where(first)}: {first.text}{more}"
-            raise BadData(msg)
+            raise BadData(f"{self.path}: {self._where(first)}: {first.text}{more}")
 
     def check_lines(self, undone: str) -> None:
         """Raise ``BadData`` that lists each wrong line, if there is any; `undone` says what did not happen."""
@@ -238,8 +237,7 @@ class Table:
             values = pc.utf8_trim_whitespace(values)
             values = pc.if_else(pc.is_in(values, pa.array(MISSING_TEXTS)), None, values)
         elif not any(is_kind(values.type) for is_kind in NUMBERS):
-            msg = f"{self.path}: column {column.name!r} is {values.type}, not a number"
-            raise BadData(msg)
+            raise BadData(f"{self.path}: column {column.name!r} is {values.type}, not a number")
         try:
             read = pc.cast(values, pa.float64(), safe=False)
         except pa.ArrowException:  # one of the texts is not a number
@@ -265,8 +263,7 @@ def _text(column: Column, text: str) -> str:
 
 def _flag(column: Column, text: str) -> bool:
     if text.lower() not in FLAGS:
-        msg = f"{column.name} is {shown(text)}, neither true nor false"
-        raise BadData(msg)
+        raise BadData(f"{column.name} is {shown(text)}, neither true nor false")
     return FLAGS[text.lower()]
 
 
@@ -283,8 +280,7 @@ def _day(column: Column, text: str) -> date | None:
     try:
         return read_day(text)
     except BadData as error:
-        msg = f"{column.name} is {shown(text)}; a date such as 2021-07-15 is expected ({error})"
-        raise BadData(msg) from error
+        raise BadData(f"{column.name} is {shown(text)}; a date such as 2021-07-15 is expected ({error})") from error
 
 
 def _number(column: Column, text: str) -> float:
@@ -294,8 +290,7 @@ def _number(column: Column, text: str) -> float:
         number = float(pa.scalar(text).cast(pa.float64()).as_py())
     except pa.ArrowException as error:
         hint = "; write a decimal point" if "," in text else ""
-        msg = f"{column.name} is {shown(text)}, not a number{hint}"
-        raise BadData(msg) from error
+        raise BadData(f"{column.name} is {shown(text)}, not a number{hint}") from error
     if math.isinf(number) or not column.low <= number <= column.high:
         raise BadData(_outside(column, number))
     return number
@@ -344,16 +339,14 @@ def check_known(name: str, known: Sequence[str], where: str) -> None:
         plain = {one.lower(): one for one in reversed(known)}
         near = get_close_matches(name.lower()[:100], plain, n=1, cutoff=0.01)  # not one without a letter in common
         hint = f"did you mean {plain[near[0]]!r}? " if near else "rename or remove it. "
-        msg = f"{where}: column {shown(name)} is unknown; {hint}Known are {', '.join(known)}"
-        raise BadData(msg)
+        raise BadData(f"{where}: column {shown(name)} is unknown; {hint}Known are {', '.join(known)}")
 
 
 def table_format(path: Path, formats: Sequence[str] = FORMATS) -> str:
     """Ending of a name, in small letters; raises ``BadData`` unless it is one of `formats`."""
     kind = path.suffix.lower()
     if kind not in formats:
-        msg = f"{path}: the name must end in {' or '.join(formats)}"
-        raise BadData(msg)
+        raise BadData(f"{path}: the name must end in {' or '.join(formats)}")
     return kind
 
 
@@ -388,8 +381,7 @@ def read(
     problems: list[Problem] = []
     try:
         if not path.is_file():
-            msg = f"{path}: no such file"
-            raise BadData(msg)
+            raise BadData(f"{path}: no such file")
         cells_of = {".csv": _read_csv, ".parquet": _read_parquet, ".json": _read_json}[kind]
         names, values = cells_of(path, columns, problems)
     except (ValueError, RecursionError, pa.ArrowException, OSError) as error:
@@ -410,21 +402,18 @@ def read(
         named = same.get(name, name)
         if named in cells:
             spelt = " or ".join(dict.fromkeys(repr(other) for other in names if same.get(other, other) == named))
-            msg = f"{path}: column {spelt} is given more than once; keep one"
-            raise BadData(msg)
+            raise BadData(f"{path}: column {spelt} is given more than once; keep one")
         cells[named] = one
     absent = [column.name for column in columns if column.required and column.name not in cells]
     if absent and (names or not empty):
         has = f"; it has {', '.join(map(shown, names[:40]))}" if names else ""
-        msg = f"{path}: column {', '.join(map(repr, absent))} is absent{has}"
-        raise BadData(msg)
+        raise BadData(f"{path}: column {', '.join(map(repr, absent))} is absent{has}")
     size = len(values[0]) if values else 0
     table = Table(path, {column.name: column for column in columns}, cells, np.arange(size), problems)
     if (blank := _blank(table)).any():
         table = table.where(~blank)
     if not table.size and not empty:
-        msg = f"{path}: has no rows"
-        raise BadData(msg)
+        raise BadData(f"{path}: has no rows")
     return table
 
 
@@ -447,16 +436,14 @@ def _read_parquet(path: Path, columns: Sequence[Column], problems: list[Problem]
     head = pyarrow.parquet.ParquetFile(path)
     flat = [head.schema.column(at) for at in range(len(head.schema))]
     if nested := next((column for column in flat if column.path != column.name or column.max_repetition_level), None):
-        msg = f"{path}: column {shown(nested.path)} is nested; give it one text or number a row"
-        raise BadData(msg)
+        raise BadData(f"{path}: column {shown(nested.path)} is nested; give it one text or number a row")
     rows, stored = head.metadata.num_rows, path.stat().st_size
     size = 8 * rows * len(flat)
     if rows > MAX_ROWS or (size > SMALL_BYTES and size > MAX_RATIO * stored):
-        msg = (
+        raise BadData(
             f"{path}: has {rows} rows of {len(flat)} columns in {stored} bytes; at most {MAX_ROWS} rows are read, and "
             f"values at most {MAX_RATIO} times as large as the file"
         )
-        raise BadData(msg)
     texts = [column.name for column in flat if column.physical_type == "BYTE_ARRAY"]
     found = pyarrow.parquet.ParquetFile(path, read_dictionary=texts).read()
     for at, column in enumerate(found.columns):
@@ -464,8 +451,7 @@ def _read_parquet(path: Path, columns: Sequence[Column], problems: list[Problem]
             longest = max((pc.max(pc.binary_length(c.dictionary)).as_py() or 0 for c in column.chunks), default=0)
             if longest * rows > MAX_TEXT_BYTES:
                 name = shown(found.column_names[at])
-                msg = f"{path}: column {name} has {rows} texts of up to {longest} bytes; shorten them"
-                raise BadData(msg)
+                raise BadData(f"{path}: column {name} has {rows} texts of up to {longest} bytes; shorten them")
             found = found.set_column(at, found.column_names[at], column.cast(column.type.value_type))
     found.validate(full=True)  # texts may be damaged, so not UTF-8
     return _named(found)
@@ -475,15 +461,13 @@ def _read_csv(path: Path, columns: Sequence[Column], problems: list[Problem]) ->
     """All cells as text."""
     content = path.read_bytes()
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        msg = "UTF8 expected, UTF-16 given"
-        raise ValueError(msg)
+        raise ValueError("UTF8 expected, UTF-16 given")
     if not content.strip(b"\xef\xbb\xbf \r\n"):
         return [], []
     parse = pyarrow.csv.ParseOptions(newlines_in_values=True, delimiter=_delimiter(content))
     try:
         if content.count(b'"') % 2:
-            msg = "a quotation mark is not closed"
-            raise pa.ArrowInvalid(msg)
+            raise pa.ArrowInvalid("a quotation mark is not closed")
         return _named(pyarrow.csv.read_csv(pa.BufferReader(content), parse_options=parse, convert_options=TEXTS))
     except pa.ArrowInvalid:
         if len(content) > MAX_UNEVEN_BYTES:
@@ -499,8 +483,7 @@ def _read_uneven_csv(
     try:
         header, *lines = [cells for cells in reader if cells]
     except csv.Error as error:
-        msg = f"{path}: line {reader.line_num} is not CSV ({error}); close each quotation mark"
-        raise BadData(msg) from error
+        raise BadData(f"{path}: line {reader.line_num} is not CSV ({error}); close each quotation mark") from error
     required = {name for column in columns if column.required for name in (column.name, *column.aliases)}
     fewest = max((at + 1 for at, name in enumerate(header) if name.strip().lower() in required), default=0)
     for number, cells in enumerate(lines):
@@ -534,8 +517,7 @@ def _lines(path: Path, last: int) -> list[int]:
 def _read_json(path: Path, columns: Sequence[Column], problems: list[Problem]) -> Cells:
     """The members of all objects as text."""
     if path.stat().st_size > MAX_JSON_BYTES:
-        msg = f"larger than {MAX_JSON_BYTES // 1_000_000} MB, which is too large for a table of plans"
-        raise ValueError(msg)
+        raise ValueError(f"larger than {MAX_JSON_BYTES // 1_000_000} MB, which is too large for a table of plans")
     found = json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=_members, parse_constant=_no_constant)
     objects: list[dict[str, Any]] = found if isinstance(found, list) else [found]
     for number, row in enumerate(objects, start=1):
@@ -569,11 +551,9 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        msg = f"{shown(twice)} is given twice"
-        raise ValueError(msg)
+        raise ValueError(f"{shown(twice)} is given twice")
     return members
 
 
 def _no_constant(name: str) -> None:
-    msg = f"{name} is not a number; write null where there is none"
-    raise ValueError(msg)
+    raise ValueError(f"{name} is not a number; write null where there is none")

@@ -110,10 +110,8 @@ def _only(form: FormData, name: str) -> str:
 
 async def _read_photo(file: UploadFile | str, decoders: asyncio.Semaphore) -> Photo:
     if isinstance(file, str):
-        msg = "the photo is no file"
-        raise PhotoRefused(PhotoProblem.UNKNOWN_FORMAT, msg)
+        raise PhotoRefused(PhotoProblem.UNKNOWN_FORMAT, "the photo is no file")
     if (file.size or 0) > MAX_PHOTO_BYTES:
-        msg = f"the photo has {file.size:,} bytes"
-        raise PhotoRefused(PhotoProblem.TOO_LARGE, msg)
+        raise PhotoRefused(PhotoProblem.TOO_LARGE, f"the photo has {file.size:,} bytes")
     async with one_of(decoders):
         return await run_in_threadpool(read_photo_apart, await file.read())

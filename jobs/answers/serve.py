@@ -153,10 +153,9 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
     try:
         listener = socket.create_server((host, port), family=family, backlog=256)
     except (OSError, OverflowError) as error:
-        msg = (
+        raise BadConfiguration(
             f"cannot listen at {host}, port {port}: {getattr(error, 'strerror', None) or error}; see --host and --port"
-        )
-        raise BadConfiguration(msg) from error
+        ) from error
     with listener:
         yield listener
 

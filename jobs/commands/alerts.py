@@ -75,8 +75,7 @@ def alerts_snooze(
     from monitor.alerts.lifecycle import snooze
 
     if until.date() <= today():
-        msg = f"{until.date()} is not after today"
-        raise typer.BadParameter(msg, param_hint="--until")
+        raise typer.BadParameter(f"{until.date()} is not after today", param_hint="--until")
     _change(
         config,
         alert_id,
@@ -103,8 +102,7 @@ def alerts_resolve(
     from monitor.alerts.alert import FalseAlarmReason, Verdict
 
     if verdict not in tuple(Verdict):
-        msg = f"{verdict!r} is none of {', '.join(Verdict)}"
-        raise typer.BadParameter(msg, param_hint="--verdict")
+        raise typer.BadParameter(f"{verdict!r} is none of {', '.join(Verdict)}", param_hint="--verdict")
     if reason is not None and (verdict != Verdict.FALSE_ALARM or reason not in tuple(FalseAlarmReason)):
         msg = f"a false alarm has one of the reasons {', '.join(FalseAlarmReason)}; another verdict has none"
         raise typer.BadParameter(msg, param_hint="--reason")
@@ -156,8 +154,7 @@ def _change(
     with installation(config) as (_, ledger), ledger.transaction() as t:
         alert = known_alert(t, alert_id)
         if alert.state == "resolved":
-            msg = f"alert {alert_id!r} is resolved already"
-            raise BadData(msg)
+            raise BadData(f"alert {alert_id!r} is resolved already")
         changed = change(alert)
         record_event(t, changed, event, day=today(), by="command")
     if as_json:

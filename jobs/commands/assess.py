@@ -77,8 +77,7 @@ def assess(
     observed, clipped, notes = table.series, Counter(table.clipped), list[str]()
     if unplanned := sorted(set(observed) - set(sites)):
         more = f" (and {len(unplanned) - 1} more)" if len(unplanned) > 1 else ""
-        msg = f"{plans}: no plan for site {unplanned[0]!r}, which {series} has{more}"
-        raise BadData(msg)
+        raise BadData(f"{plans}: no plan for site {unplanned[0]!r}, which {series} has{more}")
     if units is not None:
         observed, clipped_units, said = compare_with_units(observed, sites, units)
         clipped.update(clipped_units)
@@ -109,11 +108,9 @@ def _check_out(out: Path, inputs: Sequence[Path]) -> None:
     except BadData as error:
         raise typer.BadParameter(str(error), param_hint="--out") from error
     if any(out.exists() and given.exists() and out.samefile(given) for given in inputs):
-        msg = f"{out} is an input; give the assessments another name"
-        raise typer.BadParameter(msg, param_hint="--out")
+        raise typer.BadParameter(f"{out} is an input; give the assessments another name", param_hint="--out")
     if not out.parent.is_dir():
-        msg = f"{out}: the folder {out.parent} does not exist; create it first"
-        raise BadData(msg)
+        raise BadData(f"{out}: the folder {out.parent} does not exist; create it first")
 
 
 def _judge(

@@ -61,8 +61,7 @@ def audit_sample(
         origin = "given" if seed is not None else "head of the chain"
         seed = seed or _head(ledger)
     if n > len(frame):
-        msg = f"there are {len(frame)} sites, so no more can be drawn"
-        raise typer.BadParameter(msg, param_hint="-n")
+        raise typer.BadParameter(f"there are {len(frame)} sites, so no more can be drawn", param_hint="-n")
     sample = draw_sample(frame, n, seed=seed)
     values = {
         "seed": seed,
@@ -94,11 +93,9 @@ def _check_seed(seed: str) -> None:
 
 def _check_sheet(out: Path) -> None:
     if os.path.lexists(out):  # a link that leads nowhere too
-        msg = f"{out} exists, and may be filled in: name another file"
-        raise BadData(msg)
+        raise BadData(f"{out} exists, and may be filled in: name another file")
     if not out.parent.is_dir():
-        msg = f"{out} cannot be written: there is no folder {out.parent}"
-        raise BadData(msg)
+        raise BadData(f"{out} cannot be written: there is no folder {out.parent}")
 
 
 def _head(ledger: Any) -> str:

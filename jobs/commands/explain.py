@@ -45,8 +45,7 @@ def explain(
     from monitor.verdict.reasons import Reason
 
     if language not in ("en", "zh"):
-        msg = f"{language!r} is neither en nor zh"
-        raise typer.BadParameter(msg, param_hint="--language")
+        raise typer.BadParameter(f"{language!r} is neither en nor zh", param_hint="--language")
     with installation(config) as (settings, ledger):
         (chosen,) = selected_sites(ledger, [site])
         with ledger.reading() as t:
@@ -67,8 +66,7 @@ def explain(
         everywhere = len(night["never_offered"]) == len(night["sites"])
         raise typer.Exit(Exit.CONFIGURATION if everywhere else Exit.SOME_FAILED)
     if latest is None:
-        msg = f"site {site!r} has not been assessed yet: regrowth run"
-        raise BadData(msg)
+        raise BadData(f"site {site!r} has not been assessed yet: regrowth run")
     assessment = from_json(latest.payload, Assessment)
     chosen = in_episode(chosen, episodes, assessment.episode)
     sentences = explanation(assessment, chosen, language=language)

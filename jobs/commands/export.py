@@ -28,11 +28,9 @@ def export(
 
     settings, out = load(config), out.absolute()
     if out.suffix.lower() not in SUFFIXES:
-        msg = f"OUT ends in {out.suffix!r}; it must end in .nc (NetCDF) or .zarr"
-        raise typer.BadParameter(msg)
+        raise typer.BadParameter(f"OUT ends in {out.suffix!r}; it must end in .nc (NetCDF) or .zarr")
     if settings.store.root in out.resolve().parents:
-        msg = f"OUT {out} is inside the store; write elsewhere"
-        raise typer.BadParameter(msg)
+        raise typer.BadParameter(f"OUT {out} is inside the store; write elsewhere")
     places = Installation(
         config=config_path(config), store=settings.store.root, outputs=settings.outputs.root,
         registry=settings.registry.path,

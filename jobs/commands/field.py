@@ -49,8 +49,7 @@ def field_list(config: Config = None, site: Sites = None, as_json: AsJson = Fals
     with installation(config) as (_, ledger), ledger.reading() as t:
         known = t.registered()
         if unknown := sorted(set(site or ()) - known.keys()):
-            msg = f"no site {unknown[0]!r} in the ledger; 'regrowth sites list' shows all sites"
-            raise BadData(msg)
+            raise BadData(f"no site {unknown[0]!r} in the ledger; 'regrowth sites list' shows all sites")
         rows = [row for of_site in t.field_rows().values() for row in of_site if not site or row["site"] in site]
     if as_json:
         print_json([{name: value for name, value in row.items() if name not in ("id", "digest")} for row in rows])

@@ -104,8 +104,7 @@ def _cut_strips(report: "Report", controls: Path) -> None:
     try:
         named = read_named_controls(controls, sites=None)
     except BadData as error:
-        msg = f"[registry] controls: {error}"
-        raise BadData(msg) from error
+        raise BadData(f"[registry] controls: {error}") from error
     leave_out_strips(report.entries, named)
     labels = {entry.label for entry in report.entries}
     for site in sorted({control.site for control in named if control.site} - labels):

@@ -18,11 +18,9 @@ def status(config: Config = None, site: Sites = None, as_json: AsJson = False) -
     with closing(Ledger(settings.ledger.url)) as ledger, ledger.reading() as t:
         sites, newest = t.versions().keys(), t.latest_assessments(damaged=True)
     if not sites:
-        msg = "there is no site to judge: add one to the registry, then: regrowth sites add FILE"
-        raise BadData(msg)
+        raise BadData("there is no site to judge: add one to the registry, then: regrowth sites add FILE")
     if unknown := sorted(set(site or ()) - sites):
-        msg = f"no site {unknown[0]!r} in the ledger; 'regrowth sites list' shows all sites"
-        raise BadData(msg)
+        raise BadData(f"no site {unknown[0]!r} in the ledger; 'regrowth sites list' shows all sites")
     shown = [one for site_id, one in sorted(newest.items()) if not site or site_id in site]
     if damaged := next((one for one in shown if not one.payload), None):
         raise BadData(damage(damaged))

@@ -34,8 +34,7 @@ def verify(
 
     digits = "".join((head or "").split())
     if head is not None and (len(digits) != 64 or set(digits) - set(string.hexdigits)):
-        msg = "the head of a chain has 64 hexadecimal digits"
-        raise typer.BadParameter(msg, param_hint="--head")
+        raise typer.BadParameter("the head of a chain has 64 hexadecimal digits", param_hint="--head")
     public = read_public_key(key)
     try:
         verified = verify_pack(file, public, head=head)

@@ -150,8 +150,7 @@ def _open(chosen: SourceSettings) -> Source:
         return Sample(chosen.seed)
     if chosen.kind == "stac":
         if not chosen.url:
-            msg = '[source] kind = "stac" needs url = "<an API, a catalogue, or a folder of items>"'
-            raise BadConfiguration(msg)
+            raise BadConfiguration('[source] kind = "stac" needs url = "<an API, a catalogue, or a folder of items>"')
         from monitor.imagery.stac.source import MAX_REQUESTS_IN_FLIGHT, Stac
 
         share = max(1, MAX_REQUESTS_IN_FLIGHT // worker_processes())

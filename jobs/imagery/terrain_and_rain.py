@@ -116,5 +116,4 @@ def _source_of_kind(sources: Sequence[SourceSettings], kind: str, setting: str) 
     for source in sources:
         if source.kind == kind:
             return source
-    msg = f'{setting} needs a [source] of kind = "{kind}"; there is none'
-    raise BadConfiguration(msg)
+    raise BadConfiguration(f'{setting} needs a [source] of kind = "{kind}"; there is none')

@@ -95,8 +95,7 @@ def back_up(settings: Settings, folder: Path, *, config: Path | None = None) -> 
             rows = _copy_ledger(ledger, partial / LEDGER)
             landscapes = landscape_folders(root)
             if not rows and not landscapes:
-                msg = f"there is nothing to back up: the ledger {ledger.name} and {root} are empty"
-                raise BadData(msg)
+                raise BadData(f"there is nothing to back up: the ledger {ledger.name} and {root} are empty")
             files = [_listed(partial / LEDGER, partial)]
             for landscape in landscapes:
                 files += copy_tree(landscape, partial / STORES / landscape.name, partial)
@@ -147,8 +146,7 @@ def _begin(folder: Path, root: Path) -> Path:
         msg = f"{folder} lies in {root}, among the stores: choose a folder elsewhere, best on another disk"
         raise BadConfiguration(msg)
     if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir() or any(folder.iterdir())):
-        msg = f"{folder} exists: a backup needs a new folder, for instance {folder}-2"
-        raise BadConfiguration(msg)
+        raise BadConfiguration(f"{folder} exists: a backup needs a new folder, for instance {folder}-2")
     partial = folder.with_name(f"{folder.name}.partial")
     if os.path.lexists(partial):
         ours = not partial.is_symlink() and any((partial / name).exists() for name in (UNFINISHED, LIST))
@@ -186,8 +184,7 @@ def copy_tree(source: Path, target: Path, top: Path) -> list[BackupFile]:
         elif entry.is_file(follow_symlinks=False):
             files.append(copy_file(Path(entry.path), target / entry.name, top))
         else:
-            msg = f"{entry.path} is a symbolic link or no file: put the file itself there, then try again"
-            raise BadData(msg)
+            raise BadData(f"{entry.path} is a symbolic link or no file: put the file itself there, then try again")
     _flush(target)
     return files
 

@@ -130,13 +130,11 @@ def _remove_other_seed(out: Path, seed: int) -> None:
     if present is None and not any(out.iterdir()):
         return
     if present is not None and not present.startswith(CONFIGURATION.splitlines()[0]):
-        msg = f"{config} was not written by a demonstration; choose another folder with --out"
-        raise BadConfiguration(msg)
+        raise BadConfiguration(f"{config} was not written by a demonstration; choose another folder with --out")
     if present is not None and _seed(present, config) == seed:
         return
     if present is None and not (out / "truth.json").is_file():
-        msg = f"{out} is not empty and contains no demonstration; choose another folder with --out"
-        raise BadConfiguration(msg)
+        raise BadConfiguration(f"{out} is not empty and contains no demonstration; choose another folder with --out")
     for name in OUTPUT_NAMES:
         path = out / name
         if path.is_dir():

@@ -70,11 +70,10 @@ def restore(settings: Settings, folder: Path) -> Summary:
         target = stack.enter_context(closing(Ledger(settings.ledger.url)))
         stack.enter_context(hold_ledger(target, "a restore"))
         if not is_empty(target):
-            msg = (
+            raise BadConfiguration(
                 f"the ledger {target.name} is not empty: nothing was restored, since nothing is overwritten. Name "
                 "another one by [ledger] url, and an empty folder by [store] root"
             )
-            raise BadConfiguration(msg)
         waiting = root / WAITING
         shutil.rmtree(waiting, ignore_errors=True)
         make_private_folder(waiting)
@@ -110,21 +109,17 @@ def read_and_verify(folder: Path) -> tuple[dict[str, Any], dict[str, BackupFile]
         landscapes = [str(name) for name in content["landscapes"]]
         version, ledger, _ = int(content["format"]), int(content.get("ledger_format", 0)), int(content["rows"])
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        msg = f"{folder} is no complete backup: its {LIST} cannot be read ({type(error).__name__})"
-        raise BadData(msg) from error
+        raise BadData(f"{folder} is no complete backup: its {LIST} cannot be read ({type(error).__name__})") from error
     if version > FORMAT:
         msg = f"{folder} was made by version {content.get('program')}, which is newer than this one ({__version__})"
         raise BadData(msg)
     if ledger != LEDGER_FORMAT:
-        msg = f"the ledger in {folder} has {other_format(ledger)}"
-        raise BadData(msg)
+        raise BadData(f"the ledger in {folder} has {other_format(ledger)}")
     if LEDGER not in files or not all(map(_LANDSCAPE.fullmatch, landscapes)):
-        msg = f"{folder}: {LIST} was altered: it lists no {LEDGER}, or a landscape without a proper name"
-        raise BadData(msg)
+        raise BadData(f"{folder}: {LIST} was altered: it lists no {LEDGER}, or a landscape without a proper name")
     for file in files.values():
         if problem := _problem(folder, file):
-            msg = f"{folder}: {file.path} {problem}; take another backup. Nothing was restored"
-            raise BadData(msg)
+            raise BadData(f"{folder}: {file.path} {problem}; take another backup. Nothing was restored")
     for path in [path for name in landscapes for path in (folder / STORES / name).rglob("*")]:
         if path.is_symlink() or (not path.is_dir() and path.relative_to(folder).as_posix() not in files):
             msg = f"{folder}: {path.relative_to(folder)} is not listed in {LIST}; remove it. Nothing was restored"
@@ -164,11 +159,10 @@ def _missing_landscapes(root: Path, landscapes: list[str], files: dict[str, Back
         stored = {path.relative_to(landscape).as_posix(): path for path in landscape.rglob("*") if not path.is_dir()}
         same = stored.keys() == listed.keys() and all(_digest(stored[name]) == listed[name].sha256 for name in stored)
         if not (landscape.name in landscapes and same):
-            msg = (
+            raise BadConfiguration(
                 f"{root} has stores already, for instance {landscape.name}: nothing was restored, since nothing is "
                 "overwritten. Name another, empty folder by [store] root, and another ledger by [ledger] url"
             )
-            raise BadConfiguration(msg)
     return [name for name in landscapes if name not in {folder.name for folder in present}]
 
 

@@ -54,8 +54,7 @@ class Channels:
             return Files(self._settings.outputs.root / "messages")
         configured = self._settings.channels.get(name)
         if configured is None:
-            msg = f"there is no [channels.{name}] in the configuration any more"
-            raise BadConfiguration(msg)
+            raise BadConfiguration(f"there is no [channels.{name}] in the configuration any more")
         return _BUILDERS[configured.kind](name, configured)
 
 

@@ -57,8 +57,7 @@ def news_of(t: Transaction, settings: Settings, row: Mapping[str, Any], *, pictu
     event = AlertEvent(row["payload"]["event"])
     values, latest = t.site(alert.site), t.latest_assessment(alert.site)
     if values is None or latest is None:
-        msg = f"site {alert.site!r} is retired or was never assessed: there is nothing to report about it"
-        raise BadData(msg)
+        raise BadData(f"site {alert.site!r} is retired or was never assessed: there is nothing to report about it")
     assessment = from_json(latest.payload, Assessment)
     registered = judged_site(t, from_json(values, Site), latest.version)
     ground = ground_key(registered)
@@ -103,8 +102,7 @@ def escalation_payload(t: Transaction, settings: Settings, row: Mapping[str, Any
     alert = row["payload"]["alert"]
     values = t.site(alert["site"])
     if values is None:
-        msg = f"site {alert['site']!r} is retired: there is nothing to report about it"
-        raise BadData(msg)
+        raise BadData(f"site {alert['site']!r} is retired: there is nothing to report about it")
     site = from_json(values, Site)
     links = {language: page_link(settings, site.id, language) for language in words.LANGUAGES}
     return {
@@ -126,8 +124,7 @@ def lot_payload(t: Transaction, settings: Settings, payload: Mapping[str, Any]) 
     lot = payload["alert"]["site"]
     _, _, record = t.latest_lot_verdicts().get(lot, (None, None, None))
     if record is None:
-        msg = f"lot {lot!r} was never judged: there is nothing to report about it"
-        raise BadData(msg)
+        raise BadData(f"lot {lot!r} was never judged: there is nothing to report about it")
     latest = t.latest_assessments()
     members = [latest[site].payload for site in record["verdict"]["members"] if site in latest]
     low = [one for one in members if one["theta"] is not None and one["theta"] < PULLS_DOWN]

@@ -93,11 +93,10 @@ def answer_key(settings: Settings) -> str | None:
     if not settings.answers.base_url:
         return None
     if (key := secret("ANSWER_KEY")) is None:
-        msg = (
+        raise BadConfiguration(
             "[answers] base_url is set, but there is no key to sign the links with: set REGROWTH_ANSWER_KEY, or name "
             "its file by REGROWTH_ANSWER_KEY_FILE (the same as of 'regrowth serve'), or remove base_url"
         )
-        raise BadConfiguration(msg)
     return key
 
 

@@ -53,8 +53,7 @@ def append_line(t: Transaction, *, night: date) -> None:
     ends = _end(last)
     new = t.chained_assessments(ends[0])
     if damaged := next((one for one in new if not one.payload), None):
-        msg = f"{_assessment(damaged).name} is damaged: its checksum is not that of its content. {RESTORE}"
-        raise BadData(msg)
+        raise BadData(f"{_assessment(damaged).name} is damaged: its checksum is not that of its content. {RESTORE}")
     assessments, last_assessment = _new_leaves(map(_assessment, new))
     answers, last_event = _new_leaves(map(_answer, t.chained_answers(ends[1])))
     promises, last_promise = _new_leaves(map(_promise, t.chained_promises(ends[2])))

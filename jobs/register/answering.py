@@ -38,8 +38,7 @@ def known_alert(t: Transaction, alert_id: str) -> Alert:
     """
     stored = t.alert(alert_id)
     if stored is None:
-        msg = f"no alert {alert_id!r}; 'regrowth alerts list --all' lists all alerts"
-        raise BadData(msg)
+        raise BadData(f"no alert {alert_id!r}; 'regrowth alerts list --all' lists all alerts")
     return from_json(stored, Alert)
 
 
@@ -86,11 +85,9 @@ def answer_alert(
     """
     alert = known_alert(t, alert_id)
     if reason is not None and verdict is not Verdict.FALSE_ALARM:
-        msg = f"alert {alert_id!r}: only a false alarm has a reason, {verdict.value} has none"
-        raise BadData(msg)
+        raise BadData(f"alert {alert_id!r}: only a false alarm has a reason, {verdict.value} has none")
     if link is not None and t.link_was_used(link):
-        msg = f"alert {alert_id!r} was answered by this link already"
-        raise BadData(msg)
+        raise BadData(f"alert {alert_id!r} was answered by this link already")
     note = (note or "").strip() or None
     events = t.events(alert_id)
     opening = _opening_of(events, day)

@@ -78,11 +78,10 @@ def replant(ledger: Ledger, site_id: str, *, start: date, why: str, alpha: float
         if last["number"] > 1 and start == begun:
             return {**answer, "alpha": episode_alpha(alpha, last), "alerts": [], "new": False}
         if not begun < start <= today:
-            msg = (
+            raise BadData(
                 f"site {site_id!r}: the new start, {start}, must be after {begun}, the start of the current episode, "
                 f"and not after today, {today}; give the first day of the new work, once it has begun"
             )
-            raise BadData(msg)
         share = float(last["budget"]) * remaining(1.0, (start - begun).days / 365.25)
         answer["episode"] = last["number"] + 1
         t.begin_episode(site_id, answer["episode"], start=start.isoformat(), budget=share, why=why, now=now())

@@ -97,18 +97,16 @@ def replan(
     with ledger.transaction() as t:
         promises = t.promises(site_id)
         if not promises:
-            msg = (
+            raise BadData(
                 f"site {site_id!r} has not been judged yet, so nothing was promised by a verdict: edit the registry, "
                 "then 'regrowth sites add FILE'"
             )
-            raise BadData(msg)
         last = promises[-1]
         if not max(last["begins"], site.start.isoformat()) <= begins.isoformat() <= today.isoformat():
-            msg = (
+            raise BadData(
                 f"site {site_id!r}: --from {begins} must be from {last['begins']}, when the promise that stands began, "
                 f"to today, {today}"
             )
-            raise BadData(msg)
         new = _checked(site, last["payload"], columns, biomes)
         promise = promise_of(new)
         if not (changed := changed_columns(last["payload"], promise)):
@@ -145,8 +143,7 @@ def _checked(site: Site, promise: Mapping[str, Any], columns: Mapping[str, Any],
     try:
         fields = promise_of_row({**stated, **columns}, site.start, biomes)
     except BadData as error:
-        msg = f"site {site.id!r}: {error}"
-        raise BadData(msg) from error
+        raise BadData(f"site {site.id!r}: {error}") from error
     new = replace(site, **fields)
     return replace(new, version=site_version(new))
 

@@ -263,8 +263,7 @@ def read_registry(
         try:
             named = read_named_controls(controls, sites={*known, *(entry.label for entry in report.entries)})
         except BadData as error:
-            msg = f"[registry] controls: {error}"
-            raise BadControls(msg) from error
+            raise BadControls(f"[registry] controls: {error}") from error
         leave_out_strips(report.entries, named)
     return report
 

@@ -67,10 +67,9 @@ def set_aside(settings: Settings, landscape: str, *, progress: Report = report_n
     with open_ledger(settings) as ledger:
         sites, known_rows = _members(ledger, landscape)
     if not sites:
-        msg = (
+        raise BadData(
             f"the ledger has no current site in a landscape {landscape!r}; 'regrowth doctor --deep' names those damaged"
         )
-        raise BadData(msg)
     folder = root / landscape
     with hold_lock(root / LANDSCAPE_LOCKS, "a replacement", landscape):
         before = sorted((root / DAMAGED).glob(f"{landscape}-*"))
@@ -81,11 +80,10 @@ def set_aside(settings: Settings, landscape: str, *, progress: Report = report_n
         if damage is None and earlier is not None:  # interrupted while its history was fetched
             return Replaced(landscape=landscape, sites=sites, folder=earlier, damage=None)
         if damage is None:
-            msg = (
+            raise BadData(
                 f"the store of landscape {landscape} is sound: every chunk was read, and every scene has its digest. "
                 "Nothing was changed. 'regrowth doctor --deep' says what is damaged"
             )
-            raise BadData(msg)
         name = f"{landscape}-{today()}"
         target = root / DAMAGED / (name if earlier is None else f"{name}-{len(before) + 1}")
         make_private_folder(target.parent)

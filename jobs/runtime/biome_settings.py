@@ -18,8 +18,7 @@ class Section(BaseModel):
     @classmethod
     def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
-            msg = "true or false is neither a number nor a text"
-            raise ValueError(msg)
+            raise ValueError("true or false is neither a number nor a text")
         return value
 
 
@@ -79,6 +78,5 @@ def own_biomes(sections: Mapping[str, BiomeSettings]) -> "dict[str, Biome]":
         try:
             biomes[name] = own_biome(section.model_dump(), name=name)
         except BadData as error:
-            msg = f"[biomes.{name}]: {error}"
-            raise BadData(msg) from error
+            raise BadData(f"[biomes.{name}]: {error}") from error
     return biomes

@@ -44,15 +44,13 @@ def check_clock(ledger: "Ledger") -> None:
             return
         run, moment = newest[0], datetime.fromisoformat(newest[1])  # a damaged time is named by the ledger
     if problem := clock_behind(moment, f"the newest run in the ledger, {run},"):
-        msg = f"nothing was done: {problem}. {CLOCK_ADVICE}{way_out(moment)}."
-        raise TryLater(msg)
+        raise TryLater(f"nothing was done: {problem}. {CLOCK_ADVICE}{way_out(moment)}.")
 
 
 def check_snapshot_time(written: datetime) -> None:
     """Raise TryLater if the clock is behind the newest snapshot of a store, which would refuse a new one."""
     if problem := clock_behind(written, "the newest snapshot of its store"):
-        msg = f"{problem}, and no scene can be stored until then. {CLOCK_ADVICE}{way_out(written)}"
-        raise TryLater(msg)
+        raise TryLater(f"{problem}, and no scene can be stored until then. {CLOCK_ADVICE}{way_out(written)}")
 
 
 def way_out(moment: datetime) -> str:

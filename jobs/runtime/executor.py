@@ -406,8 +406,7 @@ def _connection_options(address: str, security: Any) -> dict[str, Any]:
         raise BadConfiguration(msg) from error
     encrypted = scheme in ("tls", "wss")
     if encrypted and options["ssl_context"] is None:
-        msg = f"{setting}: it needs certificates: give tls_ca, tls_cert and tls_key in [engine]"
-        raise BadConfiguration(msg)
+        raise BadConfiguration(f"{setting}: it needs certificates: give tls_ca, tls_cert and tls_key in [engine]")
     if options["require_encryption"] and not encrypted:
         msg = f"{setting}: dask's own configuration (distributed.comm.require-encryption) asks for tls://"
         raise BadConfiguration(msg)

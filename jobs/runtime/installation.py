@@ -80,12 +80,10 @@ def selected_sites(ledger: Ledger, only: Sequence[str] = (), *, ahead: Sequence[
     sites = current | {site.id: site for site in ahead}
     if not sites:
         why = "all are retired; to take them back" if all_retired else "add one to the registry, then"
-        msg = f"there is no site to judge: {why}: regrowth sites add FILE"
-        raise BadData(msg)
+        raise BadData(f"there is no site to judge: {why}: regrowth sites add FILE")
     unknown = sorted(set(only) - sites.keys())
     if unknown:
         retired = "is retired; 'regrowth sites add FILE' takes it back"
         missing = "is not in the ledger; 'regrowth sites list' names those there are"
-        msg = f"site {unknown[0]!r} {retired if unknown[0] in registered else missing}"
-        raise BadData(msg)
+        raise BadData(f"site {unknown[0]!r} {retired if unknown[0] in registered else missing}")
     return [site for site in sites.values() if not only or site.id in only]

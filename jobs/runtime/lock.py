@@ -52,11 +52,10 @@ class Lock:
         except FileNotFoundError:
             change = "deleted"
         if change:
-            msg = (
+            raise TryLater(
                 f"{self.what} stops: its lock {self.path} was {change} while it was held, so another run may be at "
                 "work. Nothing was committed since; run again when no other run is at work"
             )
-            raise TryLater(msg)
 
 
 def ledger_lock(file: Path) -> Path:

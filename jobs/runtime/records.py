@@ -28,12 +28,11 @@ def from_json[Record](values: dict[str, Any], kind: type[Record]) -> Record:
         return msgspec.convert(values, kind, dec_hook=lambda _, geojson: shape(geojson))
     except (msgspec.ValidationError, ShapelyError, ValueError, TypeError, KeyError, AttributeError) as error:
         about = next((f" {values[name]!r}" for name in ("id", "site") if values.get(name)), "")
-        msg = (
+        raise BadData(
             f"the ledger is damaged or was edited: its {kind.__name__}{about} cannot be used ({error}). Nothing in it "
             "was changed. 'regrowth doctor --deep' names what is damaged; to continue with a backup, give its path in "
             "[ledger] url"
-        )
-        raise BadData(msg) from error
+        ) from error
 
 
 def stored_rows(values: list[dict[str, Any]]) -> tuple[FieldRow, ...]:

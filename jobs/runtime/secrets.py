@@ -41,8 +41,7 @@ def secret(name: str) -> str | None:
     except (OSError, ValueError) as error:  # ValueError: a path with NUL, or content that is not UTF-8
         why = getattr(error, "strerror", None) or "it is not UTF-8 text"
         # Without the path, which may be the secret itself, set by mistake.
-        msg = f"the file that {variable}_FILE names cannot be read: {why}"
-        raise BadConfiguration(msg) from None
+        raise BadConfiguration(f"the file that {variable}_FILE names cannot be read: {why}") from None
     if len(content) > MAX_SECRET_BYTES:
         msg = f"the file that {variable}_FILE names has more than {MAX_SECRET_BYTES:,} bytes, which is no secret"
         raise BadConfiguration(msg)

@@ -73,8 +73,7 @@ class SourceSettings(Section):
     @model_validator(mode="after")
     def _budget_of_earth_engine(self) -> Self:
         if self.eecu_hours_per_month is not None and self.kind != "earthengine":
-            msg = f"eecu_hours_per_month belongs to a source of kind 'earthengine', not {self.kind!r}"
-            raise ValueError(msg)
+            raise ValueError(f"eecu_hours_per_month belongs to a source of kind 'earthengine', not {self.kind!r}")
         return self
 
 
@@ -91,8 +90,7 @@ class TerrainSettings(Section):
     @model_validator(mode="after")
     def _path_or_collection(self) -> Self:
         if (self.path and self.collection) or (self.url and not self.collection):
-            msg = "give either path, or collection (and its url)"
-            raise ValueError(msg)
+            raise ValueError("give either path, or collection (and its url)")
         return self
 
 
@@ -109,8 +107,7 @@ class RainSettings(Section):
     @model_validator(mode="after")
     def _path_or_collection(self) -> Self:
         if (self.path and self.collection) or (self.variable and not self.path):
-            msg = "give either path (and variable), or collection"
-            raise ValueError(msg)
+            raise ValueError("give either path (and variable), or collection")
         return self
 
 
@@ -147,8 +144,7 @@ class EngineSettings(Section):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if any(self.tls_files) and not all(self.tls_files):
-            msg = "tls_ca, tls_cert and tls_key belong together: give all three files, or none"
-            raise ValueError(msg)
+            raise ValueError("tls_ca, tls_cert and tls_key belong together: give all three files, or none")
         return self
 
     @property
@@ -221,14 +217,12 @@ class ChannelSettings(Section):
         missing = {"smtp": ("host", "sender"), "webhook": ("url",)}.get(self.kind, ())
         other = {"url", "allow_hosts"} if self.kind == "smtp" else {"host", "port", "starttls", "sender", "user"}
         if lacking := [name for name in missing if not getattr(self, name)]:
-            msg = f"a channel of kind {self.kind!r} needs {' and '.join(lacking)}"
-            raise ValueError(msg)
+            raise ValueError(f"a channel of kind {self.kind!r} needs {' and '.join(lacking)}")
         if self.kind == "apprise" and self.url:
             msg = "a channel of kind 'apprise' has its address in the environment: REGROWTH_CHANNEL_<NAME>_URL"
             raise ValueError(msg)
         if foreign := sorted(other & self.model_fields_set):
-            msg = f"a channel of kind {self.kind!r} has no {foreign[0]!r}"
-            raise ValueError(msg)
+            raise ValueError(f"a channel of kind {self.kind!r} has no {foreign[0]!r}")
         return self
 
 
@@ -296,13 +290,11 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _known_channels(self) -> Self:
         if "files" in self.channels:
-            msg = "[channels.files]: this name is taken by messages/; choose another"
-            raise ValueError(msg)
+            raise ValueError("[channels.files]: this name is taken by messages/; choose another")
         for section, names in (("alerts", self.alerts.channels), ("operators", self.operators.channels)):
             for name in names:
                 if name not in self.channels:
-                    msg = f"[{section}] channels: there is no [channels.{name}]"
-                    raise ValueError(msg)
+                    raise ValueError(f"[{section}] channels: there is no [channels.{name}]")
         variables: dict[str, str] = {}
         for name in self.channels:
             if (same := variables.setdefault(channel_variable(name, ""), name)) != name:
@@ -310,8 +302,7 @@ class Settings(BaseSettings):
                 raise ValueError(msg)
         kinds = {self.channels[name].kind for name in self.operators.channels}
         if "smtp" in kinds and not self.operators.email:
-            msg = "[operators] has a channel of kind 'smtp': give their address as email"
-            raise ValueError(msg)
+            raise ValueError("[operators] has a channel of kind 'smtp': give their address as email")
         return self
 
     @field_validator("source", mode="before")
@@ -347,8 +338,7 @@ def load(path: Path | None, *, needs_source: bool = True) -> Settings:
     try:
         settings = Settings(**values)
     except ValidationError as error:
-        msg = f"{chosen}: {_problems(error)}"
-        raise BadConfiguration(msg) from error
+        raise BadConfiguration(f"{chosen}: {_problems(error)}") from error
     except SettingsError as error:  # names the field; the content may be secret
         field = re.search(r'field "(\w+)"', str(error))
         name = f"REGROWTH_{field[1].upper()}" if field else "a variable REGROWTH_..."
@@ -358,8 +348,7 @@ def load(path: Path | None, *, needs_source: bool = True) -> Settings:
     hide_passwords([*addresses, *(source.url for source in settings.source)])
     hide_paths([settings.heartbeat.url])
     if needs_source and not settings.source:
-        msg = f'{chosen}: there is no [source]; add one with kind = "stac", "earthengine" or "sample"'
-        raise BadConfiguration(msg)
+        raise BadConfiguration(f'{chosen}: there is no [source]; add one with kind = "stac", "earthengine" or "sample"')
     return _with_absolute_paths(settings, chosen.resolve().parent)
 
 
@@ -398,8 +387,7 @@ def _read(path: Path) -> dict[str, Any]:
         msg = f"no configuration at {place}; give one by --config or REGROWTH_CONFIG, or see the README for a first one"
         raise BadConfiguration(msg) from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        msg = f"{path} cannot be read: {error}"
-        raise BadConfiguration(msg) from error
+        raise BadConfiguration(f"{path} cannot be read: {error}") from error
 
 
 def _problems(error: ValidationError) -> str:
@@ -471,8 +459,7 @@ def _ledger_url(text: str) -> URL:
             raise ArgumentError
         return make_url(text)
     except (ArgumentError, ValueError) as error:  # a port that is no number is a ValueError that quotes it
-        msg = (
+        raise BadConfiguration(
             "[ledger] url is no database URL; write for instance sqlite:///regrowth.db or "
             "postgresql+psycopg://host:5432/name; @, : and / in a password are written %40, %3A and %2F"
-        )
-        raise BadConfiguration(msg) from error
+        ) from error

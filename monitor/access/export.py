@@ -98,8 +98,7 @@ def write_dataset(data: xr.Dataset, out: Path, *, history: str) -> None:
         The disk is full.
     """
     if out.exists() or out.is_symlink():  # a link that leads nowhere too
-        msg = f"{out} exists; give another name, or remove it first"
-        raise BadData(msg)
+        raise BadData(f"{out} exists; give another name, or remove it first")
     data = data.assign_attrs(history=history)
     before = netCDF4.get_chunk_cache()
     netCDF4.set_chunk_cache(2**20)  # nothing is read again; the default is 64 MB for each variable
@@ -109,8 +108,7 @@ def write_dataset(data: xr.Dataset, out: Path, *, history: str) -> None:
     except (OSError, RuntimeError) as error:
         if full := as_disk_full(error, out.parent):
             raise full from error
-        msg = f"{out} cannot be written: {error}"
-        raise BadData(msg) from error
+        raise BadData(f"{out} cannot be written: {error}") from error
     finally:
         netCDF4.set_chunk_cache(*before)
 

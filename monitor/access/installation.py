@@ -61,8 +61,7 @@ def find_installation(path: Path) -> Installation:
 def _config_of(folder: Path) -> Path:
     """The configuration in a folder or in its parent."""
     if not folder.is_dir():
-        msg = f"{folder}: no such file or folder; give the configuration file, or the output root"
-        raise BadConfiguration(msg)
+        raise BadConfiguration(f"{folder}: no such file or folder; give the configuration file, or the output root")
     for place in (folder, folder.parent):
         if (place / CONFIG_NAME).is_file():
             return place / CONFIG_NAME
@@ -77,6 +76,5 @@ def _setting(config: Path, values: dict[str, Any], section: str, key: str) -> st
     table = values.get(section, {})
     value = table.get(key, DEFAULTS[section, key]) if isinstance(table, dict) else None
     if not isinstance(value, str):
-        msg = f"{config}: [{section}] {key} is no path"
-        raise BadConfiguration(msg)
+        raise BadConfiguration(f"{config}: [{section}] {key} is no path")
     return value

@@ -51,15 +51,13 @@ def installation_of(path: str | Path, site: str) -> Installation:
         `site` is not a text.
     """
     if not isinstance(path, str | Path):
-        msg = (
+        raise BadConfiguration(
             f"{path!r} is of type {type(path).__name__}; give the path of the configuration file, or of the output root"
         )
-        raise BadConfiguration(msg)
     places = find_installation(Path(path))
     if not isinstance(site, str):
         nearest = _nearest(site, _registered(places))
-        msg = f"{site!r} is of type {type(site).__name__}, and the id of a site is a text{nearest}"
-        raise BadData(msg)
+        raise BadData(f"{site!r} is of type {type(site).__name__}, and the id of a site is a text{nearest}")
     return places
 
 
@@ -88,11 +86,10 @@ def stored_site(places: Installation, site: str, published: PublishedSite | None
     """
     folders = landscape_folders(places.store) if places.store.is_dir() else []
     if not folders:
-        msg = (
+        raise BadData(
             f"nothing is stored yet under {places.store}, which is [store] root of {places.config}; fetch first: "
             "regrowth run"
         )
-        raise BadData(msg)
     near = [folder for folder in folders if published is not None and folder.name.startswith(published.place)]
     icechunk.set_logs_filter("error")  # it warns of concurrent commits, and nothing is committed here
     broken: list[MonitorError] = []

@@ -68,14 +68,11 @@ def read_link(token: str, key: str, now: datetime) -> str:
         signed = signer.unsign(token)
         link, seconds = _CONTENT.unpack(base64_decode(signed))
     except (BadData, struct.error) as error:
-        msg = "the link is damaged or not one of this programme"
-        raise LinkInvalid(msg) from error
+        raise LinkInvalid("the link is damaged or not one of this programme") from error
     if signer.sign(signed) != token.encode():  # base64 ignores the last bits: several texts have one signature
-        msg = "the link is damaged"
-        raise LinkInvalid(msg)
+        raise LinkInvalid("the link is damaged")
     if now.timestamp() >= seconds:
-        msg = f"the link expired at {datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
-        raise LinkExpired(msg)
+        raise LinkExpired(f"the link expired at {datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC")
     return str(link.hex())
 
 

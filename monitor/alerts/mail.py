@@ -44,17 +44,14 @@ def parse_address(text: str) -> Address:
     named = re.fullmatch(r"([^<>]*)<([^<>]+)>", text.strip())
     name, address = (named[1].strip(' "'), named[2]) if named else ("", text.strip())
     if not _ADDRESS.fullmatch(address) or has_invisible(name):
-        msg = "it is not a mail address"
-        raise ValueError(msg)
+        raise ValueError("it is not a mail address")
     local, _, domain = address.rpartition("@")
     if not local.isascii():
-        msg = "the part before @ is not ASCII"
-        raise ValueError(msg)
+        raise ValueError("the part before @ is not ASCII")
     try:
         return Address(name, addr_spec=f"{local}@{domain.encode('idna').decode('ascii')}")
     except Exception as error:  # the parser of the standard library raises many kinds
-        msg = "it is not a valid mail address"
-        raise ValueError(msg) from error
+        raise ValueError("it is not a valid mail address") from error
 
 
 def as_mail(message: Message, *, sender: str | None, recipient: str | None) -> EmailMessage:
@@ -163,6 +160,5 @@ def _encoded(text: str) -> tuple[str, str]:
 
 def _checked_id(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", text):
-        msg = f"id {text[:100]!r} of a message is not letters and digits"
-        raise ValueError(msg)
+        raise ValueError(f"id {text[:100]!r} of a message is not letters and digits")
     return text

@@ -138,12 +138,10 @@ def read_photo(content: bytes) -> Photo:
         It is too large, has another format or too many pixels, or is damaged or incomplete.
     """
     if len(content) > MAX_PHOTO_BYTES:
-        msg = f"the photo has {len(content):,} bytes"
-        raise PhotoRefused(PhotoProblem.TOO_LARGE, msg)
+        raise PhotoRefused(PhotoProblem.TOO_LARGE, f"the photo has {len(content):,} bytes")
     kind = next((kind for kind in _FORMATS if content.startswith(kind.mark, kind.place)), None)
     if kind is None:
-        msg = "the photo is neither JPEG, PNG nor WebP"
-        raise PhotoRefused(PhotoProblem.UNKNOWN_FORMAT, msg)
+        raise PhotoRefused(PhotoProblem.UNKNOWN_FORMAT, "the photo is neither JPEG, PNG nor WebP")
     try:
         with kind.decoder(BytesIO(content)) as image:
             if math.prod(image.size) > kind.max_pixels:

@@ -35,8 +35,7 @@ def copy_rows(source: Ledger, target: Ledger) -> int:
     copied = 0
     with source.reading() as old, target.transaction() as new:
         if not _is_empty(new._connection):
-            msg = f"the ledger {target.name} is not empty; it stays as it is"
-            raise BadConfiguration(msg)
+            raise BadConfiguration(f"the ledger {target.name} is not empty; it stays as it is")
         for table in _TABLES:
             for rows in _batches(old._connection, table):
                 new._connection.execute(insert(table), rows)

@@ -196,11 +196,10 @@ class Ledger:
             return
         number, holder = connection.execute(select(LedgerRow.number, LedgerRow.holder)).one()
         if number != self._number:
-            msg = (
+            raise TryLater(
                 f"this run stops: the ledger {self.name} was taken over by {holder}. Nothing was committed since; run "
                 "again when no other run is at work"
             )
-            raise TryLater(msg)
 
     def _create_tables(self) -> None:
         """Create the tables of a new ledger in one transaction, or check the format of one that exists."""
@@ -215,8 +214,7 @@ class Ledger:
     def _has_tables(self, connection: Connection) -> bool:
         number = format_of(connection)
         if number is not None and number != FORMAT:
-            msg = f"the ledger {self.name} has {other_format(number)}. Nothing in it was changed"
-            raise BadData(msg)
+            raise BadData(f"the ledger {self.name} has {other_format(number)}. Nothing in it was changed")
         return number is not None
 
     @contextmanager

@@ -28,8 +28,7 @@ def unpacked(content: bytes) -> Any:
     try:
         return json.loads(zlib.decompress(content))
     except (zlib.error, TypeError) as error:  # TypeError: damage made it a text
-        msg = f"its checksum is not that of its content ({error})"
-        raise ValueError(msg) from error
+        raise ValueError(f"its checksum is not that of its content ({error})") from error
 
 
 class Packed(TypeDecorator[Any]):

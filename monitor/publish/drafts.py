@@ -265,12 +265,11 @@ def _observations(
         ground = control_ground(compared.controls, names, choice, compared.left_out, day)
     observed = observed_until(columns, day)
     if inputs.series_recorded and Series.of(observed).digest != inputs.assessment.series_digest:
-        msg = (
+        raise StoreBroken(
             f"site {inputs.site.id!r}: the series of {day} is not the one that was judged: the store "
             f"{landscape.name}, the control units in the ledger or the program changed since. The pages stay as they "
             "are. 'regrowth doctor --deep' names what is damaged; 'regrowth run' judges the site again"
         )
-        raise StoreBroken(msg)
     return observed, ground
 
 

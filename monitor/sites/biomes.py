@@ -50,8 +50,7 @@ class ByBiome[T](dict[str, T]):
 
     def __missing__(self, name: str) -> T:
         """Refuse a name that is missing, as BadData with all names."""
-        msg = f"biome {name!r} is not built in; built-in are {', '.join(self)}. Others: docs/biomes.md"
-        raise BadData(msg)
+        raise BadData(f"biome {name!r} is not built in; built-in are {', '.join(self)}. Others: docs/biomes.md")
 
 
 BIOMES: Final = ByBiome({
@@ -170,9 +169,8 @@ def in_field_cover(plan: Plan, biome: Biome) -> Plan:
     """
     factor = biome.field_factor
     if factor is None:
-        msg = (
+        raise BadData(
             f"field cover cannot be converted in {biome.names['en']}: its index, {INDEX_NAMES[biome.index]}, was never "
             "measured against cover in the field"
         )
-        raise BadData(msg)
     return replace(plan, cover="field", factor=factor.value)

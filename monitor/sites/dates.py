@@ -50,11 +50,9 @@ def read_day(text: str) -> date:
     try:
         day = date(*map(int, written.groups()))
     except ValueError:
-        msg = "which is no day of the calendar"
-        raise BadData(msg) from None
+        raise BadData("which is no day of the calendar") from None
     if not FIRST_YEAR <= day.year <= LAST_YEAR:
-        msg = f"not a date from {FIRST_YEAR} to {LAST_YEAR}"
-        raise BadData(msg)
+        raise BadData(f"not a date from {FIRST_YEAR} to {LAST_YEAR}")
     return day
 
 

@@ -61,16 +61,14 @@ def read_named_controls(path: Path, *, sites: Collection[str] | None) -> list[Na
         site = CheckedFeature(feature=feature, place=number, properties=dict(feature.properties)).text("site")
         where = f"{path.name}, control ground {number}"
         if site is not None and sites is not None and site not in sites:
-            msg = (
+            raise BadData(
                 f"{where}: there is no site {unknown_site(site, sites)} Leave 'site' empty for ground that is for all."
             )
-            raise BadData(msg)
         outline = check_outline(feature)
         refused = next((p for p in outline.problems if p.refuses), None)
         if refused is not None or outline.geometry is None:
             problem = f"{refused.message} {refused.fix}" if refused else "it has no outline."
-            msg = f"{where}: {problem}"
-            raise BadData(msg)
+            raise BadData(f"{where}: {problem}")
         controls += [NamedControl(geometry=part, site=site) for part in shapely.get_parts(outline.geometry)]
     return controls
 

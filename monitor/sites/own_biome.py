@@ -93,24 +93,19 @@ def check_biome(biome: Biome, *, name: str) -> None:
         A value is impossible, or the name is that of a built-in biome or cannot name a folder.
     """
     if name in BIOMES:
-        msg = f"{name!r} is built in and cannot be defined otherwise; choose another name"
-        raise BadData(msg)
+        raise BadData(f"{name!r} is built in and cannot be defined otherwise; choose another name")
     if not NAME.fullmatch(name):
-        msg = f"a name has up to 30 of a-z, 0-9 and _, and begins with a letter; not {name[:40]!r}"
-        raise BadData(msg)
+        raise BadData(f"a name has up to 30 of a-z, 0-9 and _, and begins with a letter; not {name[:40]!r}")
     for language in ("en", "zh"):
         text = biome.names.get(language, "")
         if not text.strip() or len(text) > MAX_NAME or has_invisible(text):
-            msg = f"its name is {text[:MAX_NAME]!r}; write up to {MAX_NAME} characters that can be seen"
-            raise BadData(msg)
+            raise BadData(f"its name is {text[:MAX_NAME]!r}; write up to {MAX_NAME} characters that can be seen")
     (first, last), (peak, width) = biome.season, biome.season_shape
     length = last - first + 1
     if not (1 <= first <= 365 and SEASON_LENGTH[0] <= length <= SEASON_LENGTH[1]):
-        msg = f"its season has {length} days; it must have {SEASON_LENGTH[0]} to {SEASON_LENGTH[1]}"
-        raise BadData(msg)
+        raise BadData(f"its season has {length} days; it must have {SEASON_LENGTH[0]} to {SEASON_LENGTH[1]}")
     if not first < peak < last:
-        msg = "its peak is not within its season"
-        raise BadData(msg)
+        raise BadData("its peak is not within its season")
     _one_of(biome.index, tuple(INDEX_NAMES), "index")
     _one_of(biome.planting, PLANTING, "planting")
     _one_of(biome.erosion_control, EROSION_CONTROL, "erosion_control")
@@ -118,11 +113,10 @@ def check_biome(biome: Biome, *, name: str) -> None:
     for key, (low, high, meaning) in LIMITS.items():
         _within(numbers[key], low, high, f"{key} is {numbers[key]:g}; give {meaning}")
     if biome.full_cover - biome.bare_soil < MIN_CONTRAST:
-        msg = (
+        raise BadData(
             f"bare_soil is {biome.bare_soil:g} and full_cover {biome.full_cover:g}; full_cover must be at least "
             f"{MIN_CONTRAST:g} above bare_soil"
         )
-        raise BadData(msg)
     for kind in PLANS:
         _check_plan(getattr(biome, kind), kind)
 
@@ -140,8 +134,7 @@ def biome_from_json(given: Any, *, name: str) -> Biome:
     except msgspec.ValidationError as error:
         raise BadData(str(error)) from None
     if unknown := [key for key in given if key not in {field.name for field in fields(Biome)}]:
-        msg = f"{unknown[0]!r} is unknown"
-        raise BadData(msg)
+        raise BadData(f"{unknown[0]!r} is unknown")
     check_biome(biome, name=name)
     return biome
 
@@ -159,8 +152,7 @@ def _season(base: Biome, given: Mapping[str, Any]) -> dict[str, Any]:
         last += 365 if last < first else 0
         peak, width = (first + last) // 2, round(WIDTH_SHARE * (last - first + 1))
     elif "peak" in given:
-        msg = "peak is stated without season; give season too, so that both are days of the same place"
-        raise BadData(msg)
+        raise BadData("peak is stated without season; give season too, so that both are days of the same place")
     if "peak" in given:
         peak = _day_of_year(given["peak"], "peak")
         peak += 365 if peak < first else 0
@@ -173,8 +165,7 @@ def _day_of_year(text: str, key: str) -> int:
     try:
         return date.fromisoformat(f"2001-{text}").timetuple().tm_yday
     except ValueError:
-        msg = f"{key} has {text[:20]!r}; write month and day, such as '04-15' for 15 April"
-        raise BadData(msg) from None
+        raise BadData(f"{key} has {text[:20]!r}; write month and day, such as '04-15' for 15 April") from None
 
 
 def _check_plan(plan: Plan | None, kind: str) -> None:
@@ -187,18 +178,15 @@ def _check_plan(plan: Plan | None, kind: str) -> None:
         msg = f"{kind}: too_early_years {plan.too_early_years:g} is less than L {plan.L:g}, when growth can be seen"
         raise BadData(msg)
     if plan.cover != "index" or plan.factor != 1.0:
-        msg = f"{kind}: a plan of a biome is in index cover"
-        raise BadData(msg)
+        raise BadData(f"{kind}: a plan of a biome is in index cover")
 
 
 def _within(value: float, low: float, high: float, what: str) -> None:
     if not low <= value <= high:
-        msg = f"{what}, {low:g} to {high:g}"
-        raise BadData(msg)
+        raise BadData(f"{what}, {low:g} to {high:g}")
 
 
 def _one_of(value: str, known: tuple[str, ...], key: str) -> str:
     if value not in known:
-        msg = f"{key} is {value[:40]!r}; give one of: {', '.join(known)}"
-        raise BadData(msg)
+        raise BadData(f"{key} is {value[:40]!r}; give one of: {', '.join(known)}")
     return value

@@ -29,9 +29,7 @@ def certificate_end(host: str, port: int) -> datetime:
         ):
             certificate = secured.getpeercert() or {}
     except ssl.SSLCertVerificationError as error:
-        msg = f"the certificate of {host} is refused: {error.verify_message}"
-        raise BadConfiguration(msg) from error
+        raise BadConfiguration(f"the certificate of {host} is refused: {error.verify_message}") from error
     except OSError as error:
-        msg = f"{host} does not answer over TLS ({error.strerror or error})"
-        raise TryLater(msg) from error
+        raise TryLater(f"{host} does not answer over TLS ({error.strerror or error})") from error
     return datetime.fromtimestamp(ssl.cert_time_to_seconds(str(certificate["notAfter"])), UTC)

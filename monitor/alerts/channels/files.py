@@ -46,8 +46,7 @@ class Files:
             ):
                 write_atomically(self._folder / f"{name}{suffix}", content, lasting=True)
         except OSError as error:
-            msg = f"{self._folder} cannot be written: {error.strerror or type(error).__name__}"
-            raise NotDelivered(msg) from error
+            raise NotDelivered(f"{self._folder} cannot be written: {error.strerror or type(error).__name__}") from error
         return f"written to {self._folder.name}/{name}.eml"
 
     def close(self) -> None:

@@ -75,8 +75,7 @@ class HttpClient:
         try:
             parse_url(url)
         except FetchRefused as error:
-            msg = f"{self._section} url: {error}"
-            raise BadConfiguration(msg) from None
+            raise BadConfiguration(f"{self._section} url: {error}") from None
         if not (url.isascii() and url.isprintable()):
             msg = f"{self._section} url: write it in ASCII, a host as xn--... and other characters as %XX"
             raise BadConfiguration(msg)

@@ -99,10 +99,8 @@ def post(
     if response.status == 200 and number == 0 and not isinstance(number, bool):
         return f"{code} 0 {said}".rstrip()
     if not isinstance(number, int):
-        msg = f"{service} answers status {response.status} without a confirmation"
-        raise NotDelivered(msg)
-    msg = f"{service} answers {code} {number}: {said}"
-    raise (Undeliverable if number in refused else NotDelivered)(msg)
+        raise NotDelivered(f"{service} answers status {response.status} without a confirmation")
+    raise (Undeliverable if number in refused else NotDelivered)(f"{service} answers {code} {number}: {said}")
 
 
 def _parsed(body: bytes) -> dict[str, Any]:

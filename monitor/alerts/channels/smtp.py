@@ -35,8 +35,7 @@ class _Reply:
     def readline(self, size: int) -> bytes:
         self.lines += 1
         if self.lines > MAX_REPLY_LINES:
-            msg = f"a reply of more than {MAX_REPLY_LINES} lines"
-            raise OSError(msg)
+            raise OSError(f"a reply of more than {MAX_REPLY_LINES} lines")
         return self._file.readline(size)
 
 
@@ -91,14 +90,12 @@ class Smtp:
         try:
             self._envelope_sender = parse_address(sender).addr_spec
         except ValueError as error:
-            msg = f"sender {sender!r}: {error}; write for instance regrowth@example.org"
-            raise BadConfiguration(msg) from None
+            raise BadConfiguration(f"sender {sender!r}: {error}; write for instance regrowth@example.org") from None
         if user and not starttls and port != TLS_PORT and not _is_loopback(host):
             msg = f"user is set and starttls = false: the password would go to {host} unencrypted; remove one of them"
             raise BadConfiguration(msg)
         if not (user + password).isascii():
-            msg = "user and password of a mail server must be ASCII"
-            raise BadConfiguration(msg)
+            raise BadConfiguration("user and password of a mail server must be ASCII")
         self._host, self._port, self._starttls, self._sender = host, port, starttls, sender
         self._user, self._password = user, password
         self._step_timeout, self._deadline = step_timeout, deadline
@@ -118,8 +115,7 @@ class Smtp:
         try:
             to = parse_address(recipient).addr_spec
         except ValueError as error:
-            msg = f"recipient {without_invisible(recipient)[:100]!r}: {error}"
-            raise Undeliverable(msg) from None
+            raise Undeliverable(f"recipient {without_invisible(recipient)[:100]!r}: {error}") from None
         content = as_mail(message, sender=self._sender, recipient=recipient).as_bytes()
         smtp = self._connection()
         try:
@@ -141,8 +137,7 @@ class Smtp:
         code, answer = smtp.mail(self._envelope_sender)
         if code != 250:
             self._reset(smtp)
-            msg = f"{self._server} refuses the sender {self._envelope_sender}: {_said(code, answer)}"
-            raise NotDelivered(msg)
+            raise NotDelivered(f"{self._server} refuses the sender {self._envelope_sender}: {_said(code, answer)}")
         code, answer = smtp.rcpt(to)
         if code not in (250, 251):
             self._reset(smtp)
@@ -202,11 +197,10 @@ class Smtp:
         smtp.ehlo_or_helo_if_needed()
         if self._starttls and self._port != TLS_PORT:
             if not smtp.has_extn("starttls"):
-                msg = (
+                raise Unreachable(
                     f"{self._server} offers no encryption (STARTTLS), so nothing was sent; use a server that does, or "
                     "set starttls = false if the network up to it is trusted"
                 )
-                raise Unreachable(msg)
             smtp.starttls(context=system_trust())
             smtp.ehlo_or_helo_if_needed()
         if self._user:

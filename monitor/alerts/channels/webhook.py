@@ -86,8 +86,7 @@ def _keys(secret: str) -> tuple[bytes, ...]:
         decoded = b""
     if secret.startswith(PREFIX):
         if not decoded:
-            msg = f"the secret of a webhook begins with {PREFIX}, but the rest is not base64"
-            raise BadConfiguration(msg)
+            raise BadConfiguration(f"the secret of a webhook begins with {PREFIX}, but the rest is not base64")
         return (decoded,)
     return (secret.encode(), decoded) if decoded else (secret.encode(),)
 

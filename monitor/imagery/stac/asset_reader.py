@@ -169,5 +169,4 @@ class PlanetaryComputer:
             answer = json.loads(self._fetcher.get(f"{TOKENS}/{key}", max_bytes=MAX_TOKEN_BYTES).body)
             return str(answer["token"])
         except (FetchError, ValueError, LookupError, TypeError) as error:
-            msg = f"Planetary Computer gives no signature ({type(error).__name__}); try again later"
-            raise TryLater(msg) from None
+            raise TryLater(f"Planetary Computer gives no signature ({type(error).__name__}); try again later") from None

@@ -38,8 +38,7 @@ class Basemap:
             raise ValueError(msg)
         scheme = urlsplit(self.url).scheme
         if not scheme and self.url.startswith("/"):
-            msg = "a path to map tiles is relative to the output root: tiles/{z}/{x}/{y}.png"
-            raise ValueError(msg)
+            raise ValueError("a path to map tiles is relative to the output root: tiles/{z}/{x}/{y}.png")
         if scheme and not (self.url.startswith("https://") and self.host):
             msg = "map tiles come from https://..., or from a path relative to the output root; no user or password"
             raise ValueError(msg)

@@ -95,6 +95,5 @@ def _ring(points: list[Any]) -> np.ndarray:
         return np.empty((0, 2))
     ring = np.array([point[:2] for point in points])
     if ring.ndim != 2 or ring.shape[1] != 2 or ring.dtype.kind not in "iuf":  # text, even if it contains numbers
-        msg = "not pairs of numbers"
-        raise ValueError(msg)
+        raise ValueError("not pairs of numbers")
     return ring.astype(np.float64)

@@ -60,8 +60,7 @@ def _features(connection: sqlite3.Connection, name: str) -> list[Feature]:
         """Quoted name of a table; views and virtual tables are refused."""
         if table_types.get(table) != "table":
             kind = table_types.get(table, "table that does not exist")
-            msg = f"{name}: {table[:80]!r} is a {kind}, not a plain table"
-            raise FileRefused("NOT_A_TABLE", msg, _EXPORT_FIX)
+            raise FileRefused("NOT_A_TABLE", f"{name}: {table[:80]!r} is a {kind}, not a plain table", _EXPORT_FIX)
         return '"' + table.replace('"', '""') + '"'
 
     contents, columns = quoted("gpkg_contents"), quoted("gpkg_geometry_columns")

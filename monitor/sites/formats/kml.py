@@ -129,6 +129,5 @@ def _feature(placemark: ET.Element) -> Feature:
 def _ring(text: str) -> np.ndarray:
     points = [point.split(",")[:2] for point in text.split()]
     if any(len(point) != 2 for point in points):
-        msg = "not pairs"
-        raise ValueError(msg)
+        raise ValueError("not pairs")
     return np.array(points, dtype=np.float64).reshape(-1, 2)

@@ -72,8 +72,7 @@ def _header(wkb: bytes, offset: int) -> tuple[int, str, int, int]:
     """Type, byte order and bytes per point of the geometry at an offset, and the offset of its content."""
     (first,) = struct.unpack_from("B", wkb, offset)
     if first > 1:
-        msg = f"{first} is not a byte order"
-        raise struct.error(msg)
+        raise struct.error(f"{first} is not a byte order")
     order = "<" if first else ">"
     (code,) = struct.unpack_from(f"{order}I", wkb, offset + 1)
     kind, iso = code % 0x10000 % 1000, code % 0x10000 // 1000
