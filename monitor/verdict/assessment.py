@@ -249,6 +249,10 @@ class Assessment:
     measured_season_se: float | None = None
     contradiction: bool = False
     """Whether it and the model's estimate for that season differ by more than .05 and two standard errors."""
+    loss_from: float | None = None
+    """The same of the year before the last sudden loss; None without a loss, and as `measured`. [cover fraction]"""
+    loss_to: float | None = None
+    """The same since that loss. [cover fraction]"""
     notes: str = ""
     """Parts of this verdict that rest on unverified values."""
     calibration: str = ""

@@ -74,6 +74,11 @@ MEASURED = (
     "直接测得的季均值（以对照地块和开工前同期为基准）：{seasons}。",
 )
 """The measured difference."""
+BEFORE_AND_AFTER = (
+    "As measured against the control ground: {before} points in the year before the loss, {after} since.",
+    "与对照地块相比实测：受损前一年 {before} 个百分点，受损后 {after} 个百分点。",
+)
+"""Before and after a sudden loss."""
 SEASON_TO_DATE = ("{level} in this season to date", "本生长季至今{level}")
 LAST_SEASON = ("{level} in the last full season", "上一个完整生长季{level}")
 HIGHER = ("{points} higher (give or take {se})", "高 {points} 个百分点（误差约 {se}）")
@@ -342,11 +347,14 @@ def measured_difference(assessment: Assessment, *, language: str = "en", brief: 
     Returns
     -------
     list of str
-        No or one sentence.
+        No or one sentence. After a sudden loss: before and after it.
     """
     a, pick = assessment, int(language == "zh")
     if a.status is Status.INSUFFICIENT_DATA:
         return []
+    if a.loss_on is not None and a.loss_from is not None and a.loss_to is not None:
+        before, after = (_signed(round(100 * value)) for value in (a.loss_from, a.loss_to))
+        return [BEFORE_AND_AFTER[pick].format(before=before, after=after)]
     now, last = (a.measured, a.measured_se, SEASON_TO_DATE), (a.measured_season, a.measured_season_se, LAST_SEASON)
     between = a.measured == a.measured_season  # no season is on
     seasons = []

@@ -37,7 +37,7 @@ _SITE: Final = 1 << 32  # more than any season or position
 
 
 class Measured(NamedTuple):
-    """Measured differences of (n,) entries; the first five are columns of a verdict. [cover fraction]"""
+    """Measured differences of (n,) entries; the first seven are columns of a verdict. [cover fraction]"""
 
     measured: np.ndarray
     """Mean of this season to date; NaN with fewer than three scenes, or without years before the start."""
@@ -47,6 +47,11 @@ class Measured(NamedTuple):
     measured_season_se: np.ndarray
     contradiction: np.ndarray
     """Whether model and measurement of the last season that has ended contradict each other."""
+    loss_from: np.ndarray
+    """Mean of the year before the last sudden loss; NaN without a loss, with fewer than three scenes, or without years
+    before the start."""
+    loss_to: np.ndarray
+    """Mean since that loss; NaN as `loss_from`."""
     higher: np.ndarray
     """Whether the measurement is the higher one."""
     above: np.ndarray
@@ -129,8 +134,14 @@ def measure(site: np.ndarray, day: np.ndarray, scenes: UsableScenes, history: Si
     late = np.where(late >= first, late, -1)
     grown, grown_se, expected = of_season(at(scenes.season, late), late)
     above = grown - grown_se > 0.5 * expected * at(history.mu, late)
+    lost_on = at(history.loss_first, last)
+    lost = (last >= first) & (lost_on >= 0)
+    since, year_before = (scenes.last_used(site, lost_on - days) + 1 for days in (1, 366))
+    loss_from, loss_to = sums.mean(site, year_before, since - 1)[0], sums.mean(site, since, last)[0]
     return Measured(
-        now, now_se, full, full_se, np.abs(apart) > bar, apart > 0, above, full < -np.maximum(BELOW, full_se),
+        now, now_se, full, full_se, np.abs(apart) > bar,
+        np.where(lost, loss_from, np.nan), np.where(lost, loss_to, np.nan), apart > 0, above,
+        full < -np.maximum(BELOW, full_se),
         ~promised & (full + DECLINED * full_se < -BELOW) & (earlier + DECLINED * earlier_se < -BELOW),
         np.where(promised, at(_stands(sums, scenes, history), last), now >= -FALL).astype(bool),
     )  # fmt: skip

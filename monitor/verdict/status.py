@@ -107,6 +107,8 @@ class Verdicts(NamedTuple):
     measured_season: np.ndarray
     measured_season_se: np.ndarray
     contradiction: np.ndarray
+    loss_from: np.ndarray
+    loss_to: np.ndarray
 
 
 class _Days(NamedTuple):

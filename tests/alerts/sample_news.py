@@ -72,7 +72,7 @@ def news(
     if rule == "disturbance":
         verdict = replace(
             verdict, status=Status.DISTURBED, loss_after=date(2021, 5, 26), loss_on=date(2021, 6, 5),
-            loss_confirmed_on=date(2021, 7, 3),
+            loss_confirmed_on=date(2021, 7, 3), loss_from=0.14, loss_to=-0.02,
         )  # fmt: skip
     alert = builders.alert(place.id, rule, opened=date(2021, 8, 20), level=level)
     given = {

@@ -63,7 +63,7 @@ FAILED = {"below": 1.0, "surely_failing": True, "mean": 0.0, "sd": 0.1, "evidenc
 def lost(on: date) -> dict[str, object]:
     """The model is sure of a loss since a day, and that no more is wrong."""
     days = {name: np.datetime64(on, "D").astype(int) for name in ("loss_day", "loss_onset", "loss_first")}
-    return ON_TRACK | {"loss_score": 30.0, "loss_last": -1} | days
+    return ON_TRACK | {"loss_score": 30.0, "loss_now": 30.0, "loss_at_height": True, "loss_last": -1} | days
 
 
 def plainly(seen: Series, site: Site, as_of: date) -> dict[int, tuple[float, float]]:
@@ -186,8 +186,22 @@ def test_a_site_surely_above_half_of_its_plan_is_neither_failing_nor_red():
 )
 def test_a_loss_is_not_red_above_half_of_the_plan_or_where_nothing_is_promised_as_before_the_work(site, since, red):
     a = believed(series(since), site, date(2023, 9, 1), **lost(date(2023, 6, 20)))
-    assert (a.status, a.alert_rule) == (Status.DISTURBED, "disturbance")
-    assert a.alert is (AlertLevel.RED if red else AlertLevel.WATCH)
+    assert (a.alert, a.alert_rule) == (AlertLevel.RED if red else AlertLevel.WATCH, "disturbance")
+
+
+def test_after_a_loss_the_measurement_of_the_year_before_and_since_then_is_stated():
+    on = date(2023, 6, 20)
+    seen = series({2022: 0.12, 2023: 0.12})
+    fell = replace(seen, cover=seen.cover - 0.15 * (seen.dates >= np.datetime64(on)))
+    a = believed(fell, SITE, date(2023, 9, 1), **lost(on))
+    assert (a.loss_from, a.loss_to) == pytest.approx((0.12, -0.03), abs=5e-4)  # days of a season differ by one
+    said = "+12 points in the year before the loss, −3 since."
+    assert measured_difference(a) == [f"As measured against the control ground: {said}"]
+    assert "受损前一年 +12 个百分点" in measured_difference(a, language="zh")[0]
+    without = believed(series({2022: 0.12, 2023: 0.12}, 2020), SITE, date(2023, 9, 1), **lost(on))
+    assert (without.loss_from, without.loss_to) == (None, None)  # no year before the start
+    none = believed(seen, SITE, date(2023, 9, 1), **ON_TRACK | {"loss_first": -1})
+    assert (none.loss_from, none.loss_to) == (None, None)
 
 
 def test_where_nothing_is_promised_a_loss_of_the_last_weeks_of_the_season_alone_is_watched():

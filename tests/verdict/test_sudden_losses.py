@@ -202,6 +202,7 @@ def judged_with_loss(*, now: float, highest: float, at_height: bool = True, **hi
         loss_day=np.full(n, day[0] - 30), loss_onset=np.full(n, day[0] - 60), loss_first=np.full(n, day[0] - 60),
         loss_score=np.full(n, highest), loss_now=np.full(n, now), loss_at_height=np.full(n, at_height), **history,
     )  # fmt: skip
+    seen = replace(seen, cover=seen.cover - 0.3 * (seen.used_day >= day[0] - 60))  # measured too: no veto of the loss
     return judge(np.zeros(1, int), day, seen, lost, plans, DEFAULT, np.array([0.05]))
 
 

@@ -148,6 +148,9 @@ def _rows(news: AlertNews, language: Language) -> list[tuple[str, str]]:
         for key, value, se in seasons
         if value is not None and se is not None and (key == "last" or value != a.measured_season)
     ]
+    if news.alert.rule == "disturbance" and a.loss_from is not None and a.loss_to is not None:
+        before, after = (words.points(value) for value in (a.loss_from, a.loss_to))
+        measured = [text("message.measured_loss", language, before=before, after=after)]
     if measured:
         rows.append(("measured", ("；" if language == "zh" else "; ").join(measured)))
     areas = (a.hectares_failing, a.hectares_failing_low, a.hectares_failing_high)
