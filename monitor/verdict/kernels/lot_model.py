@@ -71,7 +71,7 @@ def shock_weights(before: Sequence[dict[int, float]]) -> np.ndarray:
         return prior
     freedom = 1 - 1 / len(common)  # of each difference from a site's own mean
     noise = sum(values.var(ddof=1) / values.size for values in common) / len(common) / freedom
-    variance = (sizes**2 + noise) * freedom
+    variance = sizes**2 + noise
     squares = sum(values.mean() ** 2 for values in common)
     logs = np.log(prior) - 0.5 * ((len(common) - 1) * np.log(variance) + squares / variance)
     weights: np.ndarray = np.exp(logs - logsumexp(logs))
