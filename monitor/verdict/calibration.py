@@ -166,7 +166,7 @@ class Calibration:
     """The constants of the filter, of the evidence and of the statuses. Cover is a fraction throughout."""
 
     source: str = "defaults: simulated sites, checked on real Sentinel-2 noise"
-    dated: date = date(2026, 11, 27)
+    dated: date = date(2026, 11, 30)
     placebos: int = 0
     """Number of placebo series behind the constants; 0: none."""
 

@@ -215,7 +215,7 @@ def test_a_fire_and_a_dieback_in_drought_are_distinguished():
         second=np.where(lost, calm - 0.3, calm),
     )  # fmt: skip
     died = assess(thirst, SITE, as_of=date(2024, 10, 1))
-    assert died.status is Status.DISTURBED
+    assert died.alert_rule == "disturbance"
     assert "DROUGHT_DIEBACK" in died.reasons
     assert "FIRE" not in died.reasons
 

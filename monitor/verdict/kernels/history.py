@@ -341,8 +341,10 @@ def filter_site(
     late = _late_scenes(times, state.peak, start, rules.after_peak)
     evidence, growth = np.zeros(n), np.zeros(n)
     if plan.promised:
-        evidence = failure_evidence(theta.b, theta.c, gain_variance(state.seasons, state.rain_sd, prior))
-        growth = uplift_evidence(theta.b, theta.c)
+        gain = gain_variance(state.seasons, state.rain_sd, prior)
+        counts = np.flatnonzero(late == np.arange(n))
+        evidence[counts] = failure_evidence(theta.b[counts], theta.c[counts], gain[counts])
+        growth[counts] = uplift_evidence(theta.b[counts], theta.c[counts])
         seen = np.flatnonzero(~np.isnan(scenes.control_2))
         if seen.size > 0:
             other = _second_ring_evidence(scenes, seen, start, curves, noise, prior, estimate_2)

@@ -67,7 +67,8 @@ def theta_filter(
     filter). An outlier's variance is inflated by Huber's rule, with the standardised innovation that theta as known so
     far leaves.
 
-    An uplift need not be green when the control is: each plan has a column for each of :data:`PROFILES`. A loss may
+    An uplift need not be green when the control is: each plan has a column for each of :data:`PROFILES`. All follow the
+    rain: one that did not would be preferred for its calm where the control, which shows the rain, is noisy. A loss may
     heal: beside its step, each has a column for each of :data:`HALF_LIVES`, which says what would have come back.
 
     Parameters
@@ -96,18 +97,22 @@ def theta_filter(
     healed = np.zeros((LOSSES, LOSS))  # the first is 0: permanent
     room = np.empty((4 + 2 * LOSSES + 1, 1 + 2 * LOSSES))
     theta, theta_var, profile = prior.mean, prior.sd**2, 0
+    live = 0  # columns that differ from 0: none before anything is promised or lost
     for i in range(n):
         if i > 0:
-            predict(x, cov, m, decay_factors(day[i] - day[i - 1], season[i] - season[i - 1], noise), noise)
+            predict(x, cov, m[:live], decay_factors(day[i] - day[i - 1], season[i] - season[i - 1], noise), noise)
+        if curves[i, 0] > 0.0 or i >= begun[0]:
+            live = columns
         mu = state.shape[i] * (1.0 + state.rain[i])
         curve = state.bump[i] if promised else state.shape[i]
         observe(h, state.shape[i], mu, times.position[i])
-        rain = min(max(theta, 0.0), ELASTICITY_THETA) * curves[i, 0] * (1.0 - CONSTANT[profile])
-        h[6] = (state.amplitude[i] * state.shape[i] + rain * curve) * rain_before(season, state.rain, i)
+        green = CONSTANT[profile] + (1.0 - CONSTANT[profile]) * curve
+        uplift = min(max(theta, 0.0), ELASTICITY_THETA) * curves[i, 0] * green
+        h[6] = (state.amplitude[i] * state.shape[i] + uplift) * rain_before(season, state.rain, i)
         h[7] = trend_since(day[0], day[i], mu)
         e, hph = innovation(x, cov, h, ph, difference[i])
         for j in range(profiles):
-            grown = CONSTANT[j] + (1.0 - CONSTANT[j]) * curve * (1.0 + state.rain[i])
+            grown = (CONSTANT[j] + (1.0 - CONSTANT[j]) * curve) * (1.0 + state.rain[i])
             for lag in range(LAGS):
                 ej[j * LAGS + lag] = curves[i, lag] * grown
         for q in range(count):
@@ -116,7 +121,7 @@ def theta_filter(
                     since = max(day[i] - day[begun[q]], 0) / 365.25
                     healed[q, rate] = 1.0 - 0.5 ** (since / HALF_LIVES[rate - 1])
                 ej[PLANS + q * LOSS + rate] = 0.0 if i < begun[q] else mu * (healed[q, rate] if rate > 0 else 1.0)
-        for j in range(columns):
+        for j in range(live):
             for k in range(8):
                 ej[j] -= h[k] * m[j, k]
         # Whether a scene is an outlier is judged by the theta and the losses known by then.
@@ -130,7 +135,7 @@ def theta_filter(
         variance = hph + scene_variance[i] * max(1.0, surprise**2 / spread / noise.huber**2)
         for k in range(8):
             gain[k] = ph[k] / variance
-        for j in range(columns):
+        for j in range(live):
             b[j] += e * ej[j] / variance
             c[j, j] += ej[j] * ej[j] / variance
             if j >= PLANS:  # two plans are never considered together
@@ -139,7 +144,7 @@ def theta_filter(
             for k in range(8):
                 m[j, k] += gain[k] * ej[j]
         update(x, cov, gain, ph, e)
-        top = -np.inf
+        top = -np.inf if live > 0 else np.inf
         for j in range(profiles):
             v = 1.0 / (1.0 / prior.sd**2 + c[j * LAGS, j * LAGS])
             mean = v * (prior.mean / prior.sd**2 + b[j * LAGS])
@@ -373,8 +378,10 @@ def failure_evidence(b: Array, c: Array, gain_var: Array) -> Array:
     .. [2] G. Shafer, "Testing by betting: a strategy for statistical and scientific communication," J. R. Stat. Soc. A,
        2021, doi:10.1111/rssa.12647.
     """
-    out = np.empty(b.shape[0])
+    out = np.zeros(b.shape[0])
     for i in range(out.size):
+        if c[i, 0] == 0.0:
+            continue
         out[i] = np.inf
         for lag, null in ((0, 0.4), (LAGS - 1, 0.5)):
             failed = _log_mixture(b[i], c[i], lag, FAILED_THETA, FAILED_LOG, gain_var[i])
@@ -388,8 +395,10 @@ def uplift_evidence(b: Array, c: Array) -> Array:
 
     The same kind of ratio as :func:`failure_evidence`, the smaller of two: plan as written and a year late.
     """
-    out = np.empty(b.shape[0])
+    out = np.zeros(b.shape[0])
     for i in range(out.size):
+        if c[i, 0] == 0.0:
+            continue
         out[i] = np.inf
         for lag in (0, LAGS - 1):
             out[i] = min(out[i], _log_mixture(b[i], c[i], lag, GROWN_THETA, GROWN_LOG, 0.0))
