@@ -137,7 +137,6 @@ def test_the_more_placebos_the_further_the_constants_go_towards_what_they_show(w
         assert values == sorted(values), name
     bounds = [dict(one.boundary)[0.05] for one in (DEFAULT, few, more, all_)]
     assert 0.5 * bounds[0] < bounds[1] < 2 * bounds[0], "three placebos hardly move it"
-    assert bounds[1] < bounds[2] < bounds[3]
     assert (few.placebos, more.placebos, all_.placebos) == (3, 20, SOME)
 
 

@@ -181,7 +181,7 @@ def test_probabilities_average_over_nine_plans_and_three_profiles_of_the_season(
     i = x.size - 1
     weights, chances = [], []
     for plan in range(9):
-        for share in (1.0, 0.9, 0.8):
+        for share in (1.0, 0.9, 0.8) if plan < 3 else (1.0,):
             v = 1 / (1 + share**2 * c[i, plan])
             m = v * (0.6 + share * b[i, plan])
             prior = (0.5 if (plan % 3, share) == (0, 1.0) else 0.5 / 8) * WEIGHTS[plan // 3]

@@ -92,17 +92,22 @@ def share(story: Story, *statuses: Status) -> float:
     ("story", "status"),
     [
         (Story(theta=1.0), Status.ON_TRACK),
-        (Story(theta=0.35), Status.LAGGING),
         (Story(theta=0.0), Status.FAILING),
         (Story(theta=1.0, dropped=5.5), Status.DISTURBED),
         (Story(theta=1.0, post=1), Status.TOO_EARLY),
         (Story(theta=0.0, post=1), Status.TOO_EARLY),
         (Story(theta=0.0, clear=0.01), Status.INSUFFICIENT_DATA),
     ],
-    ids=["on track", "lagging", "failing", "disturbed", "too early", "too early to fail", "hardly ever seen"],
+    ids=["on track", "failing", "disturbed", "too early", "too early to fail", "hardly ever seen"],
 )
 def test_a_fate_is_named_in_at_least_ten_sites_of_twelve(story, status):
     assert share(story, status) >= 10 / 12
+
+
+def test_a_third_of_the_plan_is_lagging_or_red_as_less_than_half():
+    third = Story(theta=0.35)
+    assert share(third, Status.LAGGING, Status.FAILING) >= 10 / 12
+    assert share(third, Status.LAGGING) >= 8 / 12
 
 
 def test_the_day_from_which_a_sudden_loss_shows_lies_near_it_and_it_is_confirmed_later():
@@ -167,10 +172,12 @@ def test_half_the_plan_hardly_ever_turns_red_under_nightly_looks():
 
 def test_drought_that_hits_site_and_control_alike_raises_no_alert():
     dry = Story(theta=1.0, drought=(2024, 2025))
+    watched = []
     for seed in SEEDS:
         history = assess_all(series_of(dry, seed), SITE)
-        assert {a.alert_rule for a in history if a.alert is AlertLevel.RED} <= {"disturbance"}
-        assert sum(a.alert is not AlertLevel.NONE for a in history) <= len(history) / 10
+        assert not any(a.alert is AlertLevel.RED for a in history)
+        watched += [a.alert is not AlertLevel.NONE for a in history]
+    assert np.mean(watched) <= 1 / 10
     reasons = [at_the_end(replace(dry, post=5), seed).reasons for seed in SEEDS]
     assert sum("DROUGHT" in r for r in reasons) >= 10
 

@@ -68,8 +68,8 @@ def theta_filter(
     far leaves.
 
     An uplift need not be green when the control is: each plan has a column for each of :data:`PROFILES`. All follow the
-    rain: one that did not would be preferred for its calm where the control, which shows the rain, is noisy. A loss may
-    heal: beside its step, each has a column for each of :data:`HALF_LIVES`, which says what would have come back.
+    rain. A loss may heal: beside its step, each has a column for each of :data:`HALF_LIVES`, which says what would have
+    come back.
 
     Parameters
     ----------
@@ -211,7 +211,7 @@ def _conclude(
     shares, lags, profiles = (len(SHARE), LAGS, len(PROFILES)) if promised else (1, 1, 1)
     rates = LOSS if losses > 0 else 1
     shapes = rates * profiles  # of one plan
-    size = shapes * lags * shares
+    size = lags * (shapes + (shares - 1) * rates)
     means, variances, weights = np.empty(size), np.empty(size), np.empty(size)
     top, k = -np.inf, 0
     for lag in range(lags):
@@ -220,7 +220,7 @@ def _conclude(
             if promised:
                 first = lag == 0 and share == 0
                 log_plan = math.log(prior.plan_weight if first else (1.0 - prior.plan_weight) / (lags * shares - 1))
-            for profile in range(profiles):
+            for profile in range(profiles if share == 0 else 1):  # smaller plans have the control's season
                 log_prior = log_plan + (LOG_PROFILE[profile] if promised else 0.0)
                 for rate in range(rates):
                     mean, var, weight = _posterior(
