@@ -196,7 +196,7 @@ def histories(scenes: UsableScenes, plans: Plans, c: Calibration) -> SiteHistory
         scenes.used_edge,
         SiteScenes(times, scenes.cover, scenes.control, scenes.control_2, scenes.second, variance),
         promises, c.rain_sd, c.noise, c.stiff, prior_of(c, promised=True), prior_of(c, promised=False),
-        Rules(c.look_after_peak_days, c.confident, c.disturbance_score, c.surcharge),
+        Rules(c.look_after_peak_days, c.confident, c.disturbance_score, np.array(c.surcharge)),
     )  # fmt: skip
 
 

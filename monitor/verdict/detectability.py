@@ -111,7 +111,7 @@ def detectability(
     baseline = c.baseline_sd if seasons_before > 0 else 2 * c.baseline_sd
     rules = ReportingRules(
         start, int(plans[0].most_begun[0]) + int(np.ceil(365.25 * plan.too_early_years)),
-        growing.peak + c.look_after_peak_days, float(np.log(boundary(alpha, c.boundary))), c.surcharge,
+        growing.peak + c.look_after_peak_days, float(np.log(boundary(alpha, c.boundary))), np.array(c.surcharge),
         c.confident,
     )  # fmt: skip
     noise = c.noise._replace(baseline=baseline, own_wander=0.0, own_scene=0.0)

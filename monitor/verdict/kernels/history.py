@@ -60,8 +60,7 @@ class Rules(NamedTuple):
     """Days after the season's peak from which a scene counts as late-season: evidence of failure counts there. [day]"""
     confident: float  # probability that counts as sure [1]
     loss_score: float  # score at which a sudden loss is confirmed, `bar` of ``detect_losses``
-    surcharge: tuple[float, ...]
-    """Subtracted from the log evidence of failure, by year since the start, the last for good. [1]"""
+    surcharge: np.ndarray  # subtracted from the log evidence of failure, by year since the start, the last for good
 
 
 class Promises(NamedTuple):
@@ -213,7 +212,7 @@ def _late_scenes(times: Times, peak: Array, start: int, after_peak: float) -> Ar
 @kernel
 def _guarded_evidence(
     late: Array, evidence: Array, uplift: Array, below: Array, day: Array, start: int, confident: float,
-    surcharge: tuple[float, ...],
+    surcharge: Array,
 ) -> tuple[Array, Array, Array, Array]:  # fmt: skip
     """Evidence at the last late-season scene, highest so far, highest since half the plan was reached; of uplift."""
     n = day.size
@@ -222,7 +221,7 @@ def _guarded_evidence(
     for i in range(n):
         if late[i] == i:
             year = int((day[i] - start) / 365.25)
-            last = evidence[i] - surcharge[min(year, len(surcharge) - 1)]
+            last = evidence[i] - surcharge[min(year, surcharge.size - 1)]
             top, latch, growth = max(top, last), max(latch, last), max(growth, uplift[i])
         if day[i] >= start and below[i, 2] <= 1.0 - confident:
             latch = 0.0
@@ -453,7 +452,7 @@ class ReportingRules(NamedTuple):
     judged_from: int  # day before which it is too early
     late_from: float  # position from which a scene is late-season
     bar: float  # log evidence, less its surcharge, at which failure is red
-    surcharge: tuple[float, ...]  # see :class:`Rules`
+    surcharge: np.ndarray  # see :class:`Rules`
     confident: float  # probability that counts as sure [1]
 
 

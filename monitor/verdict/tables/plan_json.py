@@ -121,6 +121,10 @@ def calibration_of(given: Any, where: str) -> Calibration | None:
         if not (0 < alpha < 1 <= bound <= 1e12):
             msg = f"{where}: boundary has {alpha:g} and {bound:g}; a budget is between 0 and 1, its evidence 1 or more"
             raise BadData(msg)
+    years = constants.surcharge
+    if not 1 <= len(years) <= MAX_BUDGETS or not all(0 <= value <= MAX_CONSTANT for value in years):
+        msg = f"{where}: surcharge has {len(years)} years; give 1 to {MAX_BUDGETS}, each from 0 to {MAX_CONSTANT:g}"
+        raise BadData(msg)
     return constants
 
 
