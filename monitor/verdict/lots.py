@@ -276,7 +276,8 @@ def _information(
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """`b` and `c` of theta after each scene under each of :data:`DELAYS`, (n, delay), sudden losses ignored.
 
-    The filter tracks three delays at a time. It doubts outliers by the first of them, so the later three are seen with
+    Of the profiles of the season that of the control counts, which the verdict on a site gives nine tenths. The filter
+    tracks three delays at a time. It doubts outliers by the first of them, so the later three are seen with
     slightly other weights.
     """
     baseline, _, _ = agreement_before(times, difference, state.shape, start, c.noise.baseline)
@@ -290,7 +291,10 @@ def _information(
         )
         for begin in range(0, len(DELAYS), LAGS)
     ]  # fmt: skip
-    return np.concatenate([part.b for part in parts], 1), np.concatenate([part.c for part in parts], 1)
+    b, c = (
+        np.concatenate([values[:, :LAGS] for values in of], 1) for of in zip(*(part[:2] for part in parts), strict=True)
+    )
+    return b, c
 
 
 def _promised(plans: Plans, day: np.ndarray) -> np.ndarray:
