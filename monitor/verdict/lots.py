@@ -291,10 +291,10 @@ def _information(
         )
         for begin in range(0, len(DELAYS), LAGS)
     ]  # fmt: skip
-    b, c = (
-        np.concatenate([values[:, :LAGS] for values in of], 1) for of in zip(*(part[:2] for part in parts), strict=True)
+    return (
+        np.concatenate([part.b[:, :LAGS] for part in parts], axis=1),
+        np.concatenate([part.c[:, :LAGS] for part in parts], axis=1),
     )
-    return b, c
 
 
 def _promised(plans: Plans, day: np.ndarray) -> np.ndarray:
