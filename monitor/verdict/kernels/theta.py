@@ -67,9 +67,9 @@ def theta_filter(
     filter). An outlier's variance is inflated by Huber's rule, with the standardised innovation that theta as known so
     far leaves.
 
-    An uplift need not be green when the control is: each plan has a column for each of :data:`PROFILES`. All follow the
-    rain. A loss may heal: beside its step, each has a column for each of :data:`HALF_LIVES`, which says what would have
-    come back.
+    An uplift need not be green when the control is: each plan has a column for each of :data:`PROFILES`, whose constant
+    part does not follow the rain either. A loss may heal: beside its step, each has a column for each of
+    :data:`HALF_LIVES`, which says what would have come back.
 
     Parameters
     ----------
@@ -106,13 +106,12 @@ def theta_filter(
         mu = state.shape[i] * (1.0 + state.rain[i])
         curve = state.bump[i] if promised else state.shape[i]
         observe(h, state.shape[i], mu, times.position[i])
-        green = CONSTANT[profile] + (1.0 - CONSTANT[profile]) * curve
-        uplift = min(max(theta, 0.0), ELASTICITY_THETA) * curves[i, 0] * green
+        uplift = min(max(theta, 0.0), ELASTICITY_THETA) * curves[i, 0] * (1.0 - CONSTANT[profile]) * curve
         h[6] = (state.amplitude[i] * state.shape[i] + uplift) * rain_before(season, state.rain, i)
         h[7] = trend_since(day[0], day[i], mu)
         e, hph = innovation(x, cov, h, ph, difference[i])
         for j in range(profiles):
-            grown = (CONSTANT[j] + (1.0 - CONSTANT[j]) * curve) * (1.0 + state.rain[i])
+            grown = CONSTANT[j] + (1.0 - CONSTANT[j]) * curve * (1.0 + state.rain[i])
             for lag in range(LAGS):
                 ej[j * LAGS + lag] = curves[i, lag] * grown
         for q in range(count):
