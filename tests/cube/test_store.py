@@ -54,7 +54,8 @@ def inside(ground):
 
 def scene(day, *, baseline="05.09", name=None, **fields):
     given = {"acquisition": f"s2/{day:03d}", "tile": "48SUF", "orbit": "104", "baseline": baseline} | fields
-    return builders.scene(name or f"scene-{day:03d}-{baseline}", date(2020, 1, 1) + timedelta(days=day), **given)
+    time = given.pop("time", date(2020, 1, 1) + timedelta(days=day))
+    return builders.scene(name or f"scene-{day:03d}-{baseline}", time, **given)
 
 
 def entry(day, *, ground="low", value=1000, reason="", granules=None, means=None, n_pixels=9, n_units=1, **fields):

@@ -216,7 +216,7 @@ def test_a_changed_plan_is_named(failing, tmp_path):
 def test_a_changed_area_of_the_site_is_named(failing, tmp_path):
     failing.record = replace(failing.record, judged=replace(failing.record.judged, hectares=99.0))
     found = failing.differences(tmp_path)
-    assert ("site", "hectares", 99.0) in {(one.step, one.variable, one.recorded) for one in found}
+    assert ("site", "hectares", 99.0) in [(one.step, one.variable, one.recorded) for one in found]
 
 
 def test_elsewhere_one_unit_in_the_last_decimal_is_equal_and_two_are_not(failing, tmp_path):

@@ -46,10 +46,11 @@ def test_after_ten_missed_nights_one_night_catches_up_and_sends_one_message_abou
     with MailServer() as server:
         settings = installed(tmp_path, since="2017-03-01", more=MAIL_TO_MANAGERS.format(port=server.port))
         night(settings, as_of=date(2018, 9, 18), pages=False)
+        before = len(server.mails)
         missed = [date(2018, 9, 19) + timedelta(days=n) for n in range(10)]
         manifest = night(settings, as_of=missed[-1] + timedelta(days=1), pages=False)
         assert scenes(manifest) == ["romania-2018-09-19", "romania-2018-09-29"]
-        assert [len(server.mails), manifest.messages_sent] == [1, 1]
+        assert [len(server.mails) - before, manifest.messages_sent] == [1, 1]
         for day in (missed[0], missed[-1]):  # should anybody run them later
             assert night(settings, as_of=day, pages=False).messages_sent == 0
         with open_ledger(settings) as ledger, ledger.reading() as t:

@@ -11,6 +11,8 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from shapely.geometry import box
+
 from jobs.register.alerting import record_event
 from jobs.runtime.records import to_json
 from monitor.alerts.alert import AlertEvent, alert_id
@@ -49,6 +51,7 @@ base_url = "{base}"
 
 def site(id: str = SITE, **more: Any) -> Site:
     values = {"name": "Minqin, Qingtu Lake, plot 3", "manager_language": "zh", "manager_email": "wang@example.org"}
+    values |= {"geometry": box(103.1, 39.0, 103.11, 39.006)}
     return builders.site(id, **(values | more))
 
 

@@ -64,9 +64,9 @@ def test_the_sites_that_the_ledger_knows_are_judged_together_as_registered_now()
     with closing(Ledger("sqlite://")) as ledger, ledger.transaction() as t:
         for one, member in zip(sites, together(np.repeat([0.0, 1.0], 20), c=60.0), strict=True):
             t.add_site(one.id, "v1", to_json(one), start=one.start.isoformat(), now="n")
-            t.save_ground_data(ground_key(one), "seasons", {"member": to_json(member)})
+            t.save_data({(ground_key(one), "seasons"): {"member": to_json(member)}})
             payload = {"site": one.id, "as_of": "2024-11-01", "status": "undecided", "alert": "none"}
-            t.add_assessment(one.id, "2024-11-01", "d", payload, version="v1", snapshot="s", run="r")
+            add_assessment(t, one.id, "2024-11-01", "d", payload, version="v1")
         listed = [row["site"] for row in read_account(settings, t).summary["to_visit"]["sites"]]
         assert set(listed) <= {f"s{n:04d}" for n in range(20)}
         assert len(listed) >= 15

@@ -364,7 +364,8 @@ def test_answers_from_the_field_stand_on_the_page_with_note_and_photos(open_page
     ]
     assert photos.evaluate_all("all => all.map(e => e.loading)") == ["lazy", "lazy"]
     photos.first.scroll_into_view_if_needed()
-    tab.wait_for_function("document.querySelector('.answers img').naturalWidth === 1600")
+    photos.first.evaluate("img => img.decode()")
+    assert photos.first.evaluate("img => img.naturalWidth") == 1600
     assert "40.10310°N, 106.90420°E" in newest
 
 
