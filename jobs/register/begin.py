@@ -28,7 +28,7 @@ def record_run(ledger: Ledger, run: str, kind: str, day: date) -> None:
 
 @contextmanager
 def begun_night(settings: Settings, as_of: date, run: str) -> Iterator[Ledger]:
-    """The ledger, held by a night within the ``with`` block, in which it has begun.
+    """Lock the ledger, record that the night has begun, and yield the ledger.
 
     Raises
     ------

@@ -39,10 +39,11 @@ FULL_BUDGET = 0.05
 """Budget for which the bars of losses are stated. [1]"""
 
 BOUNDARY = ((0.05, 5.0), (0.02, 7.5), (0.01, 12.0), (0.005, 22.0))
-"""(budget, boundary): evidence, less its surcharge, at which `failure` turns red, by the false-alarm budget of one site
-for ten years. Set over ten years of nightly looks at simulated sites with exactly half their plan, of five plans, with
-growth a year late or the plan a fifth too large: at the worst of these less than half the budget is spent (2026-11,
-training seed), so that more remains elsewhere. It rests on simulation, not on a theorem."""
+"""(budget, boundary): `failure` turns red once log evidence, less its surcharge, reaches the logarithm of the boundary,
+by the false-alarm budget of one site for ten years. Set over ten years of nightly looks at simulated sites with exactly
+half their plan, of five plans, with growth a year late or the plan a fifth too large: at the worst of these less than
+half the budget is spent (2026-11, training seed), so that more remains elsewhere. It rests on simulation, not on a
+theorem."""
 SURCHARGE = (9.0, 9.0, 1.9, 0.1, 0.0, 0.15, 0.8, 1.2, 1.6, 1.9)
 """Subtracted from the log evidence of failure in each year since the start, the last for good: most of the false reds
 would come in year three, when little is promised yet, and after year six, when most failures are found. [1]"""
