@@ -94,11 +94,7 @@ def information(sigma: np.ndarray, columns: np.ndarray, difference: np.ndarray) 
 
 def plan_columns(x: Scenes) -> np.ndarray:
     """(n, 9) uplift of each plan: by profile of the season, then by lag."""
-    return np.column_stack([x.curves * (green(x, share) * (1 + x.rho))[:, None] for share, _ in PROFILES])
-
-
-def green(x: Scenes, constant: float) -> np.ndarray:
-    return constant + (1 - constant) * x.s
+    return np.column_stack([x.curves * (share + (1 - share) * x.mu)[:, None] for share, _ in PROFILES])
 
 
 def likely(b: np.ndarray, c: np.ndarray, prior: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -117,7 +113,7 @@ def dense_theta(x: Scenes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     b, c = np.zeros((n, 9)), np.zeros((n, 9))
     theta, profile = PRIOR.mean, 0
     for i in range(n):
-        growing = min(max(theta, 0), 1.5) * x.curves[i, 0] * green(x, PROFILES[profile][0])[i]
+        growing = min(max(theta, 0), 1.5) * x.curves[i, 0] * (1 - PROFILES[profile][0]) * x.s[i]
         elastic[i] = (0.2 * x.s[i] + growing) * x.rho_before[i]
         now = slice(i + 1)
         sigma = covariance(x, elastic)[now, now]
