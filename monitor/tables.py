@@ -189,7 +189,8 @@ class Table:
         if not problem.text.startswith(f"{ids} is ") and (name := _plain_id(self._shown(ids, at[0]))):
             where += f", {ids} {shown(name)}"
         if "date" in self.cells and not problem.text.startswith("date is "):
-            where += f", {self._shown('date', at[0])[:10]}"
+            day = self._shown("date", at[0])[:10]
+            where += f", {day if day.isprintable() else shown(day)}"
         return where
 
     def _shown(self, name: str, at: int) -> str:
