@@ -57,7 +57,7 @@ MUSTS: dict[str, tuple[str, Sequence[float]]] = {
     "drought scrub: ever red by loss, theta 1, bell": ("≤", (4,)),
     "drought scrub: fell and came back, failing or red at the end, theta 0 / 1": ("≤", (0, 0)),
 }
-"""What is required of figures, by name."""
+"""Required bounds of figures, by name."""
 ABSENT = (
     "The series of forest, scrub, single pixels and desert are not part of the project and not here; name their folder "
     "by REGROWTH_TEST_DATA."
@@ -99,7 +99,7 @@ def date_error(outcome: Outcome) -> float:
 def untouched_and_added(
     name: str, ground: Ground, sites: Sequence[int], estimates: dict[str, dict[float, np.ndarray]]
 ) -> Table:
-    """What is found on stable ground; `estimates` gets theta of each site by ground and shape."""
+    """Figures of stable ground; `estimates` gets theta of each site by ground and shape."""
     n = len(sites)
     none = run(ground.cases(sites))
     grown = {(theta, shape): run(ground.cases(sites, theta, shape)) for theta in THETAS[1:] for shape in SHAPES}
@@ -218,7 +218,7 @@ def alone() -> Table:
 
 
 def truth_by_status(sites: int, seeds: Sequence[int]) -> str:
-    """What sites of a known truth are called at the end of a year, two simulated worlds."""
+    """Status at the end of each year of sites whose truth is known, in two simulated worlds."""
     lines, used = [], set[int]()
     for truth, name in TRUTHS.items():
         status = [score(world, BASE, truth, sites=sites, seeds=seeds).status for world in WORLDS]

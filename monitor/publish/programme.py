@@ -102,7 +102,7 @@ SHARE_GROUPS: Final[Mapping[str, Callable[[Site], str | None]]] = {
     "biome": lambda site: site.biome,
     "partner": lambda site: site.partner,
 }
-"""Groups of sites of which the failing share is estimated."""
+"""Groups of sites whose failing share is estimated."""
 
 
 @dataclass(frozen=True, kw_only=True)

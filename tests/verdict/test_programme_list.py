@@ -29,11 +29,11 @@ def season(year: int, theta: float, c: float, rng: np.random.Generator, *, shock
     """A season of a site that started in 2021; its scenes say b / c about theta, c known."""
     before = year < 2021
     grown = 0.0 if before else 0.03 * (year - 2020)
-    told = float(theta) + rng.normal(0, c**-0.5)
+    estimate = float(theta) + rng.normal(0, c**-0.5)
     return MemberSeason(
         season=year, before=before, amplitude=rng.normal(0, 0.01) + float(shock), expected=(grown,) * len(DELAYS),
         gain_variance=GAIN - DEFAULT.gain_sd**2,
-        b=(0.0 if before else told * c,) * len(DELAYS), c=(0.0 if before else c,) * len(DELAYS),
+        b=(0.0 if before else estimate * c,) * len(DELAYS), c=(0.0 if before else c,) * len(DELAYS),
     )  # fmt: skip
 
 

@@ -193,7 +193,7 @@ def test_a_slope_left_bare_is_red_by_erosion_though_a_loss_beside_it_is_not_sure
 
 
 def judged_with_loss(*, now: float, highest: float, at_height: bool = True, **history) -> Verdicts:
-    """Verdict on a site on plan on its last day, of which the history says that it lost cover a month before."""
+    """Verdict on the last day of a site on plan; its filter history states a loss of cover a month before."""
     plans = Plans.of([SITE])
     series = late_green(noise=0.01)
     seen = usable_scenes(series, plans, DEFAULT)
