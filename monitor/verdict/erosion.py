@@ -1,8 +1,9 @@
-"""Erosion grade of a slope from its vegetation cover, and whether the work has improved it.
+"""Erosion grade of a site from its vegetation cover, and whether the work has improved it.
 
-The Chinese standard SL 190-2007 grades sheet erosion on uncultivated land by cover and slope. The grade table is quoted
-from memory and unverified; the cover classes (30, 45, 60, 75 %) are from the standard. Below 5 degrees the table does
-not apply and nothing is judged.
+The Chinese standard SL 190-2007 grades sheet erosion by water, on uncultivated land, by cover and slope, and erosion by
+wind by cover alone. The table for water is quoted from memory and unverified; its cover classes (30, 45, 60, 75 %) are
+from the standard, and so is the table for wind. Below 5 degrees the table for water does not apply and nothing is
+judged. Cover is meant as people estimate it in the field (:mod:`monitor.sites.cover_scale`).
 """
 
 import numpy as np
@@ -19,14 +20,17 @@ GRADE_TABLE = np.array([
     [1, 1, 1, 2, 2],
     [0, 0, 0, 0, 0],
 ])  # fmt: skip
-"""Grade by cover class (rows, least cover first) and slope class: 0 slight, 1 light, 2 moderate, 3 intense, 4 very
-intense, 5 extreme. Unverified."""
+"""Grade of erosion by water by cover class (rows, least cover first) and slope class: 0 slight, 1 light, 2 moderate, 3
+intense, 4 very intense, 5 extreme. Unverified."""
+WIND_COVER = (0.70, 0.50, 0.30, 0.10, -np.inf, -np.inf)
+"""Lowest cover of each grade of erosion by wind; bare ground may be very intense or extreme, and counts as the former.
+[1]"""
 
 
 GRADE_NAMES = ("slight", "light", "moderate", "intense", "very_intense", "extreme")
 """Names of the grades, in order."""
 UNVERIFIED = "SL 190 grade table and coefficients of the C factor (Cai 2000) quoted from memory, unverified"
-"""Note in every verdict that uses the grade table or the C factor."""
+"""Note in every verdict that uses the grade table of erosion by water or the C factor."""
 BARE, CLOSED = 0.001, 0.783
 """Cover up to which ground counts as bare, and from which it loses no soil (the latter from the source). [1]"""
 
@@ -50,7 +54,7 @@ def soil_loss_ratio(cover: np.ndarray, uplift: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    cover, uplift : arrays, cover of the season and the part of it due to the work [cover fraction]
+    cover, uplift : arrays, field cover of the season and the part of it due to the work [cover fraction]
 
     Returns
     -------
@@ -62,60 +66,80 @@ def soil_loss_ratio(cover: np.ndarray, uplift: np.ndarray) -> np.ndarray:
     return np.where(known, cover_factor(cover) / np.where(known, without, 1.0), np.nan)
 
 
-def grade(cover: np.ndarray, slope_degrees: np.ndarray) -> np.ndarray:
-    """Erosion grade by SL 190-2007 (table unverified), 0 (slight) to 5 (extreme).
+def lowest_covers(slope_degrees: np.ndarray, by_wind: np.ndarray) -> np.ndarray:
+    """Lowest cover with which a site has each grade of SL 190-2007 or a better one.
 
     Parameters
     ----------
-    cover : array
-        Vegetation cover, as a fraction. [1]
-    slope_degrees : array
-        Slope of the ground. [degree]
+    slope_degrees : (n,) array
+        Mean slope of the terrain; NaN where unknown. [degree]
+    by_wind : (n,) array of bool
+        Whether the erosion is by wind, to which the slope does not matter.
 
     Returns
     -------
-    array of int
-        -1 (not judged) where the slope is below 5 degrees, or cover or slope is NaN.
+    (n, 6) array
+        By grade, from slight to extreme; infinite: this grade is not reached by any cover (above), or by all of it
+        (below). NaN where nothing is graded: erosion by water on a slope below 5 degrees or unknown. [1]
     """
-    known = np.isfinite(cover) & (slope_degrees >= GRADE_SLOPES[0])
-    row = np.searchsorted(COVER_CLASSES, np.where(known, cover, 0.0), side="right")
-    column = np.clip(
-        np.searchsorted(GRADE_SLOPES, np.where(known, slope_degrees, GRADE_SLOPES[0]), side="right") - 1, 0, None
-    )
-    return np.where(known, GRADE_TABLE[row, column], -1)
+    bounds = np.append(-np.inf, COVER_CLASSES)
+    by_slope = np.array([[bounds[np.argmax(column <= k)] for k in range(len(GRADE_NAMES))] for column in GRADE_TABLE.T])
+    sloping = slope_degrees >= GRADE_SLOPES[0]
+    column = np.searchsorted(GRADE_SLOPES, np.where(sloping, slope_degrees, GRADE_SLOPES[0]), side="right") - 1
+    by_water = np.where(sloping[:, None], by_slope[column], np.nan)
+    return np.where(by_wind[:, None], np.array(WIND_COVER), by_water)
+
+
+def grade(cover: np.ndarray, lowest: np.ndarray) -> np.ndarray:
+    """Erosion grade by SL 190-2007, 0 (slight) to 5 (extreme).
+
+    Parameters
+    ----------
+    cover : (n,) array
+        Field cover. [1]
+    lowest : (n, 6) array
+        See :func:`lowest_covers`.
+
+    Returns
+    -------
+    (n,) array of int
+        -1 (not judged) where cover or `lowest` is NaN.
+    """
+    return np.where(np.isnan(cover + lowest[:, -1]), -1, np.argmax(cover[:, None] >= lowest, axis=1))
 
 
 def not_improved(
-    cover: np.ndarray, uplift: np.ndarray, uplift_sd: np.ndarray, expected: np.ndarray, slope_degrees: np.ndarray
-) -> np.ndarray:
+    cover: np.ndarray, uplift: np.ndarray, uplift_sd: np.ndarray, expected: np.ndarray, lowest: np.ndarray,
+    scale_sd: np.ndarray,
+) -> np.ndarray:  # fmt: skip
     """Probability that the work has not improved the grade, and would have with the expected uplift.
 
     Taking cover as observed, the grade is not improved where the counterfactual, cover minus uplift, is at or above the
     lowest cover of the same grade; it would have been where the counterfactual and the expected uplift together reach
     the lowest cover of a better grade. Both limit the uplift from above, so the expected one is not reached either.
+    How much field cover an index cover stands for is uncertain, and with it where the lower limit lies.
 
     Parameters
     ----------
     cover, uplift, uplift_sd : (n,) arrays
-        Cover of the season and the part of it due to the work, with its standard deviation. [cover fraction]
+        Field cover of the season and the part of it due to the work, with its standard deviation. [cover fraction]
     expected : (n,) array, uplift by now with which the grade must be better [cover fraction]
-    slope_degrees : (n,) array, mean slope; NaN where unknown [degree]
+    lowest : (n, 6) array, see :func:`lowest_covers`
+    scale_sd : (n,) array, relative standard deviation of the factor from index cover to field cover [1]
 
     Returns
     -------
     (n,) array
         NaN where it is unknown, or by the estimate the expected uplift would not have changed the grade yet. [1]
     """
-    now = grade(cover, slope_degrees)
-    without = grade(cover - uplift, slope_degrees)
-    planned = grade(cover - uplift + expected, slope_degrees)
+    now = grade(cover, lowest)
+    without, planned = grade(cover - uplift, lowest), grade(cover - uplift + expected, lowest)
     due = (now >= 0) & (planned < without)
-    column = np.clip(np.searchsorted(GRADE_SLOPES, np.nan_to_num(slope_degrees), side="right") - 1, 0, None)
-    # Lowest cover with the grade that the site has now, and with a better one, if there is.
-    grades = GRADE_TABLE[:, column]
-    lowest = np.append(-np.inf, COVER_CLASSES)[np.argmax(grades == np.maximum(now, 0), axis=0)]
-    better = np.append(-np.inf, COVER_CLASSES)[np.argmax(grades < np.maximum(now, 1), axis=0)]
-    most = np.minimum(cover - lowest, cover + expected - better)
+    each = np.arange(cover.size)
+    same, better = lowest[each, np.maximum(now, 0)], lowest[each, np.maximum(now, 1) - 1]
+    by_better = cover + expected - better < cover - same
+    most = np.where(by_better, cover + expected - better, cover - same)
+    limit_sd = scale_sd * np.where(np.isfinite(most), np.where(by_better, better, same), 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        chance = ndtr((most - uplift) / uplift_sd)
+        chance = ndtr((most - uplift) / np.hypot(uplift_sd, limit_sd))
     return np.where(due, chance, np.nan)

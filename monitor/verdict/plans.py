@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from monitor.errors import BadData
+from monitor.sites.biomes import biome_of
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
+from monitor.verdict.erosion import lowest_covers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,10 +39,14 @@ class Plans:
     """Time after the start during which no failure is reported. [year]"""
     hectares: np.ndarray
     """Area; 0: unknown. [ha]"""
-    slope: np.ndarray
-    """Mean slope; NaN: unknown. [degree]"""
     erosion: np.ndarray
     """Whether the work is erosion control, with a promised uplift."""
+    by_wind: np.ndarray
+    """Whether the erosion is by wind: checkerboards, stated or usual in the biome."""
+    lowest_cover: np.ndarray
+    """(site, 6) lowest field cover with each erosion grade, see :func:`lowest_covers`. [1]"""
+    factor: np.ndarray
+    """(site, 3) index cover per field cover: value, lower and upper end of its range; 1 where unknown. [1]"""
     opens: np.ndarray
     """Days from 1 January to the opening of the growing season. [day]"""
     usual: np.ndarray
@@ -59,6 +65,9 @@ class Plans:
         seasons = [GrowingSeason.of(site) for site in sites]
         plans = [site.plan for site in sites]
         promised = np.array([plan.A > 0 for plan in plans], bool)
+        erosion = promised & np.array([site.intervention == "erosion_control" for site in sites], bool)
+        by_wind = np.array([(s.subtype or biome_of(s).erosion_control) == "checkerboard" for s in sites], bool)
+        slope = np.array([np.nan if site.slope_degrees is None else site.slope_degrees for site in sites], np.float64)
         return cls(
             sites=tuple(sites),
             begun=np.concatenate([np.empty(0, np.int64), *(begun for begun, _ in cohorts)]),
@@ -74,8 +83,10 @@ class Plans:
             promised=promised,
             too_early=np.array([plan.too_early_years for plan in plans], np.float64),
             hectares=np.array([site.hectares for site in sites], np.float64),
-            slope=np.array([np.nan if site.slope_degrees is None else site.slope_degrees for site in sites]),
-            erosion=promised & np.array([site.intervention == "erosion_control" for site in sites], bool),
+            erosion=erosion,
+            by_wind=by_wind,
+            lowest_cover=np.where(erosion[:, None], lowest_covers(slope, by_wind), np.nan),
+            factor=np.array([_factor(site) for site in sites], np.float64).reshape(-1, 3),
             opens=np.array([season.opens for season in seasons], np.int64),
             usual=np.array([[season.length, season.peak, season.width] for season in seasons]).reshape(-1, 3),
         )
@@ -115,6 +126,12 @@ class Plans:
     def length(self) -> np.ndarray:
         """Length of the growing season. [day]"""
         return self.usual[:, 0]
+
+
+def _factor(site: Site) -> tuple[float, float, float]:
+    """Index cover per field cover in the biome of a site, and its range; 1 where unknown."""
+    factor = biome_of(site).field_factor
+    return (1.0, 1.0, 1.0) if factor is None else (factor.value, factor.low, factor.high)
 
 
 def _cohorts(site: Site) -> tuple[np.ndarray, np.ndarray]:

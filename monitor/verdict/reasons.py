@@ -123,8 +123,8 @@ SENTENCES = {
         "较新的影像对失败的支持弱于触发警报时的影像。",
     ),
     Reason.EROSION_COVER_LOW: (
-        "Cover has not improved the erosion grade of the slope (SL 190; grade table unverified).",
-        "植被覆盖未使坡面侵蚀等级改善（SL 190，等级表未经核实）。",
+        "Cover has not improved the erosion grade of the site (SL 190).",
+        "植被覆盖未使侵蚀强度等级改善（SL 190）。",
     ),
     Reason.DROUGHT: (
         "The control ground is well below its normal growth this season too, as in a drought.",

@@ -323,7 +323,7 @@ def _findings(
     bar = np.log([boundary(budget, c.boundary) for budget in budgets.tolist()])[which]
     guarded = days.known & (days.latest(history.evidence_held, 0.0) >= bar) & ~days.early & days.promised
     chance, held = np.full(days.day.size, np.nan), np.zeros(days.day.size)
-    if (plans.erosion & np.isfinite(plans.slope)).any() and scenes.used_day.size:
+    if np.isfinite(plans.lowest_cover).any() and scenes.used_day.size:
         late = days.latest(history.late_scene, -1).astype(np.int64)
         at = np.minimum(days.first + np.maximum(late, 0), scenes.used_day.size - 1)
         not_better, at_all = _erosion(scenes, history, plans)
@@ -497,45 +497,53 @@ def reason_codes(bits: int) -> tuple[str, ...]:
 def _soil(
     days: _Days, history: SiteHistory, plans: Plans, uplift: tuple[np.ndarray, np.ndarray, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Soil loss and erosion grade of each day, as columns of :class:`Verdicts`; `uplift` is estimate, low and high."""
+    """Soil loss and erosion grade of each day, as columns of :class:`Verdicts`; `uplift` is estimate, low and high.
+
+    Both are those of field cover. The limits of the soil loss, which only rain causes, are the widest by the limits of
+    the uplift and of the factor from index cover to field cover.
+    """
     ratio = [np.full(days.day.size, np.nan) for _ in uplift]
     graded, without = np.full(days.day.size, -1), np.full(days.day.size, -1)
     controlled = np.flatnonzero(plans.erosion[days.site])
     if controlled.size:
         cover, known = days.latest(history.cover, np.nan)[controlled], days.known[controlled]
         mu = days.latest(history.mu, np.nan)[controlled]  # from the peak of the season to its mean
-        estimate, low, high = (values[controlled] for values in uplift)
-        for whole, part in zip(ratio, (estimate, high, low), strict=True):
-            whole[controlled] = soil_loss_ratio(cover, mu * part)
-        slope = plans.slope[days.site[controlled]]
-        sloping = np.isfinite(slope)
-        on_slope = controlled[sloping]
-        graded[on_slope] = grade(np.where(known, cover, np.nan)[sloping], slope[sloping])
-        without[on_slope] = grade(np.where(known, cover - mu * estimate, np.nan)[sloping], slope[sloping])
+        estimate, low, high = (mu * values[controlled] for values in uplift)
+        site = days.site[controlled]
+        by_water, (factor, *ends) = ~plans.by_wind[site], plans.factor[site].T
+        ratio[0][controlled] = np.where(by_water, soil_loss_ratio(cover / factor, estimate / factor), np.nan)
+        for whole, part, least in zip(ratio[1:], (high, low), (np.minimum, np.maximum), strict=True):
+            limits = [soil_loss_ratio(cover / end, part / end) for end in ends]
+            whole[controlled] = np.where(by_water, least(*limits), np.nan)
+        lowest, seen = plans.lowest_cover[site], np.where(known, cover, np.nan) / factor
+        graded[controlled] = grade(seen, lowest)
+        without[controlled] = grade(seen - estimate / factor, lowest)
     return {
         "soil_loss_ratio": ratio[0],
         "soil_loss_ratio_low": ratio[1],
         "soil_loss_ratio_high": ratio[2],
         "erosion_grade": graded,
         "erosion_grade_without": without,
-        "notes": (np.isfinite(ratio[0]) | (graded >= 0)).astype(np.int64),
+        "notes": (np.isfinite(ratio[0]) | ((graded >= 0) & ~plans.by_wind[days.site])).astype(np.int64),
     }
 
 
 def _erosion(scenes: UsableScenes, history: SiteHistory, plans: Plans) -> tuple[np.ndarray, np.ndarray]:
-    """Probability at each used scene that the slope's grade is not improved though half of the plan would have done it.
+    """Probability at each used scene that the grade is not improved though half of the plan would have improved it.
 
     Also the smallest at all late-season scenes of the last ten days or more; 0 at other scenes. With the whole plan
     instead of half, .12 to .16 of simulated slopes on plan would be red within six years, of those at half .6 to .9.
     """
     chance, held = np.full(scenes.site.size, np.nan), np.zeros(scenes.site.size)
-    for k in np.flatnonzero(plans.erosion & np.isfinite(plans.slope)).tolist():
+    lowest = plans.lowest_cover
+    for k in np.flatnonzero(np.isfinite(lowest).any(axis=1)).tolist():
         part = slice(*scenes.used_edge[k : k + 2].tolist())
         day, cover = scenes.used_day[part], history.cover[part]
-        planned = plans.expected(scenes.site[part], day) * history.mu[part]
+        factor, low_end, high_end = plans.factor[k]
+        planned = plans.expected(scenes.site[part], day) * history.mu[part] / factor
         own = not_improved(
-            cover, history.mean[part] * planned, history.sd[part] * planned, HALF * planned,
-            np.full(day.size, plans.slope[k]),
+            cover / factor, history.mean[part] * planned, history.sd[part] * planned, HALF * planned,
+            np.tile(lowest[k], (day.size, 1)), np.full(day.size, np.log(high_end / low_end) / (2 * 1.96)),
         )  # fmt: skip
         chance[part] = own = np.where(day >= plans.start[k], own, np.nan)
         late = np.flatnonzero(history.late_scene[part] == np.arange(day.size))

@@ -130,8 +130,8 @@ def test_erosion_control_reports_relative_soil_loss_with_its_interval_its_grade_
 
 
 def test_a_slope_whose_grade_is_not_bettered_after_the_due_date_is_red_by_the_rule_of_erosion():
-    bare = replace(SITE, intervention="erosion_control", slope_degrees=22.0, plan=replace(PLAN, A=0.5))
-    reds = [a for a in assess_all(story(0.0, base=0.35), bare) if a.alert_rule == "erosion"]
+    bare = replace(SITE, intervention="erosion_control", slope_degrees=22.0, plan=replace(PLAN, A=0.6))
+    reds = [a for a in assess_all(story(0.0, base=0.3), bare) if a.alert_rule == "erosion"]
     assert reds
     for found in reds:
         assert (found.alert, found.status) == (AlertLevel.RED, Status.FAILING)
@@ -140,16 +140,25 @@ def test_a_slope_whose_grade_is_not_bettered_after_the_due_date_is_red_by_the_ru
 
 
 def test_a_slope_that_is_not_surely_unprotected_is_watched():
-    slope = replace(SITE, intervention="erosion_control", slope_degrees=22.0, plan=replace(PLAN, A=0.6))
-    found = [a for a in assess_all(story(0.0, base=0.3), slope) if a.alert_rule == "erosion"]
+    slope = replace(SITE, intervention="erosion_control", slope_degrees=22.0, plan=replace(PLAN, A=0.5))
+    found = [a for a in assess_all(story(0.0, base=0.27), slope) if a.alert_rule == "erosion"]
     assert {a.alert for a in found} == {AlertLevel.WATCH}
     assert all("EROSION_COVER_LOW" in a.reasons for a in found)
 
 
 def test_a_slope_that_grew_by_half_of_its_plan_is_never_red_by_the_rule_of_erosion():
     slope = replace(SITE, intervention="erosion_control", slope_degrees=22.0, plan=replace(PLAN, A=0.5))
-    half = assess_all(story(0.5 * 0.5 / PLAN.A, base=0.35), slope)
+    half = assess_all(story(0.5 * 0.5 / PLAN.A, base=0.3), slope)
     assert not any(a.alert is AlertLevel.RED for a in half)
+
+
+def test_where_wind_moves_the_sand_the_grade_is_that_of_cover_alone_and_no_soil_washes_away():
+    sand = replace(SITE, biome="sandy", intervention="erosion_control", slope_degrees=None)
+    found = assess(story(1.0, base=0.1), sand, as_of=END)  # cover .22 by the index, .33 in the field; without work .15
+    assert (found.erosion_grade_without, found.erosion_grade) == ("intense", "moderate")
+    assert (found.soil_loss_ratio, found.notes) == (None, "")
+    gully = replace(sand, subtype="gully")  # washed out by water, whatever the biome: not graded without a slope
+    assert assess(story(1.0, base=0.3), gully, as_of=END).erosion_grade is None
 
 
 def test_a_site_planted_in_two_halves_is_measured_against_the_sum_of_both():

@@ -16,7 +16,7 @@ from monitor.sites.site import Plan
 from monitor.verdict.assess import DEFAULT, assess
 from monitor.verdict.assessment import AlertLevel, Assessment, Series, Status
 from monitor.verdict.calibration import MAX_DAYS_OUTSIDE, WAVE_HEIGHT, WAVE_SCENES, WAVE_STANDARD_ERRORS, boundary
-from monitor.verdict.erosion import grade, not_improved
+from monitor.verdict.erosion import grade, lowest_covers, not_improved
 from monitor.verdict.usable_scenes import control_shape
 from tests import builders
 from tests.verdict.test_known_fates import assess_all
@@ -224,12 +224,13 @@ def test_every_constant_changes_the_hash_of_a_calibration():
     [(0.80, 40, 0), (0.65, 10, 1), (0.50, 20, 2), (0.35, 36, 4), (0.10, 36, 5), (0.10, 6, 2), (0.35, 4, -1)],
 )
 def test_erosion_grades_are_those_of_the_table(cover, slope, expected):
-    assert grade(np.array([cover]), np.array([slope])) == expected
+    assert grade(np.array([cover]), lowest_covers(np.array([slope]), np.array([False]))) == expected
 
 
 def test_an_erosion_grade_is_judged_only_once_the_plan_should_have_changed_it():
     def chance(cover: float, uplift: float, expected: float) -> float:
-        return float(not_improved(*(np.array([v]) for v in (cover, uplift, 0.02, expected, 12.0)))[0])
+        lowest = lowest_covers(np.array([12.0]), np.array([False]))
+        return float(not_improved(*(np.array([v]) for v in (cover, uplift, 0.02, expected)), lowest, np.zeros(1))[0])
 
     assert np.isnan(chance(0.36, 0.0, 0.05))  # 36 to 41 % is one class
     assert chance(0.36, 0.0, 0.20) > 0.99  # should stand at 56 %, in a better grade

@@ -209,11 +209,12 @@ def test_bars_of_losses_and_of_unprotected_ground_rise_as_the_budget_shrinks():
 @pytest.mark.parametrize("slope", [6.0, 12.0, 20.0, 30.0, 40.0])
 def test_a_grade_is_not_bettered_as_often_as_draws_of_the_uplift_say(cover, expected, slope):
     drawn = np.random.default_rng(5).normal(0.02, 0.06, 40_000)
-    now, without = erosion.grade(np.array([cover]), np.array([slope]))[0], cover - drawn
-    grades, due = (erosion.grade(values, np.full(drawn.size, slope)) for values in (without, without + expected))
+    lowest = erosion.lowest_covers(np.array([slope]), np.array([False]))
+    now, without = erosion.grade(np.array([cover]), lowest)[0], cover - drawn
+    grades, due = (erosion.grade(v, np.tile(lowest, (drawn.size, 1))) for v in (without, without + expected))
     share = np.mean((grades <= now) & (due < now))
-    estimate = tuple(np.array([value]) for value in (cover, 0.02, 0.06, expected, slope))
-    found = erosion.not_improved(*estimate)[0]
+    estimate = tuple(np.array([value]) for value in (cover, 0.02, 0.06, expected))
+    found = erosion.not_improved(*estimate, lowest, np.zeros(1))[0]
     assert np.isnan(found) or found == pytest.approx(share, abs=0.01) or now == 0
 
 
@@ -256,16 +257,32 @@ def test_seasons_lie_half_a_year_apart_on_the_two_hemispheres():
     ],
 )
 def test_grades_of_erosion_by_cover_and_slope(cover, slope, grade):
-    assert erosion.grade(np.array([cover]), np.array([slope]))[0] == grade
+    assert erosion.grade(np.array([cover]), erosion.lowest_covers(np.array([slope]), np.array([False])))[0] == grade
+
+
+@pytest.mark.parametrize(
+    ("cover", "grade"), [(0.71, 0), (0.6, 1), (0.5, 1), (0.49, 2), (0.2, 3), (0.09, 4), (0.0, 4), (np.nan, -1)]
+)
+@pytest.mark.parametrize("slope", [0.0, 20.0, np.nan])
+def test_grades_of_erosion_by_wind_depend_on_cover_alone(cover, grade, slope):
+    assert erosion.grade(np.array([cover]), erosion.lowest_covers(np.array([slope]), np.array([True])))[0] == grade
+
+
+def test_a_limit_in_field_cover_is_as_uncertain_as_the_factor_of_the_biome():
+    rng = np.random.default_rng(3)
+    cover, uplift, sd, expected, scale_sd = 0.35, 0.03, 0.02, 0.30, 0.2
+    lowest = erosion.lowest_covers(np.array([np.nan]), np.array([True]))
+    drawn, scale = rng.normal(uplift, sd, 40_000), rng.normal(1, scale_sd, 40_000)
+    share = np.mean(drawn <= np.minimum(cover - 0.30 * scale, cover + expected - 0.50 * scale))
+    found = erosion.not_improved(*(np.array([v]) for v in (cover, uplift, sd, expected)), lowest, np.array([scale_sd]))
+    assert found[0] == pytest.approx(share, abs=0.03)
 
 
 def test_a_slope_that_should_have_left_its_grade_and_did_not_is_called_so():
     def chance(cover: float, uplift: float, expected: float) -> float:
-        return float(
-            erosion.not_improved(
-                np.array([cover]), np.array([uplift]), np.array([0.02]), np.array([expected]), np.array([20.0])
-            )[0]
-        )
+        lowest = erosion.lowest_covers(np.array([20.0]), np.array([False]))
+        estimate = (np.array([value]) for value in (cover, uplift, 0.02, expected))
+        return float(erosion.not_improved(*estimate, lowest, np.zeros(1))[0])
 
     assert chance(0.35, 0.0, 0.30) > 0.99  # 35 % of cover, moderate; 65 % was expected, light
     assert chance(0.61, 0.26, 0.25) < 0.01
