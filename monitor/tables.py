@@ -54,6 +54,10 @@ MAX_LISTED: Final = 50
 """Number of wrong lines that are listed."""
 
 
+FORM_COLUMNS: Final = ({"_uuid", "_submission_time"}, {"key", "submissiondate"})
+"""Columns that only an export of KoboToolbox has, and of ODK, in small letters."""
+
+
 type Cells = tuple[list[str], list[pa.Array]]
 """Names and values of the columns of a file."""
 
@@ -158,7 +162,10 @@ class Table:
             texts.setdefault(problem.row, []).append(problem.text)
         if texts:
             rows = sorted(texts)[:MAX_LISTED]
-            listed = [f"{name}: {'; '.join(texts[row])}" for name, row in zip(self._names(rows), rows, strict=True)]
+            listed = [
+                f"{name}: {'; '.join(dict.fromkeys(texts[row]))}"
+                for name, row in zip(self._names(rows), rows, strict=True)
+            ]
             more = [f"and {len(texts) - MAX_LISTED} more"] if len(texts) > MAX_LISTED else []
             heading = f"{self.path}: wrong lines ({len(texts)}), so nothing was {undone}"
             raise BadData("\n".join([heading, *listed, *more]))
@@ -358,6 +365,7 @@ def read(
     empty: bool = False,
     any_case: bool = False,
     formats: Sequence[str] = FORMATS,
+    form: Sequence[Column] = (),
 ) -> Table:
     """Read a table: CSV (UTF-8), Parquet, or JSON, an object or a list of them.
 
@@ -372,6 +380,9 @@ def read(
         Whether the names of columns may be in capitals.
     formats : sequence of str
         Endings that its name may have; ``.json`` is read, too.
+    form : sequence of Column
+        Columns instead of `columns` if the file is an export of a form by KoboToolbox or ODK, whose other questions are
+        left out; empty: such files are not read.
 
     Raises
     ------
@@ -392,6 +403,12 @@ def read(
         else:
             msg = f"{path}: cannot be read as {kind[1:].upper()}: {first[:300]}"
         raise BadData(msg) from error
+    if form and any(marks <= {name.strip().lower() for name in names} for marks in FORM_COLUMNS):
+        columns, any_case = form, True
+        asked = {name for column in form for name in (column.name, *column.aliases)}
+        answers = [(_question(name), one) for name, one in zip(names, values, strict=True)]
+        answers = [answer for answer in answers if answer[0] in asked]
+        names, values = [question for question, _ in answers], [one for _, one in answers]
     same = {alias: column.name for column in columns for alias in column.aliases}
     known = [name for column in columns for name in (column.name, *column.aliases)]
     names = [name.strip().lower() if any_case else name.strip() for name in names]
@@ -416,6 +433,16 @@ def read(
     if not table.size and not empty:
         raise BadData(f"{path}: has no rows")
     return table
+
+
+def _question(name: str) -> str:
+    """Question of a form that a column of its export answers, in small letters: without the groups that it is in.
+
+    The parts of a position have columns of their own: ``_place_latitude`` (KoboToolbox) or ``place-Latitude`` (ODK).
+    """
+    question = name.strip().lower().rpartition("/")[2].rpartition("-")[2]
+    part = question.rpartition("_")[2]
+    return {"latitude": "lat", "longitude": "lon"}.get(part, question)
 
 
 def _blank(table: Table) -> np.ndarray:

@@ -15,6 +15,12 @@ COLUMNS: Final = (
     Column("reason", choices=tuple(FalseAlarmReason)), Column("note"), Column("date", "day"),
 )  # fmt: skip
 """Columns of the file; the last three may be empty or absent."""
+FORM: Final = (
+    Column("id", required=True, aliases=("alert",)),
+    *COLUMNS[1:-1],
+    Column("date", "day", aliases=("today",)),
+)
+"""Questions of a form in KoboToolbox or ODK, see ``docs/field.md``."""
 _BY: Final = "import"
 
 
@@ -65,7 +71,7 @@ def import_answers(t: Transaction, path: Path) -> Import:
 
 def _read(path: Path, known: set[str]) -> list[Answer]:
     """The answers of a file about alerts with known ids."""
-    table = read(path, COLUMNS, empty=True, any_case=True)
+    table = read(path, COLUMNS, empty=True, any_case=True, form=FORM)
     answers: list[Answer] = []
     for at, (name, verdict, reason, note, day) in enumerate(zip(*(table[one.name] for one in COLUMNS), strict=True)):
         written: date | None = day.item()

@@ -20,7 +20,7 @@ from monitor.series.observations import FORMULA_STARTS
 from monitor.sites.clusters import METRES_PER_DEGREE
 from monitor.sites.names import has_invisible
 from monitor.sites.site import Site
-from monitor.tables import Column, read
+from monitor.tables import Column, Table, read
 
 COLUMNS: Final = (
     Column("site", "id", True), Column("date", "day", True), Column("kind", required=True, choices=FIELD_KINDS),
@@ -28,12 +28,27 @@ COLUMNS: Final = (
     Column("n", "number", low=1, high=1_000_000, meaning="a whole number from 1 on, the plots or plants"),
     Column("lon", "number"), Column("lat", "number"), Column("note"),
 )  # fmt: skip
+FORM: Final = (
+    Column("site", "id", True), Column("date", "day", True, aliases=("today",)),
+    Column("cover_percent", "number", low=0.0, high=100.0, meaning="a percentage 0..100"),
+    Column("survival_percent", "number", low=0.0, high=100.0, meaning="a percentage 0..100"),
+    Column("density", "number", low=0.0, meaning="0 or more plants a hectare"),
+    Column("n", "number", low=1, high=1_000_000, meaning="a whole number from 1 on, the plots or plants"),
+    Column("lon", "number"), Column("lat", "number"), Column("photo"), Column("note"),
+)  # fmt: skip
+"""Questions of a form in KoboToolbox or ODK, see ``docs/field.md``; each submission gives up to three rows."""
+SCALES: Final = {"cover": ("cover_percent", 100), "survival": ("survival_percent", 100), "density": ("density", 1)}
+"""By kind, the question, and its unit in that of the row."""
 POSITION_ERROR: Final = 30.0
 """Distance from the outline up to which a position still counts as on the site: error of a hand-held receiver. [m]"""
 MAX_DENSITY: Final = 1_000_000.0
 """Largest density that is believed: a hundred plants a square metre. [1/ha]"""
 MAX_NOTE: Final = 500
 """Length of the longest note. [characters]"""
+
+
+type _Line = tuple[int, date | None, str, float, float, float, float, str]
+"""Place of a row of the table, then day, kind, value, n, longitude, latitude and note; NaN where not stated."""
 
 
 class Added(NamedTuple):
@@ -73,7 +88,7 @@ def read_field_rows(
 
     Parameters
     ----------
-    path : Path, CSV or Parquet
+    path : Path, CSV or Parquet; an export of a form, see :data:`FORM`, too
     sites : mapping of str to Site
         All sites of the ledger.
     starts : mapping of str to date
@@ -84,15 +99,17 @@ def read_field_rows(
     BadData
         The file cannot be read, or lines are wrong; the message names each.
     """
-    table = read(path, COLUMNS, empty=True, any_case=True)
-    not_measured = table.empty("date") & table.empty("value")
+    table = read(path, COLUMNS, empty=True, any_case=True, form=FORM)
+    of_form = "kind" not in table.schema
+    measured = [question for question, _ in SCALES.values()] if of_form else ["date", "value"]
+    not_measured = np.logical_and.reduce([table.empty(name) for name in measured])
     table = table.where(~not_measured)
     names, of_row = table.ids()
-    values = {column.name: table[column.name].tolist() for column in COLUMNS[1:]}
+    lines = _of_form(table) if of_form else _of_table(table)
     wrong = {problem.row for problem in table.problems}
     rows: dict[str, FieldRow] = {}
     places: dict[str, int] = {}
-    for at, (day, kind, value, n, lon, lat, note) in enumerate(zip(*values.values(), strict=True)):
+    for at, day, kind, value, n, lon, lat, note in lines:
         name = names[of_row[at]]
         site = sites.get(name)
         problems = [f"no site {name!r}; 'regrowth sites list' shows all sites"] if site is None and name else []
@@ -114,11 +131,11 @@ def read_field_rows(
         problems += _note_problems(note)
         for problem in problems:
             table.add(at, problem)
-        if problems or int(table.rows[at]) in wrong:
+        if problems or day is None or int(table.rows[at]) in wrong:
             continue
-        lon, lat = place or (None, None)
+        east, north = place or (None, None)
         row = FieldRow(
-            site=name, date=day, kind=kind, value=value + 0.0, n=1 if math.isnan(n) else int(n), lon=lon, lat=lat,
+            site=name, date=day, kind=kind, value=value + 0.0, n=1 if math.isnan(n) else int(n), lon=east, lat=north,
             note=note or None,
         )  # fmt: skip
         if (same := places.setdefault(_digest(row), at)) != at:
@@ -127,6 +144,25 @@ def read_field_rows(
         rows[_digest(row)] = row
     table.check_lines("stored")
     return rows, int(not_measured.sum())
+
+
+def _of_table(table: Table) -> list[_Line]:
+    values = [table[column.name].tolist() for column in COLUMNS[1:]]
+    return list(zip(range(table.size), *values, strict=True))
+
+
+def _of_form(table: Table) -> list[_Line]:
+    """Measurements of the submissions of a form; the name of a photo is added to the note."""
+    days, n, lon, lat = (table[name].tolist() for name in ("date", "n", "lon", "lat"))
+    words = zip(table["note"], table["photo"], strict=True)
+    notes = ["; ".join(filter(None, (note, photo and f"photo {photo}"))) for note, photo in words]
+    lines = [
+        (at, days[at], kind, value / unit, n[at], lon[at], lat[at], notes[at])
+        for kind, (question, unit) in SCALES.items()
+        for at, value in enumerate(table[question].tolist())
+        if not math.isnan(value)
+    ]
+    return sorted(lines, key=lambda line: line[0])
 
 
 def _digest(row: FieldRow) -> str:

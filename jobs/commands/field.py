@@ -14,14 +14,19 @@ app = new_app(help="Measurements on the ground: add them from a file, list them.
 @app.command("add")
 def field_add(
     file: Annotated[
-        Path, typer.Argument(help="CSV: site, date, kind, value, n, lon, lat, note; the last four may be empty.")
+        Path,
+        typer.Argument(
+            help="CSV: site, date, kind, value, n, lon, lat, note; the last four may be empty. Or an export of "
+            "KoboToolbox or ODK."
+        ),
     ],
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
     """Store measurements of cover, survival or density from a CSV file in UTF-8. Safe to run twice.
 
-    The first line names the columns. Kinds: cover and survival as fractions (0.35 for 35 %), density in plants a
+    The first line names the columns; an export of a form by KoboToolbox or ODK is read by the questions of
+    docs/field.md. Kinds: cover and survival as fractions (0.35 for 35 %), density in plants a
     hectare; n is the number of plots or plants behind the value, 1 if empty. Rows are never edited, and the same row is
     stored once; they are shown beside the series and never change a verdict. Lines without date and value are left out
     and counted, so that a sheet of `audit sample` may be added while it is being filled in. Exit status: 0 all rows are

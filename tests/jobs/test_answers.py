@@ -137,6 +137,16 @@ def test_a_file_of_answers_is_recorded(regrowth, listed, events, answers, encodi
     assert events(SECOND)[1]["day"] == TODAY.isoformat()
 
 
+def test_the_export_of_a_form_is_recorded_as_a_file_of_answers_is(regrowth, listed, answers):
+    header = "start;today;found/alert;found/verdict;found/reason;found/note;photo;_id;_uuid;_submission_time;_index"
+    line = f"2026-06-20T07:00:00+08:00;2026-06-20;{FIRST};false-alarm;grazing;羊群;1.jpg;5;u-5;2026-06-20T01:00:00;1"
+    assert regrowth("import", answers(line, header=header))[0] == Exit.DONE
+    first = listed()[FIRST]
+    assert (first["state"], first["answer_reason"], first["note"]) == ("resolved", "grazing", "羊群")
+    status, _, error = regrowth("import", answers(line.replace(FIRST, "nobody/failure"), header=header))
+    assert (status, "no alert 'nobody/failure'" in error) == (Exit.BAD_DATA, True)
+
+
 def test_the_same_file_again_records_nothing_also_after_a_newer_answer(regrowth, listed, events, answers):
     file = answers(f"{FIRST},confirmed,,dead,2026-06-20", f"{SECOND},confirmed,,,", f"{SECOND},confirmed,,,")
     assert json.loads(regrowth("import", file, "--json")[1])["recorded"] == [FIRST, SECOND]

@@ -81,6 +81,69 @@ def test_columns_may_stand_in_any_order_and_the_last_four_be_left_out(add, store
     assert stored() == [("lowood", "2024-08-01", "cover", 0.4, 1, None, None, None)]
 
 
+KOBO = (
+    "start;end;today;plot/site;plot/cover_percent;plot/survival_percent;plot/density;plot/n;plot/place;"
+    "plot/_place_latitude;plot/_place_longitude;plot/_place_altitude;plot/_place_precision;plot/soil;photo;photo_URL;note;"
+    "_id;_uuid;_submission_time;_validation_status;_notes;_status;_submitted_by;__version__;_tags;_index\n"
+)
+ODK = (
+    "SubmissionDate,start,end,today,plot-site,plot-cover_percent,plot-survival_percent,plot-density,plot-n,"
+    "plot-place-Latitude,plot-place-Longitude,plot-place-Altitude,plot-place-Accuracy,photo,note,meta-instanceID,KEY,"
+    "SubmitterID,SubmitterName,AttachmentsPresent,DeviceID,Edits,FormVersion\n"
+)
+VISITED = [
+    ("lowood", "2024-08-01", "cover", 0.35, 20, 100.005, 36.005, "east; photo 17.jpg"),
+    ("lowood", "2024-08-01", "survival", 0.9, 20, 100.005, 36.005, "east; photo 17.jpg"),
+]
+
+
+@pytest.mark.parametrize(
+    ("header", "line", "empty"),
+    [
+        (
+            KOBO,
+            "2024-08-01T07:30:00+08:00;x;2024-08-01;lowood;35;90;;20;36.005 100.005 0 0;36.005;100.005;0;0;sand;17.jpg;"
+            "https://x/17.jpg;east;1;u-1;2024-08-01T01:00:00;;;submitted_via_web;;v1;;1\n",
+            "x;x;2024-08-02;lowood;;;;;;;;;;;;;not reached;2;u-2;2024-08-02T01:00:00;;;;;v1;;2\n",
+        ),
+        (
+            ODK,
+            "2024-08-01T01:00:00Z,2024-08-01T07:30:00+08:00,x,2024-08-01,lowood,35,90,,20,36.005,100.005,0,5,17.jpg,"
+            "east,uuid:1,uuid:1,7,Li,1,d,0,v1\n",
+            "x,x,x,2024-08-02,lowood,,,,,,,,,,not reached,uuid:2,uuid:2,7,Li,0,d,0,v1\n",
+        ),
+    ],
+)
+def test_an_export_of_a_form_gives_a_row_for_each_value_that_was_measured(add, stored, header, line, empty):
+    assert add(line + empty, header=header) == (2, 0)
+    assert stored() == VISITED
+    assert add(line, header=header, encoding="utf-8-sig") == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("lowood", "nowhere", "line 2: no site 'nowhere'; 'regrowth sites list' shows all sites"),
+        (",35,", ",135,", "line 2: cover_percent is 135; it must be a percentage 0..100"),
+        ("36.005,100.005", "100.005,36.005", "swapped"),
+        ("2024-08-01,lowood", "2999-08-01,lowood", "line 2: date 2999-08-01 is in the future"),
+        (",east,", ",=cmd|x,", "begins with '='"),
+        (",20,", ",1.5,", "n is 1.5, not a whole number"),
+    ],
+)
+def test_a_wrong_submission_of_a_form_is_named_once_and_nothing_is_stored(add, stored, old, new, words):
+    line = "x,x,x,2024-08-01,lowood,35,90,,20,36.005,100.005,0,5,17.jpg,east,uuid:1,uuid:1,7,Li,1,d,0,v1\n"
+    with pytest.raises(BadData) as error:
+        add(line.replace(old, new), header=ODK)
+    assert str(error.value).count(words) == 1
+    assert stored() == []
+
+
+def test_an_export_of_a_form_that_never_asked_for_the_site_is_refused(add):
+    with pytest.raises(BadData, match="column 'site' is absent"):
+        add("x,2024-08-01,35,uuid:1\n", header="SubmissionDate,today,cover_percent,KEY\n")
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
