@@ -140,6 +140,29 @@ class AllowList:
             raise FetchRefused(msg)
         return ips
 
+    def check_behind_proxy(self, host: str, port: int) -> None:
+        """Check a host whose name a proxy looks up, and perhaps nobody else can.
+
+        Raises
+        ------
+        FetchRefused
+            Any of its IP addresses is private, local or reserved, or it has none here and its name is that of a machine
+            of a local network; and the host is not allowed.
+        """
+        try:
+            self.resolve_host(host, port)
+        except socket.gaierror:
+            name = host.lower().rstrip(".")
+            if not self.allows_host(host.lower(), port) and ("." not in name or name.endswith(LOCAL_NAMES)):
+                raise FetchRefused(
+                    f"host {display_address(host)!r} has the name of a machine of a local network, which is refused; "
+                    f'if it is intended, add allow_hosts = ["{display_address(host)}:{port}"] to {self.section}'
+                ) from None
+
+
+LOCAL_NAMES: Final = (".local", ".localhost", ".internal", ".intranet", ".lan", ".home", ".corp", ".home.arpa")
+"""Endings of names that only a local network knows (RFC 6762, RFC 8375 and custom)."""
+
 
 def is_public(ip: str) -> bool:
     """Whether an IP address is globally reachable, also the IPv4 address inside an IPv6 one."""

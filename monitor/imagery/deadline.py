@@ -15,6 +15,9 @@ from urllib.parse import SplitResult, urlunsplit
 
 import urllib3
 from requests.adapters import HTTPAdapter
+from requests.utils import get_auth_from_url, prepend_scheme_if_needed, urldefragauth
+
+from monitor.errors import BadConfiguration
 
 _thread: Final = threading.local()
 
@@ -113,6 +116,33 @@ class HTTPSPool(urllib3.HTTPSConnectionPool):
     ConnectionCls = _HTTPSConnection
 
 
+def proxied_pool(proxy: str, scheme: str, host: str, port: int, **more: Any) -> urllib3.HTTPConnectionPool:
+    """Connections to a host through an HTTP proxy that obey :func:`request_deadline`; https goes through a tunnel.
+
+    Parameters
+    ----------
+    proxy : str, address of the proxy, which may have a user and password
+    scheme, host, port : of the server
+    **more : arguments of the pool
+
+    Raises
+    ------
+    BadConfiguration
+        The address is not that of an HTTP proxy.
+    """
+    login = ":".join(get_auth_from_url(proxy)).strip(":")
+    try:
+        manager = urllib3.ProxyManager(
+            urldefragauth(prepend_scheme_if_needed(proxy, "http")),
+            proxy_headers=urllib3.make_headers(proxy_basic_auth=login or None), **more,
+        )  # fmt: skip
+    except (ValueError, urllib3.exceptions.HTTPError) as error:
+        msg = f"the proxy of the environment (variable {scheme.upper()}_PROXY) is not an http:// or https:// address"
+        raise BadConfiguration(msg) from error
+    manager.pool_classes_by_scheme = _POOLS
+    return manager.connection_from_host(host, port, scheme)
+
+
 def open_url(
     pool: urllib3.HTTPConnectionPool, method: str, parts: SplitResult, *, body: bytes | None,
     headers: Mapping[str, str], timeout: urllib3.Timeout,
@@ -121,7 +151,7 @@ def open_url(
 
     Parameters
     ----------
-    pool : HTTPConnectionPool, connections to the IP address that was checked
+    pool : HTTPConnectionPool, connections to the IP address that was checked, or through a proxy
     method, parts, body, headers
         The request; its ``Host`` is that of the address.
     timeout : urllib3.Timeout, longest times to connect and without a byte [s]
@@ -131,8 +161,10 @@ def open_url(
     urllib3.exceptions.HTTPError
         There is no response.
     """
+    whole = pool.proxy is not None and parts.scheme == "http"  # what a proxy without a tunnel needs
+    origin = (parts.scheme, parts.netloc) if whole else ("", "")
     return pool.urlopen(
-        method, urlunsplit(("", "", parts.path or "/", parts.query, "")), body=body,
+        method, urlunsplit((*origin, parts.path or "/", parts.query, "")), body=body,
         headers={"Host": parts.netloc, "User-Agent": "regrowth-monitor", **headers}, redirect=False, retries=False,
         preload_content=False, decode_content=False, assert_same_host=False, timeout=timeout,
     )  # fmt: skip

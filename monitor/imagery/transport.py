@@ -1,8 +1,9 @@
 """HTTP requests to the addresses that a catalogue names, within limits that the catalogue cannot change.
 
 Every address is checked by :mod:`monitor.imagery.addresses`, also after each redirect, and a connection is made to the
-very IP address that was checked. A response is read up to a maximum size and a deadline, which covers connection,
-headers, body and redirects together.
+very IP address that was checked, or through the proxy that the environment names (``HTTP_PROXY``, ``HTTPS_PROXY``,
+``NO_PROXY``), which looks the name up again. A response is read up to a maximum size and a deadline, which covers
+connection, headers, body and redirects together.
 """
 
 import ipaddress
@@ -21,12 +22,12 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 import structlog
 import urllib3
-from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
 from urllib3.exceptions import HTTPError, IncompleteRead, NewConnectionError
 
 from monitor.errors import MonitorError, TryLater
 from monitor.imagery.addresses import AllowList, display_address, endpoint, is_remote, local_path, parse_url
-from monitor.imagery.deadline import HTTPPool, HTTPSPool, open_url, request_deadline
+from monitor.imagery.deadline import HTTPPool, HTTPSPool, open_url, proxied_pool, request_deadline
 from monitor.imagery.fetch_errors import (
     AccessDenied,
     FetchRefused,
@@ -63,7 +64,9 @@ POOL_SIZE: Final = 64
 READ_CHUNK_BYTES: Final = 1 << 16
 RETRY_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses after which the same request may succeed later."""
-_UNREACHED: Final = (NewConnectionError, urllib3.exceptions.ConnectTimeoutError, socket.gaierror)
+_UNREACHED: Final = (
+    NewConnectionError, urllib3.exceptions.ConnectTimeoutError, urllib3.exceptions.ProxyError, socket.gaierror,
+)  # fmt: skip
 """Errors before a host was reached."""
 
 
@@ -344,15 +347,21 @@ class Fetcher:
             self._ip_turn[key] = self._ip_turn.get(key, 0) + 1
 
     def _pool(self, parts: SplitResult) -> urllib3.HTTPConnectionPool:
-        """Connections to a host, at an IP address that was checked."""
+        """Connections to a host: through the proxy of the environment, or at an IP address that was checked."""
         key = endpoint(parts)
-        _, host, port = key
+        scheme, host, port = key
         with self._lock:
             if key not in self._pools:
+                url = f"{scheme}://{parts.netloc}"
+                tls: Any = {"ssl_context": self._tls_context()} if scheme == "https" else {}
+                if proxy := select_proxy(url, get_environ_proxies(url)):
+                    self.allowed.check_behind_proxy(host, port)
+                    self._pools[key] = proxied_pool(proxy, scheme, host, port, maxsize=POOL_SIZE, **tls)
+                    return self._pools[key]
                 ips = self.allowed.resolve_host(host, port)
                 ip = ips[self._ip_turn.get(key, 0) % len(ips)]
-                if parts.scheme == "https":
-                    tls: Any = {"ssl_context": self._tls_context(), "server_hostname": host, "assert_hostname": host}
+                if tls:
+                    tls |= {"server_hostname": host, "assert_hostname": host}
                     self._pools[key] = HTTPSPool(ip, port, maxsize=POOL_SIZE, **tls)
                 else:
                     self._pools[key] = HTTPPool(ip, port, maxsize=POOL_SIZE)
@@ -388,6 +397,8 @@ def _describe(error: Exception) -> str:
         return str(error)
     if isinstance(error, socket.gaierror):
         return "the host has no address"
+    if isinstance(error, urllib3.exceptions.ProxyError):
+        return "the proxy of the environment gives no answer, or refuses"
     if isinstance(error, urllib3.exceptions.TimeoutError):
         return "no response, or too slowly"
     if isinstance(error, ssl.SSLError | urllib3.exceptions.SSLError):

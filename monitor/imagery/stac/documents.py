@@ -69,7 +69,8 @@ def parse_document(text: str, address: str) -> Mapping[str, Any]:
     try:
         document = parse_json(text)
     except (ValueError, RecursionError) as error:
-        raise BadConfiguration(f"{display_address(address)} is no JSON") from error
+        page = " but a web page: the address is wrong, or a proxy answers itself" if text.lstrip()[:1] == "<" else ""
+        raise BadConfiguration(f"{display_address(address)} is not JSON{page}") from error
     if not isinstance(document, dict):
         raise BadConfiguration(f"{display_address(address)} is no STAC")
     return document
