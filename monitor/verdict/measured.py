@@ -68,7 +68,7 @@ class Measured(NamedTuple):
 class _Sums:
     """Sums over the used scenes of some sites."""
 
-    def __init__(self, scenes: UsableScenes, plans: Plans) -> None:
+    def __init__(self, scenes: UsableScenes, history: SiteHistory, plans: Plans) -> None:
         site, difference = scenes.site, np.round((scenes.cover - scenes.control) / _UNIT).astype(np.int64)
         before = scenes.used_day < plans.start[site]
         of_year = site * _SITE + scenes.position
@@ -79,9 +79,15 @@ class _Sums:
         own = difference - np.round((total[end] - total[first]) / np.maximum(n, 1)).astype(np.int64)
         known = ~before & (n > 0)
         self.count, self.total = _sums(known), _sums(np.where(known, own, 0))
-        expected = np.round(plans.expected(site, scenes.used_day) / _UNIT).astype(np.int64)
-        self.expected = _sums(np.where(known, expected, 0))
-        seasons, of = np.unique(site * _SITE + scenes.season, return_inverse=True)
+        of_season = site * _SITE + scenes.season
+        nth = np.arange(site.size) - np.searchsorted(of_season, of_season)
+        to_date = history.mu * (nth + 1)
+        mu = to_date - np.where(nth > 0, np.roll(to_date, 1), 0.0)
+        promised = np.where(plans.promised[site], plans.expected(site, scenes.used_day), 1.0)
+        self.expected, self.at_peak = (
+            _sums(np.where(known, np.round(values / _UNIT).astype(np.int64), 0)) for values in (promised * mu, promised)
+        )
+        seasons, of = np.unique(of_season, return_inverse=True)
         scenes_before = np.bincount(of[before], minlength=seasons.size)
         seen = scenes_before >= SEASON_SCENES
         mean = np.bincount(of[before], own[before], seasons.size)[seen] / scenes_before[seen] * _UNIT
@@ -92,14 +98,17 @@ class _Sums:
         variance = (squares + 2 * SEASON_SD**2) / (np.maximum(years - 1, 0) + 2) * (1 + 1 / np.maximum(years, 1))
         self.season_sd = np.where(years > 0, np.sqrt(variance), np.nan)
 
-    def mean(self, site: np.ndarray, first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Mean of the scenes from one index to another, its standard error, and the uplift promised at the peak."""
+    def mean(self, site: np.ndarray, first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Mean of the scenes from one index to another and its standard error; the uplift promised for these scenes in
+        the control's season, and all the year round. Where nothing is promised, the latter are those of an uplift of 1.
+        """
         end = np.maximum(last + 1, first)
         n = self.count[end] - self.count[first]
         known, n = (n >= SEASON_SCENES) & np.isfinite(self.season_sd[site]), np.maximum(n, 1)
         se = np.sqrt(self.season_sd[site] ** 2 + SCENE_SD**2 / n)
-        mean, expected = ((sums[end] - sums[first]) / n * _UNIT for sums in (self.total, self.expected))
-        return np.where(known, mean, np.nan), np.where(known, se, np.nan), expected
+        sums = (self.total, self.expected, self.at_peak)
+        mean, expected, at_peak = ((total[end] - total[first]) / n * _UNIT for total in sums)
+        return np.where(known, mean, np.nan), np.where(known, se, np.nan), expected, at_peak
 
 
 def measure(site: np.ndarray, day: np.ndarray, scenes: UsableScenes, history: SiteHistory, plans: Plans) -> Measured:
@@ -111,7 +120,7 @@ def measure(site: np.ndarray, day: np.ndarray, scenes: UsableScenes, history: Si
         Place of the site of each entry, and the day, from 1970-01-01.
     scenes, history, plans : UsableScenes, SiteHistory, Plans
     """
-    sums = _Sums(scenes, plans)
+    sums = _Sums(scenes, history, plans)
     promised, first = plans.promised[site], scenes.used_edge[site]
     season, position = plans.locate(site, day)
     last = scenes.last_used(site, day)
@@ -123,43 +132,51 @@ def measure(site: np.ndarray, day: np.ndarray, scenes: UsableScenes, history: Si
     def at(values: np.ndarray, index: np.ndarray) -> np.ndarray:
         return values[np.clip(index, 0, values.size - 1)] if values.size else np.zeros(index.size)
 
-    now, now_se, _ = of_season(season, last)
+    now, now_se, *_ = of_season(season, last)
     end = scenes.used_since_season(site, ended + 1) - 1
-    full, full_se, expected = of_season(ended, end)
-    earlier, earlier_se, _ = of_season(ended - 1, scenes.used_since_season(site, ended) - 1)
-    size = np.where(promised, expected, 1.0) * at(history.mu, end)
-    apart = full - at(history.mean, end) * size
-    bar = np.maximum(BELOW, CONTRADICTS * np.hypot(full_se, at(history.sd, end) * size))
-    late = np.where(last >= first, first + at(history.late_scene, last).astype(np.int64), -1)
-    late = np.where(late >= first, late, -1)
-    grown, grown_se, expected = of_season(at(scenes.season, late), late)
-    above = grown - grown_se > 0.5 * expected * at(history.mu, late)
+    full, full_se, expected, at_peak = of_season(ended, end)
+    earlier, earlier_se, *_ = of_season(ended - 1, scenes.used_since_season(site, ended) - 1)
+    estimates = at(history.mean, end) * np.stack([expected, np.where(promised, at_peak, expected)])
+    apart = full - np.clip(full, estimates.min(axis=0), estimates.max(axis=0))
+    bar = np.maximum(BELOW, CONTRADICTS * np.hypot(full_se, at(history.sd, end) * expected))
     lost_on = at(history.loss_first, last)
     lost = (last >= first) & (lost_on >= 0)
     since, year_before = (scenes.last_used(site, lost_on - days) + 1 for days in (1, 366))
+    grown, stands = (at(vetoes, last) for vetoes in _vetoes(sums, scenes, history, plans))
     loss_from, loss_to = sums.mean(site, year_before, since - 1)[0], sums.mean(site, since, last)[0]
     return Measured(
         now, now_se, full, full_se, np.abs(apart) > bar,
-        np.where(lost, loss_from, np.nan), np.where(lost, loss_to, np.nan), apart > 0, above,
+        np.where(lost, loss_from, np.nan), np.where(lost, loss_to, np.nan), apart > 0, grown > 0,
         full < -np.maximum(BELOW, full_se),
         ~promised & (full + DECLINED * full_se < -BELOW) & (earlier + DECLINED * earlier_se < -BELOW),
-        np.where(promised, at(_stands(sums, scenes, history), last), now >= -FALL).astype(bool),
+        stands > 0,
     )  # fmt: skip
 
 
-def _stands(sums: _Sums, scenes: UsableScenes, history: SiteHistory) -> np.ndarray:
-    """(m,) whether the scenes since the last loss known at each are above half of what the plan expected for them.
+def _vetoes(sums: _Sums, scenes: UsableScenes, history: SiteHistory, plans: Plans) -> tuple[np.ndarray, np.ndarray]:
+    """(m,) whether the measurement vetoes failure after each scene; and a red alert by the last loss, if there is one.
 
-    From the scene at which they surely are, until they are not at all: a veto that came and went would alarm twice.
+    Failure: the season to a late scene is surely above half of what the plan expected, until one is not above that half
+    at all. Loss: so are the scenes since then; where nothing is promised, the season to date is not below the years
+    before the start, and once it was, is not so late in a season, since a loss shows little in spring. A veto that came
+    and went would alarm twice.
     """
-    every = np.arange(scenes.site.size)
-    since = scenes.last_used(scenes.site, history.loss_first - 1) + 1
-    left, se, expected = sums.mean(scenes.site, since, every)
-    lost, half = history.loss_first >= 0, 0.5 * expected * history.mu
-    above = np.maximum.accumulate(np.where(lost & (left - se > half), every, -1))
-    below = np.maximum.accumulate(np.where(lost & (left <= half), every, -1))
-    stands: np.ndarray = (above >= since) & (above > below)
-    return stands
+    of, every, promised = scenes.site, np.arange(scenes.site.size), plans.promised[scenes.site]
+    late = history.late_scene == every - scenes.used_edge[of]
+
+    def holds(veto: np.ndarray, ends: np.ndarray, since: np.ndarray) -> np.ndarray:
+        vetoed, ended = (np.maximum.accumulate(np.where(here, every, -1)) for here in (veto, ends))
+        held: np.ndarray = (vetoed >= since) & (vetoed > ended)
+        return held
+
+    now, se, expected, _ = sums.mean(of, scenes.used_since_season(of, scenes.season), every)
+    grown = holds(late & (now - se > 0.5 * expected), late & (now <= 0.5 * expected), scenes.used_edge[of])
+    lost, since = history.loss_first >= 0, scenes.last_used(of, history.loss_first - 1) + 1
+    left, se, expected, _ = sums.mean(of, since, every)
+    fallen = lost & np.where(promised, left <= 0.5 * expected, now < -FALL)
+    not_yet = np.maximum.accumulate(np.where(fallen, every, -1)) < since
+    stands = np.where(promised, left - se > 0.5 * expected, (now >= -FALL) & (late | not_yet))
+    return grown, holds(lost & stands, fallen, since)
 
 
 def _sums(values: np.ndarray) -> np.ndarray:

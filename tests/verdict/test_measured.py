@@ -189,6 +189,38 @@ def test_a_loss_is_not_red_above_half_of_the_plan_or_where_nothing_is_promised_a
     assert (a.alert, a.alert_rule) == (AlertLevel.RED if red else AlertLevel.WATCH, "disturbance")
 
 
+def fallen(on: date, by: float, since: dict[int, float]) -> Series:
+    """A loss since a day, in the season of the site; 2023 is green again unless the loss is of more than .1."""
+    seen = series(since)
+    bell = (seen.control - 0.3) / 0.2
+    lasts = (seen.dates >= np.datetime64(on)) & ((seen.dates < np.datetime64("2023-01-01")) | (by > 0.1))
+    return replace(seen, cover=seen.cover - by * bell * lasts)
+
+
+def test_a_red_loss_stays_red_in_the_spring_after_it_when_it_hardly_shows():
+    on = date(2022, 7, 1)
+    lost_all = fallen(on, 0.12, {2021: 0.06, 2022: 0.11, 2023: 0.11})
+    tended = fallen(on, 0.1, {2022: 0.0, 2023: 0.0})
+    for seen, site in ((lost_all, SITE), (tended, TENDED)):
+        for day in (date(2022, 9, 20), date(2023, 5, 25)):
+            assert believed(seen, site, day, **lost(on)).alert is AlertLevel.RED
+    assert believed(tended, TENDED, date(2023, 9, 20), **lost(on) | {"loss_day": 19500}).alert is AlertLevel.WATCH
+
+
+def test_a_veto_of_failure_holds_until_a_season_is_not_above_half_of_the_plan_at_all():
+    above = believed(series({2022: 0.17, 2023: 0.055}), **FAILED)  # half of the plan and less than a standard error
+    assert above.alert is AlertLevel.NONE
+    assert believed(series({2022: 0.17, 2023: 0.02}), **FAILED).alert is AlertLevel.RED
+    assert believed(series({2022: 0.02, 2023: 0.055}), **FAILED).alert is AlertLevel.RED
+
+
+def test_an_uplift_that_is_green_all_the_year_round_does_not_contradict_the_model():
+    promised = 0.2 * -np.expm1(-0.45 * (np.array([2.5, 3.5]) - 0.5))
+    evergreen = series(dict(zip((2022, 2023), promised.tolist(), strict=True)))
+    assert not believed(evergreen, **ON_TRACK).contradiction
+    assert believed(series({2022: 0.1, 2023: 0.25}), **ON_TRACK).contradiction
+
+
 def test_after_a_loss_the_measurement_of_the_year_before_and_since_then_is_stated():
     on = date(2023, 6, 20)
     seen = series({2022: 0.12, 2023: 0.12})

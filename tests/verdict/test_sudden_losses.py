@@ -137,20 +137,19 @@ def levels_of_each_loss(plan: Plan, sites: int, seed: int):
             yield rows.alert[its], outcome.years[its]
 
 
-def test_a_loss_is_watched_until_it_is_sure_then_red_and_hardly_ever_red_again_once_it_has_healed():
+def test_a_loss_is_watched_until_it_is_sure_then_red_and_hardly_ever_red_again():
     watch, red = LEVELS.index(AlertLevel.WATCH), LEVELS.index(AlertLevel.RED)
-    turned, only_watched, healed, again = 0, 0, 0, 0
+    turned, only_watched, again = 0, 0, 0
     for level, years in levels_of_each_loss(PLAN, 150, 71):
         assert (level[years < PLAN.too_early_years] == watch).all()
         assert set(level) <= {watch, red}
         turned += set(level) == {watch, red}
         only_watched += set(level) == {watch}
         falls = np.flatnonzero(np.diff(level) < 0)
-        healed += falls.size > 0
         again += falls.size > 0 and (level[falls[0] + 1 :] == red).any()
     assert turned >= 5
     assert only_watched >= 10
-    assert again <= 5 < healed  # half of each loss is back in one to four years
+    assert again <= 1
 
 
 @pytest.mark.parametrize("theta", [1.0, 0.5])
