@@ -177,6 +177,12 @@ OTHER_SEASON = (
     "缺的不是无云影像：请改填生长季相符的生物群系（karst 与 southwest_mountain 全年评价）。",
 )
 """What clears a verdict where the growing season of the biome is not that of the ground."""
+NO_SEASON = (
+    "Clear scenes are not what is missing: name control ground that shows the seasons ([registry] controls), or "
+    "correct the column of the control.",
+    "缺的不是无云影像：请指定能看出季节变化的对照地块（[registry] controls），或更正对照地块一列。",
+)
+"""What clears a verdict where the control has the same cover in every scene."""
 WRONG_OFFSET = (
     "Clear scenes are not what is missing: correct the offset and scale that the collection states (Sentinel-2 adds "
     "1,000 from processing baseline 04.00 on: offset -0.1), for files of your own by 'regrowth source index --offset', "
@@ -195,6 +201,10 @@ SEEN = ("Seen in {scenes} clear scenes, the last of {day}.", "依据 {scenes} �
 """Basis of a verdict, where no reason is worth a sentence."""
 NO_PLAN = {
     Status.ON_TRACK: ("No loss is seen.", "未见损失。"),
+    Status.UNDECIDED: (
+        "Undecided: not yet clear whether vegetation has been lost.",
+        "尚无定论：目前还不能说植被是否受损。",
+    ),
     Status.FAILING: ("Vegetation has been lost.", "植被已有损失。"),
 }
 IN_PART = (
@@ -317,6 +327,8 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en", brief: 
         sentences.append(WRONG_OFFSET[pick])
     elif Reason.SEASON_ELSEWHERE.value in a.reasons:
         sentences.append(OTHER_SEASON[pick])
+    elif Reason.CONTROL_CONSTANT.value in a.reasons:
+        sentences.append(NO_SEASON[pick])
     elif a.status in CLEARS and Reason.START_IN_FUTURE.value not in a.reasons:
         years = site.plan.too_early_years
         later, month = divmod(site.start.month - 1 + round(years * 12), 12)
@@ -530,8 +542,10 @@ def false_alarm_rate(assessment: Assessment, *, language: str = "en") -> list[st
     Returns
     -------
     list of str
-        One sentence; empty where the alert is guarded.
+        One sentence; empty where the alert is guarded, and where the rate was not measured: failure without a promise.
     """
+    if assessment.alert_rule == "failure" and Reason.NO_PLAN.value in assessment.reasons:
+        return []
     news = {
         (AlertLevel.WATCH, "failure"): EARLY_NEWS[language == "zh"].format(rate=WATCHED_WRONGLY),
         (AlertLevel.WATCH, "disturbance"): LOSS_WATCHED[language == "zh"].format(rate=LOST_WRONGLY),
@@ -553,7 +567,8 @@ def _measured(a: Assessment, *, promised: bool, chinese: bool, brief: bool) -> s
         if chinese:
             changed = f"变化 {_signed(rise)} 个百分点" if rise else "没有变化"
             return f"植被覆盖度相对对照地块{changed}{span}。"
-        changed = f"Cover changed by {_signed(rise)} points" if rise else "Cover did not change"
+        points = "point" if abs(rise) == 1 else "points"
+        changed = f"Cover changed by {_signed(rise)} {points}" if rise else "Cover did not change"
         return f"{changed} against the control ground{span}."
     if a.theta is None or a.theta_low is None or a.theta_high is None or not a.expected:
         return None

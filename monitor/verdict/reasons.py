@@ -142,8 +142,8 @@ SENTENCES = {
     Reason.TOO_EARLY: ("Growth of this kind cannot be judged from above yet.", "此类恢复目前尚不能从遥感判断。"),
     Reason.NO_PLAN: ("No uplift was promised here; only loss is judged.", "此处未承诺增量，只判断是否有损失。"),
     Reason.UNCERTAIN: (
-        "The observations so far fit growth on plan as well as growth below it.",
-        "目前的观测既可能是按规划生长，也可能低于规划。",
+        "The observations so far fit a good outcome as well as a poor one.",
+        "目前的观测既可能对应好的结果，也可能对应差的结果。",
     ),
     Reason.NEIGHBOURS_LOST: (
         "Other sites nearby lost cover in the same weeks: a common cause such as fire, flood, frost, hail, snow or "

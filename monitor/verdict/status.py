@@ -381,7 +381,8 @@ def _status(
     failing = found.guarded | found.unprotected | (found.failing & ~doubtful)
     below_plan = theta.p_failing + theta.p_lagging
     judged = days.known & days.promised
-    on_track = ~judged | (theta.p_on_track >= c.on_track)
+    probably_lost = days.known & ~days.promised & (theta.below[:, 1] >= c.on_track)
+    on_track = np.where(judged, theta.p_on_track >= c.on_track, ~probably_lost)
     stands = found.guarded | found.unprotected | (failing & found.failed_before) | (judged & ~days.early & on_track)
     disturbed = found.lost & (found.chance >= LIKELY_LOSS) & ~stands
     status = np.select(

@@ -11,7 +11,7 @@ from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assess import DEFAULT, assess, assessments, histories, judge_sites, verdicts
 from monitor.verdict.assessment import AlertLevel, Assessment, Series, Status
-from monitor.verdict.explain import NOT_MEASURED, measured_difference
+from monitor.verdict.explain import NOT_MEASURED, explain, false_alarm_rate, measured_difference
 from monitor.verdict.kernels.history import SiteHistory
 from monitor.verdict.plans import Plans
 from monitor.verdict.status import judge
@@ -252,6 +252,15 @@ def test_tended_ground_is_failing_after_two_full_seasons_surely_five_points_belo
     assert believed(twice, TENDED, date(2023, 8, 1), **no_loss).status is Status.UNDECIDED
     assert believed(series({2022: -0.1, 2023: -0.06}), TENDED, **no_loss).status is Status.UNDECIDED
     assert believed(series({2022: 0.0, 2023: 0.0}), TENDED, **no_loss).status is Status.ON_TRACK
+    assert false_alarm_rate(a) == []  # was measured on sites with a plan
+
+
+def test_tended_ground_that_has_more_likely_than_not_lost_five_points_is_undecided_and_not_without_loss():
+    seen = series({2022: -0.04, 2023: -0.04})
+    likely, unlikely = (believed(seen, TENDED, **ON_TRACK | {"below": chance}) for chance in (0.6, 0.4))
+    assert (likely.status, likely.alert, likely.probability) == (Status.UNDECIDED, AlertLevel.NONE, None)
+    assert explain(likely, TENDED)[0] == "Undecided: not yet clear whether vegetation has been lost."
+    assert unlikely.status is Status.ON_TRACK
 
 
 def test_model_and_measurement_contradict_each_other_at_season_ends_only():

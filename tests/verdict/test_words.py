@@ -49,6 +49,12 @@ def test_a_failing_site_is_explained_with_numbers_reason_and_remedy():
     assert explain(FAILING, SITE, language="zh")[0] == "恢复未见效。"
 
 
+def test_more_clear_scenes_are_not_asked_for_where_the_control_never_changes():
+    constant = replace(FAILING, status=Status.INSUFFICIENT_DATA, alert=AlertLevel.NONE, reasons=("CONTROL_CONSTANT",))
+    assert explain(constant, SITE)[-1].startswith("Clear scenes are not what is missing: name control ground")
+    assert explain(constant, SITE, language="zh")[-1].startswith("缺的不是无云影像")
+
+
 def test_a_sudden_loss_is_explained_with_its_dates():
     dates = {"loss_after": date(2024, 6, 5), "loss_on": date(2024, 6, 12), "loss_confirmed_on": date(2024, 7, 3)}
     lost = replace(FAILING, status=Status.DISTURBED, alert_rule="disturbance", **dates)
@@ -77,7 +83,7 @@ def test_what_rounds_to_nothing_is_called_nothing_in_either_language():
     tended = replace(SITE, intervention="tending", plan=replace(SITE.plan, A=0.0))
     assert explain(replace(FAILING, **level), tended)[1] == "Cover did not change against the control ground (0 to 0)."
     assert explain(replace(FAILING, **level), tended, language="zh")[1] == "植被覆盖度相对对照地块没有变化（0 至 0）。"
-    assert explain(FAILING, tended)[1] == "Cover changed by −1 points against the control ground (−6 to +4)."
+    assert explain(FAILING, tended)[1] == "Cover changed by −1 point against the control ground (−6 to +4)."
 
 
 def test_a_loss_that_is_only_watched_is_called_possible():
