@@ -8,7 +8,10 @@ from struct import pack
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import rioxarray  # noqa: F401  gives DataArrays their ``rio``
+import xarray as xr
 from odc.geo.geobox import GeoBox
+from odc.geo.xr import xr_coords
 from PIL import Image
 from rasterio import Env
 from rasterio.io import MemoryFile
@@ -102,6 +105,8 @@ def cog(values: np.ndarray, grid: GeoBox, layer: Layer, tags: Mapping[str, str])
     tags : mapping
         Further tags of the file, by name.
     """
+    bare = xr.DataArray(values, dims=("y", "x"), coords={"spatial_ref": xr_coords(grid)["spatial_ref"]})
+    bare.attrs = {"_FillValue": np.nan, "long_name": (layer.name,), "units": layer.unit, **tags}
     height, width = values.shape
     how: dict[str, Any] = {
         "driver": "COG", "level": 1, "predictor": "YES", "overviews": "AUTO", "blocksize": MAX_BLOCK
@@ -109,16 +114,9 @@ def cog(values: np.ndarray, grid: GeoBox, layer: Layer, tags: Mapping[str, str])
     if max(values.shape) <= MAX_BLOCK:  # one block, written after all tags: a COG in half the time
         sides = {"blockxsize": -(-width // 16) * 16, "blockysize": -(-height // 16) * 16}
         how = {"driver": "GTiff", "zlevel": 1, "predictor": 3, "tiled": True, **sides}
-    crs = None if grid.crs is None else grid.crs.to_wkt()
     # GDAL would parse the long list of options of a driver for each file, only to validate these few.
     with Env(GDAL_VALIDATE_CREATION_OPTIONS=False), MemoryFile() as memory:
-        with memory.open(
-            width=width, height=height, count=1, dtype="float32", crs=crs, transform=grid.affine, nodata=np.nan,
-            compress="DEFLATE", **how,
-        ) as file:  # fmt: skip
-            file.update_tags(units=layer.unit, **tags)
-            file.set_band_description(1, layer.name)
-            file.write(values, 1)
+        bare.rio.to_raster(memory.name, compress="DEFLATE", **how)
         return bytes(memory.getbuffer())
 
 
