@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from monitor.day_in_words import day_in_words
+from monitor.sites.names import without_invisible
 
 if TYPE_CHECKING:
     from monitor.sites.site import Site
@@ -30,6 +31,9 @@ RULE_NAMES: Final = TEXTS["rule"]
 WATCH_NAMES: Final = TEXTS["watch"]
 """Causes of a watch, which are less certain than those of a red alert."""
 INTERVENTION_NAMES: Final = TEXTS["intervention"]
+
+MU_PER_HECTARE: Final = 15.0
+"""Mu, the unit of area of Chinese forestry, in a hectare. [mu/ha]"""
 
 
 def text(key: str, language: str, **values: object) -> str:
@@ -85,6 +89,23 @@ def shown_status(site: "Site", status: str) -> str:
 def language_of(site: "Site") -> Language:
     """Language of the manager of a site."""
     return "zh" if site.manager_language.lower().startswith("zh") else "en"
+
+
+def site_name(site: "Site", language: Language) -> str:
+    """Name of a site in a language, without invisible characters: Chinese or plain, else the id."""
+    names = (site.name_zh if language == "zh" else None, site.name, site.id)
+    return next(filter(None, (without_invisible(name or "") for name in names)), "")
+
+
+def area(hectares: float, language: Language) -> str:
+    """Area with two significant digits below 10, in whole numbers from 100: in mu in Chinese, else in hectares.
+
+    >>> area(0.538, "zh"), area(0.538, "en"), area(94.62, "zh")
+    ('8.1 亩', '0.54 ha', '1,419 亩')
+    """
+    value = MU_PER_HECTARE * hectares if language == "zh" else hectares
+    unit = "亩" if language == "zh" else "ha"
+    return f"{value:,.{0 if value >= 100 else 1 if value >= 1 else 2}f} {unit}"
 
 
 def day(value: date, language: Language) -> str:

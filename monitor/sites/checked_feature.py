@@ -158,7 +158,8 @@ def check_feature(
         if near and column in feature.properties:
             message = f"The column {shown(column)} is unknown and not read."
             checked.add("UNKNOWN_COLUMN", message, f"Did you mean {near!r}?", refuses=False)
-    values = {name: checked.text(name) for name in ("name", "province", "partner", "manager_name", "manager_channel")}
+    texts = ("name", "name_zh", "province", "partner", "manager_name", "manager_channel")
+    values = {name: checked.text(name) for name in texts}
     if values["name"] is None and "name" not in (problem.message.split(" ")[0] for problem in checked.problems):
         message = "name is missing: messages and pages name the site by its id."
         checked.add("NO_NAME", message, "Give the name by which its manager knows it.", refuses=False)
@@ -182,8 +183,9 @@ def check_feature(
     if outline.geometry is None or outline.hectares is None or any(problem.refuses for problem in checked.problems):
         return checked
     site = Site(
-        id=checked.site_id, name=values["name"] or checked.site_id, geometry=outline.geometry, start=start,
-        hectares=outline.hectares, province=values["province"], programme_year=None if year is None else int(year),
+        id=checked.site_id, name=values["name"] or checked.site_id, name_zh=values["name_zh"],
+        geometry=outline.geometry, start=start, hectares=outline.hectares, province=values["province"],
+        programme_year=None if year is None else int(year),
         partner=values["partner"], slope_degrees=slope, manager_name=values["manager_name"],
         manager_language=language or "en", manager_email=email, manager_channel=values["manager_channel"], **promise,
     )  # fmt: skip

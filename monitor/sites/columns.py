@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from monitor.sites.formats.feature import Feature
 
 PROPERTIES = (
-    "id", "name", "start", "intervention", "biome", "subtype", "province", "programme_year", "partner", "slope_degrees",
-    "manager_name", "manager_language", "manager_email", "manager_channel", "plan_A", "plan_k", "plan_L",
-    "plan_cover", "too_early_years", "cohorts",
+    "id", "name", "name_zh", "start", "intervention", "biome", "subtype", "province", "programme_year", "partner",
+    "slope_degrees", "manager_name", "manager_language", "manager_email", "manager_channel", "plan_A", "plan_k",
+    "plan_L", "plan_cover", "too_early_years", "cohorts",
 )  # fmt: skip
 """Columns that are read. Shapefiles cut names to ten characters and lose case; such names are recognised."""
 _BY_SPELLING = {name[:10].casefold(): name for name in PROPERTIES} | {name.casefold(): name for name in PROPERTIES}

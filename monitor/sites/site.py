@@ -122,6 +122,8 @@ class Site:
     """Plan of the registry, else the default, see :func:`monitor.sites.biomes.default_plan`."""
     hectares: float
     """Geodesic area. [ha]"""
+    name_zh: str | None = None
+    """Short Chinese name, used in Chinese instead of `name`; None: there is none."""
     subtype: str | None = None
     """One of :data:`SUBTYPES`, or None."""
     province: str | None = None
@@ -195,7 +197,7 @@ def site_version(site: Site) -> str:
         del content["plan"]["cover"], content["plan"]["factor"]
     content["cohorts"] = [(begun.isoformat(), share) for begun, share in site.cohorts]
     content["own_biome"] = None if site.own_biome is None else asdict(site.own_biome)
-    for later in ("cohorts", "manager_email", "own_biome"):  # sites without one keep the version from before it existed
+    for later in ("cohorts", "manager_email", "name_zh", "own_biome"):  # a site without one has the earlier version
         if not content[later]:
             del content[later]
     text = json.dumps(json.loads(json.dumps(content), parse_int=float), sort_keys=True)  # 2 and 2.0 are the same

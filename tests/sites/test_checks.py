@@ -36,8 +36,9 @@ def codes(found):
 
 def test_a_good_entry_becomes_a_typed_site(judged):
     properties = {
-        "id": "a", "name": "定西", "start": "2021-04-20", "intervention": "erosion_control", "biome": "loess",
-        "subtype": "gully", "province": "甘肃", "programme_year": 2021, "partner": "p", "slope_degrees": 22.5,
+        "id": "a", "name": "Dingxi", "name_zh": "定西", "start": "2021-04-20",
+        "intervention": "erosion_control", "biome": "loess", "subtype": "gully",
+        "province": "甘肃", "programme_year": 2021, "partner": "p", "slope_degrees": 22.5,
         "manager_name": "王", "manager_language": "zh", "manager_email": "w@example.org", "manager_channel": "wecom",
         "plan_A": 0.3, "plan_k": 0.5, "plan_L": 1, "plan_cover": "index", "too_early_years": 2,
         "cohorts": "2021-04-20:1",
@@ -48,7 +49,8 @@ def test_a_good_entry_becomes_a_typed_site(judged):
     site = found.site
     assert (site.start, site.slope_degrees, site.programme_year) == (date(2021, 4, 20), 22.5, 2021)
     assert site.plan == Plan(A=0.3, k=0.5, L=1.0, too_early_years=2.0)
-    assert (site.name, site.province, site.manager_name, site.manager_language) == ("定西", "甘肃", "王", "zh")
+    assert (site.name, site.name_zh, site.province) == ("Dingxi", "定西", "甘肃")
+    assert (site.manager_name, site.manager_language) == ("王", "zh")
 
 
 @pytest.mark.parametrize(
@@ -351,7 +353,7 @@ def test_any_change_of_a_property_of_a_site_is_a_new_version(judged):
         "intervention": "tending", "biome": "karst", "plan": dataclasses.replace(site.plan, k=0.5), "subtype": None,
         "province": "x", "programme_year": 2000, "partner": "x", "slope_degrees": 1.0,
         "manager_name": "x", "manager_language": "zh", "manager_email": "x@example.org", "manager_channel": "x",
-        "cohorts": ((site.start, 1.0),), "own_biome": BIOMES["steppe"],
+        "name_zh": "x", "cohorts": ((site.start, 1.0),), "own_biome": BIOMES["steppe"],
     }  # fmt: skip
     assert set(changed) == {f.name for f in dataclasses.fields(site)} - {"version", "hectares"}
     versions = [site_version(dataclasses.replace(site, **{name: value})) for name, value in changed.items()]
