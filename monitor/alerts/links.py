@@ -1,7 +1,8 @@
 """Links by which the recipient of a message answers without logging in.
 
-A link is signed, so that nobody can make or change one, and carries the time at which it expires. That it is used once
-only is checked where answers are recorded.
+A link is signed, so that nobody can make or change one, and carries the time at which it expires. An answer link is for
+one notice; that it is used once only is checked where answers are recorded. A personal link opens the sites of one
+manager, as often as wanted, for whoever holds it, until it expires or is revoked.
 """
 
 import hashlib
@@ -15,7 +16,9 @@ from itsdangerous.encoding import base64_decode, base64_encode
 from monitor.errors import MonitorError
 
 _CONTENT: Final = struct.Struct(">8sd")
-"""Identifier of the notice, and time of expiry in seconds since 1970."""
+"""Identifier of the link, and time of expiry in seconds since 1970."""
+_SALTS: Final = {"a": b"regrowth answer link", "m": b"regrowth personal link"}
+"""By folder of the address: a token of one kind is not one of the other."""
 
 
 class LinkInvalid(MonitorError):
@@ -24,6 +27,11 @@ class LinkInvalid(MonitorError):
 
 class LinkExpired(MonitorError):
     """The link was valid, but only until an earlier time."""
+
+    def __init__(self, message: str, link: str) -> None:
+        super().__init__(message)
+        self.link = link
+        """Its identifier."""
 
 
 def answer_link(base_url: str, key: str, link: str, expires: datetime) -> str:
@@ -40,11 +48,23 @@ def answer_link(base_url: str, key: str, link: str, expires: datetime) -> str:
     expires : datetime
         Time from which it is refused; fractions of a second count.
     """
+    return _address("a", base_url, key, link, expires)
+
+
+def personal_link(base_url: str, key: str, link: str, expires: datetime) -> str:
+    """Address of the page "my sites" of a manager; parameters as of :func:`answer_link`.
+
+    `link` is an identifier of :class:`monitor.ledger.models.PersonalLinkRow`.
+    """
+    return _address("m", base_url, key, link, expires)
+
+
+def _address(folder: str, base_url: str, key: str, link: str, expires: datetime) -> str:
     content = _CONTENT.pack(bytes.fromhex(link), expires.timestamp())
-    return f"{base_url.rstrip('/')}/a/{_signer(key).sign(base64_encode(content)).decode()}"
+    return f"{base_url.rstrip('/')}/{folder}/{_signer(key, folder).sign(base64_encode(content)).decode()}"
 
 
-def read_link(token: str, key: str, now: datetime) -> str:
+def read_link(token: str, key: str, now: datetime, *, folder: str = "a") -> str:
     """Identifier of the link that a token stands for.
 
     Parameters
@@ -55,6 +75,8 @@ def read_link(token: str, key: str, now: datetime) -> str:
         Secret of the installation.
     now : datetime
         Present time.
+    folder : str
+        ``a`` for an answer link, ``m`` for a personal one.
 
     Raises
     ------
@@ -63,7 +85,7 @@ def read_link(token: str, key: str, now: datetime) -> str:
     LinkExpired
         Its time is over.
     """
-    signer = _signer(key)
+    signer = _signer(key, folder)
     try:
         signed = signer.unsign(token)
         link, seconds = _CONTENT.unpack(base64_decode(signed))
@@ -72,9 +94,10 @@ def read_link(token: str, key: str, now: datetime) -> str:
     if signer.sign(signed) != token.encode():  # base64 ignores the last bits: several texts have one signature
         raise LinkInvalid("the link is damaged")
     if now.timestamp() >= seconds:
-        raise LinkExpired(f"the link expired at {datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC")
+        expired = f"the link expired at {datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+        raise LinkExpired(expired, link.hex())
     return str(link.hex())
 
 
-def _signer(key: str) -> Signer:
-    return Signer(key, salt=b"regrowth answer link", key_derivation="hmac", digest_method=hashlib.sha256)
+def _signer(key: str, folder: str) -> Signer:
+    return Signer(key, salt=_SALTS[folder], key_derivation="hmac", digest_method=hashlib.sha256)

@@ -1,7 +1,7 @@
 """Who receives the messages about a site."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -55,6 +55,14 @@ class AddressBook:
         """
         names = [site.manager_channel] if site.manager_channel else self.default
         return self._reached(names, site.manager_email or "")
+
+    def managers(self, sites: Iterable[Site]) -> dict[Recipient, list[Site]]:
+        """Each manager who can be reached, with those of some sites that reach them."""
+        managers: dict[Recipient, list[Site]] = {}
+        for site in sites:
+            for recipient in self.of_manager(site):
+                managers.setdefault(recipient, []).append(site)
+        return managers
 
     def of_operators(self) -> list[Recipient]:
         """Recipients of the messages to the operators; may be empty."""

@@ -24,7 +24,7 @@ from monitor.ledger.damage import damaged_rows
 from monitor.ledger.models import Base, LedgerRow
 from monitor.ledger.transaction import Transaction
 
-FORMAT: Final = 4
+FORMAT: Final = 5
 """Format of the tables. A ledger of another format is refused: before version 1.0 nothing is migrated."""
 LOCK_WAIT: Final = 60
 """Longest time to wait for another writer. [s]"""

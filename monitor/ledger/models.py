@@ -269,6 +269,21 @@ class AlertEventRow(Base):
     payload: Mapped[dict[str, Any]]
 
 
+class PersonalLinkRow(Base):
+    """One personal link of a manager. A revoked one is not deleted: answers name the link by which they came."""
+
+    __tablename__ = "personal_links"
+
+    link: Mapped[str] = mapped_column(String(16), primary_key=True)
+    """Identifier: random, as that of an answer link."""
+    channel: Mapped[str] = mapped_column(String(40))
+    recipient: Mapped[str] = mapped_column(String(320))
+    """As in the outbox."""
+    made: Mapped[str] = mapped_column(String(40))
+    revoked: Mapped[str | None] = mapped_column(String(40))
+    """None: it is valid."""
+
+
 class PhotoRow(Base):
     """One photo of an answer, as it was encoded again by this program."""
 

@@ -1,4 +1,4 @@
-"""The outbox: notices to recipients, and the messages that contain them."""
+"""The outbox: notices to recipients, the messages that contain them, and the personal links of managers."""
 
 import secrets
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import func, insert, select, update
 
-from monitor.ledger.models import NoticeRow
+from monitor.ledger.models import NoticeRow, PersonalLinkRow
 from monitor.ledger.rows import Payload, Rows
 
 
@@ -101,3 +101,34 @@ class Outbox(Rows):
         query = query.where(NoticeRow.state.in_(("waiting", "held", "sent")))
         rows = self._connection.execute(query.group_by(NoticeRow.channel, NoticeRow.recipient))
         return {(channel, recipient): day for channel, recipient, day in rows}
+
+    def personal_link(self, channel: str, recipient: str) -> str | None:
+        """Identifier of the valid personal link of a manager; None: there is none."""
+        query = select(PersonalLinkRow.link).where(
+            PersonalLinkRow.channel == channel, PersonalLinkRow.recipient == recipient,
+            PersonalLinkRow.revoked.is_(None),
+        )  # fmt: skip
+        return self._connection.execute(query).scalar()
+
+    def make_personal_link(self, channel: str, recipient: str, *, now: str) -> str:
+        """Identifier of the valid personal link of a manager, which is made where there is none."""
+        link = self.personal_link(channel, recipient)
+        if link is None:
+            link = secrets.token_hex(8)
+            row = {"link": link, "channel": channel, "recipient": recipient, "made": now}
+            self._connection.execute(insert(PersonalLinkRow), [row])
+        return link
+
+    def manager_of_link(self, link: str) -> tuple[str, str] | None:
+        """Channel and address of the manager of a personal link; None: it is unknown or revoked."""
+        query = select(PersonalLinkRow.channel, PersonalLinkRow.recipient)
+        row = self._connection.execute(query.where(PersonalLinkRow.link == link, PersonalLinkRow.revoked.is_(None)))
+        return next((tuple(one) for one in row), None)
+
+    def revoke_personal_links(self, channel: str, recipient: str, *, now: str) -> int:
+        """Revoke the personal links of a manager; returns how many were valid."""
+        valid = update(PersonalLinkRow).where(
+            PersonalLinkRow.channel == channel, PersonalLinkRow.recipient == recipient,
+            PersonalLinkRow.revoked.is_(None),
+        )  # fmt: skip
+        return self._connection.execute(valid.values(revoked=now)).rowcount

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.alerts.links import LinkExpired, LinkInvalid, answer_link, read_link
+from monitor.alerts.links import LinkExpired, LinkInvalid, answer_link, personal_link, read_link
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 KEY = "a key of this installation"
@@ -71,3 +71,19 @@ def test_the_signature_of_another_link_does_not_fit():
 def test_no_text_passes_as_a_token(token):
     with pytest.raises(LinkInvalid):
         read_link(token, KEY, NOW)
+
+
+def test_a_personal_link_is_not_an_answer_link_nor_the_other_way_round():
+    personal = personal_link("https://x.example", KEY, LINK, NOW + timedelta(days=30)).removeprefix(
+        "https://x.example/m/"
+    )
+    assert read_link(personal, KEY, NOW, folder="m") == LINK
+    for token, folder in ((personal, "a"), (token_of(), "m")):
+        with pytest.raises(LinkInvalid):
+            read_link(token, KEY, NOW, folder=folder)
+
+
+def test_an_expired_link_still_says_whose_it_was_so_that_it_can_be_renewed():
+    with pytest.raises(LinkExpired) as expired:
+        read_link(token_of(), KEY, NOW + timedelta(days=31))
+    assert expired.value.link == LINK
