@@ -30,6 +30,7 @@ from monitor.sites.promise import promise_of, with_promise
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.assessment import Assessment, Series, Status, assessment_to_json
 from monitor.verdict.calibration import Calibration
+from monitor.verdict.growth import GrowthPoint, growth_points, growth_to_json
 from monitor.verdict.loss_ground import LossGround, lost_together, neighbours
 from monitor.verdict.lots import lot_of, member_of
 from monitor.verdict.reasons import Reason
@@ -107,10 +108,11 @@ def judge_landscape(
         )  # fmt: skip
         sites.append((fetched.stored, fetched.snapshot, series, inputs))
     verdicts = series_verdicts(sites, Series.of_sites(observed, as_of), as_of)
+    growth = growth_points(verdicts[0].judged)
     made: list[StoredAssessment] = []
     changed: dict[tuple[str, str], Payload] = {}
     done: dict[str, Assessment] = {}
-    for (registered, fetched), of_site, verdict in zip(updated, sites, verdicts, strict=True):
+    for (registered, fetched), of_site, verdict, points in zip(updated, sites, verdicts, growth, strict=True):
         if registered.id not in current:  # it was retired meanwhile
             continue
         _, _, series, inputs = of_site
@@ -119,7 +121,7 @@ def judge_landscape(
         digest = _digest(series, inputs, [*verdict.background, *([repr(loss)] if loss else [])])
         assessment, patch = verdict_with_areas(verdict, loss, *of_site)
         if known is None or known.as_of <= as_of.isoformat():  # no page shows one of an earlier day
-            data_now = _derived_data(site, registered, series, inputs, assessment, patch, data[ground], night)
+            data_now = _derived_data(site, registered, series, inputs, assessment, patch, points, data[ground], night)
             changed |= {(ground, kind): payload for kind, payload in data_now.items()}
         made.append(
             StoredAssessment(
@@ -177,7 +179,7 @@ def _under_earlier_promises(
 
 def _derived_data(
     site: Site, registered: Site, series: Columns, inputs: VerdictInputs, assessment: Assessment,
-    patch: WorstPatch | None, stored: Mapping[str, Payload], night: Night,
+    patch: WorstPatch | None, points: Sequence[GrowthPoint], stored: Mapping[str, Payload], night: Night,
 ) -> dict[str, Payload]:  # fmt: skip
     """Changed derived results of a site besides its assessment, by kind."""
     constants, changed = inputs.constants, dict[str, Payload]()
@@ -208,6 +210,8 @@ def _derived_data(
         payload = to_json(patch) if patch else {}
         if payload != (stored.get("worst_patch") or {}):
             changed["worst_patch"] = payload
+    if (payload := growth_to_json(points)) != stored.get("growth"):
+        changed["growth"] = payload
     return changed
 
 

@@ -62,6 +62,7 @@ from monitor.sites.promise import promises_until
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.assessment import AlertLevel, Assessment
 from monitor.verdict.calibration import Calibration
+from monitor.verdict.growth import growth_from_json
 from monitor.verdict.lots import Use, lots_of
 
 log = structlog.get_logger()
@@ -177,6 +178,7 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
     latest, damaged = sound_assessments(t)
     stored_alerts, snapshots, terrains = _by_site(t.alerts()), t.snapshots(), t.all_ground_data("terrain")
     detectabilities, left_out = t.all_ground_data("detectability"), t.all_ground_data("left_out")
+    growths = t.all_ground_data("growth")
     answers = _answers_by_site(t)
     measured = {site: stored_rows(rows) for site, rows in t.field_rows().items()}
     promises = t.all_promises()
@@ -207,8 +209,8 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
         content = [
             pages_code_hash(), site.version, promised, notice, assessment.status, assessment.alert,
             list(assessment.reasons), row.digest, alert and to_json(alert), snapshot, gone, terrain, detectability,
-            assessment.hectares_failing,
-            assessment.hectares_lost, assessment.neighbours_lost, msgspec.to_builtins(answers.get(site.id, ())),
+            growths.get(ground), assessment.hectares_failing, assessment.hectares_lost,
+            assessment.neighbours_lost, msgspec.to_builtins(answers.get(site.id, ())),
             msgspec.to_builtins((measured.get(site.id, ()), factors.get(site.biome_key))),
         ]  # fmt: skip
         key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
@@ -217,7 +219,8 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
             continue
         inputs = PageInputs(
             site=site, begun=begun, ground=ground, assessment=assessment, snapshot=snapshot,
-            left_out=units, terrain=slope, detectability=chances(detectability),
+            left_out=units, terrain=slope, growth=growth_from_json(growths.get(ground)),
+            detectability=chances(detectability),
             detection_improvements=improvements(detectability), detection_assumptions=assumptions(detectability),
             calibration=constants, alert=alert, answers=answers.get(site.id, ()), measured=measured.get(site.id, ()),
             biome_factor=factors.get(site.biome_key), promises=tuple(promised), notice=notice, key=key,

@@ -109,8 +109,8 @@ class GroundDataRow(Base):
 
     Kinds: ``terrain``, ``rain``, ``detectability``, ``left_out`` (control units that no longer count),
     ``tried`` (last season in which control units were sought without success), ``worst_patch`` (where to
-    look first; may be empty), ``seasons`` (yearly amplitudes, for the verdict on its lot), ``unread`` (since when
-    scenes could not be read, by acquisition).
+    look first; may be empty), ``growth`` (points of its growth chart), ``seasons`` (yearly amplitudes, for the verdict
+    on its lot), ``unread`` (since when scenes could not be read, by acquisition).
     """
 
     __tablename__ = "background"

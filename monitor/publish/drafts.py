@@ -51,6 +51,7 @@ from monitor.sites.site import Site
 from monitor.verdict.assess import DEFAULT, judge_sites
 from monitor.verdict.assessment import AlertLevel, Assessment, Series, Status
 from monitor.verdict.calibration import Calibration
+from monitor.verdict.growth import GrowthPoint
 from monitor.verdict.lots import lot_of
 
 VISIBLE = ("red", "green", "blue")
@@ -77,6 +78,8 @@ class PageInputs:
     left_out: Mapping[str, str]
     """By id of a control unit, the first day (ISO 8601) on which it no longer counts."""
     terrain: Terrain | None
+    growth: tuple[GrowthPoint, ...]
+    """Points of its growth chart."""
     detectability: tuple[DetectionChance, ...]
     detection_improvements: tuple[DetectionImprovement, ...]
     detection_assumptions: DetectionAssumptions | None
@@ -190,6 +193,7 @@ def draft_page(
         biome_factor=inputs.biome_factor,
         promises=inputs.promises,
         notice=inputs.notice,
+        growth=inputs.growth,
         elevation=None if inputs.terrain is None else inputs.terrain.elevation,
         slope=site.slope_degrees if inputs.terrain is None else inputs.terrain.slope,
         detectability=inputs.detectability,

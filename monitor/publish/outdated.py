@@ -170,6 +170,7 @@ def page_key(view: SiteView, files: Mapping[str, PagePicture]) -> str:
     units = None if controls is None else (controls.units, controls.reasons, controls.ground.wkb)
     beside = (
         units,
+        [(point.day, *map(points, point[1:])) for point in view.growth],
         view.detectability,
         view.detection_improvements,
         view.detection_assumptions,

@@ -15,6 +15,7 @@ from monitor.series.field_rows import FieldRow
 from monitor.sites.cover_scale import FieldFactor
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment, Status
+from monitor.verdict.growth import GrowthPoint
 from monitor.verdict.lots import Lot
 
 
@@ -169,6 +170,8 @@ class SiteView:
     yet."""
     notice: Mapping[str, str] | None = None
     """By language, a notice shown first, for instance that the fates of a demonstration are injected."""
+    growth: tuple[GrowthPoint, ...] = ()
+    """Points of its growth chart, ascending by day."""
     detectability: tuple[DetectionChance, ...] = ()
     """By years since the start; empty: unknown, and not shown."""
     detection_improvements: tuple[DetectionImprovement, ...] = ()

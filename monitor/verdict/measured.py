@@ -65,8 +65,8 @@ class Measured(NamedTuple):
     is promised, the season to date is not below the years before the start."""
 
 
-class _Sums:
-    """Sums over the used scenes of some sites."""
+class Differences:
+    """Measured differences of the used scenes of some sites, as sums."""
 
     def __init__(self, scenes: UsableScenes, history: SiteHistory, plans: Plans) -> None:
         site, difference = scenes.site, np.round((scenes.cover - scenes.control) / _UNIT).astype(np.int64)
@@ -92,6 +92,8 @@ class _Sums:
         seen = scenes_before >= SEASON_SCENES
         mean = np.bincount(of[before], own[before], seasons.size)[seen] / scenes_before[seen] * _UNIT
         place = (seasons // _SITE)[seen]
+        of_season = zip(place.tolist(), (seasons % _SITE)[seen].tolist(), strict=True)
+        self.seasons_before = dict(zip(of_season, mean.tolist(), strict=True))  # before the start, by site and year
         years = np.bincount(place, minlength=len(plans.sites))
         centre = np.bincount(place, mean, years.size) / np.maximum(years, 1)
         squares = np.bincount(place, (mean - centre[place]) ** 2, years.size)
@@ -120,7 +122,7 @@ def measure(site: np.ndarray, day: np.ndarray, scenes: UsableScenes, history: Si
         Place of the site of each entry, and the day, from 1970-01-01.
     scenes, history, plans : UsableScenes, SiteHistory, Plans
     """
-    sums = _Sums(scenes, history, plans)
+    sums = Differences(scenes, history, plans)
     promised, first = plans.promised[site], scenes.used_edge[site]
     season, position = plans.locate(site, day)
     last = scenes.last_used(site, day)
@@ -153,7 +155,9 @@ def measure(site: np.ndarray, day: np.ndarray, scenes: UsableScenes, history: Si
     )  # fmt: skip
 
 
-def _vetoes(sums: _Sums, scenes: UsableScenes, history: SiteHistory, plans: Plans) -> tuple[np.ndarray, np.ndarray]:
+def _vetoes(
+    sums: Differences, scenes: UsableScenes, history: SiteHistory, plans: Plans
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """(m,) whether the measurement vetoes failure after each scene; and a red alert by the last loss, if there is one.
 
     Failure: the season to a late scene is surely above half of what the plan expected, until one is not above that half

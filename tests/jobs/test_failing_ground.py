@@ -89,6 +89,16 @@ def test_the_map_shows_where_the_site_failed(published):
     assert (chance < 0.5)[known & (x > FAILED[2] + 20)].mean() > 0.95
 
 
+def test_the_growth_of_each_season_is_stored_up_to_that_of_the_verdict(published):
+    settings, verdicts = published
+    with open_ledger(settings) as ledger, ledger.reading() as t:
+        stored = t.all_ground_data("growth")
+        points = {values["id"]: stored[ground_key(from_json(values, Site))]["points"] for values in t.sites()}
+    for site, verdict in verdicts.items():
+        assert [point[0][:4] for point in points[site]] == [str(year) for year in range(2015, 2022)]
+        assert points[site][-1][1] == pytest.approx(verdict["uplift"], abs=0.01)
+
+
 def test_the_worst_patch_is_stored_and_lies_where_the_work_has_failed(published):
     settings, _ = published
     with open_ledger(settings) as ledger, ledger.reading() as t:
