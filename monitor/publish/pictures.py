@@ -48,7 +48,7 @@ class Layer(NamedTuple):
 MAP_LAYERS: Final = (
     Layer("loss", 0.0, 1.0, "OrRd", ("Lost a quarter of its cover or more", "覆盖减少四分之一以上"),
           ("% probable", "概率，%")),
-    Layer("failing", 0.0, 1.0, "OrRd", ("Regrowth absent", "未见恢复"), ("% probable", "概率，%")),
+    Layer("failing", 0.0, 1.0, "OrRd", ("Regrowth absent", "未见成效"), ("% probable", "概率，%")),
     Layer("uplift", -0.3, 0.3, "BrBG", ("Uplift over the control", "相对对照的增量"),
           ("points of cover", "覆盖度百分点")),
     Layer("slope", -0.06, 0.06, "BrBG", ("Trend of cover", "覆盖度趋势"), ("points a year", "百分点/年"),

@@ -28,14 +28,14 @@ SIDE_WORDS: Final = {
     "works": {"en": "Taking hold", "zh": "见效"},
     "no_loss_seen": {"en": "No uplift promised, no loss seen", "zh": "未承诺增量，未见损失"},
     "below_plan": {"en": "Below plan", "zh": "低于规划"},
-    "fails": {"en": "Not taking hold, or disturbed", "zh": "未见成效或受到扰动"},
+    "fails": {"en": "Not taking hold, or disturbed", "zh": "未见成效或突然受损"},
     "unknown": {"en": "Unknown, and why", "zh": "未知及其原因"},
 }
 SIDE_NOTES: Final = {
     "works": {
         "en": "On track: more likely than not at 70% of the plan or more. How much of it may not be is under “What the "
         "probabilities expect”. Recovered: close to undisturbed ground two seasons running.",
-        "zh": "符合预期：达到规划 70% 以上的概率不低于一半，其余可能见“按概率的期望面积”。已经恢复：连续两个生长季接近"
+        "zh": "符合规划：达到规划 70% 以上的概率不低于一半，其余可能见“按概率的期望面积”。已经恢复：连续两个生长季接近"
         "未受干扰的参照地。",
     },
     "no_loss_seen": {
@@ -51,7 +51,7 @@ SIDE_NOTES: Final = {
         "en": "Not taking hold: below a quarter of the plan with a probability of at least 90%, a red alert, or more "
         "than 30% of the site not taking hold by its pixels. Disturbed: a sudden loss within the last year with a "
         "probability of at least 80%.",
-        "zh": "未见成效：低于规划四分之一的概率不低于 90%，或已发红色警报，或按像元超过 30% 的面积未见成效。受到扰动："
+        "zh": "未见成效：低于规划四分之一的概率不低于 90%，或已发红色警报，或按像元超过 30% 的面积未见成效。突然受损："
         "近一年内突然受损的概率不低于 80%。",
     },
     "unknown": {

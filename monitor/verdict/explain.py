@@ -10,17 +10,20 @@ from monitor.verdict.assessment import AlertLevel, Assessment, Status
 from monitor.verdict.reasons import Reason, sentence
 
 HEADLINE = {
-    Status.INSUFFICIENT_DATA: ("Cannot tell whether the work is taking hold.", "目前无法判断恢复是否见效。"),
-    Status.TOO_EARLY: ("Too early to judge.", "现在判断为时过早。"),
+    Status.INSUFFICIENT_DATA: (
+        "Cannot tell whether the work is taking hold.",
+        "看不清：现有影像还不能说明恢复是否见效。",
+    ),
+    Status.TOO_EARLY: ("Too early to judge.", "为时尚早：还不能下结论。"),
     Status.UNDECIDED: (
         "Undecided: not yet clear whether the work is taking hold.",
-        "尚无定论：目前还不能说恢复是否见效。",
+        "尚难判定：还看不出恢复是否见效。",
     ),
-    Status.ON_TRACK: ("On track.", "进展正常。"),
-    Status.LAGGING: ("Lagging behind the plan.", "恢复进度落后于规划。"),
-    Status.FAILING: ("Not taking hold.", "恢复未见效。"),
+    Status.ON_TRACK: ("On track.", "符合规划：长势正常。"),
+    Status.LAGGING: ("Lagging behind the plan.", "进展滞后：长得比规划慢。"),
+    Status.FAILING: ("Not taking hold.", "未见成效：植被没有长起来。"),
     Status.DISTURBED: ("Vegetation was lost suddenly.", "植被突然受损。"),
-    Status.RECOVERED: ("Recovered.", "已恢复。"),
+    Status.RECOVERED: ("Recovered.", "已经恢复。"),
 }
 CHECKS = {
     Status.FAILING: (
@@ -93,7 +96,7 @@ NOT_MEASURED = (
 CHANCES = (
     "Probabilities: not taking hold {failing}, lagging {lagging}, on track {on_track}. They allow for a plan up to a "
     "fifth too large or growth up to a year late; the interval takes the plan as written.",
-    "概率：未见成效 {failing}，进展滞后 {lagging}，符合预期 {on_track}。这些概率已考虑规划可能偏高至多五分之一"
+    "概率：未见成效 {failing}，进展滞后 {lagging}，符合规划 {on_track}。这些概率已考虑规划可能偏高至多五分之一"
     "或生长可能推迟至多一年；区间则按规划原值计算。",
 )
 """The three probabilities, and why they need not agree with the interval."""
@@ -618,5 +621,5 @@ def _patches(a: Assessment, *, chinese: bool, brief: bool) -> str:
     failing, low, high, whole = _areas(areas)
     interval = "" if brief else f"（{low} 至 {high}）" if chinese else f" ({low} to {high})"
     if chinese:
-        return f"{whole} 公顷中约有 {failing} 公顷{interval}未见恢复，位置见地图。"
+        return f"{whole} 公顷中约有 {failing} 公顷{interval}未见成效，位置见地图。"
     return f"Regrowth is absent on about {failing} of {whole} hectares{interval}: the map shows where."

@@ -103,7 +103,7 @@ SENTENCES = {
     ),
     Reason.SPATIAL_PATCH: (
         "Regrowth is absent on part of the site, in patches of half a hectare or more; the map shows where.",
-        "地块的一部分未见恢复，成片达半公顷以上，位置见地图。",
+        "地块的一部分未见成效，成片达半公顷以上，位置见地图。",
     ),
     Reason.NEG_UPLIFT: ("The site is below what it would be without the work.", "地块状况低于未实施工程时的预期水平。"),
     Reason.LOW_UPLIFT: (

@@ -23,7 +23,7 @@ from tests.loopback import receivers
 from tests.loopback.certificates import make_certificate
 
 LINK = "https://answers.example.org/a/0123456789abcdef.token"
-NEWS = "[红色警报] 民勤-03：植被未恢复\n最差地块 38.62400, 103.09100\n"
+NEWS = "[红色警报] 民勤-03：未见成效\n最差地块 38.62400, 103.09100\n"
 
 
 def message(**more) -> Message:
@@ -176,14 +176,14 @@ def test_chinese_text_over_the_limit_is_cut_between_characters_in_one_message_an
     limit = {receivers.WeCom: 2_048, receivers.DingTalk: 20_000, receivers.Feishu: 20_480}[kind]
     for more in range(6):  # so that the limit falls on each byte of a character
         with kind() as server:
-            channel(server).send(message(brief="x" * more + "植被未恢复" * 3_000), "")
+            channel(server).send(message(brief="x" * more + "未见成效" * 3_000), "")
             assert len(server.requests) == 1
             [text] = server.messages
             sent = text.encode() if kind is receivers.WeCom else server.requests[0].body
         cut, _, link = text.rpartition("\n")
         assert link == f"答复：{LINK}"
         assert cut.endswith("…")
-        assert set(cut[more:-1]) == set("植被未恢复")
+        assert set(cut[more:-1]) == set("未见成效")
         assert limit - 8 <= len(sent) <= limit
 
 

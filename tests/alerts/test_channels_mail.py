@@ -31,7 +31,7 @@ def jpeg(width: int, height: int, *, quality: int = 85) -> bytes:
 def message(**more) -> Message:
     given = {
         "id": "0123456789abcdef", "time": datetime(2026, 8, 20, 3, 4, 5, tzinfo=UTC), "language": "zh",
-        "subject": "[红色警报] 民勤-03：植被未恢复", "text": "地块 民勤-03\n.\n请到现场查看。\nhttps://example.org/a/token\n",
+        "subject": "[红色警报] 民勤-03：未见成效", "text": "地块 民勤-03\n.\n请到现场查看。\nhttps://example.org/a/token\n",
         "brief": "民勤-03", "links": "https://example.org/a/token",
         "html": "<p>民勤-03</p><img src='cid:picture' alt=''>", "picture": jpeg(60, 40),
         "attachments": (Attachment(name="site.gpx", media_type="application/gpx+xml", content=b"<gpx/>"),),
@@ -53,7 +53,7 @@ def plain(mail: email.message.EmailMessage) -> str:
 def test_a_mail_has_plain_text_html_picture_and_attachment_and_says_who_when_and_in_which_language():
     got = read(as_mail(message(), sender="Regrowth <r@example.org>", recipient="li@example.org"))
     assert (got["From"], got["To"]) == ("Regrowth <r@example.org>", "li@example.org")
-    assert got["Subject"] == "[红色警报] 民勤-03：植被未恢复"
+    assert got["Subject"] == "[红色警报] 民勤-03：未见成效"
     assert got["Message-ID"] == "<0123456789abcdef@example.org>"
     assert got["Date"] == "Thu, 20 Aug 2026 03:04:05 +0000"
     assert got["Auto-Submitted"] == "auto-generated"

@@ -22,7 +22,7 @@ HOSTILE = "<script>alert(1)</script>\r\nBcc: all@example.org\r\n.\r\nRCPT TO:<al
 def message(number: int = 1, **more) -> Message:
     given = {
         "id": f"{number:040x}", "time": datetime(2026, 8, 20, tzinfo=UTC), "language": "zh",
-        "subject": "[红色警报] 民勤-03：植被未恢复", "text": "民勤-03\n.\n..\nhttps://example.org/a/token\n",
+        "subject": "[红色警报] 民勤-03：未见成效", "text": "民勤-03\n.\n..\nhttps://example.org/a/token\n",
         "brief": "民勤-03", "links": "",
     }  # fmt: skip
     return Message(**(given | more))

@@ -69,7 +69,7 @@ def test_a_message_says_what_where_since_when_how_sure_the_share_of_the_uplift_a
 
 def test_a_chinese_manager_is_written_to_in_chinese():
     message = compose(language="zh", name="乌兰布和三号", pictures=True)
-    assert message.subject == "[红色警报] 乌兰布和三号：植被未恢复"
+    assert message.subject == "[红色警报] 乌兰布和三号：未见成效"
     assert message.language == "zh"
     for words in ("植被恢复未见成效：覆盖度比对照地块高 2 个百分点，规划目前应高 29 个百分点。", "到最差处查看并拍照。",
                  "最差处 12.4 公顷（共 94.6 公顷）", "8%（95% 区间 −7% 至 23%）", "2021年8月20日",
@@ -161,7 +161,7 @@ def test_a_site_that_fails_in_part_is_not_called_failing_as_a_whole():
             "may have been lost suddenly, most likely between 26 May 2021 and 5 June 2021",
         ),
         (
-            "zh", "[关注] Ulan Buh, plot 3：植被可能突然受损", "[红色警报（升级）] Ulan Buh, plot 3：植被突然受损",
+            "zh", "[关注] Ulan Buh, plot 3：可能突然受损", "[红色警报（升级）] Ulan Buh, plot 3：突然受损",
             "突然受损，很可能在2021年5月26日至2021年6月5日之间",
             "可能突然受损，很可能在2021年5月26日至2021年6月5日之间",
         ),

@@ -127,7 +127,7 @@ def test_the_worst_comes_first():
 def test_a_chinese_digest_is_chinese():
     message = digest(alerts(4, language="zh", name="乌兰布和{}号"), "zh")
     assert message.subject == "4 条警报，其中红色 4 条"
-    assert "1. [红色警报] ulan-000 乌兰布和0号：植被未恢复，完成预期增量的 0%" in message.text
+    assert "1. [红色警报] ulan-000 乌兰布和0号：未见成效，完成预期增量的 0%" in message.text
     assert "answers.example.org" in message.text
 
 
@@ -265,7 +265,7 @@ def test_sites_that_need_attention_come_first_each_with_the_reason():
         ("en", ("plot 9 (ulan-09): lagging, 33% of the planned uplift", "ulan-10: not seen since 12 August 2021",
                 "(ulan-09): Red alert since 1 August 2021: regrowth absent; not taking hold, 33% of")),
         ("zh", ("plot 9 (ulan-09)：进展滞后，完成预期增量的 33%", "ulan-10：自2021年8月12日起没有可用影像",
-                "(ulan-09)：红色警报（始于2021年8月1日）：植被未恢复；未见成效，完成预期增量的 33%")),
+                "(ulan-09)：红色警报（始于2021年8月1日）：未见成效；未见成效，完成预期增量的 33%")),
     ):  # fmt: skip
         message = quiet(["ulan-03"], date(2021, 8, 12), language, [LAGGING, unseen, red])
         for text in (message.text, message.html, message.brief):

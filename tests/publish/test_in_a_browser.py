@@ -313,7 +313,7 @@ def test_ground_at_the_edge_is_hatched_and_ground_outside_is_not(open_page):
 
 def test_a_chinese_page_says_nothing_in_english(open_page):
     text = open_page("sites/民勤-03/index.zh.html", width=360).tab.locator("main").inner_text()
-    assert "进展正常" in text
+    assert "符合规划" in text
     for english in ("Probability", "points", "The ", "Site", "Cover", "Before", "planting", "of the"):
         assert english not in text
 
@@ -371,4 +371,4 @@ def test_answers_from_the_field_stand_on_the_page_with_note_and_photos(open_page
 
 def test_answers_from_the_field_in_chinese(open_page, answers):
     first = open_page("sites/ulan-03/index.zh.html").tab.locator(".answers li").first.inner_text()
-    assert first.startswith("经实地核查属实\n2021年8月18日，针对“植被未恢复”警报，通过消息中的链接答复")
+    assert first.startswith("经实地核查属实\n2021年8月18日，针对“未见成效”警报，通过消息中的链接答复")

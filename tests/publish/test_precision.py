@@ -28,7 +28,7 @@ def test_the_index_says_how_many_answered_alerts_were_right_and_how_little_few_a
     pages = index(openings, {"a": {"province": HOSTILE, "intervention": "planting"}})
     for words in ("3 / 4", "regrowth absent, red", "30% to 95%", "change no threshold", "Few answers say little"):
         assert words in pages["en"]
-    for words in ("3 / 4", "植被未恢复，红色", "30% 至 95%", "不会改变任何判定阈值", "造林种草"):
+    for words in ("3 / 4", "未见成效，红色", "30% 至 95%", "不会改变任何判定阈值", "造林种草"):
         assert words in pages["zh"]
     for page in pages.values():
         assert "75%" not in page.split("<main")[1], "few answers are no percentage"

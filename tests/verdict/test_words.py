@@ -46,7 +46,7 @@ def test_a_failing_site_is_explained_with_numbers_reason_and_remedy():
         "Check the ground: did plants survive, is there grazing or water damage? It clears once cover rises to over "
         "half of what was promised, or a replanting starts a new episode.",
     ]
-    assert explain(FAILING, SITE, language="zh")[0] == "恢复未见效。"
+    assert explain(FAILING, SITE, language="zh")[0] == "未见成效：植被没有长起来。"
 
 
 def test_more_clear_scenes_are_not_asked_for_where_the_control_never_changes():

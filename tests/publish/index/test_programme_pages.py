@@ -248,8 +248,8 @@ def test_what_changed_since_the_night_before_is_named(make_site, make_assessment
         assert words in english
     for words in (
         "2021年8月19日",
-        "尚无定论 → 未见成效",
-        "植被未恢复，新出现",
+        "尚难判定 → 未见成效",
+        "未见成效，新出现",
         "已答复：已处理",
         "补植：Plot b，起始日 2021年8月18日",
         "停止监测：Old plot",
