@@ -50,7 +50,6 @@ from monitor.alerts.news import AlertNews
 from monitor.errors import BadConfiguration, MonitorError, TryLater
 from monitor.ledger.ledger import Ledger
 from monitor.ledger.transaction import Transaction
-from monitor.sites.names import without_invisible
 
 log = structlog.get_logger()
 
@@ -234,7 +233,7 @@ async def _record(request: Request) -> Response:
     await run_in_threadpool(_store, served, question, answer)
     language = _language(request, question.news)
     values = {
-        "site": without_invisible(question.news.site.name), "answer": words.ANSWER_NAMES[answer.verdict][language],
+        "site": words.site_name(question.news.site, language), "answer": words.ANSWER_NAMES[answer.verdict][language],
         "photos": len(answer.photos), "page": question.news.page,
     }  # fmt: skip
     return HTMLResponse(notice_page("thanks", language, good=True, **values))

@@ -158,8 +158,7 @@ def _registry(source: Sample, dealt: list[tuple[int, Fate]]) -> str:
     for place, fate in dealt:
         english, chinese = PLACE_NAMES[place]
         properties = {
-            "id": _id(place), "name": f"{english} {chinese}", "name_zh": chinese,
-            "start": fate.start.isoformat(),
+            "id": _id(place), "name": english, "name_zh": chinese, "start": fate.start.isoformat(),
             "intervention": fate.intervention, "biome": DEMO_BIOME, "programme_year": fate.start.year,
             "partner": DEMO_PARTNER,
             "manager_language": "zh" if place % 2 else "en",

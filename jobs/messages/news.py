@@ -106,8 +106,8 @@ def escalation_payload(t: Transaction, settings: Settings, row: Mapping[str, Any
     site = from_json(values, Site)
     links = {language: page_link(settings, site.id, language) for language in words.LANGUAGES}
     return {
-        **row["payload"], "name": site.name, "manager": site.manager_name,
-        "recipients": address_book(settings).of_manager(site),
+        **row["payload"], "name": {each: words.site_name(site, each) for each in words.LANGUAGES},
+        "manager": site.manager_name, "recipients": address_book(settings).of_manager(site),
         "days": (date.fromisoformat(row["day"]) - date.fromisoformat(alert["opened"])).days,
         "pages": {language: page for language, page in links.items() if page},
     }  # fmt: skip

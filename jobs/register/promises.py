@@ -119,7 +119,7 @@ def replan(
             "columns": {name: list(values) for name, values in changed.items()},
             "alerts": _hold_alerts(t, site, last["number"]),
         }  # fmt: skip
-        notice = {**done, "name": site.name}
+        notice = {**done, "name": {each: words.site_name(site, each) for each in words.LANGUAGES}}
         for recipients, language in (
             (book.of_manager(site), words.language_of(site)), (book.of_operators() or [Recipient(FILES, "")], None),
         ):  # fmt: skip

@@ -118,7 +118,7 @@ def _environment() -> jinja2.Environment:
         "RULES": words.RULE_NAMES, "INTERVENTIONS": words.INTERVENTION_NAMES,
         "NOTE": NOTE, "UNVERIFIED": UNVERIFIED, "cause": words.cause, "PAGE_FILES": PAGE_FILES, "WIDTH": WIDTH,
         "REASONS": words.TEXTS["false_alarm_reason"], "CAME_BY": CAME_BY, "map_link": map_link,
-        "FIELD_KINDS": FIELD_KINDS, "sentence": sentence,
+        "FIELD_KINDS": FIELD_KINDS, "sentence": sentence, "site_name": words.site_name,
         "position_text": position,
     }  # fmt: skip
     return environment
@@ -137,7 +137,6 @@ def site_pages(view: SiteView, drawn: Mapping[str, PagePicture]) -> dict[words.L
         "a": a,
         "status": words.shown_status(site, a.status),
         "place": place,
-        "name": without_invisible(site.name) or without_invisible(site.id),
         "on_chinese_map": on_chinese_map(*place),
         "patch": patch,
         "tracks": TRACKS,
@@ -177,6 +176,7 @@ def site_pages(view: SiteView, drawn: Mapping[str, PagePicture]) -> dict[words.L
             reasons=[sentence(code, language) for code in a.reasons],
             intervention=words.INTERVENTION_NAMES[site.intervention][language],
             biome=biome_of(site).names[language],
+            name=words.site_name(site, language),
             pick=words.LANGUAGES.index(language),
             text=partial(_text, language),
             **context,

@@ -143,6 +143,7 @@ def _site_properties(member: CountedSite) -> dict[str, Any]:
         "feature": "site",
         "site": site.id,
         "name": site.name,
+        "name_zh": site.name_zh,
         "status": member.status,
         "alert": assessment.get("alert"),
         "as_of": assessment.get("as_of"),

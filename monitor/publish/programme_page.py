@@ -244,7 +244,7 @@ def _shown(account: Account, place: int, language: words.Language) -> dict[str, 
     page = f"sites/{quote(folder_name(member.site.id))}/{PAGE_FILES[language]}" if member.assessment else None
     return {
         "id": without_invisible(member.site.id),
-        "name": without_invisible(member.site.name),
+        "name": words.site_name(member.site, language),
         "partner": without_invisible(member.site.partner or ""),
         "page": page,
     }

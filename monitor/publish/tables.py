@@ -30,7 +30,10 @@ def sites_parquet(rows: Sequence[tuple[Site, Assessment]]) -> bytes:
     """
     declared = {field.name: field.type for kind in (Site, Assessment) for field in fields(kind)}
     declared |= {f"plan_{field.name}": field.type for field in fields(Plan)} | {"too_early_years": float}
-    plain = ("name", "start", "intervention", "biome", "subtype", "province", "programme_year", "partner", "version")
+    plain = (
+        "name", "name_zh", "start", "intervention", "biome", "subtype", "province", "programme_year", "partner",
+        "version",
+    )  # fmt: skip
     values: dict[str, list[Any]] = {"site": [site.id for site, _ in rows]}
     values |= {name: [getattr(site, name) for site, _ in rows] for name in plain}
     values |= {f"plan_{name}": [getattr(site.plan, name) for site, _ in rows] for name in ("A", "k", "L")}

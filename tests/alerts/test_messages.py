@@ -304,13 +304,22 @@ def test_the_text_for_messengers_is_short_and_its_links_come_last(event, languag
     assert not message.brief.endswith("\n")
 
 
+@pytest.mark.parametrize(("language", "shown"), [("zh", "乌兰三号"), ("en", "Plot 3")])
+def test_a_chinese_message_calls_the_site_by_its_chinese_name(language, shown):
+    message = compose(news(site=site(name="Plot 3", name_zh="乌兰三号", manager_language=language)))
+    names = {name for name in ("乌兰三号", "Plot 3") if name in message.subject + message.text + message.html}
+    assert names == {shown}
+
+
 # hostile names
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize("event", [AlertEvent.OPENED, AlertEvent.RESOLVED])
-def test_a_hostile_name_is_only_a_name(name, event):
-    place = site(id=name, name=name, manager_name=name, province=name)
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_hostile_name_is_only_a_name(name, event, language):
+    names = {"name": "Plot", "name_zh": name} if language == "zh" else {"name": name}
+    place = site(id=name, **names, manager_name=name, province=name, manager_language=language)
     message = compose(news(event, site=place, pictures=True))
     for text in (message.subject, message.text, message.brief, message.links, message.html):
         lines = text.splitlines()

@@ -23,6 +23,7 @@ from tests.alerts.sample_news import ANSWER, HOSTILE, ID, TIME, news, site
 
 HEAD = ChainHead(date(2021, 8, 20), "0123456789abcdef" * 4)
 
+NAMES = {"en": "Ulan Buh, plot 3", "zh": "乌兰布和三号"}
 OPERATORS = {
     "failed_night": [{
         "as_of": "2021-08-20", "status": 20, "error": "the catalogue does not answer", "n_failed": 31, "n_deferred": 2,
@@ -35,7 +36,7 @@ OPERATORS = {
     ],
     "mass_fall": [{"day": "2021-08-20", "fell": 30, "sites": 40, "messages": 28}],
     "escalation": [{
-        "alert": msgspec.to_builtins(news().alert), "event": "escalated", "number": 2, "name": "Ulan Buh, plot 3",
+        "alert": msgspec.to_builtins(news().alert), "event": "escalated", "number": 2, "name": NAMES,
         "manager": "Li Na", "recipients": [["mail", "li@example.org"]], "days": 14, "answer": ANSWER,
         "pages": {"en": "https://pages.example.org/index.html"},
     }],
@@ -62,7 +63,7 @@ OPERATORS = {
     ],
     "plan_edited": [{"site": "ulan-03", "said": "plan_A 0.3 -> 0.04"}],
     "replan": [{
-        "site": "ulan-03", "name": "Ulan Buh, plot 3", "from": "2021-08-01", "by": "Director Wang", "number": 2,
+        "site": "ulan-03", "name": NAMES, "from": "2021-08-01", "by": "Director Wang", "number": 2,
         "why": "half the planting density", "alerts": ["ulan-03/failure"],
         "columns": {
             "plan_A": [0.3, 0.04], "biome": ["loess", "own 1a2b3c4d"], "intervention": ["planting", "tending"],
@@ -179,7 +180,7 @@ def test_a_messenger_gets_every_site_with_its_link_if_need_be_without_more_words
 
 
 def test_hostile_names_in_a_digest_are_only_names():
-    items = [news(site=site(id=f"{k}{name}", name=name)) for k, name in enumerate(HOSTILE)]
+    items = [news(site=site(id=f"{k}{name}", name=name, name_zh=name)) for k, name in enumerate(HOSTILE)]
     message = digest(items)
     assert "<script" not in message.html
     assert "<img" not in message.html
@@ -366,9 +367,10 @@ def test_a_status_without_a_meaning_and_a_night_without_sites_are_reported_as_we
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-@pytest.mark.parametrize("kind", ["failed_night", "silence", "escalation", "self_check"])
+@pytest.mark.parametrize("kind", ["failed_night", "silence", "escalation", "replan", "self_check"])
 def test_hostile_names_in_messages_to_operators_are_only_names(kind, name):
-    payload = msgspec.json.decode(msgspec.json.encode(OPERATORS[kind][0]).replace(b"ulan-03", b"NAME"))
+    payload = OPERATORS[kind][0] | {"name": dict.fromkeys(("en", "zh"), "ulan-03")}
+    payload = msgspec.json.decode(msgspec.json.encode(payload).replace(b"ulan-03", b"NAME"))
     as_text = msgspec.json.encode(name.encode("utf-8", "replace").decode()).strip(b'"')
     payload = msgspec.json.decode(msgspec.json.encode(payload).replace(b"NAME", as_text))
     message = compose_operators(kind, [payload], id=ID, time=TIME)
@@ -420,7 +422,7 @@ def test_a_test_message_names_the_channel_in_both_languages():
 def test_a_manager_reads_of_a_new_promise_in_one_language_and_operators_in_both():
     (change,) = OPERATORS["replan"]
     manager = compose_operators("replan", [{**change, "language": "zh"}], id=ID, time=TIME)
-    assert (manager.language, manager.subject) == ("zh", "承诺指标变更：Ulan Buh, plot 3")
+    assert (manager.language, manager.subject) == ("zh", "承诺指标变更：乌兰布和三号")
     assert "成熟期增量：30 个百分点 → 4 个百分点" in manager.text
     assert "uplift" not in manager.text
     both = compose_operators("replan", [change], id=ID, time=TIME).text

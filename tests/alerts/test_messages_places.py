@@ -144,7 +144,7 @@ def test_holes_and_parts_are_all_drawn():
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_name_is_only_a_name_in_both_files(name):
-    files = attached(news(site=site(id=name, name=name)))
+    files = attached(news(site=site(id=name, name=name, name_zh=name)))
     for content, space, children in ((files["gpx"], GPX, 4), (files["kml"], KML, 6)):
         root = ET.fromstring(content)
         assert len(root if space == GPX else root[0]) == children

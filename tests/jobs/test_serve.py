@@ -141,8 +141,9 @@ def test_an_unknown_language_becomes_that_of_the_manager(case, language):
     assert "现场核查结果" in page.text
 
 
-def test_a_hostile_name_is_inert(make_case):
-    case = make_case(name=HOSTILE, manager_language="en")
+@pytest.mark.parametrize("names", [{"name": HOSTILE, "manager_language": "en"}, {"name": "x", "name_zh": HOSTILE}])
+def test_a_hostile_name_is_inert(make_case, names):
+    case = make_case(**names)
     for page in (case.server.get(case.path), case.server.post(case.path, {"verdict": "confirmed"})):
         assert page.status == 200
         assert "<script" not in page.text

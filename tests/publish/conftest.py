@@ -286,6 +286,6 @@ HOSTILE = "<script>alert(1)</script>{{7*7}}\r\nBcc: all@example.org\u202egnp.exe
 @pytest.fixture(scope="session")
 def hostile_site(make_site) -> Site:
     return make_site(
-        "../../etc/<b>passwd", name=HOSTILE, province=HOSTILE, partner=HOSTILE, manager_name=HOSTILE,
-        geometry=box(106.9, 40.1, 106.91, 40.105),
+        "../../etc/<b>passwd", name=HOSTILE, name_zh=f"中{HOSTILE}", province=HOSTILE, partner=HOSTILE,
+        manager_name=HOSTILE, geometry=box(106.9, 40.1, 106.91, 40.105),
     )  # fmt: skip

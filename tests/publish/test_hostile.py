@@ -31,8 +31,8 @@ def hostile(request, make_view, measured, tmp_path_factory):
     text, root = request.param, tmp_path_factory.mktemp("deep") / "outputs"
     view = make_view(alert=None)
     site = replace(
-        view.site, id=text, name=text, partner=text, province=text, manager_name=text, manager_email=ADDRESS,
-        manager_channel=text,
+        view.site, id=text, name=text, name_zh=text, partner=text, province=text, manager_name=text,
+        manager_email=ADDRESS, manager_channel=text,
     )  # fmt: skip
     units = ControlSet(
         units=tuple(Unit(id=f"{text}{n}", geometry=box(n, 0, n + 1, 1), distance=99.6, ring=1) for n in range(5)),

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from monitor.alerts.words import site_name
 from monitor.sites import gcj02
 from monitor.sites.biomes import BIOMES
 from monitor.sites.columns import PROPERTIES
@@ -36,9 +37,9 @@ def codes(found):
 
 def test_a_good_entry_becomes_a_typed_site(judged):
     properties = {
-        "id": "a", "name": "Dingxi", "name_zh": "定西", "start": "2021-04-20",
-        "intervention": "erosion_control", "biome": "loess", "subtype": "gully",
-        "province": "甘肃", "programme_year": 2021, "partner": "p", "slope_degrees": 22.5,
+        "id": "a", "name": "Dingxi", "name_zh": "定西", "start": "2021-04-20", "intervention": "erosion_control",
+        "biome": "loess", "subtype": "gully", "province": "甘肃", "programme_year": 2021, "partner": "p",
+        "slope_degrees": 22.5,
         "manager_name": "王", "manager_language": "zh", "manager_email": "w@example.org", "manager_channel": "wecom",
         "plan_A": 0.3, "plan_k": 0.5, "plan_L": 1, "plan_cover": "index", "too_early_years": 2,
         "cohorts": "2021-04-20:1",
@@ -49,8 +50,8 @@ def test_a_good_entry_becomes_a_typed_site(judged):
     site = found.site
     assert (site.start, site.slope_degrees, site.programme_year) == (date(2021, 4, 20), 22.5, 2021)
     assert site.plan == Plan(A=0.3, k=0.5, L=1.0, too_early_years=2.0)
-    assert (site.name, site.name_zh, site.province) == ("Dingxi", "定西", "甘肃")
-    assert (site.manager_name, site.manager_language) == ("王", "zh")
+    assert (site.name, site.province, site.manager_name, site.manager_language) == ("Dingxi", "甘肃", "王", "zh")
+    assert (site_name(site, "en"), site_name(site, "zh")) == ("Dingxi", "定西")
 
 
 @pytest.mark.parametrize(
@@ -166,9 +167,9 @@ def test_an_id_is_a_text_in_one_unicode_form(judged, given, read):
 
 @pytest.mark.parametrize("text", ["<script>alert(1)</script>", "{{7*7}}", "=cmd|' /C calc'!A0", "O'Neil & 王 (西)"])
 def test_hostile_but_visible_text_stays_as_it_is(judged, text):
-    found = judged(name=text, partner=text)
+    found = judged(name=text, name_zh=text, partner=text)
     assert found.problems == []
-    assert found.site.name == found.site.partner == text
+    assert found.site.name == found.site.name_zh == found.site.partner == text
 
 
 @pytest.mark.parametrize("sign", ["\u202e", "\r\n", "\0", "\u200b", "\u2066"], ids=ascii)
@@ -177,6 +178,21 @@ def test_invisible_signs_in_a_name_are_removed_and_reported(judged, sign):
     assert codes(found) == ["TEXT_CLEANED"]
     assert sign not in found.site.name
     assert sign not in found.problems[0].message
+
+
+@pytest.mark.parametrize("column", ["name", "name_zh"])
+def test_a_long_name_is_cut_and_reported(judged, column):
+    found = judged(**{column: "民" * 301})
+    assert codes(found) == ["TEXT_LONG"]
+    assert getattr(found.site, column) == "民" * 300
+
+
+@pytest.mark.parametrize("empty", [None, "", " ", "\u200b"])
+def test_a_site_without_a_chinese_name_has_its_name_in_chinese_too(judged, empty):
+    site = judged(name="Dingxi", name_zh=empty).site
+    assert site.name_zh is None
+    assert site_name(site, "zh") == "Dingxi"
+    assert site_name(dataclasses.replace(site, name="\u202e", name_zh="\0"), "zh") == site.id
 
 
 def test_half_a_surrogate_in_a_name_does_not_reach_the_site(judged):
@@ -353,7 +369,7 @@ def test_any_change_of_a_property_of_a_site_is_a_new_version(judged):
         "intervention": "tending", "biome": "karst", "plan": dataclasses.replace(site.plan, k=0.5), "subtype": None,
         "province": "x", "programme_year": 2000, "partner": "x", "slope_degrees": 1.0,
         "manager_name": "x", "manager_language": "zh", "manager_email": "x@example.org", "manager_channel": "x",
-        "name_zh": "x", "cohorts": ((site.start, 1.0),), "own_biome": BIOMES["steppe"],
+        "cohorts": ((site.start, 1.0),), "own_biome": BIOMES["steppe"], "name_zh": "x",
     }  # fmt: skip
     assert set(changed) == {f.name for f in dataclasses.fields(site)} - {"version", "hectares"}
     versions = [site_version(dataclasses.replace(site, **{name: value})) for name, value in changed.items()]

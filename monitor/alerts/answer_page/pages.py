@@ -63,7 +63,7 @@ def form_page(
     return _render(
         "form.html",
         language,
-        name=without_invisible(news.site.name),
+        name=words.site_name(news.site, language),
         id=without_invisible(news.site.id),
         alert=news.alert,
         level=words.ALERT_LEVEL_NAMES[news.alert.level][language],
@@ -72,7 +72,7 @@ def form_page(
         observed=news.assessment.last_observed,
         where=where(news, language),
         position=position(latitude, longitude),
-        map=map_link(latitude, longitude, news.site.name),
+        map=map_link(latitude, longitude, words.site_name(news.site, language)),
         page=news.page,
         answered=answered,
         entered=entered,

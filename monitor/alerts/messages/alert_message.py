@@ -70,7 +70,7 @@ def steps(news: AlertNews, language: Language) -> tuple[str, ...]:
 def _context(news: AlertNews, language: Language) -> dict[str, Any]:
     site = news.site
     latitude, longitude = look_at(news.site, news.patch)
-    name = without_invisible(site.name) or without_invisible(site.id)
+    name = words.site_name(site, language)
     resolved = news.event is AlertEvent.RESOLVED
     return {
         "name": name,

@@ -104,8 +104,8 @@ def _worst_first(news: AlertNews) -> tuple[bool, bool, bool, float, str]:
 
 def _entry(number: int, news: AlertNews, language: Language, *, names: bool = True) -> dict[str, Any]:
     """One alert of the list, with the name of its site or only the id."""
-    name, key = without_invisible(news.site.name), without_invisible(news.site.id)
-    site = f"{key} {short(name, MAX_SITE)}" if names and name and name != key else key
+    name, key = words.site_name(news.site, language), without_invisible(news.site.id)
+    site = f"{key} {short(name, MAX_SITE)}" if names and name != key else key
     cause, theta = what(news, language), news.assessment.theta
     if theta is not None and _is_open(news) and news.alert.rule == "failure":
         share = text("digest.share", language, share=words.percent(theta))

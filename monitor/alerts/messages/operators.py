@@ -279,7 +279,7 @@ def _escalation(payloads: Sequence[Payload], language: Language) -> dict[str, An
         alert = payload["alert"]
         cause = words.cause(alert["rule"], alert["level"], language)
         line = text(
-            "operators.escalation_line", language, site=_named(payload["name"], alert["id"]), cause=cause,
+            "operators.escalation_line", language, site=_named(payload["name"][language], alert["id"]), cause=cause,
             day=_day(alert["opened"], language), days=payload["days"], manager=_manager(payload, language),
         )  # fmt: skip
         lines.append(line)
@@ -333,9 +333,8 @@ def _plan_edited(payloads: Sequence[Payload], language: Language) -> dict[str, A
 def _replan(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:
     lines = []
     for change in payloads:
-        lines.append(
-            text("operators.replan", language, name=_inert(change["name"]), day=_day(change["from"], language))
-        )
+        name, day = _inert(change["name"][language]), _day(change["from"], language)
+        lines.append(text("operators.replan", language, name=name, day=day))
         for column, old, new in words.promise_changes(change["columns"], language):
             values = {"column": column, "old": short(_inert(old)), "new": short(_inert(new))}
             lines.append(text("operators.replan_line", language, **values))
@@ -344,7 +343,7 @@ def _replan(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:
         lines.append(text("operators.replan_stays", language))
         lines += [text("operators.replan_alerts", language)] if change["alerts"] else []
     commands = [] if payloads[0].get("language") else ["regrowth alerts list"]
-    return _part(language, "replan", lines, commands, name=short(_inert(payloads[-1]["name"])))
+    return _part(language, "replan", lines, commands, name=short(_inert(payloads[-1]["name"][language])))
 
 
 def _lots(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from shapely.geometry.base import BaseGeometry
 from monitor.alerts.message import Attachment
 from monitor.alerts.messages.places import look_at
 from monitor.alerts.messages.rendering import MAX_NAME, short
-from monitor.alerts.words import Language, text
+from monitor.alerts.words import Language, site_name, text
 from monitor.maps.worst_patch import WorstPatch
 from monitor.sites.names import folder_name, without_invisible
 from monitor.sites.site import Site
@@ -51,7 +51,7 @@ def attachments(site: Site, patch: WorstPatch | None, language: Language) -> tup
 def gpx(place: _Place, outline: BaseGeometry, patch: BaseGeometry | None) -> bytes:
     """Outline and patch as tracks, the first place to look at as a waypoint."""
     root = ET.Element("gpx", version="1.1", creator="regrowth-monitor", xmlns="http://www.topografix.com/GPX/1/1")
-    ET.SubElement(ET.SubElement(root, "metadata"), "name").text = _site_name(place.site)
+    ET.SubElement(ET.SubElement(root, "metadata"), "name").text = _site_name(place.site, place.language)
     latitude, longitude = look_at(place.site, place.patch)
     waypoint = ET.SubElement(root, "wpt", lat=f"{latitude:.5f}", lon=f"{longitude:.5f}")
     ET.SubElement(waypoint, "name").text = _place_name(place)
@@ -70,7 +70,7 @@ def kml(place: _Place, outline: BaseGeometry, patch: BaseGeometry | None) -> byt
     """Outline and patch as polygons, the first place to look at as a point."""
     root = ET.Element("kml", xmlns="http://www.opengis.net/kml/2.2")
     document = ET.SubElement(root, "Document")
-    ET.SubElement(document, "name").text = _site_name(place.site)
+    ET.SubElement(document, "name").text = _site_name(place.site, place.language)
     for style, line in (("site", "ff1c1b1a"), ("patch", "ff00a5ff")):  # opacity, blue, green, red
         element = ET.SubElement(document, "Style", id=style)
         drawn = ET.SubElement(element, "LineStyle")
@@ -127,12 +127,12 @@ def _polygons(shape: BaseGeometry) -> list[shapely.Polygon]:
 
 
 def _named_shapes(place: _Place, outline: BaseGeometry, patch: BaseGeometry | None) -> list[tuple[str, BaseGeometry]]:
-    outlines = [(_site_name(place.site), outline)]
+    outlines = [(_site_name(place.site, place.language), outline)]
     return outlines if patch is None else [*outlines, (_place_name(place), patch)]
 
 
-def _site_name(site: Site) -> str:
-    return _for_xml(site.name) or _for_xml(site.id)
+def _site_name(site: Site, language: Language) -> str:
+    return _for_xml(site_name(site, language)) or _for_xml(site.id)
 
 
 def _place_name(place: _Place) -> str:
