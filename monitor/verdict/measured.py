@@ -92,8 +92,8 @@ class Differences:
         seen = scenes_before >= SEASON_SCENES
         mean = np.bincount(of[before], own[before], seasons.size)[seen] / scenes_before[seen] * _UNIT
         place = (seasons // _SITE)[seen]
-        of_season = zip(place.tolist(), (seasons % _SITE)[seen].tolist(), strict=True)
-        self.seasons_before = dict(zip(of_season, mean.tolist(), strict=True))  # before the start, by site and year
+        by_season = zip(place.tolist(), (seasons % _SITE)[seen].tolist(), strict=True)
+        self.seasons_before = dict(zip(by_season, mean.tolist(), strict=True))  # before the start, by site and year
         years = np.bincount(place, minlength=len(plans.sites))
         centre = np.bincount(place, mean, years.size) / np.maximum(years, 1)
         squares = np.bincount(place, (mean - centre[place]) ** 2, years.size)
