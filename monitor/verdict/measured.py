@@ -140,14 +140,14 @@ def measure(site: np.ndarray, day: np.ndarray, scenes: UsableScenes, history: Si
     earlier, earlier_se, *_ = of_season(ended - 1, scenes.used_since_season(site, ended) - 1)
     estimates = at(history.mean, end) * np.stack([expected, np.where(promised, at_peak, expected)])
     apart = full - np.clip(full, estimates.min(axis=0), estimates.max(axis=0))
-    bar = np.maximum(BELOW, CONTRADICTS * np.hypot(full_se, at(history.sd, end) * expected))
+    contradiction = np.abs(apart) > np.maximum(BELOW, CONTRADICTS * np.hypot(full_se, at(history.sd, end) * expected))
     lost_on = at(history.loss_first, last)
     lost = (last >= first) & (lost_on >= 0)
     since, year_before = (scenes.last_used(site, lost_on - days) + 1 for days in (1, 366))
     grown, stands = (at(vetoes, last) for vetoes in _vetoes(sums, scenes, history, plans))
     loss_from, loss_to = sums.mean(site, year_before, since - 1)[0], sums.mean(site, since, last)[0]
     return Measured(
-        now, now_se, full, full_se, np.abs(apart) > bar,
+        now, now_se, full, full_se, contradiction,
         np.where(lost, loss_from, np.nan), np.where(lost, loss_to, np.nan), apart > 0, grown > 0,
         full < -np.maximum(BELOW, full_se),
         ~promised & (full + DECLINED * full_se < -BELOW) & (earlier + DECLINED * earlier_se < -BELOW),

@@ -13,8 +13,9 @@ watched, and red once its score reaches the bar, it shows at the height of the s
 difference, where known, has fallen. While it is too early, a loss is never red: ground is often cleared for planting.
 
 The measured difference (:mod:`monitor.verdict.measured`) vetoes what it contradicts: ``failing``, red by failure and a
-red loss where the site is measured above half of its plan, ``on_track`` where the last full season is well below the
-years before the start. Where nothing was promised, two such seasons are ``failing``.
+red loss where the site is measured above half of its plan, ``lagging`` where it also contradicts the model there,
+``on_track`` where the last full season is well below the years before the start. Where nothing was promised, two such
+seasons are ``failing``.
 
 ``recovered`` needs a reference in the series, ground nearby that is in the state that the plan wants, and two seasons
 in which the site had gone four fifths of the way to it. It precedes the plan: a site at its reference cannot gain more.
@@ -441,7 +442,8 @@ def _vetoed(
 
     Last, how the measurement stands to the model where the two disagree: 1 above it, -1 below it, 0 elsewhere.
     """
-    higher = _is(status, Status.LAGGING) & found.failing & measured.above
+    rises = measured.contradiction & measured.higher
+    higher = _is(status, Status.LAGGING) & measured.above & (found.failing | rises)
     lower = _is(status, Status.ON_TRACK) & measured.below
     declined = _is(status, Status.FAILING) & measured.declined & ~found.failing & ~found.guarded
     side = np.select([higher, lower | declined, measured.contradiction], [1, -1, np.where(measured.higher, 1, -1)], 0)

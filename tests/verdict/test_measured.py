@@ -189,6 +189,14 @@ def test_a_loss_is_not_red_above_half_of_the_plan_or_where_nothing_is_promised_a
     assert (a.alert, a.alert_rule) == (AlertLevel.RED if red else AlertLevel.WATCH, "disturbance")
 
 
+def test_a_site_surely_above_half_of_its_plan_is_not_lagging_where_that_contradicts_the_model():
+    behind = {"mean": 0.1, "sd": 0.1, "below": np.array([0.1, 0.2, 1.0, 1.0]), "surely_failing": False}
+    late = believed(series({2022: 0.0, 2023: 0.2}), **ON_TRACK | behind)
+    assert (late.status, late.contradiction, late.probability) == (Status.UNDECIDED, True, None)
+    assert "MEASURED_HIGHER" in late.reasons
+    assert believed(series({2022: 0.0, 2023: 0.06}), **ON_TRACK | behind).status is Status.LAGGING
+
+
 def fallen(on: date, by: float, since: dict[int, float]) -> Series:
     """A loss since a day, in the season of the site; 2023 is green again unless the loss is of more than .1."""
     seen = series(since)
