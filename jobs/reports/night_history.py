@@ -109,9 +109,9 @@ def _changes(
         if event["kind"] in SHOWN_EVENTS
         for site, _, rule in [event["alert"].rpartition("/")]
     ]  # fmt: skip
-    gone = {one.site for one in from_json(before["manifest"], Manifest).sites} - set(assessed)
-    gone -= set(t.versions(gone)) if gone else set()
-    retired = [values for values in t.all_sites() if values["id"] in gone] if gone else []
+    gone = [one.site for one in from_json(before["manifest"], Manifest).sites if one.site not in assessed]
+    current = t.versions() if gone else {}
+    names = {site["id"]: site["name"] for site in t.all_sites()} if any(site not in current for site in gone) else {}
     return Changes(
         since=date.fromisoformat(since),
         before={
@@ -125,5 +125,5 @@ def _changes(
             for last in episodes.get(site, ())[-1:]
             if last["number"] > 1 and last["opened"] > ended
         ),
-        retired=tuple({"en": site["name"], "zh": site.get("name_zh") or site["name"]} for site in retired),
+        retired=tuple((site, names.get(site, site)) for site in gone if site not in current),
     )

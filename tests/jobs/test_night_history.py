@@ -157,7 +157,7 @@ def test_changes_are_those_since_the_last_night_that_ran_to_its_end(ledger):
     assert changes.since == date(2021, 8, 17)
     assert changes.before == {"a": "on_track"}
     assert changes.new == ("d",)
-    assert changes.retired == ({"en": "Plot c", "zh": "Plot c"},)
+    assert changes.retired == (("c", "Plot c"),)
     assert [(one.event, one.rule, one.answer) for one in changes.alerts] == [
         ("worsened", "failure", None), ("answered", "failure", "treated")
     ]  # fmt: skip

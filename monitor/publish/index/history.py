@@ -1,6 +1,5 @@
 """What the nights did: what changed since the one before, and how the last ones ended."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
@@ -80,8 +79,8 @@ class Changes:
     """Ids of the sites that are assessed for the first time."""
     replanted: tuple[tuple[str, date], ...] = ()
     """Ids of the sites whose next episode was opened, each with the first day of the new work."""
-    retired: tuple[Mapping[str, str], ...] = ()
-    """Names by language of the sites that are judged no more."""
+    retired: tuple[tuple[str, str], ...] = ()
+    """Ids and names of the sites that are judged no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

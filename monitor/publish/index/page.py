@@ -166,7 +166,7 @@ def _changes(view: ProgrammeView, language: words.Language) -> dict[str, Any]:
     def named(change: AlertChange) -> tuple[str, str] | None:
         if change.site in rows:
             row = rows[change.site][0]
-            return row.name[language], f"sites/{row.folder}/{PAGE_FILES[language]}"
+            return row.name, f"sites/{row.folder}/{PAGE_FILES[language]}"
         if change.site in lots:
             lot = lots[change.site]
             return f"{without_invisible(lot.partner)}, {lot.programme_year}", f"lots/{lot.id}/{PAGE_FILES[language]}"
@@ -178,7 +178,7 @@ def _changes(view: ProgrammeView, language: words.Language) -> dict[str, Any]:
         "alerts": [(where, _alert_change(change, language)) for where, change in alerts],
         "new": [rows[site][0] for site in changes.new if site in rows],
         "replanted": [(rows[site][0], start) for site, start in changes.replanted if site in rows],
-        "retired": [without_invisible(name[language]) for name in changes.retired],
+        "retired": [without_invisible(name) for _, name in changes.retired],
     }
     return {
         "since": changes.since,

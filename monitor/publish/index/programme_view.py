@@ -50,7 +50,7 @@ class SiteRow(NamedTuple):
     """One site in a list, the same in every language; figures that are no finding are None."""
 
     id: str
-    name: Mapping[words.Language, str]
+    name: str
     folder: str
     """Of its page, quoted for an address."""
     status: str
@@ -160,7 +160,7 @@ def _site_row(site: Site, a: Assessment, known: Alert | None) -> SiteRow:
     judged = a.status != "insufficient_data"
     return SiteRow(
         id=without_invisible(site.id),
-        name={language: words.site_name(site, language) for language in words.LANGUAGES},
+        name=without_invisible(site.name),
         folder=quote(folder_name(site.id)),
         status=words.shown_status(site, a.status),
         alert=standing(a, a.alert_rule, known),

@@ -12,12 +12,12 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from monitor.publish.index.programme_view import ProgrammeView, SiteRow
+from monitor.publish.index.programme_view import ProgrammeView
 from monitor.sites.site import Site
 
 COLUMNS: Final = (
-    "id", "name", "name_zh", "folder", "status", "alert", "theta", "low", "high", "uplift", "expected", "probability",
-    "hectares", "seen", "confirmed", "province", "partner", "lot", "manager", "lon", "lat", "size",
+    "id", "name", "folder", "status", "alert", "theta", "low", "high", "uplift", "expected", "probability", "hectares",
+    "seen", "confirmed", "province", "partner", "lot", "manager", "lon", "lat", "size",
 )  # fmt: skip
 """Columns of the rows of ``SITES``. Those in ``lists`` are places in these lists, -1 for none; a position is that of a
 point inside; ``size`` is the longer side of the outline [m]."""
@@ -40,7 +40,7 @@ def sites_script(view: ProgrammeView) -> bytes:
     places, sizes = _positions([site for site, _ in view.ordered])
     rows = [
         [
-            row.id, *_names(row), row.folder if row.folder != row.id else 0,
+            row.id, row.name if row.name != row.id else 0, row.folder if row.folder != row.id else 0,
             statuses(row.status), alerts(row.alert), row.theta, row.low, row.high, row.uplift, row.expected,
             None if row.probability is None else round(row.probability, 3), round(row.hectares, 2),
             row.seen and row.seen.isoformat(), row.confirmed and row.confirmed.isoformat(), provinces(row.province),
@@ -62,12 +62,6 @@ def sites_script(view: ProgrammeView) -> bytes:
     }
     head, lines = script_json(content), ",\n".join(map(script_json, rows))
     return f'const SITES={head[:-1]},"rows":[\n{lines}\n]}};\n'.encode("utf-8", "replace")
-
-
-def _names(row: SiteRow) -> tuple[str | int, str | int]:
-    """Name and Chinese name; 0 for a name that is the id, and for a Chinese one that is the name."""
-    name, chinese = row.name["en"], row.name["zh"]
-    return name if name != row.id else 0, chinese if chinese != name else 0
 
 
 def outlines_script(view: ProgrammeView) -> bytes:

@@ -78,8 +78,7 @@ def root(make_programme, hostile_site, make_assessment, tmp_path_factory) -> Pat
     rows = programme(make_programme, SMALL)
     rows.append((replace(hostile_site, partner="Partner 1", programme_year=2021), make_assessment(hostile_site.id)))
     changes = Changes(
-        since=date(2021, 8, 19), before={"site-00000": "on_track"}, new=("site-00003",),
-        retired=({"en": "Old", "zh": "旧地"},),
+        since=date(2021, 8, 19), before={"site-00000": "on_track"}, new=("site-00003",), retired=(("z", "Old"),),
         alerts=(AlertChange(site="site-00001", event="opened", level="red", rule="disturbance"),),
     )  # fmt: skip
     history = History(nights=NIGHTS, changes=changes, last_success=date(2021, 8, 17), unseen=("site-00002",))

@@ -22,14 +22,13 @@
   const sites = SITES.rows.map((row, place) => {
     const site = { place };
     SITES.columns.forEach((name, column) => { site[name] = row[column]; });
-    const names = [site.name, site.name_zh, site.id];
-    site.name = (words.language === "zh" && site.name_zh) || site.name || site.id;
+    site.name = site.name || site.id;
     site.status = SITES.lists.status[site.status];
     [site.level, site.note] = SITES.lists.alert[site.alert] || ["none", ["", ""]];
     site.note = site.note[words.language === "zh" ? 1 : 0];
     site.alert = site.level;
     site.href = `sites/${site.folder || site.id}/${words.page}`;
-    site.text = names.filter(Boolean).join("\n").toLowerCase();
+    site.text = `${site.name}\n${site.id}`.toLowerCase();
     return site;
   });
 
