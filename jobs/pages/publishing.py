@@ -19,6 +19,7 @@ from dask.delayed import Delayed
 
 from jobs import __version__
 from jobs.pages.account import read_account
+from jobs.pages.ground import write_grounds
 from jobs.proof.chain import chain_head, unknown_published_head
 from jobs.proof.sound_assessments import sound_assessments
 from jobs.register.answering import precision
@@ -62,7 +63,7 @@ from monitor.sites.promise import promises_until
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.assessment import AlertLevel, Assessment
 from monitor.verdict.calibration import Calibration
-from monitor.verdict.growth import growth_from_json
+from monitor.verdict.growth import GrowthPoint, growth_from_json
 from monitor.verdict.lots import Use, lots_of
 
 log = structlog.get_logger()
@@ -139,10 +140,14 @@ def publish(
             if unknown := unknown_published_head(t, settings.outputs.root):
                 log.warning("no line of the chain has the head that the index stated until now", head=unknown)
             history = read_history(t, rows, day=day, night=night, silence_days=settings.alerts.silence_days)
+        judged = [(plan.site, plan.row.snapshot) for plan in assessed.plans]
         write_index(
             rows, alerts, settings.outputs.root, as_of=day, alpha=settings.alerts.alpha, precision=measured,
             lots=[(view.lot, len(view.members), view.hectares, view.verdict) for view in with_sites],
             notice=notice, history=history, basemap=settings.outputs.map_tiles, head=head,
+            growth={plan.site.id: plan.growth for plan in assessed.plans},
+            grounds=write_grounds(judged, settings.store.root, settings.outputs.root),
+            manager_names=settings.outputs.manager_names,
         )  # fmt: skip
     return outcomes
 
@@ -157,6 +162,7 @@ class _Plan(NamedTuple):
     notice: Mapping[str, str] | None
     row: StoredAssessment
     promises: Sequence[Mapping[str, Any]]  # up to the one that the assessment rests on
+    growth: tuple[GrowthPoint, ...]
 
 
 class _Assessed(NamedTuple):
@@ -202,7 +208,8 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
         constants = constants_used(assessment, calibrations)
         notice = _notice(settings, demonstrated=site.id in demonstrated)
         gone = sorted(unit for unit, day in units.items() if day <= assessment.as_of.isoformat())
-        plans.append(_Plan(site, slope, assessment, constants, notice, row, promised))
+        growth = growth_from_json(growths.get(ground))
+        plans.append(_Plan(site, slope, assessment, constants, notice, row, promised, growth))
         if site.id in damaged:
             continue
         detectability = detectabilities.get(ground)
@@ -219,7 +226,7 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
             continue
         inputs = PageInputs(
             site=site, begun=begun, ground=ground, assessment=assessment, snapshot=snapshot,
-            left_out=units, terrain=slope, growth=growth_from_json(growths.get(ground)),
+            left_out=units, terrain=slope, growth=growth,
             detectability=chances(detectability),
             detection_improvements=improvements(detectability), detection_assumptions=assumptions(detectability),
             calibration=constants, alert=alert, answers=answers.get(site.id, ()), measured=measured.get(site.id, ()),

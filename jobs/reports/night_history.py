@@ -1,25 +1,23 @@
-"""What changed since the night before and how the last nights ended, from the ledger, for the index and its pages."""
+"""What changed lately and how the last nights ended, from the ledger, for the index and its pages."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Final
 
 from jobs.messages.operator_notices import silent_sites
 from jobs.reports.manifest import Manifest, exit_status, public, summary
 from jobs.runtime.exits import Exit
 from jobs.runtime.records import from_json
-from monitor.alerts.alert import AlertEvent
 from monitor.ledger.rows import Payload
 from monitor.ledger.transaction import Transaction
-from monitor.publish.index.history import AlertChange, Changes, History, Night
+from monitor.publish.index.history import Changes, History, Night
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
 
 MAX_NIGHTS: Final = 30
 """Nights that the page of the last nights shows, at most."""
-SHOWN_EVENTS: Final = frozenset(
-    {AlertEvent.OPENED, AlertEvent.WORSENED, AlertEvent.REOPENED, AlertEvent.RESOLVED, AlertEvent.ANSWERED}
-)
+SINCE_DAYS: Final = (31, 92, 366)
+"""Days over which changes are looked for: the first of these in which there are any. [day]"""
 
 
 def read_history(
@@ -35,7 +33,7 @@ def read_history(
     Parameters
     ----------
     t : Transaction
-        Reads runs, assessments and events.
+        Reads runs, assessments and episodes.
     rows : sequence of (Site, Assessment)
         Every assessed site with its newest assessment.
     day : date
@@ -94,36 +92,47 @@ def _changes(
     day: date,
     episodes: Mapping[str, Sequence[Payload]],
 ) -> Changes | None:
-    before = t.finished_night_before(day.isoformat())
-    if before is None:
-        return None
-    since, ended = before["as_of"], before["finished"]
-    statuses = {site: state.status for site, state in t.states(until=since).items() if state.status}
+    """What changed in the shortest of :data:`SINCE_DAYS` in which anything did; None: nothing is older than `day`."""
+    first = date.fromisoformat(min(t.first_assessed().values(), default=day.isoformat()))
+    changes = None
+    for days in SINCE_DAYS:
+        since = max(first, day - timedelta(days=days))
+        if since < day and (changes is None or since < changes.since):
+            changes = _changes_since(t, rows, since, episodes)
+        if changes is None or changes.any:
+            break
+    return changes
+
+
+def _changes_since(
+    t: Transaction,
+    rows: Sequence[tuple[Site, Assessment]],
+    since: date,
+    episodes: Mapping[str, Sequence[Payload]],
+) -> Changes:
+    statuses = {site: state.status for site, state in t.states(until=since.isoformat()).items() if state.status}
     assessed = {assessment.site: assessment.status for _, assessment in rows}
-    alerts = [
-        AlertChange(
-            site=site, event=event["kind"], level=event["level"], rule=rule,
-            answer=event.get("answer") if event["kind"] == AlertEvent.ANSWERED else None,
-        )
-        for event in t.all_events(after=ended)  # by time: an answer of that day came after its night
-        if event["kind"] in SHOWN_EVENTS
-        for site, _, rule in [event["alert"].rpartition("/")]
-    ]  # fmt: skip
-    gone = [one.site for one in from_json(before["manifest"], Manifest).sites if one.site not in assessed]
+    night = t.finished_night_before((since + timedelta(days=1)).isoformat())
+    judged = [] if night is None else from_json(night["manifest"], Manifest).sites
+    gone = [one.site for one in judged if one.site not in assessed]
     current = t.versions() if gone else {}
-    names = {site["id"]: site["name"] for site in t.all_sites()} if any(site not in current for site in gone) else {}
+    retired = [site for site in gone if site not in current]
+    names = {site["id"]: (site["name"], site.get("name_zh")) for site in t.all_sites()} if retired else {}
     return Changes(
-        since=date.fromisoformat(since),
+        since=since,
         before={
             site: statuses[site] for site, status in assessed.items() if site in statuses and status != statuses[site]
         },
-        alerts=tuple(alerts),
         new=tuple(site for site in assessed if site not in statuses),
         replanted=tuple(
             (site, date.fromisoformat(last["start"]))
             for site in assessed
             for last in episodes.get(site, ())[-1:]
-            if last["number"] > 1 and last["opened"] > ended
+            if last["number"] > 1 and (night is None or last["opened"] > night["finished"])
         ),
-        retired=tuple((site, names.get(site, site)) for site in gone if site not in current),
+        retired=tuple(
+            {"en": name or site, "zh": name_zh or name or site}
+            for site in retired
+            for name, name_zh in [names.get(site, (None, None))]
+        ),
     )

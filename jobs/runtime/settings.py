@@ -165,6 +165,8 @@ class OutputsSettings(Section):
     its host for the tiles. Empty: no tiles, no request."""
     basemap_attribution: str = ""
     """Text that the provider of the tiles wants shown; empty: the host of the template."""
+    manager_names: bool = False
+    """Whether the index can be filtered by the names of managers, which are published with it then."""
 
     @field_validator("basemap")
     @classmethod

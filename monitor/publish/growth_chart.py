@@ -60,6 +60,14 @@ def chart_years(seen: Sequence[GrowthPoint], site: Site, assessment: Assessment)
     return range(max(first, site.start.year - YEARS_BEFORE), assessment.as_of.year + 1)
 
 
+def row_points(seen: Sequence[GrowthPoint], site: Site, a: Assessment) -> tuple[range, list[GrowthPoint]]:
+    """Calendar years of the small chart of a site, and its points: those since the start, and the last one before."""
+    first = min(site.start.year, a.as_of.year)
+    shown = _as_judged(seen, a)
+    before = sum(point.day.year < first for point in shown)
+    return range(first, a.as_of.year + 1), shown[max(0, before - 1) :]
+
+
 def growth_chart(
     seen: Sequence[GrowthPoint], site: Site, assessment: Assessment, *, size: Literal["page", "row"], language: Language
 ) -> str:
@@ -83,12 +91,10 @@ def growth_chart(
         An ``svg`` element with a text alternative.
     """
     a, page = assessment, size == "page"
-    years = chart_years(seen, site, a)
-    shown = [point for point in _as_judged(seen, a) if point.day.year >= years.start]
+    years, shown = chart_years(seen, site, a), _as_judged(seen, a)
+    shown = [point for point in shown if point.day.year >= years.start]
     if not page:
-        years = range(min(site.start.year, a.as_of.year), years.stop)
-        since = [point for point in shown if point.day.year >= years.start]
-        shown = shown[-len(since) - 1 :]  # the line comes from the last one before
+        years, shown = row_points(seen, site, a)
     end = date(years.stop, 1, 1) - timedelta(days=1)
     curve_days = _days(site.start, end, SIZES[size].samples)
     promised = Plans.of([site]).expected(np.zeros(curve_days.size, np.int64), curve_days.astype(np.int64))

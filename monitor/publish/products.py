@@ -11,6 +11,7 @@ from contextlib import suppress
 from datetime import date
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +22,7 @@ from monitor.alerts.messages.tracks import attachments
 from monitor.alerts.words import LANGUAGES, language_of
 from monitor.files import write_atomically
 from monitor.publish.index.basemap import Basemap
+from monitor.publish.index.ground import Ground
 from monitor.publish.index.history import NO_HISTORY, History
 from monitor.publish.index.page import programme_files, remove_old_provinces
 from monitor.publish.index.programme_view import LotRow, ProgrammeView
@@ -50,6 +52,7 @@ from monitor.sites.names import folder_name
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.calibration import Calibration
+from monitor.verdict.growth import GrowthPoint
 from monitor.verdict.tables.plan_json import plan_json
 
 PLAN: Final = "plan.json"
@@ -275,10 +278,13 @@ def write_index(
     alpha: float,
     precision: Sequence[Mapping[str, Any]] = (),
     lots: Sequence[LotRow] = (),
+    growth: Mapping[str, Sequence[GrowthPoint]] = MappingProxyType({}),
     notice: Mapping[str, str] | None = None,
     history: History = NO_HISTORY,
     basemap: Basemap | None = None,
+    grounds: Sequence[Ground] = (),
     head: ChainHead | None = None,
+    manager_names: bool = False,
 ) -> None:
     """Write tables and index of the whole programme; unchanged files are not written.
 
@@ -298,14 +304,20 @@ def write_index(
         How often alerts were right, see :func:`monitor.alerts.precision.measured_precision`; empty: none was answered.
     lots : sequence of LotRow
         Lots with the newest verdict on each, in any order.
+    growth : mapping
+        Points of the growth charts, by id of a site.
     notice : mapping, optional
         By language, a notice shown first.
     history : History
-        What changed since the night before, and how the last nights ended.
+        What changed lately, and how the last nights ended.
     basemap : Basemap, optional
         Tiles under the map; None: none, and no request.
+    grounds : sequence of Ground
+        Pictures under the map.
     head : ChainHead, optional
         Head of the chain of nights; None: there is none yet.
+    manager_names : bool
+        Whether the list can be filtered by the names of managers, which are published then.
 
     Raises
     ------
@@ -318,8 +330,8 @@ def write_index(
     replace_if_changed(root / "status.json", status_json([a for _, a in ordered]))
     replace_if_changed(root / "sites.parquet", sites_parquet(ordered))
     view = ProgrammeView(
-        rows=ordered, alerts=open_alerts, as_of=as_of, alpha=alpha, precision=precision, lots=lots, notice=notice,
-        history=history, basemap=basemap, head=head,
+        rows=ordered, alerts=open_alerts, as_of=as_of, alpha=alpha, precision=precision, lots=lots, growth=growth,
+        notice=notice, history=history, basemap=basemap, grounds=grounds, head=head, manager_names=manager_names,
     )  # fmt: skip
     files = programme_files(view)
     for name, content in files.items():

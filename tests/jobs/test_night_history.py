@@ -135,57 +135,38 @@ def test_the_night_that_writes_the_pages_is_shown_as_it_will_be_recorded(ledger)
     assert history(ledger).nights[0] == shown
 
 
-def test_changes_are_those_since_the_last_night_that_ran_to_its_end(ledger):
+def test_changes_are_those_of_a_month_or_of_longer_if_nothing_changed_in_it(ledger):
+    def assess(t, name, day, status):
+        add_assessment(t, name, f"2021-{day}", f"{name}{day}", {"status": status}, version="v", snapshot="s", run="r")
+
     with ledger.transaction() as t:
         for name in "ab":
-            add_assessment(t, name, "2021-08-17", "d", {"status": "on_track"}, version="v", snapshot="s", run="r")
-        ran(t, 17, done=manifest())
-        add_assessment(t, "b", "2021-08-18", "d", {"status": "lagging"}, version="v", snapshot="s", run="r")
-        ran(t, 18, status=75, error="the source is down")
-        t.retire_site("c")
-        for number, (kind, day) in enumerate(
-            [("opened", 17), ("acknowledged", 18), ("worsened", 19), ("answered", 20)]
-        ):
-            event = {"day": f"2021-08-{day}", "level": "red", "answer": "treated" if kind == "answered" else None}
-            t.add_event("a/failure", kind, event, time=f"2021-08-{day}T0{number}")
-    rows = [
-        (site("a"), assessment("a", date(2021, 8, 20), Status.FAILING)),
-        (site("b"), assessment("b", date(2021, 8, 20), Status.ON_TRACK)),
-        (site("d"), assessment("d", date(2021, 8, 20), Status.TOO_EARLY)),
-    ]
+            assess(t, name, "04-10", "on_track")
+        assess(t, "a", "06-01", "lagging")
+    rows = [(site(name), assessment(name, date(2021, 8, 20), Status.ON_TRACK)) for name in "ab"]
+    rows[0] = (rows[0][0], replace(rows[0][1], status=Status.LAGGING))
     changes = history(ledger, rows=rows).changes
-    assert changes.since == date(2021, 8, 17)
-    assert changes.before == {"a": "on_track"}
-    assert changes.new == ("d",)
-    assert changes.retired == (("c", "Plot c"),)
-    assert [(one.event, one.rule, one.answer) for one in changes.alerts] == [
-        ("worsened", "failure", None), ("answered", "failure", "treated")
-    ]  # fmt: skip
-    assert history(ledger, day=17).changes is None
+    assert (changes.since, changes.before) == (date(2021, 5, 20), {"a": "on_track"})
+    with ledger.transaction() as t:
+        assess(t, "b", "08-01", "failing")
+    rows[1] = (rows[1][0], replace(rows[1][1], status=Status.FAILING))
+    changes = history(ledger, rows=rows).changes
+    assert (changes.since, changes.before) == (date(2021, 7, 20), {"b": "on_track"})
 
 
-def test_actions_of_people_after_a_night_are_on_the_pages_of_the_next_one_only(ledger):
+def test_a_young_programme_is_compared_with_its_first_night(ledger):
     with ledger.transaction() as t:
         for name in "abc":
-            add_assessment(t, name, "2021-08-17", "d", {"status": "on_track"}, version="v", snapshot="s", run="r")
-        for day in (16, 17):
-            ran(t, day, done=manifest())
-        answer = {"day": "2021-08-17", "level": "red", "answer": "treated"}
-        t.add_event("a/failure", "answered", answer, time="2021-08-17T09:00:00+00:00")
-        found_earlier = {"day": "2021-08-01", "level": "red", "answer": "false-alarm"}  # imported with its own day
-        t.add_event("c/failure", "answered", found_earlier, time="2021-08-17T09:30:00+00:00")
+            add_assessment(t, name, "2021-08-16", "d", {"status": "on_track"}, version="v", snapshot="s", run="r")
+        ran(t, 16, done=manifest())
+        t.retire_site("c")
         t.begin_episode("b", 2, start="2021-08-10", budget=0.5, why="drought", now="2021-08-17T10:00:00+00:00")
-    before = history(ledger, day=17).changes
-    with ledger.transaction() as t:
-        ran(t, 18, done=manifest())
-    next_night = history(ledger, day=18).changes
-    with ledger.transaction() as t:
-        ran(t, 19, done=manifest())
-    later = history(ledger, day=19).changes
-    for changes in (before, next_night):
-        assert [(one.site, one.answer) for one in changes.alerts] == [("a", "treated"), ("c", "false-alarm")]
-        assert changes.replanted == (("b", date(2021, 8, 10)),)
-    assert (later.alerts, later.replanted) == ((), ())
+    rows = [(site(name), assessment(name, date(2021, 8, 20), Status.ON_TRACK)) for name in "abd"]
+    changes = history(ledger, rows=rows).changes
+    assert (changes.since, changes.before, changes.new) == (date(2021, 8, 16), {}, ("d",))
+    assert changes.replanted == (("b", date(2021, 8, 10)),)
+    assert changes.retired == ({"en": "Plot c", "zh": "Plot c"},)
+    assert history(ledger, day=16).changes is None
 
 
 def test_a_site_counts_as_unseen_by_the_days_of_its_growing_season(ledger):

@@ -1,5 +1,6 @@
-"""What the nights did: what changed since the one before, and how the last ones ended."""
+"""What the nights did: what changed since a day, and how the last ones ended."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
@@ -52,35 +53,23 @@ class Night:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AlertChange:
-    """One event of an alert."""
-
-    site: str
-    """Id of the site, or of the lot."""
-    event: str
-    """Key of :data:`monitor.publish.index.wording.EVENTS`."""
-    level: str
-    rule: str
-    answer: str | None = None
-    """Of :class:`monitor.alerts.alert.Verdict`; None: it is no answer."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """What changed since the night before."""
+    """What changed since a day."""
 
     since: date
-    """Day of that night."""
     before: dict[str, str] = field(default_factory=dict)
     """Status on that day of each site whose status is another now, by id."""
-    alerts: tuple[AlertChange, ...] = ()
-    """Oldest first."""
     new: tuple[str, ...] = ()
-    """Ids of the sites that are assessed for the first time."""
+    """Ids of the sites that were assessed for the first time since."""
     replanted: tuple[tuple[str, date], ...] = ()
     """Ids of the sites whose next episode was opened, each with the first day of the new work."""
-    retired: tuple[tuple[str, str], ...] = ()
-    """Ids and names of the sites that are judged no more."""
+    retired: tuple[Mapping[str, str], ...] = ()
+    """Names by language of the sites that are judged no more."""
+
+    @property
+    def any(self) -> bool:
+        """Whether anything changed."""
+        return bool(self.before or self.new or self.replanted or self.retired)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +81,7 @@ class History:
     last_success: date | None = None
     """Latest night without any failure; None: there was none."""
     changes: Changes | None = None
-    """None: there was no night before."""
+    """None: no site was assessed on an earlier day."""
     unseen: tuple[str, ...] = ()
     """Ids of the sites without a usable scene for longer than `silence_days` of their growing season."""
     silence_days: int = 45

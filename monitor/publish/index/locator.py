@@ -8,12 +8,18 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from monitor.publish.index.ground import Ground
 from monitor.sites.site import Site
 
 MAP_WIDTH: Final = 480
 """Width of the drawing. [pixel]"""
 
 _Place = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+MAX_LABELS: Final = 24
+"""Sites of a map that has their names, at most."""
+LABEL_GAP: Final = 4.0
+"""Between an outline and its name. [pixel]"""
 
 FINENESS: Final = 0.2
 """Largest distance of a drawn outline from the true one. [pixel]"""
@@ -35,19 +41,22 @@ STATUS_MARKS: Final = {
 """Shape of each status, so that colour is never needed to distinguish them; some are filled, some open."""
 
 
-def locator(sites: Sequence[tuple[Site, str]]) -> dict[str, Any] | None:
+def locator(sites: Sequence[tuple[Site, str]], grounds: Sequence[Ground] = ()) -> dict[str, Any] | None:
     """Map of sites: one mark a site, on its outline where most are large enough to see.
 
     Parameters
     ----------
     sites : sequence of (Site, str)
         Sites with their statuses, worst first.
+    grounds : sequence of Ground
+        Pictures under them.
 
     Returns
     -------
     dict or None
-        ``height`` of the map [pixel]; ``places`` (site, status, path of the outline); ``marks`` (status and one path
-        with the marks of all its sites, the worst last), and their scale ``mark_size``; ``meridians`` and ``parallels``
+        ``height`` of the map [pixel]; ``grounds`` (file, left, top, width, height); ``places`` (site, status, path of
+        the outline); ``marks`` (status and one path with the marks of all its sites, the worst last), and their scale
+        ``mark_size``; ``labels`` (x, y, site), where there is room for names, else ``meridians`` and ``parallels``
         (position [pixel] and label); ``bar``, length [pixel] and label of the scale bar. None without sites.
     """
     if not sites:
@@ -81,8 +90,19 @@ def locator(sites: Sequence[tuple[Site, str]]) -> dict[str, Any] | None:
     kilometre = scale / 111.2
     length = _round_below(MAP_WIDTH / 4 / kilometre)
     across, up = (MAP_WIDTH - 2 * MAP_MARGIN) / scale / shrink, height / scale
+    pictures = []
+    for file, (left, bottom, right, top) in grounds if drawn else ():
+        (x0, x1), (y0, y1) = (values.tolist() for values in place(np.array([left, right]), np.array([top, bottom])))
+        pictures.append((file, *(round(value, 1) for value in (x0, y0, x1 - x0, y1 - y0))))
+    tops = y - sizes / 2 - LABEL_GAP
     return {
         "height": round(height, 1),
+        "grounds": pictures,
+        "labels": [
+            (round(float(a), 1), round(float(b), 1), site) for a, b, (site, _) in zip(x, tops, sites, strict=True)
+        ]
+        if drawn and len(sites) <= MAX_LABELS
+        else [],
         "places": places,
         "marks": marks,
         "mark_size": mark_size,

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from datetime import date
 from functools import cache
 from itertools import groupby
 from pathlib import Path
@@ -9,22 +10,25 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from monitor.alerts import words
+from monitor.publish.growth_chart import growth_chart
 from monitor.publish.index import wording
-from monitor.publish.index.history import AlertChange
+from monitor.publish.index.history import Changes
 from monitor.publish.index.locator import MAP_WIDTH, STATUS_MARKS, locator
 from monitor.publish.index.programme_view import LotRow, ProgrammeView, counts
 from monitor.publish.index.provinces import MAX_ON_INDEX, Province, by_province, page_file
+from monitor.publish.index.row_charts import growth_script
 from monitor.publish.index.script_data import outlines_script, script_json, sites_script
 from monitor.publish.page_files import PAGE_FILES
 from monitor.publish.pages import render
 from monitor.publish.programme_page import ACCOUNT_PAGES
 from monitor.sites.names import folder_name, without_invisible
+from monitor.verdict.assessment import Assessment
 
 ASSETS: Final = Path(__file__).parent / "assets"
 NIGHTS_FILES: Final = {"en": "nights.html", "zh": "nights.zh.html"}
 """File name of the page of the last nights in each language."""
-MAX_CHANGES: Final = 20
-"""Changes of one kind since the last night that the index names, at most."""
+MAX_CHANGES: Final = 6
+"""Changes of one kind that the index names, at most."""
 
 
 def programme_files(view: ProgrammeView) -> dict[str, bytes]:
@@ -36,6 +40,7 @@ def programme_files(view: ProgrammeView) -> dict[str, bytes]:
     files = {f"assets/{name}": content for name, content in _assets().items()}
     files["assets/sites.js"] = sites_script(view)
     files["assets/outlines.js"] = outlines_script(view)
+    files["assets/growth.js"] = growth_script(view)
     for language in reversed(words.LANGUAGES):
         if len(view.sites) > MAX_ON_INDEX:
             for province in provinces:
@@ -59,21 +64,25 @@ def remove_old_provinces(root: Path, files: Collection[str]) -> None:
 
 def index_page(view: ProgrammeView, provinces: Sequence[Province], language: words.Language) -> str:
     """Overview page of the programme."""
-    large = len(view.sites) > MAX_ON_INDEX
-    changes = view.history.changes
+    changes, last = view.history.changes, view.history.nights[:1]
     return render(
         "index.html",
         language,
         **counts(view),
-        **_shared(language),
-        view=view,
+        **_shared(view, language),
         history=view.history,
-        changes=None if changes is None else _changes(view, language),
+        changes=None if changes is None else _changes(view, changes, language),
         newest=max((row.seen for row in view.sites if row.seen), default=None),
-        large=large,
+        bad_night=next((night for night in last if night.outcome != "done"), None),
+        rows=[
+            (row, growth_chart(view.growth.get(site.id, ()), site, a, size="row", language=language))
+            for row, (site, a) in zip(view.sites[:MAX_ON_INDEX], view.ordered[:MAX_ON_INDEX], strict=True)
+        ],
+        large=len(view.sites) > MAX_ON_INDEX,
         provinces=provinces,
-        hrefs={row.folder: f"sites/{row.folder}/{PAGE_FILES[language]}" for row in view.sites},
-        locator=locator([(site, row.status) for (site, _), row in zip(view.ordered, view.sites, strict=True)]),
+        locator=locator(
+            [(site, row.status) for (site, _), row in zip(view.ordered, view.sites, strict=True)], view.grounds
+        ),
         MAP_WIDTH=MAP_WIDTH,
         precision=_groups_of(view.precision),
         lots=sorted(view.lots, key=_worst_lot_first),
@@ -88,8 +97,7 @@ def province_page(view: ProgrammeView, province: Province, number: int, language
     return render(
         "province.html",
         language,
-        **_shared(language),
-        view=view,
+        **_shared(view, language),
         province=province,
         number=number,
         rows=province.pages[number],
@@ -104,8 +112,7 @@ def nights_page(view: ProgrammeView, language: words.Language) -> str:
     return render(
         "nights.html",
         language,
-        **_shared(language),
-        view=view,
+        **_shared(view, language),
         history=view.history,
         twin=NIGHTS_FILES[other],
         hrefs={row.id: f"sites/{row.folder}/{PAGE_FILES[language]}" for row in view.sites},
@@ -118,18 +125,18 @@ def _assets() -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(ASSETS.iterdir()) if path.is_file()}
 
 
-def _shared(language: words.Language) -> dict[str, Any]:
+def _shared(view: ProgrammeView, language: words.Language) -> dict[str, Any]:
     return {
+        "view": view,
         "NIGHTS": NIGHTS_FILES[language],
         "ACCOUNT": ACCOUNT_PAGES[language],
         "OUTCOMES": wording.OUTCOMES,
         "PROBLEM_STATES": wording.PROBLEM_STATES,
         "duration": lambda seconds: duration(seconds, language),
-        "whole": _percent,
-        "signed": _points,
-        "at": _on_scale,
-        "day_words": cache(lambda day: words.day(day, language)),
-        "ago": lambda days: wording.SCRIPT_WORDS["ago_1" if days == 1 else "ago"][language].format(n=days),
+        "site_name": words.site_name,
+        "near_day": lambda day: near_day(day, view.as_of, language),
+        "area": lambda value: words.area(value, language),
+        "href": lambda row: f"sites/{row.folder}/{PAGE_FILES[language]}",
         "folder": lambda site: quote(folder_name(site.id)),
     }
 
@@ -142,72 +149,50 @@ def _script_words(view: ProgrammeView, language: words.Language) -> dict[str, An
         "status": {status: names[language] for status, names in words.STATUS_NAMES.items()},
         "level": {level: names[language] for level, names in words.ALERT_LEVEL_NAMES.items()},
         "intervention": {name: names[language] for name, names in words.INTERVENTION_NAMES.items()},
-        "months": [words.day(view.as_of.replace(day=1, month=month), "en").split()[1] for month in range(1, 13)],
         "marks": STATUS_MARKS,
         "filters": {name: names[language] for name, names in wording.FILTERS.items()},
         "sort": {name: names[language] for name, names in wording.SORT_KEYS.items()},
         **{name: names[language] for name, names in wording.SCRIPT_WORDS.items()},
+        "grounds": view.grounds,
         "basemap": None if view.basemap is None else {"url": view.basemap.url, "credit": view.basemap.credit},
     }
 
 
-def _changes(view: ProgrammeView, language: words.Language) -> dict[str, Any]:
-    """What changed since the night before, in words, each with how many more there are."""
-    changes = view.history.changes
-    assert changes is not None
-    rows = {site.id: (row, site) for (site, _), row in zip(view.ordered, view.sites, strict=True)}
-    lots = {lot.id: lot for lot, _, _, _ in view.lots}
+def _changes(view: ProgrammeView, changes: Changes, language: words.Language) -> dict[str, Any]:
+    """What changed, in words, each with how many more there are."""
+    rows = {site.id: (row, a) for (site, a), row in zip(view.ordered, view.sites, strict=True)}
     statuses = [
-        (row, words.shown_status(site, changes.before[site.id]))
-        for row, site in rows.values()
-        if site.id in changes.before
+        (row, _loss_in_words(a, view.as_of, language) if row.status == "disturbed" else None, before)
+        for site, (row, a) in rows.items()
+        if (before := changes.before.get(site))
     ]
-
-    def named(change: AlertChange) -> tuple[str, str] | None:
-        if change.site in rows:
-            row = rows[change.site][0]
-            return row.name, f"sites/{row.folder}/{PAGE_FILES[language]}"
-        if change.site in lots:
-            lot = lots[change.site]
-            return f"{without_invisible(lot.partner)}, {lot.programme_year}", f"lots/{lot.id}/{PAGE_FILES[language]}"
-        return None  # the site is retired
-
-    alerts = [(where, change) for change in changes.alerts if (where := named(change))]
     lists: dict[str, Sequence[Any]] = {
         "statuses": statuses,
-        "alerts": [(where, _alert_change(change, language)) for where, change in alerts],
         "new": [rows[site][0] for site in changes.new if site in rows],
         "replanted": [(rows[site][0], start) for site, start in changes.replanted if site in rows],
-        "retired": [without_invisible(name) for _, name in changes.retired],
+        "retired": [without_invisible(names[language]) for names in changes.retired],
     }
     return {
         "since": changes.since,
-        "any": any(lists.values()),
         **{name: (found[:MAX_CHANGES], max(0, len(found) - MAX_CHANGES)) for name, found in lists.items()},
     }
 
 
-def _alert_change(change: AlertChange, language: words.Language) -> tuple[str, str]:
-    """Level of the alert, and its cause with what happened to it."""
-    event = wording.EVENTS[change.event][language]
-    answer = words.ANSWER_NAMES.get(change.answer or "", {}).get(language)
-    colon, comma = ("：", "，") if language == "zh" else (": ", ", ")
-    return change.level, words.cause(change.rule, change.level, language) + comma + event + (
-        colon + answer if answer else ""
-    )
+def _loss_in_words(a: Assessment, today: date, language: words.Language) -> str:
+    if a.loss_on is None or a.loss_confirmed_on is None:
+        return wording.LOST["unknown"][language]
+    days = {"day": near_day(a.loss_on, today, language), "confirmed": near_day(a.loss_confirmed_on, today, language)}
+    return wording.LOST["known"][language].format(**days)
 
 
-def _percent(value: int | None) -> str:
-    return "–" if value is None else f"{words.sign(value, signed=False)}{abs(value)}%"
+def near_day(value: date, today: date, language: words.Language) -> str:
+    """Date in words, without its year if that is the year of `today`.
 
-
-def _points(value: int | None) -> str:
-    return "–" if value is None else f"{words.sign(value)}{abs(value)}"
-
-
-def _on_scale(share: int) -> str:
-    """Position of a share of the plan [%] on a scale from -50 % to 150 %, in percent of its length."""
-    return f"{min(max((share + 50) / 2, 0), 100):g}"
+    >>> near_day(date(2021, 6, 5), date(2021, 8, 1), "en"), near_day(date(2020, 6, 5), date(2021, 8, 1), "zh")
+    ('5 June', '2020年6月5日')
+    """
+    text, year = words.day(value, language), str(value.year)
+    return text if value.year != today.year else text.removeprefix(f"{year}年").removesuffix(f" {year}")
 
 
 def _worst_lot_first(row: LotRow) -> tuple[int, float, str]:

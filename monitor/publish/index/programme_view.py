@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 from typing import Any, Final, NamedTuple
@@ -12,12 +12,15 @@ from urllib.parse import quote
 from monitor.alerts import words
 from monitor.alerts.alert import Alert, AlertState
 from monitor.alerts.chain_head import ChainHead
+from monitor.day_in_words import month_in_words
 from monitor.publish.index.basemap import Basemap
+from monitor.publish.index.ground import Ground
 from monitor.publish.index.history import NO_HISTORY, History
-from monitor.publish.index.wording import ALERT_STATES
+from monitor.publish.index.wording import ALERT_STATES, DAYS_OPEN, FINDING_MARKS, FINDINGS
 from monitor.sites.names import comparable_id, folder_name, without_invisible
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
+from monitor.verdict.growth import GrowthPoint
 from monitor.verdict.lots import Lot, LotVerdict, lot_of
 
 type LotRow = tuple[Lot, int, float, LotVerdict]
@@ -25,6 +28,8 @@ type LotRow = tuple[Lot, int, float, LotVerdict]
 
 _MAIL: Final = re.compile(r"[^\s<>()\[\],;:：，；（）]+@[^\s<>()\[\],;：，；（）]+")
 _TELEPHONE: Final = re.compile(r"[+(（]{0,2}\d(?:[\s()（）./·-]{0,3}\d){5,}[)）]?")
+RULE_OF_STATUS: Final[Mapping[str, str]] = {"failing": "failure", "disturbed": "disturbance"}
+"""Rule of an alert that the status of its site says already."""
 _EMPTY: Final = re.compile(r"[<(\[（]\s*[>)\]）]|[\s,;:：，；/|·-]+$|^[\s,;:：，；/|·-]+")
 
 
@@ -33,51 +38,63 @@ class Standing(NamedTuple):
 
     level: str
     rule: str | None
-    """None: the newest verdict shows none, but the alert is still open."""
+    """None: the newest verdict shows none, but the alert is still open; or the status says as much."""
     state: str
-    """Key of :data:`monitor.publish.index.wording.ALERT_STATES`, or ``open``."""
+    """Key of :data:`monitor.publish.index.wording.ALERT_STATES`."""
     answer: str | None
+    days: int | None
+    """Time since it opened; None: unknown. [day]"""
 
-    def note(self, language: words.Language) -> str:
-        """Cause and state in words."""
+    @property
+    def needs_someone(self) -> bool:
+        """Whether it is red, and nobody has answered it."""
+        return self.level == "red" and self.state != "resolved"
+
+    def badge(self, language: words.Language) -> str:
+        """Level, cause and state in words."""
         cause = words.cause(self.rule, self.level, language) if self.rule else ""
         answer = words.ANSWER_NAMES.get(self.answer or "", {}).get(language, "")
-        state = ALERT_STATES.get(self.state, {}).get(language, "").format(answer=answer)
-        return ("，" if language == "zh" else ", ").join(filter(None, (cause, state)))
+        days = None if self.days is None else min(max(self.days, 0), 2)
+        since = "" if self.state == "resolved" else DAYS_OPEN[days][language].format(n=self.days)
+        state = ALERT_STATES[self.state][language].format(answer=answer)
+        parts = (words.ALERT_LEVEL_NAMES[self.level][language], cause, since, state)
+        return ("，" if language == "zh" else ", ").join(filter(None, parts))
 
 
 class SiteRow(NamedTuple):
     """One site in a list, the same in every language; figures that are no finding are None."""
 
     id: str
-    name: str
+    name: Mapping[str, str]
+    """By language."""
     folder: str
     """Of its page, quoted for an address."""
     status: str
     alert: Standing | None
+    finding: tuple[str, str]
+    """What is known beside the status, in English and Chinese; with places for ``theta``, ``low`` and ``high``."""
     theta: int | None
     """Share of the plan, and its interval. [%]"""
     low: int | None
     high: int | None
-    uplift: int | None
-    """[percentage point]"""
-    expected: int | None
-    """[percentage point]"""
-    probability: float | None
-    """Of the status. [1]"""
     hectares: float
     seen: date | None
-    confirmed: date | None
-    """Day on which an uplift was confirmed."""
     province: str | None
     partner: str | None
     lot: Lot | None
     manager: str | None
 
-    @property
-    def pale(self) -> bool:
-        """Whether the share of the plan is no verdict."""
-        return self.status in ("insufficient_data", "too_early", "undecided")
+    def other_name(self, language: words.Language) -> str:
+        """Name in the other language; empty if one of the two has the other in it."""
+        name, other = (self.name[one] for one in (language, "en" if language == "zh" else "zh"))
+        return "" if name in other or other in name else other
+
+    def says(self, language: words.Language) -> str:
+        """Status and finding in words."""
+        shares = {name: percent(getattr(self, name)) for name in ("theta", "low", "high")}
+        finding = self.finding[words.LANGUAGES.index(language)].format(**shares)
+        colon = words.text("unit.colon", language) if finding else ""
+        return f"{words.STATUS_NAMES[self.status][language]}{colon}{finding}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,12 +112,18 @@ class ProgrammeView:
     precision: Sequence[Mapping[str, Any]] = ()
     """See :func:`monitor.alerts.precision.measured_precision`; empty: no alert was answered."""
     lots: Sequence[LotRow] = ()
+    growth: Mapping[str, Sequence[GrowthPoint]] = field(default_factory=dict)
+    """Points of the growth charts, by id of a site; one without any is not in it."""
     notice: Mapping[str, str] | None = None
     """By language, a notice shown first."""
     history: History = NO_HISTORY
     basemap: Basemap | None = None
+    grounds: Sequence[Ground] = ()
+    """Pictures under the map."""
     head: ChainHead | None = None
     """Head of the chain of nights; None: there is none yet."""
+    manager_names: bool = False
+    """Whether the names of managers are published."""
 
     @cached_property
     def ordered(self) -> list[tuple[Site, Assessment]]:
@@ -111,20 +134,43 @@ class ProgrammeView:
     def sites(self) -> list[SiteRow]:
         """The sites as lists show them, in the order of :attr:`ordered`; a province is spelt as by its first site."""
         spelt: dict[str, str] = {}
-        rows = [_site_row(site, assessment, self.alerts.get(site.id)) for site, assessment in self.ordered]
+        rows = [self._site_row(site, assessment) for site, assessment in self.ordered]
         return [
             row._replace(province=spelt.setdefault(comparable_id(row.province), row.province)) if row.province else row
             for row in rows
         ]
 
+    def _site_row(self, site: Site, a: Assessment) -> SiteRow:
+        judged = a.status != "insufficient_data"
+        implied = RULE_OF_STATUS.get(a.status)
+        rule = None if a.alert_rule == implied else a.alert_rule
+        return SiteRow(
+            id=without_invisible(site.id),
+            name={language: words.site_name(site, language) for language in words.LANGUAGES},
+            folder=quote(folder_name(site.id)),
+            status=words.shown_status(site, a.status),
+            alert=standing(a, rule, self.alerts.get(site.id), self.as_of),
+            finding=_finding(site, a),
+            theta=_whole(a.theta if judged else None),
+            low=_whole(a.theta_low if judged else None),
+            high=_whole(a.theta_high if judged else None),
+            hectares=site.hectares,
+            seen=a.last_observed,
+            province=_clean(site.province),
+            partner=_clean(site.partner),
+            lot=lot_of(site),
+            manager=public_name(site.manager_name) if self.manager_names else None,
+        )
 
-def standing(verdict: Assessment | LotVerdict, rule: str | None, known: Alert | None) -> Standing | None:
+
+def standing(verdict: Assessment | LotVerdict, rule: str | None, known: Alert | None, day: date) -> Standing | None:
     """Alert of a site as its newest verdict has it; else that of an alert that is still open; None: there is none."""
+    days = None if known is None else (day - known.opened).days
     if verdict.alert != "none":
         state = "open" if known is None else str(known.state)
-        return Standing(str(verdict.alert), rule, state, None if known is None else known.answer)
+        return Standing(str(verdict.alert), rule, state, None if known is None else known.answer, days)
     if known is not None and known.state is not AlertState.RESOLVED:
-        return Standing(str(known.level), None, "still" if known.held_by is None else "held", None)
+        return Standing(str(known.level), None, "still" if known.held_by is None else "held", None, days)
     return None
 
 
@@ -156,32 +202,36 @@ _STATUS_RANK: Final = {status: rank for rank, status in enumerate(words.STATUS_N
 _LEVEL_RANK: Final = {level: rank for rank, level in enumerate(words.ALERT_LEVEL_NAMES)}
 
 
-def _site_row(site: Site, a: Assessment, known: Alert | None) -> SiteRow:
-    judged = a.status != "insufficient_data"
-    return SiteRow(
-        id=without_invisible(site.id),
-        name=without_invisible(site.name),
-        folder=quote(folder_name(site.id)),
-        status=words.shown_status(site, a.status),
-        alert=standing(a, a.alert_rule, known),
-        theta=_whole(a.theta if judged else None),
-        low=_whole(a.theta_low if judged else None),
-        high=_whole(a.theta_high if judged else None),
-        uplift=_whole(a.uplift if judged else None),
-        expected=_whole(a.expected),
-        probability=a.probability,
-        hectares=site.hectares,
-        seen=a.last_observed,
-        confirmed=a.uplift_confirmed_on if judged else None,
-        province=_clean(site.province),
-        partner=_clean(site.partner),
-        lot=lot_of(site),
-        manager=public_name(site.manager_name),
-    )
+def _finding(site: Site, a: Assessment) -> tuple[str, str]:
+    """See :attr:`SiteRow.finding`."""
+    kinds, day = ["begun"] if a.status == "too_early" else [], None
+    if a.status == "insufficient_data":
+        kinds, day = ["seen" if a.last_observed else "unseen"], a.last_observed
+    elif a.status == "disturbed":  # a share of the plan would blend what was before the loss with what is left
+        kinds, day = ["loss"] if a.loss_on and a.loss_from is not None else [], a.loss_on
+    elif a.theta is not None:
+        kinds.append("share" if a.theta > 0 else "most" if (a.theta_high or 0) >= 0.005 else "nothing")
+    english, chinese = (
+        FINDING_MARKS[language].join(
+            FINDINGS[kind][language].format(
+                day=day and words.day(day, language), month=month_in_words(site.start.year, site.start.month, language),
+                before=words.points(a.loss_from), after=words.points(a.loss_to),
+                theta="{theta}", low="{low}", high="{high}",
+            )
+            for kind in kinds
+        )
+        for language in words.LANGUAGES
+    )  # fmt: skip
+    return english, chinese
 
 
 def _clean(text: str | None) -> str | None:
     return (without_invisible(text) or None) if text else None
+
+
+def percent(value: int | None) -> str:
+    """Share in whole percent; a dash for None."""
+    return "–" if value is None else f"{words.sign(value, signed=False)}{abs(value)}%"
 
 
 def _whole(value: float | None) -> int | None:
@@ -191,14 +241,11 @@ def _whole(value: float | None) -> int | None:
 
 def counts(view: ProgrammeView) -> dict[str, Any]:
     """Numbers at the head of the index."""
-    levels = [row.alert.level if row.alert else "none" for row in view.sites]
-    lot_levels = [
-        one.level for lot, _, _, verdict in view.lots if (one := standing(verdict, None, view.alerts.get(lot.id)))
-    ]
     statuses, areas = Counter(row.status for row in view.sites), Counter[str]()
     for row in view.sites:
         areas[row.status] += row.hectares  # type: ignore[assignment]
     total = sum(row.hectares for row in view.sites)
+    waiting = [row.alert for row in view.sites if row.alert and row.alert.needs_someone]
     return {
         "n_sites": len(view.sites),
         "total": total,
@@ -209,14 +256,10 @@ def counts(view: ProgrammeView) -> dict[str, Any]:
             }
             for status in words.STATUS_NAMES
         ],
-        "n_red": levels.count("red"),
-        "n_watch": levels.count("watch"),
-        "n_answered": sum(
-            row.alert is not None and row.alert.level == "red" and row.alert.state == "resolved" for row in view.sites
-        ),
+        "n_taking_hold": statuses["on_track"] + statuses["recovered"],
+        "n_waiting": len(waiting),
+        "longest": max((alert.days for alert in waiting if alert.days is not None), default=None),
         "false_reds": view.alpha * len(view.sites),
         "confirmed": [site.hectares for site, a in view.ordered if a.uplift_confirmed],
-        "n_red_lots": lot_levels.count("red"),
-        "n_watched_lots": lot_levels.count("watch"),
         "lotless": sum(row.lot is None for row in view.sites),
     }  # fmt: skip

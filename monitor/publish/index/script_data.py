@@ -12,12 +12,13 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from monitor.alerts import words
 from monitor.publish.index.programme_view import ProgrammeView
 from monitor.sites.site import Site
 
 COLUMNS: Final = (
-    "id", "name", "folder", "status", "alert", "theta", "low", "high", "uplift", "expected", "probability", "hectares",
-    "seen", "confirmed", "province", "partner", "lot", "manager", "lon", "lat", "size",
+    "id", "name", "name_zh", "folder", "status", "alert", "finding", "theta", "low", "high", "hectares", "seen",
+    "province", "partner", "lot", "manager", "lon", "lat", "size",
 )  # fmt: skip
 """Columns of the rows of ``SITES``. Those in ``lists`` are places in these lists, -1 for none; a position is that of a
 point inside; ``size`` is the longer side of the outline [m]."""
@@ -27,33 +28,34 @@ SIMPLIFIED: Final = 0.02
 """Largest distance of a drawn outline from the true one, as a share of the size of the site. [1]"""
 
 
-class _Places[Value: Hashable](dict[Value, int]):
+class Places[Value: Hashable](dict[Value, int]):
     """Place of each value in the list of distinct ones; -1 for None."""
 
     def __call__(self, value: Value | None) -> int:
+        """Place of a value, which is added if it is new."""
         return -1 if value is None else self.setdefault(value, len(self))
 
 
 def sites_script(view: ProgrammeView) -> bytes:
-    """``const SITES``: the day, the columns and the rows, worst first."""
-    statuses, alerts, provinces, partners, lots, managers = (_Places[Any]() for _ in range(6))
+    """``const SITES``: the columns and the rows, worst first."""
+    statuses, alerts, findings, provinces, partners, lots, managers = (Places[Any]() for _ in range(7))
     places, sizes = _positions([site for site, _ in view.ordered])
     rows = [
         [
-            row.id, row.name if row.name != row.id else 0, row.folder if row.folder != row.id else 0,
-            statuses(row.status), alerts(row.alert), row.theta, row.low, row.high, row.uplift, row.expected,
-            None if row.probability is None else round(row.probability, 3), round(row.hectares, 2),
-            row.seen and row.seen.isoformat(), row.confirmed and row.confirmed.isoformat(), provinces(row.province),
-            partners(row.partner), lots(row.lot), managers(row.manager), lon, lat, size,
+            row.id, row.name["en"] if row.name["en"] != row.id else 0,
+            row.name["zh"] if row.name["zh"] != row.name["en"] else 0, row.folder if row.folder != row.id else 0,
+            statuses(row.status), alerts(row.alert), findings(row.finding), row.theta, row.low, row.high,
+            round(row.hectares, 2), row.seen and row.seen.isoformat(), provinces(row.province), partners(row.partner),
+            lots(row.lot), managers(row.manager), lon, lat, size,
         ]
         for row, (lon, lat), size in zip(view.sites, places, sizes, strict=True)
     ]  # fmt: skip
     content = {
-        "day": view.as_of.isoformat(),
         "columns": COLUMNS,
         "lists": {
             "status": list(statuses),
-            "alert": [[one.level, [one.note("en"), one.note("zh")]] for one in alerts],
+            "alert": [[one.level, [one.badge(language) for language in words.LANGUAGES]] for one in alerts],
+            "finding": list(findings),
             "province": list(provinces),
             "partner": list(partners),
             "lot": [[lot.id, lot.partner, lot.programme_year, lot.intervention] for lot in lots],

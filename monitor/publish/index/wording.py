@@ -26,31 +26,42 @@ PROBLEM_STATES: Final = {
 }
 """See :attr:`monitor.publish.index.history.Problem.state`."""
 
-EVENTS: Final = {
-    "opened": {"en": "new", "zh": "新出现"},
-    "worsened": {"en": "worse", "zh": "升级"},
-    "reopened": {"en": "again", "zh": "再次出现"},
-    "resolved": {"en": "resolved", "zh": "已解除"},
-    "answered": {"en": "answered", "zh": "已答复"},
-}
-"""What happened to an alert."""
-
 ALERT_STATES: Final = {
+    "open": {"en": "", "zh": ""},
     "acknowledged": {"en": "acknowledged", "zh": "已确认"},
     "snoozed": {"en": "snoozed", "zh": "已暂缓"},
     "resolved": {"en": "answered: {answer}", "zh": "已答复：{answer}"},
     "still": {"en": "still open, nothing new seen", "zh": "仍未解除，暂无新证据"},
     "held": {"en": "still open, by the promise before", "zh": "仍未解除，按原承诺判断"},
 }
-"""State of an alert beside its cause; ``still``: it is open although the newest verdict shows none, ``held``: its cause
-is judged by an earlier promise."""
+"""State of an alert; ``still``: it is open although the newest verdict shows none, ``held``: its cause is judged by an
+earlier promise."""
+
+DAYS_OPEN: Final = {
+    None: {"en": "", "zh": ""},
+    0: {"en": "new", "zh": "新"},
+    1: {"en": "1 day open", "zh": "已 1 天"},
+    2: {"en": "{n} days open", "zh": "已 {n} 天"},
+}
+"""How long an alert is open, by its days; 2: that or more, None: unknown."""
+
+FINDINGS: Final = {
+    "share": {"en": "{theta} of plan, {low} to {high}", "zh": "完成规划的 {theta}（{low} 至 {high}）"},
+    "most": {"en": "at most {high} of plan", "zh": "至多完成规划的 {high}"},
+    "nothing": {"en": "nothing of the plan", "zh": "规划增量尚未出现"},
+    "loss": {"en": "{before} → {after} points since {day}", "zh": "{day}起 {before} → {after} 个百分点"},
+    "seen": {"en": "last seen {day}", "zh": "最近一次看清：{day}"},
+    "unseen": {"en": "never seen", "zh": "从未看清"},
+    "begun": {"en": "begun {month}", "zh": "{month}开工"},
+}
+"""What is known of a site beside its status, see :attr:`monitor.publish.index.programme_view.SiteRow.finding`."""
+FINDING_MARKS: Final = {"en": "; ", "zh": "；"}
+"""Between two findings."""
 
 SORT_KEYS: Final = {
     "status": {"en": "Worst first", "zh": "最差在前"},
     "name": {"en": "Name", "zh": "名称"},
     "theta": {"en": "Share of plan", "zh": "完成比例"},
-    "uplift": {"en": "Uplift", "zh": "增量"},
-    "probability": {"en": "Probability", "zh": "概率"},
     "hectares": {"en": "Hectares", "zh": "公顷"},
     "seen": {"en": "Last seen", "zh": "最近观测"},
 }
@@ -69,19 +80,23 @@ FILTERS: Final = {
 SCRIPT_WORDS: Final = {
     "order": {"en": "Sort by", "zh": "排序"},
     "any": {"en": "All", "zh": "全部"},
+    "any_status": {"en": "All statuses", "zh": "全部状态"},
     "unknown": {"en": "Not stated", "zh": "未登记"},
-    "never": {"en": "never", "zh": "从未"},
-    "ago": {"en": "{n} days ago", "zh": "{n} 天前"},
-    "ago_1": {"en": "1 day ago", "zh": "1 天前"},
     "shown": {"en": "{n} of {all} sites", "zh": "共 {all} 个地块，符合条件 {n} 个"},
     "more": {"en": "Show {n} more", "zh": "再显示 {n} 个"},
-    "over": {"en": "over 99%", "zh": "超过 99%"},
-    "under": {"en": "under 1%", "zh": "低于 1%"},
-    "to": {"en": " to ", "zh": " 至 "},
-    "confirmed": {"en": "uplift confirmed {day}", "zh": "增量证实于 {day}"},
     "zoom_in": {"en": "Zoom in", "zh": "放大"},
     "zoom_out": {"en": "Zoom out", "zh": "缩小"},
     "colon": {"en": ": ", "zh": "："},
     "comma": {"en": ", ", "zh": "，"},
+    "area": {"en": "{n} ha", "zh": "{n} 亩"},
 }
 """What the script of the index writes."""
+
+LOST: Final = {
+    "known": {
+        "en": "lost what it had grown ({day}, confirmed {confirmed})",
+        "zh": "植被突然受损（{day}，{confirmed}证实）",
+    },
+    "unknown": {"en": "lost what it had grown", "zh": "植被突然受损"},
+}
+"""What happened to a site whose status has become ``disturbed``."""

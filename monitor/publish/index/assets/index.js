@@ -18,47 +18,42 @@
 
   /* ---- the sites ---- */
 
+  const tongue = words.language === "zh" ? 1 : 0;
   const statusRank = Object.keys(words.status);
   const sites = SITES.rows.map((row, place) => {
     const site = { place };
     SITES.columns.forEach((name, column) => { site[name] = row[column]; });
-    site.name = site.name || site.id;
+    const names = [site.name || site.id, site.name_zh || site.name || site.id];
+    site.name = names[tongue];
+    site.other = names[1 - tongue];
     site.status = SITES.lists.status[site.status];
-    [site.level, site.note] = SITES.lists.alert[site.alert] || ["none", ["", ""]];
-    site.note = site.note[words.language === "zh" ? 1 : 0];
+    [site.level, site.badge] = SITES.lists.alert[site.alert] || ["none", ["", ""]];
+    site.badge = site.badge[tongue];
     site.alert = site.level;
     site.href = `sites/${site.folder || site.id}/${words.page}`;
-    site.text = `${site.name}\n${site.id}`.toLowerCase();
+    site.text = `${names.join("\n")}\n${site.id}`.toLowerCase();
     return site;
   });
 
-  /* ---- numbers and dates as in the rest of the pages ---- */
+  /* ---- numbers as in the rest of the page ---- */
 
-  const signed = (value, plus) => (value < 0 ? "−" : plus && value > 0 ? "+" : "") + Math.abs(value);
-  const percent = (value) => (value === null ? "–" : `${signed(value)}%`);
-  const points = (value) => (value === null ? "–" : signed(value, true));
-  const hectares = (value) => {
-    const digits = value >= 100 ? 0 : value >= 10 ? 1 : 2;
-    return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
-  };
-  const day = (iso) => {
-    const [y, m, d] = iso.split("-").map(Number);
-    return words.language === "zh" ? `${y}年${m}月${d}日` : `${d} ${words.months[m - 1]} ${y}`;
-  };
-  const ago = (iso) => {
-    const n = Math.round((Date.parse(SITES.day) - Date.parse(iso)) / 86400000);
-    return fill(n === 1 ? words.ago_1 : words.ago, { n });
-  };
-  const probability = (value) =>
-    value === null ? "–" : value > 0.99 ? words.over : value < 0.01 ? words.under : percent(Math.round(100 * value));
-  const place = (share) => `${Math.min(Math.max((share + 50) / 2, 0), 100)}%`;
+  const percent = (value) => (value === null ? "–" : `${value < 0 ? "−" : ""}${Math.abs(value)}%`);
+  function area(hectares) {
+    const value = tongue ? 15 * hectares : hectares, digits = value >= 100 ? 0 : value >= 1 ? 1 : 2;
+    return fill(words.area, { n: value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits }) });
+  }
+  function says(site) {
+    const shares = { theta: percent(site.theta), low: percent(site.low), high: percent(site.high) };
+    const finding = fill(SITES.lists.finding[site.finding][tongue], shares);
+    return words.status[site.status] + (finding && words.colon + finding) + " · " + area(site.hectares);
+  }
 
   /* ---- what is asked for, held in the address so that it can be sent and comes back with "back" ---- */
 
   const asked = {};
   function readAddress() {
     const given = new URLSearchParams(location.hash.slice(1));
-    for (const name of ["q", "sort", "down", ...Object.keys(words.filters)]) asked[name] = given.get(name) || "";
+    for (const name of ["q", "sort", ...Object.keys(words.filters)]) asked[name] = given.get(name) || "";
     if (!Object.hasOwn(words.sort, asked.sort)) asked.sort = "status";
   }
   const isPart = () => find(location.hash.slice(1)) !== null;  // of this page, as #lots
@@ -87,7 +82,7 @@
   for (const site of sites) {
     for (const name of BY_PLACE) site[name] = site[name] < 0 ? NOT_STATED : LISTS[name][site[name]][0];
   }
-  const controls = document.querySelector("#finder .controls");
+  const [inSight, folded] = document.querySelectorAll("#finder .controls");
   const selects = {};
   for (const [name, list] of Object.entries(LISTS)) {
     const used = new Set(sites.map((site) => site[name]));
@@ -96,25 +91,26 @@
     if (choices.length && used.has(NOT_STATED)) choices.push([NOT_STATED, words.unknown]);
     if (choices.length < 2) continue;
     const select = make("select", undefined, { id: `by-${name}` });
-    select.append(new Option(words.any, ""), ...choices.map(([value, text]) => new Option(text, value)));
-    const label = make("label", words.filters[name]);
-    label.append(select);
-    controls.append(label);
+    select.append(new Option(name === "status" ? words.any_status : words.any, ""), ...choices.map(([value, text]) => new Option(text, value)));
+    if (name === "status") { select.setAttribute("aria-label", words.filters.status); inSight.append(select); } else folded.append(labelled(words.filters[name], select));
     selects[name] = select;
     select.addEventListener("change", () => { asked[name] = select.value; refresh(); });
   }
+  function labelled(text, control) {
+    const label = make("label", text);
+    label.append(control);
+    return label;
+  }
   const order = make("select", undefined, { id: "by-sort" });
   order.append(...Object.entries(words.sort).map(([value, text]) => new Option(text, value)));
-  const orderLabel = make("label", words.order);
-  orderLabel.append(order);
-  controls.append(orderLabel);
-  order.addEventListener("change", () => { asked.sort = order.value; asked.down = ""; refresh(); });
+  folded.append(labelled(words.order, order));
+  order.addEventListener("change", () => { asked.sort = order.value; refresh(); });
 
   const search = find("q");
-  let waiting = 0;
+  let typed = 0;
   search.addEventListener("input", () => {
-    clearTimeout(waiting);
-    waiting = setTimeout(() => { asked.q = search.value.trim(); refresh(); }, sites.length > 1000 ? 150 : 0);
+    clearTimeout(typed);
+    typed = setTimeout(() => { asked.q = search.value.trim(); refresh(); }, sites.length > 1000 ? 150 : 0);
   });
   for (const mark of document.querySelectorAll("[data-status]")) {
     if (!selects.status || ![...selects.status.options].some((one) => one.value === mark.dataset.status)) continue;
@@ -143,76 +139,84 @@
   /* ---- sorting ---- */
 
   const collator = new Intl.Collator(words.language === "zh" ? "zh-Hans" : "en", { numeric: true });
-  const firstDown = new Set(["uplift", "theta", "probability", "hectares", "seen"]);  // these begin with the largest
+  const firstDown = new Set(["theta", "hectares", "seen"]);  // these begin with the largest
   function compare(a, b) {
     if (asked.sort === "status") return a.place - b.place;
     if (asked.sort === "name") return collator.compare(a.name, b.name) || a.place - b.place;
     const x = a[asked.sort], y = b[asked.sort];
     if (x === null || y === null) return (x === null) - (y === null) || a.place - b.place;  // unknown ones last
     const up = x < y ? -1 : x > y ? 1 : 0;
-    return (isDown() ? -up : up) || a.place - b.place;
-  }
-  const isDown = () => firstDown.has(asked.sort) !== Boolean(asked.down);
-  const heads = [...document.querySelectorAll("#finder th[data-sort]")];
-  for (const head of heads) {
-    const button = make("button", head.textContent, { type: "button" });
-    head.replaceChildren(button);
-    button.addEventListener("click", () => {
-      asked.down = asked.sort === head.dataset.sort && !asked.down ? "1" : "";
-      asked.sort = head.dataset.sort;
-      refresh();
-    });
+    return (firstDown.has(asked.sort) ? -up : up) || a.place - b.place;
   }
 
   /* ---- the list ---- */
 
+  const body = find("rows");
   const STEP = 50;
-  const body = document.querySelector("#finder tbody");
-  const model = document.querySelector("#finder template").content.firstElementChild;
+  const model = body.parentNode.querySelector("template").content.firstElementChild;
   const more = find("more");
-  let shown = [], count = 0;
+  let shown = sites, count = body.children.length;  // the first rows stand in the page
 
   function rowOf(site) {
     const row = model.cloneNode(true);
-    const [head, alert, theta, up, p, ha, seen] = row.children;
-    const link = head.firstElementChild;
+    const [mark, link, other, badge, small] = row.firstElementChild.children;
+    mark.className = `status s-${site.status}`;
     link.href = site.href;
     link.firstElementChild.textContent = site.name;
-    set(head.lastElementChild, site.name === site.id ? "" : site.id);
-    const [status, level, note] = alert.children;
-    status.className = `status s-${site.status}`;
-    status.textContent = words.status[site.status];
-    level.className = `alert a-${site.level}`;
-    set(level, site.level === "none" ? "" : words.level[site.level]);
-    set(note, site.note);
-    const [share, interval, bar, confirmed] = theta.children;
-    share.textContent = percent(site.theta);
-    if (["insufficient_data", "too_early", "undecided"].includes(site.status)) theta.className += " pale";
-    if (site.theta !== null && site.low !== null && site.high !== null) {
-      interval.textContent = percent(site.low) + words.to + percent(site.high);
-      bar.style.setProperty("--l", place(site.low));
-      bar.style.setProperty("--m", place(site.theta));
-      bar.style.setProperty("--r", place(site.high));
-    } else { interval.remove(); bar.remove(); }
-    set(confirmed, site.confirmed ? fill(words.confirmed, { day: day(site.confirmed) }) : "");
-    up.textContent = `${points(site.uplift)} / ${points(site.expected)}`;
-    p.textContent = probability(site.probability);
-    ha.textContent = hectares(site.hectares);
-    seen.firstElementChild.textContent = site.seen ? day(site.seen) : words.never;
-    set(seen.lastElementChild, site.seen ? ago(site.seen) : "");
+    if (!site.other.includes(site.name) && !site.name.includes(site.other)) other.textContent = site.other; else other.remove();
+    if (site.badge) { badge.className = `alert a-${site.level}`; badge.textContent = site.badge; } else badge.remove();
+    small.textContent = says(site);
+    if (site.name !== site.id) small.append(" · ", make("bdi", site.id, { class: "id" }));
+    drawChart(row, site);
     return row;
   }
-  function set(element, text) {
-    if (text) element.textContent = text; else element.remove();
+  const SVG = "http://www.w3.org/2000/svg", waiting = new Map();
+  function drawChart(row, site) {  // as monitor/publish/growth_chart.py draws the first rows
+    if (typeof GROWTH === "undefined") return waiting.set(row, site);
+    if (!GROWTH.sites.has(site.id)) return;
+    const [curve, points, low, high] = GROWTH.sites.get(site.id), [start, mature, ...plan] = GROWTH.curves[curve];
+    const uplifts = points.filter((_, k) => k % 2), n = uplifts.length - 1;
+    const top = 1.4 * Math.max(1000, mature, ...uplifts), bottom = Math.min(-top / 4, ...uplifts.map((value) => 1.4 * value));
+    const y = (value) => (36 * (top - Math.min(Math.max(value, bottom), top)) / (top - bottom)).toFixed(1);
+    const svg = document.createElementNS(SVG, "svg");
+    for (const [name, value] of Object.entries({ class: "gc row", viewBox: "0 0 96 36", "aria-hidden": "true" })) svg.setAttribute(name, value);
+    const add = (name, path) => {
+      const element = document.createElementNS(SVG, "path");
+      element.setAttribute("class", name);
+      element.setAttribute("d", path);
+      svg.append(element);
+    };
+    if (plan.length) {
+      const step = (95.9 - start) / (plan.length - 1);
+      const under = (share) => `M${plan.map((value, k) => `${start + k * step},${y(share * value)}`).join("L")}V36H${start}z`;
+      add("zg", `M${start},0H96V36H${start}z`);
+      add("za", under(0.7));
+      add("zr", under(0.25));
+    }
+    add("zero", `M0,${y(0)}h96`);
+    if (n > 0) add("path", `M${uplifts.map((value, k) => `${points[2 * k]},${y(value)}`).join("L")}`);
+    if (low !== undefined) add("iv", `M${points[2 * n]},${y(low)}V${y(high)}`);
+    if (n >= 0) {
+      const dot = document.createElementNS(SVG, "circle");
+      for (const [name, value] of Object.entries({ class: "sea", cx: points[2 * n], cy: y(uplifts[n]), r: 3 })) dot.setAttribute(name, value);
+      dot.style.fill = `var(--${site.status})`;
+      svg.append(dot);
+    }
+    row.append(svg);
   }
   function showMore() {
     const next = shown.slice(count, count + STEP);
     body.append(...next.map(rowOf));
     count += next.length;
+    say();
+  }
+  function say() {
     more.hidden = count >= shown.length;
     more.textContent = fill(words.more, { n: Math.min(STEP, shown.length - count) });
+    find("count").textContent = fill(words.shown, { n: whole.format(shown.length), all: whole.format(sites.length) });
+    order.value = asked.sort;
   }
-  addEventListener("beforeprint", () => { while (!more.hidden) showMore(); });
+  addEventListener("beforeprint", () => { while (!more.hidden) showMore(); find("map-box").open = true; });
   more.addEventListener("click", () => {
     const first = count;
     showMore();
@@ -224,16 +228,9 @@
     shown = sites.filter((site) => (!text || site.text.includes(text)) &&
       Object.keys(selects).every((name) => !asked[name] || site[name] === asked[name]));
     shown.sort(compare);
-    if (asked.down && (asked.sort === "status" || asked.sort === "name")) shown.reverse();
     body.replaceChildren();
     count = 0;
     showMore();
-    find("count").textContent = fill(words.shown, { n: whole.format(shown.length), all: whole.format(sites.length) });
-    order.value = asked.sort;
-    for (const head of heads) {
-      if (head.dataset.sort === asked.sort) head.setAttribute("aria-sort", isDown() ? "descending" : "ascending");
-      else head.removeAttribute("aria-sort");
-    }
     remember();
     if (map) map.show(shown);
   }
@@ -278,6 +275,9 @@
     view.scrollWheelZoom.disable();  // the wheel scrolls the page until the map is in use
     view.on("focus", () => view.scrollWheelZoom.enable());
     view.on("blur", () => view.scrollWheelZoom.disable());
+    for (const [file, [west, south, east, north]] of words.grounds) {
+      L.imageOverlay(file, [[south, west], [north, east]], { className: "ground", pane: "tilePane" }).addTo(view);
+    }
     const graticule = L.layerGroup().addTo(view);
     const outlines = L.featureGroup().addTo(view), marks = L.featureGroup().addTo(view);
     const markOf = new Map(), outlineOf = new Map();
@@ -285,7 +285,7 @@
 
     function style(site) {
       const own = LINES[site.status];
-      return { color: paint[site.status], weight: own.weight || 2, dashArray: own.dash || null, fillColor: own.fill ? paint[site.status] : paint.band, fillOpacity: own.fill || 0.25 };
+      return { color: paint[site.status], weight: own.weight || 2, dashArray: own.dash || null, fillColor: own.fill ? paint[site.status] : paint.band, fillOpacity: words.grounds.length ? 0.15 : own.fill || 0.25 };
     }
     function mark(site) {
       const solid = SOLID.has(site.status);
@@ -413,17 +413,22 @@
     return { show };
   }
 
-  find("plain").remove();
+  find("plain")?.remove();
   find("finder").hidden = false;
   document.querySelector(".still").classList.add("on-paper");  // there the map that moves cannot be used
   find("live").hidden = false;
   let map = null;
   followAddress();
-  refresh();
+  if (Object.values(asked).some((value) => value && value !== "status")) refresh(); else say();
   document.documentElement.dataset.ready = "list";
-  setTimeout(() => {  // once the list can be used
+  const growth = make("script", undefined, { src: "assets/growth.js" });
+  growth.addEventListener("load", () => { for (const [row, site] of waiting) drawChart(row, site); });
+  document.head.append(growth);
+  if (!find("map").checkVisibility()) document.documentElement.dataset.ready = "map";
+  new ResizeObserver(([box]) => {  // once the list can be used, and the map is not folded
+    if (map || !box.contentRect.width) return;
     map = drawMap();
     map.show(shown);
     document.documentElement.dataset.ready = "map";
-  });
+  }).observe(find("map"));
 })();
