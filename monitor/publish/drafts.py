@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from shapely.geometry import Polygon
 
 from monitor.alerts.alert import Alert
@@ -248,7 +249,10 @@ def write_draft(draft: PageDraft, outputs: Path, sums: SumsBySeason | None) -> N
     if draft.seasons is not None:
         sums = sums or sums_by_season([draft.seasons])[0]
         grid = draft.seasons.store.grid
-        view = replace(view, maps={**view.maps, **site_maps(sums, inside(view.site.geometry, grid))})
+        maps = site_maps(sums, inside(view.site.geometry, grid), grid)
+        for name in {"failing", "loss"}.intersection(view.maps):
+            maps[name] = view.maps[name]
+        view = replace(view, maps={str(name): layer for name, layer in maps.items()})
     write_site(view, outputs, draft.inputs.key)
 
 
@@ -287,14 +291,14 @@ def _undrawn(
         empty: dict[str, Any] = {"maps": {}, "judged_hectares": None, "grid": None, "outline": None, "patch": None}
         return empty | {"before": None, "now": None}
     geometry, grid, a = inputs.site.geometry, stored.grid, inputs.assessment
-    maps: dict[str, np.ndarray | None] = dict.fromkeys(MAPS)
+    maps: dict[str, xr.DataArray | None] = dict.fromkeys(MAPS)
     judged_hectares, patch = None, None
     loss, failing = _loss(stored, inputs, observed), _failing(stored, inputs, observed)
     for name, area in (("failing", failing), ("loss", loss)):
         if area is None:
             continue
         probability = area.on_grid(inside(geometry, grid))
-        maps[name] = probability
+        maps[name] = xr.DataArray(probability, dims=("y", "x"))
         judged_hectares = float(np.isfinite(probability).sum() * abs(grid.resolution.x * grid.resolution.y) / 10_000)
     worst = failing if loss is None else loss
     if worst is not None and (a.status not in NO_ANSWER or a.alert is not AlertLevel.NONE):

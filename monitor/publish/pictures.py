@@ -10,8 +10,6 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import rioxarray  # noqa: F401  gives DataArrays their ``rio``
 import xarray as xr
-from odc.geo.geobox import GeoBox
-from odc.geo.xr import xr_coords
 from PIL import Image
 from rasterio import Env
 from rasterio.io import MemoryFile
@@ -76,8 +74,8 @@ PALETTE: Final = 3
 
 PHOTOGRAPH_SIDE: Final = 480
 """Longer side of a natural-colour picture on a page. [pixel]"""
-PHOTOGRAPH_FORMS: Final = ((1.0, (85, 75, 65, 55)), (0.8, (55,)), (0.6, (55,)), (0.5, (45,)))
-"""Shares of that side [1], and JPEG qualities with each, tried in this order until the file is small enough."""
+PHOTOGRAPH_FORMS: Final = ((1.0, 85), (1.0, 75), (1.0, 65), (1.0, 55), (0.8, 55), (0.6, 55), (0.5, 45))
+"""Share of that side [1] and JPEG quality, tried in this order until the file is small enough."""
 MAX_PHOTOGRAPH_BYTES: Final = 24_000
 """Largest file of such a picture: a page with four of them and six maps stays below 250 kB. [byte]"""
 MAX_MAP_SIDE: Final = 160
@@ -92,28 +90,29 @@ PNG_LEVEL: Final = 6
 """Compression level of PNGs, 1 to 9."""
 
 
-def cog(values: np.ndarray, grid: GeoBox, layer: Layer, tags: Mapping[str, str]) -> bytes:
+def cog(values: xr.DataArray, layer: Layer, tags: Mapping[str, str]) -> bytes:
     """Encode a map as a cloud-optimised GeoTIFF: float32, nodata NaN, the same bytes for the same map.
 
     Parameters
     ----------
-    values : (y, x) float32 array
-        NaN where there is no value.
-    grid : GeoBox, grid of the map
+    values : xr.DataArray
+        (y, x), NaN where there is no value; CRS and transform in ``spatial_ref``.
     layer : Layer
         Its name and unit become the name of the band and the tag ``units``.
     tags : mapping
         Further tags of the file, by name.
     """
-    bare = xr.DataArray(values, dims=("y", "x"), coords={"spatial_ref": xr_coords(grid)["spatial_ref"]})
+    # With coordinates rioxarray would compute the transform again, which takes longer than writing the file.
+    bare = values.drop_vars(["y", "x"], errors="ignore").astype(np.float32, copy=False)
     bare.attrs = {"_FillValue": np.nan, "long_name": (layer.name,), "units": layer.unit, **tags}
-    height, width = values.shape
     how: dict[str, Any] = {
         "driver": "COG", "level": 1, "predictor": "YES", "overviews": "AUTO", "blocksize": MAX_BLOCK
     }  # fmt: skip
-    if max(values.shape) <= MAX_BLOCK:  # one block, written after all tags: a COG in half the time
-        sides = {"blockxsize": -(-width // 16) * 16, "blockysize": -(-height // 16) * 16}
-        how = {"driver": "GTiff", "zlevel": 1, "predictor": 3, "tiled": True, **sides}
+    if max(values.shape) <= MAX_BLOCK:  # one block, which rioxarray writes after all tags: a COG in half the time
+        height, width = (-(-side // 16) * 16 for side in values.shape)
+        how = {
+            "driver": "GTiff", "zlevel": 1, "predictor": 3, "tiled": True, "blockxsize": width, "blockysize": height
+        }  # fmt: skip
     # GDAL would parse the long list of options of a driver for each file, only to validate these few.
     with Env(GDAL_VALIDATE_CREATION_OPTIONS=False), MemoryFile() as memory:
         bare.rio.to_raster(memory.name, compress="DEFLATE", **how)
@@ -151,16 +150,14 @@ def photograph(rgb: np.ndarray, window: Window) -> bytes:
     part = np.where(seen, for_the_eye(part), np.array(NOT_SEEN, np.uint8))
     # what was not seen is not blended into what was
     enlarge = Image.Resampling.BICUBIC if seen.all() else Image.Resampling.NEAREST
-    image = Image.fromarray(part)
-    for share, qualities in PHOTOGRAPH_FORMS:
+    for share, quality in PHOTOGRAPH_FORMS:
         scale = share * PHOTOGRAPH_SIDE / max(width, height)
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        shown = image.resize(size, enlarge if scale > 1 else Image.Resampling.BOX)
-        for quality in qualities:
-            file = io.BytesIO()
-            shown.save(file, "JPEG", quality=quality, optimize=True)
-            if file.tell() <= MAX_PHOTOGRAPH_BYTES:
-                return file.getvalue()
+        image = Image.fromarray(part).resize(size, enlarge if scale > 1 else Image.Resampling.BOX)
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=quality, optimize=True)
+        if file.tell() <= MAX_PHOTOGRAPH_BYTES:
+            break
     return file.getvalue()
 
 

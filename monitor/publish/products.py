@@ -148,20 +148,21 @@ def _tables(view: SiteView) -> dict[str, bytes]:
 def _draw(view: SiteView, names: frozenset[str]) -> tuple[dict[str, tuple[PagePicture, bytes]], dict[str, bytes]]:
     """Pictures by name, and map files by file name, of the maps and pictures with these names."""
     images, files = {}, {}
-    windows, layers = _windows(view, names), [layer for layer in MAP_LAYERS if layer.name in names]
+    windows = _windows(view, names)
     for name, window in windows.items():
         rgb = view.chips[name].rgb
         assert rgb is not None, f"{name} has to be drawn; see outdated_pictures()"
         images[name] = _picture(name, photograph(rgb, window), "jpg", window)
-    tags = map_tags(view) if layers else {}
-    for layer in layers:
-        values = view.maps[layer.name]
-        assert values is not None, f"{layer.name} has to be drawn; see outdated_pictures()"
-        assert view.grid is not None
-        files[f"{layer.name}.tif"] = cog(values, view.grid, layer, tags[layer.name])
-        if layer.name in view.shown_maps:
-            size = (values.shape[1], values.shape[0])
-            images[layer.name] = _picture(layer.name, map_png(values, layer), "png", frame(view.outline, size))
+    for layer in MAP_LAYERS:
+        if layer.name in names:
+            values = view.maps[layer.name]
+            assert values is not None, f"{layer.name} has to be drawn; see outdated_pictures()"
+            files[f"{layer.name}.tif"] = cog(values, layer, map_tags(view, layer.name))
+            if layer.name in view.shown_maps:
+                size = (values.shape[1], values.shape[0])
+                images[layer.name] = _picture(
+                    layer.name, map_png(values.values, layer), "png", frame(view.outline, size)
+                )
     return images, files
 
 

@@ -6,6 +6,7 @@ from datetime import date, datetime
 from typing import Any, Final
 
 import numpy as np
+import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from monitor.alerts.alert import Alert, FalseAlarmReason, Verdict
@@ -142,10 +143,10 @@ class SiteView:
     """Last scene before a sudden loss, on the grid of the maps; only pixels of the site have a value."""
     after_loss: Chip | None = None
     """First scene that shows the loss, likewise."""
-    maps: Mapping[str, np.ndarray | None] = field(repr=False)
-    """``ndvi``, ``cover``, ``slope``, ``uplift``, (y, x) float32 on `grid`, and, where it is known, ``failing``:
-    probability that regrowth is absent, and ``loss``: that of a sudden loss; NaN outside the site or not seen. Empty
-    where nothing was seen. None: not computed, because the existing file is up to date
+    maps: Mapping[str, xr.DataArray | None] = field(repr=False)
+    """``ndvi``, ``cover``, ``slope``, ``uplift``, (y, x) float32 with CRS and transform in ``spatial_ref``, and, where
+    it is known, ``failing``: probability that regrowth is absent, and ``loss``: that of a sudden loss; NaN outside the
+    site or not seen. Empty where nothing was seen. None: not computed, because the existing file is up to date
     (:func:`monitor.publish.outdated.outdated_pictures`)."""
     judged_hectares: float | None
     """Area in which the map ``failing`` or ``loss`` has a value; None without such a map. [ha]"""

@@ -6,6 +6,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import xarray as xr
+from affine import Affine
+from odc.geo.geobox import GeoBox
 
 from monitor.cover import indices
 from monitor.cover.fraction import ENDMEMBERS
@@ -56,7 +58,8 @@ def site_map(packed: np.ndarray) -> np.ndarray:
         covered, green = (np.moveaxis(layer.values, 0, -1) for layer in cover_and_ndvi(cube, STEPPE))
         none = np.zeros((SIDE, SIDE, len(SUMS)), np.float32)
         sums[year, False] = np.moveaxis(add_scenes(none, covered, green, np.array([0.3])), -1, 0)
-    return site_maps(sums, np.ones((SIDE, SIDE), bool))["ndvi"]
+    grid = GeoBox((SIDE, SIDE), Affine(10, 0, 0, 0, -10, 0), "EPSG:32648")
+    return site_maps(sums, np.ones((SIDE, SIDE), bool), grid)["ndvi"].values
 
 
 def trend(red: xr.DataArray, nir: xr.DataArray, folder: Path) -> np.ndarray:

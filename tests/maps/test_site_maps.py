@@ -2,12 +2,16 @@
 
 import numpy as np
 import pytest
+import rioxarray  # noqa: F401  gives DataArrays their ``rio``
+from shapely.geometry import box
 
+from monitor.cube.grid import site_grid
 from monitor.maps.site_maps import MAPS, site_maps
 from monitor.trends.kernels.monotonic import slope_and_score
 from monitor.trends.kernels.season_sums import SUMS
 
-SHAPE = (12, 10)
+GRID = site_grid(box(103.800, 36.000, 103.801, 36.001))
+SHAPE = (GRID.shape.y, GRID.shape.x)
 GROUND = np.random.default_rng(0).random(SHAPE) < 0.7
 EVERY = np.ones(SHAPE, bool)
 SEASONS = [(2016, True), (2017, True), (2018, True), (2019, False), (2019, True), (2020, False), (2021, False)]
@@ -52,9 +56,16 @@ def plainly(sums):
 def test_maps_are_those_of_the_definition_to_the_last_bit_whichever_seasons_were_seen(first):
     for end in range(first + 1, len(SEASONS) + 1):
         sums = noisy(SEASONS[first:end])
-        found = site_maps(sums, GROUND)
+        found = site_maps(sums, GROUND, GRID)
         assert tuple(found) == MAPS
-        assert {name: layer.tobytes() for name, layer in found.items()} == plainly(sums)
+        assert {name: layer.values.tobytes() for name, layer in found.items()} == plainly(sums)
+
+
+def test_maps_lie_where_the_site_lies():
+    found = site_maps(noisy(SEASONS), GROUND, GRID)
+    assert found["slope"].rio.crs == "EPSG:32648"
+    assert found["slope"].rio.transform() == GRID.affine
+    assert {layer.dtype for layer in found.values()} == {np.dtype(np.float32)}
 
 
 def flat(value):
@@ -74,17 +85,17 @@ def test_maps_of_known_ground_say_what_is_known():
         total[:, 1, 1] /= 2  # seen in one scene of two
     ground = EVERY.copy()
     ground[2] = False
-    found = site_maps(sums, ground)
+    found = site_maps(sums, ground, GRID)
     inside = (3, 3)
-    np.testing.assert_allclose(found["cover"][inside], 0.4, rtol=1e-6)
-    np.testing.assert_allclose(found["ndvi"][inside], 0.9, rtol=1e-6)
-    np.testing.assert_allclose(found["uplift"][inside], (0.4 - 0.15) - (0.1 - 0.1), rtol=1e-5)
+    np.testing.assert_allclose(found["cover"].values[inside], 0.4, rtol=1e-6)
+    np.testing.assert_allclose(found["ndvi"].values[inside], 0.9, rtol=1e-6)
+    np.testing.assert_allclose(found["uplift"].values[inside], (0.4 - 0.15) - (0.1 - 0.1), rtol=1e-5)
     # of the 15 slopes between pairs of years, seven are less than 1/15 (0 0 0 1/30 .05 .05 .06), seven more
-    np.testing.assert_allclose(found["slope"][inside], 1 / 15, rtol=1e-5)
+    np.testing.assert_allclose(found["slope"].values[inside], 1 / 15, rtol=1e-5)
     for layer in found.values():
-        assert np.isnan(layer[0, 0])
-        assert np.isnan(layer[2]).all()
-        np.testing.assert_array_equal(layer[1, 1], layer[inside])
+        assert np.isnan(layer.values[0, 0])
+        assert np.isnan(layer.values[2]).all()
+        np.testing.assert_array_equal(layer.values[1, 1], layer.values[inside])
 
 
 def test_in_the_season_of_the_start_uplift_is_that_of_scenes_since_then():
@@ -92,7 +103,7 @@ def test_in_the_season_of_the_start_uplift_is_that_of_scenes_since_then():
         (2019, True): np.stack([flat(4), flat(0.8), flat(2.0), flat(0.4)]),
         (2019, False): np.stack([flat(2), flat(0.8), flat(1.2), flat(0.5)]),
     }
-    found = site_maps(sums, EVERY)
+    found = site_maps(sums, EVERY, GRID)
     np.testing.assert_allclose(found["uplift"], 0.25 - 0.1, rtol=1e-6)
     np.testing.assert_allclose(found["cover"], 1.6 / 6, rtol=1e-6)
     assert np.isnan(found["slope"]).all()
@@ -100,4 +111,4 @@ def test_in_the_season_of_the_start_uplift_is_that_of_scenes_since_then():
 
 def test_without_a_scene_before_the_start_uplift_is_the_difference_from_the_control():
     sums = {(2019, False): np.stack([flat(2), flat(0.8), flat(1.2), flat(0.5)])}
-    np.testing.assert_allclose(site_maps(sums, EVERY)["uplift"], 0.25)
+    np.testing.assert_allclose(site_maps(sums, EVERY, GRID)["uplift"], 0.25)

@@ -9,7 +9,9 @@ from io import BytesIO
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from odc.geo.geobox import GeoBox
+from odc.geo.xr import wrap_xr
 from PIL import Image
 from scipy.ndimage import binary_erosion
 from shapely.geometry import Polygon, box
@@ -233,7 +235,7 @@ def chip(day: date, grid: GeoBox, share: float, seed: int, drawn: np.ndarray) ->
     return Chip(date=day, scene=f"{day}", size=(grid.shape.x, grid.shape.y), rgb=picture, outline=drawn, pixel=20.0)
 
 
-def maps(site: Site, grid: GeoBox, share: float, seed: int) -> dict[str, np.ndarray]:
+def maps(site: Site, grid: GeoBox, share: float, seed: int) -> dict[str, xr.DataArray]:
     texture = ground(grid, seed)
     within = inside(site.geometry, grid)
     edge = within & ~binary_erosion(within, np.ones((3, 3)), iterations=2)
@@ -242,7 +244,7 @@ def maps(site: Site, grid: GeoBox, share: float, seed: int) -> dict[str, np.ndar
         "slope": 0.05 * (share - 0.3) + 0.02 * (texture - 0.5), "uplift": share * 0.3 + 0.2 * (texture - 0.5),
         "failing": np.where(edge, np.nan, np.clip(1.2 - share - 0.4 * texture, 0, 1)),
     }  # fmt: skip
-    return {name: np.where(within, values, np.nan).astype(np.float32) for name, values in layers.items()}
+    return {name: wrap_xr(np.where(within, values, np.nan).astype(np.float32), grid) for name, values in layers.items()}
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ import rasterio
 import rioxarray
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from odc.geo.xr import wrap_xr
 
 from monitor import derived, files
 from monitor.cube.grid import site_grid
@@ -373,9 +374,8 @@ def test_maps_are_cloud_optimised_and_lie_where_the_site_lies(view, published):
 def test_the_directory_of_a_small_map_is_read_at_its_start_and_all_tags_lie_before_the_pixels(layer, shape):
     """What GDAL's validate_cloud_optimized_geotiff and rio-cogeo ask of an image without overviews."""
     grid = GeoBox(shape, Affine(10, 0, 300_000, 0, -10, 4_400_000), "EPSG:32648")
-    content = cog(
-        np.full(shape, np.nan, np.float32), grid, layer, {"SITE": "盐池-07 <b>&", "PERIOD": "2021-05-01/2021-08-20"}
-    )
+    values = wrap_xr(np.full(shape, np.nan, np.float32), grid)
+    content = cog(values, layer, {"SITE": "盐池-07 <b>&", "PERIOD": "2021-05-01/2021-08-20"})
     assert struct.unpack_from("<4sIH", content)[:2] == (b"II*\0", 8)
     (entries,) = struct.unpack_from("<H", content, 8)
     tags = [*struct.iter_unpack("<HHII", content[10 : 10 + 12 * entries])]
@@ -388,10 +388,10 @@ def test_the_directory_of_a_small_map_is_read_at_its_start_and_all_tags_lie_befo
 
 def test_a_large_map_has_blocks_and_overviews_and_opens_with_its_mask(tmp_path):
     grid = GeoBox((900, 1300), Affine(10, 0, 300_000, 0, -10, 4_400_000), "EPSG:32648")
-    values = np.linspace(-0.3, 0.3, 900 * 1300, dtype=np.float32).reshape(900, 1300)
+    values = wrap_xr(np.linspace(-0.3, 0.3, 900 * 1300, dtype=np.float32).reshape(900, 1300), grid)
     values[:400] = np.nan
     (layer,) = [layer for layer in MAP_LAYERS if layer.name == "uplift"]
-    (tmp_path / "uplift.tif").write_bytes(cog(values, grid, layer, {"SITE": "a"}))
+    (tmp_path / "uplift.tif").write_bytes(cog(values, layer, {"SITE": "a"}))
     with rasterio.open(tmp_path / "uplift.tif") as file:
         assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
         assert (file.block_shapes, file.overviews(1)) == ([(512, 512)], [2, 4])
