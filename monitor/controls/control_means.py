@@ -246,15 +246,42 @@ def compare(means: np.ndarray, ring: np.ndarray, fit: np.ndarray, risen: np.ndar
     return Comparison(np.stack([first, second]), reference, near, near.sum(axis=-1) < MIN_UNITS)
 
 
+def unit_spread(cover: np.ndarray, near: np.ndarray) -> np.ndarray:
+    """How much the control units of a site differ: 10th and 90th percentile of their cover in each scene.
+
+    Parameters
+    ----------
+    cover : (..., scene, unit) array
+        NaN where a unit was not seen. [cover fraction]
+    near : (..., scene, unit) bool array
+        Units of both rings that are fit, see :class:`Comparison`.
+
+    Returns
+    -------
+    (2, ..., scene) array
+        NaN with fewer than ten units. [cover fraction]
+    """
+    return _quantiles(np.where(near, cover, np.nan), (0.1, 0.9), MIN_UNITS)
+
+
 def _median(values: np.ndarray, fewest: float | np.ndarray) -> np.ndarray:
     """Median over the last dimension; NaN with fewer than `fewest` values, one number or one for each median."""
-    medians = np.full(values.shape[:-1], np.nan)
+    medians: np.ndarray = _quantiles(values, (0.5,), fewest)[0]
+    return medians
+
+
+def _quantiles(values: np.ndarray, shares: Sequence[float], fewest: float | np.ndarray) -> np.ndarray:
+    """Quantiles over the last dimension, linear between ranks, along a new first one; NaN with fewer than `fewest`."""
+    found = np.full((len(shares), *values.shape[:-1]), np.nan)
     if values.shape[-1]:
         ranked, n = np.sort(values, axis=-1), np.isfinite(values).sum(axis=-1)  # NaN last
-        low, high = np.maximum(n - 1, 0) // 2, np.minimum(n // 2, values.shape[-1] - 1)
-        middle = sum(np.take_along_axis(ranked, place[..., None], -1)[..., 0] for place in (low, high)) / 2
-        medians = np.where(n >= fewest, middle, medians)
-    return medians
+        for quantile, share in zip(found, shares, strict=True):
+            rank = share * np.maximum(n - 1, 0)
+            low = rank.astype(np.int64)
+            high = np.minimum(low + (rank > low), values.shape[-1] - 1)
+            lower, upper = (np.take_along_axis(ranked, place[..., None], -1)[..., 0] for place in (low, high))
+            quantile[...] = np.where(n >= fewest, lower * (1 - (rank - low)) + upper * (rank - low), np.nan)
+    return found
 
 
 def _yearly(difference: np.ndarray, chosen: np.ndarray) -> np.ndarray:

@@ -11,8 +11,10 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from monitor.publish.svg import dots, line
+from monitor.alerts.words import percent, points
+from monitor.publish.svg import area, dots, line
 from monitor.publish.view import SiteView
+from monitor.series.columns import SPREAD_COLUMNS
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
 from monitor.verdict.plans import Plans
@@ -30,6 +32,12 @@ LAST_LABEL: Final = 0.93
 GAP_DAYS: Final = 75
 """Longest time without a scene that a line bridges. [day]"""
 
+LEAST_SPAN: Final = 0.4
+"""Least height of the axis of the difference, so that noise looks small. [cover fraction]"""
+
+HOVERED: Final = 100
+"""Newest accepted scenes whose values a pointer shows; a growing season shows its means."""
+
 
 class Tick(NamedTuple):
     """A labelled place on an axis."""
@@ -39,6 +47,16 @@ class Tick(NamedTuple):
     label: str
     minor: bool = False
     """Omitted where there is little room."""
+
+
+class Hover(NamedTuple):
+    """A place whose values a pointer shows: the same text in every language."""
+
+    x: float
+    """Position on the canvas. [pixel]"""
+    y: float
+    """Position on the upper panel, or width of a season. [pixel]"""
+    text: str
 
 
 class Panel(NamedTuple):
@@ -103,12 +121,15 @@ def series_chart(view: SiteView) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        ``years``, ticks; ``seasons``, left edge and width of each growing season, empty where growth never stops;
+        ``years``, ticks; ``seasons``, left edge, width and means of each growing season, empty where growth never
+        stops; ``hovered``, the newest scenes with their values;
         ``start``, position of the start of the work, None outside the drawing; ``cover`` and ``difference``, panels;
         ``estimate``, the uplift of the verdict: horizontal position, then vertical ones of its low end, value and high
-        end, None without one. All others are paths: ``rejected_rug`` has one tick for each rejected scene, with or
-        without a value; ``difference_faint`` are scenes outside the growing season; ``field_dots`` are
-        measurements of cover on the ground. None before the first usable scene.
+        end, None without one. All others are paths, empty where there is nothing to draw: ``rejected_rug`` has one tick
+        for each rejected scene; ``difference_faint`` are scenes outside the growing season; ``field_dots`` are
+        measurements of cover on the ground; ``spread`` is the area of the control units from the 10th to the 90th
+        percentile; ``fit`` and ``uplift_fit`` with their bands, see :class:`monitor.verdict.fitted.Fitted`. None before
+        the first usable scene.
     """
     site, a = view.site, view.assessment
     all_days, all_cover, all_control, accepted = _columns(view)
@@ -131,7 +152,12 @@ def series_chart(view: SiteView) -> dict[str, Any] | None:
     planned = growing & (day >= start_day) & (site.plan.A > 0)
     expected = np.where(planned, control, np.nan)
     expected[planned] += promised(day[planned], site)
-    top = _ceiling(max(np.nanmax(values, initial=0.0) for values in (cover, control, expected, field_cover)), 0.2)
+    spread = [np.where(growing, ends[seen], np.nan) for ends in _unit_spread(view)]
+    fit = view.fitted if view.is_judged and view.fitted is not None else None
+    fitted_day = np.empty(0, np.int64) if fit is None else fit.day
+    fitted = np.empty((6, 0)) if fit is None else np.stack(fit[1:])
+    shown = (cover, control, expected, field_cover, *spread, fitted[:3])
+    top = min(_ceiling(max(np.nanmax(values, initial=0.0) for values in shown), 0.2), 1.0)
     cover_y = _scale(0.0, top, COVER_HEIGHT)
 
     baseline = cover - control
@@ -142,9 +168,11 @@ def series_chart(view: SiteView) -> dict[str, Any] | None:
     curve_day = np.arange(max(start_day, first), last + 1, 15)
     curve = promised(curve_day, site) if site.plan.A > 0 else np.zeros(curve_day.size)
     uplifts = [v for v in (a.uplift_low, a.uplift, a.uplift_high) if v is not None and view.is_judged]
-    extent = np.concatenate([difference[growing], curve, uplifts])
-    low = -_ceiling(max(-np.nanmin(extent, initial=0.0), 0.02), 0.1)
-    high = _ceiling(max(np.nanmax(extent, initial=0.0), 0.02), 0.1)
+    extent = np.concatenate([difference[growing], curve, uplifts, np.clip(fitted[3:], -1.0, 1.0).ravel()])
+    low, high = _symmetric(
+        -_ceiling(max(-np.nanmin(extent, initial=0.0), 0.02), 0.1),
+        _ceiling(max(np.nanmax(extent, initial=0.0), 0.02), 0.1),
+    )
     difference_y = _scale(low, high, DIFFERENCE_HEIGHT)
 
     estimate = None
@@ -152,10 +180,12 @@ def series_chart(view: SiteView) -> dict[str, Any] | None:
         low_end, value, high_end = np.clip(difference_y(np.array(uplifts)), 0, DIFFERENCE_HEIGHT).round(1).tolist()
         here = WIDTH * (_from_1970(a.last_observed or a.as_of) - first) / span
         estimate = (round(here, 1), low_end, value, high_end)
-    rejected_seen = ~accepted & np.isfinite(all_cover)
+    band = np.clip(difference_y(fitted[3:]), 0, DIFFERENCE_HEIGHT)
+    level, fitted_x = np.clip(cover_y(fitted[:3]), 0, COVER_HEIGHT), day_x(fitted_day)
     return {
         "years": _years(first_january, last, span),
-        "seasons": _seasons(site, first_january, last, span),
+        "seasons": _seasons(view, first_january, last, span),
+        "hovered": _hovered(x, cover_y(cover), day, cover, control)[-HOVERED:],
         "start": round(WIDTH * (start_day - first) / span, 1) if first <= start_day <= first + span else None,
         "cover": Panel(COVER_HEIGHT, _ticks(0.0, top, 0.2 if top > 0.4 else 0.1, COVER_HEIGHT)),
         "site_line": line(x, np.where(growing, cover_y(cover), np.nan), day, GAP_DAYS),
@@ -163,7 +193,11 @@ def series_chart(view: SiteView) -> dict[str, Any] | None:
         "control_line": line(x, np.where(growing, cover_y(control), np.nan), day, GAP_DAYS),
         "expected_line": line(x, cover_y(expected), day, GAP_DAYS),
         "field_dots": dots(day_x(field_days), cover_y(field_cover)),
-        "rejected_dots": dots(day_x(all_days[rejected_seen]), cover_y(all_cover[rejected_seen])),
+        "spread": area(x, cover_y(spread[0]), cover_y(spread[1]), day, GAP_DAYS),
+        "fit": line(fitted_x, level[0], fitted_day, GAP_DAYS),
+        "fit_band": area(fitted_x, level[1], level[2], fitted_day, GAP_DAYS),
+        "uplift_fit": line(fitted_x, band[0], fitted_day, GAP_DAYS),
+        "uplift_band": area(fitted_x, band[1], band[2], fitted_day, GAP_DAYS),
         "rejected_rug": dots(day_x(all_days[~accepted]), np.zeros(np.count_nonzero(~accepted)), "V7"),
         "difference": Panel(
             DIFFERENCE_HEIGHT,
@@ -206,6 +240,30 @@ def _columns(view: SiteView) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nda
     return days, cover, control, np.asarray(table["accepted"], bool)
 
 
+def _unit_spread(view: SiteView) -> list[np.ndarray]:
+    """10th and 90th percentile of the cover of the control units in each scene; NaN where they are not given."""
+    table, nothing = view.observations, np.full(len(view.observations["date"]), np.nan)
+    return [np.asarray(table[name], np.float64) if name in table else nothing for name in SPREAD_COLUMNS]
+
+
+def _hovered(x: np.ndarray, y: np.ndarray, day: np.ndarray, cover: np.ndarray, control: np.ndarray) -> list[Hover]:
+    """Scenes with their values: ``2020-08-12: 41% − 30% = +11``."""
+    days = day.astype("datetime64[D]").astype(str).tolist()
+    rows = zip(x.round(1).tolist(), y.round(1).tolist(), days, cover.tolist(), control.tolist(), strict=True)
+    return [Hover(at, height, f"{day}: {_difference(own, ground)}") for at, height, day, own, ground in rows]
+
+
+def _difference(cover: float, control: float) -> str:
+    return f"{percent(cover)} − {percent(control)} = {points(cover - control)}"
+
+
+def _symmetric(low: float, high: float) -> tuple[float, float]:
+    """Limits of an axis, widened on the nearer side until it spans :data:`LEAST_SPAN`."""
+    while high - low < LEAST_SPAN - 1e-9:
+        low, high = (low, high + 0.1) if high <= -low else (low - 0.1, high)
+    return low, high
+
+
 def _field_cover(view: SiteView) -> tuple[np.ndarray, np.ndarray]:
     """Days since 1970 of the measurements of cover on the ground, and the cover."""
     covers = [row for row in view.measured if row.kind == "cover"]
@@ -245,11 +303,16 @@ def _years(opening: date, last: int, span: int) -> tuple[Tick, ...]:
     )
 
 
-def _seasons(site: Site, opening: date, last: int, span: int) -> tuple[tuple[float, float], ...]:
-    window = GrowingSeason.of(site)
+def _seasons(view: SiteView, opening: date, last: int, span: int) -> tuple[Hover, ...]:
+    window = GrowingSeason.of(view.site)
     if window.length >= 360:
         return ()
     final = (date(1970, 1, 1) + timedelta(days=last)).year
-    opens = [(date(year, 1, 1) - opening).days + window.opens for year in range(opening.year - 1, final + 1)]
-    bands = [(max(day, 0), min(day + window.length, span)) for day in opens]
-    return tuple((round(WIDTH * a / span, 1), round(WIDTH * (b - a) / span, 1)) for a, b in bands if b > a)
+    means = {s.year: f"{s.year}: {_difference(s.cover, s.control)} (n = {s.scenes})" for s in season_table(view)}
+    bands = []
+    for year in range(opening.year - 1, final + 1):
+        day = (date(year, 1, 1) - opening).days + window.opens
+        a, b = max(day, 0), min(day + window.length, span)
+        if b > a:
+            bands.append(Hover(round(WIDTH * a / span, 1), round(WIDTH * (b - a) / span, 1), means.get(year, "")))
+    return tuple(bands)

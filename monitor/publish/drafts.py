@@ -4,9 +4,10 @@ The series of all sites of a landscape are built together before the first step,
 which reads the store once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +45,15 @@ from monitor.publish.view import (
     SiteView,
 )
 from monitor.series.build import Compared, choice_of, landscape_series
-from monitor.series.columns import Columns, decode_texts, no_observations, observed_until
+from monitor.series.columns import SPREAD_COLUMNS, Columns, decode_texts, no_observations, observed_until
 from monitor.series.field_rows import FieldRow
 from monitor.sites.biomes import biome_of
 from monitor.sites.cover_scale import FieldFactor
 from monitor.sites.site import Site
-from monitor.verdict.assess import DEFAULT, judge_sites
+from monitor.verdict.assess import DEFAULT, JudgedSites, judge_sites
 from monitor.verdict.assessment import AlertLevel, Assessment, Series, Status
 from monitor.verdict.calibration import Calibration
+from monitor.verdict.fitted import fitted
 from monitor.verdict.growth import GrowthPoint
 from monitor.verdict.lots import lot_of
 
@@ -181,6 +183,8 @@ def draft_page(
     scenes = {} if inputs.snapshot is None else scenes_by_season(site, observed)
     stored = StoredSite(landscape, inputs.ground) if scenes else None
     columns = {name: observed[name] for name in ("date", "cover", "control_cover", "accepted", "scene", "source")}
+    columns |= {name: observed[name] for name in SPREAD_COLUMNS}
+    judge = cache(partial(_judged, inputs, observed))
     calibration = None if inputs.calibration is None else calibration_table(inputs.calibration, biome=biome_of(site))
     view = SiteView(
         site=site,
@@ -202,7 +206,8 @@ def draft_page(
         detection_assumptions=inputs.detection_assumptions,
         calibration=calibration,
         controls=ground,
-        **_undrawn(stored, inputs, observed, ground),
+        fitted=None if stored is None else fitted(judge(), 0),
+        **_undrawn(stored, inputs, observed, ground, judge),
     )
     outdated, seasons = outdated_pictures(view, outputs), None
     if stored is not None and outdated.intersection(view.maps):
@@ -284,7 +289,11 @@ def _own_pixels(stored: StoredSite, snapshot: str, acquisition: str) -> np.ndarr
 
 
 def _undrawn(
-    stored: StoredSite | None, inputs: PageInputs, observed: Columns, controls: ControlGround | None
+    stored: StoredSite | None,
+    inputs: PageInputs,
+    observed: Columns,
+    controls: ControlGround | None,
+    judge: Callable[[], JudgedSites],
 ) -> dict[str, Any]:
     """Fields of the view for pictures and maps: not drawn yet, except the failing area, which the verdict has used."""
     if stored is None:
@@ -293,7 +302,7 @@ def _undrawn(
     geometry, grid, a = inputs.site.geometry, stored.grid, inputs.assessment
     maps: dict[str, xr.DataArray | None] = dict.fromkeys(MAPS)
     judged_hectares, patch = None, None
-    loss, failing = _loss(stored, inputs, observed), _failing(stored, inputs, observed)
+    loss, failing = _loss(stored, inputs, observed), _failing(stored, inputs, observed, judge)
     for name, area in (("failing", failing), ("loss", loss)):
         if area is None:
             continue
@@ -365,18 +374,22 @@ def _loss(stored: StoredSite, inputs: PageInputs, observed: Columns) -> LossMap 
     return loss_map(stored, str(inputs.snapshot), site, observed, inputs.assessment, inputs.calibration or DEFAULT)
 
 
-def _failing(stored: StoredSite, inputs: PageInputs, observed: Columns) -> FailingMap | None:
+def _judged(inputs: PageInputs, observed: Columns) -> JudgedSites:
+    """The site, judged again from the series of its page: what the filter made of each scene."""
+    site, constants = with_slope(inputs.site, inputs.terrain), inputs.calibration or DEFAULT
+    day = inputs.assessment.as_of
+    return judge_sites(Series.of(observed), [site], calibration=constants, alpha=[0.05], as_of=day)
+
+
+def _failing(
+    stored: StoredSite, inputs: PageInputs, observed: Columns, judge: Callable[[], JudgedSites]
+) -> FailingMap | None:
     """Map of the ground where regrowth is absent, as the verdict used it; None: the verdict has no failing area."""
     day = inputs.assessment.hectares_failing_on
     if day is None:
         return None
     site = with_slope(inputs.site, inputs.terrain)
-    constants = inputs.calibration or DEFAULT
-
-    def late_season() -> LastLook | None:
-        judged = judge_sites(
-            Series.of(observed), [site], calibration=constants, alpha=[0.05], as_of=inputs.assessment.as_of
-        )
-        return LastLook.of(judged, 0)
-
-    return failing_map(stored, str(inputs.snapshot), site, observed, day, late_season, constants=constants)
+    snapshot = str(inputs.snapshot)
+    return failing_map(
+        stored, snapshot, site, observed, day, lambda: LastLook.of(judge(), 0), constants=inputs.calibration or DEFAULT
+    )

@@ -90,7 +90,7 @@ PNG_LEVEL: Final = 6
 """Compression level of PNGs, 1 to 9."""
 
 
-def cog(values: xr.DataArray, layer: Layer, tags: Mapping[str, str]) -> bytes:
+def cog(values: xr.DataArray, layer: Layer, tags: Mapping[str, str], error: xr.DataArray | None = None) -> bytes:
     """Encode a map as a cloud-optimised GeoTIFF: float32, nodata NaN, the same bytes for the same map.
 
     Parameters
@@ -101,10 +101,16 @@ def cog(values: xr.DataArray, layer: Layer, tags: Mapping[str, str]) -> bytes:
         Its name and unit become the name of the band and the tag ``units``.
     tags : mapping
         Further tags of the file, by name.
+    error : xr.DataArray, optional
+        Standard error of `values`, on the same grid: a second band, ``<layer>_se``.
     """
     # With coordinates rioxarray would compute the transform again, which takes longer than writing the file.
     bare = values.drop_vars(["y", "x"], errors="ignore").astype(np.float32, copy=False)
-    bare.attrs = {"_FillValue": np.nan, "long_name": (layer.name,), "units": layer.unit, **tags}
+    names: tuple[str, ...] = (layer.name,)
+    if error is not None:
+        both = np.stack([bare.values, error.values.astype(np.float32, copy=False)])
+        bare, names = xr.DataArray(both, dims=("band", *bare.dims), coords=bare.coords), (*names, f"{layer.name}_se")
+    bare.attrs = {"_FillValue": np.nan, "long_name": names, "units": layer.unit, **tags}
     how: dict[str, Any] = {
         "driver": "COG", "level": 1, "predictor": "YES", "overviews": "AUTO", "blocksize": MAX_BLOCK
     }  # fmt: skip

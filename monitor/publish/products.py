@@ -157,7 +157,8 @@ def _draw(view: SiteView, names: frozenset[str]) -> tuple[dict[str, tuple[PagePi
         if layer.name in names:
             values = view.maps[layer.name]
             assert values is not None, f"{layer.name} has to be drawn; see outdated_pictures()"
-            files[f"{layer.name}.tif"] = cog(values, layer, map_tags(view, layer.name))
+            error = view.maps.get(f"{layer.name}_se")
+            files[f"{layer.name}.tif"] = cog(values, layer, map_tags(view, layer.name), error)
             if layer.name in view.shown_maps:
                 size = (values.shape[1], values.shape[0])
                 images[layer.name] = _picture(

@@ -144,21 +144,30 @@ def _layer_fields(view: SiteView, layer: Layer, values: xr.DataArray | None) -> 
     assert view.grid is not None
     tags = map_tags(view, layer.name)
     first, last = tags["PERIOD"].split("/")
-    seen = np.asarray(values, np.float64)[np.isfinite(values)]
-    band: dict[str, Any] = {"name": layer.name, "data_type": "float32", "nodata": "nan", "unit": layer.unit}
-    if seen.size:
-        figures = {"minimum": seen.min(), "maximum": seen.max(), "mean": seen.mean(), "stddev": seen.std()}
-        band["statistics"] = {name: round(float(figure), 6) for name, figure in figures.items()}
-        band["statistics"]["valid_percent"] = round(100 * seen.size / values.size, 2)
+    error = view.maps.get(f"{layer.name}_se")
     return {
         "title": layer.title[0],
-        "bands": [band],
+        "bands": [
+            _band(layer.name, layer, values),
+            *([] if error is None else [_band(f"{layer.name}_se", layer, error) | {"description": "Standard error"}]),
+        ],
         "raster:sampling": "area",
         "raster:spatial_resolution": abs(float(view.grid.resolution.x)),
         **_interval(first, last),
         "regrowth:as_of": tags["AS_OF"],
         "processing:version": tags["VERSION"],
     }
+
+
+def _band(name: str, layer: Layer, values: xr.DataArray) -> dict[str, Any]:
+    """Name, type and statistics of one band of a map."""
+    band: dict[str, Any] = {"name": name, "data_type": "float32", "nodata": "nan", "unit": layer.unit}
+    seen = np.asarray(values, np.float64)[np.isfinite(values)]
+    if seen.size:
+        figures = {"minimum": seen.min(), "maximum": seen.max(), "mean": seen.mean(), "stddev": seen.std()}
+        band["statistics"] = {name: round(float(figure), 6) for name, figure in figures.items()}
+        band["statistics"]["valid_percent"] = round(100 * seen.size / values.size, 2)
+    return band
 
 
 def _projection(grid: GeoBox) -> dict[str, Any]:

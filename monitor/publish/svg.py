@@ -1,5 +1,6 @@
 """Paths of SVG drawings as text."""
 
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -38,6 +39,27 @@ def line(x: np.ndarray, y: np.ndarray, day: np.ndarray, gap: int) -> str:
     seen = ~np.isnan(y)
     x, y, day = x[seen], y[seen], day[seen]
     return _path(x, y, np.diff(day, prepend=day[:1] - gap - 1) > gap, "h0")
+
+
+def area(x: np.ndarray, low: np.ndarray, high: np.ndarray, day: np.ndarray, gap: int) -> str:
+    """SVG path of the areas between two lines, interrupted like those of :func:`line`.
+
+    Parameters
+    ----------
+    x, low, high : (n,) float64 arrays
+        Points, rounded to one decimal; those where a value is NaN are skipped. [pixel]
+    day, gap : see :func:`line`
+    """
+    seen = ~np.isnan(low + high)
+    x, low, high, day = x[seen], low[seen], high[seen], day[seen]
+    edges = [0, *(np.flatnonzero(np.diff(day) > gap) + 1).tolist(), day.size]
+    pieces = []
+    for first, end in pairwise(edges):
+        around = [*range(first, end), *range(end - 1, first - 1, -1)]
+        heights = np.concatenate([low[first:end], high[first:end][::-1]])
+        points = zip(_numbers(x[around]), _numbers(heights), strict=True)
+        pieces.append("M" + "L".join(",".join(point) for point in points) + "Z" if end > first else "")
+    return "".join(pieces)
 
 
 def _path(x: np.ndarray, y: np.ndarray, starts: np.ndarray, mark: str) -> str:

@@ -16,6 +16,7 @@ from monitor.series.field_rows import FieldRow
 from monitor.sites.cover_scale import FieldFactor
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment, Status
+from monitor.verdict.fitted import Fitted
 from monitor.verdict.growth import GrowthPoint
 from monitor.verdict.lots import Lot
 
@@ -134,7 +135,10 @@ class SiteView:
     observations: Mapping[str, Any] = field(repr=False)
     """Columns of ``observations.csv``, n values each, ascending by date: `date` is datetime64, a mean is NaN where
     nothing was seen. A DataFrame works too. With `lines`, only `date`, `cover`, `control_cover`, `accepted`,
-    `reason`, `scene` and `source` are needed; the last two may be bytes in UTF-8."""
+    `reason`, `scene` and `source` are needed; the last two may be bytes in UTF-8. The 10th and 90th percentile of the
+    control units, `control_low` and `control_high`, are drawn where they are given."""
+    fitted: Fitted | None = None
+    """The curve that the filter fits; None: not known."""
     before: Chip | None
     """Clearest scene before the start."""
     now: Chip | None
@@ -146,8 +150,9 @@ class SiteView:
     maps: Mapping[str, xr.DataArray | None] = field(repr=False)
     """``ndvi``, ``cover``, ``slope``, ``uplift``, (y, x) float32 with CRS and transform in ``spatial_ref``, and, where
     it is known, ``failing``: probability that regrowth is absent, and ``loss``: that of a sudden loss; NaN outside the
-    site or not seen. Empty where nothing was seen. None: not computed, because the existing file is up to date
-    (:func:`monitor.publish.outdated.outdated_pictures`)."""
+    site or not seen. ``uplift_se`` is the standard error of ``uplift``, in its file. Empty where nothing was seen.
+    None: not computed, because the existing file is up to date (:func:`monitor.publish.outdated.outdated_pictures`).
+    """
     judged_hectares: float | None
     """Area in which the map ``failing`` or ``loss`` has a value; None without such a map. [ha]"""
     grid: GeoBox | None

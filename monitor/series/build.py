@@ -24,7 +24,7 @@ import numpy as np
 import xarray as xr
 
 from monitor import derived
-from monitor.controls.control_means import UnitChoice, choose_units, compare
+from monitor.controls.control_means import UnitChoice, choose_units, compare, unit_spread
 from monitor.controls.orbit_bias import orbit_steps
 from monitor.controls.screening import LeftOut
 from monitor.controls.selection import REFERENCE_RING, ControlSet
@@ -33,7 +33,7 @@ from monitor.cube.records import MEANS, UNIT_MEASURES, encode_texts
 from monitor.cube.scenes import of_one_site, rounded, stored_scenes
 from monitor.cube.store import LandscapeStore
 from monitor.cube.stored_site import StoredSite
-from monitor.series.columns import SERIES_MEASURES, Columns, decode_texts, second_index
+from monitor.series.columns import SERIES_MEASURES, SPREAD_COLUMNS, Columns, decode_texts, second_index
 from monitor.series.observations import observation_lines
 from monitor.sites.site import Site
 
@@ -328,7 +328,8 @@ def _steps(means: np.ndarray, units: _Units, scenes: Scenes, start: date, orbits
 
 def _judged(units: _Units, means: np.ndarray, scenes: Scenes, past: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Columns of some scenes that depend on control ground or take long: reason, means and lines, (site, time)."""
-    ground, _, few = _compared(means, units, scenes, past)
+    ground, near, few = _compared(means, units, scenes, past)
+    spread = unit_spread(means[..., _COVER], near) - ground[..., _COVER]  # about the mean, which may be corrected
     if past["steps"].any():
         names, known = _orbits(scenes), past["orbits"]
         number = np.minimum(np.searchsorted(known, names), known.size - 1)
@@ -346,6 +347,7 @@ def _judged(units: _Units, means: np.ndarray, scenes: Scenes, past: Mapping[str,
     columns = {"reason": np.where(unseen, np.where(few, b"CONTROL_FEW", b"CONTROL_HIDDEN"), scenes["reason"])}
     for named, values in ((SERIES_MEASURES, scenes["site_means"]), (_GROUND, ground)):
         columns |= {name: np.where(accepted, values[..., k], np.nan) for k, name in enumerate(named)}
+    columns |= {name: columns["control_cover"] + own for name, own in zip(SPREAD_COLUMNS, spread, strict=True)}
     there = scenes["there"]
     shown: dict[str, Any] = {name: values[there] for name, values in {**scenes, **columns}.items()}
     shown |= {name: decode_texts(shown[name]) for name in ("scene", "source", "baseline", "reason")}

@@ -19,6 +19,7 @@ cover               float64        1     mean vegetation cover over the clear pi
 ndmi, nbr           float64        1     means of these indices over the clear pixels of the site
 control_ndvi, ...   float64        1     these four of the control ground: mean of the first ring of control units
 control_cover_2     float64        1     cover of the second ring
+control_low, _high  float64        1     10th and 90th percentile of the cover of the control units
 reference_cover     float64        1     cover of ground that had the planned cover before the start
 line                bytes                line of ``observations.csv`` without the site
 =================== ============== ===== ==============================================================================
@@ -38,6 +39,7 @@ Columns = Mapping[str, np.ndarray]
 """Columns of a series, by name."""
 SERIES_MEASURES: Final = ("ndvi", "cover", "ndmi", "nbr")
 """Means of a site and, as ``control_*``, of its control ground."""
+SPREAD_COLUMNS: Final = ("control_low", "control_high")
 CONTROL_COLUMNS: Final = ("control_cover_2", "reference_cover", *(f"control_{name}" for name in SERIES_MEASURES))
 """Columns of the control ground."""
 JUDGED_COLUMNS: Final = (
@@ -50,7 +52,7 @@ def no_observations() -> Columns:
     """Empty columns of a site without stored scenes."""
     kinds = {"date": "datetime64[D]", "accepted": "bool", "n_pixels": "int64", "digest": "uint64"}
     kinds |= dict.fromkeys(("acquisition", "time", "scene", "source", "baseline", "reason", "line"), "S1")
-    kinds |= dict.fromkeys(("clear_fraction", *SERIES_MEASURES, *CONTROL_COLUMNS), "float64")
+    kinds |= dict.fromkeys(("clear_fraction", *SERIES_MEASURES, *CONTROL_COLUMNS, *SPREAD_COLUMNS), "float64")
     return {name: np.array([], kind) for name, kind in kinds.items()}
 
 

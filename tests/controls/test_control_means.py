@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 from shapely.geometry import Point
 
-from monitor.controls.control_means import Comparison, UnitChoice, choose_units, compare, control_mean, mean_of_units
+from monitor.controls.control_means import (
+    Comparison,
+    UnitChoice,
+    choose_units,
+    compare,
+    control_mean,
+    mean_of_units,
+    unit_spread,
+)
 from monitor.controls.screening import left_out_mask
 from monitor.controls.selection import REFERENCE_RING, ControlSet, Unit
 
@@ -268,3 +276,10 @@ def test_units_that_rise_are_left_out_where_the_site_itself_began_before_all_ima
     risen = choose_units(cover, DAYS, date(2012, 4, 1)).at(DAYS)[1]
     np.testing.assert_array_equal(np.flatnonzero(risen[YEAR == 2018][0]), np.arange(8))
     assert not risen[YEAR <= 2016].any()
+
+
+def test_the_spread_is_the_tenth_and_ninetieth_percentile_of_the_units_that_are_fit():
+    cover = np.append(np.arange(11.0), [99.0, np.nan])[None, :]
+    near = np.array([[True] * 11 + [False, True]])
+    np.testing.assert_allclose(unit_spread(cover, near)[:, 0], [1.0, 9.0])
+    assert np.isnan(unit_spread(cover[:, :9], near[:, :9])).all()

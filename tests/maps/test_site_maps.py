@@ -6,7 +6,7 @@ import rioxarray  # noqa: F401  gives DataArrays their ``rio``
 from shapely.geometry import box
 
 from monitor.cube.grid import site_grid
-from monitor.maps.site_maps import MAPS, site_maps
+from monitor.maps.site_maps import MAPS, PIXEL_VARIANCE, site_maps
 from monitor.trends.kernels.monotonic import slope_and_score
 from monitor.trends.kernels.season_sums import SUMS
 
@@ -57,8 +57,8 @@ def test_maps_are_those_of_the_definition_to_the_last_bit_whichever_seasons_were
     for end in range(first + 1, len(SEASONS) + 1):
         sums = noisy(SEASONS[first:end])
         found = site_maps(sums, GROUND, GRID)
-        assert tuple(found) == MAPS
-        assert {name: layer.values.tobytes() for name, layer in found.items()} == plainly(sums)
+        assert tuple(found) == (*MAPS, "uplift_se")
+        assert {name: found[name].values.tobytes() for name in MAPS} == plainly(sums)
 
 
 def test_maps_lie_where_the_site_lies():
@@ -92,10 +92,14 @@ def test_maps_of_known_ground_say_what_is_known():
     np.testing.assert_allclose(found["uplift"].values[inside], (0.4 - 0.15) - (0.1 - 0.1), rtol=1e-5)
     # of the 15 slopes between pairs of years, seven are less than 1/15 (0 0 0 1/30 .05 .05 .06), seven more
     np.testing.assert_allclose(found["slope"].values[inside], 1 / 15, rtol=1e-5)
-    for layer in found.values():
+    for name, layer in found.items():
         assert np.isnan(layer.values[0, 0])
         assert np.isnan(layer.values[2]).all()
-        np.testing.assert_array_equal(layer.values[1, 1], layer.values[inside])
+        if name != "uplift_se":
+            np.testing.assert_array_equal(layer.values[1, 1], layer.values[inside])
+    usual = 0.02**2 + PIXEL_VARIANCE / 2  # three equal seasons of two scenes before the start
+    np.testing.assert_allclose(found["uplift_se"].values[inside], np.sqrt(2 * usual / 4 * (1 + 1 / 3)), rtol=1e-5)
+    assert found["uplift_se"].values[1, 1] > found["uplift_se"].values[inside]
 
 
 def test_in_the_season_of_the_start_uplift_is_that_of_scenes_since_then():
@@ -111,4 +115,21 @@ def test_in_the_season_of_the_start_uplift_is_that_of_scenes_since_then():
 
 def test_without_a_scene_before_the_start_uplift_is_the_difference_from_the_control():
     sums = {(2019, False): np.stack([flat(2), flat(0.8), flat(1.2), flat(0.5)])}
-    np.testing.assert_allclose(site_maps(sums, EVERY, GRID)["uplift"], 0.25)
+    found = site_maps(sums, EVERY, GRID)
+    np.testing.assert_allclose(found["uplift"], 0.25)
+    assert np.isnan(found["uplift_se"]).all()
+
+
+@pytest.mark.parametrize("scenes", [2, 8])
+def test_of_twenty_pixels_about_nineteen_lie_within_two_standard_errors_of_the_truth(scenes):
+    """Seasons differ by .02, scenes of a pixel by .05; the last season has one scene or as many as the others."""
+    noise, off = np.random.default_rng(1), []
+    for _ in range(40):
+        sums = {}
+        for year in range(2015, 2020):
+            n = 1 if (year, scenes) == (2019, 8) else scenes
+            over = noise.normal(0.3 * (year == 2019), 0.02, SHAPE) + noise.normal(0, 0.05 / np.sqrt(n), SHAPE)
+            sums[year, year < 2019] = n * np.stack([flat(1), flat(0.4), flat(0.5), over.astype(np.float32)])
+        found = site_maps(sums, EVERY, GRID)
+        off.append(np.abs(found["uplift"] - 0.3) < 1.96 * found["uplift_se"])
+    assert 0.9 < np.mean(off) < 0.98

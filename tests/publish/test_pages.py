@@ -23,6 +23,8 @@ from monitor.publish.view import DetectionAssumptions, DetectionImprovement
 from monitor.sites.cover_scale import FieldFactor
 from monitor.verdict.assessment import AlertLevel, Status, assessment_to_json
 from monitor.verdict.erosion import UNVERIFIED
+from monitor.verdict.fitted import Fitted
+from tests.builders import PLAN
 from tests.publish.conftest import pages_of
 
 LANGUAGES = ("en", "zh")
@@ -47,6 +49,74 @@ class Page(HTMLParser):
 
     def values(self, name: str) -> list[str]:
         return [attrs[name] for _, attrs in self.elements if name in attrs]
+
+
+MARKS = {
+    "site dots": "k-site", "difference dots": "k-site", "site line": "k-site", "difference faint": "k-faint",
+    "control line": "k-control", "spread": "k-spread", "band": "k-fit", "fit": "k-fit", "expected line": "k-expected",
+    "estimate": "k-estimate", "estimate dot": "k-estimate", "field": "k-field", "field core": "k-field",
+    "rejected rug": "k-rejected", "season": "k-season",
+}  # fmt: skip
+"""Entry of the key for each mark of the drawing."""
+
+
+def with_fit(view):
+    """The view with a fitted curve and the spread of control units."""
+    table = view.observations
+    day = table.date.to_numpy().astype("datetime64[D]").astype(np.int64)
+    curves = [np.linspace(0.1, height, day.size) for height in (0.3, 0.2, 0.4, 0.05, -0.02, 0.12)]
+    rows = table.assign(control_low=table.control_cover - 0.03, control_high=table.control_cover + 0.03)
+    return replace(view, observations=rows, fitted=Fitted(day, *curves))
+
+
+@pytest.mark.parametrize("kind", ["whole", "plain", "tending", "karst", "one scene"])
+def test_every_mark_of_the_chart_is_in_the_key_and_every_entry_of_the_key_is_drawn(
+    kind, make_view, make_site, measured, three_scenes
+):
+    site = {"tending": make_site(plan=replace(PLAN, A=0.0), intervention="tending"), "karst": make_site(biome="karst")}
+    view = three_scenes if kind == "one scene" else make_view(site=site.get(kind))
+    view = with_fit(replace(view, measured=measured)) if kind == "whole" else view
+    figure = pages_of(view)["zh"].split('<figure class="series">')[1].split("</figure>")[0]
+    page = Page(figure)
+    marks = {
+        attrs["class"] for tag, attrs in page.elements if "class" in attrs and attrs.get("d", tag) not in ("", "g")
+    }
+    marks = {mark for mark in marks if mark in MARKS or mark.split()[0] in {one.split()[0] for one in MARKS}}
+    keys = {name for name in page.values("class") if name.startswith("k-")}
+    assert marks <= MARKS.keys()
+    assert {MARKS[mark] for mark in marks} == keys
+
+
+def test_a_pointer_reads_the_values_of_a_season_and_of_the_newest_scenes(three_scenes):
+    chart = series_chart(three_scenes)
+    assert [hover.text for hover in chart["hovered"]] == ["2016-07-01: 20% − 20% = 0", "2018-07-01: 30% − 25% = +5"]
+    texts = [season.text for season in chart["seasons"]]
+    assert [text for text in texts if text] == ["2016: 20% − 20% = 0 (n = 1)", "2018: 30% − 25% = +5 (n = 1)"]
+    page = pages_of(three_scenes)["en"]
+    assert page.count("<title>2018-07-01: 30% − 25% = +5</title>") == 1
+
+
+def test_a_decade_with_a_scene_every_third_day_is_a_page_of_less_than_a_quarter_of_a_megabyte(make_view):
+    view = make_view()
+    table = pd.concat([view.observations] * 6, ignore_index=True)
+    dates = pd.date_range("2015-08-01", periods=len(table), freq="3D")
+    page = pages_of(with_fit(replace(view, observations=table.assign(date=dates))))["zh"]
+    assert len(table) > 1000
+    assert page.count('class="hover"') == 100
+    assert len(page.encode()) < 250_000
+
+
+def test_the_noise_of_a_site_without_change_does_not_fill_the_panel(three_scenes):
+    view = replace(three_scenes, site=replace(three_scenes.site, plan=replace(PLAN, A=0.0), intervention="tending"))
+    labels = [tick.label for tick in series_chart(view)["difference"].ticks]
+    assert (labels[0], labels[-1]) == ("−20", "+20")
+
+
+@pytest.mark.parametrize("status", [Status.UNDECIDED, Status.INSUFFICIENT_DATA, Status.TOO_EARLY])
+def test_a_verdict_without_an_answer_has_no_fitted_curve(make_view, make_assessment, status):
+    view = with_fit(make_view(assessment=make_assessment(status=status)))
+    assert series_chart(with_fit(make_view()))["fit"]
+    assert not series_chart(view)["fit"]
 
 
 @pytest.fixture
@@ -108,7 +178,6 @@ def test_an_undecided_site_says_so_and_why_its_probabilities_differ_from_its_int
 def test_rejected_scenes_are_marked_apart(three_scenes):
     chart = series_chart(three_scenes)
     assert chart["rejected_rug"].count("M") == 1
-    assert chart["rejected_dots"] == ""
     assert chart["site_dots"].count("M") == 2
 
 

@@ -399,6 +399,11 @@ def test_a_large_map_has_blocks_and_overviews_and_opens_with_its_mask(tmp_path):
     assert (opened.rio.crs.to_epsg(), opened.rio.transform()) == (32648, grid.affine)
     assert (opened.attrs["long_name"], str(opened.attrs["units"]), opened.attrs["SITE"]) == ("uplift", "1", "a")
     np.testing.assert_array_equal(opened, values)
+    (tmp_path / "uplift.tif").write_bytes(cog(values, layer, {"SITE": "a"}, values / 10))
+    with rasterio.open(tmp_path / "uplift.tif") as file:
+        assert (file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"], file.descriptions) == ("COG", ("uplift", "uplift_se"))
+        np.testing.assert_array_equal(file.read(1), values)
+        np.testing.assert_array_equal(file.read(2), values / 10)
 
 
 @pytest.mark.parametrize(

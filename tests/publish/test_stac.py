@@ -60,7 +60,8 @@ def check_valid(root):
 
 @pytest.fixture(scope="module")
 def view(make_view):
-    return make_view()
+    view = make_view()
+    return replace(view, maps={**view.maps, "uplift_se": view.maps["uplift"] / 10})
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +99,10 @@ def test_an_item_states_the_season_that_its_maps_show_and_the_grid(published, vi
             str(file.crs), file.shape, list(file.transform)[:6],
         )  # fmt: skip
         assert tuple(stated.bbox) == tuple(file.bounds)
-        (band,) = item.assets["uplift"].extra_fields["bands"]
+        band, error = item.assets["uplift"].extra_fields["bands"]
         values = file.read(1)
+        assert (band["name"], error["name"]) == file.descriptions == ("uplift", "uplift_se")
+        assert error["statistics"]["mean"] == pytest.approx(np.nanmean(file.read(2)), abs=1e-6)
     assert (band["data_type"], band["nodata"], band["unit"]) == ("float32", "nan", "1")
     assert band["statistics"]["mean"] == pytest.approx(np.nanmean(values), abs=1e-6)
     assert band["statistics"]["valid_percent"] == pytest.approx(100 * np.isfinite(values).mean(), abs=0.01)

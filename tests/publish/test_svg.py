@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.publish.svg import MAX_COORDINATE, dots, line
+from monitor.publish.svg import MAX_COORDINATE, area, dots, line
 
 PLACES = st.lists(
     st.tuples(st.floats(-MAX_COORDINATE, MAX_COORDINATE), st.floats(-MAX_COORDINATE, MAX_COORDINATE) | st.just(np.nan))
@@ -55,3 +55,9 @@ def test_another_mark_may_be_drawn():
 def test_without_places_there_is_no_path():
     nothing = np.array([])
     assert dots(nothing, nothing) == line(nothing, nothing, nothing.astype(np.int64), 1) == ""
+
+
+def test_an_area_is_one_ring_up_to_a_gap_and_leaves_out_what_was_not_seen():
+    x, low, high = np.arange(4.0), np.array([1.0, 2.0, np.nan, 3.0]), np.array([5.0, 6.0, 7.0, 8.0])
+    assert area(x, low, high, np.array([0, 10, 20, 100]), 75) == "M0.0,1.0L1.0,2.0L1.0,6.0L0.0,5.0ZM3.0,3.0L3.0,8.0Z"
+    assert area(x[:0], low[:0], high[:0], np.array([], int), 75) == ""
