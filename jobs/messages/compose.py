@@ -5,23 +5,26 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
-from jobs.messages.news import escalation_payload, lot_payload, news_of, page_link
+from jobs.messages.news import escalation_payload, lot_payload, news_of, site_facts
+from jobs.messages.personal_links import personal_address
+from jobs.messages.weekly import sites_of_week
 from jobs.proof.chain import chain_head
 from jobs.runtime.clock import now
 from jobs.runtime.settings import Settings
 from monitor.alerts import words
 from monitor.alerts.alert import LOT, AlertState
-from monitor.alerts.chain_head import ChainHead
 from monitor.alerts.links import answer_link
 from monitor.alerts.message import Message
-from monitor.alerts.messages import compose_alert, compose_digest, compose_operators, compose_quiet
+from monitor.alerts.messages import compose_alert, compose_digest, compose_operators, compose_weekly
 from monitor.alerts.messages.digest import BRIEF_BYTES
 from monitor.alerts.news import AlertNews
-from monitor.alerts.recipients import FILES
+from monitor.alerts.recipients import FILES, Recipient
 from monitor.ledger.transaction import Transaction
 
 LONG_BRIEFS: Final = {"dingtalk": 18_000, "feishu": 18_000}
 """Length of the text of a digest for messengers that take more than :data:`BRIEF_BYTES`, by kind of channel. [byte]"""
+ABOUT_SITES: Final = ("silence", "self_check", "plan_edited")
+"""Messages to the operators that name sites: with name, manager and page of each."""
 
 
 def compose(
@@ -58,14 +61,20 @@ def compose(
     moment = datetime.fromisoformat(first["first_tried"])
     if first["channel"] == FILES:
         moment = datetime.combine(datetime.fromisoformat(first["day"]).date(), time(), UTC)
-    if kind == "quiet":
-        return _quiet(settings, first, moment, chain_head(t)), {}
+    if kind == "weekly":
+        recipient = Recipient(first["channel"], first["recipient"])
+        return compose_weekly(
+            sites_of_week(t, settings, first), day=date.fromisoformat(first["day"]), id=name, time=moment,
+            address=personal_address(t, settings, recipient, key=key), head=chain_head(t),
+        ), {}  # fmt: skip
     if kind == LOT:
         payloads = [lot_payload(t, settings, row["payload"]) for row in notices]
         head = chain_head(t) if len(payloads) > 1 else None
         return compose_operators(kind, payloads, id=name, time=moment, head=head), {}
     if kind != "alert":
         payloads = [row["payload"] for row in notices]
+        if kind in ABOUT_SITES:
+            payloads = [{**site_facts(t, settings, payload["site"]), **payload} for payload in payloads]
         if kind == "escalation":
             payloads = [
                 {**escalation_payload(t, settings, row), "answer": _answer_link(settings, row, key)} for row in notices
@@ -81,14 +90,6 @@ def compose(
         return compose_digest(news, id=name, time=moment, language=language, brief_bytes=room, head=head), days
     earlier = t.first_message(first["alert"], channel=first["channel"], recipient=first["recipient"])
     return compose_alert(news[0], id=name, time=moment, follows=earlier), days
-
-
-def _quiet(settings: Settings, row: Mapping[str, Any], moment: datetime, head: ChainHead | None) -> Message:
-    payload = row["payload"]
-    return compose_quiet(
-        payload, day=date.fromisoformat(row["day"]), id=row["message"], time=moment,
-        page=page_link(settings, None, payload["language"]), head=head,
-    )  # fmt: skip
 
 
 def _with_link(news: AlertNews, settings: Settings, row: Mapping[str, Any], key: str | None) -> AlertNews:

@@ -100,15 +100,23 @@ def escalation_payload(t: Transaction, settings: Settings, row: Mapping[str, Any
         The site is retired.
     """
     alert = row["payload"]["alert"]
-    values = t.site(alert["site"])
-    if values is None:
+    facts = site_facts(t, settings, alert["site"])
+    if not facts:
         raise BadData(f"site {alert['site']!r} is retired: there is nothing to report about it")
+    days = (date.fromisoformat(row["day"]) - date.fromisoformat(alert["opened"])).days
+    return {**row["payload"], **facts, "days": days}
+
+
+def site_facts(t: Transaction, settings: Settings, key: str) -> dict[str, Any]:
+    """Name, manager, addresses and pages of a site by its id, for the operators; nothing about a retired one."""
+    values = t.site(key)
+    if values is None:
+        return {}
     site = from_json(values, Site)
     links = {language: page_link(settings, site.id, language) for language in words.LANGUAGES}
     return {
-        **row["payload"], "name": {each: words.site_name(site, each) for each in words.LANGUAGES},
+        "name": {each: words.site_name(site, each) for each in words.LANGUAGES},
         "manager": site.manager_name, "recipients": address_book(settings).of_manager(site),
-        "days": (date.fromisoformat(row["day"]) - date.fromisoformat(alert["opened"])).days,
         "pages": {language: page for language, page in links.items() if page},
     }  # fmt: skip
 

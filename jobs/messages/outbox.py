@@ -20,6 +20,7 @@ import structlog
 from jobs.messages.channels import Channels, open_channels
 from jobs.messages.compose import compose
 from jobs.messages.operator_notices import MassFall, mass_fall, report_mass_fall
+from jobs.messages.weekly import sites_left
 from jobs.register.alerting import address_book
 from jobs.runtime.clock import now
 from jobs.runtime.logs import redacted
@@ -27,7 +28,7 @@ from jobs.runtime.secrets import secret
 from jobs.runtime.settings import Settings
 from monitor.alerts.alert import LOT, REPEATED, AlertEvent, AlertState
 from monitor.alerts.channels.channel import NotDelivered, Undeliverable, Unreachable
-from monitor.alerts.recipients import FILES
+from monitor.alerts.recipients import FILES, AddressBook
 from monitor.errors import BadConfiguration, MonitorError
 from monitor.ledger.ledger import Ledger
 from monitor.ledger.transaction import Transaction
@@ -177,7 +178,7 @@ def _prepare(t: Transaction, settings: Settings, *, release: bool, night: bool) 
 
     Channels with few messages come first, so that a slow mail server does not delay the word to the operators.
     """
-    notices = _withdraw_outdated(t, t.notices("waiting", "held"))
+    notices = _withdraw_outdated(t, t.notices("waiting", "held"), address_book(settings))
     if release:
         held = [row["id"] for row in notices if row["state"] == "held"]
         t.change_notices(held, state="waiting", error=None, next_try=now())
@@ -199,11 +200,11 @@ def _prepare(t: Transaction, settings: Settings, *, release: bool, night: bool) 
     return sorted(due, key=lambda message: many[message.channel])
 
 
-def _withdraw_outdated(t: Transaction, notices: Sequence[Row]) -> list[Row]:
+def _withdraw_outdated(t: Transaction, notices: Sequence[Row], book: AddressBook) -> list[Row]:
     """Withdraw notices that are no news any more; returns the others."""
     news = []
     for row in notices:
-        why = _outdated(t, row)
+        why = _outdated(t, row, book)
         if why is None:
             news.append(row)
         else:
@@ -212,11 +213,12 @@ def _withdraw_outdated(t: Transaction, notices: Sequence[Row]) -> list[Row]:
     return news
 
 
-def _outdated(t: Transaction, row: Row) -> str | None:
+def _outdated(t: Transaction, row: Row, book: AddressBook) -> str | None:
     """Why a notice that has waited is no news any more; None if it still is."""
-    if row["kind"] == "quiet":
-        open_alerts = [alert for site in row["payload"]["sites"] for alert in t.alerts_of(site) if _is_open(alert)]
-        return "an alert was raised since" if open_alerts else None
+    if row["kind"] == "weekly":
+        if t.newest_brief(row["channel"], row["recipient"]) != row["event"]:
+            return "a newer brief waits or was sent"
+        return None if sites_left(t, book, row) else "the manager has no site left"
     if row["site"] is None and row["kind"] != LOT:
         return None
     if row["site"] is not None and t.site(row["site"]) is None:
@@ -225,6 +227,8 @@ def _outdated(t: Transaction, row: Row) -> str | None:
         latest = t.latest_assessment(row["site"])
         seen = latest.payload["last_observed"] if latest else None
         return "the site was observed since" if (seen or "") > (row["payload"]["last_observed"] or "") else None
+    if row["kind"] == "handover":
+        return None
     if row["payload"]["event"] == AlertEvent.RESOLVED:
         return (
             None
@@ -281,8 +285,8 @@ def _store_groups(t: Transaction, notices: Sequence[Row], digest_above: int) -> 
     """Store which notices are sent together, of those for which this is not known yet.
 
     These are: more than `digest_above` notices about alerts to one recipient on one day, counting those that have a
-    message already, alerts of lots apart; and of one day the silent sites, its red alerts without an answer, and the
-    edited promises. Files are for programs: there each notice about an alert is a file.
+    message already, alerts of lots apart; and of one day the silent sites, its red alerts without an answer, the
+    edited promises and the sites handed over. Files are for programs: there each notice about an alert is a file.
     """
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in notices:
@@ -290,7 +294,7 @@ def _store_groups(t: Transaction, notices: Sequence[Row], digest_above: int) -> 
             key = (row["state"], row["day"], row["channel"], row["recipient"], row["kind"])
             groups.setdefault(key, []).append(row)
     for (_, day, channel, recipient, kind), rows in groups.items():
-        together = kind in ("silence", "escalation", "plan_edited")
+        together = kind in ("silence", "escalation", "plan_edited", "handover")
         if kind in ("alert", LOT) and channel != FILES:
             known = t.count_grouped(kind, day=day, channel=channel, recipient=recipient)
             together = known + len(rows) > digest_above
@@ -348,7 +352,8 @@ class _Sender:
         moment = now()
         lease = (datetime.fromisoformat(moment) + LEASE).isoformat(timespec="microseconds")
         with self.ledger.transaction() as t:
-            rows = _withdraw_outdated(t, [row for row in t.notices(message=message) if row["state"] == "waiting"])
+            waiting = [row for row in t.notices(message=message) if row["state"] == "waiting"]
+            rows = _withdraw_outdated(t, waiting, address_book(self.settings))
             claim: dict[str, Any] = {
                 "lease": lease,
                 "first_tried": next((row["first_tried"] for row in rows if row["first_tried"]), moment),

@@ -4,27 +4,29 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Final
 
+from jobs.messages.weekly import brief_key
 from jobs.register.alerting import NIGHT, address_book, record_event
 from jobs.runtime.records import from_json
 from jobs.runtime.settings import Settings
 from monitor.alerts.alert import CALLS, LOT, Alert, AlertEvent, AlertState
+from monitor.alerts.messages.weekly import WEEK
 from monitor.alerts.recipients import FILES, AddressBook, Recipient
 from monitor.ledger.transaction import Transaction
 from monitor.sites.site import Site
 
-WEEK: Final = 7
 MONTH: Final = 30
-"""Times between two messages about an alert that nobody answers. [day]"""
+"""Time between two reminders of a lot, and of any alert after :data:`WEEKLY` of them. [day]"""
 WEEKLY: Final = 4
-"""Reminders after a week each; later ones come after a month each, and so do those about lots."""
+"""Reminders after a week each."""
 
 
 def remind_managers(t: Transaction, settings: Settings, sites: Sequence[Site], *, day: date) -> None:
     """Put reminders of unanswered alerts, and alerts for managers who took a site over, into the outbox.
 
-    A reminder is for an alert that nobody acknowledged, snoozed or resolved. A recipient who has had no message about
-    an alert since it opened gets it once, an acknowledged or snoozed one too. Alerts whose messages are held are left
-    out, and none is repeated while a message about it waits. However many nights were missed, it is repeated once.
+    A reminder is for an alert that nobody acknowledged, snoozed or resolved. To managers it stands in their weekly
+    brief, which is there already; others get it as a message. A recipient who has had no message about an alert since
+    it opened gets it once, an acknowledged or snoozed one too. Alerts whose messages are held are left out, and none is
+    repeated while a message about it waits. However many nights were missed, it is repeated once.
 
     Parameters
     ----------
@@ -38,6 +40,7 @@ def remind_managers(t: Transaction, settings: Settings, sites: Sequence[Site], *
         The night. One before the last message about an alert repeats nothing.
     """
     book, registered = address_book(settings), {site.id: site for site in sites}
+    briefs = t.recipients_of(brief_key(day))
     for alert in (from_json(values, Alert) for values in t.alerts(["open", "acknowledged", "snoozed"])):
         if alert.rule != LOT and alert.site not in registered:
             continue
@@ -53,8 +56,12 @@ def remind_managers(t: Transaction, settings: Settings, sites: Sequence[Site], *
         reached = {(row["channel"], row["recipient"]) for row in notices if row["payload"]["number"] >= opened}
         if new := [recipient for recipient in recipients if recipient not in reached]:
             record_event(t, alert, AlertEvent.HANDED_OVER, day=day, by=NIGHT, recipients=new)
-        elif alert.state is AlertState.OPEN and "waiting" not in states and waited >= _wait(alert, calls):
-            record_event(t, alert, AlertEvent.REMINDED, day=day, by=NIGHT, recipients=recipients)
+        elif alert.state is AlertState.OPEN and "waiting" not in states:
+            by_brief = [briefs[one] for one in recipients if one in briefs and alert.rule != LOT]
+            if waited > 0 and day.isoformat() in by_brief:
+                record_event(t, alert, AlertEvent.REMINDED, day=day, by=NIGHT)
+            elif not by_brief and waited >= _wait(alert, calls):
+                record_event(t, alert, AlertEvent.REMINDED, day=day, by=NIGHT, recipients=recipients)
 
 
 def _recipients(alert: Alert, site: Site | None, book: AddressBook) -> list[Recipient]:

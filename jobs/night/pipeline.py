@@ -19,9 +19,11 @@ from jobs.imagery.eecu_budget import eecu_use
 from jobs.imagery.sources import Sources, open_sources
 from jobs.imagery.terrain_and_rain import rain_reasons
 from jobs.messages.channels import check_secrets
+from jobs.messages.handovers import add_handover_notes
 from jobs.messages.operator_notices import notify_operators
 from jobs.messages.outbox import answer_key, send
 from jobs.messages.reminders import remind_managers
+from jobs.messages.weekly import add_briefs
 from jobs.night.ingest import (
     Updated,
     by_landscape,
@@ -45,7 +47,6 @@ from jobs.register.promises import as_promised, notify_edits
 from jobs.register.registry import apply_registry, read_and_compare
 from jobs.reports.failed_night import report_killed_nights
 from jobs.reports.manifest import MAX_UNREAD, Manifest, SiteResult, exit_status, summary, waiting_scenes
-from jobs.reports.quiet import add_quiet_notices
 from jobs.runtime.clock import check_clock, now, today
 from jobs.runtime.executor import Compute, open_executor
 from jobs.runtime.installation import open_ledger, selected_sites
@@ -152,10 +153,9 @@ def night(
         with ledger.transaction() as t:
             if not only:
                 judge_lots(t, every_site, book=address_book(settings), as_of=as_of, run=run)
+                add_handover_notes(t, settings, every_site, day=as_of)
+                add_briefs(t, settings, every_site, day=as_of)
             remind_managers(t, settings, sites, day=as_of)
-            if not only:
-                not_done = {site for site, result in state.results.items() if result.state != "done"}
-                add_quiet_notices(t, settings, every_site, day=as_of, not_done=not_done)
         with ledger.transaction() as t:
             append_line(t, night=as_of)
         last = send(settings, ledger)

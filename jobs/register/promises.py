@@ -119,13 +119,13 @@ def replan(
             "columns": {name: list(values) for name, values in changed.items()},
             "alerts": _hold_alerts(t, site, last["number"]),
         }  # fmt: skip
-        notice = {**done, "name": {each: words.site_name(site, each) for each in words.LANGUAGES}}
         for recipients, language in (
             (book.of_manager(site), words.language_of(site)), (book.of_operators() or [Recipient(FILES, "")], None),
         ):  # fmt: skip
             t.add_notice(
-                f"replan/{site_id}/{number}", "replan", {**notice, "language": language}, day=today.isoformat(),
-                recipients=recipients,
+                f"replan/{site_id}/{number}", "replan",
+                {**done, "name": {each: words.site_name(site, each) for each in words.LANGUAGES}, "language": language},
+                day=today.isoformat(), recipients=recipients,
             )  # fmt: skip
     return done
 

@@ -1,1 +1,1 @@
-"""How a night went: manifest, metrics, history, quiet weeks, failed nights."""
+"""How a night went: manifest, metrics, history, failed nights."""

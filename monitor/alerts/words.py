@@ -97,15 +97,26 @@ def site_name(site: "Site", language: Language) -> str:
     return next(filter(None, (without_invisible(name or "") for name in names)), "")
 
 
-def area(hectares: float, language: Language) -> str:
-    """Area with two significant digits below 10, in whole numbers from 100: in mu in Chinese, else in hectares.
+def area_number(hectares: float, language: Language) -> str:
+    """Area without its unit, mu in Chinese, else hectares: two significant digits below 10, whole numbers from 100.
 
-    >>> area(0.538, "zh"), area(0.538, "en"), area(94.62, "zh")
-    ('8.1 亩', '0.54 ha', '1,419 亩')
+    >>> area_number(0.512, "en"), area_number(4.21, "en"), area_number(94.6, "en"), area_number(94.6, "zh")
+    ('0.51', '4.2', '94.6', '1,419')
     """
     value = MU_PER_HECTARE * hectares if language == "zh" else hectares
-    unit = "亩" if language == "zh" else "ha"
-    return f"{value:,.{0 if value >= 100 else 1 if value >= 1 else 2}f} {unit}"
+    return f"{value:,.{0 if value >= 100 else 1 if value >= 1 else 2}f}"
+
+
+def area(hectares: float, language: Language, *, both: bool = False) -> str:
+    """Area with its unit; in Chinese in mu, and with `both` also in hectares.
+
+    >>> area(0.538, "en"), area(0.538, "zh"), area(0.538, "zh", both=True)
+    ('0.54 ha', '8.1 亩', '8.1 亩（0.54 公顷）')
+    """
+    if language == "en":
+        return f"{area_number(hectares, language)} ha"
+    in_hectares = f"（{area_number(hectares, 'en')} 公顷）" if both else ""
+    return f"{area_number(hectares, language)} 亩{in_hectares}"
 
 
 def day(value: date, language: Language) -> str:

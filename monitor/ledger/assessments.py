@@ -152,6 +152,10 @@ class Assessments(Rows):
         query = select(StateRow.site, func.min(StateRow.since)).group_by(StateRow.site)
         return {site: day for site, day in self._connection.execute(query)}
 
+    def newest_day(self) -> str | None:
+        """Day of the newest assessment of any site; None: there is none."""
+        return self._connection.execute(select(func.max(AssessmentsRow.as_of))).scalar()
+
     def latest_assessment(self, site: str) -> StoredAssessment | None:
         """The newest assessment of a site that is not damaged; None: there is none."""
         return self.latest_assessments([site]).get(site)

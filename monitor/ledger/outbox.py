@@ -95,12 +95,36 @@ class Outbox(Rows):
         )  # fmt: skip
         return self._connection.execute(query.order_by(NoticeRow.id).limit(1)).scalar()
 
-    def last_message_days(self) -> dict[tuple[str, str], str]:
-        """Newest day of the notices to each recipient (channel, address) that were sent or are to be sent."""
-        query = select(NoticeRow.channel, NoticeRow.recipient, func.max(NoticeRow.day))
-        query = query.where(NoticeRow.state.in_(("waiting", "held", "sent")))
-        rows = self._connection.execute(query.group_by(NoticeRow.channel, NoticeRow.recipient))
-        return {(channel, recipient): day for channel, recipient, day in rows}
+    def recipients_of(self, event: str) -> dict[tuple[str, str], str]:
+        """Day of the notice of an event to each recipient (channel, address)."""
+        query = select(NoticeRow.channel, NoticeRow.recipient, NoticeRow.day).where(NoticeRow.event == event)
+        return {(channel, recipient): day for channel, recipient, day in self._connection.execute(query)}
+
+    def newest_brief(self, channel: str, recipient: str) -> str | None:
+        """Event of the newest brief of a manager; None: there is none."""
+        query = select(func.max(NoticeRow.event)).where(NoticeRow.kind == "weekly", NoticeRow.channel == channel)
+        return self._connection.execute(query.where(NoticeRow.recipient == recipient)).scalar()
+
+    def last_notices_about_sites(self) -> dict[tuple[str, str, str], int]:
+        """Id of the last notice that was sent about each site (site, channel, address): of an alert or in a brief.
+
+        Where a note on a handover is newer, the recipient is left out.
+        """
+        last, who = func.max(NoticeRow.id), (NoticeRow.channel, NoticeRow.recipient)
+        by_site = select(NoticeRow.site, *who, last).where(NoticeRow.site.is_not(None)).group_by(NoticeRow.site, *who)
+        is_sent = NoticeRow.state == "sent"
+        alerts = self._connection.execute(by_site.where(NoticeRow.kind == "alert", is_sent))
+        found = {(str(site), channel, recipient): number for site, channel, recipient, number in alerts}
+        newest = select(last).where(NoticeRow.kind == "weekly", is_sent).group_by(*who)
+        briefs = select(NoticeRow.id, *who, NoticeRow.payload).where(NoticeRow.id.in_(newest))
+        for number, channel, recipient, payload in self._connection.execute(briefs):
+            for site in payload["sites"]:
+                key = (site, channel, recipient)
+                found[key] = max(number, found.get(key, 0))
+        for site, channel, recipient, number in self._connection.execute(by_site.where(NoticeRow.kind == "handover")):
+            if found.get((str(site), channel, recipient), number) < number:
+                del found[str(site), channel, recipient]
+        return found
 
     def personal_link(self, channel: str, recipient: str) -> str | None:
         """Identifier of the valid personal link of a manager; None: there is none."""
@@ -122,8 +146,9 @@ class Outbox(Rows):
     def manager_of_link(self, link: str) -> tuple[str, str] | None:
         """Channel and address of the manager of a personal link; None: it is unknown or revoked."""
         query = select(PersonalLinkRow.channel, PersonalLinkRow.recipient)
-        row = self._connection.execute(query.where(PersonalLinkRow.link == link, PersonalLinkRow.revoked.is_(None)))
-        return next((tuple(one) for one in row), None)
+        valid = query.where(PersonalLinkRow.link == link, PersonalLinkRow.revoked.is_(None))
+        row = self._connection.execute(valid).one_or_none()
+        return None if row is None else (row.channel, row.recipient)
 
     def revoke_personal_links(self, channel: str, recipient: str, *, now: str) -> int:
         """Revoke the personal links of a manager; returns how many were valid."""

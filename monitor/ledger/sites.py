@@ -23,9 +23,10 @@ class Registered:
 class Sites(Rows):
     """Queries and changes of the sites."""
 
-    def sites(self) -> list[Payload]:
-        """Current version of each site, by id."""
+    def sites(self, ids: Collection[str] | None = None) -> list[Payload]:
+        """Current version of each site, or of those of some that are not retired, by id."""
         query = select(SiteVersion.payload).where(SiteVersion.current).order_by(SiteVersion.site)
+        query = query if ids is None else query.where(SiteVersion.site.in_(ids))
         return [row.payload for row in self._connection.execute(query)]
 
     def sites_as_registered(self) -> list[str]:
@@ -42,6 +43,11 @@ class Sites(Rows):
         """A version of a site, also one that is no longer current; None: it is unknown."""
         query = select(SiteVersion.payload).where(SiteVersion.site == site, SiteVersion.version == version)
         return self._connection.execute(query).scalar()
+
+    def site_versions(self, site: str) -> list[Payload]:
+        """Versions of a site that were current at some time or are named by assessments, the newest first."""
+        query = select(SiteVersion.payload).where(SiteVersion.site == site)
+        return list(self._connection.execute(query.order_by(SiteVersion.added.desc(), SiteVersion.id.desc())).scalars())
 
     def all_sites(self) -> list[Payload]:
         """Newest version of each site, retired ones included, by id."""

@@ -71,8 +71,8 @@ def test_a_chinese_manager_is_written_to_in_chinese():
     message = compose(language="zh", name="乌兰布和三号", pictures=True)
     assert message.subject == "[红色警报] 乌兰布和三号：未见成效"
     assert message.language == "zh"
-    for words in ("植被恢复未见成效：覆盖度比对照地块高 2 个百分点，规划目前应高 29 个百分点。", "到最差处查看并拍照。",
-                 "最差处 12.4 公顷（共 94.6 公顷）", "8%（95% 区间 −7% 至 23%）", "2021年8月20日",
+    for words in ("未见成效：植被覆盖比对照地高 2 个百分点，按规划此时应高 29 个百分点。", "到最差处查看并拍照。",
+                 "最差处 186 亩，地块共 1,419 亩（94.6 公顷）", "8%（95% 区间 −7% 至 23%）", "2021年8月20日",
                  "本季 +3 个百分点（± 2）；上一季 −1 个百分点（± 2）"):  # fmt: skip
         assert words in message.text
         assert words in _Text(message.html).text

@@ -16,13 +16,14 @@ from monitor.alerts.messages.steps import site_steps
 from monitor.sites.site import INTERVENTIONS
 from monitor.verdict.assessment import AlertLevel, Status
 from tests.alerts.sample_news import ANSWER, ID, TIME, assessment, news, site
-from tests.alerts.test_messages_digest import LAGGING, OPERATORS, alerts, quiet
+from tests.alerts.test_messages_digest import OPERATORS, alerts
+from tests.alerts.test_messages_weekly import alert, brief, every_kind, week
 
 TABLES = ("status", "level", "answer", "rule", "watch", "intervention", "promise_column")
 """Sections that are used as a whole, by their names in :mod:`monitor.alerts.words`."""
 COMPOSED = (
-    "label", "change", "finding", "unit", "where", "step", "message", "digest", "quiet", "operators", "exit", "test",
-    "lot", "chain", "promise",
+    "label", "change", "finding", "unit", "where", "step", "message", "digest", "weekly", "handover", "operators",
+    "exit", "test", "lot", "chain", "promise",
 )  # fmt: skip
 """Sections of the messages that the functions of :mod:`monitor.alerts.messages` compose."""
 ENTRIES = [(section, name) for section, names in words.TEXTS.items() for name in names]
@@ -54,7 +55,7 @@ def used(monkeypatch) -> set[str]:
         keys.add(key)
         return text(key, language, **values)
 
-    for module in ("alert_message", "digest", "findings", "lots", "operators", "steps", "tracks"):
+    for module in ("alert_message", "digest", "findings", "lots", "operators", "steps", "tracks", "weekly"):
         monkeypatch.setattr(f"monitor.alerts.messages.{module}.text", noted)
     monkeypatch.setattr(words, "text", noted)
     return keys
@@ -95,15 +96,21 @@ def compose_everything() -> None:
         compose_digest(repeated, id=ID, time=TIME, language=language)
         gone = replace(repeated[0], alert=replace(repeated[0].alert, clear_since=date(2021, 8, 1)))
         compose_alert(gone, id=ID, time=TIME)
-        red = LAGGING | {"alerts": [["failure", "red", "2021-08-01"]], "answers": ["confirmed"], "unseen": True}
-        others = [red, red | {"last_observed": None}, *[LAGGING] * 500]
-        quiet(["a"], date(2020, 1, 1), language, page="https://pages.example.org/")
-        quiet(["a", "b"], date(2021, 8, 1), language)
-        quiet([], None, language, others)
+        for address in (ANSWER, None):
+            brief(every_kind(language) * 20, address=address)
+        for one in every_kind(language):
+            brief([one])
+        first = week("a", Status.UNDECIDED, language=language, verdict={"as_of": date(2020, 1, 1)})
+        lost = {"loss_on": date(2020, 6, 30)}
+        brief([first, week(language=language, alerts=[alert(rule="disturbance")], verdict=lost)])
     for kind, payloads in OPERATORS.items():
         compose_operators(kind, payloads, id=ID, time=TIME)
         compose_operators(kind, [payloads[0]] * 2, id=ID, time=TIME)
         compose_operators(kind, [payloads[0]], id=ID, time=TIME)
+    for language, to in product(words.LANGUAGES, ("manager", "operators")):
+        note = {"site": "a", "name": "b", "to": to, "language": language, "day": "2021-08-20"}
+        compose_operators("handover", [note], id=ID, time=TIME)
+        compose_operators("handover", [note] * 2, id=ID, time=TIME)
     compose_operators("escalation", [OPERATORS["escalation"][0] | {"recipients": []}], id=ID, time=TIME)
     lot = OPERATORS["lot"][0]
     for level, event, members in product(("red", "watch"), ("opened", "resolved"), ([], lot["members"])):

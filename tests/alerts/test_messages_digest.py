@@ -1,4 +1,4 @@
-"""Many alerts of one night in one message; the weekly all-quiet; messages to operators; test messages."""
+"""Many alerts of one night in one message; messages to operators; test messages."""
 
 import email
 import re
@@ -16,7 +16,7 @@ from monitor.alerts.alert import AlertEvent
 from monitor.alerts.chain_head import ChainHead
 from monitor.alerts.channels.messenger import fitted
 from monitor.alerts.mail import as_mail
-from monitor.alerts.messages import compose_digest, compose_operators, compose_quiet, compose_test
+from monitor.alerts.messages import compose_digest, compose_operators, compose_test
 from monitor.sites.names import has_invisible
 from monitor.verdict.assessment import AlertLevel
 from tests.alerts.sample_news import ANSWER, HOSTILE, ID, TIME, news, site
@@ -31,7 +31,11 @@ OPERATORS = {
         "failed": [{"site": "ulan-03", "error": "503 three times"}, {"site": "ulan-04", "error": "503 three times"}],
     }],
     "silence": [
-        {"site": "ulan-03", "last_observed": "2021-06-01", "days": 80},
+        {
+            "site": "ulan-03", "last_observed": "2021-06-01", "days": 80, "name": NAMES,
+            "manager": "Li Na", "recipients": [["mail", "li@example.org"]],
+            "pages": {"en": "https://pages.example.org/index.html"},
+        },
         {"site": "ulan-04", "last_observed": None, "days": 200},
     ],
     "mass_fall": [{"day": "2021-08-20", "fell": 30, "sites": 40, "messages": 28}],
@@ -128,7 +132,7 @@ def test_the_worst_comes_first():
 def test_a_chinese_digest_is_chinese():
     message = digest(alerts(4, language="zh", name="乌兰布和{}号"), "zh")
     assert message.subject == "4 条警报，其中红色 4 条"
-    assert "1. [红色警报] ulan-000 乌兰布和0号：未见成效，完成预期增量的 0%" in message.text
+    assert "1. [红色警报] ulan-000 乌兰布和0号：未见成效，完成规划的 0%" in message.text
     assert "answers.example.org" in message.text
 
 
@@ -227,83 +231,6 @@ def test_a_digest_of_lots_states_the_head_of_the_chain_in_both_languages():
     assert HEAD.hash in fitted(message, 2_048, size=lambda text: len(text.encode()))
 
 
-# quiet
-
-
-LAGGING = {
-    "site": "ulan-09", "name": "Ulan Buh, plot 9", "status": "lagging", "theta": 0.33, "last_observed": "2021-08-12",
-    "unseen": False, "alerts": [], "answers": [],
-}  # fmt: skip
-
-
-def quiet(sites, seen, language="en", others=(), **more):
-    report = {
-        "sites": sites, "names": sites, "seen": seen and seen.isoformat(), "others": [*others], "language": language
-    }  # fmt: skip
-    return compose_quiet(report, day=TIME.date(), id=ID, time=TIME, **more)
-
-
-def test_all_quiet_says_for_which_sites_and_how_old_the_data_is():
-    message = quiet(["ulan-03", "ulan-04"], date(2021, 8, 12), page="https://pages.example.org/index.html")
-    assert message.subject == "All quiet at your 2 sites"
-    for text in (message.text, message.html, f"{message.brief}\n{message.links}"):
-        assert "Quiet sites (2): ulan-03; ulan-04" in text
-        assert "12 August 2021 (9 days ago)" in text
-        assert "https://pages.example.org/index.html" in text
-    assert "little was seen" not in message.text
-    assert quiet(["a"], date(2021, 8, 12)).subject == "All quiet at your site"
-
-
-def test_all_quiet_on_old_data_does_not_claim_that_all_is_well():
-    assert "little was seen" in quiet(["a"], date(2021, 6, 1)).text
-    assert "近期观测很少" in quiet(["a"], date(2021, 6, 1), "zh").text
-
-
-def test_sites_that_need_attention_come_first_each_with_the_reason():
-    unseen = LAGGING | {"site": "ulan-10", "name": "", "status": "on_track", "unseen": True}
-    red = LAGGING | {"status": "failing", "alerts": [["failure", "red", "2021-08-01"]]}
-    for language, lines in (
-        ("en", ("plot 9 (ulan-09): lagging, 33% of the planned uplift", "ulan-10: not seen since 12 August 2021",
-                "(ulan-09): Red alert since 1 August 2021: regrowth absent; not taking hold, 33% of")),
-        ("zh", ("plot 9 (ulan-09)：进展滞后，完成预期增量的 33%", "ulan-10：自2021年8月12日起没有可用影像",
-                "(ulan-09)：红色警报（始于2021年8月1日）：未见成效；未见成效，完成预期增量的 33%")),
-    ):  # fmt: skip
-        message = quiet(["ulan-03"], date(2021, 8, 12), language, [LAGGING, unseen, red])
-        for text in (message.text, message.html, message.brief):
-            places = [text.index(line) for line in (*lines, "ulan-03")]
-            assert max(places[:3]) < places[3]
-    assert message.subject == "地块周报：1 个暂无异常，3 个需要查看"
-    alone = quiet([], None, others=[LAGGING])
-    assert alone.subject == "Weekly report on your sites: 0 quiet, 1 to look at"
-    assert "Quiet sites" not in alone.text
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_names_in_the_weekly_message_are_only_names(name):
-    message = quiet([name], date(2021, 8, 12), others=[LAGGING | {"name": name, "site": name}])
-    assert "<script" not in message.html
-    assert "<img" not in message.html
-    for line in (*message.text.splitlines(), *message.brief.splitlines()):
-        assert not has_invisible(line)
-        assert not line.startswith("Bcc:")
-
-
-@pytest.mark.parametrize("others", [0, 500])
-@pytest.mark.parametrize("language", ["en", "zh"])
-def test_the_weekly_message_states_the_head_of_the_chain_beside_a_thousand_sites(language, others):
-    sites = [f"ulan-{k}" for k in range(1000 - others)]
-    page = "https://pages.example.org/index.html"
-    message = quiet(sites, date(2021, 8, 12), language, [LAGGING] * others, page=page, head=HEAD)
-    whole = f"{message.brief}\n{message.links}"
-    assert len(whole.encode()) <= 2_048
-    assert fitted(message, 2_048, size=lambda text: len(text.encode())) == whole
-    for text in (message.text, message.html, message.links):
-        assert HEAD.hash in text
-    assert message.record["chain_head"] == HEAD.hash
-    assert sites[-1] in message.text
-    assert len(as_mail(message, sender="a@example.org", recipient="b@example.org").as_bytes()) <= 100_000
-
-
 # operators
 
 
@@ -343,7 +270,8 @@ def test_each_message_to_operators_has_its_facts():
     for fact in ("20 August 2021", "status 20: all sites failed", "the catalogue does not answer", "failed: 31",
                  "ulan-04: 503 three times", "and 29 more sites", "Messages waiting: 4", "2021年8月20日"):  # fmt: skip
         assert fact in texts["failed_night"]
-    for fact in ("ulan-03: last usable scene 1 June 2021, 80 days ago", "ulan-04: no usable scene yet",
+    for fact in ("Ulan Buh, plot 3 (ulan-03): last usable scene 1 June 2021, 80 days ago. Manager: Li Na",
+                 "ulan-04: no usable scene yet", "https://pages.example.org/index.html",
                  "Their managers were not notified."):  # fmt: skip
         assert fact in texts["silence"]
     assert "30 of 40 sites" in texts["mass_fall"]

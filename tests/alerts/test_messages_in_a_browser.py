@@ -4,7 +4,6 @@ import base64
 import re
 import shutil
 from collections.abc import Iterator
-from datetime import date
 from typing import Any
 
 import pytest
@@ -12,7 +11,8 @@ import pytest
 from monitor.alerts.alert import AlertEvent
 from monitor.alerts.messages import compose_alert, compose_digest, compose_operators
 from tests.alerts.sample_news import ANSWER, HOSTILE, ID, TIME, news
-from tests.alerts.test_messages_digest import LAGGING, OPERATORS, alerts, quiet
+from tests.alerts.test_messages_digest import OPERATORS, alerts
+from tests.alerts.test_messages_weekly import brief, every_kind, week
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install '.[test]'")
 
@@ -78,7 +78,7 @@ def test_nothing_scrolls_sideways_and_nothing_runs_whatever_the_name(phone, name
 
 def test_no_other_message_scrolls_sideways_either(phone):
     messages = [compose_operators(kind, payloads, id=ID, time=TIME) for kind, payloads in OPERATORS.items()]
-    messages.append(quiet(["ulan-03"] * 50, date(2021, 8, 1), "zh", [LAGGING] * 3))
+    messages += [brief(every_kind("zh")), brief([week(name, place={"name": name}) for name in HOSTILE])]
     messages.append(compose_digest(alerts(30), id=ID, time=TIME, language="en"))
     for message in messages:
         show(phone, message)

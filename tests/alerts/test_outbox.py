@@ -13,10 +13,11 @@ import pytest
 from benchmarks.programme import assess, configure, register, report, site
 from jobs.cli import main
 from jobs.messages import outbox
+from jobs.messages.handovers import add_handover_notes
 from jobs.messages.outbox import SendResult, send
+from jobs.messages.weekly import add_briefs
 from jobs.proof.chain import append_line, chain_head
 from jobs.register.alerting import address_book
-from jobs.reports.quiet import add_quiet_notices
 from jobs.runtime.records import from_json
 from monitor.alerts.alert import Alert, AlertEvent, Verdict
 from monitor.alerts.channels.smtp import Smtp
@@ -585,11 +586,11 @@ def test_silent_sites_of_one_night_are_one_message_to_the_operators(only_sqlite,
     assert all(name in mail.text for name in names)
 
 
-def quiet(ledger, settings, day, **more):
-    """Whether messages "all quiet" are added on a day, and to whom."""
+def briefs(ledger, settings, day):
+    """Who gets a brief on a day."""
     before = {row["id"] for row in rows(ledger)}
     with ledger.transaction() as t:
-        add_quiet_notices(t, settings, [from_json(values, Site) for values in t.sites()], day=day, **more)
+        add_briefs(t, settings, [from_json(values, Site) for values in t.sites()], day=day)
     return sorted(row["recipient"] for row in rows(ledger) if row["id"] not in before)
 
 
@@ -599,69 +600,82 @@ def assessed(ledger, names, day, **more):
             assess(t, name, day, **more)
 
 
-def test_a_manager_without_alerts_hears_once_a_week_that_all_is_quiet_and_not_in_the_first_week(
+def test_a_manager_gets_one_brief_a_calendar_week_that_names_every_site_and_none_in_the_first_week(
     settings, ledger, server
 ):
     names = programme(ledger, ["li@example.org", "li@example.org", "wang@example.org"])
     assessed(ledger, names, DAY)
+    assert DAY.isoweekday() == 2
     found = {}
     for later_days in range(22):
         day = DAY + timedelta(days=later_days)
-        if to := quiet(ledger, settings, day):
+        if to := briefs(ledger, settings, day):
             found[later_days] = to
-    assert found == {days: ["li@example.org", "wang@example.org"] for days in (7, 14, 21)}
-    assert send(settings, ledger).sent == 6
+            assert briefs(ledger, settings, day) == []
+            send(settings, ledger)
+    assert found == {days: ["li@example.org", "wang@example.org"] for days in (7, 13, 20)}
+    assert {row["event"] for row in rows(ledger)} == {"brief/2026-W28", "brief/2026-W29", "brief/2026-W30"}
     to_li = [mail for mail in server.mails if mail.recipients == ["li@example.org"]]
-    assert "s1" in to_li[0].text
-    assert "s2" in to_li[0].text
-    assert "30 June 2026" in to_li[0].text
+    assert len(to_li) == 3
+    assert all("s1" in mail.text and "s2" in mail.text for mail in to_li)
 
 
-def test_all_is_not_quiet_for_the_manager_of_a_site_that_failed_or_was_deferred_that_night(settings, ledger):
-    names = programme(ledger, ["li@example.org", "li@example.org", "wang@example.org"])
-    assessed(ledger, names, DAY)
-    week_later = DAY + timedelta(days=7)
-    assert quiet(ledger, settings, week_later, not_done={names[1]}) == ["wang@example.org"]
-    assert quiet(ledger, settings, week_later + timedelta(days=1)) == ["li@example.org"]
-
-
-def test_who_has_an_open_alert_or_got_a_message_this_week_does_not_hear_that_all_is_quiet(only_sqlite):
+def test_who_has_an_open_alert_or_got_a_message_this_week_gets_the_brief_too(only_sqlite):
     settings, ledger = only_sqlite
     names = programme(ledger, ["li@example.org", "wang@example.org"])
     assessed(ledger, names, DAY)
-    report(ledger, settings, ["s1"], DAY + timedelta(days=3))
-    assert quiet(ledger, settings, DAY + timedelta(days=7)) == ["wang@example.org"]
-    report(ledger, settings, ["s1"], DAY + timedelta(days=20), event=AlertEvent.RESOLVED)
-    assert quiet(ledger, settings, DAY + timedelta(days=26)) == ["wang@example.org"]
-    assert quiet(ledger, settings, DAY + timedelta(days=27)) == ["li@example.org"]
+    report(ledger, settings, ["s1"], DAY + timedelta(days=6))
+    assert briefs(ledger, settings, DAY + timedelta(days=7)) == ["li@example.org", "wang@example.org"]
 
 
-def test_operators_in_place_of_a_manager_and_files_hear_no_all_quiet(only_sqlite, server, tmp_path):
+def test_operators_in_place_of_a_manager_and_files_get_no_brief(only_sqlite, server, tmp_path):
     _, ledger = only_sqlite
     names = programme(ledger, [None])
     assessed(ledger, names, DAY)
     for settings in (configure(tmp_path, port=server.port, more=OPERATORS), configure(tmp_path, port=server.port)):
-        assert quiet(ledger, settings, DAY + timedelta(days=10)) == []
+        assert briefs(ledger, settings, DAY + timedelta(days=10)) == []
 
 
-def test_a_night_of_an_earlier_day_says_nothing_is_quiet(only_sqlite):
+def test_a_night_of_an_earlier_day_adds_no_brief(only_sqlite):
     settings, ledger = only_sqlite
     names = programme(ledger, ["li@example.org"])
     for day in (0, 30):
         assessed(ledger, names, DAY + timedelta(days=day))
-    assert quiet(ledger, settings, DAY + timedelta(days=20)) == []
-    assert quiet(ledger, settings, DAY + timedelta(days=30)) == ["li@example.org"]
+    assert briefs(ledger, settings, DAY + timedelta(days=20)) == []
+    assert briefs(ledger, settings, DAY + timedelta(days=30)) == ["li@example.org"]
 
 
-def test_all_quiet_is_withdrawn_if_an_alert_opens_before_it_is_sent(only_sqlite, server):
+def test_a_brief_that_waits_gives_way_to_the_next_one_and_to_nothing_without_a_site_left(only_sqlite, server):
     settings, ledger = only_sqlite
-    names = programme(ledger, ["li@example.org"])
+    names = programme(ledger, ["li@example.org", "wang@example.org"])
     assessed(ledger, names, DAY)
-    assert quiet(ledger, settings, DAY + timedelta(days=7))
-    report(ledger, settings, names, DAY + timedelta(days=8))
-    assert send(settings, ledger).sent == 1
-    assert "s1" in server.mails[0].text
-    assert Counter(row["state"] for row in rows(ledger)) == {"withdrawn": 1, "sent": 1}
+    server.answer("DATA", "451 later", times=100)
+    for days in (7, 14):
+        assert briefs(ledger, settings, DAY + timedelta(days=days))
+        send(settings, ledger)
+    assert Counter(row["state"] for row in rows(ledger)) == {"withdrawn": 2, "waiting": 2}
+    with ledger.transaction() as t:
+        t.retire_site("s1")
+    send(settings, ledger)
+    last = {row["recipient"]: row["error"] for row in rows(ledger) if row["event"] == "brief/2026-W29"}
+    assert last["li@example.org"] == "the manager has no site left"
+    assert "451" in last["wang@example.org"]
+
+
+def test_a_former_manager_gets_one_note_on_a_handover(settings, ledger, server):
+    names = programme(ledger, ["li@example.org", "li@example.org"])
+    report(ledger, settings, names, DAY)
+    send(settings, ledger)
+    register(ledger, [site(name, "wang@example.org", version="2") for name in names])
+    for days in (1, 2):
+        with ledger.transaction() as t:
+            sites = [from_json(values, Site) for values in t.sites()]
+            add_handover_notes(t, settings, sites, day=DAY + timedelta(days=days))
+        send(settings, ledger)
+    *_, note = [mail for mail in server.mails if mail.recipients == ["li@example.org"]]
+    assert len(server.mails) == 3, "two alerts, and one note about both sites"
+    assert note.message["Subject"] == "No longer yours: 2 sites"
+    assert all(name in note.text for name in names)
 
 
 def run(tmp_path, capsys, *arguments):

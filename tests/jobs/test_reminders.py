@@ -1,18 +1,20 @@
-"""After the first message: the weekly message, reminders of open alerts, managers who change, escalation."""
+"""After the first message: the weekly brief, reminders of open alerts, managers who change, escalation."""
 
 import re
+import time
 from datetime import date, timedelta
 
 import pytest
 
 from benchmarks.programme import assess, configure, register, report, site
 from jobs.messages import outbox
+from jobs.messages.handovers import add_handover_notes
 from jobs.messages.operator_notices import notify_operators
 from jobs.messages.outbox import send
 from jobs.messages.reminders import remind_managers
+from jobs.messages.weekly import add_briefs
 from jobs.register.alerting import record_event
 from jobs.register.answering import answer_alert
-from jobs.reports.quiet import add_quiet_notices
 from jobs.runtime.records import from_json
 from monitor.alerts.alert import Alert, AlertEvent, Verdict
 from monitor.alerts.lifecycle import acknowledge, snooze
@@ -66,8 +68,9 @@ def night(ledger, settings, server, day):
         sites = [from_json(values, Site) for values in t.sites()]
     notify_operators(settings, ledger, sites, as_of=day)
     with ledger.transaction() as t:
+        add_handover_notes(t, settings, sites, day=day)
+        add_briefs(t, settings, sites, day=day)
         remind_managers(t, settings, sites, day=day)
-        add_quiet_notices(t, settings, sites, day=day)
     send(settings, ledger)
     return [(mail.recipients[0], str(mail.message["Subject"]), mail.text) for mail in server.mails[before:]]
 
@@ -96,10 +99,10 @@ def links(mail):
     return set(re.findall(r"https://answers\.example\.org/a/\S+", mail.text))
 
 
-# the weekly message
+# the weekly brief
 
 
-def test_a_week_is_not_all_quiet_while_sites_lag_or_were_not_seen_for_three_months(ledger, settings, server):
+def test_a_brief_is_not_calm_while_sites_lag_or_were_not_seen_for_three_months(ledger, settings, server):
     names = [f"s{n}" for n in range(1, 13)]
     register(ledger, [site(name, "li@example.org") for name in names])
     september = date(2026, 9, 1)
@@ -108,89 +111,119 @@ def test_a_week_is_not_all_quiet_while_sites_lag_or_were_not_seen_for_three_mont
     assessed(ledger, names[2:4], september, last_observed=JUNE)
     mails = night(ledger, settings, server, september + timedelta(days=7))
     ((subject, text),) = [(subject, text) for to, subject, text in mails if to == "li@example.org"]
-    assert subject == "Weekly report on your sites: 8 quiet, 4 to look at"
-    assert "Site s1 (s1): lagging, 33% of the planned uplift" in text
-    assert "Site s3 (s3): not seen since 1 June 2026" in text
-    attention, quiet = text.split("Quiet sites (8):")
-    assert set(re.findall(r"\((s\d+)\)", attention)) == set(names[:4])
-    assert set(re.findall(r"Site (s\d+)", quiet)) == set(names[4:])
-    assert "1 September 2026 (7 days ago) or later" in quiet
+    assert subject == "Weekly brief, 8 September 2026: 2 lagging, 2 cannot be seen"
+    assert "Site s1 94.6 ha: 33% of the plan (−7% to 23%). Last usable scene 1 September." in text
+    assert "Site s3 94.6 ha: Last usable scene 1 June, 99 days ago. Please go and look" in text
+    lagging, unseen, on_track = (text.index(f"\n{title} (") for title in ("Lagging", "Cannot be seen", "On track"))
+    assert lagging < unseen < on_track
+    assert set(re.findall(r"Site (s\d+)", text[on_track:])) == set(names[4:])
 
 
 @pytest.mark.parametrize(
-    ("last", "called_quiet"), [(date(2026, 7, 17), True), (date(2026, 7, 16), False), (None, False)]
+    ("last", "called_unseen"), [(date(2026, 7, 17), False), (date(2026, 7, 16), True), (None, True)]
 )
-def test_a_site_is_quiet_if_it_was_seen_within_45_days_of_its_growing_season(
-    ledger, settings, server, last, called_quiet
+def test_a_site_cannot_be_seen_if_it_had_no_scene_in_45_days_of_its_growing_season(
+    ledger, settings, server, last, called_unseen
 ):
     register(ledger, [site("s1", "li@example.org")])
-    assessed(ledger, ["s1"], date(2026, 8, 1), last_observed=last)
+    assessed(ledger, ["s1"], date(2026, 8, 23), last_observed=last)
     mails = night(ledger, settings, server, date(2026, 8, 30))
-    assert any(subject.startswith("All quiet") for _, subject, _ in mails) is called_quiet
+    assert any("1 cannot be seen" in subject for _, subject, _ in mails) is called_unseen
 
 
-def test_a_winter_without_scenes_is_quiet(ledger, settings, server):
+def test_a_winter_without_scenes_is_on_track_with_the_age_of_the_imagery(ledger, settings, server):
     register(ledger, [site("s1", "li@example.org")])
     assessed(ledger, ["s1"], date(2026, 10, 10))
+    assessed(ledger, ["s1"], date(2027, 4, 20), last_observed=date(2026, 10, 10))
     ((_, subject, text),) = night(ledger, settings, server, date(2027, 4, 20))
-    assert subject == "All quiet at your site"
-    assert "little was seen" in text
+    assert subject == "Weekly brief, 20 April 2027: all on track"
+    assert "Site s1 (8%, last usable scene 10 October 2026, 192 days ago)" in text
 
 
-def test_the_weekly_message_names_an_acknowledged_alert_and_what_was_answered(ledger, settings, server):
-    opened(ledger, settings, ["s1", "s2", "s3"])
-    register(ledger, [site("s4", "li@example.org")])
-    assessed(ledger, ["s4"], JUNE)
+def test_a_brief_has_what_was_put_off_until_its_day_and_what_was_taken_on_and_answered(ledger, settings, server):
+    names = ["s1", "s2", "s3", "s4"]
+    opened(ledger, settings, names)
     with ledger.transaction() as t:
-        alert = from_json(t.alert("s1/failure"), Alert)
-        record_event(t, acknowledge(alert, day=JUNE), AlertEvent.ACKNOWLEDGED, day=JUNE, by="command")
-        answer_alert(t, "s2/failure", Verdict.CONFIRMED, None, None, JUNE, "command")
-        answer_alert(t, "s3/failure", Verdict.FALSE_ALARM, None, None, JUNE, "command")
+        first, second = (from_json(t.alert(f"{name}/failure"), Alert) for name in names[:2])
+        until = JUNE + timedelta(days=10)
+        record_event(t, acknowledge(first, day=JUNE), AlertEvent.ACKNOWLEDGED, day=JUNE, by="command")
+        record_event(t, snooze(second, until=until, day=JUNE), AlertEvent.SNOOZED, day=JUNE, by="command")
+        answer_alert(t, "s3/failure", Verdict.CONFIRMED, None, None, JUNE, "command")
+        answer_alert(t, "s4/failure", Verdict.FALSE_ALARM, None, None, JUNE, "command")
     ((_, subject, text),) = night(ledger, settings, server, JUNE + timedelta(days=7))
-    assert subject == "Weekly report on your sites: 1 quiet, 3 to look at"
-    assert "Site s1 (s1): Red alert since 1 June 2026: regrowth absent" in text
-    assert "Site s2 (s2): not taking hold, 8% of the planned uplift; answered: confirmed in the field" in text
-    assert "Site s3 (s3): not taking hold, 8% of the planned uplift; answered: false alarm" in text
+    assert subject == "Weekly brief, 8 June 2026: nothing needs an answer"
+    later, answered = text.split("\nAnswered, not yet better (2 sites")
+    assert "Later (2 sites" in later
+    assert "Site s1 94.6 ha: Regrowth absent. Taken on, not yet answered." in later
+    assert "Site s2 94.6 ha: Regrowth absent. Put off until 11 June." in later
+    assert "Site s3 94.6 ha: Your answer: confirmed in the field. Not taking hold." in answered
+    assert "Site s4 94.6 ha: Your answer: false alarm. Not taking hold." in answered
+    ((_, subject, text),) = night(ledger, settings, server, JUNE + timedelta(days=14))
+    assert subject == "Weekly brief, 15 June 2026: 1 needs an answer"
+    assert "Site s2 94.6 ha: Waiting for 14 days." in text
+
+
+def test_messages_that_are_held_are_not_given_away_by_the_brief(ledger, settings, server):
+    opened(ledger, settings, ["s1", "s2"])
+    with ledger.transaction() as t:
+        t.change_notices([row["id"] for row in t.notices(alert="s1/failure")], state="held")
+    ((_, subject, text),) = night(ledger, settings, server, JUNE + timedelta(days=7))
+    assert "1 needs an answer" in subject
+    assert "Site s1 (being checked)" in text
+
+
+def test_first_growth_is_news_for_four_weeks(ledger, settings, server):
+    register(ledger, [site("s1", "li@example.org")])
+    found = {}
+    for number in range(0, 43, 7):
+        low = -0.1 if number == 0 else 0.1
+        assessed(ledger, ["s1"], JUNE + timedelta(days=number), status=Status.TOO_EARLY, theta=0.6, theta_low=low)
+        found |= nights(ledger, settings, server, number)
+    improving = [number for number, (subject,) in found.items() if subject.endswith("1 improving")]
+    assert improving == [7, 14, 21, 28]
+    assert list(found) == [7, 14, 21, 28, 35, 42]
 
 
 # reminders
 
 
-def test_an_open_alert_is_repeated_weekly_four_times_then_monthly_and_nothing_else_is_sent_in_those_weeks(
-    ledger, settings, server
-):
+def reminders(ledger, alert="s1/failure"):
+    """Days after 1 June on which an alert was repeated."""
+    with ledger.reading() as t:
+        days = [event["day"] for event in t.events(alert) if event["kind"] == AlertEvent.REMINDED]
+    return [(date.fromisoformat(day) - JUNE).days for day in days]
+
+
+def test_an_open_alert_stands_in_each_weekly_brief_and_nothing_else_is_sent_in_those_weeks(ledger, settings, server):
     opened(ledger, settings)
-    reminder = ["[Red alert, reminder] Site s1: regrowth absent"]
-    found = nights(ledger, settings, server, *range(1, 34))
-    assert found == dict.fromkeys((7, 14, 21, 28), reminder)
-    assert list(nights(ledger, settings, server, *range(34, 120))) == [
-        35,
-        42,
-        49,
-        56,
-        58,
-        65,
-        72,
-        79,
-        86,
-        88,
-        95,
-        102,
-        109,
-        116,
-        118,
-    ]
-    first, *repeated = [mail for mail in server.mails if mail.recipients == ["li@example.org"] and links(mail)]
-    assert len(set.union(*map(links, [first, *repeated]))) == 1 + 7, "each with a fresh link"
+    found = nights(ledger, settings, server, *range(1, 43))
+    weeks = [7, 14, 21, 28, 35, 42]
+    assert list(found) == weeks == reminders(ledger)
+    assert all(len(subjects) == 1 and subjects[0].endswith("1 needs an answer") for subjects in found.values())
+    briefs = [mail for mail in server.mails if "Weekly brief" in mail.message["Subject"]]
+    for number, mail in zip(weeks, briefs, strict=True):
+        assert f"Site s1 94.6 ha: Waiting for {number} days. Regrowth absent. 8% of the plan" in mail.text
+        assert len(set(re.findall(r"https://answers\.example\.org/m/\S+", mail.text))) == 1
+        assert not links(mail)
+
+
+def test_without_a_manager_the_operators_are_reminded_weekly_four_times_then_monthly(ledger, settings, server):
+    opened(ledger, settings, manager=None)
+    found = nights(ledger, settings, server, *range(1, 120), to="ops@example.org")
+    reminder = "[Red alert, reminder] Site s1: regrowth absent"
+    days = [number for number, subjects in found.items() if reminder in subjects]
+    assert days == [7, 14, 21, 28, 58, 88, 118] == reminders(ledger)
+    repeated = [mail for mail in server.mails if "reminder" in mail.message["Subject"]]
+    assert len(set.union(*map(links, repeated))) == 7, "each with a fresh link"
     assert "open since 1 June 2026, and nobody has answered it" in repeated[0].text
-    assert repeated[0].message["References"] == first.id
 
 
-def test_a_rerun_repeats_nothing_and_ten_missed_nights_are_one_reminder(ledger, settings, server):
+def test_a_rerun_repeats_nothing_and_ten_missed_nights_are_one_brief(ledger, settings, server):
     opened(ledger, settings)
     assert nights(ledger, settings, server, 17).keys() == {17}
-    assert nights(ledger, settings, server, 17, 18, 16, 23) == {}
+    assert nights(ledger, settings, server, 17, 18, 16, 20) == {}
     assert nights(ledger, settings, server, 24).keys() == {24}
+    assert reminders(ledger) == [17, 24]
 
 
 @pytest.mark.parametrize("act", ["acknowledged", "snoozed", "answered"])
@@ -205,11 +238,13 @@ def test_an_alert_with_a_reaction_is_not_repeated(ledger, settings, server, act)
         else:
             record_event(t, acknowledge(alert, day=JUNE), AlertEvent.ACKNOWLEDGED, day=JUNE, by="command")
     found = nights(ledger, settings, server, *range(1, 20))
-    assert found == {day: ["Weekly report on your sites: 0 quiet, 1 to look at"] for day in (7, 14)}
+    assert list(found) == [7, 14]
+    assert all("nothing needs an answer" in subject for (subject,) in found.values())
+    assert reminders(ledger) == []
 
 
 def test_a_reminder_that_waits_is_not_joined_by_another_and_is_withdrawn_by_a_reaction(ledger, settings, server):
-    opened(ledger, settings)
+    opened(ledger, settings, manager=None)
     server.answer("DATA", "451 later")
     assert nights(ledger, settings, server, 7, 14, 21) == {}
     with ledger.transaction() as t:
@@ -221,27 +256,28 @@ def test_a_reminder_that_waits_is_not_joined_by_another_and_is_withdrawn_by_a_re
         assert [row["event"] for row in t.notices("withdrawn")] == ["s1/failure/2", "s1/failure/3"]
 
 
-def test_a_reminder_says_that_the_cause_is_no_longer_seen(ledger, settings, server):
-    opened(ledger, settings)
+@pytest.mark.parametrize("manager", ["li@example.org", None])
+def test_a_reminder_says_that_the_cause_is_no_longer_seen(ledger, settings, server, manager):
+    opened(ledger, settings, manager=manager)
     with ledger.transaction() as t:
         t.save_alert(t.alert("s1/failure") | {"clear_since": "2026-06-05"})
     night(ledger, settings, server, JUNE + timedelta(days=7))
-    assert "has not been seen since 5 June 2026, but an answer is still needed" in server.mails[-1].text
+    assert re.search("not( been)? seen since 5 June", server.mails[-1].text)
 
 
 def test_many_reminders_of_a_night_are_one_digest_and_a_mass_fall_holds_none_of_them(ledger, settings, server):
     old, new = [f"s{n}" for n in range(1, 5)], [f"t{n}" for n in range(5)]
-    opened(ledger, settings, old)
+    opened(ledger, settings, old, manager=None)
     register(ledger, [site(name, "wang@example.org") for name in new])
     assessed(ledger, new, JUNE)
     report(ledger, settings, new, JUNE + timedelta(days=7))  # all five sites with new scenes decline
     found = night(ledger, settings, server, JUNE + timedelta(days=7))
-    assert [(to, subject) for to, subject, _ in found if to != "ops@example.org"] == [
-        ("li@example.org", "4 alerts, 4 of them red")
-    ]
-    text = next(text for to, _, text in found if to == "li@example.org")
+    text = next(text for to, subject, text in found if (to, subject) == ("ops@example.org", "4 alerts, 4 of them red"))
     assert "[Red alert, reminder] s1 Site s1: regrowth absent, 8% of the planned uplift, open since 1 June 2026" in text
     assert "please look at these sites, and answer" in text
+    ((subject, text),) = [(subject, text) for to, subject, text in found if to == "wang@example.org"]
+    assert "nothing needs an answer" in subject
+    assert text.count("being checked") == len(new)
 
 
 def test_the_alert_of_a_lot_is_repeated_monthly_to_the_operators(ledger, settings, server):
@@ -256,6 +292,90 @@ def test_the_alert_of_a_lot_is_repeated_monthly_to_the_operators(ledger, setting
     assert events == [("opened", "2026-06-01"), ("reminded", "2026-07-01"), ("reminded", "2026-07-31")]
 
 
+# four weeks of a manager
+
+
+STORY = {
+    "en": {
+        3: ["[Red alert] Site s1: regrowth absent"], 7: ["Weekly brief, 8 June 2026: 1 needs an answer, 1 lagging"],
+        14: ["Weekly brief, 15 June 2026: 1 needs an answer, 1 lagging"], 21: ["Weekly brief, 22 June 2026: 1 lagging"],
+        28: ["Weekly brief, 29 June 2026: 1 improving"],
+    },
+    "zh": {
+        3: ["[红色警报] 石坎s1：未见成效"], 7: ["每周简报（2026年6月8日）：1 块等您答复，1 块滞后"],
+        14: ["每周简报（2026年6月15日）：1 块等您答复，1 块滞后"], 21: ["每周简报（2026年6月22日）：1 块滞后"],
+        28: ["每周简报（2026年6月29日）：1 块好转"],
+    },
+}  # fmt: skip
+SAID = {
+    "en": {
+        7: "Site s1 94.6 ha: New this week. Regrowth absent.", 14: "Site s1 94.6 ha: Waiting for 11 days.",
+        21: "Site s1 94.6 ha: Your answer: confirmed in the field. Not taking hold.",
+        28: "Site s2 94.6 ha: Was lagging, now on track.",
+    },
+    "zh": {
+        7: "石坎s1 1,419 亩：本周新警报。未见成效。", 14: "石坎s1 1,419 亩：已等 11 天。",
+        21: "石坎s1 1,419 亩：答复：属实。未见成效。", 28: "石坎s2 1,419 亩：由“进展滞后”转为“符合规划”。",
+    },
+}  # fmt: skip
+
+
+def four_weeks(ledger, settings, server, language):
+    """Mails to the manager of three sites by number of the night: an alert, no answer, reminders, an answer."""
+    names = ["s1", "s2", "s3"]
+    register(
+        ledger,
+        [site(name, "li@example.org", name_zh=f"石坎{name}", manager_language=language) for name in names],
+    )
+    assessed(ledger, names, JUNE)
+    mails = {}
+    for number in (1, 3, 5, 7, 10, 14, 17, 18, 21, 25, 28):
+        day, before = JUNE + timedelta(days=number), len(server.mails)
+        lagging = number < 25
+        assessed(
+            ledger, ["s2"], day, status=Status.LAGGING if lagging else Status.ON_TRACK, theta=0.4 if lagging else 0.8
+        )
+        assessed(ledger, ["s3"], day)
+        if number == 3:
+            report(ledger, settings, ["s1"], day)
+        else:
+            assessed(ledger, ["s1"], day, status=Status.FAILING if number > 3 else Status.ON_TRACK)
+        if number == 18:
+            with ledger.transaction() as t:
+                answer_alert(t, "s1/failure", Verdict.CONFIRMED, None, "goats", day, "link")
+        night(ledger, settings, server, day)
+        mails[number] = [mail for mail in server.mails[before:] if mail.recipients == ["li@example.org"]]
+    return {number: theirs for number, theirs in mails.items() if theirs}
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_four_weeks_of_a_manager_alert_no_answer_reminder_answer(ledger, settings, server, language):
+    mails = four_weeks(ledger, settings, server, language)
+    assert {number: [mail.message["Subject"] for mail in theirs] for number, theirs in mails.items()} == STORY[language]
+    for number, said in SAID[language].items():
+        assert said in mails[number][0].text
+    assert reminders(ledger) == [7, 14]
+    addresses = [re.findall(r"https://answers\.example\.org/m/\S+", mails[number][0].text) for number in SAID[language]]
+    assert all(len(found) == 1 for found in addresses)
+    (escalation,) = [mail for mail in server.mails if mail.recipients == ["ops@example.org"]]
+    assert "1 red alert without an answer" in escalation.message["Subject"]
+
+
+@pytest.mark.slow
+def test_the_briefs_of_three_hundred_managers_take_less_than_thirty_seconds_of_processor_time(ledger, settings, server):
+    managers = {f"m{n}@example.org": [f"m{n}x{k}" for k in range(10)] for n in range(300)}
+    register(ledger, [site(name, manager) for manager, names in managers.items() for name in names])
+    with ledger.transaction() as t:
+        for names in managers.values():
+            for name in names:
+                assess(t, name, JUNE)
+    begun = time.process_time()
+    night(ledger, settings, server, JUNE + timedelta(days=7))
+    assert time.process_time() - begun < 30
+    assert sorted(mail.recipients[0] for mail in server.mails) == sorted(managers)
+    assert all(name in mail.text for mail in server.mails for name in managers[mail.recipients[0]])
+
+
 # managers who change
 
 
@@ -265,16 +385,20 @@ def test_a_new_manager_gets_the_open_alerts_once_in_that_night(ledger, settings,
     opened(ledger, settings, names)
     for name in names:
         handed_over(ledger, name, "wang@example.org")
-    found = [mail for mail in night(ledger, settings, server, JUNE + timedelta(days=3))]
-    assert [to for to, *_ in found] == ["wang@example.org"] * mails
-    assert found[0][1] == (
-        "[Red alert, now yours] Site s0: regrowth absent" if alerts == 1 else "4 alerts, 4 of them red"
-    )
-    assert "open since 1 June 2026" in found[0][2]
-    assert len(links(server.mails[-1])) == alerts
-    assert not links(server.mails[-1]) & links(server.mails[0])
+    found = {to: (subject, text) for to, subject, text in night(ledger, settings, server, JUNE + timedelta(days=3))}
+    subject, text = found.pop("wang@example.org")
+    assert subject == ("[Red alert, now yours] Site s0: regrowth absent" if alerts == 1 else "4 alerts, 4 of them red")
+    assert "open since 1 June 2026" in text
+    new = next(mail for mail in reversed(server.mails) if mail.recipients == ["wang@example.org"])
+    assert len(links(new)) == alerts
+    assert not links(new) & links(server.mails[0])
+    subject, text = found.pop("li@example.org")
+    assert subject == ("No longer yours: Site s0" if alerts == 1 else "No longer yours: 4 sites")
+    assert all(f"Site {name}" in text for name in names)
+    assert "wang" not in text
+    assert found == {}
     assert nights(ledger, settings, server, 3, *range(4, 10)) == {}, "the former manager gets nothing more"
-    assert nights(ledger, settings, server, 3, *range(4, 12), to="wang@example.org").keys() == {10}
+    assert [mail.recipients for mail in server.mails].count(["wang@example.org"]) == 2, "the alerts, and the brief"
 
 
 def test_a_new_manager_gets_an_acknowledged_alert_and_no_resolved_one(ledger, settings, server):
@@ -286,9 +410,50 @@ def test_a_new_manager_gets_an_acknowledged_alert_and_no_resolved_one(ledger, se
     for name in ("s1", "s2"):
         handed_over(ledger, name, "wang@example.org")
     found = night(ledger, settings, server, JUNE + timedelta(days=1))
-    assert [(to, subject) for to, subject, _ in found] == [
-        ("wang@example.org", "[Red alert, now yours] Site s1: regrowth absent")
+    assert [subject for to, subject, _ in found if to == "wang@example.org"] == [
+        "[Red alert, now yours] Site s1: regrowth absent"
     ]
+
+
+def test_who_was_sent_only_briefs_gets_a_note_on_a_handover_too_and_again_after_the_site_came_back(
+    ledger, settings, server
+):
+    register(ledger, [site("s1", "li@example.org"), site("s2", "li@example.org")])
+    assessed(ledger, ["s1", "s2"], JUNE)
+    assert list(nights(ledger, settings, server, 7)) == [7]
+    handed_over(ledger, "s1", None)
+    ((subject, text),) = [mail[1:] for mail in night(ledger, settings, server, JUNE + timedelta(days=8))]
+    assert subject == "No longer yours: Site s1"
+    assert "the operators of the programme look after" in text
+    handed_over(ledger, "s1", "li@example.org")
+    found = nights(ledger, settings, server, *range(9, 15))
+    assert list(found) == [14]
+    handed_over(ledger, "s1", "wang@example.org")
+    assert nights(ledger, settings, server, 15, 16) == {15: ["No longer yours: Site s1"]}
+
+
+def test_a_new_address_of_the_same_person_a_retired_site_and_a_new_province_need_no_note(ledger, settings, server):
+    names = ["s1", "s2", "s3"]
+    register(ledger, [site(name, "li@example.org", manager_name="Li Na", province="Gansu") for name in names])
+    assessed(ledger, names, JUNE)
+    night(ledger, settings, server, JUNE + timedelta(days=7))
+    moved = site("s1", "lina@example.org", manager_name="Li Na", version="2")
+    register(ledger, [moved, site("s3", "li@example.org", manager_name="Li Na", province="Ningxia", version="2")])
+    with ledger.transaction() as t:
+        t.retire_site("s2")
+    found = night(ledger, settings, server, JUNE + timedelta(days=14))
+    assert {to: re.findall(r"Site (s\d)", text) for to, _, text in found} == {
+        "lina@example.org": ["s1"], "li@example.org": ["s3"],
+    }  # fmt: skip
+
+
+def test_two_managers_of_one_site_each_get_the_brief_of_all_their_sites(ledger, settings, server):
+    register(ledger, [site("s1", "li@example.org, wang@example.org"), site("s2", "wang@example.org")])
+    assessed(ledger, ["s1", "s2"], JUNE)
+    found = night(ledger, settings, server, JUNE + timedelta(days=7))
+    assert {to: re.findall(r"Site (s\d)", text) for to, _, text in found} == {
+        "li@example.org": ["s1"], "wang@example.org": ["s1", "s2"],
+    }  # fmt: skip
 
 
 def test_a_second_address_gets_the_alert_and_the_first_one_does_not_get_it_again(ledger, settings, server):

@@ -371,4 +371,4 @@ def test_answers_from_the_field_stand_on_the_page_with_note_and_photos(open_page
 
 def test_answers_from_the_field_in_chinese(open_page, answers):
     first = open_page("sites/ulan-03/index.zh.html").tab.locator(".answers li").first.inner_text()
-    assert first.startswith("经实地核查属实\n2021年8月18日，针对“未见成效”警报，通过消息中的链接答复")
+    assert first.startswith("属实\n2021年8月18日，针对“未见成效”警报，通过消息中的链接答复")

@@ -1,5 +1,6 @@
 """The message about one alert."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -12,7 +13,7 @@ from monitor.alerts.message import Message
 from monitor.alerts.messages.findings import change, fails_in_part, finding, interval, label, what, where
 from monitor.alerts.messages.picture import ground_width, side_by_side
 from monitor.alerts.messages.places import look_at, map_link, on_chinese_map, position
-from monitor.alerts.messages.rendering import AMBER, GREEN, RED, hectares, render, short
+from monitor.alerts.messages.rendering import AMBER, GREEN, RED, render, short
 from monitor.alerts.messages.steps import alert_steps
 from monitor.alerts.messages.tracks import attachments
 from monitor.alerts.news import AlertNews, SitePicture
@@ -155,14 +156,10 @@ def _rows(news: AlertNews, language: Language) -> list[tuple[str, str]]:
         rows.append(("measured", ("；" if language == "zh" else "; ").join(measured)))
     areas = (a.hectares_failing, a.hectares_failing_low, a.hectares_failing_high)
     if news.alert.rule == "failure" and all(area is not None for area in areas):
-        failing, low, high = (hectares(area) for area in areas if area is not None)
-        rows.append(
-            ("failing_area", text("message.failing_area_value", language, hectares=failing, low=low, high=high))
-        )
+        rows.append(("failing_area", _with_limits(areas, language)))
     areas = (a.hectares_lost, a.hectares_lost_low, a.hectares_lost_high)
     if news.alert.rule == "disturbance" and all(area is not None for area in areas):
-        lost, low, high = (hectares(area) for area in areas if area is not None)
-        rows.append(("lost_area", text("message.failing_area_value", language, hectares=lost, low=low, high=high)))
+        rows.append(("lost_area", _with_limits(areas, language)))
     if news.alert.rule == "disturbance" and a.loss_confirmed_on is not None:
         rows.append(("loss_confirmed", words.day(a.loss_confirmed_on, language)))
     last = words.day(a.last_observed, language) if a.last_observed else text("message.none", language)
@@ -170,6 +167,13 @@ def _rows(news: AlertNews, language: Language) -> list[tuple[str, str]]:
     if news.site.manager_name:
         rows.append(("manager", short(without_invisible(news.site.manager_name))))
     return [(text(f"message.{key}", language), value) for key, value in rows]
+
+
+def _with_limits(areas: Sequence[float | None], language: Language) -> str:
+    """An area with the limits of its interval."""
+    middle, low, high = (area or 0.0 for area in areas)
+    limits = {"low": words.area_number(low, language), "high": words.area(high, language)}
+    return text("message.failing_area_value", language, area=words.area(middle, language), **limits)
 
 
 def _notes(news: AlertNews, language: Language) -> list[str]:

@@ -5,7 +5,6 @@ from typing import Final
 from monitor.alerts import words
 from monitor.alerts.alert import REPEATED, AlertEvent
 from monitor.alerts.lifecycle import QUIET_DAYS
-from monitor.alerts.messages.rendering import hectares
 from monitor.alerts.news import AlertNews
 from monitor.alerts.words import Language, text
 from monitor.maps.worst_patch import WorstPatch
@@ -60,8 +59,8 @@ def finding(news: AlertNews, language: Language) -> str:
         day = words.day(a.loss_on, language)
         area = ""
         if a.hectares_lost is not None:
-            lost, whole = hectares(a.hectares_lost), hectares(news.site.hectares)
-            area = text("finding.lost_area", language, hectares=lost, whole=whole)
+            lost, whole = words.area_number(a.hectares_lost, language), whole_area(news.site, language)
+            area = text("finding.lost_area", language, part=lost, whole=whole)
         if a.loss_after is None:
             return text(f"{key}_since", language, day=day) + area + end
         return text(f"{key}_between", language, after=words.day(a.loss_after, language), day=day) + area + end
@@ -86,7 +85,7 @@ def fails_in_part(a: Assessment) -> bool:
 def where(news: AlertNews, language: Language) -> str:
     """Where to look, without the position."""
     if news.event is AlertEvent.RESOLVED:
-        return text("where.site", language, whole=hectares(news.site.hectares))
+        return text("where.site", language, whole=whole_area(news.site, language))
     a = news.assessment
     area = a.hectares_lost if news.alert.rule == "disturbance" else a.hectares_failing
     return where_to_look(news.site, news.patch, area=area, language=language)
@@ -94,13 +93,18 @@ def where(news: AlertNews, language: Language) -> str:
 
 def where_to_look(site: Site, patch: WorstPatch | None, *, area: float | None, language: Language) -> str:
     """The worst patch or the whole site, with its hectares; `area`: all that was lost or fails, None: unknown. [ha]"""
-    whole = hectares(site.hectares)
+    whole = whole_area(site, language)
     if patch is None:
         return text("where.whole", language, whole=whole)
     area = max(patch.hectares, area or 0.0)  # a patch does not reach the edge of the site
     if area >= WHOLE_SITE * site.hectares:
-        return text("where.most", language, hectares=hectares(area), whole=whole)
-    return text("where.patch", language, hectares=hectares(patch.hectares), whole=whole)
+        return text("where.most", language, part=words.area_number(area, language), whole=whole)
+    return text("where.patch", language, part=words.area_number(patch.hectares, language), whole=whole)
+
+
+def whole_area(site: Site, language: Language) -> str:
+    """Area of a site, in Chinese in mu and hectares."""
+    return words.area(site.hectares, language, both=True)
 
 
 def points(value: float, language: Language) -> str:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from monitor.alerts import words
 from monitor.alerts.alert import AlertEvent
-from monitor.alerts.messages.rendering import hectares, short
+from monitor.alerts.messages.rendering import short
 from monitor.alerts.words import Language, text
 from monitor.sites.names import without_invisible
 from monitor.verdict.lots import RED_AT_HALF, WATCH_AT_HALF, WATCH_LATE_AT_HALF
@@ -60,9 +60,9 @@ def _label(payload: Payload, language: Language) -> str:
 
 def _about(payload: Payload, language: Language, *, full: bool) -> list[str]:
     alert, verdict, page = payload["alert"], payload["verdict"], payload["pages"].get(language)
-    area = "–" if verdict["hectares"] is None else hectares(verdict["hectares"])
+    area = "–" if verdict["hectares"] is None else words.area(verdict["hectares"], language, both=True)
     shares = {name: words.percent(verdict[key]) for name, key in _SHARES}
-    measured = text("lot.share", language, n=verdict["sites"], hectares=area, **shares)
+    measured = text("lot.share", language, n=verdict["sites"], area=area, **shares)
     looked, opened = _day(verdict["as_of"], language), _day(alert["opened"], language)
     since = _day(verdict["alert_since"], language) if verdict["alert_since"] else opened
     link = [text("lot.page", language, page=page)] if page else []

@@ -1,4 +1,4 @@
-"""Messages to operators, the weekly message to managers, and test messages."""
+"""Messages to operators, notes on handovers to managers, and test messages."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from monitor.alerts import words
 from monitor.alerts.chain_head import ChainHead
 from monitor.alerts.message import Message
-from monitor.alerts.messages.digest import BRIEF_BYTES, MAX_SITE, PLAIN_BYTES, how_many_fit
+from monitor.alerts.messages.digest import BRIEF_BYTES, how_many_fit
 from monitor.alerts.messages.lots import lot_lines
 from monitor.alerts.messages.rendering import render, short
 from monitor.alerts.words import LANGUAGES, Language, text
@@ -24,8 +24,6 @@ class Link(NamedTuple):
     address: str
 
 
-OLD_DAYS: Final = 30
-"""Time since a quiet site was seen from which the weekly message says that little was seen. [day]"""
 MAX_LISTED: Final = 200
 """Sites that a message names, at most."""
 MAX_ESCALATED: Final = 50
@@ -42,8 +40,8 @@ def compose_operators(
     Parameters
     ----------
     kind : str
-        ``failed_night``, ``silence``, ``mass_fall``, ``escalation``, ``lot``, ``self_check``, ``plan_edited`` or
-        ``replan``.
+        ``failed_night``, ``silence``, ``mass_fall``, ``escalation``, ``lot``, ``self_check``, ``plan_edited``,
+        ``replan`` or ``handover``.
     payloads : sequence of mapping
         Of the notices of this kind that the message is about; one to a manager has a ``language``.
     id : str
@@ -56,109 +54,12 @@ def compose_operators(
     write = {
         "failed_night": _failed_night, "silence": _silence, "mass_fall": _mass_fall, "escalation": _escalation,
         "lot": _lots, "self_check": _self_check, "plan_edited": _plan_edited, "replan": _replan,
+        "handover": _handover,
     }[kind]  # fmt: skip
     own: Language | None = payloads[0].get("language")
     parts = [write(payloads, language) for language in ((own,) if own else LANGUAGES)]
     record = {"message_id": id, "event": kind, "notices": [*map(dict, payloads)]}
     return _bilingual(parts, id=id, time=time, record=record, head=head)
-
-
-def compose_quiet(
-    report: Payload,
-    *,
-    day: date,
-    id: str,
-    time: datetime,
-    page: str | None = None,
-    head: ChainHead | None = None,
-) -> Message:
-    """Compose the weekly message to a manager: which sites need attention and why, and which are quiet.
-
-    Parameters
-    ----------
-    report : mapping
-        ``sites``, ``names``: ids and names of the quiet sites; ``seen``: the earliest of their last usable scenes;
-        ``others``: facts of each site that is not quiet, see :mod:`jobs.reports.quiet`; ``language``.
-    day : date
-        Day of the night.
-    id : str
-        Id of the message.
-    time : datetime
-        When it is first sent, UTC.
-    page : str, optional
-        Address of the overview page.
-    head : ChainHead, optional
-        Stated at the end; None: there is none yet.
-    """
-    language, names, others = report["language"], [_inert(name) for name in report["names"]], report["others"]
-    if others:
-        subject = text("quiet.subject_others", language, quiet=len(names), n=len(others))
-        intro = [text("quiet.others", language)]
-    else:
-        subject = text("quiet.subject_one" if len(names) == 1 else "quiet.subject", language, n=len(names))
-        intro = [text("quiet.text", language)]
-    attention = [_other(one, language) for one in others]
-    facts = []
-    if names:
-        age = (day - date.fromisoformat(report["seen"])).days
-        facts.append(text("quiet.seen", language, day=_day(report["seen"], language), days=age))
-        facts += [text("quiet.old", language)] if age > OLD_DAYS else []
-    last = head.sentence(language) if head else ""
-    overview = [Link(text("quiet.overview", language), page)] if page else []
-    links = "\n".join([*(_plain(link, language) for link in overview), *([last] if last else [])])
-    half = PLAIN_BYTES // 2
-    full = [*intro, *_fitting(attention, language, half), *_site_line(names, language, half), *facts]
-    room = BRIEF_BYTES - len("\n".join([subject, *intro, *facts, links]).encode())
-    some = _fitting(attention, language, room * 2 // 3)
-    room -= sum(len(line.encode()) + 1 for line in some)
-    part = {"language": language, "subject": subject, "lines": [*full, *overview], "commands": [], "head": last}
-    return Message(
-        id=id,
-        time=time,
-        language=language,
-        subject=subject,
-        text="\n".join([*full, *([links] if links else [])]) + "\n",
-        brief="\n".join([subject, *intro, *some, *_site_line(names, language, room), *facts]),
-        links=links,
-        html=render("operators.html", language, subject=subject, parts=[part]),
-        record={
-            "message_id": id, "event": "quiet", "sites": report["sites"], "others": others, "seen": report["seen"],
-            "page": page, "chain_head": head and head.hash,
-        },
-    )  # fmt: skip
-
-
-def _other(one: Payload, language: Language) -> str:
-    """One line about a site that is not quiet: its name, its id and why."""
-    reasons = [
-        text(
-            "quiet.alert", language, level=words.ALERT_LEVEL_NAMES[level][language],
-            what=words.cause(rule, level, language), day=_day(opened, language),
-        )
-        for rule, level, opened in one["alerts"]
-    ]  # fmt: skip
-    if one["status"] in ("failing", "disturbed", "lagging"):
-        status = words.STATUS_NAMES[one["status"]][language]
-        status = status if language == "zh" else status.lower()
-        if one["theta"] is not None and one["status"] != "disturbed":
-            share = text("digest.share", language, share=words.percent(one["theta"]))
-            status = text("digest.with_share", language, what=status, share=share)
-        reasons.append(status)
-    answers = [words.ANSWER_NAMES[answer][language] for answer in one["answers"]]
-    reasons += [text("quiet.answered", language, answer=answer) for answer in answers]
-    if one["unseen"]:
-        last = one["last_observed"]
-        never = text("quiet.never", language)
-        reasons.append(text("quiet.unseen", language, day=_day(last, language)) if last else never)
-    why = ("；" if language == "zh" else "; ").join(reasons)
-    return f"{_named(one['name'], one['site'])}{text('unit.colon', language)}{why}"
-
-
-def _fitting(lines: Sequence[str], language: Language, room: int) -> list[str]:
-    """The first lines, as many as fit into `room` bytes, and the number of the others."""
-    shown = how_many_fit(lines, room)
-    more = [text("quiet.more", language, n=len(lines) - shown)] if shown < len(lines) else []
-    return [*lines[:shown], *more]
 
 
 def compose_test(channel: str, *, id: str, time: datetime) -> Message:
@@ -251,14 +152,15 @@ def _failed_night(payloads: Sequence[Payload], language: Language) -> dict[str, 
 
 
 def _silence(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:
-    lines = [text("operators.silence", language)]
+    lines: list[str | Link] = [text("operators.silence", language)]
     for site in payloads[:MAX_LISTED]:
-        name = _inert(site["site"])
+        known = {"site": _named(site, language, site["site"]), "manager": _manager(site, language)}
         if site["last_observed"] is None:
-            lines.append(text("operators.silence_never", language, site=name))
-            continue
-        day = _day(site["last_observed"], language)
-        lines.append(text("operators.silence_line", language, site=name, day=day, days=site["days"]))
+            lines.append(text("operators.silence_never", language, **known))
+        else:
+            day = _day(site["last_observed"], language)
+            lines.append(text("operators.silence_line", language, **known, day=day, days=site["days"]))
+        lines += _page(site, language) if len(payloads) <= MAX_ESCALATED else []
     lines += _more(payloads, language)
     return _part(language, "silence", lines, ["regrowth doctor", "regrowth explain SITE"], n=len(payloads))
 
@@ -279,12 +181,11 @@ def _escalation(payloads: Sequence[Payload], language: Language) -> dict[str, An
         alert = payload["alert"]
         cause = words.cause(alert["rule"], alert["level"], language)
         line = text(
-            "operators.escalation_line", language, site=_named(payload["name"][language], alert["id"]), cause=cause,
+            "operators.escalation_line", language, site=_named(payload, language, alert["id"]), cause=cause,
             day=_day(alert["opened"], language), days=payload["days"], manager=_manager(payload, language),
         )  # fmt: skip
         lines.append(line)
-        if page := payload["pages"].get(language):
-            lines.append(Link(text("message.page", language), page))
+        lines += _page(payload, language)
         if payload["answer"]:
             label = text("operators.escalation_answer", language, site=short(_inert(alert["site"])))
             lines.append(Link(label, payload["answer"]))
@@ -294,17 +195,27 @@ def _escalation(payloads: Sequence[Payload], language: Language) -> dict[str, An
     return _part(language, "escalation", lines, commands, n=len(payloads))
 
 
+def _page(payload: Payload, language: Language) -> list[Link]:
+    """Link to the page of a site, if pages are served."""
+    page = payload.get("pages", {}).get(language)
+    return [Link(text("message.page", language), page)] if page else []
+
+
 def _manager(payload: Payload, language: Language) -> str:
     """Name and addresses of the manager of a site."""
-    to = ", ".join(f"{address} ({channel})" if address else channel for channel, address in payload["recipients"])
-    known = [short(_inert(payload["manager"] or "")), short(_inert(to), 200) or text("operators.no_address", language)]
+    recipients = payload.get("recipients", ())
+    to = ", ".join(f"{address} ({channel})" if address else channel for channel, address in recipients)
+    known = [
+        short(_inert(payload.get("manager") or "")),
+        short(_inert(to), 200) or text("operators.no_address", language),
+    ]
     return ("，" if language == "zh" else ", ").join(filter(None, known))
 
 
 def _self_check(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:
     lines = []
     for check in payloads:
-        site, day = _inert(check["site"]), _day(check["day"], language)
+        site, day = _named(check, language, check["site"]), _day(check["day"], language)
         if check["error"]:
             lines.append(text("operators.self_check_error", language, site=site, day=day))
             lines.append(text("operators.failed_night_error", language, error=short(_inert(check["error"]), 500)))
@@ -324,7 +235,7 @@ def _plan_edited(payloads: Sequence[Payload], language: Language) -> dict[str, A
     lines = [text("operators.plan_edited", language)]
     for edit in payloads[:MAX_LISTED]:
         said = short(_inert(edit["said"]), 300)
-        lines.append(text("operators.plan_edited_line", language, site=_inert(edit["site"]), said=said))
+        lines.append(text("operators.plan_edited_line", language, site=_named(edit, language, edit["site"]), said=said))
     lines += _more(payloads, language)
     commands = ["regrowth doctor", "regrowth sites replan SITE --from DATE --why TEXT --by NAME --plan-a A"]
     return _part(language, "plan_edited", lines, commands, n=len(payloads))
@@ -346,6 +257,19 @@ def _replan(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:
     return _part(language, "replan", lines, commands, name=short(_inert(payloads[-1]["name"][language])))
 
 
+def _handover(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:
+    lines: list[str | Link] = []
+    for to in ("manager", "operators"):
+        names = [_inert(payload["name"]) for payload in payloads if payload["to"] == to]
+        if names:
+            lines.append(text(f"handover.to_{to}", language, day=_day(payloads[0]["day"], language)))
+            lines += [*map(short, names[:MAX_LISTED]), *_more(names, language)]
+    lines.append(text("handover.nothing", language))
+    n, name = len(payloads), short(_inert(payloads[0]["name"]))
+    subject = text("handover.subject" + "_one" * (n == 1), language, n=n, name=name)
+    return {"language": language, "subject": subject, "lines": lines, "commands": [], "helps": "", "head": ""}
+
+
 def _lots(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:
     lines, values = lot_lines(payloads, language)
     alert = _inert(payloads[0]["alert"]["id"]) if len(payloads) == 1 else "ALERT"
@@ -353,22 +277,14 @@ def _lots(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:
     return _part(language, "lot", lines, commands, **values)
 
 
-def _more(payloads: Sequence[Payload], language: Language, listed: int = MAX_LISTED) -> list[str]:
+def _more(payloads: Sequence[object], language: Language, listed: int = MAX_LISTED) -> list[str]:
     left = len(payloads) - listed
     return [text("digest.more", language, n=left)] if left > 0 else []
 
 
-def _site_line(names: Sequence[str], language: Language, room: int) -> list[str]:
-    """Quiet sites in one line, if there are any; in `room` bytes as many as fit, and the number of the others."""
-    between = "、" if language == "zh" else "; "
-    listed = _fitting([f"{short(name, MAX_SITE)}{between}" for name in names], language, room)
-    line = text("quiet.sites", language, n=len(names), sites="".join(listed).removesuffix(between))
-    return [line] if names else []
-
-
-def _named(name: str | None, key: str) -> str:
-    """Name and id of a site or an alert, or the id alone."""
-    name, key = short(_inert(name or "")), _inert(key)
+def _named(payload: Payload, language: Language, key: str) -> str:
+    """Name of the site of a notice and id of the site or alert, or the id alone."""
+    name, key = short(_inert(payload.get("name", {}).get(language, ""))), _inert(key)
     return f"{name} ({key})" if name and name != key else key
 
 

@@ -33,15 +33,6 @@ def short(name: str, length: int = MAX_NAME) -> str:
     return name if len(name) <= length else f"{name[: length - 1]}…"
 
 
-def hectares(value: float) -> str:
-    """Area with two significant digits below 10 ha, in whole hectares from 100.
-
-    >>> hectares(0.512), hectares(4.21), hectares(94.6), hectares(1234.5)
-    ('0.51', '4.2', '94.6', '1,234')
-    """
-    return f"{value:,.{0 if value >= 100 else 1 if value >= 1 else 2}f}"
-
-
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(

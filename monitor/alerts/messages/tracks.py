@@ -51,7 +51,7 @@ def attachments(site: Site, patch: WorstPatch | None, language: Language) -> tup
 def gpx(place: _Place, outline: BaseGeometry, patch: BaseGeometry | None) -> bytes:
     """Outline and patch as tracks, the first place to look at as a waypoint."""
     root = ET.Element("gpx", version="1.1", creator="regrowth-monitor", xmlns="http://www.topografix.com/GPX/1/1")
-    ET.SubElement(ET.SubElement(root, "metadata"), "name").text = _site_name(place.site, place.language)
+    ET.SubElement(ET.SubElement(root, "metadata"), "name").text = _site_name(place)
     latitude, longitude = look_at(place.site, place.patch)
     waypoint = ET.SubElement(root, "wpt", lat=f"{latitude:.5f}", lon=f"{longitude:.5f}")
     ET.SubElement(waypoint, "name").text = _place_name(place)
@@ -70,7 +70,7 @@ def kml(place: _Place, outline: BaseGeometry, patch: BaseGeometry | None) -> byt
     """Outline and patch as polygons, the first place to look at as a point."""
     root = ET.Element("kml", xmlns="http://www.opengis.net/kml/2.2")
     document = ET.SubElement(root, "Document")
-    ET.SubElement(document, "name").text = _site_name(place.site, place.language)
+    ET.SubElement(document, "name").text = _site_name(place)
     for style, line in (("site", "ff1c1b1a"), ("patch", "ff00a5ff")):  # opacity, blue, green, red
         element = ET.SubElement(document, "Style", id=style)
         drawn = ET.SubElement(element, "LineStyle")
@@ -127,12 +127,12 @@ def _polygons(shape: BaseGeometry) -> list[shapely.Polygon]:
 
 
 def _named_shapes(place: _Place, outline: BaseGeometry, patch: BaseGeometry | None) -> list[tuple[str, BaseGeometry]]:
-    outlines = [(_site_name(place.site, place.language), outline)]
+    outlines = [(_site_name(place), outline)]
     return outlines if patch is None else [*outlines, (_place_name(place), patch)]
 
 
-def _site_name(site: Site, language: Language) -> str:
-    return _for_xml(site_name(site, language)) or _for_xml(site.id)
+def _site_name(place: _Place) -> str:
+    return _for_xml(site_name(place.site, place.language)) or _for_xml(place.site.id)
 
 
 def _place_name(place: _Place) -> str:
