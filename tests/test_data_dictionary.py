@@ -22,6 +22,7 @@ from monitor.imagery import bands
 from monitor.ledger.models import Base
 from monitor.publish.control_ground import REASONS, control_ground
 from monitor.publish.map_tags import map_tags
+from monitor.publish.period import CSV_COLUMNS
 from monitor.publish.pictures import MAP_LAYERS
 from monitor.publish.programme import programme_account
 from monitor.publish.programme_files import VISIT_COLUMNS, account_csv, account_geojson
@@ -119,6 +120,8 @@ def test_the_account_has_these_fields(dictionary, make_site, make_assessment):
     assert names(dictionary["programme.json", "member"]) == list(claim)
 
     assert names(dictionary["visit-first.csv", "column"]) == list(VISIT_COLUMNS)
+
+    assert names(dictionary["programme-moves.csv", "column"]) == list(CSV_COLUMNS)
 
     columns = next(csv.reader(io.StringIO(account_csv(account).decode("utf-8-sig"))))
     sums = list(account.summary)[list(account.summary).index("posterior_hectares") : last + 1]

@@ -1,9 +1,9 @@
 """``regrowth verify``: check an evidence pack, offline, with nothing but the pack and a public key."""
 
-import string
+import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -13,12 +13,15 @@ from jobs.runtime.exits import Exit
 if TYPE_CHECKING:
     from monitor.evidence.verify import Verified
 
+_HEAD: Final = re.compile(r"(?<![0-9A-Fa-f])[0-9A-Fa-f]{64}(?![0-9A-Fa-f])")
+
 
 def verify(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The pack: a zip of 'regrowth evidence'.")],
     key: Annotated[Path, typer.Option("--key", metavar="PUB", help="signing.pub of the programme.")],
     head: Annotated[
-        str | None, typer.Option(metavar="HEX", help="Head of the chain that you noted, from a page or a digest.")
+        str | None,
+        typer.Option(metavar="HEX", help="Head of the chain that you noted, or the text of a message with it."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -32,9 +35,11 @@ def verify(
     from monitor.evidence.keys import fingerprint, read_public_key
     from monitor.evidence.verify import verify_pack
 
-    digits = "".join((head or "").split())
-    if head is not None and (len(digits) != 64 or set(digits) - set(string.hexdigits)):
-        raise typer.BadParameter("the head of a chain has 64 hexadecimal digits", param_hint="--head")
+    if head is not None:
+        stated = {digits.lower() for digits in (_HEAD.findall(head) or _HEAD.findall("".join(head.split())))}
+        if len(stated) != 1:
+            raise typer.BadParameter("the head of a chain has 64 hexadecimal digits", param_hint="--head")
+        head = stated.pop()
     public = read_public_key(key)
     try:
         verified = verify_pack(file, public, head=head)

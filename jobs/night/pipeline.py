@@ -24,6 +24,7 @@ from jobs.messages.operator_notices import notify_operators
 from jobs.messages.outbox import answer_key, send
 from jobs.messages.reminders import remind_managers
 from jobs.messages.weekly import add_briefs
+from jobs.messages.witness import send_head
 from jobs.night.ingest import (
     Updated,
     by_landscape,
@@ -158,6 +159,7 @@ def night(
             remind_managers(t, settings, sites, day=as_of)
         with ledger.transaction() as t:
             append_line(t, night=as_of)
+            send_head(t, settings, night=as_of)
         last = send(settings, ledger)
         ledger.guard()
         unread = waiting_scenes(state.unread, as_of)

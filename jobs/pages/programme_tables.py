@@ -4,8 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from jobs.runtime.console import printable
+from monitor.publish.period import Period, taking_hold
 from monitor.publish.programme_page import CLAIM_WORDS
 
+MAX_MOVES: Final = 200
+"""Moves that are printed, at most."""
 MAX_CLAIMS: Final = 50
 """Pairs of sites with shared ground, and sites to visit first, that are printed, at most."""
 
@@ -34,6 +37,7 @@ def print_account(summary: Mapping[str, Any]) -> None:
     rows = [
         (_words(name), *_sums(row), f"{row['share_of_pledge']:.1%}" if pledge else "")
         for name, row in summary["by_status"].items()
+        if row["sites"]
     ]
     _print_table(console, "status", ("sites", "ha", "of the pledge"), rows)
     confirmed = summary["uplift_confirmed"]
@@ -60,6 +64,41 @@ def print_account(summary: Mapping[str, Any]) -> None:
         _print_claims(console, summary["double_registrations"])
     if summary.get("precision"):
         _print_precision(console, summary["precision"])
+
+
+def print_period(period: Period) -> None:
+    """Print the account of a period: ground that is taking hold, then hectares by status and every move."""
+    from rich.console import Console
+
+    console = Console(width=max(150, Console().width), markup=False, highlight=False)
+    summary = period.summary
+    opening, closing = summary["opening"], summary["closing"]
+    console.print(f"{period.first} to {period.last}, as published by the night of {period.night or '- (none by then)'}")
+    target = summary["path_hectares"]
+    against = "" if target is None else f"; {target:,.2f} ha by the path to the pledge"
+    console.print(f"Taking hold: {taking_hold(opening):,.2f} ha, then {taking_hold(closing):,.2f} ha{against}.")
+    rows = [
+        (
+            _words(status),
+            f"{opening[status]:,.2f}",
+            f"{closing[status]:,.2f}",
+            f"{closing[status] - opening[status]:+,.2f}",
+        )
+        for status in opening
+        if opening[status] or closing[status]
+    ]
+    _print_table(console, "status", ("opening ha", "closing ha", "change"), rows)
+    moves = [
+        (
+            move["site"], move["date"], _words(move["from"] or "-"), _words(move["to"] or "-"),
+            f"{move['hectares']:,.2f}", _words(move["reason"]),
+        )
+        for move in summary["moves"]
+    ]  # fmt: skip
+    if moves:
+        _print_table(console, "moves", ("date", "from", "to", "ha", "reason"), moves[:MAX_MOVES])
+    if len(moves) > MAX_MOVES:
+        console.print(f"and {len(moves) - MAX_MOVES} more, see --json or --out")
 
 
 def _print_probable(console: Any, summary: Mapping[str, Any]) -> None:

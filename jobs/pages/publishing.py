@@ -20,6 +20,7 @@ from dask.delayed import Delayed
 from jobs import __version__
 from jobs.pages.account import read_account
 from jobs.pages.ground import write_grounds
+from jobs.pages.period import read_period
 from jobs.proof.chain import chain_head, unknown_published_head
 from jobs.proof.sound_assessments import sound_assessments
 from jobs.register.answering import precision
@@ -114,6 +115,7 @@ def publish(
         rows = [(plan.site, plan.assessment) for plan in assessed.plans]
         lots = _lot_views(settings, t, rows, demonstrated)
         account = read_account(settings, t, {plan.site.id: plan.row for plan in assessed.plans})
+        period = read_period(settings, t)
         last_night = t.newest_night()
     for error in assessed.damaged.values():
         log.error("assessment not published", error=error)
@@ -129,7 +131,7 @@ def publish(
         notice = _notice(settings, demonstrated=all(site.id in demonstrated for site, _ in rows))
         write_catalogue(rows, settings.outputs.root, since=since, notice=notice)
         write_lots(lots, settings.outputs.root)
-        write_account(account, settings.outputs.root, as_of=day, notice=notice)
+        write_account(account, settings.outputs.root, as_of=day, period=period, notice=notice)
         with_sites = [view for view in lots if view.members]
         alerts = [*assessed.alerts, *(view.alert for view in with_sites if view.alert)]
         if night is not None:

@@ -9,6 +9,7 @@ import os
 import re
 import tomllib
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -112,10 +113,32 @@ class RainSettings(Section):
 
 
 class ProgrammeSettings(Section):
-    """``[programme]``: the pledge."""
+    """``[programme]``: the pledge, and the path to it."""
 
     pledge_hectares: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Pledged area; None: unknown. [ha]"""
+    path: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(default={})
+    """Path to the pledge: by year, hectares that should be taking hold at its end. [ha]"""
+
+    @model_validator(mode="after")
+    def _possible_path(self) -> Self:
+        for year in self.path:
+            if not re.fullmatch(r"(19|20|21)\d\d", year):
+                raise ValueError(f'path: {year!r} is not a year; write for instance path = {{ "2030" = 120000 }}')
+        for before, after in pairwise(sorted(self.path)):
+            if self.path[after] < self.path[before]:
+                raise ValueError(
+                    f"path falls from {self.path[before]:g} ha at the end of {before} to {self.path[after]:g} ha at "
+                    f"that of {after}; each year states all hectares taking hold by then, earlier ones included"
+                )
+        if self.path and self.pledge_hectares is not None and max(self.path.values()) > self.pledge_hectares:
+            raise ValueError(f"path ends above pledge_hectares, {self.pledge_hectares:g}")
+        return self
+
+    @property
+    def path_by_year(self) -> dict[int, float]:
+        """The path to the pledge. [ha]"""
+        return {int(year): hectares for year, hectares in self.path.items()}
 
 
 class StoreSettings(Section):
@@ -253,6 +276,13 @@ class AnswersSettings(Section):
     """Time from the sending of a message until its links expire. [day]"""
 
 
+class EvidenceSettings(Section):
+    """``[evidence]``: who receives the head of the chain of each month."""
+
+    witness: str = ""
+    """Mail address, for instance of an auditor, or name of a channel; empty: nobody."""
+
+
 class Settings(BaseSettings):
     """All settings of one installation."""
 
@@ -278,6 +308,7 @@ class Settings(BaseSettings):
     operators: OperatorsSettings = OperatorsSettings()
     heartbeat: HeartbeatSettings = HeartbeatSettings()
     answers: AnswersSettings = AnswersSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
     biomes: dict[str, BiomeSettings] = {}
 
     @field_validator("biomes")
@@ -297,6 +328,7 @@ class Settings(BaseSettings):
             for name in names:
                 if name not in self.channels:
                     raise ValueError(f"[{section}] channels: there is no [channels.{name}]")
+        self._check_witness()
         variables: dict[str, str] = {}
         for name in self.channels:
             if (same := variables.setdefault(channel_variable(name, ""), name)) != name:
@@ -306,6 +338,14 @@ class Settings(BaseSettings):
         if "smtp" in kinds and not self.operators.email:
             raise ValueError("[operators] has a channel of kind 'smtp': give their address as email")
         return self
+
+    def _check_witness(self) -> None:
+        witness, kinds = self.evidence.witness, {name: channel.kind for name, channel in self.channels.items()}
+        if "@" in witness and "smtp" not in kinds.values():
+            raise ValueError(f"[evidence] witness: {witness!r} is a mail address; add a channel of kind 'smtp'")
+        if witness and "@" not in witness and kinds.get(witness, "smtp") == "smtp":
+            what = "has kind 'smtp': give a mail address" if witness in kinds else "is not configured"
+            raise ValueError(f"[evidence] witness: [channels.{witness}] {what}")
 
     @field_validator("source", mode="before")
     @classmethod

@@ -25,6 +25,8 @@ class State:
     """State of a site from a day on, as its assessment says; None as there."""
 
     landscape: str
+    version: str
+    """Version of the site."""
     status: str | None
     alert: str | None
     alert_rule: str | None
@@ -65,7 +67,8 @@ class StoredAssessment:
     @property
     def state(self) -> State:
         """State of the site by it."""
-        return State(landscape=self.landscape, **{name: self.payload.get(name) for name in _STATE[1:]})
+        values = {name: self.payload.get(name) for name in _STATE[2:]}
+        return State(landscape=self.landscape, version=self.version, **values)
 
     @property
     def record(self) -> Payload:
@@ -115,7 +118,8 @@ class Assessments(Rows):
                 if known is not None and one.site in next_days:  # of an earlier day: the state after it stays
                     rows.append({"site": one.site, "since": next_days[one.site], **asdict(known)})
         if rows:
-            self._connection.execute(insert(StateRow), rows)
+            newest = self._connection.execute(select(newest_night())).scalar_one()
+            self._connection.execute(insert(StateRow), [{**row, "newest_night": newest} for row in rows])
 
     def _next_days(self, as_of: str, assessments: Sequence[StoredAssessment]) -> dict[str, str]:
         """Day of the next assessment of each site that has a later one, unless its state changes on that day."""
@@ -146,6 +150,17 @@ class Assessments(Rows):
         query = select(wanted.c.site, *columns).select_from(wanted)
         rows = self._connection.execute(query.join(StateRow, StateRow.id == newest.scalar_subquery()))
         return {site: State(**dict(zip(_STATE, values, strict=True))) for site, *values in rows}
+
+    def night_days(self) -> list[str]:
+        """Days of the nights with an assessment, ascending."""
+        days = select(AssessmentsRow.as_of).distinct().order_by(AssessmentsRow.as_of)
+        return list(self._connection.execute(days).scalars())
+
+    def state_changes(self) -> list[Payload]:
+        """All states by site, each where it begins: columns of :class:`StateRow`; of one day the last one counts."""
+        table = StateRow.__table__
+        names = ("site", "since", "newest_night", "version", "status", "episode")
+        return self._rows(select(*(table.c[name] for name in names)).order_by(table.c.site, table.c.since, table.c.id))
 
     def first_assessed(self) -> dict[str, str]:
         """Day of the first assessment of each site that has one."""
@@ -242,6 +257,11 @@ class Assessments(Rows):
     def add_self_check(self, day: str, site: str, payload: Payload) -> None:
         """Store the self-check of a night, unless it has one."""
         self._upsert(SelfCheckRow, [{"day": day, "site": site, "payload": payload}], ("day",), keep=True)
+
+
+def newest_night() -> Any:
+    """Query of the day of the newest night with an assessment; an empty text without one."""
+    return func.coalesce(select(func.max(AssessmentsRow.as_of)).scalar_subquery(), "")
 
 
 def _assessments(*where: Any) -> Select[Any]:

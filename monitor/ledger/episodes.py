@@ -6,10 +6,11 @@ from typing import Any
 from sqlalchemy import insert, update
 
 from monitor.ledger.models import EpisodeRow, PromiseRow
-from monitor.ledger.rows import Payload, Rows
+from monitor.ledger.rows import Payload
+from monitor.ledger.sites import Sites
 
 
-class Episodes(Rows):
+class Episodes(Sites):
     """Queries and changes of episodes and promises."""
 
     def episodes(self, site: str) -> list[Payload]:
@@ -29,6 +30,7 @@ class Episodes(Rows):
         self._connection.execute(previous.values(closed=now, why=why))
         row = {"site": site, "number": number, "start": start, "opened": now, "budget": budget}
         self._connection.execute(insert(EpisodeRow), [row])
+        self._register(site, episode=number)
 
     def promises(self, site: str) -> list[Payload]:
         """Promises about a site, first one first; columns of :class:`PromiseRow`."""

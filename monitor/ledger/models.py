@@ -42,6 +42,20 @@ class SiteVersion(Base):
     payload: Mapped[dict[str, Any]]
 
 
+class RegistrationRow(Base):
+    """One change of the registry: how a site is registered from the night after `newest_night` on. Never edited."""
+
+    __tablename__ = "registrations"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    site: Mapped[str] = mapped_column(String(400), index=True)
+    newest_night: Mapped[str] = mapped_column(String(10))
+    """Newest night with an assessment when it was made; empty: there was none."""
+    version: Mapped[str | None] = mapped_column(String(64))
+    """Version of the site; None: it is retired."""
+    episode: Mapped[int] = mapped_column(Integer)
+
+
 class EpisodeRow(Base):
     """One episode of a site: from its start until a person closes it."""
 
@@ -179,7 +193,10 @@ class AssessmentsRow(Base):
     """Assessments of sites of one landscape by one night. Never edited: other pixels, plans or code make a new row."""
 
     __tablename__ = "assessments"
-    __table_args__ = (Index("ix_assessments_landscape", "landscape", "as_of", "id"),)
+    __table_args__ = (
+        Index("ix_assessments_landscape", "landscape", "as_of", "id"),
+        Index("ix_assessments_day", "as_of"),
+    )
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     landscape: Mapped[str] = mapped_column(String(64))
@@ -202,6 +219,11 @@ class StateRow(Base):
     site: Mapped[str] = mapped_column(String(400))
     since: Mapped[str] = mapped_column(String(10))
     """Day of the first assessment with this state. Of rows of one day the last one counts."""
+    newest_night: Mapped[str] = mapped_column(String(10))
+    """Newest night when it was stored. After `since`: that night was run again later, and the account of the programme
+    counts the state from the next night on."""
+    version: Mapped[str] = mapped_column(String(64))
+    """Version of the site that was judged."""
     landscape: Mapped[str] = mapped_column(String(64))
     """Landscape that the assessment rests on, in whose rows it stands."""
     status: Mapped[str | None] = mapped_column(String(20))

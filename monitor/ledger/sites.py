@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import func, insert, select, update
 
-from monitor.ledger.models import EpisodeRow, SiteVersion
+from monitor.ledger.assessments import newest_night
+from monitor.ledger.models import EpisodeRow, RegistrationRow, SiteVersion
 from monitor.ledger.rows import Payload, Rows
 
 
@@ -75,14 +76,39 @@ class Sites(Rows):
 
     def add_site(self, site: str, version: str, payload: Payload, *, start: str, now: str) -> None:
         """Make a version of a site the current one; its first episode begins at `start`."""
-        self.retire_site(site)
+        self._without_current(site)
         row = {"site": site, "version": version, "current": True, "added": now, "payload": payload}
         self._upsert(SiteVersion, [row], ("site", "version"))
         first = update(EpisodeRow).where(EpisodeRow.site == site, EpisodeRow.number == 1).values(start=start)
         if self._connection.execute(first).rowcount == 0:
             episode = {"site": site, "number": 1, "start": start, "opened": now, "budget": 1.0}
             self._connection.execute(insert(EpisodeRow), [episode])
+        self._register(site, version=version)
 
     def retire_site(self, site: str) -> None:
         """Stop judging a site; all its records stay."""
+        self._without_current(site)
+        self._register(site, version=None)
+
+    def registrations(self) -> list[Payload]:
+        """All changes of the registry in their order: columns of :class:`RegistrationRow`."""
+        return self._rows(select(RegistrationRow.__table__).order_by(RegistrationRow.id))
+
+    def versions_of(self, versions: Collection[str]) -> dict[tuple[str, str], Payload]:
+        """Sites by id and version, those whose version is among some."""
+        query = select(SiteVersion.site, SiteVersion.version, SiteVersion.payload)
+        rows = self._connection.execute(query)
+        return {(row.site, row.version): row.payload for row in rows if row.version in versions}
+
+    def _without_current(self, site: str) -> None:
         self._connection.execute(update(SiteVersion).where(SiteVersion.site == site).values(current=False))
+
+    def _register(self, site: str, **changed: str | int | None) -> None:
+        """Append a change of the registry, unless it is as the last one says."""
+        table = RegistrationRow.__table__
+        last = self._row(select(table).where(table.c.site == site).order_by(table.c.id.desc())) or {
+            "site": site, "version": None, "episode": 1,
+        }  # fmt: skip
+        new = {name: last[name] for name in ("site", "version", "episode")} | changed
+        if any(new[name] != last[name] for name in new):
+            self._connection.execute(insert(RegistrationRow).values(newest_night=newest_night(), **new))

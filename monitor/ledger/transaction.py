@@ -7,10 +7,9 @@ from monitor.ledger.episodes import Episodes
 from monitor.ledger.grounds import Grounds
 from monitor.ledger.outbox import Outbox
 from monitor.ledger.runs import Runs
-from monitor.ledger.sites import Sites
 
 
-class Transaction(Sites, Episodes, Grounds, Assessments, Alerts, Outbox, Runs, Chain):
+class Transaction(Episodes, Grounds, Assessments, Alerts, Outbox, Runs, Chain):
     """One open transaction. Queries see the state at its beginning and its own changes.
 
     The queries are in a module for each noun; :class:`monitor.ledger.rows.Rows` explains their arguments.

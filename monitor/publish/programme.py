@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from monitor.publish.programme_intervals import Interval, probable_hectares, summed_intervals
+from monitor.publish.statuses import SHOWN_STATUSES, SIDES, UNJUDGED
 from monitor.sites.names import comparable_id
 from monitor.sites.shared_ground import DoubleRegistration, counted_hectares, double_registrations, overlaps
 from monitor.sites.site import Site
@@ -21,21 +22,6 @@ from monitor.verdict.lots import lot_of
 from monitor.verdict.programme_list import ProgrammePosterior
 from monitor.verdict.reasons import Reason
 
-SHOWN_STATUSES: Final = (
-    "on_track", "recovered", "no_loss_seen", "undecided", "lagging", "failing", "disturbed", "loss_suspected",
-    "too_early", "insufficient_data",
-)  # fmt: skip
-"""In the order shown; sites without an assessment follow."""
-UNJUDGED: Final = "not_assessed"
-"""Status of a site without an assessment."""
-SIDES: Final[Mapping[str, tuple[str, ...]]] = {
-    "works": ("on_track", "recovered"),
-    "no_loss_seen": ("no_loss_seen",),
-    "below_plan": ("lagging",),
-    "fails": ("failing", "disturbed"),
-    "unknown": ("undecided", "loss_suspected", "too_early", "insufficient_data", UNJUDGED),
-}
-"""On which side ground stands, by status."""
 BY_GROWTH: Final = ("on_track", "recovered", "undecided", "lagging", "failing")
 """Statuses whose probabilities are a finding. An assessment may have some in others: they rest on the prior, on old or
 doubtful scenes, or on growth that may have been lost since."""
@@ -61,7 +47,7 @@ class CountedSite:
     hectares: float
     """Area that counts for it: without ground that counts for a site registered before. [ha]"""
     status: str
-    """One of :data:`SHOWN_STATUSES`, or :data:`UNJUDGED`."""
+    """One of :data:`monitor.publish.statuses.SHOWN_STATUSES`, or :data:`monitor.publish.statuses.UNJUDGED`."""
     assessment: Mapping[str, Any]
     """Its latest assessment as JSON; empty: none."""
 
@@ -147,8 +133,8 @@ def programme_account(
     Returns
     -------
     Account
-        ``hectares`` of its summary are by status, :data:`UNJUDGED` among them, for the programme and for each row of
-        ``groups``, which has ``by`` and ``value``.
+        ``hectares`` of its summary are by status, :data:`monitor.publish.statuses.UNJUDGED` among them, for the
+        programme and for each row of ``groups``, which has ``by`` and ``value``.
     """
     outlines = [site.geometry for site in sites]
     shared = overlaps(outlines)

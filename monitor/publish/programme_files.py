@@ -11,9 +11,10 @@ import numpy as np
 import shapely
 
 from monitor.alerts import words
+from monitor.publish.period import Period, period_csv
 from monitor.publish.products import replace_if_changed
 from monitor.publish.programme import STATES, Account, CountedSite, sums_by_probability
-from monitor.publish.programme_page import ACCOUNT_PAGES, account_page
+from monitor.publish.programme_page import ACCOUNT_PAGES, MOVES_FILE, account_page
 from monitor.series.observations import csv_cell, marked
 
 CLAIM_COLUMNS: Final = (
@@ -29,7 +30,9 @@ COORDINATE_DIGITS: Final = 7
 ROW_COLUMNS: Final = ("sites", "total_hectares", "registered_hectares", "share_of_pledge")
 
 
-def write_account(account: Account, root: Path, *, as_of: date, notice: Mapping[str, str] | None = None) -> None:
+def write_account(
+    account: Account, root: Path, *, as_of: date, period: Period | None = None, notice: Mapping[str, str] | None = None
+) -> None:
     """Write the account of a programme under the output root; unchanged files are not written.
 
     Parameters
@@ -39,6 +42,8 @@ def write_account(account: Account, root: Path, *, as_of: date, notice: Mapping[
         Output root.
     as_of : date
         Day of the assessments.
+    period : Period, optional
+        The account of the year to date; None: no night has run.
     notice : mapping, optional
         By language, a notice shown first.
 
@@ -54,7 +59,30 @@ def write_account(account: Account, root: Path, *, as_of: date, notice: Mapping[
         "visit-first.csv": visit_csv(account),
     }
     for language in words.LANGUAGES:
-        files[ACCOUNT_PAGES[language]] = account_page(account, language, as_of=as_of, notice=notice).encode()
+        page = account_page(account, language, as_of=as_of, period=period, notice=notice)
+        files[ACCOUNT_PAGES[language]] = page.encode()
+    if period is not None:
+        files[MOVES_FILE] = period_csv(period)
+    _write(files, root)
+
+
+def write_period(
+    period: Period, folder: Path, *, pledge: float | None, notice: Mapping[str, str] | None = None
+) -> None:
+    """Write page and table of a period into a folder; parameters as for :func:`write_account`."""
+    name = f"programme-{period.first}-{period.last}"
+    pages = {"en": f"{name}.html", "zh": f"{name}.zh.html"}
+    files = {f"{name}.csv": period_csv(period)}
+    for language in words.LANGUAGES:
+        page = account_page(
+            None, language, as_of=period.last, period=period, notice=notice, csv=f"{name}.csv", pledge=pledge,
+            twin=pages["zh" if language == "en" else "en"],
+        )  # fmt: skip
+        files[pages[language]] = page.encode()
+    _write(files, folder)
+
+
+def _write(files: Mapping[str, bytes], root: Path) -> None:
     root.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         replace_if_changed(root / name, content)

@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.parse import quote
 
 from monitor.alerts import words
 from monitor.publish.page_files import PAGE_FILES
 from monitor.publish.pages import render
-from monitor.publish.programme import SHOWN_STATUSES, SIDES, STATES, UNJUDGED, Account
+from monitor.publish.period import Period
+from monitor.publish.period_view import STATUS_WORDS, period_view
+from monitor.publish.programme import STATES, Account
+from monitor.publish.statuses import SIDES, UNJUDGED
 from monitor.sites.biomes import biome_of
 from monitor.sites.names import folder_name, without_invisible
 from monitor.verdict.lots import lot_of
@@ -16,49 +19,10 @@ from monitor.verdict.reasons import sentence
 
 ACCOUNT_PAGES: Final = {"en": "programme.html", "zh": "programme.zh.html"}
 """File name of the page in each language."""
+MOVES_FILE: Final = "programme-moves.csv"
+"""File name of the table of the period."""
 MAX_ROWS: Final = 200
 """Rows of one table that the page shows, at most: the tables have all."""
-STATUS_WORDS: Final[Mapping[str, Mapping[str, str]]] = {
-    **{status: words.STATUS_NAMES[status] for status in SHOWN_STATUSES if status in words.STATUS_NAMES},
-    "no_loss_seen": words.STATUS_NAMES["no_loss"],
-    "loss_suspected": {"en": "Sudden loss suspected", "zh": "疑似突然受损"},
-    UNJUDGED: {"en": "Not yet judged", "zh": "尚未评价"},
-}
-SIDE_WORDS: Final = {
-    "works": {"en": "Taking hold", "zh": "见效"},
-    "no_loss_seen": {"en": "No uplift promised, no loss seen", "zh": "未承诺增量，未见损失"},
-    "below_plan": {"en": "Below plan", "zh": "低于规划"},
-    "fails": {"en": "Not taking hold, or disturbed", "zh": "未见成效或突然受损"},
-    "unknown": {"en": "Unknown, and why", "zh": "未知及其原因"},
-}
-SIDE_NOTES: Final = {
-    "works": {
-        "en": "On track: more likely than not at 70% of the plan or more. How much of it may not be is under “What the "
-        "probabilities expect”. Recovered: close to undisturbed ground two seasons running.",
-        "zh": "符合规划：达到规划 70% 以上的概率不低于一半，其余可能见“按概率的期望面积”。已经恢复：连续两个生长季接近"
-        "未受干扰的参照地。",
-    },
-    "no_loss_seen": {
-        "en": "The plans of these sites promise no uplift (tending): only loss is judged, and none is seen. That is "
-        "not growth.",
-        "zh": "这些地块的规划（抚育）不承诺增量，只判断损失，目前未见损失。这不等于见效。",
-    },
-    "below_plan": {
-        "en": "Below 70% of the plan with a probability of at least 80%.",
-        "zh": "低于规划 70% 的概率不低于 80%。",
-    },
-    "fails": {
-        "en": "Not taking hold: below a quarter of the plan with a probability of at least 90%, a red alert, or more "
-        "than 30% of the site not taking hold by its pixels. Disturbed: a sudden loss within the last year with a "
-        "probability of at least 80%.",
-        "zh": "未见成效：低于规划四分之一的概率不低于 90%，或已发红色警报，或按像元超过 30% 的面积未见成效。突然受损："
-        "近一年内突然受损的概率不低于 80%。",
-    },
-    "unknown": {
-        "en": "Unknown is neither taking hold nor failing. A site may have several reasons.",
-        "zh": "未知既不算见效，也不算失败。一个地块可能有多个原因。",
-    },
-}
 GROUP_WORDS: Final = {
     "province": {"en": "Province", "zh": "省份"},
     "intervention": {"en": "Intervention", "zh": "措施"},
@@ -97,70 +61,66 @@ WHY: Final = {
 }
 
 
-class Part(NamedTuple):
-    """A part of the bar, and a row of a table."""
-
-    status: str
-    mark: str
-    """Ending of the classes that mark it."""
-    name: str
-    sites: int
-    hectares: float
-    share: float
-    """Of the registered ground. [1]"""
-
-
 def account_page(
-    account: Account, language: words.Language, *, as_of: date, notice: Mapping[str, str] | None = None
-) -> str:
-    """The page in one language; parameters as for :func:`monitor.publish.programme_files.write_account`."""
+    account: Account | None, language: words.Language, *, as_of: date, period: Period | None = None,
+    notice: Mapping[str, str] | None = None, pledge: float | None = None, twin: str | None = None,
+    csv: str = MOVES_FILE,
+) -> str:  # fmt: skip
+    """The page in one language.
+
+    Parameters
+    ----------
+    account : Account or None
+        As of the newest night; None: the page is about a period only.
+    language : str
+    as_of, notice
+        As for :func:`monitor.publish.programme_files.write_account`.
+    period : Period, optional
+        The account of a period; None: no night has run.
+    pledge : float, optional
+        Hectares pledged, without an account. [ha]
+    twin, csv : str
+        Names of the page in the other language, and of the table of the period.
+    """
+    view = (
+        None
+        if period is None
+        else period_view(period, language, pledge=account.summary["pledge_hectares"] if account else pledge)
+    )
+    context: dict[str, Any] = {
+        "s": None, "p": view, "csv": csv, "notice": notice, "as_of": as_of, "pages": (),
+        "ha": lambda value: f"{value:,.2f}", "twin": twin or ACCOUNT_PAGES["zh" if language == "en" else "en"],
+    }  # fmt: skip
+    context |= {} if account is None else _today(account, language, as_of)
+    return render("programme.html", language, **context)
+
+
+def _today(account: Account, language: words.Language, as_of: date) -> dict[str, Any]:
+    """What the page says about the newest night."""
     summary = account.summary
-    parts = _parts(summary, language)
-    bar = [part for rows in parts.values() for part in rows if part.hectares > 0]
-    total, pledge = summary["total_hectares"], summary["pledge_hectares"]
     today = as_of.isoformat()
     older = [member for member in account.sites if member.assessment.get("as_of", today) < today]
-    return render(
-        "programme.html",
-        language,
-        s=summary,
-        as_of=as_of,
-        notice=notice,
-        twin=ACCOUNT_PAGES["zh" if language == "en" else "en"],
-        twice=summary["registered_hectares"] - total,
-        sides=[
-            (side, SIDE_WORDS[side][language], SIDE_NOTES[side][language], sum(part.hectares for part in rows), rows)
-            for side, rows in parts.items()
+    reasons = _why_rows(summary, language)
+    return {
+        "s": summary,
+        "pages": {f"lots/{lot['lot']}/{PAGE_FILES[language]}" for lot in summary.get("lots", ())},
+        "twice": summary["registered_hectares"] - summary["total_hectares"],
+        "unknown": [
+            (STATUS_WORDS[status][language], row, WHY[status][language], reasons.get(status, []))
+            for status in SIDES["unknown"] if (row := summary["by_status"][status])["sites"]
         ],
-        bar=bar,
-        missing=max(pledge - total, 0.0) if pledge else 0.0,
-        length=max(pledge or 0.0, total) or 1.0,
-        why={status: texts[language] for status, texts in WHY.items()},
-        why_rows=_why_rows(summary, language),
-        states=[(state, STATE_WORDS[state][language]) for state in STATES],
-        columns=[(part.status, part.name) for part in bar],
-        groups=[(GROUP_WORDS[by][language], *_group_rows(account, by, language)) for by in GROUP_WORDS],
-        claims=_claim_rows(account, language)[:MAX_ROWS],
-        more_claims=max(len(account.double) - MAX_ROWS, 0),
-        across=sum(claim["across_partners"] for claim in summary["double_registrations"]),
+        "states": [(state, STATE_WORDS[state][language]) for state in STATES],
+        "columns": [
+            (status, STATUS_WORDS[status][language]) for status, area in summary["hectares"].items() if area > 0
+        ],
+        "groups": [(GROUP_WORDS[by][language], *_group_rows(account, by, language)) for by in GROUP_WORDS],
+        "claims": _claim_rows(account, language)[:MAX_ROWS],
+        "more_claims": max(len(account.double) - MAX_ROWS, 0),
+        "across": sum(claim["across_partners"] for claim in summary["double_registrations"]),
         **_visits(account, language),
-        older=older,
-        oldest=min((date.fromisoformat(member.assessment["as_of"]) for member in older), default=None),
-        ha=lambda value: f"{value:,.2f}",
-    )
-
-
-def _parts(summary: Mapping[str, Any], language: words.Language) -> dict[str, list[Part]]:
-    """Statuses by side, in the order of the page."""
-    total = summary["total_hectares"]
-
-    def part(status: str) -> Part:
-        row = summary["by_status"][status]
-        area = row["total_hectares"]
-        mark = "no_loss" if status == "no_loss_seen" else status
-        return Part(status, mark, STATUS_WORDS[status][language], row["sites"], area, area / total if total else 0.0)
-
-    return {side: [part(status) for status in statuses] for side, statuses in SIDES.items()}
+        "older": older,
+        "oldest": min((date.fromisoformat(member.assessment["as_of"]) for member in older), default=None),
+    }  # fmt: skip
 
 
 def _why_rows(summary: Mapping[str, Any], language: words.Language) -> dict[str, list[tuple[str, int, float]]]:

@@ -109,10 +109,15 @@ def counted_hectares(
             before.setdefault(overlap.second, []).append(overlap.first)
     counted = [float(area) for area in hectares]
     for place, earlier in before.items():
-        taken = shapely.union_all([polygons(outlines[other]) for other in earlier])
-        grown = shapely.union(taken, polygons(outlines[place]))
-        counted[place] = min(max(geodesic_hectares(grown) - geodesic_hectares(taken), 0.0), counted[place])
+        counted[place] = added_hectares(outlines[place], counted[place], [outlines[other] for other in earlier])
     return counted
+
+
+def added_hectares(outline: BaseGeometry, hectares: float, earlier: Sequence[BaseGeometry]) -> float:
+    """Area that a site of so many `hectares` adds to the ground of sites registered before, which it overlaps. [ha]"""
+    taken = shapely.union_all([polygons(other) for other in earlier])
+    grown = shapely.union(taken, polygons(outline))
+    return min(max(geodesic_hectares(grown) - geodesic_hectares(taken), 0.0), hectares)
 
 
 def double_registrations(outlines: Sequence[BaseGeometry], shared: Sequence[Overlap]) -> list[DoubleRegistration]:

@@ -17,7 +17,8 @@ from jobs.pages.programme_tables import print_account
 from jobs.runtime.records import to_json
 from jobs.runtime.settings import AlertsSettings, ProgrammeSettings
 from monitor.ledger.ledger import Ledger
-from monitor.publish.programme import SHOWN_STATUSES, SIDES, UNJUDGED, programme_account
+from monitor.publish.programme import programme_account
+from monitor.publish.statuses import SHOWN_STATUSES, SIDES, UNJUDGED
 from monitor.sites.site import Plan, ground_key
 from monitor.verdict.assessment import Status
 from tests import builders

@@ -12,17 +12,22 @@ import pytest
 import shapely
 from shapely.geometry import box
 
-from monitor.publish.programme import SIDES, programme_account
-from monitor.publish.programme_files import account_csv, account_geojson, write_account
-from monitor.publish.programme_page import STATUS_WORDS, account_page
+from monitor.publish.period import taking_hold
+from monitor.publish.period_view import STATUS_WORDS
+from monitor.publish.programme import programme_account
+from monitor.publish.programme_files import account_csv, account_geojson, write_account, write_period
+from monitor.publish.programme_page import account_page
+from monitor.publish.statuses import SIDES
 from monitor.sites.geometry import geodesic_hectares
 from monitor.sites.names import folder_name
 from monitor.verdict.assessment import AlertLevel, Status, assessment_to_json
 from tests.publish.conftest import AS_OF
+from tests.publish.moved import moved
 from tests.publish.test_hostile import HOSTILE
 
 FILES = (
     "programme.html", "programme.zh.html", "programme.csv", "programme.json", "programme.geojson", "visit-first.csv",
+    "programme-moves.csv",
 )  # fmt: skip
 
 
@@ -86,40 +91,54 @@ def headings(page):
     return re.findall(r"<h2 id=[^>]*>(.*?)</h2>", page)
 
 
-def test_the_page_says_in_this_order_what_was_pledged_registered_works_fails_and_is_unknown(account):
-    page = account_page(account, "en", as_of=AS_OF)
+def test_the_page_begins_with_a_finding_and_what_changed_and_says_what_is_unknown(account):
+    period = moved(account, AS_OF)
+    grown = taking_hold(period.closing)
+    total = account.summary["total_hectares"]
+    page = account_page(account, "en", as_of=AS_OF, period=period)
+    finding = f"{grown:,.0f} of {total:,.0f} ha are taking hold, {grown:,.0f} ha more than at New Year"
+    assert re.search(r"<h1>(.*?)</h1>", page)[1] == finding
     assert headings(page)[:7] == [
-        "Pledged", "Registered", "Taking hold", "No uplift promised, no loss seen", "Below plan",
-        "Not taking hold, or disturbed", "Unknown, and why",
+        "Hectares by status at the end of each month", "Taking hold: account for 2021, to 20 August 2021",
+        "Account by year", "What changed in August 2021", "By lot", "Unknown today, and why",
+        "What the probabilities expect",
     ]  # fmt: skip
-    assert "20 August 2021" in page
-    assert "2,000.00" in page
-    unknown = page[page.index("Unknown, and why") : page.index('id="chances"')]
+    unknown = page[page.index("Unknown today, and why") : page.index('id="chances"')]
     for status in SIDES["unknown"]:
         assert STATUS_WORDS[status]["en"] in unknown
     assert "Fewer than three usable scenes" in unknown
-    zh = account_page(account, "zh", as_of=AS_OF)
+    zh = account_page(account, "zh", as_of=AS_OF, period=period)
     assert len(headings(zh)) == len(headings(page))
     assert "2021年8月20日" in zh
     assert not [text for text in headings(zh) if text.isascii()]
+    assert f"{15 * grown:,.0f} 亩（{grown:,.0f} 公顷）见效" in zh
 
 
-def test_every_status_with_hectares_is_a_part_of_the_bar_with_its_name_and_hectares(account):
-    page = account_page(account, "en", as_of=AS_OF)
-    parts = re.findall(r"<li style=\"--share:([\d.]+)\">.*?<b>(.*?)</b><span>([\d,.]+) ha", page)
-    assert len(parts) == len(account.summary["hectares"]) + 1
-    shown = {name: float(hectares.replace(",", "")) for _, name, hectares in parts}
-    for status, hectares in account.summary["hectares"].items():
-        assert shown[STATUS_WORDS[status]["en"]] == pytest.approx(hectares, abs=0.01)
-    assert shown["Pledged, not registered"] == pytest.approx(2000 - account.summary["total_hectares"], abs=0.01)
-    assert sum(float(share) for share, _, _ in parts) == pytest.approx(1, abs=1e-3)
+def test_every_status_with_hectares_is_a_layer_of_the_drawing_with_its_name_and_hectares(account):
+    period = moved(account, AS_OF)
+    page = account_page(account, "en", as_of=AS_OF, period=period)
+    layers = dict(re.findall(r"<title>(.*?) ([\d,.]+)</title>", page[: page.index('id="account"')]))
+    shown = {name: float(hectares.replace(",", "")) for name, hectares in layers.items()}
+    closing = {STATUS_WORDS[status]["en"]: hectares for status, hectares in period.closing.items() if hectares}
+    assert shown == pytest.approx(closing, abs=0.5)
+
+
+def test_only_what_is_taking_hold_is_compared_with_the_path(account):
+    period = moved(account, AS_OF, {2020: 0.0, 2021: 900.0})
+    grown, target = taking_hold(period.closing), 900 * 232 / 365
+    page = account_page(account, "en", as_of=AS_OF, period=period)
+    title = f"{grown:,.0f} ha are taking hold: {target - grown:,.0f} ha behind the path to the pledge"
+    assert re.search(r"<h1>(.*?)</h1>", page)[1] == title
+    assert 'class="pl"' in page
+    assert f"−{target - grown:,.0f}" in page
+    ahead = account_page(account, "zh", as_of=AS_OF, period=moved(account, AS_OF, {2020: 0.0}))
+    assert "超前于承诺进度" in ahead
 
 
 def test_all_tables_of_the_page_come_to_the_ground_of_the_union(account):
     union = geodesic_hectares(shapely.union_all([member.site.geometry for member in account.sites]))
     assert account.summary["total_hectares"] == pytest.approx(union, abs=0.01)
-    sums = re.findall(r'<h2 id="k-.*?<p class="sum">([\d,.]+) ', account_page(account, "en", as_of=AS_OF), re.DOTALL)
-    assert sum(float(one.replace(",", "")) for one in sums) == pytest.approx(union, abs=0.03)
+    assert sum(moved(account, AS_OF).closing.values()) == pytest.approx(union, abs=0.01)
     rows = rows_of(account)
     for by in ("programme", "province", "intervention", "partner", "lot", "programme_year"):
         chosen = [row for row in rows if row["by"] == by]
@@ -181,17 +200,20 @@ def test_the_page_names_lots_also_before_they_are_judged_and_says_how_old_verdic
 
 
 def test_what_has_not_changed_is_not_written_again(account, tmp_path):
-    write_account(account, tmp_path, as_of=AS_OF)
+    write_account(account, tmp_path, as_of=AS_OF, period=moved(account, AS_OF))
     assert {path.name for path in tmp_path.iterdir()} == set(FILES)
     before = {path: path.stat().st_ino for path in tmp_path.iterdir()}  # a file that is replaced is another one
-    write_account(account, tmp_path, as_of=AS_OF)
+    write_account(account, tmp_path, as_of=AS_OF, period=moved(account, AS_OF))
     assert {path: path.stat().st_ino for path in tmp_path.iterdir()} == before
 
 
 def test_a_programme_without_sites_or_pledge_has_an_account_too(tmp_path):
     empty = programme_account([], {}, pledge=None, alpha=0.05, more={"lots": [], "precision": []})
     write_account(empty, tmp_path, as_of=AS_OF)
-    assert "No pledge is stated" in (tmp_path / "programme.html").read_text(encoding="utf-8")
+    assert "The account of hectares" in (tmp_path / "programme.html").read_text(encoding="utf-8")
+    write_period(moved(empty, AS_OF), tmp_path, pledge=None)
+    page = tmp_path / "programme-2021-01-01-2021-08-20.html"
+    assert "No pledge is stated" in page.read_text(encoding="utf-8")
     assert gpd.read_file(tmp_path / "programme.geojson").empty
     assert [row["by"] for row in rows_of(empty)] == ["programme"]
 
@@ -199,12 +221,13 @@ def test_a_programme_without_sites_or_pledge_has_an_account_too(tmp_path):
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text)[1:24])
 def test_names_are_inert_in_every_file_and_addresses_of_managers_in_none(make_account, text, tmp_path):
     account = make_account(text)
-    write_account(account, tmp_path, as_of=AS_OF)
+    write_account(account, tmp_path, as_of=AS_OF, period=moved(account, AS_OF))
     assert json.loads((tmp_path / "programme.json").read_bytes())["groups"][0]["value"] == text
     assert features_of(account)[0]["properties"]["partner"] == text
     rows = rows_of(account)
     assert {row["value"].removeprefix("'") for row in rows if row["by"] == "partner"} == {text}
-    for row in rows:
+    moves = csv.DictReader(io.StringIO((tmp_path / "programme-moves.csv").read_text(encoding="utf-8-sig"), newline=""))
+    for row in (*rows, *moves):
         assert not [cell for cell in row.values() if cell[:1] in set("=+-@＝＋－＠\t\r\n") and cell[:1]]
     for name in ("programme.html", "programme.zh.html"):
         page = (tmp_path / name).read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Any, Final, NamedTuple
 
@@ -41,7 +42,7 @@ def compose_operators(
     ----------
     kind : str
         ``failed_night``, ``silence``, ``mass_fall``, ``escalation``, ``lot``, ``self_check``, ``plan_edited``,
-        ``replan`` or ``handover``.
+        ``replan``, ``handover`` or ``head``, which goes to the witness as plain text.
     payloads : sequence of mapping
         Of the notices of this kind that the message is about; one to a manager has a ``language``.
     id : str
@@ -54,12 +55,13 @@ def compose_operators(
     write = {
         "failed_night": _failed_night, "silence": _silence, "mass_fall": _mass_fall, "escalation": _escalation,
         "lot": _lots, "self_check": _self_check, "plan_edited": _plan_edited, "replan": _replan,
-        "handover": _handover,
+        "handover": _handover, "head": _head,
     }[kind]  # fmt: skip
     own: Language | None = payloads[0].get("language")
     parts = [write(payloads, language) for language in ((own,) if own else LANGUAGES)]
     record = {"message_id": id, "event": kind, "notices": [*map(dict, payloads)]}
-    return _bilingual(parts, id=id, time=time, record=record, head=head)
+    message = _bilingual(parts, id=id, time=time, record=record, head=head)
+    return replace(message, html=None) if kind == "head" else message
 
 
 def compose_test(channel: str, *, id: str, time: datetime) -> Message:
@@ -229,6 +231,16 @@ def _self_check(payloads: Sequence[Payload], language: Language) -> dict[str, An
         more = n - len(check["differences"])
         lines += [text("operators.self_check_more", language, n=more)] if more > 0 else []
     return _part(language, "self_check", lines, ["regrowth doctor"], site=_inert(payloads[-1]["site"]))
+
+
+def _head(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:
+    (line,) = payloads
+    lines = [
+        text("operators.head_line", language, number=line["number"], day=_day(line["night"], language)), line["hash"],
+        text("operators.head", language),
+    ]  # fmt: skip
+    command = f"regrowth verify PACK --key signing.pub --head {line['hash']}"
+    return _part(language, "head", lines, [command], month=line["month"])
 
 
 def _plan_edited(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from monitor.sites.names import folder_name
 from monitor.verdict.assessment import assessment_to_json
 from tests.accessibility import violations
 from tests.publish.index.test_programme_pages import NIGHTS
+from tests.publish.moved import moved
 from tests.publish.test_in_a_browser import OUTSIDE, QUIET
 from tests.publish.test_lots import LOOKS, LOT
 
@@ -89,7 +90,7 @@ def root(make_programme, hostile_site, make_assessment, tmp_path_factory) -> Pat
     copies = [replace(rows[k][0], id=f"copy-{k}", partner="Another") for k in (1, 2)]
     latest = {site.id: assessment_to_json(a) for site, a in rows}
     account = programme_account([site for site, _ in rows] + copies, latest, pledge=9_999.0, alpha=0.05)
-    write_account(account, root / "small", as_of=day)
+    write_account(account, root / "small", as_of=day, period=moved(account, day, {2020: 0.0, 2022: 2000.0}))
     for site, _ in rows:
         page = root / "small/sites" / folder_name(site.id) / "index.html"
         page.parent.mkdir(parents=True)
