@@ -248,7 +248,8 @@ class Assessment:
     """The same of the last season that has ended. [cover fraction]"""
     measured_season_se: float | None = None
     contradiction: bool = False
-    """Whether it and the model's estimate for that season differ by more than .05 and two standard errors."""
+    """Whether it and the model's estimate for that season differ by more than .05 and two standard errors, whether the
+    uplift follows the season of the control or is green all the year round."""
     loss_from: float | None = None
     """The same of the year before the last sudden loss; None without a loss, and as `measured`. [cover fraction]"""
     loss_to: float | None = None

@@ -10,7 +10,13 @@ import xarray as xr
 from shapely.geometry import Point
 
 from monitor.controls.control_means import control_mean
-from monitor.controls.selection import MIN_SELECTION_SCENES, MIN_UNITS, Unit, select_units
+from monitor.controls.selection import (
+    MAX_YEARLY_DIFFERENCE,
+    MIN_SELECTION_SCENES,
+    MIN_UNITS,
+    Unit,
+    select_units,
+)
 from monitor.errors import BadData
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.names import shown
@@ -111,8 +117,11 @@ def compare_with_units(
             continue
         theirs = units[name]
         _refuse_site_itself(path, name, series, theirs)
-        matched = _matched(path, series, theirs, plans[name].site)
-        notes.append(f"site {name!r}: {matched.sum()} of {matched.size} units are like it before its start and count")
+        matched, apart = _matched(path, series, theirs, plans[name].site)
+        like = "are like it before its start and count"
+        if apart > MAX_YEARLY_DIFFERENCE:
+            like = f"count, although their mean differs from it by {apart:.2f} before its start: give ground like it"
+        notes.append(f"site {name!r}: {matched.sum()} of {matched.size} units {like}")
         mean = control_mean(theirs.cover[:, matched], theirs.dates, plans[name].site.start)
         at = np.minimum(np.searchsorted(theirs.dates, series.dates), theirs.dates.size - 1)
         control = np.where(theirs.dates[at] == series.dates, mean[at], np.nan)
@@ -126,8 +135,9 @@ def compare_with_units(
     return compared, clipped, notes
 
 
-def _matched(path: Path, series: Series, units: Units, site: Site) -> np.ndarray:
-    """Units, (unit,) bool, that a night would select by their cover, from the scenes from which it would do so.
+def _matched(path: Path, series: Series, units: Units, site: Site) -> tuple[np.ndarray, float]:
+    """Units, (unit,) bool, that a night would select by their cover, from the scenes from which it would do so; and the
+    root mean square of the difference of their yearly means from the site. [cover fraction]
 
     Those before the start; if there are none, the first growing seasons since then with three scenes or more.
     """
@@ -159,8 +169,9 @@ def _matched(path: Path, series: Series, units: Units, site: Site) -> np.ndarray
         coords={"time": days[used].astype("datetime64[ns]"), "measure": ["cover", "ndmi", "red"]},
     )  # fmt: skip
     candidates = [Unit(id=name, geometry=Point(), distance=0.0) for name in units.names]
-    chosen = {unit.id for unit in select_units(means.isel(unit=0), means.isel(unit=slice(1, None)), candidates).units}
-    return np.array([name in chosen for name in units.names])
+    selected = select_units(means.isel(unit=0), means.isel(unit=slice(1, None)), candidates)
+    chosen = {unit.id for unit in selected.units}
+    return np.array([name in chosen for name in units.names]), selected.balance.get("rmspe", 0.0)
 
 
 def _refuse_site_itself(path: Path, site: str, series: Series, units: Units) -> None:

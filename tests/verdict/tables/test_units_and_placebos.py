@@ -114,6 +114,12 @@ def test_too_few_units_give_no_verdict_and_it_says_so(files):
     assert report["notes"] == [MATCHED.replace("30", "9"), f"site 'a': {seen}"]
 
 
+def test_units_that_are_all_unlike_the_site_are_not_called_like_it(files):
+    report, _ = files(series=series(0.0), units=units().assign(cover=lambda table: table["cover"] / 2))
+    note = "30 of 30 units count, although their mean differs from it by 0.09 before its start: give ground like it"
+    assert report["notes"] == [f"site 'a': {note}"]
+
+
 def test_units_seen_on_other_days_than_the_site_are_reported(files):
     table = units()
     report, _ = files(series=series(0.0), units=table[table["date"] < "2021"])
