@@ -68,8 +68,9 @@ SENTENCES = {
         "没有任何影像同时看到本地块和对照地块。",
     ),
     Reason.CONTROL_CONSTANT: (
-        "The control ground shows the same cover in every scene, so it shows neither seasons nor rain.",
-        "对照地块在所有影像中的覆盖度都相同，看不出季节变化和降水影响。",
+        "The control ground hardly changes with the seasons, unlike the site, or has the same cover in every scene: it "
+        "shows neither seasons nor rain.",
+        "对照地块不像本地块那样随季节变化，或在所有影像中的覆盖度都相同，看不出季节和降水影响。",
     ),
     Reason.SEASON_ELSEWHERE: (
         "The control ground is greenest outside the growing season of the biome, so growth would be measured at the "

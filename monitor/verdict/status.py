@@ -33,7 +33,7 @@ from monitor.verdict.kernels.history import SiteHistory
 from monitor.verdict.measured import Measured, measure
 from monitor.verdict.plans import Plans
 from monitor.verdict.reasons import BACKGROUND, Reason
-from monitor.verdict.usable_scenes import UsableScenes, control_shape
+from monitor.verdict.usable_scenes import UsableScenes, control_shape, lacks_season
 
 STATUSES = tuple(Status)
 LEVELS = tuple(AlertLevel)
@@ -156,7 +156,7 @@ class _Data(NamedTuple):
     few: np.ndarray  # too few used scenes in this season and the last
     old: np.ndarray  # the last used scene is too old
     no_control: np.ndarray  # no scene shows site and control
-    constant: np.ndarray  # the control shows the same cover in all scenes so far
+    constant: np.ndarray  # the control shows the same cover in all scenes so far, or lacks the season of the site
     away: np.ndarray  # the control is greenest outside the growing season
     wide: np.ndarray  # the interval of theta is too wide
     insufficient: np.ndarray  # no verdict can be given
@@ -367,6 +367,7 @@ def _data(
         outside, spread = control_shape(scenes, plans, requested)
         away = any_scene & outside[last]
         constant = (days.n_scenes >= c.scenes) & (spread[last] < CONSTANT_COVER)
+        constant |= any_scene & lacks_season(scenes, plans)[days.site]
     # A wide interval hides neither a standing red nor an interval that is low as a whole.
     red = found.lost | found.guarded | found.unprotected
     wide = days.promised & ~days.early & ~red & ~(theta.high < FAILING_BELOW) & ~(theta.sd <= c.theta_sd_most)

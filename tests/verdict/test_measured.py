@@ -290,3 +290,13 @@ def test_columns_of_many_dates_are_the_assessments_of_each():
         a = assess(seen, SITE, as_of=dates[k].item())
         assert columns.measured[k] == pytest.approx(np.nan if a.measured is None else a.measured, nan_ok=True)
         assert bool(columns.contradiction[k]) == a.contradiction
+
+
+def test_a_control_without_the_season_that_the_site_had_before_the_start_gives_no_verdict():
+    seen = series({2022: 0.1, 2023: 0.1})
+    flat = 0.3 + 0.01 * np.cos(np.arange(seen.dates.size))
+    a = assess(replace(seen, control=flat), SITE, as_of=END)
+    assert (a.status, a.alert) == (Status.INSUFFICIENT_DATA, AlertLevel.NONE)
+    assert a.reasons[0] == "CONTROL_CONSTANT"
+    neither = replace(seen, cover=flat + 0.02, control=flat)
+    assert "CONTROL_CONSTANT" not in assess(neither, SITE, as_of=END).reasons
