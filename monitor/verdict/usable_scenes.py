@@ -8,17 +8,17 @@ import numpy as np
 from monitor.errors import BadData
 from monitor.verdict.assessment import Series
 from monitor.verdict.calibration import MAX_DAYS_OUTSIDE, WAVE_HEIGHT, WAVE_SCENES, WAVE_STANDARD_ERRORS, Calibration
-from monitor.verdict.kernels.constants import REFERENCE_SCENES
 from monitor.verdict.kernels.season import WaveTest, controls_so_far
 from monitor.verdict.plans import Plans
 
 MIN_WAVE_SCATTER: Final = 1e-9
 """Smallest determinant of the scatter of cosine and sine of the day of the year with which a yearly wave is fitted: a
 quarter where days are even, less than this is rounding. [1]"""
-SEASONLESS: Final = (0.07, 0.05, 0.25)
-"""A control lacks the season of its site where it is greener than this on average, its season lower by this [cover
-fraction], and lower than this share of that of the site [1]: theta of a site without uplift was .16 to .67 (simulated,
-season of the site .1 to .25)."""
+SEASONLESS: Final = (0.07, 0.05, 0.12, 0.25)
+"""A control lacks the season of its site where it is greener than the first on average, its season lower by the second
+and by the third over the root of the scenes' sum of squares (four standard errors) [cover fraction], and lower than the
+last as a share of that of the site [1]: theta of a site without uplift was .16 to .67 (simulated, season of the site .1
+to .25)."""
 _FAR: Final = 1 << 32
 """More than any day or year: site times this plus a day ascends over the sites."""
 
@@ -162,22 +162,23 @@ def control_shape(scenes: UsableScenes, plans: Plans, requested: np.ndarray) -> 
 def lacks_season(scenes: UsableScenes, plans: Plans) -> np.ndarray:
     """Whether the control of each site hardly has a season before the start, while the site has one, (site,) bool.
 
-    Amplitudes are slopes of cover on the usual season of the biome; False with fewer scenes than fit one.
+    Amplitudes are slopes of cover on the usual season of the biome.
     """
     before = scenes.used_day < plans.start[scenes.site]
     of, sites = scenes.site[before], len(plans.sites)
     usual = np.exp(-0.5 * ((scenes.position[before] - plans.usual[of, 1]) / plans.usual[of, 2]) ** 2)
 
     def mean(values: np.ndarray) -> np.ndarray:
-        return np.bincount(of, values, sites) / np.maximum(np.bincount(of, minlength=sites), 1)
+        means: np.ndarray = np.bincount(of, values, sites) / np.maximum(np.bincount(of, minlength=sites), 1)
+        return means
 
     season = usual - mean(usual)[of]
-    spread = mean(season**2)
-    own, control = (mean(season * cover[before]) / np.maximum(spread, 1e-9) for cover in (scenes.cover, scenes.control))
-    green, lower, share = SEASONLESS
-    fits = (np.bincount(of, minlength=sites) >= REFERENCE_SCENES) & (spread > 1e-3)
-    known: np.ndarray = fits & (mean(scenes.control[before]) > green)
-    return known & (own - control > lower) & (control < share * own)
+    spread = np.maximum(mean(season**2), 1e-9)
+    own, control = (mean(season * cover[before]) / spread for cover in (scenes.cover, scenes.control))
+    green, lower, doubt, share = SEASONLESS
+    lower = np.maximum(lower, doubt / np.sqrt(np.maximum(np.bincount(of, minlength=sites), 1) * spread))
+    lacks: np.ndarray = (mean(scenes.control[before]) > green) & (own - control > lower) & (control < share * own)
+    return lacks
 
 
 def _check(series: Series, plans: Plans, of: np.ndarray, day: np.ndarray) -> None:
