@@ -63,7 +63,7 @@ lock:
 	uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-header --no-annotate \
 		--extra apprise --extra build --extra demo --extra postgresql pyproject.toml --output-file requirements.lock
 	uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-header --no-annotate \
-		--constraints requirements.lock --extra apprise --extra build --extra demo --extra postgresql --extra docs --extra test --extra lint pyproject.toml --output-file requirements-dev.lock
+		--constraints requirements.lock --extra apprise --extra build --extra demo --extra postgresql --extra plot --extra docs --extra test --extra lint pyproject.toml --output-file requirements-dev.lock
 	uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-header --no-annotate \
 		--constraints requirements.lock --extra bench pyproject.toml --output-file benchmarks/requirements.lock
 

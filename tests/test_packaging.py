@@ -18,7 +18,13 @@ EXPOSED = (
     "cryptography", "dask", "distributed", "h11", "jinja2", "pillow", "pyarrow", "python-multipart", "requests",
     "starlette", "urllib3",
 )  # fmt: skip
-LOCK_OF_EXTRA = {"docs": DEVELOPMENT, "test": DEVELOPMENT, "lint": DEVELOPMENT, "bench": BENCHMARKS}
+LOCK_OF_EXTRA = {
+    "docs": DEVELOPMENT,
+    "plot": DEVELOPMENT,
+    "test": DEVELOPMENT,
+    "lint": DEVELOPMENT,
+    "bench": BENCHMARKS,
+}
 
 
 def locked(root, lock="requirements.lock"):

@@ -115,6 +115,33 @@ def promised(day: np.ndarray, site: Site) -> np.ndarray:
     return Plans.of([site]).expected(np.zeros(day.size, np.int64), day)
 
 
+def widened(low: float, high: float) -> tuple[float, float]:
+    """Limits of an axis, widened on the nearer side until it spans :data:`LEAST_SPAN`."""
+    while high - low < LEAST_SPAN - 1e-9:
+        low, high = (low, high + 0.1) if high <= -low else (low - 0.1, high)
+    return low, high
+
+
+def difference_from_start(day: np.ndarray, difference: np.ndarray, growing: np.ndarray, start: int) -> np.ndarray:
+    """Site minus control, less its median before the start, within the growing season if it was seen there then.
+
+    Parameters
+    ----------
+    day : (n,) array of int
+        Days from 1970-01-01.
+    difference : (n,) array
+        [cover fraction]
+    growing : (n,) bool array
+        See :func:`in_season`.
+    start : int
+        Day of the start.
+    """
+    before = day < start
+    earlier = difference[before & growing] if (before & growing).any() else difference[before]
+    from_start: np.ndarray = difference - (np.nanmedian(earlier) if np.isfinite(earlier).any() else 0.0)
+    return from_start
+
+
 def series_chart(view: SiteView) -> dict[str, Any] | None:
     """Drawing of a site's cover against its control, and of their difference against the plan.
 
@@ -160,16 +187,12 @@ def series_chart(view: SiteView) -> dict[str, Any] | None:
     top = min(_ceiling(max(np.nanmax(values, initial=0.0) for values in shown), 0.2), 1.0)
     cover_y = _scale(0.0, top, COVER_HEIGHT)
 
-    baseline = cover - control
-    baseline = (
-        baseline[(day < start_day) & growing] if ((day < start_day) & growing).any() else baseline[day < start_day]
-    )
-    difference = cover - control - (np.nanmedian(baseline) if np.isfinite(baseline).any() else 0.0)
+    difference = difference_from_start(day, cover - control, growing, start_day)
     curve_day = np.arange(max(start_day, first), last + 1, 15)
     curve = promised(curve_day, site) if site.plan.A > 0 else np.zeros(curve_day.size)
     uplifts = [v for v in (a.uplift_low, a.uplift, a.uplift_high) if v is not None and view.is_judged]
     extent = np.concatenate([difference[growing], curve, uplifts, np.clip(fitted[3:], -1.0, 1.0).ravel()])
-    low, high = _symmetric(
+    low, high = widened(
         -_ceiling(max(-np.nanmin(extent, initial=0.0), 0.02), 0.1),
         _ceiling(max(np.nanmax(extent, initial=0.0), 0.02), 0.1),
     )
@@ -185,7 +208,7 @@ def series_chart(view: SiteView) -> dict[str, Any] | None:
     return {
         "years": _years(first_january, last, span),
         "seasons": _seasons(view, first_january, last, span),
-        "hovered": _hovered(x, cover_y(cover), day, cover, control)[-HOVERED:],
+        "hovered": _hovered(*(values[-HOVERED:] for values in (x, cover_y(cover), day, cover, control))),
         "start": round(WIDTH * (start_day - first) / span, 1) if first <= start_day <= first + span else None,
         "cover": Panel(COVER_HEIGHT, _ticks(0.0, top, 0.2 if top > 0.4 else 0.1, COVER_HEIGHT)),
         "site_line": line(x, np.where(growing, cover_y(cover), np.nan), day, GAP_DAYS),
@@ -255,13 +278,6 @@ def _hovered(x: np.ndarray, y: np.ndarray, day: np.ndarray, cover: np.ndarray, c
 
 def _difference(cover: float, control: float) -> str:
     return f"{percent(cover)} − {percent(control)} = {points(cover - control)}"
-
-
-def _symmetric(low: float, high: float) -> tuple[float, float]:
-    """Limits of an axis, widened on the nearer side until it spans :data:`LEAST_SPAN`."""
-    while high - low < LEAST_SPAN - 1e-9:
-        low, high = (low, high + 0.1) if high <= -low else (low - 0.1, high)
-    return low, high
 
 
 def _field_cover(view: SiteView) -> tuple[np.ndarray, np.ndarray]:

@@ -53,13 +53,10 @@ def area(x: np.ndarray, low: np.ndarray, high: np.ndarray, day: np.ndarray, gap:
     seen = ~np.isnan(low + high)
     x, low, high, day = x[seen], low[seen], high[seen], day[seen]
     edges = [0, *(np.flatnonzero(np.diff(day) > gap) + 1).tolist(), day.size]
-    pieces = []
-    for first, end in pairwise(edges):
-        around = [*range(first, end), *range(end - 1, first - 1, -1)]
-        heights = np.concatenate([low[first:end], high[first:end][::-1]])
-        points = zip(_numbers(x[around]), _numbers(heights), strict=True)
-        pieces.append("M" + "L".join(",".join(point) for point in points) + "Z" if end > first else "")
-    return "".join(pieces)
+    across = _numbers(x)
+    lower, upper = ([f"{a},{b}" for a, b in zip(across, _numbers(y), strict=True)] for y in (low, high))
+    pieces = [[*lower[first:end], *reversed(upper[first:end])] for first, end in pairwise(edges) if end > first]
+    return "".join(f"M{'L'.join(piece)}Z" for piece in pieces)
 
 
 def _path(x: np.ndarray, y: np.ndarray, starts: np.ndarray, mark: str) -> str:

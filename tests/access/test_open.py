@@ -303,7 +303,7 @@ def test_importing_the_package_is_cheap():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     took, *rest = done.stdout.split(maxsplit=1)
     assert float(took) < 1
-    assert rest[0].startswith("[] ['open_series', 'open_site']")
+    assert rest[0].startswith("[] ['open_series', 'open_site', 'plot']")
 
 
 def test_opening_loads_no_provider_no_plots_and_no_jobs(demo):
