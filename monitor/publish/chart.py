@@ -49,14 +49,27 @@ class Tick(NamedTuple):
     """Omitted where there is little room."""
 
 
+class SeasonBand(NamedTuple):
+    """A growing season of the drawing."""
+
+    x: float
+    """Left edge. [pixel]"""
+    width: float
+    """[pixel]"""
+    text: str
+    """Means that a pointer shows, the same in every language; empty without a scene."""
+
+
 class Hover(NamedTuple):
-    """A place whose values a pointer shows: the same text in every language."""
+    """A scene whose values a pointer shows."""
 
     x: float
     """Position on the canvas. [pixel]"""
     y: float
-    """Position on the upper panel, or width of a season. [pixel]"""
+    """Position on the upper panel. [pixel]"""
     text: str
+    """Values, the same in every language."""
+    day: date
 
 
 class Panel(NamedTuple):
@@ -270,10 +283,10 @@ def _unit_spread(view: SiteView) -> list[np.ndarray]:
 
 
 def _hovered(x: np.ndarray, y: np.ndarray, day: np.ndarray, cover: np.ndarray, control: np.ndarray) -> list[Hover]:
-    """Scenes with their values: ``2020-08-12: 41% − 30% = +11``."""
-    days = day.astype("datetime64[D]").astype(str).tolist()
+    """Scenes with their values: ``41% − 30% = +11``."""
+    days = day.astype("datetime64[D]").tolist()
     rows = zip(x.round(1).tolist(), y.round(1).tolist(), days, cover.tolist(), control.tolist(), strict=True)
-    return [Hover(at, height, f"{day}: {_difference(own, ground)}") for at, height, day, own, ground in rows]
+    return [Hover(at, height, _difference(own, ground), day) for at, height, day, own, ground in rows]
 
 
 def _difference(cover: float, control: float) -> str:
@@ -319,7 +332,7 @@ def _years(opening: date, last: int, span: int) -> tuple[Tick, ...]:
     )
 
 
-def _seasons(view: SiteView, opening: date, last: int, span: int) -> tuple[Hover, ...]:
+def _seasons(view: SiteView, opening: date, last: int, span: int) -> tuple[SeasonBand, ...]:
     window = GrowingSeason.of(view.site)
     if window.length >= 360:
         return ()
@@ -330,5 +343,5 @@ def _seasons(view: SiteView, opening: date, last: int, span: int) -> tuple[Hover
         day = (date(year, 1, 1) - opening).days + window.opens
         a, b = max(day, 0), min(day + window.length, span)
         if b > a:
-            bands.append(Hover(round(WIDTH * a / span, 1), round(WIDTH * (b - a) / span, 1), means.get(year, "")))
+            bands.append(SeasonBand(round(WIDTH * a / span, 1), round(WIDTH * (b - a) / span, 1), means.get(year, "")))
     return tuple(bands)
