@@ -61,6 +61,13 @@ def register(ledger: Ledger, sites: Iterable[Site]) -> None:
 
 def assess(t: Transaction, name: str, day: date, *, alert: AlertLevel = AlertLevel.NONE, **more: Any) -> None:
     """Store an assessment of a site; with an alert that of a site which fails."""
+    t.add_assessments([assessment_of(name, day, alert=alert, **more)], run="run")
+
+
+def assessment_of(
+    name: str, day: date, *, snapshot: str = "s", alert: AlertLevel = AlertLevel.NONE, **more: Any
+) -> StoredAssessment:
+    """An assessment of a site as the ledger stores it, see :func:`assess`."""
     fails = alert is not AlertLevel.NONE
     values = {
         "site": name, "as_of": day, "last_observed": day, "status": Status.FAILING if fails else Status.ON_TRACK,
@@ -70,11 +77,10 @@ def assess(t: Transaction, name: str, day: date, *, alert: AlertLevel = AlertLev
         "n_scenes": 78, "n_pre": 24, "reasons": ("LOW_UPLIFT",), "hectares": 94.6, "hectares_failing": None,
     }  # fmt: skip
     assessment = Assessment(**(values | more))
-    stored = StoredAssessment(
-        site=name, as_of=day.isoformat(), digest=f"{name} {day}", version="v", snapshot="s",
+    return StoredAssessment(
+        site=name, as_of=day.isoformat(), digest=f"{name} {day}", version="v", snapshot=snapshot,
         payload=to_json(assessment),
     )  # fmt: skip
-    t.add_assessments([stored], run="run")
 
 
 def report(
