@@ -94,9 +94,11 @@ def sites_of_week(t: Transaction, settings: Settings, row: Mapping[str, Any]) ->
     for site in sites:
         theirs = [_as_of(from_json(values, Alert), day) for values in alerts.get(site.id, [])]
         known = [alert for alert in theirs if alert.id not in held]
-        past = before.get(site.id)
+        a, past = latest.get(site.id), before.get(site.id)
+        if a is not None and any(alert.held_by is not None for alert in known):
+            a = replace(a, theta=None)
         weeks.append(SiteWeek(
-            site=site, assessment=latest.get(site.id), alerts=known, held=len(known) < len(theirs),
+            site=site, assessment=a, alerts=known, held=len(known) < len(theirs),
             before=past.status if past else None, unseen=site.id in silent or newest.get(site.id) is None,
             first_growth=site.id in growing,
             page=page_link(settings, site.id, words.language_of(sites[0])),

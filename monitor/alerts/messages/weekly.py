@@ -53,7 +53,7 @@ class SiteWeek:
 
     site: Site
     assessment: Assessment | None
-    """The newest one; None: it was never judged."""
+    """The newest one, without share of the plan where an alert is judged by an earlier promise; None: none yet."""
     alerts: Sequence[Alert] = ()
     """All of the site, resolved ones too, without those whose messages are held."""
     held: bool = False
@@ -172,7 +172,8 @@ def compose_weekly(
         plain = render("weekly.txt", language, **context, full=False)
     links = [f"{context['button']}{text('unit.colon', language)}{address}"] if address else []
     links += [last] if last else []
-    record = {"message_id": id, "event": "brief", "day": day.isoformat(), "language": language, "subject": subject,
+    record = {
+        "message_id": id, "event": "brief", "day": day.isoformat(), "language": language, "subject": subject,
         "sites": {section: [one.site.id for one in members] for section, members in by_section.items() if members},
         "page": address, "chain_head": head and head.hash, "text": plain,
     }  # fmt: skip
@@ -375,7 +376,7 @@ def _brief(subject: str, by_section: dict[str, list[SiteWeek]], day: date, langu
         names = [short(words.site_name(one.site, language), MAX_SITE) for one in members]
         heading = text("weekly.heading", language, title=text(f"weekly.{section}", language), n=len(members))
         used = len("\n".join([*lines, heading]).encode()) + 60
-        fitting = how_many_fit(names, min(room - used, room // 4))
+        fitting = how_many_fit([f"{name}{between}" for name in names], min(room - used, room // 4))
         more = [text("weekly.more", language, n=len(names) - fitting)] if fitting < len(names) else []
         lines.append(f"{heading}{between.join([*names[:fitting], *more])}")
     return "\n".join(lines)
