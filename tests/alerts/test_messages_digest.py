@@ -272,7 +272,7 @@ def test_each_message_to_operators_has_its_facts():
         assert fact in texts["failed_night"]
     for fact in ("Ulan Buh, plot 3 (ulan-03): last usable scene 1 June 2021, 80 days ago. Manager: Li Na",
                  "ulan-04: no usable scene yet", "https://pages.example.org/index.html",
-                 "Their managers were not notified."):  # fmt: skip
+                 "Their managers read it in the weekly brief."):  # fmt: skip
         assert fact in texts["silence"]
     assert "30 of 40 sites" in texts["mass_fall"]
     assert "28 messages to managers are held" in texts["mass_fall"]

@@ -13,6 +13,7 @@ from monitor.alerts.message import Message
 from monitor.alerts.messages.findings import change, fails_in_part, finding, interval, label, what, where
 from monitor.alerts.messages.picture import ground_width, side_by_side
 from monitor.alerts.messages.places import look_at, map_link, on_chinese_map, position
+from monitor.alerts.messages.progress import has_loss
 from monitor.alerts.messages.rendering import AMBER, GREEN, RED, render, short
 from monitor.alerts.messages.steps import alert_steps
 from monitor.alerts.messages.tracks import attachments
@@ -122,10 +123,12 @@ def _pictures(news: AlertNews, language: Language) -> dict[str, Any]:
 
 
 def _rows(news: AlertNews, language: Language) -> list[tuple[str, str]]:
-    """Labels and values of the details; none by the newest promise where the alert is judged by an earlier one."""
+    """Labels and values of the details; no growth after a loss, nor where the alert is judged by an earlier promise."""
     a = news.assessment
     if news.alert.held_by is not None:
         a = replace(a, probability=None, theta=None, uplift=None)
+    elif has_loss(a):  # a share of the plan would blend the time before the loss and since
+        a = replace(a, theta=None, uplift=None)
     status = words.STATUS_NAMES[words.shown_status(news.site, a.status)][language]
     status = status if language == "zh" else status.lower()
     rows = [("since", words.day(news.alert.opened, language))]
