@@ -226,7 +226,7 @@ def test_the_message_names_the_members_that_pull_the_lot_down_in_both_languages(
     assert len(payload["members"]) == 8
     for part in (
         "[Red alert] Lot of Green Fund 绿源, 2021", "[红色警报] Green Fund 绿源，2021 年批次", "20 sites (1,000 ha)",
-        "m00 (Not taking hold, −10%)", "m00（未见成效，−10%）", "20 个地块（1,000 公顷）",
+        "m00 (Not taking hold, −10%)", "m00（未见成效，−10%）", "20 个地块共 15,000 亩（1,000 公顷）",
         "https://pages.example.org/r/lots/lot-2021-planting-green-fund-", "index.zh.html", "over 99%", "15 October",
         "regrowth alerts resolve lot-2021-planting-green-fund-",
     ):  # fmt: skip
