@@ -30,9 +30,11 @@ from monitor.publish import products
 from monitor.publish.outdated import is_current, outdated_pictures, pages_code_hash
 from monitor.publish.pictures import MAP_LAYERS, cog
 from monitor.publish.products import write_index, write_site
+from monitor.publish.programme import programme_account
+from monitor.publish.programme_files import write_account
 from monitor.publish.tables import sites_parquet, status_json
 from monitor.series.observations import observation_lines, observations_csv
-from monitor.verdict.assessment import AlertLevel, Status
+from monitor.verdict.assessment import AlertLevel, Status, assessment_to_json
 
 AS_OF = date(2021, 8, 20)
 
@@ -602,3 +604,20 @@ def test_an_empty_programme_has_an_index(tmp_path, make_assessment):
     assert json.loads((tmp_path / "status.json").read_text()) == []
     assert gpd.read_parquet(tmp_path / "sites.parquet").empty
     assert "No site has been assessed yet" in (tmp_path / "index.html").read_text()
+
+
+def test_the_manager_of_a_site_is_in_no_published_file(make_view, make_site, make_assessment, tmp_path):
+    secrets = {"manager_name": "Wang Fang", "manager_email": "fang@example.org", "manager_channel": "room-7"}
+    site, a = make_site(**secrets), make_assessment()
+    write_site(make_view(site=site, assessment=a), tmp_path)
+    products.write_plan(site, a, None, tmp_path, promises=())
+    products.write_catalogue([(site, a)], tmp_path, since=None)
+    write_index([(site, a)], [], tmp_path, AS_OF, alpha=0.05)
+    write_account(
+        programme_account([site], {site.id: assessment_to_json(a)}, pledge=100.0, alpha=0.05), tmp_path, as_of=AS_OF
+    )
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"item.json", "plan.json", "site.kml", "sites.js", "programme.csv"} <= {path.name for path in files}
+    table = pd.read_parquet(tmp_path / "sites.parquet").drop(columns="geometry").to_csv()
+    content = table.encode() + b"".join(path.read_bytes() for path in files)
+    assert [secret for secret in secrets.values() if secret.encode() in content] == []

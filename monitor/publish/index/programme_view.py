@@ -246,6 +246,7 @@ def counts(view: ProgrammeView) -> dict[str, Any]:
         areas[row.status] += row.hectares  # type: ignore[assignment]
     total = sum(row.hectares for row in view.sites)
     waiting = [row.alert for row in view.sites if row.alert and row.alert.needs_someone]
+    lots = [standing(verdict, None, view.alerts.get(lot.id), view.as_of) for lot, _, _, verdict in view.lots]
     return {
         "n_sites": len(view.sites),
         "total": total,
@@ -259,6 +260,7 @@ def counts(view: ProgrammeView) -> dict[str, Any]:
         "n_taking_hold": statuses["on_track"] + statuses["recovered"],
         "n_waiting": len(waiting),
         "longest": max((alert.days for alert in waiting if alert.days is not None), default=None),
+        "n_red_lots": sum(one is not None and one.level == "red" for one in lots),
         "false_reds": view.alpha * len(view.sites),
         "confirmed": [site.hectares for site, a in view.ordered if a.uplift_confirmed],
         "lotless": sum(row.lot is None for row in view.sites),

@@ -12,16 +12,19 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from PIL import Image
 from shapely.geometry import Point
 
 from monitor.alerts.chain_head import ChainHead
 from monitor.publish.index.basemap import Basemap
-from monitor.publish.index.history import AlertChange, Changes, History
+from monitor.publish.index.ground import Ground, ground_bounds
+from monitor.publish.index.history import Changes, History
 from monitor.publish.products import write_index
 from monitor.publish.programme import programme_account
 from monitor.publish.programme_files import write_account
 from monitor.sites.names import folder_name
 from monitor.verdict.assessment import assessment_to_json
+from monitor.verdict.growth import GrowthPoint
 from tests.accessibility import violations
 from tests.publish.index.test_programme_pages import NIGHTS
 from tests.publish.moved import moved
@@ -69,6 +72,26 @@ def programme(make_programme, n):
     ]  # fmt: skip
 
 
+def growth_of(rows):
+    """Two seasons before the start and five since, of every second site."""
+    return {
+        site.id: tuple(
+            GrowthPoint(date(year, 9, 1 + k % 20), 0.01 * (year - 2017), *((0.0, 0.1) if year > 2016 else ()))
+            for year in range(2015, 2022)
+        )
+        for k, (site, _) in enumerate(rows)
+        if k % 2 == 0
+    }
+
+
+def ground_of(site, root):
+    """A grey picture around a site."""
+    file = root / "assets/ground/a.webp"
+    file.parent.mkdir(parents=True)
+    Image.new("L", (20, 20), 128).save(file)
+    return [Ground("assets/ground/a.webp", ground_bounds([site]))]
+
+
 HEAD = ChainHead(date(2021, 8, 19), "0123456789abcdef" * 4)
 
 
@@ -78,14 +101,16 @@ def root(make_programme, hostile_site, make_assessment, tmp_path_factory) -> Pat
     root = tmp_path_factory.mktemp("outputs")
     rows = programme(make_programme, SMALL)
     rows.append((replace(hostile_site, partner="Partner 1", programme_year=2021), make_assessment(hostile_site.id)))
-    changes = Changes(
-        since=date(2021, 8, 19), before={"site-00000": "on_track"}, new=("site-00003",), retired=(("z", "Old"),),
-        alerts=(AlertChange(site="site-00001", event="opened", level="red", rule="disturbance"),),
-    )  # fmt: skip
+    retired = (dict.fromkeys(("en", "zh"), "Old"),)
+    changes = Changes(since=date(2021, 7, 20), before={"site-00000": "on_track"}, new=("site-00003",), retired=retired)
     history = History(nights=NIGHTS, changes=changes, last_success=date(2021, 8, 17), unseen=("site-00002",))
     lots = [(LOT, 5, 240.0, LOOKS[-1])]
     day = rows[0][1].as_of
-    write_index(rows, [], root / "small", day, alpha=0.05, lots=lots, history=history, head=HEAD)
+    growth = growth_of(rows)
+    write_index(
+        rows, [], root / "small", day, alpha=0.05, lots=lots, growth=growth, history=history, head=HEAD,
+        grounds=ground_of(rows[0][0], root / "small"), manager_names=True,
+    )  # fmt: skip
     # two more sites on ground that others have registered before, one across partners
     copies = [replace(rows[k][0], id=f"copy-{k}", partner="Another") for k in (1, 2)]
     latest = {site.id: assessment_to_json(a) for site, a in rows}
@@ -97,7 +122,8 @@ def root(make_programme, hostile_site, make_assessment, tmp_path_factory) -> Pat
         page.write_text(f"<title>{len(page.parts)}</title>")
     tiles = Basemap(url="tiles/{z}/{x}/{y}.png", attribution="© <i>Example</i>")
     write_index(rows, [], root / "tiled", day, alpha=0.05, basemap=tiles)
-    write_index(programme(make_programme, LARGE), [], root / "large", day, alpha=0.05, history=history)
+    rows = programme(make_programme, LARGE)
+    write_index(rows, [], root / "large", day, alpha=0.05, growth=growth_of(rows), history=history)
     return root
 
 
@@ -140,7 +166,7 @@ def until(tab, expression):
 
 
 def names(tab):
-    return tab.locator("#finder tbody th bdi").all_inner_texts()
+    return tab.locator("#rows a").all_inner_texts()
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +178,7 @@ def fresh_tab(tab):
     tab.goto(tab.url.partition("#")[0] + "#again")
     tab.reload()
     tab.wait_for_selector("html[data-ready=map]", state="attached")
+    tab.evaluate("document.querySelector('#finder details').open = true")
     return tab
 
 
@@ -159,13 +186,13 @@ def test_a_search_finds_names_and_ids(small):
     tab = fresh_tab(small)
     assert len(names(tab)) == 41
     tab.fill("#q", "SITE-0003")
-    until(tab, "document.querySelectorAll('#finder tbody tr').length === 10")
+    until(tab, "document.querySelectorAll('#rows li').length === 10")
     assert tab.locator("#count").inner_text() == "10 of 41 sites"
     tab.fill("#q", "township 0, PLOT 7")
-    until(tab, "document.querySelectorAll('#finder tbody tr').length === 1")
+    until(tab, "document.querySelectorAll('#rows li').length === 1")
     assert names(tab) == ["Township 0, plot 7"]
     tab.fill("#q", "nowhere")
-    until(tab, "document.querySelectorAll('#finder tbody tr').length === 0")
+    until(tab, "document.querySelectorAll('#rows li').length === 0")
     assert tab.complaints == []
 
 
@@ -187,7 +214,7 @@ def test_filters_work_together_and_come_back_with_the_address_and_the_other_lang
     tab = fresh_tab(small)
     tab.select_option("#by-province", label="青海")
     tab.select_option("#by-partner", label="Partner 1")
-    tab.click("#finder th[data-sort=hectares] button")
+    tab.select_option("#by-sort", "hectares")
     shown = names(tab)
     assert len(shown) == 3
     again = open_page(f"small/index.html#{tab.url.partition('#')[2]}")
@@ -203,57 +230,91 @@ def test_filters_work_together_and_come_back_with_the_address_and_the_other_lang
 def test_an_address_typed_into_the_open_page_is_followed_and_a_link_to_a_section_changes_nothing(small):
     tab = fresh_tab(small)
     tab.evaluate("location.hash = 'status=disturbed&sort=name&province=nowhere'")
-    until(tab, "document.querySelectorAll('#finder tbody tr').length === 3")
+    until(tab, "document.querySelectorAll('#rows li').length === 3")
     assert tab.input_value("#by-status") == "disturbed"
     assert tab.url.partition("#")[2] == "sort=name&status=disturbed"
     tab.evaluate("location.hash = 'lots'")
     tab.wait_for_timeout(100)
     assert len(names(tab)) == 3
     tab.evaluate("location.hash = 'sort=toString'")
-    until(tab, "document.querySelectorAll('#finder tbody tr').length === 41")
+    until(tab, "document.querySelectorAll('#rows li').length === 41")
     assert tab.input_value("#by-sort") == "status"
     assert tab.complaints == []
 
 
-def test_columns_sort_both_ways_and_unknown_values_stay_last(small):
+def test_the_list_is_ordered_and_unknown_values_stay_last(small):
     tab = fresh_tab(small)
-    head = tab.locator("#finder th[data-sort=hectares]")
-    head.locator("button").click()
-    assert head.get_attribute("aria-sort") == "descending"
-    areas = [float(text) for text in tab.locator("#finder .c-ha").all_inner_texts()]
+
+    def shown(pattern, order):
+        tab.select_option("#by-sort", order)
+        return [re.search(pattern, text) for text in tab.locator("#rows small").all_inner_texts()]
+
+    areas = [float(found[1]) for found in shown(r"([\d.]+) ha", "hectares")]
     assert areas == sorted(areas, reverse=True)
-    head.locator("button").click()
-    assert head.get_attribute("aria-sort") == "ascending"
-    areas = [float(text) for text in tab.locator("#finder .c-ha").all_inner_texts()]
-    assert areas == sorted(areas)
-    for _ in range(2):
-        tab.click("#finder th[data-sort=theta] button")
-        shares = tab.locator("#finder .c-theta").all_inner_texts()
-        assert [share.strip() for share in shares[-3:]] == ["–"] * 3
-        assert "–" not in {share.strip() for share in shares[:-3]}
+    shares = [found and int(found[1]) for found in shown(r"(\d+)% of plan", "theta")]
+    assert shares[-3:] == [None] * 3
+    known = [share for share in shares if share is not None]
+    assert known == sorted(known, reverse=True)
     tab.select_option("#by-sort", "name")
     assert names(tab)[1:4] == ["Township 0, plot 0", "Township 0, plot 1", "Township 0, plot 2"]
 
 
-def test_the_list_of_the_script_says_what_that_without_scripts_says(open_page):
-    with_scripts, without = open_page("small/index.html"), open_page("small/index.html", scripts=False)
+def test_the_script_writes_and_draws_a_row_as_the_page_has_it_without_scripts(open_page):
+    tab = open_page("small/index.html")
 
-    def rows(tab, table):
-        texts = {}
-        for row in tab.locator(f"{table} tbody tr").all():
-            texts[row.locator("a").get_attribute("href")] = " ".join(row.inner_text().split())
-        return texts
+    def rows():
+        until(tab, "typeof GROWTH === 'object'")
+        texts, drawings = [], []
+        for row in tab.locator("#rows li").all():
+            texts.append((row.locator("a").get_attribute("href"), " ".join(row.inner_text().split())))
+            shapes = row.locator("svg > *").evaluate_all(
+                "all => all.map(one => [one.className.baseVal, one.getAttribute('d') || one.getAttribute('cy')])"
+            )
+            drawings.append([(name, [float(n) for n in re.findall(r"-?\d+(?:\.\d+)?", path)]) for name, path in shapes])
+        return texts, drawings
 
-    assert rows(with_scripts, "#finder") == rows(without, "#plain")
-    assert len(rows(without, "#plain")) == 41
+    texts, drawings = rows()
+    tab.fill("#q", "nowhere")
+    until(tab, "document.querySelectorAll('#rows li').length === 0")
+    tab.fill("#q", "")
+    until(tab, "document.querySelectorAll('#rows li').length === 41")
+    texts_again, drawings_again = rows()
+    assert texts_again == texts
+    for once, again in zip(drawings, drawings_again, strict=True):
+        assert [name for name, _ in again] == [name for name, _ in once]
+        for (_, numbers), (_, others) in zip(once, again, strict=True):
+            assert others == pytest.approx(numbers, abs=0.16)
+    without = open_page("small/index.html", scripts=False)
+    assert [(row.locator("a").get_attribute("href"), " ".join(row.inner_text().split()))
+            for row in without.locator("#rows li").all()] == texts  # fmt: skip
     assert without.locator("#finder, #live").evaluate_all("all => all.every(one => one.hidden)")
     assert without.locator(".still svg").is_visible()
 
 
-def test_the_status_table_filters_the_list(small):
+def test_the_map_is_folded_on_a_phone_until_it_is_opened(open_page):
+    tab = open_page("small/index.html", width=360)
+    assert not tab.locator("#map").is_visible()
+    assert not tab.locator("#map canvas").count()
+    tab.locator("#map-box summary").click()
+    tab.wait_for_selector("#map canvas")
+    plain = open_page("small/index.html", width=360, scripts=False)
+    assert not plain.locator(".still svg").is_visible()
+    plain.locator("#map-box summary").click()
+    assert plain.locator(".still svg").is_visible()
+
+
+def test_pictures_of_the_ground_are_under_the_map(open_page):
+    tab = open_page("small/index.html")
+    assert tab.locator("#map img.ground").get_attribute("src") == "assets/ground/a.webp"
+    assert "Contains modified Copernicus Sentinel data" in tab.inner_text("#map-box")
+    assert not open_page("large/index.html").locator(".ground").count()
+
+
+def test_the_counts_by_status_filter_the_list(small):
     tab = fresh_tab(small)
-    tab.locator(".tally button", has_text="Too early").click()
-    assert set(tab.locator("#finder .status").all_inner_texts()) == {"Too early to say"}
+    tab.locator(".sum button", has_text="Too early").click()
+    assert tab.locator("#rows .status").evaluate_all("all => all.every(one => one.className === 'status s-too_early')")
+    assert tab.locator("#rows li").count() == 5
 
 
 def test_the_map_draws_marks_of_every_status_and_outlines_when_near(open_page):
@@ -318,11 +379,11 @@ def test_the_map_is_used_by_keyboard_and_names_what_is_in_its_middle(open_page):
 def test_a_hostile_name_is_text_in_list_map_and_filters(small):
     tab = fresh_tab(small)
     tab.fill("#q", "{{7*7}}")
-    until(tab, "document.querySelectorAll('#finder tbody tr').length === 1")
+    until(tab, "document.querySelectorAll('#rows li').length === 1")
     assert names(tab)[0].startswith("<script>alert(1)</script>{{7*7}} Bcc:")
     assert tab.locator("#near a").inner_text().startswith("<script>alert(1)</script>{{7*7}} Bcc:")
     assert tab.locator("#by-manager option", has_text="<script>").count() == 1
-    assert tab.locator("script").count() == 5  # Leaflet, sites, index, words, and outlines once they are near
+    assert tab.locator("script").count() == 6  # Leaflet, sites, index, words, growth, and outlines once they are near
     assert "\u202e" not in tab.content()
     assert tab.complaints == []
 
@@ -367,24 +428,8 @@ def test_axe_finds_nothing_by_day_and_in_the_colours_of_the_night(open_page, roo
     for page in [*pages, "small/programme.html", "small/programme.zh.html", "large/province/gansu/index.html"]:
         tab = open_page(page, width=360)
         if "province" in page:  # a thousand rows are alike
-            tab.evaluate("[...document.querySelectorAll('tbody tr')].slice(40).forEach(row => row.remove())")
+            tab.evaluate("[...document.querySelectorAll('.rows li')].slice(40).forEach(row => row.remove())")
         assert violations(axe.Axe(), tab) == []
-
-
-@pytest.mark.parametrize(
-    ("page", "words"),
-    [
-        ("small/index.html", ['"Share of plan: "', '"Uplift / plan: "', '"Last seen: "']),
-        ("small/index.zh.html", ['"完成比例："', '"增量/规划："', '"最近观测："']),
-    ],
-)
-def test_on_a_phone_where_columns_have_no_heads_each_figure_says_what_it_is(open_page, page, words):
-    labels = "kinds => kinds.map(k => getComputedStyle(document.querySelector(`td.${k}`), '::before').content)"
-    kinds = ["c-theta", "c-up", "c-seen"]
-    tab = open_page(page, width=390, scripts=False)
-    assert tab.evaluate(labels, kinds) == words
-    tab.set_viewport_size({"width": 1280, "height": 800})
-    assert tab.evaluate(labels, kinds) == ["none"] * 3
 
 
 @pytest.mark.slow
@@ -400,10 +445,10 @@ def test_ten_thousand_sites_are_searched_and_shown_in_seconds(open_page, root, m
     assert tab.evaluate("document.querySelectorAll('*').length") < 5000
     assert not [url for url in tab.requested if url.endswith("outlines.js")]
     tab.fill("#q", "site-09999")
-    until(tab, "document.querySelectorAll('#finder tbody tr').length === 1")
+    until(tab, "document.querySelectorAll('#rows li').length === 1")
     until(tab, "typeof OUTLINES === 'object'")
     tab.fill("#q", "")
-    until(tab, "document.querySelectorAll('#finder tbody tr').length === 50")
+    until(tab, "document.querySelectorAll('#rows li').length === 50")
     tab.click("#more")
     assert len(names(tab)) == 100
 
@@ -415,16 +460,16 @@ def test_a_large_programme_is_searched_and_shown_a_part_at_a_time(open_page):
     tab.click("#more")
     assert len(names(tab)) == 100
     tab.fill("#q", "site-00899")
-    until(tab, "document.querySelectorAll('#finder tbody tr').length === 1")
+    until(tab, "document.querySelectorAll('#rows li').length === 1")
 
 
 def test_on_paper_there_are_lists_and_no_controls(open_page):
     tab = open_page("small/index.html")
     tab.emulate_media(media="print")
-    assert tab.locator(".controls, #more, #live").evaluate_all(
+    assert tab.locator("#finder, #more, #live").evaluate_all(
         "all => all.every(one => getComputedStyle(one).display === 'none')"
     )
-    assert tab.locator("#finder tbody tr").first.is_visible()
+    assert tab.locator("#rows li").first.is_visible()
     assert tab.locator(".map svg").is_visible()  # the one that moves is of no use on paper
     large = open_page("large/index.html#province=Gansu")
     assert len(names(large)) == 50

@@ -133,6 +133,7 @@
       if (select && !asked[name]) select.value = "";
     }
     search.value = asked.q;
+    if (asked.sort !== "status" || Object.keys(selects).some((name) => name !== "status" && asked[name])) folded.parentNode.open = true;
   }
   addEventListener("hashchange", () => { if (!isPart()) { followAddress(); refresh(); } });
 
