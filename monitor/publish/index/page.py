@@ -13,7 +13,7 @@ from monitor.alerts import words
 from monitor.publish.growth_chart import growth_chart
 from monitor.publish.index import wording
 from monitor.publish.index.history import Changes
-from monitor.publish.index.locator import MAP_WIDTH, STATUS_MARKS, locator
+from monitor.publish.index.locator import MAP_WIDTH, MAX_LABELS, STATUS_MARKS, locator
 from monitor.publish.index.programme_view import LotRow, ProgrammeView, counts
 from monitor.publish.index.provinces import MAX_ON_INDEX, Province, by_province, page_file
 from monitor.publish.index.row_charts import growth_script
@@ -150,6 +150,7 @@ def _script_words(view: ProgrammeView, language: words.Language) -> dict[str, An
         "level": {level: names[language] for level, names in words.ALERT_LEVEL_NAMES.items()},
         "intervention": {name: names[language] for name, names in words.INTERVENTION_NAMES.items()},
         "marks": STATUS_MARKS,
+        "max_labels": MAX_LABELS,
         "filters": {name: names[language] for name, names in wording.FILTERS.items()},
         "sort": {name: names[language] for name, names in wording.SORT_KEYS.items()},
         **{name: names[language] for name, names in wording.SCRIPT_WORDS.items()},

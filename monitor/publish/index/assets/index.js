@@ -281,6 +281,7 @@
     }
     const graticule = L.layerGroup().addTo(view);
     const outlines = L.featureGroup().addTo(view), marks = L.featureGroup().addTo(view);
+    const labels = L.layerGroup().addTo(view);
     const markOf = new Map(), outlineOf = new Map();
     let visible = [], paint = {};
 
@@ -400,6 +401,11 @@
         one.site = site;
         markOf.set(site, one);
         marks.addLayer(one);
+      }
+      labels.clearLayers();
+      for (const site of visible.length > words.max_labels ? [] : visible) {
+        const above = [site.lat + site.size / 2 / 111200, site.lon];
+        L.tooltip({ permanent: true, direction: "top", className: "label", offset: [0, 2] }).setLatLng(above).setContent(make("span", site.name)).addTo(labels);
       }
       drawOutlines(); drawGraticule(); listNearest();
     }
