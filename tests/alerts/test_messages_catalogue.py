@@ -112,6 +112,8 @@ def compose_everything() -> None:
         compose_operators("handover", [note], id=ID, time=TIME)
         compose_operators("handover", [note] * 2, id=ID, time=TIME)
     compose_operators("escalation", [OPERATORS["escalation"][0] | {"recipients": []}], id=ID, time=TIME)
+    head = {"number": 9, "night": "2021-08-31", "hash": "0" * 64, "month": "2021-08"}
+    compose_operators("head", [head], id=ID, time=TIME)
     lot = OPERATORS["lot"][0]
     for level, event, members in product(("red", "watch"), ("opened", "resolved"), ([], lot["members"])):
         changed = {"alert": lot["alert"] | {"level": level}, "event": event, "members": members}
