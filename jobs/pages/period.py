@@ -40,10 +40,15 @@ def read_moves(t: Transaction) -> list[Move]:
             return nights[place]
         return (date.fromisoformat(night) + timedelta(days=1)).isoformat() if night else LAST_DAY
 
+    on_time = {(row["site"], row["version"], row["episode"] or 1, row["since"]) for row in judged}
     registrations: dict[str, list[Registration]] = {}
     for row in registered:
-        site = None if row["version"] is None else sites[row["site"], row["version"]]
-        registrations.setdefault(row["site"], []).append(Registration(after(row["newest_night"]), site, row["episode"]))
+        name, night = row["site"], row["newest_night"]
+        site = None if row["version"] is None else sites[name, row["version"]]
+        by_the_same_night = (name, row["version"], row["episode"], night) in on_time  # it ran again after the edit
+        earlier = registrations.setdefault(name, [])
+        day = max(night if by_the_same_night else after(night), earlier[-1].day if earlier else "")
+        earlier.append(Registration(day, site, row["episode"]))
     verdicts: dict[str, list[Verdict]] = {}
     for row in judged:
         day = row["since"] if row["newest_night"] <= row["since"] else after(row["newest_night"])

@@ -143,6 +143,16 @@ def test_an_edit_of_the_registry_counts_from_the_next_night_on(programme):
     assert [move[1] for move in programme.told("2026-02-01", "2026-02-28")] == ["2026-02-03", "2026-02-03"]
 
 
+def test_a_site_that_another_run_of_the_same_night_judges_counts_from_that_night_on(programme):
+    programme.register(place("a"))
+    programme.night("2026-01-31", a="on_track")
+    programme.register(place("b", 1))
+    programme.register(place("a", 2))
+    programme.night("2026-01-31", run="again", a="undecided", b="too_early")
+    closing_balance = programme.period("2026-01-01", "2026-01-31").closing
+    assert {status: area for status, area in closing_balance.items() if area} == {"undecided": 10, "too_early": 10}
+
+
 def test_ground_of_two_sites_counts_for_the_first_until_it_is_retired(programme):
     outline = box(100, 40, 100.01, 40.01)
     first, second = place("a", geometry=outline), place("b", geometry=outline)
