@@ -1,5 +1,6 @@
 """Read answers from a CSV file and record them: all of them or, if any line is wrong, none."""
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -7,8 +8,10 @@ from typing import Final, NamedTuple
 from jobs.register.answering import answer_alert
 from jobs.runtime.clock import today
 from monitor.alerts.alert import FalseAlarmReason, Verdict
+from monitor.alerts.recipients import Recipient
+from monitor.errors import BadData
 from monitor.ledger.transaction import Transaction
-from monitor.tables import Column, read
+from monitor.tables import Column, Table, read
 
 COLUMNS: Final = (
     Column("id", required=True), Column("verdict", required=True, choices=tuple(Verdict)),
@@ -45,7 +48,7 @@ class Import(NamedTuple):
     """Of those that were recorded: a finding of a later day stands."""
 
 
-def import_answers(t: Transaction, path: Path) -> Import:
+def import_answers(t: Transaction, path: Path, operators: Sequence[Recipient]) -> Import:
     """Record the answers of a file. Safe to run twice: the same line again records nothing.
 
     Raises
@@ -53,24 +56,30 @@ def import_answers(t: Transaction, path: Path) -> Import:
     BadData
         The file cannot be read, or lines are wrong; the message names each. Nothing was recorded.
     """
-    answers = _read(path, known={alert["id"] for alert in t.alerts()})
+    table, answers = _read(path, known={alert["id"] for alert in t.alerts()})
     done = Import([], [], [])
-    for answer in answers:
+    for at, answer in enumerate(answers):
         line = [answer.verdict, answer.reason, answer.note, answer.date and answer.date.isoformat()]
         if any(event["by"] == _BY and event["line"] == line for event in t.events(answer.alert)):
             done.already.append(answer.alert)
             continue
-        recorded = answer_alert(
-            t, answer.alert, answer.verdict, answer.reason, answer.note, answer.date or today(), _BY, line=line
-        )
+        try:
+            recorded = answer_alert(
+                t, answer.alert, answer.verdict, answer.reason, answer.note, answer.date or today(), _BY,
+                operators=operators, line=line,
+            )  # fmt: skip
+        except BadData as error:
+            table.add(at, str(error))
+            continue
         done.recorded.append(answer.alert)
         if not recorded.is_newest:
             done.outdated.append(answer.alert)
+    table.check_lines("recorded")
     return done
 
 
-def _read(path: Path, known: set[str]) -> list[Answer]:
-    """The answers of a file about alerts with known ids."""
+def _read(path: Path, known: set[str]) -> tuple[Table, list[Answer]]:
+    """The answers of a file about alerts with known ids, and the table of its lines."""
     table = read(path, COLUMNS, empty=True, any_case=True, form=FORM)
     answers: list[Answer] = []
     for at, (name, verdict, reason, note, day) in enumerate(zip(*(table[one.name] for one in COLUMNS), strict=True)):
@@ -85,4 +94,4 @@ def _read(path: Path, known: set[str]) -> list[Answer]:
             cause = FalseAlarmReason(reason) if reason else None
             answers.append(Answer(name, Verdict(verdict), cause, note or None, written))
     table.check_lines("recorded")
-    return answers
+    return table, answers

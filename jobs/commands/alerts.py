@@ -42,6 +42,7 @@ def _in_words(alert: Mapping[str, Any]) -> str:
     """One line about an alert."""
     answer = f", {alert['answer']}" if alert["answer"] else ""
     reason = f" ({alert['answer_reason']})" if alert["answer_reason"] else ""
+    reason += ", unreviewed" if alert.get("unreviewed") else ""
     until = f" until {alert['snoozed_until']}" if alert["snoozed_until"] else ""
     note = f" - {' '.join(alert['note'].split())}" if alert["note"] else ""
     about = f"{alert['level']} by {alert['rule']}, opened {alert['opened']}, {alert['state']}{until}{answer}{reason}"
@@ -96,7 +97,11 @@ def alerts_resolve(
     note: Note = None,
     as_json: AsJson = False,
 ) -> None:
-    """Close an alert with the finding from the field; a newer finding replaces it, and both stay on record."""
+    """Close an alert with the finding from the field; a newer finding replaces it, and both stay on record.
+
+    A false alarm about a red alert of 95 % or more needs a reason, and does not close it before `alerts review`.
+    """
+    from jobs.register.alerting import address_book
     from jobs.register.answering import answer_alert
     from jobs.runtime.records import to_json
     from monitor.alerts.alert import FalseAlarmReason, Verdict
@@ -107,12 +112,38 @@ def alerts_resolve(
         msg = f"a false alarm has one of the reasons {', '.join(FalseAlarmReason)}; another verdict has none"
         raise typer.BadParameter(msg, param_hint="--reason")
     cause = FalseAlarmReason(reason) if reason else None
-    with installation(config) as (_, ledger), ledger.transaction() as t:
-        alert = answer_alert(t, alert_id, Verdict(verdict), cause, note, today(), "command").alert
+    with installation(config) as (settings, ledger), ledger.transaction() as t:
+        operators = address_book(settings).of_operators()
+        alert = answer_alert(t, alert_id, Verdict(verdict), cause, note, today(), "command", operators=operators).alert
     if as_json:
         print_json(to_json(alert))
     else:
-        typer.echo(printable(f"{alert_id}: {alert.state}, {alert.answer}"))
+        waits = ", unreviewed: regrowth alerts review" if alert.unreviewed else ""
+        typer.echo(printable(f"{alert_id}: {alert.state}, {alert.answer}{waits}"))
+
+
+@app.command("review")
+def alerts_review(
+    alert_id: AlertId,
+    close: Annotated[bool, typer.Option("--close/--reopen", help="Accept the false alarm; or not.")],
+    why: Annotated[str, typer.Option(help="Reason, in words. Of an alert that is opened again its manager reads it.")],
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Review a false alarm about a red alert of 95 % or more: close the alert, or open it again for its manager.
+
+    Exit status: 0 reviewed, 65 there is no such alert, or no answer of it waits for a review.
+    """
+    from jobs.register.alerting import address_book
+    from jobs.register.answering import review_alert
+    from jobs.runtime.records import to_json
+
+    with installation(config) as (settings, ledger), ledger.transaction() as t:
+        alert = review_alert(t, alert_id, close=close, why=why, managers=address_book(settings).of_site)
+    if as_json:
+        print_json(to_json(alert))
+    else:
+        typer.echo(printable(f"{alert_id}: {alert.state}"))
 
 
 @app.command("import")
@@ -128,9 +159,10 @@ def alerts_import(
     65 some are wrong: each is named, and none was recorded.
     """
     from jobs.answers.answers_csv import import_answers
+    from jobs.register.alerting import address_book
 
-    with installation(config) as (_, ledger), ledger.transaction() as t:
-        done = import_answers(t, file)
+    with installation(config) as (settings, ledger), ledger.transaction() as t:
+        done = import_answers(t, file, address_book(settings).of_operators())
     if as_json:
         print_json(done._asdict())
         return

@@ -75,10 +75,14 @@ def compose(
         payloads = [row["payload"] for row in notices]
         if kind in ABOUT_SITES:
             payloads = [{**site_facts(t, settings, payload["site"]), **payload} for payload in payloads]
-        if kind == "escalation":
+        if kind in ("escalation", "review"):
+            link = key if kind == "escalation" else None
             payloads = [
-                {**escalation_payload(t, settings, row), "answer": _answer_link(settings, row, key)} for row in notices
+                {**escalation_payload(t, settings, row), "answer": _answer_link(settings, row, link)} for row in notices
             ]
+        elif kind == "personal_link":
+            address = personal_address(t, settings, Recipient(first["channel"], first["recipient"]), key=key)
+            payloads = [{**payloads[0], "address": address}]
         return compose_operators(kind, payloads, id=name, time=moment), {}
     pictures = len(notices) == 1  # a digest shows none
     news = [_with_link(news_of(t, settings, row, pictures=pictures), settings, row, key) for row in notices]

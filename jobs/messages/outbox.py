@@ -219,6 +219,11 @@ def _outdated(t: Transaction, row: Row, book: AddressBook) -> str | None:
         if t.newest_brief(row["channel"], row["recipient"]) != row["event"]:
             return "a newer brief waits or was sent"
         return None if sites_left(t, book, row) else "the manager has no site left"
+    if row["kind"] == "personal_link":
+        return None if t.personal_link(row["channel"], row["recipient"]) else "the link was revoked since"
+    if row["kind"] == "review":
+        waits = (t.alert(row["payload"]["alert"]["id"]) or {}).get("unreviewed")
+        return None if waits else "it was reviewed or answered again since"
     if row["site"] is None and row["kind"] != LOT:
         return None
     if row["site"] is not None and t.site(row["site"]) is None:
@@ -294,7 +299,7 @@ def _store_groups(t: Transaction, notices: Sequence[Row], digest_above: int) -> 
             key = (row["state"], row["day"], row["channel"], row["recipient"], row["kind"])
             groups.setdefault(key, []).append(row)
     for (_, day, channel, recipient, kind), rows in groups.items():
-        together = kind in ("silence", "escalation", "plan_edited", "handover")
+        together = kind in ("silence", "escalation", "plan_edited", "handover", "review")
         if kind in ("alert", LOT) and channel != FILES:
             known = t.count_grouped(kind, day=day, channel=channel, recipient=recipient)
             together = known + len(rows) > digest_above

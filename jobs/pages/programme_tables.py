@@ -197,12 +197,15 @@ def _print_precision(console: Any, rows: Sequence[Mapping[str, Any]]) -> None:
             (
                 f"{row['value'] or '-'}, {row['level']}" if by != "all" else row["level"],
                 f"{row['right']} of {row['n']}",
-                f"{row['low']:.0%} to {row['high']:.0%}",
+                f"{row['low']:.0%} to {row['high']:.0%}" if row["n"] else "-",
+                str(row["unreviewed"]),
             )
             for row in rows
             if row["by"] == by
         ]
-        _print_table(console, "all alerts" if by == "all" else by, ("right", "95 % interval"), lines)
+        _print_table(
+            console, "all alerts" if by == "all" else by, ("right", "95 % interval", "answered, unreviewed"), lines
+        )
 
 
 def _print_table(console: Any, name: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

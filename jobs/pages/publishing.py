@@ -37,7 +37,7 @@ from jobs.runtime.logs import redacted
 from jobs.runtime.records import from_json, stored_rows, to_json
 from jobs.runtime.settings import Settings
 from monitor.alerts.alert import LOT, Alert, AlertState, FalseAlarmReason, Verdict, alert_id
-from monitor.alerts.lifecycle import is_answered
+from monitor.alerts.lifecycle import is_answered, shown_alert
 from monitor.cube.store import LandscapeStore
 from monitor.errors import MonitorError, as_disk_full
 from monitor.imagery.auxiliary.terrain import Terrain, with_slope
@@ -62,7 +62,7 @@ from monitor.series.field_rows import biome_factor
 from monitor.sites.cover_scale import FieldFactor
 from monitor.sites.promise import promises_until
 from monitor.sites.site import Site, ground_key
-from monitor.verdict.assessment import AlertLevel, Assessment
+from monitor.verdict.assessment import Assessment
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.growth import GrowthPoint, growth_from_json
 from monitor.verdict.lots import Use, lots_of
@@ -200,7 +200,7 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
         assessment = from_json(row.payload, Assessment)
         promised = promises_until(promises.get(site.id, ()), site, assessment.as_of)
         site = in_episode(site, episodes[site.id], assessment.episode)
-        alert = _shown_alert(stored_alerts.get(site.id, ()), assessment)
+        alert = shown_alert([from_json(one, Alert) for one in stored_alerts.get(site.id, ())], assessment)
         alerts += [alert] if alert else []
         snapshot, units, terrain = snapshots.get(ground), left_out.get(ground, {}), terrains.get(ground)
         same_store = snapshot is not None and _landscape(snapshot) == row.landscape
@@ -313,17 +313,6 @@ def _factors_by_biome(sites: Sequence[Site], latest: Mapping[str, StoredAssessme
             factor = FieldFactor(value=value, low=low, high=high, rows=values["field_factor_rows"])
             local.setdefault(site.biome_key, []).append(factor)
     return {biome: biome_factor(factors) for biome, factors in local.items()}
-
-
-def _shown_alert(stored: Sequence[dict[str, Any]], assessment: Assessment) -> Alert | None:
-    """The alert of a site to show: one that is not resolved, the worst and newest first, else an answered one.
-
-    An answered alert is shown as long as its cause is still seen.
-    """
-    alerts = [from_json(values, Alert) for values in stored]
-    shown = [alert for alert in alerts if alert.state is not AlertState.RESOLVED]
-    shown = shown or [alert for alert in alerts if is_answered(alert) and alert.rule == assessment.alert_rule]
-    return max(shown, key=lambda alert: (alert.level is AlertLevel.RED, alert.updated), default=None)
 
 
 def _write_pages(settings: Settings, ledger: Ledger, compute: Compute, assessed: _Assessed) -> dict[str, str | None]:

@@ -3,18 +3,32 @@
 An answer is an appended event. It always wins over what nights say, and the newest one is the answer of the alert.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date, timedelta
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+
+import structlog
 
 from jobs.register.alerting import record_event
 from jobs.runtime.clock import today
-from jobs.runtime.records import from_json
-from monitor.alerts.alert import Alert, AlertEvent, FalseAlarmReason, Verdict
-from monitor.alerts.lifecycle import resolve
+from jobs.runtime.records import from_json, to_json
+from monitor.alerts.alert import Alert, AlertEvent, AlertState, FalseAlarmReason, Verdict
+from monitor.alerts.lifecycle import SURE, is_answered, is_sure, resolve, review, snooze
 from monitor.alerts.precision import answered_openings, measured_precision
+from monitor.alerts.recipients import Recipient
 from monitor.errors import BadData
 from monitor.ledger.transaction import Transaction
+from monitor.sites.site import Site
+from monitor.verdict.assessment import Assessment
+
+log = structlog.get_logger()
+
+
+LATER: Final = timedelta(days=7)
+"""Time for which a manager puts an alert off."""
+_UNCHANGED: Final = (AlertEvent.REMINDED, AlertEvent.ESCALATED, AlertEvent.HANDED_OVER, AlertEvent.WOKEN)
+"""Events after which a form that was opened before still fits the alert."""
 
 
 class Recorded(NamedTuple):
@@ -52,9 +66,13 @@ def answer_alert(
     by: str,
     link: str | None = None,
     photos: Iterable[Mapping[str, Any]] = (),
+    operators: Sequence[Recipient] = (),
     **details: Any,
 ) -> Recorded:
     """Append an answer to an alert, and resolve the alert.
+
+    A false alarm about an alert that the monitor is sure of (:func:`monitor.alerts.lifecycle.is_sure`) needs a reason.
+    It resolves nothing until the operators, who are notified, have reviewed it.
 
     An answer belongs to the opening of the alert that had begun by the day of the finding. One of an earlier opening,
     or of an earlier day than the answer that stands, is recorded but changes nothing.
@@ -75,13 +93,16 @@ def answer_alert(
         Id of the answer link that was used.
     photos : iterable of mapping
         Columns of :class:`monitor.ledger.models.PhotoRow` other than ``alert`` and ``number``.
+    operators : sequence of Recipient
+        Who is notified of a false alarm that needs a review.
     **details
         Further entries of the event, JSON values.
 
     Raises
     ------
     BadData
-        There is no such alert, the link was used already, or a reason was given although it is no false alarm.
+        There is no such alert, the link was used already, a reason was given although it is no false alarm, or a
+        false alarm needs one.
     """
     alert = known_alert(t, alert_id)
     if reason is not None and verdict is not Verdict.FALSE_ALARM:
@@ -92,15 +113,153 @@ def answer_alert(
     events = t.events(alert_id)
     opening = _opening_of(events, day)
     is_newest = _is_newest(events, opening, day)
+    unreviewed = is_newest and verdict is Verdict.FALSE_ALARM and _is_sure(t, alert)
+    if unreviewed and reason is None:
+        raise BadData(
+            f"alert {alert_id!r}: the probability of its cause is {SURE:.0%} or more, so a false alarm needs a reason: "
+            f"{', '.join(FalseAlarmReason)}"
+        )
     if is_newest:
-        alert = resolve(alert, answer=verdict, reason=reason, note=note, day=day)
+        alert = resolve(alert, answer=verdict, reason=reason, note=note, day=day, needs_review=unreviewed)
     number = record_event(
         t, alert, AlertEvent.ANSWERED, day=day, by=by, link=link, answer=verdict.value,
-        reason=reason and reason.value, note=note, opening=opening, **details,
+        reason=reason and reason.value, note=note, opening=opening, unreviewed=unreviewed, **details,
     )  # fmt: skip
+    if unreviewed:
+        log.warning("a false alarm waits for a review", alert=alert_id, operators=len(operators))
+        payload = {"alert": to_json(alert), "number": number}
+        t.add_notice(f"review/{alert_id}/{number}", "review", payload, day=day.isoformat(), recipients=operators)
     for photo in photos:
         t.add_photo({**photo, "alert": alert_id, "number": number})
     return Recorded(alert, number, is_newest)
+
+
+class Outcome(StrEnum):
+    """What became of the answer of a manager to one of many alerts: names of texts in the catalogue."""
+
+    RECORDED = "recorded"
+    ALREADY = "already"
+    """The same answer came by this link before."""
+    CHANGED = "changed"
+    """Since the form was opened somebody else answered, or the alert got worse or was resolved."""
+    CLOSED = "closed"
+    """The alert is over."""
+    NOT_YOURS = "not_yours"
+
+
+def answer_by_manager(
+    t: Transaction,
+    alert_id: str,
+    verdict: Verdict | None,
+    reason: FalseAlarmReason | None,
+    note: str | None,
+    *,
+    link: str,
+    is_theirs: Callable[[Site], bool],
+    seen: int | None,
+    photos: Sequence[Mapping[str, Any]] = (),
+    operators: Sequence[Recipient] = (),
+) -> Outcome:
+    """Append an answer that came by a personal link, or put the alert off for :data:`LATER`.
+
+    The same answer by the same link is recorded once, however often its form is sent.
+
+    Parameters
+    ----------
+    t : Transaction
+        One that may write: nobody else changes the alert before it is committed.
+    alert_id : str
+    verdict : Verdict or None
+        None: later.
+    reason, note, photos, operators
+        As of :func:`answer_alert`.
+    link : str
+        Id of the personal link, which the event names.
+    is_theirs : callable
+        Whether a site is one of the manager's.
+    seen : int or None
+        Number of the newest event when the form was opened; None: unknown, and only the answer that stands is compared.
+
+    Raises
+    ------
+    BadData
+        A false alarm needs a reason.
+    """
+    stored = t.alert(alert_id)
+    values = t.site(stored["site"]) if stored else None
+    if stored is None or values is None or not is_theirs(from_json(values, Site)):
+        return Outcome.NOT_YOURS
+    alert, events = from_json(stored, Alert), t.events(alert_id)
+    until = today() + LATER
+    acts = [event for event in events if event["kind"] in (AlertEvent.ANSWERED, AlertEvent.SNOOZED)]
+    since = acts[-1:] if seen is None else [event for event in events if event["number"] > seen]
+    new_photos = {photo["id"] for photo in photos} - {photo["id"] for photo in t.photos(alert_id)}
+    given = (verdict, reason, note) if verdict else (None, None, until.isoformat())
+    if any(event.get("personal_link") == link and _given(event) == given for event in since) and not new_photos:
+        return Outcome.ALREADY
+    if seen is not None and any(event["kind"] not in _UNCHANGED for event in since):
+        return Outcome.CHANGED
+    is_over = alert.state is AlertState.RESOLVED and not is_answered(alert)
+    if is_over or (verdict is None and alert.answer is not None):
+        return Outcome.CLOSED
+    if verdict is None:
+        snoozed = snooze(alert, until=until, day=today())
+        record_event(t, snoozed, AlertEvent.SNOOZED, day=today(), by="link", personal_link=link)
+    else:
+        answer_alert(
+            t, alert_id, verdict, reason, note, today(), "link", photos=photos, operators=operators, personal_link=link
+        )
+    return Outcome.RECORDED
+
+
+def _given(event: Mapping[str, Any]) -> tuple[str | None, ...]:
+    """What a person gave with an event: answer, reason and note, or until when the alert was put off."""
+    if event["kind"] == AlertEvent.SNOOZED:
+        return None, None, event["snoozed_until"]
+    return event["answer"], event["reason"], event["note"]
+
+
+def review_alert(
+    t: Transaction, alert_id: str, *, close: bool, why: str, managers: Callable[[Site], Sequence[Recipient]]
+) -> Alert:
+    """Review a false alarm: close the alert by it, or open it again and notify the manager (:func:`review`).
+
+    Parameters
+    ----------
+    t : Transaction
+        One that may write.
+    alert_id : str
+    close : bool
+        Whether the answer is accepted.
+    why : str
+        Reason, in words.
+    managers : callable
+        Recipients of the messages about a site.
+
+    Raises
+    ------
+    BadData
+        There is no such alert, no answer of it waits for a review, or no reason is given.
+    """
+    alert = known_alert(t, alert_id)
+    if not alert.unreviewed:
+        raise BadData(f"alert {alert_id!r} has no answer that waits for a review; 'regrowth alerts list' shows them")
+    if not (why := why.strip()):
+        raise BadData("a review needs a reason: --why TEXT")
+    alert = review(alert, close=close, why=why, day=today())
+    values = t.site(alert.site)
+    notified = [] if close or values is None else managers(from_json(values, Site))
+    decision = "close" if close else "reopen"
+    record_event(
+        t, alert, AlertEvent.REVIEWED, day=today(), by="command", recipients=notified, decision=decision, why=why
+    )
+    return alert
+
+
+def _is_sure(t: Transaction, alert: Alert) -> bool:
+    """:func:`is_sure` by the newest assessment of its site; False: there is none, as of a lot."""
+    latest = t.latest_assessment(alert.site)
+    return latest is not None and is_sure(alert, from_json(latest.payload, Assessment))
 
 
 def precision(t: Transaction) -> list[dict[str, Any]]:

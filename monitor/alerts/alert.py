@@ -38,6 +38,8 @@ class AlertEvent(StrEnum):
     """Nobody answered, and the manager was sent the alert again."""
     HANDED_OVER = "handed_over"
     """It was sent to a manager who took the site over."""
+    REVIEWED = "reviewed"
+    """The operators accepted a false alarm that needed a review, or opened the alert again for its manager."""
     ESCALATED = "escalated"
     """Nobody answered in time, and the operators were notified."""
 
@@ -46,11 +48,14 @@ LOT: Final = "lot"
 """Rule of the alerts about lots, which go to the operators."""
 
 CALLS: Final = frozenset(
-    {AlertEvent.OPENED, AlertEvent.WORSENED, AlertEvent.REOPENED, AlertEvent.WOKEN, AlertEvent.HANDED_OVER}
-)
+    {
+        AlertEvent.OPENED, AlertEvent.WORSENED, AlertEvent.REOPENED, AlertEvent.WOKEN, AlertEvent.HANDED_OVER,
+        AlertEvent.REVIEWED,
+    }
+)  # fmt: skip
 """Events that ask the manager for an answer, from which the time to answer counts."""
 
-REPEATED: Final = frozenset({AlertEvent.REMINDED, AlertEvent.HANDED_OVER})
+REPEATED: Final = frozenset({AlertEvent.REMINDED, AlertEvent.HANDED_OVER, AlertEvent.REVIEWED})
 """Events by which an alert that was reported before is sent again."""
 
 REPORTED: Final = CALLS | REPEATED | {AlertEvent.RESOLVED}
@@ -102,6 +107,9 @@ class Alert:
     """Newest finding from the field since it opened; None: no answer yet."""
     answer_reason: FalseAlarmReason | None = None
     """Of a false alarm."""
+    unreviewed: bool = False
+    """Whether the answer is a false alarm that the operators have to review, and have not: until then the alert is not
+    resolved by it."""
     note: str | None = None
     """What a person has written since it opened."""
     promise: int | None = None

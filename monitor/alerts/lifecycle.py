@@ -23,6 +23,9 @@ are then held until a person releases them. [1]"""
 MASS_FALL_MIN_SITES: Final = 5
 """Number of sites below which no such fault is suspected: in a small programme they may fail together."""
 
+SURE: Final = 0.95
+"""Probability of the cause from which a false alarm needs a reason and a review. [1]"""
+
 _ORDER: Final = {AlertLevel.NONE: 0, AlertLevel.WATCH: 1, AlertLevel.RED: 2}
 
 
@@ -171,8 +174,8 @@ def _with_cause(last: Alert | None, assessment: Assessment | Sighting, rule: str
             return seen, None
         again = replace(seen, level=level, state=AlertState.OPEN, opened=day, updated=day, lower_since=None)
         again = replace(again, promise=last.held_by)
-        unanswered = replace(again, answer=None, answer_reason=None, note=None, covered=AlertLevel.NONE)
-        return unanswered, AlertEvent.REOPENED
+        unanswered = replace(again, answer=None, answer_reason=None, unreviewed=False, note=None)
+        return replace(unanswered, covered=AlertLevel.NONE), AlertEvent.REOPENED
     if _ORDER[level] > _ORDER[last.level]:
         return replace(seen, level=level, state=AlertState.OPEN, updated=day, snoozed_until=None), AlertEvent.WORSENED
     if last.state is AlertState.SNOOZED and last.snoozed_until is not None and day >= last.snoozed_until:
@@ -216,6 +219,16 @@ def _lasted(since: date, assessment: Assessment | Sighting) -> bool:
 def is_answered(alert: Alert) -> bool:
     """Whether a person has answered an alert whose cause is still seen."""
     return alert.state is AlertState.RESOLVED and alert.answer is not None and alert.clear_since is None
+
+
+def shown_alert(alerts: Sequence[Alert], assessment: Assessment) -> Alert | None:
+    """The alert of a site to show: one that is not resolved, the worst and newest first, else an answered one.
+
+    An answered alert is shown as long as its cause is still seen.
+    """
+    shown = [alert for alert in alerts if alert.state is not AlertState.RESOLVED]
+    shown = shown or [alert for alert in alerts if is_answered(alert) and alert.rule == assessment.alert_rule]
+    return max(shown, key=lambda alert: (alert.level is AlertLevel.RED, alert.updated), default=None)
 
 
 def acknowledge(alert: Alert, *, note: str | None = None, day: date) -> Alert:
@@ -279,7 +292,13 @@ def forget_answer(alert: Alert) -> Alert:
 
 
 def resolve(
-    alert: Alert, *, answer: Verdict, reason: FalseAlarmReason | None = None, note: str | None, day: date
+    alert: Alert,
+    *,
+    answer: Verdict,
+    reason: FalseAlarmReason | None = None,
+    note: str | None,
+    day: date,
+    needs_review: bool = False,
 ) -> Alert:
     """Alert closed by a person, with what was found on a day.
 
@@ -293,9 +312,48 @@ def resolve(
         Cause of a false alarm.
     note : str or None
         What was seen or done; None: the earlier note stays.
+    day : date
+        Day of the finding.
+    needs_review : bool
+        Whether the alert only counts as acknowledged until the operators have reviewed the answer.
     """
-    is_new = alert.answer is None and (alert.state is not AlertState.RESOLVED or alert.clear_since is None)
+    is_new = (alert.answer is None or alert.unreviewed) and (
+        alert.state is not AlertState.RESOLVED or alert.clear_since is None
+    )
     updated = max(day, alert.updated)  # a finding may be recorded later
-    closed = replace(alert, state=AlertState.RESOLVED, answer=answer, answer_reason=reason, updated=updated)
-    covered = alert.level if is_new else alert.covered  # a cause that is gone already is not covered: it may come back
-    return replace(closed, note=note or alert.note, snoozed_until=None, covered=covered)
+    state = AlertState.ACKNOWLEDGED if needs_review else AlertState.RESOLVED
+    answered = replace(
+        alert, state=state, answer=answer, answer_reason=reason, unreviewed=needs_review, updated=updated
+    )
+    # a cause that is gone already is not covered: it may come back
+    covered = alert.level if is_new and not needs_review else alert.covered
+    return replace(answered, note=note or alert.note, snoozed_until=None, covered=covered)
+
+
+def is_sure(alert: Alert, assessment: Assessment) -> bool:
+    """Whether an alert is red and the probability of its cause at least :data:`SURE`, by the newest assessment."""
+    of_rule = assessment.probability if alert.rule == assessment.alert_rule else None
+    probability = assessment.p_failing if alert.rule == "failure" else of_rule
+    return alert.level is AlertLevel.RED and probability is not None and probability >= SURE
+
+
+def review(alert: Alert, *, close: bool, why: str, day: date) -> Alert:
+    """Alert after the operators have reviewed a false alarm: resolved by it, or without it and open for its manager.
+
+    Parameters
+    ----------
+    alert : Alert
+        With :attr:`monitor.alerts.alert.Alert.unreviewed`. A night may have resolved it since, as its cause is gone.
+    close : bool
+        Whether the answer is accepted.
+    why : str
+        Reason; the note of an alert that is opened again.
+    day : date
+        Day of the review.
+    """
+    is_over = alert.state is AlertState.RESOLVED
+    reviewed = replace(alert, unreviewed=False, updated=day)
+    if close:
+        return replace(reviewed, state=AlertState.RESOLVED, covered=alert.covered if is_over else alert.level)
+    state = AlertState.RESOLVED if is_over else AlertState.OPEN
+    return replace(reviewed, state=state, answer=None, answer_reason=None, note=why, covered=AlertLevel.NONE)

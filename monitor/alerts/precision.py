@@ -26,16 +26,19 @@ class AnsweredOpening(NamedTuple):
     """Highest level that it reached."""
     is_right: bool
     """Whether its newest answer is ``confirmed`` or ``treated``; False: ``false-alarm``."""
+    is_reviewed: bool = True
+    """False: that answer waits for a review, and says nothing yet."""
 
 
 def answered_openings(events: Iterable[Mapping[str, Any]]) -> list[AnsweredOpening]:
-    """Openings that were answered, from all events of all alerts.
+    """Openings that were answered, from all events of all alerts; a review takes back what it does not accept.
 
     Parameters
     ----------
     events : iterable of mapping
         Of all alerts, ascending for each: ``alert`` (id), ``number``, ``kind``, ``day`` and ``level``; those of answers
-        also ``answer`` and ``opening``, the number of the event that opened what they are about.
+        also ``answer``, ``unreviewed``, and ``opening``, the number of the event that opened what they are about; those
+        of reviews ``decision``.
     """
     levels: dict[tuple[str, int], str] = {}
     newest: dict[tuple[str, int], Mapping[str, Any]] = {}
@@ -51,11 +54,17 @@ def answered_openings(events: Iterable[Mapping[str, Any]]) -> list[AnsweredOpeni
             levels.setdefault(opening, event["level"])
             if opening not in newest or newest[opening]["day"] <= event["day"]:
                 newest[opening] = event
+        elif kind == AlertEvent.REVIEWED:
+            opening = alert, current.get(alert, 0)
+            answer = newest.pop(opening)
+            if event["decision"] == "close":
+                newest[opening] = {**answer, "unreviewed": False}
     answered = []
     for (alert, number), answer in newest.items():
         site, rule = alert.rsplit("/", 1)
         level, is_right = AlertLevel(levels[alert, number]), answer["answer"] != Verdict.FALSE_ALARM
-        answered.append(AnsweredOpening(site=site, rule=rule, level=level, is_right=is_right))
+        reviewed = not answer.get("unreviewed")
+        answered.append(AnsweredOpening(site=site, rule=rule, level=level, is_right=is_right, is_reviewed=reviewed))
     return answered
 
 
@@ -75,14 +84,15 @@ def measured_precision(
     -------
     list of dict
         Rows with at least one answer: ``by`` (``all`` or a group), ``value`` (None: all, or unknown), ``level``, ``n``,
-        ``right``, ``false_alarms``, ``share`` with ``low`` and ``high``, its 95 % interval [1].
+        ``right``, ``false_alarms``, ``share`` with ``low`` and ``high``, its 95 % interval [1], None where ``n`` is 0.
+        Answers that wait for a review are counted as ``unreviewed``, and in no other number.
     """
-    counts: dict[tuple[str, str | None, AlertLevel], list[bool]] = {}
+    counts: dict[tuple[str, str | None, AlertLevel], list[AnsweredOpening]] = {}
     for opening in openings:
         site = sites.get(opening.site, {})
         values = {"rule": opening.rule, "province": site.get("province"), "intervention": site.get("intervention")}
         for by, value in (("all", None), *((by, values[by]) for by in GROUPS)):
-            counts.setdefault((by, value, opening.level), []).append(opening.is_right)
+            counts.setdefault((by, value, opening.level), []).append(opening)
     order = ["all", *GROUPS]
     keys = sorted(counts, key=lambda key: (order.index(key[0]), key[1] is None, key[1] or "", key[2]))
     return [
@@ -90,11 +100,15 @@ def measured_precision(
     ]
 
 
-def _row(right: list[bool]) -> dict[str, Any]:
+def _row(openings: list[AnsweredOpening]) -> dict[str, Any]:
+    right = [opening.is_right for opening in openings if opening.is_reviewed]
     n, k = len(right), sum(right)
-    low, high = wilson_interval(k, n)
-    shares = {"share": round(k / n, 4), "low": round(low, 4), "high": round(high, 4)}
-    return {"n": n, "right": k, "false_alarms": n - k, **shares}
+    numbers = (k / n, *wilson_interval(k, n)) if n else (None, None, None)
+    shares = {
+        name: number if number is None else round(number, 4)
+        for name, number in zip(("share", "low", "high"), numbers, strict=True)
+    }
+    return {"n": n, "right": k, "false_alarms": n - k, **shares, "unreviewed": len(openings) - n}
 
 
 def wilson_interval(k: int, n: int) -> tuple[float, float]:

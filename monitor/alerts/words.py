@@ -27,6 +27,7 @@ STATUS_NAMES: Final = TEXTS["status"]
 ALERT_LEVEL_NAMES: Final = TEXTS["level"]
 ANSWER_NAMES: Final = TEXTS["answer"]
 """Names of findings from the field."""
+REASON_NAMES: Final = TEXTS["false_alarm_reason"]
 RULE_NAMES: Final = TEXTS["rule"]
 WATCH_NAMES: Final = TEXTS["watch"]
 """Causes of a watch, which are less certain than those of a red alert."""

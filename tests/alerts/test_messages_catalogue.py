@@ -19,11 +19,11 @@ from tests.alerts.sample_news import ANSWER, ID, TIME, assessment, news, site
 from tests.alerts.test_messages_digest import OPERATORS, alerts
 from tests.alerts.test_messages_weekly import alert, brief, every_kind, week
 
-TABLES = ("status", "level", "answer", "rule", "watch", "intervention", "promise_column")
+TABLES = ("status", "level", "answer", "rule", "watch", "intervention", "promise_column", "false_alarm_reason")
 """Sections that are used as a whole, by their names in :mod:`monitor.alerts.words`."""
 COMPOSED = (
     "label", "change", "finding", "unit", "where", "step", "message", "digest", "weekly", "handover", "operators",
-    "exit", "test", "lot", "chain", "promise",
+    "exit", "test", "lot", "chain", "promise", "personal_link",
 )  # fmt: skip
 """Sections of the messages that the functions of :mod:`monitor.alerts.messages` compose."""
 ENTRIES = [(section, name) for section, names in words.TEXTS.items() for name in names]
@@ -121,6 +121,7 @@ def compose_everything() -> None:
     for status in (*words.TEXTS["exit"], "137"):
         night = OPERATORS["failed_night"][0] | {"status": status}
         compose_operators("failed_night", [night], id=ID, time=TIME)
+    compose_operators("personal_link", [{"language": "en", "address": ANSWER}], id=ID, time=TIME)
     compose_test("wecom", id=ID, time=TIME)
 
 

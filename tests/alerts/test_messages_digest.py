@@ -44,6 +44,11 @@ OPERATORS = {
         "manager": "Li Na", "recipients": [["mail", "li@example.org"]], "days": 14, "answer": ANSWER,
         "pages": {"en": "https://pages.example.org/index.html"},
     }],
+    "review": [{
+        "alert": msgspec.to_builtins(news().alert) | {"answer_reason": "snow", "note": "late <b>snow</b>"}, "number": 2,
+        "name": NAMES, "manager": "Li Na", "recipients": [["mail", "li@example.org"]], "days": 14,
+        "answer": None, "pages": {"en": "https://pages.example.org/index.html"},
+    }],
     "lot": [{
         "alert": {"id": "lot-2021-planting-12345678/lot", "rule": "lot", "level": "red", "opened": "2024-10-20"},
         "event": "opened", "number": 1, "hectares": 1100.0,
@@ -245,6 +250,7 @@ def test_operators_read_what_happened_in_both_languages_and_the_command_that_hel
         "failed_night": "regrowth doctor", "silence": "regrowth explain SITE", "mass_fall": "regrowth alerts release",
             "plan_edited": "regrowth sites replan SITE", "replan": "regrowth alerts list",
         "self_check": "regrowth doctor", "escalation": "regrowth alerts resolve",
+        "review": "regrowth alerts review ulan-03/failure --close",
         "lot": "regrowth alerts resolve lot-2021-planting-12345678/lot",
     }[kind]  # fmt: skip
     assert command in message.text
@@ -261,7 +267,7 @@ def test_the_commands_that_operators_are_given_exist(kind):
         known = get_command(app)
         for word in re.findall("^(?:[a-z]+(?= |$) ?)+", command)[0].split():
             known = known.commands[word]
-        options = {option for parameter in known.params for option in parameter.opts}
+        options = {option for parameter in known.params for option in (*parameter.opts, *parameter.secondary_opts)}
         assert set(re.findall("--[a-z-]+", command)) <= options
 
 

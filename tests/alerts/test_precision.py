@@ -24,6 +24,9 @@ def events(alert, *steps):
         row = {"alert": alert, "number": next(numbers), "kind": kind, "day": "2026-06-01", "level": "watch"}
         if kind == "answered":
             row |= {"answer": what, "opening": rest[0], "day": rest[1] if rest[1:] else "2026-06-02"}
+            row["unreviewed"] = rest[2:] == ["unreviewed"]
+        elif kind == "reviewed":
+            row["decision"] = what
         else:
             row["level"] = what
         rows.append(row)
@@ -52,6 +55,23 @@ def test_an_alert_counts_under_the_level_that_it_reached():
     assert answered_openings(
         events("a/erosion", ("opened", "watch"), ("worsened", "red"), ("answered", "treated", 1))
     ) == [AnsweredOpening("a", "erosion", RED, is_right=True)]
+
+
+def test_an_unreviewed_answer_says_nothing_until_it_is_closed_and_one_that_is_opened_again_never_counts():
+    opened, day = ("opened", "red"), "2026-06-02"
+    answered = ("answered", "false-alarm", 1, day, "unreviewed")
+    waiting, closed = (
+        answered_openings(events("a/failure", opened, answered, *more)) for more in ([], [("reviewed", "close")])
+    )
+    assert waiting == [AnsweredOpening("a", "failure", RED, is_right=False, is_reviewed=False)]
+    assert closed == [AnsweredOpening("a", "failure", RED, is_right=False)]
+    assert answered_openings(events("a/failure", opened, answered, ("reviewed", "reopen"))) == []
+    again = events("a/failure", opened, answered, ("reviewed", "reopen"), ("answered", "confirmed", 1))
+    assert answered_openings(again) == [AnsweredOpening("a", "failure", RED, is_right=True)]
+    row = measured_precision([*waiting, AnsweredOpening("b", "failure", RED, is_right=True)], SITES)[0]
+    assert (row["right"], row["n"], row["unreviewed"]) == (1, 1, 1)
+    alone = measured_precision(waiting, SITES)[0]
+    assert (alone["n"], alone["share"], alone["low"], alone["unreviewed"]) == (0, None, None, 1)
 
 
 def test_an_alert_without_an_answer_does_not_count():

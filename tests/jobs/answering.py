@@ -56,7 +56,9 @@ def site(id: str = SITE, **more: Any) -> Site:
 
 
 def assessment(id: str = SITE, **more: Any) -> Assessment:
-    return builders.assessment(id, as_of=DAY, last_observed=date(2026, 8, 12), **more)
+    """A red verdict of which the monitor is not so sure that a false alarm needs a review."""
+    values = {"as_of": DAY, "last_observed": date(2026, 8, 12), "probability": 0.9, "p_failing": 0.9}
+    return builders.assessment(id, **(values | more))
 
 
 @dataclass
@@ -66,10 +68,12 @@ class Programme:
     root: Path
     url: str
     base: str = "https://answers.example"
+    more: str = ""
+    """Further lines of the configuration."""
 
     def __post_init__(self) -> None:
         text = CONFIGURATION.format(url=self.url, base=self.base)
-        self.config.write_text(text, encoding="utf-8")
+        self.config.write_text(text + self.more, encoding="utf-8")
 
     @property
     def config(self) -> Path:
@@ -163,15 +167,15 @@ class Server:
         return self.request("POST", path, body, {"Content-Type": kind})
 
 
-def form(fields: Mapping[str, str], *photos: tuple[str, bytes]) -> tuple[bytes, str]:
-    """Body and content type of a form."""
+def form(fields: Mapping[str, str], *photos: tuple[str, bytes], name: str = "photo") -> tuple[bytes, str]:
+    """Body and content type of a form; `name`: of the field of the photos."""
     mark = "x-boundary-x"
     parts = [
         f'--{mark}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
         for name, value in fields.items()
     ]
-    for name, content in photos:
-        head = f'--{mark}\r\nContent-Disposition: form-data; name="photo"; filename="{name}"\r\n'
+    for file, content in photos:
+        head = f'--{mark}\r\nContent-Disposition: form-data; name="{name}"; filename="{file}"\r\n'
         parts.append(f"{head}Content-Type: image/jpeg\r\n\r\n".encode() + content + b"\r\n")
     return b"".join(parts) + f"--{mark}--\r\n".encode(), f"multipart/form-data; boundary={mark}"
 

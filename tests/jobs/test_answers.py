@@ -6,16 +6,24 @@ from functools import partial
 
 import pytest
 
+from jobs.messages.compose import compose
+from jobs.messages.outbox import _withdraw_outdated
 from jobs.register.alerting import record_event
+from jobs.runtime.clock import now
 from jobs.runtime.exits import Exit
 from jobs.runtime.installation import open_ledger
+from jobs.runtime.records import to_json
 from jobs.runtime.settings import load
 from monitor.alerts.alert import AlertEvent
 from monitor.verdict.assessment import AlertLevel
 from tests import builders
+from tests.ledger.assessed import add_assessment
 
 OPENED, TODAY = date(2026, 6, 1), date(2026, 7, 1)
-CONFIGURATION = '[registry]\npath = "sites.geojson"\n[[source]]\nkind = "sample"\n'
+CONFIGURATION = (
+    '[registry]\npath = "sites.geojson"\n[[source]]\nkind = "sample"\n[operators]\nchannels = ["hook"]\n'
+    '[channels.hook]\nkind = "webhook"\nurl = "https://hook.example.org/"\n'
+)
 FIRST, SECOND = "柳林/failure", "lowood/erosion"
 
 
@@ -219,6 +227,85 @@ def test_a_missing_file_is_refused_and_an_empty_one_records_nothing(regrowth, tm
 def test_a_note_that_spreadsheets_take_for_a_formula_is_stored_as_it_was_written(regrowth, listed, answers):
     regrowth("import", answers(f"{FIRST},confirmed,,\"=cmd|'/c calc'!A1\","))
     assert listed()[FIRST]["note"] == "=cmd|'/c calc'!A1"
+
+
+# reviews
+
+
+@pytest.fixture
+def sure(config):
+    """The first alert is on a site of which the monitor is 97 % sure; returns the kinds and states of its notices."""
+    place, judged = builders.site("柳林"), builders.assessment("柳林")
+    with open_ledger(load(config)) as ledger, ledger.transaction() as t:
+        t.add_site(place.id, place.version, to_json(place), start=place.start.isoformat(), now="n")
+        add_assessment(t, place.id, "2026-07-01", "d", to_json(judged), version="1", snapshot="", run="r")
+
+    def notices():
+        with open_ledger(load(config)) as ledger, ledger.reading() as t:
+            return [(row["kind"], row["channel"]) for row in t.notices("waiting")]
+
+    return notices
+
+
+def test_a_false_alarm_on_a_sure_red_needs_a_reason_by_command_and_by_file(sure, regrowth, events, answers):
+    status, _, error = regrowth("resolve", FIRST, "--verdict", "false-alarm")
+    assert status == Exit.BAD_DATA
+    assert "is 95% or more, so a false alarm needs a reason: harvest, snow" in error
+    file = answers(f"{SECOND},confirmed,,,", f"{FIRST},false-alarm,,no snow,")
+    status, _, error = regrowth("import", file)
+    assert (status, "line 3: alert '柳林/failure'" in error) == (Exit.BAD_DATA, True)
+    assert [len(events(alert)) for alert in (FIRST, SECOND)] == [1, 1], "nothing was recorded"
+    assert regrowth("resolve", FIRST, "--verdict", "confirmed")[0] == Exit.DONE
+    assert sure() == []
+
+
+def test_a_false_alarm_on_a_sure_red_resolves_nothing_before_the_operators_have_closed_it(
+    sure, regrowth, listed, events
+):
+    assert "unreviewed" in regrowth("resolve", FIRST, "--verdict", "false-alarm", "--reason", "snow")[1]
+    assert (listed()[FIRST]["state"], listed()[FIRST]["unreviewed"]) == ("acknowledged", True)
+    assert "false-alarm (snow), unreviewed" in regrowth("list")[1]
+    assert sure() == [("review", "hook")]
+    assert regrowth("review", FIRST, "--close")[0] == Exit.USAGE
+    assert regrowth("review", FIRST, "--close", "--why", " ")[0] == Exit.BAD_DATA
+    assert regrowth("review", FIRST, "--close", "--why", "photos show snow")[0] == Exit.DONE
+    stands = listed()[FIRST]
+    assert (stands["state"], stands["answer"], stands["covered"], stands["unreviewed"]) == (
+        "resolved", "false-alarm", "red", False,
+    )  # fmt: skip
+    assert (events(FIRST)[-1]["kind"], events(FIRST)[-1]["why"]) == ("reviewed", "photos show snow")
+    assert regrowth("review", FIRST, "--close", "--why", "again")[0] == Exit.BAD_DATA
+
+
+def test_a_false_alarm_that_is_not_accepted_opens_the_alert_again_for_its_manager(sure, regrowth, listed):
+    regrowth("resolve", FIRST, "--verdict", "false-alarm", "--reason", "snow")
+    assert regrowth("review", FIRST, "--reopen", "--why", "no snow in July")[0] == Exit.DONE
+    opened = listed()[FIRST]
+    assert (opened["state"], opened["answer"], opened["note"]) == ("open", None, "no snow in July")
+    assert sure() == [("review", "hook"), ("alert", "hook")], "a site without a manager is the operators'"
+    assert regrowth("resolve", FIRST, "--verdict", "confirmed")[0] == Exit.DONE
+    assert listed()[FIRST]["state"] == "resolved"
+
+
+def test_operators_read_the_reason_and_the_commands_of_a_review_until_it_is_done(sure, config, regrowth):
+    regrowth("resolve", FIRST, "--verdict", "false-alarm", "--reason", "snow", "--note", "late <b>snow</b>")
+    with open_ledger(load(config)) as ledger, ledger.transaction() as t:
+        (row,) = t.notices("waiting")
+        message, _ = compose(t, load(config), [{**row, "message": "m", "first_tried": now()}], key=None)
+        assert _withdraw_outdated(t, [row]) == [row]
+    assert "Reason: snow. Note: late <b>snow</b>" in message.text
+    assert "regrowth alerts review '柳林/failure' --close --why TEXT" in message.text
+    assert "<b>snow</b>" not in message.html
+    regrowth("review", FIRST, "--close", "--why", "photos show snow")
+    with open_ledger(load(config)) as ledger, ledger.transaction() as t:
+        assert _withdraw_outdated(t, [row]) == []
+
+
+def test_an_answer_in_place_of_an_unreviewed_one_holds_as_any_other(sure, regrowth, listed):
+    regrowth("resolve", FIRST, "--verdict", "false-alarm", "--reason", "snow")
+    regrowth("resolve", FIRST, "--verdict", "confirmed")
+    stands = listed()[FIRST]
+    assert (stands["state"], stands["covered"], stands["unreviewed"]) == ("resolved", "red", False)
 
 
 def test_columns_may_stand_in_any_order_and_be_left_out(regrowth, listed, answers):

@@ -404,7 +404,7 @@ def test_how_often_alerts_were_right_is_counted_from_all_answers_also_of_retired
     summary = json.loads(capsys.readouterr().out)["precision"]
     assert summary[0] == {
         "by": "all", "value": None, "level": "red", "n": 2, "right": 1, "false_alarms": 1, "share": 0.5, "low": 0.0945,
-        "high": 0.9055,
+        "high": 0.9055, "unreviewed": 0,
     }  # fmt: skip
     assert {one["by"] for one in summary} == {"all", "rule", "province", "intervention"}
     programme(config=installation.config)

@@ -8,6 +8,7 @@ from monitor.alerts.lifecycle import QUIET_DAYS
 from monitor.alerts.news import AlertNews
 from monitor.alerts.words import Language, text
 from monitor.maps.worst_patch import WorstPatch
+from monitor.sites.names import without_invisible
 from monitor.sites.site import Site
 from monitor.verdict.assessment import AlertLevel, Assessment
 from monitor.verdict.explain import FAILING_SHARE, LOSS_SURE
@@ -35,7 +36,8 @@ def change(news: AlertNews, language: Language) -> str | None:
     if news.event is AlertEvent.OPENED:
         return None
     since, gone = words.day(news.alert.opened, language), news.alert.clear_since
-    said = [text(f"change.{news.event}", language, since=since, days=QUIET_DAYS)]
+    why = without_invisible(news.alert.note or "")
+    said = [text(f"change.{news.event}", language, since=since, days=QUIET_DAYS, why=why)]
     if news.event in REPEATED and gone is not None:
         said.append(text("change.unseen", language, day=words.day(gone, language)))
     if news.alert.promise is not None:

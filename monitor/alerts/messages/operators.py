@@ -41,8 +41,9 @@ def compose_operators(
     Parameters
     ----------
     kind : str
-        ``failed_night``, ``silence``, ``mass_fall``, ``escalation``, ``lot``, ``self_check``, ``plan_edited``,
-        ``replan``, ``handover`` or ``head``, which goes to the witness as plain text.
+        ``failed_night``, ``silence``, ``mass_fall``, ``escalation``, ``review``, ``lot``, ``self_check``,
+        ``plan_edited``, ``replan``, ``handover``, ``personal_link`` or ``head``, which goes to the witness as plain
+        text.
     payloads : sequence of mapping
         Of the notices of this kind that the message is about; one to a manager has a ``language``.
     id : str
@@ -56,6 +57,7 @@ def compose_operators(
         "failed_night": _failed_night, "silence": _silence, "mass_fall": _mass_fall, "escalation": _escalation,
         "lot": _lots, "self_check": _self_check, "plan_edited": _plan_edited, "replan": _replan,
         "handover": _handover, "head": _head,
+        "review": _review, "personal_link": _personal_link,
     }[kind]  # fmt: skip
     own: Language | None = payloads[0].get("language")
     parts = [write(payloads, language) for language in ((own,) if own else LANGUAGES)]
@@ -177,14 +179,17 @@ def _mass_fall(payloads: Sequence[Payload], language: Language) -> dict[str, Any
     return _part(language, "mass_fall", lines, commands, fell=last["fell"], sites=last["sites"])
 
 
-def _escalation(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:
-    lines: list[str | Link] = [text("operators.escalation", language)]
+def _escalation(payloads: Sequence[Payload], language: Language, kind: str = "escalation") -> dict[str, Any]:
+    """Red alerts that nobody has answered; of kind ``review`` those whose false alarm the operators have to review."""
+    lines: list[str | Link] = [text(f"operators.{kind}", language)]
     for payload in payloads[:MAX_ESCALATED]:
         alert = payload["alert"]
         cause = words.cause(alert["rule"], alert["level"], language)
         line = text(
-            "operators.escalation_line", language, site=_named(payload, language, alert["id"]), cause=cause,
+            f"operators.{kind}_line", language, site=_named(payload, language, alert["id"]), cause=cause,
             day=_day(alert["opened"], language), days=payload["days"], manager=_manager(payload, language),
+            reason=words.REASON_NAMES.get(alert["answer_reason"], {}).get(language, "–"),
+            note=short(_inert(alert["note"] or "–"), 300),
         )  # fmt: skip
         lines.append(line)
         lines += _page(payload, language)
@@ -193,8 +198,26 @@ def _escalation(payloads: Sequence[Payload], language: Language) -> dict[str, An
             lines.append(Link(label, payload["answer"]))
     lines += _more(payloads, language, MAX_ESCALATED)
     alert = shlex.quote(_inert(payloads[0]["alert"]["id"])) if len(payloads) == 1 else "ALERT"
-    commands = ["regrowth alerts list", f"regrowth alerts resolve {alert} --verdict confirmed --note TEXT"]
-    return _part(language, "escalation", lines, commands, n=len(payloads))
+    commands = {
+        "escalation": [f"regrowth alerts resolve {alert} --verdict confirmed --note TEXT"],
+        "review": [
+            f"regrowth alerts review {alert} --close --why TEXT",
+            f"regrowth alerts review {alert} --reopen --why TEXT",
+        ],
+    }[kind]
+    return _part(language, kind, lines, ["regrowth alerts list", *commands], n=len(payloads))
+
+
+def _review(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:
+    return _escalation(payloads, language, "review")
+
+
+def _personal_link(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:
+    lines: list[str | Link] = [text("personal_link.renewed", language)]
+    if address := payloads[0]["address"]:
+        lines.append(Link(text("personal_link.title", language), address))
+    lines.append(text("personal_link.pass_on", language))
+    return _part(language, "personal_link", lines, [])
 
 
 def _page(payload: Payload, language: Language) -> list[Link]:

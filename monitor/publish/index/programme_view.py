@@ -167,7 +167,7 @@ def standing(verdict: Assessment | LotVerdict, rule: str | None, known: Alert | 
     """Alert of a site as its newest verdict has it; else that of an alert that is still open; None: there is none."""
     days = None if known is None else (day - known.opened).days
     if verdict.alert != "none":
-        state = "open" if known is None else str(known.state)
+        state = "open" if known is None else "unreviewed" if known.unreviewed else str(known.state)
         return Standing(str(verdict.alert), rule, state, None if known is None else known.answer, days)
     if known is not None and known.state is not AlertState.RESOLVED:
         return Standing(str(known.level), None, "still" if known.held_by is None else "held", None, days)

@@ -31,6 +31,7 @@ ALERT_STATES: Final = {
     "acknowledged": {"en": "acknowledged", "zh": "已确认"},
     "snoozed": {"en": "snoozed", "zh": "已暂缓"},
     "resolved": {"en": "answered: {answer}", "zh": "已答复：{answer}"},
+    "unreviewed": {"en": "answered, unreviewed: {answer}", "zh": "已答复，待复核：{answer}"},
     "still": {"en": "still open, nothing new seen", "zh": "仍未解除，暂无新证据"},
     "held": {"en": "still open, by the promise before", "zh": "仍未解除，按原承诺判断"},
 }
