@@ -9,7 +9,7 @@ import typer
 
 from jobs import __version__
 from jobs.backfill import backfill
-from jobs.commands import alerts, audit, field, keys, notify, outbox, sites, source
+from jobs.commands import alerts, audit, field, keys, managers, notify, outbox, sites, source
 from jobs.commands.assess import assess
 from jobs.commands.backup import backup
 from jobs.commands.calibrate import calibrate
@@ -48,6 +48,7 @@ app.add_typer(alerts.app, name="alerts")
 app.add_typer(audit.app, name="audit")
 app.add_typer(field.app, name="field")
 app.add_typer(keys.app, name="keys")
+app.add_typer(managers.app, name="managers")
 app.add_typer(notify.app, name="notify")
 app.add_typer(sites.app, name="sites")
 app.add_typer(source.app, name="source")

@@ -29,7 +29,7 @@ def test_every_command_is_on_the_page_of_commands_and_every_one_there_exists(roo
     there = set(commands())
     named = set()
     for line in re.findall(r"^\| `regrowth ([^|]+)\|", text, re.M):
-        first = re.match(r"(alerts|audit|field|keys|notify|sites|source) ", line)
+        first = re.match(r"(alerts|audit|field|keys|managers|notify|sites|source) ", line)
         words = re.findall(r"(?:regrowth |`)?([a-z]+(?:-[a-z]+)*)", line)
         if first:
             group = first.group(1)

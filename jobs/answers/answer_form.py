@@ -14,23 +14,36 @@ from starlette.requests import Request
 from jobs.answers.request_limits import MAX_SHORT_BYTES, Refusal, Why, limited_body, one_of
 from monitor.alerts import words
 from monitor.alerts.alert import FalseAlarmReason, Verdict
-from monitor.alerts.answer_page import Entered
-from monitor.alerts.answer_page.pages import MAX_NOTE, MAX_PHOTOS
+from monitor.alerts.answer_page import Entered, Question
+from monitor.alerts.answer_page.pages import LATER, MAX_NOTE, MAX_PHOTOS
 from monitor.alerts.photos import MAX_PHOTO_BYTES, Photo, PhotoProblem, PhotoRefused, read_photo_apart
 from monitor.sites.names import without_invisible_lines
 
 
 class Answer(NamedTuple):
-    """A complete answer."""
+    """A complete answer to one alert."""
 
-    verdict: Verdict
+    verdict: Verdict | None
+    """None: later."""
     reason: FalseAlarmReason | None
     note: str | None
     photos: Sequence[Photo]
 
 
-async def read_form(request: Request) -> FormData:
-    """Fields and files of a request.
+class Filled(NamedTuple):
+    """What a form says about one alert."""
+
+    answer: Answer | None
+    """None: something is wrong."""
+    entered: Entered
+    status: int
+    """Of HTTP."""
+    seen: int | None
+    """Number of the newest event of the alert when the form was opened; None: unknown."""
+
+
+async def read_form(request: Request, alerts: int = 1) -> FormData:
+    """Fields and files of a request about a number of alerts.
 
     Raises
     ------
@@ -41,21 +54,26 @@ async def read_form(request: Request) -> FormData:
     try:
         if kind == "multipart/form-data":
             parser = MultiPartParser(
-                request.headers, limited_body(request), max_files=10, max_fields=20, max_part_size=65_536
+                request.headers,
+                limited_body(request),
+                max_files=9 + alerts,
+                max_fields=16 + 4 * alerts,
+                max_part_size=65_536,
             )
             return await parser.parse()
         if kind == "application/x-www-form-urlencoded":
             content = b"".join([piece async for piece in limited_body(request, MAX_SHORT_BYTES)])
-            return FormData([*parse_qsl(content.decode(errors="replace"), keep_blank_values=True, max_num_fields=20)])
+            text, most = content.decode(errors="replace"), 16 + 4 * alerts
+            return FormData([*parse_qsl(text, keep_blank_values=True, max_num_fields=most)])
     except (MultiPartException, ValueError) as error:
         raise Refusal(Why.UNREADABLE) from error
     raise Refusal(Why.UNREADABLE)
 
 
 async def check_form(
-    form: FormData, language: words.Language, decoders: asyncio.Semaphore
-) -> tuple[Answer | None, Entered, int]:
-    """Answer in a form (None: something is wrong), the form as entered, and the status of HTTP.
+    form: FormData, question: Question, language: words.Language, decoders: asyncio.Semaphore, *, is_one_of_many: bool
+) -> Filled:
+    """What a form says about one alert.
 
     A reason counts for a false alarm only; with another finding it is ignored, as it may be left over.
 
@@ -63,30 +81,40 @@ async def check_form(
     ----------
     form : FormData
         As sent.
+    question : Question
+        The alert.
     language : str
         Language of the problems, ``en`` or ``zh``.
     decoders : Semaphore
         Limits the photos that are decoded at the same time.
+    is_one_of_many : bool
+        Whether names of fields end with the id of the alert, and it may be put off.
 
     Raises
     ------
     Refusal
         Too many photos of others are waiting to be decoded.
     """
+    suffix = f":{question.news.alert.id}" if is_one_of_many else ""
+    most = 1 if is_one_of_many else MAX_PHOTOS
     entered = Entered(
-        verdict=_only(form, "verdict"), reason=_only(form, "reason"), note=without_invisible_lines(_only(form, "note"))
-    )
-    files = [file for file in form.getlist("photo") if (file if isinstance(file, str) else file.filename or file.size)]
+        verdict=_only(form, f"verdict{suffix}"), reason=_only(form, f"reason{suffix}"),
+        note=without_invisible_lines(_only(form, "note")),
+    )  # fmt: skip
+    sent = form.getlist(f"photo{suffix}")
+    files = [file for file in sent if (file if isinstance(file, str) else file.filename or file.size)]
     is_false_alarm = entered.verdict == Verdict.FALSE_ALARM
     problems, status, photos = [], 422, dict[str, Photo]()
-    if entered.verdict not in tuple(Verdict):
+    if entered.verdict not in (*Verdict, *([LATER] if is_one_of_many else [])):
         problems.append(words.text("answer_page.no_verdict", language))
     if is_false_alarm and entered.reason not in ("", *FalseAlarmReason):
         problems.append(words.text("answer_page.unknown_reason", language))
+    elif is_false_alarm and not entered.reason and question.needs_reason:
+        problems.append(words.text("answer_page.needs_reason", language))
     if len(entered.note) > MAX_NOTE:
         problems.append(words.text("answer_page.long_note", language, n=len(entered.note), most=MAX_NOTE))
-    if len(files) > MAX_PHOTOS:
-        problems.append(words.text("answer_page.many_photos", language, n=MAX_PHOTOS))
+    if len(files) > most:
+        problems.append(words.text("answer_page.many_photos", language, n=most))
     for number, file in enumerate([] if problems else files, start=1):
         try:
             photo = await _read_photo(file, decoders)
@@ -97,9 +125,12 @@ async def check_form(
             status = 413 if refused.problem is PhotoProblem.TOO_LARGE else 422
     if problems:
         again = [words.text("answer_page.again", language)] if files else []
-        return None, replace(entered, problems=[*problems, *again]), status
+        return Filled(None, replace(entered, problems=[*problems, *again]), status, None)
     reason = FalseAlarmReason(entered.reason) if is_false_alarm and entered.reason else None
-    return Answer(Verdict(entered.verdict), reason, entered.note.strip() or None, list(photos.values())), entered, 200
+    verdict = None if entered.verdict == LATER else Verdict(entered.verdict)
+    answer = Answer(verdict, reason, entered.note.strip() or None, list(photos.values()))
+    seen = _only(form, f"seen{suffix}")
+    return Filled(answer, entered, 200, int(seen) if seen.isdecimal() and len(seen) < 9 else None)
 
 
 def _only(form: FormData, name: str) -> str:

@@ -32,6 +32,8 @@ class Why(StrEnum):
 
     INVALID = "invalid"
     EXPIRED = "expired"
+    PERSONAL_EXPIRED = "personal_expired"
+    REVOKED = "revoked"
     USED = "used"
     CLOSED = "closed"
     UNREADABLE = "unreadable"
@@ -41,8 +43,8 @@ class Why(StrEnum):
 
 
 STATUS: Final = {
-    Why.INVALID: 403, Why.EXPIRED: 403, Why.USED: 403, Why.CLOSED: 410, Why.UNREADABLE: 400, Why.TOO_LARGE: 413,
-    Why.TOO_SLOW: 408, Why.UNAVAILABLE: 503,
+    Why.INVALID: 403, Why.EXPIRED: 403, Why.PERSONAL_EXPIRED: 403, Why.REVOKED: 403, Why.USED: 403, Why.CLOSED: 410,
+    Why.UNREADABLE: 400, Why.TOO_LARGE: 413, Why.TOO_SLOW: 408, Why.UNAVAILABLE: 503,
 }  # fmt: skip
 """Status of HTTP for each."""
 

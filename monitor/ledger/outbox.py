@@ -150,10 +150,9 @@ class Outbox(Rows):
         row = self._connection.execute(valid).one_or_none()
         return None if row is None else (row.channel, row.recipient)
 
-    def revoke_personal_links(self, channel: str, recipient: str, *, now: str) -> int:
-        """Revoke the personal links of a manager; returns how many were valid."""
-        valid = update(PersonalLinkRow).where(
-            PersonalLinkRow.channel == channel, PersonalLinkRow.recipient == recipient,
-            PersonalLinkRow.revoked.is_(None),
-        )  # fmt: skip
+    def revoke_personal_links(self, manager: str, *, now: str) -> int:
+        """Revoke the personal links of an address, or of a channel with one receiver; returns how many were valid."""
+        of_channel = (PersonalLinkRow.recipient == "") & (PersonalLinkRow.channel == manager)
+        theirs = (PersonalLinkRow.recipient == manager) | of_channel
+        valid = update(PersonalLinkRow).where(theirs, PersonalLinkRow.revoked.is_(None))
         return self._connection.execute(valid.values(revoked=now)).rowcount

@@ -117,8 +117,8 @@ def growth_chart(
         x = plane.x(point.day)
         if point.low is not None and point.high is not None:
             parts.append(f'<path class="iv" d="M{x},{plane.y(point.low)}V{plane.y(point.high)}"/>')
-        fill = "" if page else f' style="fill:var(--{shown_status(site, a.status)})"'
-        parts.append(f'<circle class="sea" cx="{x}" cy="{plane.y(point.uplift)}" r="{radius}"{fill}/>')
+        kind = 'class="sea"' if page else f'class="dot" fill="var(--{shown_status(site, a.status)})"'  # serve: no style
+        parts.append(f'<circle {kind} cx="{x}" cy="{plane.y(point.uplift)}" r="{radius}"/>')
     if page:
         parts += _labels(plane, years, shown, site, a, (curve_days, promised), language)
     height = plane.size.height + (18 if page else 0)

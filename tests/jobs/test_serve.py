@@ -631,18 +631,22 @@ def served(tmp_path) -> SimpleNamespace:
 ANSWER = Answer(Verdict.FALSE_ALARM, FalseAlarmReason.SNOW, "a note", ())
 
 
+def store(served, asked, answer=ANSWER) -> None:
+    serve_module._store(served.parts, asked.link, asked.questions[0], answer)
+
+
 def test_a_locked_ledger_is_answered_by_try_later_and_the_link_stays_valid(served, monkeypatch):
     monkeypatch.setattr(serve_module, "LEDGER_WAIT", 0.3)
     token = served.programme.token()
     with closing(sqlite3.connect(served.database, isolation_level=None)) as other:
         other.execute("begin immediate")
-        question = serve_module._question(served.parts, token)  # reading does not wait
+        asked = serve_module._of_notice(served.parts, token)  # reading does not wait
         with pytest.raises(Refusal) as refused:
-            serve_module._store(served.parts, question, ANSWER)
+            store(served, asked)
         assert (refused.value.why, refused.value.retry_after) == (Why.UNAVAILABLE, 120)
         other.execute("rollback")
     assert served.programme.answers() == []
-    serve_module._store(served.parts, serve_module._question(served.parts, token), ANSWER)
+    store(served, serve_module._of_notice(served.parts, token))
     assert len(served.programme.answers()) == 1
 
 
@@ -651,12 +655,12 @@ def test_a_damaged_ledger_is_answered_by_try_later(served):
     content = served.database.read_bytes()
     served.database.write_bytes(b"no database at all" * 1000)
     with pytest.raises(Refusal) as refused:
-        serve_module._question(served.parts, token)
+        serve_module._of_notice(served.parts, token)
     assert refused.value.why is Why.UNAVAILABLE
     for name in ("-wal", "-shm"):
         served.database.with_name(f"regrowth.db{name}").unlink(missing_ok=True)
     served.database.write_bytes(content)
-    assert serve_module._question(served.parts, token).news.site.id == "minqin-03"
+    assert serve_module._of_notice(served.parts, token).questions[0].news.site.id == "minqin-03"
 
 
 def test_a_ledger_that_comes_back_is_used_without_a_restart(own):
@@ -795,7 +799,7 @@ def test_answers_and_photos_appear_on_the_page_of_the_site(served):
     folder = settings.outputs.root / "sites" / "minqin-03"
     photo = read_photo(encoded(picture(800, 600), exif=metadata()))
     answer = Answer(Verdict.FALSE_ALARM, FalseAlarmReason.SNOW, "two\nlines <b>", (photo,))
-    serve_module._store(served.parts, serve_module._question(served.parts, served.programme.token()), answer)
+    store(served, serve_module._of_notice(served.parts, served.programme.token()), answer)
     assert publish_once(settings) == ({"minqin-03": None}, 1)
     page = (folder / "index.html").read_text(encoding="utf-8")
     assert "<b>False alarm</b>: snow" in page

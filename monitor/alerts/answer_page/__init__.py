@@ -1,5 +1,13 @@
-"""The page where the recipient of a message answers an alert: a form, and notices. No scripts, no requests."""
+"""Pages for the recipients of messages: their sites, a form to answer alerts, and notices. No scripts, no requests."""
 
-from monitor.alerts.answer_page.pages import POLICY, Entered, form_page, notice_page
+from monitor.alerts.answer_page.pages import (
+    POLICY,
+    Entered,
+    Question,
+    SiteLine,
+    form_page,
+    my_sites_page,
+    notice_page,
+)
 
-__all__ = ["POLICY", "Entered", "form_page", "notice_page"]
+__all__ = ["POLICY", "Entered", "Question", "SiteLine", "form_page", "my_sites_page", "notice_page"]

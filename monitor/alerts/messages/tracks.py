@@ -7,13 +7,14 @@ GPX 1.1 schema, https://www.topografix.com/GPX/1/1/ ; OGC KML 2.2, document 07-1
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 from xml.etree import ElementTree as ET
 
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from monitor.alerts import words
 from monitor.alerts.message import Attachment
 from monitor.alerts.messages.places import look_at
 from monitor.alerts.messages.rendering import MAX_NAME, short
@@ -63,6 +64,19 @@ def gpx(place: _Place, outline: BaseGeometry, patch: BaseGeometry | None) -> byt
                 segment = ET.SubElement(track, "trkseg")
                 for x, y in ring.coords:
                     ET.SubElement(segment, "trkpt", lat=f"{y:.5f}", lon=f"{x:.5f}")
+    return _xml(root)
+
+
+def waypoints(places: Iterable[tuple[Site, WorstPatch | None]], language: Language) -> bytes:
+    """The first places to look at of several sites, in one GPX file."""
+    root = ET.Element("gpx", version="1.1", creator="regrowth-monitor", xmlns="http://www.topografix.com/GPX/1/1")
+    for site, patch in places:
+        latitude, longitude = look_at(site, patch)
+        waypoint = ET.SubElement(root, "wpt", lat=f"{latitude:.5f}", lon=f"{longitude:.5f}")
+        what = text("where.waypoint_patch" if patch else "where.waypoint_site", language)
+        ET.SubElement(
+            waypoint, "name"
+        ).text = f"{_for_xml(words.site_name(site, language))}{text('unit.colon', language)}{what}"
     return _xml(root)
 
 
