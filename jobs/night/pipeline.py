@@ -5,10 +5,11 @@ one, and the history of a new site is fetched like any other scene.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from typing import Any
 
 import structlog
@@ -51,10 +52,11 @@ from jobs.reports.manifest import MAX_UNREAD, Manifest, SiteResult, exit_status,
 from jobs.runtime.clock import check_clock, now, today
 from jobs.runtime.executor import Compute, open_executor
 from jobs.runtime.installation import open_ledger, selected_sites
+from jobs.runtime.logs import redacted
 from jobs.runtime.progress import Report, SceneProgress, report_nothing
 from jobs.runtime.records import to_json
 from jobs.runtime.settings import Settings
-from monitor.errors import MonitorError, StoreBroken, TryLater
+from monitor.errors import MonitorError, TryLater
 from monitor.ingest.missing import missing_overpasses, new_site_grid, search_again
 from monitor.ingest.task import Outcome, SiteTask, UnreadScene
 from monitor.ledger.ledger import Ledger
@@ -228,15 +230,13 @@ def _calibrate_and_assess(state: _Night, every_site: Sequence[Site]) -> None:
 def _assess(
     state: _Night, updated: Sequence[Updated], constants: Calibration | None, *, record: bool
 ) -> dict[str, SiteResult]:
-    """Results of sites of a landscape: record what was fetched (`record`) and judge them, if constants are known.
-
-    Where that fails, each half is tried by itself, until the site that is the cause is alone.
-    """
+    """Results of sites of a landscape: record what was fetched (`record`) and judge them, if constants are known."""
     night = Night(
         as_of=state.as_of, run=state.run, alpha=state.settings.alerts.alpha, rain=state.rain,
         imagery_since=min(source.since for source in state.settings.source), book=address_book(state.settings),
     )  # fmt: skip
-    try:
+
+    def assess(updated: Sequence[Updated]) -> dict[str, SiteResult]:
         series = observation_series(updated)
         results = {site.id: fetched_result(site, fetched, series, k) for k, (site, fetched) in enumerate(updated)}
         with state.ledger.transaction() as t:
@@ -246,16 +246,34 @@ def _assess(
                 around = state.constants.members[Pool.of(updated[0][0])]
                 for name, judged in judge_landscape(t, updated, series, constants, around, night).items():
                     results[name] = replace(results[name], **judged)
-    except MonitorError as error:
+        return results
+
+    return _by_halves(updated, assess, state.results)
+
+
+def _by_halves(
+    updated: Sequence[Updated],
+    work: Callable[[Sequence[Updated]], dict[str, SiteResult]],
+    before: Mapping[str, SiteResult],
+) -> dict[str, SiteResult]:
+    """Results of some work on sites of a landscape; `before`: their results until then.
+
+    Where it fails, each half is tried by itself, until the site that is the cause is alone.
+    """
+    try:
+        return work(updated)
+    except TryLater as error:  # the ledger is in use: no site is the cause
+        why, outcome = str(error), "deferred"
+    except Exception as error:
         if len(updated) > 1:
             half = len(updated) // 2
-            parts = (_assess(state, part, constants, record=record) for part in (updated[:half], updated[half:]))
-            return {name: result for part in parts for name, result in part.items()}
-        ((site, _),) = updated
-        log.error("site not judged", site=site.id, error=str(error))
-        failure = "deferred" if isinstance(error, TryLater) else "failed"
-        return {site.id: replace(state.results[site.id], state=failure, error=f"site {site.id!r}: {error}")}
-    return results
+            return _by_halves(updated[:half], work, before) | _by_halves(updated[half:], work, before)
+        why, outcome = str(error), "failed"
+        if not isinstance(error, MonitorError):
+            log.exception("a bug while a site was judged", site=updated[0][0].id)
+            why = redacted(f"a bug, {type(error).__name__}: {error}")
+    log.error("not judged", sites=[site.id for site, _ in updated], error=why)
+    return {site.id: replace(before[site.id], state=outcome, error=f"site {site.id!r}: {why}") for site, _ in updated}
 
 
 def _known_first(ledger: Ledger, sites: Sequence[Site]) -> list[list[Site]]:
@@ -307,7 +325,7 @@ def fetch_history(
             never_offered += [outcome.site.id for outcome in outcomes if outcome.never_offered]
             for updated in by_landscape(outcomes):
                 unread |= {site.id: fetched.unread for site, fetched in updated}
-                results |= _record_fetched(ledger, updated)
+                results |= _by_halves(updated, partial(_record_fetched, ledger), results)
         waiting = waiting_scenes(unread, until)
         manifest = Manifest(
             run=run, as_of=until, sites=[results[site.id] for site in sites], registry=registry.to_json(),
@@ -320,18 +338,10 @@ def fetch_history(
 
 def _record_fetched(ledger: Ledger, updated: Sequence[Updated]) -> dict[str, SiteResult]:
     """Record what was fetched for sites of a landscape, without judging them; returns their results."""
-    try:
-        series = observation_series(updated)
-        results = {site.id: fetched_result(site, fetched, series, k) for k, (site, fetched) in enumerate(updated)}
-        with ledger.transaction() as t:
-            record_observations(t, updated)
-    except StoreBroken as error:
-        if len(updated) > 1:
-            return {name: result for one in updated for name, result in _record_fetched(ledger, [one]).items()}
-        ((site, fetched),) = updated
-        failed = site_result(Outcome(site=site, state="failed", error=f"site {site.id!r}: {error}"))
-        return {site.id: replace(failed, scenes_unread=len(fetched.unread))}
-    return results
+    series = observation_series(updated)
+    with ledger.transaction() as t:
+        record_observations(t, updated)
+    return {site.id: fetched_result(site, fetched, series, k) for k, (site, fetched) in enumerate(updated)}
 
 
 def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[str, Any]:
