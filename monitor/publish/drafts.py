@@ -206,7 +206,7 @@ def draft_page(
         detection_assumptions=inputs.detection_assumptions,
         calibration=calibration,
         controls=ground,
-        fitted=None if stored is None else fitted(judge(), 0),
+        fitted=None if stored is None or inputs.assessment.status in NO_ANSWER else fitted(judge(), 0),
         **_undrawn(stored, inputs, observed, ground, judge),
     )
     outdated, seasons = outdated_pictures(view, outputs), None

@@ -138,7 +138,7 @@ class SiteView:
     `reason`, `scene` and `source` are needed; the last two may be bytes in UTF-8. The 10th and 90th percentile of the
     control units, `control_low` and `control_high`, are drawn where they are given."""
     fitted: Fitted | None = None
-    """The curve that the filter fits; None: not known."""
+    """The curve that the filter fits; None: not known, or the verdict gives no answer."""
     before: Chip | None
     """Clearest scene before the start."""
     now: Chip | None
