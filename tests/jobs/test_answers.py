@@ -8,7 +8,7 @@ import pytest
 
 from jobs.messages.compose import compose
 from jobs.messages.outbox import _withdraw_outdated
-from jobs.register.alerting import record_event
+from jobs.register.alerting import address_book, record_event
 from jobs.runtime.clock import now
 from jobs.runtime.exits import Exit
 from jobs.runtime.installation import open_ledger
@@ -292,13 +292,13 @@ def test_operators_read_the_reason_and_the_commands_of_a_review_until_it_is_done
     with open_ledger(load(config)) as ledger, ledger.transaction() as t:
         (row,) = t.notices("waiting")
         message, _ = compose(t, load(config), [{**row, "message": "m", "first_tried": now()}], key=None)
-        assert _withdraw_outdated(t, [row]) == [row]
+        assert _withdraw_outdated(t, [row], address_book(load(config))) == [row]
     assert "Reason: snow. Note: late <b>snow</b>" in message.text
     assert "regrowth alerts review '柳林/failure' --close --why TEXT" in message.text
     assert "<b>snow</b>" not in message.html
     regrowth("review", FIRST, "--close", "--why", "photos show snow")
     with open_ledger(load(config)) as ledger, ledger.transaction() as t:
-        assert _withdraw_outdated(t, [row]) == []
+        assert _withdraw_outdated(t, [row], address_book(load(config))) == []
 
 
 def test_an_answer_in_place_of_an_unreviewed_one_holds_as_any_other(sure, regrowth, listed):
