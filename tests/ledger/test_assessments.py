@@ -68,6 +68,28 @@ def test_a_state_is_stored_where_it_changes_and_holds_until_the_next(ledger):
         assert [one.as_of[-1] for one in t.assessments_of("b")] == list("12357")
 
 
+def test_each_change_of_the_registry_is_stored_once_with_the_newest_night(ledger):
+    def register(version):
+        t.add_site("a", version, {"id": "a"}, start="2021-04-01", now="n")
+
+    with ledger.transaction() as t:
+        register("v1")
+        register("v1")
+        for day in ("2021-05-02", "2021-05-01"):
+            add_assessment(t, "a", day, day, {"status": "low"}, version="v1")
+        register("v2")
+        t.begin_episode("a", 2, start="2021-05-01", budget=0.5, why="died", now="n")
+        t.retire_site("a")
+        t.retire_site("a")
+        register("v1")
+    with ledger.reading() as t:
+        rows = [(row["newest_night"], row["version"], row["episode"]) for row in t.registrations()]
+        assert rows == [("", "v1", 1), *(("2021-05-02", *row) for row in (("v2", 1), ("v2", 2), (None, 2), ("v1", 2)))]
+        assert t.night_days() == ["2021-05-01", "2021-05-02"]
+        states = [(row["since"], row["newest_night"], row["version"]) for row in t.state_changes()]
+        assert states == [("2021-05-01", "2021-05-02", "v1"), ("2021-05-02", "2021-05-02", "v1")]
+
+
 def test_an_assessment_takes_at_most_600_bytes_and_is_read_as_it_was_stored(in_sqlite):
     payload = {"status": "on_track", "reasons": ["LOW_UPLIFT"], "cover_basis": "index " * 30}
     rows = [
