@@ -37,24 +37,24 @@ CHECKS = {
 }
 """What to look for on the ground."""
 CLEARS = {
-    Status.INSUFFICIENT_DATA: ("More clear scenes in the growing season are needed.", "需要生长季内更多的无云影像。"),
+    Status.INSUFFICIENT_DATA: ("More clear scenes in the growing season are needed.", "还需要生长季内的无云影像。"),
     Status.TOO_EARLY: (
         "A verdict on growth follows {years:g} years after the start ({due}). Until then, count plants on the ground.",
-        "开工满 {years:g} 年（{due}）后给出判断；在此之前请以实地调查为准。",
+        "开工满 {years:g} 年（{due}）后才能判断；在此之前请到现场清点。",
     ),
     Status.UNDECIDED: (
         "More clear scenes will decide, often those of another growing season; a visit decides sooner.",
-        "需要更多无云影像，往往还需要再过一个生长季才能定论；实地调查可以更早得出结论。",
+        "还要更多无云影像，往往要再过一个生长季；到现场看一次会更快。",
     ),
     Status.LAGGING: (
         "It would be on track again once the rise over the control ground is seen to near {share:.0%} of the plan.",
-        "相对对照地块的增量接近规划的 {share:.0%} 后，即恢复为正常。",
+        "长到规划的 {share:.0%} 左右，即为符合规划。",
     ),
     Status.FAILING: (
         "It clears once cover rises to over half of what was promised, or a replanting starts a new episode.",
-        "增量超过规划的一半后，或补植并登记为新一期后，警报解除。",
+        "长到规划的一半以上，或补植并登记为新一期，警报即解除。",
     ),
-    Status.DISTURBED: ("A year later the site is judged by its growth again.", "一年后重新按生长情况判断。"),
+    Status.DISTURBED: ("A year later the site is judged by its growth again.", "一年后再按生长情况判断。"),
 }
 CLEARS_NO_PLAN = {
     Status.TOO_EARLY: (
@@ -136,7 +136,7 @@ LOST_SINCE = ("before {shows}", "在{shows}之前")
 """When a loss came of which no scene before is known."""
 LOST_AREA = (
     "About {lost} of {whole} hectares{interval} lost a quarter of their cover or more: the map shows where.",
-    "{whole} 公顷中约有 {lost} 公顷{interval}植被覆盖减少四分之一以上，位置见地图。",
+    "{whole} 亩中约有 {lost} 亩{interval}的植被减少了四分之一以上，位置见地图。",
 )
 LOST_TOGETHER = (
     "{together} of {neighbours} neighbouring sites lost cover in the same weeks: a common cause such as fire, flood, "
@@ -280,8 +280,8 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en", brief: 
     site : Site, site of the assessment
     language : str, ``zh`` for Chinese; anything else is English
     brief : bool
-        Without intervals, without the measurement of an undecided site, which could be read as an answer, and without
-        what to look for on the ground: steps stand beside it.
+        Without share, intervals, the measurement of an undecided site, which could be read as an answer, and
+        what to look for on the ground: number and steps stand beside it.
 
     Returns
     -------
@@ -304,7 +304,8 @@ def explain(assessment: Assessment, site: Site, *, language: str = "en", brief: 
         sentences += loss_ground(a, language=language, brief=brief)
     if a.alert is AlertLevel.WATCH and a.alert_rule == "failure" and a.status is not Status.FAILING:
         sentences[0] += "（早期预警：可能未见效。）" if pick else " Early warning: it may not be taking hold."
-    hidden = brief and a.status is Status.UNDECIDED
+    # of an undecided site it could be read as an answer; after a loss it would blend what was before and since
+    hidden = a.status is Status.DISTURBED or (brief and a.status is Status.UNDECIDED)
     if not hidden and (measured := _measured(a, promised=promised, chinese=bool(pick), brief=brief)):
         sentences.append(measured)
     main_reason = next((reason for reason in LEADING if reason.value in a.reasons), None)
@@ -525,7 +526,7 @@ def loss_ground(a: Assessment, *, language: str = "en", brief: bool = False) -> 
     """
     pick, sentences = int(language == "zh"), []
     if None not in (areas := (a.hectares_lost, a.hectares_lost_low, a.hectares_lost_high, a.hectares)):
-        lost, low, high, whole = _areas(areas)
+        lost, low, high, whole = _areas(areas, mu=bool(pick))
         interval = "" if brief else f"（{low} 至 {high}）" if pick else f" ({low} to {high})"
         sentences.append(LOST_AREA[pick].format(lost=lost, whole=whole, interval=interval))
     if Reason.NEIGHBOURS_LOST.value in a.reasons and a.neighbours_lost is not None:
@@ -576,33 +577,33 @@ def _measured(a: Assessment, *, promised: bool, chinese: bool, brief: bool) -> s
     if a.theta is None or a.theta_low is None or a.theta_high is None or not a.expected:
         return None
     due, (left, right) = round(100 * a.expected), (_percent(a.theta_low), _percent(a.theta_high))
-    interval = "" if brief else f"（95% 区间 {left} 至 {right}）" if chinese else f" (95% interval {left} to {right})"
+    interval = f"（95% 区间 {left} 至 {right}）" if chinese else f" (95% interval {left} to {right})"
     if chinese:
-        level = f"比对照地块{'高' if rise > 0 else '低'} {abs(rise)} 个百分点" if rise else "与对照地块持平"
-        more = "" if rise else " 个百分点"
+        level = f"{'多' if rise > 0 else '少'} {abs(rise)} 个" if rise else "持平"
+        share = "" if brief else f"，完成 {_percent(a.theta)}{interval}"
         return (
-            f"按生长季高峰估计，植被覆盖度{level}，规划为高{f' {due}' if due else '不足 1'}{more}："
-            f"完成 {_percent(a.theta)}{interval}。"
+            f"按规划，生长季高峰时植被应比旁边的对照地多{f' {due}' if due else '不到 1'} 个百分点，估计{level}{share}。"
         )
     points = "1 point" if abs(rise) == 1 else f"{abs(rise)} points"
     level = f"{points} {'above' if rise > 0 else 'below'}" if rise else "level with"
     more = "" if rise else " point more" if due <= 1 else " points more"
+    share = "" if brief else f": {_percent(a.theta)} of it{interval}"
     return (
         f"At the height of the season cover is estimated {level} its control ground; "
-        f"the plan expected {due or 'under 1'}{more}: "
-        f"{_percent(a.theta)} of it{interval}."
+        f"the plan expected {due or 'under 1'}{more}{share}."
     )
 
 
-def _areas(areas: Sequence[float | None]) -> list[str]:
-    """Areas of a part of a site and, last, of the whole, by which they are rounded. [ha]
+def _areas(areas: Sequence[float | None], *, mu: bool = False) -> list[str]:
+    """Areas of a part of a site and, last, of the whole, by which they are rounded, in hectares or in mu. [ha]
 
     >>> _areas([2512.3, 2000.0, 3000.0, 10_000.0]), _areas([4.81, 12.0]), _areas([0.16, 0.54])
     (['2,512', '2,000', '3,000', '10,000'], ['4.8', '12.0'], ['0.16', '0.54'])
     """
-    whole = areas[-1] or 0.0
+    times = 15 if mu else 1  # mu in a hectare
+    whole = times * (areas[-1] or 0.0)
     decimals = 0 if whole >= 1000 else 1 if whole >= 10 else 2
-    return [f"{value:,.{decimals}f}" for value in areas if value is not None]
+    return [f"{times * value:,.{decimals}f}" for value in areas if value is not None]
 
 
 def _signed(points: int) -> str:
@@ -618,8 +619,8 @@ def _patches(a: Assessment, *, chinese: bool, brief: bool) -> str:
     areas = (a.hectares_failing, a.hectares_failing_low, a.hectares_failing_high, a.hectares)
     if any(value is None for value in areas):
         return sentence(Reason.SPATIAL_PATCH.value, "zh" if chinese else "en")
-    failing, low, high, whole = _areas(areas)
+    failing, low, high, whole = _areas(areas, mu=chinese)
     interval = "" if brief else f"（{low} 至 {high}）" if chinese else f" ({low} to {high})"
     if chinese:
-        return f"{whole} 公顷中约有 {failing} 公顷{interval}未见成效，位置见地图。"
+        return f"{whole} 亩中约有 {failing} 亩{interval}未见成效，位置见地图。"
     return f"Regrowth is absent on about {failing} of {whole} hectares{interval}: the map shows where."

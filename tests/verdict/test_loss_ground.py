@@ -47,7 +47,7 @@ def test_area_dates_and_neighbours_are_stated_in_both_languages(lost):
         assert part in english
     for part in (
         "在2024年6月20日与2024年7月1日两景之间",
-        "12.0 公顷中约有 4.8 公顷（3.9 至 6.0）",
+        "180.0 亩中约有 72.1 亩（58.5 至 90.0）",
         "附近 12 个地块中有 3 个",
     ):
         assert part in chinese

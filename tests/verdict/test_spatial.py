@@ -34,7 +34,7 @@ def test_a_site_with_a_large_failing_part_is_failing_and_watched_but_never_red_b
     sentences = explain(found, SITE)
     assert sentences[0] == "A large part is not taking hold."
     assert "Regrowth is absent on about 8.0 of 20.0 hectares (6.1 to 9.5): the map shows where." in sentences
-    assert "20.0 公顷中约有 8.0 公顷（6.1 至 9.5）未见成效，位置见地图。" in explain(found, SITE, language="zh")
+    assert "300.0 亩中约有 120.0 亩（91.5 至 142.5）未见成效，位置见地图。" in explain(found, SITE, language="zh")
 
 
 def test_a_small_failing_part_is_reported_and_leaves_the_verdict():

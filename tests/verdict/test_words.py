@@ -75,11 +75,11 @@ def test_what_rounds_to_nothing_is_called_nothing_in_either_language():
         "the plan expected 20 points more: 0% of it (95% interval 0% to 0%)."
     )
     assert chinese == (
-        "按生长季高峰估计，植被覆盖度与对照地块持平，规划为高 20 个百分点：完成 0%（95% 区间 0% 至 0%）。"
+        "按规划，生长季高峰时植被应比旁边的对照地多 20 个百分点，估计持平，完成 0%（95% 区间 0% 至 0%）。"
     )
     early = replace(FAILING, **level | dict(expected=0.004))
     assert "the plan expected under 1 point more: 0% of it" in explain(early, SITE)[1]
-    assert "规划为高不足 1 个百分点" in explain(early, SITE, language="zh")[1]
+    assert "多不到 1 个百分点" in explain(early, SITE, language="zh")[1]
     tended = replace(SITE, intervention="tending", plan=replace(SITE.plan, A=0.0))
     assert explain(replace(FAILING, **level), tended)[1] == "Cover did not change against the control ground (0 to 0)."
     assert explain(replace(FAILING, **level), tended, language="zh")[1] == "植被覆盖度相对对照地块没有变化（0 至 0）。"
