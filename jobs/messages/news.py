@@ -67,17 +67,21 @@ def news_of(t: Transaction, settings: Settings, row: Mapping[str, Any], *, pictu
     shown = alert.rule == rule and event is not AlertEvent.RESOLVED
     stored = t.ground_data(ground, "worst_patch") if shown else None
     patch = from_json(stored, WorstPatch) if stored else None
-    drawn = _pictures(settings, registered, t.snapshots([ground]).get(ground), patch) if pictures else {}
+    site = in_episode(registered, t.episodes(alert.site), assessment.episode)
+    of_loss = shown and by_loss and assessment.loss_on is not None
+    snapshot = t.snapshots([ground]).get(ground) if pictures else None
+    before, after = _pictures(settings, site, snapshot, patch, assessment if of_loss else None)
     return AlertNews(
         alert=alert if now is None else from_json(now, Alert),
         event=event,
         number=int(row["payload"]["number"]),
         day=date.fromisoformat(row["day"]),
-        site=in_episode(registered, t.episodes(alert.site), assessment.episode),
+        site=site,
         assessment=assessment,
         patch=patch,
-        before=drawn.get("before"),
-        now=drawn.get("now"),
+        before=before,
+        now=after,
+        of_loss=of_loss,
         page=page_link(settings, alert.site, words.language_of(registered)),
     )
 
@@ -146,29 +150,43 @@ def lot_payload(t: Transaction, settings: Settings, payload: Mapping[str, Any]) 
     }  # fmt: skip
 
 
-def _pictures(settings: Settings, site: Site, snapshot: str | None, patch: WorstPatch | None) -> dict[str, SitePicture]:
-    """Pictures of a site by name; a message is sent without those that cannot be read."""
+def _pictures(
+    settings: Settings, site: Site, snapshot: str | None, patch: WorstPatch | None, lost: Assessment | None
+) -> tuple[SitePicture | None, SitePicture | None]:
+    """Pictures of before and after the work, or a loss; a message is sent without one that cannot be read."""
     if snapshot is None:
-        return {}
-    from monitor.cube.grid import outline  # these take a second, and the answer pages do not need them
+        return None, None
+    from monitor.cube.context_pictures import same_weeks_pair  # these take a second, and the answer pages need none
+    from monitor.cube.grid import outline
     from monitor.cube.store import LandscapeStore
     from monitor.cube.stored_site import StoredSite
+    from monitor.maps.film import scene_frame
+    from monitor.publish.drafts import loss_scenes
+    from monitor.publish.pictures import film_rgb
 
     try:
         landscape = LandscapeStore(settings.store.root / snapshot.rpartition(":")[0])
         stored = StoredSite(landscape, ground_key(site))
-        line = outline(site.geometry, stored.context)
-        worst = None if patch is None else outline(Polygon(patch.ring), stored.context)
-        return {
-            name: SitePicture(
-                date=date.fromisoformat(picture.time[:10]),
-                rgb=picture.rgb,
-                pixel=abs(stored.context.resolution.x),
-                outline=line,
-                patch=worst,
-            )
-            for name, picture in stored.pictures(names=("before", "now")).items()
+        if lost is None:
+            pair = same_weeks_pair(stored.pictures(), site.start)
+            found = [None if one is None else (date.fromisoformat(one.time[:10]), one.rgb) for one in pair]
+        else:
+            columns = stored.columns(snapshot)
+            scenes = loss_scenes(columns, lost)
+            found = [
+                None if one is None else (one[0], film_rgb(scene_frame(stored, snapshot, site, columns, one[1])))
+                for one in scenes
+            ]
+        grid = stored.context if lost is None else stored.grid
+        line, worst = outline(site.geometry, grid), None if patch is None else outline(Polygon(patch.ring), grid)
+        shared: dict[str, Any] = {
+            "pixel": abs(grid.resolution.x),
+            "outline": line,
+            "patch": worst,
+            "natural": lost is None,
         }
+        before, after = (None if one is None else SitePicture(date=one[0], rgb=one[1], **shared) for one in found)
+        return before, after
     except (MonitorError, OSError) as error:
         log.warning("message without pictures", site=site.id, error=str(error))
-        return {}
+        return None, None

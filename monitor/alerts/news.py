@@ -13,7 +13,7 @@ from monitor.verdict.assessment import Assessment
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SitePicture:
-    """A site and its surroundings in natural colour."""
+    """A site and its surroundings in natural colour, or its cover above the control in colours."""
 
     date: date
     rgb: np.ndarray = field(repr=False)
@@ -22,6 +22,8 @@ class SitePicture:
     """Side of a pixel. [m]"""
     outline: np.ndarray = field(repr=False)
     """(n, 2) outline of the site, x right, y down; rings separated by a row of NaN. [pixel]"""
+    natural: bool = True
+    """Whether it is natural colour, which is stretched for the eye."""
     patch: np.ndarray | None = field(default=None, repr=False)
     """(n, 2) outline of the worst patch; None: unknown. [pixel]"""
 
@@ -44,9 +46,11 @@ class AlertNews:
     patch: WorstPatch | None = None
     """None: unknown."""
     before: SitePicture | None = None
-    """Clearest scene before the start; None: unknown."""
+    """A clear scene before the start, or before the loss; None: unknown."""
     now: SitePicture | None = None
-    """Newest clear scene; None: unknown."""
+    """The newest clear scene of the same weeks, or the first that shows the loss; None: unknown."""
+    of_loss: bool = False
+    """Whether the two pictures are those before and after a loss."""
     page: str | None = None
     """Address of the page of the site; None: pages are not served."""
     answer: str | None = None

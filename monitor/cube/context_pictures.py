@@ -1,8 +1,8 @@
 """Context pictures: a site and its surroundings in natural colour, in a few clear scenes. For people only.
 
 Stored are the newest clear scene (``now``), the clearest before the start (``before``) and the clearest of each growing
-season (its year). All are under one fixed stretch (:func:`for_the_eye`), so that pictures of different years and sites
-compare.
+season (its year). Two that are compared are shown under one stretch, that of the place (:func:`stretch_of`), and are
+from the same weeks of their years (:func:`same_weeks_pair`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,13 +24,17 @@ CONTEXT_MARGIN: Final = 600.0
 WHITE_REFLECTANCE: Final = 0.4
 """Reflectance stored as 255, brighter than dry sand; square roots are stored, so that dark ground has enough levels.
 [1]"""
-BLACK_SHOWN: Final = (0.04, 0.045, 0.035)
-WHITE_SHOWN: Final = (0.32, 0.27, 0.21)
-"""Reflectances of red, green and blue that are shown as black and white: those of deep shadow and of bright dry sand
-[1]. The range of forest, grass and bare soil lies between; blue has the narrower one, as dry ground is yellow."""
+type Stretch = tuple[np.ndarray, np.ndarray]
+"""Reflectances of red, green and blue that are shown as black and as white. [1]"""
+SHOWN_PERCENTILES: Final = (2, 98)
+"""Reflectances of a place that are shown as black, band by band, and at most as white. [%]"""
+LEAST_SPAN: Final = 0.06
+"""Least reflectance between black and white: less would show noise. [1]"""
+SAME_WEEKS: Final = 31
+"""Days of the year between two pictures of the same weeks, at most. [day]"""
 GAMMA_SHOWN: Final = 1.5
 SATURATION_SHOWN: Final = 1.4
-"""Of what is shown: dry ground has little contrast and little colour, so both are raised, always by as much. [1]"""
+"""Of what is shown: ground has little contrast and little colour, so both are raised, always by as much. [1]"""
 CLEAR_ENOUGH: Final = 0.98
 """Clear share from which a picture is not replaced by a clearer one. [1]"""
 MIN_SITE_CLEAR: Final = 0.9
@@ -121,13 +125,64 @@ def replaces_picture(name: str, clear: float, seen: float, have: Mapping[str, Pi
     return clear >= have[name].clear + MIN_IMPROVEMENT
 
 
-def for_the_eye(rgb: np.ndarray) -> np.ndarray:
-    """A stored picture as people see it, under a stretch that is the same for all sites and years.
+def same_weeks_pair(pictures: Mapping[str, Picture], start: date) -> tuple[Picture | None, Picture | None]:
+    """A picture before the start and the newest one that is from the same weeks of its year.
+
+    Parameters
+    ----------
+    pictures : mapping
+        Stored pictures of a site, by name.
+    start : date
+        First day of the work.
+
+    Returns
+    -------
+    before, now : Picture or None
+        Where no two are of the same weeks, the two whose days of the year are closest; None: there is none.
+    """
+    newest = sorted(pictures.values(), key=lambda picture: picture.time, reverse=True)
+    before = [picture for picture in newest if date.fromisoformat(picture.time[:10]) < start]
+    now = [picture for picture in newest if picture not in before]
+    if not before or not now:
+        return next(iter(before), None), next(iter(now), None)
+
+    def apart(pair: tuple[Picture, Picture]) -> int:
+        first, second = (date.fromisoformat(picture.time[:10]).timetuple().tm_yday for picture in pair)
+        days = min(abs(first - second), 365 - abs(first - second))
+        return max(days, SAME_WEEKS)
+
+    return min(((first, second) for second in now for first in before), key=apart)
+
+
+def stretch_of(pictures: Sequence[np.ndarray]) -> Stretch:
+    """The stretch under which some pictures of a place are shown.
+
+    Parameters
+    ----------
+    pictures : sequence of (y, x, 3) uint8 arrays
+        As stored.
+
+    Returns
+    -------
+    Stretch
+        Black of each band is its darkest ground, so that haze is left out; the span to white is the same for all bands.
+    """
+    seen = np.concatenate([np.empty((0, 3), np.uint8), *(rgb[rgb.any(axis=2)] for rgb in pictures)])
+    if not seen.size:
+        return np.zeros(3), np.full(3, WHITE_REFLECTANCE)
+    black, white = WHITE_REFLECTANCE * ((np.percentile(seen, SHOWN_PERCENTILES, axis=0) - 1) / 254) ** 2
+    return black, black + max(float((white - black).max()), LEAST_SPAN)
+
+
+def for_the_eye(rgb: np.ndarray, stretch: Stretch) -> np.ndarray:
+    """A stored picture as people see it.
 
     Parameters
     ----------
     rgb : (..., 3) uint8 array
         As stored, see :func:`natural_colour`; 0 where there is no value.
+    stretch : Stretch
+        See :func:`stretch_of`.
 
     Returns
     -------
@@ -136,7 +191,7 @@ def for_the_eye(rgb: np.ndarray) -> np.ndarray:
     """
     levels = np.arange(256, dtype=np.float32)[:, None]
     reflectance = WHITE_REFLECTANCE * (np.maximum(levels - 1, 0) / 254) ** 2
-    black, white = np.array(BLACK_SHOWN, np.float32), np.array(WHITE_SHOWN, np.float32)
+    black, white = stretch
     table = np.clip((reflectance - black) / (white - black), 0, 1) ** (1 / GAMMA_SHOWN)
     shown = np.stack([table[rgb[..., band], band] for band in range(3)], axis=-1)
     grey = shown.mean(axis=-1, keepdims=True)

@@ -112,13 +112,15 @@ def cover_and_ndvi(cube: xr.Dataset, endmembers: Endmembers) -> tuple[xr.DataArr
     return cover(chosen, endmembers), green
 
 
-def sums_by_season(sites: Sequence[SiteSeasons]) -> list[dict[Season, np.ndarray]]:
+def sums_by_season(sites: Sequence[SiteSeasons], folder: str = "seasons") -> list[dict[Season, np.ndarray]]:
     """Sums of the seasons of some sites of one landscape and snapshot, whose pixels are read once.
 
     Parameters
     ----------
     sites : sequence of SiteSeasons
         Sites and their seasons.
+    folder : str
+        Where sums of seasons that are over are stored; another one for a part of each season.
 
     Returns
     -------
@@ -136,14 +138,16 @@ def sums_by_season(sites: Sequence[SiteSeasons]) -> list[dict[Season, np.ndarray
         those = [sites[k] for k in places]
         together = cache(partial(sums_of_scenes, those, [site.seasons[season] for site in those]))
         for at, (k, site) in enumerate(zip(places, those, strict=True)):
-            by_site[k][season] = _stored(site, season, together, at) if over else together()[at]
+            by_site[k][season] = _stored(site, season, together, at, folder) if over else together()[at]
     return by_site
 
 
-def _stored(site: SiteSeasons, season: Season, make: Callable[[], Sequence[np.ndarray]], at: int) -> np.ndarray:
+def _stored(
+    site: SiteSeasons, season: Season, make: Callable[[], Sequence[np.ndarray]], at: int, folder: str
+) -> np.ndarray:
     """Sums of a season that is over, from the file where they are stored, or from place `at` of those made now."""
     year, before = season
-    path = site.store.derived.with_suffix(".seasons") / f"{year}{'-before' if before else ''}"
+    path = site.store.derived.with_suffix(f".{folder}") / f"{year}{'-before' if before else ''}"
     inputs = [*site.seasons[season], grid_to_json(site.store.grid), Endmembers.of(site.site)]
     sums: np.ndarray = derived.get(path, inputs, lambda: {"sums": make()[at]}, module=__name__)["sums"]
     return sums

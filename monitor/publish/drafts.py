@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache, partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from monitor.alerts.alert import Alert
 from monitor.controls.control_means import UnitChoice
 from monitor.controls.screening import left_out_from_json
 from monitor.controls.selection import NOT_CHOSEN, ControlSet
-from monitor.cube.context_pictures import MIN_SITE_CLEAR, stored_colours
+from monitor.cube.context_pictures import MIN_SITE_CLEAR, same_weeks_pair
 from monitor.cube.grid import inside, outline
 from monitor.cube.scenes import of_one_site
 from monitor.cube.store import DERIVED_FOLDER, LandscapeStore
@@ -27,13 +28,15 @@ from monitor.cube.stored_site import StoredSite
 from monitor.errors import MonitorError, StoreBroken
 from monitor.imagery.auxiliary.terrain import Terrain, with_slope
 from monitor.maps.failing import FailingMap, LastLook, failing_map
+from monitor.maps.film import film_frames, film_scenes, film_years, scene_frame
 from monitor.maps.loss import LossMap, loss_map
-from monitor.maps.seasons import Season, SiteSeasons, scenes_by_season, sums_by_season
+from monitor.maps.seasons import Season, SeasonScenes, SiteSeasons, scenes_by_season, sums_by_season
 from monitor.maps.site_maps import MAPS, site_maps
 from monitor.maps.worst_patch import worst_patch
 from monitor.publish.calibrated import calibration_table
 from monitor.publish.control_ground import ControlGround, control_ground
-from monitor.publish.outdated import outdated_pictures
+from monitor.publish.outdated import LOSS_PAIR, outdated_pictures
+from monitor.publish.pictures import film_rgb
 from monitor.publish.products import write_site
 from monitor.publish.view import (
     NO_ANSWER,
@@ -42,6 +45,7 @@ from monitor.publish.view import (
     DetectionChance,
     DetectionImprovement,
     FieldAnswer,
+    Film,
     SiteView,
 )
 from monitor.series.build import Compared, choice_of, landscape_series
@@ -56,8 +60,6 @@ from monitor.verdict.calibration import Calibration
 from monitor.verdict.fitted import fitted
 from monitor.verdict.growth import GrowthPoint
 from monitor.verdict.lots import lot_of
-
-VISIBLE = ("red", "green", "blue")
 
 SumsBySeason = dict[Season, np.ndarray]
 
@@ -119,6 +121,12 @@ class PageDraft:
     """Names of maps and pictures to draw."""
     seasons: SiteSeasons | None
     """Seasons whose sums the maps need; None: no map is drawn."""
+    weeks: SiteSeasons | None
+    """Parts of seasons whose sums the film needs; None: it is not drawn."""
+    zero: float
+    """Difference from the control that the film shows as none. [cover fraction]"""
+    observed: Columns
+    """Observations of the site."""
 
 
 def compared_ground(landscape: LandscapeStore, inputs: PageInputs, controls: dict[str, Any] | None) -> Compared | None:
@@ -182,6 +190,10 @@ def draft_page(
     observed, ground = _observations(landscape, inputs, compared, series)
     scenes = {} if inputs.snapshot is None else scenes_by_season(site, observed)
     stored = StoredSite(landscape, inputs.ground) if scenes else None
+    filmed = film_scenes(site, observed) if scenes else {}
+    years, zero = film_years(site, observed, filmed)
+    digests = b"".join(some.digests.tobytes() for some in filmed.values())
+    film = Film(years=years, scenes=f"{sha256(digests).hexdigest()} {zero:.3f}") if years else None
     columns = {name: observed[name] for name in ("date", "cover", "control_cover", "accepted", "scene", "source")}
     columns |= {name: observed[name] for name in SPREAD_COLUMNS}
     judge = cache(partial(_judged, inputs, observed))
@@ -199,6 +211,7 @@ def draft_page(
         promises=inputs.promises,
         notice=inputs.notice,
         growth=inputs.growth,
+        film=film,
         elevation=None if inputs.terrain is None else inputs.terrain.elevation,
         slope=site.slope_degrees if inputs.terrain is None else inputs.terrain.slope,
         detectability=inputs.detectability,
@@ -207,32 +220,42 @@ def draft_page(
         calibration=calibration,
         controls=ground,
         fitted=None if stored is None or inputs.assessment.status in NO_ANSWER else fitted(judge(), 0),
-        **_undrawn(stored, inputs, observed, ground, judge),
+        **_undrawn(stored, inputs, observed, ground, judge, zero),
     )
-    outdated, seasons = outdated_pictures(view, outputs), None
+    outdated, seasons, weeks = outdated_pictures(view, outputs), None, None
     if stored is not None and outdated.intersection(view.maps):
         seasons = SiteSeasons(site=site, store=stored, snapshot=str(inputs.snapshot), seasons=scenes)
-    return PageDraft(inputs=inputs, view=view, stored=stored, outdated=outdated, seasons=seasons)
+    if stored is not None and "film" in outdated:
+        some: dict[Season, SeasonScenes] = {(year, False): scenes for year, scenes in filmed.items()}
+        weeks = SiteSeasons(site=site, store=stored, snapshot=str(inputs.snapshot), seasons=some)
+    return PageDraft(
+        inputs=inputs, view=view, stored=stored, outdated=outdated, seasons=seasons, weeks=weeks, zero=zero,
+        observed=observed,
+    )  # fmt: skip
 
 
-def sums_of_drafts(drafts: Sequence[PageDraft]) -> dict[str, SumsBySeason]:
-    """Season sums of all drafts at once, by site id; empty if any of them cannot be read."""
-    needed = [draft.seasons for draft in drafts if draft.seasons is not None]
+def sums_of_drafts(drafts: Sequence[PageDraft]) -> dict[str, tuple[SumsBySeason, SumsBySeason]]:
+    """Sums for the maps and for the film of all drafts at once, by site id; empty if any of them cannot be read."""
+    found: list[dict[str, SumsBySeason]] = []
     try:
-        return {seasons.site.id: sums for seasons, sums in zip(needed, sums_by_season(needed), strict=True)}
+        for folder in ("seasons", "weeks"):
+            needed = [part for draft in drafts if (part := getattr(draft, folder)) is not None]
+            sums = sums_by_season(needed, folder)
+            found.append({part.site.id: sums_of_site for part, sums_of_site in zip(needed, sums, strict=True)})
     except MonitorError:  # write_draft reads each site alone, and names the one that fails
         return {}
+    return {site: (found[0].get(site, {}), found[1].get(site, {})) for site in found[0].keys() | found[1].keys()}
 
 
-def write_draft(draft: PageDraft, outputs: Path, sums: SumsBySeason | None) -> None:
+def write_draft(draft: PageDraft, outputs: Path, sums: tuple[SumsBySeason, SumsBySeason] | None) -> None:
     """Draw the outdated maps and pictures of a draft and write the files of its site.
 
     Parameters
     ----------
     draft, outputs
         The page, and the output root.
-    sums : mapping or None
-        Season sums of the site; None: they are computed here if the maps need them.
+    sums : (mapping, mapping) or None
+        Sums of the site for its maps and its film; None: they are computed here where they are needed.
 
     Raises
     ------
@@ -243,18 +266,31 @@ def write_draft(draft: PageDraft, outputs: Path, sums: SumsBySeason | None) -> N
     """
     view = draft.view
     if draft.stored is not None:
-        drawn = {name: picture.rgb for name, picture in draft.stored.pictures(names=draft.outdated).items()}
-        for name in draft.outdated & {"before-loss", "after-loss"}:
-            drawn[name] = _own_pixels(draft.stored, str(draft.inputs.snapshot), view.chips[name].scene)
+        stored = {name: view.chips[name].scene.partition(" ")[0] for name in draft.outdated & {"before", "now"}}
+        pictures = draft.stored.pictures(names=set(stored.values()))
+        drawn = {name: pictures[picture].rgb for name, picture in stored.items()}
+        for name in draft.outdated & LOSS_PAIR:
+            frame = scene_frame(
+                draft.stored, str(draft.inputs.snapshot), view.site, draft.observed, view.chips[name].scene
+            )
+            drawn[name] = film_rgb(frame)
         chips: dict[str, Any] = {
             name.replace("-", "_"): replace(view.chips[name], rgb=drawn[name])
             for name in view.chips.keys() & drawn.keys()
         }
         view = replace(view, **chips)
+    if draft.weeks is not None:
+        grid = draft.weeks.store.grid
+        parts = sums[1] if sums else sums_by_season([draft.weeks], "weeks")[0]
+        by_year = {year: values for (year, _), values in parts.items()}
+        assert view.film is not None
+        frames = film_frames(by_year, inside(view.site.geometry, grid), draft.zero)
+        view = replace(view, film=replace(view.film, frames=frames))
     if draft.seasons is not None:
-        sums = sums or sums_by_season([draft.seasons])[0]
         grid = draft.seasons.store.grid
-        maps = site_maps(sums, inside(view.site.geometry, grid), grid)
+        maps = site_maps(
+            sums[0] if sums else sums_by_season([draft.seasons])[0], inside(view.site.geometry, grid), grid
+        )
         for name in {"failing", "loss"}.intersection(view.maps):
             maps[name] = view.maps[name]
         view = replace(view, maps={str(name): layer for name, layer in maps.items()})
@@ -282,18 +318,13 @@ def _observations(
     return observed, ground
 
 
-def _own_pixels(stored: StoredSite, snapshot: str, acquisition: str) -> np.ndarray:
-    """Natural-colour picture (y, x, 3) of the pixels of a site in one scene."""
-    cube = stored.cube(snapshot, layers=VISIBLE, acquisitions=[acquisition], lazy=False).isel(time=0)
-    return stored_colours(np.stack([cube[band].values for band in VISIBLE]))
-
-
 def _undrawn(
     stored: StoredSite | None,
     inputs: PageInputs,
     observed: Columns,
     controls: ControlGround | None,
     judge: Callable[[], JudgedSites],
+    zero: float,
 ) -> dict[str, Any]:
     """Fields of the view for pictures and maps: not drawn yet, except the failing area, which the verdict has used."""
     if stored is None:
@@ -319,51 +350,75 @@ def _undrawn(
         "outline": outline(geometry, grid),
     }
     drawing["patch"] = None if patch is None else (patch, outline(Polygon(patch.ring), grid))
-    return drawing | _context_chips(stored, inputs, controls) | _loss_chips(stored, inputs, observed)
+    return drawing | _context_chips(stored, inputs, controls) | _loss_chips(stored, inputs, observed, zero)
 
 
 def _context_chips(stored: StoredSite, inputs: PageInputs, controls: ControlGround | None) -> dict[str, Chip | None]:
     """Pictures before the start and now."""
     context = stored.context
     units = None if controls is None or controls.ground.is_empty else outline(controls.ground, context)
-    pictures = stored.pictures(pixels=False, names=("before", "now"))
+    pair = zip(("before", "now"), same_weeks_pair(stored.pictures(pixels=False), inputs.site.start), strict=True)
     chips = {
         name: Chip(
             date=date.fromisoformat(picture.time[:10]),
-            scene=f"{picture.time} {picture.clear:.4f}",
+            scene=f"{picture.name} {picture.time} {picture.clear:.4f}",
             outline=outline(inputs.site.geometry, context),
             controls=units,
             rgb=None,
             size=(context.shape.x, context.shape.y),
             pixel=abs(context.resolution.x),
         )
-        for name, picture in pictures.items()
+        for name, picture in pair
+        if picture is not None
     }
     return {name: chips.get(name) for name in ("before", "now")}
 
 
-def _loss_chips(stored: StoredSite, inputs: PageInputs, observed: Columns) -> dict[str, Chip]:
+def _loss_chips(stored: StoredSite, inputs: PageInputs, observed: Columns, zero: float) -> dict[str, Chip]:
     """The scenes next to a sudden loss in which the site is clear: the last before it, and the first that shows it."""
     a, grid = inputs.assessment, stored.grid
     if a.loss_on is None or a.status in (Status.UNDECIDED, Status.INSUFFICIENT_DATA):
         return {}
-    day = observed["date"].astype("datetime64[D]")
-    clear = np.asarray(observed["accepted"], bool) & (np.asarray(observed["clear_fraction"]) >= MIN_SITE_CLEAR)
-    since = np.flatnonzero(clear & (day >= np.datetime64(a.loss_on)))
-    before = np.flatnonzero(clear & (day <= np.datetime64(a.loss_after))) if a.loss_after else np.array([], int)
-    scenes = {"before_loss": before[-1:].tolist(), "after_loss": since[:1].tolist()}
+    difference = np.asarray(observed["cover"]) - np.asarray(observed["control_cover"])
     return {
         name: Chip(
-            date=day[at].item(),
-            scene=observed["acquisition"][at].decode(),
+            date=scene[0],
+            scene=scene[1],
             outline=outline(inputs.site.geometry, grid),
             rgb=None,
             size=(grid.shape.x, grid.shape.y),
             pixel=abs(grid.resolution.x),
+            level=float(difference[observed["acquisition"] == scene[1].encode()][0]) - zero,
         )
-        for name, rows in scenes.items()
-        for at in rows
+        for name, scene in zip(("before_loss", "after_loss"), loss_scenes(observed, a), strict=True)
+        if scene is not None
     }
+
+
+def loss_scenes(observed: Columns, a: Assessment) -> tuple[tuple[date, str] | None, tuple[date, str] | None]:
+    """Day and acquisition of the last clear scene before a sudden loss and of the first that shows it.
+
+    Parameters
+    ----------
+    observed : mapping
+        Columns ``date``, ``acquisition``, ``accepted`` and ``clear_fraction`` of a site, ascending by date.
+    a : Assessment
+        Names the loss.
+
+    Returns
+    -------
+    tuple of (date, str) or None
+        None where there is no such scene.
+    """
+    day = observed["date"].astype("datetime64[D]")
+    clear = np.asarray(observed["accepted"], bool) & (np.asarray(observed["clear_fraction"]) >= MIN_SITE_CLEAR)
+    before = day <= np.datetime64(a.loss_after) if a.loss_after else np.zeros(day.size, bool)
+    rows = (
+        [*np.flatnonzero(clear & before)[-1:], -1][0],
+        [*np.flatnonzero(clear & (day >= np.datetime64(a.loss_on))), -1][0],
+    )
+    first, second = (None if at < 0 else (day[at].item(), observed["acquisition"][at].decode()) for at in rows)
+    return first, second
 
 
 def _loss(stored: StoredSite, inputs: PageInputs, observed: Columns) -> LossMap | None:

@@ -14,7 +14,7 @@ from monitor.alerts.words import Language, day, points, shown_status, text
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment, Status
 from monitor.verdict.explain import FAILING_SHARE, ON_TRACK_SHARE
-from monitor.verdict.growth import GrowthPoint
+from monitor.verdict.growth import GrowthPoint, shown_points
 from monitor.verdict.plans import Plans
 
 YEARS_BEFORE: Final = 3
@@ -130,6 +130,7 @@ def growth_chart(
 
 def _as_judged(seen: Sequence[GrowthPoint], a: Assessment) -> list[GrowthPoint]:
     """Points of which the newest is the estimate of the verdict, as the page states it."""
+    seen = shown_points(seen, a)
     newest = seen[-1] if seen else None
     if newest is None or newest.low is None or a.uplift is None or a.status is Status.INSUFFICIENT_DATA:
         return [*seen]

@@ -35,7 +35,8 @@ PICTURE_FILE: Final = re.compile(r"[a-z-]+-[0-9a-f]{8}\.(png|jpg)")
 """Name of a picture: what it shows and a hash of its content. So a page goes on showing the pictures with which it was
 written while a run writes new ones, or dies between them and the new page."""
 
-PAIRS: Final = (frozenset({"before", "now"}), frozenset({"before-loss", "after-loss"}))
+LOSS_PAIR: Final = frozenset({"before-loss", "after-loss"})
+PAIRS: Final = (frozenset({"before", "now"}), LOSS_PAIR)
 """Pictures that are compared with each other."""
 
 PHOTOS: Final = "photos"
@@ -139,6 +140,9 @@ def drawn_keys(view: SiteView) -> dict[str, str]:
     drawn = {
         name: _hash(pages_code_hash(), scenes[pair], chips[name].size) for pair in PAIRS for name in pair & chips.keys()
     }
+    if view.film is not None and view.grid is not None:
+        where = (view.site.geometry.wkb, tuple(view.grid.affine), tuple(view.grid.shape))
+        drawn["film"] = _hash(pages_code_hash(), view.film.scenes, where)
     if view.grid is not None:
         a, seasons = view.assessment, season_table(view)
         failing = None if a.hectares_failing is None or not a.hectares else a.hectares_failing / a.hectares
@@ -164,13 +168,14 @@ def page_key(view: SiteView, files: Mapping[str, PagePicture]) -> str:
         for one in LANGUAGES
     ]
     seasons = [(s.year, percent(s.cover), percent(s.control), percent(s.expected)) for s in season_table(view)]
-    pictures = [(name, chip.date, chip.size) for name, chip in view.chips.items()]
+    pictures = [(name, chip.date, chip.size, points(chip.level)) for name, chip in view.chips.items()]
     judged = None if view.judged_hectares is None else hectares(view.judged_hectares)
     controls = view.controls
     units = None if controls is None else (controls.units, controls.reasons, controls.ground.wkb)
     beside = (
         units,
         [(point.day, *map(points, point[1:])) for point in view.growth],
+        [(year, one.scenes, points(one.level)) for year, one in view.film.years.items()] if view.film else [],
         view.detectability,
         view.detection_improvements,
         view.detection_assumptions,

@@ -17,18 +17,23 @@ import jinja2
 import numpy as np
 
 from monitor.alerts import words
-from monitor.alerts.messages.findings import where_to_look
+from monitor.alerts.messages.findings import WHOLE_SITE, where_to_look
 from monitor.alerts.messages.places import look_at, map_link, on_chinese_map, position
+from monitor.alerts.messages.progress import progress
 from monitor.alerts.messages.steps import alert_steps, site_steps
+from monitor.maps import film
+from monitor.maps.worst_patch import LIKELY as LIKELY_ABSENT
 from monitor.publish import pictures
 from monitor.publish.chart import WIDTH, season_table, series_chart
 from monitor.publish.control_ground import REASONS
+from monitor.publish.growth_chart import chart_years, growth_chart
 from monitor.publish.page_files import PAGE_FILES, TRACKS, PagePicture
 from monitor.publish.view import IMPROVEMENT_YEARS, Chip, SiteView
 from monitor.series.field_rows import FieldRow, index_cover_beside
 from monitor.sites.biomes import biome_of
 from monitor.sites.names import without_invisible, without_invisible_lines
 from monitor.sites.promise import changed_columns
+from monitor.verdict.assessment import Status
 from monitor.verdict.detectability import LIKELY
 from monitor.verdict.erosion import UNVERIFIED
 from monitor.verdict.explain import explain, false_alarm_rate, measured_difference, probabilities, promised_in_field
@@ -111,7 +116,7 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {
         "inert": without_invisible, "inert_lines": without_invisible_lines, "percent": words.percent,
         "points": words.points, "probability": words.probability,
-        "hectares": hectares, "long_day": words.day, "on_scale": on_scale,
+        "hectares": hectares, "area": area, "long_day": words.day, "on_scale": on_scale,
     }  # fmt: skip
     environment.globals |= {
         "STATUS": words.STATUS_NAMES, "ALERT": words.ALERT_LEVEL_NAMES, "ANSWERS": words.ANSWER_NAMES, "GRADE": GRADE,
@@ -137,6 +142,8 @@ def site_pages(view: SiteView, drawn: Mapping[str, PagePicture]) -> dict[words.L
         "a": a,
         "status": words.shown_status(site, a.status),
         "place": place,
+        "film": _film(view, drawn),
+        "failing_shown": "failing" in view.shown_maps and "failing" in drawn and _fails_in_part(view),
         "on_chinese_map": on_chinese_map(*place),
         "patch": patch,
         "tracks": TRACKS,
@@ -159,6 +166,10 @@ def site_pages(view: SiteView, drawn: Mapping[str, PagePicture]) -> dict[words.L
         language: render(
             "site.html",
             language,
+            growth=growth_chart(view.growth, site, a, size="page", language=language),
+            progress=progress(a, view.growth, language),
+            weeks=_weeks(view, language),
+            map_note=_map_note(view, language),
             sentences=brief[language],
             in_full=[
                 full
@@ -225,6 +236,7 @@ def _photo(chip: Chip, picture: PagePicture) -> dict[str, Any]:
     return {
         "file": picture.file,
         "date": chip.date,
+        "level": chip.level,
         "window": picture.window,
         "outline": pictures.outline_path(chip.outline),
         "controls": "" if chip.controls is None else pictures.outline_path(chip.controls, picture.window),
@@ -248,6 +260,57 @@ def _maps(view: SiteView, drawn: Mapping[str, PagePicture]) -> dict[str, dict[st
         for layer in pictures.MAP_LAYERS
         if layer.name in view.shown_maps and layer.name in drawn
     }
+
+
+def _film(view: SiteView, drawn: Mapping[str, PagePicture]) -> dict[str, Any] | None:
+    """The film for the template: a cell for each year of the chart, in pixels of its picture."""
+    if view.film is None or view.grid is None or "film" not in drawn:
+        return None
+    width, height = drawn["film"].window[2:]
+    left, top, *_ = window = pictures.frame(view.outline, (view.grid.shape.x, view.grid.shape.y))
+    place = {year: k * (width + 1) for k, year in enumerate(view.film.years)}
+    scale = 1 / pictures.film_times(window)
+    return {
+        "file": drawn["film"].file,
+        "frame": (width, height),
+        "size": (len(place) * (width + 1), height),
+        "transform": f"scale({scale:.4g}) translate({-left:g} {-top:g})",
+        "ramp": pictures.ramp(pictures.FILM_LAYER),
+        "cells": [
+            {"year": year, "left": place.get(year), **(view.film.years[year]._asdict() if year in place else {})}
+            for year in chart_years(view.growth, view.site, view.assessment)
+        ],
+    }  # fmt: skip
+
+
+def _weeks(view: SiteView, language: words.Language) -> str:
+    """The weeks that the film shows, from day to day of a year."""
+    first = date(2001, 1, 1) + timedelta(days=film.peak_day(view.site) - 1)
+    first_day, last_day = (
+        words.day(day.replace(year=2001), language).removesuffix(" 2001").removeprefix("2001年")
+        for day in (first, first + timedelta(days=film.WEEKS - 1))
+    )
+    return words.text("growth.weeks", language, first=first_day, last=last_day)
+
+
+def _fails_in_part(view: SiteView) -> bool:
+    """Whether the map of absent growth belongs to what is said first: it shows a part of the site to go to."""
+    a = view.assessment
+    said = (a.status in (Status.FAILING, Status.LAGGING) or a.alert_rule == "failure") and "loss" not in view.maps
+    area = max(view.patch[0].hectares, a.hectares_failing or 0.0) if view.patch else view.site.hectares
+    return said and area < WHOLE_SITE * view.site.hectares
+
+
+def _map_note(view: SiteView, language: words.Language) -> str | None:
+    """Why the map of absent growth says something else than the headline; None where they agree."""
+    values = view.maps.get("failing")
+    if values is None or "failing" not in view.shown_maps:
+        return None
+    known = values.values[np.isfinite(values.values)]
+    absent = known.size > 0 and float((known >= LIKELY_ABSENT).mean()) >= 0.5
+    if absent == (view.assessment.status is Status.FAILING):
+        return None
+    return words.text("growth.map_differs", language, share=words.percent(view.assessment.theta))
 
 
 def _unknowable(view: SiteView) -> tuple[float, float | None] | None:
@@ -284,6 +347,16 @@ def hectares(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:,.{0 if value >= 100 else 1 if value >= 10 else 2}f}"
+
+
+def area(value: float, language: words.Language) -> str:
+    """Format an area: in Chinese mu, with the hectares in brackets.
+
+    >>> area(0.538, "en"), area(0.538, "zh")
+    ('0.54 ha', '8.1 亩（0.54 公顷）')
+    """
+    plain = words.area(value, language)
+    return f"{plain}（{hectares(value)} 公顷）" if language == "zh" else f"{hectares(value)} ha"
 
 
 def on_scale(share: float) -> str:

@@ -14,7 +14,7 @@ from PIL import Image
 from rasterio import Env
 from rasterio.io import MemoryFile
 
-from monitor.cube.context_pictures import for_the_eye
+from monitor.cube.context_pictures import Stretch, for_the_eye
 
 
 class Layer(NamedTuple):
@@ -55,6 +55,9 @@ MAP_LAYERS: Final = (
     Layer("ndvi", 0.0, 0.9, "YlGn", ("NDVI", "NDVI"), ("no unit", "无量纲"), factor=1.0),
 )  # fmt: skip
 
+FILM_LAYER: Final = next(layer for layer in MAP_LAYERS if layer.name == "uplift")
+"""Colours of the film."""
+
 PALETTES: Final = {
     "OrRd": "fff7ec fee8c8 fdd49e fdbb84 fc8d59 ef6548 d7301f b30000 7f0000",
     "BrBG": "543005 8c510a bf812d dfc27d f6e8c3 f5f5f5 c7eae5 80cdc1 35978f 01665e 003c30",
@@ -80,6 +83,8 @@ MAX_PHOTOGRAPH_BYTES: Final = 24_000
 """Largest file of such a picture: a page with four of them and six maps stays below 250 kB. [byte]"""
 MAX_MAP_SIDE: Final = 160
 """Longer side of a map on a page; a larger one is reduced by whole pixels, the GeoTIFF has them all. [pixel]"""
+MAX_FRAME_SIDE: Final = 40
+"""Longer side of a frame of the film. [pixel]"""
 NOT_SEEN: Final = (205, 202, 198)
 """Colour of ground that was not seen."""
 
@@ -127,12 +132,58 @@ def cog(values: xr.DataArray, layer: Layer, tags: Mapping[str, str], error: xr.D
 
 def map_png(values: np.ndarray, layer: Layer) -> bytes:
     """Encode a (y, x) map as a PNG in the colours of its layer, transparent where it is NaN."""
-    times = -(-max(values.shape) // MAX_MAP_SIDE)
-    if times > 1:
-        blocks = np.pad(values, [(0, -side % times) for side in values.shape], constant_values=np.nan)
-        blocks = blocks.reshape(blocks.shape[0] // times, times, -1, times)
-        number = np.isfinite(blocks).sum(axis=(1, 3))
-        values = np.where(number > 0, np.nansum(blocks, axis=(1, 3)) / np.maximum(number, 1), np.nan)
+    return _map_png(_reduced(values, -(-max(values.shape) // MAX_MAP_SIDE)), layer)
+
+
+def film_times(window: Window) -> int:
+    """Pixels of a film along each side of a pixel of its picture, where this window is shown."""
+    return -(-int(max(window[2:])) // MAX_FRAME_SIDE)
+
+
+def film_png(frames: np.ndarray, window: Window) -> tuple[bytes, Window]:
+    """Encode a window of the frames (year, y, x) of a film as one PNG: side by side, a column apart.
+
+    Also returned is the window of the first frame in the PNG.
+    """
+    left, top, width, height = map(int, window)
+    times = film_times(window)
+    parts = [_reduced(frame[top : top + height, left : left + width], times) for frame in frames]
+    rows, columns = parts[0].shape
+    gap = np.full((rows, 1), np.nan)
+    film = np.concatenate([piece for part in parts for piece in (part, gap)], axis=1)
+    return _map_png(film, FILM_LAYER), (0.0, 0.0, float(columns), float(rows))
+
+
+def film_rgb(frame: np.ndarray) -> np.ndarray:
+    """(y, x, 3) uint8 colours of a frame (y, x) of a film; 0 where nothing was seen."""
+    share = np.clip((frame - FILM_LAYER.low) / (FILM_LAYER.high - FILM_LAYER.low), 0.0, 1.0)
+    seen = np.isfinite(frame)
+    colours = _colours(FILM_LAYER, np.where(seen, share, 0.0).ravel()).reshape(*frame.shape, 3)
+    return np.where(seen[..., None], colours, 0).astype(np.uint8)
+
+
+def film_picture(rgb: np.ndarray, window: Window) -> bytes:
+    """Encode a window of a picture in the colours of the film as PNG; of a large one every second pixel, or fewer."""
+    left, top, width, height = map(int, window)
+    part = rgb[top : top + height, left : left + width]
+    times = -(-max(part.shape) // MAX_MAP_SIDE)
+    part = np.where(part.any(axis=2, keepdims=True), part, np.array(NOT_SEEN, np.uint8))[::times, ::times]
+    file = io.BytesIO()
+    Image.fromarray(part).quantize(SHADES).save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def _reduced(values: np.ndarray, times: int) -> np.ndarray:
+    """Means of blocks of (y, x) values, `times` a side; NaN where nothing was seen."""
+    if times <= 1:
+        return values
+    blocks = np.pad(values, [(0, -side % times) for side in values.shape], constant_values=np.nan)
+    blocks = blocks.reshape(blocks.shape[0] // times, times, -1, times)
+    number = np.isfinite(blocks).sum(axis=(1, 3))
+    return np.where(number > 0, np.nansum(blocks, axis=(1, 3)) / np.maximum(number, 1), np.nan)
+
+
+def _map_png(values: np.ndarray, layer: Layer) -> bytes:
     share = np.clip((values - layer.low) / (layer.high - layer.low), 0.0, 1.0)
     seen = np.isfinite(values)
     step = np.where(seen, 1 + np.rint(np.where(seen, share, 0.0) * (SHADES - 1)), 0).astype(np.uint8)
@@ -140,7 +191,7 @@ def map_png(values: np.ndarray, layer: Layer) -> bytes:
     return _png(step, [(b"PLTE", b"\0\0\0" + shades), (b"tRNS", b"\0")])
 
 
-def photograph(rgb: np.ndarray, window: Window) -> bytes:
+def photograph(rgb: np.ndarray, window: Window, stretch: Stretch) -> bytes:
     """Encode the part of a natural-colour picture in a window as a JPEG for people.
 
     Parameters
@@ -149,11 +200,13 @@ def photograph(rgb: np.ndarray, window: Window) -> bytes:
         As stored (:mod:`monitor.cube.context_pictures`), 0 where nothing was seen.
     window : Window
         Part to show, within the picture.
+    stretch : Stretch
+        Of the pictures that it is compared with, see :func:`monitor.cube.context_pictures.stretch_of`.
     """
     left, top, width, height = (round(value) for value in window)
     part = rgb[top : top + height, left : left + width]
     seen = part.any(axis=2, keepdims=True)
-    part = np.where(seen, for_the_eye(part), np.array(NOT_SEEN, np.uint8))
+    part = np.where(seen, for_the_eye(part, stretch), np.array(NOT_SEEN, np.uint8))
     # what was not seen is not blended into what was
     enlarge = Image.Resampling.BICUBIC if seen.all() else Image.Resampling.NEAREST
     for share, quality in PHOTOGRAPH_FORMS:

@@ -20,6 +20,7 @@ from monitor.alerts.alert import Alert
 from monitor.alerts.chain_head import ChainHead
 from monitor.alerts.messages.tracks import attachments
 from monitor.alerts.words import LANGUAGES, language_of
+from monitor.cube.context_pictures import stretch_of
 from monitor.files import write_atomically
 from monitor.publish.index.basemap import Basemap
 from monitor.publish.index.ground import Ground
@@ -28,6 +29,7 @@ from monitor.publish.index.page import programme_files, remove_old_provinces
 from monitor.publish.index.programme_view import LotRow, ProgrammeView
 from monitor.publish.map_tags import map_tags
 from monitor.publish.outdated import (
+    LOSS_PAIR,
     MADE_FROM,
     MAP_FILES,
     PAIRS,
@@ -41,7 +43,17 @@ from monitor.publish.outdated import (
 )
 from monitor.publish.page_files import PAGE_FILES, TRACKS, PagePicture
 from monitor.publish.pages import site_pages
-from monitor.publish.pictures import MAP_LAYERS, Window, cog, frame, map_png, photograph, seen_window
+from monitor.publish.pictures import (
+    MAP_LAYERS,
+    Window,
+    cog,
+    film_picture,
+    film_png,
+    frame,
+    map_png,
+    photograph,
+    seen_window,
+)
 from monitor.publish.qgis import qml
 from monitor.publish.stac import CATALOG_FILE, ITEM, StoredFile, catalogue, drawn_maps, site_item
 from monitor.publish.tables import sites_parquet, status_json
@@ -148,11 +160,22 @@ def _tables(view: SiteView) -> dict[str, bytes]:
 def _draw(view: SiteView, names: frozenset[str]) -> tuple[dict[str, tuple[PagePicture, bytes]], dict[str, bytes]]:
     """Pictures by name, and map files by file name, of the maps and pictures with these names."""
     images, files = {}, {}
-    windows = _windows(view, names)
-    for name, window in windows.items():
-        rgb = view.chips[name].rgb
-        assert rgb is not None, f"{name} has to be drawn; see outdated_pictures()"
-        images[name] = _picture(name, photograph(rgb, window), "jpg", window)
+    for pair in PAIRS:
+        drawn = [name for name in view.chips if name in pair and name in names]
+        pictures = [rgb for name in drawn if (rgb := view.chips[name].rgb) is not None]
+        assert len(pictures) == len(drawn), f"{drawn} have to be drawn; see outdated_pictures()"
+        for name, rgb in zip(drawn, pictures, strict=True):  # to be compared: the same part, the same stretch
+            window = seen_window(pictures, view.chips[drawn[0]].outline)
+            if pair == LOSS_PAIR:
+                images[name] = _picture(name, film_picture(rgb, window), "png", window)
+            else:
+                images[name] = _picture(name, photograph(rgb, window, stretch_of(pictures)), "jpg", window)
+    if "film" in names:
+        assert view.film is not None
+        assert view.film.frames is not None, "the film has to be drawn; see outdated_pictures()"
+        height, width = view.film.frames.shape[1:]
+        content, window = film_png(view.film.frames, frame(view.outline, (width, height)))
+        images["film"] = _picture("film", content, "png", window)
     for layer in MAP_LAYERS:
         if layer.name in names:
             values = view.maps[layer.name]
@@ -165,17 +188,6 @@ def _draw(view: SiteView, names: frozenset[str]) -> tuple[dict[str, tuple[PagePi
                     layer.name, map_png(values.values, layer), "png", frame(view.outline, size)
                 )
     return images, files
-
-
-def _windows(view: SiteView, names: frozenset[str]) -> dict[str, Window]:
-    """The part of each natural-colour picture with one of these names to show: of two to be compared the same."""
-    windows: dict[str, Window] = {}
-    for pair in PAIRS:
-        chips = {name: chip for name, chip in view.chips.items() if name in pair and name in names}
-        pictures = [chip.rgb for chip in chips.values() if chip.rgb is not None]
-        for chip in chips.values():
-            windows |= dict.fromkeys(chips, seen_window(pictures, chip.outline))
-    return windows
 
 
 def _picture(name: str, content: bytes, kind: str, window: Window) -> tuple[PagePicture, bytes]:

@@ -71,8 +71,9 @@ TITLES: Final = {
     "index.zh.html": "Page in Chinese",
     "before.jpg": "The site before the work",
     "now.jpg": "The site now",
-    "before-loss.jpg": "The site before the loss",
-    "after-loss.jpg": "The site after the loss",
+    "before-loss.png": "Cover above the control before the loss",
+    "after-loss.png": "Cover above the control after the loss",
+    "film.png": "Cover above the control in the same weeks of each year, side by side",
     "site.gpx": "Outline and worst patch, for GPS devices",
     "site.kml": "Outline and worst patch, for map programs",
 }

@@ -10,6 +10,7 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from monitor.alerts.alert import Alert, FalseAlarmReason, Verdict
+from monitor.maps.film import FilmYear
 from monitor.maps.worst_patch import WorstPatch
 from monitor.publish.control_ground import ControlGround
 from monitor.series.field_rows import FieldRow
@@ -23,7 +24,7 @@ from monitor.verdict.lots import Lot
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chip:
-    """A natural-colour picture of the site from one scene: with its surroundings, or of its own pixels alone."""
+    """A picture of the site from one scene: natural colour with its surroundings, or its cover above the control."""
 
     date: date
     scene: str
@@ -31,13 +32,27 @@ class Chip:
     size: tuple[int, int]
     """Width and height. [pixel]"""
     rgb: np.ndarray | None
-    """(y, x, 3) uint8, all pictures under one stretch; 0 where not seen. None: see `SiteView.maps`."""
+    """(y, x, 3) uint8, as stored or in the colours of the film; 0 where not seen. None: see `SiteView.maps`."""
     outline: np.ndarray = field(repr=False)
     """(n, 2) outline of the site in pixels of the picture, x right, y down; rings separated by a row of NaN. [pixel]"""
     controls: np.ndarray | None = field(default=None, repr=False)
     """As `outline`, of the control units that count; None: none is known."""
     pixel: float
     """Side of a pixel. [m]"""
+    level: float | None = None
+    """Measured difference from the control; None: not stated. [cover fraction]"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Film:
+    """Cover above the control in the same weeks of each year (:mod:`monitor.maps.film`)."""
+
+    years: Mapping[int, FilmYear]
+    """Frames, ascending by year."""
+    scenes: str
+    """Hash of the scenes and the zero: another film has another one."""
+    frames: np.ndarray | None = field(default=None, repr=False)
+    """(year, y, x) float32 on the grid of the maps, NaN where not seen; None: see `SiteView.maps`. [cover fraction]"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,9 +159,9 @@ class SiteView:
     now: Chip | None
     """Newest clear scene."""
     before_loss: Chip | None = None
-    """Last scene before a sudden loss, on the grid of the maps; only pixels of the site have a value."""
+    """Cover above the control in the last scene before a sudden loss, on the grid of the maps."""
     after_loss: Chip | None = None
-    """First scene that shows the loss, likewise."""
+    """That in the first scene that shows the loss."""
     maps: Mapping[str, xr.DataArray | None] = field(repr=False)
     """``ndvi``, ``cover``, ``slope``, ``uplift``, (y, x) float32 with CRS and transform in ``spatial_ref``, and, where
     it is known, ``failing``: probability that regrowth is absent, and ``loss``: that of a sudden loss; NaN outside the
@@ -176,6 +191,8 @@ class SiteView:
     yet."""
     notice: Mapping[str, str] | None = None
     """By language, a notice shown first, for instance that the fates of a demonstration are injected."""
+    film: Film | None = None
+    """None: no scene in the weeks that it shows."""
     growth: tuple[GrowthPoint, ...] = ()
     """Points of its growth chart, ascending by day."""
     detectability: tuple[DetectionChance, ...] = ()

@@ -11,10 +11,18 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from monitor.verdict.assess import JudgedSites
+from monitor.verdict.assessment import Assessment, Status
 from monitor.verdict.measured import Differences
+from monitor.verdict.reasons import Reason
 
 DECIMALS: Final = 4
 """Of stored estimates; the chart shows whole points."""
+
+NOT_COMPARED: Final = frozenset(
+    reason.value
+    for reason in (Reason.NO_CONTROL, Reason.CONTROL_CONSTANT, Reason.SEASON_ELSEWHERE, Reason.INTERVAL_WIDE)
+)
+"""Reasons for which data are insufficient whatever was seen in earlier seasons."""
 
 
 class GrowthPoint(NamedTuple):
@@ -87,6 +95,11 @@ def _around_losses(
     before, end, first = since[known] - 1, end[known], scenes.used_edge[lost[known]]
     before = before[(before >= first) & (scenes.season[before] == scenes.season[end])]
     return before, dict(zip(end.tolist(), level[known].tolist(), strict=True))
+
+
+def shown_points(seen: Sequence[GrowthPoint], a: Assessment) -> tuple[GrowthPoint, ...]:
+    """The points to show beside a verdict: none where control or interval make them no finding."""
+    return () if NOT_COMPARED.intersection(a.reasons) and a.status is Status.INSUFFICIENT_DATA else tuple(seen)
 
 
 def growth_to_json(points: Iterable[GrowthPoint]) -> dict[str, Any]:

@@ -47,9 +47,10 @@ def assessment(**more) -> Assessment:
 
 
 def picture(day: date, *, size: tuple[int, int] = (150, 150), seed: int = 0, patch: bool = False) -> SitePicture:
-    """Noisy ground with a site of a third of the width in the middle."""
+    """Patchy ground with a site of a third of the width in the middle."""
     height, width = size
-    rgb = np.random.default_rng(seed).integers(100, 150, (height, width, 3), dtype=np.uint8)
+    patches = np.random.default_rng(seed).integers(100, 150, (height // 5 + 1, width // 5 + 1, 3), dtype=np.uint8)
+    rgb = patches.repeat(5, axis=0).repeat(5, axis=1)[:height, :width]
     line = np.array([[1, 1], [2, 1], [2, 2], [1, 2], [1, 1]], float) * (width / 3, height / 3)
     inner = (line - line.mean(axis=0)) * 0.4 + line.mean(axis=0)
     return SitePicture(date=day, rgb=rgb, pixel=10.0, outline=line, patch=inner if patch else None)

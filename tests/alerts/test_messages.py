@@ -250,6 +250,18 @@ def test_the_picture_is_one_small_jpeg_with_before_and_now_side_by_side_and_date
     assert "Width: 1.0 km." in page.text  # twice the site, which is a third of 150 pixels of 10 m
 
 
+def test_a_message_about_a_loss_shows_the_scenes_before_and_after_it():
+    item = news(rule="disturbance", pictures=True, of_loss=True)
+    for language, captions in (
+        ("en", ("Before the loss, 14 October 2016", "After it, 12 August 2021")),
+        ("zh", ("受损前，2016年10月14日", "受损后，2021年8月12日")),
+    ):
+        page = _Text(compose(replace(item, site=replace(item.site, manager_language=language)), pictures=True).html)
+        for caption in captions:
+            assert caption in page.text
+            assert caption in page.alt[0]
+
+
 def test_both_outlines_can_be_seen_in_the_picture():
     dark = picture(date(2021, 8, 12), patch=True)
     dark = replace(dark, rgb=dark.rgb // 4)

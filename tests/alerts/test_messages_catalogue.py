@@ -88,7 +88,7 @@ def compose_everything() -> None:
     for language in words.LANGUAGES:
         drawn = news(language=language, pictures=True)
         narrow = [replace(one, pixel=1.0, patch=None) for one in (drawn.before, drawn.now)]
-        for item in (drawn, replace(drawn, before=narrow[0], now=narrow[1])):
+        for item in (drawn, replace(drawn, before=narrow[0], now=narrow[1]), replace(drawn, of_loss=True)):
             compose_alert(item, id=ID, time=TIME)
         head = ChainHead(date(2021, 8, 20), "ab" * 32)
         compose_digest(alerts(60, language=language), id=ID, time=TIME, language=language, head=head)

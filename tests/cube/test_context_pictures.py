@@ -11,6 +11,8 @@ from monitor.cube.context_pictures import (
     natural_colour,
     picture_candidates,
     replaces_picture,
+    same_weeks_pair,
+    stretch_of,
 )
 from monitor.cube.packed import PACKED_LAYERS
 from monitor.cube.records import Picture
@@ -84,17 +86,37 @@ def test_a_picture_of_a_season_gives_way_to_a_clearer_one_alone():
     assert replaces_picture("2021", 0.1, 1.0, have)
 
 
-def test_what_is_shown_of_a_reflectance_does_not_depend_on_the_rest_of_the_picture():
-    stored = np.zeros((1, 5, 3), np.uint8)
-    for at, reflectance in enumerate([(0.04, 0.06, 0.03), (0.15, 0.12, 0.08), (0.25, 0.2, 0.14), (0.6, 0.6, 0.6)]):
-        stored[0, at] = 1 + np.rint(254 * np.sqrt(np.clip(np.array(reflectance) / WHITE_REFLECTANCE, 0, 1)))
-    forest, soil, sand, snow, unseen = for_the_eye(stored)[0].astype(int)
-    assert forest[1] > max(forest[0], forest[2]), "green"
-    assert soil[0] > soil[1] > soil[2], "brown"
-    assert sand.mean() - soil.mean() > 60, "dry ground has contrast"
-    assert snow.tolist() == [255] * 3
-    assert unseen.tolist() == [0] * 3
-    np.testing.assert_array_equal(for_the_eye(stored[:, 1:2])[0, 0], soil)
+def stored(*reflectances):
+    values = np.clip(np.array([reflectances]) / WHITE_REFLECTANCE, 0, 1)
+    return (1 + np.rint(254 * np.sqrt(values))).astype(np.uint8)
+
+
+def test_dark_and_bright_ground_have_contrast_under_the_stretch_of_their_place_and_compare():
+    dark, light = stored((0.02, 0.03, 0.02), (0.03, 0.05, 0.02)), stored((0.15, 0.12, 0.08), (0.25, 0.2, 0.14))
+    alone = for_the_eye(dark, stretch_of([dark])).astype(int)
+    assert alone[0, 1, 1] - alone[0, 0, 1] > 60, "forest is not black"
+    both = stretch_of([dark, light])
+    forest, soil = (for_the_eye(rgb, both).astype(int).mean() for rgb in (dark, light))
+    assert soil - forest > 60
+    assert for_the_eye(np.zeros((1, 1, 3), np.uint8), both).tolist() == [[[0, 0, 0]]]
+    assert np.isfinite(stretch_of([np.zeros((2, 2, 3), np.uint8)])).all()
+
+
+@pytest.mark.parametrize(
+    ("dates", "pair"),
+    [
+        (["2016-10-14", "2015-08-31", "2019-08-20", "2020-10-03"], ("2016-10-14", "2020-10-03")),
+        (["2016-10-14", "2015-08-31", "2018-08-25", "2020-04-06"], ("2015-08-31", "2018-08-25")),
+        (["2016-12-20", "2020-01-05"], ("2016-12-20", "2020-01-05")),
+        (["2015-08-31", "2016-03-01", "2020-12-01"], ("2016-03-01", "2020-12-01")),
+        (["2020-12-01"], (None, "2020-12-01")),
+        ([], (None, None)),
+    ],
+)
+def test_pictures_of_before_and_now_are_of_the_same_weeks_and_as_new_as_these_allow(dates, pair):
+    pictures = {str(k): picture(str(k), day, 1.0) for k, day in enumerate(dates)}
+    found = same_weeks_pair(pictures, date(2017, 4, 1))
+    assert tuple(one and one.time[:10] for one in found) == pair
 
 
 @pytest.mark.parametrize(

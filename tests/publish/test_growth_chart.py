@@ -82,6 +82,12 @@ def test_unseen_time_is_hatched_and_keeps_the_last_estimate_of_its_day():
     assert progress(unseen, SEEN[:3], "zh") == ("+21", "个百分点，比对照地（最后看清：2018年7月）")
 
 
+def test_where_the_control_predicts_nothing_no_estimate_of_any_season_is_shown():
+    unfit = replace(VERDICT, status=Status.INSUFFICIENT_DATA, reasons=("CONTROL_CONSTANT", "DATA_OLD"))
+    assert not circles(drawn(a=unfit))
+    assert progress(unfit, SEEN, "en") is None
+
+
 def test_a_loss_has_its_day_and_the_measured_numbers_before_and_since():
     lost = replace(
         VERDICT, status=Status.DISTURBED, alert_rule="disturbance", loss_on=date(2020, 6, 30), loss_from=0.21,

@@ -12,18 +12,23 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from shapely.geometry import box
 
+from monitor.maps.film import FilmYear
 from monitor.publish.chart import COVER_HEIGHT, DIFFERENCE_HEIGHT, season_table, series_chart
+from monitor.publish.page_files import PagePicture
+from monitor.publish.pages import site_pages
 from monitor.publish.pictures import outline_path
 from monitor.publish.products import write_catalogue, write_index, write_site
 from monitor.publish.programme import programme_account
 from monitor.publish.programme_files import write_account
-from monitor.publish.view import DetectionAssumptions, DetectionImprovement
+from monitor.publish.view import DetectionAssumptions, DetectionImprovement, Film
 from monitor.sites.cover_scale import FieldFactor
 from monitor.verdict.assessment import AlertLevel, Status, assessment_to_json
 from monitor.verdict.erosion import UNVERIFIED
 from monitor.verdict.fitted import Fitted
+from monitor.verdict.growth import GrowthPoint
 from tests.builders import PLAN
 from tests.publish.conftest import pages_of
 
@@ -278,16 +283,45 @@ def test_the_page_of_a_site_says_how_little_is_known_of_it(make_view, name):
 
 
 @pytest.mark.slow
+def test_a_page_begins_with_the_number_the_growth_chart_and_a_frame_of_the_film_for_each_year(make_view):
+    seen = (GrowthPoint(date(2019, 9, 1), 0.01, -0.03, 0.05), GrowthPoint(date(2021, 8, 12), 0.02, -0.02, 0.06))
+    film = Film(years={2019: FilmYear(3, 0.01), 2021: FilmYear(4, 0.02)}, scenes="a")
+    view = make_view()
+    drawn = {"film": PagePicture(file="film-01234567.png", window=(0.0, 0.0, 12.0, 10.0))}
+    pages = site_pages(replace(view, growth=seen, film=film), drawn)
+    for language, number in (("en", "8% of plan (−7% to 23%)"), ("zh", "8% 完成规划（−7% 至 23%）")):
+        page = Page(pages[language])
+        assert number in " ".join(page.text.split())
+        frames = [attrs for tag, attrs in page.elements if tag == "use" and attrs["href"] == "#film"]
+        assert len(frames) == 2
+        assert pages[language].count('<span class="none">') == 3  # 2017, 2018 and 2020 were not seen
+    assert '<svg viewBox="13 0 12 10"' in pages["en"]
+    assert "48.3 ha" in Page(pages["en"]).text
+    assert "724 亩（48.3 公顷）" in Page(pages["zh"]).text
+
+
+def test_one_sentence_says_why_the_map_of_absent_growth_differs_from_the_headline(make_view, make_assessment):
+    lagging = make_assessment(status=Status.LAGGING, theta=0.32, theta_low=0.15, theta_high=0.5)
+    view = make_view(assessment=lagging)
+    for chance, differs in ((0.9, True), (0.1, False)):
+        failing = xr.full_like(view.maps["failing"], chance)
+        pages = pages_of(replace(view, maps=view.maps | {"failing": failing}))
+        assert ("the headline is about the mean of the whole site, 32% of plan" in Page(pages["en"]).text) is differs
+        assert ("标题说的是整个地块的平均（完成规划 32%）" in Page(pages["zh"]).text) is differs
+
+
 def test_the_page_of_ten_thousand_hectares_needs_less_than_250_kb(make_view, make_site, make_loss_view, tmp_path):
     site = make_site(geometry=box(106.9, 40.1, 107.02, 40.19), hectares=10_000.0)
     view = make_view(site=site, assessment=replace(make_loss_view("lost").assessment, site=site.id))
     assert max(view.grid.shape) > 450
     rough = np.random.default_rng(5).integers(60, 200, (*view.grid.shape, 3), dtype=np.uint8)
     pair = {name: replace(view.now, scene=name, rgb=rough) for name in ("before", "now", "before_loss", "after_loss")}
-    write_site(replace(view, **pair, maps=view.maps | {"loss": view.maps["failing"]}), tmp_path)
+    frames = np.random.default_rng(6).normal(0, 0.1, (5, *view.grid.shape)).astype(np.float32)
+    film = Film(years={year: FilmYear(3, 0.1) for year in range(2017, 2022)}, scenes="a", frames=frames)
+    write_site(replace(view, **pair, maps=view.maps | {"loss": view.maps["failing"]}, film=film), tmp_path)
     folder = tmp_path / "sites/ulan-03"
     pictures = {file for file in folder.iterdir() if file.suffix in (".png", ".jpg")}
-    assert len(pictures) == 10
+    assert len(pictures) == 11
     assert sum(file.stat().st_size for file in (*pictures, folder / "index.html")) < 250_000
 
 
@@ -381,7 +415,8 @@ def test_headings_descend_by_one_and_drawings_have_names(site_on_disk):
 
 def test_a_page_says_the_verdict_with_its_probability_and_the_doubt_of_absolute_cover(site_on_disk):
     text = Page((site_on_disk / "sites/ulan-03/index.html").read_text()).text
-    assert "Not taking hold. Probability 97%." in text
+    assert "Not taking hold." in text
+    assert "not taking hold 97%" in text
     assert "uncertain by 0.10 to 0.15 either way" in text
     assert "LOW_UPLIFT" in text
 

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from monitor.cube.context_pictures import stretch_of
 from monitor.publish.pictures import (
     MAP_LAYERS,
     MAX_MAP_SIDE,
     MAX_PHOTOGRAPH_BYTES,
     PALETTES,
     PHOTOGRAPH_SIDE,
+    film_png,
     frame,
     map_png,
     outline_path,
@@ -53,15 +55,29 @@ def picture(level: int, shape: tuple[int, int] = (100, 100)) -> np.ndarray:
 
 
 def test_brighter_ground_is_brighter_on_both_photographs():
-    before, now = (pixels(photograph(picture(level), (0, 0, 100, 100))).mean(axis=2) for level in (110, 180))
+    both = [picture(level, (10, 10)).repeat(10, axis=0).repeat(10, axis=1) for level in (110, 180)]
+    before, now = (pixels(photograph(one, (0, 0, 100, 100), stretch_of(both))).mean(axis=2) for one in both)
     assert before.max() < now.min()
     assert before.shape == (PHOTOGRAPH_SIDE, PHOTOGRAPH_SIDE)
+
+
+def test_the_frames_of_a_film_are_side_by_side_a_column_apart_and_small_on_large_sites():
+    frames = np.stack([np.full((50, 100), level, np.float32) for level in (-0.3, 0.0, 0.3)])
+    frames[1, :, 50:] = np.nan
+    content, window = film_png(frames, (10, 0, 80, 50))
+    image = pixels(content)
+    assert (window, image.shape) == ((0, 0, 40, 25), (25, 3 * 41, 4))
+    assert (image[:, 40, 3] == 0).all()  # between two frames
+    brown, _, green = (image[10, column, :3].astype(int) for column in (5, 46, 87))
+    assert brown[0] > brown[2]
+    assert green[1] > green[0]
+    assert (image[10, 41 + 19, 3], image[10, 41 + 25, 3]) == (255, 0)  # what was not seen
 
 
 def test_a_photograph_of_a_large_site_stays_small():
     rough = np.random.default_rng(3).integers(1, 255, (900, 700, 3), dtype=np.uint8)
     for ground in (picture(100, (900, 700)), rough):
-        assert len(photograph(ground, (0, 0, 700, 900))) < MAX_PHOTOGRAPH_BYTES
+        assert len(photograph(ground, (0, 0, 700, 900), stretch_of([ground]))) < MAX_PHOTOGRAPH_BYTES
 
 
 def test_blank_ground_outside_the_imagery_is_cut_off_alike_on_pictures_that_are_compared():

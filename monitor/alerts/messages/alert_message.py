@@ -103,7 +103,8 @@ def _shown_pictures(news: AlertNews) -> list[SitePicture]:
 
 def _pictures(news: AlertNews, language: Language) -> dict[str, Any]:
     """Captions of the pictures, and their description for those who do not see them."""
-    named = (("message.before", news.before), ("message.now", news.now))
+    keys = ("message.before_loss", "message.after_loss") if news.of_loss else ("message.before", "message.now")
+    named = zip(keys, (news.before, news.now), strict=True)
     captions = [
         text(key, language, day=words.day(picture.date, language)) for key, picture in named if picture is not None
     ]
@@ -113,6 +114,8 @@ def _pictures(news: AlertNews, language: Language) -> dict[str, Any]:
     lines = text("message.lines_site" if shown[-1].patch is None else "message.lines_patch", language)
     metres = ground_width(shown[-1])
     width = f"{metres:.0f}" if metres < 1000 else f"{metres / 1000:.1f}"
+    if news.of_loss:
+        lines += " " * (language == "en") + text("message.cover_colours", language)
     lines += " " * (language == "en") + text(
         "message.width_m" if metres < 1000 else "message.width_km", language, n=width
     )

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from monitor.alerts.news import SitePicture
-from monitor.cube.context_pictures import for_the_eye
+from monitor.cube.context_pictures import Stretch, for_the_eye, stretch_of
 
 PANEL: Final = 320
 """Width and largest height of each picture: sharp on a phone, where both fill its width. [pixel]"""
@@ -37,7 +37,8 @@ def side_by_side(pictures: Sequence[SitePicture]) -> bytes:
     pictures : sequence of SitePicture
         One or two.
     """
-    panels = [_panel(picture) for picture in pictures]
+    stretch = stretch_of([picture.rgb for picture in pictures])
+    panels = [_panel(picture, stretch) for picture in pictures]
     height = max(panel.height for panel in panels)
     sheet = Image.new("RGB", (PANEL * len(panels) + GAP * (len(panels) - 1), height), PAPER)
     for number, panel in enumerate(panels):
@@ -60,7 +61,8 @@ def _window(picture: SitePicture) -> tuple[int, int, int, int]:
     """Left, top, right and bottom of the part of a picture to show: the site in its surroundings. [pixel]"""
     height, width = picture.rgb.shape[:2]
     first, last = np.nanmin(picture.outline, axis=0), np.nanmax(picture.outline, axis=0)
-    side = max(VIEW * float((last - first).max()), MIN_VIEW_METRES / picture.pixel, MIN_VIEW_PIXELS)
+    extent = float((last - first).max())
+    side = max(VIEW * extent, MIN_VIEW_METRES / picture.pixel, MIN_VIEW_PIXELS) if picture.natural else 1.2 * extent + 2
     edges = []
     for middle, size in zip((first + last) / 2, (width, height), strict=True):
         extent = min(round(side), size)
@@ -70,13 +72,15 @@ def _window(picture: SitePicture) -> tuple[int, int, int, int]:
     return left, top, right, bottom
 
 
-def _panel(picture: SitePicture) -> Image.Image:
+def _panel(picture: SitePicture, stretch: Stretch) -> Image.Image:
     left, top, right, bottom = _window(picture)
     rgb = picture.rgb[top:bottom, left:right]
-    rgb = np.where(rgb.any(axis=2, keepdims=True), for_the_eye(rgb), np.array(NOT_SEEN, np.uint8))
+    shown = for_the_eye(rgb, stretch) if picture.natural else rgb
+    rgb = np.where(rgb.any(axis=2, keepdims=True), shown, np.array(NOT_SEEN, np.uint8))
     scale = PANEL / max(rgb.shape[:2])
     size = (max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale)))
-    panel = Image.fromarray(rgb).resize(size, Image.Resampling.BICUBIC)
+    smooth = Image.Resampling.BICUBIC if picture.natural else Image.Resampling.NEAREST
+    panel = Image.fromarray(rgb).resize(size, smooth)
     draw = ImageDraw.Draw(panel)
     lines = [(picture.outline, OUTLINE), *([] if picture.patch is None else [(picture.patch, PATCH)])]
     for thickness, colour in ((5, UNDER), (3, None)):

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from monitor.alerts.words import Language, percent, points, text
 from monitor.day_in_words import month_in_words
 from monitor.verdict.assessment import Assessment, Status
-from monitor.verdict.growth import GrowthPoint
+from monitor.verdict.growth import GrowthPoint, shown_points
 
 COLOURS: Final = {
     "failing": "#b3261e", "disturbed": "#7d3c98", "lagging": "#a85b00", "undecided": "#5b6470",
@@ -43,7 +43,7 @@ def progress(a: Assessment, seen: Sequence[GrowthPoint], language: Language) -> 
         upper limit where the estimate is not above zero; where nothing is promised, the measured difference.
     """
     if a.status is Status.INSUFFICIENT_DATA:
-        if not seen:
+        if not (seen := shown_points(seen, a)):
             return None
         month = month_in_words(seen[-1].day.year, seen[-1].day.month, language)
         return Progress(points(seen[-1].uplift), text("growth.last_seen", language, month=month))
