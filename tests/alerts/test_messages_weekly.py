@@ -48,6 +48,7 @@ def every_kind(language="en"):
     """Sites in each section, in an order that is not that of the brief."""
     late = {"state": AlertState.SNOOZED, "snoozed_until": DAY + timedelta(days=7)}
     answered = {"state": AlertState.RESOLVED, "answer": Verdict.CONFIRMED}
+    reviewed = {"state": AlertState.ACKNOWLEDGED, "answer": Verdict.FALSE_ALARM, "unreviewed": True}
     return [
         week("track", language=language),
         week("old", language=language, verdict={"last_observed": DAY - timedelta(days=40)}),
@@ -59,6 +60,7 @@ def every_kind(language="en"):
         week("lags", Status.LAGGING, 0.32, language=language),
         week("sinks", Status.LAGGING, 0.32, language=language, before="on_track"),
         week("done", Status.FAILING, 0.1, language=language, alerts=[alert("done", **answered)]),
+        week("review", Status.FAILING, 0.1, language=language, alerts=[alert("review", **reviewed)]),
         week("later", Status.FAILING, 0.1, language=language, alerts=[alert("later", **late)]),
         week("taken", Status.FAILING, 0.1, language=language,
              alerts=[alert("taken", state=AlertState.ACKNOWLEDGED)]),
@@ -82,7 +84,7 @@ def sent(message):
 def test_every_site_stands_in_one_section_and_the_most_urgent_come_first():
     message = brief(every_kind())
     assert message.record["sites"] == {
-        "unanswered": ["lost", "mill", "stone"], "later": ["later", "taken"], "answered": ["done"],
+        "unanswered": ["lost", "mill", "stone"], "later": ["later", "taken"], "answered": ["done", "review"],
         "lagging": ["lags", "sinks"], "unseen": ["dark", "never"], "improving": ["grows", "better"],
         "on_track": ["old", "track"], "undecided": ["held", "young"],
     }  # fmt: skip
@@ -108,6 +110,7 @@ def test_each_row_says_what_is_known_and_how_old_its_imagery_is():
         "▼ Field later 0.54 ha: Regrowth absent. Put off until 7 September.",
         "Taken on, not yet answered.",
         "▼ Field done 0.54 ha: Your answer: confirmed in the field. Not taking hold. 10% of the plan",
+        "▼ Field review 0.54 ha: Your answer: false alarm. The operators are reviewing it. Not taking hold. 10% of the",
         "Lagging (2 sites, 1.1 ha; 1 new this week)",
         "○ Field never 0.54 ha: No usable scene yet. Please go and look, and send photographs.",
         "Last usable scene 6 April, 147 days ago. Please go and look",
@@ -122,7 +125,7 @@ def test_each_row_says_what_is_known_and_how_old_its_imagery_is():
 def test_in_chinese_names_are_short_and_mu_come_first():
     message = brief(every_kind("zh"))
     assert message.subject == "每周简报（2020年8月31日）：3 块等您答复，2 块滞后，2 块看不清，2 块好转"
-    assert "16 块地，130 亩：3 块等您答复" in message.html
+    assert "17 块地，138 亩：3 块等您答复" in message.html
     assert "▼ mill地 8.1 亩：已等 67 天。未见成效。至多完成规划的 9%。最近影像 8月31日。" in message.text
     assert "Field" not in message.text
 

@@ -74,13 +74,14 @@ class SiteWeek:
 
     @property
     def later(self) -> list[Alert]:
-        """Its alerts that somebody took on, or put off."""
-        return [a for a in self.alerts if a.state in (AlertState.SNOOZED, AlertState.ACKNOWLEDGED)]
+        """Its alerts that somebody took on or put off, and that have no answer."""
+        states = (AlertState.SNOOZED, AlertState.ACKNOWLEDGED)
+        return [alert for alert in self.alerts if alert.state in states and not alert.unreviewed]
 
     @property
     def answers(self) -> list[Alert]:
-        """Its answered alerts whose cause is still seen."""
-        return [alert for alert in self.alerts if is_answered(alert)]
+        """Its answered alerts whose cause is still seen, or whose answer waits for a review."""
+        return [alert for alert in self.alerts if alert.unreviewed or is_answered(alert)]
 
     @property
     def status(self) -> Status:
@@ -95,7 +96,7 @@ class SiteWeek:
             return "later"
         if self.held:
             return "undecided"
-        if self.answers and self.status in _BEHIND:
+        if any(alert.unreviewed or self.status in _BEHIND for alert in self.answers):
             return "answered"
         if self.first_growth or self._is_better():
             return "improving"
@@ -290,8 +291,9 @@ def _why(one: SiteWeek, section: str, day: date, language: Language) -> list[str
     if section == "later":
         said += [_put_off(alert, day, language) for alert in one.later]
     if section == "answered":
-        answers = [words.ANSWER_NAMES[alert.answer][language] for alert in one.answers if alert.answer]
-        said += [text("weekly.answer", language, answer=answer) for answer in answers]
+        for alert in one.answers:
+            answer = words.ANSWER_NAMES[str(alert.answer)][language]
+            said.append(text("weekly.unreviewed" if alert.unreviewed else "weekly.answer", language, answer=answer))
     if section == "improving" and one.before is not None and not one.first_growth:
         before, now = (_lower(words.STATUS_NAMES[key][language], language) for key in (one.before, one.status))
         said.append(text("weekly.better", language, before=before, now=now))
