@@ -177,7 +177,7 @@ def test_evidence_packs_have_these_arrays_attributes_and_entries(dictionary, roo
 
 def test_maps_and_their_tags_are_these(dictionary, make_view):
     assert sorted(names(dictionary["Maps", "file"])) == sorted(f"{layer.name}.tif" for layer in MAP_LAYERS)
-    assert names(dictionary["Maps", "tag"]) == list(map_tags(make_view(), "ndvi"))
+    assert names(dictionary["Maps", "tag"]) == list(map_tags(make_view())["ndvi"])
 
 
 def test_stores_have_these_arrays_along_these_dimensions(dictionary):

@@ -11,8 +11,8 @@ from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 
 from monitor.maps.seasons import Season
+from monitor.trends.kernels.monotonic import slope_and_score
 from monitor.trends.kernels.season_sums import SUMS, season_mean
-from monitor.trends.maps import mid_season, slope
 from monitor.verdict.calibration import Calibration
 from monitor.verdict.measured import SEASON_SD
 
@@ -37,9 +37,9 @@ def site_maps(sums: Mapping[Season, np.ndarray], ground: np.ndarray, grid: GeoBo
     -------
     xr.Dataset
         (y, x) float32, CRS and transform in ``spatial_ref``: ``ndvi`` [1], ``cover`` [1], ``slope`` (Theil-Sen, of the
-        seasons' means, :func:`monitor.trends.maps.slope`) [1/year], ``uplift`` [1] and ``uplift_se``, its standard
-        error [1]; NaN outside the site, where not seen, and without two seasons for ``slope``, or a season before the
-        start for ``uplift_se``.
+        seasons' means, :func:`monitor.trends.kernels.monotonic.slope_and_score`) [1/year], ``uplift`` [1] and
+        ``uplift_se``, its standard error [1]; NaN outside the site, where not seen, and without two seasons for
+        ``slope``, or a season before the start for ``uplift_se``.
         Uplift is the mean difference from the control in the last season, less that of all scenes before the start;
         scenes of a season that began before the start count for it only if there is none since.
     """
@@ -48,7 +48,6 @@ def site_maps(sums: Mapping[Season, np.ndarray], ground: np.ndarray, grid: GeoBo
     by_year = [_total(sums, [season for season in seasons if season[0] == year]) for year in years]
     last, now, before = years[-1], by_year[-1], [season for season in seasons if season[1]]
     covers = np.where(ground, season_mean(np.stack(by_year), "cover"), np.float32(np.nan))
-    dated = {"time": mid_season(np.array(years), 0.0)}  # exactly one apart in years of 365.25 days
     since = _total(sums, [(last, False)]) if (last, False) in sums else now
     uplift = season_mean(since, "over")
     if before:
@@ -57,7 +56,7 @@ def site_maps(sums: Mapping[Season, np.ndarray], ground: np.ndarray, grid: GeoBo
     layers = {
         "ndvi": season_mean(now, "ndvi"), "cover": covers[-1], "uplift": uplift,
         "uplift_se": _standard_error(since, np.stack(earlier)) if earlier else np.full_like(uplift, np.nan),
-        "slope": slope(xr.DataArray(covers, dims=("time", "y", "x"), coords=dated)).values,
+        "slope": slope_and_score(np.array(years), covers.reshape(len(years), -1))[0].reshape(ground.shape),
     }  # fmt: skip
     inside = {name: (("y", "x"), np.where(ground, layers[name], np.float32(np.nan))) for name in (*MAPS, "uplift_se")}
     return xr.Dataset(inside, coords={"spatial_ref": xr_coords(grid)["spatial_ref"]})

@@ -77,8 +77,8 @@ PALETTE: Final = 3
 
 PHOTOGRAPH_SIDE: Final = 480
 """Longer side of a natural-colour picture on a page. [pixel]"""
-PHOTOGRAPH_FORMS: Final = ((1.0, 85), (1.0, 75), (1.0, 65), (1.0, 55), (0.8, 55), (0.6, 55), (0.5, 45))
-"""Share of that side [1] and JPEG quality, tried in this order until the file is small enough."""
+PHOTOGRAPH_FORMS: Final = ((1.0, (85, 75, 65, 55)), (0.8, (55,)), (0.6, (55,)), (0.5, (45,)))
+"""Shares of that side [1], and JPEG qualities with each, tried in this order until the file is small enough."""
 MAX_PHOTOGRAPH_BYTES: Final = 24_000
 """Largest file of such a picture: a page with four of them and six maps stays below 250 kB. [byte]"""
 MAX_MAP_SIDE: Final = 160
@@ -209,14 +209,16 @@ def photograph(rgb: np.ndarray, window: Window, stretch: Stretch) -> bytes:
     part = np.where(seen, for_the_eye(part, stretch), np.array(NOT_SEEN, np.uint8))
     # what was not seen is not blended into what was
     enlarge = Image.Resampling.BICUBIC if seen.all() else Image.Resampling.NEAREST
-    for share, quality in PHOTOGRAPH_FORMS:
+    image = Image.fromarray(part)
+    for share, qualities in PHOTOGRAPH_FORMS:
         scale = share * PHOTOGRAPH_SIDE / max(width, height)
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        image = Image.fromarray(part).resize(size, enlarge if scale > 1 else Image.Resampling.BOX)
-        file = io.BytesIO()
-        image.save(file, "JPEG", quality=quality, optimize=True)
-        if file.tell() <= MAX_PHOTOGRAPH_BYTES:
-            break
+        shown = image.resize(size, enlarge if scale > 1 else Image.Resampling.BOX)
+        for quality in qualities:
+            file = io.BytesIO()
+            shown.save(file, "JPEG", quality=quality, optimize=True)
+            if file.tell() <= MAX_PHOTOGRAPH_BYTES:
+                return file.getvalue()
     return file.getvalue()
 
 

@@ -176,17 +176,16 @@ def _draw(view: SiteView, names: frozenset[str]) -> tuple[dict[str, tuple[PagePi
         height, width = view.film.frames.shape[1:]
         content, window = film_png(view.film.frames, frame(view.outline, (width, height)))
         images["film"] = _picture("film", content, "png", window)
-    for layer in MAP_LAYERS:
-        if layer.name in names:
-            values = view.maps[layer.name]
-            assert values is not None, f"{layer.name} has to be drawn; see outdated_pictures()"
-            error = view.maps.get(f"{layer.name}_se")
-            files[f"{layer.name}.tif"] = cog(values, layer, map_tags(view, layer.name), error)
-            if layer.name in view.shown_maps:
-                size = (values.shape[1], values.shape[0])
-                images[layer.name] = _picture(
-                    layer.name, map_png(values.values, layer), "png", frame(view.outline, size)
-                )
+    layers = [layer for layer in MAP_LAYERS if layer.name in names]
+    tags = map_tags(view) if layers else {}
+    for layer in layers:
+        values = view.maps[layer.name]
+        assert values is not None, f"{layer.name} has to be drawn; see outdated_pictures()"
+        error = view.maps.get(f"{layer.name}_se")
+        files[f"{layer.name}.tif"] = cog(values, layer, tags[layer.name], error)
+        if layer.name in view.shown_maps:
+            size = (values.shape[1], values.shape[0])
+            images[layer.name] = _picture(layer.name, map_png(values.values, layer), "png", frame(view.outline, size))
     return images, files
 
 

@@ -127,23 +127,23 @@ def drawn_maps(view: SiteView, drawn: Collection[str], before: DrawnMaps | None)
     """
     if view.grid is None or not view.maps:
         return None
-    layers = {} if before is None else before.layers
+    layers, tags = {} if before is None else before.layers, map_tags(view) if drawn else {}
     shown = {
-        layer.name: _layer_fields(view, layer, view.maps[layer.name]) if layer.name in drawn else layers[layer.name]
+        layer.name: _layer_fields(view, layer, tags[layer.name]) if layer.name in drawn else layers[layer.name]
         for layer in MAP_LAYERS
         if layer.name in view.maps
     }
     if before is not None and "ndvi" not in drawn:
         return DrawnMaps(period=before.period, grid=before.grid, scenes=before.scenes, layers=shown)
-    first, last = map_tags(view, "ndvi")["PERIOD"].split("/")
+    first, last = tags["ndvi"]["PERIOD"].split("/")
     return DrawnMaps(period=(first, last), grid=_projection(view.grid), scenes=_scenes(view, first, last), layers=shown)
 
 
-def _layer_fields(view: SiteView, layer: Layer, values: xr.DataArray | None) -> dict[str, Any]:
+def _layer_fields(view: SiteView, layer: Layer, tags: Mapping[str, str]) -> dict[str, Any]:
     """Fields of the asset of one map."""
+    values = view.maps[layer.name]
     assert values is not None
     assert view.grid is not None
-    tags = map_tags(view, layer.name)
     first, last = tags["PERIOD"].split("/")
     error = view.maps.get(f"{layer.name}_se")
     return {
