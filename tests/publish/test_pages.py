@@ -166,7 +166,7 @@ def test_a_site_that_cannot_be_judged_shows_no_estimate(make_view, make_assessme
     assert series_chart(make_view(assessment=unsure))["estimate"] is None
     page = Page(pages_of(make_view(assessment=unsure))["en"]).text
     assert "126%" not in page
-    assert "+36" not in page
+    assert "+36 p" not in page
 
 
 def test_an_undecided_site_says_so_and_why_its_probabilities_differ_from_its_interval(make_view, make_undecided):
