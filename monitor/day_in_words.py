@@ -27,3 +27,15 @@ def day_in_words(value: date, language: str) -> str:
     if language == "zh":
         return f"{value.year}年{value.month}月{value.day}日"
     return f"{value.day} {_MONTHS[value.month - 1]} {value.year}"
+
+
+def near_day_in_words(value: date, today: date, language: str) -> str:
+    """Format a date, without its year if that is the year of `today`.
+
+    >>> near_day_in_words(date(2021, 6, 5), date(2021, 8, 1), "en")
+    '5 June'
+    >>> near_day_in_words(date(2020, 6, 5), date(2021, 8, 1), "zh")
+    '2020年6月5日'
+    """
+    text = day_in_words(value, language)
+    return text if value.year != today.year else text.removeprefix(f"{value.year}年").removesuffix(f" {value.year}")

@@ -16,6 +16,7 @@ from monitor.publish.view import NO_ANSWER
 from monitor.sites.names import folder_name
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
+from monitor.verdict.explain import FAILING_SHARE, ON_TRACK_SHARE
 from monitor.verdict.lots import MIN_MEMBERS, Lot, LotVerdict, Use
 
 REASONS: Final = {
@@ -140,5 +141,5 @@ def _drawing(looks: Sequence[LotVerdict]) -> dict[str, Any]:
         }
         for i, look in enumerate(looks)
     ]  # fmt: skip
-    ticks = [(share, height(share)) for share in (_LOW, 0.0, 0.25, 0.7, 1.0, _HIGH)]
-    return {"years": years, "ticks": ticks, "width": WIDTH, "height": HEIGHT, "floor": height(0.25)}
+    ticks = [(share, height(share)) for share in (_LOW, 0.0, FAILING_SHARE, ON_TRACK_SHARE, 1.0, _HIGH)]
+    return {"years": years, "ticks": ticks, "width": WIDTH, "height": HEIGHT}

@@ -39,8 +39,6 @@ FILLS: Final = {
     "not_seen": "insufficient_data",
 }  # fmt: skip
 """Pattern of a line by reason; that of others: ``undecided``."""
-MU: Final = 15
-"""1 ha is 15 mu."""
 MAX_NAMES: Final = 4
 MAX_NOTE: Final = 60
 MAX_NAME: Final = 40
@@ -56,7 +54,7 @@ class _Words:
     def __init__(self, language: words.Language, total: float) -> None:
         self.zh = language == "zh"
         self.language = language
-        self._factor, small = (MU, 1) if self.zh else (1, 2)
+        self._factor, small = (int(words.MU_PER_HECTARE), 1) if self.zh else (1, 2)
         self._digits, self._hectare_digits = (0, 0) if total >= 1000 else (small, 2)
 
     def __call__(self, english: str, chinese: str) -> str:

@@ -20,6 +20,7 @@ from monitor.alerts.messages.progress import COLOURS, growth_bar, has_loss
 from monitor.alerts.messages.rendering import render, short
 from monitor.alerts.messages.steps import alert_steps
 from monitor.alerts.words import Language, text
+from monitor.day_in_words import near_day_in_words as _day
 from monitor.sites.site import Site
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 
@@ -343,14 +344,6 @@ def _imagery(one: SiteWeek, day: date, language: Language) -> str:
         return text("weekly.never", language)
     age = (day - last).days
     return text("weekly.old" if age > OLD_DAYS else "weekly.seen", language, day=_day(last, day, language), days=age)
-
-
-def _day(value: date, day: date, language: Language) -> str:
-    """A date in words, without the year where that is the year of the brief."""
-    said = words.day(value, language)
-    if value.year != day.year:
-        return said
-    return said.removeprefix(f"{value.year}年").removesuffix(f" {value.year}")
 
 
 def _lower(name: str, language: Language) -> str:

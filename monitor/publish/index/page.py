@@ -10,6 +10,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from monitor.alerts import words
+from monitor.day_in_words import near_day_in_words as near_day
 from monitor.publish.growth_chart import growth_chart
 from monitor.publish.index import wording
 from monitor.publish.index.history import Changes
@@ -184,16 +185,6 @@ def _loss_in_words(a: Assessment, today: date, language: words.Language) -> str:
         return wording.LOST["unknown"][language]
     days = {"day": near_day(a.loss_on, today, language), "confirmed": near_day(a.loss_confirmed_on, today, language)}
     return wording.LOST["known"][language].format(**days)
-
-
-def near_day(value: date, today: date, language: words.Language) -> str:
-    """Date in words, without its year if that is the year of `today`.
-
-    >>> near_day(date(2021, 6, 5), date(2021, 8, 1), "en"), near_day(date(2020, 6, 5), date(2021, 8, 1), "zh")
-    ('5 June', '2020年6月5日')
-    """
-    text, year = words.day(value, language), str(value.year)
-    return text if value.year != today.year else text.removeprefix(f"{year}年").removesuffix(f" {year}")
 
 
 def _worst_lot_first(row: LotRow) -> tuple[int, float, str]:
