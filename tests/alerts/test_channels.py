@@ -304,19 +304,10 @@ def test_proxies_of_the_environment_are_not_used(kind, channel, monkeypatch):
 
 
 @every
-def test_100_continue_without_end_ends_at_the_deadline(kind, channel):
+@pytest.mark.parametrize(("never_ending", "seconds"), [("continue_for_ever", 0.02), ("drip", 0.05)])
+def test_100_continue_without_end_and_headers_that_drip_end_at_the_deadline(kind, channel, never_ending, seconds):
     with kind() as server:
-        server.continue_for_ever(seconds=0.02)
-        started = time.monotonic()
-        with pytest.raises(NotDelivered, match="in time"):
-            channel(server, deadline=0.5).send(message(), "")
-        assert time.monotonic() - started < 3
-
-
-@every
-def test_headers_that_drip_end_at_the_deadline(kind, channel):
-    with kind() as server:
-        server.drip(seconds=0.05)
+        getattr(server, never_ending)(seconds=seconds)
         started = time.monotonic()
         with pytest.raises(NotDelivered, match="in time"):
             channel(server, deadline=0.5).send(message(), "")
@@ -341,22 +332,14 @@ def test_a_closed_port_and_a_dropped_connection_leave_the_message_waiting(kind, 
 
 
 @every
-def test_an_untrusted_certificate_is_not_sent_to_and_a_trusted_one_is(kind, channel, tmp_path, monkeypatch):
-    certificate = make_certificate(tmp_path)
+@pytest.mark.parametrize("key_ids", [True, False])
+def test_an_untrusted_certificate_is_not_sent_to_and_a_trusted_one_is(kind, channel, key_ids, tmp_path, monkeypatch):
+    certificate = make_certificate(tmp_path, key_ids=key_ids)  # other programs need no key identifiers either
     with kind(certificate=certificate) as server:
         with pytest.raises(NotDelivered, match=r"not trusted.*SSL_CERT_FILE"):
             channel(server).send(message(), "")
         assert server.requests == []
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate.authority))
-        channel(server).send(message(), "")
-        assert len(server.messages) == 1
-
-
-@every
-def test_an_authority_without_key_identifiers_is_trusted_as_by_other_programs(kind, channel, tmp_path, monkeypatch):
-    certificate = make_certificate(tmp_path, key_ids=False)
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.authority))
-    with kind(certificate=certificate) as server:
         channel(server).send(message(), "")
         assert len(server.messages) == 1
 

@@ -43,13 +43,9 @@ def two_processes():
     from distributed import LocalCluster
 
     with LocalCluster(
-        n_workers=2,
-        threads_per_worker=1,
-        processes=True,
-        host="127.0.0.1",
-        dashboard_address="127.0.0.1:0",
+        n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0",
         silence_logs=50,
-    ) as made:
+    ) as made:  # fmt: skip
         yield made
 
 
