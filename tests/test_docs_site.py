@@ -1,17 +1,12 @@
 """The documentation site builds without a warning or a request, and its links lead somewhere."""
 
 import re
-import shutil
 import subprocess
 import sys
 from urllib.parse import unquote
 
 import pytest
 
-playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install '.[test]'")
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-QUIET = ["--no-sandbox", "--disable-background-networking"]
 FOLDERS = ("", "aoi", "outputs", "docs", "benchmarks/results")
 """Folders with pages for people."""
 FENCED = re.compile(r"^```.*?^```$", re.M | re.S)
@@ -96,18 +91,14 @@ def test_no_page_of_the_site_loads_anything_from_the_network(site):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium")
-def test_the_site_is_read_from_a_folder_on_a_phone_and_can_be_searched(site):
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        page = browser.new_page(viewport={"width": 360, "height": 800})
-        requests = []
-        page.on("request", lambda request: requests.append(request.url))
-        for path in sorted(site.rglob("*.html")):
-            page.goto(path.as_uri())
-            assert page.evaluate("document.documentElement.scrollWidth") <= 360, path.name
-        page.goto((site / "search.html").as_uri() + "?q=theta")
-        page.wait_for_selector("ul.search li")
-        assert "method.html" in page.inner_html("ul.search")
-        browser.close()
+def test_the_site_is_read_from_a_folder_on_a_phone_and_can_be_searched(site, browser):
+    page = browser.new_page(viewport={"width": 360, "height": 800})
+    requests = []
+    page.on("request", lambda request: requests.append(request.url))
+    for path in sorted(site.rglob("*.html")):
+        page.goto(path.as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, path.name
+    page.goto((site / "search.html").as_uri() + "?q=theta")
+    page.wait_for_selector("ul.search li")
+    assert "method.html" in page.inner_html("ul.search")
     assert [url for url in requests if not url.startswith(("file:", "data:"))] == []

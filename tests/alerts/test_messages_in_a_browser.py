@@ -2,8 +2,6 @@
 
 import base64
 import re
-import shutil
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,22 +12,13 @@ from tests.alerts.sample_news import ANSWER, HOSTILE, ID, TIME, news
 from tests.alerts.test_messages_digest import OPERATORS, alerts
 from tests.alerts.test_messages_weekly import brief, every_kind, week
 
-playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install '.[test]'")
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium")
-
 PHONE = {"width": 360, "height": 740}
 """A small phone of today. [CSS pixel]"""
 
 
 @pytest.fixture(scope="module")
-def phone() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        context = browser.new_context(viewport=PHONE, java_script_enabled=True, offline=True)
-        yield context.new_page()
-        browser.close()
+def phone(browser) -> Any:
+    return browser.new_context(viewport=PHONE, java_script_enabled=True, offline=True).new_page()
 
 
 def show(phone, message) -> None:

@@ -1,7 +1,6 @@
 """The pages behind a personal link: a manager's sites, one form for many alerts, and who may not use it."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -26,7 +25,6 @@ from tests import builders
 from tests.accessibility import violations
 from tests.alerts.test_photos import encoded, picture
 from tests.jobs.answering import DAY, KEY, Programme, Server, assessment, serving, site
-from tests.jobs.test_serve import QUIET
 from tests.ledger.assessed import add_assessment
 
 CHANNELS = """
@@ -369,18 +367,6 @@ def test_an_alert_that_was_reopened_by_a_review_waits_for_an_answer_again(manage
         review_alert(t, alert, close=False, why="no snow that week", managers=lambda site: [])
     assert "Answer all at once (1)" in manager.page()
     assert programme.events(alert)[-1]["kind"] == AlertEvent.REVIEWED
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install '.[test]'")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("Chromium is not installed: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=chromium, args=QUIET)
-        yield opened
-        opened.close()
 
 
 @pytest.mark.parametrize(("language", "scheme"), [("en", "light"), ("zh", "dark")])

@@ -6,7 +6,6 @@ import io
 import json
 import re
 import resource
-import shutil
 import socket
 import sqlite3
 import threading
@@ -44,7 +43,6 @@ from tests.alerts.test_photos import encoded, metadata, picture, png
 from tests.jobs.answering import DAY, KEY, Programme, Server, command, form, serving, site
 from tests.ledger.conftest import migrated, postgresql  # noqa: F401 - fixtures
 
-QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run")
 HOSTILE = "<script>alert(1)</script>{{7*7}}\r\nBcc: all@example.org\u202egnp.exe"
 
 
@@ -827,18 +825,6 @@ def test_answers_and_photos_appear_on_the_page_of_the_site(served):
 
 
 # In a browser
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install '.[test]'")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("Chromium is not installed: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=chromium, args=QUIET)
-        yield opened
-        opened.close()
 
 
 def visit(browser, case: Case, *, language: str = "en", scripts: bool = False):

@@ -1,7 +1,6 @@
 """The pages as people open them: from a file, offline, without scripts, on a phone or a desk, by day and by night."""
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date
@@ -23,16 +22,6 @@ from monitor.verdict.erosion import UNVERIFIED
 from monitor.verdict.lots import Use
 from tests.accessibility import violations
 from tests.publish.test_lots import LOOKS, LOT
-
-playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install '.[test]'")
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium")
-
-QUIET = (
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--no-first-run",
-)  # fmt: skip
 
 PAGES = (
     "sites/ulan-03/index.html", "sites/民勤-03/index.zh.html", "sites/new/index.html",
@@ -144,22 +133,18 @@ def root(
 
 
 @pytest.fixture(scope="module")
-def open_page(root) -> Iterator[Callable[..., Opened]]:
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+def open_page(root, browser) -> Callable[..., Opened]:
+    def opens(page: str, *, width: int = 1280, scheme: str = "light", scripts: bool = False) -> Opened:
+        context = browser.new_context(
+            viewport={"width": width, "height": 800}, color_scheme=scheme, java_script_enabled=scripts, offline=True
+        )
+        opened = Opened(page=page, tab=context.new_page(), requested=[], complaints=[])
+        opened.tab.on("request", lambda request: opened.requested.append(request.url))
+        opened.tab.on("console", lambda message: opened.complaints.append(message.text))
+        opened.tab.goto((root / page).as_uri())
+        return opened
 
-        def opens(page: str, *, width: int = 1280, scheme: str = "light", scripts: bool = False) -> Opened:
-            context = browser.new_context(
-                viewport={"width": width, "height": 800}, color_scheme=scheme, java_script_enabled=scripts, offline=True
-            )
-            opened = Opened(page=page, tab=context.new_page(), requested=[], complaints=[])
-            opened.tab.on("request", lambda request: opened.requested.append(request.url))
-            opened.tab.on("console", lambda message: opened.complaints.append(message.text))
-            opened.tab.goto((root / page).as_uri())
-            return opened
-
-        yield opens
-        browser.close()
+    return opens
 
 
 @pytest.fixture(scope="module", params=PAGES)

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -28,13 +27,8 @@ from monitor.verdict.growth import GrowthPoint
 from tests.accessibility import violations
 from tests.publish.index.test_programme_pages import NIGHTS
 from tests.publish.moved import moved
-from tests.publish.test_in_a_browser import OUTSIDE, QUIET
+from tests.publish.test_in_a_browser import OUTSIDE
 from tests.publish.test_lots import LOOKS, LOT
-
-playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install '.[test]'")
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium")
 
 SMALL, LARGE, HUGE = 40, 900, 10_000
 PAGES = (
@@ -128,32 +122,29 @@ def root(make_programme, hostile_site, make_assessment, tmp_path_factory) -> Pat
 
 
 @pytest.fixture(scope="module")
-def open_page(root) -> Iterator[Callable[..., Any]]:
+def open_page(root, browser) -> Iterator[Callable[..., Any]]:
     """Open a page in a tab of its own; its requests and console messages are in ``requested`` and ``complaints``."""
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        contexts = []
+    contexts = []
 
-        def opens(page: str, *, width: int = 1280, scripts: bool = True) -> Any:
-            context = browser.new_context(
-                viewport={"width": width, "height": 800}, java_script_enabled=scripts, offline=True
-            )
-            contexts.append(context)
-            tab = context.new_page()
-            tab.requested, tab.complaints = [], []
-            tab.on("request", lambda request: tab.requested.append(request.url))
-            tab.on("console", lambda message: tab.complaints.append(message.text))
-            tab.on("pageerror", lambda error: tab.complaints.append(str(error)))
-            file, _, mark = page.partition("#")
-            tab.goto((root / file).as_uri() + (f"#{mark}" if mark else ""))
-            if scripts and "/index" in f"/{file.split('/', 1)[-1]}" and "province" not in file:
-                tab.wait_for_selector("html[data-ready=map]", state="attached")
-            return tab
+    def opens(page: str, *, width: int = 1280, scripts: bool = True) -> Any:
+        context = browser.new_context(
+            viewport={"width": width, "height": 800}, java_script_enabled=scripts, offline=True
+        )
+        contexts.append(context)
+        tab = context.new_page()
+        tab.requested, tab.complaints = [], []
+        tab.on("request", lambda request: tab.requested.append(request.url))
+        tab.on("console", lambda message: tab.complaints.append(message.text))
+        tab.on("pageerror", lambda error: tab.complaints.append(str(error)))
+        file, _, mark = page.partition("#")
+        tab.goto((root / file).as_uri() + (f"#{mark}" if mark else ""))
+        if scripts and "/index" in f"/{file.split('/', 1)[-1]}" and "province" not in file:
+            tab.wait_for_selector("html[data-ready=map]", state="attached")
+        return tab
 
-        yield opens
-        for context in contexts:
-            context.close()
-        browser.close()
+    yield opens
+    for context in contexts:
+        context.close()
 
 
 def until(tab, expression):
