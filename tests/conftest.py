@@ -7,7 +7,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, settings
 
 from jobs.runtime import logs
 from jobs.runtime.kernel_cache import choose_cache
+from monitor.ledger.ledger import Ledger
 
 collect_ignore = ["preloaded.py"]  # for the process from which tests fork others, and no other
 
@@ -109,6 +110,13 @@ def cpu_seconds(slowness: Callable[[], float]) -> CpuSeconds:
         assert spent < at_most * slowness()
 
     return limit
+
+
+@pytest.fixture
+def ledger(settings: Any) -> Iterator[Ledger]:
+    """The ledger of the settings of a test, created where there is none."""
+    with closing(Ledger(settings.ledger.url)) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,11 @@ from monitor.evidence.chain import (
     Line,
     Proof,
     answer_record,
-    assessment_record,
     check_chain,
     leaf_of,
     next_line,
-    promise_record,
     proof,
+    record_of,
 )
 from monitor.evidence.merkle import HASH_SIZE, merkle_root
 from monitor.ledger.assessments import StoredAssessment
@@ -34,7 +33,7 @@ class Proven(NamedTuple):
     """A record of the ledger and where the chain covers it."""
 
     record: dict[str, Any]
-    """From a function of :mod:`monitor.evidence.chain`, such as :func:`monitor.evidence.chain.assessment_record`."""
+    """From a function of :mod:`monitor.evidence.chain`, such as :func:`monitor.evidence.chain.answer_record`."""
     proof: Proof | None
     """None: no line covers it yet; the next night does."""
 
@@ -189,7 +188,7 @@ class _Row(NamedTuple):
 
 def _assessment(stored: StoredAssessment) -> _Row:
     name = f"the assessment of site {stored.site!r} of {stored.as_of} (row {stored.row})"
-    return _Row(stored.row, (stored.site, stored.as_of, stored.digest), assessment_record(stored.record), name)
+    return _Row(stored.row, (stored.site, stored.as_of, stored.digest), record_of("assessment", stored.record), name)
 
 
 def _answer(row: Payload) -> _Row:
@@ -202,7 +201,9 @@ def _promise(row: Payload) -> _Row:
     name = f"promise {row['number']} about site {row['site']!r} (row {row['id']})"
     from monitor.sites.promise import entry  # with outlines, which `status` does not load
 
-    return _Row(row["id"], (row["site"], row["number"]), promise_record({"site": row["site"], **entry(row)}), name)
+    return _Row(
+        row["id"], (row["site"], row["number"]), record_of("promise", {"site": row["site"], **entry(row)}), name
+    )
 
 
 def _new_leaves(rows: Iterable[_Row]) -> tuple[list[bytes], int]:

@@ -55,20 +55,23 @@ class Proof(TypedDict):
     """Base64 of the hashes of :func:`monitor.evidence.merkle.inclusion_path`, one after the other."""
 
 
-def assessment_record(assessment: Mapping[str, Any]) -> dict[str, Any]:
-    """Record of an assessment: what its leaf is made from.
+def record_of(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Record of an assessment or a promise: what its leaf is made from.
 
     Parameters
     ----------
-    assessment : mapping
-        ``site, as_of, digest, version, snapshot, payload`` and whatever else is to be fixed, as JSON values.
+    kind : str
+        ``assessment`` or ``promise``.
+    values : mapping
+        As JSON values: of an assessment ``site, as_of, digest, version, snapshot, payload`` and whatever else is to be
+        fixed, of a promise ``site`` and the entries of :func:`monitor.sites.promise.entries`.
 
     Returns
     -------
     dict
-        The same with ``kind`` ``assessment``, by :func:`monitor.evidence.canonical.representable`.
+        The same with ``kind``, by :func:`monitor.evidence.canonical.representable`.
     """
-    return {"kind": "assessment", **representable(dict(assessment))}
+    return {"kind": kind, **representable(dict(values))}
 
 
 def answer_record(answer: Mapping[str, Any], photos: Sequence[str]) -> dict[str, Any]:
@@ -84,26 +87,11 @@ def answer_record(answer: Mapping[str, Any], photos: Sequence[str]) -> dict[str,
     dict
         The same with ``kind`` ``answer`` and ``photos`` in ascending order.
     """
-    return {"kind": "answer", **representable(dict(answer)), "photos": sorted(photos)}
-
-
-def promise_record(promise: Mapping[str, Any]) -> dict[str, Any]:
-    """Record of a promise: what its leaf is made from.
-
-    Parameters
-    ----------
-    promise : mapping, ``site`` and the entries of :func:`monitor.sites.promise.entries`, as JSON values
-
-    Returns
-    -------
-    dict
-        The same with ``kind`` ``promise``.
-    """
-    return {"kind": "promise", **representable(dict(promise))}
+    return {**record_of("answer", answer), "photos": sorted(photos)}
 
 
 def leaf_of(record: Mapping[str, Any]) -> bytes:
-    """Leaf of a record (:func:`assessment_record`, :func:`answer_record`, :func:`promise_record`) in its line."""
+    """Leaf of a record (:func:`record_of`, :func:`answer_record`) in its line."""
     return leaf_hash(canonical(dict(record)))
 
 
@@ -236,7 +224,7 @@ def check_proof(lines: Sequence[Line], record: Mapping[str, Any], proof: Mapping
     Parameters
     ----------
     lines : sequence of Line, a chain that :func:`check_chain` accepts
-    record : mapping, from :func:`assessment_record`, :func:`answer_record` or :func:`promise_record`
+    record : mapping, from :func:`record_of` or :func:`answer_record`
     proof : Proof, its form is checked too
 
     Returns

@@ -12,7 +12,7 @@ from shapely.errors import ShapelyError
 from shapely.geometry import mapping, shape
 
 from monitor.errors import BadData
-from monitor.evidence.chain import Proof, answer_record, assessment_record, promise_record
+from monitor.evidence.chain import Proof, answer_record, record_of
 from monitor.sites.site import Site, ground_key
 
 if TYPE_CHECKING:
@@ -245,7 +245,7 @@ def records_and_proofs(
         of_answers = {(str(one["alert"]), int(one["number"])): one["proof"] for one in proofs["answers"]}
         of_assessments = list(proofs["assessments"])
         properties, of_promises = site["properties"], list(proofs["promises"])
-        promises = [promise_record({"site": properties["id"], **entry}) for entry in properties["promises"]]
+        promises = [record_of("promise", {"site": properties["id"], **entry}) for entry in properties["promises"]]
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         members = "assessments.json, alerts.json, site.json or chain-proofs.json"
         raise BadData(f"{members} is malformed: {type(error).__name__}: {error}") from error
@@ -258,7 +258,7 @@ def records_and_proofs(
     ):
         raise BadData("chain-proofs.json does not have one proof for each assessment, answer and promise of the pack")
     for row, proof in zip(rows, of_assessments, strict=True):
-        yield f"the assessment of {row['as_of']}", assessment_record(row), proof
+        yield f"the assessment of {row['as_of']}", record_of("assessment", row), proof
     for (alert, number), record in answers.items():
         yield f"event {number} of alert {alert}", record, of_answers[alert, number]
     for record, proof in zip(promises, of_promises, strict=True):

@@ -57,13 +57,6 @@ def settings(tmp_path, server, url):
 
 
 @pytest.fixture
-def ledger(settings):
-    opened = Ledger(settings.ledger.url)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def only_sqlite(tmp_path, server):
     """Settings and ledger of a test that does not depend on the kind of database."""
     settings = configure(tmp_path, port=server.port)

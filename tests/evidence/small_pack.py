@@ -8,19 +8,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from monitor.evidence.chain import (
     Line,
     answer_record,
-    assessment_record,
     chain_bytes,
     leaf_of,
     next_line,
-    promise_record,
     proof,
+    record_of,
 )
 from monitor.evidence.container import FORMAT, MANIFEST, SIGNATURE, write_container
 from monitor.evidence.crate import part_of
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 NIGHTS = ("2020-09-26", "2020-10-03", "2020-10-10")
-OTHER = assessment_record({"site": "other", "as_of": "2020-10-03", "payload": {}})
+OTHER = record_of("assessment", {"site": "other", "as_of": "2020-10-03", "payload": {}})
 
 
 def assessment(day, *, site="lowood"):
@@ -42,12 +41,12 @@ def chain(nights=NIGHTS):
     lines: list[Line] = []
     leaves = []
     for night in nights:
-        assessments = [leaf_of(assessment_record(assessment(night)))]
+        assessments = [leaf_of(record_of("assessment", assessment(night)))]
         answers, promises = [], []
         if night == NIGHTS[1]:
             assessments.append(leaf_of(OTHER))
             answers.append(leaf_of(answer_record(ANSWER, [PHOTO])))
-            promises.append(leaf_of(promise_record({"site": "lowood", **PROMISE})))
+            promises.append(leaf_of(record_of("promise", {"site": "lowood", **PROMISE})))
         lines.append(next_line(lines[-1] if lines else None, night, assessments, answers, promises))
         leaves.append([*assessments, *answers, *promises])
     return lines, leaves
@@ -58,11 +57,11 @@ def contents():
     lines, leaves = chain()
     rows = [assessment(night) for night in NIGHTS]
     proofs = [
-        proof(line, of_line, leaf_of(assessment_record(row)))
+        proof(line, of_line, leaf_of(record_of("assessment", row)))
         for line, of_line, row in zip(lines, leaves, rows, strict=True)
     ]
     answered = proof(lines[1], leaves[1], leaf_of(answer_record(ANSWER, [PHOTO])))
-    promised = proof(lines[1], leaves[1], leaf_of(promise_record({"site": "lowood", **PROMISE})))
+    promised = proof(lines[1], leaves[1], leaf_of(record_of("promise", {"site": "lowood", **PROMISE})))
     entry = ANSWER["payload"] | {"number": 2, "time": ANSWER["time"], "kind": "answered", "photos": [{"sha256": PHOTO}]}
     opened = {"number": 1, "time": "2020-09-26T20:00:00Z", "kind": "raised", "state": "open", "photos": []}
     return {

@@ -9,7 +9,6 @@ from monitor.errors import BadData
 from monitor.evidence.canonical import canonical
 from monitor.evidence.chain import (
     answer_record,
-    assessment_record,
     chain_bytes,
     check_chain,
     check_head,
@@ -18,13 +17,15 @@ from monitor.evidence.chain import (
     next_line,
     proof,
     read_chain,
+    record_of,
 )
 
 
 def an_assessment(site, night):
     payload = {"status": "on_track", "probability": 0.75}
-    return assessment_record(
-        {"site": site, "as_of": night, "digest": "d" * 64, "version": "v", "snapshot": "s:1", "payload": payload}
+    return record_of(
+        "assessment",
+        {"site": site, "as_of": night, "digest": "d" * 64, "version": "v", "snapshot": "s:1", "payload": payload},
     )
 
 
@@ -200,7 +201,7 @@ def test_no_proof_is_made_of_a_record_that_the_line_does_not_cover():
 def test_photos_are_fixed_in_any_order_and_notes_of_any_text_have_a_leaf():
     assert an_answer(1)["photos"] == ["1e", "2f"]
     for note in ("half \ud83d", "\x00", "\u2028", "$text", float("nan"), 2**70):
-        leaf_of(assessment_record({"site": "a", "payload": {"note": note}}))
+        leaf_of(record_of("assessment", {"site": "a", "payload": {"note": note}}))
 
 
 def test_a_file_of_the_chain_is_read_as_it_was_written():

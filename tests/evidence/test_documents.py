@@ -11,12 +11,11 @@ from monitor.controls.selection import ControlSet, Unit
 from monitor.errors import BadData
 from monitor.evidence.chain import (
     answer_record,
-    assessment_record,
     check_proof,
     leaf_of,
     next_line,
-    promise_record,
     proof,
+    record_of,
 )
 from monitor.evidence.documents import (
     alerts_json,
@@ -167,12 +166,12 @@ def pack_of_two_nights():
     }  # fmt: skip
     payload = {name: event[name] for name in ("day", "by", "state", "level", "answer", "note")}
     answer = {"alert": "a/failure", "number": 2, "time": event["time"], "payload": payload}
-    leaves = [leaf_of(assessment_record(one)) for one in rows]
+    leaves = [leaf_of(record_of("assessment", one)) for one in rows]
     answers = [leaf_of(answer_record(answer, ["ab" * 32]))]
     other = leaf_of({"kind": "assessment", "site": "b"})
     first = next_line(None, "2020-10-01", [leaves[0], other], [])
     promise = {"number": 1, "from": "2019-03-01", "by": None, "why": None, "recorded": "2020-10-11", "plan_A": 0.3}
-    promised = leaf_of(promise_record({"site": "a", **promise}))
+    promised = leaf_of(record_of("promise", {"site": "a", **promise}))
     second = next_line(first, "2020-10-11", [leaves[1], other], answers, [promised])
     of_second = [leaves[1], other, *answers, promised]
     proofs = [

@@ -2,7 +2,6 @@
 
 import re
 import signal
-from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -16,7 +15,6 @@ from jobs.runtime.exits import Exit
 from jobs.runtime.records import from_json
 from jobs.runtime.settings import SourceSettings, load
 from monitor.errors import BadData
-from monitor.ledger.ledger import Ledger
 from tests.ledger.assessed import add_assessment
 
 EARLIER = "2026-06-01T02:30:00.000+00:00"
@@ -26,12 +24,6 @@ def values(root):
     """Every sample of the file, by name and label."""
     families = text_string_to_metric_families((root / FILE).read_text(encoding="utf-8"))
     return {(sample.name, *sample.labels.values()): sample.value for family in families for sample in family.samples}
-
-
-@pytest.fixture
-def ledger(settings):
-    with closing(Ledger(settings.ledger.url)) as opened:
-        yield opened
 
 
 def a_night(status=0, day=1, manifest=None):

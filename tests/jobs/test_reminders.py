@@ -19,7 +19,6 @@ from jobs.register.answering import answer_alert
 from jobs.runtime.records import from_json
 from monitor.alerts.alert import Alert, AlertEvent, Verdict
 from monitor.alerts.lifecycle import acknowledge, snooze
-from monitor.ledger.ledger import Ledger
 from monitor.sites.site import Site
 from monitor.verdict.assessment import AlertLevel, Status
 from tests.loopback.mail import MailServer
@@ -47,13 +46,6 @@ def server(monkeypatch):
 @pytest.fixture
 def settings(tmp_path, server):
     return configure(tmp_path, port=server.port, more=MORE)
-
-
-@pytest.fixture
-def ledger(settings):
-    opened = Ledger(settings.ledger.url)
-    yield opened
-    opened.close()
 
 
 def assessed(ledger, names, day, **more):

@@ -40,11 +40,11 @@ def _environment() -> jinja2.Environment:
         autoescape=lambda name: bool(name and name.endswith(".html")),
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.globals["t"] = _text
+    environment.globals["t"] = text_in_context
     return environment
 
 
 @jinja2.pass_context
-def _text(context: jinja2.runtime.Context, key: str, **values: object) -> str:
-    """Text of the catalogue in the language of the message."""
+def text_in_context(context: jinja2.runtime.Context, key: str, **values: object) -> str:
+    """Text of the catalogue in the language of a template."""
     return words.text(key, context["lang"], **values)
