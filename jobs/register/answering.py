@@ -276,7 +276,10 @@ def _opening_of(events: Sequence[Mapping[str, Any]], day: date) -> int:
 
 
 def _is_newest(events: Sequence[Mapping[str, Any]], opening: int, day: date) -> bool:
-    """Whether a finding of a day, about this opening, is newer than all others about the alert."""
-    others = [event for event in events if event["kind"] == AlertEvent.ANSWERED]
+    """Whether a finding of a day, about this opening, is newer than all others that no review has rejected."""
+    reopened = [event["number"] for event in events if event.get("decision") == "reopen"]
+    others = [
+        event for event in events if event["kind"] == AlertEvent.ANSWERED and event["number"] > max(reopened, default=0)
+    ]
     newest = max(((other["opening"], other["day"]) for other in others), default=(0, ""))
     return opening == _opening_of(events, today()) and (day >= today() or (opening, day.isoformat()) >= newest)

@@ -287,6 +287,13 @@ def test_a_false_alarm_that_is_not_accepted_opens_the_alert_again_for_its_manage
     assert listed()[FIRST]["state"] == "resolved"
 
 
+def test_a_finding_from_before_an_answer_that_was_not_accepted_closes_the_alert(sure, regrowth, listed, answers):
+    regrowth("resolve", FIRST, "--verdict", "false-alarm", "--reason", "snow")
+    regrowth("review", FIRST, "--reopen", "--why", "no snow in July")
+    assert "later day" not in regrowth("import", answers(f"{FIRST},confirmed,,,2026-06-20"))[1]
+    assert (listed()[FIRST]["state"], listed()[FIRST]["answer"]) == ("resolved", "confirmed")
+
+
 def test_operators_read_the_reason_and_the_commands_of_a_review_until_it_is_done(sure, config, regrowth):
     regrowth("resolve", FIRST, "--verdict", "false-alarm", "--reason", "snow", "--note", "late <b>snow</b>")
     with open_ledger(load(config)) as ledger, ledger.transaction() as t:

@@ -149,8 +149,8 @@ def test_a_brief_has_what_was_put_off_until_its_day_and_what_was_taken_on_and_an
     assert "Later (2 sites" in later
     assert "Site s1 94.6 ha: Regrowth absent. Taken on, not yet answered." in later
     assert "Site s2 94.6 ha: Regrowth absent. Put off until 11 June." in later
-    assert "Site s3 94.6 ha: Your answer: confirmed in the field. Not taking hold." in answered
-    assert "Site s4 94.6 ha: Your answer: false alarm. Not taking hold." in answered
+    assert "Site s3 94.6 ha: Answer: confirmed in the field. Not taking hold." in answered
+    assert "Site s4 94.6 ha: Answer: false alarm. Not taking hold." in answered
     ((_, subject, text),) = night(ledger, settings, server, JUNE + timedelta(days=14))
     assert subject == "Weekly brief, 15 June 2026: 1 needs an answer"
     assert "Site s2 94.6 ha: Waiting for 14 days." in text
@@ -303,7 +303,7 @@ STORY = {
 SAID = {
     "en": {
         7: "Site s1 94.6 ha: New this week. Regrowth absent.", 14: "Site s1 94.6 ha: Waiting for 11 days.",
-        21: "Site s1 94.6 ha: Your answer: confirmed in the field. Not taking hold.",
+        21: "Site s1 94.6 ha: Answer: confirmed in the field. Not taking hold.",
         28: "Site s2 94.6 ha: Was lagging, now on track.",
     },
     "zh": {
