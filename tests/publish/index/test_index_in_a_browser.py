@@ -410,6 +410,17 @@ def test_the_name_of_a_province_however_long_does_not_widen_the_page(make_progra
         assert tab.evaluate("document.documentElement.scrollWidth") == 360
 
 
+def test_the_name_of_a_site_however_long_widens_neither_the_page_nor_its_label_on_the_map(
+    make_programme, root, open_page
+):
+    rows = [(replace(site, name="x" * 300), a) for site, a in make_programme(4)]
+    write_index(rows, [], root / "long-names", rows[0][1].as_of, alpha=0.05)
+    tab = open_page("long-names/index.html", width=1280)
+    until(tab, "document.querySelector('#near a') && document.querySelector('#map .label')")
+    assert tab.evaluate("document.documentElement.scrollWidth") == 1280
+    assert tab.locator("#map .label span").first.bounding_box()["width"] <= 160
+
+
 def test_axe_finds_nothing_by_day_and_in_the_colours_of_the_night(open_page, root):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     for page in ("small/index", "large/index"):  # axe is a script itself: what a browser without scripts shows
