@@ -52,7 +52,7 @@ from monitor.alerts.answer_page.pages import NOTHING_ENTERED
 from monitor.alerts.links import LinkExpired, LinkInvalid, read_link
 from monitor.alerts.messages.rendering import short
 from monitor.alerts.messages.tracks import waypoints
-from monitor.alerts.recipients import Recipient
+from monitor.alerts.recipients import Recipient, split_addresses
 from monitor.errors import BadConfiguration, MonitorError, TryLater
 from monitor.ledger.ledger import Ledger
 from monitor.ledger.transaction import Transaction
@@ -415,8 +415,12 @@ def _of_notice(served: Served, token: str) -> Asked:
             raise Refusal(Why.INVALID)
         if t.link_was_used(link):
             raise Refusal(Why.USED)
-        if t.site(row["payload"]["alert"]["site"]) is None:
+        values = t.site(row["payload"]["alert"]["site"])
+        if values is None:
             raise Refusal(Why.CLOSED)
+        reached = f"{values['manager_email'] or ''},{served.settings.operators.email}"
+        if row["recipient"] and row["recipient"] not in split_addresses(reached):
+            raise Refusal(Why.REVOKED)  # the site was handed to somebody else since
         news = news_of(t, served.settings, row, pictures=False)
         question = Question(news=news, number=row["payload"]["number"], answered=answer_of(t, news.alert))
         return Asked(link=link, questions=[question], theirs=None)

@@ -31,7 +31,7 @@ from jobs.answers.serve import HEADERS, Served
 from jobs.pages.publishing import publish_once
 from jobs.register.alerting import record_event
 from jobs.register.answering import answer_alert
-from jobs.runtime.records import from_json
+from jobs.runtime.records import from_json, to_json
 from jobs.runtime.settings import load
 from monitor.alerts.alert import Alert, AlertEvent, FalseAlarmReason, Verdict, alert_id
 from monitor.alerts.links import answer_link
@@ -295,6 +295,15 @@ def test_a_retired_site_needs_no_answer(case):
 
 
 # Links
+
+
+def test_the_link_of_a_manager_whose_site_was_handed_to_somebody_else_answers_nothing(case):
+    place = site(case.site, manager_email="new@example.org", version="of the successor")
+    with case.programme.ledger() as ledger, ledger.transaction() as t:
+        t.add_site(place.id, place.version, to_json(place), start=place.start.isoformat(), now="n")
+    for page in (case.server.get(case.path), case.server.post(case.path, {"verdict": "confirmed"})):
+        assert (page.status, "此链接已被撤销" in page.text or "This link was revoked" in page.text) == (403, True)
+    assert case.answers == []
 
 
 def test_a_scanner_that_follows_the_link_changes_nothing(programme, case):
