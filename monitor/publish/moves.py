@@ -27,7 +27,7 @@ TAKING_HOLD: Final = SIDES["works"]
 """Statuses that are compared with the pledge."""
 BELOW: Final = ("lagging", "failing")
 REASONS: Final = (
-    "taking_hold", "new", "fell_below", "loss", "not_seen", "promise", "outline", "retired", "other",
+    "taking_hold", "new", "fell_below", "loss", "not_seen", "promise", "outline", "replanted", "retired", "other",
 )  # fmt: skip
 """In the order shown."""
 
@@ -197,7 +197,7 @@ def _groups(site: Site | None) -> tuple[object, ...]:
 def _reason(before: _Standing, after: _Standing) -> str:
     """Why a site that was and is registered changed its status."""
     if before.episode != after.episode:
-        return "other"
+        return "replanted"
     if before.registered is not after.registered and _changed(before.registered, after.registered, ground_key):
         return "outline"
     new, old = after.status, before.status

@@ -31,6 +31,7 @@ REASON_WORDS: Final = {
     "not_seen": {"en": "No longer seen", "zh": "看不清"},
     "promise": {"en": "Promise changed", "zh": "规划变更"},
     "outline": {"en": "Outline changed", "zh": "边界变更"},
+    "replanted": {"en": "Replanted", "zh": "补植"},
     "retired": {"en": "Retired", "zh": "停止监测"},
     "other": {"en": "Undecided or other", "zh": "难判定或其他"},
 }
@@ -310,7 +311,8 @@ def _change_rows(moves: Sequence[Move], say: _Words) -> list[dict[str, Any]]:
             sign, steps = "+", say(f"registered: {steps}", f"新登记：{steps}") if reason == "new" else steps
         else:
             sign = "−" if not new else ""
-        why = REASON_WORDS[reason][say.language].lower() if reason in ("promise", "outline", "retired") else ""
+        is_act = reason in ("promise", "outline", "replanted", "retired")
+        why = REASON_WORDS[reason][say.language].lower() if is_act else ""
         rows.append(
             {
                 "day": date.fromisoformat(day), "mark": _mark(new or old), "names": say.names(part),

@@ -127,7 +127,7 @@ def test_a_new_promise_a_new_outline_and_new_planting_are_named_as_the_cause(pro
         ("a", "2026-01-06", "on_track", "lagging", 10, "promise"),
         ("b", "2026-01-06", "on_track", "undecided", 10, "outline"),
         ("b", "2026-01-06", None, "undecided", 2, "outline"),
-        ("c", "2026-01-06", "on_track", "not_assessed", 10, "other"),
+        ("c", "2026-01-06", "on_track", "not_assessed", 10, "replanted"),
         ("a", "2026-01-07", "lagging", "failing", 10, "fell_below"),
         ("c", "2026-01-07", "not_assessed", "too_early", 10, "other"),
     ]
