@@ -349,14 +349,23 @@ def _groups(
     """Drawing, name, address and sentence of each lot; of each province where there are too many lots."""
     every = [*period.before, *period.moves]
     lots = {_lot_key(move.after): lot_of(move.after) for move in every if move.after}
-    series = by_month(every, months, _lot_key if by_lot else lambda site: site.province)
+
+    def group(site: Site) -> str | None:
+        return _lot_key(site) if by_lot else site.province
+
+    series, changes = by_month(every, months, group), dict[str | None, float]()
+    for move in period.moves:
+        for site, status, area in ((move.before, move.old, -move.hectares), (move.after, move.new, move.hectares)):
+            if site is not None and status in TAKING_HOLD:
+                changes[group(site)] = changes.get(group(site), 0.0) + area
     if len(series) < 2:
         return []
     several = len({lot and lot.partner for lot in lots.values()}) > 1
-    begin = next((k for k, (_, end) in enumerate(months) if end >= period.first - timedelta(days=1)), 0)
+    is_year = period.first == date(period.last.year, 1, 1)
+    this = say("this year", "今年") if is_year else say("in the period", "本期")
     rows = []
     for key, statuses in series.items():
-        held = [sum(statuses[status][k] for status in TAKING_HOLD if status in statuses) for k in range(len(months))]
+        held = sum(statuses[status][-1] for status in TAKING_HOLD if status in statuses)
         total = sum(areas[-1] for areas in statuses.values())
         if total <= 0:
             continue
@@ -366,14 +375,12 @@ def _groups(
             kind = kind[:1].upper() + kind[1:]
             partner = [_inert(lot.partner)] if several else []
             name = say(", ", "，").join((kind, str(lot.programme_year), *partner))
-        start = 0.0 if not period.before else held[begin]
-        change = held[-1] - start
-        this = say("this year", "今年") if _account_title(period, say).count(str(period.last.year)) else ""
+        change = changes.get(key, 0.0)
         moved = say("unchanged", "无变化") if say.number(change) == say.number(0.0) else say.signed(change)
         sentence = say(
-            f"{say.number(held[-1])} of {say.area(total)} taking hold; {this} {moved}"
+            f"{say.number(held)} of {say.area(total)} taking hold; {this} {moved}"
             f"{'' if moved == 'unchanged' else ' ha'}",
-            f"{say.area(total)}中 {say.area(held[-1])}见效；{this}{moved}{'' if moved == '无变化' else ' 亩'}",
+            f"{say.area(total)}中 {say.area(held)}见效；{this}{moved}{'' if moved == '无变化' else ' 亩'}",
         )
         picture = small_stacked(months, statuses, names, f"{name}: {sentence}", say.number)
         address = f"lots/{key}/{PAGE_FILES[say.language]}" if by_lot and key else None

@@ -15,6 +15,7 @@ from jobs.runtime.records import to_json
 from monitor.ledger.ledger import Ledger
 from monitor.publish.moves import STATUSES, balance
 from monitor.publish.period import by_month, months_of, path_on, period_csv, period_of, taking_hold
+from monitor.publish.period_view import period_view
 from monitor.sites.geometry import geodesic_hectares
 from monitor.sites.shared_ground import counted_hectares, overlaps
 from monitor.sites.site import Plan, site_version
@@ -112,6 +113,18 @@ def test_before_the_first_night_nothing_counts_and_all_sites_are_new_with_it(pro
     assert programme.told("2025-01-01", "2026-01-31") == [("a", "2026-01-05", None, "on_track", 10, "new")]
     early = programme.period("2025-01-01", "2025-12-31")
     assert (early.night, early.summary["moves"], sum(early.closing.values())) == (None, [], 0)
+
+
+def test_a_province_has_its_moves_of_the_period_also_where_the_period_begins_in_the_month_of_a_move(programme):
+    programme.register(place("a", 0, province="Gansu"))
+    programme.register(place("b", 1, province="Shanxi"))
+    programme.night("2026-01-05", a="on_track", b="on_track")
+    programme.night("2026-01-20", a="failing", b="on_track")
+    groups = period_view(programme.period("2026-01-11", "2026-01-31"), "en", pledge=None)["groups"]
+    assert {(name, sentence) for _, name, _, sentence in groups} == {
+        ("Gansu", "0.00 of 10.00 ha taking hold; in the period −10.00 ha"),
+        ("Shanxi", "10.00 of 10.00 ha taking hold; in the period unchanged"),
+    }
 
 
 def test_a_new_promise_a_new_outline_and_new_planting_are_named_as_the_cause(programme):
