@@ -199,8 +199,7 @@
     if (low !== undefined) add("iv", `M${points[2 * n]},${y(low)}V${y(high)}`);
     if (n >= 0) {
       const dot = document.createElementNS(SVG, "circle");
-      for (const [name, value] of Object.entries({ class: "sea", cx: points[2 * n], cy: y(uplifts[n]), r: 3 })) dot.setAttribute(name, value);
-      dot.style.fill = `var(--${site.status})`;
+      for (const [name, value] of Object.entries({ class: "dot", fill: `var(--${site.status})`, cx: points[2 * n], cy: y(uplifts[n]), r: 3 })) dot.setAttribute(name, value);
       svg.append(dot);
     }
     row.append(svg);
