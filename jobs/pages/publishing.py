@@ -286,7 +286,15 @@ def _answers_by_site(t: Transaction) -> dict[str, tuple[FieldAnswer, ...]]:
         )
         photos.setdefault((row["alert"], row["number"]), []).append(photo)
     answers: dict[str, list[FieldAnswer]] = {}
-    for event in t.all_events(kind="answered"):
+    answered, rejected = t.all_events(kind="answered"), set[tuple[str, int]]()
+    for review in t.all_events(kind="reviewed"):
+        before = [
+            one["number"] for one in answered
+            if one["alert"] == review["alert"] and one["number"] < review["number"] and one.get("unreviewed")
+        ]  # fmt: skip
+        if review["decision"] == "reopen":
+            rejected.add((review["alert"], max(before)))
+    for event in answered:
         site, _, rule = event["alert"].rpartition("/")
         answer = FieldAnswer(
             day=date.fromisoformat(event["day"]),
@@ -297,6 +305,7 @@ def _answers_by_site(t: Transaction) -> dict[str, tuple[FieldAnswer, ...]]:
             reason=FalseAlarmReason(event["reason"]) if event["reason"] else None,
             note=event["note"],
             photos=tuple(photos.get((event["alert"], event["number"]), ())),
+            rejected=(event["alert"], event["number"]) in rejected,
         )
         answers.setdefault(site, []).append(answer)
     # of one day, the one that was recorded later is the newer one

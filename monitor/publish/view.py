@@ -139,6 +139,8 @@ class FieldAnswer:
     """Of a false alarm; None: not stated."""
     note: str | None
     photos: tuple[FieldPhoto, ...] = ()
+    rejected: bool = False
+    """Whether a review did not accept it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ import pytest
 
 from jobs.messages.compose import compose
 from jobs.messages.outbox import _withdraw_outdated
+from jobs.pages.publishing import _answers_by_site
 from jobs.register.alerting import address_book, record_event
 from jobs.runtime.clock import now
 from jobs.runtime.exits import Exit
@@ -285,6 +286,14 @@ def test_a_false_alarm_that_is_not_accepted_opens_the_alert_again_for_its_manage
     assert sure() == [("review", "hook"), ("alert", "hook")], "a site without a manager is the operators'"
     assert regrowth("resolve", FIRST, "--verdict", "confirmed")[0] == Exit.DONE
     assert listed()[FIRST]["state"] == "resolved"
+
+
+def test_the_page_of_a_site_tells_an_answer_that_was_not_accepted_from_the_others(sure, config, regrowth):
+    for decision in ("--close", "--reopen"):
+        regrowth("resolve", FIRST, "--verdict", "false-alarm", "--reason", "snow")
+        regrowth("review", FIRST, decision, "--why", "photos")
+    with open_ledger(load(config)) as ledger, ledger.reading() as t:
+        assert [answer.rejected for answer in _answers_by_site(t)["柳林"]] == [True, False]
 
 
 def test_a_finding_from_before_an_answer_that_was_not_accepted_closes_the_alert(sure, regrowth, listed, answers):
