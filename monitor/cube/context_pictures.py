@@ -1,8 +1,8 @@
 """Context pictures: a site and its surroundings in natural colour, in a few clear scenes. For people only.
 
-Stored are the newest clear scene (``now``), the clearest before the start (``before``) and the clearest of each growing
-season (its year). Two that are compared are shown under one stretch, that of the place (:func:`stretch_of`), and are
-from the same weeks of their years (:func:`same_weeks_pair`).
+Stored are the newest clear scene (``now``), and of each growing season (its year) the clear scene nearest to its peak;
+that of the last season before the start is ``before``, too. Two that are compared are shown under one stretch, that of
+the place (:func:`stretch_of`), and are from the same weeks of their years (:func:`same_weeks_pair`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +17,7 @@ from monitor.cube.packed import PACKED_LAYERS
 from monitor.cube.records import Picture, SiteScene
 from monitor.imagery import bands
 from monitor.imagery.source import Scene
+from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
 
 CONTEXT_MARGIN: Final = 600.0
@@ -36,11 +37,9 @@ GAMMA_SHOWN: Final = 1.5
 SATURATION_SHOWN: Final = 1.4
 """Of what is shown: ground has little contrast and little colour, so both are raised, always by as much. [1]"""
 CLEAR_ENOUGH: Final = 0.98
-"""Clear share from which a picture is not replaced by a clearer one. [1]"""
+"""Clear share of the site from which a scene becomes the picture ``now`` before newer ones. [1]"""
 MIN_SITE_CLEAR: Final = 0.9
 """Clear share of the site that a scene needs for a picture. [1]"""
-MIN_IMPROVEMENT: Final = 0.02
-"""Clear share by which a new picture must exceed the old one. [1]"""
 NEWEST_INTERVAL: Final = timedelta(days=10)
 """The picture ``now`` is replaced by a clear scene this much newer."""
 NOW_CLEAR: Final = 0.9
@@ -57,44 +56,52 @@ def context_grid(site: Site, grid: GeoBox) -> GeoBox:
 
 
 def picture_candidates(
-    scenes: Sequence[SiteScene], have: Mapping[str, Picture], *, start: date, seasons: Sequence[int | None]
+    scenes: Sequence[SiteScene], have: Mapping[str, Picture], *, start: date, season: GrowingSeason
 ) -> dict[str, SiteScene]:
     """Select the scenes whose picture would be new or better.
+
+    Except for ``now``, what is better depends on the dates alone, so that the same pictures are stored however the
+    scenes are divided into batches.
 
     Parameters
     ----------
     scenes : sequence of SiteScene, new scenes of a site
     have : mapping, stored pictures, by name
     start : date, first day of the intervention
-    seasons : sequence of int or None
-        Year of the growing season of each scene; None: outside the season.
+    season : GrowingSeason, of the site
 
     Returns
     -------
     dict
-        Scene to read, by name of the picture: the clearest over the site, of equal ones the newest. For ``now`` the
-        newest in which site and control ground are clear, if there is one.
+        Scene to read, by name of the picture: of a growing season the one nearest to its peak in which the site is
+        clear, and of the last season before the start. For ``now`` the newest in which site and control ground are
+        clear, if there is one.
     """
     chosen: dict[str, SiteScene] = {}
     most_units = max((one.n_units for one in scenes if not one.reason), default=0)
-    for one, season in zip(scenes, seasons, strict=True):
+    for one in scenes:
         if one.reason or one.clear_fraction < MIN_SITE_CLEAR:
             continue
         moment = one.scene.time
-        names = ["now"]
-        if season is not None:
-            names += [str(season)] + (["before"] if moment.date() < start else [])
-        for name in names:
-            old, rival = have.get(name), chosen.get(name)
-            if name == "now":
-                due = old is None or moment >= datetime.fromisoformat(old.time) + NEWEST_INTERVAL
-                better = rival is None or _newest_clear(one, most_units) > _newest_clear(rival, most_units)
-            else:
-                due = old is None or old.clear < CLEAR_ENOUGH
-                better = rival is None or (one.clear_fraction, moment) > (rival.clear_fraction, rival.scene.time)
-            if due and better:
+        rank, rival = _near_peak(moment, season), chosen.get("now")
+        due = "now" not in have or moment >= datetime.fromisoformat(have["now"].time) + NEWEST_INTERVAL
+        if due and (rival is None or _newest_clear(one, most_units) > _newest_clear(rival, most_units)):
+            chosen["now"] = one
+        if rank is None:
+            continue
+        for name in (str(rank[0]), *(["before"] if moment.date() < start else [])):
+            others = [datetime.fromisoformat(have[name].time)] if name in have else []
+            others += [chosen[name].scene.time] if name in chosen else []
+            if all(rank > (_near_peak(other, season) or ()) for other in others):
                 chosen[name] = one
     return chosen
+
+
+def _near_peak(moment: datetime, season: GrowingSeason) -> tuple[int, float, datetime] | None:
+    """Rank of a scene by its growing season, how near it is to the peak, and its time; None: outside the seasons."""
+    years, positions = season.locate(np.array([moment.date()], "datetime64[D]").astype(np.int64))
+    position = int(positions[0])
+    return (int(years[0]), -abs(position - season.peak), moment) if 0 < position <= season.length else None
 
 
 def _newest_clear(one: SiteScene, most_units: int) -> tuple[bool, datetime]:
@@ -102,12 +109,11 @@ def _newest_clear(one: SiteScene, most_units: int) -> tuple[bool, datetime]:
     return one.clear_fraction >= CLEAR_ENOUGH and one.n_units >= NOW_CLEAR * most_units, one.scene.time
 
 
-def replaces_picture(name: str, clear: float, seen: float, have: Mapping[str, Picture]) -> bool:
-    """Whether a new picture replaces the stored one of its name.
+def is_clear_around(clear: float, seen: float, have: Mapping[str, Picture]) -> bool:
+    """Whether the ground in a picture is clear enough to replace ``now``.
 
     Parameters
     ----------
-    name : str
     clear, seen : float
         Share of the picture that is clear, and that has any value: the rest lies outside the imagery. [1]
     have : mapping, stored pictures of the site, by name
@@ -115,14 +121,9 @@ def replaces_picture(name: str, clear: float, seen: float, have: Mapping[str, Pi
     Returns
     -------
     bool
-        For ``now``: whether the ground in it is clear; water and other ground that is never called clear is allowed
-        for by the other pictures of the site. For others: whether it is clearer.
+        Water and other ground that is never called clear is allowed for by the other pictures of the site.
     """
-    if name not in have:
-        return True
-    if name == "now":
-        return clear >= NOW_CLEAR * min(seen, max(picture.clear for picture in have.values()))
-    return clear >= have[name].clear + MIN_IMPROVEMENT
+    return "now" not in have or clear >= NOW_CLEAR * min(seen, max(picture.clear for picture in have.values()))
 
 
 def same_weeks_pair(pictures: Mapping[str, Picture], start: date) -> tuple[Picture | None, Picture | None]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import structlog
 
-from monitor.cube.context_pictures import natural_colour, picture_candidates, replaces_picture
+from monitor.cube.context_pictures import is_clear_around, natural_colour, picture_candidates
 from monitor.cube.packed import pack
 from monitor.cube.records import Picture, SiteScene
 from monitor.errors import SceneRejected, TryLater
@@ -28,8 +28,10 @@ def new_pictures(
         if not update.alive or not new.get(ground):
             continue
         stored[ground] = update.store.pictures(pixels=False)
-        seasons = _seasons(update, new[ground])
-        candidates = picture_candidates(new[ground], stored[ground], start=update.task.site.start, seasons=seasons)
+        site = update.task.site
+        candidates = picture_candidates(
+            new[ground], stored[ground], start=site.start, season=GrowingSeason.of(site)
+        )  # fmt: skip
         for name, one in candidates.items():
             scene = one.scene
             requests.setdefault((scene.source, scene.id), (scene, []))[1].append((update, name, scene.time.isoformat()))
@@ -41,7 +43,7 @@ def new_pictures(
             rgb, clear = drawn[ground]
             if rgb.shape[:2] != update.store.context.shape:
                 log.warning("no context picture of a scene", scene=scene.id, why="its shape is not the requested one")
-            elif replaces_picture(name, clear, float(rgb.any(axis=2).mean()), stored[ground]):
+            elif name != "now" or is_clear_around(clear, float(rgb.any(axis=2).mean()), stored[ground]):
                 pictures.setdefault(ground, []).append(Picture(name=name, time=time, clear=clear, rgb=rgb))
     return pictures
 
@@ -59,10 +61,3 @@ def _draw(scene: Scene, updates: Sequence[SiteUpdate], sources: RankedSources) -
     except Exception:  # pictures are for people only: an error in one stops nothing
         log.exception("a bug in a context picture", scene=scene.id)
     return {}
-
-
-def _seasons(update: SiteUpdate, scenes: Sequence[SiteScene]) -> list[int | None]:
-    """Year of the growing season of each scene; None outside the seasons."""
-    season = GrowingSeason.of(update.task.site)
-    years, positions = season.locate(np.array([one.scene.time.date() for one in scenes], "datetime64[D]").astype(int))
-    return [int(year) if 0 < at <= season.length else None for year, at in zip(years, positions, strict=True)]

@@ -8,15 +8,16 @@ import pytest
 from monitor.cube.context_pictures import (
     WHITE_REFLECTANCE,
     for_the_eye,
+    is_clear_around,
     natural_colour,
     picture_candidates,
-    replaces_picture,
     same_weeks_pair,
     stretch_of,
 )
 from monitor.cube.packed import PACKED_LAYERS
 from monitor.cube.records import Picture
 from monitor.imagery.source import Scene
+from monitor.sites.growing_season import GrowingSeason
 from tests import builders
 from tests.landscape import site_scene
 
@@ -37,53 +38,65 @@ def picture(name: str, day: str, clear: float) -> Picture:
     return Picture(name=name, time=scene(day).time.isoformat(), clear=clear, rgb=np.zeros((2, 2, 3), np.uint8))
 
 
-def wanted(*records, have=(), seasons) -> dict[str, str]:
-    chosen = picture_candidates(records, {one.name: one for one in have}, start=START, seasons=seasons)
+SEASON = GrowingSeason(120, 184, 93.0, 45.0)  # from 1 May to 31 October, peak on 1 August
+
+
+def wanted(*records, have=()) -> dict[str, str]:
+    chosen = picture_candidates(records, {one.name: one for one in have}, start=START, season=SEASON)
     return {name: found.scene.id for name, found in chosen.items()}
 
 
-def test_the_newest_the_clearest_before_the_start_and_the_clearest_of_each_season_are_looked_at():
-    records = [record("2018-07-01", 0.92), record("2018-08-01"), record("2019-07-01"), record("2019-12-01", 0.98)]
-    expected = {"2018": "2018-08-01", "before": "2018-08-01", "2019": "2019-07-01", "now": "2019-12-01"}
-    assert wanted(*records, seasons=[2018, 2018, 2019, None]) == expected
+def test_the_newest_and_the_scene_nearest_to_the_peak_of_each_season_are_looked_at():
+    records = [record("2018-07-01", 0.92), record("2018-08-20"), record("2019-07-01"), record("2019-12-01", 0.98)]
+    expected = {"2018": "2018-08-20", "before": "2018-08-20", "2019": "2019-07-01", "now": "2019-12-01"}
+    assert wanted(*records) == expected
+    assert wanted(record("2017-08-01"), record("2018-06-01"))["before"] == "2018-06-01"
+
+
+def test_the_same_pictures_are_stored_however_the_scenes_are_divided_into_batches():
+    days = ["2018-05-20", "2018-07-20", "2018-08-13", "2018-09-01", "2019-06-01", "2019-08-10", "2019-07-23"]
+    clear = [1.0, 0.91, 1.0, 0.95, 0.9, 0.99, 0.97]
+    records = [record(day, share) for day, share in zip(days, clear, strict=True)]
+    at_once = {name: day for name, day in wanted(*records).items() if name != "now"}
+    # of two as near to the peak the newer one
+    assert at_once == {"2018": "2018-08-13", "before": "2018-08-13", "2019": "2019-08-10"}
+    for order in ([6, 0, 5, 1, 4, 2, 3], [3, 2, 1, 0, 4, 5, 6]):
+        have: dict[str, Picture] = {}
+        for at in order:
+            for name, day in wanted(records[at], have=have.values()).items():
+                have[name] = picture(name, day, 1.0)
+        assert {name: one.time[:10] for name, one in have.items() if name != "now"} == at_once
 
 
 def test_a_scene_that_was_rejected_or_in_which_the_site_lies_under_cloud_gets_no_picture():
-    assert wanted(record("2018-07-01", accepted=False), record("2018-08-01", 0.89), seasons=[2018, 2018]) == {}
+    assert wanted(record("2018-07-01", accepted=False), record("2018-08-01", 0.89)) == {}
 
 
 def test_the_newest_picture_is_replaced_by_one_ten_days_newer_and_never_by_an_older_one():
-    have = [picture("now", "2020-07-11", 1.0), picture("2020", "2020-07-11", 1.0)]
-    assert wanted(record("2020-07-20"), have=have, seasons=[2020]) == {}
-    assert wanted(record("2020-07-21"), have=have, seasons=[2020]) == {"now": "2020-07-21"}
-    assert wanted(record("2020-06-01"), have=have, seasons=[2020]) == {}
+    have = [picture("now", "2020-07-11", 1.0), picture("2020", "2020-08-01", 1.0)]
+    assert wanted(record("2020-07-20"), have=have) == {}
+    assert wanted(record("2020-07-21"), have=have) == {"now": "2020-07-21"}
+    assert wanted(record("2020-06-01"), have=have) == {}
 
 
 def test_the_newest_new_scene_that_is_clear_around_the_site_too_becomes_the_picture_now():
     clear, cloudy_around, cloud_on_site = (
-        record("2020-07-01", units=40.0), record("2020-07-20", units=20.0), record("2020-08-01", 0.93, units=40.0),
+        record("2020-11-01", units=40.0), record("2020-11-20", units=20.0), record("2020-12-01", 0.93, units=40.0),
     )  # fmt: skip
-    assert wanted(clear, cloudy_around, cloud_on_site, seasons=[None] * 3) == {"now": "2020-07-01"}
-    assert wanted(cloudy_around, cloud_on_site, seasons=[None] * 2) == {"now": "2020-08-01"}
+    assert wanted(clear, cloudy_around, cloud_on_site) == {"now": "2020-11-01"}
+    assert wanted(cloudy_around, cloud_on_site) == {"now": "2020-12-01"}
 
 
 def test_the_newest_picture_is_shown_though_half_of_it_lies_beyond_the_swath_but_not_if_it_is_cloudy():
     have = {"now": picture("now", "2017-08-05", 0.98)}
-    assert replaces_picture("now", 0.5, 0.5, have)
-    assert not replaces_picture("now", 0.5, 1.0, have)
+    assert is_clear_around(0.5, 0.5, have)
+    assert not is_clear_around(0.5, 1.0, have)
 
 
 def test_beside_a_lake_which_is_never_clear_the_newest_picture_is_still_replaced():
     lake = {"now": picture("now", "2017-08-05", 0.6), "2017": picture("2017", "2017-08-05", 0.6)}
-    assert replaces_picture("now", 0.58, 1.0, lake)
-    assert not replaces_picture("now", 0.5, 1.0, lake)
-
-
-def test_a_picture_of_a_season_gives_way_to_a_clearer_one_alone():
-    have = {"2020": picture("2020", "2020-07-11", 0.9)}
-    assert replaces_picture("2020", 0.95, 1.0, have)
-    assert not replaces_picture("2020", 0.9, 1.0, have)
-    assert replaces_picture("2021", 0.1, 1.0, have)
+    assert is_clear_around(0.58, 1.0, lake)
+    assert not is_clear_around(0.5, 1.0, lake)
 
 
 def stored(*reflectances):

@@ -728,7 +728,7 @@ def test_an_answer_of_a_person_is_shown_beside_the_red_alert_as_long_as_its_caus
         }
 
     night(settings, as_of=DAYS[-4], pages=True)
-    assert "Alert open since" in published()["en"][0]
+    assert "not answered" in published()["en"][0]
     words = ("resolve", "s1/disturbance", "--verdict", "false-alarm", "--note", "trees stand")
     for command in (("alerts", *words), ("publish",)):
         assert regrowth(*command, config=tmp_path / "regrowth.toml")[0] == 0
@@ -738,7 +738,7 @@ def test_an_answer_of_a_person_is_shown_beside_the_red_alert_as_long_as_its_caus
         assert "trees stand" in page
         assert counted in index
         assert answer in index
-    assert "Alert open since" not in published()["en"][0]
+    assert "not answered" not in published()["en"][0]
     seen.update(NO_ALERT)
     night(settings, as_of=DAYS[-2], pages=True)
     assert "false alarm" not in published()["en"][0]
