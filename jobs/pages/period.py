@@ -5,6 +5,7 @@ from datetime import date, timedelta
 
 from jobs.runtime.records import from_json
 from jobs.runtime.settings import Settings
+from monitor.errors import BadData
 from monitor.ledger.assessments import LAST_DAY
 from monitor.ledger.transaction import Transaction
 from monitor.publish.moves import Move, Registration, Verdict, moves_of
@@ -44,7 +45,12 @@ def read_moves(t: Transaction) -> list[Move]:
     registrations: dict[str, list[Registration]] = {}
     for row in registered:
         name, night = row["site"], row["newest_night"]
-        site = None if row["version"] is None else sites[name, row["version"]]
+        site = None if row["version"] is None else sites.get((name, row["version"]))
+        if site is None and row["version"] is not None:
+            raise BadData(
+                f"the ledger names a version of site {name!r} in its table registrations that it does not have: "
+                "'regrowth doctor --deep' says what is damaged"
+            )
         by_the_same_night = (name, row["version"], row["episode"], night) in on_time  # it ran again after the edit
         earlier = registrations.setdefault(name, [])
         day = max(night if by_the_same_night else after(night), earlier[-1].day if earlier else "")

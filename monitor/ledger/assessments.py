@@ -7,6 +7,7 @@ state of a site (status, alert, hectares, episode) also stands in a table of its
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
+from itertools import accumulate
 from typing import Any, Final
 
 from sqlalchemy import LargeBinary, Row, Select, func, insert, select, type_coerce, update
@@ -152,9 +153,10 @@ class Assessments(Rows):
         return {site: State(**dict(zip(_STATE, values, strict=True))) for site, *values in rows}
 
     def night_days(self) -> list[str]:
-        """Days of the nights with an assessment, ascending."""
-        days = select(AssessmentsRow.as_of).distinct().order_by(AssessmentsRow.as_of)
-        return list(self._connection.execute(days).scalars())
+        """Days of the nights with an assessment, ascending, without those that were run after a later one."""
+        first = func.min(AssessmentsRow.id)
+        days = self._connection.execute(select(AssessmentsRow.as_of).group_by(AssessmentsRow.as_of).order_by(first))
+        return sorted(set(accumulate(days.scalars(), max)))
 
     def state_changes(self) -> list[Payload]:
         """All states by site, each where it begins: columns of :class:`StateRow`; of one day the last one counts."""

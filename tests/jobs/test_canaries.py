@@ -257,7 +257,7 @@ STAGES = {
     "self-check": "jobs.night.pipeline.self_check",
 }
 """A function of each stage of a night."""
-SITE_FAILS, UNAFFECTED = ("search", "request"), ("heartbeat", "metrics")
+SITE_FAILS, UNAFFECTED = ("search", "request", "verdict"), ("heartbeat", "metrics")
 """Stages in which a bug fails the sites only, or nothing."""
 
 
