@@ -7,35 +7,19 @@ control in the same scene does. It is set to zero before the start on average ov
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
 from monitor.cube.grid import inside
 from monitor.cube.stored_site import StoredSite
+from monitor.maps.film_years import WEEKS, FilmYear
 from monitor.maps.seasons import SeasonScenes, SiteSeasons, scenes_by_season, sums_of_scenes
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
 from monitor.trends.kernels.season_sums import season_mean
 
-WEEKS: Final = 50
-"""Length of the part of the season shown, from its usual peak on, when the growth of the year is there. [day]"""
 _WHOLE_SEASONS: Final = date(1970, 1, 1)  # a start before all scenes: no season is summed in two halves
-
-
-class FilmYear(NamedTuple):
-    """One frame of the film."""
-
-    scenes: int
-    """Scenes of which it is the mean."""
-    level: float
-    """Measured difference: mean of the site less that of the control, less the same before the start. [1]"""
-
-
-def peak_day(site: Site) -> int:
-    """Day of the year from which the film of a site shows scenes."""
-    window = GrowingSeason.of(site)
-    return round(window.opens + window.peak - 1) % 365 + 1
 
 
 def film_scenes(site: Site, observed: Mapping[str, np.ndarray]) -> dict[int, SeasonScenes]:

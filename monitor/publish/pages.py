@@ -21,7 +21,7 @@ from monitor.alerts.messages.findings import WHOLE_SITE, where_to_look
 from monitor.alerts.messages.places import look_at, map_link, on_chinese_map, position
 from monitor.alerts.messages.progress import progress
 from monitor.alerts.messages.steps import alert_steps, site_steps
-from monitor.maps import film
+from monitor.maps.film_years import WEEKS, peak_day
 from monitor.maps.worst_patch import LIKELY as LIKELY_ABSENT
 from monitor.publish import pictures
 from monitor.publish.chart import WIDTH, season_table, series_chart
@@ -285,10 +285,10 @@ def _film(view: SiteView, drawn: Mapping[str, PagePicture]) -> dict[str, Any] | 
 
 def _weeks(view: SiteView, language: words.Language) -> str:
     """The weeks that the film shows, from day to day of a year."""
-    first = date(2001, 1, 1) + timedelta(days=film.peak_day(view.site) - 1)
+    first = date(2001, 1, 1) + timedelta(days=peak_day(view.site) - 1)
     first_day, last_day = (
         words.day(day.replace(year=2001), language).removesuffix(" 2001").removeprefix("2001年")
-        for day in (first, first + timedelta(days=film.WEEKS - 1))
+        for day in (first, first + timedelta(days=WEEKS - 1))
     )
     return words.text("growth.weeks", language, first=first_day, last=last_day)
 

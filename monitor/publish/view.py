@@ -10,7 +10,7 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from monitor.alerts.alert import Alert, FalseAlarmReason, Verdict
-from monitor.maps.film import FilmYear
+from monitor.maps.film_years import FilmYear
 from monitor.maps.worst_patch import WorstPatch
 from monitor.publish.control_ground import ControlGround
 from monitor.series.field_rows import FieldRow

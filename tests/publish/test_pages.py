@@ -15,7 +15,7 @@ import pytest
 import xarray as xr
 from shapely.geometry import box
 
-from monitor.maps.film import FilmYear
+from monitor.maps.film_years import FilmYear
 from monitor.publish.chart import COVER_HEIGHT, DIFFERENCE_HEIGHT, season_table, series_chart
 from monitor.publish.page_files import PagePicture
 from monitor.publish.pages import site_pages

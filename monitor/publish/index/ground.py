@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 from affine import Affine
@@ -11,8 +11,10 @@ from rasterio.warp import Resampling, reproject
 
 from monitor.cube.context_pictures import CONTEXT_MARGIN
 from monitor.cube.grid import crs_of
-from monitor.cube.stored_site import StoredSite
 from monitor.sites.site import Site
+
+if TYPE_CHECKING:  # opening stores starts threads, and products only name the picture
+    from monitor.cube.stored_site import StoredSite
 
 type Bounds = tuple[float, float, float, float]
 """West, south, east and north. [degree]"""
@@ -47,7 +49,7 @@ def ground_bounds(sites: Sequence[Site]) -> Bounds:
     return left, bottom, right, top
 
 
-def draw_ground(stored: Sequence[StoredSite], bounds: Bounds) -> bytes | None:
+def draw_ground(stored: Sequence["StoredSite"], bounds: Bounds) -> bytes | None:
     """WebP of the newest pictures of some sites, transparent where there is none; None: no site has one.
 
     Parameters
