@@ -31,7 +31,7 @@ class Answer(NamedTuple):
 
 
 class Filled(NamedTuple):
-    """What a form says about one alert."""
+    """Fields of a form about one alert."""
 
     answer: Answer | None
     """None: something is wrong."""
@@ -73,7 +73,7 @@ async def read_form(request: Request, alerts: int = 1) -> FormData:
 async def check_form(
     form: FormData, question: Question, language: words.Language, decoders: asyncio.Semaphore, *, is_one_of_many: bool
 ) -> Filled:
-    """What a form says about one alert.
+    """Read the fields of a form about one alert.
 
     A reason counts for a false alarm only; with another finding it is ignored, as it may be left over.
 

@@ -132,7 +132,7 @@ def alerts_review(
 ) -> None:
     """Review a false alarm about a red alert of 95 % or more: close the alert, or open it again for its manager.
 
-    Exit status: 0 reviewed, 65 there is no such alert, or no answer of it waits for a review.
+    Exit status: 0 reviewed, 65 the alert does not exist, or none of its answers waits for a review.
     """
     from jobs.register.alerting import address_book
     from jobs.register.answering import review_alert

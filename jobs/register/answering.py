@@ -101,8 +101,8 @@ def answer_alert(
     Raises
     ------
     BadData
-        There is no such alert, the link was used already, a reason was given although it is no false alarm, or a
-        false alarm needs one.
+        The alert does not exist, the link was used already, a reason is given for another answer than a false alarm,
+        or a false alarm needs one.
     """
     alert = known_alert(t, alert_id)
     if reason is not None and verdict is not Verdict.FALSE_ALARM:
@@ -135,7 +135,7 @@ def answer_alert(
 
 
 class Outcome(StrEnum):
-    """What became of the answer of a manager to one of many alerts: names of texts in the catalogue."""
+    """Outcome of a manager's answer to one of many alerts: names of texts in the catalogue."""
 
     RECORDED = "recorded"
     ALREADY = "already"
@@ -213,7 +213,7 @@ def answer_by_manager(
 
 
 def _given(event: Mapping[str, Any]) -> tuple[str | None, ...]:
-    """What a person gave with an event: answer, reason and note, or until when the alert was put off."""
+    """Content of a person's event: answer, reason and note, or the day until which the alert is snoozed."""
     if event["kind"] == AlertEvent.SNOOZED:
         return None, None, event["snoozed_until"]
     return event["answer"], event["reason"], event["note"]
@@ -239,7 +239,7 @@ def review_alert(
     Raises
     ------
     BadData
-        There is no such alert, no answer of it waits for a review, or no reason is given.
+        The alert does not exist, none of its answers waits for a review, or no reason is given.
     """
     alert = known_alert(t, alert_id)
     if not alert.unreviewed:

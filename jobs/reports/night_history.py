@@ -1,4 +1,4 @@
-"""What changed lately and how the last nights ended, from the ledger, for the index and its pages."""
+"""Latest changes and how the last nights ended, from the ledger, for the index and its pages."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
@@ -92,7 +92,7 @@ def _changes(
     day: date,
     episodes: Mapping[str, Sequence[Payload]],
 ) -> Changes | None:
-    """What changed in the shortest of :data:`SINCE_DAYS` in which anything did; None: nothing is older than `day`."""
+    """Changes in the shortest of :data:`SINCE_DAYS` in which anything did; None: nothing is older than `day`."""
     first = date.fromisoformat(min(t.first_assessed().values(), default=day.isoformat()))
     changes = None
     for days in SINCE_DAYS:

@@ -57,7 +57,7 @@ def plot(path: str | Path, site: str) -> "Figure":
     Raises
     ------
     BadConfiguration
-        There is no installation at `path`, or matplotlib is not installed.
+        `path` is not an installation, or matplotlib is not installed.
     BadData
         `site` is not a text, the site is unknown, or it was not judged yet.
     StoreBroken

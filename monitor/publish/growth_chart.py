@@ -129,7 +129,7 @@ def growth_chart(
 
 
 def _as_judged(seen: Sequence[GrowthPoint], a: Assessment) -> list[GrowthPoint]:
-    """Points of which the newest is the estimate of the verdict, as the page states it."""
+    """Points, with the verdict's estimate as the newest, so that chart and page state the same."""
     seen = shown_points(seen, a)
     newest = seen[-1] if seen else None
     if newest is None or newest.low is None or a.uplift is None or a.status is Status.INSUFFICIENT_DATA:

@@ -133,7 +133,7 @@ def _standings(
     verdicts: Sequence[Verdict],
     counted: Mapping[str, float] | None,
 ) -> Iterator[_Standing]:
-    """What a site counts as, on each day on which that may change.
+    """Status that a site counts under, on each day on which that may change.
 
     `counted`: its counted hectares by day; None: it shares no ground, and counts with all of it.
     """
@@ -190,7 +190,7 @@ def _moves(site: str, before: _Standing, after: _Standing) -> Iterator[Move]:
 
 
 def _groups(site: Site | None) -> tuple[object, ...]:
-    """What decides the groups in which a site counts."""
+    """Properties that decide in which groups a site counts."""
     return () if site is None else (site.partner, site.programme_year, site.intervention, site.province)
 
 

@@ -49,7 +49,7 @@ class Period:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What ``regrowth programme --from --to --json`` prints."""
+        """JSON values that ``regrowth programme --from --to --json`` prints."""
         moves = [
             {
                 "site": move.site, "date": move.date, "from": move.old, "to": move.new, "hectares": move.hectares,

@@ -1,4 +1,4 @@
-"""What the page says about a period, in one language: a finding against the path, drawings, tables and changes."""
+"""Content of the page about a period, in one language: a finding against the path, drawings, tables and changes."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -282,7 +282,7 @@ def _years(period: Period, say: _Words) -> dict[str, Any]:
 
 
 def _changes(period: Period, say: _Words) -> dict[str, Any]:
-    """What changed in the last month, and before: the newest first."""
+    """Changes in the last month, and before: the newest first."""
     every = [move for move in (*period.before, *period.moves) if move.old != move.new]
     month = period.last.replace(day=1)
     recent = [move for move in every if move.date >= month.isoformat()]

@@ -96,7 +96,7 @@ def account_page(
 
 
 def _today(account: Account, language: words.Language, as_of: date) -> dict[str, Any]:
-    """What the page says about the newest night."""
+    """Content of the page about the newest night."""
     summary = account.summary
     today = as_of.isoformat()
     older = [member for member in account.sites if member.assessment.get("as_of", today) < today]

@@ -185,7 +185,7 @@ NO_SEASON = (
     "correct the column of the control.",
     "缺的不是无云影像：请指定能看出季节变化的对照地块（[registry] controls），或更正对照地块一列。",
 )
-"""What clears a verdict where the control has the same cover in every scene."""
+"""Advice where the control has the same cover in every scene."""
 WRONG_OFFSET = (
     "Clear scenes are not what is missing: correct the offset and scale that the collection states (Sentinel-2 adds "
     "1,000 from processing baseline 04.00 on: offset -0.1), for files of your own by 'regrowth source index --offset', "

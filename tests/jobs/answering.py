@@ -56,7 +56,7 @@ def site(id: str = SITE, **more: Any) -> Site:
 
 
 def assessment(id: str = SITE, **more: Any) -> Assessment:
-    """A red verdict of which the monitor is not so sure that a false alarm needs a review."""
+    """A red verdict with a probability below that from which a false alarm needs a review."""
     values = {"as_of": DAY, "last_observed": date(2026, 8, 12), "probability": 0.9, "p_failing": 0.9}
     return builders.assessment(id, **(values | more))
 

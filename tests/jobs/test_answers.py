@@ -235,7 +235,7 @@ def test_a_note_that_spreadsheets_take_for_a_formula_is_stored_as_it_was_written
 
 @pytest.fixture
 def sure(config):
-    """The first alert is on a site of which the monitor is 97 % sure; returns the kinds and states of its notices."""
+    """The first alert has a probability of 97 %; returns the kinds and states of its notices."""
     place, judged = builders.site("柳林"), builders.assessment("柳林")
     with open_ledger(load(config)) as ledger, ledger.transaction() as t:
         t.add_site(place.id, place.version, to_json(place), start=place.start.isoformat(), now="n")

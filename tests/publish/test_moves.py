@@ -73,7 +73,7 @@ class Programme:
             days = (date.fromisoformat(first), date.fromisoformat(last))
             return period_of(read_moves(t), t.night_days(), *days, path or {})
 
-    def told(self, first, last):
+    def moves_between(self, first, last):
         moves = self.period(first, last).summary["moves"]
         return [(one["site"], one["date"], one["from"], one["to"], one["hectares"], one["reason"]) for one in moves]
 
@@ -92,7 +92,7 @@ def test_each_move_has_its_reason_and_the_moves_explain_the_closing_balance(prog
     programme.night("2026-02-05", a="on_track", b="disturbed", c="lagging", d="insufficient_data")
     programme.retire("c")
     programme.night("2026-03-05", a="on_track", b="disturbed", d="on_track")
-    assert programme.told("2026-02-01", "2026-03-31") == [
+    assert programme.moves_between("2026-02-01", "2026-03-31") == [
         ("a", "2026-02-05", "too_early", "on_track", 10, "taking_hold"),
         ("b", "2026-02-05", "on_track", "disturbed", 10, "loss"),
         ("c", "2026-02-05", "on_track", "lagging", 10, "fell_below"),
@@ -110,7 +110,7 @@ def test_before_the_first_night_nothing_counts_and_all_sites_are_new_with_it(pro
     programme.night("2026-01-05", a="on_track")
     period = programme.period("2025-01-01", "2026-01-31")
     assert set(period.opening.values()) == {0.0}
-    assert programme.told("2025-01-01", "2026-01-31") == [("a", "2026-01-05", None, "on_track", 10, "new")]
+    assert programme.moves_between("2025-01-01", "2026-01-31") == [("a", "2026-01-05", None, "on_track", 10, "new")]
     early = programme.period("2025-01-01", "2025-12-31")
     assert (early.night, early.summary["moves"], sum(early.closing.values())) == (None, [], 0)
 
@@ -136,7 +136,7 @@ def test_a_new_promise_a_new_outline_and_new_planting_are_named_as_the_cause(pro
     programme.replant("c")
     programme.night("2026-01-06", a="lagging", b="undecided")
     programme.night("2026-01-07", a="failing", b="undecided", c="too_early")
-    assert programme.told("2026-01-06", "2026-01-07") == [
+    assert programme.moves_between("2026-01-06", "2026-01-07") == [
         ("a", "2026-01-06", "on_track", "lagging", 10, "promise"),
         ("b", "2026-01-06", "on_track", "undecided", 10, "outline"),
         ("b", "2026-01-06", None, "undecided", 2, "outline"),
@@ -153,7 +153,7 @@ def test_an_edit_of_the_registry_counts_from_the_next_night_on(programme):
     programme.register(place("b", 1))
     assert sum(programme.period("2026-01-01", "2026-01-31").closing.values()) == 10
     programme.night("2026-02-03", b="too_early")
-    assert [move[1] for move in programme.told("2026-02-01", "2026-02-28")] == ["2026-02-03", "2026-02-03"]
+    assert [move[1] for move in programme.moves_between("2026-02-01", "2026-02-28")] == ["2026-02-03", "2026-02-03"]
 
 
 def test_a_site_that_another_run_of_the_same_night_judges_counts_from_that_night_on(programme):
@@ -175,7 +175,7 @@ def test_ground_of_two_sites_counts_for_the_first_until_it_is_retired(programme)
     assert programme.period("2026-01-01", "2026-01-31").closing["failing"] == 0
     programme.retire("a")
     programme.night("2026-02-05", b="failing")
-    assert programme.told("2026-02-01", "2026-02-28") == [
+    assert programme.moves_between("2026-02-01", "2026-02-28") == [
         ("a", "2026-02-05", "on_track", None, 10, "retired"),
         ("b", "2026-02-05", None, "failing", 10, "outline"),
     ]
@@ -214,7 +214,7 @@ def test_a_site_that_changes_its_lot_takes_its_hectares_along(programme):
     assert by_month(moves, months_of(moves, last), lambda site: site.province) == {
         "Gansu": {"on_track": [10, 0]}, "Qinghai": {"on_track": [0, 10]},
     }  # fmt: skip
-    assert programme.told("2026-02-01", "2026-02-28") == []
+    assert programme.moves_between("2026-02-01", "2026-02-28") == []
 
 
 JUDGED = ("too_early", "undecided", "on_track", "lagging", "failing", "disturbed", "insufficient_data", "recovered")

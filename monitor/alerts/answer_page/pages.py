@@ -97,7 +97,7 @@ class SiteLine:
 
     @property
     def group(self) -> str:
-        """What to do: ``answer``, ``look`` or ``nothing``."""
+        """Task of the manager: ``answer``, ``look`` or ``nothing``."""
         if self.alert is not None:
             return "answer" if self.alert.state is AlertState.OPEN else "look"
         return "look" if self.status in LOOK else "nothing"
@@ -161,7 +161,7 @@ def form_page(
 
 
 def _asked(question: Question, entered: Entered, language: words.Language) -> dict[str, Any]:
-    """What the form says about one alert."""
+    """Content of the form about one alert."""
     news = question.news
     latitude, longitude = look_at(news.site, news.patch)
     return {
@@ -231,7 +231,7 @@ def my_sites_page(lines: Sequence[SiteLine], language: words.Language, *, name: 
 
 
 def _line(line: SiteLine, language: words.Language) -> dict[str, Any]:
-    """What the page says about one site."""
+    """Content of the page about one site."""
     alert = line.alert
     said = words.STATUS_NAMES[line.status][language]
     if line.assessment is None:

@@ -22,7 +22,7 @@ class Progress(NamedTuple):
     number: str
     """The one number, ``32%``, ``at most 7%``, ``+21 → +5``."""
     unit: str
-    """What it is, and its 95 % interval: ``of plan (15% to 53%)``."""
+    """Meaning of the number, and its 95 % interval: ``of plan (15% to 53%)``."""
 
 
 def progress(a: Assessment, seen: Sequence[GrowthPoint], language: Language) -> Progress | None:

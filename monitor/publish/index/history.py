@@ -1,4 +1,4 @@
-"""What the nights did: what changed since a day, and how the last ones ended."""
+"""History of the nights: changes since a day, and how the last ones ended."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -54,7 +54,7 @@ class Night:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """What changed since a day."""
+    """Changes since a day."""
 
     since: date
     before: dict[str, str] = field(default_factory=dict)

@@ -161,7 +161,7 @@ def _script_words(view: ProgrammeView, language: words.Language) -> dict[str, An
 
 
 def _changes(view: ProgrammeView, changes: Changes, language: words.Language) -> dict[str, Any]:
-    """What changed, in words, each with how many more there are."""
+    """Changes in words, each with how many more there are."""
     rows = {site.id: (row, a) for (site, a), row in zip(view.ordered, view.sites, strict=True)}
     statuses = [
         (row, _loss_in_words(a, view.as_of, language) if row.status == "disturbed" else None, before)

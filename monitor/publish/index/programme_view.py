@@ -72,7 +72,7 @@ class SiteRow(NamedTuple):
     status: str
     alert: Standing | None
     finding: tuple[str, str]
-    """What is known beside the status, in English and Chinese; with places for ``theta``, ``low`` and ``high``."""
+    """Finding beside the status, in English and Chinese; with places for ``theta``, ``low`` and ``high``."""
     theta: int | None
     """Share of the plan, and its interval. [%]"""
     low: int | None

@@ -55,7 +55,7 @@ FINDINGS: Final = {
     "unseen": {"en": "never seen", "zh": "从未看清"},
     "begun": {"en": "begun {month}", "zh": "{month}开工"},
 }
-"""What is known of a site beside its status, see :attr:`monitor.publish.index.programme_view.SiteRow.finding`."""
+"""Finding about a site beside its status, see :attr:`monitor.publish.index.programme_view.SiteRow.finding`."""
 FINDING_MARKS: Final = {"en": "; ", "zh": "；"}
 """Between two findings."""
 
@@ -100,4 +100,4 @@ LOST: Final = {
     },
     "unknown": {"en": "lost what it had grown", "zh": "植被突然受损"},
 }
-"""What happened to a site whose status has become ``disturbed``."""
+"""Event at a site whose status has become ``disturbed``."""
