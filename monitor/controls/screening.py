@@ -62,28 +62,6 @@ def left_out_from_json(values: Mapping[str, str]) -> dict[str, date]:
     return {unit: date.fromisoformat(day) for unit, day in values.items()}
 
 
-def left_out_mask(units: Sequence[str], days: np.ndarray, left: LeftOut) -> np.ndarray:
-    """Units that are left out, scene by scene.
-
-    Parameters
-    ----------
-    units : sequence of str
-        Ids of the units.
-    days : (time,) datetime64 array
-        Times of the scenes, UTC.
-    left : mapping
-        See :data:`LeftOut`.
-
-    Returns
-    -------
-    (time, unit) bool array
-        True from the first day on which a unit no longer counts.
-    """
-    since = np.array([left.get(str(unit), date.max) for unit in units], dtype="datetime64[D]")
-    absent: np.ndarray = days.astype("datetime64[D]")[:, None] >= since
-    return absent
-
-
 def too_few_units(controls: ControlSet, left: LeftOut, day: date) -> bool:
     """Whether fewer than :data:`monitor.controls.selection.MIN_UNITS` units can be compared with on a day.
 

@@ -21,7 +21,7 @@ from odc.geo.xr import xr_coords
 from monitor.cube.granules import MAX_GRANULES
 from monitor.cube.grid import grid_from_json
 from monitor.cube.packed import PACKED_LAYERS, unpack
-from monitor.cube.records import UNIT_MEASURES, Picture, encode_texts
+from monitor.cube.records import UNIT_MEASURES, Picture
 from monitor.cube.scenes import newest_rows, of_one_site, scenes_of_rows, stored_scenes
 from monitor.cube.store import DERIVED_FOLDER, LandscapeStore
 from monitor.errors import StoreBroken
@@ -203,12 +203,7 @@ class StoredSite:
         return self.landscape.scenes(rows, self._span("first_pixel"))
 
     def pixels(self, rows: Sequence[int]) -> np.ndarray:
-        """(row, layer, y, x) uint16 of some rows; 0 outside the site."""
-        with self.landscape.guarded():
-            return self.on_grid(self.landscape.pixels(rows, self._span("first_pixel")))
-
-    def _scenes(self, rows: Sequence[int]) -> np.ndarray:
-        """As :meth:`pixels`, for the tasks of dask: several threads may read at once, and nothing is remembered."""
+        """(row, layer, y, x) uint16 of some rows, 0 outside the site; several threads may read at once."""
         return self.on_grid(self.inner_pixels(rows))
 
     def on_grid(self, stored: np.ndarray) -> np.ndarray:
@@ -250,19 +245,13 @@ class StoredSite:
         snapshot: str | None = None,
         *,
         layers: Collection[str] = PACKED_LAYERS,
-        acquisitions: Collection[str] | None = None,
-        lazy: bool = True,
     ) -> xr.Dataset:
-        """The stored scenes as a cube.
+        """The stored scenes as a cube, in dask chunks of :data:`CUBE_CHUNK_BYTES`.
 
         Parameters
         ----------
         snapshot : str, optional, default: the newest
         layers : collection of str, some of :data:`monitor.cube.packed.PACKED_LAYERS`
-        acquisitions : collection of str, optional, default: all
-        lazy : bool
-            In dask chunks of :data:`CUBE_CHUNK_BYTES`; else in memory: for a few scenes of a small site dask takes
-            several times as long as the arithmetic.
 
         Returns
         -------
@@ -273,26 +262,17 @@ class StoredSite:
         Raises
         ------
         StoreBroken
-            The store cannot be read, or lacks one of the acquisitions.
+            The store cannot be read.
         """
         columns = self.columns(snapshot)
-        if acquisitions is not None:
-            wanted = encode_texts(acquisitions)
-            self.check_stored(wanted, columns["acquisition"])
-            chosen = np.isin(columns["acquisition"], wanted)
-            columns = {name: values[chosen] for name, values in columns.items()}
         rows = columns["row"].tolist()
         shape = (len(PACKED_LAYERS), *self.grid.shape)
-        packed: da.Array | np.ndarray
-        if lazy:
-            scenes = max(1, CUBE_CHUNK_BYTES // int(2 * np.prod(shape)))
-            blocks = [
-                da.from_delayed(delayed(self._scenes, pure=False)(part), (len(part), *shape), np.uint16)
-                for part in (rows[start : start + scenes] for start in range(0, len(rows), scenes))
-            ]
-            packed = da.concatenate(blocks) if blocks else da.zeros((0, *shape), np.uint16, chunks=-1)
-        else:
-            packed = self.pixels(rows) if rows else np.zeros((0, *shape), np.uint16)
+        scenes = max(1, CUBE_CHUNK_BYTES // int(2 * np.prod(shape)))
+        blocks = [
+            da.from_delayed(delayed(self.pixels, pure=False)(part), (len(part), *shape), np.uint16)
+            for part in (rows[start : start + scenes] for start in range(0, len(rows), scenes))
+        ]
+        packed = da.concatenate(blocks) if blocks else da.zeros((0, *shape), np.uint16, chunks=-1)
         cube = unpack(
             packed, ("y", "x"), times=[datetime.fromisoformat(time.decode()) for time in columns["time"].tolist()],
             scale=columns["scale"].tolist(), offset=columns["offset"].tolist(), bandpass=columns["bandpass"].tolist(),

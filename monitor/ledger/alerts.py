@@ -64,12 +64,9 @@ class Alerts(Rows):
         query = select(*_EVENT_COLUMNS).where(AlertEventRow.alert == alert).order_by(AlertEventRow.number)
         return [_event(row) for row in self._connection.execute(query)]
 
-    def all_events(self, *, kind: str | None = None, after: str = "") -> list[Payload]:
-        """Events of all alerts, oldest first, see :meth:`events`; each also with ``alert``.
-
-        `kind`: only those of a kind. `after`: only those that were recorded after a time.
-        """
-        query = select(*_EVENT_COLUMNS).where(AlertEventRow.time > after).order_by(AlertEventRow.id)
+    def all_events(self, *, kind: str | None = None) -> list[Payload]:
+        """Events of all alerts, or those of a kind, oldest first, see :meth:`events`; each also with ``alert``."""
+        query = select(*_EVENT_COLUMNS).order_by(AlertEventRow.id)
         query = query if kind is None else query.where(AlertEventRow.kind == kind)
         return [_event(row) for row in self._connection.execute(query)]
 

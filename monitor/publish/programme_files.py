@@ -66,16 +66,14 @@ def write_account(
     _write(files, root)
 
 
-def write_period(
-    period: Period, folder: Path, *, pledge: float | None, notice: Mapping[str, str] | None = None
-) -> None:
+def write_period(period: Period, folder: Path, *, pledge: float | None) -> None:
     """Write page and table of a period into a folder; parameters as for :func:`write_account`."""
     name = f"programme-{period.first}-{period.last}"
     pages = {"en": f"{name}.html", "zh": f"{name}.zh.html"}
     files = {f"{name}.csv": period_csv(period)}
     for language in words.LANGUAGES:
         page = account_page(
-            None, language, as_of=period.last, period=period, notice=notice, csv=f"{name}.csv", pledge=pledge,
+            None, language, as_of=period.last, period=period, csv=f"{name}.csv", pledge=pledge,
             twin=pages["zh" if language == "en" else "en"],
         )  # fmt: skip
         files[pages[language]] = page.encode()

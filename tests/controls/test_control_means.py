@@ -16,7 +16,6 @@ from monitor.controls.control_means import (
     mean_of_units,
     unit_spread,
 )
-from monitor.controls.screening import left_out_mask
 from monitor.controls.selection import REFERENCE_RING, ControlSet, Unit
 
 SINCE = date(2018, 4, 1)
@@ -36,7 +35,8 @@ def ground(seed: int = 0) -> np.ndarray:
 def compared(cover: np.ndarray, chosen: ControlSet, left_out: Mapping[str, date] | None = None) -> Comparison:
     """The control ground by (time, unit) cover."""
     ring = np.array([unit.ring for unit in chosen.units])
-    gone = left_out_mask([unit.id for unit in chosen.units], DAYS, left_out or {})
+    since = np.array([(left_out or {}).get(unit.id, date.max) for unit in chosen.units], "datetime64[D]")
+    gone = DAYS[:, None] >= since
     fit, risen = choose_units(cover.astype(np.float32).astype(float), DAYS, SINCE, ring=ring, present=~gone).at(DAYS)
     return compare(cover.astype(np.float32).astype(float)[:, :, None], ring, fit & ~gone, risen, cover=0)
 

@@ -2,10 +2,9 @@
 
 from datetime import date
 
-import numpy as np
 from shapely.geometry import box
 
-from monitor.controls.screening import left_out, left_out_mask, too_few_units
+from monitor.controls.screening import left_out, too_few_units
 from monitor.controls.selection import REFERENCE_RING, ControlSet, Unit
 
 UNITS = tuple(Unit(id=f"u{k}", geometry=box(k, 0, k + 0.9, 1), distance=100.0, ring=1 + k % 2) for k in range(12))
@@ -19,12 +18,6 @@ def test_a_unit_is_left_out_from_the_earliest_start_of_the_sites_that_touch_it_a
     ]
     assert left_out(UNITS, sites) == {"u0": date(2022, 4, 1), "u1": date(2020, 4, 1)}
     assert left_out(UNITS, []) == left_out([], sites) == {}
-
-
-def test_a_scene_of_the_day_of_the_start_does_not_count_the_unit_and_one_of_the_day_before_does():
-    times = np.array(["2020-03-31T23:59", "2020-04-01T00:00", "2024-01-01T03:00"], "datetime64[ns]")
-    gone = left_out_mask(["u0", "u1"], times, {"u1": date(2020, 4, 1)})
-    np.testing.assert_array_equal(gone, [[False, False], [False, True], [False, True]])
 
 
 def test_with_nine_units_left_there_is_too_little_to_compare_with_from_that_day_on():

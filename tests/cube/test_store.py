@@ -363,16 +363,6 @@ def test_each_scene_is_scaled_by_its_own_scale_and_offset(store, site):
     np.testing.assert_allclose(site.cube().red.values[:, 2, 2], [0.2, 0.2, 14546 * 2.75e-5 - 0.2], rtol=1e-5)
 
 
-@pytest.mark.parametrize("lazy", [True, False])
-def test_a_cube_of_some_scenes_is_that_part_of_the_whole_cube(store, site, lazy):
-    put(store, *map(entry, (3, 1, 4, 2, 5)))
-    some = site.cube(acquisitions=["s2/005", "s2/002"], lazy=lazy)
-    xr.testing.assert_identical(some.compute(), site.cube().isel(time=[1, 4]).compute())
-    assert (some["red"].chunks is not None) is lazy
-    with pytest.raises(StoreBroken, match="valley lacks 1 scenes that were seen in it, s2/009 among them"):
-        site.cube(acquisitions=["s2/001", "s2/009"])
-
-
 def test_landsat_that_is_brought_to_sentinel_2_is_so_in_the_cube_and_no_other_scene(store, site):
     landsat = entry(2, value=2000, sensor="landsat-8", quality="qa_pixel")
     put(store, entry(1, value=2000), landsat)
@@ -778,7 +768,7 @@ def everything(path, snapshot):
     """All values of a store, read again."""
     site = StoredSite(LandscapeStore(path), "low")
     rows, means = records(site, snapshot), site.unit_means(snapshot).values
-    drawn = site.cube(snapshot, layers=("red", "nir"), lazy=False)
+    drawn = site.cube(snapshot, layers=("red", "nir")).compute(scheduler="synchronous")
     fixed = repr((site.grid, site.units, site.controls, site.landscape.grounds))
     return fixed, repr(rows), means.tobytes(), drawn["red"].values.tobytes() + drawn["nir"].values.tobytes()
 

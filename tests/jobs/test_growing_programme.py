@@ -9,7 +9,6 @@ from jobs.register.registry import add_sites
 from jobs.runtime.installation import open_ledger
 from jobs.runtime.records import from_json
 from monitor.controls.control_means import choose_units, mean_of_units
-from monitor.controls.screening import left_out_mask
 from monitor.controls.selection import ControlSet
 from monitor.cube.store import landscape_at_snapshot
 from monitor.cube.stored_site import StoredSite
@@ -20,7 +19,7 @@ from tests.jobs.test_several_sources import assessments, night, status
 from tests.landscape import rows_of, series_of
 
 DAYS = [date(2018, 5, 15) + timedelta(days=d) for d in range(0, 880, 22)]
-NIGHT, BEGUN = date(2020, 9, 30), "2020-05-01"
+NIGHT, BEGUN = date(2020, 9, 30), "2020-05-10"  # on the day of a scene
 SITE = ground(12_000, 12_000, 12_120, 12_120)
 EAST = ground(12_160, 11_000, 12_700, 13_000)
 AROUND = ground(10_800, 10_800, 13_300, 13_300).difference(ground(11_985, 11_985, 12_135, 12_135))
@@ -83,12 +82,12 @@ def test_units_under_a_later_site_count_until_its_start_and_no_earlier_verdict_c
     frozen, means = controls(settings)
     staying = [unit.id for unit in frozen.units if unit.ring == 1 and not unit.geometry.intersects(EAST)]
     assert 10 <= len(staying) < sum(unit.ring == 1 for unit in frozen.units)
-    gone = {unit.id: date.fromisoformat(BEGUN) for unit in frozen.units if unit.geometry.intersects(EAST)}
+    touched = np.isin(means.unit.values, [unit.id for unit in frozen.units if unit.geometry.intersects(EAST)])
     days, cover = means.time.values.astype("datetime64[D]"), means.sel(measure="cover").values.astype(np.float64)
     rings = {unit.id: unit.ring for unit in frozen.units}
     choice = choose_units(
         cover, days, date(2019, 6, 1), ring=np.array([rings[name] for name in means.unit.values]),
-        present=~left_out_mask(means.unit.values, days, gone),
+        present=~touched | (days < np.datetime64(BEGUN))[:, None],
     )  # fmt: skip
     ring = np.isin(means.unit.values, staying)
     fit, risen = (mask[:, ring] for mask in choice.at(days))
