@@ -25,9 +25,11 @@ from monitor.verdict.placebos import Placebo
 SEEDS = (1, 2, 3, 4, 5)
 TRAINING = (101, 102, 103)
 BASE = "as it is"
-PRESENT = simulate.World()
-OTHER = other.Otherworld()
-THIRD = third.Thirdworld()
+TEN_YEARS = 10
+"""Years of looks: the time of the false-alarm budget. [year]"""
+PRESENT = simulate.World(post=TEN_YEARS)
+OTHER = other.Otherworld(post=TEN_YEARS)
+THIRD = third.Thirdworld(post=TEN_YEARS)
 TWICE = replace(PRESENT, pass_days=2.5)
 STRIPS = replace(PRESENT, strips=0.6)
 
@@ -39,6 +41,7 @@ CONDITIONS: dict[str, dict[str, World]] = {
         "twice the clear scenes": TWICE,
         "untreated strips as control": STRIPS,
         "strips and twice the clear scenes": replace(STRIPS, pass_days=2.5),
+        "large plan (A .35)": replace(PRESENT, plan=Plan(A=0.35, k=0.45, L=1.0, too_early_years=2.0)),
         "sandy plan (A .12, k .35, L .5)": replace(PRESENT, plan=Plan(A=0.12, k=0.35, L=0.5, too_early_years=2.0)),
         "shrub plan (A .12, k .25, L 1.5)": replace(PRESENT, plan=Plan(A=0.12, k=0.25, L=1.5, too_early_years=3.0)),
         "small plan (A .08, k .45, L 1)": replace(PRESENT, plan=Plan(A=0.08, k=0.45, L=1.0, too_early_years=2.0)),

@@ -153,7 +153,7 @@ of the figures before it.
 
 **What is asked.** A site was promised an uplift of cover, A (1 - exp(-k (t - L))), from L years after its start on:
 A {A}, k {k}, L {L} unless a line says otherwise. Theta is the share of it that came: 0 at a *failed* site, .5 at a site
-*at half*, 1 at a site *on plan*. Each is looked at after every clear scene for six years, with five years before and a
+*at half*, 1 at a site *on plan*. Each is looked at after every clear scene for ten years, with five years before and a
 false-alarm budget of .05 for ten years. A site at half must hardly ever be red, even where the plan is a fifth too
 large (*small*) or growth comes a year late (*late*): triples are plan right / small / late.
 

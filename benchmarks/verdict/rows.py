@@ -17,13 +17,18 @@ type Key = tuple[str, str, bool]
 type Scores = Mapping[Key, Mapping[str, Judged]]
 """Verdicts of the sites, by condition and truth."""
 
-RESTORED_10, RESTORED_30 = "10 % of controls restored", "30 % of controls restored"
-TRENDS, NOISY, TWICE = "trends sd .006", "noisy control, dry year 4", "twice the clear scenes"
-REQUIRED = (("present", BASE), ("present", TWICE), *(("third", s) for s in (BASE, RESTORED_10, RESTORED_30, TRENDS)))
-"""Conditions whose every figure stands in the first table."""
-HEADLINE = (*REQUIRED, ("third", NOISY), ("other", BASE))
+RESTORED_10, TRENDS, NOISY = "10 % of controls restored", "trends sd .006", "noisy control, dry year 4"
+TWICE, GRAZING = "twice the clear scenes", "grazing pulses"
+PLANS = (BASE, *(stress for stress in CONDITIONS["present"] if "plan" in stress))
+"""Plans of the present world."""
+HEADLINE = (
+    *(("present", stress) for stress in (*PLANS, TWICE)),
+    *(("third", stress) for stress in (BASE, RESTORED_10, TRENDS, NOISY, GRAZING)),
+    ("other", BASE),
+)
 """Conditions that are scored on more sites."""
-SLOW = tuple(stress for stress in CONDITIONS["present"] if "plan" in stress)
+FIRST_TABLE = (("present", BASE), ("present", TWICE))
+SLOW = PLANS[2:]
 CALIBRATED = (("third", BASE), ("third", TRENDS), ("other", BASE))
 TRIPLE = ("failed", "half", "full")
 YEARS = (4, 5, 6)
@@ -38,6 +43,16 @@ def name_of(key: Key) -> str:
 def _by(of: Judged, event: str, *years: float) -> list[Figure]:
     when = getattr(of, event)
     return [Figure.share(when <= year) for year in years]
+
+
+def _ever(of: Judged, event: str) -> Figure:
+    """Share of sites with an event at any look of ten years."""
+    return Figure.share(np.isfinite(getattr(of, event)))
+
+
+def _worst_red(found: Mapping[str, Judged]) -> Figure:
+    """Share ever red by any rule: the worst of on plan, half, plan a fifth too large, growth a year late."""
+    return max((_ever(found[truth], "red") for truth in ("full", *HALF)), key=lambda figure: figure.value)
 
 
 def _half(found: Mapping[str, Judged]) -> list[Figure]:
@@ -69,19 +84,37 @@ def required(scores: Scores, lots: Mapping[tuple[str, str], Lots]) -> list[Row]:
 
 
 def _alarms(scores: Scores) -> list[Row]:
-    found = scores["present", BASE, False]
-    full, half = found["full"], found["half"]
+    present = {plan: scores["present", plan, False] for plan in PLANS}
+    third = {stress: scores["third", stress, False] for stress in (BASE, RESTORED_10, NOISY, TRENDS)}
+    grazed, found = scores["third", GRAZING, False]["full"], present[BASE]
     lost = [Figure.share(found["disturbed"].named_after <= 1), Figure.share(found["disturbed"].red_after <= 1)]
+    worst = [_worst_red(of) for of in present.values()]
+    upper = max(figure.value + 2 * figure.error for figure in worst)
     return [
         Row(
-            name="sites on plan ever red, all rules, six years", figures=_by(full, "red", 6), required=(0.04,),
-            beside=f"by losses {several(_by(full, 'red_by_loss', 6))}; {_detection(found)}",
+            name="ever red by any rule in ten years, the worst of on plan and three truths at half: plan A .20 / .35 / "
+            "sandy / shrub / small", figures=worst, required=(0.05,) * len(PLANS),
+            beside=f"largest upper limit {shown(upper)}, at most .065",
         ),
         Row(
-            name="sudden losses within a year: named / red", figures=lost, required=(0.65, 0.43), sense="≥",
+            name="the same, third world: as it is / 10 % of controls restored / noisy control and dry year / trends",
+            figures=[_worst_red(of) for of in third.values()], required=(0.08, 0.08, 0.11, 0.21),
+            beside=f"on plan {several([_ever(of['full'], 'red') for of in third.values()])}",
+        ),
+        Row(
+            name="on plan, red by any rule within six years, third world with grazing pulses",
+            figures=_by(grazed, "red", 6), required=(0.10,),
+            beside=f"by losses, which these are, {several(_by(grazed, 'red_by_loss', 6))}",
+        ),
+        Row(
+            name="small sudden losses within a year: named / red", figures=lost, required=(0.70, 0.38), sense="≥",
             beside="without a loss, on plan / at half: named a site and year "
-            f"{several([Figure.mean(full.losses), Figure.mean(half.losses)])}, ever red "
-            f"{several([*_by(full, 'red_by_loss', 6), *_by(half, 'red_by_loss', 6)])}",
+            f"{several([Figure.mean(found[truth].losses) for truth in ('full', 'half')])}, ever red by a loss "
+            f"{several([_ever(found[truth], 'red_by_loss') for truth in ('full', 'half')])}",
+        ),
+        Row(
+            name="undamaged, on plan / at half: ever called `disturbed`",
+            figures=[_ever(found[truth], "disturbed") for truth in ("full", "half")], required=(0.07, 0.07),
         ),
     ]  # fmt: skip
 
@@ -89,27 +122,12 @@ def _alarms(scores: Scores) -> list[Row]:
 def _third(scores: Scores) -> list[Row]:
     third, trends = scores["third", BASE, False], scores["third", TRENDS, False]
     covered = {BASE: third, "noisy control, dry year": scores["third", NOISY, False], "trends": trends}
-    half_rows = []
-    for stress, bounds in (
-        (BASE, (0.06, 0.08, 0.10)),
-        (RESTORED_10, (0.08, 0.10, 0.12)),
-        (RESTORED_30, (0.10, 0.15, 0.27)),
-        (TRENDS, (0.08, 0.14, 0.15)),
-    ):
-        found = scores["third", stress, False]
-        ever = several(_by(found["full"], "red", 6))
-        half_rows.append(
-            Row(
-                name=f"red by failure at half, third world, {stress}", figures=_half(found), required=bounds,
-                beside=f"{_detection(found)}; on plan ever red, all rules, {ever}; loss named {_losses(found)}",
-            )
-        )  # fmt: skip
     return [
-        *half_rows,
         Row(
             name="failed red by year 6, third world: base / trends",
             figures=[_by(found["failed"], "failure", 6)[0] for found in (third, trends)], required=(0.78, 0.60),
-            sense="≥", beside=f"red at half: {several(_half(third))}; {several(_half(trends))}",
+            sense="≥",
+            beside=f"red by failure at half within six years: {several(_half(third))}; {several(_half(trends))}",
         ),
         Row(
             name="coverage of the 95 % interval, third world, the worst of theta 0, .5, 1: base / noisy control and "
@@ -127,11 +145,10 @@ def _present(scores: Scores) -> list[Row]:
     wrongly = [_by(plain[truth], "watch", 6)[0] for truth in ("full", "half")]
     return [
         Row(
-            name="failed red by year 4 / 5 / 6, present world; with twice the clear scenes",
-            figures=[f for found in (plain, twice) for f in _by(found["failed"], "failure", *YEARS)],
-            required=(0.43, 0.69, 0.83, 0.55, 0.80, 0.92), sense="≥",
-            beside=f"red at half: {several(_half(plain))}; {several(_half(twice))}; watched by year 2/3 "
-            f"{several(watched, 2)}; ever watched, on plan / at half: {several(wrongly)}",
+            name="failed red by year 4 / 5 / 6, present world", figures=_by(plain["failed"], "failure", *YEARS),
+            required=(0.44, 0.72, 0.83), sense="≥",
+            beside=f"with twice the clear scenes {several(_by(twice['failed'], 'failure', *YEARS), 2)}; watched by "
+            f"year 2/3 {several(watched, 2)}; watched within six years, on plan / at half: {several(wrongly)}",
         )
     ]  # fmt: skip
 
@@ -198,10 +215,10 @@ def under_stress(key: Key, found: Mapping[str, Judged]) -> tuple[str, ...]:
 
 
 def stresses(scores: Scores) -> list[tuple[str, ...]]:
-    """Every condition that does not stand in the first table."""
+    """Every condition whose figures do not all stand in the first table."""
     order = [(world, stress, False) for world in CONDITIONS for stress in CONDITIONS[world]]
     order += [(world, stress, True) for world, stress in CALIBRATED]
-    return [under_stress(k, scores[k]) for k in order if k in scores and (k[2] or k[:2] not in REQUIRED)]
+    return [under_stress(k, scores[k]) for k in order if k in scores and (k[2] or k[:2] not in FIRST_TABLE)]
 
 
 OTHERS = (

@@ -16,7 +16,7 @@ FAILURE, DISTURBANCE = RULES.index("failure"), RULES.index("disturbance")
 DISTURBED = STATUSES.index(Status.DISTURBED)
 UNJUDGED = (STATUSES.index(Status.TOO_EARLY), STATUSES.index(Status.INSUFFICIENT_DATA))
 LAST_YEAR = 6
-"""Years of looks. [year]"""
+"""Last year whose status is counted. [year]"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +117,8 @@ class Judged:
     red: np.ndarray
     watch: np.ndarray
     red_by_loss: np.ndarray
+    disturbed: np.ndarray
+    """First called ``disturbed``."""
     losses: np.ndarray
     """Sudden losses named a year. [1/year]"""
     named_after: np.ndarray
@@ -136,8 +138,8 @@ class Judged:
         return np.array([np.mean(when <= y) for y in years])
 
     def ever(self, event: str) -> float:
-        """Share of sites with `event` within six years."""
-        return float(self.by(event, LAST_YEAR)[0])
+        """Share of sites with `event` at any look."""
+        return float(np.mean(np.isfinite(getattr(self, event))))
 
     @property
     def coverage(self) -> float:
@@ -171,7 +173,7 @@ def judged(outcomes: Sequence[Outcome]) -> Judged:
     return Judged(
         theta=np.array([o.case.theta for o in every]), low=last[0], high=last[1], estimate=last[2],
         failure=first(every, red), red=first(every, red_by_any), watch=first(every, watched),
-        red_by_loss=first(every, red_by_loss),
+        red_by_loss=first(every, red_by_loss), disturbed=first(every, lambda rows: rows.status == DISTURBED),
         losses=np.array([loss_alarms(o).size / o.years[-1] for o in every]),
         named_after=np.array([loss_delay(o, names_a_loss) for o in every]),
         red_after=np.array([loss_delay(o, red_by_loss) for o in every]),
