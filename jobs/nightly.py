@@ -112,6 +112,8 @@ def _print_plan(planned: dict[str, Any]) -> None:
         typer.echo(error)
     for site, reason in planned["deferred"].items():
         typer.echo(f"{site}: deferred; {reason}")
+    for site, reason in planned["few_controls"].items():
+        typer.echo(f"{site}: {reason}")
     sites = planned["sites"]
     scenes = sum(len(site["scenes"]) for site in sites)
     megabytes = sum(site["megabytes"] for site in sites)

@@ -341,6 +341,48 @@ def replan(
     )
 
 
+@app.command()
+def controls(
+    site: Annotated[str, typer.Argument(help="Id of the site.")],
+    again: Annotated[bool, typer.Option("--again", help="Have the units chosen again by the next night.")] = False,
+    why: Annotated[str, typer.Option(help="The reason, in words.")] = "no reason given",
+    by: Annotated[str, typer.Option(help="Who decided it.")] = "an operator",
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the control units of a site; with --again, have them chosen again, after images or named ground were added.
+
+    The next night fetches the whole history of the site for the choice. Units, observations and assessments before stay
+    stored, open alerts stay open, and day, name and reason are published. Exit status: 0 done, 65 the site is unknown
+    or its units are not chosen yet.
+    """
+    from jobs.register.registry import choose_controls_again
+    from jobs.runtime.installation import selected_sites
+    from monitor.controls.selection import NOT_CHOSEN, ControlSet
+    from monitor.sites.site import ground_key
+
+    with installation(config) as (_, ledger):
+        (known,) = selected_sites(ledger, [site])
+        with ledger.reading() as t:
+            frozen = t.controls(ground_key(known))
+        if again:
+            known = choose_controls_again(ledger, site, f"{today()}, {by.strip()}: {why.strip()}")
+    units = NOT_CHOSEN if frozen is None else ControlSet.from_json(frozen)
+    if as_json:
+        print_json({"site": site, "again": list(known.controls_again), **units.to_json()})
+        return
+    if units.waits:
+        typer.echo(f"{printable(site)}: control units are not chosen yet")
+    else:
+        distances = [unit.distance for unit, is_control in zip(units.units, units.compared, strict=True) if is_control]
+        away = f", {min(distances):.0f} to {max(distances):.0f} m away" if distances else ""
+        typer.echo(f"{printable(site)}: {len(distances)} control units of {units.candidates} candidates{away}")
+    for decision in known.controls_again:
+        typer.echo(f"chosen again: {printable(decision)}")
+    if again:
+        typer.echo("The next night chooses them again, and fetches the history of the site for that.")
+
+
 def _same_file(first: Path, second: Path) -> bool:
     try:
         return first.resolve() == second.resolve() or first.samefile(second)

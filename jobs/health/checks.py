@@ -89,3 +89,6 @@ def _source_findings(settings: "Settings", *, online: bool) -> Iterator[Finding]
             yield from answers
     if online and all_answer:
         yield from guarded("imagery", lambda: sources.imagery(settings))
+    is_local = all("://" not in (source.url or "://") for source in settings.source)
+    if all_answer and (online or is_local):
+        yield from guarded("controls", lambda: sources.control_ground(settings))

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from jobs.health.finding import Finding, broken, list_ids, note, ok, one_line
+from jobs.health.finding import Finding, broken, count_of, list_ids, note, ok, one_line
 from jobs.health.machine import installed
 from jobs.runtime.secrets import file_content, secret
 from monitor.errors import BadConfiguration, MonitorError, TryLater
@@ -171,6 +171,34 @@ def imagery(settings: "Settings") -> Iterator[Finding]:
     message = f"{len(without_scenes)} of {len(sites)} sites were never offered a scene: {ids}"
     fix = f"correct the outline, or [source] url, collections or since; {first.id}: {reason}"
     yield broken("imagery", message, fix)
+
+
+def control_ground(settings: "Settings") -> Iterator[Finding]:
+    """Sites whose control units are not chosen yet are offered enough ground for them."""
+    from jobs.night.pipeline import plan
+    from jobs.register.registry import read_and_compare
+    from jobs.runtime.installation import open_ledger
+    from jobs.runtime.records import from_json
+    from monitor.sites.site import Site, ground_key
+
+    try:
+        with open_ledger(settings, create=False) as ledger:
+            fresh = [site.id for site in read_and_compare(ledger, settings).fresh]
+            with ledger.reading() as t:
+                frozen = t.all_controls()
+                known = [from_json(values, Site) for values in t.sites()]
+        waiting = sorted({*fresh, *(site.id for site in known if ground_key(site) not in frozen)})
+        few = plan(settings, as_of=datetime.now(UTC).date(), only=waiting)["few_controls"] if waiting else {}
+    except MonitorError:
+        return  # reported by `registry`, `ledger` and `source`
+    if not waiting:
+        return
+    if not few:
+        yield ok("controls", f"{count_of(len(waiting), 'new site')}: the images show enough control ground")
+        return
+    first = next(iter(few))
+    message = f"too little control ground for {len(few)} of {count_of(len(waiting), 'new site')}: {list_ids([*few])}"
+    yield note("controls", message, f"{first}: {few[first]} (docs/sources.md)")
 
 
 def _without_scenes(sites: "list[Site]", sources: "Sources", today: date) -> "list[Site]":

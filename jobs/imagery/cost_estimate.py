@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from odc.geo.geobox import GeoBox
-from shapely.ops import unary_union
 
 from jobs.imagery.sources import Sources
-from monitor.controls.selection import MAX_REFERENCES, UNITS_PER_RING, candidate_units
+from monitor.controls.selection import MAX_REFERENCES, UNITS_PER_RING
 from monitor.cube.context_pictures import context_grid
 from monitor.cube.overpass import Overpass
 from monitor.imagery import bands
-from monitor.ingest.control_choice import selection_scenes
+from monitor.ingest.control_choice import selection_scenes, task_candidates
 from monitor.ingest.steps import COMMIT_SIZE, Step
 from monitor.ingest.task import SiteTask
 
@@ -39,10 +38,7 @@ def estimate_cost(task: SiteTask, missing: Sequence[Overpass], grid: GeoBox, sou
         a source cannot know its cost beforehand, `eecu_seconds` where none can.
     """
     if task.controls is None:
-        covered = unary_union([scene.footprint for scene in task.offered if scene.footprint is not None])
-        others = [outline for outline, _ in task.others]
-        ring = sources.first.ring
-        around = len(candidate_units(task.site.geometry, others, grid, ring, covered=covered, within=task.within))
+        around = len(task_candidates(task, grid, sources.first.ring))
         # Scenes from which the control units are chosen are read twice: for the choice, then to be stored.
         choice = next(filter(None, selection_scenes(task, missing)), [])
         readings = [(overpass.granules, around) for overpass in choice]

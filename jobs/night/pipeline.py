@@ -57,6 +57,7 @@ from jobs.runtime.progress import Report, SceneProgress, report_nothing
 from jobs.runtime.records import to_json
 from jobs.runtime.settings import Settings
 from monitor.errors import MonitorError, TryLater
+from monitor.ingest.control_choice import control_shortage
 from monitor.ingest.missing import missing_overpasses, new_site_grid, search_again
 from monitor.ingest.task import Outcome, SiteTask, UnreadScene
 from monitor.ledger.ledger import Ledger
@@ -356,8 +357,8 @@ def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[s
     -------
     dict
         ``as_of``; ``sites``: for each its new ``scenes`` and their cost; ``deferred`` and ``failed``: by site why
-        nothing would be fetched; ``registry``; ``messages``: how many are waiting; ``earthengine``: its
-        budget, None without that source.
+        nothing would be fetched; ``few_controls``: by new site why it would get too few control units; ``registry``;
+        ``messages``: how many are waiting; ``earthengine``: its budget, None without that source.
 
     Raises
     ------
@@ -387,10 +388,20 @@ def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[s
         "sites": _planned_fetches(tasks, sources),
         "deferred": deferred,
         "failed": {site: str(error) for site, error in problems.items() if site not in deferred},
+        "few_controls": _few_controls(tasks, sources),
         "registry": registry.to_json(),
         "messages": waiting,
         "earthengine": None if use is None else use.to_json(),
     }
+
+
+def _few_controls(tasks: Sequence[SiteTask], sources: Sources) -> dict[str, str]:
+    """By new site why it would get too few control units from what the sources offer."""
+    ring, said = sources.first.ring, {}
+    for task in tasks:
+        if task.controls is None and (short := control_shortage(task, new_site_grid(task.site, sources.first), ring)):
+            said[task.site.id] = short.sentence
+    return said
 
 
 def _planned_fetches(tasks: Sequence[SiteTask], sources: Sources) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ import structlog
 from jobs.register.alerting import record_event
 from jobs.runtime.biome_settings import own_biomes
 from jobs.runtime.clock import now
+from jobs.runtime.installation import selected_sites
 from jobs.runtime.records import from_json, to_json
 from jobs.runtime.settings import Settings
 from monitor.alerts.alert import Alert, AlertEvent, AlertState
@@ -203,6 +204,8 @@ def compare(path: Path, report: Report, t: Transaction, *, restore_retired: bool
         if before is None:
             added.append(site)
             continue
+        if before.version != site.version:
+            site = with_control_decisions(t, site, before.version)
         if before.version != site.version and _is_assessed(t, site.id):
             site, columns = _with_kept_promise(t, site, before.version)
             plans |= {site.id: columns} if columns and (before.current or restore_retired) else {}
@@ -235,6 +238,39 @@ def _with_kept_promise(t: Transaction, site: Site, version: str) -> tuple[Site, 
     names = ("plan", "intervention", "subtype", "biome", "cohorts", "own_biome") if columns else ("plan",)
     kept = replace(site, **{name: getattr(before, name) for name in names})
     return replace(kept, version=site_version(kept)), columns
+
+
+def with_control_decisions(t: Transaction, site: Site, version: str) -> Site:
+    """A site of the file with the decisions to choose its control units again, which the ledger has in this version."""
+    again = tuple((t.site_version(site.id, version) or {}).get("controls_again", ()))
+    decided = replace(site, controls_again=again)
+    return replace(decided, version=site_version(decided)) if again else site
+
+
+def choose_controls_again(ledger: Ledger, site_id: str, decision: str) -> Site:
+    """Have the control units of a site chosen again by the next night, which fetches its whole history for that.
+
+    Returns the site as it is from now on; the units, observations and assessments before stay stored.
+
+    Parameters
+    ----------
+    ledger, site_id : Ledger, str
+    decision : str
+        Day, who and why; published with the site.
+
+    Raises
+    ------
+    BadData
+        The site is unknown or retired, or its units are not chosen yet.
+    """
+    (site,) = selected_sites(ledger, [site_id])
+    with ledger.transaction() as t:
+        if t.controls(ground_key(site)) is None:
+            raise BadData(f"site {site_id!r}: its control units are not chosen yet; the next night chooses them")
+        decided = replace(site, controls_again=(*site.controls_again, decision))
+        decided = replace(decided, version=site_version(decided))
+        t.add_site(site_id, decided.version, to_json(decided), start=decided.start.isoformat(), now=now())
+    return decided
 
 
 def read_registry(

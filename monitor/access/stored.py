@@ -22,10 +22,9 @@ from monitor.cube.stored_site import StoredSite
 from monitor.errors import BadConfiguration, BadData, MonitorError
 from monitor.sites.landscapes import landscape_place
 from monitor.sites.registry import read_sites
-from monitor.sites.site import ground_key_of
 
 SITES_TABLE = "sites.parquet"
-_COLUMNS = ("site", "name", "start", "intervention", "biome", "partner", "geometry")
+_COLUMNS = ("site", "name", "start", "intervention", "biome", "partner", "ground", "geometry")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +66,9 @@ def published_site(places: Installation, site: str) -> PublishedSite | None:
         table = pq.read_table(places.outputs / SITES_TABLE, columns=list(_COLUMNS), filters=[("site", "==", site)])
         for values in table.to_pylist():
             outline = shapely.from_wkb(values.pop("geometry"))
-            ground = ground_key_of(outline, values["start"], values["biome"])
-            return PublishedSite(values=values, ground=ground, place=landscape_place(outline, values["biome"]))
+            return PublishedSite(
+                values=values, ground=values.pop("ground"), place=landscape_place(outline, values["biome"])
+            )
     return None
 
 

@@ -1,18 +1,29 @@
 """Choose the control units of new sites by how site and units behaved before the start."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import structlog
 import xarray as xr
+from odc.geo.geobox import GeoBox
+from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 
-from monitor.controls.selection import MIN_SELECTION_SCENES, Unit, candidate_units, select_units
+from monitor.controls.selection import (
+    MIN_SELECTION_SCENES,
+    MIN_UNITS,
+    UNITS_PER_RING,
+    Unit,
+    candidate_units,
+    select_units,
+)
 from monitor.cover.observe import Refusal
+from monitor.cube.grid import crs_of
 from monitor.cube.overpass import Overpass
 from monitor.cube.records import MEASURES
 from monitor.errors import UNREAD, MonitorError, TryLater
@@ -23,12 +34,36 @@ from monitor.ingest.site_update import SiteUpdate, for_each
 from monitor.ingest.steps import Step, make_steps
 from monitor.ingest.task import RankedSources, SiteTask
 from monitor.sites.growing_season import GrowingSeason
+from monitor.sites.projection import lonlat, projected
 
 log = structlog.get_logger()
 
 MAX_BUFFERED_BYTES: Final = 128 << 20
 """Observations made to choose units that stay in memory to be stored, all sites of a landscape; others are read again.
 [byte]"""
+REACH_STEP: Final = 500.0
+"""Step of the distance that images should show around a site. [m]"""
+
+
+class ControlShortage(NamedTuple):
+    """A new site for which the offered images, or the named ground, show too few candidates for control units."""
+
+    candidates: int
+    reach: float | None
+    """Distance beyond the site that images should show, for :data:`monitor.controls.selection.UNITS_PER_RING`
+    candidates; None: the ring does not hold as many, or the ground is named. [m]"""
+
+    @property
+    def sentence(self) -> str:
+        """What is missing, and what to do."""
+        found = f"{self.candidates or 'no'} piece{'' if self.candidates == 1 else 's'} of control ground of its size"
+        need = f"{found}, and without {MIN_UNITS} no failure is reported"
+        if self.reach is None:
+            return f"{need}; name control ground, or more of it: [registry] controls"
+        return (
+            f"{need}; images that show the ground up to {self.reach / 1000:g} km beyond the site would have "
+            f"{UNITS_PER_RING}; or name control ground: [registry] controls"
+        )
 
 
 def selection_scenes(task: SiteTask, missing: Sequence[Overpass]) -> list[list[Overpass]]:
@@ -52,6 +87,40 @@ def selection_scenes(task: SiteTask, missing: Sequence[Overpass]) -> list[list[O
             seasons.setdefault(year, []).append(overpass)
     before = [overpass for overpass in missing if overpass.main.time.date() < start]
     return [before, *(seasons[year] for year in sorted(seasons))]
+
+
+def task_candidates(task: SiteTask, grid: GeoBox, ring: tuple[float, float]) -> list[Unit]:
+    """Candidates for the control units of a new site, where its offered scenes show the ground.
+
+    `grid`, `ring`: of the site, and of the preferred source.
+    """
+    covered = unary_union([scene.footprint for scene in task.offered if scene.footprint is not None])
+    others = [outline for outline, _ in task.others]
+    return candidate_units(task.site.geometry, others, grid, ring, covered=covered, within=task.within)
+
+
+def control_shortage(task: SiteTask, grid: GeoBox, ring: tuple[float, float]) -> ControlShortage | None:
+    """Whether a new site would get too few control units from the scenes that it is offered; None: enough.
+
+    Parameters as for :func:`task_candidates`. That candidates exist does not mean that they are like the site.
+    """
+    number = len(task_candidates(task, grid, ring))
+    if number >= MIN_UNITS:
+        return None
+    if task.within is not None:
+        return ControlShortage(number, None)
+    crs, others = crs_of(grid), [outline for outline, _ in task.others]
+    left, bottom, right, top = projected(task.site.geometry, crs).bounds
+
+    def shown(step: int) -> int:
+        """Candidates that images show which end a number of steps beyond the site."""
+        reach = step * REACH_STEP
+        covered = lonlat(box(left - reach, bottom - reach, right + reach, top + reach), crs)
+        return len(candidate_units(task.site.geometry, others, grid, ring, covered=covered))
+
+    steps = range(1, round(ring[1] / REACH_STEP) + 1)
+    place = bisect_left(steps, UNITS_PER_RING, key=shown)
+    return ControlShortage(number, steps[place] * REACH_STEP if place < len(steps) else None)
 
 
 def choose_controls(
@@ -123,12 +192,7 @@ class _Selection:
     """Refusals that may not hold on another day."""
 
     def find_candidates(self, sources: RankedSources) -> None:
-        task = self.update.task
-        covered = unary_union([scene.footprint for scene in task.offered if scene.footprint is not None])
-        others, ring = [outline for outline, _ in task.others], sources.first.ring
-        self.candidates = tuple(
-            candidate_units(task.site.geometry, others, self.update.grid, ring, covered=covered, within=task.within)
-        )
+        self.candidates = tuple(task_candidates(self.update.task, self.update.grid, sources.first.ring))
 
     def next_batch(self) -> list[Overpass]:
         self.batch = self.batches.pop(0)

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import geopandas as gpd
 import pandas as pd
 
-from monitor.sites.site import Plan, Site
+from monitor.sites.site import Plan, Site, ground_key
 from monitor.verdict.assessment import Assessment, assessment_to_json
 
 
@@ -29,13 +29,16 @@ def sites_parquet(rows: Sequence[tuple[Site, Assessment]]) -> bytes:
     programmes or nights can be concatenated.
     """
     declared = {field.name: field.type for kind in (Site, Assessment) for field in fields(kind)}
-    declared |= {f"plan_{field.name}": field.type for field in fields(Plan)} | {"too_early_years": float}
+    declared |= (
+        {"ground": str} | {f"plan_{field.name}": field.type for field in fields(Plan)} | {"too_early_years": float}
+    )
     plain = (
         "name", "name_zh", "start", "intervention", "biome", "subtype", "province", "programme_year", "partner",
         "version",
     )  # fmt: skip
     values: dict[str, list[Any]] = {"site": [site.id for site, _ in rows]}
     values |= {name: [getattr(site, name) for site, _ in rows] for name in plain}
+    values["ground"] = [ground_key(site) for site, _ in rows]
     values |= {f"plan_{name}": [getattr(site.plan, name) for site, _ in rows] for name in ("A", "k", "L")}
     values["too_early_years"] = [site.plan.too_early_years for site, _ in rows]
     values |= {field.name: [getattr(a, field.name) for _, a in rows] for field in fields(Assessment)}

@@ -144,6 +144,8 @@ class Site:
     own_biome: Biome | None = None
     """Definition of a biome that the configuration defines; None: a built-in one. It travels with the site, so that
     every process judges by the same definition, and a verdict can be reproduced after the configuration has changed."""
+    controls_again: tuple[str, ...] = ()
+    """Decisions to choose the control units again, oldest first: day, who and why (``regrowth sites controls``)."""
     version: str = ""
     """See :func:`site_version`."""
 
@@ -154,32 +156,13 @@ class Site:
 
 
 def ground_key(site: Site) -> str:
-    """Key under which observations of a site are stored: hash of its outline, start and biome.
+    """Key under which observations of a site are stored, 16 hexadecimal digits: hash of its outline, start and biome.
 
-    A change of any of the three, or of the season, index or endmembers of an own biome, is a new ground, with
-    observations of its own; a change of plan or manager is not.
+    A change of any of the three, of the season, index or endmembers of an own biome, or a decision to choose the
+    control units again, is a new ground, whose observations are fetched anew; a change of plan or manager is not.
     """
-    return ground_key_of(site.geometry, site.start, site.biome_key)
-
-
-def ground_key_of(geometry: BaseGeometry, start: date, biome: str) -> str:
-    """Ground key of a site with this outline, start and biome, see :func:`ground_key`.
-
-    Parameters
-    ----------
-    geometry : shapely geometry
-        Outline, longitude and latitude. [degree]
-    start : date
-        First day of the intervention.
-    biome : str
-        See :attr:`Site.biome_key`.
-
-    Returns
-    -------
-    str
-        16 hexadecimal digits.
-    """
-    content = geometry.normalize().wkb + f"|{start}|{biome}".encode()
+    again = f"|{len(site.controls_again)}" if site.controls_again else ""
+    content = site.geometry.normalize().wkb + f"|{site.start}|{site.biome_key}{again}".encode()
     return hashlib.sha256(content).hexdigest()[:16]
 
 
@@ -197,7 +180,13 @@ def site_version(site: Site) -> str:
         del content["plan"]["cover"], content["plan"]["factor"]
     content["cohorts"] = [(begun.isoformat(), share) for begun, share in site.cohorts]
     content["own_biome"] = None if site.own_biome is None else asdict(site.own_biome)
-    for later in ("cohorts", "manager_email", "name_zh", "own_biome"):  # a site without one has the earlier version
+    for later in (
+        "cohorts",
+        "controls_again",
+        "manager_email",
+        "name_zh",
+        "own_biome",
+    ):  # a site without one has the earlier version
         if not content[later]:
             del content[later]
     text = json.dumps(json.loads(json.dumps(content), parse_int=float), sort_keys=True)  # 2 and 2.0 are the same

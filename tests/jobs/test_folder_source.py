@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from jobs.cli import app
 from monitor.imagery.sample import LAEA, Sample
 from monitor.imagery.stac.source import Stac
-from monitor.sites.projection import lonlat
+from monitor.sites.projection import lonlat, projected
 from tests.builders import feature, installed, write_features
 from tests.sample_folder import export_sample
 
@@ -107,3 +107,20 @@ def test_a_night_over_the_folder_gives_the_observations_of_the_sample(tmp_path):
     assert len(seen["sample"]) > 200
     assert seen["sample"]["control_cover"].notna().sum() > 100
     pd.testing.assert_frame_equal(seen["folder"], seen["sample"], atol=1e-6)
+
+
+def test_images_that_show_too_little_control_ground_are_named_before_the_first_night(printed, folder, tmp_path):
+    outline = lonlat(projected(Sample(1).place(3), LAEA).buffer(90, join_style="mitre"), LAEA)
+    site = feature("p3", outline, start="2017-04-01", intervention="assisted_regeneration")
+    source = f'kind = "stac"\nurl = "{folder}"\nallow_hosts = ["{folder}"]\nsince = "2015-08-01"'
+    installed(tmp_path, [site], source)
+    config = tmp_path / "regrowth.toml"
+    planned = json.loads(called("run", "--dry-run", "--json", "--as-of", "2020-10-31", "--config", config))
+    said = planned["few_controls"]["p3"]
+    assert (
+        "without 10 no failure is reported; images that show the ground up to 1.5 km beyond the site would have 30"
+        in said
+    )
+    found = CliRunner().invoke(app, ["doctor", "--json", "--config", str(config)])
+    (finding,) = (one for one in json.loads(found.stdout)["checks"] if one["check"] == "controls")
+    assert said in finding["fix"]

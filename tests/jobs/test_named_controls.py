@@ -13,6 +13,7 @@ from jobs.runtime.exits import Exit
 from jobs.runtime.installation import open_ledger
 from jobs.runtime.records import from_json
 from jobs.runtime.settings import load
+from monitor import open_site
 from monitor.errors import BadData
 from monitor.imagery.sample import LAEA, Sample
 from monitor.sites.geometry import geodesic_hectares
@@ -188,3 +189,21 @@ def test_a_site_is_compared_with_its_strip_and_the_strip_is_not_judged(installat
     assert json.loads(installation.status)[0]["hectares"] < 0.75 * geodesic_hectares(outline(installation, "demo-07"))
     shown = json.loads((settings.outputs.root / "sites" / "demo-07" / "controls.geojson").read_text(encoding="utf-8"))
     assert unary_union([shape(one["geometry"]) for one in shown["features"]]).equals(units)
+
+
+def test_units_chosen_again_are_cut_from_the_ground_named_since_and_the_decision_is_published(installation):
+    config = installation.config
+    assert regrowth("sites", "controls", "demo-02", "--again", config=config)[0] == Exit.BAD_DATA, "not chosen yet"
+    night(load(config), as_of=NIGHT, only=["demo-02"], pages=False)
+    _, before, _ = regrowth("sites", "controls", "demo-02", "--json", config=config)
+    settings = name_ground(installation, (strip(0.6, 1.0), {}))
+    reason = ("--by", "Li Wei", "--why", "the fence was moved <b>")
+    assert regrowth("sites", "controls", "demo-02", "--again", *reason, config=config)[0] == Exit.DONE
+    (done,) = night(settings, as_of=date(2018, 9, 30), only=["demo-02"]).sites
+    assert (done.state, done.error) == ("done", None)
+    assert strip(0.6, 1.0).contains(frozen(settings)["demo-02"])
+    _, after, _ = regrowth("sites", "controls", "demo-02", "--json", config=config)
+    assert json.loads(after)["units"] != json.loads(before)["units"]
+    page = (settings.outputs.root / "sites" / "demo-02" / "index.html").read_text(encoding="utf-8")
+    assert "Li Wei: the fence was moved &lt;b&gt;" in page
+    assert open_site(config, "demo-02").sizes["time"] == len(done.scenes_new), "its history was fetched again"

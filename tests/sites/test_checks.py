@@ -370,6 +370,7 @@ def test_any_change_of_a_property_of_a_site_is_a_new_version(judged):
         "province": "x", "programme_year": 2000, "partner": "x", "slope_degrees": 1.0,
         "manager_name": "x", "manager_language": "zh", "manager_email": "x@example.org", "manager_channel": "x",
         "cohorts": ((site.start, 1.0),), "own_biome": BIOMES["steppe"], "name_zh": "x",
+        "controls_again": ("2026-11-30, x: x",),
     }  # fmt: skip
     assert set(changed) == {f.name for f in dataclasses.fields(site)} - {"version", "hectares"}
     versions = [site_version(dataclasses.replace(site, **{name: value})) for name, value in changed.items()]
