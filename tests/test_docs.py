@@ -82,7 +82,8 @@ GUIDES = [
     "README.md",
     "CONTRIBUTING.md",
     "aoi/README.md",
-    *sorted(f"docs/{path.name}" for path in ROOT.glob("docs/*.md")),
+    *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/**/*.md")),
+    "README.zh.md",
 ]
 
 
@@ -105,6 +106,25 @@ def test_every_command_and_option_of_a_guide_exists(root, guide):
         assert {word.split("=")[0] for word in words if word.startswith("--")} <= options, line
         found += 1
     assert found or guide not in ("README.md", "docs/operations.md", "docs/assess.md", "docs/channels.md")
+
+
+@pytest.mark.parametrize(
+    ("guide", "twin"),
+    [
+        ("README.zh.md", "README.md"),
+        ("docs/zh/first-hour.md", "docs/first-hour.md"),
+        ("docs/zh/operations.md", "docs/operations.md"),
+    ],
+)
+def test_a_chinese_guide_gives_the_commands_of_its_english_twin(root, guide, twin):
+    written = {
+        line.split(" --language zh")[0].split("  #")[0]
+        for block in blocks((root / guide).read_text(encoding="utf-8"), "sh")
+        for line in map(str.strip, block.splitlines())
+    }
+    english = (root / twin).read_text(encoding="utf-8")
+    assert written
+    assert not [line for line in written if line not in english]
 
 
 @pytest.mark.parametrize("guide", GUIDES)
