@@ -3,7 +3,7 @@
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -30,6 +30,7 @@ def check(
         Path | None,
         typer.Option(help="Write valid and repaired sites to this GeoJSON file; sites beyond repair are left out."),
     ] = None,
+    language: Annotated[Literal["en", "zh"], typer.Option(help="Language of the report.")] = "en",
     config: Config = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
@@ -41,6 +42,7 @@ def check(
     from jobs.runtime.biome_settings import own_biomes
     from monitor.sites import registry
     from monitor.sites.formats.feature import FileRefused
+    from monitor.sites.problems_zh import PROBLEMS
 
     if repair is not None and (repair.suffix.lower() not in (".geojson", ".json") or _same_file(file, repair)):
         typer.echo(f"--repair {repair}: name another file, ending in .geojson; the original is kept.", err=True)
@@ -54,6 +56,8 @@ def check(
             typer.echo(json.dumps({"sites": [], "error": refusal}))
         else:
             typer.echo(f"Refused: {printable(str(error))} [{error.code}]")
+            if language == "zh":
+                typer.echo(f"拒绝：{PROBLEMS[error.code]}。")
         raise typer.Exit(Exit.BAD_DATA) from None
     if repair is not None:
         report = registry.repair(report)
@@ -63,7 +67,7 @@ def check(
         _cut_strips(report, settings.registry.controls)
     _note_future_starts(report)
     _note_slow_plans(report, settings)
-    typer.echo(json.dumps(_report_json(report)) if as_json else _report_text(report, repair))
+    typer.echo(json.dumps(_report_json(report)) if as_json else _report_text(report, repair, language))
     if report.refused:
         raise typer.Exit(Exit.BAD_DATA)
 
@@ -402,25 +406,31 @@ def _report_json(report: "Report") -> dict[str, object]:
     return {"sites": sites, "unknown_columns": report.columns}
 
 
-def _report_text(report: "Report", repaired: Path | None) -> str:
+def _report_text(report: "Report", repaired: Path | None, language: str) -> str:
     from jobs.register.registry import columns_in_words
+    from monitor.sites.problems_zh import PROBLEMS
     from monitor.sites.registry import REPAIRABLE
 
     lines = []
     for entry in report.entries:
-        lines.append(f"{'ok     ' if entry.site else 'REFUSED'}  {printable(entry.label)}  {_area(entry.hectares)}")
+        state = ("ok     ", "REFUSED") if language == "en" else ("通过", "拒绝")
+        lines.append(f"{state[entry.site is None]}  {printable(entry.label)}  {_area(entry.hectares)}")
         if entry.repaired:
             change = f"{_area(entry.hectares_before)} before, {_area(entry.hectares)} after"
             lines.append(f"         repaired: {', '.join(entry.repaired)} ({change})")
-        lines += [
-            f"         {'problem' if p.refuses else 'note'}: {p.message} {p.fix} [{p.code}]"
-            for p in entry.problems
-            if p.code != "UNKNOWN_COLUMN"  # named once, below
-        ]
+        for problem in entry.problems:
+            if problem.code == "UNKNOWN_COLUMN":  # named once, below
+                continue
+            if language == "zh":
+                lines.append(f"      {'问题' if problem.refuses else '提示'}：{PROBLEMS[problem.code]}。")
+            kind = "problem" if problem.refuses else "note"
+            lines.append(f"         {kind}: {problem.message} {problem.fix} [{problem.code}]")
     if report.columns:
         lines.append(f"Columns that are not read: {printable(columns_in_words(report.columns))}.")
-    accepted = len(report.sites)
-    lines.append(f"{accepted} of {len(report.entries)} sites taken, {_area(sum(s.hectares for s in report.sites))}.")
+    accepted, hectares = len(report.sites), _area(sum(s.hectares for s in report.sites))
+    lines.append(f"{accepted} of {len(report.entries)} sites taken, {hectares}.")
+    if language == "zh":
+        lines.append(f"共 {len(report.entries)} 个地块，通过 {accepted} 个，拒绝 {len(report.refused)} 个。")
     if repaired is not None:
         written = f"Written to {repaired}: {accepted} sites" if accepted else f"Nothing to write to {repaired}"
         lines.append(f"{written}, {len(report.refused)} left out.")

@@ -9,6 +9,9 @@ import typer
 from typer.testing import CliRunner
 
 from jobs.commands.sites import app
+from jobs.runtime.exits import Exit
+from monitor.sites.problems_zh import PROBLEMS
+from tests.builders import regrowth, write_features
 
 X, Y, D = 104.6, 35.5, 0.01
 SQUARE = [[X, Y], [X + D, Y], [X + D, Y + D], [X, Y + D], [X, Y]]
@@ -206,3 +209,22 @@ def test_a_hostile_type_of_geometry_cannot_write_to_the_terminal(run, registry, 
     text = run(registry(entry(geometry={"type": "\x1b[2J\0", "coordinates": []})))[1]
     assert "is a [2J, not a polygon" in text
     assert "\x1b" not in text
+
+
+def test_every_problem_is_said_in_chinese_too(tmp_path):
+    code = re.compile(r'\b(?:Problem|FileRefused|add)\(\s*"([A-Z0-9_]{4,})"')
+    root = Path(__file__).parents[2]
+    sources = [*(root / "monitor/sites").rglob("*.py"), root / "jobs/commands/sites.py"]
+    used = {name for path in sources for name in code.findall(path.read_text(encoding="utf-8"))}
+    assert len(used) > 50
+    assert used <= PROBLEMS.keys()
+    path = tmp_path / "open.geojson"
+    ring = [[107.40, 37.80], [107.41, 37.80], [107.41, 37.81], [107.40, 37.81]]
+    site = {"id": "a", "start": "2024-04-20", "intervention": "planting", "biome": "desert_steppe"}
+    geometry = {"type": "Polygon", "coordinates": [ring]}
+    write_features(path, [{"type": "Feature", "properties": site, "geometry": geometry}])
+    status, printed, _ = regrowth("sites", "check", path, "--language", "zh")
+    assert status == Exit.BAD_DATA
+    assert "问题：边界未闭合" in printed
+    assert "[UNCLOSED]" in printed
+    assert "共 1 个地块，通过 0 个，拒绝 1 个。" in printed
