@@ -56,10 +56,13 @@ def test_each_recorded_item_resolves_as_read_by_hand(shared_data, root):
     ] == expected
 
 
-def test_an_item_in_jpeg_2000_is_refused_by_the_name_of_its_format(msi):
-    assets = {name: asset for name, asset in msi["assets"].items() if name.endswith("-jp2")}
-    scene = scene_from_item({**msi, "assets": assets}, base="https://x/", source="stac")
-    assert re.search(r"JPEG 2000, which this version does not read .*red-jp2.*use a catalogue", str(scene.handle))
+def test_an_item_in_jpeg_2000_is_read_and_geotiffs_are_preferred(msi):
+    twins = {name: asset for name, asset in msi["assets"].items() if name.endswith("-jp2")}
+    scl = {"SCL_20m": {"href": "s3://other/SCL.jp2", "type": "image/jp2"}}
+    for assets, ending in ((twins | scl, "jp2"), (msi["assets"], "tif"), (msi["assets"] | scl, "tif")):
+        scene = scene_from_item({**msi, "assets": assets}, base="https://x/", source="stac")
+        files = [asset.href for asset in (*scene.handle.bands, scene.handle.quality)]
+        assert [href.endswith(ending) for href in files] == [True] * 7
 
 
 def test_every_recorded_item_of_planetary_computer_is_a_whole_scene_of_the_datatake_in_its_name(shared_data):

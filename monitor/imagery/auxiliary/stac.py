@@ -18,7 +18,7 @@ from monitor.imagery.auxiliary.elevation import TERRAIN_PIXEL, ElevationTile, mo
 from monitor.imagery.source import IsStored, Scene
 from monitor.imagery.stac import blocks
 from monitor.imagery.stac.asset_reader import AssetAddresses, AssetReader
-from monitor.imagery.stac.assets import ItemAsset, SceneAssets, geotiff_assets
+from monitor.imagery.stac.assets import ItemAsset, SceneAssets, image_assets
 from monitor.imagery.stac.documents import safe_text
 from monitor.imagery.stac.items import item_address
 from monitor.imagery.stac.source import Stac
@@ -86,7 +86,7 @@ def _extent(item: Mapping[str, Any]) -> BaseGeometry | None:
 
 
 def _elevation(item: Mapping[str, Any]) -> ItemAsset | None:
-    files = dict(geotiff_assets(item))
+    files = dict(image_assets(item))
     key = next((name for name in ELEVATION_ASSETS if name in files), next(iter(files)) if len(files) == 1 else None)
     return None if key is None else ItemAsset(key=key, href=str(files[key]["href"]))
 

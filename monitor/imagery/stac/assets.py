@@ -94,12 +94,6 @@ def select_bands(item: Mapping[str, Any], product: StacProduct) -> list[BandCand
     missing = [name for name in ("red", "nir") if selected[bands.OBSERVED.index(name)] is None]
     if missing:
         assets = as_mapping(item.get("assets"))
-        if jpeg := {key: asset for key, asset in assets.items() if _is_jpeg2000(asset)}:
-            why = (
-                f"has its bands as JPEG 2000, which this version does not read ({listed_keys(jpeg)}); use a catalogue "
-                "of the same scenes as GeoTIFFs (docs/sources.md), or convert and index them: regrowth source index"
-            )
-            raise item_rejected(BROKEN_SCENE, why)
         raise item_rejected(BROKEN_SCENE, f"has no asset for {' and '.join(missing)}; it has {listed_keys(assets)}")
     return selected
 
@@ -115,7 +109,7 @@ def select_quality(item: Mapping[str, Any], product: StacProduct) -> tuple[str, 
     SceneRejected
         ``BROKEN``: there is no known one.
     """
-    layers = list(geotiff_assets(item))
+    layers = list(image_assets(item))
     properties = as_mapping(item.get("properties"))
     for kind in product.quality:
         for key, asset in layers:
@@ -165,37 +159,35 @@ def scene_assets(
     )
 
 
-def _is_data_geotiff(key: str, asset: Mapping[str, Any]) -> bool:
-    """Whether an asset is a GeoTIFF of measurements, by its media type or ending, roles and key."""
-    href = asset.get("href")
-    if not isinstance(href, str) or not href:
-        return False
-    media_type = str(asset.get("type") or "").lower()
-    if media_type and "tiff" not in media_type:
-        return False
-    if not media_type and not re.split(r"[?#]", href)[0].lower().endswith((".tif", ".tiff")):
-        return False
-    return not {key.lower(), *(str(role).lower() for role in as_list(asset.get("roles")))} & PICTURE_ROLES
-
-
-def _is_jpeg2000(asset: Any) -> bool:
-    """Whether an asset is a picture in JPEG 2000, by its media type or ending."""
-    described = as_mapping(asset)
-    ending = re.split(r"[?#]", str(described.get("href")))[0].lower().endswith((".jp2", ".j2k"))
-    return ending or str(described.get("type") or "").lower().startswith(("image/jp2", "image/jpx"))
-
-
-def geotiff_assets(item: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Key and JSON of each asset that is a GeoTIFF of measurements."""
+def image_assets(item: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Key and JSON of each asset that is a GeoTIFF or JPEG 2000 file of measurements."""
     for key, asset in as_mapping(item.get("assets")).items():
-        if isinstance(asset, dict) and _is_data_geotiff(str(key), asset):
+        if not isinstance(asset, dict) or not isinstance(asset.get("href"), str):
+            continue
+        roles = {str(key).lower(), *(str(role).lower() for role in as_list(asset.get("roles")))}
+        if (_is_geotiff(asset) or _is_jpeg2000(asset)) and not roles & PICTURE_ROLES:
             yield str(key), asset
+
+
+def _is_geotiff(asset: Mapping[str, Any]) -> bool:
+    return "tiff" in str(asset.get("type") or "").lower() or (
+        not asset.get("type") and _ending(asset) in ("tif", "tiff")
+    )
+
+
+def _is_jpeg2000(asset: Mapping[str, Any]) -> bool:
+    return str(asset.get("type") or _ending(asset)).lower().startswith(("image/jp2", "image/jpx", "jp2"))
+
+
+def _ending(asset: Mapping[str, Any]) -> str:
+    """Ending of the address of an asset, lower case."""
+    return re.split(r"[?#]", str(asset["href"]))[0].lower().rpartition(".")[2]
 
 
 def _candidates(item: Mapping[str, Any]) -> Iterator[BandCandidate]:
     """Every band of every asset."""
     shared = as_mapping(item.get("properties")).get("eo:bands")
-    for key, asset in geotiff_assets(item):
+    for key, asset in image_assets(item):
         described = [as_mapping(band) for band in as_list(asset.get("bands"))]
         optical, raster = as_list(asset.get("eo:bands")), as_list(asset.get("raster:bands"))
         count = max(len(described), len(optical), len(raster), 1)
@@ -220,15 +212,17 @@ def _candidates(item: Mapping[str, Any]) -> Iterator[BandCandidate]:
 def _select_band(
     name: str, candidates: Sequence[BandCandidate], common_names: Sequence[str], product: StacProduct
 ) -> BandCandidate | None:
-    """The best asset for a band, by common name, else by key; None if there is none."""
+    """The best asset for a band, by common name, else by key, GeoTIFFs first; None if there is none."""
     for common_name in common_names:
         named = [candidate for candidate in candidates if candidate.common_name == common_name]
         if named:
             key = product.keys.get(name)
-            return min(named, key=lambda c: (not c.is_single, key not in c.names, c.pixel, c.key))
+            return min(
+                named, key=lambda c: (_is_jpeg2000(c.asset), not c.is_single, key not in c.names, c.pixel, c.key)
+            )
     key = product.keys.get(name, name)
     keyed = [c for c in candidates if c.is_single and not c.common_name and key in c.names]
-    return min(keyed, key=lambda c: (c.pixel, c.key), default=None)
+    return min(keyed, key=lambda c: (_is_jpeg2000(c.asset), c.pixel, c.key), default=None)
 
 
 def _item_asset(

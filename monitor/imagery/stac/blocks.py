@@ -1,4 +1,4 @@
-"""Read a GeoTIFF in blocks: its header once, then only the blocks that are needed.
+"""Read a GeoTIFF, or a JPEG 2000 file, in blocks: its header once, then only the blocks that are needed.
 
 GDAL decodes blocks and reads coordinate systems, but never opens an address or a file: it reads the blocks from a small
 GeoTIFF in memory, one below the other, with the compression of the original. So addresses and sizes stay under the
@@ -7,7 +7,8 @@ rules of :mod:`monitor.imagery.transport`, and a block that cannot be decoded is
 Deflate, the compression of Sentinel-2 and Landsat, is decoded by zlib itself: GDAL ignores its checksum and silently
 returned other values for a flipped bit. LZW, Zstandard and uncompressed blocks have no checksum: there a flipped bit
 may remain undetected. (rasterio's ``opener`` is no alternative: with rasterio 1.5.2, closing a dataset in another
-thread than the one that opened it ended the process.)
+thread than the one that opened it ended the process.) A tile of JPEG 2000 is a block, see
+:mod:`monitor.imagery.stac.jpeg2000`.
 """
 
 import math
@@ -24,6 +25,14 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
 from monitor.errors import BROKEN_SCENE, SceneRejected
+from monitor.imagery.stac.jpeg2000 import (
+    BadCodestream,
+    Codestream,
+    decode_tile,
+    is_jpeg2000,
+    read_codestream,
+    without_pixels,
+)
 
 HEADER_BYTES: Final = 32_768
 """Bytes read first from every file: they contain the header of a cloud-optimised one. [byte]"""
@@ -79,7 +88,7 @@ class Tag:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TileLayout:
-    """Header of a GeoTIFF."""
+    """Header of a GeoTIFF or JPEG 2000 file."""
 
     shape: tuple[int, int]
     """Rows and columns. [pixel]"""
@@ -102,6 +111,8 @@ class TileLayout:
     """Byte order, ``<`` or ``>``."""
     tiled: bool
     tags: dict[int, Tag]
+    codestream: Codestream | None = None
+    """Header of a JPEG 2000 file; None: a GeoTIFF."""
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -122,16 +133,18 @@ class TiffMetadata:
 
 
 def read_layout(reader: Reader) -> TileLayout:
-    """Read the header of a GeoTIFF.
+    """Read the header of a GeoTIFF or JPEG 2000 file.
 
     Raises
     ------
     SceneRejected
-        ``BROKEN``: it is no GeoTIFF, or one that cannot be read in blocks.
+        ``BROKEN``: it is neither, or one that cannot be read in blocks.
     """
     file = _HeaderPages(reader)
     try:
-        return _parse_layout(file, reader.name)
+        return _jpeg2000_layout(file) if is_jpeg2000(file.pages[0][1]) else _parse_layout(file, reader.name)
+    except BadCodestream as error:
+        raise file_rejected(reader.name, str(error)) from error
     except (struct.error, KeyError, IndexError, ValueError, OverflowError, RasterioError) as error:
         raise file_rejected(reader.name, f"has a header that makes no sense ({type(error).__name__})") from error
 
@@ -139,11 +152,16 @@ def read_layout(reader: Reader) -> TileLayout:
 def read_metadata(reader: Reader, layout: TileLayout) -> TiffMetadata:
     """Names, scale and offset of the bands of a file, and its texts; those that GDAL cannot read are not stated.
 
+    A JPEG 2000 file states none.
+
     Raises
     ------
     SceneRejected
         ``BROKEN``: the file is cut short.
     """
+    unstated = TiffMetadata(names=("",) * layout.samples, radiometry=((1.0, 0.0),) * layout.samples, texts={})
+    if layout.codestream is not None:
+        return unstated
     tags = _tags(_HeaderPages(reader), reader.name, frozenset((_METADATA,)))[1]
     described = replace(layout, planar=False, tags=layout.tags | tags)
     small = _assemble(described, [b""], height=16, width=16, rows=16, samples=layout.samples)
@@ -155,7 +173,7 @@ def read_metadata(reader: Reader, layout: TileLayout) -> TiffMetadata:
                 texts={key.lower(): text for key, text in (opened.tags(ns="IMAGERY") | opened.tags()).items()},
             )
     except (RasterioError, ValueError):  # ValueError: not UTF-8
-        return TiffMetadata(names=("",) * layout.samples, radiometry=((1.0, 0.0),) * layout.samples, texts={})
+        return unstated
 
 
 def fetch_blocks(reader: Reader, layout: TileLayout, blocks: Sequence[int]) -> dict[int, bytes]:
@@ -230,6 +248,15 @@ def decode_blocks(layout: TileLayout, stored: Sequence[bytes], *, band: int, row
         ``BROKEN``: a block cannot be decoded.
     """
     height, width = rows, layout.block[1]
+    if layout.codestream is not None:
+        tiles = np.zeros((len(stored), height, width), dtype=layout.dtype)
+        try:
+            for tile, block in zip(tiles, stored, strict=True):
+                part = decode_tile(layout.codestream, block, band)
+                tile[: part.shape[0], : part.shape[1]] = part
+        except BadCodestream as error:
+            raise file_rejected(name, str(error)) from error
+        return tiles
     if _is_checked_deflate(layout):
         try:
             return np.stack([_inflate(layout, block, rows)[..., 0 if layout.planar else band] for block in stored])
@@ -334,15 +361,26 @@ def _parse_layout(file: _HeaderPages, name: str) -> TileLayout:
     return _described(layout)
 
 
+def _jpeg2000_layout(file: _HeaderPages) -> TileLayout:
+    codestream = read_codestream(file.reader.read, file.pages[0][1])
+    places = np.array(codestream.tiles, dtype=np.int64)
+    return TileLayout(
+        shape=codestream.shape, block=codestream.tile, samples=codestream.components, planar=False, order=">",
+        offsets=places[:, 0], sizes=places[:, 1], tiled=True, tags={}, codestream=codestream,
+        **_read_by_gdal(without_pixels(codestream), "JP2OpenJPEG"),
+    )  # fmt: skip
+
+
 def _described(layout: TileLayout) -> TileLayout:
     """Complete a layout with the values that GDAL reads from its tags."""
-    values = _read_by_gdal(_assemble(layout, [b""], height=16, width=16, rows=16, samples=layout.samples, geo=True))
+    small = _assemble(layout, [b""], height=16, width=16, rows=16, samples=layout.samples, geo=True)
+    values = _read_by_gdal(small, "GTiff")
     return replace(layout, **values, tags={key: layout.tags[key] for key in _CODEC if key in layout.tags})
 
 
 @lru_cache(maxsize=256)  # equal for all files of a band and tile, and an EPSG code takes a millisecond
-def _read_by_gdal(small: bytes) -> dict[str, Any]:
-    with MemoryFile(small, ext=".tif") as memory, memory.open(driver="GTiff") as opened:
+def _read_by_gdal(small: bytes, driver: str) -> dict[str, Any]:
+    with MemoryFile(small) as memory, memory.open(driver=driver) as opened:
         return {
             "dtype": opened.dtypes[0],
             "nodata": opened.nodata,
