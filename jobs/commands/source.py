@@ -1,5 +1,7 @@
 """``regrowth source``: make files of one's own a source."""
 
+import csv
+import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,6 +10,8 @@ import typer
 
 from jobs.runtime.console import AsJson, new_app, print_json, printable
 from jobs.runtime.exits import Exit
+from monitor.errors import BadData
+from monitor.files import write_atomically
 
 if TYPE_CHECKING:
     from monitor.imagery.stac.folder_index import FolderIndex
@@ -25,7 +29,7 @@ def _source() -> None:
 
 @app.command()
 def index(
-    folder: Annotated[Path, typer.Argument(help="Folder of GeoTIFFs: a file a date, or a file a date and band.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of images: a product, a file a date, or a file a band.")],
     bands: Annotated[
         str, typer.Option(help="Band numbers or names, where files name none: blue=1,green=2,red=3,nir=4,scl=5.")
     ] = "",
@@ -33,22 +37,33 @@ def index(
         float | None, typer.Option(help="Reflectance = scale * number + offset; default: the files'.")
     ] = None,
     offset: Annotated[float | None, typer.Option(help="Default: that of the files or their product.")] = None,
+    offsets: Annotated[Path | None, typer.Option(help="CSV of scene and offset, as --check writes it.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare scenes by their pixels; write their offsets to FOLDER/offsets.csv.")
+    ] = False,
     no_quality: Annotated[
         bool, typer.Option("--no-quality", help="Take scenes without a quality layer: clouds have no value already.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write STAC items for a folder of GeoTIFFs, so that it can be a source. Safe to run again, after new files.
+    """Write STAC items for a folder of images, so that it can be a source. Safe to run again, after new files.
 
-    Writes FOLDER/catalog.json and FOLDER/stac/. Only headers are read. Exit status: 0 all files are used, 10 some are
-    not, 65 none can be used.
+    Writes FOLDER/catalog.json and FOLDER/stac/. Of integers only headers are read, of floats some blocks. With --check
+    nothing but FOLDER/offsets.csv is written. Exit status: 0 all files are used, 10 some are not, or an offset remains
+    unknown or contradicted, 65 none can be used.
     """
     from monitor.imagery.stac.folder_catalogue import write_catalogue
     from monitor.imagery.stac.folder_index import index_folder
     from monitor.imagery.stac.folder_scene import IndexOptions
 
-    options = IndexOptions(bands=_band_places(bands), scale=scale, offset=offset, no_quality=no_quality)
+    options = IndexOptions(
+        bands=_band_places(bands), scale=scale, offset=offset, offsets=_read_offsets(offsets), no_quality=no_quality,
+        check=check,
+    )  # fmt: skip
     found = index_folder(folder, options)
+    if check:
+        _check(found, folder)
+        return
     catalogue = write_catalogue(folder, found.scenes) if found.scenes else None
     if as_json:
         print_json(_json(found, catalogue))
@@ -77,6 +92,57 @@ def _band_places(text: str) -> dict[str, str]:
     return places
 
 
+def _read_offsets(path: Path | None) -> dict[str, float]:
+    """Offset of each scene of a CSV file; empty ones are left out."""
+    if path is None:
+        return {}
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        try:
+            return {row["scene"]: float(row["offset"]) for row in csv.DictReader(file) if row["offset"].strip()}
+        except (KeyError, ValueError, AttributeError) as error:
+            raise BadData(f"{path} is not a table with columns scene and offset, in UTF-8") from error
+
+
+def _check(found: "FolderIndex", folder: Path) -> None:
+    """Print what the pixels say of the offset of each Sentinel-2 scene, and write it down."""
+    from monitor.cube.offset_proposals import propose_offsets
+    from monitor.imagery.stac.source import Stac
+
+    _print_problems(found)
+    checked = [one for one in found.scenes if one.scene.sensor.startswith("sentinel-2")]
+    is_known = [one.states_offset for one in checked]
+    source = Stac(str(folder), allow_hosts=[str(folder)])
+    proposed = propose_offsets(source, [one.scene for one in checked], is_known)
+    rows, unsure = [["scene", "date", "offset", "stated"]], len(found.problems)
+    for one, (offset, by_pixels) in zip(checked, proposed, strict=True):
+        stated = one.scene.offset if one.states_offset else None
+        if stated is not None and offset in (stated, None):
+            says, offset = f"{stated:g} is stated", stated
+        elif stated is not None:
+            says, unsure = f"{stated:g} is stated, and other scenes of this ground contradict it", unsure + 1
+        elif offset is None:
+            says, unsure = "not stated, and the pixels do not tell", unsure + 1
+        elif by_pixels:
+            says = f"{offset:g} proposed: with the other one it contradicts other scenes of this ground"
+        else:
+            says = f"{offset:g} proposed, as for the scenes before and after it; its own pixels do not tell"
+        rows.append([one.scene.id, f"{one.scene.time:%Y-%m-%d}", "" if offset is None else f"{offset:g}",
+                     "" if stated is None else f"{stated:g}"])  # fmt: skip
+        typer.echo(f"{one.scene.time:%Y-%m-%d}  {printable(one.scene.id)}  offset {says}")
+    if not checked:
+        typer.echo("No scene is Sentinel-2, so no offset is in doubt. Now index without --check.")
+    elif not any(is_known) and all(one.offset is None for one in proposed):
+        typer.echo("The scenes do not differ by an offset: state one for all of them, --offset -0.1 or --offset 0.")
+    else:
+        path = folder / "offsets.csv"
+        text = io.StringIO()
+        csv.writer(text).writerows(rows)
+        write_atomically(path, text.getvalue().encode())
+        typer.echo(f"Look at {path}, correct it if you know better, then add to the command: --offsets {path}")
+    if unsure:
+        raise typer.Exit(Exit.SOME_FAILED)
+
+
 def _json(found: "FolderIndex", catalogue: Path | None) -> dict[str, object]:
     scenes = [
         {
@@ -100,6 +166,17 @@ def _print(found: "FolderIndex", folder: Path) -> None:
             f"{scene.time:%Y-%m-%d}  {printable(scene.id)}  {' '.join(one.bands)}; {quality}; "
             f"reflectance = {scene.scale:g} * number {'-' if scene.offset < 0 else '+'} {abs(scene.offset):g}"
         )
+    _print_problems(found)
+    if not found.scenes:
+        typer.echo("No scene can be used, so nothing was written.")
+        return
+    name = json.dumps(str(folder), ensure_ascii=False)
+    days = [one.scene.time.date() for one in found.scenes]
+    typer.echo(f"{len(days)} scenes. Put this into regrowth.toml, with folders as seen from it:\n")
+    typer.echo(f'[source]\nkind = "stac"\nurl = {name}\nallow_hosts = [{name}]\nsince = "{min(days)}"')
+
+
+def _print_problems(found: "FolderIndex") -> None:
     by_reason: dict[str, list[str]] = {}
     for path, why in found.problems:
         by_reason.setdefault(why, []).append(path)
@@ -112,10 +189,3 @@ def _print(found: "FolderIndex", folder: Path) -> None:
     if found.unread:
         layers = ", ".join(f"{name.upper()} ({count})" for name, count in sorted(found.unread.items()))
         typer.echo(f"Layers that are not needed: {printable(layers)}.")
-    if not found.scenes:
-        typer.echo("No scene can be used, so nothing was written.")
-        return
-    name = json.dumps(str(folder), ensure_ascii=False)
-    days = [one.scene.time.date() for one in found.scenes]
-    typer.echo(f"{len(days)} scenes. Put this into regrowth.toml, with folders as seen from it:\n")
-    typer.echo(f'[source]\nkind = "stac"\nurl = {name}\nallow_hosts = [{name}]\nsince = "{min(days)}"')

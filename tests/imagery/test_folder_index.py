@@ -1,6 +1,7 @@
-"""A folder of GeoTIFFs becomes a catalogue for the STAC source; what it cannot use is named, and never opened."""
+"""A folder of images becomes a catalogue for the STAC source; what it cannot use is named, and never opened."""
 
 import os
+import shutil
 from datetime import date
 
 import numpy as np
@@ -147,7 +148,7 @@ def test_the_day_may_stand_in_the_folder_or_in_a_tag_and_is_missed_otherwise(tmp
 
 @pytest.mark.parametrize(
     ("dtype", "scale", "word"),
-    [("float32", None, "gdal_translate"), ("uint8", None, "take the product"), ("uint16", None, "--scale 0.0001"),
+    [("uint8", None, "take the product"), ("uint16", None, "--scale 0.0001"),
      ("uint16", 0.5, "stretched or already scaled")],
 )  # fmt: skip
 def test_numbers_that_are_not_reflectance_as_delivered_are_refused_with_the_fix(tmp_path, dtype, scale, word):
@@ -156,11 +157,98 @@ def test_numbers_that_are_not_reflectance_as_delivered_are_refused_with_the_fix(
     assert word in why(tmp_path)
 
 
-def test_reflectance_as_floats_is_to_be_scaled_without_the_classes_beside_it(tmp_path):
-    image(tmp_path / "2021-07-06.tif", {"blue": 1, "scl": 5, "red": 1, "nir": 2}, dtype="float32")
-    way = why(tmp_path)
-    assert "-scale_b1 0 1 0 10000 -scale_b3 0 1 0 10000 -scale_b4 0 1 0 10000 -a_nodata" in way
-    assert "--scale 0.0001 --offset 0" in way
+@pytest.mark.parametrize(("times", "scale"), [(1e-4, None), (1.0, None), (0.01, 0.01)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_floats_are_reflectance_whatever_their_scale_and_classes_beside_them_stay(tmp_path, times, scale, dtype):
+    layers = {name: value * times for name, value in BANDS.items()} | {"SCL": SCL}
+    image(tmp_path / "20210706T033541_20210706T034241_T48SUD.tif", layers, dtype=dtype)
+    found = index(tmp_path, offset=0.0, scale=scale)
+    write_catalogue(tmp_path, found.scenes)
+    ((scene, pixels, quality),) = read(tmp_path)
+    assert (pixels, quality) == ([300, 500, 700, 2900, 2500, 0], SCL)
+    assert (scene.scale, scene.offset, scene.sensor) == (1e-4, 0.0, "sentinel-2")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -0.01, 6.6, 1e30, -9999])
+def test_floats_that_are_no_reflectance_have_no_value(tmp_path, value):
+    path = image(tmp_path / "2021-07-06.tif", {"red": 0.07, "nir": 0.29, "Fmask": 64}, dtype="float32")
+    with rasterio.open(path, "r+") as file:
+        file.write(np.full((1, 3), value, "float32"), 1, window=((8, 9), (8, 11)))
+    found = index(tmp_path)
+    write_catalogue(tmp_path, found.scenes)
+    assert read(tmp_path)[0][1][2:4] == [0, 2900]
+
+
+def test_floats_of_landsat_may_be_reflectance_or_numbers_as_delivered(tmp_path):
+    for day, red, nir in (("20210706", 0.07, 0.29), ("20210722", 9818.0, 17818.0)):
+        image(tmp_path / f"LC08_129034_{day}.tif", {"SR_B4": red, "SR_B5": nir, "QA_PIXEL": 21824}, dtype="float32")
+    assert [one.scene.offset for one in index(tmp_path).scenes] == [0.0, -0.2]
+    write_catalogue(tmp_path, index(tmp_path).scenes)
+    one, other = read(tmp_path)
+    assert (one[1][2:4], one[2]) == ([700, 2900], 21824)
+    np.testing.assert_allclose(1e-4 * np.array(other[1][2:4]) - 0.2, [0.07, 0.29], atol=5e-5)
+
+
+def test_floats_of_a_newer_baseline_do_not_say_whether_its_offset_was_subtracted(tmp_path):
+    for baseline in ("N0301", "N0500"):
+        folder = tmp_path / f"S2A_MSIL2A_20210706T033541_{baseline}_R061_T48SUD_20210706T064512"
+        image(folder / "reflectance.tif", {"B04": 0.07, "B08": 0.29, "SCL": 4}, dtype="float32")
+    ((path, text),) = index(tmp_path).problems
+    assert "N0500" in path
+    assert "--check" in text
+
+
+@pytest.mark.parametrize(
+    ("layers", "word"),
+    [({"red": 7.0, "nir": 29.0, "SCL": 4}, "--scale"),  # percent
+     ({"red": 0.07, "nir": 2900, "SCL": 4}, "--scale"),
+     ({"red": np.nan, "nir": np.nan, "SCL": 0}, "only 0"),
+     ({"red": np.nan, "nir": np.nan, "Fmask": 64}, "no value at all"),
+     ({"red": 0.07, "nir": 0.29, "SCL": 4e-4}, "scaled or interpolated"),
+     ({"red": 0.07, "nir": 0.29, "SCL": 4.5}, "scaled or interpolated"),
+     ({"red": 0.07, "nir": 0.29, "SCL": 40_000}, "scene classes are 0 to 11")],
+)  # fmt: skip
+def test_floats_that_are_unclear_and_scaled_classes_are_refused(tmp_path, layers, word):
+    image(tmp_path / "2021-07-06.tif", layers, dtype="float32")
+    assert word in why(tmp_path, offset=0.0)
+
+
+def test_floats_stretched_for_the_eye_are_refused_whatever_is_stated(shared_data, tmp_path):
+    shutil.copy(shared_data / "bc06_stretched" / "2006.tif", tmp_path / "2006-07-15.tif")
+    for scale in (None, 1.0, 1e-4):
+        places = {"blue": "1", "green": "2", "red": "3", "nir": "4"}
+        text = why(tmp_path, bands=places, no_quality=True, scale=scale)
+        assert "stretched for the eye" in text
+
+
+def test_the_baseline_may_stand_in_the_metadata_of_a_product(tmp_path):
+    bands = {"B04": 700, "B08": 2900, "SCL": 4}
+    for key, value in bands.items():
+        image(tmp_path / f"old/IMG_DATA/T48SUD_20210706T033541_{key}.tif", {key: value}, names=False)
+        image(tmp_path / f"new/IMG_DATA/T48SUD_20210716T033541_{key}.tif", {key: value}, names=False)
+    tile = "S2B_OPER_MSI_L2A_TL_VGS4_20210706T064512_A031543_T48SUD_N03.01"
+    (tmp_path / "old/MTD_TL.xml").write_text(f'<!DOCTYPE a SYSTEM "x"><a><TILE_ID b="c">{tile}</TILE_ID></a>')
+    name = "S2A_MSIL2A_20210716T033541_N0500_R061_T48SUD_20230316T064512.SAFE"
+    (tmp_path / "new/MTD_MSIL2A.xml").write_text(f"<a><PRODUCT_URI>{name}</PRODUCT_URI></a>")
+    one, other = (scene.scene for scene in index(tmp_path).scenes)
+    assert (one.sensor, one.baseline, one.offset) == ("sentinel-2b", "03.01", 0.0)
+    assert (other.acquisition, other.baseline, other.offset) == ("S2A/20210716T033541", "05.00", -0.1)
+
+
+def test_renamed_files_of_landsat_are_known_by_their_metadata(tmp_path):
+    for key, value in {"SR_B4": 9818, "SR_B5": 17818, "QA_PIXEL": 21824}.items():
+        image(tmp_path / f"july/{key}.TIF", {key: value}, names=False)
+    (tmp_path / "july/july_MTL.txt").write_text('LANDSAT_PRODUCT_ID = "LC09_L2SP_129034_20220706_20220708_02_T1"')
+    (one,) = index(tmp_path).scenes
+    assert (one.scene.acquisition, one.scene.offset) == ("LC09/129/20220706", -0.2)
+
+
+def test_level_1_and_packed_products_are_refused_by_name(tmp_path):
+    image(tmp_path / "S2A_MSIL1C_20210706T033541_N0301_R061_T48SUD_20210706T064512.SAFE/B04.tif", {"": 1}, names=False)
+    (tmp_path / "LC08_L2SP_129034_20210706_20210714_02_T1.tar").write_bytes(b"")
+    text = why(tmp_path)
+    assert "Level 1C" in text
+    assert "unpack it" in text
 
 
 def test_no_file_but_a_plain_tiff_of_the_folder_is_opened(tmp_path):
@@ -254,7 +342,7 @@ def test_nothing_is_written_through_a_link(tmp_path, link):
 
 
 def test_an_empty_folder_and_a_missing_one_are_named(tmp_path):
-    with pytest.raises(BadData, match="holds no GeoTIFF"):
+    with pytest.raises(BadData, match="holds no image"):
         index(tmp_path)
     with pytest.raises(BadData, match="is no folder"):
         index(tmp_path / "nowhere")

@@ -1,4 +1,4 @@
-"""A night over a folder of GeoTIFFs sees what a night over the same imagery from another source sees."""
+"""A night over a folder of images sees what a night over the same imagery from another source sees."""
 
 import json
 import shutil
@@ -12,11 +12,12 @@ from shapely.geometry import box, mapping
 from typer.testing import CliRunner
 
 from jobs.cli import app
+from monitor.imagery import bands
 from monitor.imagery.sample import LAEA, Sample
 from monitor.imagery.stac.source import Stac
 from monitor.sites.projection import lonlat, projected
 from tests.builders import feature, installed, write_features
-from tests.sample_folder import export_sample
+from tests.sample_folder import BANDS, KINDS, export_sample, landsat_numbers
 
 pytest.importorskip("nrt.data", reason="the sample imagery is in the extra 'demo'")
 
@@ -65,6 +66,65 @@ def test_every_pixel_and_class_is_that_of_the_sample(printed, folder):
         (wanted,), (seen,) = list(expected), list(read)
         np.testing.assert_array_equal(seen.pixels, wanted.pixels)
         np.testing.assert_array_equal(seen.quality, wanted.quality)
+
+
+STATED = {kind: ["--offset", "0"] for kind in ("earthengine", "openeo", "sentinelhub")}
+STATED["bands"] = ["--scale", "0.0001", "--offset", "0"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_of_folder_is_read_as_the_sample(kind, tmp_path):
+    folder = export_sample(tmp_path / "scenes", every=45, kind=kind)
+    called("source", "index", folder, *STATED.get(kind, []))
+    sample, indexed = Sample(1), Stac(str(folder), allow_hosts=[str(folder)])
+    whole = sample.grid(sample.place(0))
+    scenes = indexed.search(sample.place(3), date(2015, 8, 1), date(2020, 10, 31))
+    expected = sample.search(sample.place(0), date(2015, 8, 1), date(2020, 10, 31))[::45]
+    assert [scene.time.date() for scene in scenes] == [scene.time.date() for scene in expected]
+    coarse = [bands.OBSERVED.index("swir16")] if kind in ("safe", "granule") else []
+    for wanted, seen in zip(sample.read(expected, [whole]), indexed.read(scenes, [whole]), strict=True):
+        (whole_frame,), (read,) = list(wanted), list(seen)
+        pixels, quality = whole_frame.pixels, whole_frame.quality
+        pixels[[n for n, name in enumerate(bands.OBSERVED) if name not in BANDS]] = 0
+        pixels[coarse] = pixels[coarse][:, ::2, ::2].repeat(2, 1).repeat(2, 2)
+        if kind == "landsat":
+            pixels = landsat_numbers(pixels)
+        else:
+            quality = quality[::2, ::2].repeat(2, 0).repeat(2, 1) if coarse else quality
+            np.testing.assert_array_equal(read.quality, quality)
+        np.testing.assert_array_equal(read.pixels, pixels)
+
+
+def test_half_a_product_is_refused_and_never_read_in_part(tmp_path):
+    folder = export_sample(tmp_path / "scenes", every=35, kind="safe")
+    red, scl, whole, cut = sorted(folder.glob("*.SAFE"))
+    next(red.rglob("*_B04_10m.jp2")).unlink()
+    next(scl.rglob("*_SCL_20m.jp2")).unlink()
+    path = next(cut.rglob("*_B02_10m.jp2"))
+    path.write_bytes(path.read_bytes()[:9000])
+    printed = called("source", "index", folder, status=10)
+    assert "has no red band" in printed
+    assert "download it again" in printed
+    assert "has no quality layer" in printed
+    assert "is cut short within its tiles" in printed
+    assert f"a file that cannot be read: {path.relative_to(folder)}" in printed
+    assert [line[:10] for line in printed.splitlines() if line.startswith("20")] == [f"{whole.name[11:15]}-"
+           f"{whole.name[15:17]}-{whole.name[17:19]}"]  # fmt: skip
+
+
+def test_a_folder_across_january_2022_gets_its_offsets_scene_by_scene(tmp_path):
+    folder = export_sample(tmp_path / "scenes", every=2, kind="earthengine", years=3, added=date(2022, 1, 25))
+    assert "--check" in called("source", "index", folder, status=65)
+    printed = called("source", "index", folder, "--check", status=10)
+    assert sorted(path.name for path in folder.iterdir() if path.suffix != ".tif") == ["offsets.csv"]
+    table = pd.read_csv(folder / "offsets.csv")
+    known = table[table.offset.notna()]
+    assert len(known) > 0.8 * len(table)
+    assert (known.offset == np.where(known.date >= "2022-01-25", -0.1, 0)).all()
+    assert printed.count("the pixels do not tell") == table.offset.isna().sum()
+    called("source", "index", folder, "--offsets", folder / "offsets.csv", status=10)
+    scenes = Stac(str(folder), allow_hosts=[str(folder)]).search(Sample(1).place(0), date(2015, 1, 1), date(2024, 1, 1))
+    assert {scene.id: scene.offset for scene in scenes} == dict(zip(known.scene, known.offset, strict=True))
 
 
 def test_files_that_cannot_be_used_are_named_with_their_reason(tmp_path, folder):

@@ -7,13 +7,14 @@ the provider does not matter. Nothing here uses network or files.
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from monitor.errors import BROKEN_SCENE
 from monitor.imagery import bands
 from monitor.imagery.stac.documents import as_list, as_mapping, as_number, item_rejected, listed_keys
-from monitor.imagery.stac.products import NO_QUALITY, QUALITY_KEYS, QUALITY_TITLES, StacProduct
+from monitor.imagery.stac.products import FLOATS, NO_QUALITY, QUALITY_KEYS, QUALITY_TITLES, StacProduct
+from monitor.imagery.stac.scaling import FLOAT_STEP
 
 PICTURE_ROLES: Final = frozenset({"visual", "overview", "thumbnail", "preview", "metadata", "tiles"})
 """Roles and keys of assets that hold no measurements."""
@@ -35,6 +36,8 @@ class ItemAsset:
     """Rows and columns; None if not stated. [pixel]"""
     transform: tuple[float, ...] | None = None
     """Six coefficients of the affine transform; None if not stated."""
+    factor: float | None = None
+    """Stored integer = factor * number of the file, where that may be a float; None: it must be an integer. [1]"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +145,7 @@ def scene_assets(
         ``BROKEN``: bands are stated to be in several coordinate systems.
     """
     properties = as_mapping(item.get("properties"))
+    is_float = properties.get(FLOATS) is True
     codes = {code for band in filter(None, selected) if (code := _epsg({**properties, **band.asset}))}
     if len(codes) > 1:
         raise item_rejected(BROKEN_SCENE, f"names several coordinate systems: {sorted(codes)}")
@@ -149,7 +153,10 @@ def scene_assets(
         bands=tuple(
             None
             if band is None
-            else _item_asset(band.key, band.asset, properties, band.number, as_number(band.band.get("nodata")))
+            else replace(
+                _item_asset(band.key, band.asset, properties, band.number, as_number(band.band.get("nodata"))),
+                factor=(as_number(band.band.get("scale")) or FLOAT_STEP) / FLOAT_STEP if is_float else None,
+            )
             for band in selected
         ),
         quality=quality,
@@ -228,8 +235,10 @@ def _select_band(
 def _item_asset(
     key: str, asset: Mapping[str, Any], properties: Mapping[str, Any], band: int = 0, nodata: float | None = None
 ) -> ItemAsset:
-    shape, transform = _shape(asset, properties), _transform(asset, properties)
-    return ItemAsset(key=key, href=str(asset["href"]), band=band, nodata=nodata, shape=shape, transform=transform)
+    return ItemAsset(
+        key=key, href=str(asset["href"]), band=band, nodata=nodata, shape=_shape(asset, properties),
+        transform=_transform(asset, properties), factor=1.0 if properties.get(FLOATS) is True else None,
+    )  # fmt: skip
 
 
 def _epsg(described: Mapping[str, Any]) -> int | None:

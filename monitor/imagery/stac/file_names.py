@@ -15,7 +15,10 @@ from monitor.imagery.day_in_name import day_in_name
 _BANDS: Final = (
     r"b0?\d{1,2}|b8a|sr_b\d|blue|green|red|nir|nir08|swir16|swir22|scl|scene_classification|qa_pixel|pixel_qa|fmask"
 )
-_OTHERS: Final = r"aot|wvp|tci|visual|vaa|vza|saa|sza|sr_qa_aerosol|qa_radsat|st_[a-z0-9]+|msk_[a-z0-9]+|snw|cld"
+_OTHERS: Final = (
+    r"aot|wvp|tci|pvi|visual|vaa|vza|saa|sza|sr_qa_aerosol|sr_atmos_opacity|sr_cloud_qa|qa_radsat|st_[a-z0-9]+"
+    r"|msk_[a-z0-9]+|snw|cld|datamask"
+)
 """Layers of known products that are not read."""
 _RESOLUTION_FOLDER: Final = re.compile(r"R\d0m", re.IGNORECASE)
 """Folder of a resolution in a Sentinel-2 product: it does not name a scene."""
@@ -55,7 +58,7 @@ def read_name(path: PurePosixPath, bands: Iterable[str] = ()) -> NamedImage:
     """
     own = "|".join(re.escape(name) for name in bands)
     names = "|".join(filter(None, (own, _BANDS, _OTHERS)))
-    ending = re.compile(rf"^(?P<scene>.*?)(?:^|[_.\- ])(?P<band>{names})(?:[_.\-]\d0m)?$", re.IGNORECASE)
+    ending = re.compile(rf"^(?P<scene>.*?)(?:^|[_.\- ])(?P<band>{names})(?:[_.\-]\d0m|_\(raw\))?$", re.IGNORECASE)
     folder = path.parent
     if _RESOLUTION_FOLDER.fullmatch(folder.name):
         folder = folder.parent

@@ -1,10 +1,11 @@
-"""Make a folder of GeoTIFFs a STAC catalogue, so that it can be a source.
+"""Make a folder of GeoTIFFs or JPEG 2000 files a STAC catalogue, so that it can be a source.
 
 A scene is one file with several bands, or one file a band; :mod:`monitor.imagery.stac.file_names` reads which belong
 together, and :mod:`monitor.imagery.stac.folder_scene` makes an item of them.
 """
 
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -14,11 +15,24 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from monitor.errors import BadData, SceneRejected
-from monitor.imagery.stac.file_names import read_name, time_in_path
-from monitor.imagery.stac.folder_scene import QUALITY_KIND, Image, IndexedScene, IndexOptions, index_scene, open_image
+from monitor.imagery.stac.file_names import read_name, satellite, time_in_path
+from monitor.imagery.stac.folder_scene import (
+    QUALITY_KIND,
+    Image,
+    IndexedScene,
+    IndexOptions,
+    index_scene,
+    open_image,
+    stated_product,
+)
 
 ITEMS_FOLDER: Final = "stac"
 """Folder of the items, in the folder of the images."""
+_METADATA: Final = re.compile(r"MTD_(MSIL[12][A-C]|TL)\.xml|.*_MTL\.(txt|xml)", re.IGNORECASE)
+"""Files that state the product."""
+_ARCHIVE: Final = re.compile(r".*\.(zip|tar|tar\.gz|tgz)", re.IGNORECASE)
+MASKS_FOLDER: Final = "QI_DATA"
+"""Folder of masks in a Sentinel-2 product, which have names of bands."""
 MAX_FILES: Final = 200_000
 """Most files of a folder."""
 
@@ -36,7 +50,7 @@ class FolderIndex:
 
 
 def index_folder(folder: Path, options: IndexOptions) -> FolderIndex:
-    """Read the headers of all GeoTIFFs of a folder and its folders, and make an item of each scene.
+    """Read the headers of all images of a folder and its folders, and make an item of each scene.
 
     Parameters
     ----------
@@ -46,7 +60,7 @@ def index_folder(folder: Path, options: IndexOptions) -> FolderIndex:
     Raises
     ------
     BadData
-        It is no folder, or holds no GeoTIFF or too many files.
+        It is no folder, or holds no image or too many files.
     OSError
         It cannot be read.
     """
@@ -54,9 +68,14 @@ def index_folder(folder: Path, options: IndexOptions) -> FolderIndex:
     problems: list[tuple[str, str]] = []
     unread: Counter[str] = Counter()
     groups: dict[str, list[Image]] = {}
+    broken: dict[str, str] = {}
+    products: dict[PurePosixPath, str] = {}
     own_names = [place for place in options.bands.values() if not place.isdigit()]
     number = 0
-    for path in _geotiffs(folder, problems):
+    for path in _files(folder, problems):
+        if _METADATA.fullmatch(PurePosixPath(path).name):
+            products[PurePosixPath(path).parent] = stated_product(folder / path)
+            continue
         number += 1
         name = read_name(PurePosixPath(path), own_names)
         if not name.is_read:
@@ -66,15 +85,22 @@ def index_folder(folder: Path, options: IndexOptions) -> FolderIndex:
             image = open_image(folder, name, options)
         except (SceneRejected, OSError) as error:
             problems.append((path, getattr(error, "strerror", None) or str(error).removeprefix("it ")))
+            broken[name.scene] = path
         else:
             groups.setdefault(name.scene, []).append(image)
-    if not number:
-        raise BadData(f"{folder} holds no GeoTIFF (.tif, .tiff)")
+    if not number and not problems:
+        raise BadData(f"{folder} holds no image (.tif, .tiff, .jp2)")
     scenes: list[IndexedScene] = []
+    base = str(folder / ITEMS_FOLDER / "item.json")
     ids: set[str] = set()
     for images in _with_separate_quality(groups):
+        first = images[0].name
+        stated = [product for parent in first.path.parents if (product := products.get(parent))]
+        product = min(stated, key=lambda name: "_MSIL" not in name, default="")
         try:
-            indexed = index_scene(images, options, ids)
+            if first.scene in broken:
+                raise BadData(f"is of a scene with a file that cannot be read: {broken[first.scene]}")
+            indexed = index_scene(images, options, ids, stated=product, base=base)
         except (SceneRejected, BadData) as error:
             problems.append((str(images[0].name.path), str(error).removeprefix("the item ")))
         else:
@@ -85,13 +111,13 @@ def index_folder(folder: Path, options: IndexOptions) -> FolderIndex:
     )
 
 
-def _geotiffs(folder: Path, problems: list[tuple[str, str]]) -> Iterator[str]:
-    """Relative paths of the files that are called GeoTIFFs; links that lead out of the folder are problems."""
+def _files(folder: Path, problems: list[tuple[str, str]]) -> Iterator[str]:
+    """Relative paths of images and metadata; links that lead out of the folder, and packed products, are problems."""
     if not folder.is_dir():
         raise BadData(f"{folder} is no folder")
     count = 0
     for root, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != MASKS_FOLDER)
         here = Path(root).relative_to(folder)
         problems += [(str(here / name), "is a link to a folder; links are not followed")
                      for name in folders if (Path(root) / name).is_symlink()]  # fmt: skip
@@ -99,7 +125,10 @@ def _geotiffs(folder: Path, problems: list[tuple[str, str]]) -> Iterator[str]:
         if count > MAX_FILES:
             raise BadData(f"{folder} holds more than {MAX_FILES:,} files; index its folders one by one")
         for name in sorted(files):
-            if name.startswith(".") or not name.lower().endswith((".tif", ".tiff")):
+            if _ARCHIVE.fullmatch(name) and satellite(PurePosixPath(name)):
+                problems.append((str(here / name), "is a packed product; unpack it into the folder"))
+            is_image = name.lower().endswith((".tif", ".tiff", ".jp2"))
+            if name.startswith(".") or not (is_image or _METADATA.fullmatch(name)):
                 continue
             if why := _not_plain(folder, Path(root) / name):
                 problems.append((str(here / name), why))

@@ -1,11 +1,13 @@
-"""One scene of a folder of GeoTIFFs: its files, and the STAC item made of their headers.
+"""One scene of a folder of images: its files, and the STAC item made of their headers.
 
-Files are read as bytes, and only their headers: GDAL opens none of them, so that what is no plain GeoTIFF (a VRT, for
-instance, which may name any other file) is refused. An item is then read as a night reads it
+Files are read as bytes: GDAL opens none of them, so that what is no plain GeoTIFF or JPEG 2000 file (a VRT, for
+instance, which may name any other file) is refused. Pixels are read only of floats, to see their scale
+(:mod:`monitor.imagery.stac.folder_pixels`). An item is then read as a night reads it
 (:func:`monitor.imagery.stac.items.scene_from_item`), and one that a night would reject is refused here.
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,9 +27,20 @@ from monitor.imagery.source import Scene
 from monitor.imagery.stac.blocks import TiffMetadata, TileLayout, read_layout, read_metadata
 from monitor.imagery.stac.documents import safe_text
 from monitor.imagery.stac.file_names import NamedImage, normalised_band, satellite, tile, time_in_path, time_in_text
+from monitor.imagery.stac.folder_pixels import check_classes, float_scale, sample
 from monitor.imagery.stac.grid_index import crs_name
 from monitor.imagery.stac.items import scene_from_item
-from monitor.imagery.stac.products import NO_QUALITY, OTHER, QUALITY_KEYS, SENTINEL2_L2A, StacProduct, identify_item
+from monitor.imagery.stac.products import (
+    FLOATS,
+    NO_QUALITY,
+    OTHER,
+    QUALITY_KEYS,
+    SENTINEL2_L2A,
+    StacProduct,
+    check_level,
+    identify_item,
+)
+from monitor.imagery.stac.scaling import BOA_OFFSET_BASELINE
 from monitor.imagery.transport import TransferCounts
 from monitor.sites.projection import lonlat
 
@@ -43,9 +56,17 @@ _NEEDS_SCALE: Final = (
     "states no scale, so its numbers have no meaning; name it: --scale 0.0001 for reflectance times 10,000"
 )
 _NEEDS_OFFSET: Final = (
-    "is Sentinel-2 and does not say whether 1,000 was added to its numbers, as from baseline 04.00 on "
-    "(January 2022): state --offset -0.1 if so, else --offset 0"
+    "is Sentinel-2 and does not say whether 1,000 was added to its numbers, as from baseline 04.00 on (January 2022): "
+    "state --offset -0.1 if so in the whole folder, --offset 0 if nowhere; else compare the scenes: --check"
 )
+_FLOAT_SCALES: Final = ((1.0, 0.0), (1e-4, 0.0))
+"""Scale and offset of floats that are recognised: reflectance, and reflectance times 10,000. [1]"""
+_STATED_PRODUCT: Final = re.compile(
+    rb"(?:PRODUCT_URI|TILE_ID)(?:\s[^<>]*)?>\s*([\w.-]{1,100})|LANDSAT_PRODUCT_ID(?:>|\s*=\s*\")([\w-]{1,100})",
+    re.ASCII,
+)
+MAX_METADATA_BYTES: Final = 1 << 20
+"""Bytes that are read of the metadata of a product. [byte]"""
 QUALITY_KIND: Final = {name: kind for kind, names in QUALITY_KEYS.items() for name in names}
 _ALIASES: Final = {**{name: name for name in bands.OBSERVED}, "nir08": "nir", "swir1": "swir16", "swir2": "swir22"}
 """Names of bands that need no product."""
@@ -53,15 +74,19 @@ _ALIASES: Final = {**{name: name for name in bands.OBSERVED}, "nir08": "nir", "s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexOptions:
-    """What people say of their files."""
+    """Statements about the files."""
 
     bands: Mapping[str, str] = field(default_factory=dict)
     """By band or kind of quality layer: its number in each file, from 1, or its name."""
     scale: float | None = None
     """Reflectance = scale * integer + offset; None: as the files or their product state. [1]"""
     offset: float | None = None
+    offsets: Mapping[str, float] = field(default_factory=dict)
+    """By id of a scene; the others have `offset`. [1]"""
     no_quality: bool = False
     """Whether scenes without a quality layer are taken."""
+    check: bool = False
+    """Whether Sentinel-2 scenes without a known offset are taken with 0, to be compared with others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +99,8 @@ class IndexedScene:
     """The item as a night reads it."""
     bands: tuple[str, ...]
     """Names of its bands, of :data:`monitor.imagery.bands.OBSERVED`."""
+    states_offset: bool
+    """Whether the offset is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +108,7 @@ class Image:
     """One file with its header."""
 
     name: NamedImage
+    reader: LocalFile
     layout: TileLayout
     metadata: TiffMetadata
     bands: tuple[str, ...]
@@ -91,6 +119,11 @@ class Image:
         """Diagonal of a pixel of an upright grid, in the unit of its coordinate system."""
         return math.hypot(self.layout.transform.a, self.layout.transform.d)
 
+    @property
+    def is_float(self) -> bool:
+        """Whether it holds floats."""
+        return self.layout.dtype.startswith("float")
+
 
 def open_image(folder: Path, name: NamedImage, options: IndexOptions) -> Image:
     """Read the header of one file of a folder.
@@ -98,7 +131,7 @@ def open_image(folder: Path, name: NamedImage, options: IndexOptions) -> Image:
     Raises
     ------
     SceneRejected
-        It is no plain GeoTIFF, or names no coordinate system.
+        It is no plain GeoTIFF or JPEG 2000 file, or names no coordinate system.
     OSError
         It cannot be read.
     """
@@ -115,23 +148,42 @@ def open_image(folder: Path, name: NamedImage, options: IndexOptions) -> Image:
             names = [band if name == normalised_band(place) else name for name in names]
         elif 1 <= int(place) <= layout.samples and not named_by_path:
             names[int(place) - 1] = band
-    return Image(name, layout, metadata, tuple(names))
+    return Image(name, reader, layout, metadata, tuple(names))
 
 
-def index_scene(images: Sequence[Image], options: IndexOptions, ids: set[str]) -> IndexedScene:
-    """Item of a scene, checked as a night reads it.
+def stated_product(path: Path) -> str:
+    """Name of the product that a file of metadata states (``MTD_MSIL2A.xml``, ``MTD_TL.xml``, ``..._MTL.txt``).
+
+    The text is searched, not parsed as XML: nothing in it is expanded or followed. Empty if it states none.
+    """
+    with path.open("rb") as file:
+        found = _STATED_PRODUCT.search(file.read(MAX_METADATA_BYTES))
+    return (found[1] or found[2]).decode() if found else ""
+
+
+def index_scene(
+    images: Sequence[Image], options: IndexOptions, ids: set[str], *, stated: str, base: str
+) -> IndexedScene:
+    """Item of a scene, checked as a night reads it from the address `base`.
+
+    `stated` is the product that its metadata name, empty if they name none.
 
     Raises
     ------
     SceneRejected, BadData
         It cannot be used.
     """
-    time = _time(images)
     first = images[0].name
+    origin = PurePosixPath(stated) / first.path
+    time = _time(images, origin)
     properties: dict[str, Any] = {"datetime": f"{time:%Y-%m-%dT%H:%M:%SZ}"}
-    if platform := satellite(first.path) or ("sentinel-2" if any("scl" in image.bands for image in images) else ""):
+    if name := stated or next((part for part in origin.parts if re.match(r"S2[A-D]_MSIL", part)), ""):
+        properties["landsat:product_id" if name.startswith("L") else "s2:product_uri"] = name
+    if any(band.startswith("sr_b") for image in images for band in image.bands):
+        properties["landsat:collection_number"] = "02"  # the first whose bands have these names
+    if platform := satellite(origin) or ("sentinel-2" if any("scl" in image.bands for image in images) else ""):
         properties["platform"] = platform
-    if platform.startswith("sentinel-2") and (square := tile(first.path)):
+    if platform.startswith("sentinel-2") and (square := tile(origin)):
         properties["grid:code"] = f"MGRS-{square}"
     extensions = ("eo/v1.1.0", "projection/v2.0.0", "raster/v1.1.0")
     item: dict[str, Any] = {
@@ -141,29 +193,58 @@ def index_scene(images: Sequence[Image], options: IndexOptions, ids: set[str]) -
         "assets": {str(number): {"href": str(image.name.path)} for number, image in enumerate(images)},
     }  # fmt: skip
     product, _, identity = identify_item(item, time)
+    check_level(item, product, identity.baseline)
     chosen = _choose(images, product)
     if QUALITY_KEYS.keys().isdisjoint(chosen):
         if not options.no_quality:
             raise SceneRejected(BROKEN_SCENE, _NEEDS_QUALITY)
         properties[NO_QUALITY] = True
-    scale, offset = _radiometry([chosen[name] for name in bands.OBSERVED if name in chosen], options)
+    optical: dict[str, tuple[Image, int]] = {name: chosen[name] for name in bands.OBSERVED if name in chosen}
+    scale, offset = _radiometry(list(optical.values()), options)
+    offset = options.offsets.get(item["id"], offset)
+    is_float = any(image.is_float for image, _ in chosen.values())
+    if is_float:
+        properties[FLOATS] = True
+        scale, of_product = _of_floats(chosen, optical, product, scale)
+        offset = of_product if offset is None and product is not SENTINEL2_L2A else offset
     if product is OTHER and scale is None:
         raise SceneRejected(BROKEN_SCENE, _NEEDS_SCALE)
-    if product is SENTINEL2_L2A and offset is None and not identity.baseline:
-        raise SceneRejected(BROKEN_SCENE, _NEEDS_OFFSET)
-    stated = {key: value for key, value in (("scale", scale), ("offset", offset)) if value is not None}
-    item["assets"] = {_asset_key(image): _asset(image, chosen, product, stated) for image, _ in chosen.values()}
+    # Of floats nobody knows whether the offset of a newer baseline was subtracted when they were made.
+    states_offset = offset is not None or product is not SENTINEL2_L2A or bool(identity.baseline and (
+        not is_float or identity.baseline < f"{BOA_OFFSET_BASELINE[0]:02}"))  # fmt: skip
+    if not states_offset:
+        if not options.check:
+            raise SceneRejected(BROKEN_SCENE, _NEEDS_OFFSET)
+        offset = 0.0
+    radiometry = {key: value for key, value in (("scale", scale), ("offset", offset)) if value is not None}
+    item["assets"] = {_asset_key(image): _asset(image, chosen, product, radiometry) for image, _ in chosen.values()}
     outline = _outline(chosen["red"][0].layout)
     item |= {"geometry": mapping(outline), "bbox": [round(side, 7) for side in outline.bounds]}
-    scene = scene_from_item(item, base="item.json", source="folder")
+    scene = scene_from_item(item, base=base, source="folder")
     if scene is None or isinstance(scene.handle, SceneRejected):
         raise scene.handle if scene is not None else SceneRejected(BROKEN_SCENE, "has a name that cannot be an id")
-    return IndexedScene(item=item, scene=scene, bands=tuple(name for name in bands.OBSERVED if name in chosen))
+    return IndexedScene(item=item, scene=scene, bands=tuple(optical), states_offset=states_offset)
 
 
-def _time(images: Sequence[Image]) -> datetime:
-    """Time of a scene, from the name of its first file, else from the tags of any."""
-    path = images[0].name.path
+def _of_floats(
+    chosen: Mapping[str, tuple[Image, int]], optical: Mapping[str, tuple[Image, int]], product: StacProduct,
+    scale: float | None,
+) -> tuple[float, float]:  # fmt: skip
+    """Scale and offset of reflectance as floats, seen from pixels unless the scale is stated; classes are checked."""
+    samples = {name: sample(image.reader, image.layout, number) for name, (image, number) in optical.items()}
+    scales: Sequence[tuple[float, float]] = _FLOAT_SCALES
+    if scale is not None:
+        scales = ((scale, 0.0),)
+    elif product.offset and product.scale:
+        scales = (_FLOAT_SCALES[0], (product.scale, product.offset))
+    for kind in QUALITY_KEYS.keys() & chosen.keys():
+        image, number = chosen[kind]
+        check_classes(kind, sample(image.reader, image.layout, number))
+    return float_scale(samples, scales)
+
+
+def _time(images: Sequence[Image], path: PurePosixPath) -> datetime:
+    """Time of a scene, from its path and the product before it, else from the tags of any of its files."""
     if (time := time_in_path(path)) is not None:
         return time
     texts = (image.metadata.texts.get(tag, "") for image in images for tag in TIME_TAGS)
@@ -187,24 +268,17 @@ def _choose(images: Sequence[Image], product: StacProduct) -> dict[str, tuple[Im
                 raise BadData(msg)
     if missing := [name for name in ("red", "nir") if name not in places]:
         present = sorted({name or "a band without a name" for image in images for name in image.bands})
-        why = (
-            f"has no {' and no '.join(missing)} band; it has {safe_text(', '.join(present))}. Name the bands by "
-            "their number or name: --bands blue=1,green=2,red=3,nir=4"
+        fix = (
+            "Name the bands by their number or name: --bands blue=1,green=2,red=3,nir=4"
+            if images[0].layout.samples > 1
+            else "A product that was not downloaded whole: download it again"
         )
+        why = f"has no {' and no '.join(missing)} band; it has {safe_text(', '.join(present))}. {fix}"
         raise SceneRejected(BROKEN_SCENE, why)
     for name, (image, _) in places.items():
-        dtype = image.layout.dtype
-        if name not in bands.OBSERVED or dtype in ("uint16", "int16"):
-            continue
-        held = sorted(number + 1 for known, (one, number) in places.items() if one is image and known in bands.OBSERVED)
-        scaled = "".join(f" -scale_b{number} 0 1 0 10000" for number in held)
-        way = (
-            "if reflectance runs from 0 to 1, scale its bands alone, so that others, like classes, stay as they are: "
-            f"gdal_translate -ot UInt16{scaled} -a_nodata 0 IN OUT; then index OUT with --scale 0.0001 --offset 0"
-            if dtype.startswith("float")
-            else "a picture stretched for the eye has no reflectance: take the product that it was made from"
-        )
-        raise SceneRejected(BROKEN_SCENE, f"holds {dtype}, and pixels are stored as integers of 16 bits; {way}")
+        if name in bands.OBSERVED and image.layout.dtype not in ("uint16", "int16") and not image.is_float:
+            way = "a picture stretched for the eye has no reflectance: take the product that it was made from"
+            raise SceneRejected(BROKEN_SCENE, f"holds {image.layout.dtype}, not floats or integers of 16 bits; {way}")
     return places
 
 
@@ -248,7 +322,7 @@ def _asset(
         described["nodata"] = layout.nodata
     return {
         "href": f"../{image.name.path}",
-        "type": "image/tiff; application=geotiff",
+        "type": "image/jp2" if layout.codestream else "image/tiff; application=geotiff",
         "roles": ["data"],
         "proj:code" if layout.epsg else "proj:wkt2": crs_name(layout),
         "proj:shape": list(layout.shape),

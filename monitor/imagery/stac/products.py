@@ -48,6 +48,10 @@ NO_QUALITY: Final = "regrowth:no_quality_layer"
 """Property of an item that is true if its scene has no quality layer, and people accept that: see
 :mod:`monitor.imagery.stac.folder_scene`."""
 
+FLOATS: Final = "regrowth:float_reflectance"
+"""Property of an item that is true if its files hold reflectance or classes as floats whose scale was checked by their
+pixels: see :mod:`monitor.imagery.stac.folder_pixels`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StacProduct:

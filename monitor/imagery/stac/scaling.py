@@ -6,12 +6,14 @@ from typing import Any, Final
 
 from monitor.errors import WRONG_RADIOMETRY
 from monitor.imagery.stac.documents import as_mapping, as_number, first_value, item_rejected, safe_text
-from monitor.imagery.stac.products import OTHER, SENTINEL2_L2A, StacProduct
+from monitor.imagery.stac.products import FLOATS, OTHER, SENTINEL2_L2A, StacProduct
 
 BOA_OFFSET: Final = -0.1
 """BOA_ADD_OFFSET of Sentinel-2 L2A from :data:`BOA_OFFSET_BASELINE` on: -1000 / 10,000. [1]"""
 BOA_OFFSET_BASELINE: Final = (4, 0)
 """First processing baseline of Sentinel-2 L2A with an offset, 04.00."""
+FLOAT_STEP: Final = 1e-4
+"""Reflectance as floats is stored as integers of this step. [1]"""
 _DECIMAL: Final = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,2})?", re.ASCII)
 
 
@@ -19,6 +21,8 @@ def scale_and_offset(
     item: Mapping[str, Any], product: StacProduct, baseline: str, bands: Iterable[tuple[str, Mapping[str, Any]]]
 ) -> tuple[float, float]:
     """Scale and offset that are valid for all bands of a scene: reflectance = scale * integer + offset. [1]
+
+    Of floats it is the scale of the integers that they are stored as, :data:`FLOAT_STEP`.
 
     Parameters
     ----------
@@ -34,9 +38,10 @@ def scale_and_offset(
         ``RADIOMETRY``: bands differ, values are not integers as delivered, or nothing states the scale.
     """
     described = list(bands)
+    is_float = as_mapping(item.get("properties")).get(FLOATS) is True
     for key, band in described:
         data_type = str(band.get("data_type") or "").lower()
-        if data_type and data_type not in ("uint16", "int16"):
+        if data_type and data_type not in ("uint16", "int16") and not (is_float and data_type.startswith("float")):
             what = f"says that {safe_text(key)!r} holds {data_type}"
             raise item_rejected(WRONG_RADIOMETRY, f"{what}: stretched or already scaled, not integers as delivered")
     scales = {value for key, band in described if (value := _stated(key, band, "scale")) is not None}
@@ -45,7 +50,7 @@ def scale_and_offset(
         why = f"has bands of different scale {sorted(scales)} or offset {sorted(offsets)}"
         raise item_rejected(WRONG_RADIOMETRY, why)
     scale, offset = next(iter(scales), None), next(iter(offsets), None)
-    if scale == 1 and not offset and product is not OTHER:
+    if scale == 1 and not offset and product is not OTHER and not is_float:
         scale = offset = None  # defaults of the tool that wrote the item, impossible for the known products
     if product is SENTINEL2_L2A:
         offset = _sentinel2_offset(as_mapping(item.get("properties")), baseline, offset)
@@ -54,6 +59,8 @@ def scale_and_offset(
     if scale is None:
         why = "states no scale, and belongs to no product whose scale is known; add raster:bands to it"
         raise item_rejected(WRONG_RADIOMETRY, why)
+    if is_float:
+        scale = FLOAT_STEP
     if not 0 < scale <= 0.01:
         why = f"says scale {scale:g}: stretched or already scaled, not reflectance as delivered"
         raise item_rejected(WRONG_RADIOMETRY, why)

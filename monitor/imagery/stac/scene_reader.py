@@ -260,10 +260,17 @@ class SceneReader:
         pixels = np.zeros((len(bands.OBSERVED), *grid.shape), dtype=np.uint16)
         for index, layer in enumerate(self._layers[:-1]):
             if layer is not None:
-                pixels[index] = _reflectance(self._cut(layer, number), layer.layout.nodata, layer.asset.nodata)
+                cut = self._cut(layer, number)
+                pixels[index] = _reflectance(cut, layer.asset.factor, layer.layout.nodata, layer.asset.nodata)
         last = self._layers[-1]
         assert last is not None
         quality = self._cut(last, number)
+        if self.quality == "none":
+            quality = pixels[bands.OBSERVED.index("red")]
+        elif quality.dtype.kind == "f":
+            quality = np.where(np.isfinite(quality) & (quality > 0), quality, 0)
+            if (quality != np.rint(quality)).any():
+                raise file_rejected(last.reader.name, "holds classes between whole numbers: scaled or interpolated")
         if quality.dtype != np.uint8:
             quality = quality.astype(np.uint16)
         if self.quality == "fmask":
@@ -305,12 +312,15 @@ def _wait(tasks: Sequence[Future[Any]]) -> None:
             task.result()
 
 
-def _reflectance(cut: np.ndarray, *nodata: float | None) -> np.ndarray:
-    """Integers as delivered; 0 where there is no value, also for negative reflectance."""
-    empty = cut <= 0
+def _reflectance(cut: np.ndarray, factor: float | None, *nodata: float | None) -> np.ndarray:
+    """Integers as delivered, or floats times their factor; 0 where there is no value, also for negative reflectance."""
+    empty = ~(cut > 0)
     for value in nodata:
         if value is not None:
             empty |= cut == value
+    if factor is not None:
+        cut = np.rint(np.where(empty, 0, cut.astype(np.float64)) * factor)
+        empty |= cut >= bands.SATURATED
     return np.where(empty, bands.NODATA, cut).astype(np.uint16)
 
 
@@ -334,9 +344,10 @@ def _check_header(layer: _Layer, epsg: int | None, *, is_quality: bool) -> None:
             raise file_rejected(name, f"is elsewhere than the item says, by {apart:g}")
     if asset.band >= layout.samples:
         raise file_rejected(name, f"has {layout.samples} bands, where the item names number {asset.band + 1}")
+    is_known_float = asset.factor is not None and layout.dtype in ("float32", "float64")
     if is_quality:
-        if layout.dtype not in ("uint8", "uint16", "int16"):
+        if layout.dtype not in ("uint8", "uint16", "int16") and not is_known_float:
             raise file_rejected(name, f"holds {layout.dtype}, not classes or bits")
-    elif layout.dtype not in INTEGER_TYPES:
+    elif layout.dtype not in INTEGER_TYPES and not is_known_float:
         why = "stretched or already scaled, not integers as delivered"
         raise SceneRejected(WRONG_RADIOMETRY, f"{name} holds {layout.dtype}: {why}")

@@ -1,0 +1,90 @@
+"""Read some blocks of the files of a folder: the scale of reflectance as floats, and whether classes are classes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from monitor.errors import WRONG_RADIOMETRY, SceneRejected
+from monitor.imagery import bands
+from monitor.imagery.stac.blocks import Reader, TileLayout, decode_blocks, fetch_blocks
+
+MAX_SAMPLE_PIXELS: Final = 2 << 20
+"""Most pixels of a band that are read; a smaller file is read whole. [pixel]"""
+BRIGHT: Final = (0.02, 2.0)
+"""Possible range of the 99th percentile of reflectance in a band, from clear water to cloud. [1]"""
+MAX_SCENE_CLASS: Final = 11
+"""Largest scene class of Sentinel-2."""
+
+
+def sample(reader: Reader, layout: TileLayout, band: int) -> np.ndarray:
+    """Pixels of evenly spaced blocks of a band, (pixel,).
+
+    Raises
+    ------
+    SceneRejected
+        ``BROKEN``: a block cannot be read.
+    """
+    (down, across), (height, width) = layout.grid, layout.block
+    count = max(1, min(down * across, MAX_SAMPLE_PIXELS // (height * width)))
+    first = band * down * across if layout.planar else 0
+    numbers = np.unique(np.linspace(0, down * across - 1, count).astype(int)).tolist()
+    stored = fetch_blocks(reader, layout, [first + number for number in numbers])
+    pixels = [np.empty(0, layout.dtype)]
+    by_rows: dict[int, list[int]] = {}
+    for number in stored:
+        rows = min(height, layout.shape[0] - (number - first) // across * height)
+        by_rows.setdefault(rows, []).append(number)
+    for rows, same in by_rows.items():
+        blocks = decode_blocks(
+            layout, [stored[number] for number in same], band=band, rows=height if layout.tiled else rows,
+            name=reader.name,
+        )  # fmt: skip
+        for number, block in zip(same, blocks, strict=True):
+            pixels.append(block[:rows, : layout.shape[1] - (number - first) % across * width].ravel())
+    return np.concatenate(pixels)
+
+
+def float_scale(samples: Mapping[str, np.ndarray], scales: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Scale and offset that make floats reflectance, by pixels of its bands: the first of `scales` that does. [1]
+
+    Raises
+    ------
+    SceneRejected
+        ``RADIOMETRY``: none does, or the bands were stretched for the eye.
+    """
+    values = list(samples.values())
+    if len({band.size for band in values}) == 1 and bands.is_stretched(np.stack(values)):
+        why = "is stretched for the eye: its bands have one highest value, each in another pixel; export reflectance"
+        raise SceneRejected(WRONG_RADIOMETRY, why)
+    seen = {name: band[np.isfinite(band) & (band > 0)] for name, band in samples.items()}
+    bright = {name: float(np.quantile(band, 0.99)) for name, band in seen.items() if band.size}
+    for scale, offset in scales:
+        if all(BRIGHT[0] <= scale * value + offset <= BRIGHT[1] for value in bright.values()) and (
+            len(bright) == len(seen) or len(scales) == 1
+        ):
+            return scale, offset
+    found = ", ".join(f"{name} {value:.3g}" for name, value in bright.items()) or "no value at all"
+    why = f"holds floats that are not clearly reflectance, also not times 10,000 (brightest hundredth: {found})"
+    raise SceneRejected(WRONG_RADIOMETRY, f"{why}; state what they are: --scale, where reflectance = scale * number")
+
+
+def check_classes(kind: str, values: np.ndarray) -> None:
+    """Check that a quality layer holds classes or bits, as they were delivered.
+
+    Raises
+    ------
+    SceneRejected
+        ``RADIOMETRY``: they were scaled or interpolated.
+    """
+    known = values[np.isfinite(values)]
+    if (known != np.rint(known)).any():
+        what = "values between whole numbers: they were scaled or interpolated"
+    elif kind == "scl" and known.size and known.max() > MAX_SCENE_CLASS:
+        what = f"the value {known.max():g}, where scene classes are 0 to {MAX_SCENE_CLASS}: they were scaled"
+    elif kind == "scl" and known.size and not known.any():
+        what = "only 0 in the blocks that were read: they were scaled, or the scene is empty"
+    else:
+        return
+    why = "export them as they are, with the nearest neighbour where pixels change"
+    raise SceneRejected(WRONG_RADIOMETRY, f"holds classes ({kind}) with {what}; {why}")
