@@ -10,7 +10,7 @@ import rasterio.shutil
 from affine import Affine
 
 from monitor.errors import SceneRejected
-from monitor.imagery.stac import blocks
+from monitor.imagery.stac import blocks, jpeg2000
 from tests.imagery.test_stac_blocks import Bytes
 
 SIDE = 549
@@ -80,7 +80,39 @@ def test_only_headers_and_the_tiles_that_are_needed_are_read(tmp_path, lengths):
     assert sum(length for _, length in reader.read_of[1:]) <= (2 if lengths == "YES" else 25 * 1024)
     del reader.read_of[:]
     blocks.fetch_blocks(reader, layout, [12])
-    assert reader.read_of == [tuple(layout.codestream.tiles[12])]
+    assert reader.read_of == [tuple(layout.codestream.places[12])]
+
+
+def test_a_tile_of_many_is_found_by_few_requests(tmp_path, monkeypatch):
+    monkeypatch.setattr(jpeg2000, "PROBE_BYTES", (512, 2 << 20))
+    reader, pixels = written(tmp_path, tile=32, shape=(400, 352))
+    reached, wanted = [], [0, 5, 70, 71, 100, 142]
+    for number in wanted:
+        del reader.read_of[:]
+        tile, place = read_tile(reader, number)
+        np.testing.assert_array_equal(tile, pixels[0][place])
+        reached.append(len(reader.read_of))
+    assert max(reached) <= 8
+    layout = blocks.read_layout(reader)
+    stored = blocks.fetch_blocks(reader, layout, list(range(143)))
+    assert [stored[number] for number in range(143)] == [
+        reader.data[at : at + 12 + len(body)] for at, _, body in parts_of(reader.data)
+    ]
+    with pytest.raises(SceneRejected, match="cut short"):
+        blocks.read_layout(Bytes(reader.data[:-9000]))
+
+
+def test_many_tiles_in_several_parts_are_found_by_following_all(tmp_path):
+    reader, pixels = written(tmp_path, tile=32, shape=(400, 352))
+    found = list(parts_of(reader.data))
+    halves = [(index, 0, body[: len(body) // 2]) for _, index, body in found]
+    halves += [(index, 1, b"\xff\x93" + body[len(body) // 2 :]) for _, index, body in found]
+    made = b"".join(struct.pack(">HHHIBB", 0xFF90, 10, i, 12 + len(body), n, 2) + body for i, n, body in halves)
+    data = bytearray(reader.data[: found[0][0]] + made + b"\xff\xd9")
+    at = data.index(b"jp2c") - 4
+    data[at : at + 4] = (len(data) - at).to_bytes(4)
+    tile, place = read_tile(Bytes(data), 77)
+    np.testing.assert_array_equal(tile, pixels[0][place])
 
 
 def parts_of(data):

@@ -14,7 +14,7 @@ thread than the one that opened it ended the process.) A tile of JPEG 2000 is a 
 import math
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final, Protocol
@@ -30,6 +30,7 @@ from monitor.imagery.stac.jpeg2000 import (
     Codestream,
     decode_tile,
     is_jpeg2000,
+    locate,
     read_codestream,
     without_pixels,
 )
@@ -104,7 +105,7 @@ class TileLayout:
     offsets: np.ndarray
     """(block,) int64 positions of the blocks, row by row; bands one after the other if planar. [byte]"""
     sizes: np.ndarray
-    """(block,) int64 sizes of the blocks; 0: never written, without value. [byte]"""
+    """(block,) int64 sizes of the blocks; 0: never written, without value; -1: see :func:`locate_blocks`. [byte]"""
     planar: bool
     """Whether the bands are stored in separate blocks."""
     order: str
@@ -186,14 +187,32 @@ def fetch_blocks(reader: Reader, layout: TileLayout, blocks: Sequence[int]) -> d
     SceneRejected
         ``BROKEN``: the file ends before a block does.
     """
+    locate_blocks(reader, layout, blocks)
     fetched: dict[int, bytes] = {}
     for run in block_runs(layout, blocks):
         fetched |= fetch_run(reader, run)
     return fetched
 
 
+def locate_blocks(reader: Reader, layout: TileLayout, blocks: Iterable[int]) -> None:
+    """Find the blocks whose place the header does not state, as in JPEG 2000.
+
+    Raises
+    ------
+    SceneRejected
+        ``BROKEN``: they are not there.
+    """
+    if layout.codestream is not None:
+        try:
+            locate(reader.read, layout.codestream, blocks)
+        except BadCodestream as error:
+            raise file_rejected(reader.name, str(error)) from error
+
+
 def block_runs(layout: TileLayout, blocks: Sequence[int]) -> list[BlockRun]:
-    """Group blocks into requests, without those that were never written."""
+    """Group blocks that are located into requests, without those that were never written."""
+    if (layout.sizes[list(blocks)] < 0).any():
+        raise ValueError("blocks are fetched before they are located")
     located = sorted((int(layout.offsets[b]), int(layout.sizes[b]), b) for b in blocks if layout.sizes[b] > 0)
     runs: list[BlockRun] = []
     end = 0
@@ -363,10 +382,9 @@ def _parse_layout(file: _HeaderPages, name: str) -> TileLayout:
 
 def _jpeg2000_layout(file: _HeaderPages) -> TileLayout:
     codestream = read_codestream(file.reader.read, file.pages[0][1])
-    places = np.array(codestream.tiles, dtype=np.int64)
     return TileLayout(
         shape=codestream.shape, block=codestream.tile, samples=codestream.components, planar=False, order=">",
-        offsets=places[:, 0], sizes=places[:, 1], tiled=True, tags={}, codestream=codestream,
+        offsets=codestream.places[:, 0], sizes=codestream.places[:, 1], tiled=True, tags={}, codestream=codestream,
         **_read_by_gdal(without_pixels(codestream), "JP2OpenJPEG"),
     )  # fmt: skip
 

@@ -10,8 +10,9 @@ References
 .. [1] ITU-T Rec. T.800, "JPEG 2000 image coding system: Core coding system," annexes A and I.
 """
 
+import re
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,6 +33,13 @@ MAX_TILE_PIXELS: Final = 32 << 20
 """Most pixels of all bands of a tile; each is decoded as a number of 32 bits. [pixel]"""
 MAX_TILE_PARTS: Final = 16_384
 """Most tile-parts of a file; one of Sentinel-2 has 121 at most."""
+MAX_WALKED_TILES: Final = 32
+"""With more tiles those that are needed are searched, instead of following the chain of all: products of Sentinel-2
+from before February 2026 do not state the lengths of their 121 tiles."""
+MAX_PROBES: Final = 16
+"""Most parts of a file that are read to find a tile."""
+PROBE_BYTES: Final = (64 << 10, 2 << 20)
+"""Least and most bytes of such a part; between them it is as long as a tile on average. [byte]"""
 WALK_BYTES: Final = 1024
 """Bytes read at the header of a tile-part that is looked for. [byte]"""
 
@@ -43,6 +51,8 @@ _PART_HEADER: Final = struct.Struct(">HHHIBB")
 _SIZE_HEADER: Final = struct.Struct(">HHH8IH")
 """Marker, length, capabilities, sides and corner of the image, sides and corner of the first tile, components."""
 
+_PART_START: Final = re.compile(rb"\xff\x90\x00\x0a")
+
 type Read = Callable[[int, int], bytes]
 """Bytes of a file from an offset on, fewer at its end."""
 
@@ -51,7 +61,7 @@ class BadCodestream(Exception):
     """A file is no JPEG 2000 that can be read in tiles; the message says why, without a subject."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Codestream:
     """Boxes and main header of a file."""
 
@@ -64,8 +74,11 @@ class Codestream:
     tile: tuple[int, int]
     """Rows and columns of a tile. [pixel]"""
     components: int
-    tiles: tuple[tuple[int, int], ...]
-    """Offset and size of each tile, row by row: from its first tile-part to the end of its last. [byte]"""
+    places: np.ndarray
+    """(tile, 2) int64 offset and size of each tile, row by row: from its first tile-part to the end of its last; -1:
+    not located yet, see :func:`locate`. [byte]"""
+    extent: tuple[int, int]
+    """Offsets of the first tile-part and of the end of the last; 0: the end is unknown. [byte]"""
 
 
 def is_jpeg2000(start: bytes) -> bool:
@@ -106,17 +119,31 @@ def read_codestream(read: Read, beginning: bytes) -> Codestream:
     number = -(-bottom // tile[0]) * -(-right // tile[1])
     if number > MAX_TILE_PARTS:
         raise BadCodestream(f"has {number:,} tiles")
-    parts = _stated_parts(read, lengths, first) or _found_parts(read_once, first, end, number)
-    spans: dict[int, tuple[int, int]] = {}
-    for index, offset, size in parts:
-        since = spans.get(index, (offset, 0))[0]
-        spans[index] = since, offset + size - since
-    if spans.keys() != set(range(number)):
-        raise BadCodestream(f"is cut short: it holds {len(spans)} of {number} tiles")
-    return Codestream(
+    codestream = Codestream(
         place=place, header=header, shape=(bottom, right), tile=tile, components=components,
-        tiles=tuple(spans[index] for index in range(number)),
+        places=np.full((number, 2), -1, dtype=np.int64), extent=(first, end or 0),
     )  # fmt: skip
+    if parts := _stated_parts(read, lengths, first):
+        _place(codestream, parts)
+    elif number <= MAX_WALKED_TILES or end is None:
+        _place(codestream, _found_parts(read_once, first, end, number))
+    elif len(read(end - 2, 2)) < 2:
+        raise BadCodestream("is cut short within its tiles")
+    return codestream
+
+
+def locate(read: Read, codestream: Codestream, tiles: Iterable[int]) -> None:
+    """Find tiles, and write them into the places of the codestream.
+
+    Raises
+    ------
+    BadCodestream
+        They are not there.
+    """
+    for tile in tiles:
+        if codestream.places[tile, 0] < 0 and not _search(read, codestream, tile):
+            first, end = codestream.extent
+            _place(codestream, _found_parts(read, first, end, len(codestream.places)))
 
 
 def without_pixels(codestream: Codestream) -> bytes:
@@ -148,7 +175,7 @@ def decode_tile(codestream: Codestream, stored: bytes, band: int) -> np.ndarray:
                 _part(body.removesuffix(_END.to_bytes(2)) if size == len(stored) - position else body, number, count)
             )
         position += size
-    if not 0 <= tile < len(codestream.tiles) or codestream.tiles[tile][1] != len(stored):
+    if not 0 <= tile < len(codestream.places) or codestream.places[tile, 1] != len(stored):
         raise BadCodestream("holds another tile where one is stated to be")
     height, width = codestream.tile
     row, column = divmod(tile, -(-codestream.shape[1] // width))
@@ -256,6 +283,52 @@ def _found_parts(read: Read, first: int, end: int | None, tiles: int) -> list[tu
         parts.append((index, first, size))
         first += size
     return parts
+
+
+def _place(codestream: Codestream, parts: Iterable[tuple[int, int, int]]) -> None:
+    """Write the places of all tiles."""
+    spans: dict[int, tuple[int, int]] = {}
+    for index, offset, size in parts:
+        since = spans.get(index, (offset, 0))[0]
+        spans[index] = since, offset + size - since
+    number = len(codestream.places)
+    if spans.keys() != set(range(number)):
+        raise BadCodestream(f"is cut short: it holds {len(spans)} of {number} tiles")
+    codestream.places[:] = [spans[index] for index in range(number)]
+
+
+def _search(read: Read, codestream: Codestream, tile: int) -> bool:
+    """Find a tile where the tiles lie one after the other, each in one part; False: they do not, or it was not found.
+
+    The bytes of a header of a tile-part do not occur within compressed data.
+    """
+    places = codestream.places
+    first, end = codestream.extent
+    for probe in range(MAX_PROBES):
+        known = np.flatnonzero(places[:, 0] >= 0)
+        before, after = known[known < tile], known[known > tile]
+        # Offset of one tile at or before the wanted one, and of one after it.
+        low, start = (int(before[-1]) + 1, int(places[before[-1]].sum())) if before.size else (0, first)
+        high, stop = (int(after[0]), int(places[after[0], 0])) if after.size else (len(places), end)
+        average = (stop - start) // (high - low)
+        length = min(max(average, PROBE_BYTES[0]), PROBE_BYTES[1])
+        near = tile - low <= 2
+        guess = start if near else start + average * (tile - low) + (probe - 1) * length // 2
+        offset = max(start, min(guess, stop - length))
+        data = read(offset, _PART_HEADER.size if near else min(length, stop - offset))
+        for found in _PART_START.finditer(data):
+            if found.start() + _PART_HEADER.size > len(data):
+                break
+            _, _, index, size, number, count = _PART_HEADER.unpack_from(data, found.start())
+            at = offset + found.start()
+            if number or count > 1 or size <= _PART_HEADER.size or not low <= index < high or at + size > stop:
+                return False
+            places[index] = at, size
+        if places[tile, 0] >= 0:
+            return True
+        if near and places[low, 0] < 0:
+            return False
+    return False
 
 
 def _part(body: bytes, number: int, count: int) -> bytes:

@@ -195,6 +195,7 @@ class SceneReader:
             for b in index.blocks:
                 layer.uses[b] = layer.uses.get(b, 0) + 1
         layer.order = list(layer.uses)
+        blocks.locate_blocks(layer.reader, layer.layout, layer.order)
         self._request(layer, set())
 
     def _request(self, layer: _Layer, needed: set[int]) -> None:
