@@ -17,7 +17,9 @@ MSI = dict(zip(BANDS, ("B02", "B03", "B04", "B08", "B11"), strict=True))
 OLI = dict(zip(BANDS, ("SR_B2", "SR_B3", "SR_B4", "SR_B5", "SR_B6"), strict=True))
 
 
-def write(path: Path, layers: Mapping[str, np.ndarray], grid: GeoBox, *, driver="GTiff", scale=None, **options) -> None:
+def write(
+    path: Path, layers: Mapping[str, np.ndarray], grid: GeoBox, *, driver="GTiff", scale=None, named=True, **options
+) -> None:
     """Write one image with named bands; by the driver of JPEG 2000 with tiles of 64 pixels."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.stack(list(layers.values()))
@@ -28,7 +30,7 @@ def write(path: Path, layers: Mapping[str, np.ndarray], grid: GeoBox, *, driver=
     ) as file:  # fmt: skip
         file.write(pixels)
         for number, name in enumerate(layers, start=1):
-            if len(layers) > 1:
+            if len(layers) > 1 and named:
                 file.set_band_description(number, name)
         if scale is not None:
             file.scales = [scale if name in BANDS else 1.0 for name in layers]
@@ -83,13 +85,13 @@ def landsat_numbers(pixels: np.ndarray) -> np.ndarray:
     return np.where(pixels > 0, np.rint((pixels * 1e-4 + 0.2) / 2.75e-5), 0).astype("uint16")
 
 
-def floats(name: str, scale: float) -> Callable[..., None]:
+def floats(name: str, scale: float, *, named: bool = True) -> Callable[..., None]:
     """Stacks of floats, of reflectance times a number, with the classes as floats beside; NaN where there is none."""
 
     def written(folder: Path, day: str, optical: dict, classes: np.ndarray, grid: GeoBox) -> None:
         layers = {MSI[band]: np.where(pixels > 0, pixels * scale, np.nan) for band, pixels in optical.items()}
         layers = {band: pixels.astype("float32") for band, pixels in (layers | {"SCL": classes}).items()}
-        write(folder / f"{name.format(day=day)}.tif", layers, grid, nodata=np.nan)
+        write(folder / f"{name.format(day=day)}.tif", layers, grid, nodata=np.nan, named=named)
 
     return written
 
@@ -114,7 +116,7 @@ def cog(*arguments) -> None:
 KINDS = {
     "stack": stack, "cog": cog, "safe": safe, "granule": granule, "landsat": landsat, "bands": band_files,
     "earthengine": floats("{day}T093041_{day}T093042_T35TKL", 1e-4), "openeo": floats("openEO_{day}Z", 1e-4),
-    "sentinelhub": floats("{day}/response", 1.0),
+    "sentinelhub": floats("{day}/response", 1.0, named=False),
 }  # fmt: skip
 
 

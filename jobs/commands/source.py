@@ -62,7 +62,7 @@ def index(
     )  # fmt: skip
     found = index_folder(folder, options)
     if check:
-        _check(found, folder)
+        _check(found, folder, as_json=as_json)
         return
     catalogue = write_catalogue(folder, found.scenes) if found.scenes else None
     if as_json:
@@ -103,42 +103,50 @@ def _read_offsets(path: Path | None) -> dict[str, float]:
             raise BadData(f"{path} is not a table with columns scene and offset, in UTF-8") from error
 
 
-def _check(found: "FolderIndex", folder: Path) -> None:
-    """Print what the pixels say of the offset of each Sentinel-2 scene, and write it down."""
+def _check(found: "FolderIndex", folder: Path, *, as_json: bool) -> None:
+    """Report what the pixels say of the offset of each Sentinel-2 scene, and write the table of offsets."""
     from monitor.cube.offset_proposals import propose_offsets
     from monitor.imagery.stac.source import Stac
 
-    _print_problems(found)
     checked = [one for one in found.scenes if one.scene.sensor.startswith("sentinel-2")]
     is_known = [one.states_offset for one in checked]
     source = Stac(str(folder), allow_hosts=[str(folder)])
     proposed = propose_offsets(source, [one.scene for one in checked], is_known)
-    rows, unsure = [["scene", "date", "offset", "stated"]], len(found.problems)
-    for one, (offset, by_pixels) in zip(checked, proposed, strict=True):
-        stated = one.scene.offset if one.states_offset else None
-        if stated is not None and offset in (stated, None):
-            says, offset = f"{stated:g} is stated", stated
-        elif stated is not None:
-            says, unsure = f"{stated:g} is stated, and other scenes of this ground contradict it", unsure + 1
+    rows: list[dict[str, object]] = []
+    unsure = len(found.problems)
+    is_written = False
+    for one, known, (offset, by_pixels) in zip(checked, is_known, proposed, strict=True):
+        if known and offset in (one.scene.offset, None):
+            offset, says = one.scene.offset, f"{one.scene.offset:g} stated"
         elif offset is None:
             says, unsure = "not stated, and the pixels do not tell", unsure + 1
+        elif known:
+            says, unsure = f"{one.scene.offset:g} stated, but other scenes of this ground say {offset:g}", unsure + 1
         elif by_pixels:
             says = f"{offset:g} proposed: with the other one it contradicts other scenes of this ground"
         else:
             says = f"{offset:g} proposed, as for the scenes before and after it; its own pixels do not tell"
-        rows.append([one.scene.id, f"{one.scene.time:%Y-%m-%d}", "" if offset is None else f"{offset:g}",
-                     "" if stated is None else f"{stated:g}"])  # fmt: skip
-        typer.echo(f"{one.scene.time:%Y-%m-%d}  {printable(one.scene.id)}  offset {says}")
-    if not checked:
-        typer.echo("No scene is Sentinel-2, so no offset is in doubt. Now index without --check.")
-    elif not any(is_known) and all(one.offset is None for one in proposed):
-        typer.echo("The scenes do not differ by an offset: state one for all of them, --offset -0.1 or --offset 0.")
+        is_written |= offset is not None and not says.endswith("stated")
+        rows.append({"scene": one.scene.id, "date": one.scene.time.date(), "offset": offset, "says": says})
+    if is_written:
+        table = io.StringIO()
+        writer = csv.DictWriter(table, ["scene", "date", "offset", "says"])
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(folder / "offsets.csv", table.getvalue().encode())
+    if as_json:
+        print_json({"scenes": rows, "problems": _json(found, None)["problems"]})
     else:
-        path = folder / "offsets.csv"
-        text = io.StringIO()
-        csv.writer(text).writerows(rows)
-        write_atomically(path, text.getvalue().encode())
-        typer.echo(f"Look at {path}, correct it if you know better, then add to the command: --offsets {path}")
+        _print_problems(found)
+        for row in rows:
+            typer.echo(f"{row['date']}  {printable(str(row['scene']))}  offset {row['says']}")
+        if is_written:
+            path = folder / "offsets.csv"
+            typer.echo(f"Look at {path}, correct it if you know better, then add to the command: --offsets {path}")
+        elif not all(is_known):
+            typer.echo("The scenes do not differ by an offset: state one for all of them, --offset -0.1 or --offset 0.")
+        else:
+            typer.echo("No offset is in doubt. Now index without --check.")
     if unsure:
         raise typer.Exit(Exit.SOME_FAILED)
 

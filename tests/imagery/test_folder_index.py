@@ -243,6 +243,19 @@ def test_renamed_files_of_landsat_are_known_by_their_metadata(tmp_path):
     assert (one.scene.acquisition, one.scene.offset) == ("LC09/129/20220706", -0.2)
 
 
+def test_scenes_of_landsat_side_by_side_keep_their_own_names(tmp_path):
+    for name in ("LC08_L2SP_129034_20210706_20210714_02_T1", "LC09_L2SP_129034_20220706_20220708_02_T1"):
+        for key, value in {"SR_B4": 9818, "SR_B5": 17818, "QA_PIXEL": 21824}.items():
+            image(tmp_path / f"{name}_{key}.TIF", {key: value}, names=False)
+        (tmp_path / f"{name}_MTL.txt").write_text(f'LANDSAT_PRODUCT_ID = "{name}"')
+    assert [one.scene.acquisition for one in index(tmp_path).scenes] == ["LC08/129/20210706", "LC09/129/20220706"]
+
+
+def test_scaled_classes_in_integers_are_found_by_the_check(tmp_path):
+    image(tmp_path / "2021-07-06.tif", {**BANDS, "SCL": 40_000}, scale=1e-4)
+    assert "scene classes are 0 to 11" in why(tmp_path, check=True)
+
+
 def test_level_1_and_packed_products_are_refused_by_name(tmp_path):
     image(tmp_path / "S2A_MSIL1C_20210706T033541_N0301_R061_T48SUD_20210706T064512.SAFE/B04.tif", {"": 1}, names=False)
     (tmp_path / "LC08_L2SP_129034_20210706_20210714_02_T1.tar").write_bytes(b"")

@@ -69,6 +69,7 @@ def test_every_pixel_and_class_is_that_of_the_sample(printed, folder):
 
 
 STATED = {kind: ["--offset", "0"] for kind in ("earthengine", "openeo", "sentinelhub")}
+STATED["sentinelhub"] += ["--bands", "blue=1,green=2,red=3,nir=4,swir16=5,scl=6"]
 STATED["bands"] = ["--scale", "0.0001", "--offset", "0"]
 
 

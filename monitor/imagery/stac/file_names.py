@@ -25,6 +25,8 @@ _RESOLUTION_FOLDER: Final = re.compile(r"R\d0m", re.IGNORECASE)
 _SENTINEL_2: Final = re.compile(r"(?<![A-Z0-9])S2([A-D])_")
 _SOME_SENTINEL_2: Final = re.compile(r"(?<![A-Z0-9])(T\d\d[A-Z]{3}_\d{8}T\d{6}_|(S|SENTINEL[-_]?)2(?![A-Z0-9]))")
 _LANDSAT: Final = re.compile(r"(?<![A-Z0-9])L[COTE]0([45789])_L\d")
+_METADATA: Final = re.compile(r"MTD_(MSIL[12][A-C]|TL)\.xml|.*_MTL\.(txt|xml)", re.IGNORECASE)
+_PRODUCT: Final = re.compile(r"S2[A-D]_MSIL\d\w+|L[COTE]0\d_L\w{3}_\d{6}_\d{8}_\d{8}_\d\d_(?:T1|T2|RT)")
 _TILE: Final = re.compile(r"(?<![A-Z0-9])T(\d\d[A-Z]{3})(?![A-Z0-9])")
 _CLOCK: Final = re.compile(r"(?<!\d)\d{7,8}T([01]\d|2[0-3])([0-5]\d)([0-5]\d)(?!\d)")
 
@@ -91,6 +93,17 @@ def satellite(path: PurePosixPath) -> str:
     if matched := _LANDSAT.search(text):
         return f"landsat-{matched[1]}"
     return "sentinel-2" if _SOME_SENTINEL_2.search(text) else ""
+
+
+def is_metadata(path: PurePosixPath) -> bool:
+    """Whether a file states the product that images beside and below it belong to."""
+    return _METADATA.fullmatch(path.name) is not None
+
+
+def product(path: PurePosixPath) -> str:
+    """Full name of a product in a path; empty if there is none."""
+    matched = _PRODUCT.search(str(path))
+    return matched[0] if matched else ""
 
 
 def tile(path: PurePosixPath) -> str:

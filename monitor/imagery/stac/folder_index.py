@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from monitor.errors import BadData, SceneRejected
-from monitor.imagery.stac.file_names import read_name, satellite, time_in_path
+from monitor.imagery.stac.file_names import is_metadata, read_name, satellite, time_in_path
 from monitor.imagery.stac.folder_scene import (
     QUALITY_KIND,
     Image,
@@ -28,8 +28,6 @@ from monitor.imagery.stac.folder_scene import (
 
 ITEMS_FOLDER: Final = "stac"
 """Folder of the items, in the folder of the images."""
-_METADATA: Final = re.compile(r"MTD_(MSIL[12][A-C]|TL)\.xml|.*_MTL\.(txt|xml)", re.IGNORECASE)
-"""Files that state the product."""
 _ARCHIVE: Final = re.compile(r".*\.(zip|tar|tar\.gz|tgz)", re.IGNORECASE)
 MASKS_FOLDER: Final = "QI_DATA"
 """Folder of masks in a Sentinel-2 product, which have names of bands."""
@@ -73,15 +71,17 @@ def index_folder(folder: Path, options: IndexOptions) -> FolderIndex:
     own_names = [place for place in options.bands.values() if not place.isdigit()]
     number = 0
     for path in _files(folder, problems):
-        if _METADATA.fullmatch(PurePosixPath(path).name):
-            products[PurePosixPath(path).parent] = stated_product(folder / path)
-            continue
-        number += 1
         name = read_name(PurePosixPath(path), own_names)
-        if not name.is_read:
-            unread[name.band] += 1
-            continue
         try:
+            if is_metadata(name.path):
+                text = stated_product(folder / path)
+                is_only = products.setdefault(name.path.parent, text) == text
+                products[name.path.parent] = text if is_only else ""  # those of several scenes
+                continue
+            number += 1
+            if not name.is_read:
+                unread[name.band] += 1
+                continue
             image = open_image(folder, name, options)
         except (SceneRejected, OSError) as error:
             problems.append((path, getattr(error, "strerror", None) or str(error).removeprefix("it ")))
@@ -95,12 +95,12 @@ def index_folder(folder: Path, options: IndexOptions) -> FolderIndex:
     ids: set[str] = set()
     for images in _with_separate_quality(groups):
         first = images[0].name
-        stated = [product for parent in first.path.parents if (product := products.get(parent))]
-        product = min(stated, key=lambda name: "_MSIL" not in name, default="")
+        above = [products.get(parent, "") for parent in first.path.parents]
+        stated = min(filter(None, above), key=lambda text: "_MSIL" not in text, default="")
         try:
             if first.scene in broken:
                 raise BadData(f"is of a scene with a file that cannot be read: {broken[first.scene]}")
-            indexed = index_scene(images, options, ids, stated=product, base=base)
+            indexed = index_scene(images, options, ids, stated=stated, base=base)
         except (SceneRejected, BadData) as error:
             problems.append((str(images[0].name.path), str(error).removeprefix("the item ")))
         else:
@@ -128,7 +128,7 @@ def _files(folder: Path, problems: list[tuple[str, str]]) -> Iterator[str]:
             if _ARCHIVE.fullmatch(name) and satellite(PurePosixPath(name)):
                 problems.append((str(here / name), "is a packed product; unpack it into the folder"))
             is_image = name.lower().endswith((".tif", ".tiff", ".jp2"))
-            if name.startswith(".") or not (is_image or _METADATA.fullmatch(name)):
+            if name.startswith(".") or not (is_image or is_metadata(PurePosixPath(name))):
                 continue
             if why := _not_plain(folder, Path(root) / name):
                 problems.append((str(here / name), why))

@@ -27,6 +27,7 @@ from monitor.imagery.source import Scene
 from monitor.imagery.stac.blocks import TiffMetadata, TileLayout, read_layout, read_metadata
 from monitor.imagery.stac.documents import safe_text
 from monitor.imagery.stac.file_names import NamedImage, normalised_band, satellite, tile, time_in_path, time_in_text
+from monitor.imagery.stac.file_names import product as product_name
 from monitor.imagery.stac.folder_pixels import check_classes, float_scale, sample
 from monitor.imagery.stac.grid_index import crs_name
 from monitor.imagery.stac.items import scene_from_item
@@ -86,7 +87,7 @@ class IndexOptions:
     no_quality: bool = False
     """Whether scenes without a quality layer are taken."""
     check: bool = False
-    """Whether Sentinel-2 scenes without a known offset are taken with 0, to be compared with others."""
+    """Whether class bands are read, and Sentinel-2 scenes without a known offset are taken with 0, to be compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +167,7 @@ def index_scene(
 ) -> IndexedScene:
     """Item of a scene, checked as a night reads it from the address `base`.
 
-    `stated` is the product that its metadata name, empty if they name none.
+    `stated` is the product that its metadata name, used where its path names none; empty: they name none.
 
     Raises
     ------
@@ -174,10 +175,11 @@ def index_scene(
         It cannot be used.
     """
     first = images[0].name
-    origin = PurePosixPath(stated) / first.path
+    name = product_name(first.path) or stated
+    origin = PurePosixPath(name) / first.path
     time = _time(images, origin)
     properties: dict[str, Any] = {"datetime": f"{time:%Y-%m-%dT%H:%M:%SZ}"}
-    if name := stated or next((part for part in origin.parts if re.match(r"S2[A-D]_MSIL", part)), ""):
+    if name:
         properties["landsat:product_id" if name.startswith("L") else "s2:product_uri"] = name
     if any(band.startswith("sr_b") for image in images for band in image.bands):
         properties["landsat:collection_number"] = "02"  # the first whose bands have these names
@@ -203,9 +205,13 @@ def index_scene(
     scale, offset = _radiometry(list(optical.values()), options)
     offset = options.offsets.get(item["id"], offset)
     is_float = any(image.is_float for image, _ in chosen.values())
+    for kind in QUALITY_KEYS.keys() & chosen.keys():
+        image, number = chosen[kind]
+        if image.is_float or options.check:
+            check_classes(kind, sample(image.reader, image.layout, number))
     if is_float:
         properties[FLOATS] = True
-        scale, of_product = _of_floats(chosen, optical, product, scale)
+        scale, of_product = _of_floats(optical, product, scale)
         offset = of_product if offset is None and product is not SENTINEL2_L2A else offset
     if product is OTHER and scale is None:
         raise SceneRejected(BROKEN_SCENE, _NEEDS_SCALE)
@@ -227,19 +233,15 @@ def index_scene(
 
 
 def _of_floats(
-    chosen: Mapping[str, tuple[Image, int]], optical: Mapping[str, tuple[Image, int]], product: StacProduct,
-    scale: float | None,
-) -> tuple[float, float]:  # fmt: skip
-    """Scale and offset of reflectance as floats, seen from pixels unless the scale is stated; classes are checked."""
+    optical: Mapping[str, tuple[Image, int]], product: StacProduct, scale: float | None
+) -> tuple[float, float]:
+    """Scale and offset of reflectance as floats, seen from pixels unless the scale is stated. [1]"""
     samples = {name: sample(image.reader, image.layout, number) for name, (image, number) in optical.items()}
     scales: Sequence[tuple[float, float]] = _FLOAT_SCALES
     if scale is not None:
         scales = ((scale, 0.0),)
     elif product.offset and product.scale:
         scales = (_FLOAT_SCALES[0], (product.scale, product.offset))
-    for kind in QUALITY_KEYS.keys() & chosen.keys():
-        image, number = chosen[kind]
-        check_classes(kind, sample(image.reader, image.layout, number))
     return float_scale(samples, scales)
 
 
