@@ -50,15 +50,15 @@ def index(
 
     Writes FOLDER/catalog.json and FOLDER/stac/. Of integers only headers are read, of floats some blocks. With --check
     nothing but FOLDER/offsets.csv is written. Exit status: 0 all files are used, 10 some are not, or an offset remains
-    unknown or contradicted, 65 none can be used.
+    unknown, 65 none can be used.
     """
     from monitor.imagery.stac.folder_catalogue import write_catalogue
     from monitor.imagery.stac.folder_index import index_folder
     from monitor.imagery.stac.folder_scene import IndexOptions
 
     options = IndexOptions(
-        bands=_band_places(bands), scale=scale, offset=offset, offsets=_read_offsets(offsets), no_quality=no_quality,
-        check=check,
+        bands=_band_places(bands), scale=scale, offset=None if check else offset, offsets=_read_offsets(offsets),
+        no_quality=no_quality, check=check,
     )  # fmt: skip
     found = index_folder(folder, options)
     if check:
@@ -104,33 +104,25 @@ def _read_offsets(path: Path | None) -> dict[str, float]:
 
 
 def _check(found: "FolderIndex", folder: Path, *, as_json: bool) -> None:
-    """Report what the pixels say of the offset of each Sentinel-2 scene, and write the table of offsets."""
+    """Propose an offset for each scene that states none, and write the table of them."""
     from monitor.cube.offset_proposals import propose_offsets
     from monitor.imagery.stac.source import Stac
 
-    checked = [one for one in found.scenes if one.scene.sensor.startswith("sentinel-2")]
-    is_known = [one.states_offset for one in checked]
+    scenes = [one for one in found.scenes if one.scene.sensor.startswith("sentinel-2")]
     source = Stac(str(folder), allow_hosts=[str(folder)])
-    proposed = propose_offsets(source, [one.scene for one in checked], is_known)
+    proposed = propose_offsets(source, [one.scene for one in scenes], [one.states_offset for one in scenes])
     rows: list[dict[str, object]] = []
-    unsure = len(found.problems)
-    is_written = False
-    for one, known, (offset, by_pixels) in zip(checked, is_known, proposed, strict=True):
-        if known and offset in (one.scene.offset, None):
-            offset, says = one.scene.offset, f"{one.scene.offset:g} stated"
-        elif offset is None:
-            says, unsure = "not stated, and the pixels do not tell", unsure + 1
-        elif known:
-            says, unsure = f"{one.scene.offset:g} stated, but other scenes of this ground say {offset:g}", unsure + 1
-        elif by_pixels:
-            says = f"{offset:g} proposed: with the other one it contradicts other scenes of this ground"
-        else:
-            says = f"{offset:g} proposed, as for the scenes before and after it; its own pixels do not tell"
-        is_written |= offset is not None and not says.endswith("stated")
-        rows.append({"scene": one.scene.id, "date": one.scene.time.date(), "offset": offset, "says": says})
-    if is_written:
+    for one, (offset, by_pixels) in zip(scenes, proposed, strict=True):
+        if one.states_offset:
+            continue
+        why = "with the other one it contradicts other scenes of this ground" if by_pixels else (
+            "as the scenes before and after it; its own pixels do not tell")  # fmt: skip
+        why = "the pixels do not tell" if offset is None else why
+        rows.append({"scene": one.scene.id, "date": one.scene.time.date(), "offset": offset, "why": why})
+    is_any_known = any(row["offset"] is not None for row in rows)
+    if is_any_known:
         table = io.StringIO()
-        writer = csv.DictWriter(table, ["scene", "date", "offset", "says"])
+        writer = csv.DictWriter(table, ["scene", "date", "offset", "why"])
         writer.writeheader()
         writer.writerows(rows)
         write_atomically(folder / "offsets.csv", table.getvalue().encode())
@@ -139,15 +131,16 @@ def _check(found: "FolderIndex", folder: Path, *, as_json: bool) -> None:
     else:
         _print_problems(found)
         for row in rows:
-            typer.echo(f"{row['date']}  {printable(str(row['scene']))}  offset {row['says']}")
-        if is_written:
+            shown = "unknown" if row["offset"] is None else f"{row['offset']:g}"
+            typer.echo(f"{row['date']}  {printable(str(row['scene']))}  offset {shown}: {row['why']}")
+        if is_any_known:
             path = folder / "offsets.csv"
             typer.echo(f"Look at {path}, correct it if you know better, then add to the command: --offsets {path}")
-        elif not all(is_known):
+        elif rows:
             typer.echo("The scenes do not differ by an offset: state one for all of them, --offset -0.1 or --offset 0.")
         else:
-            typer.echo("No offset is in doubt. Now index without --check.")
-    if unsure:
+            typer.echo("Every scene states its offset, or needs none. Now index without --check.")
+    if found.problems or any(row["offset"] is None for row in rows):
         raise typer.Exit(Exit.SOME_FAILED)
 
 

@@ -52,7 +52,7 @@ def propose_offsets(source: Source, scenes: Sequence[Scene], is_known: Sequence[
     source : Source, reads the scenes
     scenes : sequence of Scene, with outlines
     is_known : sequence of bool
-        Whether the offset of the scene is stated: it is confirmed (the same is returned) or contradicted (the other).
+        Whether the offset of the scene is stated: it is returned as it is, and the others are compared with it.
     """
     proposed = np.full(len(scenes), np.nan)
     outlines = np.array([scene.footprint for scene in scenes])
@@ -104,10 +104,8 @@ def _propose(scenes: Sequence[Scene], is_known: np.ndarray, means: np.ndarray) -
         if not found.any():
             break
         proposed[found] = fits[found]
-    # A scene that stands out with its own offset has the other one, or cannot be decided.
-    wrong = _contradicted(scenes, np.where(np.isnan(decided), 0.0, decided), means) & ~np.isnan(decided)
-    other = np.where(stated > BOA_OFFSET / 2, BOA_OFFSET, 0.0)
-    return np.where(wrong, np.where(is_known, other, np.nan), decided)
+    wrong = _contradicted(scenes, np.where(np.isnan(decided), 0.0, decided), means)
+    return np.where(wrong & ~is_known, np.nan, decided)
 
 
 def _contradicted(scenes: Sequence[Scene], offsets: np.ndarray, means: np.ndarray) -> np.ndarray:

@@ -52,10 +52,5 @@ def test_where_all_scenes_are_alike_nothing_is_proposed(added):
     assert proposed([added] * 40) == [None] * 40
 
 
-def test_a_stated_offset_that_the_others_contradict_is_reported_as_the_other_one():
-    added = [1 if number == 20 else 0 for number in range(40)]
-    assert proposed(added, [True] * 40) == [-0.1 if number == 20 else 0.0 for number in range(40)]
-
-
 def test_a_stated_offset_decides_those_of_the_others():
     assert proposed([1] * 45, [number < 30 for number in range(45)], offset=-0.1) == [-0.1] * 45
