@@ -151,10 +151,14 @@ def _open(chosen: SourceSettings) -> Source:
     if chosen.kind == "stac":
         if not chosen.url:
             raise BadConfiguration('[source] kind = "stac" needs url = "<an API, a catalogue, or a folder of items>"')
+        from monitor.imagery.stac.buckets import S3Account
         from monitor.imagery.stac.source import MAX_REQUESTS_IN_FLIGHT, Stac
 
-        share = max(1, MAX_REQUESTS_IN_FLIGHT // worker_processes())
-        return Stac(chosen.url, collections=chosen.collections, allow_hosts=chosen.allow_hosts, in_flight=share)
+        return Stac(
+            chosen.url, collections=chosen.collections, allow_hosts=chosen.allow_hosts,
+            account=S3Account(secret("S3_KEY") or "", secret("S3_SECRET") or ""),
+            in_flight=max(1, MAX_REQUESTS_IN_FLIGHT // worker_processes()),
+        )  # fmt: skip
     return open_earth_engine(chosen)
 
 

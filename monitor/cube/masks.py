@@ -23,6 +23,8 @@ References
    Environ., 2012, doi:10.1016/j.rse.2011.10.028.
 .. [4] M. Claverie et al., "The Harmonized Landsat and Sentinel-2 surface reflectance data set," Remote Sens. Environ.,
    2018, doi:10.1016/j.rse.2018.09.002.
+.. [5] Geoscience Australia, definition of the product ``ga_s2cm_ard_3``,
+   https://github.com/GeoscienceAustralia/dea-config.
 """
 
 from collections.abc import Callable
@@ -69,6 +71,11 @@ FMASK_GROWN: Final = 1 << 2
 FMASK_SNOW: Final = 1 << 4
 FMASK_WATER: Final = 1 << 5
 FMASK_EMPTY: Final = 255
+
+DEA_EMPTY, DEA_GROUND, DEA_SNOW = 0, 1, 4
+"""Classes of ``oa_fmask`` of Digital Earth Australia [5]_, made by Fmask [3]_; not the bits of HLS."""
+DEA_CLOUD: Final = (2, 3)
+"""Cloud, shadow. Water (5) is not ground that can regrow."""
 
 
 class Classes(NamedTuple):
@@ -117,6 +124,12 @@ def _fmask(value: np.ndarray) -> Classes:
     return Classes(ground, cloud, ((value & FMASK_CLOUD) != 0) & ~empty, snow, empty)
 
 
+def _dea_classes(value: np.ndarray) -> Classes:
+    """Digital Earth Australia."""
+    cloud = np.isin(value, DEA_CLOUD)
+    return Classes(value == DEA_GROUND, cloud, cloud, value == DEA_SNOW, value == DEA_EMPTY)
+
+
 def _values(value: np.ndarray) -> Classes:
     """Without a quality layer: every value but 0 is ground; what is cloud is unknown."""
     nowhere = np.zeros_like(value, dtype=bool)
@@ -139,6 +152,7 @@ QUALITY_LAYERS: Final = {
     "scl_cs": QualityLayer(_scored_scene_classes, 20.0),
     "qa_pixel": QualityLayer(_qa_pixel, 30.0, limited=True),
     "fmask": QualityLayer(_fmask, 30.0, limited=True),
+    "oa_fmask": QualityLayer(_dea_classes, 20.0, limited=True),
     "none": QualityLayer(_values, 10.0, limited=True),
 }
 """Known kinds of quality layers, the values of ``Scene.quality``."""

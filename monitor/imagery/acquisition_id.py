@@ -1,14 +1,15 @@
 """Identify an acquisition independently of the catalogue that offers it.
 
 An acquisition is a platform and the start of its datatake, ``S2A/20200103T035141``; for Landsat a platform, a path and
-a day, ``LC08/129/20200103``. Products of the Harmonized Landsat and Sentinel-2 project (HLS) have other pixel values
-than their parents, so they are separate acquisitions: ``HLS-S30/20200103T035141``. Some catalogues give no datatake:
-then the scene time, up to 40 minutes later than its start, or the day replaces it, see :func:`same_acquisition`.
+a day, ``LC08/129/20200103``. Products of the Harmonized Landsat and Sentinel-2 project (HLS) and of Digital Earth
+Australia (DEA) have other pixel values than their parents, so they are separate acquisitions:
+``HLS-S30/20200103T035141``, ``GA-LC08/088/20200525``. Some catalogues give no datatake: then the scene time, up to 40
+minutes later than its start, or the day replaces it, see :func:`same_acquisition`.
 """
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -29,6 +30,7 @@ _GRANULE: Final = re.compile(
     r"(?P<platform>S2[A-D])_[A-Z]{4}_MSI_L[12][A-C]_TL_.{4}_\d{8}T\d{6}_A\d{6}_T(?P<tile>\d\d[A-Z]{3})"
     r"(?:_N(?P<baseline>\d\d\.\d\d))?"
 )
+_DATASTRIP: Final = re.compile(rf"(?P<platform>S2[A-D])_OPER_MSI_L1C_DS_.{{4}}_\d{{8}}T\d{{6}}_S{_STAMP}")
 _INDEX: Final = re.compile(rf"(?<![A-Z0-9]){_STAMP}_\d{{8}}T\d{{6}}_T(?P<tile>\d\d[A-Z]{{3}})(?![A-Z0-9])")
 _TIMED_ITEM: Final = re.compile(
     r"(?<![A-Z0-9])(?P<platform>S2[A-D])_T(?P<tile>\d\d[A-Z]{3})_(?P<seen>\d{8}T\d{6})(?!\d)"
@@ -36,9 +38,9 @@ _TIMED_ITEM: Final = re.compile(
 _DAY_ITEM: Final = re.compile(
     r"(?<![A-Z0-9])(?P<platform>S2[A-D])_(?P<tile>\d\d[A-Z]{3}|\d[A-Z]{3})_(?P<day>\d{8})(?![0-9T])"
 )
-_SENTINEL_NAMES: Final = (_DATATAKE, _PRODUCT, _OLD_PRODUCT, _INDEX, _GRANULE, _TIMED_ITEM, _DAY_ITEM)
+_SENTINEL_NAMES: Final = (_DATATAKE, _PRODUCT, _OLD_PRODUCT, _INDEX, _GRANULE, _DATASTRIP, _TIMED_ITEM, _DAY_ITEM)
 """Most reliable first. Granule names and the ids of Collection 1 items of Earth Search hold other times (the latter
-that of the datastrip) than the start of the datatake."""
+that of the datastrip) than the start of the datatake. DEA states the datastrip alone."""
 
 _FALLBACK_GROUPS: Final = {"seen", "day"}
 """Groups that are not needed once a name gives the start of the datatake."""
@@ -197,6 +199,25 @@ def hls(*names: str) -> Identity:
         orbit="",
         exact=True,
     )
+
+
+def dea(parent: Identity, *, version: str, is_final: bool) -> Identity:
+    """Identify a scene of Digital Earth Australia, from that of the scene which it was made from.
+
+    Parameters
+    ----------
+    parent : Identity
+    version : str, version of the data set, ``3.2.1``; empty if unknown
+    is_final : bool, whether it is not an interim scene, which it replaces
+
+    Examples
+    --------
+    >>> found = dea(landsat("LC81290342020003LGN00"), version="3.2.1", is_final=True)
+    >>> found.acquisition, found.baseline
+    ('GA-LC08/129/20200103', '3.2.1.1')
+    """
+    known = f"GA-{parent.acquisition}" if parent.acquisition else ""
+    return replace(parent, acquisition=known, baseline=f"{version}.{int(is_final)}" if version else "")
 
 
 def normalised_baseline(value: object) -> str:

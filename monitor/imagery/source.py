@@ -44,8 +44,8 @@ class Scene:
     """Reflectance = scale * integer + offset. [1]"""
     quality: str
     """Kind of the quality layer: ``scl`` (Sentinel-2 scene classes), ``scl_cs`` (scene classes, and in the high byte
-    1 + Cloud Score+ ``cs_cdf`` in percent, 0 where there is none), ``qa_pixel`` (Landsat bits), ``fmask`` (HLS), or
-    ``none`` (every pixel with a value counts as ground)."""
+    1 + Cloud Score+ ``cs_cdf`` in percent, 0 where there is none), ``qa_pixel`` (Landsat bits), ``fmask`` (HLS),
+    ``oa_fmask`` (classes of Digital Earth Australia), or ``none`` (every pixel with a value counts as ground)."""
     crs: str = ""
     """Native coordinate system, for instance ``EPSG:32648``; empty: unknown. Granules in the coordinate system of the
     site are preferred, others only fill gaps."""

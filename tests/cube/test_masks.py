@@ -10,8 +10,8 @@ from monitor.imagery import bands
 BLUE, GREEN, RED, NIR, SWIR = (bands.OBSERVED.index(band) for band in ("blue", "green", "red", "nir", "swir16"))
 SENTINEL = {"scale": 1e-4, "offset": 0.0}
 LANDSAT = {"scale": 2.75e-5, "offset": -0.2}
-ALL_CLEAR = {"scl": 5, "scl_cs": 5 + (101 << 8), "qa_pixel": 1 << 6, "fmask": 0}
-CLOUDY = {"scl": 9, "scl_cs": 9, "qa_pixel": 1 << 3, "fmask": 1 << 1}
+ALL_CLEAR = {"scl": 5, "scl_cs": 5 + (101 << 8), "qa_pixel": 1 << 6, "fmask": 0, "oa_fmask": 1}
+CLOUDY = {"scl": 9, "scl_cs": 9, "qa_pixel": 1 << 3, "fmask": 1 << 1, "oa_fmask": 2}
 
 
 def scene(side=21, value=1000, scene_class=5):
@@ -133,7 +133,14 @@ def test_bits_of_harmonised_scenes_hide_the_ground_as_nasa_defines_them(bit, hid
     assert seen_as("fmask", (1 << bit) | (3 << 6), resolution=30.0) == (not hides)
 
 
-@pytest.mark.parametrize(("kind", "fill"), [("fmask", 255), ("qa_pixel", 1), ("qa_pixel", 0xFFFF)])
+@pytest.mark.parametrize(("value", "ground"), [(0, False), (1, True), (2, False), (3, False), (4, False), (5, False)])
+def test_classes_of_digital_earth_australia_are_numbers_and_not_the_bits_of_harmonised_scenes(value, ground):
+    assert seen_as("oa_fmask", value, resolution=30.0) == ground
+
+
+@pytest.mark.parametrize(
+    ("kind", "fill"), [("fmask", 255), ("qa_pixel", 1), ("qa_pixel", 0xFFFF), ("oa_fmask", 0), ("oa_fmask", 5)]
+)
 def test_fill_is_a_missing_value_and_hides_nothing_around_it(kind, fill):
     pixels, quality = scene(value=10_000 if kind == "qa_pixel" else 1000, scene_class=ALL_CLEAR[kind])
     quality[10, 10] = fill
@@ -252,7 +259,7 @@ def test_the_reason_named_is_that_of_most_of_the_site(most, reason):
     [("qa_pixel", 1 << 1, "CLOUD"), ("qa_pixel", 1 << 4, "CLOUD"), ("qa_pixel", 1 << 5, "SNOW"),
      ("qa_pixel", 1, "NODATA"), ("fmask", 1 << 2, "CLOUD"), ("fmask", 1 << 4, "SNOW"), ("fmask", 255, "NODATA"),
      ("scl_cs", 4 | (20 << 8), "CLOUD"), ("scl_cs", 11 | (99 << 8), "SNOW"), ("scl_cs", 11 | (20 << 8), "CLOUD"),
-     ("scl_cs", 0, "NODATA")],
+     ("scl_cs", 0, "NODATA"), ("oa_fmask", 3, "CLOUD"), ("oa_fmask", 4, "SNOW"), ("oa_fmask", 0, "NODATA")],
 )  # fmt: skip
 def test_the_reason_is_read_from_every_kind_of_quality_layer(kind, most, reason):
     _, quality = scene(scene_class=most)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from monitor.cube.overpass import parse_baseline
 from monitor.errors import SceneRejected
 from monitor.imagery import bands
 from monitor.imagery.stac.assets import SceneAssets
@@ -289,6 +290,45 @@ def test_harmonised_granules_are_read_by_the_narrow_near_infrared(name, expected
     assert [one.key for one in scene.handle.bands] == expected
     assert (scene.quality, scene.scale, scene.offset) == ("fmask", 0.0001, 0.0)
     assert scene.acquisition.startswith("HLS-")
+
+
+def of_dea(**properties):
+    """An item of Sentinel-2 as Digital Earth Australia writes it, by its product definition and naming of files."""
+    keys = {
+        "nbart_blue": "band02", "nbart_green": "band03", "nbart_red": "band04", "nbart_nir_1": "band08",
+        "nbart_nir_2": "band8a", "nbart_swir_2": "band11", "nbart_swir_3": "band12", "oa_fmask": "fmask",
+        "oa_s2cloudless_mask": "s2cloudless-mask",
+    }  # fmt: skip
+    folder = "s3://dea-public-data/baseline/ga_s2am_ard_3/55/HFA/2021/09/13/20210913T014017"
+    return {
+        "type": "Feature", "stac_version": "1.0.0", "id": "e1a2c1f6-0c4b-5d8a-9a1f-6a3f5d2b7c11",
+        "collection": "ga_s2am_ard_3", "bbox": [148, -36, 149, -35], "links": [],
+        "assets": {
+            key: {
+                "href": f"{folder}/ga_s2am_nbart_3-2-1_55HFA_2021-09-13_final_{file}.tif", "roles": ["data"],
+                "eo:bands": [{"name": key}], "type": "image/tiff; application=geotiff; profile=cloud-optimized",
+            }
+            for key, file in keys.items()
+        },
+        "properties": {
+            "datetime": "2021-09-13T00:17:48.123Z", "platform": "sentinel-2a", "proj:epsg": 32755,
+            "odc:region_code": "55HFA", "odc:dataset_version": "3.2.1", "odc:product": "ga_s2am_ard_3",
+            "dea:dataset_maturity": "final", "sat:relative_orbit": 30,
+            "sentinel:datastrip_id": "S2A_OPER_MSI_L1C_DS_VGS4_20210913T014017_S20210913T001106_N03.01",
+            "sentinel:datatake_start_datetime": "2021-09-13T01:40:17Z", **properties,
+        },
+    }  # fmt: skip
+
+
+def test_a_scene_of_digital_earth_australia_is_an_acquisition_by_its_datastrip_with_other_pixels_than_its_parent():
+    scene = resolved(of_dea())
+    assert (scene.acquisition, scene.tile, scene.orbit) == ("GA-S2A/20210913T001106", "55HFA", "030")
+    assert (scene.sensor, scene.quality, scene.scale, scene.offset) == ("sentinel-2a", "oa_fmask", 1e-4, 0.0)
+    keys = ["nbart_blue", "nbart_green", "nbart_red", "nbart_nir_1", "nbart_swir_2", "nbart_swir_3"]
+    assert [one.key for one in scene.handle.bands] == keys
+    interim = resolved(of_dea(**{"dea:dataset_maturity": "interim"}))
+    assert interim.acquisition == scene.acquisition
+    assert parse_baseline(interim.baseline) < parse_baseline(scene.baseline)
 
 
 def test_level_1_is_refused(msi):

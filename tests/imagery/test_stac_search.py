@@ -15,6 +15,7 @@ import yaml
 from shapely.geometry import box
 
 from monitor.cover.observe import needs_bandpass
+from monitor.cube.overpass import overpasses
 from monitor.errors import BadConfiguration, SceneRejected, TryLater
 from monitor.imagery.addresses import AllowList
 from monitor.imagery.fetch_errors import FetchRefused, NotFound
@@ -500,14 +501,39 @@ def a_landsat_item():
 
 def test_without_named_collections_sentinel_2_and_landsat_are_searched_and_nothing_else(server):
     server.collections = ["cop-dem-glo-30", "sentinel-1-grd", "sentinel-2-c1-l2a", "sentinel-2-l2a", "landsat-c2-l2"]
-    server.items = [an_item(), an_item(4, collection="sentinel-2-c1-l2a"), a_landsat_item()]
+    server.items = [an_item(), an_item(4, collection="sentinel-1-grd"), a_landsat_item()]
     source = Stac(server.url, allow_hosts=[server.host])
     scenes = source.search(AREA, *YEAR)
-    assert json.loads(server.requests[-1][3])["collections"] == ["sentinel-2-l2a", "landsat-c2-l2"]
+    searched = ["sentinel-2-l2a", "sentinel-2-c1-l2a", "landsat-c2-l2"]
+    assert json.loads(server.requests[-1][3])["collections"] == searched
     assert [scene.sensor for scene in scenes] == ["sentinel-2a", "landsat-8"]
     grid = source.grid(AREA)
     assert grid.resolution.x == 10
     assert [needs_bandpass(scene, grid) for scene in scenes] == [False, True]
+
+
+def of_earth_search(day, collection, baseline):
+    """An item as Earth Search writes it: of one acquisition its collections have ids with different times."""
+    is_old = collection == "sentinel-2-l2a"
+    return an_item(
+        day, collection=collection,
+        id=f"S2A_48SUF_2020010{day}_0_L2A" if is_old else f"S2A_T48SUF_2020010{day}T035502_L2A",
+        properties={
+            "datetime": f"2020-01-0{day}T03:57:31Z", "platform": "sentinel-2a", "proj:epsg": 32648,
+            "grid:code": "MGRS-48SUF", "s2:processing_baseline": baseline,
+            "s2:datatake_id": f"GS2A_2020010{day}T035141_023678_N{baseline}",
+        },
+    )  # fmt: skip
+
+
+def test_both_collections_of_earth_search_are_searched_and_a_scene_of_both_counts_once_with_its_newest_baseline(server):
+    server.collections = ["sentinel-2-l2a", "sentinel-2-c1-l2a"]
+    for day, baselines in ((3, ("02.13", "")), (4, ("", "05.00")), (5, ("02.13", "05.00")), (6, ("05.00", "05.00"))):
+        offered = zip(server.collections, baselines, strict=True)
+        server.items += [of_earth_search(day, name, baseline) for name, baseline in offered if baseline]
+    scenes = Stac(server.url, allow_hosts=[server.host]).search(AREA, *YEAR)
+    found = [(one.main.time.day, one.main.baseline, len(one.granules)) for one in overpasses(scenes, "EPSG:32648")]
+    assert found == [(3, "02.13", 1), (4, "05.00", 1), (5, "05.00", 1), (6, "05.00", 1)]
 
 
 def test_collections_on_later_pages_of_the_list_are_searched_too(server):
@@ -557,6 +583,8 @@ def test_an_api_that_lists_no_known_collection_is_searched_whole(server):
     (["landsat-c2-l2"], (27.5, -8.0), ("EPSG:32635", 30.0, 15.0)),
     (["sentinel-2-l2a"], (27.5, -8.0), ("EPSG:32735", 10.0, 0.0)),
     (["hls2-s30"], (102.1, 36.1), ("EPSG:32648", 30.0, 0.0)),
+    (["ga_ls8c_ard_3"], (153.5, -29.0), ("EPSG:32656", 30.0, 15.0)),
+    (["ga_s2am_ard_3", "ga_ls8c_ard_3"], (153.5, -29.0), ("EPSG:32756", 10.0, 0.0)),
 ])  # fmt: skip
 def test_the_lattice_is_that_of_the_product(server, collections, place, expected):
     source = Stac(server.url, collections=collections, allow_hosts=[server.host])

@@ -13,6 +13,7 @@ from monitor.errors import BROKEN_SCENE, MISSING_FILE, UNANSWERED_FILE, BadConfi
 from monitor.imagery.addresses import display_address, is_remote, join_address
 from monitor.imagery.byte_ranges import LocalFile, RemoteFile
 from monitor.imagery.fetch_errors import AccessDenied, FetchError, FetchRefused, NotFound, RequestRejected
+from monitor.imagery.stac import buckets
 from monitor.imagery.stac.assets import ItemAsset, SceneAssets
 from monitor.imagery.stac.documents import as_mapping, parse_document, read_text, safe_text
 from monitor.imagery.transport import Fetcher
@@ -44,8 +45,8 @@ class AssetAddresses:
         self._lock = threading.Lock()
 
     def unsigned(self, asset: ItemAsset) -> str:
-        """Address of a file as the item states it."""
-        return join_address(self.assets.base, asset.href)
+        """Address of a file as the item states it, ``https`` for a known bucket."""
+        return buckets.fetched_address(join_address(self.assets.base, asset.href))
 
     def signed(self, asset: ItemAsset) -> str:
         """Address of a file, signed if the provider requires it."""
@@ -111,7 +112,8 @@ class AssetReader:
         except NotFound as error:
             raise SceneRejected(MISSING_FILE, str(error)) from None
         except AccessDenied as error:
-            if self._addresses.can_renew(self._asset):
+            account = buckets.needs_account(self.address)
+            if self._addresses.can_renew(self._asset) and not account:
                 raise SceneRejected(MISSING_FILE, f"{error}, also with a new signature") from None
             if (
                 error.status == 403
@@ -119,8 +121,8 @@ class AssetReader:
                 and self._fetcher.has_answered(self._file.url)
             ):  # object stores answer 403 for a file that does not exist
                 raise SceneRejected(MISSING_FILE, str(error)) from None
-            msg = f"{error}; this version sends no credentials: name a catalogue whose files are open or signed"
-            raise BadConfiguration(msg) from None
+            advice = "this version sends no credentials: name a catalogue whose files are open or signed"
+            raise BadConfiguration(f"{error}; {buckets.ADVICE if account else advice}") from None
         except (FetchRefused, RequestRejected, OSError) as error:
             raise SceneRejected(BROKEN_SCENE, str(error)) from None
 

@@ -32,8 +32,12 @@ MAX_FILES: Final = 50_000
 MAX_COLLECTION_PAGES: Final = 100
 """Most pages of an API's list of collections; common servers list ten a page."""
 
-KNOWN_COLLECTIONS: Final = (("sentinel-2-l2a", "sentinel-2-c1-l2a"), ("landsat-c2-l2",))
-"""Collections searched where none is configured: of each group the first that the API has."""
+KNOWN_COLLECTIONS: Final = (
+    "sentinel-2-l2a", "sentinel-2-c1-l2a", "landsat-c2-l2",
+    "ga_s2am_ard_3", "ga_s2bm_ard_3", "ga_s2cm_ard_3", "ga_ls8c_ard_3", "ga_ls9c_ard_3",
+)  # fmt: skip
+"""Collections searched where none is configured, as far as an API has them. Either of the first two may lack scenes
+that the other has; a scene of both counts once, with its newest processing baseline."""
 NEEDS_ACCOUNT: Final = {"earth-search.aws.element84.com": ("landsat-c2-l2",)}
 """Collections of an API (by host) whose files are not open: those of Landsat are in a bucket whose reader pays."""
 
@@ -186,8 +190,7 @@ class Catalogue:
     def _known_collections(self) -> tuple[str, ...]:
         """Collections to search where none is configured; empty, that is all, if the API lists none that is known."""
         listed = set(self._listed_collections()).difference(NEEDS_ACCOUNT.get(urlsplit(self.url).hostname or "", ()))
-        offered = [[name for name in group if name in listed] for group in KNOWN_COLLECTIONS]
-        chosen = tuple(names[0] for names in offered if names)
+        chosen = tuple(name for name in KNOWN_COLLECTIONS if name in listed)
         if chosen:
             log.info("collections chosen", catalogue=display_address(self.url), collections=", ".join(chosen))
         return chosen

@@ -18,6 +18,8 @@ References
 ----------
 .. [1] Sentinel-2 Products Specification Document, ESA: ``BOA_ADD_OFFSET``.
 .. [2] Landsat 8-9 Collection 2 Level 2 Science Product Guide, USGS LSDS-1619.
+.. [3] Geoscience Australia, definitions of the products ``ga_ls8c_ard_3`` and ``ga_s2am_ard_3``,
+   https://github.com/GeoscienceAustralia/dea-config.
 """
 
 import re
@@ -36,12 +38,14 @@ QUALITY_KEYS: Final = {
     "scl": ("scl", "scl_20m", "scene_classification", "scene-classification"),
     "qa_pixel": ("qa_pixel", "qa_pixel.tif", "pixel_qa"),
     "fmask": ("fmask",),
+    "oa_fmask": ("oa_fmask",),
 }
 """Asset keys, lower case, of each kind of quality layer."""
 QUALITY_TITLES: Final = {
     "scl": re.compile(r"scene.?class", re.I),
     "qa_pixel": re.compile(r"pixel.?quality.?assessment|\bQA_?PIXEL\b", re.I),
     "fmask": re.compile(r"\bfmask\b", re.I),
+    "oa_fmask": re.compile(r"\boa_fmask\b", re.I),
 }
 """Asset titles of each kind of quality layer, used if no key matches."""
 NO_QUALITY: Final = "regrowth:no_quality_layer"
@@ -88,6 +92,15 @@ LANDSAT_TM: Final = StacProduct(keys=_TM_KEYS, quality=("qa_pixel",), scale=2.75
 HLS_S30: Final = StacProduct(keys={**_MSI_KEYS, "nir": "b8a"}, quality=("fmask",), scale=1e-4)
 """The narrow near infrared B8A, which matches that of Landsat; all bands have 30 m."""
 HLS_L30: Final = StacProduct(keys=_HLS_L30_KEYS, quality=("fmask",), scale=1e-4)
+DEA_SENTINEL2: Final = StacProduct(
+    keys=_keys("nbart_blue", "nbart_green", "nbart_red", "nbart_nir_1", "nbart_swir_2", "nbart_swir_3"),
+    quality=("oa_fmask",), scale=1e-4,
+)  # fmt: skip
+"""Collection 3 of Digital Earth Australia [3]_: reflectance corrected for terrain and view; ``nbart_nir_1`` is B08."""
+DEA_LANDSAT: Final = StacProduct(
+    keys=_keys("nbart_blue", "nbart_green", "nbart_red", "nbart_nir", "nbart_swir_1", "nbart_swir_2"),
+    quality=("oa_fmask",), scale=1e-4,
+)  # fmt: skip
 OTHER: Final = StacProduct(keys={}, near_infrared=("nir", "nir08"), quality=tuple(QUALITY_KEYS), scale=None)
 """Any other item of GeoTIFFs."""
 
@@ -97,6 +110,18 @@ _SENTINEL2_PLATFORM: Final = re.compile(r"sentinel[-_ ]?2|^s2[a-d]$")
 
 def identify_item(item: Mapping[str, Any], time: datetime) -> tuple[StacProduct, str, Identity]:
     """Product (:data:`OTHER` if unknown), sensor (``sentinel-2a``) and acquisition of an item with a scene time."""
+    product, sensor, identity = _identify(item, time)
+    if "nbart_red" not in as_mapping(item.get("assets")):
+        return product, sensor, identity
+    properties = as_mapping(item.get("properties"))
+    is_final = first_text(properties, "dea:dataset_maturity") == "final"
+    identity = acquisition_id.dea(
+        identity, version=first_text(properties, "odc:dataset_version"), is_final=is_final
+    )  # fmt: skip
+    return DEA_SENTINEL2 if product is SENTINEL2_L2A else DEA_LANDSAT, sensor, identity
+
+
+def _identify(item: Mapping[str, Any], time: datetime) -> tuple[StacProduct, str, Identity]:
     properties = as_mapping(item.get("properties"))
     item_id = str(item.get("id", ""))
     assets = islice(as_mapping(item.get("assets")).values(), 40)
@@ -107,8 +132,11 @@ def identify_item(item: Mapping[str, Any], time: datetime) -> tuple[StacProduct,
         return product, f"hls-{harmonised[1].lower()}", acquisition_id.hls(item_id, *hrefs)
     names = [
         first_text(properties, key)
-        for key in ("s2:datatake_id", "s2:product_uri", "sentinel:product_id", "s2:granule_id", "s2:tile_id")
-    ]
+        for key in (
+            "s2:datatake_id", "eopf:datatake_id", "s2:product_uri", "sentinel:product_id", "s2:granule_id",
+            "s2:tile_id", "sentinel:datastrip_id",
+        )
+    ]  # fmt: skip
     if _SENTINEL2_PLATFORM.search(platform.lower()) or re.match(r"S2[A-D]_", item_id) or any(names):
         identity = acquisition_id.sentinel2(
             *names, item_id, *hrefs, platform=platform, tile=_mgrs_tile(properties), time=time,
@@ -170,7 +198,7 @@ def check_level(item: Mapping[str, Any], product: StacProduct, baseline: str) ->
 
 
 def _mgrs_tile(properties: Mapping[str, Any]) -> str:
-    if tile := first_text(properties, "s2:mgrs_tile", "grid:code"):
+    if tile := first_text(properties, "s2:mgrs_tile", "grid:code", "odc:region_code"):
         return tile
     for prefix in ("mgrs", "sentinel"):
         keys = (f"{prefix}:utm_zone", f"{prefix}:latitude_band", f"{prefix}:grid_square")

@@ -28,6 +28,7 @@ from monitor.imagery.source import Frame, IsStored, Scene, Source
 from monitor.imagery.stac.asset_reader import TOKENS, AssetAddresses, AssetReader, PlanetaryComputer, Sign
 from monitor.imagery.stac.assets import SceneAssets
 from monitor.imagery.stac.blocks import TileLayout, read_layout
+from monitor.imagery.stac.buckets import S3Account, fetched_address, needs_account
 from monitor.imagery.stac.catalogue import Catalogue
 from monitor.imagery.stac.documents import safe_text
 from monitor.imagery.stac.grid_index import GridIndexes, crs_name
@@ -71,6 +72,8 @@ class Stac(Source):
         Private or loopback hosts (``host`` or ``host:port``) and local folders that may be read.
     sign : callable, optional
         Signs the addresses of assets. Default: :class:`PlanetaryComputer` if `url` is its API, else none.
+    account : S3Account, optional
+        Signs the addresses of files in buckets that need one; default: there are no credentials.
     fetcher : Fetcher, optional
         Makes the requests; default: one that allows `allow_hosts`.
     in_flight : int, most concurrent requests for parts of files
@@ -83,12 +86,14 @@ class Stac(Source):
 
     def __init__(
         self, url: str, *, collections: Sequence[str] = (), allow_hosts: Sequence[str] = (), name: str = "stac",
-        sign: Sign | None = None, fetcher: Fetcher | None = None, in_flight: int = MAX_REQUESTS_IN_FLIGHT,
+        sign: Sign | None = None, account: S3Account | None = None, fetcher: Fetcher | None = None,
+        in_flight: int = MAX_REQUESTS_IN_FLIGHT,
     ) -> None:  # fmt: skip
         self.name = name
         self._fetcher = fetcher or Fetcher(AllowList.parse(allow_hosts))
         is_planetary_computer = urlsplit(url).hostname == urlsplit(TOKENS).hostname
         self._sign = sign or (PlanetaryComputer(self._fetcher) if is_planetary_computer else None)
+        self._account = account or S3Account("", "")
         self._catalogue = Catalogue(url, collections, self._fetcher)
         self._static_scenes: list[_StaticScene] | None = None
         self._pool = ThreadPoolExecutor(in_flight, thread_name_prefix="stac")
@@ -121,7 +126,8 @@ class Stac(Source):
         if native is not None:
             return native
         names = " ".join(self._catalogue.collections).lower()
-        landsat, harmonised = "landsat" in names and "sentinel-2" not in names, "hls" in names
+        sentinel2 = "sentinel-2" in names or "ga_s2" in names
+        landsat, harmonised = ("landsat" in names or "ga_ls" in names) and not sentinel2, "hls" in names
         zone = utm_zone(geometry)
         crs = CRS(f"EPSG:{32600 + zone.epsg % 100}") if landsat and zone.epsg else zone
         pixel = 30.0 if landsat or harmonised else 10.0
@@ -145,7 +151,7 @@ class Stac(Source):
             transform = Affine(*red.transform) if red.transform else None
             crs = CRS(scene.crs) if scene.crs else None
             if transform is None or crs is None:
-                addresses = AssetAddresses(self._fetcher, assets, self._sign)
+                addresses = self._addresses(assets)
                 try:
                     layout = read_layout(AssetReader(self._fetcher, addresses, red))
                 except SceneRejected as error:
@@ -230,7 +236,7 @@ class Stac(Source):
         if not isinstance(scene.handle, SceneAssets):
             return SceneRejected(BROKEN_SCENE, f"scene {scene.id!r} is not of this source")
         assets = scene.handle
-        addresses = AssetAddresses(self._fetcher, assets, self._sign)
+        addresses = self._addresses(assets)
         cancelled = threading.Event()
         readers = [
             None if asset is None else (asset, AssetReader(self._fetcher, addresses, asset, cancelled))
@@ -240,6 +246,10 @@ class Stac(Source):
             readers=readers, indexes=indexes, epsg=assets.epsg, quality=scene.quality, read_layout=self._read_layout,
             workers=self._pool, budget=budget, transfers=self.transfers, cancelled=cancelled,
         )  # fmt: skip
+
+    def _addresses(self, assets: SceneAssets) -> AssetAddresses:
+        sign = self._account if needs_account(assets.quality.href) else self._sign
+        return AssetAddresses(self._fetcher, assets, sign)
 
     def _read_layout(self, reader: AssetReader) -> TileLayout:
         """The header of a file, fetched once."""
@@ -271,7 +281,7 @@ class Stac(Source):
             try:
                 for asset in (*scene.handle.bands, scene.handle.quality):
                     if asset is not None:
-                        self._fetcher.check(join_address(scene.handle.base, asset.href))
+                        self._fetcher.check(fetched_address(join_address(scene.handle.base, asset.href)))
             except FetchRefused as error:
                 # Without a baseline it is replaced once the host or folder is allowed.
                 return rejected_scene(scene, SceneRejected(BROKEN_SCENE, f"scene {scene.id!r}: {error}"))
