@@ -130,7 +130,7 @@ def _print_plan(planned: dict[str, Any]) -> None:
 
 
 def _print_manifest(manifest: "Manifest") -> None:
-    from jobs.reports.manifest import unread_sentence
+    from jobs.reports.manifest import source_sentences, unread_sentence
 
     console.print_registry_changes(manifest.registry)
     page_errors = dict(manifest.pages_failed)
@@ -141,8 +141,9 @@ def _print_manifest(manifest: "Manifest") -> None:
         typer.echo(f"{result.site}: {result.state}; {result.error or new}{page}")
     for site, page_error in page_errors.items():
         typer.echo(f"{site}: page not written: {page_error}")
-    if sentence := unread_sentence(manifest):
-        typer.echo(sentence)
+    for sentence in (*source_sentences(manifest), unread_sentence(manifest)):
+        if sentence:
+            typer.echo(sentence)
 
 
 if __name__ == "__main__":

@@ -184,6 +184,7 @@ def ledger(contents: LedgerContents | Finding, store_root: Path) -> Iterator[Fin
         if contents.nights:
             yield last_night(contents.nights, contents.current_sites, at_work=contents.holder is not None)
         yield from unread_scenes(contents.nights)
+        yield from stale_sources(contents.nights)
         if contents.self_check:
             yield last_self_check(contents.self_check)
     elif contents.format is not None:
@@ -248,6 +249,19 @@ def unread_scenes(nights: Sequence[Any]) -> Iterator[Finding]:
     if stored is not None and (sentence := unread_sentence(from_json(stored, Manifest))):
         fix = "check the way to that host; later nights try again until scenes 30 days newer are offered"
         yield note("scenes", one_line(sentence), fix)
+
+
+def stale_sources(nights: Sequence[Any]) -> Iterator[Finding]:
+    """Sources that offered nothing newer in the last night of all sites, although they usually would."""
+    from jobs.reports.manifest import Manifest
+    from jobs.runtime.records import from_json
+
+    stored = (from_json(night.manifest, Manifest) for night in nights if night.manifest)
+    for source in next((manifest.sources for manifest in stored if manifest.sources), ()):
+        if source.stale:
+            message = f"{source.source} ({source.provider}) offers nothing newer than {source.newest}"
+            fix = "look at the status page of the provider; a second [[source]] fills the gap    (docs/sources.md)"
+            yield broken("source", message, fix)
 
 
 def last_self_check(row: Mapping[str, Any]) -> Finding:

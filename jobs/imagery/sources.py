@@ -37,6 +37,8 @@ class Sources:
     """Error of each source that is down, by its name."""
     read_failures: dict[str, str] = field(default_factory=dict)
     """Error of a source that went down while scenes were read, by the name of the layout that they were read for."""
+    offered: dict[str, set[date]] = field(default_factory=dict)
+    """Days of the scenes that each source offered so far, stored ones included, by its name."""
     progress: SceneProgress = field(default_factory=SceneProgress)
     """Counts the scenes that are read in this process."""
 
@@ -95,7 +97,9 @@ class Sources:
                 continue
             if source.name not in self.down:
                 try:
-                    scenes += source.search(area, settings.since, last, stored)
+                    found = source.search(area, settings.since, last, stored)
+                    scenes += found
+                    self.offered.setdefault(source.name, set()).update(scene.time.date() for scene in found)
                     searched = True
                 except TryLater as error:
                     log.warning("source is down", source=source.name, error=str(error))

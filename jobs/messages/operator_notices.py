@@ -1,4 +1,5 @@
-"""Notices to the operators that a night puts into the outbox: unanswered red alerts, silent sites, mass falls.
+"""Notices to the operators that a night puts into the outbox: unanswered red alerts, silent sites, stale sources, and
+mass falls.
 
 Managers receive none of them.
 """
@@ -10,6 +11,7 @@ from typing import NamedTuple
 import structlog
 
 from jobs.register.alerting import NIGHT, address_book, record_event
+from jobs.reports.manifest import Manifest, SourceResult
 from jobs.runtime.records import from_json
 from jobs.runtime.settings import Settings
 from monitor.alerts.alert import CALLS, Alert, AlertEvent
@@ -48,8 +50,10 @@ def report_mass_fall(t: Transaction, fall: MassFall, messages: int, book: Addres
     t.add_notice(f"mass/{fall.day}", "mass_fall", payload, day=fall.day, recipients=book.of_operators())
 
 
-def notify_operators(settings: Settings, ledger: Ledger, sites: Sequence[Site], *, as_of: date) -> None:
-    """Put notices about unanswered red alerts and silent sites into the outbox; without operators, only log them.
+def notify_operators(
+    settings: Settings, ledger: Ledger, sites: Sequence[Site], sources: Sequence[SourceResult] = (), *, as_of: date
+) -> None:
+    """Put notices about red alerts without answer, silent sites and stale sources into the outbox, else log them.
 
     Parameters
     ----------
@@ -57,11 +61,14 @@ def notify_operators(settings: Settings, ledger: Ledger, sites: Sequence[Site], 
         Settings and open ledger.
     sites : sequence of Site
         The sites of the night.
+    sources : sequence of SourceResult, optional
+        What each source offered.
     as_of : date
         Day of the night.
     """
     operators = address_book(settings).of_operators()
     with ledger.transaction() as t:
+        stale = _newly_stale(t, sources, as_of)
         unanswered = _unanswered(t, {site.id for site in sites}, settings.alerts.escalate_days, as_of)
         written = {site: one.payload["last_observed"] for site, one in t.latest_assessments().items()}
         newest = {site: date.fromisoformat(day) for site, day in written.items() if day is not None}
@@ -71,9 +78,32 @@ def notify_operators(settings: Settings, ledger: Ledger, sites: Sequence[Site], 
                 record_event(t, alert, AlertEvent.ESCALATED, day=as_of, by=NIGHT, recipients=operators)
             for site, last_observed in silent.items():
                 _report_silence(t, site, last_observed, operators, as_of)
-    if (unanswered or silent) and not operators:
-        alerts, names = [alert.id for alert in unanswered], list(silent)
-        log.warning("no [operators] to notify", unanswered=alerts[:20], silent=names[:20], sites=len(names))
+            for source in stale:
+                payload = _stale_payload(source, sources, as_of)
+                event = f"source/{source.source}/{source.newest}"
+                t.add_notice(event, "source_stale", payload, day=as_of.isoformat(), recipients=operators)
+    if (unanswered or silent or stale) and not operators:
+        alerts, names, late = [alert.id for alert in unanswered], list(silent), [one.provider for one in stale]
+        log.warning(
+            "no [operators] to notify", unanswered=alerts[:20], silent=names[:20], sites=len(names), stale=late
+        )  # fmt: skip
+
+
+def _newly_stale(t: Transaction, sources: Sequence[SourceResult], as_of: date) -> list[SourceResult]:
+    """Sources that are stale, and were not in the last night: one may offer single scenes, but stay behind."""
+    stale = [source for source in sources if source.stale]
+    last = t.finished_night_before(as_of.isoformat()) if stale else None
+    before = {one.source for one in from_json(last["manifest"], Manifest).sources if one.stale} if last else ()
+    return [source for source in stale if source.source not in before]
+
+
+def _stale_payload(source: SourceResult, sources: Sequence[SourceResult], as_of: date) -> Payload:
+    assert source.newest is not None
+    return {
+        "provider": source.provider, "newest": source.newest.isoformat(), "days": (as_of - source.newest).days,
+        "usual_gap": source.usual_gap,
+        "others": [[one.provider, one.scenes_new] for one in sources if one is not source and one.scenes_new],
+    }  # fmt: skip
 
 
 def _unanswered(t: Transaction, sites: set[str], escalate_days: int, as_of: date) -> list[Alert]:

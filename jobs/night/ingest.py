@@ -289,6 +289,18 @@ def site_result(outcome: Outcome) -> SiteResult:
     return SiteResult(site=outcome.site.id, state=outcome.state, error=outcome.error, scenes_unread=unread)
 
 
+def new_scenes(updated: Sequence[Updated], series: xr.Dataset) -> set[tuple[str, str]]:
+    """Source and id of the scenes stored by an update of sites of a landscape, given its series."""
+    found: set[tuple[str, str]] = set()
+    for place, (_, fetched) in enumerate(updated):
+        if fetched.new:
+            new = np.isin(series["acquisition"].values, encode_texts(fetched.new)) & series["there"].values[place]
+            found.update(
+                zip(*(decode_texts(series[name].values[place, new]) for name in ("source", "scene")), strict=True)
+            )
+    return found
+
+
 def fetched_result(site: Site, fetched: FetchResult, series: xr.Dataset, place: int) -> SiteResult:
     """Result of an updated site with its new scenes, by its place in its landscape's series."""
     scenes, rejected = [], []

@@ -5,6 +5,7 @@ one, and the history of a new site is fetched like any other scene.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from msgspec.structs import replace
 
 from jobs.imagery.cost_estimate import estimate_cost
 from jobs.imagery.eecu_budget import eecu_use
+from jobs.imagery.freshness import source_results
 from jobs.imagery.sources import Sources, open_sources
 from jobs.imagery.terrain_and_rain import rain_reasons
 from jobs.messages.channels import check_secrets
@@ -30,6 +32,7 @@ from jobs.night.ingest import (
     Updated,
     by_landscape,
     fetched_result,
+    new_scenes,
     observation_series,
     record_observations,
     site_result,
@@ -84,6 +87,8 @@ class _Night:
     """Sites without any scene offered by any source, ever."""
     unread: dict[str, Mapping[str, UnreadScene]] = field(default_factory=dict)
     """By site and acquisition, scenes that could not be read and wait."""
+    new_scenes: set[tuple[str, str]] = field(default_factory=set)
+    """Source and id of the scenes stored so far."""
     without_constants: list[Sequence[Updated]] = field(default_factory=list)
     """Updated sites whose constants are set once the scenes of all sites are stored, landscape by landscape."""
 
@@ -153,7 +158,8 @@ def night(
         state = _Night(settings=settings, ledger=ledger, run=run, as_of=as_of, rain=rain, constants=constants)
         sent = _update_and_assess(state, sources, sites, compute, SceneProgress(progress))
         _calibrate_and_assess(state, every_site)
-        notify_operators(settings, ledger, sites, as_of=as_of)
+        fresh = [] if only else source_results(sources, Counter(name for name, _ in state.new_scenes), as_of)
+        notify_operators(settings, ledger, sites, fresh, as_of=as_of)
         with ledger.transaction() as t:
             if not only:
                 judge_lots(t, every_site, book=address_book(settings), as_of=as_of, run=run)
@@ -169,7 +175,8 @@ def night(
         manifest = Manifest(
             run=run, as_of=as_of, sites=[state.results[site.id] for site in sites], registry=registry.to_json(),
             never_offered=state.never_offered, messages_sent=sent + last.sent, messages_waiting=last.waiting,
-            self_check=checked, unread_count=len(unread), unread=unread[:MAX_UNREAD], seconds=time.monotonic() - began,
+            self_check=checked, unread_count=len(unread), unread=unread[:MAX_UNREAD], sources=fresh,
+            seconds=time.monotonic() - began,
         )  # fmt: skip
         if pages:
             outcomes = publish(settings, ledger, compute, as_of=as_of, night=manifest)
@@ -243,6 +250,7 @@ def _assess(
         with state.ledger.transaction() as t:
             if record:
                 record_observations(t, updated)
+                state.new_scenes.update(new_scenes(updated, series))
             if constants is not None:
                 around = state.constants.members[Pool.of(updated[0][0])]
                 for name, judged in judge_landscape(t, updated, series, constants, around, night).items():

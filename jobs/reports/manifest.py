@@ -76,6 +76,23 @@ class WaitingScene(msgspec.Struct, frozen=True, kw_only=True):
     n_sites: int
 
 
+class SourceResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What a source offered in a night."""
+
+    source: str
+    """Name in logs."""
+    provider: str
+    """Host, or kind where it has none."""
+    newest: date | None
+    """Day of the newest scene that it offers over any site; None: it was down, or has none."""
+    usual_gap: int | None
+    """Longest time without a scene in the years before; None: unknown. [day]"""
+    scenes_new: int
+    """Scenes stored by the night that came from it."""
+    stale: bool
+    """Whether it offers nothing newer although it usually would, see :mod:`jobs.imagery.freshness`."""
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Results of a night or a backfill that was completed."""
 
@@ -101,6 +118,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Number of scenes that could not be read and wait."""
     unread: list[WaitingScene] = []
     """Some of them, the longest waiting first."""
+    sources: list[SourceResult] = []
+    """Of each source, in order of preference; empty for a night of some sites only."""
     seconds: float = 0.0
     """Time from the start of the run until the pages are written. [s]"""
 
@@ -147,6 +166,18 @@ def unread_sentence(manifest: Manifest) -> str:
     age = "since this night" if not oldest.age_days else f"for {oldest.age_days} days"
     scenes = "1 scene waits" if count == 1 else f"{count} scenes wait"
     return f"{scenes} unread, the oldest {age}: {oldest.reason}"
+
+
+def source_sentences(manifest: Manifest) -> list[str]:
+    """Which source each new scene came from, if there are several; and which sources are stale."""
+    named = [(f"{one.source} ({one.provider})", one) for one in manifest.sources]
+    stale = [
+        f"{name} offers nothing newer than {one.newest}; before, it never had a gap of more than {one.usual_gap} days"
+        for name, one in named
+        if one.stale
+    ]
+    counts = ", ".join(f"{one.scenes_new} from {name}" for name, one in named)
+    return [f"New scenes: {counts}", *stale] if len(named) > 1 else stale
 
 
 def to_correct(manifest: Manifest) -> list[str]:

@@ -86,6 +86,15 @@ def _add_ledger(registry: CollectorRegistry, t: Transaction, night: Night) -> No
     manifest = night.manifest
     results = {state: len(manifest.in_state(state)) if manifest else 0 for state in ("done", "failed", "deferred")}
     _gauge(registry, "regrowth_night_sites", "Sites of the last night by result.", results, "state")
+    if manifest is not None and manifest.sources:
+        new = {one.source: one.scenes_new for one in manifest.sources}
+        _gauge(registry, "regrowth_night_scenes", "Scenes stored by the last night, by source.", new, "source")
+        stale = {one.source: int(one.stale) for one in manifest.sources}
+        what = "1 if a source offers nothing newer although it usually would."
+        _gauge(registry, "regrowth_source_stale", what, stale, "source")
+        ages = {one.source: 86400 * (night.as_of - one.newest).days for one in manifest.sources if one.newest}
+        what = "Age of the newest scene that a source offers, on the day of the night."
+        _gauge(registry, "regrowth_source_newest_scene_age_seconds", what, ages, "source")
     if manifest is not None:
         unread = "Scenes that the last night could not read and that wait"
         _gauge(registry, "regrowth_unread_scenes", f"{unread}.", manifest.unread_count)

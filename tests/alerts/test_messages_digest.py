@@ -38,6 +38,10 @@ OPERATORS = {
         },
         {"site": "ulan-04", "last_observed": None, "days": 200},
     ],
+    "source_stale": [{
+        "provider": "archive.example", "newest": "2021-06-01", "days": 80, "usual_gap": 12,
+        "others": [["second.example", 7]],
+    }],
     "mass_fall": [{"day": "2021-08-20", "fell": 30, "sites": 40, "messages": 28}],
     "escalation": [{
         "alert": msgspec.to_builtins(news().alert), "event": "escalated", "number": 2, "name": NAMES,
@@ -248,6 +252,7 @@ def test_operators_read_what_happened_in_both_languages_and_the_command_that_hel
         assert "regrowth " in text
     command = {
         "failed_night": "regrowth doctor", "silence": "regrowth explain SITE", "mass_fall": "regrowth alerts release",
+        "source_stale": "regrowth doctor --online",
             "plan_edited": "regrowth sites replan SITE", "replan": "regrowth alerts list",
         "self_check": "regrowth doctor", "escalation": "regrowth alerts resolve",
         "review": "regrowth alerts review ulan-03/failure --close",
@@ -280,6 +285,9 @@ def test_each_message_to_operators_has_its_facts():
                  "ulan-04: no usable scene yet", "https://pages.example.org/index.html",
                  "Their managers read it in the weekly brief."):  # fmt: skip
         assert fact in texts["silence"]
+    for fact in ("archive.example offers over any site is of 1 June 2021, 80 days ago", "more than 12 days",
+                 "7 new scenes of second.example", "距今 80 天"):  # fmt: skip
+        assert fact in texts["source_stale"]
     assert "30 of 40 sites" in texts["mass_fall"]
     assert "28 messages to managers are held" in texts["mass_fall"]
     for fact in ("1 red alert without an answer", "regrowth alerts resolve ulan-03/failure --verdict",

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from jobs.cli import main
-from jobs.reports.manifest import Manifest
+from jobs.reports.manifest import Manifest, SourceResult
 from jobs.reports.metrics import FILE, write_metrics
 from jobs.reports.night import Night
 from jobs.runtime.exits import Exit
@@ -104,7 +104,10 @@ def test_names_and_help_follow_the_conventions_and_the_data_dictionary_lists_eve
         content = {"status": "failing", "alert": "red", "last_observed": "2026-05-30"}
         add_assessment(t, "a", "2026-05-31", "x", content, version="1", snapshot="s", run="r")
     budgeted = SourceSettings(kind="earthengine", eecu_hours_per_month=9)
-    night = a_night(manifest=Manifest(run="r", as_of=date(2026, 5, 31), sites=[]))
+    offered = SourceResult(
+        source="stac", provider="x", newest=date(2026, 5, 1), usual_gap=9, scenes_new=0, stale=True
+    )  # fmt: skip
+    night = a_night(manifest=Manifest(run="r", as_of=date(2026, 5, 31), sites=[], sources=[offered]))
     write_metrics(settings.model_copy(update={"source": (budgeted,)}), ledger, night)
     guide = (root / "docs" / "data-dictionary.md").read_text(encoding="utf-8")
     families = list(text_string_to_metric_families((installation.root / FILE).read_text(encoding="utf-8")))

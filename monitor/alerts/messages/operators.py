@@ -41,9 +41,9 @@ def compose_operators(
     Parameters
     ----------
     kind : str
-        ``failed_night``, ``silence``, ``mass_fall``, ``escalation``, ``review``, ``lot``, ``self_check``,
-        ``plan_edited``, ``replan``, ``handover``, ``personal_link`` or ``head``, which goes to the witness as plain
-        text.
+        ``failed_night``, ``silence``, ``source_stale``, ``mass_fall``, ``escalation``, ``review``, ``lot``,
+        ``self_check``, ``plan_edited``, ``replan``, ``handover``, ``personal_link`` or ``head``, which goes to the
+        witness as plain text.
     payloads : sequence of mapping
         Of the notices of this kind that the message is about; one to a manager has a ``language``.
     id : str
@@ -54,7 +54,8 @@ def compose_operators(
         Stated at the end; None: the message is no digest, or there is none yet.
     """
     write = {
-        "failed_night": _failed_night, "silence": _silence, "mass_fall": _mass_fall, "escalation": _escalation,
+        "failed_night": _failed_night, "silence": _silence, "source_stale": _source_stale, "mass_fall": _mass_fall,
+        "escalation": _escalation,
         "lot": _lots, "self_check": _self_check, "plan_edited": _plan_edited, "replan": _replan,
         "handover": _handover, "head": _head,
         "review": _review, "personal_link": _personal_link,
@@ -167,6 +168,17 @@ def _silence(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:
         lines += _page(site, language) if len(payloads) <= MAX_ESCALATED else []
     lines += _more(payloads, language)
     return _part(language, "silence", lines, ["regrowth doctor", "regrowth explain SITE"], n=len(payloads))
+
+
+def _source_stale(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:
+    lines = []
+    for source in payloads:
+        values = {name: source[name] for name in ("provider", "days", "usual_gap")}
+        lines.append(text("operators.source_stale", language, day=_day(source["newest"], language), **values))
+        for provider, n in source["others"]:
+            lines.append(text("operators.source_stale_other", language, provider=provider, n=n))
+    lines.append(text("operators.source_stale_fix", language))
+    return _part(language, "source_stale", lines, ["regrowth doctor --online"], provider=payloads[-1]["provider"])
 
 
 def _mass_fall(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:

@@ -1,0 +1,59 @@
+"""What each source offered in a night, and whether it is stale: it offers nothing newer although it usually would."""
+
+from collections.abc import Collection, Mapping
+from datetime import date, timedelta
+from itertools import pairwise
+from typing import Final
+from urllib.parse import urlsplit
+
+from jobs.imagery.sources import Sources
+from jobs.reports.manifest import SourceResult
+from jobs.runtime.settings import SourceSettings
+from monitor.imagery.addresses import is_remote
+
+STALE_AFTER: Final = 20
+"""Age of the newest scene up to which a source is never stale. [day]"""
+RHYTHM: Final = timedelta(days=3 * 366)
+"""Period before its newest scene whose longest gap, a polar winter for instance, is usual for a source."""
+MIN_DAYS: Final = 10
+"""Fewest days with scenes in that period from which a usual gap is known."""
+
+
+def source_results(sources: Sources, scenes_new: Mapping[str, int], as_of: date) -> list[SourceResult]:
+    """What each source of a night offered; a source that was down or has nothing here has no newest scene.
+
+    Parameters
+    ----------
+    sources : Sources, after they were searched
+    scenes_new : mapping, number of scenes stored by the night, by the name of their source
+    as_of : date, day of the night
+    """
+    results = []
+    for source, settings in sources.opened:
+        days = set() if source.name in sources.down else sources.offered.get(source.name, set())
+        newest = max(days, default=None)
+        usual = usual_gap(days)
+        stale = newest is not None and usual is not None and (as_of - newest).days > max(STALE_AFTER, usual)
+        results.append(
+            SourceResult(
+                source=source.name, provider=_provider(settings), newest=newest, usual_gap=usual,
+                scenes_new=scenes_new.get(source.name, 0), stale=stale and _goes_on(settings),
+            )
+        )  # fmt: skip
+    return results
+
+
+def usual_gap(days: Collection[date]) -> int | None:
+    """Longest time between days with scenes in :data:`RHYTHM` before the newest; None: there are too few. [day]"""
+    lately = sorted(day for day in days if day >= max(days) - RHYTHM)
+    return max((b - a).days for a, b in pairwise(lately)) if len(lately) >= MIN_DAYS else None
+
+
+def _goes_on(settings: SourceSettings) -> bool:
+    """Whether new scenes are expected of a source: a provider on the network that is used without end."""
+    remote = settings.kind == "earthengine" or (settings.kind == "stac" and is_remote(settings.url or ""))
+    return remote and settings.until is None
+
+
+def _provider(settings: SourceSettings) -> str:
+    return urlsplit(settings.url or "").hostname or settings.kind
