@@ -134,7 +134,7 @@ class Fetcher:
         self._ip_turn: dict[tuple[str, str, int], int] = {}
         """Number of the IP address of each host that is used next."""
         self._answered: set[str] = set()
-        """Host names that gave a successful response."""
+        """Hosts, with port, that gave a successful response."""
         self._blocked: dict[str, tuple[float, str]] = {}
         """Time until which a host or address gets no request, and its problem."""
         self._unanswered: dict[str, set[object]] = {}
@@ -146,7 +146,7 @@ class Fetcher:
 
     def has_answered(self, url: str) -> bool:
         """Whether the host of an address has given a successful response."""
-        return (urlsplit(url).hostname or "") in self._answered
+        return urlsplit(url).netloc in self._answered
 
     def file(self, address: str) -> Path:
         """The regular local file at an address.
@@ -294,7 +294,7 @@ class Fetcher:
             raise NotFound(f"there is nothing at {address} (status {status})")
         if not 200 <= status < 300:
             raise RequestRejected(status, f"{address} does not accept the request (status {status})")
-        self._answered.add(urlsplit(response.url).hostname or "")
+        self._answered.add(urlsplit(response.url).netloc)
         return response
 
     def _request(

@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from affine import Affine
 from odc.geo import CRS
 from shapely.geometry import box, mapping, shape
 
+from monitor.imagery.stac.buckets import S3Account
 from monitor.sites.projection import lonlat
 
 BANDS = {"B02": "blue", "B03": "green", "B04": "red", "B08": "nir", "B11": "swir16", "B12": "swir22"}
@@ -181,6 +183,8 @@ class StacServer:
         """Ids that it lists; None: it lists none and has no such addresses."""
         self.token = ""
         """If set, files are given only to addresses that carry it."""
+        self.account: S3Account | None = None
+        """If set, files are given only to addresses that it has signed, as an object store does."""
         self.delay = 0.0
         """Pause before each answer. [s]"""
         self.together = ("", 0)
@@ -405,11 +409,22 @@ class Handler(BaseHTTPRequestHandler):
                 links = [{"rel": "next", "href": f"{owner.url}/search?{plain}", "method": "GET"}]
         self.json({"type": "FeatureCollection", "features": page, "links": links})
 
+    def _is_signed(self, account: S3Account, query: Mapping[str, list[str]]) -> bool:
+        try:
+            time = datetime.strptime(query["X-Amz-Date"][0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        except (KeyError, ValueError):
+            return False
+        origin = f"http://{self.headers['Host']}"
+        return account.signed(origin + urlsplit(self.path).path, time) == origin + self.path
+
     def _file(self, name: str) -> None:
         owner = self.server_of
         query = parse_qs(urlsplit(self.path).query)
         if owner.token and query.get("sig") != [owner.token]:
             self.send(403, b"expired")
+            return
+        if owner.account is not None and not self._is_signed(owner.account, query):
+            self.send(403, b"<Error><Code>SignatureDoesNotMatch</Code></Error>")
             return
         path = owner.folder / name
         if not path.is_file():
