@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from jobs.health.finding import Finding, broken, count_of, list_ids, note, ok, one_line
 from jobs.health.machine import installed
 from jobs.runtime.secrets import file_content, secret
 from monitor.errors import BadConfiguration, MonitorError, TryLater
+from monitor.imagery.stac.buckets import ACCOUNT_DOMAIN, ADVICE
 
 if TYPE_CHECKING:
     from jobs.health.ledger import LedgerContents
@@ -66,6 +68,13 @@ def _stac(check: str, url: str) -> Finding:
     if not url:
         return broken(check, "STAC: no url is given", '[source] url = "https://earth-search.aws.element84.com/v1"')
     if re.match(r"https?://", url):
+        if (urlsplit(url).hostname or "").endswith(ACCOUNT_DOMAIN):
+            try:
+                problem = "" if secret("S3_KEY") and secret("S3_SECRET") else "there are no credentials"
+            except BadConfiguration as error:
+                problem = str(error)
+            if problem:
+                return broken(check, f"STAC: the Copernicus Data Space gives files to accounts only; {problem}", ADVICE)
         public = re.sub(r"[?#].*", "", re.sub(r"//[^/@]*@", "//", url))  # without user, password and query
         return ok(check, f"STAC, {public}; --online asks it")
     path = Path(url.removeprefix("file://"))
@@ -121,9 +130,10 @@ def _not_a_key(path: Path) -> str | None:
 
 
 def answers(check: str, source: "SourceSettings", settings: "Settings") -> Iterator[Finding]:
-    """A source answers a search for recent scenes over the first site."""
+    """A source answers a search for recent scenes over the first site, and opens a file if that needs an account."""
     from jobs.imagery.sources import open_sources
     from jobs.runtime.biome_settings import own_biomes
+    from monitor.imagery.stac.source import Stac
     from monitor.sites.registry import read_sites
 
     sites = read_sites(settings.registry.path, own_biomes(settings.biomes)).sites
@@ -136,6 +146,8 @@ def answers(check: str, source: "SourceSettings", settings: "Settings") -> Itera
         (opened,) = open_sources([source]).all
         opened.check_collections()
         scenes = opened.search(sites[0].geometry, today - RECENT, today)
+        if isinstance(opened, Stac):
+            opened.check_account(scenes)
     except TryLater as error:
         fix = "check the network and the status page of the provider; nights catch up by themselves when it answers"
         yield broken(check, one_line(error), fix)

@@ -3,10 +3,12 @@
 import csv
 import json
 from datetime import date
+from itertools import islice
 
 import pytest
 from affine import Affine
 
+from jobs.runtime.exits import Exit
 from monitor.imagery.stac import asset_reader, buckets, source
 from tests import builders
 from tests.builders import feature, regrowth
@@ -107,3 +109,27 @@ def test_every_archive_leads_to_the_same_observations_and_verdict(tmp_path, api,
     assert {status for status, _ in found.values()} == {"on_track"}
     (rows,) = {tuple(rows) for _, rows in found.values()}
     assert len(rows) == len(TIMES)
+
+
+@pytest.mark.parametrize(("key", "secret"), [("", ""), (ACCOUNT.key, "0therwise")])
+def test_a_night_with_the_wrong_credentials_ends_with_78_and_says_what_to_set(
+    tmp_path, api, store, monkeypatch, key, secret
+):
+    monkeypatch.setenv("REGROWTH_S3_KEY", key)
+    monkeypatch.setenv("REGROWTH_S3_SECRET", secret)
+    monkeypatch.setitem(buckets.SIGNED, "eodata", f"{store.url}/files/")
+    store.account, api.collections = ACCOUNT, ["sentinel-2-l2a"]
+    api.items = [of_cdse(store.folder, scene) for scene in islice(scenes(), 1)]
+    config = installed(tmp_path / "programme", api, store)
+    status, printed, errors = regrowth("run", "--as-of", NIGHT, config=config)
+    assert status == Exit.CONFIGURATION
+    assert "set REGROWTH_S3_KEY and REGROWTH_S3_SECRET" in errors
+    assert "0therwise" not in printed + errors
+    assert ACCOUNT.key not in printed + errors
+
+
+def test_an_archive_that_answers_with_a_web_page_ends_the_night_with_78(tmp_path, api, store):
+    api.fail("landing", act=lambda handler: handler.send(200, b"<html>Please log in</html>"))
+    status, _, errors = regrowth("run", "--as-of", NIGHT, config=installed(tmp_path / "programme", api, store))
+    assert status == Exit.CONFIGURATION
+    assert "is not JSON but a web page" in errors

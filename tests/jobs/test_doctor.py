@@ -34,6 +34,8 @@ from jobs.runtime.settings import load
 from monitor.alerts.channels.certificate import certificate_end
 from monitor.errors import BadConfiguration, TryLater
 from monitor.evidence.keys import fingerprint, new_keys
+from monitor.imagery.stac import buckets
+from monitor.imagery.stac.buckets import S3Account
 from monitor.ledger.ledger import FORMAT, Ledger
 from tests import forked
 from tests.ledger.assessed import add_assessment, edit_assessments
@@ -623,6 +625,33 @@ def test_online_a_catalogue_and_earth_engine_answer_or_say_why_not(installation,
         assert broken(finding) == {"source"}
         assert "REGROWTH_EE_TOKEN" in finding["source"]["message"]
         assert "0therwise" not in json.dumps(finding)
+
+
+def test_credentials_of_the_copernicus_data_space_are_asked_for_offline_and_tried_online(
+    installation, doctor, monkeypatch, tmp_path
+):
+    _source(installation, 'kind = "stac"\nurl = "https://stac.dataspace.copernicus.eu/v1"')
+    finding, _ = doctor()
+    assert broken(finding) == {"source"}
+    assert "REGROWTH_S3_KEY" in finding["source"]["fix"]
+    monkeypatch.setenv("REGROWTH_S3_KEY", "a-key")
+    monkeypatch.setenv("REGROWTH_S3_SECRET", "tops3cret")
+    assert broken(doctor()[0]) == set()
+    with StacServer(tmp_path) as server, StacServer(tmp_path) as store:
+        monkeypatch.setitem(buckets.SIGNED, "eodata", f"{store.url}/files/")
+        now = f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
+        item = sentinel_item(
+            tmp_path, f"S2A_MSIL2A_{now}_N0510_R104_T48SUF_{now}", size=20,
+            href=lambda path: f"s3://eodata/{path.relative_to(tmp_path)}",
+        )  # fmt: skip
+        server.items = [{**item, "geometry": mapping(box(22, 45, 22.3, 45.4)), "bbox": [22, 45, 22.3, 45.4]}]
+        _source(installation, f'kind = "stac"\nurl = "{server.url}"\nallow_hosts = ["127.0.0.1"]')
+        for secret, expected in (("tops3cret", set()), ("0therwise", {"source"})):
+            store.account = S3Account("a-key", secret)
+            finding, _ = doctor("--online")
+            assert broken(finding) == expected
+            assert "tops3cret" not in json.dumps(finding)
+    assert "set REGROWTH_S3_KEY" in finding["source"]["message"]
 
 
 def test_an_unexpected_error_in_one_check_does_not_hide_the_others(doctor, monkeypatch):

@@ -22,6 +22,8 @@ PUBLIC: Final = {"dea-public-data": "https://dea-public-data.s3.ap-southeast-2.a
 """Address of each bucket that anyone may read."""
 SIGNED: Final = {"eodata": "https://eodata.dataspace.copernicus.eu/eodata/"}
 """Address of each bucket that needs an account: that of the Copernicus Data Space, by its documentation of S3."""
+ACCOUNT_DOMAIN: Final = ".dataspace.copernicus.eu"
+"""End of the host names of catalogues whose files are in such a bucket."""
 REGION: Final = "default"
 """Region in the signatures for those buckets."""
 VALID_FOR: Final = 3600

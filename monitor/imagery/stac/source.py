@@ -189,6 +189,18 @@ class Stac(Source):
         """Check that the configured collections exist, see :meth:`monitor.imagery.source.Source.check_collections`."""
         self._catalogue.check_collections()
 
+    def check_account(self, scenes: Sequence[Scene]) -> None:
+        """Check that the credentials open the files of the last scene, if they are in a bucket of an account.
+
+        Raises
+        ------
+        BadConfiguration, SceneRejected
+            They do not; the file cannot be read.
+        """
+        for scene in islice(reversed(scenes), 1):
+            if isinstance(scene.handle, SceneAssets) and needs_account(scene.handle.quality.href):
+                AssetReader(self._fetcher, self._addresses(scene.handle), scene.handle.quality).read(0, 1)
+
     def read(self, scenes: Sequence[Scene], grids: Sequence[GeoBox]) -> Iterator[Iterable[Frame] | SceneRejected]:
         """Each scene on all grids; see :meth:`monitor.imagery.source.Source.read`."""
         indexes, budget = GridIndexes(grids), BlockBudget()
