@@ -3,13 +3,16 @@
 from collections.abc import Collection, Mapping
 from datetime import date, timedelta
 from itertools import pairwise
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from jobs.imagery.sources import Sources
-from jobs.reports.manifest import SourceResult
-from jobs.runtime.settings import SourceSettings
+import msgspec
+
 from monitor.imagery.addresses import is_remote
+
+if TYPE_CHECKING:
+    from jobs.imagery.sources import Sources
+    from jobs.runtime.settings import SourceSettings
 
 STALE_AFTER: Final = 20
 """Age of the newest scene up to which a source is never stale. [day]"""
@@ -19,7 +22,24 @@ MIN_DAYS: Final = 10
 """Fewest days with scenes in that period from which a usual gap is known."""
 
 
-def source_results(sources: Sources, scenes_new: Mapping[str, int], as_of: date) -> list[SourceResult]:
+class SourceResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What a source offered in a night."""
+
+    source: str
+    """Name in logs."""
+    provider: str
+    """Host, or kind where it has none."""
+    newest: date | None
+    """Day of the newest scene that it offers over any site; None: it was down, or has none."""
+    usual_gap: int | None
+    """Longest time without a scene in the years before; None: unknown. [day]"""
+    scenes_new: int
+    """Scenes stored by the night that came from it."""
+    stale: bool
+    """Whether it offers nothing newer although it usually would."""
+
+
+def source_results(sources: "Sources", scenes_new: Mapping[str, int], as_of: date) -> list[SourceResult]:
     """What each source of a night offered; a source that was down or has nothing here has no newest scene.
 
     Parameters
@@ -49,11 +69,11 @@ def usual_gap(days: Collection[date]) -> int | None:
     return max((b - a).days for a, b in pairwise(lately)) if len(lately) >= MIN_DAYS else None
 
 
-def _goes_on(settings: SourceSettings) -> bool:
+def _goes_on(settings: "SourceSettings") -> bool:
     """Whether new scenes are expected of a source: a provider on the network that is used without end."""
     remote = settings.kind == "earthengine" or (settings.kind == "stac" and is_remote(settings.url or ""))
     return remote and settings.until is None
 
 
-def _provider(settings: SourceSettings) -> str:
+def _provider(settings: "SourceSettings") -> str:
     return urlsplit(settings.url or "").hostname or settings.kind

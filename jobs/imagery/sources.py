@@ -7,6 +7,7 @@ from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import structlog
 from shapely.geometry.base import BaseGeometry
@@ -155,13 +156,15 @@ def _open(chosen: SourceSettings) -> Source:
     if chosen.kind == "stac":
         if not chosen.url:
             raise BadConfiguration('[source] kind = "stac" needs url = "<an API, a catalogue, or a folder of items>"')
-        from monitor.imagery.stac.buckets import S3Account
+        from monitor.imagery.stac.buckets import ACCOUNT_CONNECTIONS, ACCOUNT_DOMAIN, S3Account
         from monitor.imagery.stac.source import MAX_REQUESTS_IN_FLIGHT, Stac
 
+        needs_account = (urlsplit(chosen.url).hostname or "").endswith(ACCOUNT_DOMAIN)
+        most = ACCOUNT_CONNECTIONS if needs_account else MAX_REQUESTS_IN_FLIGHT
         return Stac(
             chosen.url, collections=chosen.collections, allow_hosts=chosen.allow_hosts,
             account=S3Account(secret("S3_KEY") or "", secret("S3_SECRET") or ""),
-            in_flight=max(1, MAX_REQUESTS_IN_FLIGHT // worker_processes()),
+            in_flight=max(1, most // worker_processes()),
         )  # fmt: skip
     return open_earth_engine(chosen)
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import structlog
 
+from jobs.imagery.freshness import SourceResult
 from jobs.register.alerting import NIGHT, address_book, record_event
-from jobs.reports.manifest import Manifest, SourceResult
 from jobs.runtime.records import from_json
 from jobs.runtime.settings import Settings
 from monitor.alerts.alert import CALLS, Alert, AlertEvent
@@ -93,7 +93,7 @@ def _newly_stale(t: Transaction, sources: Sequence[SourceResult], as_of: date) -
     """Sources that are stale, and were not in the last night: one may offer single scenes, but stay behind."""
     stale = [source for source in sources if source.stale]
     last = t.finished_night_before(as_of.isoformat()) if stale else None
-    before = {one.source for one in from_json(last["manifest"], Manifest).sources if one.stale} if last else ()
+    before = {one["source"] for one in last["manifest"].get("sources", ()) if one["stale"]} if last else ()
     return [source for source in stale if source.source not in before]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from jobs import __version__
+from jobs.imagery.freshness import SourceResult
 from jobs.register.registry import needs_correction
 from jobs.runtime.exits import Exit
 from jobs.runtime.logs import redacted
@@ -74,23 +75,6 @@ class WaitingScene(msgspec.Struct, frozen=True, kw_only=True):
     sites: list[str]
     """Ids of some of the sites."""
     n_sites: int
-
-
-class SourceResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What a source offered in a night."""
-
-    source: str
-    """Name in logs."""
-    provider: str
-    """Host, or kind where it has none."""
-    newest: date | None
-    """Day of the newest scene that it offers over any site; None: it was down, or has none."""
-    usual_gap: int | None
-    """Longest time without a scene in the years before; None: unknown. [day]"""
-    scenes_new: int
-    """Scenes stored by the night that came from it."""
-    stale: bool
-    """Whether it offers nothing newer although it usually would, see :mod:`jobs.imagery.freshness`."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,9 @@ from itertools import islice
 import pytest
 from affine import Affine
 
+from jobs.imagery.sources import open_sources
 from jobs.runtime.exits import Exit
+from jobs.runtime.settings import SourceSettings
 from monitor.imagery.stac import asset_reader, buckets, source
 from tests import builders
 from tests.builders import feature, regrowth
@@ -133,3 +135,8 @@ def test_an_archive_that_answers_with_a_web_page_ends_the_night_with_78(tmp_path
     status, _, errors = regrowth("run", "--as-of", NIGHT, config=installed(tmp_path / "programme", api, store))
     assert status == Exit.CONFIGURATION
     assert "is not JSON but a web page" in errors
+
+
+def test_an_archive_that_allows_four_connections_gets_four_requests_at_one_time():
+    (one,) = open_sources([SourceSettings(kind="stac", url="https://stac.dataspace.copernicus.eu/v1")]).all
+    assert one._pool._max_workers == buckets.ACCOUNT_CONNECTIONS == 4

@@ -8,7 +8,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from jobs.cli import main
-from jobs.reports.manifest import Manifest, SourceResult
+from jobs.imagery.freshness import SourceResult
+from jobs.reports.manifest import Manifest
 from jobs.reports.metrics import FILE, write_metrics
 from jobs.reports.night import Night
 from jobs.runtime.exits import Exit

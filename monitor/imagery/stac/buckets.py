@@ -24,6 +24,8 @@ SIGNED: Final = {"eodata": "https://eodata.dataspace.copernicus.eu/eodata/"}
 """Address of each bucket that needs an account: that of the Copernicus Data Space, by its documentation of S3."""
 ACCOUNT_DOMAIN: Final = ".dataspace.copernicus.eu"
 """End of the host names of catalogues whose files are in such a bucket."""
+ACCOUNT_CONNECTIONS: Final = 4
+"""Most requests at one time for files of such a bucket: its quota for general users, beyond which it answers 429."""
 REGION: Final = "default"
 """Region in the signatures for those buckets."""
 VALID_FOR: Final = 3600
