@@ -72,7 +72,8 @@ def planted(scenes, tmp_path, monkeypatch):
         place: canary()
         for place in ("REGROWTH_CHANNEL_MAIL_PASSWORD", "REGROWTH_CHANNEL_WE_COM_TOKEN", "REGROWTH_CHANNEL_DING_TOKEN",
                       "REGROWTH_CHANNEL_DING_SECRET", "REGROWTH_CHANNEL_HOOK_SECRET", "REGROWTH_ANSWER_KEY",
-                      "REGROWTH_EE_TOKEN", "PGPASSWORD", "PC_SDK_SUBSCRIPTION_KEY",
+                      "REGROWTH_EE_TOKEN", "REGROWTH_S3_KEY", "REGROWTH_S3_SECRET", "PGPASSWORD",
+                      "PC_SDK_SUBSCRIPTION_KEY",
                       "REGROWTH_CHANNEL_APP_URL", "asset", "heartbeat", "key file",
                       "ledger url", "scheduler", "netrc", "proxy", "source url")
     }  # fmt: skip
