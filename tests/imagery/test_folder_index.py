@@ -179,6 +179,18 @@ def test_floats_that_are_no_reflectance_have_no_value(tmp_path, value):
     assert read(tmp_path)[0][1][2:4] == [0, 2900]
 
 
+def test_what_a_file_calls_no_value_is_no_evidence(tmp_path):
+    for number, dtype in enumerate(("float32", "uint16")):
+        values = {"red": 0.07, "nir": 0.29} if dtype == "float32" else {"red": 700, "nir": 2900}
+        scale = None if dtype == "float32" else 1e-4
+        path = image(tmp_path / f"2021-07-0{number + 1}.tif", {**values, "SCL": 4}, dtype=dtype, scale=scale)
+        with rasterio.open(path, "r+") as file:
+            file.nodata = 65535
+            file.write(np.full((3, 9, 20), 65535, dtype), window=((0, 9), (0, 20)))
+    found = index(tmp_path, check=True)
+    assert (found.problems, len(found.scenes)) == ([], 2)
+
+
 def test_floats_of_landsat_may_be_reflectance_or_numbers_as_delivered(tmp_path):
     for day, red, nir in (("20210706", 0.07, 0.29), ("20210722", 9818.0, 17818.0)):
         image(tmp_path / f"LC08_129034_{day}.tif", {"SR_B4": red, "SR_B5": nir, "QA_PIXEL": 21824}, dtype="float32")

@@ -18,7 +18,7 @@ MAX_SCENE_CLASS: Final = 11
 
 
 def sample(reader: Reader, layout: TileLayout, band: int) -> np.ndarray:
-    """Pixels of evenly spaced blocks of a band, (pixel,).
+    """Pixels of evenly spaced blocks of a band, (pixel,); 0 where there is no value or no finite one.
 
     Raises
     ------
@@ -42,7 +42,8 @@ def sample(reader: Reader, layout: TileLayout, band: int) -> np.ndarray:
         )  # fmt: skip
         for number, block in zip(same, blocks, strict=True):
             pixels.append(block[:rows, : layout.shape[1] - (number - first) % across * width].ravel())
-    return np.concatenate(pixels)
+    values = np.concatenate(pixels)
+    return np.where(np.isfinite(values) & (values != layout.nodata), values, 0)
 
 
 def float_scale(samples: Mapping[str, np.ndarray], scales: Sequence[tuple[float, float]]) -> tuple[float, float]:
@@ -57,7 +58,7 @@ def float_scale(samples: Mapping[str, np.ndarray], scales: Sequence[tuple[float,
     if len({band.size for band in values}) == 1 and bands.is_stretched(np.stack(values)):
         why = "is stretched for the eye: its bands have one highest value, each in another pixel; export reflectance"
         raise SceneRejected(WRONG_RADIOMETRY, why)
-    seen = {name: band[np.isfinite(band) & (band > 0)] for name, band in samples.items()}
+    seen = {name: band[band > 0] for name, band in samples.items()}
     bright = {name: float(np.quantile(band, 0.99)) for name, band in seen.items() if band.size}
     for scale, offset in scales:
         if all(BRIGHT[0] <= scale * value + offset <= BRIGHT[1] for value in bright.values()) and (
@@ -77,12 +78,11 @@ def check_classes(kind: str, values: np.ndarray) -> None:
     SceneRejected
         ``RADIOMETRY``: they were scaled or interpolated.
     """
-    known = values[np.isfinite(values)]
-    if (known != np.rint(known)).any():
+    if (values != np.rint(values)).any():
         what = "values between whole numbers: they were scaled or interpolated"
-    elif kind == "scl" and known.size and known.max() > MAX_SCENE_CLASS:
-        what = f"the value {known.max():g}, where scene classes are 0 to {MAX_SCENE_CLASS}: they were scaled"
-    elif kind == "scl" and known.size and not known.any():
+    elif kind == "scl" and values.size and values.max() > MAX_SCENE_CLASS:
+        what = f"the value {values.max():g}, where scene classes are 0 to {MAX_SCENE_CLASS}: they were scaled"
+    elif kind == "scl" and not values.any():
         what = "only 0 in the blocks that were read: they were scaled, or the scene is empty"
     else:
         return
