@@ -161,7 +161,9 @@ def test_a_night_over_the_folder_gives_the_observations_of_the_sample(tmp_path):
         place = tmp_path / name
         place.mkdir()
         write_features(place / "controls.geojson", [{"type": "Feature", "properties": {}, "geometry": mapping(ground)}])
-        installed(place, features, f'{source}\nsince = "2015-08-01"\n[registry]\ncontrols = "controls.geojson"')
+        installed(place, features, f'{source}\nsince = "2015-08-01"')
+        config = (place / "regrowth.toml").read_text()
+        (place / "regrowth.toml").write_text(config.replace("[registry]", '[registry]\ncontrols = "controls.geojson"'))
         called("run", "--config", place / "regrowth.toml", "--as-of", "2020-10-31")
         tables = [pd.read_csv(place / f"outputs/sites/p{at}/observations.csv") for at in (1, 3)]
         seen[name] = pd.concat(tables).drop(columns=["scene", "source"])

@@ -215,7 +215,7 @@ def index_scene(
         offset = of_product if offset is None and product is not SENTINEL2_L2A else offset
     if product is OTHER and scale is None:
         raise SceneRejected(BROKEN_SCENE, _NEEDS_SCALE)
-    # Of floats nobody knows whether the offset of a newer baseline was subtracted when they were made.
+    # The offset of a newer baseline may have been subtracted when floats were made.
     states_offset = offset is not None or product is not SENTINEL2_L2A or bool(identity.baseline and (
         not is_float or identity.baseline < f"{BOA_OFFSET_BASELINE[0]:02}"))  # fmt: skip
     if not states_offset:

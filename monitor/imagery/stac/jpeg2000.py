@@ -58,7 +58,7 @@ type Read = Callable[[int, int], bytes]
 
 
 class BadCodestream(Exception):
-    """A file is no JPEG 2000 that can be read in tiles; the message says why, without a subject."""
+    """A file is not JPEG 2000 that can be read in tiles; the message says why, without a subject."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
