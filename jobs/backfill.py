@@ -40,7 +40,7 @@ def backfill(
 
     with locked_ledger(settings, "a run that is starting"):  # before libraries are loaded, which takes seconds
         pass
-    choose_cache(settings.store.root)
+    choose_cache(settings.store.local)
     from jobs.night.pipeline import fetch_history
     from jobs.reports.manifest import exit_status
     from jobs.runtime.records import to_json

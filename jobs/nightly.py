@@ -58,7 +58,7 @@ def run(
 
         with begun_night(settings, day, report.run) as ledger:
             report.heartbeat.start()
-            choose_cache(settings.store.root)
+            choose_cache(settings.store.local)
             from jobs.night.pipeline import night
             from jobs.reports.manifest import exit_status
             from jobs.runtime.records import to_json

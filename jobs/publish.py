@@ -15,7 +15,7 @@ def publish(config: Config = None, as_json: AsJson = False) -> None:
     from jobs.runtime.settings import load
 
     settings = load(config)
-    choose_cache(settings.store.root)
+    choose_cache(settings.store.local)
     from jobs.pages.publishing import publish_once
 
     outcomes, sites = publish_once(settings)

@@ -15,7 +15,7 @@ def calibrate(config: Config = None, as_json: AsJson = False) -> None:
     from jobs.runtime.settings import load
 
     settings = load(config)
-    choose_cache(settings.store.root)
+    choose_cache(settings.store.local)
     from jobs.register.calibration import calibrate_due, calibration_json
     from jobs.runtime.clock import check_clock, today
     from jobs.runtime.installation import locked_ledger, selected_sites

@@ -32,7 +32,7 @@ def evidence(
     if out.suffix.lower() != ".zip":
         raise typer.BadParameter(f"FILE ends in {out.suffix!r}; it must end in .zip", param_hint="--out")
     with installation(config) as (settings, ledger):
-        if settings.store.root in out.resolve().parents:
+        if settings.store.local in out.resolve().parents:
             raise typer.BadParameter(f"{out} is inside the store; write elsewhere", param_hint="--out")
         written = write_evidence(
             settings, ledger, site, out, key=required_evidence_key(), until=as_of.date() if as_of else None

@@ -29,7 +29,7 @@ def export(
     settings, out = load(config), out.absolute()
     if out.suffix.lower() not in SUFFIXES:
         raise typer.BadParameter(f"OUT ends in {out.suffix!r}; it must end in .nc (NetCDF) or .zarr")
-    if settings.store.root in out.resolve().parents:
+    if settings.store.local in out.resolve().parents:
         raise typer.BadParameter(f"OUT {out} is inside the store; write elsewhere")
     places = Installation(
         config=config_path(config), store=settings.store.root, outputs=settings.outputs.root,

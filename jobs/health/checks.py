@@ -47,17 +47,17 @@ def _findings(
 
     store_root = settings.store.root
     contents = attempt("ledger", lambda: ledger.read_ledger(settings))
-    holder = contents.holder if isinstance(contents, ledger.LedgerContents) else None
+    holders = [contents.holder, *contents.of_landscapes] if isinstance(contents, ledger.LedgerContents) else []
     newest_run = contents.newest_run if isinstance(contents, ledger.LedgerContents) else None
-    yield from guarded("kernels", lambda: machine.kernels(store_root))
+    yield from guarded("kernels", lambda: machine.kernels(settings.store.local))
     yield ok("config", f"{config_path(config)}, {count_of(len(settings.source), 'source')}")
     yield from guarded("registry", lambda: configuration.registry(settings))
-    yield from guarded("store", lambda: machine.folder("store", store_root))
+    yield from guarded("store", lambda: machine.store(store_root))
     yield from guarded("ledger", lambda: ledger.ledger(contents, store_root))
     yield from guarded("chain", lambda: chain.chain(settings, contents, deep=deep))
     yield from guarded("registry", lambda: configuration.registry_drift(settings, contents))
     yield from guarded("outputs", lambda: machine.folder("outputs", settings.outputs.root))
-    yield from guarded("lock", lambda: machine.locks(store_root, holder))
+    yield from guarded("lock", lambda: machine.locks(store_root, holders))
     yield from guarded("clock", lambda: machine.clock(settings, newest_run))
     yield from guarded("scheduler", lambda: machine.scheduler(settings, online=online))
     if any(source.kind != "sample" for source in settings.source):  # no new scene ever comes to the sample

@@ -3,7 +3,6 @@
 import shlex
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from jobs.health.finding import Finding, broken, count_of, list_ids, note, ok, one_line
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from jobs.runtime.settings import Settings
+    from monitor.cube.bucket import Place
     from monitor.ledger.assessments import StoredAssessment
 
 MAX_FINDINGS: Final = 20
@@ -65,10 +65,10 @@ def _pages(connection: "Connection") -> list[str]:
 
 def stores(settings: "Settings", ledger: LedgerContents | Finding, report: Report) -> Iterator[Finding]:
     """Every stored chunk can be read, every scene has its digest, and every verdict its series."""
-    from monitor.cube.store import LandscapeStore, landscape_folders
+    from monitor.cube.bucket import landscape_folders
+    from monitor.cube.store import LandscapeStore
 
-    root = settings.store.root
-    folders = landscape_folders(root) if root.is_dir() else []
+    folders = landscape_folders(settings.store.root)
     rows, counts = 0, {}
     for folder in folders:
         try:
@@ -90,7 +90,7 @@ def stores(settings: "Settings", ledger: LedgerContents | Finding, report: Repor
         yield from _series(settings, sound)
 
 
-def _landscape(folder: Path, report: Report) -> Iterator[Finding]:
+def _landscape(folder: "Place", report: Report) -> Iterator[Finding]:
     from monitor.cube.damage import find_damage
     from monitor.cube.store import LandscapeStore
 
@@ -159,7 +159,7 @@ def _series(settings: "Settings", landscapes: list[str]) -> Iterator[Finding]:
         yield ok("series", f"of {count_of(compared, 'site')}, computed again from the stores, as they were judged")
 
 
-def _digest(root: Path, t: Any, site: dict[str, Any], row: "StoredAssessment") -> str:
+def _digest(root: "Place", t: Any, site: dict[str, Any], row: "StoredAssessment") -> str:
     """Digest of the series that a store gives for an assessment."""
     from datetime import date
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from jobs.reports.manifest import SiteResult
     from jobs.runtime.settings import Settings
+    from monitor.cube.bucket import Place
 
 MAX_NIGHTS_READ: Final = 30
 """Number of past nights that are read for the state of each site."""
@@ -42,6 +43,8 @@ class LedgerContents:
     """Whether the format is that of this program. Only then the fields below are filled."""
     holder: str | None = None
     """The process that holds it now; None: it is free."""
+    of_landscapes: Sequence[str] = ()
+    """The processes that hold locks of landscapes on its server."""
     sites: int = 0
     """Number of sites, retired ones too."""
     current_sites: frozenset[str] = frozenset()
@@ -91,7 +94,7 @@ def _file_of(url: "URL") -> Path | None:
     return Path(url.database or "") if url.drivername.startswith("sqlite") else None
 
 
-def _missing_or_read_only(file: Path, store_root: Path) -> Finding | None:
+def _missing_or_read_only(file: Path, store_root: "Place") -> Finding | None:
     """Finding on an SQLite file that does not exist or cannot be written to; None if it can."""
     from jobs.runtime.installation import missing_history
 
@@ -140,7 +143,7 @@ def _contents(connection: "Connection", name: str, file: Path | None) -> LedgerC
     from sqlalchemy.exc import SQLAlchemyError
 
     from jobs.runtime.lock import ledger_lock
-    from monitor.ledger.ledger import FORMAT, format_of, server_holder
+    from monitor.ledger.ledger import FORMAT, format_of, landscape_holders, server_holder
     from monitor.ledger.models import RunRow
     from monitor.ledger.transaction import Transaction
 
@@ -158,6 +161,7 @@ def _contents(connection: "Connection", name: str, file: Path | None) -> LedgerC
     return replace(
         contents,
         holder=server_holder(connection) if file is None else lock_holder(ledger_lock(file)),
+        of_landscapes=landscape_holders(connection) if file is None else (),
         sites=len(t.registered()),
         current_sites=frozenset(t.versions()),
         nights=connection.execute(nights.order_by(RunRow.started.desc()).limit(MAX_NIGHTS_READ)).all(),
@@ -167,7 +171,7 @@ def _contents(connection: "Connection", name: str, file: Path | None) -> LedgerC
     )
 
 
-def ledger(contents: LedgerContents | Finding, store_root: Path) -> Iterator[Finding]:
+def ledger(contents: LedgerContents | Finding, store_root: "Place") -> Iterator[Finding]:
     """The ledger belongs to the stores, has the format of this program, and the last night was a success."""
     if isinstance(contents, Finding):
         yield contents

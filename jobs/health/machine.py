@@ -8,15 +8,16 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from jobs.health.finding import Finding, broken, note, ok, one_line
+from jobs.health.finding import Finding, broken, count_of, note, ok, one_line
 from jobs.runtime import kernel_cache
 from jobs.runtime.lock import LANDSCAPE_LOCKS, ledger_lock
+from monitor.cube.bucket import Place, landscape_folders
 from monitor.errors import MonitorError
 
 if TYPE_CHECKING:
@@ -133,6 +134,16 @@ def folder(check: str, root: Path) -> Iterator[Finding]:
         yield ok(check, message)
 
 
+def store(root: Place) -> Iterator[Finding]:
+    """The root of the stores can be read and written to."""
+    if isinstance(root, Path):
+        yield from folder("store", root)
+        return
+    count = len(landscape_folders(root))
+    root.check_writing()
+    yield ok("store", f"{root}, {count_of(count, 'landscape')}")
+
+
 def _nearest_existing(path: Path) -> Path:
     """The path, or the nearest parent folder that exists."""
     return next(parent for parent in (path, *path.absolute().parents) if parent.exists())
@@ -165,10 +176,13 @@ def lock_holder(path: Path) -> str | None:
     return None
 
 
-def locks(store_root: Path, holder_of_ledger: str | None) -> Iterator[Finding]:
-    """Who holds the lock of the ledger and the locks of landscapes, and whether a holder hangs."""
-    of_landscapes = map(lock_holder, sorted((store_root / LANDSCAPE_LOCKS).glob("*")))
-    held = [holder for holder in dict.fromkeys((holder_of_ledger, *of_landscapes)) if holder is not None]
+def locks(store_root: Place, on_server: Sequence[str | None]) -> Iterator[Finding]:
+    """Who holds the lock of the ledger and the locks of landscapes, and whether a holder hangs.
+
+    `on_server`: holder of the ledger, and those of landscapes in a bucket.
+    """
+    files = sorted((store_root / LANDSCAPE_LOCKS).glob("*")) if isinstance(store_root, Path) else []
+    held = [holder for holder in dict.fromkeys((*on_server, *map(lock_holder, files))) if holder is not None]
     if not held:
         yield ok("lock", "free")
     for holder in held:
@@ -207,7 +221,8 @@ def clock(settings: "Settings", newest_run: tuple[str, datetime] | None) -> Iter
     ledger = Path(make_url(settings.ledger.url).database or "")
     files = [ledger, ledger_lock(ledger), settings.outputs.root / "status.json", settings.registry.path]
     times = [] if newest_run is None else [(newest_run[1], f"the newest run in the ledger, {newest_run[0]},")]
-    for path in (*files, *settings.store.root.glob("*/repo")):
+    root = settings.store.root
+    for path in (*files, *(root.glob("*/repo") if isinstance(root, Path) else ())):
         if path.is_file():
             times.append((datetime.fromtimestamp(path.stat().st_mtime, UTC), str(path)))
     if now < RELEASED:

@@ -1,6 +1,7 @@
 """Back up an installation to a folder.
 
-A backup has ``ledger.db`` (an SQLite file, also of a PostgreSQL ledger), ``store/`` (the landscapes as they are),
+A backup has ``ledger.db`` (an SQLite file, also of a PostgreSQL ledger), ``store/`` (the landscapes as they are, unless
+they are in a bucket, where rows are only appended: an older ledger goes on with newer stores),
 ``config/`` (configuration and registry, for reference, without secrets) and ``backup.json``, which lists every file
 with its checksum. It is made under the locks of the ledger and of all landscapes, so that ledger and stores fit
 together. Pages are not in it: they are made from these.
@@ -23,7 +24,7 @@ from jobs.runtime.installation import locked_ledger
 from jobs.runtime.lock import LANDSCAPE_LOCKS, NEW_LANDSCAPES, hold_lock
 from jobs.runtime.logs import redacted
 from jobs.runtime.settings import Settings, config_path
-from monitor.cube.store import landscape_folders
+from monitor.cube.bucket import Place, landscape_folders
 from monitor.errors import BadConfiguration, BadData
 from monitor.files import make_private_folder, write_atomically
 from monitor.ledger.copying import copy_rows
@@ -93,7 +94,7 @@ def back_up(settings: Settings, folder: Path, *, config: Path | None = None) -> 
         partial = _begin(folder, root)
         try:
             rows = _copy_ledger(ledger, partial / LEDGER)
-            landscapes = landscape_folders(root)
+            landscapes = [folder for folder in landscape_folders(root) if isinstance(folder, Path)]
             if not rows and not landscapes:
                 raise BadData(f"there is nothing to back up: the ledger {ledger.name} and {root} are empty")
             files = [_listed(partial / LEDGER, partial)]
@@ -125,24 +126,25 @@ def summary(content: Mapping[str, Any]) -> Summary:
 
 
 @contextmanager
-def landscapes_locked(root: Path, what: str) -> Iterator[None]:
-    """Hold the locks of all landscapes, and that for creating new ones.
+def landscapes_locked(root: Place, what: str) -> Iterator[None]:
+    """Hold the locks of all landscapes, and that for creating new ones; none of stores in a bucket.
 
     Raises
     ------
     TryLater
         A run holds one of them.
     """
-    make_private_folder(root)
     with ExitStack() as stack:
-        for name in (NEW_LANDSCAPES, *(folder.name for folder in landscape_folders(root))):
-            stack.enter_context(hold_lock(root / LANDSCAPE_LOCKS, what, name))
+        if isinstance(root, Path):
+            make_private_folder(root)
+            for name in (NEW_LANDSCAPES, *(folder.name for folder in landscape_folders(root))):
+                stack.enter_context(hold_lock(root / LANDSCAPE_LOCKS, what, name))
         yield
 
 
-def _begin(folder: Path, root: Path) -> Path:
+def _begin(folder: Path, root: Place) -> Path:
     """Create the folder in which a backup is made."""
-    if folder.resolve().is_relative_to(root.resolve()):
+    if isinstance(root, Path) and folder.resolve().is_relative_to(root.resolve()):
         msg = f"{folder} lies in {root}, among the stores: choose a folder elsewhere, best on another disk"
         raise BadConfiguration(msg)
     if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir() or any(folder.iterdir())):

@@ -29,7 +29,7 @@ from jobs.install.backup import (
 )
 from jobs.runtime.lock import hold_ledger
 from jobs.runtime.settings import Settings
-from monitor.cube.store import landscape_folders
+from monitor.cube.bucket import Place, landscape_folders
 from monitor.errors import BadConfiguration, BadData
 from monitor.files import make_private_folder
 from monitor.ledger.copying import copy_rows, is_empty
@@ -66,7 +66,7 @@ def restore(settings: Settings, folder: Path) -> Summary:
     content, files = read_and_verify(folder)
     with ExitStack() as stack:
         stack.enter_context(landscapes_locked(root, "a restore"))
-        missing = _missing_landscapes(root, content["landscapes"], files)
+        missing = _missing_landscapes(root, content["landscapes"], files, folder / STORES)
         target = stack.enter_context(closing(Ledger(settings.ledger.url)))
         stack.enter_context(hold_ledger(target, "a restore"))
         if not is_empty(target):
@@ -74,7 +74,7 @@ def restore(settings: Settings, folder: Path) -> Summary:
                 f"the ledger {target.name} is not empty: nothing was restored, since nothing is overwritten. Name "
                 "another one by [ledger] url, and an empty folder by [store] root"
             )
-        waiting = root / WAITING
+        waiting = settings.store.local / WAITING
         shutil.rmtree(waiting, ignore_errors=True)
         make_private_folder(waiting)
         try:
@@ -83,7 +83,7 @@ def restore(settings: Settings, folder: Path) -> Summary:
             _check_copies([copy_file(folder / LEDGER, waiting / LEDGER, waiting)], files, folder)
             for name in missing:
                 target.guard()
-                os.rename(waiting / STORES / name, root / name)
+                os.rename(waiting / STORES / name, settings.store.local / name)
             # the copy: opening a ledger writes files beside it
             with closing(Ledger(f"sqlite:///{waiting / LEDGER}")) as source:
                 copy_rows(source, target)
@@ -147,13 +147,22 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _missing_landscapes(root: Path, landscapes: list[str], files: dict[str, BackupFile]) -> list[str]:
+def _missing_landscapes(root: Place, landscapes: list[str], files: dict[str, BackupFile], stores: Path) -> list[str]:
     """Landscapes of a backup that are not in place yet.
 
-    Raises BadConfiguration if the root has a landscape that is not exactly that of the backup.
+    Raises BadConfiguration if the root has a landscape that is not exactly that of the backup, or if it is in a bucket,
+    which other tools fill, and lacks one.
     """
     present = landscape_folders(root)
+    names = {place.name for place in present}
+    if not isinstance(root, Path) and (absent := sorted(set(landscapes) - names)):
+        raise BadConfiguration(
+            f"{root} lacks {len(absent)} landscapes of the backup, for instance {absent[0]}: copy them first, for "
+            f"instance with: aws s3 sync {stores} {root}. Nothing was restored"
+        )
     for landscape in present:
+        if not isinstance(landscape, Path):
+            continue
         prefix = f"{STORES}/{landscape.name}/"
         listed = {path.removeprefix(prefix): file for path, file in files.items() if path.startswith(prefix)}
         stored = {path.relative_to(landscape).as_posix(): path for path in landscape.rglob("*") if not path.is_dir()}
@@ -163,7 +172,7 @@ def _missing_landscapes(root: Path, landscapes: list[str], files: dict[str, Back
                 f"{root} has stores already, for instance {landscape.name}: nothing was restored, since nothing is "
                 "overwritten. Name another, empty folder by [store] root, and another ledger by [ledger] url"
             )
-    return [name for name in landscapes if name not in {folder.name for folder in present}]
+    return [name for name in landscapes if name not in names]
 
 
 def _check_copies(copies: list[BackupFile], files: dict[str, BackupFile], folder: Path) -> None:

@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from itertools import batched
-from pathlib import Path
 from typing import Any, Final, cast
 
 import numpy as np
@@ -22,13 +22,13 @@ from jobs.night.site_tasks import site_tasks
 from jobs.reports.manifest import Rejected, SiteResult
 from jobs.runtime.clock import check_snapshot_time, now
 from jobs.runtime.executor import Compute, exclude_from_garbage_collection
-from jobs.runtime.lock import LANDSCAPE_LOCKS, NEW_LANDSCAPES, hold_lock
+from jobs.runtime.lock import NEW_LANDSCAPES, hold_landscape
 from jobs.runtime.logs import redacted
 from jobs.runtime.progress import SceneProgress
 from jobs.runtime.settings import Settings
 from monitor.controls.screening import left_out_json
+from monitor.cube.bucket import Place, landscape_folders
 from monitor.cube.records import encode_texts
-from monitor.cube.store import DERIVED_FOLDER
 from monitor.errors import MonitorError, NeverOffered, TryLater
 from monitor.imagery.auxiliary.elevation import ElevationModel
 from monitor.ingest.site_update import SiteUpdate
@@ -105,7 +105,10 @@ def update_sites(
     postponed = [_postponed(site, left_out[site.id]) for site in sites if site.id in left_out]
     how = _Run(compute, ledger.guard, progress, EecuBudget(settings.source, ledger))
     deferred: dict[str, list[str]] = {}
-    for outcomes in _outcomes(tasks, postponed, sources, elevation, how, root / LANDSCAPE_LOCKS, what):
+    locks = partial(hold_landscape, ledger, root, what)
+    existing = {*landscape_folders(root)}
+    stored, new = ([task for task in tasks if (task.folder in existing) is known] for known in (True, False))
+    for outcomes in _outcomes(stored, new, postponed, sources, elevation, how, locks):
         ledger.guard()
         for outcome in outcomes:
             if outcome.state == "deferred":
@@ -123,31 +126,28 @@ def _postponed(site: Site, error: MonitorError) -> Outcome:
 
 
 def _outcomes(
-    tasks: Sequence[SiteTask],
+    stored: Sequence[SiteTask],
+    new: Sequence[SiteTask],
     postponed: Sequence[Outcome],
     sources: Sources,
     elevation: ElevationModel | None,
     run: "_Run",
-    locks: Path,
-    what: str,
+    locks: Callable[[str], AbstractContextManager[Callable[[], None]]],
 ) -> Iterator[list[Outcome]]:
-    stored = [task for task in tasks if task.folder.is_dir()]
-    new = [task for task in tasks if not task.folder.is_dir()]
-
     @contextmanager
-    def hold(folder: Path) -> Iterator[Callable[[], None]]:
-        with hold_lock(locks, what, folder.name) as lock:
+    def hold(folder: Place) -> Iterator[Callable[[], None]]:
+        with locks(folder.name) as check_lock:
 
             def check() -> None:
                 run.guard()
-                lock.check()
+                check_lock()
 
             yield check
 
     with ExitStack() as stack:
         try:
             if new:
-                stack.enter_context(hold_lock(locks, what, NEW_LANDSCAPES))
+                stack.enter_context(locks(NEW_LANDSCAPES))
         except TryLater as error:
             postponed = [*postponed, *(_postponed(task.site, error) for task in new)]
             new = []
@@ -165,7 +165,7 @@ def _outcomes(
 
 
 def _by_landscape(tasks: Iterable[SiteTask]) -> list[list[SiteTask]]:
-    groups: dict[Path, list[SiteTask]] = {}
+    groups: dict[Place, list[SiteTask]] = {}
     for task in tasks:
         groups.setdefault(task.folder, []).append(task)
     return list(groups.values())
@@ -270,13 +270,13 @@ def observation_series(sites: Sequence[Updated]) -> xr.Dataset:
         Compared(ground=fetched.stored.ground, start=site.start, controls=fetched.controls, left_out=fetched.left_out)
         for site, fetched in sites
     ]
-    file = landscape.path.parent / DERIVED_FOLDER / f"{landscape.name}.series"
+    file = landscape.derived / f"{landscape.name}.series"
     return landscape_series(landscape, compared, stored=file)
 
 
 def by_landscape(outcomes: Iterable[Outcome]) -> list[list[Updated]]:
     """Sites that were updated, those of one store together, in order of id."""
-    groups: dict[Path, list[Updated]] = {}
+    groups: dict[Place, list[Updated]] = {}
     for outcome in sorted(outcomes, key=lambda outcome: outcome.site.id):
         if outcome.fetched is not None:
             groups.setdefault(outcome.fetched.stored.landscape.path, []).append((outcome.site, outcome.fetched))

@@ -22,6 +22,7 @@ from jobs.register.alerting import address_book
 from jobs.runtime.logs import redacted
 from jobs.runtime.settings import Settings
 from monitor.controls.selection import NOT_CHOSEN, ControlSet
+from monitor.cube.bucket import Place
 from monitor.cube.store import LandscapeStore, landscape_at_snapshot
 from monitor.cube.stored_site import StoredSite
 from monitor.errors import BadData, MonitorError
@@ -199,7 +200,7 @@ def _status_differences(outputs: Path, assessed: Assessed) -> list[Difference]:
 
 
 def _site_differences(
-    root: Path, assessed: Assessed, controls: ControlSet, published: Published, seed: bytes, result: dict[str, Any]
+    root: Place, assessed: Assessed, controls: ControlSet, published: Published, seed: bytes, result: dict[str, Any]
 ) -> list[Difference]:
     """Differences of a site recomputed from its store; `result` gets the number of scenes compared."""
     landscape, ground = landscape_at_snapshot(root, assessed.snapshot), ground_key(assessed.site)

@@ -18,9 +18,18 @@ from jobs.runtime.logs import redacted
 from jobs.runtime.records import from_json
 from monitor.controls.screening import left_out_from_json
 from monitor.controls.selection import ControlSet
+from monitor.cube.bucket import Place, landscape_folders
 from monitor.cube.overpass import PendingDays
-from monitor.cube.store import LandscapeStore, landscape_folders
-from monitor.errors import BadConfiguration, BadData, MonitorError, NeverOffered, TryLater, UnknownCollection
+from monitor.cube.store import LandscapeStore
+from monitor.errors import (
+    BadConfiguration,
+    BadData,
+    MonitorError,
+    NeverOffered,
+    StoreBroken,
+    TryLater,
+    UnknownCollection,
+)
 from monitor.imagery.auxiliary.terrain import Terrain
 from monitor.imagery.source import Scene
 from monitor.ingest.missing import is_stored_everywhere, offers, stored_granules
@@ -48,7 +57,7 @@ class _Offer(NamedTuple):
 
 
 def site_tasks(
-    ledger: Ledger, sources: Sources, sites: Sequence[Site], *, root: Path, named_controls: Path | None, until: date
+    ledger: Ledger, sources: Sources, sites: Sequence[Site], *, root: Place, named_controls: Path | None, until: date
 ) -> tuple[list[SiteTask], dict[str, MonitorError]]:
     """What the update of each site needs.
 
@@ -58,7 +67,7 @@ def site_tasks(
         Opened.
     sites : sequence of Site
         The sites to be updated.
-    root : Path
+    root : Path or BucketFolder
         Root of the stores.
     named_controls : Path or None
         File of control areas named by people.
@@ -125,7 +134,7 @@ def site_tasks(
     return _with_new_landscapes(tasks, root, restarts), left_out
 
 
-def _homes(root: Path, snapshots: Mapping[str, str], grounds: Collection[str]) -> dict[str, str]:
+def _homes(root: Place, snapshots: Mapping[str, str], grounds: Collection[str]) -> dict[str, str]:
     """Name of the landscape in which each ground is stored.
 
     The ledger's snapshots name it, unless it was lost. For grounds that the ledger does not know, all landscapes are
@@ -133,15 +142,15 @@ def _homes(root: Path, snapshots: Mapping[str, str], grounds: Collection[str]) -
     ledger was lost.
     """
     homes = {ground: snapshot.rpartition(":")[0] for ground, snapshot in snapshots.items()}
-    existing = {name for name in {*homes.values()} if (root / name).is_dir()}
-    homes = {ground: name for ground, name in homes.items() if name in existing}
-    if all(ground in homes for ground in grounds) or not root.is_dir():
+    folders = {folder.name: folder for folder in landscape_folders(root)}
+    homes = {ground: name for ground, name in homes.items() if name in folders}
+    if all(ground in homes for ground in grounds):
         return homes
-    for folder in landscape_folders(root):
+    for name, folder in folders.items():
         try:
             if (store := LandscapeStore(folder)).exists:
-                homes = dict.fromkeys(store.grounds, folder.name) | homes
-        except MonitorError as error:
+                homes = dict.fromkeys(store.grounds, name) | homes
+        except StoreBroken as error:
             log.warning("a landscape that the ledger does not know was left out", error=str(error))
     return homes
 
@@ -161,7 +170,7 @@ def _restarts(t: Transaction, sites: Sequence[Site], homes: Mapping[str, str], u
     return restarts
 
 
-def _stored(root: Path, sites: Sequence[Site], homes: dict[str, str]) -> dict[str, StoredGranules]:
+def _stored(root: Place, sites: Sequence[Site], homes: dict[str, str]) -> dict[str, StoredGranules]:
     """What is stored of each site; a ground that its landscape does not have loses its home.
 
     A landscape that was lost and created again may lack sites.
@@ -245,10 +254,10 @@ def _ring_box(site: Site, sources: Sources) -> BaseGeometry:
     return box(left - east, bottom - north, right + east, top + north)
 
 
-def _with_new_landscapes(tasks: Sequence[SiteTask], root: Path, restarts: Mapping[str, int]) -> list[SiteTask]:
+def _with_new_landscapes(tasks: Sequence[SiteTask], root: Place, restarts: Mapping[str, int]) -> list[SiteTask]:
     """Tasks in which new and restarted sites have the landscape that they are to form."""
     new = {task.site.id: task for task in tasks if task.folder == root}
-    folders: dict[str, Path] = {}
+    folders: dict[str, Place] = {}
     for group in group_into_landscapes([task.site for task in new.values()]):
         keys = [f"{new[site.id].ground}{restarts.get(site.id, '')}" for site in group]
         name = landscape_name(keys, group[0].geometry, group[0].biome_key)

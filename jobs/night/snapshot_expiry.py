@@ -1,14 +1,14 @@
 """Remove old snapshots of the stores. Rows are only appended, so the newest snapshot still has what past nights saw."""
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Final
 from zlib import crc32
 
 import structlog
 
-from jobs.runtime.lock import LANDSCAPE_LOCKS, hold_lock
-from monitor.cube.store import LandscapeStore, landscape_folders
+from jobs.runtime.lock import hold_landscape
+from monitor.cube.bucket import Place, landscape_folders
+from monitor.cube.store import LandscapeStore
 from monitor.errors import MonitorError
 from monitor.ledger.ledger import Ledger
 
@@ -20,8 +20,8 @@ EXPIRY_CYCLE: Final = 30
 """Each landscape is processed in one night out of this many."""
 
 
-def expire_snapshots(root: Path, ledger: Ledger) -> None:
-    """Remove old snapshots of the landscapes under a root folder whose turn it is; errors are logged.
+def expire_snapshots(root: Place, ledger: Ledger) -> None:
+    """Remove old snapshots of the landscapes under a root whose turn it is; errors are logged.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def expire_snapshots(root: Path, ledger: Ledger) -> None:
             continue
         ledger.guard()
         try:
-            with hold_lock(root / LANDSCAPE_LOCKS, "a night", folder.name):
+            with hold_landscape(ledger, root, "a night", folder.name):
                 removed += LandscapeStore(folder).expire(RETENTION)
         except MonitorError as error:
             log.warning("old snapshots were not removed", landscape=folder.name, error=str(error))

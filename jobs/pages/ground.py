@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from monitor.cube.bucket import Place
 from monitor.cube.store import LandscapeStore
 from monitor.cube.stored_site import StoredSite
 from monitor.errors import MonitorError
@@ -26,15 +27,17 @@ FORMAT: Final = 1
 """Of the pictures; another one, and all are drawn again."""
 
 
-def write_grounds(judged: Sequence[tuple[Site, str | None]], store: Path, root: Path) -> list[Ground]:
+def write_grounds(judged: Sequence[tuple[Site, str | None]], store: Place, root: Path) -> list[Ground]:
     """Draw the ground of each landscape whose store has changed, and remove pictures that are used no more.
 
     Parameters
     ----------
     judged : sequence of (Site, str or None)
         Sites with the snapshots of their assessments; None: nothing is stored.
-    store, root : Path
-        Folder of the stores, and the output root.
+    store : Path or BucketFolder
+        Root of the stores.
+    root : Path
+        The output root.
 
     Raises
     ------
@@ -63,7 +66,7 @@ def write_grounds(judged: Sequence[tuple[Site, str | None]], store: Path, root: 
     return grounds
 
 
-def _drawn(path: Path, sites: Sequence[Site]) -> bytes | None:
+def _drawn(path: Place, sites: Sequence[Site]) -> bytes | None:
     try:
         landscape = LandscapeStore(path)
         stored = [StoredSite(landscape, ground_key(site)) for site in sites]

@@ -38,6 +38,7 @@ from jobs.runtime.records import from_json, stored_rows, to_json
 from jobs.runtime.settings import Settings
 from monitor.alerts.alert import LOT, Alert, AlertState, FalseAlarmReason, Verdict, alert_id
 from monitor.alerts.lifecycle import is_answered, shown_alert
+from monitor.cube.bucket import Place
 from monitor.cube.store import LandscapeStore
 from monitor.errors import MonitorError, as_disk_full
 from monitor.imagery.auxiliary.terrain import Terrain, with_slope
@@ -384,7 +385,7 @@ def _missing_photos(t: Transaction, page: PageInputs, root: Path) -> dict[str, b
 
 
 def _write_batch(
-    store: Path,
+    store: Place,
     outputs: Path,
     pages: Sequence[PageInputs],
     controls: Sequence[dict[str, Any] | None],

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, timedelta
 from functools import cache
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -20,6 +19,7 @@ import structlog
 from jobs.runtime.settings import Settings
 from monitor import derived
 from monitor.controls.selection import REFERENCE_RING, ControlSet
+from monitor.cube.bucket import Place
 from monitor.cube.store import LandscapeStore, landscape_at_snapshot
 from monitor.cube.stored_site import StoredSite
 from monitor.errors import StoreBroken
@@ -125,7 +125,7 @@ class BiomePlacebos:
 
     Parameters
     ----------
-    root : Path, folder of the landscapes
+    root : Path or BucketFolder, root of the stores
     constants : Calibrations, gives the sites
     biome : str
     controls, snapshots : mapping, frozen control units, and snapshot of the store, by ground key
@@ -134,7 +134,7 @@ class BiomePlacebos:
     """
 
     def __init__(
-        self, root: Path, constants: Calibrations, biome: str, controls: Mapping[str, ControlSet],
+        self, root: Place, constants: Calibrations, biome: str, controls: Mapping[str, ControlSet],
         snapshots: Mapping[str, str], left_out: Mapping[str, Collection[str]],
     ) -> None:  # fmt: skip
         self._root, self._constants, self._snapshots = root, constants, snapshots

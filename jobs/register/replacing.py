@@ -10,13 +10,14 @@ from typing import Any, Final
 
 from jobs.runtime.clock import today
 from jobs.runtime.installation import open_ledger
-from jobs.runtime.lock import LANDSCAPE_LOCKS, hold_lock
+from jobs.runtime.lock import hold_landscape
 from jobs.runtime.progress import Report, report_nothing
 from jobs.runtime.records import from_json
 from jobs.runtime.settings import Settings
+from monitor.cube.bucket import Place, folders_in
 from monitor.cube.damage import find_damage, reason
 from monitor.cube.store import LandscapeStore
-from monitor.errors import BadData, MonitorError
+from monitor.errors import BadData, MonitorError, StoreBroken
 from monitor.files import make_private_folder
 from monitor.ledger.ledger import Ledger
 from monitor.sites.site import Site, ground_key
@@ -32,7 +33,7 @@ class Replaced:
     landscape: str
     sites: tuple[str, ...]
     """Ids of its sites that are not retired: their history is fetched again."""
-    folder: Path | None
+    folder: Place | None
     """Where the damaged store is; None: it was lost."""
     damage: str | None
     """What is damaged; None: it was set aside by an earlier run, or lost."""
@@ -40,8 +41,11 @@ class Replaced:
     @property
     def bytes(self) -> int:
         """Size of the damaged store."""
-        files = [] if self.folder is None else self.folder.rglob("*")
-        return sum(path.stat().st_size for path in files if path.is_file())
+        if self.folder is None:
+            return 0
+        if isinstance(self.folder, Path):
+            return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+        return sum(entry.size or 0 for entry in self.folder.entries(recursive=True))
 
 
 def set_aside(settings: Settings, landscape: str, *, progress: Report = report_nothing) -> Replaced:
@@ -63,16 +67,22 @@ def set_aside(settings: Settings, landscape: str, *, progress: Report = report_n
     TryLater
         Another run is storing scenes in it.
     """
-    root = settings.store.root
     with open_ledger(settings) as ledger:
         sites, known_rows = _members(ledger, landscape)
-    if not sites:
-        raise BadData(
-            f"the ledger has no current site in a landscape {landscape!r}; 'regrowth doctor --deep' names those damaged"
-        )
+        if not sites:
+            raise BadData(
+                f"the ledger has no current site in a landscape {landscape!r}; 'regrowth doctor --deep' names those "
+                "damaged"
+            )
+        return _set_aside(ledger, settings.store.root, landscape, sites, known_rows, progress)
+
+
+def _set_aside(
+    ledger: Ledger, root: Place, landscape: str, sites: tuple[str, ...], known_rows: int, progress: Report
+) -> Replaced:
     folder = root / landscape
-    with hold_lock(root / LANDSCAPE_LOCKS, "a replacement", landscape):
-        before = sorted((root / DAMAGED).glob(f"{landscape}-*"))
+    with hold_landscape(ledger, root, "a replacement", landscape):
+        before = [one for one in folders_in(root / DAMAGED) if one.name.startswith(f"{landscape}-")]
         earlier = before[-1] if before else None
         if not folder.is_dir():
             return Replaced(landscape=landscape, sites=sites, folder=earlier, damage=None)
@@ -86,8 +96,11 @@ def set_aside(settings: Settings, landscape: str, *, progress: Report = report_n
             )
         name = f"{landscape}-{today()}"
         target = root / DAMAGED / (name if earlier is None else f"{name}-{len(before) + 1}")
-        make_private_folder(target.parent)
-        folder.rename(target)
+        if isinstance(folder, Path) and isinstance(target, Path):
+            make_private_folder(target.parent)
+            folder.rename(target)
+        elif not isinstance(folder, Path) and not isinstance(target, Path):
+            folder.move(target)
     return Replaced(landscape=landscape, sites=sites, folder=target, damage=damage)
 
 
@@ -101,7 +114,7 @@ def _members(ledger: Ledger, landscape: str) -> tuple[tuple[str, ...], int]:
     return tuple(sorted(members)), max(members.values(), default=0)
 
 
-def _damage(folder: Path, known_rows: int, progress: Report) -> str | None:
+def _damage(folder: Place, known_rows: int, progress: Report) -> str | None:
     """What is damaged in a store; None: nothing that a verdict needs."""
     try:
         store = LandscapeStore(folder, read_only=True)
@@ -110,7 +123,7 @@ def _damage(folder: Path, known_rows: int, progress: Report) -> str | None:
         damage = next((one.what for one in find_damage(store, progress) if one.is_needed), None)
         older = f"it has {store.rows} rows, and the ledger knows {known_rows}: it is an older copy"
         return damage or (older if store.rows < known_rows else None)
-    except MonitorError as error:
+    except StoreBroken as error:
         return reason(error)
 
 
@@ -134,7 +147,7 @@ def differences(settings: Settings, replaced: Replaced) -> list[str]:
     return said or ["it has the same scenes as before"]
 
 
-def _acquisitions(folder: Path) -> set[str]:
+def _acquisitions(folder: Place) -> set[str]:
     store: Any = LandscapeStore(folder, read_only=True)
     with store.guarded():
         return {str(name) for name in store.whole("acquisition") if name}

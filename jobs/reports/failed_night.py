@@ -57,7 +57,7 @@ def report_without_ledger(settings: Settings, night: Night) -> list[Delivery]:
         deliveries = send_event(settings, outbox, night.event)
     if any(delivery.error is None for delivery in deliveries):
         try:
-            (settings.store.root / WITHOUT_LEDGER).write_text(night.event, encoding="utf-8")
+            (settings.store.local / WITHOUT_LEDGER).write_text(night.event, encoding="utf-8")
         except FileNotFoundError:  # nothing was stored yet
             pass
         except OSError:
@@ -69,7 +69,7 @@ def queue(t: Transaction, settings: Settings, night: Night) -> None:
     """Put the message of a failed night into the outbox, unless it is there already or was sent without the ledger."""
     failure = night.failure()
     try:
-        was_sent = (settings.store.root / WITHOUT_LEDGER).read_text(encoding="utf-8") == night.event
+        was_sent = (settings.store.local / WITHOUT_LEDGER).read_text(encoding="utf-8") == night.event
     except (OSError, ValueError):
         was_sent = False
     if failure is not None and not was_sent:

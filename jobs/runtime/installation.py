@@ -13,6 +13,7 @@ from sqlalchemy.engine import make_url
 from jobs.runtime.lock import hold_ledger
 from jobs.runtime.records import from_json
 from jobs.runtime.settings import Settings
+from monitor.cube.bucket import Place, landscape_folders
 from monitor.errors import BadConfiguration, BadData
 from monitor.files import make_private_folder
 from monitor.ledger.ledger import Ledger
@@ -48,13 +49,13 @@ def locked_ledger(settings: Settings, what: str, *, create: bool = True) -> Iter
     """Open the ledger as :func:`open_ledger` does, and hold its lock, see :func:`jobs.runtime.lock.hold_ledger`."""
     with open_ledger(settings, create=create) as ledger, hold_ledger(ledger, what):
         with suppress(OSError):  # what needs the folder says what is wrong
-            make_private_folder(settings.store.root)
+            make_private_folder(settings.store.local)
         yield ledger
 
 
-def missing_history(ledger: str, root: Path) -> str | None:
+def missing_history(ledger: str, root: Place) -> str | None:
     """Message about a ledger without history (given by its name) next to existing stores; None if there are none."""
-    stores = list(root.glob("*/repo"))
+    stores = landscape_folders(root)
     if not stores:
         return None
     return (

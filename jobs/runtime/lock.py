@@ -1,19 +1,21 @@
 """Locks, which a dead process cannot hold.
 
 The lock of the ledger is held by a night, and by everything else that judges, sends or publishes: one at a time,
-whatever host it runs on. Each landscape has its own lock in the root of the stores, held by the night or backfill that
-stores scenes in it; another lock is held while new landscapes are created. No lock compares clocks.
+whatever host it runs on. Each landscape has its own lock, held by the night or backfill that stores scenes in it:
+a file in the root of the stores, or, if they are in a bucket, a lock of the ledger's server. Another lock is held while
+new landscapes are created. No lock compares clocks.
 """
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from monitor.cube.bucket import Place
 from monitor.errors import TryLater
 from monitor.files import make_private_folder
 
@@ -97,9 +99,50 @@ def hold_ledger(ledger: "Ledger", what: str) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def hold_landscape(ledger: "Ledger", root: Place, what: str, name: str) -> Iterator[Callable[[], None]]:
+    """Hold the lock of a landscape, or :data:`NEW_LANDSCAPES`, within a ``with`` block.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        Opened; its server has the lock if the stores are in a bucket.
+    root : Path or BucketFolder
+        Root of the stores.
+    what : str
+        What the holder does, for the message to others.
+    name : str
+        Name of the landscape.
+
+    Yields
+    ------
+    callable
+        Raises TryLater if the lock was lost; called before each commit to a store.
+
+    Raises
+    ------
+    Locked
+        Another process holds it; the message names that process.
+    TryLater
+        The file cannot be opened, or the server cannot be reached.
+    """
+    if isinstance(root, Path):
+        with hold_lock(root / LANDSCAPE_LOCKS, what, name) as lock:
+            yield lock.check
+        return
+    with ledger.landscape_lock(name, _process(what)) as holder:
+        if holder is not None:
+            raise Locked(f"the landscape {name}", holder)
+        yield ledger.check_landscape_locks
+
+
+def _process(what: str) -> str:
+    return f"{what}, process {os.getpid()} on {os.uname().nodename}"
+
+
 def _holder(what: str) -> str:
     moment = datetime.now(UTC)
-    return f"{what}, process {os.getpid()} on {os.uname().nodename}, since {moment:%Y-%m-%d %H:%M} UTC"
+    return f"{_process(what)}, since {moment:%Y-%m-%d %H:%M} UTC"
 
 
 def _inode(status: os.stat_result) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from monitor import errors
 
 SECRET_VARIABLES: Final = re.compile(
     r"REGROWTH_\w*(PASSWORD|SECRET|TOKEN|KEY)|REGROWTH_CHANNEL_\w+_URL|PGPASSWORD|PC_SDK_SUBSCRIPTION_KEY"
+    r"|AWS_(ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN)"
 )
 """Environment variables that hold a secret. With ``_FILE`` appended they name a file that contains it."""
 MIN_SECRET_LETTERS: Final = 4

@@ -9,6 +9,8 @@ from typing import Final
 from monitor.errors import BadConfiguration
 
 MAX_SECRET_BYTES: Final = 2**16
+BUCKET_KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+"""Variables with the keys of a bucket."""
 
 
 def secret(name: str) -> str | None:
@@ -29,7 +31,11 @@ def secret(name: str) -> str | None:
     BadConfiguration
         The file is not a plain file, or cannot be read.
     """
-    variable = f"REGROWTH_{name}"
+    return from_environment(f"REGROWTH_{name}")
+
+
+def from_environment(variable: str) -> str | None:
+    """A secret from a variable of any name, as :func:`secret`."""
     if value := os.environ.get(variable, "").strip():
         return value
     path = os.environ.get(f"{variable}_FILE")
@@ -46,6 +52,22 @@ def secret(name: str) -> str | None:
         msg = f"the file that {variable}_FILE names has more than {MAX_SECRET_BYTES:,} bytes, which is no secret"
         raise BadConfiguration(msg)
     return text or None
+
+
+def provide_bucket_keys() -> None:
+    """Give the libraries that open a bucket its keys, in the variables where they read them, also in processes to come.
+
+    Raises
+    ------
+    BadConfiguration
+        A variable is not set, nor one that names a file with its value; or the file cannot be read.
+    """
+    for variable in BUCKET_KEYS:
+        value = from_environment(variable)
+        if value is None:
+            msg = f"[store] root is in a bucket: {variable}, or a file that {variable}_FILE names, must give its key"
+            raise BadConfiguration(msg)
+        os.environ[variable] = value
 
 
 def file_content(path: str) -> bytes:

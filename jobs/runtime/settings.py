@@ -8,14 +8,17 @@ import difflib
 import os
 import re
 import tomllib
+from dataclasses import replace
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     BeforeValidator,
     Field,
+    InstanceOf,
     StringConstraints,
     ValidationError,
     field_validator,
@@ -27,7 +30,8 @@ from sqlalchemy.exc import ArgumentError
 
 from jobs.runtime.biome_settings import BiomePlanSettings, BiomeSettings, Section, own_biomes
 from jobs.runtime.logs import hide_passwords, hide_paths
-from jobs.runtime.secrets import channel_variable
+from jobs.runtime.secrets import channel_variable, provide_bucket_keys
+from monitor.cube.bucket import LOCAL_FOLDER, SCHEME, BucketFolder, is_this_machine, local_folder
 from monitor.errors import BadConfiguration, BadData
 from monitor.publish.index.basemap import Basemap
 
@@ -141,10 +145,47 @@ class ProgrammeSettings(Section):
         return {int(year): hectares for year, hectares in self.path.items()}
 
 
+def _folder_or_bucket(value: Any) -> Any:
+    if isinstance(value, str) and value.lower().startswith(SCHEME):
+        return BucketFolder.parse(value, Path("."))
+    return _without_scheme(value)
+
+
 class StoreSettings(Section):
     """``[store]``: what is stored of all sites."""
 
-    root: LocalPath = Path("store")
+    root: Annotated[Path | InstanceOf[BucketFolder], BeforeValidator(_folder_or_bucket)] = Path("store")
+    """A folder, or ``s3://bucket/prefix``, to which the other keys belong. Credentials: environment, see
+    :func:`jobs.runtime.secrets.provide_bucket_keys`."""
+    endpoint_url: str = Field(default="", pattern=_ADDRESS)
+    """Address of the service; empty: AWS."""
+    region: str = Field(default="", pattern=r"^[\w-]*$")
+    """Region of the bucket; empty: ``AWS_REGION``, else ``us-east-1``."""
+    path_style: bool = True
+    """Whether the bucket is in the path of addresses under `endpoint_url`; false: in the name of the host."""
+    conditional_writes: bool = True
+    """Whether the service takes writes on the condition that nobody else has written."""
+    allow_hosts: tuple[str, ...] = ()
+    """Hosts that may be contacted without encryption; this machine always may."""
+
+    @model_validator(mode="after")
+    def _of_a_bucket(self) -> Self:
+        fields = type(self).model_fields
+        given = [name for name in fields if name != "root" and getattr(self, name) != fields[name].default]
+        if isinstance(self.root, Path) and given:
+            raise ValueError(f'{given[0]} belongs to stores in a bucket: root = "s3://bucket/prefix"')
+        address = urlsplit(self.endpoint_url)
+        host = address.hostname or ""
+        if address.scheme == "http" and not is_this_machine(host) and not {host, address.netloc} & {*self.allow_hosts}:
+            raise ValueError(
+                f"endpoint_url: http does not encrypt what is sent to {host}; use https, or name it by allow_hosts"
+            )
+        return self
+
+    @property
+    def local(self) -> Path:
+        """Folder of this machine that belongs to the stores: the root itself where it is one."""
+        return local_folder(self.root)
 
 
 class LedgerSettings(Section):
@@ -339,6 +380,15 @@ class Settings(BaseSettings):
             raise ValueError("[operators] has a channel of kind 'smtp': give their address as email")
         return self
 
+    @model_validator(mode="after")
+    def _locks_of_a_bucket(self) -> Self:
+        if isinstance(self.store.root, BucketFolder) and self.ledger.url.startswith("sqlite"):
+            raise ValueError(
+                "[store] root is in a bucket, which has no locks: it needs a ledger on a server, which has them; set "
+                "[ledger] url to postgresql+psycopg://host/name"
+            )
+        return self
+
     def _check_witness(self) -> None:
         witness, kinds = self.evidence.witness, {name: channel.kind for name, channel in self.channels.items()}
         if "@" in witness and "smtp" not in kinds.values():
@@ -389,6 +439,8 @@ def load(path: Path | None, *, needs_source: bool = True) -> Settings:
     addresses = [settings.ledger.url, settings.engine.scheduler, settings.terrain.url]
     hide_passwords([*addresses, *(source.url for source in settings.source)])
     hide_paths([settings.heartbeat.url])
+    if isinstance(settings.store.root, BucketFolder):
+        provide_bucket_keys()
     if needs_source and not settings.source:
         raise BadConfiguration(f'{chosen}: there is no [source]; add one with kind = "stac", "earthengine" or "sample"')
     return _with_absolute_paths(settings, chosen.resolve().parent)
@@ -409,8 +461,7 @@ def load_readable(path: Path | None) -> Settings | None:
         try:
             settings = Settings(**{name: value for name, value in values.items() if name not in dropped})
             hide_paths([settings.heartbeat.url])
-            root = config_path(path).resolve().parent / settings.store.root
-            return settings.model_copy(update={"store": StoreSettings(root=root)})
+            return settings.model_copy(update={"store": _store(settings, config_path(path).resolve().parent)})
         except SettingsError:
             return None
         except ValidationError as error:
@@ -476,11 +527,21 @@ def _with_absolute_paths(settings: Settings, folder: Path) -> Settings:
             "engine": settings.engine.model_copy(
                 update={name: absolute(getattr(settings.engine, name)) for name in ("tls_ca", "tls_cert", "tls_key")}
             ),
-            "store": StoreSettings(root=folder / settings.store.root),
+            "store": _store(settings, folder),
             "outputs": settings.outputs.model_copy(update={"root": folder / settings.outputs.root}),
             "ledger": LedgerSettings(url=url.render_as_string(hide_password=False)),
         }
     )
+
+
+def _store(settings: Settings, folder: Path) -> StoreSettings:
+    """Settings of the stores with an absolute root; a root in a bucket knows how it is reached."""
+    store, root = settings.store, settings.store.root
+    place = folder / root if isinstance(root, Path) else replace(
+        root, local=folder / settings.outputs.root / LOCAL_FOLDER, endpoint_url=store.endpoint_url, region=store.region,
+        path_style=store.path_style, conditional_writes=store.conditional_writes,
+    )  # fmt: skip
+    return store.model_copy(update={"root": place})
 
 
 def _source_with_absolute_paths(source: SourceSettings, folder: Path) -> SourceSettings:

@@ -4,10 +4,11 @@ Only the configuration file says so. The environment, which can override it for 
 """
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from monitor.cube.bucket import LOCAL_FOLDER, SCHEME, BucketFolder, Place
 from monitor.errors import BadConfiguration
 
 CONFIG_NAME: Final = "regrowth.toml"
@@ -26,8 +27,8 @@ class Installation:
 
     config: Path
     """The configuration file."""
-    store: Path
-    """Folder of the landscapes."""
+    store: Place
+    """Root of the stores."""
     outputs: Path
     """Folder of pages, maps and tables."""
     registry: Path
@@ -54,8 +55,28 @@ def find_installation(path: Path) -> Installation:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         msg = f"{config} cannot be read as a configuration: {error}; give the folder of outputs, or regrowth.toml"
         raise BadConfiguration(msg) from error
-    store, outputs, registry = (config.parent / _setting(config, values, *key) for key in DEFAULTS)
+    root = _setting(config, values, "store", "root")
+    outputs, registry = (config.parent / _setting(config, values, *key) for key in DEFAULTS if key[0] != "store")
+    store: Place = config.parent / root
+    if root.startswith(SCHEME):
+        names = ("endpoint_url", "region", "path_style")
+        given = {name: value for name, value in values["store"].items() if name in names}
+        store = replace(bucket_folder(root, outputs / LOCAL_FOLDER), **given)
     return Installation(config=config, store=store, outputs=outputs, registry=registry)
+
+
+def bucket_folder(address: str, local: Path) -> BucketFolder:
+    """The stores at an address ``s3://bucket/prefix``.
+
+    Raises
+    ------
+    BadConfiguration
+        It is not such an address.
+    """
+    try:
+        return BucketFolder.parse(address, local)
+    except ValueError as error:
+        raise BadConfiguration(str(error)) from error
 
 
 def _config_of(folder: Path) -> Path:

@@ -5,6 +5,7 @@ current outline of each.
 """
 
 import difflib
+import os
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ import pyarrow.parquet as pq
 import shapely
 from pyarrow import ArrowException
 
-from monitor.access.installation import Installation, find_installation
-from monitor.cube.store import LandscapeStore, landscape_folders
+from monitor.access.installation import Installation, bucket_folder, find_installation
+from monitor.cube.bucket import SCHEME, Place, landscape_folders
+from monitor.cube.store import LandscapeStore
 from monitor.cube.stored_site import StoredSite
 from monitor.errors import BadConfiguration, BadData, MonitorError
 from monitor.sites.landscapes import landscape_place
@@ -53,7 +55,13 @@ def installation_of(path: str | Path, site: str) -> Installation:
         raise BadConfiguration(
             f"{path!r} is of type {type(path).__name__}; give the path of the configuration file, or of the output root"
         )
-    places = find_installation(Path(path))
+    if str(path).startswith(SCHEME):
+        nowhere = Path(os.devnull)  # nothing published is known, and nothing derived is stored
+        places = Installation(
+            config=nowhere, store=bucket_folder(str(path), nowhere), outputs=nowhere, registry=nowhere
+        )
+    else:
+        places = find_installation(Path(path))
     if not isinstance(site, str):
         nearest = _nearest(site, _registered(places))
         raise BadData(f"{site!r} is of type {type(site).__name__}, and the id of a site is a text{nearest}")
@@ -84,7 +92,7 @@ def stored_site(places: Installation, site: str, published: PublishedSite | None
     StoreBroken
         The store of the site cannot be read.
     """
-    folders = landscape_folders(places.store) if places.store.is_dir() else []
+    folders = landscape_folders(places.store)
     if not folders:
         raise BadData(
             f"nothing is stored yet under {places.store}, which is [store] root of {places.config}; fetch first: "
@@ -113,7 +121,7 @@ def stored_site(places: Installation, site: str, published: PublishedSite | None
     raise BadData(_not_stored(places, site, names, known=published is not None))
 
 
-def _readable(folders: Iterable[Path], broken: list[MonitorError]) -> list[LandscapeStore]:
+def _readable(folders: Iterable[Place], broken: list[MonitorError]) -> list[LandscapeStore]:
     """Landscapes that can be read; errors of the others are added to `broken`."""
     landscapes = []
     for folder in folders:

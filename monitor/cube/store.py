@@ -35,6 +35,7 @@ import xarray as xr
 import zarr
 
 from monitor.cube.arrays import create_arrays, encode_rows, put_pictures
+from monitor.cube.bucket import DERIVED_FOLDER, BucketFolder, Place, explained, local_folder
 from monitor.cube.granules import Granules
 from monitor.cube.grid import crs_of, grid_from_json
 from monitor.cube.packed import PACKED_LAYERS
@@ -42,12 +43,12 @@ from monitor.cube.records import Member, Picture, SiteScene
 from monitor.errors import StoreBroken, TryLater, as_disk_full
 from monitor.files import make_private_folder
 
-DERIVED_FOLDER: Final = "derived"
-"""Folder next to the landscapes for results that can be computed again from them."""
 CHUNK_CACHE_BYTES: Final = 100_000_000
 """Stored chunks of pixels that stay in memory for the other sites in them, at most. [byte]"""
 
-_CONFIG: Final = icechunk.RepositoryConfig(num_updates_per_repo_info_file=10)
+_UPDATES_PER_FILE: Final = 10
+_FIRST_SNAPSHOT: Final = "1CECHNKREP0F1RSTCMT0"
+"""Name of the first snapshot of every repository of icechunk, the first thing that is written of it."""
 _STORE_ERRORS: Final = (
     icechunk.IcechunkError, OSError, KeyError, ValueError, RuntimeError, zarr.errors.BaseZarrError,
 )  # fmt: skip
@@ -57,21 +58,22 @@ _STORE_ERRORS: Final = (
 class LandscapeStore:
     """The stored scenes of one landscape.
 
-    One process writes at a time: the caller holds the lock of the store's root, since commits on a local file system do
-    not exclude each other (icechunk 2.3 warns of it).
+    One process writes at a time: the caller holds the lock of the landscape, since commits on a local file system do
+    not exclude each other (icechunk 2.3 warns of it), nor do those to a bucket without conditional writes.
 
     The small arrays are read once for all sites: what another process writes is seen by a new object only. Every
     property and method that reads or writes raises StoreBroken where the store cannot be read, DiskFull where the disk
-    is full, and TryLater where the clock is behind the newest snapshot.
+    is full, and TryLater where the clock is behind the newest snapshot. In a bucket also TryLater where its service
+    fails, and BadConfiguration where it refuses.
 
     Parameters
     ----------
-    path : Path, folder of the repository; its name is that of the landscape
+    path : Path or BucketFolder, place of the repository; its name is that of the landscape
     read_only : bool
         Whether nothing can be appended. What was opened stays readable while a run appends to the store.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    def __init__(self, path: Place, *, read_only: bool = False) -> None:
         self.path = path
         self.read_only = read_only
         self.name = path.name
@@ -88,9 +90,14 @@ class LandscapeStore:
         return partial(LandscapeStore, read_only=self.read_only), (self.path,)
 
     @property
+    def derived(self) -> Path:
+        """Folder for results that are computed from the landscape, of this machine."""
+        return local_folder(self.path.parent) / DERIVED_FOLDER
+
+    @property
     def exists(self) -> bool:
         """Whether the landscape was created and committed."""
-        if not self.path.is_dir():
+        if isinstance(self.path, Path) and not self.path.is_dir():
             return False
         with self.guarded():
             try:
@@ -276,8 +283,8 @@ class LandscapeStore:
             Number of snapshots removed. What a killed run leaves behind is removed by the next one.
         """
         with self.guarded():
-            for staged in self.path.rglob("*#[0-9]*"):  # written, but not renamed to its object
-                staged.unlink()
+            for staged in self.path.rglob("*#[0-9]*") if isinstance(self.path, Path) else ():
+                staged.unlink()  # written, but not renamed to its object
             repository = self._open()
             history = list(repository.ancestry(branch="main"))
             until = history[0].written_at - retention
@@ -286,20 +293,10 @@ class LandscapeStore:
                 return 0
             repository.expire_snapshots(until)
             repository.garbage_collect(until)
-            self._remove_logs(until, {snapshot.id for snapshot in repository.ancestry(branch="main")})
+            if isinstance(self.path, Path):  # in a bucket they cost next to nothing, and stay
+                _remove_logs(self.path, until, {snapshot.id for snapshot in repository.ancestry(branch="main")})
             self.release()
             return len(expired)
-
-    def _remove_logs(self, until: datetime, snapshots: Collection[str]) -> None:
-        """Remove files older than `until` that no reader of a snapshot needs.
-
-        That is, copies of overwritten repository files, which only the operations log reads, and transaction logs of
-        removed snapshots, which only a writer reads that has to merge its changes. icechunk 2.3 never removes them.
-        """
-        copies, logs = (self.path / name for name in ("overwritten", "transactions"))
-        for path in (*copies.glob("*"), *(log for log in logs.glob("*") if log.name not in snapshots)):
-            if path.stat().st_mtime < until.timestamp():
-                path.unlink()
 
     def read(self, name: str, place: Any) -> np.ndarray:
         """Values of an array; a missing chunk is damage, for every chunk is written."""
@@ -391,6 +388,8 @@ class LandscapeStore:
                 raise  # a bug, not a damaged chunk
             if full := as_disk_full(error, self.path.parent):
                 raise full from error
+            if isinstance(self.path, BucketFolder) and (other := explained(error, self.path)) is not error:
+                raise other from error
             cause = next(iter(str(error).splitlines()), "no more is known")
             if "timestamp ordering" in cause:  # icechunk 2.3
                 raise TryLater(
@@ -408,24 +407,37 @@ class LandscapeStore:
             with suppress(icechunk.RepositoryNotFoundError):
                 self._open()
                 return
-            if self.path.is_dir() and any(self.path.iterdir()):
+            # A repository whose creation was interrupted can neither be opened nor created again in its place.
+            if isinstance(self.path, Path):
+                begun = self.path.is_dir() and any(self.path.iterdir())
+            else:
+                files = [entry.base_name for entry in self.path.entries(recursive=True) if entry.is_file]
+                begun = any(name != _FIRST_SNAPSHOT for name in files)
+            if begun:
                 raise StoreBroken(
                     f"the store {self.name} has lost its file 'repo'. Nothing in it was changed. Put that file back "
                     f"from a backup, or fetch its history again: regrowth backfill --replace {self.name}"
                 )
-            # A repository whose creation was interrupted can neither be opened nor created again in its place.
-            fresh = self.path.with_name(f".{self.path.name}.new")
-            shutil.rmtree(fresh, ignore_errors=True)
-            for folder in (fresh, self.path.parent / DERIVED_FOLDER):
-                make_private_folder(folder)
-            icechunk.Repository.create(icechunk.local_filesystem_storage(str(fresh)))
-            fresh.replace(self.path)
+            make_private_folder(self.derived)
+            if isinstance(self.path, Path):
+                fresh = self.path.with_name(f".{self.path.name}.new")
+                shutil.rmtree(fresh, ignore_errors=True)
+                make_private_folder(fresh)
+                icechunk.Repository.create(icechunk.local_filesystem_storage(str(fresh)))
+                fresh.replace(self.path)
+            else:
+                self.path.remove()
+                icechunk.Repository.create(self.path.storage(), config=self._config())
+
+    def _config(self) -> Any:
+        storage = None if isinstance(self.path, Path) else self.path.storage_settings()
+        return icechunk.RepositoryConfig(num_updates_per_repo_info_file=_UPDATES_PER_FILE, storage=storage)
 
     def _open(self) -> Any:
         if self._repository is None:
-            self._repository = icechunk.Repository.open(
-                icechunk.local_filesystem_storage(str(self.path)), config=_CONFIG
-            )
+            path = self.path
+            storage = icechunk.local_filesystem_storage(str(path)) if isinstance(path, Path) else path.storage()
+            self._repository = icechunk.Repository.open(storage, config=self._config())
         return self._repository
 
     def _writable(self) -> Any:
@@ -461,21 +473,24 @@ class _Fixed(dict[str, np.ndarray]):
         return self[name]
 
 
-def landscape_folders(root: Path) -> list[Path]:
-    """Folders of the landscapes under a root, in order of their names."""
-    return [
-        path
-        for path in sorted(root.iterdir())
-        if path.is_dir() and path.name != DERIVED_FOLDER and not path.name.startswith(".")
-    ]
+def _remove_logs(path: Path, until: datetime, snapshots: Collection[str]) -> None:
+    """Remove files of a repository older than `until` that no reader of its `snapshots` needs.
+
+    That is, copies of overwritten repository files, which only the operations log reads, and transaction logs of
+    removed snapshots, which only a writer reads that has to merge its changes. icechunk 2.3 never removes them.
+    """
+    copies, logs = (path / name for name in ("overwritten", "transactions"))
+    for file in (*copies.glob("*"), *(log for log in logs.glob("*") if log.name not in snapshots)):
+        if file.stat().st_mtime < until.timestamp():
+            file.unlink()
 
 
-def landscape_at_snapshot(root: Path, snapshot: str, opened: LandscapeStore | None = None) -> LandscapeStore:
+def landscape_at_snapshot(root: Place, snapshot: str, opened: LandscapeStore | None = None) -> LandscapeStore:
     """Open the landscape that a snapshot names.
 
     Parameters
     ----------
-    root : Path, folder of the landscapes
+    root : Path or BucketFolder, root of the stores
     snapshot : str, see :mod:`monitor.cube.stored_site`
     opened : LandscapeStore, optional, returned if it is that landscape and has all rows of the snapshot
     """

@@ -23,7 +23,7 @@ from monitor.cube.grid import grid_from_json
 from monitor.cube.packed import PACKED_LAYERS, unpack
 from monitor.cube.records import UNIT_MEASURES, Picture
 from monitor.cube.scenes import newest_rows, of_one_site, scenes_of_rows, stored_scenes
-from monitor.cube.store import DERIVED_FOLDER, LandscapeStore
+from monitor.cube.store import LandscapeStore
 from monitor.errors import StoreBroken
 
 CUBE_CHUNK_BYTES: Final = 32_000_000
@@ -54,7 +54,7 @@ class StoredSite:
             )
         self.landscape = landscape
         self.ground = ground
-        self._derived = landscape.path.parent / DERIVED_FOLDER if derived is None else derived
+        self._derived = landscape.derived if derived is None else derived
         self.number = landscape.grounds.index(ground)
 
     @property

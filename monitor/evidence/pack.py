@@ -15,6 +15,7 @@ from typing import Any, Final
 from monitor.alerts.words import ALERT_LEVEL_NAMES, STATUS_NAMES, shown_status
 from monitor.controls.control_means import UnitChoice
 from monitor.controls.selection import ControlSet
+from monitor.cube.bucket import Place
 from monitor.cube.store import LandscapeStore
 from monitor.cube.stored_site import StoredSite
 from monitor.day_in_words import day_in_words
@@ -69,12 +70,12 @@ class PackInputs(Assessed):
     """Of the key that signs the pack."""
 
 
-def open_stored(root: Path, inputs: PackInputs, folder: Path) -> StoredSite:
+def open_stored(root: Place, inputs: PackInputs, folder: Path) -> StoredSite:
     """Open the store that an assessment was made from, without the right to change it.
 
     Parameters
     ----------
-    root : Path, folder of the landscapes
+    root : Path or BucketFolder, root of the stores
     inputs : PackInputs, name the snapshot
     folder : Path, for derived results, so that those of the nights stay as they are
 

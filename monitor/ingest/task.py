@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 from shapely.geometry.base import BaseGeometry
@@ -11,6 +10,7 @@ from shapely.geometry.base import BaseGeometry
 from monitor.controls.screening import LeftOut
 from monitor.controls.selection import ControlSet
 from monitor.cover.observe import SourceLookup
+from monitor.cube.bucket import Place
 from monitor.cube.overpass import PendingDays
 from monitor.cube.store import LandscapeStore
 from monitor.cube.stored_site import StoredSite
@@ -68,7 +68,7 @@ class SiteTask:
     site: Site
     ground: str
     """Key of its outline, start and biome, see :func:`monitor.sites.site.ground_key`."""
-    folder: Path
+    folder: Place
     """Folder of its landscape; for a new site, of the landscape that is to be created."""
     offered: tuple[Scene, ...]
     """Scenes offered over the site, in order of preference of their sources."""
@@ -84,7 +84,7 @@ class SiteTask:
     """Outline and start of every other site near the units or their search area, retired ones included: no control
     unit is chosen in them, and units in a site that was registered later are left out."""
     until: date
-    waiting_in: Path | None = None
+    waiting_in: Place | None = None
     """Store in which the site waits without control units, if they are to be chosen now in another landscape."""
     left_out: LeftOut = field(default_factory=dict)
     """Units left out according to the ledger, see :func:`monitor.controls.screening.left_out`."""

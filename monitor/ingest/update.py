@@ -6,12 +6,12 @@ Sites of a landscape are read together and stored in one commit, and an error in
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
-from pathlib import Path
 
 import structlog
 
 from monitor.controls.selection import NOT_CHOSEN
 from monitor.cube.arrays import granules_of
+from monitor.cube.bucket import Place
 from monitor.cube.context_pictures import context_grid
 from monitor.cube.granules import MAX_GRANULES
 from monitor.cube.records import Member, SiteScene
@@ -40,7 +40,7 @@ def update_landscape(
     sources: RankedSources,
     elevation: ElevationModel | None,
     *,
-    hold: Callable[[Path], AbstractContextManager[CheckLock]],
+    hold: Callable[[Place], AbstractContextManager[CheckLock]],
     check_time: Callable[[datetime], None],
 ) -> Generator[list[Step], None, list[SiteUpdate]]:
     """Fetch and store what is offered for the sites of a landscape and not stored yet, while its lock is held.
@@ -51,7 +51,7 @@ def update_landscape(
     sources, elevation
         The preferred source gives grid and ring of new sites, the model the terrain of sites and candidates.
     hold : callable
-        Context manager that holds the lock of a landscape's folder, and raises TryLater if others hold it.
+        Context manager that holds the lock of a landscape, and raises TryLater if others hold it.
     check_time : callable, raises TryLater if the clock is behind the time of the newest snapshot
 
     Yields
@@ -87,7 +87,7 @@ def update_landscape(
     return updates
 
 
-def _open_store(folder: Path, tasks: Sequence[SiteTask]) -> tuple[LandscapeStore, bool]:
+def _open_store(folder: Place, tasks: Sequence[SiteTask]) -> tuple[LandscapeStore, bool]:
     """The store as it was read for the tasks, and True; or a new object if another run has stored scenes since."""
     with suppress(MonitorError):  # each site reports it when it is opened
         read = next((task.stored.landscape for task in tasks if task.stored.landscape is not None), None)

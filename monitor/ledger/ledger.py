@@ -9,15 +9,17 @@ import os
 import re
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC
 from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event, insert, inspect, select, text, update
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError, SQLAlchemyError
 
 from monitor.errors import BadConfiguration, BadData, DiskFull, MonitorError, TryLater, as_disk_full
 from monitor.ledger.damage import damaged_rows
@@ -43,6 +45,8 @@ _WRITER_LOCK: Final = 0x7265677277746800
 """Number of the PostgreSQL advisory lock that a writing transaction holds."""
 _HOLDER_LOCK: Final = 0x7265677277746801
 """Number of the PostgreSQL advisory lock of the session that holds the ledger."""
+_LANDSCAPE_LOCKS: Final = 0x72656777
+"""First number of the PostgreSQL advisory locks of landscapes; the second follows from the name."""
 _HOLDER_SESSION: Final = """
     select set_config(name, value, false) from pg_settings join (values
         ('tcp_keepalives_idle', '60'), ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '6'),
@@ -83,6 +87,8 @@ class Ledger:
     """
 
     def __init__(self, url: str, lock_wait: float | None = None) -> None:
+        self._landscape_session: tuple[Connection, int] | None = None
+        """Connection that holds the locks of landscapes, and its process on the server."""
         self._number: int | None = None
         """Number under which this process holds the ledger; None: it does not."""
         try:
@@ -111,6 +117,9 @@ class Ledger:
 
     def close(self) -> None:
         """Close all connections."""
+        if self._landscape_session is not None:
+            with suppress(SQLAlchemyError):  # the server may be gone
+                self._landscape_session[0].close()
         self._engine.dispose()
 
     @contextmanager
@@ -178,18 +187,66 @@ class Ledger:
 
         It belongs to a connection for it alone, with which it ends, also where the process or its host is gone.
         """
-        engine = create_engine(self._url, poolclass=NullPool, pool_reset_on_return=None, isolation_level="AUTOCOMMIT")
         with self._translated_errors():
-            connection = engine.connect()
+            connection = self._lock_session()
         with closing(connection):
             with self._translated_errors():
-                connection.exec_driver_sql(_HOLDER_SESSION)
                 taken = connection.exec_driver_sql(f"select pg_try_advisory_lock({_HOLDER_LOCK})").scalar_one()
             try:
                 yield bool(taken)
             finally:
                 with suppress(DatabaseError):  # the server may be gone
                     connection.exec_driver_sql(f"select pg_advisory_unlock({_HOLDER_LOCK})")
+
+    def _lock_session(self, process: str = "") -> Connection:
+        """A connection for locks alone; others see `process` as its name."""
+        named = {"application_name": process[:63]} if process else {}  # the server cuts longer ones, with a notice
+        engine = create_engine(
+            self._url, poolclass=NullPool, pool_reset_on_return=None, isolation_level="AUTOCOMMIT", connect_args=named
+        )
+        connection = engine.connect()
+        connection.exec_driver_sql(_HOLDER_SESSION)
+        return connection
+
+    @contextmanager
+    def landscape_lock(self, name: str, process: str) -> Iterator[str | None]:
+        """Hold the lock of a landscape on the server of the ledger within the ``with`` block.
+
+        All locks of landscapes belong to one connection, and end with the process. Yields None; or, if another process
+        holds the lock, what is known of that one.
+        """
+        if self._landscape_session is not None:
+            self.check_landscape_locks()
+        number = zlib.crc32(name.encode()) - (1 << 31)  # signed
+        with self._translated_errors():
+            if self._landscape_session is None:
+                connection = self._lock_session(process)
+                server_process = connection.exec_driver_sql("select pg_backend_pid()").scalar_one()
+                self._landscape_session = connection, server_process
+            connection = self._landscape_session[0]
+            lock = f"({_LANDSCAPE_LOCKS}, {number})"
+            taken = connection.exec_driver_sql(f"select pg_try_advisory_lock{lock}").scalar_one()
+            holders = [] if taken else landscape_holders(connection, number)
+        try:
+            yield None if taken else next(iter(holders), "")
+        finally:
+            if taken:
+                with suppress(SQLAlchemyError):  # the server may be gone
+                    connection.exec_driver_sql(f"select pg_advisory_unlock{lock}")
+
+    def check_landscape_locks(self) -> None:
+        """Raise TryLater if the connection that holds the locks of landscapes ended, and they with it."""
+        assert self._landscape_session is not None
+        connection, server_process = self._landscape_session
+        try:
+            is_alive = connection.exec_driver_sql("select pg_backend_pid()").scalar_one() == server_process
+        except SQLAlchemyError:
+            is_alive = False
+        if not is_alive:
+            raise TryLater(
+                f"this run stops: its connection to the ledger {self.name} ended, and with it its locks of landscapes. "
+                "Nothing was committed since; run again when no other run is at work"
+            )
 
     def _check_number(self, connection: Connection) -> None:
         if self._number is None:
@@ -303,6 +360,20 @@ def server_holder(connection: Connection) -> str | None:
         f"and (classid::bigint << 32) + objid::bigint = {_HOLDER_LOCK})"
     )
     return connection.execute(held).scalar()
+
+
+def landscape_holders(connection: Connection, number: int | None = None) -> list[str]:
+    """The processes that hold locks of landscapes on a PostgreSQL server, or the one with a number: see `Ledger`."""
+    one = "" if number is None else f"and objid::bigint = {number % (1 << 32)} "
+    held = text(
+        "select distinct application_name, backend_start from pg_locks join pg_stat_activity using (pid) "
+        "where locktype = 'advisory' and granted and objsubid = 2 "
+        "and database = (select oid from pg_database where datname = current_database()) "
+        f"and classid::bigint = {_LANDSCAPE_LOCKS} {one}order by backend_start"
+    )
+    return [
+        f"{process}, since {began.astimezone(UTC):%Y-%m-%d %H:%M} UTC" for process, began in connection.execute(held)
+    ]
 
 
 def text_of(stored: bytes) -> str:

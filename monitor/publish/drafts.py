@@ -23,7 +23,7 @@ from monitor.controls.selection import NOT_CHOSEN, ControlSet
 from monitor.cube.context_pictures import MIN_SITE_CLEAR, same_weeks_pair
 from monitor.cube.grid import inside, outline
 from monitor.cube.scenes import of_one_site
-from monitor.cube.store import DERIVED_FOLDER, LandscapeStore
+from monitor.cube.store import LandscapeStore
 from monitor.cube.stored_site import StoredSite
 from monitor.errors import MonitorError, StoreBroken
 from monitor.imagery.auxiliary.terrain import Terrain, with_slope
@@ -161,7 +161,7 @@ def series_at(
     With `every` they are all sites that were judged by this snapshot, in order of id: then the night has stored what
     they show of the years that are over.
     """
-    file = landscape.path.parent / DERIVED_FOLDER / f"{landscape.name}.series"
+    file = landscape.derived / f"{landscape.name}.series"
     rows = StoredSite(landscape, sites[0].ground).row_limit(snapshot)
     series = landscape_series(landscape, sites, rows=rows, stored=file if every else None)
     return [(of_one_site(series, place), choice_of(series, place)) for place in range(len(sites))]

@@ -18,8 +18,9 @@ from odc.geo.geobox import GeoBox
 import monitor
 from jobs.runtime.settings import load
 from monitor.access.installation import find_installation
+from monitor.cube.bucket import landscape_folders
 from monitor.cube.records import MEASURES
-from monitor.cube.store import LandscapeStore, landscape_folders
+from monitor.cube.store import LandscapeStore
 from monitor.cube.stored_site import StoredSite
 from monitor.errors import BadConfiguration, BadData, StoreBroken
 from monitor.imagery import bands

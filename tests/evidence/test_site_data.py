@@ -14,9 +14,10 @@ import zarr
 from odc.geo.geobox import GeoBox
 
 from monitor.controls.selection import ControlSet
+from monitor.cube.bucket import landscape_folders
 from monitor.cube.packed import PACKED_LAYERS
 from monitor.cube.records import MEANS, MEASURES, STATES, Member, digest
-from monitor.cube.store import LandscapeStore, landscape_folders
+from monitor.cube.store import LandscapeStore
 from monitor.cube.stored_site import StoredSite
 from monitor.evidence.container import Container, write_container
 from monitor.evidence.faults import PackRefused

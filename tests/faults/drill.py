@@ -22,7 +22,8 @@ import sqlalchemy
 
 from jobs.reports.failed_night import report_last_night
 from jobs.runtime.settings import load
-from monitor.cube.store import LandscapeStore, landscape_folders
+from monitor.cube.bucket import landscape_folders
+from monitor.cube.store import LandscapeStore
 from monitor.ledger.ledger import LOCK_WAIT
 from monitor.ledger.packed import unpacked
 from tests.faults.night import Ended, run_night

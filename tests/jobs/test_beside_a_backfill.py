@@ -7,7 +7,7 @@ from jobs.night.pipeline import exit_status
 from jobs.night.pipeline import fetch_history as backfill
 from jobs.runtime.installation import locked_ledger
 from jobs.runtime.lock import LANDSCAPE_LOCKS, NEW_LANDSCAPES, hold_lock
-from monitor.cube.store import DERIVED_FOLDER
+from monitor.cube.bucket import DERIVED_FOLDER
 from tests.builders import use_sources
 from tests.jobs.painted import Painted
 from tests.jobs.test_several_sources import FEW as DAYS

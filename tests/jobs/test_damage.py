@@ -18,7 +18,7 @@ from jobs.runtime.exits import Exit
 from jobs.runtime.installation import open_ledger
 from jobs.runtime.progress import report_nothing
 from jobs.runtime.settings import load
-from monitor.cube.store import landscape_folders
+from monitor.cube.bucket import landscape_folders
 from monitor.errors import BadData
 from monitor.ledger.models import Base, ControlsRow
 from monitor.ledger.packed import packed, unpacked

@@ -17,7 +17,8 @@ from jobs.night.site_tasks import site_tasks
 from jobs.register.registry import add_sites
 from jobs.runtime.installation import open_ledger, selected_sites
 from jobs.runtime.lock import LANDSCAPE_LOCKS
-from monitor.cube.store import DERIVED_FOLDER, LandscapeStore
+from monitor.cube.bucket import DERIVED_FOLDER
+from monitor.cube.store import LandscapeStore
 from monitor.errors import BadData, DiskFull, TryLater
 from monitor.ingest.missing import is_stored_everywhere, new_site_grid
 from monitor.ingest.observations import first_clear_means

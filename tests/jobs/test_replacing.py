@@ -13,7 +13,8 @@ from jobs.reports.manifest import exit_status
 from jobs.runtime.exits import Exit
 from jobs.runtime.installation import open_ledger
 from jobs.runtime.settings import load
-from monitor.cube.store import LandscapeStore, landscape_folders
+from monitor.cube.bucket import landscape_folders
+from monitor.cube.store import LandscapeStore
 from monitor.errors import BadData
 from monitor.ledger.transaction import Transaction
 from tests.builders import use_sources

@@ -11,7 +11,8 @@ from jobs.night.pipeline import night
 from jobs.night.snapshot_expiry import EXPIRY_CYCLE, expire_snapshots
 from jobs.runtime.installation import open_ledger
 from jobs.runtime.settings import load
-from monitor.cube.store import DERIVED_FOLDER, LandscapeStore
+from monitor.cube.bucket import DERIVED_FOLDER
+from monitor.cube.store import LandscapeStore
 from monitor.errors import StoreBroken
 from tests.landscape import records, stored_of
 
