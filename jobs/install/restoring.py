@@ -157,8 +157,8 @@ def _missing_landscapes(root: Place, landscapes: list[str], files: dict[str, Bac
     names = {place.name for place in present}
     if not isinstance(root, Path) and (absent := sorted(set(landscapes) - names)):
         raise BadConfiguration(
-            f"{root} lacks {len(absent)} landscapes of the backup, for instance {absent[0]}: copy them first, for "
-            f"instance with: aws s3 sync {stores} {root}. Nothing was restored"
+            f"{root} lacks landscapes of the backup, for instance {absent[0]}: copy them first, for instance by "
+            f"aws s3 sync {stores} {root}. Nothing was restored"
         )
     for landscape in present:
         if not isinstance(landscape, Path):

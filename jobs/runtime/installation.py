@@ -55,7 +55,7 @@ def locked_ledger(settings: Settings, what: str, *, create: bool = True) -> Iter
 
 def missing_history(ledger: str, root: Place) -> str | None:
     """Message about a ledger without history (given by its name) next to existing stores; None if there are none."""
-    stores = landscape_folders(root)
+    stores = list(root.glob("*/repo")) if isinstance(root, Path) else landscape_folders(root)
     if not stores:
         return None
     return (

@@ -45,6 +45,7 @@ _PROBLEMS: Final = (
     ),
 )
 """What a person must correct, by the code in the message of icechunk or pyarrow."""
+_DAMAGE: Final = re.compile("NoSuchKey|checksum")
 _NO_ANSWER: Final = re.compile("service error|dispatch failure|timeout|timed out|streaming error|AWS Error|Conflict")
 
 
@@ -135,7 +136,7 @@ class BucketFolder:
             raise explained(error, self) from error
 
     def check_writing(self) -> None:
-        """Write a small object, and delete it.
+        """Write an empty object, and delete it.
 
         Raises
         ------
@@ -144,8 +145,7 @@ class BucketFolder:
         """
         probe, filesystem = self / ".probe", self.filesystem()
         try:
-            with filesystem.open_output_stream(f"{probe.key}/empty") as file:
-                file.write(b" ")
+            filesystem.create_dir(probe.key)
             filesystem.delete_dir(probe.key)
         except OSError as error:
             raise explained(error, self) from error
@@ -242,7 +242,7 @@ def explained(error: Exception, folder: BucketFolder) -> Exception:
     for codes, advice in _PROBLEMS:
         if re.search(codes, text):
             return BadConfiguration(f"the bucket of {folder} cannot be used: {advice}. Nothing in it was changed")
-    if "NoSuchKey" not in text and _NO_ANSWER.search(text):
+    if not _DAMAGE.search(text) and _NO_ANSWER.search(text):
         cause = next(iter(text.splitlines()))[:200]
         return TryLater(f"the bucket of {folder} cannot be reached ({cause}): try again later; nothing is lost")
     return error

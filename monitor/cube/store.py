@@ -391,7 +391,7 @@ class LandscapeStore:
             if isinstance(self.path, BucketFolder) and (other := explained(error, self.path)) is not error:
                 raise other from error
             cause = next(iter(str(error).splitlines()), "no more is known")
-            if "timestamp ordering" in cause:  # icechunk 2.3
+            if "timestamp ordering" in cause or "machine clock" in cause:  # icechunk 2.3
                 raise TryLater(
                     f"the store {self.name} has a snapshot newer than the clock shows ({cause.partition('. ')[2]}): "
                     "check the clock (timedatectl). The store is sound, and takes new scenes from that time on"
