@@ -59,6 +59,7 @@ from jobs.runtime.logs import redacted
 from jobs.runtime.progress import Report, SceneProgress, report_nothing
 from jobs.runtime.records import to_json
 from jobs.runtime.settings import Settings
+from monitor.cube.bucket import landscape_folders
 from monitor.errors import MonitorError, TryLater
 from monitor.ingest.control_choice import control_shortage
 from monitor.ingest.missing import missing_overpasses, new_site_grid, search_again
@@ -154,6 +155,7 @@ def night(
         rain = rain_reasons(settings.rain, settings.source, ledger, sites, as_of=as_of)
         with ledger.transaction() as t:
             constants = Calibrations(t, every_site, as_of=as_of)
+        landscape_folders(settings.store.root)  # a bucket that cannot be used ends the night before it is checked
         checked = None if only else self_check(settings, ledger, run=run, as_of=as_of)
         state = _Night(settings=settings, ledger=ledger, run=run, as_of=as_of, rain=rain, constants=constants)
         sent = _update_and_assess(state, sources, sites, compute, SceneProgress(progress))

@@ -5,7 +5,6 @@ landscape that was lost is created again by the next fetching of its sites, so t
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from jobs.runtime.clock import today
@@ -14,11 +13,10 @@ from jobs.runtime.lock import hold_landscape
 from jobs.runtime.progress import Report, report_nothing
 from jobs.runtime.records import from_json
 from jobs.runtime.settings import Settings
-from monitor.cube.bucket import Place, folders_in
+from monitor.cube.bucket import Place, folders_in, move, size_of
 from monitor.cube.damage import find_damage, reason
 from monitor.cube.store import LandscapeStore
 from monitor.errors import BadData, MonitorError, StoreBroken
-from monitor.files import make_private_folder
 from monitor.ledger.ledger import Ledger
 from monitor.sites.site import Site, ground_key
 
@@ -41,11 +39,7 @@ class Replaced:
     @property
     def bytes(self) -> int:
         """Size of the damaged store."""
-        if self.folder is None:
-            return 0
-        if isinstance(self.folder, Path):
-            return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
-        return sum(entry.size or 0 for entry in self.folder.entries(recursive=True))
+        return 0 if self.folder is None else size_of(self.folder)
 
 
 def set_aside(settings: Settings, landscape: str, *, progress: Report = report_nothing) -> Replaced:
@@ -96,11 +90,7 @@ def _set_aside(
             )
         name = f"{landscape}-{today()}"
         target = root / DAMAGED / (name if earlier is None else f"{name}-{len(before) + 1}")
-        if isinstance(folder, Path) and isinstance(target, Path):
-            make_private_folder(target.parent)
-            folder.rename(target)
-        elif not isinstance(folder, Path) and not isinstance(target, Path):
-            folder.move(target)
+        move(folder, target)
     return Replaced(landscape=landscape, sites=sites, folder=target, damage=damage)
 
 

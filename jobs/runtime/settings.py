@@ -41,7 +41,7 @@ _ADDRESS = r"^(|https?://[^\s?#@]+)$"
 
 def _without_scheme(value: Any) -> Any:
     if isinstance(value, str) and (scheme := re.match(r"[a-z][a-z0-9+.-]+:/", value, re.IGNORECASE)):
-        msg = f"'{scheme[0]}/...' is an address; this version stores and reads on a local or mounted disk: give a path"
+        msg = f"'{scheme[0]}/...' is an address; but for stores (s3://) give a path on a local or mounted disk"
         raise ValueError(msg)
     return value
 

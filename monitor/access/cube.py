@@ -51,7 +51,8 @@ def open_site(path: str | Path, site: str) -> xr.Dataset:
     Parameters
     ----------
     path : str or Path
-        The configuration file of the installation, or its output root. The environment is not read.
+        The configuration file of the installation, or its output root. The environment is not read, but for the keys
+        of a bucket. Or the address of stores in a bucket, ``s3://bucket/prefix``, which say all but what was published.
     site : str
         Id of the site.
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import icechunk
 import pyarrow.parquet as pq
@@ -26,6 +26,8 @@ from monitor.sites.landscapes import landscape_place
 from monitor.sites.registry import read_sites
 
 SITES_TABLE = "sites.parquet"
+NOWHERE: Final = Path(os.devnull)
+"""In place of the files of an installation of which only the stores are given."""
 _COLUMNS = ("site", "name", "start", "intervention", "biome", "partner", "ground", "geometry")
 
 
@@ -56,10 +58,8 @@ def installation_of(path: str | Path, site: str) -> Installation:
             f"{path!r} is of type {type(path).__name__}; give the path of the configuration file, or of the output root"
         )
     if str(path).startswith(SCHEME):
-        nowhere = Path(os.devnull)  # nothing published is known, and nothing derived is stored
-        places = Installation(
-            config=nowhere, store=bucket_folder(str(path), nowhere), outputs=nowhere, registry=nowhere
-        )
+        store = bucket_folder(str(path), NOWHERE)
+        places = Installation(config=NOWHERE, store=store, outputs=NOWHERE, registry=NOWHERE)
     else:
         places = find_installation(Path(path))
     if not isinstance(site, str):
@@ -95,8 +95,8 @@ def stored_site(places: Installation, site: str, published: PublishedSite | None
     folders = landscape_folders(places.store)
     if not folders:
         raise BadData(
-            f"nothing is stored yet under {places.store}, which is [store] root of {places.config}; fetch first: "
-            "regrowth run"
+            f"nothing is stored yet under {places.store}, which is [store] root"
+            f"{'' if places.config == NOWHERE else f' of {places.config}'}; fetch first: regrowth run"
         )
     near = [folder for folder in folders if published is not None and folder.name.startswith(published.place)]
     icechunk.set_logs_filter("error")  # it warns of concurrent commits, and nothing is committed here
@@ -147,7 +147,8 @@ def _not_stored(places: Installation, site: str, names: set[str], *, known: bool
             "regrowth run"
         )
     nearest = _nearest(site, names | registered)
-    return f"there is no site {site!r} under {places.store} or in {places.registry}{nearest}"
+    or_in = "" if places.registry == NOWHERE else f" or in {places.registry}"
+    return f"there is no site {site!r} under {places.store}{or_in}{nearest}"
 
 
 def _registered(places: Installation) -> set[str]:

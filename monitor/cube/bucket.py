@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from monitor.errors import BadConfiguration, TryLater
+from monitor.files import make_private_folder
 
 DERIVED_FOLDER: Final = "derived"
 """Folder next to the landscapes for results that can be computed again from them."""
@@ -125,18 +126,8 @@ class BucketFolder:
         except OSError as error:
             raise explained(error, self) from error
 
-    def move(self, target: "BucketFolder") -> None:
-        """Copy all objects to another folder, the file ``repo`` last, and delete them here; may be repeated."""
-        files, filesystem = [file.path for file in self.entries(recursive=True) if file.is_file], self.filesystem()
-        try:
-            for path in sorted(files, key=lambda path: path == f"{self.key}/repo"):
-                filesystem.copy_file(path, target.key + path.removeprefix(self.key))
-            filesystem.delete_dir(self.key)
-        except OSError as error:
-            raise explained(error, self) from error
-
     def check_writing(self) -> None:
-        """Write an empty object, and delete it.
+        """Write a small object, and delete it.
 
         Raises
         ------
@@ -145,7 +136,8 @@ class BucketFolder:
         """
         probe, filesystem = self / ".probe", self.filesystem()
         try:
-            filesystem.create_dir(probe.key)
+            with filesystem.open_output_stream(f"{probe.key}/object") as file:
+                file.write(b" ")
             filesystem.delete_dir(probe.key)
         except OSError as error:
             raise explained(error, self) from error
@@ -162,7 +154,7 @@ class BucketFolder:
         endpoint = self.endpoint or None
         return S3FileSystem(
             region=self._region, endpoint_override=endpoint, force_virtual_addressing=not self.path_style,
-            connect_timeout=10, request_timeout=60,
+            connect_timeout=10, request_timeout=60, allow_delayed_open=True,
         )  # fmt: skip
 
     def storage(self) -> Any:
@@ -217,6 +209,37 @@ def landscape_folders(root: Place) -> list[Place]:
         The service of the bucket cannot be reached, or fails.
     """
     return [one for one in folders_in(root) if one.name != DERIVED_FOLDER and not one.name.startswith(".")]
+
+
+def move(folder: Place, target: Place) -> None:
+    """Move a folder with all that is in it to another one under the same root; in a bucket all is copied, then deleted.
+
+    Raises
+    ------
+    BadConfiguration, TryLater, OSError
+        It cannot be written; nothing is lost.
+    """
+    if isinstance(folder, Path):
+        assert isinstance(target, Path)
+        make_private_folder(target.parent)
+        folder.rename(target)
+        return
+    assert isinstance(target, BucketFolder)
+    filesystem = folder.filesystem()
+    try:
+        for entry in folder.entries(recursive=True):
+            if entry.is_file:
+                filesystem.copy_file(entry.path, target.key + entry.path.removeprefix(folder.key))
+        filesystem.delete_dir(folder.key)
+    except OSError as error:
+        raise explained(error, folder) from error
+
+
+def size_of(place: Place) -> int:
+    """Size of all that is in a folder. [byte]"""
+    if isinstance(place, Path):
+        return sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
+    return sum(entry.size or 0 for entry in place.entries(recursive=True))
 
 
 def is_this_machine(host: str) -> bool:

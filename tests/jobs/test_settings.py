@@ -138,12 +138,17 @@ def test_a_ledger_address_with_an_at_sign_in_its_password_is_refused_without_sho
     assert "CANARY" not in str(refused.value)
 
 
+PATHS = [
+    ("store", "root"), ("outputs", "root"), ("registry", "path"), ("registry", "controls"), ("terrain", "path"),
+    ("rain", "path"),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("section", "key"),
-    [("store", "root"), ("outputs", "root"), ("registry", "path"), ("registry", "controls"), ("terrain", "path"),
-     ("rain", "path")],
-)  # fmt: skip
-@pytest.mark.parametrize("address", ["s3://regrowth/store", "gs://regrowth", "file:///srv/store"])
+    ("section", "key", "address"),
+    [(*path, address) for path in PATHS for address in ("gs://regrowth", "file:///srv/store")]
+    + [(*path, "s3://regrowth/store") for path in PATHS if path != ("store", "root")],
+)
 def test_an_address_in_place_of_a_folder_or_file_is_refused_by_name(tmp_path, section, key, address):
     file = write(tmp_path, f'{GOOD}\n[{section}]\n{key} = "{address}"\n')
     with pytest.raises(BadConfiguration, match=rf"{section}\.{key}: .* is an address; .*local or mounted disk"):

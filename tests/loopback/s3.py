@@ -34,7 +34,6 @@ class Service:
 
     def __init__(self) -> None:
         self.buckets: dict[str, dict[str, bytes]] = {}
-        self.requests: list[Request] = []
         self.refuse: Callable[[Request], tuple[int, str] | None] = lambda _: None
         """Status and code with which a request is answered; None: it is done."""
         self._written: dict[str, datetime] = {}
@@ -46,7 +45,6 @@ class Service:
             def _answer(self) -> None:
                 request = Request(self.command, self.path, self.headers)
                 body = self._body()
-                service.requests.append(request)
                 refusal = service.refuse(request)
                 if refusal is None and "Credential=" + KEYS["AWS_ACCESS_KEY_ID"] not in self.headers["Authorization"]:
                     refusal = 403, "InvalidAccessKeyId"
@@ -63,7 +61,14 @@ class Service:
             do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _answer
 
             def _body(self) -> bytes:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                if self.headers.get("Transfer-Encoding") == "chunked":
+                    body = b""
+                    while size := int(self.rfile.readline(), 16):
+                        body += self.rfile.read(size)
+                        self.rfile.readline()
+                    self.rfile.readline()
+                else:
+                    body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 if "aws-chunked" not in self.headers.get("Content-Encoding", ""):
                     return body
                 content = b""
