@@ -2,7 +2,11 @@
 
 import re
 import shlex
+import sys
 import tomllib
+from importlib.metadata import entry_points
+from types import ModuleType
+from unittest.mock import MagicMock
 
 import pytest
 import yaml
@@ -91,6 +95,28 @@ def test_the_guide_builds_and_runs_the_version_of_the_project_with_the_least_rig
         options = {"--read-only", "--cap-drop=all", "--security-opt=no-new-privileges", "--tmpfs"}
         assert options <= set(command.split())
     assert "--network=none" in commands[1]
+
+
+def test_the_operator_of_the_guide_starts_programs_that_the_image_has(root, monkeypatch):
+    def make_cluster_spec(*, worker_command, **_):  # as dask-kubernetes 2026.3
+        worker = [*worker_command.split(" "), "--name", "one", "--dashboard", "--dashboard-address", "8788"]
+        kinds = {"worker": worker, "scheduler": ["dask-scheduler", "--host", "0.0.0.0"]}
+        return {"spec": {kind: {"spec": {"containers": [{"args": args}]}} for kind, args in kinds.items()}}
+
+    made = []
+    operator = ModuleType("dask_kubernetes.operator")
+    operator.make_cluster_spec = make_cluster_spec
+    operator.KubeCluster = lambda custom_cluster_spec, **_: made.append(custom_cluster_spec["spec"]) or MagicMock()
+    monkeypatch.setitem(sys.modules, "dask_kubernetes.operator", operator)
+    guide = (root / "docs" / "cluster.md").read_text(encoding="utf-8")
+    (recipe,) = (block for block in blocks(guide, "python") if "KubeCluster" in block)
+    exec(recipe, {})
+    commands = {each.name: each.load() for each in entry_points(group="dask_cli")}
+    for kind in ("worker", "scheduler"):
+        program, name, *arguments = made[0][kind]["spec"]["containers"][0]["args"]
+        assert program in {each.name for each in entry_points(group="console_scripts")}
+        assert name == kind
+        commands[name].make_context(name, arguments)
 
 
 @pytest.fixture(scope="module")
