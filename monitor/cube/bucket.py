@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from monitor.errors import BadConfiguration, TryLater
 from monitor.files import make_private_folder
@@ -150,11 +151,14 @@ class BucketFolder:
     def filesystem(self) -> Any:
         """``pyarrow.fs.S3FileSystem`` of the service."""
         from pyarrow.fs import S3FileSystem
+        from requests.utils import get_environ_proxies
 
-        endpoint = self.endpoint or None
+        address = self.endpoint or f"https://s3.{self._region}.amazonaws.com"
+        proxy = get_environ_proxies(address).get(urlsplit(address).scheme)  # icechunk uses it by itself
         return S3FileSystem(
-            region=self._region, endpoint_override=endpoint, force_virtual_addressing=not self.path_style,
-            connect_timeout=10, request_timeout=60, allow_delayed_open=True,
+            region=self._region, endpoint_override=self.endpoint or None, proxy_options=proxy,
+            force_virtual_addressing=not self.path_style, connect_timeout=10, request_timeout=60,
+            allow_delayed_open=True,
         )  # fmt: skip
 
     def storage(self) -> Any:

@@ -26,6 +26,7 @@ from monitor.errors import BadData, TryLater
 from tests.jobs.conftest import NIGHT
 from tests.ledger.conftest import migrated as migrated
 from tests.ledger.conftest import postgresql as postgresql
+from tests.loopback.proxy import Proxy
 from tests.loopback.s3 import KEYS, Service
 
 BUCKET = "regrowth"
@@ -335,3 +336,17 @@ def test_doctor_says_that_a_key_may_only_read(in_bucket, service, capsys):
     status, printed = run(capsys, in_bucket, "doctor")
     assert status != 0
     assert "access is denied" in printed
+
+
+def test_every_request_goes_through_the_proxy(in_bucket, service, monkeypatch):
+    host = service.url.removeprefix("http://")
+    text = in_bucket.config.read_text().replace(host, "bucket.example")
+    in_bucket.config.write_text(text.replace("[ledger]", 'allow_hosts = ["bucket.example"]\n[ledger]'))
+    with Proxy(names={"bucket.example": host}) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        root = load(in_bucket.config).store.root
+        assert landscape_folders(root) == []
+        listed = len(proxy.requests)
+        assert not LandscapeStore(root / "valley").exists
+    assert 0 < listed < len(proxy.requests)
+    assert all(line.startswith(f"GET http://bucket.example/{BUCKET}") for line in proxy.requests)
