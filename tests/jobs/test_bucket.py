@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -265,6 +266,7 @@ def test_a_backup_has_the_ledger_and_goes_on_with_the_stores_in_the_bucket(
     assert (status, "it is not the ledger that they were made with" in printed) == (Exit.CONFIGURATION, True)
     status, printed = run(capsys, in_bucket, "restore", str(backup))
     assert status == 0, printed
+    shutil.rmtree(in_bucket.root / ".store")  # a new machine
     night(load(in_bucket.config), as_of=NIGHT)
     assert in_bucket.status == first_night.status
 
