@@ -230,9 +230,8 @@ EARLY_NEWS = (
     "按规划生长的几乎没有。",
 )
 LOST_WRONGLY = 0.03
-"""Rate at which a loss is named at sites that lost nothing, watched or red. Measured on simulated sites at half of their
-plan and all of it, .02 to .04 by plan: benchmarks/results/verdict.md; more where ground drifts.
-[1/year]"""
+"""Rate at which a loss is named at sites that lost nothing, watched or red. Measured on simulated sites at half of
+their plan and all of it, .02 to .04 by plan: benchmarks/results/verdict.md; more where ground drifts. [1/year]"""
 RED_BY_LOSS_WRONGLY = 0.04
 """Largest share of sites that lost nothing and are ever red by a sudden loss in ten years at the usual budget, see
 `Calibration.disturbance_red`. [1]"""
