@@ -1,4 +1,4 @@
-"""Tables that people supply, CSV, Parquet or JSON, read by a schema of columns; each problem names its row.
+"""Tables that people supply, CSV, Parquet, JSON or in memory, read by a schema of columns; each problem names its row.
 
 A CSV may have a byte order mark, and semicolons or tabs between its cells, as spreadsheets write it in some languages.
 A column that is not known is refused: a misspelt one would otherwise be read as if it were not there. Values are
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +27,9 @@ from monitor.errors import BadData
 from monitor.series.observations import FORMULA_STARTS
 from monitor.sites.dates import read_day
 from monitor.sites.names import shown
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FORMATS: Final = (".csv", ".parquet")
 """Endings of the names of tables."""
@@ -78,6 +81,14 @@ class Column(NamedTuple):
     """What a number from `low` to `high` is, as in "it must be a fraction 0..1"; of a day or text, the advice."""
     choices: tuple[str, ...] = ()
     """Texts that are known; empty: any."""
+
+
+class Given(NamedTuple):
+    """Rows that a caller gives instead of a file."""
+
+    name: str
+    """How messages name them."""
+    rows: "pd.DataFrame | Sequence[Mapping[str, Any]]"
 
 
 class Problem(NamedTuple):
@@ -140,7 +151,7 @@ class Table:
     def _names(self, numbers: Sequence[int]) -> list[str]:
         kind = self.path.suffix.lower()
         if kind != ".csv":
-            return [f"row {number}" if kind == ".parquet" else f"plan {number + 1}" for number in numbers]
+            return [f"plan {number + 1}" if kind == ".json" else f"row {number}" for number in numbers]
         lines = _lines(self.path, max(numbers))
         return [f"line {lines[number] if number < len(lines) else number + 2}" for number in numbers]
 
@@ -359,7 +370,7 @@ def table_format(path: Path, formats: Sequence[str] = FORMATS) -> str:
 
 
 def read(
-    path: Path,
+    source: Path | Given,
     columns: Sequence[Column],
     *,
     empty: bool = False,
@@ -367,11 +378,11 @@ def read(
     formats: Sequence[str] = FORMATS,
     form: Sequence[Column] = (),
 ) -> Table:
-    """Read a table: CSV (UTF-8), Parquet, or JSON, an object or a list of them.
+    """Read a table: CSV (UTF-8), Parquet, or JSON, an object or a list of them; or rows in memory, checked alike.
 
     Parameters
     ----------
-    path : Path
+    source : Path or Given
     columns : sequence of Column
         All columns that the table may have.
     empty : bool
@@ -389,20 +400,11 @@ def read(
     BadData
         The file is missing, cannot be read, is empty, has a column twice, an unknown one, or lacks one.
     """
-    kind = table_format(path, formats)
     problems: list[Problem] = []
-    try:
-        if not path.is_file():
-            raise BadData(f"{path}: no such file")
-        cells_of = {".csv": _read_csv, ".parquet": _read_parquet, ".json": _read_json}[kind]
-        names, values = cells_of(path, columns, problems)
-    except (ValueError, RecursionError, pa.ArrowException, OSError) as error:
-        first = str(error).partition("\n")[0]
-        if "UTF8" in first or isinstance(error, UnicodeDecodeError):
-            msg = f"{path}: not UTF-8 text; save it as UTF-8 (in Excel: CSV UTF-8)"
-        else:
-            msg = f"{path}: cannot be read as {kind[1:].upper()}: {first[:300]}"
-        raise BadData(msg) from error
+    if isinstance(source, Given):
+        path, (names, values) = Path(source.name), _given_cells(source, columns, problems)
+    else:
+        path, (names, values) = source, _file_cells(source, columns, formats, problems)
     if form and any(marks <= {name.strip().lower() for name in names} for marks in FORM_COLUMNS):
         columns, any_case = form, True
         asked = {name for column in form for name in (column.name, *column.aliases)}
@@ -433,6 +435,32 @@ def read(
     if not table.size and not empty:
         raise BadData(f"{path}: has no rows")
     return table
+
+
+def _file_cells(path: Path, columns: Sequence[Column], formats: Sequence[str], problems: list[Problem]) -> Cells:
+    kind = table_format(path, formats)
+    try:
+        if not path.is_file():
+            raise BadData(f"{path}: no such file")
+        cells_of = {".csv": _read_csv, ".parquet": _read_parquet, ".json": _read_json}[kind]
+        return cells_of(path, columns, problems)
+    except (ValueError, RecursionError, pa.ArrowException, OSError) as error:
+        first = str(error).partition("\n")[0]
+        if "UTF8" in first or isinstance(error, UnicodeDecodeError):
+            msg = f"{path}: not UTF-8 text; save it as UTF-8 (in Excel: CSV UTF-8)"
+        else:
+            msg = f"{path}: cannot be read as {kind[1:].upper()}: {first[:300]}"
+        raise BadData(msg) from error
+
+
+def _given_cells(given: Given, columns: Sequence[Column], problems: list[Problem]) -> Cells:
+    if isinstance(given.rows, Sequence):
+        return _cells_of_objects(given.rows, columns, problems)
+    try:
+        return _named(pa.Table.from_pandas(given.rows, preserve_index=False))
+    except (ValueError, TypeError, pa.ArrowException) as error:
+        first = str(error).partition("\n")[0]
+        raise BadData(f"{given.name}: has a column that is neither text, numbers nor dates: {first[:300]}") from error
 
 
 def _question(name: str) -> str:
@@ -552,6 +580,12 @@ def _read_json(path: Path, columns: Sequence[Column], problems: list[Problem]) -
         if not isinstance(row, dict):
             msg = f"plan {number} is {described(row)}, not an object with site, start, intervention and biome"
             raise ValueError(msg)
+    return _cells_of_objects(objects, columns, problems)
+
+
+def _cells_of_objects(
+    objects: Sequence[Mapping[str, Any]], columns: Sequence[Column], problems: list[Problem]
+) -> Cells:
     kinds = {column.name: column.kind for column in columns}
     names = list(dict.fromkeys(name for row in objects for name in row))
     texts = [
@@ -566,7 +600,7 @@ def _json_text(name: str, value: Any, kind: str | None, row: int, problems: list
     if value is None:
         return ""
     if kind in ("json", None):
-        return json.dumps(value)
+        return json.dumps(value, default=str)
     if isinstance(value, list | dict | bool) or (isinstance(value, float) and kind in ("id", "text")):
         wanted = "number" if kind == "number" else "text"
         problems.append(Problem(row, f"{name} is {described(value)}, not a {wanted}"))

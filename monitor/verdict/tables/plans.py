@@ -17,7 +17,7 @@ from monitor.sites.cover_scale import PLAN_COVERS, FieldFactor
 from monitor.sites.names import shown
 from monitor.sites.own_biome import biome_from_json
 from monitor.sites.site import INTERVENTIONS, SUBTYPES, Biome, Site
-from monitor.tables import FORMATS, Column, read
+from monitor.tables import FORMATS, Column, Given, read
 from monitor.verdict.calibration import Calibration, boundary
 from monitor.verdict.failing_area import FailingHectares
 from monitor.verdict.loss_ground import LossGround
@@ -83,12 +83,12 @@ class SitePlan:
     """Area and neighbours of a sudden loss of the published verdict."""
 
 
-def read_plans(path: Path, biomes: Mapping[str, Biome] | None = None) -> dict[str, SitePlan]:
+def read_plans(source: Path | Given, biomes: Mapping[str, Biome] | None = None) -> dict[str, SitePlan]:
     """Read sites with their plans; a missing number is the default of the intervention, biome and subtype.
 
     Parameters
     ----------
-    path : Path, CSV, Parquet or JSON (an object or a list of objects)
+    source : Path, CSV, Parquet or JSON (an object or a list of objects), or Given, as from JSON
     biomes : mapping of str to Biome, optional
         Biomes that may be named beside the built-in ones; a published plan has the definition of its own.
 
@@ -104,7 +104,8 @@ def read_plans(path: Path, biomes: Mapping[str, Biome] | None = None) -> dict[st
         the site.
     """
     columns = (*COLUMNS, *PUBLISHED)
-    table = read(path, columns if path.suffix.lower() == ".json" else COLUMNS, formats=(*FORMATS, ".json"))
+    tabular = isinstance(source, Path) and source.suffix.lower() != ".json"
+    table = read(source, COLUMNS if tabular else columns, formats=(*FORMATS, ".json"))
     table = replace(table, schema={column.name: column for column in columns})
     names, of_row = table.ids()
     values = {name: table[name].tolist() for name, column in table.schema.items() if column.kind != "id"}

@@ -13,7 +13,7 @@ import numpy as np
 from monitor.errors import BadData
 from monitor.series.observations import OBSERVATION_COLUMNS
 from monitor.sites.names import shown
-from monitor.tables import Column, Table, read
+from monitor.tables import Column, Given, Table, read
 from monitor.verdict.assessment import Series
 
 COVERS: Final = ("cover", "control", "control_2", "reference_cover")
@@ -53,7 +53,7 @@ class SeriesTable(NamedTuple):
     """Number of cover values slightly outside 0..1 that were set to 0 or 1, by id; only those with any."""
 
 
-def read_series(path: Path, *, control: bool = True, empty: bool = False) -> SeriesTable:
+def read_series(source: Path | Given, *, control: bool = True, empty: bool = False) -> SeriesTable:
     """Read the series of each site.
 
     Rows with `accepted` false are left out, and rows that are repeated count once. Of several scenes of one day the
@@ -61,7 +61,7 @@ def read_series(path: Path, *, control: bool = True, empty: bool = False) -> Ser
 
     Parameters
     ----------
-    path : Path, CSV or Parquet
+    source : Path, CSV or Parquet, or Given
     control : bool
         Whether there must be a column `control`.
     empty : bool
@@ -74,15 +74,15 @@ def read_series(path: Path, *, control: bool = True, empty: bool = False) -> Ser
         two different rows of which none is clearer; names the row. Or a control is the site itself.
     """
     columns = [column._replace(required=column.required or (control and column is CONTROL)) for column in COLUMNS]
-    table = read(path, columns, empty=empty)
+    table = read(source, columns, empty=empty)
     if ("second_index" in table) != ("control_second_index" in table):
-        msg = f"{path}: second_index and control_second_index are used together; one of them is absent"
+        msg = f"{table.path}: second_index and control_second_index are used together; one of them is absent"
         raise BadData(msg)
     found = _series_of(table, "site")
     for name, series in found.series.items():
         if count := shared_dates(series.cover, series.control):
             msg = (
-                f"{path}: site {shown(name)}: the control has the cover of the site itself on {count} of "
+                f"{table.path}: site {shown(name)}: the control has the cover of the site itself on {count} of "
                 f"{series.dates.size} dates; give the cover of ground where nothing is done"
             )
             raise BadData(msg)
