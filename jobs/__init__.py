@@ -1,3 +1,5 @@
 """What a scheduler or a person starts: the nightly run, the backfill, the pages and the command line."""
 
-__version__ = "0.1.0"
+from monitor import __version__
+
+__all__ = ["__version__"]

@@ -1,29 +1,48 @@
 """The regrowth monitor: is the restoration work taking hold?
 
-Importing this package loads nothing else. :func:`open_site` and :func:`open_series` open what an installation has
-stored and published of a site, and :func:`plot` draws it, see ``docs/python.md``.
+These functions do the work of a scientist, see ``docs/python.md``. Importing this package loads nothing else.
+
+>>> import monitor
+>>> cube = monitor.open_site("outputs/demo", "demo-02")  # doctest: +SKIP
+>>> series = monitor.open_series("outputs/demo", "demo-02")  # doctest: +SKIP
+>>> monitor.assess(series, "outputs/demo/sites/demo-02/plan.json")  # doctest: +SKIP
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+__all__ = [
+    "assess", "evi2", "export", "msavi2", "ndvi", "open_series", "open_site", "plot", "programme", "trend",
+    "vegetation_cover",
+]  # fmt: skip
 
 if TYPE_CHECKING:
+    from monitor.access.account import programme
     from monitor.access.cube import open_site
+    from monitor.access.export import export
     from monitor.access.figure import plot
     from monitor.access.series import open_series
-
-__all__ = ["open_series", "open_site", "plot"]
-
-
-def __getattr__(name: str) -> Any:
-    """Import a function when it is first used: the libraries that it needs take seconds to load."""
-    places = {
-        "open_site": "monitor.access.cube", "open_series": "monitor.access.series", "plot": "monitor.access.figure",
+    from monitor.cover.fraction import vegetation_cover
+    from monitor.cover.indices import evi2, msavi2, ndvi
+    from monitor.trends.maps import trend
+    from monitor.verdict.tables.judging import assess
+else:
+    _MODULES = {
+        "assess": "verdict.tables.judging", "export": "access.export", "open_series": "access.series",
+        "open_site": "access.cube", "plot": "access.figure", "programme": "access.account", "trend": "trends.maps",
+        "vegetation_cover": "cover.fraction", **dict.fromkeys(("evi2", "msavi2", "ndvi"), "cover.indices"),
     }  # fmt: skip
-    if name not in places:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(places[name]), name)
 
+    def __getattr__(name: str) -> object:
+        """Import a function when it is first used: the libraries that it needs take seconds to load."""
+        from difflib import get_close_matches
+        from importlib import import_module
 
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+        if name in _MODULES:
+            return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+        near = get_close_matches(name, __all__, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(__all__)}"
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__} - {"TYPE_CHECKING"})

@@ -49,6 +49,13 @@ def test_every_dependency_of_the_project_is_locked_at_a_version_it_allows(root):
     assert f"version: {__version__}\n" in citation
 
 
+def test_type_checkers_see_the_package_in_an_editable_install_too(root):
+    """They follow paths, not the import hook that setuptools writes for other layouts."""
+    settings = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    assert settings["package-dir"] == {"": "."}
+    assert (root / "monitor" / "py.typed").is_file()
+
+
 def test_what_reads_bytes_of_others_is_required_as_new_as_the_lock_has_it(root):
     """Older versions of these have known advisories, and the lock is what is looked after."""
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]

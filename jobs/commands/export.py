@@ -16,29 +16,27 @@ def export(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write cube and series of a site as NetCDF or Zarr by the CF conventions, whole or not at all.
+    """Write cube and series of a site as NetCDF or Zarr by the CF and ACDD conventions, whole or not at all.
 
     May run beside a night. Exit status: 0 done, 64 usage, 65 unknown or unpublished site, or OUT exists, 20 disk full.
     """
-    from jobs import __version__
     from jobs.runtime.settings import config_path, load
-    from monitor.access.export import SUFFIXES, site_dataset, write_dataset
+    from monitor.access.export import check_target, site_dataset, write_dataset
     from monitor.access.installation import Installation
-    from monitor.conventions import history_line
+    from monitor.errors import BadData
 
     settings, out = load(config), out.absolute()
-    if out.suffix.lower() not in SUFFIXES:
-        raise typer.BadParameter(f"OUT ends in {out.suffix!r}; it must end in .nc (NetCDF) or .zarr")
-    if settings.store.local in out.resolve().parents:
-        raise typer.BadParameter(f"OUT {out} is inside the store; write elsewhere")
     places = Installation(
         config=config_path(config), store=settings.store.root, outputs=settings.outputs.root,
         registry=settings.registry.path,
     )  # fmt: skip
+    try:
+        check_target(places, out)
+    except BadData as error:
+        raise typer.BadParameter(str(error)) from error
     data = site_dataset(places, site)
-    history = history_line(datetime.now(UTC), f"regrowth-monitor {__version__}", f"regrowth export {site} {out.name}")
     with dask_progress("export"):
-        write_dataset(data, out, history=history)
+        write_dataset(data, out, at=datetime.now(UTC), command=f"regrowth export {site} {out.name}")
     scenes, accepted = data.sizes["time"], int(data["accepted"].sum())
     if as_json:
         print_json({

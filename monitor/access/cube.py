@@ -11,8 +11,8 @@ from monitor.access.installation import Installation
 from monitor.access.series import published_series
 from monitor.access.stored import PublishedSite, installation_of, published_site, stored_site
 from monitor.conventions import follow_cf
-from monitor.cover.fraction import ENDMEMBERS, Endmembers, cover
-from monitor.cover.indices import INDICES
+from monitor.cover.fraction import ENDMEMBERS, Endmembers, cover_of_bands
+from monitor.cover.indices import ndvi
 from monitor.cube.offset_check import check_offsets
 from monitor.cube.scenes import of_one_site
 from monitor.cube.store import LandscapeStore
@@ -114,9 +114,8 @@ def site_cube(stored: StoredSite, series: pd.DataFrame | None) -> xr.Dataset:
         accepted=("time", np.array(accepted, bool), _flags("whether the scene counts", "rejected accepted"))
     )
     endmembers = _endmembers(stored.landscape)
-    index, needed = INDICES[endmembers.index]
-    cube["ndvi"] = INDICES["ndvi"][0](cube["red"], cube["nir"]).where(cube["clear"])
-    cube["cover"] = cover(index(*(cube[band] for band in needed)).where(cube["clear"]), endmembers)
+    cube["ndvi"] = ndvi(cube["red"], cube["nir"]).where(cube["clear"])
+    cube["cover"] = cover_of_bands(cube, endmembers)
     cube["inside"] = (("y", "x"), stored.inside)
     for name in bands.OBSERVED:
         cube[name].attrs = {
@@ -163,8 +162,14 @@ def attributes(places: Installation, stored: StoredSite, site: str, published: P
     producers = [PRODUCERS[kind] for kind in PRODUCERS if any(sensor.startswith(kind) for sensor in sensors)]
     described = {
         "title": f"Surface reflectance, NDVI and vegetation cover of site {site}",
+        "id": f"{site}-{stored.snapshot}",
+        "summary": f"All stored satellite acquisitions of restoration site {site}: surface reflectance, clear pixels, "
+        "NDVI and vegetation cover, for judging whether the restoration takes hold.",
+        "keywords": ", ".join(["ecological restoration", "vegetation cover", "NDVI", "surface reflectance", *sensors]),
+        "creator_name": "regrowth-monitor",
         "institution": "; ".join(name for name, _ in producers) or "not known",
         "source": f"surface reflectance of {', '.join(sensors) or 'no scene'} from {', '.join(sources) or 'no source'}",
+        "processing_level": "surface reflectance as delivered (level 2), masked, with index and cover derived from it",
         "references": REFERENCES,
         "license": " ".join(notice.format(years="-".join(years[[0, -1]])) for _, notice in producers) or "not known",
         "site": site,

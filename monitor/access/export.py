@@ -1,6 +1,7 @@
-"""Cube and series of a site in one NetCDF file or Zarr store, by the CF conventions."""
+"""Cube and series of a site in one NetCDF file or Zarr store, by the CF and ACDD conventions."""
 
 import warnings
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,10 +12,13 @@ import pandas as pd
 import xarray as xr
 import zarr
 
+from monitor import __version__
 from monitor.access.cube import attributes, site_cube
 from monitor.access.installation import Installation
 from monitor.access.series import not_published, published_series
-from monitor.access.stored import published_site, stored_site
+from monitor.access.stored import installation_of, published_site, stored_site
+from monitor.conventions import discovery, history_line
+from monitor.cube.bucket import local_folder
 from monitor.errors import BadData, as_disk_full
 from monitor.files import appearing
 
@@ -34,8 +38,61 @@ SERIES_VARIABLES: Final = {
         "reference_cover", {**_COVER, "long_name": "mean cover of ground that had the planned cover before the start"},
     ),
     "clear_fraction": ("clear_fraction", {"units": "1", "long_name": "share of the site that was seen"}),
+    "second_index": ("second_index", {"units": "1", "long_name": "mean NBR, or NDMI, of the site"}),
+    "control_second_index": ("control_second_index", {"units": "1", "long_name": "the same of the control ground"}),
 }  # fmt: skip
 """Columns of the series that are exported, with the names and attributes of their variables along time."""
+
+
+def export(path: str | Path, site: str, out: str | Path) -> Path:
+    """Write cube and series of a site as one NetCDF file or Zarr store, whole or not at all, as ``regrowth export``.
+
+    It follows CF-1.11 and ACDD-1.3. A run may store new scenes at the same time.
+
+    Parameters
+    ----------
+    path : str or Path
+        The configuration file of the installation, or its output root. The environment is not read.
+    site : str
+        Id of the site.
+    out : str or Path
+        New ``NAME.nc`` (NetCDF) or ``NAME.zarr``; nothing is ever replaced.
+
+    Returns
+    -------
+    Path
+        Absolute path of the file.
+
+    Raises
+    ------
+    BadConfiguration
+        There is no installation at `path`.
+    BadData
+        The site is unknown or not published yet; or `out` exists, has another suffix, or lies in the store.
+    StoreBroken
+        The store of the site cannot be read.
+    DiskFull
+        The disk is full.
+
+    Examples
+    --------
+    >>> export("outputs/demo", "demo-02", "demo-02.nc")  # doctest: +SKIP
+    """
+    places = installation_of(path, site)
+    if not isinstance(out, str | Path):
+        raise BadData(f"out is of type {type(out).__name__}; give the path of a new NAME.nc or NAME.zarr")
+    out = Path(out).expanduser().absolute()
+    check_target(places, out)
+    write_dataset(site_dataset(places, site), out, at=datetime.now(UTC), command=f"monitor.export {site} {out.name}")
+    return out
+
+
+def check_target(places: Installation, out: Path) -> None:
+    """Refuse a file of another format, and one inside the store."""
+    if out.suffix.lower() not in SUFFIXES:
+        raise BadData(f"OUT ends in {out.suffix!r}; it must end in .nc (NetCDF) or .zarr")
+    if local_folder(places.store).resolve() in out.resolve().parents:
+        raise BadData(f"OUT {out} is inside the store; write elsewhere")
 
 
 def site_dataset(places: Installation, site: str) -> xr.Dataset:
@@ -78,7 +135,7 @@ def _series_variables(scenes: np.ndarray, series: pd.DataFrame) -> dict[str, Any
     }
 
 
-def write_dataset(data: xr.Dataset, out: Path, *, history: str) -> None:
+def write_dataset(data: xr.Dataset, out: Path, *, at: datetime, command: str) -> None:
     """Write a Dataset as NetCDF or Zarr, by suffix: completely or not at all, block by block.
 
     Parameters
@@ -87,8 +144,10 @@ def write_dataset(data: xr.Dataset, out: Path, *, history: str) -> None:
         From :func:`site_dataset`.
     out : Path
         New file or folder that ends in one of :data:`SUFFIXES`.
-    history : str
-        What was run and when, for the attribute of that name.
+    at : datetime
+        Now, with a time zone.
+    command : str
+        What was run, for the attribute ``history``.
 
     Raises
     ------
@@ -99,7 +158,8 @@ def write_dataset(data: xr.Dataset, out: Path, *, history: str) -> None:
     """
     if out.exists() or out.is_symlink():  # a link that leads nowhere too
         raise BadData(f"{out} exists; give another name, or remove it first")
-    data = data.assign_attrs(history=history)
+    history = history_line(at, f"regrowth-monitor {__version__}", command)
+    data = discovery(data).assign_attrs(history=history, date_created=f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}")
     before = netCDF4.get_chunk_cache()
     netCDF4.set_chunk_cache(2**20)  # nothing is read again; the default is 64 MB for each variable
     try:

@@ -35,20 +35,24 @@ class Installation:
     """The file of sites."""
 
 
-def find_installation(path: Path) -> Installation:
+def find_installation(path: str | Path) -> Installation:
     """Read the places of an installation.
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
         Its configuration file; or a folder that has ``regrowth.toml`` in it or beside it, as the output root does.
 
     Raises
     ------
     BadConfiguration
-        There is no such file, or it cannot be read.
+        There is no such file, it cannot be read, or `path` is not a path.
     """
-    path = path.expanduser().absolute()
+    if not isinstance(path, str | Path):
+        raise BadConfiguration(
+            f"{path!r} is of type {type(path).__name__}; give the path of the configuration file, or of the output root"
+        )
+    path = Path(path).expanduser().absolute()
     config = path if path.is_file() else _config_of(path)
     try:
         values = tomllib.loads(config.read_text(encoding="utf-8-sig"))

@@ -21,7 +21,7 @@ from monitor.access.installation import Installation, bucket_folder, find_instal
 from monitor.cube.bucket import SCHEME, Place, landscape_folders
 from monitor.cube.store import LandscapeStore
 from monitor.cube.stored_site import StoredSite
-from monitor.errors import BadConfiguration, BadData, MonitorError
+from monitor.errors import BadData, MonitorError
 from monitor.sites.landscapes import landscape_place
 from monitor.sites.registry import read_sites
 
@@ -53,15 +53,11 @@ def installation_of(path: str | Path, site: str) -> Installation:
     BadData
         `site` is not a text.
     """
-    if not isinstance(path, str | Path):
-        raise BadConfiguration(
-            f"{path!r} is of type {type(path).__name__}; give the path of the configuration file, or of the output root"
-        )
     if str(path).startswith(SCHEME):
         store = bucket_folder(str(path), NOWHERE)
         places = Installation(config=NOWHERE, store=store, outputs=NOWHERE, registry=NOWHERE)
     else:
-        places = find_installation(Path(path))
+        places = find_installation(path)
     if not isinstance(site, str):
         nearest = _nearest(site, _registered(places))
         raise BadData(f"{site!r} is of type {type(site).__name__}, and the id of a site is a text{nearest}")

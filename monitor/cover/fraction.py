@@ -8,13 +8,16 @@ percentiles, trends would mean nothing. The absolute value is uncertain by 0.10 
 differences in time on fixed end members are far more precise.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import xarray as xr
 
+from monitor.cover.indices import INDICES
 from monitor.cover.kernels import evaluate
+from monitor.errors import BadData
 from monitor.sites.biomes import BIOMES, ByBiome, biome_of
 from monitor.sites.cover_scale import MEASUREMENTS, Measurement, cover_basis
 from monitor.sites.site import Biome, Site
@@ -73,3 +76,75 @@ def cover(index: xr.DataArray, endmembers: Endmembers) -> xr.DataArray:
         keep_attrs="drop_conflicts", dask="parallelized", output_dtypes=[np.result_type(np.float32, index.dtype)],
     )  # fmt: skip
     return scaled.rename("cover").assign_attrs(units="1", long_name="fractional vegetation cover")
+
+
+def cover_of_bands(bands: Mapping[Any, xr.DataArray], endmembers: Endmembers) -> xr.DataArray:
+    """Vegetation cover from bands.
+
+    Parameters
+    ----------
+    bands : mapping of str to xr.DataArray
+        Those that the index of `endmembers` needs, and ``clear``, if any of the ground was not seen. [1]
+    endmembers : Endmembers, end members of the biome
+
+    Returns
+    -------
+    xr.DataArray
+        Same dimensions, 0..1; NaN where a band is NaN or ``clear`` is false. [1]
+    """
+    index, needed = INDICES[endmembers.index]
+    values = index(*(bands[name] for name in needed))
+    return cover(values.where(bands["clear"]) if "clear" in bands else values, endmembers)
+
+
+def vegetation_cover(bands: xr.Dataset | Mapping[str, xr.DataArray], biome: str | None = None) -> xr.DataArray:
+    """Vegetation cover as the nights compute it in a biome: by its index between bare soil and full cover.
+
+    Absolute cover is uncertain by 0.10 to 0.15; differences in time are far more precise.
+
+    Parameters
+    ----------
+    bands : xr.Dataset or mapping of str to xr.DataArray
+        ``red`` and ``nir``, surface reflectance on one grid, any dimensions, numpy or dask; and ``clear``, true where
+        the ground was seen, unless all of it was. The cube of :func:`monitor.open_site` is one. [1]
+    biome : str, optional
+        One of ``docs/biomes.md``, such as ``loess`` or ``sandy``. Default: that of the cube.
+
+    Returns
+    -------
+    xr.DataArray
+        Same dimensions, 0..1, lazy where the bands are; NaN where the ground was not seen or a band is NaN. [1]
+
+    Raises
+    ------
+    BadData
+        The biome is unknown or not given, or a band is absent or not of reflectances.
+
+    Examples
+    --------
+    >>> bands = {"red": xr.DataArray([0.08, 0.04]), "nir": xr.DataArray([0.12, 0.40])}
+    >>> vegetation_cover(bands, "loess").values.round(2)
+    array([0.14, 0.95])
+    """
+    if not isinstance(bands, Mapping):
+        raise BadData(
+            f"the bands are of type {type(bands).__name__}; give an xarray.Dataset with red and nir, as "
+            "monitor.open_site does, or {'red': red, 'nir': nir}"
+        )
+    biome = getattr(bands, "attrs", {}).get("biome") if biome is None else biome
+    if not isinstance(biome, str):
+        wrong = "no biome is given" if biome is None else f"the biome is of type {type(biome).__name__}, not a text"
+        raise BadData(f"{wrong}; give one of {', '.join(ENDMEMBERS)}")
+    endmembers = ENDMEMBERS[biome]
+    needed = INDICES[endmembers.index][1]
+    if absent := [name for name in needed if name not in bands]:
+        raise BadData(
+            f"there is no band {absent[0]!r} among {', '.join(map(str, bands))}; cover needs {' and '.join(needed)}"
+        )
+    for name in needed:
+        if np.issubdtype(getattr(bands[name], "dtype", float), np.integer):
+            raise BadData(
+                f"{name} holds whole numbers ({bands[name].dtype}); cover needs reflectance from 0 to 1: apply scale "
+                "and offset of the product first"
+            )
+    return cover_of_bands(bands, endmembers)

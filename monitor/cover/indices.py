@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 
 from monitor.cover.kernels import evaluate
+from monitor.errors import BadData
 
 
 def normalized_difference(a: xr.DataArray, b: xr.DataArray) -> xr.DataArray:
@@ -158,6 +159,11 @@ def nbr(nir: xr.DataArray, swir22: xr.DataArray) -> xr.DataArray:
 
 
 def _evaluated(formula: str, *layers: xr.DataArray) -> xr.DataArray:
+    for layer in layers:
+        if not isinstance(layer, xr.DataArray) or layer.dtype.kind not in "biuf":
+            found = f"of {layer.dtype}" if isinstance(layer, xr.DataArray) else type(layer).__name__
+            msg = f"{formula} needs an xarray.DataArray of numbers for each band, not {found}: xarray.DataArray(values)"
+            raise BadData(msg)
     evaluated: xr.DataArray = xr.apply_ufunc(
         evaluate, *layers, kwargs={"formula": formula}, keep_attrs="drop_conflicts", dask="parallelized",
         output_dtypes=[np.result_type(np.float32, *(layer.dtype for layer in layers))],

@@ -91,21 +91,25 @@ def account_json(account: Account) -> bytes:
     return (json.dumps(account.summary, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
 
 
+def account_rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Hectares of the programme, then of each group: the summary of an account as rows of a table."""
+    rows = [("programme", None, summary), *((row["by"], row["value"], row) for row in summary["groups"])]
+    return [
+        {
+            "by": by, "value": value, **{name: row[name] for name in ROW_COLUMNS}, **row["hectares"],
+            **{name: row[name] for name in sums_by_probability([])},
+        }
+        for by, value, row in rows
+    ]  # fmt: skip
+
+
 def account_csv(account: Account) -> bytes:
     """``programme.csv``: one row for the programme, one a group, and one a pair of sites that claim the same ground."""
-    summary = account.summary
-    probable = list(sums_by_probability([]))
-    columns = ("by", "value", *ROW_COLUMNS, *summary["hectares"], *probable, *CLAIM_COLUMNS)
-    rows = [
-        {"by": "programme", **{name: row[name] for name in (*ROW_COLUMNS, *probable)}, **row["hectares"], **keys}
-        for row, keys in [
-            (summary, {}),
-            *((row, {"by": row["by"], "value": row["value"]}) for row in summary["groups"]),
-        ]
-    ]
+    rows = account_rows(account.summary)
+    columns = (*rows[0], *CLAIM_COLUMNS)
     rows += [
         {**claim, "by": "double_registration", "sites": 2, "shared_hectares": claim["hectares"]}
-        for claim in summary["double_registrations"]
+        for claim in account.summary["double_registrations"]
     ]
     lines = [",".join(columns), *(",".join(_cell(row.get(name)) for name in columns) for row in rows)]
     return marked(("\n".join(lines) + "\n").encode("utf-8", "replace"))

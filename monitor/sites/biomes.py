@@ -7,6 +7,7 @@ project's own plans, placebos and chronosequences.
 """
 
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import Final
 
 from monitor.errors import BadData
@@ -50,7 +51,9 @@ class ByBiome[T](dict[str, T]):
 
     def __missing__(self, name: str) -> T:
         """Refuse a name that is missing, as BadData with all names."""
-        raise BadData(f"biome {name!r} is not built in; built-in are {', '.join(self)}. Others: docs/biomes.md")
+        near = get_close_matches(name, self, n=1)
+        hint = f"did you mean {near[0]!r}? Built-in" if near else "built-in"
+        raise BadData(f"biome {name!r} is not built in; {hint} are {', '.join(self)}. Others: docs/biomes.md")
 
 
 BIOMES: Final = ByBiome({

@@ -68,13 +68,14 @@ def slope(da: xr.DataArray) -> xr.DataArray:
     return with_attributes(result, da, "slope", MONOTONIC["slope"])
 
 
-def trend(da: xr.DataArray) -> xr.Dataset:
+def trend(cube: xr.DataArray | xr.Dataset) -> xr.Dataset:
     """Theil-Sen slope, Mann-Kendall test and harmonic fit of every pixel.
 
     Parameters
     ----------
-    da : xr.DataArray
-        A map, see the module.
+    cube : xr.DataArray or xr.Dataset
+        Values (time, y, x), numpy or dask, time ascending, one layer a day, not finite where not seen. Of a Dataset its
+        only such variable, or ``ndvi``; of the cube of :func:`monitor.open_site` the scenes that count.
 
     Returns
     -------
@@ -92,8 +93,14 @@ def trend(da: xr.DataArray) -> xr.Dataset:
     See Also
     --------
     monitor.trends.kernels.monotonic.monotonic, monitor.trends.kernels.harmonic.harmonic : methods and sources.
+
+    Examples
+    --------
+    >>> maps = trend(monitor.open_site("outputs/demo", "demo-02"))  # doctest: +SKIP
+    >>> maps.slope.plot()  # doctest: +SKIP
     """
     long_names = {**MONOTONIC, **HARMONIC}
+    da = _layers_of(cube) if isinstance(cube, xr.Dataset) else cube
     t = decimal_years(da)
     harmonics = 2 if t.size >= DENSE_LAYERS * (t[-1] - t[0]) else 1
     table = _by_pixel(_trend, da, "statistic", len(long_names), t=t, harmonics=harmonics)
@@ -113,6 +120,18 @@ def trend(da: xr.DataArray) -> xr.Dataset:
         "harmonics": harmonics,
     }
     return out
+
+
+def _layers_of(cube: xr.Dataset) -> xr.DataArray:
+    """The variable of a Dataset that has a trend, without layers that were rejected."""
+    names = [name for name, values in cube.data_vars.items() if "time" in values.dims and values.ndim > 1]
+    if "ndvi" not in names and len(names) != 1:
+        raise BadData(
+            f"the Dataset has {len(names)} variables on time and place ({', '.join(map(str, names))}); name one, as in "
+            "monitor.trend(cube['cover'])"
+        )
+    layers = cube["ndvi" if "ndvi" in names else names[0]]
+    return layers[{"time": cube["accepted"].values}] if "accepted" in cube.coords else layers
 
 
 def growing_season_means(da: xr.DataArray, window: tuple[int, int]) -> xr.DataArray:

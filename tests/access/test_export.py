@@ -2,12 +2,18 @@
 
 import json
 import shutil
+from datetime import UTC, datetime
 
+import geopandas
 import netCDF4
 import numpy as np
 import pytest
 import rioxarray
+import shapely
 import xarray as xr
+from compliance_checker.acdd import ACDD1_3Check
+from compliance_checker.base import BaseCheck
+from compliance_checker.runner import CheckSuite
 from odc.geo.geobox import GeoBox
 from typer.testing import CliRunner
 
@@ -20,7 +26,7 @@ from monitor.access.installation import find_installation
 from monitor.cube.stored_site import CUBE_CHUNK_BYTES
 from monitor.errors import BadData, DiskFull, StoreBroken
 from tests.landscape import lone_site
-from tests.test_conventions import faults
+from tests.test_conventions import faults, passed
 
 SITE = "demo-02"
 
@@ -44,6 +50,29 @@ def files(demo, tmp_path_factory):
 
 def test_a_checker_of_the_conventions_finds_nothing_in_the_netcdf(files):
     assert faults(files / "site.nc") == []
+
+
+@pytest.mark.filterwarnings("ignore:Passing the dataset:DeprecationWarning")  # compliance-checker 6.1 to itself
+def test_a_catalogue_finds_the_file_by_place_time_and_creator(demo, files):
+    """All that ACDD 1.3 highly recommends is there, but for standard names of quantities that have none."""
+    with netCDF4.Dataset(files / "site.nc") as file:
+        suite = CheckSuite()
+        suite.checkers = {"acdd": ACDD1_3Check}
+        scored, errors = suite.run_all(file, ["acdd"])["acdd"]
+        wanting = [
+            (result.name.split('"')[1], *result.msgs)
+            for result in scored
+            if result.weight == BaseCheck.HIGH and not passed(result.value)
+        ]
+        places = [file.getncattr(f"geospatial_{name}") for name in ("lon_min", "lat_min", "lon_max", "lat_max")]
+        times = [file.getncattr(f"time_coverage_{end}") for end in ("start", "end")]
+        assert {"creator_name", "date_created", "license", "summary", "keywords", "id"} <= {*file.ncattrs()}
+    nameless = ("clear_fraction", "control_second_index", "second_index")
+    assert (errors, sorted(wanting)) == ({}, [(name, "standard_name") for name in nameless])
+    outline = geopandas.read_parquet(demo / "sites.parquet").set_index("site").geometry[SITE]
+    assert shapely.box(*places).covers(outline)
+    assert shapely.box(*places).area < 1e-5  # the cube is 240 m wide
+    assert times == ["2015-08-01T00:00:00Z", "2020-10-28T00:00:00Z"]
 
 
 @pytest.mark.parametrize("name", ["site.nc", "site.zarr"])
@@ -113,7 +142,7 @@ def test_nothing_half_written_is_left(demo, tmp_path, monkeypatch, name, error, 
     write = module._delayed_write
     monkeypatch.setattr(module, "_delayed_write", lambda data, partial: (write(data, partial), fail()))
     with pytest.raises(raised):
-        write_dataset(data, tmp_path / name, history="test")
+        write_dataset(data, tmp_path / name, at=datetime.now(UTC), command="test")
     assert list(tmp_path.iterdir()) == []
 
 
