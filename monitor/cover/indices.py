@@ -19,22 +19,6 @@ from monitor.cover.kernels import evaluate
 from monitor.errors import BadData
 
 
-def normalized_difference(a: xr.DataArray, b: xr.DataArray) -> xr.DataArray:
-    """Normalised difference, (a - b) / (a + b).
-
-    Parameters
-    ----------
-    a, b : xr.DataArray
-        Surface reflectance of two bands on one grid, any dimensions, numpy or dask. [1]
-
-    Returns
-    -------
-    xr.DataArray
-        Same dimensions, lazy where the bands are; NaN where an input is NaN or a + b is not positive. [1]
-    """
-    return _evaluated("normalized_difference", a, b)
-
-
 def ndvi(red: xr.DataArray, nir: xr.DataArray) -> xr.DataArray:
     """Normalised difference vegetation index, (nir - red) / (nir + red) [1]_.
 
@@ -180,23 +164,3 @@ INDICES: Final[dict[str, tuple[Callable[..., xr.DataArray], tuple[str, ...]]]] =
     "nbr": (nbr, ("nir", "swir22")),
 }
 """Function of every index that is computed, and the bands it needs in order."""
-
-
-def indices(cube: xr.Dataset) -> xr.Dataset:
-    """All indices of a cube, NaN where the ground was not seen.
-
-    Parameters
-    ----------
-    cube : xr.Dataset
-        Bands as reflectance and the boolean ``clear`` on the same dimensions.
-
-    Returns
-    -------
-    xr.Dataset
-        The variables of :data:`INDICES`; one whose band a sensor lacks is NaN throughout. Lazy where the cube is.
-    """
-    layers = {
-        name: index(*(cube[band] for band in needed)).where(cube["clear"]).assign_attrs(units="1")
-        for name, (index, needed) in INDICES.items()
-    }
-    return xr.Dataset(layers, coords=cube.coords)

@@ -13,7 +13,7 @@ import xarray as xr
 from monitor.conventions import CONVENTIONS
 from monitor.errors import BadData
 from monitor.trends.kernels.harmonic import harmonic
-from monitor.trends.kernels.monotonic import DAYS_PER_YEAR, monotonic, slope_and_score
+from monitor.trends.kernels.monotonic import DAYS_PER_YEAR, monotonic
 from monitor.trends.kernels.season_sums import season_means
 
 MONOTONIC: Final = {
@@ -44,28 +44,6 @@ EPOCH: Final = np.datetime64("2000-01-01", "ns")
 
 DENSE_LAYERS: Final = 12
 """Minimum density of layers for a second harmonic. [1/year]"""
-
-
-def slope(da: xr.DataArray) -> xr.DataArray:
-    """Theil-Sen slope of every pixel of a map, as in :func:`monitor.trends.kernels.monotonic.slope_and_score`.
-
-    Parameters
-    ----------
-    da : xr.DataArray
-        Values (time, y, x), numpy or dask, time ascending; not finite where not seen.
-
-    Returns
-    -------
-    xr.DataArray
-        (y, x), lazy where `da` is; NaN with fewer than two values. [units of `da` per year]
-
-    Raises
-    ------
-    BadData
-        As for :func:`decimal_years`.
-    """
-    result = _by_pixel(_slope, da, "statistic", 1, t=decimal_years(da)).isel(statistic=0)
-    return with_attributes(result, da, "slope", MONOTONIC["slope"])
 
 
 def trend(cube: xr.DataArray | xr.Dataset) -> xr.Dataset:
@@ -266,11 +244,6 @@ def _layers(block: np.ndarray) -> np.ndarray:
     """Reshape (..., n) to (n, pixels), without a copy if it is float32 and time is first in memory."""
     with np.errstate(over="ignore"):  # numbers beyond single precision become infinite: not seen
         return np.ascontiguousarray(np.moveaxis(block, -1, 0), np.float32).reshape(block.shape[-1], -1)
-
-
-def _slope(block: np.ndarray, *, t: np.ndarray) -> np.ndarray:
-    slopes, _ = slope_and_score(t, _layers(block))
-    return slopes.reshape(*block.shape[:-1], 1)
 
 
 def _trend(block: np.ndarray, *, t: np.ndarray, harmonics: int) -> np.ndarray:

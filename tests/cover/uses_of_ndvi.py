@@ -67,4 +67,4 @@ def trend(red: xr.DataArray, nir: xr.DataArray, folder: Path) -> np.ndarray:
     days = [np.datetime64(f"{year}-07-01", "ns") for year in YEARS]
     places = {"time": days, "y": -np.arange(SIDE, dtype=float), "x": np.arange(SIDE, dtype=float)}
     xr.Dataset({"red": red, "nir": nir}).assign_coords(places).to_netcdf(folder / "cube.nc")
-    return maps.slope(open_series(folder / "cube.nc", "ndvi").series).values
+    return maps.trend(open_series(folder / "cube.nc", "ndvi").series)["slope"].values

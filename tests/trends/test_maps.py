@@ -68,7 +68,6 @@ def test_numpy_and_dask_agree_to_the_bit_however_it_is_chunked(make_map, chunks,
     da = make_map(noise=0.1, unseen=0.3)
     da = (da.fillna(0) * 10_000).astype(kind) if kind == "int16" else da.astype(kind)
     xr.testing.assert_identical(maps.trend(da.chunk(chunks)).compute(), maps.trend(da))
-    xr.testing.assert_identical(maps.slope(da.chunk(chunks)).compute(), maps.slope(da))
     seasons = maps.growing_season_means(da, (121, 288))
     xr.testing.assert_identical(maps.growing_season_means(da.chunk(chunks), (121, 288)).compute(), seasons)
 
@@ -77,14 +76,7 @@ def test_nothing_is_computed_before_it_is_needed(make_map):
     da = make_map().chunk(time=10, y=2)
     with Callback(start=no_early_computation), dask.config.set(scheduler="threads"):
         found = maps.trend(maps.growing_season_means(da, (121, 288)))
-        steepest = maps.slope(da)
     assert all(dask.is_dask_collection(variable.data) for variable in found.data_vars.values())
-    assert dask.is_dask_collection(steepest.data)
-
-
-def test_the_slope_is_the_same_alone_and_beside_its_test(make_map):
-    da = make_map(noise=0.1, unseen=0.3)
-    np.testing.assert_array_equal(maps.slope(da), maps.trend(da)["slope"])
 
 
 @pytest.mark.parametrize("layers", [8, 160])
@@ -202,17 +194,16 @@ BROKEN = {
 @pytest.mark.parametrize(("spoil", "message"), BROKEN.values(), ids=BROKEN)
 def test_a_series_unfit_for_a_trend_is_refused_with_the_reason(make_map, spoil, message):
     da = spoil(make_map())
-    for function in (maps.trend, maps.slope, lambda da: maps.growing_season_means(da, (1, 366))):
+    for function in (maps.trend, lambda da: maps.growing_season_means(da, (1, 366))):
         with pytest.raises(BadData, match=message):
             function(da)
 
 
-@pytest.mark.parametrize("function", [maps.trend, maps.slope])
-def test_a_plain_array_is_refused_with_what_to_give(function):
+def test_a_plain_array_is_refused_with_what_to_give():
     with pytest.raises(
         BadData, match=r"needs an xarray.DataArray on \(time, y, x\) .* not a ndarray: xarray.DataArray\("
     ):
-        function(np.zeros((3, 2, 2)))
+        maps.trend(np.zeros((3, 2, 2)))
 
 
 def test_a_map_that_runs_from_south_to_north_stays_in_its_own_order(make_map):

@@ -2,7 +2,8 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -42,7 +43,7 @@ def assess(
     series: pd.DataFrame | xr.Dataset,
     plan: Mapping[str, Any] | pd.DataFrame | str | Path | None = None,
     *,
-    at: Any = None,
+    at: date | str | Iterable[date | str] | None = None,
     **promise: Any,
 ) -> pd.DataFrame:
     """Judge sites from their series, as every night does: one row a site and acquisition from its start on.
@@ -143,16 +144,15 @@ def _plans(plan: Any, promise: Mapping[str, Any], frame: pd.DataFrame) -> Path |
         )
     sites = list(frame["site"].unique()) if "site" in frame else []
     alone = {} if len(sites) > 1 else {"site": sites[0] if len(sites) else "site"}
-    return Given("plan", [{**alone, **row}])
+    return Given("plan", [alone | {str(name): value for name, value in row.items()}])
 
 
 def _days(at: Any) -> np.ndarray:
     """Days that are requested, (n,) datetime64[D]."""
     try:
-        days: np.ndarray = pd.to_datetime(np.atleast_1d(at)).to_numpy().astype("datetime64[D]")
-    except (ValueError, TypeError) as error:
+        return np.array([date.fromisoformat(str(day)[:10]) for day in np.atleast_1d(at)], "datetime64[D]")
+    except ValueError as error:
         raise BadData(f"at is {shown(str(at))}; a date such as '2021-07-15' is expected, or a list of them") from error
-    return days
 
 
 def judge_tables(
