@@ -61,11 +61,11 @@ bench: setup .venv/bench-installed
 # After a change of dependencies in pyproject.toml; needs uv.
 lock:
 	uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-header --no-annotate \
-		--extra apprise --extra build --extra demo --extra postgresql pyproject.toml --output-file requirements.lock
+		--extra apprise --extra demo --extra postgresql --group build pyproject.toml --output-file requirements.lock
 	uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-header --no-annotate \
-		--constraints requirements.lock --extra apprise --extra build --extra demo --extra postgresql --extra plot --extra docs --extra test --extra lint pyproject.toml --output-file requirements-dev.lock
+		--constraints requirements.lock --all-extras --group build --group dev pyproject.toml --output-file requirements-dev.lock
 	uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-header --no-annotate \
-		--constraints requirements.lock --extra bench pyproject.toml --output-file benchmarks/requirements.lock
+		--constraints requirements.lock --group bench pyproject.toml --output-file benchmarks/requirements.lock
 
 clean:
 	rm -rf .venv docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -122,7 +122,7 @@ def ledger(settings: Any) -> Iterator[Ledger]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Chromium that connects to nothing of its maker."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install '.[test]'")
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is in the group 'test'")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         pytest.skip("pages are opened in Chromium, which is not installed: apt-get install chromium")

@@ -66,7 +66,7 @@ def test_every_page_and_notebook_is_in_the_table_of_contents(root):
 @pytest.fixture(scope="module")
 def site(root, tmp_path_factory):
     """The documentation site, built as `make docs` does, but without executing the notebook, which has its own test."""
-    pytest.importorskip("furo", reason="the documentation needs the extra 'docs'")
+    pytest.importorskip("furo", reason="the documentation needs the group 'docs'")
     out = tmp_path_factory.mktemp("site")
     options = ["-q", "-W", "--keep-going", "-E", "-b", "html", "-d", str(out / "trees"), "-D", "nb_execution_mode=off"]
     built = subprocess.run(

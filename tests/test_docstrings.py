@@ -7,7 +7,7 @@ from pkgutil import resolve_name
 
 import pytest
 
-validate = pytest.importorskip("numpydoc.validate", reason="numpydoc is in the extra 'docs'").validate
+validate = pytest.importorskip("numpydoc.validate", reason="numpydoc is in the group 'docs'").validate
 
 SOUND = ("GL03", "GL07", "GL08", "PR02", "PR03", "YD01")
 """Checks of numpydoc for every docstring: there is one, its sections are in order, and it names the parameters of the

@@ -18,13 +18,8 @@ EXPOSED = (
     "cryptography", "dask", "distributed", "h11", "jinja2", "pillow", "pyarrow", "python-multipart", "requests",
     "starlette", "urllib3",
 )  # fmt: skip
-LOCK_OF_EXTRA = {
-    "docs": DEVELOPMENT,
-    "plot": DEVELOPMENT,
-    "test": DEVELOPMENT,
-    "lint": DEVELOPMENT,
-    "bench": BENCHMARKS,
-}
+LOCK_OF = {"plot": DEVELOPMENT, "docs": DEVELOPMENT, "lint": DEVELOPMENT, "test": DEVELOPMENT, "bench": BENCHMARKS}
+"""The lock of an extra or a group; of any other it is RUNTIME."""
 
 
 def locked(root, lock="requirements.lock"):
@@ -35,10 +30,12 @@ def locked(root, lock="requirements.lock"):
 
 
 def test_every_dependency_of_the_project_is_locked_at_a_version_it_allows(root):
-    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = project["optional-dependencies"]
+    pyproject = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    project, groups = pyproject["project"], pyproject["dependency-groups"]
+    assert {one["include-group"] for one in groups.pop("dev")} == {"docs", "lint", "test"}
     required = [(RUNTIME, text) for text in project["dependencies"]]
-    required += [(LOCK_OF_EXTRA.get(extra, RUNTIME), text) for extra, listed in extras.items() for text in listed]
+    optional = project["optional-dependencies"] | groups
+    required += [(LOCK_OF.get(name, RUNTIME), text) for name, listed in optional.items() for text in listed]
     for lock, text in required:
         requirement = Requirement(text)
         name, versions = canonicalize_name(requirement.name), locked(root, lock)

@@ -22,4 +22,4 @@ class Exit(IntEnum):
 def status_of(error: MonitorError) -> Exit:
     """Exit status of a command that an expected error stopped."""
     statuses = {BadConfiguration: Exit.CONFIGURATION, TryLater: Exit.TRY_LATER, BadData: Exit.BAD_DATA}
-    return next((status for kind, status in statuses.items() if isinstance(error, kind)), Exit.ALL_FAILED)
+    return next((statuses[kind] for kind in type(error).__mro__ if kind in statuses), Exit.ALL_FAILED)

@@ -46,7 +46,7 @@ def canonical(value: Any) -> bytes:
     try:
         return rfc8785.dumps(value)
     except (ValueError, RecursionError) as error:
-        raise BadData(f"a value has no canonical JSON ({error or 'it is nested too deeply'})") from error
+        raise BadData(f"a value has no canonical JSON ({error})") from error
 
 
 def representable(value: Any) -> Any:
@@ -82,7 +82,7 @@ def representable(value: Any) -> Any:
     return value
 
 
-def _has_exponent(value: float) -> bool:
+def _has_exponent(value: object) -> bool:
     """Whether a large number is written with an exponent, and so is read as a float again."""
     return isinstance(value, float) and abs(value) >= _EXPONENT_FROM
 

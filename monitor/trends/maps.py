@@ -92,7 +92,7 @@ def trend(cube: xr.DataArray | xr.Dataset) -> xr.Dataset:
     )
     out.attrs = {
         "Conventions": CONVENTIONS,
-        "title": f"{TITLE}{da.name or 'a series'}, {_day(da, 0)} to {_day(da, -1)}",
+        "title": f"{TITLE}{'a series' if da.name is None else da.name}, {_day(da, 0)} to {_day(da, -1)}",
         "year": f"{DAYS_PER_YEAR} days",
         "middle": str((EPOCH + np.timedelta64(round((t[0] + t[-1]) / 2 * DAYS_PER_YEAR), "D")).astype("datetime64[D]")),
         "harmonics": harmonics,
@@ -153,7 +153,9 @@ def growing_season_means(da: xr.DataArray, window: tuple[int, int]) -> xr.DataAr
     out = _by_pixel(_seasons, da, "season", seasons.size, seasons=layers)
     time = mid_season(seasons, first - 1 + length / 2)
     out = out.rename(season="time").transpose("time", ...).assign_coords(time=time)
-    out = with_attributes(out, da, str(da.name or "value"), f"mean of days {first} to {last} of the year")
+    out = with_attributes(
+        out, da, "value" if da.name is None else str(da.name), f"mean of days {first} to {last} of the year"
+    )
     return out.assign_attrs({**da.attrs, "cell_methods": "time: mean"})
 
 

@@ -13,7 +13,7 @@ FORBIDDEN = re.compile(r"https?://|/tmp/|/home/")
 
 @pytest.fixture
 def notebook(root):
-    nbformat = pytest.importorskip("nbformat", reason="notebooks need the extra 'docs'")
+    nbformat = pytest.importorskip("nbformat", reason="notebooks need the group 'docs'")
     return nbformat.read(root / "docs" / "notebooks" / "site.ipynb", 4)
 
 
@@ -28,7 +28,7 @@ def test_the_notebook_is_stored_without_results_so_that_a_change_of_it_can_be_re
 
 def test_the_numbers_of_the_notebook_are_the_published_ones(notebook, demo, monkeypatch, tmp_path):
     """The cells in this process, without pictures: the fast twin of the next test."""
-    pyplot = pytest.importorskip("matplotlib.pyplot", reason="pictures need the extra 'docs'")
+    pyplot = pytest.importorskip("matplotlib.pyplot", reason="pictures need the group 'docs'")
     pyplot.switch_backend("agg")
     monkeypatch.setenv("REGROWTH_DEMO", str(demo))
     monkeypatch.chdir(tmp_path)
@@ -47,7 +47,7 @@ def test_the_numbers_of_the_notebook_are_the_published_ones(notebook, demo, monk
 
 @pytest.mark.slow
 def test_the_notebook_runs_in_a_kernel_and_shows_its_pictures(notebook, demo, monkeypatch, tmp_path):
-    nbclient = pytest.importorskip("nbclient", reason="notebooks need the extra 'docs'")
+    nbclient = pytest.importorskip("nbclient", reason="notebooks need the group 'docs'")
     manager = pytest.importorskip("jupyter_client").AsyncKernelManager
     monkeypatch.setenv("REGROWTH_DEMO", str(demo))
     kernel = manager(kernel_name="python3", transport="ipc", ip=str(tmp_path / "kernel"))
