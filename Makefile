@@ -13,7 +13,8 @@ setup: .venv/kernels
 	@touch $@
 
 .venv/installed: requirements.lock pyproject.toml
-	@test -n "$(PYTHON)" || { echo "Python 3.12 or newer with venv is needed (Debian: apt-get install python3-venv)"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "The regrowth monitor needs Python 3.12 or newer, with venv (Debian: apt-get install python3-venv);" \
+		"here is $$(python3 --version 2>&1 || echo no python3)"; exit 1; } >&2
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

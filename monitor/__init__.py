@@ -8,6 +8,7 @@ These functions do the work of a scientist, see ``docs/python.md``. Importing th
 >>> monitor.assess(series, "outputs/demo/sites/demo-02/plan.json")  # doctest: +SKIP
 """
 
+import sys
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
@@ -15,6 +16,9 @@ __all__ = [
     "assess", "evi2", "export", "msavi2", "ndvi", "open_series", "open_site", "plot", "programme", "trend",
     "vegetation_cover",
 ]  # fmt: skip
+
+if sys.version_info < (3, 12):  # noqa: UP036 # a clone can be imported by any Python
+    raise ImportError(f"the regrowth monitor needs Python 3.12 or newer; this is {sys.version.split()[0]}")
 
 if TYPE_CHECKING:
     from monitor.access.account import programme

@@ -59,7 +59,7 @@ def test_every_command_explains_itself():
 
 
 def test_commands_that_read_a_configuration_take_it_by_option_and_all_speak_json():
-    without_configuration = {"demo", "keys new", "recompute", "source index", "trends", "verify"}
+    without_configuration = {"demo", "keys new", "recompute", "sites sample", "source index", "trends", "verify"}
     for name, command in commands().items():
         options = {option for parameter in command.params for option in parameter.opts}
         assert "--json" in options or name == "serve", name  # which prints nothing

@@ -1,9 +1,15 @@
 """What is installed is the same for everyone, and nothing names a place it came from."""
 
 import re
+import shutil
+import subprocess
+import sys
+import tarfile
 import tomllib
+import zipfile
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -80,6 +86,60 @@ def test_a_lock_has_a_hash_for_everything_and_names_no_address(root, lock):
     assert all("--hash=sha256:" in block for block in blocks)
 
 
+@pytest.fixture(scope="module")
+def built(root, tmp_path_factory):
+    """Tracked files, source distribution made of them, and wheel made of that."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("this is not a clone of the repository")
+    place = tmp_path_factory.mktemp("built")
+    tracked = {name for name in listed.stdout.split("\0") if (root / name).is_file()}
+    for name in tracked:
+        (place / "copy" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(root / name, place / "copy" / name)
+
+    def build(kind, folder):
+        code = f"import setuptools.build_meta as backend; backend.build_{kind}({str(place)!r})"
+        subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, check=True)
+
+    build("sdist", place / "copy")
+    (source,) = place.glob("*.tar.gz")
+    with tarfile.open(source) as archive:
+        archive.extractall(place / "unpacked", filter="data")
+    (unpacked,) = (place / "unpacked").iterdir()
+    build("wheel", unpacked)
+    (wheel,) = place.glob("*.whl")
+    return tracked, unpacked, set(zipfile.ZipFile(wheel).namelist())
+
+
+def test_the_source_distribution_has_every_file_of_the_repository(built):
+    tracked, unpacked, _ = built
+    assert sorted(name for name in tracked if not (unpacked / name).is_file()) == []
+
+
+def test_the_wheel_has_every_file_of_the_program_and_the_sample_of_the_first_hour(built):
+    tracked, _, wheel = built
+    assert "jobs/install/sample/sites.geojson" in wheel
+    assert {name for name in wheel if ".dist-info/" not in name} == {
+        name for name in tracked if name.startswith(("jobs/", "monitor/"))
+    }
+
+
+def test_hooks_before_a_commit_are_checks_of_make_lint_and_download_nothing(root):
+    (local,) = yaml.safe_load((root / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    assert local["repo"] == "local"
+    lint = (root / "Makefile").read_text(encoding="utf-8").partition("\nlint:")[2].partition("\n\n")[0]
+    checks = set(re.findall(r"\$\(BIN\)/(\w[\w-]*(?: check| format)?)", lint))
+    commands = [hook["entry"].removeprefix(".venv/bin/") for hook in local["hooks"]]
+    assert {command.removesuffix(" --force-exclude").removesuffix(" .") for command in commands} == checks
+    assert {hook["language"] for hook in local["hooks"]} == {"system"}
+
+
+def test_github_runs_the_same_script_as_everyone(root):
+    workflow = yaml.safe_load((root / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+    assert [step["run"] for step in workflow["jobs"]["test"]["steps"] if "run" in step] == ["bash .ci/run"]
+
+
 def test_conda_users_get_the_same_through_the_same_lock(root):
     text = (root / "environment.yml").read_text(encoding="utf-8")
     assert "      - -r requirements.lock\n" in text
@@ -99,6 +159,26 @@ def test_setup_installs_the_complete_lock_without_resolving_so_that_the_first_pi
     installs = re.findall(r"pip install .*requirements[a-z-]*\.lock", text)
     assert len(installs) == len(LOCKS)
     assert all("--no-deps --require-hashes" in line for line in installs)
+
+
+def test_set_up_on_an_older_python_names_the_one_it_needs(root, tmp_path):
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy(root / name, tmp_path)
+    (tmp_path / "python3").write_text("#!/bin/sh\necho Python 3.11.2\ntest $1 = --version\n", encoding="utf-8")
+    (tmp_path / "python3").chmod(0o755)
+    ran = subprocess.run(
+        [shutil.which("make"), "setup"], cwd=tmp_path, env={"PATH": str(tmp_path)}, capture_output=True, text=True
+    )
+    assert ran.returncode
+    assert "needs Python 3.12 or newer" in ran.stderr
+    assert "here is Python 3.11.2" in ran.stderr
+
+
+def test_import_on_an_older_python_names_the_one_it_needs(root):
+    if not (older := shutil.which("python3.11")):
+        pytest.skip("Python 3.11 is not here")
+    ran = subprocess.run([older, "-B", "-c", "import monitor"], cwd=root, capture_output=True, text=True)
+    assert "needs Python 3.12 or newer; this is 3.11" in ran.stderr
 
 
 def test_what_the_user_fixed_is_used_and_not_only_listed(root):

@@ -1,15 +1,18 @@
 """``regrowth sites``: check the registry file, store it in the ledger, and list, retire, replant and replan sites."""
 
 import json
+import shlex
+import shutil
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
 from jobs.runtime.clock import today
 from jobs.runtime.console import DAY_FORMS, AsJson, Config, UsageError, installation, new_app, print_json, printable
 from jobs.runtime.exits import Exit
+from monitor.errors import BadConfiguration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,9 +21,30 @@ if TYPE_CHECKING:
     from monitor.sites.registry import Report
     from monitor.sites.site import Site
 
+SAMPLE: Final = Path(__file__).parent.parent / "install/sample"
+"""Registry and configuration of two sites in the embedded imagery."""
+
 app = new_app(
     no_args_is_help=True, help="The registry of sites: check, add to the ledger, list, retire, replant, replan."
 )
+
+
+@app.command()
+def sample(
+    folder: Annotated[Path, typer.Argument(help="Folder to create.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write a registry of two sites and its configuration, to try nights on the embedded imagery without a network.
+
+    Exit status: 0 done, 78 the folder exists already.
+    """
+    if folder.exists():
+        raise BadConfiguration(f"{folder} exists already; name a new folder")
+    shutil.copytree(SAMPLE, folder)
+    if as_json:
+        print_json({name: str(folder / name) for name in sorted(path.name for path in SAMPLE.iterdir())})
+        return
+    typer.echo(f"Try a night: cd {shlex.quote(str(folder))} && regrowth run --as-of 2020-10-31")
 
 
 @app.command()

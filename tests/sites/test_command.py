@@ -2,6 +2,7 @@ import json
 import os
 import re
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from jobs.commands.sites import app
 from jobs.runtime.exits import Exit
+from monitor.errors import BadConfiguration
 from monitor.sites.problems_zh import PROBLEMS
 from tests.builders import regrowth, write_features
 
@@ -34,6 +36,16 @@ def run():
         return result.exit_code, result.stdout
 
     return check
+
+
+def test_the_sample_of_the_first_hour_is_written_once_and_is_a_good_registry(run, tmp_path):
+    folder = tmp_path / "first look"
+    written = CliRunner().invoke(app, ["sample", str(folder)])
+    assert written.output == f"Try a night: cd '{folder}' && regrowth run --as-of 2020-10-31\n"
+    assert tomllib.loads((folder / "regrowth.toml").read_text())["registry"]["path"] == "sites.geojson"
+    status, out = run(folder / "sites.geojson")
+    assert (status, out.splitlines()[-1]) == (0, "2 of 2 sites taken, 1.08 ha.")
+    assert isinstance(CliRunner().invoke(app, ["sample", str(folder)]).exception, BadConfiguration)
 
 
 def test_a_good_registry_is_done_and_its_report_has_the_promised_shape(run, registry, entry):
