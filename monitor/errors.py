@@ -97,6 +97,11 @@ def redacted(text: str) -> str:
     return text
 
 
+def newer_format(stated: int, known: int) -> str:
+    """Describe what a newer version made, and what to do, as the end of a sentence; `known` is the format read here."""
+    return f"format {stated}, newer than {known}, that of this program: made by a newer version, update the program"
+
+
 def as_disk_full(error: BaseException, place: object) -> DiskFull | None:
     """Convert an error of the system or a library that reports a full disk; None: it reports anything else.
 

@@ -14,7 +14,6 @@ from contextlib import ExitStack, closing
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from jobs import __version__
 from jobs.install.backup import (
     FORMAT,
     LEDGER,
@@ -30,7 +29,7 @@ from jobs.install.backup import (
 from jobs.runtime.lock import hold_ledger
 from jobs.runtime.settings import Settings
 from monitor.cube.bucket import Place, landscape_folders
-from monitor.errors import BadConfiguration, BadData
+from monitor.errors import BadConfiguration, BadData, newer_format
 from monitor.files import make_private_folder
 from monitor.ledger.copying import copy_rows, is_empty
 from monitor.ledger.ledger import FORMAT as LEDGER_FORMAT
@@ -111,8 +110,7 @@ def read_and_verify(folder: Path) -> tuple[dict[str, Any], dict[str, BackupFile]
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise BadData(f"{folder} is no complete backup: its {LIST} cannot be read ({type(error).__name__})") from error
     if version > FORMAT:
-        msg = f"{folder} was made by version {content.get('program')}, which is newer than this one ({__version__})"
-        raise BadData(msg)
+        raise BadData(f"{folder} has {newer_format(version, FORMAT)}")
     if ledger != LEDGER_FORMAT:
         raise BadData(f"the ledger in {folder} has {other_format(ledger)}")
     if LEDGER not in files or not all(map(_LANDSCAPE.fullmatch, landscapes)):

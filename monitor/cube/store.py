@@ -40,9 +40,11 @@ from monitor.cube.granules import Granules
 from monitor.cube.grid import crs_of, grid_from_json
 from monitor.cube.packed import PACKED_LAYERS
 from monitor.cube.records import Member, Picture, SiteScene
-from monitor.errors import StoreBroken, TryLater, as_disk_full
+from monitor.errors import BadData, StoreBroken, TryLater, as_disk_full, newer_format
 from monitor.files import make_private_folder
 
+FORMAT: Final = 1
+"""Format of the arrays and attributes of a store; its attribute ``format``."""
 CHUNK_CACHE_BYTES: Final = 100_000_000
 """Stored chunks of pixels that stay in memory for the other sites in them, at most. [byte]"""
 
@@ -62,8 +64,8 @@ class LandscapeStore:
     not exclude each other (icechunk 2.3 warns of it), nor do those to a bucket without conditional writes.
 
     The small arrays are read once for all sites: what another process writes is seen by a new object only. Every
-    property and method that reads or writes raises StoreBroken where the store cannot be read, DiskFull where the disk
-    is full, and TryLater where the clock is behind the newest snapshot. In a bucket also TryLater where its service
+    property and method that reads or writes raises StoreBroken where the store cannot be read, BadData where a newer
+    version made it, DiskFull where the disk is full, and TryLater where the clock is behind the newest snapshot. In a bucket also TryLater where its service
     fails, and BadConfiguration where it refuses.
 
     Parameters
@@ -126,6 +128,7 @@ class LandscapeStore:
         with self.guarded():
             self._session = self._writable()
             attributes: dict[str, Any] = {
+                "format": FORMAT,
                 "landscape": self.name,
                 "biome": biome,
                 "proj:code": str(crs),
@@ -449,6 +452,9 @@ class LandscapeStore:
             session = self._open().readonly_session("main") if self.read_only else self._writable()
             mode: Literal["r", "r+"] = "r" if self.read_only else "r+"
             group = zarr.open_group(session.store, mode=mode, zarr_format=3, use_consolidated=False)
+            stated: Any = group.attrs.get("format", FORMAT)  # none yet while it is being created
+            if stated > FORMAT:
+                raise BadData(f"the store {self.name} has {newer_format(stated, FORMAT)}. Nothing in it was changed")
             self._session, self._group = session, group
         return group
 

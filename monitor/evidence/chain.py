@@ -15,10 +15,12 @@ from hashlib import sha256
 from itertools import accumulate, pairwise, starmap
 from typing import Any, Final, TypedDict
 
-from monitor.errors import BadData
+from monitor.errors import BadData, newer_format
 from monitor.evidence.canonical import LARGEST_INTEGER, canonical, representable
 from monitor.evidence.merkle import HASH_SIZE, inclusion_path, leaf_hash, merkle_root, root_of_path
 
+FORMAT: Final = 1
+"""Format of a line and of the records that it covers."""
 BEFORE_THE_FIRST: Final = "0" * 64
 """`previous` of the first line."""
 
@@ -26,6 +28,8 @@ BEFORE_THE_FIRST: Final = "0" * 64
 class Line(TypedDict):
     """One line of the chain."""
 
+    format: int
+    """Format of the line, see :data:`FORMAT`."""
     number: int
     """From 1, without a gap."""
     night: str
@@ -119,8 +123,8 @@ def next_line(
         With the hash of its content.
     """
     line = Line(
-        number=last["number"] + 1 if last else 1, night=night, assessments=len(assessments), answers=len(answers),
-        promises=len(promises), root=merkle_root([*assessments, *answers, *promises]).hex(),
+        format=FORMAT, number=last["number"] + 1 if last else 1, night=night, assessments=len(assessments),
+        answers=len(answers), promises=len(promises), root=merkle_root([*assessments, *answers, *promises]).hex(),
         previous=last["hash"] if last else BEFORE_THE_FIRST, hash="",
     )  # fmt: skip
     return {**line, "hash": _hash_of(line)}
@@ -299,7 +303,9 @@ def _hash_of(line: Mapping[str, Any]) -> str:
 
 def _check_form(line: Any, position: int) -> None:
     """Raise unless a line has the entries of :class:`Line` with values of their kind."""
-    numbers, hashes = ("number", "assessments", "answers", "promises"), ("root", "previous", "hash")
+    numbers, hashes = ("format", "number", "assessments", "answers", "promises"), ("root", "previous", "hash")
+    if isinstance(line, Mapping) and type(line.get("format")) is int and line["format"] > FORMAT:
+        raise BadData(f"line {position} of the chain has {newer_format(line['format'], FORMAT)}")
     well_formed = (
         isinstance(line, Mapping)
         and set(line) == {"night", *numbers, *hashes}

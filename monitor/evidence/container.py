@@ -35,7 +35,7 @@ from monitor.files import appearing, open_plain_file
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Version of the layout and of the members of a pack; ``environment.json`` has it as ``format``."""
 MANIFEST: Final = "manifest-sha256.txt"
 SIGNATURE: Final = f"{MANIFEST}.sig"

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from monitor.errors import BadData
+from monitor.errors import BadData, newer_format
 from monitor.evidence.chain import Line, check_chain, check_head, check_proof, read_chain
 from monitor.evidence.container import FORMAT, MANIFEST, SIGNATURE, Container
 from monitor.evidence.crate import METADATA, part_of
@@ -97,6 +97,8 @@ def _check_format(environment: Any) -> None:
     stated = environment.get("format") if isinstance(environment, dict) else None
     if type(stated) is not int:
         raise PackRefused(Fault(ENVIRONMENT, "it does not state the format of the pack"))
+    if stated > FORMAT:
+        raise PackRefused(Fault(ENVIRONMENT, f"the pack has {newer_format(stated, FORMAT)}"))
     if stated != FORMAT:
         version = str(environment.get("version"))[:40]
         difference = (

@@ -21,13 +21,13 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, event, inser
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError, SQLAlchemyError
 
-from monitor.errors import BadConfiguration, BadData, DiskFull, MonitorError, TryLater, as_disk_full
+from monitor.errors import BadConfiguration, BadData, DiskFull, MonitorError, TryLater, as_disk_full, newer_format
 from monitor.ledger.damage import damaged_rows
 from monitor.ledger.models import Base, LedgerRow
 from monitor.ledger.transaction import Transaction
 
-FORMAT: Final = 5
-"""Format of the tables. A ledger of another format is refused: before version 1.0 nothing is migrated."""
+FORMAT: Final = 6
+"""Format of the tables. A ledger of another format is refused: nothing was migrated before version 1.0."""
 LOCK_WAIT: Final = 60
 """Longest time to wait for another writer. [s]"""
 
@@ -345,7 +345,7 @@ def format_of(connection: Connection) -> int | None:
 def other_format(number: int) -> str:
     """What is wrong with a ledger of another format, and what to do, as the end of a sentence."""
     if number > FORMAT:
-        return f"format {number}, newer than {FORMAT}, that of this program: update the program"
+        return newer_format(number, FORMAT)
     return (
         f"format {number}, older than {FORMAT}, that of this program, and is not migrated: use the version that made "
         "it, or set [ledger] url and [store] root to new, empty places"

@@ -334,6 +334,7 @@ class ChainRow(Base):
 
     __tablename__ = "chain"
 
+    format: Mapped[int] = mapped_column(Integer)
     number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     night: Mapped[str] = mapped_column(String(10))
     assessments: Mapped[int] = mapped_column(Integer)

@@ -14,6 +14,7 @@ import icechunk
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from dask.callbacks import Callback
 from shapely.geometry import box
 
@@ -31,7 +32,7 @@ from monitor.cube.records import (
     Picture,
     digest,
 )
-from monitor.cube.store import LandscapeStore, landscape_at_snapshot
+from monitor.cube.store import FORMAT, LandscapeStore, landscape_at_snapshot
 from monitor.cube.stored_site import StoredSite
 from monitor.errors import BadData, DiskFull, StoreBroken
 from monitor.imagery import bands
@@ -752,6 +753,17 @@ def test_rows_are_put_all_or_none(store, site, monkeypatch):
         assert {one.landscape.dataset()[name].shape[0] for name in ("pixels", "state", "time", "granules")} == {1}
     put(store, entry(2), entry(3))
     assert len(records(again(store))) == 3
+
+
+def test_a_store_of_a_newer_version_asks_for_an_update_and_stays_as_it_is(store):
+    session = icechunk.Repository.open(icechunk.local_filesystem_storage(str(store.path))).writable_session("main")
+    zarr.open_group(session.store).attrs["format"] = FORMAT + 1
+    newest = session.commit("newer")
+    newer = LandscapeStore(store.path)
+    for use in (lambda: newer.exists, lambda: newer.rows, lambda: put(newer, entry(1))):
+        with pytest.raises(BadData, match=r"store valley has format 2, newer than 1,.* update the program\. Nothing"):
+            use()
+    assert newer.snapshots()[0].id == newest
 
 
 def test_a_broken_store_is_named_and_nothing_is_advised_against_it(store):

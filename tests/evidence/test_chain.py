@@ -8,6 +8,7 @@ import pytest
 from monitor.errors import BadData
 from monitor.evidence.canonical import canonical
 from monitor.evidence.chain import (
+    FORMAT,
     answer_record,
     chain_bytes,
     check_chain,
@@ -70,7 +71,17 @@ def with_own_hash(line):
 
 def test_a_line_is_what_is_documented():
     first, second = chain()[:2]
-    assert list(first) == ["number", "night", "assessments", "answers", "promises", "root", "previous", "hash"]
+    assert list(first) == [
+        "format",
+        "number",
+        "night",
+        "assessments",
+        "answers",
+        "promises",
+        "root",
+        "previous",
+        "hash",
+    ]
     assert (second["number"], second["night"], second["assessments"], second["answers"]) == (2, "2026-06-02", 7, 2)
     assert first["previous"] == "0" * 64
     assert second["previous"] == first["hash"] == with_own_hash(first)["hash"]
@@ -123,6 +134,13 @@ def test_a_changed_chain_is_refused_and_the_first_wrong_line_is_named(change, me
 def test_a_malformed_line_is_named(line):
     with pytest.raises(BadData, match="line 1 of the chain is malformed"):
         check_chain([line])
+
+
+def test_a_line_of_a_newer_version_asks_for_an_update():
+    lines = chain()
+    newer = with_own_hash({**lines[1], "format": FORMAT + 1, "unknown": "entry"})
+    with pytest.raises(BadData, match=r"line 2 of the chain has format 2, newer than 1,.* update the program"):
+        read_chain(chain_bytes([lines[0], newer]))
 
 
 def test_a_head_that_was_noted_is_recognised_for_ever_after():

@@ -1,6 +1,7 @@
 """A pack signed by the right key may still contradict itself: each is refused, with the member named."""
 
 import json
+import re
 import zipfile
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from monitor.evidence.chain import next_line
+from monitor.evidence.container import FORMAT
 from monitor.evidence.faults import PackRefused
 from monitor.evidence.verify import verify_pack
 from tests.evidence.small_pack import KEY, NIGHTS, PROMISE, chain, contents, described, encoded, write_pack
@@ -198,11 +200,16 @@ def test_a_last_verdict_made_up_by_the_holder_of_the_key_is_named_since_its_nigh
 
 
 def test_another_format_is_named_with_the_version_that_reads_it(path):
-    write_pack(path, changed("environment.json", lambda environment: environment.update(format=3, version="3.1.4")))
+    write_pack(path, changed("environment.json", lambda environment: environment.update(format=2, version="3.1.4")))
     assert fault_of(path) == (
-        "environment.json: the pack has format 3, and this program reads format 2; it was written by version 3.1.4 of "
+        "environment.json: the pack has format 2, and this program reads format 3; it was written by version 3.1.4 of "
         "regrowth-monitor, which reads it"
     )
+
+
+def test_a_pack_of_a_newer_version_asks_for_an_update(path):
+    write_pack(path, changed("environment.json", lambda environment: environment.update(format=FORMAT + 1)))
+    assert re.search(r"the pack has format 4, newer than 3,.* update the program$", fault_of(path))
 
 
 @pytest.mark.parametrize("environment", [{}, [], {"format": "1"}, {"format": True}, None])
