@@ -10,7 +10,7 @@ of float64. The formulas themselves are in :mod:`monitor.cover.kernels`.
 """
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import xarray as xr
@@ -142,7 +142,7 @@ def nbr(nir: xr.DataArray, swir22: xr.DataArray) -> xr.DataArray:
     return _evaluated("nbr", nir, swir22).rename("nbr")
 
 
-def _evaluated(formula: str, *layers: xr.DataArray) -> xr.DataArray:
+def _evaluated(formula: str, *layers: Any) -> xr.DataArray:
     for layer in layers:
         if not isinstance(layer, xr.DataArray) or layer.dtype.kind not in "biuf":
             found = f"of {layer.dtype}" if isinstance(layer, xr.DataArray) else type(layer).__name__

@@ -65,8 +65,8 @@ class LandscapeStore:
 
     The small arrays are read once for all sites: what another process writes is seen by a new object only. Every
     property and method that reads or writes raises StoreBroken where the store cannot be read, BadData where a newer
-    version made it, DiskFull where the disk is full, and TryLater where the clock is behind the newest snapshot. In a bucket also TryLater where its service
-    fails, and BadConfiguration where it refuses.
+    version made it, DiskFull where the disk is full, and TryLater where the clock is behind the newest
+    snapshot. In a bucket also TryLater where its service fails, and BadConfiguration where it refuses.
 
     Parameters
     ----------
