@@ -1,4 +1,4 @@
-"""What each source offered in a night, and whether it is stale: it offers nothing newer although it usually would."""
+"""Offers of each source in a night, and whether one is stale: it offers nothing newer although it usually would."""
 
 from collections.abc import Collection, Mapping
 from datetime import date, timedelta
@@ -23,7 +23,7 @@ MIN_DAYS: Final = 10
 
 
 class SourceResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What a source offered in a night."""
+    """Offer of a source in a night."""
 
     source: str
     """Name in logs."""
@@ -40,7 +40,7 @@ class SourceResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def source_results(sources: "Sources", scenes_new: Mapping[str, int], as_of: date) -> list[SourceResult]:
-    """What each source of a night offered; a source that was down or has nothing here has no newest scene.
+    """Offers of the sources of a night; a source that was down or has nothing here has no newest scene.
 
     Parameters
     ----------

@@ -159,7 +159,7 @@ def ground_key(site: Site) -> str:
     """Key under which observations of a site are stored, 16 hexadecimal digits: hash of its outline, start and biome.
 
     A change of any of the three, of the season, index or endmembers of an own biome, or a decision to choose the
-    control units again, is a new ground, whose observations are fetched anew; a change of plan or manager is not.
+    control units again, is a new ground, whose observations are fetched again; a change of plan or manager is not.
     """
     again = f"|{len(site.controls_again)}" if site.controls_again else ""
     content = site.geometry.normalize().wkb + f"|{site.start}|{site.biome_key}{again}".encode()

@@ -58,7 +58,7 @@ def index_folder(folder: Path, options: IndexOptions) -> FolderIndex:
     Raises
     ------
     BadData
-        It is no folder, or holds no image or too many files.
+        It is not a folder, or holds no image or too many files.
     OSError
         It cannot be read.
     """

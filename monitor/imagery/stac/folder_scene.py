@@ -132,7 +132,7 @@ def open_image(folder: Path, name: NamedImage, options: IndexOptions) -> Image:
     Raises
     ------
     SceneRejected
-        It is no plain GeoTIFF or JPEG 2000 file, or names no coordinate system.
+        It is not a plain GeoTIFF or JPEG 2000 file, or names no coordinate system.
     OSError
         It cannot be read.
     """
