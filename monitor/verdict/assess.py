@@ -77,7 +77,7 @@ def verdicts(
     Returns
     -------
     Verdicts
-        Columns of n values; NaN, NaT or -1 where there is no value.
+        Columns of n values; NaN, NaT or -1 where a value is unknown.
 
     Raises
     ------
@@ -142,16 +142,7 @@ def judge_sites(
 ) -> JudgedSites:
     """Verdicts on some sites on one day and their state at the last late-season scene, in one pass.
 
-    Parameters
-    ----------
-    series : Series, of these sites
-    sites, alpha : sequence of Site and float, see :func:`assess`
-    calibration, as_of : see :func:`assess`
-
-    Raises
-    ------
-    BadData, BadConfiguration
-        See :func:`assess`.
+    Parameters as for :func:`assess`, one budget `alpha` a site.
     """
     plans = Plans.of(sites)
     scenes = usable_scenes(series, plans, calibration)
@@ -176,17 +167,7 @@ def judge_sites(
 
 
 def histories(scenes: UsableScenes, plans: Plans, c: Calibration) -> SiteHistory:
-    """Run the filters over the usable scenes of some sites.
-
-    Parameters
-    ----------
-    scenes, plans, c : UsableScenes, Plans, Calibration
-
-    Returns
-    -------
-    SiteHistory
-        What is known after each used scene, site after site.
-    """
+    """Run the filters over the usable scenes of some sites: the state after each used scene, site after site."""
     variance = scene_variance(scenes, plans, c)
     times = Times(scenes.used_day, scenes.position, scenes.season)
     promises = Promises(
@@ -210,18 +191,7 @@ def scene_variance(scenes: UsableScenes, plans: Plans, c: Calibration) -> np.nda
 
 
 def prior_of(c: Calibration, *, promised: bool) -> Prior:
-    """Prior of theta, or of the change of cover where nothing was promised.
-
-    Parameters
-    ----------
-    c : Calibration
-    promised : bool
-        Whether the plan promises an uplift.
-
-    Returns
-    -------
-    Prior
-    """
+    """Prior of theta, or of the change of cover where nothing was promised."""
     mean, sd, loss = (c.theta_mean, c.theta_sd, 0.0) if promised else (0.0, c.loss_sd, -c.no_plan_loss)
     thresholds = (0.0, 0.25, 0.5, 0.7) if promised else (loss, loss, 0.0, loss)
     return Prior(mean, sd, c.loss_sd, c.plan_weight, thresholds, c.widening, c.gain_sd)
@@ -230,23 +200,9 @@ def prior_of(c: Calibration, *, promised: bool) -> Prior:
 def assessments(
     table: Verdicts, sites: Sequence[Site], calibration: Calibration, entries: Sequence[int] | None = None
 ) -> list[Assessment]:
-    """Records of verdicts.
+    """Records of verdicts in columns of n values, with the site of each entry; None where a column has NaN, NaT or -1.
 
-    Parameters
-    ----------
-    table : Verdicts
-        Columns of n values.
-    sites : sequence of Site
-        The site of each entry.
-    calibration : Calibration
-        Constants by which they were given.
-    entries : sequence of int, optional
-        Places of the entries. Default: all.
-
-    Returns
-    -------
-    list of Assessment
-        One an entry; None where the column has NaN, NaT or -1.
+    `calibration` has the constants by which they were given, and `entries` the places of the records; default: all.
     """
     places = list(range(table.as_of.size)) if entries is None else list(entries)
     constants: dict[str, Any] = {
@@ -270,17 +226,9 @@ def assessments(
 
 
 def with_field_cover(assessment: Assessment, factor: FieldFactor | None) -> Assessment:
-    """Assessment with its cover in the field; the verdict is unchanged.
+    """Assessment with its cover in the field, by the factor of the biome or of local rows; None: unknown.
 
-    Parameters
-    ----------
-    assessment : Assessment
-    factor : FieldFactor or None
-        Of the biome or of local rows; None: unknown, nothing is added.
-
-    Returns
-    -------
-    Assessment
+    The verdict is unchanged.
     """
     if factor is None:
         return assessment

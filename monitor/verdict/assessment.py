@@ -75,7 +75,6 @@ class Series:
         series : xr.Dataset
             As :func:`monitor.series.build.landscape_series` returns it.
         until : date
-            The last day.
         """
         columns = {str(name): values.values for name, values in series.data_vars.items()}
         return _clearest(columns, columns["accepted"] & (columns["date"] <= np.datetime64(until, "D")))
@@ -157,7 +156,7 @@ class Assessment:
     """P(.25 <= theta < .7). [1]"""
     p_on_track: float | None = None
     """P(theta >= .7). The three sum to 1; they allow for a plan up to a fifth too large or a year late, which the
-    interval of theta does not. None where there is no theta. [1]"""
+    interval of theta does not. None where theta is unknown. [1]"""
     alert: AlertLevel
     alert_rule: str | None
     """``failure``, ``disturbance`` or ``erosion``; None without an alert."""

@@ -1,8 +1,8 @@
 """All constants of the verdict with their origin, under one hash.
 
-An assessment is a function of the stored series, the plan and one of these records. The defaults
-were measured on simulated sites and checked on real Sentinel-2 noise; a programme with placebos of
-its own replaces them, and the hash says which set a verdict used.
+An assessment is a function of the stored series, the plan and one of these records. The defaults were measured on
+simulated sites and checked on real Sentinel-2 noise; the placebos of a programme replace them, and the hash says which
+set a verdict used.
 """
 
 import hashlib

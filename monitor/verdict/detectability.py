@@ -22,7 +22,7 @@ SIMULATED_SITES: Final = 200
 LIKELY: Final = 0.5
 """Probability from which red or a watch is called likely. [1]"""
 MORE_SCENES: Final = 2.0
-"""Factor on the clear scenes in what more imagery would buy. Landsat 8 and 9 beside Sentinel-2 give 1.6 times the
+"""Factor on the clear scenes where more imagery is considered. Landsat 8 and 9 beside Sentinel-2 give 1.6 times the
 passes where Sentinel-2 passes every five days, and more where its years are few. [1]"""
 STRIP_DRIFT: Final = 0.78
 STRIP_SCENE: Final = 0.62
@@ -80,7 +80,7 @@ def detectability(
     Returns
     -------
     tuple of Detectability
-        One a year. Empty where nothing is promised (tending): there is no failure to detect.
+        One a year. Empty where nothing is promised (tending): no failure can be detected.
 
     Raises
     ------

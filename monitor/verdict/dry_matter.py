@@ -1,4 +1,4 @@
-"""Dry matter of a growing season, and what it adds to the reasons of a verdict on erosion.
+"""Dry matter of a growing season, and the reason that it adds to a verdict on erosion.
 
 Erosion grade and soil loss count green cover only, but dry plants and litter protect the soil too. Where they probably
 cover a good part of the ground, the reasons say so, so that the grade and a red by erosion are not read for more than
@@ -24,20 +24,10 @@ MIN_SCENES: Final = 3
 
 
 def season_dry_share(site: Site, observed: Columns, *, as_of: date) -> float | None:
-    """Share of a site under dry matter: median of the accepted scenes of its last growing season with any.
+    """Share of a site under dry matter: median of the accepted scenes of its last growing season with any. [1]
 
-    Parameters
-    ----------
-    site : Site
-    observed : Columns
-        Its observations up to `as_of`; `date`, `accepted`, `ndvi`, `ndmi` and `nbr` are needed.
-    as_of : date
-        Day of the verdict; a season before the last one is too old.
-
-    Returns
-    -------
-    float or None
-        None: fewer than three scenes show it, or the sensor has no short-wave bands. [1]
+    `observed` has `date`, `accepted`, `ndvi`, `ndmi` and `nbr` up to `as_of`. None: fewer than three scenes show it,
+    the season is older than the last one, or the sensor has no short-wave bands.
     """
     growing = GrowingSeason.of(site)
     day = observed["date"].astype("datetime64[D]").astype(np.int64)
@@ -52,12 +42,7 @@ def season_dry_share(site: Site, observed: Columns, *, as_of: date) -> float | N
 
 
 def dry_matter_reason(site: Site, observed: Columns, *, as_of: date) -> Reason | None:
-    """``DRY_MATTER`` for a site of erosion control whose dry cover is probably substantial; else nothing.
-
-    Parameters
-    ----------
-    site, observed, as_of : see :func:`season_dry_share`
-    """
+    """``DRY_MATTER`` for a site of erosion control whose dry cover is probably substantial; else None."""
     if site.intervention != "erosion_control" or site.plan.A <= 0:
         return None
     share = season_dry_share(site, observed, as_of=as_of)

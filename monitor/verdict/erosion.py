@@ -26,7 +26,6 @@ WIND_COVER = (0.70, 0.50, 0.30, 0.10, -np.inf, -np.inf)
 """Lowest cover of each grade of erosion by wind; bare ground may be very intense or extreme, and counts as the former.
 [1]"""
 
-
 GRADE_NAMES = ("slight", "light", "moderate", "intense", "very_intense", "extreme")
 """Names of the grades, in order."""
 UNVERIFIED = "SL 190 grade table and coefficients of the C factor (Cai 2000) quoted from memory, unverified"
@@ -50,16 +49,8 @@ def soil_loss_ratio(cover: np.ndarray, uplift: np.ndarray) -> np.ndarray:
     """Soil loss relative to that without the work: C(cover) / C(cover - uplift).
 
     Rain, soil, slope and slope length are the same, so only the cover factor of the soil-loss equation remains. The
-    ratio falls monotonically with `uplift`: the limits of the uplift give those of the ratio.
-
-    Parameters
-    ----------
-    cover, uplift : arrays, field cover of the season and the part of it due to the work [cover fraction]
-
-    Returns
-    -------
-    array
-        NaN where the ground would lose no soil without the work. [1]
+    ratio falls monotonically with `uplift`: the limits of the uplift give those of the ratio. Both are field cover of
+    the season. [cover fraction] NaN where the ground would lose no soil without the work. [1]
     """
     without = cover_factor(np.clip(cover - uplift, 0.0, 1.0))
     known = without > 0
@@ -67,20 +58,11 @@ def soil_loss_ratio(cover: np.ndarray, uplift: np.ndarray) -> np.ndarray:
 
 
 def lowest_covers(slope_degrees: np.ndarray, by_wind: np.ndarray) -> np.ndarray:
-    """Lowest cover with which a site has each grade of SL 190-2007 or a better one.
+    """Lowest cover with which a site has each grade of SL 190-2007 or a better one, (n, 6), slight to extreme. [1]
 
-    Parameters
-    ----------
-    slope_degrees : (n,) array
-        Mean slope of the terrain; NaN where unknown. [degree]
-    by_wind : (n,) array of bool
-        Whether the erosion is by wind, to which the slope does not matter.
-
-    Returns
-    -------
-    (n, 6) array
-        By grade, from slight to extreme; infinite: this grade is not reached by any cover (above), or by all of it
-        (below). NaN where nothing is graded: erosion by water on a slope below 5 degrees or unknown. [1]
+    `slope_degrees` is NaN where unknown, and does not matter where `by_wind`. Infinite: no cover reaches this grade
+    (above), or all of it does (below). NaN where nothing is graded: erosion by water on a slope below 5 degrees or
+    unknown.
     """
     bounds = np.append(-np.inf, COVER_CLASSES)
     by_slope = np.array([[bounds[np.argmax(column <= k)] for k in range(len(GRADE_NAMES))] for column in GRADE_TABLE.T])
@@ -91,19 +73,9 @@ def lowest_covers(slope_degrees: np.ndarray, by_wind: np.ndarray) -> np.ndarray:
 
 
 def grade(cover: np.ndarray, lowest: np.ndarray) -> np.ndarray:
-    """Erosion grade by SL 190-2007, 0 (slight) to 5 (extreme).
+    """Erosion grade by SL 190-2007, 0 (slight) to 5 (extreme); -1 (not judged) where an input is NaN.
 
-    Parameters
-    ----------
-    cover : (n,) array
-        Field cover. [1]
-    lowest : (n, 6) array
-        See :func:`lowest_covers`.
-
-    Returns
-    -------
-    (n,) array of int
-        -1 (not judged) where cover or `lowest` is NaN.
+    `cover` is field cover, (n,) [1], and `lowest` is that of :func:`lowest_covers`.
     """
     return np.where(np.isnan(cover + lowest[:, -1]), -1, np.argmax(cover[:, None] >= lowest, axis=1))
 
@@ -119,18 +91,10 @@ def not_improved(
     the lowest cover of a better grade. Both limit the uplift from above, so the expected one is not reached either.
     How much field cover an index cover stands for is uncertain, and with it where the lower limit lies.
 
-    Parameters
-    ----------
-    cover, uplift, uplift_sd : (n,) arrays
-        Field cover of the season and the part of it due to the work, with its standard deviation. [cover fraction]
-    expected : (n,) array, uplift by now with which the grade must be better [cover fraction]
-    lowest : (n, 6) array, see :func:`lowest_covers`
-    scale_sd : (n,) array, relative standard deviation of the factor from index cover to field cover [1]
-
-    Returns
-    -------
-    (n,) array
-        NaN where it is unknown, or by the estimate the expected uplift would not have changed the grade yet. [1]
+    `cover` and `uplift` are field cover of the season and the part of it due to the work, `expected` the uplift by now
+    with which the grade must be better, all (n,) [cover fraction]; `lowest` is that of :func:`lowest_covers`, and
+    `scale_sd` the relative standard deviation of the factor from index cover to field cover. [1] NaN where the
+    probability is unknown, or by the estimate the expected uplift would not have changed the grade yet. [1]
     """
     now = grade(cover, lowest)
     without, planned = grade(cover - uplift, lowest), grade(cover - uplift + expected, lowest)

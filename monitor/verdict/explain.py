@@ -76,12 +76,10 @@ MEASURED = (
     "stands {seasons}.",
     "直接测得的季均值（以对照地块和开工前同期为基准）：{seasons}。",
 )
-"""The measured difference."""
 BEFORE_AND_AFTER = (
     "As measured against the control ground: {before} points in the year before the loss, {after} since.",
     "与对照地块相比实测：受损前一年 {before} 个百分点，受损后 {after} 个百分点。",
 )
-"""Before and after a sudden loss."""
 SEASON_TO_DATE = ("{level} in this season to date", "本生长季至今{level}")
 LAST_SEASON = ("{level} in the last full season", "上一个完整生长季{level}")
 HIGHER = ("{points} higher (give or take {se})", "高 {points} 个百分点（误差约 {se}）")
@@ -121,14 +119,12 @@ LOSS_DATED = (
     "Vegetation was lost suddenly, {when}, confirmed on {confirmed}.",
     "植被突然受损：{when}，{confirmed}确认。",
 )
-"""Headline of a loss, with its dates."""
 MAYBE_LOST = ("Vegetation may have been lost suddenly.", "植被可能突然受损。")
-"""Headline of a loss whose probability is below :data:`LOSS_SURE`."""
+"""Headline of a loss whose probability is below :data:`LOSS_SURE`; below, with its dates."""
 MAYBE_LOST_DATED = (
     "Vegetation may have been lost suddenly, {when}, first noticed on {confirmed}.",
     "植被可能突然受损：{when}，{confirmed}首次发现。",
 )
-"""The headline of such a loss with its dates."""
 LOST_BETWEEN = ("most likely between the scenes of {after} and {shows}", "很可能在{after}与{shows}两景之间")
 """When a loss came. Of simulated losses of 6 to 14 points of cover half came between these scenes; nearly all others
 came earlier, most of them by less than ten weeks or in the previous winter."""
@@ -151,7 +147,7 @@ NOT_COVERED = (
     "尚未找到此处的可用影像：请检查数据源是否覆盖该地、边界是否正确，以及影像未被采用的原因（observations.csv）。"
     "开工早于全部影像的地块，须等首个有三景无云影像的生长季结束。",
 )
-"""What clears a verdict where there is no usable scene at all."""
+"""Advice without any usable scene; :data:`NO_GROUND` and those that follow it are advice on other causes."""
 NEVER_OFFERED = (
     "No scene of this place (longitude {x}, latitude {y}) has ever been offered up to {until}, by: {sources}. "
     "Check that the site is located there (outlines have the longitude first), that the source covers that place in "
@@ -160,32 +156,27 @@ NEVER_OFFERED = (
     "请检查边界位置是否正确（坐标应先经度后纬度）、数据源的这些影像集是否覆盖此处，"
     "以及 [source] since 是否晚于其影像。",
 )
-"""Explanation for a site that no source has a scene of."""
 NO_GROUND = (
     "Imagery of the site is not what is missing: make sure that scenes reach some kilometres beyond it, or name "
     "control ground where nothing is restored ([registry] controls); it is selected again after the outline is edited.",
     "缺的不是地块本身的影像：请确认影像覆盖地块周围数公里，或指定未实施修复的对照地块（[registry] controls）；"
     "修改边界后将重新选取。",
 )
-"""What clears a verdict where there is too little control ground."""
 TOO_SMALL = (
     "Imagery is not what is missing: join it with neighbours of the same start and kind into a site of at least ten "
     "pixels.",
     "缺的不是影像：请与开工时间和措施相同的相邻地块合并，使其达到十个像元以上。",
 )
-"""What clears a verdict where the site is too small."""
 OTHER_SEASON = (
     "Clear scenes are not what is missing: name the biome whose growing season fits; karst and southwest_mountain are "
     "judged all year round.",
     "缺的不是无云影像：请改填生长季相符的生物群系（karst 与 southwest_mountain 全年评价）。",
 )
-"""What clears a verdict where the growing season of the biome is not that of the ground."""
 NO_SEASON = (
     "Clear scenes are not what is missing: name control ground that shows the seasons ([registry] controls), or "
     "correct the column of the control.",
     "缺的不是无云影像：请指定能看出季节变化的对照地块（[registry] controls），或更正对照地块一列。",
 )
-"""Advice where the control has the same cover in every scene."""
 WRONG_OFFSET = (
     "Clear scenes are not what is missing: correct the offset and scale that the collection states (Sentinel-2 adds "
     "1,000 from processing baseline 04.00 on: offset -0.1), for files of your own by 'regrowth source index --offset', "
@@ -194,12 +185,10 @@ WRONG_OFFSET = (
     "自有文件用 regrowth source index --offset），或在 [source] 中改用其他影像集，然后重新获取历史影像"
     "（regrowth backfill --replace）。",
 )
-"""What clears a verdict where the offset of the scenes is wrong."""
 REJECTED_RADIOMETRY = (
     "Rejected with the reason RADIOMETRY: {count} of {scenes} scenes (observations.csv).",
     "共 {scenes} 景影像中有 {count} 景以 RADIOMETRY 为由未采用（见 observations.csv）。",
 )
-"""How many scenes that is."""
 SEEN = ("Seen in {scenes} clear scenes, the last of {day}.", "依据 {scenes} 景无云影像，最近一景为{day}。")
 """Basis of a verdict, where no reason is worth a sentence."""
 NO_PLAN = {
@@ -257,7 +246,6 @@ NEW_EPISODE = (
     "Episode {number}: work restarted on {start}, and only growth since then is judged.",
     "本期为第 {number} 期：{start}重新开工，只评价此后的生长。",
 )
-"""Sentence for a later episode."""
 ON_TRACK_SHARE = 0.7
 """Share of the plan from which a site is on track. [1]"""
 LEADING = (

@@ -37,21 +37,7 @@ class FailingHectares:
 
     @classmethod
     def of(cls, area: FailingArea, hectares: float, day: date) -> "FailingHectares | None":
-        """Failing area in hectares, from the pixels of a site.
-
-        Parameters
-        ----------
-        area : FailingArea
-        hectares : float
-            Area of the whole site. [ha]
-        day : date
-            Day of the last scene used.
-
-        Returns
-        -------
-        FailingHectares or None
-            None where pixels do not suffice.
-        """
+        """Failing area, from the pixels of a site of `hectares` [ha] last seen on `day`; None: too few pixels."""
         if area.reason:
             return None
         share = (area.share, area.share_low, area.share_high)
@@ -70,20 +56,10 @@ def with_failing_area(
 ) -> Assessment:
     """Add the failing area to an assessment, and change its status where too much of the site fails.
 
-    Parameters
-    ----------
-    assessment : Assessment, one for which :func:`reports_failing_area` is true
-    ground : FailingHectares
-        Failing area of the site on that day.
-    site : Site, gives the start of the work
-    calibration : Calibration, gives the year from which a failure may be stated by its probability
-
-    Returns
-    -------
-    Assessment
-        `failing`, and watched, where the lower limit of the failing area exceeds :data:`MAX_FAILING_SHARE` of the site,
-        even if its mean is fine; not where the site is measured higher than the model estimates, on whose mean the area
-        rests. Never red: red needs the guarded evidence.
+    `assessment` is one for which :func:`reports_failing_area` is true. The status becomes `failing`, and watched, where
+    the lower limit of the failing area exceeds :data:`MAX_FAILING_SHARE` of the site, even if its mean is fine; not
+    where the site is measured higher than the model estimates, on whose mean the area rests. Never red: red needs the
+    guarded evidence.
     """
     assert assessment.hectares is not None
     share = ground.hectares / assessment.hectares

@@ -34,14 +34,7 @@ class Fitted(NamedTuple):
 
 
 def fitted(judged: JudgedSites, site: int) -> Fitted:
-    """The fitted curve of a judged site, without filtering it again.
-
-    Parameters
-    ----------
-    judged : JudgedSites
-    site : int
-        Place of the site among them.
-    """
+    """The fitted curve of a judged site (`site`: its place among them), without filtering it again."""
     scenes, history, plans, c = judged.scenes, judged.history, judged.plans, judged.calibration
     of = slice(int(scenes.used_edge[site]), int(scenes.used_edge[site + 1]))
     day, control, start = scenes.used_day[of], scenes.control[of], int(plans.start[site])

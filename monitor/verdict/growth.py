@@ -39,18 +39,11 @@ class GrowthPoint(NamedTuple):
 
 
 def growth_points(judged: JudgedSites) -> list[tuple[GrowthPoint, ...]]:
-    """Growth of some judged sites, without filtering them again.
+    """Growth of some judged sites, each ascending by day, without filtering them again.
 
-    Parameters
-    ----------
-    judged : JudgedSites
-
-    Returns
-    -------
-    list of tuple of GrowthPoint
-        Of each site, ascending by day. A season before the start has its measured difference, if it has three scenes.
-        The season of the last confirmed loss has two points: the estimate before it, and the difference measured since
-        then, in place of an estimate that would blend the two.
+    A season before the start has its measured difference, if it has three scenes. The season of the last confirmed loss
+    has two points: the estimate before it, and the difference measured since then, in place of an estimate that would
+    blend the two.
     """
     scenes, history, plans = judged.scenes, judged.history, judged.plans
     site, season, day = scenes.site, scenes.season, scenes.used_day
@@ -98,7 +91,7 @@ def _around_losses(
 
 
 def shown_points(seen: Sequence[GrowthPoint], a: Assessment) -> tuple[GrowthPoint, ...]:
-    """The points to show beside a verdict: none where control or interval make them no finding."""
+    """The points to show beside a verdict: none where the control or a wide interval makes them meaningless."""
     return () if NOT_COMPARED.intersection(a.reasons) and a.status is Status.INSUFFICIENT_DATA else tuple(seen)
 
 
@@ -108,6 +101,6 @@ def growth_to_json(points: Iterable[GrowthPoint]) -> dict[str, Any]:
 
 
 def growth_from_json(values: Mapping[str, Any] | None) -> tuple[GrowthPoint, ...]:
-    """Growth of a site from its JSON values; None: not known, which is no point."""
+    """Growth of a site from its JSON values; None: not known, without points."""
     rows: Sequence[Sequence[Any]] = values["points"] if values else ()
     return tuple(GrowthPoint(date.fromisoformat(day), *rest) for day, *rest in rows)

@@ -1,4 +1,4 @@
-"""What only pixels and neighbouring sites show of a sudden loss: its area, and whether others lost cover with it."""
+"""Area of a sudden loss from pixels, and whether neighbouring sites lost cover with it."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -38,13 +38,8 @@ class LossGround:
 def neighbours(site: Site, sites: Sequence[Site]) -> list[str]:
     """Ids of the nearest other sites, at most :data:`MAX_NEIGHBOURS`, nearest first.
 
-    They follow from the registry alone, so that a night that was killed counts them as any other.
-
-    Parameters
-    ----------
-    site : Site
-    sites : sequence of Site
-        Sites of the same 100 km square and biome; `site` among them does not count.
+    They follow from the registry alone, so that a night that was killed counts them as any other. `sites` are those of
+    the same 100 km square and biome; `site` among them does not count.
     """
     here = site.geometry.centroid
     east = math.cos(math.radians(here.y))
@@ -58,19 +53,7 @@ def neighbours(site: Site, sites: Sequence[Site]) -> list[str]:
 
 
 def lost_together(loss_on: date, others: Collection[date | None]) -> int:
-    """How many of the losses of other sites came in the same weeks.
-
-    Parameters
-    ----------
-    loss_on : date
-        First scene that shows the loss of the site.
-    others : collection of date or None
-        The same of other sites; None: no loss.
-
-    Returns
-    -------
-    int
-    """
+    """Number of losses of other sites (None: no loss) in the same weeks, by the first scene that shows each."""
     return sum(other is not None and abs((other - loss_on).days) <= SAME_WEEKS for other in others)
 
 
@@ -82,16 +65,8 @@ def suggests_common_cause(together: int | None) -> bool:
 def with_loss_ground(assessment: Assessment, ground: LossGround) -> Assessment:
     """Add area and neighbours to an assessment with a sudden loss.
 
-    Parameters
-    ----------
-    assessment : Assessment
-    ground : LossGround
-
-    Returns
-    -------
-    Assessment
-        With the reason ``NEIGHBOURS_LOST`` where many sites lost cover together: a reason, never a cause for silence,
-        since a fire that takes ten sites is ten losses.
+    Where many sites lost cover together the reason ``NEIGHBOURS_LOST`` is added: a reason, never a cause for silence,
+    since a fire that takes ten sites is ten losses.
     """
     codes = assessment.reasons
     if suggests_common_cause(ground.together) and Reason.NEIGHBOURS_LOST.value not in codes:

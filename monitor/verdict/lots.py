@@ -11,7 +11,7 @@ Policies, in the order in which they apply:
   and a single large one would otherwise decide alone. Hectares are reported, not weighed.
 - Each member has its own plan and start. A lot is not split by biome: it is the unit of the contract.
 - A member without a promised uplift, without a season before its start, or replanted since, is left out, and counted.
-- Seasons of a member from a sudden loss on that is likely enough to be red are left out: the loss has its own alert,
+- Seasons of a member since a sudden loss that is likely enough to be red are left out: the loss has its own alert,
   and does not say whether the work took hold.
 - A season in which a member has fewer than three scenes is missing, which is neither failure nor success.
 - The lot is judged at the end of each season in which at least half of its members were observed, at no other time.
@@ -152,7 +152,7 @@ class MemberSeason:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """What the verdict on a lot knows of one of its sites."""
+    """A site of a lot, with all that the verdict on the lot reads."""
 
     site: str
     hectares: float | None
@@ -178,13 +178,7 @@ class Member:
         return [one for one in self.seasons if (ended := self.ended(one.season)) <= until and ended < onset]
 
 
-def member_of(
-    series: Series,
-    site: Site,
-    *,
-    calibration: Calibration = DEFAULT,
-    as_of: date,
-) -> Member:
+def member_of(series: Series, site: Site, *, calibration: Calibration = DEFAULT, as_of: date) -> Member:
     """Ended seasons of a site, for the verdicts on its lot and on the programme.
 
     Parameters
@@ -427,13 +421,12 @@ def _looks(members: Sequence[Member], as_of: date) -> list[tuple[int, date]]:
 
 
 def use_of(member: Member, look: date) -> Use:
-    """Whether a member is used at a look on the last day of a season, and why not.
+    """Whether a member is used at a look on the last day of a season (`look`), and why not.
 
     Parameters
     ----------
     member : Member
     look : date
-        Last day of the season.
 
     Returns
     -------

@@ -116,11 +116,7 @@ class Differences:
 def measure(site: np.ndarray, day: np.ndarray, scenes: UsableScenes, history: SiteHistory, plans: Plans) -> Measured:
     """Measured differences of some sites on some days.
 
-    Parameters
-    ----------
-    site, day : (n,) arrays of int
-        Place of the site of each entry, and the day, from 1970-01-01.
-    scenes, history, plans : UsableScenes, SiteHistory, Plans
+    `site` and `day` are (n,): the place of the site of each entry, and the day, from 1970-01-01.
     """
     sums = Differences(scenes, history, plans)
     promised, first = plans.promised[site], scenes.used_edge[site]

@@ -43,20 +43,10 @@ class Placebo:
 def unit_placebos(site: Site, means: xr.DataArray, *, wanted: Collection[str] | None = None) -> list[Placebo]:
     """Placebos from the control units of a site: each unit against the others, as a site is against its units.
 
-    Parameters
-    ----------
-    site : Site, gives biome, plan and area
-    means : xr.DataArray
-        (time, unit, measure) means of its control units, see ``StoredSite.unit_means``.
-    wanted : collection of str, optional
-        Ids of the units that become placebos; default: all.
-
-    Returns
-    -------
-    list of Placebo
-        Empty with fewer than eleven units or three years. Units that burnt, were cleared or planted are left out
-        entirely; of the others, those that rose most count no more than they do for a site. The start is moved, see
-        :func:`placebo_start`.
+    `means`, (time, unit, measure), are those of ``StoredSite.unit_means``; with `wanted` only these units become
+    placebos. Empty with fewer than eleven units or three years. Units that burnt, were cleared or planted are left out
+    entirely; of the others, those that rose most count no more than they do for a site. The start is moved, see
+    :func:`placebo_start`.
     """
     days = means.time.values.astype("datetime64[D]")
     start = placebo_start(days, site)
@@ -97,21 +87,10 @@ def placebo_start(days: np.ndarray, site: Site) -> date | None:
 def pool_placebos(
     tiles: Sequence[str], of_tile: Callable[[str], Sequence[Placebo]], tile: str, biome: str
 ) -> tuple[list[Placebo], str]:
-    """Placebos for the sites of one tile and biome: its own, and those of other tiles until there are 1,000.
+    """Placebos for the sites of one tile and biome, and their origin for the calibration's ``source``.
 
-    Parameters
-    ----------
-    tiles : sequence of str
-        Names of all 100 km tiles with placebos of the biome.
-    of_tile : callable
-        Returns the placebos of one of them.
-    tile, biome : str
-
-    Returns
-    -------
-    list of Placebo, str
-        The placebos, and their origin for the calibration's ``source``. The same for each tile of a biome that needs
-        all of them.
+    Its own, then those of other tiles until there are 1,000; `tiles` are all 100 km tiles with placebos of the biome.
+    The same for each tile of a biome that needs all of them.
     """
     used: dict[str, Sequence[Placebo]] = {}
     for name in sorted(tiles, key=lambda name: (name != tile, name)):
@@ -132,13 +111,7 @@ def has_enough_scenes(placebo: Placebo, c: Calibration = DEFAULT) -> bool:
 
 
 def independent_units(units: Sequence[BaseGeometry], worked: Sequence[BaseGeometry]) -> np.ndarray:
-    """Which control units overlap neither an earlier selected one nor a site.
-
-    Parameters
-    ----------
-    units, worked : sequences of shapely geometry
-        Control units in order of preference, and sites; longitude and latitude. [degree]
-    """
+    """Which control units, in order of preference, overlap neither an earlier selected one nor a site."""
     free = np.ones(len(units), dtype=bool)
     if not len(units):
         return free

@@ -1,4 +1,4 @@
-"""What a verdict needs of the plans and places of some sites, as columns: one entry a site."""
+"""Plans and places of some sites as columns for the verdict: one entry a site."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -92,17 +92,8 @@ class Plans:
         )
 
     def expected(self, site: np.ndarray, day: np.ndarray) -> np.ndarray:
-        """Uplift promised by the plans on some days, averaged over the area.
-
-        Parameters
-        ----------
-        site, day : (n,) arrays of int
-            Place of the site of each entry, and the day.
-
-        Returns
-        -------
-        (n,) array
-            0 before the lag of the first cohort is over. [cover fraction]
+        """Uplift promised on some days to sites by their place, (n,) each, averaged over the area; 0 before the lag of
+        the first cohort is over. [cover fraction]
         """
         total = np.zeros(day.size)
         for k in range(int(np.diff(self.edge).max(initial=0))):

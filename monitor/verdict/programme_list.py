@@ -135,11 +135,8 @@ def _is_judged(member: Member, seasons: Sequence[MemberSeason]) -> bool:
 def likelihood_of(theta: np.ndarray, b: np.ndarray, c: np.ndarray, gain_variance: np.ndarray) -> np.ndarray:
     """Likelihood of each site at each lag and theta, (site, lag * theta), its largest value 1.
 
-    Parameters
-    ----------
-    theta : (site or 1, theta) array
-    b, c : (site, lag) arrays, information on theta, see :class:`monitor.verdict.kernels.theta.Theta`
-    gain_variance : (site,) array
+    `theta` is (site or 1, theta), `b` and `c` are (site, lag) information on theta, see
+    :class:`monitor.verdict.kernels.theta.Theta`, and `gain_variance` is (site,).
     """
     theta, b, c, gain = theta[:, None], b[:, :, None], c[:, :, None], gain_variance[:, None, None]
     square = theta**2
@@ -153,14 +150,7 @@ def likelihood_of(theta: np.ndarray, b: np.ndarray, c: np.ndarray, gain_variance
 def fitted(likelihood: np.ndarray, count: np.ndarray, steps: int, start: np.ndarray | None = None) -> np.ndarray:
     """Distribution of lag and theta in a programme, (lag * theta,), by the EM algorithm with a Dirichlet prior.
 
-    Parameters
-    ----------
-    likelihood : (site, lag * theta) array
-    count : (site,) array
-        How often each site counts.
-    steps : int
-    start : (lag * theta,) array, optional
-        Distribution to begin with; default: the prior.
+    `count` says how often each site counts; the steps begin with `start`, or the prior.
     """
     prior = np.repeat(LAG_PRIOR / GRID.size, GRID.size) * max(PRIOR_WEIGHT * count.sum(), 2.0)
     weights = prior / prior.sum() if start is None else start

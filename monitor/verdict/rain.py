@@ -1,4 +1,4 @@
-"""How the rain of a growing season compares with its normal, and what this adds to the reasons of a verdict."""
+"""Rain of a growing season against its normal, and the reason of a verdict that follows from it."""
 
 from datetime import date, timedelta
 from typing import Final, NamedTuple
@@ -40,7 +40,7 @@ class SeasonAnomaly(NamedTuple):
 
     @property
     def reason(self) -> Reason | None:
-        """What it adds to the reasons of a verdict: ``RAIN_UNKNOWN``, ``RAIN_LOW``, or nothing."""
+        """Reason that it adds to a verdict: ``RAIN_UNKNOWN``, ``RAIN_LOW``, or none."""
         if self.z is None:
             return Reason.RAIN_UNKNOWN
         return Reason.RAIN_LOW if self.z < DRY_SEASON_Z else None
@@ -52,15 +52,7 @@ def first_rain_day(site: Site) -> date:
 
 
 def rain_reason(rain: DailyRain | None, site: Site, *, as_of: date) -> Reason | None:
-    """What the rain of the season adds to the reasons of a verdict: that it is low or unknown, or nothing.
-
-    Parameters
-    ----------
-    rain : DailyRain or None
-        At the site; None: there is none.
-    site : Site, gives biome and start
-    as_of : date, date of the verdict; later rain does not count
-    """
+    """Reason that the rain of the season adds to a verdict; `rain` None: unknown, later than `as_of`: not read."""
     if rain is None:
         return Reason.RAIN_UNKNOWN
     return season_anomaly(rain, GrowingSeason.of(site), start=site.start, as_of=as_of).reason
@@ -69,22 +61,10 @@ def rain_reason(rain: DailyRain | None, site: Site, *, as_of: date) -> Reason | 
 def season_anomaly(rain: DailyRain, season: GrowingSeason, *, start: date, as_of: date) -> SeasonAnomaly:
     """Compare the rain of a season to date with the same days of the years before the work began.
 
-    Sums are compared without transformation. Where rain is scarce their distribution is skewed, so that droughts are
+    The season is that of `as_of`, or the last one; in its first :data:`MIN_SEASON_DAYS` days, when little rain means
+    little, the season before. Only seasons that ended before `start`, the first day of the work, count as normal. Sums
+    are compared without transformation. Where rain is scarce their distribution is skewed, so that droughts are
     reported rather too seldom.
-
-    Parameters
-    ----------
-    rain : DailyRain
-        At the site.
-    season : GrowingSeason, of the site; it may run into the next year
-    start : date, first day of the work
-    as_of : date, later rain does not count
-
-    Returns
-    -------
-    SeasonAnomaly
-        Of the season in which `as_of` is or which ended last; in the first :data:`MIN_SEASON_DAYS` days of a season,
-        when little rain means little, of the season before.
     """
     year, position = season.locate_date(as_of)
     days = min(position, season.length)

@@ -1,4 +1,4 @@
-"""What the detectability of a site depends on: its plan, its place, and how often it is seen.
+"""Conditions on which the detectability of a site depends: its plan, its place, and how often it is seen.
 
 Similar sites share one simulation, so the conditions are rounded to coarse steps.
 """
@@ -90,15 +90,7 @@ class SiteConditions:
 
     @classmethod
     def assumed(cls, site: Site, *, since: date, alpha: float, constants: Calibration = DEFAULT) -> "SiteConditions":
-        """Conditions of a site without scenes, assumed from its biome.
-
-        Parameters
-        ----------
-        site : Site
-        since : date, first day of imagery
-        alpha : float, false-alarm budget for ten years [1]
-        constants : Calibration
-        """
+        """Conditions of a site without scenes, assumed from its biome; `since` is the first day of imagery."""
         growing = GrowingSeason.of(site)
         season, position = growing.locate_date(since)
         first_whole = season + (position > 1)
@@ -111,29 +103,13 @@ class SiteConditions:
 
     @classmethod
     def seen(
-        cls,
-        site: Site,
-        observed: Columns,
-        *,
-        as_of: date,
-        since: date,
-        alpha: float,
-        constants: Calibration,
+        cls, site: Site, observed: Columns, *, as_of: date, since: date, alpha: float, constants: Calibration,
         strips: bool = False,
-    ) -> "SiteConditions":
+    ) -> "SiteConditions":  # fmt: skip
         """Conditions of a site with observations; assumed until its first observed season has ended.
 
-        Parameters
-        ----------
-        site : Site
-        observed : mapping
-            ``date``, ``accepted``, ``control_cover`` and ``reason`` of its observations.
-        as_of : date
-            Seasons that ended before it are counted, also those without a scene. Scenes a season come from the seasons
-            after the start, if there are any.
-        since, alpha, constants : see :meth:`assumed`
-        strips : bool
-            Whether its control ground is strips, see :attr:`monitor.controls.selection.ControlSet.strips`.
+        `observed` has ``date``, ``accepted``, ``control_cover`` and ``reason``. Seasons that ended before `as_of` are
+        counted, also those without a scene; scenes a season come from the seasons after the start, if there are any.
         """
         growing = GrowingSeason.of(site)
         used = np.array(observed["accepted"], bool) & np.isfinite(np.array(observed["control_cover"], np.float64))

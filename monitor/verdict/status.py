@@ -151,7 +151,7 @@ class _Theta(NamedTuple):
 
 
 class _Data(NamedTuple):
-    """What the data lack on each day, bool arrays."""
+    """Faults of the data on each day, bool arrays."""
 
     few: np.ndarray  # too few used scenes in this season and the last
     old: np.ndarray  # the last used scene is too old
@@ -163,7 +163,7 @@ class _Data(NamedTuple):
 
 
 class _Findings(NamedTuple):
-    """What the evidence shows on each day, bool arrays unless stated."""
+    """Findings of the model on each day, bool arrays unless stated."""
 
     lost: np.ndarray  # a sudden loss is confirmed and recent
     loss: np.ndarray  # its probability by the highest score, which its bar refers to [1]
@@ -180,30 +180,13 @@ class _Findings(NamedTuple):
 
 
 def judge(
-    site: np.ndarray,
-    day: np.ndarray,
-    scenes: UsableScenes,
-    history: SiteHistory,
-    plans: Plans,
-    calibration: Calibration,
-    alpha: np.ndarray,
-) -> Verdicts:
+    site: np.ndarray, day: np.ndarray, scenes: UsableScenes, history: SiteHistory, plans: Plans,
+    calibration: Calibration, alpha: np.ndarray,
+) -> Verdicts:  # fmt: skip
     """Verdicts on sites as of several days.
 
-    Parameters
-    ----------
-    site, day : (n,) arrays of int
-        Place of the site of each entry, and the day, from 1970-01-01.
-    scenes : UsableScenes
-    history : SiteHistory, what is known after each used scene
-    plans, calibration : Plans, Calibration
-    alpha : (n,) array
-        False-alarm budget for ten years of the site, all rules together. [1]
-
-    Raises
-    ------
-    BadConfiguration
-        `alpha` has no calibrated boundary.
+    `site` and `day` are (n,): the place of the site of each entry, and the day, from 1970-01-01; `alpha`, (n,), the
+    false-alarm budget for ten years of the site, all rules together [1]: ``BadConfiguration`` without a boundary.
     """
     c = calibration
     days = _days(site, day, scenes, history, plans)
@@ -315,7 +298,6 @@ def _theta(days: _Days, history: SiteHistory) -> _Theta:
 def _findings(
     days: _Days, scenes: UsableScenes, history: SiteHistory, plans: Plans, c: Calibration, alpha: np.ndarray
 ) -> _Findings:  # fmt: skip
-    """What the evidence shows on each day."""
     age = days.day - days.latest(history.loss_day, -(10**6))
     onset = days.latest(history.loss_onset, -1)
     since = scenes.first_since(plans.start)[days.site]
@@ -354,7 +336,6 @@ def _findings(
 def _data(
     days: _Days, scenes: UsableScenes, theta: _Theta, found: _Findings, plans: Plans, c: Calibration
 ) -> _Data:  # fmt: skip
-    """What the data lack on each day."""
     recent = days.at + 1 - scenes.used_since_season(days.site, days.season - 1)
     few = ~days.seen | (recent < c.scenes)
     old = days.seen & (days.day - days.latest(scenes.used_day, 0) > c.age_days)

@@ -92,12 +92,6 @@ class UsableScenes:
 def usable_scenes(series: Series, plans: Plans, calibration: Calibration) -> UsableScenes:
     """Select the acquisitions of some sites that a verdict may use.
 
-    Parameters
-    ----------
-    series : Series, of the sites of `plans`
-    plans : Plans, gives the growing season; its sites are named in errors
-    calibration : Calibration, gives the least clear share
-
     Raises
     ------
     BadData
@@ -131,18 +125,8 @@ def control_shape(scenes: UsableScenes, plans: Plans, requested: np.ndarray) -> 
     standard errors of its peak do not reach :data:`MAX_DAYS_OUTSIDE` days from the season, and when scenes outside the
     season are greener on average: where winter is never seen a wave alone can be wrong.
 
-    Parameters
-    ----------
-    scenes, plans : UsableScenes, Plans
-    requested : (n,) bool array
-        Acquisitions after which the answer is requested.
-
-    Returns
-    -------
-    outside : (n,) bool array
-        False where it is not requested.
-    spread : (n,) array
-        Range of the control's cover so far. [1]
+    Both are (n,) arrays; `requested`, (n,) bool, says after which acquisitions they are wanted, and the first is False
+    elsewhere. The range is in cover. [1]
     """
     inside = np.zeros(scenes.day.size, bool)
     inside[scenes.used] = True

@@ -32,20 +32,13 @@ def constants_from(path: Path, sites: Sequence[Site], observed: Mapping[str, Ser
     """Set the constants of each biome on the placebos of a file.
 
     Placebos are taken for ground of the biome, and get the plans of its sites in turn, since the evidence at which
-    failure turns red depends on the plan.
-
-    Parameters
-    ----------
-    path : Path, CSV or Parquet: placebo, date, cover, control
-    sites : sequence of Site
-        Sites to be judged; their biomes and plans are used.
-    observed : mapping
-        Their series, by id.
+    Placebos are taken for ground of the biome, and get the plans of its sites (with their series `observed`) in turn,
+    since the evidence at which failure turns red depends on the plan.
 
     Raises
     ------
     BadData
-        See :func:`monitor.verdict.tables.series.read_placebos`; or a placebo is one of the sites.
+        See :func:`monitor.verdict.tables.series.read_placebos`; or a placebo is one of the sites, or none can be used.
     """
     table = read_placebos(path)
     _refuse_sites(path, table.series, observed)

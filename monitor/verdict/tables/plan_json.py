@@ -36,28 +36,12 @@ _KINDS: Final = {
 
 
 def plan_json(
-    site: Site,
-    assessment: Assessment,
-    calibration: Calibration | None,
-    *,
-    promises: Sequence[Mapping[str, Any]] = (),
+    site: Site, assessment: Assessment, calibration: Calibration | None, *, promises: Sequence[Mapping[str, Any]] = ()
 ) -> dict[str, Any]:
-    """Plan of a site and all that the assessment used beside the series.
+    """Plan of a site and all that the assessment used beside the series, named as in a table of plans (docs/assess.md).
 
-    Parameters
-    ----------
-    site : Site
-        In the episode of the assessment, with the slope that was used.
-    assessment : Assessment
-    calibration : Calibration or None
-        Constants of the assessment; None: unknown.
-    promises : sequence of mapping
-        See :func:`monitor.sites.promise.promises_until`.
-
-    Returns
-    -------
-    dict
-        With the names of a table of plans; see ``docs/assess.md``.
+    `site` is in the episode of the assessment, with the slope that was used; `calibration` None: unknown; `promises` as
+    :func:`monitor.sites.promise.promises_until` returns them.
     """
     spatial = Reason.SPATIAL_PATCH.value
     area = {

@@ -86,16 +86,8 @@ class SitePlan:
 def read_plans(source: Path | Given, biomes: Mapping[str, Biome] | None = None) -> dict[str, SitePlan]:
     """Read sites with their plans; a missing number is the default of the intervention, biome and subtype.
 
-    Parameters
-    ----------
-    source : Path, CSV, Parquet or JSON (an object or a list of objects), or Given, as from JSON
-    biomes : mapping of str to Biome, optional
-        Biomes that may be named beside the built-in ones; a published plan has the definition of its own.
-
-    Returns
-    -------
-    dict of str to SitePlan
-        By site id.
+    The file is CSV, Parquet or JSON (an object or a list of objects). `biomes` may be named beside the built-in ones; a
+    published plan defines its biome itself.
 
     Raises
     ------

@@ -19,7 +19,7 @@ from monitor.verdict.assessment import Series
 COVERS: Final = ("cover", "control", "control_2", "reference_cover")
 COVER_LIMITS: Final = (-0.1, 1.1)
 """Cover that is accepted. Unmixing gives values slightly outside 0..1, which are set to the nearer limit; what is
-further out is no cover. [1]"""
+further out is not a cover. [1]"""
 SAME_COVER: Final = 0.0005
 """Largest difference of two covers that may be one cover, rounded to three decimals. [1]"""
 FRACTION: Final = "a fraction 0..1"
@@ -57,21 +57,14 @@ def read_series(source: Path | Given, *, control: bool = True, empty: bool = Fal
     """Read the series of each site.
 
     Rows with `accepted` false are left out, and rows that are repeated count once. Of several scenes of one day the
-    clearest counts, of equally clear ones with different names (`scene`) the first.
-
-    Parameters
-    ----------
-    source : Path, CSV or Parquet, or Given
-    control : bool
-        Whether there must be a column `control`.
-    empty : bool
-        Whether there may be no rows, as in the published series of a site without any scene.
+    clearest counts, of equally clear ones with different names (`scene`) the first. With `control` that column is
+    required; with `empty` there may be no rows, as in the published series of a site without any scene.
 
     Raises
     ------
     BadData
-        The file cannot be read, a column is missing or unknown, a value is no date, number or fraction, or one date has
-        two different rows of which none is clearer; names the row. Or a control is the site itself.
+        The file cannot be read, a column is missing or unknown, a value is not a date, number or fraction, or one date
+        has two different rows of which none is clearer; names the row. Or a control is the site itself.
     """
     columns = [column._replace(required=column.required or (control and column is CONTROL)) for column in COLUMNS]
     table = read(source, columns, empty=empty)
@@ -90,13 +83,7 @@ def read_series(source: Path | Given, *, control: bool = True, empty: bool = Fal
 
 
 def read_placebos(path: Path) -> SeriesTable:
-    """Read the series of placebos, ``placebo, date, cover, control``, by their id.
-
-    Raises
-    ------
-    BadData
-        As for :func:`read_series`.
-    """
+    """Read the series of placebos, ``placebo, date, cover, control``, by their id; errors as :func:`read_series`."""
     return _series_of(read(path, PLACEBO_COLUMNS), "placebo")
 
 

@@ -42,18 +42,7 @@ class Units(NamedTuple):
 
 
 def read_units(path: Path) -> tuple[dict[str, Units], dict[str, int]]:
-    """Read the control units of each site, ``site, date, unit, cover``.
-
-    Returns
-    -------
-    dict of str to Units, dict of str to int
-        By site id; and how many cover values slightly outside 0..1 were set to 0 or 1.
-
-    Raises
-    ------
-    BadData
-        See :func:`monitor.verdict.tables.series.read_series`; or a unit has two different rows for one date.
-    """
+    """Control units of each site (``site, date, unit, cover``), and how many covers were set to 0 or 1."""
     table = read(path, COLUMNS)
     (sites, of_site), (names, of_unit), dates = table.ids(), table.ids("unit"), table["date"]
     values = {"cover": table["cover"]}
@@ -81,21 +70,10 @@ def compare_with_units(
     """The series with the control ground of the units in a file.
 
     Units are matched by their cover before the start, see :func:`monitor.controls.selection.select_units`. Of the
+    Units are matched by their cover before the start, see :func:`monitor.controls.selection.select_units`. Of the
     matched ones, a unit that changed alone and, year by year, the third that rose most do not count, see
-    :func:`monitor.controls.control_means.control_mean`.
-
-    Parameters
-    ----------
-    observed : mapping
-        Series by site id; a control that they have already is replaced.
-    plans : mapping
-        Plan of each site: units are compared with their years before its start.
-    path : Path, CSV or Parquet: site, date, unit, cover
-
-    Returns
-    -------
-    dict of str to Series, dict of str to int, list of str
-        Series; how many cover values were set to 0 or 1, by site; and what is worth knowing, in words.
+    :func:`monitor.controls.control_means.control_mean`. A control that a series has already is replaced. Also returns
+    how many cover values were set to 0 or 1, by site, and notes in words.
 
     Raises
     ------
