@@ -35,13 +35,13 @@ class AlertEvent(StrEnum):
     CLOSED = "closed"
     """Resolved without an answer about the field: the site was retired."""
     REMINDED = "reminded"
-    """Nobody answered, and the manager was sent the alert again."""
+    """No answer: the manager was sent the alert again."""
     HANDED_OVER = "handed_over"
     """It was sent to a manager who took the site over."""
     REVIEWED = "reviewed"
     """The operators accepted a false alarm that needed a review, or opened the alert again for its manager."""
     ESCALATED = "escalated"
-    """Nobody answered in time, and the operators were notified."""
+    """No answer in time: the operators were notified."""
 
 
 LOT: Final = "lot"
@@ -71,7 +71,7 @@ class Verdict(StrEnum):
 
 
 class FalseAlarmReason(StrEnum):
-    """What a false alarm was caused by."""
+    """Cause of a false alarm."""
 
     HARVEST = "harvest"
     SNOW = "snow"
@@ -100,7 +100,7 @@ class Alert:
     clear_since: date | None = None
     """First day since which no rule raises an alert; None: a rule does."""
     lower_since: date | None = None
-    """First day since which a red alert is no longer seen as red; None: it is, or the alert is no red one."""
+    """First day since which a red alert is no longer seen as red; None: it is, or the alert is not red."""
     snoozed_until: date | None = None
     """Day from which it is reported again if its cause is seen; None: not snoozed."""
     answer: Verdict | None = None
@@ -111,7 +111,7 @@ class Alert:
     """Whether the answer is a false alarm that the operators have to review, and have not: until then the alert is not
     resolved by it."""
     note: str | None = None
-    """What a person has written since it opened."""
+    """Words of a person since it opened."""
     promise: int | None = None
     """Number of the promise that it was raised under, if another one has replaced it while the alert was open: until it
     is resolved, its evidence is judged by that one. None: by the newest."""
@@ -125,7 +125,7 @@ class Alert:
 
     @property
     def waits(self) -> bool:
-        """Whether it is open, or was closed with its site while its cause was seen and nobody had answered."""
+        """Whether it is open, or was closed with its site while its cause was seen and without an answer."""
         return self.state is not AlertState.RESOLVED or (self.answer is None and self.clear_since is None)
 
 

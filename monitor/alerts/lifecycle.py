@@ -31,7 +31,7 @@ _ORDER: Final = {AlertLevel.NONE: 0, AlertLevel.WATCH: 1, AlertLevel.RED: 2}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
-    """What a night says of one site or lot."""
+    """Finding of a night on one site or lot."""
 
     site: str
     """Its id."""
@@ -45,18 +45,8 @@ def next_lot_alert(
 ) -> tuple[Alert, AlertEvent | None] | None:
     """Apply a new verdict on a lot to its alert; None: nothing changed.
 
-    A lot is looked at once a year, so that one verdict without an alert resolves it.
-
-    Parameters
-    ----------
-    last : Alert or None
-        The alert of the lot, resolved or not; None: there was none.
-    lot, level
-        Id of the lot and what the verdict raises.
-    looked : date
-        Last day of the season that the verdict rests on.
-    day : date
-        Day of the night.
+    A lot is looked at once a year, so that one verdict without an alert resolves it. `last` is its alert, resolved or
+    not; `looked` the last day of the season that the verdict rests on, and `day` that of the night.
     """
     seen = Sighting(site=lot, alert=level, as_of=day, last_observed=looked)
     if level is not AlertLevel.NONE:
@@ -77,23 +67,15 @@ def next_alerts(
     previous: Assessment | None,
     earlier: Mapping[int, Assessment] = MappingProxyType({}),
 ) -> list[tuple[Alert, AlertEvent | None]]:
-    """Apply the assessment of a night to the alerts of its site.
+    """Apply the assessment of a night, and the one before it, to all alerts of its site, resolved or not.
 
     A night without a new scene changes nothing: it neither confirms nor resolves. An assessment names one rule only:
     while it raises an alert, nothing is known about the causes of the other rules, and their quiet time starts again.
 
     An alert that was open when the promise was changed (:attr:`monitor.alerts.alert.Alert.held_by`) follows the
     assessment under its earlier promise, or that of the night where it is worse: a new promise alone resolves nothing.
-
-    Parameters
-    ----------
-    alerts : sequence of Alert
-        All alerts of the site, resolved or not.
-    assessment, previous : Assessment
-        Of this night, and the one before it (None: there is none).
-    earlier : mapping
-        Assessments of this night under earlier promises, by number. Where one is missing, nothing stored shows what its
-        alerts rest on, and they stay as they are.
+    `earlier` has the assessments of this night under earlier promises, by number. Where one is missing, nothing stored
+    shows what its alerts rest on, and they stay as they are.
 
     Returns
     -------
@@ -111,7 +93,7 @@ def next_alerts(
 
 
 def _step(alert: Alert, assessment: Assessment | None) -> tuple[Alert, AlertEvent | None]:
-    """An alert after a night with an assessment; None: there is none that it follows."""
+    """An alert after a night with the assessment that it follows; None: without one."""
     if assessment is None:
         return alert, None
     rule = _rule_of(assessment)
@@ -145,16 +127,7 @@ def _sees_more(assessment: Assessment, previous: Assessment | None) -> bool:
 def is_mass_fall(fell: int, sites: int) -> bool:
     """Whether so many sites got worse in one night that a fault of a sensor or provider is the likelier cause.
 
-    Parameters
-    ----------
-    fell : int
-        Sites with an alert that opened or got worse.
-    sites : int
-        Sites that could have one, since a new scene showed them, or since it was the first night.
-
-    Returns
-    -------
-    bool
+    Of `sites` with a new scene, or of all on the first night, `fell` have an alert that opened or got worse.
     """
     return fell >= MASS_FALL_MIN_SITES and fell >= MASS_FALL_SHARE * sites
 
@@ -232,55 +205,19 @@ def shown_alert(alerts: Sequence[Alert], assessment: Assessment) -> Alert | None
 
 
 def acknowledge(alert: Alert, *, note: str | None = None, day: date) -> Alert:
-    """Alert after a person has taken charge of it.
-
-    Parameters
-    ----------
-    alert : Alert
-    note : str, optional
-        None: the earlier note remains.
-    day : date
-        Day of the answer.
-
-    Returns
-    -------
-    Alert
-    """
+    """Alert after a person has taken charge of it on a day; without a `note` the earlier one remains."""
     return replace(alert, state=AlertState.ACKNOWLEDGED, note=note or alert.note, updated=day, snoozed_until=None)
 
 
 def snooze(alert: Alert, *, until: date, day: date) -> Alert:
-    """Alert that a person does not want to be reminded of for a time, unless it gets worse or is over.
-
-    Parameters
-    ----------
-    alert : Alert
-    until : date
-        First day on which it is reported again.
-    day : date
-        Day of the answer.
-
-    Returns
-    -------
-    Alert
-    """
+    """Alert that a person does not want to be reminded of before a day (`until`), unless it gets worse or is over."""
     return replace(alert, state=AlertState.SNOOZED, snoozed_until=until, updated=day)
 
 
 def close(alert: Alert, *, day: date, why: str = "the site was retired") -> Alert:
     """Alert after its site was retired; a cause that is still seen when the site returns opens it again.
 
-    Parameters
-    ----------
-    alert : Alert
-    day : date
-        Day of the closing.
-    why : str
-        Note, where the alert has none.
-
-    Returns
-    -------
-    Alert
+    `why` is its note, where it has none.
     """
     note = alert.note or why
     return replace(alert, state=AlertState.RESOLVED, updated=day, snoozed_until=None, note=note)
@@ -292,30 +229,13 @@ def forget_answer(alert: Alert) -> Alert:
 
 
 def resolve(
-    alert: Alert,
-    *,
-    answer: Verdict,
-    reason: FalseAlarmReason | None = None,
-    note: str | None,
-    day: date,
+    alert: Alert, *, answer: Verdict, reason: FalseAlarmReason | None = None, note: str | None, day: date,
     needs_review: bool = False,
-) -> Alert:
-    """Alert closed by a person, with what was found on a day.
+) -> Alert:  # fmt: skip
+    """Alert closed by a person, with the finding of a day; one that is resolved already gets a newer answer.
 
-    Parameters
-    ----------
-    alert : Alert
-        The alert; one that is resolved already gets a newer answer.
-    answer : Verdict
-        Finding from the field.
-    reason : FalseAlarmReason or None
-        Cause of a false alarm.
-    note : str or None
-        What was seen or done; None: the earlier note stays.
-    day : date
-        Day of the finding.
-    needs_review : bool
-        Whether the alert only counts as acknowledged until the operators have reviewed the answer.
+    `reason` is the cause of a false alarm; without a `note` the earlier one remains. With `needs_review` the alert only
+    counts as acknowledged until the operators have reviewed the answer.
     """
     is_new = (alert.answer is None or alert.unreviewed) and (
         alert.state is not AlertState.RESOLVED or alert.clear_since is None
@@ -340,16 +260,7 @@ def is_sure(alert: Alert, assessment: Assessment) -> bool:
 def review(alert: Alert, *, close: bool, why: str, day: date) -> Alert:
     """Alert after the operators have reviewed a false alarm: resolved by it, or without it and open for its manager.
 
-    Parameters
-    ----------
-    alert : Alert
-        With :attr:`monitor.alerts.alert.Alert.unreviewed`. A night may have resolved it since, as its cause is gone.
-    close : bool
-        Whether the answer is accepted.
-    why : str
-        Reason; the note of an alert that is opened again.
-    day : date
-        Day of the review.
+    A night may have resolved it since, as its cause is gone. `why` becomes the note of an alert that is opened again.
     """
     is_over = alert.state is AlertState.RESOLVED
     reviewed = replace(alert, unreviewed=False, updated=day)

@@ -1,8 +1,8 @@
 """Links by which the recipient of a message answers without logging in.
 
-A link is signed, so that nobody can make or change one, and carries the time at which it expires. An answer link is for
-one notice; that it is used once only is checked where answers are recorded. A personal link opens the sites of one
-manager, as often as wanted, for whoever holds it, until it expires or is revoked.
+A link is signed, so that only this installation can make one, and carries the time at which it expires. An answer link
+is for one notice; that it is used once only is checked where answers are recorded. A personal link opens the sites of
+one manager, as often as wanted, for whoever holds it, until it expires or is revoked.
 """
 
 import hashlib
@@ -35,18 +35,9 @@ class LinkExpired(MonitorError):
 
 
 def answer_link(base_url: str, key: str, link: str, expires: datetime) -> str:
-    """Address at which the recipient of a notice answers.
+    """Address at which the recipient of a notice answers, below ``[answers] base_url``, until `expires`.
 
-    Parameters
-    ----------
-    base_url : str
-        Address of the answer pages, ``[answers] base_url``.
-    key : str
-        Secret of the installation.
-    link : str
-        Identifier of the link of the notice: column `link` of the outbox, 16 hexadecimal digits.
-    expires : datetime
-        Time from which it is refused; fractions of a second count.
+    `key` is the secret of the installation, `link` the identifier in the outbox, 16 hexadecimal digits.
     """
     return _address("a", base_url, key, link, expires)
 
@@ -65,25 +56,10 @@ def _address(folder: str, base_url: str, key: str, link: str, expires: datetime)
 
 
 def read_link(token: str, key: str, now: datetime, *, folder: str = "a") -> str:
-    """Identifier of the link that a token stands for.
+    """Identifier of the link that a token, the last part of an address, stands for.
 
-    Parameters
-    ----------
-    token : str
-        Last part of the address.
-    key : str
-        Secret of the installation.
-    now : datetime
-        Present time.
-    folder : str
-        ``a`` for an answer link, ``m`` for a personal one.
-
-    Raises
-    ------
-    LinkInvalid
-        The token was not made with this key, or was altered.
-    LinkExpired
-        Its time is over.
+    `folder` is ``a`` for an answer link and ``m`` for a personal one. Raises ``LinkInvalid`` where the token was not
+    made with this key, or was altered, and ``LinkExpired`` where its time is over.
     """
     signer = _signer(key, folder)
     try:

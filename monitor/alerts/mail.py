@@ -1,7 +1,7 @@
 """Mails: a message as it goes to a mail server, or into a file.
 
-A mail is composed from texts that strangers may have written, for instance names of sites. No character of them can end
-a header or change the direction of writing, and the same message always gives the same bytes.
+A mail is composed from texts of unknown origin, for instance names of sites. No character of them can end a header or
+change the direction of writing, and the same message always gives the same bytes.
 """
 
 import io
@@ -36,10 +36,7 @@ _MEDIA_TYPE: Final = re.compile(r"(application|image)/([a-z0-9.+-]{1,80})")
 def parse_address(text: str) -> Address:
     """Read a mail address with or without a name, ``Name <local@domain>``; its domain becomes ASCII (IDNA).
 
-    Raises
-    ------
-    ValueError
-        It is not one mail address.
+    Raises ``ValueError`` where it is not one mail address.
     """
     named = re.fullmatch(r"([^<>]*)<([^<>]+)>", text.strip())
     name, address = (named[1].strip(' "'), named[2]) if named else ("", text.strip())
@@ -55,22 +52,11 @@ def parse_address(text: str) -> Address:
 
 
 def as_mail(message: Message, *, sender: str | None, recipient: str | None) -> EmailMessage:
-    """Compose the mail of a message, of at most :data:`MAX_MAIL_BYTES`.
+    """Compose the mail of a message, of at most :data:`MAX_MAIL_BYTES`; the same message gives the same bytes.
 
     What does not fit is left out: the picture first (smaller ones are tried), then attachments, then the HTML. The
-    plain text is always complete.
-
-    Parameters
-    ----------
-    message : Message
-        The same message gives the same bytes.
-    sender, recipient : str or None
-        Mail addresses; None: no such header.
-
-    Raises
-    ------
-    ValueError
-        An address is not a mail address.
+    plain text is always complete. Without a mail address of sender or recipient that header is absent; ``ValueError``
+    where it is not one.
     """
     mail = EmailMessage(policy=SMTP)
     for html, picture, attachments in _variants(message):

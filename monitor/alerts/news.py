@@ -1,4 +1,4 @@
-"""What a message about an alert is composed from."""
+"""Content of a message about an alert."""
 
 from dataclasses import dataclass, field
 from datetime import date
@@ -30,7 +30,7 @@ class SitePicture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertNews:
-    """One event of an alert, with what the recipient needs to know."""
+    """One event of an alert, with all that its message states."""
 
     alert: Alert
     """As it is now."""

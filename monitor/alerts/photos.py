@@ -1,7 +1,7 @@
-"""Photos of answers: checked, decoded, and encoded again, so that only pixels of a stranger's file are stored.
+"""Photos of answers: checked, decoded, and encoded again, so that only pixels of an uploaded file are stored.
 
-What a file is depends on its content, never on its name. Nothing that follows or accompanies the picture survives. Of
-the metadata only the time and the position stated by the camera are read, checked, and written again.
+The kind of a file is that of its content, never of its name. Nothing that follows or accompanies the picture survives.
+Of the metadata only the time and the position stated by the camera are read, checked, and written again.
 
 A malicious file can crash a decoder or keep it busy: :func:`read_photo_apart` decodes it in a process with limits.
 """
@@ -98,12 +98,8 @@ class Photo:
 def read_photo_apart(content: bytes) -> Photo:
     """Decode a photo and encode it again in a child process, see :func:`read_photo`.
 
-    Raises
-    ------
-    PhotoRefused
-        As there, or it takes too much time or memory.
-    TryLater
-        The system starts no further process.
+    Raises ``PhotoRefused`` as there, or where it takes too much time or memory, and ``TryLater`` where the system
+    starts no further process.
     """
     try:
         return sandbox.call(read_photo, content, load=read_examples, returns=Photo, refusal=PhotoRefused, limits=LIMITS)
@@ -125,17 +121,9 @@ def read_examples() -> None:
 
 
 def read_photo(content: bytes) -> Photo:
-    """Decode a photo and encode it again.
+    """Decode a photo (JPEG, PNG or WebP; of an animation the first picture counts) and encode it again.
 
-    Parameters
-    ----------
-    content : bytes
-        JPEG, PNG or WebP; of an animation the first picture counts.
-
-    Raises
-    ------
-    PhotoRefused
-        It is too large, has another format or too many pixels, or is damaged or incomplete.
+    Raises ``PhotoRefused`` where it is too large, has another format or too many pixels, or is damaged or incomplete.
     """
     if len(content) > MAX_PHOTO_BYTES:
         raise PhotoRefused(PhotoProblem.TOO_LARGE, f"the photo has {len(content):,} bytes")

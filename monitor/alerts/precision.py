@@ -1,7 +1,8 @@
 """How often alerts were right, by what people found in the field.
 
-Measured for people to read: no threshold is derived from it. The sites that people visit and answer for are no random
-choice, and two alerts of one site are not independent, so the intervals are at best those of the answered alerts.
+Measured for people to read: no threshold is derived from it. The sites that people visit and answer for are not a
+random choice, and two alerts of one site are not independent, so the intervals are at best those of the answered
+alerts.
 """
 
 import math
@@ -12,7 +13,7 @@ from monitor.alerts.alert import AlertEvent, Verdict
 from monitor.verdict.assessment import AlertLevel
 
 GROUPS: Final = ("rule", "province", "intervention")
-"""By what answered alerts are counted, besides all together."""
+"""Groups of answered alerts, besides all together."""
 _Z: Final = 1.959963984540054
 """Quantile of the normal distribution for a two-sided interval of 95 %."""
 
@@ -33,12 +34,9 @@ class AnsweredOpening(NamedTuple):
 def answered_openings(events: Iterable[Mapping[str, Any]]) -> list[AnsweredOpening]:
     """Openings that were answered, from all events of all alerts; a review takes back what it does not accept.
 
-    Parameters
-    ----------
-    events : iterable of mapping
-        Of all alerts, ascending for each: ``alert`` (id), ``number``, ``kind``, ``day`` and ``level``; those of answers
-        also ``answer``, ``unreviewed``, and ``opening``, the number of the event that opened what they are about; those
-        of reviews ``decision``.
+    Events ascend for each alert and have ``alert`` (id), ``number``, ``kind``, ``day`` and ``level``; those of answers
+    also ``answer``, ``unreviewed``, and ``opening``, the number of the event that opened the alert; those of reviews
+    ``decision``.
     """
     levels: dict[tuple[str, int], str] = {}
     newest: dict[tuple[str, int], Mapping[str, Any]] = {}
@@ -73,12 +71,7 @@ def measured_precision(
 ) -> list[dict[str, Any]]:
     """Share of answered alerts that were right, all together and by :data:`GROUPS`, red and watch separately.
 
-    Parameters
-    ----------
-    openings : iterable of AnsweredOpening
-        All that were ever answered.
-    sites : mapping
-        ``province`` and ``intervention`` of each site by its id, retired sites included.
+    `sites` has ``province`` and ``intervention`` of each site by its id, retired sites included.
 
     Returns
     -------

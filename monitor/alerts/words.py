@@ -38,21 +38,9 @@ MU_PER_HECTARE: Final = 15.0
 
 
 def text(key: str, language: str, **values: object) -> str:
-    """Text of the catalogue, with its placeholders filled in.
+    """Text of the catalogue by section and name (``message.subject``), with the values of its placeholders.
 
-    Parameters
-    ----------
-    key : str
-        Section and name, ``message.subject``.
-    language : str
-        ``en`` or ``zh``.
-    **values
-        Values of the placeholders. They are not searched for placeholders themselves.
-
-    Raises
-    ------
-    KeyError
-        The catalogue has no such text, or a placeholder has no value.
+    Values are not searched for placeholders themselves. ``KeyError``: no such text, or a placeholder without a value.
     """
     section, _, name = key.partition(".")
     return TEXTS[section][name][language].format(**values)

@@ -45,7 +45,7 @@ LATER: Final = "later"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entered:
-    """What was filled into the form so far, and what is wrong with it."""
+    """Content of the form so far, and its problems."""
 
     verdict: str = ""
     reason: str = ""
@@ -65,7 +65,7 @@ class Question:
     number: int
     """Number of its newest event."""
     answered: tuple[date, Verdict] | None
-    """Day and finding of the answer that counts so far; None: there is none."""
+    """Day and finding of the answer that counts so far; None: no answer."""
     chart: str = ""
     """Growth chart of its site, SVG."""
 
@@ -84,7 +84,7 @@ class SiteLine:
     assessment: Assessment | None
     """None: not judged yet."""
     alert: Alert | None
-    """One that is not resolved, else an answered one whose cause is still seen; None: there is none."""
+    """One that is not resolved, else an answered one whose cause is still seen; None: no alert."""
     progress: Progress | None = None
     chart: str = ""
     """Growth chart, SVG."""
@@ -113,30 +113,14 @@ LOOK: Final = ("failing", "disturbed", "lagging", "insufficient_data")
 
 
 def form_page(
-    questions: Sequence[Question],
-    language: words.Language,
-    *,
-    entered: Mapping[str, Entered] = NOTHING_ENTERED,
-    recorded: Sequence[tuple[str, str]] = (),
-    problems: Sequence[str] = (),
-    home: str | None = None,
-) -> str:
+    questions: Sequence[Question], language: words.Language, *, entered: Mapping[str, Entered] = NOTHING_ENTERED,
+    recorded: Sequence[tuple[str, str]] = (), problems: Sequence[str] = (), home: str | None = None,
+) -> str:  # fmt: skip
     """Page with the form to answer alerts.
 
-    Parameters
-    ----------
-    questions : sequence of Question
-        The alerts. Without `home` there is one.
-    language : str
-        ``en`` or ``zh``.
-    entered : mapping
-        By id of the alert, what the form shows as filled in and what is wrong with it.
-    recorded : sequence of (str, str)
-        Sites whose answers were recorded just now, and these.
-    problems : sequence of str
-        What is wrong besides, in sentences.
-    home : str, optional
-        Address of the page "my sites", for the form of many alerts: names of fields end with the id of the alert.
+    `entered` has the content of the form by id of the alert, `recorded` the sites and answers that were recorded just
+    now. With `home`, the address of the page "my sites", there may be several alerts: names of fields end with their
+    id.
     """
     known = {question.news.alert.id: question for question in questions}
     wrong, said = [*problems], Counter(problem for one in entered.values() for problem in one.problems)
@@ -187,19 +171,7 @@ def _asked(question: Question, entered: Entered, language: words.Language) -> di
 
 
 def my_sites_page(lines: Sequence[SiteLine], language: words.Language, *, name: str, home: str) -> str:
-    """Page of the sites of a manager, by what to do about them.
-
-    Parameters
-    ----------
-    lines : sequence of SiteLine
-        May be empty: none reaches the manager any more.
-    language : str
-        ``en`` or ``zh``.
-    name : str
-        Of the manager; may be empty.
-    home : str
-        Address of the page.
-    """
+    """Page of the sites of a manager, by what to do about them; `home` is its address, and there may be no sites."""
     order = list(words.STATUS_NAMES)
     lines = sorted(lines, key=lambda line: (order.index(line.status), -line.days, line.site.id))
     assessed = [line.assessment for line in lines if line.assessment]
@@ -279,18 +251,8 @@ def notice_page(
 ) -> str:
     """Page that says what became of a request.
 
-    Parameters
-    ----------
-    kind : str
-        Name of its title in the section ``answer_notice`` of the catalogue; its text is ``<kind>_text``.
-    language : str
-        ``en`` or ``zh``.
-    good : bool
-        Whether an answer was recorded.
-    lines : sequence of (str, str)
-        Sites and what was recorded about each.
-    **values
-        Values of the placeholders of the text.
+    Its title is `kind` in the section ``answer_notice`` of the catalogue, its text ``<kind>_text`` with `values`. With
+    `good` an answer was recorded; `lines` has sites and the answers to each.
     """
     return _render("notice.html", language, kind=kind, good=good, lines=lines, values=values)
 

@@ -1,4 +1,4 @@
-"""The TLS certificate of an address: until when it is valid."""
+"""The end of validity of the TLS certificate of an address."""
 
 import socket
 import ssl
@@ -13,14 +13,10 @@ TIMEOUT: Final = 10.0
 
 
 def certificate_end(host: str, port: int) -> datetime:
-    """When the certificate of a server ends, UTC.
+    """End of the validity of the certificate of a server, UTC.
 
-    Raises
-    ------
-    BadConfiguration
-        It is refused: expired, for another name, or signed by nobody who is trusted.
-    TryLater
-        The server does not answer.
+    Raises ``BadConfiguration`` where it is refused (expired, for another name, or not signed by a trusted authority),
+    and ``TryLater`` where the server does not answer.
     """
     try:
         with (

@@ -1,4 +1,4 @@
-"""What every channel does: deliver one message to one recipient."""
+"""The interface of every channel: deliver one message to one recipient."""
 
 from typing import Protocol
 
@@ -23,14 +23,9 @@ class Channel(Protocol):
     """A way to deliver messages. It may keep a connection open until :meth:`close`."""
 
     def send(self, message: Message, recipient: str) -> str:
-        """Deliver a message; returns what the receiver answered, in one line without secrets.
+        """Deliver a message; returns the answer of the receiver, in one line without secrets.
 
-        Parameters
-        ----------
-        message : Message
-            The message.
-        recipient : str
-            Mail address; empty for a channel that has one receiver.
+        `recipient` is a mail address; empty for a channel that has one receiver.
 
         Raises
         ------

@@ -29,18 +29,8 @@ REFUSED: Final = frozenset({40035, 400105, 430101, 430102, 430103, 430104, 46010
 class DingTalk:
     """Posts texts to one group.
 
-    Parameters
-    ----------
-    http : HttpClient
-        Makes the requests.
-    url : str
-        Address without token; empty: that of the service.
-    token : str
-        Access token of the robot.
-    secret : str or None
-        Signs the requests; None: they are not signed, and the robot must be secured by other means.
-    clock : callable
-        Seconds since 1970, UTC; replaced in tests.
+    `url` is an address without the access token `token` of the robot; empty: that of the service. `secret` signs the
+    requests; None: the robot must be secured by other means.
     """
 
     def __init__(
@@ -51,13 +41,7 @@ class DingTalk:
         http.check(self._url)
 
     def send(self, message: Message, recipient: str) -> str:
-        """Post a message of at most :data:`MAX_MESSAGE_BYTES`.
-
-        Raises
-        ------
-        NotDelivered, Undeliverable
-            See :func:`monitor.alerts.channels.messenger.post`.
-        """
+        """Post a message of at most :data:`MAX_MESSAGE_BYTES`; errors as of :func:`post`."""
         content: dict[str, Any] = {"msgtype": "text", "text": {"content": ""}}
         room = MAX_MESSAGE_BYTES - len(as_json(content))
         content["text"]["content"] = fitted(message, room, size=json_size)

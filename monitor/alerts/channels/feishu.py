@@ -29,18 +29,8 @@ REFUSED: Final = frozenset({9499})
 class Feishu:
     """Posts texts to one group.
 
-    Parameters
-    ----------
-    http : HttpClient
-        Makes the requests.
-    url : str
-        Address without token; empty: that of the service.
-    token : str
-        Token of the bot: the last part of its address.
-    secret : str or None
-        Signs the requests; None: they are not signed, and the bot must be secured by other means.
-    clock : callable
-        Seconds since 1970, UTC; replaced in tests.
+    `url` is an address without the token `token` of the bot, its last part; empty: that of the service. `secret` signs
+    the requests; None: the bot must be secured by other means.
     """
 
     def __init__(
@@ -51,13 +41,7 @@ class Feishu:
         http.check(self._url)
 
     def send(self, message: Message, recipient: str) -> str:
-        """Post a message whose request has at most :data:`MAX_REQUEST_BYTES`.
-
-        Raises
-        ------
-        NotDelivered, Undeliverable
-            See :func:`monitor.alerts.channels.messenger.post`.
-        """
+        """Post a message of at most :data:`MAX_REQUEST_BYTES`; errors as of :func:`post`."""
         content: dict[str, Any] = {"msg_type": "text", "content": {"text": ""}}
         if self._secret is not None:
             timestamp = str(int(self._clock()))

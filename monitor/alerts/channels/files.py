@@ -16,25 +16,14 @@ class Files:
     """Writes messages to a folder: the mail as ``<name>.eml``, the record as ``<name>.json``.
 
     The name says the site, the rule and the number of the event (``ulan-03_failure_1``) where the record is of one
-    event, else what the message is about and its id. The same message gives the same files.
-
-    Parameters
-    ----------
-    folder : Path
-        Created at the first message.
+    event, else its kind and the id of the message. The same message gives the same files.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def send(self, message: Message, recipient: str) -> str:
-        """Write a message; returns the path of its mail within the folder.
-
-        Raises
-        ------
-        NotDelivered
-            The disk is full or the folder cannot be written.
-        """
+        """Write a message; returns the path of its mail within the folder. ``NotDelivered``: it cannot be written."""
         name = file_name(message)
         record: Any = dict(message.record) or {"id": message.id, "subject": message.subject, "text": message.text}
         text = json.dumps(record, ensure_ascii=False, indent=1, allow_nan=False)

@@ -44,19 +44,8 @@ class HttpResponse(NamedTuple):
 class HttpClient:
     """Makes requests to receivers of messages and signs of life. No connection stays open.
 
-    Parameters
-    ----------
-    allow_hosts : iterable of str
-        Private hosts, or ``host:port``, that may be contacted.
-    section : str
-        Section of the configuration that names them, for messages.
-    deadline : float
-        Longest time of a request. [s]
-
-    Raises
-    ------
-    BadConfiguration
-        A name in `allow_hosts` is not a host.
+    `allow_hosts` are private hosts, or ``host:port``, that may be contacted, named in `section` of the configuration:
+    ``BadConfiguration`` where one is not a host.
     """
 
     def __init__(self, allow_hosts: Iterable[str] = (), *, section: str, deadline: float = DEADLINE) -> None:
@@ -67,10 +56,7 @@ class HttpClient:
     def check(self, url: str) -> None:
         """Check the spelling of an address, without a name server.
 
-        Raises
-        ------
-        BadConfiguration
-            It is no http or https address, has a user in it, or is not ASCII.
+        Raises ``BadConfiguration`` where it is not an http or https address, has a user in it, or is not ASCII.
         """
         try:
             parse_url(url)
@@ -83,16 +69,15 @@ class HttpClient:
     def request(
         self, method: str, url: str, *, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> HttpResponse:
-        """Make one request, without retries.
+        """Make one request, without retries; errors name the host, but never the rest of the address, which may be
+        secret.
 
         Raises
         ------
         Unreachable
             The host is refused, down or not trusted; nothing was sent.
         NotDelivered
-            There is no complete response in time, or it is a redirect.
-
-        The texts name the host, but never the rest of the address, which may be secret.
+            No complete response came in time, or it is a redirect.
         """
         parts = parse_url(url)
         server = f"{parts.scheme}://{parts.netloc}"
@@ -143,7 +128,7 @@ def _exchange(ip: str, method: str, parts: SplitResult, body: bytes | None, head
 
 
 def _describe(error: Exception) -> str:
-    """What happened, never the text of the error, which repeats the address with its token."""
+    """Description of an error, never its text, which repeats the address with its token."""
     inner = error.args[0] if isinstance(error, SSLError) and error.args else error
     if isinstance(inner, ssl.SSLCertVerificationError):
         return (

@@ -1,4 +1,4 @@
-"""What the messengers have in common: texts within a limit of bytes, and errors inside a response of status 200."""
+"""Common to the messengers: texts within a limit of bytes, and errors inside a response of status 200."""
 
 import json
 import re
@@ -19,16 +19,8 @@ MAX_CLUSTER: Final = 32
 def fitted(message: Message, max_bytes: int, *, size: Callable[[str], int]) -> str:
     """Text of a message for a messenger: the brief text, cut between characters where it is too long, and the links.
 
-    Links are never cut. Where they alone exceed the limit, the last ones are left out.
-
-    Parameters
-    ----------
-    message : Message
-        The message.
-    max_bytes : int
-        Limit of the messenger. [byte]
-    size : callable
-        Size of a text as the messenger counts it. [byte]
+    Links are never cut. Where they alone exceed `max_bytes`, the last ones are left out. `size` is that of a text as
+    the messenger counts it. [byte]
     """
     brief, links = _valid(message.brief), _valid(message.links)
     lines = links.splitlines()
@@ -58,35 +50,14 @@ def as_json(values: Any) -> bytes:
 
 
 def post(
-    http: HttpClient,
-    url: str,
-    content: Mapping[str, Any],
-    *,
-    service: str,
-    code: str,
-    text: str,
-    refused: frozenset[int],
-    secrets: tuple[str, ...],
-) -> str:
-    """Post a message to a messenger; returns what it answered.
+    http: HttpClient, url: str, content: Mapping[str, Any], *, service: str, code: str, text: str,
+    refused: frozenset[int], secrets: tuple[str, ...],
+) -> str:  # fmt: skip
+    """Post JSON values to a messenger (`service`) and return its answer.
 
-    Parameters
-    ----------
-    http, url, content
-        Client, address with token, and JSON values of the request.
-    service : str
-        Name of the messenger, for messages.
-    code, text : str
-        Names of the error code, 0 if delivered, and its text in the answer.
-    refused : frozenset of int
-        Codes that say that the messenger never accepts this message.
-    secrets : tuple of str
-        Replaced in what is returned or raised.
-
-    Raises
-    ------
-    NotDelivered, Undeliverable
-        The messenger did not confirm the message; it refuses it.
+    `code` and `text` are the names of the error code, 0 if delivered, and of its text in the answer; `refused` are the
+    codes by which this message is never accepted (``Undeliverable``; ``NotDelivered`` without a confirmation).
+    `secrets` are replaced in texts that are returned or raised.
     """
     response = http.request(
         "POST", url, body=as_json(content), headers={"Content-Type": "application/json; charset=utf-8"}

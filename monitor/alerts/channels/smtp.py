@@ -20,7 +20,7 @@ STEP_TIMEOUT: Final = 30.0
 MAIL_DEADLINE: Final = 60.0
 """Longest time to connect, and to send one mail. [s]"""
 MAX_REPLY_LINES: Final = 200
-"""Longest reply of a server, whose lines smtplib limits: of more than a few it would have no use. [line]"""
+"""Longest reply of a server, whose lines smtplib limits; a reply has a few. [line]"""
 TLS_PORT: Final = 465
 """Port on which the connection is encrypted from its first byte (RFC 8314)."""
 _AUTHENTICATION_REQUIRED: Final = 530
@@ -55,18 +55,8 @@ class _ShortRepliesOverTls(_ShortReplies, smtplib.SMTP_SSL):
 class Smtp:
     """Sends mails through one server. The connection is reused for further mails, and reopened when it was dropped.
 
-    Parameters
-    ----------
-    host, port
-        The server. Port 465 is encrypted from the first byte.
-    starttls : bool
-        Whether the connection must be encrypted, with a certificate that the system trusts.
-    sender : str
-        Mail address, with or without a name.
-    user, password : str
-        To log in with; an empty user: no login.
-    step_timeout, deadline : float
-        Replaced in tests. [s]
+    Port 465 is encrypted from the first byte; with `starttls` the connection must be encrypted, with a certificate that
+    the system trusts. An empty `user`: no login. Limits of time are in seconds.
 
     Raises
     ------
@@ -76,17 +66,9 @@ class Smtp:
     """
 
     def __init__(
-        self,
-        *,
-        host: str,
-        port: int,
-        starttls: bool,
-        sender: str,
-        user: str = "",
-        password: str = "",
-        step_timeout: float = STEP_TIMEOUT,
-        deadline: float = MAIL_DEADLINE,
-    ) -> None:
+        self, *, host: str, port: int, starttls: bool, sender: str, user: str = "", password: str = "",
+        step_timeout: float = STEP_TIMEOUT, deadline: float = MAIL_DEADLINE,
+    ) -> None:  # fmt: skip
         try:
             self._envelope_sender = parse_address(sender).addr_spec
         except ValueError as error:
@@ -102,7 +84,7 @@ class Smtp:
         self._smtp: smtplib.SMTP | None = None
 
     def send(self, message: Message, recipient: str) -> str:
-        """Send a message to a mail address; returns what the server answered.
+        """Send a message to a mail address; returns the answer of the server.
 
         Raises
         ------
@@ -207,7 +189,7 @@ class Smtp:
             smtp.login(self._user, self._password)
 
     def _describe(self, error: Exception) -> str:
-        """What went wrong, without the texts of libraries, which repeat what was sent."""
+        """Description of an error, without the texts of libraries, which repeat what was sent."""
         if isinstance(error, ssl.SSLCertVerificationError):
             why = f"has a certificate that is not trusted ({error.verify_message}), so nothing was sent; add its "
             why += "authority to those of the system, or name a file of authorities by SSL_CERT_FILE"

@@ -1,4 +1,4 @@
-"""Messages through the library Apprise, for the services that have no channel of their own here.
+"""Messages through the library Apprise, for services without a channel here.
 
 Its address is given in the environment by the operator, and is not checked: it may name a private host. Redirects are
 not followed.
@@ -18,17 +18,8 @@ DEADLINE: Final = 30.0
 class ThroughApprise:
     """Sends the brief text of messages to one service.
 
-    Parameters
-    ----------
-    url : str
-        Address as Apprise spells it, with its secrets.
-    deadline : float
-        Replaced in tests. [s]
-
-    Raises
-    ------
-    BadConfiguration
-        Apprise is not installed, or does not know the address.
+    `url` is an address as Apprise spells it, with its secrets: ``BadConfiguration`` where Apprise does not know it, or
+    is not installed.
     """
 
     def __init__(self, url: str, *, deadline: float = DEADLINE) -> None:
@@ -48,10 +39,7 @@ class ThroughApprise:
     def send(self, message: Message, recipient: str) -> str:
         """Send the subject, the brief text and the links of a message.
 
-        Raises
-        ------
-        NotDelivered
-            The service did not accept it, for which Apprise gives no reason, or not in time.
+        Raises ``NotDelivered`` where the service did not accept it, for which Apprise gives no reason, or not in time.
         """
         text = "\n".join(filter(None, [message.brief, message.links]))
         said: list[str | None] = []

@@ -1,4 +1,4 @@
-"""Which servers are trusted: those whose certificate the system's authorities have signed."""
+"""Trusted servers: those whose certificate the system's authorities have signed."""
 
 import ssl
 

@@ -27,21 +27,8 @@ _WAITS: Final = frozenset({401, 403, 404, 405, 407, 408, 421, 425, 429})
 class Webhook:
     """Posts the record of each message to one address.
 
-    Parameters
-    ----------
-    http : HttpClient
-        Makes the requests.
-    url : str
-        Address of the receiver.
-    secret : str or None
-        Signs the records: ``whsec_`` and base64, or any text; None: they are not signed.
-    clock : callable
-        Seconds since 1970, UTC; replaced in tests.
-
-    Raises
-    ------
-    BadConfiguration
-        The address or the secret cannot be used.
+    `secret` signs the records: ``whsec_`` and base64, or any text; None: they are not signed. ``BadConfiguration``: the
+    address or the secret cannot be used.
     """
 
     def __init__(

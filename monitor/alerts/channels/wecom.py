@@ -22,17 +22,7 @@ REFUSED: Final = frozenset({40008, 40033, 40035, 40058, 44004, 45002})
 
 
 class WeCom:
-    """Posts texts to one group.
-
-    Parameters
-    ----------
-    http : HttpClient
-        Makes the requests.
-    url : str
-        Address without key; empty: that of the service.
-    token : str
-        Key of the robot.
-    """
+    """Posts texts to one group; `url` is an address without the key of the robot (`token`), empty: that of WeCom."""
 
     def __init__(self, http: HttpClient, *, url: str, token: str) -> None:
         self._http, self._token = http, token
@@ -40,13 +30,7 @@ class WeCom:
         http.check(self._url)
 
     def send(self, message: Message, recipient: str) -> str:
-        """Post a message of at most :data:`MAX_TEXT_BYTES`.
-
-        Raises
-        ------
-        NotDelivered, Undeliverable
-            See :func:`monitor.alerts.channels.messenger.post`.
-        """
+        """Post a message of at most :data:`MAX_TEXT_BYTES`; errors as of :func:`post`."""
         # <@userid> would mention a member, so a name must not contain it.
         text = fitted(message, MAX_TEXT_BYTES, size=lambda text: len(_unmentioned(text).encode()))
         return post(

@@ -28,16 +28,7 @@ from monitor.verdict.reasons import Reason, sentence
 def compose_alert(news: AlertNews, *, id: str, time: datetime, follows: str | None = None) -> Message:
     """Compose the message about one event of an alert, in the language of the manager of the site.
 
-    Parameters
-    ----------
-    news : AlertNews
-        The event, with what the recipient needs to know.
-    id : str
-        Id of the message.
-    time : datetime
-        When it is first sent, UTC.
-    follows : str, optional
-        Id of the message under which mail programs list this one.
+    `follows` is the id of the message under which mail programs list this one.
     """
     language = words.language_of(news.site)
     context, resolved = _context(news, language), news.event is AlertEvent.RESOLVED
@@ -63,7 +54,7 @@ def compose_alert(news: AlertNews, *, id: str, time: datetime, follows: str | No
 
 
 def steps(news: AlertNews, language: Language) -> tuple[str, ...]:
-    """What to do in the field, in three steps; none once the alert is resolved."""
+    """Three steps in the field; none once the alert is resolved."""
     if news.event is AlertEvent.RESOLVED:
         return ()
     return alert_steps(news.alert.rule, patch=news.patch is not None, link=news.answer is not None, language=language)

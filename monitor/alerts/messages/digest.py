@@ -27,30 +27,13 @@ MAX_SITE: Final = 24
 
 
 def compose_digest(
-    news: Sequence[AlertNews],
-    *,
-    id: str,
-    time: datetime,
-    language: Language,
-    brief_bytes: int = BRIEF_BYTES,
+    news: Sequence[AlertNews], *, id: str, time: datetime, language: Language, brief_bytes: int = BRIEF_BYTES,
     head: ChainHead | None = None,
-) -> Message:
-    """Compose one message about several alerts, the worst first, each with its own link to answer.
+) -> Message:  # fmt: skip
+    """Compose one message about several alerts, the worst first, each with a link to answer it.
 
-    Parameters
-    ----------
-    news : sequence of AlertNews
-        In any order.
-    id : str
-        Id of the message.
-    time : datetime
-        When it is first sent, UTC.
-    language : str
-        Of the recipient.
-    brief_bytes : int
-        Longest text for messengers: as many alerts as fit, and the number of the others. [byte]
-    head : ChainHead, optional
-        Stated at the end; None: there is none yet.
+    The text for messengers has as many alerts as fit into `brief_bytes`, and the number of the others. The head of the
+    chain, if there is one, stands at the end.
     """
     ordered = sorted(news, key=_worst_first)
     red = sum(_is_open(item) and item.alert.level is AlertLevel.RED for item in ordered)

@@ -1,4 +1,4 @@
-"""What an alert is about, in one sentence each."""
+"""Sentences on an alert: cause, news, finding and place."""
 
 from typing import Final
 
@@ -32,7 +32,7 @@ def what(news: AlertNews, language: Language) -> str:
 
 
 def change(news: AlertNews, language: Language) -> str | None:
-    """What is new about an alert that was reported before; None for a new alert."""
+    """News of an alert that was reported before; None for a new alert."""
     if news.event is AlertEvent.OPENED:
         return None
     since, gone = words.day(news.alert.opened, language), news.alert.clear_since
@@ -46,7 +46,7 @@ def change(news: AlertNews, language: Language) -> str | None:
 
 
 def finding(news: AlertNews, language: Language) -> str:
-    """What was found at the site, in one sentence."""
+    """Finding at the site, in one sentence."""
     a, alert = news.assessment, news.alert
     end = "。" if language == "zh" else "."
     if news.event is AlertEvent.RESOLVED:
@@ -85,7 +85,7 @@ def fails_in_part(a: Assessment) -> bool:
 
 
 def where(news: AlertNews, language: Language) -> str:
-    """Where to look, without the position."""
+    """Place to look at, without the position."""
     if news.event is AlertEvent.RESOLVED:
         return text("where.site", language, whole=whole_area(news.site, language))
     a = news.assessment

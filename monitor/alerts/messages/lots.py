@@ -18,15 +18,10 @@ MAX_LISTED: Final = 50
 
 
 def lot_lines(payloads: Sequence[Payload], language: Language) -> tuple[list[str], dict[str, object]]:
-    """What a message says about lots, and the values of its subject.
+    """Lines of a message about lots, and the values of its subject.
 
-    Parameters
-    ----------
-    payloads : sequence of mapping
-        ``alert``, ``event``, ``lot``, ``hectares``, ``verdict`` and ``pages`` as JSON, and ``members`` that pull
-        the lot down: ``site``, ``status`` and ``theta``, the worst first.
-    language : str
-        ``en`` or ``zh``.
+    `payloads` have ``alert``, ``event``, ``lot``, ``hectares``, ``verdict`` and ``pages`` as JSON, and ``members`` that
+    pull the lot down: ``site``, ``status`` and ``theta``, the worst first.
     """
     one = len(payloads) == 1
     lines = []

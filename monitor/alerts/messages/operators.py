@@ -36,22 +36,11 @@ MAX_BRIEF_LINES: Final = 6
 def compose_operators(
     kind: str, payloads: Sequence[Payload], *, id: str, time: datetime, head: ChainHead | None = None
 ) -> Message:
-    """Compose one message to the operators, in English and in Chinese; to a manager in one of them.
+    """Compose one message to the operators, in English and in Chinese; to a manager (``language``) in one of them.
 
-    Parameters
-    ----------
-    kind : str
-        ``failed_night``, ``silence``, ``source_stale``, ``mass_fall``, ``escalation``, ``review``, ``lot``,
-        ``self_check``, ``plan_edited``, ``replan``, ``handover``, ``personal_link`` or ``head``, which goes to the
-        witness as plain text.
-    payloads : sequence of mapping
-        Of the notices of this kind that the message is about; one to a manager has a ``language``.
-    id : str
-        Id of the message.
-    time : datetime
-        When it is first sent, UTC.
-    head : ChainHead, optional
-        Stated at the end; None: the message is no digest, or there is none yet.
+    `payloads` are those of the notices of a kind: ``failed_night``, ``silence``, ``source_stale``, ``mass_fall``,
+    ``escalation``, ``review``, ``lot``, ``self_check``, ``plan_edited``, ``replan``, ``handover``, ``personal_link``
+    or ``head``, which goes to the witness as plain text. `head` is stated at the end of a digest.
     """
     write = {
         "failed_night": _failed_night, "silence": _silence, "source_stale": _source_stale, "mass_fall": _mass_fall,
@@ -77,7 +66,7 @@ def compose_test(channel: str, *, id: str, time: datetime) -> Message:
 def _part(
     language: Language, kind: str, lines: Sequence[str | Link], commands: Sequence[str], **values: object
 ) -> dict[str, Any]:
-    """What a message says in one language."""
+    """Content of a message in one language."""
     key = "test.subject" if kind == "test" else f"operators.{kind}_subject"
     key += "_one" * (values.get("n") == 1)
     return {
@@ -87,12 +76,7 @@ def _part(
 
 
 def _bilingual(
-    parts: Sequence[dict[str, Any]],
-    *,
-    id: str,
-    time: datetime,
-    record: dict[str, Any],
-    head: ChainHead | None = None,
+    parts: Sequence[dict[str, Any]], *, id: str, time: datetime, record: dict[str, Any], head: ChainHead | None = None
 ) -> Message:
     heads = [head.sentence(part["language"]) for part in parts] if head else []
     parts = [{**part, "head": last} for part, last in zip(parts, heads, strict=True)] if head else parts
@@ -129,7 +113,7 @@ def _block(part: dict[str, Any], lines: Sequence[str | Link]) -> str:
 
 
 def _failed_night(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:
-    lines, commands = [], []
+    lines = []
     for night in payloads:
         status = str(night["status"])
         key = f"exit.{status if status in words.TEXTS['exit'] else 'other'}"
@@ -192,7 +176,7 @@ def _mass_fall(payloads: Sequence[Payload], language: Language) -> dict[str, Any
 
 
 def _escalation(payloads: Sequence[Payload], language: Language, kind: str = "escalation") -> dict[str, Any]:
-    """Red alerts that nobody has answered; of kind ``review`` those whose false alarm the operators have to review."""
+    """Red alerts without an answer; of kind ``review`` those whose false alarm the operators have to review."""
     lines: list[str | Link] = [text(f"operators.{kind}", language)]
     for payload in payloads[:MAX_ESCALATED]:
         alert = payload["alert"]

@@ -30,13 +30,7 @@ UNDER: Final = (30, 28, 26)
 
 
 def side_by_side(pictures: Sequence[SitePicture]) -> bytes:
-    """JPEG of one or two pictures from left to right, with the outlines of the site and of its worst patch.
-
-    Parameters
-    ----------
-    pictures : sequence of SitePicture
-        One or two.
-    """
+    """JPEG of one or two pictures from left to right, with the outlines of the site and of its worst patch."""
     stretch = stretch_of([picture.rgb for picture in pictures])
     panels = [_panel(picture, stretch) for picture in pictures]
     height = max(panel.height for panel in panels)

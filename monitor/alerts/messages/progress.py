@@ -1,4 +1,4 @@
-"""How far a site is, as one number, and as a bar for a mail."""
+"""The progress of a site as one number, and as a bar for a mail."""
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -17,7 +17,7 @@ COLOURS: Final = {
 
 
 class Progress(NamedTuple):
-    """How far a site is."""
+    """Progress of a site."""
 
     number: str
     """The one number, ``32%``, ``at most 7%``, ``+21 → +5``."""
@@ -26,21 +26,11 @@ class Progress(NamedTuple):
 
 
 def progress(a: Assessment, seen: Sequence[GrowthPoint], language: Language) -> Progress | None:
-    """The number that matters most at a site; None where there is none.
+    """The number that matters most at a site, beside the growth of its chart; None: none.
 
-    Parameters
-    ----------
-    a : Assessment
-    seen : sequence of GrowthPoint
-        Of its growth chart.
-    language : {"en", "zh"}
-
-    Returns
-    -------
-    Progress or None
-        After a sudden loss the difference as measured before and since, never a share of the plan, which would blend
-        them. Where data are insufficient, the last estimate and when that was. Else the share of the plan, at most its
-        upper limit where the estimate is not above zero; where nothing is promised, the measured difference.
+    After a sudden loss the difference as measured before and since, never a share of the plan, which would blend them.
+    Where data are insufficient, the last estimate and when that was. Else the share of the plan, at most its upper
+    limit where the estimate is not above zero; where nothing is promised, the measured difference.
     """
     if a.status is Status.INSUFFICIENT_DATA:
         if not (seen := shown_points(seen, a)):

@@ -1,4 +1,4 @@
-"""What to do in the field, in three steps: for messages about alerts and for the pages of sites."""
+"""Three steps in the field: for messages about alerts and for the pages of sites."""
 
 from typing import Final
 
@@ -17,18 +17,7 @@ _STATUS_STEPS: Final = {
 
 
 def alert_steps(rule: str, *, patch: bool, link: bool, language: Language) -> tuple[str, ...]:
-    """What to do about an alert.
-
-    Parameters
-    ----------
-    rule : str
-        ``failure``, ``disturbance`` or ``erosion``.
-    patch : bool
-        Whether the worst patch is known.
-    link : bool
-        Whether a link to answer stands below.
-    language : str
-    """
+    """Steps about an alert; `patch`: the worst one is known, `link`: a link to answer stands below."""
     keys = {
         "failure": ("failure_patch" if patch else "failure_site", "failure_look"),
         "disturbance": ("disturbance_go", "disturbance_look"),
@@ -38,7 +27,7 @@ def alert_steps(rule: str, *, patch: bool, link: bool, language: Language) -> tu
 
 
 def site_steps(a: Assessment, *, patch: bool, language: Language) -> tuple[str, ...]:
-    """What to do at a site, by its alert or, without one, by its status; empty where nothing needs to be done."""
+    """Steps at a site, by its alert or, without one, by its status; empty where nothing needs to be done."""
     if a.alert is not AlertLevel.NONE and a.alert_rule is not None:
         return alert_steps(a.alert_rule, patch=patch, link=False, language=language)
     return tuple(text(f"step.{key}", language) for key in _STATUS_STEPS.get(a.status, ()))

@@ -123,30 +123,12 @@ class SiteWeek:
 
 
 def compose_weekly(
-    sites: Sequence[SiteWeek],
-    *,
-    day: date,
-    id: str,
-    time: datetime,
-    address: str | None = None,
+    sites: Sequence[SiteWeek], *, day: date, id: str, time: datetime, address: str | None = None,
     head: ChainHead | None = None,
-) -> Message:
-    """Compose the brief of a week to a manager, in the language of the first site.
+) -> Message:  # fmt: skip
+    """Compose the brief of a week to a manager about all their sites, in the language of the first site.
 
-    Parameters
-    ----------
-    sites : sequence of SiteWeek
-        All sites of the manager; at least one.
-    day : date
-        Day of the brief.
-    id : str
-        Id of the message.
-    time : datetime
-        When it is first sent, UTC.
-    address : str, optional
-        Address of the page "my sites" of the manager; None: what to do about each alert is stated instead.
-    head : ChainHead, optional
-        Stated at the end; None: there is none yet.
+    `address` is that of the page "my sites" of the manager; without one, the steps for each alert are stated instead.
     """
     language = words.language_of(sites[0].site)
     by_section: dict[str, list[SiteWeek]] = {section: [] for section in SECTIONS}
