@@ -10,13 +10,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from shapely.geometry import box
 
-from monitor.errors import BadConfiguration, BadData
+from monitor.errors import BadData
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Plan
-from monitor.verdict.assess import DEFAULT, assess
+from monitor.verdict.assess import assess
 from monitor.verdict.assessment import AlertLevel, Assessment, Series, Status
-from monitor.verdict.calibration import MAX_DAYS_OUTSIDE, WAVE_HEIGHT, WAVE_SCENES, WAVE_STANDARD_ERRORS, boundary
-from monitor.verdict.erosion import grade, lowest_covers, not_improved
+from monitor.verdict.calibration import MAX_DAYS_OUTSIDE, WAVE_HEIGHT, WAVE_SCENES, WAVE_STANDARD_ERRORS
 from monitor.verdict.usable_scenes import control_shape
 from tests import builders
 from tests.verdict.test_known_fates import assess_all
@@ -198,43 +197,6 @@ def test_a_wrong_series_is_refused_by_site_and_place(wrong, message):
     with pytest.raises(BadData, match=message) as refusal:
         assess(wrong(series()), SITE, as_of=END)
     assert "loess-1" in str(refusal.value)
-
-
-@pytest.mark.parametrize(("alpha", "c"), [(0.05, 5.0), (0.02, 7.5), (0.01, 12.0)])
-def test_boundaries_are_those_that_were_calibrated(alpha, c):
-    assert boundary(alpha) == c
-
-
-def test_between_calibrated_budgets_the_boundary_lies_between_and_above_them_there_is_none():
-    assert 5.0 < boundary(0.03) < 7.5
-    assert 12.0 < boundary(0.007) < 22.0
-    assert boundary(0.004) == 500.0  # what is left for a later episode: Ville's inverse of half the budget
-    for alpha in (0.2, 0.0, float("nan")):
-        with pytest.raises(BadConfiguration, match="alpha"):
-            boundary(alpha)
-
-
-def test_every_constant_changes_the_hash_of_a_calibration():
-    assert replace(DEFAULT, scene_sd=0.03).hash != DEFAULT.hash
-    assert replace(DEFAULT).hash == DEFAULT.hash
-
-
-@pytest.mark.parametrize(
-    ("cover", "slope", "expected"),
-    [(0.80, 40, 0), (0.65, 10, 1), (0.50, 20, 2), (0.35, 36, 4), (0.10, 36, 5), (0.10, 6, 2), (0.35, 4, -1)],
-)
-def test_erosion_grades_are_those_of_the_table(cover, slope, expected):
-    assert grade(np.array([cover]), lowest_covers(np.array([slope]), np.array([False]))) == expected
-
-
-def test_an_erosion_grade_is_judged_only_once_the_plan_should_have_changed_it():
-    def chance(cover: float, uplift: float, expected: float) -> float:
-        lowest = lowest_covers(np.array([12.0]), np.array([False]))
-        return float(not_improved(*(np.array([v]) for v in (cover, uplift, 0.02, expected)), lowest, np.zeros(1))[0])
-
-    assert np.isnan(chance(0.36, 0.0, 0.05))  # 36 to 41 % is one class
-    assert chance(0.36, 0.0, 0.20) > 0.99  # should stand at 56 %, in a better grade
-    assert chance(0.56, 0.20, 0.20) < 0.01  # does
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
