@@ -1,4 +1,4 @@
-"""What a sample of sites can say about the share of wrong verdicts among all sites, before anybody has looked.
+"""Error of a sample of sites: the share of wrong verdicts that it can show, before anybody has looked.
 
 Two statements, which need no assumption about which verdicts are wrong:
 
@@ -19,10 +19,8 @@ from scipy.special import ndtri
 
 from monitor.evidence.audit_sample import Cell, Stratum, design
 
-CONFIDENCE: Final = 0.95
-"""Probability with which each statement holds. [1]"""
-FIVE_POINTS: Final = 0.05
-"""Margin that is usual in inspections. [1]"""
+CONFIDENCE: Final = 0.95  # probability with which each statement holds [1]
+FIVE_POINTS: Final = 0.05  # margin that is usual in inspections [1]
 _ONE_IN: Final = 20
 """1 / (1 - CONFIDENCE): an exact integer, for comparisons without rounding."""
 
@@ -96,9 +94,7 @@ def most_wrong(strata: Sequence[Stratum]) -> int:
 def sites_needed(sizes: Mapping[Cell, int]) -> int:
     """Number of sites to draw for a margin of at most :data:`FIVE_POINTS`: enough, while one fewer is not.
 
-    Parameters
-    ----------
-    sizes : mapping, number of sites of each status and province
+    `sizes` has the number of sites of each status and province.
     """
     numbers = range(1, sum(sizes.values()) + 1)
     return 1 + bisect_left(numbers, -FIVE_POINTS, key=lambda n: -margin(design(sizes, n)))

@@ -30,7 +30,7 @@ from typing import NamedTuple
 
 
 class Cell(NamedTuple):
-    """What a stratum is made of: a status and a province."""
+    """Status and province of a stratum."""
 
     status: str
     province: str
@@ -41,12 +41,9 @@ class Cell(NamedTuple):
 class Stratum:
     """Sites among which some are drawn with equal probability."""
 
-    cells: tuple[Cell, ...]
-    """Several: they were merged."""
-    sites: int
-    """Number of sites."""
-    drawn: int
-    """Number of sites that are drawn, 1 or more."""
+    cells: tuple[Cell, ...]  # several: they were merged
+    sites: int  # number of sites
+    drawn: int  # number of sites that are drawn, 1 or more
 
     @property
     def probability(self) -> float:
@@ -70,22 +67,11 @@ class Sample:
 
 
 def draw_sample(frame: Mapping[str, Cell], n: int, *, seed: str) -> Sample:
-    """Draw sites at random, see the policies of this module.
+    """Draw `n` sites at random from those of a frame (by id), see the policies of this module.
 
     The share of sites with some property, such as a wrong verdict, is estimated without bias by the sum of the weights
-    of the drawn sites that have it, divided by the number of all sites (Horvitz and Thompson [1]_).
-
-    Parameters
-    ----------
-    frame : mapping, status and province of every site by its id
-    n : int, number of sites to draw, from 1 to all
-    seed : str
-        Any text without a line end. The same one gives the same sample.
-
-    Raises
-    ------
-    ValueError
-        `n` is out of range.
+    of the drawn sites that have it, divided by the number of all sites (Horvitz and Thompson [1]_). `seed` is any text
+    without a line end; the same one gives the same sample.
 
     References
     ----------
@@ -120,17 +106,10 @@ def random_number(seed: str, site: str) -> str:
 
 
 def design(sizes: Mapping[Cell, int], n: int) -> tuple[Stratum, ...]:
-    """Strata of a sample of `n` sites, and how many are drawn in each.
+    """Strata of a sample of `n` sites, and how many are drawn in each, from the number of sites of each status and
+    province.
 
-    Parameters
-    ----------
-    sizes : mapping, number of sites of each status and province, 1 or more
-    n : int, number of sites to draw
-
-    Raises
-    ------
-    ValueError
-        `n` is less than 1 or more than there are sites.
+    Raises ``ValueError`` where `n` is less than 1 or more than there are sites.
     """
     if not 1 <= n <= sum(sizes.values()):
         raise ValueError(f"{n} of {sum(sizes.values())} sites cannot be drawn")
@@ -141,8 +120,7 @@ def design(sizes: Mapping[Cell, int], n: int) -> tuple[Stratum, ...]:
     )
 
 
-_Group = tuple[int, tuple[Cell, ...]]
-"""Number of sites of a stratum, and its cells."""
+_Group = tuple[int, tuple[Cell, ...]]  # number of sites of a stratum, and its cells
 
 
 def _merged(sizes: Mapping[Cell, int], most: int) -> list[_Group]:

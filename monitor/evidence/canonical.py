@@ -24,24 +24,11 @@ _EXPONENT_FROM: Final = 1e21
 
 
 def canonical(value: Any) -> bytes:
-    """Canonical JSON of a value, in UTF-8.
+    """Canonical JSON of a value, in UTF-8: keys sorted, no white space, numbers in their shortest form.
 
-    Parameters
-    ----------
-    value : Any
-        None, bool, int, float, str, and lists, tuples and dicts of them. Numbers of equal value are one number, as
-        in JSON: ``1``, ``1.0`` and, for zero, ``-0.0``.
-
-    Returns
-    -------
-    bytes
-        Keys sorted, no white space, numbers in their shortest form.
-
-    Raises
-    ------
-    BadData
-        RFC 8785 does not represent the value: NaN, infinity, an integer beyond :data:`LARGEST_INTEGER`, text with a
-        lone surrogate, a key that is no text, nesting of about a thousand levels, or another type.
+    Numbers of equal value are one number, as in JSON: ``1``, ``1.0`` and, for zero, ``-0.0``. Raises ``BadData`` for a
+    value that RFC 8785 does not represent: NaN, infinity, an integer beyond :data:`LARGEST_INTEGER`, text with a lone
+    surrogate, a key that is not text, nesting of about a thousand levels, or another type.
     """
     try:
         return rfc8785.dumps(value)
@@ -59,15 +46,6 @@ def representable(value: Any) -> Any:
     - text with a lone surrogate (half of a character, which UTF-8 cannot hold) becomes ``{"$text": ...}``, the half
       written as ``\ud83d`` and each backslash doubled; such a key becomes ``$text:`` and the same;
     - any other key that begins with ``$`` gets one more in front, so that no record can imitate these.
-
-    Parameters
-    ----------
-    value : Any, as for :func:`canonical`, with no limit on numbers and text
-
-    Returns
-    -------
-    Any
-        The same for what needs no replacement.
     """
     if isinstance(value, dict):
         return {_key(key): representable(entry) for key, entry in value.items()}

@@ -19,78 +19,44 @@ from monitor.errors import BadData, newer_format
 from monitor.evidence.canonical import LARGEST_INTEGER, canonical, representable
 from monitor.evidence.merkle import HASH_SIZE, inclusion_path, leaf_hash, merkle_root, root_of_path
 
-FORMAT: Final = 1
-"""Format of a line and of the records that it covers."""
-BEFORE_THE_FIRST: Final = "0" * 64
-"""`previous` of the first line."""
+FORMAT: Final = 1  # format of a line and of the records that it covers
+BEFORE_THE_FIRST: Final = "0" * 64  # `previous` of the first line
 
 
 class Line(TypedDict):
     """One line of the chain."""
 
-    format: int
-    """Format of the line, see :data:`FORMAT`."""
-    number: int
-    """From 1, without a gap."""
-    night: str
-    """Day of the night that appended it, ISO 8601. A night of an earlier day that ran later comes later."""
-    assessments: int
-    """Number of assessments that it covers, the first leaves of its tree."""
-    answers: int
-    """Number of answers that it covers, the next leaves."""
-    promises: int
-    """Number of promises that it covers, the last leaves."""
-    root: str
-    """Root of its tree, see :mod:`monitor.evidence.merkle`; hexadecimal, like the other hashes."""
-    previous: str
-    """`hash` of the line before; :data:`BEFORE_THE_FIRST` for the first."""
-    hash: str
-    """SHA-256 of the canonical JSON of the line without this entry."""
+    format: int  # format of the line, see `FORMAT`
+    number: int  # from 1, without a gap
+    night: str  # day of the night that appended it, ISO 8601. A night of an earlier day that ran later comes later.
+    assessments: int  # number of assessments that it covers, the first leaves of its tree
+    answers: int  # number of answers that it covers, the next leaves
+    promises: int  # number of promises that it covers, the last leaves
+    root: str  # root of its tree, see `monitor.evidence.merkle`; hexadecimal, like the other hashes
+    previous: str  # `hash` of the line before; `BEFORE_THE_FIRST` for the first
+    hash: str  # SHA-256 of the canonical JSON of the line without this entry
 
 
 class Proof(TypedDict):
     """Where in the chain a record is, and the hashes that prove it."""
 
-    line: int
-    """Number of the line that covers it."""
-    index: int
-    """Its position among the leaves of the line, from 0."""
-    path: str
-    """Base64 of the hashes of :func:`monitor.evidence.merkle.inclusion_path`, one after the other."""
+    line: int  # number of the line that covers it
+    index: int  # its position among the leaves of the line, from 0
+    path: str  # base64 of the hashes of `monitor.evidence.merkle.inclusion_path`, one after the other
 
 
 def record_of(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Record of an assessment or a promise: what its leaf is made from.
+    """Record of an assessment or a promise (`kind`), from which its leaf is made.
 
-    Parameters
-    ----------
-    kind : str
-        ``assessment`` or ``promise``.
-    values : mapping
-        As JSON values: of an assessment ``site, as_of, digest, version, snapshot, payload`` and whatever else is to be
-        fixed, of a promise ``site`` and the entries of :func:`monitor.sites.promise.entries`.
-
-    Returns
-    -------
-    dict
-        The same with ``kind``, by :func:`monitor.evidence.canonical.representable`.
+    JSON values of an assessment are ``site, as_of, digest, version, snapshot, payload`` and whatever else is to be
+    fixed, of a promise ``site`` and the entries of :func:`monitor.sites.promise.entries`; they become
+    :func:`monitor.evidence.canonical.representable`.
     """
     return {"kind": kind, **representable(dict(values))}
 
 
 def answer_record(answer: Mapping[str, Any], photos: Sequence[str]) -> dict[str, Any]:
-    """Record of an answer: what its leaf is made from.
-
-    Parameters
-    ----------
-    answer : mapping, ``alert, number, time, payload`` of the event, as JSON values
-    photos : sequence of str, SHA-256 of its photos, hexadecimal
-
-    Returns
-    -------
-    dict
-        The same with ``kind`` ``answer`` and ``photos`` in ascending order.
-    """
+    """Record of an answer: ``alert, number, time, payload`` of the event, and the SHA-256 of its photos, ascending."""
     return {**record_of("answer", answer), "photos": sorted(photos)}
 
 
@@ -100,27 +66,13 @@ def leaf_of(record: Mapping[str, Any]) -> bytes:
 
 
 def next_line(
-    last: Line | None,
-    night: str,
-    assessments: Sequence[bytes],
-    answers: Sequence[bytes],
+    last: Line | None, night: str, assessments: Sequence[bytes], answers: Sequence[bytes],
     promises: Sequence[bytes] = (),
-) -> Line:
-    """The line that follows another one.
+) -> Line:  # fmt: skip
+    """The line that follows the newest one, for a night (ISO 8601), with the hash of its content.
 
-    Parameters
-    ----------
-    last : Line or None
-        The newest line; None: there is none.
-    night : str, day of the night, ISO 8601
-    assessments, answers, promises : sequence of bytes
-        Leaves (:func:`leaf_of`) that no line covers yet, in the order of `site`, `as_of` and `digest`, of `alert` and
-        `number`, and of `site` and `number`, compared by code point.
-
-    Returns
-    -------
-    Line
-        With the hash of its content.
+    The leaves (:func:`leaf_of`) are those that no line covers yet, in the order of `site`, `as_of` and `digest`, of
+    `alert` and `number`, and of `site` and `number`, compared by code point.
     """
     line = Line(
         format=FORMAT, number=last["number"] + 1 if last else 1, night=night, assessments=len(assessments),
@@ -131,17 +83,9 @@ def next_line(
 
 
 def check_chain(lines: Sequence[Mapping[str, Any]]) -> None:
-    """Check that lines are a chain from its beginning.
+    """Check that lines are a chain from its beginning, and well formed.
 
-    Parameters
-    ----------
-    lines : sequence of Line
-        In their order; their form is checked too.
-
-    Raises
-    ------
-    BadData
-        Which line is the first wrong one, and what is wrong: edited, dropped, inserted, or in another order.
+    Raises ``BadData`` about the first wrong line, with what is wrong: edited, dropped, inserted, or in another order.
     """
     before: Mapping[str, Any] | None = None
     for position, line in enumerate(lines, start=1):
@@ -167,21 +111,8 @@ def check_chain(lines: Sequence[Mapping[str, Any]]) -> None:
 def check_head(lines: Sequence[Line], head: str) -> Line:
     """Line whose hash someone noted as the head of the chain, in lines that :func:`check_chain` accepts.
 
-    Parameters
-    ----------
-    lines : sequence of Line, the chain
-    head : str
-        Hash as it was printed; capitals and white space do not matter.
-
-    Returns
-    -------
-    Line
-        Nothing up to this line was changed since the head was noted.
-
-    Raises
-    ------
-    BadData
-        No line has this hash, or it is no hash.
+    Nothing up to this line was changed since then. Capitals and white space of `head` do not matter. Raises ``BadData``
+    where no line has this hash, or it is not a hash.
     """
     noted = "".join(head.split()).lower()
     if not _is_hash(noted):
@@ -196,23 +127,9 @@ def check_head(lines: Sequence[Line], head: str) -> Line:
 
 
 def proof(line: Line, leaves: Sequence[bytes], leaf: bytes) -> Proof:
-    """Proof that a line covers a leaf.
+    """Proof that a line with these leaves, in their order, covers one of them; about 600 characters for 10,000 leaves.
 
-    Parameters
-    ----------
-    line : Line, the line
-    leaves : sequence of bytes, all leaves of the line, in their order
-    leaf : bytes, one of them
-
-    Returns
-    -------
-    Proof
-        About 600 characters for 10,000 leaves.
-
-    Raises
-    ------
-    BadData
-        The leaf is not among them, or they do not give the root of the line.
+    Raises ``BadData`` where the leaf is not among them, or they do not give the root of the line.
     """
     index = leaves.index(leaf) if leaf in leaves else -1
     path = inclusion_path(leaves, index) if index >= 0 else []
@@ -223,23 +140,9 @@ def proof(line: Line, leaves: Sequence[bytes], leaf: bytes) -> Proof:
 
 
 def check_proof(lines: Sequence[Line], record: Mapping[str, Any], proof: Mapping[str, Any]) -> Line:
-    """Check that a chain covers a record.
+    """Line of a chain that :func:`check_chain` accepts which covers a record, by its proof.
 
-    Parameters
-    ----------
-    lines : sequence of Line, a chain that :func:`check_chain` accepts
-    record : mapping, from :func:`record_of` or :func:`answer_record`
-    proof : Proof, its form is checked too
-
-    Returns
-    -------
-    Line
-        The line that covers it.
-
-    Raises
-    ------
-    BadData
-        The proof is malformed, or does not lead from the record to the root of its line.
+    Raises ``BadData`` where the proof is malformed, or does not lead from the record to the root of its line.
     """
     number, index, text = (proof.get(name) for name in ("line", "index", "path"))
     if type(number) is not int or type(index) is not int or not isinstance(text, str) or len(proof) != 3:
@@ -267,22 +170,10 @@ def chain_bytes(lines: Sequence[Line]) -> bytes:
 
 
 def read_chain(content: bytes) -> list[Line]:
-    """Lines of a file that :func:`chain_bytes` made.
+    """Lines of a file that :func:`chain_bytes` made, whose content may be anything; :func:`check_chain` checks the
+    chain.
 
-    Parameters
-    ----------
-    content : bytes
-        Of the file; may be anything.
-
-    Returns
-    -------
-    list of Line
-        Well formed; whether they are a chain is for :func:`check_chain`.
-
-    Raises
-    ------
-    BadData
-        Which line of the file is malformed, or not canonical.
+    Raises ``BadData`` about the first line that is malformed or not canonical.
     """
     lines: list[Line] = []
     for position, text in enumerate(content.splitlines(keepends=True), start=1):

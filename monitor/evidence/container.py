@@ -41,10 +41,8 @@ MANIFEST: Final = "manifest-sha256.txt"
 SIGNATURE: Final = f"{MANIFEST}.sig"
 MAX_MEMBERS: Final = 20_000
 """Members of a pack: those of 10,000 ha and ten years are some thousand chunks of pixels."""
-MAX_NAME: Final = 80
-"""Longest name of a member. [character]"""
-MAX_BYTES: Final = 2**25
-"""Largest member. [byte]"""
+MAX_NAME: Final = 80  # longest name of a member [character]
+MAX_BYTES: Final = 2**25  # largest member [byte]
 
 _NAME: Final = re.compile(r"[a-z0-9]+(?:[._/-][a-z0-9]+)*")
 """Names of members: relative, and the same on every system."""
@@ -53,11 +51,11 @@ _MAX_DIRECTORY: Final = MAX_MEMBERS * (46 + MAX_NAME + 28)
 _MALFORMED: Final = (
     zipfile.BadZipFile, EOFError, IndexError, OSError, OverflowError, RuntimeError, ValueError, struct.error,
 )  # fmt: skip
-"""What zipfile raises for a malformed zip; OSError: a place before the begin of the file."""
+"""Errors of zipfile about a malformed zip; OSError: a place before the begin of the file."""
 
 
 def _header(name: str) -> zipfile.ZipInfo:
-    """What the headers of a member state beside its size and CRC-32."""
+    """Header of a member, but for its size and CRC-32."""
     header = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
     header.create_system, header.create_version, header.extract_version = 3, 20, 20
     header.external_attr = (stat.S_IFREG | 0o644) << 16
@@ -65,21 +63,11 @@ def _header(name: str) -> zipfile.ZipInfo:
 
 
 def write_container(path: Path, members: Iterable[tuple[str, bytes]], key: "Ed25519PrivateKey") -> None:
-    """Write a pack in one atomic step. The same members and key give the same bytes.
+    """Write a pack in one atomic step, in place of an older one. The same members and key give the same bytes.
 
-    Parameters
-    ----------
-    path : Path, replaced if it exists
-    members : iterable of (str, bytes)
-        Name and content of each member, in the order of the pack; without manifest and signature, which are added.
-    key : Ed25519PrivateKey, signs the manifest
-
-    Raises
-    ------
-    ValueError
-        A name is invalid or occurs twice, a member is too large, or there are too many.
-    OSError
-        The disk is full, or `path` is a folder or cannot be written; an old pack is untouched.
+    `members` are names and contents, in the order of the pack, without manifest and signature, which are added. Raises
+    ``ValueError`` where a name is invalid or occurs twice, a member is too large, or there are too many; and
+    ``OSError`` where the disk is full, or `path` is a folder or cannot be written: an old pack is untouched.
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -109,23 +97,12 @@ def _is_name(name: str) -> bool:
 
 
 class Container:
-    """A pack whose layout, signature and members were all checked when it was opened.
+    """A pack whose layout, signature by a key and members were all checked when it was opened. Nothing is written.
 
     The content of a member is checked again whenever it is read, so that a pack that someone changes in the meantime is
-    noticed. It is closed at the end of a ``with`` block.
-
-    Parameters
-    ----------
-    path : Path
-        The pack: a plain file, or a link to one. Nothing is written.
-    key : Ed25519PublicKey, the key that it must be signed with
-
-    Raises
-    ------
-    PackRefused
-        The file is not a pack, or differs in anything from what was signed; every member that differs is named.
-    BadData
-        The file does not exist, cannot be read, or is a folder, pipe or device.
+    noticed. It is closed at the end of a ``with`` block. Raises ``PackRefused`` where the file is not a pack, or
+    differs in anything from what was signed: every member that differs is named; and ``BadData`` where it does not
+    exist, cannot be read, or is a folder, pipe or device.
     """
 
     def __init__(self, path: Path, key: "Ed25519PublicKey") -> None:
@@ -162,13 +139,7 @@ class Container:
         return sum(self._sizes.values())
 
     def read(self, name: str) -> bytes:
-        """Content of a member.
-
-        Raises
-        ------
-        PackRefused
-            The pack has no such member, or it is not as signed: it changed since the pack was opened.
-        """
+        """Content of a member; ``PackRefused``: the pack has none, or it changed since the pack was opened."""
         content = self._content(name)
         digest, signed = hashlib.sha256(content).hexdigest(), self._digests.get(name)
         if digest != signed:
@@ -178,10 +149,7 @@ class Container:
     def read_json(self, name: str) -> Any:
         """Content of a JSON member, which has to mean the same to every reader: UTF-8, no name twice, no NaN.
 
-        Raises
-        ------
-        PackRefused
-            As for :meth:`read`, or it is not such JSON.
+        Raises ``PackRefused`` as :meth:`read` does, or where it is not such JSON.
         """
         try:
             return json.loads(self.read(name).decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
@@ -225,7 +193,7 @@ def _check_signature(key: "Ed25519PublicKey", manifest: bytes, signature: bytes)
 
 
 class _Comparison(io.RawIOBase):
-    """Takes what would be written to a file, and compares it with what is in the file."""
+    """Compares the bytes that would be written to a file with those in the file."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._at = file, 0

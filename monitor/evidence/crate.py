@@ -1,4 +1,4 @@
-"""``ro-crate-metadata.json``: what is in a pack, as an RO-Crate 1.1 [1]_.
+"""``ro-crate-metadata.json``: the content of a pack, as an RO-Crate 1.1 [1]_.
 
 References
 ----------
@@ -90,19 +90,13 @@ MEMBERS: Final[Mapping[str, tuple[str, str, str]]] = {
 
 
 def part_of(member: str) -> str:
-    """What the description lists of a member: its name, or its folder."""
+    """Name of a member in the description, or its folder."""
     folder, slash, _ = member.partition("/")
     return folder + slash
 
 
 def title_of(name: str) -> str:
-    """Title of a part of a pack.
-
-    Raises
-    ------
-    BadData
-        There is no such part.
-    """
+    """Title of a part of a pack; ``BadData``: it has no description."""
     if name not in MEMBERS:
         raise BadData(f"{name}: a member without a description; add one to monitor/evidence/crate.py")
     return MEMBERS[name][0]
@@ -111,15 +105,8 @@ def title_of(name: str) -> str:
 def crate_metadata(assessment: Mapping[str, Any], members: Iterable[str]) -> bytes:
     """Content of ``ro-crate-metadata.json``. It states no time but the day of the assessment.
 
-    Parameters
-    ----------
-    assessment : mapping, the published assessment, as in ``status.json``
-    members : iterable of str, names of all other members but the manifest and its signature
-
-    Raises
-    ------
-    BadData
-        A member has no description.
+    `assessment` is the published one, as in ``status.json``; `members` are the names of all others but the manifest and
+    its signature. Raises ``BadData`` where one of them has no description.
     """
     parts = [_part(name) for name in dict.fromkeys([*map(part_of, members), MANIFEST, SIGNATURE])]
     day, name = str(assessment["as_of"]), without_invisible(str(assessment["site"]))

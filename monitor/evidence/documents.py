@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from monitor.controls.selection import ControlSet
 
 MANAGER: Final = ("manager_name", "manager_language", "manager_email", "manager_channel")
-"""Fields of a site that are in no pack."""
+"""Fields of a site that no pack has."""
 ORIGIN: Final = ("digest", "version", "snapshot", "left_out")
 """Columns of the ledger that ``assessments.json`` has beside the fields of an assessment."""
 ABOUT_VERSION: Final = (
@@ -44,13 +44,13 @@ ABOUT_CONTROLS: Final = (
 
 
 def json_member(value: Mapping[str, Any]) -> bytes:
-    """Content of a member of a pack: a JSON object in UTF-8, each entry on a line of its own."""
+    """Content of a member of a pack: a JSON object in UTF-8, one entry a line."""
     entries = [_encoded(name) + b": " + _encoded(entry) for name, entry in value.items()]
     return b"{\n" + b",\n".join(entries) + b"\n}\n"
 
 
 def json_lines(values: Sequence[Any]) -> bytes:
-    """A JSON list with each value on a line of its own."""
+    """A JSON list, one value a line."""
     return b"[\n" + b",\n".join(map(_encoded, values)) + b"\n]\n"
 
 
@@ -63,23 +63,14 @@ def _encoded(value: Any) -> bytes:
 
 
 def assessment_entry(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Entry of ``assessments.json``: the fields of ``status.json``, and those of :data:`ORIGIN`.
-
-    Parameters
-    ----------
-    row : mapping
-        Columns of the ledger's table of assessments: ``site``, ``as_of``, those of :data:`ORIGIN`, ``payload``.
-    """
+    """Entry of ``assessments.json`` from columns of the ledger: the fields of ``status.json``, and :data:`ORIGIN`."""
     return {**row["payload"], **{name: row[name] for name in ORIGIN}}
 
 
 def assessment_row(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Columns of the ledger from an entry of ``assessments.json``, the inverse of :func:`assessment_entry`.
 
-    Raises
-    ------
-    BadData
-        The entry is no object, or lacks one of the columns.
+    Raises ``BadData`` where the entry is not an object, or lacks one of the columns.
     """
     names = ("site", "as_of", *ORIGIN)
     if not isinstance(entry, dict) or (absent := [name for name in names if name not in entry]):
@@ -90,21 +81,13 @@ def assessment_row(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def site_json(
-    site: Site,
-    episodes: Sequence[Mapping[str, Any]],
-    *,
-    episode: int,
-    promises: Sequence[Mapping[str, Any]] = (),
+    site: Site, episodes: Sequence[Mapping[str, Any]], *, episode: int, promises: Sequence[Mapping[str, Any]] = ()
 ) -> dict[str, Any]:
     """``site.json``: the site as a GeoJSON feature, without its manager.
 
-    Parameters
-    ----------
-    site : Site, as registered: with the start of its first episode
-    episodes : sequence of mapping, columns of the ledger's table of episodes, first one first
-    episode : int
-        Number of the episode that was assessed. Later ones, and the end of this one, are left out.
-    promises : sequence of mapping, from :func:`monitor.sites.promise.promises_until`
+    `site` has the start of its first episode, as registered. Of `episodes` (columns of the ledger, first one first)
+    those after `episode`, which was assessed, and the end of this one are left out. `promises` are those of
+    :func:`monitor.sites.promise.promises_until`.
     """
     values: dict[str, Any] = msgspec.to_builtins(site, enc_hook=mapping)
     geometry = values.pop("geometry")
@@ -125,10 +108,7 @@ def site_json(
 def site_from_json(document: Any) -> Site:
     """The registered site from ``site.json``; that of the assessment has the start of its episode and a slope.
 
-    Raises
-    ------
-    BadData
-        The document is none of :func:`site_json`.
+    Raises ``BadData`` where the document is not that of :func:`site_json`.
     """
     try:
         values = {**document["properties"], "geometry": document["geometry"]}
@@ -140,12 +120,8 @@ def site_from_json(document: Any) -> Site:
 def controls_json(controls: "ControlSet", left_out: Mapping[str, str]) -> dict[str, Any]:
     """``controls.json``: the frozen control units, how alike they were, and which of them no longer count.
 
-    Parameters
-    ----------
-    controls : ControlSet
-        Units of the site; none while it waits for them.
-    left_out : mapping
-        By id of a unit, the first day (ISO 8601) on which it no longer counted, as known at the assessment.
+    A site that waits for control ground has no units. `left_out` is the first day (ISO 8601) on which a unit no longer
+    counted, by id, as known at the assessment.
     """
     from monitor.controls.selection import REFERENCE_RING  # loads xarray, which `verify` does without
 
@@ -162,18 +138,10 @@ def controls_json(controls: "ControlSet", left_out: Mapping[str, str]) -> dict[s
 def alerts_json(alerts: Sequence[Mapping[str, Any]], photos: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """``alerts.json``: each alert of the site with its events, answers from the field among them.
 
-    Parameters
-    ----------
-    alerts : sequence of mapping
-        ``id``, ``rule`` and ``events`` of each; events as in :meth:`Transaction.events` of the ledger, first one first.
-    photos : sequence of mapping
-        Columns of the ledger's table of photos, without their content. ``id`` is the SHA-256 of a photo.
-
-    Returns
-    -------
-    list of dict
-        The state of an alert is that of its last event; an event names its photos by SHA-256, with the time and
-        position that their camera stated. The id of an answer link is left out.
+    `alerts` have ``id``, ``rule`` and ``events``, as :meth:`Transaction.events` of the ledger gives them, first one
+    first; `photos` are columns of the ledger without their content. The state of an alert is that of its last event; an
+    event names its photos by SHA-256, with the time and position that their camera stated. The id of an answer link is
+    left out.
     """
     of_event: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for photo in photos:
@@ -196,18 +164,13 @@ def alerts_json(alerts: Sequence[Mapping[str, Any]], photos: Sequence[Mapping[st
 
 
 def proofs_json(
-    assessments: Sequence[Proof | None],
-    answers: Mapping[tuple[str, int], Proof | None],
+    assessments: Sequence[Proof | None], answers: Mapping[tuple[str, int], Proof | None],
     promises: Sequence[Proof | None] = (),
-) -> dict[str, list[Any]]:
+) -> dict[str, list[Any]]:  # fmt: skip
     """``chain-proofs.json``: where the chain covers the assessments, answers and promises of the pack.
 
-    Parameters
-    ----------
-    assessments : sequence of Proof or None
-        In the order of ``assessments.json``; None: no line covers it yet, the next night does.
-    answers : mapping, the same of each answer, by alert and number of the event
-    promises : sequence of Proof or None, the same of each promise in ``site.json``, in that order
+    In the order of ``assessments.json``, by alert and number of the event, and in the order of ``site.json``; None: no
+    line covers it yet, the next night does.
     """
     proofs = [{"alert": alert, "number": number, "proof": proof} for (alert, number), proof in answers.items()]
     return {"assessments": list(assessments), "answers": proofs, "promises": list(promises)}
@@ -216,17 +179,12 @@ def proofs_json(
 def records_and_proofs(
     assessments: Any, alerts: Any, site: Any, proofs: Any
 ) -> Iterator[tuple[str, dict[str, Any], Any]]:
-    """Records of a pack as the chain covers them, from the content of its members.
-
-    Parameters
-    ----------
-    assessments, alerts, site, proofs
-        Content of ``assessments.json``, ``alerts.json``, ``site.json`` and ``chain-proofs.json``; may be anything.
+    """Records of a pack as the chain covers them, from the content of its members, which may be anything.
 
     Yields
     ------
     tuple
-        What it is, for messages; the record, for :func:`monitor.evidence.chain.check_proof`; and its proof, unchecked,
+        Description, for messages; the record, for :func:`monitor.evidence.chain.check_proof`; and its proof, unchecked,
         or None where the pack says that no line covers it yet.
 
     Raises

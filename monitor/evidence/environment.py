@@ -11,8 +11,7 @@ from typing import Any, Final
 from monitor.evidence.container import FORMAT
 
 DISTRIBUTION: Final = "regrowth-monitor"
-CODE: Final = Path(__file__).resolve().parent.parent.parent
-"""Folder of the packages of this program."""
+CODE: Final = Path(__file__).resolve().parent.parent.parent  # folder of the packages of this program
 PACKAGES: Final = ("jobs", "monitor")
 LOCK: Final = "requirements.lock"
 ABOUT: Final = (
@@ -52,16 +51,10 @@ def environment() -> dict[str, Any]:
 
 
 def libraries(distribution: str = DISTRIBUTION) -> dict[str, str]:
-    """Installed version of every library that a distribution requires, directly or not, without its extras.
+    """Installed version of every library that a distribution requires, directly or not, without its extras; by name,
+    sorted.
 
-    Parameters
-    ----------
-    distribution : str, its name
-
-    Returns
-    -------
-    dict
-        Versions by name, sorted. Requirements that do not apply to this machine are not installed, and left out.
+    Requirements that do not apply to this machine are not installed, and left out.
     """
     versions: dict[str, str] = {}
     pending, known = [distribution], {_normal(distribution)}

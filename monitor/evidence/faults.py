@@ -1,4 +1,4 @@
-"""What is wrong with a pack, in the words that ``verify`` prints."""
+"""Faults of a pack, in the words that ``verify`` prints."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -6,17 +6,17 @@ from typing import Final
 from monitor.errors import BadData
 
 LAYOUT: Final = "the layout of the zip"
-"""What a fault names where it is not in the content of a member."""
+"""Name of a fault that is not in the content of a member."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong with a pack."""
+    """One fault of a pack."""
 
     member: str
     """Name of the member, or :data:`LAYOUT`."""
     difference: str
-    """What differs, in words."""
+    """The difference, in words."""
 
     def __str__(self) -> str:
         return f"{self.member}: {self.difference}"

@@ -20,24 +20,16 @@ from monitor.sites.biomes import biome_of
 from monitor.sites.site import Site
 
 POINTS: Final = MIN_FACTOR_ROWS
-"""Points in each site: as many rows of cover as give a site its own factor between index cover and field cover."""
+"""Points in each site: with as many rows of cover its factor between index cover and field cover is estimated."""
 _MOST_TRIES: Final = 1_000_000
 """Points after which an outline is given up: ten of them are in a site that fills a hundred thousandth of its box."""
 
 
 def field_sheet(sites: Sequence[Site], *, seed: str) -> bytes:
-    """CSV in UTF-8 with a line for each site, point and kind of measurement.
+    """CSV in UTF-8 with a line for each site, in their order, point and kind of measurement.
 
-    Parameters
-    ----------
-    sites : sequence of Site, in the order of the sheet
-    seed : str
-        Text from which the points follow; its beginning stands in the notes.
-
-    Raises
-    ------
-    BadData
-        An outline is too narrow, see :func:`random_points`.
+    The points follow from `seed`, whose beginning stands in the notes. Raises ``BadData`` where an outline is too
+    narrow, see :func:`random_points`.
     """
     lines = [",".join(FIELD_COLUMNS)]
     for site in sites:
@@ -65,24 +57,11 @@ def random_points(site: Site, count: int, *, seed: str) -> list[tuple[float, flo
 
     A point is drawn in the boxes around the parts, by area on the sphere (longitude, and sine of the latitude), and
     counts if it is inside the part whose box it was drawn in; else another one is drawn. The numbers are those of
-    Python's generator, which its documentation promises to keep; a larger `count` begins with the same points.
+    Python's generator, which its documentation promises to keep, from `seed` and the id; a larger `count` begins with
+    the same points.
 
-    Parameters
-    ----------
-    site : Site, its outline is a valid polygon or multipolygon
-    count : int, number of points
-    seed : str
-        Text. The points also depend on the id.
-
-    Returns
-    -------
-    list of tuple
-        Longitude and latitude, WGS 84, six decimals (0.1 m). [degree]
-
-    Raises
-    ------
-    BadData
-        The outline is so narrow that too few of a million points were inside it.
+    Returns longitude and latitude, WGS 84, six decimals (0.1 m). [degree] Raises ``BadData`` where the outline, a valid
+    polygon or multipolygon, is so narrow that too few of a million points were inside it.
     """
     generator = Random(f"{seed}\n{site.id}")
     parts = [part for part in shapely.get_parts(site.geometry) if part.area > 0]

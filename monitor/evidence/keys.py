@@ -25,28 +25,14 @@ from monitor.files import open_plain_file
 
 PRIVATE_NAME: Final = "signing.key"
 PUBLIC_NAME: Final = "signing.pub"
-MAX_KEY_BYTES: Final = 2**14
-"""Largest file that can be a key. [byte]"""
+MAX_KEY_BYTES: Final = 2**14  # largest file that can be a key [byte]
 
 
 def new_keys(folder: Path) -> Ed25519PublicKey:
     """Write a new key pair: ``signing.key`` (PKCS8, readable by its owner only) and ``signing.pub``, both PEM.
 
-    Parameters
-    ----------
-    folder : Path, created if it does not exist, for its owner only
-
-    Returns
-    -------
-    Ed25519PublicKey
-        The public key.
-
-    Raises
-    ------
-    BadConfiguration
-        One of the files exists already. Nothing was written.
-    OSError
-        The folder cannot be written. Nothing was written.
+    The folder is created if it does not exist, for its owner only. Raises ``BadConfiguration`` where one of the files
+    exists, and ``OSError`` where the folder cannot be written; nothing was written then.
     """
     private, public = folder / PRIVATE_NAME, folder / PUBLIC_NAME
     for path in (private, public):
@@ -80,12 +66,8 @@ def _write_new(path: Path, content: bytes, *, mode: int) -> None:
 
 
 def read_public_key(path: Path) -> Ed25519PublicKey:
-    """The public key in a PEM file. Messages name the file, and never show any of its content.
-
-    Raises
-    ------
-    BadData
-        The file cannot be read, or it is not an Ed25519 public key.
+    """The Ed25519 public key in a PEM file; else ``BadData``. Messages name the file, and never show any of its
+    content.
     """
     with open_plain_file(path) as file:
         pem = file.read(MAX_KEY_BYTES + 1)
@@ -98,10 +80,7 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
 def private_key(pem: bytes) -> Ed25519PrivateKey:
     """The private key in a PEM file. Messages never show any of its content.
 
-    Raises
-    ------
-    BadConfiguration
-        It is not an Ed25519 private key without a password.
+    Raises ``BadConfiguration`` where it is not an Ed25519 private key without a password.
     """
     try:
         key = load_pem_private_key(pem, password=None)

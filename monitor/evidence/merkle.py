@@ -16,8 +16,7 @@ from typing import Final
 
 from monitor.errors import BadData
 
-HASH_SIZE: Final = 32
-"""Size of a hash, SHA-256. [byte]"""
+HASH_SIZE: Final = 32  # size of a hash, SHA-256 [byte]
 
 
 def leaf_hash(record: bytes) -> bytes:
@@ -26,32 +25,14 @@ def leaf_hash(record: bytes) -> bytes:
 
 
 def merkle_root(leaves: Sequence[bytes]) -> bytes:
-    """Root of the tree over some leaves.
-
-    Parameters
-    ----------
-    leaves : sequence of bytes, results of :func:`leaf_hash`, in their order
-
-    Returns
-    -------
-    bytes
-        32 bytes; for no leaf SHA-256 of nothing, as in the RFC.
-    """
+    """Root of the tree over leaves (:func:`leaf_hash`) in order; for no leaf SHA-256 of nothing, as in the RFC."""
     return _levels(leaves)[-1][0] if leaves else sha256(b"").digest()
 
 
 def inclusion_path(leaves: Sequence[bytes], index: int) -> list[bytes]:
-    """Hashes that lead from a leaf to the root: the neighbour of each level, the lowest first.
+    """Hashes that lead from the leaf at a position, from 0, to the root: the neighbour of each level, the lowest first.
 
-    Parameters
-    ----------
-    leaves : sequence of bytes, as for :func:`merkle_root`
-    index : int, position of the leaf, from 0 to the number of leaves - 1
-
-    Returns
-    -------
-    list of bytes
-        At most as many as log2 of the number of leaves, rounded up; none for a lone leaf.
+    At most as many as log2 of the number of leaves, rounded up; none for a lone leaf.
     """
     path = []
     for level in _levels(leaves)[:-1]:
@@ -64,22 +45,8 @@ def inclusion_path(leaves: Sequence[bytes], index: int) -> list[bytes]:
 def root_of_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:
     """Root of the tree in which a path leads up from a leaf: the verifier's side of :func:`inclusion_path`.
 
-    Parameters
-    ----------
-    leaf : bytes, result of :func:`leaf_hash`
-    index : int, position of the leaf, from 0
-    size : int, number of leaves of the tree
-    path : sequence of bytes, result of :func:`inclusion_path`
-
-    Returns
-    -------
-    bytes
-        32 bytes. Equal to the root of the tree only if the leaf is at this position in it.
-
-    Raises
-    ------
-    BadData
-        A tree of this size has no such leaf, or its path has another length.
+    Equal to the root of a tree of `size` leaves only if the leaf is at this position in it, from 0. Raises ``BadData``
+    where a tree of this size has no such leaf, or its path has another length.
     """
     if not 0 <= index < size:
         raise BadData(f"there is no leaf {index} among {size}")

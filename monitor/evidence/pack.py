@@ -1,8 +1,8 @@
 """The members of an evidence pack: everything that one assessment of a site rests on, as it was published.
 
-Whatever a page shows is made here by the same functions from the same inputs, so that the pack has the same bytes. What
-an assessment was made from is the first rows of the store, the version of the site, the constants and the control units
-that it names; where these no longer give the series that it was made from, no pack is written.
+Whatever a page shows is made here by the same functions from the same inputs, so that the pack has the same bytes. An
+assessment was made from the first rows of the store, the version of the site, the constants and the control units that
+it names; where these no longer give the series that it was made from, no pack is written.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,42 +47,25 @@ _README_TEXT: Final = Path(__file__).with_name("readme.txt")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackInputs(Assessed):
-    """What the ledger has about a site and its published assessment, the last of `rows`."""
+    """Entries of the ledger on a site and its published assessment, the last of `rows`."""
 
-    episodes: Sequence[Mapping[str, Any]]
-    """Columns of the ledger's table of episodes, first one first."""
-    rows: Sequence[Mapping[str, Any]]
-    """Columns of the ledger's table of assessments, in order."""
-    alerts: Sequence[Mapping[str, Any]]
-    """See :func:`monitor.evidence.documents.alerts_json`."""
-    photos: Sequence[Mapping[str, Any]]
-    """Photos of the answers to these alerts, see there."""
+    episodes: Sequence[Mapping[str, Any]]  # columns of the ledger's table of episodes, first one first
+    rows: Sequence[Mapping[str, Any]]  # columns of the ledger's table of assessments, in order
+    alerts: Sequence[Mapping[str, Any]]  # see `monitor.evidence.documents.alerts_json`
+    photos: Sequence[Mapping[str, Any]]  # photos of the answers to these alerts, see there
     chain: Sequence[Line]
-    assessment_proofs: Sequence[Proof | None]
-    """Of each of `rows`."""
-    answer_proofs: Mapping[tuple[str, int], Proof | None]
-    """Of each answer, by alert and number of the event."""
-    promise_proofs: Sequence[Proof | None]
-    """Of each of `promises`."""
-    environment: Mapping[str, Any]
-    """From :func:`monitor.evidence.environment.environment`."""
-    fingerprint: str
-    """Of the key that signs the pack."""
+    assessment_proofs: Sequence[Proof | None]  # of each of `rows`
+    answer_proofs: Mapping[tuple[str, int], Proof | None]  # of each answer, by alert and number of the event
+    promise_proofs: Sequence[Proof | None]  # of each of `promises`
+    environment: Mapping[str, Any]  # from `monitor.evidence.environment.environment`
+    fingerprint: str  # of the key that signs the pack
 
 
 def open_stored(root: Place, inputs: PackInputs, folder: Path) -> StoredSite:
-    """Open the store that an assessment was made from, without the right to change it.
+    """Open the store that an assessment was made from, in the root of the stores, without the right to change it.
 
-    Parameters
-    ----------
-    root : Path or BucketFolder, root of the stores
-    inputs : PackInputs, name the snapshot
-    folder : Path, for derived results, so that those of the nights stay as they are
-
-    Raises
-    ------
-    StoreBroken
-        The store is gone or cannot be read.
+    `folder` is for derived results, so that those of the nights stay as they are. Raises ``StoreBroken`` where the
+    store is gone or cannot be read.
     """
     name = inputs.snapshot.rpartition(":")[0]
     landscape = LandscapeStore(root / name, read_only=True)
@@ -95,24 +78,10 @@ def open_stored(root: Place, inputs: PackInputs, folder: Path) -> StoredSite:
 
 
 def pack_members(stored: StoredSite, inputs: PackInputs) -> Iterator[tuple[str, bytes]]:
-    """All members of a pack but the manifest and its signature, in order. The same inputs give the same bytes.
+    """All members of a pack but the manifest and its signature, name and content, in order.
 
-    Parameters
-    ----------
-    stored : StoredSite, from :func:`open_stored`
-    inputs : PackInputs, about the site and its assessment
-
-    Yields
-    ------
-    tuple
-        Name and content.
-
-    Raises
-    ------
-    BadData
-        The stored scenes no longer give the series that the assessment was made from.
-    StoreBroken
-        The store cannot be read, or has no such snapshot.
+    The same inputs give the same bytes. Raises ``BadData`` where the stored scenes no longer give the series that the
+    assessment was made from, and ``StoreBroken`` where the store cannot be read, or has no such snapshot.
     """
     controls = ControlSet.from_json(stored.controls)
     observed, choice = _observations(stored, inputs, controls)

@@ -17,14 +17,7 @@ from monitor.errors import BadData, StoreBroken
 from monitor.evidence.container import Container
 from monitor.evidence.documents import assessment_row, controls_json, json_member, site_from_json
 from monitor.evidence.environment import environment
-from monitor.evidence.site_check import (
-    TOLERANCE,
-    Assessed,
-    Difference,
-    Published,
-    check_site,
-    values_differences,
-)
+from monitor.evidence.site_check import TOLERANCE, Assessed, Difference, Published, check_site, values_differences
 from monitor.evidence.site_data import ROOT, rebuild_store
 from monitor.sites.promise import promise_of
 from monitor.sites.site import Site, ground_key
@@ -34,9 +27,8 @@ from monitor.verdict.tables.plan_json import calibration_of
 _COMPARED: Final = ("code_sha256", "python", "implementation", "machine", "libraries")
 """Members of ``environment.json`` by which the numbers may differ in their last digit. Those of the lock are among
 `libraries`."""
-
 _MALFORMED: Final = (ArithmeticError, IndexError, KeyError, TypeError, ValueError, ShapelyError)
-"""What members raise that were edited into something else than a pack has, and signed again."""
+"""Errors of members that were edited into something else than a pack has, and signed again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,23 +46,9 @@ class Recomputation:
 
 
 def recompute(pack: Container, folder: Path) -> Recomputation:
-    """Recompute the last assessment of a pack.
+    """Recompute the last assessment of a signed pack in an existing empty folder, which the caller removes.
 
-    Parameters
-    ----------
-    pack : Container
-        Signed by the key of the programme; whether its members fit together is found here.
-    folder : Path
-        Existing empty folder, in which everything is done; the caller removes it.
-
-    Returns
-    -------
-    Recomputation
-
-    Raises
-    ------
-    BadData
-        A member is missing, or is not what a pack has, or the members do not fit together; the message says which.
+    Raises ``BadData`` about a member that is missing, is not what a pack has, or does not fit the others.
     """
     row, assessment = _last_assessment(pack)
     plan = _object(pack, "plan.json")
@@ -135,11 +113,9 @@ def _by_unit(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def environment_differences(recorded: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """How the program, its libraries and the machine differ from those of a pack, one line each.
+    """Differences of the program, its libraries and the machine from those of a pack, one line each.
 
-    Parameters
-    ----------
-    recorded, here : mapping, contents of ``environment.json``, see :func:`monitor.evidence.environment.environment`
+    Both are contents of ``environment.json``, see :func:`monitor.evidence.environment.environment`.
     """
     names = ("version", "lock_sha256", *_COMPARED)
     before, now = ({name: one.get(name) for name in names} for one in (recorded, here))

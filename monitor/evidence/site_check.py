@@ -46,8 +46,7 @@ TOLERANCE: Final = 1e-6
 to them. Sums, exponentials and logarithms differ near the sixteenth digit there; of means, which are rounded to six
 decimals, that makes one unit of the last. An e-value may be 1e10, and then differs in its fifth decimal. Every step
 starts from recorded values, so that differences do not grow from step to step."""
-MAX_SHOWN: Final = 200
-"""Longest value that is shown. [character]"""
+MAX_SHOWN: Final = 200  # longest value that is shown [character]
 _AREA_TOLERANCE: Final = 1e-6
 """Largest relative difference of the geodesic area: its last digits depend on the version of PROJ. [1]"""
 _UNREAD: Final = [reason.encode() for reason in (WRONG_RADIOMETRY, *UNREAD)]
@@ -76,28 +75,21 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """What was published about a site with an assessment; None: it is not compared."""
+    """Files that were published about a site with an assessment; None: not compared."""
 
-    observations: bytes | None = None
-    """Content of ``observations.csv``."""
-    plan: Mapping[str, Any] | None = None
-    """Content of ``plan.json``."""
-    units: bytes | None = None
-    """Content of ``controls.geojson``."""
+    observations: bytes | None = None  # content of `observations.csv`
+    plan: Mapping[str, Any] | None = None  # content of `plan.json`
+    units: bytes | None = None  # content of `controls.geojson`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assessed:
-    """An assessment of a site, and what it rested on besides scenes and control units."""
+    """An assessment of a site, and all that it rested on besides scenes and control units."""
 
-    site: Site
-    """The version that the assessment names, with the start of its first episode."""
-    judged: Site
-    """The same in the episode of the assessment, with the slope that it used."""
-    row: Mapping[str, Any]
-    """Columns of the ledger's table of assessments."""
-    assessment: Assessment
-    """The assessment in `row`."""
+    site: Site  # the version that the assessment names, with the start of its first episode
+    judged: Site  # the same in the episode of the assessment, with the slope that it used
+    row: Mapping[str, Any]  # columns of the ledger's table of assessments
+    assessment: Assessment  # the assessment in `row`
     constants: Calibration
     promises: Sequence[Mapping[str, Any]]
     """Promises up to the one that it rests on, see :func:`monitor.sites.promise.promises_until`."""
@@ -114,7 +106,7 @@ class Assessed:
 
 
 def _inputs(assessed: Assessed, controls: ControlSet) -> VerdictInputs:
-    """What an assessment rested on besides scenes and series, from what it records."""
+    """Inputs of an assessment besides scenes and series, from what it records."""
     a, codes = assessed.assessment, assessed.assessment.reasons
     factor = None
     if a.field_factor_rows and None not in (a.field_factor, a.field_factor_low, a.field_factor_high):
@@ -138,10 +130,9 @@ def check_site(
 
     Parameters
     ----------
-    stored : StoredSite, give it an empty folder of derived results, so that none is taken for granted
-    assessed : Assessed, the assessment as recorded
-    controls : ControlSet, frozen control units
-    published : Published, what was published with the assessment
+    stored : StoredSite
+        With an empty folder of derived results, so that none is taken for granted.
+    assessed, controls, published : Assessed, ControlSet, Published
     tolerance : float
         Largest difference of numbers that counts as equal: 0 on the machine and libraries that made the record, else
         :data:`TOLERANCE`.
@@ -260,15 +251,7 @@ def _of_scene(
 
 
 def series_differences(recorded: bytes, series: Columns, site: str, tolerance: float) -> list[Difference]:
-    """Differences between a published ``observations.csv`` and a recomputed series.
-
-    Parameters
-    ----------
-    recorded : bytes, content of the file
-    series : mapping, columns of :mod:`monitor.series.columns`
-    site : str, id of the site
-    tolerance : float, see :func:`check_site`
-    """
+    """Differences between a published ``observations.csv`` and a recomputed series."""
     wanted = observations_csv(site, series["line"].tolist())
     if recorded == wanted:
         return []

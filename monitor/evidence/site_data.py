@@ -41,8 +41,7 @@ MAX_ROWS: Final = 50_000
 """Rows of a landscape: of 64 sites, ten years and two sensors there are some thousands."""
 MAX_PIXELS: Final = 2 * 10**10
 """Rows of the landscape times pixels of the site: ten years of 10,000 ha have about a tenth."""
-MAX_GRID_PIXELS: Final = 40_000_000
-"""Pixels of a grid: 400,000 ha in pixels of 10 m."""
+MAX_GRID_PIXELS: Final = 40_000_000  # pixels of a grid: 400,000 ha in pixels of 10 m
 MAX_SITE_PIXELS: Final = 10_000_000
 """Pixels of a site: 100,000 ha, ten times the area above which registration advises to divide a site."""
 MAX_MEANS: Final = 10**6
@@ -103,7 +102,7 @@ class _Grid(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Attributes(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Attributes of the group: what was fixed of the site when its landscape was created, and sizes."""
+    """Attributes of the group: properties of the site that were fixed when its landscape was created, and sizes."""
 
     landscape: Annotated[str, msgspec.Meta(pattern=r"^\w[\w.-]{0,150}\Z")]
     site: _Name
@@ -123,22 +122,10 @@ class Attributes(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 def site_data_members(stored: StoredSite, snapshot: str) -> Iterator[tuple[str, bytes]]:
-    """The scenes of a site as members of a pack; the same store and snapshot give the same bytes.
+    """The scenes of a site as members of a pack, name and content; the same store and snapshot give the same bytes.
 
-    Parameters
-    ----------
-    stored : StoredSite
-    snapshot : str, see :mod:`monitor.cube.stored_site`; rows after it are left out
-
-    Yields
-    ------
-    tuple
-        Name and content.
-
-    Raises
-    ------
-    StoreBroken
-        The store cannot be read, or has no such snapshot.
+    Rows after the snapshot (:mod:`monitor.cube.stored_site`) are left out. Raises ``StoreBroken`` where the store
+    cannot be read, or has no such snapshot.
     """
     rows, landscape = stored.every_row(snapshot), stored.landscape
     values = _values(stored, rows)
@@ -189,24 +176,11 @@ def _values(stored: StoredSite, rows: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def rebuild_store(pack: Container, folder: "Path") -> StoredSite:
-    """Make a store of the scenes of a site, from the members that :func:`site_data_members` yields.
+    """Make a store of the scenes of a site, from the members that :func:`site_data_members` yields, in an empty folder.
 
-    Whether its pixels have the recorded digests is for the caller to compare.
-
-    Parameters
-    ----------
-    pack : Container, nothing in it is trusted, and nothing but it and `folder` is read or written
-    folder : Path, existing empty folder for the store
-
-    Returns
-    -------
-    StoredSite
-        Its rows have the numbers that they had, and the same values.
-
-    Raises
-    ------
-    PackRefused
-        A member is missing or not as it should be, or they contradict each other; the member is named.
+    Nothing in the pack is trusted, and nothing but it and `folder` is read or written. The rows have the numbers that
+    they had, and the same values; whether the pixels have the recorded digests is for the caller to compare. Raises
+    ``PackRefused`` about a member that is missing or not as it should be, or contradicts others.
     """
     fixed, grid = _read_site(pack)
     arrays = _arrays(fixed.scenes, fixed.pixels, fixed.units)

@@ -34,44 +34,27 @@ SCENES: Final = "data.zarr/zarr.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
-    """What was checked of a pack in which everything holds."""
+    """Findings on a pack in which everything holds."""
 
     site: str
-    as_of: str
-    """Day of the published assessment, the last one."""
+    as_of: str  # day of the published assessment, the last one
     status: str
-    members: int
-    """Number of members, manifest and signature included."""
-    size: int
-    """Of their content together. [byte]"""
-    records: int
-    """Number of assessments, answers and promises that the chain covers."""
+    members: int  # number of members, manifest and signature included
+    size: int  # of their content together [byte]
+    records: int  # number of assessments, answers and promises that the chain covers
     uncovered: tuple[str, ...]
-    """What is newer than the chain, in words: the next night adds it, and until then nothing proves it."""
-    nights: int
-    """Number of lines of the chain."""
-    head: str | None
-    """Hash of the newest line; None: there is no line yet."""
-    noted: Line | None
-    """Line of the head that was noted earlier; None: none was given."""
+    """Records that are newer than the chain, in words: the next night adds them, and until then nothing proves them."""
+    nights: int  # number of lines of the chain
+    head: str | None  # hash of the newest line; None: no line yet
+    noted: Line | None  # line of the head that was noted earlier; None: none was given
 
 
 def verify_pack(path: Path, key: "Ed25519PublicKey", *, head: str | None = None) -> Verified:
     """Check a pack: layout, manifest, signature, description, chain, proofs, and that its members agree.
 
-    Parameters
-    ----------
-    path : Path
-        The pack. Nothing is written.
-    key : Ed25519PublicKey, the key that it must be signed with
-    head : str, optional, head of the chain as someone noted it: a line of the chain must have this hash
-
-    Raises
-    ------
-    PackRefused
-        Every difference that was found. Where bytes are not those that were signed, nothing else is compared.
-    BadData
-        `path` is no plain file, or cannot be read.
+    Nothing is written. `head` is that of the chain as someone noted it: a line of the chain must have this hash. Raises
+    ``PackRefused`` with every difference (only those of the bytes, where they are not those that were signed), and
+    ``BadData`` where `path` is not a plain file, or cannot be read.
     """
     with Container(path, key) as pack:
         _check_format(pack.read_json(ENVIRONMENT))
@@ -109,7 +92,7 @@ def _check_format(environment: Any) -> None:
 
 
 def _crate_faults(pack: Container, day: str) -> Iterator[Fault]:
-    """How the description differs from what is in the pack, and from the day of the published assessment."""
+    """Differences of the description from the members of the pack, and from the day of the published assessment."""
     graph = pack.read_json(CRATE)["@graph"]
     entities = {entity["@id"]: entity for entity in graph}
     if len(entities) < len(graph):
@@ -133,7 +116,7 @@ def _chain(pack: Container, head: str | None) -> tuple[list[Line], Line | None]:
 
 
 def _prove(pack: Container, lines: Sequence[Line], assessments: Any, alerts: Any) -> tuple[int, list[str]]:
-    """Number of records that the chain covers, and what is newer than it."""
+    """Number of records that the chain covers, and those that are newer than it."""
     faults: list[Fault] = []
     places: set[tuple[int, int]] = set()
     uncovered: list[str] = []

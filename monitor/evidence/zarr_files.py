@@ -1,7 +1,7 @@
-"""Arrays as files of Zarr version 3 [1]_, in plain code: what is in a pack must not reach a library that trusts it.
+"""Arrays as files of Zarr version 3 [1]_, in plain code: the content of a pack must not reach a library that trusts it.
 
-Chunks are numbers in little-endian order, or texts, compressed by gzip. What ``zarr.json`` says of an array follows
-from its name, dimensions, type and shape alone, so a reader who knows these compares the file instead of obeying it.
+Chunks are numbers in little-endian order, or texts, compressed by gzip. The ``zarr.json`` of an array follows from its
+name, dimensions, type and shape alone, so a reader who knows these compares the file instead of obeying it.
 
 References
 ----------
@@ -19,16 +19,13 @@ import numpy as np
 
 CHUNK_BYTES: Final = 2**22
 """Size of a chunk of numbers before compression. [byte]"""
-CHUNK_WIDTH: Final = 2**20
-"""Places of the last dimension in a chunk, at most."""
-CHUNK_TEXTS: Final = 1024
-"""Texts in a chunk."""
+CHUNK_WIDTH: Final = 2**20  # places of the last dimension in a chunk, at most
+CHUNK_TEXTS: Final = 1024  # texts in a chunk
 MAX_TEXT_BYTES: Final = 2**24
 """Size of a chunk of texts before compression, at most. [byte]"""
 METADATA: Final = "zarr.json"
 _TEXT: Final = "string"
-_GZIP: Final = 31
-"""Window size by which zlib writes and reads gzip."""
+_GZIP: Final = 31  # window size by which zlib writes and reads gzip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,10 +92,7 @@ class Array:
     def decode(self, content: bytes, place: tuple[slice, ...]) -> np.ndarray:
         """Values of the array at a place, from the content of the file of that chunk.
 
-        Raises
-        ------
-        ValueError
-            It is not such a chunk. No more is decompressed than a chunk can have.
+        No more is decompressed than a chunk can have; ``ValueError``: it is not such a chunk.
         """
         size = MAX_TEXT_BYTES
         if self.dtype != _TEXT:
