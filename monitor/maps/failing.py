@@ -36,14 +36,12 @@ class LastLook(NamedTuple):
 
     @classmethod
     def of(cls, judged: JudgedSites, site: int) -> "LastLook | None":
-        """The last look at a judged site; None: no scene was late enough in its season yet.
+        """The last look at a site by its place; None: no scene was late enough in its season yet.
 
         Parameters
         ----------
         judged : JudgedSites
-            The sites of a landscape, judged.
         site : int
-            Place of the site among them.
         """
         return None if judged.late_day(site) is None else cls(judged.late_verdict(site), judged.promised(site))
 
@@ -79,25 +77,20 @@ def failing_map(
 
     Parameters
     ----------
-    store : StoredSite, stored scenes of the site
-    snapshot : str, snapshot of the store
+    store, snapshot : StoredSite and str
     site : Site, version that was judged
     observed : mapping
         Columns :data:`monitor.maps.seasons.SEASON_COLUMNS` of its series, and ``chain``, (n,) arrays ascending by time.
     day : date, date of the last look
     look : callable
         Computes the last look from these scenes; called only where the result is not stored.
-    constants : Calibration, constants of the verdict
+    constants : Calibration
 
     Returns
     -------
     FailingMap or None
-        Area and probability by block of pixels; NaN where the ground was not seen.
-
-    Raises
-    ------
-    StoreBroken
-        The store cannot be read.
+        Area and probability by block of pixels; NaN where the ground was not seen. ``StoreBroken``: the store cannot be
+        read.
     """
     seen = content_hash(observed_until(observed, day))
     inputs = [site.version, site.start, site.slope_degrees, constants.hash, seen]

@@ -23,14 +23,7 @@ _WHOLE_SEASONS: Final = date(1970, 1, 1)  # a start before all scenes: no season
 
 
 def film_scenes(site: Site, observed: Mapping[str, np.ndarray]) -> dict[int, SeasonScenes]:
-    """Scenes of the same weeks of each year, by year.
-
-    Parameters
-    ----------
-    site : Site
-    observed : mapping
-        Columns :data:`monitor.maps.seasons.SEASON_COLUMNS` of its series, (n,) arrays ascending by time.
-    """
+    """Scenes of the same weeks of each year, by year; `observed` has :data:`monitor.maps.seasons.SEASON_COLUMNS`."""
     window = GrowingSeason.of(site)
     later = int(window.opens + window.peak > 365)  # the season peaks in the year after it opened
     _, position = window.locate(observed["date"].astype("datetime64[D]").astype(np.int64))
@@ -46,13 +39,7 @@ def film_years(
 ) -> tuple[dict[int, FilmYear], float]:
     """The frames by year, and the difference before the start that is subtracted from all: 0 where it is unknown. [1]
 
-    Parameters
-    ----------
-    site : Site
-    observed : mapping
-        As for :func:`film_scenes`, with ``cover``.
-    scenes : mapping
-        From :func:`film_scenes`.
+    `scenes` are those of :func:`film_scenes`, and `observed` the columns that it reads, with ``cover``.
     """
     difference = np.asarray(observed["cover"], np.float64) - np.asarray(observed["control_cover"], np.float64)
     dates = observed["date"].astype("datetime64[D]")
@@ -66,14 +53,8 @@ def film_years(
 def film_frames(sums: Mapping[int, np.ndarray], ground: np.ndarray, zero: float) -> np.ndarray:
     """Frames (year, y, x) float32 in order of years: cover above the control; NaN outside the site and where not seen.
 
-    Parameters
-    ----------
-    sums : mapping
-        By year, (row, y, x) sums of its scenes (:data:`monitor.trends.kernels.season_sums.SUMS`).
-    ground : (y, x) bool array
-        Pixels of the site.
-    zero : float
-        Difference before the start. [1]
+    `sums` has by year the (row, y, x) sums of its scenes (:data:`monitor.trends.kernels.season_sums.SUMS`), `ground`
+    the (y, x) pixels of the site, and `zero` is the difference before the start. [1]
     """
     means = season_mean(np.stack([sums[year] for year in sorted(sums)]), "over")
     return np.where(ground, means - np.float32(zero), np.float32(np.nan))
@@ -84,19 +65,7 @@ def scene_frame(
 ) -> np.ndarray:
     """Frame (y, x) float32 of a single scene, as those of the film. [1]
 
-    Parameters
-    ----------
-    store, snapshot : StoredSite and str
-    site : Site
-    observed : mapping
-        As for :func:`film_years`.
-    acquisition : str
-        One of ``observed["acquisition"]``.
-
-    Raises
-    ------
-    StoreBroken
-        The store cannot be read, or lacks the scene.
+    `observed` has the columns for :func:`film_years`. Raises ``StoreBroken`` where the store lacks the scene.
     """
     _, zero = film_years(site, observed, film_scenes(site, observed))
     one = np.flatnonzero(observed["acquisition"] == acquisition.encode())

@@ -55,25 +55,19 @@ def loss_map(
 
     Parameters
     ----------
-    store, snapshot
-        Stored scenes of the site, and the snapshot to read.
+    store, snapshot : StoredSite and str
     site : Site, version that was judged
     observed : mapping
         Columns :data:`monitor.maps.seasons.SEASON_COLUMNS` of its series, ``cover`` and ``chain``, (n,) arrays
         ascending by time, up to the day of the assessment.
     assessment : Assessment, gives the dates of the loss
-    constants : Calibration, constants of the verdict
+    constants : Calibration
 
     Returns
     -------
     LossMap or None
         None without a confirmed loss, and where its area is unknown: too few scenes before or since, or a site of under
-        half a hectare.
-
-    Raises
-    ------
-    StoreBroken
-        The store cannot be read.
+        half a hectare. ``StoreBroken``: the store cannot be read.
     """
     if assessment.loss_on is None or assessment.loss_after is None or assessment.hectares is None:
         return None
@@ -158,10 +152,8 @@ def remaining_share(over: np.ndarray, seen: np.ndarray, level: float) -> tuple[n
     over : (3, ...) array
         Cover of a block minus that of the control, mean over the scenes of one half of those before the loss, of the
         other half, and of those since; NaN where not seen. [1]
-    seen : (3, ...) array
-        Number of scenes in each mean.
-    level : float
-        Mean cover of the site before the loss. [1]
+    seen : (3, ...) array, number of scenes in each mean
+    level : float, mean cover of the site before the loss [1]
 
     Returns
     -------

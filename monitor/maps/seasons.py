@@ -91,19 +91,17 @@ def scenes_by_season(site: Site, observed: Mapping[str, np.ndarray]) -> dict[Sea
 
 
 def cover_and_ndvi(cube: xr.Dataset, endmembers: Endmembers) -> tuple[xr.DataArray, xr.DataArray]:
-    """Cover and NDVI of every pixel of a cube, NaN where it is not clear. [1]
+    """Cover and NDVI of every pixel of a cube, of its dimensions; NaN where it is not clear. [1]
 
     Parameters
     ----------
     cube : xr.Dataset
         Any dimensions, with ``red``, ``nir``, ``clear`` and the bands of the index of the end members.
     endmembers : Endmembers
-        End members of the biome.
 
     Returns
     -------
     cover, ndvi : xr.DataArray
-        Of the dimensions of the cube, fractions and NDVI; NaN where not clear.
     """
     cube = cube.drop_vars(cube.coords)  # to compare the times of every pair of layers would cost the most
     index, bands = INDICES[endmembers.index]
@@ -118,7 +116,6 @@ def sums_by_season(sites: Sequence[SiteSeasons], folder: str = "seasons") -> lis
     Parameters
     ----------
     sites : sequence of SiteSeasons
-        Sites and their seasons.
     folder : str
         Where sums of seasons that are over are stored; another one for a part of each season.
 
@@ -126,11 +123,7 @@ def sums_by_season(sites: Sequence[SiteSeasons], folder: str = "seasons") -> lis
     -------
     list of dict
         For each site, by season, (row, y, x) float32 of :data:`monitor.trends.kernels.season_sums.SUMS`, read-only.
-
-    Raises
-    ------
-    StoreBroken
-        A store cannot be read, or lacks a scene.
+        ``StoreBroken``: a store cannot be read, or lacks a scene.
     """
     by_site: list[dict[Season, np.ndarray]] = [{} for _ in sites]
     for season, over in sorted({(season, some.over) for site in sites for season, some in site.seasons.items()}):
@@ -160,20 +153,13 @@ def sums_of_scenes(sites: Sequence[SiteSeasons], scenes: Sequence[SeasonScenes])
 
     Parameters
     ----------
-    sites : sequence of SiteSeasons
-        Sites of one landscape and snapshot, and so of one biome.
-    scenes : sequence of SeasonScenes
-        Scenes of each.
+    sites : sequence of SiteSeasons, of one landscape and snapshot, and so of one biome
+    scenes : sequence of SeasonScenes, scenes of each
 
     Returns
     -------
     list of (row, y, x) float32 arrays
-        Rows are :data:`SUMS`.
-
-    Raises
-    ------
-    StoreBroken
-        See :func:`sums_by_season`.
+        Rows are :data:`SUMS`. Errors as of :func:`sums_by_season`.
     """
     stores = [site.store for site in sites]
     landscape, endmembers = stores[0].landscape, Endmembers.of(sites[0].site)

@@ -66,12 +66,8 @@ def _standard_error(now: np.ndarray, before: np.ndarray) -> np.ndarray:
     """Standard error of a pixel's uplift, (y, x) float32, from how its seasons before the start differ.
 
     The variance of a season is that of its means before the start, with the weight of two seasons of the usual
-    variance: seasons differ, and so do scenes. A last season of fewer scenes is less certain.
-
-    Parameters
-    ----------
-    now : (row, y, x) array, sums of the last season
-    before : (season, row, y, x) array, of the seasons before the start
+    variance: seasons differ, and so do scenes. A last season of fewer scenes is less certain. `now` are the (row, y, x)
+    sums of the last season, `before` the (season, row, y, x) sums of those before the start.
     """
     means, seen = season_mean(before, "over"), before[:, SUMS.index("seen")]
     years, scenes = (seen > 0).sum(axis=0), np.maximum(now[SUMS.index("seen")], 1)

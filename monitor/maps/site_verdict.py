@@ -34,7 +34,7 @@ RECENT: Final = np.timedelta64(396, "D")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictInputs:
-    """What a verdict rests on besides the stored scenes and the series."""
+    """Inputs of a verdict besides the stored scenes and the series."""
 
     site: Site
     """In its episode, with the slope of its terrain."""
@@ -45,7 +45,7 @@ class VerdictInputs:
     controls: ControlSet
     left_out: LeftOut
     rain: Reason | None
-    """What the rain of the season adds to the reasons."""
+    """Reason by the rain of the season."""
     field_factor: FieldFactor | None
     """Index cover per field cover by local field rows; None: that of the biome is used."""
     code_version: str
@@ -57,16 +57,12 @@ type OfSite = tuple[StoredSite, str, Mapping[str, np.ndarray], VerdictInputs]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesVerdict:
-    """What the series of a site says on a day."""
+    """Verdict on a site by its series on a day."""
 
-    assessment: Assessment
-    """Without the areas of failure and loss, and without neighbours."""
-    judged: JudgedSites
-    """All sites that were judged in one call."""
-    site: int
-    """Place of the site among them."""
-    background: tuple[str, ...]
-    """The reasons that do not come from the series, which `assessment` has too."""
+    assessment: Assessment  # without the areas of failure and loss, and without neighbours
+    judged: JudgedSites  # all sites that were judged in one call
+    site: int  # place of the site among them
+    background: tuple[str, ...]  # the reasons that do not come from the series, which `assessment` has too
 
 
 def series_verdict(
@@ -79,22 +75,8 @@ def series_verdict(
 def series_verdicts(sites: Sequence[OfSite], series: Series, as_of: date) -> list[SeriesVerdict]:
     """Judge some sites by their series; their constants are the same.
 
-    Parameters
-    ----------
-    sites : sequence of tuple
-        Of each site its stored scenes, the snapshot that the series was built from, the columns of its series
-        (:mod:`monitor.series.columns`) up to `as_of`, and what else its verdict rests on.
-    series : Series
-        What is judged of these sites, in their order.
-    as_of : date
-        Day of the verdict.
-
-    Raises
-    ------
-    StoreBroken
-        The store cannot be read.
-    BadData, BadConfiguration
-        See :func:`monitor.verdict.assess.assess`.
+    `series` has what is judged of these sites, in their order. Raises ``StoreBroken`` where the store cannot be read,
+    and errors of :func:`monitor.verdict.assess.assess`.
     """
     constants = sites[0][3].constants
     judged = judge_sites(
@@ -137,32 +119,14 @@ def _background(
 
 
 def verdict_with_areas(
-    verdict: SeriesVerdict,
-    loss: LossGround | None,
-    stored: StoredSite,
-    snapshot: str,
-    series: Mapping[str, np.ndarray],
-    inputs: VerdictInputs,
-) -> tuple[Assessment, WorstPatch | None]:
-    """Add to a verdict what only pixels show: the area of a sudden loss, or the failing area.
+    verdict: SeriesVerdict, loss: LossGround | None, stored: StoredSite, snapshot: str,
+    series: Mapping[str, np.ndarray], inputs: VerdictInputs,
+) -> tuple[Assessment, WorstPatch | None]:  # fmt: skip
+    """The whole verdict with the areas that only pixels show, of a sudden loss or failing, and the first place to look
+    at.
 
-    Parameters
-    ----------
-    verdict : SeriesVerdict
-    loss : LossGround or None
-        Neighbours of a site with a sudden loss; None: it has none.
-    stored, snapshot, series, inputs
-        As for :func:`series_verdict`.
-
-    Returns
-    -------
-    (Assessment, WorstPatch or None)
-        The whole verdict, and the first place to look at; None: there is no such place.
-
-    Raises
-    ------
-    StoreBroken
-        The store cannot be read.
+    `loss` has the neighbours of a site with a sudden loss; None: it has no loss. Raises ``StoreBroken`` where the store
+    cannot be read.
     """
     assessment, patch = verdict.assessment, None
     site, constants = inputs.site, inputs.constants

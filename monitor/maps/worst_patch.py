@@ -13,42 +13,25 @@ from monitor.sites.projection import lonlat, projected
 
 LIKELY: Final = 0.5
 """Probability of failing from which a block of pixels belongs to a patch: it is more likely than not. [1]"""
-
-DECIMALS: Final = 7
-"""Of positions in degrees: about a centimetre."""
+DECIMALS: Final = 7  # of positions in degrees: about a centimetre
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorstPatch:
     """The ground of a site where regrowth is most likely absent: the first place to look."""
 
-    latitude: float
-    """Of a point inside, WGS 84. [degree]"""
+    latitude: float  # of a point inside, WGS 84 [degree]
     longitude: float
-    hectares: float
-    """Area; of a patch with holes without them. [ha]"""
-    ring: tuple[tuple[float, float], ...]
-    """Outline: closed, longitude and latitude (EPSG:4326)."""
+    hectares: float  # area; of a patch with holes without them [ha]
+    ring: tuple[tuple[float, float], ...]  # outline: closed, longitude and latitude (EPSG:4326)
 
 
 def worst_patch(chance: np.ndarray, times: int, site: BaseGeometry, grid: GeoBox) -> WorstPatch | None:
-    """The largest patch of blocks, joined by their sides, that fail more likely than not.
+    """The largest patch of blocks, joined by their sides, that fail more likely than not; None: no block does.
 
-    Parameters
-    ----------
-    chance : (block, block) array
-        Probability of failing of blocks of pixels, as in :class:`monitor.maps.failing.FailingMap`; NaN where unknown.
-    times : int
-        Pixels of the grid along each side of a block.
-    site : shapely geometry
-        Outline of the site, longitude and latitude. Of blocks on its edge only the part inside counts.
-    grid : GeoBox
-        Grid of the site, north up, of square pixels.
-
-    Returns
-    -------
-    WorstPatch or None
-        None where no block fails more likely than not. Of equally large patches the northernmost.
+    `chance` has the probability of failing of blocks with `times` pixels along each side, as in
+    :class:`monitor.maps.failing.FailingMap`; NaN where unknown. Of blocks on the edge of the site (longitude and
+    latitude) only the part inside counts. Of equally large patches the northernmost.
     """
     rows, columns = np.nonzero(chance >= LIKELY)  # NaN is not
     if not rows.size:
@@ -63,11 +46,9 @@ def worst_patch(chance: np.ndarray, times: int, site: BaseGeometry, grid: GeoBox
     largest = max(polygons, key=lambda part: (round(part.area, 3), part.bounds[3], -part.bounds[0]))
     ((longitude, latitude),) = _degrees(largest.representative_point(), grid)
     return WorstPatch(
-        latitude=latitude,
-        longitude=longitude,
-        hectares=round(largest.area / 10_000, 4),
-        ring=_degrees(largest.exterior, grid),
-    )
+        latitude=latitude, longitude=longitude, hectares=round(largest.area / 10_000, 4),
+        ring=_degrees(largest.exterior, grid)
+    )  # fmt: skip
 
 
 def _degrees(shape: BaseGeometry, grid: GeoBox) -> tuple[tuple[float, float], ...]:

@@ -58,26 +58,19 @@ the site (``site_means``) and of its control ground as stored (``control_means``
 class Compared:
     """A site of a landscape and the ground that it is compared with."""
 
-    ground: str
-    """Key of the site's ground in the landscape, see :func:`monitor.sites.site.ground_key`."""
-    start: date
-    """First day of the intervention, of the first episode."""
-    controls: ControlSet
-    """Frozen control units; without units the control means stored with each scene are used."""
-    left_out: LeftOut
-    """First day on which units no longer count, see :func:`monitor.controls.screening.left_out`."""
+    ground: str  # key of the site's ground in the landscape, see `monitor.sites.site.ground_key`
+    start: date  # first day of the intervention, of the first episode
+    controls: ControlSet  # frozen control units; without units the control means stored with each scene are used
+    left_out: LeftOut  # first day on which units no longer count, see `monitor.controls.screening.left_out`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Units:
     """Control units of some sites, padded to (site, unit)."""
 
-    place: np.ndarray
-    """Place of each unit among those of the landscape."""
-    ring: np.ndarray
-    """Ring of each unit; -1: there is none at this place."""
-    gone: np.ndarray
-    """First day on which each no longer counts."""
+    place: np.ndarray  # place of each unit among those of the landscape
+    ring: np.ndarray  # ring of each unit; -1: no unit at this place
+    gone: np.ndarray  # first day on which each no longer counts
 
     @classmethod
     def of(cls, landscape: LandscapeStore, sites: Sequence[Compared], numbers: np.ndarray) -> "_Units":
@@ -118,14 +111,8 @@ def landscape_series(
 ) -> xr.Dataset:
     """Build the series of some sites of a landscape.
 
-    Parameters
-    ----------
-    landscape : LandscapeStore
-    sites : sequence of Compared
-    rows : int, optional
-        Only the first rows of the landscape are read: what a past night knew. Default: all.
-    stored : Path, optional
-        File of the results of the years that are over; None: they are computed.
+    With `rows` only the first rows of the landscape are read, as a past night knew them. `stored` is the file of the
+    results of the years that are over; without one they are computed.
 
     Returns
     -------
@@ -175,45 +162,23 @@ def landscape_series(
 
 
 def site_series(
-    stored: StoredSite,
-    controls: ControlSet,
-    site: Site,
-    *,
-    left_out: LeftOut | None = None,
+    stored: StoredSite, controls: ControlSet, site: Site, *, left_out: LeftOut | None = None,
     snapshot: str | None = None,
-) -> Columns:
+) -> Columns:  # fmt: skip
     """Build the series of one site: the columns of :mod:`monitor.series.columns`, ascending by (time, acquisition).
 
-    Parameters
-    ----------
-    stored, site
-        The site (its start is used) and its stored scenes.
-    controls : ControlSet
-        See :class:`Compared`.
-    left_out : mapping, optional
-        See :class:`Compared`.
-    snapshot : str, optional
-        Default: the newest.
-
-    Raises
-    ------
-    StoreBroken
-        The store cannot be read, or has no such snapshot.
+    The start of `site` is used; for control units and those that are left out see :class:`Compared`; the snapshot is
+    the newest by default. Raises ``StoreBroken`` where the store cannot be read, or has no such snapshot.
     """
     return series_and_units(stored, controls, site, left_out=left_out, snapshot=snapshot)[0]
 
 
 def series_and_units(
-    stored: StoredSite,
-    controls: ControlSet,
-    site: Site,
-    *,
-    left_out: LeftOut | None = None,
+    stored: StoredSite, controls: ControlSet, site: Site, *, left_out: LeftOut | None = None,
     snapshot: str | None = None,
-) -> tuple[Columns, UnitChoice | None]:
-    """Build the series of one site, and the choice of its units it rests on; None: it has no units.
-
-    Parameters and errors: see :func:`site_series`.
+) -> tuple[Columns, UnitChoice | None]:  # fmt: skip
+    """Series of one site as :func:`site_series` gives it, and the choice of its units that it rests on; None: it has
+    none.
     """
     compared = Compared(ground=stored.ground, start=site.start, controls=controls, left_out=left_out or {})
     series = landscape_series(stored.landscape, [compared], rows=stored.row_limit(snapshot))

@@ -35,8 +35,7 @@ from typing import Final
 
 import numpy as np
 
-Columns = Mapping[str, np.ndarray]
-"""Columns of a series, by name."""
+Columns = Mapping[str, np.ndarray]  # columns of a series, by name
 SERIES_MEASURES: Final = ("ndvi", "cover", "ndmi", "nbr")
 """Means of a site and, as ``control_*``, of its control ground."""
 SPREAD_COLUMNS: Final = ("control_low", "control_high")
@@ -65,10 +64,7 @@ def second_index(columns: Columns) -> tuple[np.ndarray, np.ndarray]:
 def clearest_each_day(dates: np.ndarray, clear: np.ndarray) -> np.ndarray:
     """Index of one acquisition a day, the clearest one, ascending; of equally clear ones the first.
 
-    Parameters
-    ----------
-    dates : (n,) array of datetime64[D]
-    clear : (n,) array, clear share of the site [1]
+    `clear` is the clear share of the site on each of the dates. [1]
     """
     order = np.lexsort((-clear, dates))  # stable
     first: np.ndarray = order[np.unique(dates[order], return_index=True)[1]]

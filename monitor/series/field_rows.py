@@ -19,11 +19,11 @@ from monitor.sites.cover_scale import FieldFactor
 FIELD_COLUMNS: Final = ("site", "date", "kind", "value", "n", "lon", "lat", "note")
 """Columns of the file that is read, and of ``field.csv``."""
 FIELD_KINDS: Final = ("cover", "survival", "density")
-"""What is measured: fractions of ground or of plants, and plants a hectare."""
+"""Kinds of measurements: fractions of ground or of plants, and plants a hectare."""
 MIN_FACTOR_ROWS: Final = 5
 """Rows of cover with index cover beside them from which a factor is estimated: fewer give no usable interval."""
 MIN_FACTOR_SITES: Final = 3
-"""Sites of a biome with a factor of their own from which one of the biome is estimated."""
+"""Sites of a biome with a local factor from which one of the biome is estimated."""
 SAME_TIME_DAYS: Final = 20
 """Longest time between a row of cover and the scenes whose index cover it is compared with. [day]"""
 
@@ -34,15 +34,11 @@ class FieldRow:
 
     site: str
     date: date
-    kind: str
-    """One of :data:`FIELD_KINDS`."""
-    value: float
-    """Fraction, 0..1; for a density, plants a hectare."""
-    n: int = 1
-    """Plots or plants behind the value."""
+    kind: str  # one of `FIELD_KINDS`
+    value: float  # fraction, 0..1; for a density, plants a hectare
+    n: int = 1  # plots or plants behind the value
     lon: float | None = None
-    lat: float | None = None
-    """WGS 84; None: not stated. [degree]"""
+    lat: float | None = None  # both WGS 84; None: not stated [degree]
     note: str | None = None
 
 
@@ -57,19 +53,10 @@ def field_csv(rows: Iterable[FieldRow]) -> bytes:
 
 
 def index_cover_beside(rows: Sequence[FieldRow], observed: Columns) -> np.ndarray:
-    """Index cover of the site at the time of each row: mean of its accepted scenes up to 20 days before or after.
+    """Index cover of the site at the time of each of its rows: mean of its accepted scenes up to 20 days before or
+    after.
 
-    Parameters
-    ----------
-    rows : sequence of n FieldRow
-        Of one site.
-    observed : Columns
-        Its observations; `date`, `accepted` and `cover` are needed.
-
-    Returns
-    -------
-    (n,) array
-        NaN where there is no such scene. [cover fraction]
+    `observed` has `date`, `accepted` and `cover`. NaN where the site was not seen then. [cover fraction]
     """
     used = np.asarray(observed["accepted"], bool) & np.isfinite(observed["cover"])
     day, cover = observed["date"][used].astype("datetime64[D]"), observed["cover"][used]
@@ -82,22 +69,12 @@ def index_cover_beside(rows: Sequence[FieldRow], observed: Columns) -> np.ndarra
 
 
 def local_factor(rows: Sequence[FieldRow], observed: Columns, *, until: date) -> FieldFactor | None:
-    """Index cover per field cover of one site, by its rows of cover.
+    """Index cover per field cover of one site, by its rows of cover until a day.
 
     The factor is the ratio of the two means over the rows, each weighted by its `n`; its 95 % interval is from the
     ratios without one row each (jackknife [1]_), by Student's t. It shows how much the rows differ, not an error that
-    they share.
-
-    Parameters
-    ----------
-    rows, observed : see :func:`index_cover_beside`; rows of other kinds are not used
-    until : date
-        Later rows are not used.
-
-    Returns
-    -------
-    FieldFactor or None
-        None: fewer than :data:`MIN_FACTOR_ROWS` rows have index cover beside them, or their interval reaches zero.
+    they share. None: fewer than :data:`MIN_FACTOR_ROWS` rows have index cover beside them, or their interval reaches
+    zero.
 
     References
     ----------
@@ -125,13 +102,9 @@ def local_factor(rows: Sequence[FieldRow], observed: Columns, *, until: date) ->
 def biome_factor(local: Sequence[FieldFactor]) -> FieldFactor | None:
     """Index cover per field cover of a biome, by the factors of its sites that have one (:func:`local_factor`).
 
-    Geometric mean over the sites, with a 95 % interval by Student's t from how much they differ: sites count alike, so
-    that the one with most rows does not stand for the biome.
-
-    Returns
-    -------
-    FieldFactor or None
-        Rounded to hundredths, `rows` of all sites; None: fewer than :data:`MIN_FACTOR_SITES` sites.
+    Geometric mean over the sites, rounded to hundredths, with a 95 % interval by Student's t from how much they differ:
+    sites count alike, so that the one with most rows does not stand for the biome. None: fewer than
+    :data:`MIN_FACTOR_SITES` sites.
 
     Examples
     --------

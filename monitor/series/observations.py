@@ -20,10 +20,7 @@ MEAN_COLUMNS: Final = (
 """Columns with six decimals, empty where not seen."""
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 """Begins a CSV with text that is not ASCII, so that spreadsheets read it as UTF-8."""
-
-CSV_SPECIAL: Final = ',"\r\n'
-"""Characters for which a cell of CSV is quoted."""
-
+CSV_SPECIAL: Final = ',"\r\n'  # characters for which a cell of CSV is quoted
 FORMULA_STARTS: Final = frozenset("=+-@＝＋－＠\t\r\n")
 """First characters that a spreadsheet takes for a formula."""
 
@@ -32,11 +29,6 @@ def observation_lines(table: Mapping[str, Any]) -> list[str]:
     """Format the lines of ``observations.csv`` from all :data:`OBSERVATION_COLUMNS` but ``site``.
 
     Values are empty where not seen (NaN); text that a spreadsheet would run as a formula is quoted.
-
-    Raises
-    ------
-    KeyError
-        A column of the public contract is missing.
     """
     cells: dict[str, Iterable[str]] = {
         "date": np.datetime_as_string(np.asarray(table["date"], "datetime64[D]")).tolist(),

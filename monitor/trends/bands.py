@@ -19,66 +19,38 @@ BAND_NAMES: Final = {
     "swir22": ("swir22", "swir2"),
 }
 """Names of the bands that an index needs, in any case: common names, then those of Sentinel-2."""
-
 SHORT_BAND_NAMES: Final = {"red": "b4", "nir": "b8"}
 """Names without the zero. Landsat uses them for other bands: one of :data:`SENTINEL_2_ONLY` must be there too."""
-
-SENTINEL_2_ONLY: Final = frozenset(("b8a", "b12"))
-"""Bands of Sentinel-2 that Landsat does not have."""
-
+SENTINEL_2_ONLY: Final = frozenset(("b8a", "b12"))  # bands of Sentinel-2 that Landsat does not have
 REFLECTANCES: Final = frozenset(
     (*OBSERVED, *(name for names in BAND_NAMES.values() for name in names), *SHORT_BAND_NAMES.values())
 )
 """Names of bands of surface reflectance."""
-
 INDEX_NAMES: Final = frozenset((*INDICES, "evi", "savi", "osavi", "msavi", "gndvi", "ndre", "nbr2", "ndwi", "mndwi"))
 """Names of indices with values of about -1 to 1, so that integers need a scale."""
-
 POSSIBLE_REFLECTANCE: Final = (-0.2, 2.0)
 """Possible surface reflectances: 0 to 1, with a margin for noise over dark ground and for tilted bright ground. [1]"""
-
 MAX_INDEX: Final = 10.0
 """Largest possible absolute value of an index: values beyond 1 come from a divisor near 0, or from scaling. [1]"""
-
 UNNAMED: Final = "band_"
 """Prefix of the name of a band without one; its number follows."""
-
 SCALES: Final = "scales"
 """Attribute of a band of GeoTIFFs: factor of the numbers of each file."""
-
 OFFSETS: Final = "offsets"
 """Attribute of a band: offset added to the numbers of each file of a folder, or by request to those of a cube."""
-
 UNSCALED: Final = "integers"
 """Attribute of a band of GeoTIFFs with integers and no scale: their type."""
-
 INDEX_IN_FILE_NAMES: Final = "said"
 """Attribute of an unnamed band of GeoTIFFs: the index in the file names."""
 
 
 def choose(path: Path, cube: xr.Dataset, variable: str | None, named: Mapping[str, str]) -> tuple[str, dict[str, str]]:
-    """Choose the variable, and the bands to compute it from.
+    """Name of a variable, and the bands to compute it from by role, in the order of its function; none: it is in the
+    cube.
 
-    Parameters
-    ----------
-    path, cube
-        The cube and its file, for errors.
-    variable : str, optional
-        Name in any case. None: the only variable, or ``ndvi``.
-    named : mapping
-        Band of each role (``red``, ``nir``, ``swir16``, ``swir22``), by name in any case. Not empty: the variable is
-        computed even if the cube has it.
-
-    Returns
-    -------
-    str, dict
-        Name of the variable, and the band of each role that it is computed from, in the order of its function in
-        :data:`monitor.cover.indices.INDICES`; empty: it is in the cube.
-
-    Raises
-    ------
-    BadData
-        There is no such variable, role or band.
+    `variable` is a name in any case; None: the only variable, or ``ndvi``. With `named`, the bands of roles (``red``,
+    ``nir``, ``swir16``, ``swir22``) in any case, the variable is computed even if the cube has it. Raises ``BadData``
+    without such a variable, role or band; `path` and `cube` are for errors too.
     """
     given = {role: _named_band(path, cube, role, name) for role, name in named.items()}
     names = {str(name).lower(): str(name) for name in cube.data_vars}
@@ -116,13 +88,7 @@ def _named_band(path: Path, cube: xr.Dataset, role: str, name: str) -> str:
 
 
 def layer_called(path: Path, cube: xr.Dataset, name: str, option: str) -> str:
-    """Name of the layer that an option names in any case.
-
-    Raises
-    ------
-    BadData
-        There is no such layer on the grid of the cube.
-    """
+    """Name of the layer that an option names in any case; ``BadData``: the grid of the cube has no such layer."""
     if name in cube.data_vars:
         return name
     same = [str(layer) for layer in cube.data_vars if str(layer).lower() == name.lower()]

@@ -16,22 +16,11 @@ MAX_BLOCK_BYTES: Final = 32 * 2**20
 
 
 def in_blocks(path: Path, cube: xr.Dataset) -> xr.Dataset:
-    """Divide a cube into blocks, mask values outside the limits of the file, and set the CRS.
+    """Divide a cube into blocks, all variables in the same ones, mask values outside the limits of the file, and set
+    the CRS.
 
-    Parameters
-    ----------
-    path : Path, file of the cube, for errors
-    cube : xr.Dataset, variables on (time, y, x), as :func:`monitor.trends.cf.open_dataset` returns them
-
-    Returns
-    -------
-    xr.Dataset
-        The same, lazy, all variables in the same blocks; CRS in ``spatial_ref`` where there is one.
-
-    Raises
-    ------
-    BadData
-        The CRS or the limits cannot be read.
+    Lazy; the CRS is in ``spatial_ref`` where there is one. Raises ``BadData`` where CRS or limits of the file cannot be
+    read.
     """
     try:
         crs = cube.rio.crs

@@ -15,27 +15,18 @@ from monitor.trends.maps import mid_season
 
 DIMENSION_NAMES: Final = {"t": "time", "year": "time", "lat": "y", "latitude": "y", "lon": "x", "longitude": "x"}
 """Names of dimensions, and the names used here."""
-
 CRS_ATTRIBUTES: Final = frozenset(("crs_wkt", "spatial_ref", "grid_mapping_name"))
 """Attributes that identify a variable as a CRS."""
-
 NODATA_ATTRIBUTES: Final = ("nodata", "nodatavals")
 """Nodata attributes of odc-stac, Open Data Cube and rasterio, which are not in the conventions."""
 
 
 def open_dataset(path: Path) -> xr.Dataset:
-    """Open the maps of a NetCDF file or Zarr store without reading them.
+    """Open the maps of a NetCDF file or Zarr store without reading them; ``BadData``: it or its attributes cannot be
+    used.
 
-    Returns
-    -------
-    xr.Dataset
-        Variables on time, y and x (under any name of :data:`DIMENSION_NAMES`), in this order, with all coordinates;
-        NaN for nodata. Attributes: ``dimensions`` of every variable of the file, and ``crs`` if the file has it.
-
-    Raises
-    ------
-    BadData
-        The file cannot be opened, or has unusable attributes.
+    Variables are on time, y and x (under any name of :data:`DIMENSION_NAMES`), in this order, with all coordinates; NaN
+    for nodata. Attributes: ``dimensions`` of every variable of the file, and ``crs`` if the file has it.
     """
     is_zarr_store = path.is_dir()
     if is_zarr_store:
@@ -145,12 +136,8 @@ def _nodata(variable: xr.DataArray, attribute: Any) -> Any:
 def mask_outside_limits(path: Path, variable: xr.DataArray) -> xr.DataArray:
     """Mask values outside the limits that the file sets (CF 1.11, section 2.5.1); values at a limit stay.
 
-    The variable has the attributes and the encoding that it was opened with, and stays lazy if it was.
-
-    Raises
-    ------
-    BadData
-        The limits are not two numbers.
+    The variable has the attributes and the encoding that it was opened with, and stays lazy if it was. Raises
+    ``BadData`` where the limits are not two numbers.
     """
     limits = {
         name: variable.attrs[name] for name in ("valid_range", "valid_min", "valid_max") if name in variable.attrs

@@ -32,7 +32,6 @@ from monitor.trends.geotiffs import open_geotiffs
 
 PLAUSIBLE_SHARE: Final = 0.5
 """Minimum share of possible numbers; with fewer, the variable is not what it is taken for. [1]"""
-
 ROUNDING: Final = 1e-6
 """Scales and offsets that differ by less are equal: files store them in single precision. [relative]"""
 

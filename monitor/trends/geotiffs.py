@@ -22,16 +22,9 @@ from monitor.trends.maps import mid_season
 def open_geotiffs(folder: Path) -> xr.Dataset:
     """Open the images of a folder without reading them.
 
-    Returns
-    -------
-    xr.Dataset
-        Bands on (time, y, x), by their descriptions (``band_1`` and so on without, ``value`` for a single one), lazy,
-        scaled as each file states, NaN for nodata; CRS in ``spatial_ref`` where there is one.
-
-    Raises
-    ------
-    BadData
-        A file cannot be read or has no date in its name; two are of one date, or they differ in grid or bands.
+    Bands are on (time, y, x), by their descriptions (``band_1`` and so on without, ``value`` for a single one), lazy,
+    scaled as each file states, NaN for nodata; CRS in ``spatial_ref`` where there is one. Raises ``BadData`` where a
+    file cannot be read or has no date in its name, two are of one date, or they differ in grid or bands.
     """
     paths = sorted(path for path in folder.glob("[!.]*") if path.suffix.lower() in (".tif", ".tiff"))
     if not paths:

@@ -36,12 +36,9 @@ HARMONIC: Final = {
 RATES: Final = ("slope", "slope_low", "slope_high", "harmonic_slope")
 UNITS: Final = {"harmonic_phase": "day"}
 """Units of results that differ from those of the values and their rates."""
-
 TITLE: Final = "Trends of "
-
 EPOCH: Final = np.datetime64("2000-01-01", "ns")
 """Start of the years of 365.25 days; their days of the year differ from the calendar by at most a day, 1901 to 2099."""
-
 DENSE_LAYERS: Final = 12
 """Minimum density of layers for a second harmonic. [1/year]"""
 
@@ -160,35 +157,24 @@ def growing_season_means(da: xr.DataArray, window: tuple[int, int]) -> xr.DataAr
 
 
 def mid_season(year: np.ndarray, day: float) -> np.ndarray:
-    """Times exactly 365.25 days apart, one a year.
+    """Times exactly 365.25 days apart, one a year, rounded to hours.
 
     Parameters
     ----------
     year : (n,) array of int
-    day : float
-        Days after the start of the year.
+    day : float, days after the start of the year
 
     Returns
     -------
     (n,) array of datetime64
-        Rounded to hours.
     """
     hours = np.round(((np.asarray(year) - 2000) * DAYS_PER_YEAR + day) * 24).astype("timedelta64[h]")
     return EPOCH + hours
 
 
 def decimal_years(da: xr.DataArray) -> np.ndarray:
-    """Time of each layer since :data:`EPOCH`; also check that the layers are fit for a trend. [year]
-
-    Parameters
-    ----------
-    da : xr.DataArray
-        With a dimension ``time``.
-
-    Returns
-    -------
-    (time,) float array
-        Years of 365.25 days since :data:`EPOCH`. [year]
+    """Time of each layer since :data:`EPOCH`, in years of 365.25 days; also check that the layers are fit for a trend.
+    [year]
 
     Raises
     ------

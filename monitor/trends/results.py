@@ -22,22 +22,14 @@ CREATION_OPTIONS: Final = {
     "bigtiff": "IF_SAFER",
     "windowed": True,
 }
-
 MIN_TILE: Final = 256
 """Side of the tiles of a GeoTIFF, used if blocks are at least as large. [pixel]"""
-
 MAX_UNEVENNESS: Final = 0.25
 """Maximum distance of a coordinate from an even grid; degrees in float32 are off by a tenth of a 10 m pixel. [pixel]"""
 
 
 def refuse_other_contents(out: Path) -> None:
-    """Refuse to replace anything but an output: a file by a file, a folder only if it holds only trends written here.
-
-    Raises
-    ------
-    BadData
-        `out` is a folder that holds anything else, or a file instead of a folder.
-    """
+    """Refuse to replace anything but an output: a file by a file, a folder only if it holds only such trends."""
     if out.is_dir() and not _is_ours(out):
         raise BadData(f"{out} is a folder with other things in it; name a new one, or empty it")
     if out.is_file() and out.suffix.lower() in (".zarr", ""):
@@ -47,12 +39,8 @@ def refuse_other_contents(out: Path) -> None:
 def delayed_write(trends: xr.Dataset, partial: Path) -> Any:
     """Delayed writing of lazy maps (y, x): an object, or a list of objects, for ``dask.compute``.
 
-    The suffix of the path is .nc, .zarr, .tif or .tiff, or empty for a folder of GeoTIFFs.
-
-    Raises
-    ------
-    BadData
-        The trends are not on an even grid, which GeoTIFFs need.
+    The suffix of the path is .nc, .zarr, .tif or .tiff, or empty for a folder of GeoTIFFs. Raises ``BadData`` where
+    GeoTIFFs need an even grid.
     """
     mapping = {"grid_mapping": "spatial_ref"} if "spatial_ref" in trends.coords else {}
     trends = follow_cf(trends.drop_encoding())
@@ -94,10 +82,7 @@ def _geotiff(layer: xr.DataArray, path: Path) -> Any:
 def _with_transform(trends: xr.Dataset) -> xr.Dataset:
     """Write the transform that a GeoTIFF needs: a corner and one pixel size.
 
-    Raises
-    ------
-    BadData
-        The coordinates are missing beside a CRS, not evenly spaced, or only one along a side.
+    Raises ``BadData`` where coordinates are missing beside a CRS, not evenly spaced, or only one along a side.
     """
     if not {"x", "y", "spatial_ref"} & trends.coords.keys():
         return trends
