@@ -1,4 +1,4 @@
-"""What the constants of a verdict were calibrated on, in the words of the pages."""
+"""Data on which the constants of a verdict were calibrated, in the words of the pages."""
 
 from typing import Final
 

@@ -19,22 +19,16 @@ from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
 from monitor.verdict.plans import Plans
 
-WIDTH: Final = 1000.0
-"""Width of the stretched canvas."""
-
+WIDTH: Final = 1000.0  # width of the stretched canvas
 COVER_HEIGHT: Final = 230.0
 DIFFERENCE_HEIGHT: Final = 190.0
 """Heights of the two panels. [pixel]"""
-
 LAST_LABEL: Final = 0.93
 """Share of the width up to which the label of a year fits on a phone. [1]"""
-
 GAP_DAYS: Final = 75
 """Longest time without a scene that a line bridges. [day]"""
-
 LEAST_SPAN: Final = 0.4
 """Least height of the axis of the difference, so that noise looks small. [cover fraction]"""
-
 HOVERED: Final = 100
 """Newest accepted scenes whose values a pointer shows; a growing season shows its means."""
 
@@ -52,28 +46,22 @@ class Tick(NamedTuple):
 class SeasonBand(NamedTuple):
     """A growing season of the drawing."""
 
-    x: float
-    """Left edge. [pixel]"""
-    width: float
-    """[pixel]"""
-    text: str
-    """Means that a pointer shows, the same in every language; empty without a scene."""
+    x: float  # left edge [pixel]
+    width: float  # [pixel]
+    text: str  # means that a pointer shows, the same in every language; empty without a scene
 
 
 class Hover(NamedTuple):
     """A scene whose values a pointer shows."""
 
-    x: float
-    """Position on the canvas. [pixel]"""
-    y: float
-    """Position on the upper panel. [pixel]"""
-    text: str
-    """Values, the same in every language."""
+    x: float  # position on the canvas [pixel]
+    y: float  # position on the upper panel [pixel]
+    text: str  # values, the same in every language
     day: date
 
 
 class Panel(NamedTuple):
-    """One panel of the drawing, with its own vertical axis."""
+    """One panel of the drawing, with a vertical axis."""
 
     height: float
     """[pixel]"""
@@ -94,36 +82,14 @@ class Season(NamedTuple):
 
 
 def in_season(day: np.ndarray, site: Site) -> np.ndarray:
-    """Whether days are in the growing season of a site.
-
-    Parameters
-    ----------
-    day : (n,) array of int
-        Days from 1970-01-01.
-    site : Site
-
-    Returns
-    -------
-    (n,) bool array
-    """
+    """Whether days, (n,) from 1970-01-01, are in the growing season of a site."""
     window = GrowingSeason.of(site)
     return window.locate(day)[1] <= window.length
 
 
 def promised(day: np.ndarray, site: Site) -> np.ndarray:
-    """Uplift that the plan promises on some days.
-
-    Parameters
-    ----------
-    day : (n,) array of int
-        Days from 1970-01-01.
-    site : Site
-        Gives plan and cohorts.
-
-    Returns
-    -------
-    (n,) float array
-        0 before the start. [cover fraction]
+    """Uplift that the plan and cohorts of a site promise on days, (n,) from 1970-01-01; 0 before the start. [cover
+    fraction]
     """
     return Plans.of([site]).expected(np.zeros(day.size, np.int64), day)
 
@@ -138,16 +104,7 @@ def widened(low: float, high: float) -> tuple[float, float]:
 def difference_from_start(day: np.ndarray, difference: np.ndarray, growing: np.ndarray, start: int) -> np.ndarray:
     """Site minus control, less its median before the start, within the growing season if it was seen there then.
 
-    Parameters
-    ----------
-    day : (n,) array of int
-        Days from 1970-01-01.
-    difference : (n,) array
-        [cover fraction]
-    growing : (n,) bool array
-        See :func:`in_season`.
-    start : int
-        Day of the start.
+    All are (n,): days from 1970-01-01, the difference [cover fraction], and whether a day is :func:`in_season`.
     """
     before = day < start
     earlier = difference[before & growing] if (before & growing).any() else difference[before]
@@ -162,14 +119,13 @@ def series_chart(view: SiteView) -> dict[str, Any] | None:
     -------
     dict or None
         ``years``, ticks; ``seasons``, left edge, width and means of each growing season, empty where growth never
-        stops; ``hovered``, the newest scenes with their values;
-        ``start``, position of the start of the work, None outside the drawing; ``cover`` and ``difference``, panels;
-        ``estimate``, the uplift of the verdict: horizontal position, then vertical ones of its low end, value and high
-        end, None without one. All others are paths, empty where there is nothing to draw: ``rejected_rug`` has one tick
-        for each rejected scene; ``difference_faint`` are scenes outside the growing season; ``field_dots`` are
-        measurements of cover on the ground; ``spread`` is the area of the control units from the 10th to the 90th
-        percentile; ``fit`` and ``uplift_fit`` with their bands, see :class:`monitor.verdict.fitted.Fitted`. None before
-        the first usable scene.
+        stops; ``hovered``, the newest scenes with their values; ``start``, position of the start of the work, None
+        outside the drawing; ``cover`` and ``difference``, panels; ``estimate``, the uplift of the verdict: horizontal
+        position, then vertical ones of its low end, value and high end, None without one. All others are paths, empty
+        where there is nothing to draw: ``rejected_rug`` has one tick for each rejected scene; ``difference_faint`` are
+        scenes outside the growing season; ``field_dots`` are measurements of cover on the ground; ``spread`` is the
+        area of the control units from the 10th to the 90th percentile; ``fit`` and ``uplift_fit`` with their bands, see
+        :class:`monitor.verdict.fitted.Fitted`. None before the first usable scene.
     """
     site, a = view.site, view.assessment
     all_days, all_cover, all_control, accepted = _columns(view)

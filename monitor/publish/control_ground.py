@@ -32,14 +32,10 @@ class ControlGround:
     """One feature a unit, longitude and latitude: ``unit``, ``ring`` (1 near, 2 far, null for a reference), ``role``
     (``control`` or ``reference``), ``distance_m``, ``counts`` in the year of the verdict and, where it does not, the
     ``reason``, one of :data:`REASONS`."""
-    units: int
-    """Units, without references."""
-    counting: int
-    """Of these, those that count."""
-    reasons: Mapping[str, int]
-    """Number of units that do not count, by reason."""
-    ground: MultiPolygon = field(repr=False)
-    """Outlines of the units that count, longitude and latitude."""
+    units: int  # units, without references
+    counting: int  # of these, those that count
+    reasons: Mapping[str, int]  # number of units that do not count, by reason
+    ground: MultiPolygon = field(repr=False)  # outlines of the units that count, longitude and latitude
 
 
 def control_ground(
@@ -47,14 +43,9 @@ def control_ground(
 ) -> ControlGround:
     """Control units of a site on the day of a verdict.
 
-    Parameters
-    ----------
-    controls : ControlSet
-    names, choice : sequence of str, UnitChoice
-        Ids of the stored units, and which of them are left out (:func:`monitor.controls.control_means.unit_choice`).
-    left_out : mapping
-        First day on which units are covered by another site.
-    day : date
+    `names` are the ids of the stored units, `choice` says which of them are left out
+    (:func:`monitor.controls.control_means.choose_units`), and `left_out` has the first day on which units are covered
+    by another site.
     """
     row = int(np.searchsorted(choice.years, day.year))
     features, reasons, counting = [], Counter[str](), []

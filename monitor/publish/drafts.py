@@ -69,7 +69,7 @@ type SiteSeries = tuple[Columns, UnitChoice]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageInputs:
-    """Everything that the page of a site is made from, besides its store."""
+    """All inputs of the page of a site besides its store."""
 
     site: Site
     """The site in the episode of its assessment."""
@@ -117,32 +117,17 @@ class PageDraft:
     inputs: PageInputs
     view: SiteView
     stored: StoredSite | None
-    outdated: frozenset[str]
-    """Names of maps and pictures to draw."""
-    seasons: SiteSeasons | None
-    """Seasons whose sums the maps need; None: no map is drawn."""
-    weeks: SiteSeasons | None
-    """Parts of seasons whose sums the film needs; None: it is not drawn."""
-    zero: float
-    """Difference from the control that the film shows as none. [cover fraction]"""
-    observed: Columns
-    """Observations of the site."""
+    outdated: frozenset[str]  # names of maps and pictures to draw
+    seasons: SiteSeasons | None  # seasons whose sums the maps need; None: no map is drawn
+    weeks: SiteSeasons | None  # parts of seasons whose sums the film needs; None: it is not drawn
+    zero: float  # difference from the control that the film shows as none [cover fraction]
+    observed: Columns  # observations of the site
 
 
 def compared_ground(landscape: LandscapeStore, inputs: PageInputs, controls: dict[str, Any] | None) -> Compared | None:
-    """A site and the ground that it is compared with; None: nothing is stored of it.
+    """A site and the ground that it is compared with (JSON; None: no control units); None: nothing is stored of it.
 
-    Parameters
-    ----------
-    landscape, inputs
-        Landscape of the site, and what its page is made from.
-    controls : dict or None
-        Control units as JSON; None: the site has none.
-
-    Raises
-    ------
-    StoreBroken
-        The landscape cannot be read, or does not have the site.
+    Raises ``StoreBroken`` where the landscape cannot be read, or does not have the site.
     """
     if inputs.snapshot is None:
         return None
@@ -172,19 +157,8 @@ def draft_page(
 ) -> PageDraft:
     """Build the view of a site, and decide which maps and pictures have to be drawn.
 
-    Parameters
-    ----------
-    landscape, outputs, inputs
-        Landscape of the site, output root, and what the page is made from.
-    compared : Compared or None
-        See :func:`compared_ground`.
-    series : SiteSeries or None
-        See :func:`series_at`; None: it is built here.
-
-    Raises
-    ------
-    StoreBroken
-        The store cannot be read, or does not give the series that was judged.
+    Without `series` (:func:`series_at`) it is built here. Raises ``StoreBroken`` where the store cannot be read, or
+    does not give the series that was judged.
     """
     site = inputs.site
     observed, ground = _observations(landscape, inputs, compared, series)
@@ -199,29 +173,17 @@ def draft_page(
     judge = cache(partial(_judged, inputs, observed))
     calibration = None if inputs.calibration is None else calibration_table(inputs.calibration, biome=biome_of(site))
     view = SiteView(
-        site=site,
-        lot=lot_of(inputs.site),
-        assessment=inputs.assessment,
-        observations={**columns, "reason": decode_texts(observed["reason"])},
-        lines=observed["line"].tolist(),
-        alert=inputs.alert,
-        answers=inputs.answers,
-        measured=inputs.measured,
-        biome_factor=inputs.biome_factor,
-        promises=inputs.promises,
-        notice=inputs.notice,
-        growth=inputs.growth,
-        film=film,
+        site=site, lot=lot_of(inputs.site), assessment=inputs.assessment,
+        observations={**columns, "reason": decode_texts(observed["reason"])}, lines=observed["line"].tolist(),
+        alert=inputs.alert, answers=inputs.answers, measured=inputs.measured, biome_factor=inputs.biome_factor,
+        promises=inputs.promises, notice=inputs.notice, growth=inputs.growth, film=film,
         elevation=None if inputs.terrain is None else inputs.terrain.elevation,
         slope=site.slope_degrees if inputs.terrain is None else inputs.terrain.slope,
-        detectability=inputs.detectability,
-        detection_improvements=inputs.detection_improvements,
-        detection_assumptions=inputs.detection_assumptions,
-        calibration=calibration,
-        controls=ground,
+        detectability=inputs.detectability, detection_improvements=inputs.detection_improvements,
+        detection_assumptions=inputs.detection_assumptions, calibration=calibration, controls=ground,
         fitted=None if stored is None or inputs.assessment.status in NO_ANSWER else fitted(judge(), 0),
-        **_undrawn(stored, inputs, observed, ground, judge, zero),
-    )
+        **_undrawn(stored, inputs, observed, ground, judge, zero)
+    )  # fmt: skip
     outdated, seasons, weeks = outdated_pictures(view, outputs), None, None
     if stored is not None and outdated.intersection(view.maps):
         seasons = SiteSeasons(site=site, store=stored, snapshot=str(inputs.snapshot), seasons=scenes)
@@ -250,19 +212,8 @@ def sums_of_drafts(drafts: Sequence[PageDraft]) -> dict[str, tuple[SumsBySeason,
 def write_draft(draft: PageDraft, outputs: Path, sums: tuple[SumsBySeason, SumsBySeason] | None) -> None:
     """Draw the outdated maps and pictures of a draft and write the files of its site.
 
-    Parameters
-    ----------
-    draft, outputs
-        The page, and the output root.
-    sums : (mapping, mapping) or None
-        Sums of the site for its maps and its film; None: they are computed here where they are needed.
-
-    Raises
-    ------
-    StoreBroken
-        The store cannot be read.
-    OSError
-        The disk is full or the folder cannot be written.
+    `sums` are those for its maps and its film; None: they are computed here where they are needed. Raises
+    ``StoreBroken`` where the store cannot be read, and ``OSError`` where the folder cannot be written.
     """
     view = draft.view
     if draft.stored is not None:
@@ -319,13 +270,9 @@ def _observations(
 
 
 def _undrawn(
-    stored: StoredSite | None,
-    inputs: PageInputs,
-    observed: Columns,
-    controls: ControlGround | None,
-    judge: Callable[[], JudgedSites],
-    zero: float,
-) -> dict[str, Any]:
+    stored: StoredSite | None, inputs: PageInputs, observed: Columns, controls: ControlGround | None,
+    judge: Callable[[], JudgedSites], zero: float,
+) -> dict[str, Any]:  # fmt: skip
     """Fields of the view for pictures and maps: not drawn yet, except the failing area, which the verdict has used."""
     if stored is None:
         empty: dict[str, Any] = {"maps": {}, "judged_hectares": None, "grid": None, "outline": None, "patch": None}
@@ -360,17 +307,13 @@ def _context_chips(stored: StoredSite, inputs: PageInputs, controls: ControlGrou
     pair = zip(("before", "now"), same_weeks_pair(stored.pictures(pixels=False), inputs.site.start), strict=True)
     chips = {
         name: Chip(
-            date=date.fromisoformat(picture.time[:10]),
-            scene=f"{picture.name} {picture.time} {picture.clear:.4f}",
-            outline=outline(inputs.site.geometry, context),
-            controls=units,
-            rgb=None,
-            size=(context.shape.x, context.shape.y),
-            pixel=abs(context.resolution.x),
+            date=date.fromisoformat(picture.time[:10]), scene=f"{picture.name} {picture.time} {picture.clear:.4f}",
+            outline=outline(inputs.site.geometry, context), controls=units, rgb=None,
+            size=(context.shape.x, context.shape.y), pixel=abs(context.resolution.x)
         )
         for name, picture in pair
         if picture is not None
-    }
+    }  # fmt: skip
     return {name: chips.get(name) for name in ("before", "now")}
 
 
@@ -382,33 +325,20 @@ def _loss_chips(stored: StoredSite, inputs: PageInputs, observed: Columns, zero:
     difference = np.asarray(observed["cover"]) - np.asarray(observed["control_cover"])
     return {
         name: Chip(
-            date=scene[0],
-            scene=scene[1],
-            outline=outline(inputs.site.geometry, grid),
-            rgb=None,
-            size=(grid.shape.x, grid.shape.y),
-            pixel=abs(grid.resolution.x),
-            level=float(difference[observed["acquisition"] == scene[1].encode()][0]) - zero,
+            date=scene[0], scene=scene[1], outline=outline(inputs.site.geometry, grid), rgb=None,
+            size=(grid.shape.x, grid.shape.y), pixel=abs(grid.resolution.x),
+            level=float(difference[observed["acquisition"] == scene[1].encode()][0]) - zero
         )
         for name, scene in zip(("before_loss", "after_loss"), loss_scenes(observed, a), strict=True)
         if scene is not None
-    }
+    }  # fmt: skip
 
 
 def loss_scenes(observed: Columns, a: Assessment) -> tuple[tuple[date, str] | None, tuple[date, str] | None]:
-    """Day and acquisition of the last clear scene before a sudden loss and of the first that shows it.
+    """Day and acquisition of the last clear scene before a sudden loss and of the first that shows it; None: no such
+    scene.
 
-    Parameters
-    ----------
-    observed : mapping
-        Columns ``date``, ``acquisition``, ``accepted`` and ``clear_fraction`` of a site, ascending by date.
-    a : Assessment
-        Names the loss.
-
-    Returns
-    -------
-    tuple of (date, str) or None
-        None where there is no such scene.
+    `observed` has ``date``, ``acquisition``, ``accepted`` and ``clear_fraction`` of a site, ascending by date.
     """
     day = observed["date"].astype("datetime64[D]")
     clear = np.asarray(observed["accepted"], bool) & (np.asarray(observed["clear_fraction"]) >= MIN_SITE_CLEAR)
@@ -430,7 +360,7 @@ def _loss(stored: StoredSite, inputs: PageInputs, observed: Columns) -> LossMap 
 
 
 def _judged(inputs: PageInputs, observed: Columns) -> JudgedSites:
-    """The site, judged again from the series of its page: what the filter made of each scene."""
+    """The site, judged again from the series of its page: the state of the filter after each scene."""
     site, constants = with_slope(inputs.site, inputs.terrain), inputs.calibration or DEFAULT
     day = inputs.assessment.as_of
     return judge_sites(Series.of(observed), [site], calibration=constants, alpha=[0.05], as_of=day)

@@ -71,24 +71,11 @@ def row_points(seen: Sequence[GrowthPoint], site: Site, a: Assessment) -> tuple[
 def growth_chart(
     seen: Sequence[GrowthPoint], site: Site, assessment: Assessment, *, size: Literal["page", "row"], language: Language
 ) -> str:
-    """Growth chart of a site.
+    """Growth chart of a site: an ``svg`` element with a text alternative.
 
-    Parameters
-    ----------
-    seen : sequence of GrowthPoint
-        Ascending by day; empty: no estimate yet, and only the plan is drawn. The newest gives way to the estimate of
-        the assessment.
-    site : Site
-        In the episode of the assessment; its plan, cohorts and start are used.
-    assessment : Assessment
-    size : {"page", "row"}
-        With labels, a column a calendar year, for the width of a phone; or a small one without, since the start.
-    language : {"en", "zh"}
-
-    Returns
-    -------
-    str
-        An ``svg`` element with a text alternative.
+    `seen` are its points, ascending by day; empty: no estimate yet, and only the plan is drawn. The newest gives way to
+    the estimate of the assessment. `site` is in the episode of the assessment. The chart for a page has labels and a
+    column a calendar year, for the width of a phone; that for a row is small, without labels, since the start.
     """
     a, page = assessment, size == "page"
     years, shown = chart_years(seen, site, a), _as_judged(seen, a)

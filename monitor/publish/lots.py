@@ -51,8 +51,7 @@ USES: Final = {
 }
 """Why a site is not used."""
 
-WIDTH, HEIGHT = 560, 260
-"""Size of the drawing of theta by year. [pixel]"""
+WIDTH, HEIGHT = 560, 260  # size of the drawing of theta by year [pixel]
 _LOW, _HIGH = -0.5, 1.5
 
 
@@ -74,13 +73,7 @@ class LotView:
 
 
 def write_lots(views: Sequence[LotView], root: Path) -> None:
-    """Write ``lots/<id>/`` of each lot under the output root; unchanged files are not written.
-
-    Raises
-    ------
-    OSError
-        The disk is full or the folder cannot be written.
-    """
+    """Write ``lots/<id>/`` of each lot under the output root; unchanged files are not written."""
     for view in views:
         folder = root / "lots" / view.lot.id
         folder.mkdir(parents=True, exist_ok=True)

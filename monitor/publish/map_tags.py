@@ -6,20 +6,12 @@ from monitor.sites.growing_season import GrowingSeason
 
 
 def map_tags(view: SiteView) -> dict[str, dict[str, str]]:
-    """``SITE``, ``PERIOD``, ``AS_OF`` and ``VERSION`` of each map, by its name.
+    """``SITE``, ``PERIOD``, ``AS_OF`` and ``VERSION`` of each map, by its name; at least one growing season has scenes.
 
-    Parameters
-    ----------
-    view : SiteView
-        With at least one growing season with scenes.
-
-    Returns
-    -------
-    dict
-        ``PERIOD`` is an ISO 8601 interval of days: the growing season shown; for ``slope`` from the first season to the
-        last; for ``failing`` from the start of the work to the last look; for ``loss`` from the last scene before the
-        loss to the first that shows it. ``AS_OF`` is the day of the verdict with which the map was drawn: it is not
-        drawn again for each later one. ``VERSION`` is the program's.
+    ``PERIOD`` is an ISO 8601 interval of days: the growing season shown; for ``slope`` from the first season to the
+    last; for ``failing`` from the start of the work to the last look; for ``loss`` from the last scene before the loss
+    to the first that shows it. ``AS_OF`` is the day of the verdict with which the map was drawn: it is not drawn again
+    for each later one. ``VERSION`` is the program's.
     """
     a, growing, years = view.assessment, GrowingSeason.of(view.site), [season.year for season in season_table(view)]
     opened, closed = growing.days_of(years[-1])

@@ -23,8 +23,7 @@ from monitor.sites.shared_ground import added_hectares, overlaps
 from monitor.sites.site import Site, ground_key
 
 STATUSES: Final = (*(status for status in SHOWN_STATUSES if status != "loss_suspected"), UNJUDGED)
-TAKING_HOLD: Final = SIDES["works"]
-"""Statuses that are compared with the pledge."""
+TAKING_HOLD: Final = SIDES["works"]  # statuses that are compared with the pledge
 BELOW: Final = ("lagging", "failing")
 REASONS: Final = (
     "taking_hold", "new", "fell_below", "loss", "not_seen", "promise", "outline", "replanted", "retired", "other",
@@ -33,7 +32,7 @@ REASONS: Final = (
 
 
 class Registration(NamedTuple):
-    """How a site is registered from a night on."""
+    """Registration of a site from a night on."""
 
     day: str
     """The night, ISO 8601."""
@@ -56,17 +55,13 @@ class Verdict(NamedTuple):
 class Move(NamedTuple):
     """Hectares that changed their status, or the group in which they count."""
 
-    date: str
-    """Night that published it, ISO 8601."""
+    date: str  # night that published it, ISO 8601
     site: str
-    old: str | None
-    """One of :data:`STATUSES`; None: they did not count."""
+    old: str | None  # one of `STATUSES`; None: they did not count
     new: str | None
     hectares: float
-    reason: str
-    """One of :data:`REASONS`."""
-    before: Site | None
-    """The site as registered before; None as for `old`."""
+    reason: str  # one of `REASONS`
+    before: Site | None  # the site as registered before; None as for `old`
     after: Site | None
 
     @property
@@ -93,19 +88,11 @@ class _Standing(NamedTuple):
 def moves_of(
     registrations: Mapping[str, Sequence[Registration]], verdicts: Mapping[str, Sequence[Verdict]]
 ) -> list[Move]:
-    """All moves of a programme.
+    """All moves of a programme, by day, those of a day in the order of registration; for sums of them see
+    :func:`balance`.
 
-    Parameters
-    ----------
-    registrations : mapping
-        By site, in the order in which the sites were registered, what was registered from which night on, ascending.
-    verdicts : mapping
-        By site, its verdicts in the order of the nights that they are of: of those published, the last one counts.
-
-    Returns
-    -------
-    list of Move
-        By day; those of a day in the order of registration. Sums over them are hectares by status: :func:`balance`.
+    `registrations` are by site, in the order in which the sites were registered, ascending by night; `verdicts` are by
+    site in the order of the nights that they are of: of those published, the last one counts.
     """
     counted = _counted_hectares(registrations)
     moves: list[Move] = []
@@ -129,9 +116,7 @@ def balance(moves: Iterable[Move]) -> dict[str, float]:
 
 
 def _standings(
-    registrations: Sequence[Registration],
-    verdicts: Sequence[Verdict],
-    counted: Mapping[str, float] | None,
+    registrations: Sequence[Registration], verdicts: Sequence[Verdict], counted: Mapping[str, float] | None
 ) -> Iterator[_Standing]:
     """Status that a site counts under, on each day on which that may change.
 
@@ -195,7 +180,7 @@ def _groups(site: Site | None) -> tuple[object, ...]:
 
 
 def _reason(before: _Standing, after: _Standing) -> str:
-    """Why a site that was and is registered changed its status."""
+    """Reason for which a site that was and is registered changed its status."""
     if before.episode != after.episode:
         return "replanted"
     if before.registered is not after.registered and _changed(before.registered, after.registered, ground_key):

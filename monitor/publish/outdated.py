@@ -1,4 +1,4 @@
-"""Which files of a site are outdated, by hashes of what they were made from.
+"""Outdated files of a site, by hashes of their inputs.
 
 The hashes are stored beside the files. A picture or page is made again when a reader would see a change, or when the
 code or the words that make it are others.
@@ -30,44 +30,30 @@ from monitor.verdict.explain import explain, false_alarm_rate, probabilities, pr
 
 MAP_FILES: Final = frozenset(f"{layer.name}.{kind}" for layer in MAP_LAYERS for kind in ("tif", "qml"))
 """Maps that a site may have, and their styles."""
-
 PICTURE_FILE: Final = re.compile(r"[a-z-]+-[0-9a-f]{8}\.(png|jpg)")
 """Name of a picture: what it shows and a hash of its content. So a page goes on showing the pictures with which it was
 written while a run writes new ones, or dies between them and the new page."""
-
 LOSS_PAIR: Final = frozenset({"before-loss", "after-loss"})
-PAIRS: Final = (frozenset({"before", "now"}), LOSS_PAIR)
-"""Pictures that are compared with each other."""
-
-PHOTOS: Final = "photos"
-"""Folder of the photos of a site."""
-
+PAIRS: Final = (frozenset({"before", "now"}), LOSS_PAIR)  # pictures that are compared with each other
+PHOTOS: Final = "photos"  # folder of the photos of a site
 MADE_FROM: Final = ".made-from"
 """File with hashes of what the other files of a site were made from. It is deleted before they are changed and written
 after them: if it is missing, all of them are made again."""
-
 SHOWN_DECIMALS: Final = 2
 """Decimals of a fraction on the pages: a smaller change does not rewrite a page."""
-
-
 NOT_SHOWN: Final = ("as_of", "e_uplift", "alpha", "series_digest", "code_version")
 """Fields of an assessment whose change alone does not rewrite a page."""
 
 
 class MadeFrom(msgspec.Struct, kw_only=True):
-    """Hashes of what the files of a site were made from."""
+    """Hashes of the inputs of the files of a site."""
 
-    inputs: str
-    """Hash of all inputs, as passed to :func:`monitor.publish.products.write_site`."""
-    page: str
-    """Hash of what a reader sees on the page, except maps and pictures."""
-    drawn: dict[str, str]
-    """Hash of what decides whether a map or picture is drawn again, by name."""
-    pictures: dict[str, PagePicture]
-    """Each picture, by name; a map is a picture too."""
+    inputs: str  # hash of all inputs, as passed to `monitor.publish.products.write_site`
+    page: str  # hash of the content of the page, except maps and pictures
+    drawn: dict[str, str]  # hash that decides whether a map or picture is drawn again, by name
+    pictures: dict[str, PagePicture]  # each picture, by name; a map is a picture too
     maps: DrawnMaps | None
-    files: dict[str, StoredFile]
-    """Size and checksum of each file, by name."""
+    files: dict[str, StoredFile]  # size and checksum of each file, by name
 
 
 def is_current(site: str, root: Path, inputs: str, photos: Iterable[str] = ()) -> bool:
@@ -108,7 +94,7 @@ def pages_code_hash() -> str:
 
 
 def in_place(folder: Path) -> tuple[MadeFrom | None, frozenset[str]]:
-    """Hashes of what the files in a folder were made from (None: unknown), and the names of the files."""
+    """Hashes of the inputs of the files in a folder (None: unknown), and the names of the files."""
     try:
         here = frozenset(os.listdir(folder))
         return msgspec.json.decode((folder / MADE_FROM).read_bytes(), type=MadeFrom), here
@@ -134,7 +120,7 @@ def pictures_to_draw(drawn: Mapping[str, str], made: MadeFrom | None, here: froz
 
 
 def drawn_keys(view: SiteView) -> dict[str, str]:
-    """Hash of what decides whether a picture or map is drawn again, by its name."""
+    """Hash that decides whether a picture or map is drawn again, by its name."""
     chips = view.chips
     scenes = {pair: [(name, chips[name].scene) for name in sorted(pair & chips.keys())] for pair in PAIRS}
     drawn = {
@@ -157,7 +143,7 @@ def drawn_keys(view: SiteView) -> dict[str, str]:
 
 
 def page_key(view: SiteView, files: Mapping[str, PagePicture]) -> str:
-    """Hash of what a reader sees on a page, with numbers rounded as shown."""
+    """Hash of the content of a page, with numbers rounded as shown."""
     a = view.assessment
     shown = {name: _shown(name, value) for name, value in assessment_to_json(a).items() if name not in NOT_SHOWN}
     said = [

@@ -4,8 +4,7 @@ from typing import Final
 
 import msgspec
 
-PAGE_FILES: Final = {"en": "index.html", "zh": "index.zh.html"}
-"""File name of the page in each language."""
+PAGE_FILES: Final = {"en": "index.html", "zh": "index.zh.html"}  # file name of the page in each language
 
 
 TRACKS: Final = ("site.gpx", "site.kml")

@@ -42,7 +42,6 @@ from monitor.verdict.reasons import sentence
 PAGE_TEMPLATES: Final = Path(__file__).parent / "templates"
 INDEX_TEMPLATES: Final = Path(__file__).parent / "index/templates"
 """Templates of the pages of the whole programme (:mod:`monitor.publish.index`)."""
-
 GRADE: Final = {
     "slight": {"en": "slight", "zh": "微度"},
     "light": {"en": "light", "zh": "轻度"},
@@ -52,15 +51,12 @@ GRADE: Final = {
     "extreme": {"en": "extreme", "zh": "剧烈"},
 }
 """Names of the grades of soil erosion in SL 190-2007."""
-
 NOTE: Final = {
     "en": "Unverified: the grade table of SL 190 and the coefficients of the cover factor (Cai 2000) are quoted from "
     "memory. Check them before these figures are used in an audit.",
     "zh": "未经核实：SL 190 分级表和覆盖因子系数（蔡崇法，2000）凭记忆引用。用于审计之前须先核对。",
 }
 """Shown for a verdict with the note :data:`monitor.verdict.erosion.UNVERIFIED`."""
-
-
 FIELD_KINDS: Final = {
     "cover": {"en": "vegetation cover", "zh": "植被覆盖度"},
     "survival": {"en": "survival", "zh": "成活率"},
@@ -76,7 +72,6 @@ IMPROVEMENT_WORDS: Final = {
 """English and Chinese, by what is done to see a failure earlier."""
 MAX_FIELD_ROWS: Final = 60
 """Measurements that a page shows; all are in ``field.csv``."""
-
 REJECTED: Final = {
     "CLOUD": ("cloud or shadow on the site", "地块有云或云影"),
     "SNOW": ("snow on the site", "地块有积雪"),
@@ -91,7 +86,6 @@ REJECTED: Final = {
     "NO_ANSWER": ("its files could not be reached", "无法获取影像文件"),
 }
 """Why scenes were rejected, English and Chinese, by code of ``observations.csv``."""
-
 CAME_BY: Final = {
     "link": {"en": "by the link in a message", "zh": "通过消息中的链接答复"},
     "command": {"en": "entered by the operators", "zh": "由管理人员登记"},
@@ -99,7 +93,6 @@ CAME_BY: Final = {
     "replant": {"en": "when replanting was registered", "zh": "登记补植时记录"},
 }
 """How an answer came."""
-
 NUMBERS_TEMPLATE: Final = "drawing.html"
 """Template without escaping: it has hundreds of numbers and no text of users."""
 
@@ -197,7 +190,7 @@ def site_pages(view: SiteView, drawn: Mapping[str, PagePicture]) -> dict[words.L
 
 
 def _steps(view: SiteView, language: words.Language) -> tuple[str, ...]:
-    """What to do at a site; an alert that is open under an earlier promise is still to be answered."""
+    """Steps at a site; an alert that is open under an earlier promise is still to be answered."""
     alert, patch = view.alert, view.patch is not None
     if alert is not None and alert.held_by is not None:
         return alert_steps(alert.rule, patch=patch, link=False, language=language)
@@ -205,7 +198,7 @@ def _steps(view: SiteView, language: words.Language) -> tuple[str, ...]:
 
 
 def _promise_changes(view: SiteView, language: words.Language) -> list[dict[str, Any]]:
-    """Changes of the promise, newest first: day, who and why, and what changed with the values before and after."""
+    """Changes of the promise, newest first: day, who and why, and the columns with their values before and after."""
     changes = [
         {
             "day": date.fromisoformat(after["from"]), "by": after["by"], "why": after["why"],

@@ -28,14 +28,10 @@ class Period:
 
     first: date
     last: date
-    night: str | None
-    """Newest night up to its last day, ISO 8601; None: the first one came later."""
-    before: Sequence[Move]
-    """Moves before the period."""
-    moves: Sequence[Move]
-    """Moves in the period."""
-    path: Path
-    """Path to the pledge; may be empty."""
+    night: str | None  # newest night up to its last day, ISO 8601; None: the first one came later
+    before: Sequence[Move]  # moves before the period
+    moves: Sequence[Move]  # moves in the period
+    path: Path  # path to the pledge; may be empty
 
     @property
     def opening(self) -> dict[str, float]:
@@ -159,19 +155,24 @@ def period_csv(period: Period) -> bytes:
     rows[len(STATUSES) : len(STATUSES)] = moves
     every = [*period.before, *period.moves]
     months = months_of(every, period.last)
-    sums = by_month(every, months, lambda _: None).get(None, {})
+    sums, zeros = by_month(every, months, lambda _: None).get(None, {}), [0.0] * len(months)
     for place, (_, end) in enumerate(months):
         rows += [
-            {"row": "month", "day": end.isoformat(), "status": status, "hectares": sums[status][place]}
-            if status in sums
-            else {"row": "month", "day": end.isoformat(), "status": status, "hectares": 0.0}
+            {"row": "month", "day": end.isoformat(), "status": status, "hectares": sums.get(status, zeros)[place]}
             for status in STATUSES
         ]
-    lines = [",".join(CSV_COLUMNS), *(",".join(_cell(row.get(name)) for name in CSV_COLUMNS) for row in rows)]
+    return csv_of(CSV_COLUMNS, rows)
+
+
+def csv_of(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """CSV of some columns, empty where a row has no value."""
+    lines = [",".join(columns), *(",".join(_cell(row.get(name)) for name in columns) for row in rows)]
     return marked(("\n".join(lines) + "\n").encode("utf-8", "replace"))
 
 
 def _cell(value: object) -> str:
     if value is None:
         return ""
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:.6f}" if isinstance(value, float) else csv_cell(str(value))

@@ -22,8 +22,7 @@ LEFT: Final = 54
 PLOT: Final = 562
 """Where the drawing begins and ends: between its numbers and the names of the layers."""
 SMALL: Final = (260, 90)
-LINE: Final = 14
-"""Distance of names of layers."""
+LINE: Final = 14  # distance of names of layers
 COLOURS: Final = {"no_loss_seen": "no_loss", "not_assessed": "soft"}
 """Names of colours that are not those of the status."""
 
@@ -55,22 +54,8 @@ def stacked(
 ) -> str:  # fmt: skip
     """Hectares by status at the end of each month, stacked, with the path to the pledge.
 
-    Parameters
-    ----------
-    months : sequence of (date, date)
-        First and last day of each, at least one.
-    series : mapping
-        By status, hectares at the end of each month. [ha]
-    names : mapping
-        Name of each status.
-    label : str
-        Text for those who do not see it.
-    path : mapping
-        See :data:`monitor.publish.period.Path`.
-    pledge : str
-        Words at the end of the path.
-    format_area : callable
-        Number of hectares as text.
+    There is at least one month. `series` and `names` are by status, `label` is for those who do not see the drawing,
+    and `pledge` stands at the end of the path.
     """
     present = [status for status in LAYERS if any(series.get(status, ()))]
     totals = [math.fsum(series[status][k] for status in present) for k in range(len(months))]
@@ -105,7 +90,7 @@ def small_stacked(
     months: Sequence[tuple[date, date]], series: Mapping[str, Sequence[float]], names: Mapping[str, str], label: str,
     format_area: Format,
 ) -> str:  # fmt: skip
-    """The drawing of one group, to its own scale; parameters as for :func:`stacked`."""
+    """The drawing of one group, with a separate scale; parameters as for :func:`stacked`."""
     width, base = SMALL
     present = [status for status in LAYERS if any(series.get(status, ()))]
     top = max((math.fsum(series[status][k] for status in present) for k in range(len(months))), default=0.0) or 1.0
@@ -121,17 +106,9 @@ def small_stacked(
 def waterfall(
     opening: tuple[str, str, float, str], bars: Sequence[Bar], closing: tuple[str, str, str], label: str
 ) -> str:
-    """Opening balance, what changed it, and closing balance.
+    """Opening balance, its changes, and closing balance, each with a name, a note and hectares as text.
 
-    Parameters
-    ----------
-    opening : (str, str, float, str)
-        Its name, a note, its hectares [ha] and these as text.
-    bars : sequence of Bar
-    closing : (str, str, str)
-        Its name, a note and its hectares as text.
-    label : str
-        Text for those who do not see it.
+    `label` is for those who do not see the drawing.
     """
     levels = [opening[2]]
     for bar in bars:

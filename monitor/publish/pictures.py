@@ -1,7 +1,6 @@
 """Maps and pictures of a site as files: cloud-optimised GeoTIFFs for a GIS, small PNGs and JPEGs for its page."""
 
 import io
-import math
 import zlib
 from collections.abc import Mapping, Sequence
 from struct import pack
@@ -15,26 +14,21 @@ from rasterio import Env
 from rasterio.io import MemoryFile
 
 from monitor.cube.context_pictures import Stretch, for_the_eye
+from monitor.publish.svg import round_below
 
 
 class Layer(NamedTuple):
     """Colours and labels of one map of a site."""
 
-    name: str
-    """Variable of ``SiteView.maps`` and name of the file."""
+    name: str  # variable of `SiteView.maps` and name of the file
     low: float
     high: float
     """Values at the ends of the colour scale, the same for every site and night; values beyond take the end colours."""
-    palette: str
-    """Name in :data:`PALETTES`."""
-    title: tuple[str, str]
-    """English, Chinese."""
-    legend_unit: tuple[str, str]
-    """English, Chinese."""
-    factor: float = 100.0
-    """Legend value per stored value."""
-    unit: str = "1"
-    """Unit of the values in the GeoTIFF."""
+    palette: str  # name in `PALETTES`
+    title: tuple[str, str]  # English, Chinese
+    legend_unit: tuple[str, str]  # English, Chinese
+    factor: float = 100.0  # legend value per stored value
+    unit: str = "1"  # unit of the values in the GeoTIFF
 
     @property
     def ends(self) -> tuple[str, str]:
@@ -54,10 +48,7 @@ MAP_LAYERS: Final = (
     Layer("cover", 0.0, 1.0, "YlGn", ("Vegetation cover", "植被覆盖度"), ("%", "%")),
     Layer("ndvi", 0.0, 0.9, "YlGn", ("NDVI", "NDVI"), ("no unit", "无量纲"), factor=1.0),
 )  # fmt: skip
-
-FILM_LAYER: Final = next(layer for layer in MAP_LAYERS if layer.name == "uplift")
-"""Colours of the film."""
-
+FILM_LAYER: Final = next(layer for layer in MAP_LAYERS if layer.name == "uplift")  # colours of the film
 PALETTES: Final = {
     "OrRd": "fff7ec fee8c8 fdd49e fdbb84 fc8d59 ef6548 d7301f b30000 7f0000",
     "BrBG": "543005 8c510a bf812d dfc27d f6e8c3 f5f5f5 c7eae5 80cdc1 35978f 01665e 003c30",
@@ -65,16 +56,10 @@ PALETTES: Final = {
 }
 """Evenly spaced colours from low to high, by ColorBrewer (C. A. Brewer, colorbrewer2.org, Apache-2.0), distinguishable
 in all common forms of colour vision."""
-
 MAX_BLOCK: Final = 512
 """Largest side of a block of a map; a larger map has overviews. [pixel]"""
-
-SHADES: Final = 255
-"""Colours of a map, without the transparent one."""
-
-PALETTE: Final = 3
-"""Colour type of PNG: indices of a palette."""
-
+SHADES: Final = 255  # colours of a map, without the transparent one
+PALETTE: Final = 3  # colour type of PNG: indices of a palette
 PHOTOGRAPH_SIDE: Final = 480
 """Longer side of a natural-colour picture on a page. [pixel]"""
 PHOTOGRAPH_FORMS: Final = ((1.0, (85, 75, 65, 55)), (0.8, (55,)), (0.6, (55,)), (0.5, (45,)))
@@ -83,31 +68,20 @@ MAX_PHOTOGRAPH_BYTES: Final = 24_000
 """Largest file of such a picture: a page with four of them and six maps stays below 250 kB. [byte]"""
 MAX_MAP_SIDE: Final = 160
 """Longer side of a map on a page; a larger one is reduced by whole pixels, the GeoTIFF has them all. [pixel]"""
-MAX_FRAME_SIDE: Final = 40
-"""Longer side of a frame of the film. [pixel]"""
-NOT_SEEN: Final = (205, 202, 198)
-"""Colour of ground that was not seen."""
+MAX_FRAME_SIDE: Final = 40  # longer side of a frame of the film [pixel]
+NOT_SEEN: Final = (205, 202, 198)  # colour of ground that was not seen
 
 type Window = tuple[float, float, float, float]
 """Left, top, width and height of a part of a picture. [pixel]"""
-
-PNG_LEVEL: Final = 6
-"""Compression level of PNGs, 1 to 9."""
+PNG_LEVEL: Final = 6  # compression level of PNGs, 1 to 9
 
 
 def cog(values: xr.DataArray, layer: Layer, tags: Mapping[str, str], error: xr.DataArray | None = None) -> bytes:
     """Encode a map as a cloud-optimised GeoTIFF: float32, nodata NaN, the same bytes for the same map.
 
-    Parameters
-    ----------
-    values : xr.DataArray
-        (y, x), NaN where there is no value; CRS and transform in ``spatial_ref``.
-    layer : Layer
-        Its name and unit become the name of the band and the tag ``units``.
-    tags : mapping
-        Further tags of the file, by name.
-    error : xr.DataArray, optional
-        Standard error of `values`, on the same grid: a second band, ``<layer>_se``.
+    `values` are (y, x), NaN where unknown, with CRS and transform in ``spatial_ref``. Name and unit of the layer become
+    the name of the band and the tag ``units``, beside further tags of the file. The standard error of `values`, if
+    given, is a second band, ``<layer>_se``.
     """
     # With coordinates rioxarray would compute the transform again, which takes longer than writing the file.
     bare = values.drop_vars(["y", "x"], errors="ignore").astype(np.float32, copy=False)
@@ -194,14 +168,8 @@ def _map_png(values: np.ndarray, layer: Layer) -> bytes:
 def photograph(rgb: np.ndarray, window: Window, stretch: Stretch) -> bytes:
     """Encode the part of a natural-colour picture in a window as a JPEG for people.
 
-    Parameters
-    ----------
-    rgb : (y, x, 3) uint8 array
-        As stored (:mod:`monitor.cube.context_pictures`), 0 where nothing was seen.
-    window : Window
-        Part to show, within the picture.
-    stretch : Stretch
-        Of the pictures that it is compared with, see :func:`monitor.cube.context_pictures.stretch_of`.
+    `rgb` is (y, x, 3) uint8 as stored (:mod:`monitor.cube.context_pictures`), 0 where nothing was seen, and `stretch`
+    that of the pictures that it is compared with (:func:`monitor.cube.context_pictures.stretch_of`).
     """
     left, top, width, height = (round(value) for value in window)
     part = rgb[top : top + height, left : left + width]
@@ -225,12 +193,7 @@ def photograph(rgb: np.ndarray, window: Window, stretch: Stretch) -> bytes:
 def seen_window(pictures: Sequence[np.ndarray], outline: np.ndarray) -> Window:
     """The part of some pictures in which all of them show something, and the site in any case.
 
-    Parameters
-    ----------
-    pictures : sequence of (y, x, 3) uint8 arrays
-        Of one size; 0 where nothing was seen.
-    outline : (n, 2) array
-        Outline of the site. [pixel]
+    Pictures are (y, x, 3) uint8 of one size, 0 where nothing was seen; the outline of the site is (n, 2). [pixel]
     """
     height, width = pictures[0].shape[:2]
     (left, top), (right, bottom) = (0.0, 0.0), (float(width), float(height))
@@ -252,9 +215,7 @@ def scale_bar(width: float) -> int:
     >>> scale_bar(1280.0), scale_bar(90.0), scale_bar(12000.0)
     (200, 20, 2000)
     """
-    most = width / 4
-    power = 10.0 ** math.floor(math.log10(most))
-    return max(1, round(max(step * power for step in (1, 2, 5) if step * power <= most)))
+    return max(1, round(round_below(width / 4)))
 
 
 def ramp(layer: Layer) -> str:

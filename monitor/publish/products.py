@@ -73,13 +73,7 @@ FIELD_TABLE: Final = "field.csv"
 
 
 def write_photos(site: str, root: Path, photos: Mapping[str, bytes]) -> None:
-    """Write photos (JPEG by id) to the folder of a site; to be called before the page shows them.
-
-    Raises
-    ------
-    OSError
-        The disk is full or the folder cannot be written.
-    """
+    """Write photos (JPEG by id) to the folder of a site; to be called before the page shows them."""
     folder = root / "sites" / folder_name(site) / PHOTOS
     for photo, content in photos.items():
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,21 +84,11 @@ def write_site(view: SiteView, root: Path, inputs: str = "") -> bool:
     """Write page, series and maps of one site to ``sites/<folder>/``; return whether any file was written.
 
     A page is written again when a reader would see a change: another verdict or alert, a rounded number, another
-    picture, plan, word or line of code that makes pages. The day of the assessment and a rejected scene alone are no
-    change. ``observations.csv`` is written again when a line is new or changed. For maps and pictures see
-    :func:`monitor.publish.outdated.outdated_pictures`.
-
-    Parameters
-    ----------
-    view, root
-        Content of the page, and the output root.
-    inputs : str
-        Hash of all inputs of the view, for :func:`monitor.publish.outdated.is_current`.
-
-    Raises
-    ------
-    OSError
-        The disk is full or the folder cannot be written.
+    picture, plan, word or line of code that makes pages; not for the day of the assessment or a rejected scene alone.
+    ``observations.csv`` is written again when a line is new or changed. For maps and pictures see
+    :func:`monitor.publish.outdated.outdated_pictures`. `inputs` is the hash of all inputs of the view, for
+    :func:`monitor.publish.outdated.is_current`. ``OSError``: the disk is full or the folder cannot be written; so for
+    all functions here.
     """
     folder = root / "sites" / folder_name(view.site.id)
     made, here = in_place(folder)
@@ -196,36 +180,14 @@ def _picture(name: str, content: bytes, kind: str, window: Window) -> tuple[Page
 
 
 def write_plan(
-    site: Site,
-    assessment: Assessment,
-    calibration: Calibration | None,
-    root: Path,
-    *,
-    promises: Sequence[Mapping[str, Any]] = (),
-    notice: Mapping[str, str] | None = None,
-) -> date | None:
-    """Write ``plan.json`` of a site, beside its series, and then ``item.json``, unless they are unchanged.
+    site: Site, assessment: Assessment, calibration: Calibration | None, root: Path, *,
+    promises: Sequence[Mapping[str, Any]] = (), notice: Mapping[str, str] | None = None,
+) -> date | None:  # fmt: skip
+    """Write ``plan.json`` of a site (:func:`monitor.verdict.tables.plan_json.plan_json`) and then ``item.json``.
 
     They are written whenever the assessment is another, also of another day only, so that they belong to
     ``status.json``. The item is made again each time: after a run that died between two files the next one corrects it.
-
-    Parameters
-    ----------
-    site, assessment, calibration, promises : see :func:`monitor.verdict.tables.plan_json.plan_json`
-    root : Path
-        Output root.
-    notice : mapping, optional
-        See :func:`monitor.publish.stac.site_item`.
-
-    Returns
-    -------
-    date or None
-        First day of the season that the maps show; None without maps.
-
-    Raises
-    ------
-    OSError
-        The disk is full or the folder cannot be written.
+    Returns the first day of the season that the maps show; None without maps.
     """
     folder = root / "sites" / folder_name(site.id)
     plan = plan_content(site, assessment, calibration, promises=promises)
@@ -239,11 +201,7 @@ def write_plan(
 
 
 def plan_content(
-    site: Site,
-    assessment: Assessment,
-    calibration: Calibration | None,
-    *,
-    promises: Sequence[Mapping[str, Any]],
+    site: Site, assessment: Assessment, calibration: Calibration | None, *, promises: Sequence[Mapping[str, Any]]
 ) -> bytes:
     """Content of ``plan.json``; parameters: see :func:`monitor.verdict.tables.plan_json.plan_json`."""
     plan = plan_json(site, assessment, calibration, promises=promises)
@@ -252,25 +210,12 @@ def plan_content(
 
 
 def write_catalogue(
-    rows: Iterable[tuple[Site, Assessment]],
-    root: Path,
-    *,
-    since: date | None,
+    rows: Iterable[tuple[Site, Assessment]], root: Path, *, since: date | None,
     notice: Mapping[str, str] | None = None,
-) -> None:
+) -> None:  # fmt: skip
     """Write ``catalog.json``, with the sites that have an item, unless it is unchanged.
 
-    Parameters
-    ----------
-    rows, root, notice
-        See :func:`write_index`.
-    since : date or None
-        First day that any map shows; None: there is no map.
-
-    Raises
-    ------
-    OSError
-        The disk is full or the folder cannot be written.
+    `since` is the first day that any map shows; None: no map.
     """
     ordered = sorted(rows, key=lambda row: row[0].id)
     listed = [row for row in ordered if (root / "sites" / folder_name(row[0].id) / ITEM).is_file()]
@@ -283,59 +228,16 @@ def _json_lines(document: Mapping[str, Any]) -> bytes:
 
 
 def write_index(
-    rows: Sequence[tuple[Site, Assessment]],
-    alerts: Iterable[Alert],
-    root: Path,
-    as_of: date,
-    *,
-    alpha: float,
-    precision: Sequence[Mapping[str, Any]] = (),
-    lots: Sequence[LotRow] = (),
-    growth: Mapping[str, Sequence[GrowthPoint]] = MappingProxyType({}),
-    notice: Mapping[str, str] | None = None,
-    history: History = NO_HISTORY,
-    basemap: Basemap | None = None,
-    grounds: Sequence[Ground] = (),
-    head: ChainHead | None = None,
-    manager_names: bool = False,
-) -> None:
+    rows: Sequence[tuple[Site, Assessment]], alerts: Iterable[Alert], root: Path, as_of: date, *, alpha: float,
+    precision: Sequence[Mapping[str, Any]] = (), lots: Sequence[LotRow] = (),
+    growth: Mapping[str, Sequence[GrowthPoint]] = MappingProxyType({}), notice: Mapping[str, str] | None = None,
+    history: History = NO_HISTORY, basemap: Basemap | None = None, grounds: Sequence[Ground] = (),
+    head: ChainHead | None = None, manager_names: bool = False,
+) -> None:  # fmt: skip
     """Write tables and index of the whole programme; unchanged files are not written.
 
-    Parameters
-    ----------
-    rows : sequence of (Site, Assessment)
-        Every assessed site, in any order.
-    alerts : iterable of Alert
-        Alerts that are not resolved, or that a person has resolved while their cause is still seen.
-    root : Path
-        Output root.
-    as_of : date
-        Day of the assessments.
-    alpha : float
-        False-alarm budget for ten years of one site. [1]
-    precision : sequence of mapping
-        How often alerts were right, see :func:`monitor.alerts.precision.measured_precision`; empty: none was answered.
-    lots : sequence of LotRow
-        Lots with the newest verdict on each, in any order.
-    growth : mapping
-        Points of the growth charts, by id of a site.
-    notice : mapping, optional
-        By language, a notice shown first.
-    history : History
-        What changed lately, and how the last nights ended.
-    basemap : Basemap, optional
-        Tiles under the map; None: none, and no request.
-    grounds : sequence of Ground
-        Pictures under the map.
-    head : ChainHead, optional
-        Head of the chain of nights; None: there is none yet.
-    manager_names : bool
-        Whether the list can be filtered by the names of managers, which are published then.
-
-    Raises
-    ------
-    OSError
-        The disk is full or the folder cannot be written.
+    Parameters are the fields of :class:`monitor.publish.index.programme_view.ProgrammeView`; `alerts` are those that
+    are not resolved, or that a person has resolved while their cause is still seen.
     """
     ordered = sorted(rows, key=lambda row: row[0].id)
     open_alerts = {alert.site: alert for alert in alerts}

@@ -3,8 +3,8 @@
 Ground counts once, under the latest assessment of its site; where several sites have registered it, it counts for the
 one registered first. Sites without an assessment, or without a province, are counted too, so that all sums agree.
 
-What is unknown stays unknown: undecided sites, and sites that cannot be judged, have statuses of their own, and
-hectares that are expected by probability stand beside them, never among the others.
+What is unknown stays unknown: undecided sites, and sites that cannot be judged, have separate statuses, and hectares
+that are expected by probability stand beside them, never among the others.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -81,7 +81,7 @@ GROUPS: Final[Mapping[str, Callable[[CountedSite], str | int | None]]] = {
     "lot": lambda member: member.lot,
     "programme_year": lambda member: member.site.programme_year,
 }
-"""What hectares are summed by, and its value for a site; None: the site has none."""
+"""Groups by which hectares are summed, and the value of a site; None: it has none."""
 
 SHARE_GROUPS: Final[Mapping[str, Callable[[Site], str | None]]] = {
     "programme": lambda site: None,
@@ -100,24 +100,18 @@ class Account:
     double: Sequence[DoubleRegistration]
     """Pairs of sites that claim the same ground, by their places in `sites`: those of different partners first."""
     summary: Mapping[str, Any]
-    """What ``regrowth programme --json`` prints."""
+    """Content of ``programme.json``, which ``regrowth programme --json`` prints."""
 
 
 def programme_account(
-    sites: Sequence[Site],
-    latest: Mapping[str, Mapping[str, Any]],
-    *,
-    pledge: float | None,
-    alpha: float,
-    posterior: ProgrammePosterior | None = None,
-    more: Mapping[str, Any] | None = None,
-) -> Account:
-    """Sum the hectares of a programme.
+    sites: Sequence[Site], latest: Mapping[str, Mapping[str, Any]], *, pledge: float | None, alpha: float,
+    posterior: ProgrammePosterior | None = None, more: Mapping[str, Any] | None = None,
+) -> Account:  # fmt: skip
+    """Sum the hectares of the sites that are judged now, in the order of their registration.
 
     Parameters
     ----------
     sites : sequence of Site
-        The sites that are judged now, in the order of their registration.
     latest : mapping
         Latest assessment of each site by its id, as JSON; sites may be missing.
     pledge : float or None
@@ -126,7 +120,7 @@ def programme_account(
         False-alarm budget for ten years of one site: at most this share of the sites is expected to turn red falsely in
         that time, by whatever rule. [1]
     posterior : ProgrammePosterior, optional
-        What all sites together say about each; None: they are too few, and the summary has no site to visit first.
+        None: the sites are too few, and the summary has no site to visit first.
     more : mapping, optional
         Further members of the summary.
 

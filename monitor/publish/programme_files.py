@@ -11,11 +11,10 @@ import numpy as np
 import shapely
 
 from monitor.alerts import words
-from monitor.publish.period import Period, period_csv
+from monitor.publish.period import Period, csv_of, period_csv
 from monitor.publish.products import replace_if_changed
 from monitor.publish.programme import STATES, Account, CountedSite, sums_by_probability
 from monitor.publish.programme_page import ACCOUNT_PAGES, MOVES_FILE, account_page
-from monitor.series.observations import csv_cell, marked
 
 CLAIM_COLUMNS: Final = (
     "site", "other_site", "partner", "other_partner", "across_partners", "kind", "shared_hectares", "share_of_smaller",
@@ -35,22 +34,7 @@ def write_account(
 ) -> None:
     """Write the account of a programme under the output root; unchanged files are not written.
 
-    Parameters
-    ----------
-    account : Account
-    root : Path
-        Output root.
-    as_of : date
-        Day of the assessments.
-    period : Period, optional
-        The account of the year to date; None: no night has run.
-    notice : mapping, optional
-        By language, a notice shown first.
-
-    Raises
-    ------
-    OSError
-        The disk is full or the folder cannot be written.
+    `period` is that of the year to date; None: no night has run. `notice`, by language, is shown first.
     """
     files = {
         "programme.json": account_json(account),
@@ -87,7 +71,7 @@ def _write(files: Mapping[str, bytes], root: Path) -> None:
 
 
 def account_json(account: Account) -> bytes:
-    """``programme.json``: what ``regrowth programme --json`` prints."""
+    """``programme.json``, which ``regrowth programme --json`` prints."""
     return (json.dumps(account.summary, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
 
 
@@ -111,8 +95,7 @@ def account_csv(account: Account) -> bytes:
         {**claim, "by": "double_registration", "sites": 2, "shared_hectares": claim["hectares"]}
         for claim in account.summary["double_registrations"]
     ]
-    lines = [",".join(columns), *(",".join(_cell(row.get(name)) for name in columns) for row in rows)]
-    return marked(("\n".join(lines) + "\n").encode("utf-8", "replace"))
+    return csv_of(columns, rows)
 
 
 def visit_csv(account: Account) -> bytes:
@@ -125,16 +108,7 @@ def visit_csv(account: Account) -> bytes:
         own = {name: getattr(member.site, name) for name in ("name", "partner", "province")}
         verdict = {"status": member.status, "alert": member.assessment.get("alert")}
         rows.append({**row, **own, **verdict, "longitude": point.x, "latitude": point.y})
-    lines = [",".join(VISIT_COLUMNS), *(",".join(_cell(row[name]) for name in VISIT_COLUMNS) for row in rows)]
-    return marked(("\n".join(lines) + "\n").encode("utf-8", "replace"))
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:.6f}" if isinstance(value, float) else csv_cell(str(value))
+    return csv_of(VISIT_COLUMNS, rows)
 
 
 def account_geojson(account: Account) -> bytes:
@@ -170,21 +144,11 @@ def _site_properties(member: CountedSite) -> dict[str, Any]:
     chances = member.posterior or (None,) * len(STATES)
     failing = member.failing_area or (None, None, None)
     return {
-        "feature": "site",
-        "site": site.id,
-        "name": site.name,
-        "name_zh": site.name_zh,
-        "status": member.status,
-        "alert": assessment.get("alert"),
-        "as_of": assessment.get("as_of"),
-        "hectares": site.hectares,
-        "counted_hectares": member.hectares,
-        "probability": assessment.get("probability"),
+        "feature": "site", "site": site.id, "name": site.name, "name_zh": site.name_zh, "status": member.status,
+        "alert": assessment.get("alert"), "as_of": assessment.get("as_of"), "hectares": site.hectares,
+        "counted_hectares": member.hectares, "probability": assessment.get("probability"),
         **{f"p_{state}": chance for state, chance in zip(STATES, chances, strict=True)},
         **dict(zip(("failing_area", "failing_area_low", "failing_area_high"), failing, strict=True)),
-        "province": site.province,
-        "intervention": site.intervention,
-        "partner": site.partner,
-        "lot": member.lot,
-        "programme_year": site.programme_year,
-    }
+        "province": site.province, "intervention": site.intervention, "partner": site.partner, "lot": member.lot,
+        "programme_year": site.programme_year
+    }  # fmt: skip

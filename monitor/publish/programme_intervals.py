@@ -14,8 +14,7 @@ import numpy as np
 
 CELLS: Final = 4_000
 """Cells of the grid of hectares: limits are known to some 1/4,000 of the hectares summed."""
-TAIL: Final = 0.025
-"""Probability of each end of a distribution. [1]"""
+TAIL: Final = 0.025  # probability of each end of a distribution [1]
 
 
 class Interval(NamedTuple):
@@ -32,22 +31,9 @@ def probable_hectares(hectares: Sequence[float], probability: Sequence[float], l
     Let the state come and go together in a lot: a number that is uniform between 0 and 1 is drawn for the lot, and each
     site whose probability exceeds it is in the state. Of all dependences within lots, this one has the most extreme
     ends, in the mean over an end, not in its quantile: of a hundred sites with a probability of .02 none is in the
-    state with .98, and yet two or more are likelier than not if they are independent. So the mean of the lowest .025
-    is the lower limit, and that of the highest .025 the upper one: the quantiles lie between them whatever the
-    dependence [1]_.
-
-    Parameters
-    ----------
-    hectares, probability : sequence of float
-        Area of each site [ha], and the probability that it is in the state [1]; (n,).
-    lots : sequence
-        Lot of each site.
-
-    Returns
-    -------
-    Interval
-        Expected hectares, and an interval that holds at least .95 of their distribution, which is computed, not
-        simulated.
+    state with .98, and yet two or more are likelier than not if they are independent. So the mean of the lowest .025 is
+    the lower limit, and that of the highest .025 the upper one: the quantiles lie between them whatever the dependence
+    [1]_. The interval holds at least .95 of the distribution, which is computed, not simulated.
 
     References
     ----------
@@ -76,19 +62,10 @@ def _mean_of_first(weights: np.ndarray, values: np.ndarray) -> float:
 
 
 def _lot_distributions(cells: np.ndarray, chance: np.ndarray, lot: np.ndarray) -> list[np.ndarray]:
-    """Probability of each number of cells in the state, by lot.
+    """Probability of each number of cells in the state, by lot; index 0: none of its ground is in the state.
 
-    Parameters
-    ----------
-    cells, chance : (n,) array
-        Area of each site, in cells, and the probability of the state. [1]
-    lot : (n,) array
-        Number of its lot, from 0 without gaps.
-
-    Returns
-    -------
-    list of array
-        One a lot; index 0 is the probability that none of its ground is in the state.
+    All are (n,): the area of each site in cells, its probability of the state, and the number of its lot, from 0
+    without gaps.
     """
     order = np.lexsort((-chance, lot))  # the likely ones of a lot come first
     cells, chance, lot = cells[order], chance[order], lot[order]
@@ -119,17 +96,10 @@ def _sum_of_two(first: np.ndarray, second: np.ndarray | None = None) -> np.ndarr
 
 
 def summed_intervals(parts: Sequence[Interval], lots: Sequence[Hashable]) -> Interval:
-    """Sum of estimates that have 95 % intervals of their own, such as the failing area of each site.
+    """Sum of estimates with 95 % intervals, such as the failing area of each site. [ha]
 
     Limits of the sites of a lot add up, since these are fully dependent; between lots the distances of limits from
     estimates are added in squares, each side by itself [1]_.
-
-    Parameters
-    ----------
-    parts : sequence of Interval
-        Estimates, (n,). [ha]
-    lots : sequence
-        Lot of each.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""The page of the account: what was pledged, registered, takes hold, does not, and is unknown and why."""
+"""The page of the account: hectares pledged, registered, taking hold, not, and unknown and why."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -19,8 +19,7 @@ from monitor.verdict.reasons import sentence
 
 ACCOUNT_PAGES: Final = {"en": "programme.html", "zh": "programme.zh.html"}
 """File name of the page in each language."""
-MOVES_FILE: Final = "programme-moves.csv"
-"""File name of the table of the period."""
+MOVES_FILE: Final = "programme-moves.csv"  # file name of the table of the period
 MAX_ROWS: Final = 200
 """Rows of one table that the page shows, at most: the tables have all."""
 GROUP_WORDS: Final = {
@@ -68,19 +67,9 @@ def account_page(
 ) -> str:  # fmt: skip
     """The page in one language.
 
-    Parameters
-    ----------
-    account : Account or None
-        As of the newest night; None: the page is about a period only.
-    language : str
-    as_of, notice
-        As for :func:`monitor.publish.programme_files.write_account`.
-    period : Period, optional
-        The account of a period; None: no night has run.
-    pledge : float, optional
-        Hectares pledged, without an account. [ha]
-    twin, csv : str
-        Names of the page in the other language, and of the table of the period.
+    `account` is that of the newest night; None: the page is about a period only, and `pledge` has the hectares pledged.
+    Without `period` no night has run. `twin` and `csv` are the names of the page in the other language and of the table
+    of the period.
     """
     view = (
         None

@@ -39,11 +39,9 @@ EXTENSIONS: Final = {
     "projection": "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
     "raster": "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
 }
-SHA_256: Final = "1220"
-"""Begins a multihash: SHA-256, of 32 bytes."""
+SHA_256: Final = "1220"  # begins a multihash: SHA-256, of 32 bytes
 CATALOGUE_ID: Final = "regrowth"
 SOFTWARE: Final = "regrowth-monitor"
-
 GEOTIFF: Final = "image/tiff; application=geotiff; profile=cloud-optimized"
 KINDS: Final = {
     ".tif": (GEOTIFF, "data"),
@@ -60,8 +58,7 @@ KINDS: Final = {
 """Media type and role of a file, by the end of its name."""
 PICTURE: Final = re.compile(r"(?P<name>[a-z-]+)-[0-9a-f]{8}")
 """File of a picture without its ending, see :data:`monitor.publish.outdated.PICTURE_FILE`."""
-THUMBNAIL: Final = "now.jpg"
-"""The picture that is shown first."""
+THUMBNAIL: Final = "now.jpg"  # the picture that is shown first
 TITLES: Final = {
     "observations.csv": "Every acquisition, with the reason where it does not count",
     "field.csv": "Measurements on the ground",
@@ -101,29 +98,19 @@ class StoredFile(msgspec.Struct, frozen=True, array_like=True):
 
 
 class DrawnMaps(msgspec.Struct, frozen=True, kw_only=True):
-    """What the maps of a site show, as it was when they were drawn."""
+    """Content of the maps of a site, as it was when they were drawn."""
 
-    period: tuple[str, str]
-    """First and last day of the growing season, ISO 8601."""
-    grid: dict[str, Any]
-    """Fields ``proj:*``."""
-    scenes: list[tuple[str, str]]
-    """Source and id of the accepted scenes of that season, in order of time."""
-    layers: dict[str, dict[str, Any]]
-    """Fields of the asset of each map."""
+    period: tuple[str, str]  # first and last day of the growing season, ISO 8601
+    grid: dict[str, Any]  # fields `proj:*`
+    scenes: list[tuple[str, str]]  # source and id of the accepted scenes of that season, in order of time
+    layers: dict[str, dict[str, Any]]  # fields of the asset of each map
 
 
 def drawn_maps(view: SiteView, drawn: Collection[str], before: DrawnMaps | None) -> DrawnMaps | None:
-    """What the maps of a site show; None where it has none.
+    """Content of the maps of a site; None where it has none.
 
-    Parameters
-    ----------
-    view : SiteView
-        With the values of the maps that are drawn.
-    drawn : collection of str
-        Names of the maps that are drawn now.
-    before : DrawnMaps or None
-        What the maps in place show; None: all maps are drawn.
+    `view` has the values of the maps with the names `drawn`, which are drawn now; `before` is that of the maps in
+    place; None: all maps are drawn.
     """
     if view.grid is None or not view.maps:
         return None
@@ -196,24 +183,13 @@ def _scenes(view: SiteView, first: str, last: str) -> list[tuple[str, str]]:
 
 
 def site_item(
-    site: Site,
-    assessment: Assessment,
-    files: Mapping[str, StoredFile],
-    maps: DrawnMaps | None,
+    site: Site, assessment: Assessment, files: Mapping[str, StoredFile], maps: DrawnMaps | None,
     notice: Mapping[str, str] | None,
-) -> dict[str, Any]:
-    """The item of a site: its current files and what they show.
+) -> dict[str, Any]:  # fmt: skip
+    """The item of a site: its current files, by name, and their content.
 
-    Parameters
-    ----------
-    site, assessment
-        The site and its newest assessment.
-    files : mapping
-        Files in its folder, by name.
-    maps : DrawnMaps or None
-        What its maps show; None: it has none, so the item has no raster, and its time is the day of the verdict.
-    notice : mapping or None
-        By language, a notice such as that of the demonstration; it begins the description.
+    Without maps the item has no raster, and its time is the day of the verdict. A notice by language, such as that of
+    the demonstration, begins the description.
     """
     as_of = assessment.as_of.isoformat()
     used = ("file", "processing") if maps is None else tuple(EXTENSIONS)
@@ -250,20 +226,8 @@ def catalogue(
 ) -> dict[str, Any]:
     """The catalogue of a programme, with a link to the item of each site.
 
-    Parameters
-    ----------
-    rows : sequence of (Site, Assessment)
-        Sites that have an item, in the order of the links.
-    since : date or None
-        First day that any map shows; None: there is no map.
-    notice : mapping or None
-        See :func:`site_item`.
-
-    Returns
-    -------
-    dict
-        A STAC catalogue. ``extent`` is that of a STAC collection: the box around all sites, and the days from the first
-        one shown to the newest verdict.
+    `since` is the first day that any map shows; None: no map. ``extent`` is that of a STAC collection: the box around
+    all sites, and the days from the first one shown to the newest verdict.
     """
     bounds = np.array([site.geometry.bounds for site, _ in rows if not site.geometry.is_empty]).reshape(-1, 4)
     about = "Sites under restoration: for each the current maps, series, plan and verdict."

@@ -8,8 +8,7 @@ SHOWN_STATUSES: Final = (
     "too_early", "insufficient_data",
 )  # fmt: skip
 """In the order shown; sites without an assessment follow."""
-UNJUDGED: Final = "not_assessed"
-"""Status of a site without an assessment."""
+UNJUDGED: Final = "not_assessed"  # status of a site without an assessment
 SIDES: Final[Mapping[str, tuple[str, ...]]] = {
     "works": ("on_track", "recovered"),
     "no_loss_seen": ("no_loss_seen",),

@@ -1,5 +1,6 @@
 """Paths of SVG drawings as text."""
 
+import math
 from itertools import pairwise
 from typing import Final
 
@@ -10,31 +11,17 @@ MAX_COORDINATE: Final = 2000
 
 
 def dots(x: np.ndarray, y: np.ndarray, mark: str = "h0") -> str:
-    """SVG path of a mark at each point.
+    """SVG path of a mark at each point, (n,) rounded to one decimal [pixel]; no mark where `y` is NaN.
 
-    Parameters
-    ----------
-    x, y : (n,) float64 arrays
-        Points, rounded to one decimal; no mark where `y` is NaN. [pixel]
-    mark : str
-        Path commands drawn from each point; by default a stroke of no length, which round ends make a dot.
+    `mark` has path commands drawn from each point; by default a stroke of no length, which round ends make a dot.
     """
     return _path(x, y, np.ones(x.size, bool), mark)
 
 
 def line(x: np.ndarray, y: np.ndarray, day: np.ndarray, gap: int) -> str:
-    """SVG path of a line through points, interrupted where the next one is more than `gap` days later.
+    """SVG path of a line through points, (n,) [pixel], interrupted where the next one is more than `gap` days later.
 
-    Each piece begins with a dot, so that a single point is visible.
-
-    Parameters
-    ----------
-    x, y : (n,) float64 arrays
-        Points, as for :func:`dots`; those where `y` is NaN are skipped. [pixel]
-    day : (n,) int array
-        Days of the points, ascending.
-    gap : int
-        Longest time that the line bridges. [day]
+    Days ascend. Each piece begins with a dot, so that a single point is visible; points where `y` is NaN are skipped.
     """
     seen = ~np.isnan(y)
     x, y, day = x[seen], y[seen], day[seen]
@@ -42,14 +29,7 @@ def line(x: np.ndarray, y: np.ndarray, day: np.ndarray, gap: int) -> str:
 
 
 def area(x: np.ndarray, low: np.ndarray, high: np.ndarray, day: np.ndarray, gap: int) -> str:
-    """SVG path of the areas between two lines, interrupted like those of :func:`line`.
-
-    Parameters
-    ----------
-    x, low, high : (n,) float64 arrays
-        Points, rounded to one decimal; those where a value is NaN are skipped. [pixel]
-    day, gap : see :func:`line`
-    """
+    """SVG path of the areas between two lines, interrupted like those of :func:`line`; NaN is skipped."""
     seen = ~np.isnan(low + high)
     x, low, high, day = x[seen], low[seen], high[seen], day[seen]
     edges = [0, *(np.flatnonzero(np.diff(day) > gap) + 1).tolist(), day.size]
@@ -68,3 +48,9 @@ def _path(x: np.ndarray, y: np.ndarray, starts: np.ndarray, mark: str) -> str:
 def _numbers(values: np.ndarray) -> list[str]:
     tenths = np.rint(10 * np.clip(values, -MAX_COORDINATE, MAX_COORDINATE)).astype(np.int64)
     return [f"{n / 10:.1f}" for n in tenths.tolist()]
+
+
+def round_below(value: float) -> float:
+    """Largest of 1, 2, 5 times a power of ten that is not above a value."""
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(m * power for m in (5.0, 2.0, 1.0) if m * power <= value)

@@ -59,12 +59,9 @@ class Film:
 class DetectionChance:
     """Probability that a site on which nothing grows has been reported by some year after the start."""
 
-    years: float
-    """Time since the start. [year]"""
-    red: float
-    """Probability of a red alert. [1]"""
-    watch: float
-    """Probability of a watch or a red alert. [1]"""
+    years: float  # time since the start [year]
+    red: float  # probability of a red alert [1]
+    watch: float  # probability of a watch or a red alert [1]
 
 
 NO_ANSWER: Final = (Status.UNDECIDED, Status.INSUFFICIENT_DATA, Status.TOO_EARLY)
@@ -96,18 +93,14 @@ class DetectionAssumptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationTable:
-    """Constants of the verdict, and what they were calibrated on."""
+    """Constants of the verdict, and the data of their calibration."""
 
-    source: tuple[str, str]
-    """English, Chinese."""
+    source: tuple[str, str]  # English, Chinese
     dated: date
     hash: str
-    placebos: int
-    """Number of placebo series used for the calibration; 0: none."""
-    weight: float
-    """Their weight against the defaults, 0 to 1. [1]"""
-    rows: tuple[tuple[str, str, str], ...] = ()
-    """Name in English and in Chinese, and value."""
+    placebos: int  # number of placebo series used for the calibration; 0: none
+    weight: float  # their weight against the defaults, 0 to 1 [1]
+    rows: tuple[tuple[str, str, str], ...] = ()  # name in English and in Chinese, and value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,23 +117,17 @@ class FieldPhoto:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldAnswer:
-    """An answer to an alert: what people found in the field."""
+    """An answer to an alert: the finding of people in the field."""
 
-    day: date
-    """Of the finding."""
-    by: str
-    """How it came: ``link``, ``command``, ``import`` or ``replant``."""
-    rule: str
-    """Of the alert."""
-    level: str
-    """Of the alert."""
+    day: date  # of the finding
+    by: str  # how it came: `link`, `command`, `import` or `replant`
+    rule: str  # of the alert
+    level: str  # of the alert
     finding: Verdict
-    reason: FalseAlarmReason | None
-    """Of a false alarm; None: not stated."""
+    reason: FalseAlarmReason | None  # of a false alarm; None: not stated
     note: str | None
     photos: tuple[FieldPhoto, ...] = ()
-    rejected: bool = False
-    """Whether a review did not accept it."""
+    rejected: bool = False  # whether a review did not accept it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +187,7 @@ class SiteView:
     detectability: tuple[DetectionChance, ...] = ()
     """By years since the start; empty: unknown, and not shown."""
     detection_improvements: tuple[DetectionImprovement, ...] = ()
-    """What more scenes and control strips would buy; empty: unknown, and not shown."""
+    """Gain by more scenes and control strips; empty: unknown, and not shown."""
     detection_assumptions: DetectionAssumptions | None = None
     """Assumptions of `detectability`; None: it is based on the scenes of the site."""
     calibration: CalibrationTable | None = None

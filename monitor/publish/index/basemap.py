@@ -13,12 +13,9 @@ _HOST: Final = re.compile(r"(?:\{s\}\.)?[A-Za-z0-9.-]+(?::\d{1,5})?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Basemap:
-    """Template of map tiles, ``https://...`` or a path relative to the output root, and whose they are.
+    """Template of map tiles, ``https://...`` or a path relative to the output root, and its attribution.
 
-    Raises
-    ------
-    ValueError
-        The template is no such address or path, or lacks one of ``{z}``, ``{x}`` and ``{y}``.
+    Raises ``ValueError`` where it is not such an address or path, or lacks one of ``{z}``, ``{x}`` and ``{y}``.
     """
 
     url: str

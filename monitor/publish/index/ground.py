@@ -19,16 +19,13 @@ if TYPE_CHECKING:  # opening stores starts threads, and products only name the p
 type Bounds = tuple[float, float, float, float]
 """West, south, east and north. [degree]"""
 
-METRES_A_DEGREE: Final = 111_200.0
-"""Length of a degree of latitude. [m]"""
+METRES_A_DEGREE: Final = 111_200.0  # length of a degree of latitude [m]
 GROUND_SIDE: Final = 640
 """Longer side of a picture of the ground, at most. [pixel]"""
-PIXEL: Final = 10.0
-"""Side of its pixels, at least. [m]"""
+PIXEL: Final = 10.0  # side of its pixels, at least [m]
 GREYS: Final = (130, 240)
 """Greys of the darkest and the brightest twentieth: pale, so that the statuses have the only colours."""
-QUALITY: Final = 60
-"""Of the WebP file: about 1.6 kB a square kilometre."""
+QUALITY: Final = 60  # of the WebP file: about 1.6 kB a square kilometre
 
 
 class Ground(NamedTuple):
@@ -50,19 +47,10 @@ def ground_bounds(sites: Sequence[Site]) -> Bounds:
 
 
 def draw_ground(stored: Sequence["StoredSite"], bounds: Bounds) -> bytes | None:
-    """WebP of the newest pictures of some sites, transparent where there is none; None: no site has one.
+    """WebP of the newest pictures of some sites of one landscape, transparent elsewhere; None: no site has one.
 
-    Parameters
-    ----------
-    stored : sequence of StoredSite
-        Sites of one landscape.
-    bounds : Bounds
-        Of the picture, whose rows and columns are even steps of latitude and longitude.
-
-    Raises
-    ------
-    StoreBroken
-        The store cannot be read.
+    Its rows and columns are even steps of latitude and longitude. Raises ``StoreBroken`` where the store cannot be
+    read.
     """
     pictures = [(one.context, picture) for one in stored for picture in one.pictures(names=("now",)).values()]
     if not pictures:

@@ -9,12 +9,9 @@ from datetime import date, datetime
 class Problem:
     """One reason for which sites were not done in a night, or something that a person must correct."""
 
-    state: str
-    """``failed``, ``deferred`` or ``correct``."""
-    reason: str
-    """As in the log, without secrets and paths."""
-    sites: tuple[str, ...] = ()
-    """Ids of some of the sites."""
+    state: str  # `failed`, `deferred` or `correct`
+    reason: str  # as in the log, without secrets and paths
+    sites: tuple[str, ...] = ()  # ids of some of the sites
     n_sites: int = 0
 
 
@@ -22,25 +19,18 @@ class Problem:
 class Night:
     """One run of the night."""
 
-    day: date
-    """The night: scenes up to this day were used."""
-    started: datetime
-    """With time zone."""
-    status: int | None
-    """Exit status; None: it ended without leaving one."""
+    day: date  # the night: scenes up to this day were used
+    started: datetime  # with time zone
+    status: int | None  # exit status; None: it ended without leaving one
     error: str | None = None
-    """What ended it early, without secrets and paths; None: it ran to its end, or nobody knows."""
-    done: int | None = None
-    """Number of sites; None, as for the next five, of a night that did not run to its end."""
+    """Error that ended it early, without secrets and paths; None: it ran to its end, or the cause is unknown."""
+    done: int | None = None  # number of sites; None, as for the next five, of a night that did not run to its end
     failed: int | None = None
     deferred: int | None = None
-    scenes: int | None = None
-    """New scenes, each counted once."""
-    sent: int | None = None
-    """Messages."""
+    scenes: int | None = None  # new scenes, each counted once
+    sent: int | None = None  # messages
     waiting: int | None = None
-    seconds: float | None = None
-    """Duration until the pages were written; None: unknown. [s]"""
+    seconds: float | None = None  # duration until the pages were written; None: unknown [s]
     problems: tuple[Problem, ...] = ()
 
     @property
@@ -74,19 +64,14 @@ class Changes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """What the pages of the whole programme say about its nights."""
+    """Nights of a programme, as its pages state them."""
 
-    nights: tuple[Night, ...] = ()
-    """Newest first."""
-    last_success: date | None = None
-    """Latest night without any failure; None: there was none."""
-    changes: Changes | None = None
-    """None: no site was assessed on an earlier day."""
+    nights: tuple[Night, ...] = ()  # newest first
+    last_success: date | None = None  # latest night without any failure; None: there was none
+    changes: Changes | None = None  # None: no site was assessed on an earlier day
     unseen: tuple[str, ...] = ()
     """Ids of the sites without a usable scene for longer than `silence_days` of their growing season."""
-    silence_days: int = 45
-    """[day]"""
+    silence_days: int = 45  # [day]
 
 
-NO_HISTORY = History()
-"""That of a programme whose nights are unknown."""
+NO_HISTORY = History()  # that of a programme whose nights are unknown

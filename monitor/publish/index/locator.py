@@ -9,24 +9,16 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from monitor.publish.index.ground import Ground
+from monitor.publish.svg import round_below
 from monitor.sites.site import Site
 
-MAP_WIDTH: Final = 480
-"""Width of the drawing. [pixel]"""
-
+MAP_WIDTH: Final = 480  # width of the drawing [pixel]
 _Place = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-
-MAX_LABELS: Final = 24
-"""Sites of a map that has their names, at most."""
-LABEL_GAP: Final = 4.0
-"""Between an outline and its name. [pixel]"""
-
+MAX_LABELS: Final = 24  # sites of a map that has their names, at most
+LABEL_GAP: Final = 4.0  # between an outline and its name [pixel]
 FINENESS: Final = 0.2
 """Largest distance of a drawn outline from the true one. [pixel]"""
-
-MAP_MARGIN: Final = 32.0
-"""Space for degree labels along the edge. [pixel]"""
-
+MAP_MARGIN: Final = 32.0  # space for degree labels along the edge [pixel]
 STATUS_MARKS: Final = {
     "failing": "m-5-4h10l-5 9z",
     "lagging": "m-5-4h10l-5 9z",
@@ -42,14 +34,8 @@ STATUS_MARKS: Final = {
 
 
 def locator(sites: Sequence[tuple[Site, str]], grounds: Sequence[Ground] = ()) -> dict[str, Any] | None:
-    """Map of sites: one mark a site, on its outline where most are large enough to see.
-
-    Parameters
-    ----------
-    sites : sequence of (Site, str)
-        Sites with their statuses, worst first.
-    grounds : sequence of Ground
-        Pictures under them.
+    """Map of sites with their statuses, worst first: one mark a site, on its outline where most are large enough to
+    see.
 
     Returns
     -------
@@ -88,7 +74,7 @@ def locator(sites: Sequence[tuple[Site, str]], grounds: Sequence[Ground] = ()) -
         if at:
             marks.append((status, "".join(f"M{a} {b}{STATUS_MARKS[status]}" for a, b in at)))
     kilometre = scale / 111.2
-    length = _round_below(MAP_WIDTH / 4 / kilometre)
+    length = round_below(MAP_WIDTH / 4 / kilometre)
     across, up = (MAP_WIDTH - 2 * MAP_MARGIN) / scale / shrink, height / scale
     pictures = []
     for file, (left, bottom, right, top) in grounds if drawn else ():
@@ -128,15 +114,9 @@ def _outline(geometry: BaseGeometry, place: _Place) -> str:
     return "".join(path)
 
 
-def _round_below(value: float) -> float:
-    """Largest of 1, 2, 5 times a power of ten that is not above a value."""
-    power = 10.0 ** math.floor(math.log10(value))
-    return next(m * power for m in (5.0, 2.0, 1.0) if m * power <= value)
-
-
 def _graticule(middle: float, span: float) -> list[tuple[float, float]]:
     """Two to five round values around a middle, each with the step between them. [degree]"""
-    step = _round_below(span / 2)
+    step = round_below(span / 2)
     first, last = math.ceil((middle - span / 2) / step), math.floor((middle + span / 2) / step)
     return [(i * step, step) for i in range(first, last + 1)]
 

@@ -28,8 +28,7 @@ from monitor.verdict.assessment import Assessment
 ASSETS: Final = Path(__file__).parent / "assets"
 NIGHTS_FILES: Final = {"en": "nights.html", "zh": "nights.zh.html"}
 """File name of the page of the last nights in each language."""
-MAX_CHANGES: Final = 6
-"""Changes of one kind that the index names, at most."""
+MAX_CHANGES: Final = 6  # changes of one kind that the index names, at most
 
 
 def programme_files(view: ProgrammeView) -> dict[str, bytes]:

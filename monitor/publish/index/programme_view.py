@@ -1,4 +1,4 @@
-"""What the pages of the whole programme show, ready to be written."""
+"""Content of the pages of the whole programme, ready to be written."""
 
 import re
 from collections import Counter
@@ -37,17 +37,14 @@ class Standing(NamedTuple):
     """The alert of a site as the index shows it."""
 
     level: str
-    rule: str | None
-    """None: the newest verdict shows none, but the alert is still open; or the status says as much."""
-    state: str
-    """Key of :data:`monitor.publish.index.wording.ALERT_STATES`."""
+    rule: str | None  # None: the newest verdict shows none, but the alert is still open; or the status says as much
+    state: str  # key of `monitor.publish.index.wording.ALERT_STATES`
     answer: str | None
-    days: int | None
-    """Time since it opened; None: unknown. [day]"""
+    days: int | None  # time since it opened; None: unknown [day]
 
     @property
     def needs_someone(self) -> bool:
-        """Whether it is red, and nobody has answered it."""
+        """Whether it is red and without an answer."""
         return self.level == "red" and self.state != "resolved"
 
     def badge(self, language: words.Language) -> str:
@@ -62,7 +59,7 @@ class Standing(NamedTuple):
 
 
 class SiteRow(NamedTuple):
-    """One site in a list, the same in every language; figures that are no finding are None."""
+    """One site in a list, the same in every language; figures without meaning for its status are None."""
 
     id: str
     name: Mapping[str, str]
@@ -99,7 +96,7 @@ class SiteRow(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class ProgrammeView:
-    """All that the pages of the whole programme are made from."""
+    """Content of the pages of the whole programme."""
 
     rows: Sequence[tuple[Site, Assessment]]
     """Every assessed site, in any order."""
@@ -147,20 +144,13 @@ class ProgrammeView:
         return SiteRow(
             id=without_invisible(site.id),
             name={language: words.site_name(site, language) for language in words.LANGUAGES},
-            folder=quote(folder_name(site.id)),
-            status=words.shown_status(site, a.status),
-            alert=standing(a, rule, self.alerts.get(site.id), self.as_of),
-            finding=_finding(site, a),
-            theta=_whole(a.theta if judged else None),
-            low=_whole(a.theta_low if judged else None),
-            high=_whole(a.theta_high if judged else None),
-            hectares=site.hectares,
-            seen=a.last_observed,
-            province=_clean(site.province),
-            partner=_clean(site.partner),
-            lot=lot_of(site),
-            manager=public_name(site.manager_name) if self.manager_names else None,
-        )
+            folder=quote(folder_name(site.id)), status=words.shown_status(site, a.status),
+            alert=standing(a, rule, self.alerts.get(site.id), self.as_of), finding=_finding(site, a),
+            theta=_whole(a.theta if judged else None), low=_whole(a.theta_low if judged else None),
+            high=_whole(a.theta_high if judged else None), hectares=site.hectares, seen=a.last_observed,
+            province=_clean(site.province), partner=_clean(site.partner), lot=lot_of(site),
+            manager=public_name(site.manager_name) if self.manager_names else None
+        )  # fmt: skip
 
 
 def standing(verdict: Assessment | LotVerdict, rule: str | None, known: Alert | None, day: date) -> Standing | None:

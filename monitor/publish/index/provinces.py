@@ -8,7 +8,7 @@ from monitor.publish.index.programme_view import SiteRow
 from monitor.sites.names import comparable_id, folder_name
 
 MAX_ON_INDEX: Final = 50
-"""Sites that the index lists without its script; with more, each province has pages of its own."""
+"""Sites that the index lists without its script; with more, each province has its pages."""
 MAX_ON_PAGE: Final = 1000
 """Sites on one page of a province, at most: about half a megabyte."""
 

@@ -16,8 +16,7 @@ from monitor.sites.names import without_invisible
 from monitor.sites.site import Plan, Site
 from monitor.verdict.plans import Plans
 
-UNIT: Final = 1e-4
-"""Unit of uplifts. [cover fraction]"""
+UNIT: Final = 1e-4  # unit of uplifts [cover fraction]
 
 type Promise = tuple[Plan, date, tuple[tuple[date, float], ...], int]
 """Plan, start and cohorts of sites, and the last year of their charts."""

@@ -22,8 +22,7 @@ COLUMNS: Final = (
 )  # fmt: skip
 """Columns of the rows of ``SITES``. Those in ``lists`` are places in these lists, -1 for none; a position is that of a
 point inside; ``size`` is the longer side of the outline [m]."""
-STEP: Final = 1e-5
-"""Unit of coordinates: about a metre. [degree]"""
+STEP: Final = 1e-5  # unit of coordinates: about a metre [degree]
 SIMPLIFIED: Final = 0.02
 """Largest distance of a drawn outline from the true one, as a share of the size of the site. [1]"""
 

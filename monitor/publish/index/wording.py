@@ -18,14 +18,12 @@ OUTCOMES: Final = {
     "trace": {"en": "Ended without saying why", "zh": "未留下原因即结束"},
 }
 """How a night ended, see :attr:`monitor.publish.index.history.Night.outcome`."""
-
 PROBLEM_STATES: Final = {
     "failed": {"en": "Failed", "zh": "失败"},
     "deferred": {"en": "Deferred", "zh": "推迟"},
     "correct": {"en": "To be corrected", "zh": "须更正"},
 }
 """See :attr:`monitor.publish.index.history.Problem.state`."""
-
 ALERT_STATES: Final = {
     "open": {"en": "", "zh": ""},
     "acknowledged": {"en": "acknowledged", "zh": "已确认"},
@@ -37,7 +35,6 @@ ALERT_STATES: Final = {
 }
 """State of an alert; ``still``: it is open although the newest verdict shows none, ``held``: its cause is judged by an
 earlier promise."""
-
 DAYS_OPEN: Final = {
     None: {"en": "", "zh": ""},
     0: {"en": "new", "zh": "新"},
@@ -45,7 +42,6 @@ DAYS_OPEN: Final = {
     2: {"en": "{n} days open", "zh": "已 {n} 天"},
 }
 """How long an alert is open, by its days; 2: that or more, None: unknown."""
-
 FINDINGS: Final = {
     "share": {"en": "{theta} of plan, {low} to {high}", "zh": "完成规划的 {theta}（{low} 至 {high}）"},
     "most": {"en": "at most {high} of plan", "zh": "至多完成规划的 {high}"},
@@ -56,9 +52,7 @@ FINDINGS: Final = {
     "begun": {"en": "begun {month}", "zh": "{month}开工"},
 }
 """Finding about a site beside its status, see :attr:`monitor.publish.index.programme_view.SiteRow.finding`."""
-FINDING_MARKS: Final = {"en": "; ", "zh": "；"}
-"""Between two findings."""
-
+FINDING_MARKS: Final = {"en": "; ", "zh": "；"}  # between two findings
 SORT_KEYS: Final = {
     "status": {"en": "Worst first", "zh": "最差在前"},
     "name": {"en": "Name", "zh": "名称"},
@@ -67,7 +61,6 @@ SORT_KEYS: Final = {
     "seen": {"en": "Last seen", "zh": "最近观测"},
 }
 """Columns by which the list of sites is sorted."""
-
 FILTERS: Final = {
     "status": {"en": "Status", "zh": "状态"},
     "alert": {"en": "Alert", "zh": "警报"},
@@ -76,8 +69,7 @@ FILTERS: Final = {
     "lot": {"en": "Lot", "zh": "批次"},
     "manager": {"en": "Manager", "zh": "负责人"},
 }
-"""What the list of sites is filtered by."""
-
+"""Columns by which the list of sites is filtered."""
 SCRIPT_WORDS: Final = {
     "order": {"en": "Sort by", "zh": "排序"},
     "any": {"en": "All", "zh": "全部"},
@@ -91,8 +83,7 @@ SCRIPT_WORDS: Final = {
     "comma": {"en": ", ", "zh": "，"},
     "area": {"en": "{n} ha", "zh": "{n} 亩"},
 }
-"""What the script of the index writes."""
-
+"""Words that the script of the index writes."""
 LOST: Final = {
     "known": {
         "en": "lost what it had grown ({day}, confirmed {confirmed})",
