@@ -22,31 +22,22 @@ class AlertEvent(StrEnum):
 
     OPENED = "opened"
     WORSENED = "worsened"
-    REOPENED = "reopened"
-    """It was resolved, and its cause is back."""
-    WOKEN = "woken"
-    """The time for which it was snoozed is over, and its cause is still seen."""
-    RESOLVED = "resolved"
-    """By a night: its cause is gone."""
+    REOPENED = "reopened"  # it was resolved, and its cause is back
+    WOKEN = "woken"  # the time for which it was snoozed is over, and its cause is still seen
+    RESOLVED = "resolved"  # by a night: its cause is gone
     ACKNOWLEDGED = "acknowledged"
     SNOOZED = "snoozed"
-    ANSWERED = "answered"
-    """Resolved by a person."""
-    CLOSED = "closed"
-    """Resolved without an answer about the field: the site was retired."""
-    REMINDED = "reminded"
-    """No answer: the manager was sent the alert again."""
-    HANDED_OVER = "handed_over"
-    """It was sent to a manager who took the site over."""
+    ANSWERED = "answered"  # resolved by a person
+    CLOSED = "closed"  # resolved without an answer about the field: the site was retired
+    REMINDED = "reminded"  # no answer: the manager was sent the alert again
+    HANDED_OVER = "handed_over"  # it was sent to a manager who took the site over
     REVIEWED = "reviewed"
     """The operators accepted a false alarm that needed a review, or opened the alert again for its manager."""
-    ESCALATED = "escalated"
-    """No answer in time: the operators were notified."""
+    ESCALATED = "escalated"  # no answer in time: the operators were notified
 
 
 LOT: Final = "lot"
 """Rule of the alerts about lots, which go to the operators."""
-
 CALLS: Final = frozenset(
     {
         AlertEvent.OPENED, AlertEvent.WORSENED, AlertEvent.REOPENED, AlertEvent.WOKEN, AlertEvent.HANDED_OVER,
@@ -54,10 +45,8 @@ CALLS: Final = frozenset(
     }
 )  # fmt: skip
 """Events that ask the manager for an answer, from which the time to answer counts."""
-
 REPEATED: Final = frozenset({AlertEvent.REMINDED, AlertEvent.HANDED_OVER, AlertEvent.REVIEWED})
 """Events by which an alert that was reported before is sent again."""
-
 REPORTED: Final = CALLS | REPEATED | {AlertEvent.RESOLVED}
 """Events that are reported to the manager of the site."""
 

@@ -16,16 +16,13 @@ from monitor.verdict.assessment import AlertLevel, Assessment, Status
 
 QUIET_DAYS: Final = 30
 """Time without a cause after which an alert is resolved, if an accepted scene confirms it. [day]"""
-
 MASS_FALL_SHARE: Final = 0.6
 """Share of sites with new or worse alerts in one night from which a fault of sensor or provider is suspected. Messages
 are then held until a person releases them. [1]"""
 MASS_FALL_MIN_SITES: Final = 5
 """Number of sites below which no such fault is suspected: in a small programme they may fail together."""
-
 SURE: Final = 0.95
 """Probability of the cause from which a false alarm needs a reason and a review. [1]"""
-
 _ORDER: Final = {AlertLevel.NONE: 0, AlertLevel.WATCH: 1, AlertLevel.RED: 2}
 
 

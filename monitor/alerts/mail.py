@@ -22,10 +22,8 @@ MAX_MAIL_BYTES: Final = 100_000
 """Largest mail, so that it arrives where the signal is weak. Only the plain text may exceed it. [byte]"""
 SENDER_NAME: Final = "Regrowth monitor"
 """Name of the sender, unless the configuration gives one."""
-NO_DOMAIN: Final = "regrowth-monitor.invalid"
-"""Domain of the Message-ID of a mail without sender."""
-MAX_SUBJECT: Final = 200
-"""Longest subject. [characters]"""
+NO_DOMAIN: Final = "regrowth-monitor.invalid"  # domain of the Message-ID of a mail without sender
+MAX_SUBJECT: Final = 200  # longest subject [characters]
 SMALLER_PICTURES: Final = ((0.75, 70), (0.6, 60), (0.45, 50), (0.33, 45))
 """Scale and JPEG quality of the pictures that are tried where the mail would be too large."""
 _ADDRESS: Final = re.compile(r"[^\s@<>()\[\]\\,;:\"\x00-\x20\x7f]{1,64}@[^\s@<>()\[\]\\,;:\"\x00-\x20\x7f]{1,255}")

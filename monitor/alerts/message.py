@@ -24,25 +24,16 @@ class Message:
     id: str
     """Stays the same however often the message is sent: hexadecimal, the local part of the Message-ID and the
     idempotency key."""
-    time: datetime
-    """When it was first sent, UTC."""
-    language: str
-    """``zh`` or ``en``."""
-    subject: str
-    """One line."""
-    text: str
-    """Plain text of a mail."""
-    brief: str
-    """Text for messengers, which is cut where it exceeds their limit."""
+    time: datetime  # when it was first sent, UTC
+    language: str  # `zh` or `en`
+    subject: str  # one line
+    text: str  # plain text of a mail
+    brief: str  # text for messengers, which is cut where it exceeds their limit
     links: str
     """Last lines of the text for messengers, which are never cut: the address to answer at, the head of the chain of
     nights. May be empty."""
-    html: str | None = None
-    """HTML alternative of a mail. It shows `picture` as ``cid:picture``."""
-    picture: bytes | None = field(default=None, repr=False)
-    """JPEG of the site before and now."""
+    html: str | None = None  # HTML alternative of a mail. It shows `picture` as `cid:picture`.
+    picture: bytes | None = field(default=None, repr=False)  # JPEG of the site before and now
     attachments: tuple[Attachment, ...] = ()
-    follows: str | None = None
-    """Id of the message under which a mail program lists this one."""
-    record: Mapping[str, Any] = field(default_factory=dict)
-    """The message as JSON values, for webhooks and files."""
+    follows: str | None = None  # id of the message under which a mail program lists this one
+    record: Mapping[str, Any] = field(default_factory=dict)  # the message as JSON values, for webhooks and files

@@ -32,26 +32,16 @@ class SitePicture:
 class AlertNews:
     """One event of an alert, with all that its message states."""
 
-    alert: Alert
-    """As it is now."""
+    alert: Alert  # as it is now
     event: AlertEvent
-    number: int = 1
-    """Number of the event, from 1 for each alert."""
-    day: date
-    """Day of the event."""
-    site: Site
-    """In the episode of the assessment."""
-    assessment: Assessment
-    """The latest one."""
-    patch: WorstPatch | None = None
-    """None: unknown."""
-    before: SitePicture | None = None
-    """A clear scene before the start, or before the loss; None: unknown."""
+    number: int = 1  # number of the event, from 1 for each alert
+    day: date  # day of the event
+    site: Site  # in the episode of the assessment
+    assessment: Assessment  # the latest one
+    patch: WorstPatch | None = None  # None: unknown
+    before: SitePicture | None = None  # a clear scene before the start, or before the loss; None: unknown
     now: SitePicture | None = None
     """The newest clear scene of the same weeks, or the first that shows the loss; None: unknown."""
-    of_loss: bool = False
-    """Whether the two pictures are those before and after a loss."""
-    page: str | None = None
-    """Address of the page of the site; None: pages are not served."""
-    answer: str | None = None
-    """Address where the recipient can answer; None: answers are not served."""
+    of_loss: bool = False  # whether the two pictures are those before and after a loss
+    page: str | None = None  # address of the page of the site; None: pages are not served
+    answer: str | None = None  # address where the recipient can answer; None: answers are not served

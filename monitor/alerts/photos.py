@@ -22,12 +22,9 @@ from PIL.ImageFile import ImageFile
 from monitor import sandbox
 from monitor.errors import MonitorError
 
-MAX_PHOTO_BYTES: Final = 15_000_000
-"""Largest file that is read. [byte]"""
-MAX_SIDE: Final = 1600
-"""Longest side of a stored photo. [pixel]"""
-MAX_STORED_BYTES: Final = 400_000
-"""Largest stored photo. [byte]"""
+MAX_PHOTO_BYTES: Final = 15_000_000  # largest file that is read [byte]
+MAX_SIDE: Final = 1600  # longest side of a stored photo [pixel]
+MAX_STORED_BYTES: Final = 400_000  # largest stored photo [byte]
 LIMITS: Final = sandbox.Limits(memory=1 << 30, cpu=15, seconds=15, answer=2 * MAX_STORED_BYTES)
 """Of the process that decodes a photo; the largest ones take half of that memory, and under 2 s."""
 FIRST_DIGITAL_YEAR: Final = 1990

@@ -12,8 +12,7 @@ from typing import Any, Final, NamedTuple
 from monitor.alerts.alert import AlertEvent, Verdict
 from monitor.verdict.assessment import AlertLevel
 
-GROUPS: Final = ("rule", "province", "intervention")
-"""Groups of answered alerts, besides all together."""
+GROUPS: Final = ("rule", "province", "intervention")  # groups of answered alerts, besides all together
 _Z: Final = 1.959963984540054
 """Quantile of the normal distribution for a two-sided interval of 95 %."""
 
@@ -23,12 +22,9 @@ class AnsweredOpening(NamedTuple):
 
     site: str
     rule: str
-    level: AlertLevel
-    """Highest level that it reached."""
-    is_right: bool
-    """Whether its newest answer is ``confirmed`` or ``treated``; False: ``false-alarm``."""
-    is_reviewed: bool = True
-    """False: that answer waits for a review, and says nothing yet."""
+    level: AlertLevel  # highest level that it reached
+    is_right: bool  # whether its newest answer is `confirmed` or `treated`; False: `false-alarm`
+    is_reviewed: bool = True  # False: that answer waits for a review, and says nothing yet
 
 
 def answered_openings(events: Iterable[Mapping[str, Any]]) -> list[AnsweredOpening]:

@@ -14,25 +14,19 @@ if TYPE_CHECKING:
     from monitor.sites.site import Site
 
 Language = Literal["en", "zh"]
-
 LANGUAGES: Final[tuple[Language, Language]] = ("en", "zh")
-
 CATALOGUE: Final = Path(__file__).parent / "words.toml"
-
 TEXTS: Final[Mapping[str, Mapping[str, Mapping[str, str]]]] = tomllib.loads(CATALOGUE.read_text(encoding="utf-8"))
 """The catalogue: section, name, language."""
-
 STATUS_NAMES: Final = TEXTS["status"]
 """Names of statuses, worst first: the order in which sites are listed."""
 ALERT_LEVEL_NAMES: Final = TEXTS["level"]
-ANSWER_NAMES: Final = TEXTS["answer"]
-"""Names of findings from the field."""
+ANSWER_NAMES: Final = TEXTS["answer"]  # names of findings from the field
 REASON_NAMES: Final = TEXTS["false_alarm_reason"]
 RULE_NAMES: Final = TEXTS["rule"]
 WATCH_NAMES: Final = TEXTS["watch"]
 """Causes of a watch, which are less certain than those of a red alert."""
 INTERVENTION_NAMES: Final = TEXTS["intervention"]
-
 MU_PER_HECTARE: Final = 15.0
 """Mu, the unit of area of Chinese forestry, in a hectare. [mu/ha]"""
 

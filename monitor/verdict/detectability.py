@@ -197,19 +197,16 @@ WATCHED_FROM: Final = (
 
 
 def in_words(years: tuple[Detectability, ...], *, language: str = "en") -> str:
-    """When a failure of a site is likely to be reported.
+    """When a failure of a site is likely to be reported, in one sentence.
 
     Parameters
     ----------
     years : tuple of Detectability
-        Of :func:`detectability`.
-    language : str
-        ``zh`` for Chinese; anything else is English.
+    language : str, ``zh`` for Chinese; anything else is English
 
     Returns
     -------
     str
-        One sentence.
     """
     pick = language == "zh"
     if not years:

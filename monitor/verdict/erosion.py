@@ -9,10 +9,8 @@ judged. Cover is meant as people estimate it in the field (:mod:`monitor.sites.c
 import numpy as np
 from scipy.special import ndtr
 
-COVER_CLASSES = np.array([0.30, 0.45, 0.60, 0.75])
-"""Borders of the cover classes. [1]"""
-GRADE_SLOPES = np.array([5.0, 8.0, 15.0, 25.0, 35.0])
-"""Lower borders of the slope classes. [degree]"""
+COVER_CLASSES = np.array([0.30, 0.45, 0.60, 0.75])  # borders of the cover classes [1]
+GRADE_SLOPES = np.array([5.0, 8.0, 15.0, 25.0, 35.0])  # lower borders of the slope classes [degree]
 GRADE_TABLE = np.array([
     [2, 2, 3, 4, 5],
     [1, 2, 2, 3, 4],
@@ -25,7 +23,6 @@ intense, 4 very intense, 5 extreme. Unverified."""
 WIND_COVER = (0.70, 0.50, 0.30, 0.10, -np.inf, -np.inf)
 """Lowest cover of each grade of erosion by wind; bare ground may be very intense or extreme, and counts as the former.
 [1]"""
-
 GRADE_NAMES = ("slight", "light", "moderate", "intense", "very_intense", "extreme")
 """Names of the grades, in order."""
 UNVERIFIED = "SL 190 grade table and coefficients of the C factor (Cai 2000) quoted from memory, unverified"

@@ -342,8 +342,7 @@ def measured_difference(assessment: Assessment, *, language: str = "en", brief: 
     Parameters
     ----------
     assessment : Assessment
-    language : str
-        ``zh`` for Chinese; anything else is English.
+    language : str, ``zh`` for Chinese; anything else is English
     brief : bool
         Without that of an undecided site, which could be read as an answer, unless it is why the site is undecided.
 
@@ -381,8 +380,7 @@ def probabilities(assessment: Assessment, *, language: str = "en") -> list[str]:
     Parameters
     ----------
     assessment : Assessment
-    language : str
-        ``zh`` for Chinese; anything else is English.
+    language : str, ``zh`` for Chinese; anything else is English
 
     Returns
     -------
@@ -421,10 +419,8 @@ def promised_in_field(assessment: Assessment, site: Site, *, language: str = "en
     Parameters
     ----------
     assessment : Assessment
-    site : Site
-        Site of the assessment.
-    language : str
-        ``zh`` for Chinese; anything else is English.
+    site : Site, site of the assessment
+    language : str, ``zh`` for Chinese; anything else is English
 
     Returns
     -------
@@ -477,18 +473,16 @@ def never_offered(site: Site, *, sources: str, until: date, language: str = "en"
 
 
 def lost_when(a: Assessment, *, language: str = "en") -> str:
-    """When a confirmed loss came.
+    """When a confirmed loss came, as a part of a sentence.
 
     Parameters
     ----------
     a : Assessment
-    language : str
-        ``zh`` for Chinese; anything else is English.
+    language : str, ``zh`` for Chinese; anything else is English
 
     Returns
     -------
     str
-        Part of a sentence.
     """
     when = LOST_SINCE if a.loss_after is None else LOST_BETWEEN
     after, shows = ("" if day is None else day_in_words(day, language) for day in (a.loss_after, a.loss_on))
@@ -501,10 +495,8 @@ def loss_ground(a: Assessment, *, language: str = "en", brief: bool = False) -> 
     Parameters
     ----------
     a : Assessment
-    language : str
-        ``zh`` for Chinese; anything else is English.
-    brief : bool
-        Without intervals.
+    language : str, ``zh`` for Chinese; anything else is English
+    brief : bool, without intervals
 
     Returns
     -------
@@ -527,8 +519,7 @@ def false_alarm_rate(assessment: Assessment, *, language: str = "en") -> list[st
     Parameters
     ----------
     assessment : Assessment
-    language : str
-        ``zh`` for Chinese; anything else is English.
+    language : str, ``zh`` for Chinese; anything else is English
 
     Returns
     -------

@@ -24,16 +24,11 @@ PATCHY_SHARES: Final = (0.05, 0.60)
 class FailingHectares:
     """Area of a site on which the work has not taken hold, with its uncertainty."""
 
-    hectares: float
-    """Estimated failing area. [ha]"""
-    low: float
-    """Lower limit of its 95 % interval. [ha]"""
-    high: float
-    """Upper limit of its 95 % interval. [ha]"""
-    patches: bool
-    """Whether it forms patches that a map can show."""
-    day: date
-    """Date of the last scene used."""
+    hectares: float  # estimated failing area [ha]
+    low: float  # lower limit of its 95 % interval [ha]
+    high: float  # upper limit of its 95 % interval [ha]
+    patches: bool  # whether it forms patches that a map can show
+    day: date  # date of the last scene used
 
     @classmethod
     def of(cls, area: FailingArea, hectares: float, day: date) -> "FailingHectares | None":
@@ -66,13 +61,10 @@ def with_failing_area(
     patchy = ground.patches and PATCHY_SHARES[0] <= share <= PATCHY_SHARES[1]
     codes = {*assessment.reasons, *([Reason.SPATIAL_PATCH.value] if patchy else [])}
     extended = replace(
-        assessment,
-        hectares_failing=ground.hectares,
-        hectares_failing_low=ground.low,
-        hectares_failing_high=ground.high,
-        hectares_failing_on=ground.day,
-        reasons=tuple(reason.value for reason in Reason if reason.value in codes),
-    )
+        assessment, hectares_failing=ground.hectares, hectares_failing_low=ground.low,
+        hectares_failing_high=ground.high, hectares_failing_on=ground.day,
+        reasons=tuple(reason.value for reason in Reason if reason.value in codes)
+    )  # fmt: skip
     years = (assessment.as_of - site.start).days / 365.25
     fails = ground.low > MAX_FAILING_SHARE * assessment.hectares and years >= calibration.certain_years
     if not fails or assessment.status is Status.FAILING or Reason.MEASURED_HIGHER in codes:

@@ -15,8 +15,7 @@ from monitor.verdict.assessment import Assessment, Status
 from monitor.verdict.measured import Differences
 from monitor.verdict.reasons import Reason
 
-DECIMALS: Final = 4
-"""Of stored estimates; the chart shows whole points."""
+DECIMALS: Final = 4  # of stored estimates; the chart shows whole points
 
 NOT_COMPARED: Final = frozenset(
     reason.value

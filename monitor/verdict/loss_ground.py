@@ -23,16 +23,11 @@ MAX_NEIGHBOURS: Final = 63
 class LossGround:
     """A sudden loss on the ground; None: unknown."""
 
-    hectares: float | None = None
-    """Area that lost a quarter of its cover or more. [ha]"""
-    low: float | None = None
-    """Lower limit of its 95 % interval. [ha]"""
-    high: float | None = None
-    """Upper limit of its 95 % interval. [ha]"""
-    neighbours: int | None = None
-    """Sites nearby, see :func:`neighbours`."""
-    together: int | None = None
-    """How many of them lost cover in the same weeks."""
+    hectares: float | None = None  # area that lost a quarter of its cover or more [ha]
+    low: float | None = None  # lower limit of its 95 % interval [ha]
+    high: float | None = None  # upper limit of its 95 % interval [ha]
+    neighbours: int | None = None  # sites nearby, see `neighbours`
+    together: int | None = None  # how many of them lost cover in the same weeks
 
 
 def neighbours(site: Site, sites: Sequence[Site]) -> list[str]:
@@ -72,11 +67,6 @@ def with_loss_ground(assessment: Assessment, ground: LossGround) -> Assessment:
     if suggests_common_cause(ground.together) and Reason.NEIGHBOURS_LOST.value not in codes:
         codes = (*codes, Reason.NEIGHBOURS_LOST.value)
     return replace(
-        assessment,
-        hectares_lost=ground.hectares,
-        hectares_lost_low=ground.low,
-        hectares_lost_high=ground.high,
-        neighbours=ground.neighbours,
-        neighbours_lost=ground.together,
-        reasons=codes,
-    )
+        assessment, hectares_lost=ground.hectares, hectares_lost_low=ground.low, hectares_lost_high=ground.high,
+        neighbours=ground.neighbours, neighbours_lost=ground.together, reasons=codes
+    )  # fmt: skip

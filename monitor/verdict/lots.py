@@ -202,15 +202,12 @@ def member_of(series: Series, site: Site, *, calibration: Calibration = DEFAULT,
     scenes = usable_scenes(series, plans, calibration)
     until = np.datetime64(as_of, "D").astype(np.int64)
     return Member(
-        site=site.id,
-        hectares=site.hectares if site.hectares > 0 else None,
-        start=site.start,
+        site=site.id, hectares=site.hectares if site.hectares > 0 else None, start=site.start,
         judged_from=_day(int(plans.most_begun[0]) + int(np.ceil(365.25 * site.plan.too_early_years))),
-        promised=site.plan.A > 0,
-        season_ends=growing.opens + growing.length - 1,
+        promised=site.plan.A > 0, season_ends=growing.opens + growing.length - 1,
         seasons=tuple(_seasons(scenes, plans, calibration, int(until))),
-        losses=_losses(scenes, plans, calibration, int(until)),
-    )
+        losses=_losses(scenes, plans, calibration, int(until))
+    )  # fmt: skip
 
 
 def _day(day: int) -> date:
@@ -254,14 +251,10 @@ def _seasons(scenes: UsableScenes, plans: Plans, c: Calibration, until: int) -> 
             continue
         square = float((shape**2).sum())
         yield MemberSeason(
-            season=int(year),
-            before=ended < start,
-            amplitude=float(shape @ difference[at] / square),
-            expected=tuple((shape**2 @ expected[at] / square).tolist()),
-            gain_variance=float(gain[at[-1]]),
-            b=tuple(info_b[at[-1]].tolist()),
-            c=tuple(info_c[at[-1]].tolist()),
-        )
+            season=int(year), before=ended < start, amplitude=float(shape @ difference[at] / square),
+            expected=tuple((shape**2 @ expected[at] / square).tolist()), gain_variance=float(gain[at[-1]]),
+            b=tuple(info_b[at[-1]].tolist()), c=tuple(info_c[at[-1]].tolist())
+        )  # fmt: skip
 
 
 def _information(

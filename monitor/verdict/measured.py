@@ -20,8 +20,7 @@ SAME_WEEKS: Final = 15
 """Largest distance from the same day of the season at which scenes are of the same weeks. [day]"""
 SEASON_SD: Final = 0.02
 """Usual standard deviation of the difference from year to year, weighted as two years of the site. [cover fraction]"""
-SCENE_SD: Final = 0.03
-"""Standard deviation of one scene. [cover fraction]"""
+SCENE_SD: Final = 0.03  # standard deviation of one scene [cover fraction]
 BELOW: Final = 0.05
 """A season this far below the years before the start speaks against growth. [cover fraction]"""
 DECLINED: Final = 1.28

@@ -23,10 +23,8 @@ from monitor.verdict.usable_scenes import usable_scenes
 MIN_SITES: Final = 5
 """Fewest stored sites of a biome whose units set its constants: the units of one site share its scenes and its rain, so
 those of a few sites say little about how ground differs, however many they are."""
-MAX_PLACEBOS: Final = 1000
-"""Placebos that suffice; more would change nothing."""
-MAX_NAMED_TILES: Final = 4
-"""Most tiles that are named one by one."""
+MAX_PLACEBOS: Final = 1000  # placebos that suffice; more would change nothing
+MAX_NAMED_TILES: Final = 4  # most tiles that are named one by one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,49 +17,29 @@ class Plans:
     """Plans and places of sites, (site,) arrays unless stated. Days are counted from 1970-01-01."""
 
     sites: tuple[Site, ...]
-    begun: np.ndarray
-    """(cohort,) day on which each cohort was started, site after site; ascending within a site."""
-    share: np.ndarray
-    """(cohort,) share of the area of its site; 1 in all of a site. [1]"""
-    edge: np.ndarray
-    """(site + 1,) cohorts of site k are those from ``edge[k]`` up to ``edge[k + 1]``."""
-    start: np.ndarray
-    """Day on which the first cohort was started."""
-    most_begun: np.ndarray
-    """Day by which work had started on at least half of the area."""
-    uplift: np.ndarray
-    """Promised uplift at maturity. [cover fraction]"""
-    rate: np.ndarray
-    """Rate of approach. [1/year]"""
-    lag: np.ndarray
-    """Lag before growth can be seen. [year]"""
-    promised: np.ndarray
-    """Whether the plan promises uplift."""
-    too_early: np.ndarray
-    """Time after the start during which no failure is reported. [year]"""
-    hectares: np.ndarray
-    """Area; 0: unknown. [ha]"""
-    erosion: np.ndarray
-    """Whether the work is erosion control, with a promised uplift."""
-    by_wind: np.ndarray
-    """Whether the erosion is by wind: checkerboards, stated or usual in the biome."""
-    lowest_cover: np.ndarray
-    """(site, 6) lowest field cover with each erosion grade, see :func:`lowest_covers`. [1]"""
+    begun: np.ndarray  # (cohort,) day on which each cohort was started, site after site; ascending within a site
+    share: np.ndarray  # (cohort,) share of the area of its site; 1 in all of a site [1]
+    edge: np.ndarray  # (site + 1,) cohorts of site k are those from `edge[k]` up to `edge[k + 1]`
+    start: np.ndarray  # day on which the first cohort was started
+    most_begun: np.ndarray  # day by which work had started on at least half of the area
+    uplift: np.ndarray  # promised uplift at maturity [cover fraction]
+    rate: np.ndarray  # rate of approach [1/year]
+    lag: np.ndarray  # lag before growth can be seen [year]
+    promised: np.ndarray  # whether the plan promises uplift
+    too_early: np.ndarray  # time after the start during which no failure is reported [year]
+    hectares: np.ndarray  # area; 0: unknown [ha]
+    erosion: np.ndarray  # whether the work is erosion control, with a promised uplift
+    by_wind: np.ndarray  # whether the erosion is by wind: checkerboards, stated or usual in the biome
+    lowest_cover: np.ndarray  # (site, 6) lowest field cover with each erosion grade, see `lowest_covers` [1]
     factor: np.ndarray
     """(site, 3) index cover per field cover: value, lower and upper end of its range; 1 where unknown. [1]"""
-    opens: np.ndarray
-    """Days from 1 January to the opening of the growing season. [day]"""
-    usual: np.ndarray
-    """(site, 3) length, peak and width of the usual season. [day]"""
+    opens: np.ndarray  # days from 1 January to the opening of the growing season [day]
+    usual: np.ndarray  # (site, 3) length, peak and width of the usual season [day]
 
     @classmethod
     def of(cls, sites: Sequence[Site]) -> "Plans":
-        """Columns of some sites.
-
-        Raises
-        ------
-        BadData
-            Days of cohorts do not ascend from the start, or their shares do not add up to 1; names the site.
+        """Columns of some sites; ``BadData`` names one whose cohorts do not ascend from its start or do not add up to
+        1.
         """
         cohorts = [_cohorts(site) for site in sites]
         seasons = [GrowingSeason.of(site) for site in sites]

@@ -10,8 +10,7 @@ from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
 from monitor.verdict.reasons import Reason
 
-DRY_SEASON_Z: Final = -1.0
-"""A season below this is dry. [standard deviation]"""
+DRY_SEASON_Z: Final = -1.0  # a season below this is dry [standard deviation]
 NORMAL_YEARS: Final = 15
 """Years of rain before the start that are requested for the normal. [year]"""
 MIN_NORMAL_YEARS: Final = 10
@@ -25,18 +24,12 @@ MIN_SHARE_ARRIVED: Final = 2 / 3
 class SeasonAnomaly(NamedTuple):
     """Rain of a season against the same days of the years before the work began."""
 
-    season: int
-    """Year in which the season opened."""
-    days: int
-    """Days compared, from the opening of the season. [day]"""
-    total: float | None
-    """Rain of these days; None: too few days are known. [mm]"""
-    normal: float | None
-    """Mean rain of the same days in earlier years; None: too few years are known. [mm]"""
-    z: float | None
-    """Difference of total and normal in standard deviations of the earlier years; None: unknown. [1]"""
-    years: int
-    """Number of earlier years compared."""
+    season: int  # year in which the season opened
+    days: int  # days compared, from the opening of the season [day]
+    total: float | None  # rain of these days; None: too few days are known [mm]
+    normal: float | None  # mean rain of the same days in earlier years; None: too few years are known [mm]
+    z: float | None  # difference of total and normal in standard deviations of the earlier years; None: unknown [1]
+    years: int  # number of earlier years compared
 
     @property
     def reason(self) -> Reason | None:
@@ -84,13 +77,9 @@ def season_anomaly(rain: DailyRain, season: GrowingSeason, *, start: date, as_of
     enough = known.size >= MIN_NORMAL_YEARS
     spread = float(known.std(ddof=1)) if enough else 0.0
     return SeasonAnomaly(
-        season=year,
-        days=arrived,
-        total=total,
-        normal=float(known.mean()) if enough else None,
-        z=None if total is None or not spread > 0 else (total - float(known.mean())) / spread,
-        years=int(known.size),
-    )
+        season=year, days=arrived, total=total, normal=float(known.mean()) if enough else None,
+        z=None if total is None or not spread > 0 else (total - float(known.mean())) / spread, years=int(known.size)
+    )  # fmt: skip
 
 
 def _opening(year: int, season: GrowingSeason) -> date:

@@ -178,7 +178,7 @@ SENTENCES = {
 
 
 def sentence(code: str, language: str) -> str:
-    """One plain sentence for a code.
+    """One plain sentence for a code; ``ValueError``: the code is unknown.
 
     Parameters
     ----------
@@ -188,10 +188,5 @@ def sentence(code: str, language: str) -> str:
     Returns
     -------
     str
-
-    Raises
-    ------
-    ValueError
-        The code is unknown.
     """
     return SENTENCES[Reason(code)][language == "zh"]

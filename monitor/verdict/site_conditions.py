@@ -19,27 +19,16 @@ from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Biome, Plan, Site
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.calibration import Calibration
-from monitor.verdict.detectability import (
-    MORE_SCENES,
-    STRIP_DRIFT,
-    STRIP_SCENE,
-    Detectability,
-    detectability,
-    in_words,
-)
+from monitor.verdict.detectability import MORE_SCENES, STRIP_DRIFT, STRIP_SCENE, Detectability, detectability, in_words
 
-REVISIT_DAYS: Final = 5
-"""Revisit time of Sentinel-2. [day]"""
+REVISIT_DAYS: Final = 5  # revisit time of Sentinel-2 [day]
 MAX_SEASONS_BEFORE: Final = 4
 """Seasons before the start above which more of them change little."""
 SCENE_STEPS: Final = (2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0)
 """Steps of the number of clear scenes a season: the next lower one is used."""
-SEEN_SCENES: Final = 3
-"""Scenes from which a season counts as seen."""
-MONTH_DAYS: Final = 365.25 / 12
-"""Mean length of a month. [day]"""
-MAX_HECTARES: Final = 16.0
-"""Area above which pixel noise no longer matters. [ha]"""
+SEEN_SCENES: Final = 3  # scenes from which a season counts as seen
+MONTH_DAYS: Final = 365.25 / 12  # mean length of a month [day]
+MAX_HECTARES: Final = 16.0  # area above which pixel noise no longer matters [ha]
 NO_VERDICT: Final = {
     "small": (
         "It will get no verdict: it holds fewer than ten pixels of 10 m. Join it with neighbours of the same start and "
@@ -136,22 +125,14 @@ class SiteConditions:
         unseen: bool = False, blind: str = "", strips: bool = False,
     ) -> "SiteConditions":  # fmt: skip
         return cls(
-            plan=site.plan,
-            biome=site.biome,
-            own_biome=site.own_biome,
-            south=site.geometry.centroid.y < 0,
+            plan=site.plan, biome=site.biome, own_biome=site.own_biome, south=site.geometry.centroid.y < 0,
             month=(site.start.month - 1) // 3 * 3 + 1,
             hectares=min(2.0 ** round(math.log2(max(site.hectares, 0.0625))), MAX_HECTARES),
-            parts=_cohorts_by_month(site),
-            before=min(max(before, 0), MAX_SEASONS_BEFORE),
+            parts=_cohorts_by_month(site), before=min(max(before, 0), MAX_SEASONS_BEFORE),
             scenes=max((step for step in SCENE_STEPS if step <= scenes), default=SCENE_STEPS[0]),
-            control=max(round(control, 1), 0.1),
-            alpha=alpha,
-            constants=constants,
-            unseen=unseen,
-            blind=blind,
-            strips=strips,
-        )
+            control=max(round(control, 1), 0.1), alpha=alpha, constants=constants, unseen=unseen, blind=blind,
+            strips=strips
+        )  # fmt: skip
 
     @property
     def improved(self) -> "dict[str, SiteConditions]":

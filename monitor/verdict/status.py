@@ -263,20 +263,10 @@ def _days(
     years, at = (day - plans.most_begun[site]) / 365.25, scenes.last_used(site, day)
     first, start = scenes.used_edge[site], plans.start[site]
     days = _Days(
-        site=site,
-        day=day,
-        start=start,
-        promised=plans.promised[site],
-        years=years,
-        n_scenes=scenes.count(site, day),
-        seen=at >= first,
-        at=np.maximum(at, 0),
-        first=first,
-        season=plans.locate(site, day)[0],
-        future=day < start,
-        early=years < plans.too_early[site],
-        known=day < start,
-    )
+        site=site, day=day, start=start, promised=plans.promised[site], years=years, n_scenes=scenes.count(site, day),
+        seen=at >= first, at=np.maximum(at, 0), first=first, season=plans.locate(site, day)[0], future=day < start,
+        early=years < plans.too_early[site], known=day < start
+    )  # fmt: skip
     return days._replace(known=days.seen & ~days.future & (days.latest(history.information, 0.0) > 0))
 
 
@@ -318,19 +308,13 @@ def _findings(
         failed_before = lost & (before >= days.first) & history.surely_failing[np.maximum(before, 0)]
     seen_to_fall = days.latest(history.loss_at_height, 0).astype(bool)
     return _Findings(
-        lost=lost,
-        loss=loss,
+        lost=lost, loss=loss,
         chance=loss_chance(days.latest(history.loss_now, 0.0), days.latest(history.loss_score, 0.0), age / 365.25),
-        failed_before=failed_before,
-        failing=days.known & days.latest(history.surely_failing, 0).astype(bool),
-        negative=days.known & days.latest(history.surely_negative, 0).astype(bool),
-        bar=bar,
-        guarded=guarded,
+        failed_before=failed_before, failing=days.known & days.latest(history.surely_failing, 0).astype(bool),
+        negative=days.known & days.latest(history.surely_negative, 0).astype(bool), bar=bar, guarded=guarded,
         sure_loss=lost & ~days.early & seen_to_fall & (loss >= loss_bar(alpha, c.disturbance_red)),
-        erosion=held >= c.confident,
-        unprotected=held >= erosion_bar(alpha),
-        erosion_chance=chance,
-    )
+        erosion=held >= c.confident, unprotected=held >= erosion_bar(alpha), erosion_chance=chance
+    )  # fmt: skip
 
 
 def _data(

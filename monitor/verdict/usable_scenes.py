@@ -31,36 +31,21 @@ class UsableScenes:
     them within the growing season. Days are counted from 1970-01-01.
     """
 
-    edge: np.ndarray
-    """(site + 1,) the acquisitions of site k are those from ``edge[k]`` up to ``edge[k + 1]``."""
-    day: np.ndarray
-    """(n,)"""
-    every: np.ndarray
-    """(n,) cover of the control. [1]"""
-    used: np.ndarray
-    """(m,) indices in `day` of those within the season, which the verdict uses."""
-    used_edge: np.ndarray
-    """(site + 1,) as `edge`, of the used ones."""
-    site: np.ndarray
-    """(m,) place of the site."""
-    used_day: np.ndarray
-    """(m,)"""
-    season: np.ndarray
-    """(m,) year in which the season opened."""
-    position: np.ndarray
-    """(m,) day within the season, from 1."""
-    cover: np.ndarray
-    """(m,) cover of the site. [1]"""
-    control: np.ndarray
-    """(m,) cover of the control. [1]"""
-    control_2: np.ndarray
-    """(m,) cover of the second ring; NaN: not seen. [1]"""
-    second: np.ndarray
-    """(m,) a second index, site minus control; NaN: not seen."""
-    clear: np.ndarray
-    """(m,) clear share of the site. [1]"""
-    reference: np.ndarray
-    """(m,) cover of the reference ground; NaN: not seen. [1]"""
+    edge: np.ndarray  # (site + 1,) the acquisitions of site k are those from `edge[k]` up to `edge[k + 1]`
+    day: np.ndarray  # (n,)
+    every: np.ndarray  # (n,) cover of the control [1]
+    used: np.ndarray  # (m,) indices in `day` of those within the season, which the verdict uses
+    used_edge: np.ndarray  # (site + 1,) as `edge`, of the used ones
+    site: np.ndarray  # (m,) place of the site
+    used_day: np.ndarray  # (m,)
+    season: np.ndarray  # (m,) year in which the season opened
+    position: np.ndarray  # (m,) day within the season, from 1
+    cover: np.ndarray  # (m,) cover of the site [1]
+    control: np.ndarray  # (m,) cover of the control [1]
+    control_2: np.ndarray  # (m,) cover of the second ring; NaN: not seen [1]
+    second: np.ndarray  # (m,) a second index, site minus control; NaN: not seen
+    clear: np.ndarray  # (m,) clear share of the site [1]
+    reference: np.ndarray  # (m,) cover of the reference ground; NaN: not seen [1]
 
     def count(self, site: np.ndarray, day: np.ndarray) -> np.ndarray:
         """Number of acquisitions of a site up to the end of a day, for (n,) entries of both."""
@@ -92,10 +77,8 @@ class UsableScenes:
 def usable_scenes(series: Series, plans: Plans, calibration: Calibration) -> UsableScenes:
     """Select the acquisitions of some sites that a verdict may use.
 
-    Raises
-    ------
-    BadData
-        Dates not strictly ascending, lengths that differ, or cover outside 0 to 1; names the site and the date.
+    Raises ``BadData``, which names the site and the date, where dates do not strictly ascend, lengths differ, or cover
+    is outside 0 to 1.
     """
     day = series.dates.astype("datetime64[D]").astype(np.int64)
     of = np.repeat(np.arange(len(plans.sites)), np.diff(series.edges))

@@ -35,12 +35,9 @@ POLICY: Final = (
 )
 """Content-Security-Policy of all pages: only their own style."""
 
-MAX_NOTE: Final = 2000
-"""Longest note. [characters]"""
-MAX_PHOTOS: Final = 3
-"""Photos of one answer; of one among many it is one."""
-LATER: Final = "later"
-"""Value of the form for an alert that is put off."""
+MAX_NOTE: Final = 2000  # longest note [characters]
+MAX_PHOTOS: Final = 3  # photos of one answer; of one among many it is one
+LATER: Final = "later"  # value of the form for an alert that is put off
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +59,9 @@ class Question:
     """One alert to answer."""
 
     news: AlertNews
-    number: int
-    """Number of its newest event."""
-    answered: tuple[date, Verdict] | None
-    """Day and finding of the answer that counts so far; None: no answer."""
-    chart: str = ""
-    """Growth chart of its site, SVG."""
+    number: int  # number of its newest event
+    answered: tuple[date, Verdict] | None  # day and finding of the answer that counts so far; None: no answer
+    chart: str = ""  # growth chart of its site, SVG
 
     @property
     def needs_reason(self) -> bool:
@@ -79,15 +73,11 @@ class Question:
 class SiteLine:
     """One site of a manager."""
 
-    site: Site
-    """In the episode of the assessment."""
-    assessment: Assessment | None
-    """None: not judged yet."""
-    alert: Alert | None
-    """One that is not resolved, else an answered one whose cause is still seen; None: no alert."""
+    site: Site  # in the episode of the assessment
+    assessment: Assessment | None  # None: not judged yet
+    alert: Alert | None  # one that is not resolved, else an answered one whose cause is still seen; None: no alert
     progress: Progress | None = None
-    chart: str = ""
-    """Growth chart, SVG."""
+    chart: str = ""  # growth chart, SVG
     page: str | None = None
 
     @property
@@ -129,19 +119,12 @@ def form_page(
         of_all = {problem for problem in one.problems if said[problem] == len(entered) > 1}  # as a long note
         wrong += [problem if home is None or problem in of_all else f"{name}{problem}" for problem in one.problems]
     return _render(
-        "form.html",
-        language,
+        "form.html", language,
         asked=[_asked(question, entered.get(question.news.alert.id, Entered()), language) for question in questions],
-        note=next((one.note for one in entered.values()), ""),
-        recorded=recorded,
-        problems=list(dict.fromkeys(wrong)),
-        home=home,
-        verdicts=[*Verdict, *([LATER] if home else [])],
-        reasons=list(FalseAlarmReason),
-        photos=range(1, (1 if home else MAX_PHOTOS) + 1),
-        max_note=MAX_NOTE,
-        megabytes=MAX_PHOTO_BYTES // 1_000_000,
-    )
+        note=next((one.note for one in entered.values()), ""), recorded=recorded, problems=list(dict.fromkeys(wrong)),
+        home=home, verdicts=[*Verdict, *([LATER] if home else [])], reasons=list(FalseAlarmReason),
+        photos=range(1, (1 if home else MAX_PHOTOS) + 1), max_note=MAX_NOTE, megabytes=MAX_PHOTO_BYTES // 1_000_000
+    )  # fmt: skip
 
 
 def _asked(question: Question, entered: Entered, language: words.Language) -> dict[str, Any]:
@@ -149,25 +132,17 @@ def _asked(question: Question, entered: Entered, language: words.Language) -> di
     news = question.news
     latitude, longitude = look_at(news.site, news.patch)
     return {
-        "name": words.site_name(news.site, language),
-        "id": without_invisible(news.site.id),
-        "area": words.area(news.site.hectares, language),
-        "alert": news.alert,
+        "name": words.site_name(news.site, language), "id": without_invisible(news.site.id),
+        "area": words.area(news.site.hectares, language), "alert": news.alert,
         "status": words.shown_status(news.site, news.assessment.status),
         "level": words.ALERT_LEVEL_NAMES[news.alert.level][language],
-        "cause": words.cause(news.alert.rule, news.alert.level, language),
-        "finding": finding(news, language),
-        "observed": news.assessment.last_observed,
-        "where": where(news, language),
+        "cause": words.cause(news.alert.rule, news.alert.level, language), "finding": finding(news, language),
+        "observed": news.assessment.last_observed, "where": where(news, language),
         "position": position(latitude, longitude),
-        "map": map_link(latitude, longitude, words.site_name(news.site, language)),
-        "page": news.page,
-        "answered": question.answered,
-        "number": question.number,
-        "needs_reason": question.needs_reason,
-        "chart": Markup(question.chart),
-        "entered": entered,
-    }
+        "map": map_link(latitude, longitude, words.site_name(news.site, language)), "page": news.page,
+        "answered": question.answered, "number": question.number, "needs_reason": question.needs_reason,
+        "chart": Markup(question.chart), "entered": entered
+    }  # fmt: skip
 
 
 def my_sites_page(lines: Sequence[SiteLine], language: words.Language, *, name: str, home: str) -> str:
@@ -179,10 +154,7 @@ def my_sites_page(lines: Sequence[SiteLine], language: words.Language, *, name: 
     groups = {key: [line for line in lines if line.group == key] for key in ("answer", "look", "nothing")}
     statuses, total = Counter(line.status for line in lines), sum(line.site.hectares for line in lines)
     return _render(
-        "my_sites.html",
-        language,
-        name=without_invisible(name),
-        home=home,
+        "my_sites.html", language, name=without_invisible(name), home=home,
         groups=[
             (
                 key,
@@ -191,15 +163,11 @@ def my_sites_page(lines: Sequence[SiteLine], language: words.Language, *, name: 
             )
             for key, group in groups.items()
         ],
-        n=len(lines),
-        area=words.area(total, language, both=True),
-        as_of=max((one.as_of for one in assessed), default=None),
-        seen=max(seen, default=None),
-        bar=_bar(statuses, order),
-        quiet=Counter(words.STATUS_NAMES[one.status][language] for one in groups["nothing"]),
-        n_open=len(groups["answer"]),
-        n_places=len(groups["answer"]) + len(groups["look"]),
-    )
+        n=len(lines), area=words.area(total, language, both=True),
+        as_of=max((one.as_of for one in assessed), default=None), seen=max(seen, default=None),
+        bar=_bar(statuses, order), quiet=Counter(words.STATUS_NAMES[one.status][language] for one in groups["nothing"]),
+        n_open=len(groups["answer"]), n_places=len(groups["answer"]) + len(groups["look"])
+    )  # fmt: skip
 
 
 def _line(line: SiteLine, language: words.Language) -> dict[str, Any]:

@@ -8,8 +8,7 @@ from typing import Final
 from monitor.alerts.channels.trust import system_trust
 from monitor.errors import BadConfiguration, TryLater
 
-TIMEOUT: Final = 10.0
-"""Longest time to wait for a connection. [s]"""
+TIMEOUT: Final = 10.0  # longest time to wait for a connection [s]
 
 
 def certificate_end(host: str, port: int) -> datetime:

@@ -20,8 +20,7 @@ from monitor.alerts.channels.http_client import HttpClient
 from monitor.alerts.channels.messenger import as_json, fitted, json_size, post
 
 DINGTALK_URL: Final = "https://oapi.dingtalk.com/robot/send"
-MAX_MESSAGE_BYTES: Final = 20_000
-"""Longest request [1]_. [byte]"""
+MAX_MESSAGE_BYTES: Final = 20_000  # longest request [1]_ [byte]
 REFUSED: Final = frozenset({40035, 400105, 430101, 430102, 430103, 430104, 460101})
 """Codes that refuse this message: its parameters, type, links, content or length. Others are of the robot or pass."""
 

@@ -20,8 +20,7 @@ from monitor.alerts.channels.http_client import HttpClient
 from monitor.alerts.channels.messenger import as_json, fitted, json_size, post
 
 FEISHU_URL: Final = "https://open.feishu.cn/open-apis/bot/v2/hook"
-MAX_REQUEST_BYTES: Final = 20_480
-"""Longest request [1]_. [byte]"""
+MAX_REQUEST_BYTES: Final = 20_480  # longest request [1]_ [byte]
 REFUSED: Final = frozenset({9499})
 """Code that refuses this message: its form [1]_. Others are of the bot (19021, 19022, 19024) or pass (11232)."""
 

@@ -24,10 +24,8 @@ from monitor.imagery.fetch_errors import FetchRefused
 
 DEADLINE: Final = 20.0
 """Longest time of a request, without the look-up of the host's name. [s]"""
-CONNECT_TIMEOUT: Final = 5.0
-"""Longest time to connect to one IP address. [s]"""
-MAX_RESPONSE_BYTES: Final = 2**16
-"""The rest of a longer body is not read. [byte]"""
+CONNECT_TIMEOUT: Final = 5.0  # longest time to connect to one IP address [s]
+MAX_RESPONSE_BYTES: Final = 2**16  # the rest of a longer body is not read [byte]
 
 _NOTHING_SENT: Final = (NewConnectionError, ConnectTimeoutError, SSLError, socket.gaierror, UnicodeError)
 """Errors before anything was sent; the last one of a host name that is too long."""
@@ -69,15 +67,10 @@ class HttpClient:
     def request(
         self, method: str, url: str, *, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> HttpResponse:
-        """Make one request, without retries; errors name the host, but never the rest of the address, which may be
-        secret.
+        """Make one request, without retries; errors name the host, never the rest of the address, which may be secret.
 
-        Raises
-        ------
-        Unreachable
-            The host is refused, down or not trusted; nothing was sent.
-        NotDelivered
-            No complete response came in time, or it is a redirect.
+        Raises `Unreachable` where the host is refused, down or not trusted and nothing was sent, and `NotDelivered`
+        where no complete response came in time, or a redirect.
         """
         parts = parse_url(url)
         server = f"{parts.scheme}://{parts.netloc}"

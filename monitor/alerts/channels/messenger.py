@@ -10,8 +10,7 @@ from monitor.alerts.channels.channel import Message, NotDelivered, Undeliverable
 from monitor.alerts.channels.http_client import HttpClient
 from monitor.sites.names import without_invisible
 
-CUT: Final = "…"
-"""Ends a text that was cut."""
+CUT: Final = "…"  # ends a text that was cut
 MAX_CLUSTER: Final = 32
 """Longest sequence of code points that is treated as one character. [code points]"""
 

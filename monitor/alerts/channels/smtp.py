@@ -17,8 +17,7 @@ from monitor.sites.names import without_invisible
 
 STEP_TIMEOUT: Final = 30.0
 """Longest time without a byte from the server, until it is given the mail. [s]"""
-MAIL_DEADLINE: Final = 60.0
-"""Longest time to connect, and to send one mail. [s]"""
+MAIL_DEADLINE: Final = 60.0  # longest time to connect, and to send one mail [s]
 MAX_REPLY_LINES: Final = 200
 """Longest reply of a server, whose lines smtplib limits; a reply has a few. [line]"""
 TLS_PORT: Final = 465
@@ -56,13 +55,9 @@ class Smtp:
     """Sends mails through one server. The connection is reused for further mails, and reopened when it was dropped.
 
     Port 465 is encrypted from the first byte; with `starttls` the connection must be encrypted, with a certificate that
-    the system trusts. An empty `user`: no login. Limits of time are in seconds.
-
-    Raises
-    ------
-    BadConfiguration
-        The sender is not a mail address, user or password is not ASCII, or the password would be sent without
-        encryption to another host.
+    the system trusts. An empty `user`: no login. Limits of time are in seconds. Raises ``BadConfiguration`` where the
+    sender is not a mail address, user or password is not ASCII, or the password would be sent without encryption to
+    another host.
     """
 
     def __init__(
@@ -86,13 +81,9 @@ class Smtp:
     def send(self, message: Message, recipient: str) -> str:
         """Send a message to a mail address; returns the answer of the server.
 
-        Raises
-        ------
-        NotDelivered
-            The server refuses the sender, wants the mail later, or did not confirm it. `Unreachable`: it is down, not
-            trusted, offers no encryption, or refuses the login.
-        Undeliverable
-            The server refuses the recipient or the mail, or the recipient is not a mail address.
+        Raises `NotDelivered` where the server refuses the sender, wants the mail later, or did not confirm it
+        (`Unreachable`: it is down, not trusted, offers no encryption, or refuses the login), and `Undeliverable` where
+        it refuses the recipient or the mail, or the recipient is not a mail address.
         """
         try:
             to = parse_address(recipient).addr_spec

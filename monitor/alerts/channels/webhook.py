@@ -18,8 +18,7 @@ from monitor.alerts.channels.channel import Message, NotDelivered, Undeliverable
 from monitor.alerts.channels.http_client import HttpClient
 from monitor.errors import BadConfiguration
 
-PREFIX: Final = "whsec_"
-"""Prefix of a secret in base64."""
+PREFIX: Final = "whsec_"  # prefix of a secret in base64
 _WAITS: Final = frozenset({401, 403, 404, 405, 407, 408, 421, 425, 429})
 """Statuses 4xx after which the message waits: the receiver is busy, or the operator can correct address or secret."""
 
@@ -41,12 +40,8 @@ class Webhook:
     def send(self, message: Message, recipient: str) -> str:
         """Post the record of a message; its id is the idempotency key, the same at every attempt.
 
-        Raises
-        ------
-        NotDelivered
-            No answer, a redirect, status 5xx, or a status that says that it may work later.
-        Undeliverable
-            Another status 4xx: the receiver refuses the message.
+        Raises `NotDelivered` without an answer, for a redirect, status 5xx, or a status that says that it may work
+        later, and `Undeliverable` for another status 4xx: the receiver refuses the message.
         """
         body = json.dumps(dict(message.record), ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace")
         sent = str(int(self._clock()))

@@ -15,8 +15,7 @@ from monitor.alerts.channels.http_client import HttpClient
 from monitor.alerts.channels.messenger import fitted, post
 
 WECOM_URL: Final = "https://qyapi.weixin.qq.com/cgi-bin/webhook/send"
-MAX_TEXT_BYTES: Final = 2_048
-"""Longest text of a message [1]_. [byte]"""
+MAX_TEXT_BYTES: Final = 2_048  # longest text of a message [1]_ [byte]
 REFUSED: Final = frozenset({40008, 40033, 40035, 40058, 44004, 45002})
 """Codes that refuse this message: its type, characters, parameters or length [2]_. Others are of the robot or pass."""
 

@@ -38,19 +38,13 @@ def compose_alert(news: AlertNews, *, id: str, time: datetime, follows: str | No
     )
     plain = render("alert.txt", language, **context)
     return Message(
-        id=id,
-        time=time,
-        language=language,
-        subject=subject,
-        text=plain,
+        id=id, time=time, language=language, subject=subject, text=plain,
         brief=render("alert_brief.txt", language, **context, subject=subject).strip(),
-        links=render("alert_links.txt", language, **context).strip(),
-        html=render("alert.html", language, **context),
+        links=render("alert_links.txt", language, **context).strip(), html=render("alert.html", language, **context),
         picture=side_by_side(pictures) if pictures else None,
-        attachments=() if resolved else attachments(news.site, news.patch, language),
-        follows=follows,
-        record=_record(news, context, id=id, language=language, subject=subject, plain=plain),
-    )
+        attachments=() if resolved else attachments(news.site, news.patch, language), follows=follows,
+        record=_record(news, context, id=id, language=language, subject=subject, plain=plain)
+    )  # fmt: skip
 
 
 def steps(news: AlertNews, language: Language) -> tuple[str, ...]:
@@ -66,26 +60,14 @@ def _context(news: AlertNews, language: Language) -> dict[str, Any]:
     name = words.site_name(site, language)
     resolved = news.event is AlertEvent.RESOLVED
     return {
-        "name": name,
-        "short_name": short(name),
-        "id": without_invisible(site.id),
-        "label": label(news, language),
+        "name": name, "short_name": short(name), "id": without_invisible(site.id), "label": label(news, language),
         "colour": GREEN if resolved else RED if news.alert.level is AlertLevel.RED else AMBER,
-        "what": what(news, language),
-        "day": words.day(news.day, language),
-        "change": change(news, language),
-        "finding": finding(news, language),
-        "where": where(news, language),
-        "position": position(latitude, longitude),
-        "map": map_link(latitude, longitude, name),
-        "steps": steps(news, language),
-        "page": news.page,
-        "answer": None if resolved else news.answer,
-        **_pictures(news, language),
-        "rows": _rows(news, language),
-        "notes": _notes(news, language),
-        "attached": not resolved,
-    }
+        "what": what(news, language), "day": words.day(news.day, language), "change": change(news, language),
+        "finding": finding(news, language), "where": where(news, language), "position": position(latitude, longitude),
+        "map": map_link(latitude, longitude, name), "steps": steps(news, language), "page": news.page,
+        "answer": None if resolved else news.answer, **_pictures(news, language), "rows": _rows(news, language),
+        "notes": _notes(news, language), "attached": not resolved
+    }  # fmt: skip
 
 
 def _shown_pictures(news: AlertNews) -> list[SitePicture]:
@@ -192,18 +174,10 @@ def _record(
     """JSON values of the message; null instead of NaN and infinity."""
     latitude, longitude = words.coordinates(news.site)
     return {
-        "id": f"{news.alert.id}/{news.number}",
-        "message_id": id,
-        "event": news.event.value,
-        "day": news.day.isoformat(),
-        "alert": msgspec.to_builtins(news.alert),
+        "id": f"{news.alert.id}/{news.number}", "message_id": id, "event": news.event.value,
+        "day": news.day.isoformat(), "alert": msgspec.to_builtins(news.alert),
         "site": {"id": news.site.id, "name": context["name"], "latitude": latitude, "longitude": longitude},
-        "patch": None if news.patch is None else msgspec.to_builtins(news.patch),
-        "language": language,
-        "subject": subject,
-        "text": plain,
-        "map": context["map"],
-        "page": news.page,
-        "answer": context["answer"],
-        "assessment": assessment_to_json(news.assessment),
-    }
+        "patch": None if news.patch is None else msgspec.to_builtins(news.patch), "language": language,
+        "subject": subject, "text": plain, "map": context["map"], "page": news.page, "answer": context["answer"],
+        "assessment": assessment_to_json(news.assessment)
+    }  # fmt: skip

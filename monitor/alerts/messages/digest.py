@@ -22,8 +22,7 @@ BRIEF_BYTES: Final = 1_900
 PLAIN_BYTES: Final = 66_000
 """Length of the plain text up to which it has positions and links to maps and pages, and failing that names: as base 64
 it fills a mail of 100 KB. [byte]"""
-MAX_SITE: Final = 24
-"""Longest name in a list. [characters]"""
+MAX_SITE: Final = 24  # longest name in a list [characters]
 
 
 def compose_digest(
@@ -52,14 +51,9 @@ def compose_digest(
         alerts = [_entry(number, item, language, names=False) for number, item in enumerate(ordered, 1)]
         plain = render("digest.txt", language, intro=intro, alerts=alerts, full=False, head=last)
     return Message(
-        id=id,
-        time=time,
-        language=language,
-        subject=subject,
-        text=plain,
+        id=id, time=time, language=language, subject=subject, text=plain,
         brief=_brief(intro, alerts, language, brief_bytes - len(f"\n{last}".encode()) if last else brief_bytes),
-        links=last,
-        html=render("digest.html", language, subject=subject, intro=intro, alerts=alerts, head=last),
+        links=last, html=render("digest.html", language, subject=subject, intro=intro, alerts=alerts, head=last),
         record={
             "message_id": id, "event": "digest", "language": language, "subject": subject, "text": plain, **counts,
             "chain_head": head and head.hash,
@@ -70,7 +64,7 @@ def compose_digest(
                 }
                 for item, entry in zip(ordered, alerts, strict=True)
             ],
-        },
+        }
     )  # fmt: skip
 
 

@@ -13,8 +13,7 @@ from monitor.verdict.lots import RED_AT_HALF, WATCH_AT_HALF, WATCH_LATE_AT_HALF
 
 Payload = Mapping[str, Any]
 
-MAX_LISTED: Final = 50
-"""Lots that a message describes, at most."""
+MAX_LISTED: Final = 50  # lots that a message describes, at most
 
 
 def lot_lines(payloads: Sequence[Payload], language: Language) -> tuple[list[str], dict[str, object]]:

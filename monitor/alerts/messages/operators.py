@@ -25,8 +25,7 @@ class Link(NamedTuple):
     address: str
 
 
-MAX_LISTED: Final = 200
-"""Sites that a message names, at most."""
+MAX_LISTED: Final = 200  # sites that a message names, at most
 MAX_ESCALATED: Final = 50
 """Alerts that a message describes with their links, at most."""
 MAX_BRIEF_LINES: Final = 6
@@ -87,16 +86,10 @@ def _bilingual(
     links = [*links[: how_many_fit(links, BRIEF_BYTES // 2)], *heads]
     subject = " / ".join(part["subject"] for part in parts)
     return Message(
-        id=id,
-        time=time,
-        language=parts[-1]["language"],
-        subject=subject,
-        text=f"{plain}\n",
-        brief="\n\n".join(brief),
-        links="\n".join(links),
-        html=render("operators.html", parts[-1]["language"], subject=subject, parts=parts),
-        record=record | {"subject": subject, "text": plain},
-    )
+        id=id, time=time, language=parts[-1]["language"], subject=subject, text=f"{plain}\n", brief="\n\n".join(brief),
+        links="\n".join(links), html=render("operators.html", parts[-1]["language"], subject=subject, parts=parts),
+        record=record | {"subject": subject, "text": plain}
+    )  # fmt: skip
 
 
 def _first_lines(lines: Sequence[str | Link]) -> list[str]:

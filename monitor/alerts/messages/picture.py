@@ -12,15 +12,12 @@ from monitor.cube.context_pictures import Stretch, for_the_eye, stretch_of
 
 PANEL: Final = 320
 """Width and largest height of each picture: sharp on a phone, where both fill its width. [pixel]"""
-VIEW: Final = 2.0
-"""Width of the ground shown, relative to the site. [1]"""
+VIEW: Final = 2.0  # width of the ground shown, relative to the site [1]
 MIN_VIEW_METRES: Final = 500.0
 MIN_VIEW_PIXELS: Final = 40
 """Least ground shown: a smaller site is shown with more of its surroundings. [m], [pixel]"""
-GAP: Final = 8
-"""Between the two. [pixel]"""
-MAX_BYTES: Final = 35_000
-"""Largest file, about a third of a mail. [byte]"""
+GAP: Final = 8  # between the two [pixel]
+MAX_BYTES: Final = 35_000  # largest file, about a third of a mail [byte]
 PAPER: Final = (255, 255, 255)
 NOT_SEEN: Final = (205, 202, 198)
 OUTLINE: Final = (255, 255, 255)

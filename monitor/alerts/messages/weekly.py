@@ -24,15 +24,13 @@ from monitor.day_in_words import near_day_in_words as _day
 from monitor.sites.site import Site
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 
-WEEK: Final = 7
-"""[day]"""
+WEEK: Final = 7  # [day]
 OLD_DAYS: Final = 30
 """Age of the last usable scene from which it is stated in words. [day]"""
 SECTIONS: Final = ("unanswered", "later", "answered", "lagging", "unseen", "improving", "on_track", "undecided")
 """In the order of the brief; the last two are a line each."""
 IN_ONE_LINE: Final = ("on_track", "undecided")
-SUBJECT: Final = ("unanswered", "lagging", "unseen", "improving")
-"""Sections that the subject counts."""
+SUBJECT: Final = ("unanswered", "lagging", "unseen", "improving")  # sections that the subject counts
 MAX_ROWS: Final = 80
 """Sites with a row each, at most; the others of their section are named in one line."""
 MAX_NAMED: Final = 5
@@ -162,16 +160,10 @@ def compose_weekly(
         "page": address, "chain_head": head and head.hash, "text": plain,
     }  # fmt: skip
     return Message(
-        id=id,
-        time=time,
-        language=language,
-        subject=subject,
-        text=plain,
+        id=id, time=time, language=language, subject=subject, text=plain,
         brief=_brief(subject, by_section, day, language, BRIEF_BYTES - len("\n".join(links).encode())),
-        links="\n".join(links),
-        html=render("weekly.html", language, **context),
-        record=record,
-    )
+        links="\n".join(links), html=render("weekly.html", language, **context), record=record
+    )  # fmt: skip
 
 
 def share_of_plan(a: Assessment, language: Language) -> list[str]:

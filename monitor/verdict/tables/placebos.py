@@ -31,14 +31,10 @@ class PlaceboConstants(NamedTuple):
 def constants_from(path: Path, sites: Sequence[Site], observed: Mapping[str, Series]) -> PlaceboConstants:
     """Set the constants of each biome on the placebos of a file.
 
-    Placebos are taken for ground of the biome, and get the plans of its sites in turn, since the evidence at which
     Placebos are taken for ground of the biome, and get the plans of its sites (with their series `observed`) in turn,
-    since the evidence at which failure turns red depends on the plan.
-
-    Raises
-    ------
-    BadData
-        See :func:`monitor.verdict.tables.series.read_placebos`; or a placebo is one of the sites, or none can be used.
+    since the evidence at which failure turns red depends on the plan. Raises ``BadData`` as
+    :func:`monitor.verdict.tables.series.read_placebos` does, where a placebo is one of the sites, and where none can be
+    used.
     """
     table = read_placebos(path)
     _refuse_sites(path, table.series, observed)

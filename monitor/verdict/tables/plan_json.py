@@ -20,8 +20,7 @@ from monitor.verdict.reasons import BACKGROUND, Reason
 
 LEAST_CONSTANT, MAX_CONSTANT = 1e-6, 1e6
 """Smallest value of a constant that is above 0, and largest magnitude of any."""
-MAX_BUDGETS: Final = 50
-"""Most pairs of budget and boundary."""
+MAX_BUDGETS: Final = 50  # most pairs of budget and boundary
 MAX_SOURCE: Final = 1000
 """Longest text of where constants come from. [characters]"""
 ASCENDING: Final[Mapping[type, Sequence[tuple[tuple[str, ...], float, float]]]] = {
@@ -83,10 +82,7 @@ def plan_json(
 def calibration_of(given: Any, where: str) -> Calibration | None:
     """The constants of a published plan; None where it has none.
 
-    Raises
-    ------
-    BadData
-        A constant is missing, unknown, of another type, or a number that it cannot be.
+    Raises ``BadData`` where a constant is missing, unknown, of another type, or a number that it cannot be.
     """
     constants = record_of(given, Calibration, where)
     if constants is None:
@@ -123,13 +119,7 @@ def _check_constant(number: float, default: float, where: str) -> None:
 
 
 def reasons_of(given: Any) -> tuple[str, ...]:
-    """The reasons of a published plan that come from rain, terrain and pixels.
-
-    Raises
-    ------
-    BadData
-        It is not a list of such reasons.
-    """
+    """The reasons of a published plan that come from rain, terrain and pixels; ``BadData``: not a list of such."""
     codes = [reason.value for reason in BACKGROUND]
     if given is None:
         return ()
@@ -142,10 +132,8 @@ def reasons_of(given: Any) -> tuple[str, ...]:
 def record_of[T](given: Any, record: type[T], where: str) -> T | None:
     """A dataclass of an object of a published plan; None where it is null.
 
-    Raises
-    ------
-    BadData
-        A member is missing, unknown or of another type, or its numbers do not ascend within :data:`ASCENDING`.
+    Raises ``BadData`` where a member is missing, unknown or of another type, or numbers do not ascend within
+    :data:`ASCENDING`.
     """
     if given is None:
         return None

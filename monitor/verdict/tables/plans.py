@@ -53,8 +53,7 @@ PUBLISHED: Final = (
     Column("calibration_hash"), Column("series_digest"), *JSON_COLUMNS,
 )  # fmt: skip
 """Members of a published plan that a table of plans does not have."""
-DEFAULT_ALPHA: Final = 0.05
-"""False-alarm budget of a site that states none. [1]"""
+DEFAULT_ALPHA: Final = 0.05  # false-alarm budget of a site that states none [1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,38 +61,24 @@ class SitePlan:
     """A site with its plan, and whatever else a verdict on it uses beside its series."""
 
     site: Site
-    alpha: float = DEFAULT_ALPHA
-    """False-alarm budget of the episode. [1]"""
+    alpha: float = DEFAULT_ALPHA  # false-alarm budget of the episode [1]
     episode: int = 1
-    as_of: date | None = None
-    """Day of the published verdict; None: the plan is not of a published verdict."""
-    calibration: Calibration | None = None
-    """Constants of the published verdict; None: those of the command."""
-    calibration_hash: str = ""
-    """Hash of the constants of the published verdict, those of the code included."""
-    series_digest: str = ""
-    """:attr:`monitor.verdict.assessment.Series.digest` of the published series."""
-    background: tuple[str, ...] = ()
-    """Reasons of the published verdict that come from rain, terrain and pixels."""
-    field_factor: FieldFactor | None = None
-    """Index cover per field cover; None: unknown."""
-    failing_area: FailingHectares | None = None
-    """Failing area of the published verdict, from pixels."""
-    loss_ground: LossGround | None = None
-    """Area and neighbours of a sudden loss of the published verdict."""
+    as_of: date | None = None  # day of the published verdict; None: the plan is not of a published verdict
+    calibration: Calibration | None = None  # constants of the published verdict; None: those of the command
+    calibration_hash: str = ""  # hash of the constants of the published verdict, those of the code included
+    series_digest: str = ""  # `monitor.verdict.assessment.Series.digest` of the published series
+    background: tuple[str, ...] = ()  # reasons of the published verdict that come from rain, terrain and pixels
+    field_factor: FieldFactor | None = None  # index cover per field cover; None: unknown
+    failing_area: FailingHectares | None = None  # failing area of the published verdict, from pixels
+    loss_ground: LossGround | None = None  # area and neighbours of a sudden loss of the published verdict
 
 
 def read_plans(source: Path | Given, biomes: Mapping[str, Biome] | None = None) -> dict[str, SitePlan]:
     """Read sites with their plans; a missing number is the default of the intervention, biome and subtype.
 
     The file is CSV, Parquet or JSON (an object or a list of objects). `biomes` may be named beside the built-in ones; a
-    published plan defines its biome itself.
-
-    Raises
-    ------
-    BadData
-        The file cannot be read, a column is missing or unknown, a name is unknown, or a number is out of range; names
-        the site.
+    published plan defines its biome itself. Raises ``BadData``, which names the site, where the file cannot be read, a
+    column is missing or unknown, a name is unknown, or a number is out of range.
     """
     columns = (*COLUMNS, *PUBLISHED)
     tabular = isinstance(source, Path) and source.suffix.lower() != ".json"
@@ -129,18 +114,13 @@ def _site_plan(
     factor = record_of(published["field_factor"], FieldFactor, "field_factor")
     site = _site(name, row, numbers, published["biome_definition"], biomes)
     return SitePlan(
-        site=site,
-        alpha=_alpha(numbers["alpha"], constants or Calibration()),
-        episode=int(numbers["episode"] or 1),
-        as_of=row["as_of"],
-        calibration=constants,
-        calibration_hash=row["calibration_hash"],
-        series_digest=row["series_digest"],
-        background=reasons_of(published["background"]),
+        site=site, alpha=_alpha(numbers["alpha"], constants or Calibration()), episode=int(numbers["episode"] or 1),
+        as_of=row["as_of"], calibration=constants, calibration_hash=row["calibration_hash"],
+        series_digest=row["series_digest"], background=reasons_of(published["background"]),
         failing_area=record_of(published["failing_area"], FailingHectares, "failing_area"),
         loss_ground=record_of(published["loss_ground"], LossGround, "loss_ground"),
-        field_factor=factor or biome_of(site).field_factor,
-    )
+        field_factor=factor or biome_of(site).field_factor
+    )  # fmt: skip
 
 
 def _site(

@@ -60,11 +60,9 @@ def read_series(source: Path | Given, *, control: bool = True, empty: bool = Fal
     clearest counts, of equally clear ones with different names (`scene`) the first. With `control` that column is
     required; with `empty` there may be no rows, as in the published series of a site without any scene.
 
-    Raises
-    ------
-    BadData
-        The file cannot be read, a column is missing or unknown, a value is not a date, number or fraction, or one date
-        has two different rows of which none is clearer; names the row. Or a control is the site itself.
+    Raises ``BadData``, which names the row, where the file cannot be read, a column is missing or unknown, a value is
+    not a date, number or fraction, or one date has two different rows of which none is clearer; also where a control is
+    the site itself.
     """
     columns = [column._replace(required=column.required or (control and column is CONTROL)) for column in COLUMNS]
     table = read(source, columns, empty=empty)

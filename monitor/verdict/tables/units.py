@@ -10,13 +10,7 @@ import xarray as xr
 from shapely.geometry import Point
 
 from monitor.controls.control_means import control_mean
-from monitor.controls.selection import (
-    MAX_YEARLY_DIFFERENCE,
-    MIN_SELECTION_SCENES,
-    MIN_UNITS,
-    Unit,
-    select_units,
-)
+from monitor.controls.selection import MAX_YEARLY_DIFFERENCE, MIN_SELECTION_SCENES, MIN_UNITS, Unit, select_units
 from monitor.errors import BadData
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.names import shown
@@ -33,12 +27,9 @@ COLUMNS: Final = (Column("site", "id", True), DATE, Column("unit", "id", True), 
 class Units(NamedTuple):
     """The control units of one site."""
 
-    cover: np.ndarray
-    """(scene, unit) mean cover, NaN where not seen. [1]"""
-    dates: np.ndarray
-    """(scene,) datetime64[D], ascending."""
-    names: tuple[str, ...]
-    """Id of each unit."""
+    cover: np.ndarray  # (scene, unit) mean cover, NaN where not seen [1]
+    dates: np.ndarray  # (scene,) datetime64[D], ascending
+    names: tuple[str, ...]  # id of each unit
 
 
 def read_units(path: Path) -> tuple[dict[str, Units], dict[str, int]]:
@@ -67,19 +58,15 @@ def read_units(path: Path) -> tuple[dict[str, Units], dict[str, int]]:
 def compare_with_units(
     observed: Mapping[str, Series], plans: Mapping[str, SitePlan], path: Path
 ) -> tuple[dict[str, Series], dict[str, int], list[str]]:
-    """The series with the control ground of the units in a file.
+    """The series with the control ground of the units in a file; the covers that were set to 0 or 1, by site; and
+    notes.
 
-    Units are matched by their cover before the start, see :func:`monitor.controls.selection.select_units`. Of the
     Units are matched by their cover before the start, see :func:`monitor.controls.selection.select_units`. Of the
     matched ones, a unit that changed alone and, year by year, the third that rose most do not count, see
-    :func:`monitor.controls.control_means.control_mean`. A control that a series has already is replaced. Also returns
-    how many cover values were set to 0 or 1, by site, and notes in words.
+    :func:`monitor.controls.control_means.control_mean`. A control that a series has already is replaced.
 
-    Raises
-    ------
-    BadData
-        See :func:`read_units`; units of an unknown site; a site with neither units nor a control; a unit that is the
-        site itself; no scene by which the units can be matched.
+    Raises ``BadData`` where a unit has two different rows for one date; for units of an unknown site, a site with
+    neither units nor a control, a unit that is the site itself, and without a scene by which the units can be matched.
     """
     units, clipped = read_units(path)
     if unknown := sorted(units.keys() - observed.keys()):
