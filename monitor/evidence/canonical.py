@@ -55,14 +55,11 @@ def representable(value: Any) -> Any:
         return {"$text": _escaped(value)} if _has_lone_surrogate(value) else value
     if isinstance(value, float) and not math.isfinite(value):
         return {"$number": "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"}
-    if isinstance(value, int | float) and abs(value) > LARGEST_INTEGER and not _has_exponent(value):
+    if isinstance(value, float) and abs(value) >= _EXPONENT_FROM:
+        return value  # written with an exponent, and so read as a float again
+    if isinstance(value, int | float) and abs(value) > LARGEST_INTEGER:
         return {"$number": str(int(value))}
     return value
-
-
-def _has_exponent(value: object) -> bool:
-    """Whether a large number is written with an exponent, and so is read as a float again."""
-    return isinstance(value, float) and abs(value) >= _EXPONENT_FROM
 
 
 def _key(key: str) -> str:

@@ -76,7 +76,6 @@ def write_container(path: Path, members: Iterable[tuple[str, bytes]], key: "Ed25
 
 
 def _write(file: Any, members: Iterable[tuple[str, bytes]], sign: Callable[[bytes], bytes]) -> None:
-    """Write a pack to a file."""
     digests: dict[str, str] = {}
     with zipfile.ZipFile(file, "w") as archive:
         for name, content in members:

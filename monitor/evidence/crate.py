@@ -134,7 +134,6 @@ def crate_metadata(assessment: Mapping[str, Any], members: Iterable[str]) -> byt
 
 
 def _part(name: str) -> dict[str, Any]:
-    """Entity of a file, or of a folder."""
     title_of(name)
     title, media_type, about = MEMBERS[name]
     kind = "Dataset" if name.endswith("/") else "File"

@@ -68,7 +68,6 @@ class Difference:
     recomputed: Any
 
     def __str__(self) -> str:
-        """One line for people."""
         where = f"{self.step} {self.scene}".rstrip()
         return f"{where}: {self.variable} is {_shown(self.recorded)} as recorded, {_shown(self.recomputed)} recomputed"
 

@@ -47,7 +47,7 @@ def worst_patch(chance: np.ndarray, times: int, site: BaseGeometry, grid: GeoBox
     ((longitude, latitude),) = _degrees(largest.representative_point(), grid)
     return WorstPatch(
         latitude=latitude, longitude=longitude, hectares=round(largest.area / 10_000, 4),
-        ring=_degrees(largest.exterior, grid)
+        ring=_degrees(largest.exterior, grid),
     )  # fmt: skip
 
 

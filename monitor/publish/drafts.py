@@ -182,7 +182,7 @@ def draft_page(
         detectability=inputs.detectability, detection_improvements=inputs.detection_improvements,
         detection_assumptions=inputs.detection_assumptions, calibration=calibration, controls=ground,
         fitted=None if stored is None or inputs.assessment.status in NO_ANSWER else fitted(judge(), 0),
-        **_undrawn(stored, inputs, observed, ground, judge, zero)
+        **_undrawn(stored, inputs, observed, ground, judge, zero),
     )  # fmt: skip
     outdated, seasons, weeks = outdated_pictures(view, outputs), None, None
     if stored is not None and outdated.intersection(view.maps):

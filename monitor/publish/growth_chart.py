@@ -162,7 +162,6 @@ def _labels(
     plane: _Plane, years: range, shown: Sequence[GrowthPoint], site: Site, a: Assessment,
     plan: tuple[np.ndarray, np.ndarray], language: Language,
 ) -> list[str]:  # fmt: skip
-    """Words and numbers of a chart."""
     (days, promised), (width, height, _) = plan, plane.size
 
     def label(key: str, x: float, y: float, anchor: str = "start", kind: str = "") -> str:

@@ -86,12 +86,7 @@ def lot_page(view: LotView, language: words.Language) -> str:
     members = sorted(view.members, key=_worst_first)
     v = view.verdict
     return render(
-        "lot.html",
-        language,
-        view=view,
-        v=v,
-        NO_ANSWER=NO_ANSWER,
-        name=lot_title(view.lot, language),
+        "lot.html", language, view=view, v=v, NO_ANSWER=NO_ANSWER, name=lot_title(view.lot, language),
         intervention=words.INTERVENTION_NAMES[view.lot.intervention][language],
         members=[
             (site, a, None if a is None else words.shown_status(site, a.status), USES.get(use), _href(site, language))
@@ -99,9 +94,8 @@ def lot_page(view: LotView, language: words.Language) -> str:
         ],
         reasons=[REASONS[reason][language] for reason in v.reasons],
         claim=None if v.alert == "none" else words.text(f"lot.{v.alert}", language),
-        rates=[rate(level, language) for level in ("watch", "red")],
-        drawing=_drawing(view.looks),
-    )
+        rates=[rate(level, language) for level in ("watch", "red")], drawing=_drawing(view.looks)
+    )  # fmt: skip
 
 
 def lot_title(lot: Lot, language: words.Language) -> str:

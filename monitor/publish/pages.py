@@ -130,29 +130,17 @@ def site_pages(view: SiteView, drawn: Mapping[str, PagePicture]) -> dict[words.L
     drawing = {"chart": series_chart(view), "seasons": season_table(view), "shares": shares}
     place = look_at(site, patch)
     context: dict[str, Any] = {
-        "view": view,
-        "site": site,
-        "a": a,
-        "status": words.shown_status(site, a.status),
-        "place": place,
+        "view": view, "site": site, "a": a, "status": words.shown_status(site, a.status), "place": place,
         "film": _film(view, drawn),
         "failing_shown": "failing" in view.shown_maps and "failing" in drawn and _fails_in_part(view),
-        "on_chinese_map": on_chinese_map(*place),
-        "patch": patch,
-        "tracks": TRACKS,
-        **drawing,
-        "drawn": _environment().get_template(NUMBERS_TEMPLATE).make_module(drawing),
-        "control_reasons": REASONS,
-        "improvement_years": IMPROVEMENT_YEARS,
-        "unknowable": _unknowable(view),
-        "improvement_words": IMPROVEMENT_WORDS,
-        "measured": _measured(view),
-        "rejected": _rejected(view),
+        "on_chinese_map": on_chinese_map(*place), "patch": patch, "tracks": TRACKS, **drawing,
+        "drawn": _environment().get_template(NUMBERS_TEMPLATE).make_module(drawing), "control_reasons": REASONS,
+        "improvement_years": IMPROVEMENT_YEARS, "unknowable": _unknowable(view), "improvement_words": IMPROVEMENT_WORDS,
+        "measured": _measured(view), "rejected": _rejected(view),
         "photos": {name: _photo(chip, drawn[name]) for name, chip in view.chips.items() if name in drawn},
-        "maps": _maps(view, drawn),
-        "outline": pictures.outline_path(view.outline) if view.outline is not None else "",
+        "maps": _maps(view, drawn), "outline": pictures.outline_path(view.outline) if view.outline is not None else "",
         "patch_outline": "" if view.patch is None else pictures.outline_path(view.patch[1]),
-    }
+    }  # fmt: skip
     area = a.hectares_failing if a.hectares_lost is None else a.hectares_lost
     brief = {language: explain(a, site, language=language, brief=True) for language in words.LANGUAGES}
     return {

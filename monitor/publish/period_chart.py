@@ -191,7 +191,6 @@ def _names(
 
 
 def _path_line(path: Path, first: date, last: date, x: Scale, y: Height) -> str:
-    """The path as a line."""
     days = [date(year, 12, 31) for year in sorted(path)]
     points = [(day, path[day.year]) for day in days if first <= day <= last]
     start = path_on(path, first)

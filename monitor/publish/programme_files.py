@@ -150,5 +150,5 @@ def _site_properties(member: CountedSite) -> dict[str, Any]:
         **{f"p_{state}": chance for state, chance in zip(STATES, chances, strict=True)},
         **dict(zip(("failing_area", "failing_area_low", "failing_area_high"), failing, strict=True)),
         "province": site.province, "intervention": site.intervention, "partner": site.partner, "lot": member.lot,
-        "programme_year": site.programme_year
+        "programme_year": site.programme_year,
     }  # fmt: skip

@@ -52,21 +52,16 @@ def lost_together(loss_on: date, others: Collection[date | None]) -> int:
     return sum(other is not None and abs((other - loss_on).days) <= SAME_WEEKS for other in others)
 
 
-def suggests_common_cause(together: int | None) -> bool:
-    """Whether so many simultaneous losses are reported as a reason."""
-    return together is not None and together >= MIN_TOGETHER
-
-
 def with_loss_ground(assessment: Assessment, ground: LossGround) -> Assessment:
     """Add area and neighbours to an assessment with a sudden loss.
 
     Where many sites lost cover together the reason ``NEIGHBOURS_LOST`` is added: a reason, never a cause for silence,
     since a fire that takes ten sites is ten losses.
     """
-    codes = assessment.reasons
-    if suggests_common_cause(ground.together) and Reason.NEIGHBOURS_LOST.value not in codes:
+    codes, together = assessment.reasons, ground.together
+    if together is not None and together >= MIN_TOGETHER and Reason.NEIGHBOURS_LOST.value not in codes:
         codes = (*codes, Reason.NEIGHBOURS_LOST.value)
     return replace(
         assessment, hectares_lost=ground.hectares, hectares_lost_low=ground.low, hectares_lost_high=ground.high,
-        neighbours=ground.neighbours, neighbours_lost=ground.together, reasons=codes
+        neighbours=ground.neighbours, neighbours_lost=ground.together, reasons=codes,
     )  # fmt: skip

@@ -206,7 +206,7 @@ def member_of(series: Series, site: Site, *, calibration: Calibration = DEFAULT,
         judged_from=_day(int(plans.most_begun[0]) + int(np.ceil(365.25 * site.plan.too_early_years))),
         promised=site.plan.A > 0, season_ends=growing.opens + growing.length - 1,
         seasons=tuple(_seasons(scenes, plans, calibration, int(until))),
-        losses=_losses(scenes, plans, calibration, int(until))
+        losses=_losses(scenes, plans, calibration, int(until)),
     )  # fmt: skip
 
 
@@ -253,7 +253,7 @@ def _seasons(scenes: UsableScenes, plans: Plans, c: Calibration, until: int) -> 
         yield MemberSeason(
             season=int(year), before=ended < start, amplitude=float(shape @ difference[at] / square),
             expected=tuple((shape**2 @ expected[at] / square).tolist()), gain_variance=float(gain[at[-1]]),
-            b=tuple(info_b[at[-1]].tolist()), c=tuple(info_c[at[-1]].tolist())
+            b=tuple(info_b[at[-1]].tolist()), c=tuple(info_c[at[-1]].tolist()),
         )  # fmt: skip
 
 

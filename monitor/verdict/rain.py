@@ -78,7 +78,7 @@ def season_anomaly(rain: DailyRain, season: GrowingSeason, *, start: date, as_of
     spread = float(known.std(ddof=1)) if enough else 0.0
     return SeasonAnomaly(
         season=year, days=arrived, total=total, normal=float(known.mean()) if enough else None,
-        z=None if total is None or not spread > 0 else (total - float(known.mean())) / spread, years=int(known.size)
+        z=None if total is None or not spread > 0 else (total - float(known.mean())) / spread, years=int(known.size),
     )  # fmt: skip
 
 

@@ -131,7 +131,7 @@ class SiteConditions:
             parts=_cohorts_by_month(site), before=min(max(before, 0), MAX_SEASONS_BEFORE),
             scenes=max((step for step in SCENE_STEPS if step <= scenes), default=SCENE_STEPS[0]),
             control=max(round(control, 1), 0.1), alpha=alpha, constants=constants, unseen=unseen, blind=blind,
-            strips=strips
+            strips=strips,
         )  # fmt: skip
 
     @property

@@ -265,7 +265,7 @@ def _days(
     days = _Days(
         site=site, day=day, start=start, promised=plans.promised[site], years=years, n_scenes=scenes.count(site, day),
         seen=at >= first, at=np.maximum(at, 0), first=first, season=plans.locate(site, day)[0], future=day < start,
-        early=years < plans.too_early[site], known=day < start
+        early=years < plans.too_early[site], known=day < start,
     )  # fmt: skip
     return days._replace(known=days.seen & ~days.future & (days.latest(history.information, 0.0) > 0))
 
@@ -313,7 +313,7 @@ def _findings(
         failed_before=failed_before, failing=days.known & days.latest(history.surely_failing, 0).astype(bool),
         negative=days.known & days.latest(history.surely_negative, 0).astype(bool), bar=bar, guarded=guarded,
         sure_loss=lost & ~days.early & seen_to_fall & (loss >= loss_bar(alpha, c.disturbance_red)),
-        erosion=held >= c.confident, unprotected=held >= erosion_bar(alpha), erosion_chance=chance
+        erosion=held >= c.confident, unprotected=held >= erosion_bar(alpha), erosion_chance=chance,
     )  # fmt: skip
 
 

@@ -228,7 +228,7 @@ def test_offset_scale_and_unseen_layers_do_what_they_should(values, offset, scal
 
     was = trend(values)
     moved = trend([scale * v + offset for v in values])
-    np.testing.assert_allclose(moved["slope"], scale * was["slope"], rtol=1e-6, atol=2e-5)  # values are in single precision
+    np.testing.assert_allclose(moved["slope"], scale * was["slope"], rtol=1e-6, atol=2e-5)  # float32
     np.testing.assert_allclose(moved["harmonic_slope"], scale * was["harmonic_slope"], atol=2e-5)
     np.testing.assert_allclose(moved["rmse"], abs(scale) * was["rmse"], atol=1e-5)
     padded = trend(values + [np.nan] * padding)

@@ -123,7 +123,7 @@ def form_page(
         asked=[_asked(question, entered.get(question.news.alert.id, Entered()), language) for question in questions],
         note=next((one.note for one in entered.values()), ""), recorded=recorded, problems=list(dict.fromkeys(wrong)),
         home=home, verdicts=[*Verdict, *([LATER] if home else [])], reasons=list(FalseAlarmReason),
-        photos=range(1, (1 if home else MAX_PHOTOS) + 1), max_note=MAX_NOTE, megabytes=MAX_PHOTO_BYTES // 1_000_000
+        photos=range(1, (1 if home else MAX_PHOTOS) + 1), max_note=MAX_NOTE, megabytes=MAX_PHOTO_BYTES // 1_000_000,
     )  # fmt: skip
 
 
@@ -141,7 +141,7 @@ def _asked(question: Question, entered: Entered, language: words.Language) -> di
         "position": position(latitude, longitude),
         "map": map_link(latitude, longitude, words.site_name(news.site, language)), "page": news.page,
         "answered": question.answered, "number": question.number, "needs_reason": question.needs_reason,
-        "chart": Markup(question.chart), "entered": entered
+        "chart": Markup(question.chart), "entered": entered,
     }  # fmt: skip
 
 
@@ -166,7 +166,7 @@ def my_sites_page(lines: Sequence[SiteLine], language: words.Language, *, name: 
         n=len(lines), area=words.area(total, language, both=True),
         as_of=max((one.as_of for one in assessed), default=None), seen=max(seen, default=None),
         bar=_bar(statuses, order), quiet=Counter(words.STATUS_NAMES[one.status][language] for one in groups["nothing"]),
-        n_open=len(groups["answer"]), n_places=len(groups["answer"]) + len(groups["look"])
+        n_open=len(groups["answer"]), n_places=len(groups["answer"]) + len(groups["look"]),
     )  # fmt: skip
 
 

@@ -43,7 +43,7 @@ def compose_alert(news: AlertNews, *, id: str, time: datetime, follows: str | No
         links=render("alert_links.txt", language, **context).strip(), html=render("alert.html", language, **context),
         picture=side_by_side(pictures) if pictures else None,
         attachments=() if resolved else attachments(news.site, news.patch, language), follows=follows,
-        record=_record(news, context, id=id, language=language, subject=subject, plain=plain)
+        record=_record(news, context, id=id, language=language, subject=subject, plain=plain),
     )  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def _context(news: AlertNews, language: Language) -> dict[str, Any]:
         "finding": finding(news, language), "where": where(news, language), "position": position(latitude, longitude),
         "map": map_link(latitude, longitude, name), "steps": steps(news, language), "page": news.page,
         "answer": None if resolved else news.answer, **_pictures(news, language), "rows": _rows(news, language),
-        "notes": _notes(news, language), "attached": not resolved
+        "notes": _notes(news, language), "attached": not resolved,
     }  # fmt: skip
 
 
@@ -179,5 +179,5 @@ def _record(
         "site": {"id": news.site.id, "name": context["name"], "latitude": latitude, "longitude": longitude},
         "patch": None if news.patch is None else msgspec.to_builtins(news.patch), "language": language,
         "subject": subject, "text": plain, "map": context["map"], "page": news.page, "answer": context["answer"],
-        "assessment": assessment_to_json(news.assessment)
+        "assessment": assessment_to_json(news.assessment),
     }  # fmt: skip

@@ -64,7 +64,7 @@ def compose_digest(
                 }
                 for item, entry in zip(ordered, alerts, strict=True)
             ],
-        }
+        },
     )  # fmt: skip
 
 

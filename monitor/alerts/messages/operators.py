@@ -1,9 +1,10 @@
 """Messages to operators, notes on handovers to managers, and test messages."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from monitor.alerts import words
@@ -41,15 +42,15 @@ def compose_operators(
     ``escalation``, ``review``, ``lot``, ``self_check``, ``plan_edited``, ``replan``, ``handover``, ``personal_link``
     or ``head``, which goes to the witness as plain text. `head` is stated at the end of a digest.
     """
-    write = {
+    writers: Mapping[str, Callable[[Sequence[Payload], Language], dict[str, Any]]] = {
         "failed_night": _failed_night, "silence": _silence, "source_stale": _source_stale, "mass_fall": _mass_fall,
         "escalation": _escalation,
         "lot": _lots, "self_check": _self_check, "plan_edited": _plan_edited, "replan": _replan,
         "handover": _handover, "head": _head,
-        "review": _review, "personal_link": _personal_link,
-    }[kind]  # fmt: skip
+        "review": partial(_escalation, kind="review"), "personal_link": _personal_link,
+    }  # fmt: skip
     own: Language | None = payloads[0].get("language")
-    parts = [write(payloads, language) for language in ((own,) if own else LANGUAGES)]
+    parts = [writers[kind](payloads, language) for language in ((own,) if own else LANGUAGES)]
     record = {"message_id": id, "event": kind, "notices": [*map(dict, payloads)]}
     message = _bilingual(parts, id=id, time=time, record=record, head=head)
     return replace(message, html=None) if kind == "head" else message
@@ -88,7 +89,7 @@ def _bilingual(
     return Message(
         id=id, time=time, language=parts[-1]["language"], subject=subject, text=f"{plain}\n", brief="\n\n".join(brief),
         links="\n".join(links), html=render("operators.html", parts[-1]["language"], subject=subject, parts=parts),
-        record=record | {"subject": subject, "text": plain}
+        record=record | {"subject": subject, "text": plain},
     )  # fmt: skip
 
 
@@ -195,10 +196,6 @@ def _escalation(payloads: Sequence[Payload], language: Language, kind: str = "es
         ],
     }[kind]
     return _part(language, kind, lines, ["regrowth alerts list", *commands], n=len(payloads))
-
-
-def _review(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:
-    return _escalation(payloads, language, "review")
 
 
 def _personal_link(payloads: Sequence[Payload], language: Language) -> dict[str, Any]:

@@ -162,7 +162,7 @@ def compose_weekly(
     return Message(
         id=id, time=time, language=language, subject=subject, text=plain,
         brief=_brief(subject, by_section, day, language, BRIEF_BYTES - len("\n".join(links).encode())),
-        links="\n".join(links), html=render("weekly.html", language, **context), record=record
+        links="\n".join(links), html=render("weekly.html", language, **context), record=record,
     )  # fmt: skip
 
 

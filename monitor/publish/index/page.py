@@ -66,11 +66,7 @@ def index_page(view: ProgrammeView, provinces: Sequence[Province], language: wor
     """Overview page of the programme."""
     changes, last = view.history.changes, view.history.nights[:1]
     return render(
-        "index.html",
-        language,
-        **counts(view),
-        **_shared(view, language),
-        history=view.history,
+        "index.html", language, **counts(view), **_shared(view, language), history=view.history,
         changes=None if changes is None else _changes(view, changes, language),
         newest=max((row.seen for row in view.sites if row.seen), default=None),
         bad_night=next((night for night in last if night.outcome != "done"), None),
@@ -78,45 +74,33 @@ def index_page(view: ProgrammeView, provinces: Sequence[Province], language: wor
             (row, growth_chart(view.growth.get(site.id, ()), site, a, size="row", language=language))
             for row, (site, a) in zip(view.sites[:MAX_ON_INDEX], view.ordered[:MAX_ON_INDEX], strict=True)
         ],
-        large=len(view.sites) > MAX_ON_INDEX,
-        provinces=provinces,
+        large=len(view.sites) > MAX_ON_INDEX, provinces=provinces,
         locator=locator(
             [(site, row.status) for (site, _), row in zip(view.ordered, view.sites, strict=True)], view.grounds
         ),
-        MAP_WIDTH=MAP_WIDTH,
-        precision=_groups_of(view.precision),
-        lots=sorted(view.lots, key=_worst_lot_first),
+        MAP_WIDTH=MAP_WIDTH, precision=_groups_of(view.precision), lots=sorted(view.lots, key=_worst_lot_first),
         script_words=script_json(_script_words(view, language)),
         tiles=None if view.basemap is None else view.basemap.host,
-    )
+    )  # fmt: skip
 
 
 def province_page(view: ProgrammeView, province: Province, number: int, language: words.Language) -> str:
     """One page of the list of sites of a province; pages count from 0."""
     other = words.LANGUAGES[1 - words.LANGUAGES.index(language)]
     return render(
-        "province.html",
-        language,
-        **_shared(view, language),
-        province=province,
-        number=number,
-        rows=province.pages[number],
-        links=[page_file(n, language) for n in range(len(province.pages))],
+        "province.html", language, **_shared(view, language), province=province, number=number,
+        rows=province.pages[number], links=[page_file(n, language) for n in range(len(province.pages))],
         twin=page_file(number, other),
-    )
+    )  # fmt: skip
 
 
 def nights_page(view: ProgrammeView, language: words.Language) -> str:
     """Page of the last nights."""
     other = words.LANGUAGES[1 - words.LANGUAGES.index(language)]
     return render(
-        "nights.html",
-        language,
-        **_shared(view, language),
-        history=view.history,
-        twin=NIGHTS_FILES[other],
-        hrefs={row.id: f"sites/{row.folder}/{PAGE_FILES[language]}" for row in view.sites},
-    )
+        "nights.html", language, **_shared(view, language), history=view.history, twin=NIGHTS_FILES[other],
+        hrefs={row.id: f"sites/{row.folder}/{PAGE_FILES[language]}" for row in view.sites}
+    )  # fmt: skip
 
 
 @cache

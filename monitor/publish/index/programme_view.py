@@ -149,7 +149,7 @@ class ProgrammeView:
             theta=_whole(a.theta if judged else None), low=_whole(a.theta_low if judged else None),
             high=_whole(a.theta_high if judged else None), hectares=site.hectares, seen=a.last_observed,
             province=_clean(site.province), partner=_clean(site.partner), lot=lot_of(site),
-            manager=public_name(site.manager_name) if self.manager_names else None
+            manager=public_name(site.manager_name) if self.manager_names else None,
         )  # fmt: skip
 
 

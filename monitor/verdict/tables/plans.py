@@ -119,7 +119,7 @@ def _site_plan(
         series_digest=row["series_digest"], background=reasons_of(published["background"]),
         failing_area=record_of(published["failing_area"], FailingHectares, "failing_area"),
         loss_ground=record_of(published["loss_ground"], LossGround, "loss_ground"),
-        field_factor=factor or biome_of(site).field_factor
+        field_factor=factor or biome_of(site).field_factor,
     )  # fmt: skip
 
 
