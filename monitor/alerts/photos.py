@@ -51,7 +51,7 @@ _TURNS: Final[dict[object, Image.Transpose]] = {
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
-"""What makes a picture upright, by its EXIF orientation."""
+"""Turn that makes a picture upright, by its EXIF orientation."""
 _QUALITIES: Final = (85, 75, 60, 45)
 _UTC_OFFSET: Final = re.compile(r"[+-](0\d|1[0-4]):[0-5]\d")
 

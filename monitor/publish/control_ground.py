@@ -75,9 +75,6 @@ def control_ground(
     lines = ",\n".join(json.dumps(feature, ensure_ascii=False) for feature in features)
     units = int(controls.compared.sum())
     return ControlGround(
-        geojson=f'{{"type": "FeatureCollection", "features": [\n{lines}\n]}}\n'.encode(),
-        units=units,
-        counting=units - reasons.total(),
-        reasons=dict(reasons),
-        ground=MultiPolygon(counting),
-    )
+        geojson=f'{{"type": "FeatureCollection", "features": [\n{lines}\n]}}\n'.encode(), units=units,
+        counting=units - reasons.total(), reasons=dict(reasons), ground=MultiPolygon(counting),
+    )  # fmt: skip

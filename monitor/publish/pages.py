@@ -62,7 +62,7 @@ FIELD_KINDS: Final = {
     "survival": {"en": "survival", "zh": "成活率"},
     "density": {"en": "plants a hectare", "zh": "每公顷株数"},
 }
-"""What was measured on the ground, see :data:`monitor.series.field_rows.FIELD_KINDS`."""
+"""Kinds of measurements on the ground, see :data:`monitor.series.field_rows.FIELD_KINDS`."""
 IMPROVEMENT_WORDS: Final = {
     "now": ("As it is", "现状"),
     "more_scenes": ("Twice the clear scenes (Landsat beside Sentinel-2)", "无云影像加倍（哨兵二号与 Landsat 并用）"),

@@ -216,13 +216,10 @@ def _waterfall(period: Period, say: _Words, opening: Mapping[str, float], closin
             label = REASON_WORDS[reason][say.language]
             bars.append(
                 Bar(
-                    label,
-                    _short(say.names(moves), MAX_NOTE),
-                    change,
-                    say.signed(change),
+                    label, _short(say.names(moves), MAX_NOTE), change, say.signed(change),
                     FILLS.get(reason, "undecided"),
                 )
-            )
+            )  # fmt: skip
     ends = (period.first - timedelta(days=1), period.last)
     notes = [
         f"{say.day(day)}{say(', ', '，')}{say.sites(_holding(moves))}"

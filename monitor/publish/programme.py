@@ -135,14 +135,11 @@ def programme_account(
     counted = counted_hectares(outlines, [site.hectares for site in sites], shared)
     members = [
         CountedSite(
-            site=site,
-            lot=lot.id if (lot := lot_of(site)) else None,
-            hectares=hectares,
-            status=_status(site, latest.get(site.id, {})),
-            assessment=latest.get(site.id, {}),
+            site=site, lot=lot.id if (lot := lot_of(site)) else None, hectares=hectares,
+            status=_status(site, latest.get(site.id, {})), assessment=latest.get(site.id, {}),
         )
         for site, hectares in zip(sites, counted, strict=True)
-    ]
+    ]  # fmt: skip
     double = sorted(double_registrations(outlines, shared), key=lambda one: not _across(sites, one))
     return Account(
         sites=members,

@@ -97,7 +97,7 @@ def _prepare(placebo: Placebo, c: Calibration) -> _Prepared:
     )  # fmt: skip
 
 
-def calibrate(placebos: Sequence[Placebo], *, source: str, dated: date, base: Calibration = DEFAULT) -> Calibration:
+def calibrate(placebos: Sequence[Placebo], *, source: str, dated: date) -> Calibration:
     """Set the constants of the verdict on placebos.
 
     Parameters
@@ -107,37 +107,33 @@ def calibrate(placebos: Sequence[Placebo], *, source: str, dated: date, base: Ca
         noise is fitted to.
     source : str, origin of the placebos, stated with every verdict
     dated : date, last day of the data, stated with every verdict
-    base : Calibration, the defaults towards which all constants are shrunk, and the result without placebos
 
     Returns
     -------
     Calibration
         Drift, noise of a scene, a season's own difference and elasticity by robust penalised maximum likelihood
-        (penalty towards `base`); rain from its spread over the years; the boundary of red, lower or higher than that
-        of `base`, such that under this noise sites with half their plan keep the budget when the plan is a fifth too
-        large or growth a year late; the bar for sudden losses at .02 false ones a site and year; theta's interval
-        widened where it contains the truth too rarely. All are shrunk towards `base`: of n placebos the likelihood
-        counts n / (n + 30), and the logarithm of the others goes that share of the way to what the placebos show, that
-        of a lower boundary n / (n + 100).
+        (penalty towards the defaults); rain from its spread over the years; the boundary of red, lower or higher than
+        that of the defaults, such that under this noise sites with half their plan keep the budget when the plan is a
+        fifth too large or growth a year late; the bar for sudden losses at .02 false ones a site and year; theta's
+        interval widened where it contains the truth too rarely. All are shrunk towards the defaults, the result without
+        placebos: of n placebos the likelihood counts n / (n + 30), and the logarithm of the others goes that share of
+        the way to what the placebos show, that of a lower boundary n / (n + 100).
     """
-    usable = [p for p in placebos if has_enough_scenes(p, base)]
+    usable = [p for p in placebos if has_enough_scenes(p)]
     if not usable:
-        return replace(base, source=f"{base.source}; {source}: none has enough scenes", dated=dated)
+        return replace(DEFAULT, source=f"{DEFAULT.source}; {source}: none has enough scenes", dated=dated)
     usable = usable[:: max(1, len(usable) // MAX_PLACEBOS)][:MAX_PLACEBOS] if len(usable) > MAX_PLACEBOS else usable
-    prepared = [_prepare(p, base) for p in usable]
+    prepared = [_prepare(p, DEFAULT) for p in usable]
     some = prepared[:: max(1, len(prepared) // NOISE_PLACEBOS)][:NOISE_PLACEBOS]
     squares, years = (sum(values) for values in zip(*(p.rain for p in prepared), strict=True))
     fitted = replace(
-        _fit_noise(some, base, weight(len(usable))),
-        source=source,
-        dated=dated,
-        placebos=len(usable),
-        rain_sd=_rain(math.sqrt(squares / years), base, len(usable)) if years else base.rain_sd,
-    )
+        _fit_noise(some, weight(len(usable))), source=source, dated=dated, placebos=len(usable),
+        rain_sd=_rain(math.sqrt(squares / years), len(usable)) if years else DEFAULT.rain_sd,
+    )  # fmt: skip
     # Calm ground does not sharpen the search for losses: its bar of red is set on the default drift.
-    fitted = replace(fitted, stiff_slow_sd=base.stiff_slow_sd * max(1.0, fitted.slow_sd / base.slow_sd))
+    fitted = replace(fitted, stiff_slow_sd=DEFAULT.stiff_slow_sd * max(1.0, fitted.slow_sd / DEFAULT.slow_sd))
     fitted = replace(fitted, disturbance_score=_loss_score(usable, prepared, fitted))
-    fitted = replace(fitted, boundary=_boundary(usable, prepared, fitted, base))
+    fitted = replace(fitted, boundary=_boundary(usable, prepared, fitted))
     return replace(fitted, widening=_widening(usable, prepared, fitted))
 
 
@@ -146,9 +142,9 @@ def weight(placebos: int) -> float:
     return placebos / (placebos + HALF_WEIGHT)
 
 
-def _rain(spread: float, base: Calibration, placebos: int) -> float:
+def _rain(spread: float, placebos: int) -> float:
     """Year-to-year standard deviation of the rain factor, from its `spread` over the years of the placebos. [1]"""
-    return float(base.rain_sd * (np.clip(spread, 0.05, 0.5) / base.rain_sd) ** weight(placebos))
+    return float(DEFAULT.rain_sd * (np.clip(spread, 0.05, 0.5) / DEFAULT.rain_sd) ** weight(placebos))
 
 
 def _shrunk(factor: float, placebos: int) -> float:
@@ -156,17 +152,17 @@ def _shrunk(factor: float, placebos: int) -> float:
     return float(max(factor, 1.0) ** weight(placebos))
 
 
-def _fit_noise(prepared: Sequence[_Prepared], base: Calibration, share: float) -> Calibration:
+def _fit_noise(prepared: Sequence[_Prepared], share: float) -> Calibration:
     names = list(FITTED)
     low, high = (np.log([FITTED[name][k] for name in names]) for k in (0, 1))
-    origin = np.log([getattr(base, name) for name in names])
+    origin = np.log([getattr(DEFAULT, name) for name in names])
     tolerance = TRUST / math.sqrt(NOISE_PLACEBOS)
 
     def constants(at: np.ndarray) -> Calibration:
         values: dict[str, Any] = dict(zip(names, np.exp(np.clip(at, low, high)).tolist(), strict=True))
-        return replace(base, **values)
+        return replace(DEFAULT, **values)
 
-    matrices = [observation_matrix(p.times, p.state, base.noise) for p in prepared]
+    matrices = [observation_matrix(p.times, p.state, DEFAULT.noise) for p in prepared]
     seasons = [np.diff(p.times.season, prepend=p.times.season[:1]) for p in prepared]
 
     def cost(at: np.ndarray) -> float:
@@ -241,7 +237,7 @@ def _evidence(
 
 
 def _boundary(
-    placebos: Sequence[Placebo], prepared: Sequence[_Prepared], c: Calibration, base: Calibration
+    placebos: Sequence[Placebo], prepared: Sequence[_Prepared], c: Calibration
 ) -> tuple[tuple[float, float], ...]:
     """Boundaries of red: quantiles of the highest evidence, at most the second highest, shrunk towards the default.
 
@@ -254,7 +250,7 @@ def _boundary(
     years = np.median([(p.times.day[-1] - p.start) / 365.25 if p.times.day.size else 0.0 for p in prepared])
     used = float(np.interp(years, *np.array(SPENT).T)) / SPENT[-1][1]
     n, boundaries, factor = len(placebos), [], 0.0
-    for alpha, default in sorted(base.boundary, reverse=True):
+    for alpha, default in sorted(DEFAULT.boundary, reverse=True):
         share = 1 - FAILURE_SHARE * alpha * used
         shown = max(min(np.quantile(v, share, method="weibull"), most) for v, most in zip(worst, second, strict=True))
         apart = math.exp(shown) / default

@@ -35,7 +35,7 @@ CHECKS = {
         "请实地核查火灾、砍伐、放牧或滑坡。",
     ),
 }
-"""What to look for on the ground."""
+"""Advice for a visit."""
 CLEARS = {
     Status.INSUFFICIENT_DATA: ("More clear scenes in the growing season are needed.", "还需要生长季内的无云影像。"),
     Status.TOO_EARLY: (
@@ -70,7 +70,7 @@ CLEARS_NO_PLAN = {
         "一年后再判断损失的植被覆盖是否恢复。",
     ),
 }
-"""What clears a verdict on a site whose plan promises no uplift, where that differs."""
+"""As :data:`CLEARS`, on a site whose plan promises no uplift, where that differs."""
 MEASURED = (
     "Measured directly (mean over a season, against the same weeks before the start and the control ground), the site "
     "stands {seasons}.",
@@ -90,7 +90,6 @@ NOT_MEASURED = (
     "model, so a false alarm and a decline that it misses are both seen later.",
     "开工前没有可用的观测年份，无法直接测量：模型估计得不到实测检验，误报和漏判都会更晚才被发现。",
 )
-"""What is lost without years before the start."""
 CHANCES = (
     "Probabilities: not taking hold {failing}, lagging {lagging}, on track {on_track}. They allow for a plan up to a "
     "fifth too large or growth up to a year late; the interval takes the plan as written.",

@@ -336,13 +336,12 @@ class LotVerdict:
     """Ids of the members used."""
 
 
-def lot_verdict(members: Sequence[Member], *, calibration: Calibration = DEFAULT, as_of: date) -> LotVerdict:
+def lot_verdict(members: Sequence[Member], *, as_of: date) -> LotVerdict:
     """Verdict on a lot as of a day: that of the last season's end.
 
     Parameters
     ----------
     members : sequence of Member, see :func:`member_of`; in any order
-    calibration : Calibration, prior of theta and probability that counts as sure
     as_of : date, seasons that ended later are not read
 
     Returns
@@ -350,16 +349,16 @@ def lot_verdict(members: Sequence[Member], *, calibration: Calibration = DEFAULT
     LotVerdict
         Without theta where nothing can be said; `reasons` then says why.
     """
-    looks = lot_verdicts(members, calibration=calibration, as_of=as_of)
+    looks = lot_verdicts(members, as_of=as_of)
     return looks[-1] if looks else _nothing(members, as_of)
 
 
-def lot_verdicts(members: Sequence[Member], *, calibration: Calibration = DEFAULT, as_of: date) -> list[LotVerdict]:
+def lot_verdicts(members: Sequence[Member], *, as_of: date) -> list[LotVerdict]:
     """Verdicts on a lot at the end of each season since its start, ascending, those that can be given.
 
     Parameters
     ----------
-    members, calibration, as_of : see :func:`lot_verdict`
+    members, as_of : see :func:`lot_verdict`
 
     Returns
     -------
@@ -377,13 +376,13 @@ def lot_verdicts(members: Sequence[Member], *, calibration: Calibration = DEFAUL
         since = len({season.season for _, seasons in used for season in seasons if not season.before})
         weights = shock_weights([amplitudes_before(seasons) for _, seasons in used])
         likelihood = lot_likelihood(_information_of([seasons for _, seasons in used]), since, weights)
-        posterior = lot_posterior(likelihood, (calibration.theta_mean, calibration.theta_sd))
+        posterior = lot_posterior(likelihood, (DEFAULT.theta_mean, DEFAULT.theta_sd))
         held = max(held, lot_evidence(likelihood, gain))
-        if below(HALF, posterior, gain) <= 1.0 - calibration.confident:
+        if below(HALF, posterior, gain) <= 1.0 - DEFAULT.confident:
             held = 0.0
         old_enough = np.median([member.judged_from.toordinal() for member, _ in used]) <= look.toordinal()
         red = held >= np.log(BAR) and bool(old_enough)
-        watched = red or below(FAILING_BELOW, posterior, gain) >= calibration.confident
+        watched = red or below(FAILING_BELOW, posterior, gain) >= DEFAULT.confident
         red_since = (red_since or look) if red else None
         watched_since = (watched_since or look) if watched else None
         alert = AlertLevel.RED if red else AlertLevel.WATCH if watched else AlertLevel.NONE

@@ -16,7 +16,6 @@ from monitor.series.columns import clearest_each_day
 from monitor.sites.site import Site
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.assessment import Series
-from monitor.verdict.calibration import Calibration
 from monitor.verdict.plans import Plans
 from monitor.verdict.usable_scenes import usable_scenes
 
@@ -100,12 +99,12 @@ def pool_placebos(
     return [placebo for name in names for placebo in used[name]], f"placebos of {biome}, tile {named or 'none'}"
 
 
-def has_enough_scenes(placebo: Placebo, c: Calibration = DEFAULT) -> bool:
+def has_enough_scenes(placebo: Placebo) -> bool:
     """Whether a placebo has enough scenes for a verdict, both before its start and after."""
     plans = Plans.of([placebo.site])
-    scenes = usable_scenes(placebo.series, plans, c)
+    scenes = usable_scenes(placebo.series, plans, DEFAULT)
     before = int(np.searchsorted(scenes.used_day, plans.start[0]))
-    return min(before, scenes.used.size - before) >= c.scenes
+    return min(before, scenes.used.size - before) >= DEFAULT.scenes
 
 
 def independent_units(units: Sequence[BaseGeometry], worked: Sequence[BaseGeometry]) -> np.ndarray:

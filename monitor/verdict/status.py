@@ -46,7 +46,7 @@ CAP = 1e12
 """Largest evidence reported."""
 CONSTANT_COVER = 0.001
 """Range of the control's cover over all scenes so far below which it is constant: measured ground varies by more, also
-where nothing grows. Without seasons of its own a control predicts nothing. [cover fraction]"""
+where nothing grows. A control without seasons predicts nothing. [cover fraction]"""
 FAILING_BELOW = 0.25
 """Share of the expected uplift below which a site is failing, see ``Prior.thresholds``. [1]"""
 LIKELY_LOSS = 0.5
