@@ -86,6 +86,9 @@ def test_a_lock_has_a_hash_for_everything_and_names_no_address(root, lock):
     assert all("--hash=sha256:" in block for block in blocks)
 
 
+SAMPLE = "jobs/install/sample"  # a link to aoi/sample
+
+
 @pytest.fixture(scope="module")
 def built(root, tmp_path_factory):
     """Tracked files, source distribution made of them, and wheel made of that."""
@@ -97,6 +100,7 @@ def built(root, tmp_path_factory):
     for name in tracked:
         (place / "copy" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(root / name, place / "copy" / name)
+    (place / "copy" / SAMPLE).symlink_to((root / SAMPLE).readlink())
 
     def build(kind, folder):
         code = f"import setuptools.build_meta as backend; backend.build_{kind}({str(place)!r})"
@@ -119,8 +123,8 @@ def test_the_source_distribution_has_every_file_of_the_repository(built):
 
 def test_the_wheel_has_every_file_of_the_program_and_the_sample_of_the_first_hour(built):
     tracked, _, wheel = built
-    assert "jobs/install/sample/sites.geojson" in wheel
-    assert {name for name in wheel if ".dist-info/" not in name} == {
+    sample = {f"{SAMPLE}/sites.geojson", f"{SAMPLE}/regrowth.toml"}
+    assert {name for name in wheel if ".dist-info/" not in name} == sample | {
         name for name in tracked if name.startswith(("jobs/", "monitor/"))
     }
 
