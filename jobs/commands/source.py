@@ -48,9 +48,9 @@ def index(
 ) -> None:
     """Write STAC items for a folder of images, so that it can be a source. Safe to run again, after new files.
 
-    Writes FOLDER/catalog.json and FOLDER/stac/. Of integers only headers are read, of floats some blocks. With --check
-    nothing but FOLDER/offsets.csv is written. Exit status: 0 all files are used, 10 some are not, or an offset remains
-    unknown, 65 none can be used.
+    Writes FOLDER/catalog.json and FOLDER/stac/. Reads headers, and some blocks where pixels must show the scale. With
+    --check nothing but FOLDER/offsets.csv is written. Exit status: 0 all files are used, 10 some are not, or an offset
+    remains unknown, 65 none can be used.
     """
     from monitor.imagery.stac.folder_catalogue import write_catalogue
     from monitor.imagery.stac.folder_index import index_folder
@@ -64,11 +64,16 @@ def index(
     if check:
         _check(found, folder, as_json=as_json)
         return
-    catalogue = write_catalogue(folder, found.scenes) if found.scenes else None
+    catalogue, changed = write_catalogue(folder, found.scenes) if found.scenes else (None, [])
     if as_json:
-        print_json(_json(found, catalogue))
+        print_json(_json(found, catalogue) | {"changed": changed})
     else:
         _print(found, folder)
+        if changed:
+            typer.echo(
+                f"\nIndexed otherwise before: {len(changed)} scenes, {printable(changed[0])} first. What a night has "
+                "stored of them stays; 'regrowth sites controls SITE --again' has a site fetch its history again."
+            )
     if found.problems:
         raise typer.Exit(Exit.SOME_FAILED if found.scenes else Exit.BAD_DATA)
 

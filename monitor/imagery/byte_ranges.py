@@ -1,5 +1,6 @@
 """Bytes of one file, remote or local, read range by range."""
 
+import os
 import re
 import threading
 from collections.abc import Callable
@@ -91,6 +92,7 @@ class LocalFile:
     def __init__(self, path: Path, transfers: TransferCounts) -> None:
         self.name = display_address(str(path))
         self.size: int | None = None
+        """Size of the file, once it was read from. [byte]"""
         self._path = path
         self._transfers = transfers
 
@@ -105,5 +107,6 @@ class LocalFile:
         with self._path.open("rb") as file:
             file.seek(offset)
             data = file.read(length)
+            self.size = os.fstat(file.fileno()).st_size
         self._transfers.add(bytes_read=len(data))
         return data

@@ -225,6 +225,53 @@ def test_floats_that_are_unclear_and_scaled_classes_are_refused(tmp_path, layers
     assert word in why(tmp_path, offset=0.0)
 
 
+@pytest.mark.parametrize("where", ["file", "command"])
+def test_a_stated_scale_that_is_ten_times_too_large_is_refused(tmp_path, where):
+    image(tmp_path / "2021-07-06.tif", {**BANDS, "SCL": SCL}, scale=1e-3 if where == "file" else None)
+    assert "not with the stated scale 0.001" in why(tmp_path, offset=0.0, scale=None if where == "file" else 1e-3)
+    assert index(tmp_path, offset=0.0, scale=1e-4).problems == []
+
+
+def test_a_picture_of_eight_bits_is_not_taken_for_ten_thousandths_and_dark_forest_is_reflectance(tmp_path):
+    image(
+        tmp_path / "picture_2021-07-06.tif", dict.fromkeys(("blue", "red", "nir"), 255) | {"Fmask": 64}, dtype="float32"
+    )
+    image(tmp_path / "forest_2021-07-16.tif", {"blue": 0.01, "red": 0.02, "nir": 0.3, "Fmask": 64}, dtype="float32")
+    found = index(tmp_path)
+    assert [one.scene.id for one in found.scenes] == ["forest_2021-07-16"]
+    assert "not clearly reflectance" in found.problems[0][1]
+
+
+def test_a_band_of_integers_taken_for_classes_is_refused(tmp_path):
+    image(tmp_path / "2021-07-06.tif", {**BANDS, "SCL": SCL}, names=False)
+    places = {"red": "3", "nir": "4", "scl": "1"}
+    assert "scene classes are 0 to 11" in why(tmp_path, bands=places, offset=0.0)
+
+
+@pytest.mark.parametrize("where", ["file", "command"])
+def test_a_stated_offset_that_contradicts_the_baseline_is_refused_unless_a_table_says_it(tmp_path, where):
+    for key, value in {"B04": 1700, "B08": 3900, "SCL": 4}.items():
+        name = f"S2A_MSIL2A_20230706T033541_N0509_R061_T48SUD_20230706T064512.SAFE/T48SUD_20230706T033541_{key}.tif"
+        image(tmp_path / name, {key: value}, names=False, scale=1e-4 if where == "file" else None)
+    stated = None if where == "file" else 0.0
+    assert "baseline 05.09 with the offset -0.1" in why(tmp_path, offset=stated)
+    (one,) = index(tmp_path, offset=stated, offsets={"T48SUD_20230706T033541": 0.0}).scenes
+    assert one.scene.offset == 0.0
+    assert index(tmp_path, offset=-0.1).scenes[0].scene.offset == -0.1
+
+
+def test_scenes_that_were_indexed_otherwise_before_are_named(tmp_path):
+    for day in ("2021-07-06", "2021-07-16", "2021-07-26"):
+        image(tmp_path / f"S2_{day}.tif", {"B4": 700, "B8": 2900, "SCL": 4})
+    assert write_catalogue(tmp_path, index(tmp_path, offset=0.0).scenes)[1] == []
+    image(tmp_path / "S2_2021-07-16.tif", {"B4": 700, "B8": 2900, "SCL": 4}, tags={"a": "replaced by a longer file"})
+    image(tmp_path / "S2_2021-08-06.tif", {"B4": 700, "B8": 2900, "SCL": 4})
+    offsets = {"S2_2021-07-06": -0.1}
+    found = index(tmp_path, offset=0.0, offsets=offsets)
+    assert write_catalogue(tmp_path, found.scenes)[1] == ["S2_2021-07-06", "S2_2021-07-16"]
+    assert write_catalogue(tmp_path, found.scenes)[1] == []
+
+
 def test_floats_stretched_for_the_eye_are_refused_whatever_is_stated(shared_data, tmp_path):
     shutil.copy(shared_data / "bc06_stretched" / "2006.tif", tmp_path / "2006-07-15.tif")
     for scale in (None, 1.0, 1e-4):

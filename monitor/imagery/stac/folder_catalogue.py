@@ -15,15 +15,15 @@ CATALOGUE_ID: Final = "regrowth-folder"
 """Id of the catalogues that are written here; any other in the folder is left as it is."""
 
 
-def write_catalogue(folder: Path, scenes: Sequence[IndexedScene]) -> Path:
+def write_catalogue(folder: Path, scenes: Sequence[IndexedScene]) -> tuple[Path, list[str]]:
     """Write ``catalog.json`` and an item a scene under ``stac/``; files whose content stays are not touched.
 
     Each file is replaced in one step, the catalogue last. Items of scenes that are gone are removed after it.
 
     Returns
     -------
-    Path
-        The catalogue.
+    Path, list of str
+        The catalogue, and the scenes that an earlier one described otherwise.
 
     Raises
     ------
@@ -40,8 +40,11 @@ def write_catalogue(folder: Path, scenes: Sequence[IndexedScene]) -> Path:
     items.mkdir(exist_ok=True)
     above = [{"rel": rel, "href": "../catalog.json", "type": "application/json"} for rel in ("root", "parent")]
     names = {f"{folder_name(one.scene.id)}.json": one for one in scenes}
+    changed = []
     for name, one in names.items():
-        _write(items / name, {**one.item, "id": one.scene.id, "links": above})
+        existed = name in before and (items / name).is_file()
+        if _write(items / name, {**one.item, "id": one.scene.id, "links": above}) and existed:
+            changed.append(one.scene.id)
     links = [{"rel": "root", "href": "./catalog.json", "type": "application/json"}]
     links += [{"rel": "item", "href": f"./{ITEMS_FOLDER}/{name}", "type": "application/geo+json"} for name in names]
     described = "Scenes of the GeoTIFFs in this folder, written by regrowth source index."
@@ -50,7 +53,7 @@ def write_catalogue(folder: Path, scenes: Sequence[IndexedScene]) -> Path:
     })  # fmt: skip
     for name in before.difference(names):
         (items / name).unlink(missing_ok=True)
-    return path
+    return path, changed
 
 
 def _own_items(path: Path) -> set[str]:
@@ -75,7 +78,10 @@ def _own_items(path: Path) -> set[str]:
     return {name for name in names if name.endswith(".json")}
 
 
-def _write(path: Path, document: Mapping[str, Any]) -> None:
+def _write(path: Path, document: Mapping[str, Any]) -> bool:
+    """Write a document unless it is there already; whether it was written."""
     content = json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n"
-    if not path.is_file() or path.read_bytes() != content:
-        write_atomically(path, content)
+    if path.is_file() and path.read_bytes() == content:
+        return False
+    write_atomically(path, content)
+    return True

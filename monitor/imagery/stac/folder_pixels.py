@@ -11,14 +11,18 @@ from monitor.imagery.stac.blocks import Reader, TileLayout, decode_blocks, fetch
 
 MAX_SAMPLE_PIXELS: Final = 2 << 20
 """Most pixels of a band that are read; a smaller file is read whole. [pixel]"""
-BRIGHT: Final = (0.02, 2.0)
-"""Possible range of the 99th percentile of reflectance in a band, from clear water to cloud. [1]"""
+BRIGHT: Final = (0.002, 2.0)
+"""Possible range of the 99th percentile of reflectance in a band, from the blue of dense forest to cloud. [1]"""
+BRIGHTEST: Final = 0.05
+"""Least of it in the brightest band; a picture of eight bits, as ten thousandths, has 0.0255. [1]"""
+MAX_FLOAT: Final = 1e30
+"""Floats beyond this are fill values; of integers it is the largest one."""
 MAX_SCENE_CLASS: Final = 11
 """Largest scene class of Sentinel-2."""
 
 
 def sample(reader: Reader, layout: TileLayout, band: int) -> np.ndarray:
-    """Pixels of evenly spaced blocks of a band, (pixel,); 0 where there is no value or no finite one.
+    """Pixels of evenly spaced blocks of a band, (pixel,); 0 where there is no value or a fill value.
 
     Raises
     ------
@@ -43,11 +47,12 @@ def sample(reader: Reader, layout: TileLayout, band: int) -> np.ndarray:
         for number, block in zip(same, blocks, strict=True):
             pixels.append(block[:rows, : layout.shape[1] - (number - first) % across * width].ravel())
     values = np.concatenate(pixels)
-    return np.where(np.isfinite(values) & (values != layout.nodata), values, 0)
+    is_fill = np.abs(values) > MAX_FLOAT if values.dtype.kind == "f" else values == np.iinfo(values.dtype).max
+    return np.where(np.isfinite(values) & (values != layout.nodata) & ~is_fill, values, 0)
 
 
-def float_scale(samples: Mapping[str, np.ndarray], scales: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Scale and offset that make floats reflectance, by pixels of its bands: the first of `scales` that does. [1]
+def checked_scale(samples: Mapping[str, np.ndarray], scales: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Scale and offset that make numbers reflectance, by pixels of the bands: the first of `scales` that does. [1]
 
     Raises
     ------
@@ -61,12 +66,17 @@ def float_scale(samples: Mapping[str, np.ndarray], scales: Sequence[tuple[float,
     seen = {name: band[band > 0] for name, band in samples.items()}
     bright = {name: float(np.quantile(band, 0.99)) for name, band in seen.items() if band.size}
     for scale, offset in scales:
-        if all(BRIGHT[0] <= scale * value + offset <= BRIGHT[1] for value in bright.values()) and (
-            len(bright) == len(seen) or len(scales) == 1
+        reflectances = [scale * value + offset for value in bright.values()]
+        is_possible = all(BRIGHT[0] <= value <= BRIGHT[1] for value in reflectances)
+        if (
+            is_possible
+            and max(reflectances, default=1.0) >= BRIGHTEST
+            and (len(bright) == len(seen) or len(scales) == 1)
         ):
             return scale, offset
     found = ", ".join(f"{name} {value:.3g}" for name, value in bright.items()) or "no value at all"
-    why = f"holds floats that are not clearly reflectance, also not times 10,000 (brightest hundredth: {found})"
+    tried = f"not with the stated scale {scales[0][0]:g}" if len(scales) == 1 else "also not times 10,000"
+    why = f"holds numbers that are not clearly reflectance, {tried} (brightest hundredth: {found})"
     raise SceneRejected(WRONG_RADIOMETRY, f"{why}; state what they are: --scale, where reflectance = scale * number")
 
 

@@ -20,7 +20,7 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 
-from monitor.errors import BROKEN_SCENE, BadData, SceneRejected
+from monitor.errors import BROKEN_SCENE, WRONG_RADIOMETRY, BadData, SceneRejected
 from monitor.imagery import bands
 from monitor.imagery.byte_ranges import LocalFile
 from monitor.imagery.source import Scene
@@ -28,7 +28,7 @@ from monitor.imagery.stac.blocks import TiffMetadata, TileLayout, read_layout, r
 from monitor.imagery.stac.documents import safe_text
 from monitor.imagery.stac.file_names import NamedImage, normalised_band, satellite, tile, time_in_path, time_in_text
 from monitor.imagery.stac.file_names import product as product_name
-from monitor.imagery.stac.folder_pixels import check_classes, float_scale, sample
+from monitor.imagery.stac.folder_pixels import check_classes, checked_scale, sample
 from monitor.imagery.stac.grid_index import crs_name
 from monitor.imagery.stac.items import scene_from_item
 from monitor.imagery.stac.products import (
@@ -41,7 +41,7 @@ from monitor.imagery.stac.products import (
     check_level,
     identify_item,
 )
-from monitor.imagery.stac.scaling import BOA_OFFSET_BASELINE
+from monitor.imagery.stac.scaling import BOA_OFFSET, BOA_OFFSET_BASELINE
 from monitor.imagery.transport import TransferCounts
 from monitor.sites.projection import lonlat
 
@@ -60,6 +60,8 @@ _NEEDS_OFFSET: Final = (
     "is Sentinel-2 and does not say whether 1,000 was added to its numbers, as from baseline 04.00 on (January 2022): "
     "state --offset -0.1 if so in the whole folder, --offset 0 if nowhere; else compare the scenes: --check"
 )
+FIRST_WITH_OFFSET: Final = "{:02}.{:02}".format(*BOA_OFFSET_BASELINE)
+"""First processing baseline of Sentinel-2 with an offset, as text."""
 _FLOAT_SCALES: Final = ((1.0, 0.0), (1e-4, 0.0))
 """Scale and offset of floats that are recognised: reflectance, and reflectance times 10,000. [1]"""
 _STATED_PRODUCT: Final = re.compile(
@@ -187,7 +189,7 @@ def index_scene(
         properties["platform"] = platform
     if platform.startswith("sentinel-2") and (square := tile(origin)):
         properties["grid:code"] = f"MGRS-{square}"
-    extensions = ("eo/v1.1.0", "projection/v2.0.0", "raster/v1.1.0")
+    extensions = ("eo/v1.1.0", "file/v2.1.0", "projection/v2.0.0", "raster/v1.1.0")
     item: dict[str, Any] = {
         "type": "Feature", "stac_version": "1.0.0", "id": _free_id(first.scene, ids),
         "stac_extensions": [f"https://stac-extensions.github.io/{one}/schema.json" for one in extensions],
@@ -203,21 +205,29 @@ def index_scene(
         properties[NO_QUALITY] = True
     optical: dict[str, tuple[Image, int]] = {name: chosen[name] for name in bands.OBSERVED if name in chosen}
     scale, offset = _radiometry(list(optical.values()), options)
-    offset = options.offsets.get(item["id"], offset)
     is_float = any(image.is_float for image, _ in chosen.values())
+    has_offset = product is SENTINEL2_L2A and identity.baseline >= FIRST_WITH_OFFSET
+    if item["id"] in options.offsets:
+        offset = options.offsets[item["id"]]
+    elif has_offset and not is_float and offset not in (None, BOA_OFFSET):
+        why = f"is of baseline {identity.baseline} with the offset {BOA_OFFSET:g}, where --offset or a file says"
+        way = "say which holds for this scene in a table with the columns scene and offset: --offsets"
+        raise SceneRejected(WRONG_RADIOMETRY, f"{why} {offset:g}; {way}")
     for kind in QUALITY_KEYS.keys() & chosen.keys():
         image, number = chosen[kind]
-        if image.is_float or options.check:
+        if image.layout.samples > 1 or image.is_float or options.check:  # else it is as it was delivered
             check_classes(kind, sample(image.reader, image.layout, number))
-    if is_float:
-        properties[FLOATS] = True
-        scale, of_product = _of_floats(optical, product, scale)
-        offset = of_product if offset is None and product is not SENTINEL2_L2A else offset
+    if is_float or scale not in (None, product.scale):
+        checked = _checked_scale(optical, product, scale, offset)
+        scale = checked[0]
+        if is_float:
+            properties[FLOATS] = True
+            offset = checked[1] if offset is None and product is not SENTINEL2_L2A else offset
     if product is OTHER and scale is None:
         raise SceneRejected(BROKEN_SCENE, _NEEDS_SCALE)
     # The offset of a newer baseline may have been subtracted when floats were made.
     states_offset = offset is not None or product is not SENTINEL2_L2A or bool(identity.baseline and (
-        not is_float or identity.baseline < f"{BOA_OFFSET_BASELINE[0]:02}"))  # fmt: skip
+        not is_float or not has_offset))  # fmt: skip
     if not states_offset:
         if not options.check:
             raise SceneRejected(BROKEN_SCENE, _NEEDS_OFFSET)
@@ -232,17 +242,17 @@ def index_scene(
     return IndexedScene(item=item, scene=scene, bands=tuple(optical), states_offset=states_offset)
 
 
-def _of_floats(
-    optical: Mapping[str, tuple[Image, int]], product: StacProduct, scale: float | None
+def _checked_scale(
+    optical: Mapping[str, tuple[Image, int]], product: StacProduct, scale: float | None, offset: float | None
 ) -> tuple[float, float]:
-    """Scale and offset of reflectance as floats, seen from pixels unless the scale is stated. [1]"""
+    """Scale and offset of reflectance, checked by pixels; of floats without a stated scale also found by them. [1]"""
     samples = {name: sample(image.reader, image.layout, number) for name, (image, number) in optical.items()}
     scales: Sequence[tuple[float, float]] = _FLOAT_SCALES
     if scale is not None:
-        scales = ((scale, 0.0),)
+        scales = ((scale, offset or 0.0),)
     elif product.offset and product.scale:
         scales = (_FLOAT_SCALES[0], (product.scale, product.offset))
-    return float_scale(samples, scales)
+    return checked_scale(samples, scales)
 
 
 def _time(images: Sequence[Image], path: PurePosixPath) -> datetime:
@@ -326,6 +336,7 @@ def _asset(
         "href": f"../{image.name.path}",
         "type": "image/jp2" if layout.codestream else "image/tiff; application=geotiff",
         "roles": ["data"],
+        "file:size": image.reader.size,
         "proj:code" if layout.epsg else "proj:wkt2": crs_name(layout),
         "proj:shape": list(layout.shape),
         "proj:transform": list(layout.transform)[:6],
