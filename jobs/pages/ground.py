@@ -13,8 +13,8 @@ from monitor.cube.store import LandscapeStore
 from monitor.cube.stored_site import StoredSite
 from monitor.errors import MonitorError
 from monitor.files import write_atomically
-from monitor.publish.index.ground import Ground, draw_ground, ground_bounds
-from monitor.sites.site import Site, ground_key
+from monitor.publish.index.ground import Bounds, Ground, draw_ground, ground_bounds
+from monitor.sites.site import Site
 
 log = structlog.get_logger()
 
@@ -27,13 +27,13 @@ FORMAT: Final = 1
 """Of the pictures; another one, and all are drawn again."""
 
 
-def write_grounds(judged: Sequence[tuple[Site, str | None]], store: Place, root: Path) -> list[Ground]:
+def write_grounds(judged: Sequence[tuple[Site, str, str | None]], store: Place, root: Path) -> list[Ground]:
     """Draw the ground of each landscape whose store has changed, and remove pictures that are used no more.
 
     Parameters
     ----------
-    judged : sequence of (Site, str or None)
-        Sites with the snapshots of their assessments; None: nothing is stored.
+    judged : sequence of (Site, str, str or None)
+        Sites with the keys of their grounds and the snapshots of their assessments; None: nothing is stored.
     store : Path or BucketFolder
         Root of the stores.
     root : Path
@@ -45,17 +45,18 @@ def write_grounds(judged: Sequence[tuple[Site, str | None]], store: Place, root:
         The disk is full or the folder cannot be written.
     """
     folder, room, grounds = root / FOLDER, MAX_BYTES, list[Ground]()
-    members: dict[str, list[tuple[Site, str]]] = {}
-    for site, snapshot in judged if len(judged) <= MAX_SITES else ():
+    members: dict[str, list[tuple[Site, str, str]]] = {}
+    for site, key, snapshot in judged if len(judged) <= MAX_SITES else ():
         if snapshot is not None:
-            members.setdefault(snapshot.rpartition(":")[0], []).append((site, snapshot))
+            members.setdefault(snapshot.rpartition(":")[0], []).append((site, key, snapshot))
     for landscape, theirs in sorted(members.items()):
-        sites = sorted((site for site, _ in theirs), key=lambda site: site.id)
-        bounds = ground_bounds(sites)
-        made_from = json.dumps([FORMAT, bounds, sorted((ground_key(site), snapshot) for site, snapshot in theirs)])
+        theirs.sort(key=lambda one: one[0].id)
+        bounds = ground_bounds([site for site, *_ in theirs])
+        made_from = json.dumps([FORMAT, bounds, sorted((key, snapshot) for _, key, snapshot in theirs)])
         name = f"{landscape}-{hashlib.sha256(made_from.encode()).hexdigest()[:8]}.webp"
         file = folder / name
-        if not file.is_file() and (content := _drawn(store / landscape, sites)) is not None:
+        keys = [key for _, key, _ in theirs]
+        if not file.is_file() and (content := _drawn(store / landscape, keys, bounds)) is not None:
             folder.mkdir(parents=True, exist_ok=True)
             write_atomically(file, content)
         if file.is_file() and (room := room - file.stat().st_size) >= 0:
@@ -66,11 +67,10 @@ def write_grounds(judged: Sequence[tuple[Site, str | None]], store: Place, root:
     return grounds
 
 
-def _drawn(path: Place, sites: Sequence[Site]) -> bytes | None:
+def _drawn(path: Place, keys: Sequence[str], bounds: Bounds) -> bytes | None:
     try:
         landscape = LandscapeStore(path)
-        stored = [StoredSite(landscape, ground_key(site)) for site in sites]
-        return draw_ground(stored, ground_bounds(sites))
+        return draw_ground([StoredSite(landscape, key) for key in keys], bounds)
     except MonitorError as error:  # it is for people only: an error in one stops nothing
         log.warning("no ground under the map", landscape=path.name, why=str(error))
         return None

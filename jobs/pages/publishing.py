@@ -143,13 +143,14 @@ def publish(
             if unknown := unknown_published_head(t, settings.outputs.root):
                 log.warning("no line of the chain has the head that the index stated until now", head=unknown)
             history = read_history(t, rows, day=day, night=night, silence_days=settings.alerts.silence_days)
-        judged = [(plan.site, plan.row.snapshot) for plan in assessed.plans]
+        judged = [(plan.site, plan.ground, plan.row.snapshot) for plan in assessed.plans]
         write_index(
             rows, alerts, settings.outputs.root, as_of=day, alpha=settings.alerts.alpha, precision=measured,
             lots=[(view.lot, len(view.members), view.hectares, view.verdict) for view in with_sites],
             notice=notice, history=history, basemap=settings.outputs.map_tiles, head=head,
             growth={plan.site.id: plan.growth for plan in assessed.plans},
             grounds=write_grounds(judged, settings.store.root, settings.outputs.root),
+            ground_keys={site.id: ground for site, ground, _ in judged},
             manager_names=settings.outputs.manager_names,
         )  # fmt: skip
     return outcomes
@@ -159,6 +160,7 @@ class _Plan(NamedTuple):
     """What ``plan.json`` and ``item.json`` of a site are made from, beside its other files."""
 
     site: Site  # in the episode of its assessment, as promised then
+    ground: str  # key of what is stored of it, which stays that of the start in the registry
     terrain: Terrain | None
     assessment: Assessment
     calibration: Calibration | None
@@ -212,7 +214,7 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
         notice = _notice(settings, demonstrated=site.id in demonstrated)
         gone = sorted(unit for unit, day in units.items() if day <= assessment.as_of.isoformat())
         growth = growth_from_json(growths.get(ground))
-        plans.append(_Plan(site, slope, assessment, constants, notice, row, promised, growth))
+        plans.append(_Plan(site, ground, slope, assessment, constants, notice, row, promised, growth))
         if site.id in damaged:
             continue
         detectability = detectabilities.get(ground)

@@ -232,18 +232,19 @@ def write_index(
     precision: Sequence[Mapping[str, Any]] = (), lots: Sequence[LotRow] = (),
     growth: Mapping[str, Sequence[GrowthPoint]] = MappingProxyType({}), notice: Mapping[str, str] | None = None,
     history: History = NO_HISTORY, basemap: Basemap | None = None, grounds: Sequence[Ground] = (),
+    ground_keys: Mapping[str, str] = MappingProxyType({}),
     head: ChainHead | None = None, manager_names: bool = False,
 ) -> None:  # fmt: skip
     """Write tables and index of the whole programme; unchanged files are not written.
 
     Parameters are the fields of :class:`monitor.publish.index.programme_view.ProgrammeView`; `alerts` are those that
-    are not resolved, or that a person has resolved while their cause is still seen.
+    are not resolved, or that a person has resolved while their cause is still seen; `ground_keys` by id of a site.
     """
     ordered = sorted(rows, key=lambda row: row[0].id)
     open_alerts = {alert.site: alert for alert in alerts}
     root.mkdir(parents=True, exist_ok=True)
     replace_if_changed(root / "status.json", status_json([a for _, a in ordered]))
-    replace_if_changed(root / "sites.parquet", sites_parquet(ordered))
+    replace_if_changed(root / "sites.parquet", sites_parquet(ordered, ground_keys))
     view = ProgrammeView(
         rows=ordered, alerts=open_alerts, as_of=as_of, alpha=alpha, precision=precision, lots=lots, growth=growth,
         notice=notice, history=history, basemap=basemap, grounds=grounds, head=head, manager_names=manager_names,

@@ -2,10 +2,10 @@
 
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import date
-from types import UnionType
+from types import MappingProxyType, UnionType
 from typing import Any, get_args
 
 import geopandas as gpd
@@ -21,12 +21,13 @@ def status_json(assessments: Iterable[Assessment]) -> bytes:
     return (json.dumps(rows, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
 
 
-def sites_parquet(rows: Sequence[tuple[Site, Assessment]]) -> bytes:
+def sites_parquet(rows: Sequence[tuple[Site, Assessment]], grounds: Mapping[str, str] = MappingProxyType({})) -> bytes:
     """Encode sites and their assessments as GeoParquet (EPSG:4326), one row a site; reasons joined by ``;``.
 
     The column ``bbox`` lets readers skip rows by place (``covering`` of GeoParquet 1.1). Managers are left out.
     Every column has the declared type of its field even if no site has a value, so that the tables of several
-    programmes or nights can be concatenated.
+    programmes or nights can be concatenated. `grounds`: keys of what is stored of sites, by id; of another site it
+    follows from its outline and start.
     """
     declared = {field.name: field.type for kind in (Site, Assessment) for field in fields(kind)}
     declared |= (
@@ -38,7 +39,7 @@ def sites_parquet(rows: Sequence[tuple[Site, Assessment]]) -> bytes:
     )  # fmt: skip
     values: dict[str, list[Any]] = {"site": [site.id for site, _ in rows]}
     values |= {name: [getattr(site, name) for site, _ in rows] for name in plain}
-    values["ground"] = [ground_key(site) for site, _ in rows]
+    values["ground"] = [grounds.get(site.id) or ground_key(site) for site, _ in rows]
     values |= {f"plan_{name}": [getattr(site.plan, name) for site, _ in rows] for name in ("A", "k", "L")}
     values["too_early_years"] = [site.plan.too_early_years for site, _ in rows]
     values |= {field.name: [getattr(a, field.name) for _, a in rows] for field in fields(Assessment)}

@@ -4,6 +4,7 @@ import json
 from datetime import date
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from jobs.cli import main
@@ -42,7 +43,9 @@ def begin(settings, start=RESTART, today=TODAY, site="demo-02"):
         return replant(ledger, site, start=start, why=WHY, alpha=settings.alerts.alpha, today=today)
 
 
-def test_a_replanted_site_is_judged_from_its_new_start_on_the_ground_that_it_has(installation, settings, tmp_path):
+def test_a_replanted_site_is_judged_from_its_new_start_on_the_ground_that_it_has(
+    installation, settings, tmp_path, capsys
+):
     night(settings, as_of=AUTUMN)
     before = status(installation)["demo-02"]
     held = controls_and_counts(settings)
@@ -74,6 +77,9 @@ def test_a_replanted_site_is_judged_from_its_new_start_on_the_ground_that_it_has
     chinese = (installation.root / "sites" / "demo-02" / "index.zh.html").read_text(encoding="utf-8")
     assert "本期为第 2 期" in chinese
     assert_reproduced(installation.root, tmp_path)
+    table = pd.read_parquet(installation.root / "sites.parquet").set_index("site")
+    assert table.ground["demo-02"] == ground_key(site), "the ground that it has, not one of the new start"
+    assert "no ground under the map" not in "".join(capsys.readouterr())
     plan = json.loads((installation.root / "sites" / "demo-02" / "plan.json").read_text())
     assert (plan["start"], plan["episode"], plan["alpha"]) == ("2018-05-02", 2, reported["alpha"])
 

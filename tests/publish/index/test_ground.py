@@ -50,11 +50,11 @@ def test_without_a_picture_there_is_no_ground():
 
 def test_the_ground_is_drawn_again_when_a_scene_was_stored_and_old_pictures_go(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(ground, "_drawn", lambda path, sites: drawn.append(path.name) or b"picture")
+    monkeypatch.setattr(ground, "_drawn", lambda path, *_: drawn.append(path.name) or b"picture")
     site = builders.site()
 
     def write(snapshot, sites=1):
-        return ground.write_grounds([(site, snapshot)] * sites, tmp_path / "store", tmp_path)
+        return ground.write_grounds([(site, "0123", snapshot)] * sites, tmp_path / "store", tmp_path)
 
     (first,) = write("square-1:5")
     assert write("square-1:5") == [first]
