@@ -24,6 +24,8 @@ LOCAL_FOLDER: Final = ".store"
 TRIES: Final = 5
 """Times that a request is sent which the service does not answer, or answers with an error of its own."""
 _ADDRESS: Final = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/([\w./=+-]*))?", re.ASCII)
+_LANDSCAPE: Final = re.compile(r"\d{5}-(-?\d+-){2}.+-[0-9a-f]{8}", re.ASCII)
+"""Name of a landscape, see :func:`monitor.sites.landscapes.landscape_name`."""
 _PROBLEMS: Final = (
     ("NoSuchBucket|NO_SUCH_BUCKET", "there is no such bucket: create it, or correct [store] root and endpoint_url"),
     (
@@ -205,6 +207,8 @@ def local_folder(root: Place) -> Path:
 def landscape_folders(root: Place) -> list[Place]:
     """Places of the landscapes under a root, in order of their names; none if the root does not exist.
 
+    Whatever else is there, such as other stores under a longer prefix, has another name and is left alone.
+
     Raises
     ------
     BadConfiguration
@@ -212,7 +216,7 @@ def landscape_folders(root: Place) -> list[Place]:
     TryLater
         The service of the bucket cannot be reached, or fails.
     """
-    return [one for one in folders_in(root) if one.name != DERIVED_FOLDER and not one.name.startswith(".")]
+    return [one for one in folders_in(root) if _LANDSCAPE.fullmatch(one.name)]
 
 
 def move(folder: Place, target: Place) -> None:
