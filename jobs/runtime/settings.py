@@ -172,13 +172,16 @@ class StoreSettings(Section):
     def _of_a_bucket(self) -> Self:
         fields = type(self).model_fields
         given = [name for name in fields if name != "root" and getattr(self, name) != fields[name].default]
-        if isinstance(self.root, Path) and given:
-            raise ValueError(f'{given[0]} belongs to stores in a bucket: root = "s3://bucket/prefix"')
-        address = urlsplit(self.endpoint_url)
+        if isinstance(self.root, Path):
+            if given:
+                raise ValueError(f'{given[0]} belongs to stores in a bucket: root = "s3://bucket/prefix"')
+            return self
+        address = urlsplit(replace(self.root, endpoint_url=self.endpoint_url).endpoint)
         host = address.hostname or ""
         if address.scheme == "http" and not is_this_machine(host) and not {host, address.netloc} & {*self.allow_hosts}:
             raise ValueError(
-                f"endpoint_url: http does not encrypt what is sent to {host}; use https, or name it by allow_hosts"
+                f"endpoint_url or AWS_ENDPOINT_URL: http does not encrypt what is sent to {host}; use https, or name "
+                "it by allow_hosts"
             )
         return self
 

@@ -23,7 +23,7 @@ from jobs.runtime.lock import hold_landscape, hold_ledger
 from jobs.runtime.settings import load
 from monitor.cube.bucket import landscape_folders
 from monitor.cube.store import LandscapeStore
-from monitor.errors import BadData, TryLater
+from monitor.errors import BadConfiguration, BadData, TryLater
 from tests.jobs.conftest import NIGHT
 from tests.ledger.conftest import migrated as migrated
 from tests.ledger.conftest import postgresql as postgresql
@@ -311,6 +311,14 @@ def test_a_wrong_setting_of_a_bucket_is_refused_with_78(in_bucket, capsys, chang
     status, printed = run(capsys, in_bucket, "run", "--as-of", NIGHT.isoformat())
     assert (status, bool(re.search(said, printed))) == (Exit.CONFIGURATION, True), printed
     assert "hunter2" not in printed
+
+
+def test_an_unencrypted_endpoint_of_the_environment_is_refused_too(in_bucket, service, monkeypatch):
+    text = in_bucket.config.read_text().replace(f'endpoint_url = "{service.url}"\n', "")
+    in_bucket.config.write_text(text)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://10.1.2.3:9000")
+    with pytest.raises(BadConfiguration, match="http does not encrypt what is sent to"):
+        load(in_bucket.config)
 
 
 def test_an_unencrypted_endpoint_may_be_allowed(in_bucket):
