@@ -79,12 +79,9 @@ def blocks(text, language):
 
 
 GUIDES = [
-    "README.md",
-    "CONTRIBUTING.md",
-    "aoi/README.md",
-    *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/**/*.md")),
-    "README.zh.md",
-]
+    "README.md", "CONTRIBUTING.md", "aoi/README.md",
+    *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/**/*.md")), "README.zh.md",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("guide", GUIDES)

@@ -21,8 +21,7 @@ threading.Thread(target=lambda: print("from a thread")).start()
 
 
 @pytest.mark.parametrize(
-    "end",
-    ["", "sys.exit()", "sys.exit(3)", "sys.exit('why')", "1 / 0", "os.kill(os.getpid(), 9)", "os._exit(256 + 4)"],
+    "end", ["", "sys.exit()", "sys.exit(3)", "sys.exit('why')", "1 / 0", "os.kill(os.getpid(), 9)", "os._exit(256 + 4)"]
 )
 def test_a_forked_program_has_the_arguments_environment_streams_and_status_of_one_that_is_started(end, tmp_path):
     arguments = ["-c", PROGRAM + end, tmp_path, "--option"]

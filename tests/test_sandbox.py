@@ -35,18 +35,14 @@ def outcome(action) -> str:
 def outcomes(folder: str) -> dict[str, str]:
     file = f"{folder}/file"
     return {
-        "read": outcome(lambda: open(file)),
-        "write": outcome(lambda: open(file, "w")),
+        "read": outcome(lambda: open(file)), "write": outcome(lambda: open(file, "w")),
         "list": outcome(lambda: os.listdir(folder)),
         "connect": outcome(lambda: socket.create_connection(("127.0.0.1", 9))),
-        "listen": outcome(lambda: socket.socket(socket.AF_UNIX)),
-        "grow": outcome(lambda: bytearray(2**29)),
-        "compute": outcome(lambda: bytearray(10**7)),
-        "core": str(resource.getrlimit(resource.RLIMIT_CORE)),
-        "processes": str(resource.getrlimit(resource.RLIMIT_NPROC)),
-        "names": " ".join(sorted(os.environ)),
+        "listen": outcome(lambda: socket.socket(socket.AF_UNIX)), "grow": outcome(lambda: bytearray(2**29)),
+        "compute": outcome(lambda: bytearray(10**7)), "core": str(resource.getrlimit(resource.RLIMIT_CORE)),
+        "processes": str(resource.getrlimit(resource.RLIMIT_NPROC)), "names": " ".join(sorted(os.environ)),
         "session": "its own" if os.getsid(0) == os.getpid() else "that of the parent",
-    }
+    }  # fmt: skip
 
 
 def work(kind: str) -> int:
@@ -106,16 +102,12 @@ def test_a_refusal_of_the_function_is_raised_as_in_the_child():
 @pytest.mark.parametrize(
     ("kind", "how"),
     [
-        ("fail", r"is damaged \(KeyError\)"),
-        ("fill the memory", "takes more memory"),
-        ("crash", r"ends the program that reads it \(SIGSEGV\)"),
-        ("end", "ends the program that reads it$"),
-        ("refuse in another way", "ends the program that reads it$"),
-        ("answer at length", "write without end"),
-        ("write", "write without end"),
-        ("compute", "takes too long"),
+        ("fail", r"is damaged \(KeyError\)"), ("fill the memory", "takes more memory"),
+        ("crash", r"ends the program that reads it \(SIGSEGV\)"), ("end", "ends the program that reads it$"),
+        ("refuse in another way", "ends the program that reads it$"), ("answer at length", "write without end"),
+        ("write", "write without end"), ("compute", "takes too long"),
     ],
-)
+)  # fmt: skip
 def test_the_error_states_how_content_failed(kind, how):
     with pytest.raises(ContentFailed, match=how):
         result(kind)

@@ -30,13 +30,10 @@ def msavi2(red, nir):
 
 
 FORMULAS = {
-    "ndvi": lambda red, nir: difference(nir, red),
-    "evi2": evi2,
-    "msavi2": msavi2,
+    "ndvi": lambda red, nir: difference(nir, red), "evi2": evi2, "msavi2": msavi2,
     "kndvi": lambda red, nir: math.tanh(difference(nir, red) ** 2),
-    "ndmi": lambda nir, swir16: difference(nir, swir16),
-    "nbr": lambda nir, swir22: difference(nir, swir22),
-}
+    "ndmi": lambda nir, swir16: difference(nir, swir16), "nbr": lambda nir, swir22: difference(nir, swir22),
+}  # fmt: skip
 NEEDED = {"ndmi": ("nir", "swir16"), "nbr": ("nir", "swir22")}
 """Bands of a formula, where they are not red and near infrared."""
 

@@ -99,8 +99,7 @@ def test_dask_and_numpy_give_the_same_bits(scheduler):
 
 def test_nothing_is_computed_before_it_is_needed():
     def start(_dsk):
-        msg = "something was computed"
-        raise AssertionError(msg)
+        raise AssertionError("something was computed")
 
     lazy = cube({"time": 1})
     with Callback(start=start):

@@ -60,13 +60,8 @@ def test_nothing_is_read_before_the_graph_runs_and_then_every_scene_by_one_task(
     assert len(whole) == 3 * len(DAYS), "of each scene a task that reads, and zonal means of sites and of units"
     assert [at for at, key in enumerate(whole) if "_read" in key] == [0, 3, 6], "one scene is done before the next"
     assert found.sizes == {
-        "time": 3,
-        "band": len(PACKED_LAYERS),
-        "pixel": 288,
-        "site": 2,
-        "unit": 4,
-        "measure": len(MEASURES),
-    }
+        "time": 3, "band": len(PACKED_LAYERS), "pixel": 288, "site": 2, "unit": 4, "measure": len(MEASURES),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ["threads", pytest.param("processes", marks=pytest.mark.slow)])

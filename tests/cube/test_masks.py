@@ -276,8 +276,7 @@ def test_the_reason_is_that_of_the_site_and_not_of_its_surroundings():
 
 def test_no_distance_is_computed_where_all_is_cloud_or_none(monkeypatch):
     def computed(*_args, **_kwargs):
-        msg = "a distance was computed"
-        raise AssertionError(msg)
+        raise AssertionError("a distance was computed")
 
     monkeypatch.setattr(masks, "distance_transform_edt", computed)
     for kind in ALL_CLEAR:

@@ -101,14 +101,10 @@ def test_catalogues_that_name_an_acquisition_by_other_times_mean_the_same_overpa
 @pytest.mark.parametrize(
     ("stored", "wanted"),
     [
-        ({}, True),
-        ({"48SUF": "02.09"}, False),
-        ({"48SUF": "02.14"}, False),
-        ({"48SUF": "01.14"}, True),
-        ({"48SUG": "02.09"}, True),
-        ({"48SUF": ""}, True),
+        ({}, True), ({"48SUF": "02.09"}, False), ({"48SUF": "02.14"}, False), ({"48SUF": "01.14"}, True),
+        ({"48SUG": "02.09"}, True), ({"48SUF": ""}, True),
     ],
-)
+)  # fmt: skip
 def test_an_overpass_is_fetched_if_a_granule_is_missing_or_older(stored, wanted):
     offered = overpasses([scene("it")], OWN)
     assert bool(not_yet_stored(offered, {offered[0].acquisition: stored} if stored else {})) is wanted

@@ -31,14 +31,9 @@ the call is done, of a write half. ``unconfirmed``: the call succeeds and says t
 
 KINDS = ("file write", "file", "store", "ledger", "request")
 FAILURES = {
-    RAISE: KINDS,
-    FULL: ("file write", "file", "store", "ledger"),
-    STOP: KINDS,
-    HANG: ("request",),
-    KILL: KINDS,
-    KILL_AFTER: ("file write", "store", "ledger", "request"),
-    UNCONFIRMED: ("store", "ledger", "request"),
-}
+    RAISE: KINDS, FULL: ("file write", "file", "store", "ledger"), STOP: KINDS, HANG: ("request",), KILL: KINDS,
+    KILL_AFTER: ("file write", "store", "ledger", "request"), UNCONFIRMED: ("store", "ledger", "request"),
+}  # fmt: skip
 """Kinds of points at which each failure can occur."""
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 

@@ -151,14 +151,8 @@ def nothing_else_touched(*folders: Path, processes: bool = False) -> Iterator[No
     root = Path(__file__).parents[2]
     installed = (sys.prefix, sys.base_prefix, str(root / "jobs"), str(root / "monitor"), str(root / ".venv"))
     _WATCH.allowed = (
-        *map(str, folders),
-        *installed,
-        "/usr/lib/",
-        "/usr/share/zoneinfo",
-        "/proc/self",
-        "/dev/null",
-        "__editable__",
-    )
+        *map(str, folders), *installed, "/usr/lib/", "/usr/share/zoneinfo", "/proc/self", "/dev/null", "__editable__",
+    )  # fmt: skip
     _WATCH.touched = []
     gc.disable()  # what earlier tests left would close and remove files of theirs meanwhile, and take time
     start = time.thread_time()

@@ -117,6 +117,13 @@ def fill(server, n, *, every=5, **how):
     return found
 
 
+def searched(server, n=0, **how):
+    """The source, after so many scenes of noise were added, and all that it offers."""
+    fill(server, n, **how)
+    monitor = source(server)
+    return monitor, monitor.search(AREA, SINCE, UNTIL)
+
+
 class TestSearch:
     def test_a_scene_is_as_the_catalogue_describes_it(self, server):
         fill(server, 1, score=np.ones((200, 200)))
@@ -171,8 +178,7 @@ class TestSearch:
                 server, when, layers, np.full((50, 50), 21824, "u2"), transform=TRANSFORM @ Affine.scale(3),
                 number=number,
             )  # fmt: skip
-        monitor = source(server)
-        scenes = monitor.search(AREA, SINCE, UNTIL)
+        monitor, scenes = searched(server)
         assert {scene.sensor for scene in scenes} == {"sentinel-2a", "landsat-8", "landsat-9"}
         grid = monitor.grid(AREA)
         assert grid.resolution.x == 10
@@ -399,9 +405,7 @@ class TestRead:
         assert server.counts["pixels"] == 1
 
     def test_scenes_that_miss_the_grid_are_empty_and_cost_nothing(self, server):
-        fill(server, 2)
-        monitor = source(server)
-        scenes = monitor.search(AREA, SINCE, UNTIL)
+        monitor, scenes = searched(server, 2)
         away = window(4, 4, top=1000, left=1000)
         for frames in monitor.read(scenes, [away]):
             assert not frames[0].pixels.any()
@@ -412,8 +416,7 @@ class TestRead:
 
     def test_a_grid_too_large_for_one_request_is_read_in_pieces(self, server, monkeypatch):
         layers = fill(server, 2)
-        monitor = source(server)
-        scenes = monitor.search(AREA, SINCE, UNTIL)
+        monitor, scenes = searched(server)
         grid = window(50, 60, top=5, left=5)
         (whole,), _ = monitor.read(scenes, [grid])
         monkeypatch.setattr("monitor.imagery.earthengine.source.MAX_PIXEL_BYTES", 14 * 700)
@@ -426,8 +429,7 @@ class TestRead:
 
     def test_many_grids_are_read_in_smaller_stacks_so_that_memory_holds_them(self, server, monkeypatch):
         layers = fill(server, 6)
-        monitor = source(server)
-        scenes = monitor.search(AREA, SINCE, UNTIL)
+        monitor, scenes = searched(server)
         grids = [window(10, 10, top=10 * i) for i in range(4)]
         monkeypatch.setattr("monitor.imagery.earthengine.source.MAX_HELD_BYTES", 14 * 400 * 2)
         found = list(monitor.read(scenes, grids))
@@ -449,8 +451,7 @@ class TestRead:
     @pytest.mark.parametrize("which", [0, 4, 8])
     def test_one_broken_scene_does_not_stop_the_others_of_its_stack(self, server, which):
         layers = fill(server, 9)
-        monitor = source(server)
-        scenes = monitor.search(AREA, SINCE, UNTIL)
+        monitor, scenes = searched(server)
         add_sentinel2(server, scenes[which].time, noise(0), scl(), transform=TRANSFORM, broken=True)
         grid = window(6, 6)
         found = list(monitor.read(scenes, [grid]))
@@ -480,9 +481,7 @@ class TestRead:
         assert server.counts["pixels"] < 20
 
     def test_a_request_that_is_too_much_is_made_smaller_and_never_called_a_broken_scene(self, server):
-        fill(server, 8)
-        monitor = source(server)
-        scenes = monitor.search(AREA, SINCE, UNTIL)
+        monitor, scenes = searched(server, 8)
         server.fail("pixels", status=400, message="User memory limit exceeded.", times=2)
         assert len([f for f in monitor.read(scenes, [window(4, 4)]) if not isinstance(f, SceneRejected)]) == 8
         server.fail("pixels", status=400, message="Computation timed out.", times=100)
@@ -492,8 +491,7 @@ class TestRead:
     @pytest.mark.parametrize("how", ["shape", "type", "bands", "truncated", "nonsense"])
     def test_pixels_that_were_not_requested_are_requested_once_more_and_then_the_site_waits(self, server, how):
         layers = fill(server, 1)
-        monitor = source(server)
-        scenes = monitor.search(AREA, SINCE, UNTIL)
+        monitor, scenes = searched(server)
         server.spoil("pixels", how)
         ((frame,),) = monitor.read(scenes, [window(6, 6)])
         np.testing.assert_array_equal(frame.pixels[0], next(iter(layers.values()))["blue"][:6, :6])
@@ -506,14 +504,11 @@ class TestRead:
     @pytest.mark.parametrize(
         ("found", "message"),
         [
-            (np.zeros((3, 1), [("a", "u2")]), "array of"),
-            (np.zeros((1, 2), [("a", "u2")]), "array of"),
-            (np.full((3, 2), -1, [("a", "i2")]), "16 bits"),
-            (np.full((3, 2), 70_000, [("a", "i4")]), "16 bits"),
-            (np.zeros((3, 2), [("b", "u2")]), "bands"),
-            (np.zeros((3, 2), "u2"), "bands"),
+            (np.zeros((3, 1), [("a", "u2")]), "array of"), (np.zeros((1, 2), [("a", "u2")]), "array of"),
+            (np.full((3, 2), -1, [("a", "i2")]), "16 bits"), (np.full((3, 2), 70_000, [("a", "i4")]), "16 bits"),
+            (np.zeros((3, 2), [("b", "u2")]), "bands"), (np.zeros((3, 2), "u2"), "bands"),
         ],
-    )
+    )  # fmt: skip
     def test_an_array_of_another_size_type_or_name_is_refused(self, found, message):
         out = io.BytesIO()
         np.save(out, found)
@@ -535,9 +530,7 @@ class TestRead:
             list(monitor.read(scenes, [window(6, 6)]))
 
     def test_a_scene_of_another_source_is_rejected_without_stopping_the_rest(self, server):
-        fill(server, 2)
-        monitor = source(server)
-        scenes = monitor.search(AREA, SINCE, UNTIL)
+        monitor, scenes = searched(server, 2)
         first, second = monitor.read([replace(scenes[0], handle=7), scenes[1]], [window(4, 4)])
         assert isinstance(first, SceneRejected)
         assert first.reason == "BROKEN"
@@ -599,8 +592,7 @@ class TestReduce:
         layers = noise(1)
         for i in range(70):
             add_sentinel2(server, FIRST + timedelta(days=5 * i), layers, scl(), transform=TRANSFORM)
-        monitor = source(server)
-        scenes = monitor.search(AREA, SINCE, UNTIL)
+        monitor, scenes = searched(server)
         where = units(*((r, c) for r in range(10, 160, 30) for c in range(10, 190, 30)))
         found = self.reduced(monitor, scenes, where)
         assert len(found) == 70
@@ -647,8 +639,7 @@ class TestReduce:
         add_sentinel2(server, FIRST, noise(1), classes, transform=TRANSFORM)
         server.add(SCORES, "20200103T035141_20200103T035141_T48SUF", bands={"cs_cdf": scores}, transform=TRANSFORM,
                    crs="EPSG:32648", time=FIRST, masks={"cs_cdf": there})  # fmt: skip
-        monitor = source(server)
-        scenes = monitor.search(AREA, SINCE, UNTIL)
+        monitor, scenes = searched(server)
         assert scenes[0].quality == "scl_cs"
         (found,) = self.reduced(monitor, scenes, units((20, 20)))
         assert found[0, 0] == 36
@@ -665,8 +656,7 @@ class TestReduce:
     def test_units_beyond_the_scene_and_under_cloud_are_counted_as_unseen(self, server):
         fill(server, 1)
         add_sentinel2(server, FIRST + timedelta(days=5), noise(1), scl(9), transform=TRANSFORM)
-        monitor = source(server)
-        scenes = monitor.search(AREA, SINCE, UNTIL)
+        monitor, scenes = searched(server)
         first, second = self.reduced(monitor, scenes, [*units((10, 10)), ground(5000, 5000, 5100, 5100)])
         assert first[:, 0].tolist() == [36, 0]
         assert np.isnan(first[1, 1:]).all()
@@ -674,26 +664,20 @@ class TestReduce:
         assert np.isnan(second[:, 1:]).all()
 
     def test_a_scene_with_its_own_scale_is_averaged_by_it(self, server):
-        fill(server, 2)
-        monitor = source(server)
-        scenes = monitor.search(AREA, SINCE, UNTIL)
+        monitor, scenes = searched(server, 2)
         plain = self.reduced(monitor, scenes, units((10, 10)))
         moved = self.reduced(monitor, [scenes[0], replace(scenes[1], offset=-0.1)], units((10, 10)))
         np.testing.assert_array_equal(moved[0], plain[0])
         assert moved[1][0, 1:7] == pytest.approx(plain[1][0, 1:7] - 0.1, abs=1e-12)
 
     def test_one_broken_scene_does_not_stop_the_others(self, server):
-        fill(server, 5)
-        monitor = source(server)
-        scenes = monitor.search(AREA, SINCE, UNTIL)
+        monitor, scenes = searched(server, 5)
         add_sentinel2(server, scenes[2].time, noise(0), scl(), transform=TRANSFORM, broken=True)
         found = self.reduced(monitor, scenes, units((10, 10)))
         assert [isinstance(one, SceneRejected) for one in found] == [False, False, True, False, False]
 
     def test_units_that_are_too_much_for_one_request_are_halved(self, server):
-        fill(server, 1)
-        monitor = source(server)
-        scenes = monitor.search(AREA, SINCE, UNTIL)
+        monitor, scenes = searched(server, 1)
         where = units((10, 10), (10, 60), (60, 10), (60, 60), (90, 90))
         (whole,) = self.reduced(monitor, scenes, where)
         server.fail("values", status=400, message="Computation timed out.", times=2)
@@ -702,26 +686,20 @@ class TestReduce:
 
     @pytest.mark.parametrize("how", ["nonsense", "truncated"])
     def test_an_answer_that_does_not_fit_is_requested_again(self, server, how):
-        fill(server, 1)
-        monitor = source(server)
-        scenes = monitor.search(AREA, SINCE, UNTIL)
+        monitor, scenes = searched(server, 1)
         server.spoil("values", how)
         (found,) = self.reduced(monitor, scenes, units((10, 10)))
         assert found[0, 0] == 36
 
     def test_parts_of_pixels_are_refused(self, server, monkeypatch):
-        fill(server, 1)
-        monitor = source(server)
-        scenes = monitor.search(AREA, SINCE, UNTIL)
+        monitor, scenes = searched(server, 1)
         monkeypatch.setitem(FUNCTIONS, "Reducer.unweighted", lambda _, reducer: reducer)
         with pytest.raises(TryLater, match="whole numbers"):
             self.reduced(monitor, scenes, units((10, 10)))
         assert server.counts["values"] == 2
 
     def test_without_units_nothing_is_requested(self, server):
-        fill(server, 2)
-        monitor = source(server)
-        scenes = monitor.search(AREA, SINCE, UNTIL)
+        monitor, scenes = searched(server, 2)
         assert [one.shape[0] for one in self.reduced(monitor, scenes, [])] == [0, 0]
         assert server.counts["values"] == 0
 

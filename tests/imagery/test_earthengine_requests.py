@@ -5,6 +5,7 @@ import os
 import re
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -118,9 +119,8 @@ def test_a_server_that_is_down_defers(server):
 
 
 def test_nothing_listens_at_the_endpoint(server):
-    closed = EarthEngineServer().start()
-    url = closed.url
-    closed.stop()
+    with EarthEngineServer() as closed:
+        url = closed.url
     monitor = EarthEngine(connect(project="p", url=url, token=TOKEN, allow_hosts=["127.0.0.1"], patience=0.1))
     with pytest.raises(TryLater, match="does not answer"):
         monitor.search(AREA, *DAYS)
@@ -129,14 +129,11 @@ def test_nothing_listens_at_the_endpoint(server):
 @pytest.mark.parametrize(
     ("how", "deadline", "message"),
     [
-        ("slow", 0.5, "no complete answer within"),
-        ("drip", 0.5, "no complete answer within"),
-        ("cut", 60.0, "Incomplete"),
-        ("huge", 60.0, "longer than 64 MiB"),
-        ("truncated", 60.0, "no value"),
+        ("slow", 0.5, "no complete answer within"), ("drip", 0.5, "no complete answer within"),
+        ("cut", 60.0, "Incomplete"), ("huge", 60.0, "longer than 64 MiB"), ("truncated", 60.0, "no value"),
         ("nonsense", 60.0, "no value"),
     ],
-)
+)  # fmt: skip
 def test_an_answer_that_takes_too_long_or_ends_early_or_never_is_not_waited_for(server, how, deadline, message):
     monitor = source(server, patience=0.001)
     monitor.search(AREA, *DAYS)  # the client starts, which may take longer
@@ -325,11 +322,8 @@ def test_all_threads_together_keep_to_the_requests_in_flight(server):
     monitor.search(AREA, *DAYS)
     server.forget()
     server.spoil("search", "slow", times=12, seconds=0.05)
-    threads = [threading.Thread(target=monitor.search, args=(AREA, *DAYS)) for _ in range(12)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(12) as pool:
+        assert len(list(pool.map(lambda _: monitor.search(AREA, *DAYS), range(12)))) == 12
     assert server.counts["search"] == 12
     assert 2 <= server.most_in_flight <= 3
 
@@ -337,19 +331,12 @@ def test_all_threads_together_keep_to_the_requests_in_flight(server):
 def test_two_endpoints_in_one_process_take_turns_and_are_never_confused(server):
     with EarthEngineServer(token=TOKEN) as other:
         put_scene(other, day=20)
-        found = {}
 
-        def look(name, where):
-            for _ in range(3):
-                found.setdefault(name, set()).update(scene.time.day for scene in where.search(AREA, *DAYS))
+        def look(where):
+            return {scene.time.day for _ in range(3) for scene in where.search(AREA, *DAYS)}
 
-        sources = {"one": source(server), "other": source(other)}
-        threads = [threading.Thread(target=look, args=item) for item in sources.items() for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert found == {"one": {3}, "other": {20}}
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(look, [source(server), source(other)] * 2)) == [{3}, {20}] * 2
 
 
 def test_sources_of_one_endpoint_share_one_connection_and_its_limits(server):

@@ -63,12 +63,17 @@ def read(folder):
     ]
 
 
+def indexed(folder, **options):
+    """What is found in a folder, after the catalogue was written, and what a night reads by it."""
+    found = index(folder, **options)
+    write_catalogue(folder, found.scenes)
+    return found, read(folder)
+
+
 def test_one_file_a_date_with_named_bands_is_read_as_written(tmp_path):
     image(tmp_path / "S2_2021-07-06.tif", {**BANDS, "SCL": SCL}, scale=1e-4)
-    found = index(tmp_path)
+    found, ((scene, pixels, quality),) = indexed(tmp_path)
     assert found.problems == []
-    write_catalogue(tmp_path, found.scenes)
-    ((scene, pixels, quality),) = read(tmp_path)
     assert pixels == [300, 500, 700, 2900, 2500, 0]
     assert (scene.quality, quality, scene.sensor) == ("scl", SCL, "sentinel-2")
     assert (scene.scale, scene.offset, scene.time.date()) == (1e-4, 0.0, date(2021, 7, 6))
@@ -101,11 +106,8 @@ def test_one_file_a_band_is_known_by_the_names_of_its_product(tmp_path, names, s
         image(tmp_path / names[0].format(key), {key: value}, names=False)
     image(tmp_path / names[0].format(quality[0]), {"": quality[1]}, names=False, pixel=20.0)
     image(tmp_path / names[0].format("AOT"), {"": 1}, names=False)
-    found = index(tmp_path, offset=-0.1 if sensor == "sentinel-2b" else None)
-    assert found.problems == []
-    assert found.unread == {"aot": 1}
-    write_catalogue(tmp_path, found.scenes)
-    ((scene, pixels, classes),) = read(tmp_path)
+    found, ((scene, pixels, classes),) = indexed(tmp_path, offset=-0.1 if sensor == "sentinel-2b" else None)
+    assert (found.problems, found.unread) == ([], {"aot": 1})
     assert (scene.sensor, scene.acquisition, scene.scale, scene.offset) == (sensor, acquisition, scale, offset)
     assert (pixels[:4], classes) == ([300, 500, 700, 2900], quality[1])
 
@@ -119,9 +121,7 @@ def test_sentinel_2_that_does_not_state_its_offset_is_not_guessed(tmp_path):
 def test_without_a_quality_layer_a_scene_is_refused_unless_people_accept_it(tmp_path):
     image(tmp_path / "2021-07-06.tif", BANDS, scale=1e-4)
     assert "NAME_SCL.tif" in why(tmp_path)
-    found = index(tmp_path, no_quality=True)
-    write_catalogue(tmp_path, found.scenes)
-    ((scene, pixels, quality),) = read(tmp_path)
+    _, ((scene, pixels, quality),) = indexed(tmp_path, no_quality=True)
     assert (scene.quality, quality, pixels[2]) == ("none", 700, 700)
     image(tmp_path / "2021-07-06_SCL.tif", {"": 9}, names=False)  # as the advice says
     assert [one.scene.quality for one in index(tmp_path, no_quality=True).scenes] == ["scl"]
@@ -162,9 +162,7 @@ def test_numbers_that_are_not_reflectance_as_delivered_are_refused_with_the_fix(
 def test_floats_are_reflectance_whatever_their_scale_and_classes_beside_them_stay(tmp_path, times, scale, dtype):
     layers = {name: value * times for name, value in BANDS.items()} | {"SCL": SCL}
     image(tmp_path / "20210706T033541_20210706T034241_T48SUD.tif", layers, dtype=dtype)
-    found = index(tmp_path, offset=0.0, scale=scale)
-    write_catalogue(tmp_path, found.scenes)
-    ((scene, pixels, quality),) = read(tmp_path)
+    _, ((scene, pixels, quality),) = indexed(tmp_path, offset=0.0, scale=scale)
     assert (pixels, quality) == ([300, 500, 700, 2900, 2500, 0], SCL)
     assert (scene.scale, scene.offset, scene.sensor) == (1e-4, 0.0, "sentinel-2")
 
@@ -174,9 +172,7 @@ def test_floats_that_are_no_reflectance_have_no_value(tmp_path, value):
     path = image(tmp_path / "2021-07-06.tif", {"red": 0.07, "nir": 0.29, "Fmask": 64}, dtype="float32")
     with rasterio.open(path, "r+") as file:
         file.write(np.full((1, 3), value, "float32"), 1, window=((8, 9), (8, 11)))
-    found = index(tmp_path)
-    write_catalogue(tmp_path, found.scenes)
-    assert read(tmp_path)[0][1][2:4] == [0, 2900]
+    assert indexed(tmp_path)[1][0][1][2:4] == [0, 2900]
 
 
 def test_what_a_file_calls_no_value_is_no_evidence(tmp_path):
@@ -194,9 +190,8 @@ def test_what_a_file_calls_no_value_is_no_evidence(tmp_path):
 def test_floats_of_landsat_may_be_reflectance_or_numbers_as_delivered(tmp_path):
     for day, red, nir in (("20210706", 0.07, 0.29), ("20210722", 9818.0, 17818.0)):
         image(tmp_path / f"LC08_129034_{day}.tif", {"SR_B4": red, "SR_B5": nir, "QA_PIXEL": 21824}, dtype="float32")
-    assert [one.scene.offset for one in index(tmp_path).scenes] == [0.0, -0.2]
-    write_catalogue(tmp_path, index(tmp_path).scenes)
-    one, other = read(tmp_path)
+    found, (one, other) = indexed(tmp_path)
+    assert [one.scene.offset for one in found.scenes] == [0.0, -0.2]
     assert (one[1][2:4], one[2]) == ([700, 2900], 21824)
     np.testing.assert_allclose(1e-4 * np.array(other[1][2:4]) - 0.2, [0.07, 0.29], atol=5e-5)
 
@@ -363,10 +358,8 @@ def test_hostile_names_stay_text(tmp_path):
     names = ["2021-07-06\nBcc: x", "2021-07-07 <script>", "2021-07-08 http:x", "2021-07-09 # ?a=1", "2021-07-10 %2e%2e"]
     for name in names:
         image(tmp_path / f"{name}.tif", {**BANDS, "SCL": 4}, scale=1e-4)
-    found = index(tmp_path)
-    write_catalogue(tmp_path, found.scenes)
-    assert len(found.scenes) == len(names)
-    assert len(read(tmp_path)) == len(names)
+    found, scenes = indexed(tmp_path)
+    assert len(found.scenes) == len(scenes) == len(names)
     assert all("\n" not in one.scene.id for one in found.scenes)
     assert sorted(path.parent for path in tmp_path.rglob("*.json")) == [tmp_path, *[tmp_path / "stac"] * len(names)]
 

@@ -49,17 +49,11 @@ def read_tile(reader, number, band=0):
 
 
 @pytest.mark.parametrize("make", [
-    {},
-    {"dtype": "uint8"},
-    {"dtype": "int16"},
-    {"bands": 3, "dtype": "uint8"},
-    {"QUALITY": 100, "REVERSIBLE": "YES", "NBITS": 15},
-    {"QUALITY": 20},
+    {}, {"dtype": "uint8"}, {"dtype": "int16"}, {"bands": 3, "dtype": "uint8"},
+    {"QUALITY": 100, "REVERSIBLE": "YES", "NBITS": 15}, {"QUALITY": 20},
     {"QUALITY": 20, "RESOLUTIONS": 3, "PROGRESSION": "RPCL"},
     {"QUALITY": 100, "REVERSIBLE": "YES", "TLM": "YES", "PLT": "YES"},
-    {"QUALITY": 100, "REVERSIBLE": "YES", "GeoJP2": "NO"},
-    {"tile": 1024},
-    {"tile": 1024, "shape": (1098, 1201)},
+    {"QUALITY": 100, "REVERSIBLE": "YES", "GeoJP2": "NO"}, {"tile": 1024}, {"tile": 1024, "shape": (1098, 1201)},
     {"shape": (513, 511)},
 ], ids=lambda make: " ".join(f"{key}={one}" for key, one in make.items()) or "default")  # fmt: skip
 def test_each_tile_is_what_the_whole_file_holds_there(tmp_path, make):

@@ -9,6 +9,7 @@ import pytest
 import rasterio
 import xarray as xr
 from affine import Affine
+from pyproj import Transformer
 
 from monitor.errors import BadData
 from monitor.imagery.auxiliary.rainfall import DailyRain, LocalRain, daily_rain, merge_rain
@@ -33,14 +34,12 @@ def test_impossible_rain_is_unknown_rain(wrong):
 
 
 def test_a_day_twice_is_refused_and_so_are_weeks():
-    with pytest.raises(BadData, match="two values for 2021-05-01"):
-        daily_rain(
-            np.array(["2021-05-01", "2021-05-01", "2021-05-02"], "datetime64[D]"), np.ones(3), rate=False, source="x"
-        )
-    with pytest.raises(BadData, match="every 7 days"):
-        daily_rain(np.arange("2021-01-01", "2021-03-01", 7, dtype="datetime64[D]"), np.ones(9), rate=False, source="x")
-    with pytest.raises(BadData, match="no rain"):
-        daily_rain(np.array([], "datetime64[D]"), np.array([]), rate=False, source="x")
+    for days, message in (
+        (["2021-05-01", "2021-05-01", "2021-05-02"], "two values for 2021-05-01"),
+        (np.arange("2021-01-01", "2021-03-01", 7, dtype="datetime64[D]"), "every 7 days"), ([], "no rain"),
+    ):  # fmt: skip
+        with pytest.raises(BadData, match=message):
+            daily_rain(np.array(days, "datetime64[D]"), np.ones(len(days)), rate=False, source="x")
 
 
 def test_stored_rain_takes_in_new_and_corrected_days():
@@ -148,13 +147,10 @@ def test_a_table_gives_the_same_rain_to_every_site(tmp_path, truth, column):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("day,rain\n2021-01-01,3\n", "columns day, rain"),
-        ("date,mm\n01/02/2021,3\n", "line 2"),
-        ("date,mm\n2021-01-01,3\n2021-01-02,lots\n", "line 3"),
-        ("", "columns nothing"),
-        ("date,mm\n", "no rain"),
+        ("day,rain\n2021-01-01,3\n", "columns day, rain"), ("date,mm\n01/02/2021,3\n", "line 2"),
+        ("date,mm\n2021-01-01,3\n2021-01-02,lots\n", "line 3"), ("", "columns nothing"), ("date,mm\n", "no rain"),
     ],
-)
+)  # fmt: skip
 def test_an_invalid_table_is_refused_with_the_line(tmp_path, text, message):
     (tmp_path / "gauge.csv").write_text(text)
     with pytest.raises(BadData, match=message):
@@ -219,11 +215,8 @@ def test_a_real_reanalysis_in_hundredths_is_refused_until_its_unit_is_stated(sha
     with pytest.raises(BadData, match="is in ''"):
         LocalRain(source, "AGERA5-PRECIP").at([place])
     rain.attrs = {"units": "mm", "grid_mapping": "crs"}
-    xr.Dataset({"rain": rain.drop_vars("crs", errors="ignore"), "crs": ((), 0, {"crs_wkt": wkt})}).to_netcdf(
-        tmp_path / "r.nc"
-    )
-    from pyproj import Transformer
-
+    stated = xr.Dataset({"rain": rain.drop_vars("crs", errors="ignore"), "crs": ((), 0, {"crs_wkt": wkt})})
+    stated.to_netcdf(tmp_path / "r.nc")
     lon, lat = Transformer.from_crs(32631, 4326, always_xy=True).transform(*middle)
     here, far = LocalRain(tmp_path / "r.nc").at([(lon, lat), (lon + 1, lat)])
     months = pd.period_range("2020-11", periods=12, freq="M")
@@ -233,6 +226,5 @@ def test_a_real_reanalysis_in_hundredths_is_refused_until_its_unit_is_stated(sha
         sums, [35.76, 119.22, 134.30, 77.33, 65.27, 51.30, 103.76, 160.17, 160.72, 128.61, 47.74, 103.95]
     )
     assert far is None
-    assert here.total(date(2021, 5, 1), 168) == pytest.approx(
-        103.76 + 160.17 + 160.72 + 128.61 + 47.74 + 103.95 * 15 / 31, abs=0.1
-    )
+    summer = 103.76 + 160.17 + 160.72 + 128.61 + 47.74 + 103.95 * 15 / 31
+    assert here.total(date(2021, 5, 1), 168) == pytest.approx(summer, abs=0.1)

@@ -84,12 +84,8 @@ def test_blocks_are_the_pixels_that_were_written(tmp_path, make):
 def test_the_header_is_what_was_written(tmp_path):
     layout = blocks.read_layout(written(tmp_path, blocksize=128, dtype="int16")[0])
     assert (layout.shape, layout.block, layout.dtype, layout.nodata, layout.epsg) == (
-        (300, 420),
-        (128, 128),
-        "int16",
-        0,
-        32648,
-    )
+        (300, 420), (128, 128), "int16", 0, 32648,
+    )  # fmt: skip
     assert layout.transform == Affine(10, 0, 600_000, 0, -10, 4_200_000)
 
 

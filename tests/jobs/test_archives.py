@@ -82,10 +82,8 @@ def dea(api, store, monkeypatch):
 
 def installed(root, api, store):
     outline = feature("s0", outlined(0), start="2019-04-01", intervention="tending")
-    hosts = json.dumps([api.host, store.host])
-    builders.installed(
-        root, [outline], f'kind = "stac"\nurl = "{api.url}"\nsince = "2018-01-01"\nallow_hosts = {hosts}'
-    )
+    hosts = f"allow_hosts = {json.dumps([api.host, store.host])}"
+    builders.installed(root, [outline], f'kind = "stac"\nurl = "{api.url}"\nsince = "2018-01-01"\n{hosts}')
     return root / "regrowth.toml"
 
 

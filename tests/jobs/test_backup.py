@@ -239,18 +239,10 @@ def _alter(folder, how):
 @pytest.mark.parametrize(
     "how",
     [
-        "one bit",
-        "a file less",
-        "a file more",
-        "a link",
-        "no list",
-        "outside",
-        "a folder outside",
-        "newer",
-        "endless",
-        "no files",
+        "one bit", "a file less", "a file more", "a link", "no list", "outside", "a folder outside", "newer",
+        "endless", "no files",
     ],
-)
+)  # fmt: skip
 def test_an_altered_backup_is_refused_with_65_and_nothing_is_touched(copy, empty, how):
     _alter(copy, how)
     before = files(empty)

@@ -243,20 +243,14 @@ def test_a_setting_with_a_secret_in_it_fails_without_it(ran, planted):
 
 
 STAGES = {
-    "settings": "jobs.runtime.settings._read",
-    "lock": "jobs.runtime.installation.hold_ledger",
-    "ledger": "jobs.runtime.installation.open_ledger",
-    "registry": "jobs.night.pipeline.apply_registry",
-    "search": "monitor.imagery.stac.source.Stac.search",
-    "request": "monitor.imagery.transport.Fetcher.get",
-    "ingest": "jobs.night.pipeline.update_sites",
-    "verdict": "jobs.night.pipeline.judge_landscape",
-    "pages": "jobs.pages.publishing._write_pages",
-    "send": "jobs.night.pipeline.send",
-    "heartbeat": "jobs.reports.heartbeat.HttpClient",
-    "metrics": "jobs.reports.metrics.write_metrics",
+    "settings": "jobs.runtime.settings._read", "lock": "jobs.runtime.installation.hold_ledger",
+    "ledger": "jobs.runtime.installation.open_ledger", "registry": "jobs.night.pipeline.apply_registry",
+    "search": "monitor.imagery.stac.source.Stac.search", "request": "monitor.imagery.transport.Fetcher.get",
+    "ingest": "jobs.night.pipeline.update_sites", "verdict": "jobs.night.pipeline.judge_landscape",
+    "pages": "jobs.pages.publishing._write_pages", "send": "jobs.night.pipeline.send",
+    "heartbeat": "jobs.reports.heartbeat.HttpClient", "metrics": "jobs.reports.metrics.write_metrics",
     "self-check": "jobs.night.pipeline.self_check",
-}
+}  # fmt: skip
 """A function of each stage of a night."""
 SITE_FAILS, UNAFFECTED = ("search", "request", "verdict"), ("heartbeat", "metrics")
 """Stages in which a bug fails the sites only, or nothing."""

@@ -20,14 +20,11 @@ from tests.loopback.mail import MAIL_CHANNEL, MailServer
 
 CANARY = "hunter2-Canary"
 SECRETS = {
-    "REGROWTH_CHANNEL_MAIL_PASSWORD": f"{CANARY}-0",
-    "REGROWTH_CHANNEL_WE_COM_TOKEN": f"{CANARY}/1",
-    "REGROWTH_CHANNEL_DING_TOKEN": f"{CANARY}&2",
-    "REGROWTH_CHANNEL_DING_SECRET": f"SEC{CANARY}+3",
-    "REGROWTH_CHANNEL_FEI_TOKEN": f"{CANARY} 4",
-    "REGROWTH_CHANNEL_FEI_SECRET": f"{CANARY}é5",
+    "REGROWTH_CHANNEL_MAIL_PASSWORD": f"{CANARY}-0", "REGROWTH_CHANNEL_WE_COM_TOKEN": f"{CANARY}/1",
+    "REGROWTH_CHANNEL_DING_TOKEN": f"{CANARY}&2", "REGROWTH_CHANNEL_DING_SECRET": f"SEC{CANARY}+3",
+    "REGROWTH_CHANNEL_FEI_TOKEN": f"{CANARY} 4", "REGROWTH_CHANNEL_FEI_SECRET": f"{CANARY}é5",
     "REGROWTH_CHANNEL_OPS_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-}
+}  # fmt: skip
 
 
 def message() -> Message:
@@ -50,8 +47,8 @@ def configured(tmp_path):
 
 
 @pytest.fixture
-def everything(configured):
-    """One channel of each kind; yields the configuration, the environment and the receivers by channel."""
+def everything(configured, monkeypatch):
+    """One channel of each kind; yields the configuration and the receivers by channel. Secrets are set."""
     with contextlib.ExitStack() as stack:
         servers = {
             "mail": MailServer(user="me", password=SECRETS["REGROWTH_CHANNEL_MAIL_PASSWORD"]),
@@ -79,14 +76,13 @@ def everything(configured):
             '[operators]\nchannels = ["ops", "mail"]\nemail = "op1@example.org, op2@example.org"',
         ]
         address = f"json://user:{CANARY}6@{servers['other'].host}/{CANARY}7/?+X-Token={CANARY}8"
-        environment = {**SECRETS, "REGROWTH_CHANNEL_OTHER_URL": address}
-        yield configured("\n".join(sections)), environment, servers
+        for name, value in {**SECRETS, "REGROWTH_CHANNEL_OTHER_URL": address}.items():
+            monkeypatch.setenv(name, value)
+        yield configured("\n".join(sections)), servers
 
 
-def test_a_test_message_reaches_every_configured_channel(everything, monkeypatch):
-    config, environment, servers = everything
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
+def test_a_test_message_reaches_every_configured_channel(everything):
+    config, servers = everything
     status, printed, _ = regrowth("notify", "test", config=config)
     assert status == Exit.DONE
     assert printed.splitlines() == [
@@ -107,19 +103,15 @@ def test_a_test_message_reaches_every_configured_channel(everything, monkeypatch
 
 
 def test_errors_of_receivers_are_reported_and_the_others_are_tried(everything, monkeypatch):
-    config, environment, servers = everything
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
+    config, servers = everything
     monkeypatch.delenv("REGROWTH_CHANNEL_DING_TOKEN")
     servers["mail"].answer("RCPT", "550 no such user", recipient="op2@example.org")
     servers["we-com"].answer(200, {"errcode": 45009, "errmsg": "api freq out of limit"})
     status, printed, _ = regrowth("notify", "test", "--json", config=config)
     assert status == Exit.SOME_FAILED
     results = {(each["channel"], each["recipient"]): each for each in json.loads(printed)}
-    assert results["ding", ""] == {
-        "channel": "ding", "kind": "dingtalk", "recipient": "", "delivered": False,
-        "answer": ANY,
-    }  # fmt: skip
+    ding = {"channel": "ding", "kind": "dingtalk", "recipient": "", "delivered": False, "answer": ANY}
+    assert results["ding", ""] == ding
     assert "needs REGROWTH_CHANNEL_DING_TOKEN or REGROWTH_CHANNEL_DING_TOKEN_FILE" in results["ding", ""]["answer"]
     assert results["we-com", ""]["answer"] == "WeCom answers errcode 45009: api freq out of limit"
     assert "550 no such user" in results["mail", "op2@example.org"]["answer"]
@@ -128,9 +120,8 @@ def test_errors_of_receivers_are_reported_and_the_others_are_tried(everything, m
     }  # fmt: skip
 
 
-def test_one_channel_can_be_tested_and_no_delivery_exits_with_20(everything, monkeypatch):
-    config, environment, servers = everything
-    monkeypatch.setenv("REGROWTH_CHANNEL_OPS_SECRET", environment["REGROWTH_CHANNEL_OPS_SECRET"])
+def test_one_channel_can_be_tested_and_no_delivery_exits_with_20(everything):
+    config, servers = everything
     assert regrowth("notify", "test", "--channel", "ops", config=config)[0] == Exit.DONE
     assert servers["mail"].connections == 0
     servers["ops"].answer(500)

@@ -90,12 +90,7 @@ def test_every_published_file_is_in_the_data_dictionary(shown, root):
     text = (root / "docs" / "data-dictionary.md").read_text(encoding="utf-8")
     cells = re.findall(r"^\| (.*?) \| ", text[: text.index("## When a file changes")], re.M)
     patterns = [re.sub("<[a-z]+>", "*", name) for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
-    own = (
-        "regrowth.toml",
-        "regrowth.db*",
-        "sites.geojson",
-        "store/*",
-    )  # the installation, which lies beside its outputs
+    own = ("regrowth.toml", "regrowth.db*", "sites.geojson", "store/*")  # the installation, beside its outputs
     files = [path.relative_to(shown).as_posix() for path in shown.rglob("*") if path.is_file()]
     assert len(files) > 100
     assert [file for file in files if not any(fnmatch(file, pattern) for pattern in (*patterns, *own))] == []

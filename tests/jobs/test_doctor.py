@@ -17,6 +17,7 @@ from collections import namedtuple
 from contextlib import closing, suppress
 from datetime import UTC, date, datetime, timedelta
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 from shapely.geometry import box, mapping
@@ -28,7 +29,9 @@ from jobs.health.ledger import data_age, read_ledger
 from jobs.health.machine import RELEASED
 from jobs.health.messages import certificates
 from jobs.proof.chain import append_line, newest_line
+from jobs.register.registry import add_sites
 from jobs.runtime.exits import Exit
+from jobs.runtime.installation import open_ledger
 from jobs.runtime.lock import LANDSCAPE_LOCKS, hold_lock
 from jobs.runtime.settings import load
 from monitor.alerts.channels.certificate import certificate_end
@@ -83,10 +86,6 @@ def test_a_sound_installation_is_well_before_its_first_night_and_after_and_nothi
     assert list(checks) == ["python", "packages", "kernels", "config", "registry", "store", "ledger", "outputs", "lock",
                           "clock", "evidence", "source"]  # fmt: skip
     assert files(installation.root) == before
-    from jobs.register.registry import add_sites
-    from jobs.runtime.installation import open_ledger
-    from jobs.runtime.settings import load
-
     settings = load(installation.config)
     with open_ledger(settings) as ledger:
         add_sites(ledger, settings.registry.path)
@@ -186,17 +185,6 @@ def test_a_store_root_that_is_a_file_is_broken(installation, doctor):
     assert "[store] root" in checks["store"]["fix"]
 
 
-def test_a_disk_that_may_not_be_written_to_is_broken_everywhere(doctor, monkeypatch):
-    def refuse(**_):
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-
-    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
-    checks, _ = doctor()
-    assert broken(checks) == {"kernels", "store", "ledger", "outputs"}
-    assert "NUMBA_CACHE_DIR" in checks["kernels"]["fix"]
-    assert "Read-only" in checks["store"]["message"]
-
-
 def test_a_disk_that_is_nearly_full_is_reported(doctor, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 10**12 - 10**8, 10**8))
@@ -207,23 +195,13 @@ def test_a_disk_that_is_nearly_full_is_reported(doctor, monkeypatch):
 
 def test_a_disk_with_room_but_few_free_inodes_is_reported(doctor, monkeypatch):
     disk = namedtuple("disk", "f_files f_favail f_frsize f_blocks f_bfree f_bavail")
-    monkeypatch.setattr(os, "statvfs", lambda _: disk(16_000_000, 9_000, 4096, 10**8, 10**7, 10**7))
-    checks, _ = doctor()
-    assert broken(checks) == {"store", "outputs"}
-    assert (
-        "room for 9,000 files, created by the first run; room for at least 100,000 is needed"
-        in checks["store"]["message"]
-    )
-    monkeypatch.setattr(os, "statvfs", lambda _: disk(0, 0, 4096, 10**8, 10**7, 10**7))
-    checks, _ = doctor()
-    assert not broken(checks), "a file system that sets no number has room"
-
-
-def test_a_sufficient_number_of_free_inodes_is_not_shown(doctor, monkeypatch):
-    disk = namedtuple("disk", "f_files f_favail f_frsize f_blocks f_bfree f_bavail")
-    monkeypatch.setattr(os, "statvfs", lambda _: disk(16_000_000, 3_085_416, 4096, 10**8, 10**7, 10**7))
-    checks, _ = doctor()
-    assert "room for" not in checks["store"]["message"]
+    scarce = "room for 9,000 files, created by the first run; room for at least 100,000 is needed"
+    for files, free in ((16_000_000, 9_000), (0, 0), (16_000_000, 3_085_416)):  # 0: it sets no number
+        monkeypatch.setattr(os, "statvfs", lambda _, n=(files, free): disk(*n, 4096, 10**8, 10**7, 10**7))
+        checks, _ = doctor()
+        message = checks["store"]["message"]
+        assert broken(checks) == ({"store", "outputs"} if free == 9_000 else set())
+        assert (scarce in message, "room for" in message) == (free == 9_000, free == 9_000)
 
 
 def _ledger(installation, number):
@@ -273,6 +251,10 @@ def test_a_ledger_without_room_to_be_opened_needs_room_and_no_restore(installati
     assert checks["ledger"]["fix"] == f"make room at {installation.root}"
 
 
+def ledger_of(installation):
+    return closing(Ledger(f"sqlite:///{installation.root / 'regrowth.db'}"))
+
+
 @pytest.fixture
 def last_night(installation, doctor):
     """The finding of the doctor about a last night with the given outcome."""
@@ -287,7 +269,7 @@ def last_night(installation, doctor):
     def finding_of_a_night(*, ago=timedelta(hours=5), finished=True, before=None, error=None, **last):
         (installation.root / "regrowth.db").unlink(missing_ok=True)
         begun = datetime.now(UTC) - ago
-        with closing(Ledger(f"sqlite:///{installation.root / 'regrowth.db'}")) as ledger, ledger.transaction() as t:
+        with ledger_of(installation) as ledger, ledger.transaction() as t:
             for name in "abcd":
                 t.add_site(name, "1", {"id": name}, start="2020-01-01", now="2026-01-01T00:00:00+00:00")
             t.begin_run("older", "night", "2026-06-01", now="2026-06-01T02:00:00+00:00")
@@ -313,7 +295,7 @@ def test_scenes_that_wait_unread_are_named_with_their_number_age_reason_and_host
 
 
 def test_a_sound_chain_is_shown_by_its_head_and_a_changed_assessment_is_named(installation, doctor):
-    with closing(Ledger(f"sqlite:///{installation.root / 'regrowth.db'}")) as ledger:
+    with ledger_of(installation) as ledger:
         heads = []
         for day in range(1, 6):
             with ledger.transaction() as t:
@@ -340,7 +322,7 @@ def test_a_sound_chain_is_shown_by_its_head_and_a_changed_assessment_is_named(in
 
 def test_a_head_on_the_published_index_that_the_chain_does_not_have_is_named(installation, doctor):
     """An older or shortened ledger is consistent in itself; only the published head shows what is missing."""
-    with closing(Ledger(f"sqlite:///{installation.root / 'regrowth.db'}")) as ledger:
+    with ledger_of(installation) as ledger:
         heads = []
         for day in (1, 2):
             with ledger.transaction() as t:
@@ -362,9 +344,8 @@ def test_a_good_night_is_ok_and_one_that_waits_for_a_service_needs_no_fix(last_n
     good = last_night(a="done", b="done")
     assert (good["state"], good["message"]) == ("ok", "night of 2026-06-30: 2 of 2 sites assessed")
     late = last_night(a="done", b="deferred")
-    assert (late["state"], late["message"]) == (
-        "note", "night of 2026-06-30: 1 of 2 sites assessed, 1 deferred to the next night; b: it is so",
-    )  # fmt: skip
+    message = "night of 2026-06-30: 1 of 2 sites assessed, 1 deferred to the next night; b: it is so"
+    assert (late["state"], late["message"]) == ("note", message)
 
 
 def test_a_site_that_failed_last_night_is_named_with_its_error_and_the_command(last_night):
@@ -379,10 +360,8 @@ def test_pages_that_could_not_be_written_and_messages_that_wait_are_reported(las
     assert (pages["state"], pages["fix"]) == ("broken", "correct that, then run: regrowth publish")
     assert "1 page could not be written, that of a: no room" in pages["message"]
     waiting = last_night(a="done", waiting=7)
-    assert (waiting["state"], waiting["message"]) == (
-        "note",
-        "night of 2026-06-30: 1 of 1 sites assessed; 7 messages are waiting",
-    )
+    message = "night of 2026-06-30: 1 of 1 sites assessed; 7 messages are waiting"
+    assert (waiting["state"], waiting["message"]) == ("note", message)
 
 
 def test_sites_missing_from_the_last_night_are_reported_from_earlier_nights(last_night):
@@ -458,24 +437,22 @@ def test_a_paused_or_hanging_run_is_a_fault_and_one_at_work_or_dead_is_not(insta
     assert (status, finding["lock"]["state"]) == (Exit.DONE, "note")
     assert f"a night, process {holder.pid}" in finding["lock"]["message"]
 
+    def lock_once(is_so):
+        for _ in range(100):
+            finding, _ = doctor()
+            if is_so(finding["lock"]):
+                break
+            time.sleep(0.02)
+        return finding["lock"]
+
     os.kill(holder.pid, signal.SIGSTOP)
-    for _ in range(100):
-        finding, _ = doctor()
-        if finding["lock"]["state"] == "broken":
-            break
-        time.sleep(0.02)
-    assert finding["lock"]["fix"].startswith(f"kill -CONT {holder.pid}")
+    assert lock_once(lambda lock: lock["state"] == "broken")["fix"].startswith(f"kill -CONT {holder.pid}")
     os.kill(holder.pid, signal.SIGCONT)
 
     lock, long_ago = installation.root / "regrowth.db.lock", datetime.now(UTC) - timedelta(hours=30)
     lock.write_text(re.sub("since .* UTC", f"since {long_ago:%Y-%m-%d %H:%M} UTC", lock.read_text()))
-    for _ in range(100):
-        finding, _ = doctor()
-        if "hangs" in finding["lock"]["message"]:
-            break
-        time.sleep(0.02)
-    assert "30 hours ago" in finding["lock"]["message"]
-    assert finding["lock"]["fix"] == f"kill {holder.pid}"
+    found = lock_once(lambda lock: "hangs" in lock["message"])
+    assert ("30 hours ago" in found["message"], found["fix"]) == (True, f"kill {holder.pid}")
 
     holder.kill()
     holder.join()
@@ -498,7 +475,7 @@ def test_a_clock_behind_a_run_or_a_store_of_a_night_that_was_fast_is_named_and_s
     installation, doctor, what
 ):
     ahead = datetime.now(UTC) + timedelta(days=1)
-    with closing(Ledger(f"sqlite:///{installation.root / 'regrowth.db'}")) as ledger, ledger.transaction() as t:
+    with ledger_of(installation) as ledger, ledger.transaction() as t:
         t.begin_run("fast", "backfill", "2026-06-30", now=(ahead if what == "a run" else RELEASED).isoformat())
     if what == "a store":
         repository = _repository(installation)
@@ -526,7 +503,7 @@ def test_an_emptied_ledger_beside_filled_stores_is_found_broken(installation, do
     assert "has no history, but" in finding["ledger"]["message"]
     assert "stores of 1 landscapes" in finding["ledger"]["message"]
     assert finding["ledger"]["fix"] == "set the right one by [ledger] url"
-    with closing(Ledger(f"sqlite:///{installation.root / 'regrowth.db'}")) as ledger, ledger.transaction() as t:
+    with ledger_of(installation) as ledger, ledger.transaction() as t:
         t.begin_run("night", "night", "2026-06-30", now="2026-06-30T02:00:00+00:00")
     assert "ledger" not in broken(doctor()[0])
 
@@ -560,8 +537,6 @@ def test_missing_credentials_are_reported_with_the_command_and_present_ones_neve
 
 
 def test_the_credentials_of_the_earth_engine_client_are_found_where_it_stores_them(installation, doctor):
-    from pathlib import Path
-
     _earth_engine(installation)
     place = Path.home() / ".config" / "earthengine" / "credentials"
     place.parent.mkdir(parents=True)
@@ -656,8 +631,7 @@ def test_credentials_of_the_copernicus_data_space_are_asked_for_offline_and_trie
 
 def test_an_unexpected_error_in_one_check_does_not_hide_the_others(doctor, monkeypatch):
     def burst(*_, **__):
-        msg = "never seen before"
-        raise RuntimeError(msg)
+        raise RuntimeError("never seen before")
 
     monkeypatch.setattr("monitor.sites.registry.read_sites", burst)
     finding, _ = doctor()
@@ -697,10 +671,6 @@ def test_a_channel_without_its_secret_is_named_and_one_that_has_it_is_well(insta
 
 def _sites(installation, **columns):
     """Add the sites to the ledger, with these columns of the registry."""
-    from jobs.register.registry import add_sites
-    from jobs.runtime.installation import open_ledger
-    from jobs.runtime.settings import load
-
     registry = json.loads((installation.root / "sites.geojson").read_text())
     for feature in registry["features"]:
         feature["properties"] |= columns
@@ -773,8 +743,6 @@ def test_the_heartbeat_is_shown_by_its_host_only_and_not_requested(installation,
 
 
 def test_messages_that_wait_are_held_or_were_given_up_are_named_with_the_reason(installation, capsys):
-    from jobs.runtime.settings import load
-
     now = datetime.now(UTC).isoformat()
     with closing(Ledger(load(installation.config).ledger.url)) as ledger, ledger.transaction() as t:
         for state, why in (("waiting", "451 later"), ("held", "3 of 4 sites fell"), ("dead", "550 no such user")):
@@ -807,13 +775,18 @@ def test_a_ledger_that_another_program_locks_is_not_called_damaged(installation,
 @pytest.mark.parametrize(
     ("code", "fix"), [(errno.EROFS, "mounted read-only"), (errno.ENOSPC, "free some space"), (errno.EACCES, "chown")]
 )
-def test_a_folder_that_cannot_be_written_has_the_fix_of_its_cause(doctor, monkeypatch, code, fix):
+def test_a_disk_that_cannot_be_written_is_broken_everywhere_and_has_the_fix_of_its_cause(
+    doctor, monkeypatch, code, fix
+):
     def refuse(*_, **__):
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     checks, _ = doctor()
-    assert (checks["store"]["state"], fix in checks["store"]["fix"]) == ("broken", True)
+    assert broken(checks) == {"kernels", "store", "ledger", "outputs"}
+    assert "NUMBA_CACHE_DIR" in checks["kernels"]["fix"]
+    assert os.strerror(code) in checks["store"]["message"]
+    assert fix in checks["store"]["fix"]
 
 
 def test_a_source_that_is_out_of_reach_is_named_with_what_to_do(installation, doctor, monkeypatch):
@@ -840,9 +813,8 @@ def test_a_certificate_that_ends_soon_is_named(settings, monkeypatch, days, stat
     end = datetime.now(UTC) + timedelta(days=days, minutes=-1 if days == 14 else 1)
     requests = []
     monkeypatch.setattr("monitor.alerts.channels.certificate.certificate_end", lambda *at: requests.append(at) or end)
-    settings = settings.model_copy(
-        update={"outputs": settings.outputs.model_copy(update={"base_url": "https://regrowth.example.org/pages"})}
-    )
+    outputs = settings.outputs.model_copy(update={"base_url": "https://regrowth.example.org/pages"})
+    settings = settings.model_copy(update={"outputs": outputs})
     (finding,) = certificates(settings)
     assert (finding.state, requests) == (state, [("regrowth.example.org", 443)])
     assert finding.message.startswith("that of regrowth.example.org is valid for ")

@@ -130,10 +130,8 @@ def test_a_pack_has_the_bytes_that_were_published(programme, packs, site):
 def test_a_pack_is_verified_and_every_record_is_in_the_chain(packs, key, site):
     verified = verify_pack(packs[site], key.public_key())
     assert (verified.site, verified.as_of, verified.nights) == (site, LATER.isoformat(), 2)
-    assert (verified.records, verified.uncovered) == (
-        3 if site == OWN else 4,
-        (),
-    )  # an answer; the replanting answers a watch
+    n_records = 3 if site == OWN else 4  # an answer; the replanting answers a watch
+    assert (verified.records, verified.uncovered) == (n_records, ())
 
 
 @pytest.mark.parametrize("site", [FORMULA, PATH, OWN])
@@ -165,11 +163,8 @@ def test_alerts_have_their_answers_and_photos_by_hash(packs):
     (alert,) = read(packs[FORMULA], "alerts.json")
     assert [event["kind"] for event in alert["events"]][:2] == ["opened", "answered"]
     answered = alert["events"][1]
-    assert (answered["note"], answered["answer"], answered["photos"][0]["sha256"]) == (
-        "很干 {0}",
-        "confirmed",
-        "ab" * 32,
-    )
+    found = (answered["note"], answered["answer"], answered["photos"][0]["sha256"])
+    assert found == ("很干 {0}", "confirmed", "ab" * 32)
     assert read(packs[OWN], "alerts.json") == []
     assert b"JPEG" not in packs[FORMULA].read_bytes()
 

@@ -318,14 +318,10 @@ CERTIFICATES = [f"distributed.comm.tls.{name}" for name in ("ca-file", "client.c
 @pytest.mark.parametrize(
     "address",
     [
-        "nonsense",
-        "nonsense://here",
-        "http://127.0.0.1:1",
-        "tcp://127.0.0.1:here",
-        "tcp://127.0.0.1:99999",
+        "nonsense", "nonsense://here", "http://127.0.0.1:1", "tcp://127.0.0.1:here", "tcp://127.0.0.1:99999",
         "tcp://:8786",
     ],
-)
+)  # fmt: skip
 def test_an_invalid_address_is_refused(address):
     with pytest.raises(BadConfiguration, match=re.escape(f"'{address}' is no address")), open_executor(address):
         pass
@@ -418,9 +414,8 @@ def test_a_job_whose_process_was_killed_is_done_by_another(tmp_path):
 
 @pytest.mark.slow
 def test_a_job_that_hangs_is_stopped_and_the_others_are_done(monkeypatch):
-    monkeypatch.setattr(
-        "jobs.runtime.executor.JOB_TIMEOUT", 10.0
-    )  # a process starts in a second, on a busy machine in some
+    # A process starts in a second, on a busy machine in some.
+    monkeypatch.setattr("jobs.runtime.executor.JOB_TIMEOUT", 10.0)
     with open_executor("processes") as work:
         found = dict(work([job(time.sleep, 300), *[job(add, n, 1) for n in range(4)]]))
     assert isinstance(found.pop(0), TimeoutError)

@@ -39,12 +39,10 @@ def test_every_number_is_that_of_the_ledger(settings, ledger, installation):
         for site in "abcd":
             t.add_site(site, "1", {"id": site}, start="2020-01-01", now=EARLIER)
         t.retire_site("d")
-        seen = {
-            "a": ("failing", "red", "2026-05-30"),
-            "b": ("on_track", "none", "2026-05-31"),
-            "d": ("failing", "red", "2026-06-01"),
-        }
-        for site, (status, alert, last) in seen.items():
+        for site, status, alert, last in (
+            ("a", "failing", "red", "2026-05-30"), ("b", "on_track", "none", "2026-05-31"),
+            ("d", "failing", "red", "2026-06-01"),
+        ):  # fmt: skip
             content = {"status": status, "alert": alert, "last_observed": last}
             add_assessment(t, site, "2026-05-31", "x", content, version="1", snapshot="s", run="r")
         t.save_alert({"id": "a/failure", "site": "a", "state": "open", "opened": "2026-05-01", "level": "red"})
@@ -59,12 +57,8 @@ def test_every_number_is_that_of_the_ledger(settings, ledger, installation):
         unread = {"unread_count": 3, "unread": [{**wait, "age_days": days} for days in (5, 0)]}
         manifest = {"run": "r", "as_of": "2026-05-31", "sites": sites, **unread}
         t.begin_run("good", "night", "2026-05-30", now="2026-05-30T02:30:00+00:00")
-        t.end_run(
-            "good",
-            status=0,
-            manifest={"run": "good", "as_of": "2026-05-30", "sites": []},
-            now="2026-05-30T03:00:00+00:00",
-        )
+        good = {"run": "good", "as_of": "2026-05-30", "sites": []}
+        t.end_run("good", status=0, manifest=good, now="2026-05-30T03:00:00+00:00")
     write_metrics(settings, ledger, a_night(status=10, manifest=from_json(manifest, Manifest)))
     metrics = values(installation.root)
     assert {key[1]: value for key, value in metrics.items() if key[0] == "regrowth_sites" and value} == {
@@ -105,9 +99,8 @@ def test_names_and_help_follow_the_conventions_and_the_data_dictionary_lists_eve
         content = {"status": "failing", "alert": "red", "last_observed": "2026-05-30"}
         add_assessment(t, "a", "2026-05-31", "x", content, version="1", snapshot="s", run="r")
     budgeted = SourceSettings(kind="earthengine", eecu_hours_per_month=9)
-    offered = SourceResult(
-        source="stac", provider="x", newest=date(2026, 5, 1), usual_gap=9, scenes_new=0, stale=True
-    )  # fmt: skip
+    newest = date(2026, 5, 1)
+    offered = SourceResult(source="stac", provider="x", newest=newest, usual_gap=9, scenes_new=0, stale=True)
     night = a_night(manifest=Manifest(run="r", as_of=date(2026, 5, 31), sites=[], sources=[offered]))
     write_metrics(settings.model_copy(update={"source": (budgeted,)}), ledger, night)
     guide = (root / "docs" / "data-dictionary.md").read_text(encoding="utf-8")
@@ -130,8 +123,7 @@ def test_a_failed_night_writes_metrics_too_and_a_place_that_cannot_be_written_fa
         return left.value.code
 
     def failing(*_, **__):
-        msg = "there is no site to judge"
-        raise BadData(msg)
+        raise BadData("there is no site to judge")
 
     monkeypatch.setattr("jobs.night.pipeline.night", failing)
     assert run() == Exit.BAD_DATA

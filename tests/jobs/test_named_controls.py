@@ -165,11 +165,7 @@ def test_strips_that_cover_a_whole_site_are_refused_with_what_to_do_and_the_othe
 def test_a_file_of_strips_that_cannot_be_read_leaves_the_sites_of_the_ledger_as_they_are(installation):
     settings = name_ground(installation, (strip_of(installation, "demo-07"), {"site": "demo-07"}))
     with open_ledger(settings) as ledger:
-        assert [site.id for site in apply_registry(ledger, settings).added] == [
-            "demo-02",
-            "demo-07",
-            "demo-10",
-        ]
+        assert [site.id for site in apply_registry(ledger, settings).added] == ["demo-02", "demo-07", "demo-10"]
         (installation.root / "controls.geojson").write_text("no JSON", encoding="utf-8")
         drift = apply_registry(ledger, settings)
         assert (drift.changed, sorted(drift.unchanged)) == ((), ["demo-02", "demo-07", "demo-10"])

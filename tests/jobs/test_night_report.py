@@ -14,12 +14,14 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from jobs.cli import main
+from jobs.messages.outbox import send
 from jobs.reports import night_report
 from jobs.reports.failed_night import WITHOUT_LEDGER
 from jobs.reports.heartbeat import DEADLINE, END_GRACE, START_GRACE
 from jobs.reports.manifest import Manifest, SiteResult
 from jobs.reports.night import Night
 from jobs.runtime.exits import Exit
+from jobs.runtime.installation import open_ledger
 from jobs.runtime.lock import hold_lock
 from jobs.runtime.records import to_json
 from jobs.runtime.settings import load
@@ -76,27 +78,28 @@ def operators(post):
 
 
 @pytest.fixture
-def run(installation, capsys):
-    """Run a night as a scheduler does; returns exit status and what it wrote on stderr."""
+def command(installation, capsys):
+    """Run a command as a scheduler does; returns exit status and what it wrote on stdout and stderr."""
 
-    def _run(*options, day=DAY):
+    def _command(*arguments):
         with pytest.raises(SystemExit) as left:
-            main(["run", "--config", str(installation.config), "--as-of", day, *options])
+            main([*arguments, "--config", str(installation.config)])
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        return left.value.code, capsys.readouterr().err
+        return left.value.code, *capsys.readouterr()
 
-    return _run
+    return _command
 
 
 @pytest.fixture
-def notify(installation, capsys):
-    def _notify():
-        with pytest.raises(SystemExit) as left:
-            main(["notify", "failed-night", "--config", str(installation.config)])
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        return left.value.code, capsys.readouterr().out
+def run(command):
+    """Run a night; returns exit status and what it wrote on stderr."""
+    return lambda *options, day=DAY: command("run", "--as-of", day, *options)[::2]
 
-    return _notify
+
+@pytest.fixture
+def notify(command):
+    """Run the command of the unit; returns exit status and what it wrote on stdout."""
+    return lambda: command("notify", "failed-night")[:2]
 
 
 @pytest.fixture
@@ -104,13 +107,11 @@ def nights(monkeypatch):
     """Replace the stages of a night by a result or an error."""
 
     def replace(states=(), error=None, **manifest):
-        whole = whole_night(
-            *(
-                SiteResult(site=f"s{n}", state=state, error=None if state == "done" else f"site 's{n}': it is broken")
-                for n, state in enumerate(states)
-            ),
-            **manifest,
-        )
+        sites = [
+            SiteResult(site=f"s{n}", state=state, error=None if state == "done" else f"site 's{n}': it is broken")
+            for n, state in enumerate(states)
+        ]
+        whole = whole_night(*sites, **manifest)
 
         def night(*_, **__):
             if error is not None:
@@ -129,18 +130,13 @@ def paths(server):
 @pytest.mark.parametrize(
     ("states", "error", "status"),
     [
-        (["done", "done"], None, Exit.DONE),
-        (["done", "failed"], None, Exit.SOME_FAILED),
-        (["done", "deferred"], None, Exit.SOME_FAILED),
-        (["failed"], None, Exit.ALL_FAILED),
-        (["deferred"], None, Exit.TRY_LATER),
-        ([], BadData("there is no site"), Exit.BAD_DATA),
-        ([], RuntimeError("never seen before"), Exit.BUG),
-        ([], TryLater("the scheduler is down"), Exit.TRY_LATER),
-        ([], BadConfiguration("wrong credentials"), Exit.CONFIGURATION),
-        ([], KeyboardInterrupt(), Exit.STOPPED),
+        (["done", "done"], None, Exit.DONE), (["done", "failed"], None, Exit.SOME_FAILED),
+        (["done", "deferred"], None, Exit.SOME_FAILED), (["failed"], None, Exit.ALL_FAILED),
+        (["deferred"], None, Exit.TRY_LATER), ([], BadData("there is no site"), Exit.BAD_DATA),
+        ([], RuntimeError("never seen before"), Exit.BUG), ([], TryLater("the scheduler is down"), Exit.TRY_LATER),
+        ([], BadConfiguration("wrong credentials"), Exit.CONFIGURATION), ([], KeyboardInterrupt(), Exit.STOPPED),
     ],
-)
+)  # fmt: skip
 def test_the_heartbeat_starts_and_ends_with_the_exit_status(beats, configure, run, nights, states, error, status):
     configure(heartbeat(beats))
     nights(states, error)
@@ -332,9 +328,6 @@ def test_a_second_run_beside_a_night_is_not_a_failed_night_but_one_beside_a_back
 def test_an_operator_who_cannot_be_reached_gets_it_from_the_next_night_under_the_same_id(
     post, configure, run, nights, installation
 ):
-    from jobs.messages.outbox import send
-    from jobs.runtime.installation import open_ledger
-
     configure(operators(post))
     post.drop_after_data(times=1)
     nights([], BadData("no site"))
@@ -354,9 +347,8 @@ def test_without_a_ledger_the_message_is_sent_directly_once(post, configure, run
         pytest.importorskip("psycopg", reason="the driver of PostgreSQL is in the extra 'postgresql'")
         monkeypatch.setenv("REGROWTH_LEDGER__URL", f"postgresql+psycopg://me:{SECRET}@127.0.0.1:1/x")
     elif ledger == "no ledger":
-        (installation.root / "regrowth.db").write_bytes(
-            b"this is no database, but long enough to be taken for one" * 20
-        )
+        content = b"this is no database, but long enough to be taken for one" * 20
+        (installation.root / "regrowth.db").write_bytes(content)
     elif ledger == "a directory":
         (installation.root / "regrowth.db").mkdir()
     elif ledger == "wrong stores":
@@ -405,17 +397,14 @@ def test_a_ledger_on_a_server_records_the_failed_night_and_its_message(
 
 def test_a_report_that_breaks_hides_neither_the_error_nor_the_status(post, configure, run, nights, monkeypatch):
     def burst(*_, **__):
-        msg = "the report itself"
-        raise RuntimeError(msg)
+        raise RuntimeError("the report itself")
 
     configure(operators(post))
     nights([], BadData("there is no site to judge"))
     for name in (
-        "messages.outbox.send_event",
-        "reports.failed_night.report_without_ledger",
-        "reports.metrics.write_metrics",
+        "messages.outbox.send_event", "reports.failed_night.report_without_ledger", "reports.metrics.write_metrics",
         "reports.failed_night.queue",
-    ):
+    ):  # fmt: skip
         with monkeypatch.context() as patch:
             patch.setattr(f"jobs.{name}", burst)
             status, printed = run(day=DAY)
@@ -491,8 +480,7 @@ def test_a_killed_night_that_nothing_reported_is_reported_when_the_next_one_begi
     post, configure, run, installation, monkeypatch
 ):
     def no_registry(*_):
-        msg = "the registry is empty"
-        raise BadData(msg)
+        raise BadData("the registry is empty")
 
     configure(operators(post))
     monkeypatch.setattr("jobs.night.pipeline.apply_registry", no_registry)

@@ -28,14 +28,8 @@ from monitor.cube.stored_site import StoredSite
 from monitor.errors import BadConfiguration, TryLater
 from monitor.imagery.sample import Sample
 from monitor.ledger.ledger import Ledger
-from monitor.sites.registry import read_sites
 from monitor.sites.site import Site, ground_key
-from monitor.verdict.assessment import Assessment
-from monitor.verdict.explain import TOO_SMALL, explain
-from monitor.verdict.reasons import sentence
-from monitor.verdict.site_conditions import NO_VERDICT
 from tests import forked
-from tests.landscape import stored_of
 from tests.loopback.mail import MAIL_TO_MANAGERS, MailServer
 
 NIGHT = date(2018, 9, 30)
@@ -81,20 +75,12 @@ def test_a_night_judges_every_site_and_writes_what_the_contract_names(unkilled):
     assert [site.state for site in manifest.sites] == ["done"] * 3
     for site in manifest.sites:
         assert len(site.scenes_new) == 68
-        assert {rejected.reason for rejected in site.scenes_rejected} <= {
-            "CLOUD",
-            "SNOW",
-            "NODATA",
-            "CONTROL_HIDDEN",
-        }
+        assert {rejected.reason for rejected in site.scenes_rejected} <= {"CLOUD", "SNOW", "NODATA", "CONTROL_HIDDEN"}
     found = json.loads(made.status)
     assert [one["site"] for one in found] == ["demo-02", "demo-07", "demo-10"]
     assert {one["as_of"] for one in found} == {NIGHT.isoformat()}
-    for name in (
-        "index.html",
-        "sites.parquet",
-        *(f"sites/demo-02/{n}.tif" for n in ("ndvi", "cover", "slope", "uplift")),
-    ):
+    maps = [f"sites/demo-02/{name}.tif" for name in ("ndvi", "cover", "slope", "uplift")]
+    for name in ("index.html", "sites.parquet", *maps):
         assert (made.root / name).stat().st_size > 0
 
 
@@ -163,8 +149,7 @@ def test_waiting_messages_are_sent_by_a_night_without_a_source_or_with_failed_si
     monkeypatch.setattr("jobs.messages.outbox.QUICK_RETRIES", ())
 
     def down(*_):
-        msg = "the source is down"
-        raise TryLater(msg)
+        raise TryLater("the source is down")
 
     with MailServer() as server:
         settings = with_mail(stocked, server.port)
@@ -287,52 +272,6 @@ def test_a_late_scene_from_before_the_start_counts_but_leaves_the_frozen_control
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         assert frozen == {site["id"]: t.controls(ground_key(from_json(site, Site))) for site in t.sites()}
         assert all(found.payload["n_pre"] > 0 for found in (t.latest_assessment(site["id"]) for site in t.sites()))
-
-
-def test_a_site_of_nine_pixels_is_never_judged(installation, settings):
-    registry = json.loads((installation.root / "sites.geojson").read_text())
-    (ring,) = registry["features"][0]["geometry"]["coordinates"]
-    corner = ring[0]
-    small = [[c + (v - c) * 3 / 8 for v, c in zip(point, corner, strict=True)] for point in ring]
-    registry["features"][0]["geometry"]["coordinates"] = [small]
-    del registry["features"][1:]
-    (installation.root / "sites.geojson").write_text(json.dumps(registry))
-    (site,) = night(settings, as_of=NIGHT, pages=False).sites
-    assert {rejected.reason for rejected in site.scenes_rejected} == {"FEW_PIXELS"}
-    assert len(site.scenes_rejected) == len(site.scenes_new) == 68
-    assert (site.status, site.alert) == ("insufficient_data", "none")
-    assessment = latest(settings)["demo-02"].payload
-    assert assessment["reasons"][0] == "NO_CONTROL"
-    assert "FEW_PIXELS" in assessment["reasons"]
-    sentences = explain(from_json(assessment, Assessment), read_sites(settings.registry.path).sites[0])
-    assert sentences[1:] == [sentence("FEW_PIXELS", "en"), TOO_SMALL[0]]
-    with open_ledger(settings) as ledger, ledger.transaction() as t:
-        (stored,) = t.all_ground_data("detectability").values()
-    assert (stored["red"], stored["said"]["en"]) == ([], NO_VERDICT["small"][0])
-
-
-def of_its_own(settings, day):
-    """Folder of the landscape of one site; the other two share another."""
-    night(settings, as_of=day, only=["demo-07"], pages=False)
-    night(settings, as_of=day)
-    mine, *others = (stored_of(settings, site).landscape for site in ("demo-07", "demo-02", "demo-10"))
-    assert {other.name for other in others} == {others[0].name} != {mine.name}
-    return mine.path
-
-
-def test_a_broken_store_fails_its_sites_and_no_other(installation, settings):
-    folder = of_its_own(settings, date(2018, 8, 1))
-    for file in folder.rglob("*"):
-        if file.is_file():
-            file.write_bytes(b"garbage")
-    manifest = night(settings, as_of=date(2018, 9, 1))
-    states = {site.site: site.state for site in manifest.sites}
-    assert states == {"demo-02": "done", "demo-07": "failed", "demo-10": "done"}
-    assert exit_status(manifest) is Exit.SOME_FAILED
-    (error,) = [site.error for site in manifest.sites if site.state == "failed"]
-    assert "demo-07" in error
-    assert folder.name in error
-    assert {one["site"] for one in json.loads(installation.status)} == {"demo-02", "demo-07", "demo-10"}
 
 
 @pytest.mark.slow

@@ -12,9 +12,10 @@ import pytest
 
 from jobs.imagery.sources import Sources
 from jobs.night.ingest import _by_landscape
-from jobs.night.pipeline import plan
+from jobs.night.pipeline import exit_status, plan
 from jobs.night.site_tasks import site_tasks
 from jobs.register.registry import add_sites
+from jobs.runtime.exits import Exit
 from jobs.runtime.installation import open_ledger, selected_sites
 from jobs.runtime.lock import LANDSCAPE_LOCKS
 from monitor.cube.bucket import DERIVED_FOLDER
@@ -126,9 +127,8 @@ def test_pixels_that_wait_are_bounded_however_many_sites_are_read_together(tmp_p
 def test_scenes_from_before_the_start_are_read_once_with_the_same_results_as_read_twice(
     tmp_path, from_source, monkeypatch
 ):
-    monkeypatch.setattr(
-        "monitor.ingest.pictures.picture_candidates", lambda *_, **__: {}
-    )  # a picture reads its own window
+    # A picture reads its own window.
+    monkeypatch.setattr("monitor.ingest.pictures.picture_candidates", lambda *_, **__: {})
     read, made = {}, {}
     for held in (256 << 20, 0):
         made[held] = installed(tmp_path / str(held), ROW)
@@ -276,14 +276,18 @@ def test_a_landscape_that_cannot_be_read_fails_its_own_sites_and_no_other_landsc
     from_source(Painted(DAYS[:-1]))
     night(settings, as_of=NIGHT, only=["s1", "s2"])
     (broken,) = landscapes_of(settings)
-    night(settings, as_of=NIGHT)
+    night(settings, as_of=NIGHT, pages=True)
     for file in (settings.store.root / broken).rglob("*"):
         if file.is_file():
             file.write_bytes(b"garbage")
     from_source(Painted(DAYS))
-    sites = {site.site: site for site in night(settings, as_of=NIGHT).sites}
+    manifest = night(settings, as_of=NIGHT, pages=True)
+    assert exit_status(manifest) is Exit.SOME_FAILED
+    sites = {site.site: site for site in manifest.sites}
     assert {name: site.state for name, site in sites.items()} == {"s1": "failed", "s2": "failed", "s3": "done"}
-    assert all(broken in sites[name].error for name in ("s1", "s2"))
+    assert all(broken in sites[name].error and name in sites[name].error for name in ("s1", "s2"))
+    published = json.loads((settings.outputs.root / "status.json").read_bytes())
+    assert {one["site"] for one in published} == {"s1", "s2", "s3"}
     assert len(records(stored_of(settings, "s3"))) == len(DAYS)
 
 

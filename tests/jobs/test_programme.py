@@ -14,8 +14,14 @@ from shapely.geometry import box
 from jobs.commands.programme import programme
 from jobs.pages.account import read_account
 from jobs.pages.programme_tables import print_account
+from jobs.register.alerting import record_event
+from jobs.register.answering import answer_alert
+from jobs.register.episodes import replant
+from jobs.register.registry import add_sites, retire
+from jobs.runtime.installation import open_ledger
 from jobs.runtime.records import to_json
-from jobs.runtime.settings import AlertsSettings, ProgrammeSettings
+from jobs.runtime.settings import AlertsSettings, ProgrammeSettings, load
+from monitor.alerts.alert import AlertEvent, Verdict
 from monitor.ledger.ledger import Ledger
 from monitor.publish.programme import programme_account
 from monitor.publish.statuses import SHOWN_STATUSES, SIDES, UNJUDGED
@@ -53,12 +59,7 @@ def test_every_status_that_a_verdict_may_have_is_shown():
 def test_the_sites_that_the_ledger_knows_are_judged_together_as_registered_now():
     """Twenty failed, twenty are on plan; a failed one is edited: its verdict says nothing of what is there now."""
     sites = [
-        replace(
-            planned("a", 5.0, intervention="planting"),
-            id=f"s{n:04d}",
-            version="v1",
-            geometry=box(n, 40, n + 0.01, 40.01),
-        )
+        replace(planned("a", 5.0, intervention="planting", geometry=box(n, 40, n + 0.01, 40.01)), id=f"s{n:04d}")
         for n in range(40)
     ]
     settings = SimpleNamespace(programme=ProgrammeSettings(), alerts=AlertsSettings())
@@ -139,12 +140,18 @@ def test_markup_and_control_characters_in_names_have_no_effect(capsys):
     assert "0.0% of the 260,000 ha pledged" in out
 
 
-def test_the_ledger_of_an_installation_is_summed(installation, capsys, monkeypatch):
-    from jobs.register.registry import add_sites
-    from jobs.runtime import settings as module
-    from jobs.runtime.installation import open_ledger
-    from jobs.runtime.settings import ProgrammeSettings, load
+@pytest.fixture
+def summary_of(capsys):
+    """The account of an installation as the command prints it."""
 
+    def printed(config):
+        programme(config=config, as_json=True)
+        return json.loads(capsys.readouterr().out)
+
+    return printed
+
+
+def test_the_ledger_of_an_installation_is_summed(installation, summary_of, capsys, monkeypatch):
     settings = load(installation.config)
     with open_ledger(settings) as ledger:
         add_sites(ledger, settings.registry.path)
@@ -154,8 +161,7 @@ def test_the_ledger_of_an_installation_is_summed(installation, capsys, monkeypat
                 version = t.versions()["demo-02"]
                 add_assessment(t, "demo-02", day, day, payload, version=version, snapshot="s", run="r")
             listed = t.sites()
-    programme(config=installation.config, as_json=True)
-    summary = json.loads(capsys.readouterr().out)
+    summary = summary_of(installation.config)
     assert summary["sites"] == 3
     assert summary["total_hectares"] == pytest.approx(sum(site["hectares"] for site in listed), abs=0.01)
     counted = {status: row["sites"] for status, row in summary["by_status"].items()}
@@ -165,13 +171,10 @@ def test_the_ledger_of_an_installation_is_summed(installation, capsys, monkeypat
     assert "not yet judged" in capsys.readouterr().out
 
     pledged = settings.model_copy(update={"programme": ProgrammeSettings(pledge_hectares=10.0)})
-    monkeypatch.setattr(module, "load", lambda _: pledged)
-    programme(config=installation.config, as_json=True)
-    summary = json.loads(capsys.readouterr().out)
-    assert (summary["pledge_hectares"], summary["share_of_pledge"]) == (
-        10.0,
-        pytest.approx(summary["total_hectares"] / 10, abs=1e-3),
-    )
+    monkeypatch.setattr("jobs.runtime.settings.load", lambda _: pledged)
+    summary = summary_of(installation.config)
+    assert summary["pledge_hectares"] == 10.0
+    assert summary["share_of_pledge"] == pytest.approx(summary["total_hectares"] / 10, abs=1e-3)
 
 
 JUDGED = {"alert": "none", "as_of": "2026-06-01", "reasons": []}
@@ -277,12 +280,8 @@ def test_ground_that_two_partners_have_registered_counts_once_for_the_first_and_
     assert "[red]Oasis?" in out
 
 
-def test_a_second_partner_that_registers_the_same_ground_in_another_file_is_found(installation, capsys):
+def test_a_second_partner_that_registers_the_same_ground_in_another_file_is_found(installation, summary_of):
     """The check of a file sees that file only; the account sees all sites."""
-    from jobs.register.registry import add_sites
-    from jobs.runtime.installation import open_ledger
-    from jobs.runtime.settings import load
-
     settings = load(installation.config)
     registry = json.loads(settings.registry.path.read_text(encoding="utf-8"))
     copy = registry["features"][0]
@@ -291,11 +290,9 @@ def test_a_second_partner_that_registers_the_same_ground_in_another_file_is_foun
     other.write_text(json.dumps({**registry, "features": [copy]}), encoding="utf-8")
     with open_ledger(settings) as ledger:
         add_sites(ledger, settings.registry.path)
-        programme(config=installation.config, as_json=True)
-        before = json.loads(capsys.readouterr().out)
+        before = summary_of(installation.config)
         assert add_sites(ledger, other)["added"] == ["oasis-1"]
-    programme(config=installation.config, as_json=True)
-    after = json.loads(capsys.readouterr().out)
+    after = summary_of(installation.config)
     assert before["double_registrations"] == []
     (claim,) = after["double_registrations"]
     assert (claim["other_site"], claim["other_partner"], claim["across_partners"]) == ("oasis-1", "绿洲", True)
@@ -304,9 +301,8 @@ def test_a_second_partner_that_registers_the_same_ground_in_another_file_is_foun
     assert after["total_hectares"] == pytest.approx(before["total_hectares"], abs=0.01)
 
 
-def test_the_night_publishes_what_the_command_prints_and_links_to_it(demo, capsys):
-    programme(config=demo / "regrowth.toml", as_json=True)
-    printed = json.loads(capsys.readouterr().out)
+def test_the_night_publishes_what_the_command_prints_and_links_to_it(demo, summary_of):
+    printed = summary_of(demo / "regrowth.toml")
     assert json.loads((demo / "programme.json").read_bytes()) == printed
     assert printed["sites"] == 10
     assert printed["double_registrations"] == []
@@ -319,11 +315,6 @@ def test_the_night_publishes_what_the_command_prints_and_links_to_it(demo, capsy
 
 
 def test_a_site_that_was_registered_first_stays_first_when_it_is_taken_back(installation):
-    from jobs.pages.account import read_account
-    from jobs.register.registry import add_sites, retire
-    from jobs.runtime.installation import open_ledger
-    from jobs.runtime.settings import load
-
     settings = load(installation.config)
     with open_ledger(settings) as ledger:
         add_sites(ledger, settings.registry.path)
@@ -339,18 +330,10 @@ def test_a_site_that_was_registered_first_stays_first_when_it_is_taken_back(inst
 
 def test_a_verdict_counts_until_an_edit_of_its_site_changes_what_is_judged(installation):
     """A new manager leaves it; another outline or plan, or a new planting, leaves the site not yet judged."""
-    from jobs.pages.account import read_account
-    from jobs.register.episodes import replant
-    from jobs.register.registry import add_sites
-    from jobs.runtime.installation import open_ledger
-    from jobs.runtime.settings import load
-
     settings = load(installation.config)
     text = settings.registry.path.read_text(encoding="utf-8")
-    registry, (moved, greener, managed) = (
-        json.loads(text),
-        (one["properties"]["id"] for one in json.loads(text)["features"]),
-    )
+    registry = json.loads(text)
+    moved, greener, managed = (one["properties"]["id"] for one in registry["features"])
     with open_ledger(settings) as ledger:
         add_sites(ledger, settings.registry.path)
         with ledger.transaction() as t:
@@ -378,20 +361,12 @@ def test_a_verdict_counts_until_an_edit_of_its_site_changes_what_is_judged(insta
         assert statuses()[managed] == "not_assessed"
 
 
-def test_how_often_alerts_were_right_is_counted_from_all_answers_also_of_retired_sites(installation, capsys):
-    from jobs.register.alerting import record_event
-    from jobs.register.answering import answer_alert
-    from jobs.register.registry import add_sites, retire
-    from jobs.runtime.installation import open_ledger
-    from jobs.runtime.settings import load
-    from monitor.alerts.alert import AlertEvent, Verdict
-
+def test_how_often_alerts_were_right_counts_the_answers_of_retired_sites_too(installation, summary_of, capsys):
     day = date(2020, 6, 1)
     settings = load(installation.config)
     with open_ledger(settings) as ledger:
         add_sites(ledger, settings.registry.path)
-        programme(config=installation.config, as_json=True)
-        assert json.loads(capsys.readouterr().out)["precision"] == []
+        assert summary_of(installation.config)["precision"] == []
         programme(config=installation.config)
         assert "were right" not in capsys.readouterr().out
         with ledger.transaction() as t:
@@ -400,8 +375,7 @@ def test_how_often_alerts_were_right_is_counted_from_all_answers_also_of_retired
                 record_event(t, alert, AlertEvent.OPENED, day=day, by="night")
                 answer_alert(t, alert.id, verdict, None, "=cmd", day, "import")
         retire(ledger, ["demo-02"], today=day)
-    programme(config=installation.config, as_json=True)
-    summary = json.loads(capsys.readouterr().out)["precision"]
+    summary = summary_of(installation.config)["precision"]
     assert summary[0] == {
         "by": "all", "value": None, "level": "red", "n": 2, "right": 1, "false_alarms": 1, "share": 0.5, "low": 0.0945,
         "high": 0.9055, "unreviewed": 0,

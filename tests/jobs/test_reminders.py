@@ -316,18 +316,13 @@ SAID = {
 def four_weeks(ledger, settings, server, language):
     """Mails to the manager of three sites by number of the night: an alert, no answer, reminders, an answer."""
     names = ["s1", "s2", "s3"]
-    register(
-        ledger,
-        [site(name, "li@example.org", name_zh=f"石坎{name}", manager_language=language) for name in names],
-    )
+    register(ledger, [site(name, "li@example.org", name_zh=f"石坎{name}", manager_language=language) for name in names])
     assessed(ledger, names, JUNE)
     mails = {}
     for number in (1, 3, 5, 7, 10, 14, 17, 18, 21, 25, 28):
         day, before = JUNE + timedelta(days=number), len(server.mails)
-        lagging = number < 25
-        assessed(
-            ledger, ["s2"], day, status=Status.LAGGING if lagging else Status.ON_TRACK, theta=0.4 if lagging else 0.8
-        )
+        status, theta = (Status.LAGGING, 0.4) if number < 25 else (Status.ON_TRACK, 0.8)
+        assessed(ledger, ["s2"], day, status=status, theta=theta)
         assessed(ledger, ["s3"], day)
         if number == 3:
             report(ledger, settings, ["s1"], day)
@@ -403,9 +398,8 @@ def test_a_new_manager_gets_an_acknowledged_alert_and_no_resolved_one(ledger, se
     for name in ("s1", "s2"):
         handed_over(ledger, name, "wang@example.org")
     found = night(ledger, settings, server, JUNE + timedelta(days=1))
-    assert [subject for to, subject, _ in found if to == "wang@example.org"] == [
-        "[Red alert, now yours] Site s1: regrowth absent"
-    ]
+    subjects = [subject for to, subject, _ in found if to == "wang@example.org"]
+    assert subjects == ["[Red alert, now yours] Site s1: regrowth absent"]
 
 
 def test_who_was_sent_only_briefs_gets_a_note_on_a_handover_too_and_again_after_the_site_came_back(

@@ -101,8 +101,7 @@ BUG = textwrap.dedent("""
 
 
 @pytest.mark.parametrize(
-    ("arguments", "module", "name"),
-    [(["run"], "night.pipeline", "night"), (["status"], "runtime.settings", "load")],
+    ("arguments", "module", "name"), [(["run"], "night.pipeline", "night"), (["status"], "runtime.settings", "load")]
 )
 def test_a_bug_is_reported_with_a_traceback_that_shows_no_values_and_no_secrets(
     arguments, module, name, terminal, tmp_path
@@ -111,10 +110,7 @@ def test_a_bug_is_reported_with_a_traceback_that_shows_no_values_and_no_secrets(
     before = BUG.format(module=module, name=name, canary=CANARY)
     environment = {"REGROWTH_LEDGER__URL": f"sqlite:///x.db?{quote(CANARY)}", "REGROWTH_EE_TOKEN": CANARY}
     left, printed = spoken(
-        [*arguments, "--config", tmp_path / "regrowth.toml"],
-        terminal=terminal,
-        environment=environment,
-        before=before,
+        [*arguments, "--config", tmp_path / "regrowth.toml"], terminal=terminal, environment=environment, before=before
     )
     assert left == Exit.BUG
     assert "Traceback (most recent call last)" in printed
@@ -168,16 +164,12 @@ def test_a_secret_in_the_environment_is_replaced_in_every_event_and_every_record
 
 
 WRITTEN = {
-    "an address": quote,
-    "a form": quote_plus,
-    "an address of requests": requote_uri,
+    "an address": quote, "a form": quote_plus, "an address of requests": requote_uri,
     "lower case": lambda text: re.sub("%..", lambda byte: byte[0].lower(), quote(text, safe="")),
-    "quotes around it": lambda text: repr(f"'\"{text}"),
-    "bytes": lambda text: repr(text.encode()),
-    "ASCII": ascii,
+    "quotes around it": lambda text: repr(f"'\"{text}"), "bytes": lambda text: repr(text.encode()), "ASCII": ascii,
     "JSON in JSON": lambda text: json.dumps(json.dumps(text)),
     "a message of Python in JSON": lambda text: json.dumps(repr([text])),
-}
+}  # fmt: skip
 """How libraries write a text."""
 
 
@@ -211,23 +203,17 @@ def test_a_file_of_a_secret_that_is_a_pipe_is_refused_and_not_waited_for(tmp_pat
 @pytest.mark.parametrize(
     "text",
     [
-        "postgresql+psycopg://me:{}@host:5432/x",
-        "postgresql//me:{}@host",
-        "https://host/a.tif?se=1&sig={}&x=1",
+        "postgresql+psycopg://me:{}@host:5432/x", "postgresql//me:{}@host", "https://host/a.tif?se=1&sig={}&x=1",
         "https://host/a.tif?X-Amz-Credential=a&X-Amz-Signature={}",
         "https://bucket.oss-cn-beijing.example/a.tif?OSSAccessKeyId={}&Expires=1&Signature={}&security-token={}",
         "https://bucket.cos.example/a.tif?q-sign-algorithm=sha1&q-signature={}&x-cos-security-token={}",
         "-----BEGIN RSA PRIVATE KEY-----\\nMIIB\\n{}\\n-----END RSA PRIVATE KEY-----\\n",
-        "-----BEGIN PRIVATE KEY-----\n{}\n{}",
-        "https://qyapi.example/cgi-bin/webhook/send?key={}",
-        "https://oapi.example/robot/send?access_token={}",
-        "{{'Authorization': 'Bearer {}'}}",
-        'Authorization: Basic {}"',
-        "send: b'GET / HTTP/1.1\\r\\nauthorization: {}'",
-        '{{"refresh_token": "{}", "client_secret": "{}"}}',
-        "input_value={{'password': '{}'}}",
+        "-----BEGIN PRIVATE KEY-----\n{}\n{}", "https://qyapi.example/cgi-bin/webhook/send?key={}",
+        "https://oapi.example/robot/send?access_token={}", "{{'Authorization': 'Bearer {}'}}",
+        'Authorization: Basic {}"', "send: b'GET / HTTP/1.1\\r\\nauthorization: {}'",
+        '{{"refresh_token": "{}", "client_secret": "{}"}}', "input_value={{'password': '{}'}}",
     ],
-)
+)  # fmt: skip
 def test_a_secret_is_recognised_by_its_form_though_no_variable_has_it(text):
     message = text.format(*[CANARY] * text.count("{}"))
     assert CANARY in message

@@ -53,10 +53,7 @@ def test_the_file_may_be_named_by_the_environment_and_is_else_in_the_working_fol
             "'biomes.x.tree.l'; the nearest known one is",
         ),
         (GOOD + '[biomes.x]\nseason = ["04-15", "10-31"]\n', "biomes.x.like: Field required"),
-        (
-            GOOD + '[biomes.x]\nlike = "loess"\nfull_cover = 8.0\n',
-            "biomes: [biomes.x]: full_cover is 8; give",
-        ),
+        (GOOD + '[biomes.x]\nlike = "loess"\nfull_cover = 8.0\n', "biomes: [biomes.x]: full_cover is 8; give"),
         (GOOD + '[biomes.steppe]\nlike = "loess"\n', "[biomes.steppe]: 'steppe' is built in"),
         ('[source]\nkind = "sample"\ncolections = ["a"]\n', "nearest known one is 'collections'"),
         ('[[source]]\nkind = "sample"\n[[source]]\nkind = "sample"\nurll = "x"\n', "nearest known one is 'url'"),
@@ -128,13 +125,9 @@ def test_every_example_of_a_source_is_a_configuration(root, tmp_path):
 
 
 def test_a_ledger_address_with_an_at_sign_in_its_password_is_refused_without_showing_any_of_it(tmp_path):
-    config = tmp_path / "regrowth.toml"
-    config.write_text(
-        '[source]\nkind = "sample"\n[ledger]\nurl = "postgresql+psycopg://u:p@CANARYx9Zq7/@127.0.0.1:9/db"\n',
-        encoding="utf-8",
-    )
+    text = GOOD + '[ledger]\nurl = "postgresql+psycopg://u:p@CANARYx9Zq7/@127.0.0.1:9/db"\n'
     with pytest.raises(BadConfiguration, match="%40") as refused:
-        load(config)
+        load(write(tmp_path, text))
     assert "CANARY" not in str(refused.value)
 
 

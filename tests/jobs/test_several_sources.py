@@ -32,9 +32,11 @@ from monitor.errors import SceneRejected
 from monitor.imagery.auxiliary.terrain import Terrain
 from monitor.series.build import landscape_series
 from monitor.series.observations import observations_csv
+from monitor.sites.registry import read_sites
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.assess import DEFAULT, JudgedSites, judge_sites
-from monitor.verdict.assessment import AlertLevel, Status
+from monitor.verdict.assessment import AlertLevel, Assessment, Status
+from monitor.verdict.explain import TOO_SMALL, explain
 from monitor.verdict.reasons import Reason, sentence
 from monitor.verdict.site_conditions import NO_VERDICT
 from tests import builders
@@ -132,10 +134,7 @@ def test_a_unit_shown_in_too_small_a_part_has_no_means(tmp_path, sources):
 @pytest.mark.slow
 def test_a_scene_that_does_not_reach_a_site_has_no_row(tmp_path, sources):
     settings = installed(tmp_path, [SITE, (20_000, 12_000, 20_120, 12_120)])
-    sources(
-        Painted(DAYS[::2], name="both"),
-        Painted(DAYS[1::2], name="west", tiles={"48SVF": (0, 0, 15_000, 30e3)}),
-    )
+    sources(Painted(DAYS[::2], name="both"), Painted(DAYS[1::2], name="west", tiles={"48SVF": (0, 0, 15_000, 30e3)}))
     new = [len(site.scenes_new) for site in night(settings, as_of=NIGHT).sites]
     assert new == [len(DAYS), len(DAYS[::2])]
 
@@ -269,9 +268,20 @@ def test_a_site_that_can_never_be_judged_has_that_reason_though_some_scenes_are_
     assert {"BROKEN", reason} <= {row["reason"] for row in rows(settings)} <= {"BROKEN", "CLOUD", reason}
     assert (status(settings)["status"], status(settings)["alert"]) == ("insufficient_data", "none")
     assert status_reason in status(settings)["reasons"]
+    stored = detectability(settings)
+    assert (stored["red"], stored["said"]["en"]) == ([], NO_VERDICT[blind][0])
+    if blind == "small":
+        site = read_sites(settings.registry.path).sites[0]
+        assert explain(from_json(status(settings), Assessment), site)[1:] == [
+            sentence("FEW_PIXELS", "en"),
+            TOO_SMALL[0],
+        ]
+
+
+def detectability(settings):
     with open_ledger(settings) as ledger, ledger.transaction() as t:
         (stored,) = t.all_ground_data("detectability").values()
-    assert (stored["red"], stored["said"]["en"]) == ([], NO_VERDICT[blind][0])
+    return stored
 
 
 class Tardy(Painted):
@@ -389,15 +399,17 @@ def test_sites_read_together_have_the_same_results_as_sites_read_alone(tmp_path,
 def test_a_scene_that_cannot_be_read_yet_is_tried_again_for_a_month(tmp_path, sources, baseline):
     settings = installed(tmp_path)
     old, new = (f"painted-48SUF-{day}-{baseline}" for day in (DAYS[7], DAYS[-2]))
-    rejected, snapshots = [], []
+    rejected, snapshots, results = [], [], []
     for torn in ({old, new}, {old, new}, {old}):
         last = Painted(DAYS, broken=frozenset(torn), baseline=baseline)
         sources(last)
         (site,) = night(settings, as_of=NIGHT).sites
         rejected.append({one.scene for one in site.scenes_rejected})
         snapshots.append(store(settings).snapshot)
+        results.append((observations(settings), len(assessments(settings))))
     assert rejected == [{old, new}, set(), set()], "the second time nothing new was found"
     assert snapshots[0] == snapshots[1] != snapshots[2]
+    assert results[0] == results[1]
     assert {*last.read_scenes} == {old, new}, "however old it is"
     assert (site.scenes_new, site.scenes_unread) == ([new], 1)
     days = [*DAYS, *(DAYS[-1] + timedelta(days=days) for days in (30, 31))]
@@ -425,19 +437,6 @@ def test_a_reprocessed_scene_that_cannot_be_read_leaves_the_stored_one_in_place(
     assert observations(settings) == before
     new.broken = frozenset()
     assert len(night(settings, as_of=NIGHT).sites[0].scenes_new) == len(DAYS)
-
-
-def test_a_scene_that_still_cannot_be_read_changes_nothing(tmp_path, sources):
-    settings = installed(tmp_path)
-    sources(Painted(FEW, broken=frozenset({f"painted-48SUF-{FEW[-1]}-02.09"})))
-    night(settings, as_of=NIGHT)
-    snapshot, content, verdicts = store(settings).snapshot, observations(settings), len(assessments(settings))
-    night(settings, as_of=NIGHT)
-    assert (store(settings).snapshot, observations(settings), len(assessments(settings))) == (
-        snapshot,
-        content,
-        verdicts,
-    )
 
 
 @pytest.mark.slow
@@ -510,9 +509,7 @@ def test_forty_cloudy_days_change_no_verdict_and_the_last_look_grows_older(tmp_p
         same = ("status", "alert", "last_observed", "n_scenes", "theta", "e_failure")
         assert [after[name] for name in same] == [before[name] for name in same]
         assert after["as_of"] == as_of.isoformat()
-    assert (settings.outputs.root / "messages").exists() is False or not list(
-        (settings.outputs.root / "messages").glob("*")
-    )
+    assert messages(settings) == []
 
 
 @pytest.fixture
@@ -586,9 +583,7 @@ def test_detectability_is_estimated_again_as_seasons_pass_and_not_for_a_day_befo
 
     def detectability_as_of(day):
         night(settings, as_of=day)
-        with open_ledger(settings) as ledger, ledger.transaction() as t:
-            (stored,) = t.all_ground_data("detectability").values()
-        return stored
+        return detectability(settings)
 
     first, later = detectability_as_of(date(2018, 6, 30)), detectability_as_of(date(2020, 12, 31))
     assert first["made_from"] != later["made_from"]
@@ -687,6 +682,7 @@ def test_a_site_is_judged_again_when_any_input_of_its_verdict_changed_and_never_
                 book=address_book(settings), today=NIGHT,
             )  # fmt: skip
 
+    another = replace(DEFAULT, source="another")
     changes = [
         replanned,
         partial(on_a_slope, settings, 12.0),
@@ -694,9 +690,7 @@ def test_a_site_is_judged_again_when_any_input_of_its_verdict_changed_and_never_
         lambda: monkeypatch.setattr("monitor.derived.code_hash", lambda module: f"another {module}"),
         lambda: monkeypatch.setattr("jobs.night.judging.episode_alpha", lambda *_: 0.01),
         replanted,  # with as much of the budget
-        lambda: monkeypatch.setattr(
-            "jobs.night.pipeline.Calibrations.of", lambda *_: replace(DEFAULT, source="another")
-        ),
+        lambda: monkeypatch.setattr("jobs.night.pipeline.Calibrations.of", lambda *_: another),
         lambda: monkeypatch.setattr("jobs.night.pipeline.rain_reasons", lambda *_, **__: {"s1": Reason.RAIN_LOW}),
         *(
             partial(observed_otherwise, column)
@@ -807,9 +801,8 @@ def test_messages_that_could_not_be_written_wait_and_count_for_the_night_of_thei
     judging(lambda found: LAGS if found.as_of >= down.get(found.site, date.max) else LAGS | NO_ALERT)
     night(settings, as_of=DAYS[-6])
     with monkeypatch.context() as patch:
-        patch.setattr(
-            "monitor.alerts.channels.files.write_atomically", Mock(side_effect=PermissionError(13, "read only"))
-        )
+        refused = Mock(side_effect=PermissionError(13, "read only"))
+        patch.setattr("monitor.alerts.channels.files.write_atomically", refused)
         patch.setattr("jobs.messages.outbox.QUICK_RETRIES", ())
         manifest = night(settings, as_of=DAYS[-4])
     assert (manifest.messages_sent, manifest.messages_waiting) == (0, 3)
@@ -891,9 +884,8 @@ def test_landsat_before_sentinel_2_makes_no_step_and_the_same_verdict_as_one_sen
     night(mixed, as_of=NIGHT)
     assert {(r.sensor, r.bandpass) for r in records(store(mixed))} == {("landsat-8", True), ("sentinel-2a", False)}
     ours, theirs = rows(mixed), rows(alone)
-    assert [row["source"] for row in ours] == [
-        "landsat" if row["date"] < change.isoformat() else "sentinel" for row in ours
-    ]
+    early = [row["date"] < change.isoformat() for row in ours]
+    assert [row["source"] for row in ours] == ["landsat" if one else "sentinel" for one in early]
     assert len(ours) == len(theirs)
     apart = [
         float(a["cover"]) - float(a["control_cover"]) - float(b["cover"]) + float(b["control_cover"])

@@ -157,18 +157,9 @@ def test_records_that_no_line_covers_yet_have_no_proof(three_nights):
 
 
 CHANGES = {
-    "edited": (
-        ("b", "2026-06-02", {"status": "failing"}),
-        "the assessment of site 'b' of 2026-06-02",
-    ),
-    "emptied": (
-        ("a", "2026-06-03", {}),
-        "the assessment of site 'a' of 2026-06-03",
-    ),
-    "redated": (
-        "update assessments set as_of = '2026-06-09' where id = 5",
-        "the assessment of site 'b' of 2026-06-09",
-    ),
+    "edited": (("b", "2026-06-02", {"status": "failing"}), "the assessment of site 'b' of 2026-06-02"),
+    "emptied": (("a", "2026-06-03", {}), "the assessment of site 'a' of 2026-06-03"),
+    "redated": ("update assessments set as_of = '2026-06-09' where id = 5", "the assessment of site 'b' of 2026-06-09"),
     "answer edited": (
         "update alert_events set time = '2026' where alert = 'b/failure'",
         "the answer to alert 'b/failure', event 1",

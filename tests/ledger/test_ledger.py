@@ -20,26 +20,20 @@ from monitor.ledger.models import LedgerRow
 from tests.ledger.assessed import add_assessment
 
 
-def test_a_new_version_of_a_site_replaces_the_current_one_and_keeps_the_episode(ledger):
-    with ledger.transaction() as t:
-        t.add_site("a", "v1", {"id": "a", "name": "one"}, start="2021-04-01", now="n")
-        t.add_site("a", "v2", {"id": "a", "name": "two"}, start="2021-04-01", now="n")
-    with ledger.transaction() as t:
-        assert t.versions() == {"a": "v2"}
-        assert [site["name"] for site in t.sites()] == ["two"]
-        t.retire_site("a")
-        assert t.sites() == []
-
-
-def test_a_new_version_or_the_end_of_one_site_leaves_the_others(ledger):
+def test_a_new_version_of_a_site_replaces_the_current_one_and_leaves_the_others(ledger):
     with ledger.transaction() as t:
         for site in ("b", "a"):
-            t.add_site(site, "v1", {"id": site}, start="2021-04-01", now="n")
-        t.add_site("a", "v2", {"id": "a"}, start="2021-04-01", now="n")
+            t.add_site(site, "v1", {"id": site, "name": "one"}, start="2021-04-01", now="n")
+        t.add_site("a", "v2", {"id": "a", "name": "two"}, start="2021-04-01", now="n")
+    with ledger.transaction() as t:
         assert t.versions() == {"a": "v2", "b": "v1"}
-        assert [site["id"] for site in t.sites()] == ["a", "b"]
+        assert [(site["id"], site["name"]) for site in t.sites()] == [("a", "two"), ("b", "one")]
+        t.add_site("a", "v1", {"id": "a", "name": "one"}, start="2021-04-01", now="n")
+        assert t.versions() == {"a": "v1", "b": "v1"}, "an earlier version is current again"
         t.retire_site("b")
-        assert t.versions() == {"a": "v2"}
+        assert t.versions() == {"a": "v1"}
+        t.retire_site("a")
+        assert t.sites() == []
 
 
 def test_an_episode_that_begins_closes_the_one_before_and_no_other(ledger):
@@ -56,27 +50,22 @@ def test_an_episode_that_begins_closes_the_one_before_and_no_other(ledger):
         assert [(one["number"], one["closed"]) for one in t.episodes("b")] == [(1, None)]
 
 
+CALIBRATION = {
+    "tile": "48SUF", "biome": "loess", "season": 2025, "as_of": "2025-11-20", "stored": 3, "placebos": 120,
+    "made_from": "k1",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("table", ["episodes", "sites", "calibrations"])
 def test_the_tables_themselves_refuse_to_store_the_same_row_twice(in_sqlite, table):
-    about = {
-        "tile": "48SUF", "biome": "loess", "season": 2025, "as_of": "2025-11-20", "stored": 3, "placebos": 120,
-        "made_from": "k1",
-    }  # fmt: skip
     with in_sqlite.transaction() as t:
         t.add_site("a", "v1", {"id": "a"}, start="2021-04-01", now="n")
-        t.add_calibration({}, hash="h1", **about)
+        t.add_calibration({}, hash="h1", **CALIBRATION)
     with in_sqlite._engine.connect() as connection:
         columns = [row[1] for row in connection.exec_driver_sql(f"pragma table_info({table})")]
         others = ", ".join(name for name in columns if name != "id")
         with pytest.raises(IntegrityError):
             connection.exec_driver_sql(f"insert into {table} ({others}) select {others} from {table}")
-
-
-def test_going_back_to_an_earlier_version_makes_it_current_again(ledger):
-    with ledger.transaction() as t:
-        for version in ("v1", "v2", "v1"):
-            t.add_site("a", version, {"id": "a", "name": version}, start="2021-04-01", now="n")
-        assert t.versions() == {"a": "v1"}
 
 
 def test_frozen_controls_stay_frozen(ledger):
@@ -94,15 +83,15 @@ def test_queries_for_all_sites_at_once_give_what_queries_for_each_give(ledger):
         for site, day, digest in (("a", "2021-06-02", "1"), ("a", "2021-06-01", "2"), ("b", "2021-06-01", "3"),
                                   ("b", "2021-06-01", "4"), ("gone", "2021-06-01", "5")):  # fmt: skip
             add_assessment(t, site, day, digest, {"status": digest}, version="v", snapshot="s", run="r")
+        t.save_data({("g", "terrain"): {"slope": 2.0}})
         t.save_data({("g", "terrain"): {"slope": 3.0}})
         t.save_data({("g", "rain"): {}})
+        assert (t.ground_data("g", "terrain"), t.ground_data("h", "rain")) == ({"slope": 3.0}, None)
         t.save_data({("h", "terrain"): {"slope": 4.0}})
         t.retire_site("gone")
         assert t.latest_assessments() == {site: t.latest_assessment(site) for site in ("a", "b")}
-        assert {site: newest.payload["status"] for site, newest in t.latest_assessments().items()} == {
-            "a": "1",
-            "b": "4",
-        }
+        statuses = {site: newest.payload["status"] for site, newest in t.latest_assessments().items()}
+        assert statuses == {"a": "1", "b": "4"}
         assert t.latest_assessments() == {site: t.assessments_of(site)[-1] for site in ("a", "b")}
         assert {site: state.status for site, state in t.states().items()} == {"a": "1", "b": "4"}
         assert t.all_episodes() == {site: t.episodes(site) for site in ("a", "b", "c", "gone")}
@@ -116,16 +105,6 @@ def test_each_piece_of_ground_has_the_snapshot_that_it_was_last_taken_from(ledge
         t.save_snapshots({"g": ("a", "land:2")})
         assert t.snapshots() == {"g": "land:2", "h": "land:1"}
         assert t.has_history()
-
-
-def test_data_about_ground_beside_its_imagery_are_stored_by_kind(ledger):
-    with ledger.transaction() as t:
-        for kind in ("terrain", "rain"):
-            t.save_data({("g", kind): {"of": kind}})
-        t.save_data({("g", "rain"): {"of": "newer rain"}})
-        assert t.ground_data("g", "terrain") == {"of": "terrain"}
-        assert t.ground_data("g", "rain") == {"of": "newer rain"}
-        assert t.ground_data("h", "rain") is None
 
 
 def test_an_assessment_is_never_edited_and_not_added_twice(ledger):
@@ -152,10 +131,7 @@ def test_an_assessment_names_the_control_units_that_were_left_out_when_it_was_ma
         add_assessment(t, "a", "2021-05-01", "d1", {}, **origin)
         add_assessment(t, "b", "2021-05-01", "d1", {}, **origin, left_out={"u1": "2020-01-01"})
         rows = t.assessments_of("a")
-    assert [(row.as_of, row.left_out) for row in rows] == [
-        ("2021-05-01", {}),
-        ("2021-05-02", {"u7": "2021-05-02"}),
-    ]
+    assert [(row.as_of, row.left_out) for row in rows] == [("2021-05-01", {}), ("2021-05-02", {"u7": "2021-05-02"})]
 
 
 def test_sites_with_a_new_scene_could_fall_and_on_the_first_night_all(ledger):
@@ -210,9 +186,8 @@ def test_an_answer_link_counts_once_and_an_event_is_reported_to_each_recipient_o
         assert (t.link_was_used("l1"), t.link_was_used("l2")) == (True, False)
         t.add_notice("a/failure/1", "alert", {}, day="2021-05-01", recipients=[("post", "x@example.org")])
     if table == "alert_events":
-        statement = (
-            "insert into alert_events (alert, number, kind, time, link, payload) values ('b', 1, 'k', 'n', 'l1', '{}')"
-        )
+        columns, values = "alert, number, kind, time, link, payload", "'b', 1, 'k', 'n', 'l1', '{}'"
+        statement = f"insert into alert_events ({columns}) values ({values})"
     else:
         columns = "event, channel, recipient, kind, day, payload, state, attempts"
         statement = f"insert into outbox ({columns}) select {columns} from outbox"
@@ -303,24 +278,19 @@ def test_a_ledger_whose_creation_was_killed_midway_is_created_again(tmp_path, ur
 
 
 def test_frozen_constants_stay_frozen(ledger):
-    about = {
-        "tile": "48SUF", "biome": "loess", "season": 2025, "as_of": "2025-11-20", "stored": 3, "placebos": 120,
-        "made_from": "k1",
-    }  # fmt: skip
     with ledger.transaction() as t:
-        t.add_calibration({"found": 120}, hash="h1", **about)
-        t.add_calibration({"found": 130}, hash="h2", **about)
-        t.add_calibration({"found": 130}, hash="h2", **{**about, "season": 2026})
-        t.add_calibration({"found": 140}, hash="h3", **{**about, "made_from": "k2"})
+        t.add_calibration({"found": 120}, hash="h1", **CALIBRATION)
+        t.add_calibration({"found": 130}, hash="h2", **CALIBRATION)
+        t.add_calibration({"found": 130}, hash="h2", **{**CALIBRATION, "season": 2026})
+        t.add_calibration({"found": 140}, hash="h3", **{**CALIBRATION, "made_from": "k2"})
         rows = [(row["season"], row["hash"]) for row in t.calibrations()]
     assert rows == [(2025, "h1"), (2026, "h2"), (2025, "h3")]
 
 
 def test_a_damaged_ledger_is_named_with_what_to_do(tmp_path, url):
     (tmp_path / "regrowth.db").write_bytes(b"this is no database" * 100)
-    with pytest.raises(
-        BadData, match=r"regrowth\.db cannot be used \(file is not a database\)\. Nothing in it was changed.*doctor"
-    ):
+    message = r"regrowth\.db cannot be used \(file is not a database\)\. Nothing in it was changed.*doctor"
+    with pytest.raises(BadData, match=message):
         Ledger(url)
 
 
@@ -418,7 +388,12 @@ def test_a_night_that_has_read_what_a_person_then_changes_still_writes(ledgers):
     night, person = ledgers
     with night.transaction() as t:
         t.save_alert({**ANSWERED, "state": "open"})
-    answering = threading.Thread(target=lambda: _answer(person))
+
+    def answer():
+        with person.transaction() as t:
+            t.save_alert({**ANSWERED, "state": "resolved"})
+
+    answering = threading.Thread(target=answer)
     with night.transaction() as t:
         t.sites()
         answering.start()
@@ -427,11 +402,6 @@ def test_a_night_that_has_read_what_a_person_then_changes_still_writes(ledgers):
     answering.join(20)
     with night.transaction() as t:
         assert (len(t.notices("waiting")), t.alert("a/failure")["state"]) == (1, "resolved")
-
-
-def _answer(person):
-    with person.transaction() as t:
-        t.save_alert({**ANSWERED, "state": "resolved"})
 
 
 def test_a_reader_does_not_wait_and_sees_one_state(ledgers):
@@ -505,9 +475,8 @@ def test_a_missing_database_is_a_configuration_error_and_not_waited_for(postgres
         Ledger(url)
     with pytest.raises(BadConfiguration, match='role "nobody" does not exist'):
         Ledger(make_url(postgresql()).set(username="nobody").render_as_string(hide_password=False))
-    with pytest.raises(
-        TryLater, match=r"cannot be reached \(.*Connection refused.*is the server running at 127\.0\.0\.1:1\?"
-    ):
+    message = r"cannot be reached \(.*Connection refused.*is the server running at 127\.0\.0\.1:1\?"
+    with pytest.raises(TryLater, match=message):
         Ledger("postgresql+psycopg://regrowth:secret@127.0.0.1:1/regrowth")
 
 

@@ -187,19 +187,12 @@ class Collection:
 
 
 class EarthEngineServer:
-    """The stand-in; used as a context, or by :meth:`start` and :meth:`stop`.
+    """The stand-in, used as a context; `token` is the bearer token that alone is let in, None: any."""
 
-    Parameters
-    ----------
-    token : str, optional
-        Bearer token that alone is let in; None: any.
-    most_elements : int
-        Of one query.
-    """
-
-    def __init__(self, *, token: str | None = None, most_elements: int = 5000) -> None:
+    def __init__(self, *, token: str | None = None) -> None:
         self.token = token
-        self.most_elements = most_elements
+        self.most_elements = 5000
+        """Of one query."""
         self.collections: dict[str, dict[str, Image]] = {}
         self.requests: list[Request] = []
         self.bugs: list[Exception] = []
@@ -227,25 +220,19 @@ class EarthEngineServer:
         with self._lock:
             return {name for request in self.requests for name in request.functions}
 
-    def start(self) -> "EarthEngineServer":
+    def __enter__(self) -> "EarthEngineServer":
         handler = type("Handler", (_Handler,), {"stand_in": self})
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._http.daemon_threads = True
         threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         return self
 
-    def stop(self) -> None:
+    def __exit__(self, *_: object) -> None:
         assert self._http is not None
         self._http.shutdown()
         self._http.server_close()
         if self.bugs:
             raise self.bugs[0]
-
-    def __enter__(self) -> "EarthEngineServer":
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def forget(self) -> None:
         """Empty the log."""
@@ -309,8 +296,7 @@ class EarthEngineServer:
 
         def at(points: Points) -> Layers:
             if broken:
-                msg = f"Image.load: Image asset '{collection}/{index}': a tile of it cannot be read."
-                raise Wrong(msg)
+                raise Wrong(f"Image.load: Image asset '{collection}/{index}': a tile of it cannot be read.")
             return [_nearest(bands[name], masks.get(name), points.pixels(crs, places[name], bands[name].shape))
                     for name in names]  # fmt: skip
 
@@ -362,9 +348,7 @@ def add_sentinel2(
     transform: Affine,
     crs: str = "EPSG:32648",
     tile: str = "48SUF",
-    platform: str = "A",
     baseline: str = "05.09",
-    orbit: int = 104,
     score: np.ndarray | None = None,
     masks: Mapping[str, np.ndarray] | None = None,
     broken: bool = False,
@@ -379,25 +363,14 @@ def add_sentinel2(
     short = baseline.replace(".", "")
     names = dict(zip(("blue", "green", "red", "nir", "swir16", "swir22"), SENTINEL2_BANDS, strict=True))
     server.add(
-        SENTINEL2,
-        index,
-        bands={**{names[band]: values for band, values in bands.items()}, "SCL": scl},
-        transform=transform,
-        crs=crs,
-        time=time,
-        steps={"B11": 2, "B12": 2, "SCL": 2},
-        masks=masks,
-        broken=broken,
+        SENTINEL2, index, bands={**{names[band]: values for band, values in bands.items()}, "SCL": scl},
+        transform=transform, crs=crs, time=time, steps={"B11": 2, "B12": 2, "SCL": 2}, masks=masks, broken=broken,
         properties={
-            "DATATAKE_IDENTIFIER": f"GS2{platform}_{stamp}_023671_N{baseline}",
-            "PRODUCT_ID": f"S2{platform}_MSIL2A_{stamp}_N{short}_R{orbit:03}_T{tile}_{stamp}",
-            "SPACECRAFT_NAME": f"Sentinel-2{platform}",
-            "MGRS_TILE": tile,
-            "PROCESSING_BASELINE": baseline,
-            "SENSING_ORBIT_NUMBER": orbit,
-            "CLOUDY_PIXEL_PERCENTAGE": 12.5,
+            "DATATAKE_IDENTIFIER": f"GS2A_{stamp}_023671_N{baseline}", "SPACECRAFT_NAME": "Sentinel-2A",
+            "PRODUCT_ID": f"S2A_MSIL2A_{stamp}_N{short}_R104_T{tile}_{stamp}", "MGRS_TILE": tile,
+            "PROCESSING_BASELINE": baseline, "SENSING_ORBIT_NUMBER": 104, "CLOUDY_PIXEL_PERCENTAGE": 12.5,
         },
-    )
+    )  # fmt: skip
     if score is not None:
         server.add(SCORES, index, bands={"cs": score, "cs_cdf": score}, transform=transform, crs=crs, time=time)
     return f"{SENTINEL2}/{index}"
@@ -411,30 +384,23 @@ def add_landsat(
     *,
     transform: Affine,
     saturated: np.ndarray | None = None,
-    crs: str = "EPSG:32648",
     number: int = 8,
-    path: int = 129,
-    row: int = 34,
 ) -> str:
     """Put a scene into the Collection 2 Level 2 of Landsat 8 or 9, and return its id."""
-    index = f"LC{number:02}_{path:03}{row:03}_{time:%Y%m%d}"
+    index = f"LC{number:02}_129034_{time:%Y%m%d}"
     names = [f"SR_B{band}" for band in (2, 3, 4, 5, 6, 7)]
     radiometry = np.zeros(qa.shape, np.uint16) if saturated is None else saturated.astype(np.uint16)
+    collection = f"LANDSAT/LC{number:02}/C02/T1_L2"
     server.add(
-        f"LANDSAT/LC{number:02}/C02/T1_L2",
-        index,
+        collection, index,
         bands={**dict(zip(names, bands.values(), strict=True)), "QA_PIXEL": qa, "QA_RADSAT": radiometry},
-        transform=transform,
-        crs=crs,
-        time=time,
+        transform=transform, crs="EPSG:32648", time=time,
         properties={
-            "LANDSAT_PRODUCT_ID": f"LC{number:02}_L2SP_{path:03}{row:03}_{time:%Y%m%d}_20210823_02_T1",
-            "SPACECRAFT_ID": f"LANDSAT_{number}",
-            "WRS_PATH": path,
-            "WRS_ROW": row,
+            "LANDSAT_PRODUCT_ID": f"LC{number:02}_L2SP_129034_{time:%Y%m%d}_20210823_02_T1",
+            "SPACECRAFT_ID": f"LANDSAT_{number}", "WRS_PATH": 129, "WRS_ROW": 34,
         },
-    )
-    return f"LANDSAT/LC{number:02}/C02/T1_L2/{index}"
+    )  # fmt: skip
+    return f"{collection}/{index}"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -548,8 +514,7 @@ def _content(server: EarthEngineServer, kind: str, body: dict[str, Any], spoil: 
         return _pixels(server, body, spoil), "application/octet-stream"
     if kind in ("search", "values"):
         return json.dumps({"result": _plain(_Graph(server, body["expression"]).result(), server)}), sort
-    msg = "nothing is known of this address here"
-    raise Wrong(msg)
+    raise Wrong("nothing is known of this address here")
 
 
 @cache
@@ -581,8 +546,7 @@ def _functions(expression: Any) -> set[str]:
 def _plain(value: Any, server: EarthEngineServer) -> Any:
     if isinstance(value, Collection):
         if len(value.images) > server.most_elements:
-            msg = f"Collection query aborted after accumulating over {server.most_elements} elements."
-            raise Wrong(msg)
+            raise Wrong(f"Collection query aborted after accumulating over {server.most_elements} elements.")
         return value.to_json()
     if isinstance(value, Image | Features):
         return value.to_json()
@@ -594,8 +558,7 @@ def _plain(value: Any, server: EarthEngineServer) -> Any:
 def _pixels(server: EarthEngineServer, body: dict[str, Any], spoil: str) -> bytes:
     image = _Graph(server, body["expression"]).result()
     if not isinstance(image, Image) or body.get("fileFormat") != "NPY":
-        msg = "only images, and only as NPY"
-        raise Wrong(msg)
+        raise Wrong("only images, and only as NPY")
     grid = body["grid"]
     width, height = (int(grid["dimensions"][side]) for side in ("width", "height"))
     step = {name: float(value) for name, value in grid["affineTransform"].items()}
@@ -677,11 +640,9 @@ class _Graph:
             given = {name: self.value(one, frame) for name, one in call.get("arguments", {}).items()}
             name = call.get("functionName")
             if name not in FUNCTIONS:
-                msg = f"the function {name!r} is not known here"
-                raise Wrong(msg)
+                raise Wrong(f"the function {name!r} is not known here")
             return FUNCTIONS[name](self.server, **given)
-        msg = f"a node of {sorted(node)} is not known here"
-        raise Wrong(msg)
+        raise Wrong(f"a node of {sorted(node)} is not known here")
 
 
 @dataclass(eq=False)
@@ -698,8 +659,7 @@ def _image(value: Any) -> Image:
         return value
     if isinstance(value, int | float):
         return _constant(None, value=value)
-    msg = f"{value!r} is no image"
-    raise Wrong(msg)
+    raise Wrong(f"{value!r} is no image")
 
 
 def _constant(_: Any, value: float) -> Image:
@@ -712,8 +672,7 @@ def _constant(_: Any, value: float) -> Image:
 def _load_collection(server: Server, id: str, version: Any = None) -> Collection:
     if id not in server.collections:
         why = "not found (does not exist or caller does not have access)"
-        msg = f"ImageCollection.load: ImageCollection asset '{id}' {why}."
-        raise Wrong(msg)
+        raise Wrong(f"ImageCollection.load: ImageCollection asset '{id}' {why}.")
     images = sorted(server.collections[id].values(), key=lambda image: image.properties["system:time_start"])
     return Collection(images, id)
 
@@ -785,16 +744,14 @@ def _select(_: Server, input: Image, bandSelectors: Any, newNames: Sequence[str]
         places.append(input.names.index(selector))
     names = list(newNames) if newNames is not None else [input.names[i] for i in places]
     if len(names) != len(places):
-        msg = "Image.select: as many new names as bands are needed"
-        raise Wrong(msg)
+        raise Wrong("Image.select: as many new names as bands are needed")
     return input.like(names, [input.types[i] for i in places], lambda points: [input.values(points)[i] for i in places])
 
 
 def _rename(_: Server, input: Image, names: Any) -> Image:
     names = [names] if isinstance(names, str) else list(names)
     if len(names) != len(input.names):
-        msg = f"Image.rename: {len(names)} names for {len(input.names)} bands"
-        raise Wrong(msg)
+        raise Wrong(f"Image.rename: {len(names)} names for {len(input.names)} bands")
     return input.like(names, input.types, input.values)
 
 
@@ -828,8 +785,7 @@ def _unmask(_: Server, input: Image, value: Any = 0, sameFootprint: bool = True)
 def _update_mask(_: Server, image: Image, mask: Any) -> Image:
     given = _image(mask)
     if len(given.names) not in (1, len(image.names)):
-        msg = f"Image.updateMask: a mask of {len(given.names)} bands for {len(image.names)}"
-        raise Wrong(msg)
+        raise Wrong(f"Image.updateMask: a mask of {len(given.names)} bands for {len(image.names)}")
 
     def at(points: Points) -> Layers:
         masks = given.values(points)
@@ -859,8 +815,7 @@ def _binary(function: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callabl
         one, two = _image(image1), _image(image2)
         n = max(len(one.names), len(two.names))
         if {len(one.names), len(two.names)} - {1, n}:
-            msg = f"images of {len(one.names)} and {len(two.names)} bands do not go together"
-            raise Wrong(msg)
+            raise Wrong(f"images of {len(one.names)} and {len(two.names)} bands do not go together")
         names = one.names if len(one.names) == n else two.names
 
         def at(points: Points) -> Layers:
@@ -884,13 +839,11 @@ def _binary(function: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callabl
 
 def _to_bands(_: Server, collection: Collection) -> Image:
     if any("system:index" not in image.properties for image in collection.images):
-        msg = "ImageCollection.toBands: an image has lost its system:index"
-        raise Wrong(msg)
+        raise Wrong("ImageCollection.toBands: an image has lost its system:index")
     names = [f"{image.properties['system:index']}_{name}" for image in collection.images for name in image.names]
     types = [kind for image in collection.images for kind in image.types]
     if len(names) > 5000:
-        msg = "ImageCollection.toBands: more than 5000 bands"
-        raise Wrong(msg)
+        raise Wrong("ImageCollection.toBands: more than 5000 bands")
 
     def at(points: Points) -> Layers:
         layers = []
@@ -911,8 +864,7 @@ class _Reducer:
 
 def _polygon(_: Server, coordinates: Any, crs: Any = None, geodesic: bool = True, **other: Any) -> BaseGeometry:
     if crs not in (None, "EPSG:4326"):
-        msg = "geometries in longitude and latitude only"
-        raise Wrong(msg)
+        raise Wrong("geometries in longitude and latitude only")
     return shape({"type": "Polygon", "coordinates": coordinates})
 
 
@@ -933,8 +885,7 @@ def _reduce_regions(
     scale: Any = None, **other: Any,
 ) -> Features:  # fmt: skip
     if crs is None or crsTransform is None or scale is not None:
-        msg = "Image.reduceRegions: a grid is needed here, by crs and crsTransform"
-        raise Wrong(msg)
+        raise Wrong("Image.reduceRegions: a grid is needed here, by crs and crsTransform")
     key = (crs, tuple(crsTransform), reducer.weighted)
     if key not in collection.pixels:
         collection.pixels[key] = _pixels_of(collection.geometries, crs, Affine(*crsTransform), reducer.weighted)

@@ -12,12 +12,9 @@ from monitor.sites.biomes import BIOMES
 from monitor.sites.columns import PROPERTIES
 from monitor.sites.registry import read_sites
 from monitor.sites.site import INTERVENTIONS, SUBTYPES, Plan, site_version
+from tests.sites.conftest import square
 
 X, Y, D = 104.6, 35.5, 0.01
-
-
-def square(x=X, y=Y, side=D):
-    return [[x, y], [x + side, y], [x + side, y + side], [x, y + side], [x, y]]
 
 
 @pytest.fixture
@@ -88,44 +85,25 @@ def test_what_the_registry_leaves_out_has_its_default(judged):
 @pytest.mark.parametrize(
     ("properties", "code"),
     [
-        ({"id": None}, "ID_MISSING"),
-        ({"id": "  "}, "ID_MISSING"),
-        ({"id": True}, "ID_MISSING"),
-        ({"id": ["a"]}, "ID_MISSING"),
-        ({"id": "a\0b"}, "ID_INVISIBLE"),
-        ({"id": "a\u202eb"}, "ID_INVISIBLE"),
-        ({"id": "a\r\nb"}, "ID_INVISIBLE"),
-        ({"id": "x" * 301}, "ID_LONG"),
-        ({"start": None}, "MISSING"),
-        ({"start": "20/04/2021"}, "BAD_DATE"),
-        ({"start": "2021-02-30"}, "BAD_DATE"),
-        ({"start": "0021-04-20"}, "BAD_DATE"),
-        ({"start": "2021"}, "BAD_DATE"),
-        ({"start": 44306}, "BAD_DATE"),
-        ({"start": ["2021-04-20"]}, "BAD_VALUE"),
-        ({"intervention": None}, "MISSING"),
-        ({"intervention": "Planting"}, "UNKNOWN_VALUE"),
-        ({"biome": "dessert_steppe"}, "UNKNOWN_VALUE"),
-        ({"biome": 3}, "UNKNOWN_VALUE"),
-        ({"subtype": "trees"}, "UNKNOWN_VALUE"),
+        ({"id": None}, "ID_MISSING"), ({"id": "  "}, "ID_MISSING"), ({"id": True}, "ID_MISSING"),
+        ({"id": ["a"]}, "ID_MISSING"), ({"id": "a\0b"}, "ID_INVISIBLE"), ({"id": "a\u202eb"}, "ID_INVISIBLE"),
+        ({"id": "a\r\nb"}, "ID_INVISIBLE"), ({"id": "x" * 301}, "ID_LONG"), ({"start": None}, "MISSING"),
+        ({"start": "20/04/2021"}, "BAD_DATE"), ({"start": "2021-02-30"}, "BAD_DATE"),
+        ({"start": "0021-04-20"}, "BAD_DATE"), ({"start": "2021"}, "BAD_DATE"), ({"start": 44306}, "BAD_DATE"),
+        ({"start": ["2021-04-20"]}, "BAD_VALUE"), ({"intervention": None}, "MISSING"),
+        ({"intervention": "Planting"}, "UNKNOWN_VALUE"), ({"biome": "dessert_steppe"}, "UNKNOWN_VALUE"),
+        ({"biome": 3}, "UNKNOWN_VALUE"), ({"subtype": "trees"}, "UNKNOWN_VALUE"),
         ({"manager_language": "fr"}, "UNKNOWN_VALUE"),
         ({"manager_channel": "mailto:a@example.org\r\nBcc: b@example.org"}, "BAD_CHANNEL"),
-        ({"plan_A": 12}, "OUT_OF_LIMITS"),
-        ({"plan_A": float("nan")}, "OUT_OF_LIMITS"),
-        ({"plan_A": "much"}, "OUT_OF_LIMITS"),
-        ({"plan_A": True}, "OUT_OF_LIMITS"),
-        ({"plan_k": 0}, "OUT_OF_LIMITS"),
-        ({"plan_L": -1}, "OUT_OF_LIMITS"),
-        ({"too_early_years": 31, "plan_L": 1}, "OUT_OF_LIMITS"),
-        ({"slope_degrees": 91}, "OUT_OF_LIMITS"),
-        ({"programme_year": 2021.5}, "OUT_OF_LIMITS"),
-        ({"programme_year": 21}, "OUT_OF_LIMITS"),
-        ({"plan_A": 0}, "PLAN"),
-        ({"intervention": "tending", "plan_A": 0.1}, "PLAN"),
-        ({"plan_L": 5, "too_early_years": 3}, "PLAN"),
+        ({"plan_A": 12}, "OUT_OF_LIMITS"), ({"plan_A": float("nan")}, "OUT_OF_LIMITS"),
+        ({"plan_A": "much"}, "OUT_OF_LIMITS"), ({"plan_A": True}, "OUT_OF_LIMITS"), ({"plan_k": 0}, "OUT_OF_LIMITS"),
+        ({"plan_L": -1}, "OUT_OF_LIMITS"), ({"too_early_years": 31, "plan_L": 1}, "OUT_OF_LIMITS"),
+        ({"slope_degrees": 91}, "OUT_OF_LIMITS"), ({"programme_year": 2021.5}, "OUT_OF_LIMITS"),
+        ({"programme_year": 21}, "OUT_OF_LIMITS"), ({"plan_A": 0}, "PLAN"),
+        ({"intervention": "tending", "plan_A": 0.1}, "PLAN"), ({"plan_L": 5, "too_early_years": 3}, "PLAN"),
     ],
     ids=ascii,
-)
+)  # fmt: skip
 def test_a_value_that_cannot_be_meant_refuses_the_site_and_says_what_to_do(judged, properties, code):
     found = judged(**properties)
     assert not found.site
@@ -136,11 +114,10 @@ def test_a_value_that_cannot_be_meant_refuses_the_site_and_says_what_to_do(judge
 @pytest.mark.parametrize(
     ("name", "wrong", "near"),
     [
-        ("intervention", "Planting", "planting"),
-        ("biome", "dessert steppe", "desert_steppe"),
+        ("intervention", "Planting", "planting"), ("biome", "dessert steppe", "desert_steppe"),
         ("subtype", "trees", "tree"),
     ],
-)
+)  # fmt: skip
 def test_an_unknown_value_names_the_nearest(judged, name, wrong, near):
     (problem,) = judged(**{name: wrong}).problems
     assert f"Did you mean {near!r}?" in problem.fix
@@ -225,9 +202,8 @@ def test_a_column_that_is_not_read_is_named_with_the_nearest_known_one(judged, c
 
 
 def test_columns_with_unknown_names_are_named_once_for_the_file_and_refuse_nothing(entry, registry):
-    report = read_sites(
-        registry(entry(id="a", OBJECTID=1), entry(id="b", ring=square(X + 1), OBJECTID=2, datum="WGS84"))
-    )
+    other = entry(id="b", ring=square(X + 1), OBJECTID=2, datum="WGS84")
+    report = read_sites(registry(entry(id="a", OBJECTID=1), other))
     assert report.columns == {"OBJECTID": None}
     assert report.problems == []
 
@@ -318,18 +294,13 @@ def test_two_borders_that_cross_millions_of_times_are_refused_without_looking_fo
     up_and_down = np.where(np.arange(count) % 2, 0.9 * side, 0.1 * side)
     across = np.column_stack([np.linspace(0, side, count), up_and_down])
     comb = np.vstack([across, [[side, 2 * side], [0, 2 * side], across[0]]])
-    features = [
-        entry(id="a", ring=np.add(comb, [X, Y]).tolist()),
-        entry(id="b", ring=np.add(comb[:, ::-1], [X, Y]).tolist()),
-    ]
-    path = registry(*features)
+    one, other = (np.add(ring, [X, Y]).tolist() for ring in (comb, comb[:, ::-1]))
+    path = registry(entry(id="a", ring=one), entry(id="b", ring=other))
     with cpu_seconds(at_most=2.0):  # laid over each other, they take 16 million points
         report = read_sites(path)
-    assert [(label, p.code) for label, p in report.problems if p.code == "OVERLAP"] == [
-        ("a", "OVERLAP"),
-        ("b", "OVERLAP"),
-    ]
-    assert all("millions of times" in p.message for _, p in report.problems if p.code == "OVERLAP")
+    overlaps = {label: problem.message for label, problem in report.problems if problem.code == "OVERLAP"}
+    assert list(overlaps) == ["a", "b"]
+    assert all("millions of times" in message for message in overlaps.values())
 
 
 def test_two_long_neighbours_that_share_a_winding_border_are_fine(entry, registry):

@@ -35,11 +35,8 @@ KML = f"""<?xml version="1.0" encoding="UTF-8"?>
 
 
 def collection(*, crs: object = None, properties: object = None, ring: object = RING) -> str:
-    feature = {
-        "type": "Feature",
-        "properties": properties or {"id": "dx-1"},
-        "geometry": {"type": "Polygon", "coordinates": [ring]},
-    }
+    geometry = {"type": "Polygon", "coordinates": [ring]}
+    feature = {"type": "Feature", "properties": properties or {"id": "dx-1"}, "geometry": geometry}
     return json.dumps({"type": "FeatureCollection", "features": [feature]} | ({"crs": crs} if crs else {}))
 
 
@@ -67,6 +64,10 @@ def shapefile_parts(
 ) -> dict[str, bytes]:
     pyogrio.write_dataframe(layer(crs, **columns), folder / "made.shp", encoding=encoding)
     return {part.suffix: part.read_bytes() for part in folder.glob("made.*")}
+
+
+def zipped_shapefile(folder: Path, parts: dict[str, bytes]) -> Path:
+    return write(folder, "s.zip", zipped({f"s{suffix}": content for suffix, content in parts.items()}))
 
 
 def zipped(entries: dict[str, bytes | str]) -> bytes:
@@ -112,9 +113,8 @@ def test_the_id_of_a_geojson_feature_serves_where_no_property_does(tmp_path):
 
 
 def test_projected_coordinates_are_brought_to_longitude_and_latitude_where_the_file_says_so(tmp_path):
-    ring = np.column_stack(
-        layer("EPSG:4525").geometry.iloc[0].exterior.xy  # CGCS2000, 3-degree zone 37 with the zone in the easting
-    ).tolist()
+    zone_37 = "EPSG:4525"  # CGCS2000, 3-degree zone 37 with the zone in the easting
+    ring = np.column_stack(layer(zone_37).geometry.iloc[0].exterior.xy).tolist()
     crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::4525"}}
     (feature,) = read_features(write(tmp_path, "s.geojson", collection(ring=ring, crs=crs)))
     np.testing.assert_allclose(feature.polygons[0][0], RING, atol=2e-9)
@@ -140,18 +140,10 @@ def test_points_and_lines_are_named_for_what_they_are(tmp_path):
 @pytest.mark.parametrize(
     "ring",
     [
-        [["a", "b"]] * 4,
-        [[1]] * 4,
-        [1, 2, 3, 4],
-        "text",
-        [None] * 4,
-        [{"x": 1}] * 4,
-        [[10**400, 1]] * 4,
-        7,
-        [[[1, 2]]],
-        [["104.6", "35.5"]] * 4,
+        [["a", "b"]] * 4, [[1]] * 4, [1, 2, 3, 4], "text", [None] * 4, [{"x": 1}] * 4, [[10**400, 1]] * 4, 7,
+        [[[1, 2]]], [["104.6", "35.5"]] * 4,
     ],
-)
+)  # fmt: skip
 def test_invalid_coordinates_break_one_feature_and_not_the_file(tmp_path, ring):
     (feature,) = read_features(write(tmp_path, "s.geojson", collection(ring=ring)))
     assert feature.broken == "has coordinates that are not pairs of numbers"
@@ -214,20 +206,17 @@ def test_shapefile_text_follows_the_code_page_file(tmp_path, encoding):
 def test_dates_and_empty_cells_of_a_shapefile_become_plain_values(tmp_path):
     columns = [np.array(["2021-04-20"], "datetime64[D]"), np.array([np.nan]), np.array([2024])]
     pyogrio.raw.write(
-        tmp_path / "s.shp",
-        geometry=np.array([Polygon(RING).wkb]),
-        field_data=columns,
-        fields=np.array(["start", "plan_A", "programme_"]),
-        geometry_type="Polygon",
-        crs="EPSG:4326",
-    )
+        tmp_path / "s.shp", geometry=np.array([Polygon(RING).wkb]), field_data=columns,
+        fields=np.array(["start", "plan_A", "programme_"]), geometry_type="Polygon", crs="EPSG:4326",
+    )  # fmt: skip
     (feature,) = read_features(tmp_path / "s.shp")
     assert feature.properties == {"start": "2021-04-20", "plan_A": None, "programme_": 2024}
 
 
 def test_shapefile_without_prj_asks_for_the_coordinate_system(tmp_path):
     parts = shapefile_parts(tmp_path)
-    error = refusal(write(tmp_path, "s.zip", zipped({f"s{s}": c for s, c in parts.items() if s != ".prj"})))
+    del parts[".prj"]
+    error = refusal(zipped_shapefile(tmp_path, parts))
     assert error.code == "CRS_MISSING"
     assert "coordinate system is unknown" in error.message
 
@@ -235,7 +224,8 @@ def test_shapefile_without_prj_asks_for_the_coordinate_system(tmp_path):
 @pytest.mark.parametrize("missing", [".shx", ".dbf"])
 def test_shapefile_without_a_part_names_it(tmp_path, missing):
     parts = shapefile_parts(tmp_path)
-    error = refusal(write(tmp_path, "s.zip", zipped({f"s{s}": c for s, c in parts.items() if s != missing})))
+    del parts[missing]
+    error = refusal(zipped_shapefile(tmp_path, parts))
     assert error.code == "PART_MISSING"
     assert missing in error.message
 
@@ -362,7 +352,7 @@ def test_coordinate_systems_are_never_looked_up_elsewhere(tmp_path, crs):
 )  # fmt: skip
 def test_a_prj_that_names_other_files_is_refused(tmp_path, wkt):
     parts = shapefile_parts(tmp_path) | {".prj": wkt.encode()}
-    assert refusal(write(tmp_path, "s.zip", zipped({f"s{s}": c for s, c in parts.items()}))).code == "CRS_UNKNOWN"
+    assert refusal(zipped_shapefile(tmp_path, parts)).code == "CRS_UNKNOWN"
 
 
 @pytest.mark.parametrize("content", ['{"type": ', "{'type': 1}", '{"a": ' + "9" * 5000 + "}", "{} {}"])
@@ -509,30 +499,24 @@ ENDLESS = (
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS fid, '' AS geom, 'a' AS id FROM n"
 )
 POINT_AT = "UPDATE gpkg_contents SET table_name = '{0}'"
+ALTERED = {
+    "a view as the layer": ((f"CREATE VIEW v AS {ENDLESS}", POINT_AT.format("v")), "NOT_A_TABLE", "view"),
+    "a view as the list of layers": (
+        ("DROP TABLE gpkg_contents",
+         f"CREATE VIEW gpkg_contents AS SELECT 'features' AS data_type, id AS table_name FROM ({ENDLESS})"),
+        "NOT_A_TABLE", "",
+    ),
+    "a virtual table": (("CREATE VIRTUAL TABLE vt USING fts5(id)", POINT_AT.format("vt")), "NOT_A_TABLE", ""),
+    "no coordinate system": (("UPDATE gpkg_geometry_columns SET srs_id = -1",), "CRS_MISSING", ""),
+}  # fmt: skip
 
 
-def test_a_view_in_place_of_the_layer_is_not_run(tmp_path):
-    path = geopackage(tmp_path, "PRAGMA foreign_keys = OFF", f"CREATE VIEW v AS {ENDLESS}", POINT_AT.format("v"))
-    error = refusal(path)
-    assert error.code == "NOT_A_TABLE"
-    assert "view" in error.message
-
-
-def test_a_view_in_place_of_the_list_of_layers_is_not_run(tmp_path):
-    path = geopackage(
-        tmp_path,
-        "PRAGMA foreign_keys = OFF",
-        "DROP TABLE gpkg_contents",
-        f"CREATE VIEW gpkg_contents AS SELECT 'features' AS data_type, id AS table_name FROM ({ENDLESS})",
-    )
-    assert refusal(path).code == "NOT_A_TABLE"
-
-
-def test_a_virtual_table_is_not_queried(tmp_path):
-    path = geopackage(
-        tmp_path, "PRAGMA foreign_keys = OFF", "CREATE VIRTUAL TABLE vt USING fts5(id)", POINT_AT.format("vt")
-    )
-    assert refusal(path).code == "NOT_A_TABLE"
+@pytest.mark.parametrize(("statements", "code", "word"), ALTERED.values(), ids=ALTERED)
+def test_a_geopackage_that_is_not_one_table_in_a_known_system_is_refused_and_no_view_is_run(
+    tmp_path, statements, code, word
+):
+    error = refusal(geopackage(tmp_path, "PRAGMA foreign_keys = OFF", *statements))
+    assert (error.code, word in error.message) == (code, True)
 
 
 def test_two_layers_are_refused_by_name(tmp_path):
@@ -541,11 +525,6 @@ def test_two_layers_are_refused_by_name(tmp_path):
     error = refusal(path)
     assert error.code == "NOT_ONE_LAYER"
     assert "roads" in error.message
-
-
-def test_a_geopackage_without_a_coordinate_system_asks_for_it(tmp_path):
-    path = geopackage(tmp_path, "PRAGMA foreign_keys = OFF", "UPDATE gpkg_geometry_columns SET srs_id = -1")
-    assert refusal(path).code == "CRS_MISSING"
 
 
 def test_a_geopackage_open_elsewhere_is_not_half_read(tmp_path):
@@ -659,7 +638,7 @@ def test_polygons_with_height_in_either_byte_order_and_form_are_read_as_they_are
 def test_a_shapefile_cut_short_is_refused_or_read_with_the_feature_broken(tmp_path, suffix, share):
     parts = shapefile_parts(tmp_path)
     parts[suffix] = parts[suffix][: int(len(parts[suffix]) * share)]
-    path = write(tmp_path, "s.zip", zipped({f"s{s}": c for s, c in parts.items()}))
+    path = zipped_shapefile(tmp_path, parts)
     try:
         (feature,) = read_features(path)
     except FileRefused as error:
@@ -691,9 +670,7 @@ def test_gbk_and_utf8_are_distinguished_by_the_text_itself():
 def test_a_name_cut_within_a_character_loses_that_character_and_nothing_else(tmp_path):
     parts = shapefile_parts(tmp_path, encoding="GBK")
     cut = parts[".dbf"].replace("定西一号".encode("gbk"), "定西一".encode("gbk") + "号".encode("gbk")[:1] + b" ")
-    (feature,) = read_features(
-        write(tmp_path, "s.zip", zipped({f"s{s}": c for s, c in (parts | {".dbf": cut}).items()}))
-    )
+    (feature,) = read_features(zipped_shapefile(tmp_path, parts | {".dbf": cut}))
     assert feature.properties["name"] == "定西一"
 
 
@@ -746,13 +723,11 @@ def test_a_geopackage_with_too_many_sites_or_vertices_is_refused_in_under_a_seco
     many.to_file(tmp_path / "a.gpkg", engine="pyogrio")
     angle = np.linspace(0, 2 * np.pi, 2_000_000)
     round_site = Polygon(np.column_stack((104 + 0.1 * np.cos(angle), 35 + 0.1 * np.sin(angle))))
-    geopandas.GeoDataFrame({"id": ["a"]}, geometry=[round_site], crs="EPSG:4326").to_file(
-        tmp_path / "b.gpkg", engine="pyogrio"
-    )
-    with cpu_seconds(at_most=1.0):
-        assert refusal(tmp_path / "a.gpkg").code == "TOO_MANY_SITES"
-    with cpu_seconds(at_most=1.0):
-        assert refusal(tmp_path / "b.gpkg").code == "TOO_MANY_VERTICES"
+    large = geopandas.GeoDataFrame({"id": ["a"]}, geometry=[round_site], crs="EPSG:4326")
+    large.to_file(tmp_path / "b.gpkg", engine="pyogrio")
+    for name, code in (("a.gpkg", "TOO_MANY_SITES"), ("b.gpkg", "TOO_MANY_VERTICES")):
+        with cpu_seconds(at_most=1.0):
+            assert refusal(tmp_path / name).code == code
 
 
 def test_a_shapefile_with_too_many_sites_or_vertices_is_refused_by_its_head(tmp_path, cpu_seconds):
@@ -760,7 +735,7 @@ def test_a_shapefile_with_too_many_sites_or_vertices_is_refused_by_its_head(tmp_
     sites = parts | {".shx": parts[".shx"] + bytes(8 * 100_000)}
     vertices = parts | {".shp": parts[".shp"] + bytes(16 * 2_000_000)}
     for changed, code in ((sites, "TOO_MANY_SITES"), (vertices, "TOO_MANY_VERTICES")):
-        path = write(tmp_path, "s.zip", zipped({f"s{s}": c for s, c in changed.items()}))
+        path = zipped_shapefile(tmp_path, changed)
         with cpu_seconds(at_most=1.0):
             assert refusal(path).code == code
 

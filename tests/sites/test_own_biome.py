@@ -77,28 +77,20 @@ def test_only_a_change_of_what_is_observed_is_a_new_ground():
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"like": "loes"}, "like is 'loes'"),
-        ({"bare_soil": 0.7}, "bare_soil is 0.7"),
+        ({"like": "loes"}, "like is 'loes'"), ({"bare_soil": 0.7}, "bare_soil is 0.7"),
         ({"bare_soil": 0.4, "full_cover": 0.45}, "at least 0.1 above"),
-        ({"full_cover": float("nan")}, "full_cover is nan"),
-        ({"index": "ndvi"}, "give bare_soil and full_cover too"),
-        ({"index": "evi"}, "index is 'evi'; give one of"),
-        ({"index": "nbr", "full_cover": 0.8}, "index is 'nbr'"),
-        ({"season": ("06-15", "06-20")}, "6 days"),
-        ({"season": ("02-30", "06-20")}, "season has '02-30'"),
-        ({"season": ("166", "304")}, "season has '166'"),
-        ({"peak": "12-01"}, "peak is not within"),
-        ({"season": None, "peak": "07-01"}, "give season too"),
-        ({"width": 200}, "width is 200"),
-        ({"clear_share": 0}, "clear_share is 0"),
-        ({"tree": TREE | {"A": 12}}, "tree: A is 12"),
+        ({"full_cover": float("nan")}, "full_cover is nan"), ({"index": "ndvi"}, "give bare_soil and full_cover too"),
+        ({"index": "evi"}, "index is 'evi'; give one of"), ({"index": "nbr", "full_cover": 0.8}, "index is 'nbr'"),
+        ({"season": ("06-15", "06-20")}, "6 days"), ({"season": ("02-30", "06-20")}, "season has '02-30'"),
+        ({"season": ("166", "304")}, "season has '166'"), ({"peak": "12-01"}, "peak is not within"),
+        ({"season": None, "peak": "07-01"}, "give season too"), ({"width": 200}, "width is 200"),
+        ({"clear_share": 0}, "clear_share is 0"), ({"tree": TREE | {"A": 12}}, "tree: A is 12"),
         ({"tree": TREE | {"k": 0}}, "tree: k is 0"),
         ({"tree": TREE | {"L": 4}}, "too_early_years 3 is less than L 4"),
-        ({"planting": "gully"}, "planting is 'gully'"),
-        ({"name": "a\u202eb"}, "its name is"),
+        ({"planting": "gully"}, "planting is 'gully'"), ({"name": "a\u202eb"}, "its name is"),
         ({"name": "x" * 61}, "its name is"),
     ],
-)
+)  # fmt: skip
 def test_an_impossible_value_is_refused_by_name(changes, reason):
     with pytest.raises(BadData, match=reason):
         own_biome(SAHEL | changes, name="sahel")

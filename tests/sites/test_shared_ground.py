@@ -122,14 +122,11 @@ def test_a_copy_shifted_by_a_web_map_is_named_also_where_it_lies_elsewhere(outli
 @pytest.mark.parametrize(
     ("other", "named"),
     [
-        (square(400, 0, 400), False),
-        (square(397, 0, 400), False),
-        (square(370, 0, 400), True),
-        (square(392, -20_000, 400, 40_000), False),
-        (square(398, 0, 9, 9), True),
+        (square(400, 0, 400), False), (square(397, 0, 400), False), (square(370, 0, 400), True),
+        (square(392, -20_000, 400, 40_000), False), (square(398, 0, 9, 9), True),
     ],
     ids=["touching", "3 m of border", "30 m of border", "8 m beside a long strip", "most of a small one"],
-)
+)  # fmt: skip
 def test_slivers_along_a_border_are_not_a_double_registration(other, named):
     assert bool(claims(A, other)) is named
 

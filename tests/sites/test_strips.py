@@ -71,14 +71,11 @@ def test_a_strip_within_a_site_is_not_judged_and_the_site_is_smaller_by_it(entry
 @pytest.mark.parametrize(
     "strips",
     [
-        [(square(405, 0, 440, 400), "a")],
-        [(square(100, 0, 130, 400), "b")],
-        [(square(400, 0, 440, 400), None)],
-        [(square(-1000, -1000, 1400, 1400), "a")],
-        [],
+        [(square(405, 0, 440, 400), "a")], [(square(100, 0, 130, 400), "b")], [(square(400, 0, 440, 400), None)],
+        [(square(-1000, -1000, 1400, 1400), "a")], [],
     ],
     ids=["beside it", "for another site", "with a common border", "all around it", "none"],
-)
+)  # fmt: skip
 def test_ground_beside_a_site_or_for_another_one_changes_nothing(entry, strips):
     before, after = entry(*strips)
     assert after.site == before
