@@ -31,10 +31,10 @@ from tests.test_conventions import faults, passed
 SITE = "demo-02"
 
 
-def exported(demo, out, *more):
+def exported(demo, out, *more, site=SITE):
     """What the command does, on a line wide enough for any path."""
     return CliRunner(env={"COLUMNS": "1000"}).invoke(
-        app, ["export", SITE, str(out), "--config", str(demo / "regrowth.toml"), *more]
+        app, ["export", site, str(out), "--config", str(demo / "regrowth.toml"), *more]
     )
 
 
@@ -153,16 +153,11 @@ def test_other_suffixes_and_places_inside_the_store_are_refused(demo, tmp_path):
 
 
 def test_a_site_that_is_unknown_or_was_not_judged_is_named(demo, tmp_path):
-    config = ["--config", str(demo / "regrowth.toml")]
-    ran = CliRunner().invoke(app, ["export", "nowhere", str(tmp_path / "site.nc"), *config])
-    assert "there is no site 'nowhere'" in str(ran.exception)
+    assert "there is no site 'nowhere'" in str(exported(demo, tmp_path / "site.nc", site="nowhere").exception)
     for name in ("regrowth.toml", "sites.geojson"):
         shutil.copy(demo / name, tmp_path)
     shutil.copytree(demo / "store", tmp_path / "store")
-    ran = CliRunner().invoke(
-        app, ["export", SITE, str(tmp_path / "site.nc"), "--config", str(tmp_path / "regrowth.toml")]
-    )
-    assert "its series is not published yet" in str(ran.exception)
+    assert "its series is not published yet" in str(exported(tmp_path, tmp_path / "site.nc").exception)
     assert not (tmp_path / "site.nc").exists()
 
 

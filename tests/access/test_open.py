@@ -31,6 +31,14 @@ from tests.landscape import lone_site, records, site_scene
 SITES = [f"demo-{number:02d}" for number in range(1, 11)]
 
 
+def copied(demo, folder, *names):
+    """Copy the configuration, the store and further files of the demonstration; returns the store."""
+    for name in ("regrowth.toml", *names):
+        shutil.copy(demo / name, folder)
+    shutil.copytree(demo / "store", folder / "store")
+    return folder / "store"
+
+
 @pytest.mark.parametrize("site", SITES)
 def test_means_of_the_cube_are_those_of_the_published_series(demo, site):
     cube, series = monitor.open_site(demo, site), monitor.open_series(demo, site)
@@ -154,15 +162,17 @@ def test_a_folder_without_an_installation_is_named(tmp_path):
         monitor.open_site(tmp_path / "nowhere", "demo-02")
     with pytest.raises(BadConfiguration, match=r"there is no regrowth.toml"):
         monitor.open_site(tmp_path, "demo-02")
-    (tmp_path / "regrowth.toml").write_text("[store\n", encoding="utf-8")
-    with pytest.raises(BadConfiguration, match="cannot be read as a configuration"):
-        monitor.open_series(tmp_path, "demo-02")
-    (tmp_path / "regrowth.toml").write_text("[store]\nroot = 3\n", encoding="utf-8")
-    with pytest.raises(BadConfiguration, match=r"\[store\] root is no path"):
-        monitor.open_site(tmp_path, "demo-02")
-    (tmp_path / "regrowth.toml").write_bytes(b"\x89PNG\r\n\x1a\n")
-    with pytest.raises(BadConfiguration, match="cannot be read as a configuration"):
-        monitor.open_site(tmp_path, "demo-02")
+    unreadable = "cannot be read as a configuration"
+    wrong = {
+        b"[store\n": unreadable,
+        b"\x89PNG\r\n\x1a\n": unreadable,
+        b"[store]\nroot = 3\n": r"\[store\] root is no path",
+    }
+    for text, says in wrong.items():
+        (tmp_path / "regrowth.toml").write_bytes(text)
+        for opener in (monitor.open_site, monitor.open_series):
+            with pytest.raises(BadConfiguration, match=says):
+                opener(tmp_path, "demo-02")
 
 
 @pytest.mark.parametrize("opener", [monitor.open_site, monitor.open_series])
@@ -190,8 +200,7 @@ def test_without_a_store_the_next_step_is_named(demo, tmp_path, opener):
 
 
 def test_a_registered_site_that_was_not_fetched_is_not_called_unknown(demo, tmp_path):
-    shutil.copy(demo / "regrowth.toml", tmp_path)
-    shutil.copytree(demo / "store", tmp_path / "store")
+    copied(demo, tmp_path)
     text = (demo / "sites.geojson").read_text(encoding="utf-8")
     (tmp_path / "sites.geojson").write_text(text.replace('"demo-02"', '"new-02"'), encoding="utf-8")
     with pytest.raises(BadData, match=r"'new-02' is registered, but no scene of it is stored yet.*regrowth run"):
@@ -199,15 +208,12 @@ def test_a_registered_site_that_was_not_fetched_is_not_called_unknown(demo, tmp_
 
 
 def test_a_site_that_is_published_no_more_still_opens(demo, tmp_path):
-    shutil.copy(demo / "regrowth.toml", tmp_path)
-    shutil.copytree(demo / "store", tmp_path / "store")
+    copied(demo, tmp_path)
     assert monitor.open_site(tmp_path, "demo-04").sizes["time"] > 100
 
 
 def test_the_published_outline_of_a_site_is_opened_and_without_one_the_newest(demo, tmp_path):
-    for name in ("regrowth.toml", "sites.parquet"):
-        shutil.copy(demo / name, tmp_path)
-    shutil.copytree(demo / "store", tmp_path / "store")
+    copied(demo, tmp_path, "sites.parquet")
     grid = GeoBox.from_bbox((500_000, 4_000_000, 500_100, 4_000_100), "EPSG:32648", resolution=10)
     lone_site(tmp_path / "store" / "32648-4-40-loess-00000000", grid=grid, units=("u1",), site="demo-02")
     assert monitor.open_site(tmp_path, "demo-02").sizes["time"] > 100
@@ -216,22 +222,19 @@ def test_the_published_outline_of_a_site_is_opened_and_without_one_the_newest(de
 
 
 def test_a_broken_landscape_elsewhere_stops_no_other_site_and_that_of_the_site_is_named(demo, tmp_path):
-    for name in ("regrowth.toml", "sites.parquet", "sites.geojson"):
-        shutil.copy(demo / name, tmp_path)
-    shutil.copytree(demo / "store", tmp_path / "store")
-    elsewhere = tmp_path / "store" / "32648-4-40-loess-00000000"
+    store = copied(demo, tmp_path, "sites.parquet", "sites.geojson")
+    elsewhere = store / "32648-4-40-loess-00000000"
     elsewhere.mkdir()
     (elsewhere / "repo").write_bytes(b"damaged")
     assert monitor.open_site(tmp_path, "demo-02").sizes["time"] > 100
-    (home,) = [folder for folder in landscape_folders(tmp_path / "store") if folder != elsewhere]
+    (home,) = [folder for folder in landscape_folders(store) if folder != elsewhere]
     (home / "repo").write_bytes(b"damaged")
     with pytest.raises(StoreBroken, match=r"32634.*cannot be read.*Nothing in it was changed"):
         monitor.open_site(tmp_path, "demo-02")
 
 
 def test_a_damaged_chunk_is_named_and_the_store_is_not_called_lost(demo, tmp_path):
-    shutil.copy(demo / "regrowth.toml", tmp_path)
-    shutil.copytree(demo / "store", tmp_path / "store")
+    copied(demo, tmp_path)
     cube = monitor.open_site(tmp_path, "demo-02")
     (folder,) = landscape_folders(tmp_path / "store")
     for chunk in sorted((folder / "chunks").iterdir(), key=lambda path: path.stat().st_size)[-60:]:
@@ -244,8 +247,7 @@ def test_a_damaged_chunk_is_named_and_the_store_is_not_called_lost(demo, tmp_pat
 
 
 def test_a_cube_that_is_open_stays_as_it_was_while_a_night_appends(demo, tmp_path):
-    shutil.copy(demo / "regrowth.toml", tmp_path)
-    shutil.copytree(demo / "store", tmp_path / "store")
+    copied(demo, tmp_path)
     (folder,) = landscape_folders(tmp_path / "store")
     before, cube = monitor.open_site(demo, "demo-02").compute(), monitor.open_site(tmp_path, "demo-02")
     _append_again(LandscapeStore(folder))

@@ -7,15 +7,8 @@ import numpy as np
 import pytest
 from shapely.geometry import Point
 
-from monitor.controls.control_means import (
-    Comparison,
-    UnitChoice,
-    choose_units,
-    compare,
-    control_mean,
-    mean_of_units,
-    unit_spread,
-)
+from monitor.controls import control_means as module
+from monitor.controls.control_means import UnitChoice, choose_units, control_mean
 from monitor.controls.selection import REFERENCE_RING, ControlSet, Unit
 
 SINCE = date(2018, 4, 1)
@@ -32,13 +25,13 @@ def ground(seed: int = 0) -> np.ndarray:
     return (season * rain)[:, None] + rng.normal(0, 0.02, UNITS) + rng.normal(0, 0.01, (DAYS.size, UNITS))
 
 
-def compared(cover: np.ndarray, chosen: ControlSet, left_out: Mapping[str, date] | None = None) -> Comparison:
+def compared(cover: np.ndarray, chosen: ControlSet, left_out: Mapping[str, date] | None = None) -> module.Comparison:
     """The control ground by (time, unit) cover."""
     ring = np.array([unit.ring for unit in chosen.units])
     since = np.array([(left_out or {}).get(unit.id, date.max) for unit in chosen.units], "datetime64[D]")
     gone = DAYS[:, None] >= since
     fit, risen = choose_units(cover.astype(np.float32).astype(float), DAYS, SINCE, ring=ring, present=~gone).at(DAYS)
-    return compare(cover.astype(np.float32).astype(float)[:, :, None], ring, fit & ~gone, risen, cover=0)
+    return module.compare(cover.astype(np.float32).astype(float)[:, :, None], ring, fit & ~gone, risen, cover=0)
 
 
 def choice(cover: np.ndarray, dates: np.ndarray = DAYS, **more: np.ndarray) -> UnitChoice:
@@ -61,11 +54,10 @@ def cover_of(cover: np.ndarray, chosen: ControlSet, ring: int = 1) -> np.ndarray
     return compared(cover, chosen).rings[ring - 1, :, 0]
 
 
-def rings(second: int = 0) -> ControlSet:
-    units = [
-        Unit(id=f"u{k}", geometry=Point(0, 0), distance=100.0 * k, ring=2 if k >= UNITS - second else 1)
-        for k in range(UNITS)
-    ]
+def rings(last: int = 0, ring: int = 2) -> ControlSet:
+    """Units of ring 1, but the last ones of another."""
+    rings = [ring if k >= UNITS - last else 1 for k in range(UNITS)]
+    units = [Unit(id=f"u{k}", geometry=Point(0, 0), distance=100.0 * k, ring=rings[k]) for k in range(UNITS)]
     return ControlSet(units=tuple(units), balance={}, candidates=UNITS)
 
 
@@ -109,7 +101,7 @@ def test_a_unit_hidden_all_spring_is_not_taken_for_one_that_stayed_green():
 def test_each_ring_is_the_plain_mean_of_its_units_that_count():
     cover = ground()
     cover[YEAR >= 2019, 5] -= 0.2
-    chosen, last = rings(second=11), YEAR == 2021
+    chosen, last = rings(11), YEAR == 2021
     there = counting(cover, ring=np.where(np.arange(UNITS) >= 13, 2, 1))[last][0]
     assert not there[5]
     near, far = np.flatnonzero(there[:13]), 13 + np.flatnonzero(there[13:])
@@ -133,7 +125,7 @@ def test_a_scene_that_shows_fewer_than_ten_units_gives_no_control():
 def test_where_the_first_ring_is_lost_the_second_stands_in_for_it():
     cover = ground()
     cover[np.ix_(YEAR >= 2019, range(4))] -= 0.25  # 4 of 13: nine are left
-    first, second = (cover_of(cover, rings(second=11), ring) for ring in (1, 2))
+    first, second = (cover_of(cover, rings(11), ring) for ring in (1, 2))
     after, before = YEAR >= 2020, YEAR <= 2019
     np.testing.assert_array_equal(first[after], second[after])
     assert (first[before] != second[before]).all()
@@ -141,11 +133,7 @@ def test_where_the_first_ring_is_lost_the_second_stands_in_for_it():
 
 def test_the_reference_is_the_middle_of_the_reference_units_and_they_count_for_nothing_else():
     cover = np.tile(np.linspace(0.1, 0.33, UNITS), (DAYS.size, 1))
-    units = [
-        Unit(id=f"u{k}", geometry=Point(0, 0), distance=1.0, ring=REFERENCE_RING if k >= 13 else 1)
-        for k in range(UNITS)
-    ]
-    chosen = ControlSet(units=tuple(units), balance={}, candidates=UNITS)
+    chosen = rings(11, REFERENCE_RING)
     found = compared(cover, chosen)
     np.testing.assert_allclose(found.reference, np.median(cover[0, 13:]), rtol=1e-6)
     np.testing.assert_allclose(found.rings[0, :, 0], cover[0, :13].mean(), rtol=1e-6)
@@ -176,8 +164,8 @@ LATER = np.datetime64(BEGUN) <= DAYS
 def test_a_unit_that_is_left_out_counts_until_that_day_and_not_from_it_on():
     cover = ground()
     cover[np.ix_(LATER, [2, 3])] += 0.02  # planted there, too little to be noticed
-    whole = compared(cover, rings(second=11))
-    found = compared(cover, rings(second=11), {"u2": BEGUN, "u3": BEGUN})
+    whole = compared(cover, rings(11))
+    found = compared(cover, rings(11), {"u2": BEGUN, "u3": BEGUN})
     for ours, theirs in ((found.rings[:, ~LATER], whole.rings[:, ~LATER]), (found.rings[1], whole.rings[1])):
         np.testing.assert_array_equal(ours, theirs)
     gone = LATER[:, None] & np.isin(np.arange(UNITS), [2, 3])
@@ -201,7 +189,7 @@ def test_with_fewer_than_ten_units_left_nothing_is_compared_and_two_thin_rings_s
     staying = [*range(left // 2), *range(UNITS - left + left // 2, UNITS)]
     gone = {f"u{k}": BEGUN for k in range(UNITS) if k not in staying}
     cover = ground()
-    found = compared(cover, rings(second=12), gone)
+    found = compared(cover, rings(12), gone)
     np.testing.assert_array_equal(found.few, LATER & few)
     assert np.isfinite(found.rings[:, ~LATER, 0]).all()
     assert np.isnan(found.rings[1, LATER, 0]).all()
@@ -209,7 +197,7 @@ def test_with_fewer_than_ten_units_left_nothing_is_compared_and_two_thin_rings_s
     if not few:
         here = ~(LATER[:, None] & ~np.isin(np.arange(UNITS), staying))
         fit, risen = choice(cover, ring=np.where(np.arange(UNITS) >= 12, 2, 1), present=here).at(DAYS)
-        expected = mean_of_units(cover[:, :, None], fit & here, risen)[:, 0]
+        expected = module.mean_of_units(cover[:, :, None], fit & here, risen)[:, 0]
         np.testing.assert_allclose(found.rings[0, LATER, 0], expected[LATER], rtol=1e-6)
 
 
@@ -281,5 +269,5 @@ def test_units_that_rise_are_left_out_where_the_site_itself_began_before_all_ima
 def test_the_spread_is_the_tenth_and_ninetieth_percentile_of_the_units_that_are_fit():
     cover = np.append(np.arange(11.0), [99.0, np.nan])[None, :]
     near = np.array([[True] * 11 + [False, True]])
-    np.testing.assert_allclose(unit_spread(cover, near)[:, 0], [1.0, 9.0])
-    assert np.isnan(unit_spread(cover[:, :9], near[:, :9])).all()
+    np.testing.assert_allclose(module.unit_spread(cover, near)[:, 0], [1.0, 9.0])
+    assert np.isnan(module.unit_spread(cover[:, :9], near[:, :9])).all()

@@ -415,25 +415,18 @@ def test_a_step_of_the_site_alone_in_every_band_is_left_to_the_verdict():
     assert not set_aside(settle(records(scenes))).any()
 
 
-def test_a_step_in_the_visible_bands_alone_is_haze_and_not_a_wrong_offset():
+@pytest.mark.parametrize("stepped", [slice(3), slice(3, None)], ids=["visible: haze", "long"])
+def test_a_step_in_some_bands_alone_is_not_a_wrong_offset(stepped):
     scenes = World("forest").scenes(4)
-    scenes[60][1][:, :3] += 0.1
+    scenes[60][1][:, stepped] += 0.1
     assert not set_aside(settle(records(scenes))).any()
 
 
-def test_a_step_in_the_long_bands_alone_is_not_a_wrong_offset():
-    scenes = World("forest").scenes(4)
-    scenes[60][1][:, 3:] += 0.1
-    assert not set_aside(settle(records(scenes))).any()
-
-
-def test_a_step_the_way_that_no_wrong_offset_can_make_is_left_alone():
+@pytest.mark.parametrize(("step", "offset"), [(-0.1, 0.0), (0.1, -0.1)])
+def test_a_step_the_way_that_no_wrong_offset_can_make_is_left_alone(step, offset):
     scenes = World("sand").scenes(4)
-    scenes[60][1][:] -= 0.1
-    assert not set_aside(settle(records(scenes, offset=zero(len(scenes), 0)))).any()
-    scenes = World("sand").scenes(4)
-    scenes[60][1][:] += 0.1
-    assert not set_aside(settle(records(scenes, offset=zero(len(scenes), 0) - 0.1))).any()
+    scenes[60][1][:] += step
+    assert not set_aside(settle(records(scenes, offset=np.full(len(scenes), offset)))).any()
 
 
 def test_haze_and_unseen_snow_seldom_make_a_right_scene_wrong():
@@ -491,25 +484,21 @@ def test_landsat_scenes_do_not_define_the_season_of_sentinel_2():
     assert settle(made + landsat) == made + landsat
 
 
-@pytest.mark.parametrize("lacking", list(itertools.combinations(("blue", "swir16", "swir22", "green"), 2)))
-def test_a_sensor_or_service_that_lacks_bands_is_judged_by_those_it_has(lacking):
-    scenes = World("forest").scenes(5)
-    bad = np.arange(len(scenes)) == 70
-    made = records(scenes, wrong=bad)
+def lacking(made, *names):
+    """The records without bands of the site and of the control ground."""
     for record in made:
-        for band in lacking:
-            record.measures[band] = record.measures["control_" + band] = None
-    np.testing.assert_array_equal(set_aside(settle(made)), bad)
+        for name in names:
+            record.measures[name] = record.measures["control_" + name] = None
+    return made
 
 
-def test_red_and_infrared_alone_are_enough_to_judge():
+@pytest.mark.parametrize("names", [
+    *itertools.combinations(("blue", "swir16", "swir22", "green"), 2), ("blue", "green", "swir16", "swir22"),
+])  # fmt: skip
+def test_a_sensor_or_service_that_lacks_bands_is_judged_by_those_it_has_though_only_red_and_infrared(names):
     scenes = World("forest").scenes(5)
     bad = np.arange(len(scenes)) == 70
-    made = records(scenes, wrong=bad)
-    for record in made:
-        for band in {*bands.OBSERVED} - {"red", "nir"}:
-            del record.measures[band], record.measures["control_" + band]
-    np.testing.assert_array_equal(set_aside(settle(made)), bad)
+    np.testing.assert_array_equal(set_aside(settle(lacking(records(scenes, wrong=bad), *names))), bad)
 
 
 def test_a_site_without_control_ground_is_judged_by_itself():
@@ -517,8 +506,7 @@ def test_a_site_without_control_ground_is_judged_by_itself():
     bad = np.arange(len(scenes)) == 70
     made = records(scenes, wrong=bad)
     for record in made:
-        for band in bands.OBSERVED:
-            record.measures["control_" + band] = None
+        record.measures.update({f"control_{band}": None for band in bands.OBSERVED})
     np.testing.assert_array_equal(set_aside(settle(made)), bad)
 
 
@@ -563,11 +551,10 @@ def test_on_real_ground_no_right_scene_is_set_aside_and_nearly_every_wrong_one_i
     false = right = caught = faulty = 0
     for number, scenes in enumerate(real_forest):
         given = np.full(len(scenes), offset)
-        assert not set_aside(settle(lacking_swir22(records(scenes, offset=given)))).any()
+        assert not set_aside(settle(lacking(records(scenes, offset=given), "swir22"))).any()
         for one in np.random.default_rng(number).choice(len(scenes), 4, replace=False):
-            found = set_aside(
-                settle(lacking_swir22(records(scenes, offset=given, wrong=np.arange(len(scenes)) == one)))
-            )
+            wrong = np.arange(len(scenes)) == one
+            found = set_aside(settle(lacking(records(scenes, offset=given, wrong=wrong), "swir22")))
             caught, faulty = caught + found[one], faulty + 1
             false, right = false + found.sum() - found[one], right + len(scenes) - 1
     assert right > 6000
@@ -579,11 +566,6 @@ def test_on_real_ground_no_right_scene_is_set_aside_and_nearly_every_wrong_one_i
 def test_on_real_ground_a_year_of_wrong_flags_is_found_whole(real_forest, offset):
     for scenes in real_forest:
         bad = np.array([time.year == 2018 for time, _, _ in scenes])
-        found = set_aside(settle(lacking_swir22(records(scenes, offset=np.full(len(scenes), offset), wrong=bad))))
+        made = records(scenes, offset=np.full(len(scenes), offset), wrong=bad)
+        found = set_aside(settle(lacking(made, "swir22")))
         np.testing.assert_array_equal(found, bad)
-
-
-def lacking_swir22(made):
-    for record in made:
-        record.measures["swir22"] = record.measures["control_swir22"] = None
-    return made

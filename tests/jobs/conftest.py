@@ -112,6 +112,19 @@ def stocked(_history, tmp_path) -> Installation:
 
 
 @pytest.fixture
+def night_with(monkeypatch):
+    """A night that takes its scenes from given sources, as those after it do."""
+    from tests.builders import use_sources
+    from tests.jobs.painted import night
+
+    def run(settings, *sources, until=None, **more):
+        use_sources(monkeypatch, *sources, until=until)
+        return night(settings, **more)
+
+    return run
+
+
+@pytest.fixture
 def settings(installation):
     from jobs.runtime.settings import load
 

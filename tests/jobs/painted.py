@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 
 import numpy as np
@@ -11,17 +11,29 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from shapely.geometry import box
 
+from jobs.night import pipeline
+from jobs.runtime.installation import open_ledger
 from monitor.errors import SceneRejected, TryLater
 from monitor.imagery import bands
 from monitor.imagery.source import Frame, Scene
+from monitor.series.observations import observations_csv
 from monitor.sites.projection import lonlat, projected
 from monitor.sites.site import Plan
-from tests.builders import feature, installed, plan_properties
+from tests import builders
+from tests.builders import feature, plan_properties
+from tests.landscape import series_of
 
 CRS = "EPSG:32648"
 START = date(2018, 4, 1)
 PLAN = Plan(A=0.25, k=0.9, L=0.3, too_early_years=1.5)
 """Start and plan of sites whose cover is painted by it, see :func:`growing` and :func:`planted_sites`."""
+FIRST, NIGHT = date(2018, 5, 15), date(2020, 9, 30)
+DAYS = [FIRST + timedelta(days=d) for d in range(0, 880, 22)]
+FEW = DAYS[::4]
+"""Enough where the verdict does not matter."""
+SITE = (12_000, 12_000, 12_120, 12_120)
+ROW = [(x, 12_000, x + 120, 12_120) for x in (8_000, 8_700, 9_400)]
+"""Three neighbours, in metres from the corner of the painted land."""
 LEFT, BOTTOM = 400_000.0, 4_000_000.0
 SOIL = np.array([900, 1300, 1700, 2300, 3000, 2800])
 LEAF = np.array([300, 600, 400, 4200, 1900, 900])
@@ -56,7 +68,41 @@ def planted_sites(folder, rectangles):
     """Settings of an installation in a folder, with a planted site in each of the rectangles by id."""
     plan = plan_properties(PLAN)
     features = [feature(id, ground(*place), start=START.isoformat(), **plan) for id, place in rectangles.items()]
-    return installed(folder, features, 'kind = "sample"\nsince = "2015-01-01"')
+    return builders.installed(folder, features, 'kind = "sample"\nsince = "2015-01-01"')
+
+
+def installed(root, sites=(SITE,)):
+    """Settings of an installation in a folder, with sites s1, s2, ... in rectangles that recover by themselves."""
+    features = [
+        feature(f"s{n}", ground(*outline), start="2019-06-01", intervention="assisted_regeneration")
+        for n, outline in enumerate(sites, start=1)
+    ]
+    return builders.installed(root, features, 'kind = "sample"\nsince = "2018-01-01"')
+
+
+def night(settings, *, as_of=NIGHT, pages=False, **more):
+    """A night; without pages unless a test reads them."""
+    return pipeline.night(settings, as_of=as_of, pages=pages, **more)
+
+
+def states(manifest):
+    """What became of each site of a night."""
+    return {one.site: one.state for one in manifest.sites}
+
+
+def observations(settings, site="s1"):
+    """Content of ``observations.csv`` of a site."""
+    return observations_csv(site, series_of(settings, site)["line"].tolist())
+
+
+def assessments(settings, site="s1"):
+    with open_ledger(settings) as ledger, ledger.reading() as t:
+        return t.assessments_of(site)
+
+
+def status(settings, site="s1"):
+    with open_ledger(settings) as ledger, ledger.reading() as t:
+        return t.latest_assessment(site).payload
 
 
 @dataclass

@@ -13,7 +13,6 @@ import pytest
 import xarray as xr
 
 import monitor
-from jobs.cli import main
 from jobs.install.backup import back_up
 from jobs.night.pipeline import night
 from jobs.night.snapshot_expiry import expire_snapshots
@@ -24,6 +23,7 @@ from jobs.runtime.settings import load
 from monitor.cube.bucket import landscape_folders
 from monitor.cube.store import LandscapeStore
 from monitor.errors import BadConfiguration, BadData, TryLater
+from tests.builders import regrowth
 from tests.jobs.conftest import NIGHT
 from tests.ledger.conftest import migrated as migrated
 from tests.ledger.conftest import postgresql as postgresql
@@ -85,19 +85,21 @@ def test_a_night_that_is_killed_between_its_commits_ends_after_a_second_run_as_o
     assert in_bucket.status == first_night.status
 
 
-def run(capsys, installation, *arguments):
+def run(installation, *arguments):
     """Exit status of a command, and all that it printed."""
-    with pytest.raises(SystemExit) as left:
-        main([*arguments, "--config", str(installation.config)])
-    printed = capsys.readouterr()
-    return left.value.code, printed.out + printed.err
+    status, out, err = regrowth(*arguments, config=installation.config)
+    return status, out + err
 
 
-def test_a_second_night_is_refused_at_once_and_a_landscape_has_one_writer(in_bucket, capsys):
+def run_night(installation):
+    return run(installation, "run", "--as-of", NIGHT)
+
+
+def test_a_second_night_is_refused_at_once_and_a_landscape_has_one_writer(in_bucket):
     settings = load(in_bucket.config)
     with open_ledger(settings) as first:
         with hold_ledger(first, "a night"):
-            status, printed = run(capsys, in_bucket, "run", "--as-of", NIGHT.isoformat())
+            status, printed = run_night(in_bucket)
         assert (status, "held by a night, process" in printed) == (Exit.TRY_LATER, True), printed
         with hold_landscape(first, settings.store.root, "a backfill", "valley") as check:
             check()
@@ -109,7 +111,7 @@ def test_a_second_night_is_refused_at_once_and_a_landscape_has_one_writer(in_buc
                     pass
                 with hold_landscape(second, settings.store.root, "a night", "hill"):
                     pass
-            status, printed = run(capsys, in_bucket, "doctor")
+            status, printed = run(in_bucket, "doctor")
             assert f"held by a backfill, process {os.getpid()}" in printed
         with open_ledger(settings) as second, hold_landscape(second, settings.store.root, "a night", "valley"):
             pass
@@ -156,8 +158,8 @@ def test_old_snapshots_expire_and_all_rows_stay(after_a_night, monkeypatch):
 
 
 @pytest.mark.slow
-def test_damage_is_named_by_doctor_set_aside_and_fetched_again(after_a_night, in_bucket, service, capsys, first_night):
-    status, printed = run(capsys, in_bucket, "doctor", "--deep")
+def test_damage_is_named_by_doctor_set_aside_and_fetched_again(after_a_night, in_bucket, service, first_night):
+    status, printed = run(in_bucket, "doctor", "--deep")
     assert "read in full" in printed
     root = after_a_night.store.root
     folder = landscape_folders(root)[0]
@@ -166,10 +168,10 @@ def test_damage_is_named_by_doctor_set_aside_and_fetched_again(after_a_night, in
         content = bytearray(objects[key])
         content[500] ^= 8
         objects[key] = bytes(content)
-    status, printed = run(capsys, in_bucket, "doctor", "--deep")
+    status, printed = run(in_bucket, "doctor", "--deep")
     assert status != 0
     assert f"regrowth backfill --replace {folder.name}" in printed
-    status, printed = run(capsys, in_bucket, "backfill", "--replace", folder.name)
+    status, printed = run(in_bucket, "backfill", "--replace", folder.name)
     assert status == 0, printed
     assert f"set aside as {root}/.damaged/{folder.name}-" in printed
     assert "no longer offered" not in printed
@@ -194,20 +196,16 @@ def conditional(request):
 @pytest.mark.parametrize(
     ("refuse", "said"), REFUSED, ids=["no rights", "only reading", "unknown key", "region", "no bucket", "conditional"]
 )
-def test_a_bucket_that_cannot_be_used_ends_the_night_with_78_and_says_what_to_correct(
-    in_bucket, service, capsys, refuse, said
-):
+def test_a_bucket_that_cannot_be_used_ends_the_night_with_78_and_says_what_to_correct(in_bucket, service, refuse, said):
     service.refuse = refuse
-    status, printed = run(capsys, in_bucket, "run", "--as-of", NIGHT.isoformat())
+    status, printed = run_night(in_bucket)
     assert (status, bool(re.search(said, printed))) == (Exit.CONFIGURATION, True), printed
     assert not any(value in printed for value in KEYS.values())
 
 
-def test_a_service_without_conditional_writes_serves_with_the_locks_of_the_ledger(
-    in_bucket, service, first_night, capsys
-):
+def test_a_service_without_conditional_writes_serves_with_the_locks_of_the_ledger(in_bucket, service, first_night):
     service.refuse = REFUSED[-1][0]
-    assert run(capsys, in_bucket, "run", "--as-of", NIGHT.isoformat())[0] == Exit.CONFIGURATION
+    assert run_night(in_bucket)[0] == Exit.CONFIGURATION
     assert service.buckets[BUCKET]  # of a landscape whose creation was interrupted
     text = in_bucket.config.read_text().replace("[ledger]", "conditional_writes = false\n[ledger]")
     in_bucket.config.write_text(text)
@@ -216,7 +214,7 @@ def test_a_service_without_conditional_writes_serves_with_the_locks_of_the_ledge
 
 
 def test_a_service_that_fails_midway_loses_nothing_and_the_next_night_is_equal(
-    in_bucket, service, capsys, first_night, monkeypatch
+    in_bucket, service, first_night, monkeypatch
 ):
     monkeypatch.setattr("monitor.cube.bucket.TRIES", 1)
     written = []
@@ -227,7 +225,7 @@ def test_a_service_that_fails_midway_loses_nothing_and_the_next_night_is_equal(
         return (503, "SlowDown") if len(written) > 60 else None
 
     service.refuse = fail
-    status, printed = run(capsys, in_bucket, "run", "--as-of", NIGHT.isoformat())
+    status, printed = run_night(in_bucket)
     assert status in (Exit.TRY_LATER, Exit.SOME_FAILED), printed
     assert "cannot be reached" in printed
     service.refuse = lambda _: None
@@ -235,9 +233,9 @@ def test_a_service_that_fails_midway_loses_nothing_and_the_next_night_is_equal(
     assert in_bucket.status == first_night.status
 
 
-def test_an_endpoint_where_nothing_listens_is_tried_later(in_bucket, service, capsys):
+def test_an_endpoint_where_nothing_listens_is_tried_later(in_bucket, service):
     in_bucket.config.write_text(in_bucket.config.read_text().replace(service.url, "http://127.0.0.1:9"))
-    status, printed = run(capsys, in_bucket, "run", "--as-of", NIGHT.isoformat())
+    status, printed = run_night(in_bucket)
     assert (status, "cannot be reached" in printed) == (Exit.TRY_LATER, True), printed
 
 
@@ -255,26 +253,24 @@ def test_a_scientist_opens_a_site_by_configuration_or_by_the_address(after_a_nig
 
 
 def test_a_backup_has_the_ledger_and_goes_on_with_the_stores_in_the_bucket(
-    after_a_night, in_bucket, capsys, tmp_path, postgresql, migrated, first_night
+    after_a_night, in_bucket, tmp_path, postgresql, migrated, first_night
 ):
     backup = tmp_path / "backup"
-    status, printed = run(capsys, in_bucket, "backup", str(backup))
+    status, printed = run(in_bucket, "backup", str(backup))
     assert (status, "0 landscapes and a ledger of" in printed) == (0, True), printed
     empty = f'url = "{postgresql(template=migrated)}"'
     in_bucket.config.write_text(re.sub(r'url = "postgresql.*"', empty, in_bucket.config.read_text()))
-    status, printed = run(capsys, in_bucket, "run", "--as-of", NIGHT.isoformat())
+    status, printed = run_night(in_bucket)
     assert (status, "it is not the ledger that they were made with" in printed) == (Exit.CONFIGURATION, True)
-    status, printed = run(capsys, in_bucket, "restore", str(backup))
+    status, printed = run(in_bucket, "restore", str(backup))
     assert status == 0, printed
     shutil.rmtree(in_bucket.root / ".store")  # a new machine
     night(load(in_bucket.config), as_of=NIGHT)
     assert in_bucket.status == first_night.status
 
 
-def test_stores_of_a_backup_must_be_in_the_bucket_before_it_is_restored(
-    in_bucket, judged_once_elsewhere, capsys, tmp_path
-):
-    status, printed = run(capsys, in_bucket, "restore", str(judged_once_elsewhere))
+def test_stores_of_a_backup_must_be_in_the_bucket_before_it_is_restored(in_bucket, judged_once_elsewhere, tmp_path):
+    status, printed = run(in_bucket, "restore", str(judged_once_elsewhere))
     assert status == Exit.CONFIGURATION
     assert re.search(r"lacks landscapes of the backup.*copy them first.*aws s3 sync .*/store s3://regrowth/", printed)
 
@@ -303,12 +299,12 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("change", "said"), MISTAKES)
-def test_a_wrong_setting_of_a_bucket_is_refused_with_78(in_bucket, capsys, change, said):
+def test_a_wrong_setting_of_a_bucket_is_refused_with_78(in_bucket, change, said):
     text = in_bucket.config.read_text()
     for before, after in change.items():
         text = text.replace(before, after)
     in_bucket.config.write_text(text)
-    status, printed = run(capsys, in_bucket, "run", "--as-of", NIGHT.isoformat())
+    status, printed = run_night(in_bucket)
     assert (status, bool(re.search(said, printed))) == (Exit.CONFIGURATION, True), printed
     assert "hunter2" not in printed
 
@@ -322,18 +318,14 @@ def test_an_unencrypted_endpoint_of_the_environment_is_refused_too(in_bucket, se
 
 
 def test_an_unencrypted_endpoint_may_be_allowed(in_bucket):
-    text = (
-        in_bucket.config.read_text()
-        .replace("127.0.0.1", "minio")
-        .replace("[ledger]", 'allow_hosts = ["minio"]\n[ledger]')
-    )
-    in_bucket.config.write_text(text)
+    text = in_bucket.config.read_text().replace("127.0.0.1", "minio")
+    in_bucket.config.write_text(text.replace("[ledger]", 'allow_hosts = ["minio"]\n[ledger]'))
     assert load(in_bucket.config).store.root.endpoint.startswith("http://minio:")
 
 
-def test_keys_of_the_bucket_come_from_the_environment_or_a_file_that_it_names(in_bucket, capsys, monkeypatch, tmp_path):
+def test_keys_of_the_bucket_come_from_the_environment_or_a_file_that_it_names(in_bucket, monkeypatch, tmp_path):
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    status, printed = run(capsys, in_bucket, "run")
+    status, printed = run(in_bucket, "run")
     assert (status, "AWS_SECRET_ACCESS_KEY, or a file that AWS_SECRET_ACCESS_KEY_FILE names" in printed) == (78, True)
     (tmp_path / "key").write_text(KEYS["AWS_SECRET_ACCESS_KEY"] + "\n")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY_FILE", str(tmp_path / "key"))
@@ -341,9 +333,9 @@ def test_keys_of_the_bucket_come_from_the_environment_or_a_file_that_it_names(in
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", os.environ["AWS_SECRET_ACCESS_KEY"])  # undone after the test
 
 
-def test_doctor_says_that_a_key_may_only_read(in_bucket, service, capsys):
+def test_doctor_says_that_a_key_may_only_read(in_bucket, service):
     service.refuse = REFUSED[1][0]
-    status, printed = run(capsys, in_bucket, "doctor")
+    status, printed = run(in_bucket, "doctor")
     assert status != 0
     assert "access is denied" in printed
 

@@ -38,6 +38,8 @@ from tests.ledger.assessed import add_assessment
 
 AUTUMN = date(2025, 11, 20)
 UNITS = 40
+POOL = Pool("48SXF", "loess")
+"""Ground of the sites that are added."""
 
 
 def site(number, *, biome="loess", west=106.6):
@@ -106,6 +108,16 @@ class Land:
             t.add_site(one.id, one.version, to_json(one), start=one.start.isoformat(), now="n")
             t.freeze_controls(ground_key(one), one.id, controls.to_json(), digest="h", now="n")
             t.save_snapshots({ground_key(one): (one.id, opened(self.folder(one), ground_key(one)).snapshot)})
+
+    def add_first(self, count):
+        """Add the first sites of the loess, whose ground drifts as the defaults expect."""
+        for number in range(count):
+            self.add(site(number))
+
+    def add_sandy(self):
+        """Add three sites of another biome."""
+        for number in range(4, 7):
+            self.add(site(number, biome="sandy", west=108.0))
 
     def folder(self, one):
         """Folder of the landscape of a site."""
@@ -187,13 +199,12 @@ def test_ground_that_drifts_more_than_the_defaults_expect_moves_the_constants_to
 
 @pytest.mark.slow
 def test_constants_stay_until_the_next_season_is_over_whatever_arrives(land, quick):
-    for number in range(3):
-        land.add(site(number))
-    first = land.set().of(Pool("48SXF", "loess"))
+    land.add_first(3)
+    first = land.set().of(POOL)
     land.add(site(3), drift=0.05)
-    assert land.set(date(2026, 10, 15)).of(Pool("48SXF", "loess")) == first
+    assert land.set(date(2026, 10, 15)).of(POOL) == first
     assert len(quick) == len(land.rows()) == 1
-    later = land.set(date(2026, 10, 16)).of(Pool("48SXF", "loess"))
+    later = land.set(date(2026, 10, 16)).of(POOL)
     assert later.dated == date(2026, 10, 15)
     assert later.scene_sd > first.scene_sd
     assert [row["hash"] for row in land.rows()] == [first.hash, later.hash], "the older record stays"
@@ -211,81 +222,74 @@ def test_ground_of_a_later_site_is_neither_placebo_nor_control(land, quick, tmp_
     with open_ledger(land.settings) as ledger, ledger.transaction() as t:
         for one in land.sites:
             t.save_data({(ground_key(one), "left_out"): {f"u{k}": "2024-01-01" for k in range(10)}})
-    pool = Pool("48SXF", "loess")
-    assert land.set().of(pool) == never_there.set().of(pool)
+    assert land.set().of(POOL) == never_there.set().of(POOL)
     assert land.rows()[0]["placebos"] == never_there.rows()[0]["placebos"] > 100
 
 
 def test_a_night_before_the_record_was_made_is_judged_by_the_defaults(land, quick):
-    for number in range(3):
-        land.add(site(number))
-    pool = Pool("48SXF", "loess")
-    assert land.set(AUTUMN).of(pool) != DEFAULT
-    assert land.set(AUTUMN - timedelta(days=1)).of(pool) == DEFAULT
-    assert land.set(date(2024, 11, 1)).of(pool) == DEFAULT
+    land.add_first(3)
+    assert land.set(AUTUMN).of(POOL) != DEFAULT
+    assert land.set(AUTUMN - timedelta(days=1)).of(POOL) == DEFAULT
+    assert land.set(date(2024, 11, 1)).of(POOL) == DEFAULT
     assert len(land.rows()) == 1, "an earlier night makes no record of its own after the fact"
 
 
 @pytest.mark.slow
 def test_scenes_after_the_season_do_not_change_the_constants(land, quick, tmp_path):
-    for number in range(3):
-        land.add(site(number))
-    during = land.set(date(2025, 8, 1)).of(Pool("48SXF", "loess"))
+    land.add_first(3)
+    during = land.set(date(2025, 8, 1)).of(POOL)
     assert during.dated == date(2024, 10, 14)
     other = Land(installed(tmp_path / "other", []), land.made_once)
     for number in range(3):
         days, cover = scenes(2025, drift=0.012, seed=number)
         before = days < np.datetime64("2024-10-15")
         other.add(site(number), measured=(days[before], cover[before]))
-    assert other.set(date(2025, 3, 1)).of(Pool("48SXF", "loess")) == during
+    assert other.set(date(2025, 3, 1)).of(POOL) == during
 
 
 @pytest.mark.slow
 def test_constants_set_on_few_sites_are_set_again_in_the_same_season_once_the_stored_sites_have_doubled(land, quick):
     land.add(site(0))
-    pool = Pool("48SXF", "loess")
     for night_of in (AUTUMN, AUTUMN, AUTUMN + timedelta(days=1)):
-        assert land.set(night_of).of(pool).placebos == 40
+        assert land.set(night_of).of(POOL).placebos == 40
     assert len(quick) == 1
     land.add(site(1))
     land.assess(AUTUMN + timedelta(days=1))
-    assert land.set().of(pool).placebos == 40, "a night that is run again is judged as it was"
-    assert land.set(AUTUMN + timedelta(days=1)).of(pool).placebos == 40, "it came with this night"
-    assert land.set(AUTUMN + timedelta(days=2)).of(pool).placebos == 80
+    assert land.set().of(POOL).placebos == 40, "a night that is run again is judged as it was"
+    assert land.set(AUTUMN + timedelta(days=1)).of(POOL).placebos == 40, "it came with this night"
+    assert land.set(AUTUMN + timedelta(days=2)).of(POOL).placebos == 80
     land.add(site(2))
     land.assess(AUTUMN + timedelta(days=2))
-    assert land.set(AUTUMN + timedelta(days=3)).of(pool).placebos == 80, "three are not twice two"
+    assert land.set(AUTUMN + timedelta(days=3)).of(POOL).placebos == 80, "three are not twice two"
     land.add(site(3))
     land.assess(AUTUMN + timedelta(days=3))
-    assert land.set(AUTUMN + timedelta(days=4)).of(pool).placebos == 160
+    assert land.set(AUTUMN + timedelta(days=4)).of(POOL).placebos == 160
     assert [row["placebos"] for row in land.rows()] == [40, 80, 160]
 
 
 def test_other_code_sets_the_constants_again_once_and_the_older_record_stays(land, quick, monkeypatch, tmp_path):
-    for number in range(2):
-        land.add(site(number))
-    pool, later = Pool("48SXF", "loess"), [AUTUMN + timedelta(days=k) for k in range(5)]
+    land.add_first(2)
+    later = [AUTUMN + timedelta(days=k) for k in range(5)]
     (tmp_path / "edits").mkdir()
-    first = land.set(later[0]).of(pool)
+    first = land.set(later[0]).of(POOL)
     with monkeypatch.context() as patch:
         edit(patch, tmp_path / "edits", mean_of_units, '"""Mean', '"""The mean')
-        assert land.set(later[1]).of(pool) == first
+        assert land.set(later[1]).of(POOL) == first
     with monkeypatch.context() as patch:
         edit(patch, tmp_path / "edits", mean_of_units, ".sum(axis=-2) / np", ".sum(axis=-2) * 0.9 / np")
-        second = land.set(later[2]).of(pool)
+        second = land.set(later[2]).of(POOL)
         assert second != first
-        assert land.set(later[2]).of(pool) == land.set(later[3]).of(pool) == second
-    assert land.set(later[4]).of(pool) == first, "back at the former code, whose record is there"
+        assert land.set(later[2]).of(POOL) == land.set(later[3]).of(POOL) == second
+    assert land.set(later[4]).of(POOL) == first, "back at the former code, whose record is there"
     assert len(quick) == 2
     assert [row["hash"] for row in land.rows()] == [first.hash, second.hash]
 
 
 def test_ground_that_gives_no_placebo_leaves_the_defaults_and_says_so(land, quick):
     land.add(site(0), units=units_of(site(0))[:8])
-    pool = Pool("48SXF", "loess")
     constants = land.set()
-    assert constants.of(pool) == DEFAULT
-    reported = calibrating.calibration_json(pool, constants)
+    assert constants.of(POOL) == DEFAULT
+    reported = calibrating.calibration_json(POOL, constants)
     assert (reported["placebos"], reported["weight"], reported["source"]) == (0, 0, DEFAULT.source)
 
 
@@ -319,14 +323,12 @@ def spread_of_others(cover):
 
 @pytest.mark.slow
 def test_tiles_of_one_biome_share_its_placebos_and_use_none_of_another(land, quick):
-    for number in range(3):
-        land.add(site(number))
+    land.add_first(3)
     land.add(site(3, west=109.3))
-    for number in range(4, 7):
-        land.add(site(number, biome="sandy", west=108.0))
+    land.add_sandy()
     constants = land.set(most=None)
     assert len(quick) == 2
-    here, there = constants.of(Pool("48SXF", "loess")), constants.of(Pool.of(land.sites[3]))
+    here, there = constants.of(POOL), constants.of(Pool.of(land.sites[3]))
     assert here == there
     assert here.placebos == 160
     assert constants.of(Pool.of(land.sites[4])).source.startswith("placebos of sandy")
@@ -334,10 +336,8 @@ def test_tiles_of_one_biome_share_its_placebos_and_use_none_of_another(land, qui
 
 @pytest.mark.slow
 def test_a_night_looks_into_one_set_of_placebos_and_the_next_night_into_the_next(land, quick):
-    for number in range(3):
-        land.add(site(number))
-    for number in range(4, 7):
-        land.add(site(number, biome="sandy", west=108.0))
+    land.add_first(3)
+    land.add_sandy()
     for _ in range(2):
         land.set()
         assert {row["biome"] for row in land.rows()} == {"loess"}
@@ -346,12 +346,11 @@ def test_a_night_looks_into_one_set_of_placebos_and_the_next_night_into_the_next
 
 
 def test_a_store_that_cannot_be_read_is_left_out(land, quick):
-    for number in range(4):
-        land.add(site(number))
+    land.add_first(4)
     for file in land.folder(land.sites[1]).rglob("*"):
         if file.is_file():
             file.write_bytes(b"garbage")
-    assert land.set().of(Pool("48SXF", "loess")).placebos == 120
+    assert land.set().of(POOL).placebos == 120
 
 
 NIGHT = date(2018, 10, 20)
@@ -457,7 +456,7 @@ def test_the_units_of_fewer_than_five_sites_set_nothing(land, quick, monkeypatch
     monkeypatch.setattr(calibrating, "MIN_SITES", MIN_SITES)
     for number in range(sites):
         land.add(site(number), units=units_of(site(number), count=UNITS if number == 0 else 8))
-    assert land.set().of(Pool("48SXF", "loess")).placebos == placebos
+    assert land.set().of(POOL).placebos == placebos
     assert len(land.rows()) == (placebos > 0)
 
 
@@ -477,8 +476,7 @@ def test_strips_are_calibrated_against_strips_and_never_make_a_ring_seem_calmer(
     for number in (0, 1):
         one = site(number)
         land.add(one, units=tuple(replace(unit, distance=12.0) for unit in units_of(one)))
-    assert land.set().of(Pool("48SXF", "loess")).placebos == 2 * UNITS
+    assert land.set().of(POOL).placebos == 2 * UNITS
     land.add(site(2))
     land.add(site(3, biome="sandy"))  # ground of another biome sets nothing here
-    pool = Pool("48SXF", "loess")
-    assert land.set(date(2026, 10, 16), most=None).of(pool).placebos == UNITS
+    assert land.set(date(2026, 10, 16), most=None).of(POOL).placebos == UNITS

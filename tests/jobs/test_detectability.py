@@ -16,7 +16,7 @@ from monitor.verdict import site_conditions
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.site_conditions import NO_VERDICT, SiteConditions, detectability_json
 from tests import builders
-from tests.builders import regrowth
+from tests.builders import feature, plan_properties, regrowth, write_features
 from tests.landscape import columns_of
 
 SITE = builders.site(geometry=box(107.0, 36.5, 107.01, 36.51), start=date(2022, 4, 1))
@@ -205,18 +205,11 @@ def test_strips_once_left_are_what_the_chances_are_of():
 
 
 def test_the_check_of_a_registry_names_slow_plans_with_both_designs(tmp_path):
-    plan = {"plan_A": 0.12, "plan_k": 0.25, "plan_L": 1.5, "too_early_years": 3}
-    given = {"start": "2022-04-01", "intervention": "planting", "biome": "sandy"}
-    features = [
-        {
-            "type": "Feature",
-            "properties": {"id": name, "name": name, **given, **own},
-            "geometry": box(x, 40.0, x + 0.01, 40.01).__geo_interface__,
-        }
-        for name, x, own in (("slow", 106.0, plan), ("quick", 106.1, plan | {"plan_A": 0.3, "plan_k": 0.5}))
-    ]  # fmt: skip
+    plan = plan_properties(SHRUB.plan) | {"start": "2022-04-01", "biome": "sandy"}
+    slow = feature("slow", box(106.0, 40.0, 106.01, 40.01), **plan)
+    quick = feature("quick", box(106.1, 40.0, 106.11, 40.01), **plan | {"plan_A": 0.3, "plan_k": 0.5})
     path = tmp_path / "sites.geojson"
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}), encoding="utf-8")
+    write_features(path, [slow, quick])
     status, out, _ = regrowth("sites", "check", path, "--json")
     codes = {one["site"]: [p["code"] for p in one["problems"]] for one in json.loads(out)["sites"]}
     assert status == 0

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jobs.cli import main
 from jobs.night.pipeline import night
 from jobs.register.episodes import current_episode, episode_alpha, replant
+from jobs.register.registry import add_sites
 from jobs.runtime.exits import Exit
 from jobs.runtime.installation import open_ledger
 from jobs.runtime.records import from_json, to_json
@@ -19,6 +19,7 @@ from monitor.publish.chart import promised
 from monitor.sites.site import Plan, Site, ground_key
 from monitor.verdict.calibration import LEAST_ALPHA
 from tests import builders
+from tests.builders import regrowth
 from tests.jobs.reproduction import assert_reproduced
 from tests.landscape import records, stored_of
 
@@ -29,6 +30,19 @@ WHY = "补植：replanted after the frost"
 
 def status(installation):
     return {one["site"]: one for one in json.loads(installation.status)}
+
+
+@pytest.fixture
+def registered(settings):
+    """The sites are in the ledger; that which is replanted was begun on 1 April 2017."""
+    with open_ledger(settings) as ledger:
+        add_sites(ledger, settings.registry.path)
+
+
+def site(settings):
+    """The site that is replanted, as it is in the ledger."""
+    with open_ledger(settings) as ledger, ledger.reading() as t:
+        return from_json(t.site("demo-02"), Site)
 
 
 def controls_and_counts(settings):
@@ -67,15 +81,11 @@ def test_a_replanted_site_is_judged_from_its_new_start_on_the_ground_that_it_has
     assert (after["demo-02"]["episode"], after["demo-07"]["episode"]) == (2, 1)
     assert after["demo-02"]["status"] == "too_early"
     assert after["demo-02"]["n_pre"] > before["n_pre"], "what lies before the new start"
-    with open_ledger(settings) as ledger, ledger.transaction() as t:
-        (site,) = [from_json(values, Site) for values in t.sites() if values["id"] == "demo-02"]
-    due = site.plan.uplift((LATER - RESTART).days / 365.25)
+    due = site(settings).plan.uplift((LATER - RESTART).days / 365.25)
     assert after["demo-02"]["expected"] == pytest.approx(due, abs=1e-9)
     assert due < before["expected"]
-    page = (installation.root / "sites" / "demo-02" / "index.html").read_text(encoding="utf-8")
-    assert "Episode 2: work restarted on 2 May 2018" in page
-    chinese = (installation.root / "sites" / "demo-02" / "index.zh.html").read_text(encoding="utf-8")
-    assert "本期为第 2 期" in chinese
+    for page, said in (("index.html", "Episode 2: work restarted on 2 May 2018"), ("index.zh.html", "本期为第 2 期")):
+        assert said in (installation.root / "sites" / "demo-02" / page).read_text(encoding="utf-8")
     assert_reproduced(installation.root, tmp_path)
     table = pd.read_parquet(installation.root / "sites.parquet").set_index("site")
     assert table.ground["demo-02"] == ground_key(site), "the ground that it has, not one of the new start"
@@ -106,11 +116,7 @@ def test_a_night_before_the_new_start_is_in_the_old_episode(installation, settin
         assert current_episode(date(2018, 5, 2), t.episodes("demo-02"))["number"] == 2
 
 
-def test_the_next_episode_has_the_rest_of_the_budget_and_never_less_than_the_smallest(settings):
-    with open_ledger(settings) as ledger:
-        from jobs.register.registry import add_sites
-
-        add_sites(ledger, settings.registry.path)  # begun on 2017-04-01
+def test_the_next_episode_has_the_rest_of_the_budget_and_never_less_than_the_smallest(registered, settings):
     assert begin(settings)["alpha"] == pytest.approx(0.05), "a year and a month have used nothing"
     five_years = begin(settings, start=date(2023, 5, 2), today=date(2026, 1, 1))
     assert five_years["alpha"] == pytest.approx(0.05 * 0.35, rel=1e-3)
@@ -120,11 +126,7 @@ def test_the_next_episode_has_the_rest_of_the_budget_and_never_less_than_the_sma
     assert episode_alpha(0.05, {"number": 1, "budget": 1.0}) == 0.05
 
 
-def test_replanting_twice_begins_one_episode_and_an_impossible_start_is_refused(settings):
-    with open_ledger(settings) as ledger:
-        from jobs.register.registry import add_sites
-
-        add_sites(ledger, settings.registry.path)
+def test_replanting_twice_begins_one_episode_and_an_impossible_start_is_refused(registered, settings):
     assert begin(settings)["new"]
     again = begin(settings)
     assert (again["episode"], again["new"]) == (2, False)
@@ -135,21 +137,15 @@ def test_replanting_twice_begins_one_episode_and_an_impossible_start_is_refused(
         begin(settings, site="demo-99")
 
 
-def test_the_command_says_what_it_did(installation, capsys):
-    config = ("--config", str(installation.config))
-    with pytest.raises(SystemExit):
-        main(["sites", "add", str(installation.root / "sites.geojson"), *config])
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as left:
-        main(["sites", "replant", "demo-02", "--start", "2018-05-02", "--why", WHY, *config])
-    assert left.value.code == Exit.DONE
-    assert capsys.readouterr().out == "demo-02: episode 2, from 2018-05-02; false-alarm budget 0.05.\n"
-    with pytest.raises(SystemExit) as left:
-        main(["sites", "list", *config])
-    assert ", episode 2 from 2018-05-02, " in capsys.readouterr().out.splitlines()[0]
-    with pytest.raises(SystemExit) as left:
-        main(["sites", "replant", "demo-02", "--start", "2999-05-02", "--why", WHY, *config])
-    assert left.value.code == Exit.BAD_DATA
+def test_the_command_says_what_it_did(registered, installation):
+    def replanted(start):
+        return regrowth("sites", "replant", "demo-02", "--start", start, "--why", WHY, config=installation.config)[:2]
+
+    done = "demo-02: episode 2, from 2018-05-02; false-alarm budget 0.05.\n"
+    assert replanted("2018-05-02") == (Exit.DONE, done)
+    _, listed, _ = regrowth("sites", "list", config=installation.config)
+    assert ", episode 2 from 2018-05-02, " in listed.splitlines()[0]
+    assert replanted("2999-05-02")[0] == Exit.BAD_DATA
 
 
 @pytest.mark.slow
@@ -165,8 +161,6 @@ def test_a_site_begun_in_two_years_is_expected_to_grow_in_two_years(installation
     years = [(LATER - begun).days / 365.25 for begun in (date(2017, 4, 1), date(2018, 4, 10))]
     due = 0.6 * plan.uplift(years[0]) + 0.4 * plan.uplift(years[1])
     assert found["demo-02"]["expected"] == pytest.approx(due, abs=1e-9)
-    with open_ledger(settings) as ledger, ledger.transaction() as t:
-        (site,) = [from_json(values, Site) for values in t.sites() if values["id"] == "demo-02"]
-    assert site.cohorts == ((date(2017, 4, 1), 0.6), (date(2018, 4, 10), 0.4))
+    assert site(settings).cohorts == ((date(2017, 4, 1), 0.6), (date(2018, 4, 10), 0.4))
     assert_reproduced(installation.root, tmp_path)
-    assert promised(np.array([LATER], "datetime64[D]").astype(int), site) == pytest.approx(due)
+    assert promised(np.array([LATER], "datetime64[D]").astype(int), site(settings)) == pytest.approx(due)

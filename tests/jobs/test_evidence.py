@@ -394,7 +394,7 @@ def test_a_killed_command_leaves_no_pack(programme, tmp_path):
     new_keys(tmp_path / "keys")
     script = (
         "import os, signal, sys\n"
-        "from jobs import evidence\n"
+        "from jobs.proof import evidence\n"
         "original = evidence.pack_members\n"
         "def dying(*arguments):\n"
         "    for name, content in original(*arguments):\n"

@@ -30,6 +30,7 @@ from tests.jobs.reproduction import differences
 from tests.landscape import stored_of
 
 NIGHT = date(2018, 9, 30)
+LOCAL = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
 
 
 def job(function, *given):
@@ -42,10 +43,7 @@ def two_processes():
     """Two worker processes, restarted when they die."""
     from distributed import LocalCluster
 
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0",
-        silence_logs=50,
-    ) as made:  # fmt: skip
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, **LOCAL) as made:
         yield made
 
 
@@ -66,10 +64,7 @@ def two_threads():
     """Two workers of a scheduler that are threads of this process, reached over TCP as others are."""
     from distributed import LocalCluster
 
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=False, protocol="tcp://", host="127.0.0.1",
-        dashboard_address="127.0.0.1:0", silence_logs=50,
-    ) as made:  # fmt: skip
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=False, protocol="tcp://", **LOCAL) as made:
         yield made
 
 
@@ -354,10 +349,8 @@ def test_certificates_come_from_the_settings_or_from_dasks_own_configuration_and
 
     known = Security.temporary()
     files = dict(zip(CERTIFICATES, (known.tls_ca_file, known.tls_client_cert, known.tls_client_key), strict=True))
-    with LocalCluster(
-        n_workers=1, processes=False, security=known, protocol="tls://", host="tls://127.0.0.1",
-        dashboard_address="127.0.0.1:0", silence_logs=50,
-    ) as made:  # fmt: skip
+    secure = LOCAL | {"security": known, "protocol": "tls://", "host": "tls://127.0.0.1"}
+    with LocalCluster(n_workers=1, processes=False, **secure) as made:
         address = made.scheduler_address
         assert address.startswith("tls://127.0.0.1:")
         with dask.config.set(files), open_executor(address) as work:
@@ -457,10 +450,8 @@ def test_a_run_that_is_killed_leaves_no_process_behind(tmp_path, root):
     import psutil
 
     (tmp_path / "busy.py").write_text(BUSY, encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(root)}
-    with subprocess.Popen(
-        [sys.executable, tmp_path / "busy.py"], env=environment, stdout=subprocess.PIPE, text=True
-    ) as one:
+    program, environment = [sys.executable, tmp_path / "busy.py"], {**os.environ, "PYTHONPATH": str(root)}
+    with subprocess.Popen(program, env=environment, stdout=subprocess.PIPE, text=True) as one:
         worker = psutil.Process(int(one.stdout.readline()))
         one.kill()
     worker.wait(timeout=30)

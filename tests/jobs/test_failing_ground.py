@@ -40,26 +40,27 @@ class Planted(Painted):
 
 
 @pytest.fixture(scope="module")
-def judged(tmp_path_factory):
-    """Settings, and what runs a night, each time that of the next day, in whatever order the tests are."""
-    settings = planted_sites(tmp_path_factory.mktemp("failing"), SITES)
-    source = Planted(DAYS, ring=(50.0, 1500.0))
-    with pytest.MonkeyPatch.context() as patch:
-        use_sources(patch, source)
-        days = count()
-        yield settings, lambda: night(settings, as_of=NIGHT + timedelta(days=next(days)))
+def settings(tmp_path_factory):
+    return planted_sites(tmp_path_factory.mktemp("failing"), SITES)
 
 
 @pytest.fixture(scope="module")
-def published(judged):
-    settings, run = judged
+def run(settings):
+    """Runs a night, each time that of the next day, in whatever order the tests are."""
+    with pytest.MonkeyPatch.context() as patch:
+        use_sources(patch, Planted(DAYS, ring=(50.0, 1500.0)))
+        days = count()
+        yield lambda: night(settings, as_of=NIGHT + timedelta(days=next(days)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sites(settings, run):
+    """The verdicts of the first night."""
     run()
-    status = json.loads((settings.outputs.root / "status.json").read_text())
-    return settings, {one["site"]: one for one in status}
+    return {one["site"]: one for one in json.loads((settings.outputs.root / "status.json").read_text())}
 
 
-def test_the_failed_hectares_are_reported_with_an_interval(published):
-    _, sites = published
+def test_the_failed_hectares_are_reported_with_an_interval(sites):
     part, whole = sites["part"], sites["whole"]
     assert part["hectares"] == pytest.approx(9.0, rel=0.01)
     assert part["hectares_failing"] == pytest.approx(3.6, rel=0.1)
@@ -68,8 +69,7 @@ def test_the_failed_hectares_are_reported_with_an_interval(published):
     assert whole["hectares_failing_high"] < 0.5
 
 
-def test_a_site_with_a_large_failed_part_is_failing_though_its_mean_is_not(published):
-    _, sites = published
+def test_a_site_with_a_large_failed_part_is_failing_though_its_mean_is_not(sites):
     assert sites["part"]["theta"] > 0.4
     assert (sites["part"]["status"], sites["whole"]["status"]) == ("failing", "on_track")
     assert (sites["part"]["alert"], sites["part"]["alert_rule"]) == ("watch", "failure")
@@ -77,8 +77,7 @@ def test_a_site_with_a_large_failed_part_is_failing_though_its_mean_is_not(publi
     assert "SPATIAL_PATCH" not in sites["whole"]["reasons"]
 
 
-def test_the_map_shows_where_the_site_failed(published):
-    settings, _ = published
+def test_the_map_shows_where_the_site_failed(settings):
     with rasterio.open(settings.outputs.root / "sites" / "part" / "failing.tif") as file:
         chance = file.read(1)
         x = file.transform.c - LEFT + (np.arange(file.width) + 0.5) * 10 + np.zeros((file.height, 1))
@@ -89,37 +88,34 @@ def test_the_map_shows_where_the_site_failed(published):
     assert (chance < 0.5)[known & (x > FAILED[2] + 20)].mean() > 0.95
 
 
-def test_the_growth_of_each_season_is_stored_up_to_that_of_the_verdict(published):
-    settings, verdicts = published
+def test_the_growth_of_each_season_is_stored_up_to_that_of_the_verdict(settings, sites):
     with open_ledger(settings) as ledger, ledger.reading() as t:
         stored = t.all_ground_data("growth")
         points = {values["id"]: stored[ground_key(from_json(values, Site))]["points"] for values in t.sites()}
-    for site, verdict in verdicts.items():
+    for site, verdict in sites.items():
         assert [point[0][:4] for point in points[site]] == [str(year) for year in range(2015, 2022)]
         assert points[site][-1][1] == pytest.approx(verdict["uplift"], abs=0.01)
 
 
-def test_the_worst_patch_is_stored_and_lies_where_the_work_has_failed(published):
-    settings, _ = published
+def test_the_worst_patch_is_stored_and_lies_where_the_work_has_failed(settings):
     with open_ledger(settings) as ledger, ledger.reading() as t:
         stored = t.all_ground_data("worst_patch")
-        sites = {values["id"]: ground_key(from_json(values, Site)) for values in t.sites()}
-    patch = from_json(stored[sites["part"]], WorstPatch)
+        grounds = {values["id"]: ground_key(from_json(values, Site)) for values in t.sites()}
+    patch = from_json(stored[grounds["part"]], WorstPatch)
     assert patch.hectares == pytest.approx(2.6, rel=0.1)  # 3.6 less 20 m along the edge of the site, not judged
     failed = ground(*FAILED)
     assert failed.contains(Point(patch.longitude, patch.latitude))
     assert Polygon(patch.ring).intersection(failed).area > 0.9 * Polygon(patch.ring).area
-    assert not stored.get(sites["whole"])
+    assert not stored.get(grounds["whole"])
 
 
-def test_the_worst_patch_is_removed_once_the_ground_recovers(published, judged, monkeypatch):
-    settings, _ = published
+def test_the_worst_patch_is_removed_once_the_ground_recovers(settings, run, monkeypatch):
     monkeypatch.setattr("monitor.maps.site_verdict.worst_patch", lambda *_: None)
-    judged[1]()
+    run()
     with open_ledger(settings) as ledger, ledger.reading() as t:
         assert not any(t.all_ground_data("worst_patch").values())
     monkeypatch.undo()
-    judged[1]()
+    run()
     with open_ledger(settings) as ledger, ledger.reading() as t:
         assert any(t.all_ground_data("worst_patch").values())
 
@@ -130,14 +126,13 @@ def served(settings, address="https://pages.example.org/regrowth/"):
 
 
 @pytest.fixture
-def rows(published):
+def rows(settings):
     """Rows of the outbox about the site that fails in part."""
-    with open_ledger(published[0]) as ledger, ledger.reading() as t:
+    with open_ledger(settings) as ledger, ledger.reading() as t:
         return [row for row in t.notices("waiting", "sent") if row["site"] == "part"]
 
 
-def test_the_news_of_an_alert_has_the_patch_pictures_from_before_and_now_and_the_page(published, rows):
-    settings, _ = published
+def test_the_news_of_an_alert_has_the_patch_pictures_from_before_and_now_and_the_page(settings, sites, rows):
     with open_ledger(settings) as ledger, ledger.reading() as t:
         news = news_of(t, served(settings), rows[0])
     assert (news.alert.id, news.event, news.number) == ("part/failure", "opened", 1)
@@ -158,16 +153,14 @@ def test_the_news_of_an_alert_has_the_patch_pictures_from_before_and_now_and_the
     assert "Worst patch, 2." in message.text
 
 
-def test_a_digest_reads_no_pictures_and_pages_that_are_not_served_are_not_linked(published, rows, monkeypatch):
-    settings, _ = published
+def test_a_digest_reads_no_pictures_and_pages_that_are_not_served_are_not_linked(settings, rows, monkeypatch):
     monkeypatch.setattr("monitor.cube.store.LandscapeStore", lambda *_: pytest.fail("the store was read"))
     with open_ledger(settings) as ledger, ledger.reading() as t:
         news = news_of(t, settings, rows[0], pictures=False)
     assert (news.page, news.before, news.now) == (None, None, None)
 
 
-def test_a_message_whose_pictures_cannot_be_read_goes_without_them(published, rows):
-    settings, _ = published
+def test_a_message_whose_pictures_cannot_be_read_goes_without_them(settings, rows):
     elsewhere = settings.model_copy(update={"store": settings.store.model_copy(update={"root": Path("/nowhere")})})
     with open_ledger(settings) as ledger, ledger.reading() as t:
         news = news_of(t, elsewhere, rows[0])
@@ -175,8 +168,7 @@ def test_a_message_whose_pictures_cannot_be_read_goes_without_them(published, ro
     assert news.patch is not None
 
 
-def test_an_alert_about_a_site_that_was_retired_has_no_news(published, rows):
-    settings, _ = published
+def test_an_alert_about_a_site_that_was_retired_has_no_news(settings, rows):
     row = rows[0] | {"payload": rows[0]["payload"] | {"alert": rows[0]["payload"]["alert"] | {"site": "gone"}}}
     with (
         open_ledger(settings) as ledger,
@@ -194,40 +186,31 @@ def verdicts(settings):
     return [[one[name] for name in (*VERDICT_FIELDS, "hectares_failing_on")] for one in found]
 
 
-def test_until_the_next_look_results_stay_and_no_pixel_is_read(published, judged, monkeypatch):
-    settings, _ = published
-    judged[1]()  # an earlier test may have spoiled what was derived
+def test_until_the_next_look_results_stay_and_no_pixel_is_read(settings, run, monkeypatch):
+    run()  # an earlier test may have spoiled what was derived
     before = verdicts(settings)
     monkeypatch.setattr("jobs.night.pipeline.self_check", lambda *_, **__: None)  # it looks at a site by itself
     monkeypatch.setattr("monitor.maps.failing.sums_by_season", lambda _: pytest.fail("pixels were looked at"))
-    judged[1]()
+    run()
     assert verdicts(settings) == before
     assert {one[-1] for one in before} == {DAYS[-1].isoformat()}
 
 
-@pytest.mark.parametrize("spoil", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:-9])])
-def test_lost_or_torn_results_from_pixels_are_made_again(published, judged, spoil):
-    settings, _ = published
+@pytest.mark.parametrize(("files", "spoil"), [
+    (("*.failing",), Path.unlink), (("*.failing",), lambda path: path.write_bytes(path.read_bytes()[:-9])),
+    (("*.failing", "*.seasons/*"), lambda path: path.write_bytes(b"torn")),
+], ids=["results lost", "results torn", "sums of the years torn too"])  # fmt: skip
+def test_lost_or_torn_results_from_pixels_are_made_again(settings, run, files, spoil):
     before = verdicts(settings)
-    for path in settings.store.root.rglob("*.failing"):
+    spoilt = [path for kind in files for path in settings.store.root.rglob(kind)]
+    assert len(spoilt) >= len(SITES) + len(files) - 1
+    for path in spoilt:
         spoil(path)
-    judged[1]()
+    run()
     assert verdicts(settings) == before
 
 
-def test_torn_sums_of_the_years_that_count_are_made_again(published, judged):
-    settings, _ = published
-    before = verdicts(settings)
-    torn = [*settings.store.root.rglob("*.seasons/*"), *settings.store.root.rglob("*.failing")]
-    assert len(torn) > len(SITES)
-    for path in torn:
-        path.write_bytes(b"torn")
-    judged[1]()
-    assert verdicts(settings) == before
-
-
-def test_a_page_made_again_has_the_map_of_its_verdict_though_derived_files_are_lost(published):
-    settings, _ = published
+def test_a_page_made_again_has_the_map_of_its_verdict_though_derived_files_are_lost(settings):
     folder = settings.outputs.root / "sites" / "part"
 
     def drawn():
@@ -243,20 +226,18 @@ def test_a_page_made_again_has_the_map_of_its_verdict_though_derived_files_are_l
     assert drawn() == before
 
 
-def test_an_edit_of_the_verdict_code_has_the_failing_ground_estimated_again(published, judged, monkeypatch):
-    settings, _ = published
+def test_an_edit_of_the_verdict_code_has_the_failing_ground_estimated_again(settings, sites, run, monkeypatch):
     before, looked = verdicts(settings), []
     sums = failing.sums_by_season
     monkeypatch.setattr("monitor.maps.failing.sums_by_season", lambda sites: looked.append(sites) or sums(sites))
     monkeypatch.setattr("monitor.derived.code_hash", lambda module: f"another {module}")
     monkeypatch.setattr("jobs.night.pipeline.self_check", lambda *_, **__: None)  # it looks at a site by itself
-    judged[1]()
+    run()
     assert verdicts(settings) == before
     assert len(looked) == len(SITES)
 
 
-def test_pages_name_the_failed_part_in_both_languages(published):
-    settings, _ = published
+def test_pages_name_the_failed_part_in_both_languages(settings):
     folder = settings.outputs.root / "sites" / "part"
     english, chinese = ((folder / name).read_text(encoding="utf-8") for name in ("index.html", "index.zh.html"))
     assert "A large part is not taking hold." in english

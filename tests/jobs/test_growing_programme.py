@@ -1,6 +1,6 @@
 """A programme that grows into its own control ground, and sites that were begun before there was imagery."""
 
-from datetime import date, timedelta
+from datetime import date
 
 import numpy as np
 import pytest
@@ -13,13 +13,11 @@ from monitor.controls.selection import ControlSet
 from monitor.cube.store import landscape_at_snapshot
 from monitor.cube.stored_site import StoredSite
 from monitor.sites.site import Site, ground_key
-from tests.builders import feature, installed, use_sources, write_features
-from tests.jobs.painted import Painted, ground
-from tests.jobs.test_several_sources import assessments, night, status
+from tests.builders import feature, use_sources, write_features
+from tests.jobs.painted import DAYS, Painted, assessments, ground, installed, night, status
 from tests.landscape import rows_of, series_of
 
-DAYS = [date(2018, 5, 15) + timedelta(days=d) for d in range(0, 880, 22)]
-NIGHT, BEGUN = date(2020, 9, 30), "2020-05-10"  # on the day of a scene
+BEGUN = "2020-05-10"  # on the day of a scene
 SITE = ground(12_000, 12_000, 12_120, 12_120)
 EAST = ground(12_160, 11_000, 12_700, 13_000)
 AROUND = ground(10_800, 10_800, 13_300, 13_300).difference(ground(11_985, 11_985, 12_135, 12_135))
@@ -38,7 +36,7 @@ def register(settings, **sites):
 
 @pytest.fixture
 def settings(tmp_path):
-    return installed(tmp_path, [], 'kind = "sample"\nsince = "2018-01-01"')
+    return installed(tmp_path, [])
 
 
 @pytest.fixture
@@ -70,10 +68,10 @@ def controls(settings, site="s1"):
 
 def test_units_under_a_later_site_count_until_its_start_and_no_earlier_verdict_changes(settings, source):
     register(settings, s1=(SITE, "2019-06-01"))
-    night(settings, as_of=NIGHT)
+    night(settings)
     before, given = series(settings), assessments(settings)
     register(settings, s1=(SITE, "2019-06-01"), s2=(EAST, BEGUN))
-    manifest = night(settings, as_of=NIGHT)
+    manifest = night(settings)
     assert [len(site.scenes_new) for site in manifest.sites] == [0, len(DAYS)]
     after = series(settings)
     assert {day: row for day, row in after.items() if day < BEGUN} == {
@@ -101,20 +99,20 @@ def test_units_under_a_later_site_count_until_its_start_and_no_earlier_verdict_c
     assert now[: len(given)] == given
     assert len(now) == len(given) + 1
     assert "CONTROL_FEW" not in status(settings)["reasons"]
-    night(settings, as_of=NIGHT)
+    night(settings)
     assert (series(settings), assessments(settings)) == (after, now)
     register(settings, s1=(SITE, "2019-06-01"))  # s2 is retired: its ground stays restored
-    night(settings, as_of=NIGHT)
+    night(settings)
     assert (series(settings), assessments(settings)) == (after, now)
 
 
 @pytest.mark.slow
 def test_when_later_sites_leave_fewer_than_ten_units_no_new_scene_counts_and_the_reason_is_reported(settings, source):
     register(settings, s1=(SITE, "2019-06-01"))
-    night(settings, as_of=NIGHT)
+    night(settings)
     before, given = series(settings), assessments(settings)
     register(settings, s1=(SITE, "2019-06-01"), s2=(AROUND, BEGUN))
-    night(settings, as_of=NIGHT, pages=True)
+    night(settings, pages=True)
     after = series(settings)
     assert {day: row for day, row in after.items() if day < BEGUN} == {
         day: row for day, row in before.items() if day < BEGUN
@@ -131,20 +129,20 @@ def test_a_unit_that_is_left_out_for_a_later_site_counts_again_once_the_outline_
     settings, source
 ):
     register(settings, s1=(SITE, "2019-06-01"))
-    night(settings, as_of=NIGHT)
+    night(settings)
     before = series(settings)
     register(settings, s1=(SITE, "2019-06-01"), s2=(EAST, BEGUN))
-    night(settings, as_of=NIGHT, only=["s1"])
+    night(settings, only=["s1"])
     assert series(settings) != before
     register(settings, s1=(SITE, "2019-06-01"), s2=(ground(20_000, 12_000, 20_120, 12_120), BEGUN))
-    night(settings, as_of=NIGHT, only=["s1"])
+    night(settings, only=["s1"])
     assert series(settings) == before
 
 
 def test_new_control_ground_does_not_lie_where_a_retired_site_was(settings, source):
     register(settings, s2=(EAST, "2019-06-01"))
     register(settings, s1=(SITE, "2019-06-01"))
-    night(settings, as_of=NIGHT)
+    night(settings)
     frozen, _ = controls(settings)
     assert len(frozen.units) >= 10
     assert not any(unit.geometry.intersects(EAST) for unit in frozen.units)
@@ -152,7 +150,7 @@ def test_new_control_ground_does_not_lie_where_a_retired_site_was(settings, sour
 
 def test_a_site_begun_before_all_imagery_is_compared_with_ground_chosen_on_the_first_season_seen(settings, source):
     register(settings, s1=(SITE, "2017-06-01"))
-    night(settings, as_of=NIGHT)
+    night(settings)
     frozen, _ = controls(settings)
     assert frozen.compared.sum() >= 10
     assert frozen.compared.all(), "the cover that the site should reach is not known"
@@ -163,7 +161,7 @@ def test_a_site_begun_before_all_imagery_is_compared_with_ground_chosen_on_the_f
     assert "NO_PRE_SEASONS" in found["reasons"]
     assert not {"CONTROL_FEW", "CONTROL_POOR"} & {*found["reasons"]}
     last = assessments(settings)
-    night(settings, as_of=NIGHT)
+    night(settings)
     assert assessments(settings) == last
 
 
@@ -179,20 +177,20 @@ def test_without_a_season_seen_the_choice_waits_and_is_tried_once_a_season(setti
     first = f"painted-48SUF-{DAYS[0]}-02.09"
     assert source.read_scenes.count(first) == 2, "read when it was stored, and once more when its season was over"
     given = assessments(settings)
-    night(settings, as_of=NIGHT)
+    night(settings)
     frozen, means = controls(settings)
     assert frozen.compared.sum() >= 10
     assert means.sizes["time"] == len(DAYS)
     assert {row["reason"] for row in series(settings).values()} == {"", "CLOUD"}
     assert "NO_PRE_SEASONS" in status(settings)["reasons"]
     assert assessments(settings)[: len(given)] == given
-    (site,) = night(settings, as_of=NIGHT).sites
+    (site,) = night(settings).sites
     assert site.scenes_new == []
 
 
 def test_the_reason_why_no_scene_shows_a_site_is_recorded(settings, source):
     source.cloudy = frozenset(DAYS)
     register(settings, s1=(SITE, "2019-06-01"))
-    night(settings, as_of=NIGHT)
+    night(settings)
     assert {row["reason"] for row in series(settings).values()} == {"CLOUD"}
     assert status(settings)["status"] == "insufficient_data"

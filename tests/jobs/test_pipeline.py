@@ -26,13 +26,11 @@ from monitor.ingest.observations import first_clear_means
 from monitor.ingest.task import StoredGranules
 from monitor.ledger.ledger import Ledger
 from tests.builders import use_sources
-from tests.jobs.painted import LEFT, Painted, ground
-from tests.jobs.test_several_sources import DAYS as EVERY_DAY
-from tests.jobs.test_several_sources import NIGHT, installed, night, observations, status
+from tests.jobs.painted import DAYS as EVERY_DAY
+from tests.jobs.painted import LEFT, NIGHT, ROW, Painted, ground, installed, night, observations, states, status
 from tests.landscape import records, stored_of
 
 DAYS = EVERY_DAY[::2]
-ROW = [(x, 12_000, x + 120, 12_120) for x in (8_000, 8_700, 9_400)]
 
 
 class Failing(Painted):
@@ -49,14 +47,8 @@ class Failing(Painted):
 
 
 @pytest.fixture
-def from_source(monkeypatch):
-    """Let a night take its scenes from a given source."""
-
-    def use(only):
-        use_sources(monkeypatch, only)
-        return only
-
-    return use
+def settings(tmp_path):
+    return installed(tmp_path / "row", ROW)
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +57,16 @@ def scratch(tmp_path_factory):
     settings = installed(tmp_path_factory.mktemp("scratch"), ROW)
     with pytest.MonkeyPatch.context() as patch:
         use_sources(patch, Painted(DAYS))
-        night(settings, as_of=NIGHT)
+        night(settings)
     return settings
+
+
+def starting(settings, day, sites=slice(None)):
+    """Let registered sites, all unless some are given, have begun on another day."""
+    registry = json.loads(settings.registry.path.read_text())
+    for feature in registry["features"][sites]:
+        feature["properties"]["start"] = day
+    settings.registry.path.write_text(json.dumps(registry))
 
 
 def same(one, other):
@@ -81,32 +81,30 @@ def same(one, other):
     ("after", "state"), [(5, "deferred"), (40, "done")], ids=["while units are chosen", "while scenes are stored"]
 )
 def test_a_source_that_goes_down_midway_leaves_scenes_or_new_sites_to_the_next_night_which_ends_the_same(
-    tmp_path, from_source, scratch, after, state
+    settings, night_with, scratch, after, state
 ):
-    settings = installed(tmp_path / "down", ROW)
-    only = from_source(Failing(DAYS))
+    only = Failing(DAYS)
     only.left = after
-    assert [site.state for site in night(settings, as_of=NIGHT).sites] == [state] * 3
+    assert [site.state for site in night_with(settings, only).sites] == [state] * 3
     only.left = 10**9
-    assert [site.state for site in night(settings, as_of=NIGHT).sites] == ["done"] * 3
+    assert [site.state for site in night(settings).sites] == ["done"] * 3
     assert same(settings, scratch)
 
 
-def test_scenes_of_a_known_site_read_before_its_source_went_down_are_not_fetched_twice(tmp_path, from_source):
+def test_scenes_of_a_known_site_read_before_its_source_went_down_are_not_fetched_twice(tmp_path, night_with):
     settings = installed(tmp_path, ROW[:1])
-    only = from_source(Failing(DAYS))
-    night(settings, as_of=DAYS[-7])
+    only = Failing(DAYS)
+    night_with(settings, only, as_of=DAYS[-7])
     only.left = 3
-    (site,) = night(settings, as_of=NIGHT).sites
+    (site,) = night(settings).sites
     assert (site.state, site.scenes_unread) == ("done", 3)
     only.left, before = 10**9, len(only.read_scenes)
-    (site,) = night(settings, as_of=NIGHT).sites
+    (site,) = night(settings).sites
     assert (site.state, len(site.scenes_new)) == ("done", 3)
     assert len(set(only.read_scenes[before:])) == 3
 
 
-def test_pixels_that_wait_are_bounded_however_many_sites_are_read_together(tmp_path, from_source, scratch, monkeypatch):
-    settings = installed(tmp_path / "bounded", ROW)
+def test_pixels_that_wait_are_bounded_however_many_sites_are_read_together(settings, night_with, scratch, monkeypatch):
     append, commits = LandscapeStore.append, []
 
     def counted(store, rows, *more):
@@ -115,8 +113,7 @@ def test_pixels_that_wait_are_bounded_however_many_sites_are_read_together(tmp_p
 
     monkeypatch.setattr(LandscapeStore, "append", counted)
     monkeypatch.setattr("monitor.ingest.steps.MAX_STEP_BYTES", 60_000)
-    from_source(Painted(DAYS))
-    night(settings, as_of=NIGHT)
+    night_with(settings, Painted(DAYS))
     assert len(commits) > 2
     assert max(map(sum, commits)) <= 60_000 + max(map(max, commits))
     assert sum(map(len, commits)) == len(DAYS), "one row an overpass, with all sites"
@@ -125,21 +122,18 @@ def test_pixels_that_wait_are_bounded_however_many_sites_are_read_together(tmp_p
 
 @pytest.mark.slow
 def test_scenes_from_before_the_start_are_read_once_with_the_same_results_as_read_twice(
-    tmp_path, from_source, monkeypatch
+    tmp_path, night_with, monkeypatch
 ):
     # A picture reads its own window.
     monkeypatch.setattr("monitor.ingest.pictures.picture_candidates", lambda *_, **__: {})
     read, made = {}, {}
     for held in (256 << 20, 0):
         made[held] = installed(tmp_path / str(held), ROW)
-        registry = tmp_path / str(held) / "sites.geojson"
-        features = json.loads(registry.read_text())
-        features["features"][1]["properties"]["start"] = "2019-10-15"  # neighbours that start on other days
-        registry.write_text(json.dumps(features))
+        starting(made[held], "2019-10-15", sites=slice(1, 2))  # neighbours that start on other days
         monkeypatch.setattr("monitor.ingest.steps.MAX_STEP_BYTES", held)
         monkeypatch.setattr("monitor.ingest.control_choice.MAX_BUFFERED_BYTES", held)
-        only = from_source(Painted(DAYS))
-        night(made[held], as_of=NIGHT)
+        only = Painted(DAYS)
+        night_with(made[held], only)
         read[held] = Counter(only.read_scenes)
     once, twice = read.values()
     assert len(once) == len(twice) == len(DAYS)
@@ -151,44 +145,37 @@ def test_scenes_from_before_the_start_are_read_once_with_the_same_results_as_rea
 
 
 @pytest.fixture
-def registered(tmp_path):
-    """Settings of an installation, its ledger with three neighbours, and their source."""
-    settings = installed(tmp_path, ROW)
-    only = Painted(DAYS)
+def registered(settings):
+    """The ledger of the installation with its three neighbours."""
     with open_ledger(settings) as ledger:
         add_sites(ledger, settings.registry.path)
-        yield settings, ledger, Sources([(only, settings.source[0])])
+        yield ledger
 
 
-def tasks_of(settings, ledger, sources):
-    controls = settings.registry.controls
+def tasks_of(settings, ledger):
+    controls, sources = settings.registry.controls, Sources([(Painted(DAYS), settings.source[0])])
     return site_tasks(
         ledger, sources, selected_sites(ledger), root=settings.store.root, named_controls=controls, until=NIGHT
-    )
+    )[0]
 
 
-def test_neighbours_that_are_new_begin_one_landscape_and_are_fetched_together(registered):
-    settings, ledger, sources = registered
-    tasks, _ = tasks_of(settings, ledger, sources)
+def test_neighbours_that_are_new_begin_one_landscape_and_are_fetched_together(settings, registered):
+    tasks = tasks_of(settings, registered)
     assert [[task.site.id for task in cluster] for cluster in _by_landscape(tasks)] == [["s1", "s2", "s3"]]
     assert {task.folder.parent for task in tasks} == {settings.store.root}
 
 
 @pytest.mark.slow
-def test_sites_added_later_form_a_separate_landscape_and_each_is_fetched_alone(tmp_path, from_source):
-    settings = installed(tmp_path, ROW)
-    from_source(Painted(DAYS))
-    night(settings, as_of=NIGHT, only=["s1", "s3"])
-    sources = Sources([(Painted(DAYS), settings.source[0])])
+def test_sites_added_later_form_a_separate_landscape_and_each_is_fetched_alone(settings, night_with):
+    night_with(settings, Painted(DAYS), only=["s1", "s3"])
     with open_ledger(settings) as ledger:
-        tasks, _ = tasks_of(settings, ledger, sources)
+        tasks = tasks_of(settings, ledger)
     assert [[task.site.id for task in cluster] for cluster in _by_landscape(tasks)] == [["s1", "s3"], ["s2"]]
     assert [task.folder.is_dir() for task in tasks] == [True, False, True]
 
 
-def test_a_scene_is_skipped_when_every_site_that_it_touches_has_it(registered):
-    settings, ledger, _ = registered
-    s1, s2, s3 = selected_sites(ledger)
+def test_a_scene_is_skipped_when_every_site_that_it_touches_has_it(settings, registered):
+    s1, s2, s3 = selected_sites(registered)
     (scene,) = Painted(DAYS[:1]).search(s1.geometry, DAYS[0], DAYS[0])
     nowhere = replace(scene, footprint=None)
     has, lacks = (
@@ -203,13 +190,10 @@ def test_a_scene_is_skipped_when_every_site_that_it_touches_has_it(registered):
 
 
 @pytest.mark.slow
-def test_sites_with_equal_stored_offered_and_pending_scenes_share_one_object_of_each(tmp_path, from_source):
-    settings = installed(tmp_path, ROW)
-    from_source(Painted(DAYS[:-1]))
-    night(settings, as_of=NIGHT)
-    sources = Sources([(Painted(DAYS), settings.source[0])])
+def test_sites_with_equal_stored_offered_and_pending_scenes_share_one_object_of_each(settings, night_with):
+    night_with(settings, Painted(DAYS[:-1]))
     with open_ledger(settings) as ledger:
-        tasks, _ = tasks_of(settings, ledger, sources)
+        tasks = tasks_of(settings, ledger)
     assert [[scene.time.date() for scene in task.pending.scenes] for task in tasks] == [DAYS[-1:]] * 3
     for one in (lambda task: task.stored, lambda task: task.offered, lambda task: task.pending):
         assert len({id(one(task)) for task in tasks}) == 1
@@ -227,18 +211,14 @@ class Deadly(Painted):
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["known sites", "new sites"])
-def test_an_error_while_one_site_is_read_fails_that_site_alone(tmp_path, from_source, known):
-    settings = installed(tmp_path, ROW)
+def test_an_error_while_one_site_is_read_fails_that_site_alone(settings, night_with, known):
     if known:
-        from_source(Painted(DAYS[:-2]))
-        night(settings, as_of=NIGHT)
-    from_source(Deadly(DAYS))
-    sites = {site.site: site for site in night(settings, as_of=NIGHT).sites}
+        night_with(settings, Painted(DAYS[:-2]))
+    sites = {site.site: site for site in night_with(settings, Deadly(DAYS)).sites}
     assert {name: site.state for name, site in sites.items()} == {"s1": "done", "s2": "failed", "s3": "done"}
     assert "MemoryError: a bug" in sites["s2"].error
     assert len(records(stored_of(settings, "s1"))) == len(DAYS)
-    from_source(Painted(DAYS))
-    assert {site.state for site in night(settings, as_of=NIGHT).sites} == {"done"}
+    assert {site.state for site in night_with(settings, Painted(DAYS)).sites} == {"done"}
 
 
 def landscapes_of(settings):
@@ -256,32 +236,26 @@ def all_but_s2(site, source):
     return new_site_grid(site, source)
 
 
-def test_a_site_that_cannot_start_is_left_out_and_joins_a_later_landscape(tmp_path, from_source, scratch, monkeypatch):
-    settings = installed(tmp_path / "left out", ROW)
-    from_source(Painted(DAYS))
-
+def test_a_site_that_cannot_start_is_left_out_and_joins_a_later_landscape(settings, night_with, scratch, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("monitor.ingest.site_update.new_site_grid", all_but_s2)
-        states = {site.site: site.state for site in night(settings, as_of=NIGHT).sites}
-    assert states == {"s1": "done", "s2": "failed", "s3": "done"}
+        manifest = night_with(settings, Painted(DAYS))
+    assert states(manifest) == {"s1": "done", "s2": "failed", "s3": "done"}
     (first,) = landscapes_of(settings)
     assert len(LandscapeStore(settings.store.root / first).grounds) == 2
-    assert [site.state for site in night(settings, as_of=NIGHT).sites] == ["done"] * 3
+    assert [site.state for site in night(settings).sites] == ["done"] * 3
     assert len(landscapes_of(settings)) == 2
     assert same(settings, scratch)
 
 
-def test_a_landscape_that_cannot_be_read_fails_its_own_sites_and_no_other_landscape(tmp_path, from_source):
-    settings = installed(tmp_path, ROW)
-    from_source(Painted(DAYS[:-1]))
-    night(settings, as_of=NIGHT, only=["s1", "s2"])
+def test_a_landscape_that_cannot_be_read_fails_its_own_sites_and_no_other_landscape(settings, night_with):
+    night_with(settings, Painted(DAYS[:-1]), only=["s1", "s2"])
     (broken,) = landscapes_of(settings)
-    night(settings, as_of=NIGHT, pages=True)
+    night(settings, pages=True)
     for file in (settings.store.root / broken).rglob("*"):
         if file.is_file():
             file.write_bytes(b"garbage")
-    from_source(Painted(DAYS))
-    manifest = night(settings, as_of=NIGHT, pages=True)
+    manifest = night_with(settings, Painted(DAYS), pages=True)
     assert exit_status(manifest) is Exit.SOME_FAILED
     sites = {site.site: site for site in manifest.sites}
     assert {name: site.state for name, site in sites.items()} == {"s1": "failed", "s2": "failed", "s3": "done"}
@@ -293,13 +267,11 @@ def test_a_landscape_that_cannot_be_read_fails_its_own_sites_and_no_other_landsc
 
 @pytest.mark.parametrize("sound", [pytest.param(True, marks=pytest.mark.slow), False], ids=["sound", "damaged"])
 def test_a_ledger_older_than_its_landscapes_finds_its_sites_in_them_and_a_damaged_one_stops_no_other(
-    tmp_path, from_source, sound
+    tmp_path, settings, night_with, sound
 ):
-    settings = installed(tmp_path, ROW)
-    from_source(Painted(DAYS))
-    night(settings, as_of=NIGHT, only=["s1", "s2"])
+    night_with(settings, Painted(DAYS), only=["s1", "s2"])
     (first,) = landscapes_of(settings)
-    night(settings, as_of=NIGHT)
+    night(settings)
     before, names = records(stored_of(settings, "s3")), landscapes_of(settings)
     for file in tmp_path.rglob("*.db*"):
         file.unlink()
@@ -307,8 +279,8 @@ def test_a_ledger_older_than_its_landscapes_finds_its_sites_in_them_and_a_damage
         t.begin_run("older", "night", "2018-01-01", now="2018-01-01T02:00:00+00:00")
     if not sound:
         (settings.store.root / first / "repo").write_bytes(b"garbage")
-    only = from_source(Painted(DAYS))
-    sites = {site.site: site for site in night(settings, as_of=NIGHT).sites}
+    only = Painted(DAYS)
+    sites = {site.site: site for site in night_with(settings, only).sites}
     assert sites["s3"].state == "done"
     assert records(stored_of(settings, "s3")) == before
     if sound:
@@ -318,32 +290,26 @@ def test_a_ledger_older_than_its_landscapes_finds_its_sites_in_them_and_a_damage
 
 
 def test_on_a_disk_without_room_for_a_new_landscape_its_sites_fail_and_the_others_go_on(
-    tmp_path, from_source, monkeypatch
+    settings, night_with, monkeypatch
 ):
-    settings = installed(tmp_path, ROW)
-    from_source(Painted(DAYS[:-1]))
-    night(settings, as_of=NIGHT, only=["s1"])
-    from_source(Painted(DAYS))
+    night_with(settings, Painted(DAYS[:-1]), only=["s1"])
 
     def full(*_args, **_kwargs):
         raise DiskFull("the disk is full")
 
     with monkeypatch.context() as patch:
         patch.setattr(LandscapeStore, "create", full)
-        sites = {site.site: site for site in night(settings, as_of=NIGHT).sites}
+        sites = {site.site: site for site in night_with(settings, Painted(DAYS)).sites}
     assert {name: site.state for name, site in sites.items()} == {"s1": "done", "s2": "failed", "s3": "failed"}
     assert "the disk is full" in sites["s2"].error
-    assert [site.state for site in night(settings, as_of=NIGHT).sites] == ["done"] * 3
+    assert [site.state for site in night(settings).sites] == ["done"] * 3
 
 
 @pytest.mark.slow
-def test_a_bug_while_rows_are_made_fails_the_sites_of_that_landscape_and_no_other(tmp_path, from_source, monkeypatch):
-    settings = installed(tmp_path, ROW)
-    from_source(Painted(DAYS[:-1]))
-    night(settings, as_of=NIGHT, only=["s1"])
+def test_a_bug_while_rows_are_made_fails_the_sites_of_that_landscape_and_no_other(settings, night_with, monkeypatch):
+    night_with(settings, Painted(DAYS[:-1]), only=["s1"])
     (first,) = landscapes_of(settings)
-    night(settings, as_of=NIGHT)
-    from_source(Painted(DAYS))
+    night(settings)
     append = LandscapeStore.append
 
     def bug(store, *given):
@@ -352,8 +318,8 @@ def test_a_bug_while_rows_are_made_fails_the_sites_of_that_landscape_and_no_othe
         return append(store, *given)
 
     monkeypatch.setattr(LandscapeStore, "append", bug)
-    sites = {site.site: site for site in night(settings, as_of=NIGHT).sites}
-    assert {name: site.state for name, site in sites.items()} == {"s1": "failed", "s2": "done", "s3": "done"}
+    manifest = night_with(settings, Painted(DAYS))
+    assert states(manifest) == {"s1": "failed", "s2": "done", "s3": "done"}
 
 
 def test_a_unit_hidden_in_one_granule_is_taken_from_the_next_or_keeps_the_larger_count():
@@ -375,37 +341,28 @@ class Watched(Painted):
 
 
 @pytest.mark.slow
-def test_ground_is_read_in_bands_from_north_to_south_so_that_few_blocks_are_held(tmp_path, from_source):
+def test_ground_is_read_in_bands_from_north_to_south_so_that_few_blocks_are_held(tmp_path, night_with):
     settings = installed(tmp_path, [(12_000, y, 12_120, y + 120) for y in (4_000, 21_000, 9_000)])
-    only = from_source(Watched(DAYS, ring=(50.0, 10_000.0)))
-    night(settings, as_of=NIGHT)
+    only = Watched(DAYS, ring=(50.0, 10_000.0))
+    night_with(settings, only)
     tops = [grid.affine.f for grid in only.grids]
     assert len(tops) > 3
     assert all(below < above + 5120 for above, below in pairwise(tops))
 
 
-def starting(settings, day):
-    """Let every registered site have begun on another day."""
-    registry = json.loads(settings.registry.path.read_text())
-    for feature in registry["features"]:
-        feature["properties"]["start"] = day
-    settings.registry.path.write_text(json.dumps(registry))
-
-
-def test_a_lost_landscape_whose_site_waited_for_control_ground_is_begun_again(tmp_path, from_source):
+def test_a_lost_landscape_whose_site_waited_for_control_ground_is_begun_again(tmp_path, night_with):
     settings = installed(tmp_path, ROW[:1])
     starting(settings, "2014-01-01")
-    from_source(Painted(DAYS))
-    (site,) = night(settings, as_of=DAYS[3]).sites
+    (site,) = night_with(settings, Painted(DAYS), as_of=DAYS[3]).sites
     assert site.state == "done"
     shutil.rmtree(settings.store.root / landscapes_of(settings)[0])
     assert plan(settings, as_of=NIGHT)["sites"][0]["scenes"]
-    (site,) = night(settings, as_of=NIGHT).sites
+    (site,) = night(settings).sites
     assert (site.state, len(records(stored_of(settings, "s1")))) == ("done", len(DAYS))
 
 
 @pytest.mark.parametrize("error", [KeyError("id"), BadData("an item is no item")], ids=["a bug", "bad data"])
-def test_an_error_in_one_search_fails_its_sites_and_the_night_goes_on(tmp_path, from_source, error):
+def test_an_error_in_one_search_fails_its_sites_and_the_night_goes_on(tmp_path, night_with, error):
     class Astray(Painted):
         def search(self, area, *given):
             if area.centroid.x > SPLIT:
@@ -413,8 +370,7 @@ def test_an_error_in_one_search_fails_its_sites_and_the_night_goes_on(tmp_path, 
             return super().search(area, *given)
 
     settings = installed(tmp_path, [ROW[0], (170_000, 12_000, 170_120, 12_120)])
-    from_source(Astray(DAYS, tiles={"48SUF": (0, 0, 200e3, 30e3)}))
-    sites = {site.site: site for site in night(settings, as_of=NIGHT).sites}
+    sites = {site.site: site for site in night_with(settings, Astray(DAYS, tiles={"48SUF": (0, 0, 200e3, 30e3)})).sites}
     assert {name: site.state for name, site in sites.items()} == {"s1": "done", "s2": "failed"}
     assert "site 's2': its scenes could not be searched for" in sites["s2"].error
 
@@ -422,42 +378,37 @@ def test_an_error_in_one_search_fails_its_sites_and_the_night_goes_on(tmp_path, 
 SPLIT = ground(100_000, 12_000, 100_120, 12_120).centroid.x
 
 
-def test_a_lock_that_cannot_be_opened_defers_its_landscape_and_no_other(tmp_path, from_source):
-    settings = installed(tmp_path, ROW)
-    from_source(Painted(DAYS[:-1]))
-    night(settings, as_of=NIGHT, only=["s1"])
+def test_a_lock_that_cannot_be_opened_defers_its_landscape_and_no_other(settings, night_with):
+    night_with(settings, Painted(DAYS[:-1]), only=["s1"])
     (first,) = landscapes_of(settings)
-    night(settings, as_of=NIGHT)
-    from_source(Painted(DAYS))
+    night(settings)
     lock = settings.store.root / LANDSCAPE_LOCKS / first
     lock.unlink()
     lock.mkdir()
-    sites = {site.site: site for site in night(settings, as_of=NIGHT).sites}
+    sites = {site.site: site for site in night_with(settings, Painted(DAYS)).sites}
     assert {name: site.state for name, site in sites.items()} == {"s1": "deferred", "s2": "done", "s3": "done"}
     assert f"{lock} cannot be opened" in sites["s1"].error
 
 
-def test_a_picture_that_cannot_be_made_stops_nothing(tmp_path, from_source, monkeypatch):
+def test_a_picture_that_cannot_be_made_stops_nothing(tmp_path, night_with, monkeypatch):
     def bug(*_):
         raise KeyError("no colour")
 
     settings = installed(tmp_path, ROW[:1])
-    from_source(Painted(DAYS))
     monkeypatch.setattr("monitor.ingest.pictures.natural_colour", bug)
-    (site,) = night(settings, as_of=NIGHT, pages=True).sites
+    (site,) = night_with(settings, Painted(DAYS), pages=True).sites
     assert (site.state, len(site.scenes_new)) == ("done", len(DAYS))
     assert stored_of(settings, "s1").pictures() == {}
 
 
-def test_a_folder_of_a_site_that_cannot_be_used_stops_no_page_of_another(tmp_path, from_source):
+def test_a_folder_of_a_site_that_cannot_be_used_stops_no_page_of_another(tmp_path, night_with):
     settings = installed(tmp_path, ROW[:2])
-    from_source(Painted(DAYS))
-    night(settings, as_of=NIGHT, pages=True)
+    night_with(settings, Painted(DAYS), pages=True)
     pages = settings.outputs.root / "sites"
     for name in ("s1", "s2"):
         shutil.rmtree(pages / name)
     (pages / "s1").write_text("no folder")
-    manifest = night(settings, as_of=NIGHT, pages=True)
+    manifest = night(settings, pages=True)
     assert list(manifest.pages_failed) == ["s1"]
     assert (pages / "s2" / "index.html").is_file()
     assert (settings.outputs.root / "status.json").is_file()

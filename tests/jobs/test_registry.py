@@ -14,8 +14,7 @@ from jobs.runtime.installation import open_ledger
 from jobs.runtime.records import to_json
 from tests import builders
 from tests.builders import regrowth, use_sources
-from tests.jobs.painted import Painted, ground
-from tests.jobs.test_several_sources import DAYS, installed
+from tests.jobs.painted import DAYS, Painted, ground, installed
 from tests.loopback.earthengine import EarthEngineServer
 from tests.loopback.stac import StacServer, sentinel_item
 

@@ -18,7 +18,7 @@ from monitor.cube.store import LandscapeStore
 from monitor.errors import BadData
 from monitor.ledger.transaction import Transaction
 from tests.builders import use_sources
-from tests.jobs.painted import Painted, planted_sites
+from tests.jobs.painted import Painted, planted_sites, states
 from tests.jobs.test_growing_programme import series
 
 DAYS = [date(2018, 5, 15) + timedelta(days=d) for d in range(0, 500, 22)]
@@ -50,10 +50,6 @@ def damaged(tmp_path, source):
             content[500] ^= 8
             chunk.write_bytes(content)
     return settings, folder.name, before
-
-
-def states(manifest):
-    return {one.site: one.state for one in manifest.sites}
 
 
 def test_a_damaged_landscape_is_replaced_by_one_command_and_its_verdicts_go_on(damaged, source):

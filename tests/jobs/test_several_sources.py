@@ -16,7 +16,6 @@ import pytest
 from shapely.geometry import Polygon
 from structlog.testing import capture_logs
 
-from jobs.night import pipeline
 from jobs.night.pipeline import exit_status
 from jobs.register.alerting import address_book, record_event
 from jobs.register.promises import replan
@@ -31,7 +30,6 @@ from monitor.alerts.recipients import FILES, Recipient
 from monitor.errors import SceneRejected
 from monitor.imagery.auxiliary.terrain import Terrain
 from monitor.series.build import landscape_series
-from monitor.series.observations import observations_csv
 from monitor.sites.registry import read_sites
 from monitor.sites.site import Site, ground_key
 from monitor.verdict.assess import DEFAULT, JudgedSites, judge_sites
@@ -39,36 +37,27 @@ from monitor.verdict.assessment import AlertLevel, Assessment, Status
 from monitor.verdict.explain import TOO_SMALL, explain
 from monitor.verdict.reasons import Reason, sentence
 from monitor.verdict.site_conditions import NO_VERDICT
-from tests import builders
-from tests.builders import feature, regrowth, use_sources
-from tests.jobs.painted import Painted, ground
-from tests.landscape import records, series_of, stored_of
-
-FIRST, NIGHT = date(2018, 5, 15), date(2020, 9, 30)
-DAYS = [FIRST + timedelta(days=d) for d in range(0, 880, 22)]
-FEW = DAYS[::4]
-"""Enough where the verdict does not matter."""
-SITE = (12_000, 12_000, 12_120, 12_120)
-
-
-def installed(root, sites=(SITE,)):
-    features = [
-        feature(f"s{n}", ground(*outline), start="2019-06-01", intervention="assisted_regeneration")
-        for n, outline in enumerate(sites, start=1)
-    ]
-    return builders.installed(root, features, 'kind = "sample"\nsince = "2018-01-01"')
+from tests.builders import regrowth, use_sources
+from tests.jobs.painted import (
+    DAYS,
+    FEW,
+    FIRST,
+    NIGHT,
+    SITE,
+    Painted,
+    assessments,
+    ground,
+    installed,
+    night,
+    observations,
+    status,
+)
+from tests.landscape import records, stored_of
 
 
 @pytest.fixture
-def sources(monkeypatch):
-    """Let a night take its scenes from given sources."""
-
-    return partial(use_sources, monkeypatch)
-
-
-def night(settings, *, pages=False, **more):
-    """A night; without pages unless a test reads them."""
-    return pipeline.night(settings, pages=pages, **more)
+def settings(tmp_path):
+    return installed(tmp_path)
 
 
 @pytest.fixture
@@ -89,42 +78,25 @@ def begun(made_once):
     return use
 
 
-def observations(settings, site="s1"):
-    """Content of ``observations.csv`` of a site."""
-    return observations_csv(site, series_of(settings, site)["line"].tolist())
-
-
-def store(settings, site="s1"):
-    return stored_of(settings, site)
-
-
-def assessments(settings, site="s1"):
-    with open_ledger(settings) as ledger, ledger.reading() as t:
-        return t.assessments_of(site)
-
-
 @pytest.mark.slow
-def test_two_granules_of_one_overpass_are_one_row_and_fill_each_other(tmp_path, sources):
+def test_two_granules_of_one_overpass_are_one_row_and_fill_each_other(tmp_path, night_with):
     whole, halves = installed(tmp_path / "whole"), installed(tmp_path / "halves")
-    sources(Painted(DAYS))
-    night(whole, as_of=NIGHT)
-    sources(Painted(DAYS, tiles={"48SUF": (0, 0, 12_060, 30e3), "48SVF": (12_060, 0, 30e3, 30e3)}))
-    manifest = night(halves, as_of=NIGHT)
+    night_with(whole, Painted(DAYS))
+    given = Painted(DAYS, tiles={"48SUF": (0, 0, 12_060, 30e3), "48SVF": (12_060, 0, 30e3, 30e3)})
+    manifest = night_with(halves, given)
     assert len(manifest.sites[0].scenes_new) == len(DAYS)
     ours, theirs = (observations(one).decode().splitlines() for one in (halves, whole))
     assert [row.split(",")[6:9] for row in ours] == [row.split(",")[6:9] for row in theirs]  # pixels, ndvi, cover
     # Each unit is in the granule that it lies in; those on the line between the granules may be lost.
-    ours, theirs = (np.array([one.n_units for one in records(store(made))]) for made in (halves, whole))
+    ours, theirs = (np.array([one.n_units for one in records(stored_of(made, "s1"))]) for made in (halves, whole))
     assert (ours >= 0.8 * theirs).all()
-    assert night(halves, as_of=NIGHT).sites[0].scenes_new == []
+    assert night(halves).sites[0].scenes_new == []
 
 
 @pytest.mark.slow
-def test_a_unit_shown_in_too_small_a_part_has_no_means(tmp_path, sources):
-    settings = installed(tmp_path)
-    sources(Painted(DAYS[:-1:2]), Painted(DAYS[-1:], name="part", tiles={"48SVF": (0, 0, 12_165, 30e3)}))
-    night(settings, as_of=NIGHT)
-    means = store(settings).unit_means()
+def test_a_unit_shown_in_too_small_a_part_has_no_means(settings, night_with):
+    night_with(settings, Painted(DAYS[:-1:2]), Painted(DAYS[-1:], name="part", tiles={"48SVF": (0, 0, 12_165, 30e3)}))
+    means = stored_of(settings, "s1").unit_means()
     seen, full = means.sel(measure="n_pixels").values, means.sel(measure="n_pixels").values.max()
     has_cover = np.isfinite(means.sel(measure="cover").values)
     assert ((seen[-1] > 0) & (seen[-1] < 0.6 * full)).any()
@@ -132,24 +104,22 @@ def test_a_unit_shown_in_too_small_a_part_has_no_means(tmp_path, sources):
 
 
 @pytest.mark.slow
-def test_a_scene_that_does_not_reach_a_site_has_no_row(tmp_path, sources):
+def test_a_scene_that_does_not_reach_a_site_has_no_row(tmp_path, night_with):
     settings = installed(tmp_path, [SITE, (20_000, 12_000, 20_120, 12_120)])
-    sources(Painted(DAYS[::2], name="both"), Painted(DAYS[1::2], name="west", tiles={"48SVF": (0, 0, 15_000, 30e3)}))
-    new = [len(site.scenes_new) for site in night(settings, as_of=NIGHT).sites]
+    given = Painted(DAYS[::2], name="both"), Painted(DAYS[1::2], name="west", tiles={"48SVF": (0, 0, 15_000, 30e3)})
+    new = [len(site.scenes_new) for site in night_with(settings, *given).sites]
     assert new == [len(DAYS), len(DAYS[::2])]
 
 
 WHOLE = (0, 0, 30e3, 30e3)
 
 
-def test_where_the_preferred_granule_is_torn_the_other_is_read_by_its_own_offset(tmp_path, sources):
+def test_where_the_preferred_granule_is_torn_the_other_is_read_by_its_own_offset(tmp_path, night_with):
     alone, beside = installed(tmp_path / "alone"), installed(tmp_path / "beside")
     second = partial(Painted, DAYS[::2], name="second", tiles={"48SVF": WHOLE}, baseline="05.00", offset=-0.1)
-    sources(second())
-    night(alone, as_of=NIGHT)
+    night_with(alone, second())
     torn = frozenset(f"painted-48SUF-{day}-02.09" for day in DAYS[::2])
-    sources(Painted(DAYS[::2], tiles={"48SUF": WHOLE}, broken=torn), second())
-    night(beside, as_of=NIGHT)
+    night_with(beside, Painted(DAYS[::2], tiles={"48SUF": WHOLE}, broken=torn), second())
     ours, theirs = ([(row["date"], row["ndvi"], row["cover"]) for row in rows(one)] for one in (beside, alone))
     assert ours == theirs
 
@@ -164,10 +134,9 @@ class Boundless(Painted):
         return super()._frame(replace(scene, footprint=ground(*WHOLE)), grid)
 
 
-def test_a_scene_without_a_footprint_is_read_for_every_site(tmp_path, sources, begun):
+def test_a_scene_without_a_footprint_is_read_for_every_site(tmp_path, night_with, begun):
     known, fresh = begun(tmp_path / "known", Painted(FEW)), installed(tmp_path / "fresh")
-    sources(Boundless(FEW))
-    night(fresh, as_of=NIGHT)
+    night_with(fresh, Boundless(FEW))
     assert observations(fresh) == observations(known)
 
 
@@ -179,50 +148,42 @@ class Misshapen(Painted):
             yield [replace(one, pixels=one.pixels[:, :, :-1], quality=one.quality[:, :-1]) for one in frames]
 
 
-def test_pixels_on_another_grid_than_requested_are_never_stored(tmp_path, sources):
-    settings = installed(tmp_path)
-    sources(Painted(DAYS[:-10]), Misshapen(DAYS[-10:], name="other"))
-    (site,) = night(settings, as_of=NIGHT).sites
+def test_pixels_on_another_grid_than_requested_are_never_stored(settings, night_with):
+    (site,) = night_with(settings, Painted(DAYS[:-10]), Misshapen(DAYS[-10:], name="other")).sites
     assert {one.reason for one in site.scenes_rejected} == {"BROKEN"}
     assert len(site.scenes_rejected) == 10
-    assert not store(settings).cube()["red"][-10:].notnull().any()
+    assert not stored_of(settings, "s1").cube()["red"][-10:].notnull().any()
 
 
 def test_control_ground_is_chosen_from_scenes_before_the_start_alone(tmp_path, begun):
     before = begun(tmp_path / "before", Painted(DAYS), as_of=date(2019, 5, 31))
     after = begun(tmp_path / "after", Painted(DAYS))
-    assert store(before).controls == store(after).controls
-    assert store(after).controls["units"]
+    assert stored_of(before, "s1").controls == stored_of(after, "s1").controls
+    assert stored_of(after, "s1").controls["units"]
 
 
-def test_a_scene_that_shows_too_little_of_the_site_does_not_affect_the_control_ground(tmp_path, sources, begun):
+def test_a_scene_that_shows_too_little_of_the_site_does_not_affect_the_control_ground(tmp_path, night_with, begun):
     without, beside = begun(tmp_path / "without", Painted(DAYS[::2])), installed(tmp_path / "beside")
-    sources(Painted(DAYS[::2]), Painted(DAYS[1::2], name="part", tiles={"48SVF": (12_070, 0, 30e3, 30e3)}))
-    night(beside, as_of=NIGHT)
-    assert len(records(store(beside))) == 2 * len(records(store(without)))
-    assert store(beside).controls["units"] == store(without).controls["units"]
+    night_with(beside, Painted(DAYS[::2]), Painted(DAYS[1::2], name="part", tiles={"48SVF": (12_070, 0, 30e3, 30e3)}))
+    assert len(records(stored_of(beside, "s1"))) == 2 * len(records(stored_of(without, "s1")))
+    assert stored_of(beside, "s1").controls["units"] == stored_of(without, "s1").controls["units"]
 
 
-def test_a_scene_that_shows_three_quarters_of_a_site_counts_with_that_share(tmp_path, sources):
-    settings = installed(tmp_path)
+def test_a_scene_that_shows_three_quarters_of_a_site_counts_with_that_share(settings, night_with):
     gap = {"48SUF": (0, 0, 12_030, 30e3), "48SVF": (12_060, 0, 30e3, 30e3)}  # a strip that neither granule shows
-    sources(Painted(DAYS[::2]), Painted(DAYS[1:2], name="part", tiles=gap))
-    night(settings, as_of=NIGHT)
+    night_with(settings, Painted(DAYS[::2]), Painted(DAYS[1:2], name="part", tiles=gap))
     counted = {(row["source"], row["n_pixels"], float(row["clear_fraction"]), row["reason"]) for row in rows(settings)}
     assert counted == {("painted", "144", 1.0, ""), ("part", "108", 0.75, "")}
 
 
-def test_a_scene_that_hides_the_control_ground_is_set_aside_for_that_reason(tmp_path, sources):
-    settings = installed(tmp_path)
+def test_a_scene_that_hides_the_control_ground_is_set_aside_for_that_reason(settings, night_with):
     near = Painted(DAYS[1:2], name="near", tiles={"48SVF": (11_900, 11_900, 12_220, 12_220)})
-    sources(Painted(DAYS[::2]), near)
-    night(settings, as_of=NIGHT)
+    night_with(settings, Painted(DAYS[::2]), near)
     assert {row["reason"] for row in rows(settings) if row["source"] == "near"} == {"CONTROL_HIDDEN"}
     assert {row["reason"] for row in rows(settings) if row["source"] != "near"} == {""}
 
 
-def test_ground_is_new_with_its_outline_start_or_biome_and_with_nothing_else(tmp_path):
-    settings = installed(tmp_path)
+def test_ground_is_new_with_its_outline_start_or_biome_and_with_nothing_else(settings):
     with open_ledger(settings) as ledger:
         add_sites(ledger, settings.registry.path)
         with ledger.transaction() as t:
@@ -234,17 +195,16 @@ def test_ground_is_new_with_its_outline_start_or_biome_and_with_nothing_else(tmp
         assert ground_key(replace(site, **change)) == ground_key(site)
 
 
-def test_a_ledger_older_than_its_stores_learns_from_them_and_nothing_is_read_again(tmp_path, sources, begun):
+def test_a_ledger_older_than_its_stores_learns_from_them_and_nothing_is_read_again(tmp_path, night_with, begun):
     settings = begun(tmp_path, Painted(DAYS), as_of=DAYS[-4])
     only = Painted(DAYS)
-    sources(only)
     ledger = tmp_path / "regrowth.db"
     older = ledger.read_bytes()
-    night(settings, as_of=NIGHT)
-    assessment, read, snapshot = status(settings), len(only.read_scenes), store(settings).snapshot
+    night_with(settings, only)
+    assessment, read, snapshot = status(settings), len(only.read_scenes), stored_of(settings, "s1").snapshot
     ledger.write_bytes(older)
-    assert night(settings, as_of=NIGHT).sites[0].scenes_new == []
-    assert (len(only.read_scenes), store(settings).snapshot) == (read, snapshot)
+    assert night(settings).sites[0].scenes_new == []
+    assert (len(only.read_scenes), stored_of(settings, "s1").snapshot) == (read, snapshot)
     assert status(settings) == assessment
     assert len(rows(settings)) == len(DAYS)
 
@@ -258,13 +218,12 @@ def test_a_ledger_older_than_its_stores_learns_from_them_and_nothing_is_read_aga
     ids=["fewer than ten units", "nine pixels"],
 )
 def test_a_site_that_can_never_be_judged_has_that_reason_though_some_scenes_are_torn_or_cloudy(
-    tmp_path, sources, site, ring, reason, status_reason, blind
+    tmp_path, night_with, site, ring, reason, status_reason, blind
 ):
     settings = installed(tmp_path, [site])
     torn = frozenset({f"painted-48SUF-{DAYS[7]}-02.09"})
-    sources(Painted(DAYS, ring=ring, broken=torn, cloudy=frozenset(DAYS[20:23])))
-    night(settings, as_of=NIGHT)
-    assert (len(store(settings).units) < 10) == (blind == "ground")
+    night_with(settings, Painted(DAYS, ring=ring, broken=torn, cloudy=frozenset(DAYS[20:23])))
+    assert (len(stored_of(settings, "s1").units) < 10) == (blind == "ground")
     assert {"BROKEN", reason} <= {row["reason"] for row in rows(settings)} <= {"BROKEN", "CLOUD", reason}
     assert (status(settings)["status"], status(settings)["alert"]) == ("insufficient_data", "none")
     assert status_reason in status(settings)["reasons"]
@@ -292,22 +251,23 @@ class Tardy(Painted):
         return replace(found, acquisition=found.acquisition.replace("T035141", "T035155"))
 
 
-def test_an_acquisition_that_another_catalogue_dates_some_seconds_later_is_not_fetched_again(tmp_path, sources, begun):
+def test_an_acquisition_that_another_catalogue_dates_some_seconds_later_is_not_fetched_again(
+    tmp_path, night_with, begun
+):
     settings = begun(tmp_path, Painted(FEW))
     other = Tardy(FEW, name="other")
-    sources(other)
-    assert night(settings, as_of=NIGHT).sites[0].scenes_new == []
+    assert night_with(settings, other).sites[0].scenes_new == []
     assert other.read_scenes == []
 
 
-def test_a_newer_baseline_with_another_offset_replaces_the_older_with_the_same_values(tmp_path, sources, begun):
+def test_a_newer_baseline_with_another_offset_replaces_the_older_with_the_same_values(tmp_path, night_with, begun):
     settings, scratch = begun(tmp_path / "replaced", Painted(DAYS)), installed(tmp_path / "scratch")
     new = dict(baseline="05.00", offset=-0.1)
     earlier = assessments(settings)
-    sources(Painted(DAYS[:20], name="old"), Painted(DAYS[:20], name="new", **new), Painted(DAYS, name="rest"))
-    assert len(night(settings, as_of=NIGHT).sites[0].scenes_new) == 20
-    assert night(settings, as_of=NIGHT).sites[0].scenes_new == []
-    night(scratch, as_of=NIGHT)
+    given = Painted(DAYS[:20], name="old"), Painted(DAYS[:20], name="new", **new), Painted(DAYS, name="rest")
+    assert len(night_with(settings, *given).sites[0].scenes_new) == 20
+    assert night(settings).sites[0].scenes_new == []
+    night(scratch)
     rows = [[row.split(",") for row in observations(one).decode().splitlines()[1:]] for one in (settings, scratch)]
     assert len(rows[0]) == len(DAYS)
     assert [row[4] for row in rows[0]] == ["05.00"] * 20 + ["02.09"] * (len(DAYS) - 20)
@@ -315,97 +275,86 @@ def test_a_newer_baseline_with_another_offset_replaces_the_older_with_the_same_v
     # The verdict on the older scenes stays as it was, and so do their pixels.
     assert assessments(settings)[0] == earlier[0]
     assert len(assessments(settings)) == 2
-    assert {r.baseline for r in records(store(settings), earlier[0].snapshot)} == {"02.09"}
-    assert {r.baseline for r in records(store(settings))} == {"02.09", "05.00"}
+    assert {r.baseline for r in records(stored_of(settings, "s1"), earlier[0].snapshot)} == {"02.09"}
+    assert {r.baseline for r in records(stored_of(settings, "s1"))} == {"02.09", "05.00"}
 
 
-def test_the_same_acquisition_from_two_catalogues_is_counted_once(tmp_path, sources):
-    settings = installed(tmp_path)
+def test_the_same_acquisition_from_two_catalogues_is_counted_once(settings, night_with):
     first, second = Painted(FEW, name="first"), Painted(FEW, name="second")
-    sources(first, second)
-    new = night(settings, as_of=NIGHT).sites[0].scenes_new
+    new = night_with(settings, first, second).sites[0].scenes_new
     assert len(new) == len(FEW)
     assert all(scene.startswith("first-") for scene in new)
     assert second.read_scenes == []
 
 
-def test_when_the_preferred_source_is_down_the_next_one_gives_the_new_scenes(tmp_path, sources):
-    settings = installed(tmp_path)
+def test_when_the_preferred_source_is_down_the_next_one_gives_the_new_scenes(settings, night_with):
     first, second = Painted(FEW, name="first"), Painted(FEW, name="second")
-    sources(first, second)
-    night(settings, as_of=FEW[-2])
+    night_with(settings, first, second, as_of=FEW[-2])
     first.down = True
-    (site,) = night(settings, as_of=NIGHT).sites
+    (site,) = night(settings).sites
     assert site.state == "done"
     assert site.scenes_new == [f"second-48SUF-{FEW[-1]}-02.09"]
     first.down = False
-    assert night(settings, as_of=NIGHT).sites[0].scenes_new == []
+    assert night(settings).sites[0].scenes_new == []
 
 
-def test_a_new_site_waits_until_its_whole_history_is_offered(tmp_path, sources):
-    settings = installed(tmp_path)
+def test_a_new_site_waits_until_its_whole_history_is_offered(settings, night_with):
     first, second = Painted(FEW[:5], name="first", down=True), Painted(FEW[5:], name="second")
-    sources(second, first)
-    manifest = night(settings, as_of=NIGHT)
+    manifest = night_with(settings, second, first)
     assert manifest.sites[0].state == "deferred"
     assert exit_status(manifest) is Exit.TRY_LATER
     first.down = False
-    assert len(night(settings, as_of=NIGHT).sites[0].scenes_new) == len(FEW)
+    assert len(night(settings).sites[0].scenes_new) == len(FEW)
 
 
-def test_a_provider_that_is_down_defers_its_sites_and_the_next_night_catches_up(tmp_path, sources):
+def test_a_provider_that_is_down_defers_its_sites_and_the_next_night_catches_up(tmp_path, night_with):
     settings = installed(tmp_path, [SITE, (20_000, 12_000, 20_120, 12_120)])
     only = Painted(FEW)
     published = (settings.outputs.root / "sites/s1/observations.csv").read_bytes
-    sources(only)
-    night(settings, as_of=FEW[-4], pages=True)
+    night_with(settings, only, as_of=FEW[-4], pages=True)
     before = published()
     assert before == observations(settings)
     only.down = True
-    manifest = night(settings, as_of=NIGHT, pages=True)
+    manifest = night(settings, pages=True)
     assert [site.state for site in manifest.sites] == ["deferred", "deferred"]
     assert "does not answer" in manifest.sites[0].error
     assert exit_status(manifest) is Exit.TRY_LATER
     assert published() == before
     only.down = False
-    assert [len(site.scenes_new) for site in night(settings, as_of=NIGHT).sites] == [3, 3]
+    assert [len(site.scenes_new) for site in night(settings).sites] == [3, 3]
 
 
-def test_sites_of_one_tile_are_searched_together_and_an_unchanged_night_reads_no_pixels(tmp_path, sources):
+def test_sites_of_one_tile_are_searched_together_and_an_unchanged_night_reads_no_pixels(tmp_path, night_with):
     # On both sides of a line of hundreds of kilometres, which a tile of Sentinel-2 reaches across.
     settings = installed(tmp_path, [(x, 12_000, x + 120, 12_120) for x in (-9_000, 10_000, 14_000, 20_000)])
     only = Painted(FEW, tiles={"48SUF": (-15e3, 0, 30e3, 30e3)})
-    sources(only)
-    night(settings, as_of=NIGHT)
+    night_with(settings, only)
     assert only.searches == 1
     reads = len(only.read_scenes)
     assert len(set(only.read_scenes)) == len(FEW)
-    night(settings, as_of=NIGHT)
+    night(settings)
     assert (only.searches, len(only.read_scenes)) == (2, reads)
 
 
-def test_sites_read_together_have_the_same_results_as_sites_read_alone(tmp_path, sources, begun):
+def test_sites_read_together_have_the_same_results_as_sites_read_alone(tmp_path, night_with, begun):
     outlines = [(x, 12_000, x + 120, 12_120) for x in (8_000, 8_700)]
     together, alone = begun(tmp_path / "together", Painted(DAYS), outlines), installed(tmp_path / "alone", outlines)
-    sources(Painted(DAYS))
     for site in ("s1", "s2"):
-        night(alone, as_of=NIGHT, only=[site])
+        night_with(alone, Painted(DAYS), only=[site])
     for site in ("s1", "s2"):
         assert observations(together, site) == observations(alone, site)
         assert status(together, site) == status(alone, site)
 
 
 @pytest.mark.parametrize("baseline", ["02.09", ""], ids=["baseline stated", "no baseline"])
-def test_a_scene_that_cannot_be_read_yet_is_tried_again_for_a_month(tmp_path, sources, baseline):
-    settings = installed(tmp_path)
+def test_a_scene_that_cannot_be_read_yet_is_tried_again_for_a_month(settings, night_with, baseline):
     old, new = (f"painted-48SUF-{day}-{baseline}" for day in (DAYS[7], DAYS[-2]))
     rejected, snapshots, results = [], [], []
     for torn in ({old, new}, {old, new}, {old}):
         last = Painted(DAYS, broken=frozenset(torn), baseline=baseline)
-        sources(last)
-        (site,) = night(settings, as_of=NIGHT).sites
+        (site,) = night_with(settings, last).sites
         rejected.append({one.scene for one in site.scenes_rejected})
-        snapshots.append(store(settings).snapshot)
+        snapshots.append(stored_of(settings, "s1").snapshot)
         results.append((observations(settings), len(assessments(settings))))
     assert rejected == [{old, new}, set(), set()], "the second time nothing new was found"
     assert snapshots[0] == snapshots[1] != snapshots[2]
@@ -414,92 +363,73 @@ def test_a_scene_that_cannot_be_read_yet_is_tried_again_for_a_month(tmp_path, so
     assert (site.scenes_new, site.scenes_unread) == ([new], 1)
     days = [*DAYS, *(DAYS[-1] + timedelta(days=days) for days in (30, 31))]
     for until, given_up in ((days[-2], False), (days[-1], True)):
-        sources(Painted(days, broken=frozenset({old}), baseline=baseline))
-        (site,) = night(settings, as_of=until).sites
+        (site,) = night_with(settings, Painted(days, broken=frozenset({old}), baseline=baseline), as_of=until).sites
         assert site.scenes_unread == 1 - given_up
     assert site.scenes_rejected == [Rejected(old, "BROKEN")]
     last = Painted(days, baseline=baseline)
-    sources(last)
-    night(settings, as_of=days[-1])
+    night_with(settings, last, as_of=days[-1])
     assert last.read_scenes == []
 
 
-def test_a_reprocessed_scene_that_cannot_be_read_leaves_the_stored_one_in_place(tmp_path, sources):
-    settings = installed(tmp_path)
-    sources(Painted(DAYS))
-    night(settings, as_of=NIGHT)
+def test_a_reprocessed_scene_that_cannot_be_read_leaves_the_stored_one_in_place(settings, night_with):
+    night_with(settings, Painted(DAYS))
     before = observations(settings)
     new = Painted(DAYS, baseline="05.00")
     new.broken = frozenset(f"painted-48SUF-{day}-05.00" for day in DAYS)
-    sources(new)
-    (site,) = night(settings, as_of=NIGHT).sites
+    (site,) = night_with(settings, new).sites
     assert (site.state, site.scenes_new, site.scenes_unread) == ("done", [], len(DAYS))
     assert observations(settings) == before
     new.broken = frozenset()
-    assert len(night(settings, as_of=NIGHT).sites[0].scenes_new) == len(DAYS)
+    assert len(night(settings).sites[0].scenes_new) == len(DAYS)
 
 
 @pytest.mark.slow
-def test_a_granule_that_cannot_be_read_yet_fills_its_overpass_as_soon_as_it_can(tmp_path, sources):
+def test_a_granule_that_cannot_be_read_yet_fills_its_overpass_as_soon_as_it_can(tmp_path, night_with):
     settings, undisturbed = installed(tmp_path / "a"), installed(tmp_path / "b")
     halves = {"48SUF": (0, 0, 12_060, 30e3), "48SVF": (12_060, 0, 30e3, 30e3)}
-    sources(Painted(DAYS, tiles=halves, broken=frozenset({f"painted-48SVF-{DAYS[-1]}-02.09"})))
-    (site,) = night(settings, as_of=NIGHT).sites
+    given = Painted(DAYS, tiles=halves, broken=frozenset({f"painted-48SVF-{DAYS[-1]}-02.09"}))
+    (site,) = night_with(settings, given).sites
     assert site.scenes_rejected != []  # half of the site was not seen
-    sources(Painted(DAYS, tiles=halves))
-    (site,) = night(settings, as_of=NIGHT).sites
+    (site,) = night_with(settings, Painted(DAYS, tiles=halves)).sites
     assert (len(site.scenes_new), site.scenes_rejected) == (1, [])
-    night(undisturbed, as_of=NIGHT)
+    night(undisturbed)
     assert observations(settings) == observations(undisturbed)
 
 
-def test_control_ground_is_not_chosen_on_a_night_on_which_most_files_cannot_be_read(tmp_path, sources, begun):
+def test_control_ground_is_not_chosen_on_a_night_on_which_most_files_cannot_be_read(tmp_path, night_with, begun):
     settings, undisturbed = installed(tmp_path / "a"), begun(tmp_path / "b", Painted(DAYS))
     before = [day for day in DAYS if day < date(2019, 6, 1)]
     torn = frozenset(f"painted-48SUF-{day}-02.09" for day in before[: len(before) // 2 + 1])
-    sources(Painted(DAYS, broken=torn))
-    manifest = night(settings, as_of=NIGHT)
+    manifest = night_with(settings, Painted(DAYS, broken=torn))
     (site,) = manifest.sites
     assert (site.state, exit_status(manifest)) == ("deferred", Exit.TRY_LATER)
     assert f"of {len(before)} scenes from before its start {len(torn)} cannot be read; the first: " in site.error
-    sources(Painted(DAYS))
-    assert night(settings, as_of=NIGHT).sites[0].state == "done"
+    assert night_with(settings, Painted(DAYS)).sites[0].state == "done"
     assert observations(settings) == observations(undisturbed)
-    assert store(settings).controls == store(undisturbed).controls
+    assert stored_of(settings, "s1").controls == stored_of(undisturbed, "s1").controls
 
 
-def test_a_torn_scene_is_recorded_with_its_reason_and_the_others_are_taken(tmp_path, sources):
-    settings = installed(tmp_path)
+def test_a_torn_scene_is_recorded_with_its_reason_and_the_others_are_taken(settings, night_with):
     torn = f"painted-48SUF-{DAYS[7]}-02.09"
-    sources(Painted(DAYS, broken=frozenset({torn})))
-    (site,) = night(settings, as_of=NIGHT).sites
+    (site,) = night_with(settings, Painted(DAYS, broken=frozenset({torn}))).sites
     assert site.scenes_rejected == [Rejected(torn, "BROKEN")]
     rows = [row.split(",") for row in observations(settings).decode().splitlines()[1:]]
     assert [row[11].lower() for row in rows].count("true") == len(DAYS) - 1
     assert [*rows[7][7:11], rows[7][11].lower(), rows[7][12]] == ["", "", "", "", "false", "BROKEN"]
 
 
-def test_no_scenes_after_the_end_of_a_source_are_requested(tmp_path, sources):
-    settings = installed(tmp_path)
-    sources(Painted(DAYS), until=DAYS[9])
-    assert len(night(settings, as_of=NIGHT).sites[0].scenes_new) == 10
-
-
-def status(settings, site="s1"):
-    with open_ledger(settings) as ledger, ledger.reading() as t:
-        return t.latest_assessment(site).payload
+def test_no_scenes_after_the_end_of_a_source_are_requested(settings, night_with):
+    assert len(night_with(settings, Painted(DAYS), until=DAYS[9]).sites[0].scenes_new) == 10
 
 
 def rows(settings):
     return list(csv.DictReader(observations(settings).decode().splitlines()))
 
 
-def test_forty_cloudy_days_change_no_verdict_and_the_last_look_grows_older(tmp_path, sources):
-    settings = installed(tmp_path)
+def test_forty_cloudy_days_change_no_verdict_and_the_last_look_grows_older(settings, night_with):
     last = DAYS[-3]
     cloudy = [last + timedelta(days=d) for d in range(5, 41, 5)]
-    sources(Painted([*DAYS[:-2], *cloudy], cloudy=frozenset(cloudy)))
-    night(settings, as_of=last)
+    night_with(settings, Painted([*DAYS[:-2], *cloudy], cloudy=frozenset(cloudy)), as_of=last)
     before = status(settings)
     for as_of in (cloudy[3], cloudy[-1]):
         manifest = night(settings, as_of=as_of)
@@ -553,14 +483,11 @@ def messages(settings):
     return sorted(path.name for path in (settings.outputs.root / "messages").glob("*"))
 
 
-def test_an_alert_that_gets_worse_is_reported_again_and_every_change_once(tmp_path, sources, judging):
-    settings = installed(tmp_path)
-    sources(Painted(DAYS[::2]))
+def test_an_alert_that_gets_worse_is_reported_again_and_every_change_once(settings, night_with, judging):
     days = {DAYS[-6]: AlertLevel.WATCH, DAYS[-4]: AlertLevel.RED}
-
     judging(lambda found: LAGS | {"alert": days[found.as_of]})
     for day in (*days, *days):
-        night(settings, as_of=day)
+        night_with(settings, Painted(DAYS[::2]), as_of=day)
 
     def alert():
         with open_ledger(settings) as ledger, ledger.transaction() as t:
@@ -577,12 +504,9 @@ def test_an_alert_that_gets_worse_is_reported_again_and_every_change_once(tmp_pa
     ]  # fmt: skip
 
 
-def test_detectability_is_estimated_again_as_seasons_pass_and_not_for_a_day_before_the_newest(tmp_path, sources):
-    settings = installed(tmp_path)
-    sources(Painted(DAYS))
-
+def test_detectability_is_estimated_again_as_seasons_pass_and_not_for_a_day_before_the_newest(settings, night_with):
     def detectability_as_of(day):
-        night(settings, as_of=day)
+        night_with(settings, Painted(DAYS), as_of=day)
         return detectability(settings)
 
     first, later = detectability_as_of(date(2018, 6, 30)), detectability_as_of(date(2020, 12, 31))
@@ -590,15 +514,12 @@ def test_detectability_is_estimated_again_as_seasons_pass_and_not_for_a_day_befo
     assert detectability_as_of(date(2018, 7, 31)) == later
 
 
-def test_a_scene_that_arrives_later_on_the_same_day_is_reported_that_day(tmp_path, sources, judging):
-    settings = installed(tmp_path)
+def test_a_scene_that_arrives_later_on_the_same_day_is_reported_that_day(settings, night_with, judging):
     days = DAYS[::2]
     judging(lambda found: FELL if found.n_scenes == len(days) else {})
-    sources(Painted(days[:-1]))
-    assert night(settings, as_of=NIGHT).messages_sent == 0
-    sources(Painted(days))
-    assert night(settings, as_of=NIGHT).messages_sent == 1
-    assert night(settings, as_of=NIGHT).messages_sent == 0
+    assert night_with(settings, Painted(days[:-1])).messages_sent == 0
+    assert night_with(settings, Painted(days)).messages_sent == 1
+    assert night(settings).messages_sent == 0
 
 
 def registered_with(settings, more):
@@ -616,19 +537,14 @@ def on_a_slope(settings, degrees):
         t.save_data({(ground_key(from_json(t.sites()[0], Site)), "terrain"): lie.to_json()})
 
 
-def test_the_slope_is_from_the_registry_else_from_the_model_else_reported_as_unknown(tmp_path, sources, monkeypatch):
-    settings = installed(tmp_path)
-    sources(Painted(DAYS[::2]))
+def test_the_slope_is_from_the_registry_else_from_the_model_else_reported_as_unknown(settings, night_with, monkeypatch):
     judged = Mock(side_effect=judge_sites)
     monkeypatch.setattr("monitor.maps.site_verdict.judge_sites", judged)
     slopes = []
-    for change in (
-        lambda: None,
-        partial(on_a_slope, settings, 12.346),
-        partial(registered_with, settings, '"slope_degrees": 31.0'),
-    ):
+    stated = partial(registered_with, settings, '"slope_degrees": 31.0')
+    for change in (lambda: None, partial(on_a_slope, settings, 12.346), stated):
         change()
-        night(settings, as_of=NIGHT)
+        night_with(settings, Painted(DAYS[::2]))
         slope = judged.call_args.args[1][0].slope_degrees
         slopes.append((slope, {"TERRAIN_UNKNOWN", "RAIN_UNKNOWN"} & set(status(settings)["reasons"])))
     unknown = {"TERRAIN_UNKNOWN", "RAIN_UNKNOWN"}
@@ -641,25 +557,23 @@ def test_the_slope_is_from_the_registry_else_from_the_model_else_reported_as_unk
     ids=["straw", "bare soil"],
 )
 def test_dry_plants_on_a_slope_of_erosion_control_are_named_as_a_reason(
-    tmp_path, sources, monkeypatch, ground_colour, expected
+    tmp_path, settings, night_with, monkeypatch, ground_colour, expected
 ):
-    settings = installed(tmp_path)
     path = settings.registry.path
     text = path.read_text(encoding="utf-8").replace("assisted_regeneration", "erosion_control")
     path.write_text(text, encoding="utf-8")
     monkeypatch.setattr("tests.jobs.painted.SOIL", np.array(ground_colour))
-    sources(Painted(DAYS[::2]))
-    night(settings, as_of=NIGHT, pages=True)
+    night_with(settings, Painted(DAYS[::2]), pages=True)
     assert ("DRY_MATTER" in status(settings)["reasons"]) is expected
     page = (tmp_path / "outputs/sites/s1/index.html").read_text(encoding="utf-8")
     assert ("count green cover only" in page) is expected
 
 
-def test_a_site_is_judged_again_when_any_input_of_its_verdict_changed_and_never_twice(tmp_path, sources, monkeypatch):
-    settings = installed(tmp_path)
-    sources(Painted(DAYS[::2]))
+def test_a_site_is_judged_again_when_any_input_of_its_verdict_changed_and_never_twice(
+    settings, night_with, monkeypatch
+):
     for day in (DAYS[-6], NIGHT, DAYS[-6]):  # later scenes do not count on an earlier day
-        night(settings, as_of=day)
+        night_with(settings, Painted(DAYS[::2]), as_of=day)
     earlier = assessments(settings)
     assert [one.as_of for one in earlier] == [DAYS[-6].isoformat(), NIGHT.isoformat()]
 
@@ -699,17 +613,17 @@ def test_a_site_is_judged_again_when_any_input_of_its_verdict_changed_and_never_
     ]
     for number, change in enumerate(changes, start=3):
         change()
-        night(settings, as_of=NIGHT)
+        night(settings)
         assert len(assessments(settings)) == number
     given = assessments(settings)
-    night(settings, as_of=NIGHT)
+    night(settings)
     assert assessments(settings) == given
     assert given[:2] == earlier
 
 
-def test_an_answer_of_a_person_is_shown_beside_the_red_alert_as_long_as_its_cause_is_seen(tmp_path, sources, judging):
-    settings = installed(tmp_path)
-    sources(Painted(DAYS[::2]))
+def test_an_answer_of_a_person_is_shown_beside_the_red_alert_as_long_as_its_cause_is_seen(
+    tmp_path, settings, night_with, judging
+):
     seen = LAGS | {"alert": AlertLevel.RED}
     judging(lambda _: seen)
 
@@ -721,7 +635,7 @@ def test_an_answer_of_a_person_is_shown_beside_the_red_alert_as_long_as_its_caus
             for language, name in pages.items()
         }
 
-    night(settings, as_of=DAYS[-4], pages=True)
+    night_with(settings, Painted(DAYS[::2]), as_of=DAYS[-4], pages=True)
     assert "not answered" in published()["en"][0]
     words = ("resolve", "s1/disturbance", "--verdict", "false-alarm", "--note", "trees stand")
     for command in (("alerts", *words), ("publish",)):
@@ -740,15 +654,14 @@ def test_an_answer_of_a_person_is_shown_beside_the_red_alert_as_long_as_its_caus
 
 @pytest.mark.parametrize(("fell", "held"), [(5, True), (4, False)])
 def test_when_most_sites_fall_in_one_night_messages_are_held_until_they_are_released(
-    tmp_path, sources, begun, falling, capsys, fell, held
+    tmp_path, night_with, begun, falling, capsys, fell, held
 ):
     outlines = [(x, 12_000, x + 120, 12_120) for x in range(4_000, 20_000, 2_000)]
     settings = begun(tmp_path, Painted(DAYS[::2]), outlines, as_of=DAYS[-4])
-    sources(Painted(DAYS[::2]))
     falling({f"s{n}" for n in range(1, fell + 1)}, NIGHT)
     assert messages(settings) == []
     for _ in range(2):  # a night that is run again holds them as well
-        manifest = night(settings, as_of=NIGHT)
+        manifest = night_with(settings, Painted(DAYS[::2]))
         assert (manifest.messages_waiting, bool(messages(settings))) == ((fell, False) if held else (0, True))
         assert exit_status(manifest) is (Exit.SOME_FAILED if held else Exit.DONE)
     fix = "look at their scenes, then: regrowth alerts release"
@@ -762,13 +675,12 @@ def test_when_most_sites_fall_in_one_night_messages_are_held_until_they_are_rele
 
 
 @pytest.mark.slow
-def test_a_held_message_that_is_out_of_date_when_released_is_not_sent(tmp_path, sources, falling):
+def test_a_held_message_that_is_out_of_date_when_released_is_not_sent(tmp_path, night_with, falling):
     outlines = [(x, 12_000, x + 120, 12_120) for x in range(4_000, 18_000, 2_000)]
     settings = installed(tmp_path, outlines)
-    sources(Painted(DAYS[::2]))
     falling({f"s{n}" for n in range(1, 6)}, NIGHT)
-    night(settings, as_of=DAYS[-4])
-    assert night(settings, as_of=NIGHT).messages_waiting == 5
+    night_with(settings, Painted(DAYS[::2]), as_of=DAYS[-4])
+    assert night(settings).messages_waiting == 5
 
     def command(*arguments):
         status, printed, _ = regrowth(*arguments, "--json", config=tmp_path / "regrowth.toml")
@@ -793,13 +705,12 @@ def test_a_held_message_that_is_out_of_date_when_released_is_not_sent(tmp_path, 
 
 
 def test_messages_that_could_not_be_written_wait_and_count_for_the_night_of_their_fall(
-    tmp_path, sources, judging, monkeypatch
+    tmp_path, night_with, judging, monkeypatch
 ):
     settings = installed(tmp_path, [(x, 12_000, x + 120, 12_120) for x in range(4_000, 16_000, 2_000)])
-    sources(Painted(DAYS[::2]))
     down = {"s1": DAYS[-4], "s2": DAYS[-4], "s3": DAYS[-4], "s4": NIGHT, "s5": NIGHT}
     judging(lambda found: LAGS if found.as_of >= down.get(found.site, date.max) else LAGS | NO_ALERT)
-    night(settings, as_of=DAYS[-6])
+    night_with(settings, Painted(DAYS[::2]), as_of=DAYS[-6])
     with monkeypatch.context() as patch:
         refused = Mock(side_effect=PermissionError(13, "read only"))
         patch.setattr("monitor.alerts.channels.files.write_atomically", refused)
@@ -809,22 +720,19 @@ def test_messages_that_could_not_be_written_wait_and_count_for_the_night_of_thei
     (why,) = why_waiting(settings)
     assert why.endswith("messages cannot be written: read only")
     assert exit_status(manifest) is Exit.SOME_FAILED
-    manifest = night(settings, as_of=NIGHT)  # five wait, of six sites, but three and two fell at a time
+    manifest = night(settings)  # five wait, of six sites, but three and two fell at a time
     assert (manifest.messages_sent, manifest.messages_waiting) == (5, 0)
 
 
 @pytest.mark.slow
-def test_a_night_without_any_scene_is_done_and_the_last_look_grows_older(tmp_path, sources):
-    settings = installed(tmp_path)
-    sources(Painted(DAYS))
-    night(settings, as_of=NIGHT)
+def test_a_night_without_any_scene_is_done_and_the_last_look_grows_older(tmp_path, settings, night_with):
+    night_with(settings, Painted(DAYS))
     manifest = night(settings, as_of=NIGHT + timedelta(days=200))
     assert exit_status(manifest) is Exit.DONE
     assert (manifest.sites[0].state, manifest.sites[0].scenes_new) == ("done", [])
     assert status(settings)["last_observed"] == DAYS[-1].isoformat()
     never = installed(tmp_path / "never")
-    sources(Painted([]))
-    manifest = night(never, as_of=NIGHT)
+    manifest = night_with(never, Painted([]))
     assert (manifest.sites[0].state, exit_status(manifest)) == ("failed", Exit.CONFIGURATION)
 
 
@@ -835,10 +743,8 @@ class Stretched(Painted):
         return (SceneRejected("RADIOMETRY", f"scene {scene.id!r} holds float32") for scene in scenes)
 
 
-def test_a_site_whose_scenes_have_a_wrong_offset_is_explained_by_it_with_their_number(tmp_path, sources):
-    settings = installed(tmp_path)
-    sources(Stretched(DAYS))
-    night(settings, as_of=NIGHT, pages=True)
+def test_a_site_whose_scenes_have_a_wrong_offset_is_explained_by_it_with_their_number(tmp_path, settings, night_with):
+    night_with(settings, Stretched(DAYS), pages=True)
     assert "RADIOMETRY" in status(settings)["reasons"]
     sentences = regrowth("explain", "s1", config=tmp_path / "regrowth.toml")[1].splitlines()
     assert sentences[1] == sentence("RADIOMETRY", "en")
@@ -846,43 +752,39 @@ def test_a_site_whose_scenes_have_a_wrong_offset_is_explained_by_it_with_their_n
     assert f"RADIOMETRY: {len(DAYS)} of {len(DAYS)} scenes" in sentences[-1]
 
 
-def test_sites_deferred_for_one_reason_are_one_line_of_the_log(tmp_path, sources):
+def test_sites_deferred_for_one_reason_are_one_line_of_the_log(tmp_path, night_with):
     settings = installed(tmp_path, [SITE, (20_000, 12_000, 20_120, 12_120)])
-    sources(Painted(DAYS, down=True))
     with capture_logs() as logged:
-        night(settings, as_of=NIGHT)
+        night_with(settings, Painted(DAYS, down=True))
     (line,) = [one for one in logged if one["log_level"] == "error"]
     assert (line["sites"], line["n_sites"]) == (["s1", "s2"], 2)
 
 
 @pytest.mark.slow
-def test_a_scene_with_a_wrong_flag_is_set_aside_and_results_are_as_without_it(tmp_path, sources):
+def test_a_scene_with_a_wrong_flag_is_set_aside_and_results_are_as_without_it(tmp_path, night_with):
     flawed, without = installed(tmp_path / "flawed"), installed(tmp_path / "without")
     often = [FIRST + timedelta(days=d) for d in range(0, 880, 8)]
     day = next(one for one in often if (one.year, one.month) == (2020, 7))
-    sources(Painted(often, flawed=frozenset({day})))
-    manifest = night(flawed, as_of=NIGHT)
+    manifest = night_with(flawed, Painted(often, flawed=frozenset({day})))
     assert [one.reason for one in manifest.sites[0].scenes_rejected] == ["RADIOMETRY"]
-    sources(Painted([one for one in often if one != day]))
-    night(without, as_of=NIGHT)
+    night_with(without, Painted([one for one in often if one != day]))
     assert [row for row in rows(flawed) if row["date"] != day.isoformat()] == rows(without)
     same = ("status", "alert", "theta", "theta_low", "theta_high", "cover", "control_cover", "n_scenes")
     assert [status(flawed)[name] for name in same] == [status(without)[name] for name in same]
 
 
 @pytest.mark.slow
-def test_landsat_before_sentinel_2_makes_no_step_and_the_same_verdict_as_one_sensor(tmp_path, sources):
+def test_landsat_before_sentinel_2_makes_no_step_and_the_same_verdict_as_one_sensor(tmp_path, night_with):
     alone, mixed = installed(tmp_path / "alone"), installed(tmp_path / "mixed")
     often = [FIRST + timedelta(days=d) for d in range(0, 880, 8)]
     change = date(2019, 6, 1)  # the start of the work: the worst day for a step
-    sources(Painted(often))
-    night(alone, as_of=NIGHT)
-    sources(
-        Painted([day for day in often if day >= change], name="sentinel"),
-        Painted([day for day in often if day < change], name="landsat", landsat=True),
-    )
-    night(mixed, as_of=NIGHT)
-    assert {(r.sensor, r.bandpass) for r in records(store(mixed))} == {("landsat-8", True), ("sentinel-2a", False)}
+    night_with(alone, Painted(often))
+    landsat = Painted([day for day in often if day < change], name="landsat", landsat=True)
+    night_with(mixed, Painted([day for day in often if day >= change], name="sentinel"), landsat)
+    assert {(r.sensor, r.bandpass) for r in records(stored_of(mixed, "s1"))} == {
+        ("landsat-8", True),
+        ("sentinel-2a", False),
+    }
     ours, theirs = rows(mixed), rows(alone)
     early = [row["date"] < change.isoformat() for row in ours]
     assert [row["source"] for row in ours] == ["landsat" if one else "sentinel" for one in early]

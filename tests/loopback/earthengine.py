@@ -568,8 +568,8 @@ def _pixels(server: EarthEngineServer, body: dict[str, Any], spoil: str) -> byte
     )  # fmt: skip
     size = width * height * sum(np.dtype(kind).itemsize for kind in image.types)
     if size > LARGEST or len(image.names) > MOST_BANDS or max(width, height) > LONGEST_SIDE:
-        msg = f"Total request size ({size} bytes, {len(image.names)} bands, {width} x {height}) is over the limit."
-        raise Wrong(msg)
+        of = f"{size} bytes, {len(image.names)} bands, {width} x {height}"
+        raise Wrong(f"Total request size ({of}) is over the limit.")
     column, row = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
     x, y = transform @ (column.ravel(), row.ravel())
     layers = image.values(Points(grid["crsCode"], x, y))
@@ -737,10 +737,8 @@ def _select(_: Server, input: Image, bandSelectors: Any, newNames: Sequence[str]
     places = []
     for selector in selectors:
         if selector not in input.names:
-            msg = (
-                f"Image.select: Band pattern '{selector}' did not match any bands. Available bands: {input.names[:30]}"
-            )
-            raise Wrong(msg)
+            why = f"did not match any bands. Available bands: {input.names[:30]}"
+            raise Wrong(f"Image.select: Band pattern '{selector}' {why}")
         places.append(input.names.index(selector))
     names = list(newNames) if newNames is not None else [input.names[i] for i in places]
     if len(names) != len(places):
@@ -944,7 +942,14 @@ def documented_functions() -> list[str]:
     return re.findall(r"`([\w.]+)`", text.partition("<!-- functions -->")[2].partition("<!-- end -->")[0])
 
 
+_OF_TWO: dict[str, Callable[..., Any]] = {
+    "add": np.add, "subtract": np.subtract, "multiply": np.multiply, "divide": np.divide, "max": np.maximum,
+    "min": np.minimum, "eq": np.equal, "neq": np.not_equal, "gt": np.greater, "gte": np.greater_equal,
+    "and": lambda a, b: (a != 0) & (b != 0), "or": lambda a, b: (a != 0) | (b != 0),
+    "bitwiseAnd": lambda a, b: a.astype(np.int64) & b.astype(np.int64),
+}  # fmt: skip
 FUNCTIONS: dict[str, Callable[..., Any]] = {
+    **{f"Image.{name}": _binary(function) for name, function in _OF_TWO.items()},
     "Collection": _features,
     "Collection.filter": _filter,
     "Collection.map": _map,
@@ -955,29 +960,16 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "Filter.intersects": _intersects,
     "GeometryConstructors.MultiPolygon": _multi_polygon,
     "GeometryConstructors.Polygon": _polygon,
-    "Image.add": _binary(np.add),
     "Image.addBands": _add_bands,
-    "Image.and": _binary(lambda a, b: (a != 0) & (b != 0)),
-    "Image.bitwiseAnd": _binary(lambda a, b: a.astype(np.int64) & b.astype(np.int64)),
     "Image.constant": _constant,
-    "Image.divide": _binary(np.divide),
-    "Image.eq": _binary(np.equal),
-    "Image.gt": _binary(np.greater),
-    "Image.gte": _binary(np.greater_equal),
     "Image.linkCollection": _link,
     "Image.load": _load_image,
-    "Image.max": _binary(np.maximum),
-    "Image.min": _binary(np.minimum),
-    "Image.multiply": _binary(np.multiply),
-    "Image.neq": _binary(np.not_equal),
     "Image.not": _unary(lambda values: (values == 0).astype(np.float64)),
-    "Image.or": _binary(lambda a, b: (a != 0) | (b != 0)),
     "Image.reduceRegions": _reduce_regions,
     "Image.rename": _rename,
     "Image.round": _unary(lambda values: np.floor(values + 0.5)),
     "Image.select": _select,
     "Image.sqrt": _unary(np.sqrt),
-    "Image.subtract": _binary(np.subtract),
     "Image.tanh": _unary(np.tanh),
     "Image.toUint16": _unary(lambda values: np.clip(np.trunc(values), 0, 65535), "uint16"),
     "Image.unmask": _unmask,
