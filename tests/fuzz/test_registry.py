@@ -59,7 +59,8 @@ def examine(path, folder, *, processes=False):
         assert refused.fix
         assert_plain(str(refused))
     for checked in () if report is None else (report, registry.repair(report)):
-        assert_plain(_report_text(checked, None))
+        for language in ("en", "zh"):
+            assert_plain(_report_text(checked, None, language))
         json.dumps(_report_json(checked), allow_nan=False).encode()
         assert all(any(problem.refuses for problem in entry.problems) for entry in checked.refused)
         assert all(problem.message and problem.fix for _, problem in checked.problems)
