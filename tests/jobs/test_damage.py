@@ -258,6 +258,18 @@ def test_a_flipped_bit_never_becomes_a_bug_or_another_number(first_night, tmp_pa
     flips(first_night, tmp_path, files(first_night), count, seed=1, whole=False)
 
 
+def test_a_page_stays_where_the_ledger_has_lost_where_its_ground_is_stored(copied):
+    page = copied.root / "sites" / "demo-02" / "observations.csv"
+    before = page.read_bytes()
+    with closing(sqlite3.connect(copied.root / "regrowth.db")) as connection:
+        connection.execute("UPDATE stored SET ground = 'x' || substr(ground, 2) WHERE site = 'demo-02'")
+        connection.commit()
+    assert regrowth("publish", config=copied.config)[0] == 0
+    assert page.read_bytes() == before
+    assert regrowth("run", "--as-of", LATER, config=copied.config)[0] == 0
+    assert len(page.read_bytes().splitlines()) > len(before.splitlines())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("files", [ledger_file, store_files])
 def test_many_flipped_bits_never_become_a_bug_or_another_number(first_night, tmp_path, files):
