@@ -215,7 +215,7 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
         gone = sorted(unit for unit, day in units.items() if day <= assessment.as_of.isoformat())
         growth = growth_from_json(growths.get(ground))
         plans.append(_Plan(site, ground, slope, assessment, constants, notice, row, promised, growth))
-        if site.id in damaged or snapshot is None:  # None: nothing of its ground is stored yet, or the ledger is damaged
+        if site.id in damaged or snapshot is None:  # nothing of its ground is stored yet, or the ledger is damaged
             continue
         detectability = detectabilities.get(ground)
         content = [
