@@ -88,7 +88,7 @@ def test_a_replanted_site_is_judged_from_its_new_start_on_the_ground_that_it_has
         assert said in (installation.root / "sites" / "demo-02" / page).read_text(encoding="utf-8")
     assert_reproduced(installation.root, tmp_path)
     table = pd.read_parquet(installation.root / "sites.parquet").set_index("site")
-    assert table.ground["demo-02"] == ground_key(site), "the ground that it has, not one of the new start"
+    assert table.ground["demo-02"] == ground_key(site(settings)), "the ground that it has, not one of the new start"
     assert "no ground under the map" not in "".join(capsys.readouterr())
     plan = json.loads((installation.root / "sites" / "demo-02" / "plan.json").read_text())
     assert (plan["start"], plan["episode"], plan["alpha"]) == ("2018-05-02", 2, reported["alpha"])

@@ -20,6 +20,11 @@ NIGHTS = [date(2016, 9, 30), date(2017, 7, 15), date(2017, 9, 30), date(2018, 9,
 SITES = ("demo-02", "demo-07", "demo-10")
 
 
+def landscape(number):
+    """Name of a landscape."""
+    return f"32634-5-50-loess-{number:08x}"
+
+
 def folders(settings):
     return sorted(
         path
@@ -44,7 +49,7 @@ def test_in_a_round_of_nights_each_landscape_has_its_turn_once(settings, monkeyp
     turns = []
     monkeypatch.setattr(LandscapeStore, "expire", lambda store, age: turns.append((store.name, age)) or 0)
     for n in range(50):
-        (settings.store.root / f"landscape-{n}").mkdir(parents=True)
+        (settings.store.root / landscape(n)).mkdir(parents=True)
     with open_ledger(settings) as ledger:
         for n in range(EXPIRY_CYCLE):
             with ledger.transaction() as t:
@@ -59,12 +64,12 @@ def test_folders_beside_the_landscapes_are_not_expired(settings, monkeypatch):
     turns = []
     monkeypatch.setattr(LandscapeStore, "expire", lambda store, _: turns.append(store.name) or 0)
     monkeypatch.setattr(expiring, "EXPIRY_CYCLE", 1)
-    for name in (DERIVED_FOLDER, ".half.new", "valley"):
+    for name in (DERIVED_FOLDER, ".half.new", "valley", landscape(1)):
         (settings.store.root / name).mkdir(parents=True)
     (settings.store.root / ".failed-night").touch()
     with open_ledger(settings) as ledger:
         expire_snapshots(settings.store.root, ledger)
-    assert turns == ["valley"]
+    assert turns == [landscape(1)]
 
 
 @pytest.fixture(scope="module")
@@ -125,19 +130,19 @@ def test_a_store_that_cannot_be_read_stops_no_other(settings, monkeypatch):
 
     def damaged(store, _):
         tried.append(store.name)
-        if store.name == "b":
+        if store.name == landscape(2):
             raise StoreBroken("the store b cannot be read")
         return 2
 
     monkeypatch.setattr(LandscapeStore, "expire", damaged)
     monkeypatch.setattr(expiring, "EXPIRY_CYCLE", 1)
-    for name in "abc":
-        (settings.store.root / name).mkdir(parents=True)
+    for n in (1, 2, 3):
+        (settings.store.root / landscape(n)).mkdir(parents=True)
     with open_ledger(settings) as ledger, capture_logs() as logged:
         expire_snapshots(settings.store.root, ledger)
-    assert tried == ["a", "b", "c"]
+    assert tried == [landscape(n) for n in (1, 2, 3)]
     assert [line["log_level"] for line in logged] == ["warning", "info"]
-    assert logged[0]["landscape"] == "b"
+    assert logged[0]["landscape"] == landscape(2)
     assert logged[1]["snapshots"] == 4
 
 
