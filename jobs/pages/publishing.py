@@ -206,6 +206,8 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
         alert = shown_alert([from_json(one, Alert) for one in stored_alerts.get(site.id, ())], assessment)
         alerts += [alert] if alert else []
         snapshot, units, terrain = snapshots.get(ground), left_out.get(ground, {}), terrains.get(ground)
+        if snapshot is None and _is_stored(settings, row.landscape, ground):  # the ledger has lost where
+            snapshot = row.snapshot
         same_store = snapshot is not None and _landscape(snapshot) == row.landscape
         if same_store:
             snapshot, units = row.snapshot, row.left_out  # scenes fetched since are for the next assessment
@@ -215,7 +217,7 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
         gone = sorted(unit for unit, day in units.items() if day <= assessment.as_of.isoformat())
         growth = growth_from_json(growths.get(ground))
         plans.append(_Plan(site, ground, slope, assessment, constants, notice, row, promised, growth))
-        if site.id in damaged or snapshot is None:  # nothing of its ground is stored yet, or the ledger is damaged
+        if site.id in damaged:
             continue
         detectability = detectabilities.get(ground)
         content = [
@@ -240,6 +242,14 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
         )  # fmt: skip
         outdated.append(inputs)
     return _Assessed(plans, alerts, outdated, {**damaged})
+
+
+def _is_stored(settings: Settings, landscape: str, ground: str) -> bool:
+    """Whether the store of a landscape has a ground; not if it cannot be read."""
+    with suppress(MonitorError):
+        store = LandscapeStore(settings.store.root / landscape, read_only=True)
+        return store.exists and ground in store.grounds
+    return False
 
 
 def _landscape(snapshot: str) -> str:
