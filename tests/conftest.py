@@ -125,7 +125,7 @@ def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is in the group 'test'")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
-        pytest.skip("pages are opened in Chromium, which is not installed: apt-get install chromium")
+        pytest.skip("needs a browser to open pages, and Chromium is not installed: apt-get install chromium")
     quiet = ["background-networking", "component-update", "sync"]
     options = ["--no-sandbox", "--disable-gpu", "--no-first-run", *(f"--disable-{name}" for name in quiet)]
     with playwright.sync_playwright() as driver:

@@ -94,7 +94,7 @@ def built(root, tmp_path_factory):
     """Tracked files, source distribution made of them, and wheel made of that."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=False)
     if listed.returncode:
-        pytest.skip("this is not a clone of the repository")
+        pytest.skip("the files of the package are compared with those that git tracks, and this is not a git clone")
     place = tmp_path_factory.mktemp("built")
     tracked = {name for name in listed.stdout.split("\0") if (root / name).is_file()}
     for name in tracked:
@@ -180,7 +180,7 @@ def test_set_up_on_an_older_python_names_the_one_it_needs(root, tmp_path):
 
 def test_import_on_an_older_python_names_the_one_it_needs(root):
     if not (older := shutil.which("python3.11")):
-        pytest.skip("Python 3.11 is not here")
+        pytest.skip("the refusal of Python 3.11 needs python3.11, which is not installed")
     ran = subprocess.run([older, "-B", "-c", "import monitor"], cwd=root, capture_output=True, text=True)
     assert "needs Python 3.12 or newer; this is 3.11" in ran.stderr
 

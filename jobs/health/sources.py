@@ -70,7 +70,7 @@ def _stac(check: str, url: str) -> Finding:
     if re.match(r"https?://", url):
         if (urlsplit(url).hostname or "").endswith(ACCOUNT_DOMAIN):
             try:
-                problem = "" if secret("S3_KEY") and secret("S3_SECRET") else "there are no credentials"
+                problem = "" if secret("S3_KEY") and secret("S3_SECRET") else "credentials are missing"
             except BadConfiguration as error:
                 problem = str(error)
             if problem:

@@ -73,13 +73,7 @@ def hold_ledger(ledger: "Ledger", what: str) -> Iterator[None]:
     That is a file lock beside an SQLite ledger, and a lock of the server of a PostgreSQL ledger. Both end with the
     process. The number protects what is committed and sent where the lock was lost all the same, since its file was
     deleted or its connection ended: see :meth:`monitor.ledger.ledger.Ledger.take`. A ledger in memory needs no lock.
-
-    Parameters
-    ----------
-    ledger : Ledger
-        Opened; from now on it commits only while no other process has taken it.
-    what : str
-        What the holder does, for the message to others.
+    From now on `ledger` commits only while no other process has taken it; `what` its holder does is named to others.
 
     Raises
     ------
@@ -101,30 +95,10 @@ def hold_ledger(ledger: "Ledger", what: str) -> Iterator[None]:
 
 @contextmanager
 def hold_landscape(ledger: "Ledger", root: Place, what: str, name: str) -> Iterator[Callable[[], None]]:
-    """Hold the lock of a landscape, or :data:`NEW_LANDSCAPES`, within a ``with`` block.
+    """Hold the lock of a landscape, or :data:`NEW_LANDSCAPES`, in a ``with`` block; errors as of :func:`hold_ledger`.
 
-    Parameters
-    ----------
-    ledger : Ledger
-        Opened; its server has the lock if the stores are in a bucket.
-    root : Path or BucketFolder
-        Root of the stores.
-    what : str
-        What the holder does, for the message to others.
-    name : str
-        Name of the landscape.
-
-    Yields
-    ------
-    callable
-        Raises TryLater if the lock was lost; called before each commit to a store.
-
-    Raises
-    ------
-    Locked
-        Another process holds it; the message names that process.
-    TryLater
-        The file cannot be opened, or the server cannot be reached.
+    It is a file lock under `root`, or a lock of the ledger's server where the stores are in a bucket. The callable that
+    is yielded raises TryLater if the lock was lost, and is called before each commit to a store.
     """
     if isinstance(root, Path):
         with hold_lock(root / LANDSCAPE_LOCKS, what, name) as lock:

@@ -28,7 +28,7 @@ def programme(path: str | Path) -> pd.DataFrame:
     Raises
     ------
     BadConfiguration
-        There is no installation at `path`.
+        `path` is not an installation.
     BadData
         No account is published, or it cannot be read.
 
@@ -39,7 +39,7 @@ def programme(path: str | Path) -> pd.DataFrame:
     """
     file = find_installation(path).outputs / "programme.json"
     if not file.is_file():
-        raise BadData(f"there is no account yet: {file} does not exist; publish it first: regrowth run")
+        raise BadData(f"the account is not published yet: {file} does not exist; publish it first: regrowth run")
     try:
         summary = json.loads(file.read_bytes())
         frame = pd.DataFrame(account_rows(summary))

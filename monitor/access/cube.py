@@ -75,7 +75,7 @@ def open_site(path: str | Path, site: str) -> xr.Dataset:
     Raises
     ------
     BadConfiguration
-        There is no installation at `path`.
+        `path` is not an installation.
     BadData
         `site` is not a text, the site is unknown, or nothing of it is stored yet.
     StoreBroken

@@ -66,7 +66,7 @@ def export(path: str | Path, site: str, out: str | Path) -> Path:
     Raises
     ------
     BadConfiguration
-        There is no installation at `path`.
+        `path` is not an installation.
     BadData
         The site is unknown or not published yet; or `out` exists, has another suffix, or lies in the store.
     StoreBroken

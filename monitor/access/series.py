@@ -35,7 +35,7 @@ def open_series(path: str | Path, site: str) -> pd.DataFrame:
     Raises
     ------
     BadConfiguration
-        There is no installation at `path`.
+        `path` is not an installation.
     BadData
         `site` is not a text, the site is unknown, nothing of it is stored, or it was not judged yet.
     StoreBroken

@@ -49,7 +49,7 @@ def installation_of(path: str | Path, site: str) -> Installation:
     Raises
     ------
     BadConfiguration
-        There is no installation at `path`, or it is not a path.
+        `path` is not an installation, or not a path.
     BadData
         `site` is not a text.
     """

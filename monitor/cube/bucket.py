@@ -27,7 +27,7 @@ _ADDRESS: Final = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/([\w./
 _LANDSCAPE: Final = re.compile(r"\d{5}-(-?\d+-){2}.+-[0-9a-f]{8}", re.ASCII)
 """Name of a landscape, see :func:`monitor.sites.landscapes.landscape_name`."""
 _PROBLEMS: Final = (
-    ("NoSuchBucket|NO_SUCH_BUCKET", "there is no such bucket: create it, or correct [store] root and endpoint_url"),
+    ("NoSuchBucket|NO_SUCH_BUCKET", "the bucket does not exist: create it, or correct [store] root and endpoint_url"),
     (
         "InvalidAccessKeyId|INVALID_ACCESS_KEY_ID|SignatureDoesNotMatch|SIGNATURE_DOES_NOT_MATCH|ExpiredToken|"
         "InvalidToken|INVALID_CLIENT_TOKEN_ID",

@@ -162,7 +162,7 @@ def test_the_account_is_that_of_the_command(demo, tmp_path):
     assert account["by"].tolist()[1:] == [group["by"] for group in printed["groups"]]
     assert account.attrs == {"as_of": printed["as_of"], "pledge_hectares": None}
     (tmp_path / "regrowth.toml").write_text('[outputs]\nroot = "."\n')
-    with pytest.raises(BadData, match="there is no account yet"):
+    with pytest.raises(BadData, match="the account is not published yet"):
         monitor.programme(tmp_path)
     (tmp_path / "programme.json").write_text("[]")
     with pytest.raises(BadData, match="is not a published account"):

@@ -184,7 +184,7 @@ REFUSED = [
     (lambda r: (403, "AccessDenied") if r.method == "PUT" else None, "access is denied"),
     (lambda r: (403, "InvalidAccessKeyId"), "does not accept the credentials"),
     (lambda r: (301, "PermanentRedirect"), r"not in this region: correct \[store\] region"),
-    (lambda r: (404, "NoSuchBucket"), "there is no such bucket"),
+    (lambda r: (404, "NoSuchBucket"), "the bucket does not exist"),
     (lambda r: (501, "NotImplemented") if conditional(r) else None, r"conditional_writes = false"),
 ]
 

@@ -78,8 +78,8 @@ def operators(post):
 
 
 @pytest.fixture
-def told(post, configure):
-    """Where the operators are told: the server of their mail, once they are in the configuration."""
+def mailbox(post, configure):
+    """Mail server of the operators, whose address is in the configuration."""
     configure(operators(post))
     return post
 
@@ -274,10 +274,10 @@ def test_the_address_of_the_heartbeat_is_in_no_log_not_at_debug_either(beats, co
     assert SECRET not in printed + caplog.text
 
 
-def test_a_night_whose_sites_failed_is_one_message_however_often_it_runs(told, run, nights):
+def test_a_night_whose_sites_failed_is_one_message_however_often_it_runs(mailbox, run, nights):
     nights(["failed", "done", "deferred"], messages_waiting=2)
     assert run()[0] == Exit.SOME_FAILED
-    (mail,) = told.mails
+    (mail,) = mailbox.mails
     assert mail.recipients == ["ops@example.org"]
     assert "s0" in mail.text
     assert "s0: it is broken" in mail.text
@@ -286,10 +286,10 @@ def test_a_night_whose_sites_failed_is_one_message_however_often_it_runs(told, r
     nights([], BadData("something else"))
     assert run()[0] == Exit.BAD_DATA
     assert run()[0] == Exit.BAD_DATA
-    assert len(told.mails) == 1
+    assert len(mailbox.mails) == 1
     run(day="2018-10-01")
-    assert len(told.mails) == 2
-    assert "something else" in told.mails[1].text
+    assert len(mailbox.mails) == 2
+    assert "something else" in mailbox.mails[1].text
 
 
 def test_a_night_that_could_do_nothing_says_why():
@@ -308,16 +308,16 @@ def test_a_night_that_could_do_nothing_says_why():
     ],
     ids=["messages wait", "some deferred", "a page", "the registry"],
 )
-def test_waiting_messages_and_deferred_sites_make_no_failed_night(told, run, nights, manifest, failed):
+def test_a_night_with_waiting_messages_or_deferred_sites_has_not_failed(mailbox, run, nights, manifest, failed):
     nights(**manifest)
     assert run()[0] == Exit.SOME_FAILED
-    assert len(told.mails) == failed
+    assert len(mailbox.mails) == failed
 
 
-def test_a_second_run_beside_a_night_is_not_a_failed_night_but_one_beside_a_backup_is(told, run, installation):
+def test_a_second_run_beside_a_night_is_not_a_failed_night_but_one_beside_a_backup_is(mailbox, run, installation):
     with hold_lock(installation.root, "a night", "regrowth.db.lock"):
         assert run()[0] == Exit.TRY_LATER
-    assert told.mails == []
+    assert mailbox.mails == []
     with hold_lock(installation.root, "a backup", "regrowth.db.lock"):
         status, printed = run()
     assert status == Exit.TRY_LATER
@@ -328,21 +328,21 @@ def test_a_second_run_beside_a_night_is_not_a_failed_night_but_one_beside_a_back
 
 
 def test_an_operator_who_cannot_be_reached_gets_it_from_the_next_night_under_the_same_id(
-    told, run, nights, installation
+    mailbox, run, nights, installation
 ):
-    told.drop_after_data(times=1)
+    mailbox.drop_after_data(times=1)
     nights([], BadData("no site"))
     assert run()[0] == Exit.BAD_DATA
-    assert told.mails == []
+    assert mailbox.mails == []
     settings = load(installation.config)
     with open_ledger(settings) as ledger:
         assert send(settings, ledger).sent == 1
-    assert told.mails[0].id == told.attempts[0].id
-    assert "no site" in told.mails[0].text
+    assert mailbox.mails[0].id == mailbox.attempts[0].id
+    assert "no site" in mailbox.mails[0].text
 
 
 @pytest.mark.parametrize("ledger", ["no ledger", "a directory", "wrong stores", "a server that is down"])
-def test_without_a_ledger_the_message_is_sent_directly_once(told, run, installation, ledger, monkeypatch):
+def test_without_a_ledger_the_message_is_sent_directly_once(mailbox, run, installation, ledger, monkeypatch):
     if ledger == "a server that is down":
         pytest.importorskip("psycopg", reason="the driver of PostgreSQL is in the extra 'postgresql'")
         monkeypatch.setenv("REGROWTH_LEDGER__URL", f"postgresql+psycopg://me:{SECRET}@127.0.0.1:1/x")
@@ -357,14 +357,14 @@ def test_without_a_ledger_the_message_is_sent_directly_once(told, run, installat
     status, printed = run()
     assert status in (Exit.BAD_DATA, Exit.CONFIGURATION, Exit.TRY_LATER)
     assert printed.splitlines()[-1].startswith("the ledger")
-    assert SECRET not in printed + told.mails[0].text
+    assert SECRET not in printed + mailbox.mails[0].text
     run()
-    assert [mail.recipients for mail in told.mails] == [["ops@example.org"]]
+    assert [mail.recipients for mail in mailbox.mails] == [["ops@example.org"]]
     assert (installation.root / "store" / WITHOUT_LEDGER).read_text() == f"night/{DAY}"
     assert not (installation.root / "metrics.prom").read_text().count("regrowth_sites")
 
 
-def test_a_ledger_that_the_night_waited_for_is_not_waited_for_again_as_long(told, run, installation, monkeypatch):
+def test_a_ledger_that_the_night_waited_for_is_not_waited_for_again_as_long(mailbox, run, installation, monkeypatch):
     Ledger(f"sqlite:///{installation.root / 'regrowth.db'}").close()
     monkeypatch.setattr("monitor.ledger.ledger.LOCK_WAIT", 1)
     monkeypatch.setattr(night_report, "LEDGER_WAIT", 0.2)
@@ -373,25 +373,25 @@ def test_a_ledger_that_the_night_waited_for_is_not_waited_for_again_as_long(told
         start = time.monotonic()
         assert run()[0] == Exit.TRY_LATER
         assert time.monotonic() - start < LOCK_WAIT / 2
-    assert len(told.mails) == 1
+    assert len(mailbox.mails) == 1
 
 
 def test_a_ledger_on_a_server_records_the_failed_night_and_its_message(
-    told, run, nights, notify, postgresql, monkeypatch
+    mailbox, run, nights, notify, postgresql, monkeypatch
 ):
     url = postgresql()
     monkeypatch.setenv("REGROWTH_LEDGER__URL", url)
     nights(["failed"])
     assert [run()[0], run()[0]] == [Exit.ALL_FAILED] * 2
-    assert len(told.mails) == 1
+    assert len(mailbox.mails) == 1
     with closing(Ledger(url)) as ledger, ledger.reading() as t:
         (notice,) = t.notices("sent")
         assert (t.newest_night()["status"], notice["event"]) == (20, f"night/{DAY}")
     assert notify()[0] == Exit.DONE
-    assert len(told.mails) == 1
+    assert len(mailbox.mails) == 1
 
 
-def test_a_report_that_breaks_hides_neither_the_error_nor_the_status(told, run, nights, monkeypatch):
+def test_a_report_that_breaks_hides_neither_the_error_nor_the_status(mailbox, run, nights, monkeypatch):
     def burst(*_, **__):
         raise RuntimeError("the report itself")
 
@@ -452,26 +452,26 @@ def test_a_night_that_is_stopped_is_reported_within_seconds(beats, post, configu
     assert len(post.mails) == 1
 
 
-def test_a_killed_night_is_reported_once_by_the_command_of_the_unit(told, installation, notify, monkeypatch):
+def test_a_killed_night_is_reported_once_by_the_command_of_the_unit(mailbox, installation, notify, monkeypatch):
     with started(installation, where="jobs.night.pipeline.apply_registry") as process:
         process.kill()
     assert process.exitcode == -signal.SIGKILL
-    assert told.mails == []
+    assert mailbox.mails == []
     monkeypatch.setenv("MONITOR_SERVICE_RESULT", "oom-kill")
     monkeypatch.setenv("MONITOR_EXIT_CODE", "killed")
     monkeypatch.setenv("MONITOR_EXIT_STATUS", "KILL")
     status, printed = notify()
     assert (status, printed) == (Exit.DONE, f"night of {DAY}, mail to ops@example.org: reported\n")
-    (mail,) = told.mails
+    (mail,) = mailbox.mails
     assert "memory ran out" in mail.text
     assert "status 137" in mail.text
     assert "regrowth_night_exit_status 137.0" in (installation.root / "metrics.prom").read_text()
     assert notify() == (Exit.DONE, f"The night of {DAY} failed and was reported before.\n")
-    assert len(told.mails) == 1
+    assert len(mailbox.mails) == 1
 
 
 def test_a_killed_night_that_nothing_reported_is_reported_when_the_next_one_begins(
-    told, run, installation, monkeypatch
+    mailbox, run, installation, monkeypatch
 ):
     def no_registry(*_):
         raise BadData("the registry is empty")
@@ -481,7 +481,7 @@ def test_a_killed_night_that_nothing_reported_is_reported_when_the_next_one_begi
         t.begin_run("killed", "night", "2018-09-29", now="2018-09-30T02:30:00.000+00:00")
     for _ in range(2):
         run()
-    killed, failed = (mail.text for mail in told.mails)
+    killed, failed = (mail.text for mail in mailbox.mails)
     assert "night of 29 September 2018 ended with status 137" in killed
     assert "memory ran out" in killed
     assert "night of 30 September 2018" in failed
@@ -489,7 +489,7 @@ def test_a_killed_night_that_nothing_reported_is_reported_when_the_next_one_begi
 
 
 def test_the_command_of_the_unit_is_silent_after_a_night_that_reported_itself_or_did_not_fail(
-    told, run, nights, notify, installation
+    mailbox, run, nights, notify, installation
 ):
     with closing(Ledger(load(installation.config).ledger.url)) as ledger, ledger.transaction() as t:
         t.begin_run("good", "night", DAY, now=datetime.now(UTC).isoformat())
@@ -497,27 +497,27 @@ def test_the_command_of_the_unit_is_silent_after_a_night_that_reported_itself_or
     assert notify() == (Exit.DONE, "The last night did not fail.\n")
     nights([], BadData("no site"))
     run()
-    assert len(told.mails) == 1
+    assert len(mailbox.mails) == 1
     assert notify()[0] == Exit.DONE
-    assert len(told.mails) == 1
+    assert len(mailbox.mails) == 1
 
 
-def test_a_night_that_could_not_even_start_is_reported_by_the_command_of_the_unit(told, notify, installation):
+def test_a_night_that_could_not_even_start_is_reported_by_the_command_of_the_unit(mailbox, notify, installation):
     long_ago = (datetime.now(UTC) - timedelta(hours=23)).isoformat()
     with closing(Ledger(load(installation.config).ledger.url)) as ledger, ledger.transaction() as t:
         t.begin_run("good", "night", DAY, now=long_ago)
         t.end_run("good", status=0, manifest=to_json(whole_night()), now=long_ago)
     assert notify()[0] == Exit.DONE
-    assert "it left no trace in the ledger" in told.mails[0].text
+    assert "it left no trace in the ledger" in mailbox.mails[0].text
 
 
-def test_a_command_of_the_unit_that_reaches_nobody_exits_with_10_and_the_message_waits(told, notify, installation):
-    told.answer("DATA", "451 later", times=1)
+def test_a_command_of_the_unit_that_reaches_nobody_exits_with_10_and_the_message_waits(mailbox, notify, installation):
+    mailbox.answer("DATA", "451 later", times=1)
     status, printed = notify()
     assert status == Exit.SOME_FAILED
     assert "NOT reported" in printed
     assert notify()[0] == Exit.DONE
-    assert len(told.mails) == 1
+    assert len(mailbox.mails) == 1
 
 
 def test_the_report_of_a_site_name_or_error_with_a_secret_has_none(monkeypatch):

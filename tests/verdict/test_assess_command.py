@@ -133,8 +133,8 @@ def test_south_of_the_equator_the_season_is_half_a_year_later_if_the_latitude_is
     with pytest.raises(BadData, match=r"site 'well': latitude is -352; it must be degrees"):
         judged(-352)
     assert judged(-35.2).status.to_dict() == {"lost": "failing", "well": "on_track"}
-    for untold in ("", 35.2):
-        found = judged(untold)
+    for unstated in ("", 35.2):
+        found = judged(unstated)
         assert set(found.status) == {"insufficient_data"}
         assert found.reasons.str.contains("SEASON_ELSEWHERE").all()
 

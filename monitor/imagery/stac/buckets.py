@@ -59,7 +59,7 @@ class S3Account:
     """Signs addresses of buckets with the credentials of an account."""
 
     key: str = field(repr=False)
-    """Access key; empty: there are no credentials."""
+    """Access key; empty: credentials are missing."""
     secret: str = field(repr=False)
 
     def __call__(self, href: str, renew: bool) -> str:
@@ -68,7 +68,7 @@ class S3Account:
         Raises
         ------
         BadConfiguration
-            There are no credentials.
+            Credentials are missing.
         """
         if not needs_account(href):
             return href

@@ -87,7 +87,9 @@ def is_jpeg2000(start: bytes) -> bool:
 
 
 def read_codestream(read: Read, beginning: bytes) -> Codestream:
-    """Boxes, main header and places of the tiles of a file, of which the first bytes were read already.
+    """Read the boxes and the main header of a file, and the offset and size of each tile. [byte]
+
+    `beginning` holds the first bytes of the file, which are not read again.
 
     Raises
     ------

@@ -73,7 +73,7 @@ class Stac(Source):
     sign : callable, optional
         Signs the addresses of assets. Default: :class:`PlanetaryComputer` if `url` is its API, else none.
     account : S3Account, optional
-        Signs the addresses of files in buckets that need one; default: there are no credentials.
+        Signs the addresses of files in buckets that need one; default: none is signed, and such a file is refused.
     fetcher : Fetcher, optional
         Makes the requests; default: one that allows `allow_hosts`.
     in_flight : int, most concurrent requests for parts of files
