@@ -11,7 +11,7 @@ These functions do the work of a scientist, see ``docs/python.md``. Importing th
 import sys
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 __all__ = [
     "assess", "evi2", "export", "msavi2", "ndvi", "open_series", "open_site", "plot", "programme", "trend",
     "vegetation_cover",
