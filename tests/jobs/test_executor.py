@@ -430,8 +430,8 @@ def test_an_error_in_a_process_is_reported_whatever_its_kind(error):
 @pytest.mark.slow
 def test_requests_to_earth_engine_are_capped_for_all_processes_together(monkeypatch):
     with open_executor("processes") as work:
-        ((_, caps),) = work([job(_limits)])
-    assert caps == (max(1, 20 // CPU_COUNT), 3000 // CPU_COUNT)
+        ((_, cap),) = work([job(_limits)])
+    assert cap == max(1, 20 // CPU_COUNT)
 
 
 BUSY = """

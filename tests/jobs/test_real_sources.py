@@ -455,8 +455,9 @@ def test_a_catalogue_stands_in_for_earth_engine_and_no_socket_leads_elsewhere(
     with StacServer(folder) as server:
         catalogue = offering(server, folder)
         late = server.items.pop()
-        config = installed(tmp_path / "both", f'{earthengine(engine)}\n[[source]]\nsince = "2018-01-01"\n{catalogue}')
-        config.write_text(config.read_text("utf-8").replace("[source]", "[[source]]", 1), "utf-8")
+        config = installed(tmp_path / "both", earthengine(engine))
+        one = config.read_text("utf-8").replace("[source]", "[[source]]")
+        config.write_text(f'{one}\n[[source]]\nsince = "2018-01-01"\n{catalogue}', "utf-8")
         day = late["properties"]["datetime"][:10]
         before = str(date.fromisoformat(day) - timedelta(days=1))
         run(config, "--as-of", before)
