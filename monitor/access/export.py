@@ -22,8 +22,7 @@ from monitor.cube.bucket import local_folder
 from monitor.errors import BadData, as_disk_full
 from monitor.files import appearing
 
-SUFFIXES: Final = (".nc", ".zarr")
-"""Suffixes of files that can be written."""
+SUFFIXES: Final = (".nc", ".zarr")  #: suffixes of files that can be written
 _TIME_UNITS: Final = (("seconds", 10**9), ("milliseconds", 10**6), ("microseconds", 10**3), ("nanoseconds", 1))
 """Units of time, coarsest first, and their length. [ns]"""
 _NDVI: Final = {"standard_name": "normalized_difference_vegetation_index", "units": "1", "cell_methods": "area: mean"}

@@ -29,10 +29,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NOWHERE = Polygon()
-"""Outline of a control unit, which is not drawn."""
-SITE, CONTROL, INK, SOFT = "#17693f", "#7a6a52", "#1c2321", "#59635e"
-"""Colours of the pages."""
+NOWHERE = Polygon()  # outline of a control unit, which is not drawn
+SITE, CONTROL, INK, SOFT = "#17693f", "#7a6a52", "#1c2321", "#59635e"  # colours of the pages
 
 
 def plot(path: str | Path, site: str) -> "Figure":

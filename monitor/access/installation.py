@@ -11,8 +11,7 @@ from typing import Any, Final
 from monitor.cube.bucket import LOCAL_FOLDER, SCHEME, BucketFolder, Place
 from monitor.errors import BadConfiguration
 
-CONFIG_NAME: Final = "regrowth.toml"
-"""Name of a configuration, where a folder is given."""
+CONFIG_NAME: Final = "regrowth.toml"  # name of a configuration, where a folder is given
 DEFAULTS: Final = {
     ("store", "root"): "store",
     ("outputs", "root"): "outputs",
@@ -25,14 +24,10 @@ DEFAULTS: Final = {
 class Installation:
     """The places of an installation, as absolute paths."""
 
-    config: Path
-    """The configuration file."""
-    store: Place
-    """Root of the stores."""
-    outputs: Path
-    """Folder of pages, maps and tables."""
-    registry: Path
-    """The file of sites."""
+    config: Path  # the configuration file
+    store: Place  # root of the stores
+    outputs: Path  # folder of pages, maps and tables
+    registry: Path  # the file of sites
 
 
 def find_installation(path: str | Path) -> Installation:

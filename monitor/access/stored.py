@@ -26,8 +26,7 @@ from monitor.sites.landscapes import landscape_place
 from monitor.sites.registry import read_sites
 
 SITES_TABLE = "sites.parquet"
-NOWHERE: Final = Path(os.devnull)
-"""In place of the files of an installation of which only the stores are given."""
+NOWHERE: Final = Path(os.devnull)  # in place of the files of an installation of which only the stores are given
 _COLUMNS = ("site", "name", "start", "intervention", "biome", "partner", "ground", "geometry")
 
 
@@ -35,12 +34,9 @@ _COLUMNS = ("site", "name", "start", "intervention", "biome", "partner", "ground
 class PublishedSite:
     """A row of the published table of sites."""
 
-    values: dict[str, Any]
-    """``site``, ``name``, ``start``, ``intervention``, ``biome``, ``partner``."""
-    ground: str
-    """Key of its ground, see :func:`monitor.sites.site.ground_key`."""
-    place: str
-    """Begin of the names of the landscapes that may have it."""
+    values: dict[str, Any]  # `site`, `name`, `start`, `intervention`, `biome`, `partner`
+    ground: str  # key of its ground, see monitor.sites.site.ground_key
+    place: str  # begin of the names of the landscapes that may have it
 
 
 def installation_of(path: str | Path, site: str) -> Installation:

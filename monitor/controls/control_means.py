@@ -23,8 +23,7 @@ MIN_COVER_CHANGE: Final = 0.08
 """Least change of a unit's yearly mean against the other units that may be more than noise. [cover fraction]"""
 MAX_DEVIATION: Final = 4.0
 """Least change in robust standard deviations (1.4826 times the median absolute deviation) of the units' changes."""
-MIN_YEAR_SCENES: Final = 3
-"""Scenes with a unit in a year that are needed to judge it."""
+MIN_YEAR_SCENES: Final = 3  #: scenes with a unit in a year that are needed to judge it
 RISEN_SHARE: Final = 1 / 3
 """Share of the units of a ring, those that rose most, that do not count in the next year; ten always stay. [1]"""
 MIN_RISE: Final = 1e-6
@@ -34,12 +33,9 @@ MIN_RISE: Final = 1e-6
 class UnitChoice(NamedTuple):
     """Control units that do not count, year by year. Row k of a mask applies when k of `years` are over."""
 
-    years: np.ndarray
-    """(year,) calendar years with scenes, ascending."""
-    changed: np.ndarray
-    """(year + 1, unit) bool: changed alone; from then on for good."""
-    risen: np.ndarray
-    """(year + 1, unit) bool: rose most; chosen again each year."""
+    years: np.ndarray  #: (year,) calendar years with scenes, ascending
+    changed: np.ndarray  #: (year + 1, unit) bool: changed alone; from then on for good
+    risen: np.ndarray  #: (year + 1, unit) bool: rose most; chosen again each year
 
     def at(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Units that are fit (have not changed) and that have risen, each (scene, unit) bool, at UTC times (scene,)."""
@@ -207,10 +203,8 @@ class Comparison(NamedTuple):
     reference: np.ndarray
     """(..., scene) cover of ground that had the planned cover before the start: median of the fit reference units; NaN
     with fewer than ten of them. [1]"""
-    near: np.ndarray
-    """(..., scene, unit) bool: units of both rings that are fit."""
-    few: np.ndarray
-    """(..., scene) bool: fewer than ten units of both rings are fit, seen or not."""
+    near: np.ndarray  #: (..., scene, unit) bool: units of both rings that are fit
+    few: np.ndarray  #: (..., scene) bool: fewer than ten units of both rings are fit, seen or not
 
 
 def compare(means: np.ndarray, ring: np.ndarray, fit: np.ndarray, risen: np.ndarray, *, cover: int) -> Comparison:

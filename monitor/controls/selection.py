@@ -34,28 +34,19 @@ from monitor.cube.grid import crs_of, site_grid
 from monitor.imagery.auxiliary.terrain import Terrain
 from monitor.sites.projection import lonlat, projected
 
-MAX_CANDIDATES: Final = 240
-"""Candidates whose scenes are read, at most; thinned evenly over the ring."""
-UNITS_PER_RING: Final = 30
-"""Units selected in a ring, at most."""
-MIN_CANDIDATES_TWO_RINGS: Final = 160
-"""Candidates seen before the start that are needed for two rings; fewer give one."""
-REFERENCE_RING: Final = 0
-"""Ring of the reference units: never compared with, they show what the site should come to."""
-MAX_REFERENCES: Final = 15
-"""Reference units selected, at most."""
+MAX_CANDIDATES: Final = 240  #: candidates whose scenes are read, at most; thinned evenly over the ring
+UNITS_PER_RING: Final = 30  #: units selected in a ring, at most
+MIN_CANDIDATES_TWO_RINGS: Final = 160  #: candidates seen before the start that are needed for two rings; fewer give one
+REFERENCE_RING: Final = 0  #: ring of the reference units: never compared with, they show what the site should come to
+MAX_REFERENCES: Final = 15  #: reference units selected, at most
 MAX_YEARLY_DIFFERENCE: Final = 0.03
 """Root mean square difference from the site in yearly means that still counts as alike. [cover fraction]"""
-MAX_HEIGHT_DIFFERENCE: Final = 150.0
-"""[m]"""
-SLOPE_CLASSES: Final = (5.0, 8.0, 15.0, 25.0, 35.0)
-"""Borders of the classes of slope. [degree]"""
+MAX_HEIGHT_DIFFERENCE: Final = 150.0  #: [m]
+SLOPE_CLASSES: Final = (5.0, 8.0, 15.0, 25.0, 35.0)  #: borders of the classes of slope [degree]
 MAX_ASPECT_DIFFERENCE: Final = 45.0
 """Greatest difference in aspect where both slope by more than :data:`STEEP_SLOPE`. [degree]"""
-STEEP_SLOPE: Final = 8.0
-"""[degree]"""
-MIN_UNITS: Final = 10
-"""With fewer units than this, in all or in a scene, no failure is reported."""
+STEEP_SLOPE: Final = 8.0  #: [degree]
+MIN_UNITS: Final = 10  #: with fewer units than this, in all or in a scene, no failure is reported
 MIN_SELECTION_SCENES: Final = 3
 """Clear scenes needed to choose units by growing seasons after the start: as many as a season before the start needs to
 count (:func:`monitor.verdict.kernels.state_space.agreement_before`)."""
@@ -71,10 +62,8 @@ class Unit:
     """One piece of control ground."""
 
     id: str
-    geometry: BaseGeometry
-    """Square, longitude and latitude. [degree]"""
-    distance: float
-    """Distance from the site, edge to edge. [m]"""
+    geometry: BaseGeometry  #: square, longitude and latitude [degree]
+    distance: float  #: distance from the site, edge to edge [m]
     ring: int = 1
     """1 (near) or 2 (far), disjoint; :data:`REFERENCE_RING`: never compared with, shows what recovery means."""
 
@@ -87,8 +76,7 @@ class ControlSet:
     balance: dict[str, float]
     """Before the start: standardised mean difference [2]_ between units and site by feature [standard deviation], and
     ``rmspe`` [1]_, the root mean square of the difference in yearly means [cover fraction]."""
-    candidates: int | None
-    """Number of candidates compared; None: none could be compared yet, see :data:`NOT_CHOSEN`."""
+    candidates: int | None  #: number of candidates compared; None: none could be compared yet, see :data:`NOT_CHOSEN`
 
     @property
     def waits(self) -> bool:
@@ -135,8 +123,7 @@ class ControlSet:
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
 
 
-NOT_CHOSEN: Final = ControlSet(units=(), balance={}, candidates=None)
-"""Of a site that waits for its control units."""
+NOT_CHOSEN: Final = ControlSet(units=(), balance={}, candidates=None)  #: of a site that waits for its control units
 
 
 def _shapes(geometries: Sequence[dict[str, Any]]) -> Sequence[BaseGeometry]:

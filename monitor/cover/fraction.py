@@ -27,12 +27,9 @@ from monitor.sites.site import Biome, Site
 class Endmembers:
     """Index that cover is computed from in a biome, and its values for bare soil and full vegetation."""
 
-    index: str
-    """Name of the index in :data:`monitor.cover.indices.INDICES`."""
-    soil: float
-    """Index of bare soil. [1]"""
-    vegetation: float
-    """Index of full vegetation cover. [1]"""
+    index: str  #: name of the index in :data:`monitor.cover.indices.INDICES`
+    soil: float  #: index of bare soil [1]
+    vegetation: float  #: index of full vegetation cover [1]
     measured: tuple[Measurement, ...] = ()
     """Measurements elsewhere of this index against cover. The endmembers themselves are expert values: none was
     measured in the programme's region."""

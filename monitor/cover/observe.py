@@ -28,8 +28,7 @@ from monitor.errors import BROKEN_SCENE, UNANSWERED_FILE, SceneRejected, TryLate
 from monitor.imagery import bands
 from monitor.imagery.source import Frame, Scene, Source
 
-MIN_UNIT_CLEAR: Final = 0.6
-"""Least clear share of a unit that counts in a scene. [1]"""
+MIN_UNIT_CLEAR: Final = 0.6  # least clear share of a unit that counts in a scene [1]
 SERVER_BATCH_SCENES: Final = 32
 """Scenes read by one task where the provider averages the units: many go into one request."""
 
@@ -37,10 +36,8 @@ SERVER_BATCH_SCENES: Final = 32
 class Refusal(NamedTuple):
     """Why a scene cannot be used for a site."""
 
-    reason: str
-    """The code that is stored for it, see :mod:`monitor.errors`."""
-    why: str
-    """Explanation for people."""
+    reason: str  # the code that is stored for it, see monitor.errors
+    why: str  # explanation for people
 
 
 class SourceLookup(Protocol):

@@ -17,8 +17,7 @@ from monitor.ledger.models import AssessmentsRow, LotRow, SelfCheckRow, SiteVers
 from monitor.ledger.packed import unpacked
 from monitor.ledger.rows import Payload, Rows
 
-LAST_DAY: Final = "9999-12-31"
-"""No day is later."""
+LAST_DAY: Final = "9999-12-31"  # no day is later
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,15 +25,13 @@ class State:
     """State of a site from a day on, as its assessment says; None as there."""
 
     landscape: str
-    version: str
-    """Version of the site."""
+    version: str  # version of the site
     status: str | None
     alert: str | None
     alert_rule: str | None
     hectares: float | None
     episode: int | None
-    loss_on: str | None
-    """First scene of a sudden loss, ISO 8601."""
+    loss_on: str | None  # first scene of a sudden loss, ISO 8601
 
 
 _STATE = tuple(State.__annotations__)
@@ -45,20 +42,14 @@ class StoredAssessment:
     """One assessment of a site, and what it was made from."""
 
     site: str
-    as_of: str
-    """Day, ISO 8601."""
-    digest: str
-    """Hash of everything that it depends on."""
-    version: str
-    """Version of the site."""
-    snapshot: str
-    """Landscape and number of its rows that were read."""
+    as_of: str  # day, ISO 8601
+    digest: str  # hash of everything that it depends on
+    version: str  # version of the site
+    snapshot: str  # landscape and number of its rows that were read
     left_out: dict[str, Any] = field(default_factory=dict)
     """By id, first day (ISO 8601) on which a control unit no longer counted, as known then."""
-    payload: Payload
-    """The assessment as JSON values; empty: it is damaged."""
-    row: int = 0
-    """Id of its row; 0: it is not stored yet."""
+    payload: Payload  # the assessment as JSON values; empty: it is damaged
+    row: int = 0  # id of its row; 0: it is not stored yet
 
     @property
     def landscape(self) -> str:

@@ -20,17 +20,9 @@ def is_empty(ledger: Ledger) -> bool:
 
 
 def copy_rows(source: Ledger, target: Ledger) -> int:
-    """Copy all rows into a ledger without any, in one transaction of each.
+    """Copy all rows into an empty ledger, in one transaction of each; returns their number.
 
-    Returns
-    -------
-    int
-        Number of rows.
-
-    Raises
-    ------
-    BadConfiguration
-        The target has rows. Nothing was changed.
+    BadConfiguration where the target has rows; nothing was changed.
     """
     copied = 0
     with source.reading() as old, target.transaction() as new:

@@ -1,4 +1,4 @@
-"""What is damaged in a ledger: every row of every table is read."""
+"""Find damage in a ledger: every row of every table is read."""
 
 from collections.abc import Callable, Iterator
 from datetime import date, datetime
@@ -9,25 +9,16 @@ from sqlalchemy import Column, Connection, LargeBinary, String, Text, cast, sele
 from monitor.ledger.models import Base
 from monitor.ledger.packed import Packed, unpacked
 
-_DAYS = frozenset({"as_of", "start", "since", "night", "day", "date", "opened", "reported_day"})
-"""Columns of ten characters that hold days."""
-_TIMES = frozenset({"started", "finished"})
-"""Columns that hold times of runs."""
+_DAYS = frozenset({"as_of", "start", "since", "night", "day", "date", "opened", "reported_day"})  # of 10 characters
+_TIMES = frozenset({"started", "finished"})  # columns that hold times of runs
 
 
 def damaged_rows(connection: Connection) -> Iterator[str]:
-    """Each value that is not as it was stored, as far as its row alone shows: by checksum or form.
-
-    Yields
-    ------
-    str
-        Table, key of the row, column, and the problem.
-    """
+    """Describe each value whose checksum or form shows damage: table, key of the row, column, problem."""
     for table in Base.metadata.sorted_tables:
         keys = list(table.primary_key.columns)
         for column in table.columns:
-            check = _check_of(column)
-            if check is None:
+            if (check := _check_of(column)) is None:
                 continue
             stored = type_coerce(column, LargeBinary) if isinstance(column.type, Packed) else cast(column, Text)
             for *key, content in connection.execute(select(*keys, stored)):

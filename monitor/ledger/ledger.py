@@ -28,8 +28,7 @@ from monitor.ledger.transaction import Transaction
 
 FORMAT: Final = 6
 """Format of the tables. A ledger of another format is refused: nothing was migrated before version 1.0."""
-LOCK_WAIT: Final = 60
-"""Longest time to wait for another writer. [s]"""
+LOCK_WAIT: Final = 60  # longest time to wait for another writer [s]
 
 _READ_ONLY_ERRORS: Final = ("unable to open database file", "attempt to write a readonly database")
 """SQLite's messages for a file or folder without write permission."""
@@ -39,12 +38,9 @@ _POSTGRESQL_REFUSALS: Final = re.compile(
     r'(?:database|role) ".*" does not exist|password authentication failed for user ".*"|no password supplied'
 )
 """PostgreSQL's messages for a database, user or password that a person must correct: waiting does not help."""
-_LOCK_TIMEOUT: Final = "55P03"
-"""PostgreSQL's code for a lock that was waited for too long."""
-_WRITER_LOCK: Final = 0x7265677277746800
-"""Number of the PostgreSQL advisory lock that a writing transaction holds."""
-_HOLDER_LOCK: Final = 0x7265677277746801
-"""Number of the PostgreSQL advisory lock of the session that holds the ledger."""
+_LOCK_TIMEOUT: Final = "55P03"  # PostgreSQL's code for a lock that was waited for too long
+_WRITER_LOCK: Final = 0x7265677277746800  # number of the PostgreSQL advisory lock that a writing transaction holds
+_HOLDER_LOCK: Final = 0x7265677277746801  # number of the PostgreSQL advisory lock of the session that holds the ledger
 _LANDSCAPE_LOCKS: Final = 0x72656777
 """First number of the PostgreSQL advisory locks of landscapes; the second follows from the name."""
 _HOLDER_SESSION: Final = """
@@ -89,8 +85,7 @@ class Ledger:
     def __init__(self, url: str, lock_wait: float | None = None) -> None:
         self._landscape_session: tuple[Connection, int] | None = None
         """Connection that holds the locks of landscapes, and its process on the server."""
-        self._number: int | None = None
-        """Number under which this process holds the ledger; None: it does not."""
+        self._number: int | None = None  # number under which this process holds the ledger; None: it does not
         try:
             self._url = parsed = make_url(url)
             file = Path(parsed.database or "")

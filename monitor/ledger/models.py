@@ -1,17 +1,21 @@
 """Tables of the ledger. Records of other parts are stored in the column `payload`, as compressed JSON."""
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from sqlalchemy import Boolean, Float, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import Float, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from monitor.ledger.packed import Packed
+
+Day = Annotated[str, mapped_column(String(10))]
 
 
 class Base(DeclarativeBase):
     """Base class of the tables."""
 
-    type_annotation_map: ClassVar[dict[Any, Any]] = {dict[str, Any]: Packed, list[Any]: Packed}
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        str: Text, float: Float, dict[str, Any]: Packed, list[Any]: Packed
+    }  # fmt: skip
 
 
 class LedgerRow(Base):
@@ -19,13 +23,10 @@ class LedgerRow(Base):
 
     __tablename__ = "ledger"
 
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
-    format: Mapped[int] = mapped_column(Integer)
-    """Format of the tables, see :data:`monitor.ledger.ledger.FORMAT`."""
-    number: Mapped[int] = mapped_column(Integer)
-    """How often it was taken: the number of its present holder."""
-    holder: Mapped[str] = mapped_column(Text)
-    """Process that took it last: its work, number and host, and since when; empty: none ever did."""
+    id: Mapped[int] = mapped_column(primary_key=True)
+    format: Mapped[int]  # format of the tables, see monitor.ledger.ledger.FORMAT
+    number: Mapped[int]  # how often it was taken: the number of its present holder
+    holder: Mapped[str]  # process that took it last: its work, number and host, and since when; empty: none ever did
 
 
 class SiteVersion(Base):
@@ -34,10 +35,10 @@ class SiteVersion(Base):
     __tablename__ = "sites"
     __table_args__ = (UniqueConstraint("site", "version"),)
 
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    id: Mapped[int] = mapped_column(primary_key=True)
     site: Mapped[str] = mapped_column(String(400), index=True)
     version: Mapped[str] = mapped_column(String(64))
-    current: Mapped[bool] = mapped_column(Boolean)
+    current: Mapped[bool]
     added: Mapped[str] = mapped_column(String(32))
     payload: Mapped[dict[str, Any]]
 
@@ -47,13 +48,11 @@ class RegistrationRow(Base):
 
     __tablename__ = "registrations"
 
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    id: Mapped[int] = mapped_column(primary_key=True)
     site: Mapped[str] = mapped_column(String(400), index=True)
-    newest_night: Mapped[str] = mapped_column(String(10))
-    """Newest night with an assessment when it was made; empty: there was none."""
-    version: Mapped[str | None] = mapped_column(String(64))
-    """Version of the site; None: it is retired."""
-    episode: Mapped[int] = mapped_column(Integer)
+    newest_night: Mapped[Day]  # newest night with an assessment when it was made; empty: there was none
+    version: Mapped[str | None] = mapped_column(String(64))  # version of the site; None: it is retired
+    episode: Mapped[int]
 
 
 class EpisodeRow(Base):
@@ -62,16 +61,14 @@ class EpisodeRow(Base):
     __tablename__ = "episodes"
     __table_args__ = (UniqueConstraint("site", "number"),)
 
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    id: Mapped[int] = mapped_column(primary_key=True)
     site: Mapped[str] = mapped_column(String(400), index=True)
-    number: Mapped[int] = mapped_column(Integer)
-    start: Mapped[str] = mapped_column(String(10))
+    number: Mapped[int]
+    start: Mapped[Day]
     opened: Mapped[str] = mapped_column(String(32))
     closed: Mapped[str | None] = mapped_column(String(32))
-    why: Mapped[str | None] = mapped_column(Text)
-    """Reason for closing it."""
-    budget: Mapped[float] = mapped_column(Float)
-    """Share of the false-alarm budget of the site that this episode may use; 1 for the first. [1]"""
+    why: Mapped[str | None]  # reason for closing it
+    budget: Mapped[float]  # share of the false-alarm budget of the site that this episode may use; 1 for the first [1]
 
 
 class PromiseRow(Base):
@@ -80,20 +77,14 @@ class PromiseRow(Base):
     __tablename__ = "promises"
     __table_args__ = (UniqueConstraint("site", "number"),)
 
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    id: Mapped[int] = mapped_column(primary_key=True)
     site: Mapped[str] = mapped_column(String(400), index=True)
-    number: Mapped[int] = mapped_column(Integer)
-    """From 1 for each site."""
-    begins: Mapped[str] = mapped_column(String(10))
-    """First day that is judged by it; of the first promise the start of the site."""
-    by: Mapped[str | None] = mapped_column(Text)
-    """Who changed it; None: the first promise, from the registry."""
-    why: Mapped[str | None] = mapped_column(Text)
-    """None as for `by`."""
-    recorded: Mapped[str] = mapped_column(String(40))
-    """Time of the change; of the first promise the day of the first assessment."""
-    payload: Mapped[dict[str, Any]]
-    """See :func:`monitor.sites.promise.promise_of`."""
+    number: Mapped[int]  # from 1 for each site
+    begins: Mapped[Day]  # first day that is judged by it; of the first promise the start of the site
+    by: Mapped[str | None]  # who changed it; None: the first promise, from the registry
+    why: Mapped[str | None]  # None as for `by`
+    recorded: Mapped[str] = mapped_column(String(40))  # time of the change; of the first the day of the first verdict
+    payload: Mapped[dict[str, Any]]  # see monitor.sites.promise.promise_of
 
 
 class ControlsRow(Base):
@@ -121,10 +112,9 @@ class SnapshotRow(Base):
 class GroundDataRow(Base):
     """Data about a ground other than imagery.
 
-    Kinds: ``terrain``, ``rain``, ``detectability``, ``left_out`` (control units that no longer count),
-    ``tried`` (last season in which control units were sought without success), ``worst_patch`` (where to
-    look first; may be empty), ``growth`` (points of its growth chart), ``seasons`` (yearly amplitudes, for the verdict
-    on its lot), ``unread`` (since when scenes could not be read, by acquisition).
+    Kinds: ``terrain``, ``rain``, ``detectability``, ``left_out`` (control units that no longer count), ``tried`` (last
+    season without control units to be found), ``worst_patch`` (where to look first; may be empty), ``growth`` (points
+    of its chart), ``seasons`` (yearly amplitudes, for its lot), ``unread`` (since when, by acquisition).
     """
 
     __tablename__ = "background"
@@ -140,20 +130,15 @@ class CalibrationRow(Base):
     __tablename__ = "calibrations"
     __table_args__ = (UniqueConstraint("tile", "biome", "season", "stored", "made_from"),)
 
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    id: Mapped[int] = mapped_column(primary_key=True)
     tile: Mapped[str] = mapped_column(String(20))
     biome: Mapped[str] = mapped_column(String(40))
-    season: Mapped[int] = mapped_column(Integer)
-    """Last growing season whose data was used."""
-    as_of: Mapped[str] = mapped_column(String(10))
-    """First night on which they are used."""
-    stored: Mapped[int] = mapped_column(Integer)
-    """Number of sites of the biome whose control ground was stored then."""
-    made_from: Mapped[str] = mapped_column(String(64))
-    """Hash of the pool, the season and the code that set them."""
+    season: Mapped[int]  # last growing season whose data was used
+    as_of: Mapped[Day]  # first night on which they are used
+    stored: Mapped[int]  # number of sites of the biome whose control ground was stored then
+    made_from: Mapped[str] = mapped_column(String(64))  # hash of the pool, the season and the code that set them
     hash: Mapped[str] = mapped_column(String(64))
-    placebos: Mapped[int] = mapped_column(Integer)
-    """Number of placebo sites; 0: none, the defaults are used."""
+    placebos: Mapped[int]  # number of placebo sites; 0: none, the defaults are used
     payload: Mapped[dict[str, Any]]
 
 
@@ -164,18 +149,13 @@ class RunRow(Base):
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     kind: Mapped[str] = mapped_column(String(20))
-    as_of: Mapped[str] = mapped_column(String(10))
+    as_of: Mapped[Day]
     started: Mapped[str] = mapped_column(String(40))
-    finished: Mapped[str | None] = mapped_column(String(40))
-    """None: it is running, or was killed."""
-    status: Mapped[int | None] = mapped_column(Integer)
-    """Exit status; None as for `finished`."""
-    error: Mapped[str | None] = mapped_column(Text)
-    """What ended it; None: it ran to its end."""
-    manifest: Mapped[dict[str, Any] | None]
-    """None: it did not run to its end."""
-    summary: Mapped[dict[str, Any] | None]
-    """Counts of its manifest, and what failed in it; None where it did not run to its end."""
+    finished: Mapped[str | None] = mapped_column(String(40))  # None: it is running, or was killed
+    status: Mapped[int | None]  # exit status; None as for `finished`
+    error: Mapped[str | None]  # what ended it; None: it ran to its end
+    manifest: Mapped[dict[str, Any] | None]  # None: it did not run to its end
+    summary: Mapped[dict[str, Any] | None]  # counts of its manifest, and what failed in it; None as for `manifest`
 
 
 class EecuRow(Base):
@@ -183,10 +163,8 @@ class EecuRow(Base):
 
     __tablename__ = "eecu"
 
-    month: Mapped[str] = mapped_column(String(7), primary_key=True)
-    """``2026-11``, UTC."""
-    seconds: Mapped[float] = mapped_column(Float)
-    """[EECU s]"""
+    month: Mapped[str] = mapped_column(String(7), primary_key=True)  # `2026-11`, UTC
+    seconds: Mapped[float]  # [EECU s]
 
 
 class AssessmentsRow(Base):
@@ -198,15 +176,12 @@ class AssessmentsRow(Base):
         Index("ix_assessments_day", "as_of"),
     )
 
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    id: Mapped[int] = mapped_column(primary_key=True)
     landscape: Mapped[str] = mapped_column(String(64))
-    as_of: Mapped[str] = mapped_column(String(10))
+    as_of: Mapped[Day]
     run: Mapped[str] = mapped_column(String(64))
-    origins: Mapped[list[Any]]
-    """Of each: site, digest, version of the site, snapshot, and the control units left out, see
-    :class:`monitor.ledger.assessments.StoredAssessment`."""
-    payloads: Mapped[list[Any]]
-    """The assessments as JSON values, in the order of `origins`."""
+    origins: Mapped[list[Any]]  # of each: site, digest, version, snapshot, left_out, as in StoredAssessment
+    payloads: Mapped[list[Any]]  # the assessments as JSON values, in the order of `origins`
 
 
 class StateRow(Base):
@@ -215,23 +190,19 @@ class StateRow(Base):
     __tablename__ = "states"
     __table_args__ = (Index("ix_states_latest", "site", "since", "id"),)
 
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    id: Mapped[int] = mapped_column(primary_key=True)
     site: Mapped[str] = mapped_column(String(400))
-    since: Mapped[str] = mapped_column(String(10))
-    """Day of the first assessment with this state. Of rows of one day the last one counts."""
-    newest_night: Mapped[str] = mapped_column(String(10))
-    """Newest night when it was stored. After `since`: that night was run again later, and the account of the programme
-    counts the state from the next night on."""
-    version: Mapped[str] = mapped_column(String(64))
-    """Version of the site that was judged."""
-    landscape: Mapped[str] = mapped_column(String(64))
-    """Landscape that the assessment rests on, in whose rows it stands."""
+    since: Mapped[Day]  # day of the first assessment with this state; of rows of one day the last one counts
+    newest_night: Mapped[Day]
+    """Newest night when it was stored; after `since`: of a night run later the account counts from the next."""
+    version: Mapped[str] = mapped_column(String(64))  # version of the site that was judged
+    landscape: Mapped[str] = mapped_column(String(64))  # landscape in whose rows the assessment is
     status: Mapped[str | None] = mapped_column(String(20))
     alert: Mapped[str | None] = mapped_column(String(20))
     alert_rule: Mapped[str | None] = mapped_column(String(20))
-    hectares: Mapped[float | None] = mapped_column(Float)
-    episode: Mapped[int | None] = mapped_column(Integer)
-    loss_on: Mapped[str | None] = mapped_column(String(10))
+    hectares: Mapped[float | None]
+    episode: Mapped[int | None]
+    loss_on: Mapped[Day | None]
 
 
 class SelfCheckRow(Base):
@@ -239,11 +210,9 @@ class SelfCheckRow(Base):
 
     __tablename__ = "self_checks"
 
-    day: Mapped[str] = mapped_column(String(10), primary_key=True)
-    """Night that did it."""
+    day: Mapped[str] = mapped_column(String(10), primary_key=True)  # night that did it
     site: Mapped[str] = mapped_column(String(400))
-    payload: Mapped[dict[str, Any]]
-    """See :func:`jobs.night.self_check.self_check`."""
+    payload: Mapped[dict[str, Any]]  # see jobs.night.self_check.self_check
 
 
 class LotRow(Base):
@@ -252,10 +221,9 @@ class LotRow(Base):
     __tablename__ = "lots"
     __table_args__ = (UniqueConstraint("lot", "as_of", "digest"),)
 
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    id: Mapped[int] = mapped_column(primary_key=True)
     lot: Mapped[str] = mapped_column(String(120), index=True)
-    as_of: Mapped[str] = mapped_column(String(10))
-    """Night that appended it."""
+    as_of: Mapped[Day]  # night that appended it
     digest: Mapped[str] = mapped_column(String(64))
     run: Mapped[str] = mapped_column(String(64))
     payload: Mapped[dict[str, Any]]
@@ -266,11 +234,10 @@ class AlertRow(Base):
 
     __tablename__ = "alerts"
 
-    id: Mapped[str] = mapped_column(String(500), primary_key=True)
-    """Site, or lot, and rule."""
+    id: Mapped[str] = mapped_column(String(500), primary_key=True)  # site, or lot, and rule
     site: Mapped[str] = mapped_column(String(400), index=True)
     state: Mapped[str] = mapped_column(String(20), index=True)
-    opened: Mapped[str] = mapped_column(String(10))
+    opened: Mapped[Day]
     payload: Mapped[dict[str, Any]]
 
 
@@ -280,14 +247,12 @@ class AlertEventRow(Base):
     __tablename__ = "alert_events"
     __table_args__ = (UniqueConstraint("alert", "number"),)
 
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    id: Mapped[int] = mapped_column(primary_key=True)
     alert: Mapped[str] = mapped_column(String(500))
-    number: Mapped[int] = mapped_column(Integer)
-    """From 1 for each alert."""
+    number: Mapped[int]  # from 1 for each alert
     kind: Mapped[str] = mapped_column(String(20))
     time: Mapped[str] = mapped_column(String(40))
-    link: Mapped[str | None] = mapped_column(String(64), unique=True)
-    """Answer link by which it came; each can be used once. None: it came by a night or a command."""
+    link: Mapped[str | None] = mapped_column(String(64), unique=True)  # answer link, used once; None: another way
     payload: Mapped[dict[str, Any]]
 
 
@@ -296,14 +261,11 @@ class PersonalLinkRow(Base):
 
     __tablename__ = "personal_links"
 
-    link: Mapped[str] = mapped_column(String(16), primary_key=True)
-    """Identifier: random, as that of an answer link."""
+    link: Mapped[str] = mapped_column(String(16), primary_key=True)  # identifier: random, as that of an answer link
     channel: Mapped[str] = mapped_column(String(40))
-    recipient: Mapped[str] = mapped_column(String(320))
-    """As in the outbox."""
+    recipient: Mapped[str] = mapped_column(String(320))  # as in the outbox
     made: Mapped[str] = mapped_column(String(40))
-    revoked: Mapped[str | None] = mapped_column(String(40))
-    """None: it is valid."""
+    revoked: Mapped[str | None] = mapped_column(String(40))  # None: it is valid
 
 
 class PhotoRow(Base):
@@ -311,18 +273,13 @@ class PhotoRow(Base):
 
     __tablename__ = "photos"
 
-    id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    """SHA-256 of the content."""
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)  # SHA-256 of the content
     alert: Mapped[str] = mapped_column(String(500), primary_key=True)
-    number: Mapped[int] = mapped_column(Integer)
-    """Number of the event that it belongs to."""
-    taken: Mapped[str | None] = mapped_column(String(40))
-    """Time stated in the file, ISO 8601; None: not stated."""
-    latitude: Mapped[float | None] = mapped_column(Float)
-    """Position stated in the file. [degree]"""
-    longitude: Mapped[float | None] = mapped_column(Float)
-    content: Mapped[bytes]
-    """JPEG."""
+    number: Mapped[int]  # number of the event that it belongs to
+    taken: Mapped[str | None] = mapped_column(String(40))  # time stated in the file, ISO 8601; None: not stated
+    latitude: Mapped[float | None]  # position stated in the file [degree]
+    longitude: Mapped[float | None]
+    content: Mapped[bytes]  # JPEG
 
 
 class ChainRow(Base):
@@ -334,23 +291,19 @@ class ChainRow(Base):
 
     __tablename__ = "chain"
 
-    format: Mapped[int] = mapped_column(Integer)
-    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    night: Mapped[str] = mapped_column(String(10))
-    assessments: Mapped[int] = mapped_column(Integer)
-    answers: Mapped[int] = mapped_column(Integer)
-    promises: Mapped[int] = mapped_column(Integer)
+    format: Mapped[int]
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    night: Mapped[Day]
+    assessments: Mapped[int]
+    answers: Mapped[int]
+    promises: Mapped[int]
     root: Mapped[str] = mapped_column(String(64))
     previous: Mapped[str] = mapped_column(String(64))
     hash: Mapped[str] = mapped_column(String(64))
-    last_assessment: Mapped[int] = mapped_column(Integer)
-    """Highest id of the rows of assessments that this line and those before cover; 0: none."""
-    last_event: Mapped[int] = mapped_column(Integer)
-    """Highest id of the events of alerts that this line and those before cover; 0: none."""
-    last_promise: Mapped[int] = mapped_column(Integer)
-    """Highest id of the promises that this line and those before cover; 0: none."""
-    leaves: Mapped[bytes]
-    """Leaves of its tree, 32 bytes each, so that a proof needs no records but its own."""
+    last_assessment: Mapped[int]  # highest id of the rows of assessments that this line and those before cover; 0: none
+    last_event: Mapped[int]  # highest id of the events of alerts that this line and those before cover; 0: none
+    last_promise: Mapped[int]  # highest id of the promises that this line and those before cover; 0: none
+    leaves: Mapped[bytes]  # leaves of its tree, 32 bytes each, so that a proof needs no records but its own
 
 
 class FieldRow(Base):
@@ -358,21 +311,16 @@ class FieldRow(Base):
 
     __tablename__ = "field_rows"
 
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    id: Mapped[int] = mapped_column(primary_key=True)
     site: Mapped[str] = mapped_column(String(400), index=True)
-    date: Mapped[str] = mapped_column(String(10))
-    kind: Mapped[str] = mapped_column(String(20))
-    """``cover``, ``survival`` or ``density``."""
-    value: Mapped[float] = mapped_column(Float)
-    """Fraction; for a density, plants a hectare."""
-    n: Mapped[int] = mapped_column(Integer)
-    """Plots or plants behind the value."""
-    lon: Mapped[float | None] = mapped_column(Float)
-    lat: Mapped[float | None] = mapped_column(Float)
-    """WGS 84; None: not stated. [degree]"""
-    note: Mapped[str | None] = mapped_column(Text)
-    digest: Mapped[str] = mapped_column(String(64), unique=True)
-    """Hash of the content: the same row is stored once."""
+    date: Mapped[Day]
+    kind: Mapped[str] = mapped_column(String(20))  # `cover`, `survival` or `density`
+    value: Mapped[float]  # fraction; for a density, plants a hectare
+    n: Mapped[int]  # plots or plants behind the value
+    lon: Mapped[float | None]
+    lat: Mapped[float | None]  # WGS 84; None: not stated [degree]
+    note: Mapped[str | None]
+    digest: Mapped[str] = mapped_column(String(64), unique=True)  # hash of the content: the same row is stored once
     added: Mapped[str] = mapped_column(String(40))
 
 
@@ -385,31 +333,22 @@ class NoticeRow(Base):
     __tablename__ = "outbox"
     __table_args__ = (UniqueConstraint("event", "channel", "recipient"),)
 
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
-    event: Mapped[str] = mapped_column(String(600))
-    """What it reports, for instance id and number of the event of an alert: the same event is not reported twice."""
+    id: Mapped[int] = mapped_column(primary_key=True)
+    event: Mapped[str] = mapped_column(String(600))  # such as id and number of an alert's event: reported once
     channel: Mapped[str] = mapped_column(String(40))
-    recipient: Mapped[str] = mapped_column(String(320))
-    """Mail address; empty for a channel with one receiver."""
+    recipient: Mapped[str] = mapped_column(String(320))  # mail address; empty for a channel with one receiver
     kind: Mapped[str] = mapped_column(String(20))
-    day: Mapped[str] = mapped_column(String(10))
+    day: Mapped[Day]
     site: Mapped[str | None] = mapped_column(String(400))
     alert: Mapped[str | None] = mapped_column(String(500), index=True)
     payload: Mapped[dict[str, Any]]
-    link: Mapped[str] = mapped_column(String(16), unique=True)
-    """Identifier of its answer link: random, so that a link of another or an earlier ledger never fits."""
-    state: Mapped[str] = mapped_column(String(10), index=True)
-    """``waiting``, ``held``, ``sent``, ``dead`` or ``withdrawn``."""
-    message: Mapped[str | None] = mapped_column(String(64), index=True)
-    """Id of the message; None: not tried yet."""
-    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    link: Mapped[str] = mapped_column(String(16), unique=True)  # answer link: random, to fit in this ledger alone
+    state: Mapped[str] = mapped_column(String(10), index=True)  # `waiting`, `held`, `sent`, `dead` or `withdrawn`
+    message: Mapped[str | None] = mapped_column(String(64), index=True)  # id of the message; None: not tried yet
+    attempts: Mapped[int] = mapped_column(default=0)
     first_tried: Mapped[str | None] = mapped_column(String(40))
-    next_try: Mapped[str | None] = mapped_column(String(40))
-    """Earliest time of the next attempt between nights."""
-    lease: Mapped[str | None] = mapped_column(String(40))
-    """Time until which a sender is at work on it, which also tells senders apart; None: nobody is."""
+    next_try: Mapped[str | None] = mapped_column(String(40))  # earliest time of the next attempt between nights
+    lease: Mapped[str | None] = mapped_column(String(40))  # until when a sender, named by it, is at work; None: none
     sent: Mapped[str | None] = mapped_column(String(40))
-    reported_day: Mapped[str | None] = mapped_column(String(10))
-    """Day of the assessment that its message described: that of the notice, or a later one if it had to wait."""
-    error: Mapped[str | None] = mapped_column(Text)
-    """Why it waits, is held, died or was withdrawn; else what the receiver answered."""
+    reported_day: Mapped[Day | None]  # day of the assessment in its message: later than `day` if it had to wait
+    error: Mapped[str | None]  # why it waits, is held, died or was withdrawn; else what the receiver answered

@@ -18,13 +18,7 @@ def packed(value: Any) -> bytes:
 
 
 def unpacked(content: bytes) -> Any:
-    """Value of bytes from :func:`packed`.
-
-    Raises
-    ------
-    ValueError
-        They were damaged since they were stored.
-    """
+    """Value of bytes from :func:`packed`; ValueError where they were damaged since."""
     try:
         return json.loads(zlib.decompress(content))
     except (zlib.error, TypeError) as error:  # TypeError: damage made it a text

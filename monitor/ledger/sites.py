@@ -15,10 +15,8 @@ class Registered:
     """A site that was added to the ledger at some time."""
 
     version: str
-    start: str
-    """First day of the intervention, ISO 8601."""
-    current: bool
-    """False: the site is retired."""
+    start: str  # first day of the intervention, ISO 8601
+    current: bool  # False: the site is retired
 
 
 class Sites(Rows):

@@ -20,16 +20,13 @@ _DRY_CLOSURE: Final = Plan(A=0.12, k=0.35, L=0.5, too_early_years=2)
 """Row "enclosure or assisted regeneration, desert steppe and sandy land"."""
 _STEPPE_CLOSURE: Final = Plan(A=0.18, k=0.45, L=0.5, too_early_years=2)
 """Row "enclosure, Loess Plateau and typical steppe"."""
-_DRY_SHRUB: Final = Plan(A=0.12, k=0.25, L=1.5, too_early_years=3)
-"""Row "shrub planting, sandy land and Hexi"."""
-_LOESS_TREE: Final = Plan(A=0.22, k=0.22, L=2, too_early_years=4)
-"""Row "tree planting, Loess Plateau"."""
+_DRY_SHRUB: Final = Plan(A=0.12, k=0.25, L=1.5, too_early_years=3)  #: row "shrub planting, sandy land and Hexi"
+_LOESS_TREE: Final = Plan(A=0.22, k=0.22, L=2, too_early_years=4)  #: row "tree planting, Loess Plateau"
 _MOUNTAIN_TREE: Final = Plan(A=0.25, k=0.25, L=2, too_early_years=4)
 """Row "tree planting, mountains of Hebei and Shaanxi"."""
 _SOUTHWEST: Final = Plan(A=0.25, k=0.35, L=1, too_early_years=3)
 """Row "karst, Yunnan and Sichuan: closure and planting"."""
-_ALPINE_SEED: Final = Plan(A=0.20, k=0.60, L=0.5, too_early_years=2)
-"""Row "alpine meadow reseeding"."""
+_ALPINE_SEED: Final = Plan(A=0.20, k=0.60, L=0.5, too_early_years=2)  #: row "alpine meadow reseeding"
 _SLOPE: Final = Plan(A=0.25, k=0.60, L=0.3, too_early_years=1.5)
 """Row "slope and gully stabilisation, check-dam and grass", for every biome."""
 _CHECKERBOARD: Final = Plan(A=0.12, k=0.45, L=0.5, too_early_years=2)

@@ -22,8 +22,7 @@ from monitor.sites.geometry import Problem, check_outline
 from monitor.sites.names import folder_name, has_invisible, shown, without_invisible
 from monitor.sites.site import INTERVENTIONS, SUBTYPES, Biome, Plan, Site, site_version
 
-MAX_TEXT = 300
-"""Length to which texts are cut. [characters]"""
+MAX_TEXT = 300  # length to which texts are cut [characters]
 LIMITS = {
     "plan_A": (0.0, 1.0, "a share of the ground: 0.12 for 12 %"),
     "plan_k": (0.01, 10.0, "the rate of approach per year, 0.2 to 0.6 as a rule"),
@@ -53,25 +52,17 @@ class CheckedFeature:
     """One feature of a registry file, with its problems and, if it is accepted, its site."""
 
     feature: Feature
-    place: int
-    """Number of the feature in the file, from 1."""
-    properties: dict[str, object]
-    """Values by column, see :func:`monitor.sites.columns.canonical_properties`."""
+    place: int  # number of the feature in the file, from 1
+    properties: dict[str, object]  # values by column, see monitor.sites.columns.canonical_properties
     problems: list[Problem] = field(default_factory=list)
-    label: str = ""
-    """Id of the site; without a valid id, its place in the file."""
+    label: str = ""  # id of the site; without a valid id, its place in the file
     site_id: str | None = None
     outline: BaseGeometry | None = None
-    overlaps: int = 0
-    """Number of overlaps with other sites."""
-    hectares: float | None = None
-    """Geodesic area of the outline as drawn; None: it has no area. [ha]"""
-    site: Site | None = None
-    """None: a problem refuses it."""
-    repaired: tuple[str, ...] = ()
-    """Codes of the problems that a repair of the outline has fixed."""
-    hectares_before: float | None = None
-    """Area before the repair; the two sides of a crossing have opposite signs. [ha]"""
+    overlaps: int = 0  # number of overlaps with other sites
+    hectares: float | None = None  # geodesic area of the outline as drawn; None: it has no area [ha]
+    site: Site | None = None  # None: a problem refuses it
+    repaired: tuple[str, ...] = ()  # codes of the problems that a repair of the outline has fixed
+    hectares_before: float | None = None  # area before the repair; the two sides of a crossing have opposite signs [ha]
 
     def add(self, code: str, message: str, fix: str, *, refuses: bool = True) -> None:
         """Add a problem; unless it is a warning, it refuses the site."""
@@ -138,18 +129,10 @@ class CheckedFeature:
 def check_feature(
     feature: Feature, place: int, columns: Mapping[str, str | None], biomes: Mapping[str, Biome]
 ) -> CheckedFeature:
-    """Check the values and the outline of one feature.
+    """Check the values and the outline of one feature, number `place` in the file, from 1.
 
-    Parameters
-    ----------
-    feature : Feature
-        As read from the file.
-    place : int
-        Number of the feature in the file, from 1.
-    columns : mapping
-        Unknown columns of the file, each with the nearest known column or None.
-    biomes : mapping
-        Biomes that the file may name beside the built-in ones.
+    `columns` are the unknown columns of the file, each with the nearest known one or None; `biomes` those that the file
+    may name beside the built-in ones.
     """
     checked = CheckedFeature(feature=feature, place=place, properties=canonical_properties(feature.properties))
     checked.site_id = _site_id(checked)
@@ -173,14 +156,12 @@ def check_feature(
     checked.problems += outline.problems
     checked.outline, checked.hectares = outline.geometry, outline.hectares
     if (datum := stated_datum(checked.properties)) is not None:
-        checked.add(
-            "GCJ02",
-            f"The coordinates are stated to be those of a Chinese web map ({shown(datum)}), 100 to 700 m off WGS 84.",
-            "Convert them to WGS 84" + (", or use --repair." if "gcj" in datum.lower() else "."),
-        )
-    if checked.site_id is None or start is None or promise is None:
+        stated = f"The coordinates are stated to be those of a Chinese web map ({shown(datum)})"
+        fix = "Convert them to WGS 84" + (", or use --repair." if "gcj" in datum.lower() else ".")
+        checked.add("GCJ02", f"{stated}, 100 to 700 m off WGS 84.", fix)
+    if checked.site_id is None or start is None or promise is None or outline.geometry is None:
         return checked  # each None has its problem
-    if outline.geometry is None or outline.hectares is None or any(problem.refuses for problem in checked.problems):
+    if outline.hectares is None or any(problem.refuses for problem in checked.problems):
         return checked
     site = Site(
         id=checked.site_id, name=values["name"] or checked.site_id, name_zh=values["name_zh"],
@@ -194,16 +175,15 @@ def check_feature(
 
 
 def check_promise(checked: CheckedFeature, start: date | None, biomes: Mapping[str, Biome]) -> dict[str, Any] | None:
-    """Check what is promised: kind of work, biome, plan and cohorts, with their problems.
-
-    Returns the fields of :class:`monitor.sites.site.Site`, or None where one of them is refused.
-    """
+    """Check the promise: kind of work, biome, plan and cohorts; fields of a Site, or None where one is refused."""
     intervention = checked.choice("intervention", INTERVENTIONS, required=True)
     biome = checked.choice("biome", (*BIOMES, *biomes), required=True)
     subtype = checked.choice("subtype", SUBTYPES, required=False)
     definition = None if biome is None else (BIOMES | dict(biomes))[biome]
     plan = _plan(checked, intervention, definition, subtype)
-    cohorts = _cohorts(checked, start)
+    cohorts, problem, fix = read_cohorts(checked.text("cohorts") or "", start)
+    if problem:
+        checked.add("COHORTS", problem, fix)
     if intervention is None or biome is None or plan is None:
         return None
     return {
@@ -213,13 +193,7 @@ def check_promise(checked: CheckedFeature, start: date | None, biomes: Mapping[s
 
 
 def promise_of_row(properties: Mapping[str, Any], start: date | None, biomes: Mapping[str, Biome]) -> dict[str, Any]:
-    """What is promised by columns of the registry without an outline, see :func:`check_promise`.
-
-    Raises
-    ------
-    BadData
-        A value is refused; names each, and what to do.
-    """
+    """:func:`check_promise` of columns without an outline; BadData names each value that is refused, and its fix."""
     checked = CheckedFeature(feature=Feature(properties={}), place=1, properties=dict(properties))
     promise = check_promise(checked, start, biomes)
     refused = [f"{problem.message} {problem.fix}" for problem in checked.problems if problem.refuses]
@@ -279,12 +253,11 @@ def _start(checked: CheckedFeature) -> date | None:
 
 def _plan(checked: CheckedFeature, intervention: str | None, biome: Biome | None, subtype: str | None) -> Plan | None:
     columns = {"A": "plan_A", "k": "plan_k", "L": "plan_L", "too_early_years": "too_early_years"}
-    given: dict[str, Any] = {
-        key: value for key, column in columns.items() if (value := checked.number(column)) is not None
-    }
+    numbers: dict[str, Any] = {key: checked.number(column) for key, column in columns.items()}
     cover = checked.choice("plan_cover", PLAN_COVERS, required=False)
     if intervention is None or biome is None:
         return None
+    given = {key: value for key, value in numbers.items() if value is not None}
     plan = replace(default_plan(intervention, biome, subtype), **given)
     if cover == "field" and intervention != "tending":
         plan = _field_plan(checked, plan, biome)
@@ -294,12 +267,8 @@ def _plan(checked: CheckedFeature, intervention: str | None, biome: Biome | None
         fix = "Give the promised uplift, or call the intervention tending."
         checked.add("PLAN", f"plan_A is 0, but {intervention} promises uplift.", fix)
     if plan.too_early_years < plan.L:
-        checked.add(
-            "PLAN",
-            f"A verdict would be given after {plan.too_early_years:g} years, "
-            f"before growth can be seen at {plan.L:g} years (plan_L).",
-            "Give too_early_years of at least plan_L.",
-        )
+        message = f"A verdict would be given after {plan.too_early_years:g} years, before growth can be seen at "
+        checked.add("PLAN", f"{message}{plan.L:g} years (plan_L).", "Give too_early_years of at least plan_L.")
     return plan
 
 
@@ -316,21 +285,13 @@ def _field_plan(checked: CheckedFeature, plan: Plan, biome: Biome) -> Plan:
         return plan
     factor = biome.field_factor
     assert factor is not None
-    checked.add(
-        "PLAN_COVER",
+    message = (
         f"plan_A {plan.A:g} of field cover is judged as {converted.index_A:.3f} of index cover: factor "
-        f"{factor.value:g} in {biome.names['en']}, measured from {factor.low:g} to {factor.high:g}.",
-        "Nothing need be done; leave plan_cover empty if plan_A is index cover already.",
-        refuses=False,
+        f"{factor.value:g} in {biome.names['en']}, measured from {factor.low:g} to {factor.high:g}."
     )
+    fix = "Nothing need be done; leave plan_cover empty if plan_A is index cover already."
+    checked.add("PLAN_COVER", message, fix, refuses=False)
     return converted
-
-
-def _cohorts(checked: CheckedFeature, start: date | None) -> tuple[tuple[date, float], ...]:
-    cohorts, problem, fix = read_cohorts(checked.text("cohorts") or "", start)
-    if problem:
-        checked.add("COHORTS", problem, fix)
-    return cohorts
 
 
 def nearest_option(value: str, options: tuple[str, ...]) -> str | None:

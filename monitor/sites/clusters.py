@@ -22,18 +22,9 @@ METRES_PER_DEGREE: Final = 110_574.0
 
 
 def group_nearby(sites: Sequence[Site], *, apart: float) -> list[list[Site]]:
-    """Group sites that are near each other, and join groups that fit into one tile.
+    """Group sites that are nearer to each other than `apart` [m], and join groups that fit into one tile.
 
-    Parameters
-    ----------
-    sites : sequence of Site
-    apart : float
-        Sites nearer to each other than this are in one group. [m]
-
-    Returns
-    -------
-    list of list of Site
-        A group is larger than :data:`MAX_SEARCH_EXTENT` only where its sites form an unbroken chain.
+    A group is larger than :data:`MAX_SEARCH_EXTENT` only where its sites form an unbroken chain.
     """
     if not sites:
         return []

@@ -19,8 +19,7 @@ class Cohorts(NamedTuple):
 
     cohorts: tuple[tuple[date, float], ...] = ()
     """Day and share of each, ascending; shares add up to 1. Empty: all of the site was begun at the start."""
-    problem: str = ""
-    """Empty: none."""
+    problem: str = ""  # empty: none
     fix: str = ""
 
 

@@ -18,10 +18,8 @@ _WEB_MAP = re.compile(r"gcj|bd-?09|火星|高德|amap|腾讯|百度", re.IGNOREC
 MIN_SIMILARITY = 0.65
 """Similarity (``difflib``: twice the shared letters over all letters) from which an unknown column is taken for a
 misspelt known one: that of ``Start Date`` and ``start`` is .67."""
-MAX_COMPARED = 40
-"""Length of the part of an unknown name that is compared with known names. [characters]"""
-MAX_UNKNOWN = 100
-"""Number of unknown columns that are reported."""
+MAX_COMPARED = 40  # length of the part of an unknown name that is compared with known names [characters]
+MAX_UNKNOWN = 100  # number of unknown columns that are reported
 
 
 def canonical_properties(properties: Mapping[str, object]) -> dict[str, object]:

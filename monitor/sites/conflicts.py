@@ -10,10 +10,8 @@ from monitor.sites.geometry import PIXEL_HECTARES, borders_tangled
 from monitor.sites.names import comparable_id, shown
 from monitor.sites.shared_ground import MAX_SLIVER_SHARE, SAME_OUTLINE_SHARE, shifted_copies
 
-MAX_PAIRS = 100_000
-"""Number of pairs of neighbouring sites that are compared; beyond it, one more pair for each site."""
-MAX_REPORTED_OVERLAPS = 5
-"""Number of overlaps that are reported for a site; the largest come first."""
+MAX_PAIRS = 100_000  # number of pairs of neighbouring sites that are compared; beyond it, one more pair for each site
+MAX_REPORTED_OVERLAPS = 5  # number of overlaps that are reported for a site; the largest come first
 
 
 def add_id_conflicts(entries: list[CheckedFeature]) -> None:
@@ -48,7 +46,14 @@ def add_outline_conflicts(entries: list[CheckedFeature]) -> None:
         (i, j), common = pairs[place], shared[place]
         if common > 0:
             _add_overlap(entries[i], entries[j], common / areas[i], common / areas[j])
-    _add_shifts(entries)
+    for i, j in shifted_copies([entry.outline for entry in entries]):
+        for entry, other in ((entries[i], entries[j]), (entries[j], entries[i])):
+            message = (
+                f"This outline and that of site {other.label!r} differ by just the offset of Chinese web maps "
+                f"(GCJ-02): {entries[j].label!r} seems to be the shifted one."
+            )
+            fix = "Check both on satellite imagery; convert the shifted one to WGS 84."
+            entry.add("GCJ02_SUSPECTED", message, fix, refuses=False)
 
 
 def _add_tangle(first: CheckedFeature, second: CheckedFeature) -> bool:
@@ -81,16 +86,3 @@ def _add_overlap(first: CheckedFeature, second: CheckedFeature, of_first: float,
             message = f"{hectares:,.2f} ha along the edge also belong to site {neighbour.label!r}."
             fix = "Snap the two outlines together when next you edit them."
             entry.add("OVERLAP_SLIVER", message, fix, refuses=False)
-
-
-def _add_shifts(entries: list[CheckedFeature]) -> None:
-    """Report pairs of sites whose outlines differ by the GCJ-02 offset."""
-    for i, j in shifted_copies([entry.outline for entry in entries]):
-        for entry, other in ((entries[i], entries[j]), (entries[j], entries[i])):
-            entry.add(
-                "GCJ02_SUSPECTED",
-                f"This outline and that of site {other.label!r} differ by just the offset of Chinese web maps "
-                f"(GCJ-02): {entries[j].label!r} seems to be the shifted one.",
-                "Check both on satellite imagery; convert the shifted one to WGS 84.",
-                refuses=False,
-            )

@@ -13,24 +13,18 @@ COVER_ERROR: Final = (0.10, 0.15)
 """Uncertainty of absolute cover from endmembers that were not measured on the site, from and to. [cover fraction]"""
 INDEX_NAMES: Final = {"ndvi": "NDVI", "msavi2": "MSAVI2", "kndvi": "kNDVI"}
 """Names of the indices that cover is computed from, as people write them."""
-PLAN_COVERS: Final = ("index", "field")
-"""Covers that a plan may promise."""
+PLAN_COVERS: Final = ("index", "field")  #: covers that a plan may promise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
     """Cover that people or drones measured, against an index in the same pixels: a straight line."""
 
-    index: str
-    """Name of the index in :data:`monitor.cover.indices.INDICES`."""
-    bare: float | None
-    """Index at no cover; None: not recorded. [1]"""
-    slope: float
-    """Rise of the index from no cover to full cover. [1]"""
-    where: dict[str, str]
-    """Ground, method and number of samples, by language."""
-    source: str
-    """Publication and licence; empty: a measurement of this project, whose data are not redistributed."""
+    index: str  #: name of the index in :data:`monitor.cover.indices.INDICES`
+    bare: float | None  #: index at no cover; None: not recorded [1]
+    slope: float  #: rise of the index from no cover to full cover [1]
+    where: dict[str, str]  #: ground, method and number of samples, by language
+    source: str  #: publication and licence; empty: a measurement of this project, whose data are not redistributed
 
 
 _SCENE: Final = {
@@ -74,14 +68,10 @@ MEASUREMENTS: Final = (
 class FieldFactor:
     """Index cover per field cover."""
 
-    value: float
-    """[1]"""
-    low: float
-    """Lower end of its range: of the measurements elsewhere, or of the 95 % interval of local rows. [1]"""
-    high: float
-    """Upper end of its range. [1]"""
-    rows: int = 0
-    """Local field rows that it was estimated from; 0: measured elsewhere, :data:`MEASUREMENTS`."""
+    value: float  #: [1]
+    low: float  #: lower end of its range: of the measurements elsewhere, or of the 95 % interval of local rows [1]
+    high: float  #: upper end of its range [1]
+    rows: int = 0  #: local field rows that it was estimated from; 0: measured elsewhere, :data:`MEASUREMENTS`
 
 
 def measured_factor(index: str, bare_soil: float, full_cover: float) -> FieldFactor | None:

@@ -9,8 +9,7 @@ from monitor.errors import BadData
 
 FIRST_YEAR, LAST_YEAR = 1980, 2100
 """Years of accepted starts: Landsat has seen 30 m since 1982, so other years are typing errors."""
-MAX_LENGTH: Final = 60
-"""Length above which no text is a day. [characters]"""
+MAX_LENGTH: Final = 60  # length above which no text is a day [characters]
 _TIME: Final = r"(?:[T ]\s*[\d:.]+\s*(?:Z|[+-]\d{2}(?::?\d{2})?)?)?"
 """A time of day, which GIS programs add, is ignored."""
 _FORMS: Final = tuple(
@@ -29,15 +28,9 @@ _SPREADSHEET: Final = re.compile(r"[2-7]\d{4}(\.\d+)?", re.ASCII)
 def read_day(text: str) -> date:
     """Day in a text: ``2021-4-1``, ``2021/4/1``, ``2021.04.01``, ``20210401`` or ``2021年4月1日``.
 
-    A time of day after it is ignored, and full-width digits are digits.
+    A time of day after it is ignored, and full-width digits are digits. BadData for another text or a year outside 1980
+    to 2100; its message goes on from ``start is '...'``.
 
-    Raises
-    ------
-    BadData
-        It is no such day, or not from 1980 to 2100; the message goes on from ``start is '...'``.
-
-    Examples
-    --------
     >>> read_day("2021年4月1日")
     datetime.date(2021, 4, 1)
     >>> read_day("2021/4/1 00:00:00")

@@ -10,10 +10,8 @@ References
 
 import numpy as np
 
-_AXIS = 6378245.0
-"""Semi-major axis of the Krassowsky 1940 ellipsoid. [m]"""
-_ECCENTRICITY = 0.00669342162296594323
-"""First eccentricity squared of the Krassowsky 1940 ellipsoid."""
+_AXIS = 6378245.0  # semi-major axis of the Krassowsky 1940 ellipsoid [m]
+_ECCENTRICITY = 0.00669342162296594323  # first eccentricity squared of the Krassowsky 1940 ellipsoid
 
 
 def from_wgs84(lonlat: np.ndarray) -> np.ndarray:

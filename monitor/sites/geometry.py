@@ -16,16 +16,12 @@ from monitor.sites import gcj02
 from monitor.sites.formats.feature import Feature, Polygons
 from monitor.sites.names import without_invisible
 
-PIXEL_HECTARES = 0.01
-"""Area of one pixel of 10 m; smaller sites are refused. [ha]"""
-TEN_PIXELS_HECTARES = 0.1
-"""Area of ten pixels of 10 m; no scene of a smaller site is accepted. [ha]"""
+PIXEL_HECTARES = 0.01  # area of one pixel of 10 m; smaller sites are refused [ha]
+TEN_PIXELS_HECTARES = 0.1  # area of ten pixels of 10 m; no scene of a smaller site is accepted [ha]
 FEW_PIXELS_HECTARES = 0.25
 """Area of 25 pixels of 10 m; in smaller sites most pixels are mixed with their surroundings. [ha]"""
-NARROW_METRES = 10.0
-"""Mean width (twice area over perimeter) below which hardly any pixel is entirely inside. [m]"""
-SLIVER_METRES = 1.0
-"""Mean width below which an outline is a line that was drawn back and forth. [m]"""
+NARROW_METRES = 10.0  # mean width (twice area over perimeter) below which hardly any pixel is entirely inside [m]
+SLIVER_METRES = 1.0  # mean width below which an outline is a line that was drawn back and forth [m]
 VERY_LARGE_HECTARES = 10_000.0
 """Area of a million pixels of 10 m: for larger sites one verdict says little, and a night is slow. [ha]"""
 CROSSING_LIMIT = 200_000
@@ -43,8 +39,7 @@ class Problem:
     code: str
     message: str
     fix: str
-    refuses: bool = True
-    """False: a warning; the site is accepted."""
+    refuses: bool = True  # False: a warning; the site is accepted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +47,8 @@ class Outline:
     """Outline after its checks."""
 
     problems: list[Problem]
-    geometry: BaseGeometry | None = None
-    """Valid polygon or multipolygon, outer rings counter-clockwise; None: a problem refuses it."""
-    hectares: float | None = None
-    """Geodesic area as drawn; None: it has no area. [ha]"""
+    geometry: BaseGeometry | None = None  # valid, outer rings counter-clockwise; None: a problem refuses it
+    hectares: float | None = None  # geodesic area as drawn; None: it has no area [ha]
 
 
 def geodesic_hectares(geometry: BaseGeometry) -> float:

@@ -15,21 +15,16 @@ SEASON_DAYS: Final = {name: biome.season for name, biome in BIOMES.items()}
 """First and last day of the year of the growing season, by biome, northern hemisphere."""
 SEASON_SHAPES: Final = {name: biome.season_shape for name, biome in BIOMES.items()}
 """Usual peak (day of the year, northern hemisphere) and width (standard deviation, days) of the season, by biome."""
-HALF_YEAR: Final = 182
-"""Shift of the growing season south of the equator. [day]"""
+HALF_YEAR: Final = 182  #: shift of the growing season south of the equator [day]
 
 
 class GrowingSeason(NamedTuple):
     """Growing season of a site: when it opens, how long it lasts, and its usual shape."""
 
-    opens: int
-    """Days from 1 January to the opening. [day]"""
-    length: int
-    """Duration. [day]"""
-    peak: float
-    """Usual day of the peak, 1 on the day of opening. [day]"""
-    width: float
-    """Usual standard deviation of the seasonal curve. [day]"""
+    opens: int  #: days from 1 January to the opening [day]
+    length: int  #: duration [day]
+    peak: float  #: usual day of the peak, 1 on the day of opening [day]
+    width: float  #: usual standard deviation of the seasonal curve [day]
 
     @classmethod
     def of(cls, site: Site) -> "GrowingSeason":

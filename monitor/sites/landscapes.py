@@ -12,8 +12,7 @@ from shapely.geometry.base import BaseGeometry
 from monitor.sites.projection import projected, utm_zone
 from monitor.sites.site import Site
 
-SQUARE: Final = 100_000.0
-"""Side of the square, in a UTM zone, that contains the centroids of a landscape's sites. [m]"""
+SQUARE: Final = 100_000.0  # side of the square, in a UTM zone, that contains the centroids of a landscape's sites [m]
 MAX_LANDSCAPE_SITES: Final = 64
 """Largest number of sites in a landscape. Larger groups are halved, so that full squares give 32 to 64 sites."""
 MAX_LANDSCAPE_HECTARES: Final = 20_000.0
@@ -37,14 +36,8 @@ def group_into_landscapes(sites: Sequence[Site]) -> list[list[Site]]:
 def landscape_name(keys: Sequence[str], geometry: BaseGeometry, biome: str) -> str:
     """Name of a new landscape and of its folder: UTM zone, square, biome, and a hash of its sites.
 
-    Parameters
-    ----------
-    keys : sequence of str
-        Ground key of each site, see :func:`monitor.sites.site.ground_key`.
-    geometry : shapely geometry
-        Outline of any of the sites, longitude and latitude. [degree]
-    biome : str
-        Key of the biome of all sites, see :attr:`monitor.sites.site.Site.biome_key`.
+    `keys` are the ground keys of the sites, `geometry` is the outline of any of them, longitude and latitude [degree],
+    `biome` the :attr:`monitor.sites.site.Site.biome_key` of all.
     """
     digest = hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()[:8]
     return f"{landscape_place(geometry, biome)}-{digest}"

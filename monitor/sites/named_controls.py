@@ -25,8 +25,7 @@ from monitor.sites.site import site_version
 MIN_PIXELS: Final = 10
 """Fewest pixels of 10 m that must be left of a site, and that its control ground must hold where it has strips: fewer
 give no verdict. [pixel]"""
-PIXEL_SIDE: Final = 10.0
-"""[m]"""
+PIXEL_SIDE: Final = 10.0  # [m]
 SURROUNDINGS: Final = 20.0
 """Ground larger than a site by this factor is what surrounds the site, not a strip: units are cut from it outside the
 site, which is judged whole. [1]"""
@@ -38,32 +37,23 @@ NEARBY: Final = 0.1
 class NamedControl:
     """One polygon in which control units are chosen."""
 
-    geometry: BaseGeometry = field(repr=False)
-    """Longitude and latitude. [degree]"""
-    site: str | None
-    """Id of the site that it is for; None: every site nearby."""
+    geometry: BaseGeometry = field(repr=False)  # longitude and latitude [degree]
+    site: str | None  # id of the site that it is for; None: every site nearby
 
 
 def read_named_controls(path: Path, *, sites: Collection[str] | None) -> list[NamedControl]:
     """Read a file of named controls, in any format of a registry and with its checks; each polygon is one.
 
     The property ``site`` is optional, others are ignored; `sites` are the known site ids, None: any may be named.
-
-    Raises
-    ------
-    FileRefused
-        The file cannot be read.
-    BadData
-        An outline is invalid or names an unknown site; the message has the first such problem and its fix.
+    BadData for the first outline that is invalid or names an unknown site; FileRefused for the file.
     """
     controls = []
     for number, feature in enumerate(read_features(path), start=1):
         site = CheckedFeature(feature=feature, place=number, properties=dict(feature.properties)).text("site")
         where = f"{path.name}, control ground {number}"
         if site is not None and sites is not None and site not in sites:
-            raise BadData(
-                f"{where}: there is no site {unknown_site(site, sites)} Leave 'site' empty for ground that is for all."
-            )
+            fix = "Leave 'site' empty for ground that is for all."
+            raise BadData(f"{where}: there is no site {unknown_site(site, sites)} {fix}")
         outline = check_outline(feature)
         refused = next((p for p in outline.problems if p.refuses), None)
         if refused is not None or outline.geometry is None:
@@ -82,14 +72,9 @@ def unknown_site(site: str, sites: Collection[str]) -> str:
 def leave_out_strips(entries: Sequence[CheckedFeature], controls: Sequence[NamedControl]) -> None:
     """Cut the named control ground out of the sites in which it lies, each with a problem that says so.
 
-    Parameters
-    ----------
-    entries : sequence of CheckedFeature
-        Changed in place: outline and hectares of the site; ``STRIPS_COVER_SITE`` refuses a site of which fewer than ten
-        pixels are left, or of whose whole pixels fewer than ten and than half are; ``STRIPS_TOO_SMALL`` one whose
-        control ground, strips and all, holds fewer than ten whole pixels.
-    controls : sequence of NamedControl
-        Those for another site do not count.
+    Outline and hectares of the sites are changed in place. ``STRIPS_COVER_SITE`` refuses a site of which fewer than ten
+    pixels are left, or of whose whole pixels fewer than ten and than half are; ``STRIPS_TOO_SMALL`` one whose control
+    ground, strips and all, holds fewer than ten whole pixels.
     """
     tree = shapely.STRtree([control.geometry for control in controls])
     for entry in entries:
@@ -111,18 +96,16 @@ def leave_out_strips(entries: Sequence[CheckedFeature], controls: Sequence[Named
         ground = own or [control.geometry for control in common if control.site is None]
         enough = min(MIN_PIXELS, _whole_pixels(entry.outline) / 2)  # a narrow site has few whole ones anyway
         if hectares < MIN_PIXELS * PIXEL_HECTARES or _whole_pixels(left) < enough:
-            message = (
-                f"Control strips cover the site: of {within + hectares:,.2f} ha only {hectares:,.2f} are left to judge."
-            )
+            areas = f"of {within + hectares:,.2f} ha only {hectares:,.2f} are left to judge"
+            message = f"Control strips cover the site: {areas}."
             entry.add("STRIPS_COVER_SITE", message, "Draw the strips narrower, or correct the site that they are for.")
         elif _whole_pixels(unary_union(ground)) < MIN_PIXELS:
             message = f"Its control strips hold fewer than {MIN_PIXELS} whole pixels of 10 m."
             fix = "Draw them at least 20 m wide, and some 100 m long in all; 30 m wide or more is better."
             entry.add("STRIPS_TOO_SMALL", message, fix)
         else:
-            message = (
-                f"{within:,.2f} ha of control strips are compared with, not judged; {hectares:,.2f} ha are judged."
-            )
+            strip = f"{within:,.2f} ha of control strips are compared with, not judged"
+            message = f"{strip}; {hectares:,.2f} ha are judged."
             entry.add("STRIPS", message, "Nothing need be done.", refuses=False)
             cut = replace(site, geometry=left, hectares=hectares)
             entry.site, entry.hectares = replace(cut, version=site_version(cut)), hectares
@@ -143,16 +126,7 @@ def _whole_pixels(ground: BaseGeometry) -> float:
 def named_controls_near(
     controls: Sequence[NamedControl], site: str, area: BaseGeometry
 ) -> tuple[BaseGeometry, ...] | None:
-    """Outlines of the controls that name a site, else of those that name no site and touch `area`; None: none.
-
-    Parameters
-    ----------
-    controls : sequence of NamedControl
-    site : str
-        Its id.
-    area : shapely geometry
-        Surroundings of the site, longitude and latitude. [degree]
-    """
+    """Outlines of the controls for a site, else of those for all that touch `area`, its surroundings; None: none."""
     own = tuple(control.geometry for control in controls if control.site == site)
     common = tuple(c.geometry for c in controls if c.site is None and c.geometry.intersects(area))
     return own or common or None

@@ -17,12 +17,9 @@ from monitor.sites.cover_scale import INDEX_NAMES
 from monitor.sites.names import has_invisible
 from monitor.sites.site import Biome, Plan
 
-NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,29}", re.ASCII)
-"""Names that stand in a registry and name folders."""
-MAX_NAME: Final = 60
-"""Length of a name on pages. [characters]"""
-SEASON_LENGTH: Final = (30, 365)
-"""Shortest and longest growing season. [day]"""
+NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,29}", re.ASCII)  # names that stand in a registry and name folders
+MAX_NAME: Final = 60  # length of a name on pages [characters]
+SEASON_LENGTH: Final = (30, 365)  # shortest and longest growing season [day]
 WIDTH_SHARE: Final = 0.27
 """Width of a season, over its length, where only its days are stated: that of most built-in seasons. [1]"""
 MIN_CONTRAST: Final = 0.1
@@ -48,30 +45,20 @@ PLANTING, EROSION_CONTROL = ("shrub", "tree", "reseeding"), ("slope", "gully", "
 
 
 def own_biome(stated: Mapping[str, Any], *, name: str) -> Biome:
-    """Biome of a definition, with whatever it does not state as in the biome that it is like.
+    """Biome of a definition, with whatever it does not state as in the biome that it is like; `name`: in the registry.
 
-    Parameters
-    ----------
-    stated : mapping
-        ``like`` and any of: ``name``, ``name_zh``; ``season`` (first and last day, each ``MM-DD``; the last may be in
-        the next year), ``peak`` (``MM-DD``), ``width`` [day]; ``index``, ``bare_soil``, ``full_cover``, ``peak_cover``,
-        ``clear_share`` [1]; ``closure``, ``shrub``, ``tree``, ``reseeding`` (mappings ``A``, ``k``, ``L``,
-        ``too_early_years``); ``planting``, ``erosion_control`` (subtypes). None: not stated.
-    name : str
-        In the registry.
-
-    Raises
-    ------
-    BadData
-        A value is impossible; the message says which.
+    `stated` has ``like`` and any of: ``name``, ``name_zh``; ``season`` (first and last day, each ``MM-DD``; the last
+    may be in the next year), ``peak`` (``MM-DD``), ``width`` [day]; ``index``, ``bare_soil``, ``full_cover``,
+    ``peak_cover``, ``clear_share`` [1]; ``closure``, ``shrub``, ``tree``, ``reseeding`` (mappings ``A``, ``k``, ``L``,
+    ``too_early_years``); ``planting``, ``erosion_control`` (subtypes). BadData names a value that is impossible.
     """
     given = {key: value for key, value in stated.items() if value is not None}
     like = _one_of(given["like"], tuple(BIOMES), "like")
     base = BIOMES[like]
     _one_of(given.get("index", base.index), tuple(INDEX_NAMES), "index")
     if given.get("index", base.index) != base.index and not {"bare_soil", "full_cover"} <= given.keys():
-        msg = f"index is {given['index']!r}, that of {like} is {base.index!r}: give bare_soil and full_cover too"
-        raise BadData(msg)
+        indices = f"index is {given['index']!r}, that of {like} is {base.index!r}"
+        raise BadData(f"{indices}: give bare_soil and full_cover too")
     english = given.get("name") or name.replace("_", " ")
     changes: dict[str, Any] = {"names": {"en": english, "zh": given.get("name_zh") or english}}
     changes |= _season(base, given)
@@ -85,13 +72,7 @@ def own_biome(stated: Mapping[str, Any], *, name: str) -> Biome:
 
 
 def check_biome(biome: Biome, *, name: str) -> None:
-    """Check the values of a biome that is not built in.
-
-    Raises
-    ------
-    BadData
-        A value is impossible, or the name is that of a built-in biome or cannot name a folder.
-    """
+    """Check a biome that is not built in: BadData for an impossible value, or a name that is taken or unsafe."""
     if name in BIOMES:
         raise BadData(f"{name!r} is built in and cannot be defined otherwise; choose another name")
     if not NAME.fullmatch(name):
@@ -113,22 +94,15 @@ def check_biome(biome: Biome, *, name: str) -> None:
     for key, (low, high, meaning) in LIMITS.items():
         _within(numbers[key], low, high, f"{key} is {numbers[key]:g}; give {meaning}")
     if biome.full_cover - biome.bare_soil < MIN_CONTRAST:
-        raise BadData(
-            f"bare_soil is {biome.bare_soil:g} and full_cover {biome.full_cover:g}; full_cover must be at least "
-            f"{MIN_CONTRAST:g} above bare_soil"
-        )
+        ends = f"bare_soil is {biome.bare_soil:g} and full_cover {biome.full_cover:g}"
+        raise BadData(f"{ends}; full_cover must be at least {MIN_CONTRAST:g} above bare_soil")
     for kind in PLANS:
-        _check_plan(getattr(biome, kind), kind)
+        if (plan := getattr(biome, kind)) is not None:
+            _check_plan(plan, kind)
 
 
 def biome_from_json(given: Any, *, name: str) -> Biome:
-    """The biome of a published definition, see :func:`biome_json`.
-
-    Raises
-    ------
-    BadData
-        A member is missing, unknown, of another type, or impossible.
-    """
+    """Biome of a published definition (:func:`biome_json`); BadData for a missing, unknown or impossible member."""
     try:
         biome: Biome = msgspec.convert(given, Biome)
     except msgspec.ValidationError as error:
@@ -168,9 +142,7 @@ def _day_of_year(text: str, key: str) -> int:
         raise BadData(f"{key} has {text[:20]!r}; write month and day, such as '04-15' for 15 April") from None
 
 
-def _check_plan(plan: Plan | None, kind: str) -> None:
-    if plan is None:
-        return
+def _check_plan(plan: Plan, kind: str) -> None:
     for key, (low, high, meaning) in PLAN_LIMITS.items():
         value = getattr(plan, key)
         _within(value, low, high, f"{kind}: {key} is {value:g}; give {meaning}")

@@ -19,37 +19,12 @@ def utm_zone(geometry: BaseGeometry) -> CRS:
 
 
 def projected(geometry: BaseGeometry, crs: CRS) -> BaseGeometry:
-    """Transform a geometry to a projected system.
-
-    Parameters
-    ----------
-    geometry : shapely geometry
-        Longitude and latitude. [degree]
-    crs : CRS
-
-    Returns
-    -------
-    shapely geometry
-        [m]
-    """
+    """Transform a geometry from longitude and latitude [degree] to a projected system [m]."""
     return _transform(geometry, LONLAT, str(crs))
 
 
 def lonlat(geometry: BaseGeometry, crs: CRS) -> BaseGeometry:
-    """Transform a geometry from a projected system.
-
-    Parameters
-    ----------
-    geometry : shapely geometry
-        [m]
-    crs : CRS
-        Its system.
-
-    Returns
-    -------
-    shapely geometry
-        Longitude and latitude (EPSG:4326). [degree]
-    """
+    """Transform a geometry from a projected system [m] to longitude and latitude (EPSG:4326) [degree]."""
     return _transform(geometry, str(crs), LONLAT)
 
 

@@ -21,8 +21,7 @@ PLAN_COLUMNS: Final = {"plan_A": "A", "plan_k": "k", "plan_L": "L", "too_early_y
 """Columns of the registry with the numbers of a plan, and fields of :class:`monitor.sites.site.Plan`."""
 COLUMNS: Final = (*PLAN_COLUMNS, "plan_cover", "intervention", "subtype", "biome", "cohorts")
 """Columns of the registry that are part of a promise."""
-KIND_OF_WORK: Final = ("intervention", "subtype", "biome")
-"""Columns that the default plan follows from."""
+KIND_OF_WORK: Final = ("intervention", "subtype", "biome")  # columns that the default plan follows from
 
 
 def promise_of(site: Site) -> dict[str, Any]:
@@ -48,10 +47,7 @@ def promise_of(site: Site) -> dict[str, Any]:
 def with_promise(site: Site, promise: Mapping[str, Any]) -> Site:
     """The site with another promise, from :func:`promise_of`; the site itself where it has that promise.
 
-    Raises
-    ------
-    BadData
-        The definition of its biome is not one.
+    BadData where the definition of its biome is broken.
     """
     if _alike(promise, promise_of(site)):
         return site

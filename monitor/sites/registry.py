@@ -31,10 +31,8 @@ class Report:
     """Results of the checks of a registry, in the order of the file."""
 
     entries: list[CheckedFeature]
-    columns: dict[str, str | None]
-    """Unknown columns of the file, each with the nearest known column or None."""
-    biomes: Mapping[str, Biome] = field(default_factory=dict)
-    """Biomes that were known beside the built-in ones."""
+    columns: dict[str, str | None]  #: unknown columns of the file, each with the nearest known column or None
+    biomes: Mapping[str, Biome] = field(default_factory=dict)  #: biomes that were known beside the built-in ones
 
     @property
     def sites(self) -> list[Site]:

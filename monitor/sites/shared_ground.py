@@ -17,54 +17,35 @@ from monitor.sites.geometry import NARROW_METRES, TEN_PIXELS_HECTARES, borders_t
 
 MAX_SLIVER_SHARE: Final = 0.05
 """Share of the smaller site up to which an overlap is taken for inaccurate drawing; more counts ground twice. [1]"""
-SAME_OUTLINE_SHARE: Final = 0.99
-"""Intersection over union from which two outlines are the same. [1]"""
+SAME_OUTLINE_SHARE: Final = 0.99  # intersection over union from which two outlines are the same [1]
 NOTHING: Final = 1e-13
-"""Shared area up to which two sites only touch: a thousandth of a square metre, the rounding of their points.
-[square degree]"""
-
-LARGEST_SQUARE_DEGREE: Final = 1.25e6
-"""No square degree has more hectares. [ha]"""
+"""Shared area up to which two sites only touch: .001 m2, the rounding of their points. [square degree]"""
+LARGEST_SQUARE_DEGREE: Final = 1.25e6  # no square degree has more hectares [ha]
 
 
 class Overlap(NamedTuple):
     """Ground that two sites share, slivers along a border included."""
 
-    first: int
-    """Place of the site that was registered first."""
+    first: int  # place of the site that was registered first
     second: int
-    ground: BaseGeometry | None
-    """Polygons that both have; None: their borders cross so often that it cannot be computed."""
-    share: float | None
-    """Of the smaller site; None as for `ground`. [1]"""
-    same: bool = False
-    """Whether one outline is a copy of the other (:data:`SAME_OUTLINE_SHARE`)."""
+    ground: BaseGeometry | None  # polygons that both have; None: their borders cross too often to compute it
+    share: float | None  # of the smaller site; None as for `ground` [1]
+    same: bool = False  # whether one outline is a copy of the other (SAME_OUTLINE_SHARE)
 
 
 class DoubleRegistration(NamedTuple):
     """Two sites that claim the same ground, beyond inaccurate drawing."""
 
-    first: int
-    """Place of the site that was registered first."""
+    first: int  # place of the site that was registered first
     second: int
-    kind: str
-    """Code of the problem in the check of a registry: ``OUTLINE_DUPLICATE``, ``OVERLAP`` or ``GCJ02_SUSPECTED``."""
-    ground: BaseGeometry | None
-    """Shared ground; None where it is unknown, or there is none."""
-    hectares: float | None
-    """Geodesic area of the shared ground; None: unknown. [ha]"""
-    share: float | None
-    """Of the smaller site. [1]"""
+    kind: str  # code of the problem in the check of a registry: `OUTLINE_DUPLICATE`, `OVERLAP` or `GCJ02_SUSPECTED`
+    ground: BaseGeometry | None  # shared ground; None where it is unknown, or there is none
+    hectares: float | None  # geodesic area of the shared ground; None: unknown [ha]
+    share: float | None  # of the smaller site [1]
 
 
 def overlaps(outlines: Sequence[BaseGeometry]) -> list[Overlap]:
-    """All pairs of outlines that share an area, ascending.
-
-    Parameters
-    ----------
-    outlines : sequence of shapely geometry
-        Polygons and multipolygons, in the order of registration; may be invalid or empty, or touch each other.
-    """
+    """All pairs of outlines that share an area, ascending; outlines may be invalid or empty, or touch each other."""
     shapes = np.array([polygons(outline) for outline in outlines], dtype=object)
     first, second = shapely.STRtree(shapes).query(shapes, predicate="intersects")
     pairs = np.stack([first, second], axis=1)[first < second]
@@ -87,21 +68,11 @@ def overlaps(outlines: Sequence[BaseGeometry]) -> list[Overlap]:
 def counted_hectares(
     outlines: Sequence[BaseGeometry], hectares: Sequence[float], shared: Sequence[Overlap]
 ) -> list[float]:
-    """Area by which each site counts, so that all of them add up to the area of their union.
+    """Area by which each site counts, so that all of them add up to the area of their union. [ha]
 
-    Parameters
-    ----------
-    outlines, hectares : sequences of shapely geometry and of float
-        The sites in the order of registration, and the geodesic area of each. [ha]
-    shared : sequence of Overlap
-        See :func:`overlaps`.
-
-    Returns
-    -------
-    list of float
-        A site that shares no ground counts with its `hectares`. Others count with what they add to the ground of the
-        sites registered before: by how much the area of the union grows, so that edges which others cut, and which
-        are straight on the ellipsoid only as a whole, count the same on both sides. [ha]
+    A site that shares no ground counts with its `hectares`. Others count with what they add to the ground of the sites
+    registered before: by how much the area of the union grows, so that edges which others cut, and which are straight
+    on the ellipsoid only as a whole, count the same on both sides.
     """
     before: dict[int, list[int]] = {}
     for overlap in shared:
@@ -125,17 +96,7 @@ def double_registrations(outlines: Sequence[BaseGeometry], shared: Sequence[Over
 
     Two sites claim the same ground if they share more than :data:`MAX_SLIVER_SHARE` of the smaller one, as the check of
     a registry refuses them, or at least ten pixels (0.1 ha) that are wider than a pixel: what is narrower lies along a
-    border that was drawn inaccurately.
-
-    Parameters
-    ----------
-    outlines, shared
-        See :func:`counted_hectares`.
-
-    Returns
-    -------
-    list of DoubleRegistration
-        Those that share most come first; borders that cross too often before all.
+    border that was drawn inaccurately. Those that share most come first; borders that cross too often before all.
     """
     shifted = {(min(pair), max(pair)) for pair in shifted_copies(outlines)}
     found = []
@@ -174,17 +135,8 @@ def shifted_copies(outlines: Sequence[BaseGeometry | None]) -> list[tuple[int, i
     """Find pairs of outlines that are the same, except that one is shifted by the GCJ-02 offset of Chinese web maps.
 
     A single outline does not show which datum it was drawn in. Two outlines do, if one matches the other after a shift
-    by the offset at that place, which is hundreds of metres.
-
-    Parameters
-    ----------
-    outlines : sequence of shapely geometry or None
-        Longitude and latitude, WGS 84 [degree]. Those that are None, empty or outside China are left out.
-
-    Returns
-    -------
-    list of (int, int)
-        Places in `outlines` of the outline in WGS 84 and of its shifted copy.
+    by the offset at that place, which is hundreds of metres. Returns the places of the outline in WGS 84 and of its
+    shifted copy; outlines that are None, empty or outside China are left out.
     """
     drawn = [(place, outline) for place, outline in enumerate(outlines) if outline is not None and not outline.is_empty]
     inside = [(place, outline) for place, outline in drawn if gcj02.in_china(shapely.get_coordinates(outline))]

@@ -25,17 +25,13 @@ class Plan:
     A: float
     """Uplift at maturity, in the cover that `cover` names; 0 for an intervention that promises none (tending).
     [cover fraction]"""
-    k: float
-    """Rate of approach. [1/year]"""
-    L: float
-    """Lag before growth is visible to a satellite. [year]"""
-    too_early_years: float
-    """Time after the start during which no failure is reported. [year]"""
+    k: float  #: rate of approach [1/year]
+    L: float  #: lag before growth is visible to a satellite [year]
+    too_early_years: float  #: time after the start during which no failure is reported [year]
     cover: str = "index"
     """Cover that is promised: ``index``, or ``field`` as people estimate it on the ground
     (:mod:`monitor.sites.cover_scale`)."""
-    factor: float = 1.0
-    """Index cover per cover that is promised. [1]"""
+    factor: float = 1.0  #: index cover per cover that is promised [1]
 
     @property
     def index_A(self) -> float:
@@ -51,8 +47,7 @@ class Plan:
 class Biome:
     """Defaults for the sites of one biome."""
 
-    names: dict[str, str] = field(hash=False)
-    """Name by language."""
+    names: dict[str, str] = field(hash=False)  #: name by language
     season: tuple[int, int] = (121, 288)
     """First and last day of the year of the growing season, northern hemisphere; above 365: of the next year. Snow and
     senescence carry no information on cover; the evergreen south-west has no such days."""
@@ -69,14 +64,10 @@ class Biome:
     full_cover: float
     """Index of full vegetation cover: NDVI .75 steppe, .80 shrub, .86 to .90 forest; MSAVI2 .60 to .75; kNDVI .65 is
     NDVI .88. [1]"""
-    endmembers_stated: bool = False
-    """Whether the endmembers are those of a configuration; else they are expert values."""
-    peak_cover: float
-    """Cover at the peak of the season, assumed while a site has no scenes. [1]"""
-    clear_share: float = 0.45
-    """Share of satellite passes with a clear view, assumed while a site has no scenes. [1]"""
-    closure: Plan
-    """Plan of enclosure and assisted regeneration; also of sown grass unless `reseeding` is given."""
+    endmembers_stated: bool = False  #: whether the endmembers are those of a configuration; else they are expert values
+    peak_cover: float  #: cover at the peak of the season, assumed while a site has no scenes [1]
+    clear_share: float = 0.45  #: share of satellite passes with a clear view, assumed while a site has no scenes [1]
+    closure: Plan  #: plan of enclosure and assisted regeneration; also of sown grass unless `reseeding` is given
     shrub: Plan
     tree: Plan
     reseeding: Plan | None = None
@@ -107,35 +98,23 @@ class Biome:
 class Site:
     """One area under restoration, as described in the registry."""
 
-    id: str
-    """Unique in the registry, NFC-normalised; may be Chinese."""
+    id: str  #: unique in the registry, NFC-normalised; may be Chinese
     name: str
-    geometry: BaseGeometry = field(repr=False)
-    """Polygon or MultiPolygon, longitude and latitude (EPSG:4326)."""
-    start: date
-    """First day of the intervention."""
-    intervention: str
-    """One of :data:`INTERVENTIONS`."""
-    biome: str
-    """Name of one of :data:`monitor.sites.biomes.BIOMES`, or of `own_biome`."""
-    plan: Plan
-    """Plan of the registry, else the default, see :func:`monitor.sites.biomes.default_plan`."""
-    hectares: float
-    """Geodesic area. [ha]"""
-    name_zh: str | None = None
-    """Short Chinese name, used in Chinese instead of `name`; None: there is none."""
-    subtype: str | None = None
-    """One of :data:`SUBTYPES`, or None."""
+    geometry: BaseGeometry = field(repr=False)  #: Polygon or MultiPolygon, longitude and latitude (EPSG:4326)
+    start: date  #: first day of the intervention
+    intervention: str  #: one of :data:`INTERVENTIONS`
+    biome: str  #: name of one of :data:`monitor.sites.biomes.BIOMES`, or of `own_biome`
+    plan: Plan  #: plan of the registry, else the default, see :func:`monitor.sites.biomes.default_plan`
+    hectares: float  #: geodesic area [ha]
+    name_zh: str | None = None  #: short Chinese name, used in Chinese instead of `name`; None: there is none
+    subtype: str | None = None  #: one of :data:`SUBTYPES`, or None
     province: str | None = None
     programme_year: int | None = None
     partner: str | None = None
-    slope_degrees: float | None = None
-    """Mean slope of the terrain; None: unknown. [degree]"""
+    slope_degrees: float | None = None  #: mean slope of the terrain; None: unknown [degree]
     manager_name: str | None = None
-    manager_language: str = "en"
-    """``zh`` or ``en``."""
-    manager_email: str | None = None
-    """Address for alerts by mail."""
+    manager_language: str = "en"  #: ``zh`` or ``en``
+    manager_email: str | None = None  #: address for alerts by mail
     manager_channel: str | None = None
     """Name of the configured channel for alerts; None: the default channels (:mod:`monitor.alerts.recipients`)."""
     cohorts: tuple[tuple[date, float], ...] = ()
@@ -146,8 +125,7 @@ class Site:
     every process judges by the same definition, and a verdict can be reproduced after the configuration has changed."""
     controls_again: tuple[str, ...] = ()
     """Decisions to choose the control units again, oldest first: day, who and why (``regrowth sites controls``)."""
-    version: str = ""
-    """See :func:`site_version`."""
+    version: str = ""  #: see :func:`site_version`
 
     @property
     def biome_key(self) -> str:

@@ -9,8 +9,7 @@ from typing import Final
 
 from monitor.sites.formats.feature import MAX_BYTES, FileRefused, too_big
 
-MAX_MEMBERS: Final = 1000
-"""Largest number of members of an archive: a KMZ has a few pictures, a shapefile ten parts."""
+MAX_MEMBERS: Final = 1000  # largest number of members of an archive: a KMZ has a few pictures, a shapefile ten parts
 _SUFFIXES: Final = (".kml", ".shp", ".shx", ".dbf", ".prj", ".cpg")
 _DIRECTORY_ENTRY: Final = b"PK\x01\x02"
 
@@ -18,10 +17,7 @@ _DIRECTORY_ENTRY: Final = b"PK\x01\x02"
 def members(data: bytes, *, name: str) -> dict[PurePosixPath, bytes]:
     """Contents of the members of an archive that can belong to a registry, by path; `name` is for messages.
 
-    Raises
-    ------
-    FileRefused
-        The archive is damaged, encrypted or too large when unpacked, or has links or paths that lead out of it.
+    FileRefused where it is damaged, encrypted or too large when unpacked, or has links or paths that lead out of it.
     """
     if data.count(_DIRECTORY_ENTRY) > MAX_MEMBERS:
         raise _unsafe(name, f"holds more than {MAX_MEMBERS} files")

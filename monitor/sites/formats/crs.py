@@ -21,10 +21,7 @@ _REFERS_ELSEWHERE: Final = re.compile(r"EXTENSION|GRIDS|PARAMETERFILE", re.IGNOR
 def crs_from_name(name: str, *, file: str) -> CRS | None:
     """Coordinate system of a name such as ``urn:ogc:def:crs:OGC:1.3:CRS84``; None: longitude and latitude.
 
-    Raises
-    ------
-    FileRefused
-        The name is neither an EPSG code nor CRS84; nothing else is looked up.
+    FileRefused for a name that is neither an EPSG code nor CRS84: nothing else is looked up.
     """
     match = _NAME.fullmatch(name.strip())
     if not match:
@@ -40,10 +37,7 @@ def crs_from_name(name: str, *, file: str) -> CRS | None:
 def crs_from_wkt(wkt: str, *, file: str) -> CRS | None:
     """Coordinate system of a definition as in a ``.prj`` file; None: longitude and latitude.
 
-    Raises
-    ------
-    FileRefused
-        The definition cannot be read, or refers to other files (shift grids), which are never opened.
+    FileRefused where it cannot be read, or refers to other files (shift grids), which are never opened.
     """
     try:
         crs = CRS.from_wkt(wkt)
@@ -61,21 +55,16 @@ def crs_from_wkt(wkt: str, *, file: str) -> CRS | None:
 
 def unknown_crs(file: str, what: str) -> FileRefused:
     """Error for a file whose coordinate system cannot be used."""
-    return FileRefused(
-        "CRS_UNKNOWN", f"{file} names {what}", "Export the layer again as GeoJSON in EPSG:4326 (longitude, latitude)."
-    )
+    fix = "Export the layer again as GeoJSON in EPSG:4326 (longitude, latitude)."
+    return FileRefused("CRS_UNKNOWN", f"{file} names {what}", fix)
 
 
 def to_longitude_latitude(features: list[Feature], crs: CRS | None, *, file: str) -> list[Feature]:
     """Transform the outlines of features from `crs` (None: longitude and latitude already); `file` is for messages.
 
-    Results are rounded to 1e-9 degrees, 0.1 mm; a vertex without a result is infinite.
-
-    Raises
-    ------
-    FileRefused
-        The datum is Beijing 1954 or Xi'an 1980, which without local parameters (held by survey offices) leads to
-        errors of up to 100 m; or PROJ has no transformation.
+    Results are rounded to 1e-9 degrees, 0.1 mm; a vertex without a result is infinite. FileRefused where the datum is
+    Beijing 1954 or Xi'an 1980, whose local parameters, worth up to 100 m, survey offices hold; or where PROJ has no
+    transformation.
     """
     if crs is None:
         return features
@@ -86,8 +75,8 @@ def to_longitude_latitude(features: list[Feature], crs: CRS | None, *, file: str
     try:
         transformer = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
     except ProjError:
-        named = f"the coordinate system {crs.name!r}, which cannot be transformed to EPSG:4326"
-        raise unknown_crs(file, named) from None
+        what = f"the coordinate system {crs.name!r}, which cannot be transformed to EPSG:4326"
+        raise unknown_crs(file, what) from None
 
     def transformed(ring: np.ndarray) -> np.ndarray:
         return np.column_stack(transformer.transform(ring[:, 0], ring[:, 1])).round(9) if len(ring) else ring

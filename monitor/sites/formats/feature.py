@@ -13,8 +13,7 @@ from monitor.errors import BadData
 
 MAX_SITES: Final = 10_000
 MAX_VERTICES: Final = 200_000
-MAX_BYTES: Final = 50 * 1000 * 1000
-"""Largest size of a file, and of the unpacked contents of an archive. [byte]"""
+MAX_BYTES: Final = 50 * 1000 * 1000  # largest size of a file, and of the unpacked contents of an archive [byte]
 
 type Polygons = list[list[np.ndarray]]
 """Polygons, each a list of rings (outer first), each an (n, 2) array of x and y."""
@@ -25,51 +24,38 @@ class FileRefused(BadData):
 
     def __init__(self, code: str, message: str, fix: str) -> None:
         super().__init__(f"{message}. {fix}")
-        self.code = code
-        self.message = message
-        self.fix = fix
+        self.code, self.message, self.fix = code, message, fix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feature:
     """One feature of a registry file, as drawn."""
 
-    properties: Mapping[str, Any]
-    """Values by column name of the file."""
-    polygons: Polygons = field(default_factory=list, repr=False)
-    """Longitude and latitude, unchecked; empty: see `broken`. [degree]"""
-    broken: str = ""
-    """Why there are no polygons; empty: there are polygons."""
-    winding_checked: bool = False
-    """Whether the format requires counter-clockwise outer rings and clockwise holes; `polygons` has them as drawn."""
-    winding_wrong: bool = False
-    """Whether the file had wrong winding that `polygons` no longer has (shapefiles)."""
-    unclosed: bool = False
-    """Whether the reader had to close a ring (GeoPackage, shapefile)."""
+    properties: Mapping[str, Any]  # values by column name of the file
+    polygons: Polygons = field(default_factory=list, repr=False)  # longitude and latitude; empty: see `broken` [degree]
+    broken: str = ""  # why there are no polygons; empty: there are polygons
+    winding_checked: bool = False  # whether the format requires counter-clockwise outer rings and clockwise holes
+    winding_wrong: bool = False  # whether the file had wrong winding that `polygons` no longer has (shapefiles)
+    unclosed: bool = False  # whether the reader had to close a ring (GeoPackage, shapefile)
 
 
-def too_many_sites(name: str, count: int | None = None) -> FileRefused:
-    """Error for a file with too many features; `count` is None where only the excess is known."""
-    number = f"{count:,}" if count else f"more than {MAX_SITES:,}"
-    return FileRefused(
-        "TOO_MANY_SITES",
-        f"{name} holds {number} features; the limit is {MAX_SITES:,} sites a file",
-        "Split it into several files, by province or programme year.",
-    )
+_SIMPLIFY: Final = "Simplify the outlines to about 5 m (QGIS: Vector > Geometry Tools > Simplify), or split the file."
+_TOO_MANY: Final = {
+    "features": (
+        "TOO_MANY_SITES", MAX_SITES, "sites a file", "Split it into several files, by province or programme year.",
+    ),
+    "vertices": ("TOO_MANY_VERTICES", MAX_VERTICES, "a file", _SIMPLIFY),
+}  # fmt: skip
 
 
-def too_many_vertices(name: str, count: int | None = None) -> FileRefused:
-    """Error for a file with too many vertices; `count` is None where only the excess is known."""
-    number = f"{count:,}" if count else f"more than {MAX_VERTICES:,}"
-    return FileRefused(
-        "TOO_MANY_VERTICES",
-        f"{name} holds {number} vertices; the limit is {MAX_VERTICES:,} a file",
-        "Simplify the outlines to about 5 m (QGIS: Vector > Geometry Tools > Simplify), or split the file.",
-    )
+def too_many(parts: str, name: str, count: int | None = None) -> FileRefused:
+    """Error for a file with too many ``features`` or ``vertices``; `count` is None where only the excess is known."""
+    code, limit, unit, fix = _TOO_MANY[parts]
+    number = f"{count:,}" if count else f"more than {limit:,}"
+    return FileRefused(code, f"{name} holds {number} {parts}; the limit is {limit:,} {unit}", fix)
 
 
 def too_big(name: str, what: str) -> FileRefused:
     """Error for a file, or unpacked archive, with too many bytes."""
-    return FileRefused(
-        "TOO_BIG", f"{name}: {what}; the limit is {MAX_BYTES // 10**6} MB", "Split it into several files."
-    )
+    message = f"{name}: {what}; the limit is {MAX_BYTES // 10**6} MB"
+    return FileRefused("TOO_BIG", message, "Split it into several files.")

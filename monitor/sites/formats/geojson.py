@@ -7,15 +7,7 @@ import numpy as np
 from pyproj import CRS
 
 from monitor.sites.formats import crs as systems
-from monitor.sites.formats.feature import (
-    MAX_SITES,
-    MAX_VERTICES,
-    Feature,
-    FileRefused,
-    too_big,
-    too_many_sites,
-    too_many_vertices,
-)
+from monitor.sites.formats.feature import MAX_SITES, MAX_VERTICES, Feature, FileRefused, too_big, too_many
 
 _GEOJSON_FIX = "Give a FeatureCollection with one feature a site, as aoi/README.md shows."
 
@@ -23,17 +15,14 @@ _GEOJSON_FIX = "Give a FeatureCollection with one feature a site, as aoi/README.
 def read_geojson(data: bytes, *, name: str) -> list[Feature]:
     """Read the features of a GeoJSON file from its content; `name` is for messages.
 
-    Raises
-    ------
-    FileRefused
-        The file is not JSON in UTF-8, not a collection of features, too large or nested too deep, or gives its
-        coordinate system as a link.
+    FileRefused where it is not JSON in UTF-8, not a collection of features, too large or nested too deep, or gives its
+    coordinate system as a link.
     """
     # Excessive sizes are refused before parsing: a vertex has a bracket, a feature braces, a value a comma.
     if data.count(b"{") > 12 * MAX_SITES or data.count(b'"Feature"') > 2 * MAX_SITES:
-        raise too_many_sites(name)
+        raise too_many("features", name)
     if data.count(b"[") > 2 * MAX_VERTICES:
-        raise too_many_vertices(name)
+        raise too_many("vertices", name)
     if data.count(b",") + data.count(b":") > 8 * MAX_VERTICES:
         raise too_big(name, "it has more values than sites and their outlines need")
     try:
@@ -43,15 +32,14 @@ def read_geojson(data: bytes, *, name: str) -> list[Feature]:
     except RecursionError:
         raise FileRefused("TOO_DEEP", f"{name} is nested deeper than any GeoJSON", _GEOJSON_FIX) from None
     except ValueError as error:
-        raise FileRefused(
-            "NOT_READABLE", f"{name} is not JSON: {error}", "Export it again; if it was edited by hand, check the edit."
-        ) from None
+        fix = "Export it again; if it was edited by hand, check the edit."
+        raise FileRefused("NOT_READABLE", f"{name} is not JSON: {error}", fix) from None
     kind = document.get("type") if isinstance(document, dict) else None
     members = document.get("features") if kind == "FeatureCollection" else [document] if kind == "Feature" else None
     if not isinstance(members, list):
         raise FileRefused("NOT_A_REGISTRY", f"{name} is JSON, but not a collection of features", _GEOJSON_FIX)
     if len(members) > MAX_SITES:
-        raise too_many_sites(name, len(members))
+        raise too_many("features", name, len(members))
     return systems.to_longitude_latitude([_feature(member) for member in members], _crs(document, name), file=name)
 
 

@@ -9,14 +9,7 @@ from typing import Any, Final
 from pyproj import CRS
 
 from monitor.sites.formats import crs as systems
-from monitor.sites.formats.feature import (
-    MAX_SITES,
-    MAX_VERTICES,
-    Feature,
-    FileRefused,
-    too_many_sites,
-    too_many_vertices,
-)
+from monitor.sites.formats.feature import MAX_SITES, MAX_VERTICES, Feature, FileRefused, too_many
 from monitor.sites.formats.wkb import feature_of_wkb
 
 _STEPS: Final = 20_000_000
@@ -29,10 +22,7 @@ _EXPORT_FIX: Final = "Export the layer again as a GeoPackage with one layer, or 
 def read_geopackage(data: bytes, name: str) -> list[Feature]:
     """Read the features of the only layer of a GeoPackage from the content of the file; `name` is for messages.
 
-    Raises
-    ------
-    FileRefused
-        The file is not a GeoPackage, is damaged, does not have exactly one layer, or has a view instead of a table.
+    FileRefused where it is damaged or not a GeoPackage, does not have exactly one layer, or has a view for a table.
     """
     # A database in write-ahead mode cannot be opened from memory; bytes 18 and 19 switch it back (SQLite's advice).
     data = data[:18] + b"\x01\x01" + data[20:]
@@ -72,19 +62,20 @@ def _features(connection: sqlite3.Connection, name: str) -> list[Feature]:
     query = f"SELECT column_name, srs_id FROM {columns} WHERE table_name = ?"
     described = connection.execute(query, (layers[0],)).fetchone()
     if described is None:
-        msg = f"{name} does not say in which column its layer has the outlines"
-        raise FileRefused("NOT_READABLE", msg, _EXPORT_FIX)
+        raise FileRefused(
+            "NOT_READABLE", f"{name} does not say in which column its layer has the outlines", _EXPORT_FIX
+        )
     geometry_column, srs = described
     cursor = connection.execute(f"SELECT * FROM {layer} LIMIT {MAX_SITES + 1}")
     titles = [column[0] for column in cursor.description]
     rows = cursor.fetchall()
     if len(rows) > MAX_SITES:
-        raise too_many_sites(name)
+        raise too_many("features", name)
     if geometry_column not in titles:
         raise FileRefused("NOT_READABLE", f"{name} has no column {str(geometry_column)[:40]!r}", _EXPORT_FIX)
     place = titles.index(geometry_column)
     if sum(len(row[place]) for row in rows if isinstance(row[place], bytes)) > 64 * MAX_VERTICES:
-        raise too_many_vertices(name)
+        raise too_many("vertices", name)
     key = _primary_key(connection, str(layers[0]))
     features = [
         _feature({t: v for t, v in zip(titles, row, strict=True) if t not in (geometry_column, key)}, row[place])

@@ -6,18 +6,9 @@ from typing import Final
 
 import numpy as np
 
-from monitor.sites.formats.feature import (
-    MAX_SITES,
-    MAX_VERTICES,
-    Feature,
-    FileRefused,
-    too_big,
-    too_many_sites,
-    too_many_vertices,
-)
+from monitor.sites.formats.feature import MAX_SITES, MAX_VERTICES, Feature, FileRefused, too_big, too_many
 
-MAX_DEPTH: Final = 64
-"""Largest nesting of elements: folders, and about a dozen levels below a site."""
+MAX_DEPTH: Final = 64  # largest nesting of elements: folders, and about a dozen levels below a site
 _ENCODING: Final = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
 
 
@@ -40,25 +31,19 @@ class _SafeTreeBuilder(ET.TreeBuilder):
 
     def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
         """Refuse the document; called before its declarations are read."""
-        raise FileRefused(
-            "XML_DOCTYPE",
-            "the KML carries a document type declaration, which is never read",
-            "Export it again from Google Earth or QGIS, or remove the line that begins with <!DOCTYPE.",
-        )
+        fix = "Export it again from Google Earth or QGIS, or remove the line that begins with <!DOCTYPE."
+        raise FileRefused("XML_DOCTYPE", "the KML carries a document type declaration, which is never read", fix)
 
 
 def read_kml(data: bytes, *, name: str) -> list[Feature]:
     """Read a KML file from its content: a feature for each Placemark, with properties from its name and ExtendedData.
 
-    Raises
-    ------
-    FileRefused
-        The file is not KML, not in UTF-8 or a Chinese encoding, too large, or has a document type declaration.
+    FileRefused where it is not KML, not in UTF-8 or a Chinese encoding, too large, or has a document type declaration.
     """
     if data.count(b"<Placemark") > MAX_SITES:
-        raise too_many_sites(name)
+        raise too_many("features", name)
     if data.count(b",") > 4 * MAX_VERTICES:
-        raise too_many_vertices(name)
+        raise too_many("vertices", name)
     if data.count(b"<") > 100 * MAX_SITES or data.count(b"=") > 50 * MAX_SITES:
         raise too_big(name, "it has more elements than sites need")
     try:
@@ -74,14 +59,15 @@ def read_kml(data: bytes, *, name: str) -> list[Feature]:
 
 
 def _text(data: bytes, name: str) -> str:
-    stated = _ENCODING.match(data.removeprefix(b"\xef\xbb\xbf"))
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    stated = _ENCODING.match(data)
     encoding = stated[1].decode().lower() if stated else "utf-8"
     if encoding in ("gb2312", "gbk", "cp936"):
         encoding = "gb18030"
     try:
         if encoding not in ("utf-8", "utf8", "gb18030"):
             raise ValueError
-        return data.removeprefix(b"\xef\xbb\xbf").decode(encoding)
+        return data.decode(encoding)
     except ValueError:
         raise FileRefused("NOT_UTF8", f"{name} is not in UTF-8", "Save it again as UTF-8.") from None
 
@@ -108,8 +94,7 @@ def _feature(placemark: ET.Element) -> Feature:
         properties[datum.get("name", "")] = _child_text(datum, "value")
     for datum in _below(placemark, "SimpleData"):
         properties[datum.get("name", "")] = (datum.text or "").strip()
-    drawn = _below(placemark, "Polygon")
-    if not drawn:
+    if not (drawn := _below(placemark, "Polygon")):
         return Feature(properties=properties, broken="has no polygon")
     try:
         polygons = [

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from monitor import sandbox
 from monitor.sites.formats import archive
-from monitor.sites.formats.feature import MAX_BYTES, MAX_VERTICES, Feature, FileRefused, too_big, too_many_vertices
+from monitor.sites.formats.feature import MAX_BYTES, MAX_VERTICES, Feature, FileRefused, too_big, too_many
 from monitor.sites.formats.geojson import read_geojson
 from monitor.sites.formats.geopackage import read_geopackage
 from monitor.sites.formats.kml import read_kml
@@ -23,19 +23,13 @@ from monitor.sites.formats.shapefile import SHAPEFILE_PARTS, check_parts, load_l
 from monitor.sites.names import without_invisible
 
 SUFFIXES: Final = {
-    "GeoJSON": (".geojson", ".json"),
-    "KML": (".kml",),
-    "GeoPackage": (".gpkg",),
-    "shapefile": (".shp",),
+    "GeoJSON": (".geojson", ".json"), "KML": (".kml",), "GeoPackage": (".gpkg",), "shapefile": (".shp",),
     "zip": (".zip", ".kmz"),
-}
+}  # fmt: skip
 _FORMAT_BY_START: Final = {
-    b"SQLite format 3\x00": "GeoPackage",
-    b"PK\x03\x04": "zip",
-    b"\x00\x00\x27\x0a": "shapefile",
-    b"{": "GeoJSON",
+    b"SQLite format 3\x00": "GeoPackage", b"PK\x03\x04": "zip", b"\x00\x00\x27\x0a": "shapefile", b"{": "GeoJSON",
     b"<": "KML",
-}
+}  # fmt: skip
 """Format by the first bytes of a file, for text formats after white space and byte order mark."""
 _COMMENT: Final = re.compile(rb"<!--.*?(-->|$)", re.DOTALL)
 _ELEMENT: Final = re.compile(rb"<(?:[A-Za-z_][A-Za-z0-9_.-]*:)?([A-Za-z_][A-Za-z0-9_.-]*)")
@@ -45,14 +39,9 @@ _FORMATS: Final = "a GeoJSON, GeoPackage, KML, KMZ, shapefile or zipped shapefil
 
 
 def read_features(path: Path) -> list[Feature]:
-    """Read the features of a GeoJSON, GeoPackage, KML, KMZ, shapefile or zipped shapefile.
+    """Read the features of a registry file; outlines are as drawn, in longitude and latitude [degree].
 
-    Outlines are as drawn, in longitude and latitude [degree].
-
-    Raises
-    ------
-    FileRefused
-        The file is not a plain local file of an accepted format, is damaged or above the limits, or has no sites.
+    FileRefused where it is not a plain local file of an accepted format, is damaged or above the limits, or is empty.
     """
     data = _content(path)
     try:
@@ -64,7 +53,7 @@ def read_features(path: Path) -> list[Feature]:
         raise FileRefused("EMPTY", f"{path.name} holds no sites", "Add at least one; aoi/README.md shows how.")
     vertices = sum(len(ring) for feature in features for rings in feature.polygons for ring in rings)
     if vertices > MAX_VERTICES:
-        raise too_many_vertices(path.name, vertices)
+        raise too_many("vertices", path.name, vertices)
     return features
 
 
@@ -93,9 +82,7 @@ def _read_apart(
 ) -> list[Feature]:
     """Read content in a child process that can open nothing."""
     try:
-        return sandbox.call(
-            read, content, name, load=load, returns=list[Feature], refusal=FileRefused, limits=LIMITS
-        )  # fmt: skip
+        return sandbox.call(read, content, name, load=load, returns=list[Feature], refusal=FileRefused, limits=LIMITS)
     except sandbox.ContentFailed as error:
         raise FileRefused("READER_ENDED", f"{name} {error}", "Export the layer again, as GeoJSON.") from None
 
@@ -128,20 +115,17 @@ def _format(data: bytes, path: Path) -> str:
     start = data[:4096].removeprefix(b"\xef\xbb\xbf").lstrip()
     if not start:
         raise FileRefused("EMPTY", f"{path.name} is empty", f"Give {_FORMATS}.")
-    kind = next(
-        (kind for head, kind in _FORMAT_BY_START.items() if data.startswith(head) or start.startswith(head)), None
-    )
+    heads = (head for head in _FORMAT_BY_START if data.startswith(head) or start.startswith(head))
+    kind = _FORMAT_BY_START.get(next(heads, b""))
     if kind is None:
         raise FileRefused("NOT_A_REGISTRY", f"{path.name} is not in a supported format", f"Give {_FORMATS}.")
     if kind == "KML" and (first := _ELEMENT.search(_COMMENT.sub(b"", start))) and first[1] != b"kml":
         msg = f"{path.name} is XML, but not KML: its first element is {first[1][:40].decode()!r}"
         raise FileRefused("NOT_A_REGISTRY", msg, f"Give {_FORMATS}.")
     if path.suffix.lower() not in SUFFIXES[kind]:
-        raise FileRefused(
-            "NOT_WHAT_IT_SAYS",
-            f"{path.name} is named {path.suffix or 'without a suffix'}, but its content looks like {kind}",
-            f"Export it again, or name it {SUFFIXES[kind][0]} if that is what it is.",
-        )
+        message = f"{path.name} is named {path.suffix or 'without a suffix'}, but its content looks like {kind}"
+        fix = f"Export it again, or name it {SUFFIXES[kind][0]} if that is what it is."
+        raise FileRefused("NOT_WHAT_IT_SAYS", message, fix)
     return kind
 
 

@@ -14,21 +14,12 @@ from typing import Any, Final
 import numpy as np
 
 from monitor.sites.formats import crs as systems
-from monitor.sites.formats.feature import (
-    MAX_SITES,
-    MAX_VERTICES,
-    Feature,
-    FileRefused,
-    too_many_sites,
-    too_many_vertices,
-)
+from monitor.sites.formats.feature import MAX_SITES, MAX_VERTICES, Feature, FileRefused, too_many
 from monitor.sites.formats.wkb import feature_of_wkb
 
 SHAPEFILE_PARTS: Final = (".shp", ".shx", ".dbf", ".prj", ".cpg")
 _POLYGON_TYPES: Final = (5, 15, 25)
 """Shape types: polygon, with height, with measure (ESRI shapefile technical description, 1998)."""
-
-
 _ENCODINGS: Final = (
     "gb18030", "big5", "shift_jis", "euc_kr", "latin-1", "cp1250", "cp1251", "cp1252", "utf-8-sig",
 )  # fmt: skip
@@ -46,32 +37,20 @@ def load_libraries() -> None:
 def check_parts(parts: Mapping[str, bytes], *, name: str) -> None:
     """Check that a shapefile is complete, and its headers, before anything reads it; arguments as below.
 
-    Raises
-    ------
-    FileRefused
-        A part is missing, cut short or too large; the ``.prj`` is required, since it has the coordinate system.
+    FileRefused where a part is missing, cut short or too large; the ``.prj`` is required for its coordinate system.
     """
     for suffix in (".shp", ".shx", ".dbf"):
         if suffix not in parts:
             msg = f"{name} has no {suffix} file"
             raise FileRefused("PART_MISSING", msg, "Keep .shp, .shx, .dbf and .prj side by side, or zip them together.")
     if not parts.get(".prj", b"").strip():
-        raise FileRefused(
-            "CRS_MISSING",
-            f"{name} has no .prj file, so its coordinate system is unknown",
-            "Add the .prj (QGIS: Layer > Set CRS, then export again), or give GeoJSON in EPSG:4326.",
-        )
+        fix = "Add the .prj (QGIS: Layer > Set CRS, then export again), or give GeoJSON in EPSG:4326."
+        raise FileRefused("CRS_MISSING", f"{name} has no .prj file, so its coordinate system is unknown", fix)
     _check_headers(parts, name)
 
 
 def read_shapefile(parts: Mapping[str, bytes], name: str) -> list[Feature]:
-    """Read the features of a shapefile from its parts: content by suffix; `name` is for messages.
-
-    Raises
-    ------
-    FileRefused
-        A part is damaged, too large or missing.
-    """
+    """Read the features of a shapefile from its parts, content by suffix, after :func:`check_parts`."""
     check_parts(parts, name=name)
     system = systems.crs_from_wkt(parts[".prj"].decode("utf-8-sig", "replace"), file=name)
     meta, geometries, columns, wrong_winding = _read(parts, name)
@@ -91,14 +70,15 @@ def _check_headers(parts: Mapping[str, bytes], name: str) -> None:
         raise FileRefused("NOT_READABLE", f"{name} is not a shapefile or is cut short", "Export or copy it again.")
     kind = struct.unpack("<i", shp[32:36])[0]
     if kind not in _POLYGON_TYPES:
-        msg = f"{name} holds no polygons (shape type {kind})"
-        raise FileRefused("NOT_POLYGONS", msg, "Give the layer of outlines.")
+        raise FileRefused(
+            "NOT_POLYGONS", f"{name} holds no polygons (shape type {kind})", "Give the layer of outlines."
+        )
     count = max((len(shx) - 100) // 8, struct.unpack("<I", dbf[4:8])[0])
     if count > MAX_SITES:
-        raise too_many_sites(name, count)
+        raise too_many("features", name, count)
     width = 16 if kind == _POLYGON_TYPES[0] else 32
     if len(shp) > 100 + 2 * width * MAX_VERTICES:
-        raise too_many_vertices(name)
+        raise too_many("vertices", name)
 
 
 def _read(parts: Mapping[str, bytes], name: str) -> tuple[dict[str, Any], Any, list[Any], bool]:
