@@ -1,4 +1,4 @@
-"""What is stored of a site as a cube on (time, y, x), described by the CF conventions."""
+"""The stored scenes of a site as a cube on (time, y, x), described by the CF conventions."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -93,14 +93,7 @@ def open_site(path: str | Path, site: str) -> xr.Dataset:
 
 
 def site_cube(stored: StoredSite, series: pd.DataFrame | None) -> xr.Dataset:
-    """Cube of what is stored of a site, without attributes of its own.
-
-    Parameters
-    ----------
-    stored : StoredSite
-    series : pd.DataFrame or None
-        The published series, which says what counts; scenes that are not in it count as stored.
-    """
+    """Cube of what is stored of a site, without attributes; scenes missing in `series` count as stored."""
     columns = of_one_site(check_offsets(stored.scenes()))
     cube = stored.cube(layers=(*bands.OBSERVED, "clear"))
     texts = {name: decode_texts(columns[name]) for name in SCENE_COORDINATES}
@@ -118,20 +111,14 @@ def site_cube(stored: StoredSite, series: pd.DataFrame | None) -> xr.Dataset:
     cube["cover"] = cover_of_bands(cube, endmembers)
     cube["inside"] = (("y", "x"), stored.inside)
     for name in bands.OBSERVED:
-        cube[name].attrs = {
-            "standard_name": "surface_bidirectional_reflectance", "units": "1",
-            "long_name": f"surface reflectance, {name} ({WAVELENGTHS[name]} um)",
-        }  # fmt: skip
+        long_name = f"surface reflectance, {name} ({WAVELENGTHS[name]} um)"
+        cube[name].attrs = _unitless("surface_bidirectional_reflectance", long_name)
     cube["clear"].attrs = _flags("whether the ground was seen", "not_seen seen")
     cube["inside"].attrs = _flags("whether the centre of the pixel lies inside the site", "outside inside")
-    cube["ndvi"].attrs = {
-        "standard_name": "normalized_difference_vegetation_index", "units": "1",
-        "long_name": "normalised difference vegetation index of clear pixels",
-    }  # fmt: skip
-    cube["cover"].attrs = {
-        "standard_name": "vegetation_area_fraction", "units": "1",
-        "long_name": "vegetation cover of clear pixels, from a vegetation index", "comment": endmembers.basis(),
-    }  # fmt: skip
+    long_name = "normalised difference vegetation index of clear pixels"
+    cube["ndvi"].attrs = _unitless("normalized_difference_vegetation_index", long_name)
+    long_name = "vegetation cover of clear pixels, from a vegetation index"
+    cube["cover"].attrs = _unitless("vegetation_area_fraction", long_name) | {"comment": endmembers.basis()}
     for name in (*bands.OBSERVED, "clear", "ndvi", "cover", "inside"):
         cube[name].encoding = {"grid_mapping": "spatial_ref"}
     cube["spatial_ref"].attrs["long_name"] = "coordinate reference system"
@@ -172,16 +159,18 @@ def attributes(places: Installation, stored: StoredSite, site: str, published: P
         "processing_level": "surface reflectance as delivered (level 2), masked, with index and cover derived from it",
         "references": REFERENCES,
         "license": " ".join(notice.format(years="-".join(years[[0, -1]])) for _, notice in producers) or "not known",
-        "site": site,
-        "snapshot": stored.snapshot,
-        "biome": stored.landscape.biome,
-    }
+        "site": site, "snapshot": stored.snapshot, "biome": stored.landscape.biome,
+    }  # fmt: skip
     if published is not None:
         described |= {name: str(published.values[name]) for name in ("start", "intervention", "partner")}
     if "sample" in sources:
         demonstrated = (places.outputs / "truth.json").is_file()
         described["comment"] = (DEMONSTRATION_NOTICE if demonstrated else SAMPLE_NOTICE)["en"]
     return {name: value for name, value in described.items() if value not in ("", "None")}
+
+
+def _unitless(standard_name: str, long_name: str) -> dict[str, Any]:
+    return {"standard_name": standard_name, "units": "1", "long_name": long_name}
 
 
 def _flags(long_name: str, meanings: str) -> dict[str, Any]:

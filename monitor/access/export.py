@@ -128,10 +128,8 @@ def site_dataset(places: Installation, site: str) -> xr.Dataset:
 def _series_variables(scenes: np.ndarray, series: pd.DataFrame) -> dict[str, Any]:
     """Variables along time of a series, NaN for scenes that are not in it."""
     rows = series.drop_duplicates("scene").set_index("scene").reindex(scenes)
-    return {
-        name: ("time", rows[column].to_numpy(np.float64), attributes)
-        for column, (name, attributes) in SERIES_VARIABLES.items()
-    }
+    described = SERIES_VARIABLES.items()
+    return {name: ("time", rows[column].to_numpy(np.float64), attrs) for column, (name, attrs) in described}
 
 
 def write_dataset(data: xr.Dataset, out: Path, *, at: datetime, command: str) -> None:
@@ -175,9 +173,7 @@ def write_dataset(data: xr.Dataset, out: Path, *, at: datetime, command: str) ->
 def _delayed_write(data: xr.Dataset, partial: Path) -> Any:
     if partial.suffix.lower() == ".nc":
         return _encoded(data).to_netcdf(partial, engine="netcdf4", compute=False)
-    with (
-        warnings.catch_warnings()
-    ):  # zarr 3.4 warns that this metadata is not standard; xarray warns where it is absent
+    with warnings.catch_warnings():  # zarr 3.4 warns that this metadata is not standard, xarray that it is absent
         warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
         return _encoded(data, compress=False).to_zarr(partial, consolidated=True, compute=False)
 

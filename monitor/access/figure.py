@@ -78,13 +78,8 @@ def plot(path: str | Path, site: str) -> "Figure":
         raise BadData(f"site {site!r} has no scene, or {folder / 'plan.json'} is of another site; there is no series")
     plan = plans[site]
     as_of = plan.as_of or table["date"].iloc[-1].date()
-    judged = judge_sites(
-        next(iter(series.values())),
-        [plan.site],
-        calibration=plan.calibration or DEFAULT,
-        alpha=[plan.alpha],
-        as_of=as_of,
-    )
+    rows, constants = next(iter(series.values())), plan.calibration or DEFAULT
+    judged = judge_sites(rows, [plan.site], calibration=constants, alpha=[plan.alpha], as_of=as_of)
     a = judged.assessment(0)
     figure, (above, below) = plt.subplots(2, sharex=True, figsize=(10, 6), layout="constrained")
     seen = table[table["accepted"] & table["cover"].notna()]
@@ -135,9 +130,8 @@ def plot(path: str | Path, site: str) -> "Figure":
     above.set_ylabel("vegetation cover, %")
     below.set_ylabel("site − control, points")
     figure.suptitle(_title(places, site, str(a.status)))
-    named = {
-        label: line for axes in (above, below) for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
+    drawn = [pair for axes in (above, below) for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
+    named = {label: line for line, label in drawn}
     figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=3, fontsize="small", frameon=False)
     return figure
 
@@ -169,31 +163,27 @@ def _spread(places: Installation, site: str, folder: Path, start: Any) -> tuple[
         return None
     stored = stored_site(places, site, published_site(places, site))
     rows = [feature["properties"] for feature in json.loads(units.read_bytes())["features"]]
-    chosen = ControlSet(
-        units=tuple(
-            Unit(id=row["unit"], geometry=NOWHERE, distance=row["distance_m"], ring=row["ring"] or REFERENCE_RING)
-            for row in rows
-        ),
-        balance={}, candidates=None,
-    )  # fmt: skip
+    frozen = [
+        Unit(id=row["unit"], geometry=NOWHERE, distance=row["distance_m"], ring=row["ring"] or REFERENCE_RING)
+        for row in rows
+    ]
+    chosen = ControlSet(units=tuple(frozen), balance={}, candidates=None)
     gone = {row["unit"]: start for row in rows if row["reason"] == "COVERED"}
     compared = Compared(ground=stored.ground, start=start, controls=chosen, left_out=gone)
     columns = of_one_site(landscape_series(stored.landscape, [compared]), 0)
     seen = np.isfinite(columns["control_low"])
-    return columns["date"][seen].astype("datetime64[D]").astype(np.int64), *(
-        columns[name][seen] for name in SPREAD_COLUMNS
-    )
+    day = columns["date"][seen].astype("datetime64[D]").astype(np.int64)
+    return day, *(columns[name][seen] for name in SPREAD_COLUMNS)
 
 
 def _measured(above: "Axes", folder: Path) -> None:
     """Cover as people measured it on the ground."""
-    if (folder / "field.csv").is_file():
-        rows = pd.read_csv(folder / "field.csv", encoding="utf-8-sig")
-        rows = rows[rows["kind"] == "cover"]
-        if len(rows):
-            days = _dates(_days(pd.to_datetime(rows["date"])))
-            label = "cover measured in the field"
-            above.plot(days, 100 * rows["value"].to_numpy(), "s", mfc="none", color=INK, label=label)
+    if not (folder / "field.csv").is_file():
+        return
+    rows = pd.read_csv(folder / "field.csv", encoding="utf-8-sig")
+    if len(rows := rows[rows["kind"] == "cover"]):
+        days, label = _dates(_days(pd.to_datetime(rows["date"]))), "cover measured in the field"
+        above.plot(days, 100 * rows["value"].to_numpy(), "s", mfc="none", color=INK, label=label)
 
 
 def _days(dates: "pd.Series[Any]") -> np.ndarray:

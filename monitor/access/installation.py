@@ -13,10 +13,8 @@ from monitor.errors import BadConfiguration
 
 CONFIG_NAME: Final = "regrowth.toml"  # name of a configuration, where a folder is given
 DEFAULTS: Final = {
-    ("store", "root"): "store",
-    ("outputs", "root"): "outputs",
-    ("registry", "path"): "aoi/sites.geojson",
-}
+    ("store", "root"): "store", ("outputs", "root"): "outputs", ("registry", "path"): "aoi/sites.geojson",
+}  # fmt: skip
 """Settings that are used here, and their values where the configuration has none."""
 
 
@@ -31,22 +29,14 @@ class Installation:
 
 
 def find_installation(path: str | Path) -> Installation:
-    """Read the places of an installation.
+    """Read the places of an installation from its configuration file.
 
-    Parameters
-    ----------
-    path : str or Path
-        Its configuration file; or a folder that has ``regrowth.toml`` in it or beside it, as the output root does.
-
-    Raises
-    ------
-    BadConfiguration
-        There is no such file, it cannot be read, or `path` is not a path.
+    `path` is that file, or a folder that has ``regrowth.toml`` in it or beside it, as the output root does.
+    BadConfiguration where there is none, it cannot be read, or `path` is not a path.
     """
     if not isinstance(path, str | Path):
-        raise BadConfiguration(
-            f"{path!r} is of type {type(path).__name__}; give the path of the configuration file, or of the output root"
-        )
+        kind = f"{path!r} is of type {type(path).__name__}"
+        raise BadConfiguration(f"{kind}; give the path of the configuration file, or of the output root")
     path = Path(path).expanduser().absolute()
     config = path if path.is_file() else _config_of(path)
     try:
@@ -65,13 +55,7 @@ def find_installation(path: str | Path) -> Installation:
 
 
 def bucket_folder(address: str, local: Path) -> BucketFolder:
-    """The stores at an address ``s3://bucket/prefix``.
-
-    Raises
-    ------
-    BadConfiguration
-        It is not such an address.
-    """
+    """The stores at an address ``s3://bucket/prefix``; BadConfiguration for another one."""
     try:
         return BucketFolder.parse(address, local)
     except ValueError as error:

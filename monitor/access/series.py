@@ -67,13 +67,7 @@ def _series_file(places: Installation, site: str) -> Path:
 
 
 def published_series(places: Installation, site: str) -> pd.DataFrame | None:
-    """The published series of a site, see :func:`open_series`; None: there is none.
-
-    Raises
-    ------
-    BadData
-        The file is not one that was published.
-    """
+    """The published series of a site, see :func:`open_series`; None: not published. BadData for a broken file."""
     file = _series_file(places, site)
     if not file.is_file():
         return None

@@ -40,14 +40,9 @@ class PublishedSite:
 
 
 def installation_of(path: str | Path, site: str) -> Installation:
-    """The installation at a path, for a caller that gives the id of a site.
+    """The installation at a path, or stores in a bucket, for a caller that gives the id of a site.
 
-    Raises
-    ------
-    BadConfiguration
-        `path` is not an installation, or not a path.
-    BadData
-        `site` is not a text.
+    BadConfiguration where `path` is not an installation, BadData where `site` is not a text.
     """
     if str(path).startswith(SCHEME):
         store = bucket_folder(str(path), NOWHERE)
@@ -61,14 +56,13 @@ def installation_of(path: str | Path, site: str) -> Installation:
 
 
 def published_site(places: Installation, site: str) -> PublishedSite | None:
-    """Row of a site in the published table; None: there is no table, or it has no such site."""
+    """Row of a site in the published table; None: the table or the row is missing."""
     with suppress(OSError, ArrowException, KeyError, ValueError, shapely.errors.ShapelyError):
         table = pq.read_table(places.outputs / SITES_TABLE, columns=list(_COLUMNS), filters=[("site", "==", site)])
         for values in table.to_pylist():
             outline = shapely.from_wkb(values.pop("geometry"))
-            return PublishedSite(
-                values=values, ground=values.pop("ground"), place=landscape_place(outline, values["biome"])
-            )
+            place = landscape_place(outline, values["biome"])
+            return PublishedSite(values=values, ground=values.pop("ground"), place=place)
     return None
 
 
@@ -76,30 +70,19 @@ def stored_site(places: Installation, site: str, published: PublishedSite | None
     """Open what is stored of a site, without the right to change it.
 
     Where several outlines or starts of a site are stored, the published one counts, else the one that was begun last.
-
-    Raises
-    ------
-    BadData
-        Nothing is stored, or nothing of this site.
-    StoreBroken
-        The store of the site cannot be read.
+    BadData where nothing is stored, or nothing of this site; StoreBroken where the store cannot be read.
     """
     folders = landscape_folders(places.store)
     if not folders:
-        raise BadData(
-            f"nothing is stored yet under {places.store}, which is [store] root"
-            f"{'' if places.config == NOWHERE else f' of {places.config}'}; fetch first: regrowth run"
-        )
+        root = "[store] root" if places.config == NOWHERE else f"[store] root of {places.config}"
+        raise BadData(f"nothing is stored yet under {places.store}, which is {root}; fetch first: regrowth run")
     near = [folder for folder in folders if published is not None and folder.name.startswith(published.place)]
     icechunk.set_logs_filter("error")  # it warns of concurrent commits, and nothing is committed here
     broken: list[MonitorError] = []
     names: set[str] = set()
     for some in (near, [folder for folder in folders if folder not in near]):
         landscapes = _readable(some, broken)
-        grounds = {
-            landscape: dict(zip(landscape.grounds, map(str, landscape.fixed["site"]), strict=True))
-            for landscape in landscapes
-        }
+        grounds = {one: dict(zip(one.grounds, map(str, one.fixed["site"]), strict=True)) for one in landscapes}
         if published is not None and (homes := [one for one in landscapes if published.ground in grounds[one]]):
             return StoredSite(_newest(homes), published.ground)
         if published is not None and broken:
@@ -134,10 +117,8 @@ def _not_stored(places: Installation, site: str, names: set[str], *, known: bool
     """Why a site cannot be opened: it was not fetched yet, or nobody knows it."""
     registered = _registered(places)
     if known or site in registered:
-        return (
-            f"site {site!r} is registered, but no scene of it is stored yet under {places.store}; fetch first: "
-            "regrowth run"
-        )
+        yet = f"is registered, but no scene of it is stored yet under {places.store}"
+        return f"site {site!r} {yet}; fetch first: regrowth run"
     nearest = _nearest(site, names | registered)
     or_in = "" if places.registry == NOWHERE else f" or in {places.registry}"
     return f"there is no site {site!r} under {places.store}{or_in}{nearest}"

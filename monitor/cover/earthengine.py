@@ -16,28 +16,17 @@ from monitor.imagery import bands
 def recipe(endmembers: Endmembers, *, bandpass: bool = False) -> Callable[[Any], dict[str, Any]]:
     """Return the function that computes the layers to be averaged over the clear pixels of a unit.
 
-    Parameters
-    ----------
-    endmembers : Endmembers, of the biome, for the vegetation cover
-    bandpass : bool
-        Whether Landsat reflectances are first converted to Sentinel-2's: :func:`monitor.imagery.bands.scaled_to_msi`.
-
-    Returns
-    -------
-    callable
-        Takes an image of reflectances with the bands of :data:`monitor.imagery.bands.OBSERVED`; returns the layers of
-        :data:`monitor.cube.records.MEASURES` after the first (the count), by name and in that order, one band
-        each.
+    It takes an image of reflectances with the bands of :data:`monitor.imagery.bands.OBSERVED`, and returns the layers
+    of :data:`monitor.cube.records.MEASURES` after the count, by name and in that order, one band each. With `bandpass`,
+    Landsat reflectances are first converted to Sentinel-2's: :func:`monitor.imagery.bands.scaled_to_msi`.
     """
 
     def layers(reflectance: Any) -> dict[str, Any]:
         measures = {band: reflectance.select(band) for band in bands.OBSERVED}
         if bandpass:
             measures = {band: _as_msi(band, value) for band, value in measures.items()}
-        indices = {
-            name: index(*(measures[band] for band in needed)) for name, (index, needed) in SERVER_INDICES.items()
-        }
-        measures |= indices
+        for name, (index, needed) in SERVER_INDICES.items():
+            measures[name] = index(*(measures[band] for band in needed))
         return measures | {"cover": cover(measures[endmembers.index], endmembers)}
 
     return layers

@@ -1,10 +1,9 @@
 """Vegetation cover of a pixel by the dimidiate model, with end members frozen by biome.
 
 The cover of a pixel is where its index lies between bare soil and full vegetation:
-``f = (VI - VI_soil) / (VI_vegetation - VI_soil)``, cut to 0..1 (Gutman and Ignatov 1998,
-doi:10.1080/014311698215333); the formula itself is :func:`monitor.cover.kernels.cover`. The end
-members belong to the biome and are never fitted to a scene: taken from each scene's own
-percentiles, trends would mean nothing. The absolute value is uncertain by 0.10 to 0.15;
+``f = (VI - VI_soil) / (VI_vegetation - VI_soil)``, cut to 0..1 (Gutman and Ignatov 1998, doi:10.1080/014311698215333);
+the formula itself is :func:`monitor.cover.kernels.cover`. The end members belong to the biome and are never fitted to a
+scene: with percentiles of each scene, trends would mean nothing. The absolute value is uncertain by 0.10 to 0.15;
 differences in time on fixed end members are far more precise.
 """
 
@@ -30,9 +29,7 @@ class Endmembers:
     index: str  #: name of the index in :data:`monitor.cover.indices.INDICES`
     soil: float  #: index of bare soil [1]
     vegetation: float  #: index of full vegetation cover [1]
-    measured: tuple[Measurement, ...] = ()
-    """Measurements elsewhere of this index against cover. The endmembers themselves are expert values: none was
-    measured in the programme's region."""
+    measured: tuple[Measurement, ...] = ()  #: of this index against cover, elsewhere; the endmembers are expert values
 
     def basis(self, language: str = "en") -> str:
         """What absolute cover rests on, in two sentences, see :func:`monitor.sites.cover_scale.cover_basis`."""
@@ -124,10 +121,8 @@ def vegetation_cover(bands: xr.Dataset | Mapping[str, xr.DataArray], biome: str 
     array([0.14, 0.95])
     """
     if not isinstance(bands, Mapping):
-        raise BadData(
-            f"the bands are of type {type(bands).__name__}; give an xarray.Dataset with red and nir, as "
-            "monitor.open_site does, or {'red': red, 'nir': nir}"
-        )
+        fix = "give an xarray.Dataset with red and nir, as monitor.open_site does, or {'red': red, 'nir': nir}"
+        raise BadData(f"the bands are of type {type(bands).__name__}; {fix}")
     biome = getattr(bands, "attrs", {}).get("biome") if biome is None else biome
     if not isinstance(biome, str):
         wrong = "no biome is given" if biome is None else f"the biome is of type {type(biome).__name__}, not a text"
@@ -135,13 +130,10 @@ def vegetation_cover(bands: xr.Dataset | Mapping[str, xr.DataArray], biome: str 
     endmembers = ENDMEMBERS[biome]
     needed = INDICES[endmembers.index][1]
     if absent := [name for name in needed if name not in bands]:
-        raise BadData(
-            f"there is no band {absent[0]!r} among {', '.join(map(str, bands))}; cover needs {' and '.join(needed)}"
-        )
+        among = f"there is no band {absent[0]!r} among {', '.join(map(str, bands))}"
+        raise BadData(f"{among}; cover needs {' and '.join(needed)}")
     for name in needed:
         if np.issubdtype(getattr(bands[name], "dtype", float), np.integer):
-            raise BadData(
-                f"{name} holds whole numbers ({bands[name].dtype}); cover needs reflectance from 0 to 1: apply scale "
-                "and offset of the product first"
-            )
+            fix = "cover needs reflectance from 0 to 1: apply scale and offset of the product first"
+            raise BadData(f"{name} holds whole numbers ({bands[name].dtype}); {fix}")
     return cover_of_bands(bands, endmembers)

@@ -56,43 +56,22 @@ class SourceLookup(Protocol):
 
 
 def needs_bandpass(scene: Scene, grid: GeoBox) -> bool:
-    """Whether a scene is adjusted to the bands of Sentinel-2: a Landsat scene on Sentinel-2's pixels.
-
-    Parameters
-    ----------
-    scene : Scene
-    grid : GeoBox
-        Grid of the site, in a projected system.
-
-    Returns
-    -------
-    bool
-    """
+    """Whether a scene is adjusted to the bands of Sentinel-2: a Landsat scene on the pixels of Sentinel-2."""
     return bands.is_adjusted_to_msi(scene.sensor, scene.quality, abs(grid.resolution.x))
 
 
 def observe(
     sources: SourceLookup, source: Source, scenes: Sequence[Scene], layout: PixelLayout, endmembers: Endmembers
 ) -> xr.Dataset:
-    """Pixels of sites, and zonal means of sites and units, in scenes of one source; lazy.
+    """Pixels of sites, and zonal means of sites and units, in scenes of one source and one family of sensors; lazy.
 
-    Parameters
-    ----------
-    sources : SourceLookup
-        Finds the source in the process where a task runs.
-    source : Source
-    scenes : sequence of Scene
-        Single granules of one family of sensors.
-    layout : PixelLayout, sites and units to read
-    endmembers : Endmembers, end members of the biome, for the cover
+    `sources` finds the source in the process where a task runs. The Dataset has
 
-    Returns
-    -------
-    Dataset
-        Lazy. ``pixels`` (time, band, pixel) uint16: layers of :data:`monitor.cube.packed.PACKED_LAYERS` of the pixels
-        inside the sites; ``site_means`` (time, site, measure) and ``unit_means`` (time, unit, measure) float32:
-        measures of :data:`monitor.cube.records.MEASURES`, NaN where nothing was seen, of a unit of which less than
-        :data:`MIN_UNIT_CLEAR` was seen the count alone; ``refused`` (time, site): a :class:`Refusal`, or None.
+    - ``pixels`` (time, band, pixel) uint16: :data:`monitor.cube.packed.PACKED_LAYERS` of the pixels inside the sites;
+    - ``site_means`` (time, site, measure) and ``unit_means`` (time, unit, measure) float32: measures of
+      :data:`monitor.cube.records.MEASURES`, NaN where nothing was seen, or less than MIN_UNIT_CLEAR of a unit, which
+      then has the count alone;
+    - ``refused`` (time, site): a :class:`Refusal`, or None.
     """
     cube = _cube(sources, source, scenes, layout, endmembers)
     how = {"scale": cube.scale, "offset": cube.offset, "endmembers": endmembers}
@@ -138,20 +117,7 @@ def unusable_reason(scene: Scene) -> str | None:
 
 
 def scale_and_offset(scenes: Sequence[Scene], grid: GeoBox) -> tuple[np.ndarray, np.ndarray]:
-    """Scale and offset of the bands of scenes; Landsat's are adjusted to Sentinel-2's bands.
-
-    Parameters
-    ----------
-    scenes : sequence of Scene
-    grid : GeoBox
-        Grid of the site, in a projected system.
-
-    Returns
-    -------
-    tuple of two (scene, band) float64 arrays
-        Bands as in :data:`monitor.imagery.bands.OBSERVED`; 1 and 0 for a scene that cannot be used
-        (:func:`unusable_reason`). [1]
-    """
+    """Scale and offset, (scene, band) each, of :func:`band_scales`; 1 and 0 for a scene that cannot be used. [1]"""
     used = [not unusable_reason(scene) for scene in scenes]
     own = [(scene.scale, scene.offset) if good else (1.0, 0.0) for scene, good in zip(scenes, used, strict=True)]
     bandpass = [good and needs_bandpass(scene, grid) for scene, good in zip(scenes, used, strict=True)]
@@ -161,19 +127,10 @@ def scale_and_offset(scenes: Sequence[Scene], grid: GeoBox) -> tuple[np.ndarray,
 def band_scales(
     scale: Sequence[float], offset: Sequence[float], bandpass: Sequence[bool]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scale and offset of each band of scenes, from those of the scenes.
+    """Scale and offset, (scene, band) float64 each, from those of the scenes: reflectance = scale * integer + offset.
 
-    Parameters
-    ----------
-    scale, offset : sequence of float
-        Reflectance = scale * integer + offset. [1]
-    bandpass : sequence of bool
-        Whether a scene is adjusted from the bands of Landsat to those of Sentinel-2.
-
-    Returns
-    -------
-    tuple of two (scene, band) float64 arrays
-        Bands as in :data:`monitor.imagery.bands.OBSERVED`. [1]
+    Bands are :data:`monitor.imagery.bands.OBSERVED`; `bandpass`: whether a scene is adjusted from those of Landsat to
+    those of Sentinel-2. [1]
     """
     both = [
         [bands.scaled_to_msi(band, *own) if adjusted else own for band in bands.OBSERVED]
@@ -209,14 +166,13 @@ def _cube(
     chunks = pixels.chunks[0]
     cube = xr.Dataset(
         {
-            "pixels": (("time", "band", "pixel"), pixels),
-            name: (("time", *dims), units),
+            "pixels": (("time", "band", "pixel"), pixels), name: (("time", *dims), units),
             "refused": (("time", "site"), refused),
             "scale": (("time", "observed"), da.from_array(scale, chunks=(chunks, -1))),
             "offset": (("time", "observed"), da.from_array(offset, chunks=(chunks, -1))),
         },
         coords={"scene": ("time", [scene.id for scene in scenes])},
-    )
+    )  # fmt: skip
     return cube.assign_coords(measure=list(MEASURES)) if source.reduces_on_server else cube
 
 

@@ -25,7 +25,6 @@ def zonal_means(
     pixels : (time, band, pixel) DataArray of uint16, numpy or dask
         Layers of :data:`monitor.cube.packed.PACKED_LAYERS` along ``band``.
     zones : Zones
-        Zones of the pixels.
     scale, offset : (time, observed) DataArrays
         For the bands of :data:`monitor.imagery.bands.OBSERVED`: reflectance = scale * integer + offset. [1]
     endmembers : Endmembers, end members of the biome, for the cover

@@ -18,7 +18,7 @@ class Alerts(Rows):
     """Queries and changes of alerts."""
 
     def alert(self, alert: str) -> Payload | None:
-        """Alert with an id; None: there is none."""
+        """Alert with an id; None: unknown."""
         return self._connection.execute(select(AlertRow.payload).where(AlertRow.id == alert)).scalar()
 
     def alerts_of(self, site: str) -> list[Payload]:
@@ -53,8 +53,7 @@ class Alerts(Rows):
 
     def add_event(self, alert: str, kind: str, payload: Payload, *, time: str, link: str | None = None) -> int:
         """Append an event to an alert; returns its number."""
-        query = select(func.count()).where(AlertEventRow.alert == alert)
-        number = self._connection.execute(query).scalar_one() + 1
+        number: int = self._scalar(select(func.count()).where(AlertEventRow.alert == alert)) + 1
         row = {"alert": alert, "number": number, "kind": kind, "time": time, "link": link, "payload": payload}
         self._connection.execute(insert(AlertEventRow), [row])
         return number
@@ -72,8 +71,7 @@ class Alerts(Rows):
 
     def link_was_used(self, link: str) -> bool:
         """Whether an answer came by this link already."""
-        query = select(AlertEventRow.id).where(AlertEventRow.link == link)
-        return self._connection.execute(query).first() is not None
+        return self._scalar(select(AlertEventRow.id).where(AlertEventRow.link == link)) is not None
 
     def add_photo(self, photo: Payload) -> None:
         """Store a photo of an answer, unless the alert has it already; columns of :class:`PhotoRow`."""
@@ -81,15 +79,13 @@ class Alerts(Rows):
 
     def photos(self, alert: str) -> list[Payload]:
         """Photos of the answers to an alert; columns of :class:`PhotoRow`."""
-        table = PhotoRow.__table__
-        query = select(table).where(table.c.alert == alert).order_by(table.c.number, table.c.id)
-        return self._rows(query)
+        query = select(PhotoRow.__table__).where(PhotoRow.alert == alert)
+        return self._rows(query.order_by(PhotoRow.number, PhotoRow.id))
 
     def photo_list(self) -> list[Payload]:
         """Photos of all answers without their content; the other columns of :class:`PhotoRow`."""
         columns = [column for column in PhotoRow.__table__.c if column.name != "content"]
-        query = select(*columns).order_by(PhotoRow.alert, PhotoRow.number, PhotoRow.id)
-        return self._rows(query)
+        return self._rows(select(*columns).order_by(PhotoRow.alert, PhotoRow.number, PhotoRow.id))
 
 
 def _event(row: Any) -> Payload:

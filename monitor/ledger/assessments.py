@@ -1,7 +1,7 @@
 """Assessments of the sites and of the lots, and self-checks of them.
 
 The assessments of the sites of one landscape and night are one row, compressed: those of neighbours differ little. The
-state of a site (status, alert, hectares, episode) also stands in a table of its changes.
+state of a site (status, alert, hectares, episode) also has a table of its changes.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -46,8 +46,7 @@ class StoredAssessment:
     digest: str  # hash of everything that it depends on
     version: str  # version of the site
     snapshot: str  # landscape and number of its rows that were read
-    left_out: dict[str, Any] = field(default_factory=dict)
-    """By id, first day (ISO 8601) on which a control unit no longer counted, as known then."""
+    left_out: dict[str, Any] = field(default_factory=dict)  # by control unit, first day (ISO 8601) without it
     payload: Payload  # the assessment as JSON values; empty: it is damaged
     row: int = 0  # id of its row; 0: it is not stored yet
 
@@ -151,14 +150,13 @@ class Assessments(Rows):
 
     def state_changes(self) -> list[Payload]:
         """All states by site, each where it begins: columns of :class:`StateRow`; of one day the last one counts."""
-        table = StateRow.__table__
-        names = ("site", "since", "newest_night", "version", "status", "episode")
-        return self._rows(select(*(table.c[name] for name in names)).order_by(table.c.site, table.c.since, table.c.id))
+        row = StateRow
+        query = select(row.site, row.since, row.newest_night, row.version, row.status, row.episode)
+        return self._rows(query.order_by(row.site, row.since, row.id))
 
     def first_assessed(self) -> dict[str, str]:
         """Day of the first assessment of each site that has one."""
-        query = select(StateRow.site, func.min(StateRow.since)).group_by(StateRow.site)
-        return {site: day for site, day in self._connection.execute(query)}
+        return self._pairs(select(StateRow.site, func.min(StateRow.since)).group_by(StateRow.site))
 
     def newest_day(self) -> str | None:
         """Day of the newest assessment of any site; None: there is none."""
@@ -219,7 +217,7 @@ class Assessments(Rows):
         Those whose assessment of that day rests on other scenes than the one of the last day before, or is the first;
         on the first night of all, every site.
         """
-        if self._connection.execute(select(StateRow.id).where(StateRow.since < day).limit(1)).first() is None:
+        if self._row(select(StateRow.id).where(StateRow.since < day)) is None:
             return set(self._connection.execute(select(SiteVersion.site).where(SiteVersion.current)).scalars())
         latest = self.latest_assessments(until=day)
         judged = {site: _scenes(one) for site, one in latest.items() if one.as_of == day}
@@ -244,8 +242,7 @@ class Assessments(Rows):
 
     def last_self_check(self) -> Payload | None:
         """The self-check of the latest night that did one; columns of :class:`SelfCheckRow`. None: there was none."""
-        table = SelfCheckRow.__table__
-        return self._row(select(table).order_by(table.c.day.desc()))
+        return self._row(select(SelfCheckRow.__table__).order_by(SelfCheckRow.day.desc()))
 
     def add_self_check(self, day: str, site: str, payload: Payload) -> None:
         """Store the self-check of a night, unless it has one."""

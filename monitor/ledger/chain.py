@@ -15,8 +15,7 @@ class Chain(Rows):
 
     def chain(self) -> list[Payload]:
         """Lines of the chain, first one first: columns of :class:`ChainRow` without the leaves."""
-        query = select(*_CHAIN_COLUMNS).order_by(ChainRow.number)
-        return self._rows(query)
+        return self._rows(select(*_CHAIN_COLUMNS).order_by(ChainRow.number))
 
     def newest_chain_line(self) -> Payload | None:
         """The newest line of the chain, see :meth:`chain`; None: there is none."""
@@ -32,11 +31,9 @@ class Chain(Rows):
 
     def chained_promises(self, after: int, until: int | None = None, site: str | None = None) -> list[Payload]:
         """Promises with an id above `after` and up to `until`, about all sites or one, by id."""
-        table = PromiseRow.__table__
-        query = select(table).where(table.c.id > after).order_by(table.c.id)
-        query = query if until is None else query.where(table.c.id <= until)
-        query = query if site is None else query.where(table.c.site == site)
-        return self._rows(query)
+        query = select(PromiseRow.__table__).where(PromiseRow.id > after).order_by(PromiseRow.id)
+        query = query if until is None else query.where(PromiseRow.id <= until)
+        return self._rows(query if site is None else query.where(PromiseRow.site == site))
 
     def chained_answers(self, after: int, until: int | None = None, site: str | None = None) -> list[Payload]:
         """Answers to alerts with an id above `after` and up to `until`, of all sites and lots or of one, by id.

@@ -18,8 +18,7 @@ class Grounds(Rows):
 
     def all_controls(self) -> dict[str, Payload]:
         """Frozen control units of every ground that has any."""
-        query = select(ControlsRow.ground, ControlsRow.payload)
-        return {row.ground: row.payload for row in self._connection.execute(query)}
+        return self._pairs(select(ControlsRow.ground, ControlsRow.payload))
 
     def freeze_controls(self, ground: str, site: str, payload: Payload, *, digest: str, now: str) -> None:
         """Store the control units of a ground, unless it has some already."""
@@ -29,14 +28,11 @@ class Grounds(Rows):
     def snapshots(self, grounds: Collection[str] | None = None) -> dict[str, str]:
         """Landscape and number of rows that every ground, or some, were last read from."""
         query = select(SnapshotRow.ground, SnapshotRow.snapshot)
-        query = query if grounds is None else query.where(SnapshotRow.ground.in_(grounds))
-        return {row.ground: row.snapshot for row in self._connection.execute(query)}
+        return self._pairs(query if grounds is None else query.where(SnapshotRow.ground.in_(grounds)))
 
     def save_snapshots(self, snapshots: Mapping[str, tuple[str, str]]) -> None:
         """Store, by ground, the site and which landscape, and how many of its rows, it was last read from."""
-        rows = [
-            {"ground": ground, "site": site, "snapshot": snapshot} for ground, (site, snapshot) in snapshots.items()
-        ]
+        rows = [{"ground": ground, "site": site, "snapshot": last} for ground, (site, last) in snapshots.items()]
         self._upsert(SnapshotRow, rows, ("ground",))
 
     def ground_data(self, ground: str, kind: str) -> Payload | None:
@@ -46,8 +42,7 @@ class Grounds(Rows):
 
     def all_ground_data(self, kind: str) -> dict[str, Payload]:
         """Data of one kind about every ground that has it."""
-        query = select(GroundDataRow.ground, GroundDataRow.payload).where(GroundDataRow.kind == kind)
-        return {row.ground: row.payload for row in self._connection.execute(query)}
+        return self._pairs(select(GroundDataRow.ground, GroundDataRow.payload).where(GroundDataRow.kind == kind))
 
     def data_of(self, grounds: Collection[str]) -> dict[str, dict[str, Payload]]:
         """All data about some grounds, by ground and kind; a ground without any is there too."""
@@ -64,19 +59,15 @@ class Grounds(Rows):
 
     def calibrations(self) -> list[Payload]:
         """All constants of the verdict, in the order in which they were added; columns of :class:`CalibrationRow`."""
-        table = CalibrationRow.__table__
-        return self._rows(select(table).order_by(table.c.id))
+        return self._rows(select(CalibrationRow.__table__).order_by(CalibrationRow.id))
 
     def add_calibration(self, payload: Payload, **columns: Any) -> None:
         """Store constants, unless their tile, biome, season, number of stored sites and code have some already."""
-        row = {**columns, "payload": payload}
-        self._upsert(CalibrationRow, [row], ("tile", "biome", "season", "stored", "made_from"), keep=True)
+        keys = ("tile", "biome", "season", "stored", "made_from")
+        self._upsert(CalibrationRow, [{**columns, "payload": payload}], keys, keep=True)
 
     def field_rows(self, sites: Collection[str] | None = None) -> dict[str, list[Payload]]:
-        """Measurements on the ground of all sites, or of some, by site, those of each by date.
-
-        Columns of :class:`FieldRow`.
-        """
+        """Measurements on the ground of all sites, or of some, by site and date: columns of :class:`FieldRow`."""
         return self._by_site(FieldRow, FieldRow.date, sites)
 
     def add_field_rows(self, rows: Iterable[Payload]) -> list[Payload]:

@@ -14,22 +14,14 @@ class Outbox(Rows):
     """Queries and changes of the outbox."""
 
     def add_notice(
-        self,
-        event: str,
-        kind: str,
-        payload: Payload,
-        *,
-        day: str,
-        recipients: Iterable[tuple[str, str]],
-        site: str | None = None,
-        alert: str | None = None,
-    ) -> int:
+        self, event: str, kind: str, payload: Payload, *, day: str, recipients: Iterable[tuple[str, str]],
+        site: str | None = None, alert: str | None = None,
+    ) -> int:  # fmt: skip
         """Put a notice for each recipient (channel, address) into the outbox, unless the event is there for it.
 
         Returns the number of recipients that are new.
         """
-        known = select(NoticeRow.channel, NoticeRow.recipient).where(NoticeRow.event == event)
-        there = {tuple(row) for row in self._connection.execute(known)}
+        there = self.recipients_of(event)
         rows = [
             {
                 "event": event, "channel": channel, "recipient": address, "kind": kind, "day": day, "site": site,
@@ -44,23 +36,20 @@ class Outbox(Rows):
 
     def notices(self, *states: str, message: str | None = None, alert: str | None = None) -> list[Payload]:
         """Notices, oldest first: in some states, of one message, or about one alert; columns of :class:`NoticeRow`."""
-        table = NoticeRow.__table__
-        query = select(table).order_by(table.c.day, table.c.id)
-        query = query.where(table.c.state.in_(states)) if states else query
-        query = query if message is None else query.where(table.c.message == message)
-        query = query if alert is None else query.where(table.c.alert == alert)
+        query = select(NoticeRow.__table__).order_by(NoticeRow.day, NoticeRow.id)
+        query = query.where(NoticeRow.state.in_(states)) if states else query
+        query = query if message is None else query.where(NoticeRow.message == message)
+        query = query if alert is None else query.where(NoticeRow.alert == alert)
         return self._rows(query)
 
     def notice_of_link(self, link: str) -> Payload | None:
         """Notice that an answer link belongs to; columns of :class:`NoticeRow`. None: there is none."""
-        table = NoticeRow.__table__
-        return self._row(select(table).where(table.c.link == link))
+        return self._row(select(NoticeRow.__table__).where(NoticeRow.link == link))
 
     def all_notices(self) -> list[Payload]:
         """Every notice, oldest first; columns of :class:`NoticeRow` without the payload."""
         columns = [column for column in NoticeRow.__table__.columns if column.name != "payload"]
-        query = select(*columns).order_by(NoticeRow.day, NoticeRow.id)
-        return self._rows(query)
+        return self._rows(select(*columns).order_by(NoticeRow.day, NoticeRow.id))
 
     def change_notices(self, ids: Iterable[int], *, leased_until: str | None = None, **columns: Any) -> int:
         """Set columns of :class:`NoticeRow` of some notices; returns how many were changed.

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Select, select
 from monitor.ledger.models import Base
 
 type Payload = dict[str, Any]
+type Query = Select[*tuple[Any, ...]]
 
 
 class Rows:
@@ -16,18 +17,25 @@ class Rows:
 
     Parameters and results are plain values: `site`, `lot`, `alert` and `run` are ids, `ground` is a key of
     :func:`monitor.sites.site.ground_key`; `day`, `as_of` and `start` are days (``2026-06-28``), `now`, `time` and the
-    like times in UTC, both ISO 8601; `payload` is a record as plain JSON values. The columns of
-    :mod:`monitor.ledger.models` say what they mean.
+    like times in UTC, both ISO 8601; `payload` is a record as plain JSON values. See :mod:`monitor.ledger.models`.
     """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def _rows(self, query: Select[Any]) -> list[Payload]:
+    def _rows(self, query: Query) -> list[Payload]:
         """Rows of a query, by name of the column."""
         return [dict(row) for row in self._connection.execute(query).mappings()]
 
-    def _row(self, query: Select[Any]) -> Payload | None:
+    def _scalar(self, query: Query) -> Any:
+        """First column of the first row of a query; None: there is none."""
+        return self._connection.execute(query).scalar()
+
+    def _pairs(self, query: Query) -> dict[Any, Any]:
+        """Second column of the rows of a query, by the first."""
+        return {key: value for key, value in self._connection.execute(query)}
+
+    def _row(self, query: Query) -> Payload | None:
         """First row of a query, see :meth:`_rows`; None: there is none."""
         return next(iter(self._rows(query.limit(1))), None)
 

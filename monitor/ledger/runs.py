@@ -14,37 +14,27 @@ class Runs(Rows):
         self._upsert(RunRow, [{"id": run, "kind": kind, "as_of": as_of, "started": now}], ("id",), keep=True)
 
     def end_run(
-        self,
-        run: str,
-        *,
-        status: int,
-        now: str,
-        manifest: Payload | None = None,
-        summary: Payload | None = None,
+        self, run: str, *, status: int, now: str, manifest: Payload | None = None, summary: Payload | None = None,
         error: str | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Store how a run ended, unless it has: its exit status, and its manifest with a summary or its error."""
         ended = {"finished": now, "status": status, "manifest": manifest, "summary": summary, "error": error}
         running = (RunRow.id == run) & RunRow.finished.is_(None)
         self._connection.execute(update(RunRow).where(running).values(**ended))
 
     def newest_night(self) -> Payload | None:
-        """The night that began last; columns of :class:`RunRow`. None: there was none."""
-        table = RunRow.__table__
-        query = select(table).where(table.c.kind == "night").order_by(table.c.started.desc()).limit(1)
-        return self._row(query)
+        """The night that began last: columns of :class:`RunRow`; None: there was none."""
+        return self._row(select(RunRow.__table__).where(RunRow.kind == "night").order_by(RunRow.started.desc()))
 
     def unfinished_nights(self) -> list[Payload]:
         """Nights that did not end, the oldest first: columns of :class:`RunRow`."""
-        table = RunRow.__table__
-        query = select(table).where(table.c.kind == "night", table.c.finished.is_(None)).order_by(table.c.started)
-        return self._rows(query)
+        query = select(RunRow.__table__).where(RunRow.kind == "night", RunRow.finished.is_(None))
+        return self._rows(query.order_by(RunRow.started))
 
     def nights(self, limit: int) -> list[Payload]:
         """The nights that began last, newest first: columns of :class:`RunRow` without the manifest."""
-        table = RunRow.__table__
-        columns = [column for column in table.c if column.name != "manifest"]
-        query = select(*columns).where(table.c.kind == "night").order_by(table.c.started.desc()).limit(limit)
+        columns = [column for column in RunRow.__table__.c if column.name != "manifest"]
+        query = select(*columns).where(RunRow.kind == "night").order_by(RunRow.started.desc()).limit(limit)
         return self._rows(query)
 
     def finished_night_before(self, day: str) -> Payload | None:
@@ -55,8 +45,7 @@ class Runs(Rows):
         first = select(func.min(RunRow.started)).where(RunRow.kind == "night", RunRow.as_of == day).scalar_subquery()
         query = select(RunRow.__table__).where(RunRow.kind == "night", RunRow.manifest.is_not(None))
         query = query.where(RunRow.as_of < day, RunRow.started < func.coalesce(first, "9"))
-        query = query.order_by(RunRow.as_of.desc(), RunRow.started.desc()).limit(1)
-        return self._row(query)
+        return self._row(query.order_by(RunRow.as_of.desc(), RunRow.started.desc()))
 
     def last_success(self) -> tuple[str | None, str | None]:
         """Latest day, and latest time of the end, of the nights with exit status 0; None: none has."""
@@ -67,7 +56,7 @@ class Runs(Rows):
 
     def count_nights(self) -> int:
         """Number of nights that have begun."""
-        return self._connection.execute(select(func.count()).where(RunRow.kind == "night")).scalar_one()
+        return int(self._scalar(select(func.count()).where(RunRow.kind == "night")))
 
     def last_night(self, site: str) -> Payload | None:
         """Manifest of the newest finished night that included a site; None: there is none."""
@@ -87,12 +76,11 @@ class Runs(Rows):
 
     def has_history(self) -> bool:
         """Whether any run has begun or any observation was stored."""
-        return any(self._connection.execute(select(key).limit(1)).first() for key in (RunRow.id, SnapshotRow.ground))
+        return any(self._row(select(key)) for key in (RunRow.id, SnapshotRow.ground))
 
     def eecu_seconds(self, month: str) -> float:
         """Computing time of Earth Engine that the runs of a month (``2026-11``) have used, estimated. [EECU s]"""
-        query = select(EecuRow.seconds).where(EecuRow.month == month)
-        return self._connection.execute(query).scalar() or 0.0
+        return self._scalar(select(EecuRow.seconds).where(EecuRow.month == month)) or 0.0
 
     def add_eecu_seconds(self, month: str, seconds: float) -> None:
         """Add to the computing time of a month. [EECU s]"""

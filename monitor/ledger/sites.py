@@ -51,14 +51,12 @@ class Sites(Rows):
     def all_sites(self) -> list[Payload]:
         """Newest version of each site, retired ones included, by id."""
         newest_last = (SiteVersion.site, SiteVersion.current, SiteVersion.added, SiteVersion.id)
-        query = select(SiteVersion.site, SiteVersion.payload).order_by(*newest_last)
-        return list({row.site: row.payload for row in self._connection.execute(query)}.values())
+        return list(self._pairs(select(SiteVersion.site, SiteVersion.payload).order_by(*newest_last)).values())
 
     def versions(self, sites: Collection[str] | None = None) -> dict[str, str]:
         """Current version of every site, or of those of some that are not retired."""
         query = select(SiteVersion.site, SiteVersion.version).where(SiteVersion.current)
-        query = query if sites is None else query.where(SiteVersion.site.in_(sites))
-        return {row.site: row.version for row in self._connection.execute(query)}
+        return self._pairs(query if sites is None else query.where(SiteVersion.site.in_(sites)))
 
     def registered(self) -> dict[str, Registered]:
         """Every site, retired ones included, with its current version or, if retired, its last one."""
@@ -94,8 +92,7 @@ class Sites(Rows):
 
     def versions_of(self, versions: Collection[str]) -> dict[tuple[str, str], Payload]:
         """Sites by id and version, those whose version is among some."""
-        query = select(SiteVersion.site, SiteVersion.version, SiteVersion.payload)
-        rows = self._connection.execute(query)
+        rows = self._connection.execute(select(SiteVersion.site, SiteVersion.version, SiteVersion.payload))
         return {(row.site, row.version): row.payload for row in rows if row.version in versions}
 
     def _without_current(self, site: str) -> None:
@@ -103,10 +100,9 @@ class Sites(Rows):
 
     def _register(self, site: str, **changed: str | int | None) -> None:
         """Append a change of the registry, unless it is as the last one says."""
-        table = RegistrationRow.__table__
-        last = self._row(select(table).where(table.c.site == site).order_by(table.c.id.desc())) or {
-            "site": site, "version": None, "episode": 1,
-        }  # fmt: skip
-        new = {name: last[name] for name in ("site", "version", "episode")} | changed
-        if any(new[name] != last[name] for name in new):
+        columns = (RegistrationRow.site, RegistrationRow.version, RegistrationRow.episode)
+        query = select(*columns).where(RegistrationRow.site == site).order_by(RegistrationRow.id.desc())
+        last = self._row(query) or {"site": site, "version": None, "episode": 1}
+        new = last | changed
+        if new != last:
             self._connection.execute(insert(RegistrationRow).values(newest_night=newest_night(), **new))

@@ -16,31 +16,19 @@ from monitor.sites.site import Biome, Plan, Site
 
 # Expected trajectories, as rows of the method's table. A combination without a row borrows from the nearest row and is
 # marked "by analogy".
-_DRY_CLOSURE: Final = Plan(A=0.12, k=0.35, L=0.5, too_early_years=2)
-"""Row "enclosure or assisted regeneration, desert steppe and sandy land"."""
-_STEPPE_CLOSURE: Final = Plan(A=0.18, k=0.45, L=0.5, too_early_years=2)
-"""Row "enclosure, Loess Plateau and typical steppe"."""
-_DRY_SHRUB: Final = Plan(A=0.12, k=0.25, L=1.5, too_early_years=3)  #: row "shrub planting, sandy land and Hexi"
-_LOESS_TREE: Final = Plan(A=0.22, k=0.22, L=2, too_early_years=4)  #: row "tree planting, Loess Plateau"
-_MOUNTAIN_TREE: Final = Plan(A=0.25, k=0.25, L=2, too_early_years=4)
-"""Row "tree planting, mountains of Hebei and Shaanxi"."""
-_SOUTHWEST: Final = Plan(A=0.25, k=0.35, L=1, too_early_years=3)
-"""Row "karst, Yunnan and Sichuan: closure and planting"."""
-_ALPINE_SEED: Final = Plan(A=0.20, k=0.60, L=0.5, too_early_years=2)  #: row "alpine meadow reseeding"
-_SLOPE: Final = Plan(A=0.25, k=0.60, L=0.3, too_early_years=1.5)
-"""Row "slope and gully stabilisation, check-dam and grass", for every biome."""
-_CHECKERBOARD: Final = Plan(A=0.12, k=0.45, L=0.5, too_early_years=2)
-"""Row "straw checkerboard and sowing", for every biome."""
-
-_STEPPE_SHRUB: Final = Plan(A=0.18, k=0.25, L=1.5, too_early_years=3)
-"""By analogy: cover of closure on such ground, rate of shrubs."""
-_DRY_TREE: Final = Plan(A=0.12, k=0.22, L=2, too_early_years=4)
-"""By analogy: cover of shrubs on dry ground, rate of trees."""
-_STEPPE_TREE: Final = Plan(A=0.18, k=0.22, L=2, too_early_years=4)
-"""By analogy: cover of closure on steppe, rate of trees."""
-
-_TENDING: Final = Plan(A=0.0, k=1.0, L=0.0, too_early_years=0)
-"""Tending promises no uplift: only loss is judged, from the first day."""
+_DRY_CLOSURE: Final = Plan(A=0.12, k=0.35, L=0.5, too_early_years=2)  # enclosure, desert steppe and sandy land
+_STEPPE_CLOSURE: Final = Plan(A=0.18, k=0.45, L=0.5, too_early_years=2)  # enclosure, Loess Plateau, typical steppe
+_DRY_SHRUB: Final = Plan(A=0.12, k=0.25, L=1.5, too_early_years=3)  # shrub planting, sandy land and Hexi
+_LOESS_TREE: Final = Plan(A=0.22, k=0.22, L=2, too_early_years=4)  # tree planting, Loess Plateau
+_MOUNTAIN_TREE: Final = Plan(A=0.25, k=0.25, L=2, too_early_years=4)  # tree planting, Hebei and Shaanxi mountains
+_SOUTHWEST: Final = Plan(A=0.25, k=0.35, L=1, too_early_years=3)  # karst, Yunnan, Sichuan: closure and planting
+_ALPINE_SEED: Final = Plan(A=0.20, k=0.60, L=0.5, too_early_years=2)  # alpine meadow reseeding
+_SLOPE: Final = Plan(A=0.25, k=0.60, L=0.3, too_early_years=1.5)  # slope and gully stabilisation, every biome
+_CHECKERBOARD: Final = Plan(A=0.12, k=0.45, L=0.5, too_early_years=2)  # straw checkerboard and sowing, every biome
+_STEPPE_SHRUB: Final = Plan(A=0.18, k=0.25, L=1.5, too_early_years=3)  # by analogy: cover of closure, rate of shrubs
+_DRY_TREE: Final = Plan(A=0.12, k=0.22, L=2, too_early_years=4)  # by analogy: cover of shrubs, rate of trees
+_STEPPE_TREE: Final = Plan(A=0.18, k=0.22, L=2, too_early_years=4)  # by analogy: cover of closure, rate of trees
+_TENDING: Final = Plan(A=0.0, k=1.0, L=0.0, too_early_years=0)  # no uplift: only loss is judged, at once
 
 
 class ByBiome[T](dict[str, T]):
@@ -105,13 +93,7 @@ BIOMES: Final = ByBiome({
 
 
 def biome_of(site: Site) -> Biome:
-    """Definition of the biome of a site: its own, else the built-in one of that name.
-
-    Raises
-    ------
-    KeyError
-        The site names a biome that is not built in, and has no definition of its own.
-    """
+    """Definition of the biome of a site: its own, else the built-in one of that name; BadData for an unknown name."""
     return site.own_biome or BIOMES[site.biome]
 
 
@@ -130,11 +112,6 @@ def default_plan(intervention: str, biome: Biome, subtype: str | None = None) ->
     -------
     Plan
         In index cover.
-
-    Raises
-    ------
-    KeyError
-        The subtype is unknown.
     """
     if intervention == "tending":
         return _TENDING
@@ -153,14 +130,13 @@ def in_field_cover(plan: Plan, biome: Biome) -> Plan:
     Parameters
     ----------
     plan : Plan
-        Its `A` is meant in field cover.
+        Its `A` is in field cover.
     biome : Biome
-        Gives the factor by which it is judged as index cover.
 
     Returns
     -------
     Plan
-        The same numbers, with the factor.
+        The same numbers, with the factor by which it is judged as index cover.
 
     Raises
     ------
@@ -169,8 +145,6 @@ def in_field_cover(plan: Plan, biome: Biome) -> Plan:
     """
     factor = biome.field_factor
     if factor is None:
-        raise BadData(
-            f"field cover cannot be converted in {biome.names['en']}: its index, {INDEX_NAMES[biome.index]}, was never "
-            "measured against cover in the field"
-        )
+        index = f"its index, {INDEX_NAMES[biome.index]}, was never measured against cover in the field"
+        raise BadData(f"field cover cannot be converted in {biome.names['en']}: {index}")
     return replace(plan, cover="field", factor=factor.value)

@@ -112,7 +112,6 @@ def write_geojson(entries: Iterable[CheckedFeature], path: Path) -> None:
     entries : iterable of CheckedFeature
         Refused ones are left out.
     path : Path
-        File to write.
 
     Raises
     ------

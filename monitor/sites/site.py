@@ -22,15 +22,11 @@ class Plan:
     ``g(tau) = A (1 - exp(-k max(tau - L, 0)))`` with tau in years since the start.
     """
 
-    A: float
-    """Uplift at maturity, in the cover that `cover` names; 0 for an intervention that promises none (tending).
-    [cover fraction]"""
+    A: float  #: uplift at maturity, in the cover that `cover` names; 0: none is promised (tending) [cover fraction]
     k: float  #: rate of approach [1/year]
     L: float  #: lag before growth is visible to a satellite [year]
     too_early_years: float  #: time after the start during which no failure is reported [year]
-    cover: str = "index"
-    """Cover that is promised: ``index``, or ``field`` as people estimate it on the ground
-    (:mod:`monitor.sites.cover_scale`)."""
+    cover: str = "index"  #: promised cover, of :data:`monitor.sites.cover_scale.PLAN_COVERS`
     factor: float = 1.0  #: index cover per cover that is promised [1]
 
     @property
@@ -54,11 +50,8 @@ class Biome:
     season_shape: tuple[int, int] = (215, 45)
     """Usual peak (day of the year, northern hemisphere) and width (standard deviation, days) of the season, until the
     control units have shown their own."""
-    local_season: bool = False
-    """Whether the days are those of the place itself; else they are half a year later south of the equator."""
-    index: str
-    """Vegetation index that cover is derived from. Arid biomes use MSAVI2 (bright soil), dense ones kNDVI, since NDVI
-    saturates."""
+    local_season: bool = False  #: days are those of the place itself; else half a year later south of the equator
+    index: str  #: index of the cover: MSAVI2 in arid biomes (bright soil), kNDVI in dense ones, since NDVI saturates
     bare_soil: float
     """Index of bare soil: NDVI .06 sand, .09 loess, .08 karst rock, which is .01 as kNDVI, tanh(NDVI^2). [1]"""
     full_cover: float
@@ -71,10 +64,8 @@ class Biome:
     shrub: Plan
     tree: Plan
     reseeding: Plan | None = None
-    planting: str = "tree"
-    """Subtype of planting where the registry names none: shrubs on dry ground, grass on alpine meadows."""
-    erosion_control: str = "slope"
-    """Subtype of erosion control where the registry names none: checkerboards where wind moves sand."""
+    planting: str = "tree"  #: subtype where the registry names none: shrubs on dry ground, grass on alpine meadows
+    erosion_control: str = "slope"  #: subtype where the registry names none: checkerboards where wind moves sand
 
     @property
     def digest(self) -> str:
@@ -115,16 +106,14 @@ class Site:
     manager_name: str | None = None
     manager_language: str = "en"  #: ``zh`` or ``en``
     manager_email: str | None = None  #: address for alerts by mail
-    manager_channel: str | None = None
-    """Name of the configured channel for alerts; None: the default channels (:mod:`monitor.alerts.recipients`)."""
+    manager_channel: str | None = None  #: configured channel for alerts; None: :mod:`monitor.alerts.recipients`
     cohorts: tuple[tuple[date, float], ...] = ()
     """Parts that were begun on different days: day, ascending from the start, and share of the area, summing to 1;
     empty: all of it was begun at the start."""
     own_biome: Biome | None = None
     """Definition of a biome that the configuration defines; None: a built-in one. It travels with the site, so that
     every process judges by the same definition, and a verdict can be reproduced after the configuration has changed."""
-    controls_again: tuple[str, ...] = ()
-    """Decisions to choose the control units again, oldest first: day, who and why (``regrowth sites controls``)."""
+    controls_again: tuple[str, ...] = ()  #: decisions to choose the control units again, oldest first: day, who, why
     version: str = ""  #: see :func:`site_version`
 
     @property
@@ -158,13 +147,8 @@ def site_version(site: Site) -> str:
         del content["plan"]["cover"], content["plan"]["factor"]
     content["cohorts"] = [(begun.isoformat(), share) for begun, share in site.cohorts]
     content["own_biome"] = None if site.own_biome is None else asdict(site.own_biome)
-    for later in (
-        "cohorts",
-        "controls_again",
-        "manager_email",
-        "name_zh",
-        "own_biome",
-    ):  # a site without one has the earlier version
+    # A site without one of these has the version from before they existed.
+    for later in ("cohorts", "controls_again", "manager_email", "name_zh", "own_biome"):
         if not content[later]:
             del content[later]
     text = json.dumps(json.loads(json.dumps(content), parse_int=float), sort_keys=True)  # 2 and 2.0 are the same

@@ -37,8 +37,10 @@ def feature_of_wkb(properties: Mapping[str, Any], wkb: bytes | None) -> Feature:
         geometry = shapely.from_wkb(wkb)
     except (shapely.errors.GEOSException, TypeError, ValueError):
         geometry, unclosed = shapely.from_wkb(wkb, on_invalid="fix"), True
-    if geometry is None or geometry.is_empty:
-        return Feature(properties=properties, broken=_UNREADABLE if geometry is None else "has an empty outline")
+    if geometry is None:
+        return Feature(properties=properties, broken=_UNREADABLE)
+    if geometry.is_empty:
+        return Feature(properties=properties, broken="has an empty outline")
     parts = shapely.get_parts(geometry)
     polygons = [[shapely.get_coordinates(ring) for ring in (part.exterior, *part.interiors)] for part in parts]
     return Feature(properties=properties, polygons=polygons, unclosed=unclosed)
