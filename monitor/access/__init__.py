@@ -1,1 +1,1 @@
-"""What an installation has stored and published of a site, for scientists: as a cube, as a table, as one file."""
+"""Stored and published data of a site for scientists: as a cube, as a table, as one file."""

@@ -241,7 +241,7 @@ def compare(means: np.ndarray, ring: np.ndarray, fit: np.ndarray, risen: np.ndar
 
 
 def unit_spread(cover: np.ndarray, near: np.ndarray) -> np.ndarray:
-    """How much the control units of a site differ: 10th and 90th percentile of their cover in each scene.
+    """10th and 90th percentile of the cover of the control units of a site in each scene.
 
     Parameters
     ----------

@@ -64,8 +64,7 @@ class Unit:
     id: str
     geometry: BaseGeometry  #: square, longitude and latitude [degree]
     distance: float  #: distance from the site, edge to edge [m]
-    ring: int = 1
-    """1 (near) or 2 (far), disjoint; :data:`REFERENCE_RING`: never compared with, shows what recovery means."""
+    ring: int = 1  #: 1 (near) or 2 (far), disjoint; :data:`REFERENCE_RING`: never compared with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -333,7 +332,7 @@ def _in_rings(order: Sequence[int], distance: np.ndarray, usable: np.ndarray) ->
 
 
 def _balance(features: Mapping[str, np.ndarray], yearly: Sequence[np.ndarray], selected: list[int]) -> dict[str, float]:
-    """How alike the selected units were, see :class:`ControlSet`."""
+    """Balance of the selected units, see :class:`ControlSet`."""
     balance = {}
     for name, values in features.items():
         spread = float(np.nanstd(values)) if np.isfinite(values).any() else 0.0

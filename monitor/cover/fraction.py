@@ -32,7 +32,7 @@ class Endmembers:
     measured: tuple[Measurement, ...] = ()  #: of this index against cover, elsewhere; the endmembers are expert values
 
     def basis(self, language: str = "en") -> str:
-        """What absolute cover rests on, in two sentences, see :func:`monitor.sites.cover_scale.cover_basis`."""
+        """Basis of absolute cover, see :func:`monitor.sites.cover_scale.cover_basis`."""
         return cover_basis(self.index, self.soil, self.vegetation, language)
 
     @classmethod

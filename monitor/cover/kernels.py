@@ -86,12 +86,6 @@ def cover(index: np.floating, soil: float, vegetation: float) -> np.floating:
 
 
 @_compiled
-def _normalized_differences(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
-    for i in range(out.size):
-        out[i] = normalized_difference(a[i], b[i])
-
-
-@_compiled
 def _ndvis(red: np.ndarray, nir: np.ndarray, out: np.ndarray) -> None:
     for i in range(out.size):
         out[i] = ndvi(red[i], nir[i])
@@ -134,32 +128,16 @@ def _covers(index: np.ndarray, soil: float, vegetation: float, out: np.ndarray) 
 
 
 _LOOPS: Final[dict[str, Callable[..., None]]] = {
-    "normalized_difference": _normalized_differences,
-    "ndvi": _ndvis,
-    "evi2": _evi2s,
-    "msavi2": _msavi2s,
-    "kndvi": _kndvis,
-    "ndmi": _ndmis,
-    "nbr": _nbrs,
+    "ndvi": _ndvis, "evi2": _evi2s, "msavi2": _msavi2s, "kndvi": _kndvis, "ndmi": _ndmis, "nbr": _nbrs,
     "cover": _covers,
-}
+}  # fmt: skip
 
 
 def evaluate(*layers: np.ndarray, formula: str, constants: tuple[float, ...] = ()) -> np.ndarray:
-    """Evaluate a formula of this module on arrays, pixel by pixel.
+    """Evaluate a formula of this module, by its name in ``_LOOPS``, on arrays of shapes that broadcast. [1]
 
-    A plain function that takes the name of the formula, so that a dask graph of it can be pickled.
-
-    Parameters
-    ----------
-    *layers : arrays, arguments of the formula, of shapes that broadcast [1]
-    formula : str, key of ``_LOOPS``, the name of a function above
-    constants : tuple of float, further arguments of the formula, the same for all pixels [1]
-
-    Returns
-    -------
-    array
-        float32, or float64 where a layer does not fit in float32; NaN as the formula says. [1]
+    `constants` are further arguments, the same for all pixels. The result is float32, or float64 where a layer does not
+    fit in float32. A plain function that takes the name of the formula, so that a dask graph of it can be pickled.
     """
     kind = np.result_type(np.float32, *layers)
     same = np.broadcast_arrays(*layers)
@@ -170,17 +148,9 @@ def evaluate(*layers: np.ndarray, formula: str, constants: tuple[float, ...] = (
 
 @_compiled
 def zonal_means(
-    pixels: np.ndarray,
-    clear: np.ndarray,
-    runs: np.ndarray,
-    edges: np.ndarray,
-    scale: np.ndarray,
-    shift: np.ndarray,
-    soil: float,
-    vegetation: float,
-    cover_of: int,
-    out: np.ndarray,
-) -> None:
+    pixels: np.ndarray, clear: np.ndarray, runs: np.ndarray, edges: np.ndarray, scale: np.ndarray, shift: np.ndarray,
+    soil: float, vegetation: float, cover_of: int, out: np.ndarray,
+) -> None:  # fmt: skip
     """Clear counts and means of zones of pixels; see :func:`monitor.cover.zonal_means.zonal_means`.
 
     Parameters

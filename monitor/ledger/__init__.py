@@ -1,1 +1,1 @@
-"""What the monitor remembers about sites, runs, series, assessments and alerts."""
+"""The memory of the monitor: sites, runs, assessments, alerts and messages, in SQLite or PostgreSQL."""

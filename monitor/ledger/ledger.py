@@ -49,50 +49,38 @@ _HOLDER_SESSION: Final = """
         ('idle_session_timeout', '0')
     ) as wanted(name, value) using (name)"""
 """Lets the server notice within two minutes that the host of a holder is gone, and wait for one that is alive."""
+_RUN_AGAIN: Final = "Nothing was committed since; run again when no other run is at work"
 _UNCHANGED: Final = "Nothing in it was changed"
 _UNCONFIRMED: Final = "Its last transaction was not confirmed: it is stored as a whole or not at all"
 
 
 @dataclass(slots=True)
 class _State:
-    """How far a transaction has come."""
-
-    is_committing: bool = False
+    is_committing: bool = False  # the end of the transaction was reached
 
 
 class Ledger:
-    """An open ledger.
+    """An open ledger, at a SQLAlchemy URL such as ``sqlite:////srv/regrowth.db``.
 
-    Parameters
-    ----------
-    url : str
-        SQLAlchemy URL, for instance ``sqlite:////srv/regrowth.db``.
-    lock_wait : float, optional
-        Longest time to wait for another writer, :data:`LOCK_WAIT` if not given. [s]
+    `lock_wait` is the longest time to wait for another writer [s]. Opening and every transaction may raise
 
-    Raises
-    ------
-    BadConfiguration
-        The URL is invalid, the file is read-only, or the server refuses the database, user or password.
-    BadData
-        The database is not a ledger, is damaged, or has another format.
-    TryLater
-        Another process has locked it for longer than `lock_wait`, or the server cannot be reached.
-    DiskFull
-        The disk has no space left.
+    - BadConfiguration: the URL is invalid, the file is read-only, or the server refuses database, user or password;
+    - BadData: the database is not a ledger, is damaged, or has another format;
+    - TryLater: another process has locked it for longer than `lock_wait`, or the server cannot be reached;
+    - DiskFull.
     """
 
     def __init__(self, url: str, lock_wait: float | None = None) -> None:
+        # Connection that holds the locks of landscapes, and its process on the server
         self._landscape_session: tuple[Connection, int] | None = None
-        """Connection that holds the locks of landscapes, and its process on the server."""
         self._number: int | None = None  # number under which this process holds the ledger; None: it does not
         try:
             self._url = parsed = make_url(url)
             file = Path(parsed.database or "")
             self._folder = file.absolute().parent
             self._local = parsed.drivername.startswith("sqlite")
+            # File of the database; None: it is in memory or on a server
             self.file = file if self._local and parsed.database not in (None, "", ":memory:") else None
-            """File of the database; None: it is in memory or on a server."""
             self.is_on_server = not self._local
             self.name = file.name if self._local else f"{parsed.database} on {parsed.host or 'this machine'}"
             if self.file:
@@ -121,15 +109,8 @@ class Ledger:
     def transaction(self) -> Iterator[Transaction]:
         """Begin a transaction that may write; it is committed at the end, or rolled back on an error.
 
-        One such transaction is open at a time; others wait for up to `lock_wait`. So nobody else can change
-        what it has read before it writes.
-
-        Raises
-        ------
-        TryLater
-            Another transaction was open for too long, or this process held the ledger and another one holds it now.
-        BadConfiguration, BadData, DiskFull
-            As for :class:`Ledger`.
+        One such transaction is open at a time; others wait for up to `lock_wait`. So nobody else can change what it has
+        read before it writes. TryLater also where this process held the ledger and another one holds it now.
         """
         with self._translated_errors() as state, self._engine.begin() as connection:
             yield Transaction(connection)
@@ -138,19 +119,12 @@ class Ledger:
 
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
-        """Begin a transaction that only reads: it does not wait for a writer, nor a writer for it.
-
-        Raises
-        ------
-        BadConfiguration, BadData, TryLater
-            As for :class:`Ledger`.
-        """
+        """Begin a transaction that only reads: it does not wait for a writer, nor a writer for it."""
         with self._translated_errors(), self._read_only_connection() as connection, connection.begin():
             yield Transaction(connection)
 
     @contextmanager
     def _read_only_connection(self) -> Iterator[Connection]:
-        """Connection for transactions that only read."""
         with self._engine.connect() as connection:
             yield connection.execution_options(reads=True)
 
@@ -172,7 +146,7 @@ class Ledger:
                 self._check_number(t._connection)
 
     def holder(self) -> str:
-        """The process that took the ledger last; empty: none ever did."""
+        """The process that took the ledger last; empty: none did."""
         with self.reading() as t:
             return str(t._connection.execute(select(LedgerRow.holder)).scalar_one())
 
@@ -196,10 +170,8 @@ class Ledger:
     def _lock_session(self, process: str = "") -> Connection:
         """A connection for locks alone; others see `process` as its name."""
         named = {"application_name": process[:63]} if process else {}  # the server cuts longer ones, with a notice
-        engine = create_engine(
-            self._url, poolclass=NullPool, pool_reset_on_return=None, isolation_level="AUTOCOMMIT", connect_args=named
-        )
-        connection = engine.connect()
+        options: dict[str, Any] = {"pool_reset_on_return": None, "isolation_level": "AUTOCOMMIT", "connect_args": named}
+        connection = create_engine(self._url, poolclass=NullPool, **options).connect()
         connection.exec_driver_sql(_HOLDER_SESSION)
         return connection
 
@@ -238,20 +210,15 @@ class Ledger:
         except SQLAlchemyError:
             is_alive = False
         if not is_alive:
-            raise TryLater(
-                f"this run stops: its connection to the ledger {self.name} ended, and with it its locks of landscapes. "
-                "Nothing was committed since; run again when no other run is at work"
-            )
+            why = f"its connection to the ledger {self.name} ended, and with it its locks of landscapes"
+            raise TryLater(f"this run stops: {why}. {_RUN_AGAIN}")
 
     def _check_number(self, connection: Connection) -> None:
         if self._number is None:
             return
         number, holder = connection.execute(select(LedgerRow.number, LedgerRow.holder)).one()
         if number != self._number:
-            raise TryLater(
-                f"this run stops: the ledger {self.name} was taken over by {holder}. Nothing was committed since; run "
-                "again when no other run is at work"
-            )
+            raise TryLater(f"this run stops: the ledger {self.name} was taken over by {holder}. {_RUN_AGAIN}")
 
     def _create_tables(self) -> None:
         """Create the tables of a new ledger in one transaction, or check the format of one that exists."""
@@ -266,7 +233,7 @@ class Ledger:
     def _has_tables(self, connection: Connection) -> bool:
         number = format_of(connection)
         if number is not None and number != FORMAT:
-            raise BadData(f"the ledger {self.name} has {other_format(number)}. Nothing in it was changed")
+            raise BadData(f"the ledger {self.name} has {other_format(number)}. {_UNCHANGED}")
         return number is not None
 
     @contextmanager
@@ -280,7 +247,8 @@ class Ledger:
             raise self._broken(str(error)) from error
         except ValueError as error:
             try:
-                damage = self._damaged_row()
+                with self._read_only_connection() as connection:
+                    damage = next(damaged_rows(connection), None)
             except DatabaseError as worse:
                 raise self._translate(worse, state) from error
             if damage is None:
@@ -305,10 +273,8 @@ class Ledger:
                 )
             unconfirmed = f". {_UNCONFIRMED}" if state.is_committing else ""
             if "locked" in message or getattr(error.orig, "sqlstate", None) == _LOCK_TIMEOUT:
-                return TryLater(
-                    f"the ledger {self.name} is held by another process ({_first_line(message)}); try again later"
-                    f"{unconfirmed}"
-                )
+                held = f"the ledger {self.name} is held by another process ({_first_line(message)})"
+                return TryLater(f"{held}; try again later{unconfirmed}")
             if not self._local:
                 place = f"{self._url.host or 'this machine'}:{self._url.port or 5432}"
                 return TryLater(
@@ -323,11 +289,6 @@ class Ledger:
             "'regrowth doctor'; to continue with a backup, give its path in [ledger] url."
         )
 
-    def _damaged_row(self) -> str | None:
-        """Description of the first value that is damaged; None: no such value."""
-        with self._read_only_connection() as connection:
-            return next(damaged_rows(connection), None)
-
 
 def format_of(connection: Connection) -> int | None:
     """Format of the tables in a database, 0 if it was made by an early version; None: it is not a ledger yet."""
@@ -338,7 +299,7 @@ def format_of(connection: Connection) -> int | None:
 
 
 def other_format(number: int) -> str:
-    """What is wrong with a ledger of another format, and what to do, as the end of a sentence."""
+    """Why a ledger of another format is refused, and what to do, as the end of a sentence."""
     if number > FORMAT:
         return newer_format(number, FORMAT)
     return (

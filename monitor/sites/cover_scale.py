@@ -2,7 +2,7 @@
 
 Index cover is where a vegetation index lies between its endmembers; field cover is what people estimate on the ground
 or from a drone. A point of field cover raises the index by less or more than the endmembers say, by plants and soil:
-grey shrubs over sand by half as much, a dense green canopy by nearly as much. There is no one scale, so verdicts are in
+grey shrubs over sand by half as much, a dense green canopy by nearly as much. No single scale fits, so verdicts are in
 index cover, and field cover is reported beside it with a factor and its range.
 """
 
@@ -137,7 +137,7 @@ def field_cover(cover: float | None, factor: FieldFactor | None) -> tuple[float 
 
 
 def cover_basis(index: str, bare_soil: float, full_cover: float, language: str = "en", *, stated: bool = False) -> str:
-    """What absolute cover from a pair of endmembers rests on, in two sentences.
+    """Basis of absolute cover from a pair of endmembers, in two sentences.
 
     Parameters
     ----------

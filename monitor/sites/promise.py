@@ -25,7 +25,7 @@ KIND_OF_WORK: Final = ("intervention", "subtype", "biome")  # columns that the d
 
 
 def promise_of(site: Site) -> dict[str, Any]:
-    """What a site is promised, as JSON values by column of the registry.
+    """Promise of a site, as JSON values by column of the registry.
 
     Beside :data:`COLUMNS`: ``plan_factor``; ``defaults``, the numbers that are those of the table of default plans; and
     ``biome_definition`` of an own biome.
@@ -127,5 +127,5 @@ def _definition(promise: Mapping[str, Any]) -> Biome | None:
 
 
 def _table(promise: Mapping[str, Any]) -> dict[str, Any]:
-    """What the default plans of an own biome come from."""
+    """Definition of an own biome without its names: the default plans come from it."""
     return {name: value for name, value in (promise.get("biome_definition") or {}).items() if name != "names"}

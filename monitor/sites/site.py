@@ -81,7 +81,7 @@ class Biome:
         return measured_factor(self.index, self.bare_soil, self.full_cover)
 
     def cover_basis(self, language: str = "en") -> str:
-        """What absolute cover in the biome rests on, in two sentences; ``zh`` for Chinese."""
+        """Basis of absolute cover in the biome, see :func:`monitor.sites.cover_scale.cover_basis`."""
         return cover_basis(self.index, self.bare_soil, self.full_cover, language, stated=self.endmembers_stated)
 
 
