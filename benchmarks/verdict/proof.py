@@ -12,15 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.verdict import lots, pictures, rivals, rows
-from benchmarks.verdict.conditions import (
-    CONDITIONS,
-    PLACEBO_SITES,
-    SEEDS,
-    TRAINING,
-    TRUTHS,
-    calibrated,
-    score,
-)
+from benchmarks.verdict.conditions import CONDITIONS, PLACEBO_SITES, SEEDS, TRAINING, TRUTHS, calibrated, score
 from benchmarks.verdict.rows import CALIBRATED, HEADLINE, Scores
 from benchmarks.verdict.scores import pooled
 from benchmarks.verdict.simulate import PLAN
