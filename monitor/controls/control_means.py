@@ -19,15 +19,11 @@ import numpy as np
 
 from monitor.controls.selection import MIN_UNITS, REFERENCE_RING
 
-MIN_COVER_CHANGE: Final = 0.08
-"""Least change of a unit's yearly mean against the other units that may be more than noise. [cover fraction]"""
-MAX_DEVIATION: Final = 4.0
-"""Least change in robust standard deviations (1.4826 times the median absolute deviation) of the units' changes."""
+MIN_COVER_CHANGE: Final = 0.08  #: least change of a yearly mean against other units beyond noise [cover fraction]
+MAX_DEVIATION: Final = 4.0  #: least such change in robust standard deviations (1.4826 median absolute deviations)
 MIN_YEAR_SCENES: Final = 3  #: scenes with a unit in a year that are needed to judge it
-RISEN_SHARE: Final = 1 / 3
-"""Share of the units of a ring, those that rose most, that do not count in the next year; ten always stay. [1]"""
-MIN_RISE: Final = 1e-6
-"""Rise above the median unit of its ring below which a unit has not risen: less is rounding. [cover fraction]"""
+RISEN_SHARE: Final = 1 / 3  #: of a ring's units, those that rose most: left out next year; ten always stay [1]
+MIN_RISE: Final = 1e-6  #: above the median unit of its ring: less is rounding [cover fraction]
 
 
 class UnitChoice(NamedTuple):

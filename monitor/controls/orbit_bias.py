@@ -14,8 +14,7 @@ import numpy as np
 
 from monitor.controls.selection import MIN_UNITS
 
-MAX_PAIR_DAYS: Final = 16.0
-"""Longest time between two scenes compared, about three revisits of Sentinel-2: growth in between is small. [day]"""
+MAX_PAIR_DAYS: Final = 16.0  #: between two scenes compared, three revisits of Sentinel-2: growth is small [day]
 MIN_PAIRS: Final = 10  #: pairs of scenes needed in even and in odd years
 MIN_AGREEMENT: Final = 2.0  #: standard deviations by which the agreement of even and odd years must exceed zero
 

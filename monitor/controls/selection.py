@@ -39,12 +39,10 @@ UNITS_PER_RING: Final = 30  #: units selected in a ring, at most
 MIN_CANDIDATES_TWO_RINGS: Final = 160  #: candidates seen before the start that are needed for two rings; fewer give one
 REFERENCE_RING: Final = 0  #: ring of the reference units: never compared with, they show what the site should come to
 MAX_REFERENCES: Final = 15  #: reference units selected, at most
-MAX_YEARLY_DIFFERENCE: Final = 0.03
-"""Root mean square difference from the site in yearly means that still counts as alike. [cover fraction]"""
+MAX_YEARLY_DIFFERENCE: Final = 0.03  #: root mean square in yearly means that still counts as alike [cover fraction]
 MAX_HEIGHT_DIFFERENCE: Final = 150.0  #: [m]
 SLOPE_CLASSES: Final = (5.0, 8.0, 15.0, 25.0, 35.0)  #: borders of the classes of slope [degree]
-MAX_ASPECT_DIFFERENCE: Final = 45.0
-"""Greatest difference in aspect where both slope by more than :data:`STEEP_SLOPE`. [degree]"""
+MAX_ASPECT_DIFFERENCE: Final = 45.0  #: where both slope by more than :data:`STEEP_SLOPE` [degree]
 STEEP_SLOPE: Final = 8.0  #: [degree]
 MIN_UNITS: Final = 10  #: with fewer units than this, in all or in a scene, no failure is reported
 MIN_SELECTION_SCENES: Final = 3
@@ -53,8 +51,7 @@ count (:func:`monitor.verdict.kernels.state_space.agreement_before`)."""
 STRIP_DISTANCE: Final = 130.0
 """Distance from the site up to which control ground is strips of it, whose noise was measured
 (:data:`monitor.verdict.detectability.STRIP_DRIFT`); a ring begins farther out. [m]"""
-MIN_UNIT_SIDE: Final = 5
-"""Shortest side of a unit, but for those of named ground that does not hold ten of this side. [pixel]"""
+MIN_UNIT_SIDE: Final = 5  #: of a unit, but for those of named ground that does not hold ten of this side [pixel]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,13 +24,10 @@ from typing import Final
 import numpy as np
 
 GREEN: Final = (0.86, 4.0)  #: NDVI [1] and DFI of a closed green cover: expert values
-DRY: Final = (0.20, 27.2)
-"""Of a closed dry cover: NDVI an expert value, DFI the upper end over dry steppe in [4]_ of the module."""
-SOIL: Final = (0.09, 5.0)
-"""Of bare soil: NDVI as the endmember of loess, DFI for SWIR2.2 / SWIR1.6 of 0.94; expert values."""
+DRY: Final = (0.20, 27.2)  #: of a closed dry cover: an expert value, and the upper end over dry steppe in [4]_
+SOIL: Final = (0.09, 5.0)  #: of bare soil: NDVI of the endmember of loess, DFI for SWIR2.2 / SWIR1.6 of .94
 ERROR: Final = 0.16  #: standard error of the share [1]
-_UNMIXING: Final = np.linalg.inv(np.array([[*GREEN, 1.0], [*DRY, 1.0], [*SOIL, 1.0]]).T)
-"""From NDVI, DFI and 1 to the shares of green cover, dry cover and bare soil."""
+_UNMIXING: Final = np.linalg.inv(np.array([[*GREEN, 1.0], [*DRY, 1.0], [*SOIL, 1.0]]).T)  # to shares of green, dry, bare
 
 
 def dead_fuel_index(ndvi: np.ndarray, ndmi: np.ndarray, nbr: np.ndarray) -> np.ndarray:

@@ -29,8 +29,7 @@ from monitor.imagery import bands
 from monitor.imagery.source import Frame, Scene, Source
 
 MIN_UNIT_CLEAR: Final = 0.6  # least clear share of a unit that counts in a scene [1]
-SERVER_BATCH_SCENES: Final = 32
-"""Scenes read by one task where the provider averages the units: many go into one request."""
+SERVER_BATCH_SCENES: Final = 32  # scenes of one task where the provider averages the units: many go into one request
 
 
 class Refusal(NamedTuple):
@@ -43,8 +42,7 @@ class Refusal(NamedTuple):
 class SourceLookup(Protocol):
     """The sources of a run, in whatever process a task runs."""
 
-    read_failures: dict[str, str]
-    """Error of the source that failed while scenes were read, by the name of the layout read."""
+    read_failures: dict[str, str]  # error of the source that failed to read scenes, by name of the layout
 
     def by_name(self, name: str) -> Source:
         """The source with this name."""

@@ -26,14 +26,12 @@ from monitor.ledger.damage import damaged_rows
 from monitor.ledger.models import Base, LedgerRow
 from monitor.ledger.transaction import Transaction
 
-FORMAT: Final = 6
-"""Format of the tables. A ledger of another format is refused: nothing was migrated before version 1.0."""
+FORMAT: Final = 6  # format of the tables; a ledger of another format is refused: nothing is migrated before 1.0
 LOCK_WAIT: Final = 60  # longest time to wait for another writer [s]
 
 _READ_ONLY_ERRORS: Final = ("unable to open database file", "attempt to write a readonly database")
 """SQLite's messages for a file or folder without write permission."""
-_SQLITE_HEADROOM: Final = 1 << 20
-"""Free space below which SQLite may fail to create its auxiliary files, which it reports as an I/O error. [byte]"""
+_SQLITE_HEADROOM: Final = 1 << 20  # with less space, SQLite may report an I/O error for its auxiliary files [byte]
 _POSTGRESQL_REFUSALS: Final = re.compile(
     r'(?:database|role) ".*" does not exist|password authentication failed for user ".*"|no password supplied'
 )
@@ -41,8 +39,7 @@ _POSTGRESQL_REFUSALS: Final = re.compile(
 _LOCK_TIMEOUT: Final = "55P03"  # PostgreSQL's code for a lock that was waited for too long
 _WRITER_LOCK: Final = 0x7265677277746800  # number of the PostgreSQL advisory lock that a writing transaction holds
 _HOLDER_LOCK: Final = 0x7265677277746801  # number of the PostgreSQL advisory lock of the session that holds the ledger
-_LANDSCAPE_LOCKS: Final = 0x72656777
-"""First number of the PostgreSQL advisory locks of landscapes; the second follows from the name."""
+_LANDSCAPE_LOCKS: Final = 0x72656777  # first number of advisory locks of landscapes; the second follows from the name
 _HOLDER_SESSION: Final = """
     select set_config(name, value, false) from pg_settings join (values
         ('tcp_keepalives_idle', '60'), ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '6'),

@@ -14,11 +14,8 @@ from scipy.sparse.csgraph import connected_components
 
 from monitor.sites.site import Site
 
-MAX_SEARCH_EXTENT: Final = 115_000.0
-"""Largest extent of one search, in latitude and in longitude: a Sentinel-2 tile has sides of 109.8 km and may be
-rotated against north by two degrees. [m]"""
-METRES_PER_DEGREE: Final = 110_574.0
-"""Length of a degree of latitude at the equator, where it is shortest, so that boxes are never too small. [m]"""
+MAX_SEARCH_EXTENT: Final = 115_000.0  # of one search: a Sentinel-2 tile has 109.8 km, rotated by up to 2° [m]
+METRES_PER_DEGREE: Final = 110_574.0  # of latitude at the equator, where it is shortest: boxes are never too small [m]
 
 
 def group_nearby(sites: Sequence[Site], *, apart: float) -> list[list[Site]]:

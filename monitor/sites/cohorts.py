@@ -9,16 +9,14 @@ from monitor.errors import BadData
 from monitor.sites.dates import read_day
 from monitor.sites.names import shown
 
-ROUNDING: Final = 0.011
-"""Accepted deviation of the sum of cohort shares from 1, due to rounding to hundredths; shares are then scaled. [1]"""
+ROUNDING: Final = 0.011  # accepted deviation of a sum of shares from 1: hundredths; shares are then scaled [1]
 _EXAMPLE: Final = "Write day:share of the area, such as 2021-04-01:0.6;2022-04-10:0.4, or leave it empty."
 
 
 class Cohorts(NamedTuple):
     """Cohorts of a text, or the reason why it has none."""
 
-    cohorts: tuple[tuple[date, float], ...] = ()
-    """Day and share of each, ascending; shares add up to 1. Empty: all of the site was begun at the start."""
+    cohorts: tuple[tuple[date, float], ...] = ()  # day and share of each, ascending, summing to 1; empty: one start
     problem: str = ""  # empty: none
     fix: str = ""
 

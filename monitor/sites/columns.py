@@ -15,9 +15,7 @@ PROPERTIES = (
 _BY_SPELLING = {name[:10].casefold(): name for name in PROPERTIES} | {name.casefold(): name for name in PROPERTIES}
 _DATUM_COLUMNS = ("datum", "crs", "coordinate_system", "coordsys", "坐标系")
 _WEB_MAP = re.compile(r"gcj|bd-?09|火星|高德|amap|腾讯|百度", re.IGNORECASE)
-MIN_SIMILARITY = 0.65
-"""Similarity (``difflib``: twice the shared letters over all letters) from which an unknown column is taken for a
-misspelt known one: that of ``Start Date`` and ``start`` is .67."""
+MIN_SIMILARITY = 0.65  # by `difflib`, of a misspelt name and a known one: `Start Date` and `start` have .67
 MAX_COMPARED = 40  # length of the part of an unknown name that is compared with known names [characters]
 MAX_UNKNOWN = 100  # number of unknown columns that are reported
 

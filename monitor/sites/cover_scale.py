@@ -9,10 +9,8 @@ index cover, and field cover is reported beside it with a factor and its range.
 from dataclasses import dataclass
 from typing import Final
 
-COVER_ERROR: Final = (0.10, 0.15)
-"""Uncertainty of absolute cover from endmembers that were not measured on the site, from and to. [cover fraction]"""
-INDEX_NAMES: Final = {"ndvi": "NDVI", "msavi2": "MSAVI2", "kndvi": "kNDVI"}
-"""Names of the indices that cover is computed from, as people write them."""
+COVER_ERROR: Final = (0.10, 0.15)  #: of absolute cover by endmembers not measured here, from and to [cover fraction]
+INDEX_NAMES: Final = {"ndvi": "NDVI", "msavi2": "MSAVI2", "kndvi": "kNDVI"}  #: names of indices, as people write them
 PLAN_COVERS: Final = ("index", "field")  #: covers that a plan may promise
 
 

@@ -7,11 +7,9 @@ from typing import Final
 
 from monitor.errors import BadData
 
-FIRST_YEAR, LAST_YEAR = 1980, 2100
-"""Years of accepted starts: Landsat has seen 30 m since 1982, so other years are typing errors."""
+FIRST_YEAR, LAST_YEAR = 1980, 2100  # accepted starts: Landsat has seen 30 m since 1982; others are typing errors
 MAX_LENGTH: Final = 60  # length above which no text is a day [characters]
-_TIME: Final = r"(?:[T ]\s*[\d:.]+\s*(?:Z|[+-]\d{2}(?::?\d{2})?)?)?"
-"""A time of day, which GIS programs add, is ignored."""
+_TIME: Final = r"(?:[T ]\s*[\d:.]+\s*(?:Z|[+-]\d{2}(?::?\d{2})?)?)?"  # time of day, which GIS programs add
 _FORMS: Final = tuple(
     re.compile(form + _TIME, re.ASCII)
     for form in (
@@ -21,8 +19,7 @@ _FORMS: Final = tuple(
 )  # fmt: skip
 _YEAR_LAST: Final = re.compile(r"\d{1,2}([-/.])\d{1,2}\1(\d{2}|\d{4})" + _TIME, re.ASCII)
 _NO_DAY: Final = re.compile(r"\d{4}(\s*年)?([-/.]?\s*\d{1,2}\s*月?)?", re.ASCII)
-_SPREADSHEET: Final = re.compile(r"[2-7]\d{4}(\.\d+)?", re.ASCII)
-"""Days since 1900, as spreadsheets count: 20000 is in 1954, 80000 in 2119."""
+_SPREADSHEET: Final = re.compile(r"[2-7]\d{4}(\.\d+)?", re.ASCII)  # days since 1900: 20000 is in 1954, 80000 in 2119
 
 
 def read_day(text: str) -> date:

@@ -18,16 +18,12 @@ from monitor.sites.names import without_invisible
 
 PIXEL_HECTARES = 0.01  # area of one pixel of 10 m; smaller sites are refused [ha]
 TEN_PIXELS_HECTARES = 0.1  # area of ten pixels of 10 m; no scene of a smaller site is accepted [ha]
-FEW_PIXELS_HECTARES = 0.25
-"""Area of 25 pixels of 10 m; in smaller sites most pixels are mixed with their surroundings. [ha]"""
+FEW_PIXELS_HECTARES = 0.25  # 25 pixels of 10 m; in smaller sites most pixels are mixed with their surroundings [ha]
 NARROW_METRES = 10.0  # mean width (twice area over perimeter) below which hardly any pixel is entirely inside [m]
 SLIVER_METRES = 1.0  # mean width below which an outline is a line that was drawn back and forth [m]
-VERY_LARGE_HECTARES = 10_000.0
-"""Area of a million pixels of 10 m: for larger sites one verdict says little, and a night is slow. [ha]"""
-CROSSING_LIMIT = 200_000
-"""Number of self-crossings above which an outline is refused unexamined; real ones have far fewer."""
-_BORDER_CROSSING_LIMIT = 5_000_000
-"""Number of crossings of two borders above which they are not intersected. Shared borders have one to three an edge."""
+VERY_LARGE_HECTARES = 10_000.0  # a million pixels of 10 m: beyond, one verdict says little, and a night is slow [ha]
+CROSSING_LIMIT = 200_000  # self-crossings above which an outline is refused unexamined; real ones have far fewer
+_BORDER_CROSSING_LIMIT = 5_000_000  # of two borders that are intersected; shared ones have one to three an edge
 
 _GEOD = pyproj.Geod(ellps="WGS84")
 

@@ -13,10 +13,8 @@ from monitor.sites.projection import projected, utm_zone
 from monitor.sites.site import Site
 
 SQUARE: Final = 100_000.0  # side of the square, in a UTM zone, that contains the centroids of a landscape's sites [m]
-MAX_LANDSCAPE_SITES: Final = 64
-"""Largest number of sites in a landscape. Larger groups are halved, so that full squares give 32 to 64 sites."""
-MAX_LANDSCAPE_HECTARES: Final = 20_000.0
-"""Largest area of a landscape's sites: two million pixels of 10 m. A larger site is a landscape of its own. [ha]"""
+MAX_LANDSCAPE_SITES: Final = 64  # larger groups are halved: full squares give landscapes of 32 to 64 sites
+MAX_LANDSCAPE_HECTARES: Final = 20_000.0  # two million pixels of 10 m; a larger site is a landscape by itself [ha]
 
 
 def group_into_landscapes(sites: Sequence[Site]) -> list[list[Site]]:

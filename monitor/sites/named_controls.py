@@ -22,15 +22,10 @@ from monitor.sites.names import shown
 from monitor.sites.projection import projected, utm_zone
 from monitor.sites.site import site_version
 
-MIN_PIXELS: Final = 10
-"""Fewest pixels of 10 m that must be left of a site, and that its control ground must hold where it has strips: fewer
-give no verdict. [pixel]"""
+MIN_PIXELS: Final = 10  # least of a site without its strips, and of the control ground of one with strips [pixel]
 PIXEL_SIDE: Final = 10.0  # [m]
-SURROUNDINGS: Final = 20.0
-"""Ground larger than a site by this factor is what surrounds the site, not a strip: units are cut from it outside the
-site, which is judged whole. [1]"""
-NEARBY: Final = 0.1
-"""Distance within which ground that is for all sites counts for one: about the ring around it. [degree]"""
+SURROUNDINGS: Final = 20.0  # larger ground than the site by this factor surrounds it: no strips of the site [1]
+NEARBY: Final = 0.1  # distance within which ground for all sites counts for one: about the ring around it [degree]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

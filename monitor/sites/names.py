@@ -7,8 +7,7 @@ import hashlib
 import re
 import unicodedata
 
-_FOLDER_BYTES = 120
-"""Longest id used as a folder name: file systems allow 255 bytes, paths on Windows 260 characters. [byte]"""
+_FOLDER_BYTES = 120  # longest id as a folder name: file systems allow 255 bytes, paths on Windows 260 characters
 _WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _INVISIBLE = re.compile("[\u0000-\u001f\u007f-\u009f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 """Control characters, line ends, overrides of writing direction, zero-width spaces and lone surrogates."""

@@ -20,10 +20,8 @@ from monitor.sites.site import Biome, Plan
 NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,29}", re.ASCII)  # names that stand in a registry and name folders
 MAX_NAME: Final = 60  # length of a name on pages [characters]
 SEASON_LENGTH: Final = (30, 365)  # shortest and longest growing season [day]
-WIDTH_SHARE: Final = 0.27
-"""Width of a season, over its length, where only its days are stated: that of most built-in seasons. [1]"""
-MIN_CONTRAST: Final = 0.1
-"""Smallest difference of the index between bare soil and full cover: with less, noise passes for cover. [1]"""
+WIDTH_SHARE: Final = 0.27  # width over length of a season that states only its days, as of most built-in ones [1]
+MIN_CONTRAST: Final = 0.1  # of the index between bare soil and full cover: with less, noise passes for cover [1]
 LIMITS: Final = {
     "width": (10, 120, "days, the standard deviation of the seasonal curve"),
     "bare_soil": (-0.2, 0.5, "the index of bare soil"),

@@ -19,8 +19,7 @@ type Row = Mapping[str, Any]
 
 PLAN_COLUMNS: Final = {"plan_A": "A", "plan_k": "k", "plan_L": "L", "too_early_years": "too_early_years"}
 """Columns of the registry with the numbers of a plan, and fields of :class:`monitor.sites.site.Plan`."""
-COLUMNS: Final = (*PLAN_COLUMNS, "plan_cover", "intervention", "subtype", "biome", "cohorts")
-"""Columns of the registry that are part of a promise."""
+COLUMNS: Final = (*PLAN_COLUMNS, "plan_cover", "intervention", "subtype", "biome", "cohorts")  # part of a promise
 KIND_OF_WORK: Final = ("intervention", "subtype", "biome")  # columns that the default plan follows from
 
 

@@ -22,8 +22,7 @@ from monitor.sites.geometry import Problem, repair_outline
 from monitor.sites.names import without_invisible
 from monitor.sites.site import Biome, Site
 
-REPAIRABLE = ("UNCLOSED", "WINDING", "SELF_CROSSING", "RINGS", "GCJ02")
-"""Codes of problems that :func:`repair` can fix."""
+REPAIRABLE = ("UNCLOSED", "WINDING", "SELF_CROSSING", "RINGS", "GCJ02")  #: codes that :func:`repair` can fix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

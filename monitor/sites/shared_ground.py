@@ -15,11 +15,9 @@ from shapely.geometry.base import BaseGeometry
 from monitor.sites import gcj02
 from monitor.sites.geometry import NARROW_METRES, TEN_PIXELS_HECTARES, borders_tangled, geodesic_hectares, geodesic_size
 
-MAX_SLIVER_SHARE: Final = 0.05
-"""Share of the smaller site up to which an overlap is taken for inaccurate drawing; more counts ground twice. [1]"""
+MAX_SLIVER_SHARE: Final = 0.05  # of the smaller site: less is inaccurate drawing, more counts twice [1]
 SAME_OUTLINE_SHARE: Final = 0.99  # intersection over union from which two outlines are the same [1]
-NOTHING: Final = 1e-13
-"""Shared area up to which two sites only touch: .001 m2, the rounding of their points. [square degree]"""
+NOTHING: Final = 1e-13  # shared area of sites that only touch: .001 m2, the rounding of their points [square degree]
 LARGEST_SQUARE_DEGREE: Final = 1.25e6  # no square degree has more hectares [ha]
 
 

@@ -52,8 +52,7 @@ class Biome:
     control units have shown their own."""
     local_season: bool = False  #: days are those of the place itself; else half a year later south of the equator
     index: str  #: index of the cover: MSAVI2 in arid biomes (bright soil), kNDVI in dense ones, since NDVI saturates
-    bare_soil: float
-    """Index of bare soil: NDVI .06 sand, .09 loess, .08 karst rock, which is .01 as kNDVI, tanh(NDVI^2). [1]"""
+    bare_soil: float  #: index of bare soil: NDVI .06 sand, .09 loess, .08 karst, where kNDVI is .01 [1]
     full_cover: float
     """Index of full vegetation cover: NDVI .75 steppe, .80 shrub, .86 to .90 forest; MSAVI2 .60 to .75; kNDVI .65 is
     NDVI .88. [1]"""

@@ -11,11 +11,9 @@ from pyproj.exceptions import CRSError, ProjError
 from monitor.sites.formats.feature import Feature, FileRefused
 
 _NAME: Final = re.compile(r"(?:urn:ogc:def:crs:)?(?:EPSG:(?:[\d.]*:)?(\d{4,6})|OGC:(?:[\d.]*:)?CRS84)", re.IGNORECASE)
-_LONGITUDE_LATITUDE: Final = (4326, 4490)
-"""EPSG codes of WGS 84 and of CGCS2000, which agrees with it to a few decimetres."""
+_LONGITUDE_LATITUDE: Final = (4326, 4490)  # EPSG codes of WGS 84 and of CGCS2000, a few decimetres apart
 _OLD_DATUM: Final = re.compile(r"beijing|xi.?an", re.IGNORECASE)
-_REFERS_ELSEWHERE: Final = re.compile(r"EXTENSION|GRIDS|PARAMETERFILE", re.IGNORECASE)
-"""Words that make PROJ open other files."""
+_REFERS_ELSEWHERE: Final = re.compile(r"EXTENSION|GRIDS|PARAMETERFILE", re.IGNORECASE)  # makes PROJ open other files
 
 
 def crs_from_name(name: str, *, file: str) -> CRS | None:

@@ -12,10 +12,8 @@ from monitor.sites.formats import crs as systems
 from monitor.sites.formats.feature import MAX_SITES, MAX_VERTICES, Feature, FileRefused, too_many
 from monitor.sites.formats.wkb import feature_of_wkb
 
-_STEPS: Final = 20_000_000
-"""Limit of SQLite's virtual machine instructions for one statement; 10,000 features need less than a million."""
-_ENVELOPES: Final = {0: 0, 1: 32, 2: 48, 3: 48, 4: 64}
-"""Size of the envelope by its code, GeoPackage 1.3 section 2.1.3. [byte]"""
+_STEPS: Final = 20_000_000  # most instructions of SQLite for one statement; 10,000 features need under a million
+_ENVELOPES: Final = {0: 0, 1: 32, 2: 48, 3: 48, 4: 64}  # bytes by code, GeoPackage 1.3 section 2.1.3
 _EXPORT_FIX: Final = "Export the layer again as a GeoPackage with one layer, or as GeoJSON."
 
 

@@ -18,8 +18,7 @@ from monitor.sites.formats.feature import MAX_SITES, MAX_VERTICES, Feature, File
 from monitor.sites.formats.wkb import feature_of_wkb
 
 SHAPEFILE_PARTS: Final = (".shp", ".shx", ".dbf", ".prj", ".cpg")
-_POLYGON_TYPES: Final = (5, 15, 25)
-"""Shape types: polygon, with height, with measure (ESRI shapefile technical description, 1998)."""
+_POLYGON_TYPES: Final = (5, 15, 25)  # plain, with height, with measure (ESRI shapefile technical description, 1998)
 _ENCODINGS: Final = (
     "gb18030", "big5", "shift_jis", "euc_kr", "latin-1", "cp1250", "cp1251", "cp1252", "utf-8-sig",
 )  # fmt: skip
