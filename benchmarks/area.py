@@ -23,8 +23,7 @@ PIXEL = 10.0
 PRE_YEARS = 5
 SCENES_A_YEAR = 8
 YEAR_EFFECT = 0.01
-MEAN_NOISE = 0.006
-"""Standard deviations of the site's mean of a scene, by year and by scene."""
+MEAN_NOISE = 0.006  # standard deviations of the site's mean of a scene, by year and by scene
 
 
 def site_means(difference: np.ndarray) -> np.ndarray:

@@ -29,21 +29,16 @@ from shapely.geometry import box, mapping
 from monitor.sites.projection import lonlat
 
 EPSG = 32648
-SIDE = 8
-"""Sites along one side of a county."""
-PITCH, BORDER = 2.0, 2.5
-"""From site to site, and around them: in sides of a site."""
+SIDE = 8  # sites along one side of a county
+PITCH, BORDER = 2.0, 2.5  # from site to site, and around them: in sides of a site
 BANDS = {"B02": "blue", "B03": "green", "B04": "red", "B08": "nir", "B11": "swir16", "B12": "swir22"}
-COARSE = ("B11", "B12", "SCL")
-"""Layers of 20 m; the others have 10 m."""
+COARSE = ("B11", "B12", "SCL")  # layers of 20 m; the others have 10 m
 DARK = {"red": (0.16, -0.12), "nir": (0.2, 0.3)}
 """Reflectance of bare ground, and what a full cover adds; other bands: 0.12."""
-NOISE = 0.01
-"""Standard deviation of reflectance from pixel to pixel. [1]"""
+NOISE = 0.01  # standard deviation of reflectance from pixel to pixel [1]
 MIXED, CLEAR, OVERCAST = (0.0, 0.0, 0.2, 0.5), (0.0,), (1.0,)
 """Shares of a scene under clouds: of a history, and of nights."""
-UPLIFT = 0.12
-"""Green that a site gains in the years after the start, where it does. [1]"""
+UPLIFT = 0.12  # green that a site gains in the years after the start, where it does [1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +48,7 @@ class Countryside:
     root: Path
     sites: int
     hectares: float
-    start: date
-    """Of the work, everywhere."""
+    start: date  # of the work, everywhere
 
     @property
     def side(self) -> int:

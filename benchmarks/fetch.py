@@ -37,25 +37,20 @@ from monitor.sites.site import Plan, Site
 from tests.loopback.stac import StacServer
 
 RESULTS = Path(__file__).parent / "results"
-DELAY = 0.08
-"""Before every answer. [s]"""
-BOX = 2_100, 1_800
-"""What odc-stac loads, columns and rows. [pixel of 10 m]"""
+DELAY = 0.08  # before every answer [s]
+BOX = 2_100, 1_800  # what odc-stac loads, columns and rows [pixel of 10 m]
 START = date(2022, 4, 1)
 PASSES = datetime(2021, 5, 10, 3, 51, 41, tzinfo=UTC), datetime(2022, 5, 10, 3, 51, 41, tzinfo=UTC)
 """First one of each year, one before the start and one since; others follow five days apart."""
-GOAL = 1.2
-"""Seconds a scene over those of odc-stac."""
+GOAL = 1.2  # seconds a scene over those of odc-stac
 LOADED = ["blue", "green", "red", "nir", "swir16", "swir22", "scl"]
 
 
 class Size(NamedTuple):
     """How much there is to fetch."""
 
-    passes: int = 20
-    """Scenes of each year."""
-    side: int = 4_096
-    """Of a scene. [pixel of 10 m]"""
+    passes: int = 20  # scenes of each year
+    side: int = 4_096  # of a scene [pixel of 10 m]
 
     @property
     def days(self) -> list[datetime]:
@@ -75,8 +70,7 @@ class Turn:
     scenes: int
     requests: int
     megabytes: float
-    peak: int
-    """Most requests for files at one time."""
+    peak: int  # most requests for files at one time
 
 
 def sites(side: int) -> list[Site]:

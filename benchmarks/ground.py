@@ -32,10 +32,8 @@ RESULTS = Path(__file__).parent / "results"
 METHOD = Path(__file__).parents[1] / "docs" / "method.md"
 MARKS = "<!-- truth by status: python -m benchmarks.ground -->\n", "<!-- end of truth by status -->\n"
 """Lines of METHOD between which the last table stands."""
-STABLE_BLOCKS = 60
-"""Stable blocks of the forest that are drawn."""
-DEPTHS = (0.06, 0.10, 0.15, 0.25)
-"""Losses that are put in. [cover fraction]"""
+STABLE_BLOCKS = 60  # stable blocks of the forest that are drawn
+DEPTHS = (0.06, 0.10, 0.15, 0.25)  # losses that are put in [cover fraction]
 THETAS = (0.0, 0.5, 1.0)
 WORLDS = ("present", "third")
 TRUTHS = {
@@ -68,8 +66,7 @@ class Found(NamedTuple):
     """One line of the table."""
 
     values: list[float]
-    of: int
-    """Sites."""
+    of: int  # sites
 
 
 type Table = dict[str, Found]

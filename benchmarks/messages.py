@@ -27,12 +27,9 @@ from tests.loopback.mail import MailServer
 
 RESULTS = Path(__file__).parent / "results"
 DAY = date(2026, 6, 30)
-SIZES = ((300, 40), (300, 300), (1_200, 40), (1_200, 1_200))
-"""Alerts and managers; the goal is about the first."""
-GOAL = 30.0
-"""Time to send 300 alerts to 40 managers. [s]"""
-GROWTH = 64.0
-"""Memory that may be held in addition while messages are sent, of any number. [MB]"""
+SIZES = ((300, 40), (300, 300), (1_200, 40), (1_200, 1_200))  # alerts and managers; the goal is about the first
+GOAL = 30.0  # time to send 300 alerts to 40 managers [s]
+GROWTH = 64.0  # memory that may be held in addition while messages are sent, of any number [MB]
 ANSWERS = '[answers]\nbase_url = "https://answers.example.org"\n'
 
 
@@ -43,12 +40,9 @@ class Sent(NamedTuple):
     managers: int
     messages: int
     seconds: float
-    memory: float
-    """Held at most while sending, over what was held before. [MB]"""
-    named: int
-    """Sites named in the mails to their manager."""
-    repeated: int
-    """Mails with a Message-ID that another has."""
+    memory: float  # held at most while sending, over what was held before [MB]
+    named: int  # sites named in the mails to their manager
+    repeated: int  # mails with a Message-ID that another has
 
 
 def _serve(pipe: Connection) -> None:

@@ -36,8 +36,7 @@ FORTY = [date(year, month, day) for year in range(2021, 2026) for month in (5, 6
 EIGHT = [day for day in FORTY if day.month in (6, 8) and day.day == 15 and day.year < 2025]
 TEN_YEARS = [date(2026, 8, 20) - timedelta(days=5 * n) for n in range(730, 0, -1)]
 """Days of the stored scenes. Nights that follow the last begin after the season's peak."""
-SUMMER = date(2026, 7, 1)
-"""First night where there is no scene of the year before."""
+SUMMER = date(2026, 7, 1)  # first night where there is no scene of the year before
 
 WITHOUT_PAGES = """
 import sys
@@ -69,12 +68,9 @@ class Cost:
     """What a command took."""
 
     seconds: float
-    cpu: float
-    """User and system, of the process and its children. [s]"""
-    files: int
-    """Files of store and ledger that were not there before."""
-    memory: float
-    """Most that the process held. [GiB]"""
+    cpu: float  # user and system, of the process and its children [s]
+    files: int  # files of store and ledger that were not there before
+    memory: float  # most that the process held [GiB]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +78,8 @@ class Checkout:
     """A version of the program with its own `.venv`."""
 
     folder: Path
-    name: str
-    """Short hash of the commit; with a plus where the code was changed since."""
-    changed: bool = False
-    """Whether it was: its states are not used again."""
+    name: str  # short hash of the commit; with a plus where the code was changed since
+    changed: bool = False  # whether it was: its states are not used again
 
     @classmethod
     def at(cls, folder: Path) -> "Checkout":
@@ -142,10 +136,8 @@ class World:
 
     made: Countryside
     history: list[date]
-    one_by_one: bool = False
-    """Whether sites are registered and fetched one at a time."""
-    day: date = field(init=False)
-    """Of the last night."""
+    one_by_one: bool = False  # whether sites are registered and fetched one at a time
+    day: date = field(init=False)  # of the last night
 
     def __post_init__(self) -> None:
         self.day = max(SUMMER, self.history[-1])
@@ -232,8 +224,7 @@ class Kind:
     name: str
     clouds: Sequence[float] = CLEAR
     pages: bool = True
-    from_nothing: bool = False
-    """All pages are removed before the night, so that it writes all of them."""
+    from_nothing: bool = False  # all pages are removed before the night, so that it writes all of them
 
 
 REPUBLISHED = Kind("all republished", from_nothing=True)
@@ -249,14 +240,10 @@ class Row:
 
     what: str
     unit: str
-    found: dict[str, list[float]]
-    """Of each checkout: each night's."""
-    now: float = 0.0
-    """The reference's, where the goal was set; 0: not known."""
-    must: float = 0.0
-    """The goal, at most, where it was set; 0: for information."""
-    scaled: bool = True
-    """Whether `must` depends on the machine."""
+    found: dict[str, list[float]]  # of each checkout: each night's
+    now: float = 0.0  # the reference's, where the goal was set; 0: not known
+    must: float = 0.0  # the goal, at most, where it was set; 0: for information
+    scaled: bool = True  # whether `must` depends on the machine
 
     def here(self, checkout: Checkout) -> float:
         """Median of the nights."""

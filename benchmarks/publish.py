@@ -25,8 +25,7 @@ from typing import Any, NamedTuple
 from benchmarks.night import EIGHT, Checkout, World, world
 
 RESULTS = Path(__file__).parent / "results"
-GOAL = 3.0
-"""Time to publish 5 changed sites of 1,000. [s]"""
+GOAL = 3.0  # time to publish 5 changed sites of 1,000 [s]
 PARTS = {
     "_assessed_sites": "the ledger, and which sites changed",
     "_lot_views": "verdicts of lots",
@@ -44,16 +43,11 @@ PARTS = {
 class Night(NamedTuple):
     """What one publish took."""
 
-    seconds: dict[str, float]
-    """By part, and ``all``. [s]"""
-    cpu: dict[str, float]
-    """User and system time of the process, likewise. [s]"""
-    rewritten: int
-    """Sites whose page was made again."""
-    files: int = 0
-    """Files that were written."""
-    disk: float = 0.0
-    """Time to replace as many files of 8 kB, and nothing else. [s]"""
+    seconds: dict[str, float]  # by part, and `all` [s]
+    cpu: dict[str, float]  # user and system time of the process, likewise [s]
+    rewritten: int  # sites whose page was made again
+    files: int = 0  # files that were written
+    disk: float = 0.0  # time to replace as many files of 8 kB, and nothing else [s]
 
 
 @contextmanager

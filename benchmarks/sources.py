@@ -47,27 +47,20 @@ from tests.loopback.stac import BANDS, StacServer, write_cog
 RESULTS = Path(__file__).parent / "results"
 UTM = CRS("EPSG:32648")
 CORNER = (600_000.0, 4_200_000.0)
-TILE = 10_980
-"""Side of a tile of Sentinel-2. [pixel of 10 m]"""
-BLOCK = 512
-"""Side of a block, as Planetary Computer writes them; Earth Search writes 1,024. [pixel]"""
+TILE = 10_980  # side of a tile of Sentinel-2 [pixel of 10 m]
+BLOCK = 512  # side of a block, as Planetary Computer writes them; Earth Search writes 1,024 [pixel]
 HECTARES = 130.0
-SMALL_HECTARES = 2.0
-"""Of a site of the stand-in for Earth Engine."""
-MANY, FEW = 1_000, 64
-"""Sites all over the tile, and in the cluster."""
-STAND_IN = 12
-"""Sites of the stand-in for Earth Engine."""
+SMALL_HECTARES = 2.0  # of a site of the stand-in for Earth Engine
+MANY, FEW = 1_000, 64  # sites all over the tile, and in the cluster
+STAND_IN = 12  # sites of the stand-in for Earth Engine
 CLUSTER = 2_048
 """Side of the ground of the cluster; sites lie nearly twice as densely as all over the tile. [pixel of 10 m]"""
 START = date(2022, 4, 1)
 BEFORE = datetime(2021, 8, 12, 3, 51, 41, tzinfo=UTC)
 NEW = [datetime(2026, 7, 1, 3, 51, 41, tzinfo=UTC) + timedelta(days=5 * n) for n in range(5)]
 SOIL, LEAF = np.array([900, 1300, 1900, 2500, 3200, 2900]), np.array([300, 600, 450, 3600, 1900, 950])
-RATIO = 1.5
-"""Goal: bytes decoded over bytes used."""
-EE_NIGHT = 1.2
-"""Goal: requests of a night to Earth Engine, a site and new scene."""
+RATIO = 1.5  # goal: bytes decoded over bytes used
+EE_NIGHT = 1.2  # goal: requests of a night to Earth Engine, a site and new scene
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,20 +69,15 @@ class Row:
 
     source: str
     sites: int
-    across: float
-    """Side of the ground that they lie on. [km]"""
+    across: float  # side of the ground that they lie on [km]
     what: str
-    scenes: int
-    """New ones of a site."""
+    scenes: int  # new ones of a site
     searches: int
-    requests: int
-    """For pixels, headers of files, and means."""
-    fetched: float
-    """Sent by the server. [MB]"""
+    requests: int  # for pixels, headers of files, and means
+    fetched: float  # sent by the server [MB]
     blocks: float
     """Bytes decoded, over those of the blocks that hold sites or units, each counted once; NaN: none here. [1]"""
-    used: float
-    """The same over those of the pixels of sites and units alone. [1]"""
+    used: float  # the same over those of the pixels of sites and units alone [1]
     seconds: float
 
 

@@ -31,13 +31,11 @@ from monitor.trends.kernels.monotonic import slope_and_score
 
 RESULTS = Path(__file__).parent / "results"
 MIN_TURNS = 5
-MIN_SECONDS = 4.0
-"""Both sides of a comparison are repeated for at least this long."""
+MIN_SECONDS = 4.0  # both sides of a comparison are repeated for at least this long
 PACKAGES = ("numba", "numpy", "scipy", "pymannkendall", "nrt")
 HARMONICS = 2
 
-Run = tuple[Callable[[], object], int]
-"""What to run, and how many pixels that is."""
+Run = tuple[Callable[[], object], int]  # what to run, and how many pixels that is
 
 
 class Row(NamedTuple):
@@ -46,10 +44,8 @@ class Row(NamedTuple):
     work: str
     peer: str
     ours: float
-    theirs: float
-    """NaN: the peer is not installed."""
-    goal: float
-    """Least ratio of ours to theirs; NaN: none was set."""
+    theirs: float  # NaN: the peer is not installed
+    goal: float  # least ratio of ours to theirs; NaN: none was set
 
     @property
     def ratio(self) -> float:

@@ -20,8 +20,7 @@ from monitor.imagery.source import Scene, Source
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 
-PLAN = Plan(A=0.2, k=0.45, L=1.0, too_early_years=2.0)
-"""Plan of a site, unless another is given."""
+PLAN = Plan(A=0.2, k=0.45, L=1.0, too_early_years=2.0)  # plan of a site, unless another is given
 
 
 def site(id: str = "a", **more: Any) -> Site:

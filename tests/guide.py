@@ -14,14 +14,11 @@ class Task:
     """One task of a guide."""
 
     name: str
-    needs: list[str]
-    """Files that the reader brings."""
-    continues: str
-    """Task in whose folder this one goes on."""
+    needs: list[str]  # files that the reader brings
+    continues: str  # task in whose folder this one goes on
     steps: list[tuple[str, str]] = field(default_factory=list)
     """Name and content of a file (empty name: commands), in order."""
-    prints: list[str] = field(default_factory=list)
-    """Lines that the commands print."""
+    prints: list[str] = field(default_factory=list)  # lines that the commands print
 
     def script(self, root: Path) -> str:
         commands = "\n".join(text for name, text in self.steps if not name)

@@ -23,8 +23,7 @@ from monitor.series.build import site_series
 from monitor.series.columns import Columns, decode_texts, no_observations
 from monitor.sites.site import Site, ground_key
 
-GROUND = "ground"
-"""Key of the ground of the site, unless another is given."""
+GROUND = "ground"  # key of the ground of the site, unless another is given
 
 
 def lone_site(

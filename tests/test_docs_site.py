@@ -7,8 +7,7 @@ from urllib.parse import unquote
 
 import pytest
 
-FOLDERS = ("", "aoi", "outputs", "docs", "benchmarks/results")
-"""Folders with pages for people."""
+FOLDERS = ("", "aoi", "outputs", "docs", "benchmarks/results")  # folders with pages for people
 FENCED = re.compile(r"^```.*?^```$", re.M | re.S)
 
 

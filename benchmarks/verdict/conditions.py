@@ -25,8 +25,7 @@ from monitor.verdict.placebos import Placebo
 SEEDS = (1, 2, 3, 4, 5)
 TRAINING = (101, 102, 103)
 BASE = "as it is"
-TEN_YEARS = 10
-"""Years of looks: the time of the false-alarm budget. [year]"""
+TEN_YEARS = 10  # years of looks: the time of the false-alarm budget [year]
 PRESENT = simulate.World(post=TEN_YEARS)
 OTHER = other.Otherworld(post=TEN_YEARS)
 THIRD = third.Thirdworld(post=TEN_YEARS)
@@ -77,12 +76,9 @@ TRUTHS: dict[str, tuple[float, float, float]] = {
 """Theta, and how much of the plan's A there is to reach and how many years later: plan right, a fifth too large, a year
 late."""
 HALF = ("half", "half small", "half late")
-FATES = ("success", "disturbed")
-"""Truths with a spread: theta about 1 (.2); the same with a sudden loss of .06 to .14."""
-PLACEBO_SITES = 25
-"""Sites of the third world whose sixteen units each are placebos: 400."""
-CHUNK = 100
-"""Sites simulated at once, for the memory's sake."""
+FATES = ("success", "disturbed")  # truths with a spread: theta about 1 (.2); the same with a sudden loss of .06 to .14
+PLACEBO_SITES = 25  # sites of the third world whose sixteen units each are placebos: 400
+CHUNK = 100  # sites simulated at once, for the memory's sake
 
 
 def generator(seed: int, *what: str) -> np.random.Generator:

@@ -12,8 +12,7 @@ from monitor.verdict.assessment import AlertLevel
 from monitor.verdict.lots import lot_verdicts, member_of
 
 SITES = 20
-SPREAD = 0.2
-"""Standard deviation of theta between the sites of a lot. [1]"""
+SPREAD = 0.2  # standard deviation of theta between the sites of a lot [1]
 LOT = replace(PRESENT, lot=SITES)
 WORLDS = {
     "no shock": LOT,
@@ -33,8 +32,7 @@ class Lots:
     """Alerts of lots: (lots,) arrays, years since the start; infinite: never."""
 
     red: np.ndarray
-    watch: np.ndarray
-    """Watch or red."""
+    watch: np.ndarray  # watch or red
 
 
 def judged_lots(seed: int, count: int, name: str, truth: str) -> Lots:

@@ -28,8 +28,7 @@ from benchmarks.verdict.simulate import (
 from monitor.cover.fraction import ENDMEMBERS
 from monitor.sites.site import Plan
 
-PASSES = np.arange(96, 314, 5)
-"""Passes of a year, wider than the season that the verdict uses. [day of the year]"""
+PASSES = np.arange(96, 314, 5)  # passes of a year, wider than the season that the verdict uses [day of the year]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,8 +21,7 @@ from monitor.verdict.lots import member_of
 from monitor.verdict.placebos import Placebo
 from monitor.verdict.programme_list import FAILING, programme_posterior
 
-MIX = {"failed": 150, "half": 100, "success": 350}
-"""Sites of each truth."""
+MIX = {"failed": 150, "half": 100, "success": 350}  # sites of each truth
 YEARS = (4, 5, 6)
 SLOW = {
     name.split()[0]: world.plan

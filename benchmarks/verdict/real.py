@@ -36,15 +36,12 @@ from monitor.cover.fraction import ENDMEMBERS
 from monitor.sites.biomes import BIOMES, default_plan
 from monitor.verdict.assessment import Series
 
-ROWS = 10
-"""Hectares along a side of the sample."""
-LOGGED = 0.05
-"""Fall of a hectare's summer NDMI from one year to the next, against all hectares, that is no noise. [1]"""
+ROWS = 10  # hectares along a side of the sample
+LOGGED = 0.05  # fall of a hectare's summer NDMI from one year to the next, against all hectares, that is no noise [1]
 FELL, HEALED = -0.05, -0.02
 """Yearly mean difference from the square, against the years before the start, at which a block of scrub fell, and at
 which it has come back. [cover fraction]"""
-LEVEL = 0.25
-"""Cover of the control of a series that stands alone, at the height of its season. [1]"""
+LEVEL = 0.25  # cover of the control of a series that stands alone, at the height of its season [1]
 GROUND, CLOUD, REACH = (4, 5), (3, 8, 9, 10), 60.0
 """Scene classes of ground, scene classes grown, and by how much [m]: the monitor's rule, held fixed here so that the
 noise stays the same when that rule changes."""
@@ -55,24 +52,18 @@ ELSEWHERE = Path(os.environ.get("REGROWTH_TEST_DATA", Path(__file__).resolve().p
 """Folder of real series that are not part of the project."""
 LOST_PIXELS = (("burnt", "1_hls_sc.csv", "2024-03-23"), ("logged", "7_logging_hls_w*.csv", "2024-04-08"))
 """Name, files and day of the loss."""
-DESERT_YEARS = 9
-"""Fewest years of a sensor's series that is used."""
+DESERT_YEARS = 9  # fewest years of a sensor's series that is used
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
     """Pieces of one landscape: sites, and what their control is the mean of."""
 
-    days: np.ndarray
-    """(t,) datetime64[D], once each."""
-    cover: np.ndarray
-    """(t, site) NDVI less a constant; NaN where less than 60 % was seen."""
-    units: np.ndarray
-    """(t, unit) the same of the control ground."""
-    chosen: Sequence[np.ndarray]
-    """Of each site, the units that are compared with it."""
-    start: date
-    """Pretended start."""
+    days: np.ndarray  # (t,) datetime64[D], once each
+    cover: np.ndarray  # (t, site) NDVI less a constant; NaN where less than 60 % was seen
+    units: np.ndarray  # (t, unit) the same of the control ground
+    chosen: Sequence[np.ndarray]  # of each site, the units that are compared with it
+    start: date  # pretended start
     biome: str
     hectares: float
 

@@ -23,12 +23,9 @@ from benchmarks.verdict import simulate
 from benchmarks.verdict.conditions import BASE, HALF, cases
 from benchmarks.verdict.simulate import Case
 
-LEVEL = 0.05
-"""Two-sided significance at which a trend or a difference counts at a tool's defaults."""
-BUDGET = 0.05
-"""Share of sites at half the plan that may ever be called failed. [1]"""
-FIRST_LOOK = 2
-"""First season (from 0) at whose end a site may be called failed: it is too early before."""
+LEVEL = 0.05  # two-sided significance at which a trend or a difference counts at a tool's defaults
+BUDGET = 0.05  # share of sites at half the plan that may ever be called failed [1]
+FIRST_LOOK = 2  # first season (from 0) at whose end a site may be called failed: it is too early before
 DEFAULT_YEAR = 4
 TRUTHS = ("failed", *HALF, "full")
 MANN_KENDALL, DIFFERENCES = "Mann-Kendall (pymannkendall)", "difference in differences"
@@ -42,11 +39,9 @@ type Scores = dict[str, np.ndarray]
 class Panel:
     """The same series as the verdict's: days in rows, sites in columns, NaN where a site was not seen."""
 
-    days: np.ndarray
-    """(t,) datetime64[D]"""
+    days: np.ndarray  # (t,) datetime64[D]
     start: np.datetime64
-    difference: np.ndarray
-    """(t, n) cover less that of the control, in the season that the verdict uses. [1]"""
+    difference: np.ndarray  # (t, n) cover less that of the control, in the season that the verdict uses [1]
 
     @classmethod
     def of(cls, some: Sequence[Case]) -> "Panel":
@@ -166,12 +161,9 @@ class Standing:
     """What one tool does; shares of held-out sites."""
 
     tool: str
-    found: np.ndarray
-    """(seasons,) failed sites called failed."""
-    false: float
-    """Sites at half the plan ever called so, the worst of plan right, a fifth too large and a year late."""
-    default: tuple[float, float, float]
-    """Not seen growing by year 4 at the tool's defaults: failed, half, full."""
+    found: np.ndarray  # (seasons,) failed sites called failed
+    false: float  # sites at half the plan ever called so, the worst of plan right, a fifth too large and a year late
+    default: tuple[float, float, float]  # not seen growing by year 4 at the tool's defaults: failed, half, full
 
 
 def standings(training: Sequence[dict[str, Scores]], held_out: Sequence[dict[str, Scores]]) -> list[Standing]:

@@ -19,8 +19,7 @@ type Scores = Mapping[Key, Mapping[str, Judged]]
 
 RESTORED_10, TRENDS, NOISY = "10 % of controls restored", "trends sd .006", "noisy control, dry year 4"
 TWICE, GRAZING = "twice the clear scenes", "grazing pulses"
-PLANS = (BASE, *(stress for stress in CONDITIONS["present"] if "plan" in stress))
-"""Plans of the present world."""
+PLANS = (BASE, *(stress for stress in CONDITIONS["present"] if "plan" in stress))  # plans of the present world
 HEADLINE = (
     *(("present", stress) for stress in (*PLANS, TWICE)),
     *(("third", stress) for stress in (BASE, RESTORED_10, TRENDS, NOISY, GRAZING)),

@@ -15,8 +15,7 @@ RED, WATCH = LEVELS.index(AlertLevel.RED), LEVELS.index(AlertLevel.WATCH)
 FAILURE, DISTURBANCE = RULES.index("failure"), RULES.index("disturbance")
 DISTURBED = STATUSES.index(Status.DISTURBED)
 UNJUDGED = (STATUSES.index(Status.TOO_EARLY), STATUSES.index(Status.INSUFFICIENT_DATA))
-LAST_YEAR = 6
-"""Last year whose status is counted. [year]"""
+LAST_YEAR = 6  # last year whose status is counted [year]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +23,7 @@ class Outcome:
     """One site's verdicts at every acquisition from its start on, against its truth."""
 
     case: Case
-    years: np.ndarray
-    """Since the start, of each row. [year]"""
+    years: np.ndarray  # since the start, of each row [year]
     rows: Verdicts
 
 
@@ -106,10 +104,8 @@ def loss_delay(outcome: Outcome, says: Callable[[Verdicts], np.ndarray]) -> floa
 class Judged:
     """Verdicts of the sites of a case: (sites,) arrays, unless stated. Times are years; infinite: never."""
 
-    theta: np.ndarray
-    """The truth. [1]"""
-    low: np.ndarray
-    """The 95 % interval at the end, and theta; NaN where no verdict was given. [1]"""
+    theta: np.ndarray  # the truth [1]
+    low: np.ndarray  # the 95 % interval at the end, and theta; NaN where no verdict was given [1]
     high: np.ndarray
     estimate: np.ndarray
     failure: np.ndarray
@@ -117,15 +113,11 @@ class Judged:
     red: np.ndarray
     watch: np.ndarray
     red_by_loss: np.ndarray
-    disturbed: np.ndarray
-    """First called ``disturbed``."""
-    losses: np.ndarray
-    """Sudden losses named a year. [1/year]"""
-    named_after: np.ndarray
-    """From the loss that was put in until it is named, and red."""
+    disturbed: np.ndarray  # first called `disturbed`
+    losses: np.ndarray  # sudden losses named a year [1/year]
+    named_after: np.ndarray  # from the loss that was put in until it is named, and red
     red_after: np.ndarray
-    status: np.ndarray
-    """(sites, years) status at the end of each year since the start; -1 before the first scene."""
+    status: np.ndarray  # (sites, years) status at the end of each year since the start; -1 before the first scene
 
     @property
     def sites(self) -> int:

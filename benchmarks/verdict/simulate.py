@@ -16,12 +16,10 @@ from monitor.sites.site import Plan, Site
 from monitor.verdict.assessment import Series
 
 FIRST_YEAR = 2016
-OPENS, CLOSES = 121, 289
-"""Days of the year between which a site is seen; outside them nothing is judged."""
+OPENS, CLOSES = 121, 289  # days of the year between which a site is seen; outside them nothing is judged
 STRIP_NOISE, RING_NOISE = 0.010, 0.004
 """Noise of a scene's control mean: untreated strips, and a ring of units. [cover fraction]"""
-PLAN = Plan(A=0.20, k=0.45, L=1.0, too_early_years=2.0)
-"""The plan that the figures are quoted for."""
+PLAN = Plan(A=0.20, k=0.45, L=1.0, too_early_years=2.0)  # the plan that the figures are quoted for
 FATES = {"success": (1.0, 0.2), "slow": (0.4, 0.07), "failed": (0.0, 0.08), "lost": (1.0, 0.2), "disturbed": (1.0, 0.2)}
 """Mean and spread of theta by fate. A `lost` site loses all it gained, a `disturbed` one .06 to .14 of cover, which
 comes back over years."""
@@ -31,35 +29,24 @@ comes back over years."""
 class World:
     """How the simulated ground, weather and sensor behave. Cover is a fraction."""
 
-    pre: int = 5
-    """Seasons before the start."""
-    post: int = 6
-    """Seasons from the start on; every start is a 1 January."""
-    clear: float = 0.45
-    """Chance that a pass is clear."""
-    plan: Plan = PLAN
-    """What was promised."""
-    truth: Plan | None = None
-    """How growth really goes at theta = 1; None: as promised."""
+    pre: int = 5  # seasons before the start
+    post: int = 6  # seasons from the start on; every start is a 1 January
+    clear: float = 0.45  # chance that a pass is clear
+    plan: Plan = PLAN  # what was promised
+    truth: Plan | None = None  # how growth really goes at theta = 1; None: as promised
     rain_sd: float = 0.18
-    mismatch_sd: float = 0.15
-    """How differently site and control answer to rain. [1]"""
+    mismatch_sd: float = 0.15  # how differently site and control answer to rain [1]
     slow_sd: float = 0.015
     baseline_sd: float = 0.03
     scene_sd: float = 0.02
-    pass_days: float = 5.0
-    """Time between passes: 2.5 with Landsat beside Sentinel-2. [day]"""
+    pass_days: float = 5.0  # time between passes: 2.5 with Landsat beside Sentinel-2 [day]
     strips: float = 0.0
     """Above 0, the control is untreated strips of the site itself: the share of the site's own level, drift and
     response to rain that they have too. Strips are small: their mean has a noise of .010, that of a ring .004. [1]"""
-    drought_year: int = 0
-    """Year since the start with .6 less rain than normal everywhere; 0: none."""
-    lot: int = 0
-    """Sites of one lot, which share what follows; 0: each site is alone."""
-    shared_rain: bool = False
-    """All sites of a lot have the same rain."""
-    shock_sd: float = 0.0
-    """What all sites of a lot gain or lose against their controls in a year. [cover fraction]"""
+    drought_year: int = 0  # year since the start with .6 less rain than normal everywhere; 0: none
+    lot: int = 0  # sites of one lot, which share what follows; 0: each site is alone
+    shared_rain: bool = False  # all sites of a lot have the same rain
+    shock_sd: float = 0.0  # what all sites of a lot gain or lose against their controls in a year [cover fraction]
     ring_sd: float = 0.0
     """Drift over three years of the one ring of controls that all sites of a lot have. [cover fraction]"""
 
@@ -73,12 +60,9 @@ class Case:
 
     site: Site
     series: Series
-    theta: float
-    """Share of the truth's curve, until the event where there is one. [1]"""
-    event: np.datetime64 = NEVER
-    """Day of the loss; NaT without one."""
-    units: np.ndarray | None = None
-    """(scenes, units) cover of the control units, where the world has them."""
+    theta: float  # share of the truth's curve, until the event where there is one [1]
+    event: np.datetime64 = NEVER  # day of the loss; NaT without one
+    units: np.ndarray | None = None  # (scenes, units) cover of the control units, where the world has them
 
 
 def site_of(name: str, start: date, plan: Plan = PLAN, hectares: float = 100.0) -> Site:

@@ -11,8 +11,7 @@ class Figure:
     """One number of the page."""
 
     value: float
-    error: float = np.nan
-    """Standard error."""
+    error: float = np.nan  # standard error
 
     @classmethod
     def share(cls, hits: np.ndarray) -> "Figure":
@@ -35,12 +34,9 @@ class Row:
 
     name: str
     figures: Sequence[Figure]
-    required: Sequence[float] = ()
-    """One a figure."""
-    sense: str = "≤"
-    """``≤`` at most, ``≥`` at least."""
-    beside: str = ""
-    """What the figure costs, or what it is worth without: detection of the same world, and the like."""
+    required: Sequence[float] = ()  # one a figure
+    sense: str = "≤"  # `≤` at most, `≥` at least
+    beside: str = ""  # what the figure costs, or what it is worth without: detection of the same world, and the like
 
     @property
     def verdict(self) -> str:

@@ -20,10 +20,8 @@ from monitor.verdict.assessment import Series
 from monitor.verdict.placebos import Placebo, unit_placebos
 
 UNITS = 16
-UNIT_NOISE = 0.024
-"""Noise of a scene in one unit. [cover fraction]"""
-SOIL_MEMORY = 45.0
-"""Time after which the soil has lost all but a third (1 / e) of its water. [day]"""
+UNIT_NOISE = 0.024  # noise of a scene in one unit [cover fraction]
+SOIL_MEMORY = 45.0  # time after which the soil has lost all but a third (1 / e) of its water [day]
 YEAR = 365.25
 
 
@@ -34,32 +32,21 @@ class Thirdworld:
     pre: int = 5
     post: int = 6
     plan: Plan = PLAN
-    truth: Plan | None = None
-    """How growth really goes at theta = 1; None: as promised."""
-    base: tuple[float, float] = (0.12, 0.30)
-    """Cover of the unrestored ground at the peak of a normal season."""
+    truth: Plan | None = None  # how growth really goes at theta = 1; None: as promised
+    base: tuple[float, float] = (0.12, 0.30)  # cover of the unrestored ground at the peak of a normal season
     sensitivity: tuple[float, float] = (0.8, 1.2)
     """The site's response to wet and dry soil, against the region's; units have .8 to 1.2. [1]"""
-    drought_year: int = 0
-    """Year since the start in which a quarter of the rain falls; 0: none."""
-    phase_sd: float = 3.0
-    """How far apart springs are, lastingly, between pieces of ground. [day]"""
-    clear: float = 0.0
-    """Chance that a pass is clear; 0: .60, and .25 at the height of the monsoon."""
-    cloud_memory: float = 0.3
-    """Chance that the sky is as it was at the pass before, within a week."""
+    drought_year: int = 0  # year since the start in which a quarter of the rain falls; 0: none
+    phase_sd: float = 3.0  # how far apart springs are, lastingly, between pieces of ground [day]
+    clear: float = 0.0  # chance that a pass is clear; 0: .60, and .25 at the height of the monsoon
+    cloud_memory: float = 0.3  # chance that the sky is as it was at the pass before, within a week
     haze: float = 0.03
     """Share of scenes with haze that the mask missed, which lowers cover; the control sees half of it."""
-    haze_freedom: float = 2.5
-    """Degrees of freedom of Student's t that haze follows."""
-    grazing: float = 0.0
-    """Chance of a grazing pulse a year on the site; half as many on units."""
-    restored: float = 0.0
-    """Share of control units that somebody restores too, as the plan says."""
-    trend_sd: float = 0.0
-    """Spread of the site's own trend; units have half of it. [1/year]"""
-    walk: float = 0.006
-    """Random walk of the site. [1 / square root of a year]"""
+    haze_freedom: float = 2.5  # degrees of freedom of Student's t that haze follows
+    grazing: float = 0.0  # chance of a grazing pulse a year on the site; half as many on units
+    restored: float = 0.0  # share of control units that somebody restores too, as the plan says
+    trend_sd: float = 0.0  # spread of the site's own trend; units have half of it [1/year]
+    walk: float = 0.006  # random walk of the site [1 / square root of a year]
     control_noise: float = 0.006
     """Noise of a scene's control mean. .006 comes from the units' own .024; what is above is shared by all of them."""
     saturation: float = 0.0

@@ -92,13 +92,11 @@ class NightsAndPeople(RuleBasedStateMachine):
         self.ledger = Ledger("sqlite://")
         self.day, self.scene, self.n_scenes, self.last, self.start = FIRST, FIRST, 1, None, SITE.start
         self.site = SITE
-        self.before = {}
-        """Events of each alert after the step before."""
+        self.before = {}  # events of each alert after the step before
         self.seen = defaultdict(list)
         """By rule since its last opening: day and newest scene of each night with evidence, and the level seen (None:
         another rule spoke)."""
-        self.limit = {}
-        """By rule the level that was answered."""
+        self.limit = {}  # by rule the level that was answered
         with self.ledger.transaction() as t:
             t.add_site("lowood", "v1", to_json(SITE), start=SITE.start.isoformat(), now="2021-01-01")
 

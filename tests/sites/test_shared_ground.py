@@ -13,8 +13,7 @@ from monitor.sites import gcj02
 from monitor.sites.geometry import geodesic_hectares
 from monitor.sites.shared_ground import counted_hectares, double_registrations, overlaps
 
-DEGREE = 1 / 111_000
-"""One metre. [degree]"""
+DEGREE = 1 / 111_000  # one metre [degree]
 
 
 def square(east, north, width, height=None) -> Polygon:
