@@ -1,6 +1,7 @@
 """Ledgers in SQLite, and in a PostgreSQL server of its own."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
 
@@ -42,22 +43,18 @@ def either(request, url):
 
 @pytest.fixture
 def ledger(either):
-    opened = Ledger(either)
-    yield opened
-    opened.close()
+    with closing(Ledger(either)) as opened:
+        yield opened
 
 
 @pytest.fixture
 def ledgers(either):
     """The same ledger, opened by a night and by a person."""
-    night, person = Ledger(either), Ledger(either)
-    yield night, person
-    night.close()
-    person.close()
+    with closing(Ledger(either)) as night, closing(Ledger(either)) as person:
+        yield night, person
 
 
 @pytest.fixture
 def in_sqlite(url):
-    opened = Ledger(url)
-    yield opened
-    opened.close()
+    with closing(Ledger(url)) as opened:
+        yield opened

@@ -68,13 +68,6 @@ def test_the_tables_themselves_refuse_to_store_the_same_row_twice(in_sqlite, tab
             connection.exec_driver_sql(f"insert into {table} ({others}) select {others} from {table}")
 
 
-def test_frozen_controls_stay_frozen(ledger):
-    with ledger.transaction() as t:
-        t.freeze_controls("g", "a", {"units": [1]}, digest="h1", now="n")
-        t.freeze_controls("g", "a", {"units": [2]}, digest="h2", now="n")
-        assert t.controls("g") == {"units": [1]}
-
-
 def test_queries_for_all_sites_at_once_give_what_queries_for_each_give(ledger):
     with ledger.transaction() as t:
         for site in ("a", "b", "c", "gone"):
@@ -271,14 +264,15 @@ def test_a_ledger_whose_creation_was_killed_midway_is_created_again(tmp_path, ur
     with pytest.raises(KeyboardInterrupt):
         Ledger(url)
     monkeypatch.undo()
-    opened = Ledger(url)
-    with opened.transaction() as t:
+    with closing(Ledger(url)) as opened, opened.transaction() as t:
         assert t.sites() == []
-    opened.close()
 
 
-def test_frozen_constants_stay_frozen(ledger):
+def test_frozen_controls_and_constants_stay_frozen(ledger):
     with ledger.transaction() as t:
+        t.freeze_controls("g", "a", {"units": [1]}, digest="h1", now="n")
+        t.freeze_controls("g", "a", {"units": [2]}, digest="h2", now="n")
+        assert t.controls("g") == {"units": [1]}
         t.add_calibration({"found": 120}, hash="h1", **CALIBRATION)
         t.add_calibration({"found": 130}, hash="h2", **CALIBRATION)
         t.add_calibration({"found": 130}, hash="h2", **{**CALIBRATION, "season": 2026})
@@ -350,10 +344,8 @@ def test_a_ledger_held_by_another_process_is_waited_for_and_then_named(url, tmp_
     monkeypatch.setattr(module, "LOCK_WAIT", 0.2)
     other = sqlite3.connect(tmp_path / "regrowth.db", isolation_level=None)
     other.execute("begin immediate")
-    opened = Ledger(url)
-    with pytest.raises(TryLater, match="another process"), opened.transaction() as t:
+    with closing(Ledger(url)) as opened, pytest.raises(TryLater, match="another process"), opened.transaction() as t:
         t.retire_site("a")
-    opened.close()
     other.close()
 
 
@@ -419,13 +411,11 @@ def test_a_reader_does_not_wait_and_sees_one_state(ledgers):
 
 def test_a_writer_waits_its_time_for_another_and_then_gives_up_for_now(either, monkeypatch):
     monkeypatch.setattr(module, "LOCK_WAIT", 1)
-    night, person = Ledger(either), Ledger(either)
-    try:
-        with night.transaction(), pytest.raises(TryLater, match="held by another process"), person.transaction():
-            pass
-    finally:
-        night.close()
-        person.close()
+    with (
+        closing(Ledger(either)) as night, closing(Ledger(either)) as person, night.transaction(),
+        pytest.raises(TryLater, match="held by another process"), person.transaction(),
+    ):  # fmt: skip
+        pass
 
 
 def test_a_holder_that_lost_the_ledger_to_another_commits_nothing(ledgers):
@@ -511,14 +501,12 @@ def test_a_ledger_held_for_a_moment_is_simply_waited_for(url, tmp_path):
     Ledger(url).close()
     other = sqlite3.connect(tmp_path / "regrowth.db", isolation_level=None, check_same_thread=False)
     other.execute("begin immediate")
-    opened = Ledger(url)
     timer = threading.Timer(0.5, other.rollback)
     timer.start()
-    with opened.transaction() as t:
+    with closing(Ledger(url)) as opened, opened.transaction() as t:
         t.add_site("a", "v1", {"id": "a"}, start="2021-04-01", now="n")
         assert t.versions() == {"a": "v1"}
     timer.join()
-    opened.close()
     other.close()
 
 

@@ -211,7 +211,7 @@ def test_a_hostile_type_of_geometry_cannot_write_to_the_terminal(run, registry, 
 
 
 def test_every_problem_is_said_in_chinese_too(tmp_path):
-    code = re.compile(r'\b(?:Problem|FileRefused|add)\(\s*"([A-Z0-9_]{4,})"')
+    code = re.compile(r'(?:\b(?:Problem|FileRefused|add)|: )\(\s*"([A-Z0-9_]{4,})"')
     root = Path(__file__).parents[2]
     sources = [*(root / "monitor/sites").rglob("*.py"), root / "jobs/commands/sites.py"]
     used = {name for path in sources for name in code.findall(path.read_text(encoding="utf-8"))}
