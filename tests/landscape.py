@@ -27,22 +27,16 @@ GROUND = "ground"  # key of the ground of the site, unless another is given
 
 
 def lone_site(
-    path: Path,
-    *,
-    grid: GeoBox,
-    units: Sequence[str],
-    site: str = "lowood",
-    controls: dict[str, Any] | None = None,
-    biome: str = "loess",
-    ground: str = GROUND,
-) -> StoredSite:
-    """Lay out a landscape whose site fills its grid."""
+    path: Path, *, grid: GeoBox, units: Sequence[str], site: str = "lowood", controls: dict[str, Any] | None = None,
+    biome: str = "loess", definition: dict[str, Any] | None = None, ground: str = GROUND,
+) -> StoredSite:  # fmt: skip
+    """Lay out a landscape whose site fills its grid; `definition` of a biome that is not built in."""
     whole = Member(
         ground=ground, site=site, grid=grid, inside=np.ones(grid.shape, bool), context=grid, units=tuple(units),
         controls=controls or {},
     )  # fmt: skip
     store = LandscapeStore(path)
-    store.create([whole], biome=biome)
+    store.create([whole], biome=biome, definition=definition)
     return StoredSite(store, ground)
 
 

@@ -11,7 +11,7 @@ from monitor.access.installation import Installation
 from monitor.access.series import published_series
 from monitor.access.stored import PublishedSite, installation_of, published_site, stored_site
 from monitor.conventions import follow_cf
-from monitor.cover.fraction import ENDMEMBERS, Endmembers, cover_of_bands
+from monitor.cover.fraction import Endmembers, cover_of_bands
 from monitor.cover.indices import ndvi
 from monitor.cube.offset_check import check_offsets
 from monitor.cube.scenes import of_one_site
@@ -21,7 +21,9 @@ from monitor.errors import BadData, StoreBroken
 from monitor.imagery import bands
 from monitor.imagery.sample import DEMONSTRATION_NOTICE, SAMPLE_NOTICE
 from monitor.series.columns import decode_texts
+from monitor.sites.biomes import BIOMES
 from monitor.sites.own_biome import biome_from_json
+from monitor.sites.site import Biome
 
 SCENE_COORDINATES: Final = {
     "scene": "id of the scene as its source gives it",
@@ -106,9 +108,9 @@ def site_cube(stored: StoredSite, series: pd.DataFrame | None) -> xr.Dataset:
     cube = cube.assign_coords(
         accepted=("time", np.array(accepted, bool), _flags("whether the scene counts", "rejected accepted"))
     )
-    endmembers = _endmembers(stored.landscape)
+    biome = _biome(stored.landscape)
     cube["ndvi"] = ndvi(cube["red"], cube["nir"]).where(cube["clear"])
-    cube["cover"] = cover_of_bands(cube, endmembers)
+    cube["cover"] = cover_of_bands(cube, Endmembers.of_biome(biome))
     cube["inside"] = (("y", "x"), stored.inside)
     for name in bands.OBSERVED:
         long_name = f"surface reflectance, {name} ({WAVELENGTHS[name]} um)"
@@ -118,7 +120,7 @@ def site_cube(stored: StoredSite, series: pd.DataFrame | None) -> xr.Dataset:
     long_name = "normalised difference vegetation index of clear pixels"
     cube["ndvi"].attrs = _unitless("normalized_difference_vegetation_index", long_name)
     long_name = "vegetation cover of clear pixels, from a vegetation index"
-    cube["cover"].attrs = _unitless("vegetation_area_fraction", long_name) | {"comment": endmembers.basis()}
+    cube["cover"].attrs = _unitless("vegetation_area_fraction", long_name) | {"comment": biome.cover_basis()}
     for name in (*bands.OBSERVED, "clear", "ndvi", "cover", "inside"):
         cube[name].encoding = {"grid_mapping": "spatial_ref"}
     cube["spatial_ref"].attrs["long_name"] = "coordinate reference system"
@@ -129,13 +131,13 @@ def site_cube(stored: StoredSite, series: pd.DataFrame | None) -> xr.Dataset:
     return follow_cf(cube)
 
 
-def _endmembers(landscape: LandscapeStore) -> Endmembers:
-    """Endmembers of the biome of a landscape: a built-in one, or as the landscape was created with."""
+def _biome(landscape: LandscapeStore) -> Biome:
+    """Biome of a landscape: a built-in one, or as the landscape was created with."""
     definition = landscape.biome_definition
     if definition is None:
-        return ENDMEMBERS[landscape.biome]
+        return BIOMES[landscape.biome]
     try:
-        return Endmembers.of_biome(biome_from_json(definition, name=landscape.biome))
+        return biome_from_json(definition, name=landscape.biome)
     except BadData as error:
         msg = f"store {landscape.path}: the definition of its biome is broken: {error}; restore the store from a backup"
         raise StoreBroken(msg) from error

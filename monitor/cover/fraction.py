@@ -18,7 +18,6 @@ from monitor.cover.indices import INDICES
 from monitor.cover.kernels import evaluate
 from monitor.errors import BadData
 from monitor.sites.biomes import BIOMES, ByBiome, biome_of
-from monitor.sites.cover_scale import MEASUREMENTS, Measurement, cover_basis
 from monitor.sites.site import Biome, Site
 
 
@@ -29,17 +28,11 @@ class Endmembers:
     index: str  #: name of the index in :data:`monitor.cover.indices.INDICES`
     soil: float  #: index of bare soil [1]
     vegetation: float  #: index of full vegetation cover [1]
-    measured: tuple[Measurement, ...] = ()  #: of this index against cover, elsewhere; the endmembers are expert values
-
-    def basis(self, language: str = "en") -> str:
-        """Basis of absolute cover, see :func:`monitor.sites.cover_scale.cover_basis`."""
-        return cover_basis(self.index, self.soil, self.vegetation, language)
 
     @classmethod
     def of_biome(cls, biome: Biome) -> "Endmembers":
         """Endmembers of a biome."""
-        measured = tuple(line for line in MEASUREMENTS if line.index == biome.index)
-        return cls(index=biome.index, soil=biome.bare_soil, vegetation=biome.full_cover, measured=measured)
+        return cls(index=biome.index, soil=biome.bare_soil, vegetation=biome.full_cover)
 
     @classmethod
     def of(cls, site: Site) -> "Endmembers":

@@ -17,6 +17,7 @@ from odc.geo.geobox import GeoBox
 
 import monitor
 from jobs.runtime.settings import load
+from monitor.access.cube import site_cube
 from monitor.access.installation import find_installation
 from monitor.cube.bucket import landscape_folders
 from monitor.cube.records import MEASURES
@@ -26,6 +27,7 @@ from monitor.errors import BadConfiguration, BadData, StoreBroken
 from monitor.imagery import bands
 from monitor.imagery.source import Scene
 from monitor.series.observations import OBSERVATION_COLUMNS
+from monitor.sites.own_biome import biome_json, own_biome
 from tests.landscape import lone_site, records, site_scene
 
 SITES = [f"demo-{number:02d}" for number in range(1, 11)]
@@ -219,6 +221,14 @@ def test_the_published_outline_of_a_site_is_opened_and_without_one_the_newest(de
     assert monitor.open_site(tmp_path, "demo-02").sizes["time"] > 100
     (tmp_path / "sites.parquet").unlink()
     assert monitor.open_site(tmp_path, "demo-02").sizes == {"time": 0, "y": 10, "x": 10}
+
+
+def test_cover_of_an_own_biome_says_that_its_endmembers_are_those_of_the_configuration(tmp_path):
+    grid = GeoBox.from_bbox((500_000, 4_000_000, 500_100, 4_000_100), "EPSG:32648", resolution=10)
+    definition = biome_json(own_biome({"like": "sandy", "bare_soil": 0.08}, name="sahel"))
+    stored = lone_site(tmp_path / "landscape", grid=grid, units=("u1",), biome="sahel", definition=definition)
+    stated = "Endmembers are those of the configuration (MSAVI2: 0.08 bare soil"
+    assert site_cube(stored, None)["cover"].attrs["comment"].startswith(stated)
 
 
 def test_a_broken_landscape_elsewhere_stops_no_other_site_and_that_of_the_site_is_named(demo, tmp_path):
