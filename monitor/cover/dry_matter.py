@@ -27,9 +27,8 @@ GREEN: Final = (0.86, 4.0)  #: NDVI [1] and DFI of a closed green cover: expert 
 DRY: Final = (0.20, 27.2)  #: of a closed dry cover: an expert value, and the upper end over dry steppe in [4]_
 SOIL: Final = (0.09, 5.0)  #: of bare soil: NDVI of the endmember of loess, DFI for SWIR2.2 / SWIR1.6 of .94
 ERROR: Final = 0.16  #: standard error of the share [1]
-_UNMIXING: Final = np.linalg.inv(
-    np.array([[*GREEN, 1.0], [*DRY, 1.0], [*SOIL, 1.0]]).T
-)  # to green, dry, bare
+_CORNERS: Final = np.array([[*GREEN, 1.0], [*DRY, 1.0], [*SOIL, 1.0]])
+_UNMIXING: Final = np.linalg.inv(_CORNERS.T)  # from NDVI, DFI and 1 to shares of green cover, dry cover and bare soil
 
 
 def dead_fuel_index(ndvi: np.ndarray, ndmi: np.ndarray, nbr: np.ndarray) -> np.ndarray:

@@ -25,40 +25,25 @@ class Measurement:
     source: str  #: publication and licence; empty: a measurement of this project, whose data are not redistributed
 
 
-_SCENE: Final = {
-    "en": "3,872 pixels of a published fractional-cover scene, Australian drylands",
-    "zh": "澳大利亚旱地一景已发表的植被覆盖度产品，3,872 个像元",
-}
-MEASUREMENTS: Final = (
-    Measurement(
-        index="msavi2", bare=0.094, slope=0.279, source="",
-        where={"en": "160 field plots, central Australia, Sentinel-2", "zh": "澳大利亚中部 160 个样地，Sentinel-2"},
-    ),
-    Measurement(
-        index="msavi2", bare=0.112, slope=0.287, source="",
-        where={"en": "160 field plots, central Australia, Landsat 8", "zh": "澳大利亚中部 160 个样地，Landsat 8"},
-    ),
-    Measurement(
-        index="msavi2", bare=0.094, slope=0.556, source="",
-        where={
-            "en": "green canopies over 48 bright soils, simulated with PROSAIL",
-            "zh": "48 种明亮土壤上的绿色冠层，PROSAIL 模拟",
-        },
-    ),
-    Measurement(index="msavi2", bare=0.101, slope=0.30, source="", where=_SCENE),
-    Measurement(
-        index="ndvi", bare=0.152, slope=0.544, source="",
-        where={"en": "160 field plots, central Australia", "zh": "澳大利亚中部 160 个样地"},
-    ),
-    Measurement(
-        index="ndvi", bare=0.084, slope=0.554, source="doi:10.3390/rs13010051, MIT",
-        where={
-            "en": "drone images of 1,724 Landsat pixels, 30 flights, Kuiseb river, Namib",
-            "zh": "纳米布沙漠奎塞布河，30 次无人机飞行覆盖的 1,724 个 Landsat 像元",
-        },
-    ),
-    Measurement(index="ndvi", bare=None, slope=0.73, source="", where=_SCENE),
-)  # fmt: skip
+_SCENE: Final = "3,872 pixels of a published fractional-cover scene, Australian drylands"
+_SCENE_ZH: Final = "澳大利亚旱地一景已发表的植被覆盖度产品，3,872 个像元"
+_FLIGHTS: Final = "drone images of 1,724 Landsat pixels, 30 flights, Kuiseb river, Namib"
+_FLIGHTS_ZH: Final = "纳米布沙漠奎塞布河，30 次无人机飞行覆盖的 1,724 个 Landsat 像元"
+_PROSAIL: Final = "green canopies over 48 bright soils, simulated with PROSAIL"
+_PROSAIL_ZH: Final = "48 种明亮土壤上的绿色冠层，PROSAIL 模拟"
+_PLOTS, _PLOTS_ZH = "160 field plots, central Australia", "澳大利亚中部 160 个样地"
+MEASUREMENTS: Final = tuple(
+    Measurement(index=index, bare=bare, slope=slope, where={"en": english, "zh": chinese}, source=source)
+    for index, bare, slope, english, chinese, source in (
+        ("msavi2", 0.094, 0.279, f"{_PLOTS}, Sentinel-2", f"{_PLOTS_ZH}，Sentinel-2", ""),
+        ("msavi2", 0.112, 0.287, f"{_PLOTS}, Landsat 8", f"{_PLOTS_ZH}，Landsat 8", ""),
+        ("msavi2", 0.094, 0.556, _PROSAIL, _PROSAIL_ZH, ""),
+        ("msavi2", 0.101, 0.30, _SCENE, _SCENE_ZH, ""),
+        ("ndvi", 0.152, 0.544, _PLOTS, _PLOTS_ZH, ""),
+        ("ndvi", 0.084, 0.554, _FLIGHTS, _FLIGHTS_ZH, "doi:10.3390/rs13010051, MIT"),
+        ("ndvi", None, 0.73, _SCENE, _SCENE_ZH, ""),
+    )
+)
 """Lines of index against measured cover. None was measured in the programme's region, none with kNDVI."""
 
 
