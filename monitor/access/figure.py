@@ -187,8 +187,7 @@ def _measured(above: "Axes", folder: Path) -> None:
 
 
 def _days(dates: "pd.Series[Any]") -> np.ndarray:
-    days: np.ndarray = dates.to_numpy().astype("datetime64[D]").astype(np.int64)
-    return days
+    return np.asarray(dates.to_numpy().astype("datetime64[D]").astype(np.int64))
 
 
 def _dates(day: np.ndarray) -> np.ndarray:

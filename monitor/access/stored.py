@@ -60,8 +60,7 @@ def published_site(places: Installation, site: str) -> PublishedSite | None:
     with suppress(OSError, ArrowException, KeyError, ValueError, shapely.errors.ShapelyError):
         table = pq.read_table(places.outputs / SITES_TABLE, columns=list(_COLUMNS), filters=[("site", "==", site)])
         for values in table.to_pylist():
-            outline = shapely.from_wkb(values.pop("geometry"))
-            place = landscape_place(outline, values["biome"])
+            place = landscape_place(shapely.from_wkb(values.pop("geometry")), values["biome"])
             return PublishedSite(values=values, ground=values.pop("ground"), place=place)
     return None
 
@@ -119,9 +118,8 @@ def _not_stored(places: Installation, site: str, names: set[str], *, known: bool
     if known or site in registered:
         yet = f"is registered, but no scene of it is stored yet under {places.store}"
         return f"site {site!r} {yet}; fetch first: regrowth run"
-    nearest = _nearest(site, names | registered)
     or_in = "" if places.registry == NOWHERE else f" or in {places.registry}"
-    return f"there is no site {site!r} under {places.store}{or_in}{nearest}"
+    return f"there is no site {site!r} under {places.store}{or_in}{_nearest(site, names | registered)}"
 
 
 def _registered(places: Installation) -> set[str]:

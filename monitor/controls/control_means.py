@@ -140,8 +140,7 @@ def mean_of_units(values: np.ndarray, fit: np.ndarray, risen: np.ndarray) -> np.
     seen = np.where((best.sum(axis=-2) >= MIN_UNITS)[..., None, :], best, seen & fit[..., None])
     count = seen.sum(axis=-2)
     mean = np.where(seen, values, 0.0).sum(axis=-2) / np.maximum(count, 1)
-    enough: np.ndarray = np.where(count >= MIN_UNITS, mean, np.nan)
-    return enough
+    return np.asarray(np.where(count >= MIN_UNITS, mean, np.nan))
 
 
 def _usual(difference: np.ndarray, before: np.ndarray, orbits: Sequence[str] | None) -> np.ndarray:
@@ -167,8 +166,7 @@ def _changed_alone(change: np.ndarray) -> np.ndarray:
     if known.sum() < MIN_UNITS:
         return np.zeros(change.size, dtype=bool)
     apart = np.abs(change - np.median(change[known]))
-    gone: np.ndarray = apart > max(MIN_COVER_CHANGE, MAX_DEVIATION * 1.4826 * np.median(apart[known]))
-    return gone
+    return np.asarray(apart > max(MIN_COVER_CHANGE, MAX_DEVIATION * 1.4826 * np.median(apart[known])))
 
 
 def _risen_most(changes: np.ndarray, fit: np.ndarray, ring: np.ndarray) -> np.ndarray:
@@ -256,8 +254,7 @@ def unit_spread(cover: np.ndarray, near: np.ndarray) -> np.ndarray:
 
 def _median(values: np.ndarray, fewest: float | np.ndarray) -> np.ndarray:
     """Median over the last dimension; NaN with fewer than `fewest` values, one number or one for each median."""
-    medians: np.ndarray = _quantiles(values, (0.5,), fewest)[0]
-    return medians
+    return np.asarray(_quantiles(values, (0.5,), fewest)[0])
 
 
 def _quantiles(values: np.ndarray, shares: Sequence[float], fewest: float | np.ndarray) -> np.ndarray:
@@ -280,5 +277,4 @@ def _yearly(difference: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     seen = np.isfinite(rows)
     count = seen.sum(axis=0)
     total = np.where(seen, rows, 0.0).sum(axis=0)
-    mean: np.ndarray = np.where(count >= MIN_YEAR_SCENES, total / np.maximum(count, 1), np.nan)
-    return mean
+    return np.asarray(np.where(count >= MIN_YEAR_SCENES, total / np.maximum(count, 1), np.nan))

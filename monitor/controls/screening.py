@@ -31,15 +31,10 @@ def left_out(units: Sequence[Unit], sites: Sequence[tuple[BaseGeometry, date]]) 
     Notes
     -----
     Units are selected outside every site that is registered at the time, so a site that touches one was registered, or
-    its outline changed, later. Scenes acquired before its start still count the unit, so their control means, and the
-    verdicts on them, stay as they were; scenes from that day on do not. The rule is the same
-
-    - where the later site began before the site that the unit belongs to: the unit then leaves in the years before
-      that site's start, which are compared without it from that day on;
-    - for named control ground: naming it does not undo the work that has begun there;
-    - for a site that has been retired: restored ground does not go back to what it would have been, so its units stay
-      left out. Only the newest version of a site counts; the outline of one that was registered by mistake is to be
-      corrected before it is retired.
+    its outline changed, later. Scenes from before its start still count the unit, so verdicts on them stay as they
+    were. The rule is the same where the later site began before the site of the unit, for named control ground, and for
+    a retired site: restored ground does not go back to what it would have been. Only the newest version of a site
+    counts; the outline of one that was registered by mistake is to be corrected before it is retired.
     """
     if not units or not sites:
         return {}

@@ -358,8 +358,7 @@ def _standardised(values: np.ndarray, usable: np.ndarray) -> np.ndarray:
     spread = float(np.std(known)) if known.size else 0.0
     if not spread > 0:
         return np.zeros(values.size)
-    squared: np.ndarray = np.where(np.isfinite(values), (values / spread) ** 2, 0.0)
-    return squared
+    return np.asarray(np.where(np.isfinite(values), (values / spread) ** 2, 0.0))
 
 
 def _same_terrain(here: Terrain, there: Terrain) -> bool:
@@ -376,5 +375,4 @@ def _same_terrain(here: Terrain, there: Terrain) -> bool:
 def _mean(values: np.ndarray) -> np.ndarray:
     seen = np.isfinite(values)
     n = seen.sum(axis=0)
-    mean: np.ndarray = np.divide(np.where(seen, values, 0.0).sum(axis=0), n, out=np.full(n.shape, np.nan), where=n > 0)
-    return mean
+    return np.asarray(np.divide(np.where(seen, values, 0.0).sum(axis=0), n, out=np.full(n.shape, np.nan), where=n > 0))

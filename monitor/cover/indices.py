@@ -1,12 +1,8 @@
 """Vegetation and moisture indices, pixel by pixel.
 
-To add an index: write its formula, its loop and its line of the zonal means in :mod:`monitor.cover.kernels`, then its
-function and its row of :data:`INDICES` here, its name in :data:`monitor.cube.records.MEASURES` (before ``cover``) and
-its Earth Engine expression in :data:`monitor.cover.earthengine.SERVER_INDICES`. Tests compare all five.
-
-Reflectances are surface reflectance [1] on one grid, any dimensions, numpy or dask; NaN where an
-input is NaN or a denominator is not positive. Results are unitless, float32 of float32 and float64
-of float64. The formulas themselves are in :mod:`monitor.cover.kernels`.
+Reflectances are surface reflectance [1] on one grid, any dimensions, numpy or dask; NaN where an input is NaN or a
+denominator is not positive. Results are unitless, float32 of float32 and float64 of float64. The formulas are in
+:mod:`monitor.cover.kernels`; CONTRIBUTING.md says how to add an index.
 """
 
 from collections.abc import Callable

@@ -1,11 +1,9 @@
 """The formulas of vegetation indices and cover, each written once, for one pixel; and the loops over pixels.
 
-Numbers in, one number out: float32 stays float32 and float64 stays float64. How to add an index: see
-:mod:`monitor.cover.indices`; its loop goes into ``_LOOPS``, its line into :func:`zonal_means`. The result is NaN where
-an input is NaN, a denominator is not positive or a root is of a negative number. The functions on DataArrays
-(:mod:`monitor.cover.indices`, :mod:`monitor.cover.fraction`) and the zonal means of a night
-(:mod:`monitor.cover.zonal_means`) all come here. The one exception is :mod:`monitor.cover.earthengine`, which states
-the formulas again for Earth Engine.
+Numbers in, one number out: float32 stays float32 and float64 stays float64; NaN where an input is NaN, a denominator is
+not positive or a root is of a negative number. An index has its loop in ``_LOOPS`` and its line in :func:`zonal_means`.
+The functions on DataArrays and the zonal means of a night all come here; :mod:`monitor.cover.earthengine` alone states
+the formulas again, for Earth Engine.
 
 All compiled code of this folder is in this one file: numba compiles a cached function again when its own file has
 changed, not when a function that it calls in another file has (numba 0.68).
@@ -151,18 +149,12 @@ def zonal_means(
     pixels: np.ndarray, clear: np.ndarray, runs: np.ndarray, edges: np.ndarray, scale: np.ndarray, shift: np.ndarray,
     soil: float, vegetation: float, cover_of: int, out: np.ndarray,
 ) -> None:  # fmt: skip
-    """Clear counts and means of zones of pixels; see :func:`monitor.cover.zonal_means.zonal_means`.
+    """Clear counts and means of zones of pixels, into `out`; see :func:`monitor.cover.zonal_means.zonal_means`.
 
-    Parameters
-    ----------
-    pixels : (band, pixel) uint16 array
-    clear : (pixel,) array, not 0 where the ground was seen
-    runs, edges : (run, 3) and (zone + 1,) int64 arrays, see :class:`monitor.cube.layout.Zones`
-    scale, shift : (band,) float32 arrays, reflectance = (integer + shift) * scale [1]
-    soil, vegetation : float, end members of the cover [1]
-    cover_of : int, column of `out` with the index that cover is computed from
-    out : (zone, measure) float32 array
-        Output: the count, then means of bands, indices and cover (:data:`monitor.cube.records.MEASURES`).
+    `pixels` (band, pixel) uint16; `clear` (pixel,), not 0 where the ground was seen; `runs` (run, 3) and `edges`
+    (zone + 1,) int64 of :class:`monitor.cube.layout.Zones`; `scale`, `shift` (band,) float32, reflectance = (integer +
+    shift) * scale [1]; `cover_of`: the column of `out` with the index of the cover. `out` is (zone, measure) float32:
+    the count, then means of bands, indices and cover (:data:`monitor.cube.records.MEASURES`).
     """
     nan = np.float32(np.nan)
     value = np.empty(out.shape[1], np.float32)

@@ -46,11 +46,9 @@ class SourceLookup(Protocol):
 
     def by_name(self, name: str) -> Source:
         """The source with this name."""
-        ...
 
     def scene_read(self) -> None:
         """Called after each scene that is read, in the process where a task runs."""
-        ...
 
 
 def needs_bandpass(scene: Scene, grid: GeoBox) -> bool:

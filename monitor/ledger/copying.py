@@ -20,10 +20,7 @@ def is_empty(ledger: Ledger) -> bool:
 
 
 def copy_rows(source: Ledger, target: Ledger) -> int:
-    """Copy all rows into an empty ledger, in one transaction of each; returns their number.
-
-    BadConfiguration where the target has rows; nothing was changed.
-    """
+    """Copy all rows into an empty ledger (BadConfiguration: it is not), in one transaction of each; their number."""
     copied = 0
     with source.reading() as old, target.transaction() as new:
         if not _is_empty(new._connection):
@@ -51,8 +48,7 @@ def _batches(connection: Connection, table: Any) -> Iterator[list[dict[str, Any]
 def _advance_sequences(connection: Connection) -> None:
     """Let PostgreSQL number new rows after the copied ones, which came with their numbers."""
     for table in _TABLES:
-        if (key := table.autoincrement_column) is not None:
-            highest = connection.execute(select(func.max(key))).scalar()
-            if highest is not None:
-                advance = text("select setval(pg_get_serial_sequence(:table, :column), :highest)")
-                connection.execute(advance, {"table": table.name, "column": key.name, "highest": highest})
+        key = table.autoincrement_column
+        if key is not None and (highest := connection.execute(select(func.max(key))).scalar()) is not None:
+            advance = text("select setval(pg_get_serial_sequence(:table, :column), :highest)")
+            connection.execute(advance, {"table": table.name, "column": key.name, "highest": highest})

@@ -10,7 +10,4 @@ from monitor.ledger.runs import Runs
 
 
 class Transaction(Episodes, Grounds, Assessments, Alerts, Outbox, Runs, Chain):
-    """One open transaction. Queries see the state at its beginning and its own changes.
-
-    The queries are in a module for each noun; :class:`monitor.ledger.rows.Rows` explains their arguments.
-    """
+    """One open transaction. Queries (:class:`monitor.ledger.rows.Rows`) see the state at its beginning and its changes."""

@@ -35,7 +35,6 @@ class ByBiome[T](dict[str, T]):
     """Something of each built-in biome, by its name."""
 
     def __missing__(self, name: str) -> T:
-        """Refuse a name that is missing, as BadData with all names."""
         near = get_close_matches(name, self, n=1)
         hint = f"did you mean {near[0]!r}? Built-in" if near else "built-in"
         raise BadData(f"biome {name!r} is not built in; {hint} are {', '.join(self)}. Others: docs/biomes.md")

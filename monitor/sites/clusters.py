@@ -64,19 +64,16 @@ def _slabs(sites: Sequence[Site], axis: int) -> list[list[Site]]:
 
 def _centres(sites: Sequence[Site]) -> np.ndarray:
     """(site, 2) longitude and latitude of centroids. [degree]"""
-    centres: np.ndarray = shapely.get_coordinates(shapely.centroid([site.geometry for site in sites]))
-    return centres
+    return np.asarray(shapely.get_coordinates(shapely.centroid([site.geometry for site in sites])))
 
 
 def _metres(places: np.ndarray) -> np.ndarray:
     """(..., place, 2) longitude and latitude as metres on a plane, scaled at the middle latitude of the places. [m]"""
     north = places[..., 1]
     width = np.cos(np.radians((north.min(axis=-1) + north.max(axis=-1)) / 2))
-    metres: np.ndarray = METRES_PER_DEGREE * places * np.stack([width, np.ones_like(width)], axis=-1)[..., None, :]
-    return metres
+    return np.asarray(METRES_PER_DEGREE * places * np.stack([width, np.ones_like(width)], axis=-1)[..., None, :])
 
 
 def _extent(places: np.ndarray) -> np.ndarray:
     """(..., 2) extent in longitude and in latitude. [m]"""
-    extent: np.ndarray = np.ptp(_metres(places), axis=-2)
-    return extent
+    return np.asarray(np.ptp(_metres(places), axis=-2))

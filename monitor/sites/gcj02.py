@@ -29,8 +29,7 @@ def from_wgs84(lonlat: np.ndarray) -> np.ndarray:
     w = 1 - _ECCENTRICITY * np.sin(latitude) ** 2
     d_lat = np.degrees(north / (_AXIS * (1 - _ECCENTRICITY) / (w * np.sqrt(w))))
     d_lon = np.degrees(east / (_AXIS / np.sqrt(w) * np.cos(latitude)))
-    shifted: np.ndarray = lonlat + np.column_stack([d_lon, d_lat])
-    return shifted
+    return np.asarray(lonlat + np.column_stack([d_lon, d_lat]))
 
 
 def to_wgs84(shown: np.ndarray) -> np.ndarray:

@@ -8,13 +8,9 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from monitor.sites.biomes import BIOMES, biome_of
+from monitor.sites.biomes import biome_of
 from monitor.sites.site import Site
 
-SEASON_DAYS: Final = {name: biome.season for name, biome in BIOMES.items()}
-"""First and last day of the year of the growing season, by biome, northern hemisphere."""
-SEASON_SHAPES: Final = {name: biome.season_shape for name, biome in BIOMES.items()}
-"""Usual peak (day of the year, northern hemisphere) and width (standard deviation, days) of the season, by biome."""
 HALF_YEAR: Final = 182  #: shift of the growing season south of the equator [day]
 
 

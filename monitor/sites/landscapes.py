@@ -18,10 +18,7 @@ MAX_LANDSCAPE_HECTARES: Final = 20_000.0  # two million pixels of 10 m; a larger
 
 
 def group_into_landscapes(sites: Sequence[Site]) -> list[list[Site]]:
-    """Group sites that belong to no landscape yet into landscapes, in the order of their squares.
-
-    The result does not depend on the order of `sites`.
-    """
+    """Group sites without a landscape into new ones, in the order of their squares, whatever the order of `sites`."""
     squares: dict[tuple[str, int, int, str], list[tuple[float, float, Site]]] = {}
     for site in sites:
         zone = utm_zone(site.geometry)

@@ -16,9 +16,8 @@ _INVISIBLE = re.compile("[\u0000-\u001f\u007f-\u009f\u200b\u200e\u200f\u2028-\u2
 def folder_name(site_id: str) -> str:
     """Name of a site's folder: the id if it is safe on every system, else a part of it and its hash.
 
-    Safe ids have up to 120 bytes of letters and digits of any script, ``-``, ``_`` and ``.``, and are no device name of
-    Windows. Different ids get different names (those with ``~`` have 128 bits of SHA-256), and no name leads out of its
-    parent folder.
+    Safe ids have up to 120 bytes of letters and digits of any script, ``-``, ``_`` and ``.``, and are not a device name
+    of Windows. Different ids get different names (``~`` and 128 bits of SHA-256); none leads out of its parent folder.
 
     >>> folder_name("民勤-03")
     '民勤-03'

@@ -44,10 +44,7 @@ def promise_of(site: Site) -> dict[str, Any]:
 
 
 def with_promise(site: Site, promise: Mapping[str, Any]) -> Site:
-    """The site with another promise, from :func:`promise_of`; the site itself where it has that promise.
-
-    BadData where the definition of its biome is broken.
-    """
+    """The site with a promise of :func:`promise_of`, itself where it has that; BadData for a broken own biome."""
     if _alike(promise, promise_of(site)):
         return site
     parts = (part.partition(":") for part in promise["cohorts"].split(";") if part)
@@ -71,8 +68,7 @@ def changed_columns(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict
     changed = {column: (before[column], after[column]) for column in COLUMNS if before[column] != after[column]}
     digests = ["" if (biome := _definition(promise)) is None else biome.digest for promise in (before, after)]
     if digests[0] != digests[1]:
-        old, new = (f"{one['biome']} {digest}".strip() for one, digest in zip((before, after), digests, strict=True))
-        changed["biome"] = old, new
+        changed["biome"] = f"{before['biome']} {digests[0]}".strip(), f"{after['biome']} {digests[1]}".strip()
     return changed
 
 
@@ -89,7 +85,7 @@ def edited_columns(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[
 
 def promise_on(promises: Sequence[Row], day: date) -> Row | None:
     """Promise by which a day is judged: the last one that had begun, else the first; None: there is none yet."""
-    begun = [row for row in promises if row["number"] == 1 or row["begins"] <= day.isoformat()]
+    begun = _begun(promises, day)
     return begun[-1] if begun else None
 
 
@@ -102,11 +98,7 @@ def promised_on(site: Site, promises: Sequence[Row], day: date) -> Site:
 def promises_until(promises: Sequence[Row], judged: Site, day: date) -> list[dict[str, Any]]:
     """Entries of the promises up to the one that a verdict on a day rests on; `judged`: that version of the site."""
     own = promise_of(judged)
-    numbers = [
-        row["number"]
-        for row in promises
-        if (row["number"] == 1 or row["begins"] <= day.isoformat()) and _alike(row["payload"], own)
-    ]
+    numbers = [row["number"] for row in _begun(promises, day) if _alike(row["payload"], own)]
     return [entry(row) for row in promises[: max(numbers, default=0)]]
 
 
@@ -114,6 +106,10 @@ def entry(row: Row) -> dict[str, Any]:
     """Entry of a promise in ``plan.json``, evidence packs and the chain of nights."""
     about = {"number": row["number"], "from": row["begins"]}
     return {**about, **{name: row[name] for name in ("by", "why", "recorded")}, **row["payload"]}
+
+
+def _begun(promises: Sequence[Row], day: date) -> list[Row]:
+    return [row for row in promises if row["number"] == 1 or row["begins"] <= day.isoformat()]
 
 
 def _alike(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.special import expit
 
 from monitor.errors import BadConfiguration
-from monitor.sites.growing_season import SEASON_DAYS, SEASON_SHAPES
+from monitor.sites.biomes import BIOMES
 from monitor.verdict.kernels import constants
 from monitor.verdict.kernels.types import Noise
 
@@ -323,7 +323,9 @@ class Calibration:
 def _hash(calibration: Calibration) -> str:
     fixed = {name: value for name, value in vars(constants).items() if name.isupper()}
     content = {
-        "constants": asdict(calibration), "windows": SEASON_DAYS, "seasons": SEASON_SHAPES, "fixed": fixed,
+        "constants": asdict(calibration), "fixed": fixed,
+        "windows": {name: biome.season for name, biome in BIOMES.items()},
+        "seasons": {name: biome.season_shape for name, biome in BIOMES.items()},
         "elsewhere": (MAX_DAYS_OUTSIDE, WAVE_STANDARD_ERRORS, WAVE_HEIGHT, WAVE_SCENES),
     }  # fmt: skip
     return hashlib.sha256(json.dumps(content, default=str, sort_keys=True).encode()).hexdigest()

@@ -18,14 +18,12 @@ class _SafeTreeBuilder(ET.TreeBuilder):
     depth = 0
 
     def start(self, tag: str, attrs: dict[str, str], /) -> ET.Element:
-        """Begin an element, unless it is nested too deep."""
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise FileRefused("TOO_DEEP", "the KML is nested deeper than any map", "Export it again.")
         return super().start(tag, attrs)
 
     def end(self, tag: str, /) -> ET.Element:
-        """End an element."""
         self.depth -= 1
         return super().end(tag)
 
