@@ -10,4 +10,4 @@ from monitor.ledger.runs import Runs
 
 
 class Transaction(Episodes, Grounds, Assessments, Alerts, Outbox, Runs, Chain):
-    """One open transaction. Queries (:class:`monitor.ledger.rows.Rows`) see the state at its beginning and its changes."""
+    """One open transaction, see :class:`monitor.ledger.rows.Rows`: it sees the state at its beginning and its changes."""
