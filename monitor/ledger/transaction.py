@@ -10,4 +10,4 @@ from monitor.ledger.runs import Runs
 
 
 class Transaction(Episodes, Grounds, Assessments, Alerts, Outbox, Runs, Chain):
-    """One open transaction, see :class:`monitor.ledger.rows.Rows`: it sees the state at its beginning and its changes."""
+    """One transaction, see :class:`monitor.ledger.rows.Rows`: it sees the state at its beginning and its changes."""

@@ -13,10 +13,8 @@ from monitor.sites.site import INTERVENTIONS, SUBTYPES, Plan
         ("assisted_regeneration", "sandy", None, (0.12, 0.35, 0.5, 2)),
         ("assisted_regeneration", "loess", None, (0.18, 0.45, 0.5, 2)),
         ("assisted_regeneration", "steppe", "enclosure", (0.18, 0.45, 0.5, 2)),
-        ("planting", "sandy", "shrub", (0.12, 0.25, 1.5, 3)),
-        ("planting", "hexi", None, (0.12, 0.25, 1.5, 3)),
-        ("planting", "loess", "tree", (0.22, 0.22, 2, 4)),
-        ("planting", "north_mountain", None, (0.25, 0.25, 2, 4)),
+        ("planting", "sandy", "shrub", (0.12, 0.25, 1.5, 3)), ("planting", "hexi", None, (0.12, 0.25, 1.5, 3)),
+        ("planting", "loess", "tree", (0.22, 0.22, 2, 4)), ("planting", "north_mountain", None, (0.25, 0.25, 2, 4)),
         ("assisted_regeneration", "karst", None, (0.25, 0.35, 1, 3)),
         ("planting", "southwest_mountain", None, (0.25, 0.35, 1, 3)),
         ("planting", "alpine", "reseeding", (0.20, 0.60, 0.5, 2)),
@@ -24,7 +22,7 @@ from monitor.sites.site import INTERVENTIONS, SUBTYPES, Plan
         ("erosion_control", "karst", None, (0.25, 0.60, 0.3, 1.5)),
         ("erosion_control", "sandy", "checkerboard", (0.12, 0.45, 0.5, 2)),
     ],
-)
+)  # fmt: skip
 def test_the_rows_of_the_method_are_given_as_they_stand(intervention, biome, subtype, expected):
     a, k, lag, early = expected
     assert default_plan(intervention, BIOMES[biome], subtype) == Plan(A=a, k=k, L=lag, too_early_years=early)

@@ -331,12 +331,10 @@ def test_a_geojson_under_another_name_is_recognised(tmp_path):
         {"type": "link", "properties": {"href": "http://127.0.0.1/crs", "type": "ogcwkt"}},
         {"type": "name", "properties": {"name": "http://127.0.0.1/crs"}},
         {"type": "name", "properties": {"name": "+proj=longlat +nadgrids=/etc/passwd"}},
-        {"type": "name", "properties": {"name": "GCJ-02"}},
-        {"type": "name", "properties": {"name": "EPSG:999999"}},
-        {"type": "EPSG", "properties": {"code": 4326}},
-        "EPSG:4326",
+        {"type": "name", "properties": {"name": "GCJ-02"}}, {"type": "name", "properties": {"name": "EPSG:999999"}},
+        {"type": "EPSG", "properties": {"code": 4326}}, "EPSG:4326",
     ],
-)
+)  # fmt: skip
 def test_coordinate_systems_are_never_looked_up_elsewhere(tmp_path, crs):
     assert refusal(write(tmp_path, "s.geojson", collection(crs=crs))).code in ("CRS_LINK", "CRS_UNKNOWN")
 

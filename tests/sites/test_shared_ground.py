@@ -46,8 +46,7 @@ def test_shared_ground_counts_for_the_site_registered_first():
 @pytest.mark.parametrize(
     "outlines",
     [
-        pytest.param([A, B], id="two that overlap"),
-        pytest.param([A, A, A], id="copies"),
+        pytest.param([A, B], id="two that overlap"), pytest.param([A, A, A], id="copies"),
         pytest.param([A, square(400, 0, 400)], id="two that share a border"),
         pytest.param([A, square(400, 400, 100)], id="two that share a corner"),
         pytest.param([A, square(100, 100, 50)], id="one in the other"),
@@ -55,12 +54,11 @@ def test_shared_ground_counts_for_the_site_registered_first():
         pytest.param([A.difference(square(100, 100, 100)), square(50, 50, 200)], id="one that fills a hole, and more"),
         pytest.param([MultiPolygon([A, square(900, 0, 100)]), square(350, 0, 600, 50)], id="two parts"),
         pytest.param([A, B, square(100, 100, 400), square(300, -100, 90, 600)], id="ground of four"),
-        pytest.param([A, square(399.5, 0, 400)], id="a sliver"),
-        pytest.param([A, Polygon()], id="an empty one"),
+        pytest.param([A, square(399.5, 0, 400)], id="a sliver"), pytest.param([A, Polygon()], id="an empty one"),
         pytest.param([square(0, 0, 8_000), square(4_000, 3_000, 9_000), square(-500, -500, 5_000)], id="large ones"),
         pytest.param([box(179.99, 40, 180, 40.01), box(-180, 40, -179.99, 40.01)], id="at the 180th meridian"),
     ],
-)
+)  # fmt: skip
 def test_hectares_that_count_add_up_to_those_of_the_union(outlines):
     assert sum(counted(*outlines)) == pytest.approx(union_hectares(outlines), abs=0.01)
 
