@@ -19,10 +19,8 @@ from monitor.cube.records import COUNTS, MEANS, MEASURES, STATES, UNIT_MEASURES,
 from monitor.errors import BadData
 from monitor.imagery.source import Scene
 
-CHUNK_PIXELS: Final = 100_000
-"""Pixels in a stored chunk, of one scene. [pixel]"""
-CHUNK_CONTEXT: Final = 400_000
-"""Pixels of pictures in a stored chunk. [pixel]"""
+CHUNK_PIXELS: Final = 100_000  # pixels in a stored chunk, of one scene [pixel]
+CHUNK_CONTEXT: Final = 400_000  # pixels of pictures in a stored chunk [pixel]
 CHUNK_ROWS: Final = 64
 """Rows of the small arrays in a stored chunk: a night rewrites the last chunk, a history is read in one piece."""
 _OF_UNITS: Final = np.array([MEASURES.index(name) for name in UNIT_MEASURES])
@@ -123,18 +121,9 @@ def encode_rows(
 ) -> dict[str, np.ndarray]:
     """Arrays of new rows, by name.
 
-    Parameters
-    ----------
-    rows : sequence of mapping, for each overpass the new scene of each site, by ground key; an empty one holds a place
-    fixed : mapping, arrays of the landscape that never change; ``first_pixel`` and ``first_unit`` are used
-    grounds : sequence of str, ground keys of the sites, in order
-
-    Raises
-    ------
-    BadData
-        An overpass has more than :data:`monitor.cube.granules.MAX_GRANULES` granules.
-    TypeError
-        Pixels are not uint16.
+    `rows` has for each overpass what each site saw, by ground key; an empty one holds a place. `fixed` are the arrays
+    of the landscape that never change, `grounds` the ground keys of its sites. Raises BadData for an overpass with more
+    than :data:`monitor.cube.granules.MAX_GRANULES` granules.
     """
     n, sites, units = len(rows), len(grounds), max(int(fixed["first_unit"][-1]), 1)
     encoded: dict[str, np.ndarray] = {
@@ -189,14 +178,9 @@ def _microseconds(time: datetime) -> int:
 def put_pictures(
     group: Any, pictures: Mapping[str, Sequence[Picture]], first_context: np.ndarray, grounds: Sequence[str]
 ) -> None:
-    """Store pictures in place of those of the same name.
+    """Store the pictures of each site, by ground key, in place of those of the same name.
 
-    Parameters
-    ----------
-    group : zarr.Group, arrays of the landscape
-    pictures : mapping, new pictures of each site, by ground key
-    first_context : (site + 1,) array, context pixels of site k are those from ``[k]`` up to ``[k + 1]``
-    grounds : sequence of str, ground keys of the sites, in order
+    Context pixels of site k are those from ``first_context[k]`` up to ``first_context[k + 1]``.
     """
     if not pictures:
         return

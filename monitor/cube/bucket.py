@@ -16,13 +16,10 @@ from urllib.parse import urlsplit
 from monitor.errors import BadConfiguration, TryLater
 from monitor.files import make_private_folder
 
-DERIVED_FOLDER: Final = "derived"
-"""Folder next to the landscapes for results that can be computed again from them."""
+DERIVED_FOLDER: Final = "derived"  # folder next to the landscapes for results that can be computed again from them
 SCHEME: Final = "s3://"
-LOCAL_FOLDER: Final = ".store"
-"""Folder in the output root for what belongs to stores in a bucket and can be made again."""
-TRIES: Final = 5
-"""Times that a request is sent which the service does not answer, or answers with an error of its own."""
+LOCAL_FOLDER: Final = ".store"  # folder in the output root for what belongs to stores in a bucket and can be made again
+TRIES: Final = 5  # times that a request is sent which the service does not answer, or answers with an error of its own
 _ADDRESS: Final = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/([\w./=+-]*))?", re.ASCII)
 _LANDSCAPE: Final = re.compile(r"\d{5}-(-?\d+-){2}.+-[0-9a-f]{8}", re.ASCII)
 """Name of a landscape, see :func:`monitor.sites.landscapes.landscape_name`."""
@@ -58,14 +55,10 @@ class BucketFolder:
     """The objects of a bucket under a prefix, used as the Path of a folder is."""
 
     bucket: str
-    prefix: str
-    """Without ``/`` at its ends; empty: the whole bucket."""
-    local: Path
-    """Folder of this machine for what can be made again: derived results."""
-    endpoint_url: str = ""
-    """Address of the service; empty: ``AWS_ENDPOINT_URL``, else that of AWS."""
-    region: str = ""
-    """Empty: ``AWS_REGION``, else ``us-east-1``."""
+    prefix: str  # without `/` at its ends; empty: the whole bucket
+    local: Path  # folder of this machine for what can be made again: derived results
+    endpoint_url: str = ""  # address of the service; empty: `AWS_ENDPOINT_URL`, else that of AWS
+    region: str = ""  # empty: `AWS_REGION`, else `us-east-1`
     path_style: bool = True
     """Whether the bucket is in the path of addresses of `endpoint_url`, not in the name of the host."""
     conditional_writes: bool = True
@@ -103,22 +96,13 @@ class BucketFolder:
         return replace(self, prefix=self.prefix.rpartition("/")[0])
 
     def is_dir(self) -> bool:
-        """Whether there is any object in it.
-
-        Raises
-        ------
-        BadConfiguration, TryLater
-            As for :func:`landscape_folders`.
-        """
+        """Whether it holds any object; errors as for :func:`landscape_folders`."""
         return bool(self.entries())
 
     def entries(self, *, recursive: bool = False) -> list[Any]:
         """``pyarrow.fs.FileInfo`` of the folders and objects in it, or of all objects below it; none if it is missing.
 
-        Raises
-        ------
-        BadConfiguration, TryLater
-            As for :func:`landscape_folders`.
+        Errors as for :func:`landscape_folders`.
         """
         from pyarrow.fs import FileSelector
 
@@ -130,13 +114,7 @@ class BucketFolder:
             raise explained(error, self) from error
 
     def check_writing(self) -> None:
-        """Write a small object, and delete it.
-
-        Raises
-        ------
-        BadConfiguration, TryLater
-            As for :func:`landscape_folders`.
-        """
+        """Write a small object, and delete it; errors as for :func:`landscape_folders`."""
         probe, filesystem = self / ".probe", self.filesystem()
         try:
             with filesystem.open_output_stream(f"{probe.key}/object") as file:
@@ -195,8 +173,7 @@ class BucketFolder:
         return self.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
 
 
-type Place = Path | BucketFolder
-"""A root of stores, or a landscape in it."""
+type Place = Path | BucketFolder  # a root of stores, or a landscape in it
 
 
 def local_folder(root: Place) -> Path:
@@ -207,25 +184,17 @@ def local_folder(root: Place) -> Path:
 def landscape_folders(root: Place) -> list[Place]:
     """Places of the landscapes under a root, in order of their names; none if the root does not exist.
 
-    Whatever else is there, such as other stores under a longer prefix, has another name and is left alone.
-
-    Raises
-    ------
-    BadConfiguration
-        The root is in a bucket that does not exist, is in another region, or that the credentials cannot list.
-    TryLater
-        The service of the bucket cannot be reached, or fails.
+    Whatever else is there, such as other stores under a longer prefix, has another name and is left alone. Raises
+    BadConfiguration for a bucket that does not exist, is in another region, or cannot be listed with these credentials,
+    and TryLater if its service fails or cannot be reached.
     """
     return [one for one in folders_in(root) if _LANDSCAPE.fullmatch(one.name)]
 
 
 def move(folder: Place, target: Place) -> None:
-    """Move a folder with all that is in it to another one under the same root; in a bucket all is copied, then deleted.
+    """Move a folder to another one under the same root; in a bucket everything is copied, then deleted.
 
-    Raises
-    ------
-    BadConfiguration, TryLater, OSError
-        It cannot be written; nothing is lost.
+    Raises BadConfiguration, TryLater or OSError if it cannot be written; nothing is lost then.
     """
     if isinstance(folder, Path):
         assert isinstance(target, Path)

@@ -20,8 +20,7 @@ from monitor.imagery.source import Scene
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Site
 
-CONTEXT_MARGIN: Final = 600.0
-"""Surroundings shown on each side of a site. [m]"""
+CONTEXT_MARGIN: Final = 600.0  # surroundings shown on each side of a site [m]
 WHITE_REFLECTANCE: Final = 0.4
 """Reflectance stored as 255, brighter than dry sand; square roots are stored, so that dark ground has enough levels.
 [1]"""
@@ -29,19 +28,14 @@ type Stretch = tuple[np.ndarray, np.ndarray]
 """Reflectances of red, green and blue that are shown as black and as white. [1]"""
 SHOWN_PERCENTILES: Final = (2, 98)
 """Reflectances of a place that are shown as black, band by band, and at most as white. [%]"""
-LEAST_SPAN: Final = 0.06
-"""Least reflectance between black and white: less would show noise. [1]"""
-SAME_WEEKS: Final = 31
-"""Days of the year between two pictures of the same weeks, at most. [day]"""
+LEAST_SPAN: Final = 0.06  # least reflectance between black and white: less would show noise [1]
+SAME_WEEKS: Final = 31  # days of the year between two pictures of the same weeks, at most [day]
 GAMMA_SHOWN: Final = 1.5
 SATURATION_SHOWN: Final = 1.4
 """Of what is shown: ground has little contrast and little colour, so both are raised, always by as much. [1]"""
-CLEAR_ENOUGH: Final = 0.98
-"""Clear share of the site from which a scene becomes the picture ``now`` before newer ones. [1]"""
-MIN_SITE_CLEAR: Final = 0.9
-"""Clear share of the site that a scene needs for a picture. [1]"""
-NEWEST_INTERVAL: Final = timedelta(days=10)
-"""The picture ``now`` is replaced by a clear scene this much newer."""
+CLEAR_ENOUGH: Final = 0.98  # clear share of the site from which a scene becomes the picture `now` before newer ones [1]
+MIN_SITE_CLEAR: Final = 0.9  # clear share of the site that a scene needs for a picture [1]
+NEWEST_INTERVAL: Final = timedelta(days=10)  # the picture `now` is replaced by a clear scene this much newer
 NOW_CLEAR: Final = 0.9
 """Clear share of the ground in a picture, or relative to the clearest picture of the site, from which a scene replaces
 ``now``. [1]"""
@@ -58,24 +52,12 @@ def context_grid(site: Site, grid: GeoBox) -> GeoBox:
 def picture_candidates(
     scenes: Sequence[SiteScene], have: Mapping[str, Picture], *, start: date, season: GrowingSeason
 ) -> dict[str, SiteScene]:
-    """Select the scenes whose picture would be new or better.
+    """The scenes whose picture would be new or better than the stored one, by name of the picture.
 
-    Except for ``now``, what is better depends on the dates alone, so that the same pictures are stored however the
-    scenes are divided into batches.
-
-    Parameters
-    ----------
-    scenes : sequence of SiteScene, new scenes of a site
-    have : mapping, stored pictures, by name
-    start : date, first day of the intervention
-    season : GrowingSeason, of the site
-
-    Returns
-    -------
-    dict
-        Scene to read, by name of the picture: of a growing season the one nearest to its peak in which the site is
-        clear, and of the last season before the start. For ``now`` the newest in which site and control ground are
-        clear, if there is one.
+    Of a growing season it is the one nearest to its peak in which the site is clear, and likewise of the last season
+    before `start`, the first day of the intervention; for ``now`` the newest in which site and control ground are
+    clear. Except for ``now``, the dates alone decide, so that the same pictures are stored however the scenes are
+    divided into batches.
     """
     chosen: dict[str, SiteScene] = {}
     most_units = max((one.n_units for one in scenes if not one.reason), default=0)
@@ -110,36 +92,18 @@ def _newest_clear(one: SiteScene, most_units: int) -> tuple[bool, datetime]:
 
 
 def is_clear_around(clear: float, seen: float, have: Mapping[str, Picture]) -> bool:
-    """Whether the ground in a picture is clear enough to replace ``now``.
+    """Whether the ground in a picture is clear enough to replace ``now`` among the stored pictures.
 
-    Parameters
-    ----------
-    clear, seen : float
-        Share of the picture that is clear, and that has any value: the rest lies outside the imagery. [1]
-    have : mapping, stored pictures of the site, by name
-
-    Returns
-    -------
-    bool
-        Water and other ground that is never called clear is allowed for by the other pictures of the site.
+    `clear` and `seen` are the shares of the picture that are clear, and that have any value [1]. Water and other ground
+    that is never called clear is allowed for by the other pictures of the site.
     """
     return "now" not in have or clear >= NOW_CLEAR * min(seen, max(picture.clear for picture in have.values()))
 
 
 def same_weeks_pair(pictures: Mapping[str, Picture], start: date) -> tuple[Picture | None, Picture | None]:
-    """A picture before the start and the newest one that is from the same weeks of its year.
+    """A picture before the start of the work and the newest one that is from the same weeks of its year.
 
-    Parameters
-    ----------
-    pictures : mapping
-        Stored pictures of a site, by name.
-    start : date
-        First day of the work.
-
-    Returns
-    -------
-    before, now : Picture or None
-        Where no two are of the same weeks, the two whose days of the year are closest; None: there is none.
+    Where no two are of the same weeks, the two whose days of the year are closest; None: there is no picture.
     """
     newest = sorted(pictures.values(), key=lambda picture: picture.time, reverse=True)
     before = [picture for picture in newest if date.fromisoformat(picture.time[:10]) < start]
@@ -156,17 +120,9 @@ def same_weeks_pair(pictures: Mapping[str, Picture], start: date) -> tuple[Pictu
 
 
 def stretch_of(pictures: Sequence[np.ndarray]) -> Stretch:
-    """The stretch under which some pictures of a place are shown.
+    """The stretch under which some pictures of a place, (y, x, 3) uint8 as stored, are shown.
 
-    Parameters
-    ----------
-    pictures : sequence of (y, x, 3) uint8 arrays
-        As stored.
-
-    Returns
-    -------
-    Stretch
-        Black of each band is its darkest ground, so that haze is left out; the span to white is the same for all bands.
+    Black of each band is its darkest ground, so that haze is left out; the span to white is the same for all bands.
     """
     seen = np.concatenate([np.empty((0, 3), np.uint8), *(rgb[rgb.any(axis=2)] for rgb in pictures)])
     if not seen.size:
@@ -176,20 +132,7 @@ def stretch_of(pictures: Sequence[np.ndarray]) -> Stretch:
 
 
 def for_the_eye(rgb: np.ndarray, stretch: Stretch) -> np.ndarray:
-    """A stored picture as people see it.
-
-    Parameters
-    ----------
-    rgb : (..., 3) uint8 array
-        As stored, see :func:`natural_colour`; 0 where there is no value.
-    stretch : Stretch
-        See :func:`stretch_of`.
-
-    Returns
-    -------
-    (..., 3) uint8 array
-        0 only where there is no value.
-    """
+    """A picture as stored, (..., 3) uint8, as people see it; 0 only where it has no value."""
     levels = np.arange(256, dtype=np.float32)[:, None]
     reflectance = WHITE_REFLECTANCE * (np.maximum(levels - 1, 0) / 254) ** 2
     black, white = stretch
@@ -201,19 +144,9 @@ def for_the_eye(rgb: np.ndarray, stretch: Stretch) -> np.ndarray:
 
 
 def natural_colour(packed: np.ndarray, scene: Scene) -> tuple[np.ndarray, float]:
-    """Natural colour picture of a packed scene.
+    """Natural colour, (y, x, 3) uint8, of a packed scene (:func:`monitor.cube.packed.pack`), and its clear share [1].
 
-    Parameters
-    ----------
-    packed : (layer, y, x) uint16 array, see :func:`monitor.cube.packed.pack`
-    scene : Scene, scale and offset are used
-
-    Returns
-    -------
-    rgb : (y, x, 3) uint8 array
-        1 to 255 by the square root of reflectance; 0 where there is no value.
-    clear : float
-        Clear share of the picture. [1]
+    Colours are 1 to 255 by the square root of reflectance; 0 where there is no value.
     """
     visible = packed[[PACKED_LAYERS.index(name) for name in ("red", "green", "blue")]]
     known = bands.has_value(visible).all(axis=0)

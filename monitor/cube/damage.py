@@ -22,28 +22,17 @@ from monitor.errors import StoreBroken
 class Damage:
     """Something that is damaged in the store of a landscape."""
 
-    what: str
-    """In words: the array, or the scene with its day, and the problem."""
-    sites: tuple[str, ...]
-    """Ids of the sites that need it; empty: unknown, perhaps all."""
-    is_needed: bool = True
-    """False: an old snapshot, whose rows are all in the newest one."""
+    what: str  # in words: the array, or the scene with its day, and the problem
+    sites: tuple[str, ...]  # ids of the sites that need it; empty: unknown, perhaps all
+    is_needed: bool = True  # False: an old snapshot, whose rows are all in the newest one
 
 
 def find_damage(
     store: LandscapeStore, report: Callable[[int, int], None] = lambda done, total: None
 ) -> Iterator[Damage]:
-    """Read a store fully, and name what is damaged.
+    """Read a store fully, and name what is damaged, an entry for each scene or array.
 
-    Parameters
-    ----------
-    store : LandscapeStore, it is not changed
-    report : callable, called with the number of rows that were read, and of those there are
-
-    Yields
-    ------
-    Damage
-        One a scene or array.
+    `report` is called with the number of rows read so far and of all rows.
     """
     try:
         sites = tuple(map(str, store.fixed["site"]))

@@ -57,16 +57,11 @@ def _plain(scene: Scene) -> dict[str, Any]:
 class Granules:
     """The granules of all rows of a landscape, one row after the other."""
 
-    first: np.ndarray
-    """(row,) index of the first granule of each row."""
-    acquisition: np.ndarray
-    """(row,) index into `acquisitions`."""
-    acquisitions: np.ndarray
-    """(acquisition,) names, ascending."""
-    order: np.ndarray
-    """(granule,) rank of each granule by (time, acquisition)."""
-    earliest: np.ndarray
-    """(row,) lowest rank of the granules of each row."""
+    first: np.ndarray  # (row,) index of the first granule of each row
+    acquisition: np.ndarray  # (row,) index into `acquisitions`
+    acquisitions: np.ndarray  # (acquisition,) names, ascending
+    order: np.ndarray  # (granule,) rank of each granule by (time, acquisition)
+    earliest: np.ndarray  # (row,) lowest rank of the granules of each row
     tiles: list[str]
     baselines: list[str]
     columns: dict[str, np.ndarray]
@@ -74,14 +69,7 @@ class Granules:
 
     @classmethod
     def decode(cls, rows: np.ndarray, acquisitions: np.ndarray, resolution: float) -> "Granules":
-        """Decode the granules of all rows.
-
-        Parameters
-        ----------
-        rows, acquisitions : (row,) arrays of str
-            Stored texts, see :func:`encode_granules`, and the acquisition of each row.
-        resolution : float, side of a pixel [m]
-        """
+        """Decode the texts of :func:`encode_granules` of all rows and their acquisitions; `resolution` is in m."""
         decoded = [_DECODER.decode(text) for text in rows]
         granules = [granule for row in decoded for granule in row]
         counts = np.array([len(row) for row in decoded], np.int64)

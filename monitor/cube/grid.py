@@ -16,21 +16,14 @@ GRID_MARGIN = 80.0
 """Ground read around a site, so that a cloud just outside can be grown into it: eight Sentinel-2 pixels, two more than
 :data:`monitor.cube.masks.CLOUD_BUFFER`. [m]"""
 
-FINEST_RESOLUTION = 10.0
-"""Side of the smallest pixel in use. [m]"""
+FINEST_RESOLUTION = 10.0  # side of the smallest pixel in use [m]
 
 EDGE_TOLERANCE = 1e-3
 """Sides of a control unit deviate from the axes by less than this after conversion to degrees and back. [pixel]"""
 
 
 def crs_of(grid: GeoBox) -> CRS:
-    """Projected system of a grid.
-
-    Raises
-    ------
-    ValueError
-        The grid has none.
-    """
+    """Projected system of a grid; ValueError if it has none."""
     if grid.crs is None:
         raise ValueError(f"the grid {grid} has no coordinate reference system")
     return grid.crs
@@ -44,15 +37,9 @@ def site_grid(
     anchor: tuple[float, float] = (0.0, 0.0),
     margin: float = GRID_MARGIN,
 ) -> GeoBox:
-    """Smallest grid of whole pixels that covers a geometry and a margin around it.
+    """Smallest grid of whole pixels that covers a geometry (longitude and latitude) and a margin [m] around it.
 
-    Parameters
-    ----------
-    geometry : shapely geometry, longitude and latitude (EPSG:4326) [degree]
-    crs : CRS, optional, projected system of the grid; default: the UTM zone of the centroid
-    resolution : float, side of a pixel [m]
-    anchor : tuple of float, any corner of a pixel of the lattice, x and y [m]
-    margin : float, ground added on all sides [m]
+    `crs` is by default the UTM zone of the centroid, `anchor` any corner of a pixel of the lattice, x and y [m].
     """
     crs = crs or utm_zone(geometry)
     return covering_grid(projected(geometry, crs).bounds, crs, resolution=resolution, anchor=anchor, margin=margin)
@@ -61,13 +48,7 @@ def site_grid(
 def covering_grid(
     bounds: tuple[float, ...], crs: CRS, *, resolution: float, anchor: tuple[float, float], margin: float
 ) -> GeoBox:
-    """Smallest grid of a lattice that covers bounds and a margin.
-
-    Parameters
-    ----------
-    bounds : tuple of float, left, bottom, right and top in the projected system [m]
-    crs, resolution, anchor, margin : see :func:`site_grid`
-    """
+    """Smallest grid of a lattice, see :func:`site_grid`, that covers projected bounds and a margin. [m]"""
     left, bottom, right, top = bounds
     x0 = anchor[0] + math.floor((left - margin - anchor[0]) / resolution) * resolution
     y1 = anchor[1] + math.ceil((top + margin - anchor[1]) / resolution) * resolution
@@ -77,17 +58,7 @@ def covering_grid(
 
 
 def inside(geometry: BaseGeometry, grid: GeoBox) -> np.ndarray:
-    """Pixels of a grid whose centre lies inside a geometry.
-
-    Parameters
-    ----------
-    geometry : shapely geometry, longitude and latitude [degree]
-    grid : GeoBox, in any projected system
-
-    Returns
-    -------
-    (y, x) bool array
-    """
+    """Pixels of a grid whose centre lies inside a geometry in longitude and latitude, (y, x) bool."""
     return inside_projected(projected(geometry, crs_of(grid)), grid)
 
 
@@ -110,17 +81,10 @@ def inside_projected(shape: BaseGeometry, grid: GeoBox) -> np.ndarray:
 def rectangle_spans(shapes: np.ndarray, grid: GeoBox) -> list[tuple[tuple[int, int], tuple[int, int]] | None]:
     """Rows and columns of the pixels whose centres lie inside rectangles along the axes, of many rectangles at once.
 
-    Parameters
-    ----------
-    shapes : (n,) array of shapely geometries, in the grid's own projected system
-    grid : GeoBox, north up, of square pixels
-
-    Returns
-    -------
-    list
-        For each the first row and the row after the last, then the columns, counted from the corner of the grid, whose
-        lattice continues beyond its edges. None: not such a rectangle (within
-        :data:`EDGE_TOLERANCE`), or an edge so near to a centre that only :func:`inside_projected` can decide.
+    `shapes` are in the projected system of the grid, which is north up. For each the first row and the row after the
+    last, then the columns, counted from the corner of the grid, whose lattice continues beyond its edges. None: not
+    such a rectangle (within :data:`EDGE_TOLERANCE`), or an edge so near to a centre that only :func:`inside_projected`
+    can decide.
     """
     pixel = abs(grid.resolution.x)
     plain = (shapely.get_type_id(shapes) == shapely.GeometryType.POLYGON) & (shapely.get_num_coordinates(shapes) == 5)
@@ -139,17 +103,9 @@ def rectangle_spans(shapes: np.ndarray, grid: GeoBox) -> list[tuple[tuple[int, i
 
 
 def outline(geometry: BaseGeometry, grid: GeoBox) -> np.ndarray:
-    """Outline of a geometry in pixels of a grid.
+    """Outline of a geometry (longitude and latitude) in a grid, (n, 2): column and row of each vertex. [pixel]
 
-    Parameters
-    ----------
-    geometry : shapely geometry, polygon or MultiPolygon, longitude and latitude [degree]
-    grid : GeoBox, in any projected system
-
-    Returns
-    -------
-    (n, 2) float array
-        Column and row of each vertex, 0 at the upper left corner; rings separated by a row of NaN. [pixel]
+    0 is the upper left corner; rings are separated by a row of NaN.
     """
     shape = projected(geometry, crs_of(grid))
     polygons = getattr(shape, "geoms", [shape])

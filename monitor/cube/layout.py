@@ -30,10 +30,8 @@ the mean is as precise, at a fraction of the time. [pixel]"""
 class Zones:
     """Zones of pixels as runs: pixels ``start``, ``start + step``, ... before ``stop``."""
 
-    runs: np.ndarray
-    """(run, 3) int64: start, stop and step, zone by zone."""
-    edges: np.ndarray
-    """(zone + 1,) int64: zone k has the runs from ``edges[k]`` up to ``edges[k + 1]``."""
+    runs: np.ndarray  # (run, 3) int64: start, stop and step, zone by zone
+    edges: np.ndarray  # (zone + 1,) int64: zone k has the runs from `edges[k]` up to `edges[k + 1]`
     name: str = field(default_factory=lambda: uuid4().hex)
 
     def __dask_tokenize__(self) -> str:
@@ -69,33 +67,22 @@ class Zones:
 class PixelLayout:
     """The pixels read of a scene: those inside the sites, site by site, and those of the blocks, row by row."""
 
-    grids: tuple[GeoBox, ...]
-    """Own grid of each site."""
-    inside: tuple[np.ndarray, ...]
-    """Pixels of each site's grid that lie inside the site, (y, x) bool."""
-    sites: Zones
-    """The sites as zones of the site pixels."""
+    grids: tuple[GeoBox, ...]  # own grid of each site
+    inside: tuple[np.ndarray, ...]  # pixels of each site's grid that lie inside the site, (y, x) bool
+    sites: Zones  # the sites as zones of the site pixels
     blocks: tuple[GeoBox, ...]
     """Grids that cover the units, on the lattice of the sites; none where the provider averages the units."""
-    units: Zones
-    """The units of all sites as zones of the block pixels; empty where the provider averages the units."""
-    unit_geometries: tuple[tuple[BaseGeometry, ...], ...]
-    """Control units of each site, longitude and latitude. [degree]"""
-    unit_sizes: np.ndarray
-    """(unit,) number of pixels of each unit that are averaged."""
-    name: str
-    """Unique name of this layout."""
+    units: Zones  # the units of all sites as zones of the block pixels; empty where the provider averages the units
+    unit_geometries: tuple[tuple[BaseGeometry, ...], ...]  # control units of each site, longitude and latitude [degree]
+    unit_sizes: np.ndarray  # (unit,) number of pixels of each unit that are averaged
+    name: str  # unique name of this layout
 
     @classmethod
     def of(cls, sites: Sequence[tuple[GeoBox, np.ndarray, Sequence[BaseGeometry]]], *, averaged: bool) -> "PixelLayout":
-        """Layout of sites and their control units.
+        """Layout of sites: the grid of each, the pixels inside it, and its control units in longitude and latitude.
 
-        Parameters
-        ----------
-        sites : sequence of (GeoBox, (y, x) bool array, sequence of shapely geometry)
-            For each its grid, the pixels inside it, and its control units in longitude and latitude [degree]. All
-            grids share one projected system and lattice.
-        averaged : bool, whether the provider averages the units, over all their pixels
+        All grids share one projected system and lattice. `averaged`: whether the provider averages the units, over all
+        their pixels.
         """
         grids = tuple(grid for grid, _, _ in sites)
         inside = tuple(own for _, own, _ in sites)
@@ -135,10 +122,8 @@ class _Lines(NamedTuple):
 
     unit: np.ndarray
     row: np.ndarray
-    first: np.ndarray
-    """Column of the first pixel."""
-    stop: np.ndarray
-    """Column after the last pixel."""
+    first: np.ndarray  # column of the first pixel
+    stop: np.ndarray  # column after the last pixel
     step: np.ndarray
 
 

@@ -27,32 +27,22 @@ log = structlog.get_logger()
 
 GROUNDS: Final = ((0.25, 0.25), (0.75, 0.75), (0.25, 0.75), (0.75, 0.25))
 """Places of four grounds within what all scenes show, as shares of its sides; two of them are compared as one. [1]"""
-GROUND_SIDE: Final = 640.0
-"""Side of a ground. [m]"""
-GROUND_PIXEL: Final = 20.0
-"""Side of a pixel of the grounds. [m]"""
-MIN_CLEAR: Final = 0.2
-"""Least share of clear pixels of two grounds together in a scene that is compared. [1]"""
+GROUND_SIDE: Final = 640.0  # side of a ground [m]
+GROUND_PIXEL: Final = 20.0  # side of a pixel of the grounds [m]
+MIN_CLEAR: Final = 0.2  # least share of clear pixels of two grounds together in a scene that is compared [1]
 
 
 class Proposal(NamedTuple):
     """Offset of one scene."""
 
-    offset: float | None
-    """None: nothing tells. [1]"""
-    by_pixels: bool
-    """Whether its own pixels tell; else it is that of the scenes before and after it."""
+    offset: float | None  # None: nothing tells [1]
+    by_pixels: bool  # whether its own pixels tell; else it is that of the scenes before and after it
 
 
 def propose_offsets(source: Source, scenes: Sequence[Scene], is_known: Sequence[bool]) -> list[Proposal]:
     """Offset of each scene by its pixels; where they do not tell, that of the scenes before and after it if it is one.
 
-    Parameters
-    ----------
-    source : Source, reads the scenes
-    scenes : sequence of Scene, with outlines
-    is_known : sequence of bool
-        Whether the offset of the scene is stated: it is returned as it is, and the others are compared with it.
+    Scenes have outlines. The offset of one that `is_known` is returned as it is, and the others are compared with it.
     """
     proposed = np.full(len(scenes), np.nan)
     outlines = np.array([scene.footprint for scene in scenes])

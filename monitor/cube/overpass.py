@@ -21,8 +21,7 @@ class Overpass:
     """One acquisition as offered: it counts once, whatever the number of granules and catalogues."""
 
     acquisition: str
-    granules: tuple[Scene, ...]
-    """The preferred one first."""
+    granules: tuple[Scene, ...]  # the preferred one first
 
     @property
     def main(self) -> Scene:
@@ -38,13 +37,9 @@ class Overpass:
 def overpasses(offered: Iterable[Scene], crs: str, stored: Iterable[str] = ()) -> list[Overpass]:
     """Group the scenes over one site into overpasses, ascending by time.
 
-    Parameters
-    ----------
-    offered : iterable of Scene
-        In order of preference of their sources. Of one granule the newest baseline is used, of equal ones the first.
-    crs : str, the site's own projected system, for instance ``EPSG:32648``
-    stored : iterable of str
-        Stored acquisitions: their names are used where a catalogue names the same acquisition by another time.
+    `offered` is in order of preference of the sources: of one granule the newest baseline is used, of equal ones the
+    first. `crs` is the projected system of the site, ``EPSG:32648``. Names of `stored` acquisitions are used where a
+    catalogue names the same acquisition by another time.
     """
     offered = list(offered)
     names = _names([scene.acquisition for scene in offered], stored)
@@ -67,26 +62,15 @@ def overpasses(offered: Iterable[Scene], crs: str, stored: Iterable[str] = ()) -
 class PendingDays(NamedTuple):
     """Days on which a scene is offered that is not stored yet."""
 
-    scenes: tuple[Scene, ...]
-    """All scenes offered on these days, in the order in which they are offered."""
-    stored: frozenset[str]
-    """Acquisitions stored on these days."""
+    scenes: tuple[Scene, ...]  # all scenes offered on these days, in the order in which they are offered
+    stored: frozenset[str]  # acquisitions stored on these days
 
 
 def pending_days(offered: Sequence[Scene], stored: Mapping[str, Mapping[str, str]]) -> PendingDays:
     """Limit the scenes offered over a site to the days on which one is not stored under its own name.
 
-    Nothing is missing on the other days. Of ten years of scenes about one in a thousand remains.
-
-    Parameters
-    ----------
-    offered : sequence of Scene, all scenes over one site
-    stored : mapping, baseline of each stored granule, by acquisition and tile
-
-    Returns
-    -------
-    PendingDays
-        For which :func:`not_yet_stored` gives the same as for all scenes.
+    :func:`not_yet_stored` gives the same for them as for all scenes, of ten years about one in a thousand. `stored` has
+    the baseline of each granule, by acquisition and tile.
     """
     new = {
         day for scene in offered if not is_stored(stored, scene) for day in acquisition_id.day_keys(scene.acquisition)
@@ -121,15 +105,7 @@ def _names(offered: Sequence[str], stored: Iterable[str]) -> dict[str, str]:
 def not_yet_stored(offered: Iterable[Overpass], stored: Mapping[str, Mapping[str, str]]) -> list[Overpass]:
     """Overpasses that are not stored, or stored without one of their granules or with an older baseline.
 
-    Parameters
-    ----------
-    offered : iterable of Overpass
-    stored : mapping, baseline of each stored granule, by acquisition and tile
-
-    Returns
-    -------
-    list of Overpass
-        In the order offered.
+    `stored` has the baseline of each granule, by acquisition and tile.
     """
     return [
         overpass
@@ -139,17 +115,7 @@ def not_yet_stored(offered: Iterable[Overpass], stored: Mapping[str, Mapping[str
 
 
 def is_stored(stored: Mapping[str, Mapping[str, str]], scene: Scene) -> bool:
-    """Whether a scene is stored under its own name with its baseline or a newer one.
-
-    Parameters
-    ----------
-    stored : mapping, baseline of each stored granule, by acquisition and tile
-    scene : Scene
-
-    Returns
-    -------
-    bool
-    """
+    """Whether a scene is stored under its own name with its baseline or a newer one."""
     return _has(stored.get(scene.acquisition), scene.tile, scene.baseline)
 
 
@@ -166,18 +132,10 @@ def parse_baseline(baseline: str) -> tuple[int, ...]:
 
 
 def merge_granules(parts: Sequence[tuple[Scene, np.ndarray]]) -> np.ndarray:
-    """Merge the packed granules of an overpass into one packed scene.
+    """Merge the packed granules of an overpass on one grid, the preferred one first, into one packed scene.
 
-    Parameters
-    ----------
-    parts : sequence of (Scene, (layer, y, x) uint16 array)
-        Granules on one grid, the preferred one first; see :func:`monitor.cube.packed.pack`.
-
-    Returns
-    -------
-    (layer, y, x) uint16 array
-        Pixels where the first has no value are filled from the next, its integers shifted to the first's offset. A
-        granule of another scale or kind of quality layer cannot fill.
+    Pixels where the first has no value are filled from the next, its integers shifted to the first's offset. A granule
+    of another scale or kind of quality layer cannot fill.
     """
     main, packed = parts[0]
     n = len(bands.OBSERVED)

@@ -25,18 +25,9 @@ PACKED_LAYERS: Final = (*bands.OBSERVED, "quality", "clear")
 def pack(frame: Frame, scene: Scene) -> np.ndarray:
     """Stack the bands and the quality layer of one scene with its clear mask (:func:`monitor.cube.masks.clear`).
 
-    Returns
-    -------
-    (layer, y, x) uint16 array
-        In the order of :data:`PACKED_LAYERS`: integers as delivered (0 = no value, 65535 = saturated), then
-        the quality layer, then 1 where clear, else 0.
-
-    Raises
-    ------
-    SceneRejected
-        ``RADIOMETRY``: the bands were stretched or scaled already.
-    ValueError
-        The kind of the quality layer is unknown.
+    (layer, y, x) uint16 in the order of :data:`PACKED_LAYERS`: integers as delivered (0 = no value, 65535 = saturated),
+    the quality layer, and 1 where clear. Raises SceneRejected (``RADIOMETRY``) if the bands were stretched or scaled
+    already.
     """
     if bands.is_stretched(frame.pixels):
         reason = "RADIOMETRY"
@@ -56,24 +47,11 @@ def unpack(
     packed: da.Array | np.ndarray, dims: Sequence[str], *, times: Sequence[datetime], scale: Sequence[float],
     offset: Sequence[float], bandpass: Sequence[bool] | None = None, layers: Collection[str] = PACKED_LAYERS,
 ) -> xr.Dataset:  # fmt: skip
-    """Unpack scenes into the cube, without coordinates in space.
+    """Unpack (time, layer, ...) scenes of :func:`pack` into the cube, without coordinates in space; lazy if they are.
 
-    Parameters
-    ----------
-    packed : (time, layer, ...) uint16 array, numpy or dask
-        In order of time; see :func:`pack`.
-    dims : sequence of str, names of the dimensions after ``layer``
-    times : sequence of datetime, times of the scenes, with a time zone
-    scale, offset : sequence of float, reflectance = scale * integer + offset, for each scene [1]
-    bandpass : sequence of bool, optional
-        Whether each scene is adjusted from the bands of Landsat to those of Sentinel-2
-        (:data:`monitor.imagery.bands.BANDPASS`); None: none is.
-    layers : collection of str, some of :data:`PACKED_LAYERS`
-
-    Returns
-    -------
-    xr.Dataset
-        As the module says; lazy where `packed` is.
+    `dims` are the dimensions after ``layer``. Of each scene: its time, with a time zone; `scale` and `offset`,
+    reflectance = scale * integer + offset [1]; `bandpass`, whether it is adjusted from the bands of Landsat to those of
+    Sentinel-2 (:data:`monitor.imagery.bands.BANDPASS`), None: none is.
     """
     moved = bandpass if bandpass is not None else [False] * len(scale)
     choose = np.where if isinstance(packed, np.ndarray) else da.where

@@ -20,8 +20,7 @@ MEASURES: Final = (
 """Count of clear pixels, then means over them: bands as reflectance, indices and cover computed pixel by pixel.
 
 The order along ``measure`` of :func:`monitor.cover.zonal_means.zonal_means` and of the store."""
-MEANS: Final = MEASURES[1:]
-"""Measures of the stored ``site_means`` and ``control_means``; the counts are in ``counts``."""
+MEANS: Final = MEASURES[1:]  # measures of the stored `site_means` and `control_means`; the counts are in `counts`
 UNIT_MEASURES: Final = ("n_pixels", "red", "ndvi", "ndmi", "nbr", "cover")
 """Measures of the stored ``unit_means``: those by which control units are selected, screened and compared."""
 COUNTS: Final = ("n_pixels", "n_units")
@@ -47,28 +46,20 @@ class SiteScene:
     """One overpass as seen by one site, as it is stored: pixels, means, and whether it counts."""
 
     acquisition: str
-    granules: tuple[Scene, ...]
-    """Granules of the overpass over this site, the preferred one first."""
-    scene: Scene
-    """The granule that gives id, time, scale and offset."""
-    used: Mapping[str, str]
-    """Processing baseline of each granule that was read, by tile."""
-    pixels: np.ndarray
-    """(layer, pixel) uint16 of the pixels inside the site, see :data:`monitor.cube.packed.PACKED_LAYERS`."""
+    granules: tuple[Scene, ...]  # granules of the overpass over this site, the preferred one first
+    scene: Scene  # the granule that gives id, time, scale and offset
+    used: Mapping[str, str]  # processing baseline of each granule that was read, by tile
+    pixels: np.ndarray  # (layer, pixel) uint16 of the pixels inside the site, see `monitor.cube.packed.PACKED_LAYERS`
     units: np.ndarray
     """(unit, measure) float32 means of the control units, see :data:`MEASURES`; NaN where a unit was not seen."""
-    reason: str = ""
-    """Why the scene does not count, one of :data:`STATES`; empty: it counts."""
-    n_pixels: int = 0
-    """Clear pixels of the site."""
-    n_units: int = -1
-    """Control units that were seen; -1: unknown."""
+    reason: str = ""  # why the scene does not count, one of `STATES`; empty: it counts
+    n_pixels: int = 0  # clear pixels of the site
+    n_units: int = -1  # control units that were seen; -1: unknown
     site_means: np.ndarray = field(default_factory=lambda: np.full(len(MEANS), np.nan))
     """(mean,) :data:`MEANS` of the site, six decimals; NaN: unknown."""
     control_means: np.ndarray = field(default_factory=lambda: np.full(len(MEANS), np.nan))
     """(mean,) the same of its control units."""
-    digest: str
-    """Hash of the pixels and unit means, see :func:`digest`."""
+    digest: str  # hash of the pixels and unit means, see `digest`
 
     @property
     def clear_fraction(self) -> float:
@@ -80,30 +71,22 @@ class SiteScene:
 class Picture:
     """Natural colour picture of a site and its surroundings in one scene."""
 
-    name: str
-    """``now``, ``before`` (the start) or the year of a growing season."""
-    time: str
-    """Time of the scene, ISO 8601, UTC."""
-    clear: float
-    """Clear share of the picture. [1]"""
-    rgb: np.ndarray
-    """(y, x, 3) uint8 on the site's context grid, 0 where there is no value; empty if not read."""
+    name: str  # `now`, `before` (the start) or the year of a growing season
+    time: str  # time of the scene, ISO 8601, UTC
+    clear: float  # clear share of the picture [1]
+    rgb: np.ndarray  # (y, x, 3) uint8 on the site's context grid, 0 where there is no value; empty if not read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Member:
     """A site of a landscape, as it was when the landscape was created."""
 
-    ground: str
-    """Key of its outline, start and biome, see :func:`monitor.sites.site.ground_key`."""
+    ground: str  # key of its outline, start and biome, see `monitor.sites.site.ground_key`
     site: str
     grid: GeoBox
-    inside: np.ndarray
-    """(y, x) bool: pixels of the grid that are stored."""
-    context: GeoBox
-    """Grid of the context pictures."""
-    units: tuple[str, ...]
-    """Ids of the control units."""
+    inside: np.ndarray  # (y, x) bool: pixels of the grid that are stored
+    context: GeoBox  # grid of the context pictures
+    units: tuple[str, ...]  # ids of the control units
     controls: dict[str, Any]
     """The frozen control units as plain values, so that the store can be read without the ledger."""
 

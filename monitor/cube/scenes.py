@@ -19,42 +19,20 @@ _OF_SITE: Final = ("site", "time")
 
 
 def stored_scenes(landscape: LandscapeStore, sites: Sequence[int] | None = None, rows: int | None = None) -> xr.Dataset:
-    """All stored values of each acquisition but pixels and unit means.
+    """All stored values of each acquisition but pixels and unit means, on (site, time); see :func:`scenes_of_rows`.
 
-    Parameters
-    ----------
-    landscape : LandscapeStore
-    sites : sequence of int, optional
-        Numbers of sites in the landscape. Default: all.
-    rows : int, optional
-        Only the first rows are read: what a past night knew. Default: all.
-
-    Returns
-    -------
-    xr.Dataset
-        On (site, time), ascending by (time, acquisition): the values of :func:`scenes_of_rows`.
-
-    Raises
-    ------
-    StoreBroken
-        The store cannot be read.
+    Ascending by (time, acquisition). `sites` are numbers of sites in the landscape, by default all; with `rows` only
+    the first rows are read: what a past night knew. Raises StoreBroken if the store cannot be read.
     """
     numbers = np.arange(len(landscape.grounds)) if sites is None else np.asarray(sites, np.int64)
     return scenes_of_rows(landscape, numbers, newest_rows(landscape, numbers, rows))
 
 
 def newest_rows(landscape: LandscapeStore, sites: np.ndarray, rows: int | None = None) -> np.ndarray:
-    """Number of the row that counts for each site and acquisition; arguments as for :func:`stored_scenes`.
+    """Number of the row that counts for each site and acquisition, (site, time); -1: not covered.
 
-    Returns
-    -------
-    (site, time) array of int
-        Ascending by (time, acquisition), without acquisitions that cover none of the sites; -1: not covered.
-
-    Raises
-    ------
-    StoreBroken
-        The store cannot be read.
+    Ascending by (time, acquisition), without acquisitions that cover none of the sites; arguments as for
+    :func:`stored_scenes`.
     """
     with landscape.guarded():
         granules, state = landscape.granules(), landscape.whole("state")[:rows][:, sites]
@@ -68,29 +46,14 @@ def newest_rows(landscape: LandscapeStore, sites: np.ndarray, rows: int | None =
 
 
 def scenes_of_rows(landscape: LandscapeStore, sites: np.ndarray, row: np.ndarray) -> xr.Dataset:
-    """Stored values of some rows.
+    """Stored values of rows given by number, (site, time); -1: none. All of one column are of one acquisition.
 
-    Parameters
-    ----------
-    landscape : LandscapeStore
-    sites : (site,) array of int, numbers of sites in the landscape
-    row : (site, time) array of int
-        Number of a row that has the site; -1: there is none. All of one column are rows of one acquisition.
-
-    Returns
-    -------
-    xr.Dataset
-        On (site, time): ``there``, ``row``, ``digest`` (hash of the stored pixels and unit means), ``accepted`` and
-        ``reason`` as stored, ``clear_fraction`` [1], ``n_pixels``, ``n_units`` (-1: unknown); of the preferred granule
-        ``utc`` (ISO 8601), ``moment`` and ``date`` (UTC), ``scene``, ``source``, ``baseline``, ``sensor``,
-        ``quality``, ``orbit`` (empty: unknown), ``scale``, ``offset``, ``bandpass``; ``site_means`` and
-        ``control_means`` with a dimension ``measure`` (:data:`monitor.cube.records.MEANS`; NaN: unknown). On (time):
-        ``acquisition``. Texts are bytes, see :func:`monitor.cube.records.encode_texts`.
-
-    Raises
-    ------
-    StoreBroken
-        The store cannot be read.
+    On (site, time): ``there``, ``row``, ``digest`` (hash of the stored pixels and unit means), ``accepted`` and
+    ``reason`` as stored, ``clear_fraction`` [1], ``n_pixels``, ``n_units`` (-1: unknown); of the preferred granule
+    ``utc`` (ISO 8601), ``moment`` and ``date`` (UTC), ``scene``, ``source``, ``baseline``, ``sensor``, ``quality``,
+    ``orbit`` (empty: unknown), ``scale``, ``offset``, ``bandpass``; ``site_means`` and ``control_means`` with a
+    dimension ``measure`` (:data:`monitor.cube.records.MEANS`; NaN: unknown). On (time): ``acquisition``. Texts are
+    bytes, see :func:`monitor.cube.records.encode_texts`.
     """
     there, of = row >= 0, np.asarray(sites, np.int64)[:, None]
     with landscape.guarded():

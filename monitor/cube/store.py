@@ -43,8 +43,7 @@ from monitor.cube.records import Member, Picture, SiteScene
 from monitor.errors import BadData, StoreBroken, TryLater, as_disk_full, newer_format
 from monitor.files import make_private_folder
 
-FORMAT: Final = 1
-"""Format of the arrays and attributes of a store; its attribute ``format``."""
+FORMAT: Final = 1  # format of the arrays and attributes of a store; its attribute `format`
 CHUNK_CACHE_BYTES: Final = 100_000_000
 """Stored chunks of pixels that stay in memory for the other sites in them, at most. [byte]"""
 
@@ -58,21 +57,16 @@ _STORE_ERRORS: Final = (
 
 
 class LandscapeStore:
-    """The stored scenes of one landscape.
+    """The stored scenes of one landscape, named by the last part of its path.
 
     One process writes at a time: the caller holds the lock of the landscape, since commits on a local file system do
     not exclude each other (icechunk 2.3 warns of it), nor do those to a bucket without conditional writes.
 
     The small arrays are read once for all sites: what another process writes is seen by a new object only. Every
     property and method that reads or writes raises StoreBroken where the store cannot be read, BadData where a newer
-    version made it, DiskFull where the disk is full, and TryLater where the clock is behind the newest
-    snapshot. In a bucket also TryLater where its service fails, and BadConfiguration where it refuses.
-
-    Parameters
-    ----------
-    path : Path or BucketFolder, place of the repository; its name is that of the landscape
-    read_only : bool
-        Whether nothing can be appended. What was opened stays readable while a run appends to the store.
+    version made it, DiskFull where the disk is full, and TryLater where the clock is behind the newest snapshot. In a
+    bucket also TryLater where its service fails, and BadConfiguration where it refuses. To a `read_only` store nothing
+    can be appended; it stays readable while a run appends to it.
     """
 
     def __init__(self, path: Place, *, read_only: bool = False) -> None:
@@ -110,18 +104,9 @@ class LandscapeStore:
     def create(self, members: Sequence[Member], *, biome: str, definition: Mapping[str, Any] | None = None) -> None:
         """Create the arrays of a new landscape; an interrupted creation is completed.
 
-        Parameters
-        ----------
-        members : sequence of Member
-            Its sites, for good; their grids share one projected system.
-        biome : str, biome of all sites
-        definition : mapping, optional
-            Definition of a biome that is not built in, see :func:`monitor.sites.own_biome.biome_json`.
-
-        Raises
-        ------
-        StoreBroken
-            The folder holds files but no repository.
+        The sites are `members` for good, and their grids share one projected system. `definition` is that of a biome
+        that is not built in (:func:`monitor.sites.own_biome.biome_json`). Raises StoreBroken if the folder holds files
+        but no repository.
         """
         self._create_repository()
         crs = crs_of(members[0].grid)
@@ -220,25 +205,11 @@ class LandscapeStore:
         message: str,
         pictures: Mapping[str, Sequence[Picture]] | None = None,
     ) -> int:
-        """Store overpasses, all or none, each as one new row.
+        """Store overpasses, all or none, each as one new row; returns the number of rows afterwards.
 
-        Parameters
-        ----------
-        rows : sequence of mapping
-            For each overpass, by ground key, what each site saw. A site that is missing was not covered, or has the
-            scene already.
-        message : str, commit message
-        pictures : mapping, optional, by ground key, pictures that replace those of the same name
-
-        Returns
-        -------
-        int
-            Number of stored rows afterwards.
-
-        Raises
-        ------
-        BadData
-            An overpass has more granules than can be stored.
+        `rows` has for each overpass what each site saw, by ground key; a site that is missing was not covered, or has
+        the scene already. `pictures`, by ground key, replace those of the same name. Raises BadData for an overpass
+        with more granules than can be stored.
         """
         if not rows:
             return self.rows
@@ -278,12 +249,9 @@ class LandscapeStore:
         return stored if rows is None else stored.isel(time=slice(rows))
 
     def expire(self, retention: timedelta) -> int:
-        """Remove snapshots older than the newest by more than `retention`; all rows stay.
+        """Remove snapshots older than the newest by more than `retention`, and return their number; all rows stay.
 
-        Returns
-        -------
-        int
-            Number of snapshots removed. What a killed run leaves behind is removed by the next one.
+        What a killed run leaves behind is removed by the next one.
         """
         with self.guarded():
             for staged in self.path.rglob("*#[0-9]*") if isinstance(self.path, Path) else ():
@@ -372,17 +340,7 @@ class LandscapeStore:
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
-        """Raise errors of the libraries underneath with an explanation and what to do.
-
-        Raises
-        ------
-        StoreBroken
-            The store cannot be read or written.
-        DiskFull
-            The disk is full.
-        TryLater
-            The clock is behind the newest snapshot.
-        """
+        """Convert errors of the libraries underneath to those of this class, with the cause and what to do."""
         try:
             yield
         except _STORE_ERRORS as error:
@@ -492,13 +450,9 @@ def _remove_logs(path: Path, until: datetime, snapshots: Collection[str]) -> Non
 
 
 def landscape_at_snapshot(root: Place, snapshot: str, opened: LandscapeStore | None = None) -> LandscapeStore:
-    """Open the landscape that a snapshot names.
+    """Open the landscape that a snapshot (:mod:`monitor.cube.stored_site`) names, under the root of the stores.
 
-    Parameters
-    ----------
-    root : Path or BucketFolder, root of the stores
-    snapshot : str, see :mod:`monitor.cube.stored_site`
-    opened : LandscapeStore, optional, returned if it is that landscape and has all rows of the snapshot
+    `opened` is returned if it is that landscape and has all rows of the snapshot.
     """
     name, _, rows = snapshot.rpartition(":")
     if opened is not None and opened.path == root / name and opened.rows >= int(rows):

@@ -26,25 +26,15 @@ from monitor.cube.scenes import newest_rows, of_one_site, scenes_of_rows, stored
 from monitor.cube.store import LandscapeStore
 from monitor.errors import StoreBroken
 
-CUBE_CHUNK_BYTES: Final = 32_000_000
-"""Size of the dask chunks of a cube. [byte]"""
+CUBE_CHUNK_BYTES: Final = 32_000_000  # size of the dask chunks of a cube [byte]
 
 
 class StoredSite:
-    """The stored scenes of one site.
+    """The stored scenes of the site of a ground key (:func:`monitor.sites.site.ground_key`).
 
-    Parameters
-    ----------
-    landscape : LandscapeStore, store of the site's landscape
-    ground : str, key of the site's ground, see :func:`monitor.sites.site.ground_key`
-    derived : Path, optional
-        Folder for results derived from the site's scenes; default: the one beside the landscape. With another one
-        everything is computed again, and what a night has stored stays as it is.
-
-    Raises
-    ------
-    StoreBroken
-        The landscape has no such site. Every property and method raises it where the store cannot be read.
+    Results are derived from its scenes in the folder `derived`, by default the one beside the landscape; in another one
+    everything is computed again, and what a night has stored stays as it is. Raises StoreBroken if the landscape has no
+    such site, and from every property and method if the store cannot be read.
     """
 
     def __init__(self, landscape: LandscapeStore, ground: str, *, derived: Path | None = None) -> None:
@@ -124,22 +114,10 @@ class StoredSite:
         return np.asarray(self.landscape.granules().first[rows] + (bits >> MAX_GRANULES))
 
     def columns(self, snapshot: str | None = None) -> dict[str, np.ndarray]:
-        """All stored values of each acquisition, ascending by (time, acquisition).
+        """All stored values of each acquisition, ascending by (time, acquisition), as (n,) arrays.
 
-        Parameters
-        ----------
-        snapshot : str, optional, default: the newest
-
-        Returns
-        -------
-        dict
-            (n,) arrays: the values of :func:`monitor.cube.scenes.scenes_of_rows`, named as
-            :func:`monitor.cube.scenes.of_one_site` says.
-
-        Raises
-        ------
-        StoreBroken
-            The store cannot be read, or has no such snapshot.
+        The values of :func:`monitor.cube.scenes.scenes_of_rows`, named as :func:`monitor.cube.scenes.of_one_site` says.
+        Raises StoreBroken if the store has no such snapshot.
         """
         return of_one_site(self.scenes(snapshot))
 
@@ -246,23 +224,9 @@ class StoredSite:
         *,
         layers: Collection[str] = PACKED_LAYERS,
     ) -> xr.Dataset:
-        """The stored scenes as a cube, in dask chunks of :data:`CUBE_CHUNK_BYTES`.
+        """The stored scenes as a cube (:mod:`monitor.cube.packed`), in dask chunks of :data:`CUBE_CHUNK_BYTES`.
 
-        Parameters
-        ----------
-        snapshot : str, optional, default: the newest
-        layers : collection of str, some of :data:`monitor.cube.packed.PACKED_LAYERS`
-
-        Returns
-        -------
-        xr.Dataset
-            (time, y, x), see :mod:`monitor.cube.packed`, with ``scene`` and ``accepted`` along time, ascending by time
-            and acquisition.
-
-        Raises
-        ------
-        StoreBroken
-            The store cannot be read.
+        (time, y, x), ascending by time and acquisition, with ``scene`` and ``accepted`` along time.
         """
         columns = self.columns(snapshot)
         rows = columns["row"].tolist()

@@ -42,8 +42,7 @@ _SENTINEL_NAMES: Final = (_DATATAKE, _PRODUCT, _OLD_PRODUCT, _INDEX, _GRANULE, _
 """Most reliable first. Granule names and the ids of Collection 1 items of Earth Search hold other times (the latter
 that of the datastrip) than the start of the datatake. DEA states the datastrip alone."""
 
-_FALLBACK_GROUPS: Final = {"seen", "day"}
-"""Groups that are not needed once a name gives the start of the datatake."""
+_FALLBACK_GROUPS: Final = {"seen", "day"}  # groups that are not needed once a name gives the start of the datatake
 
 _LANDSAT_PRODUCT: Final = re.compile(
     r"(?P<platform>L[COTEM]0\d)_L[12][A-Z0-9]{2}_(?P<path>\d{3})(?P<row>\d{3})_(?P<day>\d{8})(?:_(?P<processed>\d{8}))?"
@@ -68,17 +67,13 @@ _ACQUISITION: Final = re.compile(r"(?P<platform>[^/]+)/(?P<day>\d{8})(?:T(?P<clo
 class Identity:
     """Acquisition, tile and processing of a scene, independent of the catalogue that offers it."""
 
-    acquisition: str
-    """Platform and start, as in the module docstring; empty if unknown."""
-    tile: str
-    """MGRS tile, ``48SUF``, or row of a Landsat path, ``034``; empty if unknown."""
+    acquisition: str  # platform and start, as in the module docstring; empty if unknown
+    tile: str  # MGRS tile, `48SUF`, or row of a Landsat path, `034`; empty if unknown
     baseline: str
     """Processing baseline, ``05.09``; for Landsat collection and processing day, ``02.20200824``; empty if unknown.
     The newest is the largest when the parts are compared as numbers."""
-    orbit: str
-    """Relative orbit or path, three digits; empty if unknown."""
-    exact: bool
-    """Whether the acquisition is certain; if not, a scene time or day replaces the start of the datatake."""
+    orbit: str  # relative orbit or path, three digits; empty if unknown
+    exact: bool  # whether the acquisition is certain; if not, a scene time or day replaces the start of the datatake
 
     @property
     def start(self) -> datetime | None:
@@ -100,23 +95,12 @@ def sentinel2(
     baseline: object = "",
     orbit: object = "",
 ) -> Identity:
-    """Identify a Sentinel-2 granule; fields are empty where nothing is known.
+    """Identify a Sentinel-2 granule by every string that may contain a product name, the most reliable first.
 
-    Parameters
-    ----------
-    *names : str
-        Every string that may contain a product name, the most reliable first; empty ones are skipped.
-    platform : str
-        ``sentinel-2a``, ``Sentinel-2A`` or ``S2A``; used if no name contains the platform.
-    tile : str
-        ``48SUF``, ``T48SUF`` or ``MGRS-48SUF``; takes precedence over the names.
-    time : datetime, optional
-        Scene time, timezone-aware; replaces the start of the datatake if no name contains it.
-    baseline, orbit : str, int or float, optional
-        As given by the catalogue; they take precedence over the names.
+    `platform` (``sentinel-2a``, ``Sentinel-2A`` or ``S2A``) and `time`, that of the scene, are used where no name
+    states them; `tile` (``48SUF``, ``T48SUF`` or ``MGRS-48SUF``), `baseline` and `orbit` take precedence over the
+    names. Fields are empty where nothing is known.
 
-    Examples
-    --------
     >>> sentinel2("GS2A_20200103T035141_023678_N02.13", tile="48SUF").acquisition
     'S2A/20200103T035141'
     >>> sentinel2("S2A_48SUF_20200103_0_L2A").acquisition
@@ -144,20 +128,11 @@ def landsat(
     time: datetime | None = None,
     collection: object = "",
 ) -> Identity:
-    """Identify a Landsat scene; fields are empty where nothing is known.
+    """Identify a Landsat scene by its product id, scene id, item id, ``system:index``; empty ones are skipped.
 
-    Parameters
-    ----------
-    *names : str
-        Product id, scene id, item id, ``system:index``; empty ones are skipped. The names take precedence over the
-        other arguments.
-    platform : str, ``landsat-8``, ``LANDSAT_8`` or ``LC08``
-    path, row : str, int or float, optional, of the Worldwide Reference System (WRS-2)
-    time : datetime, optional, scene time, timezone-aware
-    collection : str or int, optional, number of the Landsat collection
+    The names take precedence over the platform (``landsat-8``, ``LANDSAT_8`` or ``LC08``), path and row (WRS-2), time
+    of the scene and number of the Landsat collection. Fields are empty where nothing is known.
 
-    Examples
-    --------
     >>> landsat("LC08_129034_20200103").acquisition, landsat("LC81290342020003LGN00").tile
     ('LC08/129/20200103', '034')
     """
@@ -184,8 +159,6 @@ def landsat(
 def hls(*names: str) -> Identity:
     """Identify an HLS granule from its granule id; all fields are empty if no name contains one.
 
-    Examples
-    --------
     >>> hls("HLS.S30.T48SUF.2020003T035141.v2.0").acquisition
     'HLS-S30/20200103T035141'
     """
@@ -202,16 +175,10 @@ def hls(*names: str) -> Identity:
 
 
 def dea(parent: Identity, *, version: str, is_final: bool) -> Identity:
-    """Identify a scene of Digital Earth Australia, from that of the scene which it was made from.
+    """Identify a scene of Digital Earth Australia, from the identity of the scene that it was made from.
 
-    Parameters
-    ----------
-    parent : Identity
-    version : str, version of the data set, ``3.2.1``; empty if unknown
-    is_final : bool, whether it is not an interim scene, which it replaces
+    `version` is that of the data set, empty if unknown; a final scene replaces an interim one.
 
-    Examples
-    --------
     >>> found = dea(landsat("LC81290342020003LGN00"), version="3.2.1", is_final=True)
     >>> found.acquisition, found.baseline
     ('GA-LC08/129/20200103', '3.2.1.1')
@@ -223,8 +190,6 @@ def dea(parent: Identity, *, version: str, is_final: bool) -> Identity:
 def normalised_baseline(value: object) -> str:
     """Sentinel-2 processing baseline as ``NN.NN``; empty if the value is not a baseline.
 
-    Examples
-    --------
     >>> [normalised_baseline(value) for value in ("05.09", "N0509", "0509", 5.09, 5.1, "none", None)]
     ['05.09', '05.09', '05.09', '05.09', '05.10', '', '']
     """
@@ -242,8 +207,6 @@ def same_acquisition(first: str, second: str) -> bool:
 
     Valid for scenes of one tile only: datatakes of a platform over one tile are never within 50 minutes.
 
-    Examples
-    --------
     >>> same_acquisition("S2A/20200714T115221", "S2A/20200714T115552")
     True
     >>> same_acquisition("S2A/20200714T115221", "S2A/20200714")
@@ -266,8 +229,6 @@ def same_acquisition(first: str, second: str) -> bool:
 def day_keys(acquisition: str) -> tuple[str, ...]:
     """Platform and day, two days around midnight: ids of the same acquisition share at least one key.
 
-    Examples
-    --------
     >>> day_keys("S2A/20181231T235957"), day_keys("S2A/20200714T115552"), day_keys("LC08/129/20200103")
     (('S2A/20181231', 'S2A/20190101'), ('S2A/20200714',), ('LC08/129/20200103',))
     """

@@ -18,12 +18,10 @@ from urllib.parse import SplitResult, unquote, urljoin, urlsplit, urlunsplit
 from monitor.errors import BadConfiguration
 from monitor.imagery.fetch_errors import FetchRefused
 
-_HOST: Final = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
-"""A host, or host and port."""
+_HOST: Final = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")  # a host, or host and port
 _GLOBAL_UNICAST: Final = ipaddress.ip_network("2000::/3")
 """The only IPv6 addresses that are assigned for use across networks (RFC 4291, section 2.4)."""
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
-"""IPv4 addresses as networks without IPv4 write them (RFC 6052)."""
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")  # IPv4 addresses as networks without IPv4 write them (RFC 6052)
 _NOT_PUBLIC: Final = tuple(
     map(
         ipaddress.ip_network,
@@ -44,21 +42,13 @@ _METADATA_SERVICES: Final = frozenset(
 class AllowList:
     """Private hosts and local folders that the configuration allows in addition to public hosts."""
 
-    hosts: frozenset[str] = frozenset()
-    """``host`` or ``host:port``, lower case."""
+    hosts: frozenset[str] = frozenset()  # `host` or `host:port`, lower case
     folders: tuple[Path, ...] = ()
-    section: str = "[source]"
-    """Section of the configuration that they come from, for messages."""
+    section: str = "[source]"  # section of the configuration that they come from, for messages
 
     @classmethod
     def of_hosts(cls, names: Iterable[str], section: str) -> "AllowList":
-        """Read ``allow_hosts`` of a section that allows no folders.
-
-        Raises
-        ------
-        BadConfiguration
-            A name is not a host.
-        """
+        """Read ``allow_hosts`` of a section that allows no folders; BadConfiguration if a name is not a host."""
         hosts = frozenset(name.strip().lower() for name in names)
         for name in hosts:
             if not _HOST.fullmatch(name):
@@ -69,10 +59,7 @@ class AllowList:
     def parse(cls, names: Iterable[str]) -> "AllowList":
         """Read ``allow_hosts``: a name with a slash, or of an existing folder, is a folder; every other is a host.
 
-        Raises
-        ------
-        BadConfiguration
-            A name is neither a host nor a folder.
+        Raises BadConfiguration if a name is neither.
         """
         hosts: set[str] = set()
         folders: list[Path] = []
@@ -100,13 +87,7 @@ class AllowList:
         return spelled in self.hosts or f"{spelled}:{port}" in self.hosts
 
     def resolve_path(self, path: Path) -> Path:
-        """The real path of a file or folder, with symbolic links resolved.
-
-        Raises
-        ------
-        FetchRefused
-            The real path is outside the allowed folders, or cannot be resolved.
-        """
+        """The real path of a file or folder; FetchRefused if it is in no allowed folder, or cannot be resolved."""
         try:
             real = os.path.realpath(path)  # as text, which is faster: a catalogue may name thousands of files
         except (OSError, RuntimeError, ValueError) as error:
@@ -122,12 +103,8 @@ class AllowList:
     def resolve_host(self, host: str, port: int) -> list[str]:
         """IP addresses of a host.
 
-        Raises
-        ------
-        FetchRefused
-            Any of them is private, local or reserved, and the host is not allowed.
-        socket.gaierror
-            The name server has no address.
+        Raises FetchRefused if any of them is private, local or reserved and the host is not allowed, and
+        ``socket.gaierror`` if the name server has none.
         """
         infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         ips = [str(address[0]).partition("%")[0] for *_, address in infos]
@@ -143,11 +120,8 @@ class AllowList:
     def check_behind_proxy(self, host: str, port: int) -> None:
         """Check a host whose name a proxy looks up, and perhaps nobody else can.
 
-        Raises
-        ------
-        FetchRefused
-            Any of its IP addresses is private, local or reserved, or it has none here and its name is that of a machine
-            of a local network; and the host is not allowed.
+        Raises FetchRefused, unless it is allowed, if any of its IP addresses is private, local or reserved, or if it
+        has none here and the name of a machine of a local network.
         """
         try:
             self.resolve_host(host, port)
@@ -189,12 +163,9 @@ def _without_wrapping(ip: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 
 
 def parse_url(url: str) -> SplitResult:
-    """Parts of a URL that is valid by its spelling; its host is not looked up.
+    """Parts of a URL; its host is not looked up.
 
-    Raises
-    ------
-    FetchRefused
-        Not http or https, no host, port 0, or a user or password in it.
+    Raises FetchRefused if it is not http or https, or has no host, port 0, a user or a password.
     """
     try:
         parts = urlsplit(url)
@@ -220,8 +191,6 @@ def endpoint(parts: SplitResult) -> tuple[str, str, int]:
 def display_address(address: str) -> str:
     """An address or path as shown in messages: no query, no user, no control characters, at most 160 characters.
 
-    Examples
-    --------
     >>> display_address("https://me:secret@host/a.tif?sig=abc#x")
     'https://host/a.tif'
     """

@@ -7,11 +7,9 @@ import numpy as np
 OBSERVED: Final = ("blue", "green", "red", "nir", "swir16", "swir22")
 """Order of the bands in a stored scene. A band that a sensor lacks is 0 (no value) in every pixel."""
 
-NODATA: Final = 0
-"""No value, in all bands; the fill value of Sentinel-2 L2A and Landsat Collection 2 Level 2."""
+NODATA: Final = 0  # no value, in all bands; the fill value of Sentinel-2 L2A and Landsat Collection 2 Level 2
 
-SATURATED: Final = 65535
-"""Value of a saturated pixel, in the band concerned."""
+SATURATED: Final = 65535  # value of a saturated pixel, in the band concerned
 
 SCORE_CLEAR: Final = 60
 """Least Cloud Score+ ``cs_cdf`` of a clear pixel: the middle of .50 to .65, which Google's catalogue says generally
@@ -63,56 +61,25 @@ difference."""
 
 
 def sensor_family(sensor: str, quality: str) -> str:
-    """Sensor whose spectral bands a scene has.
+    """Sensor whose spectral bands a scene has: ``msi`` (Sentinel-2) or ``oli`` (Landsat 8 and 9).
 
-    Parameters
-    ----------
-    sensor : str, platform, such as ``sentinel-2a`` or ``landsat-8``
-    quality : str
-        Kind of the quality layer. HLS scenes (``fmask``) of either satellite are ``oli``, to which NASA adjusts
-        Sentinel-2.
-
-    Returns
-    -------
-    str
-        ``msi`` (Sentinel-2) or ``oli`` (Landsat 8 and 9).
+    HLS scenes (quality layer ``fmask``) of either satellite are ``oli``, to which NASA adjusts Sentinel-2.
     """
     return "msi" if sensor.startswith("sentinel-2") and quality != "fmask" else "oli"
 
 
 def scaled_to_msi(band: str, scale: float, offset: float) -> tuple[float, float]:
-    """Scale and offset from integers of a Landsat band to Sentinel-2 reflectance.
+    """Scale and offset from integers of a Landsat band to Sentinel-2 reflectance, from those of the scene. [1]
 
     Inverts :data:`BANDPASS`, since Sentinel-2 as delivered is the reference where both sensors are used.
-
-    Parameters
-    ----------
-    band : str, one of :data:`OBSERVED`
-    scale, offset : float, those of the scene [1]
-
-    Returns
-    -------
-    tuple of float
-        Scale and offset. [1]
     """
     slope, intercept = BANDPASS[band]
     return scale / slope, (offset - intercept) / slope
 
 
-LANDSAT_PIXEL: Final = 30.0
-"""Side of a Landsat pixel. [m]"""
+LANDSAT_PIXEL: Final = 30.0  # side of a Landsat pixel [m]
 
 
 def is_adjusted_to_msi(sensor: str, quality: str, pixel: float) -> bool:
-    """Whether a scene is adjusted to the bands of Sentinel-2: a Landsat scene on pixels smaller than its own.
-
-    Parameters
-    ----------
-    sensor, quality : see :func:`sensor_family`
-    pixel : float, side of the pixels that it is read on [m]
-
-    Returns
-    -------
-    bool
-    """
+    """Whether a scene is adjusted to the bands of Sentinel-2: a Landsat scene on pixels [m] smaller than its own."""
     return sensor_family(sensor, quality) == "oli" and pixel < LANDSAT_PIXEL

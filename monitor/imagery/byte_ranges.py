@@ -24,10 +24,8 @@ class RemoteFile:
     url: str
     renew_url: Callable[[], str] | None = None
     """Returns a newly signed address when the server denies access; called once. None: there is no other address."""
-    cancelled: threading.Event | None = None
-    """See :meth:`monitor.imagery.transport.Fetcher.get`."""
-    size: int | None = None
-    """Size of the file, once known; a file of another size has changed. [byte]"""
+    cancelled: threading.Event | None = None  # see `monitor.imagery.transport.Fetcher.get`
+    size: int | None = None  # size of the file, once known; a file of another size has changed [byte]
 
     def __post_init__(self) -> None:
         self.name = display_address(self.url)
@@ -37,10 +35,7 @@ class RemoteFile:
     def read(self, offset: int, length: int) -> bytes:
         """Bytes from an offset on, fewer than requested at the end of the file.
 
-        Raises
-        ------
-        FetchRefused, NotFound, AccessDenied, RequestRejected, TryLater
-            As :meth:`monitor.imagery.transport.Fetcher.get`; `FetchRefused` also for a response with another range.
+        Errors as of :meth:`monitor.imagery.transport.Fetcher.get`; FetchRefused also for a response with another range.
         """
         if self._whole is None:
             response = self._request(offset, length)
@@ -91,19 +86,12 @@ class LocalFile:
 
     def __init__(self, path: Path, transfers: TransferCounts) -> None:
         self.name = display_address(str(path))
-        self.size: int | None = None
-        """Size of the file, once it was read from. [byte]"""
+        self.size: int | None = None  # size of the file, once it was read from [byte]
         self._path = path
         self._transfers = transfers
 
     def read(self, offset: int, length: int) -> bytes:
-        """Bytes from an offset on, fewer than requested at the end of the file.
-
-        Raises
-        ------
-        OSError
-            The file cannot be read.
-        """
+        """Bytes from an offset on, fewer than requested at the end of the file; OSError if it cannot be read."""
         with self._path.open("rb") as file:
             file.seek(offset)
             data = file.read(length)

@@ -24,19 +24,10 @@ _UNSUPPORTED: Final = re.compile(
 
 
 def day_in_name(name: str) -> date | None:
-    """The first day in a name; None if there is none.
+    """The first day in the name of a file without its ending; None if it has none.
 
-    Parameters
-    ----------
-    name : str, name of a file, without its ending
+    Raises BadData if there is no such day, or it is written in a form that is not read.
 
-    Raises
-    ------
-    BadData
-        There is no such day, or it is written in a form that is not read.
-
-    Examples
-    --------
     >>> day_in_name("T48SUD_20210706T033541_B04_10m"), day_in_name("HLS.S30.T48SUD.2021187T033541.v2.0.B04")
     (datetime.date(2021, 7, 6), datetime.date(2021, 7, 6))
     """

@@ -119,16 +119,8 @@ class HTTPSPool(urllib3.HTTPSConnectionPool):
 def proxied_pool(proxy: str, scheme: str, host: str, port: int, **more: Any) -> urllib3.HTTPConnectionPool:
     """Connections to a host through an HTTP proxy that obey :func:`request_deadline`; https goes through a tunnel.
 
-    Parameters
-    ----------
-    proxy : str, address of the proxy, which may have a user and password
-    scheme, host, port : of the server
-    **more : arguments of the pool
-
-    Raises
-    ------
-    BadConfiguration
-        The address is not that of an HTTP proxy.
+    The address of the proxy may have a user and password. `more` are arguments of the pool. Raises BadConfiguration if
+    the address is not that of an HTTP proxy.
     """
     login = ":".join(get_auth_from_url(proxy)).strip(":")
     try:
@@ -149,17 +141,8 @@ def open_url(
 ) -> urllib3.BaseHTTPResponse:  # fmt: skip
     """Send a request to the address of a pool, once: no retry and no redirect; the body is read by the caller.
 
-    Parameters
-    ----------
-    pool : HTTPConnectionPool, connections to the IP address that was checked, or through a proxy
-    method, parts, body, headers
-        The request; its ``Host`` is that of the address.
-    timeout : urllib3.Timeout, longest times to connect and without a byte [s]
-
-    Raises
-    ------
-    urllib3.exceptions.HTTPError
-        There is no response.
+    `pool` connects to the IP address that was checked, or through a proxy; ``Host`` is that of the address. Raises
+    ``urllib3.exceptions.HTTPError`` without a response.
     """
     whole = pool.proxy is not None and parts.scheme == "http"  # what a proxy without a tunnel needs
     origin = (parts.scheme, parts.netloc) if whole else ("", "")

@@ -30,14 +30,10 @@ from monitor.imagery.source import Frame, IsStored, Scene, Source
 from monitor.sites.projection import lonlat
 from monitor.sites.site import Plan
 
-LAEA: Final = CRS("EPSG:3035")
-"""Coordinate system of the series."""
-PLAN: Final = Plan(A=0.30, k=0.9, L=0.3, too_early_years=2.0)
-"""Plan of every site of the demonstration."""
-START: Final = date(2017, 4, 1)
-"""Start of every site except the one that is too early."""
-BASELINE: Final = 0.25
-"""Vegetation cover of all ground before the start, at the peak of the season. [1]"""
+LAEA: Final = CRS("EPSG:3035")  # coordinate system of the series
+PLAN: Final = Plan(A=0.30, k=0.9, L=0.3, too_early_years=2.0)  # plan of every site of the demonstration
+START: Final = date(2017, 4, 1)  # start of every site except the one that is too early
+BASELINE: Final = 0.25  # vegetation cover of all ground before the start, at the peak of the season [1]
 SOIL_REFLECTANCE: Final = {"blue": 1000, "green": 1400, "red": 1900, "nir": 2500, "swir16": 3200}
 """Reflectance of bare dry loess, times 10,000: assumed round values, increasing smoothly to the infrared, NDVI .14."""
 DEMONSTRATION_NOTICE: Final = {
@@ -61,23 +57,15 @@ SAMPLE_NOTICE: Final = {
 class Fate:
     """Simulated development of a site of the demonstration."""
 
-    name: str
-    """Status expected at the end."""
-    story: str
-    """Description."""
-    theta: float = 1.0
-    """Share of the planned uplift that is achieved, until a loss. [1]"""
-    start: date = START
-    """Start of the intervention."""
-    lost: date | None = None
-    """Day from which the uplift decreases to zero, within four weeks."""
-    drop: date | None = None
-    """Day on which the cover decreases by :data:`DISTURBANCE_DROP`."""
-    cloudy: bool = False
-    """Whether cloud hides the site in all but a few scenes after the start."""
+    name: str  # status expected at the end
+    story: str  # description
+    theta: float = 1.0  # share of the planned uplift that is achieved, until a loss [1]
+    start: date = START  # start of the intervention
+    lost: date | None = None  # day from which the uplift decreases to zero, within four weeks
+    drop: date | None = None  # day on which the cover decreases by `DISTURBANCE_DROP`
+    cloudy: bool = False  # whether cloud hides the site in all but a few scenes after the start
     intervention: str = "assisted_regeneration"
-    slope_degrees: float | None = None
-    """Slope of the terrain; None: not stated. [degree]"""
+    slope_degrees: float | None = None  # slope of the terrain; None: not stated [degree]
 
     @property
     def truth(self) -> float | None:
@@ -87,8 +75,7 @@ class Fate:
         return 0.0 if self.lost else self.theta
 
 
-DISTURBANCE_DROP: Final = 0.22
-"""Decrease of cover in the disturbance. [1]"""
+DISTURBANCE_DROP: Final = 0.22  # decrease of cover in the disturbance [1]
 
 FATES: Final = (
     Fate(name="on_track", story="grows as promised"),
@@ -104,8 +91,7 @@ FATES: Final = (
          slope_degrees=22.0),
 )  # fmt: skip
 
-SIZE: Final = 8
-"""Side of a site. [pixel]"""
+SIZE: Final = 8  # side of a site [pixel]
 PLACE_CORNERS: Final = (
     (14, 34), (17, 59), (36, 26), (41, 43), (44, 2), (52, 90), (59, 14), (74, 75), (83, 38), (86, 14),
 )  # fmt: skip
@@ -123,10 +109,7 @@ def deal_fates(seed: int) -> list[tuple[int, Fate]]:
 class Sample(Source):
     """The embedded sample imagery as a source; `seed` assigns the fates to places, see :func:`deal_fates`.
 
-    Raises
-    ------
-    BadConfiguration
-        On first use: the sample is not installed.
+    Raises BadConfiguration on first use if the sample is not installed.
     """
 
     name = "sample"
@@ -164,13 +147,7 @@ class Sample(Source):
         ]
 
     def read(self, scenes: Sequence[Scene], grids: Sequence[GeoBox]) -> Iterator[list[Frame] | SceneRejected]:
-        """Read mixed scenes on native grids, without values outside the square kilometre.
-
-        Raises
-        ------
-        ValueError
-            A grid is not aligned with the native one.
-        """
+        """Read mixed scenes on grids of the native lattice, without values outside the square kilometre."""
         native = self._series[1]
         for scene in scenes:
             if not isinstance(scene.handle, int):

@@ -40,27 +40,21 @@ from monitor.imagery.fetch_errors import (
 
 log = structlog.get_logger()
 
-REQUEST_BUDGET: Final = 90.0
-"""Longest total time of one request, including retries and waits. [s]"""
-CONNECT_TIMEOUT: Final = 10.0
-"""Longest time to connect. [s]"""
-READ_TIMEOUT: Final = 20.0
-"""Longest time without a byte. [s]"""
+REQUEST_BUDGET: Final = 90.0  # longest total time of one request, including retries and waits [s]
+CONNECT_TIMEOUT: Final = 10.0  # longest time to connect [s]
+READ_TIMEOUT: Final = 20.0  # longest time without a byte [s]
 FIRST_RETRY_WAIT: Final = 0.5
 """Wait before the first retry, doubled for each further one, unless the server names a wait. [s]"""
-MAX_RETRY_WAIT: Final = 16.0
-"""Longest wait before a retry, unless the server names one. [s]"""
+MAX_RETRY_WAIT: Final = 16.0  # longest wait before a retry, unless the server names one [s]
 BLOCKED_FOR: Final = 600.0
 """Time for which an address or host that gave no answer gets no further request, so that not every site waits. [s]"""
 SHORT_BUDGET: Final = 10.0
 """Budget of a request to a host that gave no answer for another address, so that not every file waits. [s]"""
 MAX_UNANSWERED: Final = 3
 """A host is down if this many scenes, or addresses, in a row got no answer; fewer are broken files."""
-MAX_TRUNCATIONS: Final = 3
-"""Times that a body may end early before the file counts as broken."""
+MAX_TRUNCATIONS: Final = 3  # times that a body may end early before the file counts as broken
 MAX_REDIRECTS: Final = 5
-POOL_SIZE: Final = 64
-"""Largest number of open connections to a host that are reused."""
+POOL_SIZE: Final = 64  # largest number of open connections to a host that are reused
 READ_CHUNK_BYTES: Final = 1 << 16
 RETRY_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses after which the same request may succeed later."""
@@ -76,12 +70,9 @@ class TransferCounts:
 
     requests: int = 0
     retries: int = 0
-    bytes_read: int = 0
-    """Response bodies, after content decoding. [byte]"""
-    bytes_decoded: int = 0
-    """Pixels decoded from the provider's blocks. [byte]"""
-    bytes_used: int = 0
-    """The provider's pixels inside the requested grids, counted once per grid. [byte]"""
+    bytes_read: int = 0  # response bodies, after content decoding [byte]
+    bytes_decoded: int = 0  # pixels decoded from the provider's blocks [byte]
+    bytes_used: int = 0  # the provider's pixels inside the requested grids, counted once per grid [byte]
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def add(self, **counts: int) -> None:
@@ -96,21 +87,15 @@ class HttpResponse:
     """A complete response."""
 
     status: int
-    headers: Mapping[str, str]
-    """By name in any case."""
+    headers: Mapping[str, str]  # by name in any case
     body: bytes
-    url: str
-    """Address after redirects."""
+    url: str  # address after redirects
 
 
 class Fetcher:
-    """Fetches addresses within the limits of this module.
+    """Fetches addresses within the limits of this module; `sleep` and `clock` are replaced in tests.
 
-    Parameters
-    ----------
-    allowed : AllowList, private hosts and local folders that are allowed
-    budget : float, longest total time of one request, including retries and waits [s]
-    sleep, clock : callable, optional, replaced in tests
+    A request takes `budget` at most, including retries and waits [s].
     """
 
     def __init__(
@@ -124,38 +109,27 @@ class Fetcher:
         self.allowed = allowed
         self.budget = budget
         self.transfers = TransferCounts()
-        self.has_rangeless_server = False
-        """Whether a server has sent a whole file where a range was requested."""
+        self.has_rangeless_server = False  # whether a server has sent a whole file where a range was requested
         self._sleep = sleep
         self._clock = clock
         self._lock = threading.Lock()
         self._tls: ssl.SSLContext | None = None
         self._pools: dict[tuple[str, str, int], urllib3.HTTPConnectionPool] = {}
-        self._ip_turn: dict[tuple[str, str, int], int] = {}
-        """Number of the IP address of each host that is used next."""
-        self._answered: set[str] = set()
-        """Hosts, with port, that gave a successful response."""
+        self._ip_turn: dict[tuple[str, str, int], int] = {}  # number of the IP address of each host that is used next
+        self._answered: set[str] = set()  # hosts, with port, that gave a successful response
         self._blocked: dict[str, tuple[float, str]] = {}
         """Time until which a host or address gets no request, and its problem."""
         self._unanswered: dict[str, set[object]] = {}
         """Per host, scenes and other addresses without an answer since its last response."""
-        self._last_response: dict[str, tuple[float, str]] = {}
-        """Per host, time and address of its last response."""
-        self._doubtful_hosts: set[str] = set()
-        """Hosts that gave no answer for at least one address."""
+        self._last_response: dict[str, tuple[float, str]] = {}  # per host, time and address of its last response
+        self._doubtful_hosts: set[str] = set()  # hosts that gave no answer for at least one address
 
     def has_answered(self, url: str) -> bool:
         """Whether the host of an address has given a successful response."""
         return urlsplit(url).netloc in self._answered
 
     def file(self, address: str) -> Path:
-        """The regular local file at an address.
-
-        Raises
-        ------
-        FetchRefused, NotFound
-            It is not allowed, or not a regular file; it does not exist.
-        """
+        """The regular local file at an address; NotFound if missing, FetchRefused if not regular or not allowed."""
         path = self.allowed.resolve_path(Path(local_path(address)))
         if not path.exists():
             raise NotFound(f"there is no file {display_address(str(path))!r}")
@@ -164,13 +138,7 @@ class Fetcher:
         return path
 
     def check(self, address: str) -> None:
-        """Check an address by its spelling, without a name server.
-
-        Raises
-        ------
-        FetchRefused
-            It must not be fetched.
-        """
+        """Check an address by its spelling, without a name server; FetchRefused if it must not be fetched."""
         if not is_remote(address):
             self.allowed.resolve_path(Path(local_path(address)))
             return
@@ -186,27 +154,15 @@ class Fetcher:
         self, url: str, *, max_bytes: int, max_whole: int | None = None, method: str = "GET",
         headers: Mapping[str, str] | None = None, body: bytes | None = None, cancelled: threading.Event | None = None,
     ) -> HttpResponse:  # fmt: skip
-        """Make a request, following redirects and retrying.
+        """Make a request, following redirects and retrying; it must not change anything on the server.
 
-        Parameters
-        ----------
-        url : str, https or http
-        max_bytes, max_whole : int
-            Largest decompressed body that is accepted; `max_whole` where the whole file is sent (status 200). [byte]
-        method, headers, body
-            Of the request. It must not change anything on the server, since it is retried.
-        cancelled : Event, optional
-            Belongs to the scene of the address; once it is set, the request is not retried.
+        `max_bytes` is the largest decompressed body that is accepted, `max_whole` where the whole file is sent (status
+        200). `cancelled` belongs to the scene of the address; once it is set, the request is not retried.
 
-        Raises
-        ------
-        FetchRefused
-            The address is not allowed, or the body is larger than the limit.
-        NotFound, AccessDenied, RequestRejected
-            Status 404 or 410; 401 or 403; other 4xx.
-        NoAnswer, TryLater
-            No answer within the budget. `TryLater`: the host is down, since it accepts no connection, answers 429, or
-            gives no answer for other addresses either.
+        Raises FetchRefused if the address is not allowed, or the body is larger than the limit; NotFound for status 404
+        or 410, AccessDenied for 401 or 403, RequestRejected for another 4xx; NoAnswer without an answer within the
+        budget, and TryLater if the host is down: it accepts no connection, answers 429, or gives no answer for other
+        addresses either.
         """
         started = self._clock()
         host = urlsplit(url).netloc

@@ -41,8 +41,7 @@ log = structlog.get_logger()
 MAX_BUFFERED_BYTES: Final = 128 << 20
 """Observations made to choose units that stay in memory to be stored, all sites of a landscape; others are read again.
 [byte]"""
-REACH_STEP: Final = 500.0
-"""Step of the distance that images should show around a site. [m]"""
+REACH_STEP: Final = 500.0  # step of the distance that images should show around a site [m]
 
 
 class ControlShortage(NamedTuple):
@@ -126,20 +125,10 @@ def control_shortage(task: SiteTask, grid: GeoBox, ring: tuple[float, float]) ->
 def choose_controls(
     updates: Sequence[SiteUpdate], sources: RankedSources, elevation: ElevationModel | None
 ) -> Iterator[list[Step]]:
-    """Choose the control units of new sites by scenes before the start, else by the first growing seasons observed.
+    """Choose the control units of new sites of one landscape, by scenes before the start, else by the first seasons.
 
-    Sites whose units cannot be chosen yet keep None.
-
-    Parameters
-    ----------
-    updates, sources
-        New sites of one landscape; the preferred source gives the ring.
-    elevation : ElevationModel, optional, gives the terrain of sites and candidates
-
-    Yields
-    ------
-    list of Step
-        Steps that must be computed and taken before this continues.
+    Sites whose units cannot be chosen yet keep None. The preferred source gives the ring, `elevation` the terrain of
+    sites and candidates. Yields steps that must be computed and taken before this continues.
     """
     selections = {update: _Selection(update, selection_scenes(update.task, update.missing)) for update in updates}
     for_each(updates, lambda update: selections[update].find_candidates(sources))
@@ -180,16 +169,13 @@ class _Selection:
     """The choice of the control units of one site."""
 
     update: SiteUpdate
-    batches: list[list[Overpass]]
-    """Overpasses that have not been tried yet."""
-    batch: list[Overpass] = field(default_factory=list)
-    """Those that are tried now."""
+    batches: list[list[Overpass]]  # overpasses that have not been tried yet
+    batch: list[Overpass] = field(default_factory=list)  # those that are tried now
     candidates: tuple[Unit, ...] = ()
     n_tried: int = 0
     means: list[tuple[datetime, np.ndarray]] = field(default_factory=list)
     """Time and (1 + candidate, measure) means of the site and the candidates, for each scene that was read."""
-    unreadable: list[Refusal] = field(default_factory=list)
-    """Refusals that may not hold on another day."""
+    unreadable: list[Refusal] = field(default_factory=list)  # refusals that may not hold on another day
 
     def find_candidates(self, sources: RankedSources) -> None:
         self.candidates = tuple(task_candidates(self.update.task, self.update.grid, sources.first.ring))
@@ -220,10 +206,7 @@ class _Selection:
     def decide(self, elevation: ElevationModel | None) -> None:
         """Select the units, if the scenes so far are enough.
 
-        Raises
-        ------
-        TryLater
-            Most scenes cannot be read: units are selected once and for all.
+        Raises TryLater if most scenes cannot be read: units are selected once and for all.
         """
         update, site = self.update, self.update.task.site
         after_start = any(overpass.main.time.date() >= site.start for overpass in self.batch)

@@ -27,23 +27,9 @@ from monitor.sites.site import Site, ground_key
 
 
 def new_site_grid(site: Site, source: Source) -> GeoBox:
-    """Fixed grid of a new site, on the lattice of a source.
+    """Fixed grid of a new site, just large enough for it, on the lattice of the preferred source.
 
-    Parameters
-    ----------
-    site : Site
-    source : Source
-        Source that offers the pixels; the first where there are several.
-
-    Returns
-    -------
-    GeoBox
-        In a projected system, just large enough for the site.
-
-    Raises
-    ------
-    BadData
-        The site contains no pixel centre.
+    Raises BadData if the site contains no pixel centre.
     """
     native = source.grid(site.geometry)
     pixel, anchor = abs(native.resolution.x), (native.affine.c, native.affine.f)
@@ -54,18 +40,9 @@ def new_site_grid(site: Site, source: Source) -> GeoBox:
 
 
 def stored_granules(landscape: LandscapeStore, sites: Iterable[Site]) -> dict[str, StoredGranules]:
-    """Granules that a landscape has stored for some of its sites.
+    """Granules that a landscape has stored for some of its sites, by site id.
 
-    Parameters
-    ----------
-    landscape : LandscapeStore
-    sites : iterable of Site
-
-    Returns
-    -------
-    dict
-        By site id. Sites that the landscape does not have, or that cannot be read (their update reports that), are
-        missing.
+    Sites that the landscape does not have, or that cannot be read (their update reports that), are missing.
     """
     groups: list[StoredGranules] = []
     by_site: dict[str, StoredGranules] = {}
@@ -105,14 +82,8 @@ def offers(
 ) -> Iterator[tuple[tuple[Scene, ...], PendingDays]]:
     """For each site the scenes offered over it, and those of the days that may lack a scene.
 
-    They are computed once for all sites with the same scenes and stored granules: nearly all sites of a tile.
-
-    Parameters
-    ----------
-    sites, stored
-        See :func:`is_stored_everywhere`.
-    scenes : sequence of Scene, result of the search, in order of preference of the sources
-    searched : shapely geometry, area of the search, longitude and latitude [degree]
+    They are computed once for all sites with the same scenes and stored granules: nearly all sites of a tile. `scenes`
+    are the result of the search of the area `searched`, in order of preference of the sources.
     """
     footprints = np.array([scene.footprint for scene in scenes], dtype=object)
     everywhere = shapely.is_missing(footprints) | shapely.covers(footprints, searched)
@@ -129,18 +100,9 @@ def offers(
 
 
 def missing_overpasses(task: SiteTask, grid: GeoBox, baselines: Baselines | None = None) -> list[Overpass]:
-    """Missing overpasses of a site, ascending by time.
+    """Missing overpasses of a site, ascending by time; granules in the projected system of its grid are preferred.
 
-    Parameters
-    ----------
-    task : SiteTask
-    grid : GeoBox, grid of the site: granules in its projected system are preferred
-    baselines : mapping, optional
-        Stored granules, if the store has changed since the task was made; default: those of the task.
-
-    Returns
-    -------
-    list of Overpass
+    `baselines` are the stored granules, if the store has changed since the task was made; default: those of the task.
     """
     pending = task.pending if baselines is None else None
     baselines = task.stored.baselines if baselines is None else baselines
@@ -154,19 +116,9 @@ def search_again(
     """Search again where a missing overpass has a scene without a handle, which was skipped because it is stored.
 
     Such a scene is needed again where another granule of its overpass is new, perhaps of another source, and where a
-    store lacks what the ledger says it has. `missing` are tasks with their missing overpasses.
-
-    Returns
-    -------
-    dict
-        By site id, the tasks with newly searched scenes; their missing overpasses must be computed again.
-
-    Raises
-    ------
-    TryLater
-        A source is down.
-    BadConfiguration
-        A source refuses the credentials.
+    store lacks what the ledger says it has. `missing` are tasks with their missing overpasses. Returns by site id the
+    tasks with newly searched scenes; their missing overpasses must be computed again. Errors as of
+    :meth:`monitor.imagery.source.Source.search`.
     """
     tasks: dict[str, SiteTask] = {}
     spans: dict[tuple[BaseGeometry, str], tuple[date, date]] = {}

@@ -24,10 +24,8 @@ from monitor.ingest.task import UnreadScene
 RETRY_PERIOD: Final = timedelta(days=30)
 """A scene that cannot be read is retried by every night until scenes this much newer are offered than at the first
 attempt: items are known to be published before their files, and a host to be out of reach for days."""
-MIN_SITE_PIXELS: Final = 10
-"""The mean of a site of fewer pixels is not meaningful: none of its scenes counts. [pixel]"""
-MIN_CLEAR_FRACTION: Final = 0.6
-"""A scene counts if at least this share of the site was seen. [1]"""
+MIN_SITE_PIXELS: Final = 10  # the mean of a site of fewer pixels is not meaningful: none of its scenes counts [pixel]
+MIN_CLEAR_FRACTION: Final = 0.6  # a scene counts if at least this share of the site was seen [1]
 
 
 type GranuleView = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -120,19 +118,11 @@ def _is_as_stored(new: SiteScene, stored: Mapping[str, np.ndarray], at: int) -> 
 
 
 def site_means(pixels: np.ndarray, scales: tuple[np.ndarray, np.ndarray], endmembers: Endmembers) -> np.ndarray:
-    """Means of one site over its clear pixels.
+    """Means of one site over its clear pixels, (scene, measure) float32 of :data:`monitor.cube.records.MEASURES`.
 
-    Parameters
-    ----------
-    pixels : (scene, layer, pixel) uint16 array
-        Layers of :data:`monitor.cube.packed.PACKED_LAYERS` of the pixels inside the site.
-    scales : tuple of two (scene, band) arrays, see :func:`monitor.cover.observe.band_scales`
-    endmembers : Endmembers, end members of the biome, for the cover
-
-    Returns
-    -------
-    (scene, measure) float32 array
-        :data:`monitor.cube.records.MEASURES`, see :func:`monitor.cover.zonal_means.zonal_means`.
+    `pixels` (scene, layer, pixel) has the layers of :data:`monitor.cube.packed.PACKED_LAYERS` of the pixels inside the
+    site; `scales` are those of :func:`monitor.cover.observe.band_scales`, `endmembers` those of the biome, for the
+    cover.
     """
     scale, offset = (xr.DataArray(one, dims=("time", "observed")) for one in scales)
     means: np.ndarray = zonal_means(
@@ -161,19 +151,10 @@ def _site_scene(update: SiteUpdate, observation: Observation, granules: Mapping[
 def judge_scene(pixels: np.ndarray, quality: str, means: np.ndarray, units: np.ndarray) -> dict[str, Any]:
     """Decide whether a scene counts for a site, and round its means.
 
-    Parameters
-    ----------
-    pixels : (layer, pixel) uint16 array, layers of :data:`monitor.cube.packed.PACKED_LAYERS`
-    quality : str, kind of the quality layer
-    means : (measure,) array, :data:`monitor.cube.records.MEASURES` of the site
-    units : (unit, measure) array
-        The same of the control units that are compared; NaN where not seen.
-
-    Returns
-    -------
-    dict
-        ``n_pixels``, ``n_units`` and ``reason`` of :class:`monitor.cube.records.SiteScene`; where the scene counts also
-        ``site_means`` and ``control_means``, six decimals; NaN where not seen. [1]
+    `pixels` (layer, pixel) are those of the site, `means` (measure,) its :data:`monitor.cube.records.MEASURES`, and
+    `units` (unit, measure) those of the control units that are compared, NaN where not seen. Returns ``n_pixels``,
+    ``n_units`` and ``reason`` of :class:`monitor.cube.records.SiteScene`; where the scene counts also ``site_means``
+    and ``control_means``, six decimals, NaN where not seen [1].
     """
     n, size = int(means[0]), pixels.shape[1]
     seen = int(np.isfinite(units[:, MEASURES.index("cover")]).sum())

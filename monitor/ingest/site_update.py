@@ -31,18 +31,12 @@ class Observation:
     """One overpass as seen by one site and its control units, granules merged."""
 
     overpass: Overpass
-    scene: Scene
-    """Granule that gives scale, offset and time."""
-    pixels: np.ndarray
-    """(layer, pixel) uint16 of the pixels inside the site; zeros if no granule can be read."""
-    site_means: np.ndarray
-    """(measure,) float32 means of the site."""
-    unit_means: np.ndarray
-    """(unit, measure) float32 means of the units; NaN if no granule can be read."""
-    unread: tuple[tuple[Scene, Refusal], ...] = ()
-    """Granules that cannot be read today, and why."""
-    refusal: Refusal | None = None
-    """Why none of its granules can be read; None: at least one can."""
+    scene: Scene  # granule that gives scale, offset and time
+    pixels: np.ndarray  # (layer, pixel) uint16 of the pixels inside the site; zeros if no granule can be read
+    site_means: np.ndarray  # (measure,) float32 means of the site
+    unit_means: np.ndarray  # (unit, measure) float32 means of the units; NaN if no granule can be read
+    unread: tuple[tuple[Scene, Refusal], ...] = ()  # granules that cannot be read today, and why
+    refusal: Refusal | None = None  # why none of its granules can be read; None: at least one can
 
 
 @dataclass(eq=False)
@@ -51,28 +45,21 @@ class SiteUpdate:
 
     task: SiteTask
     landscape: LandscapeStore
-    state: str = "done"
-    """See :class:`Outcome`."""
-    error: str | None = None
-    """Why the site failed or is deferred."""
+    state: str = "done"  # see `Outcome`
+    error: str | None = None  # why the site failed or is deferred
     store: StoredSite = field(init=False)
-    snapshot: str = ""
-    """Snapshot of the store after the last commit of this site."""
+    snapshot: str = ""  # snapshot of the store after the last commit of this site
     grid: GeoBox = field(init=False)
     baselines: Baselines = field(default_factory=dict)
-    missing: list[Overpass] = field(init=False)
-    """Overpasses that are offered and not stored."""
-    controls: ControlSet | None = None
-    """The control units; None: not chosen yet."""
-    tried: int | None = None
-    """See :class:`FetchResult`."""
+    missing: list[Overpass] = field(init=False)  # overpasses that are offered and not stored
+    controls: ControlSet | None = None  # the control units; None: not chosen yet
+    tried: int | None = None  # see `FetchResult`
     terrain: Terrain | None = None
     observations: list[Observation] = field(default_factory=list)
     """Observations of the current step, which are not stored yet."""
     read_already: dict[str, Observation] = field(default_factory=dict)
     """By acquisition, observations made to choose control units, which are stored without being read again."""
-    new: list[str] = field(default_factory=list)
-    """Acquisitions stored so far."""
+    new: list[str] = field(default_factory=list)  # acquisitions stored so far
     unread: dict[str, UnreadScene] = field(default_factory=dict)
     """By acquisition, scenes that wait because they could not be read."""
 
@@ -99,23 +86,11 @@ class SiteUpdate:
     def open(
         self, landscape: LandscapeStore, source: Source, check_time: Callable[[datetime], None], *, unchanged: bool
     ) -> None:
-        """Find grid, control units and missing overpasses. A stored site keeps its grid.
+        """Find grid, control units and missing overpasses; `source` gives the grid of a new site.
 
-        Parameters
-        ----------
-        landscape, source
-            The store of the site, and the preferred source, which gives the grid of a new one.
-        check_time : callable, raises TryLater if the clock is behind the time of the newest snapshot
-        unchanged : bool, whether the store is as it was when the task was made
-
-        Raises
-        ------
-        TryLater
-            A source could not be searched for a new site, or the clock is behind.
-        BadData
-            A new site contains no pixel centre.
-        StoreBroken
-            The store cannot be read.
+        `unchanged`: whether the store is as it was when the task was made. Raises TryLater if a source could not be
+        searched for a new site, or the clock is behind the newest snapshot (`check_time`); BadData if a new site
+        contains no pixel centre; StoreBroken if the store cannot be read.
         """
         task, self.landscape = self.task, landscape
         self.controls, self.terrain = task.controls, task.terrain

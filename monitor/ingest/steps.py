@@ -28,8 +28,7 @@ from monitor.ingest.task import RankedSources
 
 log = structlog.get_logger()
 
-COMMIT_SIZE: Final = 32
-"""Overpasses committed together: bounds memory, and what a killed run has to read again."""
+COMMIT_SIZE: Final = 32  # overpasses committed together: bounds memory, and what a killed run has to read again
 MAX_STEP_BYTES: Final = 128 << 20
 """Pixels of all sites of a landscape that are committed together: with more sites there are fewer overpasses.
 [byte]"""
@@ -50,18 +49,13 @@ class Reading(NamedTuple):
 class Step:
     """See the module."""
 
-    rows: list[dict[SiteUpdate, Overpass]]
-    """For each overpass the sites that need it, ascending by time."""
-    readings: list[Reading]
-    """The granules that are read for them."""
-    units: Mapping[SiteUpdate, tuple[Unit, ...]]
-    """Units around each site whose means are computed."""
+    rows: list[dict[SiteUpdate, Overpass]]  # for each overpass the sites that need it, ascending by time
+    readings: list[Reading]  # the granules that are read for them
+    units: Mapping[SiteUpdate, tuple[Unit, ...]]  # units around each site whose means are computed
     layouts: dict[tuple[str, ...], PixelLayout]
     """Layouts by the ids of the sites read together; shared by the steps of a landscape."""
-    sources: RankedSources
-    """Gives the sources where the tasks run."""
-    handle: Callable[[Sequence[SiteUpdate]], None]
-    """Handles the observations of the sites."""
+    sources: RankedSources  # gives the sources where the tasks run
+    handle: Callable[[Sequence[SiteUpdate]], None]  # handles the observations of the sites
 
     @property
     def updates(self) -> list[SiteUpdate]:

@@ -18,8 +18,7 @@ from monitor.imagery.auxiliary.terrain import Terrain
 from monitor.imagery.source import Scene, Source
 from monitor.sites.site import Site
 
-type Baselines = Mapping[str, Mapping[str, str]]
-"""Processing baseline of each stored granule, by acquisition and tile."""
+type Baselines = Mapping[str, Mapping[str, str]]  # processing baseline of each stored granule, by acquisition and tile
 
 
 class RankedSources(SourceLookup, Protocol):
@@ -40,11 +39,9 @@ class RankedSources(SourceLookup, Protocol):
 class StoredGranules:
     """Granules that are stored for a site; one object for all sites of a landscape that have the same."""
 
-    landscape: LandscapeStore | None
-    """The store as it was read; None: nothing is stored."""
+    landscape: LandscapeStore | None  # the store as it was read; None: nothing is stored
     baselines: Baselines
-    key: tuple[str, int] = ("", 0)
-    """Name of the landscape and a number in it: equal where the granules are shared."""
+    key: tuple[str, int] = ("", 0)  # name of the landscape and a number in it: equal where the granules are shared
 
 
 NOTHING_STORED: Final = StoredGranules(landscape=None, baselines={})
@@ -53,12 +50,9 @@ NOTHING_STORED: Final = StoredGranules(landscape=None, baselines={})
 class UnreadScene(NamedTuple):
     """A scene that could not be read and waits: later nights try it again."""
 
-    scene: str
-    """Id."""
-    since: str
-    """Day of the newest scene offered when it could first not be read, ISO 8601."""
-    why: str
-    """Explanation for people."""
+    scene: str  # id
+    since: str  # day of the newest scene offered when it could first not be read, ISO 8601
+    why: str  # explanation for people
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,18 +60,13 @@ class SiteTask:
     """What the update of one site needs."""
 
     site: Site
-    ground: str
-    """Key of its outline, start and biome, see :func:`monitor.sites.site.ground_key`."""
-    folder: Place
-    """Folder of its landscape; for a new site, of the landscape that is to be created."""
-    offered: tuple[Scene, ...]
-    """Scenes offered over the site, in order of preference of their sources."""
+    ground: str  # key of its outline, start and biome, see `monitor.sites.site.ground_key`
+    folder: Place  # folder of its landscape; for a new site, of the landscape that is to be created
+    offered: tuple[Scene, ...]  # scenes offered over the site, in order of preference of their sources
     pending: PendingDays | None = None
     """Those of the days that may lack a scene, given what is `stored`; None: not computed."""
-    searched: BaseGeometry
-    """Area of the search that found them, longitude and latitude. [degree]"""
-    stored: StoredGranules = NOTHING_STORED
-    """What is stored of the site, as read before its landscape was locked."""
+    searched: BaseGeometry  # area of the search that found them, longitude and latitude [degree]
+    stored: StoredGranules = NOTHING_STORED  # what is stored of the site, as read before its landscape was locked
     controls: ControlSet | None
     """The frozen control units; None: those of the store, else they are chosen in this update."""
     others: tuple[tuple[BaseGeometry, date], ...]
@@ -88,14 +77,11 @@ class SiteTask:
     """Store in which the site waits without control units, if they are to be chosen now in another landscape."""
     left_out: LeftOut = field(default_factory=dict)
     """Units left out according to the ledger, see :func:`monitor.controls.screening.left_out`."""
-    within: tuple[BaseGeometry, ...] | None = None
-    """Control areas named by people; None: a ring around the site."""
-    terrain: Terrain | None = None
-    """Terrain of the site according to the ledger; None: unknown."""
+    within: tuple[BaseGeometry, ...] | None = None  # control areas named by people; None: a ring around the site
+    terrain: Terrain | None = None  # terrain of the site according to the ledger; None: unknown
     unread_since: Mapping[str, str] = field(default_factory=dict)
     """By acquisition, :attr:`UnreadScene.since` of scenes that earlier nights could not read."""
-    missing_source: str = ""
-    """Why a source could not be searched: a new site is not begun with half of its history."""
+    missing_source: str = ""  # why a source could not be searched: a new site is not begun with half of its history
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,23 +90,16 @@ class FetchResult:
 
     stored: StoredSite
     snapshot: str
-    new: tuple[str, ...]
-    """Acquisitions stored by this update."""
-    controls: ControlSet
-    """The control units; empty while they cannot be chosen."""
-    new_controls: bool
-    """Whether the ledger lacks them."""
-    left_out: LeftOut
-    """Units that no longer count from a day on."""
-    new_left_out: bool
-    """Whether the ledger has others."""
+    new: tuple[str, ...]  # acquisitions stored by this update
+    controls: ControlSet  # the control units; empty while they cannot be chosen
+    new_controls: bool  # whether the ledger lacks them
+    left_out: LeftOut  # units that no longer count from a day on
+    new_left_out: bool  # whether the ledger has others
     terrain: Terrain | None
-    new_terrain: bool
-    """Whether the ledger lacks it."""
+    new_terrain: bool  # whether the ledger lacks it
     unread: Mapping[str, UnreadScene] = field(default_factory=dict)
     """By acquisition, scenes that could not be read and wait."""
-    tried: int | None = None
-    """Last complete growing season when choosing the units failed; None: it did not fail."""
+    tried: int | None = None  # last complete growing season when choosing the units failed; None: it did not fail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,11 +107,7 @@ class Outcome:
     """How the update of one site ended."""
 
     site: Site
-    state: str
-    """``done``, ``failed`` or ``deferred``."""
-    error: str | None = None
-    """Why it is not done."""
-    fetched: FetchResult | None = None
-    """State of a site that is done."""
-    never_offered: bool = False
-    """Whether it failed because no source has ever offered a scene of it."""
+    state: str  # `done`, `failed` or `deferred`
+    error: str | None = None  # why it is not done
+    fetched: FetchResult | None = None  # state of a site that is done
+    never_offered: bool = False  # whether it failed because no source has ever offered a scene of it

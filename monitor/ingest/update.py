@@ -31,8 +31,7 @@ from monitor.sites.own_biome import biome_json
 
 log = structlog.get_logger()
 
-type CheckLock = Callable[[], None]
-"""Called before each commit; what it raises prevents the commit."""
+type CheckLock = Callable[[], None]  # called before each commit; what it raises prevents the commit
 
 
 def update_landscape(
@@ -45,29 +44,12 @@ def update_landscape(
 ) -> Generator[list[Step], None, list[SiteUpdate]]:
     """Fetch and store what is offered for the sites of a landscape and not stored yet, while its lock is held.
 
-    Parameters
-    ----------
-    tasks : sequence of SiteTask, sites of one landscape, or new ones that are to become one
-    sources, elevation
-        The preferred source gives grid and ring of new sites, the model the terrain of sites and candidates.
-    hold : callable
-        Context manager that holds the lock of a landscape, and raises TryLater if others hold it.
-    check_time : callable, raises TryLater if the clock is behind the time of the newest snapshot
+    The sites are of one landscape, or new ones that are to become one. The preferred source gives grid and ring of new
+    sites, the model the terrain of sites and candidates. `hold` holds the lock of a landscape, and raises TryLater if
+    others hold it; `check_time` raises TryLater if the clock is behind the time of the newest snapshot.
 
-    Yields
-    ------
-    list of Step
-        Steps that must be computed, in any order, and taken before this continues.
-
-    Returns
-    -------
-    list of SiteUpdate
-        For each site, in the order of `tasks`.
-
-    Raises
-    ------
-    BadConfiguration
-        A source refuses the credentials: every other site would fail too.
+    Yields steps that must be computed, in any order, and taken before this continues. Returns the updates in the order
+    of `tasks`. Raises BadConfiguration if a source refuses the credentials: every other site would fail too.
     """
     folder = tasks[0].folder
     updates = [SiteUpdate(task, LandscapeStore(folder)) for task in tasks]

@@ -26,24 +26,18 @@ from monitor.imagery.earthengine.batches import pixel_grid
 from monitor.imagery.earthengine.connection import Connection, RequestRefused
 from monitor.sites.projection import LONLAT, lonlat
 
-GLO30: Final = "COPERNICUS/DEM/GLO30"
-"""Collection of elevation tiles; band ``DEM``. [m]"""
+GLO30: Final = "COPERNICUS/DEM/GLO30"  # collection of elevation tiles; band `DEM` [m]
 CHIRPS: Final = "UCSB-CHG/CHIRPS/DAILY"
 """Daily images since 1981, named by date (``19810101``), from 50 degrees south to 50 north; band ``precipitation``.
 [mm/day]"""
 ARC_SECOND: Final = 1 / 3600
 GLO30_WIDTHS: Final = ((50, 1.0), (60, 1.5), (70, 2.0), (80, 3.0), (85, 5.0), (90, 10.0))
 """Width of GLO-30 pixels up to each latitude; they are one second of latitude high. [degree, arc second]"""
-ELEVATION_OFFSET: Final = 20_000
-"""Added to elevations so that none is 0. [m]"""
-CHIRPS_PIXEL: Final = 0.05
-"""Side of a CHIRPS pixel; corners are at its multiples. [degree]"""
-GROUP_SIDE: Final = 1.0
-"""Points in the same square of this side share requests. [degree]"""
-DAYS_PER_REQUEST: Final = 1000
-"""Most days of one request: 1,024 bands are allowed."""
-MAX_ELEVATION_PIXELS: Final = 8_000_000
-"""Most pixels of one request for elevations, for each tile."""
+ELEVATION_OFFSET: Final = 20_000  # added to elevations so that none is 0 [m]
+CHIRPS_PIXEL: Final = 0.05  # side of a CHIRPS pixel; corners are at its multiples [degree]
+GROUP_SIDE: Final = 1.0  # points in the same square of this side share requests [degree]
+DAYS_PER_REQUEST: Final = 1000  # most days of one request: 1,024 bands are allowed
+MAX_ELEVATION_PIXELS: Final = 8_000_000  # most pixels of one request for elevations, for each tile
 _VALUE: Final = "value"
 
 

@@ -17,8 +17,7 @@ from rasterio.windows import Window
 from monitor.errors import BadData
 from monitor.imagery.auxiliary.files import geotiff_paths, open_geotiff
 
-TERRAIN_PIXEL: Final = 30.0
-"""Pixel on which slopes are computed: that of Copernicus GLO-30. [m]"""
+TERRAIN_PIXEL: Final = 30.0  # pixel on which slopes are computed: that of Copernicus GLO-30 [m]
 VALID_ELEVATION: Final = (-500.0, 9000.0)
 """Elevations outside are missing values, whatever the file declares: the shore of the Dead Sea is at -430, Everest at
 8,849. [m]"""
@@ -29,26 +28,20 @@ FULLY_KNOWN: Final = 1 - 1e-6
 """Share of a pixel from which on the whole pixel counts as known; the rest is rounding. [1]"""
 MAX_SAMPLES_PER_SIDE: Final = 8
 """Most samples along a side of a pixel from which its mean is computed, where the model is finer."""
-_DEGREE: Final = 111_320.0
-"""One degree of latitude. [m]"""
+_DEGREE: Final = 111_320.0  # one degree of latitude [m]
 _METRE: Final = ("m", "metre", "metres", "meter", "meters", "")
 
 
 class ElevationModel(Protocol):
     """An elevation model."""
 
-    name: str
-    """Its name in the evidence."""
-    pixel: float
-    """Pixel on which it is best read. [m]"""
+    name: str  # its name in the evidence
+    pixel: float  # pixel on which it is best read [m]
 
     def read(self, grid: GeoBox) -> np.ndarray:
         """Elevation on a grid, (y, x) float64, NaN where unknown. [m]
 
-        Raises
-        ------
-        BadData, TryLater, BadConfiguration
-            The model cannot be read.
+        Raises BadData, TryLater or BadConfiguration if the model cannot be read.
         """
         ...
 
@@ -56,12 +49,8 @@ class ElevationModel(Protocol):
 class LocalElevation:
     """An :class:`ElevationModel` in a GeoTIFF, or in a folder of them, such as downloaded tiles of GLO-30.
 
-    One band each, in metres, in any coordinate system; where files overlap, the first by name counts.
-
-    Raises
-    ------
-    BadData
-        The path does not hold an elevation model.
+    One band each, in metres, in any coordinate system; where files overlap, the first by name counts. Raises BadData if
+    the path does not hold an elevation model.
     """
 
     def __init__(self, path: Path) -> None:
@@ -98,10 +87,7 @@ def _local_tile(path: Path) -> "ElevationTile":
 def mosaic(tiles: "Sequence[ElevationTile]", grid: GeoBox) -> np.ndarray:
     """Elevation on a grid in metres from tiles that may overlap, in order of preference; NaN where unknown. [m]
 
-    Raises
-    ------
-    BadData
-        A tile cannot be read, or is too fine for the grid.
+    Raises BadData if a tile cannot be read, or is too fine for the grid.
     """
     total, share = np.zeros(grid.shape), np.zeros(grid.shape)
     centres: dict[str, tuple[np.ndarray, np.ndarray]] = {}
@@ -119,15 +105,10 @@ def mosaic(tiles: "Sequence[ElevationTile]", grid: GeoBox) -> np.ndarray:
 
 
 class ElevationTile:
-    """One raster of an elevation model.
+    """One raster of an elevation model, of two or more rows and columns; BadData if it is rotated.
 
-    Parameters
-    ----------
-    name : str, for messages
-    shape : tuple of int, rows and columns, two or more of each
-    affine : Affine
-        From column and row to coordinates in `crs` (WKT or EPSG code); not rotated, else `BadData` is raised.
-    values : callable, reads a :class:`rasterio.windows.Window`: (y, x) float64, NaN where unknown [m]
+    `affine` leads from column and row to coordinates in `crs` (WKT or EPSG code); `values` reads a window, (y, x)
+    float64, NaN where unknown [m].
     """
 
     def __init__(
@@ -141,27 +122,13 @@ class ElevationTile:
         metres = _DEGREE if system.is_geographic else system.axis_info[0].unit_conversion_factor
         middle = math.radians(affine.f + affine.e * shape[0] / 2)
         narrowing = max(math.cos(middle), 0.01) if system.is_geographic else 1.0
-        self.pixel = metres * max(abs(affine.e), abs(affine.a) * narrowing)
-        """Longer side of a pixel. [m]"""
+        self.pixel = metres * max(abs(affine.e), abs(affine.a) * narrowing)  # longer side of a pixel [m]
 
     def at(self, x: np.ndarray, y: np.ndarray, *, pixel: float) -> tuple[np.ndarray, np.ndarray]:
-        """Mean elevation of the pixels of a grid.
+        """Mean elevation of pixels with these centres, (y, x) in the system of the tile, and the known share of each.
 
-        Parameters
-        ----------
-        x, y : (y, x) arrays, centres of the pixels in the coordinate system of the tile
-        pixel : float, side of the pixels [m]
-
-        Returns
-        -------
-        elevation, known : (y, x) arrays
-            Mean of samples all over each pixel where the tile is finer, 0 where unknown [m]; known share of the
-            samples [1].
-
-        Raises
-        ------
-        BadData
-            The tile cannot be read, or is too fine for the grid.
+        Means are over samples all over each pixel where the tile is finer, 0 where unknown [m]; `pixel` is the side of
+        the pixels [m]. Raises BadData if the tile cannot be read, or is too fine for the grid.
         """
         row = (y - self.affine.f) / self.affine.e - 0.5
         column = (x - self.affine.c) / self.affine.a - 0.5
@@ -210,19 +177,10 @@ class ElevationTile:
 
 
 def bilinear(values: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """Interpolate between the pixels of an array, linearly along rows and columns.
+    """Interpolate an array, NaN where unknown, linearly at positions, 0 in the middle of its first pixel. [pixel]
 
-    Parameters
-    ----------
-    values : (m, n) array
-        At least two rows and columns; NaN where unknown.
-    row, column : arrays of one shape, positions, 0 in the middle of the first pixel [pixel]
-
-    Returns
-    -------
-    array
-        Of the shape of `row`; NaN outside the pixels, and where a neighbour with a weight is unknown. In the outer
-        half of the outermost pixels the surface is extrapolated, so that neighbouring tiles leave no seam.
+    NaN outside the pixels, and where a neighbour with a weight is unknown. In the outer half of the outermost pixels
+    the surface is extrapolated, so that neighbouring tiles leave no seam.
     """
     height, width = values.shape
     margin = 0.5 + 1e-6

@@ -12,25 +12,13 @@ from monitor.files import open_plain_file
 
 
 def plain_file(path: Path) -> Path:
-    """The absolute path of a regular file.
-
-    Raises
-    ------
-    BadData
-        It is none: an address, a folder, a pipe, or unreadable.
-    """
+    """The absolute path of a regular file; BadData for an address, a folder, a pipe, or if it is unreadable."""
     open_plain_file(path).close()
     return path.absolute()
 
 
 def geotiff_paths(path: Path) -> list[Path]:
-    """The GeoTIFFs of a folder, sorted by name, or the single file.
-
-    Raises
-    ------
-    BadData
-        There is none.
-    """
+    """The GeoTIFFs of a folder, sorted by name, or the single file; BadData if there is none."""
     if not path.is_dir():
         return [plain_file(path)]
     paths = sorted(file for file in path.iterdir() if file.suffix.lower() in (".tif", ".tiff"))
@@ -41,13 +29,7 @@ def geotiff_paths(path: Path) -> list[Path]:
 
 @contextmanager
 def open_geotiff(path: Path) -> Iterator[Any]:
-    """Open a path of :func:`geotiff_paths` with rasterio, for reading.
-
-    Raises
-    ------
-    BadData
-        It cannot be opened, or data read from it in the ``with`` block is damaged.
-    """
+    """Open a path of :func:`geotiff_paths` with rasterio; BadData if it or what is read of it is damaged."""
     try:
         with rasterio.Env(GTIFF_IGNORE_READ_ERRORS="NO"), rasterio.open(path, driver="GTiff") as file:
             yield file

@@ -22,14 +22,10 @@ from monitor.errors import BadData
 from monitor.imagery.auxiliary.files import geotiff_paths, open_geotiff, plain_file
 from monitor.sites.projection import LONLAT
 
-MIN_DAYS_KNOWN: Final = 0.9
-"""Least share of known days for a sum to be given; it is scaled up to all days. [1]"""
-REVISED_PERIOD: Final = timedelta(days=60)
-"""Products correct their newest days for about this long."""
-MAX_TABLE_BYTES: Final = 50_000_000
-"""Largest table of one place. [byte]"""
-MAX_DAILY_RAIN: Final = 2000.0
-"""No day has had more rain (Foc-Foc, La Reunion, 1966: 1,825 mm). [mm]"""
+MIN_DAYS_KNOWN: Final = 0.9  # least share of known days for a sum to be given; it is scaled up to all days [1]
+REVISED_PERIOD: Final = timedelta(days=60)  # products correct their newest days for about this long
+MAX_TABLE_BYTES: Final = 50_000_000  # largest table of one place [byte]
+MAX_DAILY_RAIN: Final = 2000.0  # no day has had more rain (Foc-Foc, La Reunion, 1966: 1,825 mm) [mm]
 RAIN_VARIABLES: Final = ("precipitation", "precip", "rain", "rainfall", "tp", "pr", "prcp")
 """Names of rain in NetCDF files with more than one variable: CHIRPS, ERA5-Land and others."""
 
@@ -49,12 +45,9 @@ _DATED: Final = re.compile(r"(?<!\d)((?:19|20)\d\d)[-_.]?(0[1-9]|1[0-2])(?:[-_.]
 class DailyRain:
     """Rain at one place, one value per day."""
 
-    first: date
-    """Day of the first value."""
-    mm: np.ndarray
-    """(day,) array, NaN where unknown. [mm/day]"""
-    source: str
-    """Name of the product."""
+    first: date  # day of the first value
+    mm: np.ndarray  # (day,) array, NaN where unknown [mm/day]
+    source: str  # name of the product
 
     @property
     def last(self) -> date:
@@ -62,17 +55,9 @@ class DailyRain:
         return self.first + timedelta(days=self.mm.size - 1)
 
     def total(self, first: date, days: int) -> float | None:
-        """Rain of a number of days, scaled up for unknown ones.
+        """Rain of a number of days from `first` on, scaled up for unknown ones. [mm]
 
-        Parameters
-        ----------
-        first : date, first day
-        days : int, number of days
-
-        Returns
-        -------
-        float or None
-            None where fewer than the share :data:`MIN_DAYS_KNOWN` of the days is known. [mm]
+        None where fewer than the share :data:`MIN_DAYS_KNOWN` of the days is known.
         """
         start = (first - self.first).days
         part = self.mm[max(start, 0) : max(start + days, 0)]
@@ -82,17 +67,7 @@ class DailyRain:
         return float(known.sum()) * days / known.size
 
     def between(self, since: date | None, until: date | None) -> "DailyRain | None":
-        """Rain of the days from one to another, both included.
-
-        Parameters
-        ----------
-        since, until : date or None, none: from the first known day on, up to the last
-
-        Returns
-        -------
-        DailyRain or None
-            None where there are none.
-        """
+        """Rain from one day to another, both included; None: from the first, up to the last. None if that is no day."""
         first, last = max(self.first, since or self.first), min(self.last, until or self.last)
         if first > last:
             return None
@@ -115,37 +90,18 @@ class DailyRain:
 class RainfallProduct(Protocol):
     """A rainfall product."""
 
-    name: str
-    """Its name in the evidence."""
+    name: str  # its name in the evidence
 
     def at(self, points: Sequence[tuple[float, float]], *, since: date, until: date) -> list[DailyRain | None]:
-        """Daily rain at points, in their order; None where the product has no rain.
+        """Daily rain at points (longitude and latitude), in their order; None where the product has no rain.
 
-        Parameters
-        ----------
-        points : sequence of (float, float), longitude and latitude [degree]
-        since, until : date, both included
-
-        Raises
-        ------
-        BadData, TryLater, BadConfiguration
-            The product cannot be read.
+        Both days are included. Raises BadData, TryLater or BadConfiguration if the product cannot be read.
         """
         ...
 
 
 def merge_rain(stored: DailyRain, newer: DailyRain) -> DailyRain:
-    """Merge two records of the same place.
-
-    Parameters
-    ----------
-    stored, newer : DailyRain, where both know a day, `newer` counts
-
-    Returns
-    -------
-    DailyRain
-        Days between the two records are NaN.
-    """
+    """Merge two records of the same place: `newer` counts where both know a day; days between them are NaN."""
     first = min(stored.first, newer.first)
     last = max(stored.last, newer.last)
     mm = np.full((last - first).days + 1, np.nan)
@@ -159,19 +115,9 @@ def merge_rain(stored: DailyRain, newer: DailyRain) -> DailyRain:
 def daily_rain(days: np.ndarray, values: np.ndarray, *, rate: bool, source: str) -> DailyRain:
     """Convert values of days or months to one per day, from the first to the last day; NaN where unknown.
 
-    Parameters
-    ----------
-    days : (n,) datetime64[D] array, days, or any day of each month, in any order
-    values : (n,) array
-        Rain; NaN, negative or above :data:`MAX_DAILY_RAIN` a day where unknown. [mm, or mm/day]
-    rate : bool
-        Whether values are millimetres a day; else they are the rain of the whole day or month.
-    source : str, name of the product, also for messages
-
-    Raises
-    ------
-    BadData
-        There is no value, a day or month occurs twice, or the steps are neither days nor months.
+    `days` (n,) are days, or any day of each month, in any order. `values` (n,) are millimetres a day if `rate`, else of
+    the whole day or month; unknown where NaN, negative or above :data:`MAX_DAILY_RAIN` a day. Raises BadData if there
+    is no value, a day or month occurs twice, or the steps are neither days nor months.
     """
     if not days.size:
         raise BadData(f"{source} holds no rain")
@@ -202,19 +148,11 @@ def daily_rain(days: np.ndarray, values: np.ndarray, *, rate: bool, source: str)
 class LocalRain:
     """A :class:`RainfallProduct` in files: a table of one place, a NetCDF file, or a folder of GeoTIFFs.
 
-    Parameters
-    ----------
-    path : Path
-        CSV with the columns ``date`` (ISO 8601) and ``mm`` (rain of that day or month) or ``mm_per_day``, used for
-        every site; NetCDF with time, latitude and longitude (or y, x and a coordinate system); or a folder of GeoTIFFs
-        with a date or month in each name, in millimetres a day or month, as CHIRPS is distributed.
-    variable : str, optional
-        Variable of a NetCDF file with several. Default: the one with a name of :data:`RAIN_VARIABLES`.
-
-    Raises
-    ------
-    BadData
-        The path is none of these.
+    The path is a CSV with the columns ``date`` (ISO 8601) and ``mm`` (rain of that day or month) or ``mm_per_day``,
+    used for every site; NetCDF with time, latitude and longitude (or y, x and a coordinate system); or a folder of
+    GeoTIFFs with a date or month in each name, in millimetres a day or month, as CHIRPS is distributed. `variable`
+    names that of a NetCDF file with several; default: the one with a name of :data:`RAIN_VARIABLES`. Raises BadData if
+    the path is none of these.
     """
 
     def __init__(self, path: Path, variable: str | None = None) -> None:

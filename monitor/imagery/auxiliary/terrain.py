@@ -25,26 +25,19 @@ from monitor.sites.site import Site
 
 MIN_TERRAIN_KNOWN: Final = 0.5
 """Least share of a piece of ground whose slope must be known for its means to be given. [1]"""
-FLAT_RISE: Final = 1e-6
-"""Ground that rises less has no aspect: below the rounding of elevations. [m/m]"""
+FLAT_RISE: Final = 1e-6  # ground that rises less has no aspect: below the rounding of elevations [m/m]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terrain:
     """Terrain of one piece of ground: means over its pixels."""
 
-    elevation: float
-    """Height above sea level. [m]"""
-    slope: float
-    """Angle of the steepest rise. [degree]"""
-    northness: float
-    """Cosine of the aspect: 1 faces north, -1 south; 0 where the ground is flat. [1]"""
-    eastness: float
-    """Sine of the aspect: 1 faces east, -1 west; 0 where the ground is flat. [1]"""
-    known: float
-    """Share of the pixels whose slope is known. [1]"""
-    source: str
-    """Name of the elevation model."""
+    elevation: float  # height above sea level [m]
+    slope: float  # angle of the steepest rise [degree]
+    northness: float  # cosine of the aspect: 1 faces north, -1 south; 0 where the ground is flat [1]
+    eastness: float  # sine of the aspect: 1 faces east, -1 west; 0 where the ground is flat [1]
+    known: float  # share of the pixels whose slope is known [1]
+    source: str  # name of the elevation model
 
     def to_json(self) -> dict[str, Any]:
         """Plain rounded values, stored with the frozen control units."""
@@ -60,20 +53,9 @@ class Terrain:
 def terrain_of(model: ElevationModel, geometries: Sequence[BaseGeometry]) -> list[Terrain | None]:
     """Terrain of pieces of ground near each other, such as a site and its control units, from one read of the model.
 
-    Parameters
-    ----------
-    model : ElevationModel
-    geometries : sequence of shapely geometry, longitude and latitude [degree]
-
-    Returns
-    -------
-    list of Terrain or None
-        One for each geometry; None where less than :data:`MIN_TERRAIN_KNOWN` of it is known.
-
-    Raises
-    ------
-    BadData, TryLater, BadConfiguration
-        The model cannot be read, or one grid over all the ground would be too large.
+    Geometries are in longitude and latitude. None where less than :data:`MIN_TERRAIN_KNOWN` of one is known. Raises
+    BadData, TryLater or BadConfiguration if the model cannot be read, or one grid over all the ground would be too
+    large.
     """
     if not geometries:
         return []
@@ -86,18 +68,7 @@ def terrain_of(model: ElevationModel, geometries: Sequence[BaseGeometry]) -> lis
 
 
 def with_slope(site: Site, terrain: Terrain | None) -> Site:
-    """Add the slope of the terrain to a site where the registry has none.
-
-    Parameters
-    ----------
-    site : Site
-    terrain : Terrain or None, none: not known
-
-    Returns
-    -------
-    Site
-        The same one where nothing is added; else with a slope to .01 degrees.
-    """
+    """A site with the slope of its terrain, to .01 degrees, where the registry has none."""
     if terrain is None or site.slope_degrees is not None:
         return site
     return replace(site, slope_degrees=round(terrain.slope, 2))
@@ -124,18 +95,7 @@ def gradient(elevation: np.ndarray, pixel: float) -> tuple[np.ndarray, np.ndarra
 
 
 def slope(east: np.ndarray, north: np.ndarray) -> np.ndarray:
-    """Angle of the steepest rise.
-
-    Parameters
-    ----------
-    east, north : arrays
-        Of :func:`gradient`; NaN where unknown. [1]
-
-    Returns
-    -------
-    array
-        Same shape; NaN where unknown. [degree]
-    """
+    """Angle of the steepest rise, from :func:`gradient`; NaN where unknown. [degree]"""
     angle: np.ndarray = np.degrees(np.arctan(np.hypot(east, north)))
     return angle
 

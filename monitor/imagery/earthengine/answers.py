@@ -22,30 +22,18 @@ from monitor.imagery.source import Scene
 class ImageHandle:
     """What a request needs in order to name the image of a scene."""
 
-    collection: str
-    """Collection that the image belongs to."""
-    index: str
-    """Its ``system:index`` there."""
-    area: BaseGeometry
-    """Area of the search that returned it. [degree]"""
+    collection: str  # collection that the image belongs to
+    index: str  # its `system:index` there
+    area: BaseGeometry  # area of the search that returned it [degree]
 
 
 def scene_from_feature(
     feature: dict[str, Any], collection: str, area: BaseGeometry, source: str, *, scored: bool
 ) -> Scene:
-    """Return the scene of an image that a search returned.
+    """The scene of an image as a search describes it; TryLater if the description lacks a usable name or time.
 
-    Parameters
-    ----------
-    feature : dict, image as the server describes it
-    collection, area, source
-        Key of :data:`PRODUCTS`; area of the search [degree]; name of the source.
-    scored : bool, whether Cloud Score+ is read with the image
-
-    Raises
-    ------
-    TryLater
-        The description lacks a usable name or time.
+    `collection` is a key of :data:`PRODUCTS`, `area` that of the search; `scored`: whether Cloud Score+ is read with
+    it.
     """
     product = PRODUCTS[collection]
     properties: dict[str, Any] = feature.get("properties") or {}
@@ -103,13 +91,7 @@ def _footprint(geojson: Any) -> BaseGeometry | None:
 
 
 def decode_array(content: bytes) -> np.ndarray:
-    """Decode an answer in NPY format: an array with one field per band.
-
-    Raises
-    ------
-    ValueError
-        The answer is no complete array.
-    """
+    """Decode an answer in NPY format: an array with one field per band; ValueError if it is not complete."""
     try:
         # The names of 1,024 bands are longer than the largest header that numpy accepts by default.
         return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False, max_header_size=1 << 20)
@@ -118,18 +100,9 @@ def decode_array(content: bytes) -> np.ndarray:
 
 
 def decode_pixels(content: bytes, names: Sequence[str], size: tuple[int, ...]) -> np.ndarray:
-    """Decode an answer in NPY format to a (band, y, x) uint16 array.
+    """Decode an answer in NPY format to (band, y, x) uint16; ValueError if it is not what was requested.
 
-    Parameters
-    ----------
-    content : bytes, the answer
-    names : sequence of str, bands that were requested, in the order of the result
-    size : tuple of int, rows and columns that were requested
-
-    Raises
-    ------
-    ValueError
-        The answer is not the array that was requested.
+    `names` are the requested bands, in the order of the result, and `size` the requested rows and columns.
     """
     array = decode_array(content)
     if array.shape != size:
@@ -148,16 +121,8 @@ def decode_pixels(content: bytes, names: Sequence[str], size: tuple[int, ...]) -
 def decode_table(answer: Any, units: int, names: Sequence[str]) -> np.ndarray:
     """Decode the features that ``reduceRegions`` returns to a (unit, name) float64 array; NaN where a value is missing.
 
-    Parameters
-    ----------
-    answer : feature collection, features with the number of their unit as ``unit``
-    units : int, how many were sent
-    names : sequence of str, properties to be read
-
-    Raises
-    ------
-    ValueError
-        The answer is no such table.
+    Features have the number of their unit, of all `units` that were sent, as ``unit``; `names` are the properties to be
+    read. Raises ValueError if the answer is not such a table.
     """
     table = np.full((units, len(names)), np.nan)
     try:

@@ -15,14 +15,10 @@ from monitor.imagery.earthengine.answers import ImageHandle
 from monitor.imagery.earthengine.connection import RequestRefused
 from monitor.imagery.source import Scene
 
-MAX_BANDS: Final = 1024
-"""Most bands of one request."""
-MAX_PIXEL_BYTES: Final = 48_000_000
-"""Most pixels of one request, uncompressed. [byte]"""
-MAX_GRID_SIDE: Final = 32_768
-"""Longest side of the grid of one request. [pixel]"""
-MAX_UNREADABLE: Final = 4
-"""This many unreadable scenes in a row, and none readable: the service fails, not the scenes."""
+MAX_BANDS: Final = 1024  # most bands of one request
+MAX_PIXEL_BYTES: Final = 48_000_000  # most pixels of one request, uncompressed [byte]
+MAX_GRID_SIDE: Final = 32_768  # longest side of the grid of one request [pixel]
+MAX_UNREADABLE: Final = 4  # this many unreadable scenes in a row, and none readable: the service fails, not the scenes
 
 type BatchRequest[T] = Callable[[Sequence[Scene], threading.Event], Sequence[T]]
 """Returns one answer for each scene of a batch; the event is set when nobody waits for the answers any more."""
@@ -31,27 +27,12 @@ type BatchRequest[T] = Callable[[Sequence[Scene], threading.Event], Sequence[T]]
 def in_batches[T](
     scenes: Sequence[Scene], size: int, request: BatchRequest[T], *, workers: Executor, ahead: int
 ) -> Iterator[T | SceneRejected]:
-    """Request answers for scenes in batches, several at one time, and yield them in the order of the scenes.
+    """Request answers for scenes in batches of at most `size`, and yield them in the order of the scenes.
 
-    Parameters
-    ----------
-    scenes : sequence of Scene
-        Those that one request can cover (same collection, quality and scaling) share batches.
-    size : int, most scenes of a batch
-    request : callable, requests the answers of a batch
-    workers : Executor
-        Runs the requests. The first ones are under way when this returns; closing the iterator ends them.
-    ahead : int, batches requested before the answers of the previous one are used
-
-    Yields
-    ------
-    answer or SceneRejected
-        One for each scene; rejected is a scene that Earth Engine cannot read, or of another source.
-
-    Raises
-    ------
-    TryLater, BadConfiguration
-        As :meth:`Connection.request`; also where no scene of several can be read.
+    Scenes that one request can cover (same collection, quality and scaling) share batches. The first requests are under
+    way when this returns, `ahead` batches are requested before the answers of the previous one are used, and closing
+    the iterator ends them. A scene that Earth Engine cannot read, or of another source, is answered by SceneRejected.
+    Errors as of :meth:`Connection.request`; TryLater also if no scene of several can be read.
     """
     answers = _answers(scenes, size, request, workers, ahead)
     next(answers)
@@ -131,12 +112,9 @@ def _halving[T](scenes: Sequence[Scene], request: Callable[[Sequence[Scene]], Se
 
 
 def windows(grid: GeoBox, *, max_pixels: int) -> list[tuple[slice, slice, GeoBox]]:
-    """Split a grid into windows of `max_pixels` and :data:`MAX_GRID_SIDE` a side at most, that one request can return.
+    """Split a grid into windows that one request can return: rows, columns and grid of each.
 
-    Returns
-    -------
-    list of (rows, columns, grid)
-        Of each window.
+    They have at most `max_pixels`, and :data:`MAX_GRID_SIDE` a side.
     """
     height, width = grid.shape
     across = min(width, MAX_GRID_SIDE, max(1, max_pixels))
@@ -150,13 +128,7 @@ def windows(grid: GeoBox, *, max_pixels: int) -> list[tuple[slice, slice, GeoBox
 
 
 def epsg_crs(grid: GeoBox) -> CRS:
-    """Return the coordinate system of a grid.
-
-    Raises
-    ------
-    ValueError
-        It has no EPSG code.
-    """
+    """The coordinate system of a grid; ValueError if it has no EPSG code."""
     if grid.crs is None or grid.crs.epsg is None:
         raise ValueError(f"Earth Engine needs grids with an EPSG code, not {grid}")
     return grid.crs

@@ -33,10 +33,8 @@ from monitor.imagery.transport import retry_after
 FIRST_RETRY_PAUSE: Final = 1.0
 """Pause before the first retry where the server names none. It doubles with each retry, and is shortened at random by
 up to half so that threads do not retry at the same moment. [s]"""
-MAX_RETRY_PAUSE: Final = 60.0
-"""Longest pause between two retries where the server names none. [s]"""
-MAX_KEY_BYTES: Final = 2**16
-"""Largest file of credentials that is read. [byte]"""
+MAX_RETRY_PAUSE: Final = 60.0  # longest pause between two retries where the server names none [s]
+MAX_KEY_BYTES: Final = 2**16  # largest file of credentials that is read [byte]
 LIMIT_WORDS: Final = ("rate limit", "ratelimit", "quota", "too many", "capacity", "timed out", "exceed")
 """Words in refusals that are about a limit, not about the request itself."""
 
@@ -69,21 +67,11 @@ class Connection:
         self._transport = ClientTransport(in_flight=in_flight, deadline=deadline)
 
     def request(self, kind: str, call: Callable[[], Any], cancelled: threading.Event | None = None) -> Any:
-        """Return the answer of a call of ``ee.data``, with retries.
+        """The answer of a call of ``ee.data`` that sends one request, which is counted under `kind`, with retries.
 
-        Parameters
-        ----------
-        kind : str, under which the request is counted
-        call : callable, sends exactly one request
-        cancelled : Event, optional
-            Is set when nobody waits for the answer any more; then it is not requested again.
-
-        Raises
-        ------
-        RequestRefused, TryLater
-            The server cannot answer this request; it does not answer within the patience, or asks to wait longer.
-        BadConfiguration
-            The credentials, the project or the endpoint are refused.
+        Once `cancelled` is set, because nobody waits for the answer any more, it is not requested again. Raises
+        RequestRefused if the server cannot answer this request; TryLater if it does not answer within the patience, or
+        asks to wait longer; BadConfiguration if it refuses the credentials, the project or the endpoint.
         """
         with _CLIENT.used_by(self):
             return self._request(kind, call, cancelled)
@@ -93,10 +81,7 @@ class Connection:
     ) -> T:
         """As :meth:`request`, but decoded; an answer for which `decode` raises ``ValueError`` is requested once more.
 
-        Raises
-        ------
-        RequestRefused, BadConfiguration, TryLater
-            See :meth:`request`; `TryLater` also if both answers are malformed.
+        Raises TryLater also if both answers are malformed.
         """
         wrong = ""
         for _ in range(2):
@@ -253,28 +238,17 @@ def connect(
     project: str | None, url: str | None = None, token: str | None = None, key_file: Path | None = None,
     allow_hosts: Sequence[str] = (), in_flight: int = 20, deadline: float = 310.0, patience: float = 300.0,
 ) -> Connection:  # fmt: skip
-    """Return the connection with these settings: the existing one if there is one, so that limits hold for all users.
+    """The connection with these settings: the existing one if there is one, so that limits hold for all users.
 
-    Nothing is sent yet.
+    Nothing is sent yet. `project` is the Cloud project that is charged, by default that of the service account; `url`
+    the endpoint, by default :data:`HIGH_VOLUME`, on a private host only if `allow_hosts` names it. Without a bearer
+    `token` and a `key_file` (service account key or authorized user), the credentials stored by ``earthengine
+    authenticate`` or ``gcloud auth application-default login`` are used. The service allows 40 requests `in_flight`.
+    `deadline` is the longest time of one request (the service itself gives up after 5 minutes), `patience` that from
+    its first failure to giving up [s].
 
-    Parameters
-    ----------
-    project, url : str, optional
-        Cloud project that is charged, default that of the service account; endpoint, default :data:`HIGH_VOLUME`.
-    token, key_file : optional
-        Bearer token; service account key or authorized user file. Without both, the credentials stored by
-        ``earthengine authenticate`` or ``gcloud auth application-default login`` are used.
-    allow_hosts : sequence of str, private or loopback hosts that the endpoint may be on
-    in_flight : int
-        Most requests at one time; the service allows 40.
-    deadline, patience : float
-        Longest time that one request may take (the service itself gives up after 5 minutes), and from the first failure
-        of a request to giving up. [s]
-
-    Raises
-    ------
-    BadConfiguration
-        There is neither a project nor a service account, the token cannot be one, or the endpoint is not allowed.
+    Raises BadConfiguration without a project or service account, or if the token cannot be one, or the endpoint is not
+    allowed.
     """
     if not project and key_file is None:
         raise BadConfiguration('[source] kind = "earthengine" needs project = "<your Cloud project>"')
@@ -323,13 +297,7 @@ _CONNECTING: Final = threading.Lock()
 
 
 def compute_value(expression: Any) -> Any:
-    """Evaluate an expression with ``ee.data.computeValue``.
-
-    Raises
-    ------
-    ConnectionError
-        The answer holds no value: it is broken, and :meth:`Connection.request` requests it again.
-    """
+    """Evaluate an expression; ConnectionError, after which it is requested again, if the answer holds no value."""
     try:
         return ee.data.computeValue(expression)
     except (KeyError, TypeError) as error:

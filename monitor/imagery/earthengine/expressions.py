@@ -26,22 +26,14 @@ CLEAR, CLOUD = "clear", "cloud"
 class EarthEngineProduct:
     """Band names, scaling and pixels of a collection."""
 
-    band_names: tuple[str, ...]
-    """Names of the bands of :data:`monitor.imagery.bands.OBSERVED`, in that order."""
-    quality_band: str
-    """Name of the quality layer."""
-    quality_kind: str
-    """What the quality layer holds, see :class:`monitor.imagery.source.Scene`."""
-    saturation_band: str = ""
-    """Name of a layer that is not 0 where a pixel is saturated; empty: there is none."""
-    scale: float
-    """Reflectance = scale * integer + offset. [1]"""
-    offset: float
-    """Reflectance of the integer 0. [1]"""
-    pixel: float
-    """Side of the finest pixels. [m]"""
-    corner: float
-    """Corners of pixels are at multiples of ``pixel`` plus this. [m]"""
+    band_names: tuple[str, ...]  # names of the bands of `monitor.imagery.bands.OBSERVED`, in that order
+    quality_band: str  # name of the quality layer
+    quality_kind: str  # what the quality layer holds, see `monitor.imagery.source.Scene`
+    saturation_band: str = ""  # name of a layer that is not 0 where a pixel is saturated; empty: there is none
+    scale: float  # reflectance = scale * integer + offset [1]
+    offset: float  # reflectance of the integer 0 [1]
+    pixel: float  # side of the finest pixels [m]
+    corner: float  # corners of pixels are at multiples of `pixel` plus this [m]
 
 
 _LANDSAT: Final = EarthEngineProduct(
@@ -76,12 +68,8 @@ def images_by_index(
 ) -> Any:
     """Images of a collection as :func:`to_integers`, selected by ``system:index``.
 
-    Parameters
-    ----------
-    collection, area, since, until
-        Those of the search that returned the images: they only spare the server a scan of the whole collection.
-    indices : sequence of str, ``system:index`` of each image
-    scored : bool, whether Cloud Score+ is added to the quality layer
+    Area and days are those of the search that returned them: they only spare the server a scan of the whole collection.
+    If `scored`, Cloud Score+ is added to the quality layer.
     """
     images = _filtered(collection, area, since, until).filter(ee.Filter.inList("system:index", list(indices)))
     images = _with_cloud_score(images) if scored else images
@@ -125,12 +113,7 @@ def clear_and_cloud(image: Any, quality_kind: str, *, scale: float, offset: floa
     """Which pixels of an image of :func:`to_integers` show the ground, and which cloud that masks would grow: 0 or 1.
 
     The rules of :mod:`monitor.cube.masks`, except that clouds are not grown, which server arithmetic cannot do.
-
-    Parameters
-    ----------
-    image : ee.Image, of :func:`to_integers`
-    quality_kind : str, what its quality layer holds, see :class:`monitor.imagery.source.Scene`
-    scale, offset : float, reflectance = scale * integer + offset [1]
+    `quality_kind` is that of :class:`monitor.imagery.source.Scene`; reflectance = scale * integer + offset [1].
     """
     quality = image.select(QUALITY)
     if quality_kind == "qa_pixel":

@@ -38,20 +38,15 @@ from monitor.sites.projection import lonlat, projected
 
 log = structlog.get_logger()
 
-SCENE_LAYERS: Final = (*bands.OBSERVED, QUALITY)
-"""Layers read of each scene, two bytes a pixel each."""
-MAX_HELD_BYTES: Final = 256_000_000
-"""Most pixels, of all grids that are read at one time, held in memory. [byte]"""
-BATCHES_AHEAD: Final = 4
-"""Batches of scenes requested before the previous one is used, if memory allows it."""
-CLOUD_REACH: Final = 60.0
-"""Cloud this close to a unit counts as well: server arithmetic cannot grow clouds. [m]"""
+SCENE_LAYERS: Final = (*bands.OBSERVED, QUALITY)  # layers read of each scene, two bytes a pixel each
+MAX_HELD_BYTES: Final = 256_000_000  # most pixels, of all grids that are read at one time, held in memory [byte]
+BATCHES_AHEAD: Final = 4  # batches of scenes requested before the previous one is used, if memory allows it
+CLOUD_REACH: Final = 60.0  # cloud this close to a unit counts as well: server arithmetic cannot grow clouds [m]
 MAX_CLOUD_SHARE: Final = 0.1
 """A unit is not used when a larger share of it and its surroundings (:data:`CLOUD_REACH`) is cloud. [1]"""
 MAX_SENT_VERTICES: Final = 200
 """Most vertices of a search area that is sent as it is; of a larger one the convex hull is sent."""
-UNIT_LAYERS: Final = 13
-"""Layers that are averaged over each unit."""
+UNIT_LAYERS: Final = 13  # layers that are averaged over each unit
 EECU_PER_REQUEST: Final = 0.2
 EECU_PER_SCENE: Final = 0.05
 EECU_PER_MEGAPIXEL: Final = 1.0
@@ -65,12 +60,8 @@ type _Recipe = Callable[[Any], Any]
 class EarthEngine(Source):
     """Earth Engine as a :class:`monitor.imagery.source.Source`.
 
-    `collections` are keys of :data:`PRODUCTS`; empty: all of them, Landsat as far as it can be read.
-
-    Raises
-    ------
-    BadConfiguration
-        A collection is unknown.
+    `collections` are keys of :data:`PRODUCTS`, else BadConfiguration is raised; empty: all of them, Landsat as far as
+    it can be read.
     """
 
     name = "earthengine"

@@ -17,10 +17,8 @@ from monitor.imagery.addresses import AllowList, display_address, endpoint, pars
 from monitor.imagery.deadline import DeadlineAdapter, request_deadline
 from monitor.imagery.fetch_errors import FetchRefused
 
-HIGH_VOLUME: Final = "https://earthengine-highvolume.googleapis.com"
-"""Endpoint made for many small requests at once."""
-EE_CONNECT_TIMEOUT: Final = 20.0
-"""Longest time to connect to one address of the host. [s]"""
+HIGH_VOLUME: Final = "https://earthengine-highvolume.googleapis.com"  # endpoint made for many small requests at once
+EE_CONNECT_TIMEOUT: Final = 20.0  # longest time to connect to one address of the host [s]
 MAX_ANSWER_BYTES: Final = 64 << 20
 """Largest answer, compressed or not: a third above the 48 MB of pixels that one request may ask for. [byte]"""
 
@@ -74,12 +72,8 @@ class ClientTransport:
     ) -> tuple[httplib2.Response, bytes]:  # fmt: skip
         """Send a request, with the parameters of ``httplib2.Http.request``; redirects are not followed.
 
-        Raises
-        ------
-        TimeoutError
-            The answer is not complete within the time limit.
-        ConnectionError
-            The host cannot be reached, or the answer is cut short or longer than :data:`MAX_ANSWER_BYTES`.
+        Raises TimeoutError if the answer is not complete within the time limit, and ConnectionError if the host cannot
+        be reached, or the answer is cut short or longer than :data:`MAX_ANSWER_BYTES`.
         """
         content = bytearray()
         body = _tagged(body)
@@ -120,12 +114,10 @@ def _tagged(body: Any) -> Any:
 
 
 def checked_endpoint(url: str, allow_hosts: Sequence[str]) -> str:
-    """Return the URL of an endpoint without a trailing slash, after checking that it may be contacted.
+    """The URL of an endpoint without a trailing slash, after checking that it may be contacted.
 
-    Raises
-    ------
-    BadConfiguration
-        The URL is invalid, not encrypted, or leads to a private or loopback host that `allow_hosts` does not name.
+    Raises BadConfiguration if it is invalid, not encrypted, or leads to a private or loopback host that `allow_hosts`
+    does not name.
     """
     shown = f"[source] url = {display_address(url)!r}"
     try:

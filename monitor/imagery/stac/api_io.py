@@ -22,10 +22,8 @@ from monitor.imagery.stac.documents import (
 )
 from monitor.imagery.transport import Fetcher
 
-MAX_PAGES: Final = 1_000
-"""Most pages of one search."""
-MAX_SEARCH_BYTES: Final = 2 << 30
-"""Largest total size of the pages of one search. [byte]"""
+MAX_PAGES: Final = 1_000  # most pages of one search
+MAX_SEARCH_BYTES: Final = 2 << 30  # largest total size of the pages of one search [byte]
 _FORBIDDEN_HEADERS: Final = ("host", "content-length", "transfer-encoding", "authorization", "cookie")
 """Headers that a link to the next page must not set."""
 
@@ -33,22 +31,9 @@ _FORBIDDEN_HEADERS: Final = ("host", "content-length", "transfer-encoding", "aut
 def search_pages(fetcher: Fetcher, href: str, method: str, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Pages of a search, up to one without features or without a link to the next.
 
-    Parameters
-    ----------
-    fetcher : Fetcher, makes the requests
-    href, method : str
-        Address of the search; ``GET`` or ``POST``.
-    query : mapping
-        Members of the request; lists are written with commas for ``GET``.
-
-    Raises
-    ------
-    TryLater
-        The search has too many pages or bytes, or leads back to an earlier page.
-    FetchError
-        As :meth:`monitor.imagery.transport.Fetcher.get`.
-    ValueError, AttributeError
-        A page is not a JSON object.
+    `method` is ``GET`` or ``POST``; lists among the members of the `query` are written with commas for ``GET``. Raises
+    TryLater for too many pages or bytes, or a link back to an earlier page; FetchError as
+    :meth:`monitor.imagery.transport.Fetcher.get`; ValueError or AttributeError for a page that is not a JSON object.
     """
     requested: set[tuple[str, bytes | None]] = set()
     size = 0

@@ -21,12 +21,9 @@ from monitor.imagery.transport import Fetcher
 TOKENS: Final = "https://planetarycomputer.microsoft.com/api/sas/v1/token"
 """Address of the tokens of Planetary Computer."""
 STORAGE: Final = ".blob.core.windows.net"
-PUBLIC_ACCOUNT: Final = "ai4edatasetspublicassets"
-"""Its account whose files need no token."""
-MIN_TOKEN_AGE: Final = 60.0
-"""A token younger than this is not renewed: many files are refused at once. [s]"""
-MAX_TOKEN_BYTES: Final = 1 << 16
-"""Largest answer with a token. [byte]"""
+PUBLIC_ACCOUNT: Final = "ai4edatasetspublicassets"  # its account whose files need no token
+MIN_TOKEN_AGE: Final = 60.0  # a token younger than this is not renewed: many files are refused at once [s]
+MAX_TOKEN_BYTES: Final = 1 << 16  # largest answer with a token [byte]
 
 type Sign = Callable[[str, bool], str]
 """Signs the address of an asset; True: with a new signature, since the last one was refused."""
@@ -87,18 +84,14 @@ class AssetReader:
         self._asset = asset
         self._file: RemoteFile | LocalFile | None = None
         self._opening = threading.Lock()
-        self.address = addresses.unsigned(asset)
-        """Address as the item states it."""
-        self.size: int | None = None
-        """Size of the file, once known. [byte]"""
+        self.address = addresses.unsigned(asset)  # address as the item states it
+        self.size: int | None = None  # size of the file, once known [byte]
 
     def read(self, offset: int, length: int) -> bytes:
         """Bytes from an offset on, fewer than requested at the end of the file; safe to call from several threads.
 
-        Raises
-        ------
-        SceneRejected, BadConfiguration
-            ``MISSING``, ``NO_ANSWER`` or ``BROKEN``; the host requires credentials.
+        Raises SceneRejected (``MISSING``, ``NO_ANSWER`` or ``BROKEN``), and BadConfiguration if the host requires
+        credentials.
         """
         try:
             with self._opening:
@@ -145,8 +138,7 @@ class PlanetaryComputer:
 
     def __init__(self, fetcher: Fetcher) -> None:
         self._fetcher = fetcher
-        self._tokens: dict[str, tuple[float, str]] = {}
-        """Time of each token, by account and container. [s]"""
+        self._tokens: dict[str, tuple[float, str]] = {}  # time of each token, by account and container [s]
         self._lock = threading.Lock()
 
     def __call__(self, href: str, renew: bool) -> str:

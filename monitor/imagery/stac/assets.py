@@ -18,8 +18,7 @@ from monitor.imagery.stac.scaling import FLOAT_STEP
 
 PICTURE_ROLES: Final = frozenset({"visual", "overview", "thumbnail", "preview", "metadata", "tiles"})
 """Roles and keys of assets that hold no measurements."""
-_KEY_ENDING: Final = re.compile(r"(\.tiff?|_\d\dm)$")
-"""Ending of a key that is not part of the band name."""
+_KEY_ENDING: Final = re.compile(r"(\.tiff?|_\d\dm)$")  # ending of a key that is not part of the band name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,15 +26,11 @@ class ItemAsset:
     """One band, or the quality layer, of a scene: where it is and what the item states about it."""
 
     key: str
-    href: str
-    """Address as written, relative to that of the item."""
-    band: int = 0
-    """Number of the band within the file, from 0."""
+    href: str  # address as written, relative to that of the item
+    band: int = 0  # number of the band within the file, from 0
     nodata: float | None = None
-    shape: tuple[int, int] | None = None
-    """Rows and columns; None if not stated. [pixel]"""
-    transform: tuple[float, ...] | None = None
-    """Six coefficients of the affine transform; None if not stated."""
+    shape: tuple[int, int] | None = None  # rows and columns; None if not stated [pixel]
+    transform: tuple[float, ...] | None = None  # six coefficients of the affine transform; None if not stated
     factor: float | None = None
     """Stored integer = factor * number of the file, where that may be a float; None: it must be an integer. [1]"""
 
@@ -48,30 +43,21 @@ class SceneAssets:
     """In the order of :data:`monitor.imagery.bands.OBSERVED`; None: the scene lacks the band."""
     quality: ItemAsset
     epsg: int | None
-    base: str
-    """Address of the item; relative addresses are joined to it."""
-    item_address: str
-    """Address under which the item can be fetched again, with new signatures; empty if there is none."""
+    base: str  # address of the item; relative addresses are joined to it
+    item_address: str  # address under which the item can be fetched again, with new signatures; empty if there is none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BandCandidate:
     """One band of one asset."""
 
-    key: str
-    """Key of the asset."""
-    number: int
-    """Number of the band within the file, from 0."""
-    common_name: str
-    """Common name, lower case; empty if not stated."""
-    names: frozenset[str]
-    """Key and band name, lower case and without ending: ``b04`` for ``B04``, ``B04.tif`` and ``B04_10m``."""
-    is_single: bool
-    """Whether the file has only this band."""
-    asset: Mapping[str, Any]
-    """JSON of the asset."""
-    band: Mapping[str, Any]
-    """JSON of the band, completed from the asset."""
+    key: str  # key of the asset
+    number: int  # number of the band within the file, from 0
+    common_name: str  # common name, lower case; empty if not stated
+    names: frozenset[str]  # key and band name, lower case and without ending: `b04` for `B04`, `B04.tif` and `B04_10m`
+    is_single: bool  # whether the file has only this band
+    asset: Mapping[str, Any]  # JSON of the asset
+    band: Mapping[str, Any]  # JSON of the band, completed from the asset
 
     @property
     def pixel(self) -> float:
@@ -84,10 +70,7 @@ class BandCandidate:
 def select_bands(item: Mapping[str, Any], product: StacProduct) -> list[BandCandidate | None]:
     """The asset of each band in :data:`monitor.imagery.bands.OBSERVED`; None where the scene lacks the band.
 
-    Raises
-    ------
-    SceneRejected
-        ``BROKEN``: there is no red or no near infrared.
+    Raises SceneRejected (``BROKEN``) without red or near infrared.
     """
     candidates = list(_candidates(item))
     selected = [
@@ -105,12 +88,7 @@ def select_quality(item: Mapping[str, Any], product: StacProduct) -> tuple[str, 
     """Kind of the quality layer, a key of :data:`monitor.imagery.stac.products.QUALITY_KEYS`, and its asset.
 
     An item that states under :data:`monitor.imagery.stac.products.NO_QUALITY` that it has none is of the kind ``none``,
-    for which the red band stands in.
-
-    Raises
-    ------
-    SceneRejected
-        ``BROKEN``: there is no known one.
+    for which the red band stands in. Raises SceneRejected (``BROKEN``) if no known one is found.
     """
     layers = list(image_assets(item))
     properties = as_mapping(item.get("properties"))
@@ -139,10 +117,7 @@ def scene_assets(
 ) -> SceneAssets:
     """The files of a scene, from the results of :func:`select_bands` and :func:`select_quality`.
 
-    Raises
-    ------
-    SceneRejected
-        ``BROKEN``: bands are stated to be in several coordinate systems.
+    Raises SceneRejected (``BROKEN``) if bands are stated to be in several coordinate systems.
     """
     properties = as_mapping(item.get("properties"))
     is_float = properties.get(FLOATS) is True

@@ -37,16 +37,11 @@ from monitor.imagery.stac.jpeg2000 import (
 
 HEADER_BYTES: Final = 32_768
 """Bytes read first from every file: they contain the header of a cloud-optimised one. [byte]"""
-MAX_GAP_BYTES: Final = 16_384
-"""Blocks with a smaller gap between them are fetched in one request. [byte]"""
-MAX_RANGE_BYTES: Final = 16 << 20
-"""Longest range of several blocks in one request. [byte]"""
-MAX_TIFF_BLOCK_BYTES: Final = 128 << 20
-"""Largest block, decoded or as stored, that is accepted. [byte]"""
-MAX_TAG_BYTES: Final = 32 << 20
-"""Longest header entry that is accepted. [byte]"""
-MAX_TAGS: Final = 1024
-"""Most header entries that are accepted."""
+MAX_GAP_BYTES: Final = 16_384  # blocks with a smaller gap between them are fetched in one request [byte]
+MAX_RANGE_BYTES: Final = 16 << 20  # longest range of several blocks in one request [byte]
+MAX_TIFF_BLOCK_BYTES: Final = 128 << 20  # largest block, decoded or as stored, that is accepted [byte]
+MAX_TAG_BYTES: Final = 32 << 20  # longest header entry that is accepted [byte]
+MAX_TAGS: Final = 1024  # most header entries that are accepted
 
 _SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 """Size of a value of each TIFF type. [byte]"""
@@ -70,8 +65,7 @@ type BlockRun = list[tuple[int, int, int]]
 class Reader(Protocol):
     """Reads bytes of one file."""
 
-    name: str
-    """Name of the file in messages."""
+    name: str  # name of the file in messages
 
     def read(self, offset: int, length: int) -> bytes:
         """Bytes from an offset on, fewer than requested at the end of the file."""
@@ -91,12 +85,9 @@ class Tag:
 class TileLayout:
     """Header of a GeoTIFF or JPEG 2000 file."""
 
-    shape: tuple[int, int]
-    """Rows and columns. [pixel]"""
-    block: tuple[int, int]
-    """Rows and columns of a block; a strip is a block as wide as the image. [pixel]"""
-    samples: int
-    """Bands in the file."""
+    shape: tuple[int, int]  # rows and columns [pixel]
+    block: tuple[int, int]  # rows and columns of a block; a strip is a block as wide as the image [pixel]
+    samples: int  # bands in the file
     dtype: str
     nodata: float | None
     transform: Affine
@@ -106,14 +97,11 @@ class TileLayout:
     """(block,) int64 positions of the blocks, row by row; bands one after the other if planar. [byte]"""
     sizes: np.ndarray
     """(block,) int64 sizes of the blocks; 0: never written, without value; -1: see :func:`locate_blocks`. [byte]"""
-    planar: bool
-    """Whether the bands are stored in separate blocks."""
-    order: str
-    """Byte order, ``<`` or ``>``."""
+    planar: bool  # whether the bands are stored in separate blocks
+    order: str  # byte order, `<` or `>`
     tiled: bool
     tags: dict[int, Tag]
-    codestream: Codestream | None = None
-    """Header of a JPEG 2000 file; None: a GeoTIFF."""
+    codestream: Codestream | None = None  # header of a JPEG 2000 file; None: a GeoTIFF
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -125,22 +113,13 @@ class TileLayout:
 class TiffMetadata:
     """What GDAL writes into a GeoTIFF beside its pixels."""
 
-    names: tuple[str, ...]
-    """Of each band; empty: no name."""
-    radiometry: tuple[tuple[float, float], ...]
-    """Scale and offset of each band; (1, 0) if not stated. [1]"""
-    texts: Mapping[str, str]
-    """Texts about the whole file, by their names in lower case."""
+    names: tuple[str, ...]  # of each band; empty: no name
+    radiometry: tuple[tuple[float, float], ...]  # scale and offset of each band; (1, 0) if not stated [1]
+    texts: Mapping[str, str]  # texts about the whole file, by their names in lower case
 
 
 def read_layout(reader: Reader) -> TileLayout:
-    """Read the header of a GeoTIFF or JPEG 2000 file.
-
-    Raises
-    ------
-    SceneRejected
-        ``BROKEN``: it is neither, or one that cannot be read in blocks.
-    """
+    """Read the header of a GeoTIFF or JPEG 2000 file; SceneRejected (``BROKEN``) if it cannot be read in blocks."""
     file = _HeaderPages(reader)
     try:
         return _jpeg2000_layout(file) if is_jpeg2000(file.pages[0][1]) else _parse_layout(file, reader.name)
@@ -153,12 +132,7 @@ def read_layout(reader: Reader) -> TileLayout:
 def read_metadata(reader: Reader, layout: TileLayout) -> TiffMetadata:
     """Names, scale and offset of the bands of a file, and its texts; those that GDAL cannot read are not stated.
 
-    A JPEG 2000 file states none.
-
-    Raises
-    ------
-    SceneRejected
-        ``BROKEN``: the file is cut short.
+    A JPEG 2000 file states none. Raises SceneRejected (``BROKEN``) if the file is cut short.
     """
     unstated = TiffMetadata(names=("",) * layout.samples, radiometry=((1.0, 0.0),) * layout.samples, texts={})
     if layout.codestream is not None:
@@ -180,12 +154,7 @@ def read_metadata(reader: Reader, layout: TileLayout) -> TiffMetadata:
 def fetch_blocks(reader: Reader, layout: TileLayout, blocks: Sequence[int]) -> dict[int, bytes]:
     """Fetch blocks as stored, by number; neighbouring ones in one request, without those that were never written.
 
-    Blocks are numbered row by row; those of planar bands band by band.
-
-    Raises
-    ------
-    SceneRejected
-        ``BROKEN``: the file ends before a block does.
+    Blocks are numbered row by row; those of planar bands band by band. Errors as of :func:`fetch_run`.
     """
     locate_blocks(reader, layout, blocks)
     fetched: dict[int, bytes] = {}
@@ -195,13 +164,7 @@ def fetch_blocks(reader: Reader, layout: TileLayout, blocks: Sequence[int]) -> d
 
 
 def locate_blocks(reader: Reader, layout: TileLayout, blocks: Iterable[int]) -> None:
-    """Find the blocks whose place the header does not state, as in JPEG 2000.
-
-    Raises
-    ------
-    SceneRejected
-        ``BROKEN``: they are not there.
-    """
+    """Find the blocks whose place the header does not state, as in JPEG 2000; SceneRejected (``BROKEN``) if missing."""
     if layout.codestream is not None:
         try:
             locate(reader.read, layout.codestream, blocks)
@@ -229,10 +192,7 @@ def block_runs(layout: TileLayout, blocks: Sequence[int]) -> list[BlockRun]:
 def fetch_run(reader: Reader, run: BlockRun) -> dict[int, bytes]:
     """Fetch the blocks of one request, as stored, by number.
 
-    Raises
-    ------
-    SceneRejected
-        ``BROKEN``: the file ends before a block does, or a block is larger than the limit.
+    Raises SceneRejected (``BROKEN``) if the file ends before a block does, or a block is larger than the limit.
     """
     for _, size, _ in run:
         if size > MAX_TIFF_BLOCK_BYTES:
@@ -249,22 +209,10 @@ def fetch_run(reader: Reader, run: BlockRun) -> dict[int, bytes]:
 
 
 def decode_blocks(layout: TileLayout, stored: Sequence[bytes], *, band: int, rows: int, name: str) -> np.ndarray:
-    """Decode blocks as stored, all with the same number of rows, to a (block, y, x) array.
+    """Decode blocks as stored, all of the same number of rows, to a (block, y, x) array.
 
-    Parameters
-    ----------
-    layout : TileLayout, header of the file
-    stored : sequence of bytes, the blocks
-    band : int
-        Number of the band, from 0; ignored if the layout is planar.
-    rows : int
-        Rows of each block; the last strip of a file may have fewer. [pixel]
-    name : str, name of the file in messages
-
-    Raises
-    ------
-    SceneRejected
-        ``BROKEN``: a block cannot be decoded.
+    The last strip of a file may have fewer `rows` than others. `band` counts from 0 and is ignored if the layout is
+    planar; `name` is that of the file in messages. Raises SceneRejected (``BROKEN``) if a block cannot be decoded.
     """
     height, width = rows, layout.block[1]
     if layout.codestream is not None:

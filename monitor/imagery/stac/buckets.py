@@ -26,10 +26,8 @@ ACCOUNT_DOMAIN: Final = ".dataspace.copernicus.eu"
 """End of the host names of catalogues whose files are in such a bucket."""
 ACCOUNT_CONNECTIONS: Final = 4
 """Most requests at one time for files of such a bucket: its quota for general users, beyond which it answers 429."""
-REGION: Final = "default"
-"""Region in the signatures for those buckets."""
-VALID_FOR: Final = 3600
-"""Time for which a signature is valid. [s]"""
+REGION: Final = "default"  # region in the signatures for those buckets
+VALID_FOR: Final = 3600  # time for which a signature is valid [s]
 ADVICE: Final = (
     "set REGROWTH_S3_KEY and REGROWTH_S3_SECRET to S3 credentials of your account that have not expired "
     "(https://eodata-s3keysmanager.dataspace.copernicus.eu), and check the clock of this machine"
@@ -39,8 +37,6 @@ ADVICE: Final = (
 def fetched_address(href: str) -> str:
     """Address at which a file is fetched, ``https`` for a known bucket; every other address stays as it is.
 
-    Examples
-    --------
     >>> fetched_address("s3://dea-public-data/baseline/a b.tif")
     'https://dea-public-data.s3.ap-southeast-2.amazonaws.com/baseline/a%20b.tif'
     """
@@ -58,18 +54,11 @@ def needs_account(href: str) -> bool:
 class S3Account:
     """Signs addresses of buckets with the credentials of an account."""
 
-    key: str = field(repr=False)
-    """Access key; empty: credentials are missing."""
+    key: str = field(repr=False)  # access key; empty: credentials are missing
     secret: str = field(repr=False)
 
     def __call__(self, href: str, renew: bool) -> str:
-        """An address with a new signature; that of another host stays as it is.
-
-        Raises
-        ------
-        BadConfiguration
-            Credentials are missing.
-        """
+        """An address with a new signature, that of another host as it is; BadConfiguration without credentials."""
         if not needs_account(href):
             return href
         if not (self.key and self.secret):

@@ -27,10 +27,8 @@ log = structlog.get_logger()
 
 ITEMS_PER_PAGE: Final = 100
 """Items requested at a time. A Sentinel-2 item takes about 15 kB, and some services fail beyond 6 MB a page."""
-MAX_FILES: Final = 50_000
-"""Most files of a static catalogue."""
-MAX_COLLECTION_PAGES: Final = 100
-"""Most pages of an API's list of collections; common servers list ten a page."""
+MAX_FILES: Final = 50_000  # most files of a static catalogue
+MAX_COLLECTION_PAGES: Final = 100  # most pages of an API's list of collections; common servers list ten a page
 
 KNOWN_COLLECTIONS: Final = (
     "sentinel-2-l2a", "sentinel-2-c1-l2a", "landsat-c2-l2",
@@ -41,8 +39,7 @@ that the other has; a scene of both counts once, with its newest processing base
 NEEDS_ACCOUNT: Final = {"earth-search.aws.element84.com": ("landsat-c2-l2",)}
 """Collections of an API (by host) whose files are not open: those of Landsat are in a bucket whose reader pays."""
 
-type Document = Mapping[str, Any]
-"""A JSON object."""
+type Document = Mapping[str, Any]  # a JSON object
 
 
 class Catalogue:
@@ -66,10 +63,8 @@ class Catalogue:
     def open(self) -> None:
         """Determine the kind of the catalogue, once.
 
-        Raises
-        ------
-        TryLater, BadConfiguration
-            The catalogue is down or too large; it refuses access, does not exist, or is no STAC.
+        Raises TryLater if it is down or too large, and BadConfiguration if it refuses access, does not exist, or is not
+        STAC.
         """
         if self._opened:
             return
@@ -114,17 +109,10 @@ class Catalogue:
         return [(item, address) for item, address in items if item.get("collection") in searched]
 
     def search(self, area: BaseGeometry, since: date, until: date) -> Iterator[Document]:
-        """Items of an API that may touch an area; not safe for several threads.
+        """Items of an API that may touch an area, both days included; not safe for several threads.
 
-        Parameters
-        ----------
-        area : shapely geometry, longitude and latitude [degree]
-        since, until : date, both included
-
-        Raises
-        ------
-        TryLater, BadConfiguration
-            The API is down, pages without end, or answers with something else than STAC; it refuses the request.
+        Raises TryLater if the API is down, has pages without end, or answers with something else than STAC, and
+        BadConfiguration if it refuses the request.
         """
         query: dict[str, Any] = {
             "bbox": list(area.bounds), "datetime": f"{since}T00:00:00Z/{until}T23:59:59Z", "limit": ITEMS_PER_PAGE,
@@ -159,10 +147,7 @@ class Catalogue:
     def check_collections(self) -> None:
         """Check that the searched collections exist, once, with one request for each; an API that lists none passes.
 
-        Raises
-        ------
-        UnknownCollection, TryLater
-            A collection does not exist, or the catalogue is down.
+        Raises UnknownCollection for one that does not exist, and TryLater if the catalogue is down.
         """
         self.open()
         with self._checking:

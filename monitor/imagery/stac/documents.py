@@ -17,23 +17,17 @@ from monitor.imagery.transport import Fetcher
 MAX_ANSWER_BYTES: Final = 16 << 20
 """Largest page of a search, item or catalogue file of a server: a hundred items have 3 MB, and parsed JSON that means
 harm takes 25 times its size in memory. [byte]"""
-MAX_DOCUMENT_BYTES: Final = 64 << 20
-"""Largest local catalogue file. [byte]"""
-MAX_ID_LENGTH: Final = 128
-"""Longest id that is stored. [character]"""
-MAX_TEXT_LENGTH: Final = 400
-"""Longest text that is searched for a product name. [character]"""
+MAX_DOCUMENT_BYTES: Final = 64 << 20  # largest local catalogue file [byte]
+MAX_ID_LENGTH: Final = 128  # longest id that is stored [character]
+MAX_TEXT_LENGTH: Final = 400  # longest text that is searched for a product name [character]
 JSON_HEADERS: Final = {"Accept": "application/geo+json, application/json"}
 
 
 def read_text(fetcher: Fetcher, address: str) -> str:
     """Text at a remote address or in a local file.
 
-    Raises
-    ------
-    FetchRefused, NotFound, AccessDenied, RequestRejected, TryLater
-        See :meth:`monitor.imagery.transport.Fetcher.get` and :meth:`monitor.imagery.transport.Fetcher.file`;
-        `FetchRefused` also if it is too large or not UTF-8.
+    Errors as of :meth:`monitor.imagery.transport.Fetcher.get` and :meth:`monitor.imagery.transport.Fetcher.file`;
+    FetchRefused also if it is too large or not UTF-8.
     """
     if is_remote(address):
         response = fetcher.get(address, max_bytes=MAX_ANSWER_BYTES, headers=JSON_HEADERS)
@@ -47,10 +41,7 @@ def read_text(fetcher: Fetcher, address: str) -> str:
 def parse_json(text: str) -> Any:
     """Value of a JSON text; values beyond the standard (``NaN``) as Python's own parser reads them.
 
-    Raises
-    ------
-    ValueError, RecursionError
-        It is not JSON, or nested too deeply.
+    Raises ValueError or RecursionError if it is not JSON, or nested too deeply.
     """
     try:
         return msgspec.json.decode(text)
@@ -59,13 +50,7 @@ def parse_json(text: str) -> Any:
 
 
 def parse_document(text: str, address: str) -> Mapping[str, Any]:
-    """The JSON object in a text; `address` is for the message.
-
-    Raises
-    ------
-    BadConfiguration
-        It is not a JSON object.
-    """
+    """The JSON object in a text, BadConfiguration if it is not one; `address` is for the message."""
     try:
         document = parse_json(text)
     except (ValueError, RecursionError) as error:
@@ -77,13 +62,7 @@ def parse_document(text: str, address: str) -> Mapping[str, Any]:
 
 
 def decode_text(body: bytes, address: str) -> str:
-    """UTF-8 text of a body; `address` is for the message.
-
-    Raises
-    ------
-    FetchRefused
-        It is not UTF-8.
-    """
+    """Text of a body, FetchRefused if it is not UTF-8; `address` is for the message."""
     try:
         return body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -136,8 +115,6 @@ def as_number(value: object) -> float | None:
 def safe_text(value: object) -> str:
     """A text without control or direction characters, of limited length; safe to show anywhere.
 
-    Examples
-    --------
     >>> safe_text("S2A" + chr(13) + chr(10) + "Bcc: x" + chr(0x202E))
     'S2ABcc: x'
     """

@@ -36,24 +36,14 @@ class NamedImage:
     """Parts of the path of an image."""
 
     path: PurePosixPath
-    scene: str
-    """Folder and beginning of the name, the same for all files of a scene."""
-    band: str
-    """Ending of the name that says which band it holds, lower case, ``b04`` for ``B4`` and ``B04``; empty: none."""
-    is_read: bool
-    """Whether it may be a band or quality layer that is read."""
+    scene: str  # folder and beginning of the name, the same for all files of a scene
+    band: str  # ending of the name that says which band it holds, lower case, `b04` for `B4` and `B04`; empty: none
+    is_read: bool  # whether it may be a band or quality layer that is read
 
 
 def read_name(path: PurePosixPath, bands: Iterable[str] = ()) -> NamedImage:
-    """Scene and band of a file by its name.
+    """Scene and band of a file by its name; `bands` are further endings that name bands.
 
-    Parameters
-    ----------
-    path : PurePosixPath
-    bands : iterable of str, further endings that name bands
-
-    Examples
-    --------
     >>> named = read_name(PurePosixPath("S2A.SAFE/R10m/T48SUD_20210706T033541_B04_10m.tif"))
     >>> named.scene, named.band
     ('S2A.SAFE/T48SUD_20210706T033541', 'b04')
@@ -82,8 +72,6 @@ def normalised_band(name: str) -> str:
 def satellite(path: PurePosixPath) -> str:
     """Satellite in a path, as STAC spells it; empty if there is none.
 
-    Examples
-    --------
     >>> satellite(PurePosixPath("LC08_L2SP_129034_20210706_20210714_02_T1_SR_B4.TIF"))
     'landsat-8'
     """
@@ -113,14 +101,9 @@ def tile(path: PurePosixPath) -> str:
 
 
 def time_in_path(path: PurePosixPath) -> datetime | None:
-    """Time of a scene in the name of its file, else in the nearest folder that has one, UTC; None if there is none.
+    """Time of a scene in the name of its file, else in the nearest folder that has one, UTC; None without one.
 
-    Where only the day is stated, it is midnight.
-
-    Raises
-    ------
-    BadData
-        There is no such day, or it is written in a form that is not read.
+    Where only the day is stated, it is midnight. Raises BadData as :func:`monitor.imagery.day_in_name.day_in_name`.
     """
     for name in (path.stem, *(parent.name for parent in path.parents)):
         if (day := day_in_name(name)) is not None:

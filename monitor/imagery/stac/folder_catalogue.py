@@ -18,19 +18,9 @@ CATALOGUE_ID: Final = "regrowth-folder"
 def write_catalogue(folder: Path, scenes: Sequence[IndexedScene]) -> tuple[Path, list[str]]:
     """Write ``catalog.json`` and an item a scene under ``stac/``; files whose content stays are not touched.
 
-    Each file is replaced in one step, the catalogue last. Items of scenes that are gone are removed after it.
-
-    Returns
-    -------
-    Path, list of str
-        The catalogue, and the scenes that an earlier one described otherwise.
-
-    Raises
-    ------
-    BadData
-        The folder has a catalogue that something else wrote.
-    OSError
-        The folder cannot be written to.
+    Each file is replaced in one step, the catalogue last. Items of scenes that are gone are removed after it. Returns
+    the catalogue, and the scenes that an earlier one described otherwise. Raises BadData if something else wrote the
+    catalogue of the folder, and OSError if the folder cannot be written to.
     """
     folder = folder.resolve()
     path, items = folder / "catalog.json", folder / ITEMS_FOLDER
@@ -57,13 +47,7 @@ def write_catalogue(folder: Path, scenes: Sequence[IndexedScene]) -> tuple[Path,
 
 
 def _own_items(path: Path) -> set[str]:
-    """File names of the items of an earlier catalogue of this folder.
-
-    Raises
-    ------
-    BadData
-        Something else wrote it.
-    """
+    """File names of the items of an earlier catalogue of this folder; BadData if something else wrote it."""
     if not path.exists():
         return set()
     try:

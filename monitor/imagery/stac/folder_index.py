@@ -26,41 +26,26 @@ from monitor.imagery.stac.folder_scene import (
     stated_product,
 )
 
-ITEMS_FOLDER: Final = "stac"
-"""Folder of the items, in the folder of the images."""
+ITEMS_FOLDER: Final = "stac"  # folder of the items, in the folder of the images
 _ARCHIVE: Final = re.compile(r".*\.(zip|tar|tar\.gz|tgz)", re.IGNORECASE)
-MASKS_FOLDER: Final = "QI_DATA"
-"""Folder of masks in a Sentinel-2 product, which have names of bands."""
-MAX_FILES: Final = 200_000
-"""Most files of a folder."""
+MASKS_FOLDER: Final = "QI_DATA"  # folder of masks in a Sentinel-2 product, which have names of bands
+MAX_FILES: Final = 200_000  # most files of a folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderIndex:
     """Scenes of a folder, and what could not be used."""
 
-    scenes: list[IndexedScene]
-    """Ascending by time."""
+    scenes: list[IndexedScene]  # ascending by time
     problems: list[tuple[str, str]]
     """Path of a file, or of one file of a scene, relative to the folder, and why it is not used."""
-    unread: Counter[str]
-    """Number of files of each known layer that is not read."""
+    unread: Counter[str]  # number of files of each known layer that is not read
 
 
 def index_folder(folder: Path, options: IndexOptions) -> FolderIndex:
     """Read the headers of all images of a folder and its folders, and make an item of each scene.
 
-    Parameters
-    ----------
-    folder : Path
-    options : IndexOptions
-
-    Raises
-    ------
-    BadData
-        It is not a folder, or holds no image or too many files.
-    OSError
-        It cannot be read.
+    Raises BadData if it is not a folder, or holds no image or too many files, and OSError if it cannot be read.
     """
     folder = folder.resolve()
     problems: list[tuple[str, str]] = []

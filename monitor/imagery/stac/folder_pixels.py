@@ -9,16 +9,13 @@ from monitor.errors import WRONG_RADIOMETRY, SceneRejected
 from monitor.imagery import bands
 from monitor.imagery.stac.blocks import Reader, TileLayout, decode_blocks, fetch_blocks
 
-MAX_SAMPLE_PIXELS: Final = 2 << 20
-"""Most pixels of a band that are read; a smaller file is read whole. [pixel]"""
+MAX_SAMPLE_PIXELS: Final = 2 << 20  # most pixels of a band that are read; a smaller file is read whole [pixel]
 BRIGHT: Final = (0.002, 2.0)
 """Possible range of the 99th percentile of reflectance in a band, from the blue of dense forest to cloud. [1]"""
 BRIGHTEST: Final = 0.05
 """Least of it in the brightest band; a picture of eight bits, as ten thousandths, has 0.0255. [1]"""
-MAX_FLOAT: Final = 1e30
-"""Floats beyond this are fill values; of integers it is the largest one."""
-MAX_SCENE_CLASS: Final = 11
-"""Largest scene class of Sentinel-2."""
+MAX_FLOAT: Final = 1e30  # floats beyond this are fill values; of integers it is the largest one
+MAX_SCENE_CLASS: Final = 11  # largest scene class of Sentinel-2
 
 
 def sample(reader: Reader, layout: TileLayout, band: int) -> np.ndarray:
@@ -54,10 +51,7 @@ def sample(reader: Reader, layout: TileLayout, band: int) -> np.ndarray:
 def checked_scale(samples: Mapping[str, np.ndarray], scales: Sequence[tuple[float, float]]) -> tuple[float, float]:
     """Scale and offset that make numbers reflectance, by pixels of the bands: the first of `scales` that does. [1]
 
-    Raises
-    ------
-    SceneRejected
-        ``RADIOMETRY``: none does, or the bands were stretched for the eye.
+    Raises SceneRejected (``RADIOMETRY``) if none does, or the bands were stretched for the eye.
     """
     values = list(samples.values())
     if len({band.size for band in values}) == 1 and bands.is_stretched(np.stack(values)):
@@ -81,13 +75,7 @@ def checked_scale(samples: Mapping[str, np.ndarray], scales: Sequence[tuple[floa
 
 
 def check_classes(kind: str, values: np.ndarray) -> None:
-    """Check that a quality layer holds classes or bits, as they were delivered.
-
-    Raises
-    ------
-    SceneRejected
-        ``RADIOMETRY``: they were scaled or interpolated.
-    """
+    """Check that a quality layer holds classes or bits; SceneRejected (``RADIOMETRY``) if scaled or interpolated."""
     if (values != np.rint(values)).any():
         what = "values between whole numbers: they were scaled or interpolated"
     elif kind == "scl" and values.size and values.max() > MAX_SCENE_CLASS:

@@ -68,8 +68,7 @@ _STATED_PRODUCT: Final = re.compile(
     rb"(?:PRODUCT_URI|TILE_ID)(?:\s[^<>]*)?>\s*([\w.-]{1,100})|LANDSAT_PRODUCT_ID(?:>|\s*=\s*\")([\w-]{1,100})",
     re.ASCII,
 )
-MAX_METADATA_BYTES: Final = 1 << 20
-"""Bytes that are read of the metadata of a product. [byte]"""
+MAX_METADATA_BYTES: Final = 1 << 20  # bytes that are read of the metadata of a product [byte]
 QUALITY_KIND: Final = {name: kind for kind, names in QUALITY_KEYS.items() for name in names}
 _ALIASES: Final = {**{name: name for name in bands.OBSERVED}, "nir08": "nir", "swir1": "swir16", "swir2": "swir22"}
 """Names of bands that need no product."""
@@ -81,13 +80,10 @@ class IndexOptions:
 
     bands: Mapping[str, str] = field(default_factory=dict)
     """By band or kind of quality layer: its number in each file, from 1, or its name."""
-    scale: float | None = None
-    """Reflectance = scale * integer + offset; None: as the files or their product state. [1]"""
+    scale: float | None = None  # reflectance = scale * integer + offset; None: as the files or their product state [1]
     offset: float | None = None
-    offsets: Mapping[str, float] = field(default_factory=dict)
-    """By id of a scene; the others have `offset`. [1]"""
-    no_quality: bool = False
-    """Whether scenes without a quality layer are taken."""
+    offsets: Mapping[str, float] = field(default_factory=dict)  # by id of a scene; the others have `offset` [1]
+    no_quality: bool = False  # whether scenes without a quality layer are taken
     check: bool = False
     """Whether class bands are read, and Sentinel-2 scenes without a known offset are taken with 0, to be compared."""
 
@@ -96,14 +92,10 @@ class IndexOptions:
 class IndexedScene:
     """One scene of the folder."""
 
-    item: Mapping[str, Any]
-    """Its STAC item, without links."""
-    scene: Scene
-    """The item as a night reads it."""
-    bands: tuple[str, ...]
-    """Names of its bands, of :data:`monitor.imagery.bands.OBSERVED`."""
-    states_offset: bool
-    """Whether the offset is known."""
+    item: Mapping[str, Any]  # its STAC item, without links
+    scene: Scene  # the item as a night reads it
+    bands: tuple[str, ...]  # names of its bands, of `monitor.imagery.bands.OBSERVED`
+    states_offset: bool  # whether the offset is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +106,7 @@ class Image:
     reader: LocalFile
     layout: TileLayout
     metadata: TiffMetadata
-    bands: tuple[str, ...]
-    """Name of each band, lower case; empty where there is none."""
+    bands: tuple[str, ...]  # name of each band, lower case; empty where there is none
 
     @property
     def pixel(self) -> float:
@@ -131,12 +122,8 @@ class Image:
 def open_image(folder: Path, name: NamedImage, options: IndexOptions) -> Image:
     """Read the header of one file of a folder.
 
-    Raises
-    ------
-    SceneRejected
-        It is not a plain GeoTIFF or JPEG 2000 file, or names no coordinate system.
-    OSError
-        It cannot be read.
+    Raises SceneRejected if it is not a plain GeoTIFF or JPEG 2000 file, or names no coordinate system, and OSError if
+    it cannot be read.
     """
     reader = LocalFile(folder / name.path, TransferCounts())
     reader.name = "it"
@@ -169,12 +156,8 @@ def index_scene(
 ) -> IndexedScene:
     """Item of a scene, checked as a night reads it from the address `base`.
 
-    `stated` is the product that its metadata name, used where its path names none; empty: they name none.
-
-    Raises
-    ------
-    SceneRejected, BadData
-        It cannot be used.
+    `stated` is the product that its metadata name, used where its path names none; empty: they name none. Raises
+    SceneRejected or BadData if it cannot be used.
     """
     first = images[0].name
     name = product_name(first.path) or stated

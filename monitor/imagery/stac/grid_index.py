@@ -22,14 +22,10 @@ from monitor.imagery.stac.blocks import TileLayout
 class GridIndex:
     """Rows and columns of a file from which the pixels of a grid are taken."""
 
-    rows: np.ndarray
-    """(y,) int32, or (y, x) int16 or int32 if the grid is rotated or projected; -1 outside the file."""
-    columns: np.ndarray
-    """(x,) int32, or (y, x) int16 or int32 if the grid is rotated or projected; -1 outside the file."""
-    blocks: tuple[int, ...]
-    """Numbers of the blocks that contain these pixels, ascending."""
-    pixels_used: int
-    """Pixels of the file that are taken, each counted once. [pixel]"""
+    rows: np.ndarray  # (y,) int32, or (y, x) int16 or int32 if the grid is rotated or projected; -1 outside the file
+    columns: np.ndarray  # (x,) int32, or (y, x) int16 or int32 if the grid is rotated or projected; -1 outside the file
+    blocks: tuple[int, ...]  # numbers of the blocks that contain these pixels, ascending
+    pixels_used: int  # pixels of the file that are taken, each counted once [pixel]
 
 
 class GridIndexes:

@@ -20,26 +20,16 @@ from monitor.imagery.stac.documents import as_list, as_mapping, as_number, item_
 from monitor.imagery.stac.products import StacProduct, check_level, identify_item
 from monitor.imagery.stac.scaling import scale_and_offset
 
-MAX_FOOTPRINT_VERTICES: Final = 20_000
-"""A footprint with more vertices is replaced by its bounding box."""
+MAX_FOOTPRINT_VERTICES: Final = 20_000  # a footprint with more vertices is replaced by its bounding box
 
 
 def scene_from_item(item: Mapping[str, Any], *, base: str, source: str, stored: IsStored | None = None) -> Scene | None:
     """Convert a STAC item to a scene; None if the item has no id or no date, so that there is nothing to record.
 
-    Parameters
-    ----------
-    item : mapping, JSON of the item
-    base : str, address of the document that contains the item
-    source : str, name of the source that offers it
-    stored : callable, optional
-        Whether a scene is stored already; its assets are then not selected.
-
-    Returns
-    -------
-    Scene or None
-        Its handle is :class:`monitor.imagery.stac.assets.SceneAssets`; or the :class:`monitor.errors.SceneRejected`
-        that says why it cannot be used; or None if it is stored (scale, offset, quality, crs are then placeholders).
+    `base` is the address of the document that contains the item, `source` the name of the source that offers it,
+    `stored` says whether a scene is stored already; its assets are then not selected. The handle of the scene is
+    :class:`monitor.imagery.stac.assets.SceneAssets`; or the :class:`monitor.errors.SceneRejected` that says why it
+    cannot be used; or None if it is stored (scale, offset, quality, crs are then placeholders).
     """
     item_id = safe_text(item.get("id"))
     time = _time(as_mapping(item.get("properties")))

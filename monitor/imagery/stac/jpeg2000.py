@@ -21,27 +21,19 @@ import rasterio
 from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
-MAX_BOXES: Final = 64
-"""Most boxes before the codestream."""
-MAX_BOX_BYTES: Final = 1 << 20
-"""Longest box that is read. [byte]"""
-MAX_MAIN_HEADER_BYTES: Final = 4 << 20
-"""Longest main header of a codestream. [byte]"""
-MAX_LAST_TILE_BYTES: Final = 128 << 20
-"""Longest last tile that does not state its size. [byte]"""
-MAX_TILE_PIXELS: Final = 32 << 20
-"""Most pixels of all bands of a tile; each is decoded as a number of 32 bits. [pixel]"""
-MAX_TILE_PARTS: Final = 16_384
-"""Most tile-parts of a file; one of Sentinel-2 has 121 at most."""
+MAX_BOXES: Final = 64  # most boxes before the codestream
+MAX_BOX_BYTES: Final = 1 << 20  # longest box that is read [byte]
+MAX_MAIN_HEADER_BYTES: Final = 4 << 20  # longest main header of a codestream [byte]
+MAX_LAST_TILE_BYTES: Final = 128 << 20  # longest last tile that does not state its size [byte]
+MAX_TILE_PIXELS: Final = 32 << 20  # most pixels of all bands of a tile; each is decoded as a number of 32 bits [pixel]
+MAX_TILE_PARTS: Final = 16_384  # most tile-parts of a file; one of Sentinel-2 has 121 at most
 MAX_WALKED_TILES: Final = 32
 """With more tiles those that are needed are searched, instead of following the chain of all: products of Sentinel-2
 from before February 2026 do not state the lengths of their 121 tiles."""
-MAX_PROBES: Final = 16
-"""Most parts of a file that are read to find a tile."""
+MAX_PROBES: Final = 16  # most parts of a file that are read to find a tile
 PROBE_BYTES: Final = (64 << 10, 2 << 20)
 """Least and most bytes of such a part; between them it is as long as a tile on average. [byte]"""
-WALK_BYTES: Final = 1024
-"""Bytes read at the header of a tile-part that is looked for. [byte]"""
+WALK_BYTES: Final = 1024  # bytes read at the header of a tile-part that is looked for [byte]
 
 _SIGNATURE: Final = b"\0\0\0\x0cjP  \r\n\x87\n"
 _START, _SIZE, _TILE_LENGTHS, _PACKED_LENGTHS, _PACKED_HEADERS = 0xFF4F, 0xFF51, 0xFF55, 0xFF57, 0xFF60
@@ -53,8 +45,7 @@ _SIZE_HEADER: Final = struct.Struct(">HHH8IH")
 
 _PART_START: Final = re.compile(rb"\xff\x90\x00\x0a")
 
-type Read = Callable[[int, int], bytes]
-"""Bytes of a file from an offset on, fewer at its end."""
+type Read = Callable[[int, int], bytes]  # bytes of a file from an offset on, fewer at its end
 
 
 class BadCodestream(Exception):
@@ -65,20 +56,15 @@ class BadCodestream(Exception):
 class Codestream:
     """Boxes and main header of a file."""
 
-    place: bytes
-    """Boxes that say where on Earth it is."""
-    header: bytes
-    """Main header, without the lengths of tiles."""
-    shape: tuple[int, int]
-    """Rows and columns. [pixel]"""
-    tile: tuple[int, int]
-    """Rows and columns of a tile. [pixel]"""
+    place: bytes  # boxes that say where on Earth it is
+    header: bytes  # main header, without the lengths of tiles
+    shape: tuple[int, int]  # rows and columns [pixel]
+    tile: tuple[int, int]  # rows and columns of a tile [pixel]
     components: int
     places: np.ndarray
     """(tile, 2) int64 offset and size of each tile, row by row: from its first tile-part to the end of its last; -1:
     not located yet, see :func:`locate`. [byte]"""
-    extent: tuple[int, int]
-    """Offsets of the first tile-part and of the end of the last; 0: the end is unknown. [byte]"""
+    extent: tuple[int, int]  # offsets of the first tile-part and of the end of the last; 0: the end is unknown [byte]
 
 
 def is_jpeg2000(start: bytes) -> bool:
@@ -89,12 +75,8 @@ def is_jpeg2000(start: bytes) -> bool:
 def read_codestream(read: Read, beginning: bytes) -> Codestream:
     """Read the boxes and the main header of a file, and the offset and size of each tile. [byte]
 
-    `beginning` holds the first bytes of the file, which are not read again.
-
-    Raises
-    ------
-    BadCodestream
-        It cannot be read in tiles.
+    `beginning` holds the first bytes of the file, which are not read again. Raises BadCodestream if it cannot be read
+    in tiles.
     """
 
     def read_once(offset: int, length: int) -> bytes:
@@ -135,13 +117,7 @@ def read_codestream(read: Read, beginning: bytes) -> Codestream:
 
 
 def locate(read: Read, codestream: Codestream, tiles: Iterable[int]) -> None:
-    """Find tiles, and write them into the places of the codestream.
-
-    Raises
-    ------
-    BadCodestream
-        They are not there.
-    """
+    """Find tiles, and write them into the places of the codestream; BadCodestream if they are missing."""
     for tile in tiles:
         if codestream.places[tile, 0] < 0 and not _search(read, codestream, tile):
             first, end = codestream.extent
@@ -154,13 +130,7 @@ def without_pixels(codestream: Codestream) -> bytes:
 
 
 def decode_tile(codestream: Codestream, stored: bytes, band: int) -> np.ndarray:
-    """Pixels of a tile as stored, (y, x); smaller than others at the right and lower side of the file.
-
-    Raises
-    ------
-    BadCodestream
-        It cannot be decoded.
-    """
+    """Pixels of a tile as stored, (y, x), fewer at the right and lower side of the file; BadCodestream if broken."""
     parts: list[bytes] = []
     position, tile = 0, -1
     while position + _PART_HEADER.size <= len(stored):

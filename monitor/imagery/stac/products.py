@@ -63,14 +63,10 @@ class StacProduct:
 
     keys: Mapping[str, str]
     """Asset key of each band, lower case, without ``.tif`` and ``_10m``; empty: the name of the band is its key."""
-    near_infrared: tuple[str, ...] = ("nir08", "nir")
-    """Common names of the near infrared, the preferred one first."""
-    quality: tuple[str, ...]
-    """Kinds of quality layer, the preferred one first."""
-    scale: float | None
-    """Scale if the item states none; None: the item must state it."""
-    offset: float = 0.0
-    """Offset if the item states none."""
+    near_infrared: tuple[str, ...] = ("nir08", "nir")  # common names of the near infrared, the preferred one first
+    quality: tuple[str, ...]  # kinds of quality layer, the preferred one first
+    scale: float | None  # scale if the item states none; None: the item must state it
+    offset: float = 0.0  # offset if the item states none
 
 
 def _keys(*keys: str) -> dict[str, str]:
@@ -87,8 +83,7 @@ SENTINEL2_L2A: Final = StacProduct(keys=_MSI_KEYS, near_infrared=("nir", "nir08"
 :func:`monitor.imagery.stac.scaling.scale_and_offset`."""
 LANDSAT_OLI: Final = StacProduct(keys=_OLI_KEYS, quality=("qa_pixel",), scale=2.75e-5, offset=-0.2)
 """Landsat 8 and 9; scale and offset from [2]_."""
-LANDSAT_TM: Final = StacProduct(keys=_TM_KEYS, quality=("qa_pixel",), scale=2.75e-5, offset=-0.2)
-"""Landsat 4, 5 and 7."""
+LANDSAT_TM: Final = StacProduct(keys=_TM_KEYS, quality=("qa_pixel",), scale=2.75e-5, offset=-0.2)  # Landsat 4, 5 and 7
 HLS_S30: Final = StacProduct(keys={**_MSI_KEYS, "nir": "b8a"}, quality=("fmask",), scale=1e-4)
 """The narrow near infrared B8A, which matches that of Landsat; all bands have 30 m."""
 HLS_L30: Final = StacProduct(keys=_HLS_L30_KEYS, quality=("fmask",), scale=1e-4)
@@ -174,10 +169,7 @@ def _identify(item: Mapping[str, Any], time: datetime) -> tuple[StacProduct, str
 def check_level(item: Mapping[str, Any], product: StacProduct, baseline: str) -> None:
     """Check that an item is surface reflectance.
 
-    Raises
-    ------
-    SceneRejected
-        ``BROKEN``: Level 1, or Landsat of another collection than 2.
+    Raises SceneRejected (``BROKEN``) for Level 1, or Landsat of another collection than 2.
     """
     properties = as_mapping(item.get("properties"))
     product_ids = (item.get("id"), *(first_text(properties, key) for key in ("s2:product_uri", "landsat:product_id")))

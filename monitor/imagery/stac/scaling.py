@@ -8,12 +8,9 @@ from monitor.errors import WRONG_RADIOMETRY
 from monitor.imagery.stac.documents import as_mapping, as_number, first_value, item_rejected, safe_text
 from monitor.imagery.stac.products import FLOATS, OTHER, SENTINEL2_L2A, StacProduct
 
-BOA_OFFSET: Final = -0.1
-"""BOA_ADD_OFFSET of Sentinel-2 L2A from :data:`BOA_OFFSET_BASELINE` on: -1000 / 10,000. [1]"""
-BOA_OFFSET_BASELINE: Final = (4, 0)
-"""First processing baseline of Sentinel-2 L2A with an offset, 04.00."""
-FLOAT_STEP: Final = 1e-4
-"""Reflectance as floats is stored as integers of this step. [1]"""
+BOA_OFFSET: Final = -0.1  # BOA_ADD_OFFSET of Sentinel-2 L2A from `BOA_OFFSET_BASELINE` on: -1000 / 10,000 [1]
+BOA_OFFSET_BASELINE: Final = (4, 0)  # first processing baseline of Sentinel-2 L2A with an offset, 04.00
+FLOAT_STEP: Final = 1e-4  # reflectance as floats is stored as integers of this step [1]
 _DECIMAL: Final = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,2})?", re.ASCII)
 
 
@@ -22,20 +19,9 @@ def scale_and_offset(
 ) -> tuple[float, float]:
     """Scale and offset that are valid for all bands of a scene: reflectance = scale * integer + offset. [1]
 
-    Of floats it is the scale of the integers that they are stored as, :data:`FLOAT_STEP`.
-
-    Parameters
-    ----------
-    item : mapping, JSON of the item
-    product : StacProduct, product of the item
-    baseline : str
-        Processing baseline, ``05.09``; empty if unknown.
-    bands : iterable of (str, mapping), asset key and band description of each band that is read
-
-    Raises
-    ------
-    SceneRejected
-        ``RADIOMETRY``: bands differ, values are not integers as delivered, or nothing states the scale.
+    Of floats it is the scale of the integers that they are stored as, :data:`FLOAT_STEP`. `baseline` is the processing
+    baseline, ``05.09``, empty if unknown; `bands` have the asset key and description of each band that is read. Raises
+    SceneRejected (``RADIOMETRY``) if bands differ, values are not integers as delivered, or nothing states the scale.
     """
     described = list(bands)
     is_float = as_mapping(item.get("properties")).get(FLOATS) is True

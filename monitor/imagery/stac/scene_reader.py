@@ -27,10 +27,8 @@ MAX_FILE_AHEAD_BYTES: Final = 32 << 20
 """Most decoded blocks of one file that are requested before a grid needs them. [byte]"""
 MAX_AHEAD_BYTES: Final = 256 << 20
 """Most decoded blocks of all scenes of a call that are requested before a grid needs them. [byte]"""
-INTEGER_TYPES: Final = ("uint16", "int16")
-"""Data types of reflectance as delivered."""
-FMASK_NO_VALUE: Final = 255
-"""Fill value of Fmask."""
+INTEGER_TYPES: Final = ("uint16", "int16")  # data types of reflectance as delivered
+FMASK_NO_VALUE: Final = 255  # fill value of Fmask
 TRANSFORM_TOLERANCE: Final = 1e-6
 """Difference up to which the transforms of item and file are equal, for each pixel of the file. [pixel]"""
 
@@ -63,22 +61,15 @@ class _Layer:
     asset: ItemAsset
     reader: Reader
     layout: TileLayout = field(init=False)
-    indexes: list[GridIndex] = field(default_factory=list)
-    """Index of each grid."""
-    order: list[int] = field(default_factory=list)
-    """Numbers of the needed blocks, by their first use."""
-    uses: dict[int, int] = field(default_factory=dict)
-    """Number of grids that still need each block."""
+    indexes: list[GridIndex] = field(default_factory=list)  # index of each grid
+    order: list[int] = field(default_factory=list)  # numbers of the needed blocks, by their first use
+    uses: dict[int, int] = field(default_factory=dict)  # number of grids that still need each block
     requested: dict[int, Future[dict[int, np.ndarray]]] = field(default_factory=dict)
     """Requested blocks that are not in `decoded` yet, each with the request that fetches it."""
-    decoded: dict[int, np.ndarray] = field(default_factory=dict)
-    """Pixels of blocks that grids still need."""
-    ahead: set[int] = field(default_factory=set)
-    """Requested blocks that no grid has used yet."""
-    next: int = 0
-    """Position in `order` of the first block that is not requested yet."""
-    error: SceneRejected | None = None
-    """What is wrong with the file according to its header."""
+    decoded: dict[int, np.ndarray] = field(default_factory=dict)  # pixels of blocks that grids still need
+    ahead: set[int] = field(default_factory=set)  # requested blocks that no grid has used yet
+    next: int = 0  # position in `order` of the first block that is not requested yet
+    error: SceneRejected | None = None  # what is wrong with the file according to its header
 
     @property
     def block_bytes(self) -> int:
@@ -91,22 +82,15 @@ class SceneReader:
 
     readers: Sequence[tuple[ItemAsset, Reader] | None]
     """In the order of :data:`bands.OBSERVED`, then the quality layer; None: the scene lacks the band."""
-    indexes: GridIndexes
-    """The grids to read on."""
-    epsg: int | None
-    """EPSG code that the item states."""
-    quality: str
-    """Kind of the quality layer, see :class:`monitor.imagery.source.Scene`."""
+    indexes: GridIndexes  # the grids to read on
+    epsg: int | None  # EPSG code that the item states
+    quality: str  # kind of the quality layer, see `monitor.imagery.source.Scene`
     read_layout: Callable[[Any], TileLayout]
     """Reads the header of a file, see :func:`monitor.imagery.stac.blocks.read_layout`."""
-    workers: Executor
-    """Fetches and decodes; a task is a header or a run of blocks."""
-    budget: BlockBudget
-    """Shared by the scenes of a call."""
-    transfers: TransferCounts
-    """Counts the bytes that are decoded and used."""
-    cancelled: threading.Event
-    """Set when the scene is no longer needed, so that requests in other threads end soon."""
+    workers: Executor  # fetches and decodes; a task is a header or a run of blocks
+    budget: BlockBudget  # shared by the scenes of a call
+    transfers: TransferCounts  # counts the bytes that are decoded and used
+    cancelled: threading.Event  # set when the scene is no longer needed, so that requests in other threads end soon
 
     def __post_init__(self) -> None:
         self._requesting = threading.RLock()  # reentrant: a garbage-collected generator may call close() within
@@ -117,11 +101,8 @@ class SceneReader:
     def wait_for_headers(self) -> None:
         """Wait until the headers are read.
 
-        Raises
-        ------
-        SceneRejected
-            ``BROKEN``: a file is no GeoTIFF, or differs from what the item states. ``RADIOMETRY``: its values are
-            not integers as delivered.
+        Raises SceneRejected: ``BROKEN`` if a file is not a GeoTIFF, or differs from what the item states,
+        ``RADIOMETRY`` if its values are not integers as delivered.
         """
         try:
             _wait(self._opening)
@@ -137,10 +118,7 @@ class SceneReader:
     def frames(self) -> Iterator[Frame]:
         """The scene on each grid in turn, each read on demand; call :meth:`wait_for_headers` first.
 
-        Raises
-        ------
-        SceneRejected
-            ``BROKEN``: a block cannot be read or decoded.
+        Raises SceneRejected (``BROKEN``) if a block cannot be read or decoded.
         """
         frames = self._frames()
         next(frames)  # started, so that dropping the generator closes the scene

@@ -39,14 +39,10 @@ from monitor.sites.projection import utm_zone
 
 log = structlog.get_logger()
 
-MAX_REQUESTS_IN_FLIGHT: Final = 32
-"""Most concurrent requests for parts of files, for all threads of a process together."""
-SCENES_AHEAD: Final = 4
-"""Scenes that are fetched while one is being used."""
-CACHED_HEADERS: Final = 1024
-"""Most files whose headers are cached in memory. A header takes about 10 kB."""
-GRID_ATTEMPTS: Final = 8
-"""Most scenes of a static catalogue whose files are opened to determine its grid."""
+MAX_REQUESTS_IN_FLIGHT: Final = 32  # most concurrent requests for parts of files, for all threads of a process together
+SCENES_AHEAD: Final = 4  # scenes that are fetched while one is being used
+CACHED_HEADERS: Final = 1024  # most files whose headers are cached in memory; a header takes about 10 kB
+GRID_ATTEMPTS: Final = 8  # most scenes of a static catalogue whose files are opened to determine its grid
 COPY_OVERLAP: Final = 0.5
 """Two items of one granule and baseline are copies if they share this part of the smaller footprint; otherwise they are
 two pieces of it (a datatake received by two ground stations). [1]"""
@@ -59,29 +55,13 @@ type _StaticScene = tuple[Scene, Mapping[str, Any], str]
 class Stac(Source):
     """A STAC catalogue as a :class:`monitor.imagery.source.Source`.
 
-    Parameters
-    ----------
-    url : str
-        Address of an API, a static catalogue, a collection, an item collection or an item; or the path of such a file,
-        or of a folder of them.
-    collections : sequence of str
-        Ids of the collections that are searched; empty: of an API those of Sentinel-2 and Landsat that are known
-        (:data:`monitor.imagery.stac.catalogue.KNOWN_COLLECTIONS`), of another catalogue, or where an API lists none of
-        them, all.
-    allow_hosts : sequence of str
-        Private or loopback hosts (``host`` or ``host:port``) and local folders that may be read.
-    sign : callable, optional
-        Signs the addresses of assets. Default: :class:`PlanetaryComputer` if `url` is its API, else none.
-    account : S3Account, optional
-        Signs the addresses of files in buckets that need one; default: none is signed, and such a file is refused.
-    fetcher : Fetcher, optional
-        Makes the requests; default: one that allows `allow_hosts`.
-    in_flight : int, most concurrent requests for parts of files
-
-    Raises
-    ------
-    BadConfiguration
-        `allow_hosts` contains something that is neither host nor folder.
+    `url` is the address of an API, a static catalogue, a collection, an item collection or an item; or the path of such
+    a file, or of a folder of them. `collections` are the ids that are searched; empty: of an API those of
+    :data:`monitor.imagery.stac.catalogue.KNOWN_COLLECTIONS`, of another catalogue, or where an API lists none of them,
+    all. `allow_hosts` are private or loopback hosts (``host`` or ``host:port``) and local folders that may be read,
+    else BadConfiguration is raised. `sign` signs the addresses of assets, by default :class:`PlanetaryComputer` if
+    `url` is its API; `account` those of files in buckets that need one, which are refused without it. `fetcher` makes
+    the requests, by default one that allows `allow_hosts`; `in_flight` are the most concurrent ones for parts of files.
     """
 
     def __init__(
@@ -107,18 +87,12 @@ class Stac(Source):
         return self._fetcher.transfers
 
     def grid(self, geometry: BaseGeometry) -> GeoBox:
-        """Grid of the scenes over a place, longitude and latitude. [degree]
+        """Grid of the scenes over a place, longitude and latitude.
 
         For a static catalogue that of the earliest scene over the place. Otherwise, also while the catalogue is down,
         the UTM zone of the centroid with pixels of 10 m, or of 30 m for HLS and for Landsat alone, which is delivered
-        in northern zones with corners at odd multiples of 15 m.
-
-        Raises
-        ------
-        BadConfiguration
-            The catalogue refuses access, or does not exist.
-        TryLater
-            No file of a static catalogue that may tell the grid can be reached.
+        in northern zones with corners at odd multiples of 15 m. Raises BadConfiguration if the catalogue refuses
+        access, or does not exist, and TryLater if no file of a static catalogue that may tell the grid can be reached.
         """
         with contextlib.suppress(TryLater):
             self._catalogue.open()
@@ -192,10 +166,7 @@ class Stac(Source):
     def check_account(self, scenes: Sequence[Scene]) -> None:
         """Check that the credentials open the files of the last scene, if they are in a bucket of an account.
 
-        Raises
-        ------
-        BadConfiguration, SceneRejected
-            They do not; the file cannot be read.
+        Raises BadConfiguration if they do not, and SceneRejected if the file cannot be read.
         """
         for scene in islice(reversed(scenes), 1):
             if isinstance(scene.handle, SceneAssets) and needs_account(scene.handle.quality.href):
