@@ -175,6 +175,18 @@ def test_floats_that_are_no_reflectance_have_no_value(tmp_path, value):
     assert indexed(tmp_path)[1][0][1][2:4] == [0, 2900]
 
 
+@pytest.mark.parametrize("fill", [0, 32767, -32768, -9999])
+@pytest.mark.parametrize("no_quality", [False, True])
+def test_fill_values_of_int16_have_no_value_without_a_tag(tmp_path, fill, no_quality):
+    layers = {"red": 700, "nir": 2900} | ({} if no_quality else {"Fmask": 64})
+    path = image(tmp_path / "2021-07-06.tif", layers, dtype="int16", scale=1e-4)
+    with rasterio.open(path, "r+") as file:
+        for band in (1, 2):
+            file.write(np.full((1, 3), fill, "int16"), band, window=((8, 9), (8, 11)))
+    ((_, pixels, quality),) = indexed(tmp_path, no_quality=no_quality)[1]
+    assert (pixels[2:4], quality) == ([0, 0], 0 if no_quality else 64)
+
+
 def test_what_a_file_calls_no_value_is_no_evidence(tmp_path):
     for number, dtype in enumerate(("float32", "uint16")):
         values = {"red": 0.07, "nir": 0.29} if dtype == "float32" else {"red": 700, "nir": 2900}
@@ -253,6 +265,16 @@ def test_a_stated_offset_that_contradicts_the_baseline_is_refused_unless_a_table
     (one,) = index(tmp_path, offset=stated, offsets={"T48SUD_20230706T033541": 0.0}).scenes
     assert one.scene.offset == 0.0
     assert index(tmp_path, offset=-0.1).scenes[0].scene.offset == -0.1
+
+
+def test_offsets_of_scenes_that_the_folder_lacks_are_an_error(tmp_path):
+    image(tmp_path / "good_2021-07-06.tif", {**BANDS, "SCL": SCL}, scale=1e-4)
+    image(tmp_path / "refused_2021-07-16.tif", {"blue": 300}, scale=1e-4)
+    (tmp_path / "broken_2021-07-26.tif").write_text("no image")
+    known = dict.fromkeys(["good_2021-07-06", "refused_2021-07-16", "broken_2021-07-26"], -0.1)
+    assert [one.scene.offset for one in index(tmp_path, offsets=known).scenes] == [-0.1]
+    with pytest.raises(BadData, match=r"does not have: S2_2021-08-01, S2_2021-08-11; "):
+        index(tmp_path, offsets=known | {"S2_2021-08-11": 0.0, "S2_2021-08-01": 0.0})
 
 
 def test_scenes_that_were_indexed_otherwise_before_are_named(tmp_path):

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from monitor.errors import BadData, SceneRejected
+from monitor.imagery.stac.documents import safe_text
 from monitor.imagery.stac.file_names import is_metadata, read_name, satellite, time_in_path
 from monitor.imagery.stac.folder_scene import (
     QUALITY_KIND,
@@ -29,6 +30,7 @@ from monitor.imagery.stac.folder_scene import (
 ITEMS_FOLDER: Final = "stac"  # folder of the items, in the folder of the images
 _ARCHIVE: Final = re.compile(r".*\.(zip|tar|tar\.gz|tgz)", re.IGNORECASE)
 MASKS_FOLDER: Final = "QI_DATA"  # folder of masks in a Sentinel-2 product, which have names of bands
+MAX_NAMED: Final = 20  # most scenes named in an error
 MAX_FILES: Final = 200_000  # most files of a folder
 
 
@@ -45,7 +47,8 @@ class FolderIndex:
 def index_folder(folder: Path, options: IndexOptions) -> FolderIndex:
     """Read the headers of all images of a folder and its folders, and make an item of each scene.
 
-    Raises BadData if it is not a folder, or holds no image or too many files, and OSError if it cannot be read.
+    Raises BadData if it is not a folder, holds no image or too many files, or lacks a scene that has an offset in the
+    table of `options`, and OSError if it cannot be read.
     """
     folder = folder.resolve()
     problems: list[tuple[str, str]] = []
@@ -77,20 +80,27 @@ def index_folder(folder: Path, options: IndexOptions) -> FolderIndex:
         raise BadData(f"{folder} holds no image (.tif, .tiff, .jp2)")
     scenes: list[IndexedScene] = []
     base = str(folder / ITEMS_FOLDER / "item.json")
-    ids: set[str] = set()
+    ids: set[str] = set()  # of scenes that are used
+    known: set[str] = set()  # of all scenes
     for images in _with_separate_quality(groups):
         first = images[0].name
         above = [products.get(parent, "") for parent in first.path.parents]
         stated = min(filter(None, above), key=lambda text: "_MSIL" not in text, default="")
+        scene_id = _free_id(first.scene, ids)
+        known.add(scene_id)
         try:
             if first.scene in broken:
                 raise BadData(f"is of a scene with a file that cannot be read: {broken[first.scene]}")
-            indexed = index_scene(images, options, ids, stated=stated, base=base)
+            scenes.append(index_scene(images, options, scene_id, stated=stated, base=base))
+            ids.add(scene_id)
         except (SceneRejected, BadData) as error:
-            problems.append((str(images[0].name.path), str(error).removeprefix("the item ")))
-        else:
-            ids.add(indexed.scene.id)
-            scenes.append(indexed)
+            problems.append((str(first.path), str(error).removeprefix("the item ")))
+    if unknown := sorted(options.offsets.keys() - known - {_free_id(scene, ids) for scene in broken}):
+        names = ", ".join(map(safe_text, unknown[:MAX_NAMED])) + (", ..." if unknown[MAX_NAMED:] else "")
+        msg = (
+            f"--offsets names {len(unknown)} scenes that {folder} does not have: {names}; correct or remove their rows"
+        )
+        raise BadData(msg)
     return FolderIndex(
         scenes=sorted(scenes, key=lambda one: (one.scene.time, one.scene.id)), problems=sorted(problems), unread=unread
     )
@@ -160,3 +170,13 @@ def _folder_and_time(image: Image) -> tuple[PurePosixPath, datetime | None]:
         return image.name.path.parent, time_in_path(image.name.path)
     except BadData:
         return image.name.path.parent, None
+
+
+def _free_id(scene: str, ids: set[str]) -> str:
+    """Id of a scene: the last part of its path, with as many folders before it as make it differ from `ids`."""
+    parts = [part for part in PurePosixPath(scene).parts if part not in (".", "..")] or ["scene"]
+    for first in range(len(parts) - 1, -1, -1):
+        name = safe_text("_".join(parts[first:])) or "scene"
+        if name not in ids:
+            return name
+    return next(name for number in range(2, len(ids) + 3) if (name := f"{safe_text(parts[-1])}_{number}") not in ids)

@@ -152,16 +152,16 @@ def stated_product(path: Path) -> str:
 
 
 def index_scene(
-    images: Sequence[Image], options: IndexOptions, ids: set[str], *, stated: str, base: str
+    images: Sequence[Image], options: IndexOptions, scene_id: str, *, stated: str, base: str
 ) -> IndexedScene:
     """Item of a scene, checked as a night reads it from the address `base`.
 
     `stated` is the product that its metadata name, used where its path names none; empty: they name none. Raises
     SceneRejected or BadData if it cannot be used.
     """
-    first = images[0].name
-    name = product_name(first.path) or stated
-    origin = PurePosixPath(name) / first.path
+    path = images[0].name.path
+    name = product_name(path) or stated
+    origin = PurePosixPath(name) / path
     time = _time(images, origin)
     properties: dict[str, Any] = {"datetime": f"{time:%Y-%m-%dT%H:%M:%SZ}"}
     if name:
@@ -174,7 +174,7 @@ def index_scene(
         properties["grid:code"] = f"MGRS-{square}"
     extensions = ("eo/v1.1.0", "file/v2.1.0", "projection/v2.0.0", "raster/v1.1.0")
     item: dict[str, Any] = {
-        "type": "Feature", "stac_version": "1.0.0", "id": _free_id(first.scene, ids),
+        "type": "Feature", "stac_version": "1.0.0", "id": scene_id,
         "stac_extensions": [f"https://stac-extensions.github.io/{one}/schema.json" for one in extensions],
         "properties": properties,
         "assets": {str(number): {"href": str(image.name.path)} for number, image in enumerate(images)},
@@ -190,8 +190,8 @@ def index_scene(
     scale, offset = _radiometry(list(optical.values()), options)
     is_float = any(image.is_float for image, _ in chosen.values())
     has_offset = product is SENTINEL2_L2A and identity.baseline >= FIRST_WITH_OFFSET
-    if item["id"] in options.offsets:
-        offset = options.offsets[item["id"]]
+    if scene_id in options.offsets:
+        offset = options.offsets[scene_id]
     elif has_offset and not is_float and offset not in (None, BOA_OFFSET):
         why = f"is of baseline {identity.baseline} with the offset {BOA_OFFSET:g}, where --offset or a file says"
         way = "say which holds for this scene in a table with the columns scene and offset: --offsets"
@@ -341,13 +341,3 @@ def _outline(layout: TileLayout) -> BaseGeometry:
     if not all(map(math.isfinite, outline.bounds)):
         raise SceneRejected(BROKEN_SCENE, "lies where its coordinate system is not defined")
     return shapely.set_precision(outline, 1e-7) if outline.is_valid else shapely.envelope(outline)
-
-
-def _free_id(scene: str, ids: set[str]) -> str:
-    """Id of a scene: the last part of its path, with as many folders before it as make it unique."""
-    parts = [part for part in PurePosixPath(scene).parts if part not in (".", "..")] or ["scene"]
-    for first in range(len(parts) - 1, -1, -1):
-        name = safe_text("_".join(parts[first:])) or "scene"
-        if name not in ids:
-            return name
-    return next(name for number in range(2, len(ids) + 3) if (name := f"{safe_text(parts[-1])}_{number}") not in ids)

@@ -292,8 +292,14 @@ def _wait(tasks: Sequence[Future[Any]]) -> None:
 
 
 def _reflectance(cut: np.ndarray, factor: float | None, *nodata: float | None) -> np.ndarray:
-    """Integers as delivered, or floats times their factor; 0 where there is no value, also for negative reflectance."""
+    """Integers as delivered, or floats times their factor; 0 where there is no value, also for negative reflectance.
+
+    Where nothing states a value for no data, the largest int16 is one (some exports write no tag), or a number that was
+    cut off: never a measurement.
+    """
     empty = ~(cut > 0)
+    if cut.dtype == np.int16 and set(nodata) == {None}:
+        empty |= cut == np.iinfo(np.int16).max
     for value in nodata:
         if value is not None:
             empty |= cut == value
