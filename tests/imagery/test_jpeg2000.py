@@ -43,7 +43,7 @@ def read_tile(reader, number, band=0):
     place = (slice(row * layout.block[0], min((row + 1) * layout.block[0], layout.shape[0])),
              slice(column * layout.block[1], min((column + 1) * layout.block[1], layout.shape[1])))  # fmt: skip
     stored = blocks.fetch_blocks(reader, layout, [number])
-    (tile,) = blocks.decode_blocks(layout, [stored[number]], band=band, rows=layout.block[0], name="file")
+    tile = blocks.decode_blocks(layout, stored, band=band, name="file")[number]
     assert tile.shape == layout.block
     return tile[: place[0].stop - place[0].start, : place[1].stop - place[1].start], place
 

@@ -42,14 +42,10 @@ def read_all(reader, band):
     """All pixels of a band, block by block."""
     layout = blocks.read_layout(reader)
     down, across = layout.grid
-    first = band * down * across if layout.planar else 0
-    strips = []
-    for row in range(down):
-        numbers = [first + row * across + n for n in range(across)]
-        stored = blocks.fetch_blocks(reader, layout, numbers)
-        rows = layout.block[0] if layout.tiled else min(layout.block[0], HEIGHT - row * layout.block[0])
-        made = blocks.decode_blocks(layout, [stored[n] for n in numbers], band=band, rows=rows, name="file")
-        strips.append(np.concatenate(list(made), axis=1))
+    first = layout.first_block(band)
+    stored = blocks.fetch_blocks(reader, layout, range(first, first + down * across))
+    made = blocks.decode_blocks(layout, stored, band=band, name="file")
+    strips = [np.hstack([made[first + row * across + n] for n in range(across)]) for row in range(down)]
     return np.concatenate(strips)[:HEIGHT, :WIDTH]
 
 
@@ -120,8 +116,7 @@ def test_a_damaged_header_is_a_rejected_scene_never_another_error(tmp_path, comp
         try:
             layout = blocks.read_layout(broken)
             stored = blocks.fetch_blocks(broken, layout, [0])
-            if stored:
-                blocks.decode_blocks(layout, [stored[0]], band=0, rows=layout.block[0], name="file")
+            blocks.decode_blocks(layout, stored, band=0, name="file")
         except SceneRejected as error:
             assert error.reason == "BROKEN"  # noqa: PT017 - not every damage is seen
             rejected += 1
@@ -135,7 +130,7 @@ def test_a_deflated_block_of_the_wrong_length_is_broken(tmp_path):
     layout = blocks.read_layout(reader)
     for length in (10, 128 * 128 * 2 - 1, 128 * 128 * 2 + 1, 50_000_000):
         with pytest.raises(SceneRejected, match="cannot be decoded"):
-            blocks.decode_blocks(layout, [zlib.compress(b"\0" * length)], band=0, rows=128, name="file")
+            blocks.decode_blocks(layout, {0: zlib.compress(b"\0" * length)}, band=0, name="file")
 
 
 def test_a_file_that_lies_nowhere_is_refused(tmp_path):

@@ -104,19 +104,15 @@ def _tile(reader: AssetReader) -> ElevationTile:
         down = range(top // high, (top + height - 1) // high + 1)
         right = range(left // wide, (left + width - 1) // wide + 1)
         stored = blocks.fetch_blocks(reader, layout, [i * across + j for i in down for j in right])
-        for i in down:
-            rows = high if layout.tiled else min(high, layout.shape[0] - i * high)
-            for j in right:
-                if i * across + j not in stored:
-                    continue  # a block that was never written: unknown
-                compressed = stored.pop(i * across + j)
-                (block,) = blocks.decode_blocks(layout, [compressed], band=0, rows=rows, name=reader.name)
-                r0, c0 = max(top, i * high), max(left, j * wide)
-                r1, c1 = min(top + height, i * high + rows), min(left + width, (j + 1) * wide)
-                part = block[r0 - i * high : r1 - i * high, c0 - j * wide : c1 - j * wide].astype(np.float64)
-                if layout.nodata is not None:
-                    part[part == layout.nodata] = np.nan
-                out[r0 - top : r1 - top, c0 - left : c1 - left] = part
+        for number in list(stored):  # one that is missing was never written: unknown
+            i, j = divmod(number, across)
+            (block,) = blocks.decode_blocks(layout, {number: stored.pop(number)}, band=0, name=reader.name).values()
+            r0, c0 = max(top, i * high), max(left, j * wide)
+            r1, c1 = min(top + height, i * high + block.shape[0]), min(left + width, (j + 1) * wide)
+            part = block[r0 - i * high : r1 - i * high, c0 - j * wide : c1 - j * wide].astype(np.float64)
+            if layout.nodata is not None:
+                part[part == layout.nodata] = np.nan
+            out[r0 - top : r1 - top, c0 - left : c1 - left] = part
         return out
 
     return ElevationTile(reader.name, shape=layout.shape, affine=layout.transform, crs=layout.wkt, values=values)

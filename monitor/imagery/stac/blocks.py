@@ -40,6 +40,7 @@ HEADER_BYTES: Final = 32_768
 MAX_GAP_BYTES: Final = 16_384  # blocks with a smaller gap between them are fetched in one request [byte]
 MAX_RANGE_BYTES: Final = 16 << 20  # longest range of several blocks in one request [byte]
 MAX_TIFF_BLOCK_BYTES: Final = 128 << 20  # largest block, decoded or as stored, that is accepted [byte]
+MAX_DECODED_BYTES: Final = 32 << 20  # most pixels of a band that are decoded at one time [byte]
 MAX_TAG_BYTES: Final = 32 << 20  # longest header entry that is accepted [byte]
 MAX_TAGS: Final = 1024  # most header entries that are accepted
 
@@ -107,6 +108,15 @@ class TileLayout:
     def grid(self) -> tuple[int, int]:
         """Rows and columns of blocks."""
         return math.ceil(self.shape[0] / self.block[0]), math.ceil(self.shape[1] / self.block[1])
+
+    @property
+    def block_bytes(self) -> int:
+        """Size of the pixels of one band in a block. [byte]"""
+        return math.prod(self.block) * np.dtype(self.dtype).itemsize
+
+    def first_block(self, band: int) -> int:
+        """Number of the first block of a band, counted from 0."""
+        return band * math.prod(self.grid) if self.planar else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,12 +190,12 @@ def block_runs(layout: TileLayout, blocks: Sequence[int]) -> list[BlockRun]:
     runs: list[BlockRun] = []
     end = 0
     for offset, size, number in located:
-        adjacent = runs and offset - end <= MAX_GAP_BYTES and offset + size - runs[-1][0][0] <= MAX_RANGE_BYTES
-        if adjacent:
+        if runs and offset - end <= MAX_GAP_BYTES and offset + size - runs[-1][0][0] <= MAX_RANGE_BYTES:
             runs[-1].append((offset, size, number))
+            end = max(end, offset + size)
         else:
             runs.append([(offset, size, number)])
-        end = max(end, offset + size) if adjacent else offset + size
+            end = offset + size
     return runs
 
 
@@ -208,15 +218,31 @@ def fetch_run(reader: Reader, run: BlockRun) -> dict[int, bytes]:
     return fetched
 
 
-def decode_blocks(layout: TileLayout, stored: Sequence[bytes], *, band: int, rows: int, name: str) -> np.ndarray:
-    """Decode blocks as stored, all of the same number of rows, to a (block, y, x) array.
+def decode_blocks(layout: TileLayout, stored: Mapping[int, bytes], *, band: int, name: str) -> dict[int, np.ndarray]:
+    """Pixels (y, x) of one band, counted from 0, of blocks as stored, by number; the last strip has fewer rows.
 
-    The last strip of a file may have fewer `rows` than others. `band` counts from 0 and is ignored if the layout is
-    planar; `name` is that of the file in messages. Raises SceneRejected (``BROKEN``) if a block cannot be decoded.
+    `name` is that of the file in messages. Raises SceneRejected (``BROKEN``) if a block cannot be decoded.
     """
-    height, width = rows, layout.block[1]
+    by_rows: dict[int, list[int]] = {}
+    for number in stored:
+        above = number % math.prod(layout.grid) // layout.grid[1] * layout.block[0]
+        rows = layout.block[0] if layout.tiled else min(layout.block[0], layout.shape[0] - above)
+        by_rows.setdefault(rows, []).append(number)
+    decoded: dict[int, np.ndarray] = {}
+    step = max(1, MAX_DECODED_BYTES // layout.block_bytes)
+    for rows, numbers in by_rows.items():
+        for start in range(0, len(numbers), step):
+            part = numbers[start : start + step]
+            pixels = _decode_alike(layout, [stored[number] for number in part], band=band, rows=rows, name=name)
+            decoded.update(zip(part, pixels, strict=True))
+    return decoded
+
+
+def _decode_alike(layout: TileLayout, stored: Sequence[bytes], *, band: int, rows: int, name: str) -> np.ndarray:
+    """Pixels (block, y, x) of blocks that have the same number of rows."""
+    shape = len(stored), rows, layout.block[1]
     if layout.codestream is not None:
-        tiles = np.zeros((len(stored), height, width), dtype=layout.dtype)
+        tiles = np.zeros(shape, dtype=layout.dtype)
         try:
             for tile, block in zip(tiles, stored, strict=True):
                 part = decode_tile(layout.codestream, block, band)
@@ -224,19 +250,19 @@ def decode_blocks(layout: TileLayout, stored: Sequence[bytes], *, band: int, row
         except BadCodestream as error:
             raise file_rejected(name, str(error)) from error
         return tiles
+    samples, band = (1, 0) if layout.planar else (layout.samples, band)
     if _is_checked_deflate(layout):
         try:
-            return np.stack([_inflate(layout, block, rows)[..., 0 if layout.planar else band] for block in stored])
+            return np.stack([_inflate(layout, block, (rows, layout.block[1], samples))[..., band] for block in stored])
         except (zlib.error, ValueError) as error:
             raise file_rejected(name, f"holds a block that cannot be decoded ({error})") from error
-    with_bands = 1 if layout.planar else layout.samples
-    small = _assemble(layout, stored, height=height * len(stored), width=width, rows=rows, samples=with_bands)
+    small = _assemble(layout, stored, height=rows * len(stored), width=layout.block[1], rows=rows, samples=samples)
     try:
         with MemoryFile(small, ext=".tif") as memory, memory.open(driver="GTiff") as opened:
-            pixels: np.ndarray = opened.read(1 if layout.planar else band + 1)
+            pixels: np.ndarray = opened.read(band + 1)
     except RasterioError as error:
         raise file_rejected(name, "holds a block that cannot be decoded") from error
-    return pixels.reshape(len(stored), height, width)
+    return pixels.reshape(shape)
 
 
 def _is_checked_deflate(layout: TileLayout) -> bool:
@@ -256,16 +282,15 @@ def _first_value(layout: TileLayout, tag: int, default: int) -> int:
     return struct.unpack_from(f"{layout.order}{_CODES[entry.kind]}", entry.data)[0] if entry else default
 
 
-def _inflate(layout: TileLayout, block: bytes, rows: int) -> np.ndarray:
+def _inflate(layout: TileLayout, block: bytes, shape: tuple[int, int, int]) -> np.ndarray:
     """Pixels (y, x, band) of a deflated block; zlib verifies the checksum."""
-    samples = 1 if layout.planar else layout.samples
     kind = np.dtype(f"{layout.order}{np.dtype(layout.dtype).str[1:]}")
-    due = rows * layout.block[1] * samples * kind.itemsize
+    due = math.prod(shape) * kind.itemsize
     inflate = zlib.decompressobj()
     data = inflate.decompress(block, due + 1)
     if len(data) != due or inflate.decompress(inflate.unconsumed_tail, 1) or not inflate.eof:
         raise ValueError(f"{len(data)} bytes instead of {due}")
-    pixels = np.frombuffer(data, dtype=kind).reshape(rows, layout.block[1], samples).astype(layout.dtype)
+    pixels = np.frombuffer(data, dtype=kind).reshape(shape).astype(layout.dtype)
     if _first_value(layout, _PREDICTOR, 1) == 2:  # differences along each row, modulo the width of the type
         pixels = np.cumsum(pixels, axis=1, dtype=layout.dtype)
     return pixels
@@ -325,7 +350,9 @@ def _parse_layout(file: _HeaderPages, name: str) -> TileLayout:
         wkt="", offsets=np.array(offsets, dtype=np.int64), sizes=np.array(sizes, dtype=np.int64), planar=planar,
         order=order, tiled=tiled, tags=tags,
     )  # fmt: skip
-    return _described(layout)
+    small = _assemble(layout, [b""], height=16, width=16, rows=16, samples=samples, geo=True)
+    needed = {key: tags[key] for key in _CODEC if key in tags}
+    return replace(layout, **_read_by_gdal(small, "GTiff"), tags=needed)
 
 
 def _jpeg2000_layout(file: _HeaderPages) -> TileLayout:
@@ -335,13 +362,6 @@ def _jpeg2000_layout(file: _HeaderPages) -> TileLayout:
         offsets=codestream.places[:, 0], sizes=codestream.places[:, 1], tiled=True, tags={}, codestream=codestream,
         **_read_by_gdal(without_pixels(codestream), "JP2OpenJPEG"),
     )  # fmt: skip
-
-
-def _described(layout: TileLayout) -> TileLayout:
-    """Complete a layout with the values that GDAL reads from its tags."""
-    small = _assemble(layout, [b""], height=16, width=16, rows=16, samples=layout.samples, geo=True)
-    values = _read_by_gdal(small, "GTiff")
-    return replace(layout, **values, tags={key: layout.tags[key] for key in _CODEC if key in layout.tags})
 
 
 @lru_cache(maxsize=256)  # equal for all files of a band and tile, and an EPSG code takes a millisecond

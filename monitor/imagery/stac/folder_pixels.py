@@ -21,28 +21,17 @@ MAX_SCENE_CLASS: Final = 11  # largest scene class of Sentinel-2
 def sample(reader: Reader, layout: TileLayout, band: int) -> np.ndarray:
     """Pixels of evenly spaced blocks of a band, (pixel,); 0 where there is no value or a fill value.
 
-    Raises
-    ------
-    SceneRejected
-        ``BROKEN``: a block cannot be read.
+    Raises SceneRejected (``BROKEN``) if a block cannot be read.
     """
     (down, across), (height, width) = layout.grid, layout.block
     count = max(1, min(down * across, MAX_SAMPLE_PIXELS // (height * width)))
-    first = band * down * across if layout.planar else 0
+    first = layout.first_block(band)
     numbers = np.unique(np.linspace(0, down * across - 1, count).astype(int)).tolist()
     stored = fetch_blocks(reader, layout, [first + number for number in numbers])
     pixels = [np.empty(0, layout.dtype)]
-    by_rows: dict[int, list[int]] = {}
-    for number in stored:
-        rows = min(height, layout.shape[0] - (number - first) // across * height)
-        by_rows.setdefault(rows, []).append(number)
-    for rows, same in by_rows.items():
-        blocks = decode_blocks(
-            layout, [stored[number] for number in same], band=band, rows=height if layout.tiled else rows,
-            name=reader.name,
-        )  # fmt: skip
-        for number, block in zip(same, blocks, strict=True):
-            pixels.append(block[:rows, : layout.shape[1] - (number - first) % across * width].ravel())
+    for number, block in decode_blocks(layout, stored, band=band, name=reader.name).items():
+        row, column = divmod(number - first, across)
+        pixels.append(block[: layout.shape[0] - row * height, : layout.shape[1] - column * width].ravel())
     values = np.concatenate(pixels)
     is_fill = np.abs(values) > MAX_FLOAT if values.dtype.kind == "f" else values == np.iinfo(values.dtype).max
     return np.where(np.isfinite(values) & (values != layout.nodata) & ~is_fill, values, 0)

@@ -71,10 +71,6 @@ class _Layer:
     next: int = 0  # position in `order` of the first block that is not requested yet
     error: SceneRejected | None = None  # what is wrong with the file according to its header
 
-    @property
-    def block_bytes(self) -> int:
-        return self.layout.block[0] * self.layout.block[1] * np.dtype(self.layout.dtype).itemsize
-
 
 @dataclass(kw_only=True, eq=False)
 class SceneReader:
@@ -181,7 +177,7 @@ class SceneReader:
 
         Nothing is requested ahead while half of the file's share is unused, so that neighbours are fetched together.
         """
-        size = layer.block_bytes
+        size = layer.layout.block_bytes
         with self._requesting:
             if self.cancelled.is_set() or (not needed and len(layer.ahead) * size > MAX_FILE_AHEAD_BYTES // 2):
                 return
@@ -196,8 +192,7 @@ class SceneReader:
                 chosen.append(block)
                 layer.ahead.add(block)
                 needed.discard(block)
-            down, across = layer.layout.grid
-            first = layer.asset.band * down * across if layer.layout.planar else 0
+            first = layer.layout.first_block(layer.asset.band)
             for b in chosen:
                 if layer.layout.sizes[first + b] <= 0:  # never written: no value
                     empty = np.zeros((1, 1), dtype=layer.layout.dtype)
@@ -208,31 +203,17 @@ class SceneReader:
 
     def _load(self, layer: _Layer, run: BlockRun, first: int) -> dict[int, np.ndarray]:
         """Pixels of the blocks of one request; `first` is the number of the first block of the band."""
-        layout = layer.layout
+        layout, band = layer.layout, layer.asset.band
         stored = blocks.fetch_run(layer.reader, run)
-        by_height: dict[int, list[int]] = {}
-        for number in stored:
-            rows = layout.block[0]
-            if not layout.tiled:
-                rows = min(rows, layout.shape[0] - (number - first) // layout.grid[1] * rows)
-            by_height.setdefault(rows, []).append(number)
-        loaded: dict[int, np.ndarray] = {}
-        step = max(1, MAX_FILE_AHEAD_BYTES // layer.block_bytes)
-        for rows, numbers in by_height.items():
-            for start in range(0, len(numbers), step):
-                part = numbers[start : start + step]
-                pixels = blocks.decode_blocks(
-                    layout, [stored.pop(number) for number in part], band=layer.asset.band, rows=rows,
-                    name=layer.reader.name,
-                )  # fmt: skip
-                self.transfers.add(bytes_decoded=pixels.nbytes * (1 if layout.planar else layout.samples))
-                loaded.update(zip((number - first for number in part), pixels, strict=True))
-        return loaded
+        decoded = blocks.decode_blocks(layout, stored, band=band, name=layer.reader.name)
+        size = sum(pixels.nbytes for pixels in decoded.values())
+        self.transfers.add(bytes_decoded=size * (1 if layout.planar else layout.samples))
+        return {number - first: pixels for number, pixels in decoded.items()}
 
     def _release(self, layer: _Layer, used: set[int]) -> None:
         """Return the bytes of blocks that are in use, or no longer needed, to the budget."""
         if used:
-            self.budget.give_back(len(used) * layer.block_bytes)
+            self.budget.give_back(len(used) * layer.layout.block_bytes)
             layer.ahead = layer.ahead - used
 
     def _frame(self, grid: GeoBox, number: int) -> Frame:
