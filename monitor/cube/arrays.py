@@ -21,8 +21,7 @@ from monitor.imagery.source import Scene
 
 CHUNK_PIXELS: Final = 100_000  # pixels in a stored chunk, of one scene [pixel]
 CHUNK_CONTEXT: Final = 400_000  # pixels of pictures in a stored chunk [pixel]
-CHUNK_ROWS: Final = 64
-"""Rows of the small arrays in a stored chunk: a night rewrites the last chunk, a history is read in one piece."""
+CHUNK_ROWS: Final = 64  # rows of small arrays in a chunk: a night rewrites the last, a history is read in one piece
 _OF_UNITS: Final = np.array([MEASURES.index(name) for name in UNIT_MEASURES])
 CHUNK_CODECS: Final = (ZstdCodec(), Crc32cCodec())
 """Compression and checksum of the chunks. Most bits of reflectances do not compress: without the checksum, which is

@@ -59,10 +59,8 @@ class BucketFolder:
     local: Path  # folder of this machine for what can be made again: derived results
     endpoint_url: str = ""  # address of the service; empty: `AWS_ENDPOINT_URL`, else that of AWS
     region: str = ""  # empty: `AWS_REGION`, else `us-east-1`
-    path_style: bool = True
-    """Whether the bucket is in the path of addresses of `endpoint_url`, not in the name of the host."""
-    conditional_writes: bool = True
-    """Whether icechunk writes on the condition that nobody else has written; some services refuse that."""
+    path_style: bool = True  # whether the bucket is in the path of addresses of `endpoint_url`, not in the host name
+    conditional_writes: bool = True  # whether icechunk writes on condition that nobody else has; some refuse that
 
     @classmethod
     def parse(cls, address: str, local: Path) -> "BucketFolder":

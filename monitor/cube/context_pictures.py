@@ -24,10 +24,8 @@ CONTEXT_MARGIN: Final = 600.0  # surroundings shown on each side of a site [m]
 WHITE_REFLECTANCE: Final = 0.4
 """Reflectance stored as 255, brighter than dry sand; square roots are stored, so that dark ground has enough levels.
 [1]"""
-type Stretch = tuple[np.ndarray, np.ndarray]
-"""Reflectances of red, green and blue that are shown as black and as white. [1]"""
-SHOWN_PERCENTILES: Final = (2, 98)
-"""Reflectances of a place that are shown as black, band by band, and at most as white. [%]"""
+type Stretch = tuple[np.ndarray, np.ndarray]  # reflectances of red, green, blue shown as black and as white [1]
+SHOWN_PERCENTILES: Final = (2, 98)  # reflectances of a place shown as black, by band, and at most as white [%]
 LEAST_SPAN: Final = 0.06  # least reflectance between black and white: less would show noise [1]
 SAME_WEEKS: Final = 31  # days of the year between two pictures of the same weeks, at most [day]
 GAMMA_SHOWN: Final = 1.5

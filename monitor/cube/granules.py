@@ -18,8 +18,7 @@ MAX_GRANULES: Final = 24
 landscape of 100 km and its surroundings touch at most nine tiles of Sentinel-2, in two zones."""
 
 
-TEXTS: Final = ("source", "baseline", "sensor", "quality", "orbit")
-"""Texts of a granule that are columns of the preferred granule."""
+TEXTS: Final = ("source", "baseline", "sensor", "quality", "orbit")  # columns of the preferred granule
 
 
 class _Granule(msgspec.Struct, kw_only=True):
@@ -64,8 +63,7 @@ class Granules:
     earliest: np.ndarray  # (row,) lowest rank of the granules of each row
     tiles: list[str]
     baselines: list[str]
-    columns: dict[str, np.ndarray]
-    """(granule,) values that :meth:`monitor.cube.stored_site.StoredSite.columns` takes from the preferred granule."""
+    columns: dict[str, np.ndarray]  # (granule,) values that `StoredSite.columns` takes from the preferred granule
 
     @classmethod
     def decode(cls, rows: np.ndarray, acquisitions: np.ndarray, resolution: float) -> "Granules":

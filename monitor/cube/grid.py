@@ -18,8 +18,7 @@ GRID_MARGIN = 80.0
 
 FINEST_RESOLUTION = 10.0  # side of the smallest pixel in use [m]
 
-EDGE_TOLERANCE = 1e-3
-"""Sides of a control unit deviate from the axes by less than this after conversion to degrees and back. [pixel]"""
+EDGE_TOLERANCE = 1e-3  # sides of a unit deviate less from the axes after conversion to degrees and back [pixel]
 
 
 def crs_of(grid: GeoBox) -> CRS:

@@ -19,8 +19,7 @@ from shapely.geometry.base import BaseGeometry
 from monitor.cube.grid import GRID_MARGIN, covering_grid, crs_of, inside_projected, rectangle_spans
 from monitor.sites.projection import projected
 
-UNIT_BLOCK_SIDE: Final = 5120.0
-"""Side of the blocks in which units are read: 512 pixels of 10 m, like a provider's own block. [m]"""
+UNIT_BLOCK_SIDE: Final = 5120.0  # side of the blocks in which units are read, like a provider's block of 512 pixels [m]
 MAX_UNIT_PIXELS: Final = 2500
 """Of a larger unit every second (third, ...) pixel of every second (third, ...) row is read, so that no more remain:
 the mean is as precise, at a fraction of the time. [pixel]"""

@@ -18,8 +18,7 @@ from monitor.errors import SceneRejected
 from monitor.imagery import bands
 from monitor.imagery.source import Frame, Scene
 
-PACKED_LAYERS: Final = (*bands.OBSERVED, "quality", "clear")
-"""Order along ``layer`` (or ``band``) of the stored layers of a scene."""
+PACKED_LAYERS: Final = (*bands.OBSERVED, "quality", "clear")  # order of the stored layers of a scene
 
 
 def pack(frame: Frame, scene: Scene) -> np.ndarray:

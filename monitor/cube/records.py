@@ -23,8 +23,7 @@ The order along ``measure`` of :func:`monitor.cover.zonal_means.zonal_means` and
 MEANS: Final = MEASURES[1:]  # measures of the stored `site_means` and `control_means`; the counts are in `counts`
 UNIT_MEASURES: Final = ("n_pixels", "red", "ndvi", "ndmi", "nbr", "cover")
 """Measures of the stored ``unit_means``: those by which control units are selected, screened and compared."""
-COUNTS: Final = ("n_pixels", "n_units")
-"""Clear pixels of the site, and control units that were seen; -1 units: unknown, the scene could not be read."""
+COUNTS: Final = ("n_pixels", "n_units")  # clear pixels of the site, and control units that were seen; -1 units: unknown
 
 STATES: Final = (
     "NOT_COVERED", "ACCEPTED", "CLOUD", "SNOW", "NODATA", "RADIOMETRY", "MISSING", "BROKEN", "CONTROL_HIDDEN",
@@ -50,8 +49,7 @@ class SiteScene:
     scene: Scene  # the granule that gives id, time, scale and offset
     used: Mapping[str, str]  # processing baseline of each granule that was read, by tile
     pixels: np.ndarray  # (layer, pixel) uint16 of the pixels inside the site, see `monitor.cube.packed.PACKED_LAYERS`
-    units: np.ndarray
-    """(unit, measure) float32 means of the control units, see :data:`MEASURES`; NaN where a unit was not seen."""
+    units: np.ndarray  # (unit, measure) float32 means of the control units, see `MEASURES`; NaN: not seen
     reason: str = ""  # why the scene does not count, one of `STATES`; empty: it counts
     n_pixels: int = 0  # clear pixels of the site
     n_units: int = -1  # control units that were seen; -1: unknown
@@ -87,8 +85,7 @@ class Member:
     inside: np.ndarray  # (y, x) bool: pixels of the grid that are stored
     context: GeoBox  # grid of the context pictures
     units: tuple[str, ...]  # ids of the control units
-    controls: dict[str, Any]
-    """The frozen control units as plain values, so that the store can be read without the ledger."""
+    controls: dict[str, Any]  # the frozen control units, so that the store can be read without the ledger
 
 
 def digest(pixels: np.ndarray, units: np.ndarray) -> str:

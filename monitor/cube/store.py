@@ -22,7 +22,7 @@ store without this package. Created and filled by :mod:`monitor.cube.arrays`, re
 
 import json
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import cached_property, partial
@@ -44,12 +44,10 @@ from monitor.errors import BadData, StoreBroken, TryLater, as_disk_full, newer_f
 from monitor.files import make_private_folder
 
 FORMAT: Final = 1  # format of the arrays and attributes of a store; its attribute `format`
-CHUNK_CACHE_BYTES: Final = 100_000_000
-"""Stored chunks of pixels that stay in memory for the other sites in them, at most. [byte]"""
+CHUNK_CACHE_BYTES: Final = 100_000_000  # most chunks of pixels that stay in memory for other sites in them [byte]
 
 _UPDATES_PER_FILE: Final = 10
-_FIRST_SNAPSHOT: Final = "1CECHNKREP0F1RSTCMT0"
-"""Name of the first snapshot of every repository of icechunk, the first thing that is written of it."""
+_FIRST_SNAPSHOT: Final = "1CECHNKREP0F1RSTCMT0"  # name of the first snapshot of every repository, written first
 _STORE_ERRORS: Final = (
     icechunk.IcechunkError, OSError, KeyError, ValueError, RuntimeError, zarr.errors.BaseZarrError,
 )  # fmt: skip
@@ -76,10 +74,8 @@ class LandscapeStore:
         self._repository: Any = None
         self._group: zarr.Group | None = None
         self._session: Any = None
-        self.memory: dict[str, Any] = {}
-        """What was read or derived from the newest rows, by name; emptied with every commit."""
-        self._chunks: dict[tuple[int, int], np.ndarray] = {}
-        """Stored chunks of pixels, by row and number; the oldest first."""
+        self.memory: dict[str, Any] = {}  # values of the newest rows, by name; emptied with every commit
+        self._chunks: dict[tuple[int, int], np.ndarray] = {}  # chunks of pixels, by row and number; oldest first
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Another process opens the store again."""
@@ -113,13 +109,9 @@ class LandscapeStore:
         with self.guarded():
             self._session = self._writable()
             attributes: dict[str, Any] = {
-                "format": FORMAT,
-                "landscape": self.name,
-                "biome": biome,
-                "proj:code": str(crs),
-                "Conventions": "CF-1.11",
-            }
-            attributes |= {} if definition is None else {"biome_definition": dict(definition)}
+                "format": FORMAT, "landscape": self.name, "biome": biome, "proj:code": str(crs),
+                "Conventions": "CF-1.11", **({} if definition is None else {"biome_definition": dict(definition)}),
+            }  # fmt: skip
             self._group = zarr.create_group(self._session.store, attributes=attributes)
             create_arrays(self._group, members)
             self._commit(f"lay out {self.name}: {', '.join(member.site for member in members)[:400]}")
@@ -128,10 +120,7 @@ class LandscapeStore:
     def rows(self) -> int:
         """Number of stored rows."""
         with self.guarded():
-            if "rows" not in self.memory:
-                self.memory["rows"] = int(self._array("time").shape[0])
-            rows: int = self.memory["rows"]
-            return rows
+            return self.remembered("rows", lambda: int(self._array("time").shape[0]))
 
     @property
     def biome(self) -> str:
@@ -217,10 +206,7 @@ class LandscapeStore:
         return self.append_encoded(encode_rows(rows, self.fixed, self.grounds), message, pictures)
 
     def append_encoded(
-        self,
-        encoded: Mapping[str, np.ndarray],
-        message: str,
-        pictures: Mapping[str, Sequence[Picture]] | None = None,
+        self, encoded: Mapping[str, np.ndarray], message: str, pictures: Mapping[str, Sequence[Picture]] | None = None
     ) -> int:
         """As :meth:`append`, of the arrays of :func:`monitor.cube.arrays.encode_rows`."""
         with self.guarded():
@@ -273,27 +259,29 @@ class LandscapeStore:
         """Values of an array; a missing chunk is damage, for every chunk is written."""
         return np.asarray(self._array(name).with_config({"read_missing_chunks": False})[place])
 
+    def remembered[T](self, name: str, compute: Callable[[], T]) -> T:
+        """What was computed of the newest rows, once."""
+        if name not in self.memory:
+            self.memory[name] = compute()
+        value: T = self.memory[name]
+        return value
+
     def whole(self, name: str) -> np.ndarray:
         """All rows of a small array, read once."""
-        if name not in self.memory:
-            self.memory[name] = self.read(name, slice(None))
-        values: np.ndarray = self.memory[name]
-        return values
+        return self.remembered(name, lambda: self.read(name, slice(None)))
 
     def granules(self) -> Granules:
         """The granules of all rows, decoded once."""
-        if "granules of rows" not in self.memory:
+
+        def decode() -> Granules:
             pixel = abs(grid_from_json(json.loads(self.fixed["grid"][0])).resolution.x)
-            self.memory["granules of rows"] = Granules.decode(self.whole("granules"), self.whole("acquisition"), pixel)
-        granules: Granules = self.memory["granules of rows"]
-        return granules
+            return Granules.decode(self.whole("granules"), self.whole("acquisition"), pixel)
+
+        return self.remembered("granules of rows", decode)
 
     def picture(self, slot: int) -> np.ndarray:
         """(context_pixel, colour) uint8 of all sites in one picture slot, read once: sites share stored chunks."""
-        if f"picture {slot}" not in self.memory:
-            self.memory[f"picture {slot}"] = np.asarray(self._array("pictures")[slot])
-        values: np.ndarray = self.memory[f"picture {slot}"]
-        return values
+        return self.remembered(f"picture {slot}", lambda: np.asarray(self._array("pictures")[slot]))
 
     def unit_means(self, rows: np.ndarray, units: np.ndarray) -> np.ndarray:
         """(..., measure) float32 of rows and units, arrays of one shape; those after the first row are all read."""

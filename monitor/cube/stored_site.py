@@ -166,7 +166,7 @@ class StoredSite:
 
     def arrays_of(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Stored arrays of some rows but ``pixels``, without the dimension ``site``, and the places of the pixels."""
-        landscape, k, pixels = self.landscape, self.number, self._span("first_pixel")
+        landscape, k, pixels = self.landscape, self.number, self.pixel_span
         of_site = ("site_means", "control_means", "counts", "state", "granule_bits", "digest")
         with landscape.guarded():
             return {
@@ -178,7 +178,7 @@ class StoredSite:
 
     def inner_pixels(self, rows: Sequence[int]) -> np.ndarray:
         """(row, layer, pixel) uint16 of some rows, only pixels inside the site, row by row; nothing is remembered."""
-        return self.landscape.scenes(rows, self._span("first_pixel"))
+        return self.landscape.scenes(rows, self.pixel_span)
 
     def pixels(self, rows: Sequence[int]) -> np.ndarray:
         """(row, layer, y, x) uint16 of some rows, 0 outside the site; several threads may read at once."""
@@ -194,7 +194,7 @@ class StoredSite:
     @cached_property
     def _places(self) -> tuple[np.ndarray, np.ndarray]:
         """Row and column of each pixel of the site."""
-        place = self._span("first_pixel")
+        place = self.pixel_span
         row, column = (self.landscape.fixed[name][place] for name in ("row", "column"))
         return row, column
 
@@ -218,12 +218,7 @@ class StoredSite:
                 pictures[name] = Picture(name=name, time=str(times[slot]), clear=float(clear[slot]), rgb=rgb)
             return pictures
 
-    def cube(
-        self,
-        snapshot: str | None = None,
-        *,
-        layers: Collection[str] = PACKED_LAYERS,
-    ) -> xr.Dataset:
+    def cube(self, snapshot: str | None = None, *, layers: Collection[str] = PACKED_LAYERS) -> xr.Dataset:
         """The stored scenes as a cube (:mod:`monitor.cube.packed`), in dask chunks of :data:`CUBE_CHUNK_BYTES`.
 
         (time, y, x), ascending by time and acquisition, with ``scene`` and ``accepted`` along time.
@@ -245,8 +240,7 @@ class StoredSite:
         cube = cube.assign_coords(xr_coords(self.grid))
         names = np.array([scene.decode("utf-8", "surrogatepass") for scene in columns["scene"].tolist()], dtype=object)
         cube = cube.assign_coords(scene=("time", names), accepted=("time", columns["accepted"]))
-        site = str(self.landscape.fixed["site"][self.number])
-        return cube.assign_attrs(site=site, snapshot=snapshot or self.snapshot)
+        return cube.assign_attrs(site=self.site, snapshot=snapshot or self.snapshot)
 
     def check_stored(self, acquisitions: np.ndarray, stored: np.ndarray) -> None:
         """Raise StoreBroken if some acquisitions are not among the stored ones."""

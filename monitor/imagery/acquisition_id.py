@@ -88,13 +88,9 @@ class Identity:
 
 
 def sentinel2(
-    *names: str,
-    platform: str = "",
-    tile: str = "",
-    time: datetime | None = None,
-    baseline: object = "",
+    *names: str, platform: str = "", tile: str = "", time: datetime | None = None, baseline: object = "",
     orbit: object = "",
-) -> Identity:
+) -> Identity:  # fmt: skip
     """Identify a Sentinel-2 granule by every string that may contain a product name, the most reliable first.
 
     `platform` (``sentinel-2a``, ``Sentinel-2A`` or ``S2A``) and `time`, that of the scene, are used where no name
@@ -121,13 +117,9 @@ def sentinel2(
 
 
 def landsat(
-    *names: str,
-    platform: str = "",
-    path: object = "",
-    row: object = "",
-    time: datetime | None = None,
+    *names: str, platform: str = "", path: object = "", row: object = "", time: datetime | None = None,
     collection: object = "",
-) -> Identity:
+) -> Identity:  # fmt: skip
     """Identify a Landsat scene by its product id, scene id, item id, ``system:index``; empty ones are skipped.
 
     The names take precedence over the platform (``landsat-8``, ``LANDSAT_8`` or ``LC08``), path and row (WRS-2), time
@@ -143,14 +135,13 @@ def landsat(
     spacecraft = groups.get("platform") or _landsat_platform(platform)
     track = groups.get("path") or _three_digits(path)
     day = groups.get("day") or (time.astimezone(UTC).strftime("%Y%m%d") if time else "")
-    numbers = (_digits(groups.get("collection") or collection), _digits(groups.get("processed")))
+    number, processed = _digits(groups.get("collection") or collection), _digits(groups.get("processed"))
+    baseline = (number or "0").zfill(2) if number or processed else ""
     known = spacecraft and track and day
     return Identity(
         acquisition=f"{spacecraft}/{track}/{day}" if known else "",
         tile=groups.get("row") or _three_digits(row),
-        baseline=f"{(numbers[0] or '0').zfill(2)}.{numbers[1]}"
-        if numbers[1]
-        else numbers[0].zfill(2) * bool(numbers[0]),
+        baseline=f"{baseline}.{processed}".rstrip("."),
         orbit=track,
         exact=bool(known),
     )

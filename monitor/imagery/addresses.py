@@ -19,14 +19,10 @@ from monitor.errors import BadConfiguration
 from monitor.imagery.fetch_errors import FetchRefused
 
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")  # a host, or host and port
-_GLOBAL_UNICAST: Final = ipaddress.ip_network("2000::/3")
-"""The only IPv6 addresses that are assigned for use across networks (RFC 4291, section 2.4)."""
+_GLOBAL_UNICAST: Final = ipaddress.ip_network("2000::/3")  # the only public IPv6 addresses (RFC 4291, section 2.4)
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")  # IPv4 addresses as networks without IPv4 write them (RFC 6052)
 _NOT_PUBLIC: Final = tuple(
-    map(
-        ipaddress.ip_network,
-        ("192.0.0.0/24", "192.88.99.0/24", "224.0.0.0/4", "2001::/32", "2002::/16", "3fff::/20"),
-    )
+    map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "224.0.0.0/4", "2001::/32", "2002::/16", "3fff::/20"))
 )
 """Networks that ``ipaddress`` calls global, at least in some versions: protocol assignments, relays of 6to4, multicast,
 Teredo and 6to4 (tunnels to an IPv4 address inside), documentation."""

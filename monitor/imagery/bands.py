@@ -19,8 +19,7 @@ NDSI_SNOW: Final = 0.4
 """Normalised difference snow index (green against 1.6 um) above which a pixel is snow. UNVERIFIED: no source was
 read for it. Bare sand and loess have a negative index, since they brighten towards 1.6 um. [1]"""
 
-SNOW_BRIGHT: Final = 0.1
-"""Least green reflectance of snow: darker pixels with a high index are water or deep shadow. UNVERIFIED. [1]"""
+SNOW_BRIGHT: Final = 0.1  # least green reflectance of snow: darker is water or deep shadow. UNVERIFIED [1]
 
 
 def has_value(pixels: Any) -> Any:

@@ -12,8 +12,7 @@ from monitor.imagery.addresses import display_address
 from monitor.imagery.fetch_errors import AccessDenied, FetchRefused, RequestRejected
 from monitor.imagery.transport import Fetcher, HttpResponse, TransferCounts
 
-MAX_WHOLE_FILE_BYTES: Final = 512 << 20
-"""Largest file that is downloaded whole from a server that does not support ranges. [byte]"""
+MAX_WHOLE_FILE_BYTES: Final = 512 << 20  # largest file that is downloaded whole, from a server without ranges [byte]
 
 
 @dataclass(eq=False)
@@ -22,8 +21,7 @@ class RemoteFile:
 
     fetcher: Fetcher
     url: str
-    renew_url: Callable[[], str] | None = None
-    """Returns a newly signed address when the server denies access; called once. None: there is no other address."""
+    renew_url: Callable[[], str] | None = None  # a newly signed address, requested once; None: there is no other
     cancelled: threading.Event | None = None  # see `monitor.imagery.transport.Fetcher.get`
     size: int | None = None  # size of the file, once known; a file of another size has changed [byte]
 

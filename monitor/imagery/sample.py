@@ -130,21 +130,13 @@ class Sample(Source):
         days = [day.astype(object) for day in self._series[0].time.values.astype("datetime64[D]")]
         return [
             Scene(
-                id=f"romania-{day}",
-                acquisition=f"sentinel-2/{day}/romania",
-                time=datetime(day.year, day.month, day.day, tzinfo=UTC),
-                sensor="sentinel-2",
-                baseline="",
-                source=self.name,
-                scale=1e-4,
-                offset=0.0,
-                quality="scl",
-                footprint=footprint,
-                handle=index,
+                id=f"romania-{day}", acquisition=f"sentinel-2/{day}/romania",
+                time=datetime(day.year, day.month, day.day, tzinfo=UTC), sensor="sentinel-2", baseline="",
+                source=self.name, scale=1e-4, offset=0.0, quality="scl", footprint=footprint, handle=index,
             )
             for index, day in enumerate(days)
             if since <= day <= until
-        ]
+        ]  # fmt: skip
 
     def read(self, scenes: Sequence[Scene], grids: Sequence[GeoBox]) -> Iterator[list[Frame] | SceneRejected]:
         """Read mixed scenes on grids of the native lattice, without values outside the square kilometre."""

@@ -27,8 +27,7 @@ class Scene:
     acquisition: str
     """Platform and datatake, for instance ``S2A/20200103T035141``, see :mod:`monitor.imagery.acquisition_id`. Granules
     of one overpass share it and are merged; acquisition and ``tile`` together are counted once."""
-    tile: str = ""
-    """Granule of the acquisition, for instance ``48SUF`` or ``034`` (row of a Landsat path); empty: the only one."""
+    tile: str = ""  # granule of the acquisition, `48SUF` or `034` (row of a Landsat path); empty: the only one
     time: datetime  # start of the acquisition, timezone-aware, UTC
     sensor: str  # sensor, for instance `sentinel-2a`
     baseline: str  # processing baseline, for instance `05.09`; the newest replaces older ones; empty: unknown
@@ -53,8 +52,7 @@ class Scene:
         return self.footprint is None or bool(self.footprint.intersects(area))
 
 
-type IsStored = Callable[[Scene], bool]
-"""Whether every site that a scene touches has it already, with its baseline or a newer one."""
+type IsStored = Callable[[Scene], bool]  # whether all sites that a scene touches have it, at least in its baseline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +60,7 @@ class Frame:
     """The pixels of one scene on one grid, as delivered."""
 
     grid: GeoBox
-    pixels: np.ndarray
-    """(band, y, x) uint16, bands in the order of :data:`monitor.imagery.bands.OBSERVED`; 0 where there is no value."""
+    pixels: np.ndarray  # (band, y, x) uint16, bands as in `monitor.imagery.bands.OBSERVED`; 0 where there is no value
     quality: np.ndarray  # (y, x) uint16 quality layer, of the kind `Scene.quality`; 0 where there is no value
 
 
@@ -73,9 +70,7 @@ class Cost:
 
     requests: int  # requests, without searches and retries
     megabytes: float  # size of the pixels [MB]
-    eecu_seconds: float
-    """Computing time of Earth Engine; rough, see its :data:`~monitor.imagery.earthengine.source.EECU_PER_MEGAPIXEL`.
-    [EECU s]"""
+    eecu_seconds: float  # computing time of Earth Engine; rough, see its `EECU_PER_MEGAPIXEL` [EECU s]
 
 
 class Source(Protocol):
@@ -83,9 +78,7 @@ class Source(Protocol):
 
     name: str  # name in logs and records; unique among the sources of a run
     ring: tuple[float, float] = (300.0, 10_000.0)  # nearest and farthest distance of control ground from a site [m]
-    reduces_on_server: bool = False
-    """Whether the provider computes the means of control units itself (:meth:`reduce`), so that their pixels are not
-    read."""
+    reduces_on_server: bool = False  # whether it averages control units (`reduce`), so that their pixels are not read
 
     def grid(self, geometry: BaseGeometry) -> GeoBox:
         """Coordinate system, resolution and alignment for the grid of a new site, as a grid of any size.

@@ -43,25 +43,27 @@ log = structlog.get_logger()
 REQUEST_BUDGET: Final = 90.0  # longest total time of one request, including retries and waits [s]
 CONNECT_TIMEOUT: Final = 10.0  # longest time to connect [s]
 READ_TIMEOUT: Final = 20.0  # longest time without a byte [s]
-FIRST_RETRY_WAIT: Final = 0.5
-"""Wait before the first retry, doubled for each further one, unless the server names a wait. [s]"""
+FIRST_RETRY_WAIT: Final = 0.5  # wait before the first retry, doubled for each further one, unless the server asks [s]
 MAX_RETRY_WAIT: Final = 16.0  # longest wait before a retry, unless the server names one [s]
-BLOCKED_FOR: Final = 600.0
-"""Time for which an address or host that gave no answer gets no further request, so that not every site waits. [s]"""
-SHORT_BUDGET: Final = 10.0
-"""Budget of a request to a host that gave no answer for another address, so that not every file waits. [s]"""
-MAX_UNANSWERED: Final = 3
-"""A host is down if this many scenes, or addresses, in a row got no answer; fewer are broken files."""
+BLOCKED_FOR: Final = 600.0  # time without requests to an address or host that gave no answer [s]
+SHORT_BUDGET: Final = 10.0  # budget of a request to a host that gave no answer for another address [s]
+MAX_UNANSWERED: Final = 3  # a host is down after as many scenes or addresses in a row; fewer are broken files
 MAX_TRUNCATIONS: Final = 3  # times that a body may end early before the file counts as broken
 MAX_REDIRECTS: Final = 5
 POOL_SIZE: Final = 64  # largest number of open connections to a host that are reused
 READ_CHUNK_BYTES: Final = 1 << 16
-RETRY_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""Statuses after which the same request may succeed later."""
+RETRY_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})  # the same request may succeed later
 _UNREACHED: Final = (
     NewConnectionError, urllib3.exceptions.ConnectTimeoutError, urllib3.exceptions.ProxyError, socket.gaierror,
 )  # fmt: skip
 """Errors before a host was reached."""
+_TLS_ERRORS: Final = (ssl.SSLError, urllib3.exceptions.SSLError)
+_KINDS: Final = (
+    (socket.gaierror, "the host has no address"),
+    (urllib3.exceptions.ProxyError, "the proxy of the environment gives no answer, or refuses"),
+    (urllib3.exceptions.TimeoutError, "no response, or too slowly"),
+    (_TLS_ERRORS, "its certificate is not valid"),
+)
 
 
 @dataclass(slots=True)
@@ -117,10 +119,8 @@ class Fetcher:
         self._pools: dict[tuple[str, str, int], urllib3.HTTPConnectionPool] = {}
         self._ip_turn: dict[tuple[str, str, int], int] = {}  # number of the IP address of each host that is used next
         self._answered: set[str] = set()  # hosts, with port, that gave a successful response
-        self._blocked: dict[str, tuple[float, str]] = {}
-        """Time until which a host or address gets no request, and its problem."""
-        self._unanswered: dict[str, set[object]] = {}
-        """Per host, scenes and other addresses without an answer since its last response."""
+        self._blocked: dict[str, tuple[float, str]] = {}  # by host or address: no request until then, and why
+        self._unanswered: dict[str, set[object]] = {}  # per host, scenes and addresses since its last response
         self._last_response: dict[str, tuple[float, str]] = {}  # per host, time and address of its last response
         self._doubtful_hosts: set[str] = set()  # hosts that gave no answer for at least one address
 
@@ -179,7 +179,7 @@ class Fetcher:
                 if truncations == MAX_TRUNCATIONS:
                     msg = f"{display_address(url)} ends before its announced length, {MAX_TRUNCATIONS} times"
                     raise Truncated(msg) from None
-                if isinstance(error, ssl.SSLError | urllib3.exceptions.SSLError):
+                if isinstance(error, _TLS_ERRORS):
                     raise TryLater(f"{display_address(url)}: {problem}; try again later") from None
             else:
                 if response.status not in RETRY_STATUSES:
@@ -351,15 +351,7 @@ def _describe(error: Exception) -> str:
     """The kind of an error, never its text, which repeats the address with its signature."""
     if type(error) is HTTPError:  # of _of_redirect
         return str(error)
-    if isinstance(error, socket.gaierror):
-        return "the host has no address"
-    if isinstance(error, urllib3.exceptions.ProxyError):
-        return "the proxy of the environment gives no answer, or refuses"
-    if isinstance(error, urllib3.exceptions.TimeoutError):
-        return "no response, or too slowly"
-    if isinstance(error, ssl.SSLError | urllib3.exceptions.SSLError):
-        return "its certificate is not valid"
-    return type(error).__name__
+    return next((words for kinds, words in _KINDS if isinstance(error, kinds)), type(error).__name__)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -168,10 +168,7 @@ def judge_scene(pixels: np.ndarray, quality: str, means: np.ndarray, units: np.n
     else:
         columns = [one[np.isfinite(one)].astype(np.float64) for one in units[:, 1:].T]
         control = [one.mean() if one.size else np.nan for one in columns]
-        for name, values in (
-            ("site_means", means[1:]),
-            ("control_means", control),
-        ):  # what is judged is as in the tables
+        for name, values in (("site_means", means[1:]), ("control_means", control)):  # as in the tables
             judged[name] = np.array([round(float(value), 6) if np.isfinite(value) else np.nan for value in values])
     return judged
 

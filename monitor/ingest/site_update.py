@@ -55,13 +55,10 @@ class SiteUpdate:
     controls: ControlSet | None = None  # the control units; None: not chosen yet
     tried: int | None = None  # see `FetchResult`
     terrain: Terrain | None = None
-    observations: list[Observation] = field(default_factory=list)
-    """Observations of the current step, which are not stored yet."""
-    read_already: dict[str, Observation] = field(default_factory=dict)
-    """By acquisition, observations made to choose control units, which are stored without being read again."""
+    observations: list[Observation] = field(default_factory=list)  # of the current step, not stored yet
+    read_already: dict[str, Observation] = field(default_factory=dict)  # by acquisition; made to choose units
     new: list[str] = field(default_factory=list)  # acquisitions stored so far
-    unread: dict[str, UnreadScene] = field(default_factory=dict)
-    """By acquisition, scenes that wait because they could not be read."""
+    unread: dict[str, UnreadScene] = field(default_factory=dict)  # by acquisition, scenes that wait
 
     @property
     def alive(self) -> bool:

@@ -29,9 +29,7 @@ from monitor.ingest.task import RankedSources
 log = structlog.get_logger()
 
 COMMIT_SIZE: Final = 32  # overpasses committed together: bounds memory, and what a killed run has to read again
-MAX_STEP_BYTES: Final = 128 << 20
-"""Pixels of all sites of a landscape that are committed together: with more sites there are fewer overpasses.
-[byte]"""
+MAX_STEP_BYTES: Final = 128 << 20  # most pixels of all sites that are committed together [byte]
 
 type ScenesRead = Mapping[tuple[SiteUpdate, str, str], GranuleView | Refusal]
 """What each site saw of each granule, which is named by source and id."""
@@ -52,8 +50,7 @@ class Step:
     rows: list[dict[SiteUpdate, Overpass]]  # for each overpass the sites that need it, ascending by time
     readings: list[Reading]  # the granules that are read for them
     units: Mapping[SiteUpdate, tuple[Unit, ...]]  # units around each site whose means are computed
-    layouts: dict[tuple[str, ...], PixelLayout]
-    """Layouts by the ids of the sites read together; shared by the steps of a landscape."""
+    layouts: dict[tuple[str, ...], PixelLayout]  # by the ids of the sites read together, for all steps of a landscape
     sources: RankedSources  # gives the sources where the tasks run
     handle: Callable[[Sequence[SiteUpdate]], None]  # handles the observations of the sites
 

@@ -63,24 +63,19 @@ class SiteTask:
     ground: str  # key of its outline, start and biome, see `monitor.sites.site.ground_key`
     folder: Place  # folder of its landscape; for a new site, of the landscape that is to be created
     offered: tuple[Scene, ...]  # scenes offered over the site, in order of preference of their sources
-    pending: PendingDays | None = None
-    """Those of the days that may lack a scene, given what is `stored`; None: not computed."""
+    pending: PendingDays | None = None  # of the days that may lack a scene; None: not computed
     searched: BaseGeometry  # area of the search that found them, longitude and latitude [degree]
     stored: StoredGranules = NOTHING_STORED  # what is stored of the site, as read before its landscape was locked
-    controls: ControlSet | None
-    """The frozen control units; None: those of the store, else they are chosen in this update."""
+    controls: ControlSet | None  # frozen; None: those of the store, else they are chosen in this update
     others: tuple[tuple[BaseGeometry, date], ...]
     """Outline and start of every other site near the units or their search area, retired ones included: no control
     unit is chosen in them, and units in a site that was registered later are left out."""
     until: date
-    waiting_in: Place | None = None
-    """Store in which the site waits without control units, if they are to be chosen now in another landscape."""
-    left_out: LeftOut = field(default_factory=dict)
-    """Units left out according to the ledger, see :func:`monitor.controls.screening.left_out`."""
+    waiting_in: Place | None = None  # store where it waits without control units, if they are chosen now elsewhere
+    left_out: LeftOut = field(default_factory=dict)  # according to the ledger
     within: tuple[BaseGeometry, ...] | None = None  # control areas named by people; None: a ring around the site
     terrain: Terrain | None = None  # terrain of the site according to the ledger; None: unknown
-    unread_since: Mapping[str, str] = field(default_factory=dict)
-    """By acquisition, :attr:`UnreadScene.since` of scenes that earlier nights could not read."""
+    unread_since: Mapping[str, str] = field(default_factory=dict)  # by acquisition, `UnreadScene.since`
     missing_source: str = ""  # why a source could not be searched: a new site is not begun with half of its history
 
 
@@ -97,8 +92,7 @@ class FetchResult:
     new_left_out: bool  # whether the ledger has others
     terrain: Terrain | None
     new_terrain: bool  # whether the ledger lacks it
-    unread: Mapping[str, UnreadScene] = field(default_factory=dict)
-    """By acquisition, scenes that could not be read and wait."""
+    unread: Mapping[str, UnreadScene] = field(default_factory=dict)  # by acquisition, scenes that wait
     tried: int | None = None  # last complete growing season when choosing the units failed; None: it did not fail
 
 

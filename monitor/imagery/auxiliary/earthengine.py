@@ -22,7 +22,7 @@ from monitor.errors import BadData, TryLater
 from monitor.imagery.auxiliary.elevation import TERRAIN_PIXEL, ElevationTile, mosaic
 from monitor.imagery.auxiliary.rainfall import DailyRain, daily_rain
 from monitor.imagery.earthengine.answers import decode_array
-from monitor.imagery.earthengine.batches import pixel_grid
+from monitor.imagery.earthengine.batches import compute_pixels
 from monitor.imagery.earthengine.connection import Connection, RequestRefused
 from monitor.sites.projection import LONLAT, lonlat
 
@@ -144,10 +144,6 @@ def _layers(
 
         return images.map(shifted).toBands()
 
-    def call() -> bytes:
-        request = {"expression": expression(), "fileFormat": "NPY", "grid": pixel_grid(grid)}
-        return bytes(ee.data.computePixels(request))
-
     def decode(content: bytes) -> dict[str, np.ndarray]:
         array = decode_array(content)
         names = array.dtype.names or ()
@@ -157,7 +153,7 @@ def _layers(
         return {name: np.nan_to_num(array[name].astype(np.float64)) for name in names}
 
     try:
-        return connection.request_decoded("pixels", call, decode)
+        return connection.request_decoded("pixels", lambda: compute_pixels(expression(), grid), decode)
     except RequestRefused as error:
         if error.is_limit:
             raise TryLater(f"{collection} of Earth Engine cannot be read now: {error}") from error

@@ -15,7 +15,7 @@ from pyproj import CRS, Transformer
 from rasterio.windows import Window
 
 from monitor.errors import BadData
-from monitor.imagery.auxiliary.files import geotiff_paths, open_geotiff
+from monitor.imagery.auxiliary.files import geotiff_paths, open_geotiff, read_window
 
 TERRAIN_PIXEL: Final = 30.0  # pixel on which slopes are computed: that of Copernicus GLO-30 [m]
 VALID_ELEVATION: Final = (-500.0, 9000.0)
@@ -24,10 +24,8 @@ VALID_ELEVATION: Final = (-500.0, 9000.0)
 MAX_TERRAIN_PIXELS: Final = 4096 * 4096
 """Most pixels of one grid, and four times the most pixels of a file under it held at one time. A site with control
 ground 25 km around it has 3 million pixels of 30 m."""
-FULLY_KNOWN: Final = 1 - 1e-6
-"""Share of a pixel from which on the whole pixel counts as known; the rest is rounding. [1]"""
-MAX_SAMPLES_PER_SIDE: Final = 8
-"""Most samples along a side of a pixel from which its mean is computed, where the model is finer."""
+FULLY_KNOWN: Final = 1 - 1e-6  # share of a pixel from which on all of it counts as known; the rest is rounding [1]
+MAX_SAMPLES_PER_SIDE: Final = 8  # most samples along a side of a pixel where the model is finer
 _DEGREE: Final = 111_320.0  # one degree of latitude [m]
 _METRE: Final = ("m", "metre", "metres", "meter", "meters", "")
 
@@ -77,9 +75,7 @@ def _local_tile(path: Path) -> "ElevationTile":
 
     def values(window: Window) -> np.ndarray:
         with open_geotiff(path) as file:
-            read = file.read(1, window=window, masked=True)
-            filled: np.ndarray = np.ma.filled(read.astype(np.float64), np.nan) * file.scales[0] + file.offsets[0]
-            return filled
+            return read_window(file, window)
 
     return ElevationTile(str(path), shape=shape, affine=affine, crs=crs, values=values)
 

@@ -5,7 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import rasterio
+from rasterio.windows import Window
 
 from monitor.errors import BadData
 from monitor.files import open_plain_file
@@ -35,3 +37,9 @@ def open_geotiff(path: Path) -> Iterator[Any]:
             yield file
     except rasterio.errors.RasterioError as error:
         raise BadData(f"{path} cannot be read as GeoTIFF ({error}); it may be cut short: fetch it again") from error
+
+
+def read_window(file: Any, window: Window) -> np.ndarray:
+    """First band of a file in a window, (y, x) float64 with its scale and offset; NaN where there is no value."""
+    values = file.read(1, window=window, masked=True).astype(np.float64)
+    return np.asarray(np.ma.filled(values, np.nan) * file.scales[0] + file.offsets[0])

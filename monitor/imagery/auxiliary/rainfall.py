@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
-import rasterio.windows
 import xarray as xr
 from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
+from rasterio.windows import Window
 
 from monitor.errors import BadData
-from monitor.imagery.auxiliary.files import geotiff_paths, open_geotiff, plain_file
+from monitor.imagery.auxiliary.files import geotiff_paths, open_geotiff, plain_file, read_window
 from monitor.sites.projection import LONLAT
 
 MIN_DAYS_KNOWN: Final = 0.9  # least share of known days for a sum to be given; it is scaled up to all days [1]
@@ -248,9 +248,7 @@ class LocalRain:
                 for index in np.flatnonzero(inside):
                     cell = int(row[index]), int(column[index])
                     if cell not in read:
-                        window = rasterio.windows.Window(cell[1], cell[0], 1, 1)
-                        value = np.ma.filled(file.read(1, window=window, masked=True).astype(np.float64), np.nan)
-                        read[cell] = float(value[0, 0]) * file.scales[0] + file.offsets[0]
+                        read[cell] = float(read_window(file, Window(cell[1], cell[0], 1, 1))[0, 0])
                     values[number, index] = read[cell]
         return [
             daily_rain(days, series, rate=False, source=self.name) if inside else None

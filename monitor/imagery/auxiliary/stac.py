@@ -25,8 +25,7 @@ from monitor.imagery.stac.source import Stac
 from monitor.sites.projection import lonlat
 
 ALL_DATES: Final = (date(1990, 1, 1), date(2100, 1, 1))
-PLACEHOLDER_TIME: Final = datetime(2000, 1, 1, tzinfo=UTC)
-"""Time of a scene that is an elevation model, where time does not matter."""
+PLACEHOLDER_TIME: Final = datetime(2000, 1, 1, tzinfo=UTC)  # of an elevation model, where time does not matter
 ELEVATION_ASSETS: Final = ("data", "elevation", "dem", "height")
 """Keys of the elevation file, most preferred first; without one of them the only GeoTIFF of an item is used."""
 

@@ -23,8 +23,7 @@ from monitor.imagery.auxiliary.elevation import MAX_TERRAIN_PIXELS, ElevationMod
 from monitor.sites.projection import projected, utm_zone
 from monitor.sites.site import Site
 
-MIN_TERRAIN_KNOWN: Final = 0.5
-"""Least share of a piece of ground whose slope must be known for its means to be given. [1]"""
+MIN_TERRAIN_KNOWN: Final = 0.5  # least share of ground with a known slope for its means to be given [1]
 FLAT_RISE: Final = 1e-6  # ground that rises less has no aspect: below the rounding of elevations [m/m]
 
 

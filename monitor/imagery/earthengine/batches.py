@@ -7,6 +7,7 @@ from concurrent.futures import Executor, Future
 from itertools import islice
 from typing import Any, Final, cast
 
+import ee
 from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 
@@ -134,11 +135,12 @@ def epsg_crs(grid: GeoBox) -> CRS:
     return grid.crs
 
 
-def pixel_grid(grid: GeoBox) -> dict[str, Any]:
-    """Return a grid in the form of a ``computePixels`` request."""
+def compute_pixels(expression: Any, grid: GeoBox) -> bytes:
+    """Evaluate an image on a grid, by one request; the answer is in NPY format."""
     names = ("scaleX", "shearX", "translateX", "shearY", "scaleY", "translateY")
-    return {
+    lattice = {
         "dimensions": {"width": grid.shape[1], "height": grid.shape[0]},
         "affineTransform": dict(zip(names, list(grid.affine)[:6], strict=True)),
         "crsCode": f"EPSG:{epsg_crs(grid).epsg}",
     }
+    return bytes(ee.data.computePixels({"expression": expression, "fileFormat": "NPY", "grid": lattice}))

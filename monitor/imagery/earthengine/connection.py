@@ -61,8 +61,7 @@ class Connection:
         """Requests sent, by kind: ``start``, ``search``, ``pixels``, ``values``; ``retry`` counts the repeated ones."""
         self.limit = RequestLimit(in_flight)
         self._last_answer = self._down_until = 0.0
-        self._down_because = ""
-        """After a whole patience without any answer, all requests fail at once with this message, for as long again."""
+        self._down_because = ""  # message with which all requests fail until then, after a patience without answer
         self._counting = threading.Lock()
         self._transport = ClientTransport(in_flight=in_flight, deadline=deadline)
 

@@ -42,17 +42,12 @@ _LANDSAT: Final = EarthEngineProduct(
 )  # fmt: skip
 PRODUCTS: Final = {
     "COPERNICUS/S2_SR_HARMONIZED": EarthEngineProduct(
-        band_names=("B2", "B3", "B4", "B8", "B11", "B12"),
-        quality_band="SCL",
-        quality_kind="scl",
-        scale=1e-4,
-        offset=0.0,
-        pixel=10.0,
-        corner=0.0,
+        band_names=("B2", "B3", "B4", "B8", "B11", "B12"), quality_band="SCL", quality_kind="scl", scale=1e-4,
+        offset=0.0, pixel=10.0, corner=0.0,
     ),
     "LANDSAT/LC08/C02/T1_L2": _LANDSAT,
     "LANDSAT/LC09/C02/T1_L2": _LANDSAT,
-}
+}  # fmt: skip
 """Known collections. In the harmonised Sentinel-2 collection the offset of baselines from 04.00 on is already
 subtracted from the integers; Landsat Collection 2 Level 2 has the scale and offset of USGS LSDS-1619."""
 

@@ -28,7 +28,14 @@ from monitor.errors import BadConfiguration, SceneRejected, TryLater, UnknownCol
 from monitor.imagery import bands
 from monitor.imagery.earthengine import expressions
 from monitor.imagery.earthengine.answers import ImageHandle, decode_pixels, decode_table, scene_from_feature
-from monitor.imagery.earthengine.batches import MAX_BANDS, MAX_PIXEL_BYTES, epsg_crs, in_batches, pixel_grid, windows
+from monitor.imagery.earthengine.batches import (
+    MAX_BANDS,
+    MAX_PIXEL_BYTES,
+    compute_pixels,
+    epsg_crs,
+    in_batches,
+    windows,
+)
 from monitor.imagery.earthengine.connection import Connection, RequestRefused, compute_value
 from monitor.imagery.earthengine.expressions import CLEAR, CLOUD, PRODUCTS, QUALITY
 from monitor.imagery.earthengine.transport import WORKLOAD_TAG
@@ -42,10 +49,8 @@ SCENE_LAYERS: Final = (*bands.OBSERVED, QUALITY)  # layers read of each scene, t
 MAX_HELD_BYTES: Final = 256_000_000  # most pixels, of all grids that are read at one time, held in memory [byte]
 BATCHES_AHEAD: Final = 4  # batches of scenes requested before the previous one is used, if memory allows it
 CLOUD_REACH: Final = 60.0  # cloud this close to a unit counts as well: server arithmetic cannot grow clouds [m]
-MAX_CLOUD_SHARE: Final = 0.1
-"""A unit is not used when a larger share of it and its surroundings (:data:`CLOUD_REACH`) is cloud. [1]"""
-MAX_SENT_VERTICES: Final = 200
-"""Most vertices of a search area that is sent as it is; of a larger one the convex hull is sent."""
+MAX_CLOUD_SHARE: Final = 0.1  # a unit with more cloud, within `CLOUD_REACH` too, is not used [1]
+MAX_SENT_VERTICES: Final = 200  # most vertices of a search area; of a larger one the convex hull is sent
 UNIT_LAYERS: Final = 13  # layers that are averaged over each unit
 EECU_PER_REQUEST: Final = 0.2
 EECU_PER_SCENE: Final = 0.05
@@ -238,9 +243,7 @@ class EarthEngine(Source):
         names = expressions.stack_names(len(scenes), SCENE_LAYERS)
 
         def call() -> bytes:
-            expression = expressions.stack_bands(*_images(scenes), SCENE_LAYERS)
-            request = {"expression": expression, "fileFormat": "NPY", "grid": pixel_grid(grid)}
-            return bytes(ee.data.computePixels(request))
+            return compute_pixels(expressions.stack_bands(*_images(scenes), SCENE_LAYERS), grid)
 
         def decode(content: bytes) -> np.ndarray:
             pixels = decode_pixels(content, names, tuple(grid.shape))

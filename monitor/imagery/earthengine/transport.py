@@ -19,8 +19,7 @@ from monitor.imagery.fetch_errors import FetchRefused
 
 HIGH_VOLUME: Final = "https://earthengine-highvolume.googleapis.com"  # endpoint made for many small requests at once
 EE_CONNECT_TIMEOUT: Final = 20.0  # longest time to connect to one address of the host [s]
-MAX_ANSWER_BYTES: Final = 64 << 20
-"""Largest answer, compressed or not: a third above the 48 MB of pixels that one request may ask for. [byte]"""
+MAX_ANSWER_BYTES: Final = 64 << 20  # largest answer: a third above the 48 MB of pixels of one request [byte]
 
 WORKLOAD_TAG: Final = ContextVar("workload_tag", default="regrowth")
 """Workload tag of the requests of this thread: the metrics and bills of the Cloud project are divided by it. At most 63
@@ -76,20 +75,14 @@ class ClientTransport:
         be reached, or the answer is cut short or longer than :data:`MAX_ANSWER_BYTES`.
         """
         content = bytearray()
-        body = _tagged(body)
         try:
             with (
                 request_deadline(time.monotonic() + self.timeout),
                 self._session.request(
-                    method,
-                    uri,
-                    data=body,
-                    headers=headers,
-                    timeout=(EE_CONNECT_TIMEOUT, self.timeout),
-                    allow_redirects=False,
-                    stream=True,
-                ) as response,  # fmt: skip
-            ):
+                    method, uri, data=_tagged(body), headers=headers, timeout=(EE_CONNECT_TIMEOUT, self.timeout),
+                    allow_redirects=False, stream=True,
+                ) as response,
+            ):  # fmt: skip
                 while chunk := response.raw.read1(1 << 20, decode_content=True):
                     content += chunk
                     if len(content) > MAX_ANSWER_BYTES:

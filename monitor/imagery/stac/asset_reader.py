@@ -18,15 +18,13 @@ from monitor.imagery.stac.assets import ItemAsset, SceneAssets
 from monitor.imagery.stac.documents import as_mapping, parse_document, read_text, safe_text
 from monitor.imagery.transport import Fetcher
 
-TOKENS: Final = "https://planetarycomputer.microsoft.com/api/sas/v1/token"
-"""Address of the tokens of Planetary Computer."""
+TOKENS: Final = "https://planetarycomputer.microsoft.com/api/sas/v1/token"  # of Planetary Computer
 STORAGE: Final = ".blob.core.windows.net"
 PUBLIC_ACCOUNT: Final = "ai4edatasetspublicassets"  # its account whose files need no token
 MIN_TOKEN_AGE: Final = 60.0  # a token younger than this is not renewed: many files are refused at once [s]
 MAX_TOKEN_BYTES: Final = 1 << 16  # largest answer with a token [byte]
 
-type Sign = Callable[[str, bool], str]
-"""Signs the address of an asset; True: with a new signature, since the last one was refused."""
+type Sign = Callable[[str, bool], str]  # signs the address of an asset; True: again, since the last one was refused
 
 
 @dataclass(eq=False)

@@ -31,16 +31,14 @@ class ItemAsset:
     nodata: float | None = None
     shape: tuple[int, int] | None = None  # rows and columns; None if not stated [pixel]
     transform: tuple[float, ...] | None = None  # six coefficients of the affine transform; None if not stated
-    factor: float | None = None
-    """Stored integer = factor * number of the file, where that may be a float; None: it must be an integer. [1]"""
+    factor: float | None = None  # stored integer = factor * number, which may be a float; None: it is an integer [1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SceneAssets:
     """The files of a scene."""
 
-    bands: tuple[ItemAsset | None, ...]
-    """In the order of :data:`monitor.imagery.bands.OBSERVED`; None: the scene lacks the band."""
+    bands: tuple[ItemAsset | None, ...]  # in the order of `monitor.imagery.bands.OBSERVED`; None: the scene lacks it
     quality: ItemAsset
     epsg: int | None
     base: str  # address of the item; relative addresses are joined to it

@@ -35,8 +35,7 @@ from monitor.imagery.stac.jpeg2000 import (
     without_pixels,
 )
 
-HEADER_BYTES: Final = 32_768
-"""Bytes read first from every file: they contain the header of a cloud-optimised one. [byte]"""
+HEADER_BYTES: Final = 32_768  # bytes read first from every file: the header of a cloud-optimised one [byte]
 MAX_GAP_BYTES: Final = 16_384  # blocks with a smaller gap between them are fetched in one request [byte]
 MAX_RANGE_BYTES: Final = 16 << 20  # longest range of several blocks in one request [byte]
 MAX_TIFF_BLOCK_BYTES: Final = 128 << 20  # largest block, decoded or as stored, that is accepted [byte]
@@ -59,8 +58,7 @@ _CODEC: Final = (
 _GEO: Final = (_SCALE, _TIE, _MATRIX, _KEYS, _DOUBLES, _TEXTS, _NODATA)
 
 
-type BlockRun = list[tuple[int, int, int]]
-"""Offset, size and number of each block in one request, ascending by offset. [byte, byte, 1]"""
+type BlockRun = list[tuple[int, int, int]]  # offset, size and number of the blocks of one request, by offset
 
 
 class Reader(Protocol):
@@ -94,10 +92,8 @@ class TileLayout:
     transform: Affine
     epsg: int | None
     wkt: str
-    offsets: np.ndarray
-    """(block,) int64 positions of the blocks, row by row; bands one after the other if planar. [byte]"""
-    sizes: np.ndarray
-    """(block,) int64 sizes of the blocks; 0: never written, without value; -1: see :func:`locate_blocks`. [byte]"""
+    offsets: np.ndarray  # (block,) int64 positions of the blocks, row by row, band by band if planar [byte]
+    sizes: np.ndarray  # (block,) int64; 0: never written, without value; -1: see `locate_blocks` [byte]
     planar: bool  # whether the bands are stored in separate blocks
     order: str  # byte order, `<` or `>`
     tiled: bool

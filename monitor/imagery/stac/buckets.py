@@ -22,10 +22,8 @@ PUBLIC: Final = {"dea-public-data": "https://dea-public-data.s3.ap-southeast-2.a
 """Address of each bucket that anyone may read."""
 SIGNED: Final = {"eodata": "https://eodata.dataspace.copernicus.eu/eodata/"}
 """Address of each bucket that needs an account: that of the Copernicus Data Space, by its documentation of S3."""
-ACCOUNT_DOMAIN: Final = ".dataspace.copernicus.eu"
-"""End of the host names of catalogues whose files are in such a bucket."""
-ACCOUNT_CONNECTIONS: Final = 4
-"""Most requests at one time for files of such a bucket: its quota for general users, beyond which it answers 429."""
+ACCOUNT_DOMAIN: Final = ".dataspace.copernicus.eu"  # ending of hosts of catalogues with files in such a bucket
+ACCOUNT_CONNECTIONS: Final = 4  # most requests at one time; the quota of such a bucket, which then answers 429
 REGION: Final = "default"  # region in the signatures for those buckets
 VALID_FOR: Final = 3600  # time for which a signature is valid [s]
 ADVICE: Final = (

@@ -25,8 +25,7 @@ from monitor.imagery.transport import Fetcher
 
 log = structlog.get_logger()
 
-ITEMS_PER_PAGE: Final = 100
-"""Items requested at a time. A Sentinel-2 item takes about 15 kB, and some services fail beyond 6 MB a page."""
+ITEMS_PER_PAGE: Final = 100  # a Sentinel-2 item takes about 15 kB, and some services fail beyond 6 MB a page
 MAX_FILES: Final = 50_000  # most files of a static catalogue
 MAX_COLLECTION_PAGES: Final = 100  # most pages of an API's list of collections; common servers list ten a page
 

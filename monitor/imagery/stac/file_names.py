@@ -20,8 +20,7 @@ _OTHERS: Final = (
     r"|msk_[a-z0-9]+|snw|cld|datamask"
 )
 """Layers of known products that are not read."""
-_RESOLUTION_FOLDER: Final = re.compile(r"R\d0m", re.IGNORECASE)
-"""Folder of a resolution in a Sentinel-2 product: it does not name a scene."""
+_RESOLUTION_FOLDER: Final = re.compile(r"R\d0m", re.IGNORECASE)  # of Sentinel-2; it does not name a scene
 _SENTINEL_2: Final = re.compile(r"(?<![A-Z0-9])S2([A-D])_")
 _SOME_SENTINEL_2: Final = re.compile(r"(?<![A-Z0-9])(T\d\d[A-Z]{3}_\d{8}T\d{6}_|(S|SENTINEL[-_]?)2(?![A-Z0-9]))")
 _LANDSAT: Final = re.compile(r"(?<![A-Z0-9])L[COTE]0([45789])_L\d")

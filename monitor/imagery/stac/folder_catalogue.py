@@ -11,8 +11,7 @@ from monitor.imagery.stac.folder_index import ITEMS_FOLDER
 from monitor.imagery.stac.folder_scene import IndexedScene
 from monitor.sites.names import folder_name
 
-CATALOGUE_ID: Final = "regrowth-folder"
-"""Id of the catalogues that are written here; any other in the folder is left as it is."""
+CATALOGUE_ID: Final = "regrowth-folder"  # of catalogues written here; any other in the folder stays as it is
 
 
 def write_catalogue(folder: Path, scenes: Sequence[IndexedScene]) -> tuple[Path, list[str]]:

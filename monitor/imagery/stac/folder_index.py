@@ -39,8 +39,7 @@ class FolderIndex:
     """Scenes of a folder, and what could not be used."""
 
     scenes: list[IndexedScene]  # ascending by time
-    problems: list[tuple[str, str]]
-    """Path of a file, or of one file of a scene, relative to the folder, and why it is not used."""
+    problems: list[tuple[str, str]]  # path of a file, or of one file of a scene, and why it is not used
     unread: Counter[str]  # number of files of each known layer that is not read
 
 

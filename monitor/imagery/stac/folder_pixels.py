@@ -10,10 +10,8 @@ from monitor.imagery import bands
 from monitor.imagery.stac.blocks import Reader, TileLayout, decode_blocks, fetch_blocks
 
 MAX_SAMPLE_PIXELS: Final = 2 << 20  # most pixels of a band that are read; a smaller file is read whole [pixel]
-BRIGHT: Final = (0.002, 2.0)
-"""Possible range of the 99th percentile of reflectance in a band, from the blue of dense forest to cloud. [1]"""
-BRIGHTEST: Final = 0.05
-"""Least of it in the brightest band; a picture of eight bits, as ten thousandths, has 0.0255. [1]"""
+BRIGHT: Final = (0.002, 2.0)  # possible 99th percentile of reflectance, from blue of dense forest to cloud [1]
+BRIGHTEST: Final = 0.05  # least of it in the brightest band; 8 bits taken as ten thousandths have 0.0255 [1]
 MAX_FLOAT: Final = 1e30  # floats beyond this are fill values; of integers it is the largest one
 MAX_SCENE_CLASS: Final = 11  # largest scene class of Sentinel-2
 

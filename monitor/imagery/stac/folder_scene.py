@@ -60,10 +60,8 @@ _NEEDS_OFFSET: Final = (
     "is Sentinel-2 and does not say whether 1,000 was added to its numbers, as from baseline 04.00 on (January 2022): "
     "state --offset -0.1 if so in the whole folder, --offset 0 if nowhere; else compare the scenes: --check"
 )
-FIRST_WITH_OFFSET: Final = "{:02}.{:02}".format(*BOA_OFFSET_BASELINE)
-"""First processing baseline of Sentinel-2 with an offset, as text."""
-_FLOAT_SCALES: Final = ((1.0, 0.0), (1e-4, 0.0))
-"""Scale and offset of floats that are recognised: reflectance, and reflectance times 10,000. [1]"""
+FIRST_WITH_OFFSET: Final = "{:02}.{:02}".format(*BOA_OFFSET_BASELINE)  # first baseline with an offset, as text
+_FLOAT_SCALES: Final = ((1.0, 0.0), (1e-4, 0.0))  # of floats: reflectance, and reflectance times 10,000 [1]
 _STATED_PRODUCT: Final = re.compile(
     rb"(?:PRODUCT_URI|TILE_ID)(?:\s[^<>]*)?>\s*([\w.-]{1,100})|LANDSAT_PRODUCT_ID(?:>|\s*=\s*\")([\w-]{1,100})",
     re.ASCII,
@@ -78,14 +76,12 @@ _ALIASES: Final = {**{name: name for name in bands.OBSERVED}, "nir08": "nir", "s
 class IndexOptions:
     """Statements about the files."""
 
-    bands: Mapping[str, str] = field(default_factory=dict)
-    """By band or kind of quality layer: its number in each file, from 1, or its name."""
+    bands: Mapping[str, str] = field(default_factory=dict)  # number in each file, from 1, or name, by band or quality
     scale: float | None = None  # reflectance = scale * integer + offset; None: as the files or their product state [1]
     offset: float | None = None
     offsets: Mapping[str, float] = field(default_factory=dict)  # by id of a scene; the others have `offset` [1]
     no_quality: bool = False  # whether scenes without a quality layer are taken
-    check: bool = False
-    """Whether class bands are read, and Sentinel-2 scenes without a known offset are taken with 0, to be compared."""
+    check: bool = False  # whether class bands are read, and a missing Sentinel-2 offset is 0, to be compared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,10 +288,7 @@ def _radiometry(chosen: Sequence[tuple[Image, int]], options: IndexOptions) -> t
     scale, offset = None, None
     if len(stated) == 1 and stated != {(1.0, 0.0)}:
         ((scale, offset),) = stated
-    return (
-        scale if options.scale is None else options.scale,
-        offset if options.offset is None else options.offset,
-    )
+    return (scale if options.scale is None else options.scale, offset if options.offset is None else options.offset)
 
 
 def _asset_key(image: Image) -> str:

@@ -31,8 +31,7 @@ MAX_WALKED_TILES: Final = 32
 """With more tiles those that are needed are searched, instead of following the chain of all: products of Sentinel-2
 from before February 2026 do not state the lengths of their 121 tiles."""
 MAX_PROBES: Final = 16  # most parts of a file that are read to find a tile
-PROBE_BYTES: Final = (64 << 10, 2 << 20)
-"""Least and most bytes of such a part; between them it is as long as a tile on average. [byte]"""
+PROBE_BYTES: Final = (64 << 10, 2 << 20)  # least and most bytes of such a part, which is as long as a tile on average
 WALK_BYTES: Final = 1024  # bytes read at the header of a tile-part that is looked for [byte]
 
 _SIGNATURE: Final = b"\0\0\0\x0cjP  \r\n\x87\n"

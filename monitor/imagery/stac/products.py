@@ -61,8 +61,7 @@ pixels: see :mod:`monitor.imagery.stac.folder_pixels`."""
 class StacProduct:
     """How the items of one product are read."""
 
-    keys: Mapping[str, str]
-    """Asset key of each band, lower case, without ``.tif`` and ``_10m``; empty: the name of the band is its key."""
+    keys: Mapping[str, str]  # asset key of each band, lower case, without `.tif` and `_10m`; empty: the band's name
     near_infrared: tuple[str, ...] = ("nir08", "nir")  # common names of the near infrared, the preferred one first
     quality: tuple[str, ...]  # kinds of quality layer, the preferred one first
     scale: float | None  # scale if the item states none; None: the item must state it

@@ -23,14 +23,11 @@ from monitor.imagery.stac.blocks import BlockRun, Reader, TileLayout, file_rejec
 from monitor.imagery.stac.grid_index import GridIndex, GridIndexes, crs_name
 from monitor.imagery.transport import TransferCounts
 
-MAX_FILE_AHEAD_BYTES: Final = 32 << 20
-"""Most decoded blocks of one file that are requested before a grid needs them. [byte]"""
-MAX_AHEAD_BYTES: Final = 256 << 20
-"""Most decoded blocks of all scenes of a call that are requested before a grid needs them. [byte]"""
+MAX_FILE_AHEAD_BYTES: Final = 32 << 20  # most decoded blocks of a file requested before a grid needs them [byte]
+MAX_AHEAD_BYTES: Final = 256 << 20  # most decoded blocks of all scenes requested before a grid needs them [byte]
 INTEGER_TYPES: Final = ("uint16", "int16")  # data types of reflectance as delivered
 FMASK_NO_VALUE: Final = 255  # fill value of Fmask
-TRANSFORM_TOLERANCE: Final = 1e-6
-"""Difference up to which the transforms of item and file are equal, for each pixel of the file. [pixel]"""
+TRANSFORM_TOLERANCE: Final = 1e-6  # greatest difference of equal transforms, for each pixel of the file [pixel]
 
 
 class BlockBudget:
@@ -76,13 +73,11 @@ class _Layer:
 class SceneReader:
     """One scene being read; its headers and first blocks are requested when this object is created."""
 
-    readers: Sequence[tuple[ItemAsset, Reader] | None]
-    """In the order of :data:`bands.OBSERVED`, then the quality layer; None: the scene lacks the band."""
+    readers: Sequence[tuple[ItemAsset, Reader] | None]  # of `bands.OBSERVED`, then the quality layer; None: missing
     indexes: GridIndexes  # the grids to read on
     epsg: int | None  # EPSG code that the item states
     quality: str  # kind of the quality layer, see `monitor.imagery.source.Scene`
-    read_layout: Callable[[Any], TileLayout]
-    """Reads the header of a file, see :func:`monitor.imagery.stac.blocks.read_layout`."""
+    read_layout: Callable[[Any], TileLayout]  # see `monitor.imagery.stac.blocks.read_layout`
     workers: Executor  # fetches and decodes; a task is a header or a run of blocks
     budget: BlockBudget  # shared by the scenes of a call
     transfers: TransferCounts  # counts the bytes that are decoded and used
