@@ -68,6 +68,7 @@ _STATED_PRODUCT: Final = re.compile(
 )
 MAX_METADATA_BYTES: Final = 1 << 20  # bytes that are read of the metadata of a product [byte]
 QUALITY_KIND: Final = {name: kind for kind, names in QUALITY_KEYS.items() for name in names}
+_EXTENSIONS: Final = ("eo/v1.1.0", "file/v2.1.0", "projection/v2.0.0", "raster/v1.1.0")
 _ALIASES: Final = {**{name: name for name in bands.OBSERVED}, "nir08": "nir", "swir1": "swir16", "swir2": "swir22"}
 """Names of bands that need no product."""
 
@@ -155,23 +156,13 @@ def index_scene(
     `stated` is the product that its metadata name, used where its path names none; empty: they name none. Raises
     SceneRejected or BadData if it cannot be used.
     """
-    path = images[0].name.path
-    name = product_name(path) or stated
-    origin = PurePosixPath(name) / path
+    name = product_name(images[0].name.path) or stated
+    origin = PurePosixPath(name) / images[0].name.path
     time = _time(images, origin)
-    properties: dict[str, Any] = {"datetime": f"{time:%Y-%m-%dT%H:%M:%SZ}"}
-    if name:
-        properties["landsat:product_id" if name.startswith("L") else "s2:product_uri"] = name
-    if any(band.startswith("sr_b") for image in images for band in image.bands):
-        properties["landsat:collection_number"] = "02"  # the first whose bands have these names
-    if platform := satellite(origin) or ("sentinel-2" if any("scl" in image.bands for image in images) else ""):
-        properties["platform"] = platform
-    if platform.startswith("sentinel-2") and (square := tile(origin)):
-        properties["grid:code"] = f"MGRS-{square}"
-    extensions = ("eo/v1.1.0", "file/v2.1.0", "projection/v2.0.0", "raster/v1.1.0")
+    properties = _properties(images, name, origin, time)
     item: dict[str, Any] = {
         "type": "Feature", "stac_version": "1.0.0", "id": scene_id,
-        "stac_extensions": [f"https://stac-extensions.github.io/{one}/schema.json" for one in extensions],
+        "stac_extensions": [f"https://stac-extensions.github.io/{one}/schema.json" for one in _EXTENSIONS],
         "properties": properties,
         "assets": {str(number): {"href": str(image.name.path)} for number, image in enumerate(images)},
     }  # fmt: skip
@@ -185,7 +176,8 @@ def index_scene(
     optical: dict[str, tuple[Image, int]] = {name: chosen[name] for name in bands.OBSERVED if name in chosen}
     scale, offset = _radiometry(list(optical.values()), options)
     is_float = any(image.is_float for image, _ in chosen.values())
-    has_offset = product is SENTINEL2_L2A and identity.baseline >= FIRST_WITH_OFFSET
+    is_sentinel2 = product is SENTINEL2_L2A
+    has_offset = is_sentinel2 and identity.baseline >= FIRST_WITH_OFFSET
     if scene_id in options.offsets:
         offset = options.offsets[scene_id]
     elif has_offset and not is_float and offset not in (None, BOA_OFFSET):
@@ -197,16 +189,16 @@ def index_scene(
         if image.layout.samples > 1 or image.is_float or options.check:  # else it is as it was delivered
             check_classes(kind, sample(image.reader, image.layout, number))
     if is_float or scale not in (None, product.scale):
-        checked = _checked_scale(optical, product, scale, offset)
-        scale = checked[0]
-        if is_float:
-            properties[FLOATS] = True
-            offset = checked[1] if offset is None and product is not SENTINEL2_L2A else offset
+        scale, found = _checked_scale(optical, product, scale, offset)
+        if is_float and offset is None and not is_sentinel2:
+            offset = found
+    if is_float:
+        properties[FLOATS] = True
     if product is OTHER and scale is None:
         raise SceneRejected(BROKEN_SCENE, _NEEDS_SCALE)
     # The offset of a newer baseline may have been subtracted when floats were made.
-    states_offset = offset is not None or product is not SENTINEL2_L2A or bool(identity.baseline and (
-        not is_float or not has_offset))  # fmt: skip
+    is_stated = bool(identity.baseline) and not (is_float and has_offset)
+    states_offset = offset is not None or not is_sentinel2 or is_stated
     if not states_offset:
         if not options.check:
             raise SceneRejected(BROKEN_SCENE, _NEEDS_OFFSET)
@@ -216,9 +208,27 @@ def index_scene(
     outline = _outline(chosen["red"][0].layout)
     item |= {"geometry": mapping(outline), "bbox": [round(side, 7) for side in outline.bounds]}
     scene = scene_from_item(item, base=base, source="folder")
-    if scene is None or isinstance(scene.handle, SceneRejected):
-        raise scene.handle if scene is not None else SceneRejected(BROKEN_SCENE, "has a name that cannot be an id")
+    if scene is None:
+        raise SceneRejected(BROKEN_SCENE, "has a name that cannot be an id")
+    if isinstance(scene.handle, SceneRejected):
+        raise scene.handle
     return IndexedScene(item=item, scene=scene, bands=tuple(optical), states_offset=states_offset)
+
+
+def _properties(images: Sequence[Image], name: str, origin: PurePosixPath, time: datetime) -> dict[str, Any]:
+    """Properties of an item, from the name of its product and its path under it (`origin`)."""
+    named = {band for image in images for band in image.bands}
+    platform = satellite(origin) or ("sentinel-2" if "scl" in named else "")
+    properties = {"datetime": f"{time:%Y-%m-%dT%H:%M:%SZ}"}
+    if name:
+        properties["landsat:product_id" if name.startswith("L") else "s2:product_uri"] = name
+    if any(band.startswith("sr_b") for band in named):
+        properties["landsat:collection_number"] = "02"  # the first whose bands have these names
+    if platform:
+        properties["platform"] = platform
+    if platform.startswith("sentinel-2") and (square := tile(origin)):
+        properties["grid:code"] = f"MGRS-{square}"
+    return properties
 
 
 def _checked_scale(
@@ -285,9 +295,8 @@ def _radiometry(chosen: Sequence[tuple[Image, int]], options: IndexOptions) -> t
     stated = {image.metadata.radiometry[number] for image, number in chosen}
     if len(stated) > 1 and None in (options.scale, options.offset):
         raise SceneRejected(BROKEN_SCENE, f"has bands of different scale and offset: {sorted(stated)}")
-    scale, offset = None, None
-    if len(stated) == 1 and stated != {(1.0, 0.0)}:
-        ((scale, offset),) = stated
+    is_known = len(stated) == 1 and stated != {(1.0, 0.0)}
+    scale, offset = stated.pop() if is_known else (None, None)
     return (scale if options.scale is None else options.scale, offset if options.offset is None else options.offset)
 
 
