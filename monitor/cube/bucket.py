@@ -19,7 +19,7 @@ from monitor.files import make_private_folder
 DERIVED_FOLDER: Final = "derived"  # folder next to the landscapes for results that can be computed again from them
 SCHEME: Final = "s3://"
 LOCAL_FOLDER: Final = ".store"  # folder in the output root for what belongs to stores in a bucket and can be made again
-TRIES: Final = 5  # times that a request is sent which the service does not answer, or answers with an error of its own
+TRIES: Final = 5  # times that a request is sent which the service does not answer, or answers with a server error
 _ADDRESS: Final = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/([\w./=+-]*))?", re.ASCII)
 _LANDSCAPE: Final = re.compile(r"\d{5}-(-?\d+-){2}.+-[0-9a-f]{8}", re.ASCII)
 """Name of a landscape, see :func:`monitor.sites.landscapes.landscape_name`."""
@@ -45,7 +45,7 @@ _PROBLEMS: Final = (
         "conditional_writes = false if that is so",
     ),
 )
-"""What a person must correct, by the code in the message of icechunk or pyarrow."""
+"""Correction that a person must make, by the code in the message of icechunk or pyarrow."""
 _DAMAGE: Final = re.compile("NoSuchKey|checksum")
 _NO_ANSWER: Final = re.compile("service error|dispatch failure|timeout|timed out|streaming error|AWS Error|Conflict")
 

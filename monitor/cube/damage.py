@@ -1,4 +1,4 @@
-"""What is damaged in the store of a landscape: all chunks are read, and each scene is compared with its digest.
+"""Find damage in the store of a landscape: all chunks are read, and each scene is compared with its digest.
 
 Chunks have a checksum (:data:`monitor.cube.arrays.CHUNK_CODECS`), and what a scene showed of a site, its pixels and the
 means of its control units, has a digest, which says what was stored. One row is in memory at a time.
@@ -60,7 +60,7 @@ def find_damage(
 
 
 def reason(error: BaseException) -> str:
-    """What a library reported of a store that cannot be read, without the advice of the error."""
+    """Cause of a store that cannot be read, as a library reported it, without the advice of the error."""
     cause = error.__cause__ or error
     return f"{type(cause).__name__}: {next(iter(str(cause).splitlines()), 'no more is known')}"[:200]
 

@@ -106,7 +106,7 @@ def _contradicted(scenes: Sequence[Scene], offsets: np.ndarray, means: np.ndarra
     }  # fmt: skip
     days = np.array([scene.time.replace(tzinfo=None) for scene in scenes], dtype="datetime64[D]")
     values = {name: np.array(column, dtype="S32") for name, column in texts.items()}
-    # Each from a source by itself: an assumption about some scenes is no evidence about those near them.
+    # Each from a source by itself: an assumption about some scenes is not evidence about those near them.
     values |= {"date": days, "offset": offsets, "source": np.arange(len(scenes)).astype("S")}
     values |= {name: np.ones(len(scenes), bool) for name in ("there", "accepted")}
     dataset = xr.Dataset(

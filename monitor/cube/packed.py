@@ -31,7 +31,7 @@ def pack(frame: Frame, scene: Scene) -> np.ndarray:
     if bands.is_stretched(frame.pixels):
         reason = "RADIOMETRY"
         msg = (
-            f"scene {scene.id!r}: its bands all reach {frame.pixels.max()}, each in pixels of its own: stretched for "
+            f"scene {scene.id!r}: its bands all reach {frame.pixels.max()}, each in other pixels: stretched for "
             "display or scaled already, not the integers of a surface reflectance product"
         )
         raise SceneRejected(reason, msg)

@@ -51,7 +51,7 @@ _FIRST_SNAPSHOT: Final = "1CECHNKREP0F1RSTCMT0"  # name of the first snapshot of
 _STORE_ERRORS: Final = (
     icechunk.IcechunkError, OSError, KeyError, ValueError, RuntimeError, zarr.errors.BaseZarrError,
 )  # fmt: skip
-"""What libraries raise for a store that is damaged or cannot be written to; RuntimeError: numcodecs 0.17."""
+"""Errors that libraries raise for a store that is damaged or cannot be written to; RuntimeError: numcodecs 0.17."""
 
 
 class LandscapeStore:
@@ -202,7 +202,7 @@ class LandscapeStore:
         """
         if not rows:
             return self.rows
-        # not guarded: an error here is no broken store
+        # not guarded: an error here is not a broken store
         return self.append_encoded(encode_rows(rows, self.fixed, self.grounds), message, pictures)
 
     def append_encoded(
@@ -260,7 +260,7 @@ class LandscapeStore:
         return np.asarray(self._array(name).with_config({"read_missing_chunks": False})[place])
 
     def remembered[T](self, name: str, compute: Callable[[], T]) -> T:
-        """What was computed of the newest rows, once."""
+        """A value of the newest rows, computed once."""
         if name not in self.memory:
             self.memory[name] = compute()
         value: T = self.memory[name]

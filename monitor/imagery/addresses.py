@@ -48,7 +48,7 @@ class AllowList:
         hosts = frozenset(name.strip().lower() for name in names)
         for name in hosts:
             if not _HOST.fullmatch(name):
-                raise BadConfiguration(f"{section} allow_hosts: {display_address(name)!r} is no host and no host:port")
+                raise BadConfiguration(f"{section} allow_hosts: {display_address(name)!r} is not a host or host:port")
         return cls(hosts, section=section)
 
     @classmethod
@@ -74,7 +74,7 @@ class AllowList:
                     )
                 folders.append(Path(text).expanduser().resolve())
             else:
-                raise BadConfiguration(f"allow_hosts: {name[:80]!r} is no host, no host:port and no folder")
+                raise BadConfiguration(f"allow_hosts: {name[:80]!r} is not a host, host:port or folder")
         return cls(frozenset(hosts), tuple(folders))
 
     def allows_host(self, host: str, port: int) -> bool:

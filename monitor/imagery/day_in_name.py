@@ -35,13 +35,13 @@ def day_in_name(name: str) -> date | None:
     if counted and not (whole and whole.start() < counted.start()):
         year, day = int(counted[1] or counted[3]), int(counted[2] or counted[4])
         if not 1 <= day <= 365 + isleap(year):
-            raise BadData(f"{counted[0]} in its name is no date")
+            raise BadData(f"{counted[0]} in its name is not a date")
         return date(year, 1, 1) + timedelta(day - 1)
     if whole:
         try:
             return date(int(whole[1]), int(whole[3]), int(whole[4]))
         except ValueError as error:
-            raise BadData(f"{whole[0]} in its name is no date") from error
+            raise BadData(f"{whole[0]} in its name is not a date") from error
     if other := _UNSUPPORTED.search(name):
         raise BadData(f"{other[0]} in its name is a date in a form that is not read; write it as 2021-07-15")
     return None

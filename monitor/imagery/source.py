@@ -4,7 +4,7 @@ A source lists the scenes over an area, proposes the grid of a new site, and rea
 masks, scales or averages: pixels are integers as the provider delivers them, so that the store can be checked against
 the provider's copy.
 
-To add a provider, implement :class:`Source` in a folder of its own and open it in ``jobs/imagery/sources.py``.
+To add a provider, implement :class:`Source` in a new folder and open it in ``jobs/imagery/sources.py``.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -134,7 +134,7 @@ class Fetcher:
         if not path.exists():
             raise NotFound(f"there is no file {display_address(str(path))!r}")
         if not path.is_file():
-            raise FetchRefused(f"{display_address(str(path))!r} is no plain file")
+            raise FetchRefused(f"{display_address(str(path))!r} is not a plain file")
         return path
 
     def check(self, address: str) -> None:

@@ -54,7 +54,7 @@ class ControlShortage(NamedTuple):
 
     @property
     def sentence(self) -> str:
-        """What is missing, and what to do."""
+        """The shortage in words, and the remedy."""
         found = f"{self.candidates or 'no'} piece{'' if self.candidates == 1 else 's'} of control ground of its size"
         need = f"{found}, and without {MIN_UNITS} no failure is reported"
         if self.reach is None:

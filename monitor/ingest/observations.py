@@ -74,7 +74,7 @@ def first_clear_means(unit_means: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def new_site_scenes(update: SiteUpdate) -> list[SiteScene]:
-    """What is to be stored of the observations of a site; what is stored already is left out.
+    """Scenes to be stored from the observations of a site; those stored already are left out.
 
     A granule that cannot be read is not named among the stored ones, so that it is retried, until it is given up after
     :data:`RETRY_PERIOD`. One that replaces a granule of an accepted scene is not stored: what is stored counts on.

@@ -151,7 +151,7 @@ def errors_fail(updates: Sequence[SiteUpdate]) -> Iterator[None]:
 
 
 def for_each(updates: Iterable[SiteUpdate], action: Callable[[SiteUpdate], None]) -> None:
-    """Do something for every site that is alive; one that fails stops alone."""
+    """Do something for every site that is alive; one that fails stops no other."""
     for update in updates:
         if update.alive:
             with errors_fail([update]):

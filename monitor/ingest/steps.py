@@ -32,7 +32,7 @@ COMMIT_SIZE: Final = 32  # overpasses committed together: bounds memory, and wha
 MAX_STEP_BYTES: Final = 128 << 20  # most pixels of all sites that are committed together [byte]
 
 type ScenesRead = Mapping[tuple[SiteUpdate, str, str], GranuleView | Refusal]
-"""What each site saw of each granule, which is named by source and id."""
+"""View of each site of each granule, by source and id."""
 
 
 class Reading(NamedTuple):

@@ -1,4 +1,4 @@
-"""What the update of a site needs, and what it results in."""
+"""Input and result of the update of a site."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -57,7 +57,7 @@ class UnreadScene(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteTask:
-    """What the update of one site needs."""
+    """Input of the update of one site."""
 
     site: Site
     ground: str  # key of its outline, start and biome, see `monitor.sites.site.ground_key`

@@ -166,5 +166,5 @@ def test_an_item_with_half_of_its_bands_is_rejected_and_its_neighbours_are_read(
 def test_a_bucket_that_answers_with_a_web_page_breaks_its_scene(api, store, scene):
     api.items.append(of_cdse(store.folder, scene))
     store.fail("file", act=lambda handler: handler.send(200, b"<html>Please log in</html>"))
-    with pytest.raises(SceneRejected, match="is no GeoTIFF"):
+    with pytest.raises(SceneRejected, match="is not a GeoTIFF"):
         read(api, store)

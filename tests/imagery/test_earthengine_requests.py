@@ -163,7 +163,7 @@ def test_a_wrong_token_names_the_variable_and_stays_unseen(server):
 
 @pytest.mark.parametrize("token", ["ya29.one\r\nX-Other: two", "ya29.one two", "ya29.täken"])
 def test_what_cannot_be_a_token_is_refused_at_once_and_stays_unseen(token):
-    with pytest.raises(BadConfiguration, match="REGROWTH_EE_TOKEN is no token") as refused:
+    with pytest.raises(BadConfiguration, match="REGROWTH_EE_TOKEN is not a token") as refused:
         connect(project="p", token=token)
     assert "ya29" not in str(refused.value)
 

@@ -354,11 +354,11 @@ def test_no_file_but_a_plain_tiff_of_the_folder_is_opened(tmp_path):
     found = index(folder)
     assert [one.scene.id for one in found.scenes] == ["2021-07-06"]
     problems = dict(found.problems)
-    assert "is no GeoTIFF" in problems["2021-07-08.tif"]
-    assert "is no GeoTIFF" in problems["2021-07-09.tif"]
+    assert "is not a GeoTIFF" in problems["2021-07-08.tif"]
+    assert "is not a GeoTIFF" in problems["2021-07-09.tif"]
     assert "out of the folder" in problems["2021-07-10.tif"]
     assert "links are not followed" in problems["linked"]
-    assert problems["2021-07-11.tif"] == "is no regular file"
+    assert problems["2021-07-11.tif"] == "is not a regular file"
     assert {"2021-07-12.tif", "2021-07-13.tif"} <= problems.keys()
 
 
@@ -431,5 +431,5 @@ def test_nothing_is_written_through_a_link(tmp_path, link):
 def test_an_empty_folder_and_a_missing_one_are_named(tmp_path):
     with pytest.raises(BadData, match="holds no image"):
         index(tmp_path)
-    with pytest.raises(BadData, match="is no folder"):
+    with pytest.raises(BadData, match="is not a folder"):
         index(tmp_path / "nowhere")

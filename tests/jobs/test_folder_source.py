@@ -131,7 +131,7 @@ def test_files_that_cannot_be_used_are_named_with_their_reason(tmp_path, folder)
     shutil.copy(folder / "S2_2015-08-01.tif", tmp_path / "S2_2015-08-01.tif")
     (tmp_path / "S2_2015-09-01.tif").write_text("<VRTDataset rasterXSize='100' rasterYSize='100'/>")
     printed = called("source", "index", tmp_path, status=10)
-    assert "not used: is no GeoTIFF" in printed
+    assert "not used: is not a GeoTIFF" in printed
     assert "    S2_2015-09-01.tif" in printed
     (tmp_path / "S2_2015-08-01.tif").unlink()
     assert "nothing was written" in called("source", "index", tmp_path, status=65)

@@ -88,7 +88,7 @@ def test_an_earth_engine_address_with_a_password_is_refused_without_it(terminal,
     left, printed = spoken(["run", "--config", installation.config], terminal=terminal)
     assert CANARY not in printed
     assert left == Exit.CONFIGURATION
-    assert "'https://earthengine.example/' is no endpoint" in printed
+    assert "'https://earthengine.example/' is not an endpoint" in printed
 
 
 BUG = textwrap.dedent("""

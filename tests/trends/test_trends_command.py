@@ -259,7 +259,7 @@ def test_files_of_well_known_products_are_dated_as_their_makers_do(geotiffs, tmp
 @pytest.mark.parametrize("day", ["A2018400", "A2019366", "A2018000"])
 def test_a_day_that_does_not_exist_is_not_read_as_a_date(geotiffs, tmp_path, day):
     folder = geotiffs({f"MOD13Q1.{day}.tif": np.full((1, 2, 2), 0.5, np.float32)}, names=None)
-    with pytest.raises(BadData, match=f"{day} in its name is no date"):
+    with pytest.raises(BadData, match=f"{day} in its name is not a date"):
         cubes.open_series(folder, "value")
 
 
@@ -859,7 +859,7 @@ def test_a_zarr_that_asks_for_pickle_is_refused(cube, tmp_path):
 
 BAD_FOLDERS = {
     "no date": ({"a.tif": {}}, "no date in its name"),
-    "no such day": ({"x_20210231.tif": {}}, "20210231 in its name is no date"),
+    "no such day": ({"x_20210231.tif": {}}, "20210231 in its name is not a date"),
     "one day twice": ({"a_20210203.tif": {}, "b_20210203.tif": {}}, "are of the same date"),
     "other grid": ({"2001.tif": {}, "2002.tif": {"transform": from_origin(0, 0, 10, 10)}}, "2002.tif: transform is"),
     "other system": ({"2001.tif": {}, "2002.tif": {"crs": "EPSG:4326"}}, "2002.tif: crs is EPSG:4326"),

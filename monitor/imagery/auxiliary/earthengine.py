@@ -119,7 +119,7 @@ class EarthEngineRain:
                 try:
                     days.append(date.fromisoformat(day))
                 except ValueError:
-                    raise BadData(f"{CHIRPS} holds an image named {day[:40]!r}, which is no day") from None
+                    raise BadData(f"{CHIRPS} holds an image named {day[:40]!r}, which is not a day") from None
                 layers.append(np.where(values > 0, values - 1.0, np.nan))
             first = last + timedelta(days=1)
         return np.array(days, dtype="datetime64[D]"), np.array(layers)

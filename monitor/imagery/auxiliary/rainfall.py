@@ -67,7 +67,7 @@ class DailyRain:
         return float(known.sum()) * days / known.size
 
     def between(self, since: date | None, until: date | None) -> "DailyRain | None":
-        """Rain from one day to another, both included; None: from the first, up to the last. None if that is no day."""
+        """Rain from `since` to `until`, both included (None: unlimited); None if no day remains."""
         first, last = max(self.first, since or self.first), min(self.last, until or self.last)
         if first > last:
             return None
@@ -191,7 +191,7 @@ class LocalRain:
                         msg = f"{self.name}, line {number}: {error}; write for instance 2021-07-15,12.5"
                         raise BadData(msg) from error
         except (UnicodeDecodeError, csv.Error) as error:
-            raise BadData(f"{self.name} is no CSV in UTF-8: {error}") from error
+            raise BadData(f"{self.name} is not a CSV file in UTF-8: {error}") from error
         dates = np.array(days, dtype="datetime64[D]")
         rain = daily_rain(dates, np.array(values), rate=column == "mm_per_day", source=self.name)
         return [rain] * len(points)

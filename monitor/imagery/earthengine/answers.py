@@ -20,7 +20,7 @@ from monitor.imagery.source import Scene
 
 @dataclass(frozen=True, slots=True)
 class ImageHandle:
-    """What a request needs in order to name the image of a scene."""
+    """Names the image of a scene in a request."""
 
     collection: str  # collection that the image belongs to
     index: str  # its `system:index` there
@@ -96,7 +96,7 @@ def decode_array(content: bytes) -> np.ndarray:
         # The names of 1,024 bands are longer than the largest header that numpy accepts by default.
         return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False, max_header_size=1 << 20)
     except (ValueError, EOFError, SyntaxError, OSError) as error:
-        raise ValueError(f"{len(content)} bytes are no complete array ({error})") from None
+        raise ValueError(f"{len(content)} bytes are not a complete array ({error})") from None
 
 
 def decode_pixels(content: bytes, names: Sequence[str], size: tuple[int, ...]) -> np.ndarray:

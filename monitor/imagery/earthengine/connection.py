@@ -161,7 +161,7 @@ class Connection:
         raise error
 
     def _access_problem(self, message: str, status: int | None) -> str:
-        """What is wrong with the access, and the command or setting that corrects it."""
+        """Problem of the access, and the command or setting that corrects it."""
         lower = message.lower()
         if status == 404:
             return f"there is no Earth Engine at {self.url}; correct [source] url, or leave it out"
@@ -225,7 +225,7 @@ class Connection:
                 return user.from_authorized_user_info(content, ee.oauth.SCOPES)
             return service.from_service_account_info(content, scopes=ee.oauth.SCOPES)
         except (BadData, OSError, ValueError, AttributeError) as error:
-            why = str(error) if isinstance(error, BadData) else "it is no service account key"
+            why = str(error) if isinstance(error, BadData) else "it is not a service account key"
             raise BadConfiguration(
                 f"the credentials file {self.key_file} cannot be used: {why}. Set GOOGLE_APPLICATION_CREDENTIALS to "
                 "the JSON key of a service account, or unset it and run: earthengine authenticate"
@@ -252,7 +252,7 @@ def connect(
     if not project and key_file is None:
         raise BadConfiguration('[source] kind = "earthengine" needs project = "<your Cloud project>"')
     if token and not re.fullmatch(r"[!-~]+", token):
-        msg = "REGROWTH_EE_TOKEN is no token: it is one word of ASCII, as gcloud auth print-access-token prints it"
+        msg = "REGROWTH_EE_TOKEN is not a token: it is one word of ASCII, as gcloud auth print-access-token prints it"
         raise BadConfiguration(msg)
     endpoint = checked_endpoint(url, allow_hosts) if url else HIGH_VOLUME
     arguments = (project, endpoint, token, key_file, in_flight, deadline, patience)

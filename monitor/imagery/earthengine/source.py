@@ -223,7 +223,7 @@ class EarthEngine(Source):
         try:
             return {name: list(images["features"]) for name, images in zip(self.collections, answers, strict=True)}
         except (KeyError, TypeError, ValueError):
-            raise TryLater("Earth Engine's answer to a search is no list of images") from None
+            raise TryLater("Earth Engine's answer to a search is not a list of images") from None
 
     def _pixels(self, scenes: Sequence[Scene], grid: GeoBox, cancelled: threading.Event) -> np.ndarray:
         """(scene, layer, y, x) uint16 on a grid; 0, without a request, where a scene does not reach."""
@@ -324,7 +324,7 @@ def _unit_means(answers: Any, units: int, scenes: int, layers: Sequence[str]) ->
     )
     counts = np.nan_to_num(counts[:, 0::2])
     if np.abs(counts - counts.round()).max() > 1e-6:
-        raise ValueError("clear pixels counted by the server are no whole numbers")
+        raise ValueError("clear pixels counted by the server are not whole numbers")
     hidden = ~(around[:, 1::2] <= MAX_CLOUD_SHARE) | (counts == 0)
     stacked = means.reshape(units, scenes, len(layers))
     stacked[hidden] = np.nan

@@ -118,7 +118,7 @@ def checked_endpoint(url: str, allow_hosts: Sequence[str]) -> str:
     except FetchRefused:
         parts = None
     if parts is None or parts.query:
-        raise BadConfiguration(f"{shown} is no endpoint; write for instance {HIGH_VOLUME!r}, or leave it out")
+        raise BadConfiguration(f"{shown} is not an endpoint; write for instance {HIGH_VOLUME!r}, or leave it out")
     allowed = AllowList.parse(allow_hosts)
     scheme, host, port = endpoint(parts)
     try:

@@ -117,7 +117,7 @@ class TileLayout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TiffMetadata:
-    """What GDAL writes into a GeoTIFF beside its pixels."""
+    """Metadata that GDAL writes into a GeoTIFF beside its pixels."""
 
     names: tuple[str, ...]  # of each band; empty: no name
     radiometry: tuple[tuple[float, float], ...]  # scale and offset of each band; (1, 0) if not stated [1]
@@ -377,7 +377,7 @@ def _tags(file: _HeaderPages, name: str, wanted: frozenset[int]) -> tuple[str, d
     order = {b"II": "<", b"MM": ">"}.get(start[:2])
     version = struct.unpack(f"{order}H", start[2:4])[0] if order else 0
     if order is None or version not in (42, 43):
-        raise file_rejected(name, f"is no GeoTIFF: it starts with {start[:8]!r}")
+        raise file_rejected(name, f"is not a GeoTIFF: it starts with {start[:8]!r}")
     big = version == 43
     entry, offset_code = (20, "Q") if big else (12, "I")
     place = struct.unpack(f"{order}Q", start[8:16])[0] if big else struct.unpack(f"{order}I", start[4:8])[0]

@@ -56,7 +56,7 @@ class Catalogue:
 
     @property
     def is_static(self) -> bool:
-        """Whether it is no API; known once :meth:`open` was called."""
+        """Whether it is not an API; known once :meth:`open` was called."""
         return self._static is not None
 
     def open(self) -> None:
@@ -124,7 +124,7 @@ class Catalogue:
             features = page["features"]
             items = [feature for feature in features if isinstance(feature, dict)]
             if len(items) < len(features):
-                log.warning("features that are no items are skipped", catalogue=display_address(self.url))
+                log.warning("features that are not items are skipped", catalogue=display_address(self.url))
             ids = [safe_text(item.get("id")) for item in items]
             if ids and seen.issuperset(ids):
                 stop_search(f"{display_address(self.url)} sends the same items over and over")
@@ -240,7 +240,7 @@ class Catalogue:
                             seen.add(target)
                             targets.append(target)
                 elif where == address:
-                    msg = f"{display_address(address)} is no STAC catalogue, collection, item collection or item"
+                    msg = f"{display_address(address)} is not a STAC catalogue, collection, item collection or item"
                     raise BadConfiguration(msg)
             if len(seen) > MAX_FILES:
                 raise BadConfiguration(
@@ -277,5 +277,5 @@ class Catalogue:
         except MonitorError:
             raise
         except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
-            what = f"something that is no STAC ({type(error).__name__})"
+            what = f"something that is not STAC ({type(error).__name__})"
             raise TryLater(f"{display_address(self.url)} answers with {what}; try again later") from error

@@ -57,7 +57,7 @@ def parse_document(text: str, address: str) -> Mapping[str, Any]:
         page = " but a web page: the address is wrong, or a proxy answers itself" if text.lstrip()[:1] == "<" else ""
         raise BadConfiguration(f"{display_address(address)} is not JSON{page}") from error
     if not isinstance(document, dict):
-        raise BadConfiguration(f"{display_address(address)} is no STAC")
+        raise BadConfiguration(f"{display_address(address)} is not STAC")
     return document
 
 
@@ -66,7 +66,7 @@ def decode_text(body: bytes, address: str) -> str:
     try:
         return body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise FetchRefused(f"{display_address(address)} is no text in UTF-8") from error
+        raise FetchRefused(f"{display_address(address)} is not text in UTF-8") from error
 
 
 def links_by_relation(document: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:

@@ -1,4 +1,4 @@
-"""What the path of an image says: the scene that it belongs to, its band, satellite, tile, and time.
+"""Scene, band, satellite, tile and time of an image, read from its path.
 
 Paths are relative to the folder of the images, with ``/``. Nothing here opens a file.
 """

@@ -108,7 +108,7 @@ def index_folder(folder: Path, options: IndexOptions) -> FolderIndex:
 def _files(folder: Path, problems: list[tuple[str, str]]) -> Iterator[str]:
     """Relative paths of images and metadata; links that lead out of the folder, and packed products, are problems."""
     if not folder.is_dir():
-        raise BadData(f"{folder} is no folder")
+        raise BadData(f"{folder} is not a folder")
     count = 0
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name != MASKS_FOLDER)
@@ -142,7 +142,7 @@ def _not_plain(folder: Path, path: Path) -> str | None:
         return f"cannot be read: {getattr(error, 'strerror', None) or error}"
     if not real.is_relative_to(folder):
         return "is a link that leads out of the folder; put the file itself into the folder"
-    return None if is_plain else "is no regular file"
+    return None if is_plain else "is not a regular file"
 
 
 def _with_separate_quality(groups: Mapping[str, list[Image]]) -> list[list[Image]]:

@@ -1,7 +1,7 @@
 """One scene of a folder of images: its files, and the STAC item made of their headers.
 
-Files are read as bytes: GDAL opens none of them, so that what is no plain GeoTIFF or JPEG 2000 file (a VRT, for
-instance, which may name any other file) is refused. Pixels are read only of floats, to see their scale
+Files are read as bytes: GDAL opens none of them, so that anything but a plain GeoTIFF or JPEG 2000 file is
+refused (a VRT, for instance, may name any other file). Pixels are read only of floats, to see their scale
 (:mod:`monitor.imagery.stac.folder_pixels`). An item is then read as a night reads it
 (:func:`monitor.imagery.stac.items.scene_from_item`), and one that a night would reject is refused here.
 """

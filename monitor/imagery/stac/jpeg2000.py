@@ -192,16 +192,16 @@ def _boxes(read: Read) -> tuple[bytes, int, int | None]:
 
 def _main_header(read: Read, start: int) -> tuple[bytes, list[bytes], int]:
     """Main header without the lengths of tiles; these, in order; offset of the first tile-part."""
-    kept, position = [_START.to_bytes(2)], start + 2
+    segments, position = [_START.to_bytes(2)], start + 2
     lengths: list[tuple[int, bytes]] = []
-    if read(start, 2) != kept[0]:
+    if read(start, 2) != segments[0]:
         raise BadCodestream("has no codestream where it is stated to be")
     while position - start < MAX_MAIN_HEADER_BYTES:
         marker, length = struct.unpack(">HH", read(position, 4).ljust(4, b"\0"))
         if marker == _TILE_PART:
-            if len(kept) < 2 or len(kept[1]) < _SIZE_HEADER.size or kept[1][:2] != _SIZE.to_bytes(2):
+            if len(segments) < 2 or len(segments[1]) < _SIZE_HEADER.size or segments[1][:2] != _SIZE.to_bytes(2):
                 raise BadCodestream("does not state its size")
-            return b"".join(kept), [data for _, data in sorted(lengths)], position
+            return b"".join(segments), [data for _, data in sorted(lengths)], position
         segment = read(position, 2 + length)
         if marker < 0xFF00 or length < 2 or len(segment) < 2 + length:
             raise BadCodestream("is cut short or damaged within its header")
@@ -210,7 +210,7 @@ def _main_header(read: Read, start: int) -> tuple[bytes, list[bytes], int]:
         if marker == _TILE_LENGTHS and length > 3:
             lengths.append((segment[4], segment[5:]))
         elif marker not in (_TILE_LENGTHS, _PACKED_LENGTHS):
-            kept.append(segment)
+            segments.append(segment)
         position += len(segment)
     raise BadCodestream("has a header that does not end")
 
