@@ -37,8 +37,7 @@ COMMANDS = (
     run, backfill, status, explain, export, evidence, publish, demo, assess, calibrate, trends, doctor, programme,
     backup, restore, serve, verify, recompute,
 )  # fmt: skip
-QUICK_COMMANDS = ("status", "verify", "keys")
-"""They neither log nor compute, and leave nothing behind."""
+QUICK_COMMANDS = ("status", "verify", "keys")  # they neither log nor compute, and leave nothing behind
 for command in COMMANDS:
     app.command()(command)
 alerts.app.command("outbox")(outbox.alerts_outbox)

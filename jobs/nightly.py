@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from jobs.reports.manifest import Manifest
     from jobs.runtime.settings import Settings
 
-LANDSAT_1_LAUNCH = date(1972, 7, 23)
-"""No night is run for an earlier day: no satellite observed the land."""
+LANDSAT_1_LAUNCH = date(1972, 7, 23)  # no night is run for an earlier day: no satellite observed the land
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Report what would be fetched and sent; write nothing.")]
 
 

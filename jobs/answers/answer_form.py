@@ -23,8 +23,7 @@ from monitor.sites.names import without_invisible_lines
 class Answer(NamedTuple):
     """A complete answer to one alert."""
 
-    verdict: Verdict | None
-    """None: later."""
+    verdict: Verdict | None  # None: later
     reason: FalseAlarmReason | None
     note: str | None
     photos: Sequence[Photo]
@@ -33,13 +32,10 @@ class Answer(NamedTuple):
 class Filled(NamedTuple):
     """Fields of a form about one alert."""
 
-    answer: Answer | None
-    """None: something is wrong."""
+    answer: Answer | None  # None: something is wrong
     entered: Entered
-    status: int
-    """Of HTTP."""
-    seen: int | None
-    """Number of the newest event of the alert when the form was opened; None: unknown."""
+    status: int  # of HTTP
+    seen: int | None  # number of the newest event of the alert when the form was opened; None: unknown
 
 
 async def read_form(request: Request, alerts: int = 1) -> FormData:

@@ -34,18 +34,15 @@ class Answer(NamedTuple):
     verdict: Verdict
     reason: FalseAlarmReason | None
     note: str | None
-    date: date | None
-    """Day of the finding; None: today."""
+    date: date | None  # day of the finding; None: today
 
 
 class Import(NamedTuple):
     """What was done with the lines of a file; each names an alert."""
 
     recorded: list[str]
-    already: list[str]
-    """Recorded by an earlier import."""
-    outdated: list[str]
-    """Of those that were recorded: a finding of a later day stands."""
+    already: list[str]  # recorded by an earlier import
+    outdated: list[str]  # of those that were recorded: a finding of a later day stands
 
 
 def import_answers(t: Transaction, path: Path, operators: Sequence[Recipient]) -> Import:

@@ -41,10 +41,8 @@ SCALES: Final = {"cover": ("cover_percent", 100), "survival": ("survival_percent
 """By kind, the question, and its unit in that of the row."""
 POSITION_ERROR: Final = 30.0
 """Distance from the outline up to which a position still counts as on the site: error of a hand-held receiver. [m]"""
-MAX_DENSITY: Final = 1_000_000.0
-"""Largest density that is believed: a hundred plants a square metre. [1/ha]"""
-MAX_NOTE: Final = 500
-"""Length of the longest note. [characters]"""
+MAX_DENSITY: Final = 1_000_000.0  # largest density that is believed: a hundred plants a square metre [1/ha]
+MAX_NOTE: Final = 500  # length of the longest note [characters]
 
 
 type _Line = tuple[int, date | None, str, float, float, float, float, str]
@@ -54,10 +52,8 @@ type _Line = tuple[int, date | None, str, float, float, float, float, str]
 class Added(NamedTuple):
     """What became of the lines of a file."""
 
-    fresh: list[FieldRow]
-    """Rows that were stored."""
-    known: int
-    """Number of rows that had been stored before."""
+    fresh: list[FieldRow]  # rows that were stored
+    known: int  # number of rows that had been stored before
     not_measured: int
     """Number of lines without day and value, as an inspection sheet has them before they are filled in."""
 

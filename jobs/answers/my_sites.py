@@ -30,13 +30,10 @@ class ManagerSites:
 
     manager: Recipient
     sites: Sequence[Site]
-    language: words.Language
-    """Of the first site."""
+    language: words.Language  # of the first site
     lines: Sequence[SiteLine]
-    alerts: Sequence[Alert]
-    """Those that can be answered: not resolved, or answered while their cause is still seen."""
-    patches: dict[str, WorstPatch]
-    """Worst patch by site, where it is known."""
+    alerts: Sequence[Alert]  # those that can be answered: not resolved, or answered while their cause is still seen
+    patches: dict[str, WorstPatch]  # worst patch by site, where it is known
 
     @property
     def name(self) -> str:

@@ -11,18 +11,12 @@ from typing import Final
 
 from starlette.requests import Request
 
-MAX_BODY_BYTES: Final = 48_000_000
-"""Largest request. [byte]"""
-MAX_SHORT_BYTES: Final = 65_536
-"""Largest request that takes no place of an upload: a form without photos. [byte]"""
-MAX_BODY_SECONDS: Final = 600
-"""Longest time for a request to arrive. [s]"""
-SLOWEST_RATE: Final = 2000
-"""Slowest upload that is waited for, less than any network for phones has. [byte/s]"""
-SLOW_SECONDS: Final = 20
-"""Time before an upload has to be as fast as that. [s]"""
-PLACE_WAIT: Final = 60
-"""Longest time to wait for one of a limited number of places. [s]"""
+MAX_BODY_BYTES: Final = 48_000_000  # largest request [byte]
+MAX_SHORT_BYTES: Final = 65_536  # largest request that takes no place of an upload: a form without photos [byte]
+MAX_BODY_SECONDS: Final = 600  # longest time for a request to arrive [s]
+SLOWEST_RATE: Final = 2000  # slowest upload that is waited for, less than any network for phones has [byte/s]
+SLOW_SECONDS: Final = 20  # time before an upload has to be as fast as that [s]
+PLACE_WAIT: Final = 60  # longest time to wait for one of a limited number of places [s]
 MAX_DISCARDED_BYTES: Final = 100_000_000
 """Part of a refused request that is read all the same: a browser shows no answer before it has sent everything."""
 

@@ -60,20 +60,13 @@ from monitor.sites.names import without_invisible
 
 log = structlog.get_logger()
 
-LEDGER_WAIT: Final = 10
-"""Longest time to wait for another writer of the ledger: a person waits for the page. [s]"""
-MAX_UPLOADS: Final = 8
-"""Answers with photos that are received at the same time; more wait."""
-MAX_ALERTS: Final = 50
-"""Alerts in one form; the next ones are in the next form."""
-MAX_DECODERS: Final = 2
-"""Photos that are decoded at the same time."""
-RETRY_SECONDS: Final = 120
-"""When to try again if the ledger cannot be used. [s]"""
-HEAD_SECONDS: Final = 10
-"""Longest time from the opening of a connection to its request. [s]"""
-STOP_SECONDS: Final = 20
-"""Time for answers that are being received when the server is stopped. [s]"""
+LEDGER_WAIT: Final = 10  # longest time to wait for another writer of the ledger: a person waits for the page [s]
+MAX_UPLOADS: Final = 8  # answers with photos that are received at the same time; more wait
+MAX_ALERTS: Final = 50  # alerts in one form; the next ones are in the next form
+MAX_DECODERS: Final = 2  # photos that are decoded at the same time
+RETRY_SECONDS: Final = 120  # when to try again if the ledger cannot be used [s]
+HEAD_SECONDS: Final = 10  # longest time from the opening of a connection to its request [s]
+STOP_SECONDS: Final = 20  # time for answers that are being received when the server is stopped [s]
 
 HEADERS: Final = {
     "Cache-Control": "no-store", "Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer",
@@ -97,11 +90,9 @@ class Served:
 class Asked:
     """The alerts that a link is about."""
 
-    link: str
-    """Identifier of the link."""
+    link: str  # identifier of the link
     questions: Sequence[Question]
-    theirs: ManagerSites | None
-    """Of a personal link; None: the link is for one alert."""
+    theirs: ManagerSites | None  # of a personal link; None: the link is for one alert
 
     @property
     def language(self) -> words.Language:

@@ -17,10 +17,8 @@ if TYPE_CHECKING:
 
 app = new_app(help="Inspections by third parties: a random sample of sites.", no_args_is_help=True)
 
-MAX_SEED: Final = 200
-"""Length of the longest seed. [characters]"""
-NOT_ASSESSED: Final = "not_assessed"
-"""Status of a site without an assessment."""
+MAX_SEED: Final = 200  # length of the longest seed [characters]
+NOT_ASSESSED: Final = "not_assessed"  # status of a site without an assessment
 
 
 @app.callback()

@@ -12,8 +12,7 @@ from jobs.runtime.exits import Exit
 if TYPE_CHECKING:
     from jobs.messages.outbox import Row
 
-MAX_SITES = 5
-"""Sites of one message that are named."""
+MAX_SITES = 5  # sites of one message that are named
 
 
 def alerts_outbox(config: Config = None, as_json: AsJson = False) -> None:

@@ -18,10 +18,8 @@ if TYPE_CHECKING:
     from monitor.evidence.faults import Fault
     from monitor.evidence.recompute import Recomputation
 
-MAX_LINES: Final = 200
-"""Differences that are printed, at most; with ``--json`` all are."""
-REMOVALS: Final = 50
-"""Attempts to remove the temporary folder, a tenth of a second apart."""
+MAX_LINES: Final = 200  # differences that are printed, at most; with `--json` all are
+REMOVALS: Final = 50  # attempts to remove the temporary folder, a tenth of a second apart
 
 
 def recompute(

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 app = new_app(no_args_is_help=True, help="Files of your own as a source.")
 
-MAX_PROBLEMS: int = 50
-"""Files that are printed for each reason; more are counted."""
+MAX_PROBLEMS: int = 50  # files that are printed for each reason; more are counted
 
 
 @app.callback()

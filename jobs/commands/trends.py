@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
     from monitor.trends.cubes import Mask, OpenedSeries
 
-OUTPUT_SUFFIXES: Final = (".nc", ".zarr", ".tif", ".tiff", "")
-"""An empty one means a folder of GeoTIFFs."""
+OUTPUT_SUFFIXES: Final = (".nc", ".zarr", ".tif", ".tiff", "")  # an empty one means a folder of GeoTIFFs
 
 Source = Annotated[
     Path, typer.Argument(metavar="IN", help="NetCDF, Zarr, or a folder of GeoTIFFs with a date or year in each name.")

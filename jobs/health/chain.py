@@ -12,8 +12,7 @@ if TYPE_CHECKING:
 
 NEWEST_LINES: Final = 3
 """Lines whose assessments and answers are compared, from the newest; the links of all lines are checked always."""
-MAX_PROBLEMS: Final = 5
-"""Problems that are reported one by one."""
+MAX_PROBLEMS: Final = 5  # problems that are reported one by one
 
 
 def chain(settings: "Settings", ledger: LedgerContents | Finding, *, deep: bool) -> Iterator[Finding]:

@@ -7,22 +7,18 @@ from typing import Final, Literal
 from jobs.runtime.logs import redacted
 from monitor.errors import MonitorError
 
-MAX_MESSAGE: Final = 500
-"""Longest message of an error that is shown. [character]"""
+MAX_MESSAGE: Final = 500  # longest message of an error that is shown [character]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """Result of one check."""
 
-    check: str
-    """Name of the checked part."""
+    check: str  # name of the checked part
     state: Literal["ok", "note", "broken"]
     """``ok``; ``note``: nothing needs to be done; ``broken``: something needs correction."""
-    message: str
-    """What the check found, in one line."""
-    fix: str | None = None
-    """Command or setting that corrects it."""
+    message: str  # what the check found, in one line
+    fix: str | None = None  # command or setting that corrects it
 
 
 def ok(check: str, message: str) -> Finding:

@@ -20,12 +20,9 @@ if TYPE_CHECKING:
     from jobs.runtime.settings import Settings
     from monitor.cube.bucket import Place
 
-MAX_NIGHTS_READ: Final = 30
-"""Number of past nights that are read for the state of each site."""
-MAX_FAILED_SITES: Final = 5
-"""Number of failed sites whose reasons are reported."""
-MAX_NIGHT_AGE: Final = timedelta(hours=36)
-"""Longer ago than this, the last night shows that the schedule does not work."""
+MAX_NIGHTS_READ: Final = 30  # number of past nights that are read for the state of each site
+MAX_FAILED_SITES: Final = 5  # number of failed sites whose reasons are reported
+MAX_NIGHT_AGE: Final = timedelta(hours=36)  # longer ago than this, the last night shows that the schedule does not work
 RESTORE: Final = "regrowth doctor --deep; restore a backup of an earlier night (docs/operations.md, Restore)"
 WRONG_LEDGER: Final = "set the right one by [ledger] url"
 
@@ -34,28 +31,18 @@ WRONG_LEDGER: Final = "set the right one by [ledger] url"
 class LedgerContents:
     """What the checks need from the ledger."""
 
-    name: str
-    """URL without password."""
+    name: str  # URL without password
     tables: list[str]
-    format: int | None
-    """Format of the tables; None: they are not those of a ledger."""
-    is_current: bool
-    """Whether the format is that of this program. Only then the fields below are filled."""
-    holder: str | None = None
-    """The process that holds it now; None: it is free."""
-    of_landscapes: Sequence[str] = ()
-    """The processes that hold locks of landscapes on its server."""
-    sites: int = 0
-    """Number of sites, retired ones too."""
+    format: int | None  # format of the tables; None: they are not those of a ledger
+    is_current: bool  # whether the format is that of this program. Only then the fields below are filled.
+    holder: str | None = None  # the process that holds it now; None: it is free
+    of_landscapes: Sequence[str] = ()  # the processes that hold locks of landscapes on its server
+    sites: int = 0  # number of sites, retired ones too
     current_sites: frozenset[str] = frozenset()
-    nights: Sequence[Any] = ()
-    """Rows of the last nights, newest first."""
-    self_check: Mapping[str, Any] | None = None
-    """The last self-check; columns of its table. None: there was none."""
-    newest_run: tuple[str, datetime] | None = None
-    """Id of the run that last began or ended, and when."""
-    has_history: bool = False
-    """Whether it contains a run or a snapshot."""
+    nights: Sequence[Any] = ()  # rows of the last nights, newest first
+    self_check: Mapping[str, Any] | None = None  # the last self-check; columns of its table. None: there was none.
+    newest_run: tuple[str, datetime] | None = None  # id of the run that last began or ended, and when
+    has_history: bool = False  # whether it contains a run or a snapshot
 
 
 def read_ledger(settings: "Settings") -> LedgerContents | Finding:

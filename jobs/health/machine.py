@@ -29,10 +29,8 @@ MUST_LOAD: Final = (
 )  # fmt: skip
 """Libraries with compiled code, and those of the store: it is not enough that they are installed, they must load."""
 MIN_FREE_BYTES: Final = 1 << 30
-MIN_FREE_FILES: Final = 100_000
-"""Files that the disk must still be able to hold."""
-MAX_LOCK_AGE: Final = timedelta(hours=24)
-"""A run that holds the lock for longer hangs: the next night is due."""
+MIN_FREE_FILES: Final = 100_000  # files that the disk must still be able to hold
+MAX_LOCK_AGE: Final = timedelta(hours=24)  # A run that holds the lock for longer hangs: the next night is due
 RELEASED: Final = datetime(2026, 11, 1, tzinfo=UTC)
 """A clock that shows an earlier time is wrong: this program is newer."""
 

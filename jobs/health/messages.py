@@ -12,10 +12,8 @@ if TYPE_CHECKING:
     from jobs.health.ledger import LedgerContents
     from jobs.runtime.settings import Settings
 
-MIN_CERTIFICATE: Final = timedelta(days=14)
-"""A certificate that ends sooner should have been renewed."""
-RECENT: Final = timedelta(days=30)
-"""Messages that were given up longer ago need no correction any more."""
+MIN_CERTIFICATE: Final = timedelta(days=14)  # A certificate that ends sooner should have been renewed
+RECENT: Final = timedelta(days=30)  # messages that were given up longer ago need no correction any more
 
 
 def channels(settings: "Settings") -> Iterator[Finding]:

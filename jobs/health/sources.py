@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from jobs.runtime.settings import Settings, SourceSettings
     from monitor.sites.site import Site
 
-RECENT: Final = timedelta(days=20)
-"""Period in which a source is searched first."""
+RECENT: Final = timedelta(days=20)  # period in which a source is searched first
 
 
 def source_settings(check: str, source: "SourceSettings") -> Iterator[Finding]:

@@ -17,8 +17,7 @@ from monitor.ingest.task import SiteTask
 
 PICTURES_PER_BATCH = 3
 """Most context pictures of a site in a batch of scenes: the newest, that of the season, that before the start."""
-MAX_UNITS = 2 * UNITS_PER_RING + MAX_REFERENCES
-"""Most control units of a site whose units are not chosen yet."""
+MAX_UNITS = 2 * UNITS_PER_RING + MAX_REFERENCES  # most control units of a site whose units are not chosen yet
 
 
 def estimate_cost(task: SiteTask, missing: Sequence[Overpass], grid: GeoBox, sources: Sources) -> dict[str, Any]:

@@ -31,12 +31,9 @@ class OverBudget(NamedTuple):
 class EecuUse(NamedTuple):
     """What Earth Engine has computed in the present month, and may compute."""
 
-    used: float
-    """Estimated. [EECU h]"""
-    budget: float | None
-    """None: there is no limit. [EECU h]"""
-    last_day: date
-    """Last day of the month, UTC."""
+    used: float  # Estimated [EECU h]
+    budget: float | None  # None: there is no limit [EECU h]
+    last_day: date  # last day of the month, UTC
 
     @property
     def used_up(self) -> bool:

@@ -14,29 +14,21 @@ if TYPE_CHECKING:
     from jobs.imagery.sources import Sources
     from jobs.runtime.settings import SourceSettings
 
-STALE_AFTER: Final = 20
-"""Age of the newest scene up to which a source is never stale. [day]"""
+STALE_AFTER: Final = 20  # age of the newest scene up to which a source is never stale [day]
 RHYTHM: Final = timedelta(days=3 * 366)
 """Period before its newest scene whose longest gap, a polar winter for instance, is usual for a source."""
-MIN_DAYS: Final = 10
-"""Fewest days with scenes in that period from which a usual gap is known."""
+MIN_DAYS: Final = 10  # fewest days with scenes in that period from which a usual gap is known
 
 
 class SourceResult(msgspec.Struct, frozen=True, kw_only=True):
     """Offer of a source in a night."""
 
-    source: str
-    """Name in logs."""
-    provider: str
-    """Host, or kind where it has none."""
-    newest: date | None
-    """Day of the newest scene that it offers over any site; None: it was down, or has none."""
-    usual_gap: int | None
-    """Longest time without a scene in the years before; None: unknown. [day]"""
-    scenes_new: int
-    """Scenes stored by the night that came from it."""
-    stale: bool
-    """Whether it offers nothing newer although it usually would."""
+    source: str  # name in logs
+    provider: str  # Host, or kind where it has none
+    newest: date | None  # day of the newest scene that it offers over any site; None: it was down, or has none
+    usual_gap: int | None  # longest time without a scene in the years before; None: unknown [day]
+    scenes_new: int  # scenes stored by the night that came from it
+    stale: bool  # whether it offers nothing newer although it usually would
 
 
 def source_results(sources: "Sources", scenes_new: Mapping[str, int], as_of: date) -> list[SourceResult]:

@@ -24,24 +24,20 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-EE_IN_FLIGHT = 20
-"""Most requests to Earth Engine at one time (it allows 40), for a whole run."""
+EE_IN_FLIGHT = 20  # most requests to Earth Engine at one time (it allows 40), for a whole run
 
 
 @dataclass(slots=True)
 class Sources:
     """The sources of a run. One that is down is not searched again in the same run."""
 
-    opened: list[tuple[Source, SourceSettings]]
-    """Sources with their settings, in order of preference."""
-    down: dict[str, str] = field(default_factory=dict)
-    """Error of each source that is down, by its name."""
+    opened: list[tuple[Source, SourceSettings]]  # sources with their settings, in order of preference
+    down: dict[str, str] = field(default_factory=dict)  # error of each source that is down, by its name
     read_failures: dict[str, str] = field(default_factory=dict)
     """Error of a source that went down while scenes were read, by the name of the layout that they were read for."""
     offered: dict[str, set[date]] = field(default_factory=dict)
     """Days of the scenes that each source offered so far, stored ones included, by its name."""
-    progress: SceneProgress = field(default_factory=SceneProgress)
-    """Counts the scenes that are read in this process."""
+    progress: SceneProgress = field(default_factory=SceneProgress)  # counts the scenes that are read in this process
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _in_worker, (tuple(settings for _, settings in self.opened),)

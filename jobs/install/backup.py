@@ -31,24 +31,20 @@ from monitor.ledger.copying import copy_rows
 from monitor.ledger.ledger import FORMAT as LEDGER_FORMAT
 from monitor.ledger.ledger import Ledger
 
-FORMAT: Final = 1
-"""Version of the layout of a backup."""
+FORMAT: Final = 1  # version of the layout of a backup
 LIST: Final = "backup.json"
 LEDGER: Final = "ledger.db"
 STORES: Final = "store"
 CONFIGURATION: Final = "config"
-UNFINISHED: Final = ".unfinished"
-"""File in a backup that is being made."""
-_BLOCK: Final = 1 << 20
-"""Bytes that are read and written at once."""
+UNFINISHED: Final = ".unfinished"  # file in a backup that is being made
+_BLOCK: Final = 1 << 20  # bytes that are read and written at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackupFile:
     """One file of a backup."""
 
-    path: str
-    """Relative to the backup, with ``/``."""
+    path: str  # relative to the backup, with `/`
     bytes: int
     sha256: str
 
@@ -60,8 +56,7 @@ class Summary:
     landscapes: int
     files: int
     bytes: int
-    rows: int
-    """Rows of the ledger."""
+    rows: int  # rows of the ledger
 
 
 def back_up(settings: Settings, folder: Path, *, config: Path | None = None) -> Summary:

@@ -27,10 +27,8 @@ from monitor.verdict.assessment import Assessment, Status
 
 log = structlog.get_logger()
 
-PULLS_DOWN: Final = 0.5
-"""Share of the plan below which a site pulls its lot down. [1]"""
-MAX_MEMBERS: Final = 8
-"""Sites of a lot that a message names, at most."""
+PULLS_DOWN: Final = 0.5  # share of the plan below which a site pulls its lot down [1]
+MAX_MEMBERS: Final = 8  # sites of a lot that a message names, at most
 
 
 def news_of(t: Transaction, settings: Settings, row: Mapping[str, Any], *, pictures: bool = True) -> AlertNews:

@@ -30,12 +30,9 @@ log = structlog.get_logger()
 class MassFall(NamedTuple):
     """A night in which so many sites got worse at once that a fault of sensor or provider is suspected."""
 
-    day: str
-    """ISO 8601."""
-    fell: int
-    """Number of sites of which an alert opened, opened again or got worse."""
-    sites: int
-    """Number of sites to which that could have happened."""
+    day: str  # ISO 8601
+    fell: int  # number of sites of which an alert opened, opened again or got worse
+    sites: int  # number of sites to which that could have happened
 
 
 def mass_fall(t: Transaction, day: str) -> MassFall | None:

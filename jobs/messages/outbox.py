@@ -37,34 +37,27 @@ log = structlog.get_logger()
 
 QUICK_RETRIES: Final = (1.0, 4.0)
 """Waits before all messages that were not delivered are tried again in the same pass. [s]"""
-RETRY_TIME: Final = 20.0
-"""Time after the first attempts within which such retries begin. [s]"""
+RETRY_TIME: Final = 20.0  # time after the first attempts within which such retries begin [s]
 SHORTEST_WAIT: Final = timedelta(minutes=10)
 LONGEST_WAIT: Final = timedelta(days=1)
 """Limits of the time between two attempts, which is the time since the first attempt: it doubles."""
 LONGEST_TRIED: Final = timedelta(days=7)
 """Time after the first attempt from which a message that is not delivered is given up."""
-SLOW: Final = 10.0
-"""Time that a failed attempt may take. [s]"""
+SLOW: Final = 10.0  # time that a failed attempt may take [s]
 SLOW_IN_A_ROW: Final = 2
 """Slower attempts in a row after which a channel is treated as one that cannot be reached: a single one may be due to
 its recipient."""
-LEASE: Final = timedelta(minutes=10)
-"""Longest time that a sender may need for one message."""
+LEASE: Final = timedelta(minutes=10)  # longest time that a sender may need for one message
 
-type Row = Mapping[str, Any]
-"""One notice: columns of :class:`monitor.ledger.models.NoticeRow`."""
+type Row = Mapping[str, Any]  # one notice: columns of `monitor.ledger.models.NoticeRow`
 
 
 class SendResult(NamedTuple):
     """What became of the messages in the outbox."""
 
-    sent: int
-    """Messages sent now."""
-    waiting: int
-    """Messages that are neither sent nor dead, held ones too."""
-    dead: int
-    """Messages given up now."""
+    sent: int  # messages sent now
+    waiting: int  # messages that are neither sent nor dead, held ones too
+    dead: int  # messages given up now
 
 
 class Delivery(NamedTuple):
@@ -72,8 +65,7 @@ class Delivery(NamedTuple):
 
     channel: str
     recipient: str
-    error: str | None
-    """None: it was delivered."""
+    error: str | None  # None: it was delivered
 
 
 class Due(NamedTuple):
@@ -320,8 +312,7 @@ class _Sender:
     settings: Settings
     ledger: Ledger
     channels: Channels
-    key: str | None
-    """Key for the links to answer."""
+    key: str | None  # key for the links to answer
     ended: Counter[str] = field(default_factory=Counter)
     """Number of messages by the state in which they ended: ``sent``, ``dead``."""
 

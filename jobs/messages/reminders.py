@@ -14,10 +14,8 @@ from monitor.alerts.recipients import FILES, AddressBook, Recipient
 from monitor.ledger.transaction import Transaction
 from monitor.sites.site import Site
 
-MONTH: Final = 30
-"""Time between two reminders of a lot, and of any alert after :data:`WEEKLY` of them. [day]"""
-WEEKLY: Final = 4
-"""Reminders after a week each."""
+MONTH: Final = 30  # time between two reminders of a lot, and of any alert after `WEEKLY` of them [day]
+WEEKLY: Final = 4  # reminders after a week each
 
 
 def remind_managers(t: Transaction, settings: Settings, sites: Sequence[Site], *, day: date) -> None:

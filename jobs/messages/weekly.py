@@ -20,8 +20,7 @@ from monitor.ledger.transaction import Transaction
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment, Status
 
-GROWTH_DAYS: Final = 28
-"""Time for which the first growth of a site that is too early to judge counts as news. [day]"""
+GROWTH_DAYS: Final = 28  # time for which the first growth of a site that is too early to judge counts as news [day]
 
 
 def brief_key(day: date) -> str:

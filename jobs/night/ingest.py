@@ -43,17 +43,13 @@ from monitor.sites.site import Site, ground_key
 
 log = structlog.get_logger()
 
-LANDSCAPES_AT_ONCE: Final = 256
-"""Landscapes that are updated together, each with a lock of its own."""
+LANDSCAPES_AT_ONCE: Final = 256  # landscapes that are updated together, each with a lock of its own
 
-MAX_NAMED: Final = 20
-"""Most sites deferred for one reason that the log names."""
+MAX_NAMED: Final = 20  # most sites deferred for one reason that the log names
 
-type Updated = tuple[Site, FetchResult]
-"""A site whose update is done, and what was fetched."""
+type Updated = tuple[Site, FetchResult]  # A site whose update is done, and what was fetched
 
-type LandscapeUpdate = Generator[list[Step], None, list[SiteUpdate]]
-"""See :func:`monitor.ingest.update.update_landscape`."""
+type LandscapeUpdate = Generator[list[Step], None, list[SiteUpdate]]  # see `monitor.ingest.update.update_landscape`
 
 
 def update_sites(
@@ -176,8 +172,7 @@ class _Run:
     """How the steps of landscapes are computed."""
 
     compute: Compute
-    guard: Callable[[], None]
-    """Raises if another process has taken the ledger."""
+    guard: Callable[[], None]  # raises if another process has taken the ledger
     progress: SceneProgress
     budget: EecuBudget
 

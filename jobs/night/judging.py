@@ -41,18 +41,12 @@ from monitor.verdict.site_conditions import SiteConditions, detectability_json
 class Night:
     """Inputs that all verdicts of a night share."""
 
-    as_of: date
-    """Observations up to this day are used."""
-    run: str
-    """Id of the run."""
-    alpha: float
-    """Probability of a false alarm in ten years at a site. [1]"""
-    imagery_since: date
-    """First day that any source is searched for."""
-    rain: Mapping[str, Reason | None]
-    """By site what the rain of the season adds to the reasons."""
-    book: AddressBook
-    """Who receives the messages."""
+    as_of: date  # observations up to this day are used
+    run: str  # id of the run
+    alpha: float  # probability of a false alarm in ten years at a site [1]
+    imagery_since: date  # first day that any source is searched for
+    rain: Mapping[str, Reason | None]  # by site what the rain of the season adds to the reasons
+    book: AddressBook  # who receives the messages
 
 
 def judge_landscape(

@@ -80,16 +80,13 @@ class _Night:
     ledger: Ledger
     run: str
     as_of: date
-    rain: Mapping[str, Reason | None]
-    """By site what the rain of the season adds to the reasons of its assessment."""
+    rain: Mapping[str, Reason | None]  # by site what the rain of the season adds to the reasons of its assessment
     constants: Calibrations
     results: dict[str, SiteResult] = field(default_factory=dict)
-    never_offered: list[str] = field(default_factory=list)
-    """Sites without any scene offered by any source, ever."""
+    never_offered: list[str] = field(default_factory=list)  # sites without any scene offered by any source, ever
     unread: dict[str, Mapping[str, UnreadScene]] = field(default_factory=dict)
     """By site and acquisition, scenes that could not be read and wait."""
-    new_scenes: set[tuple[str, str]] = field(default_factory=set)
-    """Source and id of the scenes stored so far."""
+    new_scenes: set[tuple[str, str]] = field(default_factory=set)  # source and id of the scenes stored so far
     without_constants: list[Sequence[Updated]] = field(default_factory=list)
     """Updated sites whose constants are set once the scenes of all sites are stored, landscape by landscape."""
 

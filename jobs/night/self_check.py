@@ -35,12 +35,10 @@ from monitor.verdict.assessment import assessment_to_json
 
 log = structlog.get_logger()
 
-CHECK_DAYS: Final = 7
-"""Days between two self-checks, counted by the days of the nights. [day]"""
+CHECK_DAYS: Final = 7  # days between two self-checks, counted by the days of the nights [day]
 MAX_PIXELS: Final = 20_000_000
 """Pixels of all scenes of a site that are compared, at most; of a larger site as many random scenes. [pixel]"""
-MAX_LISTED: Final = 20
-"""Differences that are stored and reported, at most."""
+MAX_LISTED: Final = 20  # differences that are stored and reported, at most
 
 
 def self_check(settings: Settings, ledger: Ledger, *, run: str, as_of: date) -> dict[str, Any] | None:

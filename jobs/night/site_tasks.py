@@ -52,8 +52,7 @@ class _Offer(NamedTuple):
     scenes: tuple[Scene, ...]
     pending: PendingDays
     searched: BaseGeometry
-    missing_source: str
-    """Why some source could not be searched."""
+    missing_source: str  # why some source could not be searched
 
 
 def site_tasks(

@@ -16,8 +16,7 @@ log = structlog.get_logger()
 
 RETENTION: Final = timedelta(days=90)
 """Snapshots younger than this, counted back from the newest one, are retained for readers while a night writes."""
-EXPIRY_CYCLE: Final = 30
-"""Each landscape is processed in one night out of this many."""
+EXPIRY_CYCLE: Final = 30  # each landscape is processed in one night out of this many
 
 
 def expire_snapshots(root: Place, ledger: Ledger) -> None:

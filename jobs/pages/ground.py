@@ -21,10 +21,8 @@ log = structlog.get_logger()
 FOLDER: Final = "assets/ground"
 MAX_SITES: Final = 200
 """Sites of a programme whose map has ground: among more a site is a mark, and its picture could not be seen."""
-MAX_BYTES: Final = 500_000
-"""Size of all pictures together, at most. [byte]"""
-FORMAT: Final = 1
-"""Of the pictures; another one, and all are drawn again."""
+MAX_BYTES: Final = 500_000  # size of all pictures together, at most [byte]
+FORMAT: Final = 1  # of the pictures; another one, and all are drawn again
 
 
 def write_grounds(judged: Sequence[tuple[Site, str, str | None]], store: Place, root: Path) -> list[Ground]:

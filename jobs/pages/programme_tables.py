@@ -7,10 +7,8 @@ from jobs.runtime.console import printable
 from monitor.publish.period import Period, taking_hold
 from monitor.publish.programme_page import CLAIM_WORDS
 
-MAX_MOVES: Final = 200
-"""Moves that are printed, at most."""
-MAX_CLAIMS: Final = 50
-"""Pairs of sites with shared ground, and sites to visit first, that are printed, at most."""
+MAX_MOVES: Final = 200  # moves that are printed, at most
+MAX_CLAIMS: Final = 50  # pairs of sites with shared ground, and sites to visit first, that are printed, at most
 
 
 def print_account(summary: Mapping[str, Any]) -> None:

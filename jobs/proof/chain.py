@@ -34,8 +34,7 @@ class Proven(NamedTuple):
 
     record: dict[str, Any]
     """From a function of :mod:`monitor.evidence.chain`, such as :func:`monitor.evidence.chain.answer_record`."""
-    proof: Proof | None
-    """None: no line covers it yet; the next night does."""
+    proof: Proof | None  # None: no line covers it yet; the next night does
 
 
 def append_line(t: Transaction, *, night: date) -> None:
@@ -179,11 +178,9 @@ class _Row(NamedTuple):
     """A row of the ledger that the chain covers."""
 
     id: int
-    key: tuple[str, ...] | tuple[str, int]
-    """Its place among the leaves of its line."""
+    key: tuple[str, ...] | tuple[str, int]  # its place among the leaves of its line
     record: dict[str, Any]
-    name: str
-    """For messages."""
+    name: str  # for messages
 
 
 def _assessment(stored: StoredAssessment) -> _Row:

@@ -28,16 +28,12 @@ class Written:
     """A pack that was written."""
 
     site: str
-    as_of: date
-    """Day of its assessment."""
+    as_of: date  # day of its assessment
     status: str
-    assessments: int
-    """Number of assessments in it."""
+    assessments: int  # number of assessments in it
     bytes: int
-    fingerprint: str
-    """Of the key that signed it."""
-    uncovered: int
-    """Assessments, answers and promises in it that no line of the chain covers yet."""
+    fingerprint: str  # of the key that signed it
+    uncovered: int  # Assessments, answers and promises in it that no line of the chain covers yet
 
 
 def write_evidence(

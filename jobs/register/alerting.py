@@ -14,8 +14,7 @@ from monitor.alerts.recipients import AddressBook, Recipient
 from monitor.ledger.transaction import Transaction
 from monitor.verdict.assessment import Assessment
 
-NIGHT: Final = "night"
-"""Who made an event that no person made."""
+NIGHT: Final = "night"  # who made an event that no person made
 
 
 def address_book(settings: Settings) -> AddressBook:

@@ -25,8 +25,7 @@ from monitor.verdict.assessment import Assessment
 log = structlog.get_logger()
 
 
-LATER: Final = timedelta(days=7)
-"""Time for which a manager puts an alert off."""
+LATER: Final = timedelta(days=7)  # time for which a manager puts an alert off
 _UNCHANGED: Final = (AlertEvent.REMINDED, AlertEvent.ESCALATED, AlertEvent.HANDED_OVER, AlertEvent.WOKEN)
 """Events after which a form that was opened before still fits the alert."""
 
@@ -34,12 +33,9 @@ _UNCHANGED: Final = (AlertEvent.REMINDED, AlertEvent.ESCALATED, AlertEvent.HANDE
 class Recorded(NamedTuple):
     """What an answer has led to."""
 
-    alert: Alert
-    """As it is now."""
-    number: int
-    """Number of the event."""
-    is_newest: bool
-    """Whether it is now the answer of the alert; False: a finding of a later day stands."""
+    alert: Alert  # as it is now
+    number: int  # number of the event
+    is_newest: bool  # whether it is now the answer of the alert; False: a finding of a later day stands
 
 
 def known_alert(t: Transaction, alert_id: str) -> Alert:
@@ -138,12 +134,9 @@ class Outcome(StrEnum):
     """Outcome of a manager's answer to one of many alerts: names of texts in the catalogue."""
 
     RECORDED = "recorded"
-    ALREADY = "already"
-    """The same answer came by this link before."""
-    CHANGED = "changed"
-    """Since the form was opened somebody else answered, or the alert got worse or was resolved."""
-    CLOSED = "closed"
-    """The alert is over."""
+    ALREADY = "already"  # the same answer came by this link before
+    CHANGED = "changed"  # since the form was opened somebody else answered, or the alert got worse or was resolved
+    CLOSED = "closed"  # the alert is over
     NOT_YOURS = "not_yours"
 
 

@@ -52,8 +52,7 @@ class Pool(NamedTuple):
     """Sites that share their constants."""
 
     tile: str
-    biome: str
-    """Key of the biome, see :attr:`monitor.sites.site.Site.biome_key`."""
+    biome: str  # key of the biome, see `monitor.sites.site.Site.biome_key`
 
     @classmethod
     def of(cls, site: Site) -> "Pool":
@@ -77,8 +76,7 @@ class Calibrations:
         """Whether calibration already ran on this night."""
         snapshots, known = t.snapshots(), t.states(until=(as_of - timedelta(days=1)).isoformat())
         stored = [site for site in sites if ground_key(site) in snapshots]
-        self.stored = self._by_pool(stored)
-        """Stored sites of the pool's biome."""
+        self.stored = self._by_pool(stored)  # stored sites of the pool's biome
         self._known = self._by_pool([site for site in stored if site.id in known])
         """Those of them that an earlier night assessed."""
         self.due = sorted(filter(self._is_due, self.members), key=lambda pool: (self._newest(pool), pool))

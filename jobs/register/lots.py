@@ -31,17 +31,13 @@ class LotRecord:
     """What the ledger stores of one verdict on a lot."""
 
     lot: Lot
-    hectares: float
-    """Area of all its sites. [ha]"""
+    hectares: float  # area of all its sites [ha]
     verdict: LotVerdict
     looks: list[LotVerdict]
     """Verdicts at the end of each season until then, ascending; the last one is `verdict`, if there is one."""
-    uses: dict[str, Use]
-    """By id of each site whether it was used."""
-    members: list[Member]
-    """Yearly amplitudes of the members, the evidence."""
-    model: dict[str, Any] = field(default_factory=dict)
-    """Constants of the model."""
+    uses: dict[str, Use]  # by id of each site whether it was used
+    members: list[Member]  # yearly amplitudes of the members, the evidence
+    model: dict[str, Any] = field(default_factory=dict)  # constants of the model
 
 
 def judge_lots(t: Transaction, sites: Sequence[Site], *, book: AddressBook, as_of: date, run: str) -> None:

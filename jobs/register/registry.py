@@ -50,17 +50,12 @@ class Drift:
     """Differences between a registry file and the ledger."""
 
     path: Path
-    added: Sequence[Site] = ()
-    """Sites in the file only; with `restore_retired` also retired sites in the file."""
-    changed: Sequence[Site] = ()
-    """Sites as the file has them, where the ledger has another version."""
-    changes: Mapping[str, str] = field(default_factory=dict)
-    """What differs for each changed site, in words."""
+    added: Sequence[Site] = ()  # sites in the file only; with `restore_retired` also retired sites in the file
+    changed: Sequence[Site] = ()  # sites as the file has them, where the ledger has another version
+    changes: Mapping[str, str] = field(default_factory=dict)  # what differs for each changed site, in words
     unchanged: Sequence[str] = ()
-    missing: Sequence[str] = ()
-    """Current sites in the ledger only; they stay."""
-    retired: Sequence[str] = ()
-    """Retired sites that are still in the file; they are not assessed."""
+    missing: Sequence[str] = ()  # current sites in the ledger only; they stay
+    retired: Sequence[str] = ()  # retired sites that are still in the file; they are not assessed
     start_edited: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """Assessed sites with another start in the file: start in the ledger, which stays, and start in the file."""
     plan_edited: Mapping[str, Mapping[str, tuple[Any, Any]]] = field(default_factory=dict)
@@ -71,8 +66,7 @@ class Drift:
     are."""
     columns: Mapping[str, str | None] = field(default_factory=dict)
     """Unknown columns of the file, each with the nearest known column or None."""
-    error: str | None = None
-    """Why the file cannot be read; the run continues with the sites in the ledger."""
+    error: str | None = None  # why the file cannot be read; the run continues with the sites in the ledger
     controls_error: str | None = None
     """Why the file of named control ground cannot be used: sites of the ledger then stay as they are."""
 

@@ -29,12 +29,9 @@ class Replaced:
     """A landscape whose store was set aside, now or by an earlier run that was interrupted."""
 
     landscape: str
-    sites: tuple[str, ...]
-    """Ids of its sites that are not retired: their history is fetched again."""
-    folder: Place | None
-    """Where the damaged store is; None: it was lost."""
-    damage: str | None
-    """What is damaged; None: it was set aside by an earlier run, or lost."""
+    sites: tuple[str, ...]  # ids of its sites that are not retired: their history is fetched again
+    folder: Place | None  # where the damaged store is; None: it was lost
+    damage: str | None  # what is damaged; None: it was set aside by an earlier run, or lost
 
     @property
     def bytes(self) -> int:

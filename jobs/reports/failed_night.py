@@ -28,8 +28,7 @@ from monitor.ledger.transaction import Transaction
 log = structlog.get_logger()
 
 KIND: Final = "failed_night"
-KILLED: Final = 137
-"""Exit status that a shell shows for a process that was killed by SIGKILL."""
+KILLED: Final = 137  # exit status that a shell shows for a process that was killed by SIGKILL
 WHY_KILLED: Final = "the run was killed, memory ran out, or the machine went down"
 RECENT: Final = timedelta(hours=16)
 """A night that ended longer ago is not the one that has just failed, since nights are a day apart."""

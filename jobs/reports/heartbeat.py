@@ -16,12 +16,9 @@ from monitor.alerts.channels.http_client import HttpClient
 
 log = structlog.get_logger()
 
-DEADLINE: Final = 10.0
-"""Longest time of one request. [s]"""
-START_GRACE: Final = 1.0
-"""Longest time that the last request waits for the first one, so that they arrive in order. [s]"""
-END_GRACE: Final = 3.0
-"""Longest time that a night waits for its last request. [s]"""
+DEADLINE: Final = 10.0  # longest time of one request [s]
+START_GRACE: Final = 1.0  # longest time that the last request waits for the first one, so that they arrive in order [s]
+END_GRACE: Final = 3.0  # longest time that a night waits for its last request [s]
 
 
 class Heartbeat:
@@ -37,8 +34,7 @@ class Heartbeat:
         self._url, self._allow_hosts = settings.url.rstrip("/"), settings.allow_hosts
         self._host = urlsplit(settings.url).hostname
         self._start: threading.Thread | None = None
-        self._logged = threading.Lock()
-        """Held from the first problem on: it is logged once."""
+        self._logged = threading.Lock()  # held from the first problem on: it is logged once
 
     def start(self) -> None:
         """Report that a night starts; returns at once."""

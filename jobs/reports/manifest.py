@@ -16,14 +16,10 @@ from jobs.runtime.logs import redacted
 if TYPE_CHECKING:
     from monitor.ingest.task import UnreadScene
 
-MAX_REASON_LETTERS: Final = 300
-"""Longest reason that a page shows. [characters]"""
-MAX_PROBLEMS: Final = 20
-"""Most reasons of one night that a page shows."""
-MAX_SITES: Final = 10
-"""Most sites with one reason, or of one unread scene, that are named."""
-MAX_UNREAD: Final = 100
-"""Most unread scenes that a manifest names."""
+MAX_REASON_LETTERS: Final = 300  # longest reason that a page shows [characters]
+MAX_PROBLEMS: Final = 20  # most reasons of one night that a page shows
+MAX_SITES: Final = 10  # most sites with one reason, or of one unread scene, that are named
+MAX_UNREAD: Final = 100  # most unread scenes that a manifest names
 
 _ADDRESS: Final = re.compile(r"\b(?!file:)([a-z][a-z0-9+.-]*://[^\s/'\"<>;,)]+)(/[^\s'\"<>;,)]*)?", re.IGNORECASE)
 _PATH: Final = re.compile(r"(?<![\w/.…])(?:file://|~)?(?:\.{0,2}/[^\s/'\"<>:;,)]+)+/?|\b[A-Za-z]:\\[^\s'\"<>;,)]+")
@@ -39,22 +35,14 @@ class Rejected(msgspec.Struct, frozen=True):
 class SiteResult(msgspec.Struct, frozen=True, kw_only=True):
     """How one site fared in a run."""
 
-    site: str
-    """Id."""
-    state: str
-    """``done``, ``failed`` or ``deferred``."""
-    error: str | None = None
-    """Why it is not done."""
-    scenes_new: list[str] = []
-    """Ids of the scenes stored by this run."""
-    scenes_rejected: list[Rejected] = []
-    """Those of them that are not used."""
-    scenes_unread: int = 0
-    """Scenes that could not be read and wait."""
-    status: str | None = None
-    """Status of its assessment; None: it was not judged."""
-    alert: str | None = None
-    """Alert level of its assessment."""
+    site: str  # Id
+    state: str  # `done`, `failed` or `deferred`
+    error: str | None = None  # why it is not done
+    scenes_new: list[str] = []  # ids of the scenes stored by this run
+    scenes_rejected: list[Rejected] = []  # those of them that are not used
+    scenes_unread: int = 0  # scenes that could not be read and wait
+    status: str | None = None  # status of its assessment; None: it was not judged
+    alert: str | None = None  # alert level of its assessment
 
     @property
     def reason(self) -> str:
@@ -65,47 +53,32 @@ class SiteResult(msgspec.Struct, frozen=True, kw_only=True):
 class WaitingScene(msgspec.Struct, frozen=True, kw_only=True):
     """A scene that could not be read for some sites, and that later nights try again."""
 
-    scene: str
-    """Id."""
-    since: str
-    """Day from which it waits, ISO 8601."""
-    age_days: int
-    """[day]"""
+    scene: str  # Id
+    since: str  # day from which it waits, ISO 8601
+    age_days: int  # [day]
     reason: str
-    sites: list[str]
-    """Ids of some of the sites."""
+    sites: list[str]  # ids of some of the sites
     n_sites: int
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Results of a night or a backfill that was completed."""
 
-    run: str
-    """Id of the run."""
-    as_of: date
-    """Scenes acquired up to the end of this day were used."""
-    version: str = __version__
-    """Of this program."""
+    run: str  # id of the run
+    as_of: date  # scenes acquired up to the end of this day were used
+    version: str = __version__  # of this program
     sites: list[SiteResult]
     registry: dict[str, Any] = {}
     """How the registry file differed from the ledger, see :meth:`jobs.register.registry.Drift.to_json`."""
-    never_offered: list[str] = []
-    """Ids of the sites of which no source has ever offered a scene."""
+    never_offered: list[str] = []  # ids of the sites of which no source has ever offered a scene
     messages_sent: int = 0
-    messages_waiting: int = 0
-    """Messages that are neither sent nor given up."""
-    pages_failed: dict[str, str] = {}
-    """By site why its page was not written."""
-    self_check: dict[str, Any] | None = None
-    """See :func:`jobs.night.self_check.self_check`."""
-    unread_count: int = 0
-    """Number of scenes that could not be read and wait."""
-    unread: list[WaitingScene] = []
-    """Some of them, the longest waiting first."""
-    sources: list[SourceResult] = []
-    """Of each source, in order of preference; empty for a night of some sites only."""
-    seconds: float = 0.0
-    """Time from the start of the run until the pages are written. [s]"""
+    messages_waiting: int = 0  # messages that are neither sent nor given up
+    pages_failed: dict[str, str] = {}  # by site why its page was not written
+    self_check: dict[str, Any] | None = None  # see `jobs.night.self_check.self_check`
+    unread_count: int = 0  # number of scenes that could not be read and wait
+    unread: list[WaitingScene] = []  # some of them, the longest waiting first
+    sources: list[SourceResult] = []  # of each source, in order of preference; empty for a night of some sites only
+    seconds: float = 0.0  # time from the start of the run until the pages are written [s]
 
     def in_state(self, state: str) -> list[SiteResult]:
         """Results of the sites in a state."""

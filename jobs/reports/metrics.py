@@ -24,8 +24,7 @@ from monitor.ledger.transaction import Transaction
 
 FILE: Final = "metrics.prom"
 LAST_SUCCESS: Final = "regrowth_last_success_timestamp_seconds"
-NOT_ASSESSED: Final = "not_assessed"
-"""Status of a site without an assessment."""
+NOT_ASSESSED: Final = "not_assessed"  # status of a site without an assessment
 
 
 def write_metrics(settings: Settings, ledger: Ledger | None, night: Night) -> None:

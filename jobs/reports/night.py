@@ -12,8 +12,7 @@ from jobs.runtime.logs import redacted
 from jobs.runtime.records import from_json
 from monitor.ledger.rows import Payload
 
-MAX_FAILED_SITES: Final = 20
-"""Number of failed sites that a message names."""
+MAX_FAILED_SITES: Final = 20  # number of failed sites that a message names
 MAX_ERROR_LETTERS: Final = 1000
 
 
@@ -21,17 +20,12 @@ MAX_ERROR_LETTERS: Final = 1000
 class Night:
     """How one night ended."""
 
-    as_of: date
-    """Scenes acquired up to the end of this day were used."""
-    status: int
-    """Exit status."""
+    as_of: date  # scenes acquired up to the end of this day were used
+    status: int  # exit status
     began: str = field(default_factory=now)
-    ended: str = field(default_factory=now)
-    """Times, ISO 8601, UTC."""
-    error: str | None = None
-    """What ended it, without secrets; None: it ran to its end."""
-    manifest: Manifest | None = None
-    """None: it did not run to its end."""
+    ended: str = field(default_factory=now)  # Times, ISO 8601, UTC
+    error: str | None = None  # what ended it, without secrets; None: it ran to its end
+    manifest: Manifest | None = None  # None: it did not run to its end
 
     @classmethod
     def of(cls, row: Payload) -> Self:

@@ -14,8 +14,7 @@ from monitor.publish.index.history import Changes, History, Night
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
 
-MAX_NIGHTS: Final = 30
-"""Nights that the page of the last nights shows, at most."""
+MAX_NIGHTS: Final = 30  # nights that the page of the last nights shows, at most
 SINCE_DAYS: Final = (31, 92, 366)
 """Days over which changes are looked for: the first of these in which there are any. [day]"""
 

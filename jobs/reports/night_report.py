@@ -39,14 +39,11 @@ class NightReport:
 
     settings: "Settings"
     as_of: date
-    readable: bool
-    """Whether the whole configuration was read; otherwise ledger and outputs are unknown."""
+    readable: bool  # whether the whole configuration was read; otherwise ledger and outputs are unknown
     heartbeat: Heartbeat
-    manifest: "Manifest | None" = None
-    """Set when the night ran to its end."""
+    manifest: "Manifest | None" = None  # set when the night ran to its end
     began: str = field(default_factory=now)
-    run: str = field(init=False)
-    """Id under which the night is recorded."""
+    run: str = field(init=False)  # id under which the night is recorded
     _ended: bool = False
 
     def __post_init__(self) -> None:

@@ -34,19 +34,14 @@ class BiomePlanSettings(Section):
 class BiomeSettings(Section):
     """One biome; whatever it does not state is as in the built-in biome that it is like."""
 
-    like: str
-    """Name of a built-in biome."""
-    name: str | None = None
-    """Name on pages; None: that of the section."""
-    name_zh: str | None = None
-    """Name on Chinese pages; None: as `name`."""
+    like: str  # name of a built-in biome
+    name: str | None = None  # name on pages; None: that of the section
+    name_zh: str | None = None  # name on Chinese pages; None: as `name`
     season: tuple[str, str] | None = None
     """First and last day of the growing season, ``MM-DD`` of the place itself, also in the south; the last may be in
     the next year."""
-    peak: str | None = None
-    """Usual day of the peak, ``MM-DD``; None: the middle of `season`."""
-    width: int | None = None
-    """Standard deviation of the seasonal curve; None: 27 % of the length of `season`. [day]"""
+    peak: str | None = None  # usual day of the peak, `MM-DD`; None: the middle of `season`
+    width: int | None = None  # standard deviation of the seasonal curve; None: 27 % of the length of `season` [day]
     index: str | None = None
     bare_soil: float | None = None
     full_cover: float | None = None

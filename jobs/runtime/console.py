@@ -23,16 +23,12 @@ if TYPE_CHECKING:
     from jobs.runtime.settings import Settings
     from monitor.ledger.ledger import Ledger
 
-INTERRUPTED: Final = 130
-"""What typer returns after an interrupt from the keyboard."""
-REPORT_SECONDS: Final = 10
-"""Longest time that a stopped run takes to report that it was stopped. [s]"""
+INTERRUPTED: Final = 130  # what typer returns after an interrupt from the keyboard
+REPORT_SECONDS: Final = 10  # longest time that a stopped run takes to report that it was stopped [s]
 
-UsageError: Any = typer.BadParameter.__base__
-"""Raised for invalid usage. typer exports only a subclass of it."""
+UsageError: Any = typer.BadParameter.__base__  # raised for invalid usage. typer exports only a subclass of it.
 
-DAY_FORMS: Final = ["%Y-%m-%d", "%Y/%m/%d"]
-"""Forms of a day in options."""
+DAY_FORMS: Final = ["%Y-%m-%d", "%Y/%m/%d"]  # forms of a day in options
 
 Config = Annotated[Path | None, typer.Option("--config", help="Default: REGROWTH_CONFIG, else ./regrowth.toml.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]

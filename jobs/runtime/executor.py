@@ -42,22 +42,18 @@ from monitor.errors import BadConfiguration, MonitorError, TryLater
 
 log = structlog.get_logger()
 
-JOB_TIMEOUT: Final = 3600.0
-"""If no job ends within this time, those at work have hung and fail. [s]"""
-SCHEDULER_TIMEOUT: Final = 20.0
-"""Time in which a dask scheduler must answer. [s]"""
+JOB_TIMEOUT: Final = 3600.0  # if no job ends within this time, those at work have hung and fail [s]
+SCHEDULER_TIMEOUT: Final = 20.0  # time in which a dask scheduler must answer [s]
 WORKER_ENVIRONMENT: Final = {
     "MALLOC_TRIM_THRESHOLD_": str(2**27),  # memory returned after every scene would have to be faulted in again
     "ICECHUNK_LOG": "error",  # it warns of concurrent commits at every opening; only this process commits
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
 }
 """Environment of worker processes of this machine; variables that are set already stay."""
-GARBAGE_THRESHOLD: Final = 100_000
-"""New objects before garbage is collected: reference cycles are rare here."""
+GARBAGE_THRESHOLD: Final = 100_000  # new objects before garbage is collected: reference cycles are rare here
 JOBS_AT_ONCE: Final = 2 * CPU_COUNT
 """Jobs computed at once in threads, while the results of as many earlier ones are used."""
-THREADS: Final = max(4, CPU_COUNT)
-"""Threads of a computation: more than cores, since jobs wait for the network."""
+THREADS: Final = max(4, CPU_COUNT)  # threads of a computation: more than cores, since jobs wait for the network
 
 type Job = tuple[int, Delayed]
 type JobResult = tuple[Job, Any]
@@ -129,8 +125,7 @@ def exclude_from_garbage_collection() -> None:
         gc.freeze()
 
 
-_process_count = 0
-"""In a worker process of this machine, how many there may be."""
+_process_count = 0  # in a worker process of this machine, how many there may be
 
 
 @cache
@@ -201,8 +196,7 @@ class _Worker:
 
     process: BaseProcess
     pipe: Connection
-    job: Job | None = None
-    """The job at work."""
+    job: Job | None = None  # the job at work
 
     @classmethod
     def start(cls) -> "_Worker":

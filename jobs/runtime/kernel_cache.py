@@ -8,11 +8,9 @@ from typing import Any, Final
 
 from monitor import kernel_cache
 
-CACHE_VARIABLE: Final = "NUMBA_CACHE_DIR"
-"""Environment variable from which numba takes the folder when it is imported."""
+CACHE_VARIABLE: Final = "NUMBA_CACHE_DIR"  # environment variable from which numba takes the folder when it is imported
 
-temporary_folder: Path | None = None
-"""Folder of this process alone, used where no permanent one can be written."""
+temporary_folder: Path | None = None  # folder of this process alone, used where no permanent one can be written
 
 
 def choose_cache(store: Path | None = None) -> None:

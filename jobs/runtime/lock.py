@@ -22,18 +22,15 @@ from monitor.files import make_private_folder
 if TYPE_CHECKING:
     from monitor.ledger.ledger import Ledger
 
-LANDSCAPE_LOCKS: Final = ".locks"
-"""Folder of the landscapes' locks, in the root of the stores."""
-NEW_LANDSCAPES: Final = "begin"
-"""Lock for creating new landscapes."""
+LANDSCAPE_LOCKS: Final = ".locks"  # folder of the landscapes' locks, in the root of the stores
+NEW_LANDSCAPES: Final = "begin"  # lock for creating new landscapes
 
 
 class Locked(TryLater):
     """Another process holds the lock."""
 
     def __init__(self, place: str, holder: str) -> None:
-        self.holder = holder
-        """Its work, process, host, and since when; empty: unknown."""
+        self.holder = holder  # its work, process, host, and since when; empty: unknown
         super().__init__(f"{place} is held by {holder or 'another process'}; try again when it is done")
 
 
@@ -42,10 +39,8 @@ class Lock:
     """A held lock. A file that was deleted and created again is another lock, which another run may hold."""
 
     path: Path
-    what: str
-    """What the holder does."""
-    inode: tuple[int, int]
-    """Device and inode of the locked file."""
+    what: str  # what the holder does
+    inode: tuple[int, int]  # device and inode of the locked file
 
     def check(self) -> None:
         """Raise TryLater if the file was deleted or replaced; called before each commit to a store."""

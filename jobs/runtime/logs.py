@@ -23,13 +23,10 @@ SECRET_VARIABLES: Final = re.compile(
     r"|AWS_(ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN)"
 )
 """Environment variables that hold a secret. With ``_FILE`` appended they name a file that contains it."""
-MIN_SECRET_LETTERS: Final = 4
-"""Shorter secrets are not replaced: that would garble ordinary words."""
-MIN_PART_LETTERS: Final = 8
-"""Shorter parts of a secret address are not replaced by themselves. [characters]"""
+MIN_SECRET_LETTERS: Final = 4  # shorter secrets are not replaced: that would garble ordinary words
+MIN_PART_LETTERS: Final = 8  # shorter parts of a secret address are not replaced by themselves [characters]
 
-_passwords: set[str] = set()
-"""Passwords, and secret paths, in the addresses of the settings."""
+_passwords: set[str] = set()  # Passwords, and secret paths, in the addresses of the settings
 _plain_record = logging.getLogRecordFactory()
 
 

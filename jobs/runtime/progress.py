@@ -8,15 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-FIRST_LINE_SECONDS: Final = 4.0
-"""Time after which the first line is logged; shorter work logs none. [s]"""
-LINE_SECONDS: Final = 60.0
-"""Time between later lines. [s]"""
-PLAIN_LINE_SECONDS: Final = 8.0
-"""Time between lines on stderr. [s]"""
+FIRST_LINE_SECONDS: Final = 4.0  # time after which the first line is logged; shorter work logs none [s]
+LINE_SECONDS: Final = 60.0  # time between later lines [s]
+PLAIN_LINE_SECONDS: Final = 8.0  # time between lines on stderr [s]
 
-type Report = Callable[[int, int], None]
-"""Called with what is done, and what there is in all."""
+type Report = Callable[[int, int], None]  # called with what is done, and what there is in all
 
 
 def report_nothing(done: int, total: int) -> None:
@@ -32,10 +28,8 @@ class SceneProgress:
 
     report: Report = report_nothing
     total: int = 0
-    finished: int = 0
-    """Scenes of finished steps."""
-    read: int = 0
-    """Scenes read in this process."""
+    finished: int = 0  # scenes of finished steps
+    read: int = 0  # scenes read in this process
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def expect(self, scenes: int) -> None:
@@ -108,10 +102,8 @@ def _bar(description: str) -> Iterator[Report]:
 class _Reported:
     """The last report."""
 
-    done_and_total: tuple[int, int] | None = None
-    """None: there was none."""
-    begun: float = 0.0
-    """When the work in all was first known. [s]"""
+    done_and_total: tuple[int, int] | None = None  # None: there was none
+    begun: float = 0.0  # when the work in all was first known [s]
 
     def report(self, done: int, total: int) -> None:
         if total and not self.begun:

@@ -9,8 +9,7 @@ from typing import Final
 from monitor.errors import BadConfiguration
 
 MAX_SECRET_BYTES: Final = 2**16
-BUCKET_KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-"""Variables with the keys of a bucket."""
+BUCKET_KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")  # variables with the keys of a bucket
 
 
 def secret(name: str) -> str | None:

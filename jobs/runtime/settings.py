@@ -35,8 +35,7 @@ from monitor.cube.bucket import LOCAL_FOLDER, SCHEME, BucketFolder, is_this_mach
 from monitor.errors import BadConfiguration, BadData
 from monitor.publish.index.basemap import Basemap
 
-_ADDRESS = r"^(|https?://[^\s?#@]+)$"
-"""An address without user, query and fragment, or nothing."""
+_ADDRESS = r"^(|https?://[^\s?#@]+)$"  # an address without user, query and fragment, or nothing
 
 
 def _without_scheme(value: Any) -> Any:
@@ -63,8 +62,7 @@ class SourceSettings(Section):
 
     kind: Literal["earthengine", "stac", "sample"]
     since: date = date(2017, 1, 1)
-    until: date | None = None
-    """Last day used from this source, for instance of Landsat before Sentinel-2; None: no end."""
+    until: date | None = None  # last day used from this source, for instance of Landsat before Sentinel-2; None: no end
     url: str | None = None
     collections: tuple[str, ...] = ()
     allow_hosts: tuple[str, ...] = ()
@@ -72,8 +70,7 @@ class SourceSettings(Section):
     eecu_hours_per_month: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Estimated computing time of Earth Engine after which a run reads no further scenes in the same calendar month
     (UTC); None: no limit. [EECU h]"""
-    seed: int = Field(default=1, ge=0)
-    """Seed that assigns the fates of the sites of the embedded sample."""
+    seed: int = Field(default=1, ge=0)  # seed that assigns the fates of the sites of the embedded sample
 
     @model_validator(mode="after")
     def _budget_of_earth_engine(self) -> Self:
@@ -85,12 +82,10 @@ class SourceSettings(Section):
 class TerrainSettings(Section):
     """``[terrain]``: an elevation model. Without one only slopes that the registry gives are known."""
 
-    path: LocalPath | None = None
-    """A GeoTIFF, or a folder of them."""
+    path: LocalPath | None = None  # A GeoTIFF, or a folder of them
     collection: str | None = None
     """``COPERNICUS/DEM/GLO30`` of Earth Engine, or one of a STAC catalogue, for instance ``cop-dem-glo-30``."""
-    url: str | None = None
-    """URL of that catalogue; None: that of the source."""
+    url: str | None = None  # URL of that catalogue; None: that of the source
 
     @model_validator(mode="after")
     def _path_or_collection(self) -> Self:
@@ -102,12 +97,9 @@ class TerrainSettings(Section):
 class RainSettings(Section):
     """``[rain]``: a rainfall product. Without one only the control ground shows a drought."""
 
-    path: LocalPath | None = None
-    """A CSV (date, mm), a NetCDF, or a folder of GeoTIFFs."""
-    variable: str | None = None
-    """Name of the variable, if a NetCDF has several."""
-    collection: Literal["UCSB-CHG/CHIRPS/DAILY"] | None = None
-    """Collection of Earth Engine."""
+    path: LocalPath | None = None  # A CSV (date, mm), a NetCDF, or a folder of GeoTIFFs
+    variable: str | None = None  # name of the variable, if a NetCDF has several
+    collection: Literal["UCSB-CHG/CHIRPS/DAILY"] | None = None  # collection of Earth Engine
 
     @model_validator(mode="after")
     def _path_or_collection(self) -> Self:
@@ -119,8 +111,7 @@ class RainSettings(Section):
 class ProgrammeSettings(Section):
     """``[programme]``: the pledge, and the path to it."""
 
-    pledge_hectares: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    """Pledged area; None: unknown. [ha]"""
+    pledge_hectares: float | None = Field(default=None, gt=0, allow_inf_nan=False)  # pledged area; None: unknown [ha]
     path: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(default={})
     """Path to the pledge: by year, hectares that should be taking hold at its end. [ha]"""
 
@@ -157,16 +148,12 @@ class StoreSettings(Section):
     root: Annotated[Path | InstanceOf[BucketFolder], BeforeValidator(_folder_or_bucket)] = Path("store")
     """A folder, or ``s3://bucket/prefix``, to which the other keys belong. Credentials: environment, see
     :func:`jobs.runtime.secrets.provide_bucket_keys`."""
-    endpoint_url: str = Field(default="", pattern=_ADDRESS)
-    """Address of the service; empty: AWS."""
-    region: str = Field(default="", pattern=r"^[\w-]*$")
-    """Region of the bucket; empty: ``AWS_REGION``, else ``us-east-1``."""
+    endpoint_url: str = Field(default="", pattern=_ADDRESS)  # address of the service; empty: AWS
+    region: str = Field(default="", pattern=r"^[\w-]*$")  # region of the bucket; empty: `AWS_REGION`, else `us-east-1`
     path_style: bool = True
     """Whether the bucket is in the path of addresses under `endpoint_url`; false: in the name of the host."""
-    conditional_writes: bool = True
-    """Whether the service takes writes on the condition that nobody else has written."""
-    allow_hosts: tuple[str, ...] = ()
-    """Hosts that may be contacted without encryption; this machine always may."""
+    conditional_writes: bool = True  # whether the service takes writes on the condition that nobody else has written
+    allow_hosts: tuple[str, ...] = ()  # hosts that may be contacted without encryption; this machine always may
 
     @model_validator(mode="after")
     def _of_a_bucket(self) -> Self:
@@ -230,8 +217,7 @@ class OutputsSettings(Section):
     """Template of the tiles under the map of the index: ``https://host/{z}/{x}/{y}.png``, or a path relative to the
     root, for tiles beside the pages. It is published with the page, a key in it too; a browser that shows the page asks
     its host for the tiles. Empty: no tiles, no request."""
-    basemap_attribution: str = ""
-    """Text that the provider of the tiles wants shown; empty: the host of the template."""
+    basemap_attribution: str = ""  # text that the provider of the tiles wants shown; empty: the host of the template
     manager_names: bool = False
     """Whether the index can be filtered by the names of managers, which are published with it then."""
 
@@ -267,17 +253,12 @@ class ChannelSettings(Section):
     """``[channels.NAME]``: one way to deliver messages. Secrets: environment, see :mod:`jobs.messages.channels`."""
 
     kind: Literal["smtp", "wecom", "dingtalk", "feishu", "webhook", "apprise"]
-    host: str = ""
-    """Mail server. This and the next four are for ``smtp`` only."""
+    host: str = ""  # mail server. This and the next four are for `smtp` only.
     port: int = Field(default=25, ge=1, le=65535)
-    starttls: bool = True
-    """Whether the connection must be encrypted; false: it is not."""
-    sender: str = ""
-    """Mail address of the sender."""
-    user: str = ""
-    """Name to log in with; empty: no login."""
-    url: str = Field(default="", pattern=_ADDRESS)
-    """Address of the receiver, without token; empty: that of the service."""
+    starttls: bool = True  # whether the connection must be encrypted; false: it is not
+    sender: str = ""  # mail address of the sender
+    user: str = ""  # name to log in with; empty: no login
+    url: str = Field(default="", pattern=_ADDRESS)  # address of the receiver, without token; empty: that of the service
     allow_hosts: tuple[str, ...] = ()
     """Private hosts, or ``host:port``, that may be contacted. Apprise may contact any host."""
 
@@ -299,15 +280,13 @@ class OperatorsSettings(Section):
     """``[operators]``: who is notified of failed nights, silence and unanswered alerts."""
 
     channels: tuple[str, ...] = ()
-    email: str = ""
-    """Mail addresses for channels of kind ``smtp``, separated by commas."""
+    email: str = ""  # mail addresses for channels of kind `smtp`, separated by commas
 
 
 class HeartbeatSettings(Section):
     """``[heartbeat]``: an address that is requested when a night starts and ends (dialect of healthchecks)."""
 
-    url: str = Field(default="", pattern=_ADDRESS)
-    """Empty: none."""
+    url: str = Field(default="", pattern=_ADDRESS)  # Empty: none
     allow_hosts: tuple[str, ...] = ()
 
 
@@ -323,8 +302,7 @@ class AnswersSettings(Section):
 class EvidenceSettings(Section):
     """``[evidence]``: who receives the head of the chain of each month."""
 
-    witness: str = ""
-    """Mail address, for instance of an auditor, or name of a channel; empty: nobody."""
+    witness: str = ""  # mail address, for instance of an auditor, or name of a channel; empty: nobody
 
 
 class Settings(BaseSettings):
