@@ -25,10 +25,7 @@ Replace = Annotated[
 
 
 def backfill(
-    config: console.Config = None,
-    site: console.Sites = None,
-    replace: Replace = None,
-    as_json: console.AsJson = False,
+    config: console.Config = None, site: console.Sites = None, replace: Replace = None, as_json: console.AsJson = False
 ) -> None:
     """Fetch ahead of the night, from [source] since to now; no verdicts, alerts or pages. Safe to run twice."""
     from jobs.runtime.settings import load

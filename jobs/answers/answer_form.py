@@ -1,4 +1,4 @@
-"""Read the form of the answer page: fields and photos as strangers send them."""
+"""Read the form of the answer page: fields and photos as a browser sends them."""
 
 import asyncio
 from collections.abc import Sequence
@@ -39,13 +39,7 @@ class Filled(NamedTuple):
 
 
 async def read_form(request: Request, alerts: int = 1) -> FormData:
-    """Fields and files of a request about a number of alerts.
-
-    Raises
-    ------
-    Refusal
-        It is too large, too slow, or no form.
-    """
+    """Fields and files of a request about some alerts; Refusal: too large, too slow, or not a form."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
         if kind == "multipart/form-data":
@@ -69,27 +63,10 @@ async def read_form(request: Request, alerts: int = 1) -> FormData:
 async def check_form(
     form: FormData, question: Question, language: words.Language, decoders: asyncio.Semaphore, *, is_one_of_many: bool
 ) -> Filled:
-    """Read the fields of a form about one alert.
+    """Read the fields of a form about one alert; Refusal: too many photos of others wait to be decoded.
 
-    A reason counts for a false alarm only; with another finding it is ignored, as it may be left over.
-
-    Parameters
-    ----------
-    form : FormData
-        As sent.
-    question : Question
-        The alert.
-    language : str
-        Language of the problems, ``en`` or ``zh``.
-    decoders : Semaphore
-        Limits the photos that are decoded at the same time.
-    is_one_of_many : bool
-        Whether names of fields end with the id of the alert, and it may be put off.
-
-    Raises
-    ------
-    Refusal
-        Too many photos of others are waiting to be decoded.
+    A reason counts for a false alarm only: with another finding it may be left over. `is_one_of_many`: names of fields
+    end with the id of the alert, and it may be put off.
     """
     suffix = f":{question.news.alert.id}" if is_one_of_many else ""
     most = 1 if is_one_of_many else MAX_PHOTOS

@@ -13,17 +13,15 @@ from monitor.errors import BadData
 from monitor.ledger.transaction import Transaction
 from monitor.tables import Column, Table, read
 
-COLUMNS: Final = (
+COLUMNS: Final = (  # the last three may be empty or absent
     Column("id", required=True), Column("verdict", required=True, choices=tuple(Verdict)),
     Column("reason", choices=tuple(FalseAlarmReason)), Column("note"), Column("date", "day"),
 )  # fmt: skip
-"""Columns of the file; the last three may be empty or absent."""
-FORM: Final = (
+FORM: Final = (  # questions of KoboToolbox or ODK, see docs/field.md
     Column("id", required=True, aliases=("alert",)),
     *COLUMNS[1:-1],
     Column("date", "day", aliases=("today",)),
 )
-"""Questions of a form in KoboToolbox or ODK, see ``docs/field.md``."""
 _BY: Final = "import"
 
 
@@ -48,10 +46,7 @@ class Import(NamedTuple):
 def import_answers(t: Transaction, path: Path, operators: Sequence[Recipient]) -> Import:
     """Record the answers of a file. Safe to run twice: the same line again records nothing.
 
-    Raises
-    ------
-    BadData
-        The file cannot be read, or lines are wrong; the message names each. Nothing was recorded.
+    Raises BadData if the file cannot be read or lines are wrong; the message names each, and nothing was recorded.
     """
     table, answers = _read(path, known={alert["id"] for alert in t.alerts()})
     done = Import([], [], [])

@@ -28,7 +28,7 @@ COLUMNS: Final = (
     Column("n", "number", low=1, high=1_000_000, meaning="a whole number from 1 on, the plots or plants"),
     Column("lon", "number"), Column("lat", "number"), Column("note"),
 )  # fmt: skip
-FORM: Final = (
+FORM: Final = (  # questions of KoboToolbox or ODK, see docs/field.md; each submission gives up to three rows
     Column("site", "id", True), Column("date", "day", True, aliases=("today",)),
     Column("cover_percent", "number", low=0.0, high=100.0, meaning="a percentage 0..100"),
     Column("survival_percent", "number", low=0.0, high=100.0, meaning="a percentage 0..100"),
@@ -36,17 +36,15 @@ FORM: Final = (
     Column("n", "number", low=1, high=1_000_000, meaning="a whole number from 1 on, the plots or plants"),
     Column("lon", "number"), Column("lat", "number"), Column("photo"), Column("note"),
 )  # fmt: skip
-"""Questions of a form in KoboToolbox or ODK, see ``docs/field.md``; each submission gives up to three rows."""
+# By kind: the question, and its unit in that of the row.
 SCALES: Final = {"cover": ("cover_percent", 100), "survival": ("survival_percent", 100), "density": ("density", 1)}
-"""By kind, the question, and its unit in that of the row."""
-POSITION_ERROR: Final = 30.0
-"""Distance from the outline up to which a position still counts as on the site: error of a hand-held receiver. [m]"""
+POSITION_ERROR: Final = 30.0  # of a hand-held receiver: a position so far from the outline is still on the site [m]
 MAX_DENSITY: Final = 1_000_000.0  # largest density that is believed: a hundred plants a square metre [1/ha]
 MAX_NOTE: Final = 500  # length of the longest note [characters]
 
 
+# Place of a row in the table, day, kind, value, n, longitude, latitude, note; NaN where not stated.
 type _Line = tuple[int, date | None, str, float, float, float, float, str]
-"""Place of a row of the table, then day, kind, value, n, longitude, latitude and note; NaN where not stated."""
 
 
 class Added(NamedTuple):
@@ -54,19 +52,13 @@ class Added(NamedTuple):
 
     fresh: list[FieldRow]  # rows that were stored
     known: int  # number of rows that had been stored before
-    not_measured: int
-    """Number of lines without day and value, as an inspection sheet has them before they are filled in."""
+    not_measured: int  # lines without day and value, as an inspection sheet has before it is filled in
 
 
 def add_field_rows(t: Transaction, path: Path) -> Added:
     """Store the measurements of a file. Safe to run twice: the same row again stores nothing.
 
-    Lines without day and value are counted, and not looked at.
-
-    Raises
-    ------
-    BadData
-        The file cannot be read, or lines are wrong; the message names each. Nothing was stored.
+    Raises BadData if the file cannot be read or lines are wrong; the message names each, and nothing was stored.
     """
     sites = {values["id"]: from_json(values, Site) for values in t.all_sites()}
     first = {site: date.fromisoformat(episodes[0]["start"]) for site, episodes in t.all_episodes().items()}
@@ -80,20 +72,9 @@ def add_field_rows(t: Transaction, path: Path) -> Added:
 def read_field_rows(
     path: Path, sites: Mapping[str, Site], starts: Mapping[str, date]
 ) -> tuple[dict[str, FieldRow], int]:
-    """Measurements of a file by digest, and the number of lines without day and value.
+    """Measurements of a file by digest, and the number of lines without day and value; BadData names each wrong line.
 
-    Parameters
-    ----------
-    path : Path, CSV or Parquet; an export of a form, see :data:`FORM`, too
-    sites : mapping of str to Site
-        All sites of the ledger.
-    starts : mapping of str to date
-        First day of the work at each site: of its first episode.
-
-    Raises
-    ------
-    BadData
-        The file cannot be read, or lines are wrong; the message names each.
+    `starts`: first day of the work at each site.
     """
     table = read(path, COLUMNS, empty=True, any_case=True, form=FORM)
     of_form = "kind" not in table.schema

@@ -88,17 +88,9 @@ def can_be_answered(alert: Alert) -> bool:
 def questions_of(
     t: Transaction, settings: Settings, theirs: ManagerSites, chosen: Collection[str] | None, most: int
 ) -> list[Question]:
-    """Questions about alerts of a manager, those that have waited longest first.
+    """At most `most` questions about alerts of a manager, those that have waited longest first.
 
-    Parameters
-    ----------
-    t, settings
-        Ledger and settings.
-    theirs : ManagerSites
-    chosen : collection of str or None
-        Ids of the alerts, of which those that cannot be answered are left out; None: all that are open.
-    most : int
-        Number of questions at most.
+    `chosen`: ids, of which those that cannot be answered are left out; None: all open alerts.
     """
     asked = [one for one in theirs.alerts if (one.state is AlertState.OPEN if chosen is None else one.id in chosen)]
     asked.sort(key=lambda alert: (alert.opened, alert.id))

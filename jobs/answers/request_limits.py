@@ -17,8 +17,7 @@ MAX_BODY_SECONDS: Final = 600  # longest time for a request to arrive [s]
 SLOWEST_RATE: Final = 2000  # slowest upload that is waited for, less than any network for phones has [byte/s]
 SLOW_SECONDS: Final = 20  # time before an upload has to be as fast as that [s]
 PLACE_WAIT: Final = 60  # longest time to wait for one of a limited number of places [s]
-MAX_DISCARDED_BYTES: Final = 100_000_000
-"""Part of a refused request that is read all the same: a browser shows no answer before it has sent everything."""
+MAX_DISCARDED_BYTES: Final = 100_000_000  # read of a refused request: a browser shows no answer before it has sent all
 
 
 class Why(StrEnum):
@@ -36,11 +35,10 @@ class Why(StrEnum):
     UNAVAILABLE = "unavailable"
 
 
-STATUS: Final = {
+STATUS: Final = {  # of HTTP
     Why.INVALID: 403, Why.EXPIRED: 403, Why.PERSONAL_EXPIRED: 403, Why.REVOKED: 403, Why.USED: 403, Why.CLOSED: 410,
     Why.UNREADABLE: 400, Why.TOO_LARGE: 413, Why.TOO_SLOW: 408, Why.UNAVAILABLE: 503,
 }  # fmt: skip
-"""Status of HTTP for each."""
 
 
 class Refusal(Exception):
@@ -52,13 +50,7 @@ class Refusal(Exception):
 
 
 async def limited_body(request: Request, most: int = MAX_BODY_BYTES) -> AsyncGenerator[bytes]:
-    """Content of a request, in pieces as it arrives.
-
-    Raises
-    ------
-    Refusal
-        It has more than `most` bytes, or has not arrived in time.
-    """
+    """Content of a request, in pieces; Refusal if it has more than `most` bytes, or does not arrive in time."""
     if int(request.headers.get("content-length") or 0) > most:
         raise Refusal(Why.TOO_LARGE)
     now = asyncio.get_running_loop().time

@@ -30,15 +30,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from jobs.answers.answer_form import Answer, check_form, read_form
 from jobs.answers.my_sites import ManagerSites, answer_of, questions_of, read_manager_sites, sites_of_manager
-from jobs.answers.request_limits import (
-    MAX_BODY_BYTES,
-    STATUS,
-    Refusal,
-    Why,
-    discard_body,
-    is_short,
-    one_of,
-)
+from jobs.answers.request_limits import MAX_BODY_BYTES, STATUS, Refusal, Why, discard_body, is_short, one_of
 from jobs.messages.news import news_of
 from jobs.register.alerting import address_book
 from jobs.register.answering import LATER, Outcome, answer_alert, answer_by_manager
@@ -68,12 +60,11 @@ RETRY_SECONDS: Final = 120  # when to try again if the ledger cannot be used [s]
 HEAD_SECONDS: Final = 10  # longest time from the opening of a connection to its request [s]
 STOP_SECONDS: Final = 20  # time for answers that are being received when the server is stopped [s]
 
-HEADERS: Final = {
+HEADERS: Final = {  # of every answer of the server
     "Cache-Control": "no-store", "Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "X-Robots-Tag": "noindex",
     "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Resource-Policy": "same-origin", "Connection": "close",
 }  # fmt: skip
-"""Of every answer of the server."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,19 +94,8 @@ class Asked:
 def serve(settings: Settings, key: str, *, host: str, port: int, announce: Callable[[str], None]) -> None:
     """Serve until a signal arrives; answers that are being received are finished first.
 
-    Parameters
-    ----------
-    settings, key
-        Settings of the installation, and the key of its links.
-    host, port
-        Where to listen; port 0: any free one.
-    announce : callable
-        Called with the address of the pages once requests are accepted.
-
-    Raises
-    ------
-    BadConfiguration
-        The address cannot be used, or the ledger cannot.
+    `announce` is called with the address once requests are accepted; port 0: any free one. BadConfiguration: the
+    address or the ledger cannot be used.
     """
     with open_ledger(settings, create=False):  # a wrong configuration is reported at the start
         pass

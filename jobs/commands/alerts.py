@@ -172,12 +172,7 @@ def alerts_import(
 
 
 def _change(
-    config: Path | None,
-    alert_id: str,
-    event: "AlertEvent",
-    change: Callable[["Alert"], "Alert"],
-    *,
-    as_json: bool,
+    config: Path | None, alert_id: str, event: "AlertEvent", change: Callable[["Alert"], "Alert"], *, as_json: bool
 ) -> None:
     from jobs.register.alerting import record_event
     from jobs.register.answering import known_alert

@@ -9,14 +9,13 @@ import typer
 from jobs.runtime.console import AsJson, Config, print_json, printable
 from jobs.runtime.exits import Exit
 
-RESULTS: Final = {
+RESULTS: Final = {  # of a systemd service; any other: it was killed
     "oom-kill": "the run was killed because memory ran out",
     "timeout": "the run was killed because it exceeded the time limit of its unit",
     "watchdog": "the run was killed because it hung",
     "exit-code": "the run ended before it could report itself",
     "resources": "the run could not be started",
 }
-"""What the results of a systemd service mean; others: it was killed."""
 
 
 def notify_failed_night(config: Config = None, as_json: AsJson = False) -> None:

@@ -66,13 +66,12 @@ def _state(notices: Sequence["Row"]) -> str:
     return next(state for state in ("held", "waiting", "dead", "sent") if state in states)
 
 
-_TO_DO = {
+_TO_DO = {  # about messages in each state
     "waiting": "Correct what the error names. The next night tries all of them again.",
     "held": "Look at the scenes of that night. To send them: regrowth alerts release",
     "dead": "They are not sent again; their alerts stay open. Correct the address (manager_email in the registry, "
     "then: regrowth sites add FILE) or the channel, and inform the manager.",
 }
-"""What a person does about messages in each state."""
 _NAMES = {"waiting": "waiting", "held": "held", "dead": "given up", "sent": "sent"}
 
 

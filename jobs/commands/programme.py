@@ -66,15 +66,7 @@ def programme(
 
 
 def _period(settings: "Settings", t: "Transaction", begin: date | None, end: date | None) -> "Period":
-    """The account of a period.
-
-    Raises
-    ------
-    typer.BadParameter
-        It ends before it begins, or in the future.
-    BadData
-        No night has run.
-    """
+    """The account of a period; BadParameter: it ends before it begins or in the future; BadData: no night has run."""
     from jobs.pages.period import read_period
     from jobs.runtime.clock import today
     from monitor.errors import BadData

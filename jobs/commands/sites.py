@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from monitor.sites.registry import Report
     from monitor.sites.site import Site
 
-SAMPLE: Final = Path(__file__).parent.parent / "install/sample"
-"""Registry and configuration of two sites in the embedded imagery."""
+SAMPLE: Final = Path(__file__).parent.parent / "install/sample"  # two sites in the embedded imagery, with configuration
 
 app = new_app(
     no_args_is_help=True, help="The registry of sites: check, add to the ledger, list, retire, replant, replan."
@@ -30,10 +29,7 @@ app = new_app(
 
 
 @app.command()
-def sample(
-    folder: Annotated[Path, typer.Argument(help="Folder to create.")],
-    as_json: AsJson = False,
-) -> None:
+def sample(folder: Annotated[Path, typer.Argument(help="Folder to create.")], as_json: AsJson = False) -> None:
     """Write a registry of two sites and its configuration, to try nights on the embedded imagery without a network.
 
     Exit status: 0 done, 78 the folder exists already.
@@ -97,13 +93,7 @@ def check(
 
 
 def _settings_if_any(config: Path | None) -> "Settings | None":
-    """Settings of the configuration, which a check does not need; None: there is none, or it cannot be used.
-
-    Raises
-    ------
-    BadConfiguration
-        The configuration that was asked for cannot be used.
-    """
+    """Settings, which a check does not need; None: no configuration, or one that nobody named cannot be used."""
     from jobs.runtime.settings import config_path, load
     from monitor.errors import BadConfiguration
 
@@ -117,14 +107,9 @@ def _settings_if_any(config: Path | None) -> "Settings | None":
 
 
 def _cut_strips(report: "Report", controls: Path) -> None:
-    """Cut strips of control ground out of the sites.
+    """Cut strips of control ground out of the sites; BadData: its file cannot be used.
 
     Sites in that file that the report does not have are named: they may be in another file, or mistyped.
-
-    Raises
-    ------
-    BadData
-        The file of control ground cannot be used.
     """
     from monitor.errors import BadData
     from monitor.sites.named_controls import leave_out_strips, read_named_controls, unknown_site

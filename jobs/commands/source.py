@@ -78,10 +78,7 @@ def index(
 
 
 def _band_places(text: str) -> dict[str, str]:
-    """Bands by name, as ``--bands`` states them.
-
-    Raises BadParameter for anything that is no band or quality layer.
-    """
+    """Bands by name, as ``--bands`` states them; BadParameter for anything but a band or quality layer."""
     from monitor.imagery.bands import OBSERVED
     from monitor.imagery.stac.products import QUALITY_KEYS
 

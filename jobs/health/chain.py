@@ -10,8 +10,7 @@ from jobs.health.ledger import LedgerContents, connected
 if TYPE_CHECKING:
     from jobs.runtime.settings import Settings
 
-NEWEST_LINES: Final = 3
-"""Lines whose assessments and answers are compared, from the newest; the links of all lines are checked always."""
+NEWEST_LINES: Final = 3  # lines whose records are compared without --deep; links are checked in all lines
 MAX_PROBLEMS: Final = 5  # problems that are reported one by one
 
 

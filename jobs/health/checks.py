@@ -18,16 +18,10 @@ if TYPE_CHECKING:
 def run_checks(
     config: Path | None, *, online: bool = False, deep: bool = False, progress: Report = report_nothing
 ) -> Iterator[Finding]:
-    """Check each part in turn.
+    """Check each part in turn, and yield findings without secrets.
 
-    With `online`, the sources are searched for scenes; with `deep`, the ledger, the stores and the published files are
-    read fully, and the records of all nights are compared with the chain, not those of the newest few. `progress` is
-    called with the number of rows of the stores that were read, and of those there are.
-
-    Yields
-    ------
-    Finding
-        One or more for each part, without secrets. Parts that need the configuration are left out if it cannot be read.
+    `online`: the sources are searched. `deep`: ledger, stores and published files are read fully, and the records of
+    all nights are compared with the chain. `progress`: rows of the stores read, of all.
     """
     settings = attempt("config", lambda: configuration.read_settings(config))
     for finding in _findings(config, settings, online=online, deep=deep, progress=progress):

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from monitor.cube.bucket import Place
     from monitor.ledger.assessments import StoredAssessment
 
-MAX_FINDINGS: Final = 20
-"""Damage of the ledger, of one landscape and of the published files that is named one by one, each at most."""
+MAX_FINDINGS: Final = 20  # named one by one, of the ledger, of a landscape and of the published files
 RESTORE: Final = "restore a backup of an earlier night (docs/operations.md, Restore)"
 
 

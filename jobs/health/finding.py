@@ -15,8 +15,7 @@ class Finding:
     """Result of one check."""
 
     check: str  # name of the checked part
-    state: Literal["ok", "note", "broken"]
-    """``ok``; ``note``: nothing needs to be done; ``broken``: something needs correction."""
+    state: Literal["ok", "note", "broken"]  # note: nothing to do; broken: needs correction
     message: str  # what the check found, in one line
     fix: str | None = None  # command or setting that corrects it
 

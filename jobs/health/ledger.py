@@ -100,8 +100,7 @@ def _missing_or_read_only(file: Path, store_root: "Place") -> Finding | None:
 def connected(url: str) -> Iterator["Connection"]:
     """A connection to the ledger that changes nothing.
 
-    Raises SQLAlchemyError if the database cannot be reached within 5 s or cannot be read, BadData if a row that was
-    read is damaged, and ModuleNotFoundError if its driver is not installed.
+    SQLAlchemyError: not reached within 5 s, or unreadable; BadData: a damaged row; ModuleNotFoundError: no driver.
     """
     from sqlalchemy import create_engine
 
@@ -190,8 +189,7 @@ def ledger(contents: LedgerContents | Finding, store_root: "Place") -> Iterator[
 def last_night(nights: Sequence[Any], current_sites: frozenset[str], *, at_work: bool) -> Finding:
     """How the last night went, or that no night has run lately, which nothing else reports.
 
-    `nights` are rows of the ledger, newest first: a site that was not part of the last night is looked up in earlier
-    ones. `at_work`: whether a night is running now.
+    `nights`: newest first; a site that was not part of the last night is looked up in earlier ones.
     """
     from jobs.reports.manifest import Manifest
     from jobs.runtime.records import from_json

@@ -24,15 +24,13 @@ if TYPE_CHECKING:
     from jobs.runtime.settings import Settings
 
 DISTRIBUTION: Final = "regrowth-monitor"
-MUST_LOAD: Final = (
+MUST_LOAD: Final = (  # not only be installed: they have compiled code, or the store needs them
     "numpy", "numba", "xarray", "rasterio", "pyogrio", "pyproj", "icechunk", "zarr", "sqlalchemy", "dask",
 )  # fmt: skip
-"""Libraries with compiled code, and those of the store: it is not enough that they are installed, they must load."""
 MIN_FREE_BYTES: Final = 1 << 30
 MIN_FREE_FILES: Final = 100_000  # files that the disk must still be able to hold
 MAX_LOCK_AGE: Final = timedelta(hours=24)  # A run that holds the lock for longer hangs: the next night is due
-RELEASED: Final = datetime(2026, 11, 1, tzinfo=UTC)
-"""A clock that shows an earlier time is wrong: this program is newer."""
+RELEASED: Final = datetime(2026, 11, 1, tzinfo=UTC)  # a clock that shows an earlier time is wrong
 
 
 def python() -> Iterator[Finding]:
@@ -175,10 +173,7 @@ def lock_holder(path: Path) -> str | None:
 
 
 def locks(store_root: Place, on_server: Sequence[str | None]) -> Iterator[Finding]:
-    """Who holds the lock of the ledger and the locks of landscapes, and whether a holder hangs.
-
-    `on_server`: holder of the ledger, and those of landscapes in a bucket.
-    """
+    """Holders of the ledger and of landscapes, on the server and by files, and whether they hang."""
     files = sorted((store_root / LANDSCAPE_LOCKS).glob("*")) if isinstance(store_root, Path) else []
     held = [holder for holder in dict.fromkeys((*on_server, *map(lock_holder, files))) if holder is not None]
     if not held:

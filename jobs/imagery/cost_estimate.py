@@ -1,4 +1,4 @@
-"""What fetching scenes requests from their sources: for ``regrowth run --dry-run`` and the budget of Earth Engine."""
+"""Cost of fetching scenes: for ``regrowth run --dry-run`` and the budget of Earth Engine."""
 
 import math
 from collections.abc import Sequence
@@ -15,26 +15,15 @@ from monitor.ingest.control_choice import selection_scenes, task_candidates
 from monitor.ingest.steps import COMMIT_SIZE, Step
 from monitor.ingest.task import SiteTask
 
-PICTURES_PER_BATCH = 3
-"""Most context pictures of a site in a batch of scenes: the newest, that of the season, that before the start."""
+PICTURES_PER_BATCH = 3  # at most, of a site: the newest, that of the season, that before the start
 MAX_UNITS = 2 * UNITS_PER_RING + MAX_REFERENCES  # most control units of a site whose units are not chosen yet
 
 
 def estimate_cost(task: SiteTask, missing: Sequence[Overpass], grid: GeoBox, sources: Sources) -> dict[str, Any]:
-    """Upper limit of what fetching the missing overpasses of a site requests, context pictures included.
+    """Upper limit of what fetching the `missing` overpasses of a site requests, context pictures included.
 
-    Parameters
-    ----------
-    task, grid
-        Of the site.
-    missing : sequence of Overpass
-        Offered by `sources` and not yet stored.
-
-    Returns
-    -------
-    dict
-        ``megabytes`` of pixels [MB], ``requests`` without searches, ``eecu_seconds`` [EECU s]; `requests` None where
-        a source cannot know its cost beforehand, `eecu_seconds` where none can.
+    ``megabytes`` of pixels [MB], ``requests`` without searches, ``eecu_seconds`` [EECU s]; `requests` None where a
+    source cannot know its cost beforehand, `eecu_seconds` where none can.
     """
     if task.controls is None:
         around = len(task_candidates(task, grid, sources.first.ring))

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from jobs.runtime.settings import SourceSettings
 
 STALE_AFTER: Final = 20  # age of the newest scene up to which a source is never stale [day]
-RHYTHM: Final = timedelta(days=3 * 366)
-"""Period before its newest scene whose longest gap, a polar winter for instance, is usual for a source."""
+RHYTHM: Final = timedelta(days=3 * 366)  # before its newest scene; the longest gap in it, e.g. a polar winter, is usual
 MIN_DAYS: Final = 10  # fewest days with scenes in that period from which a usual gap is known
 
 
@@ -32,13 +31,9 @@ class SourceResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def source_results(sources: "Sources", scenes_new: Mapping[str, int], as_of: date) -> list[SourceResult]:
-    """Offers of the sources of a night; a source that was down or has nothing here has no newest scene.
+    """Offers of the sources of a night, after they were searched; one that was down has no newest scene.
 
-    Parameters
-    ----------
-    sources : Sources, after they were searched
-    scenes_new : mapping, number of scenes stored by the night, by the name of their source
-    as_of : date, day of the night
+    `scenes_new`: scenes stored by the night, by source.
     """
     results = []
     for source, settings in sources.opened:

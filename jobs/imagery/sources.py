@@ -33,10 +33,8 @@ class Sources:
 
     opened: list[tuple[Source, SourceSettings]]  # sources with their settings, in order of preference
     down: dict[str, str] = field(default_factory=dict)  # error of each source that is down, by its name
-    read_failures: dict[str, str] = field(default_factory=dict)
-    """Error of a source that went down while scenes were read, by the name of the layout that they were read for."""
-    offered: dict[str, set[date]] = field(default_factory=dict)
-    """Days of the scenes that each source offered so far, stored ones included, by its name."""
+    read_failures: dict[str, str] = field(default_factory=dict)  # source that failed while reading, by layout
+    offered: dict[str, set[date]] = field(default_factory=dict)  # days of all scenes offered, by source
     progress: SceneProgress = field(default_factory=SceneProgress)  # counts the scenes that are read in this process
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -61,30 +59,11 @@ class Sources:
         self.progress.count_read()
 
     def search(self, area: BaseGeometry, until: date, stored: IsStored | None = None) -> tuple[list[Scene], str]:
-        """Search all sources over an area.
+        """Scenes that the sources offer over an area (longitude, latitude [degree]), and why some were not searched.
 
-        Parameters
-        ----------
-        area : shapely geometry
-            Longitude and latitude. [degree]
-        until : date
-            Last day.
-        stored : callable, optional
-            Scenes that need no description, see :meth:`monitor.imagery.source.Source.search`.
-
-        Returns
-        -------
-        scenes : list of Scene
-            In order of preference of their sources.
-        errors : str
-            Why sources could not be searched; empty: all could.
-
-        Raises
-        ------
-        TryLater, BadConfiguration
-            No source could be searched; one refuses the credentials or the request.
-        UnknownCollection
-            No scene was returned, and a source does not have a configured collection.
+        Scenes are in order of preference of their sources; `stored`: see :meth:`monitor.imagery.source.Source.search`.
+        TryLater: no source could be searched. BadConfiguration: one refuses credentials or request. UnknownCollection:
+        no scene was returned, and a source lacks a configured collection.
         """
         scenes: list[Scene] = []
         searched = False
@@ -122,13 +101,7 @@ def describe_sources(settings: Sequence[SourceSettings]) -> str:
 
 
 def open_sources(settings: Sequence[SourceSettings]) -> Sources:
-    """Open the sources, under distinct names.
-
-    Raises
-    ------
-    BadConfiguration
-        A setting of a source is missing or not allowed.
-    """
+    """Open the sources under distinct names; BadConfiguration: a setting is missing or not allowed."""
     opened: list[tuple[Source, SourceSettings]] = []
     for number, chosen in enumerate(settings, start=1):
         source = _open(chosen)
@@ -166,13 +139,7 @@ def _open(chosen: SourceSettings) -> Source:
 
 
 def open_earth_engine(chosen: SourceSettings) -> "EarthEngine":
-    """Open Earth Engine with the credentials of the environment.
-
-    Raises
-    ------
-    BadConfiguration
-        There is no project, or a collection or the endpoint is not allowed.
-    """
+    """Open Earth Engine with the credentials of the environment; BadConfiguration: a setting is missing or refused."""
     from monitor.imagery.earthengine.connection import connect
     from monitor.imagery.earthengine.source import EarthEngine
 

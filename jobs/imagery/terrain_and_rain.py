@@ -21,12 +21,7 @@ log = structlog.get_logger()
 def elevation_model(chosen: TerrainSettings, sources: Sequence[SourceSettings]) -> ElevationModel | None:
     """Open the elevation model of ``[terrain]``; None: none is configured.
 
-    Raises
-    ------
-    BadConfiguration
-        No source has the model.
-    BadData
-        A local file is no elevation model.
+    BadConfiguration: no source has the model; BadData: a local file is not an elevation model.
     """
     if chosen.path is not None:
         return LocalElevation(chosen.path)
@@ -47,23 +42,10 @@ def elevation_model(chosen: TerrainSettings, sources: Sequence[SourceSettings]) 
 def rain_reasons(
     chosen: RainSettings, sources: Sequence[SourceSettings], ledger: Ledger, sites: Sequence[Site], *, as_of: date
 ) -> dict[str, Reason | None]:
-    """What the rain of the season adds to each site's reasons, see :func:`monitor.verdict.rain.rain_reason`.
+    """Effect of the rain of the season on each site's reasons, see :func:`monitor.verdict.rain.rain_reason`.
 
-    Parameters
-    ----------
-    chosen, sources
-        The rainfall product of ``[rain]``, and the sources that may have it.
-    ledger : Ledger
-        Stores rain that came over the network.
-    sites : sequence of Site
-        Sites to be assessed.
-    as_of : date
-        Date of the verdict.
-
-    Raises
-    ------
-    BadConfiguration
-        No source has the product. Any other failure leaves the rain unknown.
+    Rain from the network is stored in the ledger. BadConfiguration: no source has the product; any other failure leaves
+    the rain unknown.
     """
     rains: dict[str, DailyRain | None] = {}
     try:

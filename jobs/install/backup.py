@@ -60,28 +60,12 @@ class Summary:
 
 
 def back_up(settings: Settings, folder: Path, *, config: Path | None = None) -> Summary:
-    """Back up ledger and stores to a new folder.
+    """Back up ledger and stores to a new or empty folder.
 
-    Parameters
-    ----------
-    settings : Settings
-        Of the installation.
-    folder : Path
-        Does not exist yet, or is empty. The backup is made beside it, as ``<folder>.partial``, and renamed at the end:
-        where the folder exists, it is complete. What a killed backup left is removed.
-    config : Path, optional
-        File of the settings, see :func:`jobs.runtime.settings.config_path`.
-
-    Raises
-    ------
-    TryLater
-        A run holds one of the locks.
-    BadConfiguration
-        The folder is not new, or lies among the stores.
-    BadData
-        There is nothing to back up, or a store contains something other than files and folders.
-    DiskFull, OSError
-        It cannot be written; what was written is removed.
+    It is made beside it, as ``<folder>.partial``, and renamed at the end: where the folder exists, it is complete. What
+    a killed backup left is removed. TryLater: a run holds a lock. BadConfiguration: the folder is not new, or lies
+    among the stores. BadData: nothing to back up, or a store has something other than files. DiskFull, OSError: nothing
+    is left behind.
     """
     folder = folder.absolute()
     root = settings.store.root
@@ -124,10 +108,7 @@ def summary(content: Mapping[str, Any]) -> Summary:
 def landscapes_locked(root: Place, what: str) -> Iterator[None]:
     """Hold the locks of all landscapes, and that for creating new ones; none of stores in a bucket.
 
-    Raises
-    ------
-    TryLater
-        A run holds one of them.
+    TryLater: a run holds one of them.
     """
     with ExitStack() as stack:
         if isinstance(root, Path):
@@ -168,10 +149,7 @@ def _copy_ledger(ledger: Ledger, path: Path) -> int:
 def copy_tree(source: Path, target: Path, top: Path) -> list[BackupFile]:
     """Copy a folder to a new one; `target` and the paths that are returned are within `top`.
 
-    Raises
-    ------
-    BadData
-        Something inside is neither a file nor a folder, for instance a symbolic link.
+    BadData: something inside is neither a file nor a folder, for instance a symbolic link.
     """
     make_private_folder(target)
     files: list[BackupFile] = []

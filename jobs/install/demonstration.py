@@ -28,12 +28,10 @@ from monitor.errors import BadConfiguration
 from monitor.files import write_atomically
 from monitor.imagery.sample import PLAN, START, Fate, Sample, deal_fates
 
-FIRST_NIGHT = date(2020, 6, 25)
-"""Earlier scenes are fetched by a backfill; the nights from this day on are run one after the other."""
+FIRST_NIGHT = date(2020, 6, 25)  # earlier scenes are fetched by a backfill
 LAST_NIGHT = date(2020, 10, 31)
 DEMO_BIOME = "loess"
-DEMO_PARTNER = "Loess Hills Cooperative 黄土丘陵合作社"
-"""Partner of all sites: those that began in 2017 with assisted regeneration are a lot that is judged."""
+DEMO_PARTNER = "Loess Hills Cooperative 黄土丘陵合作社"  # of all sites; assisted regeneration of 2017 is a judged lot
 
 PLACE_NAMES = (
     ("Upper slope", "上坡"), ("Mill terrace", "磨坊台地"), ("East gully", "东沟"), ("Long field", "长条地"),
@@ -59,25 +57,19 @@ url = "sqlite:///regrowth.db"
 [outputs]
 root = "."
 """
-OUTPUT_NAMES = (
+OUTPUT_NAMES = (  # files and folders that a demonstration creates
     "store", "sites", "lots", "messages", "metrics.prom", "index.html", "index.zh.html",
     "nights.html", "nights.zh.html", "assets", "province", "status.json", "sites.parquet",
     "truth.json", "sites.geojson", "regrowth.toml", "regrowth.db", "regrowth.db-wal", "regrowth.db-shm",
     "regrowth.db.lock",
 )  # fmt: skip
-"""Files and folders that a demonstration creates."""
 
 
 def demonstrate(out: Path, *, seed: int, as_json: bool) -> Exit:
-    """Run the demonstration (see the module) in a folder and print the comparison, as JSON or as a table.
+    """Run the demonstration in a folder, print the comparison, and return the highest exit status of all nights.
 
-    Outputs of another `seed`, which assigns the fates to the sites, are removed first. Returns the highest exit status
-    of all nights.
-
-    Raises
-    ------
-    BadConfiguration
-        The folder contains something else.
+    Outputs of another `seed`, which assigns the fates to the sites, are removed first. BadConfiguration: the folder
+    contains something else.
     """
     dealt = deal_fates(seed)
     _remove_other_seed(out, seed)

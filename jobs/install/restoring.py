@@ -35,31 +35,15 @@ from monitor.ledger.copying import copy_rows, is_empty
 from monitor.ledger.ledger import FORMAT as LEDGER_FORMAT
 from monitor.ledger.ledger import Ledger, other_format
 
-WAITING: Final = ".restoring"
-"""Folder in the root of the stores to which landscapes are copied before they are put in place."""
+WAITING: Final = ".restoring"  # folder in the root of the stores for landscapes before they are put in place
 _LANDSCAPE: Final = re.compile(r"[\w-][\w.-]*")
 
 
 def restore(settings: Settings, folder: Path) -> Summary:
-    """Restore ledger and stores.
+    """Restore ledger and stores into an installation whose ledger and root of stores are empty or do not exist.
 
-    Parameters
-    ----------
-    settings : Settings
-        Of the installation. Its ledger and the root of its stores are empty or do not exist.
-    folder : Path
-        The backup.
-
-    Raises
-    ------
-    BadData
-        The backup is incomplete or altered, or was made by a newer version of this program. Nothing was changed.
-    BadConfiguration
-        The ledger or the root of the stores is not empty. Nothing was changed.
-    TryLater
-        A run holds a lock.
-    DiskFull, OSError
-        It cannot be written.
+    BadData: the backup is incomplete or altered, or of a newer version; BadConfiguration: ledger or root is not empty.
+    Nothing was changed then. TryLater: a run holds a lock. DiskFull, OSError: it cannot be written.
     """
     folder, root = folder.absolute(), settings.store.root
     content, files = read_and_verify(folder)
@@ -94,10 +78,7 @@ def restore(settings: Settings, folder: Path) -> Summary:
 def read_and_verify(folder: Path) -> tuple[dict[str, Any], dict[str, BackupFile]]:
     """The list of a backup, and its files by path, after the content of all of them was checked.
 
-    Raises
-    ------
-    BadData
-        It is incomplete or altered, has something that is not listed, or was made by a newer version of this program.
+    BadData: it is incomplete or altered, has something that is not listed, or is of a newer version.
     """
     try:
         content = json.loads((folder / LIST).read_text(encoding="utf-8"))
@@ -148,8 +129,8 @@ def _digest(path: Path) -> str:
 def _missing_landscapes(root: Place, landscapes: list[str], files: dict[str, BackupFile], stores: Path) -> list[str]:
     """Landscapes of a backup that are not in place yet.
 
-    Raises BadConfiguration if the root has a landscape that is not exactly that of the backup, or if it is in a bucket,
-    which other tools fill, and lacks one.
+    BadConfiguration: a landscape in place is not that of the backup; or the root is a bucket, which other tools fill,
+    and lacks one.
     """
     present = landscape_folders(root)
     names = {place.name for place in present}

@@ -32,13 +32,7 @@ class Channels:
         self._built: dict[str, Channel] = {}
 
     def __getitem__(self, name: str) -> Channel:
-        """The channel with a name of the configuration, or :data:`FILES`.
-
-        Raises
-        ------
-        BadConfiguration
-            There is no such channel, or one of its secrets is missing or invalid.
-        """
+        """A configured channel, or :data:`FILES`; BadConfiguration: unknown, or a secret is missing or invalid."""
         if name not in self._built:
             self._built[name] = self._build(name)
         return self._built[name]

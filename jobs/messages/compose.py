@@ -21,40 +21,18 @@ from monitor.alerts.news import AlertNews
 from monitor.alerts.recipients import FILES, Recipient
 from monitor.ledger.transaction import Transaction
 
-LONG_BRIEFS: Final = {"dingtalk": 18_000, "feishu": 18_000}
-"""Length of the text of a digest for messengers that take more than :data:`BRIEF_BYTES`, by kind of channel. [byte]"""
-ABOUT_SITES: Final = ("silence", "self_check", "plan_edited")
-"""Messages to the operators that name sites: with name, manager and page of each."""
+LONG_BRIEFS: Final = {"dingtalk": 18_000, "feishu": 18_000}  # for messengers that take more than BRIEF_BYTES [byte]
+ABOUT_SITES: Final = ("silence", "self_check", "plan_edited")  # to operators, with name, manager and page
 
 
 def compose(
     t: Transaction, settings: Settings, notices: Sequence[Mapping[str, Any]], *, key: str | None
 ) -> tuple[Message, dict[int, str]]:
-    """Compose one message.
+    """Compose one message of rows of the outbox with one message and kind; also the day of the assessment, by notice.
 
-    Parameters
-    ----------
-    t : Transaction
-        Reads what the message is about, as it is now.
-    settings : Settings
-        Where pages and answers are served.
-    notices : sequence of mapping
-        Rows of the outbox with one message and kind.
-    key : str or None
-        Key for the links to answer; None: no links.
-
-    Returns
-    -------
-    Message
-        Its id is that of the rows. Its time is that of the first attempt; in a file the day of the notices, so that
-        the same night writes the same files.
-    dict
-        By id of the notice the day of the assessment that the message describes, where it describes one.
-
-    Raises
-    ------
-    MonitorError
-        What it is about cannot be read.
+    Its id is that of the rows. Its time is that of the first attempt; in a file the day of the notices, so that the
+    same night writes the same files. `key`: of the links to answer; None: no links. MonitorError: what it is about
+    cannot be read.
     """
     first = notices[0]
     name, kind = first["message"], first["kind"]

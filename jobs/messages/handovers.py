@@ -15,19 +15,8 @@ from monitor.sites.site import Site
 def add_handover_notes(t: Transaction, settings: Settings, sites: Sequence[Site], *, day: date) -> None:
     """Put a note into the outbox for each recipient who was sent messages about a site as its manager and is not now.
 
-    An address or channel under which the same person (`manager_name`) is still the manager gets none: that person
-    knows, and hears of the site at the new one. Who the new manager is stands in no note.
-
-    Parameters
-    ----------
-    t : Transaction
-        Reads the versions of sites, writes the outbox.
-    settings : Settings
-        Recipients.
-    sites : sequence of Site
-        All current sites; a retired one is handed to nobody.
-    day : date
-        The night.
+    An address or channel under which the same person (`manager_name`) is still the manager gets none: that person hears
+    of the site at the new one. No note names the new manager.
     """
     book = address_book(settings)
     current = {site.id: site for site in sites}

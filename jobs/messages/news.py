@@ -32,23 +32,9 @@ MAX_MEMBERS: Final = 8  # sites of a lot that a message names, at most
 
 
 def news_of(t: Transaction, settings: Settings, row: Mapping[str, Any], *, pictures: bool = True) -> AlertNews:
-    """What the message about a notice of an alert says, except the address to answer at.
+    """Content of the message about a notice of an alert of a site, except the address to answer at.
 
-    Parameters
-    ----------
-    t : Transaction
-        A transaction of the ledger.
-    settings : Settings
-        Settings of the installation.
-    row : mapping
-        Row of the outbox about an alert of a site.
-    pictures : bool
-        Whether pictures are read; a digest shows none.
-
-    Raises
-    ------
-    BadData
-        The site is retired or was never assessed.
+    `pictures`: a digest shows none. BadData: the site is retired or was never assessed.
     """
     alert = from_json(row["payload"]["alert"], Alert)
     now = t.alert(alert.id)
@@ -94,13 +80,7 @@ def page_link(settings: Settings, site: str | None, language: Language) -> str |
 
 
 def escalation_payload(t: Transaction, settings: Settings, row: Mapping[str, Any]) -> dict[str, Any]:
-    """Text about an unanswered alert in the message to the operators, without the address for an answer.
-
-    Raises
-    ------
-    BadData
-        The site is retired.
-    """
+    """About an unanswered alert, for the operators, without the address to answer; BadData: the site is retired."""
     alert = row["payload"]["alert"]
     facts = site_facts(t, settings, alert["site"])
     if not facts:
@@ -124,13 +104,7 @@ def site_facts(t: Transaction, settings: Settings, key: str) -> dict[str, Any]:
 
 
 def lot_payload(t: Transaction, settings: Settings, payload: Mapping[str, Any]) -> dict[str, Any]:
-    """What the message about the alert of a lot says: that of its notice, and the newest verdict on the lot.
-
-    Raises
-    ------
-    BadData
-        The lot was never judged.
-    """
+    """Content of the message about the alert of a lot, with its newest verdict; BadData: it was never judged."""
     lot = payload["alert"]["site"]
     _, _, record = t.latest_lot_verdicts().get(lot, (None, None, None))
     if record is None:

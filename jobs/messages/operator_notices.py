@@ -50,19 +50,7 @@ def report_mass_fall(t: Transaction, fall: MassFall, messages: int, book: Addres
 def notify_operators(
     settings: Settings, ledger: Ledger, sites: Sequence[Site], sources: Sequence[SourceResult] = (), *, as_of: date
 ) -> None:
-    """Put notices about red alerts without answer, silent sites and stale sources into the outbox, else log them.
-
-    Parameters
-    ----------
-    settings, ledger
-        Settings and open ledger.
-    sites : sequence of Site
-        The sites of the night.
-    sources : sequence of SourceResult, optional
-        What each source offered.
-    as_of : date
-        Day of the night.
-    """
+    """Put notices about red alerts without answer, silent sites and stale sources into the outbox, else log them."""
     operators = address_book(settings).of_operators()
     with ledger.transaction() as t:
         stale = _newly_stale(t, sources, as_of)
@@ -129,10 +117,8 @@ def silent_sites(
 ) -> dict[str, date | None]:
     """Sites without an accepted scene for so long [day], each with the day of its newest one; None: it has none at all.
 
-    Only days in the growing season of a site count, and none before its start, when nobody expects a verdict. A site
-    that is still too early counts: its verdict will rest on the scenes of now. One without any scene counts from the
-    day on which it was registered. `newest` is the day of its newest accepted scene by site, `episodes` as of
-    :meth:`Transaction.all_episodes`.
+    Only days in the growing season count, and none before the start. A site that is too early to judge counts: its
+    verdict will rest on the scenes of now. One without any scene counts from the day on which it was registered.
     """
     silent: dict[str, date | None] = {}
     for site in sites:

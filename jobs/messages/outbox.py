@@ -35,18 +35,13 @@ from monitor.ledger.transaction import Transaction
 
 log = structlog.get_logger()
 
-QUICK_RETRIES: Final = (1.0, 4.0)
-"""Waits before all messages that were not delivered are tried again in the same pass. [s]"""
+QUICK_RETRIES: Final = (1.0, 4.0)  # waits before undelivered messages are tried again in the same pass [s]
 RETRY_TIME: Final = 20.0  # time after the first attempts within which such retries begin [s]
 SHORTEST_WAIT: Final = timedelta(minutes=10)
-LONGEST_WAIT: Final = timedelta(days=1)
-"""Limits of the time between two attempts, which is the time since the first attempt: it doubles."""
-LONGEST_TRIED: Final = timedelta(days=7)
-"""Time after the first attempt from which a message that is not delivered is given up."""
+LONGEST_WAIT: Final = timedelta(days=1)  # limits of the wait, which is the time since the first attempt: it doubles
+LONGEST_TRIED: Final = timedelta(days=7)  # after the first attempt; then a message is given up
 SLOW: Final = 10.0  # time that a failed attempt may take [s]
-SLOW_IN_A_ROW: Final = 2
-"""Slower attempts in a row after which a channel is treated as one that cannot be reached: a single one may be due to
-its recipient."""
+SLOW_IN_A_ROW: Final = 2  # attempts after which a channel counts as unreachable: one may be due to its recipient
 LEASE: Final = timedelta(minutes=10)  # longest time that a sender may need for one message
 
 type Row = Mapping[str, Any]  # one notice: columns of `monitor.ledger.models.NoticeRow`
@@ -76,13 +71,7 @@ class Due(NamedTuple):
 
 
 def answer_key(settings: Settings) -> str | None:
-    """Key that signs the links to answer; None: messages have no such links.
-
-    Raises
-    ------
-    BadConfiguration
-        Answers are served, but there is no key.
-    """
+    """Key of the links to answer; None: messages have none. BadConfiguration: answers are served, without a key."""
     if not settings.answers.base_url:
         return None
     if (key := secret("ANSWER_KEY")) is None:
@@ -94,33 +83,11 @@ def answer_key(settings: Settings) -> str | None:
 
 
 def send(settings: Settings, ledger: Ledger, *, release: bool = False, night: bool = True) -> SendResult:
-    """Send the messages in the outbox. What is not delivered waits for the next time, for at most a week.
+    """Send the messages in the outbox. Undelivered ones wait for the next time, for at most a week.
 
-    Messages of a night in which too many sites failed at once are held until a person releases them. Messages that are
-    outdated by the time they could be sent are withdrawn.
-
-    Parameters
-    ----------
-    settings : Settings
-        Channels, and what messages link to.
-    ledger : Ledger
-        Opened; before each message it is checked that no other process has taken it.
-    release : bool
-        Whether held messages are sent too.
-    night : bool
-        Whether each waiting message is tried, even if the time for its next attempt has not come.
-
-    Returns
-    -------
-    SendResult
-        Numbers of messages, not of notices.
-
-    Raises
-    ------
-    TryLater
-        The lock was lost: nothing more is sent.
-    BadConfiguration
-        There is no key for the links to answer.
+    Messages of a night in which too many sites failed at once are held until a person releases them (`release`).
+    Outdated messages are withdrawn. `night`: each waiting message is tried, whatever its next attempt. TryLater: the
+    lock was lost, and nothing more is sent. BadConfiguration: no key for the links to answer.
     """
     key = answer_key(settings)
     with ledger.transaction() as t:
@@ -144,10 +111,7 @@ def send(settings: Settings, ledger: Ledger, *, release: bool = False, night: bo
 def send_event(settings: Settings, ledger: Ledger, event: str) -> list[Delivery]:
     """Try each waiting message about one event to the operators once; what is not delivered waits for the next night.
 
-    Raises
-    ------
-    TryLater
-        The lock was lost: nothing more is sent.
+    TryLater: the lock was lost, and nothing more is sent.
     """
     with ledger.transaction() as t:
         rows = [row for row in t.notices("waiting") if row["event"] == event]
@@ -281,9 +245,9 @@ def _report_mass_falls(t: Transaction, falls: Sequence[MassFall], settings: Sett
 def _store_groups(t: Transaction, notices: Sequence[Row], digest_above: int) -> None:
     """Store which notices are sent together, of those for which this is not known yet.
 
-    These are: more than `digest_above` notices about alerts to one recipient on one day, counting those that have a
-    message already, alerts of lots apart; and of one day the silent sites, its red alerts without an answer, the
-    edited promises and the sites handed over. Files are for programs: there each notice about an alert is a file.
+    Together are: more than `digest_above` notices about alerts to one recipient on one day, counting those that have a
+    message already, alerts of lots apart; and by day silent sites, red alerts without an answer, edited promises and
+    handed over sites. In files each notice about an alert is a file.
     """
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in notices:
@@ -313,8 +277,7 @@ class _Sender:
     ledger: Ledger
     channels: Channels
     key: str | None  # key for the links to answer
-    ended: Counter[str] = field(default_factory=Counter)
-    """Number of messages by the state in which they ended: ``sent``, ``dead``."""
+    ended: Counter[str] = field(default_factory=Counter)  # messages by final state: sent, dead
 
     def try_each(self, messages: Sequence[Due], *, again: bool = False) -> list[Due]:
         """Try each message once (`again`: in this pass); returns those that may be delivered when tried again soon.
@@ -359,10 +322,7 @@ class _Sender:
         return [{**row, **claim} for row in rows]
 
     def _deliver(self, rows: Sequence[Row], known: NotDelivered | None) -> Exception | None:
-        """Send the message of some notices, and store what became of it.
-
-        `known` is the error of a channel that cannot be reached, which is then not tried. Returns the error, if any.
-        """
+        """Send the message of some notices, or not if its channel is `known` to fail; store and return the error."""
         days: dict[int, str] = {}
         error: Exception | None = known
         answer = ""

@@ -12,21 +12,7 @@ from monitor.ledger.transaction import Transaction
 def personal_address(t: Transaction, settings: Settings, recipient: Recipient, *, key: str | None) -> str | None:
     """Address of the page "my sites" of a manager, valid from now on for ``[answers] valid_days``.
 
-    Parameters
-    ----------
-    t : Transaction
-        Only read.
-    settings : Settings
-    recipient : Recipient
-        The manager.
-    key : str or None
-        Key of the links; None: no pages are served.
-
-    Returns
-    -------
-    str or None
-        None: no pages are served, or the manager has no personal link
-        (:meth:`monitor.ledger.outbox.Outbox.make_personal_link` makes one).
+    None: no pages are served, or the manager has no personal link (``Transaction.make_personal_link`` makes one).
     """
     link = t.personal_link(*recipient)
     if key is None or link is None:

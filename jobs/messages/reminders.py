@@ -21,21 +21,10 @@ WEEKLY: Final = 4  # reminders after a week each
 def remind_managers(t: Transaction, settings: Settings, sites: Sequence[Site], *, day: date) -> None:
     """Put reminders of unanswered alerts, and alerts for managers who took a site over, into the outbox.
 
-    A reminder is for an alert that nobody acknowledged, snoozed or resolved. To managers it stands in their weekly
-    brief, which is there already; others get it as a message. A recipient who has had no message about an alert since
-    it opened gets it once, an acknowledged or snoozed one too. Alerts whose messages are held are left out, and none is
-    repeated while a message about it waits. However many nights were missed, it is repeated once.
-
-    Parameters
-    ----------
-    t : Transaction
-        Reads and writes alerts and the outbox.
-    settings : Settings
-        Recipients.
-    sites : sequence of Site
-        The sites of the night. Alerts about lots are always included.
-    day : date
-        The night. One before the last message about an alert repeats nothing.
+    Managers find reminders of alerts that nobody acknowledged, snoozed or resolved in their weekly brief, which is
+    there already; others get a message. A recipient who has had no message about an alert since it opened gets it once,
+    an acknowledged or snoozed one too. Alerts whose messages are held are left out, and none is repeated while a
+    message about it waits, nor twice after missed nights, nor by a night before its last message.
     """
     book, registered = address_book(settings), {site.id: site for site in sites}
     briefs = t.recipients_of(brief_key(day))

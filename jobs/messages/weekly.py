@@ -32,18 +32,8 @@ def brief_key(day: date) -> str:
 def add_briefs(t: Transaction, settings: Settings, sites: Sequence[Site], *, day: date) -> None:
     """Put the brief of the week into the outbox for each manager who has not got it yet.
 
-    A manager gets none before a week has passed since the first assessment of any of their sites.
-
-    Parameters
-    ----------
-    t : Transaction
-        Reads assessments, writes the outbox.
-    settings : Settings
-        Recipients, and whether answers are served.
-    sites : sequence of Site
-        All current sites.
-    day : date
-        The night. One before the newest assessment adds nothing.
+    None before a week has passed since the first assessment of any of their sites, or in a night before the newest
+    assessment.
     """
     if (t.newest_day() or "") > day.isoformat():
         return
@@ -58,22 +48,7 @@ def add_briefs(t: Transaction, settings: Settings, sites: Sequence[Site], *, day
 
 
 def sites_of_week(t: Transaction, settings: Settings, row: Mapping[str, Any]) -> list[SiteWeek]:
-    """The sites of a brief as they are now: those of its manager that are still theirs.
-
-    Parameters
-    ----------
-    t : Transaction
-        Only read.
-    settings : Settings
-        Where pages are served, and the time after which a site counts as not seen.
-    row : mapping
-        Row of the outbox.
-
-    Raises
-    ------
-    BadData
-        The manager has no site left.
-    """
+    """The sites of a brief (row of the outbox) that are still its manager's, as they are now; BadData: none is left."""
     day, sites = date.fromisoformat(row["day"]), sites_left(t, address_book(settings), row)
     if not sites:
         raise BadData("the manager has no site left: there is nothing to report")

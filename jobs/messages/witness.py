@@ -18,14 +18,7 @@ def witness(settings: Settings) -> Recipient | None:
 
 
 def send_head(t: Transaction, settings: Settings, *, night: date) -> None:
-    """Put the last head before the month of a night into the outbox, once a month.
-
-    Parameters
-    ----------
-    t : Transaction, of the ledger
-    settings : Settings, of the installation
-    night : date, its day
-    """
+    """Put the last head before the month of a night into the outbox, once a month."""
     first = night.replace(day=1)
     line = next((one for one in reversed(chain_lines(t)) if one["night"] < first.isoformat()), None)
     recipient = witness(settings)

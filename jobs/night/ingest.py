@@ -63,32 +63,11 @@ def update_sites(
     what: str = "a night",
     progress: SceneProgress | None = None,
 ) -> Iterator[list[Outcome]]:
-    """Fetch and store the missing scenes of sites; an error in one site stops no other.
+    """Fetch and store the missing scenes of sites until a day; yield their outcomes, landscape by landscape.
 
-    Landscapes in which another run is storing scenes are deferred, and no others.
-
-    Parameters
-    ----------
-    settings, ledger, sources, sites, compute
-        Of the run; `compute`: see :func:`jobs.runtime.executor.open_executor`.
-    until : date
-        Scenes acquired up to the end of this day are fetched.
-    what : str
-        What holds the locks of the landscapes.
-    progress : SceneProgress, optional
-        Counts the scenes.
-
-    Yields
-    ------
-    list of Outcome
-        Of the sites of a landscape, as soon as it is done; of one site that has none.
-
-    Raises
-    ------
-    BadConfiguration
-        A source refuses the credentials.
-    TryLater
-        Another process has taken the ledger.
+    An error in one site stops no other. Landscapes in which another run is storing scenes are deferred, and no others.
+    `what` holds the locks of the landscapes. BadConfiguration: a source refuses the credentials. TryLater: another
+    process has taken the ledger.
     """
     root = settings.store.root
     tasks, left_out = site_tasks(
@@ -179,8 +158,8 @@ class _Run:
     def outcomes(self, landscapes: Sequence[LandscapeUpdate], expected: Sequence[int]) -> Iterator[list[Outcome]]:
         """Run the updates of several landscapes round by round, the steps of all of them computed in one stream.
 
-        The outcomes of a landscape's sites are given as soon as its last step is done. `expected`: scenes of each that
-        the progress expects already; what they need beyond is added.
+        Yields the outcomes of a landscape's sites as soon as its last step is done. `expected`: scenes of each that the
+        progress expects already; what they need beyond is added.
         """
         waiting: list[tuple[int, Step]] = []
         open_steps: Counter[int] = Counter()

@@ -57,33 +57,11 @@ def judge_landscape(
     around: Sequence[Site],
     night: Night,
 ) -> dict[str, dict[str, str]]:
-    """Judge sites of a landscape; store their assessments, the detectability of failure, and their alerts.
+    """Judge sites of a landscape; store their assessments, detectability and alerts; return status and alert by site.
 
-    The ledger is read once for all of them, and written once.
-
-    Parameters
-    ----------
-    t : Transaction
-        Of the ledger.
-    updated : sequence of (Site, FetchResult)
-        Sites, as promised on the day of the night, and what was fetched. One that is retired by now is left out.
-    observed : xr.Dataset
-        Series of all of them, see :func:`monitor.series.build.landscape_series`.
-    constants : Calibration
-        Of the pool of the landscape.
-    around : sequence of Site
-        Sites of the same 100 km square and biome.
-    night : Night
-
-    Returns
-    -------
-    dict
-        By site ``status`` and ``alert``, for the manifest.
-
-    Raises
-    ------
-    MonitorError
-        The store or the ledger cannot be read, or a site cannot be judged.
+    The ledger is read once for all of them, and written once. `updated`: sites as promised on the day of the night; a
+    site that is retired by now is left out. `observed`: see :func:`monitor.series.build.landscape_series`. `around`:
+    sites of the same 100 km square and biome. MonitorError: store or ledger cannot be read, or a site cannot be judged.
     """
     ids = [site.id for site, _ in updated]
     current, episodes, promises = t.versions(ids), t.all_episodes(ids), t.all_promises(ids)
@@ -157,7 +135,7 @@ def _under_earlier_promises(
 ) -> dict[int, Assessment]:
     """Assessments under the earlier promises that open alerts were raised under, by number.
 
-    None under a promise of another biome, whose ground is not observed any more.
+    Promises of another biome have none: their ground is not observed any more.
     """
     stored, snapshot, series, inputs = of_site
     earlier = {}
@@ -210,9 +188,9 @@ def _derived_data(
 
 
 def _neighbours(t: Transaction, site: Site, around: Sequence[Site], assessment: Assessment) -> LossGround | None:
-    """How many sites nearby lost cover with a site, as known the day before; None without a loss.
+    """Loss of cover at sites nearby, as known the day before; None without a loss at the site.
 
-    The day before, so that the verdicts of a night do not depend on the order in which its sites are judged.
+    Of the day before, so that verdicts do not depend on the order in which sites are judged.
     """
     if assessment.loss_on is None:
         return None

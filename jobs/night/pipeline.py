@@ -74,7 +74,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Night:
-    """What the stages of one night share, and the results so far."""
+    """State that the stages of one night share, and the results so far."""
 
     settings: Settings
     ledger: Ledger
@@ -84,11 +84,9 @@ class _Night:
     constants: Calibrations
     results: dict[str, SiteResult] = field(default_factory=dict)
     never_offered: list[str] = field(default_factory=list)  # sites without any scene offered by any source, ever
-    unread: dict[str, Mapping[str, UnreadScene]] = field(default_factory=dict)
-    """By site and acquisition, scenes that could not be read and wait."""
+    unread: dict[str, Mapping[str, UnreadScene]] = field(default_factory=dict)  # that wait, by site and acquisition
     new_scenes: set[tuple[str, str]] = field(default_factory=set)  # source and id of the scenes stored so far
-    without_constants: list[Sequence[Updated]] = field(default_factory=list)
-    """Updated sites whose constants are set once the scenes of all sites are stored, landscape by landscape."""
+    without_constants: list[Sequence[Updated]] = field(default_factory=list)  # by landscape, judged last
 
 
 def night(
@@ -100,36 +98,12 @@ def night(
     progress: Report = report_nothing,
     begun: tuple[Ledger, str] | None = None,
 ) -> Manifest:
-    """Run one night.
+    """Run one night with the scenes acquired up to the end of a day (UTC); its manifest is stored in the ledger.
 
-    Parameters
-    ----------
-    settings : Settings
-        Of the installation.
-    as_of : date
-        Scenes acquired up to the end of this day (UTC) are used.
-    only : sequence of str
-        Ids of sites; empty: all.
-    pages : bool
-        Whether pages, maps and tables are written.
-    progress : callable
-        Called with the number of scenes read, and of those that are to be read.
-    begun : Ledger and str, optional
-        The ledger in which the night has begun, and the id of its run; None: it begins now.
-
-    Returns
-    -------
-    Manifest
-        What the ledger stores, and ``regrowth run --json`` prints.
-
-    Raises
-    ------
-    TryLater
-        Another run holds the ledger, the clock is behind the last run, or the ledger or scheduler does not answer.
-    BadConfiguration
-        A setting or credential is wrong, or the ledger does not belong to the stores.
-    BadData
-        There is no site, or none with an id of `only`.
+    `only`: ids of sites; empty: all. `begun`: the ledger in which the night has begun, and the id of its run. TryLater:
+    another run holds the ledger, the clock is behind the last run, or ledger or scheduler do not answer.
+    BadConfiguration: a setting or credential is wrong, or the ledger does not belong to the stores. BadData: there is
+    no site, or none of `only`.
     """
     began = time.monotonic()
     answer_key(settings)  # before anything is fetched
@@ -295,24 +269,9 @@ def _known_first(ledger: Ledger, sites: Sequence[Site]) -> list[list[Site]]:
 def fetch_history(
     settings: Settings, *, until: date | None = None, only: Sequence[str] = (), progress: Report = report_nothing
 ) -> Manifest:
-    """Fetch scenes ahead of the night, without assessments, alerts or pages.
+    """Fetch scenes up to a day (None: today), without assessments, alerts or pages; returns a manifest.
 
-    Parameters
-    ----------
-    settings, only, progress
-        As for :func:`night`.
-    until : date, optional
-        Scenes acquired up to the end of this day (UTC) are fetched; None: today.
-
-    Returns
-    -------
-    Manifest
-        Like that of a night, without messages and pages.
-
-    Raises
-    ------
-    TryLater, BadConfiguration, BadData
-        As for :func:`night`; the landscapes that another run updates are deferred instead.
+    Arguments and errors as for :func:`night`; landscapes that another run updates are deferred.
     """
     began, until = time.monotonic(), until or today()
     engine = settings.engine
@@ -353,24 +312,11 @@ def _record_fetched(ledger: Ledger, updated: Sequence[Updated]) -> dict[str, Sit
 
 
 def plan(settings: Settings, *, as_of: date, only: Sequence[str] = ()) -> dict[str, Any]:
-    """What a night would fetch and send. Nothing is fetched and nothing is written.
+    """Fetches and messages of a night, as JSON values; nothing is fetched or written. Errors as for :func:`night`.
 
-    Parameters
-    ----------
-    settings, as_of, only
-        As for :func:`night`.
-
-    Returns
-    -------
-    dict
-        ``as_of``; ``sites``: for each its new ``scenes`` and their cost; ``deferred`` and ``failed``: by site why
-        nothing would be fetched; ``few_controls``: by new site why it would get too few control units; ``registry``;
-        ``messages``: how many are waiting; ``earthengine``: its budget, None without that source.
-
-    Raises
-    ------
-    TryLater, BadConfiguration, BadData
-        As for :func:`night`.
+    ``sites``: new ``scenes`` of each and their cost; ``deferred`` and ``failed``: by site why nothing would be fetched;
+    ``few_controls``: by new site why it would get too few control units; ``messages`` waiting; ``earthengine``: its
+    budget, None without that source.
     """
     root = settings.store.root
     with open_ledger(settings, create=False) as ledger:

@@ -36,35 +36,18 @@ from monitor.verdict.assessment import assessment_to_json
 log = structlog.get_logger()
 
 CHECK_DAYS: Final = 7  # days between two self-checks, counted by the days of the nights [day]
-MAX_PIXELS: Final = 20_000_000
-"""Pixels of all scenes of a site that are compared, at most; of a larger site as many random scenes. [pixel]"""
+MAX_PIXELS: Final = 20_000_000  # compared of all scenes of a site; of a larger site, random scenes [pixel]
 MAX_LISTED: Final = 20  # differences that are stored and reported, at most
 
 
 def self_check(settings: Settings, ledger: Ledger, *, run: str, as_of: date) -> dict[str, Any] | None:
     """Check one site where the last check is a week ago; a difference is logged and reported to the operators, once.
 
-    Call it before the night fetches anything, when what is published is what the last night left.
-
-    Parameters
-    ----------
-    settings, ledger
-        Settings and open ledger.
-    run : str, id of the run
-    as_of : date, day of the night
-
-    Returns
-    -------
-    dict or None
-        ``site``; ``as_of`` of the assessment; ``scenes`` that were compared, ``of`` so many; ``published``: whether the
-        files of the last night were compared too, not after one that was cut short; ``differences``: one sentence
-        each, at most :data:`MAX_LISTED`; ``n_differences``; ``error``: why it could not be checked. None: no check is
-        due.
-
-    Raises
-    ------
-    TryLater
-        The lock of the night was lost.
+    Call it before the night fetches anything, when the last night's pages are as it left them. The result has ``site``;
+    ``as_of`` of the assessment; ``scenes`` compared, ``of`` so many; ``published``: whether the files of the last night
+    were compared too, not after one that was cut short; ``differences``: at most :data:`MAX_LISTED` sentences;
+    ``n_differences``; ``error``: why it could not be checked. None: no check is due. TryLater: the lock of the night
+    was lost.
     """
     day = as_of.isoformat()
     with ledger.reading() as t:
@@ -159,10 +142,7 @@ def _json[T](file: Path, kind: type[T]) -> T:
 def published_assessment(t: Transaction, site: str, plan: Mapping[str, Any] | None) -> Assessed:
     """The assessment that was published (of that day, and of the series of its plan), or else the newest.
 
-    Raises
-    ------
-    BadData
-        The ledger lacks it, or what it names.
+    BadData: the ledger lacks it, or what it names.
     """
     latest = t.latest_assessment(site)
     days = [] if latest is None else [latest.as_of if plan is None else str(plan.get("as_of")), latest.as_of]

@@ -1,4 +1,4 @@
-"""What the update of each site needs: one search for all sites of a tile, then what the ledger knows of each site."""
+"""Tasks of the update of each site: one search for all sites of a tile, then the ledger's knowledge of each site."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -58,34 +58,12 @@ class _Offer(NamedTuple):
 def site_tasks(
     ledger: Ledger, sources: Sources, sites: Sequence[Site], *, root: Place, named_controls: Path | None, until: date
 ) -> tuple[list[SiteTask], dict[str, MonitorError]]:
-    """What the update of each site needs.
+    """Tasks for sites, and by site id why nothing can be fetched for others.
 
-    Parameters
-    ----------
-    ledger, sources
-        Opened.
-    sites : sequence of Site
-        The sites to be updated.
-    root : Path or BucketFolder
-        Root of the stores.
-    named_controls : Path or None
-        File of control areas named by people.
-    until : date
-        Last day of the search.
-
-    Returns
-    -------
-    tasks : list of SiteTask
-        For each site, with its landscape, or the one that it is to form with other new sites.
-    left_out : dict
-        By site id, why nothing can be fetched: ``TryLater`` if no source could be searched or the named controls cannot
-        be used, ``NeverOffered`` if nothing is stored and no source has ever had a scene, or a source lacks a
-        collection; ``BadData`` if the search failed.
-
-    Raises
-    ------
-    BadConfiguration
-        A source refuses the credentials.
+    Each task has its landscape, or the one that the site is to form with other new sites. Left out are sites with
+    ``TryLater``: no source could be searched, or the file of named controls cannot be used; ``NeverOffered``: nothing
+    is stored and no source has ever had a scene, or a source lacks a collection; ``BadData``: the search failed.
+    BadConfiguration is raised if a source refuses the credentials.
     """
     with ledger.reading() as t:
         homes = _homes(root, t.snapshots(), [ground_key(site) for site in sites])
@@ -134,11 +112,10 @@ def site_tasks(
 
 
 def _homes(root: Place, snapshots: Mapping[str, str], grounds: Collection[str]) -> dict[str, str]:
-    """Name of the landscape in which each ground is stored.
+    """Name of the landscape in which each ground is stored, by the ledger's snapshots, unless it was lost.
 
-    The ledger's snapshots name it, unless it was lost. For grounds that the ledger does not know, all landscapes are
-    read: a night was killed between its two commits, perhaps after it recorded other sites of the landscape, or the
-    ledger was lost.
+    For grounds that the ledger does not know, all landscapes are read: a night was killed between its two commits,
+    perhaps after it recorded other sites of the landscape, or the ledger was lost.
     """
     homes = {ground: snapshot.rpartition(":")[0] for ground, snapshot in snapshots.items()}
     folders = {folder.name: folder for folder in landscape_folders(root)}
@@ -155,9 +132,9 @@ def _homes(root: Place, snapshots: Mapping[str, str], grounds: Collection[str]) 
 
 
 def _restarts(t: Transaction, sites: Sequence[Site], homes: Mapping[str, str], until: date) -> dict[str, int]:
-    """Stored sites whose control units could not be chosen before, and another growing season has ended since.
+    """Last complete season of stored sites whose control units could not be chosen before that season, by site id.
 
-    They start again in another landscape, and everything is fetched again. By site id, the last complete season.
+    They start again in another landscape, and everything is fetched again.
     """
     tried, restarts = t.all_ground_data("tried"), {}
     for site in sites:
@@ -170,7 +147,7 @@ def _restarts(t: Transaction, sites: Sequence[Site], homes: Mapping[str, str], u
 
 
 def _stored(root: Place, sites: Sequence[Site], homes: dict[str, str]) -> dict[str, StoredGranules]:
-    """What is stored of each site; a ground that its landscape does not have loses its home.
+    """Stored granules of each site; a ground that its landscape does not have loses its home.
 
     A landscape that was lost and created again may lack sites.
     """

@@ -14,19 +14,12 @@ from monitor.ledger.ledger import Ledger
 
 log = structlog.get_logger()
 
-RETENTION: Final = timedelta(days=90)
-"""Snapshots younger than this, counted back from the newest one, are retained for readers while a night writes."""
+RETENTION: Final = timedelta(days=90)  # younger snapshots, counted from the newest, stay for readers
 EXPIRY_CYCLE: Final = 30  # each landscape is processed in one night out of this many
 
 
 def expire_snapshots(root: Place, ledger: Ledger) -> None:
-    """Remove old snapshots of the landscapes under a root whose turn it is; errors are logged.
-
-    Raises
-    ------
-    TryLater
-        Another process has taken the ledger.
-    """
+    """Remove old snapshots of the landscapes whose turn it is, and log errors; TryLater: the ledger was taken."""
     with ledger.transaction() as t:
         turn = t.count_nights() % EXPIRY_CYCLE
     removed = 0

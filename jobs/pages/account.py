@@ -19,14 +19,9 @@ from monitor.verdict.programme_list import programme_posterior
 
 
 def read_account(settings: Settings, t: Transaction, latest: Mapping[str, StoredAssessment] | None = None) -> Account:
-    """The account of all current sites: what ``regrowth programme`` prints and the night publishes.
+    """The account of all current sites, as ``regrowth programme`` prints it and the night publishes it.
 
-    `latest`: those of :func:`jobs.proof.sound_assessments.sound_assessments` by site; None: they are read.
-
-    Raises
-    ------
-    BadData
-        `latest` is None, and the newest assessment of a site is damaged.
+    `latest`: sound assessments by site; None: they are read, and BadData is raised if a newest one is damaged.
     """
     latest = sound_or_error(t) if latest is None else latest
     place = {site: number for number, site in enumerate(t.sites_as_registered())}
@@ -44,11 +39,9 @@ def read_account(settings: Settings, t: Transaction, latest: Mapping[str, Stored
 
 
 def _valid_assessments(t: Transaction, sites: list[Site], latest: Mapping[str, StoredAssessment]) -> dict[str, Payload]:
-    """Latest assessment of each site by its id, unless the site has been edited in what is judged, or replanted since.
+    """Latest assessment of each site, unless what is judged was edited, or the site was replanted, since.
 
-    One of a day before its promise was changed stays.
-
-    Such an assessment says nothing of what is registered now, until the next night judges it.
+    One of a day before its promise was changed stays. Without one, the next night judges what is registered now.
     """
     episodes, versions, promises = t.all_episodes(), t.versions(), t.all_promises()
     valid = {}

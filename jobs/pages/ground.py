@@ -19,28 +19,16 @@ from monitor.sites.site import Site
 log = structlog.get_logger()
 
 FOLDER: Final = "assets/ground"
-MAX_SITES: Final = 200
-"""Sites of a programme whose map has ground: among more a site is a mark, and its picture could not be seen."""
+MAX_SITES: Final = 200  # whose map has ground: among more, a site is a mark and its picture could not be seen
 MAX_BYTES: Final = 500_000  # size of all pictures together, at most [byte]
 FORMAT: Final = 1  # of the pictures; another one, and all are drawn again
 
 
 def write_grounds(judged: Sequence[tuple[Site, str, str | None]], store: Place, root: Path) -> list[Ground]:
-    """Draw the ground of each landscape whose store has changed, and remove pictures that are used no more.
+    """Draw the ground of each landscape whose store has changed, and remove pictures that are not used any more.
 
-    Parameters
-    ----------
-    judged : sequence of (Site, str, str or None)
-        Sites with the keys of their grounds and the snapshots of their assessments; None: nothing is stored.
-    store : Path or BucketFolder
-        Root of the stores.
-    root : Path
-        The output root.
-
-    Raises
-    ------
-    OSError
-        The disk is full or the folder cannot be written.
+    `judged`: sites with the keys of their grounds and the snapshots of their assessments (None: nothing is stored).
+    OSError: the folder cannot be written.
     """
     folder, room, grounds = root / FOLDER, MAX_BYTES, list[Ground]()
     members: dict[str, list[tuple[Site, str, str]]] = {}

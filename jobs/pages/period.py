@@ -16,10 +16,7 @@ from monitor.sites.site import Site
 def read_period(
     settings: Settings, t: Transaction, first: date | None = None, last: date | None = None
 ) -> Period | None:
-    """The account of a period as published then; without days that of the year of the newest night, up to it.
-
-    None: no night has run.
-    """
+    """Account of a period as published then; by default of the year of the newest night. None: no night has run."""
     nights = t.night_days()
     if not nights:
         return None

@@ -107,10 +107,7 @@ def _print_probable(console: Any, summary: Mapping[str, Any]) -> None:
 
     undecided = summary["hectares"]["undecided"]
     rows = [
-        (
-            f"of {of:,.2f} ha, {words}",
-            *(area(f"{name}_{state}") for state in ("failing", "lagging", "on_track")),
-        )
+        (f"of {of:,.2f} ha, {words}", *(area(f"{name}_{state}") for state in ("failing", "lagging", "on_track")))
         for name, of, words in (
             ("undecided", undecided, "undecided"),
             ("expected", summary["posterior_hectares"], "all that can be judged"),
@@ -123,10 +120,7 @@ def _print_probable(console: Any, summary: Mapping[str, Any]) -> None:
     )
     rows = [
         (words, f"{summary[f'{name}_of']:,.2f}", area(name))
-        for name, words in (
-            ("failing_area", "sites with a verdict"),
-            ("undecided_failing_area", "undecided sites"),
-        )
+        for name, words in (("failing_area", "sites with a verdict"), ("undecided_failing_area", "undecided sites"))
     ]
     _print_table(console, "failing area by the pixels of sites", ("of ha", "failing ha (95 %)"), rows)
     console.print("Intervals hold at least 95 % however far the sites of a lot go together; lots are independent.")

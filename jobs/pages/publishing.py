@@ -70,8 +70,7 @@ from monitor.verdict.lots import Use, lots_of
 
 log = structlog.get_logger()
 
-PLAN_WRITERS: Final = 4
-"""Threads that write plans: most of the time is spent waiting for the disk to free the files that they replace."""
+PLAN_WRITERS: Final = 4  # threads: most time is spent waiting for the disk to free the replaced files
 
 
 def publish_once(settings: Settings) -> tuple[dict[str, str | None], int]:
@@ -86,28 +85,12 @@ def publish_once(settings: Settings) -> tuple[dict[str, str | None], int]:
 
 
 def publish(
-    settings: Settings,
-    ledger: Ledger,
-    compute: Compute,
-    *,
-    as_of: date | None = None,
-    night: Manifest | None = None,
+    settings: Settings, ledger: Ledger, compute: Compute, *, as_of: date | None = None, night: Manifest | None = None
 ) -> dict[str, str | None]:
     """Write the pages of the sites that changed, then tables and the index.
 
-    Parameters
-    ----------
-    settings, ledger, compute
-        Settings, open ledger, and an executor (:func:`jobs.runtime.executor.open_executor`).
-    as_of : date, optional
-        Day of the run; None: day of the newest assessment.
-    night : Manifest, optional
-        The night that writes the pages; None: they are written by themselves.
-
-    Returns
-    -------
-    dict
-        For each site whose pages were outdated: None if they were rewritten, else the error.
+    `as_of`: default, day of the newest assessment. `night`: the night that writes the pages, if any. Returns, for each
+    site whose pages were outdated, None or the error.
     """
     demonstrated = _demonstrated_sites(settings)
     with ledger.reading() as t:
@@ -355,10 +338,7 @@ def _write_pages(settings: Settings, ledger: Ledger, compute: Compute, assessed:
 
 
 def _write_plans(settings: Settings, plans: Sequence[_Plan]) -> tuple[date | None, dict[str, str]]:
-    """Write ``plan.json`` and ``item.json`` of every site with a page, unless they are unchanged.
-
-    Returns the first day that any map shows, and the errors by site.
-    """
+    """Write plan.json and item.json of sites with a page, if they changed; first day of any map, and errors by site."""
     root = settings.outputs.root
 
     def write(plan: _Plan) -> tuple[date | None, str | None]:

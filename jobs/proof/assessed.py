@@ -1,4 +1,4 @@
-"""What an assessment of a site rested on, from the ledger: for the self-check and for evidence."""
+"""Inputs of an assessment of a site, from the ledger: for the self-check and for evidence."""
 
 from datetime import date
 
@@ -17,13 +17,7 @@ from monitor.verdict.reasons import Reason
 
 
 def assessed_site(t: Transaction, site: str, row: StoredAssessment) -> Assessed:
-    """A site as one of its assessments judged it.
-
-    Raises
-    ------
-    BadData
-        The ledger lacks what the assessment names.
-    """
+    """A site as one of its assessments judged it; BadData: the ledger lacks what the assessment names."""
     assessment = from_json(row.payload, Assessment)
     version, constants = t.site_version(site, row.version), constants_used(assessment, t.calibrations())
     if version is None or constants is None:

@@ -10,16 +10,7 @@ from typing import Any, Final, NamedTuple, cast
 
 from monitor.alerts.chain_head import ChainHead
 from monitor.errors import BadData
-from monitor.evidence.chain import (
-    Line,
-    Proof,
-    answer_record,
-    check_chain,
-    leaf_of,
-    next_line,
-    proof,
-    record_of,
-)
+from monitor.evidence.chain import Line, Proof, answer_record, check_chain, leaf_of, next_line, proof, record_of
 from monitor.evidence.merkle import HASH_SIZE, merkle_root
 from monitor.ledger.assessments import StoredAssessment
 from monitor.ledger.rows import Payload
@@ -32,8 +23,7 @@ _HEAD_ON_PAGE: Final = re.compile(r'<code class="code">([0-9a-f]{64})</code>')
 class Proven(NamedTuple):
     """A record of the ledger and where the chain covers it."""
 
-    record: dict[str, Any]
-    """From a function of :mod:`monitor.evidence.chain`, such as :func:`monitor.evidence.chain.answer_record`."""
+    record: dict[str, Any]  # from a function of `monitor.evidence.chain`, such as `answer_record`
     proof: Proof | None  # None: no line covers it yet; the next night does
 
 
@@ -41,11 +31,6 @@ def append_line(t: Transaction, *, night: date) -> None:
     """Append the line of a night to the chain: all assessments, answers and promises that no line covers yet.
 
     A night that runs again adds a line only if some came since.
-
-    Parameters
-    ----------
-    t : Transaction, of the ledger
-    night : date, its day
     """
     last = t.newest_chain_line()
     ends = _end(last)
@@ -95,20 +80,7 @@ def unknown_published_head(t: Transaction, outputs: Path) -> str | None:
 def proven_assessments(t: Transaction, site: str) -> list[Proven]:
     """All stored assessments of a site with their proofs, in the order in which they were made.
 
-    Parameters
-    ----------
-    t : Transaction, of the ledger
-    site : str, id of the site
-
-    Returns
-    -------
-    list of Proven
-        The leaves of one line are in memory at a time.
-
-    Raises
-    ------
-    BadData
-        An assessment is not what its line covers: the ledger was changed.
+    BadData: an assessment is not what its line covers, so the ledger was changed.
     """
     stored = sorted(t.assessments_of(site), key=lambda one: one.row)
     return _proven(t, map(_assessment, stored), "last_assessment")
@@ -125,12 +97,7 @@ def proven_promises(t: Transaction, site: str) -> list[Proven]:
 
 
 class CoveredAssessments:
-    """Compares assessments with the leaves of the lines that cover them; each line is read once.
-
-    Parameters
-    ----------
-    t : Transaction, of the ledger
-    """
+    """Compares assessments with the leaves of the lines that cover them; each line is read once."""
 
     def __init__(self, t: Transaction) -> None:
         self._t = t
@@ -149,19 +116,9 @@ class CoveredAssessments:
 
 
 def problems(t: Transaction, *, newest: int | None = None) -> Iterator[str]:
-    """What does not fit between the ledger and its chain.
+    """Each line or record in which ledger and chain differ, and how.
 
-    Parameters
-    ----------
-    t : Transaction, of the ledger
-    newest : int, optional
-        Number of lines, from the newest, whose records are compared; the links of all lines are checked always.
-        None: all.
-
-    Yields
-    ------
-    str
-        One problem: which line or record, and what is wrong.
+    The links of all lines are checked; records of the `newest` lines only, None: of all.
     """
     rows = t.chain()
     try:

@@ -41,25 +41,9 @@ def write_evidence(
 ) -> Written:
     """Write the evidence pack of a site, whole or not at all. May run beside a night.
 
-    Parameters
-    ----------
-    settings, ledger
-        Settings, and open ledger.
-    site : str
-        Id of the site; it may be retired.
-    out : Path, new file
-    key : Ed25519PrivateKey, signs the pack
-    until : date, optional
-        The newest assessment up to this day, and what was known of alerts by then; None: the newest.
-
-    Raises
-    ------
-    BadData
-        The site is unknown or not assessed, `out` exists, or what the assessment was made from is no longer known.
-    StoreBroken
-        The store of the site is gone or cannot be read.
-    DiskFull
-        The disk is full.
+    `site` may be retired. `until`: newest assessment up to this day, and alerts as known then; None: the newest.
+    BadData: the site is unknown or not assessed, `out` exists, or what the assessment was made from is not known any
+    more. StoreBroken: the store is gone or unreadable. DiskFull.
     """
     if out.exists() or out.is_symlink():  # a link that leads nowhere too
         raise BadData(f"{out} exists, and is not replaced; give another name, or remove it first")
@@ -83,19 +67,7 @@ def write_evidence(
 
 
 def pack_inputs(t: Transaction, site: str, *, until: date | None, signed_by: str) -> PackInputs:
-    """What the ledger has about a site and its newest assessment.
-
-    Parameters
-    ----------
-    t, site, until
-        Transaction of the ledger; see :func:`write_evidence`.
-    signed_by : str, fingerprint of the key
-
-    Raises
-    ------
-    BadData
-        As for :func:`write_evidence`.
-    """
+    """Records of the ledger about a site and its newest assessment; BadData: as for :func:`write_evidence`."""
     stored = [one for one in t.assessments_of(site) if until is None or one.as_of <= until.isoformat()]
     if not stored:
         raise BadData(_not_assessed(t, site, until))

@@ -13,13 +13,7 @@ HOW: Final = "regrowth keys new DIR, then set REGROWTH_EVIDENCE_KEY_FILE to DIR/
 
 
 def evidence_key() -> "Ed25519PrivateKey | None":
-    """The key that signs evidence; None: none is set.
-
-    Raises
-    ------
-    BadConfiguration
-        The file cannot be read, or is no Ed25519 private key without a password.
-    """
+    """The key that signs evidence; None: not set. BadConfiguration: not an Ed25519 private key without password."""
     pem = secret("EVIDENCE_KEY")
     if pem is None:
         return None
@@ -29,13 +23,7 @@ def evidence_key() -> "Ed25519PrivateKey | None":
 
 
 def required_evidence_key() -> "Ed25519PrivateKey":
-    """The key that signs evidence; a warning is logged if other users of this machine may read its file.
-
-    Raises
-    ------
-    BadConfiguration
-        As :func:`evidence_key`, or none is set.
-    """
+    """The key that signs evidence, with a warning if others may read its file; BadConfiguration: missing or invalid."""
     key = evidence_key()
     if key is None:
         raise BadConfiguration(f"no key to sign evidence with: {HOW}")

@@ -1,4 +1,4 @@
-"""The assessments that may be published: those that are as they were made, by their checksum and by the chain."""
+"""Assessments that may be published: those that are as they were made, by their checksum and by the chain."""
 
 from jobs.proof.chain import RESTORE, CoveredAssessments
 from monitor.errors import BadData
@@ -7,19 +7,7 @@ from monitor.ledger.transaction import Transaction
 
 
 def sound_assessments(t: Transaction) -> tuple[dict[str, StoredAssessment], dict[str, str]]:
-    """The newest sound assessment of every current site, and what is wrong with a newer one.
-
-    Parameters
-    ----------
-    t : Transaction, of the ledger
-
-    Returns
-    -------
-    sound : dict
-        By site, the newest assessment that is as it was made. A site without one is left out.
-    problems : dict
-        By site, the error if its newest assessment is another one, which is damaged.
-    """
+    """The newest sound assessment of every current site that has one, and by site what is wrong with a newer one."""
     covered = CoveredAssessments(t)
     sound: dict[str, StoredAssessment] = {}
     problems: dict[str, str] = {}
@@ -46,13 +34,7 @@ def damage(newest: StoredAssessment) -> str:
 
 
 def sound_or_error(t: Transaction) -> dict[str, StoredAssessment]:
-    """The newest assessment of every current site that has one; see :func:`sound_assessments`.
-
-    Raises
-    ------
-    BadData
-        One of them is damaged.
-    """
+    """The newest assessment of every current site that has one; BadData: one of them is damaged."""
     rows, problems = sound_assessments(t)
     if problems:
         raise BadData(next(iter(problems.values())))

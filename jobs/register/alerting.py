@@ -38,29 +38,11 @@ def record_event(
     link: str | None = None,
     **details: Any,
 ) -> int:
-    """Store an alert after an event, append the event, and report it to the recipients.
+    """Store an alert after an event, append the event, report it to the recipients, and return its number.
 
-    Parameters
-    ----------
-    t : Transaction
-        Transaction in which the alert was read.
-    alert, event
-        The alert as it is now, and what changed it.
-    day : date
-        Day of the event.
-    by : str
-        Who made it: :data:`NIGHT`, or how a person did (``command``, ``link``, ``import``).
-    recipients : iterable of Recipient
-        Who is notified, if the event is one of those that are reported.
-    link : str, optional
-        Id of the answer link that was used.
-    **details
-        Further entries of the event, or other values of the entries that are taken from the alert; JSON values.
-
-    Returns
-    -------
-    int
-        Number of the event.
+    `by`: :data:`NIGHT`, or how a person did it (``command``, ``link``, ``import``). `recipients` are notified if the
+    event is one of those that are reported. `link`: id of the answer link. `details`: further entries of the event, or
+    other values of those that are taken from the alert; JSON values.
     """
     t.save_alert(to_json(alert))
     entry = {
@@ -90,7 +72,7 @@ def update_alerts(
 ) -> None:
     """Open, change or resolve the alerts of a site after a night, and queue the messages about them.
 
-    `alerts` are all of the site, resolved or not; `earlier`: see :func:`monitor.alerts.lifecycle.next_alerts`.
+    `alerts`: all of the site, also resolved ones; `earlier`: see :func:`monitor.alerts.lifecycle.next_alerts`.
     """
     for alert, event in next_alerts(alerts, assessment, previous, earlier):
         if event is None:

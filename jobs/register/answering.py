@@ -26,8 +26,8 @@ log = structlog.get_logger()
 
 
 LATER: Final = timedelta(days=7)  # time for which a manager puts an alert off
+# Events after which a form that was opened before still fits the alert.
 _UNCHANGED: Final = (AlertEvent.REMINDED, AlertEvent.ESCALATED, AlertEvent.HANDED_OVER, AlertEvent.WOKEN)
-"""Events after which a form that was opened before still fits the alert."""
 
 
 class Recorded(NamedTuple):
@@ -39,13 +39,7 @@ class Recorded(NamedTuple):
 
 
 def known_alert(t: Transaction, alert_id: str) -> Alert:
-    """The alert with an id.
-
-    Raises
-    ------
-    BadData
-        There is none.
-    """
+    """The alert with an id; BadData: there is none."""
     stored = t.alert(alert_id)
     if stored is None:
         raise BadData(f"no alert {alert_id!r}; 'regrowth alerts list --all' lists all alerts")
@@ -65,40 +59,17 @@ def answer_alert(
     operators: Sequence[Recipient] = (),
     **details: Any,
 ) -> Recorded:
-    """Append an answer to an alert, and resolve the alert.
+    """Append an answer to an alert, and resolve the alert, also if it is resolved already.
 
-    A false alarm about an alert that the monitor is sure of (:func:`monitor.alerts.lifecycle.is_sure`) needs a reason.
-    It resolves nothing until the operators, who are notified, have reviewed it.
+    A false alarm about an alert that the monitor is sure of (:func:`monitor.alerts.lifecycle.is_sure`) needs a reason,
+    and resolves nothing until the operators, who are notified, have reviewed it.
 
     An answer belongs to the opening of the alert that had begun by the day of the finding. One of an earlier opening,
     or of an earlier day than the answer that stands, is recorded but changes nothing.
 
-    Parameters
-    ----------
-    t : Transaction
-        One that may write: nobody else changes the alert before it is committed.
-    alert_id : str
-        Id of the alert; one that is resolved already can be answered again.
-    verdict, reason, note
-        Finding, cause of a false alarm (None: unknown), and what was seen or done (None or blank: nothing was noted).
-    day : date
-        Day of the finding.
-    by : str
-        How it came: ``link``, ``command``, ``import`` or ``replant``.
-    link : str, optional
-        Id of the answer link that was used.
-    photos : iterable of mapping
-        Columns of :class:`monitor.ledger.models.PhotoRow` other than ``alert`` and ``number``.
-    operators : sequence of Recipient
-        Who is notified of a false alarm that needs a review.
-    **details
-        Further entries of the event, JSON values.
-
-    Raises
-    ------
-    BadData
-        The alert does not exist, the link was used already, a reason is given for another answer than a false alarm,
-        or a false alarm needs one.
+    `by`: ``link``, ``command``, ``import`` or ``replant``. `photos`: columns of :class:`monitor.ledger.models.PhotoRow`
+    without ``alert`` and ``number``. BadData: the alert is unknown, the link was used, or the reason does not fit the
+    verdict.
     """
     alert = known_alert(t, alert_id)
     if reason is not None and verdict is not Verdict.FALSE_ALARM:
@@ -153,30 +124,11 @@ def answer_by_manager(
     photos: Sequence[Mapping[str, Any]] = (),
     operators: Sequence[Recipient] = (),
 ) -> Outcome:
-    """Append an answer that came by a personal link, or put the alert off for :data:`LATER`.
+    """Append an answer that came by a personal link, or put the alert off for :data:`LATER` (`verdict` None).
 
-    The same answer by the same link is recorded once, however often its form is sent.
-
-    Parameters
-    ----------
-    t : Transaction
-        One that may write: nobody else changes the alert before it is committed.
-    alert_id : str
-    verdict : Verdict or None
-        None: later.
-    reason, note, photos, operators
-        As of :func:`answer_alert`.
-    link : str
-        Id of the personal link, which the event names.
-    is_theirs : callable
-        Whether a site is one of the manager's.
-    seen : int or None
-        Number of the newest event when the form was opened; None: unknown, and only the answer that stands is compared.
-
-    Raises
-    ------
-    BadData
-        A false alarm needs a reason.
+    The same answer by the same link is recorded once, however often its form is sent. `seen`: number of the newest
+    event when the form was opened; None: unknown, and only the answer that stands is compared. BadData: a false alarm
+    needs a reason.
     """
     stored = t.alert(alert_id)
     values = t.site(stored["site"]) if stored else None
@@ -217,22 +169,7 @@ def review_alert(
 ) -> Alert:
     """Review a false alarm: close the alert by it, or open it again and notify the manager (:func:`review`).
 
-    Parameters
-    ----------
-    t : Transaction
-        One that may write.
-    alert_id : str
-    close : bool
-        Whether the answer is accepted.
-    why : str
-        Reason, in words.
-    managers : callable
-        Recipients of the messages about a site.
-
-    Raises
-    ------
-    BadData
-        The alert does not exist, none of its answers waits for a review, or no reason is given.
+    BadData: the alert does not exist, none of its answers waits for a review, or no reason is given.
     """
     alert = known_alert(t, alert_id)
     if not alert.unreviewed:

@@ -30,12 +30,8 @@ def record_run(ledger: Ledger, run: str, kind: str, day: date) -> None:
 def begun_night(settings: Settings, as_of: date, run: str) -> Iterator[Ledger]:
     """Lock the ledger, record that the night has begun, and yield the ledger.
 
-    Raises
-    ------
-    TryLater
-        Another process holds the ledger, it cannot be reached, or the clock is behind the last run.
-    BadConfiguration, BadData
-        As for :func:`jobs.runtime.installation.open_ledger`.
+    TryLater: another process holds it, it cannot be reached, or the clock is behind the last run; else as of
+    :func:`jobs.runtime.installation.open_ledger`.
     """
     with locked_ledger(settings, "a night") as ledger:
         record_run(ledger, run, "night", as_of)

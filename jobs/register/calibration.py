@@ -32,20 +32,12 @@ from monitor.verdict.assess import DEFAULT
 from monitor.verdict.assessment import Assessment
 from monitor.verdict.calibrate import calibrate, constants_table, weight
 from monitor.verdict.calibration import Calibration
-from monitor.verdict.placebos import (
-    MAX_PLACEBOS,
-    MIN_SITES,
-    Placebo,
-    independent_units,
-    pool_placebos,
-    unit_placebos,
-)
+from monitor.verdict.placebos import MAX_PLACEBOS, MIN_SITES, Placebo, independent_units, pool_placebos, unit_placebos
 
 log = structlog.get_logger()
 
+# Calibrations of one night (a thousand placebos take half a minute). Where more are due, each later night does one.
 A_NIGHT: Final = 1
-"""Calibrations of one night: a thousand placebos take half a minute. Where more are due, each of the following nights
-does one, and the constants in force stay until then. A night that is run again does no second one."""
 
 
 class Pool(NamedTuple):
@@ -72,15 +64,12 @@ class Calibrations:
         self._records: dict[Pool, list[dict[str, Any]]] = {}
         for row in t.calibrations():
             self._records.setdefault(Pool(row["tile"], row["biome"]), []).append(row)
-        self.ran = any(row["as_of"] == as_of.isoformat() for rows in self._records.values() for row in rows)
-        """Whether calibration already ran on this night."""
+        self.ran = any(row["as_of"] == as_of.isoformat() for rows in self._records.values() for row in rows)  # tonight
         snapshots, known = t.snapshots(), t.states(until=(as_of - timedelta(days=1)).isoformat())
         stored = [site for site in sites if ground_key(site) in snapshots]
         self.stored = self._by_pool(stored)  # stored sites of the pool's biome
-        self._known = self._by_pool([site for site in stored if site.id in known])
-        """Those of them that an earlier night assessed."""
+        self._known = self._by_pool([site for site in stored if site.id in known])  # assessed by an earlier night
         self.due = sorted(filter(self._is_due, self.members), key=lambda pool: (self._newest(pool), pool))
-        """Pools to calibrate, those calibrated longest ago first."""
 
     def _by_pool(self, sites: Sequence[Site]) -> dict[Pool, int]:
         """Number of sites of each pool's biome."""
@@ -121,14 +110,8 @@ class Calibrations:
 class BiomePlacebos:
     """Placebos of one biome, read from the stores tile by tile; none overlap.
 
-    Parameters
-    ----------
-    root : Path or BucketFolder, root of the stores
-    constants : Calibrations, gives the sites
-    biome : str
-    controls, snapshots : mapping, frozen control units, and snapshot of the store, by ground key
-    left_out : mapping
-        Units on which another site was started, by ground key: they are no placebos, nor compared with.
+    `controls`, `snapshots`: frozen control units and snapshot, by ground key. `left_out`: units on which another site
+    was started, which are not placebos, nor compared with.
     """
 
     def __init__(
@@ -149,9 +132,7 @@ class BiomePlacebos:
         worked = [site.geometry for sites in constants.members.values() for site in sites]
         independent = independent_units([unit.geometry for _, unit in named], worked)
         self.units = {(ground, unit.id) for (ground, unit), used in zip(named, independent, strict=True) if used}
-        """Ground key and id of the units that are placebos."""
-        self._compared: dict[str, list[str]] = {}
-        """Ids of all control units of a site, with which each placebo is compared."""
+        self._compared: dict[str, list[str]] = {}  # ids of all control units of a site, compared with each placebo
         for ground, unit in named:
             self._compared.setdefault(ground, []).append(unit.id)
         self.of_tile = cache(self._of_tile)
@@ -186,13 +167,7 @@ def calibrate_due(
 ) -> Calibrations:
     """Calibrate the pools that are due, and return the constants that apply afterwards.
 
-    Parameters
-    ----------
-    settings, ledger : Settings, Ledger
-    sites : sequence of Site, all of the ledger
-    as_of : date, of the night
-    most : int or None
-        Sets of placebos that are calibrated with; None: all that are due.
+    `most`: sets of placebos that are calibrated with; None: all that are due.
     """
     with ledger.transaction() as t:
         constants = Calibrations(t, sites, as_of=as_of)
@@ -254,13 +229,7 @@ def _store(ledger: Ledger, rows: list[dict[str, Any]]) -> None:
 
 
 def constants_used(assessment: Assessment, records: Sequence[Mapping[str, Any]]) -> Calibration | None:
-    """Constants behind an assessment; None: not stored in this ledger.
-
-    Parameters
-    ----------
-    assessment : Assessment
-    records : sequence of mapping, all rows of ``Transaction.calibrations``
-    """
+    """Constants of an assessment from the rows of ``Transaction.calibrations``; None: not stored in this ledger."""
     for row in reversed(records):
         if row["hash"] == assessment.calibration:
             return Calibration.from_json(row["payload"]["constants"])

@@ -11,11 +11,10 @@ from monitor.publish.view import IMPROVEMENT_YEARS, DetectionAssumptions, Detect
 from monitor.sites.site import Site
 from monitor.verdict.site_conditions import SiteConditions, simulate
 
+# A plan is slow if it promises less uplift [cover fraction] this many years after the start [year]: such sites can
+# hardly be judged one by one in their first six years with a ring of control ground.
 SLOW_YEARS: Final = 5.0
 SLOW_UPLIFT: Final = 0.10
-"""A plan is slow if it promises less uplift than this five years after the start, as on sandy land and for dry shrubs:
-such sites can hardly be judged one by one in their first six years with a ring of control ground. [year, cover
-fraction]"""
 ADVISED_YEARS: Final = (4, 5, 6)
 IMPROVEMENT_WORDS: Final = {
     "now": "as it is", "more_scenes": "with twice the clear scenes", "strips": "with control strips",
@@ -60,15 +59,9 @@ def improvements_in_words(stored: Mapping[str, Any]) -> str:
 
 
 def advise_strips(sites: Sequence[Site], *, since: date, alpha: float) -> dict[str, str]:
-    """The detectability of both designs, ring and strips, for each site with a slow plan, in a sentence by site id.
+    """Detectability of both designs, ring and strips, for each site with a slow plan: a sentence by site id.
 
-    Parameters
-    ----------
-    sites : sequence of Site
-    since : date
-        First day of imagery.
-    alpha : float
-        Lifetime false-alarm budget. [1]
+    `since`: first day of imagery; `alpha`: lifetime false-alarm budget. [1]
     """
     slow = [site for site in sites if 0 < site.plan.uplift(SLOW_YEARS) < SLOW_UPLIFT]
     rings = [SiteConditions.assumed(site, since=since, alpha=alpha) for site in slow]

@@ -45,29 +45,9 @@ def episode_alpha(alpha: float, episode: Mapping[str, Any]) -> float:
 def replant(ledger: Ledger, site_id: str, *, start: date, why: str, alpha: float, today: date) -> dict[str, Any]:
     """Close the current episode of a site and open the next one; its open alert is resolved as treated.
 
-    Parameters
-    ----------
-    ledger : Ledger
-        Opened.
-    site_id, why : str
-        Id of the site, and what was done, in words.
-    start : date
-        First day of the new work.
-    alpha : float
-        False-alarm budget of the site. [1]
-    today : date
-        Current date, UTC.
-
-    Returns
-    -------
-    dict
-        ``site``, ``episode``, ``start``, ``alpha`` (false-alarm budget of the new episode), ``alerts`` (ids of the
-        alerts that were resolved) and ``new`` (False: the episode existed already, and nothing was done).
-
-    Raises
-    ------
-    BadData
-        The site is unknown, or the start is not after that of the current episode, or is in the future.
+    `alpha`: false-alarm budget of the site [1]. Returns ``site``, ``episode``, ``start``, ``alpha`` of the new episode,
+    ``alerts`` that were resolved, and ``new`` (False: the episode existed already, and nothing was done). BadData: the
+    site is unknown, or the start is not after that of the current episode, or in the future.
     """
     (site,) = selected_sites(ledger, [site_id])
     with ledger.transaction() as t:

@@ -33,26 +33,16 @@ class LotRecord:
     lot: Lot
     hectares: float  # area of all its sites [ha]
     verdict: LotVerdict
-    looks: list[LotVerdict]
-    """Verdicts at the end of each season until then, ascending; the last one is `verdict`, if there is one."""
+    looks: list[LotVerdict]  # at the end of each season, ascending; the last one is `verdict`, if there is one
     uses: dict[str, Use]  # by id of each site whether it was used
     members: list[Member]  # yearly amplitudes of the members, the evidence
     model: dict[str, Any] = field(default_factory=dict)  # constants of the model
 
 
 def judge_lots(t: Transaction, sites: Sequence[Site], *, book: AddressBook, as_of: date, run: str) -> None:
-    """Judge the lots of which inputs or code have changed, and append their verdicts.
+    """Judge the lots of which inputs or code have changed, append their verdicts, and update their alerts.
 
-    Parameters
-    ----------
-    t, run
-        Transaction of the ledger, and id of the run.
-    sites : sequence of Site
-        All current sites.
-    book : AddressBook
-        Operators, who receive the alerts.
-    as_of : date
-        Day of the night. A lot that was judged on a later day is left as it is.
+    A lot that was judged on a later day is left as it is.
     """
     lots, latest = lots_of(sites), t.latest_lot_verdicts()
     stored, episodes = t.all_ground_data("seasons"), t.all_episodes()
@@ -119,14 +109,7 @@ def _record(
 def _model() -> dict[str, Any]:
     """Constants of the model of a lot."""
     prior = {"mean": DEFAULT.theta_mean, "sd": DEFAULT.theta_sd, "confident": DEFAULT.confident}
-    return {
-        "spread": SPREAD,
-        "drift": DRIFT,
-        "shocks": SHOCKS,
-        "failed": FAILED,
-        "bar": BAR,
-        "prior": prior,
-    }
+    return {"spread": SPREAD, "drift": DRIFT, "shocks": SHOCKS, "failed": FAILED, "bar": BAR, "prior": prior}
 
 
 def _update_alert(t: Transaction, lot: Lot, verdict: LotVerdict, recipients: Sequence[Recipient], day: date) -> None:

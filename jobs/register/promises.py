@@ -58,40 +58,13 @@ def replan(
     book: AddressBook,
     today: date,
 ) -> dict[str, Any]:
-    """Change the promise of a site that has been judged, from a day on, and notify operators and manager.
+    """Change the promise of a judged site from a day on, and notify operators and manager.
 
-    Alerts that are open stay open, and are judged by the promise that they were raised under.
-
-    Parameters
-    ----------
-    ledger : Ledger
-        Opened.
-    site_id, why, by : str
-        Id of the site, the reason, and who decided it.
-    begins : date
-        First day that is judged by the new promise.
-    columns : mapping
-        New values by column of the registry; an empty text empties a column.
-    biomes : mapping
-        Biomes of the configuration. Without ``biome`` in `columns` the site keeps the definition that it has.
-    book : AddressBook
-        Who is notified.
-    today : date
-        Current date, UTC.
-
-    Returns
-    -------
-    dict
-        ``site``, ``number``, ``from``, ``by``, ``why``, ``columns`` (old and new value of each that changed), and
-        ``alerts``: ids of those that stay open.
-
-    Raises
-    ------
-    NoChange
-        Nothing of the promise would change.
-    BadData
-        The site is unknown, retired or was never judged, a value is refused, or the day is in the future or before the
-        promise that stands.
+    Open alerts stay open, and are judged by the promise that they were raised under. `columns`: new values; an empty
+    text empties a column. Without ``biome`` in it the site keeps its definition of the biome. Returns ``site``,
+    ``number``, ``from``, ``by``, ``why``, ``columns`` (old and new value) and ``alerts`` that stay open. NoChange: the
+    promise stays the same. BadData: the site is unknown, retired or was never judged, a value is refused, or the day is
+    in the future or before the promise that stands.
     """
     (site,) = selected_sites(ledger, [site_id])
     with ledger.transaction() as t:
@@ -162,7 +135,7 @@ def _hold_alerts(t: Transaction, site: Site, number: int) -> list[str]:
 def notify_edits(t: Transaction, drift: Drift, book: AddressBook, day: date) -> None:
     """Notify the operators, once, of each edited promise that is not applied.
 
-    Nothing is said where the file still has an earlier promise: they know of the change.
+    Not where the file still has an earlier promise: they know of the change.
     """
     for site, columns in drift.plan_edited.items():
         edit = {name: new for name, (_, new) in columns.items()}

@@ -56,19 +56,12 @@ class Drift:
     unchanged: Sequence[str] = ()
     missing: Sequence[str] = ()  # current sites in the ledger only; they stay
     retired: Sequence[str] = ()  # retired sites that are still in the file; they are not assessed
-    start_edited: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    """Assessed sites with another start in the file: start in the ledger, which stays, and start in the file."""
-    plan_edited: Mapping[str, Mapping[str, tuple[Any, Any]]] = field(default_factory=dict)
-    """Assessed sites with another promise in the file: by column the value in the ledger, which stays, and that in the
-    file."""
-    refused: Mapping[str, str] = field(default_factory=dict)
-    """Labels of entries that the checks refuse, with the first reason; sites of the ledger among them stay as they
-    are."""
-    columns: Mapping[str, str | None] = field(default_factory=dict)
-    """Unknown columns of the file, each with the nearest known column or None."""
+    start_edited: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # by site: ledger (stays), file
+    plan_edited: Mapping[str, Mapping[str, tuple[Any, Any]]] = field(default_factory=dict)  # by site and column
+    refused: Mapping[str, str] = field(default_factory=dict)  # label and first reason; known sites stay
+    columns: Mapping[str, str | None] = field(default_factory=dict)  # unknown; nearest known one or None
     error: str | None = None  # why the file cannot be read; the run continues with the sites in the ledger
-    controls_error: str | None = None
-    """Why the file of named control ground cannot be used: sites of the ledger then stay as they are."""
+    controls_error: str | None = None  # why named control ground cannot be used; sites of the ledger stay as they are
 
     @property
     def fresh(self) -> list[Site]:
@@ -184,7 +177,7 @@ def columns_in_words(columns: Mapping[str, str | None]) -> str:
 
 
 def compare(path: Path, report: Report, t: Transaction, *, restore_retired: bool = False) -> Drift:
-    """Compare a registry file (`path`, with the `report` of its checks) with the ledger; nothing is written.
+    """Compare a registry file (`report`: its checks) with the ledger; nothing is written.
 
     With `restore_retired`, retired sites in the file count as new.
     """
@@ -242,20 +235,10 @@ def with_control_decisions(t: Transaction, site: Site, version: str) -> Site:
 
 
 def choose_controls_again(ledger: Ledger, site_id: str, decision: str) -> Site:
-    """Have the control units of a site chosen again by the next night, which fetches its whole history for that.
+    """Have the next night choose the control units of a site again, for which it fetches the whole history.
 
-    Returns the site as it is from now on; the units, observations and assessments before stay stored.
-
-    Parameters
-    ----------
-    ledger, site_id : Ledger, str
-    decision : str
-        Day, who and why; published with the site.
-
-    Raises
-    ------
-    BadData
-        The site is unknown or retired, or its units are not chosen yet.
+    Returns the site as it is from now on; units, observations and assessments before stay stored. `decision`: day, who
+    and why; published with the site. BadData: the site is unknown or retired, or its units are not chosen yet.
     """
     (site,) = selected_sites(ledger, [site_id])
     with ledger.transaction() as t:
@@ -272,21 +255,8 @@ def read_registry(
 ) -> Report:
     """Read and check a registry file; strips of control ground are cut out of its sites.
 
-    Parameters
-    ----------
-    path, controls : Path, Path or None
-        The registry, and the file of named control ground.
-    known : collection of str
-        Ids of sites that the control ground may name besides those in the file.
-    biomes : mapping
-        Biomes of the configuration.
-
-    Raises
-    ------
-    FileRefused
-        The registry cannot be read.
-    BadControls
-        The file of control ground cannot be used.
+    `known`: sites that the control ground may name besides those in the file. FileRefused: the registry cannot be read;
+    BadControls: the file of control ground cannot be used.
     """
     report = read_sites(path, biomes)
     if controls is not None:
@@ -299,12 +269,9 @@ def read_registry(
 
 
 def read_and_compare(ledger: Ledger, settings: Settings) -> Drift:
-    """Read the registry file and compare it with the ledger; a file that cannot be read is reported in the result.
+    """Compare the registry file with the ledger; a file that cannot be read is reported in the result.
 
-    Raises
-    ------
-    BadData
-        The file cannot be read, and the ledger has no site.
+    BadData: the file cannot be read, and the ledger has no site.
     """
     path, controls, biomes = settings.registry.path, settings.registry.controls, own_biomes(settings.biomes)
     with ledger.transaction() as t:
@@ -330,20 +297,7 @@ def add_sites(
 ) -> dict[str, Any]:
     """Store new and changed sites of a registry file in the ledger; retired sites in the file become current again.
 
-    Returns what changed, as :meth:`Drift.to_json`, and the ids of ``unchanged`` sites.
-
-    Parameters
-    ----------
-    ledger, path : Ledger, Path
-    controls : Path, optional
-        File of named control ground.
-    biomes : mapping, optional
-        Biomes of the configuration.
-
-    Raises
-    ------
-    BadData
-        A file cannot be read.
+    Returns :meth:`Drift.to_json` and the ids of ``unchanged`` sites. BadData: a file cannot be read.
     """
     with ledger.transaction() as t:
         report = read_registry(path, controls, t.versions(), biomes=biomes or {})
@@ -353,14 +307,9 @@ def add_sites(
 
 
 def apply_registry(ledger: Ledger, settings: Settings) -> Drift:
-    """Store new and changed sites of the registry file in the ledger, as each run does, and log every difference.
+    """Store new and changed sites of the registry file, log every difference, and return the differences.
 
-    Returns the differences before the change.
-
-    Raises
-    ------
-    BadData
-        The file cannot be read, and the ledger has no site.
+    BadData: the file cannot be read, and the ledger has no site.
     """
     drift = read_and_compare(ledger, settings)
     _save(ledger, drift.fresh)
@@ -379,19 +328,8 @@ def _save(ledger: Ledger, sites: Sequence[Site]) -> None:
 def retire(ledger: Ledger, sites: Sequence[str], *, today: date) -> dict[str, Any]:
     """Stop judging sites; their records stay. Their open alerts are resolved with a note, without a message.
 
-    Returned are ids: of sites ``retired`` now or ``already`` before, and of ``alerts`` that were resolved.
-
-    Parameters
-    ----------
-    ledger, sites
-        Open ledger, and ids of the sites.
-    today : date
-        Current date, UTC.
-
-    Raises
-    ------
-    BadData
-        A site is not in the ledger; then no site is retired.
+    Returns ids: sites ``retired`` now or ``already`` before, and resolved ``alerts``. BadData: a site is not in the
+    ledger, and none was retired.
     """
     done: dict[str, Any] = {"retired": [], "already": [], "alerts": []}
     with ledger.transaction() as t:

@@ -20,8 +20,7 @@ from monitor.errors import BadData, MonitorError, StoreBroken
 from monitor.ledger.ledger import Ledger
 from monitor.sites.site import Site, ground_key
 
-DAMAGED: Final = ".damaged"
-"""Folder in the root of the stores with those that were set aside, each with its name and the day."""
+DAMAGED: Final = ".damaged"  # folder in the root of the stores; each store in it has its name and the day
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,23 +39,10 @@ class Replaced:
 
 
 def set_aside(settings: Settings, landscape: str, *, progress: Report = report_nothing) -> Replaced:
-    """Move the store of a landscape to :data:`DAMAGED` if it is damaged.
+    """Move the store of a landscape to :data:`DAMAGED` if it is damaged; `progress`: rows read, of all.
 
-    Parameters
-    ----------
-    settings : Settings
-        Of the installation.
-    landscape : str
-        Name of the landscape.
-    progress : callable
-        Called with the number of rows that were read, and of those there are.
-
-    Raises
-    ------
-    BadData
-        The store is sound, or nothing is known of such a landscape. Nothing was changed.
-    TryLater
-        Another run is storing scenes in it.
+    BadData: the store is sound, or the landscape is unknown; nothing was changed. TryLater: another run is storing
+    scenes in it.
     """
     with open_ledger(settings) as ledger:
         sites, known_rows = _members(ledger, landscape)

@@ -30,10 +30,8 @@ log = structlog.get_logger()
 KIND: Final = "failed_night"
 KILLED: Final = 137  # exit status that a shell shows for a process that was killed by SIGKILL
 WHY_KILLED: Final = "the run was killed, memory ran out, or the machine went down"
-RECENT: Final = timedelta(hours=16)
-"""A night that ended longer ago is not the one that has just failed, since nights are a day apart."""
-WITHOUT_LEDGER: Final = ".failed-night"
-"""File in the root of the stores: the event that was last reported without the ledger."""
+RECENT: Final = timedelta(hours=16)  # a night that ended longer ago has not just failed: nights are a day apart
+WITHOUT_LEDGER: Final = ".failed-night"  # file in the root of the stores: last event reported without the ledger
 
 
 def send_now(settings: Settings, ledger: Ledger, night: Night, *, locked: bool) -> None:
@@ -89,26 +87,9 @@ def report_killed_nights(settings: Settings, ledger: Ledger, run: str) -> None:
 def report_last_night(
     settings: Settings, *, status: int = KILLED, why: str = WHY_KILLED
 ) -> tuple[Night, list[Delivery]]:
-    """Report the night that has just ended if it failed and has not reported itself.
+    """Report the night that has just ended if it failed and has not reported itself; return it and its deliveries.
 
-    Parameters
-    ----------
-    settings : Settings
-        Of the installation.
-    status : int
-        Exit status of a night that left none in the ledger.
-    why : str
-        What ended such a night.
-
-    Returns
-    -------
-    Night, list of Delivery
-        The night, and what became of its messages that were not delivered before.
-
-    Raises
-    ------
-    TryLater
-        A run holds the ledger.
+    `status`, `why`: of a night that left none in the ledger. TryLater: a run holds the ledger.
     """
     try:
         with locked_ledger(settings, "the report of a failed night") as ledger:

@@ -22,13 +22,7 @@ END_GRACE: Final = 3.0  # longest time that a night waits for its last request [
 
 
 class Heartbeat:
-    """The requests of one night, each in a thread that does not keep the process alive.
-
-    Parameters
-    ----------
-    settings : HeartbeatSettings
-        Without an address nothing is requested.
-    """
+    """The requests of one night, each in a thread that does not keep the process alive; none without an address."""
 
     def __init__(self, settings: HeartbeatSettings) -> None:
         self._url, self._allow_hosts = settings.url.rstrip("/"), settings.allow_hosts

@@ -68,8 +68,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     as_of: date  # scenes acquired up to the end of this day were used
     version: str = __version__  # of this program
     sites: list[SiteResult]
-    registry: dict[str, Any] = {}
-    """How the registry file differed from the ledger, see :meth:`jobs.register.registry.Drift.to_json`."""
+    registry: dict[str, Any] = {}  # differences from the ledger, see `Drift.to_json` of jobs.register.registry
     never_offered: list[str] = []  # ids of the sites of which no source has ever offered a scene
     messages_sent: int = 0
     messages_waiting: int = 0  # messages that are neither sent nor given up
@@ -168,14 +167,11 @@ def public(text: str) -> str:
 
 
 def summary(manifest: Manifest) -> dict[str, Any]:
-    """Counts of a night and the reasons of its failures.
+    """Counts of a night and the reasons of its failures, as JSON values.
 
-    Returns
-    -------
-    dict
-        ``done, failed, deferred``: numbers of sites; ``scenes``: number of new scenes, each counted once; ``sent,
-        waiting``: messages; ``seconds``; ``problems``: for each reason ``state`` (``failed``, ``deferred``, or
-        ``correct`` where a person must correct something), ``reason``, ``sites`` and ``n_sites``.
+    ``done, failed, deferred``: sites; ``scenes``: new scenes, each counted once; ``sent, waiting``: messages;
+    ``problems``: ``reason`` with ``sites`` and ``state`` (``failed``, ``deferred``, or ``correct`` where a person must
+    correct something).
     """
     reasons: dict[tuple[str, str], list[str]] = {}
     for state in ("failed", "deferred"):

@@ -28,23 +28,9 @@ NOT_ASSESSED: Final = "not_assessed"  # status of a site without an assessment
 
 
 def write_metrics(settings: Settings, ledger: Ledger | None, night: Night) -> None:
-    """Write the metrics file.
+    """Write the metrics file; without a ledger, which cannot be opened then, only the metrics of the night.
 
-    Parameters
-    ----------
-    settings : Settings
-        Where the outputs are.
-    ledger : Ledger or None
-        None if it cannot be opened: then only the metrics of the night are written.
-    night : Night
-        The night that ends now.
-
-    Raises
-    ------
-    OSError
-        The output root cannot be written.
-    MonitorError
-        The ledger cannot be read.
+    OSError: the output root cannot be written; MonitorError: the ledger cannot be read.
     """
     path = settings.outputs.root / FILE
     registry = CollectorRegistry()

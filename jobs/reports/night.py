@@ -41,16 +41,10 @@ class Night:
         return f"night/{self.as_of}"
 
     def failure(self) -> dict[str, Any] | None:
-        """What is reported of the night to the operators; None if it did not fail.
+        """Report on the night for the operators; None if it did not fail.
 
-        A night failed if it ended with any status but 0, 10 and 64. One that ended with 10 failed if a site failed, a
-        page was not written, or something in the registry could not be applied; not if messages or deferred sites
-        only wait.
-
-        Returns
-        -------
-        dict or None
-            ``as_of, status, error, failed, n_failed, n_deferred, messages_waiting``.
+        It failed with any status but 0, 10 and 64; with 10 if a site failed, a page was not written, or something in
+        the registry could not be applied; not if messages or deferred sites only wait.
         """
         failed, deferred = (self.manifest.in_state(state) if self.manifest else [] for state in ("failed", "deferred"))
         corrections = to_correct(self.manifest) if self.manifest else []

@@ -15,32 +15,17 @@ from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
 
 MAX_NIGHTS: Final = 30  # nights that the page of the last nights shows, at most
-SINCE_DAYS: Final = (31, 92, 366)
-"""Days over which changes are looked for: the first of these in which there are any. [day]"""
+SINCE_DAYS: Final = (31, 92, 366)  # changes are shown over the first of these in which there are any [day]
 
 
 def read_history(
-    t: Transaction,
-    rows: Sequence[tuple[Site, Assessment]],
-    *,
-    day: date,
-    night: Manifest | None,
-    silence_days: int,
+    t: Transaction, rows: Sequence[tuple[Site, Assessment]], *, day: date, night: Manifest | None, silence_days: int
 ) -> History:
-    """What the pages say about the nights.
+    """Latest changes and the last nights, for the pages of a day.
 
-    Parameters
-    ----------
-    t : Transaction
-        Reads runs, assessments and episodes.
-    rows : sequence of (Site, Assessment)
-        Every assessed site with its newest assessment.
-    day : date
-        Day of the pages.
-    night : Manifest, optional
-        The night that writes them, which the ledger does not show as ended yet; None: they are written by themselves.
-    silence_days : int
-        Time without a usable scene, in the growing season, after which a site counts as unseen. [day]
+    `rows`: every assessed site with its newest assessment. `night`: the one that writes the pages, which the ledger
+    does not show as ended yet. `silence_days`: without a usable scene, in the growing season, after which a site is
+    unseen.
     """
     newest = {assessment.site: assessment.last_observed for _, assessment in rows}
     success, _ = t.last_success()
@@ -86,10 +71,7 @@ def _night_of(row: Payload, running: Manifest | None) -> Night:
 
 
 def _changes(
-    t: Transaction,
-    rows: Sequence[tuple[Site, Assessment]],
-    day: date,
-    episodes: Mapping[str, Sequence[Payload]],
+    t: Transaction, rows: Sequence[tuple[Site, Assessment]], day: date, episodes: Mapping[str, Sequence[Payload]]
 ) -> Changes | None:
     """Changes in the shortest of :data:`SINCE_DAYS` in which anything did; None: nothing is older than `day`."""
     first = date.fromisoformat(min(t.first_assessed().values(), default=day.isoformat()))
@@ -104,10 +86,7 @@ def _changes(
 
 
 def _changes_since(
-    t: Transaction,
-    rows: Sequence[tuple[Site, Assessment]],
-    since: date,
-    episodes: Mapping[str, Sequence[Payload]],
+    t: Transaction, rows: Sequence[tuple[Site, Assessment]], since: date, episodes: Mapping[str, Sequence[Payload]]
 ) -> Changes:
     statuses = {site: state.status for site, state in t.states(until=since.isoformat()).items() if state.status}
     assessed = {assessment.site: assessment.status for _, assessment in rows}

@@ -1,4 +1,4 @@
-"""What is done at the end of a night, however it ends: record it, notify the operators, write the metrics.
+"""Record how a night ended, notify the operators and write the metrics.
 
 Nothing here changes the exit status of the night, hides its error, or holds it up for long. Heavy libraries are
 imported at the end: a night that cannot start must not take seconds to say so.
@@ -27,10 +27,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-NIGHTS: Final = ("a night", "a run that is starting")
-"""Holders of the ledger beside which a second night is not a failure: the first one is at work."""
-LEDGER_WAIT: Final = 3
-"""Longest time that a report waits for a ledger that the stopped night may hold, or for which it waited already. [s]"""
+NIGHTS: Final = ("a night", "a run that is starting")  # a second night beside these holders is not a failure
+LEDGER_WAIT: Final = 3  # for a ledger that the stopped night may hold, or that it waited for already [s]
 
 
 @dataclass
@@ -102,10 +100,7 @@ def _attempt(step: Callable[[], object]) -> None:
 
 @contextmanager
 def reported(settings: "Settings", as_of: date, *, readable: bool = True) -> Iterator[NightReport]:
-    """Report the night that runs in the ``with`` block, which records and reports itself that it begins.
-
-    Its error or exit passes on.
-    """
+    """Report the night that runs in the ``with`` block when it ends; its error or exit passes on."""
     report = NightReport(settings, as_of, readable, Heartbeat(settings.heartbeat))
     console.stop_on_sigterm(lambda: report.end(None, stopped=True))
     try:

@@ -37,9 +37,7 @@ class BiomeSettings(Section):
     like: str  # name of a built-in biome
     name: str | None = None  # name on pages; None: that of the section
     name_zh: str | None = None  # name on Chinese pages; None: as `name`
-    season: tuple[str, str] | None = None
-    """First and last day of the growing season, ``MM-DD`` of the place itself, also in the south; the last may be in
-    the next year."""
+    season: tuple[str, str] | None = None  # MM-DD of the place, also in the south; the end may be next year
     peak: str | None = None  # usual day of the peak, `MM-DD`; None: the middle of `season`
     width: int | None = None  # standard deviation of the seasonal curve; None: 27 % of the length of `season` [day]
     index: str | None = None
@@ -56,13 +54,7 @@ class BiomeSettings(Section):
 
 
 def own_biomes(sections: Mapping[str, BiomeSettings]) -> "dict[str, Biome]":
-    """Biomes by name.
-
-    Raises
-    ------
-    BadData
-        A value is impossible; the message names the section.
-    """
+    """Biomes by name; BadData: a value is impossible, and the message names the section."""
     if not sections:  # most installations: the imports below take longer than reading the settings
         return {}
     from monitor.errors import BadData

@@ -44,43 +44,29 @@ log = structlog.get_logger()
 
 JOB_TIMEOUT: Final = 3600.0  # if no job ends within this time, those at work have hung and fail [s]
 SCHEDULER_TIMEOUT: Final = 20.0  # time in which a dask scheduler must answer [s]
-WORKER_ENVIRONMENT: Final = {
+WORKER_ENVIRONMENT: Final = {  # of worker processes of this machine; variables that are set stay
     "MALLOC_TRIM_THRESHOLD_": str(2**27),  # memory returned after every scene would have to be faulted in again
     "ICECHUNK_LOG": "error",  # it warns of concurrent commits at every opening; only this process commits
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
 }
-"""Environment of worker processes of this machine; variables that are set already stay."""
 GARBAGE_THRESHOLD: Final = 100_000  # new objects before garbage is collected: reference cycles are rare here
-JOBS_AT_ONCE: Final = 2 * CPU_COUNT
-"""Jobs computed at once in threads, while the results of as many earlier ones are used."""
+JOBS_AT_ONCE: Final = 2 * CPU_COUNT  # in threads, while the results of as many earlier ones are used
 THREADS: Final = max(4, CPU_COUNT)  # threads of a computation: more than cores, since jobs wait for the network
 
 type Job = tuple[int, Delayed]
 type JobResult = tuple[Job, Any]
+# Computes dask graphs, each taken when its turn comes. Yields the number of each and its result, or the exception that
+# ended it. The first MonitorError is raised instead.
 type Compute = Callable[[Iterable[Delayed]], Iterator[tuple[int, Any]]]
-"""Computes dask graphs, each taken when its turn comes. Yields, as jobs end, the number of each and its result, or the
-exception that ended it. The first expected error (:class:`monitor.errors.MonitorError`) is raised instead."""
 
 
 @contextmanager
 def open_executor(scheduler: str, tls: Sequence[Path | None] = ()) -> Iterator[Compute]:
     """A way to compute dask graphs in parallel.
 
-    Parameters
-    ----------
-    scheduler : str
-        Empty: threads of this process. ``processes``: processes of this machine. Else the address of a dask scheduler
-        (its workers need no disk).
-    tls : sequence of Path, optional
-        Files of the authority, the certificate and the key for ``tls://``. What is not given is taken from dask's own
-        configuration.
-
-    Raises
-    ------
-    TryLater
-        The scheduler does not answer.
-    BadConfiguration
-        The address is invalid, or something else answers there.
+    `scheduler`: empty for threads of this process, ``processes`` for processes of this machine, else the address of a
+    dask scheduler. `tls`: files of authority, certificate and key for ``tls://``; if missing, dask's own configuration.
+    TryLater: the scheduler does not answer; BadConfiguration: an invalid address, or something else answers there.
     """
     with _less_garbage_collection():
         if not scheduler:
@@ -352,7 +338,7 @@ def _cluster(scheduler: str, tls: Sequence[Path | None]) -> Iterator[Compute]:
 async def _check_scheduler(address: str, options: dict[str, Any]) -> None:
     """Get one answer from a scheduler: a client would wait without end for a server of another protocol.
 
-    Raises ValueError if a worker or nanny answers.
+    ValueError: a worker or nanny answers.
     """
     from distributed.comm import connect
     from distributed.core import send_recv
@@ -378,9 +364,9 @@ def _security(address: str, tls: Sequence[Path | None]) -> Any:
 
 
 def _connection_options(address: str, security: Any) -> dict[str, Any]:
-    """Arguments of :func:`distributed.comm.connect`.
+    """Arguments of :func:`distributed.comm.connect`; BadConfiguration: an impossible address.
 
-    Raises BadConfiguration for an impossible address before dask creates a client, which would hang when it is closed.
+    It is found before dask creates a client, which would hang when it is closed.
     """
     from distributed.comm import get_address_host_port, parse_address
 

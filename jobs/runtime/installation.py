@@ -22,14 +22,10 @@ from monitor.sites.site import Site
 
 @contextmanager
 def open_ledger(settings: Settings, *, create: bool = True, lock_wait: float | None = None) -> Iterator[Ledger]:
-    """Open the ledger, and close it at the end of the ``with`` block; see :class:`monitor.ledger.ledger.Ledger`.
+    """Open the ledger for a ``with`` block; see :class:`monitor.ledger.ledger.Ledger`.
 
     If the ledger is a file that does not exist, it is created, or replaced by an empty ledger in memory (not `create`).
-
-    Raises
-    ------
-    BadConfiguration
-        The ledger does not exist or has no history, but stores exist.
+    BadConfiguration: the ledger does not exist or has no history, but stores exist.
     """
     url, root = make_url(settings.ledger.url), settings.store.root
     file = Path(url.database or "")
@@ -69,10 +65,7 @@ def missing_history(ledger: str, root: Place) -> str | None:
 def selected_sites(ledger: Ledger, only: Sequence[str] = (), *, ahead: Sequence[Site] = ()) -> list[Site]:
     """Sites of the ledger with the ids `only`; empty: all. A dry run adds new sites `ahead`.
 
-    Raises
-    ------
-    BadData
-        There is no site, or none with one of the ids.
+    BadData: there is no site, or none with one of the ids.
     """
     with ledger.reading() as t:
         current = {values["id"]: from_json(values, Site) for values in t.sites()}

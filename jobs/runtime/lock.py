@@ -63,19 +63,12 @@ def ledger_lock(file: Path) -> Path:
 
 @contextmanager
 def hold_ledger(ledger: "Ledger", what: str) -> Iterator[None]:
-    """Hold the lock of a ledger within a ``with`` block, and number its holders.
+    """Hold the lock of a ledger in a ``with`` block, and number its holders; `what` the holder does is named to others.
 
-    That is a file lock beside an SQLite ledger, and a lock of the server of a PostgreSQL ledger. Both end with the
-    process. The number protects what is committed and sent where the lock was lost all the same, since its file was
-    deleted or its connection ended: see :meth:`monitor.ledger.ledger.Ledger.take`. A ledger in memory needs no lock.
-    From now on `ledger` commits only while no other process has taken it; `what` its holder does is named to others.
-
-    Raises
-    ------
-    Locked
-        Another process holds it; the message names that process.
-    TryLater
-        The file cannot be opened, or the server cannot be reached.
+    That is a file lock beside an SQLite ledger, and a lock of the server of a PostgreSQL ledger; both end with the
+    process. From now on `ledger` commits only while no other process has taken it, also if the lock was lost: see
+    :meth:`monitor.ledger.ledger.Ledger.take`. A ledger in memory needs no lock. Locked: another process holds it;
+    TryLater: the file cannot be opened, or the server not be reached.
     """
     with ExitStack() as stack:
         if ledger.file:
@@ -92,8 +85,8 @@ def hold_ledger(ledger: "Ledger", what: str) -> Iterator[None]:
 def hold_landscape(ledger: "Ledger", root: Place, what: str, name: str) -> Iterator[Callable[[], None]]:
     """Hold the lock of a landscape, or :data:`NEW_LANDSCAPES`, in a ``with`` block; errors as of :func:`hold_ledger`.
 
-    It is a file lock under `root`, or a lock of the ledger's server where the stores are in a bucket. The callable that
-    is yielded raises TryLater if the lock was lost, and is called before each commit to a store.
+    It is a file under `root`, or a lock of the ledger's server where the stores are in a bucket. The callable that is
+    yielded raises TryLater if the lock was lost, and is called before each commit to a store.
     """
     if isinstance(root, Path):
         with hold_lock(root / LANDSCAPE_LOCKS, what, name) as lock:
@@ -120,23 +113,9 @@ def _inode(status: os.stat_result) -> tuple[int, int]:
 
 @contextmanager
 def hold_lock(root: Path, what: str, name: str) -> Iterator[Lock]:
-    """Hold a file lock within a ``with`` block.
+    """Hold a file lock within a ``with`` block; `root` and its parent are created, for this user alone, if missing.
 
-    Parameters
-    ----------
-    root : Path
-        Folder of the lock; it and its parent are created, for this user alone, if missing.
-    what : str
-        What the holder does, for the message to others.
-    name : str
-        File name of the lock.
-
-    Raises
-    ------
-    Locked
-        Another process holds it; the message names that process.
-    TryLater
-        The file cannot be opened.
+    Locked: another process holds it, which did `what` it wrote; TryLater: the file cannot be opened.
     """
     path = root / name
     try:

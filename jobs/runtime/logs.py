@@ -18,11 +18,10 @@ from urllib.parse import unquote
 from jobs.runtime.secrets import file_content
 from monitor import errors
 
-SECRET_VARIABLES: Final = re.compile(
+SECRET_VARIABLES: Final = re.compile(  # or, with _FILE appended, name a file with one
     r"REGROWTH_\w*(PASSWORD|SECRET|TOKEN|KEY)|REGROWTH_CHANNEL_\w+_URL|PGPASSWORD|PC_SDK_SUBSCRIPTION_KEY"
     r"|AWS_(ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN)"
 )
-"""Environment variables that hold a secret. With ``_FILE`` appended they name a file that contains it."""
 MIN_SECRET_LETTERS: Final = 4  # shorter secrets are not replaced: that would garble ordinary words
 MIN_PART_LETTERS: Final = 8  # shorter parts of a secret address are not replaced by themselves [characters]
 

@@ -13,28 +13,12 @@ BUCKET_KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")  # variables
 
 
 def secret(name: str) -> str | None:
-    """A secret from ``REGROWTH_<name>``, or from the file that ``REGROWTH_<name>_FILE`` names.
-
-    Parameters
-    ----------
-    name : str
-        For instance ``ANSWER_KEY``.
-
-    Returns
-    -------
-    str or None
-        Without space at both ends; None: not set, or empty.
-
-    Raises
-    ------
-    BadConfiguration
-        The file is not a plain file, or cannot be read.
-    """
+    """A secret from ``REGROWTH_<name>``, or the file that ``REGROWTH_<name>_FILE`` names; None: not set, or empty."""
     return from_environment(f"REGROWTH_{name}")
 
 
 def from_environment(variable: str) -> str | None:
-    """A secret from a variable of any name, as :func:`secret`."""
+    """As :func:`secret`, from a variable of any name; BadConfiguration: not a plain file, or it cannot be read."""
     if value := os.environ.get(variable, "").strip():
         return value
     path = os.environ.get(f"{variable}_FILE")
@@ -56,10 +40,7 @@ def from_environment(variable: str) -> str | None:
 def provide_bucket_keys() -> None:
     """Give the libraries that open a bucket its keys, in the variables where they read them, also in processes to come.
 
-    Raises
-    ------
-    BadConfiguration
-        A variable is not set, nor one that names a file with its value; or the file cannot be read.
+    BadConfiguration: neither a variable nor its file is set, or the file cannot be read.
     """
     for variable in BUCKET_KEYS:
         value = from_environment(variable)
@@ -72,10 +53,7 @@ def provide_bucket_keys() -> None:
 def file_content(path: str) -> bytes:
     """Content of the file of a secret: at most one byte more than :data:`MAX_SECRET_BYTES`.
 
-    Raises
-    ------
-    OSError, ValueError
-        It cannot be read or is not a plain file; the path is impossible.
+    OSError, ValueError: it cannot be read or is not a plain file; the path is impossible.
     """
     # O_NONBLOCK: otherwise opening a pipe without a writer would wait for ever.
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:

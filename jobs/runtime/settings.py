@@ -45,16 +45,14 @@ def _without_scheme(value: Any) -> Any:
     return value
 
 
-LocalPath = Annotated[Path, BeforeValidator(_without_scheme)]
-"""A file or folder. An address would otherwise become a local folder of that name."""
+LocalPath = Annotated[Path, BeforeValidator(_without_scheme)]  # an address would become a local folder of that name
 
 
 class RegistrySettings(Section):
     """``[registry]``: the file of sites."""
 
     path: LocalPath = Path("aoi/sites.geojson")
-    controls: LocalPath | None = None
-    """File of named control ground; None: control units are chosen in a ring round each site."""
+    controls: LocalPath | None = None  # named control ground; None: units are chosen in a ring round each site
 
 
 class SourceSettings(Section):
@@ -67,9 +65,7 @@ class SourceSettings(Section):
     collections: tuple[str, ...] = ()
     allow_hosts: tuple[str, ...] = ()
     project: str | None = None
-    eecu_hours_per_month: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    """Estimated computing time of Earth Engine after which a run reads no further scenes in the same calendar month
-    (UTC); None: no limit. [EECU h]"""
+    eecu_hours_per_month: float | None = Field(default=None, gt=0, allow_inf_nan=False)  # in a month, UTC [EECU h]
     seed: int = Field(default=1, ge=0)  # seed that assigns the fates of the sites of the embedded sample
 
     @model_validator(mode="after")
@@ -83,8 +79,7 @@ class TerrainSettings(Section):
     """``[terrain]``: an elevation model. Without one only slopes that the registry gives are known."""
 
     path: LocalPath | None = None  # A GeoTIFF, or a folder of them
-    collection: str | None = None
-    """``COPERNICUS/DEM/GLO30`` of Earth Engine, or one of a STAC catalogue, for instance ``cop-dem-glo-30``."""
+    collection: str | None = None  # of Earth Engine (COPERNICUS/DEM/GLO30) or of a STAC catalogue
     url: str | None = None  # URL of that catalogue; None: that of the source
 
     @model_validator(mode="after")
@@ -112,8 +107,7 @@ class ProgrammeSettings(Section):
     """``[programme]``: the pledge, and the path to it."""
 
     pledge_hectares: float | None = Field(default=None, gt=0, allow_inf_nan=False)  # pledged area; None: unknown [ha]
-    path: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(default={})
-    """Path to the pledge: by year, hectares that should be taking hold at its end. [ha]"""
+    path: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(default={})  # by year, at its end [ha]
 
     @model_validator(mode="after")
     def _possible_path(self) -> Self:
@@ -146,12 +140,9 @@ class StoreSettings(Section):
     """``[store]``: what is stored of all sites."""
 
     root: Annotated[Path | InstanceOf[BucketFolder], BeforeValidator(_folder_or_bucket)] = Path("store")
-    """A folder, or ``s3://bucket/prefix``, to which the other keys belong. Credentials: environment, see
-    :func:`jobs.runtime.secrets.provide_bucket_keys`."""
     endpoint_url: str = Field(default="", pattern=_ADDRESS)  # address of the service; empty: AWS
     region: str = Field(default="", pattern=r"^[\w-]*$")  # region of the bucket; empty: `AWS_REGION`, else `us-east-1`
-    path_style: bool = True
-    """Whether the bucket is in the path of addresses under `endpoint_url`; false: in the name of the host."""
+    path_style: bool = True  # the bucket is in the path of addresses; false: in the name of the host
     conditional_writes: bool = True  # whether the service takes writes on the condition that nobody else has written
     allow_hosts: tuple[str, ...] = ()  # hosts that may be contacted without encryption; this machine always may
 
@@ -187,13 +178,10 @@ class LedgerSettings(Section):
 class EngineSettings(Section):
     """``[engine]``: where work on sites is computed."""
 
-    scheduler: str = Field(default="", pattern=r"^(|processes|[a-z]+://.+)$")
-    """Empty: threads. ``processes``, or the address of a dask scheduler."""
-    tls_ca: LocalPath | None = None
+    scheduler: str = Field(default="", pattern=r"^(|processes|[a-z]+://.+)$")  # empty: threads
+    tls_ca: LocalPath | None = None  # of the authority
     tls_cert: LocalPath | None = None
-    tls_key: LocalPath | None = None
-    """Certificate of the authority, and certificate and key of this client, for ``tls://``. Without them dask's own
-    configuration holds."""
+    tls_key: LocalPath | None = None  # the three files for tls://; without them, the configuration of dask holds
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -211,15 +199,10 @@ class OutputsSettings(Section):
     """``[outputs]``: pages, maps and tables."""
 
     root: LocalPath = Path("outputs")
-    base_url: str = Field(default="", pattern=_ADDRESS)
-    """Address where the pages are served; empty: messages link to no page."""
-    basemap: str = ""
-    """Template of the tiles under the map of the index: ``https://host/{z}/{x}/{y}.png``, or a path relative to the
-    root, for tiles beside the pages. It is published with the page, a key in it too; a browser that shows the page asks
-    its host for the tiles. Empty: no tiles, no request."""
+    base_url: str = Field(default="", pattern=_ADDRESS)  # where pages are served; empty: no links to pages
+    basemap: str = ""  # https://host/{z}/{x}/{y}.png, or a path relative to the root; published, a key in it too
     basemap_attribution: str = ""  # text that the provider of the tiles wants shown; empty: the host of the template
-    manager_names: bool = False
-    """Whether the index can be filtered by the names of managers, which are published with it then."""
+    manager_names: bool = False  # index can be filtered by managers, whose names are published then
 
     @field_validator("basemap")
     @classmethod
@@ -237,16 +220,11 @@ class OutputsSettings(Section):
 class AlertsSettings(Section):
     """``[alerts]``: the false-alarm budget, and to whom alerts go."""
 
-    alpha: float = Field(default=0.05, gt=0, lt=1)
-    """Probability of a false alarm in ten years at a site, all rules together. [1]"""
-    channels: tuple[str, ...] = ()
-    """Names of the channels of managers whose site names none; empty: files under ``messages/``."""
-    digest_above: int = Field(default=3, ge=1)
-    """Number of alerts to one recipient in one night above which they are sent as one message."""
-    escalate_days: int = Field(default=14, ge=1)
-    """Time after which a red alert without an answer is also sent to the operators. [day]"""
-    silence_days: int = Field(default=45, ge=1)
-    """Time without an accepted scene in the growing season after which the operators are notified. [day]"""
+    alpha: float = Field(default=0.05, gt=0, lt=1)  # of a false alarm in ten years at a site, by any rule [1]
+    channels: tuple[str, ...] = ()  # for managers whose site names none; empty: files in messages/
+    digest_above: int = Field(default=3, ge=1)  # more alerts to one recipient in a night are one message
+    escalate_days: int = Field(default=14, ge=1)  # then the operators get a red alert without answer [day]
+    silence_days: int = Field(default=45, ge=1)  # without an accepted scene in the growing season [day]
 
 
 class ChannelSettings(Section):
@@ -259,8 +237,7 @@ class ChannelSettings(Section):
     sender: str = ""  # mail address of the sender
     user: str = ""  # name to log in with; empty: no login
     url: str = Field(default="", pattern=_ADDRESS)  # address of the receiver, without token; empty: that of the service
-    allow_hosts: tuple[str, ...] = ()
-    """Private hosts, or ``host:port``, that may be contacted. Apprise may contact any host."""
+    allow_hosts: tuple[str, ...] = ()  # private hosts, or host:port, that may be contacted; apprise: any
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -293,10 +270,8 @@ class HeartbeatSettings(Section):
 class AnswersSettings(Section):
     """``[answers]``: the page where managers answer alerts."""
 
-    base_url: str = Field(default="", pattern=_ADDRESS)
-    """Public address of ``regrowth serve``; empty: messages have no link to answer."""
-    valid_days: float = Field(default=30.0, gt=0, le=3650)
-    """Time from the sending of a message until its links expire. [day]"""
+    base_url: str = Field(default="", pattern=_ADDRESS)  # address of `regrowth serve`; empty: no links to answer
+    valid_days: float = Field(default=30.0, gt=0, le=3650)  # from sending until links expire [day]
 
 
 class EvidenceSettings(Section):
@@ -399,12 +374,8 @@ def config_path(path: Path | None) -> Path:
 def load(path: Path | None, *, needs_source: bool = True) -> Settings:
     """Read the settings from a file (see :func:`config_path`); all paths are absolute.
 
-    `needs_source`: whether a file without a source is refused.
-
-    Raises
-    ------
-    BadConfiguration
-        The file is missing or unreadable, or a setting is invalid.
+    `needs_source`: a file without a source is refused. BadConfiguration: the file is missing or unreadable, or a
+    setting is invalid.
     """
     chosen = config_path(path)
     values = _read(chosen)
