@@ -5,7 +5,7 @@ python -m jobs.publish
 
 import typer
 
-from jobs.runtime.console import AsJson, Config, print_json, start
+from jobs.runtime.console import AsJson, Config, show, start
 from jobs.runtime.exits import Exit
 from jobs.runtime.kernel_cache import choose_cache
 
@@ -21,13 +21,10 @@ def publish(config: Config = None, as_json: AsJson = False) -> None:
     outcomes, sites = publish_once(settings)
     broken = {site: error for site, error in outcomes.items() if error}
     written = sorted(set(outcomes) - set(broken))
-    if as_json:
-        print_json({"rewritten": written, "failed": broken, "root": str(settings.outputs.root)})
-    else:
-        for site_id, error in broken.items():
-            typer.echo(f"{site_id}: not written; {error}")
-        count = "1 site" if len(written) == 1 else f"{len(written)} sites"
-        typer.echo(f"{count} rewritten; open {settings.outputs.root / 'index.html'}")
+    lines = [f"{site_id}: not written; {error}" for site_id, error in broken.items()]
+    count = "1 site" if len(written) == 1 else f"{len(written)} sites"
+    lines.append(f"{count} rewritten; open {settings.outputs.root / 'index.html'}")
+    show({"rewritten": written, "failed": broken, "root": str(settings.outputs.root)}, lines, as_json=as_json)
     if broken:
         raise typer.Exit(Exit.SOME_FAILED if len(broken) < sites else Exit.ALL_FAILED)
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jobs.runtime.clock import today
-from jobs.runtime.console import DAY_FORMS, AsJson, Config, installation, new_app, print_json, printable
+from jobs.runtime.console import DAY_FORMS, AsJson, Config, installation, new_app, show
 from monitor.errors import BadData
 
 if TYPE_CHECKING:
@@ -29,13 +30,7 @@ def alerts_list(
     """Alerts that are not resolved, oldest first."""
     with installation(config) as (_, ledger), ledger.reading() as t:
         alerts = t.alerts(None if every else ["open", "acknowledged", "snoozed"])
-    if as_json:
-        print_json(alerts)
-        return
-    for alert in alerts:
-        typer.echo(_in_words(alert))
-    if not alerts:
-        typer.echo("No alert." if every else "No open alert.")
+    show(alerts, map(_in_words, alerts) if alerts else "No alert." if every else "No open alert.", as_json=as_json)
 
 
 def _in_words(alert: Mapping[str, Any]) -> str:
@@ -46,7 +41,7 @@ def _in_words(alert: Mapping[str, Any]) -> str:
     until = f" until {alert['snoozed_until']}" if alert["snoozed_until"] else ""
     note = f" - {' '.join(alert['note'].split())}" if alert["note"] else ""
     about = f"{alert['level']} by {alert['rule']}, opened {alert['opened']}, {alert['state']}{until}{answer}{reason}"
-    return printable(f"{alert['id']}: {about}{note}")
+    return f"{alert['id']}: {about}{note}"
 
 
 @app.command("ack")
@@ -55,13 +50,8 @@ def alerts_ack(alert_id: AlertId, config: Config = None, note: Note = None, as_j
     from monitor.alerts.alert import AlertEvent
     from monitor.alerts.lifecycle import acknowledge
 
-    _change(
-        config,
-        alert_id,
-        AlertEvent.ACKNOWLEDGED,
-        lambda alert: acknowledge(alert, note=note, day=today()),
-        as_json=as_json,
-    )
+    change = partial(acknowledge, note=note, day=today())
+    _change(config, alert_id, AlertEvent.ACKNOWLEDGED, change, as_json=as_json)
 
 
 @app.command("snooze")
@@ -77,13 +67,8 @@ def alerts_snooze(
 
     if until.date() <= today():
         raise typer.BadParameter(f"{until.date()} is not after today", param_hint="--until")
-    _change(
-        config,
-        alert_id,
-        AlertEvent.SNOOZED,
-        lambda alert: snooze(alert, until=until.date(), day=today()),
-        as_json=as_json,
-    )
+    change = partial(snooze, until=until.date(), day=today())
+    _change(config, alert_id, AlertEvent.SNOOZED, change, as_json=as_json)
 
 
 @app.command("resolve")
@@ -115,11 +100,8 @@ def alerts_resolve(
     with installation(config) as (settings, ledger), ledger.transaction() as t:
         operators = address_book(settings).of_operators()
         alert = answer_alert(t, alert_id, Verdict(verdict), cause, note, today(), "command", operators=operators).alert
-    if as_json:
-        print_json(to_json(alert))
-    else:
-        waits = ", unreviewed: regrowth alerts review" if alert.unreviewed else ""
-        typer.echo(printable(f"{alert_id}: {alert.state}, {alert.answer}{waits}"))
+    waits = ", unreviewed: regrowth alerts review" if alert.unreviewed else ""
+    show(to_json(alert), f"{alert_id}: {alert.state}, {alert.answer}{waits}", as_json=as_json)
 
 
 @app.command("review")
@@ -140,10 +122,7 @@ def alerts_review(
 
     with installation(config) as (settings, ledger), ledger.transaction() as t:
         alert = review_alert(t, alert_id, close=close, why=why, managers=address_book(settings).of_site)
-    if as_json:
-        print_json(to_json(alert))
-    else:
-        typer.echo(printable(f"{alert_id}: {alert.state}"))
+    show(to_json(alert), f"{alert_id}: {alert.state}", as_json=as_json)
 
 
 @app.command("import")
@@ -163,12 +142,9 @@ def alerts_import(
 
     with installation(config) as (settings, ledger), ledger.transaction() as t:
         done = import_answers(t, file, address_book(settings).of_operators())
-    if as_json:
-        print_json(done._asdict())
-        return
-    typer.echo(f"Answers recorded: {len(done.recorded)}; recorded before: {len(done.already)}.")
-    for alert_id in done.outdated:
-        typer.echo(printable(f"{alert_id}: a finding of a later day stands."))
+    counts = f"Answers recorded: {len(done.recorded)}; recorded before: {len(done.already)}."
+    outdated = [f"{alert_id}: a finding of a later day stands." for alert_id in done.outdated]
+    show(done._asdict(), [counts, *outdated], as_json=as_json)
 
 
 def _change(
@@ -184,7 +160,4 @@ def _change(
             raise BadData(f"alert {alert_id!r} is resolved already")
         changed = change(alert)
         record_event(t, changed, event, day=today(), by="command")
-    if as_json:
-        print_json(to_json(changed))
-    else:
-        typer.echo(printable(f"{alert_id}: {changed.state}"))
+    show(to_json(changed), f"{alert_id}: {changed.state}", as_json=as_json)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.runtime.console import AsJson, Config, print_json
+from jobs.runtime.console import AsJson, Config, show
 
 
 def backup(
@@ -22,10 +22,6 @@ def backup(
     from jobs.runtime.settings import load
 
     summary = back_up(load(config), folder, config=config)
-    if as_json:
-        print_json({"folder": str(folder), **asdict(summary)})
-        return
-    typer.echo(
-        f"{folder}: {summary.landscapes} landscapes and a ledger of {summary.rows} rows, "
-        f"{summary.files} files, {summary.bytes / 1e6:.1f} MB"
-    )
+    size = f"{summary.files} files, {summary.bytes / 1e6:.1f} MB"
+    line = f"{folder}: {summary.landscapes} landscapes and a ledger of {summary.rows} rows, {size}"
+    show({"folder": str(folder), **asdict(summary)}, line, as_json=as_json)

@@ -1,8 +1,6 @@
 """``regrowth calibrate``: the constants of the verdict, set on control ground. No network."""
 
-import typer
-
-from jobs.runtime.console import AsJson, Config, print_json
+from jobs.runtime.console import AsJson, Config, show
 from jobs.runtime.kernel_cache import choose_cache
 
 
@@ -24,12 +22,11 @@ def calibrate(config: Config = None, as_json: AsJson = False) -> None:
         check_clock(ledger)
         constants = calibrate_due(settings, ledger, selected_sites(ledger), as_of=today(), most=None)
     pools = [calibration_json(pool, constants) for pool in sorted(constants.members)]
-    if as_json:
-        print_json(pools)
-        return
+    lines = []
     for pool in pools:
         behind = f"{pool['placebos']} placebos, weight {pool['weight']:.2f}" if pool["placebos"] else "no placebos yet"
         name = f"{pool['tile']} {pool['biome']}, {pool['sites']} sites"
-        typer.echo(f"{name}: {pool['source']}; {behind} ({pool['hash'][:12]})")
+        lines.append(f"{name}: {pool['source']}; {behind} ({pool['hash'][:12]})")
         for row in pool["table"] if pool["placebos"] else ():
-            typer.echo(f"  {row['constant']:<20} {row['calibrated']:>9g}  default {row['default']:g}")
+            lines.append(f"  {row['constant']:<20} {row['calibrated']:>9g}  default {row['default']:g}")
+    show(pools, lines, as_json=as_json)

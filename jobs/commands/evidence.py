@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.runtime.console import DAY_FORMS, AsJson, Config, installation, print_json, printable
+from jobs.runtime.console import DAY_FORMS, AsJson, Config, installation, show
 
 
 def evidence(
@@ -37,15 +37,11 @@ def evidence(
         written = write_evidence(
             settings, ledger, site, out, key=required_evidence_key(), until=as_of.date() if as_of else None
         )
-    if as_json:
-        print_json({"out": str(out), **asdict(written)})
-        return
-    typer.echo(
-        printable(
-            f"{out}: site {site}, assessment of {written.as_of} ({written.status}), {written.assessments} assessments "
-            f"in all, {written.bytes / 1e6:.1f} MB"
-        )
-    )
-    typer.echo(f"signed by the key {written.fingerprint}")
+    size = f"{written.assessments} assessments in all, {written.bytes / 1e6:.1f} MB"
+    lines = [
+        f"{out}: site {site}, assessment of {written.as_of} ({written.status}), {size}",
+        f"signed by the key {written.fingerprint}",
+    ]
     if written.uncovered:
-        typer.echo(f"{written.uncovered} records in it are newer than the chain; the next night adds them to it")
+        lines.append(f"{written.uncovered} records in it are newer than the chain; the next night adds them to it")
+    show({"out": str(out), **asdict(written)}, lines, as_json=as_json)

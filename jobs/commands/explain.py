@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.runtime.console import AsJson, Config, installation, print_json
+from jobs.runtime.console import AsJson, Config, installation, show
 from jobs.runtime.exits import Exit
 
 
@@ -59,10 +59,7 @@ def explain(
         error = result["error"].removeprefix(f"site {site!r}: ")
         if error != why():  # a source gave the reason
             sentences.append(error)
-        if as_json:
-            print_json({"site": site, "as_of": night["as_of"], "sentences": sentences})
-        else:
-            typer.echo("\n".join(sentences))
+        show({"site": site, "as_of": night["as_of"], "sentences": sentences}, sentences, as_json=as_json)
         everywhere = len(night["never_offered"]) == len(night["sites"])
         raise typer.Exit(Exit.CONFIGURATION if everywhere else Exit.SOME_FAILED)
     if latest is None:
@@ -78,16 +75,14 @@ def explain(
             reasons = open_series(config_path(config), site)["reason"]
             wrong = int((reasons == Reason.RADIOMETRY.value).sum())
             sentences.append(REJECTED_RADIOMETRY[language == "zh"].format(count=wrong, scenes=len(reasons)))
-    if not as_json:
-        typer.echo("\n".join(sentences))
-        return
     used = constants_used(assessment, calibrations)
     calibration = {
         "hash": assessment.calibration, "source": assessment.calibration_source,
         "dated": assessment.calibration_dated,
         "placebos": assessment.calibration_placebos, "table": None if used is None else constants_table(used),
     }  # fmt: skip
-    print_json(
-        {"site": site, "as_of": latest.as_of, "episode": assessment.episode, "start": chosen.start,
-         "sentences": sentences, "calibration": calibration, "detectability": detectability}
-    )  # fmt: skip
+    values = {
+        "site": site, "as_of": latest.as_of, "episode": assessment.episode, "start": chosen.start,
+        "sentences": sentences, "calibration": calibration, "detectability": detectability,
+    }  # fmt: skip
+    show(values, sentences, as_json=as_json)

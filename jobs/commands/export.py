@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.runtime.console import AsJson, Config, print_json
+from jobs.runtime.console import AsJson, Config, show
 from jobs.runtime.progress import dask_progress
 
 
@@ -38,12 +38,7 @@ def export(
     with dask_progress("export"):
         write_dataset(data, out, at=datetime.now(UTC), command=f"regrowth export {site} {out.name}")
     scenes, accepted = data.sizes["time"], int(data["accepted"].sum())
-    if as_json:
-        print_json({
-            "site": site, "out": str(out), "scenes": scenes, "accepted": accepted, "height": data.sizes["y"],
-            "width": data.sizes["x"],
-        })  # fmt: skip
-    else:
-        typer.echo(
-            f"{out}: {scenes} scenes of {site}, {accepted} accepted, {data.sizes['y']} x {data.sizes['x']} pixels"
-        )
+    height, width = data.sizes["y"], data.sizes["x"]
+    values = {"site": site, "out": str(out), "scenes": scenes, "accepted": accepted, "height": height, "width": width}
+    line = f"{out}: {scenes} scenes of {site}, {accepted} accepted, {height} x {width} pixels"
+    show(values, line, as_json=as_json)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.runtime.console import AsJson, Config, Sites, installation, new_app, print_json, printable
+from jobs.runtime.console import AsJson, Config, Sites, installation, new_app, show
 from monitor.errors import BadData
 
 app = new_app(help="Measurements on the ground: add them from a file, list them.", no_args_is_help=True)
@@ -37,15 +37,14 @@ def field_add(
     with installation(config) as (_, ledger), ledger.transaction() as t:
         fresh, known, not_measured = add_field_rows(t, file)
     sites = sorted({row.site for row in fresh})
-    if as_json:
-        print_json({"added": len(fresh), "already": known, "not_measured": not_measured, "sites": sites})
-        return
     of = f" of {len(sites)} site{'' if len(sites) == 1 else 's'}" if fresh else ""
-    typer.echo(f"Field rows stored: {len(fresh)}{of}; stored before: {known}.")
+    lines = [f"Field rows stored: {len(fresh)}{of}; stored before: {known}."]
     if not_measured:
-        typer.echo(f"Lines without date and value, not measured yet: {not_measured}.")
+        lines.append(f"Lines without date and value, not measured yet: {not_measured}.")
     if fresh:
-        typer.echo("They are on the pages after the next 'regrowth publish' or night.")
+        lines.append("They are on the pages after the next 'regrowth publish' or night.")
+    values = {"added": len(fresh), "already": known, "not_measured": not_measured, "sites": sites}
+    show(values, lines, as_json=as_json)
 
 
 @app.command("list")
@@ -56,12 +55,10 @@ def field_list(config: Config = None, site: Sites = None, as_json: AsJson = Fals
         if unknown := sorted(set(site or ()) - known.keys()):
             raise BadData(f"no site {unknown[0]!r} in the ledger; 'regrowth sites list' shows all sites")
         rows = [row for of_site in t.field_rows().values() for row in of_site if not site or row["site"] in site]
-    if as_json:
-        print_json([{name: value for name, value in row.items() if name not in ("id", "digest")} for row in rows])
-        return
+    lines = []
     for row in rows:
         unit = " plants/ha" if row["kind"] == "density" else ""
         note = f" - {row['note']}" if row["note"] else ""
-        typer.echo(printable(f"{row['site']}: {row['date']} {row['kind']} {row['value']:g}{unit}, n {row['n']}{note}"))
-    if not rows:
-        typer.echo("No field row.")
+        lines.append(f"{row['site']}: {row['date']} {row['kind']} {row['value']:g}{unit}, n {row['n']}{note}")
+    values = [{name: value for name, value in row.items() if name not in ("id", "digest")} for row in rows]
+    show(values, lines or "No field row.", as_json=as_json)

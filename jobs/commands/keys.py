@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.runtime.console import AsJson, new_app, print_json
+from jobs.runtime.console import AsJson, new_app, show
 
 app = new_app(help="Keys that sign evidence.", no_args_is_help=True)
 
@@ -30,12 +30,10 @@ def keys_new(
 
     shown = fingerprint(new_keys(folder))
     private, public = folder / PRIVATE_NAME, folder / PUBLIC_NAME
-    if as_json:
-        print_json({"private": str(private), "public": str(public), "fingerprint": shown})
-        return
-    typer.echo(
-        f"{private}: signs evidence. Only its owner may read it. Store a copy where only the programme can get it."
+    lines = (
+        f"{private}: signs evidence. Only its owner may read it. Store a copy where only the programme can get it.",
+        f"{public}: checks signatures. Give it to auditors, with its fingerprint by another way:",
+        f"  {shown}",
+        f"Set for 'regrowth evidence': REGROWTH_EVIDENCE_KEY_FILE={shlex.quote(str(private.resolve()))}",
     )
-    typer.echo(f"{public}: checks signatures. Give it to auditors, with its fingerprint by another way:")
-    typer.echo(f"  {shown}")
-    typer.echo(f"Set for 'regrowth evidence': REGROWTH_EVIDENCE_KEY_FILE={shlex.quote(str(private.resolve()))}")
+    show({"private": str(private), "public": str(public), "fingerprint": shown}, lines, as_json=as_json)

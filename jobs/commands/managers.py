@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from jobs.runtime.clock import now
-from jobs.runtime.console import AsJson, Config, installation, new_app, print_json, printable
+from jobs.runtime.console import AsJson, Config, installation, new_app, show
 from monitor.errors import BadConfiguration, BadData
 
 app = new_app(help="Managers of the registry, and their personal links.", no_args_is_help=True)
@@ -34,16 +34,11 @@ def managers_list(config: Config = None, as_json: AsJson = False) -> None:
             "language": words.language_of(sites[0]), "channel": channel, "sites": len(sites),
             "open": sum(site in ids for site in open_at),
         })  # fmt: skip
-    if as_json:
-        print_json(rows)
-        return
+    lines = []
     for row in rows:
         name = f" ({row['name']})" if row["name"] else ""
-        typer.echo(
-            printable(f"{row['manager']}{name}: {row['sites']} sites, {row['open']} open alerts, {row['channel']}")
-        )
-    if not rows:
-        typer.echo("No manager can be reached: the sites name no address or channel.")
+        lines.append(f"{row['manager']}{name}: {row['sites']} sites, {row['open']} open alerts, {row['channel']}")
+    show(rows, lines or "No manager can be reached: the sites name no address or channel.", as_json=as_json)
 
 
 @app.command("link")
@@ -68,11 +63,7 @@ def managers_link(manager: Manager, config: Config = None, as_json: AsJson = Fal
         for recipient in found:
             t.make_personal_link(*recipient, now=now())
         links = [personal_address(t, settings, recipient, key=key) for recipient in found]
-    if as_json:
-        print_json(links)
-        return
-    for link in links:
-        typer.echo(link)
+    show(links, filter(None, links), as_json=as_json)
 
 
 @app.command("revoke")
@@ -85,7 +76,4 @@ def managers_revoke(manager: Manager, config: Config = None, as_json: AsJson = F
         revoked = t.revoke_personal_links(manager, now=now())
     if not revoked:
         raise BadData(f"{manager!r} has no valid personal link")
-    if as_json:
-        print_json({"revoked": revoked})
-    else:
-        typer.echo(printable(f"{manager}: revoked."))
+    show({"revoked": revoked}, f"{manager}: revoked.", as_json=as_json)

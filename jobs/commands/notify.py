@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jobs.runtime.console import AsJson, Config, new_app, print_json, printable
+from jobs.runtime.console import AsJson, Config, new_app, printable, show
 from jobs.runtime.exits import Exit
 from monitor.errors import BadConfiguration
 
@@ -44,13 +44,12 @@ def notify_test(
         results = [
             _try(settings, channels, name, recipient) for name in names for recipient in _recipients(settings, name)
         ]
-    if as_json:
-        print_json(results)
-    else:
-        for result in results:
-            to = f" to {result['recipient']}" if result["recipient"] else ""
-            state = "delivered" if result["delivered"] else "NOT delivered"
-            typer.echo(printable(f"{result['channel']} ({result['kind']}){to}: {state}: {result['answer']}"))
+    lines = []
+    for result in results:
+        to = f" to {result['recipient']}" if result["recipient"] else ""
+        state = "delivered" if result["delivered"] else "NOT delivered"
+        lines.append(f"{result['channel']} ({result['kind']}){to}: {state}: {result['answer']}")
+    show(results, lines, as_json=as_json)
     delivered = sum(result["delivered"] for result in results)
     some = Exit.SOME_FAILED if delivered else Exit.ALL_FAILED
     raise typer.Exit(Exit.DONE if delivered == len(results) else some)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from jobs.runtime.clock import now
-from jobs.runtime.console import AsJson, Config, installation, print_json, printable
+from jobs.runtime.console import AsJson, Config, installation, print_json, printable, show
 from jobs.runtime.exits import Exit
 
 if TYPE_CHECKING:
@@ -40,11 +40,9 @@ def alerts_release(config: Config = None, as_json: AsJson = False) -> None:
     settings = load(config)
     with locked_ledger(settings, "the sending of messages") as ledger:
         result = send(settings, ledger, release=True, night=False)
-    if as_json:
-        print_json({"messages_sent": result.sent, "messages_waiting": result.waiting})
-    else:
-        dead = f", {result.dead} given up (regrowth alerts outbox)" if result.dead else ""
-        typer.echo(f"{result.sent} messages sent, {result.waiting} still waiting{dead}.")
+    dead = f", {result.dead} given up (regrowth alerts outbox)" if result.dead else ""
+    line = f"{result.sent} messages sent, {result.waiting} still waiting{dead}."
+    show({"messages_sent": result.sent, "messages_waiting": result.waiting}, line, as_json=as_json)
     raise typer.Exit(Exit.SOME_FAILED if result.waiting or result.dead else Exit.DONE)
 
 

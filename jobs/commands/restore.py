@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.runtime.console import AsJson, Config, print_json
+from jobs.runtime.console import AsJson, Config, show
 
 
 def restore(
@@ -23,10 +23,6 @@ def restore(
     from jobs.runtime.settings import load
 
     summary = restore_backup(load(config), folder)
-    if as_json:
-        print_json({"folder": str(folder), **asdict(summary)})
-        return
-    typer.echo(
-        f"restored {summary.landscapes} landscapes and a ledger of {summary.rows} rows, {summary.bytes / 1e6:.1f} MB; "
-        "continue with: regrowth doctor, regrowth publish"
-    )
+    size = f"{summary.landscapes} landscapes and a ledger of {summary.rows} rows, {summary.bytes / 1e6:.1f} MB"
+    line = f"restored {size}; continue with: regrowth doctor, regrowth publish"
+    show({"folder": str(folder), **asdict(summary)}, line, as_json=as_json)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.runtime.console import AsJson, Config, print_json
+from jobs.runtime.console import AsJson, Config, show
 
 
 def serve(
@@ -31,9 +31,6 @@ def serve(
         raise BadConfiguration(msg)
 
     def announce(address: str) -> None:
-        if as_json:
-            print_json({"address": address})
-        else:
-            typer.echo(f"Answers are served at {address}.")
+        show({"address": address}, f"Answers are served at {address}.", as_json=as_json)
 
     serve_answers(settings, key, host=host, port=port, announce=announce)

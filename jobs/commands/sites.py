@@ -10,16 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import typer
 
 from jobs.runtime.clock import today
-from jobs.runtime.console import DAY_FORMS, AsJson, Config, UsageError, installation, new_app, print_json, printable
+from jobs.runtime.console import DAY_FORMS, AsJson, Config, UsageError, installation, new_app, printable, show
 from jobs.runtime.exits import Exit
 from monitor.errors import BadConfiguration
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from jobs.runtime.settings import Settings
     from monitor.sites.registry import Report
-    from monitor.sites.site import Site
 
 SAMPLE: Final = Path(__file__).parent.parent / "install/sample"  # two sites in the embedded imagery, with configuration
 
@@ -37,10 +34,8 @@ def sample(folder: Annotated[Path, typer.Argument(help="Folder to create.")], as
     if folder.exists():
         raise BadConfiguration(f"{folder} exists already; name a new folder")
     shutil.copytree(SAMPLE, folder)
-    if as_json:
-        print_json({name: str(folder / name) for name in sorted(path.name for path in SAMPLE.iterdir())})
-        return
-    typer.echo(f"Try a night: cd {shlex.quote(str(folder))} && regrowth run --as-of 2020-10-31")
+    files = {name: str(folder / name) for name in sorted(path.name for path in SAMPLE.iterdir())}
+    show(files, f"Try a night: cd {shlex.quote(str(folder))} && regrowth run --as-of 2020-10-31", as_json=as_json)
 
 
 @app.command()
@@ -152,13 +147,6 @@ def _note_slow_plans(report: "Report", settings: "Settings | None") -> None:
             entry.add("SLOW_PLAN", advice[entry.site.id], fix, refuses=False)
 
 
-def _print_future_starts(sites: "Sequence[Site]") -> None:
-    """Name sites that start in the future: a mistyped year would otherwise show on the pages only."""
-    for site in sites:
-        if site.start > today():
-            typer.echo(f"{printable(site.id)}: the start, {site.start}, is in the future; nothing is judged before.")
-
-
 @app.command()
 def add(
     file: Annotated[Path, typer.Argument(help="The registry, as for `check`.")],
@@ -195,19 +183,15 @@ def add(
     detectability = {
         site.id: detectability_json(assumed, site.start) for site, assumed in zip(fresh, conditions, strict=True)
     }
-    if as_json:
-        print_json({**changes, "detectability": detectability})
-    else:
-        for sentence in changes["said"]:
-            typer.echo(printable(sentence))
-        typer.echo(f"{len(changes['unchanged'])} unchanged")
-        for site_id, values in detectability.items():
-            seasons = f"{values['seasons_before']} {'season' if values['seasons_before'] == 1 else 'seasons'}"
-            assumed = f" (assuming {values['scenes_a_year']:g} clear scenes a season, {seasons} before the start)"
-            sentences = [values["said"]["en"], improvements_in_words(values)]
-            said = " ".join(filter(None, sentences))
-            typer.echo(f"{printable(site_id)}: {said}{assumed if values['red'] else ''}")
-        _print_future_starts(fresh)
+    lines = [*changes["said"], f"{len(changes['unchanged'])} unchanged"]
+    for site_id, values in detectability.items():
+        seasons = f"{values['seasons_before']} {'season' if values['seasons_before'] == 1 else 'seasons'}"
+        assumed = f" (assuming {values['scenes_a_year']:g} clear scenes a season, {seasons} before the start)"
+        said = " ".join(filter(None, [values["said"]["en"], improvements_in_words(values)]))
+        lines.append(f"{site_id}: {said}{assumed if values['red'] else ''}")
+    late = [site for site in fresh if site.start > today()]  # a mistyped year would otherwise show on the pages only
+    lines += [f"{site.id}: the start, {site.start}, is in the future; nothing is judged before." for site in late]
+    show({**changes, "detectability": detectability}, lines, as_json=as_json)
     if changes["refused"] or changes["start_edited"] or changes["plan_edited"]:
         raise typer.Exit(Exit.BAD_DATA)
 
@@ -228,15 +212,10 @@ def retire(
 
     with installation(config) as (_, ledger):
         done = retire_sites(ledger, sites, today=today())
-    if as_json:
-        print_json(done)
-        return
     sentences = {
         "retired": "retired", "already": "was retired already", "alerts": "resolved, since the site was retired",
     }  # fmt: skip
-    for name, sentence in sentences.items():
-        for item in done[name]:
-            typer.echo(f"{printable(item)}: {sentence}")
+    show(done, (f"{item}: {sentence}" for name, sentence in sentences.items() for item in done[name]), as_json=as_json)
 
 
 @app.command("list")
@@ -248,18 +227,13 @@ def list_(config: Config = None, as_json: AsJson = False) -> None:
         episode = episodes[site["id"]][-1]
         site["episode"], site["episode_start"] = episode["number"], episode["start"]
         del site["geometry"]
-    if as_json:
-        print_json(sites)
-        return
+    lines = []
     for site in sites:
         later = f", episode {site['episode']} from {site['episode_start']}" if site["episode"] > 1 else ""
         constants = ", ".join(f"{name} {site['plan'][name]:g}" for name in "AkL")
-        typer.echo(
-            f"{printable(site['id'])}: {printable(site['name'])}, {site['intervention']} ({site['biome']}) since "
-            f"{site['start']}{later}, {site['hectares']:.1f} ha; plan {constants}"
-        )
-    if not sites:
-        typer.echo("No site yet: regrowth sites add FILE")
+        work = f"{site['intervention']} ({site['biome']}) since {site['start']}{later}"
+        lines.append(f"{site['id']}: {site['name']}, {work}, {site['hectares']:.1f} ha; plan {constants}")
+    show(sites, lines or "No site yet: regrowth sites add FILE", as_json=as_json)
 
 
 @app.command()
@@ -280,15 +254,9 @@ def replant(
     with installation(config) as (settings, ledger):
         alpha = settings.alerts.alpha
         episode = replant_site(ledger, site, start=start.date(), why=why, alpha=alpha, today=today())
-    if as_json:
-        print_json(episode)
-        return
-    already = "" if episode["new"] else " already"
-    treated = "".join(f" Alert {printable(alert)} is resolved as treated." for alert in episode["alerts"])
-    typer.echo(
-        f"{printable(site)}: episode {episode['episode']}, from {episode['start']}{already}; "
-        f"false-alarm budget {episode['alpha']:.3g}.{treated}"
-    )
+    begun = f"episode {episode['episode']}, from {episode['start']}{'' if episode['new'] else ' already'}"
+    treated = "".join(f" Alert {alert} is resolved as treated." for alert in episode["alerts"])
+    show(episode, f"{site}: {begun}; false-alarm budget {episode['alpha']:.3g}.{treated}", as_json=as_json)
 
 
 @app.command()
@@ -343,15 +311,10 @@ def replan(
             )  # fmt: skip
     except NoChange as error:
         raise UsageError(str(error)) from None
-    if as_json:
-        print_json(done)
-        return
     changed = columns_changed({name: (old, new) for name, (old, new) in done["columns"].items()})
-    held = "".join(f" Alert {printable(alert)} stays open, by the promise before." for alert in done["alerts"])
-    typer.echo(
-        f"{printable(site)}: promise {done['number']}, from {done['from']}: {printable(changed)}. Write the same in "
-        f"the registry file.{held}"
-    )
+    held = "".join(f" Alert {alert} stays open, by the promise before." for alert in done["alerts"])
+    promise = f"promise {done['number']}, from {done['from']}: {changed}"
+    show(done, f"{site}: {promise}. Write the same in the registry file.{held}", as_json=as_json)
 
 
 @app.command()
@@ -381,19 +344,14 @@ def controls(
         if again:
             known = choose_controls_again(ledger, site, f"{today()}, {by.strip()}: {why.strip()}")
     units = NOT_CHOSEN if frozen is None else ControlSet.from_json(frozen)
-    if as_json:
-        print_json({"site": site, "again": list(known.controls_again), **units.to_json()})
-        return
-    if units.waits:
-        typer.echo(f"{printable(site)}: control units are not chosen yet")
-    else:
-        distances = [unit.distance for unit, is_control in zip(units.units, units.compared, strict=True) if is_control]
-        away = f", {min(distances):.0f} to {max(distances):.0f} m away" if distances else ""
-        typer.echo(f"{printable(site)}: {len(distances)} control units of {units.candidates} candidates{away}")
-    for decision in known.controls_again:
-        typer.echo(f"chosen again: {printable(decision)}")
+    distances = [unit.distance for unit, is_control in zip(units.units, units.compared, strict=True) if is_control]
+    away = f", {min(distances):.0f} to {max(distances):.0f} m away" if distances else ""
+    chosen = f"{len(distances)} control units of {units.candidates} candidates{away}"
+    lines = [f"{site}: {'control units are not chosen yet' if units.waits else chosen}"]
+    lines += [f"chosen again: {decision}" for decision in known.controls_again]
     if again:
-        typer.echo("The next night chooses them again, and fetches the history of the site for that.")
+        lines.append("The next night chooses them again, and fetches the history of the site for that.")
+    show({"site": site, "again": list(known.controls_again), **units.to_json()}, lines, as_json=as_json)
 
 
 def _same_file(first: Path, second: Path) -> bool:

@@ -2,9 +2,7 @@
 
 from contextlib import closing
 
-import typer
-
-from jobs.runtime.console import AsJson, Config, Sites, print_json
+from jobs.runtime.console import AsJson, Config, Sites, show
 
 
 def status(config: Config = None, site: Sites = None, as_json: AsJson = False) -> None:
@@ -25,15 +23,12 @@ def status(config: Config = None, site: Sites = None, as_json: AsJson = False) -
     if damaged := next((one for one in shown if not one.payload), None):
         raise BadData(damage(damaged))
     assessments = [one.payload for one in shown]
-    if as_json:
-        print_json(assessments)
-        return
+    lines = []
     for values in assessments:
         judged = values["status"] not in ("insufficient_data", "too_early")
         share = f", {values['theta']:z.0%} of the expected uplift" if judged and values["theta"] is not None else ""
         last, se = values.get("measured_season"), values.get("measured_season_se")
         if judged and last is not None and se is not None:
             share += f", last season measured {100 * last:+z.0f} points (± {100 * se:.0f})"
-        typer.echo(f"{values['site']}: {values['status']}, alert {values['alert']}{share} (as of {values['as_of']})")
-    if not assessments:
-        typer.echo("No site has been assessed yet: regrowth run")
+        lines.append(f"{values['site']}: {values['status']}, alert {values['alert']}{share} (as of {values['as_of']})")
+    show(assessments, lines or "No site has been assessed yet: regrowth run", as_json=as_json)

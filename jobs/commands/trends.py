@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from jobs import __version__
-from jobs.runtime.console import AsJson, print_json
+from jobs.runtime.console import AsJson, show
 from jobs.runtime.kernel_cache import announcing_compilation
 from jobs.runtime.logs import set_up_logs
 from jobs.runtime.progress import dask_progress
@@ -73,11 +73,9 @@ def trends(
     with appearing(out) as partial:
         opened = open_series(source, variable, bands=roles, packing=Packing(scale, offset), mask=pixels)
         summary = _write_maps(source, out, partial, opened, season if yearly else None, options)
-    if as_json:
-        print_json(summary)
-    else:
-        layers = f"{summary['layers']} {'seasons' if yearly else 'layers'} from {summary['first']} to {summary['last']}"
-        typer.echo(f"{out}: trends of {summary['variable']}, {layers}, {summary['height']} x {summary['width']} pixels")
+    layers = f"{summary['layers']} {'seasons' if yearly else 'layers'} from {summary['first']} to {summary['last']}"
+    size = f"{summary['height']} x {summary['width']} pixels"
+    show(summary, f"{out}: trends of {summary['variable']}, {layers}, {size}", as_json=as_json)
 
 
 def _bands(text: str | None) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from jobs.runtime.console import AsJson, print_json, printable
+from jobs.runtime.console import AsJson, show
 from jobs.runtime.exits import Exit
 
 if TYPE_CHECKING:
@@ -49,21 +49,16 @@ def verify(
         faults = (Fault(file.name, str(error)),)
     else:
         signed_by = fingerprint(public)
-        if as_json:
-            print_json({"result": "PASS", "signed_by": signed_by, **asdict(verified)})
-        else:
-            typer.echo(printable_lines(verified, signed_by))
+        values = {"result": "PASS", "signed_by": signed_by, **asdict(verified)}
+        show(values, _in_words(verified, signed_by), as_json=as_json)
         return
-    if as_json:
-        print_json({"result": "FAIL", "faults": [asdict(fault) for fault in faults]})
-    else:
-        for fault in faults:
-            typer.echo(printable(f"FAIL {fault}"))
+    values = {"result": "FAIL", "faults": [asdict(fault) for fault in faults]}
+    show(values, (f"FAIL {fault}" for fault in faults), as_json=as_json)
     raise typer.Exit(Exit.BAD_DATA)
 
 
-def printable_lines(verified: "Verified", signed_by: str) -> str:
-    """What was checked, in a few lines."""
+def _in_words(verified: "Verified", signed_by: str) -> list[str]:
+    """Members, records and chain that were checked."""
     lines = [
         f"PASS {verified.site}, assessment of {verified.as_of}: {verified.status}",
         f"{verified.members} members, {verified.size:,} bytes, as signed with the key {signed_by}",
@@ -79,4 +74,4 @@ def printable_lines(verified: "Verified", signed_by: str) -> str:
     if verified.noted is not None:
         noted = verified.noted
         lines.append(f"the head given is that of line {noted['number']}, night {noted['night']}: unchanged until then")
-    return "\n".join(map(printable, lines))
+    return lines

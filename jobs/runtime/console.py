@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -119,6 +119,15 @@ def print_error(error: BaseException, status: int) -> None:
 def print_json(value: Any) -> None:
     """Print a value as JSON on stdout; missing numbers are null, never NaN."""
     typer.echo(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False, default=date.isoformat))
+
+
+def show(value: Any, lines: str | Iterable[str], *, as_json: bool) -> None:
+    """Print a result as JSON, or as lines for people, without control characters."""
+    if as_json:
+        print_json(value)
+        return
+    for line in [lines] if isinstance(lines, str) else lines:
+        typer.echo(printable(line))
 
 
 def print_registry_changes(registry: Mapping[str, Any]) -> None:
