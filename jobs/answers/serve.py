@@ -372,14 +372,21 @@ async def _ask(request: Request, chosen: Collection[str] | None) -> Asked:
     return await run_in_threadpool(_of_notice, _served(request), token)
 
 
-def _of_notice(served: Served, token: str) -> Asked:
-    """The alert that the link of a message is about; only reads."""
+def _link(served: Served, token: str, *, folder: str = "a", expired: Why | None) -> str:
+    """Identifier of a link; an `expired` one is refused for that reason, None: is accepted."""
     try:
-        link = read_link(token, served.key, datetime.now(UTC))
+        return read_link(token, served.key, datetime.now(UTC), folder=folder)
     except LinkExpired as error:
-        raise Refusal(Why.EXPIRED) from error
+        if expired is None:
+            return error.link
+        raise Refusal(expired) from error
     except LinkInvalid as error:
         raise Refusal(Why.INVALID) from error
+
+
+def _of_notice(served: Served, token: str) -> Asked:
+    """The alert that the link of a message is about; only reads."""
+    link = _link(served, token, expired=Why.EXPIRED)
     with _ledger(served) as ledger, ledger.reading() as t:
         row = t.notice_of_link(link)
         if row is None or "alert" not in row["payload"]:
@@ -399,12 +406,7 @@ def _of_notice(served: Served, token: str) -> Asked:
 
 def _of_manager(served: Served, token: str, chosen: Collection[str] | None, language: words.Language | None) -> Asked:
     """The sites of the manager of a personal link, and alerts of them; only reads."""
-    try:
-        link = read_link(token, served.key, datetime.now(UTC), folder="m")
-    except LinkExpired as error:
-        raise Refusal(Why.PERSONAL_EXPIRED) from error
-    except LinkInvalid as error:
-        raise Refusal(Why.INVALID) from error
+    link = _link(served, token, folder="m", expired=Why.PERSONAL_EXPIRED)
     with _ledger(served) as ledger, ledger.reading() as t:
         theirs = read_manager_sites(t, served.settings, _manager(t, link), language)
         questions = questions_of(t, served.settings, theirs, chosen, MAX_ALERTS)
@@ -421,13 +423,7 @@ def _manager(t: Transaction, link: str) -> Recipient:
 
 def _send_new_link(served: Served, token: str) -> None:
     """Put a new personal link into the outbox, unless one was asked for today or the manager has no site."""
-    try:
-        link = read_link(token, served.key, datetime.now(UTC), folder="m")
-    except LinkExpired as error:
-        link = error.link
-    except LinkInvalid as error:
-        raise Refusal(Why.INVALID) from error
-    day = today().isoformat()
+    link, day = _link(served, token, folder="m", expired=None), today().isoformat()
     with _ledger(served) as ledger, ledger.transaction() as t:
         manager = _manager(t, link)
         if sites := sites_of_manager(t, served.settings, manager):

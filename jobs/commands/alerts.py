@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jobs.runtime.clock import today
-from jobs.runtime.console import DAY_FORMS, AsJson, Config, installation, new_app, show
+from jobs.runtime.console import DAY_FORMS, AsJson, Config, installation, new_group, show
 from monitor.errors import BadData
 
 if TYPE_CHECKING:
     from monitor.alerts.alert import Alert, AlertEvent
 
-app = new_app(help="Alerts that were raised, and the answers to them.", no_args_is_help=True)
+app = new_group("Alerts that were raised, and the answers to them.")
 
 AlertId = Annotated[str, typer.Argument(metavar="ALERT", help="Id of the alert, as `alerts list` shows it.")]
 Note = Annotated[str | None, typer.Option(help="What was seen or done, in words.")]

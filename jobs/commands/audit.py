@@ -8,22 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from jobs.runtime.console import AsJson, Config, installation, new_app, print_json, printable
+from jobs.runtime.console import AsJson, Config, installation, new_group, print_json, printable
 from monitor.errors import BadData
 
 if TYPE_CHECKING:
     from monitor.evidence.audit_sample import Cell, Sample, Stratum
     from monitor.sites.site import Site
 
-app = new_app(help="Inspections by third parties: a random sample of sites.", no_args_is_help=True)
+app = new_group("Inspections by third parties: a random sample of sites.")
 
 MAX_SEED: Final = 200  # length of the longest seed [characters]
 NOT_ASSESSED: Final = "not_assessed"  # status of a site without an assessment
-
-
-@app.callback()
-def _audit() -> None:
-    """Inspections by third parties: a random sample of sites."""
 
 
 @app.command("sample")

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from jobs.runtime.console import AsJson, Config, Sites, installation, new_app, show
+from jobs.runtime.console import AsJson, Config, Sites, installation, new_group, show
 from monitor.errors import BadData
 
-app = new_app(help="Measurements on the ground: add them from a file, list them.", no_args_is_help=True)
+app = new_group("Measurements on the ground: add them from a file, list them.")
 
 
 @app.command("add")

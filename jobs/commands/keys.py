@@ -6,14 +6,9 @@ from typing import Annotated
 
 import typer
 
-from jobs.runtime.console import AsJson, new_app, show
+from jobs.runtime.console import AsJson, new_group, show
 
-app = new_app(help="Keys that sign evidence.", no_args_is_help=True)
-
-
-@app.callback()
-def _keys() -> None:  # so that `new` stays a command of its own, although it is the only one
-    """Keys that sign evidence."""
+app = new_group("Keys that sign evidence.")
 
 
 @app.command("new")

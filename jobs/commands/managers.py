@@ -5,10 +5,10 @@ from typing import Annotated, Any
 import typer
 
 from jobs.runtime.clock import now
-from jobs.runtime.console import AsJson, Config, installation, new_app, show
+from jobs.runtime.console import AsJson, Config, installation, new_group, show
 from monitor.errors import BadConfiguration, BadData
 
-app = new_app(help="Managers of the registry, and their personal links.", no_args_is_help=True)
+app = new_group("Managers of the registry, and their personal links.")
 
 Manager = Annotated[
     str, typer.Argument(metavar="MANAGER", help="Mail address, or the name of a channel that has one receiver.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jobs.runtime.console import AsJson, Config, new_app, printable, show
+from jobs.runtime.console import AsJson, Config, new_group, printable, show
 from jobs.runtime.exits import Exit
 from monitor.errors import BadConfiguration
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from jobs.messages.channels import Channels
     from jobs.runtime.settings import Settings
 
-app = new_app(help="Messages to managers and operators.", no_args_is_help=True)
+app = new_group("Messages to managers and operators.")
 
 
 @app.command("test")

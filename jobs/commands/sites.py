@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import typer
 
 from jobs.runtime.clock import today
-from jobs.runtime.console import DAY_FORMS, AsJson, Config, UsageError, installation, new_app, printable, show
+from jobs.runtime.console import DAY_FORMS, AsJson, Config, UsageError, installation, new_group, printable, show
 from jobs.runtime.exits import Exit
 from monitor.errors import BadConfiguration
 
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 SAMPLE: Final = Path(__file__).parent.parent / "install/sample"  # two sites in the embedded imagery, with configuration
 
-app = new_app(
-    no_args_is_help=True, help="The registry of sites: check, add to the ledger, list, retire, replant, replan."
-)
+app = new_group("The registry of sites: check, add to the ledger, list, retire, replant, replan.")
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.runtime.console import AsJson, new_app, print_json, printable
+from jobs.runtime.console import AsJson, new_group, print_json, printable
 from jobs.runtime.exits import Exit
 from monitor.errors import BadData
 from monitor.files import write_atomically
@@ -16,14 +16,9 @@ from monitor.files import write_atomically
 if TYPE_CHECKING:
     from monitor.imagery.stac.folder_index import FolderIndex
 
-app = new_app(no_args_is_help=True, help="Files of your own as a source.")
+app = new_group("Files of your own as a source.")
 
 MAX_PROBLEMS: int = 50  # files that are printed for each reason; more are counted
-
-
-@app.callback()
-def _source() -> None:
-    """Files of your own as a source."""
 
 
 @app.command()

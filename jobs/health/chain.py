@@ -5,7 +5,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from jobs.health.finding import Finding, broken, count_of, ok
-from jobs.health.ledger import LedgerContents, connected
+from jobs.health.ledger import reading
 
 if TYPE_CHECKING:
     from jobs.runtime.settings import Settings
@@ -14,15 +14,11 @@ NEWEST_LINES: Final = 3  # lines whose records are compared without --deep; link
 MAX_PROBLEMS: Final = 5  # problems that are reported one by one
 
 
-def chain(settings: "Settings", ledger: LedgerContents | Finding, *, deep: bool) -> Iterator[Finding]:
+def chain(settings: "Settings", *, deep: bool) -> Iterator[Finding]:
     """The chain is whole, and what it covers is in the ledger as it was; `deep`: for all nights, not the newest few."""
-    if not isinstance(ledger, LedgerContents) or not ledger.is_current:
-        return
     from jobs.proof.chain import newest_line, problems, unknown_published_head
-    from monitor.ledger.transaction import Transaction
 
-    with connected(settings.ledger.url) as connection:
-        t = Transaction(connection)
+    with reading(settings.ledger.url) as t:
         line = newest_line(t)
         found = list(islice(problems(t, newest=None if deep else NEWEST_LINES), MAX_PROBLEMS + 1))
         unknown = unknown_published_head(t, settings.outputs.root)

@@ -41,15 +41,18 @@ def _findings(
 
     store_root = settings.store.root
     contents = attempt("ledger", lambda: ledger.read_ledger(settings))
-    holders = [contents.holder, *contents.of_landscapes] if isinstance(contents, ledger.LedgerContents) else []
-    newest_run = contents.newest_run if isinstance(contents, ledger.LedgerContents) else None
+    known = contents if isinstance(contents, ledger.LedgerContents) else None
+    is_current = known is not None and known.is_current
+    holders = [known.holder, *known.of_landscapes] if known else []
+    newest_run = known.newest_run if known else None
     yield from guarded("kernels", lambda: machine.kernels(settings.store.local))
     yield ok("config", f"{config_path(config)}, {count_of(len(settings.source), 'source')}")
     yield from guarded("registry", lambda: configuration.registry(settings))
     yield from guarded("store", lambda: machine.store(store_root))
     yield from guarded("ledger", lambda: ledger.ledger(contents, store_root))
-    yield from guarded("chain", lambda: chain.chain(settings, contents, deep=deep))
-    yield from guarded("registry", lambda: configuration.registry_drift(settings, contents))
+    if is_current:
+        yield from guarded("chain", lambda: chain.chain(settings, deep=deep))
+    yield from guarded("registry", lambda: configuration.registry_drift(settings, ledger=is_current))
     yield from guarded("outputs", lambda: machine.folder("outputs", settings.outputs.root))
     yield from guarded("lock", lambda: machine.locks(store_root, holders))
     yield from guarded("clock", lambda: machine.clock(settings, newest_run))
@@ -57,14 +60,17 @@ def _findings(
     if any(source.kind != "sample" for source in settings.source):  # no new scene ever comes to the sample
         yield from guarded("data", lambda: ledger.data_age(settings, contents))
     yield from guarded("channels", lambda: messages.channels(settings))
-    yield from guarded("recipients", lambda: messages.recipients(settings, contents))
+    if is_current:
+        yield from guarded("recipients", lambda: messages.recipients(settings))
     yield from guarded("answers", lambda: messages.answers(settings))
     if online:
         yield from guarded("certificate", lambda: messages.certificates(settings))
     yield from guarded("heartbeat", lambda: messages.heartbeat(settings))
-    yield from guarded("outbox", lambda: messages.outbox(settings, contents))
+    if is_current:
+        yield from guarded("outbox", lambda: messages.outbox(settings))
     yield from guarded("evidence", evidence.key)
-    yield from guarded("budget", lambda: sources.eecu_budget(settings, contents))
+    if is_current:
+        yield from guarded("budget", lambda: sources.eecu_budget(settings))
     yield from _source_findings(settings, online=online)
     if deep:
         yield from guarded("ledger", lambda: damage.ledger_rows(settings, contents))

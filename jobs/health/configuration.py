@@ -9,7 +9,6 @@ from jobs.health.finding import Finding, broken, count_of, list_ids, note, ok, o
 from monitor.errors import MonitorError
 
 if TYPE_CHECKING:
-    from jobs.health.ledger import LedgerContents
     from jobs.register.registry import Drift
     from jobs.runtime.settings import Settings
 
@@ -54,12 +53,11 @@ def registry(settings: "Settings") -> Iterator[Finding]:
         yield ok("registry", f"{count_of(len(outlines), 'outline')} of control ground")
 
 
-def registry_drift(settings: "Settings", ledger: "LedgerContents | Finding") -> Iterator[Finding]:
-    """How the registry differs from the ledger, with the command that settles each difference."""
-    from jobs.health.ledger import LedgerContents, connected
+def registry_drift(settings: "Settings", *, ledger: bool) -> Iterator[Finding]:
+    """Unknown columns, and, if the ledger is usable, its differences and the command that settles each."""
+    from jobs.health.ledger import reading
     from jobs.register.registry import columns_in_words, compare, read_registry
     from jobs.runtime.biome_settings import own_biomes
-    from monitor.ledger.transaction import Transaction
 
     path = settings.registry.path
     try:
@@ -68,11 +66,10 @@ def registry_drift(settings: "Settings", ledger: "LedgerContents | Finding") -> 
         return  # reported by `registry`
     if report.columns:
         yield note("registry", f"columns that are not read: {columns_in_words(report.columns)}")
-    if not isinstance(ledger, LedgerContents) or not ledger.is_current:
-        return
-    with connected(settings.ledger.url) as connection:
-        drift = compare(path, report, Transaction(connection))
-    yield from _drift_findings(path, drift)
+    if ledger:
+        with reading(settings.ledger.url) as t:
+            drift = compare(path, report, t)
+        yield from _drift_findings(path, drift)
 
 
 def _drift_findings(path: Path, drift: "Drift") -> Iterator[Finding]:

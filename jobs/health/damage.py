@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from jobs.health.finding import Finding, broken, count_of, list_ids, note, ok, one_line
-from jobs.health.ledger import LedgerContents, connected
+from jobs.health.ledger import LedgerContents, connected, reading
 from jobs.runtime.progress import Report
 from monitor.errors import MonitorError
 
@@ -112,10 +112,8 @@ def replace_command(landscape: str) -> str:
 
 def _missing(settings: "Settings", rows: dict[str, int]) -> Iterator[Finding]:
     """Landscapes that the ledger names and that are gone, or are older copies."""
-    from monitor.ledger.transaction import Transaction
-
-    with connected(settings.ledger.url) as connection:
-        snapshots = Transaction(connection).snapshots()
+    with reading(settings.ledger.url) as t:
+        snapshots = t.snapshots()
     needed: dict[str, int] = {}
     for snapshot in snapshots.values():
         name, _, count = snapshot.rpartition(":")
@@ -133,12 +131,10 @@ def _series(settings: "Settings", landscapes: list[str]) -> Iterator[Finding]:
     """The newest verdict of each site rests on the series that its store gives."""
     from jobs import __version__
     from jobs.proof.sound_assessments import sound_assessments
-    from monitor.ledger.transaction import Transaction
 
     differing: list[str] = []
     compared = 0
-    with connected(settings.ledger.url) as connection:
-        t = Transaction(connection)
+    with reading(settings.ledger.url) as t:
         try:
             sites = {values["id"]: values for values in t.sites()}
             rows, _ = sound_assessments(t)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jobs.reports.manifest import SiteResult
     from jobs.runtime.settings import Settings
     from monitor.cube.bucket import Place
+    from monitor.ledger.transaction import Transaction
 
 MAX_NIGHTS_READ: Final = 30  # number of past nights that are read for the state of each site
 MAX_FAILED_SITES: Final = 5  # number of failed sites whose reasons are reported
@@ -94,6 +95,15 @@ def _missing_or_read_only(file: Path, store_root: "Place") -> Finding | None:
     if problem := missing_history(file.name, store_root):
         return broken("ledger", problem, WRONG_LEDGER)
     return ok("ledger", f"{file}, created by the first command")
+
+
+@contextmanager
+def reading(url: str) -> Iterator["Transaction"]:
+    """A transaction of the ledger that changes nothing; errors as of :func:`connected`."""
+    from monitor.ledger.transaction import Transaction
+
+    with connected(url) as connection:
+        yield Transaction(connection)
 
 
 @contextmanager
@@ -290,12 +300,10 @@ def data_age(settings: "Settings", contents: LedgerContents | Finding) -> Iterat
     from jobs.messages.operator_notices import silent_sites
     from jobs.runtime.clock import today
     from jobs.runtime.records import from_json
-    from monitor.ledger.transaction import Transaction
     from monitor.sites.site import Site
 
     days = settings.alerts.silence_days
-    with connected(settings.ledger.url) as connection:
-        t = Transaction(connection)
+    with reading(settings.ledger.url) as t:
         sites = [from_json(values, Site) for values in t.sites()]
         stated = {site: one.payload["last_observed"] for site, one in t.latest_assessments().items()}
         newest = {site: day and date.fromisoformat(day) for site, day in stated.items()}

@@ -9,7 +9,6 @@ from jobs.health.finding import Finding, broken, list_ids, note, ok, one_line
 from monitor.errors import MonitorError
 
 if TYPE_CHECKING:
-    from jobs.health.ledger import LedgerContents
     from jobs.runtime.settings import Settings
 
 MIN_CERTIFICATE: Final = timedelta(days=14)  # A certificate that ends sooner should have been renewed
@@ -37,19 +36,18 @@ def channels(settings: "Settings") -> Iterator[Finding]:
         yield note("channels", "nobody is notified of failed nights", 'set channels = ["..."] in [operators]')
 
 
-def recipients(settings: "Settings", ledger: "LedgerContents | Finding") -> Iterator[Finding]:
+def recipients(settings: "Settings") -> Iterator[Finding]:
     """Each current site has a recipient, and names no channel that does not exist."""
-    from jobs.health.ledger import LedgerContents, connected
+    from jobs.health.ledger import reading
     from jobs.register.alerting import address_book
     from jobs.runtime.records import from_json
     from monitor.alerts.recipients import FILES
-    from monitor.ledger.transaction import Transaction
     from monitor.sites.site import Site
 
-    if not settings.channels or not isinstance(ledger, LedgerContents) or not ledger.is_current:
+    if not settings.channels:
         return
-    with connected(settings.ledger.url) as connection:
-        sites = [from_json(values, Site) for values in Transaction(connection).sites()]
+    with reading(settings.ledger.url) as t:
+        sites = [from_json(values, Site) for values in t.sites()]
     book = address_book(settings)
     unknown = {site.id: site.manager_channel for site in sites if site.manager_channel not in (None, *book.kinds)}
     if unknown:
@@ -125,15 +123,12 @@ def heartbeat(settings: "Settings") -> Iterator[Finding]:
     yield ok("heartbeat", f"each night reports to {host}")
 
 
-def outbox(settings: "Settings", ledger: "LedgerContents | Finding") -> Iterator[Finding]:
-    """What waits, is held, or was given up lately, and why."""
-    from jobs.health.ledger import LedgerContents, connected
-    from monitor.ledger.transaction import Transaction
+def outbox(settings: "Settings") -> Iterator[Finding]:
+    """Messages that wait, are held, or were given up lately, and why."""
+    from jobs.health.ledger import reading
 
-    if not isinstance(ledger, LedgerContents) or not ledger.is_current:
-        return
-    with connected(settings.ledger.url) as connection:
-        rows = Transaction(connection).notices("waiting", "held", "dead")
+    with reading(settings.ledger.url) as t:
+        rows = t.notices("waiting", "held", "dead")
     since = (datetime.now(UTC) - RECENT).isoformat()
     dead = [row for row in rows if row["state"] == "dead" and (row["first_tried"] or row["day"]) >= since]
     waiting = [row for row in rows if row["state"] == "waiting"]

@@ -17,7 +17,6 @@ from monitor.errors import BadConfiguration, MonitorError, TryLater
 from monitor.imagery.stac.buckets import ACCOUNT_DOMAIN, ADVICE
 
 if TYPE_CHECKING:
-    from jobs.health.ledger import LedgerContents
     from jobs.imagery.sources import Sources
     from jobs.runtime.settings import Settings, SourceSettings
     from monitor.sites.site import Site
@@ -35,17 +34,15 @@ def source_settings(check: str, source: "SourceSettings") -> Iterator[Finding]:
         yield _earthengine(check, source)
 
 
-def eecu_budget(settings: "Settings", ledger: "LedgerContents | Finding") -> Iterator[Finding]:
-    """What Earth Engine has computed in this month, against the budget."""
-    from jobs.health.ledger import LedgerContents, connected
-    from jobs.imagery.eecu_budget import eecu_use, uses_earth_engine
-    from monitor.ledger.transaction import Transaction
+def eecu_budget(settings: "Settings") -> Iterator[Finding]:
+    """Use of Earth Engine in this month, against the budget."""
+    from jobs.health.ledger import reading
+    from jobs.imagery.eecu_budget import eecu_use
 
-    if not uses_earth_engine(settings.source) or not isinstance(ledger, LedgerContents) or not ledger.is_current:
+    with reading(settings.ledger.url) as t:
+        use = eecu_use(t, settings.source)
+    if use is None:
         return
-    with connected(settings.ledger.url) as connection:
-        use = eecu_use(Transaction(connection), settings.source)
-    assert use is not None
     if use.used_up:
         fix = f"wait until {use.last_day} has passed (UTC), or raise [source] eecu_hours_per_month"
         yield note("budget", f"{use}: no further scenes are read", fix)

@@ -76,7 +76,7 @@ def back_up(settings: Settings, folder: Path, *, config: Path | None = None) -> 
             landscapes = [folder for folder in landscape_folders(root) if isinstance(folder, Path)]
             if not rows and not landscapes:
                 raise BadData(f"there is nothing to back up: the ledger {ledger.name} and {root} are empty")
-            files = [_listed(partial / LEDGER, partial)]
+            files = [listed(partial / LEDGER, partial)]
             for landscape in landscapes:
                 files += copy_tree(landscape, partial / STORES / landscape.name, partial)
             files += _copy_configuration(settings, config_path(config), partial)
@@ -177,7 +177,8 @@ def copy_file(source: Path, target: Path, top: Path) -> BackupFile:
     return BackupFile(path=target.relative_to(top).as_posix(), bytes=size, sha256=digest.hexdigest())
 
 
-def _listed(path: Path, top: Path) -> BackupFile:
+def listed(path: Path, top: Path) -> BackupFile:
+    """A file within `top`, with its checksum."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return BackupFile(path=path.relative_to(top).as_posix(), bytes=path.stat().st_size, sha256=digest)
@@ -189,7 +190,7 @@ def _copy_configuration(settings: Settings, config: Path, top: Path) -> list[Bac
     make_private_folder(folder)
     copy = folder / "regrowth.toml"
     write_atomically(copy, redacted(config.read_text(encoding="utf-8")).encode(), lasting=True)
-    files = [_listed(copy, top)]
+    files = [listed(copy, top)]
     for path in (settings.registry.path, settings.registry.controls):
         parts = [] if path is None else sorted(path.parent.glob(f"{path.stem}.*")) if path.suffix == ".shp" else [path]
         for part in parts:

@@ -5,7 +5,6 @@ the ledger last and in one transaction: until then every command refuses to run 
 restore that was killed can be repeated, and leaves the landscapes that are in place.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -24,6 +23,7 @@ from jobs.install.backup import (
     copy_file,
     copy_tree,
     landscapes_locked,
+    listed,
     summary,
 )
 from jobs.runtime.lock import hold_ledger
@@ -116,14 +116,9 @@ def _problem(folder: Path, file: BackupFile) -> str | None:
         return "is a symbolic link"
     if not path.is_file():
         return "is missing"
-    if path.stat().st_size != file.bytes or _digest(path) != file.sha256:
+    if listed(path, folder) != file:
         return "has another content than when it was backed up"
     return None
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _missing_landscapes(root: Place, landscapes: list[str], files: dict[str, BackupFile], stores: Path) -> list[str]:
@@ -143,9 +138,11 @@ def _missing_landscapes(root: Place, landscapes: list[str], files: dict[str, Bac
         if not isinstance(landscape, Path):
             continue
         prefix = f"{STORES}/{landscape.name}/"
-        listed = {path.removeprefix(prefix): file for path, file in files.items() if path.startswith(prefix)}
+        known = {path.removeprefix(prefix): file for path, file in files.items() if path.startswith(prefix)}
         stored = {path.relative_to(landscape).as_posix(): path for path in landscape.rglob("*") if not path.is_dir()}
-        same = stored.keys() == listed.keys() and all(_digest(stored[name]) == listed[name].sha256 for name in stored)
+        same = stored.keys() == known.keys() and all(
+            listed(path, landscape).sha256 == known[name].sha256 for name, path in stored.items()
+        )
         if not (landscape.name in landscapes and same):
             raise BadConfiguration(
                 f"{root} has stores already, for instance {landscape.name}: nothing was restored, since nothing is "

@@ -5,9 +5,8 @@ The secrets of ``[channels.NAME]`` are ``REGROWTH_CHANNEL_<NAME>_<WHAT>``, or in
 is ``PASSWORD`` (smtp), ``TOKEN`` and ``SECRET`` (wecom, dingtalk, feishu, webhook), or ``URL`` (apprise).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
 
 from jobs.runtime.secrets import channel_variable, secret
 from jobs.runtime.settings import ChannelSettings, Settings
@@ -49,7 +48,7 @@ class Channels:
         configured = self._settings.channels.get(name)
         if configured is None:
             raise BadConfiguration(f"there is no [channels.{name}] in the configuration any more")
-        return _BUILDERS[configured.kind](name, configured)
+        return _open(name, configured)
 
 
 @contextmanager
@@ -69,52 +68,25 @@ def check_secrets(settings: Settings) -> None:
             _required(name, "PASSWORD")
 
 
-def _smtp(name: str, channel: ChannelSettings) -> Channel:
-    return Smtp(
-        host=channel.host,
-        port=channel.port,
-        starttls=channel.starttls,
-        sender=channel.sender,
-        user=channel.user,
-        password=_required(name, "PASSWORD") if channel.user else "",
-    )
-
-
-def _http(name: str, channel: ChannelSettings) -> HttpClient:
-    return HttpClient(channel.allow_hosts, section=f"[channels.{name}]")
-
-
-def _wecom(name: str, channel: ChannelSettings) -> Channel:
-    return WeCom(_http(name, channel), url=channel.url, token=_required(name, "TOKEN"))
-
-
-def _dingtalk(name: str, channel: ChannelSettings) -> Channel:
-    return DingTalk(
-        _http(name, channel), url=channel.url, token=_required(name, "TOKEN"), secret=_optional(name, "SECRET")
-    )
-
-
-def _feishu(name: str, channel: ChannelSettings) -> Channel:
-    return Feishu(
-        _http(name, channel), url=channel.url, token=_required(name, "TOKEN"), secret=_optional(name, "SECRET")
-    )
-
-
-def _webhook(name: str, channel: ChannelSettings) -> Channel:
-    return Webhook(_http(name, channel), url=channel.url, secret=_optional(name, "SECRET"))
-
-
-def _apprise(name: str, _channel: ChannelSettings) -> Channel:
-    return ThroughApprise(_required(name, "URL"))
-
-
-_BUILDERS: Final[dict[str, Callable[[str, ChannelSettings], Channel]]] = {
-    "smtp": _smtp, "wecom": _wecom, "dingtalk": _dingtalk, "feishu": _feishu, "webhook": _webhook, "apprise": _apprise,
-}  # fmt: skip
-
-
-def _optional(name: str, what: str) -> str | None:
-    return secret(channel_variable(name, what))
+def _open(name: str, channel: ChannelSettings) -> Channel:
+    http = HttpClient(channel.allow_hosts, section=f"[channels.{name}]")
+    signing = secret(channel_variable(name, "SECRET")) if channel.kind in ("dingtalk", "feishu", "webhook") else None
+    match channel.kind:
+        case "smtp":
+            return Smtp(
+                host=channel.host, port=channel.port, starttls=channel.starttls, sender=channel.sender,
+                user=channel.user, password=_required(name, "PASSWORD") if channel.user else "",
+            )  # fmt: skip
+        case "wecom":
+            return WeCom(http, url=channel.url, token=_required(name, "TOKEN"))
+        case "dingtalk":
+            return DingTalk(http, url=channel.url, token=_required(name, "TOKEN"), secret=signing)
+        case "feishu":
+            return Feishu(http, url=channel.url, token=_required(name, "TOKEN"), secret=signing)
+        case "webhook":
+            return Webhook(http, url=channel.url, secret=signing)
+        case "apprise":
+            return ThroughApprise(_required(name, "URL"))
 
 
 def _required(name: str, what: str) -> str:

@@ -40,6 +40,13 @@ def new_app(**options: Any) -> typer.Typer:
     return typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, **options)
 
 
+def new_group(help: str) -> typer.Typer:
+    """Create an application of named commands, even if there is only one."""
+    app = new_app(help=help, no_args_is_help=True)
+    app.callback()(lambda: None)
+    return app
+
+
 def start(command: Callable[..., None]) -> None:
     """Run a single command, as ``python -m jobs.<entry point>`` does."""
     set_up_logs()
