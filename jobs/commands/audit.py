@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from jobs.runtime.console import AsJson, Config, installation, new_group, print_json, printable
+from jobs.runtime.console import AsJson, Config, installation, new_group, print_json, print_table
 from monitor.errors import BadData
 
 if TYPE_CHECKING:
@@ -57,13 +57,9 @@ def audit_sample(
         raise typer.BadParameter(f"there are {len(frame)} sites, so no more can be drawn", param_hint="-n")
     sample = draw_sample(frame, n, seed=seed)
     values = {
-        "seed": seed,
-        "seed_from": origin,
-        "n": n,
-        "as_of": as_of,
-        **_bounds(sample, frame),
-        **_drawn(sample, sites, frame, seed),
-    }
+        "seed": seed, "seed_from": origin, "n": n, "as_of": as_of, **_bounds(sample, frame),
+        "sites": _drawn(sample, sites, frame, seed),
+    }  # fmt: skip
     if out is not None:
         from monitor.files import write_atomically
 
@@ -143,7 +139,9 @@ def _bounds(sample: "Sample", frame: Mapping[str, "Cell"]) -> dict[str, Any]:
     }
 
 
-def _drawn(sample: "Sample", sites: Mapping[str, "Site"], frame: Mapping[str, "Cell"], seed: str) -> dict[str, Any]:
+def _drawn(
+    sample: "Sample", sites: Mapping[str, "Site"], frame: Mapping[str, "Cell"], seed: str
+) -> list[dict[str, Any]]:
     """The sites drawn, with the points to visit."""
     from monitor.evidence.field_sheet import POINTS, kinds_to_measure, random_points
 
@@ -157,7 +155,7 @@ def _drawn(sample: "Sample", sites: Mapping[str, "Site"], frame: Mapping[str, "C
             "points": random_points(site, POINTS, seed=seed),
         }  # fmt: skip
         rows.append(row)
-    return {"sites": rows}
+    return rows
 
 
 def _print_sample(values: Mapping[str, Any]) -> None:
@@ -173,7 +171,8 @@ def _print_sample(values: Mapping[str, Any]) -> None:
         )
         for row in values["strata"]
     ]  # fmt: skip
-    _print_table(("stratum", "sites", "drawn", "probability", "weight", "most wrong if none is found"), strata)
+    headings = ("stratum", "sites", "drawn", "probability", "weight", "most wrong if none is found")
+    print_table(headings, strata, width=200)
     sites = [
         (
             row["site"], row["name"], _status(row["status"]), row["province"] or "-", f"{row['hectares']:,.1f}",
@@ -181,8 +180,8 @@ def _print_sample(values: Mapping[str, Any]) -> None:
         )
         for row in values["sites"]
     ]  # fmt: skip
-    headings = ("site", "name", "verdict", "province", "ha", "weight", "first point (lon, lat)", "measure")
-    _print_table(headings, sites)
+    columns = ("site", "name", "verdict", "province", "ha", "weight", "first point (lon, lat)", "measure")
+    print_table(columns, sites, width=200)
     effect = values["design_effect"]
     typer.echo("\nWhat the findings can say about the share of wrong verdicts among all sites, with 95 % confidence:")
     typer.echo(
@@ -195,19 +194,6 @@ def _print_sample(values: Mapping[str, Any]) -> None:
     )
     typer.echo(f"- For 5 points, {values['n_for_five_points']} sites must be visited.")
     typer.echo("The estimate is the sum of the weights of the sites found wrong, divided by the number of all sites.")
-
-
-def _print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(width=max(200, Console().width), markup=False, highlight=False)
-    table = Table(*headings, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))  # text, not markup: names come from the registry
-    console.print()
-    console.print(table)
 
 
 def _name(cells: Sequence[Mapping[str, str | None]]) -> str:

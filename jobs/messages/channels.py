@@ -69,24 +69,22 @@ def check_secrets(settings: Settings) -> None:
 
 
 def _open(name: str, channel: ChannelSettings) -> Channel:
-    http = HttpClient(channel.allow_hosts, section=f"[channels.{name}]")
-    signing = secret(channel_variable(name, "SECRET")) if channel.kind in ("dingtalk", "feishu", "webhook") else None
-    match channel.kind:
-        case "smtp":
-            return Smtp(
-                host=channel.host, port=channel.port, starttls=channel.starttls, sender=channel.sender,
-                user=channel.user, password=_required(name, "PASSWORD") if channel.user else "",
-            )  # fmt: skip
-        case "wecom":
-            return WeCom(http, url=channel.url, token=_required(name, "TOKEN"))
-        case "dingtalk":
-            return DingTalk(http, url=channel.url, token=_required(name, "TOKEN"), secret=signing)
-        case "feishu":
-            return Feishu(http, url=channel.url, token=_required(name, "TOKEN"), secret=signing)
-        case "webhook":
-            return Webhook(http, url=channel.url, secret=signing)
-        case "apprise":
-            return ThroughApprise(_required(name, "URL"))
+    if channel.kind == "smtp":
+        password = _required(name, "PASSWORD") if channel.user else ""
+        return Smtp(
+            host=channel.host, port=channel.port, starttls=channel.starttls, sender=channel.sender, user=channel.user,
+            password=password,
+        )  # fmt: skip
+    if channel.kind == "apprise":
+        return ThroughApprise(_required(name, "URL"))
+    http, url = HttpClient(channel.allow_hosts, section=f"[channels.{name}]"), channel.url
+    if channel.kind == "wecom":
+        return WeCom(http, url=url, token=_required(name, "TOKEN"))
+    signing = secret(channel_variable(name, "SECRET"))
+    if channel.kind == "webhook":
+        return Webhook(http, url=url, secret=signing)
+    messenger = DingTalk if channel.kind == "dingtalk" else Feishu
+    return messenger(http, url=url, token=_required(name, "TOKEN"), secret=signing)
 
 
 def _required(name: str, what: str) -> str:

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from jobs.runtime.console import printable
+import typer
+
+from jobs.runtime.console import print_table
 from monitor.publish.period import Period, taking_hold
 from monitor.publish.programme_page import CLAIM_WORDS
 
@@ -13,22 +15,19 @@ MAX_CLAIMS: Final = 50  # pairs of sites with shared ground, and sites to visit 
 
 def print_account(summary: Mapping[str, Any]) -> None:
     """Print the summary of :class:`monitor.publish.programme.Account`."""
-    from rich.console import Console
-
-    console = Console(width=max(150, Console().width), markup=False, highlight=False)
     pledge = summary["pledge_hectares"]
     against = f", {summary['share_of_pledge']:.1%} of the {pledge:,.0f} ha pledged" if pledge else ""
-    console.print(
+    typer.echo(
         f"{summary['sites']} sites, {summary['total_hectares']:,.2f} ha{against}; "
         f"as of {summary['as_of'] or 'no night yet'}"
     )
     twice = summary["registered_hectares"] - summary["total_hectares"]
     if twice >= 0.005:
-        console.print(
+        typer.echo(
             f"Registered were {summary['registered_hectares']:,.2f} ha: {twice:,.2f} ha belong to several sites and "
             "count once, for the site registered first."
         )
-    console.print(
+    typer.echo(
         "Expected number of these sites that ever turn red falsely, by whatever rule: at most "
         f"{summary['false_reds_expected_at_most']:g}, however often they are checked."
     )
@@ -37,12 +36,12 @@ def print_account(summary: Mapping[str, Any]) -> None:
         for name, row in summary["by_status"].items()
         if row["sites"]
     ]
-    _print_table(console, "status", ("sites", "ha", "of the pledge"), rows)
+    _print_table("status", ("sites", "ha", "of the pledge"), rows)
     confirmed = summary["uplift_confirmed"]
-    console.print()
-    console.print(f"uplift confirmed: {confirmed['sites']} sites, {confirmed['total_hectares']:,.2f} ha")
-    _print_probable(console, summary)
-    _print_together(console, summary)
+    typer.echo()
+    typer.echo(f"uplift confirmed: {confirmed['sites']} sites, {confirmed['total_hectares']:,.2f} ha")
+    _print_probable(summary)
+    _print_together(summary)
     present = [status for status, hectares in summary["hectares"].items() if hectares]
     headings = ("sites", "ha", *map(_words, present))
     for by in dict.fromkeys(group["by"] for group in summary["groups"] if group["by"] != "lot"):  # lots follow
@@ -55,26 +54,23 @@ def print_account(summary: Mapping[str, Any]) -> None:
             for group in summary["groups"]
             if group["by"] == by
         ]
-        _print_table(console, _words(by), headings, groups)
+        _print_table(_words(by), headings, groups)
     if summary.get("lots"):
-        _print_lots(console, summary["lots"])
+        _print_lots(summary["lots"])
     if summary["double_registrations"]:
-        _print_claims(console, summary["double_registrations"])
+        _print_claims(summary["double_registrations"])
     if summary.get("precision"):
-        _print_precision(console, summary["precision"])
+        _print_precision(summary["precision"])
 
 
 def print_period(period: Period) -> None:
     """Print the account of a period: ground that is taking hold, then hectares by status and every move."""
-    from rich.console import Console
-
-    console = Console(width=max(150, Console().width), markup=False, highlight=False)
     summary = period.summary
     opening, closing = summary["opening"], summary["closing"]
-    console.print(f"{period.first} to {period.last}, as published by the night of {period.night or '- (none by then)'}")
+    typer.echo(f"{period.first} to {period.last}, as published by the night of {period.night or '- (none by then)'}")
     target = summary["path_hectares"]
     against = "" if target is None else f"; {target:,.2f} ha by the path to the pledge"
-    console.print(f"Taking hold: {taking_hold(opening):,.2f} ha, then {taking_hold(closing):,.2f} ha{against}.")
+    typer.echo(f"Taking hold: {taking_hold(opening):,.2f} ha, then {taking_hold(closing):,.2f} ha{against}.")
     rows = [
         (
             _words(status),
@@ -85,7 +81,7 @@ def print_period(period: Period) -> None:
         for status in opening
         if opening[status] or closing[status]
     ]
-    _print_table(console, "status", ("opening ha", "closing ha", "change"), rows)
+    _print_table("status", ("opening ha", "closing ha", "change"), rows)
     moves = [
         (
             move["site"], move["date"], _words(move["from"] or "-"), _words(move["to"] or "-"),
@@ -94,12 +90,12 @@ def print_period(period: Period) -> None:
         for move in summary["moves"]
     ]  # fmt: skip
     if moves:
-        _print_table(console, "moves", ("date", "from", "to", "ha", "reason"), moves[:MAX_MOVES])
+        _print_table("moves", ("date", "from", "to", "ha", "reason"), moves[:MAX_MOVES])
     if len(moves) > MAX_MOVES:
-        console.print(f"and {len(moves) - MAX_MOVES} more, see --json or --out")
+        typer.echo(f"and {len(moves) - MAX_MOVES} more, see --json or --out")
 
 
-def _print_probable(console: Any, summary: Mapping[str, Any]) -> None:
+def _print_probable(summary: Mapping[str, Any]) -> None:
     """Print the hectares that are expected by probability, which are part of no other sum."""
 
     def area(name: str) -> str:
@@ -114,40 +110,38 @@ def _print_probable(console: Any, summary: Mapping[str, Any]) -> None:
         )
     ]
     headings = ("failing ha (95 %)", "below plan ha (95 %)", "on plan ha (95 %)")
-    _print_table(console, "expected by probability, part of no other sum", headings, rows)
-    console.print(
-        f"Of {summary['no_posterior_hectares']:,.2f} ha there is no probability; none of them is counted here."
-    )
+    _print_table("expected by probability, part of no other sum", headings, rows)
+    typer.echo(f"Of {summary['no_posterior_hectares']:,.2f} ha there is no probability; none of them is counted here.")
     rows = [
         (words, f"{summary[f'{name}_of']:,.2f}", area(name))
         for name, words in (("failing_area", "sites with a verdict"), ("undecided_failing_area", "undecided sites"))
     ]
-    _print_table(console, "failing area by the pixels of sites", ("of ha", "failing ha (95 %)"), rows)
-    console.print("Intervals hold at least 95 % however far the sites of a lot go together; lots are independent.")
+    _print_table("failing area by the pixels of sites", ("of ha", "failing ha (95 %)"), rows)
+    typer.echo("Intervals hold at least 95 % however far the sites of a lot go together; lots are independent.")
 
 
-def _print_together(console: Any, summary: Mapping[str, Any]) -> None:
+def _print_together(summary: Mapping[str, Any]) -> None:
     """Print the sites to visit first, and the share of all sites that fails; nothing where they are too few."""
     visits, shares = summary["to_visit"], summary["failing_share"]
     if visits["sites"]:
         rows = [(row["site"], f"{row['hectares']:,.2f}", f"{row['probability']:.0%}") for row in visits["sites"]]
-        _print_table(console, "visit these first", ("ha", "below 40% of plan"), rows[:MAX_CLAIMS])
+        _print_table("visit these first", ("ha", "below 40% of plan"), rows[:MAX_CLAIMS])
         more = f"and {len(rows) - MAX_CLAIMS} more, see --json. " if len(rows) > MAX_CLAIMS else ""
-        console.print(f"{more}About {visits['share_wrong']:.0%} of this list may be wrong. It is advice, not an alert.")
+        typer.echo(f"{more}About {visits['share_wrong']:.0%} of this list may be wrong. It is advice, not an alert.")
     if shares:
         lines = [
             (row["value"] or row["by"], f"{row['share']:.0%} ({row['low']:.0%} to {row['high']:.0%})") for row in shares
         ]
-        _print_table(console, "share of sites that fails", ("below 35% of plan (95 %)",), lines)
+        _print_table("share of sites that fails", ("below 35% of plan (95 %)",), lines)
 
 
-def _print_claims(console: Any, claims: Sequence[Mapping[str, Any]]) -> None:
+def _print_claims(claims: Sequence[Mapping[str, Any]]) -> None:
     """Print the pairs of sites that claim the same ground."""
     rows = [
         (
             claim["site"],
-            printable(claim["other_site"]),
-            printable(f"{claim['partner'] or '-'} / {claim['other_partner'] or '-'}"),
+            claim["other_site"],
+            f"{claim['partner'] or '-'} / {claim['other_partner'] or '-'}",
             CLAIM_WORDS[claim["kind"]]["en"],
             "unknown" if claim["hectares"] is None else f"{claim['hectares']:,.2f}",
             "" if claim["share_of_smaller"] is None else f"{claim['share_of_smaller']:.0%}",
@@ -155,12 +149,12 @@ def _print_claims(console: Any, claims: Sequence[Mapping[str, Any]]) -> None:
         for claim in claims[:MAX_CLAIMS]
     ]
     headings = ("also claimed by", "partners", "what", "shared ha", "of the smaller")
-    _print_table(console, "registered twice; counts for", headings, rows)
+    _print_table("registered twice; counts for", headings, rows)
     if len(claims) > MAX_CLAIMS:
-        console.print(f"and {len(claims) - MAX_CLAIMS} more, see --json")
+        typer.echo(f"and {len(claims) - MAX_CLAIMS} more, see --json")
 
 
-def _print_lots(console: Any, lots: Sequence[Mapping[str, Any]]) -> None:
+def _print_lots(lots: Sequence[Mapping[str, Any]]) -> None:
     """Print the lots: one line each, with the average share of the plan or why there is none."""
     rows = [
         (
@@ -174,13 +168,13 @@ def _print_lots(console: Any, lots: Sequence[Mapping[str, Any]]) -> None:
         )
         for lot in lots
     ]
-    _print_table(console, "lot", ("sites", "ha", "average share of plan (95 %)", "alert"), rows)
+    _print_table("lot", ("sites", "ha", "average share of plan (95 %)", "alert"), rows)
 
 
-def _print_precision(console: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+def _print_precision(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print how often alerts were right; shares only as intervals, since few answers say little."""
-    console.print()
-    console.print(
+    typer.echo()
+    typer.echo(
         "Answered alerts that were right (confirmed or treated). Each opening of an alert counts once, by its newest "
         "answer.\nSites that people visit are no random choice. No threshold is derived from this."
     )
@@ -195,23 +189,11 @@ def _print_precision(console: Any, rows: Sequence[Mapping[str, Any]]) -> None:
             for row in rows
             if row["by"] == by
         ]
-        _print_table(
-            console, "all alerts" if by == "all" else by, ("right", "95 % interval", "answered, unreviewed"), lines
-        )
+        _print_table("all alerts" if by == "all" else by, ("right", "95 % interval", "answered, unreviewed"), lines)
 
 
-def _print_table(console: Any, name: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(name, box=None, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, justify="right")
-    for first, *others in rows:
-        # Text, not markup: names come from the registry.
-        table.add_row(Text(printable(first)), *others)
-    console.print()
-    console.print(table)
+def _print_table(name: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    print_table((name, *headings), rows, width=150, right=True)
 
 
 def _sums(row: Mapping[str, Any]) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 """The detectability of failure of each site: simulated on all cores, stored in the ledger, read back for the page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Any, Final
@@ -24,9 +24,11 @@ IMPROVEMENT_WORDS: Final = {
 
 def simulate_all(conditions: Sequence[SiteConditions]) -> None:
     """Simulate each distinct set of conditions and its improvements once, on all cores; the results stay in memory."""
-    possible = [known for known in conditions if not known.blind]
-    distinct = dict.fromkeys(each for known in possible for each in (known, *known.improved.values()))
-    compute(*(delayed(simulate, pure=False)(known) for known in distinct), scheduler=threaded.get)
+    _simulate(each for known in conditions if not known.blind for each in (known, *known.improved.values()))
+
+
+def _simulate(conditions: Iterable[SiteConditions]) -> None:
+    compute(*(delayed(simulate, pure=False)(known) for known in dict.fromkeys(conditions)), scheduler=threaded.get)
 
 
 def chances(stored: Mapping[str, Any] | None) -> tuple[DetectionChance, ...]:
@@ -66,8 +68,7 @@ def advise_strips(sites: Sequence[Site], *, since: date, alpha: float) -> dict[s
     slow = [site for site in sites if 0 < site.plan.uplift(SLOW_YEARS) < SLOW_UPLIFT]
     rings = [SiteConditions.assumed(site, since=since, alpha=alpha) for site in slow]
     designs = [(ring, replace(ring, strips=True)) for ring in rings]
-    distinct = dict.fromkeys(each for pair in designs for each in pair if not each.blind)
-    compute(*(delayed(simulate, pure=False)(known) for known in distinct), scheduler=threaded.get)
+    _simulate(each for pair in designs for each in pair if not each.blind)
     said = {}
     for site, pair in zip(slow, designs, strict=True):
         if pair[0].blind:

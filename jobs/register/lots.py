@@ -8,7 +8,7 @@ the model, from which it can be recomputed.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, Final
 
 from jobs.register.alerting import NIGHT, record_event
 from jobs.register.episodes import current_episode
@@ -24,6 +24,11 @@ from monitor.verdict.assessment import AlertLevel
 from monitor.verdict.kernels.constants import FAILED
 from monitor.verdict.kernels.lot_model import DRIFT, SHOCKS, SPREAD
 from monitor.verdict.lots import BAR, Lot, LotVerdict, Member, Use, lot_verdict, lot_verdicts, lots_of, use_of
+
+MODEL: Final = {
+    "spread": SPREAD, "drift": DRIFT, "shocks": SHOCKS, "failed": FAILED, "bar": BAR,
+    "prior": {"mean": DEFAULT.theta_mean, "sd": DEFAULT.theta_sd, "confident": DEFAULT.confident},
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,14 +107,8 @@ def _record(
     uses |= {member.site: use_of(member, verdict.as_of) for member in members}
     return LotRecord(
         lot=lot, hectares=sum(site.hectares for site in sites), verdict=verdict, looks=looks, uses=uses,
-        members=members, model=_model(),
+        members=members, model=MODEL,
     )  # fmt: skip
-
-
-def _model() -> dict[str, Any]:
-    """Constants of the model of a lot."""
-    prior = {"mean": DEFAULT.theta_mean, "sd": DEFAULT.theta_sd, "confident": DEFAULT.confident}
-    return {"spread": SPREAD, "drift": DRIFT, "shocks": SHOCKS, "failed": FAILED, "bar": BAR, "prior": prior}
 
 
 def _update_alert(t: Transaction, lot: Lot, verdict: LotVerdict, recipients: Sequence[Recipient], day: date) -> None:

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -141,6 +141,21 @@ def print_registry_changes(registry: Mapping[str, Any]) -> None:
     """Print how the registry differed from the ledger; `registry`: that member of a manifest."""
     for sentence in registry["said"]:
         typer.echo(f"registry: {sentence}")
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, width: int, right: bool = False) -> None:
+    """Print a table at least `width` columns wide, after an empty line; `right`: align all but the first column so."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console, table = Console(width=max(width, Console().width)), Table(box=None, pad_edge=False)
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if right and number else "left")
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))  # text, not markup: names come from the registry
+    console.print()
+    console.print(table)
 
 
 def printable(text: str) -> str:
