@@ -1,4 +1,4 @@
-"""What a scheduler or a person starts: the nightly run, the backfill, the pages and the command line."""
+"""Entry points for a scheduler or a person: the nightly run, the backfill, the pages and the command line."""
 
 from monitor import __version__
 

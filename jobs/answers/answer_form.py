@@ -114,7 +114,7 @@ def _only(form: FormData, name: str) -> str:
 
 async def _read_photo(file: UploadFile | str, decoders: asyncio.Semaphore) -> Photo:
     if isinstance(file, str):
-        raise PhotoRefused(PhotoProblem.UNKNOWN_FORMAT, "the photo is no file")
+        raise PhotoRefused(PhotoProblem.UNKNOWN_FORMAT, "the photo is not a file")
     if (file.size or 0) > MAX_PHOTO_BYTES:
         raise PhotoRefused(PhotoProblem.TOO_LARGE, f"the photo has {file.size:,} bytes")
     async with one_of(decoders):

@@ -36,7 +36,7 @@ class Answer(NamedTuple):
 
 
 class Import(NamedTuple):
-    """What was done with the lines of a file; each names an alert."""
+    """Result of importing a file; each list has ids of alerts."""
 
     recorded: list[str]
     already: list[str]  # recorded by an earlier import

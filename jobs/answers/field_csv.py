@@ -48,7 +48,7 @@ type _Line = tuple[int, date | None, str, float, float, float, float, str]
 
 
 class Added(NamedTuple):
-    """What became of the lines of a file."""
+    """Result of adding the lines of a file."""
 
     fresh: list[FieldRow]  # rows that were stored
     known: int  # number of rows that had been stored before

@@ -109,7 +109,7 @@ def questions_of(
 
 
 def answer_of(t: Transaction, alert: Alert) -> tuple[date, Verdict] | None:
-    """Day and finding of the answer that counts; None: there is none."""
+    """Day and finding of the answer that counts; None: not answered."""
     if alert.answer is None:
         return None
     answers = [event for event in t.events(alert.id) if event["kind"] == AlertEvent.ANSWERED]

@@ -69,7 +69,7 @@ HEADERS: Final = {  # of every answer of the server
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """What requests share."""
+    """State that requests share."""
 
     settings: Settings
     key: str = field(repr=False)
@@ -351,7 +351,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _no_page(request: Request, error: Exception) -> Response:
-    """There is no such page, or not by this method."""
+    """The page does not exist, or not by this method."""
     assert isinstance(error, HTTPException)
     return HTMLResponse(notice_page("missing", _language(request)), error.status_code, error.headers)
 

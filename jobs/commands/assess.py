@@ -53,7 +53,7 @@ def assess(
 
     Cover is a fraction 0..1, empty where not seen. docs/assess.md lists all columns. With --at, every planned site is
     judged on the given dates. Published files give the published verdict as their last row. With --config, plans may
-    name the biomes of that configuration; a published plan.json has the definition of its own.
+    name the biomes of that configuration; a published plan.json defines its biome itself.
 
     Safe to run twice. Exit status: 0 done, 64 invalid usage, 65 a table that a person must correct.
     """

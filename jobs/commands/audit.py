@@ -115,7 +115,7 @@ def _frame(ledger: Any) -> tuple[dict[str, "Site"], dict[str, "Cell"], str | Non
 
 
 def _bounds(sample: "Sample", frame: Mapping[str, "Cell"]) -> dict[str, Any]:
-    """What the sample can say about the share of wrong verdicts, in all and in each stratum."""
+    """Bounds on the share of wrong verdicts, in all and in each stratum."""
     from monitor.evidence.audit_error import design_effect, margin, most_wrong, sites_needed
 
     def error(strata: Sequence["Stratum"]) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def check(
     from monitor.sites.problems_zh import PROBLEMS
 
     if repair is not None and (repair.suffix.lower() not in (".geojson", ".json") or _same_file(file, repair)):
-        typer.echo(f"--repair {repair}: name another file, ending in .geojson; the original is kept.", err=True)
+        typer.echo(f"--repair {repair}: name another file, ending in .geojson; the original stays.", err=True)
         raise typer.Exit(Exit.USAGE)
     settings = _settings_if_any(config)
     try:

@@ -30,7 +30,7 @@ WRONG_LEDGER: Final = "set the right one by [ledger] url"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerContents:
-    """What the checks need from the ledger."""
+    """Contents of the ledger that the checks need."""
 
     name: str  # URL without password
     tables: list[str]
@@ -90,7 +90,7 @@ def _missing_or_read_only(file: Path, store_root: "Place") -> Finding | None:
         why = not_writable(file.parent) or (None if os.access(file, os.W_OK) else "permission denied")
         fix = f"chown {file} and its folder to the user of the job"
         return broken("ledger", f"{file} cannot be written to: {why}", fix) if why else None
-    if why := f"{file} is no file" if file.exists() else not_writable(file.parent):
+    if why := f"{file} is not a file" if file.exists() else not_writable(file.parent):
         return broken("ledger", why, f"set another place by [ledger] url, or make {file.parent} usable")
     if problem := missing_history(file.name, store_root):
         return broken("ledger", problem, WRONG_LEDGER)
@@ -191,13 +191,13 @@ def ledger(contents: LedgerContents | Finding, store_root: "Place") -> Iterator[
         yield broken("ledger", f"{name} has {other_format(contents.format)}", WRONG_LEDGER)
     elif contents.tables:
         message = f"{name} contains tables of something else: {', '.join(sorted(contents.tables)[:3])}"
-        yield broken("ledger", message, "set a database of its own by [ledger] url")
+        yield broken("ledger", message, "set another database by [ledger] url")
     else:
         yield ok("ledger", f"{name}, empty; the first command creates its tables")
 
 
 def last_night(nights: Sequence[Any], current_sites: frozenset[str], *, at_work: bool) -> Finding:
-    """How the last night went, or that no night has run lately, which nothing else reports.
+    """Result of the last night, or that no night has run lately, which nothing else reports.
 
     `nights`: newest first; a site that was not part of the last night is looked up in earlier ones.
     """
@@ -264,7 +264,7 @@ def stale_sources(nights: Sequence[Any]) -> Iterator[Finding]:
 
 
 def last_self_check(row: Mapping[str, Any]) -> Finding:
-    """What the last self-check found: whether a random site, recomputed from its pixels, is what was published."""
+    """Result of the last self-check: whether a random site, recomputed from its pixels, is as published."""
     from jobs.reports.manifest import self_check_problems
 
     check = {"site": row["site"], **row["payload"]}

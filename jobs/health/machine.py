@@ -69,7 +69,7 @@ def packages() -> Iterator[Finding]:
 
 
 def _unmet(requirement: str) -> str | None:
-    """What is wrong with a requirement such as ``dask[array]>=2025.1``; None if it is met."""
+    """Problem with a requirement such as ``dask[array]>=2025.1``; None if it is met."""
     name = re.split(r"[\s\[<>=!~;(]", requirement, maxsplit=1)[0]
     version = installed(name)
     if version is None:

@@ -122,7 +122,7 @@ def _not_a_key(path: Path) -> str | None:
         kind = None
     if kind in ("service_account", "authorized_user"):
         return None
-    return f"GOOGLE_APPLICATION_CREDENTIALS is {path}, which is no key of a service account"
+    return f"GOOGLE_APPLICATION_CREDENTIALS is {path}, which is not the key of a service account"
 
 
 def answers(check: str, source: "SourceSettings", settings: "Settings") -> Iterator[Finding]:

@@ -29,10 +29,10 @@ class OverBudget(NamedTuple):
 
 
 class EecuUse(NamedTuple):
-    """What Earth Engine has computed in the present month, and may compute."""
+    """Use of Earth Engine in the present month."""
 
     used: float  # Estimated [EECU h]
-    budget: float | None  # None: there is no limit [EECU h]
+    budget: float | None  # None: no limit [EECU h]
     last_day: date  # last day of the month, UTC
 
     @property

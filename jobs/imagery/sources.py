@@ -51,7 +51,7 @@ class Sources:
         return [source for source, _ in self.opened]
 
     def by_name(self, name: str) -> Source:
-        """The source with this name; StopIteration if there is none."""
+        """The source with this name; StopIteration: none has it."""
         return next(source for source, _ in self.opened if source.name == name)
 
     def scene_read(self) -> None:

@@ -51,7 +51,7 @@ class BackupFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What was backed up or restored."""
+    """Size of a backup."""
 
     landscapes: int
     files: int
@@ -129,7 +129,7 @@ def _begin(folder: Path, root: Place) -> Path:
     if os.path.lexists(partial):
         ours = not partial.is_symlink() and any((partial / name).exists() for name in (UNFINISHED, LIST))
         if not ours:
-            msg = f"{partial} exists and is no unfinished backup: move it away, or choose another folder"
+            msg = f"{partial} exists and is not an unfinished backup: move it away, or choose another folder"
             raise BadConfiguration(msg)
         shutil.rmtree(partial)
     partial.mkdir(mode=0o700, parents=True)  # the ledger has mail addresses and photos
@@ -159,7 +159,7 @@ def copy_tree(source: Path, target: Path, top: Path) -> list[BackupFile]:
         elif entry.is_file(follow_symlinks=False):
             files.append(copy_file(Path(entry.path), target / entry.name, top))
         else:
-            raise BadData(f"{entry.path} is a symbolic link or no file: put the file itself there, then try again")
+            raise BadData(f"{entry.path} is a symbolic link or not a file: put the file itself there, then try again")
     _flush(target)
     return files
 

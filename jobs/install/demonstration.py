@@ -136,7 +136,7 @@ def _remove_other_seed(out: Path, seed: int) -> None:
 
 
 def _seed(text: str, path: Path) -> int | None:
-    """Seed in a configuration that was written by a demonstration and may have been edited; None: there is none."""
+    """Seed in a configuration of a demonstration, which may have been edited; None: it has none."""
     try:
         source = tomllib.loads(text).get("source")
     except tomllib.TOMLDecodeError as error:

@@ -89,7 +89,9 @@ def read_and_verify(folder: Path) -> tuple[dict[str, Any], dict[str, BackupFile]
         landscapes = [str(name) for name in content["landscapes"]]
         version, ledger, _ = int(content["format"]), int(content.get("ledger_format", 0)), int(content["rows"])
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise BadData(f"{folder} is no complete backup: its {LIST} cannot be read ({type(error).__name__})") from error
+        raise BadData(
+            f"{folder} is not a complete backup: its {LIST} cannot be read ({type(error).__name__})"
+        ) from error
     if version > FORMAT:
         raise BadData(f"{folder} has {newer_format(version, FORMAT)}")
     if ledger != LEDGER_FORMAT:
@@ -107,7 +109,7 @@ def read_and_verify(folder: Path) -> tuple[dict[str, Any], dict[str, BackupFile]
 
 
 def _problem(folder: Path, file: BackupFile) -> str | None:
-    """What is wrong with a file of a backup; None: nothing."""
+    """Difference of a file of a backup from the list; None: none."""
     parts = PurePosixPath(file.path).parts
     if not parts or parts[0] == "/" or ".." in parts:
         return "lies outside the backup"

@@ -48,7 +48,7 @@ type Row = Mapping[str, Any]  # one notice: columns of `monitor.ledger.models.No
 
 
 class SendResult(NamedTuple):
-    """What became of the messages in the outbox."""
+    """Numbers of messages after a pass over the outbox."""
 
     sent: int  # messages sent now
     waiting: int  # messages that are neither sent nor dead, held ones too
@@ -157,7 +157,7 @@ def _prepare(t: Transaction, settings: Settings, *, release: bool, night: bool) 
 
 
 def _withdraw_outdated(t: Transaction, notices: Sequence[Row], book: AddressBook) -> list[Row]:
-    """Withdraw notices that are no news any more; returns the others."""
+    """Withdraw outdated notices; returns the others."""
     news = []
     for row in notices:
         why = _outdated(t, row, book)
@@ -170,7 +170,7 @@ def _withdraw_outdated(t: Transaction, notices: Sequence[Row], book: AddressBook
 
 
 def _outdated(t: Transaction, row: Row, book: AddressBook) -> str | None:
-    """Why a notice that has waited is no news any more; None if it still is."""
+    """Reason why a notice that has waited is outdated; None if it is not."""
     if row["kind"] == "weekly":
         if t.newest_brief(row["channel"], row["recipient"]) != row["event"]:
             return "a newer brief waits or was sent"
@@ -367,7 +367,7 @@ def reason_not_sent(error: Exception) -> str:
 
 
 def _after_failure(error: Exception, first_tried: datetime) -> dict[str, Any]:
-    """What is stored of a message that was not delivered."""
+    """Changes of the notices of a message that was not delivered."""
     why = reason_not_sent(error)
     if isinstance(error, BadConfiguration):  # nobody was asked to deliver it: it waits until this is corrected
         return {"error": why, "first_tried": None, "next_try": None}

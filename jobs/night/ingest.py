@@ -43,7 +43,7 @@ from monitor.sites.site import Site, ground_key
 
 log = structlog.get_logger()
 
-LANDSCAPES_AT_ONCE: Final = 256  # landscapes that are updated together, each with a lock of its own
+LANDSCAPES_AT_ONCE: Final = 256  # landscapes that are updated together, each under its lock
 
 MAX_NAMED: Final = 20  # most sites deferred for one reason that the log names
 
@@ -148,7 +148,7 @@ def _by_landscape(tasks: Iterable[SiteTask]) -> list[list[SiteTask]]:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """How the steps of landscapes are computed."""
+    """Computes the steps of landscapes."""
 
     compute: Compute
     guard: Callable[[], None]  # raises if another process has taken the ledger

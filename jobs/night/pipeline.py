@@ -121,7 +121,7 @@ def night(
         try:
             sources = open_sources(settings.source)
         except MonitorError:
-            send(settings, ledger)  # what waits is no concern of the sources
+            send(settings, ledger)  # waiting messages do not depend on the sources
             raise
         rain = rain_reasons(settings.rain, settings.source, ledger, sites, as_of=as_of)
         with ledger.transaction() as t:

@@ -116,7 +116,7 @@ def _checked(settings: Settings, ledger: Ledger, site: str, seed: bytes, run: st
 
 
 def _published(folder: Path) -> Published:
-    """What is published of a site; nothing where it has no page yet."""
+    """Published files of a site; empty where it has no page yet."""
     plan = folder / "plan.json"
     if not plan.is_file():
         return Published()
@@ -133,7 +133,7 @@ def _json[T](file: Path, kind: type[T]) -> T:
     try:
         read = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise BadData(f"{file} is no JSON: {error}") from error
+        raise BadData(f"{file} is not JSON: {error}") from error
     if not isinstance(read, kind):
         raise BadData(f"{file} is not as it was published: it holds no {kind.__name__}")
     return read

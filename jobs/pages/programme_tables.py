@@ -155,7 +155,7 @@ def _print_claims(claims: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _print_lots(lots: Sequence[Mapping[str, Any]]) -> None:
-    """Print the lots: one line each, with the average share of the plan or why there is none."""
+    """Print the lots: one line each, with the average share of the plan or the reasons why it is unknown."""
     rows = [
         (
             f"{lot['partner']}, {lot['programme_year']}, {_words(lot['intervention'])}",
@@ -176,7 +176,7 @@ def _print_precision(rows: Sequence[Mapping[str, Any]]) -> None:
     typer.echo()
     typer.echo(
         "Answered alerts that were right (confirmed or treated). Each opening of an alert counts once, by its newest "
-        "answer.\nSites that people visit are no random choice. No threshold is derived from this."
+        "answer.\nSites that people visit are not chosen at random. No threshold is derived from this."
     )
     for by in dict.fromkeys(row["by"] for row in rows):
         lines = [

@@ -140,7 +140,7 @@ def publish(
 
 
 class _Plan(NamedTuple):
-    """What ``plan.json`` and ``item.json`` of a site are made from, beside its other files."""
+    """Contents of ``plan.json`` and ``item.json`` of a site."""
 
     site: Site  # in the episode of its assessment, as promised then
     ground: str  # key of what is stored of it, which stays that of the start in the registry

@@ -56,19 +56,19 @@ def chain_lines(t: Transaction) -> list[Line]:
 
 
 def newest_line(t: Transaction) -> Line | None:
-    """The newest line of the chain, whose hash is the head; None: there is no line yet."""
+    """The newest line of the chain, whose hash is the head; None: the chain is empty."""
     row = t.newest_chain_line()
     return None if row is None else _line(row)
 
 
 def chain_head(t: Transaction) -> ChainHead | None:
-    """Head of the chain as pages and messages state it; None: there is no line yet."""
+    """Head of the chain as pages and messages state it; None: the chain is empty."""
     line = newest_line(t)
     return None if line is None else ChainHead(date.fromisoformat(line["night"]), line["hash"])
 
 
 def unknown_published_head(t: Transaction, outputs: Path) -> str | None:
-    """Head that the published index states although no line of the chain has it; None: there is no such head.
+    """Head that the published index states although no line of the chain has it; None: not so.
 
     The ledger is then older than the page, perhaps from a backup, or its newest lines were changed.
     """
@@ -207,7 +207,7 @@ def _proven(t: Transaction, rows: Iterable[_Row], last: str) -> list[Proven]:
 
 
 def _problems_of_line(t: Transaction, before: Payload | None, row: Payload) -> Iterator[str]:
-    """What does not fit between one line, its stored leaves, and the rows of the ledger that it covers."""
+    """Differences between one line, its stored leaves, and the rows of the ledger that it covers."""
     name = _name(row)
     leaves = _leaves(t, row["number"])
     counts = row["assessments"], row["answers"], row["promises"]

@@ -108,7 +108,7 @@ def _alerts(t: Transaction, site: str, until: date | None) -> list[dict[str, Any
 
 
 def _not_assessed(t: Transaction, site: str, until: date | None) -> str:
-    """Why there is no assessment of a site."""
+    """Reason why a site has no assessment."""
     registered = t.registered()
     if site not in registered:
         near = difflib.get_close_matches(site, sorted(registered), n=3, cutoff=0.0)

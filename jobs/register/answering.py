@@ -31,7 +31,7 @@ _UNCHANGED: Final = (AlertEvent.REMINDED, AlertEvent.ESCALATED, AlertEvent.HANDE
 
 
 class Recorded(NamedTuple):
-    """What an answer has led to."""
+    """Result of an answer."""
 
     alert: Alert  # as it is now
     number: int  # number of the event
@@ -187,7 +187,7 @@ def review_alert(
 
 
 def _is_sure(t: Transaction, alert: Alert) -> bool:
-    """:func:`is_sure` by the newest assessment of its site; False: there is none, as of a lot."""
+    """:func:`is_sure` by the newest assessment of its site; False where it has none, as a lot."""
     latest = t.latest_assessment(alert.site)
     return latest is not None and is_sure(alert, from_json(latest.payload, Assessment))
 

@@ -1,6 +1,6 @@
-"""How a run begins: a night takes the ledger and records itself before it loads, reports or fetches anything.
+"""Begin a run: a night takes the ledger and records itself before it loads, reports or fetches anything.
 
-What is killed from then on has a run in the ledger that did not end, which the next command reports.
+The next command reports a night that was killed, since its run did not end.
 """
 
 import os

@@ -42,7 +42,7 @@ def chances(stored: Mapping[str, Any] | None) -> tuple[DetectionChance, ...]:
 
 
 def improvements(stored: Mapping[str, Any] | None) -> tuple[DetectionImprovement, ...]:
-    """Chance of red in years 3 to 6 as things are, and if more were done; empty where there is no chance."""
+    """Chance of red in years 3 to 6 as things are, and if more were done; empty if no chance is stored."""
     if stored is None or not stored["red"]:
         return ()
     rows = {"now": stored["red"], **stored["improved"]}
@@ -51,7 +51,7 @@ def improvements(stored: Mapping[str, Any] | None) -> tuple[DetectionImprovement
 
 
 def improvements_in_words(stored: Mapping[str, Any]) -> str:
-    """What more scenes and strips would buy, in one sentence; empty where there is no chance."""
+    """Gain of more scenes and strips, in one sentence; empty if no chance is stored."""
     rows = {row.name: row.red for row in improvements(stored)}
     if not rows:
         return ""

@@ -33,7 +33,7 @@ MODEL: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LotRecord:
-    """What the ledger stores of one verdict on a lot."""
+    """One verdict on a lot as the ledger stores it."""
 
     lot: Lot
     hectares: float  # area of all its sites [ha]

@@ -157,7 +157,7 @@ def _written(value: Any, *, empty: str = "empty") -> str:
 
 
 def changes_in_words(before: Site, after: Site) -> str:
-    """What differs between two versions of a site: columns, and whether its scenes are fetched again."""
+    """Differences between two versions of a site: columns, and whether its scenes are fetched again."""
     same = {"version", "hectares", "id"} | ({"own_biome"} if before.biome != after.biome else set())
     if shapely.normalize(before.geometry).wkb == shapely.normalize(after.geometry).wkb:
         same.add("geometry")

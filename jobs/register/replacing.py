@@ -88,7 +88,7 @@ def _members(ledger: Ledger, landscape: str) -> tuple[tuple[str, ...], int]:
 
 
 def _damage(folder: Place, known_rows: int, progress: Report) -> str | None:
-    """What is damaged in a store; None: nothing that a verdict needs."""
+    """Damage of a store; None: none that a verdict needs."""
     try:
         store = LandscapeStore(folder, read_only=True)
         if not store.exists:
@@ -101,7 +101,7 @@ def _damage(folder: Place, known_rows: int, progress: Report) -> str | None:
 
 
 def differences(settings: Settings, replaced: Replaced) -> list[str]:
-    """How the new store differs from the one that was set aside, in sentences."""
+    """Differences of the new store from the one that was set aside, in sentences."""
     with open_ledger(settings) as ledger, ledger.reading() as t:
         snapshots, sites = t.snapshots(), {values["id"]: values for values in t.sites()}
     homes = {snapshots[ground_key(from_json(sites[site], Site))].rpartition(":")[0] for site in replaced.sites}

@@ -1,1 +1,1 @@
-"""How a night went: manifest, metrics, history, failed nights."""
+"""Reports on a night: manifest, metrics, history, failed nights."""

@@ -1,4 +1,4 @@
-"""The manifest of a run: what the ledger stores of it, and what exit status, report, summary and metrics come from."""
+"""The manifest of a run, as the ledger stores it: source of exit status, report, summary and metrics."""
 
 import re
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ class Rejected(msgspec.Struct, frozen=True):
 
 
 class SiteResult(msgspec.Struct, frozen=True, kw_only=True):
-    """How one site fared in a run."""
+    """Result of one site in a run."""
 
     site: str  # Id
     state: str  # `done`, `failed` or `deferred`
@@ -115,7 +115,7 @@ def waiting_scenes(by_site: "Mapping[str, Mapping[str, UnreadScene]]", as_of: da
 
 
 def unread_sentence(manifest: Manifest) -> str:
-    """How many scenes wait unread, for how long and why; empty: none."""
+    """Number of scenes that wait unread, for how long and why; empty: none."""
     if not manifest.unread:
         return ""
     count, oldest = manifest.unread_count, manifest.unread[0]
@@ -137,14 +137,14 @@ def source_sentences(manifest: Manifest) -> list[str]:
 
 
 def to_correct(manifest: Manifest) -> list[str]:
-    """What a person must correct, apart from failed sites."""
+    """Problems that a person must correct, apart from failed sites."""
     sentences = manifest.registry["said"][:5] if needs_correction(manifest.registry) else []
     pages = list(manifest.pages_failed.items())[:3]
     return [*sentences, *(f"page of {site} not written: {why}" for site, why in pages)]
 
 
 def self_check_problems(check: Mapping[str, Any] | None) -> list[str]:
-    """What a self-check found, in sentences; empty: all was equal, or no check was due."""
+    """Findings of a self-check, in sentences; empty: all was equal, or no check was due."""
     if not check or not (check["error"] or check["n_differences"]):
         return []
     name = f"self-check of {check['site']}"

@@ -115,7 +115,7 @@ def _gauge(
 
 
 def _previous(path: Path, name: str) -> float | None:
-    """Value of a gauge in the file of the night before; None: there is none."""
+    """Value of a gauge in the file of the night before, or None."""
     try:
         found = re.search(rf"^{name} (\S+)$", path.read_text(encoding="utf-8"), re.M)
         return float(found[1]) if found else None

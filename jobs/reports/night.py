@@ -1,4 +1,4 @@
-"""How a night ended: the record that its report to the operators and the metrics are made from."""
+"""The end of a night: the record from which its report to the operators and the metrics are made."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ MAX_ERROR_LETTERS: Final = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Night:
-    """How one night ended."""
+    """The end of one night."""
 
     as_of: date  # scenes acquired up to the end of this day were used
     status: int  # exit status

@@ -33,7 +33,7 @@ LEDGER_WAIT: Final = 3  # for a ledger that the stopped night may hold, or that 
 
 @dataclass
 class NightReport:
-    """What is known of a night while it runs."""
+    """State of a night while it runs."""
 
     settings: "Settings"
     as_of: date

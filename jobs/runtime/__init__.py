@@ -1,1 +1,1 @@
-"""What every command needs of the machine: settings, console, log, clock, locks, workers, secrets."""
+"""Shared by all commands: settings, console, log, clock, locks, workers, secrets."""

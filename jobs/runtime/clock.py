@@ -52,7 +52,7 @@ def check_snapshot_time(written: datetime) -> None:
 
 
 def way_out(moment: datetime) -> str:
-    """What to do about a recorded time that is too far ahead to wait for it, as the end of a sentence; else empty."""
+    """Advice about a recorded time that is too far ahead to wait for it, as the end of a sentence; else empty."""
     return f"; {WAY_OUT}" if moment > datetime.now(UTC) + MAX_WAIT else ""
 
 

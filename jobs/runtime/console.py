@@ -93,7 +93,7 @@ def exit_status_of(error: BaseException) -> int:
 
 
 def error_line(error: BaseException) -> str | None:
-    """What went wrong, in one line with secrets still in it; None: there is nothing to report."""
+    """The error in one line, with secrets still in it; None: nothing to report."""
     match error:
         case typer.Exit() | SystemExit() | typer.Abort() | KeyboardInterrupt() | BrokenPipeError():
             return None

@@ -91,7 +91,7 @@ def local_executor(scheduler: str, compute: Compute) -> Iterator[Compute]:
 
 @contextmanager
 def _less_garbage_collection() -> Iterator[None]:
-    """Collect garbage rarely, and not among existing objects, unless this process has settings of its own."""
+    """Collect garbage rarely, and not among existing objects, unless the settings of this process were changed."""
     threshold = gc.get_threshold()
     if not threshold[0] or gc.get_freeze_count():
         yield
@@ -107,7 +107,7 @@ def _less_garbage_collection() -> Iterator[None]:
 
 def exclude_from_garbage_collection() -> None:
     """Exclude the present objects: the results of a search stay as long as the run."""
-    if gc.get_threshold()[0] == GARBAGE_THRESHOLD:  # else this process has settings of its own
+    if gc.get_threshold()[0] == GARBAGE_THRESHOLD:  # else the settings of this process were changed
         gc.freeze()
 
 
@@ -125,7 +125,7 @@ def worker_processes() -> int:
 
     try:
         get_worker()
-    except ValueError:  # this is no worker
+    except ValueError:  # this is not a worker
         return 1
     return max(1, len(get_client().nthreads()))
 
@@ -328,7 +328,7 @@ def _cluster(scheduler: str, tls: Sequence[Path | None]) -> Iterator[Compute]:
         msg = f"no dask scheduler answers at {scheduler}: start it, or leave [engine] scheduler empty"
         raise TryLater(msg) from error
     except (MemoryError, ValueError) as error:  # another protocol, parsed as if it were dask's
-        msg = f"[engine] scheduler = {scheduler!r}: what answers there is no dask scheduler"
+        msg = f"[engine] scheduler = {scheduler!r}: what answers there is not a dask scheduler"
         raise BadConfiguration(msg) from error
     with client, client.as_current():
         client.register_plugin(Logs())
@@ -371,7 +371,7 @@ def _connection_options(address: str, security: Any) -> dict[str, Any]:
     from distributed.comm import get_address_host_port, parse_address
 
     setting = f"[engine] scheduler = {address!r}"
-    problem = f"{setting} is no address of a dask scheduler: that is like tcp://host:8786"
+    problem = f"{setting} is not the address of a dask scheduler, such as tcp://host:8786"
     try:
         scheme, _ = parse_address(address)
         host, port = get_address_host_port(address)

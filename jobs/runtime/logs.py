@@ -130,7 +130,7 @@ def _letter(letter: str) -> str:
 
 
 def _parts(address: str) -> set[str]:
-    """The parts of a secret address that may be tokens, which a library logs in addresses of its own."""
+    """The parts of a secret address that may be tokens, which a library logs in other addresses."""
     scheme, _, rest = address.partition("://")
     authority, _, path = (rest or scheme).partition("/")
     user, _, host = authority.rpartition("@")

@@ -32,7 +32,7 @@ def from_environment(variable: str) -> str | None:
         # Without the path, which may be the secret itself, set by mistake.
         raise BadConfiguration(f"the file that {variable}_FILE names cannot be read: {why}") from None
     if len(content) > MAX_SECRET_BYTES:
-        msg = f"the file that {variable}_FILE names has more than {MAX_SECRET_BYTES:,} bytes, which is no secret"
+        msg = f"the file that {variable}_FILE names has more than {MAX_SECRET_BYTES:,} bytes, too many for a secret"
         raise BadConfiguration(msg)
     return text or None
 

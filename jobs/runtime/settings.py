@@ -513,8 +513,8 @@ def _ledger_url(text: str) -> URL:
         if text.count("@") > 1:  # a password with @ would be split in the wrong place, and partly shown
             raise ArgumentError
         return make_url(text)
-    except (ArgumentError, ValueError) as error:  # a port that is no number is a ValueError that quotes it
+    except (ArgumentError, ValueError) as error:  # a port that is not a number is a ValueError that quotes it
         raise BadConfiguration(
-            "[ledger] url is no database URL; write for instance sqlite:///regrowth.db or "
+            "[ledger] url is not a database URL; write for instance sqlite:///regrowth.db or "
             "postgresql+psycopg://host:5432/name; @, : and / in a password are written %40, %3A and %2F"
         ) from error

@@ -294,7 +294,10 @@ def test_a_worker_is_not_accepted_as_a_scheduler(two_threads):
     workers = [worker.address for worker in two_threads.workers.values()]
     assert len(workers) == 2
     for address in workers:
-        with pytest.raises(BadConfiguration, match="what answers there is no dask scheduler"), open_executor(address):
+        with (
+            pytest.raises(BadConfiguration, match="what answers there is not a dask scheduler"),
+            open_executor(address),
+        ):
             pass
 
 
@@ -303,7 +306,10 @@ def test_the_guard_of_a_worker_process_is_not_accepted_as_a_scheduler(two_proces
     guards = [guard for one in two_processes.workers.values() for guard in (one.address, one.worker_address)]
     assert len(guards) == 4
     for address in guards:
-        with pytest.raises(BadConfiguration, match="what answers there is no dask scheduler"), open_executor(address):
+        with (
+            pytest.raises(BadConfiguration, match="what answers there is not a dask scheduler"),
+            open_executor(address),
+        ):
             pass
 
 

@@ -56,15 +56,15 @@ def terminal(request):
     [
         (
             "status", f'[ledger]\nurl = "postgresql+psycopg://me:{CANARY}@127.0.0.1:port/x"', {},
-            "[ledger] url is no database URL",
+            "[ledger] url is not a database URL",
         ),
-        ("status", f'[ledger]\nurl = "{CANARY}//x"', {}, "[ledger] url is no database URL"),
+        ("status", f'[ledger]\nurl = "{CANARY}//x"', {}, "[ledger] url is not a database URL"),
         (
             "status", "", {"REGROWTH_SOURCE": f'{{"kind": "stac", "url": "https://me:{CANARY}@host/'},
             "REGROWTH_SOURCE in the environment is not JSON",
         ),
         ("status", f'[engine]\nscheduler = "{CANARY}"', {}, "engine.scheduler"),
-        ("run", f'[engine]\nscheduler = "tcp://me:{CANARY}@127.0.0.1"', {}, "is no address of a dask scheduler"),
+        ("run", f'[engine]\nscheduler = "tcp://me:{CANARY}@127.0.0.1"', {}, "is not the address of a dask scheduler"),
     ],
     ids=["ledger port", "ledger", "malformed REGROWTH_SOURCE", "scheduler", "scheduler address"],
 )  # fmt: skip
