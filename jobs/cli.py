@@ -43,14 +43,8 @@ for command in COMMANDS:
 alerts.app.command("outbox")(outbox.alerts_outbox)
 alerts.app.command("release")(outbox.alerts_release)
 notify.app.command("failed-night")(notify_failed_night)
-app.add_typer(alerts.app, name="alerts")
-app.add_typer(audit.app, name="audit")
-app.add_typer(field.app, name="field")
-app.add_typer(keys.app, name="keys")
-app.add_typer(managers.app, name="managers")
-app.add_typer(notify.app, name="notify")
-app.add_typer(sites.app, name="sites")
-app.add_typer(source.app, name="source")
+for group in (alerts, audit, field, keys, managers, notify, sites, source):
+    app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
 
 
 def main(arguments: list[str] | None = None) -> None:

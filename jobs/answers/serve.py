@@ -462,11 +462,8 @@ def _store_of_manager(served: Served, asked: Asked, question: Question, answer: 
 
 
 def _photo_rows(answer: Answer) -> list[dict[str, Any]]:
-    return [
-        {"id": photo.id, "content": photo.content, "taken": photo.taken, "latitude": photo.latitude,
-         "longitude": photo.longitude}
-        for photo in answer.photos
-    ]  # fmt: skip
+    names = ("id", "content", "taken", "latitude", "longitude")
+    return [{name: getattr(photo, name) for name in names} for photo in answer.photos]
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from jobs.health.checks import run_checks
-from jobs.runtime.console import AsJson, Config, print_json
+from jobs.runtime.console import AsJson, Config, show
 from jobs.runtime.exits import Exit
 from jobs.runtime.progress import progress
 
@@ -29,13 +29,11 @@ def doctor(
     with progress("rows of the stores") as report:
         findings = list(run_checks(config, online=online, deep=deep, progress=report))
     broken = sum(finding.state == "broken" for finding in findings)
-    if as_json:
-        print_json({"ok": not broken, "checks": [asdict(finding) for finding in findings]})
-    else:
-        for finding in findings:
-            state = finding.state.upper() if finding.state == "broken" else finding.state
-            typer.echo(f"{state:<7} {finding.check:<10} {finding.message}")
-            if finding.fix:
-                typer.echo(f"{'':<18} -> {finding.fix}")
-        typer.echo("All is well." if not broken else f"{broken} of {len(findings)} need correction.")
+    lines = []
+    for finding in findings:
+        state = finding.state.upper() if finding.state == "broken" else finding.state
+        lines.append(f"{state:<7} {finding.check:<10} {finding.message}")
+        lines += [f"{'':<18} -> {finding.fix}"] if finding.fix else []
+    lines.append("All is well." if not broken else f"{broken} of {len(findings)} need correction.")
+    show({"ok": not broken, "checks": [asdict(finding) for finding in findings]}, lines, as_json=as_json)
     raise typer.Exit(Exit.CONFIGURATION if broken else Exit.DONE)

@@ -19,12 +19,11 @@ Manager = Annotated[
 def managers_list(config: Config = None, as_json: AsJson = False) -> None:
     """Every manager who can be reached, with the number of sites and of open alerts."""
     from jobs.register.alerting import address_book
-    from jobs.runtime.records import from_json
+    from jobs.runtime.records import current_sites
     from monitor.alerts import words
-    from monitor.sites.site import Site
 
     with installation(config) as (settings, ledger), ledger.reading() as t:
-        managers = address_book(settings).managers(from_json(values, Site) for values in t.sites())
+        managers = address_book(settings).managers(current_sites(t))
         open_at = [alert["site"] for alert in t.alerts(["open"])]
     rows: list[dict[str, Any]] = []
     for (channel, address), sites in managers.items():
@@ -50,13 +49,12 @@ def managers_link(manager: Manager, config: Config = None, as_json: AsJson = Fal
     from jobs.messages.outbox import answer_key
     from jobs.messages.personal_links import personal_address
     from jobs.register.alerting import address_book
-    from jobs.runtime.records import from_json
-    from monitor.sites.site import Site
+    from jobs.runtime.records import current_sites
 
     with installation(config) as (settings, ledger), ledger.transaction() as t:
         if (key := answer_key(settings)) is None:
             raise BadConfiguration("no pages are served: set [answers] base_url")
-        known = address_book(settings).managers(from_json(values, Site) for values in t.sites())
+        known = address_book(settings).managers(current_sites(t))
         found = [one for one in known if manager in (one.address or one.channel,)]
         if not found:
             raise BadData(f"no site reaches a manager {manager!r}; 'regrowth managers list' shows all")

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from jobs.commands.verify import faults_of
 from jobs.runtime.console import AsJson, print_json, printable
 from jobs.runtime.exits import Exit
 
@@ -39,27 +40,22 @@ def recompute(
     """
     from monitor.errors import BadData
     from monitor.evidence.container import Container
-    from monitor.evidence.faults import Fault, PackRefused
     from monitor.evidence.keys import read_public_key
     from monitor.evidence.recompute import recompute as recompute_pack
     from monitor.evidence.verify import verify_pack
 
     public = read_public_key(key)
-    faults: tuple[Fault, ...] = ()
+    faults: dict[Fault, None] = {}
     result: Recomputation | None = None
     try:
         verify_pack(file, public)
-    except PackRefused as error:  # signed by the key all the same: what was edited is still named below
-        faults = error.faults
-    except BadData as error:
-        faults = (Fault(file.name, str(error)),)
+    except BadData as error:  # it may be signed by the key all the same: differences are still named below
+        faults |= dict.fromkeys(faults_of(error, file))
     try:
         with Container(file, public) as pack, _temporary_folder() as folder:
             result = recompute_pack(pack, folder)
-    except PackRefused as error:
-        faults = tuple(dict.fromkeys([*faults, *error.faults]))
     except BadData as error:
-        faults = tuple(dict.fromkeys([*faults, Fault(file.name, str(error))]))
+        faults |= dict.fromkeys(faults_of(error, file))
     _report(result, faults, as_json=as_json)
     if result is None or faults or result.differences:
         raise typer.Exit(Exit.BAD_DATA)
@@ -79,7 +75,7 @@ def _temporary_folder() -> Iterator[Path]:
             time.sleep(0.1)
 
 
-def _report(result: "Recomputation | None", faults: "tuple[Fault, ...]", *, as_json: bool) -> None:
+def _report(result: "Recomputation | None", faults: "Collection[Fault]", *, as_json: bool) -> None:
     """Print what differs on stdout, and how the environment differs on stderr."""
     differences = result.differences if result is not None else ()
     if as_json:

@@ -162,14 +162,13 @@ def add(
     from jobs.register.detectability import improvements_in_words, simulate_all
     from jobs.register.registry import add_sites
     from jobs.runtime.biome_settings import own_biomes
-    from jobs.runtime.records import from_json
-    from monitor.sites.site import Site
+    from jobs.runtime.records import current_sites
     from monitor.verdict.site_conditions import SiteConditions, detectability_json
 
     with installation(config) as (settings, ledger):
         changes = add_sites(ledger, file, controls=settings.registry.controls, biomes=own_biomes(settings.biomes))
         with ledger.transaction() as t:
-            sites = [from_json(values, Site) for values in t.sites()]
+            sites = current_sites(t)
             constants = Calibrations(t, sites, as_of=today())
     fresh = [site for site in sites if site.id in {*changes["added"], *changes["changed"]}]
     since = min(source.since for source in settings.source)

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 app = new_group("Files of your own as a source.")
 
-MAX_PROBLEMS: int = 50  # files that are printed for each reason; more are counted
+MAX_PROBLEMS: Final = 50  # files that are printed for each reason; more are counted
 
 
 @app.command()

@@ -9,8 +9,12 @@ import typer
 
 from jobs.runtime.console import AsJson, show
 from jobs.runtime.exits import Exit
+from monitor.errors import BadData
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from monitor.evidence.faults import Fault
     from monitor.evidence.verify import Verified
 
 _HEAD: Final = re.compile(r"(?<![0-9A-Fa-f])[0-9A-Fa-f]{64}(?![0-9A-Fa-f])")
@@ -30,8 +34,6 @@ def verify(
     Needs no configuration, opens no connection and writes nothing. Prints PASS and what was checked, or FAIL with each
     member that differs, and how. Exit status: 0 all holds, 65 something does not, or FILE or the key cannot be used.
     """
-    from monitor.errors import BadData
-    from monitor.evidence.faults import Fault, PackRefused
     from monitor.evidence.keys import fingerprint, read_public_key
     from monitor.evidence.verify import verify_pack
 
@@ -43,18 +45,21 @@ def verify(
     public = read_public_key(key)
     try:
         verified = verify_pack(file, public, head=head)
-    except PackRefused as error:
-        faults = error.faults
     except BadData as error:
-        faults = (Fault(file.name, str(error)),)
-    else:
-        signed_by = fingerprint(public)
-        values = {"result": "PASS", "signed_by": signed_by, **asdict(verified)}
-        show(values, _in_words(verified, signed_by), as_json=as_json)
-        return
-    values = {"result": "FAIL", "faults": [asdict(fault) for fault in faults]}
-    show(values, (f"FAIL {fault}" for fault in faults), as_json=as_json)
-    raise typer.Exit(Exit.BAD_DATA)
+        faults = faults_of(error, file)
+        values = {"result": "FAIL", "faults": [asdict(fault) for fault in faults]}
+        show(values, (f"FAIL {fault}" for fault in faults), as_json=as_json)
+        raise typer.Exit(Exit.BAD_DATA) from None
+    signed_by = fingerprint(public)
+    values = {"result": "PASS", "signed_by": signed_by, **asdict(verified)}
+    show(values, _in_words(verified, signed_by), as_json=as_json)
+
+
+def faults_of(error: BadData, file: Path) -> "Sequence[Fault]":
+    """Faults of a pack that was refused, or that cannot be read."""
+    from monitor.evidence.faults import Fault, PackRefused
+
+    return error.faults if isinstance(error, PackRefused) else [Fault(file.name, str(error))]
 
 
 def _in_words(verified: "Verified", signed_by: str) -> list[str]:

@@ -36,7 +36,10 @@ def ledger_rows(settings: "Settings", ledger: LedgerContents | Finding) -> Itera
         sound, unpublished = ({}, {}) if damage else sound_assessments(t)
         states = {} if damage else t.states()
     for problem in damage[:MAX_FINDINGS]:
-        yield broken("ledger", problem, _fix(problem))
+        again = (
+            "regrowth status gives the command that makes it again; or " if problem.startswith("table assess") else ""
+        )
+        yield broken("ledger", problem, f"{again}{RESTORE}")
     if len(damage) > MAX_FINDINGS:
         yield broken("ledger", "and more", RESTORE)
     for problem in unpublished.values():
@@ -45,11 +48,6 @@ def ledger_rows(settings: "Settings", ledger: LedgerContents | Finding) -> Itera
         yield broken("ledger", f"table states: not as the newest assessments of {list_ids(differing)}", RESTORE)
     if not damage:
         yield ok("ledger", "every row of every table was read and is as it was stored")
-
-
-def _fix(problem: str) -> str:
-    again = "regrowth status gives the command that makes it again; or " if problem.startswith("table assess") else ""
-    return f"{again}{RESTORE}"
 
 
 def _pages(connection: "Connection") -> list[str]:

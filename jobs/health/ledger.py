@@ -299,12 +299,11 @@ def data_age(settings: "Settings", contents: LedgerContents | Finding) -> Iterat
         return
     from jobs.messages.operator_notices import silent_sites
     from jobs.runtime.clock import today
-    from jobs.runtime.records import from_json
-    from monitor.sites.site import Site
+    from jobs.runtime.records import current_sites
 
     days = settings.alerts.silence_days
     with reading(settings.ledger.url) as t:
-        sites = [from_json(values, Site) for values in t.sites()]
+        sites = current_sites(t)
         stated = {site: one.payload["last_observed"] for site, one in t.latest_assessments().items()}
         newest = {site: day and date.fromisoformat(day) for site, day in stated.items()}
         silent = silent_sites(sites, newest, t.all_episodes(), days, today())

@@ -40,14 +40,13 @@ def recipients(settings: "Settings") -> Iterator[Finding]:
     """Each current site has a recipient, and names no channel that does not exist."""
     from jobs.health.ledger import reading
     from jobs.register.alerting import address_book
-    from jobs.runtime.records import from_json
+    from jobs.runtime.records import current_sites
     from monitor.alerts.recipients import FILES
-    from monitor.sites.site import Site
 
     if not settings.channels:
         return
     with reading(settings.ledger.url) as t:
-        sites = [from_json(values, Site) for values in t.sites()]
+        sites = current_sites(t)
     book = address_book(settings)
     unknown = {site.id: site.manager_channel for site in sites if site.manager_channel not in (None, *book.kinds)}
     if unknown:

@@ -186,15 +186,14 @@ def control_ground(settings: "Settings") -> Iterator[Finding]:
     from jobs.night.pipeline import plan
     from jobs.register.registry import read_and_compare
     from jobs.runtime.installation import open_ledger
-    from jobs.runtime.records import from_json
-    from monitor.sites.site import Site, ground_key
+    from jobs.runtime.records import current_sites
+    from monitor.sites.site import ground_key
 
     try:
         with open_ledger(settings, create=False) as ledger:
             fresh = [site.id for site in read_and_compare(ledger, settings).fresh]
             with ledger.reading() as t:
-                frozen = t.all_controls()
-                known = [from_json(values, Site) for values in t.sites()]
+                frozen, known = t.all_controls(), current_sites(t)
         waiting = sorted({*fresh, *(site.id for site in known if ground_key(site) not in frozen)})
         few = plan(settings, as_of=datetime.now(UTC).date(), only=waiting)["few_controls"] if waiting else {}
     except MonitorError:

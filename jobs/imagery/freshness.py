@@ -41,12 +41,11 @@ def source_results(sources: "Sources", scenes_new: Mapping[str, int], as_of: dat
         newest = max(days, default=None)
         usual = usual_gap(days)
         stale = newest is not None and usual is not None and (as_of - newest).days > max(STALE_AFTER, usual)
-        results.append(
-            SourceResult(
-                source=source.name, provider=_provider(settings), newest=newest, usual_gap=usual,
-                scenes_new=scenes_new.get(source.name, 0), stale=stale and _goes_on(settings),
-            )
-        )  # fmt: skip
+        provider = urlsplit(settings.url or "").hostname or settings.kind
+        results.append(SourceResult(
+            source=source.name, provider=provider, newest=newest, usual_gap=usual,
+            scenes_new=scenes_new.get(source.name, 0), stale=stale and _goes_on(settings),
+        ))  # fmt: skip
     return results
 
 
@@ -60,7 +59,3 @@ def _goes_on(settings: "SourceSettings") -> bool:
     """Whether new scenes are expected of a source: a provider on the network that is used without end."""
     remote = settings.kind == "earthengine" or (settings.kind == "stac" and is_remote(settings.url or ""))
     return remote and settings.until is None
-
-
-def _provider(settings: "SourceSettings") -> str:
-    return urlsplit(settings.url or "").hostname or settings.kind

@@ -95,7 +95,6 @@ def _updated_rain(
 
 
 def _source_of_kind(sources: Sequence[SourceSettings], kind: str, setting: str) -> SourceSettings:
-    for source in sources:
-        if source.kind == kind:
-            return source
+    if source := next((source for source in sources if source.kind == kind), None):
+        return source
     raise BadConfiguration(f'{setting} needs a [source] of kind = "{kind}"; there is none')

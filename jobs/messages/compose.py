@@ -17,7 +17,6 @@ from monitor.alerts.links import answer_link
 from monitor.alerts.message import Message
 from monitor.alerts.messages import compose_alert, compose_digest, compose_operators, compose_weekly
 from monitor.alerts.messages.digest import BRIEF_BYTES
-from monitor.alerts.news import AlertNews
 from monitor.alerts.recipients import FILES, Recipient
 from monitor.ledger.transaction import Transaction
 
@@ -63,7 +62,11 @@ def compose(
             payloads = [{**payloads[0], "address": address}]
         return compose_operators(kind, payloads, id=name, time=moment), {}
     pictures = len(notices) == 1  # a digest shows none
-    news = [_with_link(news_of(t, settings, row, pictures=pictures), settings, row, key) for row in notices]
+    news = [news_of(t, settings, row, pictures=pictures) for row in notices]
+    news = [
+        one if one.alert.state is AlertState.RESOLVED else replace(one, answer=_answer_link(settings, row, key))
+        for one, row in zip(news, notices, strict=True)
+    ]
     days = {row["id"]: one.assessment.as_of.isoformat() for row, one in zip(notices, news, strict=True)}
     if len(news) > 1:
         kind = settings.channels[first["channel"]].kind if first["channel"] in settings.channels else FILES
@@ -72,11 +75,6 @@ def compose(
         return compose_digest(news, id=name, time=moment, language=language, brief_bytes=room, head=head), days
     earlier = t.first_message(first["alert"], channel=first["channel"], recipient=first["recipient"])
     return compose_alert(news[0], id=name, time=moment, follows=earlier), days
-
-
-def _with_link(news: AlertNews, settings: Settings, row: Mapping[str, Any], key: str | None) -> AlertNews:
-    """News with the link by which the recipient can answer, if there is something to answer."""
-    return news if news.alert.state is AlertState.RESOLVED else replace(news, answer=_answer_link(settings, row, key))
 
 
 def _answer_link(settings: Settings, row: Mapping[str, Any], key: str | None) -> str | None:

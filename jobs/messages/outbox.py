@@ -191,20 +191,13 @@ def _outdated(t: Transaction, row: Row, book: AddressBook) -> str | None:
     if row["kind"] == "handover":
         return None
     if row["payload"]["event"] == AlertEvent.RESOLVED:
-        return (
-            None
-            if any(one["state"] == "sent" for one in t.notices(alert=row["alert"]))
-            else "its alert was never reported"
-        )
+        reported = any(one["state"] == "sent" for one in t.notices(alert=row["alert"]))
+        return None if reported else "its alert was never reported"
     alert = t.alert(row["alert"])
-    if alert is None or not _is_open(alert):
+    if alert is None or alert["state"] == AlertState.RESOLVED:
         return "its alert is resolved by now"
     unanswered = row["payload"]["event"] in (AlertEvent.REMINDED, AlertEvent.ESCALATED)
     return "somebody reacted since" if unanswered and alert["state"] != AlertState.OPEN else None
-
-
-def _is_open(alert: Mapping[str, Any]) -> bool:
-    return bool(alert["state"] != AlertState.RESOLVED)
 
 
 def _hold_mass_falls(t: Transaction, waiting: Sequence[Row]) -> list[MassFall]:
@@ -361,14 +354,9 @@ class _Sender:
         _log(rows, error, changes)
 
 
-def reason_not_sent(error: Exception) -> str:
-    """Why a message was not delivered, without secrets."""
-    return redacted(str(error) if isinstance(error, MonitorError) else f"{type(error).__name__}: {error}")
-
-
 def _after_failure(error: Exception, first_tried: datetime) -> dict[str, Any]:
     """Changes of the notices of a message that was not delivered."""
-    why = reason_not_sent(error)
+    why = redacted(str(error) if isinstance(error, MonitorError) else f"{type(error).__name__}: {error}")
     if isinstance(error, BadConfiguration):  # nobody was asked to deliver it: it waits until this is corrected
         return {"error": why, "first_tried": None, "next_try": None}
     moment = datetime.fromisoformat(now())

@@ -6,7 +6,7 @@ from datetime import date
 from jobs.proof.sound_assessments import sound_or_error
 from jobs.register.answering import precision
 from jobs.register.lots import lot_rows
-from jobs.runtime.records import from_json
+from jobs.runtime.records import current_sites, from_json
 from jobs.runtime.settings import Settings
 from monitor.ledger.assessments import StoredAssessment
 from monitor.ledger.rows import Payload
@@ -25,7 +25,7 @@ def read_account(settings: Settings, t: Transaction, latest: Mapping[str, Stored
     """
     latest = sound_or_error(t) if latest is None else latest
     place = {site: number for number, site in enumerate(t.sites_as_registered())}
-    sites = sorted((from_json(values, Site) for values in t.sites()), key=lambda site: place[site.id])
+    sites = sorted(current_sites(t), key=lambda site: place[site.id])
     valid, stored = _valid_assessments(t, sites, latest), t.all_ground_data("seasons")
     judged = [site for site in sites if site.id in valid and ground_key(site) in stored]
     return programme_account(

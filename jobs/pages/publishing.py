@@ -34,7 +34,7 @@ from jobs.reports.night_history import read_history
 from jobs.runtime.executor import Compute, local_executor, open_executor
 from jobs.runtime.installation import locked_ledger
 from jobs.runtime.logs import redacted
-from jobs.runtime.records import from_json, stored_rows, to_json
+from jobs.runtime.records import current_sites, from_json, stored_rows, to_json
 from jobs.runtime.settings import Settings
 from monitor.alerts.alert import LOT, Alert, AlertState, FalseAlarmReason, Verdict, alert_id
 from monitor.alerts.lifecycle import is_answered, shown_alert
@@ -176,7 +176,7 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
     answers = _answers_by_site(t)
     measured = {site: stored_rows(rows) for site, rows in t.field_rows().items()}
     promises = t.all_promises()
-    sites = [from_json(values, Site) for values in t.sites()]
+    sites = current_sites(t)
     sites = [judged_site(t, site, latest[site.id].version) if site.id in latest else site for site in sites]
     factors = _factors_by_biome(sites, latest)
     for site in sites:
@@ -244,7 +244,7 @@ def _lot_views(
     settings: Settings, t: Transaction, rows: Sequence[tuple[Site, Assessment]], demonstrated: frozenset[str]
 ) -> list[LotView]:
     """Contents of the pages of all lots that were ever judged: messages link to those that have no sites any more."""
-    sites = [from_json(values, Site) for values in t.sites()]
+    sites = current_sites(t)
     members, assessed = lots_of(sites), {site.id: assessment for site, assessment in rows}
     alerts = {alert.site: alert for alert in (from_json(a, Alert) for a in t.alerts()) if alert.rule == LOT}
     views = []

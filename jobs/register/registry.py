@@ -27,7 +27,6 @@ from monitor.alerts.lifecycle import close
 from monitor.errors import BadData
 from monitor.ledger.ledger import Ledger
 from monitor.ledger.transaction import Transaction
-from monitor.sites.checked_feature import CheckedFeature
 from monitor.sites.named_controls import leave_out_strips, read_named_controls
 from monitor.sites.promise import edited_columns, promise_of, promised_on
 from monitor.sites.registry import Report, read_sites
@@ -67,11 +66,6 @@ class Drift:
     def fresh(self) -> list[Site]:
         """New and changed sites, as the file has them."""
         return [*self.added, *self.changed]
-
-    @property
-    def to_correct(self) -> bool:
-        """Whether a person must correct the file."""
-        return bool(self.error or self.refused or self.start_edited or self.plan_edited)
 
     def to_json(self) -> dict[str, Any]:
         """Site ids by kind of difference: the member ``registry`` of a manifest."""
@@ -213,7 +207,7 @@ def compare(path: Path, report: Report, t: Transaction, *, restore_retired: bool
     return Drift(
         path=path, added=added, changed=changed, changes=changes, unchanged=unchanged, missing=missing, retired=retired,
         start_edited=edited, plan_edited=plans, columns=report.columns,
-        refused={entry.label: _first_reason(entry) for entry in report.refused},
+        refused={one.label: next(p.message for p in one.problems if p.refuses) for one in report.refused},
     )  # fmt: skip
 
 
@@ -313,8 +307,9 @@ def apply_registry(ledger: Ledger, settings: Settings) -> Drift:
     """
     drift = read_and_compare(ledger, settings)
     _save(ledger, drift.fresh)
-    for sentence in drift.sentences():
-        (log.warning if drift.to_correct else log.info)("registry", said=sentence)
+    differences = drift.to_json()
+    for sentence in differences["said"]:
+        (log.warning if needs_correction(differences) else log.info)("registry", said=sentence)
     return drift
 
 
@@ -345,10 +340,6 @@ def retire(ledger: Ledger, sites: Sequence[str], *, today: date) -> dict[str, An
                     record_event(t, close(alert, day=today), AlertEvent.CLOSED, day=today, by="command")
                     done["alerts"].append(alert.id)
     return done
-
-
-def _first_reason(entry: CheckedFeature) -> str:
-    return next(problem.message for problem in entry.problems if problem.refuses)
 
 
 def _is_assessed(t: Transaction, site: str) -> bool:

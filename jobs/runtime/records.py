@@ -1,6 +1,6 @@
 """Records of the library (sites, alerts, notices, assessments) as JSON values for the ledger, and back."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from shapely.errors import ShapelyError
@@ -8,6 +8,10 @@ from shapely.geometry import mapping, shape
 
 from monitor.errors import BadData
 from monitor.series.field_rows import FieldRow
+from monitor.sites.site import Site
+
+if TYPE_CHECKING:
+    from monitor.ledger.transaction import Transaction
 
 
 def to_json(record: Any) -> dict[str, Any]:
@@ -30,6 +34,11 @@ def from_json[Record](values: dict[str, Any], kind: type[Record]) -> Record:
             "was changed. 'regrowth doctor --deep' names what is damaged; to continue with a backup, give its path in "
             "[ledger] url"
         ) from error
+
+
+def current_sites(t: "Transaction") -> list[Site]:
+    """All sites of the ledger that are not retired."""
+    return [from_json(values, Site) for values in t.sites()]
 
 
 def stored_rows(values: list[dict[str, Any]]) -> tuple[FieldRow, ...]:
