@@ -39,7 +39,7 @@ class Filled(NamedTuple):
 
 
 async def read_form(request: Request, alerts: int = 1) -> FormData:
-    """Fields and files of a request about some alerts; Refusal: too large, too slow, or not a form."""
+    """Fields and files of a request about some alerts; raises Refusal if it is too large, too slow, or not a form."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
         if kind == "multipart/form-data":

@@ -50,7 +50,7 @@ class Refusal(Exception):
 
 
 async def limited_body(request: Request, most: int = MAX_BODY_BYTES) -> AsyncGenerator[bytes]:
-    """Content of a request, in pieces; Refusal if it has more than `most` bytes, or does not arrive in time."""
+    """Content of a request, in pieces; raises Refusal if it has more than `most` bytes, or is too slow."""
     if int(request.headers.get("content-length") or 0) > most:
         raise Refusal(Why.TOO_LARGE)
     now = asyncio.get_running_loop().time

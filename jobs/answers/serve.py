@@ -94,8 +94,8 @@ class Asked:
 def serve(settings: Settings, key: str, *, host: str, port: int, announce: Callable[[str], None]) -> None:
     """Serve until a signal arrives; answers that are being received are finished first.
 
-    `announce` is called with the address once requests are accepted; port 0: any free one. BadConfiguration: the
-    address or the ledger cannot be used.
+    `announce` is called with the address once requests are accepted; port 0: any free one. Raises BadConfiguration if
+    the address or the ledger cannot be used.
     """
     with open_ledger(settings, create=False):  # a wrong configuration is reported at the start
         pass

@@ -100,7 +100,7 @@ def _settings_if_any(config: Path | None) -> "Settings | None":
 
 
 def _cut_strips(report: "Report", controls: Path) -> None:
-    """Cut strips of control ground out of the sites; BadData: its file cannot be used.
+    """Cut strips of control ground out of the sites; raises BadData if its file cannot be used.
 
     Sites in that file that the report does not have are named: they may be in another file, or mistyped.
     """

@@ -110,7 +110,8 @@ def reading(url: str) -> Iterator["Transaction"]:
 def connected(url: str) -> Iterator["Connection"]:
     """A connection to the ledger that changes nothing.
 
-    SQLAlchemyError: not reached within 5 s, or unreadable; BadData: a damaged row; ModuleNotFoundError: no driver.
+    Raises SQLAlchemyError if it cannot be reached within 5 s or read, BadData if a row that was read is damaged, and
+    ModuleNotFoundError if its driver is not installed.
     """
     from sqlalchemy import create_engine
 

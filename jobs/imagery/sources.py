@@ -51,7 +51,7 @@ class Sources:
         return [source for source, _ in self.opened]
 
     def by_name(self, name: str) -> Source:
-        """The source with this name; StopIteration: none has it."""
+        """The source with this name; raises StopIteration if none has it."""
         return next(source for source, _ in self.opened if source.name == name)
 
     def scene_read(self) -> None:
@@ -62,8 +62,8 @@ class Sources:
         """Scenes that the sources offer over an area (longitude, latitude [degree]), and why some were not searched.
 
         Scenes are in order of preference of their sources; `stored`: see :meth:`monitor.imagery.source.Source.search`.
-        TryLater: no source could be searched. BadConfiguration: one refuses credentials or request. UnknownCollection:
-        no scene was returned, and a source lacks a configured collection.
+        Raises TryLater if no source could be searched. Raises BadConfiguration if one refuses credentials or request.
+        Raises UnknownCollection if no scene was returned, and a source lacks a configured collection.
         """
         scenes: list[Scene] = []
         searched = False
@@ -101,7 +101,7 @@ def describe_sources(settings: Sequence[SourceSettings]) -> str:
 
 
 def open_sources(settings: Sequence[SourceSettings]) -> Sources:
-    """Open the sources under distinct names; BadConfiguration: a setting is missing or not allowed."""
+    """Open the sources under distinct names; raises BadConfiguration if a setting is missing or not allowed."""
     opened: list[tuple[Source, SourceSettings]] = []
     for number, chosen in enumerate(settings, start=1):
         source = _open(chosen)
@@ -139,7 +139,7 @@ def _open(chosen: SourceSettings) -> Source:
 
 
 def open_earth_engine(chosen: SourceSettings) -> "EarthEngine":
-    """Open Earth Engine with the credentials of the environment; BadConfiguration: a setting is missing or refused."""
+    """Open Earth Engine with the credentials of the environment, or raise BadConfiguration."""
     from monitor.imagery.earthengine.connection import connect
     from monitor.imagery.earthengine.source import EarthEngine
 

@@ -21,7 +21,7 @@ log = structlog.get_logger()
 def elevation_model(chosen: TerrainSettings, sources: Sequence[SourceSettings]) -> ElevationModel | None:
     """Open the elevation model of ``[terrain]``; None: none is configured.
 
-    BadConfiguration: no source has the model; BadData: a local file is not an elevation model.
+    Raises BadConfiguration if no source has the model; BadData if a local file is not an elevation model.
     """
     if chosen.path is not None:
         return LocalElevation(chosen.path)
@@ -44,8 +44,8 @@ def rain_reasons(
 ) -> dict[str, Reason | None]:
     """Effect of the rain of the season on each site's reasons, see :func:`monitor.verdict.rain.rain_reason`.
 
-    Rain from the network is stored in the ledger. BadConfiguration: no source has the product; any other failure leaves
-    the rain unknown.
+    Rain from the network is stored in the ledger. Raises BadConfiguration if no source has the product; any other
+    failure leaves the rain unknown.
     """
     rains: dict[str, DailyRain | None] = {}
     try:

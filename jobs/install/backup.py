@@ -63,9 +63,8 @@ def back_up(settings: Settings, folder: Path, *, config: Path | None = None) -> 
     """Back up ledger and stores to a new or empty folder.
 
     It is made beside it, as ``<folder>.partial``, and renamed at the end: where the folder exists, it is complete. What
-    a killed backup left is removed. TryLater: a run holds a lock. BadConfiguration: the folder is not new, or lies
-    among the stores. BadData: nothing to back up, or a store has something other than files. DiskFull, OSError: nothing
-    is left behind.
+    a killed or failed backup left is removed. Raises TryLater if a run holds a lock, BadConfiguration if the folder is
+    not new or lies among the stores, and BadData if nothing is stored, or a store has something other than files.
     """
     folder = folder.absolute()
     root = settings.store.root
@@ -108,7 +107,7 @@ def summary(content: Mapping[str, Any]) -> Summary:
 def landscapes_locked(root: Place, what: str) -> Iterator[None]:
     """Hold the locks of all landscapes, and that for creating new ones; none of stores in a bucket.
 
-    TryLater: a run holds one of them.
+    Raises TryLater if a run holds one of them.
     """
     with ExitStack() as stack:
         if isinstance(root, Path):
@@ -149,7 +148,7 @@ def _copy_ledger(ledger: Ledger, path: Path) -> int:
 def copy_tree(source: Path, target: Path, top: Path) -> list[BackupFile]:
     """Copy a folder to a new one; `target` and the paths that are returned are within `top`.
 
-    BadData: something inside is neither a file nor a folder, for instance a symbolic link.
+    Raises BadData if something inside is neither a file nor a folder, for instance a symbolic link.
     """
     make_private_folder(target)
     files: list[BackupFile] = []

@@ -68,8 +68,8 @@ OUTPUT_NAMES = (  # files and folders that a demonstration creates
 def demonstrate(out: Path, *, seed: int, as_json: bool) -> Exit:
     """Run the demonstration in a folder, print the comparison, and return the highest exit status of all nights.
 
-    Outputs of another `seed`, which assigns the fates to the sites, are removed first. BadConfiguration: the folder
-    contains something else.
+    Outputs of another `seed`, which assigns the fates to the sites, are removed first. Raises BadConfiguration if the
+    folder contains something else.
     """
     dealt = deal_fates(seed)
     _remove_other_seed(out, seed)

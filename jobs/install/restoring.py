@@ -42,8 +42,9 @@ _LANDSCAPE: Final = re.compile(r"[\w-][\w.-]*")
 def restore(settings: Settings, folder: Path) -> Summary:
     """Restore ledger and stores into an installation whose ledger and root of stores are empty or do not exist.
 
-    BadData: the backup is incomplete or altered, or of a newer version; BadConfiguration: ledger or root is not empty.
-    Nothing was changed then. TryLater: a run holds a lock. DiskFull, OSError: it cannot be written.
+    Raises BadData if the backup is incomplete or altered, or of a newer version; BadConfiguration if ledger or root is
+    not empty. Nothing was changed then. Raises TryLater if a run holds a lock. Raises DiskFull or OSError if it cannot
+    be written.
     """
     folder, root = folder.absolute(), settings.store.root
     content, files = read_and_verify(folder)
@@ -78,7 +79,7 @@ def restore(settings: Settings, folder: Path) -> Summary:
 def read_and_verify(folder: Path) -> tuple[dict[str, Any], dict[str, BackupFile]]:
     """The list of a backup, and its files by path, after the content of all of them was checked.
 
-    BadData: it is incomplete or altered, has something that is not listed, or is of a newer version.
+    Raises BadData if it is incomplete or altered, has something that is not listed, or is of a newer version.
     """
     try:
         content = json.loads((folder / LIST).read_text(encoding="utf-8"))
@@ -126,8 +127,7 @@ def _problem(folder: Path, file: BackupFile) -> str | None:
 def _missing_landscapes(root: Place, landscapes: list[str], files: dict[str, BackupFile], stores: Path) -> list[str]:
     """Landscapes of a backup that are not in place yet.
 
-    BadConfiguration: a landscape in place is not that of the backup; or the root is a bucket, which other tools fill,
-    and lacks one.
+    Raises BadConfiguration if one in place differs from the backup, or if a bucket, which other tools fill, lacks one.
     """
     present = landscape_folders(root)
     names = {place.name for place in present}

@@ -30,8 +30,8 @@ def compose(
     """Compose one message of rows of the outbox with one message and kind; also the day of the assessment, by notice.
 
     Its id is that of the rows. Its time is that of the first attempt; in a file the day of the notices, so that the
-    same night writes the same files. `key`: of the links to answer; None: no links. MonitorError: what it is about
-    cannot be read.
+    same night writes the same files. `key`: of the links to answer; None: no links. Raises MonitorError if what it is
+    about cannot be read.
     """
     first = notices[0]
     name, kind = first["message"], first["kind"]

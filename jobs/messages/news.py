@@ -34,7 +34,7 @@ MAX_MEMBERS: Final = 8  # sites of a lot that a message names, at most
 def news_of(t: Transaction, settings: Settings, row: Mapping[str, Any], *, pictures: bool = True) -> AlertNews:
     """Content of the message about a notice of an alert of a site, except the address to answer at.
 
-    `pictures`: a digest shows none. BadData: the site is retired or was never assessed.
+    `pictures`: a digest shows none. Raises BadData if the site is retired or was never assessed.
     """
     alert = from_json(row["payload"]["alert"], Alert)
     now = t.alert(alert.id)
@@ -80,7 +80,7 @@ def page_link(settings: Settings, site: str | None, language: Language) -> str |
 
 
 def escalation_payload(t: Transaction, settings: Settings, row: Mapping[str, Any]) -> dict[str, Any]:
-    """About an unanswered alert, for the operators, without the address to answer; BadData: the site is retired."""
+    """Text about an unanswered alert, for the operators, without the link; raises BadData if the site is retired."""
     alert = row["payload"]["alert"]
     facts = site_facts(t, settings, alert["site"])
     if not facts:
@@ -104,7 +104,7 @@ def site_facts(t: Transaction, settings: Settings, key: str) -> dict[str, Any]:
 
 
 def lot_payload(t: Transaction, settings: Settings, payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Content of the message about the alert of a lot, with its newest verdict; BadData: it was never judged."""
+    """Content of the message about the alert of a lot, by its newest verdict; raises BadData if it was never judged."""
     lot = payload["alert"]["site"]
     _, _, record = t.latest_lot_verdicts().get(lot, (None, None, None))
     if record is None:

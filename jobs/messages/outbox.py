@@ -71,7 +71,7 @@ class Due(NamedTuple):
 
 
 def answer_key(settings: Settings) -> str | None:
-    """Key of the links to answer; None: messages have none. BadConfiguration: answers are served, without a key."""
+    """Key of the links to answer; None: messages have none. Raises BadConfiguration if answers are served without."""
     if not settings.answers.base_url:
         return None
     if (key := secret("ANSWER_KEY")) is None:
@@ -86,8 +86,8 @@ def send(settings: Settings, ledger: Ledger, *, release: bool = False, night: bo
     """Send the messages in the outbox. Undelivered ones wait for the next time, for at most a week.
 
     Messages of a night in which too many sites failed at once are held until a person releases them (`release`).
-    Outdated messages are withdrawn. `night`: each waiting message is tried, whatever its next attempt. TryLater: the
-    lock was lost, and nothing more is sent. BadConfiguration: no key for the links to answer.
+    Outdated messages are withdrawn. `night`: each waiting message is tried, whatever its next attempt. Raises TryLater
+    if the lock was lost, and nothing more is sent, and BadConfiguration without a key for the links to answer.
     """
     key = answer_key(settings)
     with ledger.transaction() as t:
@@ -111,7 +111,7 @@ def send(settings: Settings, ledger: Ledger, *, release: bool = False, night: bo
 def send_event(settings: Settings, ledger: Ledger, event: str) -> list[Delivery]:
     """Try each waiting message about one event to the operators once; what is not delivered waits for the next night.
 
-    TryLater: the lock was lost, and nothing more is sent.
+    Raises TryLater if the lock was lost, and nothing more is sent.
     """
     with ledger.transaction() as t:
         rows = [row for row in t.notices("waiting") if row["event"] == event]

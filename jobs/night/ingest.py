@@ -66,8 +66,8 @@ def update_sites(
     """Fetch and store the missing scenes of sites until a day; yield their outcomes, landscape by landscape.
 
     An error in one site stops no other. Landscapes in which another run is storing scenes are deferred, and no others.
-    `what` holds the locks of the landscapes. BadConfiguration: a source refuses the credentials. TryLater: another
-    process has taken the ledger.
+    `what` holds the locks of the landscapes. Raises BadConfiguration if a source refuses the credentials. Raises
+    TryLater if another process has taken the ledger.
     """
     root = settings.store.root
     tasks, left_out = site_tasks(

@@ -61,7 +61,8 @@ def judge_landscape(
 
     The ledger is read once for all of them, and written once. `updated`: sites as promised on the day of the night; a
     site that is retired by now is left out. `observed`: see :func:`monitor.series.build.landscape_series`. `around`:
-    sites of the same 100 km square and biome. MonitorError: store or ledger cannot be read, or a site cannot be judged.
+    sites of the same 100 km square and biome. Raises MonitorError if store or ledger cannot be read, or a site cannot
+    be judged.
     """
     ids = [site.id for site, _ in updated]
     current, episodes, promises = t.versions(ids), t.all_episodes(ids), t.all_promises(ids)

@@ -100,10 +100,10 @@ def night(
 ) -> Manifest:
     """Run one night with the scenes acquired up to the end of a day (UTC); its manifest is stored in the ledger.
 
-    `only`: ids of sites; empty: all. `begun`: the ledger in which the night has begun, and the id of its run. TryLater:
-    another run holds the ledger, the clock is behind the last run, or ledger or scheduler do not answer.
-    BadConfiguration: a setting or credential is wrong, or the ledger does not belong to the stores. BadData: there is
-    no site, or none of `only`.
+    `only`: ids of sites; empty: all. `begun`: the ledger in which the night has begun, and the id of its run. Raises
+    TryLater if another run holds the ledger, the clock is behind the last run, or ledger or scheduler do not answer;
+    BadConfiguration if a setting or credential is wrong, or the ledger does not belong to the stores; BadData without a
+    site.
     """
     began = time.monotonic()
     answer_key(settings)  # before anything is fetched

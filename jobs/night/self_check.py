@@ -46,8 +46,8 @@ def self_check(settings: Settings, ledger: Ledger, *, run: str, as_of: date) -> 
     Call it before the night fetches anything, when the last night's pages are as it left them. The result has ``site``;
     ``as_of`` of the assessment; ``scenes`` compared, ``of`` so many; ``published``: whether the files of the last night
     were compared too, not after one that was cut short; ``differences``: at most :data:`MAX_LISTED` sentences;
-    ``n_differences``; ``error``: why it could not be checked. None: no check is due. TryLater: the lock of the night
-    was lost.
+    ``n_differences``; ``error``: why it could not be checked. None: no check is due. Raises TryLater if the lock of the
+    night was lost.
     """
     day = as_of.isoformat()
     with ledger.reading() as t:
@@ -142,7 +142,7 @@ def _json[T](file: Path, kind: type[T]) -> T:
 def published_assessment(t: Transaction, site: str, plan: Mapping[str, Any] | None) -> Assessed:
     """The assessment that was published (of that day, and of the series of its plan), or else the newest.
 
-    BadData: the ledger lacks it, or what it names.
+    Raises BadData if the ledger lacks it, or what it names.
     """
     latest = t.latest_assessment(site)
     days = [] if latest is None else [latest.as_of if plan is None else str(plan.get("as_of")), latest.as_of]

@@ -28,7 +28,7 @@ def write_grounds(judged: Sequence[tuple[Site, str, str | None]], store: Place, 
     """Draw the ground of each landscape whose store has changed, and remove pictures that are not used any more.
 
     `judged`: sites with the keys of their grounds and the snapshots of their assessments (None: nothing is stored).
-    OSError: the folder cannot be written.
+    Raises OSError if the folder cannot be written.
     """
     folder, room, grounds = root / FOLDER, MAX_BYTES, list[Ground]()
     members: dict[str, list[tuple[Site, str, str]]] = {}

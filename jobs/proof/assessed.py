@@ -17,7 +17,7 @@ from monitor.verdict.reasons import Reason
 
 
 def assessed_site(t: Transaction, site: str, row: StoredAssessment) -> Assessed:
-    """A site as one of its assessments judged it; BadData: the ledger lacks what the assessment names."""
+    """A site as one of its assessments judged it; raises BadData if the ledger lacks what the assessment names."""
     assessment = from_json(row.payload, Assessment)
     version, constants = t.site_version(site, row.version), constants_used(assessment, t.calibrations())
     if version is None or constants is None:

@@ -80,7 +80,7 @@ def unknown_published_head(t: Transaction, outputs: Path) -> str | None:
 def proven_assessments(t: Transaction, site: str) -> list[Proven]:
     """All stored assessments of a site with their proofs, in the order in which they were made.
 
-    BadData: an assessment is not what its line covers, so the ledger was changed.
+    Raises BadData if an assessment is not what its line covers, so the ledger was changed.
     """
     stored = sorted(t.assessments_of(site), key=lambda one: one.row)
     return _proven(t, map(_assessment, stored), "last_assessment")

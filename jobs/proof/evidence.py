@@ -41,9 +41,9 @@ def write_evidence(
 ) -> Written:
     """Write the evidence pack of a site, whole or not at all. May run beside a night.
 
-    `site` may be retired. `until`: newest assessment up to this day, and alerts as known then; None: the newest.
-    BadData: the site is unknown or not assessed, `out` exists, or what the assessment was made from is not known any
-    more. StoreBroken: the store is gone or unreadable. DiskFull.
+    `site` may be retired. `until`: newest assessment up to this day, and alerts as known then; None: the newest. Raises
+    BadData if the site is unknown or not assessed, `out` exists, or what the assessment was made from is not known any
+    more; StoreBroken if the store is gone or unreadable; DiskFull.
     """
     if out.exists() or out.is_symlink():  # a link that leads nowhere too
         raise BadData(f"{out} exists, and is not replaced; give another name, or remove it first")

@@ -13,7 +13,7 @@ HOW: Final = "regrowth keys new DIR, then set REGROWTH_EVIDENCE_KEY_FILE to DIR/
 
 
 def evidence_key() -> "Ed25519PrivateKey | None":
-    """The key that signs evidence; None: not set. BadConfiguration: not an Ed25519 private key without password."""
+    """The key that signs evidence; None: not set. Raises BadConfiguration if it is not a plain Ed25519 private key."""
     pem = secret("EVIDENCE_KEY")
     if pem is None:
         return None
@@ -23,7 +23,7 @@ def evidence_key() -> "Ed25519PrivateKey | None":
 
 
 def required_evidence_key() -> "Ed25519PrivateKey":
-    """The key that signs evidence, with a warning if others may read its file; BadConfiguration: missing or invalid."""
+    """The key that signs evidence, or BadConfiguration; logs a warning if others may read its file."""
     key = evidence_key()
     if key is None:
         raise BadConfiguration(f"no key to sign evidence with: {HOW}")

@@ -34,7 +34,7 @@ def damage(newest: StoredAssessment) -> str:
 
 
 def sound_or_error(t: Transaction) -> dict[str, StoredAssessment]:
-    """The newest assessment of every current site that has one; BadData: one of them is damaged."""
+    """The newest assessment of every current site that has one; raises BadData if one of them is damaged."""
     rows, problems = sound_assessments(t)
     if problems:
         raise BadData(next(iter(problems.values())))

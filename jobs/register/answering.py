@@ -39,7 +39,7 @@ class Recorded(NamedTuple):
 
 
 def known_alert(t: Transaction, alert_id: str) -> Alert:
-    """The alert with an id; BadData: there is none."""
+    """The alert with an id; raises BadData if it does not exist."""
     stored = t.alert(alert_id)
     if stored is None:
         raise BadData(f"no alert {alert_id!r}; 'regrowth alerts list --all' lists all alerts")
@@ -68,8 +68,8 @@ def answer_alert(
     or of an earlier day than the answer that stands, is recorded but changes nothing.
 
     `by`: ``link``, ``command``, ``import`` or ``replant``. `photos`: columns of :class:`monitor.ledger.models.PhotoRow`
-    without ``alert`` and ``number``. BadData: the alert is unknown, the link was used, or the reason does not fit the
-    verdict.
+    without ``alert`` and ``number``. Raises BadData if the alert is unknown, the link was used, or the reason does not
+    fit the verdict.
     """
     alert = known_alert(t, alert_id)
     if reason is not None and verdict is not Verdict.FALSE_ALARM:
@@ -127,8 +127,8 @@ def answer_by_manager(
     """Append an answer that came by a personal link, or put the alert off for :data:`LATER` (`verdict` None).
 
     The same answer by the same link is recorded once, however often its form is sent. `seen`: number of the newest
-    event when the form was opened; None: unknown, and only the answer that stands is compared. BadData: a false alarm
-    needs a reason.
+    event when the form was opened; None: unknown, and only the answer that stands is compared. Raises BadData if a
+    false alarm needs a reason.
     """
     stored = t.alert(alert_id)
     values = t.site(stored["site"]) if stored else None
@@ -169,7 +169,7 @@ def review_alert(
 ) -> Alert:
     """Review a false alarm: close the alert by it, or open it again and notify the manager (:func:`review`).
 
-    BadData: the alert does not exist, none of its answers waits for a review, or no reason is given.
+    Raises BadData if the alert does not exist, none of its answers waits for a review, or no reason is given.
     """
     alert = known_alert(t, alert_id)
     if not alert.unreviewed:

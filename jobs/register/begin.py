@@ -30,7 +30,7 @@ def record_run(ledger: Ledger, run: str, kind: str, day: date) -> None:
 def begun_night(settings: Settings, as_of: date, run: str) -> Iterator[Ledger]:
     """Lock the ledger, record that the night has begun, and yield the ledger.
 
-    TryLater: another process holds it, it cannot be reached, or the clock is behind the last run; else as of
+    Raises TryLater if another process holds it, it cannot be reached, or the clock is behind the last run; else as of
     :func:`jobs.runtime.installation.open_ledger`.
     """
     with locked_ledger(settings, "a night") as ledger:

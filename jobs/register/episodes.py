@@ -46,8 +46,8 @@ def replant(ledger: Ledger, site_id: str, *, start: date, why: str, alpha: float
     """Close the current episode of a site and open the next one; its open alert is resolved as treated.
 
     `alpha`: false-alarm budget of the site [1]. Returns ``site``, ``episode``, ``start``, ``alpha`` of the new episode,
-    ``alerts`` that were resolved, and ``new`` (False: the episode existed already, and nothing was done). BadData: the
-    site is unknown, or the start is not after that of the current episode, or in the future.
+    ``alerts`` that were resolved, and ``new`` (False: the episode existed already, and nothing was done). Raises
+    BadData if the site is unknown, or the start is not after that of the current episode, or in the future.
     """
     (site,) = selected_sites(ledger, [site_id])
     with ledger.transaction() as t:

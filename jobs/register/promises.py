@@ -62,9 +62,9 @@ def replan(
 
     Open alerts stay open, and are judged by the promise that they were raised under. `columns`: new values; an empty
     text empties a column. Without ``biome`` in it the site keeps its definition of the biome. Returns ``site``,
-    ``number``, ``from``, ``by``, ``why``, ``columns`` (old and new value) and ``alerts`` that stay open. NoChange: the
-    promise stays the same. BadData: the site is unknown, retired or was never judged, a value is refused, or the day is
-    in the future or before the promise that stands.
+    ``number``, ``from``, ``by``, ``why``, ``columns`` (old and new value) and ``alerts`` that stay open. Raises
+    NoChange if the promise stays the same. Raises BadData if the site is unknown, retired or was never judged, a value
+    is refused, or the day is in the future or before the promise that stands.
     """
     (site,) = selected_sites(ledger, [site_id])
     with ledger.transaction() as t:

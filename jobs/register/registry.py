@@ -232,7 +232,7 @@ def choose_controls_again(ledger: Ledger, site_id: str, decision: str) -> Site:
     """Have the next night choose the control units of a site again, for which it fetches the whole history.
 
     Returns the site as it is from now on; units, observations and assessments before stay stored. `decision`: day, who
-    and why; published with the site. BadData: the site is unknown or retired, or its units are not chosen yet.
+    and why; published with the site. Raises BadData if the site is unknown or retired, or its units are not chosen yet.
     """
     (site,) = selected_sites(ledger, [site_id])
     with ledger.transaction() as t:
@@ -249,8 +249,8 @@ def read_registry(
 ) -> Report:
     """Read and check a registry file; strips of control ground are cut out of its sites.
 
-    `known`: sites that the control ground may name besides those in the file. FileRefused: the registry cannot be read;
-    BadControls: the file of control ground cannot be used.
+    `known`: sites that the control ground may name besides those in the file. Raises FileRefused if the registry cannot
+    be read; BadControls if the file of control ground cannot be used.
     """
     report = read_sites(path, biomes)
     if controls is not None:
@@ -265,7 +265,7 @@ def read_registry(
 def read_and_compare(ledger: Ledger, settings: Settings) -> Drift:
     """Compare the registry file with the ledger; a file that cannot be read is reported in the result.
 
-    BadData: the file cannot be read, and the ledger has no site.
+    Raises BadData if the file cannot be read, and the ledger has no site.
     """
     path, controls, biomes = settings.registry.path, settings.registry.controls, own_biomes(settings.biomes)
     with ledger.transaction() as t:
@@ -291,7 +291,7 @@ def add_sites(
 ) -> dict[str, Any]:
     """Store new and changed sites of a registry file in the ledger; retired sites in the file become current again.
 
-    Returns :meth:`Drift.to_json` and the ids of ``unchanged`` sites. BadData: a file cannot be read.
+    Returns :meth:`Drift.to_json` and the ids of ``unchanged`` sites. Raises BadData if a file cannot be read.
     """
     with ledger.transaction() as t:
         report = read_registry(path, controls, t.versions(), biomes=biomes or {})
@@ -303,7 +303,7 @@ def add_sites(
 def apply_registry(ledger: Ledger, settings: Settings) -> Drift:
     """Store new and changed sites of the registry file, log every difference, and return the differences.
 
-    BadData: the file cannot be read, and the ledger has no site.
+    Raises BadData if the file cannot be read, and the ledger has no site.
     """
     drift = read_and_compare(ledger, settings)
     _save(ledger, drift.fresh)
@@ -323,8 +323,8 @@ def _save(ledger: Ledger, sites: Sequence[Site]) -> None:
 def retire(ledger: Ledger, sites: Sequence[str], *, today: date) -> dict[str, Any]:
     """Stop judging sites; their records stay. Their open alerts are resolved with a note, without a message.
 
-    Returns ids: sites ``retired`` now or ``already`` before, and resolved ``alerts``. BadData: a site is not in the
-    ledger, and none was retired.
+    Returns ids: sites ``retired`` now or ``already`` before, and resolved ``alerts``. Raises BadData if a site is not
+    in the ledger, and none was retired.
     """
     done: dict[str, Any] = {"retired": [], "already": [], "alerts": []}
     with ledger.transaction() as t:

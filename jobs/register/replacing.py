@@ -41,8 +41,8 @@ class Replaced:
 def set_aside(settings: Settings, landscape: str, *, progress: Report = report_nothing) -> Replaced:
     """Move the store of a landscape to :data:`DAMAGED` if it is damaged; `progress`: rows read, of all.
 
-    BadData: the store is sound, or the landscape is unknown; nothing was changed. TryLater: another run is storing
-    scenes in it.
+    Raises BadData if the store is sound, or the landscape is unknown; nothing was changed. Raises TryLater if another
+    run is storing scenes in it.
     """
     with open_ledger(settings) as ledger:
         sites, known_rows = _members(ledger, landscape)

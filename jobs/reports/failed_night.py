@@ -89,7 +89,7 @@ def report_last_night(
 ) -> tuple[Night, list[Delivery]]:
     """Report the night that has just ended if it failed and has not reported itself; return it and its deliveries.
 
-    `status`, `why`: of a night that left none in the ledger. TryLater: a run holds the ledger.
+    `status`, `why`: of a night that left none in the ledger. Raises TryLater if a run holds the ledger.
     """
     try:
         with locked_ledger(settings, "the report of a failed night") as ledger:

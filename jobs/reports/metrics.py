@@ -30,7 +30,7 @@ NOT_ASSESSED: Final = "not_assessed"  # status of a site without an assessment
 def write_metrics(settings: Settings, ledger: Ledger | None, night: Night) -> None:
     """Write the metrics file; without a ledger, which cannot be opened then, only the metrics of the night.
 
-    OSError: the output root cannot be written; MonitorError: the ledger cannot be read.
+    Raises OSError if the output root cannot be written; MonitorError if the ledger cannot be read.
     """
     path = settings.outputs.root / FILE
     registry = CollectorRegistry()

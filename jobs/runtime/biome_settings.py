@@ -54,7 +54,7 @@ class BiomeSettings(Section):
 
 
 def own_biomes(sections: Mapping[str, BiomeSettings]) -> "dict[str, Biome]":
-    """Biomes by name; BadData: a value is impossible, and the message names the section."""
+    """Biomes by name; raises BadData if a value is impossible, and the message names the section."""
     if not sections:  # most installations: the imports below take longer than reading the settings
         return {}
     from monitor.errors import BadData

@@ -66,7 +66,8 @@ def open_executor(scheduler: str, tls: Sequence[Path | None] = ()) -> Iterator[C
 
     `scheduler`: empty for threads of this process, ``processes`` for processes of this machine, else the address of a
     dask scheduler. `tls`: files of authority, certificate and key for ``tls://``; if missing, dask's own configuration.
-    TryLater: the scheduler does not answer; BadConfiguration: an invalid address, or something else answers there.
+    Raises TryLater if the scheduler does not answer, and BadConfiguration if the address is invalid or something else
+    answers.
     """
     with _less_garbage_collection():
         if not scheduler:
@@ -338,7 +339,7 @@ def _cluster(scheduler: str, tls: Sequence[Path | None]) -> Iterator[Compute]:
 async def _check_scheduler(address: str, options: dict[str, Any]) -> None:
     """Get one answer from a scheduler: a client would wait without end for a server of another protocol.
 
-    ValueError: a worker or nanny answers.
+    Raises ValueError if a worker or nanny answers.
     """
     from distributed.comm import connect
     from distributed.core import send_recv
@@ -364,7 +365,7 @@ def _security(address: str, tls: Sequence[Path | None]) -> Any:
 
 
 def _connection_options(address: str, security: Any) -> dict[str, Any]:
-    """Arguments of :func:`distributed.comm.connect`; BadConfiguration: an impossible address.
+    """Arguments of :func:`distributed.comm.connect`; raises BadConfiguration if the address is impossible.
 
     It is found before dask creates a client, which would hang when it is closed.
     """

@@ -25,7 +25,7 @@ def open_ledger(settings: Settings, *, create: bool = True, lock_wait: float | N
     """Open the ledger for a ``with`` block; see :class:`monitor.ledger.ledger.Ledger`.
 
     If the ledger is a file that does not exist, it is created, or replaced by an empty ledger in memory (not `create`).
-    BadConfiguration: the ledger does not exist or has no history, but stores exist.
+    Raises BadConfiguration if the ledger does not exist or has no history, but stores exist.
     """
     url, root = make_url(settings.ledger.url), settings.store.root
     file = Path(url.database or "")

@@ -67,8 +67,8 @@ def hold_ledger(ledger: "Ledger", what: str) -> Iterator[None]:
 
     That is a file lock beside an SQLite ledger, and a lock of the server of a PostgreSQL ledger; both end with the
     process. From now on `ledger` commits only while no other process has taken it, also if the lock was lost: see
-    :meth:`monitor.ledger.ledger.Ledger.take`. A ledger in memory needs no lock. Locked: another process holds it;
-    TryLater: the file cannot be opened, or the server not be reached.
+    :meth:`monitor.ledger.ledger.Ledger.take`. A ledger in memory needs no lock. Raises Locked if another process holds
+    it; TryLater if the file cannot be opened, or the server not be reached.
     """
     with ExitStack() as stack:
         if ledger.file:
@@ -115,7 +115,8 @@ def _inode(status: os.stat_result) -> tuple[int, int]:
 def hold_lock(root: Path, what: str, name: str) -> Iterator[Lock]:
     """Hold a file lock within a ``with`` block; `root` and its parent are created, for this user alone, if missing.
 
-    Locked: another process holds it, which did `what` it wrote; TryLater: the file cannot be opened.
+    Raises Locked if another process holds it, with the `what` of that process, and TryLater if the file cannot be
+    opened.
     """
     path = root / name
     try:

@@ -23,7 +23,7 @@ def to_json(record: Any) -> dict[str, Any]:
 def from_json[Record](values: dict[str, Any], kind: type[Record]) -> Record:
     """Record of a class from its JSON values; unknown members are ignored, missing ones take their default.
 
-    BadData: a member has another type or an unknown value, or one without a default is missing.
+    Raises BadData if a member has another type or an unknown value, or one without a default is missing.
     """
     try:
         return msgspec.convert(values, kind, dec_hook=lambda _, geojson: shape(geojson))

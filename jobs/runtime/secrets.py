@@ -40,7 +40,7 @@ def from_environment(variable: str) -> str | None:
 def provide_bucket_keys() -> None:
     """Give the libraries that open a bucket its keys, in the variables where they read them, also in processes to come.
 
-    BadConfiguration: neither a variable nor its file is set, or the file cannot be read.
+    Raises BadConfiguration if neither a variable nor its file is set, or the file cannot be read.
     """
     for variable in BUCKET_KEYS:
         value = from_environment(variable)
@@ -53,7 +53,7 @@ def provide_bucket_keys() -> None:
 def file_content(path: str) -> bytes:
     """Content of the file of a secret: at most one byte more than :data:`MAX_SECRET_BYTES`.
 
-    OSError, ValueError: it cannot be read or is not a plain file; the path is impossible.
+    Raises OSError or ValueError if it cannot be read, is not a plain file, or the path is impossible.
     """
     # O_NONBLOCK: otherwise opening a pipe without a writer would wait for ever.
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:

@@ -374,8 +374,8 @@ def config_path(path: Path | None) -> Path:
 def load(path: Path | None, *, needs_source: bool = True) -> Settings:
     """Read the settings from a file (see :func:`config_path`); all paths are absolute.
 
-    `needs_source`: a file without a source is refused. BadConfiguration: the file is missing or unreadable, or a
-    setting is invalid.
+    `needs_source`: a file without a source is refused. Raises BadConfiguration if the file is missing or unreadable, or
+    a setting is invalid.
     """
     chosen = config_path(path)
     values = _read(chosen)
