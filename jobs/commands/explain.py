@@ -3,7 +3,7 @@
 from contextlib import suppress
 from datetime import date
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,7 +14,7 @@ from jobs.runtime.exits import Exit
 def explain(
     site: Annotated[str, typer.Argument(help="Id of the site.")],
     config: Config = None,
-    language: Annotated[str, typer.Option(help="en or zh.")] = "en",
+    language: Annotated[Literal["en", "zh"], typer.Option(help="Language of the sentences.")] = "en",
     as_json: AsJson = False,
 ) -> None:
     """Why a site is judged as it is, in sentences, and what would clear it.
@@ -44,8 +44,6 @@ def explain(
     from monitor.verdict.explain import explain as explanation
     from monitor.verdict.reasons import Reason
 
-    if language not in ("en", "zh"):
-        raise typer.BadParameter(f"{language!r} is neither en nor zh", param_hint="--language")
     with installation(config) as (settings, ledger):
         (chosen,) = selected_sites(ledger, [site])
         with ledger.reading() as t:

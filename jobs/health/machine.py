@@ -105,15 +105,15 @@ def kernels(store_root: Path | None) -> Iterator[Finding]:
 
 def folder(check: str, root: Path) -> Iterator[Finding]:
     """A root folder can be written to and has room; the first run creates it."""
+    larger = f"free some space, or set a larger disk by [{check}] root"
     if why := not_writable(root):
-        fix = f"chown the folder to the user of the job, or set another one by [{check}] root"
-        if why == os.strerror(errno.EROFS):
-            fix = (
-                f"the disk is mounted read-only, often after an error (dmesg): repair it, or set another [{check}] root"
-            )
-        elif why in map(os.strerror, (errno.ENOSPC, errno.EDQUOT)):
-            fix = f"free some space, or set a larger disk by [{check}] root"
-        yield broken(check, f"{root} cannot be written to: {why}", fix)
+        read_only = "the disk is mounted read-only, often after an error (dmesg): repair it, or set another"
+        fixes = {
+            os.strerror(errno.EROFS): f"{read_only} [{check}] root",
+            **dict.fromkeys(map(os.strerror, (errno.ENOSPC, errno.EDQUOT)), larger),
+        }
+        owner = f"chown the folder to the user of the job, or set another one by [{check}] root"
+        yield broken(check, f"{root} cannot be written to: {why}", fixes.get(why, owner))
         return
     place = _nearest_existing(root)
     free, disk = shutil.disk_usage(place).free, os.statvfs(place)
@@ -121,8 +121,7 @@ def folder(check: str, root: Path) -> Iterator[Finding]:
     files = f", room for {disk.f_favail:,} files" if limited else ""
     message = f"{root}, {free / 1e9:.1f} GB free{files}{'' if root.exists() else ', created by the first run'}"
     if free < MIN_FREE_BYTES:
-        fix = f"free some space, or set a larger disk by [{check}] root"
-        yield broken(check, f"{message}; at least {MIN_FREE_BYTES / 1e9:.1f} GB are needed", fix)
+        yield broken(check, f"{message}; at least {MIN_FREE_BYTES / 1e9:.1f} GB are needed", larger)
     elif disk.f_files and disk.f_favail < MIN_FREE_FILES:
         fix = f"set a disk made for more files by [{check}] root (XFS, or ext4 made with 'mkfs.ext4 -i 4096')"
         yield broken(check, f"{message}; room for at least {MIN_FREE_FILES:,} is needed", fix)

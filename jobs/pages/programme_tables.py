@@ -72,14 +72,9 @@ def print_period(period: Period) -> None:
     against = "" if target is None else f"; {target:,.2f} ha by the path to the pledge"
     typer.echo(f"Taking hold: {taking_hold(opening):,.2f} ha, then {taking_hold(closing):,.2f} ha{against}.")
     rows = [
-        (
-            _words(status),
-            f"{opening[status]:,.2f}",
-            f"{closing[status]:,.2f}",
-            f"{closing[status] - opening[status]:+,.2f}",
-        )
-        for status in opening
-        if opening[status] or closing[status]
+        (_words(status), f"{before:,.2f}", f"{closing[status]:,.2f}", f"{closing[status] - before:+,.2f}")
+        for status, before in opening.items()
+        if before or closing[status]
     ]
     _print_table("status", ("opening ha", "closing ha", "change"), rows)
     moves = [

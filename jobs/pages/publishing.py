@@ -191,7 +191,8 @@ def _assessed_sites(settings: Settings, t: Transaction, demonstrated: frozenset[
         snapshot, units, terrain = snapshots.get(ground), left_out.get(ground, {}), terrains.get(ground)
         if snapshot is None and _is_stored(settings, row.landscape, ground):  # the ledger has lost where
             snapshot = row.snapshot
-        same_store = snapshot is not None and _landscape(snapshot) == row.landscape
+        # another one, if the outline of the site has changed since
+        same_store = snapshot is not None and snapshot.rpartition(":")[0] == row.landscape
         if same_store:
             snapshot, units = row.snapshot, row.left_out  # scenes fetched since are for the next assessment
         slope = None if terrain is None else Terrain.from_json(terrain)
@@ -233,11 +234,6 @@ def _is_stored(settings: Settings, landscape: str, ground: str) -> bool:
         store = LandscapeStore(settings.store.root / landscape, read_only=True)
         return store.exists and ground in store.grounds
     return False
-
-
-def _landscape(snapshot: str) -> str:
-    """Name of the landscape of a snapshot; another one: the outline of the site has changed since its assessment."""
-    return snapshot.rpartition(":")[0]
 
 
 def _lot_views(

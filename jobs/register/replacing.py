@@ -44,6 +44,8 @@ def set_aside(settings: Settings, landscape: str, *, progress: Report = report_n
     Raises BadData if the store is sound, or the landscape is unknown; nothing was changed. Raises TryLater if another
     run is storing scenes in it.
     """
+    root = settings.store.root
+    folder = root / landscape
     with open_ledger(settings) as ledger:
         sites, known_rows = _members(ledger, landscape)
         if not sites:
@@ -51,30 +53,23 @@ def set_aside(settings: Settings, landscape: str, *, progress: Report = report_n
                 f"the ledger has no current site in a landscape {landscape!r}; 'regrowth doctor --deep' names those "
                 "damaged"
             )
-        return _set_aside(ledger, settings.store.root, landscape, sites, known_rows, progress)
-
-
-def _set_aside(
-    ledger: Ledger, root: Place, landscape: str, sites: tuple[str, ...], known_rows: int, progress: Report
-) -> Replaced:
-    folder = root / landscape
-    with hold_landscape(ledger, root, "a replacement", landscape):
-        before = [one for one in folders_in(root / DAMAGED) if one.name.startswith(f"{landscape}-")]
-        earlier = before[-1] if before else None
-        if not folder.is_dir():
+        with hold_landscape(ledger, root, "a replacement", landscape):
+            before = [one for one in folders_in(root / DAMAGED) if one.name.startswith(f"{landscape}-")]
+            earlier = before[-1] if before else None
+            damage = _damage(folder, 0 if before else known_rows, progress) if folder.is_dir() else None
+            if damage is not None:
+                name = f"{landscape}-{today()}"
+                target = root / DAMAGED / (f"{name}-{len(before) + 1}" if before else name)
+                move(folder, target)
+                return Replaced(landscape=landscape, sites=sites, folder=target, damage=damage)
+            if (
+                folder.is_dir() and not before
+            ):  # else it was lost, or a run was interrupted while its history was fetched
+                raise BadData(
+                    f"the store of landscape {landscape} is sound: every chunk was read, and every scene has its "
+                    "digest. Nothing was changed. 'regrowth doctor --deep' says what is damaged"
+                )
             return Replaced(landscape=landscape, sites=sites, folder=earlier, damage=None)
-        damage = _damage(folder, known_rows if earlier is None else 0, progress)
-        if damage is None and earlier is not None:  # interrupted while its history was fetched
-            return Replaced(landscape=landscape, sites=sites, folder=earlier, damage=None)
-        if damage is None:
-            raise BadData(
-                f"the store of landscape {landscape} is sound: every chunk was read, and every scene has its digest. "
-                "Nothing was changed. 'regrowth doctor --deep' says what is damaged"
-            )
-        name = f"{landscape}-{today()}"
-        target = root / DAMAGED / (name if earlier is None else f"{name}-{len(before) + 1}")
-        move(folder, target)
-    return Replaced(landscape=landscape, sites=sites, folder=target, damage=damage)
 
 
 def _members(ledger: Ledger, landscape: str) -> tuple[tuple[str, ...], int]:
