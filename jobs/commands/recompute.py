@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from jobs.commands.verify import faults_of
 from jobs.runtime.console import AsJson, print_json, printable
 from jobs.runtime.exits import Exit
 
@@ -40,6 +39,7 @@ def recompute(
     """
     from monitor.errors import BadData
     from monitor.evidence.container import Container
+    from monitor.evidence.faults import faults_of
     from monitor.evidence.keys import read_public_key
     from monitor.evidence.recompute import recompute as recompute_pack
     from monitor.evidence.verify import verify_pack
@@ -50,12 +50,12 @@ def recompute(
     try:
         verify_pack(file, public)
     except BadData as error:  # it may be signed by the key all the same: differences are still named below
-        faults |= dict.fromkeys(faults_of(error, file))
+        faults |= dict.fromkeys(faults_of(error, file.name))
     try:
         with Container(file, public) as pack, _temporary_folder() as folder:
             result = recompute_pack(pack, folder)
     except BadData as error:
-        faults |= dict.fromkeys(faults_of(error, file))
+        faults |= dict.fromkeys(faults_of(error, file.name))
     _report(result, faults, as_json=as_json)
     if result is None or faults or result.differences:
         raise typer.Exit(Exit.BAD_DATA)

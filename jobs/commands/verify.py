@@ -9,12 +9,8 @@ import typer
 
 from jobs.runtime.console import AsJson, show
 from jobs.runtime.exits import Exit
-from monitor.errors import BadData
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from monitor.evidence.faults import Fault
     from monitor.evidence.verify import Verified
 
 _HEAD: Final = re.compile(r"(?<![0-9A-Fa-f])[0-9A-Fa-f]{64}(?![0-9A-Fa-f])")
@@ -34,6 +30,8 @@ def verify(
     Needs no configuration, opens no connection and writes nothing. Prints PASS and what was checked, or FAIL with each
     member that differs, and how. Exit status: 0 all holds, 65 something does not, or FILE or the key cannot be used.
     """
+    from monitor.errors import BadData
+    from monitor.evidence.faults import faults_of
     from monitor.evidence.keys import fingerprint, read_public_key
     from monitor.evidence.verify import verify_pack
 
@@ -46,20 +44,13 @@ def verify(
     try:
         verified = verify_pack(file, public, head=head)
     except BadData as error:
-        faults = faults_of(error, file)
+        faults = faults_of(error, file.name)
         values = {"result": "FAIL", "faults": [asdict(fault) for fault in faults]}
         show(values, (f"FAIL {fault}" for fault in faults), as_json=as_json)
         raise typer.Exit(Exit.BAD_DATA) from None
     signed_by = fingerprint(public)
     values = {"result": "PASS", "signed_by": signed_by, **asdict(verified)}
     show(values, _in_words(verified, signed_by), as_json=as_json)
-
-
-def faults_of(error: BadData, file: Path) -> "Sequence[Fault]":
-    """Faults of a pack that was refused, or that cannot be read."""
-    from monitor.evidence.faults import Fault, PackRefused
-
-    return error.faults if isinstance(error, PackRefused) else [Fault(file.name, str(error))]
 
 
 def _in_words(verified: "Verified", signed_by: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Faults of a pack, in the words that ``verify`` prints."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,3 +29,8 @@ class PackRefused(BadData):
     def __init__(self, *faults: Fault) -> None:
         super().__init__("; ".join(map(str, faults)))
         self.faults = faults
+
+
+def faults_of(error: BadData, name: str) -> Sequence[Fault]:
+    """Faults of the pack with this name, which was refused or cannot be read."""
+    return error.faults if isinstance(error, PackRefused) else (Fault(name, str(error)),)
