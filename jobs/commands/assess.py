@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.runtime.console import DAY_FORMS, AsJson, Config, print_json
+from jobs.runtime.console import DAY_FORMS, AsJson, Config, show
 from monitor.errors import BadData
 
 if TYPE_CHECKING:
@@ -98,17 +98,14 @@ def _report(judged: "Judged", out: Path, *, as_json: bool) -> None:
     used = {part.calibration.hash: part.calibration for part in parts}
     for note in judged.notes:
         typer.echo(note, err=True)
-    if as_json:
-        constants = [{"hash": key, "source": one.source, "placebos": one.placebos} for key, one in used.items()]
-        print_json(
-            {
-                "out": str(out), "sites": len(parts), "assessments": rows, "latest": dict(latest),
-                "constants": constants, "clipped": judged.clipped, "notes": judged.notes,
-            }
-        )  # fmt: skip
-        return
+    constants = [{"hash": key, "source": one.source, "placebos": one.placebos} for key, one in used.items()]
+    values = {
+        "out": str(out), "sites": len(parts), "assessments": rows, "latest": dict(latest),
+        "constants": constants, "clipped": judged.clipped, "notes": judged.notes,
+    }  # fmt: skip
     statuses = ", ".join(f"{count} {status}" for status, count in sorted(latest.items())) or "none"
-    typer.echo(f"{rows} assessments of {len(parts)} sites in {out}; at the last date of each: {statuses}")
+    lines = [f"{rows} assessments of {len(parts)} sites in {out}; at the last date of each: {statuses}"]
     for one in used.values():
         number = f", {one.placebos} placebo{'' if one.placebos == 1 else 's'}" if one.placebos else ""
-        typer.echo(f"constants: {one.source}{number}")
+        lines.append(f"constants: {one.source}{number}")
+    show(values, lines, as_json=as_json)

@@ -5,8 +5,7 @@ The secrets of ``[channels.NAME]`` are ``REGROWTH_CHANNEL_<NAME>_<WHAT>``, or in
 is ``PASSWORD`` (smtp), ``TOKEN`` and ``SECRET`` (wecom, dingtalk, feishu, webhook), or ``URL`` (apprise).
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 
 from jobs.runtime.secrets import channel_variable, secret
 from jobs.runtime.settings import ChannelSettings, Settings
@@ -51,14 +50,9 @@ class Channels:
         return _open(name, configured)
 
 
-@contextmanager
-def open_channels(settings: Settings) -> Iterator[Channels]:
+def open_channels(settings: Settings) -> closing[Channels]:
     """The channels of an installation; their connections are closed at the end of the ``with`` block."""
-    channels = Channels(settings)
-    try:
-        yield channels
-    finally:
-        channels.close()
+    return closing(Channels(settings))
 
 
 def check_secrets(settings: Settings) -> None:

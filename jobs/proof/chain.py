@@ -169,10 +169,6 @@ def _new_leaves(rows: Iterable[_Row]) -> tuple[list[bytes], int]:
     return [leaf for _, leaf in sorted(keyed)], last
 
 
-def _name(row: Mapping[str, Any]) -> str:
-    return f"line {row['number']} of the chain (night {row['night']})"
-
-
 def _line(row: Mapping[str, Any]) -> Line:
     return cast("Line", {name: row[name] for name in Line.__annotations__})
 
@@ -208,7 +204,7 @@ def _proven(t: Transaction, rows: Iterable[_Row], last: str) -> list[Proven]:
 
 def _problems_of_line(t: Transaction, before: Payload | None, row: Payload) -> Iterator[str]:
     """Differences between one line, its stored leaves, and the rows of the ledger that it covers."""
-    name = _name(row)
+    name = f"line {row['number']} of the chain (night {row['night']})"
     leaves = _leaves(t, row["number"])
     counts = row["assessments"], row["answers"], row["promises"]
     if len(leaves) != sum(counts) or merkle_root(leaves).hex() != row["root"]:

@@ -47,15 +47,11 @@ def _nights(t: Transaction, night: Manifest | None) -> tuple[Night, ...]:
     for row in reversed(t.nights(3 * MAX_NIGHTS)):
         one = _night_of(row, night)
         newest = max((other.day for other in shown), default=date.min)
-        if one.day > newest or one.outcome != "done" or one.scenes or one.sent or _mends(one, shown):
+        same_day = [other for other in shown if other.day == one.day]
+        is_repaired = bool(same_day) and same_day[-1].outcome != "done"
+        if one.day > newest or one.outcome != "done" or one.scenes or one.sent or is_repaired:
             shown.append(one)
     return tuple(reversed(shown[-MAX_NIGHTS:]))
-
-
-def _mends(night: Night, earlier: Sequence[Night]) -> bool:
-    """Whether the night of the same day that is listed before it was not done."""
-    same = [other for other in earlier if other.day == night.day]
-    return bool(same) and same[-1].outcome != "done"
 
 
 def _night_of(row: Payload, running: Manifest | None) -> Night:
