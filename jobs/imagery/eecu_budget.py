@@ -64,27 +64,21 @@ def uses_earth_engine(sources: Sequence[SourceSettings]) -> bool:
     return any(source.kind == "earthengine" for source in sources)
 
 
-class EecuBudget:
-    """The budget of a run."""
+def spend(sources: Sequence[SourceSettings], ledger: Ledger, step: "Step") -> str | None:
+    """Record what a step will use; if the budget is used up, record nothing and return why it must wait."""
+    from jobs.imagery.cost_estimate import estimate_eecu_seconds
 
-    def __init__(self, sources: Sequence[SourceSettings], ledger: Ledger) -> None:
-        self._sources, self._ledger = sources, ledger
-
-    def spend(self, step: "Step") -> str | None:
-        """Record what a step will use; if the budget is used up, record nothing and return why it must wait."""
-        from jobs.imagery.cost_estimate import estimate_eecu_seconds
-
-        if not uses_earth_engine(self._sources) or (seconds := estimate_eecu_seconds(step)) == 0:
+    if not uses_earth_engine(sources) or (seconds := estimate_eecu_seconds(step)) == 0:
+        return None
+    with ledger.transaction() as t:
+        use = eecu_use(t, sources)
+        if use is None or not use.used_up:
+            t.add_eecu_seconds(_month(today()), seconds)
             return None
-        with self._ledger.transaction() as t:
-            use = eecu_use(t, self._sources)
-            if use is None or not use.used_up:
-                t.add_eecu_seconds(_month(today()), seconds)
-                return None
-        return (
-            f"the budget of the month is used: {use}; [source] eecu_hours_per_month = {use.budget:g} holds until "
-            f"{use.last_day} (UTC). The first night after it goes on; a larger budget, the next one"
-        )
+    return (
+        f"the budget of the month is used: {use}; [source] eecu_hours_per_month = {use.budget:g} holds until "
+        f"{use.last_day} (UTC). The first night after it goes on; a larger budget, the next one"
+    )
 
 
 def _month(day: date) -> str:

@@ -15,7 +15,7 @@ import xarray as xr
 from dask import delayed
 from dask.delayed import Delayed
 
-from jobs.imagery.eecu_budget import EecuBudget, OverBudget
+from jobs.imagery.eecu_budget import OverBudget, spend
 from jobs.imagery.sources import Sources
 from jobs.imagery.terrain_and_rain import elevation_model
 from jobs.night.site_tasks import site_tasks
@@ -78,7 +78,7 @@ def update_sites(
     sources.progress = progress
     elevation = elevation_model(settings.terrain, settings.source)
     postponed = [_postponed(site, left_out[site.id]) for site in sites if site.id in left_out]
-    how = _Run(compute, ledger.guard, progress, EecuBudget(settings.source, ledger))
+    how = _Run(compute, ledger.guard, progress, partial(spend, settings.source, ledger))
     deferred: dict[str, list[str]] = {}
     locks = partial(hold_landscape, ledger, root, what)
     existing = {*landscape_folders(root)}
@@ -153,7 +153,7 @@ class _Run:
     compute: Compute
     guard: Callable[[], None]  # raises if another process has taken the ledger
     progress: SceneProgress
-    budget: EecuBudget
+    spend: Callable[[Step], str | None]  # records what a step will use, or returns why it must wait
 
     def outcomes(self, landscapes: Sequence[LandscapeUpdate], expected: Sequence[int]) -> Iterator[list[Outcome]]:
         """Run the updates of several landscapes round by round, the steps of all of them computed in one stream.
@@ -204,7 +204,7 @@ class _Run:
 
     def _graph(self, step: Step) -> Delayed:
         """Graph of a step that begins now, or of why its month cannot afford it."""
-        why = self.budget.spend(step)
+        why = self.spend(step)
         return step.graph() if why is None else cast("Delayed", delayed(OverBudget(why)))
 
 
