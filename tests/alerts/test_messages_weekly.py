@@ -122,6 +122,15 @@ def test_each_row_says_what_is_known_and_how_old_its_imagery_is():
         assert line in text, line
 
 
+def test_nobody_is_asked_to_visit_a_site_that_the_monitor_failed_to_judge():
+    new = SiteWeek(site=site(id="new", name="Field new", hectares=0.54, manager_language="en"), assessment=None)
+    left = week("left", verdict={"as_of": DAY - timedelta(days=10), "last_observed": DAY - timedelta(days=15)})
+    said = brief([new, left]).text
+    assert "Field new 0.54 ha: Not judged yet, because of the monitor." in said
+    assert "Not judged since 21 August, because of the monitor." in said
+    assert "go and look" not in said
+
+
 def test_in_chinese_names_are_short_and_mu_come_first():
     message = brief(every_kind("zh"))
     assert message.subject == "每周简报（2020年8月31日）：3 块等您答复，2 块滞后，2 块看不清，2 块好转"

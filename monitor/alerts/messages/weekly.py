@@ -231,8 +231,9 @@ def _named(one: SiteWeek, day: date, language: Language) -> dict[str, Any]:
         said.append(words.percent(one.assessment.theta))
     elif one.status not in _ON_PLAN:
         said.append(_lower(words.STATUS_NAMES[status][language], language))
-    if one.assessment and one.assessment.last_observed and (day - one.assessment.last_observed).days > OLD_DAYS:
-        said.append(_imagery(one, day, language))
+    last = one.assessment.last_observed if one.assessment else None
+    if last is not None and (day - last).days > OLD_DAYS:
+        said.append(_imagery(last, day, language))
     name = short(words.site_name(one.site, language), MAX_SITE)
     between = "，" if language == "zh" else ", "
     return {
@@ -261,6 +262,8 @@ def _waited(one: SiteWeek, day: date, language: Language) -> str:
 def _why(one: SiteWeek, section: str, day: date, language: Language) -> list[str]:
     """Sentences: why a site stands in its section, and the age of its imagery."""
     a, said = one.assessment, []
+    if a is None:
+        return [text("weekly.never_judged", language)]
     if section in ("unanswered", "later"):
         said += [_cause(alert, a, day, language) for alert in one.open or one.later]
     if section == "later":
@@ -278,20 +281,20 @@ def _why(one: SiteWeek, section: str, day: date, language: Language) -> list[str
         said.append(text("weekly.fresh_status", language))
     if section in ("answered", "lagging") and one.status is not Status.LAGGING:
         said.append(_sentence(words.STATUS_NAMES[one.status][language], language))
-    if a is not None and section != "unseen":
+    if section != "unseen":
         said += share_of_plan(a, language)
-    if a is not None and a.last_observed is not None and one.not_judged(day):
+    if one.not_judged(day):
         said.append(text("weekly.not_judged", language, day=_day(a.as_of, day, language)))
-    said.append(_sentence(_imagery(one, day, language), language))
-    if section == "unseen":
+    said.append(_sentence(_imagery(a.last_observed, day, language), language))
+    if section == "unseen" and not one.not_judged(day):  # else it is the monitor that failed, not the view
         said.append(text("weekly.visit", language))
     return said
 
 
-def _cause(alert: Alert, a: Assessment | None, day: date, language: Language) -> str:
+def _cause(alert: Alert, a: Assessment, day: date, language: Language) -> str:
     """Cause of an alert; of a loss with its dates, and cover above the control before and since."""
     said = words.cause(alert.rule, alert.level, language)
-    if alert.rule == "disturbance" and a is not None and a.loss_on is not None:
+    if alert.rule == "disturbance" and a.loss_on is not None:
         when = _day(a.loss_on, day, language)
         if a.loss_after is None:
             said = text("weekly.lost_since", language, what=said, day=when)
@@ -311,9 +314,8 @@ def _put_off(alert: Alert, day: date, language: Language) -> str:
     return text("weekly.put_off", language, day=_day(alert.snoozed_until, day, language))
 
 
-def _imagery(one: SiteWeek, day: date, language: Language) -> str:
+def _imagery(last: date | None, day: date, language: Language) -> str:
     """Day of the last usable scene, and its age where it is old."""
-    last = one.assessment.last_observed if one.assessment else None
     if last is None:
         return text("weekly.never", language)
     age = (day - last).days
