@@ -16,6 +16,9 @@ def square(x: float = 104.6, y: float = 35.5, side: float = 0.01) -> list[list[f
     return [[x, y], [x + side, y], [x + side, y + side], [x, y + side], [x, y]]
 
 
+BOW_TIE = [[104.6, 35.5], [104.61, 35.51], [104.61, 35.5], [104.6, 35.51], [104.6, 35.5]]
+
+
 @pytest.fixture
 def entry() -> Callable[..., dict[str, Any]]:
     """Feature with good properties; a property given as None is left out."""

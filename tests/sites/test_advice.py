@@ -3,26 +3,19 @@
 import pytest
 
 from monitor.sites.registry import read_sites, repair, write_geojson
+from tests.sites.conftest import BOW_TIE, square
 
 X, Y = 104.6, 35.5
-
-
-def square_at(x=X, y=Y, side=0.01):
-    """Closed ring, counter-clockwise."""
-    return [[x, y], [x + side, y], [x + side, y + side], [x, y + side], [x, y]]
-
-
-BOW_TIE = [[X, Y], [X + 0.01, Y + 0.01], [X + 0.01, Y], [X, Y + 0.01], [X, Y]]
 BAD = {
     "BAD_DATE": {"start": "20/04/2021"}, "UNKNOWN_VALUE": {"biome": "loes"}, "MISSING": {"biome": None},
     "OUT_OF_LIMITS": {"plan_A": 12}, "PLAN": {"plan_A": 0}, "COHORTS": {"cohorts": "2021"}, "ID_MISSING": {"id": ""},
-    "SELF_CROSSING": {"ring": BOW_TIE}, "UNCLOSED": {"ring": square_at()[:-1]}, "WINDING": {"ring": square_at()[::-1]},
+    "SELF_CROSSING": {"ring": BOW_TIE}, "UNCLOSED": {"ring": square()[:-1]}, "WINDING": {"ring": square()[::-1]},
     "ZERO_AREA": {"ring": [[X, Y], [X, Y + 0.1], [X, Y + 0.2], [X, Y + 0.3]]},
-    "SWAPPED": {"ring": square_at(35.5, 104.6)},
-    "TOO_SMALL": {"ring": square_at(side=0.00001)}, "GCJ02": {"datum": "GCJ-02"}, "BAD_EMAIL": {"manager_email": "x"},
-    "BAD_VALUE": {"name": [1]}, "NOT_A_NUMBER": {"ring": [[float("nan"), 35.5], *square_at()[1:]]},
+    "SWAPPED": {"ring": square(35.5, 104.6)},
+    "TOO_SMALL": {"ring": square(side=0.00001)}, "GCJ02": {"datum": "GCJ-02"}, "BAD_EMAIL": {"manager_email": "x"},
+    "BAD_VALUE": {"name": [1]}, "NOT_A_NUMBER": {"ring": [[float("nan"), 35.5], *square()[1:]]},
     "ANTIMERIDIAN": {"ring": [[179.9, 35.5], [-179.9, 35.5], [-179.9, 35.6], [179.9, 35.6], [179.9, 35.5]]},
-    "OUT_OF_RANGE": {"ring": square_at(500.0)}, "CRS_UNSTATED": {"ring": square_at(400_000.0, 3_900_000.0, 100.0)},
+    "OUT_OF_RANGE": {"ring": square(500.0)}, "CRS_UNSTATED": {"ring": square(400_000.0, 3_900_000.0, 100.0)},
 }  # fmt: skip
 """Problems of a site, by code."""
 
@@ -45,7 +38,8 @@ def test_repair_is_advised_for_what_it_repairs_and_for_nothing_else(code, regist
     ("column", "written", "meant"),
     [
         ("biome", "loes", "loess"), ("biome", "黄土高原", "loess"), ("biome", "Desert Steppe", "desert_steppe"),
-        ("biome", "荒漠草原", "desert_steppe"), ("intervention", "Assisted Regeneration", "assisted_regeneration"),
+        ("biome", "荒漠草原", "desert_steppe"), ("biome", "dessert_steppe", "desert_steppe"),
+        ("intervention", "Planting", "planting"), ("intervention", "Assisted Regeneration", "assisted_regeneration"),
         ("intervention", "人工造林", "planting"), ("intervention", "封山育林", "assisted_regeneration"),
         ("intervention", "森林抚育", "tending"), ("intervention", "erosion-control", "erosion_control"),
         ("subtype", "草方格沙障", "checkerboard"), ("subtype", "Trees", "tree"),

@@ -113,18 +113,6 @@ def test_a_value_that_cannot_be_meant_refuses_the_site_and_says_what_to_do(judge
     assert all(problem.message and problem.fix for problem in found.problems)
 
 
-@pytest.mark.parametrize(
-    ("name", "wrong", "near"),
-    [
-        ("intervention", "Planting", "planting"), ("biome", "dessert steppe", "desert_steppe"),
-        ("subtype", "trees", "tree"),
-    ],
-)  # fmt: skip
-def test_an_unknown_value_names_the_nearest(judged, name, wrong, near):
-    (problem,) = judged(**{name: wrong}).problems
-    assert f"Did you mean {near!r}?" in problem.fix
-
-
 def test_all_problems_of_a_site_are_reported_at_once(judged):
     found = judged(id=None, start="x", biome="y", plan_A=7, ring=[[Y, X], [Y, X + D], [Y + D, X], [Y, X]])
     assert codes(found) == ["ID_MISSING", "BAD_DATE", "UNKNOWN_VALUE", "OUT_OF_LIMITS", "SWAPPED"]

@@ -13,11 +13,10 @@ from jobs.runtime.exits import Exit
 from monitor.errors import BadConfiguration
 from monitor.sites.problems_zh import PROBLEMS
 from tests.builders import regrowth, write_features
-from tests.sites.conftest import square
+from tests.sites.conftest import BOW_TIE, square
 
 X, Y, D = 104.6, 35.5, 0.01
 SQUARE = square()
-BOW_TIE = [[X, Y], [X + D, Y + D], [X + D, Y], [X, Y + D], [X, Y]]
 
 
 def there(ring):

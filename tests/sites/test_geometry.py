@@ -13,13 +13,12 @@ from monitor.sites import gcj02
 from monitor.sites.formats.feature import Feature
 from monitor.sites.geometry import check_outline, repair_outline
 from monitor.sites.registry import read_sites, repair, write_geojson
-from tests.sites.conftest import square
+from tests.sites.conftest import BOW_TIE, square
 
 X, Y, D = 104.6, 35.5, 0.01
 SQUARE = square()
 SQUARE_HECTARES = 100.66
 """By hand, on the WGS 84 ellipsoid at 35.505 N: a degree of latitude is 110,950 m, of longitude 90,724 m."""
-BOW_TIE = [[X, Y], [X + D, Y + D], [X + D, Y], [X, Y + D], [X, Y]]
 
 
 @pytest.fixture
