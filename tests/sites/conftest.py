@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from monitor.sites.checked_feature import CheckedFeature
+from monitor.sites.registry import read_sites
 from tests.builders import write_features
 
 GOOD = {"start": "2021-04-20", "intervention": "planting", "biome": "loess", "subtype": "tree", "name": "a"}
@@ -17,6 +19,11 @@ def square(x: float = 104.6, y: float = 35.5, side: float = 0.01) -> list[list[f
 
 
 BOW_TIE = [[104.6, 35.5], [104.61, 35.51], [104.61, 35.5], [104.6, 35.51], [104.6, 35.5]]
+
+
+def codes(found: CheckedFeature) -> list[str]:
+    """Codes of the problems of a site."""
+    return [problem.code for problem in found.problems]
 
 
 @pytest.fixture
@@ -44,3 +51,14 @@ def registry(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def judged(entry: Callable[..., Any], registry: Callable[..., Path]) -> Callable[..., CheckedFeature]:
+    """Report on one site with an outline and properties."""
+
+    def judge(ring: Any = None, **properties: Any) -> CheckedFeature:
+        (found,) = read_sites(registry(entry(ring=ring, **properties))).entries
+        return found
+
+    return judge

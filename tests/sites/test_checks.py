@@ -12,24 +12,9 @@ from monitor.sites.biomes import BIOMES
 from monitor.sites.columns import PROPERTIES
 from monitor.sites.registry import read_sites
 from monitor.sites.site import INTERVENTIONS, SUBTYPES, Plan, site_version
-from tests.sites.conftest import square
+from tests.sites.conftest import codes, square
 
 X, Y, D = 104.6, 35.5, 0.01
-
-
-@pytest.fixture
-def judged(entry, registry):
-    """Report on one site with given properties."""
-
-    def judge(**properties):
-        (found,) = read_sites(registry(entry(**properties))).entries
-        return found
-
-    return judge
-
-
-def codes(found):
-    return [problem.code for problem in found.problems]
 
 
 def test_a_good_entry_becomes_a_typed_site(judged):

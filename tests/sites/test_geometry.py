@@ -13,27 +13,12 @@ from monitor.sites import gcj02
 from monitor.sites.formats.feature import Feature
 from monitor.sites.geometry import check_outline, repair_outline
 from monitor.sites.registry import read_sites, repair, write_geojson
-from tests.sites.conftest import BOW_TIE, square
+from tests.sites.conftest import BOW_TIE, codes, square
 
 X, Y, D = 104.6, 35.5, 0.01
 SQUARE = square()
 SQUARE_HECTARES = 100.66
 """By hand, on the WGS 84 ellipsoid at 35.505 N: a degree of latitude is 110,950 m, of longitude 90,724 m."""
-
-
-@pytest.fixture
-def judged(entry, registry):
-    """Report on one site with an outline."""
-
-    def judge(ring=None, **given):
-        (found,) = read_sites(registry(entry(ring=ring, **given))).entries
-        return found
-
-    return judge
-
-
-def codes(found):
-    return [problem.code for problem in found.problems]
 
 
 def test_a_good_outline_has_no_problem_and_its_geodesic_area(judged):

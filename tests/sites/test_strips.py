@@ -21,6 +21,7 @@ from monitor.sites.named_controls import (
 )
 from monitor.sites.registry import read_sites
 from tests.builders import feature, write_features
+from tests.sites.conftest import codes
 
 WEST, SOUTH = 107.4, 37.8
 EAST_METRE, NORTH_METRE = 1 / (111_320 * math.cos(math.radians(SOUTH))), 1 / 111_000
@@ -49,10 +50,6 @@ def entry(tmp_path):
         return before, report.entries[0]
 
     return cut
-
-
-def codes(entry):
-    return [problem.code for problem in entry.problems]
 
 
 @pytest.mark.parametrize("site", ["a", None], ids=["for the site", "for all"])
