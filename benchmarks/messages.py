@@ -99,13 +99,7 @@ print(json.dumps([result.sent, result.waiting + result.dead, seconds, (after - b
 
 
 def measure(alerts: int, managers: int) -> Sent:
-    """Send the alerts of one night.
-
-    Raises
-    ------
-    RuntimeError
-        Not all of them were delivered.
-    """
+    """Send the alerts of one night; RuntimeError where not all of them were delivered."""
     with tempfile.TemporaryDirectory() as folder, mail_server() as (port, pipe):
         manager_of = prepare(Path(folder), port, alerts, managers)
         command = [sys.executable, "-c", SEND, f"{folder}/regrowth.toml"]

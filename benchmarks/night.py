@@ -86,21 +86,14 @@ class Checkout:
         """The checkout in a folder."""
 
         def git(*words: str) -> str:
-            return subprocess.run(
-                ["git", "-C", str(folder), *words], check=True, capture_output=True, text=True
-            ).stdout.strip()
+            command = ["git", "-C", str(folder), *words]
+            return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
         changed = bool(git("status", "--porcelain", "--", "jobs", "monitor"))
         return cls(folder.resolve(), git("rev-parse", "--short", "HEAD") + "+" * changed, changed)
 
     def run(self, state: Path, config: Path, *words: str, pages: bool = True) -> tuple[Cost, str]:
-        """Run a command on a state; its cost and what it printed.
-
-        Raises
-        ------
-        RuntimeError
-            It failed.
-        """
+        """Run a command on a state; its cost and what it printed. RuntimeError where it failed."""
         programs = self.folder / ".venv" / "bin"
         program = [programs / "regrowth"] if pages else [programs / "python", "-P", "-c", WITHOUT_PAGES]
         for name in ("store", "ledger"):
@@ -198,13 +191,7 @@ class World:
         self.made.pass_over([self.day], clouds=clouds)
 
     def night(self, checkout: Checkout, kind: "Kind") -> Cost:
-        """A night on the newest scene.
-
-        Raises
-        ------
-        RuntimeError
-            The night failed, or not every site got its new scene.
-        """
+        """A night on the newest scene; RuntimeError where it failed, or not every site got its new scene."""
         state = self.nights(checkout)
         if kind.from_nothing:
             shutil.rmtree(state / "outputs" / "sites")
@@ -325,9 +312,7 @@ def of_a_large_programme(folder: Path, checkouts: Sequence[Checkout], sites: int
     costs = nights([many], checkouts, count, CHANGED)[CHANGED]
     what, share = f"{sites:,} sites of 130 ha, {sites * many.made.side**2 / 1e6:.1f} Mpx", sites / 2000
     return [
-        Row(
-            f"{what}, one new scene everywhere", "s", figures(costs, lambda cost: cost.seconds), 113 * share, 80 * share
-        ),
+        Row(f"{what}, one new scene everywhere", "s", figures(costs, lambda one: one.seconds), 113 * share, 80 * share),
         Row("the same", "CPU s", figures(costs, lambda cost: cost.cpu)),
         Row("the same, most memory", "GiB", figures(costs, lambda cost: cost.memory)),
     ]
@@ -357,10 +342,8 @@ def table(rows: Sequence[Row], checkouts: Sequence[Checkout]) -> str:
         f"| | | {names} | goal, then | goal, here | |", f"|---|---|{'---:|' * len(checkouts)}---:|---:|---|",
     ]  # fmt: skip
     for row in rows:
-        figures = " | ".join(
-            f"{row.here(one):.3g} ({min(row.found[one.name]):.3g} to {max(row.found[one.name]):.3g})"
-            for one in checkouts
-        )
+        found = [(row.here(one), row.found[one.name]) for one in checkouts]
+        figures = " | ".join(f"{median:.3g} ({min(each):.3g} to {max(each):.3g})" for median, each in found)
         must = row.must * ((row.here(reference) / row.now if row.now else usual) if row.scaled else 1)
         verdict = "met" if row.here(checkouts[-1]) <= must else "**missed**"
         goals = f"{row.must:.3g} | {must:.3g} | {verdict}" if row.must and len(checkouts) > 1 else "| |"
@@ -389,37 +372,17 @@ PARTS = ("sizes", "years", "lone", "large")
 
 
 def main(
-    checkouts: Sequence[Path] = (Path(),),
+    checkouts: Sequence[Path] = (Path(),),  # versions of the program: the first is the reference, the last is judged
     *,
-    folder: Path | None = None,
+    folder: Path | None = None,  # where programmes and states are made and stored; None: they are removed
     parts: Sequence[str] = ("sizes",),
-    sites: tuple[int, int] = (16, 64),
-    large: int = 2000,
-    count: int = 3,
-    name: str = "night-small",
-    history: list[date] = FORTY,
+    sites: tuple[int, int] = (16, 64),  # few and many, whose difference is what one more site costs
+    large: int = 2000,  # sites of the large programme
+    count: int = 3,  # nights of each kind
+    name: str = "night-small",  # of the table in `benchmarks/results`
+    history: list[date] = FORTY,  # days of the stored scenes of "sizes"
 ) -> None:
-    """Measure, print and save.
-
-    Parameters
-    ----------
-    checkouts
-        Folders of versions of the program; the first is the reference, the last is what is judged.
-    folder
-        Where programmes and states are made and stored; None: they are removed.
-    parts
-        Which figures.
-    sites
-        Few and many sites, whose difference is what one more site costs.
-    large
-        Sites of the large programme.
-    count
-        Nights of each kind.
-    name
-        Of the table in `benchmarks/results`.
-    history
-        Days of the stored scenes of "sizes".
-    """
+    """Measure, print and save."""
     versions = [Checkout.at(path) for path in checkouts]
     few, _ = sites
     measured = {

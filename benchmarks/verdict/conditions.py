@@ -115,14 +115,7 @@ def score(
     world: str, stress: str = BASE, truth: str = "half", *, sites: int = 300, seeds: Sequence[int] = TRAINING[:1],
     calibration: Calibration = DEFAULT,
 ) -> Judged:  # fmt: skip
-    """Judge so many sites a seed of a condition, under any calibration.
-
-    Parameters
-    ----------
-    world : ``present``, ``other`` or ``third``
-    stress : a name in :data:`CONDITIONS` of that world
-    truth : a name in :data:`TRUTHS` or :data:`FATES`
-    """
+    """Judge so many sites a seed of a condition, by its names in :data:`CONDITIONS` and :data:`TRUTHS` or `FATES`."""
     parts = [
         judged(run(as_monitored(cases(world, stress, truth, sites=sites, seed=seed)), calibration=calibration))
         for seed in seeds

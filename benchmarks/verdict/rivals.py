@@ -193,13 +193,8 @@ def tuned(nulls: dict[str, np.ndarray], budget: float) -> np.ndarray:
     """Thresholds of a score, one a season, at which a site is called failed.
 
     The same quantile of the null at every look from :data:`FIRST_LOOK` on, the lowest of the nulls', as high as it may
-    be for the share of sites ever called failed to stay within `budget` under each null.
-
-    Parameters
-    ----------
-    nulls : mapping to (n, seasons) arrays
-        Scores of sites that achieve just half of what was promised; NaN: nothing to say.
-    budget : float, share of sites [1]
+    be for the share of sites ever called failed to stay within `budget` under each null: (n, seasons) scores of sites
+    that achieve just half of what was promised; NaN: nothing to say.
     """
     seasons = next(iter(nulls.values())).shape[1]
 
