@@ -34,7 +34,7 @@ class Filled(NamedTuple):
 
     answer: Answer | None  # None: something is wrong
     entered: Entered
-    status: int  # of HTTP
+    status: int  # HTTP status
     seen: int | None  # number of the newest event of the alert when the form was opened; None: unknown
 
 

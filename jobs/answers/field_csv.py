@@ -38,7 +38,7 @@ FORM: Final = (  # questions of KoboToolbox or ODK, see docs/field.md; each subm
 )  # fmt: skip
 # By kind: the question, and its unit in that of the row.
 SCALES: Final = {"cover": ("cover_percent", 100), "survival": ("survival_percent", 100), "density": ("density", 1)}
-POSITION_ERROR: Final = 30.0  # of a hand-held receiver: a position so far from the outline is still on the site [m]
+POSITION_ERROR: Final = 30.0  # positions up to this far from a site are on it: error of hand-held receivers [m]
 MAX_DENSITY: Final = 1_000_000.0  # largest density that is believed: a hundred plants a square metre [1/ha]
 MAX_NOTE: Final = 500  # length of the longest note [characters]
 

@@ -35,7 +35,7 @@ class Why(StrEnum):
     UNAVAILABLE = "unavailable"
 
 
-STATUS: Final = {  # of HTTP
+STATUS: Final = {  # HTTP status of the answer
     Why.INVALID: 403, Why.EXPIRED: 403, Why.PERSONAL_EXPIRED: 403, Why.REVOKED: 403, Why.USED: 403, Why.CLOSED: 410,
     Why.UNREADABLE: 400, Why.TOO_LARGE: 413, Why.TOO_SLOW: 408, Why.UNAVAILABLE: 503,
 }  # fmt: skip

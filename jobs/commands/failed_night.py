@@ -9,7 +9,7 @@ import typer
 from jobs.runtime.console import AsJson, Config, print_json, printable
 from jobs.runtime.exits import Exit
 
-RESULTS: Final = {  # of a systemd service; any other: it was killed
+RESULTS: Final = {  # results of a systemd service; with any other it was killed
     "oom-kill": "the run was killed because memory ran out",
     "timeout": "the run was killed because it exceeded the time limit of its unit",
     "watchdog": "the run was killed because it hung",

@@ -64,7 +64,7 @@ def _state(notices: Sequence["Row"]) -> str:
     return next(state for state in ("held", "waiting", "dead", "sent") if state in states)
 
 
-_TO_DO = {  # about messages in each state
+_TO_DO = {  # advice about messages in each state
     "waiting": "Correct what the error names. The next night tries all of them again.",
     "held": "Look at the scenes of that night. To send them: regrowth alerts release",
     "dead": "They are not sent again; their alerts stay open. Correct the address (manager_email in the registry, "

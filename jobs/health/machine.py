@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from jobs.runtime.settings import Settings
 
 DISTRIBUTION: Final = "regrowth-monitor"
-MUST_LOAD: Final = (  # not only be installed: they have compiled code, or the store needs them
+MUST_LOAD: Final = (  # libraries with compiled code, and those of the store: installed is not enough
     "numpy", "numba", "xarray", "rasterio", "pyogrio", "pyproj", "icechunk", "zarr", "sqlalchemy", "dask",
 )  # fmt: skip
 MIN_FREE_BYTES: Final = 1 << 30
 MIN_FREE_FILES: Final = 100_000  # files that the disk must still be able to hold
-MAX_LOCK_AGE: Final = timedelta(hours=24)  # A run that holds the lock for longer hangs: the next night is due
+MAX_LOCK_AGE: Final = timedelta(hours=24)  # a run that holds the lock for longer hangs: the next night is due
 RELEASED: Final = datetime(2026, 11, 1, tzinfo=UTC)  # a clock that shows an earlier time is wrong
 
 

@@ -11,7 +11,7 @@ from monitor.errors import MonitorError
 if TYPE_CHECKING:
     from jobs.runtime.settings import Settings
 
-MIN_CERTIFICATE: Final = timedelta(days=14)  # A certificate that ends sooner should have been renewed
+MIN_CERTIFICATE: Final = timedelta(days=14)  # a certificate that ends sooner should have been renewed
 RECENT: Final = timedelta(days=30)  # messages that were given up longer ago need no correction any more
 
 

@@ -31,7 +31,7 @@ class OverBudget(NamedTuple):
 class EecuUse(NamedTuple):
     """Use of Earth Engine in the present month."""
 
-    used: float  # Estimated [EECU h]
+    used: float  # estimated [EECU h]
     budget: float | None  # None: no limit [EECU h]
     last_day: date  # last day of the month, UTC
 

@@ -23,7 +23,7 @@ class SourceResult(msgspec.Struct, frozen=True, kw_only=True):
     """Offer of a source in a night."""
 
     source: str  # name in logs
-    provider: str  # Host, or kind where it has none
+    provider: str  # host, or kind where it has none
     newest: date | None  # day of the newest scene that it offers over any site; None: it was down, or has none
     usual_gap: int | None  # longest time without a scene in the years before; None: unknown [day]
     scenes_new: int  # scenes stored by the night that came from it

@@ -31,7 +31,7 @@ from monitor.imagery.sample import PLAN, START, Fate, Sample, deal_fates
 FIRST_NIGHT = date(2020, 6, 25)  # earlier scenes are fetched by a backfill
 LAST_NIGHT = date(2020, 10, 31)
 DEMO_BIOME = "loess"
-DEMO_PARTNER = "Loess Hills Cooperative 黄土丘陵合作社"  # of all sites; assisted regeneration of 2017 is a judged lot
+DEMO_PARTNER = "Loess Hills Cooperative 黄土丘陵合作社"  # of all sites, so that those of 2017 are a lot
 
 PLACE_NAMES = (
     ("Upper slope", "上坡"), ("Mill terrace", "磨坊台地"), ("East gully", "东沟"), ("Long field", "长条地"),

@@ -21,7 +21,7 @@ from monitor.alerts.recipients import FILES, Recipient
 from monitor.ledger.transaction import Transaction
 
 LONG_BRIEFS: Final = {"dingtalk": 18_000, "feishu": 18_000}  # for messengers that take more than BRIEF_BYTES [byte]
-ABOUT_SITES: Final = ("silence", "self_check", "plan_edited")  # to operators, with name, manager and page
+ABOUT_SITES: Final = ("silence", "self_check", "plan_edited")  # they give name, manager and page
 
 
 def compose(

@@ -47,7 +47,7 @@ LANDSCAPES_AT_ONCE: Final = 256  # landscapes that are updated together, each un
 
 MAX_NAMED: Final = 20  # most sites deferred for one reason that the log names
 
-type Updated = tuple[Site, FetchResult]  # A site whose update is done, and what was fetched
+type Updated = tuple[Site, FetchResult]  # a site whose update is done, and what was fetched
 
 type LandscapeUpdate = Generator[list[Step], None, list[SiteUpdate]]  # see `monitor.ingest.update.update_landscape`
 

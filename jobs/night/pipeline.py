@@ -84,9 +84,9 @@ class _Night:
     constants: Calibrations
     results: dict[str, SiteResult] = field(default_factory=dict)
     never_offered: list[str] = field(default_factory=list)  # sites without any scene offered by any source, ever
-    unread: dict[str, Mapping[str, UnreadScene]] = field(default_factory=dict)  # that wait, by site and acquisition
+    unread: dict[str, Mapping[str, UnreadScene]] = field(default_factory=dict)  # waiting, by acquisition
     new_scenes: set[tuple[str, str]] = field(default_factory=set)  # source and id of the scenes stored so far
-    without_constants: list[Sequence[Updated]] = field(default_factory=list)  # by landscape, judged last
+    without_constants: list[Sequence[Updated]] = field(default_factory=list)  # judged at the end
 
 
 def night(

@@ -36,7 +36,7 @@ from monitor.verdict.assessment import assessment_to_json
 log = structlog.get_logger()
 
 CHECK_DAYS: Final = 7  # days between two self-checks, counted by the days of the nights [day]
-MAX_PIXELS: Final = 20_000_000  # compared of all scenes of a site; of a larger site, random scenes [pixel]
+MAX_PIXELS: Final = 20_000_000  # more than these: random scenes are compared [pixel]
 MAX_LISTED: Final = 20  # differences that are stored and reported, at most
 
 

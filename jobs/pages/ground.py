@@ -19,7 +19,7 @@ from monitor.sites.site import Site
 log = structlog.get_logger()
 
 FOLDER: Final = "assets/ground"
-MAX_SITES: Final = 200  # whose map has ground: among more, a site is a mark and its picture could not be seen
+MAX_SITES: Final = 200  # map has ground: among more, a site is a mark, its picture too small to see
 MAX_BYTES: Final = 500_000  # size of all pictures together, at most [byte]
 FORMAT: Final = 1  # of the pictures; another one, and all are drawn again
 

@@ -33,7 +33,7 @@ class Written:
     assessments: int  # number of assessments in it
     bytes: int
     fingerprint: str  # of the key that signed it
-    uncovered: int  # Assessments, answers and promises in it that no line of the chain covers yet
+    uncovered: int  # assessments, answers and promises in it that no line of the chain covers yet
 
 
 def write_evidence(

@@ -64,7 +64,9 @@ class Calibrations:
         self._records: dict[Pool, list[dict[str, Any]]] = {}
         for row in t.calibrations():
             self._records.setdefault(Pool(row["tile"], row["biome"]), []).append(row)
-        self.ran = any(row["as_of"] == as_of.isoformat() for rows in self._records.values() for row in rows)  # tonight
+        self.ran = any(
+            row["as_of"] == as_of.isoformat() for rows in self._records.values() for row in rows
+        )  # on this day
         snapshots, known = t.snapshots(), t.states(until=(as_of - timedelta(days=1)).isoformat())
         stored = [site for site in sites if ground_key(site) in snapshots]
         self.stored = self._by_pool(stored)  # stored sites of the pool's biome

@@ -55,8 +55,8 @@ class Drift:
     unchanged: Sequence[str] = ()
     missing: Sequence[str] = ()  # current sites in the ledger only; they stay
     retired: Sequence[str] = ()  # retired sites that are still in the file; they are not assessed
-    start_edited: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # by site: ledger (stays), file
-    plan_edited: Mapping[str, Mapping[str, tuple[Any, Any]]] = field(default_factory=dict)  # by site and column
+    start_edited: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # ledger (stays), file
+    plan_edited: Mapping[str, Mapping[str, tuple[Any, Any]]] = field(default_factory=dict)  # by column: ledger, file
     refused: Mapping[str, str] = field(default_factory=dict)  # label and first reason; known sites stay
     columns: Mapping[str, str | None] = field(default_factory=dict)  # unknown; nearest known one or None
     error: str | None = None  # why the file cannot be read; the run continues with the sites in the ledger

@@ -62,9 +62,7 @@ def set_aside(settings: Settings, landscape: str, *, progress: Report = report_n
                 target = root / DAMAGED / (f"{name}-{len(before) + 1}" if before else name)
                 move(folder, target)
                 return Replaced(landscape=landscape, sites=sites, folder=target, damage=damage)
-            if (
-                folder.is_dir() and not before
-            ):  # else it was lost, or a run was interrupted while its history was fetched
+            if folder.is_dir() and not before:  # else lost, or fetching was interrupted
                 raise BadData(
                     f"the store of landscape {landscape} is sound: every chunk was read, and every scene has its "
                     "digest. Nothing was changed. 'regrowth doctor --deep' says what is damaged"

@@ -35,7 +35,7 @@ class Rejected(msgspec.Struct, frozen=True):
 class SiteResult(msgspec.Struct, frozen=True, kw_only=True):
     """Result of one site in a run."""
 
-    site: str  # Id
+    site: str  # id
     state: str  # `done`, `failed` or `deferred`
     error: str | None = None  # why it is not done
     scenes_new: list[str] = []  # ids of the scenes stored by this run
@@ -53,7 +53,7 @@ class SiteResult(msgspec.Struct, frozen=True, kw_only=True):
 class WaitingScene(msgspec.Struct, frozen=True, kw_only=True):
     """A scene that could not be read for some sites, and that later nights try again."""
 
-    scene: str  # Id
+    scene: str  # id
     since: str  # day from which it waits, ISO 8601
     age_days: int  # [day]
     reason: str

@@ -23,7 +23,7 @@ class Night:
     as_of: date  # scenes acquired up to the end of this day were used
     status: int  # exit status
     began: str = field(default_factory=now)
-    ended: str = field(default_factory=now)  # Times, ISO 8601, UTC
+    ended: str = field(default_factory=now)  # both times ISO 8601, UTC
     error: str | None = None  # what ended it, without secrets; None: it ran to its end
     manifest: Manifest | None = None  # None: it did not run to its end
 

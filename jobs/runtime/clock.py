@@ -12,8 +12,8 @@ from monitor.errors import TryLater
 if TYPE_CHECKING:
     from monitor.ledger.ledger import Ledger
 
-MAX_CLOCK_SKEW: Final = timedelta(minutes=5)  # A recorded time may be this much later than the current time
-MAX_WAIT: Final = timedelta(days=1)  # A recorded time may be this much later for waiting to be the advice
+MAX_CLOCK_SKEW: Final = timedelta(minutes=5)  # a recorded time may be this much later than the current time
+MAX_WAIT: Final = timedelta(days=1)  # a recorded time may be this much later for waiting to be the advice
 CLOCK_ADVICE: Final = (
     "Check the clock (timedatectl, chronyc tracking). If it is slow, correct it and run again; if it was fast then, "
     "runs continue by themselves from that time on. Stores and ledger are sound"

@@ -25,7 +25,7 @@ SECRET_VARIABLES: Final = re.compile(  # or, with _FILE appended, name a file wi
 MIN_SECRET_LETTERS: Final = 4  # shorter secrets are not replaced: that would garble ordinary words
 MIN_PART_LETTERS: Final = 8  # shorter parts of a secret address are not replaced by themselves [characters]
 
-_passwords: set[str] = set()  # Passwords, and secret paths, in the addresses of the settings
+_passwords: set[str] = set()  # passwords, and secret paths, in the addresses of the settings
 _plain_record = logging.getLogRecordFactory()
 
 

@@ -65,7 +65,7 @@ class SourceSettings(Section):
     collections: tuple[str, ...] = ()
     allow_hosts: tuple[str, ...] = ()
     project: str | None = None
-    eecu_hours_per_month: float | None = Field(default=None, gt=0, allow_inf_nan=False)  # in a month, UTC [EECU h]
+    eecu_hours_per_month: float | None = Field(default=None, gt=0, allow_inf_nan=False)  # a month [EECU h]
     seed: int = Field(default=1, ge=0)  # seed that assigns the fates of the sites of the embedded sample
 
     @model_validator(mode="after")
@@ -78,7 +78,7 @@ class SourceSettings(Section):
 class TerrainSettings(Section):
     """``[terrain]``: an elevation model. Without one only slopes that the registry gives are known."""
 
-    path: LocalPath | None = None  # A GeoTIFF, or a folder of them
+    path: LocalPath | None = None  # a GeoTIFF, or a folder of them
     collection: str | None = None  # of Earth Engine (COPERNICUS/DEM/GLO30) or of a STAC catalogue
     url: str | None = None  # URL of that catalogue; None: that of the source
 
@@ -92,7 +92,7 @@ class TerrainSettings(Section):
 class RainSettings(Section):
     """``[rain]``: a rainfall product. Without one only the control ground shows a drought."""
 
-    path: LocalPath | None = None  # A CSV (date, mm), a NetCDF, or a folder of GeoTIFFs
+    path: LocalPath | None = None  # a CSV (date, mm), a NetCDF, or a folder of GeoTIFFs
     variable: str | None = None  # name of the variable, if a NetCDF has several
     collection: Literal["UCSB-CHG/CHIRPS/DAILY"] | None = None  # collection of Earth Engine
 
@@ -220,7 +220,7 @@ class OutputsSettings(Section):
 class AlertsSettings(Section):
     """``[alerts]``: the false-alarm budget, and to whom alerts go."""
 
-    alpha: float = Field(default=0.05, gt=0, lt=1)  # of a false alarm in ten years at a site, by any rule [1]
+    alpha: float = Field(default=0.05, gt=0, lt=1)  # false-alarm probability of a site in ten years [1]
     channels: tuple[str, ...] = ()  # for managers whose site names none; empty: files in messages/
     digest_above: int = Field(default=3, ge=1)  # more alerts to one recipient in a night are one message
     escalate_days: int = Field(default=14, ge=1)  # then the operators get a red alert without answer [day]
@@ -263,7 +263,7 @@ class OperatorsSettings(Section):
 class HeartbeatSettings(Section):
     """``[heartbeat]``: an address that is requested when a night starts and ends (dialect of healthchecks)."""
 
-    url: str = Field(default="", pattern=_ADDRESS)  # Empty: none
+    url: str = Field(default="", pattern=_ADDRESS)  # empty: none
     allow_hosts: tuple[str, ...] = ()
 
 

@@ -524,7 +524,7 @@ def test_missing_credentials_are_reported_with_the_command_and_present_ones_neve
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key))
     assert "cannot be read" in doctor()[0]["source"]["message"]
     key.write_text('{"type": "something", "private_key": "tops3cret"}')
-    assert "no key of a service account" in doctor()[0]["source"]["message"]
+    assert "not the key of a service account" in doctor()[0]["source"]["message"]
     key.write_text('{"type": "service_account", "private_key": "tops3cret"}')
     finding, status = doctor()
     assert (status, "tops3cret" in json.dumps(finding)) == (Exit.DONE, False)
