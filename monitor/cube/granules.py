@@ -16,8 +16,6 @@ from monitor.imagery.source import Scene
 MAX_GRANULES: Final = 24
 """Granules of one overpass at most: ``granule_bits`` has one bit for each, and the preferred one in its highest byte. A
 landscape of 100 km and its surroundings touch at most nine tiles of Sentinel-2, in two zones."""
-
-
 TEXTS: Final = ("source", "baseline", "sensor", "quality", "orbit")  # columns of the preferred granule
 
 
@@ -73,31 +71,24 @@ class Granules:
         counts = np.array([len(row) for row in decoded], np.int64)
         names, number = np.unique(encode_texts(map(str, acquisitions)), return_inverse=True)
         time = encode_texts(g.time for g in granules)
-        utc = [g.time.removesuffix("+00:00") for g in granules]
-        moment = np.array(utc, "datetime64[ns]")
+        moment = np.array([g.time.removesuffix("+00:00") for g in granules], "datetime64[ns]")
         adjusted = [bands.is_adjusted_to_msi(g.sensor, g.quality, resolution) for g in granules]
-        texts = {name: encode_texts(getattr(g, name) for g in granules) for name in TEXTS}
         order = np.empty(len(granules), np.int64)
         order[np.lexsort((np.repeat(number, counts), time))] = np.arange(len(granules))
         row = np.repeat(np.arange(len(decoded)), counts)
         earliest = np.full(len(decoded), len(granules))
         np.minimum.at(earliest, row, order)
+        columns = {
+            "time": time,
+            "moment": moment,
+            "date": moment.astype("datetime64[D]"),
+            "scene": encode_texts(g.id for g in granules),
+            **{name: encode_texts(getattr(g, name) for g in granules) for name in TEXTS},
+            "scale": np.array([g.scale for g in granules], np.float64),
+            "offset": np.array([g.offset for g in granules], np.float64),
+            "bandpass": np.array(adjusted, bool),
+        }
         return cls(
-            first=np.cumsum(counts) - counts,
-            acquisition=number,
-            acquisitions=names,
-            order=order,
-            earliest=earliest,
-            tiles=[g.tile for g in granules],
-            baselines=[g.baseline for g in granules],
-            columns={
-                "time": time,
-                "moment": moment,
-                "date": moment.astype("datetime64[D]"),
-                "scene": encode_texts(g.id for g in granules),
-                **texts,
-                "scale": np.array([g.scale for g in granules], np.float64),
-                "offset": np.array([g.offset for g in granules], np.float64),
-                "bandpass": np.array(adjusted, bool),
-            },
-        )
+            first=np.cumsum(counts) - counts, acquisition=number, acquisitions=names, order=order, earliest=earliest,
+            tiles=[g.tile for g in granules], baselines=[g.baseline for g in granules], columns=columns,
+        )  # fmt: skip

@@ -15,9 +15,7 @@ from monitor.sites.projection import projected, utm_zone
 GRID_MARGIN = 80.0
 """Ground read around a site, so that a cloud just outside can be grown into it: eight Sentinel-2 pixels, two more than
 :data:`monitor.cube.masks.CLOUD_BUFFER`. [m]"""
-
 FINEST_RESOLUTION = 10.0  # side of the smallest pixel in use [m]
-
 EDGE_TOLERANCE = 1e-3  # sides of a unit deviate less from the axes after conversion to degrees and back [pixel]
 
 

@@ -11,7 +11,7 @@ are anchors where there are enough of them, since no offset was ever added to th
 contradict the others define it. The decision is a function of all stored scenes together, and does not depend on
 their order of arrival.
 
-What cannot be detected: a series of which more than half is wrong, without anchors, unless it makes the ground
+Undetected remain a series of which more than half is wrong, without anchors, unless it makes the ground
 impossibly dark; and a single wrong scene under haze or the shadow of a cloud, which may hide the step.
 
 References
@@ -29,39 +29,31 @@ from monitor.cube.overpass import parse_baseline
 from monitor.imagery import bands
 from monitor.kernel_cache import njit
 
-OFFSET_REASON: Final = "RADIOMETRY"
-"""Reason stored for a scene whose offset is contradicted."""
+OFFSET_REASON: Final = "RADIOMETRY"  # reason stored for a scene whose offset is contradicted
 
-OFFSET_STEP: Final = 0.1
-"""BOA_ADD_OFFSET of Sentinel-2 L2A: 1,000 integers of 1e-4. [1]"""
+OFFSET_STEP: Final = 0.1  # BOA_ADD_OFFSET of Sentinel-2 L2A: 1,000 integers of 1e-4 [1]
 FIRST_OFFSET_BASELINE: Final = (4,)
 """Processing baseline from which ESA adds the offset, whatever the date of the acquisition."""
 DARKEST_POSSIBLE: Final = -0.02
 """Least mean reflectance of ground; errors of the atmospheric correction are smaller. [1]"""
 
-SEASON_NODES: Final = 24
-"""Days of the year, evenly apart, at which the season is estimated; between them it is linear."""
+SEASON_NODES: Final = 24  # days of the year, evenly apart, at which the season is estimated; between them it is linear
 NODE_WINDOWS: Final = (25.0, 45.0)
 """Scenes of any year this close to a node define its season; the wider window if the narrower holds too few. [day]"""
-MIN_SEASON_SCENES: Final = 5
-"""Least number of scenes that define a season; with fewer the metadata are believed."""
-MIN_SCATTER: Final = 0.008
-"""Least scatter of a ground about its season in one band, so that no band decides alone. [1]"""
+MIN_SEASON_SCENES: Final = 5  # least number of scenes that define a season; with fewer the metadata are believed
+MIN_SCATTER: Final = 0.008  # least scatter of a ground about its season in one band, so that no band decides alone [1]
 
 SHORT_BANDS: Final = ("blue", "green")
 """Bands that drought, growth and wet soil hardly move; red where a sensor lacks them."""
-LONG_BANDS: Final = ("nir", "swir16", "swir22")
-"""Bands that haze hardly moves."""
+LONG_BANDS: Final = ("nir", "swir16", "swir22")  # bands that haze hardly moves
 SHORT_SHARE: Final = 0.75
 """Least error of the short bands under a wrong offset, mean of both grounds, as a share of the step. [1]"""
-LONG_SHARE: Final = 0.4
-"""Least error of the long bands; smaller, since growth and wet soil change them. [1]"""
+LONG_SHARE: Final = 0.4  # least error of the long bands; smaller, since growth and wet soil change them [1]
 GROUND_SHARE: Final = 0.4
-"""Least error of the short bands on each ground: a change of the site alone is no wrong offset. [1]"""
+"""Least error of the short bands on each ground: a change of the site alone is not a wrong offset. [1]"""
 RELATED_SCENES: Final = 6
 """Number of related scenes: the nearest in time of the same source, baseline and offset, likely processed alike."""
-DOUBTFUL_SHARE: Final = 0.3
-"""A scene off by more is in doubt, and wrong when most of its related scenes are. [1]"""
+DOUBTFUL_SHARE: Final = 0.3  # a scene off by more is in doubt, and wrong when most of its related scenes are [1]
 RELATED_WRONG_SHARE: Final = 0.8
 """If more of the related scenes are wrong, doubt by the short or by the long bands is enough: haze over a scene that is
 too dark hides the step in the short bands, wet soil in one that is too bright hides it in the long. [1]"""
@@ -81,16 +73,9 @@ _SHORT, _LONG, _ONLY_RED = (
 def check_offsets(scenes: xr.Dataset) -> xr.Dataset:
     """Reject the scenes whose offset is contradicted by the other scenes of their site.
 
-    Parameters
-    ----------
-    scenes : xr.Dataset
-        All stored scenes of some sites, see :func:`monitor.cube.scenes.stored_scenes`.
-
-    Returns
-    -------
-    xr.Dataset
-        The same with ``accepted`` and ``reason`` changed: Sentinel-2 scenes in conflict are not accepted, with the
-        reason :data:`OFFSET_REASON`; those that were set aside for it and are in conflict no more are accepted.
+    `scenes` are all stored scenes of some sites (:func:`monitor.cube.scenes.stored_scenes`). Sentinel-2 scenes in
+    conflict are not accepted, with the reason :data:`OFFSET_REASON`; those that were set aside for it and are in
+    conflict no more are accepted.
     """
     stored = {name: scenes[name].values for name in ("sensor", "quality", "baseline", "source", "offset", "reason")}
     means = [scenes[name].sel(measure=list(bands.OBSERVED)).values for name in ("site_means", "control_means")]
@@ -118,9 +103,8 @@ def _contradicted(
 ) -> np.ndarray:
     """Which scenes are in conflict, (site, time) bool.
 
-    Takes, all (site, time): scenes that can be checked, day of the year, offset, whether the baseline is older than
-    04.00, and a number shared by scenes processed alike; and the means of site and control ground
-    (ground, site, time, band).
+    `telling` are scenes that can be checked, `day` that of the year, `old` whether the baseline is older than 04.00,
+    and `kin` a number shared by scenes processed alike, all (site, time); `means` are (ground, site, time, band).
     """
     conflicting = np.zeros(telling.shape, np.bool_)
     for site in range(telling.shape[0]):
@@ -181,7 +165,7 @@ def _undecided(error: np.ndarray, off: np.ndarray, unvouched: np.ndarray) -> np.
     """Scenes that may be right or wrong, as those that contradict them may be, (scene,) bool.
 
     If those that are off defined the season, the others would be off by as much the other way. For a scene of the same
-    offset that is no possible error: enough of such scenes show that the others are right.
+    offset that is not a possible error: enough of such scenes show that the others are right.
     """
     off, right = off & unvouched, ~off & unvouched
     witnesses = (right & (np.sign(error) == np.sign(error[off].sum()))).sum()
@@ -194,11 +178,10 @@ def _undecided(error: np.ndarray, off: np.ndarray, unvouched: np.ndarray) -> np.
 def _shift(
     days: np.ndarray, seen: np.ndarray, season: np.ndarray, anchored_nodes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Difference of the scenes from the season of the others.
+    """Means less the season, NaN where either is missing, and whether anchors define the season there, (scene,) bool.
 
-    Takes the day of the year (scene,), means (ground, scene, band) and the results of :func:`_nodes`, between which the
-    season is linear; where one node is NaN the other counts. Returns the means less the season, NaN where either is
-    missing, and whether anchors define the season there, (scene,) bool.
+    `days` are those of the year, `seen` is (ground, scene, band). Between the nodes of :func:`_nodes` the season is
+    linear; where one node is NaN the other counts.
     """
     shift, anchored = np.empty_like(seen), np.empty(days.size, np.bool_)
     for scene in range(days.size):
@@ -218,11 +201,10 @@ def _shift(
 def _nodes(
     days: np.ndarray, level: np.ndarray, error: np.ndarray, seen: np.ndarray, anchors: np.ndarray, usable: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Season at each node, by the scenes near it.
+    """Season at each node (node, ground, band), NaN where too few scenes are near, and whether anchors define it.
 
-    Takes day of the year, brightness, error of the reflectances if the other offset is the true one (scene,), means
-    (ground, scene, band), and the scenes that define the season: `anchors` where there are enough of them, else
-    `usable`. Returns means (node, ground, band), NaN where too few scenes are near, and whether anchors define them.
+    `level` is the brightness, `error` that of the reflectances if the other offset is the true one (scene,), `seen`
+    (ground, scene, band). The season is defined by `anchors` where there are enough of them, else by `usable` scenes.
     """
     season = np.full((SEASON_NODES, seen.shape[0], seen.shape[2]), np.nan)
     anchored_nodes = np.zeros(SEASON_NODES, np.bool_)

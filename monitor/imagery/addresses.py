@@ -26,8 +26,6 @@ _NOT_PUBLIC: Final = tuple(
 )
 """Networks that ``ipaddress`` calls global, at least in some versions: protocol assignments, relays of 6to4, multicast,
 Teredo and 6to4 (tunnels to an IPv4 address inside), documentation."""
-
-
 _METADATA_SERVICES: Final = frozenset(
     map(ipaddress.ip_address, ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "192.0.0.192"))
 )
@@ -109,7 +107,7 @@ class AllowList:
             if any(map(is_metadata_service, ips)):
                 msg += "it is one at which clouds give out the credentials of their machines: name another address"
             else:
-                msg += f'if it is intended, add allow_hosts = ["{display_address(host)}:{port}"] to {self.section}'
+                msg += self._how_to_allow(host, port)
             raise FetchRefused(msg)
         return ips
 
@@ -124,10 +122,11 @@ class AllowList:
         except socket.gaierror:
             name = host.lower().rstrip(".")
             if not self.allows_host(host.lower(), port) and ("." not in name or name.endswith(LOCAL_NAMES)):
-                raise FetchRefused(
-                    f"host {display_address(host)!r} has the name of a machine of a local network, which is refused; "
-                    f'if it is intended, add allow_hosts = ["{display_address(host)}:{port}"] to {self.section}'
-                ) from None
+                msg = f"host {display_address(host)!r} has the name of a machine of a local network, which is refused; "
+                raise FetchRefused(msg + self._how_to_allow(host, port)) from None
+
+    def _how_to_allow(self, host: str, port: int) -> str:
+        return f'if it is intended, add allow_hosts = ["{display_address(host)}:{port}"] to {self.section}'
 
 
 LOCAL_NAMES: Final = (".local", ".localhost", ".internal", ".intranet", ".lan", ".home", ".corp", ".home.arpa")

@@ -6,19 +6,14 @@ import numpy as np
 
 OBSERVED: Final = ("blue", "green", "red", "nir", "swir16", "swir22")
 """Order of the bands in a stored scene. A band that a sensor lacks is 0 (no value) in every pixel."""
-
 NODATA: Final = 0  # no value, in all bands; the fill value of Sentinel-2 L2A and Landsat Collection 2 Level 2
-
 SATURATED: Final = 65535  # value of a saturated pixel, in the band concerned
-
 SCORE_CLEAR: Final = 60
 """Least Cloud Score+ ``cs_cdf`` of a clear pixel: the middle of .50 to .65, which Google's catalogue says generally
 works. [%]"""
-
 NDSI_SNOW: Final = 0.4
 """Normalised difference snow index (green against 1.6 um) above which a pixel is snow. UNVERIFIED: no source was
 read for it. Bare sand and loess have a negative index, since they brighten towards 1.6 um. [1]"""
-
 SNOW_BRIGHT: Final = 0.1  # least green reflectance of snow: darker is water or deep shadow. UNVERIFIED [1]
 
 

@@ -13,10 +13,8 @@ _DAY_OF_YEAR: Final = re.compile(
 )
 """Day of the year, as AppEEARS (``doy2018018000000``), MODIS (``A2018018``) and HLS (``2018018T100559``)
 name it."""
-
 _DAY: Final = re.compile(r"(?<!\d)((?:19|20)\d\d)([-_.]?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])(?:\d{4}|\d{6})?(?!\d)")
 """A day, with or without hours."""
-
 _UNSUPPORTED: Final = re.compile(
     r"(?<!\d)(?:\d{1,2}([-_.])\d{1,2}\1(?:19|20)\d\d|(?:19|20)\d\d([-_.])\d{1,2}\2\d{1,2})(?!\d)"
 )

@@ -57,7 +57,6 @@ _CODEC: Final = (
 )  # fmt: skip
 _GEO: Final = (_SCALE, _TIE, _MATRIX, _KEYS, _DOUBLES, _TEXTS, _NODATA)
 
-
 type BlockRun = list[tuple[int, int, int]]  # offset, size and number of the blocks of one request, by offset
 
 

@@ -22,6 +22,7 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 
 from monitor.errors import BROKEN_SCENE, UNANSWERED_FILE, SceneRejected, TryLater
+from monitor.imagery import bands
 from monitor.imagery.addresses import AllowList, display_address, join_address
 from monitor.imagery.fetch_errors import FetchRefused
 from monitor.imagery.source import Frame, IsStored, Scene, Source
@@ -121,13 +122,13 @@ class Stac(Source):
         unreached: SceneRejected | None = None
         for scene in islice(readable, GRID_ATTEMPTS):
             assets: SceneAssets = scene.handle
-            red = next(asset for asset in assets.bands[2:3] if asset is not None)
+            red = assets.bands[bands.OBSERVED.index("red")]
+            assert red is not None  # a scene without it is rejected
             transform = Affine(*red.transform) if red.transform else None
             crs = CRS(scene.crs) if scene.crs else None
             if transform is None or crs is None:
-                addresses = self._addresses(assets)
                 try:
-                    layout = read_layout(AssetReader(self._fetcher, addresses, red))
+                    layout = read_layout(AssetReader(self._fetcher, self._addresses(assets), red))
                 except SceneRejected as error:
                     unreached = error if error.reason == UNANSWERED_FILE else unreached
                     continue
@@ -152,11 +153,7 @@ class Stac(Source):
             base = self._catalogue.url.rstrip("/") + "/search"
             with self._searching:
                 converted = (self._scene(item, base, stored) for item in self._catalogue.search(area, since, until))
-                scenes = [
-                    scene
-                    for scene in converted
-                    if scene is not None and since <= scene.time.date() <= until and scene.touches(area)
-                ]
+                scenes = [s for s in converted if s is not None and since <= s.time.date() <= until and s.touches(area)]
         return sorted(_without_copies(scenes), key=lambda scene: (scene.time, scene.acquisition, scene.tile, scene.id))
 
     def check_collections(self) -> None:
@@ -168,9 +165,9 @@ class Stac(Source):
 
         Raises BadConfiguration if they do not, and SceneRejected if the file cannot be read.
         """
-        for scene in islice(reversed(scenes), 1):
-            if isinstance(scene.handle, SceneAssets) and needs_account(scene.handle.quality.href):
-                AssetReader(self._fetcher, self._addresses(scene.handle), scene.handle.quality).read(0, 1)
+        handle = scenes[-1].handle if scenes else None
+        if isinstance(handle, SceneAssets) and needs_account(handle.quality.href):
+            AssetReader(self._fetcher, self._addresses(handle), handle.quality).read(0, 1)
 
     def read(self, scenes: Sequence[Scene], grids: Sequence[GeoBox]) -> Iterator[Iterable[Frame] | SceneRejected]:
         """Each scene on all grids; see :meth:`monitor.imagery.source.Source.read`."""
@@ -188,7 +185,7 @@ class Stac(Source):
                 else:
                     try:
                         reader.wait_for_headers()
-                        frames = self._frames(scene, reader.frames())
+                        frames = _named_errors(scene, reader.frames())
                     except SceneRejected as error:
                         frames = _of_scene(scene, error)
                 # Only now, since several scenes of a server that sends only whole files would fill the memory.
@@ -205,12 +202,6 @@ class Stac(Source):
             for waiting in started:
                 if isinstance(waiting, SceneReader):
                     waiting.close()
-
-    def _frames(self, scene: Scene, frames: Iterator[Frame]) -> Iterator[Frame]:
-        try:
-            yield from frames
-        except SceneRejected as error:
-            raise _of_scene(scene, error) from error
 
     def _start(self, scene: Scene, indexes: GridIndexes, budget: BlockBudget) -> SceneReader | SceneRejected:
         """Start to fetch a scene; the error if it cannot be read."""
@@ -314,6 +305,13 @@ def _overlap(one: Scene, other: Scene) -> bool:
         return True
     smaller = min(one.footprint.area, other.footprint.area)
     return bool(one.footprint.intersection(other.footprint).area >= COPY_OVERLAP * smaller)
+
+
+def _named_errors(scene: Scene, frames: Iterator[Frame]) -> Iterator[Frame]:
+    try:
+        yield from frames
+    except SceneRejected as error:
+        raise _of_scene(scene, error) from error
 
 
 def _of_scene(scene: Scene, error: SceneRejected) -> SceneRejected:
