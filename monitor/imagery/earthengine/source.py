@@ -46,6 +46,7 @@ from monitor.sites.projection import lonlat, projected
 log = structlog.get_logger()
 
 SCENE_LAYERS: Final = (*bands.OBSERVED, QUALITY)  # layers read of each scene, two bytes a pixel each
+SCENE_BYTES: Final = 2 * len(SCENE_LAYERS)  # size of a pixel of a scene [byte]
 MAX_HELD_BYTES: Final = 256_000_000  # most pixels, of all grids that are read at one time, held in memory [byte]
 BATCHES_AHEAD: Final = 4  # batches of scenes requested before the previous one is used, if memory allows it
 CLOUD_REACH: Final = 60.0  # cloud this close to a unit counts as well: server arithmetic cannot grow clouds [m]
@@ -113,7 +114,7 @@ class EarthEngine(Source):
         """
         sizes = [grid.shape[0] * grid.shape[1] for grid in grids]
         batch = _scenes_per_request(sizes)
-        held = min(batch, len(scenes)) * sum(sizes) * 2 * len(SCENE_LAYERS)
+        held = min(batch, len(scenes)) * sum(sizes) * SCENE_BYTES
         ahead = max(0, min(BATCHES_AHEAD, MAX_HELD_BYTES // max(held, 1) - 1))
 
         def frames(grid: GeoBox, members: Sequence[Scene], cancelled: threading.Event) -> list[Frame]:
@@ -159,12 +160,12 @@ class EarthEngine(Source):
         """Cost, see :meth:`monitor.imagery.source.Source.cost`."""
         size = grid.shape[0] * grid.shape[1]
         batch = _scenes_per_request([size])
-        pieces = len(windows(grid, max_pixels=MAX_PIXEL_BYTES // (2 * len(SCENE_LAYERS))))
+        pieces = len(windows(grid, max_pixels=MAX_PIXEL_BYTES // SCENE_BYTES))
         requests = -(-scenes // batch) * pieces + (-(-scenes // (MAX_BANDS // (UNIT_LAYERS + 2))) if units else 0)
         megapixels = scenes * size * (len(SCENE_LAYERS) + units * (len(SCENE_LAYERS) + UNIT_LAYERS)) / 1e6
         return Cost(
             requests=requests,
-            megabytes=scenes * size * len(SCENE_LAYERS) * 2 / 1e6,
+            megabytes=scenes * size * SCENE_BYTES / 1e6,
             eecu_seconds=requests * EECU_PER_REQUEST + scenes * EECU_PER_SCENE + megapixels * EECU_PER_MEGAPIXEL,
         )
 
@@ -233,7 +234,7 @@ class EarthEngine(Source):
         if not touching:
             return pixels
         members = [scenes[i] for i in touching]
-        max_pixels = MAX_PIXEL_BYTES // (2 * len(SCENE_LAYERS) * len(touching))
+        max_pixels = MAX_PIXEL_BYTES // (SCENE_BYTES * len(touching))
         for rows, columns, window in windows(grid, max_pixels=max_pixels):
             pixels[touching, :, rows, columns] = self._window(members, window, cancelled)
         return pixels
@@ -333,7 +334,6 @@ def _unit_means(answers: Any, units: int, scenes: int, layers: Sequence[str]) ->
 
 def _scenes_per_request(sizes: Sequence[int]) -> int:
     """How many scenes are read together on grids of these sizes [pixel]: one request a grid, all held in memory."""
-    scene_bytes = 2 * len(SCENE_LAYERS)
-    by_request = MAX_PIXEL_BYTES // (scene_bytes * max(sizes, default=1))
-    by_memory = MAX_HELD_BYTES // (scene_bytes * max(sum(sizes), 1))
+    by_request = MAX_PIXEL_BYTES // (SCENE_BYTES * max(sizes, default=1))
+    by_memory = MAX_HELD_BYTES // (SCENE_BYTES * max(sum(sizes), 1))
     return max(1, min(MAX_BANDS // len(SCENE_LAYERS), by_request, by_memory))

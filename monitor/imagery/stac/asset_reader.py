@@ -15,7 +15,7 @@ from monitor.imagery.byte_ranges import LocalFile, RemoteFile
 from monitor.imagery.fetch_errors import AccessDenied, FetchError, FetchRefused, NotFound, RequestRejected
 from monitor.imagery.stac import buckets
 from monitor.imagery.stac.assets import ItemAsset, SceneAssets
-from monitor.imagery.stac.documents import as_mapping, parse_document, read_text, safe_text
+from monitor.imagery.stac.documents import as_mapping, read_document, safe_text
 from monitor.imagery.transport import Fetcher
 
 TOKENS: Final = "https://planetarycomputer.microsoft.com/api/sas/v1/token"  # of Planetary Computer
@@ -60,7 +60,7 @@ class AssetAddresses:
         with self._lock:
             if self._renewed is None:
                 address = join_address(self.assets.base, self.assets.item_address)
-                assets = as_mapping(parse_document(read_text(self.fetcher, address), address).get("assets"))
+                assets = as_mapping(read_document(self.fetcher, address).get("assets"))
                 self._renewed = {
                     str(key): join_address(self.assets.base, str(renewed["href"]))
                     for key, renewed in assets.items()

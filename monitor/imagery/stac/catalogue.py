@@ -19,7 +19,7 @@ from monitor.errors import BadConfiguration, MonitorError, TryLater, UnknownColl
 from monitor.imagery.addresses import display_address, is_remote, join_address, local_path
 from monitor.imagery.fetch_errors import AccessDenied, FetchError, FetchRefused, NoAnswer, NotFound, TooLarge, Truncated
 from monitor.imagery.stac.api_io import search_pages, stop_search
-from monitor.imagery.stac.documents import as_list, links_by_relation, parse_document, read_text, safe_text
+from monitor.imagery.stac.documents import as_list, links_by_relation, read_document, safe_text
 from monitor.imagery.stac.items import item_address
 from monitor.imagery.transport import Fetcher
 
@@ -76,17 +76,15 @@ class Catalogue:
         self._opened = True
 
     def _open_document(self) -> None:
-        text = read_text(self._fetcher, self.url)
-        document = parse_document(text, self.url)
+        document = read_document(self._fetcher, self.url)
         links = links_by_relation(document)
         if is_remote(self.url) and ("search" in links or document.get("conformsTo")):
             self._open_api(links.get("search", []))
         elif is_remote(self.url) and document.get("type") == "Collection" and "items" in links and "root" in links:
             root = join_address(self.url, links["root"][0]["href"])
-            text = read_text(self._fetcher, root)
-            self.collections = (str(document.get("id")),)
-            self.url = root
-            self._open_api(links_by_relation(parse_document(text, root)).get("search", []))
+            search_links = links_by_relation(read_document(self._fetcher, root)).get("search", [])
+            self.collections, self.url = (str(document.get("id")),), root
+            self._open_api(search_links)
         else:
             self._static = list(self._linked_items(document, self.url))
 
@@ -164,10 +162,10 @@ class Catalogue:
     def _has_collection(self, collection: str) -> bool:
         """Whether an API has a collection at its own address; only status 404 or 410 proves that it has not."""
         try:
-            read_text(self._fetcher, f"{self.url.rstrip('/')}/collections/{quote(collection, safe='')}")
+            read_document(self._fetcher, f"{self.url.rstrip('/')}/collections/{quote(collection, safe='')}")
         except NotFound:
             return False
-        except FetchError:
+        except (FetchError, BadConfiguration):
             pass
         return True
 
@@ -186,7 +184,7 @@ class Catalogue:
         while address and address not in seen and len(seen) < MAX_COLLECTION_PAGES:
             seen.add(address)
             try:
-                document = parse_document(read_text(self._fetcher, address), address)
+                document = read_document(self._fetcher, address)
             except (FetchError, BadConfiguration):
                 break
             entries = [entry for entry in as_list(document.get("collections")) if isinstance(entry, dict)]
@@ -207,7 +205,7 @@ class Catalogue:
         for name in ("catalog.json", "collection.json"):
             if (folder / name).is_file():
                 address = str(folder / name)
-                yield from self._linked_items(parse_document(read_text(self._fetcher, address), address), address)
+                yield from self._linked_items(read_document(self._fetcher, address), address)
                 return
         files = sorted(file for ending in ("*.json", "*.geojson") for file in folder.rglob(ending))
         if not files:
@@ -252,7 +250,7 @@ class Catalogue:
     def _linked_document(self, address: str) -> Document | None:
         """A document of a static catalogue; None, with a warning, if it cannot be read."""
         try:
-            return parse_document(read_text(self._fetcher, address), address)
+            return read_document(self._fetcher, address)
         except (FetchError, NoAnswer, BadConfiguration) as error:
             log.warning("a file of the catalogue is skipped", file=display_address(address), error=str(error))
             return None

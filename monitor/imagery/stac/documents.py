@@ -5,6 +5,7 @@ import json
 import math
 import unicodedata
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -23,21 +24,6 @@ MAX_TEXT_LENGTH: Final = 400  # longest text that is searched for a product name
 JSON_HEADERS: Final = {"Accept": "application/geo+json, application/json"}
 
 
-def read_text(fetcher: Fetcher, address: str) -> str:
-    """Text at a remote address or in a local file.
-
-    Errors as of :meth:`monitor.imagery.transport.Fetcher.get` and :meth:`monitor.imagery.transport.Fetcher.file`;
-    FetchRefused also if it is too large or not UTF-8.
-    """
-    if is_remote(address):
-        response = fetcher.get(address, max_bytes=MAX_ANSWER_BYTES, headers=JSON_HEADERS)
-        return decode_text(response.body, address)
-    path = fetcher.file(address)
-    if path.stat().st_size > MAX_DOCUMENT_BYTES:
-        raise FetchRefused(f"{display_address(address)} is larger than {MAX_DOCUMENT_BYTES:,} bytes")
-    return decode_text(path.read_bytes(), address)
-
-
 def parse_json(text: str) -> Any:
     """Value of a JSON text; values beyond the standard (``NaN``) as Python's own parser reads them.
 
@@ -49,8 +35,20 @@ def parse_json(text: str) -> Any:
         return json.loads(text)
 
 
-def parse_document(text: str, address: str) -> Mapping[str, Any]:
-    """The JSON object in a text, BadConfiguration if it is not one; `address` is for the message."""
+def read_document(fetcher: Fetcher, address: str) -> Mapping[str, Any]:
+    """The JSON object at a remote address or in a local file.
+
+    Errors as of :meth:`monitor.imagery.transport.Fetcher.get` and :meth:`monitor.imagery.transport.Fetcher.file`;
+    FetchRefused also if it is too large or not UTF-8, BadConfiguration if it is not a JSON object.
+    """
+    if is_remote(address):
+        body = fetcher.get(address, max_bytes=MAX_ANSWER_BYTES, headers=JSON_HEADERS).body
+    else:
+        path = fetcher.file(address)
+        if path.stat().st_size > MAX_DOCUMENT_BYTES:
+            raise FetchRefused(f"{display_address(address)} is larger than {MAX_DOCUMENT_BYTES:,} bytes")
+        body = path.read_bytes()
+    text = decode_text(body, address)
     try:
         document = parse_json(text)
     except (ValueError, RecursionError) as error:
@@ -109,6 +107,15 @@ def as_number(value: object) -> float | None:
     try:
         return float(value) if math.isfinite(value) else None
     except OverflowError:  # an integer of more than 308 digits
+        return None
+
+
+def parse_time(text: str) -> datetime | None:
+    """A time in ISO form, UTC, also where no zone is stated; None if the text is not one."""
+    try:
+        time = datetime.fromisoformat(text.strip())
+        return (time.replace(tzinfo=UTC) if time.tzinfo is None else time).astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
 
 

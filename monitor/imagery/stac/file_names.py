@@ -110,14 +110,3 @@ def time_in_path(path: PurePosixPath) -> datetime | None:
             of_day = time(int(clock[1]), int(clock[2]), int(clock[3])) if clock else time()
             return datetime.combine(day, of_day, tzinfo=UTC)
     return None
-
-
-def time_in_text(text: str) -> datetime | None:
-    """Time that a tag states, UTC; None if it is not in ISO form."""
-    for form in (text.strip(), text.strip()[:10]):
-        try:
-            moment = datetime.fromisoformat(form)
-        except ValueError:
-            continue
-        return (moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).astimezone(UTC)
-    return None

@@ -25,8 +25,8 @@ from monitor.imagery import bands
 from monitor.imagery.byte_ranges import LocalFile
 from monitor.imagery.source import Scene
 from monitor.imagery.stac.blocks import TiffMetadata, TileLayout, read_layout, read_metadata
-from monitor.imagery.stac.documents import safe_text
-from monitor.imagery.stac.file_names import NamedImage, normalised_band, satellite, tile, time_in_path, time_in_text
+from monitor.imagery.stac.documents import parse_time, safe_text
+from monitor.imagery.stac.file_names import NamedImage, normalised_band, satellite, tile, time_in_path
 from monitor.imagery.stac.file_names import product as product_name
 from monitor.imagery.stac.folder_pixels import check_classes, checked_scale, sample
 from monitor.imagery.stac.grid_index import crs_name
@@ -248,8 +248,8 @@ def _time(images: Sequence[Image], path: PurePosixPath) -> datetime:
     """Time of a scene, from its path and the product before it, else from the tags of any of its files."""
     if (time := time_in_path(path)) is not None:
         return time
-    texts = (image.metadata.texts.get(tag, "") for image in images for tag in TIME_TAGS)
-    stated = next((time for text in texts if (time := time_in_text(text)) is not None), None)
+    texts = [image.metadata.texts.get(tag, "").strip() for image in images for tag in TIME_TAGS]
+    stated = next((time for text in texts if (time := parse_time(text) or parse_time(text[:10]))), None)
     if stated is None:
         raise BadData("has no day in its name, its folder or its tags; rename it like scene_2021-07-15.tif")
     return stated

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +16,7 @@ from monitor.imagery.acquisition_id import Identity
 from monitor.imagery.addresses import is_remote
 from monitor.imagery.source import IsStored, Scene
 from monitor.imagery.stac.assets import scene_assets, select_bands, select_quality
-from monitor.imagery.stac.documents import as_list, as_mapping, as_number, item_rejected, safe_text
+from monitor.imagery.stac.documents import as_list, as_mapping, as_number, item_rejected, parse_time, safe_text
 from monitor.imagery.stac.products import StacProduct, check_level, identify_item
 from monitor.imagery.stac.scaling import scale_and_offset
 
@@ -119,13 +119,5 @@ def _is_on_earth(bounds: tuple[float, ...]) -> bool:
 
 def _time(properties: Mapping[str, Any]) -> datetime | None:
     """Scene time, UTC; None if the item states none."""
-    for key in ("datetime", "start_datetime"):
-        text = properties.get(key)
-        if not isinstance(text, str):
-            continue
-        try:
-            time = datetime.fromisoformat(text.strip())
-            return (time.replace(tzinfo=UTC) if time.tzinfo is None else time).astimezone(UTC)
-        except (ValueError, OverflowError):
-            continue
-    return None
+    texts = (properties.get(key) for key in ("datetime", "start_datetime"))
+    return next((time for text in texts if isinstance(text, str) and (time := parse_time(text))), None)
