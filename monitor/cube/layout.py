@@ -87,9 +87,8 @@ class PixelLayout:
         inside = tuple(own for _, own, _ in sites)
         squares = tuple(tuple(units) for _, _, units in sites)
         lattice = grids[0]
-        shapes = shapely.get_parts(
-            projected(GeometryCollection([unit for some in squares for unit in some]), crs_of(lattice))
-        )
+        together = GeometryCollection([unit for some in squares for unit in some])
+        shapes = shapely.get_parts(projected(together, crs_of(lattice)))
         lines = _lines(shapes, lattice, sampled=not averaged)
         edges = np.searchsorted(lines.unit, np.arange(len(shapes) + 1))
         if averaged:
@@ -148,23 +147,20 @@ def _lines(shapes: np.ndarray, lattice: GeoBox, *, sampled: bool) -> _Lines:
     every = np.concatenate(parts, axis=1)
     unit, row, first, stop = every[:, np.argsort(every[0], kind="stable")]
     sizes = np.bincount(unit, stop - first, len(shapes))
-    steps = (
-        np.maximum(np.ceil(np.sqrt(sizes / MAX_UNIT_PIXELS)), 1).astype(np.int64)
-        if sampled
-        else np.ones_like(sizes, int)
-    )
+    steps = np.ones_like(sizes, np.int64)
+    if sampled:
+        steps = np.maximum(np.ceil(np.sqrt(sizes / MAX_UNIT_PIXELS)), 1).astype(np.int64)
     step, (upper, start) = steps[unit], corners[unit].T
     first = first + (step // 2 - (first - start)) % step
-    sampled_rows = ((row - upper) % step == step // 2) & (first < stop)
-    return _Lines(unit[sampled_rows], row[sampled_rows], first[sampled_rows], stop[sampled_rows], step[sampled_rows])
+    is_read = ((row - upper) % step == step // 2) & (first < stop)
+    return _Lines(*(column[is_read] for column in (unit, row, first, stop, step)))
 
 
 def _in_blocks(shapes: np.ndarray, lines: _Lines, lattice: GeoBox) -> tuple[tuple[GeoBox, ...], np.ndarray]:
     """Blocks that hold all units, from north to south, and the runs of the units in their pixels."""
     pixel, (x0, y1) = abs(lattice.resolution.x), (lattice.affine.c, lattice.affine.f)
-    places = np.floor(shapely.get_coordinates(shapely.centroid(shapes)).reshape(-1, 2) / UNIT_BLOCK_SIDE).astype(
-        np.int64
-    )
+    centres = shapely.get_coordinates(shapely.centroid(shapes)).reshape(-1, 2)
+    places = np.floor(centres / UNIT_BLOCK_SIDE).astype(np.int64)
     order = np.lexsort((places[:, 0], -places[:, 1]))
     cuts = np.flatnonzero(np.any(np.diff(places[order], axis=0) != 0, axis=1)) + 1
     blocks: list[GeoBox] = []

@@ -63,9 +63,9 @@ class SiteTask:
     ground: str  # key of its outline, start and biome, see `monitor.sites.site.ground_key`
     folder: Place  # folder of its landscape; for a new site, of the landscape that is to be created
     offered: tuple[Scene, ...]  # scenes offered over the site, in order of preference of their sources
-    pending: PendingDays | None = None  # of the days that may lack a scene; None: not computed
+    pending: PendingDays | None = None  # scenes of the days that may lack one; None: not computed
     searched: BaseGeometry  # area of the search that found them, longitude and latitude [degree]
-    stored: StoredGranules = NOTHING_STORED  # what is stored of the site, as read before its landscape was locked
+    stored: StoredGranules = NOTHING_STORED  # granules of the site, as read before its landscape was locked
     controls: ControlSet | None  # frozen; None: those of the store, else they are chosen in this update
     others: tuple[tuple[BaseGeometry, date], ...]
     """Outline and start of every other site near the units or their search area, retired ones included: no control

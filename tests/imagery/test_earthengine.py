@@ -518,7 +518,7 @@ class TestRead:
     def test_an_answer_that_would_run_code_is_not_opened(self):
         out = io.BytesIO()
         np.save(out, np.array([print], dtype=object), allow_pickle=True)
-        with pytest.raises(ValueError, match="no complete array"):
+        with pytest.raises(ValueError, match="not a complete array"):
             decode_pixels(out.getvalue(), ["a"], (1, 1))
 
     def test_a_provider_that_is_down_defers_the_site(self, server):

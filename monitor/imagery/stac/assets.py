@@ -91,12 +91,10 @@ def select_quality(item: Mapping[str, Any], product: StacProduct) -> tuple[str, 
     layers = list(image_assets(item))
     properties = as_mapping(item.get("properties"))
     for kind in product.quality:
-        for key, asset in layers:
-            if key.lower() in QUALITY_KEYS[kind]:
-                return kind, _item_asset(key, asset, properties)
-        for key, asset in layers:
-            if QUALITY_TITLES[kind].search(str(asset.get("title") or "")):
-                return kind, _item_asset(key, asset, properties)
+        by_key = [layer for layer in layers if layer[0].lower() in QUALITY_KEYS[kind]]
+        by_title = [layer for layer in layers if QUALITY_TITLES[kind].search(str(layer[1].get("title") or ""))]
+        if found := by_key or by_title:
+            return kind, _item_asset(*found[0], properties)
     candidates = list(_candidates(item))
     for kind in product.quality:
         for band in candidates:
@@ -122,21 +120,16 @@ def scene_assets(
     codes = {code for band in filter(None, selected) if (code := _epsg({**properties, **band.asset}))}
     if len(codes) > 1:
         raise item_rejected(BROKEN_SCENE, f"names several coordinate systems: {sorted(codes)}")
+
+    def described(band: BandCandidate) -> ItemAsset:
+        nodata, scale = (as_number(band.band.get(name)) for name in ("nodata", "scale"))
+        asset = _item_asset(band.key, band.asset, properties, band.number, nodata)
+        return replace(asset, factor=(scale or FLOAT_STEP) / FLOAT_STEP if is_float else None)
+
     return SceneAssets(
-        bands=tuple(
-            None
-            if band is None
-            else replace(
-                _item_asset(band.key, band.asset, properties, band.number, as_number(band.band.get("nodata"))),
-                factor=(as_number(band.band.get("scale")) or FLOAT_STEP) / FLOAT_STEP if is_float else None,
-            )
-            for band in selected
-        ),
-        quality=quality,
-        epsg=next(iter(codes), None),
-        base=base,
-        item_address=address,
-    )
+        bands=tuple(None if band is None else described(band) for band in selected), quality=quality,
+        epsg=next(iter(codes), None), base=base, item_address=address,
+    )  # fmt: skip
 
 
 def image_assets(item: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -150,9 +143,8 @@ def image_assets(item: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, An
 
 
 def _is_geotiff(asset: Mapping[str, Any]) -> bool:
-    return "tiff" in str(asset.get("type") or "").lower() or (
-        not asset.get("type") and _ending(asset) in ("tif", "tiff")
-    )
+    kind = str(asset.get("type") or "").lower()
+    return "tiff" in kind if kind else _ending(asset) in ("tif", "tiff")
 
 
 def _is_jpeg2000(asset: Mapping[str, Any]) -> bool:
@@ -193,16 +185,13 @@ def _select_band(
     name: str, candidates: Sequence[BandCandidate], common_names: Sequence[str], product: StacProduct
 ) -> BandCandidate | None:
     """The best asset for a band, by common name, else by key, GeoTIFFs first; None if there is none."""
-    for common_name in common_names:
-        named = [candidate for candidate in candidates if candidate.common_name == common_name]
-        if named:
-            key = product.keys.get(name)
-            return min(
-                named, key=lambda c: (_is_jpeg2000(c.asset), not c.is_single, key not in c.names, c.pixel, c.key)
-            )
     key = product.keys.get(name, name)
+    named = ([c for c in candidates if c.common_name == common_name] for common_name in common_names)
     keyed = [c for c in candidates if c.is_single and not c.common_name and key in c.names]
-    return min(keyed, key=lambda c: (_is_jpeg2000(c.asset), c.pixel, c.key), default=None)
+    return min(
+        next(filter(None, named), keyed), default=None,
+        key=lambda c: (_is_jpeg2000(c.asset), not c.is_single, product.keys.get(name) not in c.names, c.pixel, c.key),
+    )  # fmt: skip
 
 
 def _item_asset(
