@@ -65,15 +65,15 @@ _ACQUISITION: Final = re.compile(r"(?P<platform>[^/]+)/(?P<day>\d{8})(?:T(?P<clo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Acquisition, tile and processing of a scene, independent of the catalogue that offers it."""
+    """Acquisition, tile and processing of a scene, independent of the catalogue that offers it; empty: unknown."""
 
-    acquisition: str  # platform and start, as in the module docstring; empty if unknown
-    tile: str  # MGRS tile, `48SUF`, or row of a Landsat path, `034`; empty if unknown
-    baseline: str
-    """Processing baseline, ``05.09``; for Landsat collection and processing day, ``02.20200824``; empty if unknown.
-    The newest is the largest when the parts are compared as numbers."""
-    orbit: str  # relative orbit or path, three digits; empty if unknown
-    exact: bool  # whether the acquisition is certain; if not, a scene time or day replaces the start of the datatake
+    acquisition: str = ""  # platform and start, as in the module docstring
+    tile: str = ""  # MGRS tile, `48SUF`, or row of a Landsat path, `034`
+    baseline: str = ""
+    """Processing baseline, ``05.09``; for Landsat collection and processing day, ``02.20200824``. The newest is the
+    largest when the parts are compared as numbers."""
+    orbit: str = ""  # relative orbit or path, three digits
+    exact: bool = False  # whether the acquisition is certain, else a scene time or day replaces the datatake's start
 
     @property
     def start(self) -> datetime | None:
@@ -155,14 +155,9 @@ def hls(*names: str) -> Identity:
     """
     groups = _read((_HLS_GRANULE,), names)
     if not groups:
-        return Identity(acquisition="", tile="", baseline="", orbit="", exact=False)
-    return Identity(
-        acquisition=f"HLS-{groups['product']}/{_day_of(groups['ordinal'])}T{groups['clock']}",
-        tile=groups["tile"],
-        baseline=groups.get("version", ""),
-        orbit="",
-        exact=True,
-    )
+        return Identity()
+    acquisition = f"HLS-{groups['product']}/{_day_of(groups['ordinal'])}T{groups['clock']}"
+    return Identity(acquisition=acquisition, tile=groups["tile"], baseline=groups.get("version", ""), exact=True)
 
 
 def dea(parent: Identity, *, version: str, is_final: bool) -> Identity:

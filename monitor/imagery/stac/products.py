@@ -159,8 +159,6 @@ def _identify(item: Mapping[str, Any], time: datetime) -> tuple[StacProduct, str
         acquisition=f"{sensor}/{time:%Y%m%dT%H%M%S}",
         tile=safe_text(first_text(properties, "grid:code")),
         baseline=acquisition_id.normalised_baseline(first_value(properties, "processing:version")),
-        orbit="",
-        exact=False,
     )
     return OTHER, sensor, identity
 
