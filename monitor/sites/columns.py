@@ -38,7 +38,8 @@ def unknown_columns(features: Iterable[Feature]) -> dict[str, str | None]:
     nearest: dict[str, str | None] = {}
     for name in unknown[:MAX_UNKNOWN]:
         words = re.sub(r"\W+", "_", name[:MAX_COMPARED].casefold()).strip("_")
-        near = difflib.get_close_matches(words, known, n=1, cutoff=MIN_SIMILARITY)
+        begun = [column for column in known if column.startswith(f"{words}_")]  # "slope" for slope_degrees
+        near = begun or difflib.get_close_matches(words, known, n=1, cutoff=MIN_SIMILARITY)
         nearest[name] = known[near[0]] if near else None
     return nearest
 

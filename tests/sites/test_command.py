@@ -105,6 +105,8 @@ def test_in_words_a_column_that_is_not_read_is_named_once_however_many_sites_hav
     assert "Columns that are not read: 'Start Date' (did you mean 'start'?)." in out
     _, out = run(path, "--json")
     assert json.loads(out)["unknown_columns"] == {"Start Date": "start"}
+    _, out = run(registry(entry(slope=20)))
+    assert "'slope' (did you mean 'slope_degrees'?)" in out
 
 
 def test_a_file_refused_whole_says_why_in_both_forms(run, tmp_path):
