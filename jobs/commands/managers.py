@@ -37,7 +37,9 @@ def managers_list(config: Config = None, as_json: AsJson = False) -> None:
     for row in rows:
         name = f" ({row['name']})" if row["name"] else ""
         lines.append(f"{row['manager']}{name}: {row['sites']} sites, {row['open']} open alerts, {row['channel']}")
-    show(rows, lines or "No manager can be reached: the sites name no address or channel.", as_json=as_json)
+    no_channel = "no channel is configured (docs/channels.md)"
+    why = "the sites name no address or channel" if settings.channels else no_channel
+    show(rows, lines or f"No manager can be reached: {why}; messages are files.", as_json=as_json)
 
 
 @app.command("link")

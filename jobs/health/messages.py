@@ -43,8 +43,6 @@ def recipients(settings: "Settings") -> Iterator[Finding]:
     from jobs.runtime.records import current_sites
     from monitor.alerts.recipients import FILES
 
-    if not settings.channels:
-        return
     with reading(settings.ledger.url) as t:
         sites = current_sites(t)
     book = address_book(settings)
@@ -53,6 +51,8 @@ def recipients(settings: "Settings") -> Iterator[Finding]:
         names = ", ".join(sorted({str(name) for name in unknown.values()}))
         message = f"manager_channel names channels that do not exist ({names}): {list_ids(sorted(unknown))}"
         yield broken("recipients", one_line(message), "add [channels.NAME], or correct the registry")
+    if not settings.channels:
+        return  # messages are files
     nobody = [site.id for site in sites if book.of_site(site)[0].channel == FILES]
     if nobody:
         fix = "add manager_email or manager_channel to the registry, or set [operators]"

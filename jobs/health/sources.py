@@ -195,13 +195,15 @@ def control_ground(settings: "Settings") -> Iterator[Finding]:
             with ledger.reading() as t:
                 frozen, known = t.all_controls(), current_sites(t)
         waiting = sorted({*fresh, *(site.id for site in known if ground_key(site) not in frozen)})
-        few = plan(settings, as_of=datetime.now(UTC).date(), only=waiting)["few_controls"] if waiting else {}
+        if not waiting:
+            return
+        planned = plan(settings, as_of=datetime.now(UTC).date(), only=waiting)
     except MonitorError:
         return  # reported by `registry`, `ledger` and `source`
-    if not waiting:
-        return
+    few, shown = planned["few_controls"], len(planned["sites"])
     if not few:
-        yield ok("controls", f"{count_of(len(waiting), 'new site')}: the images show enough control ground")
+        if shown:  # else reported by `imagery`
+            yield ok("controls", f"{count_of(shown, 'new site')}: the images show enough control ground")
         return
     first = next(iter(few))
     message = f"too little control ground for {len(few)} of {count_of(len(waiting), 'new site')}: {list_ids([*few])}"

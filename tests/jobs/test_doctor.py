@@ -577,6 +577,7 @@ def test_online_a_catalogue_and_earth_engine_answer_or_say_why_not(installation,
         _source(installation, f'kind = "stac"\nurl = "{server.url}"\nallow_hosts = ["{server.host}"]')
         finding, _ = doctor("--online")
         assert (broken(finding), "0 scenes of the last 20 days" in finding["source"]["message"]) == ({"imagery"}, True)
+        assert "controls" not in finding, "no image, so no control ground"
         item = sentinel_item(tmp_path, "S2A_MSIL2A_20200103T035141_N0213_R104_T48SUF_20200103T064512", size=20)
         server.items = [{**item, "geometry": mapping(box(22, 45, 22.3, 45.4)), "bbox": [22, 45, 22.3, 45.4]}]
         finding, status = doctor("--online")
@@ -681,6 +682,7 @@ def _sites(installation, **columns):
 
 
 def test_sites_without_recipients_and_unknown_channels_are_named(installation, doctor):
+    without_channels = installation.config.read_text()
     _configure(installation, *MAIL, "[alerts]", 'channels = ["mail"]')
     _sites(installation, manager_email=None)
     finding, _ = doctor()
@@ -690,9 +692,11 @@ def test_sites_without_recipients_and_unknown_channels_are_named(installation, d
     assert doctor()[0]["recipients"]["state"] == "ok"
     _sites(installation, manager_channel="wechat")
     _configure(installation, "[operators]", 'channels = ["mail"]', 'email = "ops@example.org"')
-    finding, _ = doctor()
-    assert broken(finding) == {"recipients"}
-    assert "(wechat): demo-02, demo-07, demo-10" in finding["recipients"]["message"]
+    for configuration in (installation.config.read_text(), without_channels):
+        installation.config.write_text(configuration)
+        finding, _ = doctor()
+        assert broken(finding) == {"recipients"}
+        assert "(wechat): demo-02, demo-07, demo-10" in finding["recipients"]["message"]
 
 
 @pytest.mark.parametrize(

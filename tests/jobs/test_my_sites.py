@@ -359,6 +359,12 @@ def test_managers_are_listed_with_their_sites_and_get_a_link_by_command(manager,
     assert builders.regrowth("managers", "link", "nobody@example.org", config=programme.config)[0] == 65
 
 
+def test_without_a_channel_the_list_of_managers_says_that_messages_are_files(installation):
+    builders.regrowth("sites", "add", str(installation.root / "sites.geojson"), config=installation.config)
+    _, out, _ = builders.regrowth("managers", "list", config=installation.config)
+    assert "no channel is configured (docs/channels.md); messages are files" in out
+
+
 def test_an_alert_that_was_reopened_by_a_review_waits_for_an_answer_again(manager, programme):
     alert = manager.add("a", verdict=SURE)
     manager.answer({f"verdict:{alert}": "false-alarm", f"reason:{alert}": "snow"})
