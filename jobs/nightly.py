@@ -88,9 +88,9 @@ def _dry_run(settings: "Settings", day: date, only: list[str], *, as_json: bool)
 
     planned = plan(settings, as_of=day, only=only)
     (console.print_json if as_json else _print_plan)(planned)
-    nothing_possible = not (planned["sites"] or planned["deferred"])
-    failure = Exit.CONFIGURATION if nothing_possible else Exit.SOME_FAILED
-    raise typer.Exit(failure if planned["failed"] else Exit.DONE)
+    if planned["failed"]:
+        raise typer.Exit(Exit.SOME_FAILED if planned["sites"] or planned["deferred"] else Exit.CONFIGURATION)
+    raise typer.Exit(Exit.TRY_LATER if planned["deferred"] and not planned["sites"] else Exit.DONE)
 
 
 def _report_unreadable(config: Path | None, day: date, error: BadConfiguration) -> NoReturn:

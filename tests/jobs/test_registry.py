@@ -277,6 +277,7 @@ def test_when_no_site_was_ever_offered_a_scene_the_configuration_is_wrong(settin
 
 def test_rejected_scenes_or_a_source_that_is_down_are_not_called_a_configuration_error(settings, run, painted):
     painted(Painted(FEW, down=True))
+    assert run(*NIGHT, "--dry-run")[0] == Exit.TRY_LATER
     status, manifest = run(*NIGHT, "--json")
     assert (status, {site["state"] for site in manifest["sites"]}) == (Exit.TRY_LATER, {"deferred"})
     painted(Painted(FEW, cloudy=frozenset(FEW)))
