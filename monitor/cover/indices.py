@@ -140,9 +140,12 @@ def nbr(nir: xr.DataArray, swir22: xr.DataArray) -> xr.DataArray:
 
 def _evaluated(formula: str, *layers: Any) -> xr.DataArray:
     for layer in layers:
-        if not isinstance(layer, xr.DataArray) or layer.dtype.kind not in "biuf":
-            found = f"of {layer.dtype}" if isinstance(layer, xr.DataArray) else type(layer).__name__
+        if not isinstance(layer, xr.DataArray):
+            found = type(layer).__name__
             msg = f"{formula} needs an xarray.DataArray of numbers for each band, not {found}: xarray.DataArray(values)"
+            raise BadData(msg)
+        if layer.dtype.kind != "f":
+            msg = f"{formula} needs reflectance from 0 to 1, not {layer.dtype}: apply scale and offset of the product"
             raise BadData(msg)
     evaluated: xr.DataArray = xr.apply_ufunc(
         evaluate, *layers, kwargs={"formula": formula}, keep_attrs="drop_conflicts", dask="parallelized",

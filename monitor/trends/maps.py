@@ -12,6 +12,7 @@ import xarray as xr
 
 from monitor.conventions import CONVENTIONS
 from monitor.errors import BadData
+from monitor.trends.bands import INDEX_NAMES, REFLECTANCES
 from monitor.trends.kernels.harmonic import harmonic
 from monitor.trends.kernels.monotonic import DAYS_PER_YEAR, monotonic
 from monitor.trends.kernels.season_sums import season_means
@@ -49,21 +50,25 @@ def trend(cube: xr.DataArray | xr.Dataset) -> xr.Dataset:
     Parameters
     ----------
     cube : xr.DataArray or xr.Dataset
-        Values (time, y, x), numpy or dask, time ascending, one layer a day, not finite where not seen. Of a Dataset its
-        only such variable, or ``ndvi``; of the cube of :func:`monitor.open_site` the scenes that count.
+        Values (time, y, x), numpy or dask, time ascending, one layer a day, not finite where not seen; scale and offset
+        of the product applied. Of a Dataset its only such variable, or ``ndvi``; of the cube of
+        :func:`monitor.open_site` the scenes that count.
 
     Returns
     -------
     xr.Dataset
-        On (y, x), the variables of :data:`MONOTONIC` and :data:`HARMONIC`. ``n`` is always a number, all else NaN
-        with fewer than two values. The harmonic fit has two harmonics with :data:`DENSE_LAYERS` layers a year or
-        more, else one (attribute ``harmonics``), and is NaN where the dates of a pixel do not determine it:
-        too few of them, or one a year.
+        On (y, x): ``slope`` (Theil-Sen, a year of 365.25 days), ``slope_low``, ``slope_high``, ``tau``, ``s``, ``p``,
+        ``p_hamed_rao`` (Mann-Kendall), ``n``, ``harmonic_mean``, ``harmonic_slope``, ``harmonic_amplitude``,
+        ``harmonic_phase``, ``rmse``; ``docs/trends.md`` explains each. ``n`` is always a number, all else NaN with
+        fewer than two values. The harmonic fit has two harmonics with twelve layers a year or more, else one
+        (attribute ``harmonics``), and is NaN where the dates of a pixel do not determine it: too few of them, or one
+        a year.
 
     Raises
     ------
     BadData
-        As for :func:`decimal_years`.
+        No numbers, or integers under the name of a band or index; no dimension ``time``, no dates, dates of another
+        calendar, out of order or repeated.
 
     See Also
     --------
@@ -100,10 +105,14 @@ def trend(cube: xr.DataArray | xr.Dataset) -> xr.Dataset:
 def _layers_of(cube: xr.Dataset) -> xr.DataArray:
     """The variable of a Dataset that has a trend, without layers that were rejected."""
     names = [name for name, values in cube.data_vars.items() if "time" in values.dims and values.ndim > 1]
+    if "time" not in cube.dims:
+        raise BadData(_no_time("the Dataset", cube))
     if "ndvi" not in names and len(names) != 1:
+        bands = {"red", "nir"} <= set(names)
+        one = "monitor.ndvi(cube['red'], cube['nir'])" if bands else f"cube[{next(iter(names), 'name')!r}]"
         raise BadData(
-            f"the Dataset has {len(names)} variables on time and place ({', '.join(map(str, names))}); name one, as in "
-            "monitor.trend(cube['cover'])"
+            f"the Dataset has {len(names)} variables on time and place ({', '.join(map(str, names))}); give one, as in "
+            f"monitor.trend({one})"
         )
     layers = cube["ndvi" if "ndvi" in names else names[0]]
     return layers[{"time": cube["accepted"].values}] if "accepted" in cube.coords else layers
@@ -179,7 +188,8 @@ def decimal_years(da: xr.DataArray) -> np.ndarray:
     Raises
     ------
     BadData
-        Not a DataArray, no numbers, no dates, dates of another calendar, out of order or repeated.
+        Not a DataArray, no numbers, or integers under the name of a band or index; no dimension ``time``, no dates,
+        dates of another calendar, out of order or repeated.
     """
     if not isinstance(da, xr.DataArray):
         raise BadData(
@@ -188,7 +198,14 @@ def decimal_years(da: xr.DataArray) -> np.ndarray:
         )
     if da.dtype.kind not in "biuf":
         raise BadData(f"{_name(da)} holds no real numbers ({da.dtype}), and only those have a trend")
-    if "time" not in da.dims or da.sizes["time"] == 0 or da.size == 0:
+    if da.dtype.kind in "iu" and str(da.name).lower() in INDEX_NAMES | REFLECTANCES:
+        raise BadData(
+            f"{_name(da)} holds whole numbers ({da.dtype}); apply scale and offset of the product, and set what marks "
+            "no value to NaN"
+        )
+    if "time" not in da.dims:
+        raise BadData(_no_time(_name(da), da))
+    if da.size == 0:
         raise BadData(f"{_name(da)} is empty: its dimensions are {dict(da.sizes)}; a trend needs layers along 'time'")
     time: np.ndarray = da["time"].values if "time" in da.coords else np.empty(0)
     if time.dtype.kind == "O":  # xarray reads other calendars so, of 360 days for instance
@@ -270,6 +287,13 @@ def with_attributes(result: xr.DataArray, da: xr.DataArray, name: str, long_name
     if mapping in da.coords:
         result.encoding["grid_mapping"] = mapping
     return result
+
+
+def _no_time(what: str, layers: xr.DataArray | xr.Dataset) -> str:
+    found = ", ".join(repr(str(dim)) for dim in layers.dims)
+    return (
+        f"{what} has no dimension 'time'{f', only {found}' if found else ''}; rename the one along the dates to 'time'"
+    )
 
 
 def _name(da: xr.DataArray) -> str:

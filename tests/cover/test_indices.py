@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from monitor.cover import indices as ix
 from monitor.cover.fraction import ENDMEMBERS, cover, vegetation_cover
+from monitor.errors import BadData
 from tests.cover import reference
 
 
@@ -54,6 +55,11 @@ def test_missing_inputs_and_denominators_that_are_not_positive_give_nan_and_all_
     assert found.name == name
     assert 0 < np.isnan(expected).sum() < len(expected)
     np.testing.assert_allclose(found, expected, rtol=rtol, atol=rtol)
+
+
+def test_packed_numbers_are_refused_since_an_offset_would_be_taken_for_reflectance():
+    with pytest.raises(BadData, match="evi2 needs reflectance from 0 to 1, not uint16: apply scale and offset"):
+        ix.evi2(*(xr.DataArray(np.array([1500], np.uint16)) for _ in range(2)))
 
 
 def test_bands_of_other_coordinates_are_refused_not_cut_to_what_they_share():

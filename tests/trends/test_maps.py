@@ -66,7 +66,7 @@ def test_the_fit_recovers_the_trend_and_the_season_that_were_put_in(make_map, ch
 @pytest.mark.parametrize("chunks", CHUNKS.values(), ids=CHUNKS)
 def test_numpy_and_dask_agree_to_the_bit_however_it_is_chunked(make_map, chunks, kind):
     da = make_map(noise=0.1, unseen=0.3)
-    da = (da.fillna(0) * 10_000).astype(kind) if kind == "int16" else da.astype(kind)
+    da = (da.fillna(0) * 10_000).astype(kind).rename("grains") if kind == "int16" else da.astype(kind)
     xr.testing.assert_identical(maps.trend(da.chunk(chunks)).compute(), maps.trend(da))
     seasons = maps.growing_season_means(da, (121, 288))
     xr.testing.assert_identical(maps.growing_season_means(da.chunk(chunks), (121, 288)).compute(), seasons)
@@ -181,7 +181,9 @@ BROKEN = {
     "complex": (lambda da: da.astype(complex), "holds no real numbers"),
     "empty": (lambda da: da.isel(time=slice(0)), "is empty"),
     "no pixels": (lambda da: da.isel(x=slice(0)), "is empty"),
-    "no time": (lambda da: da.isel(time=0), "is empty"),
+    "no time": (lambda da: da.isel(time=0), "has no dimension 'time', only 'y', 'x'"),
+    "another name of time": (lambda da: da.rename(time="t"), "has no dimension 'time', only 't', 'y', 'x'; rename"),
+    "packed": (lambda da: (da * 10_000).astype(np.int16), r"holds whole numbers \(int16\); apply scale"),
     "undated": (lambda da: da.drop_vars("time"), "without a date"),
     "numbered": (lambda da: da.assign_coords(time=np.arange(da.sizes["time"])), "without a date"),
     "a gap in the dates": (
