@@ -427,7 +427,8 @@ def read(
     absent = [column.name for column in columns if column.required and column.name not in cells]
     if absent and (names or not empty):
         has = f"; it has {', '.join(map(shown, names[:40]))}" if names else ""
-        raise BadData(f"{path}: column {', '.join(map(repr, absent))} is absent{has}")
+        missing = f"column {absent[0]!r} is" if len(absent) == 1 else f"columns {', '.join(map(repr, absent))} are"
+        raise BadData(f"{path}: {missing} absent{has}")
     size = len(values[0]) if values else 0
     table = Table(path, {column.name: column for column in columns}, cells, np.arange(size), problems)
     if (blank := _blank(table)).any():

@@ -51,9 +51,10 @@ def assess(
 ) -> None:
     """Judge sites from their series: one row a site and acquisition date from the start on.
 
-    Cover is a fraction 0..1, empty where not seen. docs/assess.md lists all columns. With --at, every planned site is
-    judged on the given dates. Published files give the published verdict as their last row. With --config, plans may
-    name the biomes of that configuration; a published plan.json defines its biome itself.
+    Cover is a fraction 0..1, empty where not seen. docs/assess.md lists all columns, and computes cover from an index
+    such as NDVI. With --at, every planned site is judged on the given dates. Published files give the published verdict
+    as their last row. With --config, plans may name the biomes of that configuration; a published plan.json defines
+    its biome itself.
 
     Safe to run twice. Exit status: 0 done, 64 invalid usage, 65 a table that a person must correct.
     """

@@ -109,7 +109,8 @@ def _frame(series: Any) -> pd.DataFrame:
         if not along.data_vars:
             raise BadData(
                 "the Dataset has no variable along time alone; a verdict needs the mean cover of the site and of its "
-                "control ground: give monitor.open_series(path, site) instead"
+                "control ground: give monitor.open_series(path, site), or vegetation_cover(bands).mean(('y', 'x')) of "
+                "both as cover and control"
             )
         if "site" in series.attrs and "site" not in along.variables:
             along = along.assign_coords(site=series.attrs["site"])

@@ -25,7 +25,7 @@ SAME_COVER: Final = 0.0005
 FRACTION: Final = "a fraction 0..1"
 COVER: Final = Column("cover", "number", True, low=COVER_LIMITS[0], high=COVER_LIMITS[1], meaning=FRACTION)
 CONTROL: Final = COVER._replace(name="control", required=False, aliases=("control_cover",))
-DATE: Final = Column("date", "day", True)
+DATE: Final = Column("date", "day", True, aliases=("time",))
 USED: Final = (
     Column("site", "id", True), DATE, COVER, CONTROL, CONTROL._replace(name="control_2", aliases=()),
     Column("clear", "number", aliases=("clear_fraction",), low=0.0, high=1.0, meaning=FRACTION),

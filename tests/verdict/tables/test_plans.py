@@ -146,7 +146,7 @@ def test_a_bad_value_is_refused_in_one_line_that_names_the_site(given, says, tmp
     [
         ("", "cannot be read as JSON"),
         ("[", "cannot be read as JSON"),
-        ("[]", "column .* is absent"),
+        ("[]", "columns .* are absent"),
         ("3", "plan 1 is 3, not an object"),
         ('[{"site": "a"}, null]', "plan 2 is None, not an object"),
         ('{"site": "a", "site": "b"}', "'site' is given twice"),
@@ -156,7 +156,7 @@ def test_a_bad_value_is_refused_in_one_line_that_names_the_site(given, says, tmp
         ('{"site": "a", "A": ' + "9" * 5000 + "}", "cannot be read as JSON"),
         ("[" * 100_000 + "]" * 100_000, "cannot be read as JSON: .*recursion"),
         (json.dumps(ROW).replace('"a"', "[" * 900 + "]" * 900), "site is a list, not a text"),
-        ('{"site": "a"}', "column 'start', 'intervention', 'biome' is absent; it has 'site'"),
+        ('{"site": "a"}', "columns 'start', 'intervention', 'biome' are absent; it has 'site'"),
         ('{"site": "\\ud800", "start": null, "intervention": "planting", "biome": "loess"}', "start is absent"),
     ],
     ids=range(14),
