@@ -235,7 +235,7 @@ def _open_zip(file: BinaryIO) -> zipfile.ZipFile:
         elif name in known or len(known) == MAX_MEMBERS + 2:
             problem = f"is there twice, or one of more than {MAX_MEMBERS:,}"
         elif member.compress_type or member.flag_bits or member.external_attr != _header(name).external_attr:
-            problem = "is compressed or encrypted, or a link, a folder or another special file"
+            problem = "is compressed, encrypted, a link or a folder, or was packed again: check the pack as sent"
         elif member.file_size > MAX_BYTES or left < 0:
             problem = f"has {member.file_size:,} bytes: more than {MAX_BYTES:,}, or than the file has left"
         if problem is not None:

@@ -374,5 +374,5 @@ def _or_none(value: float) -> float | None:
 def _shown(value: Any) -> str:
     if value is None or value == "":
         return "empty"
-    text = repr(value) if isinstance(value, float) else str(value)
+    text = repr(float(value)) if isinstance(value, float) else str(value)
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"

@@ -16,7 +16,7 @@ from monitor.evidence.faults import LAYOUT, PackRefused
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 MEMBERS = [("ro-crate-metadata.json", b"{}"), ("plan.json", b"[]")]
-SPECIAL = "member 'plan.json' is compressed or encrypted, or a link, a folder or another special file"
+SPECIAL = "member 'plan.json' is compressed, encrypted, a link or a folder, or was packed again: check the pack as sent"
 
 
 @pytest.fixture
