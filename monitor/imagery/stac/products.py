@@ -173,7 +173,8 @@ def check_level(item: Mapping[str, Any], product: StacProduct, baseline: str) ->
     names = " ".join(map(str, product_ids))
     if product is SENTINEL2_L2A and re.search(r"_MSIL1[A-C]_|_L1C(_|$)", names):
         raise item_rejected(
-            BROKEN_SCENE, "is Level 1C of Sentinel-2, not surface reflectance; name the Level 2A collection"
+            BROKEN_SCENE,
+            "is Level 1C of Sentinel-2, not surface reflectance; take the product or collection of Level 2A",
         )
     if product not in (LANDSAT_OLI, LANDSAT_TM):
         return
