@@ -118,7 +118,7 @@ def _print_plan(planned: dict[str, Any]) -> None:
     megabytes = sum(site["megabytes"] for site in sites)
     typer.echo(f"Would fetch {scenes} scenes of {len(sites)} sites, about {megabytes:.1f} MB of pixels.")
     requests, seconds = ([site[name] for site in sites] for name in ("requests", "eecu_seconds"))
-    if requests and None not in requests:
+    if any(requests) and None not in requests:
         typer.echo(f"That is {sum(requests)} requests and, roughly estimated, {sum(seconds):.0f} EECU seconds.")
     if (use := planned["earthengine"]) is not None:
         of = "" if use["budget_hours"] is None else f" of {use['budget_hours']:g}"

@@ -17,7 +17,7 @@ from monitor.cube.packed import PACKED_LAYERS
 from monitor.cube.records import MEANS, STATES, UNIT_MEASURES
 from monitor.cube.store import LandscapeStore, landscape_at_snapshot
 from monitor.cube.stored_site import StoredSite
-from monitor.evidence.site_check import TOLERANCE, Published, check_site
+from monitor.evidence.site_check import TOLERANCE, Difference, Published, check_site
 from monitor.sites.site import ground_key
 from monitor.verdict.assess import DEFAULT
 
@@ -254,3 +254,8 @@ def test_units_that_were_left_out_then_are_left_out_again(failing, tmp_path):
     found = failing.differences(tmp_path)
     assert {one.variable for one in found if one.step == "series"} >= {"control_cover"}
     assert not [one for one in found if one.step == "scene"]
+
+
+def test_a_difference_states_numbers_not_their_type():
+    difference = Difference(step="scene", scene="one", variable="nir", recorded=0.2, recomputed=np.float64(0.3))
+    assert str(difference) == "scene one: nir is 0.2 as recorded, 0.3 recomputed"

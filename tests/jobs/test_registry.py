@@ -286,6 +286,7 @@ def test_rejected_scenes_or_a_source_that_is_down_are_not_called_a_configuration
     painted(Painted([]))  # known sites go on when no scene is offered any more
     status, manifest = run(*NIGHT, "--json")
     assert (status, {site["state"] for site in manifest["sites"]}) == (Exit.DONE, {"done"})
+    assert "EECU" not in run(*NIGHT, "--dry-run")[1], "nothing is left to fetch, and no source is Earth Engine"
 
 
 @pytest.fixture
