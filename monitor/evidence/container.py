@@ -231,7 +231,7 @@ def _open_zip(file: BinaryIO) -> zipfile.ZipFile:
         name, problem = member.orig_filename, None
         left -= member.file_size
         if not _is_name(name):
-            problem = "has a name that no member of a pack can have"
+            problem = "has a name that no member of a pack can have: check the pack as sent"
         elif name in known or len(known) == MAX_MEMBERS + 2:
             problem = f"is there twice, or one of more than {MAX_MEMBERS:,}"
         elif member.compress_type or member.flag_bits or member.external_attr != _header(name).external_attr:
