@@ -14,7 +14,7 @@ import typer
 from jobs.runtime import console
 from jobs.runtime.clock import today
 from jobs.runtime.exits import Exit
-from jobs.runtime.kernel_cache import choose_cache
+from jobs.runtime.kernel_cache import announcing_compilation, choose_cache
 from jobs.runtime.progress import progress
 from monitor.errors import BadConfiguration
 
@@ -63,7 +63,7 @@ def run(
             from jobs.runtime.records import to_json
 
             begun = ledger, report.run
-            with progress("scenes") as show:
+            with progress("scenes") as show, announcing_compilation(_announce_compilation):
                 manifest = report.manifest = night(settings, as_of=day, only=site or [], progress=show, begun=begun)
         if as_json:
             names = "run as_of sites registry messages_waiting pages_failed self_check unread_count unread"
@@ -72,6 +72,12 @@ def run(
         else:
             _print_manifest(manifest)
         raise typer.Exit(exit_status(manifest))
+
+
+def _announce_compilation() -> None:
+    import structlog
+
+    structlog.get_logger().info("compiling the kernels once, one to two minutes on two cores")
 
 
 def _check_day(day: date) -> None:
