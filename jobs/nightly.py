@@ -122,7 +122,8 @@ def _print_plan(planned: dict[str, Any]) -> None:
     sites = planned["sites"]
     scenes = sum(len(site["scenes"]) for site in sites)
     megabytes = sum(site["megabytes"] for site in sites)
-    typer.echo(f"Would fetch {scenes} scenes of {len(sites)} sites, about {megabytes:.1f} MB of pixels.")
+    what = f"{console.count_of(scenes, 'scene')} of {console.count_of(len(sites), 'site')}"
+    typer.echo(f"Would fetch {what}, about {megabytes:.1f} MB of pixels.")
     requests, seconds = ([site[name] for site in sites] for name in ("requests", "eecu_seconds"))
     if any(requests) and None not in requests:
         typer.echo(f"That is {sum(requests)} requests and, roughly estimated, {sum(seconds):.0f} EECU seconds.")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.runtime.console import DAY_FORMS, AsJson, Config, show
+from jobs.runtime.console import DAY_FORMS, AsJson, Config, count_of, show
 from monitor.errors import BadData
 
 if TYPE_CHECKING:
@@ -105,8 +105,9 @@ def _report(judged: "Judged", out: Path, *, as_json: bool) -> None:
         "constants": constants, "clipped": judged.clipped, "notes": judged.notes,
     }  # fmt: skip
     statuses = ", ".join(f"{count} {status}" for status, count in sorted(latest.items())) or "none"
-    lines = [f"{rows} assessments of {len(parts)} sites in {out}; at the last date of each: {statuses}"]
+    what = f"{count_of(rows, 'assessment')} of {count_of(len(parts), 'site')}"
+    lines = [f"{what} in {out}; at the last date of each: {statuses}"]
     for one in used.values():
-        number = f", {one.placebos} placebo{'' if one.placebos == 1 else 's'}" if one.placebos else ""
+        number = f", {count_of(one.placebos, 'placebo')}" if one.placebos else ""
         lines.append(f"constants: {one.source}{number}")
     show(values, lines, as_json=as_json)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.runtime.console import AsJson, Config, show
+from jobs.runtime.console import AsJson, Config, count_of, show
 
 
 def backup(
@@ -23,5 +23,5 @@ def backup(
 
     summary = back_up(load(config), folder, config=config)
     size = f"{summary.files} files, {summary.bytes / 1e6:.1f} MB"
-    line = f"{folder}: {summary.landscapes} landscapes and a ledger of {summary.rows} rows, {size}"
+    line = f"{folder}: {count_of(summary.landscapes, 'landscape')} and a ledger of {summary.rows} rows, {size}"
     show({"folder": str(folder), **asdict(summary)}, line, as_json=as_json)

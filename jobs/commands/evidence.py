@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.runtime.console import DAY_FORMS, AsJson, Config, installation, show
+from jobs.runtime.console import DAY_FORMS, AsJson, Config, count_of, installation, show
 
 
 def evidence(
@@ -37,7 +37,7 @@ def evidence(
         written = write_evidence(
             settings, ledger, site, out, key=required_evidence_key(), until=as_of.date() if as_of else None
         )
-    size = f"{written.assessments} assessments in all, {written.bytes / 1e6:.1f} MB"
+    size = f"{count_of(written.assessments, 'assessment')} in all, {written.bytes / 1e6:.1f} MB"
     lines = [
         f"{out}: site {site}, assessment of {written.as_of} ({written.status}), {size}",
         f"signed by the key {written.fingerprint}",

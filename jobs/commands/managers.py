@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from jobs.runtime.clock import now
-from jobs.runtime.console import AsJson, Config, installation, new_group, show
+from jobs.runtime.console import AsJson, Config, count_of, installation, new_group, show
 from monitor.errors import BadConfiguration, BadData
 
 app = new_group("Managers of the registry, and their personal links.")
@@ -36,7 +36,8 @@ def managers_list(config: Config = None, as_json: AsJson = False) -> None:
     lines = []
     for row in rows:
         name = f" ({row['name']})" if row["name"] else ""
-        lines.append(f"{row['manager']}{name}: {row['sites']} sites, {row['open']} open alerts, {row['channel']}")
+        counts = f"{count_of(row['sites'], 'site')}, {count_of(row['open'], 'open alert')}"
+        lines.append(f"{row['manager']}{name}: {counts}, {row['channel']}")
     no_channel = "no channel is configured (docs/channels.md)"
     why = "the sites name no address or channel" if settings.channels else no_channel
     show(rows, lines or f"No manager can be reached: {why}; messages are files.", as_json=as_json)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.runtime.console import AsJson, Config, show
+from jobs.runtime.console import AsJson, Config, count_of, show
 
 
 def restore(
@@ -23,6 +23,8 @@ def restore(
     from jobs.runtime.settings import load
 
     summary = restore_backup(load(config), folder)
-    size = f"{summary.landscapes} landscapes and a ledger of {summary.rows} rows, {summary.bytes / 1e6:.1f} MB"
+    size = (
+        f"{count_of(summary.landscapes, 'landscape')} and a ledger of {summary.rows} rows, {summary.bytes / 1e6:.1f} MB"
+    )
     line = f"restored {size}; continue with: regrowth doctor, regrowth publish"
     show({"folder": str(folder), **asdict(summary)}, line, as_json=as_json)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from jobs.runtime.console import AsJson, show
+from jobs.runtime.console import AsJson, count_of, show
 from jobs.runtime.exits import Exit
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _in_words(verified: "Verified", signed_by: str) -> list[str]:
     if verified.head is None:
         lines.append("no chain of nights yet")
     else:
-        lines.append(f"chain of {verified.nights} nights, head {verified.head}; {records}")
+        lines.append(f"chain of {count_of(verified.nights, 'night')}, head {verified.head}; {records}")
     if verified.uncovered:
         what = f"{', '.join(verified.uncovered[:3])}{', ...' if len(verified.uncovered) > 3 else ''}"
         lines.append(f"not in the chain yet: {what}; a pack from after the next night proves that too")

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from jobs.health.finding import Finding, broken, count_of, ok
+from jobs.health.finding import Finding, broken, ok
 from jobs.health.ledger import reading
+from jobs.runtime.console import count_of
 
 if TYPE_CHECKING:
     from jobs.runtime.settings import Settings

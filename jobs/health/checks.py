@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.health import chain, configuration, damage, evidence, ledger, machine, messages, sources
-from jobs.health.finding import Finding, attempt, count_of, guarded, ok
+from jobs.health.finding import Finding, attempt, guarded, ok
+from jobs.runtime.console import count_of
 from jobs.runtime.logs import redacted
 from jobs.runtime.progress import Report, report_nothing
 

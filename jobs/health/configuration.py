@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.health.finding import Finding, broken, count_of, list_ids, note, ok, one_line
+from jobs.health.finding import Finding, broken, list_ids, note, ok, one_line
+from jobs.runtime.console import count_of
 from monitor.errors import MonitorError
 
 if TYPE_CHECKING:

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from jobs.health.finding import Finding, broken, count_of, list_ids, note, ok, one_line
+from jobs.health.finding import Finding, broken, list_ids, note, ok, one_line
 from jobs.health.ledger import LedgerContents, connected, reading
+from jobs.runtime.console import count_of
 from jobs.runtime.progress import Report
 from monitor.errors import MonitorError
 

@@ -46,15 +46,6 @@ def list_ids(sites: list[str]) -> str:
     return ", ".join(sites[:20]) + (f" and {len(sites) - 20} more" if len(sites) > 20 else "")
 
 
-def count_of(number: int, what: str) -> str:
-    """A number of things, in words.
-
-    >>> count_of(1, "site"), count_of(0, "site")
-    ('1 site', '0 sites')
-    """
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
 def attempt[T](check: str, read: Callable[[], T]) -> T | Finding:
     """Result of a function, or a ``broken`` finding if it raises anything."""
     try:

@@ -8,8 +8,9 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from jobs.health.finding import Finding, broken, count_of, list_ids, note, ok, one_line
+from jobs.health.finding import Finding, broken, list_ids, note, ok, one_line
 from jobs.health.machine import lock_holder, not_writable
+from jobs.runtime.console import count_of
 from monitor.errors import BadData
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from jobs.health.finding import Finding, broken, count_of, note, ok, one_line
+from jobs.health.finding import Finding, broken, note, ok, one_line
 from jobs.runtime import kernel_cache
+from jobs.runtime.console import count_of
 from jobs.runtime.lock import LANDSCAPE_LOCKS, ledger_lock
 from monitor.cube.bucket import Place, landscape_folders
 from monitor.errors import MonitorError

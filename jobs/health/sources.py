@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from jobs.health.finding import Finding, broken, count_of, list_ids, note, ok, one_line
+from jobs.health.finding import Finding, broken, list_ids, note, ok, one_line
 from jobs.health.machine import installed
+from jobs.runtime.console import count_of
 from jobs.runtime.secrets import file_content, secret
 from monitor.errors import BadConfiguration, MonitorError, TryLater
 from monitor.imagery.stac.buckets import ACCOUNT_DOMAIN, ADVICE

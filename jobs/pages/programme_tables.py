@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import typer
 
-from jobs.runtime.console import print_table
+from jobs.runtime.console import count_of, print_table
 from monitor.publish.period import Period, taking_hold
 from monitor.publish.programme_page import CLAIM_WORDS
 
@@ -18,7 +18,7 @@ def print_account(summary: Mapping[str, Any]) -> None:
     pledge = summary["pledge_hectares"]
     against = f", {summary['share_of_pledge']:.1%} of the {pledge:,.0f} ha pledged" if pledge else ""
     typer.echo(
-        f"{summary['sites']} sites, {summary['total_hectares']:,.2f} ha{against}; "
+        f"{count_of(summary['sites'], 'site')}, {summary['total_hectares']:,.2f} ha{against}; "
         f"as of {summary['as_of'] or 'no night yet'}"
     )
     twice = summary["registered_hectares"] - summary["total_hectares"]
@@ -39,7 +39,7 @@ def print_account(summary: Mapping[str, Any]) -> None:
     _print_table("status", ("sites", "ha", "of the pledge"), rows)
     confirmed = summary["uplift_confirmed"]
     typer.echo()
-    typer.echo(f"uplift confirmed: {confirmed['sites']} sites, {confirmed['total_hectares']:,.2f} ha")
+    typer.echo(f"uplift confirmed: {count_of(confirmed['sites'], 'site')}, {confirmed['total_hectares']:,.2f} ha")
     _print_probable(summary)
     _print_together(summary)
     present = [status for status, hectares in summary["hectares"].items() if hectares]

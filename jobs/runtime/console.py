@@ -128,6 +128,15 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False, default=date.isoformat))
 
 
+def count_of(number: int, what: str) -> str:
+    """A number of things, in words.
+
+    >>> count_of(1, "site"), count_of(0, "site")
+    ('1 site', '0 sites')
+    """
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def show(value: Any, lines: str | Iterable[str], *, as_json: bool) -> None:
     """Print a result as JSON, or as lines for people, without control characters."""
     if as_json:
