@@ -37,9 +37,7 @@ from monitor.verdict.reasons import SENTENCES, Reason
 from monitor.verdict.status import RULES
 from monitor.verdict.tables.plan_json import plan_json
 from tests.cube.test_store import members
-from tests.publish.conftest import make_assessment as make_assessment
-from tests.publish.conftest import make_site as make_site
-from tests.publish.conftest import make_view as make_view
+from tests.publish.conftest import make_assessment, make_site, make_view
 from tests.publish.test_control_ground import NAMES, UNITS, choice
 
 
@@ -72,7 +70,7 @@ def meaning(rows, name):
     return next(" ".join(row) for row in rows if f"`{name}`" in row[0])
 
 
-def test_status_json_has_these_fields_in_this_order(dictionary, make_assessment):
+def test_status_json_has_these_fields_in_this_order(dictionary):
     rows = dictionary["status.json", "field"]
     assert names(rows) == [field.name for field in fields(Assessment)]
     assert names(rows) == list(assessment_to_json(make_assessment("a")))
@@ -90,7 +88,7 @@ def test_fields_that_may_be_null_say_when(dictionary):
             assert bool(row[4]) == (name in nullable), name
 
 
-def test_sites_parquet_has_these_columns_before_those_of_status_json(dictionary, make_site, make_assessment, tmp_path):
+def test_sites_parquet_has_these_columns_before_those_of_status_json(dictionary, tmp_path):
     import pyarrow.parquet as pq
 
     path = tmp_path / "sites.parquet"
@@ -99,11 +97,11 @@ def test_sites_parquet_has_these_columns_before_those_of_status_json(dictionary,
     assert sorted(pq.read_schema(path).names) == sorted(names(dictionary["sites.parquet", "column"]) + of_assessment)
 
 
-def test_status_json_is_a_list_without_nan(make_assessment):
+def test_status_json_is_a_list_without_nan():
     assert [row["site"] for row in json.loads(status_json([make_assessment("b"), make_assessment("a")]))] == ["a", "b"]
 
 
-def test_the_account_has_these_fields(dictionary, make_site, make_assessment):
+def test_the_account_has_these_fields(dictionary):
     """Two sites on the same ground, so that there is a pair, as the command prints it."""
     sites = [make_site("a"), make_site("b")]
     latest = {"a": assessment_to_json(make_assessment("a"))}
@@ -148,7 +146,7 @@ def test_the_cube_of_a_site_has_these_variables(dictionary):
     assert sorted(names(rows)) == sorted([*of_cube, *exported])
 
 
-def test_plan_json_has_these_fields_in_any_order(dictionary, make_site, make_assessment):
+def test_plan_json_has_these_fields_in_any_order(dictionary):
     fields_known = {"hectares_failing_on": date(2025, 1, 1), "loss_on": date(2025, 1, 1), "field_factor": 0.8}
     own = replace(make_site("a"), own_biome=BIOMES["loess"])
     plan = plan_json(own, make_assessment("a", **fields_known), Calibration())
@@ -175,7 +173,7 @@ def test_evidence_packs_have_these_arrays_attributes_and_entries(dictionary, roo
     assert all(f"`{name}`" in text for name in (*Proof.__annotations__, *attributes))
 
 
-def test_maps_and_their_tags_are_these(dictionary, make_view):
+def test_maps_and_their_tags_are_these(dictionary):
     assert sorted(names(dictionary["Maps", "file"])) == sorted(f"{layer.name}.tif" for layer in MAP_LAYERS)
     assert names(dictionary["Maps", "tag"]) == list(map_tags(make_view())["ndvi"])
 

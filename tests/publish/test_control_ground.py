@@ -31,16 +31,13 @@ def choice():
     return UnitChoice(YEARS, changed, risen)
 
 
-@pytest.mark.parametrize(
-    ("day", "reasons"),
-    [
-        (date(2020, 12, 31), {}),
-        (date(2021, 1, 1), {"CHANGED": 1}),
-        (date(2022, 3, 1), {"CHANGED": 1, "RISEN": 2}),
-        (date(2022, 7, 1), {"CHANGED": 1, "RISEN": 1, "COVERED": 1}),
-        (date(2026, 7, 1), {"CHANGED": 1, "RISEN": 1, "COVERED": 1}),
-    ],
-)
+@pytest.mark.parametrize(("day", "reasons"), [
+    (date(2020, 12, 31), {}),
+    (date(2021, 1, 1), {"CHANGED": 1}),
+    (date(2022, 3, 1), {"CHANGED": 1, "RISEN": 2}),
+    (date(2022, 7, 1), {"CHANGED": 1, "RISEN": 1, "COVERED": 1}),
+    (date(2026, 7, 1), {"CHANGED": 1, "RISEN": 1, "COVERED": 1}),
+])  # fmt: skip
 def test_each_unit_counts_or_has_the_first_reason_why_not_in_the_year_of_the_verdict(day, reasons):
     shown = control_ground(UNITS, NAMES, choice(), {"covered": date(2022, 7, 1)}, day)
     assert (shown.units, shown.counting, shown.reasons) == (4, 4 - sum(reasons.values()), reasons)
@@ -54,10 +51,7 @@ def test_each_unit_counts_or_has_the_first_reason_why_not_in_the_year_of_the_ver
 def test_references_are_shown_but_do_not_count_as_control_ground():
     features = json.loads(control_ground(UNITS, NAMES, choice(), {}, date(2022, 1, 1)).geojson)["features"]
     by_unit = {one["properties"]["unit"]: one for one in features}
-    assert (by_unit["reference"]["properties"]["role"], by_unit["reference"]["properties"]["ring"]) == (
-        "reference",
-        None,
-    )
-    assert (by_unit["covered"]["properties"]["role"], by_unit["covered"]["properties"]["ring"]) == ("control", 2)
+    for unit, ground in (("reference", ("reference", None)), ("covered", ("control", 2))):
+        assert (by_unit[unit]["properties"]["role"], by_unit[unit]["properties"]["ring"]) == ground
     assert by_unit["counts"]["properties"]["distance_m"] == 100
     assert by_unit["counts"]["geometry"]["type"] == "Polygon"

@@ -21,6 +21,18 @@ from monitor.verdict.assessment import AlertLevel, Status
 from monitor.verdict.erosion import UNVERIFIED
 from monitor.verdict.lots import Use
 from tests.accessibility import violations
+from tests.publish.conftest import (
+    FACTS,
+    HOSTILE_SITE,
+    MEASURED,
+    bare,
+    make_assessment,
+    make_loss_view,
+    make_programme,
+    make_site,
+    make_undecided,
+    make_view,
+)
 from tests.publish.test_lots import LOOKS, LOT
 
 PAGES = (
@@ -59,22 +71,9 @@ class Opened:
 
 
 @pytest.fixture(scope="module")
-def root(
-    make_view,
-    make_site,
-    make_assessment,
-    make_undecided,
-    make_loss_view,
-    make_programme,
-    hostile_site,
-    beside,
-    answers,
-    measured,
-    field_photos,
-    tmp_path_factory,
-) -> Path:
+def root(answers, field_photos, tmp_path_factory) -> Path:
     """A programme of every status, with the pages of a failing, a good, an unseen and a hostile site."""
-    failing = make_view(assessment=make_assessment(**WITH_ALL), answers=answers, measured=measured, **beside)
+    failing = make_view(assessment=make_assessment(**WITH_ALL), answers=answers, measured=MEASURED, **FACTS)
     good = make_view(
         site=make_site("民勤-03", name="民勤县青土湖三号地块", at=(103.1, 39.0), province="甘肃"), share=0.95,
         alert=None, notice=None,
@@ -82,29 +81,14 @@ def root(
             "民勤-03", status=Status.ON_TRACK, alert=AlertLevel.NONE, alert_rule=None, theta=0.95, theta_low=0.8,
             theta_high=1.1, uplift=0.27, uplift_low=0.23, uplift_high=0.31, reasons=(),
         ),
-        **beside,
+        **FACTS,
     )  # fmt: skip
-    nothing = dict.fromkeys(
-        ("theta", "theta_low", "theta_high", "uplift", "uplift_low", "uplift_high", "cover", "control_cover",
-         "probability", "e_failure", "alert_rule", "last_observed")
-    )  # fmt: skip
-    unseen = make_assessment(
-        "new", status=Status.INSUFFICIENT_DATA, alert=AlertLevel.NONE, n_scenes=0, n_pre=0, reasons=("FEW_SCENES",),
-        **nothing,
-    )  # fmt: skip
-    new = replace(
-        make_view(site=make_site("new", name="Not seen yet", at=(105.0, 37.0)), assessment=unseen),
-        observations=failing.observations[:0], before=None, now=None, maps={}, grid=None, outline=None, alert=None,
-        notice=None,
-    )  # fmt: skip
-    hostile = make_view(site=replace(hostile_site, id="hostile"), assessment=make_assessment("hostile"), alert=None)
+    new = bare(make_view(site=make_site("new", name="Not seen yet", at=(105.0, 37.0))))
+    hostile = make_view(site=replace(HOSTILE_SITE, id="hostile"), assessment=make_assessment("hostile"), alert=None)
     undecided = make_view(
-        site=make_site("unsure", name="Ulan Buh, plot 9", at=(106.2, 39.6)),
-        share=0.4,
-        alert=None,
-        notice=None,
+        site=make_site("unsure", name="Ulan Buh, plot 9", at=(106.2, 39.6)), share=0.4, alert=None, notice=None,
         assessment=make_undecided("unsure"),
-    )
+    )  # fmt: skip
     lost = make_loss_view("lost")
     early = make_view(
         site=make_site("early", name="Newly planted", at=(105.5, 38.0)), alert=None, notice=None,
@@ -188,15 +172,8 @@ def test_the_pictures_of_a_site_load(opened):
     pictures_requested = {Path(urlsplit(url).path).name for url in opened.requested}
     assert set(pictures) == pictures_requested - {Path(opened.page).name, *photos}
     folder = opened.page.rpartition("/")[0]
-    number = {
-        "": 0,
-        f"lots/{LOT.id}": 0,
-        "sites/new": 0,
-        "sites/unsure": 2,
-        "sites/early": 4,
-        "sites/lost": 11,
-    }  # one twice
-    assert len(pictures) == number.get(folder, 7)
+    number = {"": 0, f"lots/{LOT.id}": 0, "sites/new": 0, "sites/unsure": 2, "sites/early": 4, "sites/lost": 11}
+    assert len(pictures) == number.get(folder, 7)  # of the loss, one twice
 
 
 def test_a_hostile_name_is_shown_as_it_is_written(open_page):
@@ -269,15 +246,12 @@ def test_pictures_have_outlines_of_site_and_control_ground_a_scale_bar_and_no_bl
     assert (np.abs(image.astype(int) - NOT_SEEN).max(axis=1) < 6).mean() < 0.05
 
 
-@pytest.mark.parametrize(
-    ("language", "sites"),
-    [
-        (".zh", ["lost"]),
-        ("", ["long"]),
-        pytest.param(".zh", ["ulan-03", "民勤-03", "new", "unsure", "early"], marks=pytest.mark.slow),
-        pytest.param("", ["ulan-03", "民勤-03", "new", "unsure", "early", "lost"], marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize(("language", "sites"), [
+    (".zh", ["lost"]),
+    ("", ["long"]),
+    pytest.param(".zh", ["ulan-03", "民勤-03", "new", "unsure", "early"], marks=pytest.mark.slow),
+    pytest.param("", ["ulan-03", "民勤-03", "new", "unsure", "early", "lost"], marks=pytest.mark.slow),
+])  # fmt: skip
 def test_a_site_is_printed_on_one_page(open_page, language, sites):
     for site in sites:
         tab = open_page(f"sites/{site}/index{language}.html", scheme="dark").tab
@@ -329,9 +303,8 @@ def test_axe_finds_nothing_by_day_or_by_night(open_page):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
 
     def paper(tab):
-        return [
-            int(part) for part in re.findall(r"\d+", tab.evaluate("getComputedStyle(document.body).backgroundColor"))
-        ]
+        colour = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+        return [int(part) for part in re.findall(r"\d+", colour)]
 
     for page in (
         "sites/ulan-03/index.html", "sites/民勤-03/index.zh.html", "sites/new/index.zh.html",
@@ -345,7 +318,7 @@ def test_axe_finds_nothing_by_day_or_by_night(open_page):
         assert max(paper(tab)) <= 40, "by night"
 
 
-def test_answers_from_the_field_stand_on_the_page_with_note_and_photos(open_page, answers):
+def test_answers_from_the_field_stand_on_the_page_with_note_and_photos(open_page):
     tab = open_page("sites/ulan-03/index.html", width=360, scripts=True).tab
     newest, older = (item.inner_text() for item in tab.locator(".answers li").all())
     assert newest.startswith("Confirmed in the field\n18 August 2021, about the alert “regrowth absent”")
@@ -362,8 +335,5 @@ def test_answers_from_the_field_stand_on_the_page_with_note_and_photos(open_page
     photos.first.evaluate("img => img.decode()")
     assert photos.first.evaluate("img => img.naturalWidth") == 1600
     assert "40.10310°N, 106.90420°E" in newest
-
-
-def test_answers_from_the_field_in_chinese(open_page, answers):
-    first = open_page("sites/ulan-03/index.zh.html").tab.locator(".answers li").first.inner_text()
-    assert first.startswith("属实\n2021年8月18日，针对“未见成效”警报，通过消息中的链接答复")
+    chinese = open_page("sites/ulan-03/index.zh.html").tab.locator(".answers li").first.inner_text()
+    assert chinese.startswith("属实\n2021年8月18日，针对“未见成效”警报，通过消息中的链接答复")

@@ -12,6 +12,7 @@ from monitor.publish.products import write_index
 from monitor.verdict.assessment import AlertLevel, Status
 from monitor.verdict.lots import Lot, LotReason, LotVerdict, Use
 from tests import builders
+from tests.publish.conftest import make_assessment, make_site
 from tests.publish.test_pages import Page
 
 LOT = Lot(partner="Green Fund 绿源", programme_year=2021, intervention="planting")
@@ -26,8 +27,20 @@ LOOKS = [
 ]  # fmt: skip
 
 
+def nothing(reason: LotReason) -> LotVerdict:
+    """A lot that cannot be judged."""
+    return LotVerdict(as_of=date(2024, 10, 15), sites=0, hectares=0.0, reasons=(reason,))
+
+
+def overview(view: LotView, root, verdict: LotVerdict, alerts=()) -> Page:
+    """The index of a programme of the sites of the lot."""
+    rows = [(site, a) for site, a, _ in view.members]
+    write_index(rows, alerts, root, date(2024, 11, 1), alpha=0.05, lots=[(LOT, 3, 144.8, verdict)])
+    return Page((root / "index.html").read_text(encoding="utf-8"))
+
+
 @pytest.fixture
-def view(make_site, make_assessment) -> LotView:
+def view() -> LotView:
     members = [
         (make_site(name, name=f"Plot {name}"), make_assessment(name, theta=theta, status=status), use)
         for name, theta, status, use in (
@@ -50,21 +63,23 @@ def test_a_page_says_what_the_lot_is_what_was_found_and_how_often_that_is_wrong(
         assert part in chinese, part
 
 
-def test_members_are_listed_worst_first_with_links_that_lead_to_their_pages(view):
+def test_members_are_listed_worst_first_by_name_and_id_with_links_to_their_pages_and_the_share_that_was_judged(view):
     html = lot_page(view, "en")
     links = [attributes["href"] for name, attributes in Page(html).elements if name == "a"]
     sites = [link for link in links if "/sites/" in link]
     assert sites == [
         "../../sites/b/index.html", "../../sites/a/index.html", "../../sites/%E6%B0%91%E5%8B%A4/index.html",
     ]  # fmt: skip
+    assert re.search(r"Plot 民勤\s*民勤", Page(html).text), "also by the id, which its message gives"
+    assert re.findall(r'<td class="n">(–|\d+%)</td>', html) == ["1%", "–", "90%"], "no share where growth is not judged"
 
 
 @pytest.mark.parametrize("reason", list(LotReason))
-@pytest.mark.parametrize("language", ["en", "zh"])
-def test_a_lot_that_cannot_be_judged_says_why(view, reason, language):
-    nothing = LotVerdict(as_of=date(2024, 10, 15), sites=0, hectares=0.0, reasons=(reason,))
-    text = Page(lot_page(replace(view, verdict=nothing, looks=[]), language)).text
-    assert ("No verdict" if language == "en" else "暂无结论") in text
+@pytest.mark.parametrize(("language", "words"), [("en", "No verdict"), ("zh", "暂无结论")])
+def test_a_lot_that_cannot_be_judged_says_so_and_has_no_drawing(view, reason, language, words):
+    html = lot_page(replace(view, verdict=nothing(reason), looks=[]), language)
+    assert words in Page(html).text
+    assert "<svg" not in html
 
 
 def test_an_answer_stands_on_the_page_beside_what_is_still_seen(view):
@@ -76,11 +91,6 @@ def test_an_answer_stands_on_the_page_beside_what_is_still_seen(view):
     assert "The alert was answered on 2 November 2023: treated. Note: reseeded" in answered
     waiting = Page(lot_page(replace(view, alert=replace(alert, state=AlertState.OPEN)), "zh")).text
     assert "警报开启于 2023年10月20日；状态：未处理" in waiting
-
-
-def test_a_member_whose_growth_is_not_judged_shows_no_share(view):
-    html = lot_page(view, "en")
-    assert re.findall(r'<td class="n">(–|\d+%)</td>', html) == ["1%", "–", "90%"]
 
 
 def test_a_hostile_partner_stays_text(view):
@@ -97,17 +107,10 @@ def test_pages_are_written_once_and_the_index_links_to_them(view, tmp_path):
     before = page.stat().st_mtime_ns
     write_lots([view], tmp_path)
     assert page.stat().st_mtime_ns == before
-    rows = [(site, a) for site, a, _ in view.members]
-    write_index(rows, [], tmp_path, date(2024, 11, 1), alpha=0.05, lots=[(LOT, 3, 144.8, LOOKS[-1])])
-    index = Page((tmp_path / "index.html").read_text(encoding="utf-8"))
+    index = overview(view, tmp_path, LOOKS[-1])
     links = {attributes.get("href") for name, attributes in index.elements if name == "a"}
     assert f"lots/{LOT.id}/index.html" in links
     assert "Sites without a registered partner or programme year, which belong to no lot: 3" in index.text
-
-
-def test_a_lot_without_seasons_has_no_drawing(view):
-    nothing = LotVerdict(as_of=date(2024, 10, 15), sites=0, hectares=0.0, reasons=(LotReason.TOO_EARLY,))
-    assert "<svg" not in lot_page(replace(view, verdict=nothing, looks=[]), "en")
 
 
 def test_the_page_of_a_lot_without_sites_says_so_and_shows_no_alert(view):
@@ -119,17 +122,8 @@ def test_the_page_of_a_lot_without_sites_says_so_and_shows_no_alert(view):
 
 
 def test_an_open_alert_of_a_lot_without_a_verdict_now_counts_on_the_overview(view, tmp_path):
-    alert = builders.alert(LOT.id, "lot", opened=date(2023, 10, 20))
-    nothing = LotVerdict(as_of=date(2024, 10, 15), sites=0, hectares=0.0, reasons=(LotReason.FEW_SITES,))
-    rows = [(site, a) for site, a, _ in view.members]
-    write_index(rows, [alert], tmp_path, date(2024, 11, 1), alpha=0.05, lots=[(LOT, 3, 144.8, nothing)])
-    text = Page((tmp_path / "index.html").read_text(encoding="utf-8")).text
+    alert, none = builders.alert(LOT.id, "lot", opened=date(2023, 10, 20)), nothing(LotReason.FEW_SITES)
+    text = overview(view, tmp_path, none, [alert]).text
     assert "1 lot has a red alert" in text
     assert "still open, nothing new seen" in text
-    write_index(rows, [], tmp_path, date(2024, 11, 1), alpha=0.05, lots=[(LOT, 3, 144.8, nothing)])
-    text = Page((tmp_path / "index.html").read_text(encoding="utf-8")).text
-    assert "has a red alert" not in text
-
-
-def test_sites_of_a_lot_are_listed_by_name_and_by_the_id_that_its_message_gives(view):
-    assert re.search(r"Plot 民勤\s*民勤", Page(lot_page(view, "zh")).text)
+    assert "has a red alert" not in overview(view, tmp_path, none).text

@@ -6,12 +6,13 @@ from monitor.alerts.precision import AnsweredOpening, measured_precision
 from monitor.publish.page_files import PAGE_FILES
 from monitor.publish.products import write_index
 from monitor.verdict.assessment import AlertLevel
+from tests.publish.conftest import make_programme
 
 HOSTILE = "<script>alert(1)</script>{{7*7}}\u202e"
 
 
 @pytest.fixture
-def index(tmp_path, make_programme):
+def index(tmp_path):
     def written(openings, sites):
         rows = make_programme(3)
         measured = measured_precision(openings, sites)

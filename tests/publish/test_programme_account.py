@@ -21,7 +21,7 @@ from monitor.publish.statuses import SIDES
 from monitor.sites.geometry import geodesic_hectares
 from monitor.sites.names import folder_name
 from monitor.verdict.assessment import AlertLevel, Status, assessment_to_json
-from tests.publish.conftest import AS_OF
+from tests.publish.conftest import AS_OF, make_assessment, make_site, make_undecided
 from tests.publish.moved import moved
 from tests.publish.test_hostile import HOSTILE
 
@@ -31,51 +31,38 @@ FILES = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def make_account(make_site, make_assessment, make_undecided):
+def make_account(text=None, *, pledge=2_000.0):
     """Eleven sites of a kilometre, one of each fate, and one on half of the first; a name may be given to all."""
-
-    def make(text=None, *, pledge=2_000.0):
-        fates = [*Status, "no_loss", "not_assessed", "twice", "suspected"]
-        sites, latest = [], {}
-        for n, fate in enumerate(fates):
-            x = 106.0 + (0.0045 if fate == "twice" else 0.02 * n)
-            outline = box(x, 40.0, x + 0.009, 40.009)
-            name = f"{text}{n}" if text else f"地块 {n}"
-            site = make_site(
-                name, name=name, geometry=outline, hectares=geodesic_hectares(outline), province=text or "甘肃",
-                partner=text or ("绿洲" if n % 2 else "Loess Cooperative"), programme_year=2021, manager_name="Li",
-                manager_email="li@example.org",
-            )  # fmt: skip
-            if fate == "no_loss":
-                site = replace(site, plan=replace(site.plan, A=0.0), intervention="tending")
-            sites.append(site)
-            status = {"no_loss": Status.ON_TRACK, "twice": Status.ON_TRACK, "suspected": Status.DISTURBED}.get(
-                fate, fate
+    fates = [*Status, "no_loss", "not_assessed", "twice", "suspected"]
+    sites, latest = [], {}
+    for n, fate in enumerate(fates):
+        x = 106.0 + (0.0045 if fate == "twice" else 0.02 * n)
+        outline = box(x, 40.0, x + 0.009, 40.009)
+        name = f"{text}{n}" if text else f"地块 {n}"
+        site = make_site(
+            name, name=name, geometry=outline, hectares=geodesic_hectares(outline), province=text or "甘肃",
+            partner=text or ("绿洲" if n % 2 else "Loess Cooperative"), programme_year=2021, manager_name="Li",
+            manager_email="li@example.org",
+        )  # fmt: skip
+        if fate == "no_loss":
+            site = replace(site, plan=replace(site.plan, A=0.0), intervention="tending")
+        sites.append(site)
+        status = {"no_loss": Status.ON_TRACK, "twice": Status.ON_TRACK, "suspected": Status.DISTURBED}.get(fate, fate)
+        sure = 0.5 if fate == "suspected" else 0.95
+        if fate == Status.UNDECIDED:
+            latest[name] = assessment_to_json(make_undecided(name))
+        elif fate != "not_assessed":
+            reasons = ("FEW_SCENES",) if fate == Status.INSUFFICIENT_DATA else ()
+            none = dict.fromkeys(("p_failing", "p_lagging", "p_on_track")) if fate == "no_loss" else {}
+            a = make_assessment(
+                name, status=status, reasons=reasons, alert=AlertLevel.NONE, alert_rule=None, probability=sure, **none
             )
-            sure = 0.5 if fate == "suspected" else 0.95
-            if fate == Status.UNDECIDED:
-                latest[name] = assessment_to_json(make_undecided(name))
-            elif fate != "not_assessed":
-                reasons = ("FEW_SCENES",) if fate == Status.INSUFFICIENT_DATA else ()
-                none = dict.fromkeys(("p_failing", "p_lagging", "p_on_track")) if fate == "no_loss" else {}
-                a = make_assessment(
-                    name,
-                    status=status,
-                    reasons=reasons,
-                    alert=AlertLevel.NONE,
-                    alert_rule=None,
-                    probability=sure,
-                    **none,
-                )
-                latest[name] = assessment_to_json(a)
-        return programme_account(sites, latest, pledge=pledge, alpha=0.05, more={"lots": [], "precision": []})
-
-    return make
+            latest[name] = assessment_to_json(a)
+    return programme_account(sites, latest, pledge=pledge, alpha=0.05, more={"lots": [], "precision": []})
 
 
 @pytest.fixture(scope="module")
-def account(make_account):
+def account():
     return make_account()
 
 
@@ -219,7 +206,7 @@ def test_a_programme_without_sites_or_pledge_has_an_account_too(tmp_path):
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text)[1:24])
-def test_names_are_inert_in_every_file_and_addresses_of_managers_in_none(make_account, text, tmp_path):
+def test_names_are_inert_in_every_file_and_addresses_of_managers_in_none(text, tmp_path):
     account = make_account(text)
     write_account(account, tmp_path, as_of=AS_OF, period=moved(account, AS_OF))
     assert json.loads((tmp_path / "programme.json").read_bytes())["groups"][0]["value"] == text

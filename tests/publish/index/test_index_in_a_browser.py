@@ -25,6 +25,7 @@ from monitor.sites.names import folder_name
 from monitor.verdict.assessment import assessment_to_json
 from monitor.verdict.growth import GrowthPoint
 from tests.accessibility import violations
+from tests.publish.conftest import HOSTILE_SITE, make_assessment, make_programme
 from tests.publish.index.test_programme_pages import NIGHTS
 from tests.publish.moved import moved
 from tests.publish.test_in_a_browser import OUTSIDE
@@ -51,7 +52,7 @@ DRAWN = """() => {
 """Number of pixels of each colour that the map has drawn."""
 
 
-def programme(make_programme, n):
+def programme(n):
     """Sites with provinces, partners, lots and managers."""
     provinces = ("Gansu", "青海", None)
     return [
@@ -90,11 +91,11 @@ HEAD = ChainHead(date(2021, 8, 19), "0123456789abcdef" * 4)
 
 
 @pytest.fixture(scope="module")
-def root(make_programme, hostile_site, make_assessment, tmp_path_factory) -> Path:
+def root(tmp_path_factory) -> Path:
     """A small programme with a hostile site, and one so large that each province has a page."""
     root = tmp_path_factory.mktemp("outputs")
-    rows = programme(make_programme, SMALL)
-    rows.append((replace(hostile_site, partner="Partner 1", programme_year=2021), make_assessment(hostile_site.id)))
+    rows = programme(SMALL)
+    rows.append((replace(HOSTILE_SITE, partner="Partner 1", programme_year=2021), make_assessment(HOSTILE_SITE.id)))
     retired = (dict.fromkeys(("en", "zh"), "Old"),)
     changes = Changes(since=date(2021, 7, 20), before={"site-00000": "on_track"}, new=("site-00003",), retired=retired)
     history = History(nights=NIGHTS, changes=changes, last_success=date(2021, 8, 17), unseen=("site-00002",))
@@ -116,7 +117,7 @@ def root(make_programme, hostile_site, make_assessment, tmp_path_factory) -> Pat
         page.write_text(f"<title>{len(page.parts)}</title>")
     tiles = Basemap(url="tiles/{z}/{x}/{y}.png", attribution="© <i>Example</i>")
     write_index(rows, [], root / "tiled", day, alpha=0.05, basemap=tiles)
-    rows = programme(make_programme, LARGE)
+    rows = programme(LARGE)
     write_index(rows, [], root / "large", day, alpha=0.05, growth=growth_of(rows), history=history)
     return root
 
@@ -187,13 +188,10 @@ def test_a_search_finds_names_and_ids(small):
     assert tab.complaints == []
 
 
-@pytest.mark.parametrize(
-    ("name", "choice", "found"),
-    [
-        ("status", "Disturbed", 3), ("alert", "Watch", 3), ("province", "Not stated", 13), ("partner", "Partner 3", 8),
-        ("lot", "Partner 4, 2021, planting", 4), ("manager", "Manager 6", 5),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("name", "choice", "found"), [
+    ("status", "Disturbed", 3), ("alert", "Watch", 3), ("province", "Not stated", 13), ("partner", "Partner 3", 8),
+    ("lot", "Partner 4, 2021, planting", 4), ("manager", "Manager 6", 5),
+])  # fmt: skip
 def test_each_filter_leaves_its_sites(small, name, choice, found):
     tab = fresh_tab(small)
     tab.select_option(f"#by-{name}", label=choice)
@@ -320,8 +318,8 @@ def test_the_map_draws_marks_of_every_status_and_outlines_when_near(open_page):
     until(tab, f"({DRAWN})()['{failing}'] > 500")
 
 
-def test_a_page_that_is_open_while_a_night_publishes_draws_each_site_in_its_own_place(make_programme, root, open_page):
-    rows = programme(make_programme, SMALL)
+def test_a_page_that_is_open_while_a_night_publishes_draws_each_site_in_its_own_place(root, open_page):
+    rows = programme(SMALL)
     day = rows[0][1].as_of
     write_index(rows, [], root / "open", day, alpha=0.05)
     tab = open_page("open/index.html")
@@ -402,7 +400,7 @@ def test_a_page_fits_a_phone_and_a_desk_and_asks_for_nothing_but_files_under_the
         assert tab.complaints == []
 
 
-def test_the_name_of_a_province_however_long_does_not_widen_the_page(make_programme, root, open_page):
+def test_the_name_of_a_province_however_long_does_not_widen_the_page(root, open_page):
     rows = [(replace(site, province="x" * 300), a) for site, a in make_programme(501)]
     write_index(rows, [], root / "long", rows[0][1].as_of, alpha=0.05)
     for page in ("long/index.html", f"long/province/{folder_name('x' * 300)}/index.html"):
@@ -410,9 +408,7 @@ def test_the_name_of_a_province_however_long_does_not_widen_the_page(make_progra
         assert tab.evaluate("document.documentElement.scrollWidth") == 360
 
 
-def test_the_name_of_a_site_however_long_widens_neither_the_page_nor_its_label_on_the_map(
-    make_programme, root, open_page
-):
+def test_the_name_of_a_site_however_long_widens_neither_the_page_nor_its_label_on_the_map(root, open_page):
     rows = [(replace(site, name="x" * 300), a) for site, a in make_programme(4)]
     write_index(rows, [], root / "long-names", rows[0][1].as_of, alpha=0.05)
     tab = open_page("long-names/index.html", width=1280)
@@ -435,8 +431,8 @@ def test_axe_finds_nothing_by_day_and_in_the_colours_of_the_night(open_page, roo
 
 
 @pytest.mark.slow
-def test_ten_thousand_sites_are_searched_and_shown_in_seconds(open_page, root, make_programme):
-    rows = programme(make_programme, HUGE)
+def test_ten_thousand_sites_are_searched_and_shown_in_seconds(open_page, root):
+    rows = programme(HUGE)
     write_index(rows, [], root / "huge", date(2021, 8, 20), alpha=0.05, growth=growth_of(rows))
     sizes = {
         name: (root / "huge" / name).stat().st_size for name in ("index.html", "assets/sites.js", "assets/growth.js")

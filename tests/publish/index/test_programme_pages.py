@@ -19,6 +19,7 @@ from monitor.publish.index.programme_view import ProgrammeView
 from monitor.publish.products import write_index
 from monitor.verdict.assessment import AlertLevel, Status
 from tests import builders
+from tests.publish.conftest import HOSTILE_SITE, make_assessment, make_programme, make_site
 from tests.publish.test_pages import Page
 
 DAY = date(2021, 8, 20)
@@ -42,7 +43,7 @@ def column(script, name):
 
 
 @pytest.fixture(scope="module")
-def large(make_programme):
+def large():
     """Two thousand sites in three provinces, and some without one."""
     rows = [
         (replace(site, province=PROVINCES[k % 4], partner=f"Partner {k % 7}", programme_year=2021), a)
@@ -51,7 +52,7 @@ def large(make_programme):
     return rows, files_of(rows)
 
 
-def test_few_sites_are_all_on_the_index_worst_first(make_programme):
+def test_few_sites_are_all_on_the_index_worst_first():
     rows = make_programme(30)
     files = files_of(rows)
     assert not [name for name in files if name.startswith("province/")]
@@ -66,28 +67,27 @@ def test_few_sites_are_all_on_the_index_worst_first(make_programme):
     assert f"at most {0.05 * 30:.3g} of these sites are expected ever to turn red falsely" in page
 
 
+def judged(*names, **verdict):
+    """Sites with a verdict each."""
+    return [(make_site(name), make_assessment(name, **verdict)) for name in names]
+
+
 def heading(rows, **more):
     files = files_of(rows, **more)
     return [re.search("<h1>(.*?)</h1>", files[name])[1] for name in ("index.html", "index.zh.html")]
 
 
-def test_the_headline_is_a_finding(make_site, make_assessment):
-    def sites(*verdicts):
-        return [
-            (make_site(f"s{k}"), make_assessment(f"s{k}", status=status, alert=level))
-            for k, (status, level) in enumerate(verdicts)
-        ]
-
-    red, quiet = (Status.FAILING, AlertLevel.RED), (Status.ON_TRACK, AlertLevel.NONE)
-    assert heading(sites(red, red, quiet)) == [
+def test_the_headline_is_a_finding():
+    quiet = judged("s2", status=Status.ON_TRACK, alert=AlertLevel.NONE)
+    assert heading(judged("s0", "s1") + quiet) == [
         "1 of 3 sites are taking hold; 2 need someone there", "3 个地块中 1 个符合规划；2 个须有人到现场"
     ]  # fmt: skip
-    assert heading(sites(quiet)) == ["1 of 1 site is taking hold", "1 个地块中 1 个符合规划"]
+    assert heading(quiet) == ["1 of 1 site is taking hold", "1 个地块中 1 个符合规划"]
     answered = builders.alert("s0", opened=date(2021, 8, 1), state=AlertState.RESOLVED, answer=Verdict.TREATED)
-    assert heading(sites(red, quiet), alerts={"s0": answered})[0] == "1 of 2 sites are taking hold"
+    assert heading(judged("s0") + quiet, alerts={"s0": answered})[0] == "1 of 2 sites are taking hold"
 
 
-def test_a_row_says_what_is_known_and_how_long_an_alert_is_open(make_site, make_assessment):
+def test_a_row_says_what_is_known_and_how_long_an_alert_is_open():
     start, none = date(2020, 4, 1), {"alert": AlertLevel.NONE, "alert_rule": None}
     known = [
         ("a", {"theta": 0.08}, "Not taking hold: 8% of plan, −7% to 23% · 48.3 ha",
@@ -110,11 +110,9 @@ def test_a_row_says_what_is_known_and_how_long_an_alert_is_open(make_site, make_
     assert "红色警报，已 128 天" in chinese
 
 
-def test_an_alert_held_by_an_earlier_promise_is_not_called_one_without_new_evidence(make_site, make_assessment):
-    site = make_site("a-1")
-    alert = builders.alert("a-1", opened=DAY, promise=1)
-    verdict = make_assessment("a-1", status=Status.ON_TRACK, alert=AlertLevel.NONE, alert_rule=None)
-    files = files_of([(site, verdict)], alerts={"a-1": alert})
+def test_an_alert_held_by_an_earlier_promise_is_not_called_one_without_new_evidence():
+    rows = judged("a-1", status=Status.ON_TRACK, alert=AlertLevel.NONE, alert_rule=None)
+    files = files_of(rows, alerts={"a-1": builders.alert("a-1", opened=DAY, promise=1)})
     assert "still open, by the promise before" in files["index.html"]
     assert "仍未解除，按原承诺判断" in files["index.zh.html"]
 
@@ -138,7 +136,7 @@ def test_many_sites_have_a_page_a_province_and_each_site_is_on_exactly_one(large
     assert max(map(len, pages.values())) < 400_000
 
 
-def test_a_large_province_has_several_pages_that_lead_to_each_other(make_programme):
+def test_a_large_province_has_several_pages_that_lead_to_each_other():
     rows = [(replace(site, province="Gansu"), a) for site, a in make_programme(2400)]
     files = files_of(rows)
     english = [f"province/gansu/{name}" for name in ("index.html", "page-2.html", "page-3.html")]
@@ -150,7 +148,7 @@ def test_a_large_province_has_several_pages_that_lead_to_each_other(make_program
     assert "page-3.html" in links
 
 
-def test_pages_of_a_province_that_has_no_sites_any_more_are_removed(large, make_programme, tmp_path):
+def test_pages_of_a_province_that_has_no_sites_any_more_are_removed(large, tmp_path):
     rows, _ = large
     write_index(rows, [], tmp_path, DAY, alpha=0.05)
     assert (tmp_path / "province/gansu/index.zh.html").is_file()
@@ -159,19 +157,15 @@ def test_pages_of_a_province_that_has_no_sites_any_more_are_removed(large, make_
 
 
 @pytest.mark.parametrize("status", [Status.UNDECIDED, Status.INSUFFICIENT_DATA, Status.TOO_EARLY])
-def test_a_site_that_cannot_be_judged_shows_no_share_of_the_plan(make_site, make_assessment, status):
-    a = make_assessment(
-        status=status, alert=AlertLevel.NONE, alert_rule=None, theta=1.26, uplift=0.36, probability=None
-    )
-    files = files_of([(make_site(), a)])
+def test_a_site_that_cannot_be_judged_shows_no_share_of_the_plan(status):
+    none = {"alert": AlertLevel.NONE, "alert_rule": None, "probability": None}
+    files = files_of(judged("a", status=status, theta=1.26, uplift=0.36, **none))
     hidden = status is Status.INSUFFICIENT_DATA
     assert ("126%" in files["index.html"]) != hidden
     assert column(files["assets/sites.js"], "theta") == [None if hidden else 126]
 
 
-def test_names_of_managers_are_published_where_a_setting_says_so_and_their_mail_and_telephone_nowhere(
-    make_site, make_assessment
-):
+def test_names_of_managers_are_published_where_a_setting_says_so_and_their_mail_and_telephone_nowhere():
     names = ("Li Ming, +86 139 1234 5678", "王芳 (wang.fang@example.org)", "13912345678", "Bao (0931-8765432)")
     rows = [
         (
@@ -189,14 +183,14 @@ def test_names_of_managers_are_published_where_a_setting_says_so_and_their_mail_
         assert any(name in everything for name in ("Li Ming", "王芳", "Bao")) == manager_names
 
 
-def test_hostile_texts_are_shown_and_end_no_element_and_no_line_of_a_script(hostile_site, make_assessment):
-    a = make_assessment(hostile_site.id, reasons=())
-    site = replace(hostile_site, programme_year=2021, name=hostile_site.name + "\u2028</script>", partner="</script>")
+def test_hostile_texts_are_shown_and_end_no_element_and_no_line_of_a_script():
+    a = make_assessment(HOSTILE_SITE.id, reasons=())
+    site = replace(HOSTILE_SITE, programme_year=2021, name=HOSTILE_SITE.name + "\u2028</script>", partner="</script>")
     night = Night(
         day=DAY, started=datetime(2021, 8, 20, 2, tzinfo=UTC), status=10, failed=1,
         problems=(Problem(state="failed", reason="<script>alert(1)</script>", sites=(site.id,), n_sites=1),),
     )  # fmt: skip
-    notice = dict.fromkeys(("en", "zh"), hostile_site.name)
+    notice = dict.fromkeys(("en", "zh"), HOSTILE_SITE.name)
     changes = Changes(
         since=DAY, before={site.id: "on_track"}, retired=(dict.fromkeys(("en", "zh"), "<script>alert(2)</script>"),)
     )
@@ -216,7 +210,7 @@ def test_hostile_texts_are_shown_and_end_no_element_and_no_line_of_a_script(host
             assert column(content, "name")[0].startswith("<script>alert(1)</script>{{7*7}} Bcc:")
 
 
-def test_outlines_are_those_of_the_sites_to_a_fiftieth_of_their_size(make_site, make_assessment):
+def test_outlines_are_those_of_the_sites_to_a_fiftieth_of_their_size():
     square = box(106.0, 40.0, 106.02, 40.01)
     holed = box(100.0, 39.0, 100.02, 39.02).difference(box(100.005, 39.005, 100.01, 39.01))
     shapes = {"__proto__": square, "b": holed}
@@ -231,25 +225,19 @@ def test_outlines_are_those_of_the_sites_to_a_fiftieth_of_their_size(make_site, 
         at = [at[0] + first[0][k], at[1] + first[0][k + 1]]
         corners.add(tuple(at))
     assert corners == {
-        (10_600_000, 4_000_000),
-        (10_602_000, 4_000_000),
-        (10_602_000, 4_001_000),
-        (10_600_000, 4_001_000),
-    }
+        (10_600_000, 4_000_000), (10_602_000, 4_000_000), (10_602_000, 4_001_000), (10_600_000, 4_001_000)
+    }  # fmt: skip
     assert column(files["assets/sites.js"], "size") == [pytest.approx(1704, abs=2), pytest.approx(2224, abs=2)]
 
 
-def test_outlines_are_the_same_file_whatever_the_sites_are_judged(make_site, make_assessment):
-    def outlines(*statuses):
-        rows = [
-            (make_site(name), make_assessment(name, status=status)) for name, status in zip("ab", statuses, strict=True)
-        ]
-        return files_of(rows)["assets/outlines.js"]
+def test_outlines_are_the_same_file_whatever_the_sites_are_judged():
+    def outlines(a, b):
+        return files_of(judged("a", status=a) + judged("b", status=b))["assets/outlines.js"]
 
     assert outlines(Status.FAILING, Status.ON_TRACK) == outlines(Status.ON_TRACK, Status.FAILING)
 
 
-def test_an_outline_of_very_many_points_is_drawn_with_few(make_site, make_assessment):
+def test_an_outline_of_very_many_points_is_drawn_with_few():
     angles = np.linspace(0, 2 * np.pi, 50_000, endpoint=False)
     radii = 0.05 * (1 + 0.1 * np.sin(400 * angles) + 0.01 * np.sin(9000 * angles))
     ragged = Polygon(np.column_stack([103 + radii * np.cos(angles), 38 + radii * np.sin(angles)]))
@@ -258,7 +246,7 @@ def test_an_outline_of_very_many_points_is_drawn_with_few(make_site, make_assess
     assert len(files["assets/outlines.js"]) < 20_000
 
 
-def test_a_province_spelt_in_two_ways_is_one_choice_and_one_list(make_programme):
+def test_a_province_spelt_in_two_ways_is_one_choice_and_one_list():
     rows = [(replace(site, province=("Gansu", "GANSU ")[k % 2]), a) for k, (site, a) in enumerate(make_programme(600))]
     files = files_of(rows)
     (spelt,) = constant(files["assets/sites.js"])["lists"]["province"]
@@ -266,12 +254,12 @@ def test_a_province_spelt_in_two_ways_is_one_choice_and_one_list(make_programme)
     assert spelt in Page(files["index.html"]).text
 
 
-def test_the_index_leads_to_every_table(make_site, make_assessment):
-    links = Page(files_of([(make_site("a"), make_assessment("a"))])["index.html"]).values("href")
+def test_the_index_leads_to_every_table():
+    links = Page(files_of(judged("a"))["index.html"]).values("href")
     assert {"status.json", "sites.parquet", "catalog.json"} <= set(links)
 
 
-def test_what_changed_lately_is_said_in_words(make_site, make_assessment):
+def test_what_changed_lately_is_said_in_words():
     rows = [(make_site(name, name=f"Plot {name}", name_zh="老地块"), make_assessment(name)) for name in "abc"]
     loss = {"loss_on": date(2021, 6, 30), "loss_confirmed_on": date(2021, 8, 2)}
     rows.append((make_site("d", name="Burnt"), make_assessment("d", status=Status.DISTURBED, **loss)))
@@ -299,7 +287,7 @@ def test_what_changed_lately_is_said_in_words(make_site, make_assessment):
     assert "The first night" in Page(files_of(rows)["index.html"]).text
 
 
-def test_many_changes_are_counted_and_not_all_named(make_programme):
+def test_many_changes_are_counted_and_not_all_named():
     rows = make_programme(90)
     changes = Changes(since=DAY, new=tuple(site.id for site, _ in rows))
     text = Page(files_of(rows, history=History(changes=changes))["index.html"]).text
@@ -317,10 +305,8 @@ NIGHTS = (
 )  # fmt: skip
 
 
-def test_the_last_nights_say_how_they_ended_and_why(make_site, make_assessment):
-    files = files_of(
-        [(make_site("a"), make_assessment("a"))], history=History(nights=NIGHTS, last_success=NIGHTS[3].day)
-    )
+def test_the_last_nights_say_how_they_ended_and_why():
+    files = files_of(judged("a"), history=History(nights=NIGHTS, last_success=NIGHTS[3].day))
     english, chinese = (Page(files[name]) for name in ("nights.html", "nights.zh.html"))
     text = " ".join(english.text.split())
     for words in (
@@ -337,8 +323,8 @@ def test_the_last_nights_say_how_they_ended_and_why(make_site, make_assessment):
     assert "nights.html" in Page(files["index.html"]).values("href")
 
 
-def test_tiles_are_named_only_where_the_settings_do(make_site, make_assessment):
-    rows = [(make_site(), make_assessment())]
+def test_tiles_are_named_only_where_the_settings_do():
+    rows = judged("a")
     plain = files_of(rows)["index.html"]
     assert "https:" not in plain
     tiles = Basemap(url="https://{s}.tiles.example.org:8443/{z}/{x}/{y}.png", attribution="© <b>Example</b>")
@@ -349,38 +335,33 @@ def test_tiles_are_named_only_where_the_settings_do(make_site, make_assessment):
     assert "img-src 'self' file: data:;" in beside
 
 
-@pytest.mark.parametrize(
-    ("url", "words"),
-    [
-        ("https://tiles.example.org/{z}/{x}.png", "needs {y}"),
-        ("http://tiles.example.org/{z}/{x}/{y}.png", "https"),
-        ("javascript:alert({z}{x}{y})", "https"),
-        ("//tiles.example.org/{z}/{x}/{y}.png", "relative"),
-        ("/tiles/{z}/{x}/{y}.png", "relative"),
-        ("https://user:word@tiles.example.org/{z}/{x}/{y}.png", "user"),
-        ("https://tiles.example.org/{z}/{x}/{y}.png;script-src *", "semicolons"),
-        ("https://a'b.example.org/{z}/{x}/{y}", "quotes"),
-        ("https://tiles.example.org/{z}/{x}/{y}?k={key}", "{key}"),
-        ("file:///srv/{z}/{x}/{y}.png", "https"),
-    ],
-)
+@pytest.mark.parametrize(("url", "words"), [
+    ("https://tiles.example.org/{z}/{x}.png", "needs {y}"),
+    ("http://tiles.example.org/{z}/{x}/{y}.png", "https"),
+    ("javascript:alert({z}{x}{y})", "https"),
+    ("//tiles.example.org/{z}/{x}/{y}.png", "relative"),
+    ("/tiles/{z}/{x}/{y}.png", "relative"),
+    ("https://user:word@tiles.example.org/{z}/{x}/{y}.png", "user"),
+    ("https://tiles.example.org/{z}/{x}/{y}.png;script-src *", "semicolons"),
+    ("https://a'b.example.org/{z}/{x}/{y}", "quotes"),
+    ("https://tiles.example.org/{z}/{x}/{y}?k={key}", "{key}"),
+    ("file:///srv/{z}/{x}/{y}.png", "https"),
+])  # fmt: skip
 def test_an_invalid_template_is_refused(url, words):
     with pytest.raises(ValueError, match=re.escape(words)):
         Basemap(url=url)
 
 
-def test_far_sites_are_marks_and_near_ones_outlines(make_site):
+def test_far_sites_are_marks_and_near_ones_outlines():
     near = [(make_site("a", geometry=box(106.0, 40.0, 106.01, 40.01)), "failing")]
     far = [*near, (make_site("b", geometry=box(96.0, 34.0, 96.01, 34.01)), "on_track")]
     assert len(locator(near)["places"]) == 1
-    assert [status for status, _ in locator(near)["marks"]] == ["failing"], (
-        "outlines have marks, so that colour is not needed"
-    )
+    assert [status for status, _ in locator(near)["marks"]] == ["failing"]  # so that colour is not needed
     assert [status for status, _ in locator(far)["marks"]] == ["on_track", "failing"]
     assert locator([]) is None
 
 
-def test_the_scale_bar_is_true(make_site):
+def test_the_scale_bar_is_true():
     half_degree = [(make_site("a", geometry=box(100.0, 39.75, 100.1, 40.25)), "failing")]
     drawing = locator(half_degree)
     parallels = {label: y for y, label in drawing["parallels"]}
