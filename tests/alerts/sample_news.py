@@ -7,7 +7,9 @@ import numpy as np
 from shapely.geometry import box
 
 from monitor.alerts.alert import AlertEvent
+from monitor.alerts.channels.channel import Message
 from monitor.alerts.news import AlertNews, SitePicture, WorstPatch
+from monitor.sites.names import has_invisible
 from monitor.sites.site import Plan, Site
 from monitor.verdict.assessment import AlertLevel, Assessment, Status
 from tests import builders
@@ -44,6 +46,15 @@ def site(**more) -> Site:
 def assessment(**more) -> Assessment:
     measured = {"measured": 0.03, "measured_se": 0.022, "measured_season": -0.01, "measured_season_se": 0.018}
     return builders.assessment(**({"site": "ulan-03"} | measured | more))
+
+
+def check_only_names(message: Message) -> None:
+    """Whatever people wrote as names is text, and nothing in it is evaluated."""
+    assert "<script" not in message.html
+    assert "<img" not in message.html
+    assert "49" not in message.text.replace("4967", "")
+    for text in (message.subject, message.text, message.brief):
+        assert not any(has_invisible(line) or line.startswith("Bcc:") for line in text.splitlines())
 
 
 def picture(day: date, *, size: tuple[int, int] = (150, 150), seed: int = 0, patch: bool = False) -> SitePicture:

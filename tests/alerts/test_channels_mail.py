@@ -81,7 +81,6 @@ def test_the_same_message_gives_the_same_bytes():
 
 
 def test_crlf_bcc_and_right_to_left_marks_reach_no_header():
-    """Names with <script>, {{7*7}}, CRLF + Bcc, right-to-left override => inert in mail headers."""
     hostile = message(
         subject=HOSTILE, text=HOSTILE,
         attachments=(Attachment(name=HOSTILE, media_type=HOSTILE, content=b"x"),),
@@ -127,15 +126,11 @@ def test_a_name_of_a_thousand_characters_is_cut_in_the_subject_and_stays_whole_i
     assert max(map(len, mail.as_bytes().splitlines())) <= 998
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "", "li", "li@", "@example.org", "a@b@c.org", "li@example.org, wang@example.org", "li@..",
-        "li@example.org\r\nBcc: x@y.z",
-        "li@example.org\nRCPT TO:<x@y.z>", "<li@example.org", "li@exa mple.org", "李@example.org",
-        "li@" + "a" * 70 + ".org", "li\0@example.org", '"li x"@example.org', "Li <li@example.org>, x@y.z",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("text", [
+    "", "li", "li@", "@example.org", "a@b@c.org", "li@example.org, wang@example.org", "li@..",
+    "li@example.org\r\nBcc: x@y.z", "li@example.org\nRCPT TO:<x@y.z>", "<li@example.org", "li@exa mple.org",
+    "李@example.org", "li@" + "a" * 70 + ".org", "li\0@example.org", '"li x"@example.org', "Li <li@example.org>, x@y.z",
+])  # fmt: skip
 def test_anything_but_a_single_mail_address_is_refused(text):
     with pytest.raises(ValueError, match=r"mail address|not ASCII"):
         parse_address(text)
@@ -145,20 +140,16 @@ def test_a_chinese_domain_is_written_in_ascii():
     assert parse_address("li@例子.cn").addr_spec == "li@xn--fsqu00a.cn"
 
 
-@pytest.mark.parametrize(
-    ("more", "types"),
-    [
-        ({"picture": jpeg(900, 600, quality=60)}, ["text/plain", "text/html", "image/jpeg", "application/gpx+xml"]),
-        ({"picture": b"no picture" * 20_000}, ["text/plain", "text/html", "application/gpx+xml"]),
-        (
-            {"attachments": tuple(Attachment(name=f"{n}.kml", media_type="application/x", content=b"x" * n * 10_000)
-                                  for n in (1, 4, 5, 30))},
-            ["text/plain", "text/html", "application/x", "application/x"],
-        ),
-        ({"html": "<p>" + "x" * 200_000, "attachments": ()}, ["text/plain"]),
-    ],
-    ids=["large picture", "broken picture", "attachments", "html"],
-)  # fmt: skip
+@pytest.mark.parametrize(("more", "types"), [
+    ({"picture": jpeg(900, 600, quality=60)}, ["text/plain", "text/html", "image/jpeg", "application/gpx+xml"]),
+    ({"picture": b"no picture" * 20_000}, ["text/plain", "text/html", "application/gpx+xml"]),
+    (
+        {"attachments": tuple(Attachment(name=f"{n}.kml", media_type="application/x", content=b"x" * n * 10_000)
+                              for n in (1, 4, 5, 30))},
+        ["text/plain", "text/html", "application/x", "application/x"],
+    ),
+    ({"html": "<p>" + "x" * 200_000, "attachments": ()}, ["text/plain"]),
+], ids=["large picture", "broken picture", "attachments", "html"])  # fmt: skip
 def test_a_mail_has_at_most_100_kb_and_always_its_text(more, types):
     mail = as_mail(message(**more), sender="r@example.org", recipient="li@example.org")
     got = read(mail)

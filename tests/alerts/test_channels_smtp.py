@@ -28,6 +28,13 @@ def message(number: int = 1, **more) -> Message:
     return Message(**(given | more))
 
 
+def not_sent(mail, match: str, error=Unreachable) -> pytest.ExceptionInfo:
+    """The server does not take a mail, and the error says why."""
+    with pytest.raises(error, match=match) as caught:
+        mail.send(message(), "li@example.org")
+    return caught
+
+
 @contextlib.contextmanager
 def channel(server, **more):
     given = {"host": "127.0.0.1", "port": server.port, "starttls": False, "sender": "regrowth@example.org"}
@@ -71,11 +78,9 @@ def test_a_connection_that_was_closed_is_opened_again():
 
 @pytest.mark.parametrize("stage", ["MAIL", "RCPT", "DATA"])
 def test_smtp_451_then_250(stage):
-    """SMTP 451 then 250."""
     with MailServer() as server, channel(server) as mail:
         server.answer(stage, "451 4.7.1 greylisted, try again", times=1)
-        with pytest.raises(NotDelivered, match=r"451 4\.7\.1 greylisted") as caught:
-            mail.send(message(), "li@example.org")
+        caught = not_sent(mail, r"451 4\.7\.1 greylisted", NotDelivered)
         assert not isinstance(caught.value, Unreachable)
         assert server.mails == []
         mail.send(message(), "li@example.org")
@@ -83,21 +88,17 @@ def test_smtp_451_then_250(stage):
         assert server.connections == 1
 
 
-@pytest.mark.parametrize(
-    ("stage", "reply", "error"),
-    [
-        ("MAIL", "550 5.7.1 sender not allowed", NotDelivered),  # the operator can correct it
-        ("RCPT", "530 5.7.0 authentication required", NotDelivered),
-        ("RCPT", "552 5.2.2 mailbox full", Undeliverable),
-        ("DATA", "554 5.7.1 looks like spam", Undeliverable),
-        ("DATA", "452 4.3.1 no space", NotDelivered),
-    ],
-)
+@pytest.mark.parametrize(("stage", "reply", "error"), [
+    ("MAIL", "550 5.7.1 sender not allowed", NotDelivered),  # the operator can correct it
+    ("RCPT", "530 5.7.0 authentication required", NotDelivered),
+    ("RCPT", "552 5.2.2 mailbox full", Undeliverable),
+    ("DATA", "554 5.7.1 looks like spam", Undeliverable),
+    ("DATA", "452 4.3.1 no space", NotDelivered),
+])  # fmt: skip
 def test_what_the_server_refuses_for_good_is_not_tried_again(stage, reply, error):
     with MailServer() as server, channel(server) as mail:
         server.answer(stage, reply)
-        with pytest.raises(error, match=reply[:9]):
-            mail.send(message(), "li@example.org")
+        not_sent(mail, reply[:9], error)
 
 
 def test_a_server_that_takes_its_time_to_confirm_a_mail_gets_it_once():
@@ -119,8 +120,7 @@ def test_port_465_is_encrypted_from_the_first_byte_and_its_certificate_is_checke
     with MailServer(certificate=certificate, encrypted=True) as server:
         monkeypatch.setattr("monitor.alerts.channels.smtp.TLS_PORT", server.port)
         with channel(server, starttls=True) as mail:
-            with pytest.raises(Unreachable, match="not trusted"):
-                mail.send(message(), "li@example.org")
+            not_sent(mail, "not trusted")
             monkeypatch.setenv("SSL_CERT_FILE", str(certificate.authority))
             mail.send(message(), "li@example.org")
         assert [got.encrypted for got in server.mails] == [True]
@@ -141,8 +141,7 @@ def test_the_address_of_a_machine_without_a_full_name_is_written_as_mail_servers
 
 def test_a_server_without_starttls_gets_nothing():
     with MailServer() as server, channel(server, starttls=True, user="me", password=CANARY) as mail:
-        with pytest.raises(Unreachable, match=r"offers no encryption.*starttls = false"):
-            mail.send(message(), "li@example.org")
+        not_sent(mail, r"offers no encryption.*starttls = false")
         assert server.attempts == []
         assert server.logins == []
 
@@ -156,8 +155,7 @@ def test_an_untrusted_certificate_is_not_sent_to(names, tmp_path, monkeypatch):
         MailServer(certificate=certificate, user="me", password=CANARY) as server,
         channel(server, starttls=True, user="me", password=CANARY) as mail,
     ):
-        with pytest.raises(Unreachable, match=r"not trusted.*nothing was sent.*SSL_CERT_FILE"):
-            mail.send(message(), "li@example.org")
+        not_sent(mail, r"not trusted.*nothing was sent.*SSL_CERT_FILE")
         assert server.attempts == []
         assert server.logins == []
 
@@ -167,8 +165,7 @@ def test_a_wrong_password_leaves_the_message_waiting_and_is_not_shown(trusted):
         MailServer(certificate=trusted, user="me", password="right") as server,
         channel(server, starttls=True, user="me", password=CANARY) as mail,
     ):
-        with pytest.raises(Unreachable, match=r"refuses the login of 'me' \(535\)") as caught:
-            mail.send(message(), "li@example.org")
+        caught = not_sent(mail, r"refuses the login of 'me' \(535\)")
         assert CANARY not in str(caught.value)
         assert server.attempts == []
 
@@ -203,8 +200,7 @@ def test_the_error_says_that_there_is_no_server_or_no_host():
         ("x" * 70 + ".cn", "without"),
     ):
         mail = Smtp(host=host, port=1, starttls=False, sender="r@example.org")
-        with pytest.raises(Unreachable, match=reason):
-            mail.send(message(), "li@example.org")
+        not_sent(mail, reason)
 
 
 @pytest.mark.parametrize(("stage", "limit"), [("RCPT", {"step_timeout": 0.3}), ("DATA", {"deadline": 0.5})])
@@ -212,8 +208,7 @@ def test_a_slow_server_is_given_up(stage, limit):
     with MailServer() as server, channel(server, **limit) as mail:
         server.delay(stage, 60.0)
         started = time.monotonic()
-        with pytest.raises(NotDelivered, match="too slow"):
-            mail.send(message(), "li@example.org")
+        not_sent(mail, "too slow", NotDelivered)
         assert time.monotonic() - started < 20
 
 
@@ -232,8 +227,7 @@ def test_a_reply_without_end_is_left_after_some_lines(greeting):
     with dripping(greeting) as port:
         mail = Smtp(host="127.0.0.1", port=port, starttls=False, sender="r@example.org", deadline=60)
         started = time.monotonic()
-        with pytest.raises(Unreachable, match="closed the connection, or was too slow"):
-            mail.send(message(), "li@example.org")
+        not_sent(mail, "closed the connection, or was too slow")
         assert time.monotonic() - started < 20
 
 

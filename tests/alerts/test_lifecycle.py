@@ -7,18 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monitor.alerts import lifecycle
 from monitor.alerts.alert import AlertEvent, AlertState, Verdict
-from monitor.alerts.lifecycle import (
-    QUIET_DAYS,
-    acknowledge,
-    close,
-    forget_answer,
-    is_answered,
-    is_mass_fall,
-    next_alerts,
-    resolve,
-    snooze,
-)
+from monitor.alerts.lifecycle import QUIET_DAYS, close, next_alerts, resolve
 from monitor.verdict.assessment import AlertLevel, Status
 from tests.alerts.nights import assessment
 
@@ -82,11 +73,11 @@ RESOLVED, WOKEN = AlertEvent.RESOLVED, AlertEvent.WOKEN
 
 
 def acknowledged(alert, today):
-    return acknowledge(alert, note="on my way", day=today)
+    return lifecycle.acknowledge(alert, note="on my way", day=today)
 
 
 def snoozed(days):
-    return lambda alert, today: snooze(alert, until=today + timedelta(days=days), day=today)
+    return lambda alert, today: lifecycle.snooze(alert, until=today + timedelta(days=days), day=today)
 
 
 def test_nothing_wrong_opens_nothing():
@@ -196,7 +187,7 @@ def test_what_a_person_has_answered_is_not_reported_again_until_it_was_gone_or_g
         return Story().night(WATCH).answered(answer).nights(*[WATCH] * 50)
 
     assert story().events == [OPENED]
-    assert is_answered(story().alert)
+    assert lifecycle.is_answered(story().alert)
     assert story().night(RED).events == [OPENED, REOPENED]
     assert story().night(RED).alert.answer is None
     assert story().nights(*[NONE] * QUIET_DAYS, WATCH).events == [OPENED]
@@ -258,7 +249,7 @@ def test_an_alert_of_a_retired_site_opens_again_if_its_cause_is_still_seen_when_
 
 
 def test_a_loss_after_new_work_is_reported_although_the_old_one_was_answered():
-    story = Story().night(RED).answered(Verdict.TREATED).person(lambda alert, _: forget_answer(alert))
+    story = Story().night(RED).answered(Verdict.TREATED).person(lambda alert, _: lifecycle.forget_answer(alert))
     assert story.night(RED).events == [OPENED, REOPENED]
 
 
@@ -293,7 +284,7 @@ def test_the_same_night_twice_reports_nothing_twice(levels):
     (3, 10, False), (0, 0, False),
 ])  # fmt: skip
 def test_three_sites_of_five_that_fall_in_one_night_are_a_mass_fall_but_a_handful_is_not(fell, sites, expected):
-    assert is_mass_fall(fell, sites) is expected
+    assert lifecycle.is_mass_fall(fell, sites) is expected
 
 
 def test_a_new_promise_alone_resolves_no_alert_and_the_fall_of_its_evidence_does():

@@ -18,22 +18,16 @@ GPX = "{http://www.topografix.com/GPX/1/1}"
 KML = "{http://www.opengis.net/kml/2.2}"
 
 
-# map links
-
-
-@pytest.mark.parametrize(
-    ("place", "latitude", "longitude", "inside"),
-    [
-        ("Beijing", 39.904, 116.407, True), ("Kashgar", 39.47, 75.99, True), ("Mohe", 52.97, 122.54, True),
-        ("Sanya", 18.25, 109.5, True), ("Lhasa", 29.65, 91.14, True), ("Kunming", 25.04, 102.71, True),
-        ("Minqin", 38.62, 103.09, True), ("Xishuangbanna", 22.0, 100.8, True), ("Shanghai", 31.23, 121.47, True),
-        ("Hulunbuir", 49.21, 119.77, True), ("Yining", 43.91, 81.28, True), ("Chifeng", 42.26, 118.89, True),
-        ("Ulaanbaatar", 47.92, 106.92, False), ("Hanoi", 21.03, 105.85, False), ("Delhi", 28.61, 77.21, False),
-        ("Kathmandu", 27.72, 85.32, False), ("Almaty", 43.24, 76.89, False), ("Seoul", 37.57, 126.98, False),
-        ("Vladivostok", 43.12, 131.89, False), ("Pyongyang", 39.03, 125.75, False), ("Bishkek", 42.87, 74.59, False),
-        ("Nairobi", -1.29, 36.82, False), ("Madrid", 40.42, -3.7, False), ("Thimphu", 27.47, 89.64, False),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("place", "latitude", "longitude", "inside"), [
+    ("Beijing", 39.904, 116.407, True), ("Kashgar", 39.47, 75.99, True), ("Mohe", 52.97, 122.54, True),
+    ("Sanya", 18.25, 109.5, True), ("Lhasa", 29.65, 91.14, True), ("Kunming", 25.04, 102.71, True),
+    ("Minqin", 38.62, 103.09, True), ("Xishuangbanna", 22.0, 100.8, True), ("Shanghai", 31.23, 121.47, True),
+    ("Hulunbuir", 49.21, 119.77, True), ("Yining", 43.91, 81.28, True), ("Chifeng", 42.26, 118.89, True),
+    ("Ulaanbaatar", 47.92, 106.92, False), ("Hanoi", 21.03, 105.85, False), ("Delhi", 28.61, 77.21, False),
+    ("Kathmandu", 27.72, 85.32, False), ("Almaty", 43.24, 76.89, False), ("Seoul", 37.57, 126.98, False),
+    ("Vladivostok", 43.12, 131.89, False), ("Pyongyang", 39.03, 125.75, False), ("Bishkek", 42.87, 74.59, False),
+    ("Nairobi", -1.29, 36.82, False), ("Madrid", 40.42, -3.7, False), ("Thimphu", 27.47, 89.64, False),
+])  # fmt: skip
 def test_chinese_maps_are_linked_in_china_and_openstreetmap_elsewhere(place, latitude, longitude, inside):
     assert urlsplit(map_link(latitude, longitude, place)).netloc == (
         "uri.amap.com" if inside else "www.openstreetmap.org"
@@ -78,9 +72,6 @@ def test_a_hostile_name_adds_nothing_to_a_link(name):
 
 def test_positions_on_any_hemisphere():
     assert position(-0.5, 179.99999) == "0.50000°S, 179.99999°E"
-
-
-# files
 
 
 def attached(item) -> dict[str, bytes]:

@@ -13,10 +13,9 @@ from monitor.alerts.channels.messenger import fitted
 from monitor.alerts.mail import as_mail
 from monitor.alerts.messages import compose_weekly
 from monitor.alerts.messages.weekly import SECTIONS, SiteWeek
-from monitor.sites.names import has_invisible
 from monitor.verdict.assessment import AlertLevel, Status
 from tests import builders
-from tests.alerts.sample_news import HOSTILE, ID, TIME, assessment, site
+from tests.alerts.sample_news import HOSTILE, ID, TIME, assessment, check_only_names, site
 
 DAY = date(2020, 8, 31)
 ADDRESS = "https://answers.example.org/m/eyJuIjo0Mn0.aSkXyQ.7rIh0PqkzFv3mYw2c8Jd5LQ1"
@@ -151,14 +150,11 @@ def test_all_is_called_on_track_only_if_every_site_is():
     assert "Not judged since 23 August, because of the monitor." in message.text
 
 
-@pytest.mark.parametrize(
-    ("before", "now", "improving"),
-    [
-        ("failing", Status.LAGGING, True), ("disturbed", Status.ON_TRACK, True), ("undecided", Status.ON_TRACK, True),
-        ("too_early", Status.ON_TRACK, True), ("undecided", Status.LAGGING, False), ("on_track", Status.LAGGING, False),
-        ("recovered", Status.ON_TRACK, False), (None, Status.ON_TRACK, False), ("failing", Status.TOO_EARLY, False),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("before", "now", "improving"), [
+    ("failing", Status.LAGGING, True), ("disturbed", Status.ON_TRACK, True), ("undecided", Status.ON_TRACK, True),
+    ("too_early", Status.ON_TRACK, True), ("undecided", Status.LAGGING, False), ("on_track", Status.LAGGING, False),
+    ("recovered", Status.ON_TRACK, False), (None, Status.ON_TRACK, False), ("failing", Status.TOO_EARLY, False),
+])  # fmt: skip
 def test_a_site_improves_if_its_status_is_better_than_a_week_ago(before, now, improving):
     assert (week(status=now, before=before).section(DAY) == "improving") is improving
 
@@ -208,9 +204,4 @@ def test_a_thousand_sites_are_all_named_in_a_mail_and_counted_in_a_text_that_fit
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_in_a_brief_are_only_names(name):
     place = {"name": name, "name_zh": name}
-    message = brief([week(name, place=place), week("b", Status.FAILING, place=place, alerts=[alert("b")])])
-    assert "<script" not in message.html
-    assert "<img" not in message.html
-    assert "49" not in message.text.replace("4967", "")
-    for text in (message.subject, message.text, message.brief):
-        assert not any(has_invisible(line) or line.startswith("Bcc:") for line in text.splitlines())
+    check_only_names(brief([week(name, place=place), week("b", Status.FAILING, place=place, alerts=[alert("b")])]))

@@ -18,7 +18,7 @@ from jobs.messages.outbox import SendResult, send
 from jobs.messages.weekly import add_briefs
 from jobs.proof.chain import append_line, chain_head
 from jobs.register.alerting import address_book
-from jobs.runtime.records import from_json
+from jobs.runtime.records import from_json, to_json
 from monitor.alerts.alert import Alert, AlertEvent, Verdict
 from monitor.alerts.channels.smtp import Smtp
 from monitor.alerts.lifecycle import resolve
@@ -44,9 +44,9 @@ def server():
         yield running
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture
 def url(request):
-    if request.param == "sqlite":
+    if getattr(request, "param", "sqlite") == "sqlite":
         return "sqlite:///regrowth.db"
     return request.getfixturevalue("postgresql")(template=request.getfixturevalue("migrated"))
 
@@ -56,13 +56,8 @@ def settings(tmp_path, server, url):
     return configure(tmp_path, port=server.port, ledger=url)
 
 
-@pytest.fixture
-def only_sqlite(tmp_path, server):
-    """Settings and ledger of a test that does not depend on the kind of database."""
-    settings = configure(tmp_path, port=server.port)
-    opened = Ledger(settings.ledger.url)
-    yield settings, opened
-    opened.close()
+both = pytest.mark.parametrize("url", ["sqlite", "postgresql"], indirect=True)
+"""Of a test that depends on the kind of database."""
 
 
 def programme(ledger, managers, *, idle=True):
@@ -91,6 +86,7 @@ def later(monkeypatch, after):
     monkeypatch.setattr(outbox, "now", lambda: moment)
 
 
+@both
 def test_each_alert_reaches_its_manager_once_however_often_it_is_sent(settings, ledger, server):
     names = programme(ledger, ["li@example.org", "wang@example.org"])
     report(ledger, settings, names, DAY)
@@ -101,8 +97,7 @@ def test_each_alert_reaches_its_manager_once_however_often_it_is_sent(settings, 
 
 
 @pytest.mark.parametrize("stage", ["MAIL", "RCPT", "DATA"])
-def test_smtp_451_then_250_is_delivered_in_the_same_night(only_sqlite, server, stage):
-    settings, ledger = only_sqlite
+def test_smtp_451_then_250_is_delivered_in_the_same_night(settings, ledger, server, stage):
     report(ledger, settings, programme(ledger, ["li@example.org"]), DAY)
     server.answer(stage, "451 try again", times=2)
     assert send(settings, ledger) == SendResult(sent=1, waiting=0, dead=0)
@@ -111,6 +106,7 @@ def test_smtp_451_then_250_is_delivered_in_the_same_night(only_sqlite, server, s
     assert len({mail.id for mail in server.attempts}) == 1
 
 
+@both
 def test_550_for_one_of_two_recipients_is_dead_at_once_and_the_other_is_sent(settings, ledger, server):
     report(ledger, settings, programme(ledger, ["gone@example.org, li@example.org"]), DAY)
     server.answer("RCPT", "550 no such user", recipient="gone@example.org")
@@ -122,8 +118,7 @@ def test_550_for_one_of_two_recipients_is_dead_at_once_and_the_other_is_sent(set
     assert send(settings, ledger) == SendResult(sent=0, waiting=0, dead=0)
 
 
-def test_a_connection_dropped_after_data_is_tried_again_with_the_same_message_id(only_sqlite, server):
-    settings, ledger = only_sqlite
+def test_a_connection_dropped_after_data_is_tried_again_with_the_same_message_id(settings, ledger, server):
     report(ledger, settings, programme(ledger, ["li@example.org"]), DAY)
     server.drop_after_data(times=1)
     assert send(settings, ledger).sent == 1
@@ -137,8 +132,7 @@ def test_a_connection_dropped_after_data_is_tried_again_with_the_same_message_id
 
 
 @pytest.mark.parametrize(("alerts", "mails"), [(3, 3), (4, 1)])
-def test_more_alerts_than_digest_above_to_one_manager_in_a_night_are_one_message(only_sqlite, server, alerts, mails):
-    settings, ledger = only_sqlite
+def test_more_alerts_to_one_manager_in_a_night_than_digest_above_are_one(settings, ledger, server, alerts, mails):
     names = programme(ledger, ["li@example.org"] * alerts)
     report(ledger, settings, names, DAY)
     assert send(settings, ledger) == SendResult(sent=mails, waiting=0, dead=0)
@@ -146,8 +140,7 @@ def test_more_alerts_than_digest_above_to_one_manager_in_a_night_are_one_message
     assert all(name in texts for name in names)
 
 
-def test_a_digest_states_the_head_of_the_chain_that_is_newest_when_it_is_sent(only_sqlite, server):
-    settings, ledger = only_sqlite
+def test_a_digest_states_the_head_of_the_chain_that_is_newest_when_it_is_sent(settings, ledger, server):
     report(ledger, settings, programme(ledger, ["li@example.org"] * 4), DAY)
     with ledger.transaction() as t:
         append_line(t, night=DAY)
@@ -157,6 +150,7 @@ def test_a_digest_states_the_head_of_the_chain_that_is_newest_when_it_is_sent(on
     assert head.hash in mail.text
 
 
+@both
 def test_300_alerts_in_a_night_are_one_digest_that_names_every_site(settings, ledger, server):
     names = programme(ledger, ["li@example.org"] * 300)
     report(ledger, settings, names, DAY)
@@ -167,8 +161,7 @@ def test_300_alerts_in_a_night_are_one_digest_that_names_every_site(settings, le
     assert len(mail.raw) <= 100_000
 
 
-def test_alerts_of_the_same_night_that_come_later_are_one_message_more(only_sqlite, server):
-    settings, ledger = only_sqlite
+def test_alerts_of_the_same_night_that_come_later_are_one_message_more(settings, ledger, server):
     names = programme(ledger, ["li@example.org"] * 6)
     report(ledger, settings, names[:3], DAY)
     assert send(settings, ledger).sent == 3
@@ -177,8 +170,7 @@ def test_alerts_of_the_same_night_that_come_later_are_one_message_more(only_sqli
     assert len(server.mails) == 4
 
 
-def test_which_notices_are_one_message_does_not_change_once_it_was_tried(only_sqlite, server):
-    settings, ledger = only_sqlite
+def test_which_notices_are_one_message_does_not_change_once_it_was_tried(settings, ledger, server):
     names = programme(ledger, ["li@example.org"] * 5)
     report(ledger, settings, names[:2], DAY)
     server.answer("DATA", "451 later", times=2 * 3)
@@ -204,6 +196,7 @@ def test_the_same_notices_give_the_same_id_in_another_ledger(tmp_path, server):
     assert len(set(found[0].values())) == 2
 
 
+@both
 def test_a_sender_killed_between_sending_and_marking_sends_that_message_again_with_its_id_and_no_other(
     tmp_path, settings, ledger, server
 ):
@@ -221,10 +214,9 @@ def test_a_sender_killed_between_sending_and_marking_sends_that_message_again_wi
     assert {row["lease"] for row in rows(ledger)} == {None}
 
 
+@both
 def test_a_sender_whose_lease_was_taken_over_marks_nothing(settings, ledger, server, monkeypatch):
     report(ledger, settings, programme(ledger, ["li@example.org"]), DAY)
-    from monitor.alerts.channels.smtp import Smtp
-
     whole = Smtp.send
 
     def overtaken(self, message, recipient):
@@ -241,6 +233,7 @@ def test_a_sender_whose_lease_was_taken_over_marks_nothing(settings, ledger, ser
     assert len({mail.id for mail in server.mails}) == 1
 
 
+@both
 def test_a_sender_that_lost_the_ledger_sends_nothing_more(settings, ledger, server, monkeypatch):
     report(ledger, settings, programme(ledger, ["li@example.org", "wang@example.org"]), DAY)
     whole = Smtp.send
@@ -277,8 +270,7 @@ def test_a_dead_server_costs_no_connection_for_each_message(tmp_path, monkeypatc
     ledger.close()
 
 
-def test_a_server_that_answers_too_slowly_is_not_waited_for_by_each_message(only_sqlite, server, monkeypatch):
-    settings, ledger = only_sqlite
+def test_a_server_that_answers_too_slowly_is_not_waited_for_by_each_message(settings, ledger, server, monkeypatch):
     monkeypatch.setattr(outbox, "SLOW", 0.2)
     monkeypatch.setattr(outbox, "RETRY_TIME", 0.0)
     report(ledger, settings, programme(ledger, [f"manager{n}@example.org" for n in range(10)]), DAY)
@@ -289,8 +281,7 @@ def test_a_server_that_answers_too_slowly_is_not_waited_for_by_each_message(only
     assert {row["attempts"] for row in rows(ledger)} == {1}
 
 
-def test_slow_recipients_do_not_delay_messages_to_others(only_sqlite, server, monkeypatch):
-    settings, ledger = only_sqlite
+def test_slow_recipients_do_not_delay_messages_to_others(settings, ledger, server, monkeypatch):
     monkeypatch.setattr(outbox, "SLOW", 0.2)
     report(ledger, settings, programme(ledger, [f"manager{n}@example.org" for n in range(6)]), DAY)
     hangs = [f"manager{n}@example.org" for n in (0, 1, 2)]
@@ -301,8 +292,7 @@ def test_slow_recipients_do_not_delay_messages_to_others(only_sqlite, server, mo
     assert {row["recipient"] for row in rows(ledger) if row["state"] == "waiting"} == set(hangs)
 
 
-def test_a_message_to_the_operators_does_not_queue_behind_all_mails(only_sqlite, server, tmp_path):
-    _, ledger = only_sqlite
+def test_a_message_to_the_operators_does_not_queue_behind_all_mails(settings, ledger, server, tmp_path):
     with Hook(secret=None) as hook:
         ops = f'[channels.ops]\nkind = "webhook"\nurl = "{hook.url}"\nallow_hosts = ["127.0.0.1"]\n'
         settings = configure(tmp_path, port=server.port, more=f'{ops}[operators]\nchannels = ["ops"]\n')
@@ -318,8 +308,7 @@ def test_a_message_to_the_operators_does_not_queue_behind_all_mails(only_sqlite,
         assert (len(hook.messages), len(server.mails)) == (1, 4)
 
 
-def test_a_server_that_is_back_the_next_night_gets_everything(only_sqlite, server, tmp_path):
-    settings, ledger = only_sqlite
+def test_a_server_that_is_back_the_next_night_gets_everything(settings, ledger, server, tmp_path):
     names = programme(ledger, ["li@example.org", "wang@example.org"])
     report(ledger, settings, names, DAY)
     assert send(configure(tmp_path, port=1), ledger).waiting == 2
@@ -327,8 +316,7 @@ def test_a_server_that_is_back_the_next_night_gets_everything(only_sqlite, serve
     assert {row["next_try"] for row in rows(ledger)} == {None}
 
 
-def test_between_nights_the_wait_doubles_up_to_a_day_and_ends_after_a_week(only_sqlite, server, monkeypatch):
-    settings, ledger = only_sqlite
+def test_between_nights_the_wait_doubles_up_to_a_day_and_ends_after_a_week(settings, ledger, server, monkeypatch):
     report(ledger, settings, programme(ledger, ["li@example.org"]), DAY)
     server.answer("DATA", "451 later")
     waits, after = [], timedelta()
@@ -351,8 +339,7 @@ def test_between_nights_the_wait_doubles_up_to_a_day_and_ends_after_a_week(only_
 
 
 @pytest.mark.parametrize("night", [True, False])
-def test_a_night_tries_every_message_whatever_its_backoff(only_sqlite, server, night):
-    settings, ledger = only_sqlite
+def test_a_night_tries_every_message_whatever_its_backoff(settings, ledger, server, night):
     report(ledger, settings, programme(ledger, ["li@example.org"]), DAY)
     server.answer("DATA", "451 later", times=3)
     assert send(settings, ledger).waiting == 1
@@ -398,8 +385,7 @@ def fallen(ledger, settings, *, managers=6):
     return names
 
 
-def test_messages_held_by_a_mass_fall_wait_until_they_are_released(only_sqlite, server):
-    settings, ledger = only_sqlite
+def test_messages_held_by_a_mass_fall_wait_until_they_are_released(settings, ledger, server):
     names = fallen(ledger, settings)
     for _ in range(2):
         assert send(settings, ledger) == SendResult(sent=0, waiting=len(names), dead=0)
@@ -411,8 +397,7 @@ def test_messages_held_by_a_mass_fall_wait_until_they_are_released(only_sqlite, 
     assert len({mail.id for mail in server.mails}) == len(server.mails) == 6
 
 
-def test_a_release_that_was_killed_is_not_forgotten_by_the_next_night(only_sqlite, server, monkeypatch):
-    settings, ledger = only_sqlite
+def test_a_release_that_was_killed_is_not_forgotten_by_the_next_night(settings, ledger, server, monkeypatch):
     fallen(ledger, settings)
     assert send(settings, ledger).waiting == 6
 
@@ -426,8 +411,7 @@ def test_a_release_that_was_killed_is_not_forgotten_by_the_next_night(only_sqlit
     assert send(settings, ledger) == SendResult(sent=6, waiting=0, dead=0)
 
 
-def test_operators_hear_once_how_many_messages_a_mass_fall_holds(only_sqlite, server, tmp_path):
-    _, ledger = only_sqlite
+def test_operators_hear_once_how_many_messages_a_mass_fall_holds(settings, ledger, server, tmp_path):
     settings = configure(tmp_path, port=server.port, more=OPERATORS)
     names = programme(ledger, ["li@example.org"] * 5 + ["wang@example.org"], idle=False)
     report(ledger, settings, names, DAY)
@@ -443,15 +427,10 @@ def answered(ledger, name):
     """A person answers the alert of a site."""
     with ledger.transaction() as t:
         alert = from_json(t.alert(f"{name}/failure"), Alert)
-        t.save_alert(outbox_json(resolve(alert, answer=Verdict.TREATED, note=None, day=DAY)))
+        t.save_alert(to_json(resolve(alert, answer=Verdict.TREATED, note=None, day=DAY)))
 
 
-def outbox_json(record):
-    from jobs.runtime.records import to_json
-
-    return to_json(record)
-
-
+@both
 def test_what_is_answered_or_retired_while_it_waits_is_withdrawn(settings, ledger, server):
     names = programme(ledger, ["li@example.org"] * 3)
     report(ledger, settings, names, DAY)
@@ -464,19 +443,15 @@ def test_what_is_answered_or_retired_while_it_waits_is_withdrawn(settings, ledge
     assert send(settings, ledger).sent == 0, "an alert that was never reported is not reported as resolved"
 
 
-def test_an_answer_that_comes_while_others_are_sent_withdraws_what_is_not_sent_yet(only_sqlite, server, monkeypatch):
-    settings, ledger = only_sqlite
+def test_an_answer_that_comes_while_others_are_sent_withdraws_the_rest(settings, ledger, server, monkeypatch):
     report(ledger, settings, programme(ledger, ["li@example.org", "wang@example.org"]), DAY)
-    from monitor.alerts.channels.smtp import Smtp
-
     whole = Smtp.send
     monkeypatch.setattr(Smtp, "send", lambda *a: (answered(ledger, "s2"), whole(*a))[1])
     assert send(settings, ledger) == SendResult(sent=1, waiting=0, dead=0)
     assert states(ledger) == {"s1": "sent", "s2": "withdrawn"}
 
 
-def test_a_message_that_cannot_be_composed_waits_and_the_others_are_sent(only_sqlite, server, monkeypatch):
-    settings, ledger = only_sqlite
+def test_a_message_that_cannot_be_composed_waits_and_the_others_are_sent(settings, ledger, server, monkeypatch):
     report(ledger, settings, programme(ledger, ["li@example.org", "wang@example.org"]), DAY)
     whole = outbox.compose
 
@@ -493,8 +468,7 @@ def test_a_message_that_cannot_be_composed_waits_and_the_others_are_sent(only_sq
     assert send(settings, ledger) == SendResult(sent=1, waiting=0, dead=0)
 
 
-def test_later_messages_about_an_alert_are_listed_under_its_first_one_to_the_same_recipient(only_sqlite, server):
-    settings, ledger = only_sqlite
+def test_later_messages_about_an_alert_are_listed_under_its_first_one_to_the_same_recipient(settings, ledger, server):
     report(ledger, settings, programme(ledger, ["li@example.org", "wang@example.org"]), DAY)
     send(settings, ledger)
     report(ledger, settings, ["s1"], DAY + timedelta(days=5), event=AlertEvent.WORSENED)
@@ -516,11 +490,10 @@ def links(mail):
 
 @pytest.mark.parametrize("alerts", [1, 4])
 def test_each_alert_has_a_link_to_answer_that_counts_from_the_moment_of_sending(
-    only_sqlite, server, tmp_path, monkeypatch, alerts
+    settings, ledger, server, tmp_path, monkeypatch, alerts
 ):
     from monitor.alerts.links import LinkExpired, read_link
 
-    _, ledger = only_sqlite
     settings = configure(tmp_path, port=server.port, more=ANSWERS)
     monkeypatch.setenv("REGROWTH_ANSWER_KEY", KEY)
     report(ledger, settings, programme(ledger, ["li@example.org"] * alerts), DAY)
@@ -538,8 +511,7 @@ def test_each_alert_has_a_link_to_answer_that_counts_from_the_moment_of_sending(
     read_link(tokens[0], KEY, now + timedelta(days=1.99))
 
 
-def test_no_link_stands_in_a_message_that_an_alert_is_over(only_sqlite, server, tmp_path, monkeypatch):
-    _, ledger = only_sqlite
+def test_no_link_stands_in_a_message_that_an_alert_is_over(settings, ledger, server, tmp_path, monkeypatch):
     settings = configure(tmp_path, port=server.port, more=ANSWERS)
     monkeypatch.setenv("REGROWTH_ANSWER_KEY", KEY)
     report(ledger, settings, programme(ledger, ["li@example.org"]), DAY)
@@ -549,8 +521,7 @@ def test_no_link_stands_in_a_message_that_an_alert_is_over(only_sqlite, server, 
     assert [len(links(mail)) for mail in server.mails] == [1, 0]
 
 
-def test_without_a_key_for_links_nothing_is_sent_and_the_error_says_what_to_set(only_sqlite, server, tmp_path):
-    _, ledger = only_sqlite
+def test_without_a_key_for_links_nothing_is_sent_and_the_error_says_what_to_set(settings, ledger, server, tmp_path):
     settings = configure(tmp_path, port=server.port, more=ANSWERS)
     report(ledger, settings, programme(ledger, ["li@example.org"]), DAY)
     with pytest.raises(BadConfiguration, match="REGROWTH_ANSWER_KEY"):
@@ -561,8 +532,7 @@ def test_without_a_key_for_links_nothing_is_sent_and_the_error_says_what_to_set(
 OPERATORS = '[operators]\nchannels = ["mail"]\nemail = "ops@example.org"\n'
 
 
-def test_silent_sites_of_one_night_are_one_message_to_the_operators(only_sqlite, server, tmp_path):
-    _, ledger = only_sqlite
+def test_silent_sites_of_one_night_are_one_message_to_the_operators(settings, ledger, server, tmp_path):
     settings = configure(tmp_path, port=server.port, more=OPERATORS)
     names = programme(ledger, ["li@example.org"] * 2)
     with ledger.transaction() as t:
@@ -593,6 +563,7 @@ def assessed(ledger, names, day, **more):
             assess(t, name, day, **more)
 
 
+@both
 def test_a_manager_gets_one_brief_a_calendar_week_that_names_every_site_and_none_in_the_first_week(
     settings, ledger, server
 ):
@@ -613,24 +584,21 @@ def test_a_manager_gets_one_brief_a_calendar_week_that_names_every_site_and_none
     assert all("s1" in mail.text and "s2" in mail.text for mail in to_li)
 
 
-def test_who_has_an_open_alert_or_got_a_message_this_week_gets_the_brief_too(only_sqlite):
-    settings, ledger = only_sqlite
+def test_who_has_an_open_alert_or_got_a_message_this_week_gets_the_brief_too(settings, ledger):
     names = programme(ledger, ["li@example.org", "wang@example.org"])
     assessed(ledger, names, DAY)
     report(ledger, settings, ["s1"], DAY + timedelta(days=6))
     assert briefs(ledger, settings, DAY + timedelta(days=7)) == ["li@example.org", "wang@example.org"]
 
 
-def test_operators_in_place_of_a_manager_and_files_get_no_brief(only_sqlite, server, tmp_path):
-    _, ledger = only_sqlite
+def test_operators_in_place_of_a_manager_and_files_get_no_brief(settings, ledger, server, tmp_path):
     names = programme(ledger, [None])
     assessed(ledger, names, DAY)
     for settings in (configure(tmp_path, port=server.port, more=OPERATORS), configure(tmp_path, port=server.port)):
         assert briefs(ledger, settings, DAY + timedelta(days=10)) == []
 
 
-def test_a_night_of_an_earlier_day_adds_no_brief(only_sqlite):
-    settings, ledger = only_sqlite
+def test_a_night_of_an_earlier_day_adds_no_brief(settings, ledger):
     names = programme(ledger, ["li@example.org"])
     for day in (0, 30):
         assessed(ledger, names, DAY + timedelta(days=day))
@@ -638,8 +606,7 @@ def test_a_night_of_an_earlier_day_adds_no_brief(only_sqlite):
     assert briefs(ledger, settings, DAY + timedelta(days=30)) == ["li@example.org"]
 
 
-def test_a_brief_that_waits_gives_way_to_the_next_one_and_to_nothing_without_a_site_left(only_sqlite, server):
-    settings, ledger = only_sqlite
+def test_a_brief_that_waits_gives_way_to_the_next_one_and_to_nothing_without_a_site_left(settings, ledger, server):
     names = programme(ledger, ["li@example.org", "wang@example.org"])
     assessed(ledger, names, DAY)
     server.answer("DATA", "451 later", times=100)
@@ -655,6 +622,7 @@ def test_a_brief_that_waits_gives_way_to_the_next_one_and_to_nothing_without_a_s
     assert "451" in last["wang@example.org"]
 
 
+@both
 def test_a_former_manager_gets_one_note_on_a_handover(settings, ledger, server):
     names = programme(ledger, ["li@example.org", "li@example.org"])
     report(ledger, settings, names, DAY)
@@ -679,8 +647,7 @@ def run(tmp_path, capsys, *arguments):
     return left.value.code, capsys.readouterr().out
 
 
-def test_the_outbox_lists_messages_with_their_state_attempts_and_error(only_sqlite, server, tmp_path, capsys):
-    settings, ledger = only_sqlite
+def test_the_outbox_lists_messages_with_their_state_attempts_and_error(settings, ledger, server, tmp_path, capsys):
     addresses = ["li@example.org"] * 4 + ["gone@example.org", "busy@example.org"]
     report(ledger, settings, programme(ledger, addresses), DAY)
     server.answer("RCPT", "550 no such user", recipient="gone@example.org")
@@ -705,8 +672,9 @@ def test_the_outbox_lists_messages_with_their_state_attempts_and_error(only_sqli
     assert out.endswith("Messages: 1 waiting, 0 held, 1 given up, 1 sent.\n")
 
 
-def test_the_outbox_says_how_held_messages_are_released_and_release_sends_them(only_sqlite, tmp_path, capsys, server):
-    settings, ledger = only_sqlite
+def test_the_outbox_says_how_to_release_held_messages_and_release_sends_them(
+    settings, ledger, tmp_path, capsys, server
+):
     fallen(ledger, settings)
     send(settings, ledger)
     _, out = run(tmp_path, capsys, "outbox")
