@@ -5,15 +5,7 @@ import json
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from monitor.evidence.chain import (
-    Line,
-    answer_record,
-    chain_bytes,
-    leaf_of,
-    next_line,
-    proof,
-    record_of,
-)
+from monitor.evidence.chain import Line, answer_record, chain_bytes, leaf_of, next_line, proof, record_of
 from monitor.evidence.container import FORMAT, MANIFEST, SIGNATURE, write_container
 from monitor.evidence.crate import part_of
 
@@ -70,11 +62,7 @@ def contents():
         ],
         "alerts.json": [{"id": "lowood/failure", "rule": "failure", "events": [opened, entry]}],
         "plan.json": {
-            "site": "lowood",
-            "as_of": NIGHTS[-1],
-            "episode": 1,
-            "series_digest": "5d",
-            "code_version": "0.1.0",
+            "site": "lowood", "as_of": NIGHTS[-1], "episode": 1, "series_digest": "5d", "code_version": "0.1.0",
             "promises": [{**PROMISE}],
         },
         "site.json": {
@@ -91,7 +79,7 @@ def contents():
         "observations.csv": "site,date\nlowood,2020-09-20\nlowood,2020-10-01\n",
         "data.zarr/pixels/c/0": "pixels",
         "chain.jsonl": lines,
-    }
+    }  # fmt: skip
 
 
 def encoded(name, content):

@@ -16,17 +16,11 @@ SIZES = {
 
 
 def frame(sizes):
-    return {
-        f"{cell.status}-{cell.province}-{k}": cell for cell, size in sizes.items() for k in range(size)
-    }  # fmt: skip
+    return {f"{cell.status}-{cell.province}-{k}": cell for cell, size in sizes.items() for k in range(size)}
 
 
 def ids(sample):
     return [site for site, _ in sample.sites]
-
-
-def drawn(strata):
-    return {stratum.cells: stratum.drawn for stratum in strata}
 
 
 def variance(sizes, counts):
@@ -39,9 +33,7 @@ def test_no_other_allocation_with_at_least_one_a_stratum_has_less_variance(n):
     sizes = [4, 1, 9, 2, 6]
     cells = {Cell("s", str(k)): size for k, size in enumerate(sizes)}
     chosen = [stratum.drawn for stratum in design(cells, n)]
-    every = [
-        counts for counts in itertools.product(*(range(1, size + 1) for size in sizes)) if sum(counts) == n
-    ]  # fmt: skip
+    every = [counts for counts in itertools.product(*(range(1, size + 1) for size in sizes)) if sum(counts) == n]
     assert tuple(chosen) in every
     assert variance(sizes, chosen) == pytest.approx(min(variance(sizes, counts) for counts in every))
 
@@ -49,9 +41,7 @@ def test_no_other_allocation_with_at_least_one_a_stratum_has_less_variance(n):
 def test_every_stratum_has_its_share_to_one_site_and_at_least_one():
     strata = design(SIZES, 20)
     assert [(stratum.cells, stratum.sites) for stratum in strata] == [((cell,), size) for cell, size in SIZES.items()]
-    assert drawn(strata) == {
-        (cell,): count for cell, count in zip(SIZES, (2, 1, 1, 11, 5), strict=True)
-    }  # shares of 20: 2, .4, .2, 12, 5.4
+    assert [stratum.drawn for stratum in strata] == [2, 1, 1, 11, 5]  # shares of 20: 2, .4, .2, 12, 5.4
     assert sum(stratum.drawn * stratum.weight for stratum in strata) == pytest.approx(100)
     assert all(stratum.probability * stratum.weight == pytest.approx(1) for stratum in strata)
 

@@ -71,17 +71,8 @@ def with_own_hash(line):
 
 def test_a_line_is_what_is_documented():
     first, second = chain()[:2]
-    assert list(first) == [
-        "format",
-        "number",
-        "night",
-        "assessments",
-        "answers",
-        "promises",
-        "root",
-        "previous",
-        "hash",
-    ]
+    names = "format number night assessments answers promises root previous hash"
+    assert list(first) == names.split()
     assert (second["number"], second["night"], second["assessments"], second["answers"]) == (2, "2026-06-02", 7, 2)
     assert first["previous"] == "0" * 64
     assert second["previous"] == first["hash"] == with_own_hash(first)["hash"]
@@ -97,40 +88,35 @@ def test_ten_years_of_nights_are_about_a_megabyte():
     assert 3650 * len(chain_bytes([line])) < 1.2e6
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda c: [c[0], *c[2:]], "line 2 of the chain is missing before line 3 of the chain (night 2026-06-03)"),
-        (lambda c: c[3:], "line 1 to 3 of the chain is missing before line 4 of the chain"),
-        (lambda c: [*c[:2], c[1], *c[2:]], "line 2 of the chain (night 2026-06-02) stands at position 3"),
-        (lambda c: [c[0], c[2], c[1], *c[3:]], "line 2 of the chain is missing before line 3"),
-        (lambda c: [c[0], {**c[1], "assessments": 6}, *c[2:]], "line 2 of the chain (night 2026-06-02) was edited"),
-        (lambda c: [c[0], {**c[1], "night": "2026-06-05"}, *c[2:]], "(night 2026-06-05) was edited"),
-        (lambda c: [c[0], {**c[1], "number": 9}, *c[2:]], "(night 2026-06-02), at position 2, was edited"),
-        (lambda c: [c[0], with_own_hash({**c[1], "assessments": 6}), *c[2:]], "line 3 of the chain (night 2026-06-03) "
-         "does not follow line 2 (night 2026-06-02): one of them was replaced"),
-        (lambda c: [c[0], *(with_own_hash({**line, "number": line["number"] - 1}) for line in c[2:])],
-         "line 2 of the chain (night 2026-06-03) does not follow line 1 (night 2026-06-01)"),
-        (lambda c: [with_own_hash({**c[0], "previous": "1" * 64}), *c[1:]], "does not follow the beginning"),
-    ],
-    ids=["dropped", "beginning dropped", "inserted", "swapped", "edited", "night edited", "number edited",
-         "edited and hashed", "dropped and numbered", "another beginning"],
-)  # fmt: skip
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda c: [c[0], *c[2:]], "line 2 of the chain is missing before line 3 of the chain (night 2026-06-03)"),
+    (lambda c: c[3:], "line 1 to 3 of the chain is missing before line 4 of the chain"),
+    (lambda c: [*c[:2], c[1], *c[2:]], "line 2 of the chain (night 2026-06-02) stands at position 3"),
+    (lambda c: [c[0], c[2], c[1], *c[3:]], "line 2 of the chain is missing before line 3"),
+    (lambda c: [c[0], {**c[1], "assessments": 6}, *c[2:]], "line 2 of the chain (night 2026-06-02) was edited"),
+    (lambda c: [c[0], {**c[1], "night": "2026-06-05"}, *c[2:]], "(night 2026-06-05) was edited"),
+    (lambda c: [c[0], {**c[1], "number": 9}, *c[2:]], "(night 2026-06-02), at position 2, was edited"),
+    (lambda c: [c[0], with_own_hash({**c[1], "assessments": 6}), *c[2:]], "line 3 of the chain (night 2026-06-03) "
+     "does not follow line 2 (night 2026-06-02): one of them was replaced"),
+    (lambda c: [c[0], *(with_own_hash({**line, "number": line["number"] - 1}) for line in c[2:])],
+     "line 2 of the chain (night 2026-06-03) does not follow line 1 (night 2026-06-01)"),
+    (lambda c: [with_own_hash({**c[0], "previous": "1" * 64}), *c[1:]], "does not follow the beginning"),
+], ids=[
+    "dropped", "beginning dropped", "inserted", "swapped", "edited", "night edited", "number edited",
+    "edited and hashed", "dropped and numbered", "another beginning",
+])  # fmt: skip
 def test_a_changed_chain_is_refused_and_the_first_wrong_line_is_named(change, message):
     with pytest.raises(BadData) as refused:
         check_chain(change(chain()))
     assert message in str(refused.value)
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        None, [], "line", {}, {"number": 1}, {**chain()[0], "more": 1}, {**chain()[0], "number": True},
-        {**chain()[0], "number": 1.0}, {**chain()[0], "answers": -1}, {**chain()[0], "answers": 10**400},
-        {**chain()[0], "hash": "A" * 64}, {**chain()[0], "root": 5}, {**chain()[0], "night": "yesterday"},
-        {**chain()[0], "night": "20260601"},
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("line", [
+    None, [], "line", {}, {"number": 1}, {**chain()[0], "more": 1}, {**chain()[0], "number": True},
+    {**chain()[0], "number": 1.0}, {**chain()[0], "answers": -1}, {**chain()[0], "answers": 10**400},
+    {**chain()[0], "hash": "A" * 64}, {**chain()[0], "root": 5}, {**chain()[0], "night": "yesterday"},
+    {**chain()[0], "night": "20260601"},
+])  # fmt: skip
 def test_a_malformed_line_is_named(line):
     with pytest.raises(BadData, match="line 1 of the chain is malformed"):
         check_chain([line])
@@ -186,14 +172,10 @@ def test_a_proof_among_ten_thousand_is_a_few_hundred_bytes():
     assert len(json.dumps(proof(line, leaves, leaf_of(record)))) < 700
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"index": 1}, {"index": 8}, {"index": 10**9}, {"index": -1}, {"index": "0"}, {"line": 0}, {"line": 99},
-        {"line": 1}, {"path": ""}, {"path": "AAAA"}, {"path": "!"}, {"path": "é"}, {"path": 7}, {"path": "A" * 10_000},
-        {"more": 1},
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("change", [
+    {"index": 1}, {"index": 8}, {"index": 10**9}, {"index": -1}, {"index": "0"}, {"line": 0}, {"line": 99}, {"line": 1},
+    {"path": ""}, {"path": "AAAA"}, {"path": "!"}, {"path": "é"}, {"path": 7}, {"path": "A" * 10_000}, {"more": 1},
+])  # fmt: skip
 def test_a_changed_proof_is_refused(change):
     lines, records = chain(), NIGHTS["2026-06-02"][0]
     proven = proof(lines[1], all_leaves("2026-06-02"), leaf_of(records[0]))
@@ -229,19 +211,16 @@ def test_a_file_of_the_chain_is_read_as_it_was_written():
     assert read_chain(b"") == []
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda text: text + b"\n", "line 6 of the chain is no JSON"),
-        (lambda text: text[:-1], "line 5 of the chain is not written in canonical JSON"),
-        (lambda text: text.replace(b":", b": ", 1), "line 1 of the chain is not written in canonical JSON"),
-        (lambda text: text.replace(b"\n", b"\r\n", 1), "line 1 of the chain is not written in canonical JSON"),
-        (lambda text: text.replace(b'{"answers":0', b'{"answers":0,"answers":0', 1), "line 1 .*canonical"),
-        (lambda text: b"\xff" + text, "line 1 of the chain is no JSON"),
-        (lambda text: b"[" * 100_000 + b"\n" + text, "line 1 of the chain is no JSON"),
-        (lambda text: b"[]\n" + text, "line 1 of the chain is malformed"),
-    ],
-)
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda text: text + b"\n", "line 6 of the chain is no JSON"),
+    (lambda text: text[:-1], "line 5 of the chain is not written in canonical JSON"),
+    (lambda text: text.replace(b":", b": ", 1), "line 1 of the chain is not written in canonical JSON"),
+    (lambda text: text.replace(b"\n", b"\r\n", 1), "line 1 of the chain is not written in canonical JSON"),
+    (lambda text: text.replace(b'{"answers":0', b'{"answers":0,"answers":0', 1), "line 1 .*canonical"),
+    (lambda text: b"\xff" + text, "line 1 of the chain is no JSON"),
+    (lambda text: b"[" * 100_000 + b"\n" + text, "line 1 of the chain is no JSON"),
+    (lambda text: b"[]\n" + text, "line 1 of the chain is malformed"),
+])  # fmt: skip
 def test_a_changed_file_of_the_chain_is_refused_and_its_line_named(change, message):
     with pytest.raises(BadData, match=message):
         read_chain(change(chain_bytes(chain())))

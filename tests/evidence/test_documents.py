@@ -9,49 +9,20 @@ from shapely.geometry import MultiPolygon, box
 
 from monitor.controls.selection import ControlSet, Unit
 from monitor.errors import BadData
-from monitor.evidence.chain import (
-    answer_record,
-    check_proof,
-    leaf_of,
-    next_line,
-    proof,
-    record_of,
-)
-from monitor.evidence.documents import (
-    alerts_json,
-    assessment_entry,
-    assessment_row,
-    controls_json,
-    json_lines,
-    json_member,
-    proofs_json,
-    records_and_proofs,
-    site_from_json,
-    site_json,
-)
+from monitor.evidence import documents
+from monitor.evidence.chain import answer_record, check_proof, leaf_of, next_line, proof, record_of
 from monitor.sites.biomes import BIOMES, default_plan
 from monitor.sites.own_biome import own_biome
 from monitor.sites.site import Site, ground_key, site_version
 
 SITE = Site(
-    id="民勤 <b>03</b>",
-    name="Min'qin\u202e three",
+    id="民勤 <b>03</b>", name="Min'qin\u202e three", start=date(2019, 3, 1), intervention="planting", biome="own_sand",
     geometry=MultiPolygon([box(103.1, 38.6, 103.11, 38.61), box(103.2, 38.6, 103.2000001, 38.61)]),
-    start=date(2019, 3, 1),
-    intervention="planting",
-    biome="own_sand",
-    plan=default_plan("planting", BIOMES["sandy"]),
-    hectares=123.456789,
-    province="Gansu",
-    programme_year=2019,
-    partner="partner & co",
-    manager_name="Wang Wu",
-    manager_language="zh",
-    manager_email="wang@example.org",
-    manager_channel="ops",
-    cohorts=((date(2019, 3, 1), 0.25), (date(2020, 3, 1), 0.75)),
+    plan=default_plan("planting", BIOMES["sandy"]), hectares=123.456789, province="Gansu", programme_year=2019,
+    partner="partner & co", manager_name="Wang Wu", manager_language="zh", manager_email="wang@example.org",
+    manager_channel="ops", cohorts=((date(2019, 3, 1), 0.25), (date(2020, 3, 1), 0.75)),
     own_biome=own_biome({"like": "sandy", "name_zh": "沙地"}, name="own_sand"),
-)
+)  # fmt: skip
 SITE = replace(SITE, version=site_version(SITE))
 
 
@@ -63,8 +34,8 @@ def episode(number, start, closed=None, why=None):
 
 
 def test_the_site_is_read_back_as_it_is_registered_without_its_manager():
-    document = json.loads(json_member(site_json(SITE, [episode(1, "2019-03-01")], episode=1)))
-    assert site_from_json(document) == replace(
+    document = json.loads(documents.json_member(documents.site_json(SITE, [episode(1, "2019-03-01")], episode=1)))
+    assert documents.site_from_json(document) == replace(
         SITE, manager_name=None, manager_language="en", manager_email=None, manager_channel=None
     )
     assert document["properties"]["ground"] == ground_key(SITE)
@@ -75,26 +46,25 @@ def test_the_site_is_read_back_as_it_is_registered_without_its_manager():
 def test_episodes_after_that_of_the_assessment_and_its_own_end_are_not_known_yet():
     rows = [episode(1, "2018-01-01", "2021-05-01", "burnt"), episode(2, "2021-04-20", "2023-05-01", "flood")]
     rows.append(episode(3, "2023-05-01"))
-    first, second = site_json(SITE, rows, episode=2)["properties"]["episodes"]
+    first, second = documents.site_json(SITE, rows, episode=2)["properties"]["episodes"]
     assert (first["start"], first["closed"], first["why"]) == ("2019-03-01", "2021-05-01", "burnt")  # of this version
     assert (second["number"], second["closed"], second["why"]) == (2, None, None)
-    assert site_json(SITE, rows, episode=3)["properties"]["episodes"][1]["why"] == "flood"
+    assert documents.site_json(SITE, rows, episode=3)["properties"]["episodes"][1]["why"] == "flood"
 
 
 @pytest.mark.parametrize(
-    "document",
-    [None, [], {}, {"properties": {}, "geometry": None}, {"properties": 3, "geometry": 4}, {"geometry": {}}],
+    "document", [None, [], {}, {"properties": {}, "geometry": None}, {"properties": 3, "geometry": 4}, {"geometry": {}}]
 )
 def test_a_document_that_describes_no_site_is_refused(document):
     with pytest.raises(BadData, match=r"site\.json describes no site"):
-        site_from_json(document)
+        documents.site_from_json(document)
 
 
 def test_an_invalid_outline_is_refused():
-    document = site_json(SITE, [], episode=1)
+    document = documents.site_json(SITE, [], episode=1)
     for geometry in ({"type": "Polygon", "coordinates": [[[0, 0]]]}, {"type": "Circle", "coordinates": []}):
         with pytest.raises(BadData):
-            site_from_json({**document, "geometry": geometry})
+            documents.site_from_json({**document, "geometry": geometry})
 
 
 def test_an_entry_has_the_fields_of_the_published_status_and_gives_the_row_of_the_ledger_back():
@@ -102,13 +72,13 @@ def test_an_entry_has_the_fields_of_the_published_status_and_gives_the_row_of_th
         "id": 3, "site": "a", "as_of": "2020-10-31", "digest": "d1", "version": "v1", "snapshot": "land:3", "run": "r",
         "left_out": {"u1": "2020-05-01"}, "payload": {"site": "a", "as_of": "2020-10-31", "status": "failing"},
     }  # fmt: skip
-    entry = assessment_entry(row)
+    entry = documents.assessment_entry(row)
     assert entry["status"] == "failing"
-    assert assessment_row(entry) == {name: value for name, value in row.items() if name not in ("id", "run")}
+    assert documents.assessment_row(entry) == {name: value for name, value in row.items() if name not in ("id", "run")}
     with pytest.raises(BadData, match="lacks 'snapshot'"):
-        assessment_row({name: value for name, value in entry.items() if name != "snapshot"})
+        documents.assessment_row({name: value for name, value in entry.items() if name != "snapshot"})
     with pytest.raises(BadData, match="no object"):
-        assessment_row([])
+        documents.assessment_row([])
 
 
 def test_units_are_written_with_their_balance_and_the_days_on_which_they_left():
@@ -117,12 +87,12 @@ def test_units_are_written_with_their_balance_and_the_days_on_which_they_left():
         Unit(id="u2", geometry=box(2, 0, 3, 1), distance=900, ring=0),
     )
     controls = ControlSet(units=units, balance={"rmspe": 0.012}, candidates=99)
-    document = json.loads(json_member(controls_json(controls, {"u1": "2021-01-01"})))
+    document = json.loads(documents.json_member(documents.controls_json(controls, {"u1": "2021-01-01"})))
     assert (document["compared"], document["references"], document["hash"]) == (1, 1, controls.hash)
     assert document["controls"]["balance"] == {"rmspe": 0.012}
     assert document["left_out"] == {"u1": "2021-01-01"}
     assert ControlSet.from_json(document["controls"]).hash == controls.hash
-    assert controls_json(ControlSet(units=(), balance={}, candidates=0), {})["compared"] == 0
+    assert documents.controls_json(ControlSet(units=(), balance={}, candidates=0), {})["compared"] == 0
 
 
 def test_an_alert_has_the_state_of_its_last_event_and_names_photos_by_their_hash():
@@ -137,7 +107,7 @@ def test_an_alert_has_the_state_of_its_last_event_and_names_photos_by_their_hash
     alerts = [
         {"id": "a/failure", "rule": "failure", "events": events}, {"id": "a/erosion", "rule": "erosion", "events": []},
     ]  # fmt: skip
-    (alert,) = alerts_json(alerts, photos)
+    (alert,) = documents.alerts_json(alerts, photos)
     assert alert["state"] == "resolved"
     assert [event["photos"] for event in alert["events"]] == [
         [], [{"sha256": "ab" * 32, "taken": None, "latitude": 1.5, "longitude": 2.5}]
@@ -145,9 +115,9 @@ def test_an_alert_has_the_state_of_its_last_event_and_names_photos_by_their_hash
 
 
 def test_text_that_utf_8_cannot_hold_is_escaped_and_other_text_is_not():
-    assert json_member({"泾\n": 1, "b": [2]}) == '{\n"泾\\n": 1,\n"b": [2]\n}\n'.encode()
-    assert json.loads(json_member({"a": "\ud800泾", "泾": 1})) == {"a": "\ud800泾", "泾": 1}
-    assert json_lines([{"a": 1}, {"b": 2}]) == b'[\n{"a": 1},\n{"b": 2}\n]\n'
+    assert documents.json_member({"泾\n": 1, "b": [2]}) == '{\n"泾\\n": 1,\n"b": [2]\n}\n'.encode()
+    assert json.loads(documents.json_member({"a": "\ud800泾", "泾": 1})) == {"a": "\ud800泾", "泾": 1}
+    assert documents.json_lines([{"a": 1}, {"b": 2}]) == b'[\n{"a": 1},\n{"b": 2}\n]\n'
 
 
 def row(day, digest):
@@ -181,17 +151,17 @@ def pack_of_two_nights():
     photo = {"id": "ab" * 32, "alert": "a/failure", "number": 2, "taken": None, "latitude": None, "longitude": None}
     alerts = [{"id": "a/failure", "rule": "failure", "events": [event]}]
     members = (
-        [assessment_entry(one) for one in rows],
-        alerts_json(alerts, [photo]),
+        [documents.assessment_entry(one) for one in rows],
+        documents.alerts_json(alerts, [photo]),
         {"properties": {"id": "a", "promises": [promise]}},
-        proofs_json(proofs[:2], {("a/failure", 2): proofs[2]}, [proofs[3]]),
+        documents.proofs_json(proofs[:2], {("a/failure", 2): proofs[2]}, [proofs[3]]),
     )
     return [first, second], [json.loads(json.dumps(member)) for member in members]
 
 
 def test_records_read_from_a_pack_are_those_that_the_chain_covers():
     lines, members = pack_of_two_nights()
-    records = list(records_and_proofs(*members))
+    records = list(documents.records_and_proofs(*members))
     assert [name for name, _, _ in records] == [
         "the assessment of 2020-10-01", "the assessment of 2020-10-11", "event 2 of alert a/failure", "promise 1"
     ]  # fmt: skip
@@ -203,7 +173,7 @@ def test_records_read_from_a_pack_are_those_that_the_chain_covers():
 def test_a_record_that_was_edited_in_the_pack_has_no_proof(edited):
     lines, members = pack_of_two_nights()
     members[0][1][edited[0]] = edited[1]
-    _, record, found = list(records_and_proofs(*members))[1]
+    _, record, found = list(documents.records_and_proofs(*members))[1]
     with pytest.raises(BadData, match="does not cover this record"):
         check_proof(lines, record, found)
 
@@ -218,4 +188,4 @@ def test_members_that_do_not_belong_together_are_refused():
         (assessments, alerts, site, {**proofs, "promises": []}),
     ):  # fmt: skip
         with pytest.raises(BadData):
-            list(records_and_proofs(*wrong))
+            list(documents.records_and_proofs(*wrong))

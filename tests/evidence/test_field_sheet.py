@@ -71,18 +71,15 @@ GOLDEN = [(100.003898, 36.004289), (100.005441, 36.006311)]
 """Python 3.12, 2026-11-28; independent of numpy."""
 
 
-@pytest.mark.parametrize(
-    ("values", "kinds"),
-    [
-        ({"intervention": "planting"}, ("cover", "survival")),
-        ({"intervention": "planting", "biome": "alpine"}, ("cover",)),  # grass is sown there
-        ({"intervention": "planting", "biome": "alpine", "subtype": "shrub"}, ("cover", "survival")),
-        ({"intervention": "assisted_regeneration"}, ("cover", "density")),
-        ({"intervention": "assisted_regeneration", "subtype": "reseeding"}, ("cover",)),
-        ({"intervention": "erosion_control"}, ("cover",)),
-        ({"intervention": "tending"}, ("cover",)),
-    ],
-)
+@pytest.mark.parametrize(("values", "kinds"), [
+    ({"intervention": "planting"}, ("cover", "survival")),
+    ({"intervention": "planting", "biome": "alpine"}, ("cover",)),  # grass is sown there
+    ({"intervention": "planting", "biome": "alpine", "subtype": "shrub"}, ("cover", "survival")),
+    ({"intervention": "assisted_regeneration"}, ("cover", "density")),
+    ({"intervention": "assisted_regeneration", "subtype": "reseeding"}, ("cover",)),
+    ({"intervention": "erosion_control"}, ("cover",)),
+    ({"intervention": "tending"}, ("cover",)),
+])  # fmt: skip
 def test_what_is_measured_is_what_the_work_was_to_bring(values, kinds):
     assert kinds_to_measure(planned(box(100, 36, 100.01, 36.01), **values)) == kinds
 

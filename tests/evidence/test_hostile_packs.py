@@ -53,11 +53,10 @@ def zipped(path, *members):
     return path
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["../evil", "/etc/passwd", "a//b.txt", "a/../b", "folder/", "C:\\evil", "..", "Plan.json", "plan .json",
-     "plän.json", "-rf", ".x", "a..b", "x" * 81, "x" * 60_000, "\x1b[2Jx", "a\nb", "con:", "x\u202etxt"],
-)  # fmt: skip
+@pytest.mark.parametrize("name", [
+    "../evil", "/etc/passwd", "a//b.txt", "a/../b", "folder/", "C:\\evil", "..", "Plan.json", "plan .json", "plän.json",
+    "-rf", ".x", "a..b", "x" * 81, "x" * 60_000, "\x1b[2Jx", "a\nb", "con:", "x\u202etxt",
+])  # fmt: skip
 def test_a_member_with_a_name_that_no_pack_has_is_named(tmp_path, name):
     fault = fault_of(zipped(tmp_path / "pack.zip", name, "plan.json"))
     assert fault.member == LAYOUT
@@ -109,11 +108,10 @@ def changed(path, position, pattern, *values):
     return path
 
 
-@pytest.mark.parametrize(
-    ("field", "pattern", "value"),
-    [(8, "<H", 1), (10, "<H", 8), (20, "<L", 3), (24, "<L", 2**31), (24, "<L", 2**32 - 2), (30, "<H", 9),
-     (32, "<H", 9), (42, "<L", 7), (46, "<4s", b"../x")],
-)  # fmt: skip
+@pytest.mark.parametrize(("field", "pattern", "value"), [
+    (8, "<H", 1), (10, "<H", 8), (20, "<L", 3), (24, "<L", 2**31), (24, "<L", 2**32 - 2), (30, "<H", 9), (32, "<H", 9),
+    (42, "<L", 7), (46, "<4s", b"../x"),
+])  # fmt: skip
 def test_an_entry_of_the_directory_that_contradicts_its_member_is_refused(pack, field, pattern, value):
     """Otherwise another program could read another name or size than this one."""
     fault = fault_of(changed(pack, pack.read_bytes().index(b"PK\1\2") + field, pattern, value))
@@ -187,26 +185,23 @@ PLAN = b"4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945  plan.
 OTHER_KEY = "its signature was not made with the key given"
 
 
-@pytest.mark.parametrize(
-    ("members", "member", "difference"),
-    [
-        ([("plan.json", b"[]")], MANIFEST, "no such member"),
-        ([("plan.json", b"[]"), (MANIFEST, PLAN)], SIGNATURE, "no such member"),
-        ([("plan.json", b"[]"), (MANIFEST, PLAN), (SIGNATURE, b"")], MANIFEST, OTHER_KEY),
-        ([("plan.json", b"[]"), (MANIFEST, PLAN), (SIGNATURE, bytes(64))], MANIFEST, OTHER_KEY),
-        ([("plan.json", b"{}"), *signed(PLAN)], "plan.json", "its SHA-256 is 44136fa"),
-        ([*signed(PLAN)], "plan.json", "no such member"),
-        ([("plan.json", b"[]"), ("extra.txt", b""), *signed(PLAN)], "extra.txt", "the manifest says None"),
-        ([*signed(PLAN), ("plan.json", b"[]")], LAYOUT, "byte 0 or one behind"),
-        ([("plan.json", b"[]"), *signed(PLAN)[::-1]], LAYOUT, "byte 41 or one behind"),
-        ([("plan.json", b"[]"), *signed(PLAN + PLAN)], LAYOUT, "byte 41 or one behind"),
-        ([("plan.json", b"[]"), *signed(PLAN[:-1])], LAYOUT, "byte 41 or one behind"),
-        ([("plan.json", b"[]"), *signed(PLAN.replace(b"  ", b" *"))], LAYOUT, "byte 41 or one behind"),
-        ([("plan.json", b"[]"), *signed(PLAN.replace(b"\n", b"\r\n"))], LAYOUT, "byte 41 or one behind"),
-        ([("plan.json", b"[]"), *signed(b"# note\n" + PLAN)], "", "no such member"),
-        ([("plan.json", b"[]"), *signed(PLAN.replace(b"plan", b"../plan"))], "../plan.json", "no such member"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("members", "member", "difference"), [
+    ([("plan.json", b"[]")], MANIFEST, "no such member"),
+    ([("plan.json", b"[]"), (MANIFEST, PLAN)], SIGNATURE, "no such member"),
+    ([("plan.json", b"[]"), (MANIFEST, PLAN), (SIGNATURE, b"")], MANIFEST, OTHER_KEY),
+    ([("plan.json", b"[]"), (MANIFEST, PLAN), (SIGNATURE, bytes(64))], MANIFEST, OTHER_KEY),
+    ([("plan.json", b"{}"), *signed(PLAN)], "plan.json", "its SHA-256 is 44136fa"),
+    ([*signed(PLAN)], "plan.json", "no such member"),
+    ([("plan.json", b"[]"), ("extra.txt", b""), *signed(PLAN)], "extra.txt", "the manifest says None"),
+    ([*signed(PLAN), ("plan.json", b"[]")], LAYOUT, "byte 0 or one behind"),
+    ([("plan.json", b"[]"), *signed(PLAN)[::-1]], LAYOUT, "byte 41 or one behind"),
+    ([("plan.json", b"[]"), *signed(PLAN + PLAN)], LAYOUT, "byte 41 or one behind"),
+    ([("plan.json", b"[]"), *signed(PLAN[:-1])], LAYOUT, "byte 41 or one behind"),
+    ([("plan.json", b"[]"), *signed(PLAN.replace(b"  ", b" *"))], LAYOUT, "byte 41 or one behind"),
+    ([("plan.json", b"[]"), *signed(PLAN.replace(b"\n", b"\r\n"))], LAYOUT, "byte 41 or one behind"),
+    ([("plan.json", b"[]"), *signed(b"# note\n" + PLAN)], "", "no such member"),
+    ([("plan.json", b"[]"), *signed(PLAN.replace(b"plan", b"../plan"))], "../plan.json", "no such member"),
+])  # fmt: skip
 def test_a_manifest_and_a_signature_that_do_not_fit_are_named(tmp_path, members, member, difference):
     with pytest.raises(PackRefused) as error:
         Container(rewritten(tmp_path / "pack.zip", members), KEY.public_key())

@@ -6,28 +6,22 @@ import stat
 import subprocess
 
 import pytest
+from cryptography.hazmat.primitives import serialization as pem
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1
 from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as new_elliptic
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as new_rsa
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-)
 
 from monitor.errors import BadConfiguration, BadData
 from monitor.evidence.keys import fingerprint, new_keys, private_key, read_public_key
 
 
 def private_pem(key, encryption=None):
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption or NoEncryption())
+    return key.private_bytes(pem.Encoding.PEM, pem.PrivateFormat.PKCS8, encryption or pem.NoEncryption())
 
 
 def public_pem(key):
-    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return key.public_key().public_bytes(pem.Encoding.PEM, pem.PublicFormat.SubjectPublicKeyInfo)
 
 
 ED25519 = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -86,19 +80,16 @@ def test_openssl_reads_both_and_gives_the_same_fingerprint(tmp_path):
     assert again.stdout == (tmp_path / "signing.pub").read_bytes()
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (private_pem(ED25519), "it is a private key, which nobody but its owner should have"),
-        (private_pem(ED25519, BestAvailableEncryption(b"x")), "it is a private key"),
-        (public_pem(RSA), "another kind than Ed25519"),
-        (public_pem(ELLIPTIC), "another kind than Ed25519"),
-        (b"", "it is not a PEM public key"),
-        (b"\0\xff" * 40, "it is not a PEM public key"),
-        (b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "it is not a PEM public key"),
-        (public_pem(ED25519) + b"\n" * 20_000, "more than 16,384 bytes"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("content", "message"), [
+    (private_pem(ED25519), "it is a private key, which nobody but its owner should have"),
+    (private_pem(ED25519, pem.BestAvailableEncryption(b"x")), "it is a private key"),
+    (public_pem(RSA), "another kind than Ed25519"),
+    (public_pem(ELLIPTIC), "another kind than Ed25519"),
+    (b"", "it is not a PEM public key"),
+    (b"\0\xff" * 40, "it is not a PEM public key"),
+    (b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "it is not a PEM public key"),
+    (public_pem(ED25519) + b"\n" * 20_000, "more than 16,384 bytes"),
+])  # fmt: skip
 def test_a_file_that_is_not_a_public_key_is_named_and_not_shown(tmp_path, content, message):
     file = tmp_path / "key"
     file.write_bytes(content)
@@ -133,15 +124,12 @@ def test_a_public_key_behind_a_link_is_read(tmp_path):
     assert read_public_key(tmp_path / "link") == read_public_key(tmp_path / "signing.pub")
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (public_pem(ED25519), "it is a public key"),
-        (private_pem(ED25519, BestAvailableEncryption(b"x")), "without a password"),
-        (private_pem(RSA), "another kind than Ed25519"),
-        (b"hunter2", "it is not a PEM private key"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("content", "message"), [
+    (public_pem(ED25519), "it is a public key"),
+    (private_pem(ED25519, pem.BestAvailableEncryption(b"x")), "without a password"),
+    (private_pem(RSA), "another kind than Ed25519"),
+    (b"hunter2", "it is not a PEM private key"),
+])  # fmt: skip
 def test_content_that_is_not_a_private_key_is_named_with_the_fix_and_not_shown(content, message):
     with pytest.raises(BadConfiguration, match=f"{message}.*regrowth keys new DIR") as error:
         private_key(content)
