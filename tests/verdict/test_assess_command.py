@@ -14,6 +14,7 @@ from monitor.errors import BadData
 from monitor.verdict.assess import assess
 from monitor.verdict.tables.plans import read_plans
 from monitor.verdict.tables.series import read_series
+from tests.verdict.tables.test_series import refused
 from tests.verdict.test_known_fates import assess_all
 
 PLANS = "site,start,intervention,biome,subtype,A,k,L,too_early_years\n"
@@ -30,6 +31,12 @@ def table(theta: float, seed: int = 0, site: str = "a") -> pd.DataFrame:
     cover = (0.25 + uplift) * s + 0.04 + rng.normal(0, 0.015, days.size)
     control = 0.25 * s + 0.04 + rng.normal(0, 0.004, days.size)
     return pd.DataFrame({"site": site, "date": days.astype(str), "cover": cover.clip(0), "control": control.clip(0)})
+
+
+def planned(folder: Path, *rows: str) -> Path:
+    """A table of plans."""
+    (folder / "p.csv").write_text(PLANS + "".join(f"{row}\n" for row in rows))
+    return folder / "p.csv"
 
 
 @pytest.fixture
@@ -100,10 +107,9 @@ def test_the_order_of_rows_and_repeated_rows_change_nothing(tables, tmp_path):
 
 
 def test_a_site_never_seen_with_its_control_cannot_be_judged(tmp_path):
-    frame = table(0.0).assign(control="")
-    frame.to_csv(tmp_path / "s.csv", index=False)
-    (tmp_path / "p.csv").write_text(PLANS + "a,2017-01-01,planting,loess,,,,,\n")
-    command(tmp_path / "s.csv", plans=tmp_path / "p.csv", out=tmp_path / "o.csv")
+    table(0.0).assign(control="").to_csv(tmp_path / "s.csv", index=False)
+    plans = planned(tmp_path, "a,2017-01-01,planting,loess,,,,,")
+    command(tmp_path / "s.csv", plans=plans, out=tmp_path / "o.csv")
     found = pd.read_csv(tmp_path / "o.csv")
     assert found.status.unique().tolist() == ["insufficient_data"]
     assert found.alert.unique().tolist() == ["none"]
@@ -112,8 +118,7 @@ def test_a_site_never_seen_with_its_control_cannot_be_judged(tmp_path):
 
 
 def test_plans_left_out_are_the_defaults_of_intervention_and_biome(tmp_path):
-    (tmp_path / "p.csv").write_text(PLANS + "a,2017-01-01,planting,loess,tree,,,,\nb,2017-01-01,tending,sandy,,,,,\n")
-    sites = read_plans(tmp_path / "p.csv")
+    sites = read_plans(planned(tmp_path, "a,2017-01-01,planting,loess,tree,,,,", "b,2017-01-01,tending,sandy,,,,,"))
     assert (sites["a"].site.plan.A, sites["a"].site.plan.L, sites["a"].site.plan.too_early_years) == (0.22, 2.0, 4.0)
     assert sites["b"].site.plan.A == 0
 
@@ -140,15 +145,12 @@ def test_south_of_the_equator_the_season_is_half_a_year_later_if_the_latitude_is
 
 
 def test_a_plan_that_promises_nothing_is_refused_where_something_was_promised(tmp_path):
-    (tmp_path / "p.csv").write_text(PLANS + "a,2017-01-01,planting,loess,,0,.45,1,\n")
-    with pytest.raises(BadData, match=r"'a': plan_A is 0, but planting promises uplift.*call the intervention tending"):
-        read_plans(tmp_path / "p.csv")
+    says = r"'a': plan_A is 0, but planting promises uplift.*call the intervention tending"
+    refused(planned(tmp_path, "a,2017-01-01,planting,loess,,0,.45,1,"), says, read_plans)
 
 
 def test_tending_is_judged_by_loss_alone(tmp_path):
-    plan = "a,2017-01-01,tending,loess,,,,,\n"
-    (tmp_path / "p.csv").write_text(PLANS + plan)
-    site = read_plans(tmp_path / "p.csv")["a"].site
+    site = read_plans(planned(tmp_path, "a,2017-01-01,tending,loess,,,,,"))["a"].site
     for theta, status in ((0.0, "on_track"), (1.0, "on_track"), (-0.8, "failing")):
         table(theta).to_csv(tmp_path / "s.csv", index=False)
         found = assess(read_series(tmp_path / "s.csv").series["a"], site, as_of=date(2021, 12, 31))
@@ -159,76 +161,63 @@ def test_tending_is_judged_by_loss_alone(tmp_path):
         assert "NO_PLAN" in found.reasons
 
 
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        (lambda s: s.assign(cover=s.cover * 100), r"site 'a', 2012-.*cover is .*percent: divide by 100"),
-        (lambda s: s.assign(cover=-0.2), r"site 'a', 2012-01-03: cover is -0.2; it must be a fraction"),
-        (lambda s: s.assign(cover=np.inf), r"cover is 'inf', not a finite number"),
-        (lambda s: s.drop(columns="control"), r"column 'control' is absent; it has 'site', 'date', 'cover'"),
-        (lambda s: s.assign(date="last summer"), r"line 2, site 'a': date is 'last summer'"),
-        (lambda s: s.assign(cover="n/a"), r"line 2, site 'a', 2012-01-03: cover is 'n/a', not a number"),
-        (lambda s: s.assign(site=""), r"line 2, 2012-01-03: site is absent"),
-        (lambda s: s.assign(date="2018-07-01"), r"two different rows for 2018-07-01 \(line 2 and line 3\)"),
-        (lambda s: s.assign(site="b"), r"no plan for site 'b'"),
-        (lambda s: s.iloc[:0], r"has no rows"),
-    ],
-)
+@pytest.mark.parametrize(("change", "says"), [
+    (lambda s: s.assign(cover=s.cover * 100), r"site 'a', 2012-.*cover is .*percent: divide by 100"),
+    (lambda s: s.assign(cover=-0.2), r"site 'a', 2012-01-03: cover is -0.2; it must be a fraction"),
+    (lambda s: s.assign(cover=np.inf), r"cover is 'inf', not a finite number"),
+    (lambda s: s.drop(columns="control"), r"column 'control' is absent; it has 'site', 'date', 'cover'"),
+    (lambda s: s.assign(date="last summer"), r"line 2, site 'a': date is 'last summer'"),
+    (lambda s: s.assign(cover="n/a"), r"line 2, site 'a', 2012-01-03: cover is 'n/a', not a number"),
+    (lambda s: s.assign(site=""), r"line 2, 2012-01-03: site is absent"),
+    (lambda s: s.assign(date="2018-07-01"), r"two different rows for 2018-07-01 \(line 2 and line 3\)"),
+    (lambda s: s.assign(site="b"), r"no plan for site 'b'"),
+    (lambda s: s.iloc[:0], r"has no rows"),
+])  # fmt: skip
 def test_a_bad_series_is_refused_in_one_line_and_nothing_is_written(change, says, tmp_path):
     change(table(0.5)).to_csv(tmp_path / "s.csv", index=False)
-    (tmp_path / "p.csv").write_text(PLANS + "a,2017-01-01,planting,loess,,,,,\n")
+    plans = planned(tmp_path, "a,2017-01-01,planting,loess,,,,,")
     with pytest.raises(BadData, match=says) as caught:
-        command(tmp_path / "s.csv", plans=tmp_path / "p.csv", out=tmp_path / "o.csv")
+        command(tmp_path / "s.csv", plans=plans, out=tmp_path / "o.csv")
     assert "\n" not in str(caught.value)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["p.csv", "s.csv"]
 
 
-@pytest.mark.parametrize(
-    ("plan", "says"),
-    [
-        ("a,2017-01-01,planting,loes,,,,,", r"site 'a': biome is 'loes', which is unknown. Did you mean 'loess'\?"),
-        ("a,2017-01-01,plantin,loess,,,,,", r"did you mean 'planting'\?"),
-        ("a,2017-01-01,planting,loess,trees,,,,", r"did you mean 'tree'\?"),
-        ("a,2017-01-01,planting,,,,,,", r"biome is absent; known are"),
-        ("a,soon,planting,loess,,,,,", r"start is 'soon'; a date such as"),
-        ("a,2017-01-01,planting,loess,,20,,,", r"A is 20; it must be a share of the ground"),
-        ("a,2017-01-01,planting,loess,,,0,,", r"k is 0; it must be the rate of approach"),
-        ("a,2017-01-01,planting,loess,,,,-1,", r"L is -1; it must be the lag in years"),
-        ("a,2017-01-01,planting,loess,,x,,,", r"A is 'x', not a number"),
-        ("a,2017-01-01,planting,loess,,,,3,1", r"after 1 years, before growth can be seen at 3 years"),
-        ("a,2017-01-01,planting,loess,,,,,\na,2018-01-01,planting,loess,,,,,", r"site 'a' has more than one plan"),
-    ],
-)
+@pytest.mark.parametrize(("plan", "says"), [
+    ("a,2017-01-01,planting,loes,,,,,", r"site 'a': biome is 'loes', which is unknown. Did you mean 'loess'\?"),
+    ("a,2017-01-01,plantin,loess,,,,,", r"did you mean 'planting'\?"),
+    ("a,2017-01-01,planting,loess,trees,,,,", r"did you mean 'tree'\?"),
+    ("a,2017-01-01,planting,,,,,,", r"biome is absent; known are"),
+    ("a,soon,planting,loess,,,,,", r"start is 'soon'; a date such as"),
+    ("a,2017-01-01,planting,loess,,20,,,", r"A is 20; it must be a share of the ground"),
+    ("a,2017-01-01,planting,loess,,,0,,", r"k is 0; it must be the rate of approach"),
+    ("a,2017-01-01,planting,loess,,,,-1,", r"L is -1; it must be the lag in years"),
+    ("a,2017-01-01,planting,loess,,x,,,", r"A is 'x', not a number"),
+    ("a,2017-01-01,planting,loess,,,,3,1", r"after 1 years, before growth can be seen at 3 years"),
+    ("a,2017-01-01,planting,loess,,,,,\na,2018-01-01,planting,loess,,,,,", r"site 'a' has more than one plan"),
+])  # fmt: skip
 def test_a_bad_plan_is_refused_in_one_line(plan, says, tmp_path):
-    (tmp_path / "p.csv").write_text(PLANS + plan + "\n")
-    with pytest.raises(BadData, match=says):
-        read_plans(tmp_path / "p.csv")
+    refused(planned(tmp_path, plan), says, read_plans)
 
 
 def test_files_that_are_not_what_their_name_says_are_refused(tmp_path):
     (tmp_path / "p.csv").write_bytes("site,start,intervention,biome\n成功,2017-01-01,planting,loess\n".encode("gbk"))
-    with pytest.raises(BadData, match="not UTF-8"):
-        read_plans(tmp_path / "p.csv")
+    refused(tmp_path / "p.csv", "not UTF-8", read_plans)
     (tmp_path / "s.parquet").write_text("site,date\n")
-    with pytest.raises(BadData, match="cannot be read as PARQUET"):
-        read_series(tmp_path / "s.parquet")
-    with pytest.raises(BadData, match="no such file"):
-        read_series(tmp_path / "none.csv")
-    with pytest.raises(BadData, match=r"must end in \.csv or \.parquet"):
-        read_series(tmp_path / "s.xlsx")
+    for name, says in (
+        ("s.parquet", "cannot be read as PARQUET"), ("none.csv", "no such file"), ("s.xlsx", r"in \.csv or \.parquet")
+    ):  # fmt: skip
+        refused(tmp_path / name, says)
 
 
 def test_a_year_or_a_month_is_not_accepted_as_a_date(tmp_path):
     for given in ("2017", "2017-05", "201705"):
-        (tmp_path / "p.csv").write_text(PLANS + f"a,{given},planting,loess,,,,,\n")
-        with pytest.raises(BadData, match=f"start is '{given}'; a date such as"):
-            read_plans(tmp_path / "p.csv")
+        plans = planned(tmp_path, f"a,{given},planting,loess,,,,,")
+        refused(plans, f"start is '{given}'; a date such as", read_plans)
         pd.DataFrame({"site": ["a"], "date": [given], "cover": [0.1], "control": [0.1]}).to_csv(tmp_path / "s.csv")
-        with pytest.raises(BadData, match=f"date is '{given}'"):
-            read_series(tmp_path / "s.csv")
+        refused(tmp_path / "s.csv", f"date is '{given}'")
     for given in ("2017-05-01", "2017/05/01", "20170501", "2017-05-01T03:51:41Z"):
-        (tmp_path / "p.csv").write_text(PLANS + f"a,{given},planting,loess,,,,,\n")
-        assert read_plans(tmp_path / "p.csv")["a"].site.start == date(2017, 5, 1)
+        plans = planned(tmp_path, f"a,{given},planting,loess,,,,,")
+        assert read_plans(plans)["a"].site.start == date(2017, 5, 1)
 
 
 def test_dates_of_a_parquet_may_be_dates_or_text_and_no_numbers(tmp_path):
@@ -237,8 +226,7 @@ def test_dates_of_a_parquet_may_be_dates_or_text_and_no_numbers(tmp_path):
         pd.DataFrame({**rest, "date": [day]}).to_parquet(tmp_path / "s.parquet")
         assert read_series(tmp_path / "s.parquet").series["a"].dates.astype(str).tolist() == ["2021-07-15"]
     pd.DataFrame({**rest, "date": [18_823]}).to_parquet(tmp_path / "s.parquet")
-    with pytest.raises(BadData, match="18823"):
-        read_series(tmp_path / "s.parquet")
+    refused(tmp_path / "s.parquet", "18823")
 
 
 def test_assessments_never_take_the_place_of_what_they_were_made_from(tables, tmp_path, capsys):
@@ -255,8 +243,8 @@ def test_assessments_never_take_the_place_of_what_they_were_made_from(tables, tm
 
 def test_a_plan_that_starts_after_all_scenes_gets_one_row_that_says_so(tmp_path):
     table(0.0).to_csv(tmp_path / "s.csv", index=False)
-    (tmp_path / "p.csv").write_text(PLANS + "a,2030-01-01,planting,loess,,,,,\n")
-    command(tmp_path / "s.csv", plans=tmp_path / "p.csv", out=tmp_path / "o.csv")
+    plans = planned(tmp_path, "a,2030-01-01,planting,loess,,,,,")
+    command(tmp_path / "s.csv", plans=plans, out=tmp_path / "o.csv")
     found = pd.read_csv(tmp_path / "o.csv")
     assert found[["as_of", "status", "reasons"]].to_numpy().tolist() == [
         ["2021-12-21", "insufficient_data", "START_IN_FUTURE"]

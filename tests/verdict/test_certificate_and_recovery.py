@@ -180,16 +180,10 @@ def test_a_site_that_was_mostly_planted_later_is_too_early_for_longer():
     assert assess(story(1.0, parts=late), site, as_of=date(2024, 9, 1)).status is not Status.TOO_EARLY
 
 
-@pytest.mark.parametrize(
-    "parts",
-    [
-        ((SITE.start, 0.5), (date(2022, 4, 1), 0.4)),
-        ((date(2021, 4, 1), 1.0),),
-        ((SITE.start, 0.5), (SITE.start, 0.5)),
-        ((SITE.start, 1.2), (date(2022, 4, 1), -0.2)),
-    ],
-    ids=["nine tenths", "another start", "twice the same day", "negative"],
-)
+@pytest.mark.parametrize("parts", [
+    ((SITE.start, 0.5), (date(2022, 4, 1), 0.4)), ((date(2021, 4, 1), 1.0),), ((SITE.start, 0.5), (SITE.start, 0.5)),
+    ((SITE.start, 1.2), (date(2022, 4, 1), -0.2)),
+], ids=["nine tenths", "another start", "twice the same day", "negative"])  # fmt: skip
 def test_parts_that_do_not_make_up_the_site_are_refused(parts):
     with pytest.raises(BadData, match="cohorts of site 'loess-2'"):
         assess(story(1.0), replace(SITE, cohorts=parts), as_of=END)

@@ -41,17 +41,10 @@ def test_chances_are_those_that_the_benchmark_measures():
     assert found[1].red == 0, "nothing is red while it is too early"
 
 
-@pytest.mark.parametrize(
-    "harder",
-    [
-        {"site": replace(SITE, plan=Plan(A=0.12, k=0.25, L=1.5, too_early_years=3.0))},
-        {"scenes": 3},
-        {"calibration": replace(DEFAULT, slow_sd=0.04)},
-        {"alpha": 0.01},
-        {"site": replace(SITE, hectares=0.1)},
-    ],
-    ids=["slow shrubs", "cloudy", "restless ground", "small budget", "tiny"],
-)
+@pytest.mark.parametrize("harder", [
+    {"site": replace(SITE, plan=Plan(A=0.12, k=0.25, L=1.5, too_early_years=3.0))}, {"scenes": 3},
+    {"calibration": replace(DEFAULT, slow_sd=0.04)}, {"alpha": 0.01}, {"site": replace(SITE, hectares=0.1)},
+], ids=["slow shrubs", "cloudy", "restless ground", "small budget", "tiny"])  # fmt: skip
 def test_what_makes_a_site_harder_to_see_makes_red_later(harder):
     assert by_year(**harder)[4].red < by_year()[4].red - 0.03
 
@@ -71,8 +64,8 @@ def test_while_it_is_too_early_for_most_of_a_site_nothing_is_red():
 def test_words_state_from_which_year_on_red_is_likely():
     chances = [(0.0, 0.1), (0.2, 0.6), (0.55, 0.7)]
     three = tuple(
-        Detectability(year=k + 1, until=2028 + k, red=red, watch=watch) for k, (red, watch) in enumerate(chances)
-    )  # fmt: skip
+        Detectability(year=k, until=2027 + k, red=red, watch=watch) for k, (red, watch) in enumerate(chances, start=1)
+    )
     assert in_words(three) == (
         "If nothing grows here, red is not likely before 2030 (chance 55% by its end); a watch not before 2029 (60%)."
     )

@@ -88,18 +88,14 @@ def share(story: Story, *statuses: Status) -> float:
     return float(np.mean([at_the_end(story, seed).status in statuses for seed in SEEDS]))
 
 
-@pytest.mark.parametrize(
-    ("story", "status"),
-    [
-        (Story(theta=1.0), Status.ON_TRACK),
-        (Story(theta=0.0), Status.FAILING),
-        (Story(theta=1.0, dropped=5.5), Status.DISTURBED),
-        (Story(theta=1.0, post=1), Status.TOO_EARLY),
-        (Story(theta=0.0, post=1), Status.TOO_EARLY),
-        (Story(theta=0.0, clear=0.01), Status.INSUFFICIENT_DATA),
-    ],
-    ids=["on track", "failing", "disturbed", "too early", "too early to fail", "hardly ever seen"],
-)
+@pytest.mark.parametrize(("story", "status"), [
+    (Story(theta=1.0), Status.ON_TRACK),
+    (Story(theta=0.0), Status.FAILING),
+    (Story(theta=1.0, dropped=5.5), Status.DISTURBED),
+    (Story(theta=1.0, post=1), Status.TOO_EARLY),
+    (Story(theta=0.0, post=1), Status.TOO_EARLY),
+    (Story(theta=0.0, clear=0.01), Status.INSUFFICIENT_DATA),
+], ids=["on track", "failing", "disturbed", "too early", "too early to fail", "hardly ever seen"])  # fmt: skip
 def test_a_fate_is_named_in_at_least_ten_sites_of_twelve(story, status):
     assert share(story, status) >= 10 / 12
 

@@ -45,11 +45,8 @@ def test_area_dates_and_neighbours_are_stated_in_both_languages(lost):
     for part in ("between the scenes of 20 June 2024 and 1 July 2024", "About 4.8 of 12.0 hectares (3.9 to 6.0)",
                  "3 of 12 neighbouring sites"):  # fmt: skip
         assert part in english
-    for part in (
-        "在2024年6月20日与2024年7月1日两景之间",
-        "180.0 亩中约有 72.1 亩（58.5 至 90.0）",
-        "附近 12 个地块中有 3 个",
-    ):
+    for part in ("在2024年6月20日与2024年7月1日两景之间", "180.0 亩中约有 72.1 亩（58.5 至 90.0）",
+                 "附近 12 个地块中有 3 个"):  # fmt: skip
         assert part in chinese
     bare = " ".join(explain(replace(lost, loss_after=None), SITE))
     assert "before 1 July 2024" in bare
@@ -82,8 +79,6 @@ def test_the_nearest_sites_are_neighbours_and_no_more_than_an_upper_number():
     # At 60 degrees north a degree of longitude is half of one of latitude.
     north, east, home = at("north", 100.0, 60.1), at("east", 100.15, 60.0), at("home", 100.0, 60.0)
     assert neighbours(home, [north, east, home]) == ["east", "north"]
-    assert neighbours(here, [*far, here, at("near", 100.01)]) == [
-        "near",
-        *(one.id for one in far[: MAX_NEIGHBOURS - 1]),
-    ]
+    nearest = ["near", *(one.id for one in far[: MAX_NEIGHBOURS - 1])]
+    assert neighbours(here, [*far, here, at("near", 100.01)]) == nearest
     assert neighbours(here, [here]) == []

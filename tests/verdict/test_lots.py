@@ -6,22 +6,13 @@ from datetime import date
 
 import numpy as np
 import pytest
-from shapely.geometry import Polygon
 
 from monitor.sites.site import Plan, Site
+from monitor.verdict import lots
 from monitor.verdict.assessment import AlertLevel, Series
 from monitor.verdict.kernels.lot_model import SHOCKS, SPREAD, Information, lot_likelihood, shock_weights
-from monitor.verdict.lots import (
-    Lot,
-    LotReason,
-    Member,
-    MemberSeason,
-    lot_of,
-    lot_verdict,
-    lot_verdicts,
-    lots_of,
-    member_of,
-)
+from monitor.verdict.lots import Lot, LotReason, Member, MemberSeason, lot_of, lot_verdict, lot_verdicts, member_of
+from tests import builders
 
 PLAN = Plan(A=0.20, k=0.45, L=1.0, too_early_years=2.0)
 START = date(2021, 1, 1)
@@ -29,11 +20,8 @@ END = date(2026, 12, 31)
 
 
 def site(name: str = "a", **changes) -> Site:
-    values = {
-        "id": name, "name": "", "geometry": Polygon(), "start": START, "intervention": "planting", "biome": "loess",
-        "plan": PLAN, "hectares": 50.0, "partner": "Green Fund", "programme_year": 2021,
-    } | changes  # fmt: skip
-    return Site(**values)
+    values = {"start": START, "plan": PLAN, "hectares": 50.0, "partner": "Green Fund", "programme_year": 2021}
+    return builders.site(name, **(values | changes))
 
 
 def member(
@@ -206,7 +194,7 @@ def test_a_lot_is_its_partner_year_and_intervention_and_its_id_is_safe_everywher
 
 def test_sites_are_grouped_by_lot():
     sites = [site("a"), site("b", intervention="tending"), site("c", partner=None), site("d")]
-    assert [[member.id for member in members] for members in lots_of(sites).values()] == [["a", "d"], ["b"]]
+    assert [[member.id for member in members] for members in lots.lots_of(sites).values()] == [["a", "d"], ["b"]]
 
 
 def series(added: float, *, start_growth: float = 0.0, outliers: int = 0) -> Series:

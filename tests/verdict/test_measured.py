@@ -5,7 +5,6 @@ from datetime import date
 
 import numpy as np
 import pytest
-from shapely.geometry import Polygon
 
 from monitor.sites.growing_season import GrowingSeason
 from monitor.sites.site import Plan, Site
@@ -16,12 +15,10 @@ from monitor.verdict.kernels.history import SiteHistory
 from monitor.verdict.plans import Plans
 from monitor.verdict.status import judge
 from monitor.verdict.usable_scenes import usable_scenes
+from tests import builders
 
 START = date(2020, 2, 1)
-SITE = Site(
-    id="a", name="", geometry=Polygon(), start=START, intervention="planting", biome="loess",
-    plan=Plan(A=0.2, k=0.45, L=0.5, too_early_years=1.0), hectares=40.0,
-)  # fmt: skip
+SITE = builders.site(start=START, plan=Plan(A=0.2, k=0.45, L=0.5, too_early_years=1.0), hectares=40.0)
 TENDED = replace(SITE, intervention="tending", plan=replace(SITE.plan, A=0.0))
 GROWING = GrowingSeason.of(SITE)
 END = date(2023, 12, 1)
@@ -175,15 +172,12 @@ def test_a_site_surely_above_half_of_its_plan_is_neither_failing_nor_red():
     assert measured_difference(above, brief=True)
 
 
-@pytest.mark.parametrize(
-    ("site", "since", "red"),
-    [
-        (SITE, {2022: 0.08, 2023: -0.02}, True),
-        (SITE, {2022: 0.30, 2023: 0.20}, False),  # it fell, and is still above half of the plan
-        (TENDED, {2022: 0.0, 2023: -0.1}, True),
-        (TENDED, {2022: 0.1, 2023: 0.0}, False),  # it fell to where it was before the work
-    ],
-)
+@pytest.mark.parametrize(("site", "since", "red"), [
+    (SITE, {2022: 0.08, 2023: -0.02}, True),
+    (SITE, {2022: 0.30, 2023: 0.20}, False),  # it fell, and is still above half of the plan
+    (TENDED, {2022: 0.0, 2023: -0.1}, True),
+    (TENDED, {2022: 0.1, 2023: 0.0}, False),  # it fell to where it was before the work
+])  # fmt: skip
 def test_a_loss_is_not_red_above_half_of_the_plan_or_where_nothing_is_promised_as_before_the_work(site, since, red):
     a = believed(series(since), site, date(2023, 9, 1), **lost(date(2023, 6, 20)))
     assert (a.alert, a.alert_rule) == (AlertLevel.RED if red else AlertLevel.WATCH, "disturbance")

@@ -48,17 +48,13 @@ def quiet(found: Assessment) -> bool:
     return found.status is Status.INSUFFICIENT_DATA and found.alert is AlertLevel.NONE and found.probability is None
 
 
-@pytest.mark.parametrize(
-    ("broken", "reason"),
-    [
-        (lambda s: replace(s, control=np.full(s.dates.size, np.nan)), "NO_CONTROL"),
-        (lambda s: replace(s, cover=np.full(s.dates.size, np.nan)), "NO_CONTROL"),
-        (lambda s: replace(s, clear=np.full(s.dates.size, 0.3)), "NO_CONTROL"),
-        (lambda s: Series(dates=s.dates[-20:-19], cover=s.cover[-20:-19], control=s.control[-20:-19]), "FEW_SCENES"),
-        (lambda s: Series(dates=s.dates[:0], cover=s.cover[:0], control=s.control[:0]), "NO_CONTROL"),
-    ],
-    ids=["control never seen", "site never seen", "never clear enough", "one scene", "nothing at all"],
-)
+@pytest.mark.parametrize(("broken", "reason"), [
+    (lambda s: replace(s, control=np.full(s.dates.size, np.nan)), "NO_CONTROL"),
+    (lambda s: replace(s, cover=np.full(s.dates.size, np.nan)), "NO_CONTROL"),
+    (lambda s: replace(s, clear=np.full(s.dates.size, 0.3)), "NO_CONTROL"),
+    (lambda s: Series(dates=s.dates[-20:-19], cover=s.cover[-20:-19], control=s.control[-20:-19]), "FEW_SCENES"),
+    (lambda s: Series(dates=s.dates[:0], cover=s.cover[:0], control=s.control[:0]), "NO_CONTROL"),
+], ids=["control never seen", "site never seen", "never clear enough", "one scene", "nothing at all"])  # fmt: skip
 def test_without_enough_to_see_nothing_is_judged_and_the_reason_is_named(broken, reason):
     found = assess(broken(series()), SITE, as_of=END)
     assert quiet(found)
@@ -182,17 +178,13 @@ def test_a_second_ring_that_greens_with_the_site_withholds_red():
     assert both.e_failure < alone.e_failure
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        (lambda s: replace(s, cover=s.cover * 100), "percent"),
-        (lambda s: replace(s, control=np.where(np.arange(s.dates.size) == 7, -0.2, s.control)), str(series().dates[7])),
-        (lambda s: replace(s, dates=s.dates[::-1]), "order"),
-        (lambda s: replace(s, dates=np.repeat(s.dates[::2], 2)[: s.dates.size]), "repeated"),
-        (lambda s: replace(s, cover=s.cover[:-1]), "values"),
-    ],
-    ids=["percent", "negative", "descending", "repeated", "short"],
-)
+@pytest.mark.parametrize(("wrong", "message"), [
+    (lambda s: replace(s, cover=s.cover * 100), "percent"),
+    (lambda s: replace(s, control=np.where(np.arange(s.dates.size) == 7, -0.2, s.control)), str(series().dates[7])),
+    (lambda s: replace(s, dates=s.dates[::-1]), "order"),
+    (lambda s: replace(s, dates=np.repeat(s.dates[::2], 2)[: s.dates.size]), "repeated"),
+    (lambda s: replace(s, cover=s.cover[:-1]), "values"),
+], ids=["percent", "negative", "descending", "repeated", "short"])  # fmt: skip
 def test_a_wrong_series_is_refused_by_site_and_place(wrong, message):
     with pytest.raises(BadData, match=message) as refusal:
         assess(wrong(series()), SITE, as_of=END)
@@ -201,12 +193,7 @@ def test_a_wrong_series_is_refused_by_site_and_place(wrong, message):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @example(seed=0, holes=0.0, theta=-1.0, size=266)  # shares of a probability that add up to more than 1 in the last bit
-@given(
-    seed=st.integers(0, 10_000),
-    holes=st.floats(0, 1),
-    theta=st.floats(-1, 2),
-    size=st.integers(0, 330),
-)
+@given(seed=st.integers(0, 10_000), holes=st.floats(0, 1), theta=st.floats(-1, 2), size=st.integers(0, 330))
 def test_whatever_is_missing_every_row_is_well_formed(seed, holes, theta, size):
     seen, rng = series(theta=theta), np.random.default_rng(seed)
 

@@ -8,19 +8,10 @@ import pytest
 from scipy.optimize import minimize
 from scipy.stats import norm
 
+from monitor.verdict import programme_list
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.lots import DELAYS, Member, MemberSeason
-from monitor.verdict.programme_list import (
-    GRID,
-    LAG_PRIOR,
-    MOST_WRONG,
-    PRIOR_WEIGHT,
-    ProgrammePosterior,
-    fitted,
-    likelihood_of,
-    posterior,
-    programme_posterior,
-)
+from monitor.verdict.programme_list import GRID, LAG_PRIOR, likelihood_of, posterior, programme_posterior
 
 GAIN = 0.01
 
@@ -94,7 +85,7 @@ def test_the_em_algorithm_finds_the_maximum_that_an_optimiser_finds():
     c = rng.uniform(5, 40, (8, LAG_PRIOR.size))
     b = c * rng.normal(0.4, 0.5, (8, 1))
     likelihood = likelihood_of(GRID[None], b, c, np.full(8, GAIN))
-    prior = np.repeat(LAG_PRIOR / GRID.size, GRID.size) * max(PRIOR_WEIGHT * 8, 2.0)
+    prior = np.repeat(LAG_PRIOR / GRID.size, GRID.size) * max(programme_list.PRIOR_WEIGHT * 8, 2.0)
 
     def height(logs):
         """Log posterior of the weights exp(logs), up to their norm, and its gradient."""
@@ -105,7 +96,7 @@ def test_the_em_algorithm_finds_the_maximum_that_an_optimiser_finds():
         return -np.log(per_site).sum() - prior @ np.log(weights), weights * slope.sum() - slope
 
     best = minimize(height, np.zeros(prior.size), jac=True, method="L-BFGS-B", options={"maxiter": 5000})
-    weights = fitted(likelihood, np.ones(8), 3000)
+    weights = programme_list.fitted(likelihood, np.ones(8), 3000)
     assert height(np.log(weights))[0] == pytest.approx(best.fun, abs=1e-4)
     np.testing.assert_allclose(posterior(likelihood, weights).sum(axis=1), 1.0)
 
@@ -126,12 +117,12 @@ def test_the_posterior_of_a_site_is_that_by_brute_force():
 
 def test_the_list_is_the_largest_set_that_the_rule_allows():
     above = np.random.default_rng(2).beta(0.4, 0.6, 60)
-    found = ProgrammePosterior(sites=tuple(map(str, range(60))), above=above, failing=1 - above[None])
+    found = programme_list.ProgrammePosterior(sites=tuple(map(str, range(60))), above=above, failing=1 - above[None])
     listed = found.to_visit()
-    assert above[listed].mean() <= MOST_WRONG
+    assert above[listed].mean() <= programme_list.MOST_WRONG
     left = np.setdiff1d(np.arange(60), listed)
     nearest = left[above[left].argmin()]
-    assert above[nearest] > 0.5 or above[[*listed, nearest]].mean() > MOST_WRONG
+    assert above[nearest] > 0.5 or above[[*listed, nearest]].mean() > programme_list.MOST_WRONG
 
 
 def test_thirty_old_enough_sites_with_a_promise_are_needed():

@@ -25,11 +25,9 @@ START = date(2022, 1, 1)
 PLAN = Plan(A=0.20, k=0.45, L=1.0, too_early_years=2.0)
 SITE = builders.site(start=START, plan=PLAN)
 PLANS = {
-    "A": PLAN,
-    "sandy": Plan(A=0.12, k=0.35, L=0.5, too_early_years=2.0),
-    "shrubs": Plan(A=0.12, k=0.25, L=1.5, too_early_years=3.0),
-    "small": Plan(A=0.08, k=0.45, L=1.0, too_early_years=2.0),
-}
+    "A": PLAN, "sandy": Plan(A=0.12, k=0.35, L=0.5, too_early_years=2.0),
+    "shrubs": Plan(A=0.12, k=0.25, L=1.5, too_early_years=3.0), "small": replace(PLAN, A=0.08),
+}  # fmt: skip
 LOSS = RULES.index("disturbance")
 
 

@@ -5,17 +5,15 @@ from datetime import date
 
 import numpy as np
 import pytest
-from shapely.geometry import Polygon
 
-from monitor.sites.site import Plan, Site
-from monitor.verdict.assess import DEFAULT, assess, assessments, verdicts
+from monitor.sites.site import Plan
+from monitor.verdict.assess import assess
 from monitor.verdict.assessment import AlertLevel, Series, Status
+from tests import builders
+from tests.verdict.test_known_fates import assess_all
 
 PLAN = Plan(A=0.20, k=0.45, L=1.0, too_early_years=2.0)
-SITE = Site(
-    id="a", name="", geometry=Polygon(), start=date(2021, 1, 1), intervention="planting", biome="loess", plan=PLAN,
-    hectares=100.0,
-)  # fmt: skip
+SITE = builders.site(start=date(2021, 1, 1), plan=PLAN)
 DOY = np.arange(121, 289, 5)
 DAYS = (
     np.array([f"{year}-01-01" for year in range(2016, 2027)], "datetime64[D]")[:, None]
@@ -80,14 +78,8 @@ def test_leaf_out_and_leaf_fall_that_differ_alone_are_watched_and_not_red():
     """From its third year on a site is leafless longer than its control, and as green in summer."""
     series, s = grown(1.0, pedestal=0.1), season()
     flanks = 0.12 * ((s > 0.15) & (s < 0.65)) * (YEARS > 2)
-    history = assess_all(replace(series, cover=np.clip(series.cover - flanks, 0, 1)))
+    history = assess_all(replace(series, cover=np.clip(series.cover - flanks, 0, 1)), SITE)
     levels = {a.alert for a in history if a.alert_rule == "disturbance"}
     assert levels <= {AlertLevel.WATCH}
-    assert {a.alert for a in assess_all(after_a_loss(half_life=1e9)) if a.alert_rule == "disturbance"} >= {
-        AlertLevel.RED
-    }
-
-
-def assess_all(series: Series) -> list:
-    dates = series.dates[series.dates >= np.datetime64(SITE.start)]
-    return assessments(verdicts(series, SITE, dates), [SITE] * dates.size, DEFAULT)
+    lasting = assess_all(after_a_loss(half_life=1e9), SITE)
+    assert AlertLevel.RED in {a.alert for a in lasting if a.alert_rule == "disturbance"}

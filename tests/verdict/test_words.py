@@ -250,23 +250,18 @@ def test_seasons_lie_half_a_year_apart_on_the_two_hemispheres():
     assert [(p <= south.length) for p in position] == [False, True, False, False]
 
 
-@pytest.mark.parametrize(
-    ("cover", "slope", "grade"),
-    [
+WIND = [(0.71, 0), (0.6, 1), (0.5, 1), (0.49, 2), (0.2, 3), (0.09, 4), (0.0, 4), (np.nan, -1)]
+
+
+@pytest.mark.parametrize(("cover", "slope", "wind", "grade"), [
+    *((cover, slope, False, grade) for cover, slope, grade in (
         (0.8, 40, 0), (0.7, 6, 1), (0.65, 10, 1), (0.5, 20, 2), (0.31, 20, 2), (0.1, 6, 2), (0.29, 20, 3),
         (0.35, 36, 4), (0.1, 40, 5), (0.1, 4.9, -1), (np.nan, 20, -1),
-    ],
-)  # fmt: skip
-def test_grades_of_erosion_by_cover_and_slope(cover, slope, grade):
-    assert erosion.grade(np.array([cover]), erosion.lowest_covers(np.array([slope]), np.array([False])))[0] == grade
-
-
-@pytest.mark.parametrize(
-    ("cover", "grade"), [(0.71, 0), (0.6, 1), (0.5, 1), (0.49, 2), (0.2, 3), (0.09, 4), (0.0, 4), (np.nan, -1)]
-)
-@pytest.mark.parametrize("slope", [0.0, 20.0, np.nan])
-def test_grades_of_erosion_by_wind_depend_on_cover_alone(cover, grade, slope):
-    assert erosion.grade(np.array([cover]), erosion.lowest_covers(np.array([slope]), np.array([True])))[0] == grade
+    )),
+    *((cover, slope, True, grade) for cover, grade in WIND for slope in (0.0, 20.0, np.nan)),
+])  # fmt: skip
+def test_grades_of_erosion_by_cover_and_slope_or_by_wind_of_cover_alone(cover, slope, wind, grade):
+    assert erosion.grade(np.array([cover]), erosion.lowest_covers(np.array([slope]), np.array([wind])))[0] == grade
 
 
 def test_a_limit_in_field_cover_is_as_uncertain_as_the_factor_of_the_biome():
