@@ -54,9 +54,6 @@ def series(days, *, accepted=None, controls=None, versions=None):
     }
 
 
-# which scenes
-
-
 def one_by_one(site, days, accepted, controls):
     found = {}
     for day in days:
@@ -99,9 +96,6 @@ def test_the_first_and_the_last_day_of_a_season_and_the_day_of_the_start_belong_
 def test_a_season_is_over_once_a_scene_was_offered_after_it_whether_or_not_it_counts(newest, over):
     found = scenes_by_season(planted(), series(["2019-06-01", "2019-08-01", newest], accepted={newest: False}))
     assert {season: some.over for season, some in found.items()} == {(2019, True): True, (2019, False): over}
-
-
-# out of a real store
 
 
 def entry(day, version=0):
@@ -205,17 +199,13 @@ def test_seasons_that_are_over_are_read_once_and_the_one_under_way_whenever_it_i
 LATE = SEEN[4]
 
 
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        (series([day for day in SEEN if day != LATE]), series(SEEN)),
-        (series(SEEN), series([day for day in SEEN if day != LATE])),
-        (series(SEEN, versions={LATE: 1}), series(SEEN)),
-        (series(SEEN, controls={LATE: 0.9}), series(SEEN)),
-        (series(SEEN, accepted={LATE: False}), series(SEEN)),
-    ],
-    ids=["late", "lost", "replaced", "another control", "rejected before"],
-)
+@pytest.mark.parametrize(("before", "after"), [
+    (series([day for day in SEEN if day != LATE]), series(SEEN)),
+    (series(SEEN), series([day for day in SEEN if day != LATE])),
+    (series(SEEN, versions={LATE: 1}), series(SEEN)),
+    (series(SEEN, controls={LATE: 0.9}), series(SEEN)),
+    (series(SEEN, accepted={LATE: False}), series(SEEN)),
+], ids=["late", "lost", "replaced", "another control", "rejected before"])  # fmt: skip
 def test_a_scene_that_changes_in_a_season_that_is_over_has_that_season_alone_read_again(
     tmp_path, pixels_read, before, after
 ):
@@ -243,16 +233,13 @@ def test_another_start_puts_scenes_into_another_season(whole):
     assert moved[2020, False] == sums_of(whole)[2020, False]
 
 
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda raw: raw[:-1],
-        *(
-            pytest.param(spoil, marks=pytest.mark.slow)
-            for spoil in (lambda raw: b"", lambda raw: raw[:-9] + b"\1" + raw[-8:])
-        ),
-    ],
-)
+@pytest.mark.parametrize("spoil", [
+    lambda raw: raw[:-1],
+    *(
+        pytest.param(spoil, marks=pytest.mark.slow)
+        for spoil in (lambda raw: b"", lambda raw: raw[:-9] + b"\1" + raw[-8:])
+    ),
+])  # fmt: skip
 def test_what_was_stored_of_seasons_may_be_torn_or_removed(tmp_path, spoil):
     store = stored(tmp_path, map(entry, SEEN))
     first = sums_of(store)

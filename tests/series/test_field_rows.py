@@ -8,15 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from monitor.series.field_rows import (
-    FIELD_COLUMNS,
-    MIN_FACTOR_ROWS,
-    FieldRow,
-    biome_factor,
-    field_csv,
-    index_cover_beside,
-    local_factor,
-)
+from monitor.series import field_rows
+from monitor.series.field_rows import FieldRow, biome_factor, field_csv, index_cover_beside, local_factor
 from monitor.sites.cover_scale import FieldFactor
 
 DAY = date(2024, 8, 1)
@@ -39,9 +32,8 @@ def test_index_cover_beside_a_row_is_the_mean_of_the_accepted_scenes_within_twen
     assert index_cover_beside(rows([0.5]), seen) == pytest.approx([0.3])
     seen["cover"][1] = np.nan
     assert index_cover_beside(rows([0.5]), seen) == pytest.approx([0.4])
-    assert np.isnan(
-        index_cover_beside([FieldRow(site="a", date=date(2023, 8, 1), kind="cover", value=0.4)], seen)
-    ).all()
+    older = FieldRow(site="a", date=date(2023, 8, 1), kind="cover", value=0.4)
+    assert np.isnan(index_cover_beside([older], seen)).all()
 
 
 def test_the_factor_is_the_ratio_of_the_means_with_students_interval_over_rows_left_out():
@@ -67,17 +59,13 @@ def test_a_row_of_many_plots_weighs_as_much_as_they_do():
     assert local_factor(many, observed(0.2), until=UNTIL).value == pytest.approx(0.2 / (0.4 * 0.8 + 0.5 * 0.2))
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
-        rows([0.4] * (MIN_FACTOR_ROWS - 1)),
-        rows([0.4] * 20, kind="survival"),
-        rows([0.0] * 8),
-        rows([0.0, 0.0, 0.0, 0.0, 0.9]),  # the interval reaches zero
-        [FieldRow(site="a", date=DAY - timedelta(days=365), kind="cover", value=0.4)] * 8,  # no scene then
-    ],
-    ids=["few", "other kind", "bare", "too uncertain", "not seen"],
-)
+@pytest.mark.parametrize("given", [
+    rows([0.4] * (field_rows.MIN_FACTOR_ROWS - 1)),
+    rows([0.4] * 20, kind="survival"),
+    rows([0.0] * 8),
+    rows([0.0, 0.0, 0.0, 0.0, 0.9]),  # the interval reaches zero
+    [FieldRow(site="a", date=DAY - timedelta(days=365), kind="cover", value=0.4)] * 8,  # no scene then
+], ids=["few", "other kind", "bare", "too uncertain", "not seen"])  # fmt: skip
 def test_without_enough_rows_there_is_no_factor(given):
     assert local_factor(given, observed(), until=UNTIL) is None
 
@@ -105,7 +93,7 @@ def test_the_table_has_the_columns_that_are_read_and_its_texts_are_inert():
     ]
     content = field_csv(given)
     first, second = csv.DictReader(io.StringIO(content.decode("ascii")))
-    assert tuple(first) == FIELD_COLUMNS
+    assert tuple(first) == field_rows.FIELD_COLUMNS
     assert (first["value"], first["n"], first["lon"], first["note"]) == ("0.35", "20", "104.00125", 'say "5, or so"')
     assert (second["site"], second["value"], second["lat"]) == ("'=a", "1650", "")
 

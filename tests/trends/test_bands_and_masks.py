@@ -15,6 +15,7 @@ from jobs.cli import app
 from jobs.commands.trends import trends
 from jobs.runtime.console import exit_status_of
 from monitor.errors import BadData
+from tests.trends.test_trends_command import maps_of, refused, written
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning:rioxarray")
 
@@ -67,25 +68,13 @@ def images(cube, folder, **stated):
     return folder
 
 
-def maps_of(source, out, **options):
-    trends(source, out, **options)
-    with xr.open_dataset(out, decode_coords="all") as written:
-        return written.load()
-
-
 @pytest.mark.parametrize("form", ["nc", "zarr", "tif"])
 def test_a_cube_that_states_no_scale_gives_with_one_what_it_gives_where_the_file_states_it(
     stated, silent, form, tmp_path
 ):
-    expected = tmp_path / "stated.nc"
-    stated.to_netcdf(expected)
+    expected = written(stated, tmp_path / "stated.nc")
     given = tmp_path / f"in.{form}"
-    if form == "nc":
-        silent.to_netcdf(given)
-    elif form == "zarr":
-        silent.to_zarr(given, consolidated=False)
-    else:
-        images(silent, given)
+    images(silent, given) if form == "tif" else written(silent, given)
     bands = {"bands": "red=B4,nir=B8", "mask": "SCL=4"}
     by_file = maps_of(expected, tmp_path / "a.nc", **bands)
     by_option = maps_of(given, tmp_path / "b.nc", **bands, scale=1e-4, offset=-0.1)
@@ -128,12 +117,10 @@ def test_bands_that_are_named_count_before_an_index_of_the_file(stated, tmp_path
 
 
 def test_a_band_with_a_common_name_need_not_be_named(stated, tmp_path):
-    stated.rename(B4="red", B8="infrared").to_netcdf(tmp_path / "in.nc")
-    stated.to_netcdf(tmp_path / "same.nc")
-    named = maps_of(tmp_path / "in.nc", tmp_path / "a.nc", bands="nir=infrared", mask="SCL=4")
-    xr.testing.assert_equal(
-        named, maps_of(tmp_path / "same.nc", tmp_path / "b.nc", bands="red=B4,nir=B8", mask="SCL=4")
-    )
+    common = written(stated.rename(B4="red", B8="infrared"), tmp_path / "in.nc")
+    named = maps_of(common, tmp_path / "a.nc", bands="nir=infrared", mask="SCL=4")
+    same = written(stated, tmp_path / "same.nc")
+    xr.testing.assert_equal(named, maps_of(same, tmp_path / "b.nc", bands="red=B4,nir=B8", mask="SCL=4"))
 
 
 def test_a_scale_alone_or_an_offset_alone_is_enough_where_the_file_states_neither(silent, tmp_path):
@@ -169,9 +156,8 @@ def test_a_scale_that_contradicts_the_file_is_refused(stated, silent, form, opti
         stated.to_netcdf(tmp_path / "in.nc")
     else:
         images(silent, tmp_path / "in.tif", scale=1e-4, offset=-0.1)
-    with pytest.raises(BadData, match=rf"'B4' has scale 0.0001 and offset -0.1, and --{option} is {value:.7g}; leave"):
-        trends(tmp_path / f"in.{form}", tmp_path / "out.nc", bands="red=B4,nir=B8", **{option: value})
-    assert not (tmp_path / "out.nc").exists()
+    says = rf"'B4' has scale 0.0001 and offset -0.1, and --{option} is {value:.7g}; leave"
+    refused(says, tmp_path / f"in.{form}", tmp_path / "out.nc", bands="red=B4,nir=B8", **{option: value})
 
 
 def test_an_offset_beside_a_scale_of_the_file_contradicts_it_because_none_means_0(stated, tmp_path):
@@ -182,23 +168,17 @@ def test_an_offset_beside_a_scale_of_the_file_contradicts_it_because_none_means_
     finally:
         for name in ("B4", "B8"):
             stated[name].attrs["add_offset"] = -0.1
-    with pytest.raises(BadData, match=r"has scale 0\.0001 and offset 0, and --offset is -0\.1"):
-        trends(tmp_path / "in.nc", tmp_path / "out.nc", bands="red=B4,nir=B8", offset=-0.1)
+    says = r"has scale 0\.0001 and offset 0, and --offset is -0\.1"
+    refused(says, tmp_path / "in.nc", tmp_path / "out.nc", bands="red=B4,nir=B8", offset=-0.1)
 
 
 NAMES = {
     "no such band": ({"bands": "red=B4,nir=B9"}, "--bands nir=B9: there is no 'B9'; there is B11, B12, B4, B8, SCL$"),
-    "no such role": (
-        {"bands": "red=B4,green=B3"},
-        "needs the bands red, nir, swir16, swir22, and none called .green",
-    ),
+    "no such role": ({"bands": "red=B4,green=B3"}, "needs the bands red, nir, swir16, swir22, and none called .green"),
     "no index": ({"bands": "red=B4,nir=B8", "variable": "B4"}, "and 'B4' is none: give --variable ndvi, evi2, msavi2"),
     "bands of another index": ({"bands": "red=B4,nir=B8", "variable": "nbr"}, "by --bands nir=NAME,swir22=NAME"),
     "no such layer": ({"variable": "B4", "mask": "QA=1"}, "--mask: there is no 'QA'; there is B11, B12, B4, B8, SCL$"),
-    "no such value": (
-        {"variable": "B4", "mask": "SCL=77"},
-        "keeps no pixel: its layer has none of these values",
-    ),
+    "no such value": ({"variable": "B4", "mask": "SCL=77"}, "keeps no pixel: its layer has none of these values"),
     "no such variable": ({"variable": "evi"}, "has no 'evi'; it has B11, B12, B4, B8, SCL"),
 }
 
@@ -206,25 +186,19 @@ NAMES = {
 @pytest.mark.parametrize(("options", "message"), NAMES.values(), ids=NAMES)
 def test_a_wrong_name_is_refused_with_the_available_ones(stated, options, message, tmp_path):
     stated.to_netcdf(tmp_path / "in.nc")
-    with pytest.raises(BadData, match=message) as refused:
+    with pytest.raises(BadData, match=message) as error:
         trends(tmp_path / "in.nc", tmp_path / "out.nc", **options)
-    assert exit_status_of(refused.value) == 65
+    assert exit_status_of(error.value) == 65
     assert [path.name for path in tmp_path.iterdir()] == ["in.nc"]
 
 
 USAGE = {
-    "a band without a role": {"bands": "B4,B8"},
-    "a role without a band": {"bands": "red=,nir=B8"},
-    "a role twice": {"bands": "red=B4,red=B8"},
-    "no bands": {"bands": ""},
-    "a mask without values": {"mask": "SCL"},
-    "a mask without a layer": {"mask": "=4"},
-    "a mask of words": {"mask": "SCL=clear"},
-    "a mask of fractions": {"mask": "SCL=4.5"},
-    "scale of nothing": {"scale": 0.0},
-    "no number": {"scale": float("nan")},
-    "an infinite offset": {"offset": float("inf")},
-}
+    "a band without a role": {"bands": "B4,B8"}, "a role without a band": {"bands": "red=,nir=B8"},
+    "a role twice": {"bands": "red=B4,red=B8"}, "no bands": {"bands": ""}, "a mask without values": {"mask": "SCL"},
+    "a mask without a layer": {"mask": "=4"}, "a mask of words": {"mask": "SCL=clear"},
+    "a mask of fractions": {"mask": "SCL=4.5"}, "scale of nothing": {"scale": 0.0},
+    "no number": {"scale": float("nan")}, "an infinite offset": {"offset": float("inf")},
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("options", USAGE.values(), ids=USAGE)
@@ -238,30 +212,20 @@ def test_an_option_in_another_form_is_a_mistake_of_the_command(stated, options, 
 def test_a_mask_of_another_resolution_is_refused_with_its_grid(stated, tmp_path):
     coarse = xr.DataArray(stated["SCL"].values[:, ::2, ::2], dims=("time", "y20", "x20"))
     stated.drop_vars("SCL").assign(SCL=coarse).to_netcdf(tmp_path / "in.nc")
-    with pytest.raises(BadData, match=r"'SCL' is on .time, y20, x20., not on .time, y, x. as the bands are; resa"):
-        trends(tmp_path / "in.nc", tmp_path / "out.nc", bands="red=B4,nir=B8", mask="SCL=4")
+    says = r"'SCL' is on .time, y20, x20., not on .time, y, x. as the bands are; resa"
+    refused(says, tmp_path / "in.nc", tmp_path / "out.nc", bands="red=B4,nir=B8", mask="SCL=4")
 
 
 def test_a_mask_counts_in_every_form_of_the_output_and_is_named_in_the_history(stated, tmp_path, capsys):
     stated.to_netcdf(tmp_path / "in.nc")
-    words = [
-        "trends",
-        str(tmp_path / "in.nc"),
-        str(tmp_path / "out.nc"),
-        "--bands",
-        "red=B4,nir=B8",
-        "--mask",
-        "SCL=4",
-        "--json",
-    ]
-    app(words, standalone_mode=False)
+    files = [str(tmp_path / "in.nc"), str(tmp_path / "out.nc")]
+    app(["trends", *files, "--bands", "red=B4,nir=B8", "--mask", "SCL=4", "--json"], standalone_mode=False)
     assert json.loads(capsys.readouterr().out)["variable"] == "ndvi"
-    with xr.open_dataset(tmp_path / "out.nc") as out:
+    trends(tmp_path / "in.nc", tmp_path / "out.tif", bands="red=B4,nir=B8", mask="SCL=4")
+    with rasterio.open(tmp_path / "out.tif") as file, xr.open_dataset(tmp_path / "out.nc") as out:
         history = out.attrs["history"]
         assert history.endswith("regrowth trends in.nc out.nc --variable ndvi --bands red=B4,nir=B8 --mask SCL=4")
         assert str(tmp_path) not in history
-    trends(tmp_path / "in.nc", tmp_path / "out.tif", bands="red=B4,nir=B8", mask="SCL=4")
-    with rasterio.open(tmp_path / "out.tif") as file, xr.open_dataset(tmp_path / "out.nc") as out:
         np.testing.assert_array_equal(file.read(file.descriptions.index("slope") + 1), out["slope"])
 
 

@@ -91,16 +91,12 @@ def test_edge_pixels_and_what_lies_outside_are_left_out():
     assert np.isnan(found.chance[0]).all()
 
 
-@pytest.mark.parametrize(
-    ("spoil", "reason"),
-    [
-        (lambda theta, inside: np.zeros_like(inside), "EDGE_MIXED"),
-        (lambda theta, inside: inside & (np.indices((30, 30))[0] < 1), "EDGE_MIXED"),
-        (lambda theta, inside: inside & (np.indices((30, 30)).max(0) < 3), "EDGE_MIXED"),
-        (lambda theta, inside: theta.fill(np.nan) or inside, "FEW_SCENES"),
-    ],
-    ids=["nothing inside", "edge alone", "under half a hectare", "never seen"],
-)
+@pytest.mark.parametrize(("spoil", "reason"), [
+    (lambda theta, inside: np.zeros_like(inside), "EDGE_MIXED"),
+    (lambda theta, inside: inside & (np.indices((30, 30))[0] < 1), "EDGE_MIXED"),
+    (lambda theta, inside: inside & (np.indices((30, 30)).max(0) < 3), "EDGE_MIXED"),
+    (lambda theta, inside: theta.fill(np.nan) or inside, "FEW_SCENES"),
+], ids=["nothing inside", "edge alone", "under half a hectare", "never seen"])  # fmt: skip
 def test_without_evidence_nothing_is_called_failing(spoil, reason):
     theta, error, inside = ground(np.ones((30, 30)))
     inside = spoil(theta, inside)
@@ -246,21 +242,16 @@ def test_shares_are_those_counted_draw_by_draw(shape):
     chance = np.where(rng.random(shape) < 0.8, rng.random(shape), np.nan)
     step = 2 if max(shape) > patches.MAX_DRAWN_SIDE else 1
     known = np.isfinite(chance)
+    places = [[np.s_[y : y + step, x : x + step] for x in range(0, shape[1], step)] for y in range(0, shape[0], step)]
     count, total = (
-        np.array(
-            [
-                [part[y : y + step, x : x + step].sum() for x in range(0, shape[1], step)]
-                for y in range(0, shape[0], step)
-            ]
-        )
+        np.array([[part[place].sum() for place in row] for row in places])
         for part in (known, np.where(known, chance, 0))
     )
     size = [-(-side // patches.FIELD_SIDE_STEP) * patches.FIELD_SIDE_STEP for side in count.shape]
     drawn = patches.random_fields((size[0], size[1]), 5.0 / step, 20, 7)[:, : count.shape[0], : count.shape[1]]
     fails = drawn < ndtri(np.divide(total, count, out=np.zeros_like(total), where=count > 0)).astype(np.float32)
-    np.testing.assert_allclose(
-        patches.draw_shares(chance, 5.0, 20, 7), [(one * count).sum() / count.sum() for one in fails]
-    )
+    expected = [(one * count).sum() / count.sum() for one in fails]
+    np.testing.assert_allclose(patches.draw_shares(chance, 5.0, 20, 7), expected)
 
 
 def test_a_large_site_is_drawn_in_blocks_with_the_same_mean_and_spread():
@@ -296,14 +287,8 @@ def test_pixels_at_an_edge_are_those_that_touch_both_failing_and_sound_ground(sh
 def test_a_share_and_its_interval_lie_between_none_and_all_however_few_pixels_count(level):
     within = np.zeros((7, 9), bool)
     within[1:4, 1:4] = within[1, 4:9] = within[4:6, 1] = True  # of 16 pixels, .64 ha, one is no edge
-    found = failing_area(
-        np.full(within.shape, level),
-        np.full(within.shape, 0.2),
-        within,
-        site_theta=level,
-        site_variance=0.04,
-        pixel=20.0,
-    )
+    theta, error = np.full(within.shape, level), np.full(within.shape, 0.2)
+    found = failing_area(theta, error, within, site_theta=level, site_variance=0.04, pixel=PIXEL)
     assert found.reason == ""
     assert 0 <= found.share_low <= found.share <= found.share_high <= 1
 

@@ -15,32 +15,21 @@ from monitor.trends import maps
 DAY = np.timedelta64(1, "D")
 
 
-@pytest.fixture
-def make_map():
+def make_map(*, slope=0.03, amplitude=0.2, peak=200.0, noise=0.0, days=16, layers=160, kind="float32", unseen=0.0):
     """A map of known trend and season on dates some days apart, some of it unseen."""
-
-    def make(*, slope=0.03, amplitude=0.2, peak=200.0, noise=0.0, days=16, layers=160, kind="float32", unseen=0.0):
-        rng = np.random.default_rng(4)
-        time = np.datetime64("2017-01-05", "ns") + np.arange(layers) * days * DAY
-        year = (time - np.datetime64("2000-01-01", "ns")) / DAY / 365.25
-        wave = amplitude * np.cos(2 * np.pi * (year - (peak - 1) / 365.25))
-        series = 0.4 + slope * (year - (year[0] + year[-1]) / 2) + wave
-        values = series[:, None, None] + noise * rng.standard_normal((layers, 5, 7))
-        values[rng.random(values.shape) < unseen] = np.nan
-        return xr.DataArray(
-            values.astype(kind),
-            dims=("time", "y", "x"),
-            coords={
-                "time": time,
-                "y": np.arange(5) * -10.0,
-                "x": np.arange(7) * 10.0,
-                "spatial_ref": xr.DataArray(0, attrs={"crs_wkt": "a system"}),
-            },
-            name="ndvi",
-            attrs={"units": "1", "grid_mapping": "spatial_ref"},
-        )
-
-    return make
+    rng = np.random.default_rng(4)
+    time = np.datetime64("2017-01-05", "ns") + np.arange(layers) * days * DAY
+    year = (time - np.datetime64("2000-01-01", "ns")) / DAY / 365.25
+    wave = amplitude * np.cos(2 * np.pi * (year - (peak - 1) / 365.25))
+    series = 0.4 + slope * (year - (year[0] + year[-1]) / 2) + wave
+    values = series[:, None, None] + noise * rng.standard_normal((layers, 5, 7))
+    values[rng.random(values.shape) < unseen] = np.nan
+    return xr.DataArray(
+        values.astype(kind), dims=("time", "y", "x"), name="ndvi",
+        coords={"time": time, "y": np.arange(5) * -10.0, "x": np.arange(7) * 10.0,
+                "spatial_ref": xr.DataArray(0, attrs={"crs_wkt": "a system"})},
+        attrs={"units": "1", "grid_mapping": "spatial_ref"},
+    )  # fmt: skip
 
 
 def no_early_computation(*_):
@@ -51,7 +40,7 @@ CHUNKS = {"scenes": {"time": 1}, "ragged": {"time": 50, "y": 2, "x": 3}, "column
 
 
 @pytest.mark.parametrize("chunks", [None, *CHUNKS.values()], ids=["numpy", *CHUNKS])
-def test_the_fit_recovers_the_trend_and_the_season_that_were_put_in(make_map, chunks):
+def test_the_fit_recovers_the_trend_and_the_season_that_were_put_in(chunks):
     da = make_map(unseen=0.4)
     found = maps.trend(da.chunk(chunks) if chunks else da).compute()
     np.testing.assert_allclose(found["harmonic_mean"], 0.4, rtol=1e-6)
@@ -64,7 +53,7 @@ def test_the_fit_recovers_the_trend_and_the_season_that_were_put_in(make_map, ch
 
 @pytest.mark.parametrize("kind", ["float32", "float64", "int16"])
 @pytest.mark.parametrize("chunks", CHUNKS.values(), ids=CHUNKS)
-def test_numpy_and_dask_agree_to_the_bit_however_it_is_chunked(make_map, chunks, kind):
+def test_numpy_and_dask_agree_to_the_bit_however_it_is_chunked(chunks, kind):
     da = make_map(noise=0.1, unseen=0.3)
     da = (da.fillna(0) * 10_000).astype(kind).rename("grains") if kind == "int16" else da.astype(kind)
     xr.testing.assert_identical(maps.trend(da.chunk(chunks)).compute(), maps.trend(da))
@@ -72,7 +61,7 @@ def test_numpy_and_dask_agree_to_the_bit_however_it_is_chunked(make_map, chunks,
     xr.testing.assert_identical(maps.growing_season_means(da.chunk(chunks), (121, 288)).compute(), seasons)
 
 
-def test_nothing_is_computed_before_it_is_needed(make_map):
+def test_nothing_is_computed_before_it_is_needed():
     da = make_map().chunk(time=10, y=2)
     with Callback(start=no_early_computation), dask.config.set(scheduler="threads"):
         found = maps.trend(maps.growing_season_means(da, (121, 288)))
@@ -80,7 +69,7 @@ def test_nothing_is_computed_before_it_is_needed(make_map):
 
 
 @pytest.mark.parametrize("layers", [8, 160])
-def test_slope_and_test_are_those_of_scipy(make_map, layers):
+def test_slope_and_test_are_those_of_scipy(layers):
     da = make_map(noise=0.1, unseen=0.3, layers=layers)
     found = maps.trend(da)
     year = (da["time"].values - da["time"].values[0]) / DAY / 365.25
@@ -95,7 +84,7 @@ def test_slope_and_test_are_those_of_scipy(make_map, layers):
         assert here["slope_high"].isnull() or here["slope_high"] >= expected.slope
 
 
-def test_units_grid_and_system_are_those_of_the_input(make_map):
+def test_units_grid_and_system_are_those_of_the_input():
     da = make_map().assign_attrs(units="kg m-2")
     found = maps.trend(da)
     assert list(found.data_vars) == [
@@ -114,7 +103,7 @@ def test_units_grid_and_system_are_those_of_the_input(make_map):
     assert found["n"].dtype.kind == "i"
 
 
-def test_a_pixel_seen_once_or_never_has_a_count_and_nothing_else(make_map):
+def test_a_pixel_seen_once_or_never_has_a_count_and_nothing_else():
     da = make_map(noise=0.1)
     da[:, 0, 0] = np.nan
     da[1:, 0, 1] = np.inf
@@ -125,20 +114,20 @@ def test_a_pixel_seen_once_or_never_has_a_count_and_nothing_else(make_map):
     assert found["slope"].isel(y=slice(1, None)).notnull().all()
 
 
-def test_one_layer_gives_no_trend(make_map):
+def test_one_layer_gives_no_trend():
     found = maps.trend(make_map(layers=1))
     assert (found["n"] == 1).all()
     assert found.drop_vars("n").to_dataarray().isnull().all()
 
 
-def test_yearly_values_give_a_slope_and_no_season(make_map):
+def test_yearly_values_give_a_slope_and_no_season():
     seasons = maps.growing_season_means(make_map(slope=0.03, amplitude=0.0), (121, 288))
     found = maps.trend(seasons)
     np.testing.assert_allclose(found["slope"], 0.03, atol=1e-3)
     assert found["harmonic_amplitude"].isnull().all()
 
 
-def test_seasons_are_a_year_of_365_and_a_quarter_days_apart(make_map):
+def test_seasons_are_a_year_of_365_and_a_quarter_days_apart():
     seasons = maps.growing_season_means(make_map(), (121, 288))
     assert (np.diff(seasons["time"].values) == np.timedelta64(8766, "h")).all()
     assert seasons["time"].dt.year.values.tolist() == list(range(2017, 2024))
@@ -162,7 +151,7 @@ def test_a_season_over_the_new_year_belongs_to_the_year_in_which_it_began():
     assert seasons["time"].values.astype("datetime64[D]").astype(str).tolist() == ["2020-01-15", "2021-01-14"]
 
 
-def test_a_window_without_any_image_is_named(make_map):
+def test_a_window_without_any_image_is_named():
     da = make_map().isel(time=slice(0, 3))
     with pytest.raises(BadData, match="no layer from day 121 to day 288"):
         maps.growing_season_means(da, (121, 288))
@@ -194,7 +183,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("spoil", "message"), BROKEN.values(), ids=BROKEN)
-def test_a_series_unfit_for_a_trend_is_refused_with_the_reason(make_map, spoil, message):
+def test_a_series_unfit_for_a_trend_is_refused_with_the_reason(spoil, message):
     da = spoil(make_map())
     for function in (maps.trend, lambda da: maps.growing_season_means(da, (1, 366))):
         with pytest.raises(BadData, match=message):
@@ -208,7 +197,7 @@ def test_a_plain_array_is_refused_with_what_to_give():
         maps.trend(np.zeros((3, 2, 2)))
 
 
-def test_a_map_that_runs_from_south_to_north_stays_in_its_own_order(make_map):
+def test_a_map_that_runs_from_south_to_north_stays_in_its_own_order():
     da = make_map(noise=0.1)
     xr.testing.assert_identical(
         maps.trend(da.isel(y=slice(None, None, -1))), maps.trend(da).isel(y=slice(None, None, -1))

@@ -35,11 +35,10 @@ def assert_trends_agree(out, series):
         np.testing.assert_allclose(out["p"].isel(here), test.p, atol=2e-3)
 
 
-@pytest.mark.parametrize(
-    ("file", "options", "near", "far"),
-    [("10m", {"bands": "red=B4,nir=B8"}, "B8", "B4"),
-     ("20m", {"variable": "ndmi", "bands": "nir=B8A,swir16=B11"}, "B8A", "B11")],
-)  # fmt: skip
+@pytest.mark.parametrize(("file", "options", "near", "far"), [
+    ("10m", {"bands": "red=B4,nir=B8"}, "B8", "B4"),
+    ("20m", {"variable": "ndmi", "bands": "nir=B8A,swir16=B11"}, "B8A", "B11"),
+])  # fmt: skip
 def test_cubes_of_nrt_with_integers_without_a_scale_beside_scene_classes(file, options, near, far, tmp_path):
     package = metadata.distribution("nrt")
     path = package.locate_file(f"nrt/data/sentinel2_cube_subset_romania_{file}.nc")

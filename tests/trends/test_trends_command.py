@@ -53,7 +53,7 @@ def cube():
 def geotiffs(tmp_path):
     """A folder of GeoTIFFs, from the name and the bands of each."""
 
-    def make(files, *, names=("red", "nir"), crs="EPSG:32648", folder="images", **profile):
+    def make(files, *, names=("red", "nir"), crs="EPSG:32648", folder="images", scale=None, offset=0.0, **profile):
         where = tmp_path / folder
         where.mkdir(exist_ok=True)
         for file, bands in files.items():
@@ -64,9 +64,32 @@ def geotiffs(tmp_path):
                 out.write(bands)
                 if names:
                     out.descriptions = names
+                if scale is not None:
+                    out.scales, out.offsets = (scale,), (offset,)
         return where
 
     return make
+
+
+def written(cube, path):
+    """The path of a file or store of a cube."""
+    cube.to_netcdf(path) if path.suffix == ".nc" else cube.to_zarr(path, consolidated=False)
+    return path
+
+
+def maps_of(source, out, **options):
+    """The maps that the command writes."""
+    trends(source, out, **options)
+    with xr.open_dataset(out, decode_coords="all") as maps:
+        return maps.load()
+
+
+def refused(match, source, out, **options):
+    """A command that fails and leaves nothing behind."""
+    before = sorted(out.parent.iterdir())
+    with pytest.raises(BadData, match=match):
+        trends(source, out, **options)
+    assert sorted(out.parent.iterdir()) == before
 
 
 def expected_slope(series, time):
@@ -81,31 +104,25 @@ def expected_slope(series, time):
 
 @pytest.mark.parametrize("kind", ["nc", "zarr"])
 def test_ndvi_is_computed_where_only_red_and_near_infrared_are_there(cube, kind, tmp_path, capsys):
-    path = tmp_path / f"in.{kind}"
-    cube.to_netcdf(path) if kind == "nc" else cube.to_zarr(path, consolidated=False)
-    trends(path, tmp_path / "out.nc", variable="ndvi", as_json=True)
+    source = written(cube, tmp_path / f"in.{kind}")
+    out = maps_of(source, tmp_path / "out.nc", variable="ndvi", as_json=True)
     report = json.loads(capsys.readouterr().out)
     assert report["variable"] == "ndvi"
     assert (report["layers"], report["first"], report["last"]) == (90, "2019-01-03", "2023-11-18")
     ndvi = (cube["nir"] - cube["red"]) / (cube["nir"] + cube["red"])
-    with xr.open_dataset(tmp_path / "out.nc", decode_coords="all") as out:
-        np.testing.assert_allclose(out["slope"], expected_slope(ndvi.values, cube["time"].values), atol=1e-6)
-        np.testing.assert_array_equal(out["n"], ndvi.notnull().sum("time"))
-        np.testing.assert_array_equal(out["x"], cube["x"])
-        assert out.rio.crs.to_epsg() == 32648
+    np.testing.assert_allclose(out["slope"], expected_slope(ndvi.values, cube["time"].values), atol=1e-6)
+    np.testing.assert_array_equal(out["n"], ndvi.notnull().sum("time"))
+    np.testing.assert_array_equal(out["x"], cube["x"])
+    assert out.rio.crs.to_epsg() == 32648
 
 
 def test_short_names_of_bands_are_those_of_sentinel_2_only_where_one_of_its_own_stands_beside_them(cube, tmp_path):
-    cube.to_netcdf(tmp_path / "in.nc")
-    trends(tmp_path / "in.nc", tmp_path / "out.nc", variable="ndvi")
+    plain = maps_of(written(cube, tmp_path / "in.nc"), tmp_path / "out.nc", variable="ndvi")
     short = cube.rename(red="B4", nir="B8")
-    short.assign(B8A=short["B8"], B11=short["B8"]).to_netcdf(tmp_path / "sentinel.nc")
-    trends(tmp_path / "sentinel.nc", tmp_path / "sentinel-out.nc")
-    with xr.open_dataset(tmp_path / "out.nc") as out, xr.open_dataset(tmp_path / "sentinel-out.nc") as same:
-        xr.testing.assert_equal(out, same)
-    short.assign(B5=short["B8"], B10=short["B8"], B11=short["B8"]).to_netcdf(tmp_path / "landsat.nc")
-    with pytest.raises(BadData, match=r"by --bands red=NAME,nir=NAME \(B4 and B8 are red and near infrared of Sent"):
-        trends(tmp_path / "landsat.nc", tmp_path / "landsat-out.nc")
+    sentinel = written(short.assign(B8A=short["B8"], B11=short["B8"]), tmp_path / "sentinel.nc")
+    xr.testing.assert_equal(maps_of(sentinel, tmp_path / "sentinel-out.nc"), plain)
+    landsat = written(short.assign(B5=short["B8"], B10=short["B8"], B11=short["B8"]), tmp_path / "landsat.nc")
+    refused(r"by --bands red=NAME,nir=NAME \(B4 and B8 are red and near infrared of Sent", landsat, tmp_path / "out.nc")
 
 
 def test_every_format_holds_the_same_maps(cube, tmp_path):
@@ -132,33 +149,31 @@ def test_maps_from_south_to_north_are_turned_for_geotiffs_and_stay_in_netcdf(cub
     cube.isel(y=slice(None, None, -1)).to_netcdf(tmp_path / "up.nc")
     for way in ("down", "up"):
         trends(tmp_path / f"{way}.nc", tmp_path / f"{way}-out.tif", variable="red")
-        trends(tmp_path / f"{way}.nc", tmp_path / f"{way}-out.nc", variable="red")
     with rasterio.open(tmp_path / "down-out.tif") as down, rasterio.open(tmp_path / "up-out.tif") as up:
         assert up.transform == down.transform
         np.testing.assert_array_equal(up.read(), down.read())
-    with xr.open_dataset(tmp_path / "down-out.nc") as down, xr.open_dataset(tmp_path / "up-out.nc") as up:
-        np.testing.assert_array_equal(up["y"], down["y"][::-1])
-        np.testing.assert_array_equal(up["slope"], down["slope"][::-1])
+    down, up = (maps_of(tmp_path / f"{way}.nc", tmp_path / "out.nc", variable="red") for way in ("down", "up"))
+    np.testing.assert_array_equal(up["y"], down["y"][::-1])
+    np.testing.assert_array_equal(up["slope"], down["slope"][::-1])
 
 
 def test_yearly_takes_the_growing_seasons_alone(cube, tmp_path):
-    cube.to_netcdf(tmp_path / "in.nc")
-    trends(tmp_path / "in.nc", tmp_path / "out.nc", variable="nir", yearly=True, season=(121, 288))
+    source = written(cube, tmp_path / "in.nc")
+    out = maps_of(source, tmp_path / "out.nc", variable="nir", yearly=True, season=(121, 288))
     day = cube["time"].dt.dayofyear
     means = cube["nir"].where((day >= 121) & (day <= 288)).groupby("time.year").mean()
     whole_years = np.datetime64("2019-07-01", "ns") + np.arange(5) * np.timedelta64(8766, "h")
-    with xr.open_dataset(tmp_path / "out.nc") as out:
-        np.testing.assert_allclose(out["slope"], expected_slope(means.values, whole_years), atol=1e-7)
-        assert (out["n"] == 5).all()
+    np.testing.assert_allclose(out["slope"], expected_slope(means.values, whole_years), atol=1e-7)
+    assert (out["n"] == 5).all()
 
 
 def test_names_used_elsewhere_for_time_and_space_are_understood(cube, tmp_path):
-    cube.rename(time="t", y="lat", x="lon", red="B04", nir="B08").to_netcdf(tmp_path / "in.nc")
-    cube.to_netcdf(tmp_path / "same.nc")
-    for name in ("in", "same"):
-        trends(tmp_path / f"{name}.nc", tmp_path / f"{name}-out.nc", variable="NDVI")
-    with xr.open_dataset(tmp_path / "in-out.nc") as here, xr.open_dataset(tmp_path / "same-out.nc") as there:
-        np.testing.assert_array_equal(here["slope"], there["slope"])
+    renamed = cube.rename(time="t", y="lat", x="lon", red="B04", nir="B08")
+    here, there = (
+        maps_of(written(one, tmp_path / f"{name}.nc"), tmp_path / f"{name}-out.nc", variable="NDVI")
+        for name, one in (("in", renamed), ("same", cube))
+    )
+    np.testing.assert_array_equal(here["slope"], there["slope"])
 
 
 def test_nothing_is_read_to_open_a_cube(cube, tmp_path):
@@ -239,34 +254,28 @@ def test_dates_months_and_years_are_read_from_the_names_of_files(geotiffs, tmp_p
     assert time.astype("datetime64[D]").astype(str).tolist() == ["2019-06-29", "2020-03-15", "2021-07-01", "2022-11-05"]
 
 
-@pytest.mark.parametrize(
-    ("file", "day"),
-    [
-        ("MOD13Q1.061__250m_16_days_NDVI_doy2018018000000_aid0001.tif", "2018-01-18"),
-        ("MOD13Q1.A2020366.h27v05.061.2021012000000.tif", "2020-12-31"),
-        ("HLS.S30.T48SUF.2018018T034051.v2.0.B04.tif", "2018-01-18"),
-        ("c_gls_NDVI300_201801180000_GLOBE_OLCI_V2.0.1.tif", "2018-01-18"),
-        ("LC08_L2SP_129034_20200103_20200824_02_T1_SR_B4.tif", "2020-01-03"),
-        ("20190629_A2018001.tif", "2019-06-29"),
-    ],
-)
+@pytest.mark.parametrize(("file", "day"), [
+    ("MOD13Q1.061__250m_16_days_NDVI_doy2018018000000_aid0001.tif", "2018-01-18"),
+    ("MOD13Q1.A2020366.h27v05.061.2021012000000.tif", "2020-12-31"),
+    ("HLS.S30.T48SUF.2018018T034051.v2.0.B04.tif", "2018-01-18"),
+    ("c_gls_NDVI300_201801180000_GLOBE_OLCI_V2.0.1.tif", "2018-01-18"),
+    ("LC08_L2SP_129034_20200103_20200824_02_T1_SR_B4.tif", "2020-01-03"),
+    ("20190629_A2018001.tif", "2019-06-29"),
+])  # fmt: skip
 def test_files_of_well_known_products_are_dated_as_their_makers_do(geotiffs, tmp_path, file, day):
     folder = geotiffs({file: np.full((1, 2, 2), 0.5, np.float32)}, names=None)
     time = cubes.open_series(folder, "value").series["time"].values
     assert time.astype("datetime64[D]").astype(str).tolist() == [day]
 
 
-@pytest.mark.parametrize("day", ["A2018400", "A2019366", "A2018000"])
-def test_a_day_that_does_not_exist_is_not_read_as_a_date(geotiffs, tmp_path, day):
-    folder = geotiffs({f"MOD13Q1.{day}.tif": np.full((1, 2, 2), 0.5, np.float32)}, names=None)
-    with pytest.raises(BadData, match=f"{day} in its name is not a date"):
-        cubes.open_series(folder, "value")
-
-
-@pytest.mark.parametrize("day", ["29-06-2019", "29.6.2019", "2019-6-29", "2019_06_9"])
-def test_a_day_in_a_form_that_is_not_read_is_not_taken_for_its_year_or_month(geotiffs, tmp_path, day):
-    folder = geotiffs({f"ndvi_{day}.tif": np.full((1, 2, 2), 0.5, np.float32)}, names=None)
-    with pytest.raises(BadData, match=f"{day} in its name is a date in a form that is not read"):
+@pytest.mark.parametrize(("name", "says"), [
+    *((f"MOD13Q1.{day}", f"{day} in its name is not a date") for day in ("A2018400", "A2019366", "A2018000")),
+    *((f"ndvi_{day}", f"{day} in its name is a date in a form that is not read")
+      for day in ("29-06-2019", "29.6.2019", "2019-6-29", "2019_06_9")),
+])  # fmt: skip
+def test_a_day_that_does_not_exist_or_in_a_form_that_is_not_read_is_not_taken_for_its_year(geotiffs, name, says):
+    folder = geotiffs({f"{name}.tif": np.full((1, 2, 2), 0.5, np.float32)}, names=None)
+    with pytest.raises(BadData, match=says):
         cubes.open_series(folder, "value")
 
 
@@ -275,15 +284,11 @@ def test_equal_reflectances_of_files_with_other_offsets_are_ties(geotiffs, tmp_p
     levels = rng.integers(2000, 2030, (30, 1, 4, 5)).astype(np.int16)
     for at, level in enumerate(levels):  # the same in each file, half of them stored with 1000 more
         moved = 1000 * (at % 2)
-        name = f"{1990 + at}.tif"
-        folder = geotiffs({name: level + np.int16(moved)}, names=("index",))
-        with rasterio.open(folder / name, "r+") as file:
-            file.scales, file.offsets = (1e-4,), (-1e-4 * moved,)
-    trends(folder, tmp_path / "out.nc")
+        image = {f"{1990 + at}.tif": level + np.int16(moved)}
+        folder = geotiffs(image, names=("index",), scale=1e-4, offset=-1e-4 * moved)
     signs = np.sign(np.int64(levels[None, :, 0]) - np.int64(levels[:, None, 0]))
     score = (signs * np.triu(np.ones((30, 30), int), 1)[:, :, None, None]).sum((0, 1))
-    with xr.open_dataset(tmp_path / "out.nc") as out:
-        np.testing.assert_array_equal(out["s"], score)
+    np.testing.assert_array_equal(maps_of(folder, tmp_path / "out.nc")["s"], score)
 
 
 @pytest.mark.parametrize("kind", ["nc", "zarr"])
@@ -307,73 +312,46 @@ def test_a_crs_is_written_however_the_file_states_it(cube, kind, how, tmp_path):
             plain["red"].attrs["grid_mapping"] = plain["nir"].attrs["grid_mapping"] = "crs: x y"
         if how == "by the other band":
             plain["red"].attrs["grid_mapping"] = "crs"
-    path = tmp_path / f"in.{kind}"
-    plain.to_netcdf(path) if kind == "nc" else plain.to_zarr(path, consolidated=False)
-    trends(path, tmp_path / "out.nc", variable="nir")
-    with xr.open_dataset(tmp_path / "out.nc", decode_coords="all") as out:
-        assert out.rio.crs.to_epsg() == 32648
-        assert "crs" not in out.variables
+    out = maps_of(written(plain, tmp_path / f"in.{kind}"), tmp_path / "out.nc", variable="nir")
+    assert out.rio.crs.to_epsg() == 32648
+    assert "crs" not in out.variables
 
 
 @pytest.mark.parametrize("kind", ["nc", "zarr"])
-@pytest.mark.parametrize(
-    ("type", "attrs", "unseen"),
-    [
-        ("u1", {"nodata": 255}, [255]),
-        ("i2", {"nodatavals": (-999.0,)}, [-999]),
-        ("i2", {"nodata": -999, "_FillValue": np.int16(-1)}, [-999, -1]),
-        ("i2", {"nodata": -999, "_FillValue": np.int16(-1), "missing_value": np.int16(-2)}, [-999, -1, -2]),
-        ("i1", {"nodata": 255, "_Unsigned": "true"}, [-1]),
-        ("f4", {"nodatavals": [-9999.0, -9999.0]}, [-9999.0]),
-        ("f4", {"nodata": "-9999"}, [-9999.0]),
-        ("f4", {"nodata": -3.4028235e38}, [-3.4028235e38]),
-        ("f4", {"nodata": 1e20, "_FillValue": np.float32(np.nan)}, [1e20, np.nan]),
-        ("f4", {"nodata": -9999.0}, [-9999.0]),
-        ("f4", {"nodata": np.nan}, [np.nan]),
-        ("u1", {"nodata": 999}, []),
-        ("i2", {"nodata": np.nan}, []),
-        ("u1", {"nodata": "none"}, []),
-    ],
-)
+@pytest.mark.parametrize(("type", "attrs", "unseen"), [
+    ("u1", {"nodata": 255}, [255]), ("i2", {"nodatavals": (-999.0,)}, [-999]),
+    ("i2", {"nodata": -999, "_FillValue": np.int16(-1)}, [-999, -1]),
+    ("i2", {"nodata": -999, "_FillValue": np.int16(-1), "missing_value": np.int16(-2)}, [-999, -1, -2]),
+    ("i1", {"nodata": 255, "_Unsigned": "true"}, [-1]), ("f4", {"nodatavals": [-9999.0, -9999.0]}, [-9999.0]),
+    ("f4", {"nodata": "-9999"}, [-9999.0]), ("f4", {"nodata": -3.4028235e38}, [-3.4028235e38]),
+    ("f4", {"nodata": 1e20, "_FillValue": np.float32(np.nan)}, [1e20, np.nan]), ("f4", {"nodata": -9999.0}, [-9999.0]),
+    ("f4", {"nodata": np.nan}, [np.nan]), ("u1", {"nodata": 999}, []), ("i2", {"nodata": np.nan}, []),
+    ("u1", {"nodata": "none"}, []),
+])  # fmt: skip
 def test_what_a_file_calls_nodata_was_not_seen(kind, type, attrs, unseen, tmp_path):
     time = np.datetime64("2001-07-01", "ns") + np.arange(12) * 366 * DAY
     values = np.tile(np.arange(10, 22), (2, 2, 1)).T.astype(type)
     for at, mark in enumerate(unseen):
         values[3 + at, 0, 0] = mark
-    path = tmp_path / f"in.{kind}"
     made = xr.Dataset({"greenness": (("time", "y", "x"), values, attrs)}, coords={"time": time})
-    made.to_netcdf(path) if kind == "nc" else made.to_zarr(path, consolidated=False)
-    trends(path, tmp_path / "out.nc")
-    with xr.open_dataset(tmp_path / "out.nc") as out:
-        assert out["n"].values.ravel().tolist() == [12 - len(unseen), 12, 12, 12]
-        np.testing.assert_allclose(out["slope"], 365.25 / 366, rtol=1e-5)
+    out = maps_of(written(made, tmp_path / f"in.{kind}"), tmp_path / "out.nc")
+    assert out["n"].values.ravel().tolist() == [12 - len(unseen), 12, 12, 12]
+    np.testing.assert_allclose(out["slope"], 365.25 / 366, rtol=1e-5)
 
 
 def test_yearly_files_rise_by_what_they_rise_a_year(geotiffs, tmp_path):
     folder = geotiffs({f"{2001 + i}.tif": np.full((1, 3, 4), 0.1 * i) for i in range(8)}, names=None)
-    trends(folder, tmp_path / "out.nc")
-    with xr.open_dataset(tmp_path / "out.nc") as out:
-        np.testing.assert_allclose(out["slope"], 0.1, rtol=1e-6)
-        np.testing.assert_array_equal(out["s"], 28)
+    out = maps_of(folder, tmp_path / "out.nc")
+    np.testing.assert_allclose(out["slope"], 0.1, rtol=1e-6)
+    np.testing.assert_array_equal(out["s"], 28)
 
 
 def test_scale_and_nodata_of_a_geotiff_are_applied(geotiffs, tmp_path):
     layers = [np.array([[[1000 + 100 * i, -9999]]], np.int16) for i in range(4)]
-    folder = geotiffs({f"{2001 + i}.tif": layer for i, layer in enumerate(layers)}, names=("ndvi",), nodata=-9999)
-    for path in folder.iterdir():
-        with rasterio.open(path, "r+") as file:
-            file.scales = (0.0001,)
-    trends(folder, tmp_path / "out.nc")
-    with xr.open_dataset(tmp_path / "out.nc") as out:
-        np.testing.assert_allclose(out["slope"], [[0.01, np.nan]], rtol=1e-6)
-        np.testing.assert_array_equal(out["n"], [[4, 0]])
-
-
-def test_a_band_without_a_name_is_ndvi_where_the_user_states_it(geotiffs, tmp_path):
-    layers = {f"ndvi_{2001 + i}.tif": np.array([[[1000 + 100 * i, 0]]], np.int16) for i in range(4)}
-    folder = geotiffs(layers, names=())
-    with pytest.raises(BadData, match=r"'value' holds integers \(int16\) without a scale"):
-        trends(folder, tmp_path / "out.nc", variable="ndvi")
+    files = {f"{2001 + i}.tif": layer for i, layer in enumerate(layers)}
+    out = maps_of(geotiffs(files, names=("ndvi",), scale=0.0001, nodata=-9999), tmp_path / "out.nc")
+    np.testing.assert_allclose(out["slope"], [[0.01, np.nan]], rtol=1e-6)
+    np.testing.assert_array_equal(out["n"], [[4, 0]])
 
 
 @pytest.mark.parametrize("kind", ["tif", "nc", "nc with a fill"])
@@ -381,34 +359,26 @@ def test_ndvi_in_integers_without_a_scale_is_refused_though_its_zeros_could_be_n
     layers = {f"{2001 + i}.tif": np.array([[[1000 + 100 * i, 0]]], np.int16) for i in range(4)}
     given = geotiffs(layers, names=("ndvi",))
     if kind != "tif":
-        time = np.array([f"{2001 + i}-07-01" for i in range(4)], "datetime64[ns]")
-        values = np.stack([layer[0] for layer in layers.values()])
-        given = tmp_path / "in.nc"
-        coords = {"time": time, "y": [0.0], "x": [0.0, 1.0]}
-        made = xr.DataArray(values, dims=("time", "y", "x"), coords=coords, name="ndvi")
+        given, made = tmp_path / "in.nc", yearly(np.concatenate([*layers.values()]))
         made.to_netcdf(given, encoding={"ndvi": {"_FillValue": -9999}} if kind == "nc with a fill" else None)
-    with pytest.raises(BadData, match=r"'ndvi' holds integers \(int16\) without a scale"):
-        trends(given, tmp_path / "out.nc")
-    assert not (tmp_path / "out.nc").exists()
+    refused(r"'ndvi' holds integers \(int16\) without a scale", given, tmp_path / "out.nc")
 
 
 def test_integers_of_an_index_are_refused_by_name_of_variable_or_file_and_others_are_not(geotiffs, tmp_path):
     layers = [np.array([[[10 + i, 20]]], np.int16) for i in range(4)]
     for name in ("evi", "NDMI"):
         given = geotiffs({f"{2001 + i}.tif": layer for i, layer in enumerate(layers)}, names=(name,), folder=name)
-        with pytest.raises(BadData, match=rf"'{name}' holds integers \(int16\) without a scale"):
-            trends(given, tmp_path / "out.nc")
+        refused(rf"'{name}' holds integers \(int16\) without a scale", given, tmp_path / "out.nc")
     for name, index in (("ndvi_{}", True), ("S2-EVI-{}-07", True), ("cover_{}", False)):
         files = {f"{name.format(2001 + i)}.tif": layer for i, layer in enumerate(layers)}
         given = geotiffs(files, names=None, folder=name[:2])
         if index:
-            for variable in (None, "value"):
-                with pytest.raises(BadData, match=r"'value' holds integers \(int16\) without a scale"):
-                    trends(given, tmp_path / "out.nc", variable=variable)
+            for variable in (None, "value", "ndvi"):
+                says = r"'value' holds integers \(int16\) without a scale"
+                refused(says, given, tmp_path / "out.nc", variable=variable)
         else:
-            trends(given, tmp_path / "out.nc")
-            with xr.open_dataset(tmp_path / "out.nc") as out:
-                np.testing.assert_allclose(out["slope"], [[1.0, 0.0]], rtol=1e-2)
+            out = maps_of(given, tmp_path / "out.nc")
+            np.testing.assert_allclose(out["slope"], [[1.0, 0.0]], rtol=1e-2)
 
 
 def yearly(values, **attrs):
@@ -435,12 +405,9 @@ def test_limits_of_the_file_are_applied_and_lie_inside(tmp_path, attrs, form):
     if "valid_min" in attrs:
         packed[:, 0, 0] = -10000
     packed.attrs = attrs
-    path = tmp_path / f"in.{form}"
-    packed.to_netcdf(path) if form == "nc" else packed.to_dataset().to_zarr(path, consolidated=False)
-    trends(path, tmp_path / "out.nc")
-    with xr.open_dataset(tmp_path / "out.nc") as out:
-        assert out["n"].values.tolist() == [[4, 3]]
-        np.testing.assert_allclose(out["slope"], [[0.0, 0.01 * np.sign(attrs["scale_factor"])]], rtol=1e-2)
+    out = maps_of(written(packed.to_dataset(), tmp_path / f"in.{form}"), tmp_path / "out.nc")
+    assert out["n"].values.tolist() == [[4, 3]]
+    np.testing.assert_allclose(out["slope"], [[0.0, 0.01 * np.sign(attrs["scale_factor"])]], rtol=1e-2)
 
 
 def test_limits_of_numbers_without_a_sign_are_read_so(tmp_path):
@@ -452,10 +419,9 @@ def test_limits_of_numbers_without_a_sign_are_read_so(tmp_path):
         one.setncatts({"_Unsigned": "true", "scale_factor": 1e-5, "valid_range": np.array([0, -6], "i2")})
         one.set_auto_maskandscale(False)
         one[:, 0, 0] = np.array([10000, 20000, 65531, 40000], "u2").view("i2")  # the third is above 65530
-    trends(tmp_path / "in.nc", tmp_path / "out.nc")
-    with xr.open_dataset(tmp_path / "out.nc") as out:
-        assert out["n"].item() == 3
-        np.testing.assert_allclose(out["slope"], 0.1, rtol=1e-2)
+    out = maps_of(tmp_path / "in.nc", tmp_path / "out.nc")
+    assert out["n"].item() == 3
+    np.testing.assert_allclose(out["slope"], 0.1, rtol=1e-2)
 
 
 MARKS = {
@@ -471,10 +437,8 @@ MARKS = {
 @pytest.mark.parametrize("attrs", MARKS.values(), ids=MARKS)
 def test_limits_and_marks_are_compared_in_the_precision_of_the_numbers(tmp_path, attrs):
     values = np.array([[[-0.2, 0.9]], [[-0.2, -99.99]], [[-0.2, 0.9]], [[-0.2, 0.9]]], np.float32)
-    yearly(values, **attrs).rename("cover").to_netcdf(tmp_path / "in.nc")
-    trends(tmp_path / "in.nc", tmp_path / "out.nc")
-    with xr.open_dataset(tmp_path / "out.nc") as out:
-        assert out["n"].values.tolist() == [[4, 3 + (attrs.keys() == {"valid_min", "valid_max"})]]
+    out = maps_of(written(yearly(values, **attrs).rename("cover"), tmp_path / "in.nc"), tmp_path / "out.nc")
+    assert out["n"].values.tolist() == [[4, 3 + (attrs.keys() == {"valid_min", "valid_max"})]]
 
 
 @pytest.mark.parametrize("form", ["nc", "tif"])
@@ -487,30 +451,25 @@ def test_zeros_under_an_offset_are_unseen_in_a_band_and_values_of_ndvi(geotiffs,
             yearly(np.repeat(packed, 2, axis=2), **attrs).rename(name).to_netcdf(given)
         else:
             files = {f"{2001 + i}.tif": layer[None] for i, layer in enumerate(packed)}
-            given = geotiffs(files, names=(name,), folder=name)
-            for path in given.iterdir():
-                with rasterio.open(path, "r+") as file:
-                    file.scales, file.offsets = (1e-4,), (-0.1,)
-        trends(given, tmp_path / "out.nc")
-        with xr.open_dataset(tmp_path / "out.nc") as out:
-            assert (out["n"] == seen).all(), name
+            given = geotiffs(files, names=(name,), folder=name, scale=1e-4, offset=-0.1)
+        out = maps_of(given, tmp_path / "out.nc")
+        assert (out["n"] == seen).all(), name
 
 
 def test_the_calendar_of_appeears_and_years_in_any_number_are_understood(cube, tmp_path):
-    cube.to_netcdf(tmp_path / "in.nc")
     days = {"units": "days since 2019-01-03", "calendar": "julian"}
-    cube.assign_coords(time=("time", np.arange(90) * 20, days)).to_netcdf(tmp_path / "julian.nc")
-    for name in ("in", "julian"):
-        trends(tmp_path / f"{name}.nc", tmp_path / f"{name}-out.nc", variable="ndvi")
-    with xr.open_dataset(tmp_path / "in-out.nc") as out, xr.open_dataset(tmp_path / "julian-out.nc") as same:
-        xr.testing.assert_equal(out, same)
+    julian = cube.assign_coords(time=("time", np.arange(90) * 20, days))
+    out, same = (
+        maps_of(written(one, tmp_path / f"{name}.nc"), tmp_path / f"{name}-out.nc", variable="ndvi")
+        for name, one in (("in", cube), ("julian", julian))
+    )
+    xr.testing.assert_equal(out, same)
     kinds = {"whole": int, "float": float, "unsigned": np.uint16}
     for name, years in ((name, np.arange(1998, 2002).astype(kind)) for name, kind in kinds.items()):
         values = 0.1 * np.arange(4.0)[:, None, None] + np.zeros((1, 2))
         yearly(values).assign_coords(time=years).to_netcdf(tmp_path / f"{name}.nc")
-        trends(tmp_path / f"{name}.nc", tmp_path / "out.nc")
-        with xr.open_dataset(tmp_path / "out.nc") as out:
-            np.testing.assert_allclose(out["slope"], 0.1, rtol=1e-6)
+        out = maps_of(tmp_path / f"{name}.nc", tmp_path / "out.nc")
+        np.testing.assert_allclose(out["slope"], 0.1, rtol=1e-6)
 
 
 def test_capitals_a_time_beside_the_dimension_and_a_single_band_do_not_hide_the_map(cube, tmp_path):
@@ -523,12 +482,10 @@ def test_capitals_a_time_beside_the_dimension_and_a_single_band_do_not_hide_the_
         "flat": ndvi.rename(y="lat", x="lon").to_dataset().assign_coords(x=(("lat", "lon"), np.zeros((6, 8)))),
         "band": ndvi.expand_dims(band=[1]).to_dataset(),
     }  # fmt: skip
-    for name, form in forms.items():
-        form.to_netcdf(tmp_path / f"{name}.nc")
-        trends(tmp_path / f"{name}.nc", tmp_path / f"{name}-out.nc")
-        with xr.open_dataset(tmp_path / f"{name}-out.nc") as out, xr.open_dataset(tmp_path / "plain-out.nc") as plain:
-            np.testing.assert_array_equal(out["slope"], plain["slope"], err_msg=name)
-            np.testing.assert_array_equal(out["y"], plain["y"], err_msg=name)
+    outs = {name: maps_of(written(form, tmp_path / f"{name}.nc"), tmp_path / "out.nc") for name, form in forms.items()}
+    for name, out in outs.items():
+        np.testing.assert_array_equal(out["slope"], outs["plain"]["slope"], err_msg=name)
+        np.testing.assert_array_equal(out["y"], outs["plain"]["y"], err_msg=name)
 
 
 @pytest.mark.slow
@@ -575,10 +532,9 @@ def test_what_netcdf_marks_as_never_written_was_not_seen(tmp_path):
             file.createDimension(name, size)
         file.createVariable("time", "i4", ("time",))[:] = [2001, 2002, 2003, 2004]
         file.createVariable("cover", "f4", ("time", "y", "x"))[:, 0, 0] = [0.1, 0.2, 0.3, 0.4]
-    trends(tmp_path / "in.nc", tmp_path / "out.nc")
-    with xr.open_dataset(tmp_path / "out.nc") as out:
-        assert out["n"].values.tolist() == [[4, 0]]
-        assert np.isnan(out["slope"].values[0, 1])
+    out = maps_of(tmp_path / "in.nc", tmp_path / "out.nc")
+    assert out["n"].values.tolist() == [[4, 0]]
+    assert np.isnan(out["slope"].values[0, 1])
 
 
 @pytest.mark.parametrize("name", ["evi", "nbr", "mean_savi"])
@@ -587,20 +543,16 @@ def test_an_index_in_scaled_floats_is_refused_and_what_divides_by_nothing_is_lef
     yearly(np.concatenate(scaled)).rename(name).to_netcdf(tmp_path / "in.nc")
     folder = geotiffs({f"{2001 + i}.tif": layer for i, layer in enumerate(scaled)}, names=(name,))
     for given in (tmp_path / "in.nc", folder):
-        with pytest.raises(BadData, match="other indices within -10 to 10"):
-            trends(given, tmp_path / "out.nc")
+        refused("other indices within -10 to 10", given, tmp_path / "out.nc")
     wild = yearly(np.array([[[0.1, 1.2]], [[0.2, 1.2]], [[0.3, 4000.0]], [[0.4, 1.2]]])).rename(name)
-    wild.to_netcdf(tmp_path / "in.nc")
-    trends(tmp_path / "in.nc", tmp_path / "out.nc")
-    with xr.open_dataset(tmp_path / "out.nc") as out:
-        assert out["n"].values.tolist() == [[4, 3]]
+    out = maps_of(written(wild, tmp_path / "in.nc"), tmp_path / "out.nc")
+    assert out["n"].values.tolist() == [[4, 3]]
 
 
 @pytest.mark.parametrize("names", [("ndvi", "ndvi"), ("ndvi", "x"), ("time", "ndvi"), ("spatial_ref", "ndvi")])
 def test_bands_with_the_name_of_another_or_of_a_coordinate_are_refused(geotiffs, tmp_path, names):
     folder = geotiffs({f"{year}.tif": np.full((2, 3, 3), 0.2) for year in (2001, 2002)}, names=names)
-    with pytest.raises(BadData, match="each needs another name"):
-        trends(folder, tmp_path / "out.nc", variable="ndvi")
+    refused("each needs another name", folder, tmp_path / "out.nc", variable="ndvi")
 
 
 def test_files_that_systems_and_viewers_leave_beside_images_are_ignored(geotiffs, tmp_path):
@@ -612,24 +564,23 @@ def test_files_that_systems_and_viewers_leave_beside_images_are_ignored(geotiffs
     assert not (tmp_path / "out" / "slope.tif.aux.xml").exists()
 
 
-def test_ground_without_coordinates_is_placed_nowhere(cube, tmp_path):
-    cube.drop_vars(["x", "y"]).to_netcdf(tmp_path / "in.nc")
-    with pytest.raises(BadData, match="needs evenly spaced coordinates along x"):
-        trends(tmp_path / "in.nc", tmp_path / "out.tif", variable="nir")
-    trends(tmp_path / "in.nc", tmp_path / "out.nc", variable="nir")
+@pytest.mark.parametrize(("cut", "says"), [
+    (lambda cube: cube.drop_vars(["x", "y"]), "needs evenly spaced coordinates along x"),
+    (lambda cube: cube.isel(x=slice(0, 1)), "evenly spaced coordinates along x, two or more"),
+], ids=["without coordinates", "a single column"])  # fmt: skip
+def test_ground_without_coordinates_or_of_one_column_is_written_as_netcdf_only(cube, tmp_path, cut, says):
+    source = written(cut(cube), tmp_path / "in.nc")
+    refused(says, source, tmp_path / "out.tif", variable="nir")
+    trends(source, tmp_path / "out.nc", variable="nir")
 
 
 def test_numbers_that_can_be_no_ndvi_are_left_out_if_few_and_refused_if_most(tmp_path):
     scaled = yearly(np.array([[[0.0, 3000.0]], [[0.0, 0.0]], [[0.0, 4000.0]], [[0.0, 5000.0]]]))
     scaled.to_netcdf(tmp_path / "in.nc")
-    with pytest.raises(BadData, match="of 3 numbers 3 cannot be what 'ndvi' is taken for"):
-        trends(tmp_path / "in.nc", tmp_path / "out.nc")
-    assert not (tmp_path / "out.nc").exists()
+    refused("of 3 numbers 3 cannot be what 'ndvi' is taken for", tmp_path / "in.nc", tmp_path / "out.nc")
     unmarked = yearly(np.array([[[0.0, 0.3]], [[0.1, -9999.0]], [[0.2, 0.4]], [[0.3, 0.5]]]))
-    unmarked.to_netcdf(tmp_path / "in.nc")
-    trends(tmp_path / "in.nc", tmp_path / "out.nc")
-    with xr.open_dataset(tmp_path / "out.nc") as out:
-        assert out["n"].values.tolist() == [[4, 3]]
+    out = maps_of(written(unmarked, tmp_path / "in.nc"), tmp_path / "out.nc")
+    assert out["n"].values.tolist() == [[4, 3]]
 
 
 @pytest.mark.parametrize("out", ["out.tif", "out.nc"])
@@ -642,27 +593,18 @@ def test_what_was_cut_from_a_larger_cube_lies_where_its_coordinates_say(cube, tm
         assert file.bounds == (3e5 + 30, 5_000_060 - 60, 3e5 + 80, 5_000_040)
 
 
-def test_a_single_column_is_written_as_netcdf_only(cube, tmp_path):
-    cube.isel(x=slice(0, 1)).to_netcdf(tmp_path / "in.nc")
-    with pytest.raises(BadData, match="evenly spaced coordinates along x, two or more"):
-        trends(tmp_path / "in.nc", tmp_path / "out.tif", variable="nir")
-    trends(tmp_path / "in.nc", tmp_path / "out.nc", variable="nir")
-
-
 @pytest.mark.parametrize("x", [[0, 10, 20, 40], [0, 10, np.nan, 30], [0, 0, 0, 0]], ids=["gap", "none", "one place"])
 def test_ground_on_an_uneven_grid_cannot_be_written_as_a_geotiff(cube, tmp_path, x):
-    cube.isel(x=slice(4)).assign_coords(x=np.array(x, float)).to_netcdf(tmp_path / "in.nc")
-    with pytest.raises(BadData, match=r"in.nc: a GeoTIFF needs evenly spaced coordinates along x"):
-        trends(tmp_path / "in.nc", tmp_path / "out.tif", variable="nir")
-    trends(tmp_path / "in.nc", tmp_path / "out.nc", variable="nir")
-    with xr.open_dataset(tmp_path / "out.nc") as out:
-        np.testing.assert_array_equal(out["x"], x)
+    uneven = written(cube.isel(x=slice(4)).assign_coords(x=np.array(x, float)), tmp_path / "in.nc")
+    says = r"in.nc: a GeoTIFF needs evenly spaced coordinates along x"
+    refused(says, uneven, tmp_path / "out.tif", variable="nir")
+    out = maps_of(uneven, tmp_path / "out.nc", variable="nir")
+    np.testing.assert_array_equal(out["x"], x)
 
 
 def test_degrees_in_single_precision_lie_evenly_enough(cube, tmp_path):
     lon = (105.12345 + 1e-4 * np.arange(8)).astype(np.float32)
-    cube.assign_coords(x=lon).to_netcdf(tmp_path / "in.nc")
-    trends(tmp_path / "in.nc", tmp_path / "out.tif", variable="nir")
+    trends(written(cube.assign_coords(x=lon), tmp_path / "in.nc"), tmp_path / "out.tif", variable="nir")
     with rasterio.open(tmp_path / "out.tif") as out:
         assert out.transform.a == pytest.approx(1e-4, rel=0.02)
 
@@ -694,9 +636,7 @@ def test_composites_of_a_burnt_valley_agree_with_scipy_pixel_by_pixel(shared_dat
 
 
 def test_composites_stretched_for_display_are_refused(shared_data, tmp_path):
-    with pytest.raises(BadData, match="stretched for display"):
-        trends(shared_data / "bc06_stretched", tmp_path / "out.nc", variable="band_4")
-    assert list(tmp_path.iterdir()) == []
+    refused("stretched for display", shared_data / "bc06_stretched", tmp_path / "out.nc", variable="band_4")
 
 
 def test_images_of_one_day_are_refused_on_real_data(shared_data, tmp_path):
@@ -706,9 +646,7 @@ def test_images_of_one_day_are_refused_on_real_data(shared_data, tmp_path):
     time = np.array([line.split(",")[0].strip().replace(" ", "T") for line in dates if line.strip()], "datetime64[ns]")
     order = np.argsort(time)
     da = xr.DataArray(values[order], dims=("time", "y", "x"), coords={"time": time[order]}, name="ndvi")
-    da.to_netcdf(tmp_path / "in.nc")
-    with pytest.raises(BadData, match="193 layers of 88 days"):
-        trends(tmp_path / "in.nc", tmp_path / "out.nc")
+    refused("193 layers of 88 days", written(da, tmp_path / "in.nc"), tmp_path / "out.nc")
 
 
 def integers(cube):
@@ -738,10 +676,7 @@ BAD_CUBES = {
     "unsorted, by its file": (lambda cube: cube.isel(time=[0, 2, 1]), "in.nc: series 'ndvi'"),
     "integers": (integers, "integers .uint16. without a scale"),
     "integers beside a fill": (marked_integers, "integers .int16. without a scale"),
-    "scaled floats": (
-        floats_of_integers,
-        "State the meaning of scaled integers by scale_factor",
-    ),
+    "scaled floats": (floats_of_integers, "State the meaning of scaled integers by scale_factor"),
     "words": (lambda cube: cube.map(lambda band: band.astype(str).drop_encoding()), "holds no real numbers"),
     "another calendar": (lambda cube: cube.convert_calendar("360_day", align_on="date"), "none of the common calendar"),
     "no dates": (lambda cube: cube.drop_vars("time"), "without a date"),
@@ -781,9 +716,7 @@ BAD_CUBES = {
 def test_a_bad_cube_is_refused_and_leaves_nothing_behind(cube, tmp_path, spoil, message):
     spoil(cube).to_netcdf(tmp_path / "in.nc")
     for out in ("out.nc", "folder"):
-        with pytest.raises(BadData, match=message):
-            trends(tmp_path / "in.nc", tmp_path / out, variable="ndvi")
-    assert [path.name for path in tmp_path.iterdir()] == ["in.nc"]
+        refused(message, tmp_path / "in.nc", tmp_path / out, variable="ndvi")
 
 
 def test_what_was_there_stays_whole_when_a_rerun_fails_and_is_replaced_when_it_does_not(cube, tmp_path):
@@ -792,8 +725,7 @@ def test_what_was_there_stays_whole_when_a_rerun_fails_and_is_replaced_when_it_d
     for out in ("out.nc", "folder", "out.zarr"):
         trends(tmp_path / "good.nc", tmp_path / out, variable="nir")
         before = {path: path.stat().st_mtime_ns for path in (tmp_path / out).rglob("*")}
-        with pytest.raises(BadData):
-            trends(tmp_path / "bad.nc", tmp_path / out, variable="nir")
+        refused("no pixel of 'nir' has two", tmp_path / "bad.nc", tmp_path / out, variable="nir")
         assert {path: path.stat().st_mtime_ns for path in (tmp_path / out).rglob("*")} == before
         trends(tmp_path / "good.nc", tmp_path / out, variable="nir")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.nc", "folder", "good.nc", "out.nc", "out.zarr"]
@@ -805,21 +737,18 @@ def test_a_folder_or_cube_of_the_user_is_not_replaced(cube, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "ndvi_2020.tif").write_text("ten years of work")
     for out in ("mine", "mine.zarr"):
-        with pytest.raises(BadData, match="other things in it"):
-            trends(tmp_path / "in.nc", tmp_path / out, variable="nir")
+        refused("other things in it", tmp_path / "in.nc", tmp_path / out, variable="nir")
     assert (tmp_path / "mine" / "ndvi_2020.tif").read_text() == "ten years of work"
     assert xr.open_zarr(tmp_path / "mine.zarr", consolidated=False).sizes["time"] == 90
 
 
 def test_a_cube_without_a_system_keeps_its_numbers_and_gets_none(cube, tmp_path, capsys):
     cube.drop_vars("spatial_ref").map(lambda band: band.drop_encoding()).to_netcdf(tmp_path / "in.nc")
-    cube.to_netcdf(tmp_path / "with.nc")
-    trends(tmp_path / "in.nc", tmp_path / "out.nc", variable="nir")
+    out = maps_of(tmp_path / "in.nc", tmp_path / "out.nc", variable="nir")
     assert "no CRS" in capsys.readouterr().err
-    trends(tmp_path / "with.nc", tmp_path / "with-out.nc", variable="nir")
-    with xr.open_dataset(tmp_path / "out.nc") as out, xr.open_dataset(tmp_path / "with-out.nc") as with_system:
-        assert "spatial_ref" not in out.variables
-        np.testing.assert_allclose(out["slope"], with_system["slope"], atol=1e-9)
+    with_system = maps_of(written(cube, tmp_path / "with.nc"), tmp_path / "with-out.nc", variable="nir")
+    assert "spatial_ref" not in out.variables
+    np.testing.assert_allclose(out["slope"], with_system["slope"], atol=1e-9)
 
 
 BAD_FILES = {
@@ -833,9 +762,7 @@ BAD_FILES = {
 @pytest.mark.parametrize(("make", "message"), BAD_FILES.values(), ids=BAD_FILES)
 def test_a_file_that_is_not_a_cube_is_refused(tmp_path, make, message):
     make(tmp_path)
-    with pytest.raises(BadData, match=message):
-        trends(tmp_path / "in.nc", tmp_path / "out.nc")
-    assert not (tmp_path / "out.nc").exists()
+    refused(message, tmp_path / "in.nc", tmp_path / "out.nc")
 
 
 @pytest.mark.slow
@@ -844,17 +771,15 @@ def test_records_of_centuries_have_a_slope(tmp_path):
     values = np.linspace(0.1, 0.1 + 0.001 * 319, 320, dtype=np.float32)[:, None, None]
     coords = {"time": time, "y": [0.0], "x": [0.0]}
     xr.DataArray(values, dims=("time", "y", "x"), coords=coords, name="index").to_netcdf(tmp_path / "in.nc")
-    trends(tmp_path / "in.nc", tmp_path / "out.nc")
-    with xr.open_dataset(tmp_path / "out.nc") as out:
-        np.testing.assert_allclose(out["slope"], 0.001, rtol=1e-4)
+    out = maps_of(tmp_path / "in.nc", tmp_path / "out.nc")
+    np.testing.assert_allclose(out["slope"], 0.001, rtol=1e-4)
 
 
 def test_a_zarr_that_asks_for_pickle_is_refused(cube, tmp_path):
     cube.to_zarr(tmp_path / "in.zarr", zarr_format=2, consolidated=False)
     path = tmp_path / "in.zarr" / "nir" / ".zarray"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"filters": [{"id": "pickle", "protocol": 5}]}))
-    with pytest.raises(BadData, match="pickle"):
-        trends(tmp_path / "in.zarr", tmp_path / "out.nc", variable="nir")
+    refused("pickle", tmp_path / "in.zarr", tmp_path / "out.nc", variable="nir")
 
 
 BAD_FOLDERS = {
@@ -872,8 +797,7 @@ BAD_FOLDERS = {
 def test_a_folder_that_is_not_a_series_is_refused(geotiffs, tmp_path, files, message):
     for name, how in files.items():
         folder = geotiffs({name: np.full((2, 3, 3), 0.2)}, **how)
-    with pytest.raises(BadData, match=message):
-        trends(folder, tmp_path / "out.nc")
+    refused(message, folder, tmp_path / "out.nc")
 
 
 def test_a_geotiff_cut_short_is_refused_by_name(geotiffs, tmp_path):
@@ -881,9 +805,7 @@ def test_a_geotiff_cut_short_is_refused_by_name(geotiffs, tmp_path):
     folder = geotiffs({f"{year}.tif": rng.random((2, 200, 200)) for year in range(2001, 2005)})
     whole = (folder / "2003.tif").read_bytes()
     (folder / "2003.tif").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(BadData, match=r"2003\.tif"):
-        trends(folder, tmp_path / "out.nc")
-    assert not (tmp_path / "out.nc").exists()
+    refused(r"2003\.tif", folder, tmp_path / "out.nc")
 
 
 def test_another_file_under_the_name_of_a_geotiff_is_not_followed(geotiffs, tmp_path):
@@ -893,8 +815,7 @@ def test_another_file_under_the_name_of_a_geotiff_is_not_followed(geotiffs, tmp_
         '<VRTDataset rasterXSize="3" rasterYSize="3"><VRTRasterBand dataType="Float64" band="1"><SimpleSource>'
         f"<SourceFilename>{secret}</SourceFilename></SimpleSource></VRTRasterBand></VRTDataset>"
     )
-    with pytest.raises(BadData, match="cannot be read as GeoTIFF"):
-        trends(folder, tmp_path / "out.nc")
+    refused("cannot be read as GeoTIFF", folder, tmp_path / "out.nc")
 
 
 def test_the_page_on_cubes_describes_every_map(root):
