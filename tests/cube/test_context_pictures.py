@@ -5,15 +5,8 @@ from datetime import date
 import numpy as np
 import pytest
 
-from monitor.cube.context_pictures import (
-    WHITE_REFLECTANCE,
-    for_the_eye,
-    is_clear_around,
-    natural_colour,
-    picture_candidates,
-    same_weeks_pair,
-    stretch_of,
-)
+from monitor.cube import context_pictures
+from monitor.cube.context_pictures import WHITE_REFLECTANCE, for_the_eye, is_clear_around, stretch_of
 from monitor.cube.packed import PACKED_LAYERS
 from monitor.cube.records import Picture
 from monitor.imagery.source import Scene
@@ -42,7 +35,7 @@ SEASON = GrowingSeason(120, 184, 93.0, 45.0)  # from 1 May to 31 October, peak o
 
 
 def wanted(*records, have=()) -> dict[str, str]:
-    chosen = picture_candidates(records, {one.name: one for one in have}, start=START, season=SEASON)
+    chosen = context_pictures.picture_candidates(records, {one.name: one for one in have}, start=START, season=SEASON)
     return {name: found.scene.id for name, found in chosen.items()}
 
 
@@ -115,20 +108,17 @@ def test_dark_and_bright_ground_have_contrast_under_the_stretch_of_their_place_a
     assert np.isfinite(stretch_of([np.zeros((2, 2, 3), np.uint8)])).all()
 
 
-@pytest.mark.parametrize(
-    ("dates", "pair"),
-    [
-        (["2016-10-14", "2015-08-31", "2019-08-20", "2020-10-03"], ("2016-10-14", "2020-10-03")),
-        (["2016-10-14", "2015-08-31", "2018-08-25", "2020-04-06"], ("2015-08-31", "2018-08-25")),
-        (["2016-12-20", "2020-01-05"], ("2016-12-20", "2020-01-05")),
-        (["2015-08-31", "2016-03-01", "2020-12-01"], ("2016-03-01", "2020-12-01")),
-        (["2020-12-01"], (None, "2020-12-01")),
-        ([], (None, None)),
-    ],
-)
+@pytest.mark.parametrize(("dates", "pair"), [
+    (["2016-10-14", "2015-08-31", "2019-08-20", "2020-10-03"], ("2016-10-14", "2020-10-03")),
+    (["2016-10-14", "2015-08-31", "2018-08-25", "2020-04-06"], ("2015-08-31", "2018-08-25")),
+    (["2016-12-20", "2020-01-05"], ("2016-12-20", "2020-01-05")),
+    (["2015-08-31", "2016-03-01", "2020-12-01"], ("2016-03-01", "2020-12-01")),
+    (["2020-12-01"], (None, "2020-12-01")),
+    ([], (None, None)),
+])  # fmt: skip
 def test_pictures_of_before_and_now_are_of_the_same_weeks_and_as_new_as_these_allow(dates, pair):
     pictures = {str(k): picture(str(k), day, 1.0) for k, day in enumerate(dates)}
-    found = same_weeks_pair(pictures, date(2017, 4, 1))
+    found = context_pictures.same_weeks_pair(pictures, date(2017, 4, 1))
     assert tuple(one and one.time[:10] for one in found) == pair
 
 
@@ -140,6 +130,6 @@ def test_brightness_is_the_square_root_of_reflectance_whatever_else_is_in_the_pi
     packed = np.full((len(PACKED_LAYERS), 2, 2), 8000, np.uint16)
     packed[:, 0, 0] = round(reflectance * 1e4)
     packed[PACKED_LAYERS.index("clear")] = 1
-    rgb, clear = natural_colour(packed, scene("2020-07-01"))
+    rgb, clear = context_pictures.natural_colour(packed, scene("2020-07-01"))
     assert abs(int(rgb[0, 0, 0]) - level) <= 1
     assert clear == pytest.approx(1.0)

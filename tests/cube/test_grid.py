@@ -7,17 +7,8 @@ from odc.geo.geobox import GeoBox
 from shapely import contains_xy
 from shapely.geometry import MultiPolygon, Point, Polygon, box
 
-from monitor.cube.grid import (
-    GRID_MARGIN,
-    grid_from_json,
-    grid_to_json,
-    inside,
-    inside_projected,
-    outline,
-    rectangle_spans,
-    site_grid,
-    utm_zone,
-)
+from monitor.cube import grid as grids
+from monitor.cube.grid import GRID_MARGIN, inside, inside_projected, outline, rectangle_spans, site_grid, utm_zone
 from monitor.sites.projection import lonlat, projected
 
 
@@ -76,7 +67,7 @@ def test_an_outline_is_given_in_pixels_with_rings_apart():
 @pytest.mark.parametrize("place", [(103.80, 36.00), (-60.30, -10.00)], ids=["China", "Brazil"])
 def test_a_grid_comes_back_from_the_store_as_it_was(place):
     grid = site_grid(Point(place).buffer(0.005))
-    assert grid_from_json(grid_to_json(grid)) == grid
+    assert grids.grid_from_json(grids.grid_to_json(grid)) == grid
 
 
 @pytest.mark.parametrize("offset", [0.0, 3.3, 4.99995, 5.0, 5.004, 9.996, 10.0], ids=lambda value: f"{value} m")

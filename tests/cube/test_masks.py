@@ -149,12 +149,11 @@ def test_fill_is_a_missing_value_and_hides_nothing_around_it(kind, fill):
     assert seen.sum() == seen.size - 1
 
 
-@pytest.mark.parametrize(
-    ("kind", "bit", "reach"),
-    [("qa_pixel", 2, 2), ("qa_pixel", 3, 2), ("qa_pixel", 4, 2), ("qa_pixel", 1, 0), ("qa_pixel", 5, 0),
-     ("qa_pixel", 0, 0), ("qa_pixel", 7, 0),
-     ("fmask", 1, 2), ("fmask", 3, 2), ("fmask", 2, 0), ("fmask", 4, 0), ("fmask", 5, 0)],
-)  # fmt: skip
+@pytest.mark.parametrize(("kind", "bit", "reach"), [
+    ("qa_pixel", 2, 2), ("qa_pixel", 3, 2), ("qa_pixel", 4, 2), ("qa_pixel", 1, 0), ("qa_pixel", 5, 0),
+    ("qa_pixel", 0, 0), ("qa_pixel", 7, 0), ("fmask", 1, 2), ("fmask", 3, 2), ("fmask", 2, 0), ("fmask", 4, 0),
+    ("fmask", 5, 0),
+])  # fmt: skip
 def test_clouds_and_shadows_are_grown_by_two_cells_of_thirty_metres_unless_the_provider_grew_them(kind, bit, reach):
     pixels, quality = scene(value=10_000, scene_class=ALL_CLEAR[kind])
     quality[10, 10] = 1 << bit
@@ -185,12 +184,11 @@ def test_dark_ground_of_a_sentinel_2_scene_with_a_wrong_offset_stays_clear_so_th
     assert clear(pixels, quality, "scl", resolution=10.0, scale=1e-4, offset=-0.1).all()
 
 
-@pytest.mark.parametrize(
-    ("scene_class", "percent", "ground"),
-    [(4, 60, True), (5, 100, True), (4, 59, False), (4, 0, False), (9, 60, True), (8, 80, True), (3, 61, True),
-     (7, 70, True), (2, 90, True), (10, 60, True), (0, 100, False), (1, 100, False), (6, 100, False),
-     (11, 100, False), (12, 100, False)],
-)  # fmt: skip
+@pytest.mark.parametrize(("scene_class", "percent", "ground"), [
+    (4, 60, True), (5, 100, True), (4, 59, False), (4, 0, False), (9, 60, True), (8, 80, True), (3, 61, True),
+    (7, 70, True), (2, 90, True), (10, 60, True), (0, 100, False), (1, 100, False), (6, 100, False), (11, 100, False),
+    (12, 100, False),
+])  # fmt: skip
 def test_where_cloud_score_is_known_it_decides_except_on_water_snow_and_missing_values(scene_class, percent, ground):
     assert seen_as("scl_cs", scene_class | ((percent + 1) << 8)) == ground
 
@@ -217,12 +215,10 @@ def test_cloud_score_is_grown_on_its_own_ten_metres_though_classes_are_made_at_t
 
 
 @pytest.mark.parametrize("kind", list(ALL_CLEAR))
-@pytest.mark.parametrize(
-    ("green", "swir", "snowy"),
-    [(0.5, 0.1, True), (0.5, 0.22, False), (0.14, 0.05, True), (0.09, 0.01, False), (0.18, 0.36, False),
-     (0.35, 0.45, False), (0.6, 0.6, False)],
-    ids=["snow", "index .39", "thin snow", "dark water", "loess", "bright sand", "salt"],
-)  # fmt: skip
+@pytest.mark.parametrize(("green", "swir", "snowy"), [
+    (0.5, 0.1, True), (0.5, 0.22, False), (0.14, 0.05, True), (0.09, 0.01, False), (0.18, 0.36, False),
+    (0.35, 0.45, False), (0.6, 0.6, False),
+], ids=["snow", "index .39", "thin snow", "dark water", "loess", "bright sand", "salt"])  # fmt: skip
 def test_bright_pixels_that_are_dark_at_short_waves_are_snow_and_bright_bare_ground_is_not(kind, green, swir, snowy):
     scale, offset = (2.75e-5, -0.2) if kind == "qa_pixel" else (1e-4, -0.1)
     pixels, quality = scene(scene_class=ALL_CLEAR[kind])
@@ -254,13 +250,12 @@ def test_the_reason_named_is_that_of_most_of_the_site(most, reason):
     assert unseen_reason(quality, "scl") == reason
 
 
-@pytest.mark.parametrize(
-    ("kind", "most", "reason"),
-    [("qa_pixel", 1 << 1, "CLOUD"), ("qa_pixel", 1 << 4, "CLOUD"), ("qa_pixel", 1 << 5, "SNOW"),
-     ("qa_pixel", 1, "NODATA"), ("fmask", 1 << 2, "CLOUD"), ("fmask", 1 << 4, "SNOW"), ("fmask", 255, "NODATA"),
-     ("scl_cs", 4 | (20 << 8), "CLOUD"), ("scl_cs", 11 | (99 << 8), "SNOW"), ("scl_cs", 11 | (20 << 8), "CLOUD"),
-     ("scl_cs", 0, "NODATA"), ("oa_fmask", 3, "CLOUD"), ("oa_fmask", 4, "SNOW"), ("oa_fmask", 0, "NODATA")],
-)  # fmt: skip
+@pytest.mark.parametrize(("kind", "most", "reason"), [
+    ("qa_pixel", 1 << 1, "CLOUD"), ("qa_pixel", 1 << 4, "CLOUD"), ("qa_pixel", 1 << 5, "SNOW"),
+    ("qa_pixel", 1, "NODATA"), ("fmask", 1 << 2, "CLOUD"), ("fmask", 1 << 4, "SNOW"), ("fmask", 255, "NODATA"),
+    ("scl_cs", 4 | (20 << 8), "CLOUD"), ("scl_cs", 11 | (99 << 8), "SNOW"), ("scl_cs", 11 | (20 << 8), "CLOUD"),
+    ("scl_cs", 0, "NODATA"), ("oa_fmask", 3, "CLOUD"), ("oa_fmask", 4, "SNOW"), ("oa_fmask", 0, "NODATA"),
+])  # fmt: skip
 def test_the_reason_is_read_from_every_kind_of_quality_layer(kind, most, reason):
     _, quality = scene(scene_class=most)
     assert unseen_reason(quality, kind) == reason

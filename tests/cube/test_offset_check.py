@@ -459,12 +459,10 @@ def test_a_scene_set_aside_comes_back_once_later_scenes_agree_with_it():
     assert settle(made) == records(scenes)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{"sensor": "landsat-8", "quality": "qa_pixel"}, {"quality": "fmask"}, {"accepted": False, "reason": "CLOUD"},
-     {"accepted": False, "reason": OFFSET_REASON, "measures": {}}],
-    ids=["landsat", "harmonised", "rejected already", "refused as stretched"],
-)  # fmt: skip
+@pytest.mark.parametrize("changes", [
+    {"sensor": "landsat-8", "quality": "qa_pixel"}, {"quality": "fmask"}, {"accepted": False, "reason": "CLOUD"},
+    {"accepted": False, "reason": OFFSET_REASON, "measures": {}},
+], ids=["landsat", "harmonised", "rejected already", "refused as stretched"])  # fmt: skip
 def test_only_scenes_that_may_have_another_offset_are_judged_and_no_reason_is_overwritten(changes):
     scenes = World("loess").scenes(3)
     bad = np.arange(len(scenes)) == 40

@@ -72,9 +72,8 @@ def test_reflectance_is_scaled_and_no_value_and_saturation_are_nan_in_every_band
     layers = packed(0, 65535)
     layers[:, :, :] = np.concatenate([packed(0), packed(65535)])
     layers[0, bands.OBSERVED.index("green")] = 2500
-    cube = unpack(
-        da.from_array(layers) if lazy else layers, ("pixel",), times=DAYS, scale=[1e-4, 1e-4], offset=[-0.1, 0.0]
-    )
+    layers = da.from_array(layers) if lazy else layers
+    cube = unpack(layers, ("pixel",), times=DAYS, scale=[1e-4, 1e-4], offset=[-0.1, 0.0])
     assert cube.green.dtype == np.float32
     np.testing.assert_allclose(cube.green.values[0], 0.15, rtol=1e-6)
     for band in bands.OBSERVED:
@@ -101,11 +100,8 @@ BY_HAND = {"blue": 0.2086316, "green": 0.1998408, "red": 0.2038914, "nir": 0.200
 
 @pytest.mark.parametrize("lazy", [False, True], ids=["numpy", "dask"])
 def test_a_landsat_scene_beside_sentinel_2_is_brought_to_its_bands_and_the_other_is_not_touched(lazy):
-    layers = packed(2000, 2000)
-    cube = unpack(
-        da.from_array(layers) if lazy else layers, ("pixel",), times=DAYS, scale=[1e-4] * 2, offset=[0.0] * 2,
-        bandpass=[False, True],
-    )  # fmt: skip
+    layers = da.from_array(packed(2000, 2000)) if lazy else packed(2000, 2000)
+    cube = unpack(layers, ("pixel",), times=DAYS, scale=[1e-4] * 2, offset=[0.0] * 2, bandpass=[False, True])
     for band, value in BY_HAND.items():
         np.testing.assert_allclose(cube[band].values[:, 0], [0.2, value], rtol=2e-6)
 
@@ -124,24 +120,21 @@ def test_a_scene_is_scaled_the_same_alone_and_among_others():
     assert together.isel(time=[1]).identical(alone)
 
 
-@given(
-    band=st.sampled_from(bands.OBSERVED),
-    integer=st.integers(1, 65534),
-    scaling=st.sampled_from([(1e-4, 0.0), (2.75e-5, -0.2)]),
-)
+SCALINGS = st.sampled_from([(1e-4, 0.0), (2.75e-5, -0.2)])
+
+
+@given(band=st.sampled_from(bands.OBSERVED), integer=st.integers(1, 65534), scaling=SCALINGS)
 def test_what_sentinel_2_would_see_is_seen_by_landsat_as_it_was(band, integer, scaling):
     scale, offset = bands.scaled_to_msi(band, *scaling)
     slope, intercept = bands.BANDPASS[band]
-    np.testing.assert_allclose(
-        slope * (scale * integer + offset) + intercept, scaling[0] * integer + scaling[1], atol=1e-12
-    )
+    seen = slope * (scale * integer + offset) + intercept
+    assert seen == pytest.approx(scaling[0] * integer + scaling[1], rel=1e-7, abs=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("sensor", "quality", "family"),
-    [("sentinel-2a", "scl", "msi"), ("sentinel-2c", "scl_cs", "msi"), ("sentinel-2", "scl", "msi"),
-     ("sentinel-2a", "fmask", "oli"), ("landsat-8", "qa_pixel", "oli"), ("landsat-9", "fmask", "oli")],
-)  # fmt: skip
+@pytest.mark.parametrize(("sensor", "quality", "family"), [
+    ("sentinel-2a", "scl", "msi"), ("sentinel-2c", "scl_cs", "msi"), ("sentinel-2", "scl", "msi"),
+    ("sentinel-2a", "fmask", "oli"), ("landsat-8", "qa_pixel", "oli"), ("landsat-9", "fmask", "oli"),
+])  # fmt: skip
 def test_harmonised_scenes_of_sentinel_2_have_the_bands_of_landsat(sensor, quality, family):
     assert bands.sensor_family(sensor, quality) == family
 
@@ -178,18 +171,15 @@ def test_fractions_cut_off_to_whole_numbers_are_refused():
         pack(cut(fractions.astype(np.uint16)), scene())
 
 
-@pytest.mark.parametrize("highest", [10_000, 65_535])
-def test_a_bright_cloud_that_saturates_every_band_is_not_taken_for_a_stretch(highest):
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [(np.s_[:, 2:4, 2:4], 10_000), (np.s_[:, 2:4, 2:4], 65_535), ((np.arange(6), np.arange(6), 3), bands.SATURATED)],
+    ids=["a bright cloud", "a cloud that saturates every band", "glints that saturate each band elsewhere"],
+)
+def test_what_is_bright_is_not_taken_for_a_stretch(place, value):
     rng = np.random.default_rng(1)
     pixels = rng.integers(500, 4000, (len(bands.OBSERVED), *GRID.shape)).astype(np.uint16)
-    pixels[:, 2:4, 2:4] = highest
-    assert not bands.is_stretched(pixels)
-
-
-def test_glints_that_saturate_each_band_elsewhere_are_not_taken_for_a_stretch():
-    rng = np.random.default_rng(1)
-    pixels = rng.integers(500, 4000, (len(bands.OBSERVED), *GRID.shape)).astype(np.uint16)
-    pixels[np.arange(6), np.arange(6), 3] = bands.SATURATED
+    pixels[place] = value
     assert not bands.is_stretched(pixels)
 
 

@@ -131,10 +131,6 @@ def site(store):
     return StoredSite(store, "low")
 
 
-def test_a_store_that_was_never_made_does_not_exist(tmp_path):
-    assert not LandscapeStore(tmp_path / "nowhere").exists
-
-
 def test_what_is_put_comes_back_after_reopening(store):
     put(store, entry(5, value=1234))
     assert LandscapeStore(store.path).exists
@@ -261,7 +257,8 @@ def test_what_is_left_of_a_store_is_never_replaced_by_a_new_one(store):
     assert sorted(store.path.rglob("*")) == contents
 
 
-def test_a_store_can_be_created_in_an_empty_folder(tmp_path):
+def test_a_store_can_be_created_in_an_empty_folder_and_does_not_exist_before(tmp_path):
+    assert not LandscapeStore(tmp_path / "empty").exists
     (tmp_path / "empty").mkdir()
     assert not LandscapeStore(tmp_path / "empty").exists
     assert records(StoredSite(laid_out(tmp_path / "empty"), "low")) == []
@@ -378,14 +375,10 @@ def test_a_site_without_control_units_has_no_unit_means_and_takes_none_of_its_ne
     assert again(store, "low").unit_means().values[0, :, 0].tolist() == [1, 1]
     assert again(store, "high").unit_means().values[0, :, 0].tolist() == [3, 3, 3]
     assert reds(again(store, "bare")) == [0.0002]
-
-
-def test_a_landscape_may_have_no_control_unit_at_all(tmp_path):
-    store = LandscapeStore(tmp_path / "valley")
-    store.create(members("bare"), biome="loess")
-    put(store, entry(1, ground="bare"), ground="bare")
-    assert again(store, "bare").unit_means().shape == (1, 0, len(UNIT_MEASURES))
-    assert again(store, "bare").units == []
+    alone = LandscapeStore(tmp_path / "alone")  # no site of it has a control unit
+    alone.create(members("bare"), biome="loess")
+    put(alone, entry(1, ground="bare"), ground="bare")
+    assert (again(alone, "bare").unit_means().shape, again(alone, "bare").units) == ((1, 0, len(UNIT_MEASURES)), [])
 
 
 def test_putting_nothing_makes_no_row_and_no_commit(store, site):
@@ -543,16 +536,14 @@ class TestOpenedWithoutThisPackage:
         assert left == low.left + 5.0
         assert top == high.top - 5.0
 
-    def test_a_landscape_without_a_row_opens_too(self, store):
-        assert store.dataset().sizes["time"] == 0
-
     def test_the_first_rows_are_what_was_known(self, store):
         put(store, entry(1), entry(2))
         assert store.dataset(1).acquisition.values.tolist() == ["s2/001"]
         assert store.dataset().acquisition.values.tolist() == ["s2/001", "s2/002"]
 
-    def test_centres_of_the_stored_pixels_are_those_of_the_grids(self, store):
+    def test_centres_of_the_stored_pixels_are_those_of_the_grids_also_before_the_first_row(self, store):
         found = store.dataset()
+        assert found.sizes["time"] == 0
         for number, ground in enumerate(("low", "high")):
             cube = StoredSite(store, ground).cube()
             pixels = slice(*found.first_pixel.values[number : number + 2])
@@ -654,11 +645,9 @@ def test_a_process_killed_while_it_makes_a_repository_blocks_no_other(tmp_path, 
 FULL = "Generic LocalFileSystem error: Unable to copy data to file: No space left on device (os error 28)"
 """What icechunk 2.3 says on a full file system."""
 FAILURES = [
-    (KeyboardInterrupt(), KeyboardInterrupt),
-    (OSError(), StoreBroken),
-    (icechunk.StorageError(FULL), DiskFull),
+    (KeyboardInterrupt(), KeyboardInterrupt), (OSError(), StoreBroken), (icechunk.StorageError(FULL), DiskFull),
     (OSError(errno.EDQUOT, "Disk quota exceeded"), DiskFull),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("failure", "expected"), FAILURES)

@@ -101,22 +101,19 @@ def test_the_time_in_a_collection_1_id_is_not_the_start_of_the_datatake():
     assert same_acquisition(found.acquisition, "S2B/20230912T133839")
 
 
-@pytest.mark.parametrize(
-    ("names", "more"),
-    [
-        (("LC08_L2SP_129034_20200103_20200824_02_T1",), {}),
-        (("LC08_L2SP_129034_20200103_20200824_02_T1_SR",), {}),
-        (("LC08_L2SP_129034_20200103_20200824_02_T1", "LC08_129034_20200103"), {}),
-        (("LC08_L2SP_129034_20200103_02_T1",
-          "https://x/129/034/LC08_L2SP_129034_20200103_20200824_02_T1/LC08_L2SP_129034_20200103_20200824_02_T1_SR_B4.TIF"),
-         {}),
-        (("LC08_L2SP_129034_20200103_02_T1", "LC81290342020003LGN00"), {}),
-        (("1_LC08_129034_20200103",), {"collection": 2}),
-        (("LC81290342020003LGN00",), {"collection": "02"}),
-        (("anything",), {"platform": "LANDSAT_8", "path": 129, "row": "34", "collection": 2,
-                         "time": datetime(2020, 1, 3, 3, 34, tzinfo=UTC)}),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("names", "more"), [
+    (("LC08_L2SP_129034_20200103_20200824_02_T1",), {}),
+    (("LC08_L2SP_129034_20200103_20200824_02_T1_SR",), {}),
+    (("LC08_L2SP_129034_20200103_20200824_02_T1", "LC08_129034_20200103"), {}),
+    (("LC08_L2SP_129034_20200103_02_T1",
+      "https://x/129/034/LC08_L2SP_129034_20200103_20200824_02_T1/LC08_L2SP_129034_20200103_20200824_02_T1_SR_B4.TIF"),
+     {}),
+    (("LC08_L2SP_129034_20200103_02_T1", "LC81290342020003LGN00"), {}),
+    (("1_LC08_129034_20200103",), {"collection": 2}),
+    (("LC81290342020003LGN00",), {"collection": "02"}),
+    (("anything",), {"platform": "LANDSAT_8", "path": 129, "row": "34", "collection": 2,
+                     "time": datetime(2020, 1, 3, 3, 34, tzinfo=UTC)}),
+])  # fmt: skip
 def test_every_spelling_of_a_landsat_scene_is_the_same_one(names, more):
     found = landsat(*names, **more)
     assert (found.acquisition, found.tile) == ("LC08/129/20200103", "034")

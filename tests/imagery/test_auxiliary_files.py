@@ -28,11 +28,10 @@ def tif(tmp_path):
     return path
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["/vsicurl/http://127.0.0.1/dem.tif", "http://127.0.0.1/dem.tif", "GTIFF_DIR:1:dem.tif", "<VRTDataset/>", "no.tif",
-     "nul\x00.tif"],
-)  # fmt: skip
+@pytest.mark.parametrize("name", [
+    "/vsicurl/http://127.0.0.1/dem.tif", "http://127.0.0.1/dem.tif", "GTIFF_DIR:1:dem.tif", "<VRTDataset/>", "no.tif",
+    "nul\x00.tif",
+])  # fmt: skip
 @pytest.mark.parametrize("reader", [LocalElevation, LocalRain])
 def test_a_path_that_is_not_a_local_file_is_refused_with_the_reason(reader, name):
     with pytest.raises(BadData, match=r"address|cannot be read|there is no file"):

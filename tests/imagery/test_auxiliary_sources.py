@@ -205,9 +205,6 @@ def test_an_image_without_a_day_in_its_name_is_refused(server, connection):
         EarthEngineRain(connection).at([(103.0, 37.0)], since=date(2021, 1, 1), until=date(2021, 1, 2))
 
 
-# STAC
-
-
 def item(name, href, affine, *, key="data", **more):
     left, top = affine.c, affine.f
     area = box(left, top - SIDE * SECOND, left + SIDE * SECOND, top)

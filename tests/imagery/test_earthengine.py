@@ -25,15 +25,8 @@ from monitor.imagery.earthengine.batches import windows
 from monitor.imagery.earthengine.connection import connect
 from monitor.imagery.earthengine.source import EarthEngine
 from monitor.sites.projection import lonlat
-from tests.loopback.earthengine import (
-    FUNCTIONS,
-    SCORES,
-    SENTINEL2,
-    EarthEngineServer,
-    add_landsat,
-    add_sentinel2,
-    documented_functions,
-)
+from tests.loopback import earthengine
+from tests.loopback.earthengine import FUNCTIONS, SCORES, SENTINEL2, EarthEngineServer, add_landsat, add_sentinel2
 
 UTM = CRS("EPSG:32648")
 CORNER = (304000.0, 4199000.0)
@@ -117,6 +110,13 @@ def fill(server, n, *, every=5, **how):
     return found
 
 
+def put_landsat(server, day, layers=None, qa=None, **how):
+    """A scene of Landsat 8, or of another, of one level in all bands or of other layers."""
+    layers = {band: np.full((50, 50), 9000 + i, "u2") for i, band in enumerate(BANDS)} if layers is None else layers
+    qa, when = np.full((50, 50), 21824, "u2") if qa is None else qa, datetime(2022, 7, day, 3, 40, tzinfo=UTC)
+    return add_landsat(server, when, layers, qa, transform=TRANSFORM @ Affine.scale(3), **how)
+
+
 def searched(server, n=0, **how):
     """The source, after so many scenes of noise were added, and all that it offers."""
     fill(server, n, **how)
@@ -138,11 +138,8 @@ class TestSearch:
         assert scene.footprint.contains(AREA)
 
     def test_landsat_8_and_9_come_in_order_of_time_from_one_request(self, server):
-        layers = {band: values.repeat(2, 0).repeat(2, 1)[:50, :50] for band, values in noise(1).items()}
-        coarse = TRANSFORM @ Affine.scale(3)
         for day, number in ((1, 8), (9, 9), (17, 8)):
-            when = datetime(2022, 7, day, 3, 40, tzinfo=UTC)
-            add_landsat(server, when, layers, np.full((50, 50), 21824, "u2"), transform=coarse, number=number)
+            put_landsat(server, day, number=number)
         scenes = source(server, LANDSAT).search(ground(100, 100, 1400, 1400), SINCE, UNTIL)
         assert [(s.acquisition, s.sensor) for s in scenes] == [
             ("LC08/129/20220701", "landsat-8"), ("LC09/129/20220709", "landsat-9"), ("LC08/129/20220717", "landsat-8"),
@@ -171,13 +168,8 @@ class TestSearch:
 
     def test_without_named_collections_landsat_comes_beside_sentinel_2_on_its_lattice(self, server):
         fill(server, 2)
-        layers = {band: values.repeat(2, 0).repeat(2, 1)[:50, :50] for band, values in noise(1).items()}
-        when = datetime(2022, 7, 1, 3, 40, tzinfo=UTC)
         for number in (8, 9):
-            add_landsat(
-                server, when, layers, np.full((50, 50), 21824, "u2"), transform=TRANSFORM @ Affine.scale(3),
-                number=number,
-            )  # fmt: skip
+            put_landsat(server, 1, number=number)
         monitor, scenes = searched(server)
         assert {scene.sensor for scene in scenes} == {"sentinel-2a", "landsat-8", "landsat-9"}
         grid = monitor.grid(AREA)
@@ -501,14 +493,11 @@ class TestRead:
             list(monitor.read(scenes, [window(6, 6)]))
         assert server.counts["pixels"] == 4
 
-    @pytest.mark.parametrize(
-        ("found", "message"),
-        [
-            (np.zeros((3, 1), [("a", "u2")]), "array of"), (np.zeros((1, 2), [("a", "u2")]), "array of"),
-            (np.full((3, 2), -1, [("a", "i2")]), "16 bits"), (np.full((3, 2), 70_000, [("a", "i4")]), "16 bits"),
-            (np.zeros((3, 2), [("b", "u2")]), "bands"), (np.zeros((3, 2), "u2"), "bands"),
-        ],
-    )  # fmt: skip
+    @pytest.mark.parametrize(("found", "message"), [
+        (np.zeros((3, 1), [("a", "u2")]), "array of"), (np.zeros((1, 2), [("a", "u2")]), "array of"),
+        (np.full((3, 2), -1, [("a", "i2")]), "16 bits"), (np.full((3, 2), 70_000, [("a", "i4")]), "16 bits"),
+        (np.zeros((3, 2), [("b", "u2")]), "bands"), (np.zeros((3, 2), "u2"), "bands"),
+    ])  # fmt: skip
     def test_an_array_of_another_size_type_or_name_is_refused(self, found, message):
         out = io.BytesIO()
         np.save(out, found)
@@ -537,12 +526,9 @@ class TestRead:
         assert len(second) == 1
 
     def test_saturated_pixels_of_landsat_are_marked_in_all_bands(self, server):
-        layers = {band: np.full((50, 50), 9000 + i, "u2") for i, band in enumerate(BANDS)}
         saturated = np.zeros((50, 50), "u2")
         saturated[2, 3] = 4
-        qa = np.full((50, 50), 21824, "u2")
-        step = TRANSFORM @ Affine.scale(3)
-        add_landsat(server, datetime(2022, 7, 1, tzinfo=UTC), layers, qa, transform=step, saturated=saturated)
+        put_landsat(server, 1, saturated=saturated)
         monitor = source(server, LANDSAT[:1])
         scenes = monitor.search(ground(100, 100, 1400, 1400), SINCE, UNTIL)
         ((frame,),) = monitor.read(scenes, [window(6, 6, step=30.0)])
@@ -553,11 +539,9 @@ class TestRead:
         assert (~seen).sum() == 1
 
     def test_scenes_of_two_collections_are_stacked_apart_and_come_back_in_order(self, server):
-        step = TRANSFORM @ Affine.scale(3)
         for i in range(8):
             layers = {band: np.full((50, 50), 9000 + i, "u2") for band in BANDS}
-            when = datetime(2022, 7, 1 + i, tzinfo=UTC)
-            add_landsat(server, when, layers, np.full((50, 50), 21824, "u2"), transform=step, number=8 + i % 2)
+            put_landsat(server, 1 + i, layers, number=8 + i % 2)
         monitor = source(server, LANDSAT)
         scenes = monitor.search(ground(100, 100, 1400, 1400), SINCE, UNTIL)
         read = monitor.read(scenes, [window(3, 3, step=30.0)])
@@ -613,11 +597,9 @@ class TestReduce:
 
     @pytest.mark.parametrize("bit", [2, 3, 4])
     def test_a_unit_next_to_cirrus_cloud_or_shadow_of_landsat_has_a_count_and_no_means(self, server, bit):
-        layers = {band: np.full((50, 50), 9000 + i, "u2") for i, band in enumerate(BANDS)}
         qa = np.full((50, 50), 21824, "u2")
         qa[10:16, 16:20] |= 1 << bit  # right beside the first unit
-        step = TRANSFORM @ Affine.scale(3)
-        add_landsat(server, datetime(2022, 7, 1, tzinfo=UTC), layers, qa, transform=step)
+        put_landsat(server, 1, qa=qa)
         monitor = source(server, LANDSAT[:1])
         where = [ground(left + 3, 303, left + 177, 477) for left in (300, 900)]
         scenes = monitor.search(ground(100, 100, 1400, 1400), SINCE, UNTIL)
@@ -707,9 +689,7 @@ class TestReduce:
 def test_the_functions_in_requests_are_those_that_are_listed(server):
     """The functions that an independent server must know, no more and no less."""
     fill(server, 1, score=np.ones((200, 200)))
-    layers = {band: np.full((50, 50), 9000, "u2") for band in BANDS}
-    step = TRANSFORM @ Affine.scale(3)
-    add_landsat(server, datetime(2022, 7, 1, tzinfo=UTC), layers, np.full((50, 50), 21824, "u2"), transform=step)
+    put_landsat(server, 1)
     monitor = source(server, (SENTINEL2, LANDSAT[0]))
     parts = MultiPolygon([ground(100, 100, 700, 700), ground(800, 800, 900, 900)])
     scenes = monitor.search(parts, SINCE, UNTIL)
@@ -717,6 +697,6 @@ def test_the_functions_in_requests_are_those_that_are_listed(server):
     list(monitor.read(scenes, [window(4, 4)]))
     for biome in ("loess", "sandy", "karst"):  # an index each
         list(monitor.reduce(scenes, units((10, 10)), window(1, 1), recipe(ENDMEMBERS[biome])))
-    listed = documented_functions()
+    listed = earthengine.documented_functions()
     assert server.functions == set(listed)
     assert sorted(listed) == listed

@@ -58,6 +58,13 @@ def source(server, **how):
     return EarthEngine(connect(project="a-project", url=server.url, **settings), collections=(SENTINEL2,))
 
 
+def not_found(monitor, message=None, error=BadConfiguration):
+    with pytest.raises(error, match=message) as caught:
+        monitor.search(AREA, *DAYS)
+    assert TOKEN not in str(caught.value)
+    return caught
+
+
 def test_a_search_starts_the_client_once_and_contacts_no_other_server(server, monkeypatch):
     def elsewhere():
         pytest.fail("the client opens an address of another host as it starts")
@@ -101,11 +108,9 @@ def test_a_date_in_retry_after_counts_from_the_date_of_the_answer():
 def test_a_wait_beyond_the_patience_defers_at_once_and_later_searches_without_a_request(server):
     monitor = source(server)
     server.fail("search", status=429, retry_after=3600, times=9)
-    with pytest.raises(TryLater, match="asks to wait 3600 s"):
-        monitor.search(AREA, *DAYS)
+    not_found(monitor, "asks to wait 3600 s", TryLater)
     assert server.counts["search"] == 1
-    with pytest.raises(TryLater, match="asks to wait 3600 s"):
-        monitor.search(AREA, *DAYS)
+    not_found(monitor, "asks to wait 3600 s", TryLater)
     assert server.counts["search"] == 1
 
 
@@ -113,8 +118,7 @@ def test_a_server_that_is_down_defers(server):
     monitor = source(server, patience=0.2)
     monitor.search(AREA, *DAYS)
     server.fail("any", status=503, times=1000)
-    with pytest.raises(TryLater, match="status 503"):
-        monitor.search(AREA, *DAYS)
+    not_found(monitor, "status 503", TryLater)
     assert monitor.connection.requests["retry"] >= 1
 
 
@@ -122,39 +126,31 @@ def test_nothing_listens_at_the_endpoint(server):
     with EarthEngineServer() as closed:
         url = closed.url
     monitor = EarthEngine(connect(project="p", url=url, token=TOKEN, allow_hosts=["127.0.0.1"], patience=0.1))
-    with pytest.raises(TryLater, match="does not answer"):
-        monitor.search(AREA, *DAYS)
+    not_found(monitor, "does not answer", TryLater)
 
 
-@pytest.mark.parametrize(
-    ("how", "deadline", "message"),
-    [
-        ("slow", 0.5, "no complete answer within"), ("drip", 0.5, "no complete answer within"),
-        ("cut", 60.0, "Incomplete"), ("huge", 60.0, "longer than 64 MiB"), ("truncated", 60.0, "no value"),
-        ("nonsense", 60.0, "no value"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("how", "deadline", "message"), [
+    ("slow", 0.5, "no complete answer within"), ("drip", 0.5, "no complete answer within"), ("cut", 60.0, "Incomplete"),
+    ("huge", 60.0, "longer than 64 MiB"), ("truncated", 60.0, "no value"), ("nonsense", 60.0, "no value"),
+])  # fmt: skip
 def test_an_answer_that_takes_too_long_or_ends_early_or_never_is_not_waited_for(server, how, deadline, message):
     monitor = source(server, patience=0.001)
     monitor.search(AREA, *DAYS)  # the client starts, which may take longer
     monitor.connection._transport.timeout = deadline
     server.spoil("search", how, times=1, seconds=2.0 if how == "slow" else 0.05)
-    with pytest.raises(TryLater, match=message):
-        monitor.search(AREA, *DAYS)
+    not_found(monitor, message, TryLater)
 
 
 def test_a_redirect_is_not_followed(server):
     monitor = source(server)
     monitor.search(AREA, *DAYS)
     server.spoil("search", "redirect")
-    with pytest.raises(BadConfiguration):
-        monitor.search(AREA, *DAYS)
+    not_found(monitor)
 
 
 def test_a_wrong_token_names_the_variable_and_stays_unseen(server):
     wrong = "ya29.another-token-that-nobody-may-see"
-    with pytest.raises(BadConfiguration, match="REGROWTH_EE_TOKEN") as caught:
-        source(server, token=wrong).search(AREA, *DAYS)
+    caught = not_found(source(server, token=wrong), "REGROWTH_EE_TOKEN")
     assert wrong not in str(caught.value)
     assert "retry" not in source(server, token=wrong).connection.requests
     chain = caught.value.__cause__, caught.value.__suppress_context__
@@ -171,9 +167,7 @@ def test_what_cannot_be_a_token_is_refused_at_once_and_stays_unseen(token):
 def test_a_token_that_the_server_repeats_is_taken_out_of_the_message(server):
     monitor = source(server)
     server.fail("search", status=403, message=f"the token {TOKEN} may not do that")
-    with pytest.raises(BadConfiguration, match=r"the token \(token\) may not do that") as caught:
-        monitor.search(AREA, *DAYS)
-    assert TOKEN not in str(caught.value)
+    not_found(monitor, r"the token \(token\) may not do that")
 
 
 def test_no_log_shows_the_token(server, caplog):
@@ -181,8 +175,7 @@ def test_no_log_shows_the_token(server, caplog):
         monitor = source(server)
         server.fail("search", status=500)
         monitor.search(AREA, *DAYS)
-        with pytest.raises(BadConfiguration):
-            source(server, token="ya29.another-token-that-nobody-may-see").search(AREA, *DAYS)
+        not_found(source(server, token="ya29.another-token-that-nobody-may-see"))
     assert caplog.records
     assert "nobody-may-see" not in caplog.text
 
@@ -228,14 +221,12 @@ def test_by_https_a_proxy_of_the_environment_gets_the_name_of_the_host_only(monk
 
 def test_a_file_of_credentials_that_is_a_pipe_is_refused_and_not_waited_for(server, tmp_path):
     os.mkfifo(tmp_path / "key.json")
-    with pytest.raises(BadConfiguration, match="not a plain file"):
-        source(server, token=None, key_file=tmp_path / "key.json").search(AREA, *DAYS)
+    not_found(source(server, token=None, key_file=tmp_path / "key.json"), "not a plain file")
 
 
 def test_a_project_that_is_not_registered_is_named(server):
     server.fail("algorithms", status=403, message="Project 'a-project' is not registered to use Earth Engine.")
-    with pytest.raises(BadConfiguration, match=r"'a-project' cannot be used.*register"):
-        source(server).search(AREA, *DAYS)
+    not_found(source(server), r"'a-project' cannot be used.*register")
 
 
 def test_a_refusal_for_the_rate_is_not_taken_for_wrong_credentials(server):
@@ -247,8 +238,7 @@ def test_a_refusal_for_the_rate_is_not_taken_for_wrong_credentials(server):
 
 def test_an_address_without_earth_engine_is_a_matter_of_the_configuration(server):
     server.fail("discovery", status=404)
-    with pytest.raises(BadConfiguration, match=r"\[source\] url"):
-        source(server).search(AREA, *DAYS)
+    not_found(source(server), r"\[source\] url")
 
 
 def test_without_credentials_the_command_that_gets_some_is_named(server, monkeypatch, tmp_path):
@@ -256,8 +246,7 @@ def test_without_credentials_the_command_that_gets_some_is_named(server, monkeyp
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
     monkeypatch.setenv("NO_GCE_CHECK", "true")
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
-    with pytest.raises(BadConfiguration, match="Run: earthengine authenticate"):
-        source(server, token=None).search(AREA, *DAYS)
+    not_found(source(server, token=None), "Run: earthengine authenticate")
     assert server.counts == {}
 
 
@@ -282,8 +271,7 @@ def test_the_key_of_a_service_account_gets_its_own_token(server, key_file):
 
 def test_a_withdrawn_key_is_named_by_its_file(server, key_file):
     server.fail("token", status=400, message="invalid_grant", times=5)
-    with pytest.raises(BadConfiguration, match=r"key\.json") as caught:
-        source(server, token=None, key_file=key_file).search(AREA, *DAYS)
+    caught = not_found(source(server, token=None, key_file=key_file), r"key\.json")
     assert "PRIVATE KEY" not in str(caught.value)
     assert server.counts["search"] == 0
 
@@ -293,18 +281,13 @@ def test_a_file_that_is_not_a_key_is_named_with_the_fix(server, tmp_path, conten
     path = tmp_path / "key.json"
     if content is not None:
         path.write_text(content, encoding="utf-8")
-    with pytest.raises(BadConfiguration, match=r"key\.json.*GOOGLE_APPLICATION_CREDENTIALS"):
-        source(server, token=None, key_file=path).search(AREA, *DAYS)
+    not_found(source(server, token=None, key_file=path), r"key\.json.*GOOGLE_APPLICATION_CREDENTIALS")
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://127.0.0.1:8080", "https://127.0.0.1", "https://localhost", "https://[::1]", "https://10.0.0.5",
-        "https://169.254.169.254", "http://example.com", "ftp://example.com", "https://user:word@example.com",
-        "nothing",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("url", [
+    "http://127.0.0.1:8080", "https://127.0.0.1", "https://localhost", "https://[::1]", "https://10.0.0.5",
+    "https://169.254.169.254", "http://example.com", "ftp://example.com", "https://user:word@example.com", "nothing",
+])  # fmt: skip
 def test_a_private_or_open_endpoint_is_refused_unless_its_host_is_named(url):
     with pytest.raises(BadConfiguration, match="url"):
         transport.checked_endpoint(url, [])

@@ -146,11 +146,10 @@ def test_the_day_may_stand_in_the_folder_or_in_a_tag_and_is_missed_otherwise(tmp
     assert "write it as 2021-07-15" in problems["06.07.2021.tif"]
 
 
-@pytest.mark.parametrize(
-    ("dtype", "scale", "word"),
-    [("uint8", None, "take the product"), ("uint16", None, "--scale 0.0001"),
-     ("uint16", 0.5, "stretched or already scaled")],
-)  # fmt: skip
+@pytest.mark.parametrize(("dtype", "scale", "word"), [
+    ("uint8", None, "take the product"), ("uint16", None, "--scale 0.0001"),
+    ("uint16", 0.5, "stretched or already scaled"),
+])  # fmt: skip
 def test_numbers_that_are_not_reflectance_as_delivered_are_refused_with_the_fix(tmp_path, dtype, scale, word):
     image(tmp_path / "2021-07-06.tif", {"red": 1, "nir": 2}, dtype=dtype, scale=scale)
     image(tmp_path / "2021-07-06_Fmask.tif", {"": 64}, names=False)
@@ -362,12 +361,10 @@ def test_no_file_but_a_plain_tiff_of_the_folder_is_opened(tmp_path):
     assert {"2021-07-12.tif", "2021-07-13.tif"} <= problems.keys()
 
 
-@pytest.mark.parametrize(
-    "text",
-    [b"<GDALMetadata>" + b"<Item>" * 5000, b"no XML", b'<Item name="A" sample="0" role="description">\xff\xfe</Item>',
-     b'<Item name="X_DATASET" domain="GEOLOCATION">/etc/passwd</Item>', b'<Item sample="0" role="scale">nan</Item>'],
-    ids=["deep", "not XML", "not UTF-8", "another file", "NaN"],
-)  # fmt: skip
+@pytest.mark.parametrize("text", [
+    b"<GDALMetadata>" + b"<Item>" * 5000, b"no XML", b'<Item name="A" sample="0" role="description">\xff\xfe</Item>',
+    b'<Item name="X_DATASET" domain="GEOLOCATION">/etc/passwd</Item>', b'<Item sample="0" role="scale">nan</Item>',
+], ids=["deep", "not XML", "not UTF-8", "another file", "NaN"])  # fmt: skip
 def test_texts_in_a_header_that_mean_harm_are_not_read(tmp_path, text):
     path = image(tmp_path / "2021-07-06.tif", {**BANDS, "SCL": 4}, tags={"FILL": "x" * 40_000})
     header, begin, rest = path.read_bytes().partition(b"<GDALMetadata>")

@@ -86,11 +86,10 @@ def _netcdf(path, grids, *, factor=1.0, units="mm/day", flip=False, name="precip
     return path
 
 
-@pytest.mark.parametrize(
-    "shape",
-    [{}, {"flip": True}, {"units": "mm"}, {"units": "m", "factor": 1e-3, "name": "tp"},
-     {"units": "kg m-2 s-1", "factor": 1 / 86400}],
-)  # fmt: skip
+@pytest.mark.parametrize("shape", [
+    {}, {"flip": True}, {"units": "mm"}, {"units": "m", "factor": 1e-3, "name": "tp"},
+    {"units": "kg m-2 s-1", "factor": 1 / 86400},
+])  # fmt: skip
 def test_a_netcdf_gives_the_rain_of_the_cell_that_a_site_lies_in(tmp_path, truth, grids, shape):
     product = LocalRain(_netcdf(tmp_path / "rain.nc", grids, **shape))
     here, near, far = product.at([HERE, (HERE[0] + 0.06, HERE[1]), (110.0, 30.0)])
@@ -144,13 +143,10 @@ def test_a_table_gives_the_same_rain_to_every_site(tmp_path, truth, column):
     np.testing.assert_array_equal(other.mm, one.mm)
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("day,rain\n2021-01-01,3\n", "columns day, rain"), ("date,mm\n01/02/2021,3\n", "line 2"),
-        ("date,mm\n2021-01-01,3\n2021-01-02,lots\n", "line 3"), ("", "columns nothing"), ("date,mm\n", "no rain"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("text", "message"), [
+    ("day,rain\n2021-01-01,3\n", "columns day, rain"), ("date,mm\n01/02/2021,3\n", "line 2"),
+    ("date,mm\n2021-01-01,3\n2021-01-02,lots\n", "line 3"), ("", "columns nothing"), ("date,mm\n", "no rain"),
+])  # fmt: skip
 def test_an_invalid_table_is_refused_with_the_line(tmp_path, text, message):
     (tmp_path / "gauge.csv").write_text(text)
     with pytest.raises(BadData, match=message):

@@ -190,13 +190,10 @@ def test_a_scene_whose_bands_differ_in_offset_is_refused(msi):
     assert refusal.reason == "RADIOMETRY"
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"data_type": "float32"}, {"data_type": "uint8"}, {"scale": 0.5}, {"offset": -1000}, {"scale": "abc"},
-        {"offset": [0]}, {"scale": float("nan")}, {"scale": True},
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("changes", [
+    {"data_type": "float32"}, {"data_type": "uint8"}, {"scale": 0.5}, {"offset": -1000}, {"scale": "abc"},
+    {"offset": [0]}, {"scale": float("nan")}, {"scale": True},
+])  # fmt: skip
 def test_bands_stated_to_be_scaled_already_are_refused(msi, changes):
     for name in ("blue", "green", "red", "nir", "swir16", "swir22"):
         msi["assets"][name]["raster:bands"] = [{"scale": 0.0001, "offset": 0, **changes}]

@@ -59,6 +59,12 @@ def api(server):
     return Stac(server.url, collections=["sentinel-2-l2a"], fetcher=fetcher)
 
 
+def no_search(source, match=None, error=TryLater):
+    """A search that fails."""
+    with pytest.raises(error, match=match):
+        source.search(AREA, *YEAR)
+
+
 def ids(scenes):
     return [scene.id for scene in scenes]
 
@@ -139,16 +145,14 @@ def test_a_catalogue_that_refuses_access_or_does_not_know_the_question_is_a_matt
     server, api, status, message
 ):
     server.fail("search", status=status)
-    with pytest.raises(BadConfiguration, match=message):
-        api.search(AREA, *YEAR)
+    no_search(api, message, BadConfiguration)
     assert server.counts["search"] == 1
 
 
 def test_a_catalogue_that_is_down_can_be_tried_later(server, api):
     server.items = [an_item()]
     server.fail("search", status=503, times=100)
-    with pytest.raises(TryLater):
-        api.search(AREA, *YEAR)
+    no_search(api)
     server.faults.clear()
     api._fetcher._clock.now += BLOCKED_FOR
     assert len(api.search(AREA, *YEAR)) == 1
@@ -167,8 +171,7 @@ def test_429_and_500_are_waited_out_on_post_too(server):
 
 def test_a_wait_beyond_the_budget_defers(server, api):
     server.fail("search", status=429, headers={"Retry-After": "7200"})
-    with pytest.raises(TryLater, match="7200"):
-        api.search(AREA, *YEAR)
+    no_search(api, "7200")
 
 
 def test_an_answer_that_is_cut_short_every_time_can_be_tried_later(server, api):
@@ -180,8 +183,7 @@ def test_an_answer_that_is_cut_short_every_time_can_be_tried_later(server, api):
         handler.close_connection = True
 
     server.fail("search", act=act, times=100)
-    with pytest.raises(TryLater, match="before its announced length"):
-        api.search(AREA, *YEAR)
+    no_search(api, "before its announced length")
 
 
 def test_a_paging_loop_is_left(server, api):
@@ -190,8 +192,7 @@ def test_a_paging_loop_is_left(server, api):
             {"rel": "next", "href": f"{server.url}/search", "method": "POST", "body": {"token": "a"}}]})  # fmt: skip
 
     server.fail("search", act=act)
-    with pytest.raises(TryLater, match=r"over and over|read already"):
-        api.search(AREA, *YEAR)
+    no_search(api, r"over and over|read already")
     assert server.counts["search"] <= 3
 
 
@@ -204,14 +205,12 @@ def test_pages_without_end_are_left_at_a_cap(server, api, monkeypatch):
             {"rel": "next", "href": f"{server.url}/search", "method": "POST", "body": {"token": str(n)}}]})  # fmt: skip
 
     server.fail("search", act=act)
-    with pytest.raises(TryLater, match="20 pages"):
-        api.search(AREA, *YEAR)
+    no_search(api, "20 pages")
 
 
 def test_a_page_that_would_take_a_gigabyte_when_parsed_is_left(server, api):
     server.fail("search", act=lambda handler: handler.send(200, b'{"features": [' + b"[]," * (6 << 20) + b"[]]}"))
-    with pytest.raises(TryLater, match="more than"):
-        api.search(AREA, *YEAR)
+    no_search(api, "more than")
 
 
 def test_an_endless_answer_is_left_at_a_cap(server, api, monkeypatch):
@@ -225,8 +224,7 @@ def test_an_endless_answer_is_left_at_a_cap(server, api, monkeypatch):
             handler.wfile.write(b" " * 65536)
 
     server.fail("search", act=act)
-    with pytest.raises(TryLater, match="more than"):
-        api.search(AREA, *YEAR)
+    no_search(api, "more than")
 
 
 @pytest.mark.parametrize(
@@ -234,8 +232,7 @@ def test_an_endless_answer_is_left_at_a_cap(server, api, monkeypatch):
 )
 def test_an_answer_that_is_not_stac_is_refused_without_a_traceback(server, api, body):
     server.fail("search", act=lambda handler: handler.send(200, body))
-    with pytest.raises((TryLater, BadConfiguration), match=r"127\.0\.0\.1"):
-        api.search(AREA, *YEAR)
+    no_search(api, r"127\.0\.0\.1", (TryLater, BadConfiguration))
 
 
 def test_one_malformed_item_never_stops_the_others(server, api):
@@ -281,8 +278,7 @@ def test_an_asset_of_a_local_catalogue_that_points_outside_is_refused(tmp_path):
 
 
 def test_a_private_catalogue_is_refused_unless_it_is_named(server):
-    with pytest.raises(BadConfiguration, match=re.escape(f'allow_hosts = ["{server.host}"]')):
-        Stac(server.url).search(AREA, *YEAR)
+    no_search(Stac(server.url), re.escape(f'allow_hosts = ["{server.host}"]'), BadConfiguration)
     assert not server.requests
 
 
@@ -294,8 +290,7 @@ def test_a_next_link_to_another_host_is_held_to_the_rules_and_never_reads_a_loca
     link = {"rel": "next", "href": href, "method": "GET"}
     page = {"type": "FeatureCollection", "features": [an_item()], "links": [link]}
     server.fail("search", act=lambda handler: handler.json(page))
-    with pytest.raises(BadConfiguration, match=message):
-        api.search(AREA, *YEAR)
+    no_search(api, message, BadConfiguration)
 
 
 def static(folder):
@@ -347,24 +342,19 @@ def test_a_collection_that_was_not_requested_is_left_out(tmp_path):
 def test_a_local_file_that_is_not_a_catalogue_is_a_configuration_error(tmp_path, content):
     file = tmp_path / "catalog.json"
     file.write_text(content)
-    with pytest.raises(BadConfiguration, match=r"catalog\.json"):
-        Stac(str(file), allow_hosts=[str(tmp_path)]).search(AREA, *YEAR)
+    no_search(Stac(str(file), allow_hosts=[str(tmp_path)]), r"catalog\.json", BadConfiguration)
 
 
 def test_a_local_catalogue_that_is_missing_or_not_allowed_is_named_with_the_fix(tmp_path):
-    with pytest.raises(BadConfiguration, match="no file"):
-        Stac(str(tmp_path / "none.json"), allow_hosts=[str(tmp_path)]).search(AREA, *YEAR)
+    no_search(Stac(str(tmp_path / "none.json"), allow_hosts=[str(tmp_path)]), "no file", BadConfiguration)
     static(tmp_path)
-    with pytest.raises(BadConfiguration, match="allow_hosts"):
-        Stac(str(tmp_path / "catalog.json")).search(AREA, *YEAR)
+    no_search(Stac(str(tmp_path / "catalog.json")), "allow_hosts", BadConfiguration)
 
 
 def test_the_later_of_two_copies_of_a_granule_is_offered_and_both_of_two_pieces(server, api):
     copy = an_item(3, id=an_item(3)["id"].replace("T064512", "T235959"))
-    west, east = (
-        [[[102, 36], [102.09, 36], [102.09, 37], [102, 36]]],
-        [[[102.1, 36], [103, 36], [103, 37], [102.1, 36]]],
-    )
+    west = [[[102, 36], [102.09, 36], [102.09, 37], [102, 36]]]
+    east = [[[102.1, 36], [103, 36], [103, 37], [102.1, 36]]]
     pieces = [an_item(8, geometry={"type": "Polygon", "coordinates": part},
                       id=an_item(8)["id"].replace("T064512", f"T06451{n}"))
               for n, part in enumerate((west, east))]  # fmt: skip

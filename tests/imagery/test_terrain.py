@@ -63,13 +63,10 @@ def place(left, bottom, right, top):
     return lonlat(box(X + left, Y + bottom, X + right, Y + top), UTM)
 
 
-@pytest.mark.parametrize(
-    ("rise_east", "rise_north", "faces"),
-    [
-        (0.1, 0, 270), (-0.1, 0, 90), (0, 0.1, 180), (0, -0.1, 0), (0.08, 0.06, 180 + 53.1301),
-        (-0.06, 0.08, 180 - 36.8699),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("rise_east", "rise_north", "faces"), [
+    (0.1, 0, 270), (-0.1, 0, 90), (0, 0.1, 180), (0, -0.1, 0), (0.08, 0.06, 180 + 53.1301),
+    (-0.06, 0.08, 180 - 36.8699),
+])  # fmt: skip
 def test_a_plane_of_ten_percent_slopes_by_5_71_degrees_and_faces_down(rise_east, rise_north, faces):
     east, north = ground(6, 7)
     gx, gy = gradient(1000 + rise_east * east + rise_north * north, 30.0)
