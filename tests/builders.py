@@ -1,8 +1,8 @@
 """What many tests begin with: sites, verdicts, scenes, installations. Each is valid, and any value may be replaced."""
 
 import json
-from collections.abc import Iterable, Mapping
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from datetime import UTC, date, datetime
 from io import StringIO
 from pathlib import Path
@@ -78,6 +78,14 @@ def write_features(path: Path, features: Iterable[Mapping[str, Any]]) -> None:
     path.write_text(json.dumps({"type": "FeatureCollection", "features": list(features)}), encoding="utf-8")
 
 
+@contextmanager
+def edited_features(path: Path) -> Iterator[list[dict[str, Any]]]:
+    """Features of a registry, which are written back as they are left."""
+    registry = json.loads(path.read_text(encoding="utf-8"))
+    yield registry["features"]
+    path.write_text(json.dumps(registry), encoding="utf-8")
+
+
 def installed(folder: Path, features: Iterable[Mapping[str, Any]], source: str = 'kind = "sample"') -> Settings:
     """Set up an installation in a folder: ``regrowth.toml`` with a source, or more text after it, and the registry."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -103,3 +111,17 @@ def regrowth(*arguments: object, config: Path | None = None) -> tuple[int, str, 
         main([*map(str, arguments), *options])
     assert "Traceback" not in err.getvalue()
     return left.value.code or 0, out.getvalue(), err.getvalue()
+
+
+def printed(*arguments: object, status: int = 0, config: Path | None = None) -> str:
+    """All that a command writes which ends with a status."""
+    left, out, err = regrowth(*arguments, config=config)
+    assert left == status, out + err
+    return out + err
+
+
+def printed_json(*arguments: object, status: int = 0, config: Path | None = None) -> Any:
+    """The JSON that a command writes on stdout which ends with a status."""
+    left, out, err = regrowth(*arguments, "--json", config=config)
+    assert left == status, out + err
+    return json.loads(out)

@@ -51,8 +51,7 @@ base_url = "{base}"
 
 def site(id: str = SITE, **more: Any) -> Site:
     values = {"name": "Minqin, Qingtu Lake, plot 3", "manager_language": "zh", "manager_email": "wang@example.org"}
-    values |= {"geometry": box(103.1, 39.0, 103.11, 39.006)}
-    return builders.site(id, **(values | more))
+    return builders.site(id, **(values | {"geometry": box(103.1, 39.0, 103.11, 39.006)} | more))
 
 
 def assessment(id: str = SITE, **more: Any) -> Assessment:
@@ -79,13 +78,8 @@ class Programme:
     def config(self) -> Path:
         return self.root / "regrowth.toml"
 
-    @contextmanager
-    def ledger(self) -> Iterator[Ledger]:
-        ledger = Ledger(self.url)
-        try:
-            yield ledger
-        finally:
-            ledger.close()
+    def ledger(self) -> closing[Ledger]:
+        return closing(Ledger(self.url))
 
     def add(self, place: Site | None = None, verdict: Assessment | None = None) -> None:
         """A site with an open alert, whose manager has been notified by two channels."""
@@ -94,8 +88,7 @@ class Programme:
         opened = builders.alert(place.id, opened=DAY)
         with self.ledger() as ledger, ledger.transaction() as t:
             t.add_site(place.id, place.version, to_json(place), start=place.start.isoformat(), now="n")
-            add_assessment(t, place.id, DAY.isoformat(), "digest", to_json(verdict), version="1", snapshot="", run="r"
-            )  # fmt: skip
+            add_assessment(t, place.id, DAY.isoformat(), "digest", to_json(verdict), version="1")
             to = [Recipient("mail", "wang@example.org"), Recipient("files", "")]
             record_event(t, opened, AlertEvent.OPENED, day=DAY, by="night", recipients=to)
 

@@ -1,9 +1,11 @@
 """A small installation on the embedded series: three sites of known fate, a few seasons."""
 
+import json
 import shutil
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,8 +32,31 @@ class Installation:
         return self.root / "regrowth.toml"
 
     @property
+    def registry(self) -> Path:
+        return self.root / "sites.geojson"
+
+    @property
+    def settings(self) -> Any:
+        from jobs.runtime.settings import load
+
+        return load(self.config)
+
+    def configure(self, *lines: str) -> None:
+        """Append lines to the configuration."""
+        self.config.write_text("\n".join([self.config.read_text(encoding="utf-8"), *lines, ""]), encoding="utf-8")
+
+    def replace(self, old: str, new: str) -> None:
+        """Replace a text in the configuration."""
+        self.config.write_text(self.config.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+
+    @property
     def status(self) -> bytes:
         return (self.root / "status.json").read_bytes()
+
+    @property
+    def verdicts(self) -> dict[str, dict[str, Any]]:
+        """Entries of ``status.json`` by site."""
+        return {one["site"]: one for one in json.loads(self.status)}
 
     def messages(self) -> dict[str, bytes]:
         """Content of every message that was sent, by file name."""
@@ -78,11 +103,10 @@ def installation(install, tmp_path) -> Installation:
 def first_night(made_once, install) -> Installation:
     """An installation after its first night, of :data:`NIGHT`, made once for all test processes. Only read it."""
     from jobs.night.pipeline import night
-    from jobs.runtime.settings import load
 
     def fill(folder: Path) -> None:
         folder.mkdir()
-        night(load(install(folder).config), as_of=NIGHT)
+        night(install(folder).settings, as_of=NIGHT)
 
     return Installation(made_once("first-night", fill))
 
@@ -96,11 +120,10 @@ def judged_once(first_night, tmp_path) -> Installation:
 @pytest.fixture(scope="session")
 def _history(made_once, install) -> Installation:
     from jobs.night.pipeline import fetch_history
-    from jobs.runtime.settings import load
 
     def fill(folder: Path) -> None:
         folder.mkdir()
-        fetch_history(load(install(folder).config), until=date(2018, 4, 1))
+        fetch_history(install(folder).settings, until=date(2018, 4, 1))
 
     return Installation(made_once("history", fill))
 
@@ -126,6 +149,14 @@ def night_with(monkeypatch):
 
 @pytest.fixture
 def settings(installation):
-    from jobs.runtime.settings import load
+    return installation.settings
 
-    return load(installation.config)
+
+@pytest.fixture(scope="session")
+def signing_key(tmp_path_factory):
+    """The private key of a new pair."""
+    from monitor.evidence.keys import new_keys, private_key
+
+    folder = tmp_path_factory.mktemp("keys")
+    new_keys(folder)
+    return private_key((folder / "signing.key").read_bytes())

@@ -1,5 +1,6 @@
 """A source that paints its scenes, so that sources, granules, baselines and outages can be distinguished."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -88,6 +89,11 @@ def night(settings, *, as_of=NIGHT, pages=False, **more):
 def states(manifest):
     """What became of each site of a night."""
     return {one.site: one.state for one in manifest.sites}
+
+
+def verdicts(settings):
+    """Entries of ``status.json`` by site."""
+    return {one["site"]: one for one in json.loads((settings.outputs.root / "status.json").read_bytes())}
 
 
 def observations(settings, site="s1"):

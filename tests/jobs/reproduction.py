@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pyarrow.parquet
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from typer.testing import CliRunner
 
 from jobs.cli import app
+from monitor.evidence.container import Container
+from monitor.evidence.recompute import recompute
+from monitor.evidence.verify import Verified, verify_pack
 
 NOT_OF_A_SERIES = {"series_digest", "code_version"}
 """Fields of an assessment that say what it was made from."""
@@ -41,6 +45,14 @@ def assert_reproduced(root: Path, tmp_path: Path) -> None:
         folder = root / "sites" / published["site"]
         found = reassessed(folder / "observations.csv", folder / "plan.json", tmp_path / "again.parquet")
         assert_same(found[published["site"]], published)
+
+
+def verified_and_recomputed(pack: Path, public: Ed25519PublicKey, folder: Path) -> Verified:
+    """What a check of a pack finds, which also gives the same verdict again in a folder that is made for it."""
+    folder.mkdir()
+    with Container(pack, public) as opened:
+        assert recompute(opened, folder).differences == ()
+    return verify_pack(pack, public)
 
 
 def differences(before: dict[str, bytes], after: dict[str, bytes]) -> dict[str, list[str]]:

@@ -7,6 +7,7 @@ import shutil
 import signal
 from contextlib import closing
 from datetime import date
+from unittest.mock import Mock
 
 import pytest
 from sqlalchemy import select
@@ -22,7 +23,6 @@ from monitor.ledger.ledger import Ledger
 from monitor.ledger.models import Base
 from tests import forked
 from tests.builders import regrowth
-from tests.jobs.test_night_report import started
 from tests.ledger.conftest import postgresql as postgresql
 
 NIGHT = date(2018, 9, 30)
@@ -77,11 +77,15 @@ def stores(root):
     return {name: content for name, content in files(root / "store").items() if "/repo" in name or "/chunks/" in name}
 
 
+def ledger_of(backup):
+    return f"sqlite:///{backup}/ledger.db"
+
+
 def test_a_backup_has_the_ledger_the_stores_and_a_list_of_every_file(original, saved):
     content = json.loads((saved / "backup.json").read_text())
     assert sorted(path.name for path in saved.iterdir()) == ["backup.json", "config", "ledger.db", "store"]
     assert {file["path"] for file in content["files"]} == files(saved).keys() - {"backup.json"}
-    assert rows(f"sqlite:///{saved}/ledger.db") == rows(load(original.config).ledger.url)
+    assert rows(ledger_of(saved)) == rows(original.settings.ledger.url)
     for landscape in content["landscapes"]:
         assert files(saved / "store" / landscape) == files(original.root / "store" / landscape)
     assert saved.stat().st_mode & 0o077 == 0
@@ -91,7 +95,7 @@ def test_after_a_restore_a_night_changes_nothing_and_sends_nothing(saved, empty)
     settings = load(empty / "regrowth.toml")
     assert regrowth("restore", saved, config=empty / "regrowth.toml")[0] == Exit.DONE
     before, stored = rows(settings.ledger.url, without={"runs"}), stores(empty)
-    assert before == rows(f"sqlite:///{saved}/ledger.db", without={"runs"})
+    assert before == rows(ledger_of(saved), without={"runs"})
     manifest = night(settings, as_of=NIGHT, pages=False)
     assert [site.scenes_new for site in manifest.sites] == [[]] * 3
     assert manifest.messages_sent == 0
@@ -104,12 +108,11 @@ def test_a_ledger_goes_to_postgresql_and_back_and_goes_on_numbering(saved, empty
     monkeypatch.setenv("REGROWTH_LEDGER__URL", url)
     settings = load(empty / "regrowth.toml")
     restore(settings, saved)
-    assert rows(url) == rows(f"sqlite:///{saved}/ledger.db")
+    assert rows(url) == rows(ledger_of(saved))
     manifest = night(settings, as_of=date(2018, 10, 5), pages=False)
     assert [site.state for site in manifest.sites] == ["done"] * 3
-    again = tmp_path / "again"
-    back_up(settings, again, config=empty / "regrowth.toml")
-    assert rows(f"sqlite:///{again}/ledger.db") == rows(url)
+    back_up(settings, tmp_path / "again", config=empty / "regrowth.toml")
+    assert rows(ledger_of(tmp_path / "again")) == rows(url)
 
 
 def test_no_password_of_the_configuration_is_in_a_backup(original, tmp_path, monkeypatch):
@@ -135,15 +138,6 @@ def test_beside_a_run_a_backup_exits_with_75_and_says_so_and_leaves_nothing(orig
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
-def test_during_a_night_a_backup_exits_with_75_and_names_the_night(installation, tmp_path):
-    with started(installation, where="jobs.night.pipeline.apply_registry") as process:
-        status, _, error = regrowth("backup", tmp_path / "backup", config=installation.config)
-    assert status == Exit.TRY_LATER
-    assert f"is held by a night, process {process.pid} on {os.uname().nodename}, since " in error
-    assert not (tmp_path / "backup").exists()
-
-
 def test_a_folder_that_is_not_new_is_left_as_it_is(original, tmp_path):
     settings = load(original.config)
     full, link, foreign = tmp_path / "full", tmp_path / "link", tmp_path / "other.partial"
@@ -159,9 +153,7 @@ def test_a_folder_that_is_not_new_is_left_as_it_is(original, tmp_path):
 
 
 def test_a_full_disk_leaves_no_half_backup(original, tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
+    full = Mock(side_effect=OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     monkeypatch.setattr("jobs.install.backup.copy_tree", full)
     status, _, error = regrowth("backup", tmp_path / "backup", config=original.config)
     assert (status, "the disk is full" in error) == (Exit.ALL_FAILED, True)
@@ -207,44 +199,39 @@ def test_an_installation_without_anything_has_nothing_to_back_up(empty, tmp_path
     assert not (empty / "regrowth.db").exists()
 
 
-def _alter(folder, how):
-    content = json.loads((folder / "backup.json").read_text())
-    store = next((folder / "store").iterdir())
-    chunk = next(path for path in sorted(store.rglob("*")) if path.is_file() and path.stat().st_size > 100)
-    if how == "one bit":
-        chunk.write_bytes(bytes([chunk.read_bytes()[0] ^ 1]) + chunk.read_bytes()[1:])
-    elif how == "a file less":
-        chunk.unlink()
-    elif how == "a file more":
-        (store / "more").touch()
-    elif how == "a link":
-        chunk.rename(folder / "elsewhere")
-        chunk.symlink_to(folder / "elsewhere")
-    elif how == "no list":
-        (folder / "backup.json").unlink()
-    elif how == "outside":
-        content["files"][0]["path"] = "../../etc/passwd"
-    elif how == "a folder outside":
-        content["landscapes"].append("../../elsewhere")
-    elif how == "newer":
-        content["format"] = 99
-    elif how == "endless":
-        content["rows"] = float("inf")
-    else:
-        content["files"] = "none"
-    if (folder / "backup.json").exists():
+def rewritten(change):
+    """Change the list of files of a backup."""
+
+    def alter(folder, _):
+        content = json.loads((folder / "backup.json").read_text())
+        change(content)
         (folder / "backup.json").write_text(json.dumps(content))
 
+    return alter
 
-@pytest.mark.parametrize(
-    "how",
-    [
-        "one bit", "a file less", "a file more", "a link", "no list", "outside", "a folder outside", "newer",
-        "endless", "no files",
-    ],
-)  # fmt: skip
-def test_an_altered_backup_is_refused_with_65_and_nothing_is_touched(copy, empty, how):
-    _alter(copy, how)
+
+def replaced_by_a_link(folder, chunk):
+    chunk.rename(folder / "elsewhere")
+    chunk.symlink_to(folder / "elsewhere")
+
+
+ALTERED = {
+    "one bit": lambda _, chunk: chunk.write_bytes(bytes([chunk.read_bytes()[0] ^ 1]) + chunk.read_bytes()[1:]),
+    "a file less": lambda _, chunk: chunk.unlink(),
+    "a file more": lambda folder, _: (next((folder / "store").iterdir()) / "more").touch(),
+    "a link": replaced_by_a_link, "no list": lambda folder, _: (folder / "backup.json").unlink(),
+    "outside": rewritten(lambda content: content["files"][0].update(path="../../etc/passwd")),
+    "a folder outside": rewritten(lambda content: content["landscapes"].append("../../elsewhere")),
+    "newer": rewritten(lambda content: content.update(format=99)),
+    "endless": rewritten(lambda content: content.update(rows=float("inf"))),
+    "no files": rewritten(lambda content: content.update(files="none")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("alter", ALTERED.values(), ids=ALTERED)
+def test_an_altered_backup_is_refused_with_65_and_nothing_is_touched(copy, empty, alter):
+    files_of_stores = sorted((copy / "store").rglob("*"))
+    alter(copy, next(path for path in files_of_stores if path.is_file() and path.stat().st_size > 100))
     before = files(empty)
     status, _, error = regrowth("restore", copy, config=empty / "regrowth.toml")
     assert (status, len(error.splitlines())) == (Exit.BAD_DATA, 1)
@@ -265,28 +252,21 @@ def test_a_restore_overwrites_neither_a_ledger_nor_a_store(original, saved, empt
         assert t.versions() == {"a": "1"}
 
 
-@pytest.mark.parametrize("when", ["copying", "before the ledger", "in the ledger"])
-def test_a_restore_that_was_stopped_can_be_repeated(saved, empty, monkeypatch, when):
+@pytest.mark.parametrize("stopped_in", [
+    ["jobs.install.restoring.os.rename"], ["jobs.install.restoring.copy_rows"],
+    ["monitor.ledger.copying._advance_sequences", "monitor.ledger.copying._batches"],
+], ids=["copying", "before the ledger", "in the ledger"])  # fmt: skip
+def test_a_restore_that_was_stopped_can_be_repeated(saved, empty, monkeypatch, stopped_in):
     settings = load(empty / "regrowth.toml")
-
-    def stop(*_):
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        name = {
-            "copying": "jobs.install.restoring.os.rename",
-            "before the ledger": "jobs.install.restoring.copy_rows",
-        }.get(when)
-        patch.setattr(name or "monitor.ledger.copying._advance_sequences", stop)
-        if name is None:
-            patch.setattr("monitor.ledger.copying._batches", stop)
+        for name in stopped_in:
+            patch.setattr(name, Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             restore(settings, saved)
-    if when != "copying":
-        without_history = regrowth("alerts", "list", config=empty / "regrowth.toml")
-        assert without_history[0] == Exit.CONFIGURATION
+    if "rename" not in stopped_in[0]:
+        assert regrowth("alerts", "list", config=empty / "regrowth.toml")[0] == Exit.CONFIGURATION
     restore(settings, saved)
-    assert rows(settings.ledger.url) == rows(f"sqlite:///{saved}/ledger.db")
+    assert rows(settings.ledger.url) == rows(ledger_of(saved))
     assert not (empty / "store" / ".restoring").exists()
 
 

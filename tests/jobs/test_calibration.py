@@ -7,6 +7,7 @@ import shutil
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -18,7 +19,6 @@ from jobs.night.pipeline import night
 from jobs.register.calibration import Pool, calibrate_due
 from jobs.runtime.installation import open_ledger
 from jobs.runtime.records import to_json
-from jobs.runtime.settings import load
 from monitor.controls.control_means import mean_of_units
 from monitor.controls.selection import REFERENCE_RING, ControlSet, Unit
 from monitor.cube.grid import site_grid
@@ -31,7 +31,7 @@ from monitor.sites.site import ground_key
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.placebos import MIN_SITES, independent_units
 from tests import builders
-from tests.builders import installed, regrowth
+from tests.builders import edited_features, installed, printed_json
 from tests.edited import edit
 from tests.landscape import lone_site, opened, put, site_scene
 from tests.ledger.assessed import add_assessment
@@ -131,13 +131,15 @@ class Land:
         """As if a night had assessed all sites."""
         with open_ledger(self.settings) as ledger, ledger.transaction() as t:
             for one in self.sites:
-                add_assessment(
-                    t, one.id, as_of.isoformat(), "d", {"site": one.id}, version=one.version, snapshot="s", run="r"
-                )
+                add_assessment(t, one.id, as_of.isoformat(), "d", {"site": one.id}, version=one.version)
 
     def rows(self):
-        with open_ledger(self.settings) as ledger, ledger.transaction() as t:
-            return t.calibrations()
+        return calibrations(self.settings)
+
+
+def calibrations(settings):
+    with open_ledger(settings) as ledger, ledger.reading() as t:
+        return t.calibrations()
 
 
 @pytest.fixture
@@ -357,18 +359,10 @@ NIGHT = date(2018, 10, 20)
 """A night after the season that was under way in the first one."""
 
 
-def printed_json(*words):
-    """What a command prints as JSON."""
-    status, out, _ = regrowth(*words, "--json")
-    assert status == 0
-    return json.loads(out)
-
-
 def test_a_night_sets_due_constants_and_every_assessment_names_them(judged_once):
-    settings = load(judged_once.config)
+    settings = judged_once.settings
     night(settings, as_of=NIGHT)
-    with open_ledger(settings) as ledger, ledger.transaction() as t:
-        (row,) = t.calibrations()
+    (row,) = calibrations(settings)
     found = json.loads(judged_once.status)
     assert {(one["calibration"], one["calibration_source"], one["calibration_dated"]) for one in found} == {
         (row["hash"], "placebos of loess, tile 34TER", "2018-10-15")
@@ -380,25 +374,25 @@ def test_a_night_sets_due_constants_and_every_assessment_names_them(judged_once)
     before = judged_once.files()
     night(settings, as_of=NIGHT)
     assert judged_once.files() == before
-    reported = printed_json("explain", "demo-02", "--config", str(judged_once.config))["calibration"]
+    reported = printed_json("explain", "demo-02", config=judged_once.config)["calibration"]
     assert (reported["hash"], reported["placebos"], reported["dated"]) == (row["hash"], row["placebos"], "2018-10-15")
     assert {line["constant"] for line in reported["table"]} >= {"slow_sd", "boundary at 0.05", "widening"}
 
 
 @pytest.mark.slow
 def test_a_night_in_which_the_sites_of_a_biome_double_is_the_same_when_it_is_run_again(installation, settings):
-    registry = installation.root / "sites.geojson"
-    every = json.loads(registry.read_text(encoding="utf-8"))
-    registry.write_text(json.dumps({**every, "features": every["features"][:1]}), encoding="utf-8")
+    with edited_features(installation.registry) as features:
+        others = features[1:]
+        del features[1:]
     night(settings, as_of=NIGHT)
-    registry.write_text(json.dumps(every), encoding="utf-8")
+    with edited_features(installation.registry) as features:
+        features += others
     night(settings, as_of=NIGHT + timedelta(days=1))
     once, reported = installation.files(), json.loads(installation.status)
     night(settings, as_of=NIGHT + timedelta(days=1))
     assert installation.files() == once
     night(settings, as_of=NIGHT + timedelta(days=2), pages=False)
-    with open_ledger(settings) as ledger, ledger.transaction() as t:
-        first, second = t.calibrations()
+    first, second = calibrations(settings)
     assert (first["stored"], second["stored"], second["as_of"]) == (1, 3, "2018-10-22")
     assert {one["calibration"] for one in reported} == {first["hash"]}
 
@@ -409,13 +403,9 @@ def test_a_rerun_after_a_kill_between_constants_and_assessments_ends_as_an_unkil
 ):
     (tmp_path / "unkilled").mkdir()
     whole = install(tmp_path / "unkilled")
-    night(load(whole.config), as_of=NIGHT)
-
-    def killed(*_, **__):
-        raise KeyboardInterrupt
-
+    night(whole.settings, as_of=NIGHT)
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "judge_landscape", killed)
+        patch.setattr(pipeline, "judge_landscape", Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             night(settings, as_of=NIGHT)
     night(settings, as_of=NIGHT)
@@ -424,30 +414,24 @@ def test_a_rerun_after_a_kill_between_constants_and_assessments_ends_as_an_unkil
 
 
 def test_the_command_sets_due_constants_once_and_shows_those_in_force(judged_once):
-    settings = load(judged_once.config)
+    settings = judged_once.settings
     night(settings, as_of=NIGHT, pages=False)
-    first = printed_json("calibrate", "--config", str(judged_once.config))
-    assert printed_json("calibrate", "--config", str(judged_once.config)) == first
-    ((one, *none),) = [first]
-    assert none == []
+    first = printed_json("calibrate", config=judged_once.config)
+    assert printed_json("calibrate", config=judged_once.config) == first
+    (one,) = first
     assert (one["tile"], one["biome"], one["sites"]) == ("34TER", "loess", 3)
     assert one["placebos"] >= 20
-    with open_ledger(settings) as ledger, ledger.transaction() as t:
-        first_row, last_row = t.calibrations()
+    first_row, last_row = calibrations(settings)
     assert (first_row["season"], last_row["hash"]) == (2018, one["hash"])
 
 
 def test_a_bug_while_setting_constants_leaves_those_in_force_and_stops_no_night(judged_once, monkeypatch):
-    settings = load(judged_once.config)
-
-    def broken(*_, **__):
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(calibrating, "calibrate", broken)
+    settings = judged_once.settings
+    monkeypatch.setattr(calibrating, "calibrate", Mock(side_effect=ZeroDivisionError))
     manifest = night(settings, as_of=NIGHT, pages=False)
     assert {site.state for site in manifest.sites} == {"done"}
-    with open_ledger(settings) as ledger, ledger.transaction() as t:
-        assert t.calibrations() == [], "the next night tries again"
+    assert calibrations(settings) == [], "the next night tries again"
+    with open_ledger(settings) as ledger, ledger.reading() as t:
         assert {t.latest_assessment(site["id"]).payload["calibration"] for site in t.sites()} == {DEFAULT.hash}
 
 
@@ -461,7 +445,7 @@ def test_the_units_of_fewer_than_five_sites_set_nothing(land, quick, monkeypatch
 
 
 def test_with_three_sites_a_night_names_the_defaults(judged_once, monkeypatch):
-    settings = load(judged_once.config)
+    settings = judged_once.settings
     monkeypatch.setattr(calibrating, "MIN_SITES", MIN_SITES)
     night(settings, as_of=NIGHT)
     assert {one["calibration"] for one in json.loads(judged_once.status)} == {DEFAULT.hash}

@@ -3,7 +3,6 @@
 import json
 import logging
 import secrets
-import signal
 import sys
 import zipfile
 from contextlib import ExitStack
@@ -139,15 +138,11 @@ def _debug(monkeypatch):
     for library in levels:
         library.setLevel(logging.INFO if library.name == "sqlalchemy" else logging.DEBUG)
         monkeypatch.setattr(library, "handlers", [*library.handlers, handler])
-    factory, passwords = logging.getLogRecordFactory(), set(logs._passwords)
-    before = signal.getsignal(signal.SIGTERM)
+    factory = logging.getLogRecordFactory()
     yield
     for library, level in levels.items():
         library.setLevel(level)
     logging.setLogRecordFactory(factory)
-    logs._passwords.clear()
-    logs._passwords.update(passwords)
-    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture

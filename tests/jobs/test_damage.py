@@ -8,7 +8,7 @@ from collections import Counter
 from contextlib import closing
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import update
 
 from jobs.health import damage
 from jobs.health.finding import guarded
@@ -17,8 +17,8 @@ from jobs.pages.publishing import publish_once
 from jobs.runtime.exits import Exit
 from jobs.runtime.installation import open_ledger
 from jobs.runtime.progress import report_nothing
-from jobs.runtime.settings import load
 from monitor.cube.bucket import landscape_folders
+from monitor.cube.store import LandscapeStore
 from monitor.errors import BadData
 from monitor.ledger.models import Base, ControlsRow
 from monitor.ledger.packed import packed, unpacked
@@ -45,7 +45,7 @@ def changed(made, statement):
 
 def deep(made):
     """What the deep checks find that is not well."""
-    settings = load(made.config)
+    settings = made.settings
     contents = read_ledger(settings)
     parts = (
         lambda: damage.ledger_rows(settings, contents), lambda: damage.stores(settings, contents, report_nothing),
@@ -80,7 +80,7 @@ def read_or_error(content):
 
 
 def damaged(made):
-    with open_ledger(load(made.config)) as ledger, ledger.transaction() as t:
+    with open_ledger(made.settings) as ledger, ledger.transaction() as t:
         damage_assessments(t)
 
 
@@ -109,22 +109,22 @@ def test_the_night_of_that_day_makes_the_assessments_again_as_they_were(copied):
 
 
 def test_an_edited_assessment_with_a_checksum_that_fits_is_stopped_by_the_chain(copied):
-    with open_ledger(load(copied.config)) as ledger, ledger.transaction() as t:
+    with open_ledger(copied.settings) as ledger, ledger.transaction() as t:
         edit_payload(t, "demo-02", theta=2.0)
-    outcomes, sites = publish_once(load(copied.config))
+    outcomes, sites = publish_once(copied.settings)
     assert (sites, list(outcomes)) == (3, ["demo-02"])
     assert "the chain of nights does not cover it as it is now" in outcomes["demo-02"]
     assert next(finding.message for finding in deep(copied)) == outcomes["demo-02"]
 
 
 def test_a_page_whose_series_is_not_the_one_that_was_judged_stays_as_it_is(copied):
-    with open_ledger(load(copied.config)) as ledger, ledger.transaction() as t:
+    with open_ledger(copied.settings) as ledger, ledger.transaction() as t:
         for ground, chosen in t.all_controls().items():
             of_site = update(ControlsRow).where(ControlsRow.ground == ground, ControlsRow.site == "demo-07")
             t._connection.execute(of_site.values(payload={**chosen, "units": []}))
     (copied.root / "sites" / "demo-07" / MADE_FROM).unlink()
     before = (copied.root / "sites" / "demo-07" / "observations.csv").read_bytes()
-    outcomes, _ = publish_once(load(copied.config))
+    outcomes, _ = publish_once(copied.settings)
     assert "the series of 2018-09-30 is not the one that was judged" in outcomes["demo-07"]
     assert (copied.root / "sites" / "demo-07" / "observations.csv").read_bytes() == before
     (finding,) = deep(copied)
@@ -142,8 +142,8 @@ def test_a_damaged_row_of_any_table_is_named_and_never_read(copied, table):
     status, _, err = regrowth("run", "--as-of", NIGHT, config=copied.config)
     if table in ("sites", "controls", "background"):
         assert (status, f"table {table}" in err) == (Exit.BAD_DATA, True)
-    with pytest.raises(BadData, match=f"table {table}"):
-        _read_all(copied, table)
+    with open_ledger(copied.settings) as ledger, ledger.reading() as t, pytest.raises(BadData, match=f"table {table}"):
+        t._connection.execute(Base.metadata.tables[table].select()).all()
 
 
 def test_a_state_that_is_not_that_of_the_assessment_is_named(copied):
@@ -154,20 +154,14 @@ def test_a_state_that_is_not_that_of_the_assessment_is_named(copied):
 
 def test_a_damaged_time_of_a_run_is_named(copied):
     changed(copied, "update runs set started = replace(started, '-', '-9')")
-    (finding,) = guarded("ledger", lambda: [read_ledger(load(copied.config))])
+    (finding,) = guarded("ledger", lambda: [read_ledger(copied.settings)])
     assert "table runs, id " in finding.message
     status, _, err = regrowth("run", "--as-of", NIGHT, config=copied.config)
     assert (status, "started is damaged" in err) == (Exit.BAD_DATA, True)
 
 
-def _read_all(made, table):
-    with open_ledger(load(made.config)) as ledger, ledger.reading() as t:
-        return t._connection.execute(select(Base.metadata.tables[table])).all()
-
-
 def test_a_flipped_byte_of_a_scene_is_named_with_its_day_its_sites_and_the_command(copied):
-    from monitor.cube.store import LandscapeStore
-
+    (folder,) = landscape_folders(copied.root / "store")
     (folder,) = landscape_folders(copied.root / "store")
     days = LandscapeStore(folder).dataset().time.values.astype("datetime64[us]").astype("datetime64[D]").astype(str)
     largest = max((folder / "chunks").iterdir(), key=lambda path: path.stat().st_size)
@@ -195,7 +189,7 @@ def test_a_published_file_that_was_changed_is_named_and_written_again_by_the_com
     assert finding.message == "sites/demo-02/observations.csv is not the file that was written"
     assert finding.fix.startswith(f"rm {file.parent / MADE_FROM}; regrowth publish")
     (file.parent / MADE_FROM).unlink()
-    publish_once(load(copied.config))
+    publish_once(copied.settings)
     assert file.read_bytes() == before
     assert deep(copied) == []
 
@@ -261,9 +255,7 @@ def test_a_flipped_bit_never_becomes_a_bug_or_another_number(first_night, tmp_pa
 def test_a_page_stays_where_the_ledger_has_lost_where_its_ground_is_stored(copied):
     page = copied.root / "sites" / "demo-02" / "observations.csv"
     before = page.read_bytes()
-    with closing(sqlite3.connect(copied.root / "regrowth.db")) as connection:
-        connection.execute("UPDATE stored SET ground = 'x' || substr(ground, 2) WHERE site = 'demo-02'")
-        connection.commit()
+    changed(copied, "update stored set ground = 'x' || substr(ground, 2) where site = 'demo-02'")
     assert regrowth("publish", config=copied.config)[0] == 0
     assert page.read_bytes() == before
     assert regrowth("run", "--as-of", LATER, config=copied.config)[0] == 0

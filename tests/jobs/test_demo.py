@@ -9,9 +9,7 @@ from fnmatch import fnmatch
 
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
 
-from jobs.cli import app
 from jobs.install import demonstration as module
 from jobs.night.pipeline import night
 from jobs.runtime.exits import Exit
@@ -22,6 +20,7 @@ from monitor.errors import BadConfiguration
 from monitor.sites.site import Site
 from monitor.verdict.assess import assess
 from monitor.verdict.assessment import Series
+from tests.builders import edited_features, printed_json, regrowth
 from tests.jobs.reproduction import assert_reproduced, assert_same, differences, reassessed
 from tests.landscape import series_of
 from tests.loopback.mail import MAIL_TO_MANAGERS, MailServer
@@ -99,10 +98,9 @@ def test_every_published_file_is_in_the_data_dictionary(shown, root):
 def test_the_guide_shows_an_auditor_how(shown, root, tmp_path, monkeypatch, capsys):
     text = (root / "docs" / "assess.md").read_text(encoding="utf-8")
     command = next(line for line in text.splitlines() if "outputs/demo/sites/demo-02" in line)
-    words = [word.replace("outputs/demo", str(shown)) for word in command.split()[1:]]
     monkeypatch.chdir(tmp_path)
-    ran = CliRunner().invoke(app, words)
-    assert (ran.exit_code, ran.stderr) == (0, "")
+    status, _, error = regrowth(*(word.replace("outputs/demo", str(shown)) for word in command.split()[1:]))
+    assert (status, error) == (0, "")
     last = pd.read_csv("verdict.csv").iloc[-1]
     theirs = next(one for one in read(shown / "status.json") if one["site"] == "demo-02")
     assert last.theta == pytest.approx(theirs["theta"], abs=1e-6)
@@ -120,10 +118,9 @@ def test_an_edited_series_or_constant_is_named(shown, tmp_path):
     table.to_csv(tmp_path / "series.csv", index=False)
     plan["calibration"]["scene_sd"] *= 1.001
     (tmp_path / "plan.json").write_text(json.dumps(plan))
-    arguments = ["assess", tmp_path / "series.csv", "--plans", tmp_path / "plan.json", "--out", tmp_path / "o.csv"]
-    ran = CliRunner().invoke(app, [*map(str, arguments), "--json"])
-    assert ran.exit_code == 0, ran.output
-    series, constants = json.loads(ran.stdout)["notes"]
+    series, constants = printed_json(
+        "assess", tmp_path / "series.csv", "--plans", tmp_path / "plan.json", "--out", tmp_path / "o.csv"
+    )["notes"]
     assert "site 'demo-02': the series is not the one of the verdict published as of 2020-10-31" in series
     assert "the constants are not those of the published verdict" in constants
 
@@ -137,8 +134,7 @@ def test_assess_gives_the_same_verdicts_for_the_published_series(shown, tmp_path
     columns = ["site", "start", "intervention", "biome", "A", "k", "L", "too_early_years"]
     plans[columns].to_csv(tmp_path / "plans.csv", index=False)
     arguments = ["assess", tmp_path / "series.csv", "--plans", tmp_path / "plans.csv", "--out", tmp_path / "out.csv"]
-    ran = CliRunner().invoke(app, [str(one) for one in [*arguments, "--at", module.LAST_NIGHT.isoformat()]])
-    assert ran.exit_code == 0, ran.output
+    assert regrowth(*arguments, "--at", module.LAST_NIGHT.isoformat())[0] == 0
     theirs = pd.read_csv(tmp_path / "out.csv").set_index("site")
     with open_ledger(load(shown / "regrowth.toml")) as ledger, ledger.transaction() as t:
         stored = [from_json(values, Site) for values in t.sites()]
@@ -181,12 +177,12 @@ def test_another_seed_makes_the_folder_again_but_leaves_other_files(tmp_path, mo
 def edited(out, port):
     """The files of a demonstration as a person edits them: a mail server, and addresses of the managers."""
     module.write_inputs(out, seed=1)
-    config, registry = out / "regrowth.toml", read(out / "sites.geojson")
+    config, registry = out / "regrowth.toml", out / "sites.geojson"
     config.write_text(config.read_text(encoding="utf-8") + MAIL_TO_MANAGERS.format(port=port), encoding="utf-8")
-    for feature in registry["features"]:
-        feature["properties"]["manager_email"] = f"{feature['properties']['id']}@example.org"
-    (out / "sites.geojson").write_text(json.dumps(registry, ensure_ascii=False), encoding="utf-8")
-    return {path: path.read_bytes() for path in (config, out / "sites.geojson")}
+    with edited_features(registry) as features:
+        for feature in features:
+            feature["properties"]["manager_email"] = f"{feature['properties']['id']}@example.org"
+    return {path: path.read_bytes() for path in (config, registry)}
 
 
 def test_files_of_a_demonstration_that_were_edited_are_left_as_they_are(tmp_path):

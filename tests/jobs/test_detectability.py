@@ -1,6 +1,5 @@
 """Detectability of a site: at registration from assumptions, on its page from the stored scenes."""
 
-import json
 from dataclasses import replace
 from datetime import date
 
@@ -16,7 +15,7 @@ from monitor.verdict import site_conditions
 from monitor.verdict.assess import DEFAULT
 from monitor.verdict.site_conditions import NO_VERDICT, SiteConditions, detectability_json
 from tests import builders
-from tests.builders import feature, plan_properties, regrowth, write_features
+from tests.builders import edited_features, feature, plan_properties, printed_json, regrowth, write_features
 from tests.landscape import columns_of
 
 SITE = builders.site(geometry=box(107.0, 36.5, 107.01, 36.51), start=date(2022, 4, 1))
@@ -102,36 +101,28 @@ def test_two_thousand_sites_are_some_dozens_of_simulations(monkeypatch):
     site_conditions.simulate.cache_clear()
 
 
-def printed(*words):
-    status, out, _ = regrowth(*words)
-    assert status == 0
-    return out
-
-
 def test_detectability_of_a_new_or_changed_site_is_reported_at_once(installation):
-    config = ("--config", installation.config)
-    registry = installation.root / "sites.geojson"
-    first, _, *lines = printed("sites", "add", registry, *config).splitlines()
+    add = ("sites", "add", installation.registry)
+    first, _, *lines = regrowth(*add, config=installation.config)[1].splitlines()
     assert first == "added: demo-02, demo-07, demo-10"
     assert [line.split(":")[0] for line in lines] == ["demo-02", "demo-07", "demo-10"]
     assert all("If nothing grows here, red is not likely before" in line for line in lines)
     assert all("with twice the clear scenes" in line and "with control strips" in line for line in lines)
     assumptions_shown = "(assuming 15 clear scenes a season, 1 season before the start)"
     assert all(line.endswith(assumptions_shown) for line in lines)
-    assert len(printed("sites", "add", registry, *config).splitlines()) == 1
-    changed = json.loads(registry.read_text())
-    changed["features"][0]["properties"] |= {"intervention": "tending", "plan_A": None, "plan_L": None}
-    registry.write_text(json.dumps(changed))
-    report = json.loads(printed("sites", "add", registry, *config, "--json"))
+    assert len(regrowth(*add, config=installation.config)[1].splitlines()) == 1
+    with edited_features(installation.registry) as features:
+        features[0]["properties"] |= {"intervention": "tending", "plan_A": None, "plan_L": None}
+    report = printed_json(*add, config=installation.config)
     assert list(report["detectability"]) == report["changed"] == ["demo-02"]
     assert report["detectability"]["demo-02"]["red"] == []
     assert "No uplift was promised" in report["detectability"]["demo-02"]["said"]["en"]
 
 
-def test_the_page_reports_detectability_from_the_scenes_that_are_stored(first_night, capsys):
+def test_the_page_reports_detectability_from_the_scenes_that_are_stored(first_night):
     page = (first_night.root / "sites" / "demo-02" / "index.html").read_text(encoding="utf-8")
     assert "Detectability of failure" in page
-    explained = json.loads(printed("explain", "demo-02", "--config", first_night.config, "--json"))["detectability"]
+    explained = printed_json("explain", "demo-02", config=first_night.config)["detectability"]
     assert explained["seasons_before"] == 1
     assert not explained["assumed"]
     assert "given the scenes and the control ground of this site" in page
@@ -208,10 +199,8 @@ def test_the_check_of_a_registry_names_slow_plans_with_both_designs(tmp_path):
     plan = plan_properties(SHRUB.plan) | {"start": "2022-04-01", "biome": "sandy"}
     slow = feature("slow", box(106.0, 40.0, 106.01, 40.01), **plan)
     quick = feature("quick", box(106.1, 40.0, 106.11, 40.01), **plan | {"plan_A": 0.3, "plan_k": 0.5})
-    path = tmp_path / "sites.geojson"
-    write_features(path, [slow, quick])
-    status, out, _ = regrowth("sites", "check", path, "--json")
-    codes = {one["site"]: [p["code"] for p in one["problems"]] for one in json.loads(out)["sites"]}
-    assert status == 0
+    write_features(tmp_path / "sites.geojson", [slow, quick])
+    report = printed_json("sites", "check", tmp_path / "sites.geojson")
+    codes = {one["site"]: [p["code"] for p in one["problems"]] for one in report["sites"]}
     assert "SLOW_PLAN" in codes["slow"]
     assert "SLOW_PLAN" not in codes["quick"]

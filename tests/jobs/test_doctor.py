@@ -18,13 +18,13 @@ from contextlib import closing, suppress
 from datetime import UTC, date, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from shapely.geometry import box, mapping
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from jobs.cli import main
 from jobs.health.ledger import data_age, read_ledger
 from jobs.health.machine import RELEASED
 from jobs.health.messages import certificates
@@ -33,7 +33,6 @@ from jobs.register.registry import add_sites
 from jobs.runtime.exits import Exit
 from jobs.runtime.installation import open_ledger
 from jobs.runtime.lock import LANDSCAPE_LOCKS, hold_lock
-from jobs.runtime.settings import load
 from monitor.alerts.channels.certificate import certificate_end
 from monitor.errors import BadConfiguration, TryLater
 from monitor.evidence.keys import fingerprint, new_keys
@@ -41,6 +40,7 @@ from monitor.imagery.stac import buckets
 from monitor.imagery.stac.buckets import S3Account
 from monitor.ledger.ledger import FORMAT, Ledger
 from tests import forked
+from tests.builders import edited_features, printed, regrowth
 from tests.ledger.assessed import add_assessment, edit_assessments
 from tests.loopback.certificates import make_certificate
 from tests.loopback.earthengine import EarthEngineServer
@@ -56,16 +56,27 @@ def nobody(monkeypatch, tmp_path_factory):
 
 
 @pytest.fixture
-def doctor(installation, capsys):
+def doctor(installation):
     """Runs the doctor on the installation; returns its findings by part, and its exit status."""
 
     def examine(*options, config=installation.config):
-        with pytest.raises(SystemExit) as left:
-            main(["doctor", "--config", str(config), "--json", *options])
-        report = json.loads(capsys.readouterr().out)
+        status, out, _ = regrowth("doctor", "--json", *options, config=config)
+        report = json.loads(out)
         assert report["ok"] == all(one["state"] != "broken" for one in report["checks"])
-        assert left.value.code == (Exit.DONE if report["ok"] else Exit.CONFIGURATION)
-        return {one["check"]: one for one in report["checks"]}, left.value.code
+        assert status == (Exit.DONE if report["ok"] else Exit.CONFIGURATION)
+        return {one["check"]: one for one in report["checks"]}, status
+
+    return examine
+
+
+@pytest.fixture
+def the_broken(doctor):
+    """Runs the doctor; returns its finding about the only part that is broken."""
+
+    def examine(part, *options):
+        checks, _ = doctor(*options)
+        assert broken(checks) == {part}
+        return checks[part]
 
     return examine
 
@@ -86,9 +97,8 @@ def test_a_sound_installation_is_well_before_its_first_night_and_after_and_nothi
     assert list(checks) == ["python", "packages", "kernels", "config", "registry", "store", "ledger", "outputs", "lock",
                           "clock", "evidence", "source"]  # fmt: skip
     assert files(installation.root) == before
-    settings = load(installation.config)
-    with open_ledger(settings) as ledger:
-        add_sites(ledger, settings.registry.path)
+    with open_ledger(installation.settings) as ledger:
+        add_sites(ledger, installation.registry)
     before = files(installation.root)
     checks, status = doctor()
     assert (status, checks["ledger"]["state"]) == (Exit.DONE, "ok")
@@ -97,20 +107,16 @@ def test_a_sound_installation_is_well_before_its_first_night_and_after_and_nothi
 
 
 def test_one_site_and_one_source_are_named_in_the_singular(installation, doctor):
-    path = installation.root / "sites.geojson"
-    registry = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps(registry | {"features": registry["features"][:1]}), encoding="utf-8")
+    with edited_features(installation.registry) as features:
+        del features[1:]
     checks, _ = doctor()
-    assert checks["registry"]["message"] == f"1 site in {path}"
+    assert checks["registry"]["message"] == f"1 site in {installation.registry}"
     assert checks["config"]["message"].endswith(", 1 source")
 
 
-def test_the_printed_report_has_a_line_for_each_part_and_each_fix_below_its_line(installation, capsys):
-    (installation.root / "sites.geojson").unlink()
-    with pytest.raises(SystemExit) as left:
-        main(["doctor", "--config", str(installation.config)])
-    lines = capsys.readouterr().out.splitlines()
-    assert left.value.code == Exit.CONFIGURATION
+def test_the_printed_report_has_a_line_for_each_part_and_each_fix_below_its_line(installation):
+    installation.registry.unlink()
+    lines = printed("doctor", config=installation.config, status=Exit.CONFIGURATION).splitlines()
     (at,) = [number for number, line in enumerate(lines) if line.startswith("BROKEN")]
     assert "registry" in lines[at]
     assert lines[at + 1].strip().startswith("-> regrowth sites check")
@@ -124,32 +130,25 @@ def test_without_a_configuration_the_machine_is_still_checked(tmp_path, doctor):
     assert "README" in checks["config"]["fix"]
 
 
-def test_an_unknown_key_is_named(installation, doctor):
-    installation.config.write_text(installation.config.read_text() + "[stroe]\n")
-    checks, _ = doctor()
-    assert "'store'" in checks["config"]["message"]
-    assert checks["config"]["fix"] == f"correct {installation.config}"
+def test_an_unknown_key_is_named(installation, the_broken):
+    installation.configure("[stroe]")
+    finding = the_broken("config")
+    assert "'store'" in finding["message"]
+    assert finding["fix"] == f"correct {installation.config}"
 
 
 @pytest.mark.parametrize("content", ["{", '{"type": "FeatureCollection", "features": []}', None])
-def test_a_registry_that_cannot_be_read_is_named_with_the_command_that_says_more(installation, doctor, content):
-    path = installation.root / "sites.geojson"
-    path.unlink()
+def test_a_registry_that_cannot_be_read_is_named_with_the_command_that_says_more(installation, the_broken, content):
+    installation.registry.unlink()
     if content:
-        path.write_text(content)
-    checks, _ = doctor()
-    assert broken(checks) == {"registry"}
-    assert checks["registry"]["fix"] == f"regrowth sites check {path}"
+        installation.registry.write_text(content)
+    assert the_broken("registry")["fix"] == f"regrowth sites check {installation.registry}"
 
 
-def test_a_registry_with_refused_sites_needs_correction(installation, doctor):
-    path = installation.root / "sites.geojson"
-    registry = json.loads(path.read_text())
-    registry["features"][0]["properties"]["biome"] = "taiga"
-    path.write_text(json.dumps(registry))
-    checks, _ = doctor()
-    assert broken(checks) == {"registry"}
-    assert "1 more refused" in checks["registry"]["message"]
+def test_a_registry_with_refused_sites_needs_correction(installation, the_broken):
+    with edited_features(installation.registry) as features:
+        features[0]["properties"]["biome"] = "taiga"
+    assert "1 more refused" in the_broken("registry")["message"]
 
 
 def test_a_library_that_is_missing_old_or_does_not_load_is_named(doctor, monkeypatch):
@@ -164,7 +163,7 @@ def test_a_library_that_is_missing_old_or_does_not_load_is_named(doctor, monkeyp
     assert "pyogrio is installed but does not load" in checks["packages"]["message"]
 
 
-def test_the_sample_that_is_not_installed_is_named_with_its_extra(doctor, monkeypatch):
+def test_the_sample_that_is_not_installed_is_named_with_its_extra(the_broken, monkeypatch):
     real = metadata.version
 
     def without(name):
@@ -173,16 +172,12 @@ def test_the_sample_that_is_not_installed_is_named_with_its_extra(doctor, monkey
         return real(name)
 
     monkeypatch.setattr(metadata, "version", without)
-    checks, _ = doctor()
-    assert broken(checks) == {"source"}
-    assert "[demo]" in checks["source"]["fix"]
+    assert "[demo]" in the_broken("source")["fix"]
 
 
-def test_a_store_root_that_is_a_file_is_broken(installation, doctor):
+def test_a_store_root_that_is_a_file_is_broken(installation, the_broken):
     (installation.root / "store").write_text("x")
-    checks, _ = doctor()
-    assert broken(checks) == {"store"}
-    assert "[store] root" in checks["store"]["fix"]
+    assert "[store] root" in the_broken("store")["fix"]
 
 
 def test_a_disk_that_is_nearly_full_is_reported(doctor, monkeypatch):
@@ -212,43 +207,35 @@ def _ledger(installation, number):
     return path
 
 
-def test_an_older_ledger_is_left_as_it_is_and_a_newer_one_asks_for_a_newer_program(installation, doctor):
+def test_an_older_ledger_is_left_as_it_is_and_a_newer_one_asks_for_a_newer_program(installation, the_broken):
     path = _ledger(installation, FORMAT - 1)
     content = path.read_bytes()
-    checks, _ = doctor()
-    assert broken(checks) == {"ledger"}
-    assert f"format {FORMAT - 1}, older than" in checks["ledger"]["message"]
+    assert f"format {FORMAT - 1}, older than" in the_broken("ledger")["message"]
     assert path.read_bytes() == content
     path.unlink()
     _ledger(installation, FORMAT + 1)
-    checks, _ = doctor()
-    assert "newer than" in checks["ledger"]["message"]
+    assert "newer than" in the_broken("ledger")["message"]
 
 
-def test_damage_in_a_part_of_the_ledger_that_no_query_reads_is_found(installation, doctor):
-    path = installation.root / "regrowth.db"
-    with closing(Ledger(f"sqlite:///{path}")) as ledger, ledger.transaction() as t:
+def test_damage_in_a_part_of_the_ledger_that_no_query_reads_is_found(installation, doctor, the_broken):
+    with ledger_of(installation) as ledger, ledger.transaction() as t:
         for number in range(200):
             t.save_data({(f"ground {number}", "rain"): {"values": random.Random(number).randbytes(1000).hex()}})
     assert doctor()[0]["ledger"]["state"] == "ok"
-    with path.open("r+b") as content:
+    with (installation.root / "regrowth.db").open("r+b") as content:
         content.seek(-20 * 4096, os.SEEK_END)
         content.write(random.Random(1).randbytes(20 * 4096))
-    checks, _ = doctor()
-    assert broken(checks) == {"ledger"}
-    assert checks["ledger"]["fix"] == "check its disk; set a sound copy by [ledger] url"
+    assert the_broken("ledger")["fix"] == "check its disk; set a sound copy by [ledger] url"
 
 
-def test_a_ledger_without_room_to_be_opened_needs_room_and_no_restore(installation, doctor, monkeypatch):
+def test_a_ledger_without_room_to_be_opened_needs_room_and_no_restore(installation, the_broken, monkeypatch):
     _ledger(installation, FORMAT)
 
     def full(*_):
         raise OperationalError("select", None, sqlite3.OperationalError("database or disk is full"))
 
     monkeypatch.setattr("sqlalchemy.inspect", full)
-    checks, _ = doctor()
-    assert broken(checks) == {"ledger"}
-    assert checks["ledger"]["fix"] == f"make room at {installation.root}"
+    assert the_broken("ledger")["fix"] == f"make room at {installation.root}"
 
 
 def ledger_of(installation):
@@ -399,25 +386,20 @@ def test_no_night_for_two_days_is_a_fault(last_night):
     assert last_night(a="done", ago=timedelta(hours=30))["state"] == "ok"
 
 
-def test_a_file_that_is_not_a_ledger_is_reported(installation, doctor):
+def test_a_file_that_is_not_a_ledger_is_reported(installation, the_broken):
     path = installation.root / "regrowth.db"
     path.write_bytes(b"not a database at all, but long enough to be looked at as one" * 20)
-    finding, _ = doctor()
-    assert broken(finding) == {"ledger"}
+    the_broken("ledger")
     path.unlink()
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("create table recipes (id integer)")
-    connection.close()
-    finding, _ = doctor()
-    assert "something else: recipes" in finding["ledger"]["message"]
+    assert "something else: recipes" in the_broken("ledger")["message"]
 
 
-def test_a_ledger_server_that_is_down_is_reported_without_its_password(doctor, monkeypatch):
+def test_a_ledger_server_that_is_down_is_reported_without_its_password(the_broken, monkeypatch):
     pytest.importorskip("psycopg", reason="the PostgreSQL driver is in the extra 'postgresql'")
     monkeypatch.setenv("REGROWTH_LEDGER__URL", "postgresql+psycopg://user:hunter2@127.0.0.1:1/x")
-    finding, _ = doctor()
-    assert broken(finding) == {"ledger"}
-    assert "hunter2" not in json.dumps(finding)
+    assert "hunter2" not in json.dumps(the_broken("ledger"))
 
 
 @pytest.fixture
@@ -461,18 +443,16 @@ def test_a_paused_or_hanging_run_is_a_fault_and_one_at_work_or_dead_is_not(insta
 
 
 @pytest.mark.parametrize("seconds", [3600, 300_000])
-def test_files_of_the_future_reveal_a_clock_that_was_set_back_and_need_no_restore(installation, doctor, seconds):
+def test_files_of_the_future_reveal_a_clock_that_was_set_back_and_need_no_restore(installation, the_broken, seconds):
     ahead = time.time() + seconds
-    os.utime(installation.root / "sites.geojson", (ahead, ahead))
-    finding, _ = doctor()
-    assert broken(finding) == {"clock"}
-    assert "ntp" in finding["clock"]["fix"]
-    assert "restore" not in finding["clock"]["fix"]
+    os.utime(installation.registry, (ahead, ahead))
+    fix = the_broken("clock")["fix"]
+    assert ("ntp" in fix, "restore" in fix) == (True, False)
 
 
 @pytest.mark.parametrize("what", ["a run", "a store"])
 def test_a_clock_behind_a_run_or_a_store_of_a_night_that_was_fast_is_named_and_stores_are_called_sound(
-    installation, doctor, what
+    installation, the_broken, what
 ):
     ahead = datetime.now(UTC) + timedelta(days=1)
     with ledger_of(installation) as ledger, ledger.transaction() as t:
@@ -480,10 +460,9 @@ def test_a_clock_behind_a_run_or_a_store_of_a_night_that_was_fast_is_named_and_s
     if what == "a store":
         repository = _repository(installation)
         os.utime(repository, (ahead.timestamp(), ahead.timestamp()))
-    finding, _ = doctor()
-    assert broken(finding) == {"clock"}
-    assert f"{ahead:%Y-%m-%d %H:%M} UTC; stores and ledger are sound" in finding["clock"]["message"]
-    assert "ntp" in finding["clock"]["fix"]
+    finding = the_broken("clock")
+    assert f"{ahead:%Y-%m-%d %H:%M} UTC; stores and ledger are sound" in finding["message"]
+    assert "ntp" in finding["fix"]
 
 
 def _repository(installation):
@@ -494,15 +473,14 @@ def _repository(installation):
 
 
 @pytest.mark.parametrize("left", ["no file", "tables"])
-def test_an_emptied_ledger_beside_filled_stores_is_found_broken(installation, doctor, left):
+def test_an_emptied_ledger_beside_filled_stores_is_found_broken(installation, doctor, the_broken, left):
     _repository(installation)
     if left == "tables":
         Ledger(f"sqlite:///{installation.root / 'regrowth.db'}").close()
-    finding, _ = doctor()
-    assert broken(finding) == {"ledger"}
-    assert "has no history, but" in finding["ledger"]["message"]
-    assert "stores of 1 landscapes" in finding["ledger"]["message"]
-    assert finding["ledger"]["fix"] == "set the right one by [ledger] url"
+    finding = the_broken("ledger")
+    assert "has no history, but" in finding["message"]
+    assert "stores of 1 landscapes" in finding["message"]
+    assert finding["fix"] == "set the right one by [ledger] url"
     with ledger_of(installation) as ledger, ledger.transaction() as t:
         t.begin_run("night", "night", "2026-06-30", now="2026-06-30T02:00:00+00:00")
     assert "ledger" not in broken(doctor()[0])
@@ -513,18 +491,16 @@ def _earth_engine(installation):
 
 
 def test_missing_credentials_are_reported_with_the_command_and_present_ones_never_printed(
-    installation, doctor, monkeypatch, tmp_path
+    installation, doctor, the_broken, monkeypatch, tmp_path
 ):
     _earth_engine(installation)
-    finding, _ = doctor()
-    assert broken(finding) == {"source"}
-    assert finding["source"]["fix"].startswith("earthengine authenticate")
+    assert the_broken("source")["fix"].startswith("earthengine authenticate")
 
     key = tmp_path / "key.json"
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key))
     assert "cannot be read" in doctor()[0]["source"]["message"]
     key.write_text('{"type": "something", "private_key": "tops3cret"}')
-    assert "not the key of a service account" in doctor()[0]["source"]["message"]
+    assert "is not the key of a service account" in doctor()[0]["source"]["message"]
     key.write_text('{"type": "service_account", "private_key": "tops3cret"}')
     finding, status = doctor()
     assert (status, "tops3cret" in json.dumps(finding)) == (Exit.DONE, False)
@@ -572,19 +548,18 @@ def _source(installation, text):
     installation.config.write_text("\n".join([*lines[:start], "[source]", text, *lines[end:]]) + "\n")
 
 
-def test_online_a_catalogue_and_earth_engine_answer_or_say_why_not(installation, doctor, monkeypatch, tmp_path):
+def test_online_a_catalogue_and_earth_engine_answer_or_say_why_not(
+    installation, doctor, the_broken, monkeypatch, tmp_path
+):
     with StacServer(tmp_path) as server:
         _source(installation, f'kind = "stac"\nurl = "{server.url}"\nallow_hosts = ["{server.host}"]')
         finding, _ = doctor("--online")
         assert (broken(finding), "0 scenes of the last 20 days" in finding["source"]["message"]) == ({"imagery"}, True)
-        assert "controls" not in finding, "no image, so no control ground"
-        item = sentinel_item(tmp_path, "S2A_MSIL2A_20200103T035141_N0213_R104_T48SUF_20200103T064512", size=20)
-        server.items = [{**item, "geometry": mapping(box(22, 45, 22.3, 45.4)), "bbox": [22, 45, 22.3, 45.4]}]
+        server.items = [over_the_sample(tmp_path, "20200103T035141", "20200103T064512")]
         finding, status = doctor("--online")
         assert (status, finding["imagery"]["message"]) == (Exit.DONE, "all 3 sites are offered scenes")
         server.fail("search", status=401)
-        finding, _ = doctor("--online")
-        assert broken(finding) == {"source"}
+        the_broken("source", "--online")
         doctor()
         before = len(server.requests)
         doctor()
@@ -597,30 +572,30 @@ def test_online_a_catalogue_and_earth_engine_answer_or_say_why_not(installation,
         finding, _ = doctor("--online")
         assert (broken(finding), "0 scenes" in finding["source"]["message"]) == ({"imagery"}, True)
         monkeypatch.setenv("REGROWTH_EE_TOKEN", "0therwise")
-        finding, _ = doctor("--online")
-        assert broken(finding) == {"source"}
-        assert "REGROWTH_EE_TOKEN" in finding["source"]["message"]
-        assert "0therwise" not in json.dumps(finding)
+        refused = the_broken("source", "--online")
+        assert "REGROWTH_EE_TOKEN" in refused["message"]
+        assert "0therwise" not in json.dumps(refused)
+
+
+def over_the_sample(folder, day, made, **more):
+    """An item that covers the sites."""
+    item = sentinel_item(folder, f"S2A_MSIL2A_{day}_N0{more.pop('baseline', 213)}_R104_T48SUF_{made}", size=20, **more)
+    return {**item, "geometry": mapping(box(22, 45, 22.3, 45.4)), "bbox": [22, 45, 22.3, 45.4]}
 
 
 def test_credentials_of_the_copernicus_data_space_are_asked_for_offline_and_tried_online(
-    installation, doctor, monkeypatch, tmp_path
+    installation, doctor, the_broken, monkeypatch, tmp_path
 ):
     _source(installation, 'kind = "stac"\nurl = "https://stac.dataspace.copernicus.eu/v1"')
-    finding, _ = doctor()
-    assert broken(finding) == {"source"}
-    assert "REGROWTH_S3_KEY" in finding["source"]["fix"]
+    assert "REGROWTH_S3_KEY" in the_broken("source")["fix"]
     monkeypatch.setenv("REGROWTH_S3_KEY", "a-key")
     monkeypatch.setenv("REGROWTH_S3_SECRET", "tops3cret")
     assert broken(doctor()[0]) == set()
     with StacServer(tmp_path) as server, StacServer(tmp_path) as store:
         monkeypatch.setitem(buckets.SIGNED, "eodata", f"{store.url}/files/")
         now = f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
-        item = sentinel_item(
-            tmp_path, f"S2A_MSIL2A_{now}_N0510_R104_T48SUF_{now}", size=20,
-            href=lambda path: f"s3://eodata/{path.relative_to(tmp_path)}",
-        )  # fmt: skip
-        server.items = [{**item, "geometry": mapping(box(22, 45, 22.3, 45.4)), "bbox": [22, 45, 22.3, 45.4]}]
+        href = {"href": lambda path: f"s3://eodata/{path.relative_to(tmp_path)}"}
+        server.items = [over_the_sample(tmp_path, now, now, baseline=510, **href)]
         _source(installation, f'kind = "stac"\nurl = "{server.url}"\nallow_hosts = ["127.0.0.1"]')
         for secret, expected in (("tops3cret", set()), ("0therwise", {"source"})):
             store.account = S3Account("a-key", secret)
@@ -631,10 +606,7 @@ def test_credentials_of_the_copernicus_data_space_are_asked_for_offline_and_trie
 
 
 def test_an_unexpected_error_in_one_check_does_not_hide_the_others(doctor, monkeypatch):
-    def burst(*_, **__):
-        raise RuntimeError("never seen before")
-
-    monkeypatch.setattr("monitor.sites.registry.read_sites", burst)
+    monkeypatch.setattr("monitor.sites.registry.read_sites", Mock(side_effect=RuntimeError("never seen before")))
     finding, _ = doctor()
     assert "never seen before" in finding["registry"]["message"]
     assert broken(finding) == {"registry"}
@@ -649,16 +621,12 @@ def test_a_backfill_that_is_at_work_is_named_though_no_night_is(installation, do
     assert finding["lock"]["message"].startswith(f"held by {holder}")
 
 
-def _configure(installation, *lines):
-    installation.config.write_text(installation.config.read_text() + "\n" + "\n".join(lines) + "\n")
-
-
 MAIL = ('[channels.mail]', 'kind = "smtp"', 'host = "mail.example.org"', 'sender = "r@example.org"')  # fmt: skip
 
 
 def test_a_channel_without_its_secret_is_named_and_one_that_has_it_is_well(installation, doctor, monkeypatch, tmp_path):
     monkeypatch.delenv("REGROWTH_CHANNEL_GROUP_TOKEN", raising=False)
-    _configure(installation, "[channels.group]", 'kind = "wecom"')
+    installation.configure("[channels.group]", 'kind = "wecom"')
     assert doctor()[1] == Exit.CONFIGURATION
     monkeypatch.setenv("REGROWTH_CHANNEL_GROUP_TOKEN", "hunter2-Canary")
     finding, status = doctor()
@@ -672,31 +640,22 @@ def test_a_channel_without_its_secret_is_named_and_one_that_has_it_is_well(insta
 
 def _sites(installation, **columns):
     """Add the sites to the ledger, with these columns of the registry."""
-    registry = json.loads((installation.root / "sites.geojson").read_text())
-    for feature in registry["features"]:
-        feature["properties"] |= columns
-    (installation.root / "sites.geojson").write_text(json.dumps(registry))
-    settings = load(installation.config)
-    with open_ledger(settings) as ledger:
-        add_sites(ledger, settings.registry.path)
+    with edited_features(installation.registry) as features:
+        for feature in features:
+            feature["properties"] |= columns
+    with open_ledger(installation.settings) as ledger:
+        add_sites(ledger, installation.registry)
 
 
-def test_sites_without_recipients_and_unknown_channels_are_named(installation, doctor):
-    without_channels = installation.config.read_text()
-    _configure(installation, *MAIL, "[alerts]", 'channels = ["mail"]')
+def test_sites_without_recipients_and_unknown_channels_are_named(installation, doctor, the_broken):
+    installation.configure(*MAIL, "[alerts]", 'channels = ["mail"]')
     _sites(installation, manager_email=None)
-    finding, _ = doctor()
-    assert broken(finding) == {"recipients"}
-    assert "nobody receives the alerts of demo-02, demo-07, demo-10" in finding["recipients"]["message"]
+    assert "nobody receives the alerts of demo-02, demo-07, demo-10" in the_broken("recipients")["message"]
     _sites(installation, manager_email="li@example.org")
     assert doctor()[0]["recipients"]["state"] == "ok"
     _sites(installation, manager_channel="wechat")
-    _configure(installation, "[operators]", 'channels = ["mail"]', 'email = "ops@example.org"')
-    for configuration in (installation.config.read_text(), without_channels):
-        installation.config.write_text(configuration)
-        finding, _ = doctor()
-        assert broken(finding) == {"recipients"}
-        assert "(wechat): demo-02, demo-07, demo-10" in finding["recipients"]["message"]
+    installation.configure("[operators]", 'channels = ["mail"]', 'email = "ops@example.org"')
+    assert "(wechat): demo-02, demo-07, demo-10" in the_broken("recipients")["message"]
 
 
 @pytest.mark.parametrize(
@@ -712,7 +671,7 @@ def test_answers_need_a_key_and_https(installation, doctor, monkeypatch, url, ke
     monkeypatch.delenv("REGROWTH_ANSWER_KEY", raising=False)
     if key:
         monkeypatch.setenv("REGROWTH_ANSWER_KEY", key)
-    _configure(installation, "[answers]", f'base_url = "{url}"')
+    installation.configure("[answers]", f'base_url = "{url}"')
     finding, _ = doctor()
     assert finding["answers"]["state"] == state
     assert "k" * 32 not in json.dumps(finding)
@@ -740,23 +699,21 @@ def test_the_key_of_evidence_is_shown_by_its_fingerprint_only(installation, doct
 
 
 def test_the_heartbeat_is_shown_by_its_host_only_and_not_requested(installation, doctor):
-    _configure(installation, "[heartbeat]", 'url = "https://hc.example.org/0f9b3c5e-canary"')
+    installation.configure("[heartbeat]", 'url = "https://hc.example.org/0f9b3c5e-canary"')
     finding, status = doctor()
     assert (status, finding["heartbeat"]["message"]) == (Exit.DONE, "each night reports to hc.example.org")
     assert "canary" not in json.dumps(finding)
 
 
-def test_messages_that_wait_are_held_or_were_given_up_are_named_with_the_reason(installation, capsys):
+def test_messages_that_wait_are_held_or_were_given_up_are_named_with_the_reason(installation):
     now = datetime.now(UTC).isoformat()
-    with closing(Ledger(load(installation.config).ledger.url)) as ledger, ledger.transaction() as t:
+    with ledger_of(installation) as ledger, ledger.transaction() as t:
         for state, why in (("waiting", "451 later"), ("held", "3 of 4 sites fell"), ("dead", "550 no such user")):
             t.add_notice(state, "silence", {}, day="2026-06-30", recipients=[("mail", "li@example.org")])
             (row,) = [row for row in t.notices("waiting") if row["event"] == state]
             t.change_notices([row["id"]], state=state, error=why, message=state, first_tried=now)
-    with pytest.raises(SystemExit) as left:
-        main(["doctor", "--config", str(installation.config)])
-    assert left.value.code == Exit.CONFIGURATION
-    lines = [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines() if " outbox " in line]
+    out = printed("doctor", config=installation.config, status=Exit.CONFIGURATION)
+    lines = [line.split(maxsplit=2) for line in out.splitlines() if " outbox " in line]
     assert [(state, text) for state, _, text in lines] == [
         ("BROKEN", "1 message is given up: mail to li@example.org: 550 no such user"),
         ("note", "1 message is waiting since 2026-06-30: mail to li@example.org: 451 later"),
@@ -764,16 +721,15 @@ def test_messages_that_wait_are_held_or_were_given_up_are_named_with_the_reason(
     ]
 
 
-def test_a_ledger_that_another_program_locks_is_not_called_damaged(installation, doctor):
+def test_a_ledger_that_another_program_locks_is_not_called_damaged(installation, the_broken):
     _ledger(installation, FORMAT)
     with closing(sqlite3.connect(installation.root / "regrowth.db", isolation_level=None)) as other:
         other.execute("pragma locking_mode = exclusive")
         other.execute("begin exclusive")
         other.execute("create table x (y)")
-        checks, _ = doctor()
-    assert broken(checks) == {"ledger"}
-    assert "is locked by another process" in checks["ledger"]["message"]
-    assert checks["ledger"]["fix"].endswith("nothing is damaged")
+        finding = the_broken("ledger")
+    assert "is locked by another process" in finding["message"]
+    assert finding["fix"].endswith("nothing is damaged")
 
 
 @pytest.mark.parametrize(
@@ -782,10 +738,7 @@ def test_a_ledger_that_another_program_locks_is_not_called_damaged(installation,
 def test_a_disk_that_cannot_be_written_is_broken_everywhere_and_has_the_fix_of_its_cause(
     doctor, monkeypatch, code, fix
 ):
-    def refuse(*_, **__):
-        raise OSError(code, os.strerror(code))
-
-    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(tempfile, "TemporaryFile", Mock(side_effect=OSError(code, os.strerror(code))))
     checks, _ = doctor()
     assert broken(checks) == {"kernels", "store", "ledger", "outputs"}
     assert "NUMBA_CACHE_DIR" in checks["kernels"]["fix"]
@@ -797,14 +750,13 @@ def test_a_source_that_is_out_of_reach_is_named_with_what_to_do(installation, do
     for wait in ("FIRST_RETRY_WAIT", "MAX_RETRY_WAIT"):  # too long for the time of a request: it is not repeated
         monkeypatch.setattr(f"monitor.imagery.transport.{wait}", 1000.0)
     _source(installation, 'kind = "stac"\nurl = "http://127.0.0.1:9"\nallow_hosts = ["127.0.0.1:9"]')
-    checks, _ = doctor("--online")
-    assert checks["source"]["state"] == "broken"
-    assert checks["source"]["fix"].startswith("check the network")
+    source = doctor("--online")[0]["source"]
+    assert (source["state"], source["fix"].startswith("check the network")) == ("broken", True)
 
 
 def test_a_scheduler_is_contacted_online_only_and_one_that_is_down_is_named(installation, doctor, monkeypatch):
     monkeypatch.setattr("jobs.runtime.executor.SCHEDULER_TIMEOUT", 2)
-    installation.config.write_text(installation.config.read_text() + '[engine]\nscheduler = "tcp://127.0.0.1:9"\n')
+    installation.configure("[engine]", 'scheduler = "tcp://127.0.0.1:9"')
     checks, _ = doctor()
     assert (checks["scheduler"]["state"], "--online asks it" in checks["scheduler"]["message"]) == ("note", True)
     checks, _ = doctor("--online")
@@ -847,7 +799,7 @@ def test_a_certificate_is_read_from_its_server_and_a_foreign_one_is_refused(tmp_
 
 
 def test_sites_without_a_scene_for_a_season_are_named_and_fresh_ones_are_well(first_night, monkeypatch):
-    settings = load(first_night.config)
+    settings = first_night.settings
     for day, state in ((date(2018, 10, 1), "ok"), (date(2019, 8, 30), "broken")):
         monkeypatch.setattr("jobs.runtime.clock.today", lambda day=day: day)
         (finding,) = data_age(settings, read_ledger(settings))

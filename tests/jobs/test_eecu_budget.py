@@ -1,6 +1,5 @@
 """The monthly budget of Earth Engine: what counts, when reading stops, and what continues it."""
 
-from contextlib import closing
 from datetime import date
 from functools import partial
 from types import SimpleNamespace
@@ -16,13 +15,12 @@ from jobs.reports.night import Night
 from jobs.runtime.progress import SceneProgress
 from jobs.runtime.settings import Settings, SourceSettings, load
 from monitor.errors import BadConfiguration
-from monitor.ledger.ledger import Ledger
+from tests import builders
 
 
 @pytest.fixture
-def ledger(tmp_path):
-    with closing(Ledger(f"sqlite:///{tmp_path}/regrowth.db")) as opened:
-        yield opened
+def settings(tmp_path):
+    return builders.installed(tmp_path, [])
 
 
 @pytest.fixture(autouse=True)

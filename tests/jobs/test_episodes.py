@@ -19,17 +19,13 @@ from monitor.publish.chart import promised
 from monitor.sites.site import Plan, Site, ground_key
 from monitor.verdict.calibration import LEAST_ALPHA
 from tests import builders
-from tests.builders import regrowth
+from tests.builders import edited_features, regrowth
 from tests.jobs.reproduction import assert_reproduced
 from tests.landscape import records, stored_of
 
 AUTUMN, LATER = date(2018, 9, 10), date(2018, 9, 30)
 RESTART, TODAY = date(2018, 5, 2), date(2018, 9, 15)
 WHY = "补植：replanted after the frost"
-
-
-def status(installation):
-    return {one["site"]: one for one in json.loads(installation.status)}
 
 
 @pytest.fixture
@@ -61,7 +57,7 @@ def test_a_replanted_site_is_judged_from_its_new_start_on_the_ground_that_it_has
     installation, settings, tmp_path, capsys
 ):
     night(settings, as_of=AUTUMN)
-    before = status(installation)["demo-02"]
+    before = installation.verdicts["demo-02"]
     held = controls_and_counts(settings)
     alert = builders.alert("demo-02", opened=date(2018, 9, 1))
     with open_ledger(settings) as ledger, ledger.transaction() as t:
@@ -77,7 +73,7 @@ def test_a_replanted_site_is_judged_from_its_new_start_on_the_ground_that_it_has
     manifest = night(settings, as_of=LATER)
     assert all(len(site.scenes_new) <= 3 for site in manifest.sites), "nothing is fetched again"
     assert [controls for controls, _ in controls_and_counts(settings)] == [controls for controls, _ in held]
-    after = status(installation)
+    after = installation.verdicts
     assert (after["demo-02"]["episode"], after["demo-07"]["episode"]) == (2, 1)
     assert after["demo-02"]["status"] == "too_early"
     assert after["demo-02"]["n_pre"] > before["n_pre"], "what lies before the new start"
@@ -150,13 +146,11 @@ def test_the_command_says_what_it_did(registered, installation):
 
 @pytest.mark.slow
 def test_a_site_begun_in_two_years_is_expected_to_grow_in_two_years(installation, settings, tmp_path):
-    registry = json.loads((installation.root / "sites.geojson").read_text())
-    (feature,) = [one for one in registry["features"] if one["properties"]["id"] == "demo-02"]
-    feature["properties"] |= {"start": "2017-04-01", "cohorts": "2017-04-01:0.6;2018-04-10:0.4"}
-    (installation.root / "sites.geojson").write_text(json.dumps(registry))
+    with edited_features(installation.registry) as features:
+        (feature,) = [one for one in features if one["properties"]["id"] == "demo-02"]
+        feature["properties"] |= {"start": "2017-04-01", "cohorts": "2017-04-01:0.6;2018-04-10:0.4"}
     night(settings, as_of=LATER)
-    found = status(installation)
-    given = feature["properties"]
+    found, given = installation.verdicts, feature["properties"]
     plan = Plan(A=given["plan_A"], k=given["plan_k"], L=given["plan_L"], too_early_years=given["too_early_years"])
     years = [(LATER - begun).days / 365.25 for begun in (date(2017, 4, 1), date(2018, 4, 10))]
     due = 0.6 * plan.uplift(years[0]) + 0.4 * plan.uplift(years[1])

@@ -1,7 +1,6 @@
 """Whatever a verdict adds to its reasons from elsewhere than the series, the pack and the self-check find it equal."""
 
-import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -11,13 +10,10 @@ from jobs.night import self_check
 from jobs.night.pipeline import night
 from jobs.proof.evidence import write_evidence
 from jobs.runtime.installation import open_ledger
-from monitor.evidence.container import Container
-from monitor.evidence.keys import PRIVATE_NAME, new_keys, private_key
-from monitor.evidence.recompute import recompute
-from monitor.evidence.verify import verify_pack
 from monitor.verdict.reasons import BACKGROUND, Reason
 from tests.builders import feature, installed, plan_properties, use_sources
-from tests.jobs.painted import PLAN, START, Painted, ground, growing, within
+from tests.jobs.painted import PLAN, START, Painted, ground, growing, verdicts, within
+from tests.jobs.reproduction import verified_and_recomputed
 
 FIRE = date(2020, 7, 10)
 NIGHTS = (date(2020, 9, 30), date(2020, 10, 1))
@@ -73,55 +69,39 @@ def registry():
     x0, y0, x1, y1 = SITES["enclosed"]
     around = ground(x0 - 500, y0 - 500, x1 + 500, y1 + 500).difference(ground(x0 - 15, y0 - 15, x1 + 15, y1 + 15))
     outlines = {name: ground(*place) for name, place in SITES.items()} | {"around": around}
-    features = [feature(id, place, start=START.isoformat(), **plan_properties(PLAN)) for id, place in outlines.items()]
-    (dry,) = [one["properties"] for one in features if one["properties"]["id"] == "dry"]
-    dry["intervention"] = "erosion_control"
-    return features
-
-
-@dataclass
-class Judged:
-    """The installation, its keys and its published reasons."""
-
-    settings: object
-    key: object
-    reasons: dict[str, list[str]]
+    work = {"dry": {"intervention": "erosion_control"}}
+    common = {"start": START.isoformat(), **plan_properties(PLAN)}
+    return [feature(id, place, **common, **work.get(id, {})) for id, place in outlines.items()]
 
 
 @pytest.fixture(scope="module")
-def judged(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("reasons")
-    settings = installed(folder, registry(), 'kind = "sample"\nsince = "2015-01-01"')
-    source = Land(DAYS, tiles=TILES, ring=(50.0, 400.0))
+def settings(tmp_path_factory):
+    """Settings of the installation after both nights."""
+    settings = installed(tmp_path_factory.mktemp("reasons"), registry(), 'kind = "sample"\nsince = "2015-01-01"')
     with pytest.MonkeyPatch.context() as patch:
-        use_sources(patch, source)
+        use_sources(patch, Land(DAYS, tiles=TILES, ring=(50.0, 400.0)))
         rain = {name: Reason.RAIN_LOW if name == "dry" else Reason.RAIN_UNKNOWN for name in [*SITES, "around"]}
         patch.setattr("jobs.night.pipeline.rain_reasons", lambda *_, **__: rain)
         for day in NIGHTS:
             night(settings, as_of=day)
-    new_keys(folder)
-    status = json.loads((settings.outputs.root / "status.json").read_text(encoding="utf-8"))
-    key = private_key((folder / PRIVATE_NAME).read_bytes())
-    return Judged(settings, key, {one["site"]: one["reasons"] for one in status})
+    return settings
 
 
 @pytest.mark.parametrize("site", [*dict.fromkeys(SHOWN_BY.values()), "waiting"])
-def test_a_site_with_any_reason_is_recomputed_equal_from_its_pack_and_by_the_self_check(judged, site, tmp_path):
-    with open_ledger(judged.settings, create=False) as ledger:
-        write_evidence(judged.settings, ledger, site, tmp_path / "pack.zip", key=judged.key)
-        checked = self_check._checked(judged.settings, ledger, site, b"seed" * 8, "next")
-    public = judged.key.public_key()
-    verify_pack(tmp_path / "pack.zip", public)
-    (tmp_path / "work").mkdir()
-    with Container(tmp_path / "pack.zip", public) as pack:
-        assert recompute(pack, tmp_path / "work").differences == ()
+def test_a_site_with_any_reason_is_recomputed_equal_from_its_pack_and_by_the_self_check(
+    settings, signing_key, site, tmp_path
+):
+    with open_ledger(settings, create=False) as ledger:
+        write_evidence(settings, ledger, site, tmp_path / "pack.zip", key=signing_key)
+        checked = self_check._checked(settings, ledger, site, b"seed" * 8, "next")
+    verified_and_recomputed(tmp_path / "pack.zip", signing_key.public_key(), tmp_path / "work")
     assert (checked["differences"], checked["error"], checked["published"]) == ([], None, True)
 
 
 @pytest.mark.parametrize("reason", BACKGROUND)
-def test_each_reason_from_elsewhere_than_the_series_is_shown_by_one_of_these_sites(judged, reason):
-    assert reason in judged.reasons[SHOWN_BY[reason]]
+def test_each_reason_from_elsewhere_than_the_series_is_shown_by_one_of_these_sites(settings, reason):
+    assert reason in verdicts(settings)[SHOWN_BY[reason]]["reasons"]
 
 
-def test_a_site_that_waits_for_control_units_does_not_say_that_they_are_too_few(judged):
-    assert "CONTROL_FEW" not in judged.reasons["waiting"]
+def test_a_site_that_waits_for_control_units_does_not_say_that_they_are_too_few(settings):
+    assert "CONTROL_FEW" not in verdicts(settings)["waiting"]["reasons"]

@@ -24,18 +24,16 @@ from jobs.runtime.clock import now
 from jobs.runtime.exits import Exit
 from jobs.runtime.installation import open_ledger
 from jobs.runtime.records import to_json
-from jobs.runtime.settings import load
 from monitor.alerts.alert import Verdict
 from monitor.errors import BadData, DiskFull, StoreBroken
-from monitor.evidence.container import Container
 from monitor.evidence.crate import part_of
 from monitor.evidence.documents import site_from_json
-from monitor.evidence.keys import new_keys, private_key
-from monitor.evidence.recompute import recompute
+from monitor.evidence.keys import new_keys
 from monitor.evidence.verify import verify_pack
 from monitor.sites.names import folder_name
 from tests import builders
-from tests.builders import regrowth
+from tests.builders import edited_features, regrowth
+from tests.jobs.reproduction import verified_and_recomputed
 from tests.ledger.assessed import edit_assessments, edit_payload
 
 AUTUMN, LATER = date(2018, 9, 10), date(2018, 9, 30)
@@ -53,13 +51,12 @@ SECRETS = ("Wang Xiaoming", "wang@example.org", "77aa88bb")
 def programme(install, tmp_path_factory):
     """Three sites with hostile ids and a biome of its own, two nights, an answer, a replanted and a retired site."""
     made = install(tmp_path_factory.mktemp("programme"))
-    made.config.write_text(made.config.read_text(encoding="utf-8") + BIOME, encoding="utf-8")
-    registry = json.loads((made.root / "sites.geojson").read_text(encoding="utf-8"))
-    for site, name in zip(registry["features"], (FORMULA, PATH, OWN), strict=True):
-        site["properties"] |= {"id": name, "manager_name": SECRETS[0], "manager_email": SECRETS[1]}
-    registry["features"][2]["properties"]["biome"] = "wallachia"
-    (made.root / "sites.geojson").write_text(json.dumps(registry), encoding="utf-8")
-    settings = load(made.config)
+    made.configure(BIOME)
+    with edited_features(made.registry) as features:
+        for site, name in zip(features, (FORMULA, PATH, OWN), strict=True):
+            site["properties"] |= {"id": name, "manager_name": SECRETS[0], "manager_email": SECRETS[1]}
+        features[2]["properties"]["biome"] = "wallachia"
+    settings = made.settings
     night(settings, as_of=AUTUMN)
     shutil.copytree(made.root / "sites", made.root / "autumn")
     with open_ledger(settings) as ledger:
@@ -83,16 +80,14 @@ def answer(ledger):
 
 
 @pytest.fixture(scope="module")
-def key(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("keys")
-    new_keys(folder)
-    return private_key((folder / "signing.key").read_bytes())
+def key(signing_key):
+    return signing_key
 
 
 @pytest.fixture(scope="module")
 def packs(programme, key, tmp_path_factory):
     """A pack of each site, by its id."""
-    folder, settings = tmp_path_factory.mktemp("packs"), load(programme.config)
+    folder, settings = tmp_path_factory.mktemp("packs"), programme.settings
     before = sorted(path for path in programme.root.rglob("*") if not path.name.startswith("regrowth.db"))
     with open_ledger(settings) as ledger:
         for number, site in enumerate((FORMULA, PATH, OWN)):
@@ -102,43 +97,38 @@ def packs(programme, key, tmp_path_factory):
     return {site: folder / f"{number}.zip" for number, site in enumerate((FORMULA, PATH, OWN))}
 
 
-def read(pack, member):
+def read(pack, member, *, as_bytes=False):
     with zipfile.ZipFile(pack) as archive:
         content = archive.read(member)
-    return json.loads(content) if member.endswith("json") else content
+    return json.loads(content) if member.endswith("json") and not as_bytes else content
 
 
 def write(programme, key, site, out, **options):
-    settings = load(programme.config)
+    settings = programme.settings
     with open_ledger(settings) as ledger:
         return write_evidence(settings, ledger, site, out, key=key, **options)
 
 
+def assert_bytes_of(pack, folder):
+    """The files in a pack are those that were published in a folder."""
+    for name in PUBLISHED:
+        assert read(pack, name, as_bytes=True) == (folder / name).read_bytes(), name
+
+
 @pytest.mark.parametrize("site", [FORMULA, PATH, OWN])
 def test_a_pack_has_the_bytes_that_were_published(programme, packs, site):
-    folder = programme.root / "sites" / folder_name(site)
-    with zipfile.ZipFile(packs[site]) as archive:
-        assert {name: archive.read(name) for name in PUBLISHED} == {
-            name: (folder / name).read_bytes() for name in PUBLISHED
-        }
-    (status,) = [one for one in json.loads(programme.status) if one["site"] == site]
+    assert_bytes_of(packs[site], programme.root / "sites" / folder_name(site))
+    status = programme.verdicts[site]
     *_, last = read(packs[site], "assessments.json")
     assert {name: last[name] for name in status} == status
 
 
 @pytest.mark.parametrize("site", [FORMULA, PATH, OWN])
-def test_a_pack_is_verified_and_every_record_is_in_the_chain(packs, key, site):
-    verified = verify_pack(packs[site], key.public_key())
+def test_a_pack_is_verified_gives_the_same_verdict_again_and_every_record_is_in_the_chain(packs, key, site, tmp_path):
+    verified = verified_and_recomputed(packs[site], key.public_key(), tmp_path / "recomputed")
     assert (verified.site, verified.as_of, verified.nights) == (site, LATER.isoformat(), 2)
     n_records = 3 if site == OWN else 4  # an answer; the replanting answers a watch
     assert (verified.records, verified.uncovered) == (n_records, ())
-
-
-@pytest.mark.parametrize("site", [FORMULA, PATH, OWN])
-def test_a_pack_gives_the_same_verdict_again(packs, key, site, tmp_path):
-    with Container(packs[site], key.public_key()) as pack:
-        again = recompute(pack, tmp_path)
-    assert (again.site, again.differences, again.tolerance) == (site, (), 0.0)
 
 
 def test_the_same_ledger_and_key_give_the_same_bytes_in_another_year(programme, packs, key, tmp_path, monkeypatch):
@@ -193,17 +183,10 @@ def test_the_readme_is_in_both_languages_and_names_every_member(packs):
 def test_a_pack_of_an_earlier_night_is_what_was_published_then(programme, key, tmp_path, site):
     written = write(programme, key, site, tmp_path / "then.zip", until=date(2018, 9, 29))
     assert (written.as_of, written.assessments) == (AUTUMN, 1)
-    folder = programme.root / "autumn" / folder_name(site)
-    with zipfile.ZipFile(tmp_path / "then.zip") as archive:
-        assert {name: archive.read(name) for name in PUBLISHED} == {
-            name: (folder / name).read_bytes() for name in PUBLISHED
-        }
+    assert_bytes_of(tmp_path / "then.zip", programme.root / "autumn" / folder_name(site))
     assert len(read(tmp_path / "then.zip", "site.json")["properties"]["episodes"]) == 1
-    verified = verify_pack(tmp_path / "then.zip", key.public_key())
+    verified = verified_and_recomputed(tmp_path / "then.zip", key.public_key(), tmp_path / "recomputed")
     assert (verified.as_of, verified.nights) == (AUTUMN.isoformat(), 2)
-    (tmp_path / "recompute").mkdir()
-    with Container(tmp_path / "then.zip", key.public_key()) as pack:
-        assert recompute(pack, tmp_path / "recompute").differences == ()
 
 
 def test_answers_after_the_day_are_left_out(programme, key, tmp_path):
@@ -221,22 +204,17 @@ def copied(programme, tmp_path):
 
 
 def test_a_retired_site_and_one_whose_outline_changed_have_the_pack_of_their_assessment(copied, packs, key, tmp_path):
-    registry = json.loads((copied.root / "sites.geojson").read_text(encoding="utf-8"))
-    ring = registry["features"][1]["geometry"]["coordinates"][0]
-    ring[:] = [[x + 1e-5, y] for x, y in ring]
-    (copied.root / "sites.geojson").write_text(json.dumps(registry), encoding="utf-8")
-    config = f"--config={copied.config}"
-    for arguments in (["sites", "retire", OWN, config], ["sites", "add", str(copied.root / "sites.geojson"), config]):
-        assert regrowth(*arguments)[0] == 0
-        if arguments[1] == "retire":
-            write(copied, key, OWN, tmp_path / "retired.zip")
-    assert (tmp_path / "retired.zip").read_bytes() == packs[OWN].read_bytes()
-    write(copied, key, PATH, tmp_path / "edited.zip")
-    assert (tmp_path / "edited.zip").read_bytes() == packs[PATH].read_bytes()
+    with edited_features(copied.registry) as features:
+        ring = features[1]["geometry"]["coordinates"][0]
+        ring[:] = [[x + 1e-5, y] for x, y in ring]
+    for command, site in ((("retire", OWN), OWN), (("add", copied.registry), PATH)):
+        assert regrowth("sites", *command, config=copied.config)[0] == 0
+        write(copied, key, site, tmp_path / f"{command[0]}.zip")
+        assert (tmp_path / f"{command[0]}.zip").read_bytes() == packs[site].read_bytes()
 
 
 def test_a_scene_that_was_fetched_since_changes_nothing(copied, packs, key, tmp_path):
-    fetch_history(load(copied.config), until=date(2018, 11, 30))
+    fetch_history(copied.settings, until=date(2018, 11, 30))
     write(copied, key, PATH, tmp_path / "again.zip")
     assert (tmp_path / "again.zip").read_bytes() == packs[PATH].read_bytes()
 
@@ -245,7 +223,7 @@ def test_a_scene_that_came_after_the_verdict_is_on_the_page_with_the_next_one(co
     """The page and the pack show the series that the verdict was made from, also after ``backfill`` and ``publish``."""
     published = copied.root / "sites" / OWN / "observations.csv"
     before = published.read_bytes().splitlines()
-    with open_ledger(load(copied.config)) as ledger, ledger.transaction() as t:
+    with open_ledger(copied.settings) as ledger, ledger.transaction() as t:
         newest = t.latest_assessment(OWN)
         landscape, _, rows = newest.snapshot.rpartition(":")
         t._connection.execute(text("delete from chain"))
@@ -253,12 +231,12 @@ def test_a_scene_that_came_after_the_verdict_is_on_the_page_with_the_next_one(co
             t, OWN, newest.as_of, snapshot=f"{landscape}:{int(rows) - 3}",
             payload={**newest.payload, "code_version": "0"},
         )  # fmt: skip
-    assert publish_once(load(copied.config))[0] == {OWN: None}
+    assert publish_once(copied.settings)[0] == {OWN: None}
     assert published.read_bytes().splitlines() == before[:-3]
 
 
 def test_an_answer_since_the_last_night_is_in_the_pack_and_not_in_the_chain_yet(copied, key, tmp_path):
-    with open_ledger(load(copied.config)) as ledger, ledger.transaction() as t:
+    with open_ledger(copied.settings) as ledger, ledger.transaction() as t:
         answer_alert(t, f"{FORMULA}/failure", Verdict.TREATED, None, None, date(2018, 10, 2), "command")
     assert write(copied, key, FORMULA, tmp_path / "new.zip").uncovered == 1
     *_, last = read(tmp_path / "new.zip", "chain-proofs.json")["answers"]
@@ -268,7 +246,7 @@ def test_an_answer_since_the_last_night_is_in_the_pack_and_not_in_the_chain_yet(
 
 
 def test_no_pack_is_written_of_an_assessment_that_came_after_the_line_of_its_night(copied, key, tmp_path):
-    with open_ledger(load(copied.config)) as ledger, ledger.transaction() as t:
+    with open_ledger(copied.settings) as ledger, ledger.transaction() as t:
         t._connection.execute(text("update chain set last_assessment = 0"))
     with pytest.raises(BadData, match=rf"is in no line of the chain, .*'regrowth run --as-of {LATER}' adds a line"):
         write(copied, key, FORMULA, tmp_path / "new.zip")
@@ -276,22 +254,18 @@ def test_no_pack_is_written_of_an_assessment_that_came_after_the_line_of_its_nig
 
 def test_a_unit_that_a_new_site_covers_is_marked_so_in_published_files_too(copied, key, tmp_path):
     """Also before a first scene is measured without that unit."""
-    units = json.loads((copied.root / "sites" / OWN / "controls.geojson").read_bytes())["features"]
+    published = copied.root / "sites" / OWN / "controls.geojson"
+    units = json.loads(published.read_bytes())["features"]
     (covered, *_) = [unit for unit in units if unit["properties"]["counts"]]
-    registry = json.loads((copied.root / "sites.geojson").read_text(encoding="utf-8"))
-    fresh = json.loads(json.dumps(registry["features"][0])) | {"geometry": covered["geometry"]}
-    fresh["properties"] |= {"id": "fresh", "start": LATER.isoformat()}
-    registry["features"].append(fresh)
-    (copied.root / "sites.geojson").write_text(json.dumps(registry), encoding="utf-8")
-    night(load(copied.config), as_of=date(2018, 10, 1))
+    with edited_features(copied.registry) as features:
+        properties = features[0]["properties"] | {"id": "fresh", "start": LATER.isoformat()}
+        features.append(features[0] | {"geometry": covered["geometry"], "properties": properties})
+    night(copied.settings, as_of=date(2018, 10, 1))
     write(copied, key, OWN, tmp_path / "new.zip")
-    (unit,) = [
-        one for one in read(tmp_path / "new.zip", "controls.geojson")["features"]
-        if one["geometry"] == covered["geometry"]
-    ]  # fmt: skip
+    units = read(tmp_path / "new.zip", "controls.geojson")["features"]
+    (unit,) = [one for one in units if one["geometry"] == covered["geometry"]]
     assert (unit["properties"]["counts"], unit["properties"]["reason"]) == (False, "COVERED")
-    with zipfile.ZipFile(tmp_path / "new.zip") as archive:
-        assert archive.read("controls.geojson") == (copied.root / "sites" / OWN / "controls.geojson").read_bytes()
+    assert read(tmp_path / "new.zip", "controls.geojson", as_bytes=True) == published.read_bytes()
 
 
 def test_missing_rows_of_the_ledger_are_named_and_nothing_is_written(copied, key, tmp_path):
@@ -307,7 +281,7 @@ def test_missing_rows_of_the_ledger_are_named_and_nothing_is_written(copied, key
         (no_constants, "no longer has its constants"),
         (lambda t: t._connection.execute(text("delete from sites")), "no longer has version"),
     ):
-        with open_ledger(load(copied.config)) as ledger, ledger.transaction() as t:
+        with open_ledger(copied.settings) as ledger, ledger.transaction() as t:
             change(t)
         with pytest.raises(BadData, match=problem):
             write(copied, key, PATH, tmp_path / "new.zip")
@@ -348,13 +322,11 @@ def test_a_full_disk_leaves_nothing_behind(programme, key, tmp_path, monkeypatch
     assert os.listdir(tmp_path) == []
 
 
-run = partial(regrowth, "evidence")
-
-
 def test_the_command_reports_what_it_wrote_and_refuses_impossible_arguments(programme, packs, tmp_path, monkeypatch):
     config, out = f"--config={programme.config}", tmp_path / "new.zip"
     new_keys(tmp_path / "keys")
     monkeypatch.setenv("REGROWTH_EVIDENCE_KEY_FILE", str(tmp_path / "keys" / "signing.key"))
+    run = partial(regrowth, "evidence")
     code, printed, _ = run(OWN, "--out", out, "--as-of", "2018/9/30", config, "--json")
     assert code == Exit.DONE
     assert json.loads(printed) | {"bytes": 0, "fingerprint": ""} == {
@@ -384,7 +356,7 @@ def test_the_command_reports_what_it_wrote_and_refuses_impossible_arguments(prog
 
 
 def test_a_site_that_was_not_assessed_yet_has_no_pack(installation, key, tmp_path):
-    regrowth("sites", "add", installation.root / "sites.geojson", config=installation.config)
+    regrowth("sites", "add", installation.registry, config=installation.config)
     with pytest.raises(BadData, match="has not been assessed yet: regrowth run"):
         write(installation, key, "demo-02", tmp_path / "new.zip")
 

@@ -1,6 +1,5 @@
 """A site whose part has failed: reported in hectares with an interval, mapped, and failing if the part is large."""
 
-import json
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -21,7 +20,7 @@ from monitor.maps import failing
 from monitor.maps.worst_patch import WorstPatch
 from monitor.sites.site import Site, ground_key
 from tests.builders import use_sources
-from tests.jobs.painted import LEFT, START, Painted, ground, growing, planted_sites, within
+from tests.jobs.painted import LEFT, START, Painted, ground, growing, planted_sites, verdicts, within
 
 NIGHT = date(2021, 9, 30)
 DAYS = [date(year, 5, 10) + timedelta(days=d) for year in range(2015, 2022) for d in range(0, 141, 14)]
@@ -57,7 +56,7 @@ def run(settings):
 def sites(settings, run):
     """The verdicts of the first night."""
     run()
-    return {one["site"]: one for one in json.loads((settings.outputs.root / "status.json").read_text())}
+    return verdicts(settings)
 
 
 def test_the_failed_hectares_are_reported_with_an_interval(sites):
@@ -88,41 +87,48 @@ def test_the_map_shows_where_the_site_failed(settings):
     assert (chance < 0.5)[known & (x > FAILED[2] + 20)].mean() > 0.95
 
 
-def test_the_growth_of_each_season_is_stored_up_to_that_of_the_verdict(settings, sites):
+def ground_data(settings, kind):
+    """What is stored of one kind of the ground of each site."""
     with open_ledger(settings) as ledger, ledger.reading() as t:
-        stored = t.all_ground_data("growth")
-        points = {values["id"]: stored[ground_key(from_json(values, Site))]["points"] for values in t.sites()}
+        stored = t.all_ground_data(kind)
+        return {values["id"]: stored.get(ground_key(from_json(values, Site))) for values in t.sites()}
+
+
+def test_the_growth_of_each_season_is_stored_up_to_that_of_the_verdict(settings, sites):
+    points = {site: stored["points"] for site, stored in ground_data(settings, "growth").items()}
     for site, verdict in sites.items():
         assert [point[0][:4] for point in points[site]] == [str(year) for year in range(2015, 2022)]
         assert points[site][-1][1] == pytest.approx(verdict["uplift"], abs=0.01)
 
 
 def test_the_worst_patch_is_stored_and_lies_where_the_work_has_failed(settings):
-    with open_ledger(settings) as ledger, ledger.reading() as t:
-        stored = t.all_ground_data("worst_patch")
-        grounds = {values["id"]: ground_key(from_json(values, Site)) for values in t.sites()}
-    patch = from_json(stored[grounds["part"]], WorstPatch)
+    stored = ground_data(settings, "worst_patch")
+    patch = from_json(stored["part"], WorstPatch)
     assert patch.hectares == pytest.approx(2.6, rel=0.1)  # 3.6 less 20 m along the edge of the site, not judged
     failed = ground(*FAILED)
     assert failed.contains(Point(patch.longitude, patch.latitude))
     assert Polygon(patch.ring).intersection(failed).area > 0.9 * Polygon(patch.ring).area
-    assert not stored.get(grounds["whole"])
+    assert not stored["whole"]
 
 
 def test_the_worst_patch_is_removed_once_the_ground_recovers(settings, run, monkeypatch):
     monkeypatch.setattr("monitor.maps.site_verdict.worst_patch", lambda *_: None)
     run()
-    with open_ledger(settings) as ledger, ledger.reading() as t:
-        assert not any(t.all_ground_data("worst_patch").values())
+    assert not any(ground_data(settings, "worst_patch").values())
     monkeypatch.undo()
     run()
-    with open_ledger(settings) as ledger, ledger.reading() as t:
-        assert any(t.all_ground_data("worst_patch").values())
+    assert any(ground_data(settings, "worst_patch").values())
 
 
 def served(settings, address="https://pages.example.org/regrowth/"):
     """Settings of an installation whose pages are served."""
     return settings.model_copy(update={"outputs": settings.outputs.model_copy(update={"base_url": address})})
+
+
+def news_about(settings, row, *, by=None, **how):
+    """News of a notice, by other settings if they are given."""
+    with open_ledger(settings) as ledger, ledger.reading() as t:
+        return news_of(t, by or settings, row, **how)
 
 
 @pytest.fixture
@@ -133,8 +139,7 @@ def rows(settings):
 
 
 def test_the_news_of_an_alert_has_the_patch_pictures_from_before_and_now_and_the_page(settings, sites, rows):
-    with open_ledger(settings) as ledger, ledger.reading() as t:
-        news = news_of(t, served(settings), rows[0])
+    news = news_about(settings, rows[0], by=served(settings))
     assert (news.alert.id, news.event, news.number) == ("part/failure", "opened", 1)
     assert ground(*FAILED).contains(Point(news.patch.longitude, news.patch.latitude))
     assert news.before.date < START < news.now.date <= NIGHT
@@ -155,44 +160,40 @@ def test_the_news_of_an_alert_has_the_patch_pictures_from_before_and_now_and_the
 
 def test_a_digest_reads_no_pictures_and_pages_that_are_not_served_are_not_linked(settings, rows, monkeypatch):
     monkeypatch.setattr("monitor.cube.store.LandscapeStore", lambda *_: pytest.fail("the store was read"))
-    with open_ledger(settings) as ledger, ledger.reading() as t:
-        news = news_of(t, settings, rows[0], pictures=False)
+    news = news_about(settings, rows[0], pictures=False)
     assert (news.page, news.before, news.now) == (None, None, None)
 
 
 def test_a_message_whose_pictures_cannot_be_read_goes_without_them(settings, rows):
     elsewhere = settings.model_copy(update={"store": settings.store.model_copy(update={"root": Path("/nowhere")})})
-    with open_ledger(settings) as ledger, ledger.reading() as t:
-        news = news_of(t, elsewhere, rows[0])
+    news = news_about(settings, rows[0], by=elsewhere)
     assert (news.before, news.now) == (None, None)
     assert news.patch is not None
 
 
 def test_an_alert_about_a_site_that_was_retired_has_no_news(settings, rows):
     row = rows[0] | {"payload": rows[0]["payload"] | {"alert": rows[0]["payload"]["alert"] | {"site": "gone"}}}
-    with (
-        open_ledger(settings) as ledger,
-        ledger.reading() as t,
-        pytest.raises(BadData, match="'gone' is retired or was never assessed"),
-    ):
-        news_of(t, settings, row)
+    with pytest.raises(BadData, match="'gone' is retired or was never assessed"):
+        news_about(settings, row)
 
 
-VERDICT_FIELDS = ("status", "alert", "reasons", "hectares_failing", "hectares_failing_low", "hectares_failing_high")
+VERDICT_FIELDS = (
+    "status", "alert", "reasons", "hectares_failing", "hectares_failing_low", "hectares_failing_high",
+    "hectares_failing_on",
+)  # fmt: skip
 
 
-def verdicts(settings):
-    found = json.loads((settings.outputs.root / "status.json").read_text())
-    return [[one[name] for name in (*VERDICT_FIELDS, "hectares_failing_on")] for one in found]
+def fields(settings):
+    return [[one[name] for name in VERDICT_FIELDS] for one in verdicts(settings).values()]
 
 
 def test_until_the_next_look_results_stay_and_no_pixel_is_read(settings, run, monkeypatch):
     run()  # an earlier test may have spoiled what was derived
-    before = verdicts(settings)
+    before = fields(settings)
     monkeypatch.setattr("jobs.night.pipeline.self_check", lambda *_, **__: None)  # it looks at a site by itself
     monkeypatch.setattr("monitor.maps.failing.sums_by_season", lambda _: pytest.fail("pixels were looked at"))
     run()
-    assert verdicts(settings) == before
+    assert fields(settings) == before
     assert {one[-1] for one in before} == {DAYS[-1].isoformat()}
 
 
@@ -201,13 +202,13 @@ def test_until_the_next_look_results_stay_and_no_pixel_is_read(settings, run, mo
     (("*.failing", "*.seasons/*"), lambda path: path.write_bytes(b"torn")),
 ], ids=["results lost", "results torn", "sums of the years torn too"])  # fmt: skip
 def test_lost_or_torn_results_from_pixels_are_made_again(settings, run, files, spoil):
-    before = verdicts(settings)
+    before = fields(settings)
     spoilt = [path for kind in files for path in settings.store.root.rglob(kind)]
     assert len(spoilt) >= len(SITES) + len(files) - 1
     for path in spoilt:
         spoil(path)
     run()
-    assert verdicts(settings) == before
+    assert fields(settings) == before
 
 
 def test_a_page_made_again_has_the_map_of_its_verdict_though_derived_files_are_lost(settings):
@@ -227,13 +228,13 @@ def test_a_page_made_again_has_the_map_of_its_verdict_though_derived_files_are_l
 
 
 def test_an_edit_of_the_verdict_code_has_the_failing_ground_estimated_again(settings, sites, run, monkeypatch):
-    before, looked = verdicts(settings), []
+    before, looked = fields(settings), []
     sums = failing.sums_by_season
     monkeypatch.setattr("monitor.maps.failing.sums_by_season", lambda sites: looked.append(sites) or sums(sites))
     monkeypatch.setattr("monitor.derived.code_hash", lambda module: f"another {module}")
     monkeypatch.setattr("jobs.night.pipeline.self_check", lambda *_, **__: None)  # it looks at a site by itself
     run()
-    assert verdicts(settings) == before
+    assert fields(settings) == before
     assert len(looked) == len(SITES)
 
 

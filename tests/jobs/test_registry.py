@@ -1,10 +1,11 @@
 """The registry file and the ledger: no site is lost, forgotten or added without being named."""
 
 import json
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
-from shapely.geometry import mapping
+from shapely.geometry import box, mapping
 from sqlalchemy import text
 
 from jobs.night import pipeline
@@ -13,7 +14,7 @@ from jobs.runtime.exits import Exit
 from jobs.runtime.installation import open_ledger
 from jobs.runtime.records import to_json
 from tests import builders
-from tests.builders import regrowth, use_sources
+from tests.builders import edited_features, regrowth, use_sources
 from tests.jobs.painted import DAYS, Painted, ground, installed
 from tests.loopback.earthengine import EarthEngineServer
 from tests.loopback.stac import StacServer, sentinel_item
@@ -59,26 +60,38 @@ def run(settings, painted, monkeypatch):
 NIGHT = ("run", "--as-of", str(LAST))
 
 
-def edit(settings, change):
-    """Change the features of the registry file, by id."""
-    path = settings.registry.path
-    registry = json.loads(path.read_text(encoding="utf-8"))
-    features = {one["properties"]["id"]: one for one in registry["features"]}
-    change(features)
-    path.write_text(json.dumps({**registry, "features": list(features.values())}), encoding="utf-8")
+@contextmanager
+def edited(settings):
+    """Features of the registry file by id, which are written back as they are left."""
+    with edited_features(settings.registry.path) as registered:
+        features = {one["properties"]["id"]: one for one in registered}
+        yield features
+        registered[:] = features.values()
 
 
-def drift(features):
+def drift(settings):
     """One new, one changed, one missing."""
-    features["s4"] = json.loads(json.dumps(features["s3"]).replace('"s3"', '"s4"'))
-    features["s4"]["geometry"] = mapping(ground(11_000, 12_000, 11_120, 12_120))
-    features["s2"]["properties"]["manager_name"] = "somebody else"
-    del features["s1"]
+    with edited(settings) as features:
+        features["s4"] = json.loads(json.dumps(features["s3"]).replace('"s3"', '"s4"'))
+        features["s4"]["geometry"] = mapping(ground(11_000, 12_000, 11_120, 12_120))
+        features["s2"]["properties"]["manager_name"] = "somebody else"
+        del features["s1"]
+
+
+def change(settings, **properties):
+    """Change properties of the first site in the registry file."""
+    with edited(settings) as features:
+        features["s1"]["properties"] |= properties
+
+
+def stored(settings, read):
+    """What one reads in the ledger."""
+    with open_ledger(settings) as ledger, ledger.transaction() as t:
+        return read(t)
 
 
 def versions(settings):
-    with open_ledger(settings) as ledger, ledger.transaction() as t:
-        return t.versions()
+    return stored(settings, lambda t: t.versions())
 
 
 def doctor(run, *options):
@@ -89,7 +102,7 @@ def doctor(run, *options):
 def test_a_night_adds_and_changes_sites_as_in_the_registry_and_missing_ones_stay_and_each_is_named(settings, run):
     assert run(*NIGHT, "--json")[1]["registry"]["added"] == ["s1", "s2", "s3"]
     before = versions(settings)
-    edit(settings, drift)
+    drift(settings)
 
     status, planned = run(*NIGHT, "--dry-run", "--json")
     assert (status, versions(settings)) == (Exit.DONE, before)
@@ -124,7 +137,7 @@ def test_a_night_adds_and_changes_sites_as_in_the_registry_and_missing_ones_stay
 
 def test_a_backfill_adds_and_changes_sites_as_well(settings, run):
     run("backfill", "--json")
-    edit(settings, drift)
+    drift(settings)
     status, manifest = run("backfill", "--json")
     assert (status, [site["site"] for site in manifest["sites"]]) == (Exit.DONE, ["s1", "s2", "s3", "s4"])
     assert (manifest["registry"]["added"], manifest["registry"]["missing"]) == (["s4"], ["s1"])
@@ -147,13 +160,10 @@ def test_a_registry_that_cannot_be_read_is_named_and_the_sites_of_the_ledger_are
 def test_a_refused_entry_is_named_by_every_night_and_a_known_site_stays_as_it_was(settings, run):
     run(*NIGHT)
     before = versions(settings)
-
-    def spoil(features):
+    with edited(settings) as features:
         features["s1"]["properties"]["start"] = "some day"
         features["new"] = json.loads(json.dumps(features["s1"]).replace('"s1"', '"new"'))
         features["new"]["geometry"] = mapping(ground(12_000, 12_000, 12_120, 12_120))
-
-    edit(settings, spoil)
     status, manifest = run(*NIGHT, "--json")
     assert (status, manifest["registry"]["refused"]) == (Exit.SOME_FAILED, ["s1", "new"])
     assert manifest["registry"]["missing"] == []
@@ -162,7 +172,7 @@ def test_a_refused_entry_is_named_by_every_night_and_a_known_site_stays_as_it_wa
 
 def test_a_wrong_start_can_be_corrected_until_the_site_has_been_judged(settings, run):
     run("sites", "add", settings.registry.path)
-    edit(settings, lambda features: features["s1"]["properties"].update(start="2019-07-01"))
+    change(settings, start="2019-07-01")
     status, report = run("sites", "add", settings.registry.path, "--json")
     assert (status, report["changed"], report["start_edited"]) == (Exit.DONE, ["s1"], [])
     _, sites = run("sites", "list", "--json")
@@ -172,7 +182,7 @@ def test_a_wrong_start_can_be_corrected_until_the_site_has_been_judged(settings,
 def test_an_edited_start_of_a_judged_site_is_refused_and_points_to_replant(settings, run):
     run(*NIGHT)
     before = versions(settings)
-    edit(settings, lambda features: features["s1"]["properties"].update(start="2020-05-01", manager_name="new"))
+    change(settings, start="2020-05-01", manager_name="new")
     for command in (("sites", "add", settings.registry.path), NIGHT, (*NIGHT, "--dry-run")):
         status, printed = run(*command)
         assert "start of s1 is 2020-05-01 in the file and stays 2019-06-01" in printed
@@ -184,7 +194,7 @@ def test_an_edited_start_of_a_judged_site_is_refused_and_points_to_replant(setti
     assert versions(settings) == before
     status, broken = doctor(run)
     assert any("regrowth sites replant s1" in (one["fix"] or "") for one in broken)
-    edit(settings, lambda features: features["s1"]["properties"].update(start="2018-05-01"))
+    change(settings, start="2018-05-01")
     _, printed = run("sites", "add", settings.registry.path)
     assert "replant" not in printed  # no new work begins before the old
     assert "regrowth sites retire s1" in printed
@@ -192,8 +202,7 @@ def test_an_edited_start_of_a_judged_site_is_refused_and_points_to_replant(setti
 
 def test_a_retired_site_is_not_judged_its_alert_is_closed_and_no_night_adds_it_again(settings, run):
     run(*NIGHT)
-    with open_ledger(settings) as ledger, ledger.transaction() as t:
-        t.save_alert(to_json(builders.alert("s1", opened=LAST)))
+    stored(settings, lambda t: t.save_alert(to_json(builders.alert("s1", opened=LAST))))
     status, printed = run("sites", "retire", "s1", "nobody")
     assert (status, "nobody" in printed, set(versions(settings))) == (Exit.BAD_DATA, True, {"s1", "s2", "s3"})
 
@@ -225,7 +234,8 @@ def test_when_all_sites_are_retired_a_night_says_so_and_adds_none_again(settings
 
 
 def test_columns_that_are_not_read_are_named_by_check_add_night_and_doctor(settings, run):
-    edit(settings, lambda features: features["s2"]["properties"].update({"Start Date": "x", "OBJECTID": 1}))
+    with edited(settings) as features:
+        features["s2"]["properties"] |= {"Start Date": "x", "OBJECTID": 1}
     named = "'Start Date' (did you mean 'start'?), 'OBJECTID'"
     for command in (("sites", "add", settings.registry.path), NIGHT, (*NIGHT, "--dry-run")):
         status, printed = run(*command)
@@ -237,7 +247,8 @@ def test_columns_that_are_not_read_are_named_by_check_add_night_and_doctor(setti
 
 def test_a_site_that_was_never_offered_a_scene_fails_with_its_place_and_the_others_are_judged(settings, run, painted):
     run(*NIGHT)
-    edit(settings, lambda features: features["s1"].update(geometry=mapping(ground(*ELSEWHERE))))
+    with edited(settings) as features:
+        features["s1"]["geometry"] = mapping(ground(*ELSEWHERE))
     x, y = ground(*ELSEWHERE).centroid.coords[0]
     place = f"longitude {x:.4f}, latitude {y:.4f}"
     status, planned = run(*NIGHT, "--dry-run", "--json")
@@ -276,17 +287,13 @@ def test_when_no_site_was_ever_offered_a_scene_the_configuration_is_wrong(settin
 
 
 def test_rejected_scenes_or_a_source_that_is_down_are_not_called_a_configuration_error(settings, run, painted):
-    painted(Painted(FEW, down=True))
-    assert run(*NIGHT, "--dry-run")[0] == Exit.TRY_LATER
-    status, manifest = run(*NIGHT, "--json")
-    assert (status, {site["state"] for site in manifest["sites"]}) == (Exit.TRY_LATER, {"deferred"})
-    painted(Painted(FEW, cloudy=frozenset(FEW)))
-    status, manifest = run(*NIGHT, "--json")
-    assert (status, {site["state"] for site in manifest["sites"]}) == (Exit.DONE, {"done"})
-    painted(Painted([]))  # known sites go on when no scene is offered any more
-    status, manifest = run(*NIGHT, "--json")
-    assert (status, {site["state"] for site in manifest["sites"]}) == (Exit.DONE, {"done"})
-    assert "EECU" not in run(*NIGHT, "--dry-run")[1], "nothing is left to fetch, and no source is Earth Engine"
+    for source, status, state in (
+        (Painted(FEW, down=True), Exit.TRY_LATER, "deferred"), (Painted(FEW, cloudy=frozenset(FEW)), Exit.DONE, "done"),
+        (Painted([]), Exit.DONE, "done"),  # known sites go on when no scene is offered any more
+    ):  # fmt: skip
+        painted(source)
+        left, manifest = run(*NIGHT, "--json")
+        assert (left, {site["state"] for site in manifest["sites"]}) == (status, {state})
 
 
 @pytest.fixture
@@ -300,10 +307,9 @@ def catalogue(tmp_path):
 
     def install(source):
         settings = installed(root)
-        left, bottom, right, top = item["bbox"]
-        x, y = (left + right) / 2, (bottom + top) / 2
-        ring = [[x, y], [x + 1e-3, y], [x + 1e-3, y + 1e-3], [x, y + 1e-3], [x, y]]
-        edit(settings, lambda f: f["s1"].update(geometry={"type": "Polygon", "coordinates": [ring]}))
+        x, y = box(*item["bbox"]).centroid.coords[0]
+        with edited(settings) as features:
+            features["s1"]["geometry"] = mapping(box(x, y, x + 1e-3, y + 1e-3))
         text = f'[registry]\npath = "sites.geojson"\n[source]\nsince = "2018-01-01"\n{source}\n'
         (root / "regrowth.toml").write_text(text, encoding="utf-8")
         return settings
@@ -381,8 +387,7 @@ def test_a_site_that_is_retired_while_a_night_is_under_way_is_not_judged_and_ope
     whole = Painted.search
 
     def retiring(*arguments):
-        with open_ledger(settings) as ledger, ledger.transaction() as t:
-            t.retire_site("s2")
+        stored(settings, lambda t: t.retire_site("s2"))
         return whole(*arguments)
 
     monkeypatch.setattr(Painted, "search", retiring)
@@ -390,9 +395,8 @@ def test_a_site_that_is_retired_while_a_night_is_under_way_is_not_judged_and_ope
     assert status == Exit.DONE
     judged = {site["site"]: site["status"] is not None for site in manifest["sites"]}
     assert judged == {"s1": True, "s2": False, "s3": True}
-    with open_ledger(settings) as ledger, ledger.reading() as t:
-        assert t.latest_assessment("s2") is None
-        assert t.latest_assessment("s1") is not None
+    assert stored(settings, lambda t: t.latest_assessment("s2")) is None
+    assert stored(settings, lambda t: t.latest_assessment("s1")) is not None
 
 
 OWN = """
@@ -417,13 +421,9 @@ def define(settings):
 
 
 def test_a_changed_definition_of_a_biome_is_named_and_one_that_vanished_keeps_the_site(run, settings, define):
-    def pontic(features):
+    with edited(settings) as features:
         for one in features.values():
             one["properties"] |= {"biome": "pontic", "intervention": "assisted_regeneration"}
-            for column in ("plan_A", "plan_k", "plan_L", "too_early_years"):
-                one["properties"].pop(column, None)
-
-    edit(settings, pontic)
     define(full_cover=0.8, A=0.2)
     assert run("sites", "add", settings.registry.path)[0] == 0
     first = {site["id"]: site for site in run("sites", "list", "--json")[1]}
@@ -449,24 +449,18 @@ def test_a_changed_definition_of_a_biome_is_named_and_one_that_vanished_keeps_th
 REPLAN = ("sites", "replan", "s1", "--from", "2019-07-01", "--why", "the planting density was halved", "--by", "王局长")
 
 
-def promise(settings, **values):
-    edit(settings, lambda features: features["s1"]["properties"].update(values))
-
-
 def promises_of(settings, site="s1"):
-    with open_ledger(settings) as ledger, ledger.reading() as t:
-        return t.promises(site)
+    return stored(settings, lambda t: t.promises(site))
 
 
 def notices(settings, kind):
-    with open_ledger(settings) as ledger, ledger.reading() as t:
-        return [row for row in t.notices("waiting", "held", "sent") if row["kind"] == kind]
+    return stored(settings, lambda t: [row for row in t.notices("waiting", "held", "sent") if row["kind"] == kind])
 
 
 def test_an_edit_of_a_judged_promise_is_named_and_not_applied_and_the_rest_of_the_edit_is(settings, run):
     run(*NIGHT)
     before = versions(settings)
-    promise(settings, plan_A=0.01, subtype="enclosure", manager_name="new")
+    change(settings, plan_A=0.01, subtype="enclosure", manager_name="new")
     for _ in range(2):
         status, manifest = run(*NIGHT, "--json")
         assert (status, manifest["registry"]["plan_edited"]) == (Exit.SOME_FAILED, ["s1"])
@@ -477,8 +471,7 @@ def test_an_edit_of_a_judged_promise_is_named_and_not_applied_and_the_rest_of_th
     status, report = run("sites", "add", settings.registry.path, "--json")
     assert (status, report["plan_edited"]) == (Exit.BAD_DATA, ["s1"])
     assert versions(settings)["s1"] != before["s1"]
-    with open_ledger(settings) as ledger, ledger.reading() as t:
-        site = t.site("s1")
+    site = stored(settings, lambda t: t.site("s1"))
     assert (site["manager_name"], site["subtype"], site["plan"]["A"] > 0.01) == ("new", None, True)
     assert len(notices(settings, "plan_edited")) == 1, "operators hear of an edit once"
     _, broken = doctor(run)
@@ -487,7 +480,7 @@ def test_an_edit_of_a_judged_promise_is_named_and_not_applied_and_the_rest_of_th
 
 def test_an_edited_promise_beside_an_edited_start_is_named_too(settings, run):
     run(*NIGHT)
-    promise(settings, plan_A=0.01, start="2018-05-01")
+    change(settings, plan_A=0.01, start="2018-05-01")
     status, manifest = run(*NIGHT, "--json")
     registry = manifest["registry"]
     assert (status, registry["start_edited"], registry["plan_edited"]) == (Exit.SOME_FAILED, ["s1"], ["s1"])
@@ -496,12 +489,12 @@ def test_an_edited_promise_beside_an_edited_start_is_named_too(settings, run):
 
 def test_a_column_written_out_with_its_default_is_not_an_edit_and_an_unjudged_site_changes_as_before(settings, run):
     run("sites", "add", settings.registry.path)
-    promise(settings, plan_A=0.3)
+    change(settings, plan_A=0.3)
     assert run("sites", "add", settings.registry.path, "--json")[1]["changed"] == ["s1"]
     run(*NIGHT)
     (first,) = promises_of(settings)
     assert (first["by"], first["begins"], first["payload"]["plan_A"]) == (None, "2019-06-01", 0.3)
-    promise(settings, plan_k=first["payload"]["plan_k"], plan_cover="index")
+    change(settings, plan_k=first["payload"]["plan_k"], plan_cover="index")
     assert run(*NIGHT, "--json")[1]["registry"]["plan_edited"] == []
 
 
@@ -522,17 +515,14 @@ def test_a_replan_is_recorded_with_who_why_and_from_when_and_the_file_may_follow
     assert (status, done["columns"]["plan_A"][1], done["alerts"]) == (Exit.DONE, 0.05, [])
     assert run(*NIGHT, "--json")[1]["registry"]["plan_edited"] == ["s1"], "the file is behind"
     assert notices(settings, "plan_edited") == [], "operators know of the change"
-    promise(settings, plan_A=0.05)
+    change(settings, plan_A=0.05)
     assert run(*NIGHT, "--json")[1]["registry"]["plan_edited"] == []
     first, second = promises_of(settings)
     assert (second["begins"], second["by"], second["why"]) == ("2019-07-01", "王局长", REPLAN[6])
     assert second["payload"] == {**first["payload"], "plan_A": 0.05, "defaults": second["payload"]["defaults"]}
-    with open_ledger(settings) as ledger, ledger.reading() as t:
-        assert [*problems(t)] == []
-    with open_ledger(settings) as ledger, ledger.transaction() as t:
-        t._connection.execute(text("update promises set why = 'none' where number = 2"))
-    with open_ledger(settings) as ledger, ledger.reading() as t:
-        assert any("promise 2 about site 's1'" in problem for problem in problems(t))
+    assert stored(settings, lambda t: [*problems(t)]) == []
+    stored(settings, lambda t: t._connection.execute(text("update promises set why = 'none' where number = 2")))
+    assert any("promise 2 about site 's1'" in problem for problem in stored(settings, lambda t: [*problems(t)]))
 
 
 @pytest.mark.parametrize(
@@ -567,7 +557,7 @@ def test_only_a_judged_current_site_is_replanned(settings, run):
 
 def test_a_changed_definition_of_an_own_biome_is_taken_over_by_its_name(settings, run, define):
     define(full_cover=0.8, A=0.2)
-    promise(settings, biome="pontic")
+    change(settings, biome="pontic")
     run(*NIGHT)
     define(full_cover=0.7, A=0.2)
     status, manifest = run(*NIGHT, "--json")
