@@ -19,6 +19,7 @@ from monitor.cube.store import LandscapeStore, landscape_at_snapshot
 from monitor.cube.stored_site import StoredSite
 from monitor.imagery import bands
 from monitor.imagery.source import Scene
+from monitor.ledger.transaction import Transaction
 from monitor.series.build import site_series
 from monitor.series.columns import Columns, decode_texts, no_observations
 from monitor.sites.site import Site, ground_key
@@ -52,18 +53,22 @@ def put(site: StoredSite, entries: Sequence[SiteScene]) -> str:
     return site.snapshot
 
 
+def site_of(t: Transaction, site: str) -> Site:
+    """A current site of the ledger."""
+    return from_json(t.site(site), Site)
+
+
 def stored_of(settings: Settings, site: str) -> StoredSite:
     """The stored scenes of a site of an installation."""
     with open_ledger(settings) as ledger, ledger.transaction() as t:
-        (chosen,) = [one for one in (from_json(values, Site) for values in t.sites()) if one.id == site]
-        ground = ground_key(chosen)
+        ground = ground_key(site_of(t, site))
         return StoredSite(landscape_at_snapshot(settings.store.root, t.snapshots()[ground]), ground)
 
 
 def series_of(settings: Settings, site: str) -> Columns:
     """The series of a site of an installation."""
     with open_ledger(settings) as ledger, ledger.transaction() as t:
-        (chosen,) = [one for one in (from_json(values, Site) for values in t.sites()) if one.id == site]
+        chosen = site_of(t, site)
         ground = ground_key(chosen)
         frozen, left_out = t.controls(ground), t.ground_data(ground, "left_out") or {}
     return site_series(

@@ -19,6 +19,7 @@ from monitor.alerts.alert import AlertEvent, alert_id
 from monitor.alerts.links import answer_link
 from monitor.alerts.recipients import Recipient
 from monitor.ledger.ledger import Ledger
+from monitor.ledger.transaction import Transaction
 from monitor.sites.site import Site
 from monitor.verdict.assessment import Assessment
 from tests import builders, forked
@@ -54,6 +55,10 @@ def site(id: str = SITE, **more: Any) -> Site:
     return builders.site(id, **(values | {"geometry": box(103.1, 39.0, 103.11, 39.006)} | more))
 
 
+def add_site(t: Transaction, place: Site) -> None:
+    t.add_site(place.id, place.version, to_json(place), start=place.start.isoformat(), now="n")
+
+
 def assessment(id: str = SITE, **more: Any) -> Assessment:
     """A red verdict with a probability below that from which a false alarm needs a review."""
     values = {"as_of": DAY, "last_observed": date(2026, 8, 12), "probability": 0.9, "p_failing": 0.9}
@@ -87,7 +92,7 @@ class Programme:
         verdict = verdict or assessment(place.id)
         opened = builders.alert(place.id, opened=DAY)
         with self.ledger() as ledger, ledger.transaction() as t:
-            t.add_site(place.id, place.version, to_json(place), start=place.start.isoformat(), now="n")
+            add_site(t, place)
             add_assessment(t, place.id, DAY.isoformat(), "digest", to_json(verdict), version="1")
             to = [Recipient("mail", "wang@example.org"), Recipient("files", "")]
             record_event(t, opened, AlertEvent.OPENED, day=DAY, by="night", recipients=to)
@@ -160,15 +165,15 @@ class Server:
         return self.request("POST", path, body, {"Content-Type": kind})
 
 
-def form(fields: Mapping[str, str], *photos: tuple[str, bytes], name: str = "photo") -> tuple[bytes, str]:
-    """Body and content type of a form; `name`: of the field of the photos."""
+def form(fields: Mapping[str, str], *photos: tuple[str, bytes], photos_in: str = "photo") -> tuple[bytes, str]:
+    """Body and content type of a form; `photos_in`: name of the field of the photos."""
     mark = "x-boundary-x"
     parts = [
         f'--{mark}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
         for name, value in fields.items()
     ]
     for file, content in photos:
-        head = f'--{mark}\r\nContent-Disposition: form-data; name="{name}"; filename="{file}"\r\n'
+        head = f'--{mark}\r\nContent-Disposition: form-data; name="{photos_in}"; filename="{file}"\r\n'
         parts.append(f"{head}Content-Type: image/jpeg\r\n\r\n".encode() + content + b"\r\n")
     return b"".join(parts) + f"--{mark}--\r\n".encode(), f"multipart/form-data; boundary={mark}"
 

@@ -230,9 +230,6 @@ def test_a_note_that_spreadsheets_take_for_a_formula_is_stored_as_it_was_written
     assert listed()[FIRST]["note"] == "=cmd|'/c calc'!A1"
 
 
-# reviews
-
-
 @pytest.fixture
 def sure(config):
     """The first alert has a probability of 97 %; returns the kinds and states of its notices."""

@@ -5,70 +5,72 @@ import io
 import json
 import sqlite3
 from contextlib import closing
+from functools import partial
 
 import pytest
 
 from jobs.runtime.exits import Exit
-from tests.builders import regrowth
+from tests.builders import printed, printed_json, regrowth
 
 
 @pytest.fixture
 def sites(installation):
     """An installation with three sites in its ledger, before its first night."""
-    status, _, _ = regrowth("sites", "add", installation.root / "sites.geojson", config=installation.config)
-    assert status == Exit.DONE
+    printed("sites", "add", installation.registry, config=installation.config)
     return installation
 
 
-def test_the_same_seed_draws_the_same_sites_of_the_demonstration_and_their_weights_add_up_to_all(demo):
-    config = demo / "regrowth.toml"
-    status, out, _ = regrowth("audit", "sample", "-n", 6, "--seed", "2026", "--json", config=config)
-    sample = json.loads(out)
-    assert status == Exit.DONE
-    assert regrowth("audit", "sample", "-n", 6, "--seed", "2026", "--json", config=config)[1] == out
+@pytest.fixture
+def sample(demo):
+    return partial(printed_json, "audit", "sample", "-n", 6, config=demo / "regrowth.toml")
+
+
+def test_the_same_seed_draws_the_same_sites_of_the_demonstration_and_their_weights_add_up_to_all(demo, sample):
+    drawn = sample("--seed", "2026")
+    assert sample("--seed", "2026") == drawn
     published = {row["site"]: row["status"] for row in json.loads((demo / "status.json").read_text(encoding="utf-8"))}
-    assert {row["site"]: row["status"] for row in sample["sites"]}.items() <= published.items()
-    assert len(sample["sites"]) == sample["n"] == 6
-    assert sample["sites_in_all"] == len(published) == 10
-    assert sum(row["weight"] for row in sample["sites"]) == pytest.approx(10)
-    assert sum(stratum["sites"] for stratum in sample["strata"]) == 10
-    assert sample["n_for_five_points"] == 10
-    other = json.loads(regrowth("audit", "sample", "-n", 6, "--seed", "2027", "--json", config=config)[1])
-    assert other["sites"] != sample["sites"]
-    assert other["strata"] == sample["strata"]
+    assert {row["site"]: row["status"] for row in drawn["sites"]}.items() <= published.items()
+    assert len(drawn["sites"]) == drawn["n"] == 6
+    assert drawn["sites_in_all"] == len(published) == 10
+    assert sum(row["weight"] for row in drawn["sites"]) == pytest.approx(10)
+    assert sum(stratum["sites"] for stratum in drawn["strata"]) == 10
+    assert drawn["n_for_five_points"] == 10
+    other = sample("--seed", "2027")
+    assert (other["sites"] != drawn["sites"], other["strata"]) == (True, drawn["strata"])
 
 
 def test_the_printed_sample_states_its_seed_and_its_accuracy(demo):
-    status, out, _ = regrowth("audit", "sample", "-n", 10, "--seed", "2026", config=demo / "regrowth.toml")
-    assert status == Exit.DONE
-    assert "10 of 10 sites drawn" in out
-    assert "Seed (given): 2026" in out
-    assert "off by at most 0.0 points, however many are wrong: every site is visited" in out
-    assert "If none of the 10 is wrong, at most 0 of 10 (0.0%) sites are." in out
-    assert "Mill terrace" in out
+    out = printed("audit", "sample", "-n", 10, "--seed", "2026", config=demo / "regrowth.toml")
+    for words in (
+        "10 of 10 sites drawn", "Seed (given): 2026", "Mill terrace",
+        "off by at most 0.0 points, however many are wrong: every site is visited",
+        "If none of the 10 is wrong, at most 0 of 10 (0.0%) sites are.",
+    ):  # fmt: skip
+        assert words in out
 
 
-def test_without_a_seed_the_head_of_the_chain_is_the_seed(demo):
-    config = demo / "regrowth.toml"
-    sample = json.loads(regrowth("audit", "sample", "-n", 6, "--json", config=config)[1])
-    assert sample["seed_from"] == "head of the chain"
+def test_without_a_seed_the_head_of_the_chain_is_the_seed(demo, sample):
+    drawn = sample()
+    assert drawn["seed_from"] == "head of the chain"
     with closing(sqlite3.connect(f"file:{demo}/regrowth.db?mode=ro", uri=True)) as ledger:
         (head,) = ledger.execute("select hash from chain order by number desc").fetchone()
-    assert sample["seed"] == head
-    again = json.loads(regrowth("audit", "sample", "-n", 6, "--seed", sample["seed"], "--json", config=config)[1])
-    assert again["sites"] == sample["sites"]
+    assert drawn["seed"] == head
+    assert sample("--seed", head)["sites"] == drawn["sites"]
 
 
 def test_a_sheet_that_was_filled_in_is_stored_as_it_is(sites, tmp_path):
     sheet = tmp_path / "sheet.csv"
-    status, out, _ = regrowth("audit", "sample", "-n", 3, "--seed", "s", "--out", sheet, config=sites.config)
-    assert status == Exit.DONE
+    out = printed("audit", "sample", "-n", 3, "--seed", "s", "--out", sheet, config=sites.config)
     assert f"regrowth field add {sheet}" in out
     assert "Not yet judged" in out
     rows = list(csv.DictReader(io.StringIO(sheet.read_text(encoding="utf-8-sig"))))
     assert {row["site"] for row in rows} == {"demo-02", "demo-07", "demo-10"}
-    empty = json.loads(regrowth("field", "add", sheet, "--json", config=sites.config)[1])
-    assert empty == {"added": 0, "already": 0, "not_measured": len(rows), "sites": []}
+    assert printed_json("field", "add", sheet, config=sites.config) == {
+        "added": 0,
+        "already": 0,
+        "not_measured": len(rows),
+        "sites": [],
+    }
     values = {"cover": "0.35", "survival": "0.8", "density": "1650"}
     for row in rows[:-2]:
         row |= {"date": "2018-08-10", "value": values[row["kind"]], "n": "4"}
@@ -76,9 +78,9 @@ def test_a_sheet_that_was_filled_in_is_stored_as_it_is(sites, tmp_path):
         table = csv.DictWriter(file, rows[0])
         table.writeheader()
         table.writerows(rows)
-    status, out, _ = regrowth("field", "add", sheet, "--json", config=sites.config)
-    assert (status, json.loads(out)["added"], json.loads(out)["not_measured"]) == (Exit.DONE, len(rows) - 2, 2)
-    listed = json.loads(regrowth("field", "list", "--json", config=sites.config)[1])
+    added = printed_json("field", "add", sheet, config=sites.config)
+    assert (added["added"], added["not_measured"]) == (len(rows) - 2, 2)
+    listed = printed_json("field", "list", config=sites.config)
     assert {row["note"] for row in listed} == {f"audit s, point {k}" for k in range(1, 6)}
 
 
@@ -99,7 +101,6 @@ def test_an_impossible_sample_or_one_over_another_sheet_is_refused(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sheet.csv").write_text("filled in", encoding="utf-8")
-    done = regrowth("audit", "sample", *arguments, config=sites.config)
-    assert (done[0], done[1]) == (status, "")
-    assert words in done[2]
+    left, out, error = regrowth("audit", "sample", *arguments, config=sites.config)
+    assert (left, out, words in error) == (status, "", True)
     assert (tmp_path / "sheet.csv").read_text(encoding="utf-8") == "filled in"

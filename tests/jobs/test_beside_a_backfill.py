@@ -7,7 +7,7 @@ from jobs.night.pipeline import exit_status
 from jobs.night.pipeline import fetch_history as backfill
 from jobs.runtime.installation import locked_ledger
 from jobs.runtime.lock import LANDSCAPE_LOCKS, NEW_LANDSCAPES, hold_lock
-from monitor.cube.bucket import DERIVED_FOLDER
+from monitor.cube.bucket import landscape_folders
 from tests.builders import use_sources
 from tests.jobs.painted import FEW as DAYS
 from tests.jobs.painted import NIGHT, ROW, Painted, installed, night, states
@@ -39,8 +39,7 @@ def test_while_another_run_begins_new_sites_those_wait_and_known_ones_are_judged
     with hold_lock(settings.store.root / LANDSCAPE_LOCKS, "a backfill", NEW_LANDSCAPES):
         assert states(night(settings)) == {"s1": "done", "s2": "deferred", "s3": "deferred"}
     assert states(night(settings)) == dict.fromkeys(("s1", "s2", "s3"), "done")
-    names = [path for path in settings.store.root.iterdir() if path.name != DERIVED_FOLDER and path.name[0] != "."]
-    assert len([path for path in names if path.is_dir()]) == 2
+    assert len(landscape_folders(settings.store.root)) == 2
 
 
 def test_a_backfill_runs_while_a_night_holds_its_own_lock(tmp_path, monkeypatch):

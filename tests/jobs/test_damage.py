@@ -142,7 +142,7 @@ def test_a_damaged_row_of_any_table_is_named_and_never_read(copied, table):
     status, _, err = regrowth("run", "--as-of", NIGHT, config=copied.config)
     if table in ("sites", "controls", "background"):
         assert (status, f"table {table}" in err) == (Exit.BAD_DATA, True)
-    with open_ledger(copied.settings) as ledger, ledger.reading() as t, pytest.raises(BadData, match=f"table {table}"):
+    with pytest.raises(BadData, match=f"table {table}"), open_ledger(copied.settings) as ledger, ledger.reading() as t:
         t._connection.execute(Base.metadata.tables[table].select()).all()
 
 

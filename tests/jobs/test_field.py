@@ -12,7 +12,6 @@ from jobs.install.backup import back_up
 from jobs.night.pipeline import night
 from jobs.runtime.exits import Exit
 from jobs.runtime.installation import open_ledger
-from jobs.runtime.settings import load
 from tests import builders
 
 AUTUMN = date(2018, 9, 10)
@@ -42,15 +41,11 @@ def file(tmp_path_factory):
     return write
 
 
-def verdicts(installation):
-    return {one["site"]: one for one in json.loads(installation.status)}
-
-
 def test_rows_are_on_the_page_at_once_and_give_the_factor_of_the_site_from_the_next_night_on(
     installation, settings, regrowth, file, tmp_path
 ):
     night(settings, as_of=AUTUMN)
-    before, files = verdicts(installation), installation.files()
+    before, files = installation.verdicts, installation.files()
     assert before["demo-02"]["field_factor_rows"] == 0
     assert not (installation.root / "sites/demo-02/field.csv").exists()
     status, out, _ = regrowth("field", "add", file(QUADRATS + OTHERS), "--json")
@@ -63,18 +58,15 @@ def test_rows_are_on_the_page_at_once_and_give_the_factor_of_the_site_from_the_n
         (installation.root / "sites/demo-02" / name).read_text(encoding="utf-8")
         for name in ("index.html", "index.zh.html")
     )
-    assert "Measured in the field" in page
-    assert "quadrat 5" in page
-    assert "每公顷株数" in chinese
-    assert "沙枣" in chinese
-    assert "k-field" in page
+    assert all(words in page for words in ("Measured in the field", "quadrat 5", "k-field"))
+    assert all(words in chinese for words in ("每公顷株数", "沙枣"))
     changed = {name for name, made in installation.files().items() if files.get(name) != made}
     assert changed == {
         f"sites/demo-02/{name}" for name in ("field.csv", "index.html", "index.zh.html", "item.json", ".made-from")
     }  # fmt: skip
 
     night(settings, as_of=AUTUMN)
-    after = verdicts(installation)
+    after = installation.verdicts
     old, new = before.pop("demo-02"), after.pop("demo-02")
     assert after == before, "of the other sites"
     assert {name for name in old if old[name] != new[name]} <= OF_FIELD_COVER
@@ -86,14 +78,14 @@ def test_rows_are_on_the_page_at_once_and_give_the_factor_of_the_site_from_the_n
     assert {name: made for name, made in installation.files().items() if again[name] != made}.keys() <= {"metrics.prom"}
 
     back_up(settings, tmp_path / "saved", config=installation.config)
-    with open_ledger(load(installation.config)) as ledger, ledger.reading() as t:
+    with open_ledger(settings) as ledger, ledger.reading() as t:
         rows = [row for of_site in t.field_rows().values() for row in of_site]
     with closing(sqlite3.connect(tmp_path / "saved" / "ledger.db")) as saved:
         assert saved.execute("select count(*) from field_rows").fetchone() == (len(rows),) == (8,)
 
 
 def test_the_command_names_wrong_lines_and_lists_what_is_stored(installation, regrowth, file):
-    assert regrowth("sites", "add", installation.root / "sites.geojson")[0] == Exit.DONE
+    assert regrowth("sites", "add", installation.registry)[0] == Exit.DONE
     status, out, error = regrowth("field", "add", file(QUADRATS + "demo-02,2018-08-10,cover,35,1,,,\n"))
     assert (status, out) == (Exit.BAD_DATA, "")
     assert "line 8: value 35 of cover is above 1; in percent? give a fraction" in error

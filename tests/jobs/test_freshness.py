@@ -1,6 +1,5 @@
 """An edit of code changes what depends on it in the next night; an edit of words changes nothing."""
 
-import json
 from datetime import date, timedelta
 
 import pytest
@@ -13,7 +12,7 @@ from monitor.verdict.detectability import _drift
 from monitor.verdict.lots import member_of
 from monitor.verdict.site_conditions import detectability_json, simulate
 from monitor.verdict.usable_scenes import usable_scenes
-from tests.builders import use_sources
+from tests.builders import edited_features, use_sources
 from tests.edited import edit
 from tests.jobs.painted import Painted, growing, planted_sites
 
@@ -30,11 +29,9 @@ class Planted(Painted):
 def installed(tmp_path, monkeypatch):
     """An installation of one site of a lot: runs a night, and returns what is stored afterwards."""
     settings = planted_sites(tmp_path, {"a": (12_000, 12_000, 12_300, 12_300)})
-    registry = json.loads(settings.registry.path.read_text())
-    registry["features"][0]["properties"] |= {"partner": "Green Fund", "programme_year": 2018}
-    settings.registry.path.write_text(json.dumps(registry))
-    source = Planted(DAYS)
-    use_sources(monkeypatch, source)
+    with edited_features(settings.registry.path) as features:
+        features[0]["properties"] |= {"partner": "Green Fund", "programme_year": 2018}
+    use_sources(monkeypatch, Planted(DAYS))
 
     def run(day=NIGHT):
         simulate.cache_clear()  # as in another process

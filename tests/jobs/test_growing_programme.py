@@ -7,15 +7,12 @@ import pytest
 
 from jobs.register.registry import add_sites
 from jobs.runtime.installation import open_ledger
-from jobs.runtime.records import from_json
 from monitor.controls.control_means import choose_units, mean_of_units
 from monitor.controls.selection import ControlSet
-from monitor.cube.store import landscape_at_snapshot
-from monitor.cube.stored_site import StoredSite
-from monitor.sites.site import Site, ground_key
+from monitor.sites.site import ground_key
 from tests.builders import feature, use_sources, write_features
 from tests.jobs.painted import DAYS, Painted, assessments, ground, installed, night, status
-from tests.landscape import rows_of, series_of
+from tests.landscape import rows_of, series_of, site_of, stored_of
 
 BEGUN = "2020-05-10"  # on the day of a scene
 SITE = ground(12_000, 12_000, 12_120, 12_120)
@@ -59,11 +56,12 @@ def own(row):
 def controls(settings, site="s1"):
     """Frozen units, and their stored means."""
     with open_ledger(settings) as ledger, ledger.transaction() as t:
-        (chosen,) = [one for one in (from_json(values, Site) for values in t.sites()) if one.id == site]
-        frozen = t.controls(ground_key(chosen))
-        key = ground_key(chosen)
-        store = StoredSite(landscape_at_snapshot(settings.store.root, t.snapshots()[key]), key)
-    return (None, None) if frozen is None else (ControlSet.from_json(frozen), store.unit_means())
+        frozen = t.controls(ground_key(site_of(t, site)))
+    return (None, None) if frozen is None else (ControlSet.from_json(frozen), stored_of(settings, site).unit_means())
+
+
+def before_the_later_site(rows):
+    return {day: row for day, row in rows.items() if day < BEGUN}
 
 
 def test_units_under_a_later_site_count_until_its_start_and_no_earlier_verdict_changes(settings, source):
@@ -74,9 +72,7 @@ def test_units_under_a_later_site_count_until_its_start_and_no_earlier_verdict_c
     manifest = night(settings)
     assert [len(site.scenes_new) for site in manifest.sites] == [0, len(DAYS)]
     after = series(settings)
-    assert {day: row for day, row in after.items() if day < BEGUN} == {
-        day: row for day, row in before.items() if day < BEGUN
-    }
+    assert before_the_later_site(after) == before_the_later_site(before)
     frozen, means = controls(settings)
     staying = [unit.id for unit in frozen.units if unit.ring == 1 and not unit.geometry.intersects(EAST)]
     assert 10 <= len(staying) < sum(unit.ring == 1 for unit in frozen.units)
@@ -114,9 +110,7 @@ def test_when_later_sites_leave_fewer_than_ten_units_no_new_scene_counts_and_the
     register(settings, s1=(SITE, "2019-06-01"), s2=(AROUND, BEGUN))
     night(settings, pages=True)
     after = series(settings)
-    assert {day: row for day, row in after.items() if day < BEGUN} == {
-        day: row for day, row in before.items() if day < BEGUN
-    }
+    assert before_the_later_site(after) == before_the_later_site(before)
     assert {(row["accepted"], row["reason"]) for day, row in after.items() if day >= BEGUN} == {(False, "CONTROL_FEW")}
     assert "CONTROL_FEW" in status(settings)["reasons"]
     assert assessments(settings)[: len(given)] == given

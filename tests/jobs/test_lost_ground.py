@@ -1,6 +1,5 @@
 """A fire takes a part of some sites: hectares, place and dates of the loss, and the neighbours that lost cover too."""
 
-import json
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
@@ -14,9 +13,10 @@ from jobs.runtime.installation import open_ledger
 from jobs.runtime.records import from_json
 from monitor.alerts.messages import compose_alert
 from monitor.maps.worst_patch import WorstPatch
-from monitor.sites.site import Site, ground_key
+from monitor.sites.site import ground_key
 from tests.builders import use_sources
-from tests.jobs.painted import Painted, ground, growing, planted_sites, within
+from tests.jobs.painted import Painted, ground, growing, planted_sites, verdicts, within
+from tests.landscape import site_of
 
 FIRE = date(2020, 7, 10)
 NIGHT = date(2020, 9, 30)
@@ -46,8 +46,7 @@ def judged(tmp_path_factory):
         use_sources(patch, source)
         for day in (NIGHT, NIGHT + timedelta(days=1)):
             night(settings, as_of=day)
-            status = json.loads((settings.outputs.root / "status.json").read_text())
-            found.append({one["site"]: one for one in status})
+            found.append(verdicts(settings))
         before = (settings.outputs.root / "status.json").read_bytes()
         night(settings, as_of=day)
         again = (settings.outputs.root / "status.json").read_bytes() == before
@@ -88,7 +87,7 @@ def test_page_map_and_message_show_where_the_loss_is(judged):
     seen = np.isfinite(chance)
     assert np.mean(chance[seen] > 0.5) == pytest.approx(4.8 / 9, abs=0.08)
     with open_ledger(settings) as ledger, ledger.reading() as t:
-        patch = from_json(t.ground_data(ground_key(from_json(t.site("burnt-1"), Site)), "worst_patch"), WorstPatch)
+        patch = from_json(t.ground_data(ground_key(site_of(t, "burnt-1")), "worst_patch"), WorstPatch)
         row = next(row for row in t.notices("waiting", "sent") if row["site"] == "burnt-1")
         news = news_of(t, settings, row, pictures=False)
         message = compose_alert(news, id="a" * 40, time=datetime(2020, 10, 1, tzinfo=UTC))

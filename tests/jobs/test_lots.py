@@ -1,6 +1,7 @@
 """What a night does with lots: judged once, alerted to the operators, answered, resolved, recomputable."""
 
 import json
+from contextlib import closing
 from dataclasses import replace
 from datetime import date
 from types import SimpleNamespace
@@ -43,9 +44,8 @@ def site(name, place, **more):
 
 @pytest.fixture
 def ledger():
-    opened = Ledger("sqlite://")
-    yield opened
-    opened.close()
+    with closing(Ledger("sqlite://")) as opened:
+        yield opened
 
 
 def register(t, sites, members):
@@ -198,6 +198,12 @@ def test_a_night_of_an_earlier_day_does_not_replace_a_later_verdict(ledger):
     assert night(ledger, sites, date(2025, 1, 1)) == []
 
 
+def composed(ledger, notices):
+    with ledger.transaction() as t:
+        rows = [{**row, "message": "ab12", "first_tried": "2026-10-20T03:00:00+00:00"} for row in notices]
+        return compose(t, SETTINGS, rows, key=None)[0]
+
+
 def test_a_plan_without_a_promise_and_sites_without_seasons_have_their_reason(ledger):
     nothing = Plan(A=0.0, k=0.4, L=1.0, too_early_years=2.0)
     sites = [site(f"t{i}", i, plan=nothing, intervention="tending") for i in range(6)]
@@ -216,12 +222,11 @@ def test_the_message_names_the_members_that_pull_the_lot_down_in_both_languages(
     with ledger.transaction() as t:
         for i, one in enumerate(sites):
             low = {"site": one.id, "status": "failing", "theta": round(-0.1 + 0.05 * i, 2), "last_observed": None}
-            add_assessment(t, one.id, "2026-10-20", "d", low, version="v", snapshot="s", run="r")
+            add_assessment(t, one.id, "2026-10-20", "d", low)
     (notice,) = night(ledger, sites)
+    message = composed(ledger, [notice])
     with ledger.transaction() as t:
-        row = {**notice, "message": "ab12", "first_tried": "2026-10-20T03:00:00+00:00"}
         payload = lot_payload(t, SETTINGS, notice["payload"])
-        message, _ = compose(t, SETTINGS, [row], key=None)
     assert [member["site"] for member in payload["members"]][:2] == ["m00", "m01"]
     assert len(payload["members"]) == 8
     for part in (
@@ -240,9 +245,7 @@ def test_a_hostile_partner_is_inert_in_the_message(ledger):
     with ledger.transaction() as t:
         register(t, sites, lot(0.0))
     (notice,) = night(ledger, sites)
-    with ledger.transaction() as t:
-        row = {**notice, "message": "ab12", "first_tried": "2026-10-20T03:00:00+00:00"}
-        message, _ = compose(t, SETTINGS, [row], key=None)
+    message = composed(ledger, [notice])
     assert "\n" not in message.subject
     assert "\r" not in message.subject
     assert "\u202e" not in message.text
@@ -256,8 +259,5 @@ def test_many_lots_are_one_message(ledger):
         register(t, sites, [m for k in range(5) for m in lot(0.0, seed=int(rng.integers(99)) + k)])
     notices = night(ledger, sites)
     assert len(notices) == 5
-    with ledger.transaction() as t:
-        rows = [{**row, "message": "ab12", "first_tried": "2026-10-20T03:00:00+00:00"} for row in notices]
-        message, _ = compose(t, SETTINGS, rows, key=None)
-    assert "5 alerts about lots / 5 条批次警报" in message.subject
+    assert "5 alerts about lots / 5 条批次警报" in composed(ledger, notices).subject
     assert END > NIGHT

@@ -1,21 +1,21 @@
 """metrics.prom says what a dashboard needs, follows the conventions of Prometheus, and never stops a night."""
 
 import re
-import signal
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from unittest.mock import Mock
 
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from jobs.cli import main
 from jobs.imagery.freshness import SourceResult
 from jobs.reports.manifest import Manifest
 from jobs.reports.metrics import FILE, write_metrics
 from jobs.reports.night import Night
 from jobs.runtime.exits import Exit
 from jobs.runtime.records import from_json
-from jobs.runtime.settings import SourceSettings, load
+from jobs.runtime.settings import SourceSettings
 from monitor.errors import BadData
+from tests.builders import regrowth
 from tests.ledger.assessed import add_assessment
 
 EARLIER = "2026-06-01T02:30:00.000+00:00"
@@ -44,7 +44,7 @@ def test_every_number_is_that_of_the_ledger(settings, ledger, installation):
             ("d", "failing", "red", "2026-06-01"),
         ):  # fmt: skip
             content = {"status": status, "alert": alert, "last_observed": last}
-            add_assessment(t, site, "2026-05-31", "x", content, version="1", snapshot="s", run="r")
+            add_assessment(t, site, "2026-05-31", "x", content)
         t.save_alert({"id": "a/failure", "site": "a", "state": "open", "opened": "2026-05-01", "level": "red"})
         t.save_alert({"id": "b/failure", "site": "b", "state": "resolved", "opened": "2026-05-01", "level": "red"})
         for state, events in {"waiting": "12", "held": "3", "dead": "456", "sent": "7"}.items():
@@ -97,7 +97,7 @@ def test_names_and_help_follow_the_conventions_and_the_data_dictionary_lists_eve
     with ledger.transaction() as t:
         t.add_site("a", "1", {"id": "a"}, start="2020-01-01", now=EARLIER)
         content = {"status": "failing", "alert": "red", "last_observed": "2026-05-30"}
-        add_assessment(t, "a", "2026-05-31", "x", content, version="1", snapshot="s", run="r")
+        add_assessment(t, "a", "2026-05-31", "x", content)
     budgeted = SourceSettings(kind="earthengine", eecu_hours_per_month=9)
     newest = date(2026, 5, 1)
     offered = SourceResult(source="stac", provider="x", newest=newest, usual_gap=9, scenes_new=0, stale=True)
@@ -113,27 +113,15 @@ def test_names_and_help_follow_the_conventions_and_the_data_dictionary_lists_eve
     assert set(re.findall(r"`(regrowth_\w+)", guide)) == {family.name for family in families}
 
 
-def test_a_failed_night_writes_metrics_too_and_a_place_that_cannot_be_written_fails_no_night(
-    installation, monkeypatch, capsys
-):
-    def run():
-        with pytest.raises(SystemExit) as left:
-            main(["run", "--config", str(installation.config), "--as-of", "2018-09-30"])
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        return left.value.code
-
-    def failing(*_, **__):
-        raise BadData("there is no site to judge")
-
-    monkeypatch.setattr("jobs.night.pipeline.night", failing)
-    assert run() == Exit.BAD_DATA
+def test_a_failed_night_writes_metrics_too_and_a_place_that_cannot_be_written_fails_no_night(installation, monkeypatch):
+    run = partial(regrowth, "run", "--as-of", "2018-09-30", config=installation.config)
+    monkeypatch.setattr("jobs.night.pipeline.night", Mock(side_effect=BadData("there is no site to judge")))
+    assert run()[0] == Exit.BAD_DATA
     assert values(installation.root)["regrowth_night_exit_status",] == 65
     (installation.root / FILE).unlink()
     (installation.root / FILE).mkdir()
-    assert run() == Exit.BAD_DATA
-    printed = capsys.readouterr().err
-    assert printed.splitlines()[-1] == "there is no site to judge"
-    assert "Traceback" not in printed
+    status, _, error = run()
+    assert (status, error.splitlines()[-1]) == (Exit.BAD_DATA, "there is no site to judge")
     assert not list(installation.root.glob(".metrics*"))
 
 
@@ -142,6 +130,6 @@ def test_no_secret_and_no_name_of_a_site_or_person_is_in_it(settings, ledger, in
     with ledger.transaction() as t:
         t.add_site("secret-place", "1", {"id": "secret-place"}, start="2020-01-01", now=EARLIER)
         t.add_notice("e", "alert", {}, day="2026-05-31", recipients=[("mail", "li@example.org")])
-    write_metrics(load(installation.config), ledger, a_night())
+    write_metrics(installation.settings, ledger, a_night())
     text = (installation.root / FILE).read_text(encoding="utf-8")
     assert not re.search("Canary|secret-place|example", text)

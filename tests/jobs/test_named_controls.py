@@ -20,7 +20,7 @@ from monitor.sites.geometry import geodesic_hectares
 from monitor.sites.named_controls import NamedControl, named_controls_near, read_named_controls
 from monitor.sites.projection import lonlat
 from monitor.sites.site import Site, ground_key
-from tests.builders import regrowth, write_features
+from tests.builders import printed, printed_json, regrowth, write_features
 
 NIGHT = date(2018, 8, 1)
 
@@ -86,18 +86,18 @@ def test_a_file_that_cannot_be_used_defers_new_sites_and_no_other(installation):
 
 
 @pytest.mark.parametrize(
-    ("geometry", "problem"),
+    "geometry",
     [
-        ({"type": "Polygon", "coordinates": [[[25, 46], [25.1, 46.1], [25.1, 46], [25, 46.1], [25, 46]]]}, "1: "),
-        ({"type": "Point", "coordinates": [25, 46]}, "1: "),
-        ({"type": "Polygon", "coordinates": [[[46000, 46], [46100, 46], [46100, 47], [46000, 46]]]}, "1: "),
+        {"type": "Polygon", "coordinates": [[[25, 46], [25.1, 46.1], [25.1, 46], [25, 46.1], [25, 46]]]},
+        {"type": "Point", "coordinates": [25, 46]},
+        {"type": "Polygon", "coordinates": [[[46000, 46], [46100, 46], [46100, 47], [46000, 46]]]},
     ],
     ids=["crosses itself", "a point", "metres"],
 )
-def test_an_outline_that_cannot_be_used_is_named_with_its_fix(tmp_path, geometry, problem):
+def test_an_outline_that_cannot_be_used_is_named_with_its_fix(tmp_path, geometry):
     path = tmp_path / "controls.geojson"
     write_features(path, [{"type": "Feature", "properties": {}, "geometry": geometry}])
-    with pytest.raises(BadData, match=rf"controls\.geojson, control ground {problem}"):
+    with pytest.raises(BadData, match=r"controls\.geojson, control ground 1: "):
         read_named_controls(path, sites=["a"])
 
 
@@ -111,8 +111,8 @@ def test_ground_for_one_site_precedes_ground_for_all_and_ground_out_of_reach_is_
 
 
 def outline(installation, site):
-    registry = json.loads((installation.root / "sites.geojson").read_text(encoding="utf-8"))
-    return next(shape(one["geometry"]) for one in registry["features"] if one["properties"]["id"] == site)
+    features = json.loads(installation.registry.read_text(encoding="utf-8"))["features"]
+    return next(shape(one["geometry"]) for one in features if one["properties"]["id"] == site)
 
 
 def strip_of(installation, site):
@@ -121,29 +121,26 @@ def strip_of(installation, site):
     return box(west - 1e-5, south - 1e-5, west + (east - west) / 3, north + 1e-5)
 
 
+def stored_hectares(settings):
+    with open_ledger(settings) as ledger, ledger.transaction() as t:
+        return {values["id"]: values["hectares"] for values in t.sites()}
+
+
 def test_the_check_and_the_ledger_know_the_strips_of_a_site(installation):
     settings = name_ground(installation, (strip_of(installation, "demo-07"), {"site": "demo-07"}))
-    registry, config = installation.root / "sites.geojson", ("--config", installation.config)
-    status, out, _ = regrowth("sites", "check", registry, "--json")
-    without = {site["site"]: site["hectares"] for site in json.loads(out)["sites"]}
-    assert status == 0
-    status, out, _ = regrowth("sites", "check", registry, "--json", *config)
-    found = {site["site"]: site for site in json.loads(out)["sites"]}
-    assert status == 0
+    check = ("sites", "check", installation.registry)
+    without = {site["site"]: site["hectares"] for site in printed_json(*check)["sites"]}
+    found = {site["site"]: site for site in printed_json(*check, config=installation.config)["sites"]}
     assert [problem["code"] for problem in found["demo-07"]["problems"]] == ["STRIPS"]
     assert found["demo-07"]["hectares"] < 0.75 * without["demo-07"]
     assert found["demo-02"]["hectares"] == without["demo-02"]
-    status, *_ = regrowth("sites", "add", registry, *config)
-    assert status == 0
-    with open_ledger(settings) as ledger, ledger.transaction() as t:
-        stored = {values["id"]: values["hectares"] for values in t.sites()}
-    assert stored["demo-07"] == found["demo-07"]["hectares"]
+    printed("sites", "add", installation.registry, config=installation.config)
+    assert stored_hectares(settings)["demo-07"] == found["demo-07"]["hectares"]
 
 
 def test_the_check_names_a_site_that_the_control_ground_knows_and_the_registry_does_not(installation):
     name_ground(installation, (strip_of(installation, "demo-07"), {"site": "demo-7"}))
-    registry = installation.root / "sites.geojson"
-    status, out, err = regrowth("sites", "check", registry, "--json", "--config", installation.config)
+    status, out, err = regrowth("sites", "check", installation.registry, "--json", config=installation.config)
     assert status == 0
     assert "site that is not in the file: 'demo-7'; did you mean 'demo-07'?" in err
     assert json.loads(out)["sites"]
@@ -152,14 +149,10 @@ def test_the_check_names_a_site_that_the_control_ground_knows_and_the_registry_d
 def test_strips_that_cover_a_whole_site_are_refused_with_what_to_do_and_the_other_sites_are_taken(installation):
     whole = outline(installation, "demo-07")
     settings = name_ground(installation, (whole.buffer(1e-4), {"site": "demo-07"}))
-    registry, config = installation.root / "sites.geojson", ("--config", installation.config)
-    status, out, _ = regrowth("sites", "check", registry, *config)
-    assert status == 65
-    assert "[STRIPS_COVER_SITE]" in out
-    status, *_ = regrowth("sites", "add", registry, *config)
-    assert status == 65
-    with open_ledger(settings) as ledger, ledger.transaction() as t:
-        assert {values["id"] for values in t.sites()} == {"demo-02", "demo-10"}
+    config = {"config": installation.config, "status": 65}
+    assert "[STRIPS_COVER_SITE]" in printed("sites", "check", installation.registry, **config)
+    printed("sites", "add", installation.registry, **config)
+    assert stored_hectares(settings).keys() == {"demo-02", "demo-10"}
 
 
 def test_a_file_of_strips_that_cannot_be_read_leaves_the_sites_of_the_ledger_as_they_are(installation):
@@ -182,24 +175,24 @@ def test_a_site_is_compared_with_its_strip_and_the_strip_is_not_judged(installat
     assert exit_status(manifest) is Exit.DONE
     units = frozen(settings)["demo-07"]
     assert strip.buffer(1e-9).contains(units)
-    assert json.loads(installation.status)[0]["hectares"] < 0.75 * geodesic_hectares(outline(installation, "demo-07"))
+    assert installation.verdicts["demo-07"]["hectares"] < 0.75 * geodesic_hectares(outline(installation, "demo-07"))
     shown = json.loads((settings.outputs.root / "sites" / "demo-07" / "controls.geojson").read_text(encoding="utf-8"))
     assert unary_union([shape(one["geometry"]) for one in shown["features"]]).equals(units)
 
 
 def test_units_chosen_again_are_cut_from_the_ground_named_since_and_the_decision_is_published(installation):
-    config = installation.config
-    assert regrowth("sites", "controls", "demo-02", "--again", config=config)[0] == Exit.BAD_DATA, "not chosen yet"
-    night(load(config), as_of=NIGHT, only=["demo-02"], pages=False)
-    _, before, _ = regrowth("sites", "controls", "demo-02", "--json", config=config)
+    controls, config = ("sites", "controls", "demo-02"), {"config": installation.config}
+    printed(*controls, "--again", status=Exit.BAD_DATA, **config)  # not chosen yet
+    night(installation.settings, as_of=NIGHT, only=["demo-02"], pages=False)
+    before = printed_json(*controls, **config)["units"]
     settings = name_ground(installation, (strip(0.6, 1.0), {}))
-    reason = ("--by", "Li Wei", "--why", "the fence was moved <b>")
-    assert regrowth("sites", "controls", "demo-02", "--again", *reason, config=config)[0] == Exit.DONE
+    printed(*controls, "--again", "--by", "Li Wei", "--why", "the fence was moved <b>", **config)
     (done,) = night(settings, as_of=date(2018, 9, 30), only=["demo-02"]).sites
     assert (done.state, done.error) == ("done", None)
     assert strip(0.6, 1.0).contains(frozen(settings)["demo-02"])
-    _, after, _ = regrowth("sites", "controls", "demo-02", "--json", config=config)
-    assert json.loads(after)["units"] != json.loads(before)["units"]
+    assert printed_json(*controls, **config)["units"] != before
     page = (settings.outputs.root / "sites" / "demo-02" / "index.html").read_text(encoding="utf-8")
     assert "Li Wei: the fence was moved &lt;b&gt;" in page
-    assert open_site(config, "demo-02").sizes["time"] == len(done.scenes_new), "its history was fetched again"
+    assert open_site(installation.config, "demo-02").sizes["time"] == len(done.scenes_new), (
+        "its history was fetched again"
+    )

@@ -1,5 +1,6 @@
 """What the pages say about nights comes from the ledger: which ran, which did not, what failed, what changed."""
 
+from contextlib import closing
 from dataclasses import replace
 from datetime import date
 
@@ -11,37 +12,26 @@ from jobs.reports.night_history import read_history
 from jobs.runtime.records import to_json
 from monitor.ledger.ledger import Ledger
 from monitor.sites.site import Plan
-from monitor.verdict.assessment import AlertLevel, Assessment, Status
+from monitor.verdict.assessment import AlertLevel, Status
 from tests import builders
 from tests.ledger.assessed import add_assessment
 
 PLAN = Plan(A=0.3, k=0.9, L=0.3, too_early_years=1.5)
-NOTHING = dict.fromkeys(
-    ("theta", "theta_low", "theta_high", "uplift", "uplift_low", "uplift_high", "expected", "cover", "control_cover",
-     "e_failure", "hectares", "hectares_failing", "probability", "alert_rule")
-)  # fmt: skip
 
 
 def site(name):
-    return builders.site(
-        name, name=f"Plot {name}", geometry=box(100, 40, 100.01, 40.01), start=date(2017, 4, 1), plan=PLAN,
-        hectares=90.0, version="v",
-    )  # fmt: skip
+    return builders.site(name, name=f"Plot {name}", geometry=box(100, 40, 100.01, 40.01), start=date(2017, 4, 1),
+                         plan=PLAN, version="v")  # fmt: skip
 
 
 def assessment(name, day, status, *, seen=date(2021, 8, 1)):
-    return Assessment(
-        site=name, as_of=day, last_observed=seen, status=status, alert=AlertLevel.NONE, n_scenes=9, n_pre=3, reasons=(),
-        **NOTHING,
-    )  # fmt: skip
+    return builders.assessment(name, as_of=day, last_observed=seen, status=status, alert=AlertLevel.NONE, reasons=())
 
 
 def manifest(run="run", *, sent=0, waiting=0, scenes=(), seconds=90, pages=(), **errors):
     """Manifest of a night: sites a, b and c, done unless an error is given."""
     sites = [
-        SiteResult(
-            site=name, state="failed" if name in errors else "done", error=errors.get(name), scenes_new=list(scenes)
-        )
+        SiteResult(site=name, state="failed" if name in errors else "done", error=errors.get(name), scenes_new=scenes)
         for name in "abc"
     ]
     return Manifest(
@@ -52,13 +42,12 @@ def manifest(run="run", *, sent=0, waiting=0, scenes=(), seconds=90, pages=(), *
 
 @pytest.fixture
 def ledger(tmp_path):
-    with_sites = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
-    with with_sites.transaction() as t:
-        for name in "abc":
-            payload = {"id": name, "name": f"Plot {name}", "start": "2017-04-01"}
-            t.add_site(name, "v", payload, start="2017-04-01", now="2021-07-01T00:00:00+00:00")
-    yield with_sites
-    with_sites.close()
+    with closing(Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")) as with_sites:
+        with with_sites.transaction() as t:
+            for name in "abc":
+                payload = {"id": name, "name": f"Plot {name}", "start": "2017-04-01"}
+                t.add_site(name, "v", payload, start="2017-04-01", now="2021-07-01T00:00:00+00:00")
+        yield with_sites
 
 
 def ran(t, day, hour=2, *, done=None, **ended):
@@ -66,13 +55,13 @@ def ran(t, day, hour=2, *, done=None, **ended):
     run, began = f"night-{day}-{hour}", f"2021-08-{day:02d}T{hour:02d}:00:00+00:00"
     t.begin_run(run, "night", f"2021-08-{day:02d}", now=began)
     if done is not None:
-        ended = {
-            "status": 10 if done.messages_waiting else 0,
-            "manifest": to_json(done),
-            "summary": summary(done),
-        } | ended
+        ended = {"status": 10 if done.messages_waiting else 0, **recorded(done)} | ended
     if ended:
         t.end_run(run, now=began.replace(":00:00", ":01:30"), **ended)
+
+
+def recorded(done):
+    return {"manifest": to_json(done), "summary": summary(done)}
 
 
 def history(ledger, *, day=20, night=None, rows=None):
@@ -86,10 +75,7 @@ def test_nights_are_newest_first_with_their_counts_and_a_killed_one_among_them(l
     with ledger.transaction() as t:
         ran(t, 17, done=manifest(scenes=["x", "y"], sent=2))
         ran(
-            t,
-            18,
-            status=78,
-            error="[source] /srv/regrowth/key.json: no such file; https://user:word@host.example/a?sig=b",
+            t, 18, status=78, error="[source] /srv/regrowth/key.json: no such file; https://u:word@host.example/a?sig=b"
         )
         ran(t, 19)
         ran(t, 20, done=manifest(a="site 'a': its store is broken", b="site 'b': its store is broken"), status=10)
@@ -114,10 +100,7 @@ def test_a_repeated_night_is_listed_only_if_it_did_something_new(ledger):
         ran(t, 18, 3, done=manifest(sent=1))
         ran(t, 18, 4, done=manifest())
         t.begin_run("catching-up", "night", "2021-08-16", now="2021-08-19T02:00:00+00:00")
-        again = manifest()
-        t.end_run(
-            "catching-up", status=0, manifest=to_json(again), summary=summary(again), now="2021-08-19T02:01:00+00:00"
-        )
+        t.end_run("catching-up", status=0, now="2021-08-19T02:01:00+00:00", **recorded(manifest()))
     hours = [(night.day.day, night.started.hour) for night in history(ledger).nights]
     assert hours == [(18, 3), (18, 2), (17, 2)]
 
@@ -131,13 +114,13 @@ def test_the_night_that_writes_the_pages_is_shown_as_it_will_be_recorded(ledger)
     assert (shown.status, shown.outcome, shown.scenes, shown.seconds) == (10, "correct", 1, 61.0)
     assert [one.reason for one in shown.problems] == ["page of a not written: the disk is full"]
     with ledger.transaction() as t:
-        t.end_run("now", status=10, manifest=to_json(done), summary=summary(done), now="2021-08-20T02:09:00+00:00")
+        t.end_run("now", status=10, now="2021-08-20T02:09:00+00:00", **recorded(done))
     assert history(ledger).nights[0] == shown
 
 
 def test_changes_are_those_of_a_month_or_of_longer_if_nothing_changed_in_it(ledger):
     def assess(t, name, day, status):
-        add_assessment(t, name, f"2021-{day}", f"{name}{day}", {"status": status}, version="v", snapshot="s", run="r")
+        add_assessment(t, name, f"2021-{day}", f"{name}{day}", {"status": status})
 
     with ledger.transaction() as t:
         for name in "ab":
@@ -157,7 +140,7 @@ def test_changes_are_those_of_a_month_or_of_longer_if_nothing_changed_in_it(ledg
 def test_a_young_programme_is_compared_with_its_first_night(ledger):
     with ledger.transaction() as t:
         for name in "abc":
-            add_assessment(t, name, "2021-08-16", "d", {"status": "on_track"}, version="v", snapshot="s", run="r")
+            add_assessment(t, name, "2021-08-16", "d", {"status": "on_track"})
         ran(t, 16, done=manifest())
         t.retire_site("c")
         t.begin_episode("b", 2, start="2021-08-10", budget=0.5, why="drought", now="2021-08-17T10:00:00+00:00")

@@ -1,5 +1,7 @@
 """Notices to the operators: unanswered red alerts, sites without scenes, and nights on which most sites fall."""
 
+from contextlib import closing
+from dataclasses import replace
 from datetime import date, timedelta
 from types import SimpleNamespace
 
@@ -15,7 +17,6 @@ from monitor.alerts.alert import Alert, AlertEvent, Verdict
 from monitor.alerts.lifecycle import acknowledge, snooze
 from monitor.alerts.recipients import Recipient
 from monitor.ledger.ledger import Ledger
-from monitor.sites.site import Plan
 from monitor.verdict.assessment import AlertLevel
 from tests import builders
 from tests.alerts.nights import assessment
@@ -25,7 +26,6 @@ SPRING = date(2026, 5, 1)
 """Within the growing season of the loess, 1 May to 15 October."""
 MANAGER = Recipient("post", "li@example.org")
 OPERATORS = [("ops", "")]
-PLAN = Plan(A=0.2, k=0.5, L=1.0, too_early_years=2.0)
 SETTINGS = SimpleNamespace(
     alerts=AlertsSettings(escalate_days=14, silence_days=45),
     channels={"ops": ChannelSettings(kind="webhook", url="https://example.org/hook")},
@@ -33,16 +33,15 @@ SETTINGS = SimpleNamespace(
 )
 
 
-def site(name, *, start=date(2021, 4, 1), biome="loess", south=False):
+def site(name, *, start=date(2021, 4, 1), south=False):
     outline = box(100, -36, 100.01, -35.99) if south else box(100, 36, 100.01, 36.01)
-    return builders.site(name, geometry=outline, start=start, biome=biome, hectares=90.0, plan=PLAN)
+    return builders.site(name, geometry=outline, start=start)
 
 
 @pytest.fixture
 def ledger():
-    opened = Ledger("sqlite://")
-    yield opened
-    opened.close()
+    with closing(Ledger("sqlite://")) as opened:
+        yield opened
 
 
 def register(ledger, *sites, day=SPRING):
@@ -55,7 +54,7 @@ def seen(ledger, name, last, *, on):
     """A night assesses a site whose newest accepted scene is of a day."""
     payload = {"last_observed": last and last.isoformat(), "n_scenes": 9}
     with ledger.transaction() as t:
-        add_assessment(t, name, on.isoformat(), f"{on} {last}", payload, version="v", snapshot="s", run="r")
+        add_assessment(t, name, on.isoformat(), f"{on} {last}", payload)
 
 
 def night(ledger, sites, day, settings=SETTINGS):
@@ -65,9 +64,6 @@ def night(ledger, sites, day, settings=SETTINGS):
     notify_operators(settings, ledger, sites, as_of=day)
     with ledger.reading() as t:
         return [row for row in t.notices("waiting") if row["id"] not in before]
-
-
-# red alerts without an answer
 
 
 def opened(ledger, level=AlertLevel.RED, day=SPRING, name="lowood"):
@@ -126,7 +122,7 @@ def test_the_time_to_answer_counts_from_the_last_call(ledger):
     register(ledger, LOWOOD)
     alert = opened(ledger, AlertLevel.WATCH)
     assert escalations(ledger, [LOWOOD], day(30)) == [], "a watch does not hurry"
-    red = Alert(**{**{f: getattr(alert, f) for f in alert.__slots__}, "level": AlertLevel.RED})
+    red = replace(alert, level=AlertLevel.RED)
     change(ledger, red, AlertEvent.WORSENED, day(40))
     assert escalations(ledger, [LOWOOD], day(53)) == []
     assert len(escalations(ledger, [LOWOOD], day(54))) == 1
@@ -154,9 +150,6 @@ def test_without_operators_nothing_is_recorded_and_operators_added_later_are_not
     nobody = SimpleNamespace(alerts=SETTINGS.alerts, channels={}, operators=OperatorsSettings())
     assert escalations(ledger, [LOWOOD], day(20), nobody) == []
     assert len(escalations(ledger, [LOWOOD], day(21))) == 1
-
-
-# sites that nobody sees
 
 
 def test_silence_goes_to_the_operators_once_and_never_to_a_manager(ledger):
@@ -215,8 +208,6 @@ def test_a_night_of_an_earlier_day_reports_nothing(ledger):
     assert night(ledger, [LOWOOD], day(50)) == []
 
 
-# nights that are not believed
-
 TEN = [site(f"site-{number}") for number in range(10)]
 
 
@@ -230,11 +221,10 @@ def judged(ledger, day, fallen, standing, *, cloudy=()):
         for level, names in ((AlertLevel.RED, fallen), (AlertLevel.NONE, standing)):
             for name in names:
                 verdict = assessment(day, level, site=name)
-                add_assessment(t, name, day.isoformat(), f"{day}", to_json(verdict), version="v", snapshot="s", run="r")
+                add_assessment(t, name, day.isoformat(), f"{day}", to_json(verdict))
                 update_alerts(t, stored_alerts(t, name), verdict, None, [MANAGER])
         for name in cloudy:
-            values = t.latest_assessment(name).payload
-            add_assessment(t, name, day.isoformat(), f"{day}", values, version="v", snapshot="s", run="r")
+            add_assessment(t, name, day.isoformat(), f"{day}", t.latest_assessment(name).payload)
 
 
 def names(first, last):

@@ -7,7 +7,7 @@ import pytest
 
 import monitor
 from jobs.night.pipeline import night
-from jobs.runtime.settings import load
+from tests.builders import edited_features
 from tests.jobs.reproduction import assert_same, reassessed
 
 NIGHT = date(2018, 9, 30)
@@ -26,22 +26,20 @@ closure = { A = 0.2, k = 0.4, L = 0.5, too_early_years = 2 }
 def installed(install, folder, *, definition=DEFINITION, scheduler=""):
     """An installation with one site, of a biome of its own and with its default plan."""
     made = install(folder)
-    text = made.config.read_text(encoding="utf-8")
-    made.config.write_text(f'{text}\n[engine]\nscheduler = "{scheduler}"\n{definition}', encoding="utf-8")
-    registry = json.loads((folder / "sites.geojson").read_text(encoding="utf-8"))
-    del registry["features"][1:]
-    site = registry["features"][0]["properties"]
-    site |= {"biome": "wallachia", "intervention": "assisted_regeneration"}
-    for column in ("plan_A", "plan_k", "plan_L", "too_early_years"):
-        del site[column]
-    (folder / "sites.geojson").write_text(json.dumps(registry), encoding="utf-8")
+    made.configure("[engine]", f'scheduler = "{scheduler}"', definition)
+    with edited_features(made.registry) as features:
+        del features[1:]
+        site = features[0]["properties"]
+        site |= {"biome": "wallachia", "intervention": "assisted_regeneration"}
+        for column in ("plan_A", "plan_k", "plan_L", "too_early_years"):
+            del site[column]
     return made, site["id"]
 
 
 @pytest.fixture(scope="module")
 def judged(install, tmp_path_factory):
     made, site = installed(install, tmp_path_factory.mktemp("own"))
-    manifest = night(load(made.config), as_of=NIGHT)
+    manifest = night(made.settings, as_of=NIGHT)
     assert [one.state for one in manifest.sites] == ["done"]
     return made, site
 
@@ -81,7 +79,7 @@ def test_the_cube_opens_with_its_endmembers(judged):
 def test_processes_give_the_same_verdict(judged, install, tmp_path):
     made, site = judged
     other, _ = installed(install, tmp_path, scheduler="processes")
-    night(load(other.config), as_of=NIGHT)
+    night(other.settings, as_of=NIGHT)
     assert other.status == made.status
     for name in ("observations.csv", "plan.json"):
         assert (other.root / "sites" / site / name).read_bytes() == (made.root / "sites" / site / name).read_bytes()

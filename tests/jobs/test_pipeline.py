@@ -1,11 +1,11 @@
 """Sites read together: memory is bounded, and no site fails because of another."""
 
-import json
 import shutil
 from collections import Counter
 from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -18,16 +18,28 @@ from jobs.register.registry import add_sites
 from jobs.runtime.exits import Exit
 from jobs.runtime.installation import open_ledger, selected_sites
 from jobs.runtime.lock import LANDSCAPE_LOCKS
-from monitor.cube.bucket import DERIVED_FOLDER
+from monitor.cube.bucket import landscape_folders
 from monitor.cube.store import LandscapeStore
 from monitor.errors import BadData, DiskFull, TryLater
 from monitor.ingest.missing import is_stored_everywhere, new_site_grid
 from monitor.ingest.observations import first_clear_means
 from monitor.ingest.task import StoredGranules
 from monitor.ledger.ledger import Ledger
-from tests.builders import use_sources
+from tests.builders import edited_features, use_sources
 from tests.jobs.painted import DAYS as EVERY_DAY
-from tests.jobs.painted import LEFT, NIGHT, ROW, Painted, ground, installed, night, observations, states, status
+from tests.jobs.painted import (
+    LEFT,
+    NIGHT,
+    ROW,
+    Painted,
+    ground,
+    installed,
+    night,
+    observations,
+    states,
+    status,
+    verdicts,
+)
 from tests.landscape import records, stored_of
 
 DAYS = EVERY_DAY[::2]
@@ -63,10 +75,9 @@ def scratch(tmp_path_factory):
 
 def starting(settings, day, sites=slice(None)):
     """Let registered sites, all unless some are given, have begun on another day."""
-    registry = json.loads(settings.registry.path.read_text())
-    for feature in registry["features"][sites]:
-        feature["properties"]["start"] = day
-    settings.registry.path.write_text(json.dumps(registry))
+    with edited_features(settings.registry.path) as features:
+        for feature in features[sites]:
+            feature["properties"]["start"] = day
 
 
 def same(one, other):
@@ -215,19 +226,15 @@ class Deadly(Painted):
 def test_an_error_while_one_site_is_read_fails_that_site_alone(settings, night_with, known):
     if known:
         night_with(settings, Painted(DAYS[:-2]))
-    sites = {site.site: site for site in night_with(settings, Deadly(DAYS)).sites}
-    assert {name: site.state for name, site in sites.items()} == {"s1": "done", "s2": "failed", "s3": "done"}
-    assert "MemoryError: a bug" in sites["s2"].error
+    manifest = night_with(settings, Deadly(DAYS))
+    assert states(manifest) == {"s1": "done", "s2": "failed", "s3": "done"}
+    assert "MemoryError: a bug" in manifest.sites[1].error
     assert len(records(stored_of(settings, "s1"))) == len(DAYS)
     assert {site.state for site in night_with(settings, Painted(DAYS)).sites} == {"done"}
 
 
 def landscapes_of(settings):
-    return sorted(
-        path.name
-        for path in settings.store.root.iterdir()
-        if path.is_dir() and path.name != DERIVED_FOLDER and path.name[0] != "."
-    )
+    return [folder.name for folder in landscape_folders(settings.store.root)]
 
 
 def all_but_s2(site, source):
@@ -258,11 +265,9 @@ def test_a_landscape_that_cannot_be_read_fails_its_own_sites_and_no_other_landsc
             file.write_bytes(b"garbage")
     manifest = night_with(settings, Painted(DAYS), pages=True)
     assert exit_status(manifest) is Exit.SOME_FAILED
-    sites = {site.site: site for site in manifest.sites}
-    assert {name: site.state for name, site in sites.items()} == {"s1": "failed", "s2": "failed", "s3": "done"}
-    assert all(broken in sites[name].error and name in sites[name].error for name in ("s1", "s2"))
-    published = json.loads((settings.outputs.root / "status.json").read_bytes())
-    assert {one["site"] for one in published} == {"s1", "s2", "s3"}
+    assert states(manifest) == {"s1": "failed", "s2": "failed", "s3": "done"}
+    assert all(broken in site.error and site.site in site.error for site in manifest.sites[:2])
+    assert verdicts(settings).keys() == {"s1", "s2", "s3"}
     assert len(records(stored_of(settings, "s3"))) == len(DAYS)
 
 
@@ -281,11 +286,11 @@ def test_a_ledger_older_than_its_landscapes_finds_its_sites_in_them_and_a_damage
     if not sound:
         (settings.store.root / first / "repo").write_bytes(b"garbage")
     only = Painted(DAYS)
-    sites = {site.site: site for site in night_with(settings, only).sites}
-    assert sites["s3"].state == "done"
+    found = states(night_with(settings, only))
+    assert found["s3"] == "done"
     assert records(stored_of(settings, "s3")) == before
     if sound:
-        assert {site.state for site in sites.values()} == {"done"}
+        assert set(found.values()) == {"done"}
         assert only.read_scenes == []
         assert landscapes_of(settings) == names
 
@@ -295,15 +300,12 @@ def test_on_a_disk_without_room_for_a_new_landscape_its_sites_fail_and_the_other
 ):
     night_with(settings, Painted(DAYS[:-1]), only=["s1"])
 
-    def full(*_args, **_kwargs):
-        raise DiskFull("the disk is full")
-
     with monkeypatch.context() as patch:
-        patch.setattr(LandscapeStore, "create", full)
-        sites = {site.site: site for site in night_with(settings, Painted(DAYS)).sites}
-    assert {name: site.state for name, site in sites.items()} == {"s1": "done", "s2": "failed", "s3": "failed"}
-    assert "the disk is full" in sites["s2"].error
-    assert [site.state for site in night(settings).sites] == ["done"] * 3
+        patch.setattr(LandscapeStore, "create", Mock(side_effect=DiskFull("the disk is full")))
+        manifest = night_with(settings, Painted(DAYS))
+    assert states(manifest) == {"s1": "done", "s2": "failed", "s3": "failed"}
+    assert "the disk is full" in manifest.sites[1].error
+    assert set(states(night(settings)).values()) == {"done"}
 
 
 @pytest.mark.slow
@@ -371,9 +373,9 @@ def test_an_error_in_one_search_fails_its_sites_and_the_night_goes_on(tmp_path, 
             return super().search(area, *given)
 
     settings = installed(tmp_path, [ROW[0], (170_000, 12_000, 170_120, 12_120)])
-    sites = {site.site: site for site in night_with(settings, Astray(DAYS, tiles={"48SUF": (0, 0, 200e3, 30e3)})).sites}
-    assert {name: site.state for name, site in sites.items()} == {"s1": "done", "s2": "failed"}
-    assert "site 's2': its scenes could not be searched for" in sites["s2"].error
+    manifest = night_with(settings, Astray(DAYS, tiles={"48SUF": (0, 0, 200e3, 30e3)}))
+    assert states(manifest) == {"s1": "done", "s2": "failed"}
+    assert "site 's2': its scenes could not be searched for" in manifest.sites[1].error
 
 
 SPLIT = ground(100_000, 12_000, 100_120, 12_120).centroid.x
@@ -386,17 +388,14 @@ def test_a_lock_that_cannot_be_opened_defers_its_landscape_and_no_other(settings
     lock = settings.store.root / LANDSCAPE_LOCKS / first
     lock.unlink()
     lock.mkdir()
-    sites = {site.site: site for site in night_with(settings, Painted(DAYS)).sites}
-    assert {name: site.state for name, site in sites.items()} == {"s1": "deferred", "s2": "done", "s3": "done"}
-    assert f"{lock} cannot be opened" in sites["s1"].error
+    manifest = night_with(settings, Painted(DAYS))
+    assert states(manifest) == {"s1": "deferred", "s2": "done", "s3": "done"}
+    assert f"{lock} cannot be opened" in manifest.sites[0].error
 
 
 def test_a_picture_that_cannot_be_made_stops_nothing(tmp_path, night_with, monkeypatch):
-    def bug(*_):
-        raise KeyError("no colour")
-
     settings = installed(tmp_path, ROW[:1])
-    monkeypatch.setattr("monitor.ingest.pictures.natural_colour", bug)
+    monkeypatch.setattr("monitor.ingest.pictures.natural_colour", Mock(side_effect=KeyError("no colour")))
     (site,) = night_with(settings, Painted(DAYS), pages=True).sites
     assert (site.state, len(site.scenes_new)) == ("done", len(DAYS))
     assert stored_of(settings, "s1").pictures() == {}

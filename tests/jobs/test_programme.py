@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from contextlib import closing
 from dataclasses import replace
 from datetime import date
@@ -20,7 +21,7 @@ from jobs.register.episodes import replant
 from jobs.register.registry import add_sites, retire
 from jobs.runtime.installation import open_ledger
 from jobs.runtime.records import to_json
-from jobs.runtime.settings import AlertsSettings, ProgrammeSettings, load
+from jobs.runtime.settings import AlertsSettings, ProgrammeSettings
 from monitor.alerts.alert import AlertEvent, Verdict
 from monitor.ledger.ledger import Ledger
 from monitor.publish.programme import programme_account
@@ -28,6 +29,7 @@ from monitor.publish.statuses import SHOWN_STATUSES, SIDES, UNJUDGED
 from monitor.sites.site import Plan, ground_key
 from monitor.verdict.assessment import Status
 from tests import builders
+from tests.builders import edited_features
 from tests.ledger.assessed import add_assessment
 from tests.verdict.test_programme_list import programme as together
 
@@ -81,8 +83,8 @@ def test_every_status_is_on_one_side_or_unknown_and_none_on_two():
     assert sorted(status for part in SIDES.values() for status in part) == sorted([*SHOWN_STATUSES, UNJUDGED])
 
 
-def programme_summary(sites, latest, *, pledge, alpha):
-    return programme_account(sites, latest, pledge=pledge, alpha=alpha).summary
+def programme_summary(sites, latest, *, pledge=None):
+    return programme_account(sites, latest, pledge=pledge, alpha=0.05).summary
 
 
 def groups_of(summary, by):
@@ -90,7 +92,7 @@ def groups_of(summary, by):
 
 
 def test_sums_are_those_worked_out_by_hand():
-    summary = programme_summary(SITES, LATEST, pledge=1000.0, alpha=0.05)
+    summary = programme_summary(SITES, LATEST, pledge=1000.0)
     assert (summary["sites"], summary["total_hectares"], summary["share_of_pledge"]) == (4, 200.0, 0.2)
     assert summary["as_of"] == "2026-06-02"
     assert summary["false_reds_expected_at_most"] == 0.2  # four sites: those that are tended may turn red by a loss
@@ -111,7 +113,7 @@ def test_sums_are_those_worked_out_by_hand():
 
 def test_a_lot_and_a_partner_are_groups_of_their_own():
     sites = [replace(site, partner="绿洲") for site in SITES[:2]] + SITES[2:]
-    summary = programme_summary(sites, LATEST, pledge=None, alpha=0.05)
+    summary = programme_summary(sites, LATEST)
     partners, lots = groups_of(summary, "partner"), groups_of(summary, "lot")
     assert {name: row["sites"] for name, row in partners.items()} == {"绿洲": 2, None: 2}
     assert sorted(row["total_hectares"] for lot, row in lots.items() if lot) == [50.25, 100.0]  # one a year
@@ -120,7 +122,7 @@ def test_a_lot_and_a_partner_are_groups_of_their_own():
 
 @pytest.mark.parametrize("sites", [SITES, SITES[:1], []])
 def test_every_way_of_counting_comes_to_the_same_total(sites):
-    summary = programme_summary(sites, LATEST, pledge=None, alpha=0.05)
+    summary = programme_summary(sites, LATEST)
     total = sum(site.hectares for site in sites)
     assert summary["total_hectares"] == sum(summary["hectares"].values()) == pytest.approx(total)
     assert sum(row["total_hectares"] for row in summary["by_status"].values()) == pytest.approx(total)
@@ -133,7 +135,7 @@ def test_every_way_of_counting_comes_to_the_same_total(sites):
 
 def test_markup_and_control_characters_in_names_have_no_effect(capsys):
     odd = [replace(SITES[0], province="[red]Gansu \x1b[/]")]
-    print_account(programme_summary(odd, LATEST, pledge=260_000.0, alpha=0.05))
+    print_account(programme_summary(odd, LATEST, pledge=260_000.0))
     out = capsys.readouterr().out
     assert "[red]Gansu ?[/]" in out
     assert "\x1b" not in out
@@ -141,36 +143,50 @@ def test_markup_and_control_characters_in_names_have_no_effect(capsys):
 
 
 @pytest.fixture
-def summary_of(capsys):
+def printed(capsys):
     """The account of an installation as the command prints it."""
 
-    def printed(config):
+    def text(config):
+        programme(config=config)
+        return capsys.readouterr().out
+
+    return text
+
+
+@pytest.fixture
+def summary_of(capsys):
+    """The account of an installation as JSON."""
+
+    def summary(config):
         programme(config=config, as_json=True)
         return json.loads(capsys.readouterr().out)
 
-    return printed
+    return summary
 
 
-def test_the_ledger_of_an_installation_is_summed(installation, summary_of, capsys, monkeypatch):
-    settings = load(installation.config)
-    with open_ledger(settings) as ledger:
-        add_sites(ledger, settings.registry.path)
-        with ledger.transaction() as t:
-            for day, status in (("2020-06-01", "failing"), ("2020-07-01", "on_track")):
-                payload = {"site": "demo-02", "as_of": day, "status": status, "alert": "none"}
-                version = t.versions()["demo-02"]
-                add_assessment(t, "demo-02", day, day, payload, version=version, snapshot="s", run="r")
-            listed = t.sites()
+@pytest.fixture
+def known(installation):
+    """The ledger of an installation, with its sites."""
+    with open_ledger(installation.settings) as ledger:
+        add_sites(ledger, installation.registry)
+        yield ledger
+
+
+def test_the_ledger_of_an_installation_is_summed(installation, known, summary_of, printed, monkeypatch):
+    with known.transaction() as t:
+        for day, status in (("2020-06-01", "failing"), ("2020-07-01", "on_track")):
+            payload = {"site": "demo-02", "as_of": day, "status": status, "alert": "none"}
+            add_assessment(t, "demo-02", day, day, payload, version=t.versions()["demo-02"])
+        listed = t.sites()
     summary = summary_of(installation.config)
     assert summary["sites"] == 3
     assert summary["total_hectares"] == pytest.approx(sum(site["hectares"] for site in listed), abs=0.01)
     counted = {status: row["sites"] for status, row in summary["by_status"].items()}
     assert (counted["on_track"], counted["failing"], counted["not_assessed"]) == (1, 0, 2)
     assert summary["as_of"] == "2020-07-01"
-    programme(config=installation.config)
-    assert "not yet judged" in capsys.readouterr().out
+    assert "not yet judged" in printed(installation.config)
 
-    pledged = settings.model_copy(update={"programme": ProgrammeSettings(pledge_hectares=10.0)})
+    pledged = installation.settings.model_copy(update={"programme": ProgrammeSettings(pledge_hectares=10.0)})
     monkeypatch.setattr("jobs.runtime.settings.load", lambda _: pledged)
     summary = summary_of(installation.config)
     assert summary["pledge_hectares"] == 10.0
@@ -197,7 +213,7 @@ def test_sites_without_a_finding_are_on_no_side():
         "g": posterior("disturbed", 0.0, 0.0, 1.0, probability=0.8, **area),
         "h": posterior("disturbed", 0.0, 0.0, 1.0, probability=0.79, reasons=["SUDDEN_DROP"], **area),
     }
-    summary = programme_summary(sites, latest, pledge=None, alpha=0.05)
+    summary = programme_summary(sites, latest)
     assert {status: hectares for status, hectares in summary["hectares"].items() if hectares} == dict.fromkeys(
         ("on_track", "failing", "disturbed", "loss_suspected", "undecided", "too_early", "insufficient_data", UNJUDGED),
         10,
@@ -221,7 +237,7 @@ def test_a_name_that_is_spelt_in_two_ways_is_one_group_and_one_province_of_depen
         planned("c", 10.0, intervention="planting", province=" ", partner=""),
     ]
     latest = {name: posterior("undecided", 0.5, 0.5, 0.0) for name in "ab"}
-    summary = programme_summary(sites, latest, pledge=None, alpha=0.05)
+    summary = programme_summary(sites, latest)
     for by, name in (("province", "Gansu"), ("partner", "Oasis")):
         assert {value: row["sites"] for value, row in groups_of(summary, by).items()} == {name: 2, None: 1}
     assert (summary["undecided_failing_low"], summary["undecided_failing_high"]) == (0, pytest.approx(20))
@@ -234,26 +250,24 @@ def test_expected_hectares_of_every_grouping_add_up_to_those_of_the_programme():
         name: posterior("undecided" if n < 3 else "lagging", 0.1 * n, 0.2, 0.8 - 0.1 * n)
         for n, name in enumerate("abcdef")
     }
-    summary = programme_summary(sites, latest, pledge=None, alpha=0.05)
+    summary = programme_summary(sites, latest)
     for name in ("undecided_failing", "expected_failing", "expected_lagging", "expected_on_track"):
         for by in ("province", "intervention", "partner", "lot", "programme_year"):
-            total = sum(row[name] for row in groups_of(summary, by).values())
-            assert total == pytest.approx(summary[name], abs=1e-4), (name, by)
-            assert all(
-                row[f"{name}_low"] <= row[name] <= row[f"{name}_high"] for row in groups_of(summary, by).values()
-            )
+            rows = groups_of(summary, by).values()
+            assert sum(row[name] for row in rows) == pytest.approx(summary[name], abs=1e-4), (name, by)
+            assert all(row[f"{name}_low"] <= row[name] <= row[f"{name}_high"] for row in rows)
 
 
 def test_the_failing_area_of_undecided_sites_is_a_separate_column_of_counted_ground_only():
     first, second = (planned(name, 100.0, intervention="planting") for name in "ab")
     area = {"hectares": 100.0, "hectares_failing": 30.0, "hectares_failing_low": 20.0, "hectares_failing_high": 50.0}
     latest = {"a": posterior("lagging", 0.1, 0.8, 0.1, **area), "b": posterior("undecided", 0.3, 0.4, 0.3, **area)}
-    summary = programme_summary([first, second], latest, pledge=None, alpha=0.05)
+    summary = programme_summary([first, second], latest)
     names = ("failing_area", "failing_area_low", "failing_area_high", "failing_area_of")
     assert [summary[name] for name in names] == [30, 20, 50, 100]
     assert [summary[f"undecided_{name}"] for name in names] == [30, 20, 50, 100]
     copied = replace(second, geometry=first.geometry)
-    summary = programme_summary([first, copied], latest, pledge=None, alpha=0.05)
+    summary = programme_summary([first, copied], latest)
     assert [summary[f"undecided_{name}"] for name in names] == [0, 0, 0, 0]
     assert summary["undecided_failing"] == 0
 
@@ -263,7 +277,7 @@ def test_ground_that_two_partners_have_registered_counts_once_for_the_first_and_
     copy = replace(first, id="<b>", partner="[red]Oasis\x1b")
     again = replace(first, id="c")
     latest = {"a": {"status": "on_track", **JUDGED}, "<b>": {"status": "failing", **JUDGED}}
-    summary = programme_summary([first, copy, again], latest, pledge=None, alpha=0.05)
+    summary = programme_summary([first, copy, again], latest)
     assert (summary["total_hectares"], summary["registered_hectares"]) == (96.4, pytest.approx(3 * 96.4))
     assert (summary["hectares"]["on_track"], summary["hectares"]["failing"]) == (96.4, 0)
     claims = summary["double_registrations"]
@@ -272,7 +286,7 @@ def test_ground_that_two_partners_have_registered_counts_once_for_the_first_and_
         ("a", "<b>", True, "OUTLINE_DUPLICATE"), ("<b>", "c", True, "OUTLINE_DUPLICATE"),
         ("a", "c", False, "OUTLINE_DUPLICATE"),
     ]  # fmt: skip
-    assert programme_summary([copy, first], latest, pledge=None, alpha=0.05)["hectares"]["failing"] == 96.4
+    assert programme_summary([copy, first], latest)["hectares"]["failing"] == 96.4
     print_account(summary)
     out = capsys.readouterr().out
     assert "The same outline" in out
@@ -280,18 +294,14 @@ def test_ground_that_two_partners_have_registered_counts_once_for_the_first_and_
     assert "[red]Oasis?" in out
 
 
-def test_a_second_partner_that_registers_the_same_ground_in_another_file_is_found(installation, summary_of):
+def test_a_second_partner_that_registers_the_same_ground_in_another_file_is_found(installation, known, summary_of):
     """The check of a file sees that file only; the account sees all sites."""
-    settings = load(installation.config)
-    registry = json.loads(settings.registry.path.read_text(encoding="utf-8"))
-    copy = registry["features"][0]
-    copy["properties"] |= {"id": "oasis-1", "partner": "绿洲"}
-    other = installation.root / "other.geojson"
-    other.write_text(json.dumps({**registry, "features": [copy]}), encoding="utf-8")
-    with open_ledger(settings) as ledger:
-        add_sites(ledger, settings.registry.path)
-        before = summary_of(installation.config)
-        assert add_sites(ledger, other)["added"] == ["oasis-1"]
+    before, other = summary_of(installation.config), installation.root / "other.geojson"
+    shutil.copy(installation.registry, other)
+    with edited_features(other) as features:
+        features[0]["properties"] |= {"id": "oasis-1", "partner": "绿洲"}
+        del features[1:]
+    assert add_sites(known, other)["added"] == ["oasis-1"]
     after = summary_of(installation.config)
     assert before["double_registrations"] == []
     (claim,) = after["double_registrations"]
@@ -314,74 +324,54 @@ def test_the_night_publishes_what_the_command_prints_and_links_to_it(demo, summa
         assert f'href="{page}"' in (demo / account).read_text(encoding="utf-8")
 
 
-def test_a_site_that_was_registered_first_stays_first_when_it_is_taken_back(installation):
-    settings = load(installation.config)
-    with open_ledger(settings) as ledger:
-        add_sites(ledger, settings.registry.path)
-        with ledger.reading() as t:
-            order = t.sites_as_registered()
-        in_file = [one["properties"]["id"] for one in json.loads(settings.registry.path.read_text())["features"]]
-        assert order == in_file
-        retire(ledger, order[:1], today=date(2026, 1, 1))
-        add_sites(ledger, settings.registry.path)
-        with ledger.reading() as t:
-            assert [member.site.id for member in read_account(settings, t).sites] == order
+def test_a_site_that_was_registered_first_stays_first_when_it_is_taken_back(installation, known):
+    with known.reading() as t:
+        order = t.sites_as_registered()
+    assert order == [one["properties"]["id"] for one in json.loads(installation.registry.read_text())["features"]]
+    retire(known, order[:1], today=date(2026, 1, 1))
+    add_sites(known, installation.registry)
+    with known.reading() as t:
+        assert [member.site.id for member in read_account(installation.settings, t).sites] == order
 
 
-def test_a_verdict_counts_until_an_edit_of_its_site_changes_what_is_judged(installation):
+def test_a_verdict_counts_until_an_edit_of_its_site_changes_what_is_judged(installation, known):
     """A new manager leaves it; another outline or plan, or a new planting, leaves the site not yet judged."""
-    settings = load(installation.config)
-    text = settings.registry.path.read_text(encoding="utf-8")
-    registry = json.loads(text)
-    moved, greener, managed = (one["properties"]["id"] for one in registry["features"])
-    with open_ledger(settings) as ledger:
-        add_sites(ledger, settings.registry.path)
-        with ledger.transaction() as t:
-            for site, version in t.versions().items():
-                payload = {"site": site, "as_of": "2020-06-01", "status": "failing", "alert": "none"}
-                add_assessment(t, site, "2020-06-01", site, payload, version=version, snapshot="s", run="r")
+    with known.transaction() as t:
+        for site, version in t.versions().items():
+            payload = {"site": site, "as_of": "2020-06-01", "status": "failing", "alert": "none"}
+            add_assessment(t, site, "2020-06-01", site, payload, version=version)
 
-        def statuses():
-            with ledger.reading() as t:
-                return {member.site.id: member.status for member in read_account(settings, t).sites}
+    def statuses():
+        with known.reading() as t:
+            return {member.site.id: member.status for member in read_account(installation.settings, t).sites}
 
-        assert set(statuses().values()) == {"failing"}
-        for feature in registry["features"]:
-            name, values = feature["properties"]["id"], feature["properties"]
-            if name == moved:
-                feature["geometry"]["coordinates"][0][1][0] += 1e-4
-            elif name == greener:
-                values["plan_A"] = 0.5 * values.get("plan_A", 0.3)
-            else:
-                values["manager_name"] = "Bao"
-        settings.registry.path.write_text(json.dumps(registry), encoding="utf-8")
-        add_sites(ledger, settings.registry.path)
-        assert statuses() == {moved: "not_assessed", greener: "failing", managed: "failing"}  # a promise stays
-        replant(ledger, managed, start=date(2022, 4, 1), why="died", alpha=0.05, today=date(2022, 5, 1))
-        assert statuses()[managed] == "not_assessed"
+    assert set(statuses().values()) == {"failing"}
+    with edited_features(installation.registry) as features:
+        moved, greener, managed = (one["properties"]["id"] for one in features)
+        features[0]["geometry"]["coordinates"][0][1][0] += 1e-4
+        features[1]["properties"]["plan_A"] = 0.5 * features[1]["properties"].get("plan_A", 0.3)
+        features[2]["properties"]["manager_name"] = "Bao"
+    add_sites(known, installation.registry)
+    assert statuses() == {moved: "not_assessed", greener: "failing", managed: "failing"}  # a promise stays
+    replant(known, managed, start=date(2022, 4, 1), why="died", alpha=0.05, today=date(2022, 5, 1))
+    assert statuses()[managed] == "not_assessed"
 
 
-def test_how_often_alerts_were_right_counts_the_answers_of_retired_sites_too(installation, summary_of, capsys):
+def test_how_often_alerts_were_right_counts_the_answers_of_retired_sites_too(installation, known, summary_of, printed):
     day = date(2020, 6, 1)
-    settings = load(installation.config)
-    with open_ledger(settings) as ledger:
-        add_sites(ledger, settings.registry.path)
-        assert summary_of(installation.config)["precision"] == []
-        programme(config=installation.config)
-        assert "were right" not in capsys.readouterr().out
-        with ledger.transaction() as t:
-            for site, verdict in (("demo-02", Verdict.FALSE_ALARM), ("demo-07", Verdict.TREATED)):
-                alert = builders.alert(site, opened=day)
-                record_event(t, alert, AlertEvent.OPENED, day=day, by="night")
-                answer_alert(t, alert.id, verdict, None, "=cmd", day, "import")
-        retire(ledger, ["demo-02"], today=day)
+    assert summary_of(installation.config)["precision"] == []
+    assert "were right" not in printed(installation.config)
+    with known.transaction() as t:
+        for site, verdict in (("demo-02", Verdict.FALSE_ALARM), ("demo-07", Verdict.TREATED)):
+            alert = builders.alert(site, opened=day)
+            record_event(t, alert, AlertEvent.OPENED, day=day, by="night")
+            answer_alert(t, alert.id, verdict, None, "=cmd", day, "import")
+    retire(known, ["demo-02"], today=day)
     summary = summary_of(installation.config)["precision"]
     assert summary[0] == {
         "by": "all", "value": None, "level": "red", "n": 2, "right": 1, "false_alarms": 1, "share": 0.5, "low": 0.0945,
         "high": 0.9055, "unreviewed": 0,
     }  # fmt: skip
     assert {one["by"] for one in summary} == {"all", "rule", "province", "intervention"}
-    programme(config=installation.config)
-    out = capsys.readouterr().out
-    assert "No threshold is derived from this." in out
+    out = printed(installation.config)
     assert re.search(r"failure, red +1 of 2 +9% to 91%", out)

@@ -3,37 +3,29 @@
 import json
 from datetime import date
 
-import pytest
-
-from jobs.cli import main
 from jobs.night.pipeline import night
 from jobs.pages.publishing import publish_once
 from jobs.proof.evidence import write_evidence
-from jobs.runtime.exits import Exit
 from jobs.runtime.installation import open_ledger
-from jobs.runtime.settings import load
 from monitor.evidence.container import Container
-from monitor.evidence.keys import new_keys, private_key
-from monitor.evidence.recompute import recompute
-from monitor.evidence.verify import verify_pack
+from tests.builders import printed
+from tests.jobs.reproduction import verified_and_recomputed
 
 BEFORE, EDITED, AFTER = date(2020, 6, 30), date(2020, 7, 20), date(2020, 8, 31)
 WHY, BY = "the planting density was halved 密度减半", "王局长"
 
 
-def test_no_new_promise_closes_a_red_alert_and_both_stand_in_pages_and_packs(stocked, tmp_path):
-    settings = load(stocked.config)
+def test_no_new_promise_closes_a_red_alert_and_both_stand_in_pages_and_packs(stocked, signing_key, tmp_path):
+    settings = stocked.settings
     night(settings, as_of=BEFORE)
-    registry = stocked.root / "sites.geojson"
-    registry.write_text(registry.read_text(encoding="utf-8").replace('"plan_A": 0.3', '"plan_A": 0.04'))
+    text = stocked.registry.read_text(encoding="utf-8")
+    stocked.registry.write_text(text.replace('"plan_A": 0.3', '"plan_A": 0.04'))
     manifest = night(settings, as_of=EDITED)
     site = manifest.registry["plan_edited"][0]
     assert {one.site: one.status for one in manifest.sites}[site] == "failing"
     assert len(list((stocked.root / "messages").glob("plan_edited*.json"))) == 1
-    with pytest.raises(SystemExit) as left:
-        main(["sites", "replan", site, "--from", "2020-08-01", "--plan-a", "0.04", "--why", WHY, "--by", BY,
-              "--config", str(stocked.config)])  # fmt: skip
-    assert left.value.code == Exit.DONE
+    promise = ("--from", "2020-08-01", "--plan-a", "0.04", "--why", WHY, "--by", BY)
+    printed("sites", "replan", site, *promise, config=stocked.config)
     publish_once(settings)  # the page still shows the verdict and its promise
     assert json.loads((stocked.root / "sites" / site / "plan.json").read_text())["A"] == 0.3
     manifest = night(settings, as_of=AFTER)
@@ -44,15 +36,11 @@ def test_no_new_promise_closes_a_red_alert_and_both_stand_in_pages_and_packs(sto
         with ledger.reading() as t:
             (alert,) = t.alerts_of(site)
         assert (alert["state"], alert["level"], alert["promise"], alert["clear_since"]) == ("open", "red", 1, None)
-        new_keys(tmp_path)
-        key = private_key((tmp_path / "signing.key").read_bytes())
         for name, until, promised in (("then", EDITED, [0.3]), ("now", None, [0.3, 0.04])):
             pack = tmp_path / f"{name}.zip"
-            write_evidence(settings, ledger, site, pack, key=key, until=until)
-            verify_pack(pack, key.public_key())
-            with Container(pack, key.public_key()) as opened:
-                (tmp_path / name).mkdir()
-                assert recompute(opened, tmp_path / name).differences == ()
+            write_evidence(settings, ledger, site, pack, key=signing_key, until=until)
+            verified_and_recomputed(pack, signing_key.public_key(), tmp_path / name)
+            with Container(pack, signing_key.public_key()) as opened:
                 assert [one["plan_A"] for one in opened.read_json("plan.json")["promises"]] == promised
     plan = json.loads((stocked.root / "sites" / site / "plan.json").read_text(encoding="utf-8"))
     assert [(one["from"], one["by"], one["why"]) for one in plan["promises"]][1] == ("2020-08-01", BY, WHY)

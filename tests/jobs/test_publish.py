@@ -10,7 +10,6 @@ from jobs.night.pipeline import night
 from jobs.pages.publishing import publish, publish_once
 from jobs.runtime.executor import open_executor
 from jobs.runtime.installation import open_ledger
-from jobs.runtime.settings import load
 from monitor.imagery.sample import DEMONSTRATION_NOTICE, SAMPLE_NOTICE
 from monitor.publish import drafts
 from monitor.series import build
@@ -24,7 +23,7 @@ def dying(calls):
 
 
 def test_a_page_whose_process_died_is_reported_and_written_again_and_so_is_a_plan(stocked, tmp_path):
-    settings = load(stocked.config)
+    settings = stocked.settings
     night(settings, as_of=NIGHT, pages=False)
     with open_ledger(settings) as ledger:
         assert [*publish(settings, ledger, dying).values()] == ["its worker died: killed"] * 3
@@ -43,7 +42,7 @@ def test_a_page_whose_process_died_is_reported_and_written_again_and_so_is_a_pla
 
 
 def test_pages_build_the_series_of_a_landscape_once_and_no_year_that_is_over_again(stocked, monkeypatch):
-    settings = load(stocked.config)
+    settings = stocked.settings
     night(settings, as_of=NIGHT, pages=False)
     built, series = [], drafts.landscape_series
     monkeypatch.setattr(drafts, "landscape_series", lambda one, *a, **k: built.append(one.name) or series(one, *a, **k))
@@ -53,32 +52,26 @@ def test_pages_build_the_series_of_a_landscape_once_and_no_year_that_is_over_aga
 
 
 @pytest.mark.slow
-def test_pages_are_the_same_with_and_without_derived_files(install, tmp_path):
-    made = install(tmp_path)
-    settings = load(made.config)
+def test_pages_are_the_same_with_and_without_derived_files(installation, settings, tmp_path):
     night(settings, as_of=NIGHT)
     before = {path: path.read_bytes() for path in (tmp_path / "sites").rglob("*.*")}
     assert before
     check_files(tmp_path)
     check_valid(tmp_path)
-    shutil.rmtree(tmp_path / "sites")
-    publish_once(settings)
-    assert {path: path.read_bytes() for path in (tmp_path / "sites").rglob("*.*")} == before
-    shutil.rmtree(tmp_path / "sites")
-    shutil.rmtree(tmp_path / "store" / "derived")
-    publish_once(settings)
-    assert {path: path.read_bytes() for path in (tmp_path / "sites").rglob("*.*")} == before
+    for lost in (["sites"], ["sites", "store/derived"]):
+        for folder in lost:
+            shutil.rmtree(tmp_path / folder)
+        publish_once(settings)
+        assert {path: path.read_bytes() for path in (tmp_path / "sites").rglob("*.*")} == before
 
 
 @pytest.mark.slow
-def test_only_sites_with_an_assigned_fate_have_the_notice_of_the_demonstration(install, tmp_path):
-    made = install(tmp_path)
-    settings = load(made.config)
+def test_only_sites_with_an_assigned_fate_have_the_notice_of_the_demonstration(installation, settings, tmp_path):
     night(settings, as_of=NIGHT)
 
     def first(page):
-        found = re.search('class="notice"[^>]*>([^<]*)<', (tmp_path / page).read_text(encoding="utf-8"))
-        return found.group(1)
+        text = (tmp_path / page).read_text(encoding="utf-8")
+        return re.search('class="notice"[^>]*>([^<]*)<', text).group(1)
 
     assert first("index.html") == first("sites/demo-02/index.html") == SAMPLE_NOTICE["en"]
     assert first("sites/demo-02/index.zh.html") == SAMPLE_NOTICE["zh"]

@@ -79,18 +79,14 @@ def edited_json(content, edit):
     return json.dumps(values).encode()
 
 
-def test_a_pack_is_equal_to_the_last_digit(recomputed):
+def test_a_pack_is_equal_to_the_last_digit_in_words_and_as_json(recomputed, signed):
     status, out, err = recomputed()
     assert (status, out) == (Exit.DONE, "equal\n")
     assert "another environment" not in err
     assert "means of control units are taken as recorded" in err
-
-
-def test_the_result_as_json(recomputed, signed):
     status, out, _ = recomputed(signed / "pack.zip", "--json")
     read = json.loads(out)
-    assert status == Exit.DONE
-    assert read["equal"] is True
+    assert (status, read["equal"]) == (Exit.DONE, True)
     assert (read["site"], read["as_of"], read["tolerance"], read["differences"], read["faults"]) == (
         "demo-02", "2020-10-31", 0.0, [], [],
     )  # fmt: skip
@@ -123,31 +119,28 @@ def accepted(members, nth=70):
     return at, decoded(members, "scene")[at]
 
 
-def test_an_edited_pixel_is_named_by_its_scene(recomputed, rewritten, members):
+def brighter(pixels):
+    pixels[PACKED_LAYERS.index("nir"), np.flatnonzero(pixels[-1])[0]] += 500
+
+
+def greener(means):
+    means[2, -1] += 0.2
+
+
+@pytest.mark.parametrize(("name", "edit", "variables"), [
+    ("pixels", brighter, ("digest of pixels and unit means", "nir", "ndvi", "cover")),
+    ("unit_means", greener, ("digest of pixels and unit means", "control_cover")),
+])  # fmt: skip
+def test_an_edited_pixel_or_mean_of_a_control_unit_is_named_by_its_scene(
+    recomputed, rewritten, members, name, edit, variables
+):
     at, scene = accepted(members)
-
-    def brighten(pixels):
-        seen = np.flatnonzero(pixels[at, -1])[0]
-        pixels[at, PACKED_LAYERS.index("nir"), seen] += 500
-
-    status, out, _ = recomputed(rewritten(edited(members, "pixels", brighten)))
+    status, out, _ = recomputed(rewritten(edited(members, name, lambda values: edit(values[at]))))
     assert status == Exit.BAD_DATA
-    named = [line for line in out.splitlines() if line.startswith(f"scene {scene}: ")]
-    for variable in ("digest of pixels and unit means", "nir", "ndvi", "cover"):
+    named = [line for line in out.splitlines() if line.startswith("scene ")]
+    assert all(line.startswith(f"scene {scene}: ") for line in named)
+    for variable in variables:
         assert any(line.startswith(f"scene {scene}: {variable} is ") for line in named), variable
-    assert len([line for line in out.splitlines() if line.startswith("scene ")]) == len(named)
-
-
-def test_an_edited_mean_of_a_control_unit_is_named_by_its_scene(recomputed, rewritten, members):
-    at, scene = accepted(members)
-
-    def greener(means):
-        means[at, 2, -1] += 0.2
-
-    status, out, _ = recomputed(rewritten(edited(members, "unit_means", greener)))
-    assert status == Exit.BAD_DATA
-    assert f"scene {scene}: digest of pixels and unit means is " in out
-    assert f"scene {scene}: control_cover is " in out
 
 
 def test_a_scene_marked_as_unread_hides_no_mean_and_no_pixel(recomputed, rewritten, members):

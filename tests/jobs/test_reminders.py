@@ -3,6 +3,7 @@
 import re
 import time
 from datetime import date, timedelta
+from functools import partial
 from itertools import batched
 
 import pytest
@@ -68,6 +69,25 @@ def night(ledger, settings, server, day):
     return [(mail.recipients[0], str(mail.message["Subject"]), mail.text) for mail in server.mails[before:]]
 
 
+def subject_and_text(mails, to="li@example.org"):
+    """Of the only mail to somebody."""
+    ((subject, text),) = [(subject, text) for recipient, subject, text in mails if recipient == to]
+    return subject, text
+
+
+def react(ledger, name, event, until=None):
+    """An alert is acknowledged, or put off until a day, on 1 June."""
+    with ledger.transaction() as t:
+        alert = from_json(t.alert(f"{name}/failure"), Alert)
+        changed = acknowledge(alert, day=JUNE) if until is None else snooze(alert, until=until, day=JUNE)
+        record_event(t, changed, event, day=JUNE, by="command")
+
+
+def answer(ledger, name, verdict):
+    with ledger.transaction() as t:
+        answer_alert(t, f"{name}/failure", verdict, None, None, JUNE, "command")
+
+
 def nights(ledger, settings, server, *numbers, to="li@example.org"):
     """By number of the night after 1 June the subjects of the mails to somebody; nights without any are left out."""
     found = {}
@@ -92,9 +112,6 @@ def links(mail):
     return set(re.findall(r"https://answers\.example\.org/a/\S+", mail.text))
 
 
-# the weekly brief
-
-
 def test_a_brief_is_not_calm_while_sites_lag_or_were_not_seen_for_three_months(ledger, settings, server):
     names = [f"s{n}" for n in range(1, 13)]
     register(ledger, [site(name, "li@example.org") for name in names])
@@ -103,7 +120,7 @@ def test_a_brief_is_not_calm_while_sites_lag_or_were_not_seen_for_three_months(l
     assessed(ledger, names[:2], september, status=Status.LAGGING, theta=0.33)
     assessed(ledger, names[2:4], september, last_observed=JUNE)
     mails = night(ledger, settings, server, september + timedelta(days=7))
-    ((subject, text),) = [(subject, text) for to, subject, text in mails if to == "li@example.org"]
+    subject, text = subject_and_text(mails)
     assert subject == "Weekly brief, 8 September 2026: 2 lagging, 2 cannot be seen"
     assert "Site s1 94.6 ha: 33% of the plan (−7% to 23%). Last usable scene 1 September." in text
     assert "Site s3 94.6 ha: Last usable scene 1 June, 99 days ago. Please go and look" in text
@@ -136,13 +153,10 @@ def test_a_winter_without_scenes_is_on_track_with_the_age_of_the_imagery(ledger,
 def test_a_brief_has_what_was_put_off_until_its_day_and_what_was_taken_on_and_answered(ledger, settings, server):
     names = ["s1", "s2", "s3", "s4"]
     opened(ledger, settings, names)
-    with ledger.transaction() as t:
-        first, second = (from_json(t.alert(f"{name}/failure"), Alert) for name in names[:2])
-        until = JUNE + timedelta(days=10)
-        record_event(t, acknowledge(first, day=JUNE), AlertEvent.ACKNOWLEDGED, day=JUNE, by="command")
-        record_event(t, snooze(second, until=until, day=JUNE), AlertEvent.SNOOZED, day=JUNE, by="command")
-        answer_alert(t, "s3/failure", Verdict.CONFIRMED, None, None, JUNE, "command")
-        answer_alert(t, "s4/failure", Verdict.FALSE_ALARM, None, None, JUNE, "command")
+    react(ledger, "s1", AlertEvent.ACKNOWLEDGED)
+    react(ledger, "s2", AlertEvent.SNOOZED, until=JUNE + timedelta(days=10))
+    answer(ledger, "s3", Verdict.CONFIRMED)
+    answer(ledger, "s4", Verdict.FALSE_ALARM)
     ((_, subject, text),) = night(ledger, settings, server, JUNE + timedelta(days=7))
     assert subject == "Weekly brief, 8 June 2026: nothing needs an answer"
     later, answered = text.split("\nAnswered, not yet better (2 sites")
@@ -175,9 +189,6 @@ def test_first_growth_is_news_for_four_weeks(ledger, settings, server):
     improving = [number for number, (subject,) in found.items() if subject.endswith("1 improving")]
     assert improving == [7, 14, 21, 28]
     assert list(found) == [7, 14, 21, 28, 35, 42]
-
-
-# reminders
 
 
 def reminders(ledger, alert="s1/failure"):
@@ -219,17 +230,13 @@ def test_a_rerun_repeats_nothing_and_ten_missed_nights_are_one_brief(ledger, set
     assert reminders(ledger) == [17, 24]
 
 
-@pytest.mark.parametrize("act", ["acknowledged", "snoozed", "answered"])
+@pytest.mark.parametrize("act", [
+    partial(react, event=AlertEvent.ACKNOWLEDGED), partial(answer, verdict=Verdict.CONFIRMED),
+    partial(react, event=AlertEvent.SNOOZED, until=date(2027, 1, 1)),
+], ids=["acknowledged", "answered", "snoozed"])  # fmt: skip
 def test_an_alert_with_a_reaction_is_not_repeated(ledger, settings, server, act):
     opened(ledger, settings)
-    with ledger.transaction() as t:
-        alert = from_json(t.alert("s1/failure"), Alert)
-        if act == "answered":
-            answer_alert(t, alert.id, Verdict.CONFIRMED, None, None, JUNE, "command")
-        elif act == "snoozed":
-            record_event(t, snooze(alert, until=date(2027, 1, 1), day=JUNE), AlertEvent.SNOOZED, day=JUNE, by="command")
-        else:
-            record_event(t, acknowledge(alert, day=JUNE), AlertEvent.ACKNOWLEDGED, day=JUNE, by="command")
+    act(ledger, "s1")
     found = nights(ledger, settings, server, *range(1, 20))
     assert list(found) == [7, 14]
     assert all("nothing needs an answer" in subject for (subject,) in found.values())
@@ -242,8 +249,7 @@ def test_a_reminder_that_waits_is_not_joined_by_another_and_is_withdrawn_by_a_re
     assert nights(ledger, settings, server, 7, 14, 21) == {}
     with ledger.transaction() as t:
         assert [row["event"] for row in t.notices("waiting") if row["kind"] == "alert"] == ["s1/failure/2"]
-        alert = from_json(t.alert("s1/failure"), Alert)
-        record_event(t, acknowledge(alert, day=JUNE), AlertEvent.ACKNOWLEDGED, day=JUNE, by="command")
+    react(ledger, "s1", AlertEvent.ACKNOWLEDGED)
     send(settings, ledger)
     with ledger.reading() as t:
         assert [row["event"] for row in t.notices("withdrawn")] == ["s1/failure/2", "s1/failure/3"]
@@ -268,7 +274,7 @@ def test_many_reminders_of_a_night_are_one_digest_and_a_mass_fall_holds_none_of_
     text = next(text for to, subject, text in found if (to, subject) == ("ops@example.org", "4 alerts, 4 of them red"))
     assert "[Red alert, reminder] s1 Site s1: regrowth absent, 8% of the planned uplift, open since 1 June 2026" in text
     assert "please look at these sites, and answer" in text
-    ((subject, text),) = [(subject, text) for to, subject, text in found if to == "wang@example.org"]
+    subject, text = subject_and_text(found, "wang@example.org")
     assert "nothing needs an answer" in subject
     assert text.count("being checked") == len(new)
 
@@ -283,9 +289,6 @@ def test_the_alert_of_a_lot_is_repeated_monthly_to_the_operators(ledger, setting
             remind_managers(t, settings, [], day=JUNE + timedelta(days=number))
         events = [(event["kind"], event["day"]) for event in t.events("lot-1/lot")]
     assert events == [("opened", "2026-06-01"), ("reminded", "2026-07-01"), ("reminded", "2026-07-31")]
-
-
-# four weeks of a manager
 
 
 STORY = {
@@ -364,9 +367,6 @@ def test_the_briefs_of_three_hundred_managers_take_less_than_thirty_seconds_of_p
     assert all(name in mail.text for mail in server.mails for name in managers[mail.recipients[0]])
 
 
-# managers who change
-
-
 @pytest.mark.parametrize(("alerts", "mails"), [(1, 1), (4, 1)])
 def test_a_new_manager_gets_the_open_alerts_once_in_that_night(ledger, settings, server, alerts, mails):
     names = [f"s{n}" for n in range(alerts)]
@@ -391,10 +391,8 @@ def test_a_new_manager_gets_the_open_alerts_once_in_that_night(ledger, settings,
 
 def test_a_new_manager_gets_an_acknowledged_alert_and_no_resolved_one(ledger, settings, server):
     opened(ledger, settings, ["s1", "s2"])
-    with ledger.transaction() as t:
-        alert = from_json(t.alert("s1/failure"), Alert)
-        record_event(t, acknowledge(alert, day=JUNE), AlertEvent.ACKNOWLEDGED, day=JUNE, by="command")
-        answer_alert(t, "s2/failure", Verdict.TREATED, None, None, JUNE, "command")
+    react(ledger, "s1", AlertEvent.ACKNOWLEDGED)
+    answer(ledger, "s2", Verdict.TREATED)
     for name in ("s1", "s2"):
         handed_over(ledger, name, "wang@example.org")
     found = night(ledger, settings, server, JUNE + timedelta(days=1))
@@ -419,6 +417,10 @@ def test_who_was_sent_only_briefs_gets_a_note_on_a_handover_too_and_again_after_
     assert nights(ledger, settings, server, 15, 16) == {15: ["No longer yours: Site s1"]}
 
 
+def sites_in(mails):
+    return {to: re.findall(r"Site (s\d)", text) for to, _, text in mails}
+
+
 def test_a_new_address_of_the_same_person_a_retired_site_and_a_new_province_need_no_note(ledger, settings, server):
     names = ["s1", "s2", "s3"]
     register(ledger, [site(name, "li@example.org", manager_name="Li Na", province="Gansu") for name in names])
@@ -429,18 +431,14 @@ def test_a_new_address_of_the_same_person_a_retired_site_and_a_new_province_need
     with ledger.transaction() as t:
         t.retire_site("s2")
     found = night(ledger, settings, server, JUNE + timedelta(days=14))
-    assert {to: re.findall(r"Site (s\d)", text) for to, _, text in found} == {
-        "lina@example.org": ["s1"], "li@example.org": ["s3"],
-    }  # fmt: skip
+    assert sites_in(found) == {"lina@example.org": ["s1"], "li@example.org": ["s3"]}
 
 
 def test_two_managers_of_one_site_each_get_the_brief_of_all_their_sites(ledger, settings, server):
     register(ledger, [site("s1", "li@example.org, wang@example.org"), site("s2", "wang@example.org")])
     assessed(ledger, ["s1", "s2"], JUNE)
     found = night(ledger, settings, server, JUNE + timedelta(days=7))
-    assert {to: re.findall(r"Site (s\d)", text) for to, _, text in found} == {
-        "li@example.org": ["s1"], "wang@example.org": ["s1", "s2"],
-    }  # fmt: skip
+    assert sites_in(found) == {"li@example.org": ["s1"], "wang@example.org": ["s1", "s2"]}
 
 
 def test_a_second_address_gets_the_alert_and_the_first_one_does_not_get_it_again(ledger, settings, server):
@@ -450,16 +448,13 @@ def test_a_second_address_gets_the_alert_and_the_first_one_does_not_get_it_again
     assert [to for to, *_ in found] == ["wang@example.org"]
 
 
-# the operators
-
-
 def test_three_unanswered_red_alerts_are_one_message_with_site_manager_address_and_links(ledger, settings, server):
     names = ["s1", "s2", "s3"]
     register(ledger, [site(name, f"{name}@example.org", manager_name=f"Manager {name}") for name in names])
     report(ledger, settings, names, JUNE)
     send(settings, ledger)
     found = night(ledger, settings, server, JUNE + timedelta(days=14))
-    ((subject, text),) = [(subject, text) for to, subject, text in found if to == "ops@example.org"]
+    subject, text = subject_and_text(found, "ops@example.org")
     assert subject.startswith("Regrowth monitor: 3 red alerts without an answer")
     for name in names:
         line = f"Site {name} ({name}/failure): regrowth absent, open since 1 June 2026, 14 days without an answer. "

@@ -1,6 +1,5 @@
 """A damaged landscape: only its sites fail, one command fetches it again, and the verdicts go on as they were."""
 
-import json
 from datetime import date, timedelta
 
 import pytest
@@ -12,12 +11,11 @@ from jobs.register.replacing import DAMAGED, differences, set_aside
 from jobs.reports.manifest import exit_status
 from jobs.runtime.exits import Exit
 from jobs.runtime.installation import open_ledger
-from jobs.runtime.settings import load
 from monitor.cube.bucket import landscape_folders
 from monitor.cube.store import LandscapeStore
 from monitor.errors import BadData
 from monitor.ledger.transaction import Transaction
-from tests.builders import use_sources
+from tests.builders import edited_features, use_sources
 from tests.jobs.painted import Painted, planted_sites, states
 from tests.jobs.test_growing_programme import series
 
@@ -37,9 +35,8 @@ def source(monkeypatch):
 def damaged(tmp_path, source):
     """Settings after a night of two landscapes, and the name of that of `s1`, whose large files are damaged."""
     settings = planted_sites(tmp_path, HERE)
-    registry = json.loads(settings.registry.path.read_text())
-    registry["features"][1]["properties"]["biome"] = "steppe"
-    settings.registry.path.write_text(json.dumps(registry))
+    with edited_features(settings.registry.path) as features:
+        features[1]["properties"]["biome"] = "steppe"
     manifest = night(settings, as_of=NIGHT, pages=False)
     assert [one.state for one in manifest.sites] == ["done", "done"], manifest
     before = series(settings), series(settings, "s2")
@@ -94,7 +91,7 @@ def test_with_the_same_scenes_series_control_units_and_verdict_are_the_same(dama
 
 
 def test_a_sound_landscape_and_an_unknown_one_are_refused_and_nothing_is_changed(first_night):
-    settings = load(first_night.config)
+    settings = first_night.settings
     (folder,) = landscape_folders(settings.store.root)
     with pytest.raises(BadData, match="is sound: every chunk was read"):
         set_aside(settings, folder.name)
@@ -107,7 +104,7 @@ def test_a_sound_landscape_and_an_unknown_one_are_refused_and_nothing_is_changed
 def test_an_empty_name_is_that_of_no_landscape_even_where_a_site_was_never_fetched(first_night, monkeypatch):
     monkeypatch.setattr(Transaction, "snapshots", lambda self: {})
     with pytest.raises(BadData, match="no current site in a landscape ''"):
-        set_aside(load(first_night.config), "")
+        set_aside(first_night.settings, "")
 
 
 def test_a_landscape_is_replaced_whole(first_night):

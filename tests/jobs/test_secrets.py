@@ -72,13 +72,10 @@ def test_a_wrong_setting_exits_with_78_and_a_line_without_its_secret(
     command, setting, environment, message, terminal, tmp_path
 ):
     (tmp_path / "regrowth.toml").write_text(GOOD + setting, encoding="utf-8")
-    left, printed = spoken(
-        [command, "--config", tmp_path / "regrowth.toml"], terminal=terminal, environment=environment
-    )
-    assert CANARY not in printed
-    assert left == Exit.CONFIGURATION
-    assert message in printed
-    assert "Traceback" not in printed
+    config = tmp_path / "regrowth.toml"
+    left, printed = spoken([command, "--config", config], terminal=terminal, environment=environment)
+    assert (left, message in printed) == (Exit.CONFIGURATION, True)
+    assert not re.search(f"{CANARY}|Traceback", printed)
     assert terminal or len(printed.splitlines()) == 1  # on a terminal there is a progress bar too
 
 
@@ -86,8 +83,7 @@ def test_an_earth_engine_address_with_a_password_is_refused_without_it(terminal,
     source = f'kind = "earthengine"\nproject = "p"\nurl = "https://me:{CANARY}@earthengine.example/?key={CANARY}"'
     installation.config.write_text(f'[registry]\npath = "sites.geojson"\n[source]\n{source}\n', encoding="utf-8")
     left, printed = spoken(["run", "--config", installation.config], terminal=terminal)
-    assert CANARY not in printed
-    assert left == Exit.CONFIGURATION
+    assert (left, CANARY in printed) == (Exit.CONFIGURATION, False)
     assert "'https://earthengine.example/' is not an endpoint" in printed
 
 
@@ -109,15 +105,11 @@ def test_a_bug_is_reported_with_a_traceback_that_shows_no_values_and_no_secrets(
     (tmp_path / "regrowth.toml").write_text(GOOD, encoding="utf-8")
     before = BUG.format(module=module, name=name, canary=CANARY)
     environment = {"REGROWTH_LEDGER__URL": f"sqlite:///x.db?{quote(CANARY)}", "REGROWTH_EE_TOKEN": CANARY}
-    left, printed = spoken(
-        [*arguments, "--config", tmp_path / "regrowth.toml"], terminal=terminal, environment=environment, before=before
-    )
+    arguments = [*arguments, "--config", tmp_path / "regrowth.toml"]
+    left, printed = spoken(arguments, terminal=terminal, environment=environment, before=before)
     assert left == Exit.BUG
-    assert "Traceback (most recent call last)" in printed
-    assert "RuntimeError" in printed
-    assert CANARY not in printed
-    assert "password = " not in printed
-    assert "╭" not in printed
+    assert all(words in printed for words in ("Traceback (most recent call last)", "RuntimeError"))
+    assert not re.search(f"{CANARY}|password = |╭", printed)
 
 
 @pytest.mark.parametrize("url", ["https://me:{}@stac.example/v1?key={}", "ftp://me:{}@stac.example"])
@@ -141,23 +133,15 @@ def test_a_secret_in_the_environment_is_replaced_in_every_event_and_every_record
             set_up_logs()
             log = structlog.get_logger()
             log.warning(secret, reported=secret, inside=[{"it": secret}])
+            library = logging.getLogger("urllib3.connectionpool")
+            patch.setattr(library, "handlers", [logging.StreamHandler(sys.stderr)])
+            patch.setattr(library, "level", logging.DEBUG)
+            library.debug("GET %s", secret)
             try:
                 raise ValueError(secret)
             except ValueError:
                 log.exception("a bug")
-            handler = logging.StreamHandler(sys.stderr)
-            library = logging.getLogger("urllib3.connectionpool")
-            library.addHandler(handler)
-            library.setLevel(logging.DEBUG)
-            try:
-                library.debug("GET %s", secret)
-                try:
-                    raise ValueError(secret)
-                except ValueError:
-                    library.exception("%s failed %r", "it", secret)
-            finally:
-                library.removeHandler(handler)
-                library.setLevel(logging.NOTSET)
+                library.exception("%s failed %r", "it", secret)
     printed = capsys.readouterr()
     assert printed.err.count("***") >= 12
     assert "Canary" not in printed.out + printed.err

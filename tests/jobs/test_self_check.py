@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import contextmanager
 from datetime import date, timedelta
 
 import pytest
@@ -13,6 +14,7 @@ from jobs.night.self_check import self_check
 from jobs.reports.manifest import Manifest, SiteResult, exit_status, self_check_problems, summary, to_correct
 from jobs.runtime.installation import open_ledger
 from jobs.runtime.settings import load
+from tests.jobs.conftest import Installation
 from tests.ledger.assessed import edit_payload
 
 NEXT = date(2020, 11, 1)
@@ -23,15 +25,14 @@ NEXT = date(2020, 11, 1)
 def copied(demo, tmp_path_factory):
     folder = tmp_path_factory.mktemp("self-check") / "demo"
     shutil.copytree(demo, folder, ignore=shutil.ignore_patterns("*.tif", "*.png", "*.jpg", "*.html", "*.eml", "*.db-*"))
-    config = folder / "regrowth.toml"
-    config.write_text(config.read_text() + '[channels.ops]\nkind = "webhook"\nurl = "https://ops.example.org/hook"\n'
-                      '[operators]\nchannels = ["ops"]\n')  # fmt: skip
+    url = 'url = "https://ops.example.org/hook"'
+    Installation(folder).configure("[channels.ops]", 'kind = "webhook"', url, "[operators]", 'channels = ["ops"]')
     return folder
 
 
 @pytest.fixture
 def installed(copied):
-    """Settings and ledger of a demonstration whose last self-check was long ago; what a test changes is put back."""
+    """Settings and ledger of a demonstration whose last self-check was long ago."""
     settings = load(copied / "regrowth.toml")
     with open_ledger(settings, create=False) as ledger:
         _forget(ledger)
@@ -41,8 +42,8 @@ def installed(copied):
 
 def _forget(ledger):
     with ledger.transaction() as t:
-        for statement in ("delete from self_checks", "delete from outbox where kind = 'self_check'"):
-            t._connection.exec_driver_sql(statement)
+        for rows in ("self_checks", "outbox where kind = 'self_check'", "runs where id = 'killed'"):
+            t._connection.exec_driver_sql(f"delete from {rows}")
 
 
 def notices(ledger):
@@ -55,13 +56,26 @@ def checked(installed, day=NEXT):
     return self_check(settings, ledger, run="next", as_of=day)
 
 
-def edit(path, change):
-    """Change a published JSON file; returns a function that puts it back."""
+def site_of(installed):
+    """The site that is checked next."""
+    site = checked(installed)["site"]
+    _forget(installed[1])
+    return site
+
+
+@contextmanager
+def replaced(path, content):
+    """Put another content in the place of a published file, for a while."""
     before = path.read_bytes()
-    values = json.loads(before)
-    change(values)
-    path.write_text(json.dumps(values), encoding="utf-8")
-    return lambda: path.write_bytes(before)
+    path.write_bytes(content(before))
+    try:
+        yield
+    finally:
+        path.write_bytes(before)
+
+
+def with_another_k(plan):
+    return json.dumps(json.loads(plan) | {"k": 99.0}).encode()
 
 
 def test_a_sound_site_is_equal_and_nobody_is_notified(installed):
@@ -107,14 +121,10 @@ def test_the_site_follows_from_the_chain_and_the_day(installed, monkeypatch):
 
 def test_a_changed_number_in_a_published_file_is_reported_once_to_the_operators_alone(installed):
     settings, ledger = installed
-    site = checked(installed)["site"]
-    _forget(ledger)
-    put_back = edit(settings.outputs.root / "sites" / site / "plan.json", lambda plan: plan.update(k=99.0))
-    try:
+    site = site_of(installed)
+    with replaced(settings.outputs.root / "sites" / site / "plan.json", with_another_k):
         result = checked(installed)
         checked(installed)
-    finally:
-        put_back()
     assert result["differences"] == [f"plan: k is 99.0 as recorded, {0.9} recomputed"]
     (notice,) = notices(ledger)
     assert (notice["channel"], notice["recipient"], notice["site"]) == ("ops", "", None)
@@ -128,8 +138,7 @@ def test_a_changed_number_in_a_published_file_is_reported_once_to_the_operators_
 
 def test_a_changed_assessment_in_the_ledger_is_found(installed):
     _, ledger = installed
-    site = checked(installed)["site"]
-    _forget(ledger)
+    site = site_of(installed)
     with ledger.transaction() as t:
         newest = t.latest_assessment(site)
         before = newest.payload["n_scenes"]
@@ -146,16 +155,10 @@ def test_a_changed_assessment_in_the_ledger_is_found(installed):
 @pytest.mark.parametrize("name", ["plan.json", "controls.geojson", "status.json"])
 def test_a_published_file_that_is_damaged_is_named_in_a_sentence(installed, name):
     settings, ledger = installed
-    site = checked(installed)["site"]
-    _forget(ledger)
-    root = settings.outputs.root
+    site, root = site_of(installed), settings.outputs.root
     file = root / name if name == "status.json" else root / "sites" / site / name
-    before = file.read_bytes()
-    file.write_bytes(before[:50])
-    try:
+    with replaced(file, lambda content: content[:50]):
         result = checked(installed)
-    finally:
-        file.write_bytes(before)
     assert result["error"].startswith("BadData: ")
     assert name in result["error"]
     assert len(notices(ledger)) == 1
@@ -163,8 +166,8 @@ def test_a_published_file_that_is_damaged_is_named_in_a_sentence(installed, name
 
 def test_a_store_that_cannot_be_read_is_reported_and_stops_nothing(installed, tmp_path):
     settings, ledger = installed
-    settings = replace_root(settings, tmp_path / "elsewhere")
-    result = self_check(settings, ledger, run="next", as_of=NEXT)
+    elsewhere = settings.store.model_copy(update={"root": tmp_path / "elsewhere"})
+    result = checked((settings.model_copy(update={"store": elsewhere}), ledger))
     assert (result["n_differences"], result["scenes"]) == (0, 0)
     assert "StoreBroken" in result["error"] or "Error" in result["error"]
     (notice,) = notices(ledger)
@@ -172,30 +175,18 @@ def test_a_store_that_cannot_be_read_is_reported_and_stops_nothing(installed, tm
     assert "could not be recomputed" in self_check_problems(result)[0]
 
 
-def replace_root(settings, root):
-    return settings.model_copy(update={"store": settings.store.model_copy(update={"root": root})})
-
-
 def test_an_index_of_the_ledger_that_hides_an_assessment_is_named_as_damage(installed, monkeypatch):
-    settings, ledger = installed
     monkeypatch.setattr("monitor.ledger.transaction.Transaction.assessments_of", lambda *_, **__: [])
-    checked = self_check(settings, ledger, as_of=NEXT, run="x")
-    assert "are damaged: 'regrowth doctor --deep' names them" in checked["error"]
+    assert "are damaged: 'regrowth doctor --deep' names them" in checked(installed)["error"]
 
 
 def test_after_a_night_that_was_killed_the_published_files_are_not_compared(installed):
     settings, ledger = installed
-    site = checked(installed)["site"]
-    _forget(ledger)
-    put_back = edit(settings.outputs.root / "sites" / site / "plan.json", lambda plan: plan.update(k=99.0))
+    site = site_of(installed)
     with ledger.transaction() as t:
         t.begin_run("killed", "night", "2020-10-31", now="2099-01-01T00:00:00+00:00")
-    try:
+    with replaced(settings.outputs.root / "sites" / site / "plan.json", with_another_k):
         result = checked(installed)
-    finally:
-        put_back()
-        with ledger.transaction() as t:
-            t._connection.exec_driver_sql("delete from runs where id = 'killed'")
     assert (result["n_differences"], result["error"], result["published"]) == (0, None, False)
 
 
@@ -218,5 +209,4 @@ def test_a_difference_is_on_the_page_of_the_nights_and_changes_no_exit_status():
 
 
 def test_sites_without_an_earlier_assessment_are_not_checked(installed):
-    settings, ledger = installed
-    assert self_check(settings, ledger, run="next", as_of=date(2000, 1, 1)) is None
+    assert checked(installed, date(2000, 1, 1)) is None

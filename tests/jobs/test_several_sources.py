@@ -4,8 +4,6 @@ import csv
 import hashlib
 import json
 import shutil
-import sqlite3
-from contextlib import closing
 from dataclasses import replace
 from datetime import date, timedelta
 from functools import partial
@@ -231,10 +229,8 @@ def test_a_site_that_can_never_be_judged_has_that_reason_though_some_scenes_are_
     assert (stored["red"], stored["said"]["en"]) == ([], NO_VERDICT[blind][0])
     if blind == "small":
         site = read_sites(settings.registry.path).sites[0]
-        assert explain(from_json(status(settings), Assessment), site)[1:] == [
-            sentence("FEW_PIXELS", "en"),
-            TOO_SMALL[0],
-        ]
+        said = [sentence("FEW_PIXELS", "en"), TOO_SMALL[0]]
+        assert explain(from_json(status(settings), Assessment), site)[1:] == said
 
 
 def detectability(settings):
@@ -475,8 +471,8 @@ def falling(judging):
 
 def why_waiting(settings):
     """Reasons in the outbox why notices wait."""
-    with closing(sqlite3.connect(settings.ledger.url.removeprefix("sqlite:///"))) as ledger:
-        return {why for (why,) in ledger.execute("select error from outbox where state in ('waiting', 'held')")}
+    with open_ledger(settings) as ledger, ledger.reading() as t:
+        return {row["error"] for row in t.notices("waiting", "held")}
 
 
 def messages(settings):
@@ -606,11 +602,9 @@ def test_a_site_is_judged_again_when_any_input_of_its_verdict_changed_and_never_
         replanted,  # with as much of the budget
         lambda: monkeypatch.setattr("jobs.night.pipeline.Calibrations.of", lambda *_: another),
         lambda: monkeypatch.setattr("jobs.night.pipeline.rain_reasons", lambda *_, **__: {"s1": Reason.RAIN_LOW}),
-        *(
-            partial(observed_otherwise, column)
-            for column in ("digest", "cover", "control_cover", "control_cover_2", "reference_cover")
-        ),
-    ]
+        *(partial(observed_otherwise, column) for column in
+          ("digest", "cover", "control_cover", "control_cover_2", "reference_cover")),
+    ]  # fmt: skip
     for number, change in enumerate(changes, start=3):
         change()
         night(settings)
@@ -781,10 +775,8 @@ def test_landsat_before_sentinel_2_makes_no_step_and_the_same_verdict_as_one_sen
     night_with(alone, Painted(often))
     landsat = Painted([day for day in often if day < change], name="landsat", landsat=True)
     night_with(mixed, Painted([day for day in often if day >= change], name="sentinel"), landsat)
-    assert {(r.sensor, r.bandpass) for r in records(stored_of(mixed, "s1"))} == {
-        ("landsat-8", True),
-        ("sentinel-2a", False),
-    }
+    seen = {(r.sensor, r.bandpass) for r in records(stored_of(mixed, "s1"))}
+    assert seen == {("landsat-8", True), ("sentinel-2a", False)}
     ours, theirs = rows(mixed), rows(alone)
     early = [row["date"] < change.isoformat() for row in ours]
     assert [row["source"] for row in ours] == ["landsat" if one else "sentinel" for one in early]

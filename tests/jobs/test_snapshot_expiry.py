@@ -10,8 +10,7 @@ from jobs.night import snapshot_expiry as expiring
 from jobs.night.pipeline import night
 from jobs.night.snapshot_expiry import EXPIRY_CYCLE, expire_snapshots
 from jobs.runtime.installation import open_ledger
-from jobs.runtime.settings import load
-from monitor.cube.bucket import DERIVED_FOLDER
+from monitor.cube.bucket import DERIVED_FOLDER, landscape_folders
 from monitor.cube.store import LandscapeStore
 from monitor.errors import StoreBroken
 from tests.landscape import records, stored_of
@@ -25,17 +24,10 @@ def landscape(number):
     return f"32634-5-50-loess-{number:08x}"
 
 
-def folders(settings):
-    return sorted(
-        path
-        for path in settings.store.root.iterdir()
-        if path.is_dir() and path.name != DERIVED_FOLDER and path.name[0] != "."
-    )
-
-
 def snapshots(settings):
     """Number of snapshots of each landscape."""
-    return [len(list(LandscapeStore(folder)._open().ancestry(branch="main"))) for folder in folders(settings)]
+    folders = landscape_folders(settings.store.root)
+    return [len(list(LandscapeStore(folder)._open().ancestry(branch="main"))) for folder in folders]
 
 
 def evidence_of(t, site):
@@ -78,7 +70,7 @@ def histories(install, tmp_path_factory):
     made = {}
     for name in ("all", "few"):
         made[name] = install(tmp_path_factory.mktemp(name))
-        settings = load(made[name].config)
+        settings = made[name].settings
         with pytest.MonkeyPatch.context() as patch:
             if name == "few":
                 patch.setattr(expiring, "RETENTION", timedelta(0))
@@ -102,7 +94,7 @@ def test_products_and_messages_are_the_same_with_and_without_the_old_snapshots(h
 
 @pytest.mark.slow
 def test_every_night_that_evidence_names_is_read_as_it_was_stored_then(histories):
-    whole, few = (load(histories[name].config) for name in ("all", "few"))
+    whole, few = (histories[name].settings for name in ("all", "few"))
     compared = 0
     for site in SITES:
         with open_ledger(few) as ledger, ledger.transaction() as t:
@@ -117,7 +109,7 @@ def test_every_night_that_evidence_names_is_read_as_it_was_stored_then(histories
 
 @pytest.mark.slow
 def test_the_old_snapshots_are_gone_and_so_are_their_files(histories):
-    whole, few = (load(histories[name].config) for name in ("all", "few"))
+    whole, few = (histories[name].settings for name in ("all", "few"))
     assert all(found > len(NIGHTS) for found in snapshots(whole))
     assert all(found <= 2 for found in snapshots(few))
     assert sum(path.is_file() for path in few.store.root.rglob("*")) < sum(
@@ -148,8 +140,8 @@ def test_a_store_that_cannot_be_read_stops_no_other(settings, monkeypatch):
 
 def test_a_landscape_that_is_really_damaged_leaves_the_night_as_it_is(judged_once, monkeypatch):
     monkeypatch.setattr(expiring, "EXPIRY_CYCLE", 1)
-    settings = load(judged_once.config)
-    (folder,) = folders(settings)
+    settings = judged_once.settings
+    (folder,) = landscape_folders(settings.store.root)
     (folder / "repo").write_bytes(b"")
     states = {site.state for site in night(settings, as_of=date(2018, 11, 15)).sites}
     assert states == {"failed"}
@@ -157,7 +149,7 @@ def test_a_landscape_that_is_really_damaged_leaves_the_night_as_it_is(judged_onc
 
 
 def test_a_message_that_had_to_wait_describes_the_assessments_of_both_days(stocked, monkeypatch):
-    settings = load(stocked.config)
+    settings = stocked.settings
     begun, sent = date(2018, 9, 30), date(2018, 10, 20)
     with monkeypatch.context() as patch:
         patch.setattr("jobs.messages.outbox.compose", lambda *_, **__: 1 / 0)

@@ -13,11 +13,19 @@ from jobs.proof.evidence import pack_inputs, write_evidence
 from jobs.register.registry import add_sites
 from jobs.runtime.installation import open_ledger
 from monitor.evidence.chain import check_chain, check_proof
-from monitor.evidence.container import Container
-from monitor.evidence.keys import new_keys, private_key
-from monitor.evidence.recompute import recompute
-from monitor.evidence.verify import verify_pack
-from tests.jobs.decade import ADD, EDIT, FIRST_NIGHT, PLACES, REPLANT, RETIRE, STORED_SNAPSHOTS, Decade
+from tests.builders import write_features
+from tests.jobs.decade import (
+    ADD,
+    EDIT,
+    FIRST_NIGHT,
+    PLACES,
+    REPLANT,
+    RETIRE,
+    STORED_SNAPSHOTS,
+    Decade,
+    registry,
+)
+from tests.jobs.reproduction import verified_and_recomputed
 
 YEARS = 10
 STEP = timedelta(days=7)
@@ -88,14 +96,13 @@ def from_scratch(decade, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         fresh = Decade(tmp_path_factory.mktemp("scratch"), patch)
         fresh.day = LAST
-        fresh.write_registry(fresh.settings.registry.path.parent)
+        write_features(fresh.settings.registry.path, registry(LAST))
         with open_ledger(fresh.settings) as ledger:
             add_sites(ledger, fresh.settings.registry.path)
             with ledger.transaction() as t:
                 for row in constants:
-                    t.add_calibration(
-                        row["payload"], **{name: row[name] for name in row if name not in ("id", "payload")}
-                    )
+                    rest = {name: row[name] for name in row if name not in ("id", "payload")}
+                    t.add_calibration(row["payload"], **rest)
         fresh.replant(LAST)
         fresh.run(LAST)
         yield fresh
@@ -173,17 +180,13 @@ def test_the_chain_covers_every_assessment_of_ten_years(decade):
 
 
 @pytest.mark.slow
-def test_the_pack_of_a_day_long_past_is_verified_and_recomputed(decade, tmp_path):
-    new_keys(tmp_path)
-    key = private_key((tmp_path / "signing.key").read_bytes())
+def test_the_pack_of_a_day_long_past_is_verified_and_recomputed(decade, signing_key, tmp_path):
     with open_ledger(decade.settings) as ledger:
         *_, day = (night for night in decade.seconds if night < REPLANT)
-        written = write_evidence(decade.settings, ledger, "fails", tmp_path / "pack.zip", key=key, until=day)
+        written = write_evidence(decade.settings, ledger, "fails", tmp_path / "pack.zip", key=signing_key, until=day)
     assert written.as_of == day
-    verified = verify_pack(tmp_path / "pack.zip", key.public_key())
+    verified = verified_and_recomputed(tmp_path / "pack.zip", signing_key.public_key(), tmp_path / "recomputed")
     assert (verified.status, verified.uncovered) == ("failing", ())
-    with Container(tmp_path / "pack.zip", key.public_key()) as pack:
-        assert recompute(pack, tmp_path / "recomputed").differences == ()
 
 
 @pytest.mark.slow
